@@ -1,0 +1,246 @@
+"""The exceptions of mrengine: one tree, imported by every room, importing none.
+
+::
+
+    MrengineError
+    ├─ ConfigError(ValueError)      a setting, a model name, a job id, a missing key, price or extra, a platform
+    ├─ ChunkingError(ValueError)    limits and encodings that cannot work
+    ├─ SourceError                  unreadable, undecodable, too large
+    ├─ JobError                     .job_id .summary .results .failures
+    │   ├─ JobBusy                  a living process runs this job
+    │   ├─ JobMismatch              other inputs than the job was started with
+    │   ├─ JobNotFound
+    │   ├─ JobFailed                every chunk failed, more than max_failed, or a model that no call can use
+    │   ├─ JobCancelled             Job.cancel() was called; sticky until uncancel()
+    │   ├─ JobTimeout(TimeoutError) timeout_s ran out
+    │   ├─ PoolBroken               workers die faster than they finish tasks, or cannot start
+    │   ├─ SupervisorDied
+    │   └─ BudgetExhausted          Budget(max_tokens, max_cost_usd) is spent
+    ├─ LogError                     the write-ahead log: damaged, newer, full
+    └─ ModelError                   one call to a model
+        ├─ RateLimited              429
+        ├─ ContextOverflow          the prompt is larger than the context window
+        ├─ TruncatedAnswer          finish_reason == "length"
+        ├─ InvalidAnswer            not JSON, or not what response_model asks for
+        ├─ ModelRefused             400, 404, 413: final for the chunk; 401, 403, quota: final for the model
+        └─ ModelUnavailable         5xx, dropped connections, timeouts
+
+Every class carries its facts as attributes; no message has to be parsed. No message holds text of a document, a prompt
+or an answer.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from mrengine.records import ChunkFailure, ChunkResult, RunSummary
+
+__all__ = [
+    "BudgetExhausted",
+    "ChunkingError",
+    "ConfigError",
+    "ContextOverflow",
+    "InvalidAnswer",
+    "JobBusy",
+    "JobCancelled",
+    "JobError",
+    "JobFailed",
+    "JobMismatch",
+    "JobNotFound",
+    "JobTimeout",
+    "LogError",
+    "ModelError",
+    "ModelRefused",
+    "ModelUnavailable",
+    "MrengineError",
+    "PoolBroken",
+    "RateLimited",
+    "Retry",
+    "SourceError",
+    "SupervisorDied",
+    "TruncatedAnswer",
+]
+
+
+class MrengineError(Exception):
+    """The root: whatever mrengine raises by itself is one of these."""
+
+
+class ConfigError(MrengineError, ValueError):
+    """A setting that cannot work. ``setting`` names it, where there is one."""
+
+    def __init__(self, message: str, *, setting: str | None = None) -> None:
+        super().__init__(message)
+        self.setting = setting
+
+
+class ChunkingError(MrengineError, ValueError):
+    """Limits or an encoding with which no text can be cut. ``facts`` holds the numbers."""
+
+    def __init__(self, message: str, **facts: Any) -> None:
+        super().__init__(message)
+        self.facts = facts
+
+
+class SourceError(MrengineError):
+    """A source that cannot be read or decoded. ``source`` names it, ``offset`` is in bytes where it is known."""
+
+    def __init__(self, message: str, *, source: str | None = None, offset: int | None = None) -> None:
+        super().__init__(message)
+        self.source = source
+        self.offset = offset
+
+
+class JobError(MrengineError):
+    """A job that ended without its answer. What was finished is in the log, and in ``results`` and ``failures``."""
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        job_id: str | None = None,
+        summary: RunSummary | None = None,
+        results: Sequence[ChunkResult] = (),
+        failures: Sequence[ChunkFailure] = (),
+    ) -> None:
+        super().__init__(message)
+        self.job_id = job_id
+        self.summary = summary
+        self.results = results
+        self.failures = failures
+
+
+class JobBusy(JobError):
+    """A living process runs this job; ``pid`` is its supervisor's, where it is known."""
+
+    def __init__(self, message: str, *, pid: int | None = None, **facts: Any) -> None:
+        super().__init__(message, **facts)
+        self.pid = pid
+
+
+class JobMismatch(JobError):
+    """Other inputs than the job was started with. ``differences`` lists them, a line each."""
+
+    def __init__(self, message: str, *, differences: Sequence[str] = (), **facts: Any) -> None:
+        super().__init__(message, **facts)
+        self.differences = tuple(differences)
+
+
+class JobNotFound(JobError):
+    """No such job in the state folder."""
+
+
+class JobFailed(JobError):
+    """Every chunk failed, more than ``max_failed`` did, or no model is left that a call can use."""
+
+
+class JobCancelled(JobError):
+    """The job was cancelled; ``Job(job_id).uncancel()`` lets it run again."""
+
+
+class JobTimeout(JobError, TimeoutError):
+    """``timeout_s`` ran out. The job is resumable."""
+
+
+class PoolBroken(JobError):
+    """Workers cannot start, or die faster than they finish tasks; ``cause`` says of what."""
+
+    def __init__(self, message: str, *, cause: str = "", **facts: Any) -> None:
+        super().__init__(message, **facts)
+        self.cause = cause
+
+
+class SupervisorDied(JobError):
+    """The supervisor died more often than it is started again. The job is resumable."""
+
+
+class BudgetExhausted(JobError):
+    """The next call could exceed the job's ``Budget``. ``spent`` and ``limit`` are in ``unit`` (tokens or USD)."""
+
+    def __init__(
+        self, message: str, *, spent: float = 0, limit: float = 0, unit: str = "tokens", **facts: Any
+    ) -> None:
+        super().__init__(message, **facts)
+        self.spent = spent
+        self.limit = limit
+        self.unit = unit
+
+
+class LogError(MrengineError):
+    """The write-ahead log. ``reason`` is "damaged", "newer", "full", "io" or "not_a_log"; ``ranges`` are byte offsets."""
+
+    def __init__(
+        self, message: str, *, reason: str, path: str | None = None, ranges: Sequence[tuple[int, int]] = ()
+    ) -> None:
+        super().__init__(message)
+        self.reason = reason
+        self.path = path
+        self.ranges = tuple(ranges)
+
+
+class ModelError(MrengineError):
+    """One call to a model failed.
+
+    ``transient``: the same call may succeed later. ``scope``: what a final error ends, "chunk" or "model".
+    ``status``: HTTP status, where there was one. ``retry_after_s``: never earlier than this, as the provider said.
+    """
+
+    transient = False
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        model: str | None = None,
+        status: int | None = None,
+        retry_after_s: float | None = None,
+        scope: str = "chunk",
+    ) -> None:
+        super().__init__(message)
+        self.model = model
+        self.status = status
+        self.retry_after_s = retry_after_s
+        self.scope = scope
+
+
+class RateLimited(ModelError):
+    """429, or what a provider says instead."""
+
+    transient = True
+
+
+class ContextOverflow(ModelError):
+    """The prompt exceeds the context window: ``tokens`` were needed, ``context_window`` there are."""
+
+    def __init__(self, message: str, *, tokens: int = 0, context_window: int = 0, **facts: Any) -> None:
+        super().__init__(message, **facts)
+        self.tokens = tokens
+        self.context_window = context_window
+
+
+class TruncatedAnswer(ModelError):
+    """The answer ended at ``max_tokens``."""
+
+
+class InvalidAnswer(ModelError):
+    """An answer that is not what ``response_model`` asks for, after the re-asks."""
+
+
+class ModelRefused(ModelError):
+    """The provider refuses: 400, 404, 413 end the chunk; 401, 403, quota and billing end the model."""
+
+
+class ModelUnavailable(ModelError):
+    """5xx, a dropped connection, a timeout, a body that is no answer."""
+
+    transient = True
+
+
+class Retry(Exception):
+    """Raise it in a map function: the chunk is tried again after ``after_s``, at most ``max_attempts`` times."""
+
+    def __init__(self, message: str = "", *, after_s: float | None = None) -> None:
+        super().__init__(message)
+        self.after_s = after_s
