@@ -1,0 +1,102 @@
+"""What all tests share: a state folder of their own, programs that they need, and no process left behind."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+SESSION_MARK = "MRENGINE_TEST_SESSION"
+GRACE_S = 10.0  # a drain may still be ending; only a test that leaves something behind waits
+
+
+def require(program: str) -> str:
+    """The program's path. Without it the test is skipped, but fails where CI=true: there nothing may be left out."""
+    found = shutil.which(program)
+    if found:
+        return found
+    reason = f"{program} is not installed"
+    if os.environ.get("CI") == "true":
+        pytest.fail(reason)
+    pytest.skip(reason)
+
+
+@pytest.fixture(name="require")
+def require_fixture() -> Callable[[str], str]:
+    return require
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _own_environment(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """No test touches the user's jobs, keys or settings."""
+    with pytest.MonkeyPatch.context() as patch:
+        for name in list(os.environ):
+            foreign = name.startswith("MRENGINE_") and name != "MRENGINE_CACHE_DIR"
+            if foreign or name.endswith(("_API_KEY", "_BASE_URL")):
+                patch.delenv(name)
+        patch.setenv(SESSION_MARK, str(os.getpid()))
+        patch.setenv("MRENGINE_STATE_DIR", str(tmp_path_factory.mktemp("state")))
+        yield
+
+
+@pytest.fixture
+def state_dir(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """A state folder for this test alone, in MRENGINE_STATE_DIR; whatever runs a job in it must end with the test."""
+    folder = tmp_path / "state"
+    monkeypatch.setenv("MRENGINE_STATE_DIR", str(folder))
+    yield folder
+    _assert_gone(lambda: _marked(f"MRENGINE_STATE_DIR={folder}".encode()))
+
+
+@pytest.fixture(autouse=True)
+def _no_stray_children() -> Iterator[None]:
+    before = _children()
+    yield
+    _assert_gone(lambda: _children() - before)
+
+
+def _assert_gone(list_pids: Callable[[], set[int]]) -> None:
+    deadline = time.monotonic() + GRACE_S
+    while strays := list_pids():
+        if time.monotonic() > deadline:
+            pytest.fail("left running: " + "; ".join(f"{pid} {_command(pid)}" for pid in sorted(strays)))
+        time.sleep(0.02)
+
+
+def _children() -> set[int]:
+    """Living children of this process; multiprocessing's resource tracker stays by design."""
+    found: set[int] = set()
+    for listing in Path("/proc/self/task").glob("*/children"):
+        found.update(int(pid) for pid in listing.read_text().split())
+    return {pid for pid in found if _alive(pid) and "multiprocessing.resource_tracker" not in _command(pid)}
+
+
+def _marked(mark: bytes) -> set[int]:
+    """Processes, orphans too, whose environment holds the mark."""
+    found = set()
+    for entry in Path("/proc").glob("[0-9]*"):
+        try:
+            environment = (entry / "environ").read_bytes().split(b"\0")
+        except OSError:  # it ended meanwhile, or is another user's
+            continue
+        if mark in environment and int(entry.name) != os.getpid() and _alive(int(entry.name)):
+            found.add(int(entry.name))
+    return found
+
+
+def _alive(pid: int) -> bool:
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] not in "ZX"
+    except OSError:
+        return False
+
+
+def _command(pid: int) -> str:
+    try:
+        return Path(f"/proc/{pid}/cmdline").read_bytes().replace(b"\0", b" ").decode(errors="replace").strip()[:200]
+    except OSError:
+        return "(gone)"
