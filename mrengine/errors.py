@@ -35,7 +35,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from mrengine.records import ChunkFailure, ChunkResult, RunSummary
+    from mrengine.records import ChunkFailure, ChunkResult, Observed, RunSummary, Usage
 
 __all__ = [
     "BudgetExhausted",
@@ -185,9 +185,19 @@ class ModelError(MrengineError):
 
     ``transient``: the same call may succeed later. ``scope``: what a final error ends, "chunk" or "model".
     ``status``: HTTP status, where there was one. ``retry_after_s``: never earlier than this, as the provider said.
+    ``observed``: what the headers said of limits. ``param``: the parameter that was refused. ``usage``: of an answer that
+    was paid for. ``sent``: False when the request cannot have reached the model. The retry loop adds ``attempts``,
+    ``waited_s`` and ``causes``, one line for each attempt that failed.
     """
 
     transient = False
+    observed: Observed | None = None
+    param: str = ""
+    sent: bool = True
+    usage: Usage | None = None
+    attempts: int = 1
+    waited_s: float = 0.0
+    causes: tuple[str, ...] = ()
 
     def __init__(
         self,

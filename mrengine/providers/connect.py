@@ -1,0 +1,46 @@
+"""In a worker, after the fork: a model to its provider, one for all threads of the worker."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import cast
+
+from mrengine.providers.base import Provider
+from mrengine.providers.headers import Headers
+from mrengine.providers.kinds import custom_class
+from mrengine.providers.models import Model
+
+__all__ = ["connect"]
+
+
+def connect(model: Model, *, endpoint: Sequence[str] | None = None, slots: int = 1) -> Provider:
+    """Make the provider of a model.
+
+    ``endpoint``: base URL and key of a server that the job itself runs (the embedded model). ``slots``: threads that will
+    use it. Raises ConfigError; makes no call.
+    """
+    if model.kind in ("fake", "custom"):
+        return _custom(model)
+    base_url, key = (endpoint[0], endpoint[1]) if endpoint else (model.base_url, None)
+    headers = Headers(model, key=key)
+    if model.kind == "openai":
+        from mrengine.providers.sdk import OpenAIProvider
+
+        return OpenAIProvider(model, headers, base_url=base_url or "", slots=slots)
+    if model.kind == "anthropic":
+        from mrengine.providers.sdk import AnthropicProvider
+
+        return AnthropicProvider(model, headers, base_url=base_url or "", slots=slots)
+    from mrengine.providers.endpoint import HttpProvider
+
+    return HttpProvider(model, headers, base_url=base_url or "", slots=slots)
+
+
+def _custom(model: Model) -> Provider:
+    provider = model.spec.provider
+    if model.kind == "fake" and not isinstance(provider, type):
+        from mrengine.providers.fake import FakeProvider
+
+        return FakeProvider(model.spec)
+    cls = custom_class(provider) if isinstance(provider, str) else provider
+    return cast(Provider, cls(model.spec))  # type: ignore[misc]  # kinds.place() has made sure that it is a class

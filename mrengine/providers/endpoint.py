@@ -1,0 +1,35 @@
+"""The ``http`` provider: any OpenAI- or Anthropic-shaped endpoint, without an SDK."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from mrengine.providers.headers import Headers
+from mrengine.providers.http import HttpClient, Response
+from mrengine.providers.models import Model
+from mrengine.providers.remote import RemoteProvider
+from mrengine.providers.routes import resolve
+
+__all__ = ["HttpProvider"]
+
+
+class HttpProvider(RemoteProvider):
+    """``slots``: how many calls are in flight at most, and connections kept."""
+
+    def __init__(self, model: Model, headers: Headers, *, base_url: str, slots: int = 1) -> None:
+        super().__init__(model, headers)
+        route = resolve(base_url, verify=model.spec.verify, proxy=model.spec.proxy)
+        self._client = HttpClient(base_url, route=route, slots=slots)
+        self._heads: tuple[int, bytes] = (-1, b"")
+
+    def send(self, body: bytes, headers: Mapping[str, str], version: int, timeout_s: float) -> Response:
+        """See RemoteProvider. The head is built once for each version of the headers."""
+        built, head = self._heads
+        if built != version:
+            merged = {"content-type": "application/json", "user-agent": "mrengine", **headers}
+            head = self._client.head("POST", self._shape.PATH, merged)
+            self._heads = (version, head)
+        return self._client.send(head, body, timeout_s=timeout_s)
+
+    def close(self) -> None:
+        self._client.close()

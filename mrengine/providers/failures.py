@@ -1,0 +1,168 @@
+"""The one error map: what went wrong at a provider, as an ``errors.ModelError``. No message holds what a body says.
+
+A provider's error text may repeat the prompt or a key; only its ``code``, ``type`` and ``param``, where they look like
+identifiers, and numbers enter a message.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from mrengine.errors import ContextOverflow, ModelError, ModelRefused, ModelUnavailable, RateLimited
+from mrengine.providers.observed import observed
+
+__all__ = ["from_exception", "from_status", "not_an_answer", "overflow", "refused"]
+
+_TRANSIENT = frozenset({408, 409, 425, 429, 529})
+_ENDS_MODEL = frozenset({401, 402, 403})
+_NO_MONEY = re.compile(r"insufficient_quota|billing|credit balance|account_deactivated|payment_required", re.IGNORECASE)
+_NO_MODEL = re.compile(r"model_not_found|models?\b.{0,200}(?:does not exist|not found|not supported|decommissioned)", re.I | re.S)
+_TOO_LONG = re.compile(
+    r"context_length_exceeded|exceed_context_size|maximum context length|prompt is too long|context (?:window|size|length)",
+    re.IGNORECASE,
+)
+_WINDOW = re.compile(r'(?:length (?:is|of)|context size \(|"n_ctx":|tokens >)\s*(\d{1,9})')
+_TOKENS = re.compile(r'(?:requested|resulted in|too long:|request \(|"n_prompt_tokens":)\s*(\d{1,9})')
+_IDENTIFIER = re.compile(r"[A-Za-z][A-Za-z0-9_.\-\[\]]{0,63}")
+_ADVICE = {
+    401: "check the API key",
+    402: "check the account's billing",
+    403: "check what the API key is allowed to use",
+    404: "check the model's name and the base URL",
+    413: "the request is too large: use smaller chunks",
+}
+
+
+def from_status(status: int, headers: Mapping[str, str], body: bytes, *, model: str) -> ModelError:
+    """Map an answer that is no success. ``headers``: names in lower case."""
+    details = _details(body)
+    seen = observed(headers)
+    error = _of_status(status, details, model=model, retry_after_s=seen.retry_after_s if seen else None)
+    error.observed = seen
+    error.param = details["param"]
+    return error
+
+
+def _of_status(status: int, details: dict[str, str], *, model: str, retry_after_s: float | None) -> ModelError:
+    text, said = details["text"], _said(details)
+    facts: dict[str, Any] = {"model": model, "status": status, "retry_after_s": retry_after_s}
+    if status in _ENDS_MODEL or (status in (400, 429) and _NO_MONEY.search(text)):
+        advice = _ADVICE.get(status, "check the account's quota and billing")
+        return ModelRefused(f"{model} refused with status {status}{said}: {advice}", **facts, scope="model")
+    if status == 429:
+        return RateLimited(f"{model} is over its rate limit{said}", **facts)
+    if status in _TRANSIENT or status >= 500:
+        return ModelUnavailable(f"{model} is unavailable: status {status}{said}", **facts)
+    if status == 404 and (_NO_MODEL.search(text) or details["param"] == "model" or details["type"] == "not_found_error"):
+        return ModelRefused(f"{model} is not known there{said}: {_ADVICE[404]}", **facts, scope="model")
+    if status in (400, 413) and _TOO_LONG.search(text):
+        return _overflow_of(details, facts)
+    if 300 <= status < 400:
+        return ModelRefused(f"{model}'s base URL redirects (status {status}): use its target", **facts, scope="model")
+    advice = f": {_ADVICE[status]}" if status in _ADVICE else ""
+    return ModelRefused(f"{model} refused with status {status}{said}{advice}", **facts)
+
+
+def _details(body: bytes) -> dict[str, str]:
+    """``code``, ``type``, ``param`` as far as they are identifiers; ``text``: all that is said, for matching only."""
+    error: Any = None
+    try:
+        error = json.loads(body)
+    except ValueError:
+        pass
+    if isinstance(error, list) and error:  # Google answers with a list
+        error = error[0]
+    if isinstance(error, dict) and isinstance(error.get("error"), (dict, str)):
+        error = error["error"]
+    fields = error if isinstance(error, dict) else {}
+    details = {name: _identifier(fields.get(name)) for name in ("code", "type", "param")}
+    details["text"] = body[:4000].decode("utf-8", "replace")
+    return details
+
+
+def _identifier(value: Any) -> str:
+    return value if isinstance(value, str) and _IDENTIFIER.fullmatch(value) else ""
+
+
+def _said(details: dict[str, str]) -> str:
+    said = [details["code"] or details["type"]]
+    if details["param"]:
+        said.append(f"parameter {details['param']}")
+    told = ", ".join(word for word in said if word)
+    return f" ({told})" if told else ""
+
+
+def _overflow_of(details: dict[str, str], facts: dict[str, Any]) -> ContextOverflow:
+    """The numbers are the provider's own, where its message holds them in one of the known forms."""
+    text = details["text"].replace(",", "")
+    tokens, window = _TOKENS.search(text), _WINDOW.search(text)
+    found = {"tokens": int(tokens[1]) if tokens else 0, "window": int(window[1]) if window else 0}
+    return overflow(facts.pop("model"), **found, **facts)
+
+
+def overflow(model: str, *, tokens: int, window: int, **facts: Any) -> ContextOverflow:
+    """A prompt, with the room for its answer, that the model cannot hold."""
+    told = f"{tokens} tokens, prompt and answer, do not fit" if tokens else "prompt and answer do not fit"
+    room = f" the {window} of its context window" if window else " its context window"
+    advice = "use a smaller target_tokens or max_tokens"
+    return ContextOverflow(f"{model}: {told}{room}: {advice}", tokens=tokens, context_window=window, model=model, **facts)
+
+
+def refused(model: str, reason: str) -> ModelRefused:
+    """The model answered, and declined."""
+    return ModelRefused(f"{model} declined to answer ({reason})", model=model, status=200)
+
+
+def not_an_answer(model: str, status: int = 200) -> ModelUnavailable:
+    """A success whose body is cut off, is not JSON, or is JSON of another shape."""
+    return ModelUnavailable(f"{model} sent a body that is no answer (status {status})", model=model, status=status)
+
+
+def from_exception(error: BaseException, *, model: str) -> ModelError:
+    """Map what a client library or a socket raised. Nothing of the original is kept: it may hold request and key."""
+    if isinstance(error, ModelError):
+        return error
+    response = getattr(error, "response", None)
+    status = getattr(response, "status_code", None)
+    if response is not None and type(status) is int and not 200 <= status < 300:
+        return from_status(status, _lower(response.headers), _content(response), model=model)
+    names = {cls.__name__ for link in _chain(error) for cls in type(link).__mro__}
+    if "SSLCertVerificationError" in names:
+        advice = "pass verify= with the path of its CA, or set REQUESTS_CA_BUNDLE"
+        return ModelRefused(f"{model}: the server's certificate is not trusted: {advice}", model=model, scope="model")
+    if any("Timeout" in name for name in names):
+        return ModelUnavailable(f"{model} did not answer in time", model=model)
+    if names & {"ConnectionRefusedError", "gaierror"}:
+        return _unsent(ModelUnavailable(f"{model}: no connection to its server ({type(error).__name__})", model=model))
+    if names & {"OSError", "APIError", "TransportError", "HTTPException", "RequestException", "HTTPError"}:
+        return ModelUnavailable(f"{model}: the connection failed ({type(error).__name__})", model=model)
+    return ModelRefused(f"{model}: its provider raised {type(error).__name__}", model=model)
+
+
+def _unsent(error: ModelError) -> ModelError:
+    error.sent = False
+    return error
+
+
+def _chain(error: BaseException) -> Iterator[BaseException]:
+    seen: set[int] = set()
+    link: BaseException | None = error
+    while link is not None and id(link) not in seen:
+        seen.add(id(link))
+        yield link
+        link = link.__cause__ or link.__context__
+
+
+def _lower(headers: Any) -> dict[str, str]:
+    return {str(name).lower(): str(value) for name, value in dict(headers).items()}
+
+
+def _content(response: Any) -> bytes:
+    try:
+        content = response.content
+    except Exception:  # a streamed response that was never read
+        return b""
+    return content if isinstance(content, bytes) else b""

@@ -1,0 +1,65 @@
+"""The headers that a request carries, and nothing else that knows a key: read in the worker, never stored or shown."""
+
+from __future__ import annotations
+
+import os
+import re
+import threading
+from collections.abc import Mapping
+
+from mrengine.errors import ConfigError
+from mrengine.providers.models import Model
+from mrengine.providers.shapes import shape
+
+__all__ = ["Headers"]
+
+_VARIABLE = re.compile(r"\$\{([A-Za-z_][A-Za-z0-9_]*)\}")
+
+
+class Headers:
+    """A model's headers. Those of a callable are kept until a 401 says that they have expired. Thread-safe.
+
+    ``version`` counts the renewals: of many threads that meet the same 401, one asks again and all use its answer.
+    """
+
+    def __init__(self, model: Model, *, key: str | None = None, env: Mapping[str, str] = os.environ) -> None:
+        self._model, self._env = model, env
+        self._lock = threading.Lock()
+        self._fixed: dict[str, str] = {}
+        key = key or (env.get(model.key_env) if model.key_env else None)
+        if model.shape == "anthropic" or key:
+            self._fixed.update(shape(model.shape).key_headers(key or ""))
+        self.version = 0
+        self.current = self._read()
+
+    def __repr__(self) -> str:
+        return f"Headers({self._model.name!r})"
+
+    @property
+    def renewable(self) -> bool:
+        """Whether asking again can give others."""
+        return callable(self._model.spec.headers)
+
+    def renew(self, seen: int) -> None:
+        """After a 401 to the headers of version ``seen``: ask the callable again, unless another thread did."""
+        with self._lock:
+            if self.version == seen:
+                self.current = self._read()
+                self.version += 1
+
+    def _read(self) -> dict[str, str]:
+        given = self._model.spec.headers
+        own = given() if callable(given) else {k: self._expand(k, v) for k, v in (given or {}).items()}
+        merged = {name: value for name, value in self._fixed.items() if value}
+        merged.update({name.lower(): value for name, value in own.items()})
+        return merged
+
+    def _expand(self, name: str, value: str) -> str:
+        def variable(match: re.Match[str]) -> str:
+            found = self._env.get(match[1])
+            if found is None:
+                message = f"the header {name} of {self._model.name} needs {match[1]}, which is not in the environment"
+                raise ConfigError(message, setting=match[1])
+            return found
+
+        return _VARIABLE.sub(variable, value)

@@ -1,0 +1,209 @@
+"""HTTP/1.1 answers as a pure reader: bytes in, one response out, no socket (RFC 9112).
+
+::
+
+    status line CRLF, field lines CRLF, CRLF, body
+
+    1xx                     skipped, the real answer follows        (RFC 9110, 15.2)
+    204, 304                no body
+    transfer-encoding       chunked: size in hex [;ext] CRLF, data CRLF, … 0 CRLF, trailers, CRLF
+    content-length          that many bytes
+    neither                 until the connection closes
+"""
+
+from __future__ import annotations
+
+import zlib
+
+__all__ = ["Malformed", "ResponseReader"]
+
+MAX_HEAD = 64 * 1024
+MAX_BODY = 64 * 1024 * 1024
+_HEAD, _SIZED, _CHUNKED, _UNTIL_CLOSE, _DONE = range(5)
+
+
+class Malformed(ConnectionError):
+    """What came is not HTTP/1.1, is too large, or ended too early. The connection is of no more use."""
+
+
+class ResponseReader:
+    """Reads one response. After ``done``: ``status``, ``headers`` (names in lower case), ``body``, ``reusable``."""
+
+    __slots__ = ("_buffer", "_need", "_parts", "_size", "_state", "body", "headers", "reusable", "status")
+
+    def __init__(self) -> None:
+        self._buffer = b""
+        self._state = _HEAD
+        self._parts: list[bytes] = []
+        self._size = 0
+        self._need = -1
+        self.status = 0
+        self.headers: dict[str, str] = {}
+        self.body = b""
+        self.reusable = False
+
+    @property
+    def done(self) -> bool:
+        return self._state == _DONE
+
+    @property
+    def started(self) -> bool:
+        """Whether anything of the answer has come."""
+        return self._state != _HEAD or bool(self._buffer) or self._size > 0
+
+    def feed(self, data: bytes) -> bool:
+        """Take what a socket gave; ``b""`` is its end. True when the response is complete. Raises Malformed."""
+        if not data:
+            return self._at_end()
+        if self._state == _HEAD:
+            self._buffer += data
+            if not self._read_head():
+                return False
+        elif self._state == _CHUNKED:
+            self._buffer += data
+        else:
+            self._add(data)
+        return self._advance()
+
+    def _at_end(self) -> bool:
+        if self._state == _UNTIL_CLOSE:
+            return self._finish(b"".join(self._parts), reusable=False)
+        if self._state != _DONE:
+            raise Malformed("the connection was closed before the answer was complete")
+        return True
+
+    def _read_head(self) -> bool:
+        while True:
+            end = self._buffer.find(b"\r\n\r\n")
+            if end < 0 or end > MAX_HEAD:
+                if len(self._buffer) > MAX_HEAD:
+                    raise Malformed("the head of the answer is too large")
+                return False
+            lines = self._buffer[:end].decode("latin-1").split("\r\n")
+            self._buffer = self._buffer[end + 4 :]
+            self.status = _status(lines[0])
+            if self.status >= 200:
+                break
+            if self.status == 101:
+                raise Malformed("the server switched protocols")
+        self.headers = _fields(lines)
+        self._choose_body(lines[0])
+        return True
+
+    def _choose_body(self, status_line: str) -> None:
+        connection = self.headers.get("connection", "").lower()
+        old = status_line.startswith("HTTP/1.0")
+        self.reusable = "keep-alive" in connection if old else "close" not in connection
+        coding, length = self.headers.get("transfer-encoding"), self.headers.get("content-length")
+        if self.status in (204, 304):
+            self._state, self._need = _SIZED, 0
+        elif coding is not None:
+            if coding.lower() != "chunked":
+                raise Malformed("an unknown transfer coding")
+            self._state, self._need = _CHUNKED, -1
+            return
+        elif length is not None:
+            self._state, self._need = _SIZED, _length(length)
+        else:
+            self._state = _UNTIL_CLOSE
+        rest, self._buffer = self._buffer, b""
+        self._add(rest)
+
+    def _add(self, data: bytes) -> None:
+        self._size += len(data)
+        if self._size > MAX_BODY:
+            raise Malformed("the answer is too large")
+        self._parts.append(data)
+
+    def _advance(self) -> bool:
+        if self._state == _CHUNKED:
+            return self._read_chunks()
+        if self._state == _SIZED and self._size >= self._need:
+            body = self._parts[0] if len(self._parts) == 1 else b"".join(self._parts)
+            exact = self._size == self._need  # bytes that nobody asked for: do not trust the connection again
+            return self._finish(body[: self._need], reusable=self.reusable and exact)
+        return False
+
+    def _read_chunks(self) -> bool:
+        """``_need``: -1 a size line comes next, -2 the trailers; else what is left of a chunk with its CRLF."""
+        while True:
+            if self._need >= 0:
+                if len(self._buffer) < self._need:
+                    return False
+                if self._buffer[self._need - 2 : self._need] != b"\r\n":
+                    raise Malformed("a chunk does not end where it says")
+                self._add(self._buffer[: self._need - 2])
+                self._buffer = self._buffer[self._need :]
+                self._need = -1
+            end = self._buffer.find(b"\r\n")
+            if end < 0:
+                if len(self._buffer) > MAX_HEAD:
+                    raise Malformed("a line of the answer is too long")
+                return False
+            line, self._buffer = self._buffer[:end], self._buffer[end + 2 :]
+            if self._need == -2:
+                if not line:
+                    return self._finish(b"".join(self._parts), reusable=self.reusable and not self._buffer)
+                continue
+            size = _chunk_size(line)
+            self._need = size + 2 if size else -2
+
+    def _finish(self, body: bytes, *, reusable: bool) -> bool:
+        self._state = _DONE
+        self._parts = []
+        self.reusable = reusable
+        self.body = _decoded(body, self.headers.get("content-encoding", "identity").lower())
+        return True
+
+
+def _status(line: str) -> int:
+    version, _, rest = line.partition(" ")
+    code = rest[:3]
+    if not version.startswith("HTTP/1.") or not (code.isascii() and code.isdigit()):
+        raise Malformed("the answer is not HTTP/1.1")
+    return int(code)
+
+
+def _fields(lines: list[str]) -> dict[str, str]:
+    """A field that comes twice is one field, joined by commas (RFC 9110, 5.2), except equal lengths."""
+    fields: dict[str, str] = {}
+    for line in lines[1:]:
+        name, colon, value = line.partition(":")
+        if not colon:
+            continue
+        name, value = name.strip().lower(), value.strip()
+        fields[name] = value if name not in fields or fields[name] == value else f"{fields[name]}, {value}"
+    return fields
+
+
+def _length(text: str) -> int:
+    if not (text.isascii() and text.isdigit()) or int(text) > MAX_BODY:
+        raise Malformed("a content length that cannot be")
+    return int(text)
+
+
+def _chunk_size(line: bytes) -> int:
+    digits = line.partition(b";")[0].strip()
+    try:
+        size = int(digits, 16)
+    except ValueError:
+        size = -1
+    if not 0 <= size <= MAX_BODY or digits[:1] in (b"+", b"-") or b"_" in digits:
+        raise Malformed("a chunk size that cannot be")
+    return size
+
+
+def _decoded(body: bytes, encoding: str) -> bytes:
+    """We ask for no compression; some proxies compress all the same."""
+    if encoding in ("", "identity"):
+        return body
+    if encoding not in ("gzip", "x-gzip", "deflate"):
+        raise Malformed("an unknown content coding")
+    inflate = zlib.decompressobj(wbits=47)  # gzip or zlib, by its first bytes
+    try:
+        plain = inflate.decompress(body, MAX_BODY)
+    except zlib.error:
+        raise Malformed("a compressed answer that cannot be read") from None
+    if inflate.unconsumed_tail or not inflate.eof:
+        raise Malformed("a compressed answer that is too large or cut off")
+    return plain

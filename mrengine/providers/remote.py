@@ -1,0 +1,116 @@
+"""What every provider behind a URL does alike: a request to bytes, an answer to a completion, all else to a ModelError.
+
+A subclass only sends: ``HttpProvider`` over sockets, the SDK providers through their clients.
+"""
+
+from __future__ import annotations
+
+import json
+import time
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any
+
+from mrengine.errors import ModelError, ModelRefused
+from mrengine.providers import failures
+from mrengine.providers.headers import Headers
+from mrengine.providers.http import Response
+from mrengine.providers.models import Model
+from mrengine.providers.observed import observed
+from mrengine.providers.shapes import NotAnAnswer, Refused, shape
+from mrengine.records import Completion, Request
+
+__all__ = ["RemoteProvider"]
+
+_encode = json.JSONEncoder(ensure_ascii=False, separators=(",", ":"), check_circular=False).encode
+
+
+class RemoteProvider(ABC):
+    """One model of one endpoint."""
+
+    def __init__(self, model: Model, headers: Headers) -> None:
+        self._model = model
+        self._name = model.name
+        self._headers = headers
+        self._shape = shape(model.shape)
+        self._params = dict(model.spec.params or {})
+        self._native_schema = True
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({self._name!r})"
+
+    @abstractmethod
+    def send(self, body: bytes, headers: Mapping[str, str], version: int, timeout_s: float) -> Response:
+        """POST a body; an answer of any status, or whatever the client raises. ``version``: of the headers."""
+
+    @abstractmethod
+    def close(self) -> None:
+        """Close all connections."""
+
+    def complete(self, request: Request) -> Completion:
+        """One call. After a 401 with headers that can be renewed, and after a refusal of the schema, one more."""
+        started = time.perf_counter()
+        try:
+            completion = self._complete(request)
+        except ModelError as error:
+            if not (request.schema is not None and self._native_schema and _refuses_schema(error)):
+                raise
+            self._native_schema = False  # this endpoint takes no schema: from now on it is asked in words
+            completion = self._complete(request)
+        return replace(completion, latency_ms=(time.perf_counter() - started) * 1000)
+
+    def _complete(self, request: Request) -> Completion:
+        body = self._body(request)
+        seen = self._headers.version
+        response = self._sent(body, request.timeout_s)
+        if response.status == 401 and self._headers.renewable:
+            self._headers.renew(seen)
+            response = self._sent(body, request.timeout_s)
+        if not 200 <= response.status < 300:
+            raise failures.from_status(response.status, response.headers, response.body, model=self._name)
+        return self._read(response)
+
+    def _body(self, request: Request) -> bytes:
+        sent = self._shape.body(
+            request, model=self._model.wire_name, params=self._params, native_schema=self._native_schema
+        )
+        return _encode(sent).encode("utf-8", "replace")
+
+    def _sent(self, body: bytes, timeout_s: float) -> Response:
+        """Send; a foreign exception leaves no trace: not even as context, for its request holds prompt and key."""
+        failed: Exception
+        try:
+            return self.send(body, self._headers.current, self._headers.version, timeout_s)
+        except Exception as error:
+            failed = failures.from_exception(error, model=self._name)
+        raise failed
+
+    def _read(self, response: Response) -> Completion:
+        failed: ModelError
+        try:
+            data = json.loads(response.body)
+            if isinstance(data, dict) and isinstance(data.get("error"), dict) and not data.get("choices"):
+                raise _inner_failure(data["error"], response, self._name)
+            completion = self._shape.answer(data, model=self._name)
+        except (ValueError, RecursionError, NotAnAnswer):
+            failed = failures.not_an_answer(self._name, response.status)
+        except Refused as refusal:
+            failed = failures.refused(self._name, str(refusal))
+        else:
+            seen = observed(response.headers)
+            return completion if seen is None else replace(completion, observed=seen)
+        failed.observed = observed(response.headers)
+        raise failed
+
+
+def _inner_failure(error: Mapping[str, Any], response: Response, name: str) -> ModelError:
+    """Gateways answer 200 and put the real status into the body."""
+    code = error.get("code")
+    status = code if type(code) is int and 400 <= code < 600 else 502
+    return failures.from_status(status, response.headers, response.body, model=name)
+
+
+def _refuses_schema(error: ModelError) -> bool:
+    named = error.param.split(".")[0] in ("response_format", "tools", "tool_choice", "json_schema")
+    return isinstance(error, ModelRefused) and error.status in (400, 422) and named

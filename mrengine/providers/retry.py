@@ -1,0 +1,189 @@
+"""The one retry loop: asks the budget, makes the call, and tries transient failures again until the chunk's deadline.
+
+Waits are full-jitter exponential (https://aws.amazon.com/blogs/architecture/exponential-backoff-and-jitter/): uniform
+between 0 and ``backoff_s`` × 2ⁿ, at most a minute, and never less than what ``Retry-After`` told.
+"""
+
+from __future__ import annotations
+
+import random
+import threading
+import time
+from collections import deque
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any, Protocol
+
+from mrengine.errors import ModelError, ModelUnavailable
+from mrengine.providers import failures
+from mrengine.providers.base import Provider, Stopped
+from mrengine.records import Completion, Observed, Request, Usage
+
+__all__ = ["BudgetLike", "LeaseLike", "call"]
+
+MAX_BACKOFF_S = 60.0
+MIN_BACKOFF_S = 0.01  # a job with backoff_s=0 must not spin
+MAX_CAUSES = 12
+_NOT_ADMITTED = frozenset({400, 401, 402, 403, 404, 405, 413, 422, 429})
+
+
+class LeaseLike(Protocol):
+    """What was reserved for one call."""
+
+    def settle(self, usage: Usage | None, observed: Observed | None = None, *, made: bool = True) -> None:
+        """Say what was used. ``made=False``: the provider has not admitted the call, give everything back."""
+        ...
+
+
+class BudgetLike(Protocol):
+    """What the loop needs of ``mrengine.budget``."""
+
+    def acquire(
+        self,
+        model: str,
+        input_tokens: int,
+        output_tokens: int,
+        *,
+        priority: Any,
+        deadline: float,
+        stopping: Any,
+        on_wait: Any,
+    ) -> LeaseLike:
+        """Wait until the call may be made."""
+        ...
+
+
+def call(
+    provider: Provider,
+    request: Request,
+    *,
+    deadline: float,
+    model: str | None = None,
+    budget: BudgetLike | None = None,
+    input_tokens: int | None = None,
+    priority: str = "P1_user",
+    backoff_s: float = 1.0,
+    stopping: threading.Event | None = None,
+    give_up: Callable[[ModelError], bool] | None = None,
+    on_retry: Callable[[ModelError, int, float], None] | None = None,
+    on_wait: Callable[..., None] | None = None,
+    clock: Callable[[], float] = time.monotonic,
+    sleep: Callable[[float], object] | None = None,
+    rng: Callable[[], float] = random.random,
+) -> Completion:
+    """Make a call, as often as it takes until ``deadline`` (on ``clock``, seconds).
+
+    ``model``: the name that the budget knows, the request's by default. ``input_tokens``: our own count, estimated where
+    it is None. ``give_up(error)``: asked after a transient failure; True raises it at once, for a caller that has another
+    model. ``on_retry(error, attempt, wait_s)`` and ``on_wait`` (of the budget) only tell.
+
+    Raises the last ``ModelError``, whose message, ``attempts``, ``waited_s`` and ``causes`` say what was tried, or
+    ``Stopped`` when ``stopping`` is set during a wait.
+    """
+    name = model or request.model
+    tokens = _estimate(request) if input_tokens is None else input_tokens
+    wait_until = _Waiter(stopping, clock, sleep)
+    story = _Story(clock())
+    while True:
+        story.attempts += 1
+        lease = None
+        if budget is not None:
+            lease = budget.acquire(
+                name,
+                tokens,
+                request.max_tokens,
+                priority=priority,
+                deadline=deadline,
+                stopping=stopping,
+                on_wait=on_wait,
+            )
+        outcome = _attempt(provider, request, name, deadline - clock())
+        _settle(lease, outcome)
+        if isinstance(outcome, Completion):
+            return outcome
+        wait_s = _backoff(story.attempts, backoff_s, rng, outcome.retry_after_s)
+        late = clock() + wait_s >= deadline
+        if not outcome.transient or late or (give_up is not None and give_up(outcome)):
+            raise story.told(outcome, clock())
+        if on_retry is not None:
+            on_retry(outcome, story.attempts, wait_s)
+        story.add(outcome, wait_s)
+        wait_until(clock() + wait_s)
+
+
+def _attempt(provider: Provider, request: Request, name: str, timeout_s: float) -> Completion | ModelError:
+    """One call; what a provider raises becomes a value, without the context that may hold a prompt or a key."""
+    if timeout_s <= 0:
+        error: ModelError = ModelUnavailable(f"{name}: no time is left for the call", model=name)
+        error.sent = False
+        return error
+    try:
+        return provider.complete(replace(request, timeout_s=timeout_s))
+    except ModelError as failed:
+        error = failed
+    except Exception as failed:
+        error = failures.from_exception(failed, model=name)
+    return error
+
+
+def _settle(lease: LeaseLike | None, outcome: Completion | ModelError) -> None:
+    if lease is None:
+        return
+    if isinstance(outcome, Completion):
+        usage = outcome.usage if outcome.usage.total_tokens else None
+        lease.settle(usage, outcome.observed)
+    else:
+        made = outcome.sent and outcome.status not in _NOT_ADMITTED
+        lease.settle(outcome.usage, outcome.observed, made=made)
+
+
+def _estimate(request: Request) -> int:
+    """Tokens of a request, by a rule of thumb: four bytes of UTF-8 a token, and some for each message's frame."""
+    texts = [request.prompt, request.system or "", *(text for _, text in request.turns)]
+    return sum(len(text.encode("utf-8", "surrogatepass")) // 4 + 5 for text in texts if text)
+
+
+def _backoff(attempt: int, backoff_s: float, rng: Callable[[], float], told_s: float | None) -> float:
+    ceiling = min(max(backoff_s, MIN_BACKOFF_S) * 2 ** min(attempt - 1, 20), MAX_BACKOFF_S)
+    return max(rng() * ceiling, MIN_BACKOFF_S, told_s or 0.0)
+
+
+class _Waiter:
+    """Sleeps until an instant, not a moment less, and wakes at once when the job stops."""
+
+    def __init__(
+        self, stopping: threading.Event | None, clock: Callable[[], float], sleep: Callable[[float], object] | None
+    ) -> None:
+        self._stopping, self._clock = stopping, clock
+        self._sleep = sleep or (stopping.wait if stopping is not None else time.sleep)
+
+    def __call__(self, instant: float) -> None:
+        while (left := instant - self._clock()) > 0:
+            if self._stopping is not None and self._stopping.is_set():
+                raise Stopped
+            self._sleep(left)
+        if self._stopping is not None and self._stopping.is_set():
+            raise Stopped
+
+
+class _Story:
+    """What was tried so far."""
+
+    def __init__(self, started: float) -> None:
+        self.attempts = 0
+        self._started = started
+        self._waited_s = 0.0
+        self._causes: deque[str] = deque(maxlen=MAX_CAUSES)
+
+    def add(self, error: ModelError, wait_s: float) -> None:
+        self._waited_s += wait_s
+        self._causes.append(f"attempt {self.attempts}: {error}; waited {wait_s:.1f} s")
+
+    def told(self, error: ModelError, now: float) -> ModelError:
+        """The error that ends the call, with the story in its attributes and its message."""
+        self._causes.append(f"attempt {self.attempts}: {error}")
+        error.attempts, error.waited_s, error.causes = self.attempts, self._waited_s, tuple(self._causes)
+        if self.attempts > 1:
+            took = f"{self.attempts} attempts in {now - self._started:.1f} s, {self._waited_s:.1f} s of it waiting"
+            error.args = (f"{error} ({took})", *error.args[1:])
+        return error
