@@ -1,0 +1,128 @@
+"""Owns the bytes of the log: header and frames, as pure functions of bytes. No file is opened here.
+
+::
+
+    header  magic 8 │ version u16 │ flags u16 │ salt 8 │ n u8 │ job id 100 │ 0 0 0 │ crc u32          128 bytes
+    frame   salt[0:4] │ crc u32 │ length u32 │ watermark u64 │ kind u8 │ payload                       21 + length
+
+The format, its recovery rules and its promises are in docs/log-format.md.
+"""
+
+from __future__ import annotations
+
+import os
+import struct
+from dataclasses import dataclass
+from typing import NamedTuple
+from zlib import crc32
+
+from mrengine.errors import LogError
+
+MAGIC = b"\x89MRLOG\r\n"
+VERSION = 1
+HEADER_BYTES = 128
+OVERHEAD_BYTES = 21
+MAX_PAYLOAD_BYTES = 64 * 1024 * 1024
+
+VOID, JOB, DOCUMENTS, CHUNKS, ROUND, INTENT, CALL, RESULT, FAILURE, ATTEMPT, CARRY, CLOSE = range(12)
+KIND_NAMES = (
+    "VOID", "JOB", "DOCUMENTS", "CHUNKS", "ROUND", "INTENT", "CALL", "RESULT", "FAILURE", "ATTEMPT", "CARRY", "CLOSE",
+)  # fmt: skip
+
+_HEADER = struct.Struct("<8sHH8sB100s3x")
+_FRAME = struct.Struct("<4sIIQB")
+_COVERED = struct.Struct("<IQB")  # what the CRC covers before the payload
+_CRC_AT = 8
+
+
+class Frame(NamedTuple):
+    """A valid frame. ``offset`` is where it begins in the file, ``payload`` its bytes, not decoded."""
+
+    offset: int
+    kind: int
+    payload: bytes
+    watermark: int
+
+    @property
+    def end(self) -> int:
+        """Where the next frame begins."""
+        return self.offset + OVERHEAD_BYTES + len(self.payload)
+
+
+@dataclass(frozen=True, slots=True)
+class Header:
+    """What the first 128 bytes say. ``salt``: 8 random bytes that bind the frames to this file."""
+
+    job_id: str
+    salt: bytes
+    version: int = VERSION
+
+    @property
+    def prefix(self) -> bytes:
+        """The four bytes with which every frame begins."""
+        return self.salt[:4]
+
+    @property
+    def seed(self) -> int:
+        """The start value of a frame's CRC is this plus the frame's offset, modulo 2³²."""
+        return crc32(self.salt)
+
+
+def new_salt() -> bytes:
+    """Eight random bytes; the first four are never all zero, so that zeroed sectors do not look like frames."""
+    while True:
+        salt = os.urandom(8)
+        if any(salt[:4]):
+            return salt
+
+
+def encode_header(header: Header) -> bytes:
+    """The 128 bytes of a header. ValueError: the job id is not 1 to 100 ASCII characters."""
+    name = header.job_id.encode("ascii")
+    if not 0 < len(name) <= 100:
+        raise ValueError("a job id has 1 to 100 characters")
+    body = _HEADER.pack(MAGIC, header.version, 0, header.salt, len(name), name)
+    return body + crc32(body).to_bytes(4, "little")
+
+
+def decode_header(data: bytes, *, path: str | None = None) -> Header:
+    """The header in ``data``. LogError: "not_a_log", "newer" or "damaged"; the file must then be left as it is."""
+    if len(data) < HEADER_BYTES or data[:8] != MAGIC:
+        raise LogError(f"{path or 'the file'} is not a log of mrengine", reason="not_a_log", path=path)
+    _, version, flags, salt, length, name = _HEADER.unpack(data[: HEADER_BYTES - 4])
+    intact = crc32(data[: HEADER_BYTES - 4]) == int.from_bytes(data[HEADER_BYTES - 4 : HEADER_BYTES], "little")
+    if version != VERSION or (intact and flags):
+        message = f"{path or 'the log'} has format version {version}, flags {flags}; this mrengine reads version {VERSION}"
+        raise LogError(message + ": upgrade mrengine, or start under another job id", reason="newer", path=path)
+    if not intact or not any(salt[:4]) or not 0 < length <= 100:
+        message = f"the header of {path or 'the log'} is damaged; nothing was changed. Restore it, or purge the job"
+        raise LogError(message, reason="damaged", path=path, ranges=[(0, HEADER_BYTES)])
+    return Header(name[:length].decode("ascii", "replace"), salt)
+
+
+def encode_frame(header_prefix: bytes, seed: int, offset: int, watermark: int, kind: int, payload: bytes) -> bytes:
+    """A frame for this offset. ValueError: the payload is above the cap."""
+    if len(payload) > MAX_PAYLOAD_BYTES:
+        raise ValueError(f"a record of {len(payload)} bytes is above the cap of {MAX_PAYLOAD_BYTES}")
+    covered = _COVERED.pack(len(payload), watermark, kind) + payload
+    return header_prefix + crc32(covered, (seed + offset) & 0xFFFFFFFF).to_bytes(4, "little") + covered
+
+
+def decode_frame(block: bytes, at: int, offset: int, prefix: bytes, seed: int) -> Frame | int:
+    """The valid frame at ``block[at:]``, which is ``offset`` of the file; else how many bytes of it are needed.
+
+    0: there is no valid frame. n > 0: it may be one, but ``n`` bytes from ``at`` on are needed to tell.
+    """
+    available = len(block) - at
+    if available < OVERHEAD_BYTES:
+        return OVERHEAD_BYTES
+    mark, crc, length, watermark, kind = _FRAME.unpack_from(block, at)
+    if mark != prefix or length > MAX_PAYLOAD_BYTES or not HEADER_BYTES <= watermark <= offset:
+        return 0
+    end = OVERHEAD_BYTES + length
+    if available < end:
+        return end
+    covered = block[at + _CRC_AT : at + end]
+    if crc32(covered, (seed + offset) & 0xFFFFFFFF) != crc:
+        return 0
+    return Frame(offset, kind, covered[OVERHEAD_BYTES - _CRC_AT :], watermark)

@@ -1,0 +1,67 @@
+"""Owns the one way in which the log packs and unpacks msgpack, and the fixed heads that are read without unpacking."""
+
+from __future__ import annotations
+
+import struct
+from typing import Any
+
+import msgpack
+
+from mrengine.errors import LogError
+
+__all__ = ["HEAD_BYTES", "array", "bad_record", "head", "key", "pack", "unpack"]
+
+HEAD_BYTES = 22
+_MAX_ITEMS = 1 << 24
+_HEAD = struct.Struct(">BHBIBQBi")
+_KEY = struct.Struct(">4xIxQxi")
+
+
+def pack(value: Any) -> bytes:
+    """msgpack bytes of a plain value; lone surrogates are kept. ValueError, TypeError, OverflowError: it is not plain."""
+    packed: bytes = msgpack.packb(value, use_bin_type=True, unicode_errors="surrogatepass")
+    return packed
+
+
+def unpack(payload: bytes) -> Any:
+    """The value of a payload. LogError(reason="damaged"): not msgpack, or beyond its limits. Memory stays in proportion."""
+    size = len(payload)
+    try:
+        return msgpack.unpackb(
+            payload,
+            raw=False,
+            unicode_errors="surrogatepass",
+            max_str_len=size,
+            max_bin_len=size,
+            max_array_len=min(size, _MAX_ITEMS),
+            max_map_len=min(size, _MAX_ITEMS),
+            max_ext_len=0,
+        )
+    except (ValueError, TypeError, OverflowError, MemoryError, RecursionError, msgpack.UnpackException) as error:
+        raise LogError(f"a record is not msgpack: {type(error).__name__}", reason="damaged") from None
+
+
+def array(payload: bytes, least: int, name: str) -> list[Any]:
+    """The first ``least`` elements of a payload. LogError: it is no array, or has fewer."""
+    values = unpack(payload)
+    if not isinstance(values, list) or len(values) < least:
+        raise bad_record(name)
+    return values[:least]
+
+
+def bad_record(name: str) -> LogError:
+    """The error for a record that passed its CRC and yet does not hold what its kind promises."""
+    return LogError(f"a {name} record does not hold what it must", reason="damaged")
+
+
+def head(elements: int, round_: int, chunk_id: int, model_index: int) -> bytes:
+    """The 22 bytes with which the payload of a task's record begins. struct.error: a number out of range."""
+    return _HEAD.pack(0xDC, elements, 0xCE, round_, 0xCF, chunk_id, 0xD2, model_index)
+
+
+def key(payload: bytes) -> tuple[int, int, int]:
+    """(round, chunk_id, model_index) of a task's record, without unpacking it. LogError: it is too short."""
+    try:
+        return _KEY.unpack_from(payload)
+    except struct.error:
+        raise bad_record("task") from None
