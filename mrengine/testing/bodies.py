@@ -1,0 +1,142 @@
+"""The test server's side of the two shapes: what a request asks, and the bytes of an answer."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from hashlib import blake2b
+from http import HTTPStatus
+from typing import Any
+
+from mrengine.providers.fake import example
+
+__all__ = ["Asked", "answer", "error", "framed", "models", "read"]
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """A request as the server sees it. A word is a token. ``answered``: words of answers in the turns so far."""
+
+    shape: str
+    model: str
+    prompt: str = field(repr=False)
+    words: int
+    max_tokens: int
+    answered: int
+    schema: Mapping[str, Any] | None
+    schema_param: str
+    body: Mapping[str, Any] = field(repr=False)
+
+    @property
+    def default(self) -> str:
+        """The answer where none was configured: it depends on the prompt alone."""
+        if self.schema is not None:
+            return json.dumps(example(self.schema))
+        digest = blake2b(self.prompt.encode("utf-8", "surrogatepass"), digest_size=6).hexdigest()
+        return f"An answer to prompt {digest} of {self.words} words."
+
+
+def read(path: str, body: bytes) -> Asked | None:
+    """A Chat Completions or Messages request; None for what is neither."""
+    try:
+        data = json.loads(body)
+        messages = [(m["role"], _text(m["content"])) for m in data["messages"]]
+        model = data["model"]
+    except (ValueError, KeyError, TypeError):
+        return None
+    texts = [text for _, text in messages]
+    if isinstance(data.get("system"), str):
+        texts.append(data["system"])
+    shape = "anthropic" if path.endswith("/messages") else "openai"
+    schema, param = _schema(data, shape)
+    answered = sum(len(text.split()) for role, text in messages if role == "assistant") if schema is None else 0
+    return Asked(
+        shape=shape,
+        model=str(model),
+        prompt=next((text for role, text in messages if role == "user"), ""),
+        words=sum(len(text.split()) for text in texts),
+        max_tokens=int(data.get("max_tokens") or data.get("max_completion_tokens") or 1024),
+        answered=answered,
+        schema=schema,
+        schema_param=param,
+        body=data,
+    )
+
+
+def _text(content: Any) -> str:
+    return content if isinstance(content, str) else "".join(part["text"] for part in content)
+
+
+def _schema(data: Mapping[str, Any], shape: str) -> tuple[Mapping[str, Any] | None, str]:
+    if shape == "anthropic":
+        tools = data.get("tools") or ()
+        return (tools[0]["input_schema"], "tools") if tools else (None, "")
+    wanted = data.get("response_format") or {}
+    return (wanted["json_schema"]["schema"], "response_format") if wanted.get("type") == "json_schema" else (None, "")
+
+
+def answer(asked: Asked, text: str, cut: bool, tokens: tuple[int, int]) -> bytes:
+    """The JSON of an answer. ``cut``: ``max_tokens`` ended it. ``tokens``: input and output."""
+    data = _message(asked, text, cut, tokens) if asked.shape == "anthropic" else _chat(asked, text, cut, tokens)
+    return json.dumps(data).encode()
+
+
+def _chat(asked: Asked, text: str, cut: bool, tokens: tuple[int, int]) -> dict[str, Any]:
+    message = {"role": "assistant", "content": text, "refusal": None}
+    return {
+        "id": "chatcmpl-1",
+        "object": "chat.completion",
+        "created": 1700000000,
+        "model": asked.model,
+        "choices": [{"index": 0, "message": message, "logprobs": None, "finish_reason": "length" if cut else "stop"}],
+        "usage": {"prompt_tokens": tokens[0], "completion_tokens": tokens[1], "total_tokens": sum(tokens)},
+    }
+
+
+def _message(asked: Asked, text: str, cut: bool, tokens: tuple[int, int]) -> dict[str, Any]:
+    block: dict[str, Any] = {"type": "text", "text": text}
+    reason = "max_tokens" if cut else "end_turn"
+    if asked.schema is not None and not cut:
+        try:
+            block = {"type": "tool_use", "id": "toolu_1", "name": "answer", "input": json.loads(text)}
+            reason = "tool_use"
+        except ValueError:
+            pass
+    return {
+        "id": "msg_1",
+        "type": "message",
+        "role": "assistant",
+        "model": asked.model,
+        "content": [block],
+        "stop_reason": reason,
+        "stop_sequence": None,
+        "usage": {"input_tokens": tokens[0], "output_tokens": tokens[1]},
+    }
+
+
+def error(code: str, message: str, *, param: str | None = None) -> bytes:
+    """An error body, as both shapes have it."""
+    return json.dumps({"type": "error", "error": {"message": message, "type": code, "code": code, "param": param}}).encode()
+
+
+def models(names: Sequence[str] | None, window: int | None) -> bytes:
+    """The list of models; ``max_model_len`` as vLLM says it."""
+    listed = [{"id": name, "object": "model", "max_model_len": window} for name in names or ["any"]]
+    return json.dumps({"object": "list", "data": listed}).encode()
+
+
+def framed(status: int, body: bytes, extra: Mapping[str, str], *, chunked: bool = False) -> bytes:
+    """A whole HTTP/1.1 answer."""
+    try:
+        phrase = HTTPStatus(status).phrase
+    except ValueError:
+        phrase = "Overloaded"
+    lines = [f"HTTP/1.1 {status} {phrase}\r\ncontent-type: application/json\r\n"]
+    lines += [f"{name}: {value}\r\n" for name, value in extra.items()]
+    if chunked:
+        middle = len(body) // 2
+        parts = [part for part in (body[:middle], body[middle:]) if part]
+        framed_parts = b"".join(b"%x;part=1\r\n%b\r\n" % (len(part), part) for part in parts)
+        return "".join(lines).encode() + b"transfer-encoding: chunked\r\n\r\n" + framed_parts + b"0\r\nx-end: 1\r\n\r\n"
+    return "".join(lines).encode() + b"content-length: %d\r\n\r\n%b" % (len(body), body)

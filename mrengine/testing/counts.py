@@ -1,0 +1,100 @@
+"""What the test server was asked, on its own clock."""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass, field
+from typing import Any
+
+__all__ = ["Counts", "Stats"]
+
+
+@dataclass(frozen=True, slots=True)
+class Stats:
+    """The server's account. Times are seconds of its own monotonic clock.
+
+    ``distinct``: different requests. ``ok``: real answers. ``paid_twice``: those beyond the first to the same request.
+    ``early``: requests that came again earlier than ``Retry-After`` had told. ``span_s``: first request to last answer.
+    """
+
+    requests: int = 0
+    ok: int = 0
+    distinct: int = 0
+    paid_twice: int = 0
+    early: int = 0
+    in_flight_max: int = 0
+    connections: int = 0
+    input_tokens: int = 0
+    output_tokens: int = 0
+    first_request_s: float | None = None
+    last_answer_s: float | None = None
+    cpu_s: float = 0.0
+    statuses: dict[str, int] = field(default_factory=dict)
+    models: dict[str, int] = field(default_factory=dict)
+
+    @property
+    def span_s(self) -> float:
+        if self.first_request_s is None or self.last_answer_s is None:
+            return 0.0
+        return self.last_answer_s - self.first_request_s
+
+    @property
+    def rate_limited(self) -> int:
+        return self.statuses.get("429", 0)
+
+
+class Counts:
+    """The counters behind ``Stats``."""
+
+    def __init__(self) -> None:
+        self.connections = 0
+        self._asked: Counter[bytes] = Counter()
+        self._answered: Counter[bytes] = Counter()
+        self._statuses: Counter[str] = Counter()
+        self._models: Counter[str] = Counter()
+        self._in_flight = self._in_flight_max = self._early = 0
+        self._input = self._output = 0
+        self._first: float | None = None
+        self._last: float | None = None
+
+    def arrived(self, now: float, digest: bytes, model: str, *, early: bool) -> None:
+        """A request came."""
+        self._first = now if self._first is None else self._first
+        self._asked[digest] += 1
+        self._models[model] += 1
+        self._early += early
+        self._in_flight += 1
+        self._in_flight_max = max(self._in_flight_max, self._in_flight)
+
+    def spent(self, input_tokens: int, output_tokens: int) -> None:
+        """Tokens of an answer."""
+        self._input += input_tokens
+        self._output += output_tokens
+
+    def left(self, now: float, digest: bytes, status: int, *, good: bool) -> None:
+        """Its answer went out, or its connection ended (status 0). ``good``: a real answer, that costs money."""
+        self._last = now
+        self._in_flight -= 1
+        self._statuses[str(status or "dropped")] += 1
+        if good:
+            self._answered[digest] += 1
+
+    def stats(self, cpu_s: float) -> dict[str, Any]:
+        """The fields of ``Stats``."""
+        ok = sum(self._answered.values())
+        return {
+            "requests": sum(self._asked.values()),
+            "ok": ok,
+            "distinct": len(self._asked),
+            "paid_twice": ok - len(self._answered),
+            "early": self._early,
+            "in_flight_max": self._in_flight_max,
+            "connections": self.connections,
+            "input_tokens": self._input,
+            "output_tokens": self._output,
+            "first_request_s": self._first,
+            "last_answer_s": self._last,
+            "cpu_s": cpu_s,
+            "statuses": dict(self._statuses),
+            "models": dict(self._models),
+        }

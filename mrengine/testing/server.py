@@ -1,0 +1,98 @@
+"""A real LLM server on loopback, in a process of its own, that speaks Chat Completions and Messages and misbehaves on demand.
+
+::
+
+    with LLMServer(latency_s=1.0, faults={"429": 0.05}) as server:
+        runner = MapReduceRunner(models=f"{server.url}#any")
+        …
+        assert server.stats().paid_twice == 0
+"""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import threading
+from typing import Any
+
+from mrengine.testing.behaviour import Behaviour
+from mrengine.testing.counts import Stats
+
+__all__ = ["LLMServer", "Stats"]
+
+_START_S = 20.0
+
+
+class LLMServer:
+    """The handle of a test server. Options are those of ``Behaviour``; ``tls`` is ``(certificate file, key file)``.
+
+    ``url`` is the base URL of OpenAI's shape (it ends with ``/v1``), ``root`` that of Anthropic's. The server ends with
+    ``close()``, with the ``with`` block, and with the process that started it, however that ends: it holds a pipe to it.
+    """
+
+    def __init__(self, *, port: int = 0, tls: tuple[str, str] | None = None, **options: Any) -> None:
+        behaviour = Behaviour(**options)
+        # The child imports mrengine from where we did; what a behaviour calls travels by value or from the same path.
+        path = os.pathsep.join(entry or os.getcwd() for entry in sys.path)
+        self._lock = threading.Lock()
+        self._process = subprocess.Popen(
+            [sys.executable, "-m", "mrengine.testing.serve"],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            env={**os.environ, "PYTHONPATH": path},
+            start_new_session=True,
+        )
+        self.port = int(self._ask("start", {"behaviour": behaviour, "port": port, "tls": tls}))
+        scheme = "https" if tls else "http"
+        self.root = f"{scheme}://127.0.0.1:{self.port}"
+        self.url = f"{self.root}/v1"
+
+    def stats(self) -> Stats:
+        """What was asked so far."""
+        return Stats(**self._ask("stats", None))
+
+    def requests(self) -> list[dict[str, Any]]:
+        """The last requests, ``headers`` and ``body``, as many as ``record`` says."""
+        kept: list[dict[str, Any]] = self._ask("requests", None)
+        return kept
+
+    def reset(self, **options: Any) -> None:
+        """Start counting anew, with another behaviour. Connections stay."""
+        self._ask("reset", Behaviour(**options))
+
+    def close(self) -> None:
+        """Stop the server. Calls in flight are dropped."""
+        process = self._process
+        if process.stdin is not None and not process.stdin.closed:
+            process.stdin.close()
+        try:
+            process.wait(timeout=5)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
+        if process.stdout is not None:
+            process.stdout.close()
+
+    def __enter__(self) -> LLMServer:
+        return self
+
+    def __exit__(self, *exc_info: object) -> None:
+        self.close()
+
+    def _ask(self, what: str, argument: Any) -> Any:
+        from mrengine.testing.pipes import receive, send
+
+        watchdog = threading.Timer(_START_S, self._process.kill)
+        watchdog.start()
+        try:
+            with self._lock:
+                if self._process.stdin is None or self._process.stdout is None:
+                    raise RuntimeError("the test server has no pipes")
+                send(self._process.stdin, (what, argument))
+                answer = receive(self._process.stdout)
+        finally:
+            watchdog.cancel()
+        if isinstance(answer, str) and answer.startswith("error: "):
+            raise RuntimeError(f"the test server: {answer}")
+        return answer
