@@ -1,0 +1,247 @@
+"""Owns what a user sees of a run on a terminal: the arithmetic in ``Meter``, the drawing in ``Bar``.
+
+The bar draws to stderr, in the caller's thread, at most ten times a second, and leaves sys.stdout and sys.stderr as
+they are. rich is imported when the first bar is drawn.
+"""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections import deque
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, Protocol, TextIO
+
+from mrengine.errors import ConfigError
+from mrengine.events import (
+    BudgetWait,
+    ChunkFailed,
+    ChunkProcessed,
+    Event,
+    JobComplete,
+    JobDraining,
+    JobStart,
+    ReduceStart,
+)
+
+if TYPE_CHECKING:
+    from rich.console import RenderableType
+
+__all__ = ["Bar", "Meter", "Progress", "Silent", "open_progress"]
+
+WINDOW_S = 30.0
+SAMPLE_S = 0.25
+REDRAW_S = 0.1
+
+Clock = Callable[[], float]
+
+
+class Meter:
+    """Counts, pace and time left. ``done`` counts failures and what was resumed; the pace is of this run alone."""
+
+    def __init__(self, *, clock: Clock = time.monotonic) -> None:
+        self._clock = clock
+        self._samples: deque[tuple[float, int]] = deque()
+        self.begin(0, 0)
+
+    def begin(self, total: int, resumed: int) -> None:
+        """A round starts."""
+        self.total = total
+        self.done = resumed
+        self.failed = 0
+        self._started = self._clock()
+        self._samples.clear()
+        self._samples.append((self._started, resumed))
+
+    def count(self, *, done: int, failed: int) -> None:
+        """What is done by now, failures among it."""
+        self.done, self.failed = done, failed
+        now = self._clock()
+        if now - self._samples[-1][0] >= SAMPLE_S:
+            self._samples.append((now, done))
+        while len(self._samples) > 2 and self._samples[1][0] < now - WINDOW_S:
+            self._samples.popleft()
+
+    @property
+    def fraction(self) -> float:
+        """0 to 1."""
+        return self.done / self.total if self.total else 0.0
+
+    @property
+    def elapsed_s(self) -> float:
+        """Since the round began."""
+        return self._clock() - self._started
+
+    @property
+    def per_second(self) -> float:
+        """Chunks a second over the last half minute; 0 before the first."""
+        since, done = self._samples[0]
+        return (self.done - done) / max(self._clock() - since, 1e-9)
+
+    @property
+    def eta_s(self) -> float | None:
+        """Seconds left at this pace; None before there is one."""
+        pace = self.per_second
+        return (self.total - self.done) / pace if pace > 0 else None
+
+
+class Progress(Protocol):
+    """Shows what happens; a callback for all events."""
+
+    def __call__(self, event: Event) -> None:
+        """Take in what an event says."""
+
+    def tick(self) -> None:
+        """Time went by without an event."""
+
+    def state(self, text: str) -> None:
+        """Say what the run is doing: "reading", "draining", "" for its normal work."""
+
+    def close(self) -> None:
+        """Take the bar off the screen. May be called again."""
+
+
+class Silent:
+    """No bar."""
+
+    def __call__(self, event: Event) -> None:
+        pass
+
+    def tick(self) -> None:
+        pass
+
+    def state(self, text: str) -> None:
+        pass
+
+    def close(self) -> None:
+        pass
+
+
+def open_progress(wanted: bool | None, *, stream: TextIO | None = None, clock: Clock = time.monotonic) -> Progress:
+    """A bar, or one that shows nothing. ``wanted=None``: only on a terminal that can redraw a line, if rich is there.
+
+    Raises ConfigError where a bar is asked for and rich is not installed.
+    """
+    stream = sys.stderr if stream is None else stream
+    if wanted is False or (wanted is None and not _is_terminal(stream)):
+        return Silent()
+    try:
+        return Bar(stream, clock=clock)
+    except ImportError as error:
+        if wanted is None:
+            return Silent()
+        raise ConfigError("a progress bar needs rich: pip install rich", setting="progress") from error
+
+
+def _is_terminal(stream: TextIO | None) -> bool:
+    """Python without a console has no stderr, and a closed one raises."""
+    try:
+        return stream is not None and stream.isatty()
+    except ValueError:
+        return False
+
+
+class Bar:
+    """One line on the terminal: state, bar, done/total, failed, pace, time left."""
+
+    def __init__(self, stream: TextIO, *, clock: Clock = time.monotonic) -> None:
+        from rich.console import Console
+
+        self.meter = Meter(clock=clock)
+        self._clock = clock
+        self._console = Console(file=stream)
+        self._live: Any = None
+        self._closed = self._console.is_dumb_terminal
+        self._text = "starting"
+        self._waiting_until = 0.0
+        self._drawn = float("-inf")
+
+    def __call__(self, event: Event) -> None:
+        """Take in what an event says."""
+        if isinstance(event, (ChunkProcessed, ChunkFailed)):
+            failed = self.meter.failed + isinstance(event, ChunkFailed)
+            self.meter.count(done=event.done, failed=failed)
+            self.tick()
+        elif isinstance(event, JobStart):
+            self.meter.begin(event.total, event.resumed)
+            self.state("")
+        elif isinstance(event, BudgetWait):
+            self._waiting_until = self._clock() + event.wait_ms / 1000
+            self.tick()
+        elif isinstance(event, JobDraining):
+            self.state(f"draining, {event.in_flight} in flight")
+        elif isinstance(event, ReduceStart):
+            self.state("reducing")
+        elif isinstance(event, JobComplete):
+            self.close()
+
+    def tick(self) -> None:
+        """Draw again, if the last time is long enough ago."""
+        if self._clock() - self._drawn >= REDRAW_S:
+            self._draw()
+
+    def state(self, text: str) -> None:
+        """Say what the run is doing: "reading", "draining", "" for its normal work."""
+        self._text = text
+        self._draw()
+
+    def close(self) -> None:
+        """Take the bar off the screen."""
+        self._closed = True
+        if self._live is not None:
+            self._live.stop()
+            self._live = None
+
+    def _draw(self) -> None:
+        if self._closed:
+            return
+        self._drawn = self._clock()
+        if self._live is None:
+            from rich.live import Live
+
+            # Without a thread of its own, and without putting itself in the place of sys.stdout and sys.stderr.
+            self._live = Live(
+                console=self._console,
+                auto_refresh=False,
+                transient=True,
+                redirect_stdout=False,
+                redirect_stderr=False,
+            )
+            self._live.start()
+        self._live.update(self._line(), refresh=True)
+
+    def _line(self) -> RenderableType:
+        from rich.progress_bar import ProgressBar
+        from rich.table import Column, Table
+
+        line = Table.grid(Column(width=20), Column(no_wrap=True, overflow="ellipsis"), padding=(0, 1))
+        bar = ProgressBar(total=self.meter.total or None, completed=self.meter.done, pulse=not self.meter.total)
+        line.add_row(bar, describe(self.meter, self._state()))
+        return line
+
+    def _state(self) -> str:
+        if self._text:
+            return self._text
+        return "waiting for the rate limit" if self._clock() < self._waiting_until else ""
+
+
+def describe(meter: Meter, state: str = "") -> str:
+    """The words of the line, as "12/40 chunks, draining, 1 failed, 3.1/s, 0:09 left": what matters most comes first."""
+    words = [f"{meter.done}/{meter.total} chunks"] if meter.total else []
+    if state:
+        words.append(state)
+    if meter.failed:
+        words.append(f"{meter.failed} failed")
+    if meter.per_second > 0:
+        words.append(f"{meter.per_second:.1f}/s" if meter.per_second >= 1 else f"{1 / meter.per_second:.1f} s each")
+    if meter.eta_s is not None and meter.done < meter.total:
+        words.append(f"{_clock_time(meter.eta_s)} left")
+    else:
+        words.append(_clock_time(meter.elapsed_s))
+    return ", ".join(words)
+
+
+def _clock_time(seconds: float) -> str:
+    minutes, second = divmod(round(seconds), 60)
+    hours, minute = divmod(minutes, 60)
+    return f"{hours}:{minute:02}:{second:02}" if hours else f"{minute}:{second:02}"
