@@ -19,16 +19,15 @@ _VARIABLE = re.compile(r"\$\{([A-Za-z_][A-Za-z0-9_]*)\}")
 class Headers:
     """A model's headers. Those of a callable are kept until a 401 says that they have expired. Thread-safe.
 
-    ``version`` counts the renewals: of many threads that meet the same 401, one asks again and all use its answer.
+    ``key``: the API key itself, for an SDK. ``version`` counts the renewals: of many threads that meet the same 401, one asks again and all use its answer.
     """
 
     def __init__(self, model: Model, *, key: str | None = None, env: Mapping[str, str] = os.environ) -> None:
         self._model, self._env = model, env
         self._lock = threading.Lock()
-        self._fixed: dict[str, str] = {}
-        key = key or (env.get(model.key_env) if model.key_env else None)
-        if model.shape == "anthropic" or key:
-            self._fixed.update(shape(model.shape).key_headers(key or ""))
+        self.key = key or (env.get(model.key_env) if model.key_env else None)
+        # An SDK sends its key by itself.
+        self._fixed = {} if model.kind == model.shape else shape(model.shape).key_headers(self.key or "")
         self.version = 0
         self.current = self._read()
 
@@ -50,7 +49,7 @@ class Headers:
     def _read(self) -> dict[str, str]:
         given = self._model.spec.headers
         own = given() if callable(given) else {k: self._expand(k, v) for k, v in (given or {}).items()}
-        merged = {name: value for name, value in self._fixed.items() if value}
+        merged = dict(self._fixed)
         merged.update({name.lower(): value for name, value in own.items()})
         return merged
 

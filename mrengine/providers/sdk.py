@@ -21,6 +21,7 @@ from mrengine.providers.routes import resolve, tls_context
 __all__ = ["AnthropicProvider", "OpenAIProvider", "http_client"]
 
 _CONNECT_S = 15.0
+_NO_KEY = "none"  # an endpoint that wants none is sent this; the SDKs insist on one
 
 
 class _SdkProvider(RemoteProvider):
@@ -58,7 +59,7 @@ class OpenAIProvider(_SdkProvider):
     def _make(self, base_url: str, http: Any) -> Any:
         import openai
 
-        return openai.OpenAI(api_key="in-the-headers", base_url=base_url, max_retries=0, http_client=http)
+        return openai.OpenAI(api_key=self._headers.key or _NO_KEY, base_url=base_url, max_retries=0, http_client=http)
 
 
 class AnthropicProvider(_SdkProvider):
@@ -67,7 +68,7 @@ class AnthropicProvider(_SdkProvider):
     def _make(self, base_url: str, http: Any) -> Any:
         import anthropic
 
-        return anthropic.Anthropic(api_key="in-the-headers", base_url=base_url, max_retries=0, http_client=http)
+        return anthropic.Anthropic(api_key=self._headers.key or _NO_KEY, base_url=base_url, max_retries=0, http_client=http)
 
 
 def http_client(model: Model, base_url: str, *, slots: int) -> Any:

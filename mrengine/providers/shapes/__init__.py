@@ -26,7 +26,7 @@ class Shape(Protocol):
     """Where requests go, after the base URL."""
 
     def key_headers(self, key: str) -> dict[str, str]:
-        """The headers that carry an API key."""
+        """The headers that carry an API key; ``""`` is none."""
         ...
 
     def body(self, request: Request, *, model: str, params: Mapping[str, Any], native_schema: bool) -> dict[str, Any]:

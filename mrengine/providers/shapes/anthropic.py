@@ -25,7 +25,7 @@ _FINISH = {
 
 def key_headers(key: str) -> dict[str, str]:
     """The key and the version of the protocol that it is sent with."""
-    return {"x-api-key": key, "anthropic-version": _VERSION}
+    return {"anthropic-version": _VERSION} | ({"x-api-key": key} if key else {})
 
 
 def body(request: Request, *, model: str, params: Mapping[str, Any], native_schema: bool) -> dict[str, Any]:

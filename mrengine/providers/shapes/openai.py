@@ -19,7 +19,7 @@ _REASONS = re.compile(r"(?:o\d|gpt-(?:[5-9]|\d\d))(?!.*-chat)")
 
 def key_headers(key: str) -> dict[str, str]:
     """The key as a bearer token."""
-    return {"authorization": f"Bearer {key}"}
+    return {"authorization": f"Bearer {key}"} if key else {}
 
 
 def reasons(model: str) -> bool:
