@@ -1,1 +1,12 @@
-"""."""
+"""Reducers: plain functions from the results of a job to its answer.
+
+Each takes a ``Sequence[ChunkResult]``, whose ``failures`` (where it has them) tell what is missing. One that needs the
+models' answers to the same chunk declares it: ``reducer.balance = "all"`` is then the job's default.
+"""
+
+from __future__ import annotations
+
+from mrengine.reducers.consensus import consensus_aggregator
+from mrengine.reducers.texts import collect, concatenate, medical_report_aggregator
+
+__all__ = ["collect", "concatenate", "consensus_aggregator", "medical_report_aggregator"]

@@ -1,0 +1,86 @@
+"""Owns the vote of several models on the same chunk."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections import Counter, defaultdict
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from mrengine.records import ChunkResult
+from mrengine.reducers.texts import failures_of, in_order
+
+__all__ = ["consensus_aggregator"]
+
+
+@dataclass(frozen=True, slots=True)
+class _Vote:
+    label: str
+    prediction: Any
+    confidence: float
+    model: str | None
+    rank: int  # of the model among the job's models
+
+
+def consensus_aggregator(results: Sequence[ChunkResult]) -> dict[str, Any]:
+    """What most models say of each chunk.
+
+    A result's vote is its ``"prediction"``, where it is a dict with one, else the result itself; a ``"confidence"``
+    beside it is a number, taken as 0 where there is none. None is no vote.
+
+    Returns ``{"consensus_results": [{"chunk_id": int, "consensus_prediction": the value most models gave,
+    "confidence": float, "votes": {prediction: count}, "models": [str, …]}, …], "metadata": {"avg_confidence": float}}``
+    with an entry for each chunk, in order. ``confidence`` is votes for the winner / votes expected: the models of the
+    job, so that a missing vote counts against it. A tie is settled by the sum of the voters' confidence, then by the
+    order of the models. A chunk without a vote has the prediction None and the confidence 0. Keys of ``votes`` are the
+    predictions, as JSON where they are not strings; ``models`` are those that voted.
+    """
+    ordered, failures = in_order(results), failures_of(results)
+    seen = [(item.chunk_id, item.model) for item in ordered] + [(f.chunk_id, f.model) for f in failures]
+    ranks = {model: rank for rank, model in enumerate(dict.fromkeys(model for _, model in seen))}
+    outcomes = Counter(chunk for chunk, _ in seen)
+    votes: dict[int, list[_Vote]] = defaultdict(list)
+    for item in ordered:
+        vote = _vote(item, ranks[item.model])
+        if vote.prediction is not None:
+            votes[item.chunk_id].append(vote)
+    entries = [_entry(chunk, votes[chunk], max(outcomes[chunk], len(ranks))) for chunk in sorted(outcomes)]
+    confidences = [entry["confidence"] for entry in entries]
+    average = math.fsum(confidences) / len(confidences) if confidences else 0.0
+    return {"consensus_results": entries, "metadata": {"avg_confidence": average}}
+
+
+# Read by the runner: every model on every chunk, unless the job says otherwise.
+consensus_aggregator.balance = "all"  # type: ignore[attr-defined]
+
+
+def _vote(item: ChunkResult, rank: int) -> _Vote:
+    value: Any = item.result
+    confidence: Any = None
+    if isinstance(value, Mapping) and "prediction" in value:
+        value, confidence = value["prediction"], value.get("confidence")
+    number = isinstance(confidence, (int, float)) and not isinstance(confidence, bool) and math.isfinite(confidence)
+    label = value if isinstance(value, str) else json.dumps(value, sort_keys=True, ensure_ascii=False, default=repr)
+    return _Vote(label, value, float(confidence) if number else 0.0, item.model, rank)
+
+
+def _entry(chunk_id: int, votes: Sequence[_Vote], expected: int) -> dict[str, Any]:
+    votes = sorted(votes, key=lambda vote: vote.rank)
+    groups: dict[str, list[_Vote]] = defaultdict(list)
+    for vote in votes:
+        groups[vote.label].append(vote)
+    winner = max(groups.values(), key=_weight, default=[])
+    return {
+        "chunk_id": chunk_id,
+        "consensus_prediction": winner[0].prediction if winner else None,
+        "confidence": len(winner) / expected,
+        "votes": {label: len(group) for label, group in groups.items()},
+        "models": [vote.model for vote in votes if vote.model is not None],
+    }
+
+
+def _weight(group: Sequence[_Vote]) -> tuple[int, float, int]:
+    """More votes, then more confidence, then the earlier model."""
+    return len(group), math.fsum(vote.confidence for vote in group), -group[0].rank
