@@ -40,7 +40,7 @@ _CACHED_BATCHES = 8
 
 
 class ChunkRow(NamedTuple):
-    """A row: ``document`` is an index, ``overlap``, ``start`` and ``end`` are characters, ``spool_from:spool_to`` bytes.
+    """A row: ``document`` is an index; ``overlap``, ``start``, ``end`` are characters, ``spool_from:spool_to`` bytes.
 
     ``digest``: 16 bytes blake2b of the chunk's text (overlap included) in UTF-8, surrogatepass.
     """
@@ -57,11 +57,11 @@ class ChunkRow(NamedTuple):
 
 
 class Segment(NamedTuple):
-    """Where rows stand: rows ``first`` to ``first + count - 1`` of ``round`` begin at ``offset`` of the log file."""
+    """Where rows stand: rows ``first`` to ``first + rows - 1`` of ``round`` begin at ``offset`` of the log file."""
 
     round: int
     first: int
-    count: int
+    rows: int
     offset: int
 
 
@@ -115,7 +115,7 @@ class ChunkTable:
         self._segments = tuple(segments)
 
     def __len__(self) -> int:
-        return self._segments[-1].first + self._segments[-1].count if self._segments else 0
+        return self._segments[-1].first + self._segments[-1].rows if self._segments else 0
 
     def __getitem__(self, index: int) -> ChunkRow:
         """IndexError: no such chunk. LogError: the file is shorter than it was, or cannot be read."""
@@ -126,8 +126,8 @@ class ChunkTable:
 
     def __iter__(self) -> Iterator[ChunkRow]:
         for segment in self._segments:
-            rows = _pread(self._fd, segment.count * ROW_BYTES, segment.offset)
-            for at in range(0, segment.count * ROW_BYTES, ROW_BYTES):
+            rows = _pread(self._fd, segment.rows * ROW_BYTES, segment.offset)
+            for at in range(0, segment.rows * ROW_BYTES, ROW_BYTES):
                 yield unpack_row(rows, at)
 
 

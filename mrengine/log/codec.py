@@ -33,6 +33,7 @@ _HEADER = struct.Struct("<8sHH8sB100s3x")
 _FRAME = struct.Struct("<4sIIQB")
 _COVERED = struct.Struct("<IQB")  # what the CRC covers before the payload
 _CRC_AT = 8
+_PAYLOAD_AT = _COVERED.size
 
 
 class Frame(NamedTuple):
@@ -92,7 +93,7 @@ def decode_header(data: bytes, *, path: str | None = None) -> Header:
     _, version, flags, salt, length, name = _HEADER.unpack(data[: HEADER_BYTES - 4])
     intact = crc32(data[: HEADER_BYTES - 4]) == int.from_bytes(data[HEADER_BYTES - 4 : HEADER_BYTES], "little")
     if version != VERSION or (intact and flags):
-        message = f"{path or 'the log'} has format version {version}, flags {flags}; this mrengine reads version {VERSION}"
+        message = f"{path or 'the log'} has format version {version}, flags {flags}; this mrengine reads {VERSION}, 0"
         raise LogError(message + ": upgrade mrengine, or start under another job id", reason="newer", path=path)
     if not intact or not any(salt[:4]) or not 0 < length <= 100:
         message = f"the header of {path or 'the log'} is damaged; nothing was changed. Restore it, or purge the job"
@@ -125,4 +126,5 @@ def decode_frame(block: bytes, at: int, offset: int, prefix: bytes, seed: int) -
     covered = block[at + _CRC_AT : at + end]
     if crc32(covered, (seed + offset) & 0xFFFFFFFF) != crc:
         return 0
-    return Frame(offset, kind, covered[OVERHEAD_BYTES - _CRC_AT :], watermark)
+    found: Frame = Frame(offset, kind, covered[_PAYLOAD_AT:], watermark)
+    return found

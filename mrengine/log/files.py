@@ -13,7 +13,7 @@ class OsFiles:
     """The operating system's files. Every method may raise OSError; none retries."""
 
     def open(self, path: str, flags: int, mode: int = 0o600) -> int:
-        """A descriptor that no child inherits. A symlink in the last place is refused, 0600 holds whatever the umask."""
+        """A descriptor that no child inherits. A symlink in the last place is refused; 0600 whatever the umask."""
         fd = os.open(path, flags | os.O_CLOEXEC | os.O_NOFOLLOW, mode)
         if flags & os.O_CREAT:
             os.fchmod(fd, mode)

@@ -35,7 +35,7 @@ MAX_BATCH_BYTES = 1 << 20
 
 
 class DocumentRow(NamedTuple):
-    """A document in the spool. ``digest``: 16 bytes blake2b of its UTF-8; ``spool_offset`` and ``n_bytes`` say where."""
+    """A document in the spool. ``digest``: 16 bytes blake2b of its UTF-8; ``spool_offset`` and ``n_bytes``: where."""
 
     id: str
     digest: bytes
@@ -120,10 +120,8 @@ def pack_job(record: JobRecord) -> bytes:
     r = record
     models = [list(model) for model in r.models]
     source = dict(r.map_source) if isinstance(r.map_source, Mapping) else r.map_source
-    return pack(
-        [r.job_id, r.at, r.epoch, r.version, r.python, list(r.documents), dict(r.chunking), models, r.all_models]
-        + [r.map_version, r.map_name, source, dict(r.settings)]
-    )
+    begin = (r.job_id, r.at, r.epoch, r.version, r.python, list(r.documents), dict(r.chunking), models)
+    return pack([*begin, r.all_models, r.map_version, r.map_name, source, dict(r.settings)])
 
 
 def unpack_job(payload: bytes) -> JobRecord:
@@ -132,7 +130,8 @@ def unpack_job(payload: bytes) -> JobRecord:
     try:
         count, size, digest = v[5]
         models = tuple((str(name), str(params)) for name, params in v[7])
-        return JobRecord(*v[:5], (int(count), int(size), bytes(digest)), v[6], models, *v[8:])
+        v[5], v[7] = (int(count), int(size), bytes(digest)), models
+        return JobRecord(*v)
     except (TypeError, ValueError):
         raise bad_record("JOB") from None
 

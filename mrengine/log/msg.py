@@ -18,13 +18,13 @@ _KEY = struct.Struct(">4xIxQxi")
 
 
 def pack(value: Any) -> bytes:
-    """msgpack bytes of a plain value; lone surrogates are kept. ValueError, TypeError, OverflowError: it is not plain."""
+    """msgpack bytes of a plain value; lone surrogates are kept. ValueError, TypeError, OverflowError: not plain."""
     packed: bytes = msgpack.packb(value, use_bin_type=True, unicode_errors="surrogatepass")
     return packed
 
 
 def unpack(payload: bytes) -> Any:
-    """The value of a payload. LogError(reason="damaged"): not msgpack, or beyond its limits. Memory stays in proportion."""
+    """The value of a payload. LogError(reason="damaged"): not msgpack, or beyond its limits."""
     size = len(payload)
     try:
         return msgpack.unpackb(

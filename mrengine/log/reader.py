@@ -7,11 +7,13 @@ from collections.abc import Callable, Iterator
 from types import TracebackType
 
 from mrengine.errors import LogError
-from mrengine.log.codec import HEADER_BYTES, Frame, Header
+from mrengine.log.codec import HEADER_BYTES, MAX_PAYLOAD_BYTES, OVERHEAD_BYTES, Frame, Header
 from mrengine.log.files import OsFiles
 from mrengine.log.scan import Recovery, Source, walk
 
 __all__ = ["LogReader"]
+
+_LONGEST_FRAME = OVERHEAD_BYTES + MAX_PAYLOAD_BYTES
 
 
 class LogReader:
@@ -20,6 +22,7 @@ class LogReader:
     def __init__(self, path: str | os.PathLike[str] | int, *, files: OsFiles | None = None) -> None:
         """LogError: the file cannot be used; reason "io" where it cannot be opened."""
         self._files = files or OsFiles()
+        self._fd = -1
         self._path = None if isinstance(path, int) else os.fspath(path)
         try:
             self._fd = os.dup(path) if isinstance(path, int) else self._files.open(os.fspath(path), os.O_RDONLY)
@@ -65,7 +68,7 @@ class LogReader:
 
     def frame(self, offset: int) -> Frame:
         """The frame at ``offset``, checked. LogError(reason="damaged"): there is none."""
-        found = self._source.frame_at(offset, self.size()) if HEADER_BYTES <= offset < self.size() else None
+        found = self._source.frame_at(offset, offset + _LONGEST_FRAME) if offset >= HEADER_BYTES else None
         if found is None:
             message = f"no record at byte {offset} of {self._path or 'the log'}"
             raise LogError(message, reason="damaged", path=self._path, ranges=[(offset, offset + 1)])
@@ -84,6 +87,9 @@ class LogReader:
         if self._fd >= 0:
             self._files.close(self._fd)
             self._fd = -1
+
+    def __del__(self) -> None:
+        self.close()
 
     def __enter__(self) -> LogReader:
         return self

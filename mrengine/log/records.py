@@ -82,7 +82,7 @@ _CALL = struct.Struct(">BB16sBdBQBQBQBdB")
 
 @dataclass(frozen=True, slots=True)
 class IntentRecord:
-    """A call is about to be made; ``input_tokens`` and ``output_tokens`` are reserved. ``digest``: 16 bytes, of the call."""
+    """A call is about to be made; the tokens are what is reserved for it. ``digest``: 16 bytes, of the call."""
 
     round: int
     chunk_id: int
@@ -205,7 +205,8 @@ def unpack_call(payload: bytes) -> CallRecord:
     values = array(payload, 14, "CALL")
 
     def build(*v: Any) -> CallRecord:
-        return CallRecord(*v[:5], Usage(*v[5:8]), None if math.isnan(v[8]) else v[8], *v[9:])
+        fields = [*v[:5], Usage(*v[5:8]), None if math.isnan(v[8]) else v[8], *v[9:]]
+        return CallRecord(*fields)
 
     return _build(build, values, "CALL")
 
@@ -225,7 +226,8 @@ def unpack_result(payload: bytes) -> ResultRecord:
     """A RESULT of its payload."""
 
     def build(*v: Any) -> ResultRecord:
-        return ResultRecord(*v[:10], None if v[10] is None else Usage(*v[10]), *v[11:])
+        fields = [*v[:10], None if v[10] is None else Usage(*v[10]), *v[11:]]
+        return ResultRecord(*fields)
 
     return _build(build, array(payload, 15, "RESULT"), "RESULT")
 

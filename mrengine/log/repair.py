@@ -1,4 +1,4 @@
-"""Owns what recovery does to a log's file: save damaged bytes aside, fill their place, cut the torn tail, sync the rest."""
+"""Owns what recovery does to a log's file: damaged bytes saved aside and filled, the torn tail cut, the rest synced."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ def repair(source: Source, recovery: Recovery) -> None:
             _write(source, frame, offset)
     if recovery.torn:
         source.files.truncate(source.fd, recovery.end)
-    # What was never acknowledged may be in the page cache only, and marked clean by an fsync that failed: dirty it again.
+    # What was never acknowledged may be in the page cache only, marked clean by an fsync that failed: dirty it again.
     for offset in range(recovery.watermark, recovery.end, BLOCK_BYTES):
         _write(source, source.files.pread(source.fd, min(BLOCK_BYTES, recovery.end - offset), offset), offset)
     if recovery.damage or recovery.torn or recovery.watermark < recovery.end:

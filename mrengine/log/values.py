@@ -44,8 +44,8 @@ def normalise(value: object, path: str = "result") -> Plain:
     """The plain value of ``value``. Unstorable: something in it has none.
 
     dataclasses and pydantic models become dicts; tuples lists; a Completion its ``parsed``, else its ``text``; dates,
-    Decimal, UUID and Path strings; an Enum its value if that is a string, else its name; numpy scalars numbers. NaN, infinities and lone
-    surrogates stay. Integers have 64 bits; dict keys are strings; nothing nests deeper than 200.
+    Decimal, UUID and Path strings; an Enum its value if that is a string, else its name; numpy scalars numbers. NaN,
+    infinities and lone surrogates stay. Integers have 64 bits; dict keys are strings; nothing nests deeper than 200.
     """
     return _plain(value, path, 0)
 

@@ -1,4 +1,4 @@
-"""Owns the log file for writing: append, group commit, and repair when it is opened. One writer; the caller holds the lock."""
+"""Owns the log file for writing: append, group commit, repair on opening. One writer: the caller holds the lock."""
 
 from __future__ import annotations
 
@@ -42,7 +42,12 @@ class WriteAheadLog:
 
     @classmethod
     def create(
-        cls, path: str | os.PathLike[str], job_id: str, *, durability: Durability = "fsync", files: OsFiles | None = None
+        cls,
+        path: str | os.PathLike[str],
+        job_id: str,
+        *,
+        durability: Durability = "fsync",
+        files: OsFiles | None = None,
     ) -> WriteAheadLog:
         """A new log, on disk with its name when this returns. LogError: there is one already, or no room for it."""
         path, files = os.fspath(path), files or OsFiles()

@@ -1,0 +1,125 @@
+"""Owns what the calls of a job add up to: answers to find again, tokens and money spent, the last minute's use."""
+
+from __future__ import annotations
+
+import math
+import struct
+from array import array
+from collections import deque
+from dataclasses import dataclass
+
+from mrengine.log.codec import Frame
+from mrengine.log.msg import bad_record
+from mrengine.records import Usage
+
+__all__ = ["Ledger", "Spent"]
+
+RECENT_S = 60.0
+_SLACK_S = 60.0  # clocks of workers differ, and calls do not come in order
+_INTENT = struct.Struct(">22x2x16sxdxQxQ")
+_CALL = struct.Struct(">22x2x16sxdxQxQxQxdB")
+_DIGEST_PREFIX = struct.Struct("<Q")
+_REUSABLE = 0xC3
+
+
+@dataclass(frozen=True, slots=True)
+class Spent:
+    """What one model was used for. ``cost_usd``: None where a price was unknown for any call.
+
+    ``unanswered`` calls may have been billed: their reserved tokens are part of ``usage``.
+    """
+
+    calls: int = 0
+    usage: Usage = Usage()  # noqa: RUF009  (frozen: it can be shared)
+    cost_usd: float | None = 0.0
+    unanswered: int = 0
+
+
+class Ledger:
+    """Calls and intents over all epochs, as small numbers; no answer is held."""
+
+    def __init__(self) -> None:
+        self.prefixes = array("Q")  # of the digests of reusable CALLs, in the order of the log …
+        self.offsets = array("Q")  # … and where they stand
+        self.latest = 0.0
+        self._names: dict[bytes, str] = {}
+        self._totals: dict[str, list[float]] = {}  # calls, input, output, cached, cost
+        self._open: dict[bytes, list[tuple[float, str, int, int]]] = {}
+        self._recent: deque[tuple[float, str, int, int]] = deque()
+
+    def intent(self, frame: Frame) -> None:
+        """A call is about to be made. LogError: the record is too short."""
+        try:
+            digest, at, inputs, outputs = _INTENT.unpack_from(frame.payload)
+            model = self._name(frame.payload, _INTENT.size)
+        except (struct.error, IndexError):
+            raise bad_record("INTENT") from None
+        self._open.setdefault(digest, []).append((at, model, inputs, outputs))
+        self.latest = max(self.latest, at)
+
+    def call(self, frame: Frame) -> None:
+        """A call was answered, or is settled. LogError: the record is too short."""
+        try:
+            digest, at, inputs, outputs, cached, cost, reusable = _CALL.unpack_from(frame.payload)
+            model = self._name(frame.payload, _CALL.size)
+        except (struct.error, IndexError):
+            raise bad_record("CALL") from None
+        waiting = self._open.get(digest)
+        if waiting:
+            waiting.pop()
+            if not waiting:
+                del self._open[digest]
+        if reusable == _REUSABLE:
+            self.prefixes.append(_DIGEST_PREFIX.unpack_from(digest)[0])
+            self.offsets.append(frame.offset)
+        totals = self._totals.setdefault(model, [0, 0, 0, 0, 0.0])
+        for place, amount in enumerate((1, inputs, outputs, cached, cost)):
+            totals[place] += amount
+        self._remember(at, model, inputs, outputs)
+
+    def spent(self) -> dict[str, Spent]:
+        """Per model, over the whole job. An intent without an answer counts as spent in full."""
+        found: dict[str, Spent] = {}
+        for model, (calls, inputs, outputs, cached, cost) in self._totals.items():
+            usage = Usage(int(inputs), int(outputs), int(cached))
+            found[model] = Spent(int(calls), usage, None if math.isnan(cost) else cost)
+        for _, model, reserved_in, reserved_out in self._unanswered():
+            known = found.get(model, Spent())
+            usage = known.usage + Usage(reserved_in, reserved_out)
+            found[model] = Spent(known.calls + 1, usage, known.cost_usd, known.unanswered + 1)
+        return found
+
+    def unanswered(self) -> int:
+        """Calls that may have been billed and have no answer in the log."""
+        return sum(map(len, self._open.values()))
+
+    def recent_usage(self, *, now: float, window_s: float = RECENT_S) -> dict[str, list[tuple[float, int, int, int]]]:
+        """{model: [(at, requests, input tokens, output tokens)…]} of the last ``window_s`` (at most 60), oldest first."""
+        since = now - min(window_s, RECENT_S)
+        used: dict[str, list[tuple[float, int, int, int]]] = {}
+        for at, model, inputs, outputs in sorted([*self._recent, *self._unanswered()]):
+            if at >= since:
+                used.setdefault(model, []).append((at, 1, inputs, outputs))
+        return used
+
+    def _unanswered(self) -> list[tuple[float, str, int, int]]:
+        return [intent for intents in self._open.values() for intent in intents]
+
+    def _remember(self, at: float, model: str, inputs: int, outputs: int) -> None:
+        recent = self._recent
+        recent.append((at, model, inputs, outputs))
+        self.latest = max(self.latest, at)
+        while recent[0][0] < self.latest - RECENT_S - _SLACK_S:
+            recent.popleft()
+
+    def _name(self, payload: bytes, at: int) -> str:
+        """The string at ``at``, whose first byte says its length (fixstr, str 8); IndexError: it is not all there."""
+        first = payload[at]
+        size, at = (payload[at + 1], at + 2) if first == 0xD9 else (first & 0x1F, at + 1)
+        if not (0xA0 <= first < 0xC0 or first == 0xD9) or at + size > len(payload):
+            raise IndexError
+        raw = payload[at : at + size]
+        name = self._names.get(raw)
+        if name is None:
+            name = self._names[raw] = raw.decode("utf-8", "surrogatepass")
+        return name

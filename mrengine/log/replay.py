@@ -1,0 +1,175 @@
+"""Owns the state that a log adds up to: epochs, rounds, outcomes, calls. Fed by recovery and by tailing alike."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+from mrengine.errors import LogError
+from mrengine.log import codec
+from mrengine.log.chunktable import Segment, chunks_segment
+from mrengine.log.codec import Frame
+from mrengine.log.index import OutcomeIndex
+from mrengine.log.ledger import Ledger
+from mrengine.log.msg import key
+from mrengine.log.records import (
+    CloseRecord,
+    JobRecord,
+    RoundRecord,
+    unpack_attempt,
+    unpack_close,
+    unpack_documents,
+    unpack_job,
+    unpack_round,
+)
+
+__all__ = ["Epoch", "Replay"]
+
+
+@dataclass(slots=True)
+class Epoch:
+    """A job as one JOB record and what follows it describe it. ``offset``: of the JOB.
+
+    ``documents``: (first index, offset of the DOCUMENTS frame); ``segments``: where the rows of CHUNKS stand;
+    ``indexes``: the outcomes of each round; ``attempts``: kinds of the ATTEMPTs of each task.
+    """
+
+    job: JobRecord
+    offset: int
+    documents: list[tuple[int, int]] = field(default_factory=list)
+    segments: dict[int, list[Segment]] = field(default_factory=dict)
+    rounds: dict[int, RoundRecord] = field(default_factory=dict)
+    indexes: dict[int, OutcomeIndex] = field(default_factory=dict)
+    attempts: dict[tuple[int, int, int], list[str]] = field(default_factory=dict)
+
+    @property
+    def complete(self) -> bool:
+        """Whether the chunk table is all there."""
+        return 0 in self.rounds
+
+    @property
+    def models(self) -> int:
+        """Models that have an outcome of their own for each chunk."""
+        return max(1, len(self.job.models)) if self.job.all_models else 1
+
+    def index(self, round_: int) -> OutcomeIndex:
+        """The outcomes of a round; an empty index where the log has none."""
+        found = self.indexes.get(round_)
+        if found is None:
+            found = self.indexes[round_] = OutcomeIndex(round_, 0, self.models if round_ == 0 else 1)
+        return found
+
+    def chunks(self, round_: int = 0) -> int:
+        """Rows of a round's chunk table."""
+        segments = self.segments.get(round_)
+        return segments[-1].first + segments[-1].rows if segments else 0
+
+    def add_segment(self, segment: Segment) -> None:
+        """More rows. LogError: they do not follow those that are there."""
+        if segment.first != self.chunks(segment.round):
+            message = f"rows {segment.first} of the chunk table come after row {self.chunks(segment.round)}"
+            raise LogError(message, reason="damaged")
+        self.segments.setdefault(segment.round, []).append(segment)
+        self.index(segment.round).grow(segment.first + segment.rows)
+
+    def start_round(self, record: RoundRecord) -> None:
+        """A ROUND: continues the round with the same total and version, else starts it afresh."""
+        known = self.rounds.get(record.round)
+        if record.round and known and (known.total, known.version) != (record.total, record.version):
+            self.indexes.pop(record.round, None)
+        elif record.round == 0 and record.total != self.chunks():
+            message = f"the chunk table has {self.chunks()} rows of {record.total}"
+            raise LogError(message, reason="damaged")
+        if record.round and not 0 <= record.total <= self.index(0).total:
+            raise LogError(f"a round of {record.total} tasks over {self.index(0).total} results", reason="damaged")
+        self.rounds[record.round] = record
+        self.index(record.round).grow(record.total)
+
+
+class Replay:
+    """The state. ``add`` every frame in order; ``problems``: (offset, why) of records that make no sense."""
+
+    def __init__(self) -> None:
+        self.epochs: list[Epoch] = []
+        self.ledger = Ledger()
+        self.closed: CloseRecord | None = None
+        self.updated = 0.0
+        self.problems: list[tuple[int, str]] = []
+        self._current: Epoch | None = None
+        self._newest: Epoch | None = None
+        self._takers: dict[int, Callable[[Frame], object]] = {
+            codec.JOB: self._job,
+            codec.DOCUMENTS: self._documents,
+            codec.CHUNKS: self._chunks,
+            codec.ROUND: self._round,
+            codec.INTENT: self.ledger.intent,
+            codec.CALL: self.ledger.call,
+            codec.RESULT: self._outcome,
+            codec.FAILURE: self._outcome,
+            codec.CARRY: self._outcome,
+            codec.ATTEMPT: self._attempt,
+            codec.CLOSE: self._close,
+        }
+
+    @property
+    def epoch(self) -> Epoch | None:
+        """The epoch that counts: the newest complete one, else the first. None: the log is empty."""
+        return self._current
+
+    @property
+    def newest(self) -> Epoch | None:
+        """The epoch of the newest JOB, complete or not."""
+        return self._newest
+
+    def add(self, frame: Frame) -> bool:
+        """Take one frame; True: it is an outcome that counts.
+
+        A record that its CRC vouches for and that makes no sense all the same is noted and skipped.
+        """
+        take = self._takers.get(frame.kind)
+        if take is None:
+            return False
+        self.closed = None
+        try:
+            return bool(take(frame))
+        except LogError as error:
+            self.problems.append((frame.offset, str(error)))
+            return False
+
+    def _job(self, frame: Frame) -> None:
+        epoch = Epoch(unpack_job(frame.payload), frame.offset)
+        self.epochs.append(epoch)
+        self._newest = epoch
+        self._current = self._current or epoch
+        self.updated = max(self.updated, epoch.job.at)
+
+    def _documents(self, frame: Frame) -> None:
+        first = unpack_documents(frame.payload).first
+        self._working().documents.append((first, frame.offset))
+
+    def _chunks(self, frame: Frame) -> None:
+        self._working().add_segment(chunks_segment(frame.payload, frame.offset))
+
+    def _round(self, frame: Frame) -> None:
+        record, epoch = unpack_round(frame.payload), self._working()
+        epoch.start_round(record)
+        self.updated = max(self.updated, record.at)
+        if record.round == 0:
+            self._current = epoch
+
+    def _outcome(self, frame: Frame) -> bool:
+        return self._working().index(key(frame.payload)[0]).add(frame)
+
+    def _attempt(self, frame: Frame) -> None:
+        record = unpack_attempt(frame.payload)
+        task = record.round, record.chunk_id, record.model_index
+        self._working().attempts.setdefault(task, []).append(record.kind)
+
+    def _close(self, frame: Frame) -> None:
+        self.closed = unpack_close(frame.payload)
+        self.updated = max(self.updated, self.closed.at)
+
+    def _working(self) -> Epoch:
+        if self._newest is None:
+            raise LogError("a record before the first JOB", reason="damaged")
+        return self._newest
