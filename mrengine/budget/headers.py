@@ -1,0 +1,64 @@
+"""Owns what the provider's headers say of its buckets, and how far that holds by now."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from mrengine.budget.buckets import Bucket
+from mrengine.records import Observed
+
+__all__ = ["Seen", "pairs"]
+
+# Of the rate, left in a level that the provider told: one call may travel faster than the one that brought the news.
+MARGIN_S = 0.2
+
+
+def pairs(observed: Observed) -> tuple[tuple[int | None, int | None], ...]:
+    """(limit a minute, remaining) for tokens, input tokens, output tokens and requests."""
+    return (
+        (observed.limit_tokens, observed.remaining_tokens),
+        (observed.limit_input_tokens, observed.remaining_input_tokens),
+        (observed.limit_output_tokens, observed.remaining_output_tokens),
+        (observed.limit_requests, observed.remaining_requests),
+    )
+
+
+@dataclass(slots=True)
+class Seen:
+    """The provider's bucket as call ``number`` saw it, carried on from there with what was granted since.
+
+    It is replaced by the news of each later call, so that no mistake in one of them stays.
+    """
+
+    bucket: Bucket
+    number: int
+
+    @classmethod
+    def of(
+        cls,
+        limit: float,
+        rate: float,
+        remaining: float,
+        now: float,
+        since_s: float,
+        in_flight: float,
+        number: int,
+    ) -> Seen:
+        """The level now, when the answer to a call granted ``since_s`` ago says ``remaining``.
+
+        Some providers tell the level at which the call was admitted: since then it has refilled, and what was granted
+        later has been taken (``in_flight``). Others tell the level of the moment in which they answer: neither is to
+        be counted. Nobody says which, so the lower of the two is taken.
+        """
+        change = min(0.0, rate * since_s - in_flight)
+        return cls(Bucket(limit, rate, now, remaining + change - MARGIN_S * rate), number)
+
+    def dump(self) -> list[Any]:
+        """The state, as plain lists and numbers."""
+        return [self.bucket.dump(), self.number]
+
+    @classmethod
+    def load(cls, state: list[Any]) -> Seen:
+        """What ``dump`` described."""
+        return cls(Bucket.load(state[0]), state[1])

@@ -1,0 +1,249 @@
+"""Owns one limit: its buckets, its slots and its waiting line; decides who is granted what, and when.
+
+Every method is told the time; nothing here waits, locks or talks to anybody.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable
+from dataclasses import dataclass
+from typing import Any
+
+from mrengine.budget.buckets import MINUTE_S, Bucket, burst, implied_level
+from mrengine.budget.headers import Seen, pairs
+from mrengine.budget.line import PASSES, Ask, Key, Line, Need
+from mrengine.errors import ConfigError
+from mrengine.records import Observed, RateLimit
+
+__all__ = ["DIMENSIONS", "Held", "Limiter", "Spent", "Wait"]
+
+DIMENSIONS = ("tokens", "input tokens", "output tokens", "requests")
+# A wait without an end that could be computed (a slot that somebody has to leave) is looked at again in this time.
+LOOK_AGAIN_S = (0.005, 1.0)
+
+Spent = tuple[float, float, float]  # seconds ago, input tokens, output tokens of one call
+
+
+@dataclass(slots=True)
+class Held:
+    """A grant that is not settled: what was taken, its mark in each bucket, and when."""
+
+    need: Need
+    marks: tuple[int, ...]
+    at: float
+    number: int
+
+
+@dataclass(frozen=True, slots=True)
+class Wait:
+    """An ask that was not granted: seconds until it may be, and its place in the line, from 1."""
+
+    key: Key
+    wait_s: float
+    position: int
+
+
+class Limiter:
+    """The limit of one model: tokens, input, output and requests per minute apart, and calls in flight.
+
+    ``own`` are the buckets of the limits that were given or learned; ``seen`` what the provider's headers said, which
+    wins when it says less. An ask is granted when its owner is there to take it and the level holds it on top of all
+    that is ahead of it in the line: an owner that comes late finds its tokens still there, and no grant lies about.
+    """
+
+    def __init__(
+        self, limit: RateLimit, now: float, *, idle: Collection[int] = (), spent: Iterable[Spent] = ()
+    ) -> None:
+        self.limit = limit
+        self.own: list[Bucket | None] = _buckets(limit, now, list(spent))
+        self.seen: list[Seen | None] = [None] * len(DIMENSIONS)
+        self.line = Line(now, idle)
+        self.in_flight: dict[str, int] = {}  # by process, where several share the limit
+        self.hold_until = float("-inf")
+        self.call_s = 1.0
+        self.number = 0
+
+    # asking
+
+    def refuse_oversize(self, need: Need) -> None:
+        """ConfigError for an ask that no full bucket could hold."""
+        for name, amount, bucket in zip(DIMENSIONS, need, self.own, strict=True):
+            if bucket is not None and amount > (most := max(1.0, burst(bucket.rate * MINUTE_S))):
+                raise ConfigError(
+                    f"a call of {amount:.0f} {name} can never be granted: the limit of {bucket.rate * MINUTE_S:.0f} a "
+                    f"minute grants at most {most:.0f} at once; "
+                    "use smaller chunks, a smaller max_tokens or a larger limit",
+                    setting="limits",
+                )
+
+    def join(self, ask: Ask) -> None:
+        """Put an ask into the line; a second time it keeps its place."""
+        self.line.join(ask)
+
+    def serve(self, keys: Collection[Key], now: float, *, process: str = "") -> tuple[dict[Key, Held], list[Wait]]:
+        """Grant what can be granted to those who are here, ``keys``; the waits of the others of them."""
+        self._refill(now)
+        granted: dict[Key, Held] = {}
+        waits: list[Wait] = []
+        ahead, position = [0.0] * len(DIMENSIONS), 0
+        skipped: list[Ask] = []
+        for ask, starved in self.line.in_order(now):
+            here = ask.key in keys
+            if here:
+                wait_s = self._wait_s(ask, ahead, skipped, starved, now)
+                if wait_s <= 0.0:
+                    granted[ask.key] = self._grant(ask, now, process)
+                    for other in skipped:
+                        other.passed += 1
+                    continue
+                waits.append(Wait(ask.key, wait_s, position + 1))
+            position += 1
+            skipped.append(ask)
+            for i, amount in enumerate(ask.need):
+                ahead[i] += amount
+        return granted, waits
+
+    def _wait_s(self, ask: Ask, ahead: list[float], skipped: list[Ask], starved: bool, now: float) -> float:
+        wait_s = max(0.0, self.hold_until - now)
+        for i, amount in enumerate(ask.need):
+            own, seen = self.own[i], self.seen[i]
+            if own is not None and amount:
+                floor = 0.0 if starved else self.line.floor(ask.rank, own.capacity, own.rate, now)
+                falling = self.line.falling(ask.rank, own.capacity, now) if floor else 0.0
+                wait_s = max(wait_s, own.wait_s(amount, ahead=ahead[i], floor=floor, falling=falling))
+            if seen is not None and amount:
+                wait_s = max(wait_s, seen.bucket.wait_s(amount, ahead=ahead[i]))
+        return max(wait_s, self._slot_wait_s(skipped))
+
+    def _slot_wait_s(self, skipped: list[Ask]) -> float:
+        """Slots are not saved up: who is here may pass those who are not, but each of them only a few times."""
+        if self.limit.concurrent is None:
+            return 0.0
+        free = self.limit.concurrent - sum(self.in_flight.values())
+        before = sum(ask.passed >= PASSES for ask in skipped)
+        if free - before >= 1:
+            return 0.0
+        least, most = LOOK_AGAIN_S
+        return min(most, max(least, self.call_s * (len(skipped) + 1) / self.limit.concurrent))
+
+    def _grant(self, ask: Ask, now: float, process: str) -> Held:
+        self.line.serve(ask, now)
+        return self.take(ask.need, now, process)
+
+    def take(self, need: Need, now: float, process: str = "") -> Held:
+        """Charge the buckets and occupy a slot, whatever the level."""
+        self.number += 1
+        marks = tuple(
+            bucket.take(amount) if bucket is not None else 0 for bucket, amount in zip(self.own, need, strict=True)
+        )
+        for seen, amount in zip(self.seen, need, strict=True):
+            if seen is not None:
+                seen.bucket.take(amount)
+        self.occupy(process)
+        return Held(need, marks, now, self.number)
+
+    def occupy(self, process: str = "") -> None:
+        """Count a call that is in flight without charging for it: one that an earlier manager granted."""
+        self.in_flight[process] = self.in_flight.get(process, 0) + 1
+
+    def vacate(self, process: str = "") -> None:
+        """The call has ended."""
+        left = self.in_flight.get(process, 0) - 1
+        if left > 0:
+            self.in_flight[process] = left
+        else:
+            self.in_flight.pop(process, None)
+
+    # settling
+
+    def settle(self, held: Held, used: Need | None, now: float, *, process: str = "") -> None:
+        """The call has ended and used this much; None: nobody knows, all that was taken stays taken."""
+        self._refill(now)
+        self.vacate(process)
+        self.call_s += 0.2 * (now - held.at - self.call_s)
+        if used is None:
+            return
+        for i, (taken, real) in enumerate(zip(held.need, used, strict=True)):
+            own, seen = self.own[i], self.seen[i]
+            if own is not None and held.marks[i]:
+                own.give_back(taken - real, held.marks[i])
+            if seen is not None and held.number > seen.number:
+                seen.bucket.level = min(seen.bucket.capacity, seen.bucket.level + taken - real)
+
+    def observe(self, observed: Observed, now: float, *, held: Held | None, others: Iterable[Held] = ()) -> None:
+        """Learn from an answer's headers. ``held``: its call; ``others``: the calls that are in flight beside it."""
+        self._refill(now)
+        if observed.retry_after_s is not None:
+            self.hold_until = max(self.hold_until, now + observed.retry_after_s)
+        later = [other.need for other in others if held is None or other.number > held.number]
+        for i, (limit, remaining) in enumerate(pairs(observed)):
+            own = self.own[i]
+            if limit and own is None:
+                own = self.own[i] = Bucket(burst(limit, self.limit.burst_s), limit / MINUTE_S, now)
+            if remaining is None or own is None:
+                continue
+            number = self.number if held is None else held.number
+            seen = self.seen[i]
+            if seen is None or number >= seen.number:
+                since_s = 0.0 if held is None else now - held.at
+                in_flight = sum(need[i] for need in later)
+                rate = min(own.rate, limit / MINUTE_S) if limit else own.rate
+                self.seen[i] = Seen.of(limit or own.rate * MINUTE_S, rate, remaining, now, since_s, in_flight, number)
+
+    def remaining(self) -> int:
+        """Tokens that could be granted now, of the dimension that has least; a large number where none is limited."""
+        self_levels = [bucket.level for bucket in self.own[:3] if bucket is not None]
+        seen_levels = [seen.bucket.level for seen in self.seen[:3] if seen is not None]
+        return max(0, int(min(self_levels + seen_levels, default=float(2**62))))
+
+    def _refill(self, now: float) -> None:
+        for bucket in self.own:
+            if bucket is not None:
+                bucket.refill(now)
+        for seen in self.seen:
+            if seen is not None:
+                seen.bucket.refill(now)
+
+    # state, for limits that processes share
+
+    def dump(self) -> list[Any]:
+        """All that processes must agree on, as plain lists and numbers."""
+        own = [None if bucket is None else bucket.dump() for bucket in self.own]
+        seen = [None if one is None else one.dump() for one in self.seen]
+        return [own, seen, self.line.dump(), self.in_flight, self.hold_until, self.call_s, self.number]
+
+    def load(self, state: list[Any]) -> None:
+        """Take over the state that ``dump`` described; capacities and rates stay those of this limit."""
+        own, seen, line, self.in_flight, self.hold_until, self.call_s, self.number = state
+        for i, dumped in enumerate(own):
+            self.own[i] = _adopt(self.own[i], dumped)
+        self.seen = [None if dumped is None else Seen.load(dumped) for dumped in seen]
+        self.line = Line.load(line)
+
+
+def _adopt(mine: Bucket | None, dumped: list[Any] | None) -> Bucket | None:
+    if dumped is None:
+        return mine
+    bucket = Bucket.load(dumped)
+    if mine is not None:
+        bucket.capacity, bucket.rate = mine.capacity, mine.rate
+        bucket.level = min(bucket.level, mine.capacity)
+    return bucket
+
+
+def _buckets(limit: RateLimit, now: float, spent: list[Spent]) -> list[Bucket | None]:
+    amounts = (
+        [(ago, given + made) for ago, given, made in spent],
+        [(ago, given) for ago, given, _ in spent],
+        [(ago, made) for ago, _, made in spent],
+        [(ago, 1.0) for ago, _, _ in spent],
+    )
+    buckets: list[Bucket | None] = []
+    for per_minute, used in zip((limit.tpm, limit.input_tpm, limit.output_tpm, limit.rpm), amounts, strict=True):
+        if per_minute is None:
+            buckets.append(None)
+            continue
+        capacity, rate = burst(per_minute, limit.burst_s), per_minute / MINUTE_S
+        level = implied_level(capacity, rate, used) if used else None
+        buckets.append(Bucket(capacity, rate, now, level))
+    return buckets

@@ -1,0 +1,145 @@
+"""Owns the limits of all models: plain arithmetic in the process that holds it; it starts nothing."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Collection, Iterable, Mapping
+from contextlib import AbstractContextManager
+from typing import Protocol
+
+from mrengine.budget.limiter import Limiter, Spent
+from mrengine.budget.line import Ask, Need, rank_of
+from mrengine.errors import ConfigError
+from mrengine.records import Grant, Observed, Priority, RateLimit
+
+__all__ = ["Access", "Sharing", "TokenBucketManager"]
+
+Access = AbstractContextManager[Limiter]
+UNLIMITED = 2**62
+RETURN_S = 1.0  # how long after its wait a caller of ``request`` keeps its place in the line
+
+
+class Sharing(Protocol):
+    """Where limits that several processes draw on are kept; see ``mrengine.budget.shared``."""
+
+    def __call__(self, model: str, limit: RateLimit, limiter: Limiter) -> Access | None:
+        """Exclusive access to the limit, or None where this one is not shared."""
+
+
+class _Own:
+    """Access to a limit that nobody else has."""
+
+    __slots__ = ("limiter",)
+
+    def __init__(self, limiter: Limiter) -> None:
+        self.limiter = limiter
+
+    def __enter__(self) -> Limiter:
+        return self.limiter
+
+    def __exit__(self, *_: object) -> None:
+        return None
+
+
+class TokenBucketManager:
+    """The token buckets of each model in ``limits``; a model without a limit is granted everything at once.
+
+    ``clock``: seconds, monotonic. ``idle``: priorities that cannot come, so that nothing is left for them. ``history``:
+    calls of the last minute, by model, as (seconds ago, input tokens, output tokens): the levels they imply are what
+    is started with. ``sharing`` keeps limits that other processes draw on, too.
+    """
+
+    def __init__(
+        self,
+        limits: Mapping[str, RateLimit] | None = None,
+        *,
+        clock: Callable[[], float] = time.monotonic,
+        idle: Collection[Priority | str] = (),
+        history: Mapping[str, Iterable[Spent]] | None = None,
+        sharing: Sharing | None = None,
+    ) -> None:
+        self.clock = clock
+        self._idle = frozenset(map(rank_of, idle))
+        self._sharing = sharing
+        self._lock = threading.Lock()
+        self._models: dict[str, Access] = {}
+        for model, limit in (limits or {}).items():
+            check_limit(model, limit)
+            self._add(model, limit, (history or {}).get(model, ()))
+
+    def request(
+        self,
+        model: str,
+        tokens: int,
+        priority: Priority | str = "P1_user",
+        *,
+        output_tokens: int = 0,
+        ticket: int | None = None,
+    ) -> Grant:
+        """Ask for ``tokens`` (input) and ``output_tokens``; never blocks.
+
+        Not granted: ``granted`` is 0, and the caller comes again after ``wait_ms``. Its place in the line is kept until
+        a second after that; who asks is the calling thread, or the ``ticket``. ConfigError for an unknown priority and
+        for more than can ever be granted at once.
+        """
+        rank = rank_of(priority)
+        _check_amounts(tokens, output_tokens)
+        total = tokens + output_tokens
+        access = self.open(model)
+        if access is None:
+            return Grant(total, UNLIMITED, 0.0, 0)
+        with self._lock, access as limiter:
+            now = self.clock()
+            need: Need = (total, tokens, output_tokens, 1.0)
+            limiter.refuse_oversize(need)
+            key = (f"request/{threading.get_ident()}/{rank}", -1 if ticket is None else ticket)
+            limiter.join(Ask(key, rank, need, now, now + RETURN_S))
+            granted, waits = limiter.serve((key,), now)
+            if granted:
+                limiter.vacate()
+                return Grant(total, limiter.remaining(), 0.0, 0)
+            wait = waits[0]
+            limiter.join(Ask(key, rank, need, now, now + wait.wait_s + RETURN_S))
+            return Grant(0, limiter.remaining(), wait.wait_s * 1000.0, wait.position)
+
+    def open(self, model: str) -> Access | None:
+        """Exclusive access to a model's limit, for one ``with`` statement; None where it has no limit."""
+        return self._models.get(model)
+
+    def learn(self, model: str, observed: Observed) -> Access | None:
+        """Access to the limit of a model of which a header spoke; it has one from now on."""
+        if model not in self._models and says_something(observed):
+            self._add(model, RateLimit(), ())
+        return self._models.get(model)
+
+    def _add(self, model: str, limit: RateLimit, spent: Iterable[Spent]) -> None:
+        limiter = Limiter(limit, self.clock(), idle=self._idle, spent=spent)
+        access = self._sharing(model, limit, limiter) if self._sharing is not None else None
+        self._models[model] = access if access is not None else _Own(limiter)
+
+
+def says_something(observed: Observed) -> bool:
+    """Whether headers hold a limit, or a time before which nothing may be sent."""
+    return bool(
+        observed.retry_after_s is not None
+        or observed.limit_tokens
+        or observed.limit_requests
+        or observed.limit_input_tokens
+        or observed.limit_output_tokens
+    )
+
+
+def check_limit(model: str, limit: RateLimit) -> None:
+    """ConfigError for a limit that cannot work."""
+    for name in ("tpm", "rpm", "input_tpm", "output_tpm", "concurrent"):
+        value = getattr(limit, name)
+        if value is not None and not value > 0:
+            raise ConfigError(f"limits[{model!r}].{name} is {value!r}: it must be above 0", setting="limits")
+    if not limit.burst_s >= 0:
+        raise ConfigError(f"limits[{model!r}].burst_s is {limit.burst_s!r}: it must not be negative", setting="limits")
+
+
+def _check_amounts(tokens: int, output_tokens: int) -> None:
+    if tokens < 0 or output_tokens < 0:
+        raise ConfigError(f"tokens must not be negative: {tokens}, {output_tokens}", setting="tokens")

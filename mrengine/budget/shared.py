@@ -1,0 +1,137 @@
+"""Owns limits that several processes draw on: a small state file for each, under a kernel file lock.
+
+The lock is the kernel's: it is released when its holder dies, whatever the signal. The file holds the levels and the
+waiting line, so that all processes stand in one line; what each of them was granted it remembers by itself.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import struct
+import time
+from hashlib import blake2b
+from pathlib import Path
+from typing import Any
+from zlib import crc32
+
+import msgpack
+
+from mrengine.budget.limiter import Limiter
+from mrengine.budget.manager import Access
+from mrengine.records import RateLimit
+
+__all__ = ["SharedLimit", "Shares", "process_name"]
+
+FORMAT = 1
+HEAD = struct.Struct("<II")  # length and crc32 of the state that follows
+LOOK_FOR_DEAD_S = 1.0
+
+
+def process_name(pid: int | None = None) -> str:
+    """A name that no other process of this boot has: the pid and when it started. "" if there is no such process."""
+    pid = os.getpid() if pid is None else pid
+    try:
+        stat = Path(f"/proc/{pid}/stat").read_text()
+    except FileNotFoundError:
+        return f"{pid}" if not Path("/proc/self/stat").exists() else ""
+    except OSError:
+        return ""
+    state, *fields = stat.rpartition(")")[2].split()
+    return "" if state in "ZX" else f"{pid}:{fields[18]}"
+
+
+def _boot() -> str:
+    try:
+        return Path("/proc/sys/kernel/random/boot_id").read_text().strip()
+    except OSError:
+        return ""
+
+
+class SharedLimit:
+    """Access to one limit in ``path``: ``with`` locks the file, reads the state, and writes it back.
+
+    A file that is damaged, of another boot or another format is begun anew, at the level that the limiter has.
+    """
+
+    def __init__(self, path: Path, limiter: Limiter) -> None:
+        self._path = path
+        self._limiter = limiter
+        self._boot = _boot()
+        self._descriptor: int | None = None
+        self._looked = 0.0
+
+    def __enter__(self) -> Limiter:
+        descriptor = self._open()
+        fcntl.flock(descriptor, fcntl.LOCK_EX)
+        try:
+            state = _read(descriptor)
+            if state is not None and state[0] == FORMAT and state[1] == self._boot:
+                self._limiter.load(state[2])
+            self._forget_dead()
+        except BaseException:
+            fcntl.flock(descriptor, fcntl.LOCK_UN)
+            raise
+        return self._limiter
+
+    def __exit__(self, *_: object) -> None:
+        descriptor = self._open()
+        try:
+            _write(descriptor, [FORMAT, self._boot, self._limiter.dump()])
+        finally:
+            fcntl.flock(descriptor, fcntl.LOCK_UN)
+
+    def _open(self) -> int:
+        if self._descriptor is None:
+            self._descriptor = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        return self._descriptor
+
+    def _forget_dead(self) -> None:
+        """Free the slots of processes that were killed."""
+        now = time.monotonic()
+        if not self._limiter.in_flight or now - self._looked < LOOK_FOR_DEAD_S:
+            return
+        self._looked = now
+        for name in list(self._limiter.in_flight):
+            if process_name(int(name.partition(":")[0])) != name:
+                del self._limiter.in_flight[name]
+
+    def close(self) -> None:
+        """Close the file; the state stays."""
+        if self._descriptor is not None:
+            os.close(self._descriptor)
+            self._descriptor = None
+
+
+def _read(descriptor: int) -> list[Any] | None:
+    raw = os.pread(descriptor, os.fstat(descriptor).st_size, 0)
+    if len(raw) < HEAD.size:
+        return None
+    length, check = HEAD.unpack_from(raw)
+    body = raw[HEAD.size : HEAD.size + length]
+    if len(body) != length or crc32(body) != check:
+        return None
+    state = msgpack.unpackb(body, strict_map_key=False)
+    return state if isinstance(state, list) and len(state) == 3 else None
+
+
+def _write(descriptor: int, state: list[object]) -> None:
+    body = msgpack.packb(state)
+    os.pwrite(descriptor, HEAD.pack(len(body), crc32(body)) + body, 0)
+
+
+class Shares:
+    """The shared limits of one folder. ``host``: a name under which unnamed limits are shared; None: they are not."""
+
+    def __init__(self, folder: str | Path, host: str | None = None) -> None:
+        self._folder = Path(folder)
+        self._host = host
+
+    def __call__(self, model: str, limit: RateLimit, limiter: Limiter) -> Access | None:
+        """Access to the limit, in a file of its own."""
+        name = f"team {limit.shared}" if limit.shared is not None else f"host {self._host}"
+        if limit.shared is None and self._host is None:
+            return None
+        self._folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+        digest = blake2b(f"{name}\0{model}".encode(), digest_size=12).hexdigest()
+        return SharedLimit(self._folder / digest, limiter)
