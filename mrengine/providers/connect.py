@@ -16,8 +16,8 @@ __all__ = ["connect"]
 def connect(model: Model, *, endpoint: Sequence[str] | None = None, slots: int = 1) -> Provider:
     """Make the provider of a model.
 
-    ``endpoint``: base URL and key of a server that the job itself runs (the embedded model). ``slots``: threads that will
-    use it. Raises ConfigError; makes no call.
+    ``endpoint``: base URL and key of a server that the job itself runs (the embedded model). ``slots``: threads that
+    will use it. Raises ConfigError; makes no call.
     """
     if model.kind in ("fake", "custom"):
         return _custom(model)

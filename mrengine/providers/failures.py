@@ -19,9 +19,12 @@ __all__ = ["from_exception", "from_status", "not_an_answer", "overflow", "refuse
 _TRANSIENT = frozenset({408, 409, 425, 429, 529})
 _ENDS_MODEL = frozenset({401, 402, 403})
 _NO_MONEY = re.compile(r"insufficient_quota|billing|credit balance|account_deactivated|payment_required", re.IGNORECASE)
-_NO_MODEL = re.compile(r"model_not_found|models?\b.{0,200}(?:does not exist|not found|not supported|decommissioned)", re.I | re.S)
+_NO_MODEL = re.compile(
+    r"model_not_found|models?\b.{0,200}(?:does not exist|not found|not supported|decommissioned)",
+    re.IGNORECASE | re.DOTALL,
+)
 _TOO_LONG = re.compile(
-    r"context_length_exceeded|exceed_context_size|maximum context length|prompt is too long|context (?:window|size|length)",
+    r"context_length_exceeded|exceed_context_size|prompt is too long|context (?:window|size|length)",
     re.IGNORECASE,
 )
 _WINDOW = re.compile(r'(?:length (?:is|of)|context size \(|"n_ctx":|tokens >)\s*(\d{1,9})')
@@ -56,7 +59,9 @@ def _of_status(status: int, details: dict[str, str], *, model: str, retry_after_
         return RateLimited(f"{model} is over its rate limit{said}", **facts)
     if status in _TRANSIENT or status >= 500:
         return ModelUnavailable(f"{model} is unavailable: status {status}{said}", **facts)
-    if status == 404 and (_NO_MODEL.search(text) or details["param"] == "model" or details["type"] == "not_found_error"):
+    if status == 404 and (
+        _NO_MODEL.search(text) or details["param"] == "model" or details["type"] == "not_found_error"
+    ):
         return ModelRefused(f"{model} is not known there{said}: {_ADVICE[404]}", **facts, scope="model")
     if status in (400, 413) and _TOO_LONG.search(text):
         return _overflow_of(details, facts)
@@ -108,7 +113,9 @@ def overflow(model: str, *, tokens: int, window: int, **facts: Any) -> ContextOv
     told = f"{tokens} tokens, prompt and answer, do not fit" if tokens else "prompt and answer do not fit"
     room = f" the {window} of its context window" if window else " its context window"
     advice = "use a smaller target_tokens or max_tokens"
-    return ContextOverflow(f"{model}: {told}{room}: {advice}", tokens=tokens, context_window=window, model=model, **facts)
+    return ContextOverflow(
+        f"{model}: {told}{room}: {advice}", tokens=tokens, context_window=window, model=model, **facts
+    )
 
 
 def refused(model: str, reason: str) -> ModelRefused:
@@ -161,8 +168,5 @@ def _lower(headers: Any) -> dict[str, str]:
 
 
 def _content(response: Any) -> bytes:
-    try:
-        content = response.content
-    except Exception:  # a streamed response that was never read
-        return b""
+    content = getattr(response, "content", b"")
     return content if isinstance(content, bytes) else b""

@@ -1,4 +1,4 @@
-"""The ``fake`` provider: deterministic answers without a server, keyed by the request and never by the order of calls."""
+"""The ``fake`` provider: deterministic answers without a server, keyed by the request, never by the order of calls."""
 
 from __future__ import annotations
 
@@ -44,7 +44,9 @@ class FakeProvider:
         return self._completion(request, _default(request) if said is None else str(said))
 
     def _completion(self, request: Request, text: str) -> Completion:
-        asked = sum(len(part.split()) for part in (request.prompt, request.system or "", *(t for _, t in request.turns)))
+        asked = sum(
+            len(part.split()) for part in (request.prompt, request.system or "", *(t for _, t in request.turns))
+        )
         words = len(text.split())
         cut = words > request.max_tokens
         if cut:
@@ -58,10 +60,11 @@ class FakeProvider:
 
 
 def fake(answer: Answer, *, name: str = "fake", latency_s: float = 0.0) -> ModelSpec:
-    """A model for tests: ``answer`` is a str, or a callable that is given the Request and returns a str or an exception.
+    """A model for tests: ``answer`` is a str, or a callable that is given the Request and returns a str or an
+    exception.
 
-    The callable travels to the workers by cloudpickle and must depend on the request alone: calls come in any order, in
-    several processes, and again after a resume. An exception it returns is raised; transient ones are tried again.
+    The callable travels to the workers by cloudpickle and must depend on the request alone: calls come in any order,
+    in several processes, and again after a resume. An exception it returns is raised; transient ones are tried again.
     """
     kept = answer if isinstance(answer, str) else staticmethod(answer)
     provider = type("Fake", (FakeProvider,), {"answer": kept, "latency_s": latency_s, "__module__": "__main__"})

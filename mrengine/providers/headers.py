@@ -19,7 +19,8 @@ _VARIABLE = re.compile(r"\$\{([A-Za-z_][A-Za-z0-9_]*)\}")
 class Headers:
     """A model's headers. Those of a callable are kept until a 401 says that they have expired. Thread-safe.
 
-    ``key``: the API key itself, for an SDK. ``version`` counts the renewals: of many threads that meet the same 401, one asks again and all use its answer.
+    ``key``: the API key itself, for an SDK. ``version`` counts the renewals: of many threads that meet the same 401,
+    one asks again and all use its answer.
     """
 
     def __init__(self, model: Model, *, key: str | None = None, env: Mapping[str, str] = os.environ) -> None:

@@ -1,7 +1,7 @@
 """A keep-alive HTTP/1.1 client as cheap as Python allows: what a provider without an SDK sends its requests with.
 
-One call is one ``sendall`` and, as a rule, one ``recv`` on a connection of its own; a thread has it to itself meanwhile,
-and idle ones wait on a stack. Why not ``http.client``: see docs/decisions/http-provider.md.
+One call is one ``sendall`` and, as a rule, one ``recv`` on a connection of its own; a thread has it to itself
+meanwhile, and idle ones wait on a stack. Why not ``http.client``: see docs/decisions/http-provider.md.
 """
 
 from __future__ import annotations
@@ -61,7 +61,7 @@ class HttpClient:
             self._fixed += f"Proxy-Authorization: {self._proxy.authorization}\r\n"
 
     def head(self, method: str, path: str, headers: Mapping[str, str]) -> bytes:
-        """The part of a request that stays the same from call to call. Raises ValueError for a header with a line break."""
+        """The part of a request that stays the same from call to call. ValueError: a header holds a line break."""
         lines = [f"{method} {self._prefix}{path} HTTP/1.1\r\n{self._fixed}"]
         for name, value in headers.items():
             if any(mark in name or mark in value for mark in "\r\n\0"):

@@ -1,4 +1,5 @@
-"""A validator for the part of JSON Schema that answers are described with. Errors name a place and a rule, never a value.
+"""A validator for the part of JSON Schema that answers are described with. Errors name a place and a rule, never a
+value.
 
 Understood: type, enum, const, properties, required, additionalProperties, items, prefixItems, minItems, maxItems,
 uniqueItems, minLength, maxLength, pattern, minimum, maximum, exclusiveMinimum, exclusiveMaximum, multipleOf, anyOf,
@@ -9,7 +10,7 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 __all__ = ["errors"]
@@ -51,10 +52,10 @@ def _resolve(ref: Any, root: Any) -> Any:
     """``#/$defs/Name``; what cannot be found allows anything."""
     node = root
     for part in str(ref).removeprefix("#").strip("/").split("/") if ref != "#" else ():
-        part = part.replace("~1", "/").replace("~0", "~")
-        if not isinstance(node, Mapping) or part not in node:
+        name = part.replace("~1", "/").replace("~0", "~")
+        if not isinstance(node, Mapping) or name not in node:
             return True
-        node = node[part]
+        node = node[name]
     return node
 
 
@@ -84,7 +85,7 @@ def _same(one: Any, other: Any) -> bool:
 def _check_number(value: Any, schema: Mapping[str, Any], path: str) -> Iterator[str]:
     if isinstance(value, bool) or not isinstance(value, (int, float)):
         return
-    rules = (
+    rules: tuple[tuple[str, Callable[[Any], bool]], ...] = (
         ("minimum", lambda limit: value >= limit),
         ("maximum", lambda limit: value <= limit),
         ("exclusiveMinimum", lambda limit: value > limit),
@@ -144,10 +145,10 @@ def _check_array(value: Any, schema: Mapping[str, Any], root: Any, path: str, de
 def _check_choices(value: Any, schema: Mapping[str, Any], root: Any, path: str, depth: int) -> Iterator[str]:
     for part in schema.get("allOf", ()):
         yield from _check(value, part, root, path, depth + 1)
-    for name, holds in (("anyOf", lambda n: n >= 1), ("oneOf", lambda n: n == 1)):
+    for name in ("anyOf", "oneOf"):
         if name in schema:
             fits = sum(not any(_check(value, part, root, path, depth + 1)) for part in schema[name])
-            if not holds(fits):
+            if fits == 0 or (name == "oneOf" and fits > 1):
                 yield f"{path or '/'}: fits {fits} of the alternatives in {name}"
     if "not" in schema and not any(_check(value, schema["not"], root, path, depth + 1)):
         yield f"{path or '/'}: is what must not be"

@@ -18,8 +18,8 @@ ENTRY_POINTS = "mrengine.providers"
 OPENAI, ANTHROPIC = "https://api.openai.com/v1", "https://api.anthropic.com"
 GEMINI = "https://generativelanguage.googleapis.com/v1beta/openai"
 UNDERSTOOD = (
-    "gpt-*, o1*, o3*, o4*, chatgpt-* (OpenAI), claude-* (Anthropic), gemini-* (Google), local, local:/path/to/model.gguf, "
-    "http(s)://host:port/v1#name, fake; for others give ModelSpec(name, provider=…, base_url=…)"
+    "gpt-*, o1*, o3*, o4*, chatgpt-* (OpenAI), claude-* (Anthropic), gemini-* (Google), local, "
+    "local:/path/to/model.gguf, http(s)://host:port/v1#name, fake; for others give ModelSpec(name, provider=…, base_url=…)"
 )
 _BY_NAME = (
     (re.compile(r"gpt-|chatgpt-|o\d"), "openai"),
@@ -75,7 +75,8 @@ def _by_name(name: str) -> str | None:
 def _sdk(spec: ModelSpec, kind: str, env: Mapping[str, str]) -> Place:
     if importlib.util.find_spec(kind) is None:
         raise ConfigError(
-            f"{spec.name} needs the package {kind}: pip install {kind}, or use ModelSpec({spec.name!r}, provider='http')",
+            f"{spec.name} needs the package {kind}: pip install {kind}, or give ModelSpec({spec.name!r}, "
+            "provider='http'), which needs none",
             setting="models",
         )
     return _at(spec, kind, kind, spec.name, spec.base_url, f"{kind.upper()}_API_KEY", env)
@@ -147,12 +148,12 @@ def _local(spec: ModelSpec) -> Place:
     return Place(spec.name, wire, "local", "openai", "local", spec.base_url)
 
 
-def _custom(spec: ModelSpec, provider: type[Any]) -> Place:
+def _custom(spec: ModelSpec, provider: Any) -> Place:
     from mrengine.providers.fake import FakeProvider
 
     if isinstance(provider, type) and issubclass(provider, FakeProvider):
         return Place(spec.name, spec.name, "fake", "openai", "fake")
-    if not callable(getattr(provider, "complete", None)):
+    if not isinstance(provider, type) or not callable(getattr(provider, "complete", None)):
         raise ConfigError("a provider class needs complete(request) and close()", setting="provider")
     origin = f"{provider.__module__}.{provider.__qualname__}"
     return Place(spec.name, spec.name, "custom", "openai", origin)

@@ -21,8 +21,8 @@ class Model:
     """A model that a job uses.
 
     ``name`` is what limits, results and events call it, ``wire_name`` what its endpoint does. ``kind``: "openai",
-    "anthropic", "http", "local", "fake" or "custom"; ``shape``: "openai" or "anthropic". ``identity`` is what makes its
-    answers its own: it enters call digests and tells whether a job is the same; no key, header or address does.
+    "anthropic", "http", "local", "fake" or "custom"; ``shape``: "openai" or "anthropic". ``identity`` is what makes
+    its answers its own: it enters call digests and tells whether a job is the same; no key, header or address does.
     ``preloads`` is what ``preload()`` is given. ``None``: not known.
     """
 
@@ -56,7 +56,8 @@ def resolve_models(
 ) -> tuple[Model, ...]:
     """Resolve what a user gave. Raises ConfigError that names what is missing and the way out; makes no call.
 
-    ``None`` is the default model: OpenAI's if its key is set, else Anthropic's, else the embedded one if it is installed.
+    ``None`` is the default model: OpenAI's if its key is set, else Anthropic's, else the embedded one if it is
+    installed.
     """
     if models is None:
         models = _default(env)
@@ -91,7 +92,8 @@ def _spec(item: Any) -> ModelSpec:
 
 def _resolve(spec: ModelSpec, index: int, limits: Mapping[str, RateLimit], env: Mapping[str, str]) -> Model:
     place = kinds.place(spec, env)
-    entry = catalog.find(place.wire_name) if place.kind not in ("fake", "local") else None
+    listed = None if place.kind in ("fake", "local") else catalog.find(place.wire_name)
+    known = listed or catalog.Entry(None, None, None)
     model = Model(
         index=index,
         name=place.name,
@@ -102,18 +104,14 @@ def _resolve(spec: ModelSpec, index: int, limits: Mapping[str, RateLimit], env: 
         spec=spec,
         base_url=place.base_url,
         key_env=place.key_env,
-        context_window=_known(spec.context_window, entry and entry.context_window),
-        max_output=_known(spec.max_output, entry and entry.max_output),
-        price=spec.price or (entry.price if entry else None),
+        context_window=spec.context_window or known.context_window,
+        max_output=spec.max_output or known.max_output,
+        price=spec.price or known.price,
         limits=limits.get(spec.name) or limits.get(place.name) or spec.limits,
         preloads=place.preloads,
     )
     fallbacks = [_resolve(_spec(item), index, limits, env) for item in spec.fallbacks]
     return replace(model, fallbacks=tuple(fallbacks))
-
-
-def _known(said: int | None, listed: int | None) -> int | None:
-    return said if said is not None else listed
 
 
 def _identity(spec: ModelSpec, place: kinds.Place) -> str:

@@ -1,8 +1,8 @@
 """What a provider's headers say of its limits, read into one value.
 
-Formats: ``x-ratelimit-{limit,remaining,reset}-{requests,tokens}`` with resets like ``6m0s`` or ``20ms`` (OpenAI and those
-who copy it); ``anthropic-ratelimit-{requests,tokens,input-tokens,output-tokens}-{limit,remaining,reset}`` with RFC 3339
-resets; ``retry-after`` in seconds or as an HTTP date (RFC 9110, 10.2.3); ``retry-after-ms`` (OpenAI, Azure).
+Formats: ``x-ratelimit-{limit,remaining,reset}-{requests,tokens}`` with resets like ``6m0s`` or ``20ms`` (OpenAI and
+those who copy it); ``anthropic-ratelimit-{requests,tokens,input-tokens,output-tokens}-{limit,remaining,reset}`` with
+RFC 3339 resets; ``retry-after`` in seconds or as an HTTP date (RFC 9110, 10.2.3); ``retry-after-ms`` (OpenAI, Azure).
 """
 
 from __future__ import annotations

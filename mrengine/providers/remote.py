@@ -1,4 +1,5 @@
-"""What every provider behind a URL does alike: a request to bytes, an answer to a completion, all else to a ModelError.
+"""What every provider behind a URL does alike: a request to bytes, an answer to a completion, all else to a
+ModelError.
 
 A subclass only sends: ``HttpProvider`` over sockets, the SDK providers through their clients.
 """
@@ -19,10 +20,12 @@ from mrengine.providers.http import Response
 from mrengine.providers.models import Model
 from mrengine.providers.observed import observed
 from mrengine.providers.shapes import NotAnAnswer, Refused, shape
+from mrengine.providers.window import check, size
 from mrengine.records import Completion, Request
 
 __all__ = ["RemoteProvider"]
 
+ASK_ABOVE_BYTES = 8192  # the smallest window that is still common: shorter prompts need no question
 _encode = json.JSONEncoder(ensure_ascii=False, separators=(",", ":"), check_circular=False).encode
 
 
@@ -51,6 +54,7 @@ class RemoteProvider(ABC):
     def complete(self, request: Request) -> Completion:
         """One call. After a 401 with headers that can be renewed, and after a refusal of the schema, one more."""
         started = time.perf_counter()
+        self._check_window(request)
         try:
             completion = self._complete(request)
         except ModelError as error:
@@ -59,6 +63,17 @@ class RemoteProvider(ABC):
             self._native_schema = False  # this endpoint takes no schema: from now on it is asked in words
             completion = self._complete(request)
         return replace(completion, latency_ms=(time.perf_counter() - started) * 1000)
+
+    def _check_window(self, request: Request) -> None:
+        window = self._model.context_window
+        if window is None and size(request) > ASK_ABOVE_BYTES:
+            window = self.window()
+        if window is not None:
+            check(request, name=self._name, window=window)
+
+    def window(self) -> int | None:
+        """The context window that the server itself tells, in tokens; None: it does not."""
+        return None
 
     def _complete(self, request: Request) -> Completion:
         body = self._body(request)
@@ -79,10 +94,10 @@ class RemoteProvider(ABC):
 
     def _sent(self, body: bytes, timeout_s: float) -> Response:
         """Send; a foreign exception leaves no trace: not even as context, for its request holds prompt and key."""
-        failed: Exception
+        failed: ModelError
         try:
             return self.send(body, self._headers.current, self._headers.version, timeout_s)
-        except Exception as error:
+        except Exception as error:  # noqa: BLE001  # whatever a client raises is mapped, in one place
             failed = failures.from_exception(error, model=self._name)
         raise failed
 

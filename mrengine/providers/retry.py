@@ -14,9 +14,11 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import Any, Protocol
 
-from mrengine.errors import ModelError, ModelUnavailable
+from mrengine.budget.reserve import estimate_tokens
+from mrengine.errors import ModelError, ModelUnavailable, MrengineError
 from mrengine.providers import failures
 from mrengine.providers.base import Provider, Stopped
+from mrengine.providers.breaker import Breaker
 from mrengine.records import Completion, Observed, Request, Usage
 
 __all__ = ["BudgetLike", "LeaseLike", "call"]
@@ -64,7 +66,8 @@ def call(
     priority: str = "P1_user",
     backoff_s: float = 1.0,
     stopping: threading.Event | None = None,
-    give_up: Callable[[ModelError], bool] | None = None,
+    breaker: Breaker | None = None,
+    alternatives: bool = False,
     on_retry: Callable[[ModelError, int, float], None] | None = None,
     on_wait: Callable[..., None] | None = None,
     clock: Callable[[], float] = time.monotonic,
@@ -73,9 +76,10 @@ def call(
 ) -> Completion:
     """Make a call, as often as it takes until ``deadline`` (on ``clock``, seconds).
 
-    ``model``: the name that the budget knows, the request's by default. ``input_tokens``: our own count, estimated where
-    it is None. ``give_up(error)``: asked after a transient failure; True raises it at once, for a caller that has another
-    model. ``on_retry(error, attempt, wait_s)`` and ``on_wait`` (of the budget) only tell.
+    ``model``: the name that the budget knows, the request's by default. ``input_tokens``: our own count, estimated
+    where it is None. ``breaker`` hears of every outcome; where it has opened and the caller has ``alternatives``
+    (another model), the failure is raised at once. ``on_retry(error, attempt, wait_s)`` and ``on_wait`` (of the
+    budget) only tell.
 
     Raises the last ``ModelError``, whose message, ``attempts``, ``waited_s`` and ``causes`` say what was tried, or
     ``Stopped`` when ``stopping`` is set during a wait.
@@ -99,11 +103,13 @@ def call(
             )
         outcome = _attempt(provider, request, name, deadline - clock())
         _settle(lease, outcome)
+        _tell(breaker, outcome)
         if isinstance(outcome, Completion):
             return outcome
         wait_s = _backoff(story.attempts, backoff_s, rng, outcome.retry_after_s)
         late = clock() + wait_s >= deadline
-        if not outcome.transient or late or (give_up is not None and give_up(outcome)):
+        elsewhere = alternatives and breaker is not None and breaker.state != "closed"
+        if not outcome.transient or late or elsewhere:
             raise story.told(outcome, clock())
         if on_retry is not None:
             on_retry(outcome, story.attempts, wait_s)
@@ -121,7 +127,9 @@ def _attempt(provider: Provider, request: Request, name: str, timeout_s: float) 
         return provider.complete(replace(request, timeout_s=timeout_s))
     except ModelError as failed:
         error = failed
-    except Exception as failed:
+    except (Stopped, MrengineError):
+        raise
+    except Exception as failed:  # noqa: BLE001  # a provider of the user's may raise anything
         error = failures.from_exception(failed, model=name)
     return error
 
@@ -137,15 +145,23 @@ def _settle(lease: LeaseLike | None, outcome: Completion | ModelError) -> None:
         lease.settle(outcome.usage, outcome.observed, made=made)
 
 
+def _tell(breaker: Breaker | None, outcome: Completion | ModelError) -> None:
+    if breaker is None:
+        return
+    if isinstance(outcome, Completion):
+        breaker.succeeded()
+    else:
+        breaker.failed(outcome)
+
+
 def _estimate(request: Request) -> int:
-    """Tokens of a request, by a rule of thumb: four bytes of UTF-8 a token, and some for each message's frame."""
-    texts = [request.prompt, request.system or "", *(text for _, text in request.turns)]
-    return sum(len(text.encode("utf-8", "surrogatepass")) // 4 + 5 for text in texts if text)
+    turns = "".join(text for _, text in request.turns)
+    return estimate_tokens(request.prompt + turns, system=request.system)
 
 
 def _backoff(attempt: int, backoff_s: float, rng: Callable[[], float], told_s: float | None) -> float:
     ceiling = min(max(backoff_s, MIN_BACKOFF_S) * 2 ** min(attempt - 1, 20), MAX_BACKOFF_S)
-    return max(rng() * ceiling, MIN_BACKOFF_S, told_s or 0.0)
+    return max(float(rng()) * ceiling, MIN_BACKOFF_S, told_s or 0.0)
 
 
 class _Waiter:

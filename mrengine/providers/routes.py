@@ -1,8 +1,8 @@
 """How a server is reached: through which proxy, trusting whom. Resolved once, by the rules of ``requests``.
 
-The rules: ``verify`` and ``proxy`` of the spec first, then ``HTTP_PROXY``, ``HTTPS_PROXY``, ``ALL_PROXY`` and ``NO_PROXY``
-for the proxy, ``REQUESTS_CA_BUNDLE`` and ``CURL_CA_BUNDLE`` for the authorities, and certifi's where nothing is said.
-``requests`` itself is asked only where the environment names a proxy: importing it costs 100 ms.
+The rules: ``verify`` and ``proxy`` of the spec first, then ``HTTP_PROXY``, ``HTTPS_PROXY``, ``ALL_PROXY`` and
+``NO_PROXY`` for the proxy, ``REQUESTS_CA_BUNDLE`` and ``CURL_CA_BUNDLE`` for the authorities, and certifi's where
+nothing is said. ``requests`` itself is asked only where the environment names a proxy: importing it costs 100 ms.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from urllib.parse import unquote, urlsplit
 
 from mrengine.errors import ConfigError
 
-__all__ = ["Proxy", "Route", "resolve", "tls_context"]
+__all__ = ["Proxy", "Route", "authorities", "resolve", "tls_context"]
 
 _PROXY_VARIABLES = ("http_proxy", "https_proxy", "all_proxy")
 
@@ -48,7 +48,7 @@ def resolve(
     chosen = proxy if proxy is not None else _proxy_of_environment(url, env)
     tls = None
     if url.startswith("https:"):
-        tls = tls_context(verify if verify is not True else _authorities(env))
+        tls = tls_context(verify if verify is not True else authorities(env))
     return Route(_proxy(chosen) if chosen else None, tls)
 
 
@@ -64,7 +64,8 @@ def _proxy_of_environment(url: str, env: Mapping[str, str]) -> str | None:
     return found
 
 
-def _authorities(env: Mapping[str, str]) -> str:
+def authorities(env: Mapping[str, str]) -> str:
+    """The file or folder of trusted certificates, where the spec names none."""
     named = env.get("REQUESTS_CA_BUNDLE") or env.get("CURL_CA_BUNDLE")
     if named:
         return named
@@ -84,7 +85,7 @@ def tls_context(verify: bool | str) -> ssl.SSLContext:
         context.check_hostname = False
         context.verify_mode = ssl.CERT_NONE
         return context
-    path = verify if isinstance(verify, str) else _authorities(os.environ)
+    path = verify if isinstance(verify, str) else authorities(os.environ)
     try:
         folder = os.path.isdir(path)
         context = ssl.create_default_context(capath=path) if folder else ssl.create_default_context(cafile=path)

@@ -101,9 +101,8 @@ def _names(schema: Any) -> set[str]:
 
 def in_words(schema: Mapping[str, Any]) -> str:
     """What is added to a prompt for a model that takes no schema."""
-    return (
-        "\n\nAnswer with one JSON value that is valid under this JSON Schema, and with nothing else:\n"
-        + json.dumps(schema, ensure_ascii=False)
+    return "\n\nAnswer with one JSON value that is valid under this JSON Schema, and with nothing else:\n" + json.dumps(
+        schema, ensure_ascii=False
     )
 
 

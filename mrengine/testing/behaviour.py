@@ -23,15 +23,16 @@ class Behaviour:
     """How the server treats its clients. Times in seconds.
 
     ``latency_s``: a number, ``(median, sigma)`` of a lognormal, or a callable that is given a ``random.Random``.
-    ``faults``: kind → probability, drawn with ``seed`` in the order of arrival; kinds are a status ("429", "500", "529", …),
-    "quota" (429 for want of money), "drop" (closed without a byte), "reset", "truncate" (closed within the body), "garbage"
-    (not HTTP), "non_json", "empty", "wrong_shape" (all three with status 200), "hang" (no answer, the connection stays).
-    ``script``: faults of the first calls, in order; None or "ok" is none. ``retry_after_s`` goes with every 429, 503, 529.
-    ``tpm``, ``rpm``, ``input_tpm``, ``output_tpm``: enforced as providers do, by a bucket that starts full and refills
-    evenly; a call is charged on arrival with its input and ``max_tokens``, or, ``charge="used"``, its real output.
-    ``input_tokens``: an int for each call, or a callable(prompt); None: words. ``answer``: a str or a callable(prompt).
-    ``api_key``: others get 401. ``models``: others get 404. ``context_window``: longer ones get 400. ``native_schema``:
-    False refuses response_format and tools. ``record``: how many requests are kept for ``requests()``.
+    ``faults``: kind → probability, drawn with ``seed`` in the order of arrival; kinds are a status ("429", "500",
+    "529", …), "quota" (429 for want of money), "drop" (closed without a byte), "reset", "truncate" (closed within the
+    body), "garbage" (not HTTP), "non_json", "empty", "wrong_shape" (all three with status 200), "hang" (no answer,
+    the connection stays). ``script``: faults of the first calls, in order; None or "ok" is none. ``retry_after_s``
+    goes with every 429, 503, 529. ``tpm``, ``rpm``, ``input_tpm``, ``output_tpm``: enforced as providers do, by a
+    bucket that starts full and refills evenly; a call is charged on arrival with its input and ``max_tokens``, or,
+    ``charge="used"``, its real output. ``input_tokens``: an int for each call, or a callable(prompt); None: words.
+    ``answer``: a str or a callable(prompt). ``api_key``: others get 401. ``models``: others get 404.
+    ``context_window``: longer ones get 400. ``native_schema``: False refuses response_format and tools. ``record``:
+    how many requests are kept for ``requests()``.
     """
 
     latency_s: Latency = 0.0
@@ -210,7 +211,11 @@ class Simulator:
         for name, bucket in self.buckets.items():
             kind, level = names[name], bucket.level(now)
             reset_s = (bucket.limit - level) * 60 / bucket.limit
-            said = {"limit": str(bucket.limit), "remaining": str(max(0, int(level))), "reset": f"{reset_s * 1000:.0f}ms"}
+            said = {
+                "limit": str(bucket.limit),
+                "remaining": str(max(0, int(level))),
+                "reset": f"{reset_s * 1000:.0f}ms",
+            }
             anthropic = name in ("input_tpm", "output_tpm")
             for what, value in said.items():
                 if anthropic and what == "reset":

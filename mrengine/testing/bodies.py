@@ -117,7 +117,9 @@ def _message(asked: Asked, text: str, cut: bool, tokens: tuple[int, int]) -> dic
 
 def error(code: str, message: str, *, param: str | None = None) -> bytes:
     """An error body, as both shapes have it."""
-    return json.dumps({"type": "error", "error": {"message": message, "type": code, "code": code, "param": param}}).encode()
+    return json.dumps(
+        {"type": "error", "error": {"message": message, "type": code, "code": code, "param": param}}
+    ).encode()
 
 
 def models(names: Sequence[str] | None, window: int | None) -> bytes:

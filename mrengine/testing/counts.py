@@ -14,7 +14,8 @@ class Stats:
     """The server's account. Times are seconds of its own monotonic clock.
 
     ``distinct``: different requests. ``ok``: real answers. ``paid_twice``: those beyond the first to the same request.
-    ``early``: requests that came again earlier than ``Retry-After`` had told. ``span_s``: first request to last answer.
+    ``early``: requests that came again earlier than ``Retry-After`` had told. ``span_s``: first request to last
+    answer.
     """
 
     requests: int = 0

@@ -1,4 +1,5 @@
-"""A real LLM server on loopback, in a process of its own, that speaks Chat Completions and Messages and misbehaves on demand.
+"""A real LLM server on loopback, in a process of its own, that speaks Chat Completions and Messages and misbehaves on
+demand.
 
 ::
 
@@ -27,8 +28,9 @@ _START_S = 20.0
 class LLMServer:
     """The handle of a test server. Options are those of ``Behaviour``; ``tls`` is ``(certificate file, key file)``.
 
-    ``url`` is the base URL of OpenAI's shape (it ends with ``/v1``), ``root`` that of Anthropic's. The server ends with
-    ``close()``, with the ``with`` block, and with the process that started it, however that ends: it holds a pipe to it.
+    ``url`` is the base URL of OpenAI's shape (it ends with ``/v1``), ``root`` that of Anthropic's. The server ends
+    with ``close()``, with the ``with`` block, and with the process that started it, however that ends: it holds a
+    pipe to it.
     """
 
     def __init__(self, *, port: int = 0, tls: tuple[str, str] | None = None, **options: Any) -> None:

@@ -1,4 +1,4 @@
-"""The two shapes in which endpoints speak, as pure functions: a request to a JSON body, a JSON answer to a completion."""
+"""The two shapes in which endpoints speak, as pure functions: request to JSON body, JSON answer to completion."""
 
 from __future__ import annotations
 

@@ -29,7 +29,7 @@ def key_headers(key: str) -> dict[str, str]:
 
 
 def body(request: Request, *, model: str, params: Mapping[str, Any], native_schema: bool) -> dict[str, Any]:
-    """The request's JSON. A schema is a tool that the model must call: that is the form which every Claude understands."""
+    """The request's JSON. A schema is a tool that the model must call: the form which every Claude understands."""
     schema = request.schema
     native = schema is not None and native_schema and schema.get("type") == "object"
     prompt = clean(request.prompt)

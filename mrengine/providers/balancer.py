@@ -1,0 +1,143 @@
+"""Owns which model a chunk goes to. It decides and returns a name; it touches no network and no clock of its own."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+
+from mrengine.errors import ConfigError, JobFailed
+from mrengine.records import Usage
+
+__all__ = ["ModelLoadBalancer", "ModelStats"]
+
+POLICIES = ("round_robin", "least_used", "budget")
+
+
+@dataclass(frozen=True, slots=True)
+class ModelStats:
+    """What one model did so far. ``in_flight``: calls or chunks begun and not ended; ``cooldown_s``: still to rest."""
+
+    model: str
+    in_flight: int = 0
+    done: int = 0
+    failed: int = 0
+    usage: Usage = Usage()
+    cooldown_s: float = 0.0
+
+
+@dataclass(slots=True)
+class _Load:
+    in_flight: int = 0
+    done: int = 0
+    failed: int = 0
+    assigned: int = 0
+    usage: Usage = Usage()
+    rests_until: float = float("-inf")
+    out: bool = False
+
+
+class ModelLoadBalancer:
+    """Spreads chunks over ``models``: chunk i of n models → i % n, or by what the models have done or have left.
+
+    ``used`` and ``rest`` are told by whoever sees the outcomes of all workers. A model that rests (a cooldown) or is
+    out (401, quota) is skipped; if all rest, the first to come back is taken. JobFailed when every model is out.
+    """
+
+    def __init__(
+        self,
+        models: Sequence[str],
+        *,
+        balance: str = "round_robin",
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        if not models:
+            raise ConfigError("a balancer needs at least one model", setting="models")
+        if balance not in POLICIES:
+            raise ConfigError(f"unknown balance {balance!r}: use one of {', '.join(POLICIES)}", setting="balance")
+        self.models = tuple(dict.fromkeys(models))
+        self._balance = balance
+        self._clock = clock
+        self._next = 0
+        self._loads = {model: _Load() for model in self.models}
+
+    def assign(self, chunk_id: int, remaining: Mapping[str, float] | None = None) -> str:
+        """The model of a chunk, by the policy. ``remaining``: what each model's budget has left, for "budget"."""
+        if self._balance == "least_used":
+            return self.get_least_used_model()
+        if self._balance == "budget":
+            return self.get_model_by_budget(remaining or {})
+        return self._from(chunk_id)
+
+    def get_next_model(self) -> str:
+        """The next model in turn."""
+        turn, self._next = self._next, self._next + 1
+        return self._from(turn)
+
+    def get_least_used_model(self) -> str:
+        """The model with the fewest chunks in flight, then the fewest tokens, then the fewest assigned."""
+        return self._least(lambda load, _: (load.in_flight, load.usage.total_tokens, load.assigned))
+
+    def get_model_by_budget(self, remaining: Mapping[str, float]) -> str:
+        """The model whose budget has most left for each chunk in flight; one of which nothing is known has no limit."""
+        return self._least(
+            lambda load, model: (
+                -remaining.get(model, float("inf")) / (1 + load.in_flight),
+                load.in_flight,
+                load.assigned,
+            )
+        )
+
+    def begin(self, model: str) -> None:
+        """A chunk has been given to the model."""
+        self._loads[model].in_flight += 1
+        self._loads[model].assigned += 1
+
+    def end(self, model: str, usage: Usage | None = None, *, failed: bool = False) -> None:
+        """A chunk of the model has ended, with this usage."""
+        load = self._loads[model]
+        load.in_flight = max(0, load.in_flight - 1)
+        load.done += not failed
+        load.failed += failed
+        if usage is not None:
+            load.usage = load.usage + usage
+
+    def rest(self, model: str, seconds: float) -> None:
+        """Give the model no chunk for so long; a second call can only make it longer."""
+        load = self._loads[model]
+        load.rests_until = max(load.rests_until, self._clock() + seconds)
+
+    def wake(self, model: str) -> None:
+        """The model works again."""
+        self._loads[model].rests_until = float("-inf")
+
+    def remove(self, model: str) -> None:
+        """No call can use this model any more."""
+        self._loads[model].out = True
+
+    def get_usage_stats(self) -> dict[str, ModelStats]:
+        """What each model did, over all workers."""
+        now = self._clock()
+        return {
+            model: ModelStats(
+                model, load.in_flight, load.done, load.failed, load.usage, max(0.0, load.rests_until - now)
+            )
+            for model, load in self._loads.items()
+        }
+
+    def _from(self, turn: int) -> str:
+        usable = self._usable()
+        order = [self.models[(turn + step) % len(self.models)] for step in range(len(self.models))]
+        return next(model for model in order if model in usable)
+
+    def _least(self, weigh: Callable[[_Load, str], tuple[float, ...]]) -> str:
+        return min(self._usable(), key=lambda model: weigh(self._loads[model], model))
+
+    def _usable(self) -> list[str]:
+        """Models that are awake, in the order given; if there is none, the one that wakes first."""
+        left = [model for model in self.models if not self._loads[model].out]
+        if not left:
+            raise JobFailed(f"no model is left: {', '.join(self.models)} cannot be used any more")
+        now = self._clock()
+        awake = [model for model in left if self._loads[model].rests_until <= now]
+        return awake or [min(left, key=lambda model: self._loads[model].rests_until)]

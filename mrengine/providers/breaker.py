@@ -1,0 +1,102 @@
+"""Circuit breakers: a model that keeps failing is left alone for a while, then tried with one call. Pure, on any
+clock.
+
+::
+
+    closed ──(failures in a row)──► open ──(cooldown over)──► half-open: one call
+       ▲                             ▲ cooldown doubled            │
+       └───────── success ───────────┴───────── failure ───────────┘      refused for good: ended
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable
+
+from mrengine.errors import ModelError, RateLimited
+
+__all__ = ["Breaker"]
+
+
+class Breaker:
+    """One model's. ``threshold`` failures in a row open it for ``cooldown_s``, doubled each time up to ``max_s``.
+
+    A failure is a transient one, not a 429 (that is the budget's business); a refusal of the whole model (401, quota)
+    ends it for good; a refusal of one chunk proves that the model answers. Thread-safe.
+    """
+
+    def __init__(
+        self,
+        *,
+        threshold: int = 5,
+        cooldown_s: float = 15.0,
+        max_s: float = 300.0,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._threshold, self._first_s, self._max_s, self._clock = threshold, cooldown_s, max_s, clock
+        self._lock = threading.Lock()
+        self._failures = 0
+        self._cooldown_s = cooldown_s
+        self._until: float | None = None
+        self._probing = False
+        self._ended = False
+
+    @property
+    def state(self) -> str:
+        """ "closed", "open", "half-open" or "ended"."""
+        with self._lock:
+            if self._ended:
+                return "ended"
+            if self._until is None:
+                return "closed"
+            return "half-open" if self._clock() >= self._until else "open"
+
+    def wait_s(self) -> float:
+        """Seconds until a call may be tried; 0 now, infinity never."""
+        with self._lock:
+            if self._ended:
+                return float("inf")
+            return 0.0 if self._until is None else max(0.0, self._until - self._clock())
+
+    def allow(self) -> bool:
+        """Whether a call may be made now; half-open, only the first that asks gets True until its outcome is known."""
+        with self._lock:
+            if self._ended:
+                return False
+            if self._until is None:
+                return True
+            if self._clock() < self._until or self._probing:
+                return False
+            self._probing = True
+            return True
+
+    def succeeded(self) -> None:
+        """A call was answered."""
+        with self._lock:
+            self._failures, self._until, self._probing = 0, None, False
+            self._cooldown_s = self._first_s
+
+    def failed(self, error: ModelError) -> None:
+        """A call failed."""
+        if isinstance(error, RateLimited):
+            with self._lock:
+                self._probing = False
+        elif error.transient:
+            self._count()
+        elif error.scope == "model":
+            with self._lock:
+                self._ended = True
+        else:
+            self.succeeded()
+
+    def _count(self) -> None:
+        with self._lock:
+            self._failures += 1
+            if self._until is not None and self._clock() < self._until:
+                return  # calls that were under way when it opened
+            if self._probing or self._failures >= self._threshold:
+                if self._probing:
+                    self._cooldown_s = min(self._cooldown_s * 2, self._max_s)
+                self._until = self._clock() + self._cooldown_s
+                self._failures, self._probing = 0, False
