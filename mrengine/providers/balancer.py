@@ -7,10 +7,11 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 from mrengine.errors import ConfigError, JobFailed
-from mrengine.records import Usage
+from mrengine.records import ModelSpec, Usage
 
 __all__ = ["ModelLoadBalancer", "ModelStats"]
 
+NO_USAGE = Usage()
 POLICIES = ("round_robin", "least_used", "budget")
 
 
@@ -22,7 +23,7 @@ class ModelStats:
     in_flight: int = 0
     done: int = 0
     failed: int = 0
-    usage: Usage = Usage()
+    usage: Usage = NO_USAGE
     cooldown_s: float = 0.0
 
 
@@ -32,7 +33,7 @@ class _Load:
     done: int = 0
     failed: int = 0
     assigned: int = 0
-    usage: Usage = Usage()
+    usage: Usage = NO_USAGE
     rests_until: float = float("-inf")
     out: bool = False
 
@@ -46,7 +47,7 @@ class ModelLoadBalancer:
 
     def __init__(
         self,
-        models: Sequence[str],
+        models: Sequence[str | ModelSpec],
         *,
         balance: str = "round_robin",
         clock: Callable[[], float] = time.monotonic,
@@ -55,7 +56,7 @@ class ModelLoadBalancer:
             raise ConfigError("a balancer needs at least one model", setting="models")
         if balance not in POLICIES:
             raise ConfigError(f"unknown balance {balance!r}: use one of {', '.join(POLICIES)}", setting="balance")
-        self.models = tuple(dict.fromkeys(models))
+        self.models = tuple(dict.fromkeys(model if isinstance(model, str) else model.name for model in models))
         self._balance = balance
         self._clock = clock
         self._next = 0
