@@ -19,7 +19,8 @@ OPENAI, ANTHROPIC = "https://api.openai.com/v1", "https://api.anthropic.com"
 GEMINI = "https://generativelanguage.googleapis.com/v1beta/openai"
 UNDERSTOOD = (
     "gpt-*, o1*, o3*, o4*, chatgpt-* (OpenAI), claude-* (Anthropic), gemini-* (Google), local, "
-    "local:/path/to/model.gguf, http(s)://host:port/v1#name, fake; for others give ModelSpec(name, provider=…, base_url=…)"
+    "local:/path/to/model.gguf, http(s)://host:port/v1#name, fake; for others give "
+    "ModelSpec(name, provider=…, base_url=…)"
 )
 _BY_NAME = (
     (re.compile(r"gpt-|chatgpt-|o\d"), "openai"),

@@ -160,8 +160,8 @@ def _estimate(request: Request) -> int:
 
 
 def _backoff(attempt: int, backoff_s: float, rng: Callable[[], float], told_s: float | None) -> float:
-    ceiling = min(max(backoff_s, MIN_BACKOFF_S) * 2 ** min(attempt - 1, 20), MAX_BACKOFF_S)
-    return max(float(rng()) * ceiling, MIN_BACKOFF_S, told_s or 0.0)
+    ceiling = min(max(backoff_s, MIN_BACKOFF_S) * 2.0 ** min(attempt - 1, 20), MAX_BACKOFF_S)
+    return max(rng() * ceiling, MIN_BACKOFF_S, told_s or 0.0)
 
 
 class _Waiter:

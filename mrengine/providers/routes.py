@@ -25,7 +25,7 @@ _PROXY_VARIABLES = ("http_proxy", "https_proxy", "all_proxy")
 
 @dataclass(frozen=True, slots=True)
 class Proxy:
-    """An HTTP proxy; ``authorization`` is the value of ``Proxy-Authorization``, if the URL holds a name and password."""
+    """An HTTP proxy; ``authorization``: the value of ``Proxy-Authorization``, if its URL holds a name and password."""
 
     host: str
     port: int

@@ -242,7 +242,8 @@ class Simulator:
         words = text.split()[asked.answered :] if asked.answered else text.split()
         if not asked.answered and len(words) <= asked.max_tokens:
             return text, False
-        return " ".join(words[: asked.max_tokens]), len(words) > asked.max_tokens
+        gap = " " if asked.answered and words else ""
+        return gap + " ".join(words[: asked.max_tokens]), len(words) > asked.max_tokens
 
     def _good(self, asked: bodies.Asked, delay: float, now: float) -> Reply:
         text, cut = self._text(asked)

@@ -1,0 +1,83 @@
+"""A test server for the room, and providers of every road to it."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from mrengine.providers.base import Provider
+from mrengine.providers.connect import connect
+from mrengine.providers.models import resolve_models
+from mrengine.providers.retry import call
+from mrengine.records import Completion, ModelSpec, Request
+from mrengine.testing import LLMServer
+
+ROADS = ["openai", "anthropic", "http:openai", "http:anthropic"]
+KEY = "sk-canary-3141592653589793"
+
+
+@pytest.fixture(scope="package")
+def shared_server() -> Iterator[LLMServer]:
+    with LLMServer() as server:
+        yield server
+
+
+@pytest.fixture
+def server(shared_server: LLMServer) -> LLMServer:
+    """The room's server, with no behaviour but the default's, and nothing counted."""
+    shared_server.reset()
+    return shared_server
+
+
+Connect = Callable[..., Provider]
+
+
+@pytest.fixture
+def connected(server: LLMServer, monkeypatch: pytest.MonkeyPatch) -> Iterator[Connect]:
+    """connected(road, **spec) is a provider for the server; closed after the test."""
+    opened: list[Provider] = []
+    monkeypatch.setenv("CANARY", KEY)
+
+    def make(road: str = "http:openai", *, name: str = "model-1", slots: int = 1, **spec: Any) -> Provider:
+        base_url = spec.pop("base_url", server.root if "anthropic" in road else server.url)
+        spec.setdefault("api_key_env", "CANARY")
+        (model,) = resolve_models(ModelSpec(name, provider=road, base_url=base_url, **spec))
+        opened.append(connect(model, slots=slots))
+        return opened[-1]
+
+    yield make
+    for provider in opened:
+        provider.close()
+
+
+def ask(prompt: str = "Tell me.", **fields: Any) -> Request:
+    """A request that a test has no wishes about."""
+    return Request("model-1", prompt, **({"timeout_s": 10.0} | fields))
+
+
+def persist(provider: Provider, prompt: str = "Tell me.", *, within_s: float = 10.0, **options: Any) -> Completion:
+    """A call through the retry loop, with short waits."""
+    return call(provider, ask(prompt), deadline=time.monotonic() + within_s, backoff_s=0.02, **options)
+
+
+@pytest.fixture(scope="session")
+def certificate(require: Callable[[str], str], tmp_path_factory: pytest.TempPathFactory) -> tuple[str, str]:
+    """A self-signed certificate for 127.0.0.1 and its key: a private CA of one."""
+    import subprocess
+
+    folder: Path = tmp_path_factory.mktemp("tls")
+    certificate, key = folder / "cert.pem", folder / "key.pem"
+    subprocess.run(
+        [
+            require("openssl"), "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes",
+            "-days", "2", "-keyout", str(key), "-out", str(certificate), "-subj", "/CN=test",
+            "-addext", "subjectAltName=IP:127.0.0.1",
+        ],
+        check=True,
+        capture_output=True,
+    )  # fmt: skip
+    return str(certificate), str(key)
