@@ -1,1 +1,1 @@
-"""The write-ahead log: checkpoint, result store, audit trail. Start with docs/log-format.md, then codec, wal, replay."""
+"""The write-ahead log: checkpoint, results, audit trail. Begin with docs/log-format.md, then codec, wal, replay."""

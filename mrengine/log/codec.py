@@ -117,6 +117,7 @@ def decode_frame(block: bytes, at: int, offset: int, prefix: bytes, seed: int) -
     available = len(block) - at
     if available < OVERHEAD_BYTES:
         return OVERHEAD_BYTES
+    length: int
     mark, crc, length, watermark, kind = _FRAME.unpack_from(block, at)
     if mark != prefix or length > MAX_PAYLOAD_BYTES or not HEADER_BYTES <= watermark <= offset:
         return 0
@@ -126,5 +127,4 @@ def decode_frame(block: bytes, at: int, offset: int, prefix: bytes, seed: int) -
     covered = block[at + _CRC_AT : at + end]
     if crc32(covered, (seed + offset) & 0xFFFFFFFF) != crc:
         return 0
-    found: Frame = Frame(offset, kind, covered[_PAYLOAD_AT:], watermark)
-    return found
+    return Frame(offset, kind, covered[_PAYLOAD_AT:], watermark)

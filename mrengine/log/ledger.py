@@ -94,7 +94,7 @@ class Ledger:
         return sum(map(len, self._open.values()))
 
     def recent_usage(self, *, now: float, window_s: float = RECENT_S) -> dict[str, list[tuple[float, int, int, int]]]:
-        """{model: [(at, requests, input tokens, output tokens)…]} of the last ``window_s`` (at most 60), oldest first."""
+        """{model: [(at, requests, input, output tokens)…]} of the last ``window_s`` (at most 60), in order."""
         since = now - min(window_s, RECENT_S)
         used: dict[str, list[tuple[float, int, int, int]]] = {}
         for at, model, inputs, outputs in sorted([*self._recent, *self._unanswered()]):

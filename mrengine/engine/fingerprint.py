@@ -1,0 +1,227 @@
+"""Owns turning a value into a digest: plain values here, code in ``codeprint``, classes in ``classprint``."""
+
+from __future__ import annotations
+
+import collections
+import dataclasses
+import datetime
+import decimal
+import enum
+import fractions
+import functools
+import logging
+import pathlib
+import re
+import struct
+import sys
+import threading
+import types
+import uuid
+from collections.abc import Callable, Iterable
+from hashlib import blake2b
+from typing import Any
+
+import msgpack
+
+from mrengine.engine import classprint, codeprint
+from mrengine.engine.origin import is_own, label
+
+__all__ = ["Fingerprint", "Undigestible"]
+
+# What they hold is of one process.
+_STATELESS = (type(threading.Lock()), type(threading.RLock()), threading.local, threading.Event, threading.Condition)
+# Whether two equal ones are one object is a matter of chance (constants, caches): they are entered each time.
+_NOT_NUMBERED = (tuple, frozenset, re.Pattern, types.CodeType, pathlib.PurePath, range, slice)
+
+
+class Undigestible(Exception):
+    """A value without a digest. ``path``: the variable, as the code names it; ``what``: its type."""
+
+    def __init__(self, path: str, what: str) -> None:
+        super().__init__(f"{path}: {what}")
+        self.path = path
+        self.what = what
+
+
+class Fingerprint:
+    """Feeds values into one hash, as msgpack. Each object is entered once; a second meeting gives its number."""
+
+    def __init__(self) -> None:
+        self._hash = blake2b(digest_size=16)
+        self._met: dict[int, int] = {}
+        self._kept: list[object] = []  # or an id could be given to another object
+
+    def of(self, value: object, path: str) -> str:
+        """The digest of a value, 32 hex digits. Undigestible: something in it has none."""
+        try:
+            self.add(value, path)
+        except RecursionError:
+            raise Undigestible(path, "nested too deeply") from None
+        return self._hash.hexdigest()
+
+    def put(self, *tokens: bool | int | float | str | bytes | None) -> None:
+        """Enter plain tokens; each is framed by its own msgpack header."""
+        for token in tokens:
+            self._hash.update(msgpack.packb(token, use_bin_type=True, unicode_errors="surrogatepass"))
+
+    def items(self, tag: str, values: Iterable[tuple[str, Any]]) -> None:
+        """Enter a tagged list of (path, value); its length goes before it."""
+        entries = list(values)
+        self.put(tag, len(entries))
+        for path, value in entries:
+            self.add(value, path)
+
+    def add(self, value: Any, path: str) -> None:
+        """Enter any value."""
+        scalar = _SCALARS.get(type(value))
+        if scalar is not None:
+            self.put(type(value).__name__, scalar(value))
+            return
+        if not isinstance(value, _NOT_NUMBERED):
+            known = self._met.setdefault(id(value), len(self._kept))
+            if known != len(self._kept):
+                self.put("met", known)
+                return
+            self._kept.append(value)
+        for kinds, enter in _ENTRIES:
+            if isinstance(value, kinds):
+                enter(self, value, path)
+                return
+        self._instance(value, path)
+
+    def alone(self, value: object, path: str) -> bytes:
+        """The digest of a value by itself, whatever was met before: for the members of a set, which have no order."""
+        twin = Fingerprint()
+        twin.add(value, path)
+        return twin._hash.digest()
+
+    def _instance(self, value: Any, path: str) -> None:
+        kind = type(value)
+        if kind.__module__ == "numpy" and hasattr(value, "tobytes") and hasattr(value, "dtype"):
+            held = value.tolist() if value.dtype.hasobject else value.tobytes()
+            self.items("numpy", [(path, value.dtype.str), (path, tuple(value.shape)), (path, held)])
+        elif hasattr(kind, "__pydantic_complete__"):
+            self.items("model", [(path, kind), (path, dict(vars(value)))])
+        elif callable(getattr(value, "__wrapped__", None)):  # functools.lru_cache
+            self.items("wrapper", [(path, value.__wrapped__)])
+        elif (found := _installed_name(value)) is not None:
+            self.put("installed", *found)
+        elif is_own(kind.__module__) or dataclasses.is_dataclass(value):
+            self.items("instance", [(path, kind), (path, _state(value))])
+        else:
+            raise Undigestible(path, f"{kind.__module__}.{kind.__qualname__}")
+
+
+def _state(value: Any) -> dict[str, Any]:
+    """The attributes of an instance of a class of the user's own, slots included."""
+    state = dict(getattr(value, "__dict__", {}))
+    for kind in type(value).__mro__:
+        names = kind.__dict__.get("__slots__", ())
+        for name in (names,) if isinstance(names, str) else names:
+            if name not in ("__dict__", "__weakref__") and hasattr(value, name):
+                state[name] = getattr(value, name)
+    return state
+
+
+def _installed_name(value: Any) -> tuple[str, str] | None:
+    """Package and name of something that an installed module holds under its own name, such as ``numpy.sum``."""
+    module = getattr(value, "__module__", None) or type(value).__module__
+    name = getattr(value, "__qualname__", None) or getattr(value, "__name__", None)
+    if not isinstance(module, str) or not isinstance(name, str) or is_own(module):
+        return None
+    return (label(module), name) if getattr(sys.modules.get(module), name, None) is value else None
+
+
+def _integer(value: int) -> int | str:
+    return value if -(2**63) <= value < 2**63 else hex(value)
+
+
+_SCALARS: dict[type, Callable[[Any], bool | int | float | str | bytes | None]] = {
+    type(None): lambda value: None,
+    type(Ellipsis): lambda value: None,
+    type(NotImplemented): lambda value: None,
+    bool: bool,
+    int: _integer,
+    float: lambda value: struct.pack("<d", value),
+    complex: lambda value: struct.pack("<dd", value.real, value.imag),
+    str: str,
+    bytes: bytes,
+    bytearray: bytes,
+    datetime.datetime: lambda value: value.isoformat(),
+    datetime.date: lambda value: value.isoformat(),
+    datetime.time: lambda value: value.isoformat(),
+    datetime.timedelta: lambda value: f"{value.days} {value.seconds} {value.microseconds}",
+    decimal.Decimal: str,
+    fractions.Fraction: str,
+    uuid.UUID: str,
+}
+
+
+def _list(fp: Fingerprint, value: Any, path: str) -> None:
+    fp.items(type(value).__name__, ((f"{path}[{index}]", item) for index, item in enumerate(value)))
+
+
+def _mapping(fp: Fingerprint, value: Any, path: str) -> None:
+    entries = [entry for name, item in value.items() for entry in ((path, name), (_within(path, name), item))]
+    fp.items(type(value).__name__, entries)
+    if isinstance(value, collections.defaultdict):
+        fp.add(value.default_factory, f"{path}.default_factory")
+
+
+def _within(path: str, key: object) -> str:
+    return f"{path}[{key[:40]!r}]" if isinstance(key, str) else f"{path}[…]"
+
+
+def _set(fp: Fingerprint, value: Any, path: str) -> None:
+    members = sorted(fp.alone(item, f"{path}{{}}") for item in value)
+    fp.put("set", len(members), *members)
+
+
+def _enum(fp: Fingerprint, value: Any, path: str) -> None:
+    fp.items("member", [(path, type(value)), (path, value.name), (path, value.value)])
+
+
+def _pattern(fp: Fingerprint, value: Any, path: str) -> None:
+    fp.items("pattern", [(path, value.pattern), (path, value.flags)])
+
+
+def _partial(fp: Fingerprint, value: Any, path: str) -> None:
+    fp.items("partial", [(path, value.func), (path, value.args), (path, value.keywords)])
+
+
+def _logger(fp: Fingerprint, value: Any, path: str) -> None:
+    fp.put("logger", value.name)
+
+
+def _stateless(fp: Fingerprint, value: Any, path: str) -> None:
+    fp.put("stateless", type(value).__name__)
+
+
+def _range(fp: Fingerprint, value: Any, path: str) -> None:
+    fp.items(type(value).__name__, [(path, value.start), (path, value.stop), (path, value.step)])
+
+
+def _path(fp: Fingerprint, value: Any, path: str) -> None:
+    fp.put("path", str(value))
+
+
+def _module(fp: Fingerprint, value: Any, path: str) -> None:
+    """A module by itself; what the code takes from one of the user's own is entered by ``codeprint``."""
+    fp.put("module", value.__name__, "" if is_own(value.__name__) else label(value.__name__))
+
+
+_ENTRIES: tuple[tuple[Any, Callable[[Fingerprint, Any, str], None]], ...] = (
+    (types.ModuleType, _module),
+    (enum.Enum, _enum),
+    *codeprint.ENTRIES,
+    *classprint.ENTRIES,
+    ((set, frozenset), _set),
+    ((dict, types.MappingProxyType), _mapping),
+    ((list, tuple, collections.deque), _list),
+    ((range, slice), _range),
+    (re.Pattern, _pattern),
+    (functools.partial, _partial),
+    ((logging.Logger, logging.LoggerAdapter), _logger),
+    (_STATELESS, _stateless),
+    (pathlib.PurePath, _path),
+)

@@ -1,0 +1,68 @@
+"""Owns whose a module is: Python's, an installed package's (with its version), or the user's own."""
+
+from __future__ import annotations
+
+import sys
+import sysconfig
+from functools import lru_cache
+from importlib import metadata, util
+from pathlib import Path
+from types import ModuleType
+
+__all__ = ["is_own", "label"]
+
+_INSTALLED = frozenset({"site-packages", "dist-packages"})
+
+
+@lru_cache(maxsize=1024)
+def is_own(module: str) -> bool:
+    """Whether a module belongs to the user: not Python's, mrengine's or in site-packages. Editable installs do."""
+    top = module.partition(".")[0]
+    if top in sys.stdlib_module_names and module != "__main__" and not _shadows(top):
+        return False
+    if top == "mrengine":
+        return False
+    origin = _file(top)
+    return origin is None or not _INSTALLED & set(Path(origin).parts)
+
+
+@lru_cache(maxsize=1024)
+def label(module: str) -> str:
+    """Name and version of the package that a module comes from, such as "requests 2.32.3"; Python's are "python"."""
+    top = module.partition(".")[0]
+    if top in sys.stdlib_module_names and not _shadows(top):
+        return "python"
+    return f"{top} {_version(top)}"
+
+
+def _version(top: str) -> str:
+    try:
+        return metadata.version(top)
+    except metadata.PackageNotFoundError:
+        pass
+    names = metadata.packages_distributions().get(top, [])
+    return metadata.version(names[0]) if names else str(getattr(sys.modules.get(top), "__version__", ""))
+
+
+def _file(top: str) -> str | None:
+    module = sys.modules.get(top)
+    if isinstance(module, ModuleType):
+        found = getattr(module, "__file__", None) or next(iter(getattr(module, "__path__", [])), None)
+        return str(found) if found else None
+    try:
+        spec = util.find_spec(top)
+    except (ImportError, ValueError):
+        return None
+    if spec is None:
+        return None
+    return spec.origin or next(iter(spec.submodule_search_locations or []), None)
+
+
+def _shadows(top: str) -> bool:
+    """A user's file with the name of a module of the standard library, found before it."""
+    origin = _file(top)
+    if origin is None or top in sys.builtin_module_names or not origin.endswith(".py"):
+        return False
+    paths = sysconfig.get_paths()
+    roots = {Path(paths["stdlib"]).resolve(), Path(paths["platstdlib"]).resolve()}
+    return not roots & set(Path(origin).resolve().parents)

@@ -1,0 +1,49 @@
+"""Owns the digest of a map function: equal in every process, different after every edit that matters.
+
+What is digested, in canonical msgpack and never by repr, marshal or pickle: bytecode, constants, names, defaults,
+closure values, and the values of the globals that the code names, recursively through the user's own modules (functions,
+classes, strings, numbers, containers with sets sorted); installed packages by name and version. File names and
+line numbers are not. Dicts keep their order, which code can see; annotations count in classes only, where
+dataclasses and pydantic read them.
+"""
+
+from __future__ import annotations
+
+import platform
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from mrengine.engine.fingerprint import Fingerprint, Undigestible
+from mrengine.errors import ConfigError
+
+__all__ = ["MapVersion", "digest"]
+
+
+@dataclass(frozen=True, slots=True)
+class MapVersion:
+    """``digest``: 32 hex digits. ``python``: "3.11", each has another bytecode. ``name``: module:qualname."""
+
+    digest: str
+    python: str
+    name: str
+
+
+def digest(function: Callable[..., Any]) -> MapVersion:
+    """The version of a map function. ConfigError: it uses something without a digest; the message names it."""
+    name = _name(function)
+    try:
+        found = Fingerprint().of(function, name)
+    except Undigestible as error:
+        message = (
+            f"{error.path} ({error.what}) is used by {name} and has no digest, by which a resumed job would know that "
+            "it is unchanged; make it inside the function, or name the version yourself: map_version='1'"
+        )
+        raise ConfigError(message, setting="map_version") from None
+    return MapVersion(found, ".".join(platform.python_version_tuple()[:2]), name)
+
+
+def _name(function: object) -> str:
+    inner = getattr(function, "func", function)  # a functools.partial
+    named = inner if hasattr(inner, "__qualname__") else type(inner)
+    return f"{getattr(named, '__module__', '?')}:{getattr(named, '__qualname__', '?')}"
