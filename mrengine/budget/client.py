@@ -18,7 +18,6 @@ __all__ = ["BudgetClient"]
 GATHER_S = 0.001  # asks that come within this time after an exchange go together
 RIDE_S = (0.005, 0.02)  # what is done waits so long for an ask to ride with: while others wait, and while none does
 REFRESH_S = 0.25  # how old the news may be that a model has no limit
-LONGEST_S = 5.0  # the longest sleep while something waits: others may have left the line
 BACKOFF_S = (0.005, 0.25)
 BROKEN = (OSError, EOFError, AuthenticationError)
 
@@ -107,7 +106,7 @@ class BudgetClient:
         return Lease(ticket, self._settle_free)
 
     def _settle_free(self, done: Done) -> None:
-        if done[5] is not None and any(value is not None for value in done[5]):
+        if done[6] is not None and any(value is not None for value in done[6]):
             self._settle(done)
 
     def _settle(self, done: Done) -> None:
@@ -134,7 +133,7 @@ class BudgetClient:
 
     def _listen(self, wait_s: float | None) -> None:
         """Sleep until there is an ask, until what is done has waited long enough, or until ``wait_s`` is over."""
-        end = None if wait_s is None else time.monotonic() + min(wait_s, LONGEST_S)
+        end = None if wait_s is None else time.monotonic() + wait_s
         while True:
             try:
                 urgent = self._news.get(timeout=None if end is None else max(0.0, end - time.monotonic()))

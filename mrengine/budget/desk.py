@@ -70,10 +70,10 @@ class Lease:
         ticket, self._ticket = self._ticket, None
         if ticket is None:
             return
-        number, model, counted, _, _, _, estimated = ticket.ask
+        number, model, counted, output, _, _, estimated = ticket.ask
         tokens = None if usage is None else (usage.input_tokens, usage.output_tokens, usage.cached_tokens)
         said = None if observed is None else astuple(observed)
-        self._settle((number, model, counted if estimated else 0, tokens, made, said))
+        self._settle((number, model, counted if estimated else 0, output, tokens, made, said))
 
 
 class Desk:
@@ -112,7 +112,7 @@ class Desk:
             number, model = ticket.ask[:2]
             self._waiting.pop(number, None)
             if ticket.granted and self._held.pop(number, ""):
-                self._done.append((number, model, 0, None, False, None))
+                self._done.append((number, model, 0, 0, None, False, None))
 
     def settle(self, done: Done) -> bool:
         """A call has ended. Whether it is the first to be reported since the last message."""
@@ -166,7 +166,7 @@ class Desk:
             self._held[number] = ticket.model
             ticket.ring()
         elif number not in self._held and not any(done[0] == number for done in self._done):
-            self._done.append((number, "", 0, None, False, None))  # whoever asked has given up meanwhile
+            self._done.append((number, "", 0, 0, None, False, None))  # whoever asked has given up meanwhile
 
 
 def _refusal(ticket: Ticket, kind: str, why: str, facts: tuple[str, float, float]) -> MrengineError:

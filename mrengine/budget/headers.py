@@ -8,8 +8,10 @@ from typing import Any
 from mrengine.budget.buckets import Bucket
 from mrengine.records import Observed
 
-__all__ = ["Seen", "pairs"]
+__all__ = ["TRAVEL_S", "Seen", "pairs"]
 
+# Calls granted this shortly before an answer may not have reached the provider when it wrote that answer.
+TRAVEL_S = 0.25
 # Of the rate, left in a level that the provider told: one call may travel faster than the one that brought the news.
 MARGIN_S = 0.2
 
@@ -42,16 +44,17 @@ class Seen:
         remaining: float,
         now: float,
         since_s: float,
-        in_flight: float,
+        later: float,
+        travelling: float,
         number: int,
     ) -> Seen:
         """The level now, when the answer to a call granted ``since_s`` ago says ``remaining``.
 
         Some providers tell the level at which the call was admitted: since then it has refilled, and what was granted
-        later has been taken (``in_flight``). Others tell the level of the moment in which they answer: neither is to
-        be counted. Nobody says which, so the lower of the two is taken.
+        ``later`` was taken. Others tell the level of the moment in which they answer, and have seen all but the calls
+        that are still ``travelling``. Nobody says which, so the lower of the two is taken.
         """
-        change = min(0.0, rate * since_s - in_flight)
+        change = min(rate * since_s - later, -travelling)
         return cls(Bucket(limit, rate, now, remaining + change - MARGIN_S * rate), number)
 
     def dump(self) -> list[Any]:

@@ -11,8 +11,8 @@ import threading
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
 
-from mrengine.budget.limiter import Held, Limiter
-from mrengine.budget.line import Ask, Key
+from mrengine.budget.limiter import GRACE_S, Held, Limiter
+from mrengine.budget.line import Ask, Key, Need
 from mrengine.budget.manager import Access, TokenBucketManager
 from mrengine.budget.purse import Purse, Sum
 from mrengine.budget.reserve import Ratios
@@ -22,7 +22,6 @@ from mrengine.records import Observed, Usage
 
 __all__ = ["Ledger"]
 
-ABSENT_S = 15.0  # after this long without a word its asks lose their place in the line
 LOOK_AGAIN_S = 0.1  # for a purse that others have to give back to
 
 
@@ -178,10 +177,12 @@ class Ledger:
 
     def _join(self, mine: _Worker, limiter: Limiter, ask: Asked, now: float) -> Key:
         number, model, counted, output, rank, _, estimated = ask
-        given = self._ratios.reserve(model, counted) if estimated else counted
+        given = counted
+        if estimated:
+            given, output = self._ratios.reserve(model, counted), self._ratios.reserve_output(model, output)
         need = (float(given + output), float(given), float(output), 1.0)
         limiter.refuse_oversize(need)
-        limiter.join(Ask((mine.name, number), rank, need, now, now + ABSENT_S))
+        limiter.join(Ask((mine.name, number), rank, need, now, now + GRACE_S))
         mine.waiting[number] = model
         return mine.name, number
 
@@ -193,11 +194,12 @@ class Ledger:
     # settling
 
     def _settle(self, mine: _Worker, call: Done, now: float) -> None:
-        number, model, counted, tokens, made, said = call
+        number, model, counted, output, tokens, made, said = call
         ticket = mine.tickets.pop(number, None)
         usage = None if tokens is None else Usage(*tokens)
-        if usage is not None and counted:
+        if usage is not None and usage.input_tokens and counted:
             self._ratios.learn(model, counted, usage.input_tokens)
+            self._ratios.learn_output(model, output, usage.output_tokens)
         if ticket is not None:
             self._close(ticket, usage, made, now)
         if said is not None and (access := self._manager.learn(model, observed := Observed(*said))) is not None:
@@ -217,9 +219,23 @@ class Ledger:
             return
         with access as limiter:
             if ticket.held is not None:
+                used = self._judge(ticket, ticket.held, used, turned_away=limiter.nearly_empty())
                 limiter.settle(ticket.held, used, now, process=self._process)
             elif ticket.adopted:
                 limiter.vacate(self._process)
+
+    def _judge(self, ticket: _Ticket, held: Held, used: Need | None, *, turned_away: bool) -> Need | None:
+        """A call that was turned away although there was just enough for it: this provider counts max_tokens."""
+        if used is None or used[3] == 0.0:
+            return used
+        if used[0] == 0.0:
+            if turned_away:
+                self._ratios.be_strict(ticket.model)
+            return used
+        if not self._ratios.strict(ticket.model):
+            return used
+        output = max(used[2], held.need[2])
+        return used[1] + output, used[1], output, used[3]
 
     def _bury(self, dead: _Worker, made: Collection[int] | None) -> None:
         now = self._manager.clock()

@@ -10,16 +10,21 @@ from dataclasses import dataclass
 from typing import Any
 
 from mrengine.budget.buckets import MINUTE_S, Bucket, burst, implied_level
-from mrengine.budget.headers import Seen, pairs
+from mrengine.budget.headers import TRAVEL_S, Seen, pairs
 from mrengine.budget.line import PASSES, Ask, Key, Line, Need
 from mrengine.errors import ConfigError
 from mrengine.records import Observed, RateLimit
 
-__all__ = ["DIMENSIONS", "Held", "Limiter", "Spent", "Wait"]
+__all__ = ["DIMENSIONS", "GRACE_S", "Held", "Limiter", "Spent", "Wait"]
 
 DIMENSIONS = ("tokens", "input tokens", "output tokens", "requests")
 # A wait without an end that could be computed (a slot that somebody has to leave) is looked at again in this time.
 LOOK_AGAIN_S = (0.005, 1.0)
+# The longest wait that is told to a worker: the line may move faster than it looks. One that does not come back within
+# the grace after it has left the line.
+LONGEST_S = 30.0
+GRACE_S = 2.0
+NEARLY_EMPTY = 0.1
 
 Spent = tuple[float, float, float]  # seconds ago, input tokens, output tokens of one call
 
@@ -96,6 +101,8 @@ class Limiter:
                     for other in skipped:
                         other.passed += 1
                     continue
+                wait_s = min(wait_s, LONGEST_S)
+                ask.expires = now + wait_s + GRACE_S
                 waits.append(Wait(ask.key, wait_s, position + 1))
             position += 1
             skipped.append(ask)
@@ -175,7 +182,7 @@ class Limiter:
         self._refill(now)
         if observed.retry_after_s is not None:
             self.hold_until = max(self.hold_until, now + observed.retry_after_s)
-        later = [other.need for other in others if held is None or other.number > held.number]
+        later = [other for other in others if held is None or other.number > held.number]
         for i, (limit, remaining) in enumerate(pairs(observed)):
             own = self.own[i]
             if limit and own is None:
@@ -186,15 +193,21 @@ class Limiter:
             seen = self.seen[i]
             if seen is None or number >= seen.number:
                 since_s = 0.0 if held is None else now - held.at
-                in_flight = sum(need[i] for need in later)
+                taken = sum(other.need[i] for other in later)
+                travelling = sum(other.need[i] for other in later if now - other.at < TRAVEL_S)
                 rate = min(own.rate, limit / MINUTE_S) if limit else own.rate
-                self.seen[i] = Seen.of(limit or own.rate * MINUTE_S, rate, remaining, now, since_s, in_flight, number)
+                full = limit or own.rate * MINUTE_S
+                self.seen[i] = Seen.of(full, rate, remaining, now, since_s, taken, travelling, number)
 
     def remaining(self) -> int:
         """Tokens that could be granted now, of the dimension that has least; a large number where none is limited."""
         self_levels = [bucket.level for bucket in self.own[:3] if bucket is not None]
         seen_levels = [seen.bucket.level for seen in self.seen[:3] if seen is not None]
         return max(0, int(min(self_levels + seen_levels, default=float(2**62))))
+
+    def nearly_empty(self) -> bool:
+        """Whether a bucket is so low that a refusal may be about what the calls in flight were taken for."""
+        return any(bucket is not None and bucket.level < NEARLY_EMPTY * bucket.capacity for bucket in self.own)
 
     def _refill(self, now: float) -> None:
         for bucket in self.own:

@@ -8,7 +8,7 @@ from collections.abc import Callable, Collection, Iterable, Mapping
 from contextlib import AbstractContextManager
 from typing import Protocol
 
-from mrengine.budget.limiter import Limiter, Spent
+from mrengine.budget.limiter import GRACE_S, Limiter, Spent
 from mrengine.budget.line import Ask, Need, rank_of
 from mrengine.errors import ConfigError
 from mrengine.records import Grant, Observed, Priority, RateLimit
@@ -17,7 +17,6 @@ __all__ = ["Access", "Sharing", "TokenBucketManager"]
 
 Access = AbstractContextManager[Limiter]
 UNLIMITED = 2**62
-RETURN_S = 1.0  # how long after its wait a caller of ``request`` keeps its place in the line
 
 
 class Sharing(Protocol):
@@ -80,8 +79,8 @@ class TokenBucketManager:
         """Ask for ``tokens`` (input) and ``output_tokens``; never blocks.
 
         Not granted: ``granted`` is 0, and the caller comes again after ``wait_ms``. Its place in the line is kept until
-        a second after that; who asks is the calling thread, or the ``ticket``. ConfigError for an unknown priority and
-        for more than can ever be granted at once.
+        two seconds after that; who asks is the calling thread, or the ``ticket``. ConfigError for an unknown priority
+        and for more than can ever be granted at once.
         """
         rank = rank_of(priority)
         _check_amounts(tokens, output_tokens)
@@ -94,13 +93,12 @@ class TokenBucketManager:
             need: Need = (total, tokens, output_tokens, 1.0)
             limiter.refuse_oversize(need)
             key = (f"request/{threading.get_ident()}/{rank}", -1 if ticket is None else ticket)
-            limiter.join(Ask(key, rank, need, now, now + RETURN_S))
+            limiter.join(Ask(key, rank, need, now, now + GRACE_S))
             granted, waits = limiter.serve((key,), now)
             if granted:
                 limiter.vacate()
                 return Grant(total, limiter.remaining(), 0.0, 0)
             wait = waits[0]
-            limiter.join(Ask(key, rank, need, now, now + wait.wait_s + RETURN_S))
             return Grant(0, limiter.remaining(), wait.wait_s * 1000.0, wait.position)
 
     def open(self, model: str) -> Access | None:

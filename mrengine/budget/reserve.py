@@ -12,6 +12,8 @@ BYTES_A_TOKEN = 4  # of instructions in plain language
 BYTES_A_TOKEN_UNSEEN = 3  # of a text of which nothing is known
 FRAME_TOKENS = 16  # what a provider adds around each message: roles and separators
 LEARN = 0.2  # the weight of the newest answer
+FORGET = 0.05  # how fast a long answer is forgotten
+ENOUGH = 8  # answers, before less than max_tokens is reserved
 
 
 def _bytes(text: str | None) -> int:
@@ -42,11 +44,18 @@ class Ratios:
 
     ``exact``: models whose tokenizer is the one we count with; they start at 1. What is reserved is the mean plus the
     mean deviation, so that most calls are covered; the rest is settled by what was really used.
+
+    For the output ``max_tokens`` is reserved, until enough answers have shown how long they get: a call that reserves
+    1,024 tokens and uses 20 waits for a second at 60,000 a minute, and keeps others waiting while it runs. A provider
+    that turns a call away although the bucket had just enough counts otherwise: for its model ``max_tokens`` is
+    reserved from then on, and none of it is expected back (``strict``).
     """
 
     def __init__(self, exact: Collection[str] = ()) -> None:
         self._exact = frozenset(exact)
         self._learned: dict[str, tuple[float, float]] = {}
+        self._outputs: dict[tuple[str, int], tuple[int, float]] = {}
+        self._strict: set[str] = set()
 
     def ratio(self, model: str) -> float:
         """The factor by which our count is raised."""
@@ -66,3 +75,24 @@ class Ratios:
         mean, deviation = self._learned.get(model, (sample, 0.0))
         deviation += LEARN * (abs(sample - mean) - deviation)
         self._learned[model] = (mean + LEARN * (sample - mean), deviation)
+
+    def reserve_output(self, model: str, max_tokens: int) -> int:
+        """Output tokens to reserve: ``max_tokens``, or a little more than the longest of the latest answers."""
+        answers, longest = self._outputs.get((model, max_tokens), (0, 0.0))
+        if answers < ENOUGH or model in self._strict:
+            return max_tokens
+        return min(max_tokens, int(longest * 1.1) + 8)
+
+    def learn_output(self, model: str, max_tokens: int, used: int) -> None:
+        """The length of an answer of at most ``max_tokens``. Longer ones count at once, shorter ones slowly."""
+        answers, longest = self._outputs.get((model, max_tokens), (0, 0.0))
+        longest = used if used >= longest else longest + FORGET * (used - longest)
+        self._outputs[model, max_tokens] = (answers + 1, longest)
+
+    def be_strict(self, model: str) -> None:
+        """The provider counts ``max_tokens``, whatever is used of it."""
+        self._strict.add(model)
+
+    def strict(self, model: str) -> bool:
+        """Whether nothing of ``max_tokens`` is given back."""
+        return model in self._strict

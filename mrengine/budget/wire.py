@@ -15,8 +15,9 @@ __all__ = ["Asked", "Done", "HeldCall", "Refused", "Reply", "Waiting", "Wire"]
 # number, model, input tokens by our count, output tokens, rank, upper bound of input tokens, whether the count is an
 # estimate that the model's ratio applies to
 Asked = tuple[int, str, int, int, int, int, bool]
-# number, model, input tokens by our count (0: not to be learned from), usage, whether the call was made, headers
-Done = tuple[int, str, int, "tuple[int, int, int] | None", bool, "tuple[Any, ...] | None"]
+# number, model, input tokens by our count (0: not to be learned from), max_tokens, usage, whether the call was made,
+# headers
+Done = tuple[int, str, int, int, "tuple[int, int, int] | None", bool, "tuple[Any, ...] | None"]
 HeldCall = tuple[int, str]  # number, model
 Refused = tuple[int, str, str, tuple[str, float, float]]  # number, "config" | "exhausted", why, (unit, spent, limit)
 Waiting = tuple[int, float, int]  # number, seconds, place in the line
