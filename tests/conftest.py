@@ -25,7 +25,7 @@ def require(program: str) -> str:
     pytest.skip(reason)
 
 
-@pytest.fixture(name="require")
+@pytest.fixture(name="require", scope="session")
 def require_fixture() -> Callable[[str], str]:
     return require
 

@@ -1,0 +1,378 @@
+"""The HTTP client over real sockets: connections kept and lost, deadlines, proxies, TLS."""
+
+from __future__ import annotations
+
+import base64
+import socket
+import ssl
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import closing, contextmanager
+
+import pytest
+
+from mrengine.errors import ConfigError, ModelRefused
+from mrengine.providers.http import HttpClient, Response
+from mrengine.providers.routes import Route, resolve
+from mrengine.testing import LLMServer
+from tests.providers.conftest import Connect, ask
+
+OK = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"
+Serve = Callable[[socket.socket, int], None]
+
+
+@contextmanager
+def listening(serve: Serve) -> Iterator[str]:
+    """A server of raw sockets: ``serve`` gets each connection and its number."""
+    listener = socket.create_server(("127.0.0.1", 0))
+    listener.settimeout(10)
+    stop = threading.Event()
+
+    def accept() -> None:
+        number = 0
+        while not stop.is_set():
+            try:
+                sock, _ = listener.accept()
+            except OSError:
+                return
+            with sock:
+                sock.settimeout(10)
+                try:
+                    serve(sock, number)
+                except OSError:
+                    pass
+            number += 1
+
+    thread = threading.Thread(target=accept)
+    thread.start()
+    try:
+        yield f"http://127.0.0.1:{listener.getsockname()[1]}/v1"
+    finally:
+        stop.set()
+        with closing(socket.create_connection(listener.getsockname())):
+            pass
+        thread.join()
+        listener.close()
+
+
+def request(sock: socket.socket) -> bytes:
+    """Read one request with a small body."""
+    data = b""
+    while b"\r\n\r\n" not in data:
+        piece = sock.recv(65536)
+        if not piece:
+            raise OSError
+        data += piece
+    head, _, body = data.partition(b"\r\n\r\n")
+    for line in head.split(b"\r\n"):
+        if line.lower().startswith(b"content-length:"):
+            while len(body) < int(line.partition(b":")[2]):
+                body += sock.recv(65536)
+    return head + b"\r\n\r\n" + body
+
+
+def post(client: HttpClient, body: bytes = b"{}", *, timeout_s: float = 5.0) -> Response:
+    return client.send(client.head("POST", "/chat", {"x-key": "k"}), body, timeout_s=timeout_s)
+
+
+def test_a_request_is_one_valid_http_message() -> None:
+    """Path, host, headers, length and body are as RFC 9112 wants them."""
+    got: list[bytes] = []
+
+    def serve(sock: socket.socket, number: int) -> None:
+        got.append(request(sock))
+        sock.sendall(OK)
+
+    with listening(serve) as url:
+        client = HttpClient(url, route=Route())
+        assert post(client, b'{"a": 1}').body == b"ok"
+        client.close()
+    host = url.removeprefix("http://").removesuffix("/v1").encode()
+    assert got[0].startswith(b"POST /v1/chat HTTP/1.1\r\nHost: " + host + b"\r\n")
+    assert b"x-key: k\r\nContent-Length: 8\r\n\r\n" in got[0]
+    assert got[0].endswith(b'\r\n\r\n{"a": 1}')
+
+
+def test_a_connection_is_used_again() -> None:
+    """Ten calls, one connection."""
+    numbers: list[int] = []
+
+    def serve(sock: socket.socket, number: int) -> None:
+        while True:
+            request(sock)
+            numbers.append(number)
+            sock.sendall(OK)
+
+    with listening(serve) as url:
+        client = HttpClient(url, route=Route())
+        for _ in range(10):
+            post(client)
+        client.close()
+    assert numbers == [0] * 10
+
+
+def test_a_connection_that_the_server_closed_meanwhile_is_not_used() -> None:
+    """The end of an idle connection is seen before the next request, which takes a fresh one; nothing fails."""
+
+    def serve(sock: socket.socket, number: int) -> None:
+        request(sock)
+        sock.sendall(OK)
+
+    with listening(serve) as url:
+        client = HttpClient(url, route=Route())
+        for _ in range(5):
+            assert post(client).status == 200
+            time.sleep(0.02)
+        client.close()
+
+
+def test_a_request_that_was_read_and_not_answered_is_not_sent_again() -> None:
+    """On a kept connection too: only the retry loop, which asks the budget, may repeat it."""
+    seen: list[int] = []
+
+    def serve(sock: socket.socket, number: int) -> None:
+        for _ in range(2):
+            request(sock)
+            seen.append(number)
+            if len(seen) == 2:
+                return
+            sock.sendall(OK)
+
+    with listening(serve) as url:
+        client = HttpClient(url, route=Route())
+        post(client)
+        with pytest.raises(ConnectionError):
+            post(client)
+        client.close()
+    assert seen == [0, 0]
+
+
+def test_a_request_that_could_not_be_sent_is_sent_over_a_fresh_connection(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The server closes between our look and our write: it cannot have read it whole, so once more is safe."""
+    numbers: list[int] = []
+
+    def serve(sock: socket.socket, number: int) -> None:
+        request(sock)
+        numbers.append(number)
+        if number == 0:
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, b"\1\0\0\0\0\0\0\0")
+        sock.sendall(OK)
+
+    with listening(serve) as url:
+        client = HttpClient(url, route=Route())
+        post(client)
+        time.sleep(0.05)
+        monkeypatch.setattr("mrengine.providers.http._Connection.readable", lambda self: False)
+        assert post(client, b"x" * 5_000_000).status == 200
+        client.close()
+    assert numbers == [0, 1]
+
+
+def test_an_answer_that_comes_before_the_request_is_read_counts() -> None:
+    """A server that says 413 and closes while we still send is heard."""
+
+    def serve(sock: socket.socket, number: int) -> None:
+        sock.recv(1000)
+        sock.sendall(b"HTTP/1.1 413 Too Large\r\nContent-Length: 0\r\nConnection: close\r\n\r\n")
+        sock.shutdown(socket.SHUT_WR)
+        sock.recv(100_000_000)
+        time.sleep(0.1)
+
+    with listening(serve) as url:
+        client = HttpClient(url, route=Route())
+        try:
+            status = post(client, b"x" * 30_000_000).status
+        except ConnectionError:
+            status = 413  # the kernel may drop what was received when it learns of the reset
+        assert status == 413
+        client.close()
+
+
+def test_the_deadline_is_for_the_whole_call() -> None:
+    """A server that sends a byte now and then does not stretch it."""
+
+    def serve(sock: socket.socket, number: int) -> None:
+        request(sock)
+        sock.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 1000\r\n\r\n")
+        for _ in range(100):
+            sock.sendall(b"x")
+            time.sleep(0.03)
+
+    with listening(serve) as url:
+        client = HttpClient(url, route=Route())
+        started = time.monotonic()
+        with pytest.raises(TimeoutError):
+            post(client, timeout_s=0.3)
+        assert time.monotonic() - started < 2.5
+        client.close()
+
+
+def test_an_answer_that_stalls_is_given_up_before_the_deadline(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Silence before the answer is thinking; silence within it is a dead connection."""
+    monkeypatch.setattr("mrengine.providers.http.STALL_S", 0.1)
+
+    def serve(sock: socket.socket, number: int) -> None:
+        request(sock)
+        time.sleep(0.3)
+        sock.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 1000\r\n\r\nsome")
+        sock.recv(1)
+
+    with listening(serve) as url:
+        client = HttpClient(url, route=Route())
+        with pytest.raises(TimeoutError):
+            post(client, timeout_s=60)
+        client.close()
+
+
+def test_a_header_with_a_line_break_is_refused() -> None:
+    """Nobody smuggles a second header, or request, into a value."""
+    client = HttpClient("http://127.0.0.1:1", route=Route())
+    with pytest.raises(ValueError, match="line break"):
+        client.head("POST", "/", {"x": "a\r\nb: c"})
+
+
+@contextmanager
+def proxy(requests: list[bytes], *, status: bytes = b"200 OK") -> Iterator[str]:
+    """An HTTP proxy for plain requests and tunnels."""
+
+    def serve(sock: socket.socket, number: int) -> None:
+        head = request(sock)
+        requests.append(head)
+        method, target, _ = head.split(b" ", 2)
+        host, _, port = (
+            target.partition(b":") if method == b"CONNECT" else target.split(b"/")[2].partition(b":")
+        )
+        if not status.startswith(b"200"):
+            sock.sendall(b"HTTP/1.1 " + status + b"\r\n\r\n")
+            return
+        with socket.create_connection((host.decode(), int(port))) as upstream:
+            if method == b"CONNECT":
+                sock.sendall(b"HTTP/1.1 200 Connection established\r\n\r\n")
+            else:
+                upstream.sendall(head.replace(b"http://" + host + b":" + port, b"", 1))
+            back = threading.Thread(target=pump, args=(upstream, sock))
+            back.start()
+            pump(sock, upstream)
+            back.join()
+
+    with listening(serve) as url:
+        yield url.removesuffix("/v1")
+
+
+def pump(source: socket.socket, target: socket.socket) -> None:
+    try:
+        while data := source.recv(65536):
+            target.sendall(data)
+        target.shutdown(socket.SHUT_WR)
+    except OSError:
+        pass
+
+
+@pytest.fixture
+def tls_server(certificate: tuple[str, str]) -> Iterator[LLMServer]:
+    with LLMServer(tls=certificate) as server:
+        yield server
+
+
+ROADS = ["openai", "anthropic", "http:openai", "http:anthropic"]
+
+
+@pytest.mark.parametrize("road", ROADS)
+def test_a_plain_request_goes_through_the_proxy(road: str, server: LLMServer, connected: Connect) -> None:
+    """The proxy gets the whole URL and its password; the server answers."""
+    requests: list[bytes] = []
+    with proxy(requests) as url:
+        provider = connected(road, proxy=url.replace("http://", "http://us%20er:pass@"))
+        assert provider.complete(ask()).text
+        provider.close()
+    base = server.root if "anthropic" in road else server.url
+    assert requests[0].startswith(b"POST " + base.encode())
+    assert b"Basic " + base64.b64encode(b"us er:pass") in requests[0]
+
+
+@pytest.mark.parametrize("road", ROADS)
+def test_a_tls_request_goes_through_a_tunnel(
+    road: str, tls_server: LLMServer, certificate: tuple[str, str], connected: Connect
+) -> None:
+    """The proxy sees CONNECT and no more; the private CA is trusted through verify."""
+    requests: list[bytes] = []
+    base = tls_server.root if "anthropic" in road else tls_server.url
+    with proxy(requests) as url:
+        provider = connected(road, base_url=base, proxy=url, verify=certificate[0])
+        assert provider.complete(ask("a secret")).text
+        provider.close()
+    assert requests[0].startswith(f"CONNECT 127.0.0.1:{tls_server.port}".encode())
+    assert all(b"secret" not in data for data in requests)
+
+
+@pytest.mark.parametrize("road", ROADS)
+def test_the_proxy_of_the_environment_is_used_unless_excluded(
+    road: str, server: LLMServer, connected: Connect, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """HTTP_PROXY and NO_PROXY, by the rules of requests, for every provider."""
+    requests: list[bytes] = []
+    with proxy(requests) as url:
+        monkeypatch.setenv("HTTP_PROXY", url)
+        monkeypatch.setenv("NO_PROXY", "")
+        monkeypatch.delenv("no_proxy", raising=False)
+        provider = connected(road)
+        provider.complete(ask())
+        provider.close()
+        assert len(requests) == 1
+        monkeypatch.setenv("NO_PROXY", "127.0.0.1")
+        connected(road).complete(ask())
+        assert len(requests) == 1
+
+
+@pytest.mark.parametrize("road", ROADS)
+def test_an_unknown_authority_is_refused_and_named(road: str, tls_server: LLMServer, connected: Connect) -> None:
+    """It is no transient failure: the error says what to do, and the model is of no use until then."""
+    base = tls_server.root if "anthropic" in road else tls_server.url
+    with pytest.raises(ModelRefused, match="REQUESTS_CA_BUNDLE") as caught:
+        connected(road, base_url=base).complete(ask())
+    assert caught.value.scope == "model"
+    assert connected(road, base_url=base, verify=False).complete(ask()).text
+
+
+@pytest.mark.parametrize("road", ROADS)
+def test_the_authorities_of_the_environment_are_trusted(
+    road: str,
+    tls_server: LLMServer,
+    certificate: tuple[str, str],
+    connected: Connect,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """REQUESTS_CA_BUNDLE, for every provider."""
+    monkeypatch.setenv("REQUESTS_CA_BUNDLE", certificate[0])
+    base = tls_server.root if "anthropic" in road else tls_server.url
+    assert connected(road, base_url=base).complete(ask()).text
+
+
+def test_a_proxy_that_refuses_is_a_failed_connection(tls_server: LLMServer) -> None:
+    """Its status is told."""
+    with proxy([], status=b"407 Proxy Authentication Required") as url:
+        client = HttpClient(tls_server.url, route=resolve(tls_server.url, verify=False, proxy=url))
+        with pytest.raises(ConnectionRefusedError, match="407"):
+            post(client)
+
+
+def test_a_proxy_that_cannot_be_used_is_a_config_error() -> None:
+    """SOCKS is told early, without the password."""
+    with pytest.raises(ConfigError, match="proxy") as caught:
+        resolve("https://example.org", proxy="socks5://user:hunter2@127.0.0.1:1080")
+    assert "hunter2" not in str(caught.value)
+
+
+def test_a_missing_ca_file_is_a_config_error(tmp_path: object) -> None:
+    """The path and the reason."""
+    with pytest.raises(ConfigError, match="CA certificates"):
+        resolve("https://example.org", verify=f"{tmp_path}/none.pem")
+
+
+def test_one_tls_context_serves_all_connections() -> None:
+    """It is what the workers share through the fork."""
+    first, second = resolve("https://one.example"), resolve("https://two.example")
+    assert first.tls is second.tls
+    assert first.tls is not None
+    assert first.tls.verify_mode is ssl.CERT_REQUIRED
