@@ -2,7 +2,7 @@
 
 ::
 
-    header  magic 8 │ version u16 │ flags u16 │ salt 8 │ n u8 │ job id 100 │ 0 0 0 │ crc u32          128 bytes
+    header  magic 8 │ version u16 │ flags u16 │ salt 8 │ n u8 │ job id 100 │ 0 × 387 │ crc u32        512 bytes
     frame   salt[0:4] │ crc u32 │ length u32 │ watermark u64 │ kind u8 │ payload                       21 + length
 
 The format, its recovery rules and its promises are in docs/log-format.md.
@@ -20,7 +20,8 @@ from mrengine.errors import LogError
 
 MAGIC = b"\x89MRLOG\r\n"
 VERSION = 1
-HEADER_BYTES = 128
+SECTOR_BYTES = 512
+HEADER_BYTES = SECTOR_BYTES
 OVERHEAD_BYTES = 21
 MAX_PAYLOAD_BYTES = 64 * 1024 * 1024
 
@@ -29,7 +30,7 @@ KIND_NAMES = (
     "VOID", "JOB", "DOCUMENTS", "CHUNKS", "ROUND", "INTENT", "CALL", "RESULT", "FAILURE", "ATTEMPT", "CARRY", "CLOSE",
 )  # fmt: skip
 
-_HEADER = struct.Struct("<8sHH8sB100s3x")
+_HEADER = struct.Struct("<8sHH8sB100s387x")
 _FRAME = struct.Struct("<4sIIQB")
 _COVERED = struct.Struct("<IQB")  # what the CRC covers before the payload
 _CRC_AT = 8
@@ -52,7 +53,7 @@ class Frame(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Header:
-    """What the first 128 bytes say. ``salt``: 8 random bytes that bind the frames to this file."""
+    """What the first 512 bytes say. ``salt``: 8 random bytes that bind the frames to this file."""
 
     job_id: str
     salt: bytes
@@ -78,7 +79,7 @@ def new_salt() -> bytes:
 
 
 def encode_header(header: Header) -> bytes:
-    """The 128 bytes of a header. ValueError: the job id is not 1 to 100 ASCII characters."""
+    """The 512 bytes of a header. ValueError: the job id is not 1 to 100 ASCII characters."""
     name = header.job_id.encode("ascii")
     if not 0 < len(name) <= 100:
         raise ValueError("a job id has 1 to 100 characters")
@@ -107,6 +108,17 @@ def encode_frame(header_prefix: bytes, seed: int, offset: int, watermark: int, k
         raise ValueError(f"a record of {len(payload)} bytes is above the cap of {MAX_PAYLOAD_BYTES}")
     covered = _COVERED.pack(len(payload), watermark, kind) + payload
     return header_prefix + crc32(covered, (seed + offset) & 0xFFFFFFFF).to_bytes(4, "little") + covered
+
+
+def padding(size: int) -> int | None:
+    """Bytes of payload in the VOID frame that brings a log of ``size`` bytes to the end of a sector; None: it is there.
+
+    A sector that holds acknowledged bytes is never written again: a power cut may destroy what is being written.
+    """
+    missing = -size % SECTOR_BYTES
+    if not missing:
+        return None
+    return (missing if missing >= OVERHEAD_BYTES else missing + SECTOR_BYTES) - OVERHEAD_BYTES
 
 
 def decode_frame(block: bytes, at: int, offset: int, prefix: bytes, seed: int) -> Frame | int:

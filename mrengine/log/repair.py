@@ -1,18 +1,20 @@
-"""Owns what recovery does to a log's file: damaged bytes saved aside and filled, the torn tail cut, the rest synced."""
+"""Owns what recovery does to a log's file: damaged bytes saved aside and filled, the tail cut, all synced."""
 
 from __future__ import annotations
 
 import os
 from collections.abc import Iterator
 
-from mrengine.log.codec import MAX_PAYLOAD_BYTES, OVERHEAD_BYTES, VOID, encode_frame
+from mrengine.log.codec import MAX_PAYLOAD_BYTES, OVERHEAD_BYTES, VOID, encode_frame, padding
 from mrengine.log.scan import BLOCK_BYTES, Recovery, Source
 
-__all__ = ["repair", "voids"]
+__all__ = ["REPAIRED", "repair", "voids"]
+
+REPAIRED = b"\1"  # the first byte of a VOID that took the place of damage; that of padding is 0
 
 
-def repair(source: Source, recovery: Recovery) -> None:
-    """Make the file what ``recovery`` says it is. OSError: the disk failed; doing it again is harmless."""
+def repair(source: Source, recovery: Recovery) -> int:
+    """Make the file what ``recovery`` says it is; its end. OSError: the disk failed; doing it again is harmless."""
     for start, end in recovery.damage:
         _save_aside(source, start, end)
     for start, end in recovery.damage:
@@ -20,11 +22,13 @@ def repair(source: Source, recovery: Recovery) -> None:
             _write(source, frame, offset)
     if recovery.torn:
         source.files.truncate(source.fd, recovery.end)
-    # What was never acknowledged may be in the page cache only, marked clean by an fsync that failed: dirty it again.
-    for offset in range(recovery.watermark, recovery.end, BLOCK_BYTES):
-        _write(source, source.files.pread(source.fd, min(BLOCK_BYTES, recovery.end - offset), offset), offset)
-    if recovery.damage or recovery.torn or recovery.watermark < recovery.end:
-        source.files.sync(source.fd)
+    end, filler = recovery.end, padding(recovery.end)
+    if filler is not None:
+        frame = encode_frame(source.prefix, source.seed, end, recovery.watermark, VOID, bytes(filler))
+        _write(source, frame, end)
+        end += len(frame)
+    source.files.sync(source.fd)
+    return end
 
 
 def voids(source: Source, start: int, end: int) -> Iterator[tuple[int, bytes]]:
@@ -34,7 +38,7 @@ def voids(source: Source, start: int, end: int) -> Iterator[tuple[int, bytes]]:
         piece = min(end - offset, MAX_PAYLOAD_BYTES + OVERHEAD_BYTES)
         if 0 < end - offset - piece < OVERHEAD_BYTES:
             piece -= OVERHEAD_BYTES
-        payload = bytes(piece - OVERHEAD_BYTES)
+        payload = REPAIRED + bytes(piece - OVERHEAD_BYTES - 1) if piece > OVERHEAD_BYTES else b""
         yield offset, encode_frame(source.prefix, source.seed, offset, start, VOID, payload)
         offset += piece
 

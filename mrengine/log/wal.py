@@ -4,11 +4,21 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
+from contextlib import suppress
 from types import TracebackType
 from typing import Literal, NoReturn
 
 from mrengine.errors import LogError
-from mrengine.log.codec import HEADER_BYTES, Frame, Header, encode_frame, encode_header, new_salt
+from mrengine.log.codec import (
+    HEADER_BYTES,
+    VOID,
+    Frame,
+    Header,
+    encode_frame,
+    encode_header,
+    new_salt,
+    padding,
+)
 from mrengine.log.files import OsFiles
 from mrengine.log.repair import repair
 from mrengine.log.scan import Recovery, Source, walk
@@ -24,7 +34,8 @@ class WriteAheadLog:
 
     ``append`` keeps frames in memory, ``write`` hands them to the kernel, ``commit`` makes them durable. ``durable`` is
     the offset that may be announced, ``size`` the end with what is still in memory. The first write or sync that fails
-    poisons the log: every later call raises the same LogError, because an fsync that is tried again can lie.
+    poisons the log: it is cut back to ``durable``, and every later call raises the same LogError, because an fsync that
+    is tried again can lie.
     """
 
     def __init__(
@@ -99,13 +110,13 @@ class WriteAheadLog:
                 message = f"{path} is damaged in {len(recovery.damage)} range(s); nothing was changed"
                 raise LogError(message, reason="damaged", path=path, ranges=recovery.damage)
             try:
-                repair(source, recovery)
+                end = repair(source, recovery)
             except OSError as error:
                 _fail(error, path)
         except BaseException:
             files.close(fd)
             raise
-        return cls(source, recovery.end, durability=durability, recovery=recovery)
+        return cls(source, end, durability=durability, recovery=recovery)
 
     @property
     def fd(self) -> int:
@@ -140,6 +151,10 @@ class WriteAheadLog:
 
     def commit(self) -> int:
         """One write, one fdatasync of all that was appended; the durable offset, which may now be announced."""
+        self._check()
+        filler = padding(self.size) if self._fsync and self.size > self.durable else None
+        if filler is not None:
+            self.append(VOID, bytes(filler))
         self.write()
         if self.durable == self._written:
             return self.durable
@@ -169,8 +184,10 @@ class WriteAheadLog:
             raise LogError(self._poison[1], reason=self._poison[0], path=self._source.path)
 
     def _poisoned(self, error: OSError) -> NoReturn:
-        """The bytes may be partly on disk: recovery will tell, this process cannot."""
+        """What was not announced is cut off: its pages may be marked clean now, though they are not on disk."""
         self._buffer = bytearray()
+        with suppress(OSError):
+            self._files.truncate(self._fd, self.durable)
         try:
             _fail(error, self._source.path)
         except LogError as failure:
