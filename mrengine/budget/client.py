@@ -15,7 +15,7 @@ from mrengine.records import Priority
 
 __all__ = ["BudgetClient"]
 
-GATHER_S = 0.001  # asks that come within this time after an exchange go together
+GATHER_S = 0.002  # asks that come within this time after an exchange go together
 RIDE_S = (0.005, 0.02)  # what is done waits so long for an ask to ride with: while others wait, and while none does
 REFRESH_S = 0.25  # how old the news may be that a model has no limit
 BACKOFF_S = (0.005, 0.25)
@@ -132,25 +132,33 @@ class BudgetClient:
         self._hang_up()
 
     def _listen(self, wait_s: float | None) -> None:
-        """Sleep until there is an ask, until what is done has waited long enough, or until ``wait_s`` is over."""
-        end = None if wait_s is None else time.monotonic() + wait_s
+        """Sleep until there is an ask, until what is done has waited long enough, or until ``wait_s`` is over.
+
+        First a short sleep in which news gather: under load it is the only one.
+        """
+        now = time.monotonic()
+        end = None if wait_s is None else now + wait_s
+        pause = self._asked_at + GATHER_S - now
+        if pause > 0 and not self._closing:
+            time.sleep(pause)
         while True:
             try:
                 urgent = self._news.get(timeout=None if end is None else max(0.0, end - time.monotonic()))
             except Empty:
                 return
-            if urgent or self._closing:
-                self._gather()
+            if self._drained() or urgent or self._closing:
                 return
             soon = time.monotonic() + RIDE_S[0 if self._desk.waiting() else 1]
             end = soon if end is None else min(end, soon)
 
-    def _gather(self) -> None:
-        pause = self._asked_at + GATHER_S - time.monotonic()
-        if pause > 0 and not self._closing:
-            time.sleep(pause)
-        while not self._news.empty():
-            self._news.get()
+    def _drained(self) -> bool:
+        """Take all news that there are. Whether one of them is urgent."""
+        urgent = False
+        while True:
+            try:
+                urgent |= self._news.get_nowait()
+            except Empty:
+                return urgent
 
     def _step(self) -> float | None:
         """One exchange; seconds until the next is due, None: when there is something to say."""

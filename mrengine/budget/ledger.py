@@ -8,12 +8,13 @@ manager that was replaced learns by the next exchange what its predecessor knew.
 from __future__ import annotations
 
 import threading
-from collections.abc import Collection, Sequence
+from collections import defaultdict
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass, field
 
 from mrengine.budget.limiter import GRACE_S, Held, Limiter
 from mrengine.budget.line import Ask, Key, Need
-from mrengine.budget.manager import Access, TokenBucketManager
+from mrengine.budget.manager import TokenBucketManager
 from mrengine.budget.purse import Purse, Sum
 from mrengine.budget.reserve import Ratios
 from mrengine.budget.wire import Asked, Done, HeldCall, Refused, Reply, Waiting
@@ -23,13 +24,14 @@ from mrengine.records import Observed, Usage
 __all__ = ["Ledger"]
 
 LOOK_AGAIN_S = 0.1  # for a purse that others have to give back to
+NOTHING: Sum = (0.0, 0.0)
+UNSENT: Need = (0.0, 0.0, 0.0, 0.0)
 
 
 @dataclass(slots=True)
 class _Ticket:
     """A granted call that is not settled. ``held`` is None where no bucket of this manager was charged for it."""
 
-    model: str
     held: Held | None
     bound: Sum
     adopted: bool = False
@@ -41,8 +43,17 @@ class _Worker:
 
     incarnation: int
     name: str
-    tickets: dict[int, _Ticket] = field(default_factory=dict)
+    tickets: dict[int, tuple[str, _Ticket]] = field(default_factory=dict)
     waiting: dict[int, str] = field(default_factory=dict)
+
+
+@dataclass(slots=True)
+class _Work:
+    """What one exchange has to do at one model's limit, so that it is opened once."""
+
+    ended: list[tuple[_Ticket | None, Need | None, Observed | None]] = field(default_factory=list)
+    withdrawn: list[int] = field(default_factory=list)
+    asks: list[tuple[Asked, Sum]] = field(default_factory=list)
 
 
 class Ledger:
@@ -88,7 +99,7 @@ class Ledger:
                 if number not in mine.tickets and (access := self._manager.open(model)) is not None:
                     with access as limiter:
                         limiter.occupy(self._process)
-                    mine.tickets[number] = _Ticket(model, None, (0.0, 0.0), adopted=True)
+                    mine.tickets[number] = model, _Ticket(None, NOTHING, adopted=True)
             return True
 
     def exchange(self, worker: int, incarnation: int, asks: Sequence[Asked], done: Sequence[Done]) -> Reply | None:
@@ -97,42 +108,55 @@ class Ledger:
             mine = self._workers.get(worker)
             if mine is None or mine.incarnation != incarnation:
                 return None
-            now = self._manager.clock()
-            for call in done:
-                self._settle(mine, call, now)
-            self._withdraw(mine, {ask[0] for ask in asks})
-            return self._answer(mine, asks, now)
+            return self._exchange(mine, asks, done)
 
-    # granting
-
-    def _answer(self, mine: _Worker, asks: Sequence[Asked], now: float) -> Reply:
-        granted: list[int] = []
-        refused: list[Refused] = []
-        waits: list[Waiting] = []
-        free: set[str] = set()
-        by_model: dict[str, list[tuple[Asked, Sum]]] = {}
+    def _exchange(self, mine: _Worker, asks: Sequence[Asked], done: Iterable[Done]) -> Reply:
+        now = self._manager.clock()
+        reply: Reply = ([], [], [], [])
+        work: dict[str, _Work] = defaultdict(_Work)
+        for call in done:
+            self._report(mine, call, work[call[1]])
+        if mine.waiting:
+            still = {ask[0] for ask in asks}
+            for number in [number for number in mine.waiting if number not in still]:
+                work[mine.waiting.pop(number)].withdrawn.append(number)
         for ask in asks:
-            number, model = ask[0], ask[1]
-            if number in mine.tickets:  # granted before, and the reply was lost
-                granted.append(number)
-            elif (bound := self._put_aside(ask, refused, waits)) is None:
-                continue
-            elif self._manager.open(model) is None:
-                if self._purse.limited:
-                    mine.tickets[number] = _Ticket(model, None, bound)
-                else:
-                    free.add(model)
-                granted.append(number)
-            else:
-                by_model.setdefault(model, []).append((ask, bound))
-        for model, some in by_model.items():
-            self._serve(mine, model, some, now, (granted, refused, waits))
-        return granted, refused, waits, sorted(free)
+            if ask[0] in mine.tickets:  # granted before, and the reply was lost
+                reply[0].append(ask[0])
+            elif (bound := self._put_aside(ask, reply[1], reply[2])) is not None:
+                work[ask[1]].asks.append((ask, bound))
+        for model, some in work.items():
+            self._do(mine, model, some, now, reply)
+        return reply
+
+    def _bury(self, dead: _Worker, made: Collection[int] | None) -> None:
+        """The worker is dead: nothing of it waits, and what it was granted is settled."""
+        done = [(n, model, 0, 0, None, made is None or n in made, None) for n, (model, _) in dead.tickets.items()]
+        self._exchange(dead, (), done)
+
+    def _report(self, mine: _Worker, call: Done, work: _Work) -> None:
+        """A call has ended: what it teaches, what it cost, and what its limit is to be told.
+
+        One that was made and did not tell its usage keeps all that was reserved.
+        """
+        number, model, counted, output, tokens, made, said = call
+        usage = None if tokens is None else Usage(*tokens)
+        used = None if made else UNSENT
+        if usage is not None:
+            used = (float(usage.total_tokens), float(usage.input_tokens), float(usage.output_tokens), 1.0)
+            if usage.input_tokens and counted:
+                self._ratios.learn(model, counted, usage.input_tokens)
+                self._ratios.learn_output(model, output, usage.output_tokens)
+        ticket = mine.tickets.pop(number, ("", None))[1]
+        if ticket is not None and self._purse.limited:
+            spent = ticket.bound if made else NOTHING
+            self._purse.settle(ticket.bound, spent if usage is None else self._purse.cost(model, usage))
+        work.ended.append((ticket, used, None if said is None else Observed(*said)))
 
     def _put_aside(self, ask: Asked, refused: list[Refused], waits: list[Waiting]) -> Sum | None:
         """The purse's part: an upper bound for this call, or None where it has to wait or cannot be paid."""
         if not self._purse.limited:
-            return (0.0, 0.0)
+            return NOTHING
         number, model, _, output, _, bound_tokens, _ = ask
         try:
             bound = self._purse.cost(model, Usage(bound_tokens, output))
@@ -147,112 +171,94 @@ class Ledger:
             waits.append((number, LOOK_AGAIN_S, 0))
         return None
 
-    def _serve(
-        self,
-        mine: _Worker,
-        model: str,
-        asks: list[tuple[Asked, Sum]],
-        now: float,
-        reply: tuple[list[int], list[Refused], list[Waiting]],
-    ) -> None:
-        granted, refused, waits = reply
-        access = self._open(model)
-        with access as limiter:
-            bounds = {ask[0]: bound for ask, bound in asks}
-            keys: list[Key] = []
-            for ask, bound in asks:
-                try:
-                    keys.append(self._join(mine, limiter, ask, now))
-                except ConfigError as error:
-                    refused.append((ask[0], "config", str(error), ("tokens", 0.0, 0.0)))
-                    self._purse.settle(bound, (0.0, 0.0))
-            took, later = limiter.serve(frozenset(keys), now, process=self._process)
-            for key, held in took.items():
-                mine.waiting.pop(key[1], None)
-                mine.tickets[key[1]] = _Ticket(model, held, bounds[key[1]])
-                granted.append(key[1])
-            for wait in later:
-                self._purse.settle(bounds[wait.key[1]], (0.0, 0.0))
-                waits.append((wait.key[1], wait.wait_s, wait.position))
-
-    def _join(self, mine: _Worker, limiter: Limiter, ask: Asked, now: float) -> Key:
-        number, model, counted, output, rank, _, estimated = ask
-        given = counted
-        if estimated:
-            given, output = self._ratios.reserve(model, counted), self._ratios.reserve_output(model, output)
-        need = (float(given + output), float(given), float(output), 1.0)
-        limiter.refuse_oversize(need)
-        limiter.join(Ask((mine.name, number), rank, need, now, now + GRACE_S))
-        mine.waiting[number] = model
-        return mine.name, number
-
-    def _withdraw(self, mine: _Worker, still: Collection[int]) -> None:
-        for number in [number for number in mine.waiting if number not in still]:
-            with self._open(mine.waiting.pop(number)) as limiter:
-                limiter.line.leave((mine.name, number))
-
-    # settling
-
-    def _settle(self, mine: _Worker, call: Done, now: float) -> None:
-        number, model, counted, output, tokens, made, said = call
-        ticket = mine.tickets.pop(number, None)
-        usage = None if tokens is None else Usage(*tokens)
-        if usage is not None and usage.input_tokens and counted:
-            self._ratios.learn(model, counted, usage.input_tokens)
-            self._ratios.learn_output(model, output, usage.output_tokens)
-        if ticket is not None:
-            self._close(ticket, usage, made, now)
-        if said is not None and (access := self._manager.learn(model, observed := Observed(*said))) is not None:
-            with access as limiter:
-                held = ticket.held if ticket is not None else None
-                limiter.observe(observed, now, held=held, others=self._in_flight(model))
-
-    def _close(self, ticket: _Ticket, usage: Usage | None, made: bool, now: float) -> None:
-        """Give back what was not used. A call that was made and did not tell its usage keeps all that was reserved."""
-        spent = ticket.bound if made else (0.0, 0.0)
-        used = None if made else (0.0, 0.0, 0.0, 0.0)
-        if usage is not None:
-            spent = self._purse.cost(ticket.model, usage) if self._purse.limited else spent
-            used = (float(usage.total_tokens), float(usage.input_tokens), float(usage.output_tokens), 1.0)
-        self._purse.settle(ticket.bound, spent)
-        if (access := self._manager.open(ticket.model)) is None:
+    def _do(self, mine: _Worker, model: str, work: _Work, now: float, reply: Reply) -> None:
+        access = self._manager.open(model)
+        for _, _, observed in work.ended:
+            if access is None and observed is not None:
+                access = self._manager.learn(model, observed)
+        if access is None:
+            self._grant_free(mine, model, work.asks, reply)
             return
         with access as limiter:
-            if ticket.held is not None:
-                used = self._judge(ticket, ticket.held, used, turned_away=limiter.nearly_empty())
-                limiter.settle(ticket.held, used, now, process=self._process)
-            elif ticket.adopted:
-                limiter.vacate(self._process)
+            for ticket, used, observed in work.ended:
+                self._settle(limiter, model, ticket, used, observed, now)
+            for number in work.withdrawn:
+                limiter.line.leave((mine.name, number))
+            if work.asks:
+                self._serve(mine, model, limiter, work.asks, now, reply)
 
-    def _judge(self, ticket: _Ticket, held: Held, used: Need | None, *, turned_away: bool) -> Need | None:
+    def _grant_free(self, mine: _Worker, model: str, asks: list[tuple[Asked, Sum]], reply: Reply) -> None:
+        """A model without a limit: there is only the purse."""
+        reply[0].extend(ask[0] for ask, _ in asks)
+        if self._purse.limited:
+            mine.tickets.update((ask[0], (model, _Ticket(None, bound))) for ask, bound in asks)
+        elif asks:
+            reply[3].append(model)
+
+    def _serve(
+        self, mine: _Worker, model: str, limiter: Limiter, asks: list[tuple[Asked, Sum]], now: float, reply: Reply
+    ) -> None:
+        granted, refused, waits, _ = reply
+        bounds: dict[Key, Sum] = {}
+        for ask, bound in asks:
+            try:
+                bounds[self._join(mine, model, limiter, ask, now)] = bound
+            except ConfigError as error:
+                refused.append((ask[0], "config", str(error), ("tokens", 0.0, 0.0)))
+                self._purse.settle(bound, NOTHING)
+        took, later = limiter.serve(bounds, now, process=self._process)
+        for key, held in took.items():
+            mine.waiting.pop(key[1], None)
+            mine.tickets[key[1]] = model, _Ticket(held, bounds[key])
+            granted.append(key[1])
+        for wait in later:
+            self._purse.settle(bounds[wait.key], NOTHING)
+            waits.append((wait.key[1], wait.wait_s, wait.position))
+
+    def _join(self, mine: _Worker, model: str, limiter: Limiter, ask: Asked, now: float) -> Key:
+        number, _, given, output, rank, _, estimated = ask
+        if estimated:
+            given, output = self._ratios.reserve(model, given), self._ratios.reserve_output(model, output)
+        need = (float(given + output), float(given), float(output), 1.0)
+        limiter.refuse_oversize(need)
+        key = (mine.name, number)
+        limiter.line.join(Ask(key, rank, need, now, now + GRACE_S))
+        mine.waiting[number] = model
+        return key
+
+    def _settle(
+        self,
+        limiter: Limiter,
+        model: str,
+        ticket: _Ticket | None,
+        used: Need | None,
+        observed: Observed | None,
+        now: float,
+    ) -> None:
+        held = None if ticket is None else ticket.held
+        if held is not None:
+            used = self._judge(limiter, model, held, used)
+            limiter.settle(held, used, now, process=self._process)
+        elif ticket is not None and ticket.adopted:
+            limiter.vacate(self._process)
+        if observed is not None:
+            limiter.observe(observed, now, held=held, others=self._in_flight(model))
+
+    def _judge(self, limiter: Limiter, model: str, held: Held, used: Need | None) -> Need | None:
         """A call that was turned away although there was just enough for it: this provider counts max_tokens."""
-        if used is None or used[3] == 0.0:
+        if used is None or used is UNSENT:
             return used
-        if used[0] == 0.0:
-            if turned_away:
-                self._ratios.be_strict(ticket.model)
-            return used
-        if not self._ratios.strict(ticket.model):
+        if used[0] == 0.0 and limiter.nearly_empty():
+            self._ratios.be_strict(model)
+        if used[0] == 0.0 or not self._ratios.strict(model):
             return used
         output = max(used[2], held.need[2])
         return used[1] + output, used[1], output, used[3]
-
-    def _bury(self, dead: _Worker, made: Collection[int] | None) -> None:
-        now = self._manager.clock()
-        self._withdraw(dead, ())
-        for number, ticket in dead.tickets.items():
-            self._close(ticket, None, made is None or number in made, now)
-        dead.tickets.clear()
 
     def _in_flight(self, model: str) -> list[Held]:
         return [
             ticket.held
             for worker in self._workers.values()
-            for ticket in worker.tickets.values()
-            if ticket.held is not None and ticket.model == model
+            for name, ticket in worker.tickets.values()
+            if ticket.held is not None and name == model
         ]
-
-    def _open(self, model: str) -> Access:
-        access = self._manager.open(model)
-        assert access is not None  # nothing waits for a model without a limit
-        return access

@@ -11,7 +11,7 @@ from typing import Any
 
 from mrengine.budget.buckets import MINUTE_S, Bucket, burst, implied_level
 from mrengine.budget.headers import TRAVEL_S, Seen, pairs
-from mrengine.budget.line import PASSES, Ask, Key, Line, Need
+from mrengine.budget.line import PASSES, SHARES, Ask, Key, Line, Need
 from mrengine.errors import ConfigError
 from mrengine.records import Observed, RateLimit
 
@@ -67,23 +67,23 @@ class Limiter:
         self.hold_until = float("-inf")
         self.call_s = 1.0
         self.number = 0
+        self.at = now
 
     # asking
 
     def refuse_oversize(self, need: Need) -> None:
         """ConfigError for an ask that no full bucket could hold."""
         for name, amount, bucket in zip(DIMENSIONS, need, self.own, strict=True):
-            if bucket is not None and amount > (most := max(1.0, burst(bucket.rate * MINUTE_S))):
+            if bucket is None or amount <= bucket.capacity:
+                continue
+            most = max(1.0, burst(bucket.rate * MINUTE_S))
+            if amount > most:
                 raise ConfigError(
                     f"a call of {amount:.0f} {name} can never be granted: the limit of {bucket.rate * MINUTE_S:.0f} a "
                     f"minute grants at most {most:.0f} at once; "
                     "use smaller chunks, a smaller max_tokens or a larger limit",
                     setting="limits",
                 )
-
-    def join(self, ask: Ask) -> None:
-        """Put an ask into the line; a second time it keeps its place."""
-        self.line.join(ask)
 
     def serve(self, keys: Collection[Key], now: float, *, process: str = "") -> tuple[dict[Key, Held], list[Wait]]:
         """Grant what can be granted to those who are here, ``keys``; the waits of the others of them."""
@@ -114,11 +114,11 @@ class Limiter:
         wait_s = max(0.0, self.hold_until - now)
         for i, amount in enumerate(ask.need):
             own, seen = self.own[i], self.seen[i]
-            if own is not None and amount:
+            if own is not None and amount > own.level - ahead[i] - SHARES[ask.rank] * own.capacity:
                 floor = 0.0 if starved else self.line.floor(ask.rank, own.capacity, own.rate, now)
                 falling = self.line.falling(ask.rank, own.capacity, now) if floor else 0.0
                 wait_s = max(wait_s, own.wait_s(amount, ahead=ahead[i], floor=floor, falling=falling))
-            if seen is not None and amount:
+            if seen is not None and amount > seen.bucket.level - ahead[i]:
                 wait_s = max(wait_s, seen.bucket.wait_s(amount, ahead=ahead[i]))
         return max(wait_s, self._slot_wait_s(skipped))
 
@@ -210,6 +210,9 @@ class Limiter:
         return any(bucket is not None and bucket.level < NEARLY_EMPTY * bucket.capacity for bucket in self.own)
 
     def _refill(self, now: float) -> None:
+        if now == self.at:
+            return
+        self.at = now
         for bucket in self.own:
             if bucket is not None:
                 bucket.refill(now)
@@ -232,6 +235,7 @@ class Limiter:
             self.own[i] = _adopt(self.own[i], dumped)
         self.seen = [None if dumped is None else Seen.load(dumped) for dumped in seen]
         self.line = Line.load(line)
+        self.at = float("-inf")
 
 
 def _adopt(mine: Bucket | None, dumped: list[Any] | None) -> Bucket | None:

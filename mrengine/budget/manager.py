@@ -93,7 +93,7 @@ class TokenBucketManager:
             need: Need = (total, tokens, output_tokens, 1.0)
             limiter.refuse_oversize(need)
             key = (f"request/{threading.get_ident()}/{rank}", -1 if ticket is None else ticket)
-            limiter.join(Ask(key, rank, need, now, now + GRACE_S))
+            limiter.line.join(Ask(key, rank, need, now, now + GRACE_S))
             granted, waits = limiter.serve((key,), now)
             if granted:
                 limiter.vacate()
