@@ -57,10 +57,7 @@ class _Work:
 
 
 class Ledger:
-    """The state of the manager process: buckets, purse, ratios and the tickets of every worker.
-
-    ``process`` names this process where limits are shared with others.
-    """
+    """The state of the manager process: buckets, purse, ratios and the tickets of every worker."""
 
     def __init__(
         self,
@@ -68,12 +65,11 @@ class Ledger:
         *,
         purse: Purse | None = None,
         ratios: Ratios | None = None,
-        process: str = "",
     ) -> None:
         self._manager = manager
         self._purse = purse or Purse(None)
         self._ratios = ratios or Ratios()
-        self._process = process
+        self._process = manager.process
         self._workers: dict[int, _Worker] = {}
         self._lock = threading.Lock()  # the threads of the server; no other process ever waits for it
 

@@ -161,6 +161,17 @@ class Limiter:
         else:
             self.in_flight.pop(process, None)
 
+    def processes(self) -> set[str]:
+        """The names of the processes that hold or wait for something."""
+        return {process_of(key) for key in self.line.waiting()} | self.in_flight.keys()
+
+    def forget(self, process: str) -> None:
+        """A process is dead: it waits no more and its calls have ended. What they were charged stays charged."""
+        self.in_flight.pop(process, None)
+        for key in self.line.waiting():
+            if process_of(key) == process:
+                self.line.leave(key)
+
     # settling
 
     def settle(self, held: Held, used: Need | None, now: float, *, process: str = "") -> None:
@@ -236,6 +247,11 @@ class Limiter:
         self.seen = [None if dumped is None else Seen.load(dumped) for dumped in seen]
         self.line = Line.load(line)
         self.at = float("-inf")
+
+
+def process_of(key: Key) -> str:
+    """The process of an ask: owners are named ``process/…``."""
+    return key[0].partition("/")[0]
 
 
 def _adopt(mine: Bucket | None, dumped: list[Any] | None) -> Bucket | None:

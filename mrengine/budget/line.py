@@ -78,12 +78,9 @@ class Line:
                 return asks.pop(key)
         return None
 
-    def find(self, key: Key) -> Ask | None:
-        """The ask that waits under this key."""
-        for asks in self.asks:
-            if key in asks:
-                return asks[key]
-        return None
+    def waiting(self) -> list[Key]:
+        """Who waits, in no order that matters."""
+        return [key for asks in self.asks for key in asks]
 
     def in_order(self, now: float) -> Iterator[tuple[Ask, bool]]:
         """Every ask in the order of service, and whether its class was starved; the expired are dropped on the way."""

@@ -46,7 +46,7 @@ class TokenBucketManager:
 
     ``clock``: seconds, monotonic. ``idle``: priorities that cannot come, so that nothing is left for them. ``history``:
     calls of the last minute, by model, as (seconds ago, input tokens, output tokens): the levels they imply are what
-    is started with. ``sharing`` keeps limits that other processes draw on, too.
+    is started with. ``sharing`` keeps limits that other processes draw on, too; ``process`` names this one for them.
     """
 
     def __init__(
@@ -57,8 +57,10 @@ class TokenBucketManager:
         idle: Collection[Priority | str] = (),
         history: Mapping[str, Iterable[Spent]] | None = None,
         sharing: Sharing | None = None,
+        process: str = "",
     ) -> None:
         self.clock = clock
+        self.process = process
         self._idle = frozenset(map(rank_of, idle))
         self._sharing = sharing
         self._lock = threading.Lock()
@@ -92,7 +94,7 @@ class TokenBucketManager:
             now = self.clock()
             need: Need = (total, tokens, output_tokens, 1.0)
             limiter.refuse_oversize(need)
-            key = (f"request/{threading.get_ident()}/{rank}", -1 if ticket is None else ticket)
+            key = (f"{self.process}/{threading.get_ident()}/{rank}", -1 if ticket is None else ticket)
             limiter.line.join(Ask(key, rank, need, now, now + GRACE_S))
             granted, waits = limiter.serve((key,), now)
             if granted:

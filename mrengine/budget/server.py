@@ -57,9 +57,10 @@ def make_ledger(terms: Terms) -> Ledger:
         idle=_idle(terms),
         history=_by_model(terms.history, time.time()),
         sharing=None if terms.shared_dir is None else Shares(terms.shared_dir, terms.host),
+        process=process_name(),
     )
     purse = Purse(terms.budget, prices=terms.prices, spent=terms.spent)
-    return Ledger(manager, purse=purse, ratios=Ratios(terms.exact), process=process_name())
+    return Ledger(manager, purse=purse, ratios=Ratios(terms.exact))
 
 
 def _idle(terms: Terms) -> list[Priority | str]:

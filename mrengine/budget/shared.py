@@ -10,6 +10,7 @@ import fcntl
 import os
 import struct
 import time
+from collections.abc import Callable
 from hashlib import blake2b
 from pathlib import Path
 from typing import Any
@@ -21,24 +22,27 @@ from mrengine.budget.limiter import Limiter
 from mrengine.budget.manager import Access
 from mrengine.records import RateLimit
 
-__all__ = ["SharedLimit", "Shares", "process_name"]
+__all__ = ["SharedLimit", "Shares", "is_alive", "process_name"]
 
 FORMAT = 1
 HEAD = struct.Struct("<II")  # length and crc32 of the state that follows
 LOOK_FOR_DEAD_S = 1.0
 
 
-def process_name(pid: int | None = None) -> str:
-    """A name that no other process of this boot has: the pid and when it started. "" if there is no such process."""
-    pid = os.getpid() if pid is None else pid
+def process_name(pid: int | str = "self") -> str:
+    """A name that no other process of this boot has: the pid and when it started. "" where there is no such process."""
     try:
         stat = Path(f"/proc/{pid}/stat").read_text()
-    except FileNotFoundError:
-        return f"{pid}" if not Path("/proc/self/stat").exists() else ""
     except OSError:
-        return ""
-    state, *fields = stat.rpartition(")")[2].split()
-    return "" if state in "ZX" else f"{pid}:{fields[18]}"
+        return "" if Path("/proc/self/stat").exists() else f"{os.getpid() if pid == 'self' else pid}"
+    number, _, rest = stat.partition(" (")
+    state, *fields = rest.rpartition(")")[2].split()
+    return "" if state in "ZX" else f"{number}:{fields[18]}"
+
+
+def is_alive(name: str) -> bool:
+    """Whether the process of this name still runs."""
+    return process_name(name.partition(":")[0]) == name
 
 
 def _boot() -> str:
@@ -54,8 +58,9 @@ class SharedLimit:
     A file that is damaged, of another boot or another format is begun anew, at the level that the limiter has.
     """
 
-    def __init__(self, path: Path, limiter: Limiter) -> None:
+    def __init__(self, path: Path, limiter: Limiter, *, alive: Callable[[str], bool] = is_alive) -> None:
         self._path = path
+        self._alive = alive
         self._limiter = limiter
         self._boot = _boot()
         self._descriptor: int | None = None
@@ -87,14 +92,14 @@ class SharedLimit:
         return self._descriptor
 
     def _forget_dead(self) -> None:
-        """Free the slots of processes that were killed."""
+        """Free the slots and the places in the line of processes that were killed."""
         now = time.monotonic()
-        if not self._limiter.in_flight or now - self._looked < LOOK_FOR_DEAD_S:
+        if now - self._looked < LOOK_FOR_DEAD_S:
             return
         self._looked = now
-        for name in list(self._limiter.in_flight):
-            if process_name(int(name.partition(":")[0])) != name:
-                del self._limiter.in_flight[name]
+        for name in self._limiter.processes():
+            if not self._alive(name):
+                self._limiter.forget(name)
 
     def close(self) -> None:
         """Close the file; the state stays."""
