@@ -1,1 +1,34 @@
-"""."""
+"""Documents → chunks: exact, lossless, at the tokenizer's speed. Start reading at ``chunker``."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+
+from mrengine.chunking.chunker import Chunker
+from mrengine.chunking.reading import Source
+from mrengine.records import Chunk
+
+__all__ = ["Chunker", "safe_chunk"]
+
+
+def safe_chunk(
+    document: Source,
+    *,
+    target_tokens: int | None = 6000,
+    overlap_tokens: int = 350,
+    encoding: str = "o200k_base",
+    splitter: str | Callable[[str], object] = "auto",
+    document_id: str = "document",
+    first_id: int = 0,
+) -> Iterator[Chunk]:
+    """Cut a document into chunks of at most ``target_tokens`` tokens, by tiktoken's own count, without losing a character.
+
+    ``document``: a str (always text), Path, bytes (UTF-8), text or binary file object, or an iterable of the pieces of
+    one text. ``splitter``: "auto", a kind of text, or a callable(text) → preferred cut offsets. ``start:end`` of the
+    chunks tile the document; ``text`` is ``document[start - overlap : end]``.
+
+    Raises ChunkingError at once for limits, encodings and splitters that cannot work; SourceError, while iterated, for
+    documents that cannot be read or decoded.
+    """
+    chunker = Chunker(target_tokens=target_tokens, overlap_tokens=overlap_tokens, encoding=encoding, splitter=splitter)
+    return chunker.chunk(document, document_id=document_id, first_id=first_id)

@@ -1,0 +1,148 @@
+"""Owns the loop that turns a document into chunks: limit, tiling and overlap; where to cut, a splitter says."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+
+from mrengine.chunking import tokens as _tokens
+from mrengine.chunking.kinds import Splitter, check, choose, detect
+from mrengine.chunking.reading import BLOCK, Source, blocks
+from mrengine.chunking.ruler import Ruler
+from mrengine.chunking.safecuts import safe_cuts
+from mrengine.errors import ChunkingError
+from mrengine.records import Chunk
+
+__all__ = ["Chunker"]
+
+
+class Chunker:
+    """A configured way to cut documents; make it once, use it for many.
+
+    ``target_tokens``: the limit of a chunk, its overlap included; None gives one chunk a document.
+    ``overlap_tokens``: at most so many tokens of whole sentences (elements, lines) before ``start`` are part of the text.
+    Raises ChunkingError for limits, encodings and splitters that cannot work.
+    """
+
+    def __init__(
+        self,
+        *,
+        target_tokens: int | None = 6000,
+        overlap_tokens: int = 350,
+        encoding: str = "o200k_base",
+        splitter: str | Callable[[str], object] = "auto",
+    ) -> None:
+        _check_limits(target_tokens, overlap_tokens)
+        self.target_tokens = target_tokens
+        self.overlap_tokens = overlap_tokens if target_tokens is not None else 0
+        self.splitter = splitter
+        check(splitter)
+        self._tokenizer = _tokens.tokenizer(encoding)
+        self._cuts = safe_cuts(encoding)
+
+    def chunk(self, document: Source, *, document_id: str = "document", first_id: int = 0) -> Iterator[Chunk]:
+        """The chunks of one document, in order, ids from ``first_id``. An empty document has none.
+
+        Raises SourceError, while iterated, for what cannot be read or decoded.
+        """
+        target = self.target_tokens
+        if target is None:
+            return self._whole(document, document_id, first_id)
+        if isinstance(document, str) and len(document) <= target:
+            count = self._tokenizer.count(document)
+            if count <= target:
+                return self._single(document, count, document_id, first_id)
+        return self._cut(document, target, document_id, first_id)
+
+    def _single(self, text: str, count: int, document_id: str, chunk_id: int) -> Iterator[Chunk]:
+        if not text:
+            return iter(())
+        kind = detect(text) if self.splitter == "auto" else _kind(self.splitter)
+        return iter((Chunk(chunk_id, document_id, 0, len(text), 0, count, kind, text),))
+
+    def _whole(self, document: Source, document_id: str, first_id: int) -> Iterator[Chunk]:
+        text = document if isinstance(document, str) else "".join(blocks(document))
+        yield from self._single(text, self._tokenizer.count(text), document_id, first_id)
+
+    def _cut(self, document: Source, target: int, document_id: str, chunk_id: int) -> Iterator[Chunk]:
+        splitter, source = choose(self.splitter, blocks(document, size=max(BLOCK, target)))
+        ruler = Ruler(source, self._tokenizer, self._cuts, near=max(64, min(target // 2, 4096)))
+        previous = lead = start = 0
+        while True:
+            moved = ruler.fill(start, 2 * target + 64, keep=previous)
+            previous, lead, start = previous - moved, lead - moved, start - moved
+            if start == len(ruler.text):
+                return
+            lead, end, count = self._next(ruler, splitter, lead, start, target)
+            text = ruler.text[lead:end]
+            base = ruler.base
+            yield Chunk(chunk_id, document_id, base + start, base + end, start - lead, count, splitter.kind, text)
+            chunk_id += 1
+            previous, start = start, end
+            lead = self._lead(ruler, splitter, previous, start)
+
+    def _next(self, ruler: Ruler, splitter: Splitter, lead: int, start: int, target: int) -> tuple[int, int, int]:
+        """Where the chunk begins (with its overlap) and ends, and its tokens: the most that fits."""
+        limit = target
+        while limit > 0:
+            high = ruler.reach(lead, limit)
+            if high <= start:
+                break
+            if high < len(ruler.text) or not ruler.ended:
+                end = splitter.cut(
+                    ruler.text, start, high, lambda a, b: b - a <= 8 * target and ruler.count(a, b) <= target
+                )
+            else:
+                end = high
+            count = ruler.count(lead, end)
+            if count <= target:
+                return lead, end, count
+            limit -= count - target
+        if lead < start:
+            return self._next(ruler, splitter, start, start, target)
+        return self._least(ruler, start, target)
+
+    def _least(self, ruler: Ruler, start: int, target: int) -> tuple[int, int, int]:
+        """One character, or a ChunkingError: there is a character that needs more tokens than the limit allows."""
+        pair = "\ud800" <= ruler.text[start] < "\udc00" and "\udc00" <= ruler.text[start + 1 : start + 2] < "\ue000"
+        end = start + (2 if pair else 1)
+        count = ruler.count(start, end)
+        if count > target:
+            raise ChunkingError(
+                f"the character at {ruler.base + start} takes {count} tokens, more than target_tokens={target}",
+                offset=ruler.base + start,
+                tokens=count,
+                target_tokens=target,
+            )
+        return start, end, count
+
+    def _lead(self, ruler: Ruler, splitter: Splitter, previous: int, start: int) -> int:
+        """Where the overlap of the chunk at ``start`` begins: inside the chunk before it, at a whole sentence."""
+        if not self.overlap_tokens:
+            return start
+        low = max(previous + 1, ruler.before(start, self.overlap_tokens))
+        while low < start:
+            lead = splitter.resume(ruler.text, low, start)
+            if lead >= start or ruler.count(lead, start) <= self.overlap_tokens:
+                return lead
+            low = lead + 1
+        return start
+
+
+def _kind(splitter: str | Callable[[str], object]) -> str:
+    return splitter if isinstance(splitter, str) else "custom"
+
+
+def _check_limits(target_tokens: int | None, overlap_tokens: int) -> None:
+    for name, value in (("target_tokens", target_tokens), ("overlap_tokens", overlap_tokens)):
+        if value is not None and (not isinstance(value, int) or isinstance(value, bool)):
+            raise ChunkingError(f"{name} must be an int, not {type(value).__name__}", **{name: value})
+    if target_tokens is not None and target_tokens < 1:
+        raise ChunkingError(f"target_tokens must be at least 1, not {target_tokens}", target_tokens=target_tokens)
+    if overlap_tokens < 0:
+        raise ChunkingError(f"overlap_tokens must not be negative, not {overlap_tokens}", overlap_tokens=overlap_tokens)
+    if target_tokens is not None and overlap_tokens >= target_tokens:
+        raise ChunkingError(
+            f"overlap_tokens={overlap_tokens} leaves no room: it must be less than target_tokens={target_tokens}",
+            target_tokens=target_tokens,
+            overlap_tokens=overlap_tokens,
+        )

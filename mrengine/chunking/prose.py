@@ -1,0 +1,158 @@
+"""Owns the cutting of prose: paragraphs, then sentences, then words, then grapheme clusters.
+
+Offsets are characters of the given text. A cut lies before the blank that follows a sentence or word, and after the
+newline that ends a line: there token counts add up.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterator
+
+__all__ = ["Prose", "last_word", "sentence_begins"]
+
+_PARAGRAPH = re.compile(r"\n\s*\n")
+_NEWLINES = ("\n", "\r")
+_CLOSERS = "\"'”’»)\\]"
+# A sentence ends at a mark, its closing quotes, and a blank that what follows does not contradict (a lower-case letter
+# does); or at a full-width mark, after which no blank is written.
+_SENTENCE = re.compile(
+    rf"(?<![.!?…؟۔।॥։።])[.!?…؟۔।॥։።]+[{_CLOSERS}]*(?=\s+[^\sa-z,;:)\]}}])"
+    r"|(?<![。！？｡．])[。！？｡．]+[”’」』）》】]*(?![。！？”’」』）》】])|\n"
+)
+_ABBREVIATION = re.compile(
+    r"(?:^|[\s(\[\"'“‘])(?:[A-Za-z]|[A-Za-z]\.[A-Za-z]|Mrs?|Ms|Dr|Prof|Rev|St|Sr|Jr|Gen|Col|Capt|Lt|Sgt|Hon|vs|etc|cf|ca|approx"
+    r"|No|Nr|Fig|Figs|Eq|Ref|Vol|vol|pp|Art|Abs|Sec|Ch|al|Inc|Ltd|Co|Corp|Dept|Univ|Jan|Feb|Mar|Apr|Jun|Jul|Aug|Sept?|Oct|Nov|Dec"
+    r"|bzw|usw|Bd|Hr|Fr|Str|Tel|M|Mme|Mlle|p|ex|env|Sra?|Ud|Uds)\.$"
+)
+_WORD = re.compile(
+    r"(?<=\S)(?=\s)|(?<=\n)|(?<=[、，。；：！？…”’」』）》】])|(?<=[\u3041-\u30ff\u3400-\u9fff])(?=[\u3041-\u30fa\u3400-\u9fff])"
+)
+_FLAG = re.compile("[\U0001f1e6-\U0001f1ff]")
+
+
+class Prose:
+    """The splitter of running text. It keeps nothing from one call to the next."""
+
+    kind = "prose"
+
+    def __init__(self, *, paragraphs: float = 0.06, sentences: float = 0.25) -> None:
+        """How far back from the limit, as parts of the chunk, a paragraph or a sentence is worth the loss."""
+        self._paragraphs = paragraphs
+        self._sentences = sentences
+
+    def feed(self, text: str) -> None:
+        """Nothing is learnt in advance: prose has no structure that reaches far."""
+
+    def cut(self, text: str, start: int, high: int, fits: Callable[[int, int], bool]) -> int:
+        """The best cut in ``start + 1 .. high``."""
+        span = high - start
+        return (
+            last_paragraph(text, high - int(span * self._paragraphs), high)
+            or last_sentence(text, high - int(span * self._sentences), high)
+            or last_word(text, start, high, fits)
+        )
+
+    def resume(self, text: str, low: int, start: int) -> int:
+        """Where an overlap that ends at ``start`` begins: the first sentence at ``low`` or later; ``start`` if none."""
+        return next(sentence_begins(text, low, start), start)
+
+
+def last_paragraph(text: str, low: int, high: int) -> int:
+    """The last begin of a paragraph in ``low + 1 .. high``, or 0."""
+    found = 0
+    for match in _PARAGRAPH.finditer(text, max(low, 0), high):
+        if text[match.end() : match.end() + 1] not in _NEWLINES:
+            found = match.end()
+    return found
+
+
+def last_sentence(text: str, low: int, high: int) -> int:
+    """The last end of a sentence or line in ``low + 1 .. high``, or 0. Looked for backwards in growing windows."""
+    step = 256
+    while True:
+        begin = max(low, high - step, 0)
+        for end in reversed([_sentence_end(text, match) for match in _SENTENCE.finditer(text, begin, high + 16)]):
+            if begin < end <= high and end > low:
+                return end
+        if begin <= max(low, 0):
+            return 0
+        step *= 4
+
+
+def _sentence_end(text: str, match: re.Match[str]) -> int:
+    """Where to cut behind a match of a sentence's end; 0 where it is none (an abbreviation, an initial)."""
+    end = match.end()
+    if text[match.start()] == "." and _ABBREVIATION.search(text, max(0, end - 12), end):
+        return 0
+    if text[end - 1] != "\n":
+        rest = text[end : end + 3]
+        newline = rest.find("\n")
+        if newline >= 0 and not rest[:newline].strip():
+            end += newline + 1
+    return end
+
+
+def sentence_begins(text: str, low: int, high: int) -> Iterator[int]:
+    """The begins of sentences and lines in ``low .. high - 1``, forwards, one at the character behind a blank excluded."""
+    for match in _SENTENCE.finditer(text, max(low - 1, 0), high):
+        end = _sentence_end(text, match)
+        if low <= end < high and end:
+            yield end
+
+
+def last_word(text: str, start: int, high: int, fits: Callable[[int, int], bool]) -> int:
+    """The last cut between words in ``start + 1 .. high``; inside a word only where that alone does not fit."""
+    if high < len(text) and _WORD.match(text, high):
+        return high
+    step = 64
+    while True:
+        begin = max(start + 1, high - step)
+        found = None
+        for match in _WORD.finditer(text, begin, high):
+            found = match
+        if found is not None:
+            word = found.start()
+            if high - word <= 64 or fits(word, _word_end(text, high)):
+                return word
+            break
+        if begin == start + 1:
+            break
+        step *= 4
+    return last_cluster(text, start, high)
+
+
+def _word_end(text: str, offset: int) -> int:
+    match = _WORD.search(text, offset)
+    return match.start() if match else len(text)
+
+
+def last_cluster(text: str, start: int, high: int) -> int:
+    """The last boundary between grapheme clusters in ``start + 1 .. high``; ``high`` if one cluster fills all of it."""
+    if high >= len(text):
+        return high
+    if _FLAG.match(text, high - 1) and _FLAG.match(text, high):
+        return _between_flags(text, start, high)
+    import regex
+
+    reach = 32
+    while True:
+        begin = max(start, high - reach)
+        for match in regex.finditer(r"\X", text, pos=begin, endpos=high + reach):
+            if match.end() >= high:
+                break
+        if match.end() == high:
+            return high
+        if match.start() > begin:
+            return int(match.start())
+        if begin == start or reach > 4096:
+            return high
+        reach *= 8
+
+
+def _between_flags(text: str, start: int, high: int) -> int:
+    """Flags are pairs of regional indicators, counted from the first of their run (a chunk begins with a whole flag)."""
+    begin = high - 1
+    while begin > start and _FLAG.match(text, begin - 1):
+        begin -= 1
+    return high - (high - begin) % 2 or high

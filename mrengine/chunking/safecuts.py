@@ -1,0 +1,75 @@
+"""Owns the rule of safe cuts: where token counts of the two sides of a cut add up exactly, whatever surrounds it.
+
+tiktoken's encodings split a text by a regular expression and merge bytes only inside the pieces. Where that expression
+must split anyway, tokens(left) + tokens(right) = tokens(left + right). For o200k_base and cl100k_base (and
+o200k_harmony, which has o200k's expression) such places are:
+
+1. after the last newline of a run of Unicode White_Space that goes on to something else, unless ``/`` follows
+   (o200k's ``[\\r\\n/]*`` swallows it);
+2. before a space or tab that follows a character which is not whitespace;
+3. after an ASCII letter or digit, or a CJK ideograph or kana, and before ASCII punctuation other than ``'`` or before
+   CJK punctuation;
+4. between an ASCII letter and a digit, either way.
+
+The older encodings know rules 2 to 4 only. ``tests/chunking/test_safecuts.py`` fuzzes them.
+"""
+
+from __future__ import annotations
+
+import re
+
+__all__ = ["SafeCuts", "safe_cuts"]
+
+# Unicode White_Space, as tiktoken's \s has it. Python's \s has U+001C..U+001F, too.
+_SPACE = "\t-\r \x85\xa0\u1680\u2000-\u200a\u2028\u2029\u202f\u205f\u3000"
+_BLANK = "\t\x0b\x0c \x85\xa0\u1680\u2000-\u200a\u2028\u2029\u202f\u205f\u3000"
+_PUNCTUATION = r"!-&(-/:-@\[-`{-~"
+_CJK = "\u3041-\u3096\u30a1-\u30fa\u4e00-\u9fa5"
+_CJK_PUNCTUATION = "\u3001\u3002\uff01\uff0c\uff1a\uff1b\uff1f\u300c-\u300f\u201c\u201d\uff08\uff09"
+
+_AFTER_NEWLINE = f"(?<=[\r\n])(?=[{_BLANK}]*[^{_SPACE}])(?!/)"
+_BEFORE_BLANK = f"(?<=[^{_SPACE}])(?=[ \t])"
+_BEFORE_MARK = f"(?<=[0-9A-Za-z{_CJK}])(?=[{_PUNCTUATION}{_CJK_PUNCTUATION}])"
+_LETTER_DIGIT = "(?<=[A-Za-z])(?=[0-9])|(?<=[0-9])(?=[A-Za-z])"
+
+_MODERN = re.compile("|".join((_AFTER_NEWLINE, _BEFORE_BLANK, _BEFORE_MARK, _LETTER_DIGIT)))
+_OLD = re.compile("|".join((_BEFORE_BLANK, _BEFORE_MARK, _LETTER_DIGIT)))
+
+
+class SafeCuts:
+    """Finds safe cuts near an offset."""
+
+    def __init__(self, pattern: re.Pattern[str]) -> None:
+        self._search = pattern.search
+        self._match = pattern.match
+        self._finditer = pattern.finditer
+
+    def first(self, text: str, low: int, high: int) -> int | None:
+        """The first safe cut in ``low..high``, or None. Offsets are characters."""
+        # The pattern looks at the character after the cut, and past blanks: some more text must be visible.
+        match = self._search(text, low, high + 64)
+        return match.start() if match and match.start() <= high else None
+
+    def last(self, text: str, low: int, high: int) -> int | None:
+        """The last cut in ``low..high`` that is safe for a left side that ends at ``high``, or None.
+
+        Before ``high`` the rule must not look past it: what follows there belongs to the other side.
+        """
+        if self._match(text, high, high + 64):
+            return high
+        step = 32
+        while True:
+            begin = max(low, high - step)
+            found = None
+            for match in self._finditer(text, begin, high):
+                found = match
+            if found is not None:
+                return found.start()
+            if begin == low:
+                return None
+            step *= 8
+
+
+def safe_cuts(encoding: str) -> SafeCuts:
+    """The safe cuts of an encoding."""
+    return SafeCuts(_MODERN if encoding in ("o200k_base", "o200k_harmony", "cl100k_base") else _OLD)
