@@ -98,8 +98,9 @@ class Limiter:
                 wait_s = self._wait_s(ask, ahead, skipped, starved, now)
                 if wait_s <= 0.0:
                     granted[ask.key] = self._grant(ask, now, process)
-                    for other in skipped:
-                        other.passed += 1
+                    if self.limit.concurrent is not None:
+                        for other in skipped:
+                            other.passed += 1
                     continue
                 wait_s = min(wait_s, LONGEST_S)
                 ask.expires = now + wait_s + GRACE_S
