@@ -45,7 +45,11 @@ class LLMServer:
             env={**os.environ, "PYTHONPATH": path},
             start_new_session=True,
         )
-        self.port = int(self._ask("start", {"behaviour": behaviour, "port": port, "tls": tls}))
+        try:
+            self.port = int(self._ask("start", {"behaviour": behaviour, "port": port, "tls": tls}))
+        except BaseException:
+            self.close()
+            raise
         scheme = "https" if tls else "http"
         self.root = f"{scheme}://127.0.0.1:{self.port}"
         self.url = f"{self.root}/v1"

@@ -1,0 +1,65 @@
+"""Headers and keys: where they come from, when they are asked again."""
+
+from __future__ import annotations
+
+import threading
+
+import pytest
+
+from mrengine.errors import ConfigError
+from mrengine.providers.headers import Headers
+from mrengine.providers.models import resolve_models
+from mrengine.records import ModelSpec
+
+
+def headers(spec: ModelSpec, env: dict[str, str] | None = None) -> Headers:
+    (model,) = resolve_models(spec, env=env or {})
+    return Headers(model, env=env or {})
+
+
+def test_each_shape_carries_its_key() -> None:
+    """A bearer token or x-api-key; an SDK gets the key itself; none where there is no key."""
+    env = {"K": "secret"}
+    url = "http://h:1/v1"
+    assert headers(ModelSpec("m", base_url=url, api_key_env="K"), env).current == {"authorization": "Bearer secret"}
+    anthropic = headers(ModelSpec("m", provider="http:anthropic", base_url=url, api_key_env="K"), env).current
+    assert anthropic["x-api-key"] == "secret"
+    sdk = headers(ModelSpec("m", provider="openai", base_url=url, api_key_env="K"), env)
+    assert (sdk.current, sdk.key) == ({}, "secret")
+    assert headers(ModelSpec("m", base_url=url)).current == {}
+
+
+def test_the_specs_headers_win_over_the_key() -> None:
+    """Whatever their case."""
+    given = headers(ModelSpec("m", base_url="http://h:1", api_key_env="K", headers={"Authorization": "Basic x"}), {"K": "s"})
+    assert given.current == {"authorization": "Basic x"}
+
+
+def test_a_variable_that_is_missing_is_named() -> None:
+    """Before any call."""
+    with pytest.raises(ConfigError, match="NO_SUCH_VARIABLE"):
+        headers(ModelSpec("m", base_url="http://h:1", headers={"x": "a ${NO_SUCH_VARIABLE} b"}))
+
+
+def test_many_threads_that_meet_the_same_401_renew_once() -> None:
+    """The first asks, the others use its answer."""
+    asked: list[int] = []
+
+    def fresh() -> dict[str, str]:
+        asked.append(1)
+        return {"authorization": str(len(asked))}
+
+    given = headers(ModelSpec("m", base_url="http://h:1", headers=fresh))
+    seen = given.version
+    threads = [threading.Thread(target=given.renew, args=(seen,)) for _ in range(20)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert len(asked) == 2
+    assert given.current == {"authorization": "2"}
+
+
+def test_a_repr_shows_the_model_only() -> None:
+    """No header, no key."""
+    assert repr(headers(ModelSpec("m", base_url="http://h:1", api_key_env="K"), {"K": "s3cret"})) == "Headers('m')"
