@@ -1,1 +1,112 @@
-"""mrengine: run a function over documents of any size, and never lose or pay twice for what was finished."""
+"""mrengine: run a function over documents of any size, and never lose or pay twice for what was finished.
+
+Everything here is imported when it is first used: ``import mrengine`` costs a few milliseconds.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+from mrengine._version import __version__
+
+if TYPE_CHECKING:
+    from mrengine.budget import TokenBucketManager
+    from mrengine.chunking import safe_chunk
+    from mrengine.errors import Retry
+    from mrengine.jobs import Job
+    from mrengine.log.resume import ResumeEngine
+    from mrengine.prompts import map_prompt
+    from mrengine.providers.balancer import ModelLoadBalancer
+    from mrengine.records import (
+        Budget,
+        Chunk,
+        ChunkFailure,
+        ChunkResult,
+        Completion,
+        Document,
+        ModelSpec,
+        Price,
+        RateLimit,
+        RunResult,
+        RunSummary,
+        Usage,
+    )
+    from mrengine.reducers import collect, concatenate, consensus_aggregator, medical_report_aggregator
+    from mrengine.runner import MapReduceRunner
+    from mrengine.sources import read_jsonl, read_source
+    from mrengine.summarizer import Summary, summarize
+
+_HOMES = {
+    "mrengine.budget": ("TokenBucketManager",),
+    "mrengine.chunking": ("safe_chunk",),
+    "mrengine.errors": ("Retry",),
+    "mrengine.jobs": ("Job",),
+    "mrengine.log.resume": ("ResumeEngine",),
+    "mrengine.prompts": ("map_prompt",),
+    "mrengine.providers.balancer": ("ModelLoadBalancer",),
+    "mrengine.records": (
+        "Budget",
+        "Chunk",
+        "ChunkFailure",
+        "ChunkResult",
+        "Completion",
+        "Document",
+        "ModelSpec",
+        "Price",
+        "RateLimit",
+        "RunResult",
+        "RunSummary",
+        "Usage",
+    ),
+    "mrengine.reducers": ("collect", "concatenate", "consensus_aggregator", "medical_report_aggregator"),
+    "mrengine.runner": ("MapReduceRunner",),
+    "mrengine.sources": ("read_jsonl", "read_source"),
+    "mrengine.summarizer": ("Summary", "summarize"),
+}
+_HOME_OF = {name: home for home, names in _HOMES.items() for name in names}
+
+__all__ = [
+    "Budget",
+    "Chunk",
+    "ChunkFailure",
+    "ChunkResult",
+    "Completion",
+    "Document",
+    "Job",
+    "MapReduceRunner",
+    "ModelLoadBalancer",
+    "ModelSpec",
+    "Price",
+    "RateLimit",
+    "ResumeEngine",
+    "Retry",
+    "RunResult",
+    "RunSummary",
+    "Summary",
+    "TokenBucketManager",
+    "Usage",
+    "__version__",
+    "collect",
+    "concatenate",
+    "consensus_aggregator",
+    "map_prompt",
+    "medical_report_aggregator",
+    "read_jsonl",
+    "read_source",
+    "safe_chunk",
+    "summarize",
+]
+
+
+def __getattr__(name: str) -> Any:
+    home = _HOME_OF.get(name)
+    if home is None:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    value = getattr(import_module(home), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return __all__

@@ -113,7 +113,9 @@ class JobError(MrengineError):
 
 
 class JobBusy(JobError):
-    """A living process runs this job; ``pid`` is its supervisor's, where it is known."""
+    """A living process runs this job; ``pid`` is its supervisor's. ``draining``: it ends within ``drain_s`` by itself."""
+
+    draining = False
 
     def __init__(self, message: str, *, pid: int | None = None, **facts: Any) -> None:
         super().__init__(message, **facts)

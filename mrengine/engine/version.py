@@ -1,9 +1,9 @@
 """Owns the digest of a map function: equal in every process, different after every edit that matters.
 
 What is digested, in canonical msgpack and never by repr, marshal or pickle: bytecode, constants, names, defaults,
-closure values, and the values of the globals that the code names, recursively through the user's own modules (functions,
-classes, strings, numbers, containers with sets sorted); installed packages by name and version. File names and
-line numbers are not. Dicts keep their order, which code can see; annotations count in classes only, where
+closure values, and the values of the globals that the code names, recursively through the modules of the user
+(functions, classes, strings, numbers, containers with sets sorted); installed packages by name and version. File
+names and line numbers are not. Dicts keep their order, which code can see; annotations count in classes only, where
 dataclasses and pydantic read them.
 """
 

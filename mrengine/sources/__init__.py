@@ -1,1 +1,6 @@
-"""."""
+"""From what a caller gives — text, a path, bytes, a stream, many of these — to documents."""
+
+from mrengine.sources.read import Source, documents_of, read_jsonl, read_source
+from mrengine.sources.spool import Spool, SpooledDocument
+
+__all__ = ["Source", "Spool", "SpooledDocument", "documents_of", "read_jsonl", "read_source"]

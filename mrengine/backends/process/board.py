@@ -1,0 +1,54 @@
+"""Owns a worker's board: shared memory on which it notes what each slot runs, and which outlives it.
+
+::
+
+    a slot, 4 × i64:  chunk (-1: idle) │ model │ started, ns of CLOCK_MONOTONIC │ not used
+
+Eight aligned bytes are stored at once; the chunk is written last, so whoever reads it finds the rest in place. A
+process that is SIGKILLED leaves its board as it was: nothing has to be sent to announce a start.
+"""
+
+from __future__ import annotations
+
+import mmap
+import time
+
+from mrengine.engine.messages import Started
+
+__all__ = ["Board"]
+
+_WORDS = 4
+
+
+class Board:
+    """One worker's board. Made before the fork; the worker writes, the supervisor reads."""
+
+    def __init__(self, slots: int) -> None:
+        self._slots = slots
+        self._memory = mmap.mmap(-1, slots * _WORDS * 8)
+        self._words = memoryview(self._memory).cast("q")
+        self.wipe()
+
+    def wipe(self) -> None:
+        """All slots idle."""
+        for slot in range(self._slots):
+            self._words[slot * _WORDS] = -1
+
+    def start(self, slot: int, chunk: int, model: int) -> None:
+        """A slot starts a task."""
+        at = slot * _WORDS
+        self._words[at + 1] = model
+        self._words[at + 2] = time.monotonic_ns()
+        self._words[at] = chunk
+
+    def clear(self, slot: int) -> None:
+        """A slot is idle; after its outcome was written."""
+        self._words[slot * _WORDS] = -1
+
+    def started(self) -> list[Started]:
+        """What the slots run."""
+        words, found = self._words, []
+        for at in range(0, self._slots * _WORDS, _WORDS):
+            if words[at] >= 0:
+                found.append(Started(words[at], words[at + 1], words[at + 2] / 1e9))
+        return found

@@ -1,0 +1,175 @@
+"""Owns the host's end of a supervisor: starting it, speaking with it, noticing its death, and clearing up after it."""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+import select
+import shutil
+import signal
+import socket
+import struct
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+from mrengine.backends.process import osutil, wire
+from mrengine.errors import ConfigError
+
+__all__ = ["SupervisorProcess", "python_executable"]
+
+# Read on the way in: what the supervisor imports for itself comes from where the host has it, and from the
+# interpreter's own site-packages before the host's path: a msgpack.py in the current folder must not be met.
+_BOOT = """
+import json, os, struct, sys
+def read(n):
+    data = b""
+    while len(data) < n:
+        more = os.read(fd, n - len(data))
+        if not more:
+            os._exit(1)
+        data += more
+    return data
+fd = int(sys.argv[1])
+facts = json.loads(read(struct.unpack("<I", read(4))[0]))
+sys.path.insert(0, facts["home"])
+import mrengine
+del sys.path[0]
+sys.path += [p for p in [facts["home"], *facts["path"]] if p not in sys.path]
+from mrengine.backends.process.supervisor import main
+main(fd, facts)
+"""
+STOPPED_AFTER_S = 5.0  # silence after which a supervisor is looked at: one that was stopped by a signal is ended
+
+
+def python_executable() -> str:
+    """MRENGINE_PYTHON, else ``sys.executable`` where that is a python, else the prefix's: under uWSGI it is not."""
+    given = os.environ.get("MRENGINE_PYTHON")
+    if given:
+        return given
+    if sys.executable and os.path.basename(sys.executable).startswith(("python", "pypy")):
+        return sys.executable
+    for name in (f"python{sys.version_info[0]}.{sys.version_info[1]}", "python3", "python"):
+        path = os.path.join(sys.prefix, "bin", name)
+        if os.access(path, os.X_OK):
+            return path
+    raise ConfigError("no python is found to start the supervisor with: set MRENGINE_PYTHON", setting="MRENGINE_PYTHON")
+
+
+def _absolute_path() -> list[str]:
+    try:
+        here = os.getcwd()
+    except FileNotFoundError:
+        return [entry for entry in sys.path if os.path.isabs(entry)]
+    return [os.path.join(here, entry) for entry in sys.path]
+
+
+def _above_stderr(sock: socket.socket) -> int:
+    """A copy of a socket's descriptor above 2: a host whose stdout is closed hands out its number."""
+    return fcntl.fcntl(sock.fileno(), fcntl.F_DUPFD_CLOEXEC, 3)
+
+
+class SupervisorProcess:
+    """A supervisor: a fresh, isolated interpreter in a session of its own. One thread at a time may use it."""
+
+    def __init__(self) -> None:
+        ours, theirs = socket.socketpair()
+        fd = _above_stderr(theirs)
+        theirs.close()
+        self._socket = ours
+        try:
+            self._process = subprocess.Popen(
+                [python_executable(), "-I", "-c", _BOOT, str(fd)],
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.DEVNULL,
+                stderr=subprocess.DEVNULL,
+                pass_fds=(fd,),
+                start_new_session=True,
+            )
+        except OSError as error:
+            self._socket.close()
+            raise ConfigError(f"the supervisor cannot be started: {error}", setting="MRENGINE_PYTHON") from error
+        finally:
+            os.close(fd)
+        self.pid = self._process.pid
+        self._reader = wire.FrameReader(self._socket.fileno())
+        self.runtime: str | None = None  # its private folder, for whoever dies last to remove
+        self._heard = time.monotonic()
+        self._introduce()
+
+    def _introduce(self) -> None:
+        home = str(Path(__file__).resolve().parents[3])
+        facts = json.dumps({"home": home, "path": _absolute_path(), "host": os.getpid()}).encode()
+        self._send_all(struct.pack("<I", len(facts)) + facts)
+
+    def send(self, kind: int, payload: bytes = b"") -> bool:
+        """Send a frame; False when the supervisor is gone."""
+        return self._send_all(wire.frame(kind, payload))
+
+    def _send_all(self, data: bytes) -> bool:
+        view = memoryview(data)
+        while view:
+            try:
+                view = view[os.write(self._socket.fileno(), view) :]
+            except InterruptedError:
+                continue
+            except (BrokenPipeError, ConnectionResetError):
+                return False
+        return True
+
+    def receive(self, timeout_s: float, *also: int) -> list[tuple[int, bytes]]:
+        """Frames that have come, after waiting at most ``timeout_s`` for them or for another descriptor to be readable."""
+        waiting = select.poll()
+        for fd in (self._socket.fileno(), *also):
+            waiting.register(fd, select.POLLIN)
+        ready = {fd for fd, _ in waiting.poll(max(0.0, timeout_s) * 1e3)}
+        if self._socket.fileno() in ready:
+            self._heard = time.monotonic()
+            frames = self._reader.read()
+            return [frame for frame in frames if frame[0] != wire.BEAT]
+        self._end_if_stopped()
+        return []
+
+    @property
+    def gone(self) -> bool:
+        """Whether it has ended, and all that it had said was read."""
+        return self._reader.ended
+
+    def _end_if_stopped(self) -> None:
+        if time.monotonic() - self._heard > STOPPED_AFTER_S:
+            self._heard = time.monotonic()
+            if osutil.process_state(self.pid) in ("T", "t"):
+                self.kill()
+
+    def kill(self) -> None:
+        """SIGKILL it; its children follow."""
+        if self._process.poll() is None:
+            os.kill(self.pid, signal.SIGKILL)
+
+    def close(self, *, wait_s: float) -> None:
+        """Ask it to end, wait, then make sure: afterwards nothing of its session is left, nor its private folder."""
+        self.send(wire.CLOSE)
+        try:
+            self._process.wait(wait_s)
+        except subprocess.TimeoutExpired:
+            self.kill()
+            self._process.wait()
+        self._socket.close()
+        self._clear_up()
+
+    def _clear_up(self) -> None:
+        """What a supervisor that was killed could not end itself: its session's processes, its folder."""
+        until = time.monotonic() + 1.0
+        while members := osutil.session_members(self.pid):
+            for pid in members:
+                try:
+                    os.kill(pid, signal.SIGKILL)
+                except ProcessLookupError:
+                    pass
+            if time.monotonic() > until:
+                break
+            time.sleep(0.002)
+        if self.runtime is not None:
+            shutil.rmtree(self.runtime, ignore_errors=True)

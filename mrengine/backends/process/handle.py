@@ -1,0 +1,114 @@
+"""Owns one worker process as the supervisor sees it: its pipes, its board, its pidfd."""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import signal
+from collections import deque
+from collections.abc import Sequence
+
+from mrengine.backends.process import osutil, wire
+from mrengine.backends.process.board import Board
+from mrengine.backends.process.worker import worker_main
+from mrengine.engine.messages import Death, Message
+from mrengine.log.calls import CallIndex
+
+__all__ = ["WorkerHandle"]
+
+
+class WorkerHandle:
+    """A forked worker. ``out_fd`` and ``err_fd`` are where its stdout and stderr go."""
+
+    def __init__(self, index: int, slots: int, answers: CallIndex, out_fd: int, err_fd: int) -> None:
+        if (threads := osutil.thread_count()) != 1:
+            raise AssertionError(f"the supervisor forks with {threads} threads")
+        self.index = index
+        self.board = Board(slots)
+        read_end, self.dispatch = os.pipe()
+        self.outbox, write_end = os.pipe()
+        for fd in (self.dispatch, self.outbox):
+            osutil.enlarge_pipe(fd)
+            os.set_blocking(fd, False)
+        context = multiprocessing.get_context("fork")
+        self._process = context.Process(
+            target=worker_main,
+            args=(index, slots, self.board, answers, read_end, write_end, out_fd, err_fd, os.getpid()),
+            name=f"mrengine-worker-{index}",
+            daemon=False,
+        )
+        self._process.start()
+        os.close(read_end)
+        os.close(write_end)
+        self.pid = self._process.pid or 0
+        self.pidfd = osutil.open_pidfd(self.pid)
+        self.life = self.pidfd if self.pidfd is not None else self._process.sentinel
+        self._reader = wire.TaggedReader(self.outbox)
+        self._unsent: deque[bytes] = deque()
+
+    def read(self) -> list[Message]:
+        """What the worker has written."""
+        return list(self._reader.read(self.index))
+
+    @property
+    def ended(self) -> bool:
+        """Whether the worker's outbox is closed."""
+        return self._reader.ended
+
+    def send(self, data: bytes) -> bool:
+        """Write a frame, or keep what the pipe does not take; True when all is written."""
+        self._unsent.append(data)
+        return self.flush()
+
+    def flush(self) -> bool:
+        """Write what is kept; True when nothing is left."""
+        while self._unsent:
+            data = self._unsent[0]
+            try:
+                sent = os.write(self.dispatch, data)
+            except BlockingIOError:
+                return False
+            except BrokenPipeError:
+                self._unsent.clear()
+                return True
+            if sent < len(data):
+                self._unsent[0] = data[sent:]
+                return False
+            self._unsent.popleft()
+        return True
+
+    def kill(self) -> None:
+        """SIGKILL the worker and what it left in its process group."""
+        osutil.end_group(self.pid)
+
+    def bury(self) -> tuple[Sequence[Message], Death]:
+        """After its death: what it still said, then how it died. Its group goes with it; nothing of it is left."""
+        osutil.end_group(self.pid)
+        last: list[Message] = []
+        while True:
+            more = self.read()
+            last += more
+            if self._reader.ended or not more:
+                break
+        started = self.board.started()
+        self._process.join(5)
+        code = self._process.exitcode
+        self.close()
+        return last, Death(started, code, _cause(code))
+
+    def close(self) -> None:
+        """Close the supervisor's ends."""
+        for fd in (self.dispatch, self.outbox, self.pidfd):
+            if fd is not None:
+                os.close(fd)
+
+
+def _cause(code: int | None) -> str:
+    if code is None:
+        return "the worker's end could not be seen"
+    if code < 0:
+        try:
+            return f"the worker was ended by {signal.Signals(-code).name}"
+        except ValueError:
+            return f"the worker was ended by signal {-code}"
+    return f"the worker left with exit code {code}"

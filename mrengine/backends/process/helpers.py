@@ -1,0 +1,128 @@
+"""Owns the processes beside the pool, the Manager and the model server, and what is imported before anything is forked."""
+
+from __future__ import annotations
+
+import importlib
+import multiprocessing
+import os
+import secrets
+import select
+import shutil
+import time
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+from mrengine.backends.process import osutil
+from mrengine.backends.process.switchboard import Switchboard
+from mrengine.budget.server import Terms, serve
+from mrengine.engine.job import OpenJob
+from mrengine.engine.messages import Message
+from mrengine.engine.terms import terms_of
+
+__all__ = ["Helpers"]
+
+_ROAD = (  # what every call passes through; workers would import it one by one
+    "mrengine.providers.answers",
+    "mrengine.providers.connect",
+    "mrengine.providers.fallbacks",
+    "mrengine.providers.retry",
+    "mrengine.providers.structured",
+    "mrengine.providers.window",
+)
+Notify = Callable[[str, Mapping[str, Any]], None]
+STOPPED_S = 1.0  # how often the Manager is looked at: one that was stopped by a signal is replaced
+
+
+class Helpers:
+    """Children of the supervisor that serve all workers, in a private folder that goes with the last of them."""
+
+    def __init__(self, switchboard: Switchboard, runtime: str, notify: Notify) -> None:
+        self._switchboard, self._runtime, self._notify = switchboard, runtime, notify
+        self._manager: _Child | None = None
+        self._address = os.path.join(runtime, "budget")
+        self._authkey = secrets.token_bytes(32)
+        self._terms: Callable[[], Terms] | None = None
+        self._server: Any = None
+
+    def preload(self, kinds: Sequence[str], modules: Sequence[str]) -> None:
+        """Import once what every worker would import by itself. No module of the user's own is among them."""
+        from mrengine.providers.preload import preload
+
+        preload(kinds)
+        for name in _ROAD if kinds else ():
+            importlib.import_module(name)
+        for name in modules:
+            try:
+                importlib.import_module(name)
+            except Exception as error:  # noqa: BLE001  # a worker that needs it will say so, and name it
+                self._notify("preload:failed", {"module": name, "error": type(error).__name__})
+
+    # the Manager
+
+    def manager(self, order: Mapping[str, Any], job: OpenJob) -> tuple[str, bytes]:
+        """Start the Manager for a job, at the level that its log implies; its address and key."""
+        self._end_manager()
+        self._terms = lambda: terms_of(order, job)
+        self._start_manager()
+        return self._address, self._authkey
+
+    def _start_manager(self) -> None:
+        assert self._terms is not None
+        keep = {0, 1, 2}
+        self._manager = _Child(_serve_budget, (self._address, self._authkey, self._terms(), keep), "mrengine-manager")
+        self._switchboard.watch(self._manager.life, self._on_manager_gone)
+
+    def _on_manager_gone(self) -> list[Message]:
+        """It died: another takes its address, and workers reconnect to it by themselves."""
+        self._end_manager()
+        self._start_manager()
+        self._notify("manager:replaced", {})
+        return []
+
+    def look_after(self) -> None:
+        """Replace a Manager that was stopped by a signal: it would never answer, and never end."""
+        if self._manager is not None and osutil.process_state(self._manager.pid) in ("T", "t"):
+            self._on_manager_gone()
+
+    def _end_manager(self) -> None:
+        if self._manager is not None:
+            self._switchboard.forget(self._manager.life)
+            self._manager.end()
+            self._manager = None
+
+    def close(self) -> None:
+        """End them, remove the folder."""
+        self._end_manager()
+        if self._server is not None:
+            self._server.stop()
+        shutil.rmtree(self._runtime, ignore_errors=True)
+
+
+def _serve_budget(address: str, authkey: bytes, terms: Terms, keep: set[int]) -> None:
+    """The Manager's process: no descriptor of the supervisor's stays open in it."""
+    osutil.close_all_but(keep)
+    serve(address, authkey, terms)
+
+
+class _Child:
+    """A forked process of the supervisor's own."""
+
+    def __init__(self, target: Callable[..., None], args: tuple[Any, ...], name: str) -> None:
+        context = multiprocessing.get_context("fork")
+        self._process = context.Process(target=target, args=args, name=name, daemon=True)
+        self._process.start()
+        self.pid = self._process.pid or 0
+        pidfd = osutil.open_pidfd(self.pid)
+        self._pidfd = pidfd
+        self.life = pidfd if pidfd is not None else self._process.sentinel
+
+    def end(self) -> None:
+        """SIGKILL it, and wait for its end."""
+        osutil.end_process(self.pid)
+        waiting = select.poll()
+        waiting.register(self.life, select.POLLIN)
+        waiting.poll(5000)
+        self._process.join(1)
+        if self._pidfd is not None:
+            os.close(self._pidfd)
+            self._pidfd = None

@@ -1,0 +1,151 @@
+"""Owns the pool of worker processes: their pipes and lives are watched in one place; a dead worker is replaced at once."""
+
+from __future__ import annotations
+
+import select
+import time
+from collections.abc import Sequence
+
+import msgpack
+
+from mrengine.backends.process import wire
+from mrengine.backends.process.handle import WorkerHandle
+from mrengine.backends.process.lines import LinePipe
+from mrengine.backends.process.switchboard import Switchboard
+from mrengine.engine.messages import DIED, Message, Start, Started
+
+__all__ = ["ProcessPool"]
+
+FINISH_S = 0.5  # a worker that is asked to end has this long
+
+
+class ProcessPool:
+    """``workers`` forked processes of ``slots`` threads each; implements :class:`mrengine.engine.messages.Backend`."""
+
+    def __init__(self, switchboard: Switchboard, workers: int, slots: int) -> None:
+        self.workers, self.slots = workers, slots
+        self._switchboard = switchboard
+        self._handles: list[WorkerHandle | None] = [None] * workers
+        self._pipes: list[LinePipe] = []
+        self._setup = b""
+        self._answers: CallIndex | None = None
+        self.keep_alive = True  # whether a dead worker is replaced
+
+    # the engine's side
+
+    def poll(self, timeout_s: float) -> list[Message]:
+        return self._switchboard.poll(timeout_s)
+
+    def send(self, worker: int, tasks: Sequence[Start]) -> None:
+        self._write(worker, wire.frame(wire.TASKS, wire.pack_tasks(tasks)))
+
+    def tell_endpoint(self, name: str, url: str, key: str) -> None:
+        """Tell all workers where a server that the job runs itself is to be found."""
+        for worker in range(self.workers):
+            self._write(worker, wire.frame(wire.ENDPOINT, msgpack.packb([name, url, key])))
+
+    def started(self, worker: int) -> Sequence[Started]:
+        handle = self._handles[worker]
+        return handle.board.started() if handle is not None else ()
+
+    def drain(self) -> None:
+        for worker in range(self.workers):
+            self._write(worker, wire.frame(wire.DROP))
+
+    def kill(self, worker: int) -> None:
+        handle = self._handles[worker]
+        if handle is not None:
+            handle.kill()
+
+    def pids(self) -> list[int]:
+        """The workers' pids, by number; 0 where there is none."""
+        return [handle.pid if handle is not None else 0 for handle in self._handles]
+
+    # life and death
+
+    def set_up(self, setup: bytes, answers: CallIndex) -> None:
+        """Give all workers, and those that will replace them, what a round needs; fork those that are not there.
+
+        Workers that were forked with another index of stored answers are forked anew: memory is shared by a fork alone.
+        """
+        if answers is not self._answers:
+            self.end_workers()
+        self._answers = answers
+        self._setup = wire.frame(wire.SETUP, setup)
+        self.keep_alive = True
+        for index, handle in enumerate(self._handles):
+            if handle is None:
+                self._fork(index)
+            else:
+                self._write(index, self._setup)
+
+    def _fork(self, index: int) -> None:
+        if not self._pipes:
+            self._open_pipes()
+        assert self._answers is not None
+        handle = WorkerHandle(index, self.slots, self._answers, self._pipes[0].write_fd, self._pipes[1].write_fd)
+        self._handles[index] = handle
+        self._switchboard.watch(handle.outbox, lambda: self._on_outbox(handle))
+        self._switchboard.watch(handle.life, lambda: self._on_death(handle))
+        self._write(index, self._setup)
+
+    def _open_pipes(self) -> None:
+        self._pipes = [LinePipe("map_fn", 20), LinePipe("map_fn", 30)]  # stdout: INFO, stderr: WARNING
+        for pipe in self._pipes:
+            self._switchboard.watch(pipe.fd, pipe.messages)
+
+    def _write(self, worker: int, data: bytes) -> None:
+        handle = self._handles[worker]
+        if handle is not None and not handle.send(data):
+            self._switchboard.watch(handle.dispatch, lambda: self._on_room(handle), write=True)
+
+    def _on_room(self, handle: WorkerHandle) -> list[Message]:
+        if handle.flush():
+            self._switchboard.forget(handle.dispatch)
+        return []
+
+    def _on_outbox(self, handle: WorkerHandle) -> list[Message]:
+        if self._handles[handle.index] is not handle:
+            return []
+        messages = handle.read()
+        if handle.ended:  # its pidfd tells the death; an outbox at its end would only keep the selector awake
+            self._switchboard.forget(handle.outbox)
+        return messages
+
+    def _on_death(self, handle: WorkerHandle) -> list[Message]:
+        if self._handles[handle.index] is not handle:
+            return []
+        messages = self._bury(handle)
+        if self.keep_alive:
+            self._fork(handle.index)
+        return messages
+
+    def _bury(self, handle: WorkerHandle) -> list[Message]:
+        for fd in (handle.outbox, handle.life, handle.dispatch):
+            self._switchboard.forget(fd)
+        self._handles[handle.index] = None
+        last, death = handle.bury()
+        return [*last, (handle.index, DIED, -1, -1, death)]
+
+    def end_workers(self) -> list[Message]:
+        """Ask all workers to end, wait, then kill: a map function may leave threads that never end. They are gone after it."""
+        self.keep_alive = False
+        messages: list[Message] = []
+        handles = [handle for handle in self._handles if handle is not None]
+        for handle in handles:
+            handle.send(wire.frame(wire.LEAVE))
+        until = time.monotonic() + FINISH_S
+        for handle in handles:
+            waiting = select.poll()
+            waiting.register(handle.life, select.POLLIN)
+            waiting.poll(max(0.0, until - time.monotonic()) * 1e3)
+            messages += self._bury(handle)
+        return messages
+
+    def close(self) -> None:
+        """End all workers and close what they printed to."""
+        self.end_workers()
+        for pipe in self._pipes:
+            self._switchboard.forget(pipe.fd)
+            pipe.close()
+        self._pipes = []

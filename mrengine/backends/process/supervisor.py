@@ -1,0 +1,277 @@
+"""Owns the supervisor process: the pool, the log and the job's state; hears the host, and notices its death.
+
+It never runs user code and has one thread whenever it forks. One loop, whose body is ``step()``.
+"""
+
+from __future__ import annotations
+
+import os
+import tempfile
+import time
+import traceback
+from collections.abc import Callable
+from typing import Any
+
+import msgpack
+
+from mrengine.backends.process import osutil, wire
+from mrengine.backends.process.helpers import Helpers
+from mrengine.backends.process.hostlink import HostLink
+from mrengine.backends.process.pool import ProcessPool
+from mrengine.backends.process.switchboard import Switchboard
+from mrengine.engine.calls import index_answer
+from mrengine.engine.job import OpenJob
+from mrengine.engine.loop import Engine, RoundSettings
+from mrengine.engine.messages import LINE, NEED_ENDPOINT, Message
+from mrengine.errors import JobBusy, LogError
+
+__all__ = ["Supervisor", "main"]
+
+BEAT_S = 1.0
+LOOK_S = 0.5
+
+
+class Supervisor:
+    """``over`` when the host has closed the session, or is gone and what it had paid for is committed."""
+
+    def __init__(self, fd: int, host: int, path: list[str]) -> None:
+        self._switchboard = Switchboard()
+        self._link = HostLink(fd)
+        self._path = path
+        self._runtime = tempfile.mkdtemp(prefix="mre-", dir=_short_folder())
+        self._pool: ProcessPool | None = None
+        self._helpers = Helpers(self._switchboard, self._runtime, self._link.note)
+        self._job: OpenJob | None = None
+        self._engine: Engine | None = None
+        self._inbox: list[tuple[int, bytes]] = []
+        self._host_gone = False
+        self._look_at = 0.0
+        self.over = False
+        self._switchboard.watch(fd, self._on_link)
+        self._host_life = osutil.open_pidfd(host)
+        if self._host_life is not None:
+            self._switchboard.watch(self._host_life, self._on_host_gone)
+        if os.getppid() != host:
+            self._on_host_gone()
+        self._handlers: dict[int, Callable[[bytes], None]] = {
+            wire.OPEN: self._on_open,
+            wire.RESTART: self._on_restart,
+            wire.APPEND: self._on_append,
+            wire.RUN: self._on_run,
+            wire.STOP: self._on_stop,
+            wire.FINISH: self._on_finish,
+            wire.CLOSE: self._on_close,
+        }
+
+    def run(self) -> None:
+        """Step until it is over, then leave nothing behind."""
+        try:
+            while not self.over:
+                self.step()
+        finally:
+            self.close()
+
+    def step(self) -> None:
+        """Wait for something to happen; hear the host; let the engine take what workers said; tell the host."""
+        timeout_s = BEAT_S if self._engine is None else min(BEAT_S, self._engine.wait_s())
+        messages = self._switchboard.poll(timeout_s)
+        inbox, self._inbox = self._inbox, []
+        for kind, payload in inbox:
+            self._hear(kind, payload)
+        self._advance(messages)
+        self._link.beat()
+        self._keep_sending()
+
+    def _hear(self, kind: int, payload: bytes) -> None:
+        try:
+            self._handlers[kind](payload)
+        except LogError as error:
+            self._log_failed(error)
+
+    def _keep_sending(self) -> None:
+        """While something waits to be sent, wake up when the host has room for it."""
+        self._link.flush()
+        if self._link.waiting and not self._link.broken:
+            self._switchboard.watch(self._link.write_fd, self._on_room, write=True)
+        else:
+            self._switchboard.forget(self._link.write_fd)
+
+    def _on_room(self) -> list[Message]:
+        self._link.flush()
+        return []
+
+    # a round
+
+    def _advance(self, messages: list[Message]) -> None:
+        for message in messages:
+            if message[1] == NEED_ENDPOINT:
+                self._helpers.serve(message[4].decode(), self._tell_endpoint)
+        engine = self._engine
+        if engine is None:
+            self._pass_lines(messages)
+            self.over = self.over or self._host_gone
+            return
+        try:
+            engine.take([message for message in messages if message[1] != NEED_ENDPOINT])
+        except LogError as error:
+            self._log_failed(error)
+            return
+        if time.monotonic() >= self._look_at:
+            self._look_at = time.monotonic() + LOOK_S
+            self._look_around(engine)
+        if engine.state is not None:
+            self._end_round(engine)
+
+    def _look_around(self, engine: Engine) -> None:
+        """What nothing tells of: a cancel mark, a Manager that was stopped."""
+        if self._job is not None and self._job.cancelled():
+            engine.stop("cancelled")
+        self._helpers.look_after()
+
+    def _tell_endpoint(self, name: str, url: str, key: str) -> None:
+        if self._pool is not None:
+            self._pool.tell_endpoint(name, url, key)
+
+    def _end_round(self, engine: Engine) -> None:
+        assert self._pool is not None
+        self._engine = None
+        if engine.in_flight or self._host_gone:
+            self._pool.end_workers()
+        self._pass_lines(self._switchboard.poll(0.0))  # what was printed last
+        self._link.note_dropped()
+        self._link.send(wire.END, msgpack.packb([engine.state, engine.facts]))
+
+    def _pass_lines(self, messages: list[Message]) -> None:
+        for message in messages:
+            if message[1] == LINE:
+                self._link.line(message[4])
+
+    def _log_failed(self, error: LogError) -> None:
+        """The log takes no more: end what runs, say why. Nothing that was announced is lost."""
+        self._engine = None
+        if self._pool is not None:
+            self._pool.end_workers()
+        facts = {"message": str(error), "reason": error.reason, "path": error.path, "ranges": list(error.ranges)}
+        self._link.send(wire.END, msgpack.packb(["log", facts]))
+
+    # the host
+
+    def _on_link(self) -> list[Message]:
+        self._inbox += self._link.read()
+        if self._link.ended:
+            self._switchboard.forget(self._link.fd)
+            self._on_host_gone()
+        return []
+
+    def _on_host_gone(self) -> list[Message]:
+        """Nothing new starts; calls in flight are paid for, and have ``drain_s``."""
+        if self._host_life is not None:
+            self._switchboard.forget(self._host_life)
+        if not self._host_gone:
+            self._host_gone = True
+            if self._job is not None:
+                self._job.mark_draining()
+            if self._engine is not None:
+                self._engine.stop("interrupted")
+        return []
+
+    def _on_open(self, payload: bytes) -> None:
+        order = msgpack.unpackb(payload)
+        try:
+            self._job = OpenJob.open(order["folder"], order["job_id"], durability=order["durability"])
+        except JobBusy as error:
+            self._refuse("busy", str(error), pid=error.pid, draining=error.draining)
+            return
+        except LogError as error:
+            self._refuse("log", str(error), reason=error.reason, path=error.path, ranges=list(error.ranges))
+            return
+        self._link.send(wire.OPENED, msgpack.packb({"runtime": self._runtime, "durable": self._job.log.durable}))
+        if self._pool is None:
+            self._pool = ProcessPool(self._switchboard, order["workers"], order["slots"])
+        self._helpers.preload(order["preload"]["kinds"], order["preload"]["modules"])
+
+    def _refuse(self, why: str, message: str, **facts: Any) -> None:
+        self._link.send(wire.REFUSED, msgpack.packb({"why": why, "message": message, **facts}))
+
+    def _on_restart(self, _payload: bytes) -> None:
+        if self._job is not None:
+            self._job.restart()
+
+    def _on_append(self, payload: bytes) -> None:
+        if self._job is not None:
+            self._job.append(payload[0], payload[1:])
+
+    def _on_run(self, payload: bytes) -> None:
+        order = msgpack.unpackb(payload, max_bin_len=len(payload))
+        job, pool = self._job, self._pool
+        assert job is not None and pool is not None
+        job.begin_round()
+        self._link.durable(job.log.durable)
+        settings = RoundSettings(**order["round"])
+        answers = job.call_index(room=order["room"])
+        setup = job.setup(
+            order["setup"],
+            path=self._path,
+            manager=self._helpers.manager(order["terms"], job),
+            endpoints={},
+        )
+        self._engine = Engine(
+            backend=pool,
+            log=job.log,
+            announcer=self._link,
+            settings=settings,
+            pending=job.pending(settings),
+            document_of=lambda chunk: job.document_of(settings.round, chunk),
+            answered=lambda call, offset: index_answer(answers, call, offset),
+        )
+        pool.set_up(setup.pack(), answers)
+        if self._host_gone:
+            self._engine.stop("interrupted")
+
+    def _on_stop(self, payload: bytes) -> None:
+        if self._engine is not None:
+            self._engine.stop(payload.decode())
+
+    def _on_finish(self, payload: bytes) -> None:
+        """The run is over: its CLOSE record, and the job's lock is free."""
+        job, self._job = self._job, None
+        if job is not None:
+            job.finish(payload)
+        self._link.send(wire.FINISHED)
+
+    def _on_close(self, _payload: bytes) -> None:
+        self.over = True
+
+    def close(self) -> None:
+        """End every child, free the lock, remove the private folder."""
+        if self._pool is not None:
+            self._pool.close()
+        self._helpers.close()
+        if self._job is not None:
+            self._job.close()
+            self._job = None
+        self._link.flush()
+
+
+def _short_folder() -> str:
+    """A folder for sockets: an AF_UNIX path ends at 108 bytes, and TMPDIR may be long. mkdtemp makes a private one in it."""
+    usual = tempfile.gettempdir()
+    return usual if len(usual) <= 60 else "/tmp"  # noqa: S108
+
+
+def main(fd: int, facts: dict[str, Any]) -> None:
+    """The supervisor's process; never returns."""
+    osutil.reset_signals()
+    code = 0
+    try:
+        Supervisor(fd, facts["host"], facts["path"]).run()
+    except BaseException:
+        code = 70
+        report = traceback.format_exc().encode("utf-8", "replace")
+        try:
+            os.set_blocking(fd, True)
+            os.write(fd, wire.frame(wire.CRASH, report))
+        except OSError:
+            pass  # the host is gone, too
+    finally:
+        os._exit(code)

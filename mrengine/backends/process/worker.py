@@ -1,0 +1,159 @@
+"""Owns a worker process: its pipe is read by the main thread, its tasks run in ``slots`` threads.
+
+The main thread never runs user code, so that a stop is heard whatever map_fn does. When the pipe ends the supervisor
+is gone, and the worker goes at once.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import sys
+import threading
+import traceback
+from queue import SimpleQueue
+
+import msgpack
+
+from mrengine.backends.process import osutil, wire
+from mrengine.backends.process.board import Board
+from mrengine.engine import messages as m
+from mrengine.engine.execute import Executor, Setup
+from mrengine.engine.scrub import describe
+from mrengine.log.calls import CallIndex
+
+__all__ = ["Outbox", "worker_main"]
+
+
+class Outbox:
+    """The pipe to the supervisor: one frame at a time, whole, from any thread. A full pipe makes the writer wait."""
+
+    def __init__(self, fd: int) -> None:
+        self._fd = fd
+        self._lock = threading.Lock()
+
+    def emit(self, kind: int, chunk: int, model: int, payload: bytes = b"") -> None:
+        """Send one frame."""
+        data = wire.tagged(kind, chunk, model, payload)
+        with self._lock:
+            sent = os.write(self._fd, data)
+            while sent < len(data):
+                sent += os.write(self._fd, memoryview(data)[sent:])
+
+
+class _Lines(logging.Handler):
+    """What map_fn logs goes to the logger of the same name in the host."""
+
+    def __init__(self, outbox: Outbox) -> None:
+        super().__init__()
+        self._outbox = outbox
+
+    def emit(self, record: logging.LogRecord) -> None:
+        try:
+            line = msgpack.packb([record.name, record.levelno, self.format(record)[:8192]])
+        except Exception:
+            self.handleError(record)
+            return
+        self._outbox.emit(m.LINE, -1, -1, line)
+
+
+class _Worker:
+    """Tasks in, outcomes out, in one process."""
+
+    def __init__(self, index: int, slots: int, board: Board, answers: CallIndex, outbox: Outbox) -> None:
+        self._index, self._slots, self._board, self._answers, self._outbox = index, slots, board, answers, outbox
+        self._queue: SimpleQueue[m.Start | None] = SimpleQueue()
+        self._stopping = threading.Event()
+        self._executor: Executor | None = None
+        self._threads: list[threading.Thread] = []
+
+    def handle(self, kind: int, payload: bytes) -> bool:
+        """One frame of the supervisor; False: go."""
+        if kind == wire.TASKS:
+            put = self._queue.put
+            for task in wire.unpack_tasks(payload):
+                put(task)
+        elif kind == wire.SETUP:
+            self._set_up(payload)
+        elif kind == wire.ENDPOINT:
+            if self._executor is not None:
+                self._executor.endpoint_came(*msgpack.unpackb(payload))
+        elif kind == wire.DROP:
+            self._stopping.set()
+        elif kind == wire.LEAVE:
+            return False
+        return True
+
+    def _set_up(self, payload: bytes) -> None:
+        try:
+            self.close()
+            self._stopping = threading.Event()
+            setup = Setup.unpack(payload)
+            logging.getLogger().setLevel(setup.log_level)
+            self._executor = Executor(
+                setup, self._index, self._slots, self._outbox.emit, self._stopping, answers=self._answers
+            )
+        except BaseException as error:
+            self._outbox.emit(m.FAILED_START, -1, -1, describe(error).encode("utf-8", "replace"))
+            return
+        if not self._threads:
+            for slot in range(self._slots):
+                thread = threading.Thread(target=self._serve, args=(slot,), name=f"mrengine-slot-{slot}", daemon=True)
+                thread.start()
+                self._threads.append(thread)
+        self._outbox.emit(m.READY, -1, -1)
+
+    def _serve(self, slot: int) -> None:
+        get, board, emit = self._queue.get, self._board, self._outbox.emit
+        while True:
+            task = get()
+            if task is None:
+                return
+            executor = self._executor
+            if executor is None or self._stopping.is_set():
+                emit(m.DROPPED, task.chunk, task.model)
+                continue
+            board.start(slot, task.chunk, task.model)
+            executor.run(task)
+            board.clear(slot)
+
+    def close(self) -> None:
+        """Close what the last job had opened."""
+        if self._executor is not None:
+            self._executor.close()
+            self._executor = None
+
+
+def worker_main(
+    index: int,
+    slots: int,
+    board: Board,
+    answers: CallIndex,
+    dispatch_fd: int,
+    outbox_fd: int,
+    out_fd: int,
+    err_fd: int,
+    supervisor: int,
+) -> None:
+    """The target of a worker's ``multiprocessing.Process``; ends the process itself."""
+    osutil.die_with_parent(supervisor)
+    os.setpgid(0, 0)
+    os.dup2(out_fd, 1)
+    os.dup2(err_fd, 2)
+    osutil.close_all_but({0, 1, 2, dispatch_fd, outbox_fd})
+    sys.stdout = open(1, "w", buffering=1, encoding="utf-8", errors="backslashreplace", closefd=False)
+    sys.stderr = open(2, "w", buffering=1, encoding="utf-8", errors="backslashreplace", closefd=False)
+    outbox = Outbox(outbox_fd)
+    logging.getLogger().handlers[:] = [_Lines(outbox)]
+    worker = _Worker(index, slots, board, answers, outbox)
+    reader = wire.FrameReader(dispatch_fd)
+    try:
+        while not reader.ended:
+            for kind, payload in reader.read():
+                if not worker.handle(kind, payload):
+                    worker.close()
+                    os._exit(0)
+    except BaseException:
+        traceback.print_exc()
+    finally:
+        os._exit(1)

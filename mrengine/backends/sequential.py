@@ -1,0 +1,69 @@
+"""Owns the backend without processes: one task at a time, in this thread, so that pdb and a profiler see map_fn."""
+
+from __future__ import annotations
+
+import threading
+from collections import deque
+from collections.abc import Sequence
+from typing import Any
+
+from mrengine.engine.execute import Executor, Setup
+from mrengine.engine.messages import DROPPED, READY, Message, Start, Started
+from mrengine.log.calls import CallIndex
+
+__all__ = ["SequentialBackend"]
+
+
+class SequentialBackend:
+    """One worker of one slot in this process; implements :class:`mrengine.engine.messages.Backend`."""
+
+    workers = 1
+    slots = 1
+
+    def __init__(self) -> None:
+        self._queue: deque[Start] = deque()
+        self._messages: list[Message] = []
+        self._stopping = threading.Event()
+        self._executor: Executor | None = None
+
+    def set_up(self, setup: Setup, answers: CallIndex, budget: Any) -> None:
+        """Load what a round needs. Whatever the initializer or map_fn's import raises passes to the caller."""
+        self.close()
+        self._stopping = threading.Event()
+        self._executor = Executor(
+            setup, 0, 1, self._emit, self._stopping, answers=answers, budget=budget, in_host=True
+        )
+        self._messages = [(0, READY, -1, -1, b"")]
+
+    def _emit(self, kind: int, chunk: int, model: int, payload: bytes = b"") -> None:
+        self._messages.append((0, kind, chunk, model, payload))
+
+    def send(self, worker: int, tasks: Sequence[Start]) -> None:
+        self._queue.extend(tasks)
+
+    def poll(self, timeout_s: float) -> list[Message]:
+        """Run the next task, if there is one, and return what it said; else wait."""
+        if self._queue and self._executor is not None:
+            self._executor.run(self._queue.popleft())
+        elif not self._messages:
+            self._stopping.wait(timeout_s)
+        messages, self._messages = self._messages, []
+        return messages
+
+    def started(self, worker: int) -> Sequence[Started]:
+        return ()
+
+    def drain(self) -> None:
+        self._stopping.set()
+        while self._queue:
+            task = self._queue.popleft()
+            self._messages.append((0, DROPPED, task.chunk, task.model, b""))
+
+    def kill(self, worker: int) -> None:
+        """There is no process to end: a task that hangs here hangs under the debugger of whoever asked for it."""
+
+    def close(self) -> None:
+        """Close what the executor had opened."""
+        if self._executor is not None:
+            self._executor.close()
+            self._executor = None

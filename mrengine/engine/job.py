@@ -1,0 +1,168 @@
+"""Owns an open job: its lock, its log and what the log adds up to. Used by whoever runs the engine."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from mrengine.engine.execute import Setup
+from mrengine.engine.loop import RoundSettings
+from mrengine.errors import JobBusy
+from mrengine.log import codec
+from mrengine.log.calls import CallIndex
+from mrengine.log.chunktable import ChunkTable, DocumentNames, Segment
+from mrengine.log.codec import Frame
+from mrengine.log.lock import JobLock
+from mrengine.log.reader import LogReader
+from mrengine.log.replay import Replay
+from mrengine.log.wal import WriteAheadLog
+
+__all__ = ["OpenJob", "set_aside"]
+
+DRAINED_STATE = "interrupted"
+
+
+class OpenJob:
+    """The lock is held and the log is open from ``open()`` to ``finish()`` or ``close()``."""
+
+    def __init__(self, folder: Path, lock: JobLock, log: WriteAheadLog, state: Replay, durability: str) -> None:
+        self.folder, self.log, self.state = folder, log, state
+        self._lock, self._durability = lock, durability
+        self._reader = LogReader(folder / "log")
+        self._table: ChunkTable | None = None
+        self._names: DocumentNames | None = None
+        self._cancel_mark = folder / "cancelled"
+
+    @classmethod
+    def open(cls, folder: str | os.PathLike[str], job_id: str, *, durability: str) -> OpenJob:
+        """Take the lock; open the log, or make one. JobBusy (``draining`` says whether waiting helps), LogError."""
+        folder = Path(folder)
+        lock = JobLock(folder)
+        if not lock.try_acquire():
+            raise _busy(lock, job_id)
+        try:
+            state = Replay()
+            log = _open_log(folder / "log", job_id, durability, state)
+            return cls(folder, lock, log, state, durability)
+        except BaseException:
+            lock.release()
+            raise
+
+    @property
+    def job_id(self) -> str:
+        """What the log's header says."""
+        return self.log.header.job_id
+
+    def append(self, kind: int, payload: bytes) -> int:
+        """Append a record of the job itself, and count it in."""
+        offset = self.log.append(kind, payload)
+        self.state.add(Frame(offset, kind, payload, 0))
+        return offset
+
+    def restart(self) -> None:
+        """Set the log aside and begin another; the old one stays in the folder until purge."""
+        job_id = self.job_id
+        self.log.close()
+        self._reader.close()
+        set_aside(self.folder / "log")
+        self.state = Replay()
+        self.log = _open_log(self.folder / "log", job_id, self._durability, self.state)
+        self._reader = LogReader(self.folder / "log")
+
+    def begin_round(self) -> None:
+        """Make all that was appended durable, so that workers can read the chunk table."""
+        self.log.commit()
+        epoch = self.state.epoch
+        assert epoch is not None
+        self._names = DocumentNames(self._reader, epoch.documents)
+
+    def _segments(self, round_: int) -> list[Segment]:
+        epoch = self.state.epoch
+        return epoch.segments.get(round_, []) if epoch is not None else []
+
+    def pending(self, settings: RoundSettings) -> Iterator[int]:
+        """Keys of the round's tasks that have no result."""
+        epoch = self.state.epoch
+        assert epoch is not None
+        per_chunk = len(settings.models) if settings.all_models else 1
+        for chunk, model in epoch.index(settings.round).pending():
+            yield chunk if per_chunk == 1 else chunk * per_chunk + model
+
+    def call_index(self, room: int) -> CallIndex:
+        """Where the answers of earlier runs stand, with room for those of this one."""
+        return CallIndex.build(self.state.ledger, expected=room)
+
+    def document_of(self, round_: int, chunk: int) -> str:
+        """The id of a chunk's document."""
+        table = ChunkTable(self._reader.fd, self._segments(round_))
+        assert self._names is not None
+        return self._names[table[chunk].document].id
+
+    def setup(self, given: Mapping[str, Any], **more: Any) -> Setup:
+        """What workers need: what the host gave, and where things stand in the log."""
+        epoch = self.state.epoch
+        assert epoch is not None
+        return Setup(
+            folder=os.fspath(self.folder),
+            table=[list(segment) for segment in self._segments(given["round"])],
+            documents=[list(batch) for batch in epoch.documents],
+            run_began=self.log.durable,
+            **given,
+            **more,
+        )
+
+    def recent_calls(self) -> list[tuple[float, str, int, int]]:
+        """Calls of the last minute: (at, model, input tokens, output tokens)."""
+        used = self.state.ledger.recent_usage(now=time.time())
+        return [(at, model, inputs, outputs) for model, calls in used.items() for at, _, inputs, outputs in calls]
+
+    def cancelled(self) -> bool:
+        """Whether ``Job.cancel()`` was called; it stays so until ``uncancel()``."""
+        return self._cancel_mark.exists()
+
+    def mark_draining(self) -> None:
+        """Let others know that they may wait."""
+        self._lock.mark_draining()
+
+    def finish(self, close: bytes) -> None:
+        """Write the run's CLOSE record, if there is one, and free the job."""
+        try:
+            if close:
+                self.log.append(codec.CLOSE, close)
+                self.log.commit()
+        finally:
+            self.close()
+
+    def close(self) -> None:
+        """Free the job; the run counts as interrupted where it was not finished."""
+        self.log.close()
+        self._reader.close()
+        self._lock.release()
+
+
+def _open_log(path: Path, job_id: str, durability: str, state: Replay) -> WriteAheadLog:
+    mode: Any = durability
+    if not path.exists():
+        return WriteAheadLog.create(path, job_id, durability=mode)
+    return WriteAheadLog.open(path, job_id=job_id, durability=mode, visit=state.add)
+
+
+def _busy(lock: JobLock, job_id: str) -> JobBusy:
+    owner = lock.holder()
+    pid = owner.pid if owner is not None else None
+    error = JobBusy(
+        f"job {job_id} is run by process {pid}: wait for it, or end it", job_id=job_id, pid=pid
+    )
+    error.draining = owner is None or owner.draining or not owner.alive
+    return error
+
+
+def set_aside(path: Path) -> None:
+    """Rename a log that is started anew to the next free ``log.N``."""
+    number = 1
+    while (aside := path.with_name(f"log.{number}")).exists():
+        number += 1
+    path.rename(aside)

@@ -1,0 +1,474 @@
+"""Owns one round of a job: what is in flight, what an outcome means, when it is durable, and when the round ends.
+
+The same on every backend: a backend carries ids out and messages in, and this loop decides. ``step()`` is the body of
+the loop, so that a test can take one step at a time.
+"""
+
+from __future__ import annotations
+
+import heapq
+import time
+from collections import deque
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import msgpack
+
+from mrengine.engine import messages as m
+from mrengine.engine.attempts import Cells, Docket
+from mrengine.engine.pace import Pace
+from mrengine.engine.queues import TaskQueues
+from mrengine.log import codec, records
+
+__all__ = ["Announcer", "Engine", "RoundSettings"]
+
+TICK_S = 0.5  # how often deadlines, resident memory and the cancel mark are looked at
+HANG_GRACE_S = 2.0  # past its deadline a task has this long to notice by itself
+
+
+@dataclass(frozen=True, slots=True)
+class RoundSettings:
+    """What the engine is told of a round; times in seconds. ``max_failed`` None: any number may fail."""
+
+    round: int
+    models: Sequence[str | None]
+    all_models: bool = False
+    balance: str = "round_robin"
+    steal: bool = False
+    max_attempts: int = 3
+    max_failed: int | None = None
+    chunk_timeout_s: float = 600.0
+    drain_s: float = 10.0
+    backoff_s: float = 1.0
+
+
+class Announcer(Protocol):
+    """Where the engine's news go: the host."""
+
+    def durable(self, offset: int) -> None:
+        """All records of the log below this offset are on disk."""
+
+    def note(self, name: str, fields: Mapping[str, Any]) -> None:
+        """Something that is not in the log: an event's name and its fields."""
+
+    def line(self, packed: bytes) -> None:
+        """A line that map_fn printed or logged: msgpack [logger, level, text]."""
+
+
+class Log(Protocol):
+    """What the engine needs of the write-ahead log."""
+
+    def append(self, kind: int, payload: bytes) -> int: ...
+    def write(self) -> None: ...
+    def commit(self) -> int: ...
+
+
+@dataclass(slots=True)
+class _Worker:
+    """The engine's view of one worker; ``flight`` maps a task's key to the model it was given."""
+
+    flight: dict[int, int]
+    cells: Cells
+    pace: Pace
+    ready: bool = False
+    in_cell: bool = False
+    retire_at: float | None = None  # set: takes nothing new, and is replaced when idle or at this time
+    overdue: frozenset[int] = frozenset()
+
+
+class Engine:
+    """Runs the pending tasks of one round over a backend.
+
+    ``pending``: the keys to run (see :class:`TaskQueues`). ``document_of(chunk)``: a document's id, for failures that
+    no worker could write. ``answered(payload, offset)`` hears of each CALL record when it is durable. ``state`` is None while it runs, then "done", "failed", "broken", "budget" or the reason that
+    ``stop()`` was given, with ``facts`` beside it.
+    """
+
+    def __init__(
+        self,
+        *,
+        backend: m.Backend,
+        log: Log,
+        announcer: Announcer,
+        settings: RoundSettings,
+        pending: Iterable[int],
+        document_of: Callable[[int], str],
+        answered: Callable[[bytes, int], object] = lambda payload, offset: None,
+        clock: Callable[[], float] = time.monotonic,
+        wall: Callable[[], float] = time.time,
+    ) -> None:
+        self._backend, self._log, self._announcer, self._settings = backend, log, announcer, settings
+        self._document_of, self._answered, self._clock, self._wall = document_of, answered, clock, wall
+        self._per_chunk = len(settings.models) if settings.all_models else 1
+        self._queues = TaskQueues(
+            pending, workers=backend.workers, per_chunk=self._per_chunk, steal=settings.steal
+        )
+        self._workers = [_Worker({}, Cells(), Pace(backend.slots, clock)) for _ in range(backend.workers)]
+        self._docket = Docket(settings.max_attempts)
+        self._answers: list[tuple[bytes, int]] = []  # CALL records that are not durable yet
+        self._commit_first = False
+        self._timers: list[tuple[float, int]] = []
+        self._down: dict[int, str] = {}
+        self._load = [0] * max(1, len(settings.models))
+        self._deaths: deque[float] = deque()
+        self._left = len(self._queues)
+        self._failed = 0
+        self._dirty = self._unsynced = False
+        self._draining: str | None = None
+        self._drain_until = 0.0
+        self._next_tick = clock() + TICK_S
+        self.state: str | None = None
+        self.facts: dict[str, Any] = {}
+        self._handlers: dict[int, Callable[[int, int, int, Any], None]] = {
+            codec.RESULT: self._on_result,
+            codec.FAILURE: self._on_failure,
+            codec.CALL: self._on_call,
+            codec.INTENT: self._on_intent,
+            m.READY: self._on_ready,
+            m.FAILED_START: self._on_failed_start,
+            m.RETRY: self._on_retry,
+            m.DROPPED: self._on_dropped,
+            m.MODEL_DOWN: self._on_model_down,
+            m.BUDGET_SPENT: self._on_budget_spent,
+            m.NOTE: self._on_note,
+            m.LINE: self._on_line,
+            m.DIED: self._on_died,
+        }
+
+    # the loop
+
+    def run(self) -> str:
+        """Step until the round has ended; its state."""
+        while self.state is None:
+            self.step()
+        return self.state
+
+    def step(self) -> None:
+        """Hear what happened, give out new tasks, make outcomes durable, announce them."""
+        self.take(self._backend.poll(self.wait_s()))
+
+    def take(self, messages: Sequence[m.Message]) -> None:
+        """One step with messages that somebody else polled."""
+        for worker, kind, chunk, model, payload in messages:
+            self._handlers[kind](worker, chunk, model, payload)
+        if self._commit_first:  # what a task has paid for must be found by its next attempt
+            self._commit_first = False
+            self.commit()
+        if self.state is None:
+            self._wake()
+            self._refill()
+        self.commit()
+        if self._clock() >= self._next_tick:
+            self._tick()
+        self._finish_if_over()
+
+    def wait_s(self) -> float:
+        """How long the next poll may wait."""
+        due = self._timers[0][0] if self._timers else self._next_tick
+        return max(0.0, min(due, self._next_tick) - self._clock())
+
+    def commit(self) -> None:
+        """Make what was appended durable, and only then announce it."""
+        if self._dirty:
+            self._dirty = self._unsynced = False
+            offset = self._log.commit()
+            for payload, at in self._answers:
+                self._answered(payload, at)
+            self._answers.clear()
+            self._announcer.durable(offset)
+        elif self._unsynced:
+            self._unsynced = False
+            self._log.write()
+
+    def stop(self, reason: str = "stopped", **facts: Any) -> None:
+        """Start nothing new, let what is in flight end for ``drain_s``, then end with ``reason``. Only the first reason counts."""
+        if self._draining is None and self.state is None:
+            self._draining, self.facts = reason, dict(facts)
+            self._drain_until = self._clock() + self._settings.drain_s
+            self._backend.drain()
+
+    @property
+    def in_flight(self) -> int:
+        """Tasks that a worker holds."""
+        return sum(len(worker.flight) for worker in self._workers)
+
+    # giving out
+
+    def _refill(self) -> None:
+        if self._draining is not None:
+            return
+        for index, worker in enumerate(self._workers):
+            if not worker.ready or worker.retire_at is not None:
+                continue
+            if worker.cells or worker.in_cell:
+                if not worker.flight:
+                    worker.in_cell = bool(worker.cells)
+                    if worker.in_cell:
+                        self._send(index, worker.cells.next())
+                        continue
+                else:
+                    continue
+            room = worker.pace.window - len(worker.flight)
+            if room > 0:
+                idle = self._backend.slots - len(worker.flight)
+                keys = self._queues.take(index, room, spare=idle)
+                if keys:
+                    self._send(index, keys)
+
+    def _send(self, index: int, keys: Sequence[int]) -> None:
+        worker = self._workers[index]
+        batch = []
+        for key in keys:
+            model = self._model_for(key)
+            worker.flight[key] = model
+            self._load[model] += 1
+            chunk = key // self._per_chunk
+            batch.append(m.Start(chunk, model, self._docket.attempt(key)))
+        self._backend.send(index, batch)
+
+    def _model_for(self, key: int) -> int:
+        if self._settings.all_models:
+            return key % self._per_chunk
+        n = len(self._settings.models)
+        if n <= 1:
+            return 0
+        if self._settings.balance == "round_robin" and key % n not in self._down:
+            return key % n
+        alive = [i for i in range(n) if i not in self._down] or list(range(n))
+        if self._settings.balance == "round_robin":
+            return alive[key % len(alive)]
+        return min(alive, key=lambda i: self._load[i])
+
+    def _key(self, chunk: int, model: int) -> int:
+        return chunk * self._per_chunk + model if self._settings.all_models else chunk
+
+    # what workers say
+
+    def _settle(self, index: int, chunk: int, model: int) -> int | None:
+        """Take a task out of flight; None when it is not there: an outcome counts once."""
+        key = self._key(chunk, model)
+        worker = self._workers[index]
+        given = worker.flight.pop(key, None)
+        if given is None:
+            return None
+        self._load[given] -= 1
+        worker.pace.finished()
+        return key
+
+    def _close(self, key: int) -> None:
+        self._docket.close(key)
+        self._left -= 1
+
+    def _on_result(self, index: int, chunk: int, model: int, payload: bytes) -> None:
+        key = self._settle(index, chunk, model)
+        if key is not None:
+            self._append(codec.RESULT, payload)
+            self._close(key)
+            self._deaths.clear()
+
+    def _on_failure(self, index: int, chunk: int, model: int, payload: bytes) -> None:
+        key = self._settle(index, chunk, model)
+        if key is not None:
+            self._fail(key, payload)
+            self._deaths.clear()
+
+    def _fail(self, key: int, payload: bytes) -> None:
+        self._append(codec.FAILURE, payload)
+        self._close(key)
+        self._failed += 1
+        limit = self._settings.max_failed
+        if limit is not None and self._failed > limit:
+            self.stop("failed", message=f"{self._failed} chunks failed, max_failed is {limit}")
+
+    def _on_call(self, _index: int, _chunk: int, _model: int, payload: bytes) -> None:
+        self._answers.append((payload, self._append(codec.CALL, payload)))
+
+    def _on_intent(self, _index: int, _chunk: int, _model: int, payload: bytes) -> None:
+        self._log.append(codec.INTENT, payload)
+        self._unsynced = True
+
+    def _append(self, kind: int, payload: bytes) -> int:
+        self._dirty = True
+        return self._log.append(kind, payload)
+
+    def _on_ready(self, index: int, _chunk: int, _model: int, _payload: bytes) -> None:
+        self._workers[index].ready = True
+
+    def _on_failed_start(self, _index: int, _chunk: int, _model: int, payload: bytes) -> None:
+        cause = payload.decode("utf-8", "replace")
+        self.stop("broken", message=f"a worker could not start: {cause}", cause=cause)
+
+    def _on_retry(self, index: int, chunk: int, model: int, payload: bytes) -> None:
+        key = self._settle(index, chunk, model)
+        if key is None:
+            return
+        cause, after_s = msgpack.unpackb(payload)
+        attempt = self._docket.attempt(key)
+        self._commit_first = True
+        self._attempt_record(key, model, "retry", cause)
+        if self._docket.charge(key):
+            self._quarantine(key, model, index, "retries", cause)
+            return
+        self._docket.started(key)
+        wait = after_s if after_s is not None else self._settings.backoff_s * 2 ** (attempt - 1)
+        heapq.heappush(self._timers, (self._clock() + wait, key))
+        self._announcer.note("chunk:retry", {"chunk_id": chunk, "attempt": attempt, "error": cause, "wait_s": wait})
+
+    def _on_dropped(self, index: int, chunk: int, model: int, _payload: bytes) -> None:
+        key = self._settle(index, chunk, model)
+        if key is not None:
+            self._queues.put_back(key)
+
+    def _on_model_down(self, index: int, chunk: int, model: int, payload: bytes) -> None:
+        key = self._settle(index, chunk, model)
+        cause = payload.decode("utf-8", "replace")
+        self._down.setdefault(model, cause)
+        if key is not None:
+            self._queues.put_back(key)
+        if self._settings.all_models or len(self._down) >= len(self._settings.models):
+            self.stop("failed", message=f"no model is left that a call can use: {cause}")
+
+    def _on_budget_spent(self, index: int, chunk: int, model: int, payload: bytes) -> None:
+        self._on_dropped(index, chunk, model, b"")
+        message, spent, limit, unit = msgpack.unpackb(payload)
+        self.stop("budget", message=message, spent=spent, limit=limit, unit=unit)
+
+    def _on_note(self, _index: int, _chunk: int, _model: int, payload: bytes) -> None:
+        name, fields = msgpack.unpackb(payload)
+        self._announcer.note(name, fields)
+
+    def _on_line(self, _index: int, _chunk: int, _model: int, payload: bytes) -> None:
+        self._announcer.line(payload)
+
+    # death
+
+    def _on_died(self, index: int, _chunk: int, _model: int, death: m.Death) -> None:
+        worker = self._workers[index]
+        worker.ready = False
+        self._commit_first = True
+        deliberate = worker.retire_at is not None
+        self._announcer.note(
+            "worker:crashed", {"worker_id": index, "exitcode": death.exitcode, "cause": death.cause}
+        )
+        running = {self._key(s.chunk, s.model) for s in death.started} & worker.flight.keys()
+        waiting = [key for key in worker.flight if key not in running]
+        models = {key: worker.flight[key] for key in running}
+        for model in worker.flight.values():
+            self._load[model] -= 1
+        worker.flight.clear()
+        self._give_back(worker, waiting)
+        if deliberate:
+            self._after_retirement(worker, index, running, models, death.cause)
+        elif len(running) == 1:
+            self._charge(index, running.pop(), models, "crash", death.cause)
+        else:
+            worker.cells.accuse(sorted(running))
+        worker.in_cell, worker.retire_at, worker.overdue = False, None, frozenset()
+        self._note_death(death.cause)
+
+    def _give_back(self, worker: _Worker, keys: Sequence[int]) -> None:
+        """Tasks that had not been started: free of charge; those of a cell stay in one."""
+        if worker.in_cell:
+            worker.cells.resume(keys)
+        else:
+            for key in reversed(keys):
+                self._queues.put_back(key)
+
+    def _after_retirement(
+        self, worker: _Worker, index: int, running: set[int], models: dict[int, int], cause: str
+    ) -> None:
+        for key in running - worker.overdue:
+            self._queues.put_back(key)
+        for key in running & worker.overdue:
+            limit = self._settings.chunk_timeout_s
+            self._charge(index, key, models, "hang", f"it ran longer than chunk_timeout_s={limit:g}; its worker was replaced")
+
+    def _charge(self, index: int, key: int, models: Mapping[int, int], kind: str, cause: str) -> None:
+        model = models[key]
+        self._attempt_record(key, model, kind, cause)
+        if self._docket.charge(key):
+            self._quarantine(key, model, index, kind, cause)
+        else:
+            self._docket.started(key)
+            self._workers[index].cells.hold(key)
+
+    def _attempt_record(self, key: int, model: int, kind: str, cause: str) -> None:
+        self._append(
+            codec.ATTEMPT,
+            records.pack_attempt(
+                records.AttemptRecord(
+                    round=self._settings.round,
+                    chunk_id=key // self._per_chunk,
+                    model_index=model,
+                    at=self._wall(),
+                    attempt=self._docket.attempt(key),
+                    kind=kind,
+                    cause=cause,
+                )
+            ),
+        )
+
+    def _quarantine(self, key: int, model: int, worker: int, kind: str, cause: str) -> None:
+        attempts = self._docket.charges(key)
+        what = {"crash": "its worker died each time", "hang": "it hung each time", "retries": "it asked for a retry each time"}
+        names = self._settings.models
+        failure = records.FailureRecord(
+            round=self._settings.round,
+            chunk_id=key // self._per_chunk,
+            model_index=model,
+            document_id=self._document_of(key // self._per_chunk),
+            model=names[model] if names else None,
+            worker_id=worker,
+            attempts=attempts,
+            at=self._wall(),
+            kind=kind,
+            message=f"given up after {attempts} attempts, {what[kind]}: {cause}",
+        )
+        self._fail(key, records.pack_failure(failure))
+
+    def _note_death(self, cause: str) -> None:
+        now = self._clock()
+        self._deaths.append(now)
+        while self._deaths and self._deaths[0] < now - 60:
+            self._deaths.popleft()
+        # 3 a worker, and room for one bad chunk to be found and given up.
+        allowed = 3 * len(self._workers) + self._settings.max_attempts + self._backend.slots.bit_length()
+        if len(self._deaths) > allowed:
+            message = f"{len(self._deaths)} workers died within 60 s and no task was finished; the last one: {cause}"
+            self.stop("broken", message=message, cause=cause)
+
+    # time
+
+    def _wake(self) -> None:
+        now = self._clock()
+        while self._timers and self._timers[0][0] <= now:
+            self._queues.put_back(heapq.heappop(self._timers)[1])
+
+    def _tick(self) -> None:
+        now = self._clock()
+        self._next_tick = now + TICK_S
+        late = now - self._settings.chunk_timeout_s - HANG_GRACE_S
+        for index, worker in enumerate(self._workers):
+            overdue = frozenset(
+                self._key(s.chunk, s.model) for s in self._backend.started(index) if s.since < late
+            ) & worker.flight.keys()
+            if overdue and worker.retire_at is None:
+                worker.retire_at = now + self._settings.drain_s
+            if worker.retire_at is not None:
+                worker.overdue = worker.overdue | overdue
+                if now >= worker.retire_at or worker.flight.keys() <= worker.overdue:
+                    self._backend.kill(index)
+
+    def _finish_if_over(self) -> None:
+        if self.state is not None:
+            return
+        if self._draining is not None:
+            if self.in_flight == 0 or self._clock() >= self._drain_until:
+                self._end(self._draining)
+        elif self._left == 0:
+            self._end("done")
+
+    def _end(self, state: str) -> None:
+        self.commit()
+        self.state = state

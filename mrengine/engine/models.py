@@ -1,0 +1,339 @@
+"""Owns a worker's models: their providers, made when first used, and the road of one call to them.
+
+Every call goes ``intent record → budget → provider → call record``, and both records go into the log.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+import cloudpickle
+import msgpack
+
+from mrengine.budget import Stopped as NoGrant
+from mrengine.budget import estimate_tokens, upper_bound
+from mrengine.engine import messages as m
+from mrengine.errors import ConfigError, ModelError, RateLimited
+from mrengine.log import codec, records
+from mrengine.providers.base import Stopped
+from mrengine.records import Chunk, Completion, Request, Usage
+
+if TYPE_CHECKING:
+    from mrengine.engine.execute import Setup
+    from mrengine.providers.base import Provider
+    from mrengine.providers.breaker import Breaker
+    from mrengine.providers.models import Model
+
+__all__ = ["ModelSet"]
+
+Emit = Callable[[int, int, int, bytes], None]
+ENDPOINT_S = 120.0  # how long a server that the job runs itself may take to come up
+_NOT_BILLED = frozenset({400, 401, 402, 403, 404, 405, 413, 422, 429})
+
+
+class ModelSet:
+    """The models of a job in one worker, shared by its slots."""
+
+    def __init__(
+        self, setup: Setup, worker: int, slots: int, emit: Emit, stopping: threading.Event, budget: Any
+    ) -> None:
+        self.setup, self._worker, self._slots = setup, worker, slots
+        self.emit, self.stopping, self.budget = emit, stopping, budget
+        self._models: tuple[Model, ...] = cloudpickle.loads(setup.models_blob)
+        self._providers: dict[str, Provider] = {}
+        self._breakers: dict[str, Breaker] = {}
+        self._lock = threading.Lock()
+        self._endpoints = dict(setup.endpoints)
+        self._endpoint_came = threading.Event()
+
+    # facts
+
+    def name(self, index: int) -> str | None:
+        """A model's name, None where the job has no models."""
+        return self._models[index].name if self._models else None
+
+    def index(self, name: str | None, default: int) -> int:
+        """A model by name; None is the task's own. ConfigError: the job has no such model, or none at all."""
+        if not self._models:
+            raise ConfigError(
+                "the job has no model: set OPENAI_API_KEY or ANTHROPIC_API_KEY, run pip install 'mrengine[local]' for "
+                "the embedded one, or name one with models=",
+                setting="models",
+            )
+        if name is None:
+            return default
+        for model in self._models:
+            if name in (model.name, model.spec.name):
+                return model.index
+        told = ", ".join(model.name for model in self._models)
+        raise ConfigError(f"the job has no model {name!r}; it has {told}", setting="models")
+
+    def identity(self, index: int) -> str:
+        """What of a model enters the digest of a call."""
+        return self._models[index].identity
+
+    # calls
+
+    def ask(
+        self,
+        index: int,
+        request: Request,
+        *,
+        digest_of: Callable[[str], bytes],
+        task: m.Start,
+        chunk: Chunk,
+        deadline: float,
+        response_model: Any,
+        on_truncation: str,
+        reusable: bool,
+    ) -> tuple[Completion, float | None]:
+        """Ask a model, and its fallbacks where it fails; the completion and its cost in USD (None: price unknown)."""
+        from mrengine.providers.answers import answer
+        from mrengine.providers.fallbacks import ask_any
+
+        last: list[_Call] = []
+
+        def attempt(model: Model, breaker: Breaker, alternatives: bool) -> Completion:
+            digest = digest_of(model.identity)
+            call = _Call(self, model, task, digest, chunk, deadline, breaker, alternatives=alternatives)
+            last[:] = [call]
+            try:
+                completion = answer(call.send, request, response_model=response_model, on_truncation=on_truncation)
+            except ModelError:
+                call.settle()
+                raise
+            call.keep(completion, reusable)
+            return completion
+
+        candidates = self._candidates(index)
+        completion = ask_any(candidates, self._breakers, attempt)
+        return completion, last[0].cost_usd
+
+    def _candidates(self, index: int) -> list[Model]:
+        """The model, its fallbacks, and the job's others where a chunk may go to any of them."""
+        first = self._models[index]
+        others = () if self.setup.all_models else self._models
+        found = {model.name: model for model in (first, *first.fallbacks, *others)}
+        for name in found:
+            if name not in self._breakers:
+                from mrengine.providers.breaker import Breaker
+
+                self._breakers.setdefault(name, Breaker())
+        return list(found.values())
+
+    def reserve(self, index: int, tokens: int, *, deadline: float) -> Any:
+        """A lease on the model's limits for a client of the user's own."""
+        if self.budget is None:
+            raise ConfigError("this job has no budget to reserve from", setting="limits")
+        return self.budget.acquire(
+            self._models[index].name,
+            tokens,
+            0,
+            priority=self.setup.priority,
+            estimated=False,
+            bound_tokens=tokens,
+            deadline=deadline,
+            stopping=self.stopping.is_set,
+            on_wait=self.on_wait,
+        )
+
+    def on_wait(self, model: str, wait_ms: float) -> None:
+        self.note("budget:wait", {"model": model, "wait_ms": wait_ms})
+
+    def note(self, name: str, fields: dict[str, Any]) -> None:
+        """Tell the host something that is not for the log."""
+        self.emit(m.NOTE, -1, -1, msgpack.packb([name, fields]))
+
+    def provider(self, model: Model) -> Provider:
+        """A model's provider; made once a worker, after the fork."""
+        with self._lock:
+            found = self._providers.get(model.name)
+            if found is None:
+                from mrengine.providers.connect import connect
+
+                endpoint = self._endpoint(model) if model.kind == "local" and model.base_url is None else None
+                found = self._providers[model.name] = connect(model, endpoint=endpoint, slots=self._slots)
+            return found
+
+    def _endpoint(self, model: Model) -> Any:
+        """Where the embedded model is served; the supervisor starts it when it is first asked for."""
+        if model.name not in self._endpoints:
+            self.emit(m.NEED_ENDPOINT, -1, -1, model.name.encode())
+            until = time.monotonic() + ENDPOINT_S
+            while model.name not in self._endpoints:
+                if self.stopping.is_set() or not self._endpoint_came.wait(until - time.monotonic()):
+                    raise ConfigError(f"{model.name} did not come up within {ENDPOINT_S:g} s", setting="models")
+                self._endpoint_came.clear()
+        endpoint = self._endpoints[model.name]
+        if not endpoint[0]:
+            raise ConfigError(endpoint[1], setting="models")
+        return endpoint
+
+    def endpoint_came(self, name: str, url: str, key: str) -> None:
+        """The supervisor's answer; an empty ``url`` means that ``key`` says why there is none."""
+        self._endpoints[name] = (url, key)
+        self._endpoint_came.set()
+
+    def close(self) -> None:
+        """Close all providers."""
+        with self._lock:
+            for provider in self._providers.values():
+                provider.close()
+            self._providers.clear()
+
+
+class _Call:
+    """One call of ``complete()`` to one model: each request is an intent in the log, and settled by a CALL.
+
+    It stands between the retry loop and both of its partners: as the provider it writes intents, as the budget it adds
+    what the loop does not know.
+    """
+
+    def __init__(
+        self,
+        models: ModelSet,
+        model: Model,
+        task: m.Start,
+        digest: bytes,
+        chunk: Chunk,
+        deadline: float,
+        breaker: Breaker,
+        *,
+        alternatives: bool,
+    ) -> None:
+        self._models, self._model, self._task, self._digest = models, model, task, digest
+        self._chunk, self._deadline, self._breaker = chunk, deadline, breaker
+        self._alternatives = alternatives
+        self._usage = Usage()
+        self._latency_ms = 0.0
+        self._unsettled = False
+        self._bound = 0
+        self._lease: Any = None
+        self.cost_usd: float | None = None
+
+    def send(self, request: Request) -> Completion:
+        """One turn: the retry loop."""
+        from mrengine.providers import window
+        from mrengine.providers.retry import call
+
+        if self._model.context_window is not None:
+            window.check(request, name=self._model.name, window=self._model.context_window)
+        self._bound = upper_bound(request.prompt, request.system, extra_bytes=sum(4 * len(t) for _, t in request.turns))
+        return call(
+            self,
+            request,
+            deadline=self._deadline,
+            model=self._model.name,
+            budget=self if self._models.budget is not None else None,
+            input_tokens=self._tokens(request),
+            priority=self._models.setup.priority,
+            backoff_s=self._models.setup.backoff_s,
+            stopping=self._models.stopping,
+            breaker=self._breaker,
+            alternatives=self._alternatives,
+            on_retry=self._on_retry,
+            on_wait=self._models.on_wait,
+        )
+
+    def _tokens(self, request: Request) -> int:
+        rest = "".join(text for _, text in request.turns)
+        return estimate_tokens(request.prompt + rest, self._chunk.text, self._chunk.tokens, request.system)
+
+    def acquire(
+        self,
+        model: str,
+        input_tokens: int,
+        output_tokens: int,
+        *,
+        priority: Any,
+        deadline: float,
+        stopping: threading.Event,
+        on_wait: Any,
+    ) -> Any:
+        """The budget that the retry loop sees."""
+        try:
+            self._lease = self._models.budget.acquire(
+                model,
+                input_tokens,
+                output_tokens,
+                priority=priority,
+                bound_tokens=self._bound,
+                deadline=deadline,
+                stopping=stopping.is_set,
+                on_wait=on_wait,
+            )
+        except NoGrant:
+            raise Stopped from None
+        return self._lease
+
+    def complete(self, request: Request) -> Completion:
+        """The provider that the retry loop sees: an intent before each request, its settlement after a refusal."""
+        if self._models.stopping.is_set():
+            if self._lease is not None:
+                self._lease.settle(None, None, made=False)
+            raise Stopped
+        self.settle()  # an answer before this one: to a first question, or an earlier part
+        provider = self._models.provider(self._model)
+        self._emit_intent(request)
+        try:
+            completion = provider.complete(request)
+        except ModelError as error:
+            if not error.sent or error.status in _NOT_BILLED:
+                self._emit_call(error.usage or Usage(), "", "refused", 0.0, reusable=False)
+            raise
+        self._usage, self._latency_ms, self._unsettled = completion.usage, completion.latency_ms, True
+        return completion
+
+    def close(self) -> None:
+        """Part of the provider's protocol; the provider belongs to the set."""
+
+    def settle(self) -> None:
+        """An answer that is not kept was paid for, all the same."""
+        if self._unsettled:
+            self._emit_call(self._usage, "", "asked again", self._latency_ms, reusable=False)
+
+    def keep(self, completion: Completion, reusable: bool) -> None:
+        """The final answer goes into the log, and may answer an identical call later."""
+        self._emit_call(self._usage, completion.text, completion.finish_reason, completion.latency_ms, reusable=reusable)
+
+    def _emit_call(self, usage: Usage, text: str, reason: str, latency_ms: float, *, reusable: bool) -> None:
+        price = self._model.price
+        cost = None if price is None else price.cost(usage)
+        self.cost_usd = cost if self.cost_usd is None or cost is None else self.cost_usd + cost
+        self._unsettled = False
+        record = records.CallRecord(
+            round=self._models.setup.round,
+            chunk_id=self._task.chunk,
+            model_index=self._task.model,
+            digest=self._digest,
+            at=time.time(),
+            usage=usage,
+            cost_usd=cost,
+            reusable=reusable,
+            model=self._model.name,
+            finish_reason=reason,
+            latency_ms=latency_ms,
+            text=text,
+        )
+        self._models.emit(codec.CALL, self._task.chunk, self._task.model, records.pack_call(record))
+
+    def _emit_intent(self, request: Request) -> None:
+        record = records.IntentRecord(
+            round=self._models.setup.round,
+            chunk_id=self._task.chunk,
+            model_index=self._task.model,
+            digest=self._digest,
+            at=time.time(),
+            input_tokens=self._tokens(request),
+            output_tokens=request.max_tokens,
+            model=self._model.name,
+        )
+        self._models.emit(codec.INTENT, self._task.chunk, self._task.model, records.pack_intent(record))
+
+    def _on_retry(self, error: ModelError, attempt: int, wait_s: float) -> None:
+        name = "rate:limited" if isinstance(error, RateLimited) else "call:retry"
+        fields = {"chunk_id": self._task.chunk, "model": self._model.name, "status": error.status, "attempt": attempt}
+        self._models.note(name, {**fields, "wait_s": wait_s, "error": str(error)})

@@ -1,0 +1,81 @@
+"""Owns which tasks wait, and for which worker: one queue a worker, by home, with stealing where it is asked for."""
+
+from __future__ import annotations
+
+from array import array
+from collections import deque
+from collections.abc import Iterable
+
+__all__ = ["TaskQueues"]
+
+
+class _Queue:
+    """Task keys of one home worker: an array read from both ends, and in front of it what came back."""
+
+    __slots__ = ("_head", "_keys", "_tail", "again")
+
+    def __init__(self) -> None:
+        self._keys = array("q")
+        self._head = 0
+        self._tail = 0
+        self.again: deque[int] = deque()
+
+    def __len__(self) -> int:
+        return self._tail - self._head + len(self.again)
+
+    def append(self, key: int) -> None:
+        self._keys.append(key)
+        self._tail += 1
+
+    def take(self, n: int) -> list[int]:
+        taken = []
+        while self.again and len(taken) < n:
+            taken.append(self.again.popleft())
+        end = min(self._tail, self._head + n - len(taken))
+        taken.extend(self._keys[self._head : end])
+        self._head = end
+        return taken
+
+    def steal(self) -> int:
+        if self._tail > self._head:
+            self._tail -= 1
+            return self._keys[self._tail]
+        return self.again.pop()
+
+
+class TaskQueues:
+    """The waiting tasks of one round.
+
+    A key is a chunk id or, where every model runs on every chunk, ``chunk_id * models + model``; ``per_chunk`` is the
+    number of keys a chunk has. A chunk's home is ``chunk_id % workers``. 8 bytes a task.
+    """
+
+    def __init__(self, keys: Iterable[int], *, workers: int, per_chunk: int = 1, steal: bool = False) -> None:
+        self._queues = [_Queue() for _ in range(workers)]
+        self._workers = workers
+        self._per_chunk = per_chunk
+        self._steal = steal
+        for key in keys:
+            self._queues[key // per_chunk % workers].append(key)
+
+    def __len__(self) -> int:
+        return sum(map(len, self._queues))
+
+    def home(self, key: int) -> int:
+        """The worker whose queue a key belongs to."""
+        return key // self._per_chunk % self._workers
+
+    def take(self, worker: int, n: int, *, spare: int = 0) -> list[int]:
+        """Up to ``n`` keys for a worker; when its own queue is empty and ``spare`` slots idle, from the longest queue's tail."""
+        taken = self._queues[worker].take(n)
+        if self._steal:
+            while len(taken) < min(n, spare):
+                longest = max(self._queues, key=len)
+                if not len(longest):
+                    break
+                taken.append(longest.steal())
+        return taken
+
+    def put_back(self, key: int) -> None:
+        """A task that was given out and not started: first in its home's queue."""
+        self._queues[self.home(key)].again.appendleft(key)

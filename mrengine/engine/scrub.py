@@ -1,0 +1,46 @@
+"""Owns what an error message may say: nothing of a document, a prompt or an answer."""
+
+from __future__ import annotations
+
+import traceback as tb
+from collections.abc import Iterable
+
+__all__ = ["describe", "scrub", "where"]
+
+LONGEST = 500
+RUN = 10  # a shorter piece is a word that any message may share with any text
+
+
+def scrub(message: str, texts: Iterable[str]) -> str:
+    """Replace every run of ``RUN`` or more characters that also stands in one of the texts by an ellipsis."""
+    message = message[:LONGEST]
+    texts = [text for text in texts if text]
+    out: list[str] = []
+    i = 0
+    while i < len(message):
+        end = i
+        for text in texts:
+            stop = i + RUN
+            while stop <= len(message) and message[i:stop] in text:
+                end = max(end, stop)
+                stop += 1
+        if end > i:
+            out.append("…")
+            i = end
+        else:
+            out.append(message[i])
+            i += 1
+    return "".join(out)
+
+
+def describe(error: BaseException, texts: Iterable[str] = ()) -> str:
+    """``Type: message`` of an exception, scrubbed."""
+    text = scrub(str(error), texts)
+    name = type(error).__name__
+    return f"{name}: {text}" if text else name
+
+
+def where(error: BaseException, *, own: str) -> str:
+    """The frames of an exception below those in files under ``own``: file, line and function, no source and no value."""
+    frames = [f for f in tb.extract_tb(error.__traceback__) if not f.filename.startswith(own)]
+    return "\n".join(f'File "{f.filename}", line {f.lineno}, in {f.name}' for f in frames[-20:])

@@ -1,0 +1,36 @@
+"""Owns the id of a job that is named by its inputs: the same command again resumes."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from hashlib import blake2b
+from typing import Any
+
+import msgpack
+
+from mrengine.config import Settings
+from mrengine.host.plan import MapFunction, chunking_of
+from mrengine.providers.models import Model
+from mrengine.records import Document
+from mrengine.sources import documents_of, read_source
+
+__all__ = ["auto_job_id"]
+
+
+def auto_job_id(
+    document: Any, settings: Settings, models: Sequence[Model], mapping: MapFunction
+) -> tuple[Any, str]:
+    """The documents, readable once more, and ``auto-`` with 16 hex digits of what the job is made of."""
+    kept, digests = [], []
+    for source in documents_of(document):
+        once = hasattr(source.origin, "read")
+        digest, pieces = blake2b(digest_size=16), []
+        for piece in read_source(source.origin, name=source.id):
+            digest.update(piece.encode("utf-8", "surrogatepass"))
+            if once:
+                pieces.append(piece)
+        digests.append([source.id, digest.digest()])
+        kept.append(Document(source.id, "".join(pieces) if once else source.origin))
+    facts = [digests, chunking_of(settings, models).fields(), [model.identity for model in models], mapping.version]
+    name = blake2b(msgpack.packb(facts, unicode_errors="surrogatepass"), digest_size=8).hexdigest()
+    return kept, f"auto-{name}"

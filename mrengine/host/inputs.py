@@ -1,0 +1,89 @@
+"""Owns what a job is given: documents into the spool, chunks cut from it, and the log's records of both."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from hashlib import blake2b
+from pathlib import Path
+from typing import Any
+
+from mrengine.errors import ConfigError, SourceError
+from mrengine.log.chunktable import MAX_ROWS, ChunkRow, pack_chunks, pack_row
+from mrengine.log.jobrecords import DocumentRow, DocumentsDigest
+from mrengine.sources import Spool, documents_of, read_source
+from mrengine.sources.spool import read_pieces
+
+__all__ = ["chunk_records", "digest_of", "spool_documents"]
+
+
+def spool_documents(folder: Path, document: Any) -> tuple[Spool, list[DocumentRow]]:
+    """Read all documents into a spool that is not published yet. ConfigError: there is none; SourceError: all are empty."""
+    spool = Spool(folder)
+    try:
+        rows = []
+        for source in documents_of(document):
+            kept = spool.add(source.id, read_source(source.origin, name=source.id))
+            rows.append(DocumentRow(kept.id, kept.digest, kept.offset, kept.n_bytes, kept.n_chars))
+        if not rows:
+            raise ConfigError("there is no document", setting="document")
+        if not any(row.n_bytes for row in rows):
+            what = f"the document {rows[0].id!r} is" if len(rows) == 1 else f"all {len(rows)} documents are"
+            raise SourceError(f"{what} empty: there is nothing to run the map function on", source=rows[0].id)
+        spool.flush()
+        return spool, rows
+    except BaseException:
+        spool.discard()
+        raise
+
+
+def digest_of(rows: Sequence[DocumentRow]) -> tuple[int, int, bytes]:
+    """(count, bytes, digest over all ids and digests)."""
+    digest = DocumentsDigest()
+    for row in rows:
+        digest.add(row.id, row.digest, row.n_bytes)
+    return digest.summary()
+
+
+def chunk_records(
+    spool: Path, documents: Sequence[DocumentRow], chunk: Callable[..., Iterator[Any]], *, round_: int = 0
+) -> Iterator[bytes]:
+    """Cut the documents of a spool; payloads of CHUNKS records, each with the rows of at most 16,384 chunks.
+
+    ``chunk``: ``Chunker.chunk`` or what acts like it.
+    """
+    rows, first, next_id = bytearray(), 0, 0
+    for index, document in enumerate(documents):
+        position = document.spool_offset
+        text = read_pieces(spool, document.spool_offset, document.n_bytes)
+        for piece in chunk(_whole_if_small(text, document), document_id=document.id, first_id=next_id):
+            data = piece.text.encode("utf-8", "surrogatepass")
+            own = len(data) if not piece.overlap else len(data) - _bytes(piece.text[: piece.overlap])
+            position += own
+            row = ChunkRow(
+                index,
+                piece.kind,
+                piece.overlap,
+                piece.tokens,
+                piece.start,
+                piece.end,
+                position - len(data),
+                position,
+                blake2b(data, digest_size=16).digest(),
+            )
+            rows += pack_row(row)
+            next_id += 1
+            if next_id - first == MAX_ROWS:
+                yield pack_chunks(round_, first, bytes(rows))
+                rows.clear()
+                first = next_id
+    if rows:
+        yield pack_chunks(round_, first, bytes(rows))
+
+
+def _bytes(text: str) -> int:
+    return len(text.encode("utf-8", "surrogatepass"))
+
+
+def _whole_if_small(pieces: Iterator[str], document: DocumentRow) -> Any:
+    """A document of one block as a str: the chunker has a short way for those."""
+    return "".join(pieces) if document.n_bytes <= 1 << 16 else pieces

@@ -1,0 +1,206 @@
+"""Owns the question of what a job is: the JOB record of what the caller gave, held against the one in the log."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from hashlib import blake2b
+from pathlib import Path
+from typing import Any
+
+from mrengine._version import __version__
+from mrengine.config import Settings
+from mrengine.engine.version import digest
+from mrengine.errors import ConfigError, JobMismatch
+from mrengine.host.carry import carried
+from mrengine.host.inputs import chunk_records, digest_of
+from mrengine.log import codec
+from mrengine.log.jobrecords import DocumentRow, JobRecord, RoundRecord, batch_documents, pack_job, pack_round
+from mrengine.log.mismatch import Differences, compare
+from mrengine.log.resume import ResumeEngine
+from mrengine.providers.models import Model
+
+__all__ = ["Chunking", "MapFunction", "Plan", "describe_map", "Record", "chunking_of", "job_record", "round_record"]
+
+ANSWER_ROOM = 1024 + 256  # tokens of a context window that are not the document's: the answer, and the prompt around
+AUTO_TARGET = 6000
+DEFAULT_OVERLAP = 350
+Record = tuple[int, bytes]
+
+
+@dataclass(frozen=True, slots=True)
+class MapFunction:
+    """A map function as the log knows it. ``source``: "module:qualname" or a prompt's fields, None where neither helps."""
+
+    version: str
+    name: str
+    python: str
+    source: str | Mapping[str, Any] | None
+    blob: bytes = field(default=b"", repr=False)
+
+
+@dataclass(slots=True)
+class Chunking:
+    """How documents are cut. The tokenizer is loaded when the first one is."""
+
+    target_tokens: int | None
+    overlap_tokens: int
+    encoding: str
+    splitter: Any
+    _made: Any = None
+
+    def chunker(self) -> Any:
+        """The chunker, made once."""
+        if self._made is None:
+            from mrengine.chunking import Chunker
+
+            self._made = Chunker(
+                target_tokens=self.target_tokens,
+                overlap_tokens=self.overlap_tokens,
+                encoding=self.encoding,
+                splitter=self.splitter,
+            )
+        return self._made
+
+    def fields(self) -> dict[str, Any]:
+        """What the log says of it."""
+        named = isinstance(self.splitter, str)
+        return {
+            "target_tokens": self.target_tokens,
+            "overlap_tokens": self.overlap_tokens,
+            "encoding": self.encoding,
+            "splitter": self.splitter if named else digest(self.splitter).digest,
+        }
+
+
+def describe_map(map_fn: Callable[..., Any], *, version: str | None, named: bool, blob: bytes) -> MapFunction:
+    """Name a map function's version. A job without a name is never resumed: there a function may have no digest."""
+    prompt = getattr(map_fn, "prompt_fields", None)
+    source: str | Mapping[str, Any] | None = prompt() if callable(prompt) else _importable(map_fn)
+    python = f"{sys.version_info[0]}.{sys.version_info[1]}"
+    name = getattr(map_fn, "__qualname__", type(map_fn).__qualname__)
+    if version is not None:
+        return MapFunction(version, name, "", source, blob)
+    own = getattr(map_fn, "map_version", None)
+    if isinstance(own, str):
+        return MapFunction(own, name, "", source, blob)
+    try:
+        found = digest(map_fn)
+    except ConfigError:
+        if named:
+            raise
+        return MapFunction("", name, python, source, blob)
+    return MapFunction(found.digest, found.name, found.python, source, blob)
+
+
+def _importable(map_fn: Callable[..., Any]) -> str | None:
+    module, name = getattr(map_fn, "__module__", None), getattr(map_fn, "__qualname__", "")
+    if not module or module == "__main__" or "<" in name:
+        return None
+    return f"{module}:{name}"
+
+
+def chunking_of(settings: Settings, models: Sequence[Model]) -> Chunking:
+    """The limits of a chunk. Target "auto" is what the smallest model holds beside its answer, at most 6,000 tokens.
+
+    An overlap that was not asked for gives way to a small target: it is a quarter of it at most.
+    """
+    target = settings.target_tokens
+    if target == "auto":
+        windows = [model.context_window for model in models if model.context_window is not None]
+        # Other tokenizers count up to a third more than ours.
+        room = min((int((window - ANSWER_ROOM) / 1.3) for window in windows), default=AUTO_TARGET)
+        target = max(64, min(AUTO_TARGET, room))
+    assert target is None or isinstance(target, int)
+    overlap = settings.overlap_tokens
+    if overlap is None:
+        overlap = DEFAULT_OVERLAP if target is None else min(DEFAULT_OVERLAP, target // 4)
+    return Chunking(target, overlap, settings.encoding, settings.splitter)
+
+
+def job_record(
+    job_id: str,
+    settings: Settings,
+    models: Sequence[Model],
+    mapping: MapFunction,
+    documents: Sequence[DocumentRow],
+    chunking: Chunking,
+    *,
+    all_models: bool,
+) -> JobRecord:
+    """What the caller gave, as the log keeps it."""
+    return JobRecord(
+        job_id=job_id,
+        at=time.time(),
+        epoch=0,
+        version=__version__,
+        python=mapping.python,
+        documents=digest_of(documents),
+        chunking=chunking.fields(),
+        models=tuple((model.name, blake2b(model.identity.encode(), digest_size=8).hexdigest()) for model in models),
+        all_models=all_models,
+        map_version=mapping.version,
+        map_name=mapping.name,
+        map_source=mapping.source,
+        settings={"priority": settings.full_priority, "balance": settings.balance, "workers": settings.workers},
+    )
+
+
+class Plan:
+    """What has to be done before the first round: nothing, or a new epoch in the log."""
+
+    def __init__(self, job: JobRecord, documents: Sequence[DocumentRow], chunk: Callable[..., Iterator[Any]]) -> None:
+        self.job, self.documents, self._chunk = job, documents, chunk
+
+    def differences(self, stored: ResumeEngine) -> Differences:
+        """What the log has other than the caller."""
+        assert stored.epoch is not None
+        return compare(stored.epoch.job, self.job, _pairs(stored.documents()), _pairs(self.documents))
+
+    def check(self, stored: ResumeEngine, on_mismatch: str) -> str:
+        """What to do: "resume", "fresh" (the log has no whole epoch), "restart" or "new_epoch". JobMismatch."""
+        if stored.epoch is None or not stored.epoch.complete:
+            return "fresh"
+        found = self.differences(stored)
+        if not found:
+            return "resume"
+        if on_mismatch == "restart":
+            return "restart"
+        if on_mismatch == "recompute" or (on_mismatch == "extend" and found.extends):
+            return "new_epoch"
+        raise JobMismatch(_mismatch_message(self.job.job_id, found, on_mismatch), differences=found.lines)
+
+    def records(self, spool: Path, stored: ResumeEngine | None = None) -> Iterator[Record]:
+        """The records of a new epoch, all but its ROUND; with what it takes over from the epochs of ``stored``."""
+        epoch = len(stored.state.epochs) if stored is not None else 0
+        yield codec.JOB, pack_job(replace(self.job, epoch=epoch))
+        for payload in batch_documents(0, self.documents):
+            yield codec.DOCUMENTS, payload
+        tables = []
+        for payload in chunk_records(spool, self.documents, self._chunk):
+            tables.append(payload)
+            yield codec.CHUNKS, payload
+        if stored is not None and stored.state.epochs:
+            for payload in carried(stored, self.job, self.documents, tables):
+                yield codec.CARRY, payload
+
+
+def round_record(round_: int, total: int, version: str) -> Record:
+    """The record that starts, or goes on with, a round."""
+    return codec.ROUND, pack_round(RoundRecord(round_, time.time(), total, version))
+
+
+def _pairs(rows: Iterable[DocumentRow]) -> Iterator[tuple[str, bytes]]:
+    return ((row.id, row.digest) for row in rows)
+
+
+def _mismatch_message(job_id: str, found: Differences, on_mismatch: str) -> str:
+    what = "; ".join(found.lines)
+    if on_mismatch == "extend":
+        return f"job {job_id}: on_mismatch='extend' takes added documents and no other change, but: {what}"
+    return (
+        f"job {job_id} was started with other inputs: {what}. Use another job_id, or on_mismatch='extend' (documents were "
+        "added), 'recompute' (keep what still fits) or 'restart' (from nothing)"
+    )

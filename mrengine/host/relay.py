@@ -1,0 +1,171 @@
+"""Owns the host's reading of a running job: the log up to where it is durable becomes events, counts and results.
+
+Nothing of an outcome comes by message: what is announced was read from the disk's own file, so a callback that is slow
+slows only itself.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from mrengine import events
+from mrengine.host.session import Line, Note
+from mrengine.host.tally import Tally
+from mrengine.log import codec
+from mrengine.log.codec import HEADER_BYTES, Frame
+from mrengine.log.reader import LogReader
+from mrengine.log.records import FailureRecord, ResultRecord, unpack_call, unpack_failure, unpack_result
+from mrengine.log.replay import Replay
+from mrengine.log.results import Results
+from mrengine.progress import Progress, Silent
+from mrengine.records import ChunkFailure, ChunkResult, Usage
+
+__all__ = ["Outcome", "Relay"]
+
+Outcome = ChunkResult | ChunkFailure
+log = logging.getLogger("mrengine")
+
+
+class Relay:
+    """Follows one run of a job. ``state`` is what the log adds up to as far as it was read."""
+
+    def __init__(
+        self, folder: Path, job_id: str, dispatcher: events.Dispatcher, progress: Progress, tally: Tally
+    ) -> None:
+        self._job_id, self._dispatcher, self._progress, self.tally = job_id, dispatcher, progress, tally
+        self._reader = LogReader(folder / "log")
+        self.state = Replay()
+        self.position = HEADER_BYTES
+        self.started_at: int | None = None
+        self.round = 0
+
+    def catch_up(self, stop: int) -> None:
+        """Read what stood in the log before this run, up to ``stop``, which is durable: no events are made of it."""
+        for frame in self._reader.frames(self.position, stop):
+            self.state.add(frame)
+        self.position = stop
+
+    def begin(self, round_: int) -> None:
+        """A round starts here: what comes from now on is this run's."""
+        self.round = round_
+        if self.started_at is None:
+            self.started_at = self.position
+        index = self.index
+        if round_ == 0:
+            self.tally.total, self.tally.resumed = index.total, index.done
+            self._emit("job:start", total=index.total, resumed=index.done)
+
+    @property
+    def index(self) -> Any:
+        """The outcomes of the round that runs."""
+        assert self.state.epoch is not None
+        return self.state.epoch.index(self.round)
+
+    def follow(self, durable: int, *, outcomes: bool = False) -> Iterator[Outcome]:
+        """Read on to ``durable``: count, tell who listens, and yield outcomes where they are asked for."""
+        if durable <= self.position:
+            return
+        for frame in self._reader.frames(self.position, durable):
+            counts = self.state.add(frame)
+            self.position = frame.end
+            outcome = self._take(frame, counts, outcomes)
+            if outcome is not None:
+                yield outcome
+
+    def _take(self, frame: Frame, counts: bool, wanted: bool) -> Outcome | None:
+        if frame.kind == codec.CALL:
+            call = unpack_call(frame.payload)
+            if call.finish_reason != "refused":
+                self.tally.call(call.model, call.usage, call.cost_usd)
+        elif frame.kind == codec.ATTEMPT:
+            self.tally.retries += 1
+        elif not counts or self.round != 0:
+            return None
+        elif frame.kind == codec.RESULT:
+            return self._result(frame, wanted)
+        elif frame.kind == codec.FAILURE:
+            return self._failure(frame, wanted)
+        return None
+
+    def _result(self, frame: Frame, wanted: bool) -> ChunkResult | None:
+        self.tally.processed += 1
+        listened = self._dispatcher.wants("chunk:processed")
+        record = unpack_result(frame.payload)
+        self.tally.reused_calls += record.reused_calls
+        if listened or not isinstance(self._progress, Silent):
+            self._emit("chunk:processed", **_facts(record), usage=record.usage or Usage(), **self._counts())
+        return _chunk_result(record) if wanted else None
+
+    def _failure(self, frame: Frame, wanted: bool) -> ChunkFailure | None:
+        record = unpack_failure(frame.payload)
+        self.tally.failure(f"{record.kind}: {record.message}")
+        facts = {"kind": record.kind, "error": record.message, "attempts": record.attempts}
+        self._emit(
+            "chunk:failed",
+            chunk_id=record.chunk_id,
+            document_id=record.document_id,
+            model=record.model,
+            **facts,
+            **self._counts(),
+        )
+        return _chunk_failure(record) if wanted else None
+
+    def _counts(self) -> dict[str, Any]:
+        done, total = self.tally.done, self.tally.total
+        return {"done": done, "total": total, "progress": done / total if total else 1.0}
+
+    def note(self, note: Note) -> None:
+        """An event that is not in the log."""
+        if note.name == "worker:crashed":
+            self.tally.worker_restarts += 1
+        elif note.name == "rate:limited":
+            self.tally.rate_limited += 1
+        elif note.name == "supervisor:crashed":
+            log.error("the supervisor crashed:\n%s", note.fields["report"])
+        elif note.name == "preload:failed":
+            log.info("%s could not be imported before the workers: %s", note.fields["module"], note.fields["error"])
+        if note.name in events.EVENTS:
+            self._emit(note.name, **note.fields)
+
+    @staticmethod
+    def line(line: Line) -> None:
+        """What map_fn printed or logged, to the logger of that name."""
+        logging.getLogger(line.logger).log(line.level, "%s", line.text)
+
+    def _emit(self, name: str, **fields: Any) -> None:
+        event = events.make(name, job_id=self._job_id, at=time.time(), **fields)
+        self._progress(event)
+        self._dispatcher.emit(event)
+
+    def emit(self, name: str, **fields: Any) -> None:
+        """An event of the host's own."""
+        self._emit(name, **fields)
+
+    def results(self, round_: int = 0) -> Results:
+        """The results so far, lazily, with ``.failures``."""
+        assert self.state.epoch is not None
+        return Results(self._reader, self.state.epoch.index(round_), resumed_before=self.started_at or 0)
+
+    def close(self) -> None:
+        """Close the reader; results that were handed out have their own."""
+        self._reader.close()
+
+
+def _facts(record: ResultRecord) -> dict[str, Any]:
+    names = ("chunk_id", "document_id", "model", "worker_id", "attempt", "duration_ms")
+    return {name: getattr(record, name) for name in names}
+
+
+def _chunk_result(r: ResultRecord) -> ChunkResult:
+    usage = r.usage or Usage()
+    return ChunkResult(
+        r.chunk_id, r.document_id, r.model, r.worker_id, r.result, usage, r.cost_usd, r.duration_ms, r.attempt, False
+    )
+
+
+def _chunk_failure(r: FailureRecord) -> ChunkFailure:
+    return ChunkFailure(r.chunk_id, r.document_id, r.model, r.kind, r.message, r.attempts, r.traceback)

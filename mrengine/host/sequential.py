@@ -1,0 +1,114 @@
+"""Owns the session without processes: the engine steps in the host's own thread, whenever the host waits for news."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import msgpack
+
+from mrengine.backends.sequential import SequentialBackend
+from mrengine.budget.local import LocalBudget
+from mrengine.budget.server import make_ledger
+from mrengine.engine.calls import index_answer
+from mrengine.engine.job import OpenJob
+from mrengine.engine.loop import Engine, RoundSettings
+from mrengine.engine.terms import terms_of
+from mrengine.host.session import Durable, Ended, Line, News, Note
+
+__all__ = ["SequentialSession"]
+
+
+class SequentialSession:
+    """Implements :class:`mrengine.host.session.Session` in one process: for pdb, profilers and short jobs."""
+
+    def __init__(self) -> None:
+        self._backend = SequentialBackend()
+        self._job: OpenJob | None = None
+        self._engine: Engine | None = None
+        self._news: list[News] = []
+        self._reason: str | None = None
+
+    def begin(self, folder: Path, order: Mapping[str, Any]) -> None:
+        self._reason = None
+        self._job = OpenJob.open(folder, order["job_id"], durability=order["durability"])
+
+    def opened(self) -> int:
+        assert self._job is not None
+        return self._job.log.durable
+
+    def restart(self) -> None:
+        assert self._job is not None
+        self._job.restart()
+
+    def append(self, kind: int, payload: bytes) -> None:
+        assert self._job is not None
+        self._job.append(kind, payload)
+
+    def play(self, order: Mapping[str, Any]) -> None:
+        job = self._job
+        assert job is not None
+        job.begin_round()
+        self.durable(job.log.durable)
+        settings = RoundSettings(**order["round"])
+        answers = job.call_index(room=order["room"])
+        budget = LocalBudget(make_ledger(terms_of(order["terms"], job)))
+        setup = job.setup(order["setup"], path=None, manager=None, endpoints={})
+        self._engine = Engine(
+            backend=self._backend,
+            log=job.log,
+            announcer=self,
+            settings=settings,
+            pending=job.pending(settings),
+            document_of=lambda chunk: job.document_of(settings.round, chunk),
+            answered=lambda call, offset: index_answer(answers, call, offset),
+        )
+        self._backend.set_up(setup, answers, budget)
+
+    def receive(self, timeout_s: float) -> list[News]:
+        engine = self._engine
+        if engine is not None:
+            if self._reason is not None:
+                engine.stop(self._reason)
+            try:
+                engine.take(self._backend.poll(min(timeout_s, engine.wait_s())))
+            except KeyboardInterrupt:
+                engine.commit()
+                raise
+            if engine.state is not None:
+                self._engine = None
+                self._news.append(Ended(engine.state, engine.facts))
+        news, self._news = self._news, []
+        return news
+
+    # what the engine announces
+
+    def durable(self, offset: int) -> None:
+        self._news.append(Durable(offset))
+
+    def note(self, name: str, fields: Mapping[str, Any]) -> None:
+        self._news.append(Note(name, fields))
+
+    def line(self, packed: bytes) -> None:
+        self._news.append(Line(*msgpack.unpackb(packed)))
+
+    # the end
+
+    def stop(self, reason: str) -> None:
+        self._reason = self._reason or reason
+
+    def finish(self, close: bytes) -> None:
+        job, self._job = self._job, None
+        if job is not None:
+            job.finish(close)
+
+    def kill(self) -> None:
+        self._engine = None
+
+    def close(self) -> None:
+        self._engine = None
+        self._backend.close()
+        if self._job is not None:
+            self._job.close()
+            self._job = None

@@ -1,0 +1,129 @@
+"""Owns a job seen from any process: its status, results, cancel and purge, by its id alone."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+from mrengine.config import check_job_id, jobs_folder
+from mrengine.errors import JobBusy, JobNotFound
+from mrengine.log.lock import JobLock
+from mrengine.log.resume import ResumeEngine
+from mrengine.log.results import Results
+from mrengine.records import ChunkFailure, JobStatus
+
+__all__ = ["Job", "list_jobs"]
+
+
+class Job:
+    """A job in the state folder. Every method reads the log anew; none needs the host or the lock but ``purge``."""
+
+    def __init__(self, job_id: str, *, state_dir: str | os.PathLike[str] | None = None) -> None:
+        """ConfigError: the id cannot be one."""
+        self.job_id = check_job_id(job_id)
+        self.folder = jobs_folder(state_dir) / job_id
+
+    def _open(self) -> ResumeEngine:
+        if not self.folder.is_dir() or self.folder.is_symlink():
+            raise JobNotFound(f"there is no job {self.job_id!r} in {self.folder.parent}", job_id=self.job_id)
+        return ResumeEngine(self.folder)
+
+    def status(self) -> JobStatus:
+        """What the log and the lock say now. JobNotFound, LogError."""
+        with self._open() as stored:
+            state = stored.state
+            epoch = stored.epoch
+            rounds = max(epoch.rounds, default=0) if epoch is not None else 0
+            index = stored.index(0)
+            owner = JobLock(self.folder).holder()
+            running = owner is not None and owner.alive
+            spent = state.ledger.spent().values()
+            costs = [used.cost_usd for used in spent]
+            pace = _Pace(stored)
+            return JobStatus(
+                job_id=self.job_id,
+                state=self._state(stored, running),
+                round=rounds,
+                total=index.total,
+                done=index.done,
+                failed=index.failed,
+                in_flight=state.ledger.unanswered() if running else 0,
+                resumed=pace.resumed,
+                cost_usd=None if None in costs else float(sum(cost for cost in costs if cost is not None)),
+                eta_s=pace.eta_s(index.total - index.done - index.failed) if running else None,
+                updated=max(state.updated, (self.folder / "log").stat().st_mtime),
+            )
+
+    def _state(self, stored: ResumeEngine, running: bool) -> str:  # type: ignore[return]
+        if running:
+            return "running"
+        if (self.folder / "cancelled").exists():
+            return "cancelled"
+        closed = stored.state.closed
+        if closed is None:
+            return "interrupted"
+        return {"done": "done", "failed": "failed", "cancelled": "cancelled"}.get(closed.state, "stopped")
+
+    def results(self) -> Results:
+        """The results so far, lazily, in chunk order; readable after the folder is gone."""
+        with self._open() as stored:
+            return stored.results()
+
+    def failures(self) -> Sequence[ChunkFailure]:
+        """The failures so far, lazily."""
+        return self.results().failures
+
+    def cancel(self) -> None:
+        """Stop the job where it runs, and let no run of it start until ``uncancel()``."""
+        self._open().close()
+        (self.folder / "cancelled").touch(mode=0o600)
+
+    def uncancel(self) -> None:
+        """Let it run again."""
+        (self.folder / "cancelled").unlink(missing_ok=True)
+
+    def purge(self) -> None:
+        """Remove the job with all it has kept. JobBusy: a process runs it."""
+        if self.folder.is_symlink() or not self.folder.is_dir():
+            raise JobNotFound(f"there is no job {self.job_id!r} in {self.folder.parent}", job_id=self.job_id)
+        lock = JobLock(self.folder)
+        if not lock.try_acquire():
+            owner = lock.holder()
+            pid = owner.pid if owner is not None else None
+            raise JobBusy(f"job {self.job_id} is run by process {pid}: cancel it first", job_id=self.job_id, pid=pid)
+        try:
+            shutil.rmtree(self.folder)
+        finally:
+            lock.release()
+
+
+class _Pace:
+    """How fast the run that is going on has been: results since its ROUND record."""
+
+    def __init__(self, stored: ResumeEngine) -> None:
+        epoch = stored.epoch
+        began = epoch.rounds[0].at if epoch is not None and 0 in epoch.rounds else 0.0
+        offset = getattr(stored.state, "round_offset", 0)
+        offsets = stored.index(0).results()
+        self.resumed = sum(1 for at in offsets if at < offset)
+        self._new = len(offsets) - self.resumed
+        self._elapsed_s = max(0.0, stored.state.ledger.latest - began)
+
+    def eta_s(self, left: int) -> float | None:
+        """Seconds until the rest is done at this pace; None before the first result."""
+        return left * self._elapsed_s / self._new if self._new and self._elapsed_s else None
+
+
+def list_jobs(state_dir: str | os.PathLike[str] | None = None) -> Iterator[Job]:
+    """All jobs of a state folder, the oldest first."""
+    folder: Path = jobs_folder(state_dir)
+    if not folder.is_dir():
+        return
+    entries = [entry for entry in folder.iterdir() if entry.is_dir() and not entry.is_symlink() and (entry / "log").exists()]
+    for entry in sorted(entries, key=lambda path: (path.stat().st_mtime, path.name)):
+        try:
+            yield Job(entry.name, state_dir=state_dir)
+        except ValueError:
+            continue  # not a folder of ours

@@ -1,0 +1,147 @@
+"""Owns the reading and decoding of a source into pieces of text. A str is always text, never a path."""
+
+from __future__ import annotations
+
+import codecs
+import io
+import json
+import os
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from mrengine.errors import ConfigError, SourceError
+from mrengine.records import Document
+
+__all__ = ["Source", "documents_of", "read_jsonl", "read_source"]
+
+BLOCK_BYTES = 1 << 20
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """One document to be read: its id and what to read it from."""
+
+    id: str
+    origin: Any
+
+
+def documents_of(document: Any) -> Iterator[Source]:
+    """The documents of a job: a str, Path, bytes, file object or Document is one; any other iterable is many.
+
+    Without an id of its own a document is named by its path, or by its place: "0", "1", …; a single one "document".
+    """
+    if _is_one(document):
+        yield _named(document, "document")
+        return
+    if not isinstance(document, Iterable):
+        raise ConfigError(
+            f"a document is a str, Path, bytes, file object, Document, or an iterable of these, not "
+            f"{type(document).__name__}",
+            setting="document",
+        )
+    seen: set[str] = set()
+    for place, item in enumerate(document):
+        if not _is_one(item):
+            raise ConfigError(
+                f"document {place} is a {type(item).__name__}: each is a str, Path, bytes, file object or Document",
+                setting="document",
+            )
+        source = _named(item, str(place))
+        if source.id in seen:
+            raise ConfigError(f"two documents have the id {source.id!r}: give each an id of its own", setting="document")
+        seen.add(source.id)
+        yield source
+
+
+def _is_one(item: Any) -> bool:
+    return isinstance(item, (str, bytes, bytearray, memoryview, os.PathLike, Document)) or hasattr(item, "read")
+
+
+def _named(item: Any, default: str) -> Source:
+    if isinstance(item, Document):
+        if not isinstance(item.id, str) or not item.id:
+            raise ConfigError("a document's id is a str that is not empty", setting="document")
+        return Source(item.id, item.source)
+    if isinstance(item, os.PathLike):
+        return Source(os.fspath(item) if isinstance(os.fspath(item), str) else os.fsdecode(os.fspath(item)), item)
+    return Source(default, item)
+
+
+def read_source(origin: Any, *, name: str = "document") -> Iterator[str]:
+    """The text of one document, in pieces of about a megabyte. Bytes are UTF-8, a byte order mark is part of the text."""
+    if isinstance(origin, str):
+        yield origin
+    elif isinstance(origin, (bytes, bytearray, memoryview)):
+        yield from _decode(io.BytesIO(bytes(origin)), name)
+    elif isinstance(origin, os.PathLike):
+        yield from _read_path(Path(origin), name)
+    elif hasattr(origin, "read"):
+        yield from _read_stream(origin, name)
+    else:
+        raise ConfigError(f"{name} cannot be read: it is a {type(origin).__name__}", setting="document")
+
+
+def _read_path(path: Path, name: str) -> Iterator[str]:
+    if path.suffix.lower() == ".dcm":
+        from mrengine.chunking.dicom import dump_file
+
+        yield dump_file(path)
+        return
+    try:
+        with open(path, "rb") as file:
+            yield from _decode(file, name)
+    except OSError as error:
+        raise SourceError(f"{path} cannot be read: {error.strerror}", source=str(path)) from error
+
+
+def _read_stream(stream: Any, name: str) -> Iterator[str]:
+    try:
+        first = stream.read(BLOCK_BYTES)
+        if isinstance(first, (bytes, bytearray)):
+            yield from _decode(stream, name, first=bytes(first))
+            return
+        while first:
+            yield first
+            first = stream.read(BLOCK_BYTES)
+    except (OSError, UnicodeDecodeError) as error:
+        raise SourceError(f"{name} cannot be read: {type(error).__name__}", source=name) from None
+
+
+def _decode(file: Any, name: str, *, first: bytes = b"") -> Iterator[str]:
+    decoder = codecs.getincrementaldecoder("utf-8")("strict")
+    offset = 0
+    block = first or file.read(BLOCK_BYTES)
+    while True:
+        try:
+            text = decoder.decode(block, final=not block)
+        except UnicodeDecodeError as error:
+            at = offset + error.start
+            raise SourceError(
+                f"{name} is not UTF-8 at byte {at}: decode it yourself and give the text", source=name, offset=at
+            ) from None
+        offset += len(block) - len(decoder.getstate()[0])
+        if text:
+            yield text
+        if not block:
+            return
+        block = file.read(BLOCK_BYTES)
+
+
+def read_jsonl(path: str | os.PathLike[str], *, id: str | None = None, text: str | None = None) -> Iterator[Document]:
+    """A JSON Lines file as documents, one a line: ``id`` and ``text`` name the fields; without ``text``, the line itself."""
+    with open(path, encoding="utf-8", newline="\n") as file:
+        for number, line in enumerate(file, 1):
+            if not line.strip():
+                continue
+            try:
+                record = json.loads(line) if id or text else None
+                name = str(record[id]) if id else str(number)
+                yield Document(name, record[text] if text else line)
+            except (ValueError, KeyError, TypeError) as error:
+                raise SourceError(
+                    f"{os.fspath(path)}, line {number}: {type(error).__name__}; it needs the fields "
+                    f"{', '.join(repr(f) for f in (id, text) if f)}",
+                    source=os.fspath(path),
+                ) from None

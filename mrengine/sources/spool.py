@@ -1,0 +1,151 @@
+"""Owns the spool: one file that holds a job's documents one after another, as UTF-8 (``surrogatepass``)."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from hashlib import blake2b
+from pathlib import Path
+
+from mrengine.errors import ConfigError, SourceError
+
+__all__ = ["Spool", "SpooledDocument", "read_pieces"]
+
+BLOCK_BYTES = 1 << 20
+
+
+@dataclass(frozen=True, slots=True)
+class SpooledDocument:
+    """A document in the spool: where it begins, how long it is, and the blake2b (16 bytes) of its bytes."""
+
+    id: str
+    digest: bytes
+    offset: int
+    n_bytes: int
+    n_chars: int
+
+
+class Spool:
+    """Writes documents to a file beside the spool, which takes its place at ``publish()``. Files are 0600."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self._path = folder / f"spool.{os.getpid()}.new"
+        flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC | os.O_NOFOLLOW
+        self._file = open(os.open(self._path, flags, 0o600), "wb", buffering=BLOCK_BYTES)
+        os.fchmod(self._file.fileno(), 0o600)
+        self._size = 0
+
+    @property
+    def path(self) -> Path:
+        """Where the bytes are now."""
+        return self._path
+
+    def add(self, document_id: str, pieces: Iterable[str]) -> SpooledDocument:
+        """Write one document. Two surrogate halves that meet become the character that they are."""
+        digest, start, chars = blake2b(digest_size=16), self._size, 0
+        for piece in _whole_surrogates(pieces):
+            data = piece.encode("utf-8", "surrogatepass")
+            digest.update(data)
+            try:
+                self._file.write(data)
+            except OSError as error:
+                raise _full(error, self._folder) from error
+            self._size += len(data)
+            chars += len(piece)
+        return SpooledDocument(document_id, digest.digest(), start, self._size - start, chars)
+
+    def publish(self) -> None:
+        """Sync the file and make it the job's spool."""
+        try:
+            self._file.flush()
+            os.fsync(self._file.fileno())
+            self._file.close()
+            os.replace(self._path, self._folder / "spool")
+        except OSError as error:
+            raise _full(error, self._folder) from error
+        _sync_folder(self._folder)
+
+    def flush(self) -> None:
+        """Make all that was added readable at ``path``."""
+        try:
+            self._file.flush()
+        except OSError as error:
+            raise _full(error, self._folder) from error
+
+    def discard(self) -> None:
+        """Remove the file, if it was not published."""
+        try:
+            self._file.close()
+        except OSError:
+            pass
+        try:
+            os.unlink(self._path)
+        except FileNotFoundError:
+            pass
+
+
+def _full(error: OSError, folder: Path) -> SourceError:
+    return SourceError(
+        f"the documents cannot be kept in {folder} ({error.strerror}): make room there, or set state_dir=",
+        source=str(folder),
+    )
+
+
+def _whole_surrogates(pieces: Iterable[str]) -> Iterator[str]:
+    """The same text in pieces that do not end between two surrogate halves, with adjacent halves joined."""
+    held = ""
+    for piece in pieces:
+        if not isinstance(piece, str):
+            raise ConfigError(f"a piece of a document is a str, not {type(piece).__name__}", setting="document")
+        piece = held + piece
+        held = ""
+        if piece and "\ud800" <= piece[-1] <= "\udbff":
+            piece, held = piece[:-1], piece[-1]
+        if piece:
+            yield _joined(piece)
+    if held:
+        yield held
+
+
+def _joined(text: str) -> str:
+    try:
+        text.encode("utf-8")
+    except UnicodeEncodeError:
+        return text.encode("utf-16-le", "surrogatepass").decode("utf-16-le", "surrogatepass")
+    return text
+
+
+def read_pieces(path: Path, offset: int, n_bytes: int) -> Iterator[str]:
+    """The text of a spooled document again, in pieces of about a megabyte."""
+    with open(path, "rb") as file:
+        file.seek(offset)
+        left, rest = n_bytes, b""
+        while left:
+            data = file.read(min(BLOCK_BYTES, left))
+            left -= len(data)
+            data = rest + data
+            cut = len(data) if not left else _character_edge(data)
+            rest = data[cut:]
+            yield data[:cut].decode("utf-8", "surrogatepass")
+
+
+def _character_edge(data: bytes) -> int:
+    """The largest offset, at most 3 bytes before the end, at which no character is cut."""
+    for back in range(1, min(4, len(data)) + 1):
+        byte = data[-back]
+        if byte < 0x80:
+            return len(data)
+        if byte >= 0xC0:
+            need = 2 if byte < 0xE0 else 3 if byte < 0xF0 else 4
+            return len(data) if need <= back else len(data) - back
+    return len(data)
+
+
+def _sync_folder(folder: Path) -> None:
+    fd = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(fd)
+    finally:
+        os.close(fd)
