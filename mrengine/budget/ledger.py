@@ -23,6 +23,7 @@ from mrengine.records import Observed, Usage
 
 __all__ = ["Ledger"]
 
+LONGEST_S = 30.0  # the longest wait that is told to a worker: the line may move faster than it looks
 LOOK_AGAIN_S = 0.1  # for a purse that others have to give back to
 NOTHING: Sum = (0.0, 0.0)
 UNSENT: Need = (0.0, 0.0, 0.0, 0.0)
@@ -209,7 +210,7 @@ class Ledger:
             granted.append(key[1])
         for wait in later:
             self._purse.settle(bounds[wait.key], NOTHING)
-            waits.append((wait.key[1], wait.wait_s, wait.position))
+            waits.append((wait.key[1], min(wait.wait_s, LONGEST_S), wait.position))
 
     def _join(self, mine: _Worker, model: str, limiter: Limiter, ask: Asked, now: float) -> Key:
         number, _, given, output, rank, _, estimated = ask

@@ -20,9 +20,7 @@ __all__ = ["DIMENSIONS", "GRACE_S", "Held", "Limiter", "Spent", "Wait"]
 DIMENSIONS = ("tokens", "input tokens", "output tokens", "requests")
 # A wait without an end that could be computed (a slot that somebody has to leave) is looked at again in this time.
 LOOK_AGAIN_S = (0.005, 1.0)
-# The longest wait that is told to a worker: the line may move faster than it looks. One that does not come back within
-# the grace after it has left the line.
-LONGEST_S = 30.0
+# Who does not come back within this time after the wait that it was told has left the line.
 GRACE_S = 2.0
 NEARLY_EMPTY = 0.1
 
@@ -102,7 +100,6 @@ class Limiter:
                         for other in skipped:
                             other.passed += 1
                     continue
-                wait_s = min(wait_s, LONGEST_S)
                 ask.expires = now + wait_s + GRACE_S
                 waits.append(Wait(ask.key, wait_s, position + 1))
             position += 1
