@@ -33,6 +33,7 @@ if TYPE_CHECKING:
         Usage,
     )
     from mrengine.reducers import collect, concatenate, consensus_aggregator, medical_report_aggregator
+    from mrengine.reducers.tree import tree_reduce
     from mrengine.runner import MapReduceRunner
     from mrengine.sources import read_jsonl, read_source
     from mrengine.summarizer import Summary, summarize
@@ -60,6 +61,7 @@ _HOMES = {
         "Usage",
     ),
     "mrengine.reducers": ("collect", "concatenate", "consensus_aggregator", "medical_report_aggregator"),
+    "mrengine.reducers.tree": ("tree_reduce",),
     "mrengine.runner": ("MapReduceRunner",),
     "mrengine.sources": ("read_jsonl", "read_source"),
     "mrengine.summarizer": ("Summary", "summarize"),
@@ -96,6 +98,7 @@ __all__ = [
     "read_source",
     "safe_chunk",
     "summarize",
+    "tree_reduce",
 ]
 
 

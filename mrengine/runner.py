@@ -23,10 +23,12 @@ from mrengine.host.plan import MapFunction, describe_map
 from mrengine.host.run import JobRun, Parts
 from mrengine.host.sequential import SequentialSession
 from mrengine.host.session import ProcessSession, Session
+from mrengine.host.tree import play_tree
 from mrengine.jobs import Job
 from mrengine.log.resume import ResumeEngine
 from mrengine.progress import open_progress
 from mrengine.providers.models import Model, resolve_models
+from mrengine.reducers.tree import TreeReduce
 from mrengine.records import Budget, ChunkFailure, ChunkResult, Estimate, JobStatus, ModelSpec, RateLimit, RunResult
 
 __all__ = ["MapReduceRunner"]
@@ -142,6 +144,7 @@ class MapReduceRunner:
                 yield from run.relay.results()
             yield from run.outcomes(wanted=True)
             run.complete()
+            run.clear()
 
     def _one_run(
         self, document: Any, map_fn: MapFn, reduce_fn: ReduceFn | None, job_id: str | None, timeout_s: float | None
@@ -219,13 +222,21 @@ class MapReduceRunner:
             session.close()
 
     def _reduce(self, run: JobRun, reduce_fn: ReduceFn | None, per_document: bool) -> RunResult:
-        run.complete()
+        run.check_failures()
         assert run.relay is not None
         results = run.relay.results()
         value: Any = results
         if reduce_fn is not None or per_document:
             run.relay.emit("reduce:start", results=len(results))
-            value = _by_document(results, reduce_fn) if per_document else reduce_fn(results)  # type: ignore[misc]
+        if isinstance(reduce_fn, TreeReduce):
+            value = play_tree(run, reduce_fn, results, per_document=per_document)
+        run.complete()
+        if isinstance(reduce_fn, TreeReduce):
+            pass
+        elif per_document:
+            value = _by_document(results, reduce_fn)
+        elif reduce_fn is not None:
+            value = reduce_fn(results)
         summary = run.summary()
         run.relay.emit("job:complete", summary=summary)
         run.clear()

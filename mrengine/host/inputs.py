@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterator, Sequence
 from hashlib import blake2b
 from pathlib import Path
 from typing import Any
 
 from mrengine.errors import ConfigError, SourceError
-from mrengine.log.chunktable import MAX_ROWS, ChunkRow, pack_chunks, pack_row
+from mrengine.log import codec
+from mrengine.log.chunktable import MAX_ROWS, ROW_BYTES, ChunkRow, pack_chunks, pack_row
 from mrengine.log.jobrecords import DocumentRow, DocumentsDigest
 from mrengine.sources import Spool, documents_of, read_source
 from mrengine.sources.spool import read_pieces
 
-__all__ = ["chunk_records", "digest_of", "spool_documents"]
+__all__ = ["append_inputs", "chunk_records", "digest_of", "input_version", "spool_documents"]
 
 
 def spool_documents(folder: Path, document: Any) -> tuple[Spool, list[DocumentRow]]:
@@ -78,6 +80,38 @@ def chunk_records(
                 first = next_id
     if rows:
         yield pack_chunks(round_, first, bytes(rows))
+
+
+def input_version(version: str, inputs: Sequence[tuple[str, str]]) -> str:
+    """What a later round is known by: its function and its texts."""
+    digest = blake2b(version.encode(), digest_size=16)
+    for name, text in inputs:
+        for part in (name, text):
+            data = part.encode("utf-8", "surrogatepass")
+            digest.update(len(data).to_bytes(8, "little") + data)
+    return digest.hexdigest()
+
+
+def append_inputs(spool: Path, round_: int, inputs: Sequence[tuple[int, str]]) -> Iterator[tuple[int, bytes]]:
+    """Put the texts of a later round, (document index, text) each, behind the documents; the CHUNKS records that name them."""
+    from mrengine.chunking import tokens
+
+    rows = bytearray()
+    with open(spool, "ab") as file:
+        position = file.tell()
+        for document, text in inputs:
+            data = text.encode("utf-8", "surrogatepass")
+            file.write(data)
+            digest = blake2b(data, digest_size=16).digest()
+            end = position + len(data)
+            row = ChunkRow(document, "text", 0, tokens.count(text), 0, len(text), position, end, digest)
+            rows += pack_row(row)
+            position = end
+        file.flush()
+        os.fsync(file.fileno())
+    size = MAX_ROWS * ROW_BYTES
+    for at in range(0, len(rows), size):
+        yield codec.CHUNKS, pack_chunks(round_, at // ROW_BYTES, bytes(rows[at : at + size]))
 
 
 def _bytes(text: str) -> int:

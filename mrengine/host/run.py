@@ -10,7 +10,7 @@ import os
 import shutil
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -28,7 +28,7 @@ from mrengine.errors import (
     PoolBroken,
     SupervisorDied,
 )
-from mrengine.host.inputs import spool_documents
+from mrengine.host.inputs import append_inputs, input_version, spool_documents
 from mrengine.host.plan import MapFunction, Plan, Record, chunking_of, job_record, round_record
 from mrengine.host.relay import Outcome, Relay
 from mrengine.host.session import Durable, Ended, Line, News, Note, Session
@@ -38,6 +38,7 @@ from mrengine.log.chunktable import ROW_BYTES, unpack_chunks
 from mrengine.log.codec import HEADER_BYTES
 from mrengine.log.jobrecords import CloseRecord, DocumentRow, pack_close
 from mrengine.log.lock import JobLock
+from mrengine.log.results import Results
 from mrengine.log.resume import ResumeEngine
 from mrengine.log.values import normalise
 from mrengine.progress import Progress
@@ -68,11 +69,20 @@ class Parts:
     drop_session: Callable[[], None]  # after its supervisor died
 
 
+@dataclass(frozen=True, slots=True)
+class Round:
+    """A pass of the pool: its number, its tasks' chunks, and the function that runs in it."""
+
+    number: int
+    total: int
+    mapping: MapFunction
+
+
 class JobRun:
     """One ``run()``. ``summary()`` and ``relay`` may be asked at any time after ``prepare()``."""
 
     def __init__(self, parts: Parts, job_id: str, folder: Path, mapping: MapFunction, *, timeout_s: float | None) -> None:
-        self._parts, self.job_id, self.folder, self._mapping = parts, job_id, folder, mapping
+        self.parts, self.job_id, self.folder, self._mapping = parts, job_id, folder, mapping
         self._began = time.monotonic()
         self._until = None if timeout_s is None else self._began + timeout_s
         self.tally = Tally(job_id)
@@ -80,6 +90,7 @@ class JobRun:
         self._session: Session | None = None
         self._died = 0
         self._total = 0
+        self._documents: Sequence[DocumentRow] = ()
         self._state = "stopped"
         self._stop_reason: str | None = None
         self.finished = False
@@ -92,6 +103,7 @@ class JobRun:
         existed = (self.folder / "log").exists()
         session = None if existed else self._begin()
         spool, documents = spool_documents(self.folder, document)
+        self._documents = documents
         try:
             plan = self._plan(documents)
             if existed and self._is_finished(plan):
@@ -100,7 +112,7 @@ class JobRun:
             session = session or self._begin()
             durable = session.opened()
             with ResumeEngine(self.folder) as stored:
-                action = plan.check(stored, self._parts.settings.on_mismatch)
+                action = plan.check(stored, self.parts.settings.on_mismatch)
                 if action == "new_epoch":
                     records = list(plan.records(spool.path, stored))
                 elif action == "resume":
@@ -129,14 +141,14 @@ class JobRun:
             raise JobBusy(message, job_id=self.job_id, pid=owner.pid)
 
     def _begin(self) -> Session:
-        self._session = self._parts.session()
+        self._session = self.parts.session()
         self._session.begin(self.folder, self._order)
         return self._session
 
     def _is_finished(self, plan: Plan) -> bool:
         """A job of which every chunk has its result needs no pool, no lock and no call."""
         with ResumeEngine(self.folder) as stored:
-            if plan.check(stored, self._parts.settings.on_mismatch) != "resume":
+            if plan.check(stored, self.parts.settings.on_mismatch) != "resume":
                 return False
             if next(stored.pending(), None) is not None:
                 return False
@@ -147,15 +159,15 @@ class JobRun:
         return True
 
     def _plan(self, documents: Sequence[DocumentRow]) -> Plan:
-        settings, models = self._parts.settings, self._parts.models
+        settings, models = self.parts.settings, self.parts.models
         chunking = chunking_of(settings, models)
         job = job_record(
-            self.job_id, settings, models, self._mapping, documents, chunking, all_models=self._parts.all_models
+            self.job_id, settings, models, self._mapping, documents, chunking, all_models=self.parts.all_models
         )
         return Plan(job, documents, lambda *given, **named: chunking.chunker().chunk(*given, **named))
 
     def _relay(self, durable: int) -> Relay:
-        relay = Relay(self.folder, self.job_id, self._parts.dispatcher, self._parts.progress, self.tally)
+        relay = Relay(self.folder, self.job_id, self.parts.dispatcher, self.parts.progress, self.tally)
         relay.catch_up(durable)
         return relay
 
@@ -178,31 +190,62 @@ class JobRun:
         """Play the map round; outcomes of this run as they become durable, where they are ``wanted``."""
         if self.finished:
             return
-        yield from self._play(0, self._total, wanted=wanted)
+        yield from self._play(Round(0, self._total, self._mapping), wanted=wanted)
 
-    def _play(self, round_: int, total: int, *, wanted: bool) -> Iterator[Outcome]:
-        self._start(round_, total)
+    def play_round(self, round_: int, inputs: Sequence[tuple[str, str]], mapping: MapFunction) -> Results:
+        """Play a later round over texts, (document id, text) each, one task a text; its results, in order.
+
+        A round that the log has in full, over the same texts and with the same function, is not played again.
+        """
+        assert self.relay is not None and self.relay.state.epoch is not None
+        version = input_version(mapping.version, inputs)
+        known = self.relay.state.epoch.rounds.get(round_)
+        stored = self.relay.state.epoch.index(round_)
+        if known is None or known.version != version or stored.done < len(inputs):
+            session = self._session or self._reopen()
+            indexes = {row.id: index for index, row in enumerate(self._documents)}
+            for record in append_inputs(self.folder / "spool", round_, [(indexes[name], text) for name, text in inputs]):
+                session.append(*record)
+            for _ in self._play(Round(round_, len(inputs), replace(mapping, version=version)), wanted=False):
+                pass
+        results = self.relay.results(round_)
+        if results.failures:
+            first = results.failures[0]
+            message = f"job {self.job_id}: the reduce call failed ({first.kind}): {first.message}"
+            raise self._error(JobFailed, message, state="failed")
+        return results
+
+    def _reopen(self) -> Session:
+        """A finished job is opened again, for a reduce that it does not know yet."""
+        session = self._begin()
+        durable = session.opened()
+        assert self.relay is not None
+        self.relay.catch_up(durable)
+        return session
+
+    def _play(self, round_: Round, *, wanted: bool) -> Iterator[Outcome]:
+        self._start(round_)
         begun = False
         while True:
             for news in self._receive():
                 if isinstance(news, Durable):
                     if not begun:
                         begun = True
-                        self._first(round_, news.offset)
+                        self._first(round_.number, news.offset)
                     yield from self._follow(news.offset, wanted)
                 elif isinstance(news, Ended) and news.state == "died":
-                    self._revive(round_, total)
+                    self._revive(round_)
                 elif isinstance(news, Ended):
                     self._ended(news)
                     return
                 else:
                     self._tell(news)
 
-    def _start(self, round_: int, total: int) -> None:
+    def _start(self, round_: Round) -> None:
         session = self._session
         assert session is not None
-        session.append(*round_record(round_, total, self._mapping.version))
-        session.play(self._round_order(round_, total))
+        session.append(*round_record(round_.number, round_.total, round_.mapping.version))
+        session.play(self._round_order(round_))
         if self._stop_reason is not None:
             session.stop(self._stop_reason)
 
@@ -214,7 +257,7 @@ class JobRun:
             if wait_s <= 0:
                 self.stop("timeout")
                 wait_s = WAIT_S
-        self._parts.progress.tick()
+        self.parts.progress.tick()
         return self._session.receive(wait_s)
 
     def _first(self, round_: int, durable: int) -> None:
@@ -234,16 +277,16 @@ class JobRun:
         elif isinstance(news, Line):
             self.relay.line(news)
 
-    def _revive(self, round_: int, total: int) -> None:
+    def _revive(self, round_: Round) -> None:
         """The supervisor died: another one resumes the job, a bounded number of times."""
         self._died += 1
-        self._parts.drop_session()
+        self.parts.drop_session()
         if self._died >= SUPERVISORS:
             self._session = None
             raise self._error(SupervisorDied, f"{self._died} supervisors died; the job can be resumed")
         log.warning("the supervisor of job %s died; another one goes on", self.job_id)
         self._begin().opened()
-        self._start(round_, total)
+        self._start(round_)
 
     def _ended(self, ended: Ended) -> None:
         """Raise what the end of a round means, unless it is done."""
@@ -279,17 +322,17 @@ class JobRun:
         )
 
     def complete(self) -> None:
-        """The rounds are over: the job is done, and free. JobFailed: no chunk has a result, or more failed than allowed."""
-        self._check_failures()
+        """The rounds are over: the job is done, and free."""
         self._state = "done"
         self.finish()
 
-    def _check_failures(self) -> None:
+    def check_failures(self) -> None:
+        """JobFailed: no chunk has a result, or more failed than ``max_failed`` allows."""
         assert self.relay is not None
         index = self.relay.state.epoch.index(0) if self.relay.state.epoch else None
         if index is None or not index.failed:
             return
-        limit = self._parts.settings.max_failed
+        limit = self.parts.settings.max_failed
         if index.done == 0 or (limit is not None and index.failed > limit):
             first = next(iter(self.relay.results().failures))
             what = "all" if index.done == 0 else f"{index.failed} of"
@@ -310,9 +353,9 @@ class JobRun:
         session = self._session
         if session is None or isinstance(error, JobError) or self.relay is None or self.relay.started_at is None:
             return
-        self._parts.progress.state("draining")
+        self.parts.progress.state("draining")
         self.stop("stopped")
-        until = time.monotonic() + self._parts.settings.drain_s + 2.0
+        until = time.monotonic() + self.parts.settings.drain_s + 2.0
         try:
             while time.monotonic() < until:
                 for news in session.receive(0.2):
@@ -335,7 +378,7 @@ class JobRun:
         try:
             session.finish(pack_close(record) if self.relay is not None and self.relay.started_at is not None else b"")
         except (SupervisorDied, LogError):
-            self._parts.drop_session()  # a run without its CLOSE counts as interrupted
+            self.parts.drop_session()  # a run without its CLOSE counts as interrupted
 
     def summary(self) -> RunSummary:
         """The summary so far."""
@@ -343,7 +386,7 @@ class JobRun:
 
     def clear(self) -> None:
         """After success: keep what ``keep`` says."""
-        keep = self._parts.keep
+        keep = self.parts.keep
         if keep == "results":
             (self.folder / "spool").unlink(missing_ok=True)
         elif keep == "on_failure":
@@ -358,7 +401,7 @@ class JobRun:
 
     @property
     def _order(self) -> dict[str, Any]:
-        settings, models = self._parts.settings, self._parts.models
+        settings, models = self.parts.settings, self.parts.models
         kinds = [kind for model in models for kind in (model.kind, *model.preloads)]
         return {
             "job_id": self.job_id,
@@ -368,13 +411,13 @@ class JobRun:
             "preload": {"kinds": kinds, "modules": list(settings.preload)},
         }
 
-    def _round_order(self, round_: int, total: int) -> dict[str, Any]:
-        settings, models = self._parts.settings, self._parts.models
+    def _round_order(self, round_: Round) -> dict[str, Any]:
+        settings, models = self.parts.settings, self.parts.models
         return {
             "round": {
-                "round": round_,
+                "round": round_.number,
                 "models": [model.name for model in models],
-                "all_models": self._parts.all_models,
+                "all_models": self.parts.all_models and round_.number == 0,
                 "balance": settings.balance or "round_robin",
                 "steal": settings.assignment == "steal",
                 "max_attempts": settings.max_attempts,
@@ -383,16 +426,16 @@ class JobRun:
                 "drain_s": settings.drain_s,
                 "backoff_s": settings.backoff_s,
             },
-            "room": CALL_ROOM + 2 * total,
+            "room": CALL_ROOM + 2 * round_.total,
             "terms": self._terms(),
             "setup": {
                 "job_id": self.job_id,
-                "round": round_,
+                "round": round_.number,
                 "priority": settings.full_priority,
-                "all_models": self._parts.all_models,
-                "map_blob": self._mapping.blob,
-                "models_blob": self._parts.models_blob,
-                "initializer_blob": self._parts.initializer_blob,
+                "all_models": self.parts.all_models and round_.number == 0,
+                "map_blob": round_.mapping.blob,
+                "models_blob": self.parts.models_blob,
+                "initializer_blob": self.parts.initializer_blob,
                 "chunk_timeout_s": settings.chunk_timeout_s,
                 "backoff_s": settings.backoff_s,
                 "log_level": logging.getLogger().getEffectiveLevel(),
@@ -400,7 +443,7 @@ class JobRun:
         }
 
     def _terms(self) -> dict[str, Any]:
-        settings, models = self._parts.settings, self._parts.models
+        settings, models = self.parts.settings, self.parts.models
         every = [one for model in models for one in (model, *model.fallbacks)]
         return pack_terms(
             limits={model.name: model.limits for model in every if model.limits is not None},

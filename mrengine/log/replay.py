@@ -66,6 +66,9 @@ class Epoch:
 
     def add_segment(self, segment: Segment) -> None:
         """More rows. LogError: they do not follow those that are there."""
+        if segment.round and segment.first == 0:  # the round is played over other inputs
+            for known in (self.segments, self.indexes, self.rounds):
+                known.pop(segment.round, None)
         if segment.first != self.chunks(segment.round):
             message = f"rows {segment.first} of the chunk table come after row {self.chunks(segment.round)}"
             raise LogError(message, reason="damaged")

@@ -1,0 +1,31 @@
+"""Owns the description of a reduce by prompt: results are joined in groups, a model answers for each, until one is left."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+from mrengine.errors import ConfigError
+from mrengine.prompts import PromptMap
+
+__all__ = ["TreeReduce", "tree_reduce"]
+
+
+@dataclass(frozen=True, slots=True)
+class TreeReduce:
+    """A reduce that runs on the pool, a round a level. ``fan_in``: results a group; None: as many as a call holds."""
+
+    prompt: PromptMap = field(repr=False)
+    fan_in: int | None = None
+
+
+def tree_reduce(
+    prompt: str, *, max_tokens: int = 1024, response_model: Any = None, system: str | None = None, fan_in: int | None = None
+) -> TreeReduce:
+    """A reduce function that asks a model: ``$text`` in the prompt stands for the joined results.
+
+    The calls are durable, budgeted and resumed as those of the map round. A single result is passed on as it is.
+    """
+    if fan_in is not None and fan_in < 2:
+        raise ConfigError(f"fan_in={fan_in}: a group has at least 2 results", setting="fan_in")
+    return TreeReduce(PromptMap(prompt, system, max_tokens, None, response_model), fan_in)
