@@ -28,6 +28,7 @@ _FACTS_BYTES = 512
 State = Literal["running", "draining", "unknown"]
 
 _POLL_S = 0.05
+_SETTLE_S = 1.0
 _FLOCK = struct.Struct("@hhqqi4x")  # struct flock of 64-bit Linux: type, whence, start, len, pid
 _OFD = hasattr(fcntl, "F_OFD_SETLK") and sys.platform.startswith("linux")
 _BUSY = frozenset({errno.EAGAIN, errno.EACCES, errno.EWOULDBLOCK})
@@ -77,11 +78,14 @@ class JobLock:
 
         LogError(reason="io"): the folder is gone or cannot be written.
         """
-        deadline = clock() + wait_draining_s
+        started = clock()
         while not self.try_acquire():
             owner = self.holder()
-            if owner is not None and not (owner.draining and clock() < deadline):
-                raise JobBusy(f"process {owner.pid} runs this job ({owner.state})", pid=owner.pid or None)
+            if owner is not None:
+                # Facts of a dead process: the holder is about to write its own, or a child of the dead has the lock open.
+                patience_s = wait_draining_s if owner.alive else max(wait_draining_s, _SETTLE_S)
+                if (owner.alive and not owner.draining) or clock() - started >= patience_s:
+                    raise JobBusy(f"process {owner.pid} runs this job ({owner.state})", pid=owner.pid or None)
             sleep(_POLL_S)
 
     def try_acquire(self) -> bool:
