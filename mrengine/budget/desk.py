@@ -64,8 +64,8 @@ class Lease:
     def settle(self, usage: Usage | None = None, observed: Observed | None = None, *, made: bool = True) -> None:
         """Report the call's end; never blocks; only the first time counts.
 
-        ``usage`` None: unknown, all that was reserved counts as spent. ``made=False``: the call was never sent,
-        everything is given back. A call that the provider turned away unread (429) has ``Usage()``.
+        ``usage`` None: unknown, all that was reserved counts as spent. ``made=False``: the call was never sent, or
+        turned away unread (429, with its headers in ``observed``): the tokens are given back.
         """
         ticket, self._ticket = self._ticket, None
         if ticket is None:

@@ -27,6 +27,7 @@ LONGEST_S = 30.0  # the longest wait that is told to a worker: the line may move
 LOOK_AGAIN_S = 0.1  # for a purse that others have to give back to
 NOTHING: Sum = (0.0, 0.0)
 UNSENT: Need = (0.0, 0.0, 0.0, 0.0)
+TURNED_AWAY: Need = (0.0, 0.0, 0.0, 1.0)  # a provider that answers with its limits has counted a request
 
 
 @dataclass(slots=True)
@@ -138,7 +139,7 @@ class Ledger:
         """
         number, model, counted, output, tokens, made, said = call
         usage = None if tokens is None else Usage(*tokens)
-        used = None if made else UNSENT
+        used = None if made else UNSENT if said is None else TURNED_AWAY
         if usage is not None:
             used = (float(usage.total_tokens), float(usage.input_tokens), float(usage.output_tokens), 1.0)
             if usage.input_tokens and counted:
@@ -243,7 +244,7 @@ class Ledger:
 
     def _judge(self, limiter: Limiter, model: str, held: Held, used: Need | None) -> Need | None:
         """A call that was turned away although there was just enough for it: this provider counts max_tokens."""
-        if used is None or used is UNSENT:
+        if used is None or used == UNSENT:
             return used
         if used[0] == 0.0 and limiter.nearly_empty():
             self._ratios.be_strict(model)

@@ -111,6 +111,8 @@ class Limiter:
     def _wait_s(self, ask: Ask, ahead: list[float], skipped: list[Ask], starved: bool, now: float) -> float:
         wait_s = max(0.0, self.hold_until - now)
         for i, amount in enumerate(ask.need):
+            if not amount:
+                continue
             own, seen = self.own[i], self.seen[i]
             if own is not None and amount > own.level - ahead[i] - SHARES[ask.rank] * own.capacity:
                 floor = 0.0 if starved else self.line.floor(ask.rank, own.capacity, own.rate, now)
