@@ -23,6 +23,7 @@ from mrengine.host.plan import MapFunction, describe_map
 from mrengine.host.run import JobRun, Parts
 from mrengine.host.sequential import SequentialSession
 from mrengine.host.session import ProcessSession, Session
+from mrengine.host.stored import stored_job
 from mrengine.host.tree import play_tree
 from mrengine.jobs import Job
 from mrengine.log.resume import ResumeEngine
@@ -35,6 +36,7 @@ __all__ = ["MapReduceRunner"]
 
 MapFn = Callable[[Any, Any], Any]
 ReduceFn = Callable[[Any], Any]
+_STORED = object()  # stands for the documents in a job's spool
 Callback = TypeVar("Callback", bound=Callable[[Any], Any])
 
 
@@ -145,6 +147,30 @@ class MapReduceRunner:
             yield from run.outcomes(wanted=True)
             run.complete()
             run.clear()
+
+    def resume(
+        self,
+        job_id: str,
+        map_fn: MapFn | None = None,
+        reduce_fn: ReduceFn | None = None,
+        *,
+        per_document: bool = False,
+        timeout_s: float | None = None,
+    ) -> RunResult:
+        """Go on with a job from its log and its spool; no document is needed.
+
+        Without ``map_fn`` the job's own is used: a prompt of ``map_prompt``, or an importable function. Without
+        ``models=`` its own models are. Raises JobNotFound, JobMismatch, and what ``run()`` raises.
+        """
+        if map_fn is None or self._settings.models is None:
+            stored = stored_job(jobs_folder(self._settings.state_dir) / check_job_id(job_id), job_id)
+            map_fn = map_fn or stored.map_fn()
+            if self._settings.models is None:
+                self._models = stored.models(self._settings.limits)
+        with self._one_run(_STORED, map_fn, reduce_fn, job_id, timeout_s) as run:
+            for _ in run.outcomes():
+                pass
+            return self._reduce(run, reduce_fn, per_document)
 
     def _one_run(
         self, document: Any, map_fn: MapFn, reduce_fn: ReduceFn | None, job_id: str | None, timeout_s: float | None
@@ -297,7 +323,10 @@ class _Running:
     def __enter__(self) -> JobRun:
         self._runner._run = self._run
         try:
-            self._run.prepare(self._document)
+            if self._document is _STORED:
+                self._run.prepare_stored()
+            else:
+                self._run.prepare(self._document)
         except BaseException as error:
             self.__exit__(type(error), error, None)
             raise

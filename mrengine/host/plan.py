@@ -144,7 +144,12 @@ def job_record(
         map_version=mapping.version,
         map_name=mapping.name,
         map_source=mapping.source,
-        settings={"priority": settings.full_priority, "balance": settings.balance, "workers": settings.workers},
+        settings={
+            "priority": settings.full_priority,
+            "balance": settings.balance,
+            "workers": settings.workers,
+            "models": [[model.spec.name, model.spec.base_url] for model in models],
+        },
     )
 
 

@@ -23,6 +23,7 @@ from mrengine.errors import (
     JobCancelled,
     JobError,
     JobFailed,
+    JobNotFound,
     JobTimeout,
     LogError,
     PoolBroken,
@@ -128,6 +129,27 @@ class JobRun:
             spool.discard()
         self.relay = self._relay(durable)
         self._total = self._stored_total() if records is None else self._append(session, records)
+
+    def prepare_stored(self) -> None:
+        """Plan a resume of a job from its spool and its log alone. JobNotFound; JobMismatch: other models or map function."""
+        if not (self.folder / "log").exists():
+            raise JobNotFound(f"there is no job {self.job_id!r} in {self.folder.parent}", job_id=self.job_id)
+        self._check_folder()
+        with ResumeEngine(self.folder) as stored:
+            if stored.epoch is None or not stored.epoch.complete:
+                message = f"job {self.job_id} was interrupted before its documents were read: run it with them again"
+                raise JobNotFound(message, job_id=self.job_id)
+            self._documents = documents = list(stored.documents())
+            plan = self._plan(documents)
+            plan.job = replace(plan.job, chunking=stored.epoch.job.chunking, documents=stored.epoch.job.documents)
+            if self._is_finished(plan):
+                return
+            plan.check(stored, "error")
+        if not (self.folder / "spool").exists():
+            message = f"job {self.job_id} keeps no document text (keep='results'): run it with its documents again"
+            raise JobNotFound(message, job_id=self.job_id)
+        self.relay = self._relay(self._begin().opened())
+        self._total = self._stored_total()
 
     def _check_folder(self) -> None:
         make_private(self.folder.parent)
