@@ -7,50 +7,55 @@ from collections import deque
 from collections.abc import Iterator, Sequence
 from hashlib import blake2b
 
-from mrengine.log.chunktable import ChunkTable, DocumentNames
+from mrengine.log.chunktable import ROW_BYTES, ChunkRow, ChunkTable, DocumentNames, unpack_chunks, unpack_row
+from mrengine.log.jobrecords import DocumentRow, JobRecord
 from mrengine.log.msg import key
 from mrengine.log.reader import LogReader
-from mrengine.log.records import READ_POSITION, CarryRecord, result_flags
+from mrengine.log.records import READ_POSITION, CarryRecord, pack_carry, result_flags
 from mrengine.log.replay import Epoch
+from mrengine.log.resume import ResumeEngine
 
-__all__ = ["carry"]
+__all__ = ["carried"]
 
 _Place = tuple[int, int, int]  # chunk id, start, end
 
 
-def carry(reader: LogReader, epochs: Sequence[Epoch], target: Epoch) -> Iterator[CarryRecord]:
-    """The CARRY records with which ``target`` takes over what fits of the other epochs of the log.
+def carried(
+    stored: ResumeEngine, job: JobRecord, documents: Sequence[DocumentRow], tables: Sequence[bytes]
+) -> Iterator[bytes]:
+    """Payloads of the CARRY records with which a new epoch takes over what fits of those in the log.
 
-    ``target``'s documents and chunk table must have been written, they need not be synced. A chunk keeps model and
-    result where text, overlap, document id and map version are the same and the model is still one of the job's;
-    n-th duplicate goes to n-th duplicate, the newest epoch wins. A result whose map function read the chunk's
-    position stays with its id, start and end. LogError: a record cannot be read.
+    ``job``, ``documents`` and ``tables`` (payloads of CHUNKS) describe the new epoch; none of it need be in the log. A
+    chunk keeps model and result where text, overlap, document id and map version are the same and the model is still
+    one of the job's; n-th duplicate goes to n-th duplicate, the newest epoch wins. A result whose map function
+    read the chunk's position stays with its id, start and end. LogError: a record cannot be read.
     """
+    models = max(1, len(job.models)) if job.all_models else 1
     taken: set[int] = set()
-    outcomes = target.index(0)
-    for source in reversed(epochs):
-        if source is target or source.job.map_version != target.job.map_version or not source.index(0).done:
+    for source in reversed(stored.state.epochs):
+        if source.job.map_version != job.map_version or not source.index(0).done:
             continue
-        for place, old_place in _matches(_places(reader, source), _places(reader, target)):
-            for record in _taken_over(reader, epochs, source, target, place, old_place):
-                slot = outcomes.slot(record.chunk_id, record.model_index)
+        old = _places(_stored_rows(stored.reader, source))
+        for place, old_place in _matches(old, _places(_new_rows(documents, tables))):
+            for record in _taken_over(stored, source, job, place, old_place):
+                slot = place[0] * models + (record.model_index if models > 1 else 0)
                 if slot not in taken:
                     taken.add(slot)
-                    yield record
+                    yield pack_carry(record)
 
 
 def _taken_over(
-    reader: LogReader, epochs: Sequence[Epoch], source: Epoch, target: Epoch, place: _Place, old_place: _Place
+    stored: ResumeEngine, source: Epoch, job: JobRecord, place: _Place, old_place: _Place
 ) -> Iterator[CarryRecord]:
     """The results of one old chunk that one new chunk may keep."""
     for model in range(source.models):
         offset = source.index(0).result(old_place[0] * source.models + model)
         if not offset:
             continue
-        payload = reader.payload(offset)
+        payload = stored.reader.payload(offset)
         if result_flags(payload) & READ_POSITION and place != old_place:
             continue
-        index = _model_index(_origin(epochs, offset), target, key(payload)[2])
+        index = _model_index(_origin(stored.state.epochs, offset), job, key(payload)[2])
         if index is not None:
             yield CarryRecord(0, place[0], index, offset)
 
@@ -60,24 +65,37 @@ def _origin(epochs: Sequence[Epoch], offset: int) -> Epoch:
     return epochs[bisect_right([epoch.offset for epoch in epochs], offset) - 1]
 
 
-def _model_index(origin: Epoch, target: Epoch, index: int) -> int | None:
-    """The place among the target's models of the one that made a result; None: it is not there any more."""
+def _model_index(origin: Epoch, job: JobRecord, index: int) -> int | None:
+    """The place among the new job's models of the one that made a result; None: it is not there any more."""
     if index < 0:
-        return -1 if target.models == 1 else None
+        return None if job.all_models and job.models else -1
     models = origin.job.models
-    if index >= len(models) or models[index] not in target.job.models:
+    if index >= len(models) or models[index] not in job.models:
         return None
-    return target.job.models.index(models[index])
+    return job.models.index(models[index])
 
 
-def _places(reader: LogReader, epoch: Epoch) -> Iterator[tuple[bytes, _Place]]:
+def _stored_rows(reader: LogReader, epoch: Epoch) -> Iterator[tuple[str, ChunkRow]]:
+    names = DocumentNames(reader, epoch.documents)
+    for row in ChunkTable(reader.fd, epoch.segments.get(0, [])):
+        yield names[row.document].id, row
+
+
+def _new_rows(documents: Sequence[DocumentRow], tables: Sequence[bytes]) -> Iterator[tuple[str, ChunkRow]]:
+    for payload in tables:
+        rows = unpack_chunks(payload)[2]
+        for at in range(0, len(rows), ROW_BYTES):
+            row = unpack_row(rows, at)
+            yield documents[row.document].id, row
+
+
+def _places(rows: Iterator[tuple[str, ChunkRow]]) -> Iterator[tuple[bytes, _Place]]:
     """(digest of document id, overlap and text; id, start and end) of every chunk, in order."""
-    documents = DocumentNames(reader, epoch.documents)
-    document, name = -1, b""
-    for chunk_id, row in enumerate(ChunkTable(reader.fd, epoch.segments.get(0, []))):
-        if row.document != document:
-            document = row.document
-            name = blake2b(documents[document].id.encode("utf-8", "surrogatepass"), digest_size=16).digest()
+    document, name = None, b""
+    for chunk_id, (document_id, row) in enumerate(rows):
+        if document_id != document:
+            document = document_id
+            name = blake2b(document_id.encode("utf-8", "surrogatepass"), digest_size=16).digest()
         digest = blake2b(name + row.digest + row.overlap.to_bytes(4, "little"), digest_size=16).digest()
         yield digest, (chunk_id, row.start, row.end)
 

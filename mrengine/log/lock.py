@@ -82,7 +82,7 @@ class JobLock:
         while not self.try_acquire():
             owner = self.holder()
             if owner is not None:
-                # Facts of a dead process: the holder is about to write its own, or a child of the dead has the lock open.
+                # Facts of the dead: the holder is about to write its own, or a child of the dead has the lock open.
                 patience_s = wait_draining_s if owner.alive else max(wait_draining_s, _SETTLE_S)
                 if (owner.alive and not owner.draining) or clock() - started >= patience_s:
                     raise JobBusy(f"process {owner.pid} runs this job ({owner.state})", pid=owner.pid or None)

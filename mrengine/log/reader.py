@@ -62,9 +62,9 @@ class LogReader:
             message = f"{self._path or 'the log'} is damaged after byte {position}"
             raise LogError(message, reason="damaged", path=self._path, ranges=[(position, stop)])
 
-    def walk(self, visit: Callable[[Frame], object] = lambda frame: None, *, stop: int | None = None) -> Recovery:
-        """All frames that recovery would keep, without changing the file; see ``scan.walk``."""
-        return walk(self._source, visit, stop=stop)
+    def walk(self, visit: Callable[[Frame], object] = lambda frame: None, *, after: Recovery | None = None) -> Recovery:
+        """All frames that recovery would keep, without changing the file; ``after``: go on from an earlier walk."""
+        return walk(self._source, visit, after=after)
 
     def frame(self, offset: int) -> Frame:
         """The frame at ``offset``, checked. LogError(reason="damaged"): there is none."""

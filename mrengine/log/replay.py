@@ -90,13 +90,18 @@ class Epoch:
 
 
 class Replay:
-    """The state. ``add`` every frame in order; ``problems``: (offset, why) of records that make no sense."""
+    """The state. ``add`` every frame in order; ``problems``: (offset, why) of records that make no sense.
+
+    ``closed``: how the last run ended, None where it goes on or was interrupted. ``updated``: the newest time of a JOB,
+    ROUND or CLOSE. ``round_offset``: where the newest ROUND 0 stands, that is, where the last run began.
+    """
 
     def __init__(self) -> None:
         self.epochs: list[Epoch] = []
         self.ledger = Ledger()
         self.closed: CloseRecord | None = None
         self.updated = 0.0
+        self.round_offset = 0
         self.problems: list[tuple[int, str]] = []
         self._current: Epoch | None = None
         self._newest: Epoch | None = None
@@ -158,7 +163,7 @@ class Replay:
         epoch.start_round(record)
         self.updated = max(self.updated, record.at)
         if record.round == 0:
-            self._current = epoch
+            self._current, self.round_offset = epoch, frame.offset
 
     def _outcome(self, frame: Frame) -> bool:
         return self._working().index(key(frame.payload)[0]).add(frame)

@@ -8,10 +8,12 @@ from types import TracebackType
 
 from mrengine.errors import JobNotFound
 from mrengine.log.chunktable import ChunkTable, DocumentNames
+from mrengine.log.codec import HEADER_BYTES
 from mrengine.log.index import OutcomeIndex
 from mrengine.log.reader import LogReader
 from mrengine.log.replay import Epoch, Replay
 from mrengine.log.results import Results
+from mrengine.log.scan import Recovery
 from mrengine.records import ChunkFailure
 
 __all__ = ["ResumeEngine"]
@@ -26,12 +28,14 @@ class ResumeEngine:
         if not os.path.lexists(path):
             raise JobNotFound(f"there is no job in {os.fspath(job_folder)}")
         self.reader = LogReader(path)
+        self.state = Replay()
+        self.recovery = Recovery(HEADER_BYTES)
         self.refresh()
 
-    def refresh(self) -> None:
-        """Read the log anew."""
-        self.state = Replay()
-        self.recovery = self.reader.walk(self.state.add)
+    def refresh(self) -> Recovery:
+        """Read what was added since, and say what the log's end and damage are now."""
+        self.recovery = self.reader.walk(self.state.add, after=self.recovery)
+        return self.recovery
 
     @property
     def epoch(self) -> Epoch | None:

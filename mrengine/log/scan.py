@@ -97,15 +97,17 @@ class Source:
         return None
 
 
-def walk(source: Source, visit: Callable[[Frame], object] = lambda frame: None, *, stop: int | None = None) -> Recovery:
+def walk(
+    source: Source, visit: Callable[[Frame], object] = lambda frame: None, *, after: Recovery | None = None
+) -> Recovery:
     """Give every frame of the log, in order, to ``visit``; say where the log ends and what is damaged.
 
     The rules are those of docs/log-format.md. One pass where there is no gap; from the first gap on, the rest is
-    surveyed once more, for its watermarks decide what the gap is.
+    surveyed once more, for its watermarks decide what the gap is. ``after``: an earlier walk, to go on from its end.
     """
-    size = source.size() if stop is None else stop
-    position, watermark, surveyed = HEADER_BYTES, HEADER_BYTES, False
-    damage: list[tuple[int, int]] = []
+    size, before = source.size(), after or Recovery(HEADER_BYTES)
+    position, watermark, surveyed = before.end, before.watermark, False
+    damage = list(before.damage)
     while True:
         for frame in source.run(position, size):
             visit(frame)

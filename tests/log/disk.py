@@ -40,7 +40,7 @@ class Inode:
 
 
 class MemoryDisk(OsFiles):
-    """Files by path. ``fail_at``: the operation (counted from 1) that raises ``error``; later ones work again, and lie."""
+    """Files by path. ``fail_at``: the operation (counted from 1) that raises ``error``; later ones work, and lie."""
 
     def __init__(self, *, fail_at: int = 0, error: int = errno.EIO, short_writes: bool = False) -> None:
         self.names: dict[str, Inode] = {}
@@ -135,7 +135,7 @@ class MemoryDisk(OsFiles):
         return twin
 
     def power_cut(self, rng: random.Random) -> MemoryDisk:
-        """What the disk may hold when the machine is up again: every unsynced sector kept, as before, zeroed or garbled."""
+        """What the disk may hold when the machine is up again: each unsynced sector kept, old, zeroed or garbled."""
         after = MemoryDisk()
         names = self.names if rng.random() < 0.5 else self.durable_names
         after.names = {name: _survivor(inode, rng) for name, inode in names.items()}

@@ -29,8 +29,8 @@ def job(
     """A JOB."""
     fields = {"chunking": {"target_tokens": 6000}, "python": "3.11", "map_name": "app:f", **changes}
     return r.JobRecord(
-        job_id="j", at=1.0, epoch=epoch, version="0.1", documents=documents, models=tuple(models), all_models=all_models,
-        map_version=version, map_source=None, **fields,  # type: ignore[arg-type]
+        job_id="j", at=1.0, epoch=epoch, version="0.1", documents=documents, models=tuple(models),
+        all_models=all_models, map_version=version, map_source=None, **fields,  # type: ignore[arg-type]
     )  # fmt: skip
 
 
@@ -48,10 +48,14 @@ def result(chunk: int, model: int = 0, value: object = "fine", *, flags: int = 0
 
 def failure(chunk: int, model: int = 0, message: str = "boom") -> bytes:
     """A FAILURE's payload."""
-    return r.pack_failure(r.FailureRecord(0, chunk, model, "doc", "m", 1, 3, 2.0, "error", message, "f:1", {"waits": 1}))
+    return r.pack_failure(
+        r.FailureRecord(0, chunk, model, "doc", "m", 1, 3, 2.0, "error", message, "f:1", {"waits": 1})
+    )
 
 
-def call(name: str, chunk: int = 0, *, at: float = 2.0, reusable: bool = True, model: str = "m", text: str = "t") -> bytes:
+def call(
+    name: str, chunk: int = 0, *, at: float = 2.0, reusable: bool = True, model: str = "m", text: str = "t"
+) -> bytes:
     """A CALL's payload."""
     usage = Usage(10, 5, 2)
     return r.pack_call(r.CallRecord(0, chunk, 0, digest(name), at, usage, 0.5, reusable, model, "stop", 7.5, text))

@@ -31,7 +31,16 @@ from mrengine.log.wal import WriteAheadLog
 
 small, large = st.integers(0, 2**32 - 1), st.integers(0, 2**64 - 1)
 rows = st.builds(
-    ChunkRow, small, st.sampled_from(KINDS), small, small, large, large, large, large, st.binary(min_size=16, max_size=16)
+    ChunkRow,
+    small,
+    st.sampled_from(KINDS),
+    small,
+    small,
+    large,
+    large,
+    large,
+    large,
+    st.binary(min_size=16, max_size=16),
 )
 
 
@@ -41,7 +50,17 @@ def test_a_row_has_64_bytes_and_is_read_back(row: ChunkRow) -> None:
     data = pack_row(row)
     assert len(data) == ROW_BYTES
     assert unpack_row(data) == row
-    numbers = (row.document, KINDS.index(row.kind), 0, row.overlap, row.tokens, row.start, row.end, row.spool_from, row.spool_to)
+    numbers = (
+        row.document,
+        KINDS.index(row.kind),
+        0,
+        row.overlap,
+        row.tokens,
+        row.start,
+        row.end,
+        row.spool_from,
+        row.spool_to,
+    )
     assert data == struct.pack("<IBxH IIQQQQ", *numbers) + row.digest
 
 

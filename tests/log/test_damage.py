@@ -1,4 +1,4 @@
-"""A damaged log: truncated anywhere, any bit flipped, bytes destroyed. Two readers agree, and neither invents a record."""
+"""A damaged log: cut anywhere, any bit flipped, bytes destroyed. Two readers agree, and neither invents a record."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ def assert_agree(data: bytes, written: set[tuple[int, int, bytes]]) -> Recovery 
     except second_reader.Refused as refused:
         with pytest.raises(LogError) as caught:
             frames_of(data)
-        assert caught.value.reason == str(refused)
+        assert caught.value.reason == str(refused)  # noqa: PT017  (the first must refuse as the second did)
         return None
     frames, recovery = frames_of(data)
     found = [(frame.offset, frame.kind, frame.payload) for frame in frames]
@@ -175,7 +175,7 @@ def test_a_strict_opening_refuses_damage_and_changes_nothing() -> None:
     assert set(disk.names) == {"log"}
 
 
-@pytest.mark.parametrize("reason, at, byte", [("not_a_log", 0, 0), ("newer", 8, 9), ("damaged", 30, 0xFF)])
+@pytest.mark.parametrize(("reason", "at", "byte"), [("not_a_log", 0, 0), ("newer", 8, 9), ("damaged", 30, 0xFF)])
 def test_a_log_that_cannot_be_used_is_left_as_it_is(reason: str, at: int, byte: int) -> None:
     """Wrong magic, a newer version, a damaged header."""
     data = bytearray(real_log()[0])

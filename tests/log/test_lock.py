@@ -21,7 +21,12 @@ ENV = {**os.environ, "PYTHONPATH": str(ROOT)}
 
 def start(program: str, *arguments: str) -> subprocess.Popen[str]:
     """A process that runs this program and says so on stdout."""
-    command = [sys.executable, "-c", "import os, sys, time\nfrom mrengine.log.lock import JobLock\n" + program, *arguments]
+    command = [
+        sys.executable,
+        "-c",
+        "import os, sys, time\nfrom mrengine.log.lock import JobLock\n" + program,
+        *arguments,
+    ]
     return subprocess.Popen(command, env=ENV, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
 
 

@@ -10,12 +10,11 @@ import pytest
 
 from mrengine.log import codec
 from mrengine.log import records as r
-from mrengine.log.carry import carry
+from mrengine.log.carry import carried
 from mrengine.log.mismatch import compare
-from mrengine.log.replay import Replay
 from mrengine.log.resume import ResumeEngine
 from mrengine.log.wal import WriteAheadLog
-from tests.log.sample import begin, job, result
+from tests.log.sample import begin, job, result, row
 
 DOCS = [("a", b"1"), ("b", b"2")]
 
@@ -53,10 +52,16 @@ def test_another_python_is_named_where_the_digest_changed() -> None:
         ([("a", b"1"), ("b", b"x")], ["1 document changed: 'b'"], False),
         ([*DOCS[:1], ("c", b"3")], ["1 document added: 'c'", "1 document removed: 'b'"], False),
         (DOCS[::-1], ["the documents come in another order"], False),
-        ([*DOCS, *((f"n{i}", b"") for i in range(9))], ["9 documents added: 'n0', 'n1', 'n2', 'n3', 'n4' and 4 more"], True),
+        (
+            [*DOCS, *((f"n{i}", b"") for i in range(9))],
+            ["9 documents added: 'n0', 'n1', 'n2', 'n3', 'n4' and 4 more"],
+            True,
+        ),
     ],
 )
-def test_documents_are_compared_by_id_and_content(new: list[tuple[str, bytes]], lines: list[str], extends: bool) -> None:
+def test_documents_are_compared_by_id_and_content(
+    new: list[tuple[str, bytes]], lines: list[str], extends: bool
+) -> None:
     """Only added ones extend a job."""
     found = compare(job(), job(documents=(len(new), 0, b"new")), DOCS, new)
     assert list(found.lines) == lines
@@ -89,29 +94,28 @@ class Story:
         self.wal = WriteAheadLog.create(folder / "log", "j")
         self.folder = folder
         self.epoch = 0
+        self.carried: dict[int, object] = {}
 
     def tell(self, texts: str, done: dict[int, tuple[object, int]] | None = None, **options: object) -> Story:
         """An epoch with these chunks; ``done``: chunk → (value, flags), results written in it."""
         self.epoch += 1
-        names = {"documents": ("doc",), "of": None, **{k: options.pop(k) for k in ("documents", "of") if k in options}}
+        names: Sequence[str] = options.pop("documents", ("doc",))  # type: ignore[assignment]
+        of: Sequence[int] = options.pop("of", [0] * len(texts))  # type: ignore[assignment]
         record = replace(job(epoch=self.epoch), **options)  # type: ignore[arg-type]
-        begin(self.wal, texts, record=record, **names)  # type: ignore[arg-type]
+        rows = [r.DocumentRow(name, bytes(16), 0, 1, 1) for name in names]
+        table = b"".join(row(of[i], text, i, i + 1) for i, text in enumerate(texts))
+        self.wal.write()
+        with ResumeEngine(self.folder) as engine:
+            carries = list(carried(engine, record, rows, [r.pack_chunks(0, 0, table)]))
+            taken = [r.unpack_carry(payload) for payload in carries]
+            self.carried = {c.chunk_id: r.unpack_result(engine.reader.payload(c.offset)).result for c in taken}
+        begin(self.wal, texts, record=record, documents=names, of=of)
+        for payload in carries:
+            self.wal.append(codec.CARRY, payload)
         for chunk, (value, flags) in (done or {}).items():
             self.wal.append(codec.RESULT, result(chunk, 0, value, flags=flags))
         self.wal.write()
         return self
-
-    def carried(self) -> dict[int, object]:
-        state = Replay()
-        with ResumeEngine(self.folder) as engine:
-            state = engine.state
-            assert state.newest is not None
-            found = list(carry(engine.reader, state.epochs, state.newest))
-            values = {c.chunk_id: r.unpack_result(engine.reader.payload(c.offset)).result for c in found}
-            for record in found:
-                self.wal.append(codec.CARRY, r.pack_carry(record))
-            self.wal.write()
-        return values
 
 
 @pytest.fixture
@@ -123,56 +127,56 @@ def story(tmp_path: Path) -> Story:
 def test_a_chunk_keeps_its_result_wherever_it_went(story: Story) -> None:
     """Text, overlap and document are the same, the id is another."""
     story.tell("abcd", {0: ("A", 0), 1: ("B", 0), 3: ("D", 0)})
-    assert story.tell("xadb").carried() == {1: "A", 2: "D", 3: "B"}
+    assert story.tell("xadb").carried == {1: "A", 2: "D", 3: "B"}
 
 
 def test_the_nth_duplicate_keeps_the_nth_result(story: Story) -> None:
     """And a further one is run."""
     story.tell("aaba", {0: ("A1", 0), 1: ("A2", 0), 3: ("A3", 0)})
-    assert story.tell("xaaaa").carried() == {1: "A1", 2: "A2", 3: "A3"}
-    assert story.tell("abaaa").carried() == {0: "A1", 2: "A2", 3: "A3"}
+    assert story.tell("xaaaa").carried == {1: "A1", 2: "A2", 3: "A3"}
+    assert story.tell("abaaa").carried == {0: "A1", 2: "A2", 3: "A3"}
 
 
 def test_a_result_that_read_its_position_stays_there(story: Story) -> None:
     """It is carried to the same id, start and end only."""
     story.tell("abc", {0: ("A", 1), 1: ("B", 1), 2: ("C", 0)})
-    assert story.tell("acb").carried() == {0: "A", 1: "C"}
+    assert story.tell("acb").carried == {0: "A", 1: "C"}
 
 
 def test_another_map_version_carries_nothing_and_going_back_is_free(story: Story) -> None:
     """Superseded results stay in the log."""
     story.tell("ab", {0: ("A", 0), 1: ("B", 0)})
-    assert story.tell("ab", {0: ("A2", 0)}, map_version="v2").carried() == {}
-    assert story.tell("ab").carried() == {0: "A", 1: "B"}
-    assert story.tell("ab", map_version="v2").carried() == {0: "A2"}
+    assert story.tell("ab", {0: ("A2", 0)}, map_version="v2").carried == {}
+    assert story.tell("ab").carried == {0: "A", 1: "B"}
+    assert story.tell("ab", map_version="v2").carried == {0: "A2"}
 
 
 def test_what_was_carried_is_carried_on(story: Story) -> None:
     """Over an epoch that only took it over; the newest result of a chunk wins."""
     story.tell("ab", {0: ("A", 0)})
-    assert story.tell("ab", {1: ("B", 0)}).carried() == {0: "A"}
-    assert story.tell("ba").carried() == {0: "B", 1: "A"}
+    assert story.tell("ab", {1: ("B", 0)}).carried == {0: "A"}
+    assert story.tell("ba").carried == {0: "B", 1: "A"}
 
 
 def test_another_document_with_the_same_text_keeps_nothing(story: Story) -> None:
     """A result belongs to its document."""
     story.tell("ab", {0: ("A", 0), 1: ("B", 0)}, documents=("one", "two"), of=[0, 1])
-    assert story.tell("ab", documents=("two", "one"), of=[0, 1]).carried() == {}
-    assert story.tell("ba", documents=("zero", "two", "one"), of=[1, 2]).carried() == {0: "B", 1: "A"}
+    assert story.tell("ab", documents=("two", "one"), of=[0, 1]).carried == {}
+    assert story.tell("ba", documents=("zero", "two", "one"), of=[1, 2]).carried == {0: "B", 1: "A"}
 
 
 def test_a_model_that_is_gone_or_changed_takes_its_results_along(story: Story) -> None:
     """A job never mixes in results of another model; the order of models does not matter."""
     story.tell("ab", {0: ("A", 0)})
-    assert story.tell("ab", models=(("n", "p"),)).carried() == {}
-    assert story.tell("ab", models=(("m", "other"),)).carried() == {}
-    assert story.tell("ab", models=(("n", "p"), ("m", "p"))).carried() == {0: "A"}
+    assert story.tell("ab", models=(("n", "p"),)).carried == {}
+    assert story.tell("ab", models=(("m", "other"),)).carried == {}
+    assert story.tell("ab", models=(("n", "p"), ("m", "p"))).carried == {0: "A"}
 
 
 def test_with_all_models_a_result_goes_to_its_models_place(story: Story, tmp_path: Path) -> None:
     """The key's model index counts in the new job's models."""
     story.tell("ab", {1: ("B", 0)})
     story.tell("ab", models=(("n", "p"), ("m", "p")), all_models=True)
-    assert story.carried() == {1: "B"}
+    assert story.carried == {1: "B"}
     with ResumeEngine(tmp_path) as engine:
         assert list(engine.pending()) == [(0, 0), (0, 1), (1, 0)]

@@ -110,7 +110,9 @@ def test_documents_are_batched_below_a_mebibyte_and_none_is_lost() -> None:
     assert len(batches) > 1
     assert all(len(payload) <= 1 << 20 for payload, _ in batches)
     assert [row for _, batch in batches for row in batch.rows] == rows
-    assert [batch.first for _, batch in batches] == [7 + sum(len(b.rows) for _, b in batches[:i]) for i in range(len(batches))]
+    assert [batch.first for _, batch in batches] == [
+        7 + sum(len(b.rows) for _, b in batches[:i]) for i in range(len(batches))
+    ]
 
 
 def test_the_digest_of_documents_tells_order_ids_and_contents_apart() -> None:
@@ -125,4 +127,6 @@ def test_the_digest_of_documents_tells_order_ids_and_contents_apart() -> None:
     one, two = ("a", b"x"), ("b", b"y")
     assert summary(one, two) == summary(one, two)
     assert summary(one, two)[:2] == (2, 10)
-    assert len({summary(one, two), summary(two, one), summary(one), summary(("a", b"y"), two), summary(("ab", b"x"))}) == 5
+    assert (
+        len({summary(one, two), summary(two, one), summary(one), summary(("a", b"y"), two), summary(("ab", b"x"))}) == 5
+    )

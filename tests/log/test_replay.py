@@ -59,7 +59,9 @@ def test_the_first_result_counts_and_wins_over_every_failure(history: list[tuple
     index, model = OutcomeIndex(0, 4), {}
     for at, (chunk, good) in enumerate(history, 600):
         known = model.get(chunk)
-        news = index.add(Frame(at, codec.RESULT if good else codec.FAILURE, result(chunk) if good else failure(chunk), 512))
+        news = index.add(
+            Frame(at, codec.RESULT if good else codec.FAILURE, result(chunk) if good else failure(chunk), 512)
+        )
         assert news is not (known is not None and known[0])
         if news:
             model[chunk] = good, at
@@ -112,7 +114,9 @@ def test_a_first_epoch_that_is_not_complete_still_has_its_results(wal: WriteAhea
         assert len(engine.results()) == 1
 
 
-def test_a_further_run_continues_a_round_and_another_version_starts_it_afresh(wal: WriteAheadLog, tmp_path: Path) -> None:
+def test_a_further_run_continues_a_round_and_another_version_starts_it_afresh(
+    wal: WriteAheadLog, tmp_path: Path
+) -> None:
     """A tree reduce with another prompt."""
     begin(wal, "abcd")
     for chunk in range(4):
@@ -190,6 +194,24 @@ def test_a_folder_without_a_log_is_no_job(tmp_path: Path) -> None:
     """JobNotFound."""
     with pytest.raises(JobNotFound):
         ResumeEngine(tmp_path)
+
+
+def test_refreshing_reads_only_what_was_added(wal: WriteAheadLog, tmp_path: Path) -> None:
+    """So that a job can be watched; a frame that is half written is read when it is whole."""
+    begin(wal)
+    with replayed(wal, tmp_path) as engine:
+        seen: list[int] = []
+        add = engine.state.add
+        engine.state.add = lambda frame: seen.append(frame.offset) or add(frame)  # type: ignore[func-returns-value,method-assign]
+        offset = wal.append(codec.RESULT, result(1))
+        frame = bytes(wal._buffer)
+        with open(tmp_path / "log", "ab") as file:
+            file.write(frame[:40])
+        assert engine.refresh().torn == 40
+        wal.commit()
+        engine.refresh()
+        assert seen[0] == offset
+        assert engine.index().done == 1
 
 
 def test_looking_at_a_torn_log_changes_nothing(wal: WriteAheadLog, tmp_path: Path) -> None:

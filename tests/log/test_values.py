@@ -100,7 +100,10 @@ ID = uuid.UUID(int=5)
             Model(name="n", at=WHEN, amount=decimal.Decimal("2.50")),
             {"name": "n", "at": "2026-03-01T12:30:00+00:00", "amount": "2.50"},
         ),
-        (Completion("{}", parsed=Model(name="n", at=WHEN, amount=decimal.Decimal(1))), {"name": "n", "at": WHEN.isoformat(), "amount": "1"}),
+        (
+            Completion("{}", parsed=Model(name="n", at=WHEN, amount=decimal.Decimal(1))),
+            {"name": "n", "at": WHEN.isoformat(), "amount": "1"},
+        ),
         (numpy.float32(0.5), 0.5),
         (numpy.int64(7), 7),
         (numpy.bool_(True), True),
