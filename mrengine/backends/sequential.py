@@ -53,6 +53,9 @@ class SequentialBackend:
     def started(self, worker: int) -> Sequence[Started]:
         return ()
 
+    def resident(self, worker: int) -> int:
+        return 0
+
     def drain(self) -> None:
         self._stopping.set()
         while self._queue:

@@ -41,6 +41,7 @@ class RoundSettings:
     chunk_timeout_s: float = 600.0
     drain_s: float = 10.0
     backoff_s: float = 1.0
+    max_worker_rss: int | None = None  # bytes
 
 
 class Announcer(Protocol):
@@ -75,6 +76,7 @@ class _Worker:
     in_cell: bool = False
     retire_at: float | None = None  # set: takes nothing new, and is replaced when idle or at this time
     overdue: frozenset[int] = frozenset()
+    died: bool = False
 
 
 class Engine:
@@ -187,6 +189,7 @@ class Engine:
             self._draining, self.facts = reason, dict(facts)
             self._drain_until = self._clock() + self._settings.drain_s
             self._backend.drain()
+            self._announcer.note("job:draining", {"in_flight": self.in_flight})
 
     @property
     def in_flight(self) -> int:
@@ -293,7 +296,11 @@ class Engine:
         return self._log.append(kind, payload)
 
     def _on_ready(self, index: int, _chunk: int, _model: int, _payload: bytes) -> None:
-        self._workers[index].ready = True
+        worker = self._workers[index]
+        worker.ready = True
+        if worker.died:
+            worker.died = False
+            self._announcer.note("worker:respawned", {"worker_id": index})
 
     def _on_failed_start(self, _index: int, _chunk: int, _model: int, payload: bytes) -> None:
         cause = payload.decode("utf-8", "replace")
@@ -345,7 +352,7 @@ class Engine:
 
     def _on_died(self, index: int, _chunk: int, _model: int, death: m.Death) -> None:
         worker = self._workers[index]
-        worker.ready = False
+        worker.ready, worker.died = False, True
         self._commit_first = True
         deliberate = worker.retire_at is not None
         self._announcer.note(
@@ -455,10 +462,17 @@ class Engine:
             ) & worker.flight.keys()
             if overdue and worker.retire_at is None:
                 worker.retire_at = now + self._settings.drain_s
+            elif worker.retire_at is None and worker.ready and self._too_large(index):
+                worker.retire_at = now + self._settings.chunk_timeout_s
             if worker.retire_at is not None:
                 worker.overdue = worker.overdue | overdue
                 if now >= worker.retire_at or worker.flight.keys() <= worker.overdue:
                     self._backend.kill(index)
+
+    def _too_large(self, index: int) -> bool:
+        """A worker that leaks is replaced when its tasks have ended; it costs them nothing."""
+        limit = self._settings.max_worker_rss
+        return limit is not None and self._backend.resident(index) > limit
 
     def _finish_if_over(self) -> None:
         if self.state is not None:

@@ -80,6 +80,9 @@ class Backend(Protocol):
     def started(self, worker: int) -> Sequence[Started]:
         """What runs in a worker now."""
 
+    def resident(self, worker: int) -> int:
+        """Bytes of memory that a worker holds; 0 where that cannot be told."""
+
     def drain(self) -> None:
         """Tell all workers to start nothing, and to end what only waits."""
 

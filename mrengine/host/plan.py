@@ -39,6 +39,7 @@ class MapFunction:
     python: str
     source: str | Mapping[str, Any] | None
     blob: bytes = field(default=b"", repr=False)
+    function: Any = field(default=None, repr=False, compare=False)
 
 
 @dataclass(slots=True)
@@ -79,20 +80,19 @@ def describe_map(map_fn: Callable[..., Any], *, version: str | None, named: bool
     """Name a map function's version. A job without a name is never resumed: there a function may have no digest."""
     prompt = getattr(map_fn, "prompt_fields", None)
     source: str | Mapping[str, Any] | None = prompt() if callable(prompt) else _importable(map_fn)
-    python = f"{sys.version_info[0]}.{sys.version_info[1]}"
     name = getattr(map_fn, "__qualname__", type(map_fn).__qualname__)
-    if version is not None:
-        return MapFunction(version, name, "", source, blob)
-    own = getattr(map_fn, "map_version", None)
-    if isinstance(own, str):
-        return MapFunction(own, name, "", source, blob)
-    try:
-        found = digest(map_fn)
-    except ConfigError:
-        if named:
-            raise
-        return MapFunction("", name, python, source, blob)
-    return MapFunction(found.digest, found.name, found.python, source, blob)
+    python = ""  # bytecode is another in each minor version; names are not
+    known = version if version is not None else getattr(map_fn, "map_version", None)
+    if not isinstance(known, str):
+        python = f"{sys.version_info[0]}.{sys.version_info[1]}"
+        try:
+            found = digest(map_fn)
+            known, name = found.digest, found.name
+        except ConfigError:
+            if named:
+                raise
+            known = ""
+    return MapFunction(known, name, python, source, blob, map_fn)
 
 
 def _importable(map_fn: Callable[..., Any]) -> str | None:

@@ -30,6 +30,7 @@ from mrengine.errors import (
     SupervisorDied,
 )
 from mrengine.host.inputs import append_inputs, input_version, spool_documents
+from mrengine.host.preloads import preloads
 from mrengine.host.plan import MapFunction, Plan, Record, chunking_of, job_record, round_record
 from mrengine.host.relay import Outcome, Relay
 from mrengine.host.session import Durable, Ended, Line, News, Note, Session
@@ -430,7 +431,7 @@ class JobRun:
             "durability": settings.durability,
             "workers": settings.workers,
             "slots": settings.slots,
-            "preload": {"kinds": kinds, "modules": list(settings.preload)},
+            "preload": {"kinds": kinds, "modules": preloads(self._mapping.function, settings.preload)},
         }
 
     def _round_order(self, round_: Round) -> dict[str, Any]:
@@ -447,6 +448,7 @@ class JobRun:
                 "chunk_timeout_s": settings.chunk_timeout_s,
                 "drain_s": settings.drain_s,
                 "backoff_s": settings.backoff_s,
+                "max_worker_rss": settings.max_worker_rss,
             },
             "room": CALL_ROOM + 2 * round_.total,
             "terms": self._terms(),

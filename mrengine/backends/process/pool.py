@@ -48,6 +48,15 @@ class ProcessPool:
         handle = self._handles[worker]
         return handle.board.started() if handle is not None else ()
 
+    def resident(self, worker: int) -> int:
+        import psutil
+
+        handle = self._handles[worker]
+        try:
+            return int(psutil.Process(handle.pid).memory_info().rss) if handle is not None else 0
+        except psutil.Error:
+            return 0
+
     def drain(self) -> None:
         for worker in range(self.workers):
             self._write(worker, wire.frame(wire.DROP))

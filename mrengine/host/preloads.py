@@ -1,0 +1,83 @@
+"""Owns which installed packages a map function will need: they are imported once, before the workers are forked.
+
+The user's own files never are: the supervisor runs no user code. Packages that start threads when they are imported
+(numpy does, and whatever imports it) stay out: a process with threads cannot be forked safely.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+import sysconfig
+import types
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any
+
+__all__ = ["preloads"]
+
+THREADED = frozenset(
+    {"numpy", "scipy", "pandas", "torch", "tensorflow", "jax", "sklearn", "pyarrow", "polars", "cv2", "matplotlib", "ray"}
+)
+KNOWN = frozenset({"openai", "anthropic", "requests", "httpx", "httpx2", "pydantic", "msgpack", "cloudpickle", "mrengine"})
+
+
+def preloads(function: Callable[..., Any] | None, wanted: Sequence[str]) -> list[str]:
+    """Names of modules to import: those asked for, and the installed ones that the function's module has imported."""
+    found = dict.fromkeys(wanted)
+    for name in _modules_of(function):
+        top = name.partition(".")[0]
+        if top != "mrengine" and _installed(top) and not _threaded(top):
+            found[top] = None
+    return list(found)
+
+
+def _modules_of(function: Any) -> Iterable[str]:
+    """Modules in the globals that a function can see: all of its module's, or those that it names if it has none."""
+    scope = getattr(function, "__globals__", None)
+    if scope is None:
+        scope = getattr(sys.modules.get(type(function).__module__), "__dict__", {})
+    names = set(scope)
+    if scope.get("__name__") == "__main__":  # it travels by value: only what it names goes with it
+        code = getattr(function, "__code__", None)
+        names = set(code.co_names) if code is not None else set()
+    for name in sorted(names):
+        value = scope.get(name)
+        if isinstance(value, types.ModuleType):
+            yield value.__name__
+        elif value is not None and isinstance(getattr(value, "__module__", None), str):
+            yield value.__module__
+
+
+def _installed(top: str) -> bool:
+    file = getattr(sys.modules.get(top), "__file__", None)
+    if file is None:
+        return False
+    paths = sysconfig.get_paths()
+    homes = {os.path.realpath(paths[name]) for name in ("purelib", "platlib")}
+    real = os.path.realpath(file)
+    return any(real.startswith(home + os.sep) for home in homes)
+
+
+def _threaded(top: str) -> bool:
+    """Whether a package, or one that it uses as far as this process has imported them, is known to start threads."""
+    waiting, seen = [top], set[str]()
+    while waiting:
+        name = waiting.pop()
+        if name in THREADED:
+            return True
+        if name not in seen and name not in KNOWN:
+            seen.add(name)
+            waiting += _uses(name)
+    return False
+
+
+def _uses(top: str) -> set[str]:
+    """The top-level packages whose modules, functions or classes stand in the globals of a package's modules."""
+    found: set[str] = set()
+    for name, module in list(sys.modules.items()):
+        if name == top or name.startswith(top + "."):
+            for value in list(vars(module).values()):
+                origin = value.__name__ if isinstance(value, types.ModuleType) else getattr(value, "__module__", None)
+                if isinstance(origin, str):
+                    found.add(origin.partition(".")[0])
+    return found - {top}
