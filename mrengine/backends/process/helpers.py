@@ -30,7 +30,8 @@ _ROAD = (  # what every call passes through; workers would import it one by one
     "mrengine.providers.window",
 )
 Notify = Callable[[str, Mapping[str, Any]], None]
-STOPPED_S = 1.0  # how often the Manager is looked at: one that was stopped by a signal is replaced
+IMPORT_S = 60  # a module that is not imported by then is left to the workers
+_THREADS = 3
 
 
 class Helpers:
@@ -52,10 +53,11 @@ class Helpers:
         for name in _ROAD if kinds else ():
             importlib.import_module(name)
         for name in modules:
-            try:
+            why = _tried(name)
+            if why is None:
                 importlib.import_module(name)
-            except Exception as error:  # noqa: BLE001  # a worker that needs it will say so, and name it
-                self._notify("preload:failed", {"module": name, "error": type(error).__name__})
+            else:  # a worker that needs it imports it by itself
+                self._notify("preload:failed", {"module": name, "error": why})
 
     # the Manager
 
@@ -102,6 +104,28 @@ def _serve_budget(address: str, authkey: bytes, terms: Terms, keep: set[int]) ->
     """The Manager's process: no descriptor of the supervisor's stays open in it."""
     osutil.close_all_but(keep)
     serve(address, authkey, terms)
+
+
+def _tried(name: str) -> str | None:
+    """Import a module in a child first: None, or why it must not be imported here. A process with threads cannot fork."""
+    pid = os.fork()
+    if pid == 0:
+        try:
+            importlib.import_module(name)
+            os._exit(_THREADS if osutil.thread_count() > 1 else 0)
+        finally:
+            os._exit(1)
+    pidfd = osutil.open_pidfd(pid)
+    if pidfd is not None:
+        waiting = select.poll()
+        waiting.register(pidfd, select.POLLIN)
+        if not waiting.poll(IMPORT_S * 1e3):
+            osutil.end_process(pid)
+        os.close(pidfd)
+    code = os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
+    if code == 0:
+        return None
+    return "it starts threads" if code == _THREADS else f"its import ended with {code}"
 
 
 class _Child:
