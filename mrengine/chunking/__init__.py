@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 
 from mrengine.chunking.chunker import Chunker
+from mrengine.chunking.kinds import SplitterChoice
 from mrengine.chunking.reading import Source
 from mrengine.records import Chunk
 
@@ -17,7 +18,7 @@ def safe_chunk(
     target_tokens: int | None = 6000,
     overlap_tokens: int = 350,
     encoding: str = "o200k_base",
-    splitter: str | Callable[[str], object] = "auto",
+    splitter: SplitterChoice = "auto",
     document_id: str = "document",
     first_id: int = 0,
 ) -> Iterator[Chunk]:

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 
 from mrengine.chunking import tokens as _tokens
-from mrengine.chunking.kinds import Splitter, check, choose, detect
+from mrengine.chunking.kinds import Splitter, SplitterChoice, check, choose, detect
 from mrengine.chunking.reading import BLOCK, Source, blocks
 from mrengine.chunking.ruler import Ruler
 from mrengine.chunking.safecuts import safe_cuts
@@ -29,7 +29,7 @@ class Chunker:
         target_tokens: int | None = 6000,
         overlap_tokens: int = 350,
         encoding: str = "o200k_base",
-        splitter: str | Callable[[str], object] = "auto",
+        splitter: SplitterChoice = "auto",
     ) -> None:
         _check_limits(target_tokens, overlap_tokens)
         self.target_tokens = target_tokens
@@ -64,7 +64,7 @@ class Chunker:
         yield from self._single(text, self._tokenizer.count(text), document_id, first_id)
 
     def _cut(self, document: Source, target: int, document_id: str, chunk_id: int) -> Iterator[Chunk]:
-        splitter, source = choose(self.splitter, blocks(document, size=max(BLOCK, target)))
+        splitter, source = choose(self.splitter, target, blocks(document, size=max(BLOCK, target)))
         ruler = Ruler(source, self._tokenizer, self._cuts, near=max(64, min(target // 2, 4096)))
         previous = lead = start = 0
         while True:
@@ -72,6 +72,7 @@ class Chunker:
             previous, lead, start = previous - moved, lead - moved, start - moved
             if start == len(ruler.text):
                 return
+            splitter.see(ruler.text, ruler.base)
             lead, end, count = self._next(ruler, splitter, lead, start, target)
             text = ruler.text[lead:end]
             base = ruler.base
@@ -84,15 +85,12 @@ class Chunker:
         """Where the chunk begins (with its overlap) and ends, and its tokens: the most that fits."""
         limit = target
         while limit > 0:
-            high = ruler.reach(lead, limit)
-            if high <= start:
+            high = end = ruler.reach(lead, limit)
+            if high > start and (high < len(ruler.text) or not ruler.ended):
+                # From ``lead``: where the overlap would tear what fits without it, the answer is not behind ``start``.
+                end = splitter.cut(ruler.text, lead, high, lambda a, b: ruler.fits(a, b, target))
+            if end <= start:
                 break
-            if high < len(ruler.text) or not ruler.ended:
-                end = splitter.cut(
-                    ruler.text, start, high, lambda a, b: b - a <= 8 * target and ruler.count(a, b) <= target
-                )
-            else:
-                end = high
             count = ruler.count(lead, end)
             if count <= target:
                 return lead, end, count
@@ -128,7 +126,7 @@ class Chunker:
         return start
 
 
-def _kind(splitter: str | Callable[[str], object]) -> str:
+def _kind(splitter: SplitterChoice) -> str:
     return splitter if isinstance(splitter, str) else "custom"
 
 

@@ -36,12 +36,11 @@ class Prose:
 
     kind = "prose"
 
-    def __init__(self, *, paragraphs: float = 0.06, sentences: float = 0.25) -> None:
-        """How far back from the limit, as parts of the chunk, a paragraph or a sentence is worth the loss."""
-        self._paragraphs = paragraphs
-        self._sentences = sentences
+    def __init__(self, target: int) -> None:
+        """``target``: tokens. How far back from the limit a paragraph is worth the loss depends on it."""
+        self._paragraphs = 0.06 if target >= 2000 else 0.12
 
-    def feed(self, text: str) -> None:
+    def see(self, text: str, base: int) -> None:
         """Nothing is learnt in advance: prose has no structure that reaches far."""
 
     def cut(self, text: str, start: int, high: int, fits: Callable[[int, int], bool]) -> int:
@@ -49,7 +48,7 @@ class Prose:
         span = high - start
         return (
             last_paragraph(text, high - int(span * self._paragraphs), high)
-            or last_sentence(text, high - int(span * self._sentences), high)
+            or last_sentence(text, high - span // 4, high)
             or last_word(text, start, high, fits)
         )
 

@@ -10,6 +10,7 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
+from mrengine.chunking import dicom
 from mrengine.errors import SourceError
 
 __all__ = ["BLOCK", "Source", "blocks"]
@@ -57,31 +58,40 @@ def _pieces(document: Source, size: int) -> Iterator[str]:
     if isinstance(document, Path):
         return _from_path(document, size)
     if isinstance(document, (bytes, bytearray, memoryview)):
-        return _decoded(iter((bytes(document),)), "bytes")
+        return _from_file(io.BytesIO(document), size, "bytes")
     if hasattr(document, "read"):
-        return _from_file(document, size)
+        return _from_file(document, size, str(getattr(document, "name", type(document).__name__)))
     if isinstance(document, Iterable):
         return _checked(document)
-    raise SourceError(
-        f"a document cannot be a {type(document).__name__}: give a str, Path, bytes, file or iterable of str"
-    )
+    kind = type(document).__name__
+    raise SourceError(f"a document cannot be a {kind}: give a str, Path, bytes, file or iterable of str")
 
 
 def _from_path(path: Path, size: int) -> Iterator[str]:
     try:
         with path.open("rb") as file:
-            yield from _from_file(file, size, name=str(path))
+            yield from _from_file(file, size, str(path))
     except OSError as error:
         raise SourceError(f"cannot read {path}: {error.strerror or error}", source=str(path)) from error
 
 
-def _from_file(file: Any, size: int, name: str | None = None) -> Iterator[str]:
-    name = name or str(getattr(file, "name", "") or type(file).__name__)
+def _from_file(file: Any, size: int, name: str) -> Iterator[str]:
     first = _read(file, size, name)
     rest = iter(lambda: _read(file, size, name), type(first)())
     if isinstance(first, str):
         return _checked(_chain(first, rest))
+    if dicom.is_dicom(first):
+        return iter((dicom.dump(_rewound(file, first), name),))
     return _decoded(_chain(first, rest), name)
+
+
+def _rewound(file: Any, first: bytes) -> Any:
+    """The binary file from its first byte again; in memory, if it cannot go back."""
+    try:
+        file.seek(-len(first), io.SEEK_CUR)
+    except (OSError, AttributeError, ValueError):
+        return io.BytesIO(first + file.read())
+    return file
 
 
 def _chain(first: Any, rest: Iterator[Any]) -> Iterator[Any]:

@@ -23,7 +23,8 @@ __all__ = ["Ruler"]
 
 # numpy sums six times as fast as Python, but its import costs 0.2 s of CPU: from this many characters on it pays.
 _NUMPY_FROM = 600_000
-_AFRESH = 128
+_AFRESH = 128  # characters: so short a text is quicker counted than looked up
+_SLACK = 64  # tokens: by more than this, no count differs from the difference of its edges
 _PAIR = re.compile("[\ud800-\udbff][\udc00-\udfff]")
 
 
@@ -159,6 +160,12 @@ class Ruler:
         else:
             offset = int(self._edges[index]) - self.base
         return self._before_second_seam(start, offset)
+
+    def fits(self, start: int, stop: int, tokens: int) -> bool:
+        """Whether ``text[start:stop]`` has at most so many tokens."""
+        if self._index(stop) - self._index(start) > tokens + _SLACK:
+            return False
+        return self.count(start, stop) <= tokens
 
     def before(self, stop: int, tokens: int) -> int:
         """The offset from which about ``tokens`` tokens lie before ``stop``."""

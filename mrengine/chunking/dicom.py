@@ -1,0 +1,72 @@
+"""Owns DICOM metadata: the text dump of a data set, and how it is cut, group by group and sequence item by item."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from typing import Any
+
+from mrengine.chunking.code import line_begins, soft_window
+from mrengine.chunking.prose import Prose
+from mrengine.errors import ConfigError, SourceError
+
+__all__ = ["Dicom", "dump", "is_dicom"]
+
+# A line of pydicom's dump: three blanks of indentation for each sequence it lies in, then the tag; or a rule that ends
+# an item; or a title.
+_LINE = re.compile(r"(-{5,}[ \t]*\r?)?\n([ \t]*)(?:\(([0-9A-Fa-f]{4}),[ ]?[0-9A-Fa-f]{4}\)|(?=[^\s-]))")
+_GROUP = re.compile(r"\n\(([0-9A-Fa-f]{4}),")
+
+
+class Dicom:
+    """The splitter of a data set's dump. It keeps nothing from one call to the next."""
+
+    kind = "dicom"
+
+    def __init__(self, target: int) -> None:
+        self._window = soft_window(target)
+        self._prose = Prose(target)
+
+    def see(self, text: str, base: int) -> None:
+        """Nothing is learnt in advance."""
+
+    def cut(self, text: str, start: int, high: int, fits: Callable[[int, int], bool]) -> int:
+        """The last outermost begin of a group, sequence item or element near ``high``."""
+        low = max(start + 1, high - int((high - start) * self._window))
+        best, least, group = 0, 1 << 30, ""
+        for match in _LINE.finditer(text, max(0, low - 200), high + 40):
+            begin = match.start(2)
+            if begin > high:
+                break
+            depth = len(match.group(2)) // 3
+            changed = depth == 0 and match.group(3) != group
+            rank = 4 * depth + (0 if changed or match.group(1) else 2)
+            if depth == 0:
+                group = match.group(3)
+            if rank <= least and begin >= low:
+                best, least = begin, rank
+        return best or self._prose.cut(text, start, high, fits)
+
+    def resume(self, text: str, low: int, start: int) -> int:
+        """The first element at ``low`` or later."""
+        return next(line_begins(text, low, start), start)
+
+
+def is_dicom(data: bytes) -> bool:
+    """Whether these are the first bytes of a DICOM file: a preamble of 128 bytes, then ``DICM`` (PS3.10, 7.1)."""
+    return data[128:132] == b"DICM"
+
+
+def dump(source: Any, name: str) -> str:
+    """The text of a DICOM file's metadata, as pydicom prints it; pixel data is not read. ``source``: path or binary file.
+
+    Raises ConfigError without pydicom, SourceError for a file that pydicom cannot read.
+    """
+    try:
+        import pydicom
+    except ImportError:
+        raise ConfigError(f"{name} is a DICOM file: pip install 'mrengine[dicom]'", setting="extra") from None
+    try:
+        return str(pydicom.dcmread(source, stop_before_pixels=True)) + "\n"
+    except Exception as error:  # noqa: BLE001 - pydicom raises whatever a damaged element leads to
+        raise SourceError(f"{name} is not a readable DICOM file ({type(error).__name__})", source=name) from error

@@ -1,0 +1,152 @@
+"""Owns the cutting of Markdown: a fenced block stays whole if it fits; else headings, paragraphs, items, sentences."""
+
+from __future__ import annotations
+
+import re
+from bisect import bisect_right
+from collections.abc import Callable
+
+from mrengine.chunking.code import Code, soft_window
+from mrengine.chunking.prose import Prose, sentence_begins
+
+__all__ = ["Fences", "Markdown"]
+
+_LINE = re.compile(r"\n((?:[^\S\n]*\n)*)([ \t]*)(?:(#{1,6})(?=\s)|([-*+]|\d{1,9}[.)])(?=\s)|(?=\S))")
+_HEADING_BEFORE = re.compile(r"(?:^|\n)(?:#{1,6}\s[^\n]*|[^\n]+\n(?:=+|-+)[ \t]*)\n[^\S\n]*\n?$")
+
+
+class Markdown:
+    """The splitter of Markdown; it remembers where fenced blocks are."""
+
+    kind = "markdown"
+
+    def __init__(self, target: int) -> None:
+        self._window = soft_window(target)
+        self._prose = Prose(target)
+        self._code = Code(target)
+        self._fences = Fences()
+
+    def see(self, text: str, base: int) -> None:
+        """Note the fenced blocks of the text that is new."""
+        self._fences.see(text, base)
+
+    def cut(self, text: str, start: int, high: int, fits: Callable[[int, int], bool]) -> int:
+        """Before a fenced block that the limit would tear and that fits; else the best line or sentence near the limit."""
+        fence = self._fences.around(high)
+        if fence:
+            opened, closed = fence
+            if opened > start and fits(opened, closed):
+                high = opened
+                if self._begins_well(text, opened):
+                    return opened
+            else:
+                inside = max(start, opened + 1)
+                cut = self._code.cut(text, inside, high, fits) if high > inside else high
+                return cut if cut > start else high
+        low = high - int((high - start) * self._window)
+        best = self._best_line(text, max(low, start + 1), high)
+        return best or self._outside(self._prose.cut(text, start, high, fits), start, fits)
+
+    def _begins_well(self, text: str, offset: int) -> bool:
+        return text[max(0, offset - 2) : offset] == "\n\n"
+
+    def _outside(self, cut: int, start: int, fits: Callable[[int, int], bool]) -> int:
+        """The cut, or the begin of the fenced block that it would tear."""
+        fence = self._fences.around(cut)
+        return fence[0] if fence and fence[0] > start and fits(*fence) else cut
+
+    def _best_line(self, text: str, low: int, high: int) -> int:
+        """The begin of the line in ``low .. high`` with the least rank, outside of fenced blocks; or 0."""
+        best, least = 0, 1 << 30
+        for match in _LINE.finditer(text, low - 1, high + 80):
+            begin = match.start(2)
+            if begin > high:
+                break
+            rank = _rank(match)
+            if rank <= least and begin >= low and not self._fences.around(begin):
+                if rank >= _PARAGRAPH and _HEADING_BEFORE.search(text, max(0, begin - 200), begin):
+                    continue  # a heading is not parted from what it heads
+                best, least = begin, rank
+        return best
+
+    def resume(self, text: str, low: int, start: int) -> int:
+        """The first sentence or line at ``low`` or later that is not inside a fenced block; else the first inside."""
+        first = start
+        for begin in sentence_begins(text, low, start):
+            if not self._fences.around(begin):
+                return begin
+            first = min(first, begin)
+        return first
+
+
+_PARAGRAPH, _ITEM, _ROW = 10, 20, 90
+
+
+def _rank(match: re.Match[str]) -> int:
+    """Smaller is better: headings by level, paragraphs, list items by indentation, lines."""
+    blank, indent, heading, item = match.groups()
+    if heading:
+        return len(heading)
+    if blank:
+        return _PARAGRAPH + min(len(indent), 9)
+    return _ITEM + min(len(indent), 60) if item else _ROW
+
+
+class Fences:
+    """Where the fenced blocks of a document lie, in the window and before."""
+
+    def __init__(self) -> None:
+        self._begins: list[int] = []  # of the opening line; in characters of the document
+        self._ends: list[int] = []  # behind the closing line
+        self._open = ""  # the marks of the block that is open
+        self._seen = 0
+        self._base = 0
+
+    def see(self, text: str, base: int) -> None:
+        """Go on reading at the first line that was not complete last time."""
+        self._base = base
+        end = text.rfind("\n") + 1
+        position = max(0, self._seen - base)
+        ticks = tildes = -1
+        while position < end:
+            ticks = _find(text, "```", position, end, ticks)
+            tildes = _find(text, "~~~", position, end, tildes)
+            found = min(ticks, tildes)
+            if found == end:
+                break
+            position = self._line(text, found)
+        self._seen = max(self._seen, base + end)
+
+    def _line(self, text: str, found: int) -> int:
+        """Take the marks at ``found`` for what they are, if they begin their line; returns where the next line begins."""
+        begin = text.rfind("\n", 0, found) + 1
+        after = text.find("\n", found) + 1
+        if text[begin:found].strip(" \t>-*+0123456789.)"):
+            return after
+        line = text[found:after]
+        marks = line[: len(line) - len(line.lstrip(line[0]))]
+        rest = line[len(marks) :]
+        if not self._open:
+            if marks[0] == "~" or "`" not in rest:
+                self._open = marks
+                self._begins.append(begin + self._base)
+        elif marks.startswith(self._open) and not rest.strip():
+            self._open = ""
+            self._ends.append(after + self._base)
+        return after
+
+    def around(self, offset: int) -> tuple[int, int] | None:
+        """The block that a cut at ``offset`` of the window would tear, or None. An open one ends far away."""
+        index = bisect_right(self._begins, offset + self._base - 1) - 1
+        if index < 0:
+            return None
+        end = self._ends[index] - self._base if index < len(self._ends) else 1 << 62
+        return (self._begins[index] - self._base, end) if offset < end else None
+
+
+def _find(text: str, mark: str, low: int, high: int, known: int) -> int:
+    """The next ``mark`` at ``low`` or later; ``high`` if there is none. ``known``: the answer to an earlier question."""
+    if known >= low:
+        return known
+    found = text.find(mark, low, high)
+    return high if found < 0 else found
