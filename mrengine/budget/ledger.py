@@ -30,7 +30,7 @@ UNSENT: Need = (0.0, 0.0, 0.0, 0.0)
 TURNED_AWAY: Need = (0.0, 0.0, 0.0, 1.0)  # a provider that answers with its limits has counted a request
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, eq=False)
 class _Ticket:
     """A granted call that is not settled. ``held`` is None where no bucket of this manager was charged for it."""
 
@@ -39,7 +39,7 @@ class _Ticket:
     adopted: bool = False
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, eq=False)
 class _Worker:
     """One incarnation of a worker: its name in the lines, its open tickets and where its asks wait."""
 
@@ -49,7 +49,7 @@ class _Worker:
     waiting: dict[int, str] = field(default_factory=dict)
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, eq=False)
 class _Work:
     """What one exchange has to do at one model's limit, so that it is opened once."""
 
@@ -145,7 +145,7 @@ class Ledger:
             if usage.input_tokens and counted:
                 self._ratios.learn(model, counted, usage.input_tokens)
                 self._ratios.learn_output(model, output, usage.output_tokens)
-        ticket = mine.tickets.pop(number, ("", None))[1]
+        _, ticket = mine.tickets.pop(number, (model, None))
         if ticket is not None and self._purse.limited:
             spent = ticket.bound if made else NOTHING
             self._purse.settle(ticket.bound, spent if usage is None else self._purse.cost(model, usage))

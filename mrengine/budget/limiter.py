@@ -18,6 +18,7 @@ from mrengine.records import Observed, RateLimit
 __all__ = ["DIMENSIONS", "GRACE_S", "Held", "Limiter", "Spent", "Wait"]
 
 DIMENSIONS = ("tokens", "input tokens", "output tokens", "requests")
+REQUESTS = 3
 # A wait without an end that could be computed (a slot that somebody has to leave) is looked at again in this time.
 LOOK_AGAIN_S = (0.005, 1.0)
 # Who does not come back within this time after the wait that it was told has left the line.
@@ -32,7 +33,7 @@ class Held:
     """A grant that is not settled: what was taken, its mark in each bucket, and when."""
 
     need: Need
-    marks: tuple[int, ...]
+    marks: dict[int, int]
     at: float
     number: int
 
@@ -49,17 +50,18 @@ class Wait:
 class Limiter:
     """The limit of one model: tokens, input, output and requests per minute apart, and calls in flight.
 
-    ``own`` are the buckets of the limits that were given or learned; ``seen`` what the provider's headers said, which
-    wins when it says less. An ask is granted when its owner is there to take it and the level holds it on top of all
-    that is ahead of it in the line: an owner that comes late finds its tokens still there, and no grant lies about.
+    ``own`` are the buckets of the limits that were given or learned, by dimension; ``seen`` what the provider's headers
+    said, which wins when it says less. An ask is granted when its owner is there to take it and the level holds it on
+    top of all that is ahead of it in the line: an owner that comes late finds its tokens still there, and no grant lies
+    about.
     """
 
     def __init__(
         self, limit: RateLimit, now: float, *, idle: Collection[int] = (), spent: Iterable[Spent] = ()
     ) -> None:
         self.limit = limit
-        self.own: list[Bucket | None] = _buckets(limit, now, list(spent))
-        self.seen: list[Seen | None] = [None] * len(DIMENSIONS)
+        self.own: dict[int, Bucket] = _buckets(limit, now, list(spent))
+        self.seen: dict[int, Seen] = {}
         self.line = Line(now, idle)
         self.in_flight: dict[str, int] = {}  # by process, where several share the limit
         self.hold_until = float("-inf")
@@ -71,14 +73,15 @@ class Limiter:
 
     def refuse_oversize(self, need: Need) -> None:
         """ConfigError for an ask that no full bucket could hold."""
-        for name, amount, bucket in zip(DIMENSIONS, need, self.own, strict=True):
-            if bucket is None or amount <= bucket.capacity:
+        for i, bucket in self.own.items():
+            amount = need[i]
+            if amount <= bucket.capacity:
                 continue
             most = max(1.0, burst(bucket.rate * MINUTE_S))
             if amount > most:
                 raise ConfigError(
-                    f"a call of {amount:.0f} {name} can never be granted: the limit of {bucket.rate * MINUTE_S:.0f} a "
-                    f"minute grants at most {most:.0f} at once; "
+                    f"a call of {amount:.0f} {DIMENSIONS[i]} can never be granted: the limit of "
+                    f"{bucket.rate * MINUTE_S:.0f} a minute grants at most {most:.0f} at once; "
                     "use smaller chunks, a smaller max_tokens or a larger limit",
                     setting="limits",
                 )
@@ -110,22 +113,21 @@ class Limiter:
 
     def _wait_s(self, ask: Ask, ahead: list[float], skipped: list[Ask], starved: bool, now: float) -> float:
         wait_s = max(0.0, self.hold_until - now)
-        for i, amount in enumerate(ask.need):
-            if not amount:
-                continue
-            own, seen = self.own[i], self.seen[i]
-            if own is not None and amount > own.level - ahead[i] - SHARES[ask.rank] * own.capacity:
-                floor = 0.0 if starved else self.line.floor(ask.rank, own.capacity, own.rate, now)
-                falling = self.line.falling(ask.rank, own.capacity, now) if floor else 0.0
+        rank = ask.rank
+        for i, own in self.own.items():
+            amount = ask.need[i]
+            if amount and amount > own.level - ahead[i] - SHARES[rank] * own.capacity:
+                floor = 0.0 if starved else self.line.floor(rank, own.capacity, own.rate, now)
+                falling = self.line.falling(rank, own.capacity, now) if floor else 0.0
                 wait_s = max(wait_s, own.wait_s(amount, ahead=ahead[i], floor=floor, falling=falling))
-            if seen is not None and amount > seen.bucket.level - ahead[i]:
+        for i, seen in self.seen.items():
+            if amount := ask.need[i]:
                 wait_s = max(wait_s, seen.bucket.wait_s(amount, ahead=ahead[i]))
-        return max(wait_s, self._slot_wait_s(skipped))
+        return wait_s if self.limit.concurrent is None else max(wait_s, self._slot_wait_s(skipped))
 
     def _slot_wait_s(self, skipped: list[Ask]) -> float:
         """Slots are not saved up: who is here may pass those who are not, but each of them only a few times."""
-        if self.limit.concurrent is None:
-            return 0.0
+        assert self.limit.concurrent is not None
         free = self.limit.concurrent - sum(self.in_flight.values())
         before = sum(ask.passed >= PASSES for ask in skipped)
         if free - before >= 1:
@@ -140,12 +142,9 @@ class Limiter:
     def take(self, need: Need, now: float, process: str = "") -> Held:
         """Charge the buckets and occupy a slot, whatever the level."""
         self.number += 1
-        marks = tuple(
-            bucket.take(amount) if bucket is not None else 0 for bucket, amount in zip(self.own, need, strict=True)
-        )
-        for seen, amount in zip(self.seen, need, strict=True):
-            if seen is not None:
-                seen.bucket.take(amount)
+        marks = {i: bucket.take(need[i]) for i, bucket in self.own.items()}
+        for i, seen in self.seen.items():
+            seen.bucket.level -= need[i]
         self.occupy(process)
         return Held(need, marks, now, self.number)
 
@@ -181,12 +180,11 @@ class Limiter:
         self.call_s += 0.2 * (now - held.at - self.call_s)
         if used is None:
             return
-        for i, (taken, real) in enumerate(zip(held.need, used, strict=True)):
-            own, seen = self.own[i], self.seen[i]
-            if own is not None and held.marks[i]:
-                own.give_back(taken - real, held.marks[i])
-            if seen is not None and held.number > seen.number:
-                seen.bucket.level = min(seen.bucket.capacity, seen.bucket.level + taken - real)
+        for i, mark in held.marks.items():
+            self.own[i].give_back(held.need[i] - used[i], mark)
+        for i, seen in self.seen.items():
+            if held.number > seen.number:
+                seen.bucket.level = min(seen.bucket.capacity, seen.bucket.level + held.need[i] - used[i])
 
     def observe(self, observed: Observed, now: float, *, held: Held | None, others: Iterable[Held] = ()) -> None:
         """Learn from an answer's headers. ``held``: its call; ``others``: the calls that are in flight beside it."""
@@ -195,13 +193,13 @@ class Limiter:
             self.hold_until = max(self.hold_until, now + observed.retry_after_s)
         later = [other for other in others if held is None or other.number > held.number]
         for i, (limit, remaining) in enumerate(pairs(observed)):
-            own = self.own[i]
+            own = self.own.get(i)
             if limit and own is None:
                 own = self.own[i] = Bucket(burst(limit, self.limit.burst_s), limit / MINUTE_S, now)
             if remaining is None or own is None:
                 continue
             number = self.number if held is None else held.number
-            seen = self.seen[i]
+            seen = self.seen.get(i)
             if seen is None or number >= seen.number:
                 since_s = 0.0 if held is None else now - held.at
                 taken = sum(other.need[i] for other in later)
@@ -212,39 +210,36 @@ class Limiter:
 
     def remaining(self) -> int:
         """Tokens that could be granted now, of the dimension that has least; a large number where none is limited."""
-        self_levels = [bucket.level for bucket in self.own[:3] if bucket is not None]
-        seen_levels = [seen.bucket.level for seen in self.seen[:3] if seen is not None]
-        return max(0, int(min(self_levels + seen_levels, default=float(2**62))))
+        own = [bucket.level for i, bucket in self.own.items() if i != REQUESTS]
+        seen = [seen.bucket.level for i, seen in self.seen.items() if i != REQUESTS]
+        return max(0, int(min(own + seen, default=float(2**62))))
 
     def nearly_empty(self) -> bool:
         """Whether a bucket is so low that a refusal may be about what the calls in flight were taken for."""
-        return any(bucket is not None and bucket.level < NEARLY_EMPTY * bucket.capacity for bucket in self.own)
+        return any(bucket.level < NEARLY_EMPTY * bucket.capacity for bucket in self.own.values())
 
     def _refill(self, now: float) -> None:
         if now == self.at:
             return
         self.at = now
-        for bucket in self.own:
-            if bucket is not None:
-                bucket.refill(now)
-        for seen in self.seen:
-            if seen is not None:
-                seen.bucket.refill(now)
+        for bucket in self.own.values():
+            bucket.refill(now)
+        for seen in self.seen.values():
+            seen.bucket.refill(now)
 
     # state, for limits that processes share
 
     def dump(self) -> list[Any]:
         """All that processes must agree on, as plain lists and numbers."""
-        own = [None if bucket is None else bucket.dump() for bucket in self.own]
-        seen = [None if one is None else one.dump() for one in self.seen]
+        own = {i: bucket.dump() for i, bucket in self.own.items()}
+        seen = {i: one.dump() for i, one in self.seen.items()}
         return [own, seen, self.line.dump(), self.in_flight, self.hold_until, self.call_s, self.number]
 
     def load(self, state: list[Any]) -> None:
         """Take over the state that ``dump`` described; capacities and rates stay those of this limit."""
         own, seen, line, self.in_flight, self.hold_until, self.call_s, self.number = state
-        for i, dumped in enumerate(own):
-            self.own[i] = _adopt(self.own[i], dumped)
-        self.seen = [None if dumped is None else Seen.load(dumped) for dumped in seen]
+        self.own.update({i: _adopt(self.own.get(i), dumped) for i, dumped in own.items()})
+        self.seen = {i: Seen.load(dumped) for i, dumped in seen.items()}
         self.line = Line.load(line)
         self.at = float("-inf")
 
@@ -254,9 +249,7 @@ def process_of(key: Key) -> str:
     return key[0].partition("/")[0]
 
 
-def _adopt(mine: Bucket | None, dumped: list[Any] | None) -> Bucket | None:
-    if dumped is None:
-        return mine
+def _adopt(mine: Bucket | None, dumped: list[Any]) -> Bucket:
     bucket = Bucket.load(dumped)
     if mine is not None:
         bucket.capacity, bucket.rate = mine.capacity, mine.rate
@@ -264,19 +257,17 @@ def _adopt(mine: Bucket | None, dumped: list[Any] | None) -> Bucket | None:
     return bucket
 
 
-def _buckets(limit: RateLimit, now: float, spent: list[Spent]) -> list[Bucket | None]:
+def _buckets(limit: RateLimit, now: float, spent: list[Spent]) -> dict[int, Bucket]:
     amounts = (
         [(ago, given + made) for ago, given, made in spent],
         [(ago, given) for ago, given, _ in spent],
         [(ago, made) for ago, _, made in spent],
         [(ago, 1.0) for ago, _, _ in spent],
     )
-    buckets: list[Bucket | None] = []
-    for per_minute, used in zip((limit.tpm, limit.input_tpm, limit.output_tpm, limit.rpm), amounts, strict=True):
-        if per_minute is None:
-            buckets.append(None)
-            continue
-        capacity, rate = burst(per_minute, limit.burst_s), per_minute / MINUTE_S
-        level = implied_level(capacity, rate, used) if used else None
-        buckets.append(Bucket(capacity, rate, now, level))
+    buckets = {}
+    for i, per_minute in enumerate((limit.tpm, limit.input_tpm, limit.output_tpm, limit.rpm)):
+        if per_minute is not None:
+            capacity, rate = burst(per_minute, limit.burst_s), per_minute / MINUTE_S
+            level = implied_level(capacity, rate, amounts[i]) if spent else None
+            buckets[i] = Bucket(capacity, rate, now, level)
     return buckets

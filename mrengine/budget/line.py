@@ -39,7 +39,7 @@ def rank_of(priority: Priority | str) -> int:
         raise ConfigError(f"unknown priority {priority!r}: use one of {names}", setting="priority") from None
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, eq=False)
 class Ask:
     """One wait. ``expires``: forgotten then, if its owner has not come again. Seconds of the line's clock."""
 

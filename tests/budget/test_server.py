@@ -149,7 +149,7 @@ def test_a_killed_manager_is_replaced_and_nobody_notices_but_by_a_wait():
 
 
 def test_a_stopped_manager_is_noticed_and_told():
-    """SIGSTOP: a wait ends at its deadline with the cause; who can replace the manager hears of it; then all goes on."""
+    """SIGSTOP: a wait ends at its deadline with the cause; who can replace the manager hears of it; then it goes on"""
     silent = []
     with manager_of(limits={"m": RateLimit(tpm=60_000)}) as manager:
         client = manager.client(on_silent=silent.append)
