@@ -1,0 +1,113 @@
+"""Owns the inside of the model server's process: a script of the standard library and xllamacpp alone.
+
+One line of JSON comes on stdin (the order), one goes out on stdout (``{"url", "port"}`` or ``{"error"}``); then it
+serves until stdin ends, which it does when the process that started it stops it or dies.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import sys
+from typing import Any
+
+HTTP_THREADS = 64  # a keep-alive connection holds one, and every slot of every worker has one
+
+
+def main() -> None:
+    """Serve, until stdin ends."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # a Ctrl-C is the host's affair, which stops this when it is done
+    order = json.loads(sys.stdin.buffer.readline())
+    _die_with(order["parent"])
+    sys.path[:] = order["sys_path"]
+    answers, noise = _quiet()
+    # Threads that wait for each other sleep: spinning, as is the default, takes a hundred times as long on a CPU that
+    # somebody else uses too (measured: 40 tokens in 82 s instead of 12 s beside two busy processes on two CPUs).
+    os.environ["OMP_WAIT_POLICY"] = "passive"
+    try:
+        server = _serve(order)
+        url = server.listening_address
+    except BaseException as error:  # noqa: BLE001  # whatever it is, the parent must hear of it
+        _answer(answers, {"error": _reason(error, noise)})
+        os._exit(1)
+    _answer(answers, {"url": url + "/v1", "port": int(url.rpartition(":")[2])})
+    _silence()
+    while sys.stdin.buffer.read(4096):
+        pass
+    os._exit(0)  # llama.cpp's own shutdown would wait for the call in flight
+
+
+def _serve(order: dict[str, Any]) -> Any:
+    """llama.cpp's server: one slot, no page, no listing of prompts, nothing kept of them, nothing without the key."""
+    import xllamacpp
+
+    params = xllamacpp.CommonParams()
+    params.model.path = order["path"]
+    params.hostnames = ["127.0.0.1"]
+    params.port = order["port"]
+    params.api_keys = [order["key"]]
+    params.model_alias = {order["alias"]}
+    params.n_ctx = order["context_window"]
+    params.n_parallel = 1
+    params.cpuparams.n_threads = params.cpuparams_batch.n_threads = order["threads"]
+    params.n_threads_http = HTTP_THREADS
+    params.cache_prompt = False  # an answer must not depend on the call before it
+    params.cache_ram_mib = 0
+    params.use_jinja = True  # the chat template in the model's file
+    params.ui = params.endpoint_slots = params.endpoint_metrics = params.endpoint_props = params.show_timings = False
+    params.cors_origins = params.cors_methods = params.cors_headers = ""
+    params.fit_params = params.warmup = False
+    params.verbosity = 1  # errors
+    for name, value in order["sampling"].items():
+        setattr(params.sampling, name, value)
+    return xllamacpp.Server(params)
+
+
+def _die_with(parent: int) -> None:
+    """End with the parent, even where somebody else holds a copy of the pipe's other end (Linux)."""
+    if sys.platform == "linux":
+        import ctypes
+
+        ctypes.CDLL(None).prctl(1, signal.SIGKILL, 0, 0, 0)  # PR_SET_PDEATHSIG
+    if os.getppid() != parent:
+        os._exit(1)
+
+
+def _quiet() -> tuple[int, int]:
+    """Take stdout for the answer alone; what llama.cpp prints goes to a temporary file. Descriptors of both."""
+    import tempfile
+
+    answers = os.dup(1)
+    with tempfile.TemporaryFile() as file:
+        noise = os.dup(file.fileno())
+    os.dup2(noise, 1)
+    os.dup2(noise, 2)
+    return answers, noise
+
+
+def _silence() -> None:
+    """It is up: nothing that it prints about a request is kept."""
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(nowhere, 1)
+    os.dup2(nowhere, 2)
+
+
+def _answer(fd: int, answer: dict[str, Any]) -> None:
+    os.write(fd, json.dumps(answer).encode() + b"\n")
+    os.close(fd)
+
+
+def _reason(error: BaseException, noise: int) -> str:
+    """The first line that llama.cpp printed, without its time and place, tells more than its exception."""
+    if isinstance(error, ImportError):
+        if "libgomp" in str(error):
+            return "the library libgomp is missing: apt-get install libgomp1"
+        return f"xllamacpp cannot be imported ({error}): pip install 'mrengine[local]'"
+    said = os.pread(noise, 65536, 0).decode(errors="replace").splitlines()
+    lines = [line.partition(" E ")[2].strip() for line in said if " E " in line]
+    return lines[0] if lines else f"{type(error).__name__}: {error}"
+
+
+if __name__ == "__main__":
+    main()
