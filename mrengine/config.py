@@ -87,8 +87,8 @@ class Settings:
                 raise ConfigError(f"{name}={value!r}: it is one of {told}", setting=name)
         for name, least in (("workers", 1), ("slots", 1), ("max_attempts", 1)):
             _check_number(name, getattr(self, name), least, whole=True)
-        for name, least in (("chunk_timeout_s", 0.001), ("drain_s", 0), ("backoff_s", 0)):
-            _check_number(name, getattr(self, name), least, whole=False)
+        for name, shortest in (("chunk_timeout_s", 0.001), ("drain_s", 0.0), ("backoff_s", 0.0)):
+            _check_number(name, getattr(self, name), shortest, whole=False)
         for name in ("max_failed", "overlap_tokens"):
             if getattr(self, name) is not None:
                 _check_number(name, getattr(self, name), 0, whole=True)
@@ -149,7 +149,7 @@ def check_platform() -> None:
         raise ConfigError("mrengine runs on Linux and macOS; on Windows, use WSL", setting="platform")
 
 
-def check_job_id(job_id: str) -> str:
+def check_job_id(job_id: Any) -> str:
     """A job id names a folder, and nothing but one: ``[A-Za-z0-9_][A-Za-z0-9._-]{0,99}``."""
     if not isinstance(job_id, str) or not _JOB_ID.fullmatch(job_id):
         raise ConfigError(

@@ -113,7 +113,9 @@ class JobError(MrengineError):
 
 
 class JobBusy(JobError):
-    """A living process runs this job; ``pid`` is its supervisor's. ``draining``: it ends within ``drain_s`` by itself."""
+    """A living process runs this job; ``pid`` is its supervisor's. ``draining``: it ends within ``drain_s`` by
+    itself.
+    """
 
     draining = False
 
@@ -161,9 +163,7 @@ class SupervisorDied(JobError):
 class BudgetExhausted(JobError):
     """The next call could exceed the job's ``Budget``. ``spent`` and ``limit`` are in ``unit`` (tokens or USD)."""
 
-    def __init__(
-        self, message: str, *, spent: float = 0, limit: float = 0, unit: str = "tokens", **facts: Any
-    ) -> None:
+    def __init__(self, message: str, *, spent: float = 0, limit: float = 0, unit: str = "tokens", **facts: Any) -> None:
         super().__init__(message, **facts)
         self.spent = spent
         self.limit = limit
@@ -171,7 +171,9 @@ class BudgetExhausted(JobError):
 
 
 class LogError(MrengineError):
-    """The write-ahead log. ``reason`` is "damaged", "newer", "full", "io" or "not_a_log"; ``ranges`` are byte offsets."""
+    """The write-ahead log. ``reason`` is "damaged", "newer", "full", "io" or "not_a_log"; ``ranges`` are byte
+    offsets.
+    """
 
     def __init__(
         self, message: str, *, reason: str, path: str | None = None, ranges: Sequence[tuple[int, int]] = ()
@@ -187,7 +189,8 @@ class ModelError(MrengineError):
 
     ``transient``: the same call may succeed later. ``scope``: what a final error ends, "chunk" or "model".
     ``status``: HTTP status, where there was one. ``retry_after_s``: never earlier than this, as the provider said.
-    ``observed``: what the headers said of limits. ``param``: the parameter that was refused. ``usage``: of an answer that
+    ``observed``: what the headers said of limits. ``param``: the parameter that was refused. ``usage``: of an answer
+    that
     was paid for. ``sent``: False when the request cannot have reached the model. The retry loop adds ``attempts``,
     ``waited_s`` and ``causes``, one line for each attempt that failed.
     """

@@ -6,15 +6,20 @@ import os
 import shutil
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import Literal
 
 from mrengine.config import check_job_id, jobs_folder
 from mrengine.errors import JobBusy, JobNotFound
 from mrengine.log.lock import JobLock
-from mrengine.log.resume import ResumeEngine
 from mrengine.log.results import Results
+from mrengine.log.resume import ResumeEngine
 from mrengine.records import ChunkFailure, JobStatus
 
 __all__ = ["Job", "list_jobs"]
+
+
+_State = Literal["running", "done", "failed", "stopped", "cancelled", "interrupted"]
+_STATES: dict[str, _State] = {"done": "done", "failed": "failed", "cancelled": "cancelled"}
 
 
 class Job:
@@ -56,7 +61,7 @@ class Job:
                 updated=max(state.updated, (self.folder / "log").stat().st_mtime),
             )
 
-    def _state(self, stored: ResumeEngine, running: bool) -> str:  # type: ignore[return]
+    def _state(self, stored: ResumeEngine, running: bool) -> _State:
         if running:
             return "running"
         if (self.folder / "cancelled").exists():
@@ -64,7 +69,7 @@ class Job:
         closed = stored.state.closed
         if closed is None:
             return "interrupted"
-        return {"done": "done", "failed": "failed", "cancelled": "cancelled"}.get(closed.state, "stopped")
+        return _STATES.get(closed.state, "stopped")
 
     def results(self) -> Results:
         """The results so far, lazily, in chunk order; readable after the folder is gone."""
@@ -121,7 +126,9 @@ def list_jobs(state_dir: str | os.PathLike[str] | None = None) -> Iterator[Job]:
     folder: Path = jobs_folder(state_dir)
     if not folder.is_dir():
         return
-    entries = [entry for entry in folder.iterdir() if entry.is_dir() and not entry.is_symlink() and (entry / "log").exists()]
+    entries = [
+        entry for entry in folder.iterdir() if entry.is_dir() and not entry.is_symlink() and (entry / "log").exists()
+    ]
     for entry in sorted(entries, key=lambda path: (path.stat().st_mtime, path.name)):
         try:
             yield Job(entry.name, state_dir=state_dir)

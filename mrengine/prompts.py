@@ -1,4 +1,6 @@
-"""Owns ``map_prompt``: a map function that is a prompt, so that it has an exact version and can be resumed by its job id."""
+"""Owns ``map_prompt``: a map function that is a prompt, so that it has an exact version and can be resumed by its job
+id.
+"""
 
 from __future__ import annotations
 
@@ -18,7 +20,9 @@ _TEXT = re.compile(r"\$(?:text\b|\{text\})")
 
 @dataclass(frozen=True)
 class PromptMap:
-    """Call it as a map function: it fills the template, asks the task's model and returns its text, or the parsed value."""
+    """Call it as a map function: it fills the template, asks the task's model and returns its text, or the parsed
+    value.
+    """
 
     template: str = field(repr=False)
     system: str | None = field(default=None, repr=False)
@@ -44,7 +48,9 @@ class PromptMap:
         return _TEXT.sub(lambda _: fenced, self.template)
 
     def prompt_fields(self) -> dict[str, Any]:
-        """What the log keeps, so that the job can be resumed by its id alone. A pydantic model is kept as its schema."""
+        """What the log keeps, so that the job can be resumed by its id alone. A pydantic model is kept as its
+        schema.
+        """
         from mrengine.providers.structured import schema_of
 
         schema = None if self.response_model is None else schema_of(self.response_model)
@@ -64,7 +70,7 @@ class PromptMap:
 
 
 def map_prompt(
-    template: str,
+    template: Any,
     *,
     system: str | None = None,
     max_tokens: int = 1024,

@@ -108,7 +108,9 @@ class Observed:
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """One request to a model, as a provider gets it. ``schema``: a JSON schema or None. ``timeout_s``: for the whole call."""
+    """One request to a model, as a provider gets it. ``schema``: a JSON schema or None. ``timeout_s``: for the whole
+    call.
+    """
 
     model: str
     prompt: str = field(repr=False)
@@ -126,7 +128,9 @@ class Request:
 
 @dataclass(frozen=True, slots=True)
 class Completion:
-    """The answer to one call. ``parsed``: the validated value where ``response_model`` was given. ``str()`` is the text."""
+    """The answer to one call. ``parsed``: the validated value where ``response_model`` was given. ``str()`` is the
+    text.
+    """
 
     text: str = field(repr=False)
     parsed: Any = field(default=None, repr=False)
@@ -240,7 +244,9 @@ class ModelSpec:
 
 @dataclass(frozen=True, slots=True)
 class Grant:
-    """What a bucket says: ``granted`` tokens (0: not yet), what remains, and the wait in ms until it could be granted."""
+    """What a bucket says: ``granted`` tokens (0: not yet), what remains, and the wait in ms until it could be
+    granted.
+    """
 
     granted: int
     remaining: int
@@ -250,7 +256,9 @@ class Grant:
 
 @dataclass(frozen=True, slots=True)
 class Estimate:
-    """An upper bound of what a job would do and cost; nothing was called. ``cost_usd``: None where a price is unknown."""
+    """An upper bound of what a job would do and cost; nothing was called. ``cost_usd``: None where a price is
+    unknown.
+    """
 
     chunks: int
     calls: int

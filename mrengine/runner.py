@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import os
 import threading
-import time
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from pathlib import Path
 from types import TracebackType
 from typing import Any, Literal, TypeVar
 
@@ -26,16 +24,17 @@ from mrengine.host.session import ProcessSession, Session
 from mrengine.host.stored import stored_job
 from mrengine.host.tree import play_tree
 from mrengine.jobs import Job
+from mrengine.log.results import Results
 from mrengine.log.resume import ResumeEngine
 from mrengine.progress import open_progress
 from mrengine.providers.models import Model, resolve_models
-from mrengine.reducers.tree import TreeReduce
 from mrengine.records import Budget, ChunkFailure, ChunkResult, Estimate, JobStatus, ModelSpec, RateLimit, RunResult
+from mrengine.reducers.tree import TreeReduce
 
 __all__ = ["MapReduceRunner"]
 
 MapFn = Callable[[Any, Any], Any]
-ReduceFn = Callable[[Any], Any]
+ReduceFn = Callable[[Any], Any] | TreeReduce
 _STORED = object()  # stands for the documents in a job's spool
 Callback = TypeVar("Callback", bound=Callable[[Any], Any])
 
@@ -139,7 +138,9 @@ class MapReduceRunner:
         new_only: bool = False,
         timeout_s: float | None = None,
     ) -> Iterator[ChunkResult | ChunkFailure]:
-        """Outcomes as they become durable; first those of earlier runs, unless ``new_only``. Leaving the loop stops the job."""
+        """Outcomes as they become durable; first those of earlier runs, unless ``new_only``. Leaving the loop stops
+        the job.
+        """
         with self._one_run(document, map_fn, None, job_id, timeout_s) as run:
             assert run.relay is not None
             if not new_only:
@@ -251,18 +252,14 @@ class MapReduceRunner:
         run.check_failures()
         assert run.relay is not None
         results = run.relay.results()
-        value: Any = results
         if reduce_fn is not None or per_document:
             run.relay.emit("reduce:start", results=len(results))
         if isinstance(reduce_fn, TreeReduce):
             value = play_tree(run, reduce_fn, results, per_document=per_document)
-        run.complete()
-        if isinstance(reduce_fn, TreeReduce):
-            pass
-        elif per_document:
-            value = _by_document(results, reduce_fn)
-        elif reduce_fn is not None:
-            value = reduce_fn(results)
+            run.complete()
+        else:
+            run.complete()  # the job is free while the caller's own function runs
+            value = _reduced(results, reduce_fn, per_document=per_document)
         summary = run.summary()
         run.relay.emit("job:complete", summary=summary)
         run.clear()
@@ -346,25 +343,24 @@ class _Running:
             runner._busy.release()
 
 
-def _by_document(results: Sequence[ChunkResult], reduce_fn: ReduceFn | None) -> dict[str, Any]:
-    groups: dict[str, list[ChunkResult]] = {}
+def _reduced(results: Results, reduce_fn: Callable[[Any], Any] | None, *, per_document: bool) -> Any:
+    if not per_document:
+        return results if reduce_fn is None else reduce_fn(results)
+    groups: dict[str, _Group] = {}
     for result in results:
-        groups.setdefault(result.document_id, []).append(result)
-    failed: dict[str, list[ChunkFailure]] = {}
-    for failure in getattr(results, "failures", ()):
-        failed.setdefault(failure.document_id, []).append(failure)
-    values = {}
-    for name, group in groups.items():
-        own = _Group(group)
-        own.failures = failed.get(name, [])
-        values[name] = group if reduce_fn is None else reduce_fn(own)
-    return values
+        groups.setdefault(result.document_id, _Group()).append(result)
+    for failure in results.failures:
+        if failure.document_id in groups:
+            groups[failure.document_id].failures.append(failure)
+    return {name: group if reduce_fn is None else reduce_fn(group) for name, group in groups.items()}
 
 
 class _Group(list[ChunkResult]):
     """The results of one document, with its failures beside them."""
 
-    failures: Sequence[ChunkFailure] = ()
+    def __init__(self) -> None:
+        super().__init__()
+        self.failures: list[ChunkFailure] = []
 
 
 def _warn_in_event_loop() -> None:

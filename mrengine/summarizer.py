@@ -1,4 +1,6 @@
-"""Owns the ready-made job: a summary of documents of any size — chunk, summarise each, and one call over the summaries."""
+"""Owns the ready-made job: a summary of documents of any size — chunk, summarise each, and one call over the
+summaries.
+"""
 
 from __future__ import annotations
 
@@ -54,7 +56,8 @@ def summarize(
 ) -> Summary:
     """Summarise a document of any size, or many: a str is text, a Path is read, an iterable is many.
 
-    ``query``: summarise what is said about it. ``together``: one summary over all documents; else ``texts`` has one each.
+    ``query``: summarise what is said about it. ``together``: one summary over all documents; else ``texts`` has one
+    each.
     ``max_tokens``: of each answer. ``settings`` are those of :class:`MapReduceRunner`. Raises what ``run()`` raises.
     """
     resolved = resolve_models(models, limits=settings.get("limits"))

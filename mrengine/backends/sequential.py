@@ -30,9 +30,7 @@ class SequentialBackend:
         """Load what a round needs. Whatever the initializer or map_fn's import raises passes to the caller."""
         self.close()
         self._stopping = threading.Event()
-        self._executor = Executor(
-            setup, 0, 1, self._emit, self._stopping, answers=answers, budget=budget, in_host=True
-        )
+        self._executor = Executor(setup, 0, 1, self._emit, self._stopping, answers=answers, budget=budget, in_host=True)
         self._messages = [(0, READY, -1, -1, b"")]
 
     def _emit(self, kind: int, chunk: int, model: int, payload: bytes = b"") -> None:

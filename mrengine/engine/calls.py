@@ -61,7 +61,9 @@ def completion_of(call: records.CallRecord) -> Completion:
 
 
 class StoredCalls:
-    """Answers of this run and of earlier ones, found by digest in an index that the supervisor keeps in shared memory."""
+    """Answers of this run and of earlier ones, found by digest in an index that the supervisor keeps in shared
+    memory.
+    """
 
     def __init__(self, reader: LogReader, index: CallIndex | None, *, run_began: int) -> None:
         """``run_began``: the log's end when this run began."""

@@ -6,7 +6,7 @@ import os
 from collections.abc import Sequence
 from typing import Any
 
-from mrengine.log.chunktable import ChunkTable, DocumentNames, Segment
+from mrengine.log.chunktable import ChunkRow, ChunkTable, DocumentNames, Segment
 from mrengine.log.reader import LogReader
 from mrengine.records import Chunk
 
@@ -14,28 +14,69 @@ __all__ = ["ChunkReader", "ObservedChunk", "read_text"]
 
 
 class ObservedChunk(Chunk):
-    """A chunk that notes whether its place (``id``, ``start``, ``end``) was looked at.
+    """A chunk in a worker: its text is read when it is asked for, and it notes whether its place was looked at.
 
-    A result that depends on the place cannot be carried to another id when documents are added.
+    A result that depends on ``id``, ``start`` or ``end`` cannot be carried to another place when documents are added.
     """
 
-    __slots__ = ("_place",)
+    __slots__ = ("_facts", "_seen")
 
-    def __init__(self, *fields: Any) -> None:
-        names = ("id", "document_id", "start", "end", "overlap", "tokens", "kind", "text")
-        for name, value in zip(names, fields):
-            object.__setattr__(self, name, value)
-        object.__setattr__(self, "_place", [False])
+    _facts: tuple[int, str, ChunkRow, int]
+    _seen: dict[str, Any]
 
-    def __getattribute__(self, name: str) -> Any:
-        if name in ("id", "start", "end"):
-            object.__getattribute__(self, "_place")[0] = True
-        return object.__getattribute__(self, name)
+    def __init__(self, chunk_id: int, document_id: str, row: ChunkRow, spool_fd: int) -> None:
+        set_slot = object.__setattr__
+        set_slot(self, "_facts", (chunk_id, document_id, row, spool_fd))
+        set_slot(self, "_seen", {})
+
+    @property
+    def id(self) -> int:
+        self._seen["place"] = True
+        return self._facts[0]
+
+    @property
+    def document_id(self) -> str:
+        return self._facts[1]
+
+    @property
+    def start(self) -> int:
+        self._seen["place"] = True
+        return self._facts[2].start
+
+    @property
+    def end(self) -> int:
+        self._seen["place"] = True
+        return self._facts[2].end
+
+    @property
+    def overlap(self) -> int:
+        return self._facts[2].overlap
+
+    @property
+    def tokens(self) -> int:
+        return self._facts[2].tokens
+
+    @property
+    def kind(self) -> str:
+        return self._facts[2].kind
+
+    @property
+    def text(self) -> str:
+        text: str | None = self._seen.get("text")
+        if text is None:
+            _, _, row, fd = self._facts
+            text = self._seen["text"] = read_text(fd, row.spool_from, row.spool_to)
+        return text
 
     @property
     def position_read(self) -> bool:
         """Whether ``id``, ``start`` or ``end`` was read."""
-        return bool(object.__getattribute__(self, "_place")[0])
+        return "place" in self._seen
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Elsewhere (in a process that map_fn starts) it is a plain chunk."""
+        fields = (self.id, self.document_id, self.start, self.end, self.overlap, self.tokens, self.kind, self.text)
+        return Chunk, fields
 
 
 def read_text(spool_fd: int, start: int, stop: int) -> str:
@@ -59,11 +100,9 @@ class ChunkReader:
         self._names = DocumentNames(self.reader, [(first, offset) for first, offset in documents])
 
     def read(self, chunk: int) -> ObservedChunk:
-        """A chunk with its text."""
+        """A chunk; its text is read when it is asked for."""
         row = self._table[chunk]
-        text = read_text(self._spool_fd, row.spool_from, row.spool_to)
-        name = self._names[row.document].id
-        return ObservedChunk(chunk, name, row.start, row.end, row.overlap, row.tokens, row.kind, text)
+        return ObservedChunk(chunk, self._names[row.document].id, row, self._spool_fd)
 
     def close(self) -> None:
         """Close both files."""

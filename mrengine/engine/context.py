@@ -121,9 +121,7 @@ class Context:
             raise Stopped
         return self._ask(index, request, response_model, on_truncation, reuse)
 
-    def _ask(
-        self, index: int, request: Request, response_model: Any, on_truncation: str, reuse: bool
-    ) -> Completion:
+    def _ask(self, index: int, request: Request, response_model: Any, on_truncation: str, reuse: bool) -> Completion:
         from mrengine.providers.base import Stopped as Interrupted
 
         try:

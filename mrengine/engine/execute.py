@@ -16,8 +16,8 @@ import msgpack
 from mrengine.budget.client import BudgetClient
 from mrengine.engine import messages as m
 from mrengine.engine.calls import StoredCalls
-from mrengine.engine.context import Context, Stopped, TaskCalls
 from mrengine.engine.chunks import ChunkReader, ObservedChunk
+from mrengine.engine.context import Context, Stopped, TaskCalls
 from mrengine.engine.models import ModelSet
 from mrengine.engine.scrub import describe, where
 from mrengine.errors import BudgetExhausted, ModelError, Retry
@@ -132,16 +132,14 @@ class Executor:
         except BudgetExhausted as error:
             packed = msgpack.packb([str(error), error.spent, error.limit, error.unit])
             self._emit(m.BUDGET_SPENT, task.chunk, task.model, packed)
-        except Exception as error:
+        except Exception as error:  # noqa: BLE001  # map_fn's own; it costs its chunk
             self._emit_error(task, chunk, error, calls)
         except BaseException as error:  # sys.exit() in a worker ends the chunk; Ctrl-C in the host ends the run
             if self._in_host:
                 raise
             self._emit_error(task, chunk, error, calls)
 
-    def _emit_result(
-        self, task: m.Start, chunk: ObservedChunk, value: Any, calls: TaskCalls, started: float
-    ) -> None:
+    def _emit_result(self, task: m.Start, chunk: ObservedChunk, value: Any, calls: TaskCalls, started: float) -> None:
         payload = records.pack_result(
             records.ResultRecord(
                 round=self._setup.round,
@@ -163,9 +161,7 @@ class Executor:
         )
         self._emit(codec.RESULT, task.chunk, task.model, payload)
 
-    def _emit_error(
-        self, task: m.Start, chunk: ObservedChunk | None, error: BaseException, calls: TaskCalls
-    ) -> None:
+    def _emit_error(self, task: m.Start, chunk: ObservedChunk | None, error: BaseException, calls: TaskCalls) -> None:
         message = describe(error, [chunk.text if chunk is not None else "", *calls.texts])
         if isinstance(error, Retry) or (isinstance(error, ModelError) and error.transient):
             after_s = error.after_s if isinstance(error, Retry) else error.retry_after_s

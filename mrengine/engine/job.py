@@ -153,9 +153,7 @@ def _open_log(path: Path, job_id: str, durability: str, state: Replay) -> WriteA
 def _busy(lock: JobLock, job_id: str) -> JobBusy:
     owner = lock.holder()
     pid = owner.pid if owner is not None else None
-    error = JobBusy(
-        f"job {job_id} is run by process {pid}: wait for it, or end it", job_id=job_id, pid=pid
-    )
+    error = JobBusy(f"job {job_id} is run by process {pid}: wait for it, or end it", job_id=job_id, pid=pid)
     error.draining = owner is None or owner.draining or not owner.alive
     return error
 

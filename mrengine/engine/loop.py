@@ -83,7 +83,8 @@ class Engine:
     """Runs the pending tasks of one round over a backend.
 
     ``pending``: the keys to run (see :class:`TaskQueues`). ``document_of(chunk)``: a document's id, for failures that
-    no worker could write. ``answered(payload, offset)`` hears of each CALL record when it is durable. ``state`` is None while it runs, then "done", "failed", "broken", "budget" or the reason that
+    no worker could write. ``answered(payload, offset)`` hears of each CALL record when it is durable. ``state`` is
+    None while it runs, then "done", "failed", "broken", "budget" or the reason that
     ``stop()`` was given, with ``facts`` beside it.
     """
 
@@ -103,9 +104,7 @@ class Engine:
         self._backend, self._log, self._announcer, self._settings = backend, log, announcer, settings
         self._document_of, self._answered, self._clock, self._wall = document_of, answered, clock, wall
         self._per_chunk = len(settings.models) if settings.all_models else 1
-        self._queues = TaskQueues(
-            pending, workers=backend.workers, per_chunk=self._per_chunk, steal=settings.steal
-        )
+        self._queues = TaskQueues(pending, workers=backend.workers, per_chunk=self._per_chunk, steal=settings.steal)
         self._workers = [_Worker({}, Cells(), Pace(backend.slots, clock)) for _ in range(backend.workers)]
         self._docket = Docket(settings.max_attempts)
         self._answers: list[tuple[bytes, int]] = []  # CALL records that are not durable yet
@@ -184,7 +183,9 @@ class Engine:
             self._log.write()
 
     def stop(self, reason: str = "stopped", **facts: Any) -> None:
-        """Start nothing new, let what is in flight end for ``drain_s``, then end with ``reason``. Only the first reason counts."""
+        """Start nothing new, let what is in flight end for ``drain_s``, then end with ``reason``. Only the first
+        reason counts.
+        """
         if self._draining is None and self.state is None:
             self._draining, self.facts = reason, dict(facts)
             self._drain_until = self._clock() + self._settings.drain_s
@@ -355,9 +356,7 @@ class Engine:
         worker.ready, worker.died = False, True
         self._commit_first = True
         deliberate = worker.retire_at is not None
-        self._announcer.note(
-            "worker:crashed", {"worker_id": index, "exitcode": death.exitcode, "cause": death.cause}
-        )
+        self._announcer.note("worker:crashed", {"worker_id": index, "exitcode": death.exitcode, "cause": death.cause})
         running = {self._key(s.chunk, s.model) for s in death.started} & worker.flight.keys()
         waiting = [key for key in worker.flight if key not in running]
         models = {key: worker.flight[key] for key in running}
@@ -389,7 +388,9 @@ class Engine:
             self._queues.put_back(key)
         for key in running & worker.overdue:
             limit = self._settings.chunk_timeout_s
-            self._charge(index, key, models, "hang", f"it ran longer than chunk_timeout_s={limit:g}; its worker was replaced")
+            self._charge(
+                index, key, models, "hang", f"it ran longer than chunk_timeout_s={limit:g}; its worker was replaced"
+            )
 
     def _charge(self, index: int, key: int, models: Mapping[int, int], kind: str, cause: str) -> None:
         model = models[key]
@@ -418,7 +419,11 @@ class Engine:
 
     def _quarantine(self, key: int, model: int, worker: int, kind: str, cause: str) -> None:
         attempts = self._docket.charges(key)
-        what = {"crash": "its worker died each time", "hang": "it hung each time", "retries": "it asked for a retry each time"}
+        what = {
+            "crash": "its worker died each time",
+            "hang": "it hung each time",
+            "retries": "it asked for a retry each time",
+        }
         names = self._settings.models
         failure = records.FailureRecord(
             round=self._settings.round,
@@ -457,9 +462,10 @@ class Engine:
         self._next_tick = now + TICK_S
         late = now - self._settings.chunk_timeout_s - HANG_GRACE_S
         for index, worker in enumerate(self._workers):
-            overdue = frozenset(
-                self._key(s.chunk, s.model) for s in self._backend.started(index) if s.since < late
-            ) & worker.flight.keys()
+            overdue = (
+                frozenset(self._key(s.chunk, s.model) for s in self._backend.started(index) if s.since < late)
+                & worker.flight.keys()
+            )
             if overdue and worker.retire_at is None:
                 worker.retire_at = now + self._settings.drain_s
             elif worker.retire_at is None and worker.ready and self._too_large(index):

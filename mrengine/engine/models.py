@@ -297,7 +297,9 @@ class _Call:
 
     def keep(self, completion: Completion, reusable: bool) -> None:
         """The final answer goes into the log, and may answer an identical call later."""
-        self._emit_call(self._usage, completion.text, completion.finish_reason, completion.latency_ms, reusable=reusable)
+        self._emit_call(
+            self._usage, completion.text, completion.finish_reason, completion.latency_ms, reusable=reusable
+        )
 
     def _emit_call(self, usage: Usage, text: str, reason: str, latency_ms: float, *, reusable: bool) -> None:
         price = self._model.price

@@ -28,7 +28,7 @@ class _Queue:
         self._tail += 1
 
     def take(self, n: int) -> list[int]:
-        taken = []
+        taken: list[int] = []
         while self.again and len(taken) < n:
             taken.append(self.again.popleft())
         end = min(self._tail, self._head + n - len(taken))
@@ -66,7 +66,9 @@ class TaskQueues:
         return key // self._per_chunk % self._workers
 
     def take(self, worker: int, n: int, *, spare: int = 0) -> list[int]:
-        """Up to ``n`` keys for a worker; when its own queue is empty and ``spare`` slots idle, from the longest queue's tail."""
+        """Up to ``n`` keys for a worker; when its own queue is empty and ``spare`` slots idle, from the longest
+        queue's tail.
+        """
         taken = self._queues[worker].take(n)
         if self._steal:
             while len(taken) < min(n, spare):

@@ -41,6 +41,8 @@ def describe(error: BaseException, texts: Iterable[str] = ()) -> str:
 
 
 def where(error: BaseException, *, own: str) -> str:
-    """The frames of an exception below those in files under ``own``: file, line and function, no source and no value."""
+    """The frames of an exception below those in files under ``own``: file, line and function, no source and no
+    value.
+    """
     frames = [f for f in tb.extract_tb(error.__traceback__) if not f.filename.startswith(own)]
     return "\n".join(f'File "{f.filename}", line {f.lineno}, in {f.name}' for f in frames[-20:])

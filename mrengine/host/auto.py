@@ -17,9 +17,7 @@ from mrengine.sources import documents_of, read_source
 __all__ = ["auto_job_id"]
 
 
-def auto_job_id(
-    document: Any, settings: Settings, models: Sequence[Model], mapping: MapFunction
-) -> tuple[Any, str]:
+def auto_job_id(document: Any, settings: Settings, models: Sequence[Model], mapping: MapFunction) -> tuple[Any, str]:
     """The documents, readable once more, and ``auto-`` with 16 hex digits of what the job is made of."""
     kept, digests = [], []
     for source in documents_of(document):

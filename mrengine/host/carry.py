@@ -1,4 +1,6 @@
-"""Owns which results of earlier epochs a new one takes over: those whose text, overlap, document and map version match."""
+"""Owns which results of earlier epochs a new one takes over: those whose text, overlap, document and map version
+match.
+"""
 
 from __future__ import annotations
 
@@ -29,7 +31,9 @@ def carried(
     sources = [
         _results(stored, epoch)
         for epoch in reversed(stored.state.epochs)
-        if epoch.complete and epoch.job.map_version == job.map_version and epoch.job.all_models == job.all_models
+        if epoch.complete
+        and epoch.job.map_version == job.map_version
+        and epoch.job.all_models == job.all_models
         and all(params.get(name, digest) == digest for name, digest in epoch.job.models)
     ]
     taken: set[tuple[int, int]] = set()
@@ -88,6 +92,10 @@ def _fits(stored: ResumeEngine, offset: int, chunk: int, row: ChunkRow) -> bool:
         return False
     for epoch in stored.state.epochs:
         table = ChunkTable(stored.reader.fd, epoch.segments.get(0, []))
-        if chunk < len(table) and (old := table[chunk]).digest == row.digest and (old.start, old.end) == (row.start, row.end):
+        if (
+            chunk < len(table)
+            and (old := table[chunk]).digest == row.digest
+            and (old.start, old.end) == (row.start, row.end)
+        ):
             return True
     return False

@@ -18,12 +18,10 @@ ANSWER_TOKENS = 1024  # max_tokens of a call that says nothing else
 FOREIGN_RATIO = 1.3  # another tokenizer's count over ours
 
 
-def estimate(
-    document: Any, map_fn: Callable[..., Any] | None, settings: Settings, models: Sequence[Model]
-) -> Estimate:
+def estimate(document: Any, map_fn: Callable[..., Any] | None, settings: Settings, models: Sequence[Model]) -> Estimate:
     """An upper bound for one call a chunk; with ``balance="all"`` one for each model."""
     chunker = chunking_of(settings, models).chunker()
-    fields = getattr(map_fn, "prompt_fields", dict)()
+    fields: dict[str, Any] = getattr(map_fn, "prompt_fields", dict)()
     around = estimate_tokens(str(fields.get("template", "")) + str(fields.get("system") or ""))
     answer = int(fields.get("max_tokens") or ANSWER_TOKENS)
     counts = []

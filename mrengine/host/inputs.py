@@ -19,7 +19,9 @@ __all__ = ["append_inputs", "chunk_records", "digest_of", "input_version", "spoo
 
 
 def spool_documents(folder: Path, document: Any) -> tuple[Spool, list[DocumentRow]]:
-    """Read all documents into a spool that is not published yet. ConfigError: there is none; SourceError: all are empty."""
+    """Read all documents into a spool that is not published yet. ConfigError: there is none; SourceError: all are
+    empty.
+    """
     spool = Spool(folder)
     try:
         rows = []
@@ -93,7 +95,9 @@ def input_version(version: str, inputs: Sequence[tuple[str, str]]) -> str:
 
 
 def append_inputs(spool: Path, round_: int, inputs: Sequence[tuple[int, str]]) -> Iterator[tuple[int, bytes]]:
-    """Put the texts of a later round, (document index, text) each, behind the documents; the CHUNKS records that name them."""
+    """Put the texts of a later round, (document index, text) each, behind the documents; the CHUNKS records that name
+    them.
+    """
     from mrengine.chunking import tokens
 
     rows = bytearray()

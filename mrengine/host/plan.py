@@ -22,7 +22,7 @@ from mrengine.log.mismatch import Differences, compare
 from mrengine.log.resume import ResumeEngine
 from mrengine.providers.models import Model
 
-__all__ = ["Chunking", "MapFunction", "Plan", "describe_map", "Record", "chunking_of", "job_record", "round_record"]
+__all__ = ["Chunking", "MapFunction", "Plan", "Record", "chunking_of", "describe_map", "job_record", "round_record"]
 
 ANSWER_ROOM = 1024 + 256  # tokens of a context window that are not the document's: the answer, and the prompt around
 AUTO_TARGET = 6000
@@ -32,7 +32,9 @@ Record = tuple[int, bytes]
 
 @dataclass(frozen=True, slots=True)
 class MapFunction:
-    """A map function as the log knows it. ``source``: "module:qualname" or a prompt's fields, None where neither helps."""
+    """A map function as the log knows it. ``source``: "module:qualname" or a prompt's fields, None where neither
+    helps.
+    """
 
     version: str
     name: str
@@ -206,6 +208,6 @@ def _mismatch_message(job_id: str, found: Differences, on_mismatch: str) -> str:
     if on_mismatch == "extend":
         return f"job {job_id}: on_mismatch='extend' takes added documents and no other change, but: {what}"
     return (
-        f"job {job_id} was started with other inputs: {what}. Use another job_id, or on_mismatch='extend' (documents were "
-        "added), 'recompute' (keep what still fits) or 'restart' (from nothing)"
+        f"job {job_id} was started with other inputs: {what}. Use another job_id, or on_mismatch='extend' "
+        "(documents were added), 'recompute' (keep what still fits) or 'restart' (from nothing)"
     )

@@ -16,9 +16,24 @@ from typing import Any
 __all__ = ["preloads"]
 
 THREADED = frozenset(
-    {"numpy", "scipy", "pandas", "torch", "tensorflow", "jax", "sklearn", "pyarrow", "polars", "cv2", "matplotlib", "ray"}
+    {
+        "numpy",
+        "scipy",
+        "pandas",
+        "torch",
+        "tensorflow",
+        "jax",
+        "sklearn",
+        "pyarrow",
+        "polars",
+        "cv2",
+        "matplotlib",
+        "ray",
+    }
 )
-KNOWN = frozenset({"openai", "anthropic", "requests", "httpx", "httpx2", "pydantic", "msgpack", "cloudpickle", "mrengine"})
+KNOWN = frozenset(
+    {"openai", "anthropic", "requests", "httpx", "httpx2", "pydantic", "msgpack", "cloudpickle", "mrengine"}
+)
 
 
 def preloads(function: Callable[..., Any] | None, wanted: Sequence[str]) -> list[str]:

@@ -1,6 +1,7 @@
 """Owns one run of a job, from its documents to its outcomes: plan, rounds, stop, recovery, summary.
 
-Rounds are played over a session; whoever calls ``rounds()`` sees outcomes as they become durable. Reduce is the caller's.
+Rounds are played over a session; whoever calls ``rounds()`` sees outcomes as they become durable. Reduce is the
+caller's.
 """
 
 from __future__ import annotations
@@ -30,8 +31,8 @@ from mrengine.errors import (
     SupervisorDied,
 )
 from mrengine.host.inputs import append_inputs, input_version, spool_documents
-from mrengine.host.preloads import preloads
 from mrengine.host.plan import MapFunction, Plan, Record, chunking_of, job_record, round_record
+from mrengine.host.preloads import preloads
 from mrengine.host.relay import Outcome, Relay
 from mrengine.host.session import Durable, Ended, Line, News, Note, Session
 from mrengine.host.tally import Tally
@@ -83,7 +84,9 @@ class Round:
 class JobRun:
     """One ``run()``. ``summary()`` and ``relay`` may be asked at any time after ``prepare()``."""
 
-    def __init__(self, parts: Parts, job_id: str, folder: Path, mapping: MapFunction, *, timeout_s: float | None) -> None:
+    def __init__(
+        self, parts: Parts, job_id: str, folder: Path, mapping: MapFunction, *, timeout_s: float | None
+    ) -> None:
         self.parts, self.job_id, self.folder, self._mapping = parts, job_id, folder, mapping
         self._began = time.monotonic()
         self._until = None if timeout_s is None else self._began + timeout_s
@@ -132,7 +135,9 @@ class JobRun:
         self._total = self._stored_total() if records is None else self._append(session, records)
 
     def prepare_stored(self) -> None:
-        """Plan a resume of a job from its spool and its log alone. JobNotFound; JobMismatch: other models or map function."""
+        """Plan a resume of a job from its spool and its log alone. JobNotFound; JobMismatch: other models or map
+        function.
+        """
         if not (self.folder / "log").exists():
             raise JobNotFound(f"there is no job {self.job_id!r} in {self.folder.parent}", job_id=self.job_id)
         self._check_folder()
@@ -195,7 +200,8 @@ class JobRun:
         return relay
 
     def _stored_total(self) -> int:
-        assert self.relay is not None and self.relay.state.epoch is not None
+        assert self.relay is not None
+        assert self.relay.state.epoch is not None
         return self.relay.state.epoch.chunks()
 
     def _append(self, session: Session, records: Iterable[Record]) -> int:
@@ -220,14 +226,17 @@ class JobRun:
 
         A round that the log has in full, over the same texts and with the same function, is not played again.
         """
-        assert self.relay is not None and self.relay.state.epoch is not None
+        assert self.relay is not None
+        assert self.relay.state.epoch is not None
         version = input_version(mapping.version, inputs)
         known = self.relay.state.epoch.rounds.get(round_)
         stored = self.relay.state.epoch.index(round_)
         if known is None or known.version != version or stored.done < len(inputs):
             session = self._session or self._reopen()
             indexes = {row.id: index for index, row in enumerate(self._documents)}
-            for record in append_inputs(self.folder / "spool", round_, [(indexes[name], text) for name, text in inputs]):
+            for record in append_inputs(
+                self.folder / "spool", round_, [(indexes[name], text) for name, text in inputs]
+            ):
                 session.append(*record)
             for _ in self._play(Round(round_, len(inputs), replace(mapping, version=version)), wanted=False):
                 pass
@@ -359,7 +368,9 @@ class JobRun:
         if index.done == 0 or (limit is not None and index.failed > limit):
             first = next(iter(self.relay.results().failures))
             what = "all" if index.done == 0 else f"{index.failed} of"
-            message = f"job {self.job_id}: {what} {index.total} chunks failed; the first one ({first.kind}): {first.message}"
+            message = (
+                f"job {self.job_id}: {what} {index.total} chunks failed; the first one ({first.kind}): {first.message}"
+            )
             raise self._error(JobFailed, message, state="failed")
         log.warning("job %s: %d of %d chunks failed; see results.failures", self.job_id, index.failed, index.total)
 
@@ -372,7 +383,9 @@ class JobRun:
             self._session.stop(self._stop_reason)
 
     def interrupted(self, error: BaseException) -> None:
-        """After an exception: let what is in flight end, for ``drain_s``; a second exception ends everything at once."""
+        """After an exception: let what is in flight end, for ``drain_s``; a second exception ends everything at
+        once.
+        """
         session = self._session
         if session is None or isinstance(error, JobError) or self.relay is None or self.relay.started_at is None:
             return

@@ -51,7 +51,9 @@ class Line:
 
 @dataclass(frozen=True, slots=True)
 class Ended:
-    """A round has ended; ``state`` as the engine has it, "log" for a log that takes no more, "died" for a lost supervisor."""
+    """A round has ended; ``state`` as the engine has it, "log" for a log that takes no more, "died" for a lost
+    supervisor.
+    """
 
     state: str
     facts: Mapping[str, Any]

@@ -32,8 +32,8 @@ class StoredJob:
         if isinstance(source, str):
             return import_function(source)
         raise ConfigError(
-            f"job {self.record.job_id} ran {self.record.map_name}, which cannot be found by its name: give map_fn, or run "
-            "the program that started it again",
+            f"job {self.record.job_id} ran {self.record.map_name}, which cannot be found by its name: give map_fn, or "
+            "run the program that started it again",
             setting="map_fn",
         )
 

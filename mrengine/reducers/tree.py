@@ -1,4 +1,6 @@
-"""Owns the description of a reduce by prompt: results are joined in groups, a model answers for each, until one is left."""
+"""Owns the description of a reduce by prompt: results are joined in groups, a model answers for each, until one is
+left.
+"""
 
 from __future__ import annotations
 
@@ -20,7 +22,12 @@ class TreeReduce:
 
 
 def tree_reduce(
-    prompt: str, *, max_tokens: int = 1024, response_model: Any = None, system: str | None = None, fan_in: int | None = None
+    prompt: str,
+    *,
+    max_tokens: int = 1024,
+    response_model: Any = None,
+    system: str | None = None,
+    fan_in: int | None = None,
 ) -> TreeReduce:
     """A reduce function that asks a model: ``$text`` in the prompt stands for the joined results.
 

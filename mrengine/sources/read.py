@@ -50,7 +50,9 @@ def documents_of(document: Any) -> Iterator[Source]:
             )
         source = _named(item, str(place))
         if source.id in seen:
-            raise ConfigError(f"two documents have the id {source.id!r}: give each an id of its own", setting="document")
+            raise ConfigError(
+                f"two documents have the id {source.id!r}: give each an id of its own", setting="document"
+            )
         seen.add(source.id)
         yield source
 
@@ -61,7 +63,8 @@ def _is_one(item: Any) -> bool:
 
 def _named(item: Any, default: str) -> Source:
     if isinstance(item, Document):
-        if not isinstance(item.id, str) or not item.id:
+        name: Any = item.id
+        if not isinstance(name, str) or not name:
             raise ConfigError("a document's id is a str that is not empty", setting="document")
         return Source(item.id, item.source)
     if isinstance(item, os.PathLike):
@@ -70,7 +73,9 @@ def _named(item: Any, default: str) -> Source:
 
 
 def read_source(origin: Any, *, name: str = "document") -> Iterator[str]:
-    """The text of one document, in pieces of about a megabyte. Bytes are UTF-8, a byte order mark is part of the text."""
+    """The text of one document, in pieces of about a megabyte. Bytes are UTF-8, a byte order mark is part of the
+    text.
+    """
     if isinstance(origin, str):
         yield origin
     elif isinstance(origin, (bytes, bytearray, memoryview)):
@@ -130,13 +135,15 @@ def _decode(file: Any, name: str, *, first: bytes = b"") -> Iterator[str]:
 
 
 def read_jsonl(path: str | os.PathLike[str], *, id: str | None = None, text: str | None = None) -> Iterator[Document]:
-    """A JSON Lines file as documents, one a line: ``id`` and ``text`` name the fields; without ``text``, the line itself."""
+    """A JSON Lines file as documents, one a line: ``id`` and ``text`` name the fields; without ``text``, the line
+    itself.
+    """
     with open(path, encoding="utf-8", newline="\n") as file:
         for number, line in enumerate(file, 1):
             if not line.strip():
                 continue
             try:
-                record = json.loads(line) if id or text else None
+                record = json.loads(line) if id or text else {}
                 name = str(record[id]) if id else str(number)
                 yield Document(name, record[text] if text else line)
             except (ValueError, KeyError, TypeError) as error:

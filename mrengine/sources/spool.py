@@ -33,7 +33,7 @@ class Spool:
         self._folder = folder
         self._path = folder / f"spool.{os.getpid()}.new"
         flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC | os.O_NOFOLLOW
-        self._file = open(os.open(self._path, flags, 0o600), "wb", buffering=BLOCK_BYTES)
+        self._file = os.fdopen(os.open(self._path, flags, 0o600), "wb", buffering=BLOCK_BYTES)
         os.fchmod(self._file.fileno(), 0o600)
         self._size = 0
 
@@ -99,12 +99,11 @@ def _whole_surrogates(pieces: Iterable[str]) -> Iterator[str]:
     for piece in pieces:
         if not isinstance(piece, str):
             raise ConfigError(f"a piece of a document is a str, not {type(piece).__name__}", setting="document")
-        piece = held + piece
-        held = ""
-        if piece and "\ud800" <= piece[-1] <= "\udbff":
-            piece, held = piece[:-1], piece[-1]
-        if piece:
-            yield _joined(piece)
+        text = held + piece
+        whole = len(text) - (text[-1:] != "" and "\ud800" <= text[-1] <= "\udbff")
+        held = text[whole:]
+        if whole:
+            yield _joined(text[:whole])
     if held:
         yield held
 

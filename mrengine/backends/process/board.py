@@ -47,8 +47,6 @@ class Board:
 
     def started(self) -> list[Started]:
         """What the slots run."""
-        words, found = self._words, []
-        for at in range(0, self._slots * _WORDS, _WORDS):
-            if words[at] >= 0:
-                found.append(Started(words[at], words[at + 1], words[at + 2] / 1e9))
-        return found
+        words = self._words
+        slots = range(0, self._slots * _WORDS, _WORDS)
+        return [Started(words[at], words[at + 1], words[at + 2] / 1e9) for at in slots if words[at] >= 0]

@@ -120,7 +120,9 @@ class SupervisorProcess:
         return True
 
     def receive(self, timeout_s: float, *also: int) -> list[tuple[int, bytes]]:
-        """Frames that have come, after waiting at most ``timeout_s`` for them or for another descriptor to be readable."""
+        """Frames that have come, after waiting at most ``timeout_s`` for them or for another descriptor to be
+        readable.
+        """
         waiting = select.poll()
         for fd in (self._socket.fileno(), *also):
             waiting.register(fd, select.POLLIN)

@@ -1,4 +1,6 @@
-"""Owns the processes beside the pool, the Manager and the model server, and what is imported before anything is forked."""
+"""Owns the processes beside the pool, the Manager and the model server, and what is imported before anything is
+forked.
+"""
 
 from __future__ import annotations
 
@@ -8,7 +10,6 @@ import os
 import secrets
 import select
 import shutil
-import time
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -107,7 +108,9 @@ def _serve_budget(address: str, authkey: bytes, terms: Terms, keep: set[int]) ->
 
 
 def _tried(name: str) -> str | None:
-    """Import a module in a child first: None, or why it must not be imported here. A process with threads cannot fork."""
+    """Import a module in a child first: None, or why it must not be imported here. A process with threads cannot
+    fork.
+    """
     pid = os.fork()
     if pid == 0:
         try:

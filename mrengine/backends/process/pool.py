@@ -1,4 +1,6 @@
-"""Owns the pool of worker processes: their pipes and lives are watched in one place; a dead worker is replaced at once."""
+"""Owns the pool of worker processes: their pipes and lives are watched in one place; a dead worker is replaced at
+once.
+"""
 
 from __future__ import annotations
 
@@ -13,6 +15,7 @@ from mrengine.backends.process.handle import WorkerHandle
 from mrengine.backends.process.lines import LinePipe
 from mrengine.backends.process.switchboard import Switchboard
 from mrengine.engine.messages import DIED, Message, Start, Started
+from mrengine.log.calls import CallIndex
 
 __all__ = ["ProcessPool"]
 
@@ -137,7 +140,9 @@ class ProcessPool:
         return [*last, (handle.index, DIED, -1, -1, death)]
 
     def end_workers(self) -> list[Message]:
-        """Ask all workers to end, wait, then kill: a map function may leave threads that never end. They are gone after it."""
+        """Ask all workers to end, wait, then kill: a map function may leave threads that never end. They are gone
+        after it.
+        """
         self.keep_alive = False
         messages: list[Message] = []
         handles = [handle for handle in self._handles if handle is not None]

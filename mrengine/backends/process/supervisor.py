@@ -204,7 +204,8 @@ class Supervisor:
     def _on_run(self, payload: bytes) -> None:
         order = msgpack.unpackb(payload, max_bin_len=len(payload))
         job, pool = self._job, self._pool
-        assert job is not None and pool is not None
+        assert job is not None
+        assert pool is not None
         job.begin_round()
         self._link.durable(job.log.durable)
         settings = RoundSettings(**order["round"])
@@ -254,7 +255,9 @@ class Supervisor:
 
 
 def _short_folder() -> str:
-    """A folder for sockets: an AF_UNIX path ends at 108 bytes, and TMPDIR may be long. mkdtemp makes a private one in it."""
+    """A folder for sockets: an AF_UNIX path ends at 108 bytes, and TMPDIR may be long. mkdtemp makes a private one in
+    it.
+    """
     usual = tempfile.gettempdir()
     return usual if len(usual) <= 60 else "/tmp"  # noqa: S108
 
@@ -265,7 +268,7 @@ def main(fd: int, facts: dict[str, Any]) -> None:
     code = 0
     try:
         Supervisor(fd, facts["host"], facts["path"]).run()
-    except BaseException:
+    except BaseException:  # noqa: BLE001  # whatever it is, the host must hear of it
         code = 70
         report = traceback.format_exc().encode("utf-8", "replace")
         try:

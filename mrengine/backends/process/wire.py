@@ -9,7 +9,8 @@
                                                 │ u32 size │ u8 kind │ i16 model │ i64 chunk │ payload     │
                                                 └──────────┴─────────┴───────────┴───────────┴─────────────┘
 
-``size`` is the payload's, in bytes. All little endian. A started task is 16 bytes: ``i64 chunk, i32 model, i32 attempt``.
+``size`` is the payload's, in bytes. All little endian. A started task is 16 bytes: ``i64 chunk, i32 model, i32
+attempt``.
 """
 
 from __future__ import annotations

@@ -12,6 +12,7 @@ import sys
 import threading
 import traceback
 from queue import SimpleQueue
+from typing import TextIO
 
 import msgpack
 
@@ -51,7 +52,7 @@ class _Lines(logging.Handler):
     def emit(self, record: logging.LogRecord) -> None:
         try:
             line = msgpack.packb([record.name, record.levelno, self.format(record)[:8192]])
-        except Exception:
+        except Exception:  # noqa: BLE001  # a record's own formatting; logging must not end a task
             self.handleError(record)
             return
         self._outbox.emit(m.LINE, -1, -1, line)
@@ -93,7 +94,7 @@ class _Worker:
             self._executor = Executor(
                 setup, self._index, self._slots, self._outbox.emit, self._stopping, answers=self._answers
             )
-        except BaseException as error:
+        except BaseException as error:  # noqa: BLE001  # user code: an import, an initializer
             self._outbox.emit(m.FAILED_START, -1, -1, describe(error).encode("utf-8", "replace"))
             return
         if not self._threads:
@@ -124,6 +125,10 @@ class _Worker:
             self._executor = None
 
 
+def _text(fd: int) -> TextIO:
+    return open(fd, "w", buffering=1, encoding="utf-8", errors="backslashreplace", closefd=False)
+
+
 def worker_main(
     index: int,
     slots: int,
@@ -141,8 +146,7 @@ def worker_main(
     os.dup2(out_fd, 1)
     os.dup2(err_fd, 2)
     osutil.close_all_but({0, 1, 2, dispatch_fd, outbox_fd})
-    sys.stdout = open(1, "w", buffering=1, encoding="utf-8", errors="backslashreplace", closefd=False)
-    sys.stderr = open(2, "w", buffering=1, encoding="utf-8", errors="backslashreplace", closefd=False)
+    sys.stdout, sys.stderr = _text(1), _text(2)
     outbox = Outbox(outbox_fd)
     logging.getLogger().handlers[:] = [_Lines(outbox)]
     worker = _Worker(index, slots, board, answers, outbox)
@@ -153,7 +157,7 @@ def worker_main(
                 if not worker.handle(kind, payload):
                     worker.close()
                     os._exit(0)
-    except BaseException:
+    except BaseException:  # noqa: BLE001  # the process ends here; its cause goes to the host's logger
         traceback.print_exc()
     finally:
         os._exit(1)
