@@ -59,6 +59,10 @@ class OutcomeIndex:
         LogError: the round has no such task.
         """
         _, chunk_id, model_index = key(frame.payload)
+        return self.put(frame, chunk_id, model_index)
+
+    def put(self, frame: Frame, chunk_id: int, model_index: int) -> bool:
+        """``add``, where the frame's key is known."""
         slot = chunk_id
         if self.models > 1 or slot >= len(self._slots):
             slot = self.slot(chunk_id, model_index)

@@ -64,17 +64,21 @@ class Ledger:
             model = self._name(frame.payload, _CALL.size)
         except (struct.error, IndexError):
             raise bad_record("CALL") from None
-        waiting = self._open.get(digest)
-        if waiting:
-            waiting.pop()
-            if not waiting:
+        if digest in self._open:
+            self._open[digest].pop()
+            if not self._open[digest]:
                 del self._open[digest]
         if reusable == _REUSABLE:
             self.prefixes.append(_DIGEST_PREFIX.unpack_from(digest)[0])
             self.offsets.append(frame.offset)
-        totals = self._totals.setdefault(model, [0, 0, 0, 0, 0.0])
-        for place, amount in enumerate((1, inputs, outputs, cached, cost)):
-            totals[place] += amount
+        totals = self._totals.get(model)
+        if totals is None:
+            totals = self._totals[model] = [0, 0, 0, 0, 0.0]
+        totals[0] += 1
+        totals[1] += inputs
+        totals[2] += outputs
+        totals[3] += cached
+        totals[4] += cost
         self._remember(at, model, inputs, outputs)
 
     def spent(self) -> dict[str, Spent]:
@@ -108,8 +112,10 @@ class Ledger:
     def _remember(self, at: float, model: str, inputs: int, outputs: int) -> None:
         recent = self._recent
         recent.append((at, model, inputs, outputs))
-        self.latest = max(self.latest, at)
-        while recent[0][0] < self.latest - RECENT_S - _SLACK_S:
+        if at > self.latest:
+            self.latest = at
+        since = self.latest - RECENT_S - _SLACK_S
+        while recent[0][0] < since:
             recent.popleft()
 
     def _name(self, payload: bytes, at: int) -> str:

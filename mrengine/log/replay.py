@@ -166,7 +166,8 @@ class Replay:
             self._current, self.round_offset = epoch, frame.offset
 
     def _outcome(self, frame: Frame) -> bool:
-        return self._working().index(key(frame.payload)[0]).add(frame)
+        round_, chunk_id, model_index = key(frame.payload)
+        return self._working().index(round_).put(frame, chunk_id, model_index)
 
     def _attempt(self, frame: Frame) -> None:
         record = unpack_attempt(frame.payload)

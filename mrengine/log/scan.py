@@ -111,9 +111,10 @@ def walk(
     while True:
         for frame in source.run(position, size):
             visit(frame)
-            position = frame.offset + OVERHEAD_BYTES + len(frame.payload)
-            if frame.watermark > watermark:
-                watermark = frame.watermark
+            offset, _, payload, mark = frame
+            position = offset + OVERHEAD_BYTES + len(payload)
+            if mark > watermark:
+                watermark = mark
         following = source.resync(position + 1, size) if position < size else None
         if following is not None and not surveyed:
             watermark, surveyed = max(watermark, _highest_watermark(source, following, size)), True

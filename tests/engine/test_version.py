@@ -111,9 +111,9 @@ EDITS: dict[str, tuple[str, str]] = {
         "from dataclasses import dataclass\n@dataclass\nclass A:\n    p: int = 2\n" + BASE.format(use="A(1)"),
     ),
     "a default factory": (
-        "from dataclasses import dataclass, field as f\n@dataclass\nclass A:\n    p: list = f(default_factory=lambda: [1])\n"
+        "from dataclasses import dataclass, field\n@dataclass\nclass A:\n p: list = field(default_factory=lambda:[1])\n"
         + BASE.format(use="A()"),
-        "from dataclasses import dataclass, field as f\n@dataclass\nclass A:\n    p: list = f(default_factory=lambda: [2])\n"
+        "from dataclasses import dataclass, field\n@dataclass\nclass A:\n p: list = field(default_factory=lambda:[2])\n"
         + BASE.format(use="A()"),
     ),
     "an enum's value": (
@@ -203,7 +203,7 @@ def test_every_edit_that_matters_changes_the_digest(before: str, after: str) -> 
         "def map_fn(chunk):\n    import prompts\n    return prompts.P\n",
         "def map_fn(chunk):\n    from prompts import P\n    return P\n",
         "import prompts as p\nclass A:\n    def f(self): return p.P\ndef map_fn(chunk): return A().f()\n",
-        "import prompts\ndef make():\n    q = prompts\n    def map_fn(chunk): return q.P\n    return map_fn\nmap_fn = make()",
+        "import prompts\ndef make():\n    q = prompts\n    def f(c): return q.P\n    return f\nmap_fn = make()",
     ],
 )
 def test_a_value_in_another_module_of_the_users_own_counts(importing: str) -> None:
