@@ -18,8 +18,9 @@ MINUTE_S = 60.0
 HEADROOM_S = 0.6
 # Levels are floats: a wait that was computed as enough must be enough.
 EPSILON = 1e-6
-# How many low marks a bucket keeps; older ones are merged, to the disadvantage of what is given back.
-MARKS = 256
+# How far from full a bucket was is remembered in steps of its capacity, so that it keeps no more marks than there are
+# steps. Of all that is given back after one filling about a step may be lost.
+STEPS = 128
 
 
 def burst(limit: float, burst_s: float = MINUTE_S) -> float:
@@ -66,9 +67,9 @@ class Bucket:
         while self.lows and self.lows[-1][1] >= gap:
             self.lows.pop()
         self.marks += 1
+        if self.lows and self.lows[-1][1] + self.capacity / STEPS > gap:
+            gap = self.lows.pop()[1]
         self.lows.append((self.marks, gap))
-        if len(self.lows) > MARKS:
-            self._merge()
         self.level -= amount
         return self.marks
 
@@ -84,11 +85,6 @@ class Bucket:
             least = self.lows[since][1] if since < len(self.lows) else amount
             amount = max(0.0, min(amount, least, self.capacity - self.level))
         self.level += amount
-
-    def _merge(self) -> None:
-        """Keep half of the marks: the older half becomes one, with the smallest gap of them all."""
-        half = len(self.lows) // 2
-        self.lows[:half] = [(self.lows[half - 1][0], self.lows[0][1])]
 
     def dump(self) -> list[Any]:
         """The state, as plain lists and numbers."""

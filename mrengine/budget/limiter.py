@@ -24,6 +24,7 @@ LOOK_AGAIN_S = (0.005, 1.0)
 # Who does not come back within this time after the wait that it was told has left the line.
 GRACE_S = 2.0
 NEARLY_EMPTY = 0.1
+WIDEST = 256  # calls in flight beyond which a provider of unknown limits is taken to have none
 
 Spent = tuple[float, float, float]  # seconds ago, input tokens, output tokens of one call
 
@@ -65,6 +66,7 @@ class Limiter:
         self.line = Line(now, idle)
         self.in_flight: dict[str, int] = {}  # by process, where several share the limit
         self.hold_until = float("-inf")
+        self.window: float | None = None
         self.call_s = 1.0
         self.number = 0
         self.at = now
@@ -99,7 +101,7 @@ class Limiter:
                 wait_s = self._wait_s(ask, ahead, skipped, starved, now)
                 if wait_s <= 0.0:
                     granted[ask.key] = self._grant(ask, now, process)
-                    if self.limit.concurrent is not None:
+                    if self.slots() is not None:
                         for other in skipped:
                             other.passed += 1
                     continue
@@ -123,17 +125,23 @@ class Limiter:
         for i, seen in self.seen.items():
             if amount := ask.need[i]:
                 wait_s = max(wait_s, seen.bucket.wait_s(amount, ahead=ahead[i]))
-        return wait_s if self.limit.concurrent is None else max(wait_s, self._slot_wait_s(skipped))
+        slots = self.slots()
+        return wait_s if slots is None else max(wait_s, self._slot_wait_s(slots, skipped))
 
-    def _slot_wait_s(self, skipped: list[Ask]) -> float:
+    def slots(self) -> int | None:
+        """How many calls may be in flight: by the limit, or by what a provider of unknown limits was seen to bear."""
+        if self.window is None:
+            return self.limit.concurrent
+        return int(self.window) if self.limit.concurrent is None else min(self.limit.concurrent, int(self.window))
+
+    def _slot_wait_s(self, slots: int, skipped: list[Ask]) -> float:
         """Slots are not saved up: who is here may pass those who are not, but each of them only a few times."""
-        assert self.limit.concurrent is not None
-        free = self.limit.concurrent - sum(self.in_flight.values())
+        free = slots - sum(self.in_flight.values())
         before = sum(ask.passed >= PASSES for ask in skipped)
         if free - before >= 1:
             return 0.0
         least, most = LOOK_AGAIN_S
-        return min(most, max(least, self.call_s * (len(skipped) + 1) / self.limit.concurrent))
+        return min(most, max(least, self.call_s * (len(skipped) + 1) / slots))
 
     def _grant(self, ask: Ask, now: float, process: str) -> Held:
         self.line.serve(ask, now)
@@ -180,6 +188,8 @@ class Limiter:
         self.call_s += 0.2 * (now - held.at - self.call_s)
         if used is None:
             return
+        if self.window is not None and used[0]:
+            self.window = self.window + 1 if self.window < WIDEST else None
         for i, mark in held.marks.items():
             self.own[i].give_back(held.need[i] - used[i], mark)
         for i, seen in self.seen.items():
@@ -190,7 +200,7 @@ class Limiter:
         """Learn from an answer's headers. ``held``: its call; ``others``: the calls that are in flight beside it."""
         self._refill(now)
         if observed.retry_after_s is not None:
-            self.hold_until = max(self.hold_until, now + observed.retry_after_s)
+            self._hold(observed.retry_after_s, now)
         later = [other for other in others if held is None or other.number > held.number]
         for i, (limit, remaining) in enumerate(pairs(observed)):
             own = self.own.get(i)
@@ -207,6 +217,16 @@ class Limiter:
                 rate = min(own.rate, limit / MINUTE_S) if limit else own.rate
                 full = limit or own.rate * MINUTE_S
                 self.seen[i] = Seen.of(full, rate, remaining, now, since_s, taken, travelling, number)
+
+    def _hold(self, seconds: float, now: float) -> None:
+        """Grant nothing to anybody for so long.
+
+        Where no limit is known all that waits would run into the next refusal together: half as many calls may be in
+        flight afterwards, and one more for each that succeeds.
+        """
+        if not self.own and now >= self.hold_until:
+            self.window = max(1.0, sum(self.in_flight.values()) / 2)
+        self.hold_until = max(self.hold_until, now + seconds)
 
     def remaining(self) -> int:
         """Tokens that could be granted now, of the dimension that has least; a large number where none is limited."""
@@ -233,11 +253,11 @@ class Limiter:
         """All that processes must agree on, as plain lists and numbers."""
         own = {i: bucket.dump() for i, bucket in self.own.items()}
         seen = {i: one.dump() for i, one in self.seen.items()}
-        return [own, seen, self.line.dump(), self.in_flight, self.hold_until, self.call_s, self.number]
+        return [own, seen, self.line.dump(), self.in_flight, self.hold_until, self.window, self.call_s, self.number]
 
     def load(self, state: list[Any]) -> None:
         """Take over the state that ``dump`` described; capacities and rates stay those of this limit."""
-        own, seen, line, self.in_flight, self.hold_until, self.call_s, self.number = state
+        own, seen, line, self.in_flight, self.hold_until, self.window, self.call_s, self.number = state
         self.own.update({i: _adopt(self.own.get(i), dumped) for i, dumped in own.items()})
         self.seen = {i: Seen.load(dumped) for i, dumped in seen.items()}
         self.line = Line.load(line)

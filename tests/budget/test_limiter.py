@@ -138,6 +138,24 @@ def test_retry_after_holds_everybody_until_then():
     assert limiter.serve((key,), 8.0)[0]
 
 
+def test_without_a_known_limit_a_refusal_halves_what_is_in_flight():
+    """Then every success lets one more through, until nothing is held back."""
+    limiter = Limiter(RateLimit(), 0.0)
+    keys = [join(limiter, number) for number in range(8)]
+    held = limiter.serve(keys, 0.0)[0]
+    assert len(held) == 8
+    for key in keys[:3]:  # one wave of refusals is one refusal
+        limiter.observe(Observed(retry_after_s=1.0), 0.5, held=held[key])
+    for key in keys:
+        limiter.settle(held[key], (0.0, 0.0, 0.0, 1.0), 0.5)
+    keys = [join(limiter, number, now=1.5) for number in range(10, 18)]
+    held = limiter.serve(keys, 1.5)[0]
+    assert len(held) == 4
+    for one in held.values():
+        limiter.settle(one, (9.0, 9.0, 0.0, 1.0), 2.0)
+    assert limiter.slots() == 8
+
+
 def test_settling_gives_back_in_each_dimension():
     """What was reserved and not used, apart for input and output; the request stays counted."""
     limiter = limiter_of(tpm=60_000, output_tpm=6000, rpm=60)
