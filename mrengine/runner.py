@@ -220,6 +220,8 @@ class MapReduceRunner:
     def _parts(self, all_models: bool, keep: str) -> Parts:
         settings = self._settings
         models = self._resolve()
+        if settings.models is not None:
+            _fetch_embedded(models)
         return Parts(
             settings=settings,
             models=models,
@@ -341,6 +343,15 @@ class _Running:
             if not runner._kept:
                 runner.close()
             runner._busy.release()
+
+
+def _fetch_embedded(models: Sequence[Model]) -> None:
+    """The embedded model's file, if the job was given that model: fetched when it is first used."""
+    for model in models:
+        if model.kind == "local" and model.base_url is None:
+            from mrengine.providers.local_model import ensure
+
+            ensure(model.spec.name)
 
 
 def _reduced(results: Results, reduce_fn: Callable[[Any], Any] | None, *, per_document: bool) -> Any:

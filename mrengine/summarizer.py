@@ -101,11 +101,13 @@ class _Shape:
 def _shape_for(models: Sequence[Model]) -> _Shape:
     """The embedded model has 135 million parameters: short texts, one sentence each, one call at a time."""
     if any(model.kind == "local" for model in models):
+        from mrengine.providers.local import TARGET_TOKENS
+
         return _Shape(
             "Summarize the following text in one sentence.\n\n$text",
             "Combine the following sentences into one short summary.\n\n$text",
             None,
             96,
-            {"target_tokens": 384, "overlap_tokens": 0, "workers": 1},
+            {"target_tokens": TARGET_TOKENS, "overlap_tokens": 0, "workers": 1},
         )
     return _Shape(MAP, REDUCE, SYSTEM, 1024, {})

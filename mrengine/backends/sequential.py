@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from mrengine.engine.execute import Executor, Setup
-from mrengine.engine.messages import DROPPED, READY, Message, Start, Started
+from mrengine.engine.messages import DROPPED, NEED_ENDPOINT, READY, Message, Start, Started
 from mrengine.log.calls import CallIndex
 
 __all__ = ["SequentialBackend"]
@@ -25,6 +25,7 @@ class SequentialBackend:
         self._messages: list[Message] = []
         self._stopping = threading.Event()
         self._executor: Executor | None = None
+        self._servers: dict[str, Any] = {}
 
     def set_up(self, setup: Setup, answers: CallIndex, budget: Any) -> None:
         """Load what a round needs. Whatever the initializer or map_fn's import raises passes to the caller."""
@@ -34,7 +35,22 @@ class SequentialBackend:
         self._messages = [(0, READY, -1, -1, b"")]
 
     def _emit(self, kind: int, chunk: int, model: int, payload: bytes = b"") -> None:
+        if kind == NEED_ENDPOINT:
+            self._serve(payload.decode())
+            return
         self._messages.append((0, kind, chunk, model, payload))
+
+    def _serve(self, name: str) -> None:
+        """Start the embedded model's server, and wait for it."""
+        from mrengine.providers.local import model_server
+
+        server = self._servers.get(name)
+        if server is None:
+            server = self._servers[name] = model_server(name)
+            server.start()
+        url, key = server.address()
+        assert self._executor is not None
+        self._executor.endpoint_came(name, url, key)
 
     def send(self, worker: int, tasks: Sequence[Start]) -> None:
         self._queue.extend(tasks)
@@ -68,3 +84,10 @@ class SequentialBackend:
         if self._executor is not None:
             self._executor.close()
             self._executor = None
+
+    def end(self) -> None:
+        """Close, and end the servers that were started."""
+        self.close()
+        for server in self._servers.values():
+            server.stop()
+        self._servers.clear()

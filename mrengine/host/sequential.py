@@ -108,7 +108,7 @@ class SequentialSession:
 
     def close(self) -> None:
         self._engine = None
-        self._backend.close()
+        self._backend.end()
         if self._job is not None:
             self._job.close()
             self._job = None

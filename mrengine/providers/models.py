@@ -94,6 +94,11 @@ def _resolve(spec: ModelSpec, index: int, limits: Mapping[str, RateLimit], env: 
     place = kinds.place(spec, env)
     listed = None if place.kind in ("fake", "local") else catalog.find(place.wire_name)
     known = listed or catalog.Entry(None, None, None)
+    own_limits: RateLimit | None = None
+    if place.kind == "local":
+        from mrengine.providers import local
+
+        known, own_limits = catalog.Entry(local.CONTEXT_WINDOW, None, None), local.LIMITS
     model = Model(
         index=index,
         name=place.name,
@@ -107,7 +112,7 @@ def _resolve(spec: ModelSpec, index: int, limits: Mapping[str, RateLimit], env: 
         context_window=spec.context_window or known.context_window,
         max_output=spec.max_output or known.max_output,
         price=spec.price or known.price,
-        limits=limits.get(spec.name) or limits.get(place.name) or spec.limits,
+        limits=limits.get(spec.name) or limits.get(place.name) or spec.limits or own_limits,
         preloads=place.preloads,
     )
     fallbacks = [_resolve(_spec(item), index, limits, env) for item in spec.fallbacks]

@@ -30,6 +30,7 @@ _ROAD = (  # what every call passes through; workers would import it one by one
     "mrengine.providers.structured",
     "mrengine.providers.window",
 )
+Tell = Callable[[str, str, str], None]
 Notify = Callable[[str, Mapping[str, Any]], None]
 IMPORT_S = 60  # a module that is not imported by then is left to the workers
 _THREADS = 3
@@ -44,7 +45,7 @@ class Helpers:
         self._address = os.path.join(runtime, "budget")
         self._authkey = secrets.token_bytes(32)
         self._terms: Callable[[], Terms] | None = None
-        self._server: Any = None
+        self._servers: dict[str, _Served] = {}
 
     def preload(self, kinds: Sequence[str], modules: Sequence[str]) -> None:
         """Import once what every worker would import by itself. No module of the user's own is among them."""
@@ -93,11 +94,20 @@ class Helpers:
             self._manager.end()
             self._manager = None
 
+    # the embedded model
+
+    def serve(self, name: str, tell: Tell) -> None:
+        """Start the server of an embedded model when it is first asked for; ``tell(name, url, key)`` when it is up."""
+        served = self._servers.get(name)
+        if served is None:
+            served = self._servers[name] = _Served(name, self._switchboard)
+        served.ask(tell)
+
     def close(self) -> None:
         """End them, remove the folder."""
         self._end_manager()
-        if self._server is not None:
-            self._server.stop()
+        for served in self._servers.values():
+            served.stop()
         shutil.rmtree(self._runtime, ignore_errors=True)
 
 
@@ -129,6 +139,79 @@ def _tried(name: str) -> str | None:
     if code == 0:
         return None
     return "it starts threads" if code == _THREADS else f"its import ended with {code}"
+
+
+class _Served:
+    """The server of one embedded model. It is started again when it dies; its address stays."""
+
+    def __init__(self, name: str, switchboard: Switchboard) -> None:
+        self._name, self._switchboard = name, switchboard
+        self._waiting: list[Tell] = []
+        self._answer: tuple[str, str] | None = None
+        self._server: Any = None
+        self._pidfd: int | None = None
+
+    def ask(self, tell: Tell) -> None:
+        """Answer now, or when it is up."""
+        if self._answer is not None:
+            tell(self._name, *self._answer)
+            return
+        self._waiting.append(tell)
+        if self._server is None:
+            self._start()
+
+    def _start(self) -> None:
+        from mrengine.errors import ConfigError
+        from mrengine.providers.local import model_server
+
+        try:
+            self._server = self._server or model_server(self._name)
+            self._server.start()
+        except ConfigError as error:
+            self._tell_all("", str(error))
+            return
+        self._switchboard.watch(self._server.ready_fd, self._on_ready)
+
+    def _on_ready(self) -> list[Message]:
+        from mrengine.errors import ConfigError
+
+        self._switchboard.forget(self._server.ready_fd)
+        try:
+            url, key = self._server.address(1.0)
+        except ConfigError as error:
+            self._server = None
+            self._tell_all("", str(error))
+            return []
+        self._pidfd = osutil.open_pidfd(self._server.pid)
+        if self._pidfd is not None:
+            self._switchboard.watch(self._pidfd, self._on_gone)
+        self._answer = (url, key)
+        self._tell_all(url, key)
+        return []
+
+    def _tell_all(self, url: str, key: str) -> None:
+        waiting, self._waiting = self._waiting, []
+        for tell in waiting:
+            tell(self._name, url, key)
+
+    def _on_gone(self) -> list[Message]:
+        self._forget()
+        self._start()
+        return []
+
+    def _forget(self) -> None:
+        if self._pidfd is not None:
+            self._switchboard.forget(self._pidfd)
+            os.close(self._pidfd)
+            self._pidfd = None
+
+    def stop(self) -> None:
+        """End it."""
+        self._forget()
+        if self._server is not None:
+            if self._answer is None and self._server.pid is not None:
+                self._switchboard.forget(self._server.ready_fd)
+            self._server.stop()
 
 
 class _Child:
