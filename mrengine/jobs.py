@@ -110,7 +110,7 @@ class _Pace:
     def __init__(self, stored: ResumeEngine) -> None:
         epoch = stored.epoch
         began = epoch.rounds[0].at if epoch is not None and 0 in epoch.rounds else 0.0
-        offset = getattr(stored.state, "round_offset", 0)
+        offset = stored.state.round_offset
         offsets = stored.index(0).results()
         self.resumed = sum(1 for at in offsets if at < offset)
         self._new = len(offsets) - self.resumed

@@ -18,7 +18,7 @@ from mrengine.host.auto import auto_job_id
 from mrengine.host.estimate import estimate
 from mrengine.host.pickling import pack_function
 from mrengine.host.plan import MapFunction, describe_map
-from mrengine.host.run import JobRun, Parts
+from mrengine.host.run import JobRun, Parts, check_terms
 from mrengine.host.sequential import SequentialSession
 from mrengine.host.session import ProcessSession, Session
 from mrengine.host.stored import stored_job
@@ -88,6 +88,7 @@ class MapReduceRunner:
         self._dispatcher = events.Dispatcher()
         self._models: tuple[Model, ...] | None = None
         self._session: Session | None = None
+        self._session_pid = 0
         self._kept = False
         self._run: JobRun | None = None
         self._busy = threading.Lock()
@@ -220,6 +221,7 @@ class MapReduceRunner:
     def _parts(self, all_models: bool, keep: str) -> Parts:
         settings = self._settings
         models = self._resolve()
+        check_terms(settings, models)
         if settings.models is not None:
             _fetch_embedded(models)
         return Parts(
@@ -236,7 +238,10 @@ class MapReduceRunner:
         )
 
     def _open_session(self) -> Session:
+        if self._session is not None and self._session_pid != os.getpid():
+            self._session = None  # a fork of the process that opened it: the pool belongs to the parent
         if self._session is None:
+            self._session_pid = os.getpid()
             if self._settings.strategy == "sequential":
                 self._session = SequentialSession()
             else:

@@ -16,10 +16,13 @@ from pathlib import Path
 from typing import Any
 
 from mrengine import events
+from mrengine.budget.manager import check_limit
+from mrengine.budget.purse import Purse
 from mrengine.config import Settings, make_private, state_folder
 from mrengine.engine.terms import pack_terms
 from mrengine.errors import (
     BudgetExhausted,
+    ConfigError,
     JobBusy,
     JobCancelled,
     JobError,
@@ -48,7 +51,7 @@ from mrengine.progress import Progress
 from mrengine.providers.models import Model
 from mrengine.records import RunSummary
 
-__all__ = ["JobRun", "Parts"]
+__all__ = ["JobRun", "Parts", "check_terms"]
 
 log = logging.getLogger("mrengine")
 WAIT_S = 0.5
@@ -79,6 +82,17 @@ class Round:
     number: int
     total: int
     mapping: MapFunction
+
+
+def check_terms(settings: Settings, models: Sequence[Model]) -> None:
+    """ConfigError for limits and budgets that cannot work: here, and not first in the process that keeps them."""
+    known = {name for model in models for name in (model.name, model.spec.name)}
+    for name, limit in (settings.limits or {}).items():
+        check_limit(name, limit)
+        if name not in known:
+            told = ", ".join(sorted(known)) or "none"
+            raise ConfigError(f"limits names {name!r}, which is no model of this job; it has {told}", setting="limits")
+    Purse(settings.budget, prices={model.name: model.price for model in models})
 
 
 class JobRun:

@@ -10,6 +10,8 @@ import os
 import secrets
 import select
 import shutil
+import time
+from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -32,6 +34,7 @@ _ROAD = (  # what every call passes through; workers would import it one by one
 )
 Tell = Callable[[str, str, str], None]
 Notify = Callable[[str, Mapping[str, Any]], None]
+MANAGERS = 20  # replaced more often than that within a minute, the job ends
 IMPORT_S = 60  # a module that is not imported by then is left to the workers
 _THREADS = 3
 
@@ -39,8 +42,11 @@ _THREADS = 3
 class Helpers:
     """Children of the supervisor that serve all workers, in a private folder that goes with the last of them."""
 
-    def __init__(self, switchboard: Switchboard, runtime: str, notify: Notify) -> None:
-        self._switchboard, self._runtime, self._notify = switchboard, runtime, notify
+    def __init__(
+        self, switchboard: Switchboard, runtime: str, notify: Notify, broken: Callable[[str], None]
+    ) -> None:
+        self._switchboard, self._runtime, self._notify, self._broken = switchboard, runtime, notify, broken
+        self._managers: deque[float] = deque(maxlen=MANAGERS)
         self._manager: _Child | None = None
         self._address = os.path.join(runtime, "budget")
         self._authkey = secrets.token_bytes(32)
@@ -79,6 +85,10 @@ class Helpers:
     def _on_manager_gone(self) -> list[Message]:
         """It died: another takes its address, and workers reconnect to it by themselves."""
         self._end_manager()
+        if len(self._managers) == MANAGERS and time.monotonic() - self._managers[0] < 60:
+            self._broken(f"the budget manager ended {MANAGERS} times within 60 s")
+            return []
+        self._managers.append(time.monotonic())
         self._start_manager()
         self._notify("manager:replaced", {})
         return []

@@ -40,7 +40,7 @@ class Supervisor:
         self._path = path
         self._runtime = tempfile.mkdtemp(prefix="mre-", dir=_short_folder())
         self._pool: ProcessPool | None = None
-        self._helpers = Helpers(self._switchboard, self._runtime, self._link.note)
+        self._helpers = Helpers(self._switchboard, self._runtime, self._link.note, self._on_broken)
         self._job: OpenJob | None = None
         self._engine: Engine | None = None
         self._inbox: list[tuple[int, bytes]] = []
@@ -127,6 +127,10 @@ class Supervisor:
         if self._job is not None and self._job.cancelled():
             engine.stop("cancelled")
         self._helpers.look_after()
+
+    def _on_broken(self, cause: str) -> None:
+        if self._engine is not None:
+            self._engine.stop("broken", message=cause, cause=cause)
 
     def _tell_endpoint(self, name: str, url: str, key: str) -> None:
         if self._pool is not None:
@@ -237,7 +241,10 @@ class Supervisor:
         """The run is over: its CLOSE record, and the job's lock is free."""
         job, self._job = self._job, None
         if job is not None:
-            job.finish(payload)
+            try:
+                job.finish(payload)
+            except LogError:
+                pass  # its CLOSE is not in the log: the run counts as interrupted
         self._link.send(wire.FINISHED)
 
     def _on_close(self, _payload: bytes) -> None:
