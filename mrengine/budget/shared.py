@@ -11,6 +11,7 @@ import os
 import struct
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from hashlib import blake2b
 from pathlib import Path
 from typing import Any
@@ -27,6 +28,7 @@ __all__ = ["SharedLimit", "Shares", "is_alive", "process_name"]
 FORMAT = 1
 HEAD = struct.Struct("<II")  # length and crc32 of the state that follows
 LOOK_FOR_DEAD_S = 1.0
+UNUSED_S = 86_400.0
 
 
 def process_name(pid: int | str = "self") -> str:
@@ -67,8 +69,7 @@ class SharedLimit:
         self._looked = 0.0
 
     def __enter__(self) -> Limiter:
-        descriptor = self._open()
-        fcntl.flock(descriptor, fcntl.LOCK_EX)
+        descriptor = self._locked()
         try:
             state = _read(descriptor)
             if state is not None and state[0] == FORMAT and state[1] == self._boot:
@@ -80,16 +81,22 @@ class SharedLimit:
         return self._limiter
 
     def __exit__(self, *_: object) -> None:
-        descriptor = self._open()
+        assert self._descriptor is not None
         try:
-            _write(descriptor, [FORMAT, self._boot, self._limiter.dump()])
+            _write(self._descriptor, [FORMAT, self._boot, self._limiter.dump()])
         finally:
-            fcntl.flock(descriptor, fcntl.LOCK_UN)
+            fcntl.flock(self._descriptor, fcntl.LOCK_UN)
 
-    def _open(self) -> int:
-        if self._descriptor is None:
-            self._descriptor = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-        return self._descriptor
+    def _locked(self) -> int:
+        """The locked file; opened again where somebody has removed the one that was open."""
+        while True:
+            if self._descriptor is None:
+                self._descriptor = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+            fcntl.flock(self._descriptor, fcntl.LOCK_EX)
+            with suppress(FileNotFoundError):
+                if os.stat(self._path).st_ino == os.fstat(self._descriptor).st_ino:
+                    return self._descriptor
+            self.close()
 
     def _forget_dead(self) -> None:
         """Free the slots and the places in the line of processes that were killed."""
@@ -125,12 +132,21 @@ def _write(descriptor: int, state: list[object]) -> None:
     os.pwrite(descriptor, HEAD.pack(len(body), crc32(body)) + body, 0)
 
 
+def _sweep(folder: Path) -> None:
+    """Remove limits that nobody has drawn on for a day: full buckets, and hosts that are long gone."""
+    for path in folder.iterdir():
+        with suppress(OSError):  # another process sweeps, too
+            if time.time() - path.stat().st_mtime > UNUSED_S:
+                path.unlink()
+
+
 class Shares:
     """The shared limits of one folder. ``host``: a name under which unnamed limits are shared; None: they are not."""
 
     def __init__(self, folder: str | Path, host: str | None = None) -> None:
         self._folder = Path(folder)
         self._host = host
+        self._swept = False
 
     def __call__(self, model: str, limit: RateLimit, limiter: Limiter) -> Access | None:
         """Access to the limit, in a file of its own."""
@@ -138,5 +154,8 @@ class Shares:
         if limit.shared is None and self._host is None:
             return None
         self._folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+        if not self._swept:
+            self._swept = True
+            _sweep(self._folder)
         digest = blake2b(f"{name}\0{model}".encode(), digest_size=12).hexdigest()
         return SharedLimit(self._folder / digest, limiter)

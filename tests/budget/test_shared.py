@@ -77,6 +77,18 @@ def test_the_state_of_another_boot_is_not_taken(tmp_path):
         assert fresh.own[0].level == pytest.approx(594.0)
 
 
+def test_a_limit_that_nobody_used_for_a_day_is_swept(tmp_path):
+    """The folder does not grow with every host that ever ran; who still has the file open finds the new one."""
+    clock = Clock()
+    old = manager(tmp_path, clock)
+    old.request("m", 59_400, "P0")
+    (path,) = tmp_path.iterdir()
+    os.utime(path, (1.0, 1.0))
+    assert manager(tmp_path, clock).request("m", 59_000, "P0").granted
+    assert not old.request("m", 59_000, "P0").granted
+    assert len(list(tmp_path.iterdir())) == 1
+
+
 def _hold(path, ready):
     with SharedLimit(path, Limiter(RateLimit(tpm=600), 0.0)):
         ready.send(True)
