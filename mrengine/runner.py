@@ -143,9 +143,8 @@ class MapReduceRunner:
         the job.
         """
         with self._one_run(document, map_fn, None, job_id, timeout_s) as run:
-            assert run.relay is not None
             if not new_only:
-                yield from run.relay.results()
+                yield from run.earlier()
             yield from run.outcomes(wanted=True)
             run.complete()
             run.clear()

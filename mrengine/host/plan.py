@@ -171,8 +171,8 @@ class Plan:
         if stored.epoch is None or not stored.epoch.complete:
             return "fresh"
         found = self.differences(stored)
-        if not found:
-            return "resume"
+        if not found:  # where a later epoch was begun and not finished, this one is written anew behind it
+            return "resume" if stored.state.newest is stored.epoch else "new_epoch"
         if on_mismatch == "restart":
             return "restart"
         if on_mismatch == "recompute" or (on_mismatch == "extend" and found.extends):

@@ -49,7 +49,7 @@ from mrengine.log.resume import ResumeEngine
 from mrengine.log.values import normalise
 from mrengine.progress import Progress
 from mrengine.providers.models import Model
-from mrengine.records import RunSummary
+from mrengine.records import ChunkResult, RunSummary
 
 __all__ = ["JobRun", "Parts", "check_terms"]
 
@@ -228,6 +228,11 @@ class JobRun:
         return total
 
     # rounds
+
+    def earlier(self) -> Sequence[ChunkResult]:
+        """The results of earlier runs."""
+        known = self.relay is not None and self.relay.state.epoch is not None
+        return self.relay.results() if known and self.relay is not None else ()
 
     def outcomes(self, *, wanted: bool = False) -> Iterator[Outcome]:
         """Play the map round; outcomes of this run as they become durable, where they are ``wanted``."""
