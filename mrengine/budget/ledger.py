@@ -32,10 +32,14 @@ TURNED_AWAY: Need = (0.0, 0.0, 0.0, 1.0)  # a provider that answers with its lim
 
 @dataclass(slots=True, eq=False)
 class _Ticket:
-    """A granted call that is not settled. ``held`` is None where no bucket of this manager was charged for it."""
+    """A granted call that is not settled. ``held`` is None where no bucket of this manager was charged for it.
+
+    ``bound``: what the purse put aside. ``max_tokens``: of an estimated call, else 0: nobody expects less of it.
+    """
 
     held: Held | None
     bound: Sum
+    max_tokens: int = 0
     adopted: bool = False
 
 
@@ -197,26 +201,28 @@ class Ledger:
         self, mine: _Worker, model: str, limiter: Limiter, asks: list[tuple[Asked, Sum]], now: float, reply: Reply
     ) -> None:
         granted, refused, waits, _ = reply
-        bounds: dict[Key, Sum] = {}
+        tickets: dict[Key, _Ticket] = {}
         for ask, bound in asks:
             try:
-                bounds[self._join(mine, model, limiter, ask, now)] = bound
+                tickets[self._join(mine, model, limiter, ask, now)] = _Ticket(None, bound, ask[3] if ask[6] else 0)
             except ConfigError as error:
                 refused.append((ask[0], "config", str(error), ("tokens", 0.0, 0.0)))
                 self._purse.settle(bound, NOTHING)
-        took, later = limiter.serve(bounds, now, process=self._process)
+        took, later = limiter.serve(tickets, now, process=self._process)
         for key, held in took.items():
             mine.waiting.pop(key[1], None)
-            mine.tickets[key[1]] = model, _Ticket(held, bounds[key])
+            tickets[key].held = held
+            mine.tickets[key[1]] = model, tickets[key]
             granted.append(key[1])
         for wait in later:
-            self._purse.settle(bounds[wait.key], NOTHING)
+            self._purse.settle(tickets[wait.key].bound, NOTHING)
             waits.append((wait.key[1], min(wait.wait_s, LONGEST_S), wait.position))
 
     def _join(self, mine: _Worker, model: str, limiter: Limiter, ask: Asked, now: float) -> Key:
         number, _, given, output, rank, _, estimated = ask
         if estimated:
-            given, output = self._ratios.reserve(model, given), self._ratios.reserve_output(model, output)
+            given = self._ratios.reserve(model, given)
+            output = self._ratios.reserve_output(model, given, output)
         need = (float(given + output), float(given), float(output), 1.0)
         limiter.refuse_oversize(need)
         key = (mine.name, number)
@@ -234,23 +240,26 @@ class Ledger:
         now: float,
     ) -> None:
         held = None if ticket is None else ticket.held
-        if held is not None:
-            used = self._judge(limiter, model, held, used)
+        if held is not None and ticket is not None:
+            used = self._judge(limiter, model, held.need, ticket.max_tokens, used)
             limiter.settle(held, used, now, process=self._process)
         elif ticket is not None and ticket.adopted:
             limiter.vacate(self._process)
         if observed is not None:
             limiter.observe(observed, now, held=held, others=self._in_flight(model))
 
-    def _judge(self, limiter: Limiter, model: str, held: Held, used: Need | None) -> Need | None:
-        """A call that was turned away although there was just enough for it: this provider counts max_tokens."""
+    def _judge(self, limiter: Limiter, model: str, need: Need, max_tokens: int, used: Need | None) -> Need | None:
+        """What is to be charged for a call, where the provider may count max_tokens instead of what was used of it.
+
+        It does if it turns a call away although the bucket has just enough left.
+        """
         if used is None or used == UNSENT:
             return used
         if used[0] == 0.0 and limiter.nearly_empty():
             self._ratios.be_strict(model)
-        if used[0] == 0.0 or not self._ratios.strict(model):
+        if used[0] == 0.0 or not max_tokens or not self._ratios.strict(model, need[1], max_tokens):
             return used
-        output = max(used[2], held.need[2])
+        output = max(used[2], need[2])
         return used[1] + output, used[1], output, used[3]
 
     def _in_flight(self, model: str) -> list[Held]:

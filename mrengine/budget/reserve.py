@@ -13,6 +13,7 @@ BYTES_A_TOKEN_UNSEEN = 3  # of a text of which nothing is known
 FRAME_TOKENS = 16  # what a provider adds around each message: roles and separators
 LEARN = 0.2  # the weight of the newest answer
 FORGET = 0.05  # how fast a long answer is forgotten
+SMALL = 32  # a max_tokens this many times smaller than the input is not worth finding out how the provider counts it
 ENOUGH = 8  # answers, before less than max_tokens is reserved
 
 
@@ -76,10 +77,13 @@ class Ratios:
         deviation += LEARN * (abs(sample - mean) - deviation)
         self._learned[model] = (mean + LEARN * (sample - mean), deviation)
 
-    def reserve_output(self, model: str, max_tokens: int) -> int:
-        """Output tokens to reserve: ``max_tokens``, or a little more than the longest of the latest answers."""
+    def reserve_output(self, model: str, given: int, max_tokens: int) -> int:
+        """Output tokens to reserve beside ``given`` input tokens.
+
+        ``max_tokens``, or a little more than the longest of the latest answers.
+        """
         answers, longest = self._outputs.get((model, max_tokens), (0, 0.0))
-        if answers < ENOUGH or model in self._strict:
+        if answers < ENOUGH or self.strict(model, given, max_tokens):
             return max_tokens
         return min(max_tokens, int(longest * 1.1) + 8)
 
@@ -93,6 +97,6 @@ class Ratios:
         """The provider counts ``max_tokens``, whatever is used of it."""
         self._strict.add(model)
 
-    def strict(self, model: str) -> bool:
-        """Whether nothing of ``max_tokens`` is given back."""
-        return model in self._strict
+    def strict(self, model: str, given: float, max_tokens: float) -> bool:
+        """Whether nothing of ``max_tokens`` is given back: it is little, or the model's provider counts it."""
+        return max_tokens * SMALL <= given or model in self._strict

@@ -57,6 +57,17 @@ def test_a_provider_that_counts_otherwise_than_we_do(tells, max_tokens):
     assert took <= 35.5
 
 
+@pytest.mark.parametrize("tells", [None, "admission"])
+def test_a_provider_that_charges_max_tokens_whatever_is_used(tells):
+    """It takes 1,018 + 20 on arrival and gives nothing back, and the answers have 5."""
+    clock = Clock()
+    provider = Provider(clock, tells=tells)
+    jobs = jobs_of(ledger_of(clock), counted=681, output=20)
+    took, _ = run(provider, jobs, estimated=True, usage=(1018, 5, 0))
+    assert provider.refused == []
+    assert took <= 35.5
+
+
 @pytest.mark.parametrize("priority", ["P1_user", "P2_batch"])
 def test_a_priority_that_others_could_precede_is_as_fast(priority):
     """What is kept for better classes that never come is given up in time."""

@@ -69,14 +69,14 @@ def test_max_tokens_is_reserved_until_answers_have_shown_their_length():
     """Then a little more than the longest; one longer answer counts at once; never more than max_tokens."""
     ratios = Ratios()
     for _ in range(ENOUGH):
-        assert ratios.reserve_output("m", 1024) == 1024
+        assert ratios.reserve_output("m", 900, 1024) == 1024
         ratios.learn_output("m", 1024, 20)
-    assert 20 < ratios.reserve_output("m", 1024) < 40
-    assert ratios.reserve_output("m", 4096) == 4096
+    assert 20 < ratios.reserve_output("m", 900, 1024) < 40
+    assert ratios.reserve_output("m", 900, 4096) == 4096
     ratios.learn_output("m", 1024, 900)
-    assert ratios.reserve_output("m", 1024) >= 900
+    assert ratios.reserve_output("m", 900, 1024) >= 900
     ratios.learn_output("m", 1024, 1024)
-    assert ratios.reserve_output("m", 1024) == 1024
+    assert ratios.reserve_output("m", 900, 1024) == 1024
 
 
 def test_a_strict_provider_gets_all_of_max_tokens():
@@ -84,7 +84,18 @@ def test_a_strict_provider_gets_all_of_max_tokens():
     ratios = Ratios()
     for _ in range(ENOUGH):
         ratios.learn_output("m", 1024, 20)
+    assert not ratios.strict("m", 900, 1024)
     ratios.be_strict("m")
-    assert ratios.reserve_output("m", 1024) == 1024
-    assert ratios.strict("m")
-    assert not ratios.strict("other")
+    assert ratios.reserve_output("m", 900, 1024) == 1024
+    assert ratios.strict("m", 900, 1024)
+    assert not ratios.strict("other", 900, 1024)
+
+
+def test_a_small_max_tokens_is_always_reserved():
+    """Whether the provider counts it is not worth a 429."""
+    ratios = Ratios()
+    for _ in range(ENOUGH):
+        ratios.learn_output("m", 20, 3)
+    assert ratios.reserve_output("m", 1000, 20) == 20
+    assert ratios.strict("m", 1000, 20)
+    assert not ratios.strict("m", 500, 20)
