@@ -8,61 +8,26 @@ from __future__ import annotations
 
 import heapq
 import time
-from collections import deque
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any
 
 import msgpack
 
 from mrengine.engine import messages as m
 from mrengine.engine.attempts import Cells, Docket
+from mrengine.engine.balance import Balance
+from mrengine.engine.commit import GroupCommit, Log
 from mrengine.engine.pace import Pace
 from mrengine.engine.queues import TaskQueues
-from mrengine.log import codec, records
+from mrengine.engine.round import Announcer, RoundSettings
+from mrengine.engine.verdict import Toll, Verdicts
+from mrengine.log import codec
 
 __all__ = ["Announcer", "Engine", "RoundSettings"]
 
 TICK_S = 0.5  # how often deadlines, resident memory and the cancel mark are looked at
 HANG_GRACE_S = 2.0  # past its deadline a task has this long to notice by itself
-
-
-@dataclass(frozen=True, slots=True)
-class RoundSettings:
-    """What the engine is told of a round; times in seconds. ``max_failed`` None: any number may fail."""
-
-    round: int
-    models: Sequence[str | None]
-    all_models: bool = False
-    balance: str = "round_robin"
-    steal: bool = False
-    max_attempts: int = 3
-    max_failed: int | None = None
-    chunk_timeout_s: float = 600.0
-    drain_s: float = 10.0
-    backoff_s: float = 1.0
-    max_worker_rss: int | None = None  # bytes
-
-
-class Announcer(Protocol):
-    """Where the engine's news go: the host."""
-
-    def durable(self, offset: int) -> None:
-        """All records of the log below this offset are on disk."""
-
-    def note(self, name: str, fields: Mapping[str, Any]) -> None:
-        """Something that is not in the log: an event's name and its fields."""
-
-    def line(self, packed: bytes) -> None:
-        """A line that map_fn printed or logged: msgpack [logger, level, text]."""
-
-
-class Log(Protocol):
-    """What the engine needs of the write-ahead log."""
-
-    def append(self, kind: int, payload: bytes) -> int: ...
-    def write(self) -> None: ...
-    def commit(self) -> int: ...
 
 
 @dataclass(slots=True)
@@ -101,21 +66,20 @@ class Engine:
         clock: Callable[[], float] = time.monotonic,
         wall: Callable[[], float] = time.time,
     ) -> None:
-        self._backend, self._log, self._announcer, self._settings = backend, log, announcer, settings
-        self._document_of, self._answered, self._clock, self._wall = document_of, answered, clock, wall
+        self._backend, self._announcer, self._settings, self._clock = backend, announcer, settings, clock
+        self._log = GroupCommit(log, announcer.durable, answered)
+        self._verdicts = Verdicts(settings.round, settings.models, document_of, wall)
         self._per_chunk = len(settings.models) if settings.all_models else 1
         self._queues = TaskQueues(pending, workers=backend.workers, per_chunk=self._per_chunk, steal=settings.steal)
         self._workers = [_Worker({}, Cells(), Pace(backend.slots, clock)) for _ in range(backend.workers)]
         self._docket = Docket(settings.max_attempts)
-        self._answers: list[tuple[bytes, int]] = []  # CALL records that are not durable yet
         self._commit_first = False
         self._timers: list[tuple[float, int]] = []
-        self._down: dict[int, str] = {}
-        self._load = [0] * max(1, len(settings.models))
-        self._deaths: deque[float] = deque()
+        self._balance = Balance(len(settings.models), settings.balance, settings.weights)
+        # 3 deaths a worker, and room for one bad chunk to be found and given up.
+        self._toll = Toll(3 * backend.workers + settings.max_attempts + backend.slots.bit_length())
         self._left = len(self._queues)
         self._failed = 0
-        self._dirty = self._unsynced = False
         self._draining: str | None = None
         self._drain_until = 0.0
         self._next_tick = clock() + TICK_S
@@ -171,16 +135,7 @@ class Engine:
 
     def commit(self) -> None:
         """Make what was appended durable, and only then announce it."""
-        if self._dirty:
-            self._dirty = self._unsynced = False
-            offset = self._log.commit()
-            for payload, at in self._answers:
-                self._answered(payload, at)
-            self._answers.clear()
-            self._announcer.durable(offset)
-        elif self._unsynced:
-            self._unsynced = False
-            self._log.write()
+        self._log.commit()
 
     def stop(self, reason: str = "stopped", **facts: Any) -> None:
         """Start nothing new, let what is in flight end for ``drain_s``, then end with ``reason``. Only the first
@@ -205,14 +160,13 @@ class Engine:
         for index, worker in enumerate(self._workers):
             if not worker.ready or worker.retire_at is not None:
                 continue
-            if worker.cells or worker.in_cell:
-                if not worker.flight:
-                    worker.in_cell = bool(worker.cells)
-                    if worker.in_cell:
-                        self._send(index, worker.cells.next())
-                        continue
-                else:
-                    continue
+            if worker.in_cell and worker.flight:
+                continue
+            worker.in_cell = bool(worker.cells) and not worker.flight
+            if worker.in_cell:
+                self._send(index, worker.cells.next())
+            if worker.cells or worker.in_cell:  # a cell that waits lets the worker run empty first
+                continue
             room = worker.pace.window - len(worker.flight)
             if room > 0:
                 idle = self._backend.slots - len(worker.flight)
@@ -224,25 +178,12 @@ class Engine:
         worker = self._workers[index]
         batch = []
         for key in keys:
-            model = self._model_for(key)
+            model = key % self._per_chunk if self._settings.all_models else self._balance.choose(key)
             worker.flight[key] = model
-            self._load[model] += 1
+            self._balance.given(model)
             chunk = key // self._per_chunk
             batch.append(m.Start(chunk, model, self._docket.attempt(key)))
         self._backend.send(index, batch)
-
-    def _model_for(self, key: int) -> int:
-        if self._settings.all_models:
-            return key % self._per_chunk
-        n = len(self._settings.models)
-        if n <= 1:
-            return 0
-        if self._settings.balance == "round_robin" and key % n not in self._down:
-            return key % n
-        alive = [i for i in range(n) if i not in self._down] or list(range(n))
-        if self._settings.balance == "round_robin":
-            return alive[key % len(alive)]
-        return min(alive, key=lambda i: self._load[i])
 
     def _key(self, chunk: int, model: int) -> int:
         return chunk * self._per_chunk + model if self._settings.all_models else chunk
@@ -256,7 +197,7 @@ class Engine:
         given = worker.flight.pop(key, None)
         if given is None:
             return None
-        self._load[given] -= 1
+        self._balance.back(given)
         worker.pace.finished()
         return key
 
@@ -267,18 +208,18 @@ class Engine:
     def _on_result(self, index: int, chunk: int, model: int, payload: bytes) -> None:
         key = self._settle(index, chunk, model)
         if key is not None:
-            self._append(codec.RESULT, payload)
+            self._log.append(codec.RESULT, payload)
             self._close(key)
-            self._deaths.clear()
+            self._toll.finished()
 
     def _on_failure(self, index: int, chunk: int, model: int, payload: bytes) -> None:
         key = self._settle(index, chunk, model)
         if key is not None:
             self._fail(key, payload)
-            self._deaths.clear()
+            self._toll.finished()
 
     def _fail(self, key: int, payload: bytes) -> None:
-        self._append(codec.FAILURE, payload)
+        self._log.append(codec.FAILURE, payload)
         self._close(key)
         self._failed += 1
         limit = self._settings.max_failed
@@ -286,15 +227,10 @@ class Engine:
             self.stop("failed", message=f"{self._failed} chunks failed, max_failed is {limit}")
 
     def _on_call(self, _index: int, _chunk: int, _model: int, payload: bytes) -> None:
-        self._answers.append((payload, self._append(codec.CALL, payload)))
+        self._log.call(payload)
 
     def _on_intent(self, _index: int, _chunk: int, _model: int, payload: bytes) -> None:
-        self._log.append(codec.INTENT, payload)
-        self._unsynced = True
-
-    def _append(self, kind: int, payload: bytes) -> int:
-        self._dirty = True
-        return self._log.append(kind, payload)
+        self._log.intent(payload)
 
     def _on_ready(self, index: int, _chunk: int, _model: int, _payload: bytes) -> None:
         worker = self._workers[index]
@@ -331,10 +267,10 @@ class Engine:
     def _on_model_down(self, index: int, chunk: int, model: int, payload: bytes) -> None:
         key = self._settle(index, chunk, model)
         cause = payload.decode("utf-8", "replace")
-        self._down.setdefault(model, cause)
+        none_left = self._balance.down(model, cause)
         if key is not None:
             self._queues.put_back(key)
-        if self._settings.all_models or len(self._down) >= len(self._settings.models):
+        if self._settings.all_models or none_left:
             self.stop("failed", message=f"no model is left that a call can use: {cause}")
 
     def _on_budget_spent(self, index: int, chunk: int, model: int, payload: bytes) -> None:
@@ -361,7 +297,7 @@ class Engine:
         waiting = [key for key in worker.flight if key not in running]
         models = {key: worker.flight[key] for key in running}
         for model in worker.flight.values():
-            self._load[model] -= 1
+            self._balance.back(model)
         worker.flight.clear()
         self._give_back(worker, waiting)
         if deliberate:
@@ -371,7 +307,10 @@ class Engine:
         else:
             worker.cells.accuse(sorted(running))
         worker.in_cell, worker.retire_at, worker.overdue = False, None, frozenset()
-        self._note_death(death.cause)
+        deaths = self._toll.died(self._clock())
+        if deaths:
+            message = f"{deaths} workers died within 60 s and no task was finished; the last one: {death.cause}"
+            self.stop("broken", message=message, cause=death.cause)
 
     def _give_back(self, worker: _Worker, keys: Sequence[int]) -> None:
         """Tasks that had not been started: free of charge; those of a cell stay in one."""
@@ -402,53 +341,12 @@ class Engine:
             self._workers[index].cells.hold(key)
 
     def _attempt_record(self, key: int, model: int, kind: str, cause: str) -> None:
-        self._append(
-            codec.ATTEMPT,
-            records.pack_attempt(
-                records.AttemptRecord(
-                    round=self._settings.round,
-                    chunk_id=key // self._per_chunk,
-                    model_index=model,
-                    at=self._wall(),
-                    attempt=self._docket.attempt(key),
-                    kind=kind,
-                    cause=cause,
-                )
-            ),
-        )
+        attempt = self._docket.attempt(key)
+        self._log.append(codec.ATTEMPT, self._verdicts.attempt(key // self._per_chunk, model, attempt, kind, cause))
 
     def _quarantine(self, key: int, model: int, worker: int, kind: str, cause: str) -> None:
-        attempts = self._docket.charges(key)
-        what = {
-            "crash": "its worker died each time",
-            "hang": "it hung each time",
-            "retries": "it asked for a retry each time",
-        }
-        names = self._settings.models
-        failure = records.FailureRecord(
-            round=self._settings.round,
-            chunk_id=key // self._per_chunk,
-            model_index=model,
-            document_id=self._document_of(key // self._per_chunk),
-            model=names[model] if names else None,
-            worker_id=worker,
-            attempts=attempts,
-            at=self._wall(),
-            kind=kind,
-            message=f"given up after {attempts} attempts, {what[kind]}: {cause}",
-        )
-        self._fail(key, records.pack_failure(failure))
-
-    def _note_death(self, cause: str) -> None:
-        now = self._clock()
-        self._deaths.append(now)
-        while self._deaths and self._deaths[0] < now - 60:
-            self._deaths.popleft()
-        # 3 a worker, and room for one bad chunk to be found and given up.
-        allowed = 3 * len(self._workers) + self._settings.max_attempts + self._backend.slots.bit_length()
-        if len(self._deaths) > allowed:
-            message = f"{len(self._deaths)} workers died within 60 s and no task was finished; the last one: {cause}"
-            self.stop("broken", message=message, cause=cause)
+        chunk, attempts = key // self._per_chunk, self._docket.charges(key)
+        self._fail(key, self._verdicts.given_up(chunk, model, worker, attempts, kind, cause))
 
     # time
 
