@@ -65,8 +65,9 @@ def test_part_of_a_frame_says_how_much_is_missing(payload: bytes) -> None:
 
 def test_a_length_above_the_cap_is_not_believed() -> None:
     """Before anything is read or decoded."""
-    huge = HEADER.prefix + bytes(4) + (codec.MAX_PAYLOAD_BYTES + 1).to_bytes(4, "little") + bytes(9)
-    assert codec.decode_frame(huge, 0, 512, HEADER.prefix, HEADER.seed) == 0
+    for length, needed in ((codec.MAX_PAYLOAD_BYTES, codec.MAX_PAYLOAD_BYTES + 21), (codec.MAX_PAYLOAD_BYTES + 1, 0)):
+        begin = HEADER.prefix + bytes(4) + length.to_bytes(4, "little") + (512).to_bytes(8, "little") + b"\x07"
+        assert codec.decode_frame(begin, 0, 512, HEADER.prefix, HEADER.seed) == needed
 
 
 @pytest.mark.parametrize("size", [*range(1, 30), 490, 491, 492, 511, 512, 513])

@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 
 from mrengine.errors import JobBusy, LogError
+from mrengine.log.files import OsFiles
 from mrengine.log.lock import JobLock, process_start_time
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -208,6 +209,25 @@ def test_a_lock_file_removed_by_a_purge_is_not_taken_for_the_lock(tmp_path: Path
     other = JobLock(tmp_path)
     other.acquire()
     assert os.fstat(other.fd).st_ino == os.stat(tmp_path / "lock").st_ino
+
+
+def test_a_purge_between_opening_and_locking_is_noticed(tmp_path: Path) -> None:
+    """What is locked then has no name any more: it is opened anew."""
+
+    class Purged(OsFiles):
+        times = 2
+
+        def open(self, path: str, flags: int, mode: int = 0o600) -> int:
+            fd = super().open(path, flags, mode)
+            if self.times:
+                self.times -= 1
+                os.unlink(path)
+            return fd
+
+    lock = JobLock(tmp_path, files=Purged())
+    lock.acquire()
+    assert os.fstat(lock.fd).st_ino == os.stat(tmp_path / "lock").st_ino
+    lock.release()
 
 
 def test_the_facts_are_not_believed_without_the_lock(tmp_path: Path) -> None:

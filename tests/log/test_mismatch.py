@@ -158,6 +158,13 @@ def test_what_was_carried_is_carried_on(story: Story) -> None:
     assert story.tell("ba").carried == {0: "B", 1: "A"}
 
 
+def test_the_newest_result_of_a_chunk_wins(story: Story) -> None:
+    """One that stayed behind, for it had read its position, was made anew elsewhere."""
+    story.tell("ab", {0: ("old", 1)})
+    assert story.tell("xab", {1: ("new", 0)}).carried == {}
+    assert story.tell("ab").carried == {0: "new"}
+
+
 def test_another_document_with_the_same_text_keeps_nothing(story: Story) -> None:
     """A result belongs to its document."""
     story.tell("ab", {0: ("A", 0), 1: ("B", 0)}, documents=("one", "two"), of=[0, 1])

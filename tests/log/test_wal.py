@@ -194,10 +194,13 @@ def test_records_of_a_failed_sync_do_not_come_back_as_if_they_were_on_disk() -> 
     disk.fail_at = disk.operations + 2  # pwrite, then sync
     with pytest.raises(LogError):
         wal.commit()
+    assert records("log", disk) == {kept: b"kept"}
     again = WriteAheadLog.open("log", files=disk)
     later = again.append(codec.RESULT, b"later")
     again.commit()
-    assert records("log", _after_power_cut(disk)) == {kept: b"kept", later: b"later"}
+    after = _after_power_cut(disk)
+    assert not WriteAheadLog.open("log", files=after).recovery.damage
+    assert records("log", after) == {kept: b"kept", later: b"later"}
 
 
 def test_failures_of_recovery_itself_can_be_repeated() -> None:
