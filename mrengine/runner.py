@@ -16,9 +16,10 @@ from mrengine.config import UNSET, Settings, check_job_id, check_platform, jobs_
 from mrengine.errors import ConfigError, JobNotFound
 from mrengine.host.auto import auto_job_id
 from mrengine.host.estimate import estimate
+from mrengine.host.orders import Parts, check_terms
 from mrengine.host.pickling import pack_function
 from mrengine.host.plan import MapFunction, describe_map
-from mrengine.host.run import JobRun, Parts, check_terms
+from mrengine.host.run import JobRun
 from mrengine.host.sequential import SequentialSession
 from mrengine.host.session import ProcessSession, Session
 from mrengine.host.stored import stored_job

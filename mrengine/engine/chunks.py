@@ -93,9 +93,11 @@ def read_text(spool_fd: int, start: int, stop: int) -> str:
 class ChunkReader:
     """Reads chunks by id: one ``pread`` of the log for the row, one of the spool for the text. Safe from any thread."""
 
-    def __init__(self, folder: str, table: Sequence[Sequence[int]], documents: Sequence[Sequence[int]]) -> None:
+    def __init__(
+        self, folder: str, spool: str, table: Sequence[Sequence[int]], documents: Sequence[Sequence[int]]
+    ) -> None:
         self.reader = LogReader(os.path.join(folder, "log"))
-        self._spool_fd = os.open(os.path.join(folder, "spool"), os.O_RDONLY | os.O_CLOEXEC)
+        self._spool_fd = os.open(os.path.join(folder, spool), os.O_RDONLY | os.O_CLOEXEC)
         self._table = ChunkTable(self.reader.fd, [Segment(*segment) for segment in table])
         self._names = DocumentNames(self.reader, [(first, offset) for first, offset in documents])
 

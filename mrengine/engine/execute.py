@@ -40,6 +40,7 @@ class Setup:
     priority: str
     all_models: bool
     folder: str
+    spool: str  # its name in the folder
     map_blob: bytes = field(repr=False)
     models_blob: bytes = field(repr=False)
     initializer_blob: bytes = field(repr=False)
@@ -87,7 +88,7 @@ class Executor:
         if initializer is not None:
             initializer(*initargs)
         self._map_fn = cloudpickle.loads(setup.map_blob)
-        self._chunks = ChunkReader(setup.folder, setup.table, setup.documents)
+        self._chunks = ChunkReader(setup.folder, setup.spool, setup.table, setup.documents)
         self._stored = StoredCalls(self._chunks.reader, answers, run_began=setup.run_began)
         if budget is None and setup.manager is not None:
             address, authkey = setup.manager

@@ -19,6 +19,7 @@ from mrengine.log.lock import JobLock
 from mrengine.log.reader import LogReader
 from mrengine.log.replay import Replay
 from mrengine.log.wal import WriteAheadLog
+from mrengine.sources.spool import spool_name
 
 __all__ = ["OpenJob", "set_aside"]
 
@@ -107,6 +108,7 @@ class OpenJob:
         assert epoch is not None
         return Setup(
             folder=os.fspath(self.folder),
+            spool=spool_name(epoch.job.documents[2]),
             table=[list(segment) for segment in self._segments(given["round"])],
             documents=[list(batch) for batch in epoch.documents],
             run_began=self.log.durable,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import secrets
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from hashlib import blake2b
@@ -10,7 +11,7 @@ from pathlib import Path
 
 from mrengine.errors import ConfigError, SourceError
 
-__all__ = ["Spool", "SpooledDocument", "read_pieces"]
+__all__ = ["Spool", "SpooledDocument", "read_pieces", "spool_name", "sweep_spools"]
 
 BLOCK_BYTES = 1 << 20
 
@@ -26,12 +27,24 @@ class SpooledDocument:
     n_chars: int
 
 
+def spool_name(digest: bytes) -> str:
+    """A spool is named by the digest of its documents: a chunk table can never meet the text of others."""
+    return f"spool-{digest.hex()}"
+
+
+def sweep_spools(folder: Path, *, keep: Path | None = None) -> None:
+    """Remove all spools of a job folder but one: of earlier inputs, and what killed hosts left half written."""
+    for entry in folder.glob("spool*"):
+        if keep is None or entry.name != keep.name:
+            entry.unlink(missing_ok=True)
+
+
 class Spool:
     """Writes documents to a file beside the spool, which takes its place at ``publish()``. Files are 0600."""
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
-        self._path = folder / f"spool.{os.getpid()}.new"
+        self._path = folder / f"spool.{os.getpid()}-{secrets.token_hex(4)}.new"
         flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC | os.O_NOFOLLOW
         self._file = os.fdopen(os.open(self._path, flags, 0o600), "wb", buffering=BLOCK_BYTES)
         os.fchmod(self._file.fileno(), 0o600)
@@ -56,13 +69,13 @@ class Spool:
             chars += len(piece)
         return SpooledDocument(document_id, digest.digest(), start, self._size - start, chars)
 
-    def publish(self) -> None:
-        """Sync the file and make it the job's spool."""
+    def publish(self, place: Path) -> None:
+        """Sync the file and give it its name."""
         try:
             self._file.flush()
             os.fsync(self._file.fileno())
             self._file.close()
-            os.replace(self._path, self._folder / "spool")
+            os.replace(self._path, place)
         except OSError as error:
             raise _full(error, self._folder) from error
         _sync_folder(self._folder)

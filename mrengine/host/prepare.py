@@ -1,0 +1,146 @@
+"""Owns all that comes before the first round: documents read and held against the log, the chunk table in it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from mrengine.config import make_private
+from mrengine.errors import JobBusy, JobCancelled, JobNotFound
+from mrengine.host.inputs import spool_documents
+from mrengine.host.orders import Parts
+from mrengine.host.plan import MapFunction, Plan, Record, chunking_of, job_record
+from mrengine.host.session import Session
+from mrengine.log import codec
+from mrengine.log.chunktable import ROW_BYTES, unpack_chunks
+from mrengine.log.codec import HEADER_BYTES
+from mrengine.log.jobrecords import DocumentRow
+from mrengine.log.lock import JobLock
+from mrengine.log.resume import ResumeEngine
+from mrengine.sources.spool import Spool, spool_name
+
+__all__ = ["Preparation", "Prepared"]
+
+
+@dataclass(frozen=True, slots=True)
+class Prepared:
+    """A job that is ready. ``durable``: the log up to where it can be read. ``total``: chunks, None: as the log has
+    them.
+
+    ``finished``: every chunk has its result, and no session was begun.
+    """
+
+    documents: Sequence[DocumentRow]
+    spool: Path
+    durable: int
+    total: int | None = None
+    finished: bool = False
+
+
+class Preparation:
+    """Prepares one run of a job. ``begin()`` starts a session and asks for the job; it is called when it is needed."""
+
+    def __init__(
+        self, parts: Parts, job_id: str, folder: Path, mapping: MapFunction, begin: Callable[[], Session]
+    ) -> None:
+        self._parts, self._job_id, self._folder, self._mapping, self._begin = parts, job_id, folder, mapping, begin
+
+    def from_documents(self, document: Any) -> Prepared:
+        """Read the documents, hold them against the log, and write what it lacks. JobBusy, JobMismatch, SourceError,
+        …
+        """
+        self._check_folder()
+        existed = (self._folder / "log").exists()
+        session = None if existed else self._begin()
+        spool, documents = spool_documents(self._folder, document)
+        try:
+            plan = self._plan(documents)
+            if existed and (end := self._finished(plan)) is not None:
+                return Prepared(documents, self._spool(plan), end, finished=True)
+            # A new job is cut while the supervisor starts; for one that the log knows, that is known first.
+            records = None if existed else list(plan.records(spool.path))
+            session = session or self._begin()
+            return self._settle(plan, spool, records, session)
+        finally:
+            spool.discard()
+
+    def _settle(self, plan: Plan, spool: Spool, records: list[Record] | None, session: Session) -> Prepared:
+        """The lock is ours: what the log says now decides."""
+        durable = session.opened()
+        with ResumeEngine(self._folder) as stored:
+            action = plan.check(stored, self._parts.settings.on_mismatch)
+            if action == "new_epoch":
+                records = list(plan.records(spool.path, stored))
+        if action == "restart":
+            session.restart()
+            durable = HEADER_BYTES
+        if action == "resume":
+            records = None
+        elif records is None:
+            records = list(plan.records(spool.path))
+        place = self._spool(plan)
+        if not place.exists():
+            spool.publish(place)
+        total = None if records is None else _append(session, records)
+        return Prepared(plan.documents, place, durable, total)
+
+    def from_log(self) -> Prepared:
+        """A job from its log and its spool alone. JobNotFound; JobMismatch: other models or map function."""
+        if not (self._folder / "log").exists():
+            raise JobNotFound(f"there is no job {self._job_id!r} in {self._folder.parent}", job_id=self._job_id)
+        self._check_folder()
+        with ResumeEngine(self._folder) as stored:
+            if stored.epoch is None or not stored.epoch.complete:
+                message = f"job {self._job_id} was interrupted before its documents were read: run it with them again"
+                raise JobNotFound(message, job_id=self._job_id)
+            job = stored.epoch.job
+            documents = list(stored.documents())
+            plan = self._plan(documents)
+            plan.job = replace(plan.job, chunking=job.chunking, documents=job.documents)
+            if (end := self._finished(plan)) is not None:
+                return Prepared(documents, self._spool(plan), end, finished=True)
+            plan.check(stored, "error")
+        if not self._spool(plan).exists():
+            message = f"job {self._job_id} keeps no document text (keep='results'): run it with its documents again"
+            raise JobNotFound(message, job_id=self._job_id)
+        return Prepared(documents, self._spool(plan), self._begin().opened())
+
+    def _check_folder(self) -> None:
+        make_private(self._folder.parent)
+        make_private(self._folder)
+        if (self._folder / "cancelled").exists():
+            message = f"job {self._job_id} was cancelled; Job({self._job_id!r}).uncancel() lets it run again"
+            raise JobCancelled(message, job_id=self._job_id)
+        owner = JobLock(self._folder).holder()
+        if owner is not None and owner.alive and not owner.draining:
+            message = f"job {self._job_id} is run by process {owner.pid}: wait for it, or cancel it"
+            raise JobBusy(message, job_id=self._job_id, pid=owner.pid)
+
+    def _finished(self, plan: Plan) -> int | None:
+        """The log's end, if every chunk has its result: such a job needs no pool, no lock and no call."""
+        with ResumeEngine(self._folder) as stored:
+            if plan.check(stored, self._parts.settings.on_mismatch) != "resume":
+                return None
+            return stored.recovery.end if next(stored.pending(), None) is None else None
+
+    def _plan(self, documents: Sequence[DocumentRow]) -> Plan:
+        settings, models, all_models = self._parts.settings, self._parts.models, self._parts.all_models
+        chunking = chunking_of(settings, models)
+        job = job_record(self._job_id, settings, models, self._mapping, documents, chunking, all_models=all_models)
+        return Plan(job, documents, lambda *given, **named: chunking.chunker().chunk(*given, **named))
+
+    def _spool(self, plan: Plan) -> Path:
+        return self._folder / spool_name(plan.job.documents[2])
+
+
+def _append(session: Session, records: Iterable[Record]) -> int:
+    """Send the records of a new epoch; how many chunks it has."""
+    total = 0
+    for kind, payload in records:
+        session.append(kind, payload)
+        if kind == codec.CHUNKS:
+            _, first, rows = unpack_chunks(payload)
+            total = first + len(rows) // ROW_BYTES
+    return total
