@@ -52,14 +52,17 @@ class Bucket:
             self.level = min(self.capacity, self.level + self.rate * (now - self.at))
             self.at = now
 
-    def wait_s(self, need: float, *, ahead: float = 0.0, floor: float = 0.0, falling: float = 0.0) -> float:
-        """Seconds until ``need`` may be taken, if nobody else takes anything; 0: now.
+    def wait_s(
+        self, need: float, ahead: float = 0.0, floor: float = 0.0, least: float = 0.0, falling: float = 0.0
+    ) -> float:
+        """Seconds until ``need`` may be taken, if nobody else takes anything; 0: now. The level must be current.
 
-        ``ahead`` is owed to others, ``floor`` has to be left, and falls by ``falling`` a second. The level must be
-        current.
+        ``ahead`` is owed to others, ``floor`` has to be left, and falls by ``falling`` a second to ``least``.
         """
         missing = min(need + floor, self.capacity) + ahead - self.level
-        return missing / (self.rate + falling) if missing > EPSILON else 0.0
+        if missing <= EPSILON:
+            return 0.0
+        return max(missing / (self.rate + falling), (missing - (floor - least)) / self.rate if falling else 0.0)
 
     def take(self, amount: float) -> int:
         """Lower the level; the mark that is returned is asked for when something is given back."""

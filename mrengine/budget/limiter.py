@@ -11,7 +11,7 @@ from typing import Any
 
 from mrengine.budget.buckets import MINUTE_S, Bucket, burst, implied_level
 from mrengine.budget.headers import TRAVEL_S, Seen, pairs
-from mrengine.budget.line import PASSES, SHARES, Ask, Key, Line, Need
+from mrengine.budget.line import NO_RESERVE, PASSES, SHARES, Ask, Key, Line, Need
 from mrengine.errors import ConfigError
 from mrengine.records import Observed, RateLimit
 
@@ -119,12 +119,11 @@ class Limiter:
         for i, own in self.own.items():
             amount = ask.need[i]
             if amount and amount > own.level - ahead[i] - SHARES[rank] * own.capacity:
-                floor = 0.0 if starved else self.line.floor(rank, own.capacity, own.rate, now)
-                falling = self.line.falling(rank, own.capacity, now) if floor else 0.0
-                wait_s = max(wait_s, own.wait_s(amount, ahead=ahead[i], floor=floor, falling=falling))
+                reserve = NO_RESERVE if starved else self.line.reserve(rank, own.capacity, own.rate, now)
+                wait_s = max(wait_s, own.wait_s(amount, ahead[i], *reserve))
         for i, seen in self.seen.items():
             if amount := ask.need[i]:
-                wait_s = max(wait_s, seen.bucket.wait_s(amount, ahead=ahead[i]))
+                wait_s = max(wait_s, seen.bucket.wait_s(amount, ahead[i]))
         slots = self.slots()
         return wait_s if slots is None else max(wait_s, self._slot_wait_s(slots, skipped))
 

@@ -7,21 +7,21 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterator
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 from mrengine.errors import ConfigError
 from mrengine.records import Priority
 
-__all__ = ["RANKS", "Ask", "Key", "Line", "Need", "rank_of"]
+__all__ = ["NO_RESERVE", "RANKS", "SHARES", "Ask", "Key", "Line", "Need", "Reserve", "rank_of"]
 
 Need = tuple[float, float, float, float]  # tokens, input tokens, output tokens, requests
 Key = tuple[str, int]  # who asks, and the number of the ask
 
 RANKS: dict[str, int] = {"P0_critical": 0, "P1_user": 1, "P2_batch": 2, "P0": 0, "P1": 1, "P2": 2}
 SHARES = (0.0, 0.3, 0.6)  # of the capacity, left to the betters of each rank
-# A reserve is given up evenly over this silence of those it is kept for: half of the minute in which a bucket refills,
-# so that a job that is alone has used burst and rate in full when the minute is over.
-RELEASE_S = 30.0
+# A reserve is given up evenly over this silence of those it is kept for: a third of the minute in which a bucket
+# refills, so that a job that is alone has used burst and rate in full when the minute is over.
+RELEASE_S = 20.0
 # Batch work gives up all of its reserve but this much of the rate: a better call that comes is served soon.
 KEPT_S = 0.5
 # However busy its betters are, the first of a class waits no longer than this after the last one: a refill period.
@@ -49,6 +49,17 @@ class Ask:
     since: float
     expires: float
     passed: int = 0
+
+
+class Reserve(NamedTuple):
+    """``floor`` tokens are left for now; that falls by ``falling`` a second to ``least``."""
+
+    floor: float
+    least: float
+    falling: float
+
+
+NO_RESERVE = Reserve(0.0, 0.0, 0.0)
 
 
 class Line:
@@ -115,18 +126,15 @@ class Line:
             return 0.0
         return min((now - self.heard[i] for i in better), default=float("inf"))
 
-    def floor(self, rank: int, capacity: float, rate: float, now: float) -> float:
+    def reserve(self, rank: int, capacity: float, rate: float, now: float) -> Reserve:
         """What a class leaves in a bucket: its share of the capacity, less with the silence of its betters."""
         silence = self.silence_s(rank, now)
         if silence == float("inf"):
-            return 0.0
-        kept = min(KEPT_S * rate, capacity) if rank == 2 else 0.0
-        return max(kept, SHARES[rank] * capacity * (1.0 - silence / RELEASE_S))
-
-    def falling(self, rank: int, capacity: float, now: float) -> float:
-        """Tokens a second by which ``floor`` falls."""
-        silent = 0.0 < self.silence_s(rank, now) < RELEASE_S
-        return SHARES[rank] * capacity / RELEASE_S if silent else 0.0
+            return NO_RESERVE
+        least = min(KEPT_S * rate, capacity) if rank == 2 else 0.0
+        share = SHARES[rank] * capacity
+        floor = max(least, share * (1.0 - silence / RELEASE_S))
+        return Reserve(floor, least, share / RELEASE_S if silence > 0.0 else 0.0)
 
     def dump(self) -> list[Any]:
         """The state, as plain lists and numbers."""

@@ -62,14 +62,14 @@ def test_the_head_of_a_starved_class_goes_first_once_in_a_while():
 
 
 def test_a_reserve_is_given_up_with_the_silence_of_those_it_is_for():
-    """30% and 60% at first; nothing, or half a second of the rate, after half a refill period."""
+    """30% and 60% at first; nothing, or half a second of the rate, after a third of a refill period."""
     line = Line(0.0)
-    assert line.floor(0, 1000.0, 10.0, 0.0) == 0.0
-    assert line.floor(1, 1000.0, 10.0, 0.0) == 300.0
-    assert line.floor(2, 1000.0, 10.0, 0.0) == 600.0
-    assert line.floor(2, 1000.0, 10.0, RELEASE_S / 2) == pytest.approx(300.0)
-    assert line.floor(1, 1000.0, 10.0, RELEASE_S) == 0.0
-    assert line.floor(2, 1000.0, 10.0, RELEASE_S) == KEPT_S * 10.0
+    assert line.reserve(0, 1000.0, 10.0, 0.0).floor == 0.0
+    assert line.reserve(1, 1000.0, 10.0, 0.0).floor == 300.0
+    assert line.reserve(2, 1000.0, 10.0, 0.0).floor == 600.0
+    assert line.reserve(2, 1000.0, 10.0, RELEASE_S / 2).floor == pytest.approx(300.0)
+    assert line.reserve(1, 1000.0, 10.0, RELEASE_S).floor == 0.0
+    assert line.reserve(2, 1000.0, 10.0, RELEASE_S).floor == KEPT_S * 10.0
 
 
 def test_a_better_class_that_waits_is_not_silent():
@@ -86,8 +86,8 @@ def test_a_better_class_that_waits_is_not_silent():
 def test_nothing_is_kept_for_classes_that_cannot_come():
     """In a process of one priority there is no reserve at all."""
     line = Line(0.0, idle=(0, 1))
-    assert line.floor(2, 1000.0, 10.0, 0.0) == 0.0
-    assert line.falling(2, 1000.0, 0.0) == 0.0
+    assert line.reserve(2, 1000.0, 10.0, 0.0).floor == 0.0
+    assert line.reserve(2, 1000.0, 10.0, 5.0).falling == 0.0
 
 
 def test_a_line_survives_dump_and_load():
