@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 from mrengine.budget.buckets import Bucket
 from mrengine.records import Observed
 
-__all__ = ["TRAVEL_S", "Seen", "pairs"]
+__all__ = ["MARGIN_S", "TRAVEL_S", "News", "Seen", "pairs"]
 
 # Calls granted this shortly before an answer may not have reached the provider when it wrote that answer.
 TRAVEL_S = 0.25
@@ -26,6 +26,15 @@ def pairs(observed: Observed) -> tuple[tuple[int | None, int | None], ...]:
     )
 
 
+class News(NamedTuple):
+    """A header: ``limit`` a minute, the ``rate`` that follows, what remains, and when that was heard."""
+
+    limit: float
+    rate: float
+    remaining: float
+    now: float
+
+
 @dataclass(slots=True)
 class Seen:
     """The provider's bucket as call ``number`` saw it, carried on from there with what was granted since.
@@ -37,25 +46,16 @@ class Seen:
     number: int
 
     @classmethod
-    def of(
-        cls,
-        limit: float,
-        rate: float,
-        remaining: float,
-        now: float,
-        since_s: float,
-        later: float,
-        travelling: float,
-        number: int,
-    ) -> Seen:
-        """The level now, when the answer to a call granted ``since_s`` ago says ``remaining``.
+    def of(cls, news: News, since_s: float, later: float, travelling: float, number: int) -> Seen:
+        """The level now, when the answer to a call granted ``since_s`` ago brings ``news``.
 
         Some providers tell the level at which the call was admitted: since then it has refilled, and what was granted
         ``later`` was taken. Others tell the level of the moment in which they answer, and have seen all but the calls
         that are still ``travelling``. Nobody says which, so the lower of the two is taken.
         """
-        change = min(rate * since_s - later, -travelling)
-        return cls(Bucket(limit, rate, now, remaining + change - MARGIN_S * rate), number)
+        change = min(news.rate * since_s - later, -travelling)
+        level = news.remaining + change - MARGIN_S * news.rate
+        return cls(Bucket(news.limit, news.rate, news.now, level), number)
 
     def dump(self) -> list[Any]:
         """The state, as plain lists and numbers."""

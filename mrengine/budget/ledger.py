@@ -246,7 +246,7 @@ class Ledger:
         elif ticket is not None and ticket.adopted:
             limiter.vacate(self._process)
         if observed is not None:
-            limiter.observe(observed, now, held=held, others=self._in_flight(model))
+            limiter.observe(observed, now, held=held, others=lambda: self._in_flight(model))
 
     def _judge(self, limiter: Limiter, model: str, need: Need, max_tokens: int, used: Need | None) -> Need | None:
         """What is to be charged for a call, where the provider may count max_tokens instead of what was used of it.

@@ -5,13 +5,13 @@ Every method is told the time; nothing here waits, locks or talks to anybody.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable
+from collections.abc import Callable, Collection, Iterable
 from dataclasses import dataclass
 from typing import Any
 
 from mrengine.budget.buckets import MINUTE_S, Bucket, burst, implied_level
-from mrengine.budget.headers import TRAVEL_S, Seen, pairs
-from mrengine.budget.line import NO_RESERVE, PASSES, SHARES, Ask, Key, Line, Need
+from mrengine.budget.headers import MARGIN_S, TRAVEL_S, News, Seen, pairs
+from mrengine.budget.line import NO_RESERVE, PASSES, SHARES, Ask, Key, Line, Need, process_of
 from mrengine.errors import ConfigError
 from mrengine.records import Observed, RateLimit
 
@@ -65,6 +65,7 @@ class Limiter:
         self.seen: dict[int, Seen] = {}
         self.line = Line(now, idle)
         self.in_flight: dict[str, int] = {}  # by process, where several share the limit
+        self.taken = [0.0] * len(DIMENSIONS)  # by the calls in flight of this process
         self.hold_until = float("-inf")
         self.window: float | None = None
         self.call_s = 1.0
@@ -153,14 +154,22 @@ class Limiter:
         for i, seen in self.seen.items():
             seen.bucket.level -= need[i]
         self.occupy(process)
+        for i, amount in enumerate(need):
+            self.taken[i] += amount
         return Held(need, marks, now, self.number)
+
+    def release(self, held: Held, process: str = "") -> None:
+        """The call has ended: its slot is free."""
+        self.vacate(process)
+        for i, amount in enumerate(held.need):
+            self.taken[i] -= amount
 
     def occupy(self, process: str = "") -> None:
         """Count a call that is in flight without charging for it: one that an earlier manager granted."""
         self.in_flight[process] = self.in_flight.get(process, 0) + 1
 
     def vacate(self, process: str = "") -> None:
-        """The call has ended."""
+        """Count a call in flight less, one that was occupied."""
         left = self.in_flight.get(process, 0) - 1
         if left > 0:
             self.in_flight[process] = left
@@ -183,7 +192,7 @@ class Limiter:
     def settle(self, held: Held, used: Need | None, now: float, *, process: str = "") -> None:
         """The call has ended and used this much; None: nobody knows, all that was taken stays taken."""
         self._refill(now)
-        self.vacate(process)
+        self.release(held, process)
         self.call_s += 0.2 * (now - held.at - self.call_s)
         if used is None:
             return
@@ -195,27 +204,33 @@ class Limiter:
             if held.number > seen.number:
                 seen.bucket.level = min(seen.bucket.capacity, seen.bucket.level + held.need[i] - used[i])
 
-    def observe(self, observed: Observed, now: float, *, held: Held | None, others: Iterable[Held] = ()) -> None:
-        """Learn from an answer's headers. ``held``: its call; ``others``: the calls that are in flight beside it."""
+    def observe(
+        self, observed: Observed, now: float, *, held: Held | None, others: Callable[[], Iterable[Held]] = tuple
+    ) -> None:
+        """Learn from an answer's headers. ``held``: its call; ``others()``: the calls that are in flight beside it."""
         self._refill(now)
         if observed.retry_after_s is not None:
             self._hold(observed.retry_after_s, now)
-        later = [other for other in others if held is None or other.number > held.number]
         for i, (limit, remaining) in enumerate(pairs(observed)):
             own = self.own.get(i)
             if limit and own is None:
                 own = self.own[i] = Bucket(burst(limit, self.limit.burst_s), limit / MINUTE_S, now)
             if remaining is None or own is None:
                 continue
-            number = self.number if held is None else held.number
-            seen = self.seen.get(i)
-            if seen is None or number >= seen.number:
-                since_s = 0.0 if held is None else now - held.at
-                taken = sum(other.need[i] for other in later)
-                travelling = sum(other.need[i] for other in later if now - other.at < TRAVEL_S)
-                rate = min(own.rate, limit / MINUTE_S) if limit else own.rate
-                full = limit or own.rate * MINUTE_S
-                self.seen[i] = Seen.of(full, rate, remaining, now, since_s, taken, travelling, number)
+            rate = min(own.rate, limit / MINUTE_S) if limit else own.rate
+            if remaining - self.taken[i] - MARGIN_S * rate >= own.level:
+                self.seen.pop(i, None)  # it says no less, even if it has not seen one of the calls in flight
+            elif i not in self.seen or held is None or held.number >= self.seen[i].number:
+                news = News(limit or own.rate * MINUTE_S, rate, remaining, now)
+                self.seen[i] = self._carry_on(i, news, held, others())
+
+    def _carry_on(self, i: int, news: News, held: Held | None, others: Iterable[Held]) -> Seen:
+        """The level by now, with what was granted after the call that brings the news."""
+        later = [other for other in others if held is None or other.number > held.number]
+        taken = sum(other.need[i] for other in later)
+        travelling = sum(other.need[i] for other in later if news.now - other.at < TRAVEL_S)
+        since_s = 0.0 if held is None else news.now - held.at
+        return Seen.of(news, since_s, taken, travelling, self.number if held is None else held.number)
 
     def _hold(self, seconds: float, now: float) -> None:
         """Grant nothing to anybody for so long.
@@ -261,11 +276,6 @@ class Limiter:
         self.seen = {i: Seen.load(dumped) for i, dumped in seen.items()}
         self.line = Line.load(line)
         self.at = float("-inf")
-
-
-def process_of(key: Key) -> str:
-    """The process of an ask: owners are named ``process/…``."""
-    return key[0].partition("/")[0]
 
 
 def _adopt(mine: Bucket | None, dumped: list[Any]) -> Bucket:

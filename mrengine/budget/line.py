@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 from mrengine.errors import ConfigError
 from mrengine.records import Priority
 
-__all__ = ["NO_RESERVE", "RANKS", "SHARES", "Ask", "Key", "Line", "Need", "Reserve", "rank_of"]
+__all__ = ["NO_RESERVE", "RANKS", "SHARES", "Ask", "Key", "Line", "Need", "Reserve", "process_of", "rank_of"]
 
 Need = tuple[float, float, float, float]  # tokens, input tokens, output tokens, requests
 Key = tuple[str, int]  # who asks, and the number of the ask
@@ -28,6 +28,11 @@ KEPT_S = 0.5
 PATIENCE_S = 60.0
 # Being passed for a slot by those who are there to take it, at most so often.
 PASSES = 4
+
+
+def process_of(key: Key) -> str:
+    """The process that an ask comes from: owners are named ``process/…``."""
+    return key[0].partition("/")[0]
 
 
 def rank_of(priority: Priority | str) -> int:

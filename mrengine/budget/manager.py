@@ -98,7 +98,7 @@ class TokenBucketManager:
             limiter.line.join(Ask(key, rank, need, now, now + GRACE_S))
             granted, waits = limiter.serve((key,), now)
             if granted:
-                limiter.vacate()
+                limiter.release(granted[key])
                 return Grant(total, limiter.remaining(), 0.0, 0)
             wait = waits[0]
             return Grant(0, limiter.remaining(), wait.wait_s * 1000.0, wait.position)

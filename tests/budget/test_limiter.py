@@ -113,7 +113,7 @@ def test_a_header_counts_calls_that_its_provider_had_not_seen():
     """Two calls granted after the one that brings the news are on their way: what they take is not there any more."""
     limiter = limiter_of()
     first, *later = [grant(limiter, number, 1000.0) for number in range(3)]
-    limiter.observe(Observed(limit_tokens=60_000, remaining_tokens=5000), 0.05, held=first, others=later)
+    limiter.observe(Observed(limit_tokens=60_000, remaining_tokens=5000), 0.05, held=first, others=lambda: later)
     assert limiter.remaining() == pytest.approx(5000 - 2000 - 200, abs=100)
 
 
