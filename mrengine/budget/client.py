@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable, Collection
+from collections.abc import Callable
 from multiprocessing import AuthenticationError
 from queue import Empty, SimpleQueue
 from typing import Any
 
 from mrengine.budget.desk import Desk, Lease, Ticket, wait
-from mrengine.budget.wire import PATIENCE_S, Done, Wire
+from mrengine.budget.wire import PATIENCE_S, Done, Made, Wire, end_stopped
 from mrengine.records import Priority
 
 __all__ = ["BudgetClient"]
@@ -25,9 +25,9 @@ BROKEN = (OSError, EOFError, AuthenticationError)
 class BudgetClient:
     """Asks the manager at ``address`` for one worker. Made before or after the fork; connects at the first ``acquire``.
 
-    ``made``: the tickets of this worker's dead predecessor whose calls were sent, by the log's intents; the others are
-    given back. None: all were. ``on_silent(seconds)`` is called by the budget thread when the manager has not answered
-    for that long, once for each silence: whoever can replace it shall look.
+    ``made``: the tickets of this worker's dead predecessor whose calls were sent, or how many were, by the log's intents;
+    the others are given back. None: all were. A manager that does not answer within ``patience_s`` because it is stopped is killed:
+    its supervisor sees that at once and replaces it.
     """
 
     def __init__(
@@ -37,15 +37,13 @@ class BudgetClient:
         worker_id: int,
         incarnation: int = 0,
         *,
-        made: Collection[int] | None = None,
-        on_silent: Callable[[float], None] | None = None,
+        made: Made = None,
         patience_s: float = PATIENCE_S,
     ) -> None:
         self._address = address
         self._authkey = authkey
         self._worker = (worker_id, incarnation)
         self._made = made
-        self._on_silent = on_silent
         self._patience_s = patience_s
         self._desk = Desk()
         self._news: SimpleQueue[bool] = SimpleQueue()  # True: an ask, at once; False: something to report, soon
@@ -187,8 +185,8 @@ class BudgetClient:
         self._hang_up()
         least, most = BACKOFF_S
         self._backoff_s = least if self._failed is None else min(most, self._backoff_s * 2)
-        if isinstance(error, BlockingIOError) and self._on_silent is not None:
-            self._on_silent(self._patience_s)
+        if isinstance(error, BlockingIOError):
+            end_stopped(self._address)
         self._failed = error
         time.sleep(self._backoff_s)
         return None if self._desk.idle() else 0.0

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import threading
 from collections import defaultdict
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
 from mrengine.budget.limiter import GRACE_S, Held, Limiter
@@ -17,7 +17,7 @@ from mrengine.budget.line import Ask, Key, Need
 from mrengine.budget.manager import TokenBucketManager
 from mrengine.budget.purse import Purse, Sum
 from mrengine.budget.reserve import Ratios
-from mrengine.budget.wire import Asked, Done, HeldCall, Refused, Reply, Waiting
+from mrengine.budget.wire import Asked, Done, HeldCall, Made, Refused, Reply, Waiting
 from mrengine.errors import ConfigError
 from mrengine.records import Observed, Usage
 
@@ -79,13 +79,11 @@ class Ledger:
         self._workers: dict[int, _Worker] = {}
         self._lock = threading.Lock()  # the threads of the server; no other process ever waits for it
 
-    def hello(
-        self, worker: int, incarnation: int, held: Sequence[HeldCall], made: Collection[int] | None = None
-    ) -> bool:
+    def hello(self, worker: int, incarnation: int, held: Sequence[HeldCall], made: Made = None) -> bool:
         """A worker has connected. ``held``: calls it has in flight, of whom an earlier manager may have granted some.
 
         A new incarnation replaces the dead one: its asks leave the line, its open grants are given back — but for the
-        tickets in ``made``, whose calls were sent (None: all of them), which stay spent. False: a newer incarnation is
+        tickets in ``made``, whose calls were sent (a number: the oldest so many; None: all), which stay spent. False: a newer incarnation is
         known, the caller is a ghost.
         """
         with self._lock:
@@ -131,8 +129,10 @@ class Ledger:
             self._do(mine, model, some, now, reply)
         return reply
 
-    def _bury(self, dead: _Worker, made: Collection[int] | None) -> None:
+    def _bury(self, dead: _Worker, made: Made) -> None:
         """The worker is dead: nothing of it waits, and what it was granted is settled."""
+        if isinstance(made, int):
+            made = sorted(dead.tickets)[:made]
         done = [(n, model, 0, 0, None, made is None or n in made, None) for n, (model, _) in dead.tickets.items()]
         self._exchange(dead, (), done)
 

@@ -5,12 +5,17 @@ The messages are plain tuples: they are pickled some thousand times a second.
 
 from __future__ import annotations
 
+import os
+import signal
 import socket
 import struct
+from collections.abc import Collection
+from contextlib import suppress
 from multiprocessing import connection
-from typing import Any
+from pathlib import Path
+from typing import Any, Union
 
-__all__ = ["Asked", "Done", "HeldCall", "Refused", "Reply", "Waiting", "Wire"]
+__all__ = ["Asked", "Done", "HeldCall", "Made", "Refused", "Reply", "Waiting", "Wire", "end_stopped"]
 
 # number, model, input tokens by our count, output tokens, rank, upper bound of input tokens, whether the count is an
 # estimate that the model's ratio applies to
@@ -18,6 +23,7 @@ Asked = tuple[int, str, int, int, int, int, bool]
 # number, model, input tokens by our count (0: not to be learned from), max_tokens, usage, whether the call was made,
 # headers
 Done = tuple[int, str, int, int, "tuple[int, int, int] | None", bool, "tuple[Any, ...] | None"]
+Made = Union[Collection[int], int, None]  # which of a dead worker's tickets were calls that were sent
 HeldCall = tuple[int, str]  # number, model
 Refused = tuple[int, str, str, tuple[str, float, float]]  # number, "config" | "exhausted", why, (unit, spent, limit)
 Waiting = tuple[int, float, int]  # number, seconds, place in the line
@@ -71,6 +77,21 @@ def _connect(address: str, authkey: bytes, timeout_s: float) -> connection.Conne
         line.close()
         raise
     return line
+
+
+def end_stopped(address: str) -> bool:
+    """SIGKILL the manager at an address if it is stopped (SIGSTOP), so that its supervisor replaces it (Linux)."""
+    if not hasattr(socket, "SO_PEERCRED"):
+        return False
+    with suppress(OSError), socket.socket(socket.AF_UNIX) as opened:
+        opened.setblocking(False)
+        opened.connect(address)
+        pid = struct.unpack("3i", opened.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, 12))[0]
+        state = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
+        if state == "T":
+            os.kill(pid, signal.SIGKILL)
+            return True
+    return False
 
 
 def _ask(line: connection.Connection, ident: str | None, method: str, *args: Any) -> Any:

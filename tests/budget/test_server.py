@@ -18,6 +18,7 @@ from mrengine.budget.client import BudgetClient
 from mrengine.budget.desk import Stopped
 from mrengine.budget.server import Terms, serve
 from mrengine.budget.shared import is_alive, process_name
+from mrengine.budget.wire import end_stopped
 from mrengine.errors import BudgetExhausted, ModelRefused, ModelUnavailable
 from mrengine.records import Budget, Observed, RateLimit, Usage
 
@@ -148,20 +149,29 @@ def test_a_killed_manager_is_replaced_and_nobody_notices_but_by_a_wait():
             acquire(client, 50_000, deadline=soon(0.3))
 
 
-def test_a_stopped_manager_is_noticed_and_told():
-    """SIGSTOP: a wait ends at its deadline with the cause; who can replace the manager hears of it; then it goes on"""
-    silent = []
+def test_a_stopped_manager_is_killed_so_that_it_can_be_replaced():
+    """SIGSTOP: a wait ends at its deadline with the cause; the stopped process dies, and the next one is found."""
     with manager_of(limits={"m": RateLimit(tpm=60_000)}) as manager:
-        client = manager.client(on_silent=silent.append)
+        client = manager.client()
         acquire(client).settle(Usage(100))
         manager.kill(signal.SIGSTOP)
         start = time.monotonic()
         with pytest.raises(ModelUnavailable, match="budget manager does not answer"):
-            acquire(client, deadline=soon(1.0))
+            acquire(client, deadline=soon(1.5))
         assert time.monotonic() - start < 10
-        assert silent[0] == PATIENCE_S
-        manager.kill(signal.SIGCONT)
+        manager.process.join(10)
+        assert manager.process.exitcode == -signal.SIGKILL
+        manager.start()
         acquire(client).settle(Usage(100))
+
+
+def test_a_manager_that_is_only_busy_is_left_alone():
+    """It is not stopped: nobody kills it."""
+    with manager_of() as manager:
+        acquire(manager.client()).settle(Usage(100))
+        assert not end_stopped(manager.address)
+        assert not end_stopped(manager.address + "-nobody")
+        assert manager.process.is_alive()
 
 
 def test_a_stopped_manager_does_not_stop_one_who_is_stopping():
@@ -184,7 +194,7 @@ def _hoard(address, ready):
     client.acquire("m", 59_000, 0, estimated=False)
 
 
-@pytest.mark.parametrize(("made", "again"), [([], True), ([1], False), (None, False)])
+@pytest.mark.parametrize(("made", "again"), [([], True), (0, True), ([1], False), (1, False), (None, False)])
 def test_a_killed_workers_successor_gives_its_unmade_calls_back(made, again):
     """By the tickets whose calls the log's intents hold; without that knowledge nothing comes back."""
     with manager_of(limits={"m": RateLimit(tpm=60_000)}) as manager:
