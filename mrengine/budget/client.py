@@ -25,9 +25,9 @@ BROKEN = (OSError, EOFError, AuthenticationError)
 class BudgetClient:
     """Asks the manager at ``address`` for one worker. Made before or after the fork; connects at the first ``acquire``.
 
-    ``made``: the tickets of this worker's dead predecessor whose calls were sent, or how many were, by the log's intents;
-    the others are given back. None: all were. A manager that does not answer within ``patience_s`` because it is stopped is killed:
-    its supervisor sees that at once and replaces it.
+    ``made``: by the log's intents, the tickets of this worker's dead predecessor whose calls were sent, or how many
+    were; the others are given back. None: all were. A manager that does not answer within ``patience_s`` because it is
+    stopped is killed: its supervisor sees that at once and replaces it.
     """
 
     def __init__(

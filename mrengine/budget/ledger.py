@@ -82,9 +82,9 @@ class Ledger:
     def hello(self, worker: int, incarnation: int, held: Sequence[HeldCall], made: Made = None) -> bool:
         """A worker has connected. ``held``: calls it has in flight, of whom an earlier manager may have granted some.
 
-        A new incarnation replaces the dead one: its asks leave the line, its open grants are given back — but for the
-        tickets in ``made``, whose calls were sent (a number: the oldest so many; None: all), which stay spent. False: a newer incarnation is
-        known, the caller is a ghost.
+        A new incarnation replaces the dead one: its asks leave the line, its open grants are given back. Only the
+        tickets in ``made``, whose calls were sent, stay spent (a number: the oldest so many; None: all). False: a newer
+        incarnation is known, the caller is a ghost.
         """
         with self._lock:
             mine = self._workers.get(worker)

@@ -13,7 +13,7 @@ from collections.abc import Collection
 from contextlib import suppress
 from multiprocessing import connection
 from pathlib import Path
-from typing import Any, Union
+from typing import Any
 
 __all__ = ["Asked", "Done", "HeldCall", "Made", "Refused", "Reply", "Waiting", "Wire", "end_stopped"]
 
@@ -23,7 +23,7 @@ Asked = tuple[int, str, int, int, int, int, bool]
 # number, model, input tokens by our count (0: not to be learned from), max_tokens, usage, whether the call was made,
 # headers
 Done = tuple[int, str, int, int, "tuple[int, int, int] | None", bool, "tuple[Any, ...] | None"]
-Made = Union[Collection[int], int, None]  # which of a dead worker's tickets were calls that were sent
+Made = Collection[int] | int | None  # which of a dead worker's tickets were calls that were sent
 HeldCall = tuple[int, str]  # number, model
 Refused = tuple[int, str, str, tuple[str, float, float]]  # number, "config" | "exhausted", why, (unit, spent, limit)
 Waiting = tuple[int, float, int]  # number, seconds, place in the line
