@@ -22,7 +22,7 @@ def safe_chunk(
     document_id: str = "document",
     first_id: int = 0,
 ) -> Iterator[Chunk]:
-    """Cut a document into chunks of at most ``target_tokens`` tokens, by tiktoken's own count, without losing a character.
+    """Cut a document into chunks of at most ``target_tokens`` tokens by tiktoken's own count; no character is lost.
 
     ``document``: a str (always text), Path, bytes (UTF-8), text or binary file object, or an iterable of the pieces of
     one text. ``splitter``: "auto", a kind of text, or a callable(text) → preferred cut offsets. ``start:end`` of the

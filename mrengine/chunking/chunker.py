@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from mrengine.chunking import tokens as _tokens
 from mrengine.chunking.kinds import Splitter, SplitterChoice, check, choose, detect
 from mrengine.chunking.reading import BLOCK, Source, blocks
 from mrengine.chunking.ruler import Ruler
 from mrengine.chunking.safecuts import safe_cuts
+from mrengine.chunking.tokens import PAIR, tokenizer
 from mrengine.errors import ChunkingError
 from mrengine.records import Chunk
 
@@ -19,7 +19,7 @@ class Chunker:
     """A configured way to cut documents; make it once, use it for many.
 
     ``target_tokens``: the limit of a chunk, its overlap included; None gives one chunk a document.
-    ``overlap_tokens``: at most so many tokens of whole sentences (elements, lines) before ``start`` are part of the text.
+    ``overlap_tokens``: at most so many tokens of whole sentences (elements, lines) before ``start`` are in the text.
     Raises ChunkingError for limits, encodings and splitters that cannot work.
     """
 
@@ -36,7 +36,7 @@ class Chunker:
         self.overlap_tokens = overlap_tokens if target_tokens is not None else 0
         self.splitter = splitter
         check(splitter)
-        self._tokenizer = _tokens.tokenizer(encoding)
+        self._tokenizer = tokenizer(encoding)
         self._cuts = safe_cuts(encoding)
 
     def chunk(self, document: Source, *, document_id: str = "document", first_id: int = 0) -> Iterator[Chunk]:
@@ -101,7 +101,7 @@ class Chunker:
 
     def _least(self, ruler: Ruler, start: int, target: int) -> tuple[int, int, int]:
         """One character, or a ChunkingError: there is a character that needs more tokens than the limit allows."""
-        pair = "\ud800" <= ruler.text[start] < "\udc00" and "\udc00" <= ruler.text[start + 1 : start + 2] < "\ue000"
+        pair = PAIR.match(ruler.text, start) is not None
         end = start + (2 if pair else 1)
         count = ruler.count(start, end)
         if count > target:
@@ -132,7 +132,7 @@ def _kind(splitter: SplitterChoice) -> str:
 
 def _check_limits(target_tokens: int | None, overlap_tokens: int) -> None:
     for name, value in (("target_tokens", target_tokens), ("overlap_tokens", overlap_tokens)):
-        if value is not None and (not isinstance(value, int) or isinstance(value, bool)):
+        if value is not None and not _is_int(value):
             raise ChunkingError(f"{name} must be an int, not {type(value).__name__}", **{name: value})
     if target_tokens is not None and target_tokens < 1:
         raise ChunkingError(f"target_tokens must be at least 1, not {target_tokens}", target_tokens=target_tokens)
@@ -144,3 +144,7 @@ def _check_limits(target_tokens: int | None, overlap_tokens: int) -> None:
             target_tokens=target_tokens,
             overlap_tokens=overlap_tokens,
         )
+
+
+def _is_int(value: object) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool)

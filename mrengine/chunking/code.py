@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterator
+from functools import lru_cache
 
 from mrengine.chunking.prose import Prose
 
@@ -17,43 +18,100 @@ __all__ = ["Code", "best_line", "line_begins", "soft_window"]
 _LINE = re.compile(
     r"\n((?:[^\S\n]*\n)*)([ \t]*)(?=[^\s)}\]])(?!(?:else|elif|except|finally|catch|end|endif|done|fi|esac)\b)"
 )
+_INDENT = re.compile(r"[ \t]*")
+_FIRST_CREDIT = 0.25
 _FUNCTION = re.compile(
     r"(?:@|(?:(?:async|export|default|public|private|protected|internal|static|final|abstract|override|virtual|inline"
     r"|extern|unsafe|const|pub(?:\([a-z]+\))?)\s+)*(?:def|function\*?|func|fn|fun|sub|proc|lambda)\b"
     r"|[A-Za-z_][\w:<>,*&\[\]. ]*\([^;{}]*\)[^;{}\n]*\{?[ \t]*\r?(?:\n|$))"
 )
-_HEADER_LINES = 600
 
 
 def soft_window(target: int) -> float:
-    """The part of a chunk that a better cut may cost: on average half of it is lost, 5% of large chunks, 9% of small."""
+    """What part of a chunk a better cut may cost. On average half of it is: 5% of large chunks, 9% of small."""
     return 0.09 if target >= 2000 else 0.18
 
 
 class Code:
-    """The splitter of source code. It keeps nothing from one call to the next."""
+    """The splitter of source code. Of what it cut before, it keeps only how full the chunks became."""
 
     kind = "code"
 
     def __init__(self, target: int) -> None:
         self._window = soft_window(target)
         self._prose = Prose(target)
+        self._credit = _FIRST_CREDIT
 
     def see(self, text: str, base: int) -> None:
         """Nothing is learnt in advance."""
 
     def cut(self, text: str, start: int, high: int, fits: Callable[[int, int], bool]) -> int:
-        """The last line of the outermost block near ``high``."""
-        best = best_line(text, high - int((high - start) * self._window), high)
-        return best if best > start else self._prose.cut(text, start, high, fits)
+        """The last line of the outermost block near ``high``; before a function that fits, if the fill affords it."""
+        span = high - start
+        best = best_line(text, high - int(span * self._window), high)
+        if best <= start:
+            return self._prose.cut(text, start, high, fits)
+        whole = enclosing_function(text, start, best, fits)
+        loss = self._window / 2 - (high - (whole or best)) / span
+        if whole and self._credit + loss < 0:
+            whole, loss = 0, self._window / 2 - (high - best) / span
+        self._credit = min(self._credit + loss, 2 * _FIRST_CREDIT)
+        return whole or best
 
     def resume(self, text: str, low: int, start: int) -> int:
         """The first line at ``low`` or later."""
         return next(line_begins(text, low, start), start)
 
 
+def enclosing_function(text: str, start: int, cut: int, fits: Callable[[int, int], bool]) -> int:
+    """The begin of the outermost function behind ``start`` that a cut before the line at ``cut`` tears, and that fits.
+
+    0 if there is none. What encloses a line are the nearest lines above that are indented less, one after another.
+    """
+    width = len(_INDENT.match(text, cut).group())  # type: ignore[union-attr] # it matches nothing, too
+    found, header = 0, cut
+    while width:
+        header = _last_line(text, start, header, width - 1)
+        if not header:
+            break
+        width = len(_INDENT.match(text, header).group())  # type: ignore[union-attr]
+        if _FUNCTION.match(text, header + width):
+            after = _line_within(width).search(text, cut)
+            if fits(header, after.start() + 1 if after else len(text)):
+                found = header
+    return _with_decorators(text, start, found)
+
+
+def _last_line(text: str, start: int, stop: int, width: int) -> int:
+    """The begin of the last line between ``start`` and ``stop`` that is indented by at most ``width``; or 0."""
+    step = 1000
+    while True:
+        begin = max(start, stop - step)
+        found = 0
+        for match in _line_within(width).finditer(text, begin, stop):
+            found = match.start() + 1
+        if found or begin == start:
+            return found
+        step *= 4
+
+
+def _with_decorators(text: str, start: int, begin: int) -> int:
+    """The begin of the first of the lines right above that belong to a function: decorators and comments."""
+    while begin > start:
+        above = text.rfind("\n", start, begin - 1) + 1
+        if not above or not text[above:begin].lstrip().startswith(("@", "#", "//", "/*", "*", "[")):
+            return begin
+        begin = above
+    return begin
+
+
+@lru_cache(maxsize=64)
+def _line_within(width: int) -> re.Pattern[str]:
+    return re.compile(rf"\n[ \t]{{0,{width}}}(?=[^\s)}}\]#])")
+
+
 def best_line(text: str, low: int, high: int) -> int:
-    """The begin of a line in ``low .. high`` where the least is cut through: outermost, after a blank line, last. Or 0."""
+    """The last line in ``low .. high`` of the outermost block, better after a blank line; 0 if there is no line."""
     best, least = 0, 1 << 30
     for match in _LINE.finditer(text, max(low - 1, 0), high + 80):
         begin = match.start(2)

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 from mrengine.chunking.code import line_begins, soft_window
 from mrengine.chunking.prose import Prose
 from mrengine.errors import ConfigError, SourceError
 
-__all__ = ["Dicom", "dump", "is_dicom"]
+__all__ = ["Dicom", "dump", "dump_file", "is_dicom"]
 
 # A line of pydicom's dump: three blanks of indentation for each sequence it lies in, then the tag; or a rule that ends
 # an item; or a title.
@@ -53,12 +54,17 @@ class Dicom:
 
 
 def is_dicom(data: bytes) -> bool:
-    """Whether these are the first bytes of a DICOM file: a preamble of 128 bytes, then ``DICM`` (PS3.10, 7.1)."""
+    """Whether these are the first bytes of a DICOM file: 128 bytes of preamble, then ``DICM`` (PS3.10, 7.1)."""
     return data[128:132] == b"DICM"
 
 
+def dump_file(path: Path) -> str:
+    """:func:`dump` of a file."""
+    return dump(path, str(path))
+
+
 def dump(source: Any, name: str) -> str:
-    """The text of a DICOM file's metadata, as pydicom prints it; pixel data is not read. ``source``: path or binary file.
+    """The text of a DICOM file's metadata, as pydicom prints it; pixel data is not read. ``source``: path or file.
 
     Raises ConfigError without pydicom, SourceError for a file that pydicom cannot read.
     """
@@ -68,5 +74,6 @@ def dump(source: Any, name: str) -> str:
         raise ConfigError(f"{name} is a DICOM file: pip install 'mrengine[dicom]'", setting="extra") from None
     try:
         return str(pydicom.dcmread(source, stop_before_pixels=True)) + "\n"
-    except Exception as error:  # noqa: BLE001 - pydicom raises whatever a damaged element leads to
-        raise SourceError(f"{name} is not a readable DICOM file ({type(error).__name__})", source=name) from error
+    except Exception as error:  # pydicom raises whatever a damaged element leads to
+        kind = type(error).__name__
+        raise SourceError(f"{name} is not a readable DICOM file ({kind})", source=name) from error

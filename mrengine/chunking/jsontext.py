@@ -25,7 +25,8 @@ from mrengine.chunking.prose import Prose
 
 __all__ = ["Json"]
 
-_QUOTE, _COMMA, _COLON, _NEWLINE, _RETURN, _BACKSLASH = b'",:\n\r\\'
+_QUOTE, _COMMA, _COLON, _NEWLINE, _RETURN = b'",:\n\r'
+_IS_MARK = bytes(char in b'"{}[],:\n' for char in range(256))
 
 
 class Json:
@@ -63,16 +64,24 @@ class Json:
         import numpy
 
         places, levels = self._scan.places, self._scan.levels
-        first, limit = numpy.searchsorted(places, (start + self._base, high + self._base), "right").tolist()
+        first = int(places.searchsorted(start + self._base, "right"))
+        limit = int(places.searchsorted(high + self._base, "right"))
         if first == limit:
             return []
         before = numpy.minimum.accumulate(levels[first:limit][::-1])
         steps = numpy.concatenate(([0], numpy.flatnonzero(before[1:] < before[:-1]) + 1))[::-1]
-        after = numpy.minimum.accumulate(levels[limit:])
-        ends = numpy.searchsorted(-after, -before[steps])
-        begins = (places[limit - 1 - steps] - self._base).tolist()
-        behind = numpy.append(places[limit:] - self._base, stop)[ends].tolist()
-        return list(zip(begins, behind, strict=True))
+        begins = places[limit - 1 - steps] - self._base
+        ends, ahead = None, 256
+        while ends is None:
+            after = numpy.minimum.accumulate(levels[limit : limit + ahead])
+            if limit + ahead >= len(levels) or after[-1] <= before[-1]:
+                ends = numpy.searchsorted(-after, -before[steps])
+            ahead *= 8
+        behind = numpy.append(places[limit : limit + len(after)] - self._base, stop)[ends]
+        chain = list(zip(begins.tolist(), behind.tolist(), strict=True))
+        # The innermost of all is no element but what lies between two places: a key, where key and value do not fit.
+        following = int(places[limit]) - self._base if limit < len(places) else stop
+        return [*chain, (chain[-1][0], following)]
 
     def resume(self, text: str, low: int, start: int) -> int:
         """The first whole element at ``low`` or later, beside or above the one that begins at ``start``."""
@@ -109,17 +118,15 @@ class _Scanner:
         self.levels: Any = numpy.zeros(0, numpy.int32)
         self._seen = 0
         self._depth = 0
-        self._quoted = False  # the text read so far ends inside a string
+        self._quoted = 0  # 1: the text read so far ends inside a string
         self._escaped = False  # and behind a backslash
-        self._kinds = numpy.zeros(256, numpy.bool_)
-        self._kinds[list(b'"{}[],:\n')] = True
-        self._steps = numpy.zeros(256, numpy.int32)
+        self._steps = numpy.zeros(256, numpy.int8)
         self._steps[list(b"{[")] = 1
         self._steps[list(b"}]")] = -1
 
     def drop(self, base: int) -> None:
         """Forget what lies before ``base``."""
-        first = int(self._np.searchsorted(self.places, base))
+        first = int(self.places.searchsorted(base))
         self.places, self.levels = self.places[first:], self.levels[first:]
 
     def read(self, text: str, base: int) -> None:
@@ -128,51 +135,57 @@ class _Scanner:
         if not new:
             return
         # One byte a character; what is not Latin-1 becomes "?", which means nothing here.
-        data = self._np.frombuffer(new.encode("latin-1", "replace"), self._np.uint8)
-        places, levels = self._structure(data)
+        data = self._without_escapes(new.encode("latin-1", "replace"))
+        places, levels = self._levels(data, *self._marks(data))
         self.places = self._np.concatenate((self.places, places + self._seen))
         self.levels = self._np.concatenate((self.levels, levels))
         self._seen += len(new)
 
-    def _structure(self, data: Any) -> tuple[Any, Any]:
+    def _without_escapes(self, data: bytes) -> bytes:
+        """The text with everything that a backslash escapes blotted out. Pairs of backslashes first, from the left."""
+        if self._escaped:
+            data = b"?" + data[1:]
+        if b"\\" in data:
+            data = data.replace(b"\\\\", b"??").replace(b'\\"', b"??")
+        self._escaped = data.endswith(b"\\")
+        return data
+
+    def _marks(self, data: bytes) -> tuple[Any, Any]:
+        """Offsets of the brackets, commas, colons and newlines outside of strings, and these characters."""
         numpy = self._np
-        marks = numpy.flatnonzero(self._kinds[data])
-        what = data[marks]
-        quotes = (what == _QUOTE) & ~self._behind_backslash(data)[marks]
-        number = quotes.cumsum(dtype=numpy.int32) + self._quoted
-        # No JSON string goes over a newline: each line is counted by itself, so that one stray quote spoils only its own.
-        number -= numpy.maximum.accumulate(numpy.where(what == _NEWLINE, number, 0))
+        marks = numpy.flatnonzero(numpy.frombuffer(data.translate(_IS_MARK), numpy.bool_))
+        what = numpy.frombuffer(data, numpy.uint8).take(marks)
+        quotes = what == _QUOTE
+        number = quotes.cumsum(dtype=numpy.int32)
+        number += self._quoted
+        newlines = number[what == _NEWLINE]
+        if (newlines & 1).any():
+            # No JSON string goes over a newline: one stray quote spoils only its own line.
+            number -= numpy.maximum.accumulate(numpy.where(what == _NEWLINE, number, 0))
         if len(number):
-            self._quoted = bool(number[-1] & 1)
-        plain = (number & 1 == 0) & (what != _QUOTE)
-        return self._levels(data, marks[plain], what[plain])
+            self._quoted = int(number[-1]) & 1
+        number &= 1
+        plain = numpy.flatnonzero((number == 0) & ~quotes)
+        return marks.take(plain), what.take(plain)
 
-    def _levels(self, data: Any, marks: Any, what: Any) -> tuple[Any, Any]:
+    def _levels(self, data: bytes, marks: Any, what: Any) -> tuple[Any, Any]:
         numpy = self._np
-        depths = self._steps[what].cumsum(dtype=numpy.int32) + self._depth
-        if len(depths):
-            self._depth = int(depths[-1])
-        levels = 2 * depths + ((what == _COLON) | (self._steps[what] < 0))
-        kept = (what != _NEWLINE) | (depths <= 0)
+        steps = self._steps.take(what)
+        levels = steps.cumsum(dtype=numpy.int32)
+        levels += self._depth
+        if len(levels):
+            self._depth = int(levels[-1])
+        levels *= 2
+        levels += (what == _COLON) | (steps < 0)
         places = marks + 1
-        padded = numpy.append(data, (0, 0))
-        breaks = (what != _COLON) & (self._steps[what] >= 0)
-        places += breaks & (padded[places] == _RETURN) & (padded[places + 1] == _NEWLINE)
-        places += breaks & (padded[places] == _NEWLINE)
-        return places[kept], levels[kept]
-
-    def _behind_backslash(self, data: Any) -> Any:
-        """Which characters a backslash escapes: those behind an odd run of them."""
-        numpy = self._np
-        escaped = numpy.zeros(len(data) + 1, numpy.bool_)
-        slashes = numpy.flatnonzero(data == _BACKSLASH)
-        if len(slashes):
-            breaks = numpy.flatnonzero(numpy.diff(slashes) != 1)
-            first = numpy.concatenate(([0], breaks + 1))
-            last = numpy.append(breaks, len(slashes) - 1)
-            lengths = last - first + 1
-            lengths[0] += self._escaped and slashes[0] == 0
-            escaped[slashes[last[lengths % 2 == 1]] + 1] = True
-        escaped[0] |= self._escaped and not (len(slashes) and slashes[0] == 0)
-        self._escaped = bool(escaped[-1])
-        return escaped[:-1]
+        if b"\n" not in data:
+            return places, levels
+        follows = numpy.frombuffer(data + b"\0\0", numpy.uint8)
+        breaks = numpy.flatnonzero((what == _COMMA) | (steps > 0))
+        behind = places.take(breaks)
+        if b"\r" in data:
+            behind += (follows.take(behind) == _RETURN) & (follows.take(behind + 1) == _NEWLINE)
+        behind += follows.take(behind) == _NEWLINE
+        places[breaks] = behind
+        kept = numpy.flatnonzero((what != _NEWLINE) | (levels <= 0))
+        return places.take(kept), levels.take(kept)

@@ -89,6 +89,13 @@ _CODE = re.compile(
     r"|[ \t]*@?[A-Za-z_][\w.\[\]]*(?:\(.*\)|[ \t]*[+\-*/|&:]?=[ \t]*\S.*)[ \t]*\r?$|[ \t]+[)\]}]+,?[ \t]*$)",
     re.MULTILINE,
 )
+# Lines that are code wherever they stand at the left margin, but in a fenced block.
+_SURELY_CODE = re.compile(
+    r"^(?:import [\w.]+|from \S+ import |(?:async )?def \w+\(|class \w+.*[:{][ \t]*\r?$|#include|package [\w.]+;?[ \t]*\r?$"
+    r"|using [\w.:]+;|func \w+|(?:pub )?fn \w+|(?:export )?(?:async )?function\*? \w+|(?:export )?(?:const|let|var) \w+ ?=)",
+    re.MULTILINE,
+)
+_FENCED = re.compile(r"^[ \t]*```.*?(?:^[ \t]*```|\Z)", re.MULTILINE | re.DOTALL)
 _LINES = re.compile(r"^[^\n]*\S", re.MULTILINE)
 
 
@@ -101,12 +108,14 @@ def detect(text: str) -> str:
         return "prose"
     if _TAG.match(sample):
         return "dicom"
+    if sample.startswith("#!/") or len(_SURELY_CODE.findall(_FENCED.sub("", sample))) > 1:
+        return "code"
     lines = len(_LINES.findall(sample)) or 1
     code = len(_CODE.findall(sample))
     marks = len(_MARKDOWN.findall(sample))
-    if code >= 3 and code > 0.3 * lines and code > marks or sample.startswith("#!/"):
+    if code >= 3 and code > 0.3 * lines and code > marks:
         return "code"
     hard = len(_HARD_MARKDOWN.findall(sample))
-    if hard >= 2 or hard and marks >= 3 or marks > 0.3 * lines:
+    if hard >= 2 or (hard and marks >= 3) or marks > 0.3 * lines:
         return "markdown"
     return "prose"

@@ -12,7 +12,6 @@ from mrengine.chunking.prose import Prose, sentence_begins
 __all__ = ["Fences", "Markdown"]
 
 _LINE = re.compile(r"\n((?:[^\S\n]*\n)*)([ \t]*)(?:(#{1,6})(?=\s)|([-*+]|\d{1,9}[.)])(?=\s)|(?=\S))")
-_HEADING_BEFORE = re.compile(r"(?:^|\n)(?:#{1,6}\s[^\n]*|[^\n]+\n(?:=+|-+)[ \t]*)\n[^\S\n]*\n?$")
 
 
 class Markdown:
@@ -31,7 +30,7 @@ class Markdown:
         self._fences.see(text, base)
 
     def cut(self, text: str, start: int, high: int, fits: Callable[[int, int], bool]) -> int:
-        """Before a fenced block that the limit would tear and that fits; else the best line or sentence near the limit."""
+        """Before a fenced block that the limit would tear and that fits; else the best line or sentence."""
         fence = self._fences.around(high)
         if fence:
             opened, closed = fence
@@ -64,7 +63,7 @@ class Markdown:
                 break
             rank = _rank(match)
             if rank <= least and begin >= low and not self._fences.around(begin):
-                if rank >= _PARAGRAPH and _HEADING_BEFORE.search(text, max(0, begin - 200), begin):
+                if rank >= _PARAGRAPH and _headed(text, begin):
                     continue  # a heading is not parted from what it heads
                 best, least = begin, rank
         return best
@@ -77,6 +76,12 @@ class Markdown:
                 return begin
             first = min(first, begin)
         return first
+
+
+def _headed(text: str, begin: int) -> bool:
+    """Whether the last line before ``begin`` that is not blank is a heading, or the rule under one."""
+    line = text[max(0, begin - 100) : begin].rstrip().rpartition("\n")[2]
+    return line.startswith("#") or not line.strip("=-")
 
 
 _PARAGRAPH, _ITEM, _ROW = 10, 20, 90
@@ -118,7 +123,7 @@ class Fences:
         self._seen = max(self._seen, base + end)
 
     def _line(self, text: str, found: int) -> int:
-        """Take the marks at ``found`` for what they are, if they begin their line; returns where the next line begins."""
+        """Take note of the marks at ``found``, if they begin their line; returns where the next line begins."""
         begin = text.rfind("\n", 0, found) + 1
         after = text.find("\n", found) + 1
         if text[begin:found].strip(" \t>-*+0123456789.)"):
@@ -145,7 +150,7 @@ class Fences:
 
 
 def _find(text: str, mark: str, low: int, high: int, known: int) -> int:
-    """The next ``mark`` at ``low`` or later; ``high`` if there is none. ``known``: the answer to an earlier question."""
+    """The next ``mark`` at ``low`` or later, ``high`` if there is none. ``known``: the last answer."""
     if known >= low:
         return known
     found = text.find(mark, low, high)

@@ -13,12 +13,15 @@ __all__ = ["Prose", "last_word", "sentence_begins"]
 
 _PARAGRAPH = re.compile(r"\n\s*\n")
 _NEWLINES = ("\n", "\r")
-_CLOSERS = "\"'”’»)\\]"
 # A sentence ends at a mark, its closing quotes, and a blank that what follows does not contradict (a lower-case letter
-# does); or at a full-width mark, after which no blank is written.
+# does); or at a full-width mark, after which no blank is written; or with its line. The expression begins with one set
+# of characters, which the re module skips to fast, and looks back from there for the first mark of a run.
+_NARROW = ".!?…؟۔।॥։።"
+_WIDE = "。！？｡．"
 _SENTENCE = re.compile(
-    rf"(?<![.!?…؟۔।॥։።])[.!?…؟۔।॥։።]+[{_CLOSERS}]*(?=\s+[^\sa-z,;:)\]}}])"
-    r"|(?<![。！？｡．])[。！？｡．]+[”’」』）》】]*(?![。！？”’」』）》】])|\n"
+    rf"[\n{_NARROW}{_WIDE}](?<![{_NARROW}{_WIDE}][{_NARROW}{_WIDE}])"
+    rf"(?:(?<=\n)|(?<=[{_NARROW}])[{_NARROW}]*[\"'”’»)\]]*(?=\s+[^\sa-z,;:)\]}}])"
+    rf"|(?<=[{_WIDE}])[{_WIDE}]*[”’」』）》】]*(?![{_WIDE}”’」』）》】]))"
 )
 _ABBREVIATION = re.compile(
     r"(?:^|[\s(\[\"'“‘])(?:[A-Za-z]|[A-Za-z]\.[A-Za-z]|Mrs?|Ms|Dr|Prof|Rev|St|Sr|Jr|Gen|Col|Capt|Lt|Sgt|Hon|vs|etc|cf|ca|approx"
@@ -68,13 +71,14 @@ def last_paragraph(text: str, low: int, high: int) -> int:
 
 def last_sentence(text: str, low: int, high: int) -> int:
     """The last end of a sentence or line in ``low + 1 .. high``, or 0. Looked for backwards in growing windows."""
-    step = 256
+    step, low = 160, max(low, 0)
     while True:
-        begin = max(low, high - step, 0)
-        for end in reversed([_sentence_end(text, match) for match in _SENTENCE.finditer(text, begin, high + 16)]):
-            if begin < end <= high and end > low:
+        begin = max(low, high - step)
+        for match in reversed(list(_SENTENCE.finditer(text, begin, high + 16))):
+            end = _sentence_end(text, match)
+            if begin < end <= high:
                 return end
-        if begin <= max(low, 0):
+        if begin == low:
             return 0
         step *= 4
 
@@ -93,7 +97,7 @@ def _sentence_end(text: str, match: re.Match[str]) -> int:
 
 
 def sentence_begins(text: str, low: int, high: int) -> Iterator[int]:
-    """The begins of sentences and lines in ``low .. high - 1``, forwards, one at the character behind a blank excluded."""
+    """Where sentences (with the blank before them) and lines begin in ``low .. high - 1``, forwards."""
     for match in _SENTENCE.finditer(text, max(low - 1, 0), high):
         end = _sentence_end(text, match)
         if low <= end < high and end:
@@ -150,8 +154,8 @@ def last_cluster(text: str, start: int, high: int) -> int:
 
 
 def _between_flags(text: str, start: int, high: int) -> int:
-    """Flags are pairs of regional indicators, counted from the first of their run (a chunk begins with a whole flag)."""
+    """Flags are pairs of regional indicators, counted from the first of their run; chunks begin with a whole one."""
     begin = high - 1
     while begin > start and _FLAG.match(text, begin - 1):
         begin -= 1
-    return high - (high - begin) % 2 or high
+    return high - (high - begin) % 2

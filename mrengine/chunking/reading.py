@@ -6,6 +6,7 @@ A block has ``BLOCK`` characters, except the last; surrogate pairs may be split,
 from __future__ import annotations
 
 import io
+import os
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
@@ -55,8 +56,8 @@ def _regrouped(pieces: Iterable[str], size: int) -> Iterator[str]:
 
 
 def _pieces(document: Source, size: int) -> Iterator[str]:
-    if isinstance(document, Path):
-        return _from_path(document, size)
+    if isinstance(document, os.PathLike):
+        return _from_path(Path(document), size)
     if isinstance(document, (bytes, bytearray, memoryview)):
         return _from_file(io.BytesIO(document), size, "bytes")
     if hasattr(document, "read"):

@@ -8,7 +8,6 @@ meet is a *seam*, and counts across a seam are made afresh.
 
 from __future__ import annotations
 
-import re
 import sys
 from array import array
 from bisect import bisect_left, bisect_right
@@ -17,7 +16,7 @@ from itertools import accumulate
 from typing import Any
 
 from mrengine.chunking.safecuts import SafeCuts
-from mrengine.chunking.tokens import Tokenizer, mend
+from mrengine.chunking.tokens import PAIR, Tokenizer, mend
 
 __all__ = ["Ruler"]
 
@@ -25,7 +24,6 @@ __all__ = ["Ruler"]
 _NUMPY_FROM = 600_000
 _AFRESH = 128  # characters: so short a text is quicker counted than looked up
 _SLACK = 64  # tokens: by more than this, no count differs from the difference of its edges
-_PAIR = re.compile("[\ud800-\udbff][\udc00-\udfff]")
 
 
 class Ruler:
@@ -44,9 +42,10 @@ class Ruler:
         self._near = near
         self._pending = ""
         self._measured = 0  # characters of the document that have edges
-        self._edges: Any = array("q", (0,))  # in characters of the document
         self._seams: list[int] = []  # in characters of the document
         self._numpy = "numpy" in sys.modules
+        self._edges = self._joined([array("q", (0,))])  # in characters of the document
+        self._head_of, self._head_is = -1, (0, 0, 0)  # what _head() answered last, in characters of the document
 
     # The window ------------------------------------------------------------------------------------------------
 
@@ -69,6 +68,7 @@ class Ruler:
             length += len(edges[-1])
         self.text = "".join(texts)
         self._edges = self._joined(edges)
+        self._head_of = -1
         self.base += moved
         self._seams = [seam for seam in self._seams if seam > self.base]
         return moved
@@ -107,7 +107,7 @@ class Ruler:
 
             self._numpy = True
             numbers = numpy.frombuffer(self.tokenizer.tokens(text), numpy.uint32)
-            edges = self.tokenizer.width_array(ascii_only)[numbers].cumsum(dtype=numpy.int64)
+            edges = self.tokenizer.width_array(ascii_only).take(numbers).cumsum(dtype=numpy.int64)
             edges += begin
             return edges
         widths = self.tokenizer.widths(ascii_only)
@@ -129,52 +129,52 @@ class Ruler:
 
     def _index(self, offset: int) -> int:
         """How many edges lie before or at an offset, less one: the number of tokens before it, if it is an edge."""
+        if self._numpy:
+            return int(self._edges.searchsorted(offset + self.base, "right")) - 1
         return bisect_right(self._edges, offset + self.base) - 1
 
     def count(self, start: int, stop: int) -> int:
         """Tokens of ``text[start:stop]``, exactly as a tokenizer counts that text alone."""
-        text = self.text
         if stop - start > _AFRESH and not self._seam_between(start, stop):
-            low = self._first_safe(start, min(start + self._near, stop))
-            if low is not None:
+            low, tokens, first = self._head(start)
+            if first >= 0:
                 high = self._last_safe(max(low, stop - self._near), stop)
                 if high is not None:
-                    tokens = self._index(high) - self._index(low)
-                    if start < low:
-                        tokens += self.tokenizer.count(text[start:low])
-                    if high < stop:
-                        tokens += self.tokenizer.count(text[high:stop])
-                    return tokens
-        return self.tokenizer.count(text[start:stop])
+                    tokens += self._index(high) - first
+                    return tokens if high == stop else tokens + self.tokenizer.count(self.text[high:stop])
+        return self.tokenizer.count(self.text[start:stop])
+
+    def _head(self, start: int) -> tuple[int, int, int]:
+        """The first safe cut behind ``start``, the tokens up to it, and its index; an index of -1 if none is near."""
+        if self._head_of == start + self.base:
+            return self._head_is[0] - self.base, *self._head_is[1:]
+        text = self.text
+        first = self._cuts.first(text, start, min(start + self._near, len(text))) if start + self.base else start
+        head: tuple[int, int, int] = (start, 0, -1)
+        if first is not None:
+            head = (first, self.tokenizer.count(text[start:first]) if start < first else 0, self._index(first))
+        self._head_of, self._head_is = start + self.base, (head[0] + self.base, head[1], head[2])
+        return head
 
     def reach(self, start: int, tokens: int) -> int:
-        """The offset up to which about ``tokens`` tokens lie behind ``start`` (a little more, or less, at unsafe cuts)."""
-        safe = self._first_safe(start, min(start + self._near, len(self.text)))
-        if safe is None:
-            safe = start
-        elif safe > start:
-            tokens -= self.tokenizer.count(self.text[start:safe])
-        index = max(self._index(safe) + tokens, self._index(start) + 1)
-        if index >= len(self._edges) - 1:
-            offset = len(self.text)
-        else:
-            offset = int(self._edges[index]) - self.base
-        return self._before_second_seam(start, offset)
+        """The offset up to which about ``tokens`` tokens lie behind ``start``: exactly so many, if it is a safe cut."""
+        _, head, first = self._head(start)
+        here = self._index(start) if first < 0 else first
+        index = max(here + tokens - head, here + 1)
+        inside = index < len(self._edges) - 1
+        offset = int(self._edges[index]) - self.base if inside else len(self.text)
+        return self._before_second_seam(start, offset) if self._seams else offset
 
     def fits(self, start: int, stop: int, tokens: int) -> bool:
-        """Whether ``text[start:stop]`` has at most so many tokens."""
-        if self._index(stop) - self._index(start) > tokens + _SLACK:
-            return False
+        """Whether ``text[start:stop]`` has at most so many tokens; counted only where the edges leave it open."""
+        about = self._index(stop) - self._index(start)
+        if abs(about - tokens) > _SLACK:
+            return about < tokens
         return self.count(start, stop) <= tokens
 
     def before(self, stop: int, tokens: int) -> int:
         """The offset from which about ``tokens`` tokens lie before ``stop``."""
         return max(0, int(self._edges[max(0, self._index(stop) - tokens)]) - self.base)
-
-    def _first_safe(self, low: int, high: int) -> int | None:
-        if low + self.base == 0:
-            return low
-        return self._cuts.first(self.text, low, high)
 
     def _last_safe(self, low: int, high: int) -> int | None:
         if self.ended and high == len(self.text):
@@ -187,13 +187,11 @@ class Ruler:
 
     def _before_second_seam(self, start: int, stop: int) -> int:
         """No chunk has two seams: tiktoken could not take a run of blanks that is much longer."""
-        if not self._seams:
-            return stop
         second = bisect_right(self._seams, start + self.base) + 1
         return min(stop, self._seams[second] - self.base) if second < len(self._seams) else stop
 
 
 def _with_pairs(edges: Sequence[int], text: str, begin: int) -> array[int]:
     """Edges of a mended text → edges of the text itself, in which a surrogate pair is two characters."""
-    pairs = [match.start() - index for index, match in enumerate(_PAIR.finditer(text))]
+    pairs = [match.start() - index for index, match in enumerate(PAIR.finditer(text))]
     return array("q", (begin + int(edge) + bisect_left(pairs, int(edge)) for edge in edges))

@@ -1,11 +1,11 @@
-"""Owns the rule of safe cuts: where token counts of the two sides of a cut add up exactly, whatever surrounds it.
+r"""Owns the rule of safe cuts: where token counts of the two sides of a cut add up exactly, whatever surrounds it.
 
 tiktoken's encodings split a text by a regular expression and merge bytes only inside the pieces. Where that expression
 must split anyway, tokens(left) + tokens(right) = tokens(left + right). For o200k_base and cl100k_base (and
 o200k_harmony, which has o200k's expression) such places are:
 
 1. after the last newline of a run of Unicode White_Space that goes on to something else, unless ``/`` follows
-   (o200k's ``[\\r\\n/]*`` swallows it);
+   (o200k's ``[\r\n/]*`` swallows it);
 2. before a space or tab that follows a character which is not whitespace;
 3. after an ASCII letter or digit, or a CJK ideograph or kana, and before ASCII punctuation other than ``'`` or before
    CJK punctuation;

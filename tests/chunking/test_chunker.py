@@ -18,11 +18,20 @@ from tests.chunking.texts import assert_promises, nasty_lengths, nasty_text
 
 
 @settings(max_examples=400, deadline=None)
-@given(nasty_text, st.integers(4, 60), st.integers(0, 30), st.sampled_from(["o200k_base", "cl100k_base"]))
-def test_chunks_tile_the_document_and_count_exactly(document: str, target: int, overlap: int, encoding: str) -> None:
+@given(
+    nasty_text,
+    st.integers(4, 60),
+    st.integers(0, 30),
+    st.sampled_from(["o200k_base", "cl100k_base"]),
+    st.sampled_from(["auto", "prose", "markdown", "code", "json", "dicom"]),
+)
+def test_chunks_tile_the_document_and_count_exactly(
+    document: str, target: int, overlap: int, encoding: str, splitter: str
+) -> None:
     """Whatever the text: joined it is the document, no chunk is over the limit, every count is tiktoken's own."""
     assume(overlap < target)
-    chunks = list(safe_chunk(document, target_tokens=target, overlap_tokens=overlap, encoding=encoding))
+    options = {"target_tokens": target, "overlap_tokens": overlap, "encoding": encoding, "splitter": splitter}
+    chunks = list(safe_chunk(document, **options))
     assert_promises(document, chunks, target, encoding)
 
 

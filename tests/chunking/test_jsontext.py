@@ -1,0 +1,112 @@
+"""JSON is cut between elements, never inside one that fits."""
+
+from __future__ import annotations
+
+import json
+import random
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from mrengine.chunking import safe_chunk
+from tests.chunking.texts import assert_promises, recount
+
+_values = st.recursive(
+    st.one_of(
+        st.none(), st.booleans(), st.integers(), st.text(max_size=12), st.sampled_from(['"', "\\", '\\"', "{", "]", "a, b"])
+    ),
+    lambda inner: st.one_of(st.lists(inner, max_size=6), st.dictionaries(st.text(max_size=5), inner, max_size=5)),
+    max_leaves=60,
+)
+
+
+def _spans(text: str) -> tuple[list[tuple[int, int]], list[tuple[int, int]]]:
+    """All objects and arrays, and all strings, of a JSON text, by reading it character by character."""
+    containers, strings, opened, begin, position = [], [], [], -1, 0
+    while position < len(text):
+        char = text[position]
+        if begin >= 0 and char == "\\":
+            position += 1
+        elif char == '"':
+            if begin >= 0:
+                strings.append((begin, position + 1))
+            begin = position if begin < 0 else -1
+        elif begin < 0 and char in "[{":
+            opened.append(position)
+        elif begin < 0 and char in "]}" and opened:
+            containers.append((opened.pop(), position + 1))
+        position += 1
+    return containers, strings
+
+
+def _torn(text: str, target: int, overlap: int = 0) -> list[str]:
+    """What fits into a chunk, with its indentation and its comma, and was cut all the same."""
+    chunks = list(safe_chunk(text, target_tokens=target, overlap_tokens=overlap, splitter="json"))
+    assert_promises(text, chunks, target)
+    cuts = [chunk.end for chunk in chunks[:-1]]
+    containers, strings = _spans(text)
+    spans = ((a, b) for a, b in containers + strings if any(a < cut < b for cut in cuts))
+    return [text[a:b] for a, b in spans if recount(text[a:b]) <= target - 8]
+
+
+@settings(max_examples=150, deadline=None)
+@given(st.lists(_values, max_size=8), st.sampled_from([None, 1, 2, "\t"]), st.booleans(), st.integers(30, 120))
+def test_no_object_and_no_string_that_fits_is_torn(value: Any, indent: Any, ascii_only: bool, target: int) -> None:
+    """Pretty-printed and minified, escaped or not, nested as it may be."""
+    separators = (",", ":") if indent is None else None
+    text = json.dumps(value, indent=indent, ensure_ascii=ascii_only, separators=separators)
+    assert _torn(text, target) == []
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.lists(_values, min_size=3, max_size=12), st.integers(40, 120), st.sampled_from(["\n", "\r\n", "\n\n"]))
+def test_records_of_json_lines_that_fit_are_not_torn(records: list[Any], target: int, end: str) -> None:
+    """A line is a record; an overlap of whole elements does not tear what fits without it."""
+    text = "".join(json.dumps(record) + end for record in records)
+    assert _torn(text, target, overlap=target // 4) == []
+
+
+def test_json_lines_are_cut_at_lines() -> None:
+    """And only there, where every record fits."""
+    text = "".join(json.dumps({"id": number, "note": "word " * (number % 30)}) + "\n" for number in range(500))
+    chunks = list(safe_chunk(text, target_tokens=200, overlap_tokens=0))
+    assert {chunk.kind for chunk in chunks} == {"json"}
+    for chunk in chunks:
+        for line in chunk.text.splitlines():
+            json.loads(line)
+
+
+def test_a_record_larger_than_a_chunk_is_cut_at_its_own_elements() -> None:
+    """Deeper levels are used only where nothing outer fits."""
+    inner = [{"k": number} for number in range(300)]
+    text = json.dumps([{"small": 1}, {"large": inner}, {"small": 2}])
+    for chunk in list(safe_chunk(text, target_tokens=100, overlap_tokens=0))[:-1]:
+        assert chunk.text.rstrip().endswith((",", ":"))
+
+
+def test_a_long_string_is_cut_like_prose_and_only_inside_itself() -> None:
+    """A string that does not fit is text; its neighbours stay whole."""
+    text = json.dumps({"before": "whole", "long": "All is well here. " * 400, "after": "whole, too"})
+    chunks = list(safe_chunk(text, target_tokens=150, overlap_tokens=0))
+    assert_promises(text, chunks, 150)
+    for chunk in chunks[1:-1]:
+        assert chunk.text.endswith(".")
+
+
+def test_structure_is_the_same_whatever_blocks_the_text_comes_in() -> None:
+    """Depth, open strings and backslashes go on from block to block."""
+    chance = random.Random(4)
+    records = [{"s": '\\"' * chance.randrange(9), "t": "[{,:}]" * chance.randrange(9), "n": [number]} for number in range(9000)]
+    text = json.dumps(records, separators=(",", ":"))
+    assert len(text) > 400_000
+    containers, strings = _spans(text)
+    inside = {offset for a, b in containers + strings if b - a < 200 for offset in range(a + 1, b)}
+    assert not inside & {chunk.end for chunk in safe_chunk(text, target_tokens=700, overlap_tokens=0)}
+
+
+@pytest.mark.parametrize("text", ['{"a": "open ' + "x, " * 900, "}]" * 900 + "[{", '{"a" "b" ' * 500, '["' * 700])
+def test_broken_json_is_cut_all_the_same(text: str) -> None:
+    """Whatever is wrong with it, the promises hold."""
+    assert_promises(text, list(safe_chunk(text, target_tokens=60, overlap_tokens=9, splitter="json")), 60)
