@@ -52,17 +52,23 @@ def manager(limits: dict[str, RateLimit]) -> Iterator[str]:
         shutil.rmtree(folder)
 
 
-def our_grants(address: str, number: int, until: float) -> int:
-    """Exchanges of one ask and one settlement, over one connection, as fast as they go."""
+def our_grants(address: str, number: int, until: float, together: int = 1) -> int:
+    """Exchanges of some asks and as many settlements, over one connection, as fast as they go."""
     wire = Wire(address, KEY)
     wire.call("hello", number, 0, [], None)
     grants, done = 0, list[Done]()
     while time.monotonic() < until:
-        ask: Asked = (grants, "m", 700, 20, 1, 700, True)
-        grants += len(wire.call("exchange", number, 0, [ask], done)[0])
-        done = [(grants - 1, "m", 700, 20, (1018, 20, 0), True, None)]
+        asks: list[Asked] = [(grants + i, "m", 700, 20, 1, 700, True) for i in range(together)]
+        granted = wire.call("exchange", number, 0, asks, done)[0]
+        done = [(number, "m", 700, 20, (1018, 20, 0), True, None) for number in granted]
+        grants += len(granted)
     wire.close()
     return grants
+
+
+def our_batches(address: str, number: int, until: float) -> int:
+    """The same for 16 tasks that wait in each worker."""
+    return our_grants(address, number, until, 16)
 
 
 def their_grants(address: str, number: int, until: float) -> int:
@@ -207,9 +213,12 @@ def main() -> None:
     for clients in (1, 2, 8):
         with manager(AMPLE) as address:
             ours = together(our_grants, address, clients, options.seconds)
+        with manager(AMPLE) as address:
+            batches = together(our_batches, address, clients, options.seconds)
         with peer() as address:
             theirs = together(their_grants, address, clients, options.seconds)
-        rows.append({"clients": clients, "grants_per_s": round(ours), "lock_and_value_per_s": round(theirs)})
+        grants = {"one_by_one": round(ours), "batches_of_16": round(batches), "lock_and_value": round(theirs)}
+        rows.append({"clients": clients, "grants_per_s": grants})
     cases: dict[str, dict[str, RateLimit] | None] = {"only sleeping": None, "no limit": {}, "ample limit": AMPLE}
     found: dict[str, list[dict[str, float]]] = {case: [] for case in cases}
     for _ in range(options.rounds):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import threading
 import time
 from collections.abc import Callable
@@ -11,6 +12,7 @@ from typing import Any
 
 from mrengine.budget.desk import Desk, Lease, Ticket, wait
 from mrengine.budget.wire import PATIENCE_S, Done, Made, Wire, end_stopped
+from mrengine.errors import ConfigError
 from mrengine.records import Priority
 
 __all__ = ["BudgetClient"]
@@ -49,6 +51,7 @@ class BudgetClient:
         self._news: SimpleQueue[bool] = SimpleQueue()  # True: an ask, at once; False: something to report, soon
         self._thread: threading.Thread | None = None
         self._starting = threading.Lock()
+        self._pid = 0
         self._wire: Wire | None = None
         self._failed: BaseException | None = None
         self._backoff_s = 0.0
@@ -78,10 +81,10 @@ class BudgetClient:
         """
         if self._free.get(model, 0.0) > time.monotonic():
             return self._free_lease(model)
+        self._start()
         ticket = self._desk.ask(
             model, input_tokens, output_tokens, priority=priority, bound_tokens=bound_tokens, estimated=estimated
         )
-        self._start()
         self._news.put(True)
         try:
             wait(ticket, deadline=deadline, stopping=stopping, on_wait=on_wait, why=self._why)
@@ -112,7 +115,10 @@ class BudgetClient:
             self._news.put(False)
 
     def _start(self) -> None:
+        if self._thread is not None and self._pid != os.getpid():
+            raise ConfigError("a process that map_fn forked has no budget of its own: call the model in map_fn itself")
         if self._thread is None:
+            self._pid = os.getpid()
             with self._starting:
                 if self._thread is None:
                     self._thread = threading.Thread(target=self._run, name="mrengine-budget", daemon=True)

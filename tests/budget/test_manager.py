@@ -104,6 +104,20 @@ def test_nothing_is_taken_from_any_bucket_unless_all_have_it():
     assert budget.request("m", 50_000, "P0_critical", output_tokens=100).granted
 
 
+def test_a_second_model_with_its_own_limit_doubles_what_is_granted():
+    """Models do not wait for each other."""
+    clock = Clock()
+    limits = {"m": RateLimit(tpm=6000), "n": RateLimit(tpm=6000)}
+    budget = TokenBucketManager(limits, clock=clock, idle=PRIORITIES)
+    got = {"m": 0, "n": 0}
+    for _ in range(600):
+        for model in got:
+            got[model] += budget.request(model, 100, "P1_user").granted
+        clock.now += 0.1
+    assert got["m"] == got["n"]
+    assert got["m"] == pytest.approx(5940 + 6000, abs=200)
+
+
 def test_priorities_leave_their_share_to_the_better_ones():
     """P2 leaves 60% of the capacity, P1 30%, P0 may empty the bucket."""
     budget = manager(Clock())

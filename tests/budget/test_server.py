@@ -19,7 +19,7 @@ from mrengine.budget.desk import Stopped
 from mrengine.budget.server import Terms, serve
 from mrengine.budget.shared import is_alive, process_name
 from mrengine.budget.wire import end_stopped
-from mrengine.errors import BudgetExhausted, ModelRefused, ModelUnavailable
+from mrengine.errors import BudgetExhausted, ConfigError, ModelRefused, ModelUnavailable
 from mrengine.records import Budget, Observed, RateLimit, Usage
 
 # A manager that replaces a killed one is forked beside the threads of this process; it uses none of their locks.
@@ -291,6 +291,25 @@ def _count(client):
 
     client._exchange = counted
     return exchanges
+
+
+def test_a_process_that_map_fn_forked_is_told_so():
+    """It would wait for an answer that its parent's thread gets."""
+    with manager_of(limits={"m": RateLimit(tpm=60_000)}) as manager:
+        client = manager.client()
+        acquire(client).settle(Usage(100))
+        mine, theirs = fork.Pipe()
+
+        def run():
+            try:
+                acquire(client)
+            except ConfigError as error:
+                theirs.send(str(error))
+
+        child = fork.Process(target=run)
+        child.start()
+        assert "in map_fn itself" in mine.recv()
+        child.join()
 
 
 def test_a_wrong_key_is_not_let_in():
