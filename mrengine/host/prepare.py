@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from mrengine.config import make_private
-from mrengine.errors import JobBusy, JobCancelled, JobNotFound
+from mrengine.errors import JobBusy, JobCancelled, JobNotFound, SupervisorDied
 from mrengine.host.inputs import spool_documents
 from mrengine.host.orders import Parts
 from mrengine.host.plan import MapFunction, Plan, Record, chunking_of, job_record
@@ -21,7 +21,9 @@ from mrengine.log.lock import JobLock
 from mrengine.log.resume import ResumeEngine
 from mrengine.sources.spool import Spool, spool_name
 
-__all__ = ["Preparation", "Prepared"]
+__all__ = ["SUPERVISORS", "Preparation", "Prepared"]
+
+SUPERVISORS = 4  # how many may die before a job is given up
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,6 +48,7 @@ class Preparation:
         self, parts: Parts, job_id: str, folder: Path, mapping: MapFunction, begin: Callable[[], Session]
     ) -> None:
         self._parts, self._job_id, self._folder, self._mapping, self._begin = parts, job_id, folder, mapping, begin
+        self._died = 0
 
     def from_documents(self, document: Any) -> Prepared:
         """Read the documents, hold them against the log, and write what it lacks. JobBusy, JobMismatch, SourceError,
@@ -62,7 +65,11 @@ class Preparation:
             # A new job is cut while the supervisor starts; for one that the log knows, that is known first.
             records = None if existed else list(plan.records(spool.path))
             session = session or self._begin()
-            return self._settle(plan, spool, records, session)
+            while True:
+                try:
+                    return self._settle(plan, spool, records, session)
+                except SupervisorDied:
+                    session = self._again()
         finally:
             spool.discard()
 
@@ -83,8 +90,10 @@ class Preparation:
         place = self._spool(plan)
         if not place.exists():
             spool.publish(place)
-        total = None if records is None else _append(session, records)
-        return Prepared(plan.documents, place, durable, total)
+        if records is None:
+            return Prepared(plan.documents, place, durable)
+        total = _append(session, records)
+        return Prepared(plan.documents, place, session.sync(), total)
 
     def from_log(self) -> Prepared:
         """A job from its log and its spool alone. JobNotFound; JobMismatch: other models or map function."""
@@ -105,7 +114,21 @@ class Preparation:
         if not self._spool(plan).exists():
             message = f"job {self._job_id} keeps no document text (keep='results'): run it with its documents again"
             raise JobNotFound(message, job_id=self._job_id)
-        return Prepared(documents, self._spool(plan), self._begin().opened())
+        session = self._begin()
+        while True:
+            try:
+                return Prepared(documents, self._spool(plan), session.opened())
+            except SupervisorDied:
+                session = self._again()
+
+    def _again(self) -> Session:
+        """Another supervisor for one that died, a bounded number of times."""
+        self._died += 1
+        self._parts.drop_session()
+        if self._died >= SUPERVISORS:
+            message = f"{self._died} supervisors died before the job was opened"
+            raise SupervisorDied(message, job_id=self._job_id)
+        return self._begin()
 
     def _check_folder(self) -> None:
         make_private(self._folder.parent)

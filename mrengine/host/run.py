@@ -27,7 +27,7 @@ from mrengine.errors import (
 from mrengine.host.inputs import append_inputs, input_version
 from mrengine.host.orders import Parts, Round, open_order, round_order
 from mrengine.host.plan import MapFunction, round_record
-from mrengine.host.prepare import Preparation, Prepared
+from mrengine.host.prepare import SUPERVISORS, Preparation, Prepared
 from mrengine.host.relay import Outcome, Relay
 from mrengine.host.session import Durable, Ended, Line, News, Note, Session
 from mrengine.host.tally import Tally
@@ -41,7 +41,6 @@ __all__ = ["JobRun"]
 
 log = logging.getLogger("mrengine")
 WAIT_S = 0.5
-SUPERVISORS = 4  # how many may die before the job is given up
 
 
 class JobRun:
@@ -201,7 +200,11 @@ class JobRun:
             self._session = None
             raise self._error(SupervisorDied, f"{self._died} supervisors died; the job can be resumed")
         log.warning("the supervisor of job %s died; another one goes on", self.job_id)
-        self._begin().opened()
+        try:
+            self._begin().opened()
+        except SupervisorDied:
+            self._revive(round_)
+            return
         self._start(round_)
 
     def _ended(self, ended: Ended) -> None:

@@ -46,6 +46,10 @@ class SequentialSession:
         assert self._job is not None
         self._job.append(kind, payload)
 
+    def sync(self) -> int:
+        assert self._job is not None
+        return self._job.log.commit()
+
     def play(self, order: Mapping[str, Any]) -> None:
         job = self._job
         assert job is not None

@@ -77,6 +77,9 @@ class Session(Protocol):
     def append(self, kind: int, payload: bytes) -> None:
         """Append a record that the host has packed."""
 
+    def sync(self) -> int:
+        """Make what was appended durable; the offset up to which it is. SupervisorDied."""
+
     def play(self, order: Mapping[str, Any]) -> None:
         """Start a round."""
 
@@ -156,6 +159,10 @@ class ProcessSession:
 
     def append(self, kind: int, payload: bytes) -> None:
         self._supervisor.send(wire.APPEND, bytes([kind]) + payload)
+
+    def sync(self) -> int:
+        self._supervisor.send(wire.SYNC)
+        return self.opened()
 
     def play(self, order: Mapping[str, Any]) -> None:
         self._supervisor.send(wire.RUN, msgpack.packb(order))

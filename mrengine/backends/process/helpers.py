@@ -42,9 +42,7 @@ _THREADS = 3
 class Helpers:
     """Children of the supervisor that serve all workers, in a private folder that goes with the last of them."""
 
-    def __init__(
-        self, switchboard: Switchboard, runtime: str, notify: Notify, broken: Callable[[str], None]
-    ) -> None:
+    def __init__(self, switchboard: Switchboard, runtime: str, notify: Notify, broken: Callable[[str], None]) -> None:
         self._switchboard, self._runtime, self._notify, self._broken = switchboard, runtime, notify, broken
         self._managers: deque[float] = deque(maxlen=MANAGERS)
         self._manager: _Child | None = None

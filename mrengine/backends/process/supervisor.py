@@ -6,7 +6,6 @@ It never runs user code and has one thread whenever it forks. One loop, whose bo
 from __future__ import annotations
 
 import os
-import tempfile
 import time
 import traceback
 from collections.abc import Callable
@@ -18,6 +17,7 @@ from mrengine.backends.process import osutil, wire
 from mrengine.backends.process.helpers import Helpers
 from mrengine.backends.process.hostlink import HostLink
 from mrengine.backends.process.pool import ProcessPool
+from mrengine.backends.process.runtime import private_folder
 from mrengine.backends.process.switchboard import Switchboard
 from mrengine.engine.calls import index_answer
 from mrengine.engine.job import OpenJob
@@ -38,7 +38,7 @@ class Supervisor:
         self._switchboard = Switchboard()
         self._link = HostLink(fd)
         self._path = path
-        self._runtime = tempfile.mkdtemp(prefix="mre-", dir=_short_folder())
+        self._runtime = private_folder()
         self._pool: ProcessPool | None = None
         self._helpers = Helpers(self._switchboard, self._runtime, self._link.note, self._on_broken)
         self._job: OpenJob | None = None
@@ -57,6 +57,7 @@ class Supervisor:
             wire.OPEN: self._on_open,
             wire.RESTART: self._on_restart,
             wire.APPEND: self._on_append,
+            wire.SYNC: self._on_sync,
             wire.RUN: self._on_run,
             wire.STOP: self._on_stop,
             wire.FINISH: self._on_finish,
@@ -189,7 +190,7 @@ class Supervisor:
         except LogError as error:
             self._refuse("log", str(error), reason=error.reason, path=error.path, ranges=list(error.ranges))
             return
-        self._link.send(wire.OPENED, msgpack.packb({"runtime": self._runtime, "durable": self._job.log.durable}))
+        self._tell_opened(self._job.log.durable)
         if self._pool is None:
             self._pool = ProcessPool(self._switchboard, order["workers"], order["slots"])
         self._helpers.preload(order["preload"]["kinds"], order["preload"]["modules"])
@@ -204,6 +205,13 @@ class Supervisor:
     def _on_append(self, payload: bytes) -> None:
         if self._job is not None:
             self._job.append(payload[0], payload[1:])
+
+    def _on_sync(self, _payload: bytes) -> None:
+        if self._job is not None:
+            self._tell_opened(self._job.log.commit())
+
+    def _tell_opened(self, durable: int) -> None:
+        self._link.send(wire.OPENED, msgpack.packb({"runtime": self._runtime, "durable": durable}))
 
     def _on_run(self, payload: bytes) -> None:
         order = msgpack.unpackb(payload, max_bin_len=len(payload))
@@ -259,14 +267,6 @@ class Supervisor:
             self._job.close()
             self._job = None
         self._link.flush()
-
-
-def _short_folder() -> str:
-    """A folder for sockets: an AF_UNIX path ends at 108 bytes, and TMPDIR may be long. mkdtemp makes a private one in
-    it.
-    """
-    usual = tempfile.gettempdir()
-    return usual if len(usual) <= 60 else "/tmp"  # noqa: S108
 
 
 def main(fd: int, facts: dict[str, Any]) -> None:

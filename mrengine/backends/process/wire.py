@@ -42,6 +42,7 @@ __all__ = [
     "RUN",
     "SETUP",
     "STOP",
+    "SYNC",
     "TASKS",
     "FrameReader",
     "TaggedReader",
@@ -52,7 +53,7 @@ __all__ = [
 ]
 
 # host → supervisor
-OPEN, RESTART, APPEND, RUN, STOP, FINISH, CLOSE = 1, 2, 3, 4, 5, 6, 7
+OPEN, RESTART, APPEND, SYNC, RUN, STOP, FINISH, CLOSE = 1, 2, 3, 4, 5, 6, 7, 8
 # supervisor → host
 OPENED, REFUSED, DURABLE, NOTE, LINE, END, FINISHED, BEAT, CRASH = 16, 17, 18, 19, 20, 21, 22, 23, 24
 # supervisor → worker
