@@ -10,9 +10,17 @@ from collections import Counter
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import pytest
 from hypothesis import settings
 from hypothesis import strategies as st
-from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
+from hypothesis.stateful import (
+    RuleBasedStateMachine,
+    initialize,
+    invariant,
+    precondition,
+    rule,
+    run_state_machine_as_test,
+)
 
 from mrengine.log import codec
 from mrengine.log import records as r
@@ -185,7 +193,7 @@ class JobMachine(RuleBasedStateMachine):
         self.settle()
 
     def settle(self) -> None:
-        """What was not announced may have survived: the model learns it from the log, and checks that it was written."""
+        """What was not announced may have survived: the model learns it from the log, if it was written at all."""
         with ResumeEngine(self.folder) as engine:
             places = self.plan.places()
             for found in engine.results():
@@ -261,3 +269,10 @@ class JobMachine(RuleBasedStateMachine):
 
 JobMachine.TestCase.settings = settings(max_examples=120, stateful_step_count=50, deadline=None)
 TestJob = JobMachine.TestCase
+
+
+@pytest.mark.system
+@pytest.mark.timeout(900)
+def test_many_lives() -> None:
+    """The same, in breadth."""
+    run_state_machine_as_test(JobMachine, settings=settings(max_examples=1500, stateful_step_count=80, deadline=None))
