@@ -1,0 +1,71 @@
+"""What is shipped: the wheel is built from a copy of the tree, and looked into."""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+import sys
+import zipfile
+from collections.abc import Callable
+from email import message_from_string
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parent.parent
+SHIPPED = {".py", ".typed", ".json"}
+
+
+@pytest.fixture(scope="module")
+def wheel(tmp_path_factory: pytest.TempPathFactory) -> zipfile.ZipFile:
+    if not (ROOT / "setup.cfg").exists():
+        pytest.skip("not a source tree")
+    tree, out = tmp_path_factory.mktemp("tree"), tmp_path_factory.mktemp("out")
+    for name in ("setup.cfg", "pyproject.toml", "README.md", "LICENSE"):
+        if (ROOT / name).exists():
+            shutil.copy(ROOT / name, tree)
+    shutil.copytree(ROOT / "mrengine", tree / "mrengine", ignore=shutil.ignore_patterns("__pycache__"))
+    code = f"from setuptools.build_meta import build_wheel; build_wheel({str(out)!r})"
+    subprocess.run([sys.executable, "-c", code], cwd=tree, check=True, capture_output=True, timeout=100)
+    return zipfile.ZipFile(next(out.glob("*.whl")))
+
+
+def test_wheel_holds_every_file_of_the_package(wheel: zipfile.ZipFile) -> None:
+    """Modules, py.typed and data files: what is missing here works in an editable install only."""
+    expected = {
+        path.relative_to(ROOT).as_posix()
+        for path in (ROOT / "mrengine").rglob("*")
+        if path.suffix in SHIPPED or path.name == "py.typed"
+    }
+    names = set(wheel.namelist())
+    assert expected <= names
+    assert "mrengine/py.typed" in names
+    assert not [name for name in names if name.startswith(("tests/", "bench/"))]
+
+
+def test_no_data_file_is_forgotten(wheel: zipfile.ZipFile) -> None:
+    """A data file of a new kind must be named in setup.cfg, and here."""
+    kinds = {
+        path.suffix for path in (ROOT / "mrengine").rglob("*") if path.is_file() and "__pycache__" not in path.parts
+    }
+    assert kinds <= SHIPPED
+
+
+def test_metadata_is_complete(wheel: zipfile.ZipFile) -> None:
+    """The version, the Pythons, the extras and the command."""
+    from mrengine._version import __version__
+
+    def read(name: str) -> str:
+        return wheel.read(next(entry for entry in wheel.namelist() if entry.endswith(f".dist-info/{name}"))).decode()
+
+    metadata = message_from_string(read("METADATA"))
+    assert (metadata["Name"], metadata["Version"]) == ("mrengine", __version__)
+    assert metadata["Requires-Python"] == ">=3.10"
+    assert {"local", "dicom", "bpe", "test", "dev", "bench"} <= set(metadata.get_all("Provides-Extra", []))
+    assert "mrengine = mrengine.cli:main" in read("entry_points.txt")
+
+
+def test_scripts_of_ci_are_valid(require: Callable[[str], str]) -> None:
+    """A slip in it would be seen only in CI."""
+    assert subprocess.run([require("bash"), "-n", str(ROOT / ".ci" / "run")], check=False).returncode == 0
+    assert (ROOT / ".ci" / "run").stat().st_mode & 0o100
