@@ -6,12 +6,14 @@ import threading
 import time
 from collections.abc import Callable
 from dataclasses import astuple, dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from mrengine.budget.line import rank_of
-from mrengine.budget.wire import Asked, Done, HeldCall, Reply
 from mrengine.errors import BudgetExhausted, ConfigError, ModelRefused, ModelUnavailable, MrengineError
 from mrengine.records import Observed, Priority, Usage
+
+if TYPE_CHECKING:  # the host needs no sockets
+    from mrengine.budget.wire import Asked, Done, HeldCall, Reply
 
 __all__ = ["Desk", "Lease", "Stopped", "Ticket", "check", "wait"]
 

@@ -297,7 +297,9 @@ def test_it_starts_nothing():
     before = threading.active_count()
     manager(Clock()).request("m", 10)
     assert threading.active_count() == before
-    code = "import sys, mrengine.budget; print('multiprocessing.managers' in sys.modules)"
+    code = "import sys, mrengine.budget; print('multiprocessing' in sys.modules, 'socket' in sys.modules)"
     import subprocess
 
-    assert subprocess.run([sys.executable, "-c", code], capture_output=True, check=True).stdout.strip() == b"False"
+    assert (
+        subprocess.run([sys.executable, "-c", code], capture_output=True, check=True).stdout.strip() == b"False False"
+    )
