@@ -1,4 +1,4 @@
-"""Texts for the chunking benchmark, made at run time from what is legally at hand: the standard library and invention."""
+"""Texts for the chunking benchmark, made at run time from what is at hand: the standard library and invention."""
 
 from __future__ import annotations
 
@@ -11,7 +11,9 @@ from pathlib import Path
 
 __all__ = ["TEXTS", "code", "prose"]
 
-_FIRST = "今天 昨天 医生 病人 研究人员 这家公司 我们 他们 老师 学生 这个系统 城市的居民 检查结果 报告的作者 新的模型".split()
+_FIRST = (
+    "今天 昨天 医生 病人 研究人员 这家公司 我们 他们 老师 学生 这个系统 城市的居民 检查结果 报告的作者 新的模型".split()
+)
 _THEN = "认为 发现 说明 报告了 讨论了 解决了 改变了 需要 使用 分析了 记录下来 比较了 支持 观察到 描述了".split()
 _WHAT = (
     "一个重要的问题 新的治疗方法 数据的变化 长期的影响 血压和心率 复杂的计算过程 两个月以来的情况 文本的结构 大量的文件"
@@ -135,7 +137,9 @@ def chinese(size: int, seed: int = 1) -> str:
         return chance.choice(_FIRST) + chance.choice(_THEN) + chance.choice(_WHAT)
 
     def sentence() -> str:
-        clauses = (chance.choice(("", "", chance.choice(_LINK) + "，")) + clause() for _ in range(chance.randrange(1, 6)))
+        clauses = (
+            chance.choice(("", "", chance.choice(_LINK) + "，")) + clause() for _ in range(chance.randrange(1, 6))
+        )
         return "，".join(clauses) + chance.choice("。。。。？！")
 
     return _grown(iter(lambda: "".join(sentence() for _ in range(chance.randrange(2, 15))) + "\n", ""), size // 3)
@@ -152,7 +156,9 @@ def dicom(size: int, seed: int = 1) -> str:
     )  # fmt: skip
 
     def line(indent: int, group: str, number: str, name: str, form: str) -> str:
-        value = {"UI": f"1.2.826.{chance.randrange(10**12)}", "US": "512", "IS": "180"}.get(form, f"'{chance.random():.5f}'")
+        value = {"UI": f"1.2.826.{chance.randrange(10**12)}", "US": "512", "IS": "180"}.get(
+            form, f"'{chance.random():.5f}'"
+        )
         return " " * 3 * indent + f"({group},{number}) {name:<35} {form}: {value}\n"
 
     def data_set() -> str:
@@ -163,7 +169,11 @@ def dicom(size: int, seed: int = 1) -> str:
                 count = chance.randrange(1, 5)
                 lines.append(f"({group},1140)  Referenced Image Sequence   {count} item(s) ---- \n")
                 for _ in range(count):
-                    lines += [line(1, "0008", "1150", "Referenced SOP Class UID", "UI"), line(1, *elements[0]), "   ---------\n"]
+                    lines += [
+                        line(1, "0008", "1150", "Referenced SOP Class UID", "UI"),
+                        line(1, *elements[0]),
+                        "   ---------\n",
+                    ]
         return "".join(lines)
 
     return _grown(iter(data_set, ""), size)

@@ -108,14 +108,15 @@ def detect(text: str) -> str:
         return "prose"
     if _TAG.match(sample):
         return "dicom"
-    if sample.startswith("#!/") or len(_SURELY_CODE.findall(_FENCED.sub("", sample))) > 1:
+    sample, fences = _FENCED.subn("", sample)
+    if sample.startswith("#!/") or len(_SURELY_CODE.findall(sample)) > 1:
         return "code"
     lines = len(_LINES.findall(sample)) or 1
     code = len(_CODE.findall(sample))
     marks = len(_MARKDOWN.findall(sample))
-    if code >= 3 and code > 0.3 * lines and code > marks:
+    if code >= 3 and code > 0.3 * lines and code > marks + fences:
         return "code"
-    hard = len(_HARD_MARKDOWN.findall(sample))
+    hard = len(_HARD_MARKDOWN.findall(sample)) + 2 * fences
     if hard >= 2 or (hard and marks >= 3) or marks > 0.3 * lines:
         return "markdown"
     return "prose"
