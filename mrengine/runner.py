@@ -97,6 +97,11 @@ class MapReduceRunner:
         if self._settings.models is not None:
             self._resolve()
 
+    @property
+    def models(self) -> tuple[Model, ...]:
+        """The models of the runner's jobs, resolved; empty where none was named and none is set up."""
+        return self._resolve()
+
     # events
 
     def on(self, name: str, callback: Callback) -> Callback:

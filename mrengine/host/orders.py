@@ -11,6 +11,7 @@ from typing import Any
 from mrengine import events
 from mrengine.budget.manager import check_limit
 from mrengine.budget.purse import Purse
+from mrengine.budget.shared import process_name
 from mrengine.config import Settings, state_folder
 from mrengine.engine.terms import pack_terms
 from mrengine.errors import ConfigError
@@ -121,5 +122,5 @@ def _terms(parts: Parts) -> dict[str, Any]:
         priority=settings.full_priority,
         exact=tuple(model.name for model in every if model.kind == "openai"),
         shared_dir=os.fspath(state_folder(settings.state_dir) / "limits"),
-        host=f"{os.getpid()}",
+        host=process_name(),
     )

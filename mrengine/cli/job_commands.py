@@ -1,0 +1,153 @@
+"""The commands that look after jobs: jobs, show, cancel, uncancel, export, verify, purge, prune."""
+
+from __future__ import annotations
+
+import dataclasses
+import re
+import time
+from typing import Any
+
+import click
+
+from mrengine.cli.exits import DONE, FAILED, say
+from mrengine.cli.options import state_option
+from mrengine.cli.output import print_json, record_of
+from mrengine.errors import JobBusy, LogError
+from mrengine.jobs import Job, list_jobs
+from mrengine.log.resume import ResumeEngine
+from mrengine.records import JobStatus
+
+__all__ = ["COMMANDS"]
+
+FOLLOW_S = 0.5
+
+
+@click.command()
+@state_option
+@click.option("--json", "as_json", is_flag=True)
+def jobs(state_dir: str | None, as_json: bool) -> None:
+    """List the jobs of the state folder, the oldest first."""
+    for job in list_jobs(state_dir):
+        try:
+            status = job.status()
+        except LogError as error:
+            say(f"{job.job_id}: {error}")
+            continue
+        print_json(dataclasses.asdict(status)) if as_json else click.echo(_line(status))
+
+
+def _line(status: JobStatus) -> str:
+    when = time.strftime("%Y-%m-%d %H:%M", time.localtime(status.updated))
+    failed = f", {status.failed} failed" if status.failed else ""
+    return f"{status.job_id}\t{status.state}\t{status.done}/{status.total}{failed}\t{when}"
+
+
+@click.command()
+@click.argument("job_id")
+@click.option("--follow", is_flag=True, help="Print again whenever it changes, until it has ended.")
+@state_option
+@click.option("--json", "as_json", is_flag=True)
+def show(job_id: str, follow: bool, state_dir: str | None, as_json: bool) -> None:
+    """Show what a job has done."""
+    job, last = Job(job_id, state_dir=state_dir), None
+    while True:
+        status = job.status()
+        known = dataclasses.replace(status, updated=0, eta_s=None)
+        if known != last:
+            print_json(dataclasses.asdict(status)) if as_json else click.echo(_page(status))
+            last = known
+        if not follow or status.state != "running":
+            return
+        time.sleep(FOLLOW_S)
+
+
+def _page(status: JobStatus) -> str:
+    rows: list[tuple[str, Any]] = [
+        ("job", status.job_id),
+        ("state", status.state),
+        ("chunks", f"{status.done} done, {status.failed} failed, of {status.total}"),
+        ("in flight", status.in_flight),
+        ("cost", "unknown" if status.cost_usd is None else f"${status.cost_usd:.4f}"),
+    ]
+    if status.eta_s is not None:
+        rows.append(("left", f"about {status.eta_s:.0f} s"))
+    return "\n".join(f"{name + ':':<11}{value}" for name, value in rows)
+
+
+@click.command()
+@click.argument("job_id")
+@state_option
+def cancel(job_id: str, state_dir: str | None) -> None:
+    """Stop a job where it runs; it stays cancelled until uncancel."""
+    Job(job_id, state_dir=state_dir).cancel()
+    say(f"{job_id} is cancelled; 'mrengine uncancel {job_id}' lets it run again")
+
+
+@click.command()
+@click.argument("job_id")
+@state_option
+def uncancel(job_id: str, state_dir: str | None) -> None:
+    """Let a cancelled job run again."""
+    Job(job_id, state_dir=state_dir).uncancel()
+
+
+@click.command()
+@click.argument("job_id")
+@state_option
+def export(job_id: str, state_dir: str | None) -> None:
+    """Print results, then failures, as JSON Lines."""
+    results = Job(job_id, state_dir=state_dir).results()
+    for outcome in (*results, *results.failures):
+        print_json(record_of(outcome))
+
+
+@click.command()
+@click.argument("job_id")
+@state_option
+def verify(job_id: str, state_dir: str | None) -> int:
+    """Check every byte of a job's log. Exit code 1: damage, and where."""
+    job = Job(job_id, state_dir=state_dir)
+    with ResumeEngine(job.folder) as stored:
+        for start, stop in stored.recovery.damage:
+            click.echo(f"damaged: bytes {start} to {stop}")
+        for offset, why in stored.state.problems:
+            click.echo(f"makes no sense: the record at byte {offset}: {why}")
+        if stored.recovery.damage or stored.state.problems:
+            return FAILED
+        click.echo(f"{job_id}: {stored.recovery.end} bytes, no damage")
+    return DONE
+
+
+@click.command()
+@click.argument("job_ids", nargs=-1, required=True, metavar="JOB...")
+@state_option
+def purge(job_ids: tuple[str, ...], state_dir: str | None) -> None:
+    """Remove jobs with all that they have kept."""
+    for job_id in job_ids:
+        Job(job_id, state_dir=state_dir).purge()
+        say(f"purged {job_id}")
+
+
+@click.command()
+@click.option("--older-than", required=True, metavar="30d", help="Age since the last change: 30d, 12h, 90m.")
+@click.option("--dry-run", is_flag=True, help="Only say which.")
+@state_option
+def prune(older_than: str, dry_run: bool, state_dir: str | None) -> None:
+    """Remove all jobs that did not change for some time, and do not run."""
+    match = re.fullmatch(r"(\d+)([smhdw])", older_than)
+    if match is None:
+        raise click.BadParameter(f"{older_than!r}: write 30d, 12h or 90m", param_hint="--older-than")
+    age_s = int(match[1]) * {"s": 1, "m": 60, "h": 3600, "d": 86400, "w": 604800}[match[2]]
+    for job in list_jobs(state_dir):
+        changed = (job.folder / "log").stat().st_mtime
+        if time.time() - changed < age_s:
+            continue
+        try:
+            if not dry_run:
+                job.purge()
+        except JobBusy:
+            continue
+        click.echo(job.job_id)
+
+
+COMMANDS = (jobs, show, cancel, uncancel, export, verify, purge, prune)
