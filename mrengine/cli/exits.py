@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+from collections.abc import Sequence
 from typing import Any
 
 import click
@@ -36,10 +37,11 @@ def say(text: str, *, quiet: bool = False) -> None:
 class Group(click.Group):
     """The commands, with one place where errors end."""
 
-    def main(self, *args: Any, **kwargs: Any) -> Any:
+    def main(self, args: Sequence[str] | None = None, **kwargs: Any) -> Any:  # type: ignore[override]
         """Run a command; leaves with its exit code."""
+        kwargs["standalone_mode"] = False
         try:
-            code = super().main(*args, standalone_mode=False, **kwargs)
+            code = super().main(args, **kwargs)
         except click.ClickException as error:
             error.show()
             code = error.exit_code

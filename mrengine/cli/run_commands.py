@@ -231,8 +231,12 @@ def _too_many(run: RunResult, given: dict[str, Any]) -> bool:
 def _print_run(done: RunResult, reduce_fn: Any, given: dict[str, Any]) -> int:
     too_many = _too_many(done, given)
     if reduce_fn is None:
-        for outcome in [*done.results, *done.failures] if given["as_json"] else done.results:
-            print_json(record_of(outcome)) if given["as_json"] else _print_value(outcome.result)
+        if given["as_json"]:
+            for outcome in (*done.results, *done.failures):
+                print_json(record_of(outcome))
+        else:
+            for result in done.results:
+                _print_value(result.result)
     elif not too_many:
         print_json(done.result) if given["as_json"] else _print_value(done.result)
     return TOO_MANY_FAILED if too_many else DONE
