@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import collections
 import dataclasses
 import enum
 import inspect
@@ -19,8 +20,7 @@ __all__ = ["ENTRIES"]
 
 _CODE = (types.FunctionType, staticmethod, classmethod, property)
 _ENUM_PROPERTY = getattr(enum, "property", types.DynamicClassAttribute)
-_MACHINERY = frozenset({"_abc", "_collections"})
-_SLOTS = (types.MemberDescriptorType, types.GetSetDescriptorType)
+_GETTERS = (types.MemberDescriptorType, types.GetSetDescriptorType, type(collections.namedtuple("_", "x").x))  # type: ignore[attr-defined]
 
 
 def class_(fp: Fingerprint, value: type, path: str) -> None:
@@ -56,9 +56,7 @@ def _members(value: type) -> Iterator[tuple[str, Any]]:
 def _written(value: type, name: str, held: Any) -> bool:
     if isinstance(held, _CODE) or _is_pydantic(held):
         return not _generated(held)
-    if isinstance(held, _SLOTS) or (name.startswith("__") and name.endswith("__")):
-        return False
-    if type(held).__module__ in _MACHINERY:
+    if isinstance(held, _GETTERS) or name == "_abc_impl" or (name.startswith("__") and name.endswith("__")):
         return False
     derived = issubclass(value, (enum.Enum, tuple)) or hasattr(value, "__pydantic_complete__")
     return not derived or not (name.startswith(("_", "model_")) or isinstance(held, (enum.Enum, _ENUM_PROPERTY)))
@@ -95,7 +93,7 @@ def _special(fp: Fingerprint, value: Any, path: str) -> None:
 _GENERIC = (
     types.GenericAlias,
     types.UnionType,
-    *{type(typing.Union[int, str]), type(typing.Callable[[], int]), type(typing.Literal[1])},  # noqa: UP007
+    *{type(typing.ClassVar[int]), type(typing.Union[int, str]), type(typing.Callable[[], int])},  # noqa: UP007
 )
 _SPECIAL = (typing.TypeVar, typing.ForwardRef, type(typing.Any), type(typing.Union))
 

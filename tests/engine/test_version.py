@@ -128,6 +128,52 @@ EDITS: dict[str, tuple[str, str]] = {
         "from typing import NamedTuple\nclass A(NamedTuple):\n    p: int = 1\n" + BASE.format(use="A()"),
         "from typing import NamedTuple\nclass A(NamedTuple):\n    p: int = 2\n" + BASE.format(use="A()"),
     ),
+    "an abstract class": (
+        "import abc\nclass A(abc.ABC):\n    @abc.abstractmethod\n    def f(self): return 1\n" + BASE.format(use="A"),
+        "import abc\nclass A(abc.ABC):\n    @abc.abstractmethod\n    def f(self): return 2\n" + BASE.format(use="A"),
+    ),
+    "a typed dict": (
+        "from typing import TypedDict\nclass A(TypedDict):\n    p: int\n" + BASE.format(use="A"),
+        "from typing import TypedDict\nclass A(TypedDict):\n    p: str\n" + BASE.format(use="A"),
+    ),
+    "a protocol": (
+        "from typing import Protocol\nclass A(Protocol):\n    def f(self): return 1\n" + BASE.format(use="A"),
+        "from typing import Protocol\nclass A(Protocol):\n    def f(self): return 2\n" + BASE.format(use="A"),
+    ),
+    "a generic class": (
+        "from typing import Generic, TypeVar\nT = TypeVar('T')\nclass A(Generic[T]):\n    p = 1\n"
+        + BASE.format(use="A"),
+        "from typing import Generic, TypeVar\nT = TypeVar('T')\nclass A(Generic[T]):\n    p = 2\n"
+        + BASE.format(use="A"),
+    ),
+    "an exception of one's own": (
+        "class E(Exception):\n    code = 1\ndef map_fn(c):\n    raise E",
+        "class E(Exception):\n    code = 2\ndef map_fn(c):\n    raise E",
+    ),
+    "a slotted frozen dataclass": (
+        "from dataclasses import dataclass\n@dataclass(frozen=True, slots=True)\nclass A:\n    p: int = 1\na = A(1)\n"
+        + BASE.format(use="a"),
+        "from dataclasses import dataclass\n@dataclass(frozen=True, slots=True)\nclass A:\n    p: int = 1\na = A(2)\n"
+        + BASE.format(use="a"),
+    ),
+    "an optional field of a pydantic model": (
+        "from pydantic import BaseModel\nclass A(BaseModel):\n    p: int | None = None\n" + BASE.format(use="A"),
+        "from pydantic import BaseModel\nclass A(BaseModel):\n    p: int | None = 5\n" + BASE.format(use="A"),
+    ),
+    "a pydantic instance": (
+        "from pydantic import BaseModel\nclass A(BaseModel):\n    p: int\na = A(p=1)\n" + BASE.format(use="a"),
+        "from pydantic import BaseModel\nclass A(BaseModel):\n    p: int\na = A(p=2)\n" + BASE.format(use="a"),
+    ),
+    "a dict of functions": (
+        "def f(): return 1\nT = {'f': f}\n" + BASE.format(use="T"),
+        "def f(): return 2\nT = {'f': f}\n" + BASE.format(use="T"),
+    ),
+    "a lambda": ("f = lambda x: x + 1\n" + BASE.format(use="f"), "f = lambda x: x + 2\n" + BASE.format(use="f")),
+    "a generator inside": (BASE.format(use="sum(x + 1 for x in chunk)"), BASE.format(use="sum(x + 2 for x in chunk)")),
+    "an annotated alias": (
+        "from typing import Annotated, Optional\nT = Optional[Annotated[int, 'a']]\n" + BASE.format(use="T"),
+        "from typing import Annotated, Optional\nT = Optional[Annotated[int, 'b']]\n" + BASE.format(use="T"),
+    ),
     "a pydantic field": (
         "from pydantic import BaseModel\nclass A(BaseModel):\n    p: int\n" + BASE.format(use="A"),
         "from pydantic import BaseModel\nclass A(BaseModel):\n    p: str\n" + BASE.format(use="A"),
