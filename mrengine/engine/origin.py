@@ -18,9 +18,9 @@ _INSTALLED = frozenset({"site-packages", "dist-packages"})
 def is_own(module: str) -> bool:
     """Whether a module belongs to the user: not Python's, mrengine's or in site-packages. Editable installs do."""
     top = module.partition(".")[0]
-    if top in sys.stdlib_module_names and module != "__main__" and not _shadows(top):
-        return False
-    if top == "mrengine":
+    if module == "__main__":
+        return True
+    if top == "mrengine" or (top in sys.stdlib_module_names and not _shadows(top)):
         return False
     origin = _file(top)
     return origin is None or not _INSTALLED & set(Path(origin).parts)

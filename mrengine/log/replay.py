@@ -31,7 +31,8 @@ class Epoch:
     """A job as one JOB record and what follows it describe it. ``offset``: of the JOB.
 
     ``documents``: (first index, offset of the DOCUMENTS frame); ``segments``: where the rows of CHUNKS stand;
-    ``indexes``: the outcomes of each round; ``attempts``: kinds of the ATTEMPTs of each task.
+    ``indexes``: the outcomes of each round; ``attempts``: kinds of the ATTEMPTs of each task; ``assigned``: the model
+    index that an INTENT fixed for a chunk, by (round, chunk_id), where there is no result yet.
     """
 
     job: JobRecord
@@ -41,6 +42,7 @@ class Epoch:
     rounds: dict[int, RoundRecord] = field(default_factory=dict)
     indexes: dict[int, OutcomeIndex] = field(default_factory=dict)
     attempts: dict[tuple[int, int, int], list[str]] = field(default_factory=dict)
+    assigned: dict[tuple[int, int], int] = field(default_factory=dict)
 
     @property
     def complete(self) -> bool:
@@ -110,7 +112,7 @@ class Replay:
             codec.DOCUMENTS: self._documents,
             codec.CHUNKS: self._chunks,
             codec.ROUND: self._round,
-            codec.INTENT: self.ledger.intent,
+            codec.INTENT: self._intent,
             codec.CALL: self.ledger.call,
             codec.RESULT: self._outcome,
             codec.FAILURE: self._outcome,
@@ -167,7 +169,16 @@ class Replay:
 
     def _outcome(self, frame: Frame) -> bool:
         round_, chunk_id, model_index = key(frame.payload)
-        return self._working().index(round_).put(frame, chunk_id, model_index)
+        epoch = self._working()
+        if epoch.assigned and frame.kind != codec.FAILURE:
+            epoch.assigned.pop((round_, chunk_id), None)
+        return epoch.index(round_).put(frame, chunk_id, model_index)
+
+    def _intent(self, frame: Frame) -> None:
+        self.ledger.intent(frame)
+        round_, chunk_id, model_index = key(frame.payload)
+        if model_index >= 0 and self._newest is not None and self._newest.models == 1:
+            self._newest.assigned[round_, chunk_id] = model_index
 
     def _attempt(self, frame: Frame) -> None:
         record = unpack_attempt(frame.payload)

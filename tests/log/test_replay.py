@@ -143,6 +143,18 @@ def test_a_close_is_the_end_of_a_run_and_any_later_record_takes_it_back(wal: Wri
         assert engine.state.closed is None
 
 
+def test_an_intent_fixes_the_model_of_a_chunk_until_it_has_a_result(wal: WriteAheadLog, tmp_path: Path) -> None:
+    """So that a resume finds the answers that the chunk has already paid for."""
+    begin(wal, "abc", record=job(models=[("m", ""), ("n", "")]))
+    for chunk, model in ((0, 1), (1, 1), (2, 0)):
+        wal.append(codec.INTENT, r.pack_intent(r.IntentRecord(0, chunk, model, bytes(16), 2.0, 1, 1, "mn"[model])))
+    wal.append(codec.RESULT, result(0, 1))
+    wal.append(codec.FAILURE, failure(1, 1))
+    with replayed(wal, tmp_path) as engine:
+        assert engine.epoch is not None
+        assert engine.epoch.assigned == {(0, 1): 1, (0, 2): 0}
+
+
 def test_attempts_are_told_by_task(wal: WriteAheadLog, tmp_path: Path) -> None:
     """A chunk that crashes its worker is not tried for ever over many runs."""
     begin(wal)
