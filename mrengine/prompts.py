@@ -29,6 +29,7 @@ class PromptMap:
     max_tokens: int = 1024
     temperature: float | None = None
     response_model: Any = field(default=None, repr=False)
+    on_truncation: str = "error"
 
     def __call__(self, chunk: Any, context: Any) -> Any:
         """The model's answer for one chunk."""
@@ -38,6 +39,7 @@ class PromptMap:
             max_tokens=self.max_tokens,
             temperature=self.temperature,
             response_model=self.response_model,
+            on_truncation=self.on_truncation,
         )
         return completion.text if self.response_model is None else completion.parsed
 
@@ -60,6 +62,7 @@ class PromptMap:
             "max_tokens": self.max_tokens,
             "temperature": self.temperature,
             "response_model": schema,
+            "on_truncation": self.on_truncation,
         }
 
     @property
@@ -76,11 +79,14 @@ def map_prompt(
     max_tokens: int = 1024,
     temperature: float | None = None,
     response_model: Any = None,
+    on_truncation: str = "error",
 ) -> PromptMap:
     """A map function from a prompt: ``$text`` stands for the chunk, fenced as data. ``max_tokens``: of each answer.
 
-    ``response_model``: a pydantic model or JSON schema; the result is then the validated value. ConfigError: no prompt.
+    ``response_model``: a pydantic model or JSON schema; the result is then the validated value.
+    ``on_truncation``: "error", "allow" or "continue", for an answer that ``max_tokens`` has cut. ConfigError: no
+    prompt.
     """
     if not isinstance(template, str) or not template.strip():
         raise ConfigError("the prompt is empty", setting="template")
-    return PromptMap(template, system, max_tokens, temperature, response_model)
+    return PromptMap(template, system, max_tokens, temperature, response_model, on_truncation)

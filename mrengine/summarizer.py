@@ -6,12 +6,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from hashlib import blake2b
 from typing import Any
 
 from mrengine.prompts import map_prompt
+from mrengine.providers import small
 from mrengine.providers.models import Model, resolve_models
-from mrengine.records import ModelSpec, RunResult
-from mrengine.reducers.tree import tree_reduce
+from mrengine.records import ModelSpec, RunResult, fence
+from mrengine.reducers.tree import TreeReduce, tree_reduce
 from mrengine.runner import MapReduceRunner
 
 __all__ = ["Summary", "summarize", "summary_runner"]
@@ -63,13 +65,10 @@ def summarize(
     own = runner is None
     if runner is None:
         runner = summary_runner(job_id, models=models, **settings)
-    shape = _shape_for(runner.models)
-    answer = max_tokens or shape.max_tokens
-    map_template, reduce_template = shape.map_template, shape.reduce_template
-    if query:
-        map_template, reduce_template = MAP_QUERY.format(query=query), REDUCE_QUERY.format(query=query)
-    map_fn = map_prompt(map_template, system=shape.system, max_tokens=answer)
-    reduce_fn = tree_reduce(reduce_template, system=shape.system, max_tokens=answer)
+    if _is_small(runner.models):
+        map_fn, reduce_fn = _small_functions(query)
+    else:
+        map_fn, reduce_fn = _functions(query, max_tokens or 1024)
     try:
         run = runner.run(
             source, map_fn, reduce_fn, job_id=None if own else job_id, per_document=not together, timeout_s=timeout_s
@@ -78,8 +77,8 @@ def summarize(
         if own:
             runner.close()
     if together:
-        return Summary(str(run.result).strip(), run.job_id, run)
-    texts = {name: str(text).strip() for name, text in run.result.items()}
+        return Summary(str(run.result or "").strip(), run.job_id, run)
+    texts = {name: str(text or "").strip() for name, text in run.result.items()}
     return Summary("\n\n".join(texts.values()), run.job_id, run, texts)
 
 
@@ -91,31 +90,56 @@ def summary_runner(
 ) -> MapReduceRunner:
     """The runner that ``summarize()`` uses where none is given: chunks as the models need them."""
     resolved = resolve_models(models, limits=settings.get("limits"))
-    settings = {**_shape_for(resolved).settings, **settings}
+    if _is_small(resolved):
+        from mrengine.providers.local import TARGET_TOKENS
+
+        settings = {"target_tokens": TARGET_TOKENS, "overlap_tokens": 0, "workers": 1, **settings}
     return MapReduceRunner(job_id, models=[model.spec for model in resolved], **settings)
 
 
+def _functions(query: str | None, max_tokens: int) -> tuple[Any, TreeReduce]:
+    map_template = MAP_QUERY.format(query=query) if query else MAP
+    reduce_template = REDUCE_QUERY.format(query=query) if query else REDUCE
+    asked: dict[str, Any] = {"system": SYSTEM, "max_tokens": max_tokens, "on_truncation": "continue"}
+    return map_prompt(map_template, **asked), tree_reduce(reduce_template, **asked)
+
+
+def _is_small(models: Sequence[Model]) -> bool:
+    return any(model.kind == "local" for model in models)
+
+
+def _small_functions(query: str | None) -> tuple[Any, TreeReduce]:
+    about = f" about {query}" if query else ""
+    one = SmallPrompt(f"Summarize the following text{about} in one sentence.", 80, prose_only=True)
+    all_ = SmallPrompt(f"Summarize the following text{about} in one paragraph.", 160)
+    return one, TreeReduce(all_)
+
+
 @dataclass(frozen=True, slots=True)
-class _Shape:
-    """How a kind of model is asked."""
+class SmallPrompt:
+    """A prompt for the embedded model of 135 million parameters: prose alone, short, and only whole sentences of its
+    answer.
+    """
 
-    map_template: str
-    reduce_template: str
-    system: str | None
+    instruction: str
     max_tokens: int
-    settings: dict[str, Any]
+    prose_only: bool = False
 
-
-def _shape_for(models: Sequence[Model]) -> _Shape:
-    """The embedded model has 135 million parameters: short texts, one sentence each, one call at a time."""
-    if any(model.kind == "local" for model in models):
-        from mrengine.providers.local import TARGET_TOKENS
-
-        return _Shape(
-            "Summarize the following text in one sentence.\n\n$text",
-            "Combine the following sentences into one short summary.\n\n$text",
-            None,
-            96,
-            {"target_tokens": TARGET_TOKENS, "overlap_tokens": 0, "workers": 1},
+    def __call__(self, chunk: Any, context: Any) -> str | None:
+        """One answer; None for a chunk without prose."""
+        text = small.prose(chunk.text) if self.prose_only else chunk.text
+        if not text.strip():
+            return None
+        completion = context.complete(
+            f"{self.instruction}\n\n{fence(text)}",
+            max_tokens=self.max_tokens,
+            temperature=0.0,
+            on_truncation="allow",
         )
-    return _Shape(MAP, REDUCE, SYSTEM, 1024, {})
+        return small.sentences(completion.text)
+
+    @property
+    def map_version(self) -> str:
+        """All that makes the prompt, and the version of what is done with the text around it."""
+        packed = repr((1, self.instruction, self.max_tokens, self.prose_only)).encode()
+        return "small-" + blake2b(packed, digest_size=8).hexdigest()

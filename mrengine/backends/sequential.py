@@ -7,6 +7,8 @@ from collections import deque
 from collections.abc import Sequence
 from typing import Any
 
+import msgpack
+
 from mrengine.engine.execute import Executor, Setup
 from mrengine.engine.messages import DROPPED, NEED_ENDPOINT, READY, Message, Start, Started
 from mrengine.log.calls import CallIndex
@@ -36,17 +38,17 @@ class SequentialBackend:
 
     def _emit(self, kind: int, chunk: int, model: int, payload: bytes = b"") -> None:
         if kind == NEED_ENDPOINT:
-            self._serve(payload.decode())
+            self._serve(*msgpack.unpackb(payload))
             return
         self._messages.append((0, kind, chunk, model, payload))
 
-    def _serve(self, name: str) -> None:
+    def _serve(self, name: str, context_window: int | None) -> None:
         """Start the embedded model's server, and wait for it."""
         from mrengine.providers.local import model_server
 
         server = self._servers.get(name)
         if server is None:
-            server = self._servers[name] = model_server(name)
+            server = self._servers[name] = model_server(name, context_window=context_window)
             server.start()
         url, key = server.address()
         assert self._executor is not None

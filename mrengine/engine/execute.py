@@ -78,6 +78,7 @@ class Executor:
         *,
         budget: Any = None,
         answers: CallIndex | None = None,
+        made: int = 0,
         in_host: bool = False,
     ) -> None:
         self._setup, self._worker, self._emit, self._stopping = setup, worker, emit, stopping
@@ -92,7 +93,7 @@ class Executor:
         self._stored = StoredCalls(self._chunks.reader, answers, run_began=setup.run_began)
         if budget is None and setup.manager is not None:
             address, authkey = setup.manager
-            budget = BudgetClient(address, authkey, worker, time.monotonic_ns())
+            budget = BudgetClient(address, authkey, worker, time.monotonic_ns(), made=made)
         self._budget = budget
         self._models = ModelSet(setup, worker, slots, emit, stopping, budget)
 

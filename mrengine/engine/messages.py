@@ -35,7 +35,7 @@ MODEL_DOWN = 68  # a model that no call can use any more; payload: cause, UTF-8
 BUDGET_SPENT = 69  # the job's Budget; payload: msgpack [message, spent, limit, unit]
 NOTE = 70  # for the host alone: msgpack [name, fields]
 LINE = 71  # a line that map_fn printed or logged: msgpack [logger, level, text]
-NEED_ENDPOINT = 72  # a server that the job runs itself is asked for; payload: the model's name
+NEED_ENDPOINT = 72  # a server that the job runs itself is asked for; payload: msgpack [model's name, context window]
 DIED = 100  # the worker process is gone; payload: a Death
 
 Message = tuple[int, int, int, int, Any]

@@ -161,7 +161,7 @@ class ModelSet:
     def _endpoint(self, model: Model) -> Any:
         """Where the embedded model is served; the supervisor starts it when it is first asked for."""
         if model.name not in self._endpoints:
-            self.emit(m.NEED_ENDPOINT, -1, -1, model.name.encode())
+            self.emit(m.NEED_ENDPOINT, -1, -1, msgpack.packb([model.name, model.context_window]))
             until = time.monotonic() + ENDPOINT_S
             while model.name not in self._endpoints:
                 if self.stopping.is_set() or not self._endpoint_came.wait(until - time.monotonic()):

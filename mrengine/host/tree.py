@@ -21,7 +21,7 @@ Item = tuple[str, Any]
 def play_tree(run: JobRun, tree: TreeReduce, results: Sequence[ChunkResult], *, per_document: bool) -> Any:
     """The answer over all results, or ``{document_id: answer}``. Raises what a round raises."""
     first = results[0].document_id
-    items: list[Item] = [(r.document_id if per_document else first, r.result) for r in results]
+    items: list[Item] = [(r.document_id if per_document else first, r.result) for r in results if r.result is not None]
     mapping = MapFunction(
         version=tree.prompt.map_version,
         name="tree_reduce",
@@ -35,8 +35,8 @@ def play_tree(run: JobRun, tree: TreeReduce, results: Sequence[ChunkResult], *, 
         level += 1
         groups = groups_of(items, limit, tree.fan_in)
         played = run.play_round(level, groups, mapping)
-        items = [(result.document_id, result.result) for result in played]
-    answers = dict(items)
+        items = [(result.document_id, result.result) for result in played if result.result is not None]
+    answers = {result.document_id: None for result in results} | dict(items)
     return answers if per_document else answers[first]
 
 

@@ -17,7 +17,7 @@ __all__ = ["TreeReduce", "tree_reduce"]
 class TreeReduce:
     """A reduce that runs on the pool, a round a level. ``fan_in``: results a group; None: as many as a call holds."""
 
-    prompt: PromptMap = field(repr=False)
+    prompt: Any = field(repr=False)  # a map function with a ``map_version``
     fan_in: int | None = None
 
 
@@ -27,6 +27,7 @@ def tree_reduce(
     max_tokens: int = 1024,
     response_model: Any = None,
     system: str | None = None,
+    on_truncation: str = "error",
     fan_in: int | None = None,
 ) -> TreeReduce:
     """A reduce function that asks a model: ``$text`` in the prompt stands for the joined results.
@@ -35,4 +36,4 @@ def tree_reduce(
     """
     if fan_in is not None and fan_in < 2:
         raise ConfigError(f"fan_in={fan_in}: a group has at least 2 results", setting="fan_in")
-    return TreeReduce(PromptMap(prompt, system, max_tokens, None, response_model), fan_in)
+    return TreeReduce(PromptMap(prompt, system, max_tokens, None, response_model, on_truncation), fan_in)

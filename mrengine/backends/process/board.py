@@ -2,7 +2,8 @@
 
 ::
 
-    a slot, 4 × i64:  chunk (-1: idle) │ model │ started, ns of CLOCK_MONOTONIC │ not used
+    a slot, 4 × i64:   chunk (-1: idle) │ model │ started, ns of CLOCK_MONOTONIC │ not used
+    behind all slots:  calls that were sent and not answered
 
 Eight aligned bytes are stored at once; the chunk is written last, so whoever reads it finds the rest in place. A
 process that is SIGKILLED leaves its board as it was: nothing has to be sent to announce a start.
@@ -25,7 +26,7 @@ class Board:
 
     def __init__(self, slots: int) -> None:
         self._slots = slots
-        self._memory = mmap.mmap(-1, slots * _WORDS * 8)
+        self._memory = mmap.mmap(-1, (slots * _WORDS + 1) * 8)
         self._words = memoryview(self._memory).cast("q")
         self.wipe()
 
@@ -44,6 +45,15 @@ class Board:
     def clear(self, slot: int) -> None:
         """A slot is idle; after its outcome was written."""
         self._words[slot * _WORDS] = -1
+
+    def called(self, change: int) -> None:
+        """Count the calls that were sent and not answered yet. One thread at a time."""
+        self._words[self._slots * _WORDS] += change
+
+    @property
+    def calls(self) -> int:
+        """Calls that were sent and not answered."""
+        return max(0, self._words[self._slots * _WORDS])
 
     def started(self) -> list[Started]:
         """What the slots run."""

@@ -20,7 +20,7 @@ __all__ = ["WorkerHandle"]
 class WorkerHandle:
     """A forked worker. ``out_fd`` and ``err_fd`` are where its stdout and stderr go."""
 
-    def __init__(self, index: int, slots: int, answers: CallIndex, out_fd: int, err_fd: int) -> None:
+    def __init__(self, index: int, slots: int, answers: CallIndex, out_fd: int, err_fd: int, made: int) -> None:
         if (threads := osutil.thread_count()) != 1:
             raise AssertionError(f"the supervisor forks with {threads} threads")
         self.index = index
@@ -33,7 +33,7 @@ class WorkerHandle:
         context = multiprocessing.get_context("fork")
         self._process = context.Process(
             target=worker_main,
-            args=(index, slots, self.board, answers, read_end, write_end, out_fd, err_fd, os.getpid()),
+            args=(index, slots, self.board, answers, read_end, write_end, out_fd, err_fd, os.getpid(), made),
             name=f"mrengine-worker-{index}",
             daemon=False,
         )

@@ -104,11 +104,11 @@ class Helpers:
 
     # the embedded model
 
-    def serve(self, name: str, tell: Tell) -> None:
+    def serve(self, name: str, context_window: int | None, tell: Tell) -> None:
         """Start the server of an embedded model when it is first asked for; ``tell(name, url, key)`` when it is up."""
         served = self._servers.get(name)
         if served is None:
-            served = self._servers[name] = _Served(name, self._switchboard)
+            served = self._servers[name] = _Served(name, context_window, self._switchboard)
         served.ask(tell)
 
     def close(self) -> None:
@@ -152,8 +152,8 @@ def _tried(name: str) -> str | None:
 class _Served:
     """The server of one embedded model. It is started again when it dies; its address stays."""
 
-    def __init__(self, name: str, switchboard: Switchboard) -> None:
-        self._name, self._switchboard = name, switchboard
+    def __init__(self, name: str, context_window: int | None, switchboard: Switchboard) -> None:
+        self._name, self._context_window, self._switchboard = name, context_window, switchboard
         self._waiting: list[Tell] = []
         self._answer: tuple[str, str] | None = None
         self._server: Any = None
@@ -173,7 +173,7 @@ class _Served:
         from mrengine.providers.local import model_server
 
         try:
-            self._server = self._server or model_server(self._name)
+            self._server = self._server or model_server(self._name, context_window=self._context_window)
             self._server.start()
         except ConfigError as error:
             self._tell_all("", str(error))

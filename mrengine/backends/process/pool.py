@@ -91,11 +91,11 @@ class ProcessPool:
             else:
                 self._write(index, self._setup)
 
-    def _fork(self, index: int) -> None:
+    def _fork(self, index: int, made: int = 0) -> None:
         if not self._pipes:
             self._open_pipes()
         assert self._answers is not None
-        handle = WorkerHandle(index, self.slots, self._answers, self._pipes[0].write_fd, self._pipes[1].write_fd)
+        handle = WorkerHandle(index, self.slots, self._answers, self._pipes[0].write_fd, self._pipes[1].write_fd, made)
         self._handles[index] = handle
         self._switchboard.watch(handle.outbox, lambda: self._on_outbox(handle))
         self._switchboard.watch(handle.life, lambda: self._on_death(handle))
@@ -129,7 +129,7 @@ class ProcessPool:
             return []
         messages = self._bury(handle)
         if self.keep_alive:
-            self._fork(handle.index)
+            self._fork(handle.index, handle.board.calls)
         return messages
 
     def _bury(self, handle: WorkerHandle) -> list[Message]:

@@ -106,7 +106,8 @@ class Supervisor:
     def _advance(self, messages: list[Message]) -> None:
         for message in messages:
             if message[1] == NEED_ENDPOINT:
-                self._helpers.serve(message[4].decode(), self._tell_endpoint)
+                name, context_window = msgpack.unpackb(message[4])
+                self._helpers.serve(name, context_window, self._tell_endpoint)
         engine = self._engine
         if engine is None:
             self._pass_lines(messages)

@@ -21,6 +21,7 @@ from mrengine.backends.process.board import Board
 from mrengine.engine import messages as m
 from mrengine.engine.execute import Executor, Setup
 from mrengine.engine.scrub import describe
+from mrengine.log import codec
 from mrengine.log.calls import CallIndex
 
 __all__ = ["Outbox", "worker_main"]
@@ -29,14 +30,18 @@ __all__ = ["Outbox", "worker_main"]
 class Outbox:
     """The pipe to the supervisor: one frame at a time, whole, from any thread. A full pipe makes the writer wait."""
 
-    def __init__(self, fd: int) -> None:
-        self._fd = fd
+    def __init__(self, fd: int, board: Board) -> None:
+        self._fd, self._board = fd, board
         self._lock = threading.Lock()
 
     def emit(self, kind: int, chunk: int, model: int, payload: bytes = b"") -> None:
         """Send one frame."""
         data = wire.tagged(kind, chunk, model, payload)
         with self._lock:
+            if kind == codec.INTENT:
+                self._board.called(1)
+            elif kind == codec.CALL:
+                self._board.called(-1)
             sent = os.write(self._fd, data)
             while sent < len(data):
                 sent += os.write(self._fd, memoryview(data)[sent:])
@@ -61,8 +66,9 @@ class _Lines(logging.Handler):
 class _Worker:
     """Tasks in, outcomes out, in one process."""
 
-    def __init__(self, index: int, slots: int, board: Board, answers: CallIndex, outbox: Outbox) -> None:
+    def __init__(self, index: int, slots: int, board: Board, answers: CallIndex, outbox: Outbox, made: int) -> None:
         self._index, self._slots, self._board, self._answers, self._outbox = index, slots, board, answers, outbox
+        self._made = made  # calls that the worker before this one had sent and not heard of
         self._queue: SimpleQueue[m.Start | None] = SimpleQueue()
         self._stopping = threading.Event()
         self._executor: Executor | None = None
@@ -92,7 +98,13 @@ class _Worker:
             setup = Setup.unpack(payload)
             logging.getLogger().setLevel(setup.log_level)
             self._executor = Executor(
-                setup, self._index, self._slots, self._outbox.emit, self._stopping, answers=self._answers
+                setup,
+                self._index,
+                self._slots,
+                self._outbox.emit,
+                self._stopping,
+                answers=self._answers,
+                made=self._made,
             )
         except BaseException as error:  # noqa: BLE001  # user code: an import, an initializer
             self._outbox.emit(m.FAILED_START, -1, -1, describe(error).encode("utf-8", "replace"))
@@ -139,6 +151,7 @@ def worker_main(
     out_fd: int,
     err_fd: int,
     supervisor: int,
+    made: int,
 ) -> None:
     """The target of a worker's ``multiprocessing.Process``; ends the process itself."""
     osutil.die_with_parent(supervisor)
@@ -147,9 +160,9 @@ def worker_main(
     os.dup2(err_fd, 2)
     osutil.close_all_but({0, 1, 2, dispatch_fd, outbox_fd})
     sys.stdout, sys.stderr = _text(1), _text(2)
-    outbox = Outbox(outbox_fd)
+    outbox = Outbox(outbox_fd, board)
     logging.getLogger().handlers[:] = [_Lines(outbox)]
-    worker = _Worker(index, slots, board, answers, outbox)
+    worker = _Worker(index, slots, board, answers, outbox, made)
     reader = wire.FrameReader(dispatch_fd)
     try:
         while not reader.ended:
