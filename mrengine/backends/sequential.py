@@ -9,7 +9,7 @@ from typing import Any
 
 import msgpack
 
-from mrengine.engine.execute import Executor, Setup
+from mrengine.engine.execute import Executor, Objects, Setup
 from mrengine.engine.messages import DROPPED, NEED_ENDPOINT, READY, Message, Start, Started
 from mrengine.log.calls import CallIndex
 
@@ -29,11 +29,13 @@ class SequentialBackend:
         self._executor: Executor | None = None
         self._servers: dict[str, Any] = {}
 
-    def set_up(self, setup: Setup, answers: CallIndex, budget: Any) -> None:
+    def set_up(self, setup: Setup, answers: CallIndex, budget: Any, objects: Objects) -> None:
         """Load what a round needs. Whatever the initializer or map_fn's import raises passes to the caller."""
         self.close()
         self._stopping = threading.Event()
-        self._executor = Executor(setup, 0, 1, self._emit, self._stopping, answers=answers, budget=budget, in_host=True)
+        self._executor = Executor(
+            setup, 0, 1, self._emit, self._stopping, answers=answers, budget=budget, objects=objects
+        )
         self._messages = [(0, READY, -1, -1, b"")]
 
     def _emit(self, kind: int, chunk: int, model: int, payload: bytes = b"") -> None:

@@ -8,7 +8,7 @@ import threading
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field
-from typing import Any
+from typing import Any, NamedTuple
 
 import cloudpickle
 import msgpack
@@ -25,7 +25,7 @@ from mrengine.log import codec, records
 from mrengine.log.calls import CallIndex
 from mrengine.log.values import Unstorable, normalise
 
-__all__ = ["Emit", "Executor", "Setup"]
+__all__ = ["Emit", "Executor", "Objects", "Setup"]
 
 Emit = Callable[[int, int, int, bytes], None]
 OWN_FILES = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
@@ -65,6 +65,13 @@ class Setup:
         return cls(**msgpack.unpackb(data, max_bin_len=len(data)))
 
 
+class Objects(NamedTuple):
+    """What user code comes as where it does not travel: in the host itself."""
+
+    initializer: tuple[Callable[..., None] | None, Sequence[Any]]
+    map_fn: Callable[[Any, Any], Any]
+
+
 class Executor:
     """Runs tasks of one round; one a process, used by all its slots."""
 
@@ -79,16 +86,16 @@ class Executor:
         budget: Any = None,
         answers: CallIndex | None = None,
         made: int = 0,
-        in_host: bool = False,
+        objects: Objects | None = None,
     ) -> None:
         self._setup, self._worker, self._emit, self._stopping = setup, worker, emit, stopping
-        self._in_host = in_host
+        self._in_host = objects is not None
         if setup.path is not None:
             sys.path[:] = setup.path
-        initializer, initargs = cloudpickle.loads(setup.initializer_blob)
+        initializer, initargs = objects.initializer if objects else cloudpickle.loads(setup.initializer_blob)
         if initializer is not None:
-            initializer(*initargs)
-        self._map_fn = cloudpickle.loads(setup.map_blob)
+            initializer(*initargs)  # before map_fn is loaded: its module may need what this sets up
+        self._map_fn = objects.map_fn if objects else cloudpickle.loads(setup.map_blob)
         self._chunks = ChunkReader(setup.folder, setup.spool, setup.table, setup.documents)
         self._stored = StoredCalls(self._chunks.reader, answers, run_began=setup.run_began)
         if budget is None and setup.manager is not None:

@@ -30,6 +30,7 @@ __all__ = ["Fingerprint", "Undigestible"]
 
 # What they hold is of one process.
 _STATELESS = (type(threading.Lock()), type(threading.RLock()), threading.local, threading.Event, threading.Condition)
+_SENTINELS = (type(dataclasses.MISSING), type(dataclasses.KW_ONLY))
 # Whether two equal ones are one object is a matter of chance (constants, caches): they are entered each time.
 _NOT_NUMBERED = (tuple, frozenset, re.Pattern, types.CodeType, pathlib.PurePath, range, slice)
 
@@ -104,6 +105,8 @@ class Fingerprint:
             self.items("model", [(path, kind), (path, dict(vars(value)))])
         elif callable(getattr(value, "__wrapped__", None)):  # functools.lru_cache
             self.items("wrapper", [(path, value.__wrapped__)])
+        elif isinstance(value, _SENTINELS):
+            self.put("sentinel", type(value).__qualname__)
         elif (found := _installed_name(value)) is not None:
             self.put("installed", *found)
         elif is_own(kind.__module__) or dataclasses.is_dataclass(value):

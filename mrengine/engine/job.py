@@ -92,8 +92,12 @@ class OpenJob:
         for chunk, model in epoch.index(settings.round).pending():
             yield chunk if per_chunk == 1 else chunk * per_chunk + model
 
-    def call_index(self, room: int) -> CallIndex:
-        """Where the answers of earlier runs stand, with room for those of this one."""
+    def call_index(self, known: CallIndex | None, room: int) -> CallIndex:
+        """Where the answers of earlier runs stand, with room for those of this one; in the memory that workers have,
+        where it is large enough.
+        """
+        if known is not None and known.refill(self.state.ledger, expected=room):
+            return known
         return CallIndex.build(self.state.ledger, expected=room)
 
     def document_of(self, round_: int, chunk: int) -> str:

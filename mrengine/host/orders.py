@@ -13,6 +13,7 @@ from mrengine.budget.manager import check_limit
 from mrengine.budget.purse import Purse
 from mrengine.budget.shared import process_name
 from mrengine.config import Settings, state_folder
+from mrengine.engine.execute import Objects
 from mrengine.engine.terms import pack_terms
 from mrengine.errors import ConfigError
 from mrengine.host.plan import MapFunction
@@ -76,7 +77,10 @@ def open_order(parts: Parts, job_id: str, mapping: MapFunction) -> dict[str, Any
 
 
 def round_order(parts: Parts, job_id: str, round_: Round) -> dict[str, Any]:
-    """Everything that a round needs; functions and models as cloudpickle, which workers alone open."""
+    """Everything that a round needs; functions and models as cloudpickle, which workers alone open.
+
+    ``objects``: the same as they are, for a session that stays in this process.
+    """
     settings, models = parts.settings, parts.models
     all_models = parts.all_models and round_.number == 0
     limits = [model.limits for model in models]
@@ -97,6 +101,7 @@ def round_order(parts: Parts, job_id: str, round_: Round) -> dict[str, Any]:
         },
         "room": CALL_ROOM + 2 * round_.total,
         "terms": _terms(parts),
+        "objects": Objects((settings.initializer, settings.initargs), round_.mapping.function),
         "setup": {
             "job_id": job_id,
             "round": round_.number,

@@ -56,7 +56,7 @@ class SequentialSession:
         job.begin_round()
         self.durable(job.log.durable)
         settings = RoundSettings(**order["round"])
-        answers = job.call_index(room=order["room"])
+        answers = job.call_index(None, order["room"])
         budget = LocalBudget(make_ledger(terms_of(order["terms"], job)))
         setup = job.setup(order["setup"], path=None, manager=None, endpoints={})
         self._engine = Engine(
@@ -68,7 +68,7 @@ class SequentialSession:
             document_of=lambda chunk: job.document_of(settings.round, chunk),
             answered=lambda call, offset: index_answer(answers, call, offset),
         )
-        self._backend.set_up(setup, answers, budget)
+        self._backend.set_up(setup, answers, budget, order["objects"])
 
     def receive(self, timeout_s: float) -> list[News]:
         engine = self._engine

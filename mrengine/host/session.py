@@ -165,7 +165,7 @@ class ProcessSession:
         return self.opened()
 
     def play(self, order: Mapping[str, Any]) -> None:
-        self._supervisor.send(wire.RUN, msgpack.packb(order))
+        self._supervisor.send(wire.RUN, msgpack.packb({key: order[key] for key in order if key != "objects"}))
         self._tell()
 
     def receive(self, timeout_s: float) -> list[News]:

@@ -28,6 +28,7 @@ def play_tree(run: JobRun, tree: TreeReduce, results: Sequence[ChunkResult], *, 
         python="",
         source=None,
         blob=pack_function(tree.prompt, setting="reduce_fn"),
+        function=tree.prompt,
     )
     limit = chunking_of(run.parts.settings, run.parts.models).target_tokens or 6000
     level = 0

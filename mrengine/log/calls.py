@@ -18,7 +18,7 @@ from mrengine.log.records import CallRecord, unpack_call
 
 __all__ = ["CallIndex"]
 
-_LEAST_SLOTS = 1 << 12
+_LEAST_SLOTS = 1 << 16
 _DIGEST_AT = HEAD_BYTES + 2
 
 
@@ -44,6 +44,17 @@ class CallIndex:
         for prefix, offset in zip(ledger.prefixes, ledger.offsets, strict=True):
             place(prefix, offset)
         return index
+
+    def refill(self, ledger: Ledger, *, expected: int = 0) -> bool:
+        """Hold the answers of another replay in the same memory, while nobody looks up. False: there is no room."""
+        if len(ledger.offsets) + expected > self._limit:
+            return False
+        if self._count:
+            self._map[:] = bytes(len(self._map))
+            self._count = 0
+        for prefix, offset in zip(ledger.prefixes, ledger.offsets, strict=True):
+            self._place(prefix, offset)
+        return True
 
     def __len__(self) -> int:
         """Answers that this process added; a forked child sees later ones, but does not count them."""

@@ -24,6 +24,7 @@ from mrengine.engine.job import OpenJob
 from mrengine.engine.loop import Engine, RoundSettings
 from mrengine.engine.messages import LINE, NEED_ENDPOINT, Message
 from mrengine.errors import JobBusy, LogError
+from mrengine.log.calls import CallIndex
 
 __all__ = ["Supervisor", "main"]
 
@@ -46,6 +47,7 @@ class Supervisor:
         self._inbox: list[tuple[int, bytes]] = []
         self._host_gone = False
         self._look_at = 0.0
+        self._answers: CallIndex | None = None
         self.over = False
         self._switchboard.watch(fd, self._on_link)
         self._host_life = osutil.open_pidfd(host)
@@ -222,7 +224,7 @@ class Supervisor:
         job.begin_round()
         self._link.durable(job.log.durable)
         settings = RoundSettings(**order["round"])
-        answers = job.call_index(room=order["room"])
+        answers = self._answers = job.call_index(self._answers, order["room"])
         setup = job.setup(
             order["setup"],
             path=self._path,
