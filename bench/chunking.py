@@ -1,8 +1,8 @@
 """Chunkers side by side on the same texts, in one process: ``python -m bench.chunking``.
 
-``ratio`` is CPU time over one plain ``encode_ordinary`` pass of tiktoken over the same text, the least of ``--repeats``
-texts, each new to the tool (some remember counts). ``torn`` counts cuts inside what would have fitted into a chunk: words, JSON objects and strings,
-fenced blocks. A peer that is not installed is said to be missing:
+``ratio`` is CPU time over one plain ``encode_ordinary`` pass of tiktoken over the same text, the least of
+``--repeats`` texts, each new to the tool (some remember counts). ``cuts in … that fit`` are cuts inside what would have
+fitted into a chunk. A peer that is not installed is said to be missing:
 ``pip install chonkie semchunk langchain-text-splitters semantic-text-splitter llama-index-core``.
 """
 
@@ -94,7 +94,7 @@ def measure(name: str, texts: list[str], target: int, tools: list[str]) -> Itera
                 plain_s, _ = _timed(encode, text)
                 taken_s, pieces = _timed(cut, text)
                 ratios.append(taken_s / min(plain_s, _timed(encode, text)[0]))
-        except Exception as error:  # a peer's own failure is a result
+        except Exception as error:  # noqa: BLE001 - a peer's own failure is a result
             yield {**row, "raised": type(error).__name__}
             continue
         quality = judge(name, texts[-1], pieces, target, encode)
@@ -110,14 +110,9 @@ def judge(name: str, text: str, pieces: list[str], target: int, encode: Callable
     cuts = list(_cuts(text, pieces))
     row["torn words"] = sum(text[cut - 1 : cut + 1].isalnum() and text[cut - 1 : cut + 1].isascii() for cut in cuts)
     for what, spans in _wholes(name, text).items():
-        torn = {_cut_in(cuts, a, b) for a, b in spans} - {None}
-        fitting = {_cut_in(cuts, a, b) for a, b in spans if b - a < 12 * target and _tears(cuts, a, b, text, encode, target)}
-        row[f"cuts in {what} that fit"] = len(fitting & torn)
+        torn = ((a, b, cut) for a, b in spans if (cut := _cut_in(cuts, a, b)) is not None and b - a < 12 * target)
+        row[f"cuts in {what} that fit"] = len({cut for a, b, cut in torn if len(encode(text[a:b])) <= target})
     return row
-
-
-def _tears(cuts: list[int], a: int, b: int, text: str, encode: Callable[[str], list[int]], target: int) -> bool:
-    return _cut_in(cuts, a, b) is not None and len(encode(text[a:b])) <= target
 
 
 def _cuts(text: str, pieces: list[str]) -> Iterator[int]:

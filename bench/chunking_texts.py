@@ -6,20 +6,41 @@ import json
 import random
 import sysconfig
 from collections.abc import Callable, Iterator
-from itertools import cycle
+from itertools import cycle, pairwise
 from pathlib import Path
 
 __all__ = ["TEXTS", "code", "prose"]
 
-_FIRST = (
-    "今天 昨天 医生 病人 研究人员 这家公司 我们 他们 老师 学生 这个系统 城市的居民 检查结果 报告的作者 新的模型".split()
+
+def _choices(words: str) -> list[str]:
+    return words.split("|")
+
+
+_FIRST = _choices("今天|昨天|医生|病人|研究人员|这家公司|我们|他们|老师|学生|这个系统|城市的居民|检查结果")
+_THEN = _choices("认为|发现|说明|报告了|讨论了|解决了|改变了|需要|使用|分析了|记录下来|比较了|支持|观察到")
+_WHAT = _choices(
+    "一个重要的问题|新的治疗方法|数据的变化|长期的影响|血压和心率|复杂的计算过程|两个月以来的情况"
+    "|文本的结构|大量的文件|不同的看法|环境保护的措施|语言模型的能力|经济的发展|传统的节日"
+    "|一种简单的办法|患者的病史|影像中的阴影|实验的条件"
 )
-_THEN = "认为 发现 说明 报告了 讨论了 解决了 改变了 需要 使用 分析了 记录下来 比较了 支持 观察到 描述了".split()
-_WHAT = (
-    "一个重要的问题 新的治疗方法 数据的变化 长期的影响 血压和心率 复杂的计算过程 两个月以来的情况 文本的结构 大量的文件"
-    " 不同的看法 环境保护的措施 语言模型的能力 经济的发展 传统的节日 一种简单的办法 患者的病史 影像中的阴影 实验的条件"
-).split()
-_LINK = "因此 但是 同时 另外 而且 最后 一般来说 在这种情况下 根据记录 到目前为止".split()
+_LINK = _choices("因此|但是|同时|另外|而且|最后|一般来说|在这种情况下|根据记录|到目前为止")
+_ELEMENTS = tuple(
+    tuple(line.split("|"))
+    for line in (
+        "0008|0018|SOP Instance UID|UI",
+        "0008|0020|Study Date|DA",
+        "0008|0060|Modality|CS",
+        "0008|1030|Study Description|LO",
+        "0010|0010|Patient's Name|PN",
+        "0010|0030|Patient's Birth Date|DA",
+        "0018|0050|Slice Thickness|DS",
+        "0018|1151|X-Ray Tube Current|IS",
+        "0020|000d|Study Instance UID|UI",
+        "0020|0032|Image Position (Patient)|DS",
+        "0028|0010|Rows|US",
+        "0028|1050|Window Center|DS",
+    )
+)
 
 
 def _words() -> list[str]:
@@ -36,7 +57,7 @@ class _Babble:
         self.chance = random.Random(seed)
         self._next: dict[str, list[str]] = {}
         words = [word for word in _words() if word.strip(".,;:()'\"-").isalpha()]
-        for word, after in zip(words, words[1:], strict=False):
+        for word, after in pairwise(words):
             self._next.setdefault(word, []).append(after)
         self._starts = [word for word in self._next if word[0].isupper() and word.isalpha()]
 
@@ -148,12 +169,6 @@ def chinese(size: int, seed: int = 1) -> str:
 def dicom(size: int, seed: int = 1) -> str:
     """Dumps of data sets with invented values, in the form that pydicom prints."""
     chance = random.Random(seed)
-    elements = (
-        ("0008", "0018", "SOP Instance UID", "UI"), ("0008", "0020", "Study Date", "DA"), ("0008", "0060", "Modality", "CS"),
-        ("0008", "1030", "Study Description", "LO"), ("0010", "0010", "Patient's Name", "PN"), ("0010", "0030", "Birth Date", "DA"),
-        ("0018", "0050", "Slice Thickness", "DS"), ("0018", "1151", "X-Ray Tube Current", "IS"), ("0020", "000d", "Study UID", "UI"),
-        ("0020", "0032", "Image Position (Patient)", "DS"), ("0028", "0010", "Rows", "US"), ("0028", "1050", "Window Center", "DS"),
-    )  # fmt: skip
 
     def line(indent: int, group: str, number: str, name: str, form: str) -> str:
         value = {"UI": f"1.2.826.{chance.randrange(10**12)}", "US": "512", "IS": "180"}.get(
@@ -163,7 +178,7 @@ def dicom(size: int, seed: int = 1) -> str:
 
     def data_set() -> str:
         lines = []
-        for group, number, name, form in elements:
+        for group, number, name, form in _ELEMENTS:
             lines.append(line(0, group, number, name, form))
             if chance.random() < 0.2:
                 count = chance.randrange(1, 5)
@@ -171,7 +186,7 @@ def dicom(size: int, seed: int = 1) -> str:
                 for _ in range(count):
                     lines += [
                         line(1, "0008", "1150", "Referenced SOP Class UID", "UI"),
-                        line(1, *elements[0]),
+                        line(1, *_ELEMENTS[0]),
                         "   ---------\n",
                     ]
         return "".join(lines)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from mrengine.chunking.kinds import Splitter, SplitterChoice, check, choose, detect
-from mrengine.chunking.reading import BLOCK, Source, blocks
+from mrengine.chunking.reading import Source, blocks
 from mrengine.chunking.ruler import Ruler
 from mrengine.chunking.safecuts import safe_cuts
 from mrengine.chunking.tokens import PAIR, tokenizer
@@ -64,15 +64,18 @@ class Chunker:
         yield from self._single(text, self._tokenizer.count(text), document_id, first_id)
 
     def _cut(self, document: Source, target: int, document_id: str, chunk_id: int) -> Iterator[Chunk]:
-        splitter, source = choose(self.splitter, target, blocks(document, size=max(BLOCK, target)))
+        splitter, source = choose(self.splitter, target, blocks(document))
         ruler = Ruler(source, self._tokenizer, self._cuts, near=max(64, min(target // 2, 4096)))
         previous = lead = start = 0
+        seen = ""
         while True:
             moved = ruler.fill(start, 2 * target + 64, keep=previous)
             previous, lead, start = previous - moved, lead - moved, start - moved
             if start == len(ruler.text):
                 return
-            splitter.see(ruler.text, ruler.base)
+            if ruler.text is not seen:
+                seen = ruler.text
+                splitter.see(seen, ruler.base)
             lead, end, count = self._next(ruler, splitter, lead, start, target)
             text = ruler.text[lead:end]
             base = ruler.base

@@ -7,17 +7,17 @@ deeper; lines that only close one (``}``, ``else:``) belong to what they close.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from functools import lru_cache
 
+from mrengine.chunking.lines import line_begins, lines_near, soft_window
 from mrengine.chunking.prose import Prose
 
-__all__ = ["Code", "best_line", "line_begins", "soft_window"]
+__all__ = ["Code", "best_line", "enclosing_function"]
 
-# A line's begin, with the blank lines and the indentation before its first character.
-_LINE = re.compile(
-    r"\n((?:[^\S\n]*\n)*)([ \t]*)(?=[^\s)}\]])(?!(?:else|elif|except|finally|catch|end|endif|done|fi|esac)\b)"
-)
+# Lines that go on with the block above.
+_GOES_ON = re.compile(r"(?:else|elif|except|finally|catch|end|endif|done|fi|esac)\b")
+_TOP = re.compile(rf"(?!{_GOES_ON.pattern})[^\s)}}\]]")
 _INDENT = re.compile(r"[ \t]*")
 _FIRST_CREDIT = 0.25
 _FUNCTION = re.compile(
@@ -25,11 +25,6 @@ _FUNCTION = re.compile(
     r"|extern|unsafe|const|pub(?:\([a-z]+\))?)\s+)*(?:def|function\*?|func|fn|fun|sub|proc|lambda)\b"
     r"|[A-Za-z_][\w:<>,*&\[\]. ]*\([^;{}]*\)[^;{}\n]*\{?[ \t]*\r?(?:\n|$))"
 )
-
-
-def soft_window(target: int) -> float:
-    """What part of a chunk a better cut may cost. On average half of it is: 5% of large chunks, 9% of small."""
-    return 0.09 if target >= 2000 else 0.18
 
 
 class Code:
@@ -84,7 +79,7 @@ def enclosing_function(text: str, start: int, cut: int, fits: Callable[[int, int
 
 def _last_line(text: str, start: int, stop: int, width: int) -> int:
     """The begin of the last line between ``start`` and ``stop`` that is indented by at most ``width``; or 0."""
-    step = 1000
+    step = 400
     while True:
         begin = max(start, stop - step)
         found = 0
@@ -112,23 +107,15 @@ def _line_within(width: int) -> re.Pattern[str]:
 
 def best_line(text: str, low: int, high: int) -> int:
     """The last line in ``low .. high`` of the outermost block, better after a blank line; 0 if there is no line."""
+    place = text.rfind("\n\n", max(low - 2, 0), high)
+    if place >= 0 and place + 2 >= low and _TOP.match(text, place + 2):
+        return place + 2
     best, least = 0, 1 << 30
-    for match in _LINE.finditer(text, max(low - 1, 0), high + 80):
-        begin = match.start(2)
-        if begin > high:
-            break
-        indent = match.group(2)
-        rank = 2 * (len(indent) + 3 * indent.count("\t")) + (not match.group(1))
-        if rank <= least and begin >= low:
+    tabs = text.find("\t", low, high) >= 0
+    for begin, indent, body, above in lines_near(text, low, high):
+        rank = 2 * indent + (above != "")
+        if tabs:
+            rank += 6 * text.count("\t", begin, begin + indent)
+        if rank <= least and body[0] not in ")}]" and not _GOES_ON.match(body):
             best, least = begin, rank
     return best
-
-
-def line_begins(text: str, low: int, high: int) -> Iterator[int]:
-    """The begins of lines in ``low .. high - 1``."""
-    begin = low if low == 0 or text[low - 1] == "\n" else text.find("\n", low, high) + 1
-    while low <= begin < high:
-        yield begin
-        begin = text.find("\n", begin, high) + 1
-        if not begin:
-            return

@@ -2,25 +2,23 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from mrengine.chunking.code import line_begins, soft_window
+from mrengine.chunking.lines import line_begins, lines_near, soft_window
 from mrengine.chunking.prose import Prose
 from mrengine.errors import ConfigError, SourceError
 
 __all__ = ["Dicom", "dump", "dump_file", "is_dicom"]
 
-# A line of pydicom's dump: three blanks of indentation for each sequence it lies in, then the tag; or a rule that ends
-# an item; or a title.
-_LINE = re.compile(r"(-{5,}[ \t]*\r?)?\n([ \t]*)(?:\(([0-9A-Fa-f]{4}),[ ]?[0-9A-Fa-f]{4}\)|(?=[^\s-]))")
-_GROUP = re.compile(r"\n\(([0-9A-Fa-f]{4}),")
-
 
 class Dicom:
-    """The splitter of a data set's dump. It keeps nothing from one call to the next."""
+    """The splitter of a data set's dump. It keeps nothing from one call to the next.
+
+    pydicom prints an element a line: ``(gggg,eeee) name VR: value``, indented by three blanks for each sequence it
+    lies in, and a rule of hyphens behind each item of a sequence.
+    """
 
     kind = "dicom"
 
@@ -35,16 +33,13 @@ class Dicom:
         """The last outermost begin of a group, sequence item or element near ``high``."""
         low = max(start + 1, high - int((high - start) * self._window))
         best, least, group = 0, 1 << 30, ""
-        for match in _LINE.finditer(text, max(0, low - 200), high + 40):
-            begin = match.start(2)
-            if begin > high:
-                break
-            depth = len(match.group(2)) // 3
-            changed = depth == 0 and match.group(3) != group
-            rank = 4 * depth + (0 if changed or match.group(1) else 2)
-            if depth == 0:
-                group = match.group(3)
-            if rank <= least and begin >= low:
+        for begin, indent, body, above in lines_near(text, low - 200, high):
+            title = body[0] != "("
+            changed = title or (not indent and body[1:5] != group)
+            rank = 4 * (indent // 3) + (0 if changed or above.startswith("-----") else 2)
+            if not indent:
+                group = body[1:5]
+            if rank <= least and begin >= low and not body.startswith("---"):
                 best, least = begin, rank
         return best or self._prose.cut(text, start, high, fits)
 

@@ -20,7 +20,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from mrengine.chunking.code import soft_window
+from mrengine.chunking.lines import soft_window
 from mrengine.chunking.prose import Prose
 
 __all__ = ["Json"]

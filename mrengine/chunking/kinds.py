@@ -70,7 +70,7 @@ def choose(splitter: SplitterChoice, target: int, blocks: Iterator[str]) -> tupl
 
 # Detection -------------------------------------------------------------------------------------------------------
 
-_SAMPLE = 8192
+_SAMPLE = 3000  # characters are looked at, at three places each
 _STRING = r'"(?:[^"\\\n]|\\.)*"'
 _NUMBER = r"-?\d[\d.eE+-]*"
 _JSON = re.compile(
@@ -78,45 +78,61 @@ _JSON = re.compile(
     rf"|\[\s*(?:[\[{{\]]|(?:{_STRING}|{_NUMBER}|true|false|null)\s*(?:,|\]\s*(?:\n|$))))"
 )
 _TAG = re.compile(r"^\ufeff?(?:.*\n){0,12}?[ \t]*\([0-9A-Fa-f]{4},[ ]?[0-9A-Fa-f]{4}\) ")
-_MARKDOWN = re.compile(
-    r"^(?:#{1,6}[ \t]+\S|[ \t]*(?:```|~~~)|[ \t]*[-*+][ \t]+\S|>[ \t]|\|.*\|[ \t]*$|=+[ \t]*$|.*\]\(\S)", re.MULTILINE
-)
-_HARD_MARKDOWN = re.compile(r"^(?:#{1,6}[ \t]+\S|[ \t]*(?:```|~~~))|\]\((?:https?:|/|#|\.)|\*\*\S", re.MULTILINE)
-_CODE = re.compile(
-    r"^(?:.*[;{}][ \t]*\r?$|[ \t]*(?:def|class|async def|for|while|if|elif|else|try|except|with)\b.*:[ \t]*\r?$"
-    r"|(?:import|from|package|using|use|#include|#define|#!/|export|func|fn|pub|impl|module|require)\b.*$|#!/.*$"
-    r"|[ \t]*(?:return|raise|yield|self\.|this\.|const|let|var|public|private|protected|static|end)\b.*$"
-    r"|[ \t]*@?[A-Za-z_][\w.\[\]]*(?:\(.*\)|[ \t]*[+\-*/|&:]?=[ \t]*\S.*)[ \t]*\r?$|[ \t]+[)\]}]+,?[ \t]*$)",
-    re.MULTILINE,
-)
-# Lines that are code wherever they stand at the left margin, but in a fenced block.
+_HEADING = re.compile(r"#{1,6}\s+\S")
+_ITEM = re.compile(r"[-*+>]\s+\S|\|.*\|$|=+$|-+$")
+# At the left margin these are code, whatever the rest is.
 _SURELY_CODE = re.compile(
-    r"^(?:import [\w.]+|from \S+ import |(?:async )?def \w+\(|class \w+.*[:{][ \t]*\r?$|#include|package [\w.]+;?[ \t]*\r?$"
-    r"|using [\w.:]+;|func \w+|(?:pub )?fn \w+|(?:export )?(?:async )?function\*? \w+|(?:export )?(?:const|let|var) \w+ ?=)",
-    re.MULTILINE,
+    r"import [\w.]+|from \S+ import |(?:async )?def \w+\(|class \w+.*[:{]$|#include|package [\w.]+;?$|using [\w.:]+;"
+    r"|func \w+|(?:pub )?fn \w+|(?:export )?(?:async )?function\*? \w+|(?:export )?(?:const|let|var) \w+ ?="
 )
-_FENCED = re.compile(r"^[ \t]*```.*?(?:^[ \t]*```|\Z)", re.MULTILINE | re.DOTALL)
-_LINES = re.compile(r"^[^\n]*\S", re.MULTILINE)
+_CODE = re.compile(
+    r".*[;{}]$|/\*|//|\*/|(?:def|class|async def|for|while|if|elif|else|try|except|with)\b.*:$"
+    r"|(?:return|raise|yield|self\.|this\.|const|let|var|public|private|protected|static|end)\b|#!/|@\w|[)\]}]+,?$"
+    r"|[A-Za-z_][\w.\[\]]*(?:\(.*\)$|[ \t]*[+\-*/|&:]?=[ \t]*\S)"
+)
 
 
 def detect(text: str) -> str:
-    """The kind of a text, from its beginning: "json", "dicom", "code", "markdown" or "prose"."""
-    sample = text[:_SAMPLE]
-    if sample.lstrip("\ufeff \t\r\n")[:1] in ("{", "[") and _JSON.match(sample):
+    """The kind of a text, from samples of its first block: "json", "dicom", "code", "markdown" or "prose"."""
+    start = text[:_SAMPLE]
+    if start.lstrip("\ufeff \t\r\n")[:1] in ("{", "[") and _JSON.match(start):
         return "json"
-    if "\n" not in sample:
+    if "\n" not in start:
         return "prose"
-    if _TAG.match(sample):
+    if "(" in start and _TAG.match(start):
         return "dicom"
-    sample, fences = _FENCED.subn("", sample)
-    if sample.startswith("#!/") or len(_SURELY_CODE.findall(sample)) > 1:
+    parts = ("\n" + text).split("\n```")  # every other one lies in a fenced block
+    fences = len(parts) // 2
+    return _by_lines(_samples("\n".join(parts[::2]) if fences else text), fences)
+
+
+def _samples(text: str) -> list[str]:
+    """Lines from three places of a text; fewer of a short one, which is soon cut."""
+    size = min(max(1000, len(text) // 16), _SAMPLE)
+    lines = text[:size].split("\n")
+    for place in (len(text) // 3, len(text) * 2 // 3):
+        if place > size:
+            lines += text[place : place + size].split("\n")[1:-1]
+    return lines
+
+
+def _by_lines(lines: list[str], fences: int) -> str:
+    """Code, Markdown or prose: by how many lines look like it."""
+    said = code = surely_code = marks = headings = links = 0
+    for line in lines:
+        body = line.strip()
+        if body:
+            said += 1
+            surely_code += _SURELY_CODE.match(line) is not None
+            headings += body[0] == "#" and _HEADING.match(line) is not None
+            marks += _ITEM.match(body) is not None
+            code += _CODE.match(body) is not None
+            links += "](" in body or "**" in body
+    if lines[0].startswith("#!/") or surely_code > 1:
         return "code"
-    lines = len(_LINES.findall(sample)) or 1
-    code = len(_CODE.findall(sample))
-    marks = len(_MARKDOWN.findall(sample))
-    if code >= 3 and code > 0.3 * lines and code > marks + fences:
+    if code >= 3 and code > 0.3 * said and code > marks + headings + 2 * fences:
         return "code"
-    hard = len(_HARD_MARKDOWN.findall(sample)) + 2 * fences
-    if hard >= 2 or (hard and marks >= 3) or marks > 0.3 * lines:
+    hard = headings + links + 2 * fences
+    if hard >= 2 or (hard and marks >= 3) or marks + headings > 0.3 * said:
         return "markdown"
     return "prose"

@@ -45,7 +45,9 @@ class Ruler:
         self._seams: list[int] = []  # in characters of the document
         self._numpy = "numpy" in sys.modules
         self._edges = self._joined([array("q", (0,))])  # in characters of the document
+        self._enough_until = -1  # up to here a chunk may begin without more text; in characters of the document
         self._head_of, self._head_is = -1, (0, 0, 0)  # what _head() answered last, in characters of the document
+        self._safe_stop = (-1, 0)  # a safe cut, in characters of the document, and its index
 
     # The window ------------------------------------------------------------------------------------------------
 
@@ -54,9 +56,9 @@ class Ruler:
 
         Returns by how much the window moved: what was offset x is offset x - moved now.
         """
-        wanted = self._index(start) + tokens + 1
-        if self.ended or len(self._edges) >= wanted:
+        if self.ended or start + self.base <= self._enough_until:
             return 0
+        wanted = self._index(start) + tokens + 1
         first = self._index(keep)
         moved = int(self._edges[first]) - self.base
         texts, edges = [self.text[moved:]], [self._edges[first:]]
@@ -68,7 +70,8 @@ class Ruler:
             length += len(edges[-1])
         self.text = "".join(texts)
         self._edges = self._joined(edges)
-        self._head_of = -1
+        self._enough_until = int(self._edges[max(0, len(self._edges) - tokens - 1)])
+        self._head_of, self._safe_stop = -1, (-1, 0)
         self.base += moved
         self._seams = [seam for seam in self._seams if seam > self.base]
         return moved
@@ -135,19 +138,26 @@ class Ruler:
 
     def count(self, start: int, stop: int) -> int:
         """Tokens of ``text[start:stop]``, exactly as a tokenizer counts that text alone."""
-        if stop - start > _AFRESH and not self._seam_between(start, stop):
+        if stop - start > _AFRESH and not (self._seams and self._seam_between(start, stop)):
             low, tokens, first = self._head(start)
             if first >= 0:
-                high = self._last_safe(max(low, stop - self._near), stop)
+                at_end = self.ended and stop == len(self.text)
+                high = stop if at_end else self._cuts.last(self.text, max(low, stop - self._near), stop)
                 if high is not None:
-                    tokens += self._index(high) - first
-                    return tokens if high == stop else tokens + self.tokenizer.count(self.text[high:stop])
+                    last = self._index(high)
+                    tokens += last - first
+                    if high < stop:
+                        return tokens + self.tokenizer.count(self.text[high:stop])
+                    self._safe_stop = (stop + self.base, last)
+                    return tokens
         return self.tokenizer.count(self.text[start:stop])
 
     def _head(self, start: int) -> tuple[int, int, int]:
         """The first safe cut behind ``start``, the tokens up to it, and its index; an index of -1 if none is near."""
         if self._head_of == start + self.base:
             return self._head_is[0] - self.base, *self._head_is[1:]
+        if self._safe_stop[0] == start + self.base:  # here ended what was counted before: the usual case
+            return start, 0, self._safe_stop[1]
         text = self.text
         first = self._cuts.first(text, start, min(start + self._near, len(text))) if start + self.base else start
         head: tuple[int, int, int] = (start, 0, -1)
@@ -176,14 +186,9 @@ class Ruler:
         """The offset from which about ``tokens`` tokens lie before ``stop``."""
         return max(0, int(self._edges[max(0, self._index(stop) - tokens)]) - self.base)
 
-    def _last_safe(self, low: int, high: int) -> int | None:
-        if self.ended and high == len(self.text):
-            return high
-        return self._cuts.last(self.text, low, high)
-
     def _seam_between(self, start: int, stop: int) -> bool:
         seams = self._seams
-        return bool(seams) and bisect_right(seams, start + self.base) < bisect_left(seams, stop + self.base)
+        return bisect_right(seams, start + self.base) < bisect_left(seams, stop + self.base)
 
     def _before_second_seam(self, start: int, stop: int) -> int:
         """No chunk has two seams: tiktoken could not take a run of blanks that is much longer."""

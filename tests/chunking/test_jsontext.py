@@ -15,7 +15,11 @@ from tests.chunking.texts import assert_promises, recount
 
 _values = st.recursive(
     st.one_of(
-        st.none(), st.booleans(), st.integers(), st.text(max_size=12), st.sampled_from(['"', "\\", '\\"', "{", "]", "a, b"])
+        st.none(),
+        st.booleans(),
+        st.integers(),
+        st.text(max_size=12),
+        st.sampled_from(['"', "\\", '\\"', "{", "]", "a, b"]),
     ),
     lambda inner: st.one_of(st.lists(inner, max_size=6), st.dictionaries(st.text(max_size=5), inner, max_size=5)),
     max_leaves=60,
@@ -98,7 +102,9 @@ def test_a_long_string_is_cut_like_prose_and_only_inside_itself() -> None:
 def test_structure_is_the_same_whatever_blocks_the_text_comes_in() -> None:
     """Depth, open strings and backslashes go on from block to block."""
     chance = random.Random(4)
-    records = [{"s": '\\"' * chance.randrange(9), "t": "[{,:}]" * chance.randrange(9), "n": [number]} for number in range(9000)]
+    records = [
+        {"s": '\\"' * chance.randrange(9), "t": "[{,:}]" * chance.randrange(9), "n": [number]} for number in range(9000)
+    ]
     text = json.dumps(records, separators=(",", ":"))
     assert len(text) > 400_000
     containers, strings = _spans(text)

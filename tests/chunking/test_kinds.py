@@ -41,7 +41,7 @@ _TEXTS = {
         '["one", "two"]\n["three", "four"]\n',
     ],
     "dicom": [
-        "(0008, 0060) Modality                            CS: 'CT'\n(0010, 0010) Patient's Name                      PN: 'A'\n",
+        "(0008, 0060) Modality                            CS: 'CT'\n(0010, 0010) Patient's Name            PN: 'A'\n",
         "Dataset.file_meta -------------------------------\n(0002,0010) Transfer Syntax UID  UI: Explicit\n",
     ],
 }  # fmt: skip
@@ -55,7 +55,8 @@ def test_the_kind_is_found_from_the_text(kind: str, text: str) -> None:
 
 def test_python_source_is_code() -> None:
     """Comments with a hash are no headings."""
-    for path in Path(json.__file__).parent.glob("*.py"):
+    for name in ("decoder", "encoder", "scanner"):
+        path = Path(json.__file__).with_name(name + ".py")
         assert detect(path.read_text()) == "code"
 
 
@@ -77,7 +78,9 @@ def test_a_callable_gives_the_preferred_cuts() -> None:
     assert_promises(text, chunks, 400)
     assert {chunk.start for chunk in chunks} <= set(offsets)
     assert {chunk.kind for chunk in chunks} == {"custom"}
-    assert_promises(text, list(safe_chunk(text, target_tokens=30, overlap_tokens=5, splitter=lambda whole: offsets)), 30)
+    assert_promises(
+        text, list(safe_chunk(text, target_tokens=30, overlap_tokens=5, splitter=lambda whole: offsets)), 30
+    )
 
 
 @pytest.mark.parametrize("answer", [None, "12", [1.5], [-1], [10_000], ["a"]])

@@ -13,7 +13,10 @@ from mrengine.chunking.safecuts import safe_cuts
 from tests.chunking.texts import PIECES
 
 # Characters of every class that the encodings' expressions tell apart, more of those that the rule looks at.
-_CLASSES = "aZéßǅʰªªא中。、「あアー한1٣½²!'\"-/\\,.{[(<_~`+$€…“” \t\n\r\x0b\x0c\x1c\x1f\x85\xa0\u2003\u2028\u3000\u0301\u200d😀\0\ufeff"
+_CLASSES = (
+    "aZéßǅʰªªא中。、「あアー한1٣½²!'\"-/\\,.{[(<_~`+$€…“” \t\n\r\x0b\x0c\x1c\x1f\x85\xa0\u2003\u2028\u3000\u0301\u200d"
+    "😀\0\ufeff"
+)
 
 
 def _random_text(chance: random.Random) -> str:

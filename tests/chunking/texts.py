@@ -12,12 +12,27 @@ from mrengine.records import Chunk
 
 # What chunkers are known to stumble over, as pieces that hypothesis puts together.
 PIECES = (
-    "a", "A", "The ", "word ", "word. ", "Dr. ", "don't", "'s", "12345", "3.14", "x1", "-", "/", "//", "\n/", "\n", "\r\n",
-    "\n\n", "\r", " ", "  ", "\t", "\xa0", "\u3000", "\u2028", "\x1c", "\x85", "\0", "\ufeff", "<|endoftext|>", "<|fim_prefix|>",
-    "\ud83d", "\ude00", "\ud83d\ude00", "😀", "👩‍👩‍👧‍👦", "🇩🇪", "é", "e\u0301", "\u0301", "한국어", "中文", "。", "，", "日本語です。",
-    "“quoted”", "```\n", "```python\n", "# Title\n", "- item\n", "def f():\n    return 1\n", "    indented\n", '{"a": "b"}', '{"', '"},{"',
-    '"', "\\", '\\"', "[", "]", "{", "}", ",", ":", "(0010,0010) Patient's Name  PN: 'X'\n", "�", "ǅ", "ʰ", "ß", "İ", "٣", "½",
-)  # fmt: skip
+    *("a", "A", "The ", "word ", "word. ", "Dr. ", "don't", "'s", "12345", "3.14", "x1", "-", "/", "//", "\n/", "\n"),
+    *("\r\n", "\n\n", "\r", " ", "  ", "\t", "\xa0", "\u3000", "\u2028", "\x1c", "\x85", "\0", "\ufeff"),
+    *("<|endoftext|>", "<|fim_prefix|>", "\ud83d", "\ude00", "\ud83d\ude00", "😀", "👩‍👩‍👧‍👦", "🇩🇪"),
+    *("é", "e\u0301", "\u0301", "한국어", "中文", "。", "，", "日本語です。", "“quoted”", "�", "ǅ", "ʰ", "ß", "İ", "٣"),
+    *("```\n", "```python\n", "# Title\n", "- item\n", "def f():\n    return 1\n", "    indented\n", "½"),
+    *(
+        '{"a": "b"}',
+        '{"',
+        '"},{"',
+        '"',
+        "\\",
+        '\\"',
+        "[",
+        "]",
+        "{",
+        "}",
+        ",",
+        ":",
+        "(0010,0010) Patient's Name  PN: 'X'\n",
+    ),
+)
 
 nasty_text = st.lists(
     st.one_of(
