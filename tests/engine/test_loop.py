@@ -1,0 +1,347 @@
+"""The engine's loop, step by step, over a backend that does what the test says."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Sequence
+from typing import Any
+
+import msgpack
+import pytest
+
+from mrengine.engine import messages as m
+from mrengine.engine.loop import HANG_GRACE_S, Engine
+from mrengine.engine.round import RoundSettings
+from mrengine.log import codec, records
+
+
+class Clock:
+    now = 100.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+class Script:
+    """A backend without processes: what was sent lies in ``held``; the test says what comes back."""
+
+    def __init__(self, workers: int, slots: int = 1) -> None:
+        self.workers, self.slots = workers, slots
+        self.held: list[deque[m.Start]] = [deque() for _ in range(workers)]
+        self.running: dict[int, list[m.Started]] = {}
+        self.drained = False
+        self.killed: list[int] = []
+        self.rss = 0
+
+    def send(self, worker: int, tasks: Sequence[m.Start]) -> None:
+        self.held[worker].extend(tasks)
+
+    def poll(self, timeout_s: float) -> list[m.Message]:
+        return []
+
+    def started(self, worker: int) -> Sequence[m.Started]:
+        return self.running.get(worker, ())
+
+    def resident(self, worker: int) -> int:
+        return self.rss
+
+    def drain(self) -> None:
+        self.drained = True
+
+    def kill(self, worker: int) -> None:
+        self.killed.append(worker)
+
+
+class Journal:
+    """Log and announcer in one: what happened, in order."""
+
+    def __init__(self) -> None:
+        self.events: list[tuple[str, Any]] = []
+        self.size = 0
+        self.durable_to = 0
+
+    def append(self, kind: int, payload: bytes) -> int:
+        self.events.append(("append", kind))
+        self.size += 1
+        return self.size
+
+    def write(self) -> None:
+        self.events.append(("write", None))
+
+    def commit(self) -> int:
+        self.events.append(("commit", None))
+        self.durable_to = self.size
+        return self.size
+
+    def durable(self, offset: int) -> None:
+        assert offset <= self.durable_to
+        self.events.append(("durable", offset))
+
+    def note(self, name: str, fields: Any) -> None:
+        self.events.append(("note", name))
+
+    def line(self, packed: bytes) -> None:
+        self.events.append(("line", packed))
+
+    def kinds(self) -> list[int]:
+        return [value for what, value in self.events if what == "append"]
+
+
+class Bench:
+    """An engine on a script, a journal and a clock."""
+
+    def __init__(self, chunks: int = 4, workers: int = 1, slots: int = 1, **settings: Any) -> None:
+        self.clock, self.journal, self.backend = Clock(), Journal(), Script(workers, slots)
+        settings = {"round": 0, "models": ["m"], **settings}
+        self.engine = Engine(
+            backend=self.backend,
+            log=self.journal,
+            announcer=self.journal,
+            settings=RoundSettings(**settings),
+            pending=range(chunks),
+            document_of=lambda chunk: f"doc-{chunk}",
+            clock=self.clock,
+            wall=lambda: 0.0,
+        )
+        self.say(*((worker, m.READY, -1, -1, b"") for worker in range(workers)))
+
+    def say(self, *messages: m.Message) -> None:
+        self.engine.take(messages)
+
+    def result(self, worker: int = 0) -> int:
+        """The first task that a worker holds comes to its end; its chunk."""
+        task = self.backend.held[worker].popleft()
+        self.say((worker, codec.RESULT, task.chunk, task.model, b"result"))
+        return task.chunk
+
+    def die(self, worker: int, started: Sequence[int]) -> None:
+        """A worker dies with these chunks running, and comes back."""
+        models = {task.chunk: task.model for task in self.backend.held[worker]}
+        self.backend.held[worker].clear()
+        running = [m.Started(chunk, models[chunk], self.clock.now) for chunk in started]
+        self.say((worker, m.DIED, -1, -1, m.Death(running, -9, "ended by SIGKILL")))
+        self.say((worker, m.READY, -1, -1, b""))
+
+    def holds(self, worker: int = 0) -> list[int]:
+        return [task.chunk for task in self.backend.held[worker]]
+
+
+def test_a_round_gives_out_commits_and_ends() -> None:
+    """One task a slot at a time; done when all have results."""
+    bench = Bench(chunks=3)
+    assert bench.holds() == [0]
+    assert [bench.result() for _ in range(3)] == [0, 1, 2]
+    assert bench.engine.state == "done"
+    assert bench.journal.kinds() == [codec.RESULT] * 3
+
+
+def test_nothing_is_announced_before_it_is_durable() -> None:
+    """append, then commit, then durable; the next task goes out before the commit."""
+    bench = Bench(chunks=2)
+    bench.journal.events.clear()
+    bench.result()
+    assert [what for what, _ in bench.journal.events] == ["append", "commit", "durable"]
+    assert bench.holds() == [1]
+
+
+def test_an_intent_is_written_and_not_synced() -> None:
+    """It has to survive this process only."""
+    bench = Bench()
+    bench.journal.events.clear()
+    bench.say((0, codec.INTENT, 0, 0, b"intent"))
+    assert [what for what, _ in bench.journal.events] == ["append", "write"]
+
+
+def test_an_outcome_counts_once() -> None:
+    """A second one of the same task is not even logged."""
+    bench = Bench(chunks=2)
+    bench.result()
+    bench.say((0, codec.RESULT, 0, 0, b"again"))
+    assert bench.journal.kinds() == [codec.RESULT]
+
+
+def test_a_task_that_kills_its_worker_is_given_up() -> None:
+    """After max_attempts, with the cause; the others go on."""
+    bench = Bench(chunks=2, max_attempts=3)
+    for _ in range(3):
+        assert bench.holds() == [0]
+        bench.die(0, [0])
+    assert bench.journal.kinds().count(codec.ATTEMPT) == 3
+    assert bench.journal.kinds()[-1] == codec.FAILURE
+    assert bench.holds() == [1]
+    bench.result()
+    assert bench.engine.state == "done"
+
+
+def test_tasks_that_waited_are_free_of_charge() -> None:
+    """Only what was started is charged; the rest is given out again as attempt 1."""
+    bench = Bench(chunks=4, slots=1)
+    bench.engine._workers[0].pace.window = 4
+    bench.result()
+    assert len(bench.holds()) == 3
+    bench.die(0, [1])
+    assert bench.backend.held[0][0] == m.Start(1, 0, 2)
+    bench.result()
+    assert [task.attempt for task in bench.backend.held[0]] == [1, 1]
+
+
+@pytest.mark.parametrize("guilty", [0, 3, 5, 7])
+def test_suspects_are_halved_until_the_guilty_is_alone(guilty: int) -> None:
+    """Eight slots: three halvings, then its three attempts; seven innocents finish."""
+    bench = Bench(chunks=8, slots=8, max_attempts=3)
+    deaths = 0
+    while bench.engine.state is None:
+        running = bench.holds()
+        if guilty in running:
+            deaths += 1
+            bench.die(0, running)
+        else:
+            bench.result()
+    kinds = bench.journal.kinds()
+    assert kinds.count(codec.RESULT) == 7
+    assert kinds.count(codec.FAILURE) == 1
+    assert deaths == 3 + 3
+
+
+def test_a_pool_whose_workers_only_die_is_broken() -> None:
+    """Deaths without a finished task are bounded, and the cause is named."""
+    bench = Bench(chunks=1, workers=2)
+    deaths = 0
+    while not bench.backend.drained:
+        bench.die(1, [])
+        deaths += 1
+        assert deaths < 50
+    bench.result()
+    assert bench.engine.state == "broken"
+    assert "SIGKILL" in bench.engine.facts["cause"]
+
+
+def test_a_worker_that_cannot_start_ends_the_job() -> None:
+    """With its cause."""
+    bench = Bench()
+    bench.say((0, m.FAILED_START, -1, -1, b"ImportError: x"))
+    bench.backend.held[0].clear()
+    bench.say((0, m.DROPPED, 0, 0, b""))
+    assert bench.engine.state == "broken"
+    assert "ImportError" in bench.engine.facts["message"]
+
+
+def test_a_retry_waits_and_is_bounded() -> None:
+    """It comes back after its time as the next attempt; then it is given up."""
+    bench = Bench(chunks=1, max_attempts=2)
+    retry = msgpack.packb(["later", 5.0])
+    task = bench.backend.held[0].popleft()
+    bench.say((0, m.RETRY, task.chunk, task.model, retry))
+    assert bench.holds() == []
+    assert 0 < bench.engine.wait_s() <= 5.0
+    bench.clock.now += 5.1
+    bench.say()
+    assert bench.backend.held[0].popleft() == m.Start(0, 0, 2)
+    bench.say((0, m.RETRY, 0, 0, retry))
+    assert bench.journal.kinds()[-1] == codec.FAILURE
+    assert bench.engine.state == "done"
+
+
+def test_stop_lets_what_is_in_flight_end() -> None:
+    """Nothing new goes out; the state is the first reason."""
+    bench = Bench(chunks=3)
+    bench.engine.stop("timeout")
+    bench.engine.stop("stopped")
+    assert bench.backend.drained
+    assert bench.engine.state is None
+    bench.result()
+    assert bench.holds() == []
+    assert bench.engine.state == "timeout"
+
+
+def test_a_drain_is_bounded() -> None:
+    """What has not ended after drain_s is left to the next run."""
+    bench = Bench(chunks=2, drain_s=10.0)
+    bench.engine.stop()
+    bench.clock.now += 10.1
+    bench.say()
+    assert bench.engine.state == "stopped"
+    assert bench.engine.in_flight == 1
+
+
+def test_a_model_that_is_down_gives_its_task_to_another() -> None:
+    """The last one ends the job, and nothing is recorded as failed."""
+    bench = Bench(chunks=2, models=["a", "b"])
+    task = bench.backend.held[0].popleft()
+    bench.say((0, m.MODEL_DOWN, task.chunk, task.model, b"401"))
+    task = bench.backend.held[0].popleft()
+    assert task.model == 1
+    bench.say((0, m.MODEL_DOWN, task.chunk, task.model, b"401 too"))
+    for rest in bench.backend.held[0]:
+        bench.say((0, m.DROPPED, rest.chunk, rest.model, b""))
+    assert bench.engine.state == "failed"
+    assert codec.FAILURE not in bench.journal.kinds()
+
+
+def test_a_spent_budget_stops_the_job() -> None:
+    """The task stays pending."""
+    bench = Bench(chunks=2)
+    task = bench.backend.held[0].popleft()
+    bench.say((0, m.BUDGET_SPENT, task.chunk, task.model, msgpack.packb(["spent", 9, 10, "tokens"])))
+    assert bench.engine.state == "budget"
+    assert bench.engine.facts["limit"] == 10
+
+
+def test_an_overdue_task_alone_is_charged() -> None:
+    """Its worker takes nothing new, the others have drain_s, then it is replaced."""
+    bench = Bench(chunks=4, slots=2, chunk_timeout_s=10.0, drain_s=5.0)
+    began = bench.clock.now
+    bench.backend.running[0] = [m.Started(0, 0, began), m.Started(1, 0, began + 11)]
+    bench.clock.now += 10 + HANG_GRACE_S + 1
+    bench.say()
+    assert bench.backend.killed == []
+    bench.clock.now += 5.1
+    bench.say()
+    assert bench.backend.killed == [0]
+    bench.die(0, [0, 1])
+    charged = [value for what, value in bench.journal.events if what == "append"]
+    assert charged == [codec.ATTEMPT]
+    assert bench.holds()[0] == 0
+
+
+def test_a_worker_that_grows_is_replaced_between_tasks() -> None:
+    """Nobody is charged."""
+    bench = Bench(chunks=3, max_worker_rss=1000)
+    bench.backend.rss = 2000
+    bench.clock.now += 1
+    bench.say()
+    assert bench.backend.killed == []
+    bench.result()
+    bench.clock.now += 1
+    bench.say()
+    assert bench.backend.killed == [0]
+    bench.die(0, [])
+    assert codec.ATTEMPT not in bench.journal.kinds()
+    assert bench.holds() == [1]
+
+
+def test_an_idle_worker_steals() -> None:
+    """assignment="steal": the longest queue's tail."""
+    bench = Bench(chunks=4, workers=2, steal=True)
+    assert (bench.holds(0), bench.holds(1)) == ([0], [1])
+    bench.result(1)
+    bench.result(1)
+    assert bench.holds(1) == [2]
+
+
+def test_every_model_runs_on_every_chunk() -> None:
+    """all_models: a key for each pair, at the chunk's home."""
+    bench = Bench(chunks=4, workers=1, slots=4, models=["a", "b"], all_models=True)
+    assert [(task.chunk, task.model) for task in bench.backend.held[0]] == [(0, 0), (0, 1), (1, 0), (1, 1)]
+
+
+def test_the_failure_of_a_given_up_task_is_a_whole_record() -> None:
+    """It can be read back, with document, model, attempts and cause."""
+    written: list[bytes] = []
+    bench = Bench(chunks=1, max_attempts=1)
+    append = bench.journal.append
+    bench.journal.append = lambda kind, payload: (written.append(payload), append(kind, payload))[1]  # type: ignore[method-assign]
+    bench.die(0, [0])
+    record = records.unpack_failure(written[-1])
+    assert (record.document_id, record.model, record.kind, record.attempts) == ("doc-0", "m", "crash", 1)
+    assert "SIGKILL" in record.message
