@@ -14,7 +14,7 @@ from mrengine.cli.options import state_option
 from mrengine.cli.output import print_json, record_of
 from mrengine.errors import JobBusy, LogError
 from mrengine.jobs import Job, list_jobs
-from mrengine.log.resume import ResumeEngine
+from mrengine.log.verify import verify as check
 from mrengine.records import JobStatus
 
 __all__ = ["COMMANDS"]
@@ -106,16 +106,18 @@ def export(job_id: str, state_dir: str | None) -> None:
 @state_option
 def verify(job_id: str, state_dir: str | None) -> int:
     """Check every byte of a job's log. Exit code 1: damage, and where."""
-    job = Job(job_id, state_dir=state_dir)
-    with ResumeEngine(job.folder) as stored:
-        for start, stop in stored.recovery.damage:
-            click.echo(f"damaged: bytes {start} to {stop}")
-        for offset, why in stored.state.problems:
-            click.echo(f"makes no sense: the record at byte {offset}: {why}")
-        if stored.recovery.damage or stored.state.problems:
-            return FAILED
-        click.echo(f"{job_id}: {stored.recovery.end} bytes, no damage")
-    return DONE
+    verdict = check(Job(job_id, state_dir=state_dir).folder)
+    for start, stop in verdict.damage:
+        click.echo(f"damaged: bytes {start} to {stop}")
+    for start, stop in verdict.repaired:
+        click.echo(f"was damaged, and is repaired: bytes {start} to {stop}")
+    for offset, why in verdict.problems:
+        click.echo(f"makes no sense: the record at byte {offset}: {why}")
+    if verdict.torn:
+        click.echo(f"torn tail, never announced: {verdict.torn} bytes")
+    told = ", ".join(f"{count} {name}" for name, count in sorted(verdict.records.items()))
+    click.echo(f"{job_id}: {verdict.bytes} bytes: {told}")
+    return DONE if verdict.sound else FAILED
 
 
 @click.command()

@@ -14,9 +14,9 @@ from mrengine._version import __version__
 from mrengine.config import Settings
 from mrengine.engine.version import digest
 from mrengine.errors import ConfigError, JobMismatch
-from mrengine.host.carry import carried
 from mrengine.host.inputs import chunk_records, digest_of
 from mrengine.log import codec
+from mrengine.log.carry import carried
 from mrengine.log.jobrecords import DocumentRow, JobRecord, RoundRecord, batch_documents, pack_job, pack_round
 from mrengine.log.mismatch import Differences, compare
 from mrengine.log.resume import ResumeEngine

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import secrets
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
@@ -35,8 +36,22 @@ def spool_name(digest: bytes) -> str:
 def sweep_spools(folder: Path, *, keep: Path | None = None) -> None:
     """Remove all spools of a job folder but one: of earlier inputs, and what killed hosts left half written."""
     for entry in folder.glob("spool*"):
-        if keep is None or entry.name != keep.name:
+        if (keep is None or entry.name != keep.name) and not _is_being_written(entry):
             entry.unlink(missing_ok=True)
+
+
+def _is_being_written(entry: Path) -> bool:
+    """Whether a living process has this file in the making; it removes it itself."""
+    named = re.fullmatch(r"spool\.(\d+)-[0-9a-f]+\.new", entry.name)
+    if named is None:
+        return False
+    try:
+        os.kill(int(named[1]), 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        return True
+    return True
 
 
 class Spool:

@@ -122,7 +122,7 @@ def test_jobs_are_listed_shown_exported_verified_and_purged(cli: Any, state_dir:
     assert len(resumed.stdout.splitlines()) == shown["total"]
     log = state_dir / "jobs" / "j1" / "log"
     damaged = bytearray(log.read_bytes())
-    damaged[400] ^= 0xFF
+    damaged[len(damaged) // 2] ^= 0xFF
     log.write_bytes(damaged)
     broken = cli("verify", "j1")
     assert broken.returncode == 1

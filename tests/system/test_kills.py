@@ -1,0 +1,275 @@
+"""Every process of the tree is really killed, and nothing that was announced or paid for is lost."""
+
+from __future__ import annotations
+
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from mrengine import Job, MapReduceRunner
+from mrengine.testing.server import LLMServer
+
+ROOT = Path(__file__).parents[2]
+TASKS, SLOTS = 100, 6
+DRAIN_S = 3.0
+HOST = """
+import sys
+sys.path.insert(0, sys.argv[4])
+from mrengine import MapReduceRunner
+url, acks, job = sys.argv[1:4]
+runner = MapReduceRunner(job, workers=3, slots=2, models=url + "#m", target_tokens=None, drain_s=3.0)
+seen = open(acks, "a", buffering=1)
+runner.on("chunk:processed", lambda event: seen.write(f"{event.chunk_id}\\n"))
+docs = [f"Doc {i}" for i in range(100)]
+run = runner.run(docs, lambda chunk, context: context.complete("Q " + chunk.text, max_tokens=9).text)
+ids = [result.chunk_id for result in run.results]
+assert ids == list(range(100)), ids
+print("DONE", run.summary.resumed_chunks, flush=True)
+"""
+
+
+class Tree:
+    """A host in a process of its own, and the processes below it, found in /proc."""
+
+    def __init__(self, server: LLMServer, state_dir: Path) -> None:
+        self.acks = state_dir / "acks"
+        self.acks.parent.mkdir(parents=True, exist_ok=True)
+        self._server, self._state_dir = server, state_dir
+        self.start()
+
+    def start(self) -> None:
+        command = [sys.executable, "-c", HOST, self._server.url, str(self.acks), "killed", str(ROOT)]
+        self.host = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+
+    def wait_for(self, answers: int) -> None:
+        until = time.monotonic() + 40
+        while self._server.stats().ok < answers and self.host.poll() is None and time.monotonic() < until:
+            time.sleep(0.01)
+
+    def supervisor(self) -> int:
+        return children(self.host.pid)[0]
+
+    def finish(self) -> str:
+        out, err = self.host.communicate(timeout=60)
+        assert self.host.returncode == 0, err[-3000:]
+        return out
+
+    def announced(self) -> list[int]:
+        return [int(line) for line in self.acks.read_text().split()] if self.acks.exists() else []
+
+    def left(self) -> list[int]:
+        """Processes that were started for this state folder and live."""
+        mark = f"MRENGINE_STATE_DIR={self._state_dir}".encode()
+        return [pid for pid in pids() if pid != os.getpid() and mark in environ(pid) and state(pid) not in "ZX"]
+
+    def wait_until_gone(self, within_s: float) -> float:
+        began = time.monotonic()
+        while self.left():
+            assert time.monotonic() - began < within_s + 10, [cmdline(pid) for pid in self.left()]
+            time.sleep(0.02)
+        return time.monotonic() - began
+
+
+def pids() -> list[int]:
+    return [int(entry.name) for entry in Path("/proc").iterdir() if entry.name.isdigit()]
+
+
+def _read(pid: int, name: str) -> bytes:
+    try:
+        return Path(f"/proc/{pid}/{name}").read_bytes()
+    except OSError:
+        return b""
+
+
+def environ(pid: int) -> list[bytes]:
+    return _read(pid, "environ").split(b"\0")
+
+
+def cmdline(pid: int) -> str:
+    return _read(pid, "cmdline").replace(b"\0", b" ").decode(errors="replace")[:120]
+
+
+def _stat(pid: int) -> list[str]:
+    return _read(pid, "stat").decode(errors="replace").rpartition(")")[2].split()
+
+
+def state(pid: int) -> str:
+    fields = _stat(pid)
+    return fields[0] if fields else "X"
+
+
+def children(parent: int) -> list[int]:
+    found = [pid for pid in pids() if (fields := _stat(pid)) and int(fields[1]) == parent]
+    return [pid for pid in found if state(pid) not in "ZX"]
+
+
+@pytest.fixture
+def server() -> Iterator[LLMServer]:
+    with LLMServer(latency_s=0.06) as running:
+        yield running
+
+
+def test_the_death_of_the_host_repeats_no_call(server: LLMServer, state_dir: Path) -> None:
+    """Calls in flight end and are kept; everything goes; the next run asks for the rest alone."""
+    tree = Tree(server, state_dir)
+    tree.wait_for(20)
+    tree.host.kill()
+    tree.host.communicate()
+    tree.wait_until_gone(DRAIN_S + 1)
+    announced = tree.announced()
+    done = Job("killed").status()
+    assert done.state == "interrupted"
+    assert done.done >= len(announced)
+    tree.start()
+    assert int(tree.finish().split()[1]) == done.done
+    assert server.stats().requests == TASKS
+    again = tree.announced()[len(announced) :]
+    assert not set(announced) & set(again)
+
+
+@pytest.mark.parametrize("who", ["worker", "supervisor", "manager"])
+def test_a_death_below_the_host_is_mended(server: LLMServer, state_dir: Path, who: str) -> None:
+    """The job completes in the same run; at most the calls in flight are repeated."""
+    tree = Tree(server, state_dir)
+    tree.wait_for(20)
+    supervisor = tree.supervisor()
+    below = sorted(children(supervisor))
+    victim = {"supervisor": supervisor, "manager": below[0], "worker": below[-1]}[who]
+    os.kill(victim, signal.SIGKILL)
+    assert tree.finish().startswith("DONE")
+    assert server.stats().requests <= TASKS + SLOTS
+    assert len(tree.announced()) == len(set(tree.announced())) == TASKS
+    assert tree.left() == []
+
+
+@pytest.mark.parametrize("who", ["supervisor", "manager"])
+def test_a_process_that_is_stopped_is_replaced(server: LLMServer, state_dir: Path, who: str) -> None:
+    """SIGSTOP: it would never answer, and never end."""
+    tree = Tree(server, state_dir)
+    tree.wait_for(20)
+    supervisor = tree.supervisor()
+    victim = supervisor if who == "supervisor" else min(children(supervisor))
+    os.kill(victim, signal.SIGSTOP)
+    assert tree.finish().startswith("DONE")
+    assert server.stats().requests <= TASKS + SLOTS
+    assert tree.left() == []
+
+
+def test_ctrl_c_drains_and_a_second_one_kills(server: LLMServer, state_dir: Path) -> None:
+    """KeyboardInterrupt comes out of run(); what was in flight is kept."""
+    tree = Tree(server, state_dir)
+    tree.wait_for(20)
+    tree.host.send_signal(signal.SIGINT)
+    _, err = tree.host.communicate(timeout=30)
+    assert "KeyboardInterrupt" in err
+    tree.wait_until_gone(DRAIN_S + 1)
+    assert Job("killed").status().state == "stopped"
+    tree.start()
+    tree.finish()
+    assert server.stats().requests == TASKS
+
+
+ENDINGS: dict[str, Callable[[], object]] = {
+    "SIGKILL": lambda: os.kill(os.getpid(), signal.SIGKILL),
+    "exit code 0": lambda: os._exit(0),
+    "SIGSEGV": lambda: os.kill(os.getpid(), signal.SIGSEGV),
+}
+
+
+@pytest.mark.usefixtures("state_dir")
+@pytest.mark.parametrize("ending", sorted(ENDINGS))
+@pytest.mark.parametrize("slots", [1, 4])
+def test_a_chunk_that_kills_its_worker_is_given_up_alone(ending: str, slots: int) -> None:
+    """Three times, then a failure that names the cause; every innocent chunk has its result."""
+    end = ENDINGS[ending]
+
+    def deadly(chunk, context):  # type: ignore[no-untyped-def]
+        time.sleep(0.02)
+        if chunk.id == 5:
+            end()
+        return chunk.id
+
+    run = MapReduceRunner(workers=2, slots=slots, models="fake").run([str(i) for i in range(20)], deadly)
+    assert [result.result for result in run.results] == [i for i in range(20) if i != 5]
+    assert [(failure.chunk_id, failure.kind, failure.attempts) for failure in run.failures] == [(5, "crash", 3)]
+    assert ending in run.failures[0].message
+
+
+@pytest.mark.usefixtures("state_dir")
+def test_a_chunk_that_hangs_costs_itself() -> None:
+    """Its worker is replaced; the others go on."""
+
+    def stuck(chunk, context):  # type: ignore[no-untyped-def]
+        while chunk.id == 1:
+            time.sleep(0.1)
+        return chunk.id
+
+    runner = MapReduceRunner(workers=2, models="fake", chunk_timeout_s=0.5, max_attempts=1, drain_s=1.0)
+    run = runner.run(["a", "b", "c", "d"], stuck)
+    assert [result.chunk_id for result in run.results] == [0, 2, 3]
+    assert [(failure.chunk_id, failure.kind) for failure in run.failures] == [(1, "hang")]
+
+
+def test_of_many_processes_that_start_one_job_one_wins(server: LLMServer, state_dir: Path) -> None:
+    """The others are told that it is busy, or find it done; no chunk is paid for twice."""
+    trees = [Tree(server, state_dir) for _ in range(6)]
+    results = [tree.host.communicate(timeout=100) for tree in trees]
+    for tree, (out, err) in zip(trees, results, strict=True):
+        assert (tree.host.returncode == 0 and "DONE" in out) or "JobBusy" in err, err[-2000:]
+    assert any("DONE" in out for out, _ in results)
+    assert server.stats().requests == TASKS
+
+
+def storm(kills: int, seed: int, server: LLMServer, state_dir: Path) -> None:
+    """Kill somebody, again and again, at random instants, until the job is done."""
+    chance = random.Random(seed)
+    tree = Tree(server, state_dir)
+    in_flight_lost = 0
+    for _ in range(kills):
+        time.sleep(chance.uniform(0.25, 0.9))
+        if tree.host.poll() is not None:
+            break
+        who = chance.choice(["host", "supervisor", "below", "below", "all"])
+        tree_pids = [tree.host.pid, *(below := children(tree.host.pid)), *(pid for s in below for pid in children(s))]
+        victims = {"host": tree_pids[:1], "supervisor": tree_pids[1:2], "below": tree_pids[2:], "all": tree_pids}[who]
+        if who == "below" and victims:
+            victims = [chance.choice(victims)]
+        for pid in victims:
+            try:
+                os.kill(pid, signal.SIGKILL)
+            except ProcessLookupError:
+                continue
+        if who != "host":
+            in_flight_lost += SLOTS
+        if who in ("host", "all"):
+            tree.host.communicate()
+            tree.wait_until_gone(DRAIN_S + 1)
+            tree.start()
+    tree.finish()
+    announced = tree.announced()
+    assert set(announced) <= set(range(TASKS))
+    assert len(announced) == len(set(announced)), "an outcome was announced twice"
+    assert len(Job("killed").results()) == TASKS
+    assert server.stats().requests <= TASKS + in_flight_lost
+    assert tree.left() == []
+
+
+def test_a_short_storm(server: LLMServer, state_dir: Path) -> None:
+    """Random kills; the long one is `tox -e system`."""
+    storm(5, 7, server, state_dir)
+
+
+@pytest.mark.system
+@pytest.mark.timeout(600)
+@pytest.mark.parametrize("seed", range(25))
+def test_a_storm(server: LLMServer, state_dir: Path, seed: int) -> None:
+    """Eight kills each, two hundred in all."""
+    server.reset(latency_s=0.2)
+    storm(8, seed, server, state_dir)
