@@ -1,7 +1,9 @@
 """What a call costs, client by client: ``python -m bench.calls``.
 
-Each client makes the same calls to the same server, from 2 processes of 100 threads each, in a fresh interpreter, one after
-the other, several times in turn. Wall and CPU are with interpreter and imports; the CPU is the client's alone. ``ratio`` is
+Each client makes the same calls to the same server, from 2 processes of 100 threads each, in a fresh interpreter, one
+after
+the other, several times in turn. Wall and CPU are with interpreter and imports; the CPU is the client's alone.
+``ratio`` is
 to ``http.client`` in the same run.
 """
 
@@ -43,7 +45,9 @@ def plain(url: str, threads: int) -> Callable[[], Call]:
         connection = http.client.HTTPConnection(parts.hostname or "", parts.port)
 
         def call(prompt: str) -> str:
-            connection.request("POST", "/v1/chat/completions", json.dumps(body(prompt)), {"content-type": "application/json"})
+            connection.request(
+                "POST", "/v1/chat/completions", json.dumps(body(prompt)), {"content-type": "application/json"}
+            )
             return str(json.loads(connection.getresponse().read())["choices"][0]["message"]["content"])
 
         return call
@@ -58,7 +62,11 @@ def with_urllib3(url: str, threads: int) -> Callable[[], Call]:
     pool = urllib3.PoolManager(maxsize=threads)
 
     def call(prompt: str) -> str:
-        return str(pool.request("POST", url + "/chat/completions", json=body(prompt)).json()["choices"][0]["message"]["content"])
+        return str(
+            pool.request("POST", url + "/chat/completions", json=body(prompt)).json()["choices"][0]["message"][
+                "content"
+            ]
+        )
 
     return lambda: call
 
@@ -195,13 +203,20 @@ def main() -> None:
                 results.append(measure(client, server, options.calls, options.threads))
     medians = {c: {k: statistics.median(r[k] for r in rs) for k in rs[0]} for c, rs in found.items()}
     floor = medians["http.client"]["cpu_s"]
-    rows = [{"client": c, **{k: round(v, 3) for k, v in m.items()}, "ratio": round(m["cpu_s"] / floor, 2)} for c, m in medians.items()]
+    rows = [
+        {"client": c, **{k: round(v, 3) for k, v in m.items()}, "ratio": round(m["cpu_s"] / floor, 2)}
+        for c, m in medians.items()
+    ]
     print(f"{'client':20} {'span s':>7} {'wall s':>7} {'CPU s':>7} {'ms/call':>8} {'ratio':>6}")
     for row in rows:
-        print(f"{row['client']:20} {row['span_s']:7.2f} {row['wall_s']:7.2f} {row['cpu_s']:7.2f} {row['cpu_ms_a_call']:8.3f} {row['ratio']:6.2f}")
+        print(
+            f"{row['client']:20} {row['span_s']:7.2f} {row['wall_s']:7.2f} {row['cpu_s']:7.2f} {row['cpu_ms_a_call']:8.3f} {row['ratio']:6.2f}"  # noqa: E501
+        )
     packages = ["openai", "anthropic", "httpx2", "requests", "urllib3"]
     in_flight, ideal = PROCESSES * options.threads, options.calls * LATENCY_S / (PROCESSES * options.threads)
-    path = save("calls", rows, packages=packages, calls=options.calls, in_flight=in_flight, rounds=options.rounds, ideal_s=ideal)
+    path = save(
+        "calls", rows, packages=packages, calls=options.calls, in_flight=in_flight, rounds=options.rounds, ideal_s=ideal
+    )
     print(f"ideal {ideal:.2f} s; written to {path.relative_to(path.parents[2])}")
 
 

@@ -9,6 +9,7 @@ from mrengine.providers.base import Provider
 from mrengine.providers.headers import Headers
 from mrengine.providers.kinds import custom_class
 from mrengine.providers.models import Model
+from mrengine.providers.routes import Route
 
 __all__ = ["connect"]
 
@@ -33,7 +34,8 @@ def connect(model: Model, *, endpoint: Sequence[str] | None = None, slots: int =
         return AnthropicProvider(model, headers, base_url=base_url or "", slots=slots)
     from mrengine.providers.endpoint import HttpProvider
 
-    return HttpProvider(model, headers, base_url=base_url or "", slots=slots)
+    route = Route() if endpoint else None  # a server of our own on loopback is never behind a proxy
+    return HttpProvider(model, headers, base_url=base_url or "", slots=slots, route=route)
 
 
 def _custom(model: Model) -> Provider:

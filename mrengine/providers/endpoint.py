@@ -9,18 +9,22 @@ from mrengine.providers.headers import Headers
 from mrengine.providers.http import HttpClient, Response
 from mrengine.providers.models import Model
 from mrengine.providers.remote import RemoteProvider
-from mrengine.providers.routes import resolve
+from mrengine.providers.routes import Route, resolve
 from mrengine.providers.window import ask_window
 
 __all__ = ["HttpProvider"]
 
 
 class HttpProvider(RemoteProvider):
-    """``slots``: how many calls are in flight at most, and connections kept."""
+    """``slots``: how many calls are in flight at most, and connections kept. ``route`` None: by the spec and the
+    rules.
+    """
 
-    def __init__(self, model: Model, headers: Headers, *, base_url: str, slots: int = 1) -> None:
+    def __init__(
+        self, model: Model, headers: Headers, *, base_url: str, slots: int = 1, route: Route | None = None
+    ) -> None:
         super().__init__(model, headers)
-        route = resolve(base_url, verify=model.spec.verify, proxy=model.spec.proxy)
+        route = route or resolve(base_url, verify=model.spec.verify, proxy=model.spec.proxy)
         self._client = HttpClient(base_url, route=route, slots=slots)
         self._heads: tuple[int, bytes] = (-1, b"")
         self._window: int | None = None

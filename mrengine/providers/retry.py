@@ -26,6 +26,7 @@ __all__ = ["BudgetLike", "LeaseLike", "call"]
 MAX_BACKOFF_S = 60.0
 MIN_BACKOFF_S = 0.01  # a job with backoff_s=0 must not spin
 MAX_CAUSES = 12
+MIN_ATTEMPT_S = 30.0
 _NOT_ADMITTED = frozenset({400, 401, 402, 403, 404, 405, 413, 422, 429})
 
 
@@ -82,7 +83,7 @@ def call(
     budget) only tell.
 
     Raises the last ``ModelError``, whose message, ``attempts``, ``waited_s`` and ``causes`` say what was tried, or
-    ``Stopped`` when ``stopping`` is set during a wait.
+    ``Stopped`` when ``stopping`` is set during a wait. One attempt has half of the time that is left, or 30 s.
     """
     name = model or request.model
     tokens = _estimate(request) if input_tokens is None else input_tokens
@@ -101,7 +102,7 @@ def call(
                 stopping=stopping,
                 on_wait=on_wait,
             )
-        outcome = _attempt(provider, request, name, deadline - clock())
+        outcome = _attempt(provider, request, name, _attempt_s(deadline - clock()))
         _settle(lease, outcome)
         _tell(breaker, outcome)
         if isinstance(outcome, Completion):
@@ -132,6 +133,11 @@ def _attempt(provider: Provider, request: Request, name: str, timeout_s: float) 
     except Exception as failed:  # noqa: BLE001  # a provider of the user's may raise anything
         error = failures.from_exception(failed, model=name)
     return error
+
+
+def _attempt_s(left_s: float) -> float:
+    """Half of what is left, so that a call which is never answered leaves time for another; not less than 30 s."""
+    return min(left_s, max(left_s / 2, MIN_ATTEMPT_S))
 
 
 def _settle(lease: LeaseLike | None, outcome: Completion | ModelError) -> None:

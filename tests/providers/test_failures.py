@@ -68,7 +68,7 @@ def test_what_providers_say_is_understood(status: int, body: Any, error: type[Mo
         ({"error": {"message": "This model's maximum context length is 8192 tokens. However, you requested 9000 tokens "
                                "(8500 in the messages, 500 in the completion).", "code": "context_length_exceeded"}},
          9000, 8192),
-        ({"error": {"message": "This model's maximum context length is 128000 tokens. However, your messages resulted in "
+        ({"error": {"message": "This model's maximum context length is 128000 tokens. However, your messages resulted in "  # noqa: E501
                                "130,512 tokens.", "code": "context_length_exceeded"}}, 130512, 128000),
         ({"type": "error", "error": {"type": "invalid_request_error",
                                      "message": "prompt is too long: 208310 tokens > 200000 maximum"}}, 208310, 200000),
@@ -146,4 +146,4 @@ def test_a_cause_deep_inside_decides() -> None:
         except ssl.SSLError as inner:
             raise RuntimeError("connection error") from inner
     except RuntimeError as outer:
-        assert isinstance(failures.from_exception(outer, model="m"), ModelRefused)
+        assert isinstance(failures.from_exception(outer, model="m"), ModelRefused)  # noqa: PT017

@@ -32,7 +32,9 @@ def test_the_plain_fake_answers_by_the_prompt_alone() -> None:
 def test_an_answer_is_a_text_a_function_or_an_exception() -> None:
     """A function sees the request; an exception that it returns is raised."""
     assert made(fake("always")).complete(Request("fake", "x")).text == "always"
-    provider = made(fake(lambda r: RateLimited("slow") if r.attempt == 1 else f"{r.chunk_id}: {r.prompt.upper()}", name="f"))
+    provider = made(
+        fake(lambda r: RateLimited("slow") if r.attempt == 1 else f"{r.chunk_id}: {r.prompt.upper()}", name="f")
+    )
     with pytest.raises(RateLimited):
         provider.complete(Request("f", "x", chunk_id=3))
     completion = provider.complete(Request("f", "x", chunk_id=3, attempt=2))

@@ -31,7 +31,9 @@ def test_each_shape_carries_its_key() -> None:
 
 def test_the_specs_headers_win_over_the_key() -> None:
     """Whatever their case."""
-    given = headers(ModelSpec("m", base_url="http://h:1", api_key_env="K", headers={"Authorization": "Basic x"}), {"K": "s"})
+    given = headers(
+        ModelSpec("m", base_url="http://h:1", api_key_env="K", headers={"Authorization": "Basic x"}), {"K": "s"}
+    )
     assert given.current == {"authorization": "Basic x"}
 
 

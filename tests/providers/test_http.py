@@ -240,9 +240,7 @@ def proxy(requests: list[bytes], *, status: bytes = b"200 OK") -> Iterator[str]:
         head = request(sock)
         requests.append(head)
         method, target, _ = head.split(b" ", 2)
-        host, _, port = (
-            target.partition(b":") if method == b"CONNECT" else target.split(b"/")[2].partition(b":")
-        )
+        host, _, port = target.partition(b":") if method == b"CONNECT" else target.split(b"/")[2].partition(b":")
         if not status.startswith(b"200"):
             sock.sendall(b"HTTP/1.1 " + status + b"\r\n\r\n")
             return
@@ -376,3 +374,18 @@ def test_one_tls_context_serves_all_connections() -> None:
     assert first.tls is second.tls
     assert first.tls is not None
     assert first.tls.verify_mode is ssl.CERT_REQUIRED
+
+
+def test_a_server_of_the_jobs_own_is_never_behind_a_proxy(server: LLMServer, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The embedded model's endpoint is on loopback, whatever HTTP_PROXY says; its key is sent."""
+    from mrengine.providers.connect import connect
+    from mrengine.providers.models import Model
+    from mrengine.records import ModelSpec
+
+    monkeypatch.setenv("HTTP_PROXY", "http://127.0.0.1:1")
+    monkeypatch.setenv("NO_PROXY", "")
+    server.reset(api_key="random")
+    model = Model(0, "local", "local", "openai", "local", "local", ModelSpec("local"))
+    provider = connect(model, endpoint=(server.url, "random"))
+    assert provider.complete(ask()).text
+    provider.close()

@@ -14,7 +14,7 @@ from mrengine.providers.http1 import MAX_BODY, Malformed, ResponseReader
 def read(data: bytes, cuts: list[int] | None = None) -> ResponseReader:
     reader = ResponseReader()
     edges = [0, *sorted(cut % (len(data) + 1) for cut in cuts or []), len(data)]
-    for start, end in zip(edges, edges[1:], strict=False):
+    for start, end in zip(edges, edges[1:], strict=False):  # noqa: RUF007
         if start < end and not reader.done:
             reader.feed(data[start:end])
     return reader
@@ -61,7 +61,11 @@ def test_an_answer_that_ends_early_is_never_taken_for_one(body: bytes, data: st.
 @given(st.binary(max_size=400))
 def test_noise_raises_nothing_but_malformed(noise: bytes) -> None:
     """Whatever comes, the reader answers with a response or with Malformed."""
-    for data in (noise, b"HTTP/1.1 200 OK\r\n" + noise, b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n" + noise):
+    for data in (
+        noise,
+        b"HTTP/1.1 200 OK\r\n" + noise,
+        b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n" + noise,
+    ):
         reader = ResponseReader()
         try:
             reader.feed(data)

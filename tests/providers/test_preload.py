@@ -28,9 +28,13 @@ print(threading.active_count(), tasks, *(name for name in heavy if name in sys.m
         ("anthropic", {"anthropic"}, {"openai", "requests", "numpy", "tiktoken"}),
     ],
 )
-def test_only_what_is_needed_is_imported_and_no_thread_is_left(kinds: str, wanted: set[str], unwanted: set[str]) -> None:
+def test_only_what_is_needed_is_imported_and_no_thread_is_left(
+    kinds: str, wanted: set[str], unwanted: set[str]
+) -> None:
     """The supervisor must be able to fork afterwards."""
-    done = subprocess.run([sys.executable, "-c", PROGRAM, kinds], capture_output=True, text=True, check=True, timeout=60)
+    done = subprocess.run(
+        [sys.executable, "-c", PROGRAM, kinds], capture_output=True, text=True, check=True, timeout=60
+    )
     threads, tasks, *modules = done.stdout.split()
     assert (threads, tasks) == ("1", "1")
     assert wanted <= set(modules)

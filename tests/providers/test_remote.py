@@ -1,4 +1,6 @@
-"""Real SDKs and the http provider against a real server: answers, every kind of fault, keys and text that stay inside."""
+"""Real SDKs and the http provider against a real server: answers, every kind of fault, keys and text that stay
+inside.
+"""
 
 from __future__ import annotations
 
@@ -203,7 +205,9 @@ def test_a_cut_answer_is_continued_to_the_whole(road: str, server: LLMServer, co
 def test_the_key_is_sent_and_shows_nowhere_else(
     road: str, server: LLMServer, connected: Connect, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """Errors, their contexts and attributes, reprs and logs hold neither key nor prompt; the server does get the key."""
+    """Errors, their contexts and attributes, reprs and logs hold neither key nor prompt; the server does get the
+    key.
+    """
     caplog.set_level(logging.DEBUG, logger="mrengine")
     server.reset(api_key=KEY)
     provider = connected(road)

@@ -103,16 +103,26 @@ def test_waits_are_bounded_by_a_minute(dice: list[float], backoff_s: float) -> N
     """Without Retry-After no wait exceeds 60 s, nor is it nothing at all."""
     clock = Clock()
     rolls = iter(dice)
-    run(Scripted(clock, *(unavailable() for _ in dice)), clock, rng=lambda: next(rolls), backoff_s=backoff_s, deadline=1e9)
+    run(
+        Scripted(clock, *(unavailable() for _ in dice)),
+        clock,
+        rng=lambda: next(rolls),
+        backoff_s=backoff_s,
+        deadline=1e9,
+    )
     assert all(0.0099 <= wait <= 60 for wait in clock.sleeps)
 
 
-def test_each_attempt_has_the_time_that_is_left() -> None:
-    """timeout_s shrinks toward the deadline."""
+def test_an_attempt_that_is_never_answered_leaves_time_for_another() -> None:
+    """Half of what is left, thirty seconds at least, and never more than there is."""
     clock = Clock()
     provider = Scripted(clock, unavailable(), takes_s=100.0)
     run(provider, clock, backoff_s=10.0)
-    assert [request.timeout_s for request in provider.requests] == [600.0, 490.0]
+    assert [request.timeout_s for request in provider.requests] == [300.0, 245.0]
+    for left, given in ((50.0, 30.0), (20.0, 20.0)):  # noqa: F402
+        provider = Scripted(clock)
+        run(provider, clock, deadline=clock.now + left)
+        assert provider.requests[0].timeout_s == given
 
 
 def test_it_gives_up_where_the_wait_would_pass_the_deadline() -> None:
@@ -154,7 +164,13 @@ def test_the_budget_is_asked_again_for_each_attempt_and_told_each_outcome() -> N
     unsent.sent = False
     limited = RateLimited("slow", status=429)
     limited.observed = Observed(retry_after_s=0.1)
-    run(Scripted(clock, limited, unavailable(status=500), unsent), clock, budget=budget, input_tokens=30, priority="P2_batch")
+    run(
+        Scripted(clock, limited, unavailable(status=500), unsent),
+        clock,
+        budget=budget,
+        input_tokens=30,
+        priority="P2_batch",
+    )
     assert budget.acquired == [("m", 30, 50, "P2_batch", 1600.0)] * 4
     assert [(usage, made) for usage, _, made in budget.settled] == [
         (None, False),
@@ -204,7 +220,11 @@ def test_an_open_breaker_ends_the_tries_where_there_is_another_model() -> None:
         provider = Scripted(clock, *(unavailable() for _ in range(5)))
         breaker = Breaker(threshold=3, cooldown_s=10, clock=clock)
         until: Callable[[], Completion] = lambda: run(  # noqa: E731
-            provider, clock, breaker=breaker, alternatives=alternatives, deadline=clock.now + 16
+            provider,
+            clock,
+            breaker=breaker,
+            alternatives=alternatives,
+            deadline=clock.now + 16,  # noqa: B023
         )
         with pytest.raises(ModelUnavailable):
             until()

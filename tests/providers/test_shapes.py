@@ -97,11 +97,15 @@ def test_a_refusal_of_the_model_is_told_apart() -> None:
 
 JSON = st.recursive(
     st.none() | st.booleans() | st.integers() | st.text(max_size=3),
-    lambda inner: st.lists(inner, max_size=3)
-    | st.dictionaries(
-        st.sampled_from(["choices", "message", "content", "text", "type", "usage", "stop_reason", "finish_reason", "model"]),
-        inner,
-        max_size=4,
+    lambda inner: (
+        st.lists(inner, max_size=3)
+        | st.dictionaries(
+            st.sampled_from(
+                ["choices", "message", "content", "text", "type", "usage", "stop_reason", "finish_reason", "model"]
+            ),
+            inner,
+            max_size=4,
+        )
     ),
     max_leaves=15,
 )

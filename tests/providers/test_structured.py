@@ -127,7 +127,9 @@ def test_a_schema_that_refers_to_itself_ends() -> None:
     """Trees of any depth."""
     tree = {"type": "object", "properties": {"child": {"$ref": "#"}}, "additionalProperties": False}
     assert jsonschema.errors({"child": {"child": {}}}, tree) == []
-    assert jsonschema.errors({"child": {"child": {"x": 1}}}, tree) == ["/child/child: 1 properties that are not allowed"]
+    assert jsonschema.errors({"child": {"child": {"x": 1}}}, tree) == [
+        "/child/child: 1 properties that are not allowed"
+    ]
 
 
 JSON = st.recursive(
@@ -141,7 +143,9 @@ JSON = st.recursive(
 def test_no_value_enters_an_error(value: Any) -> None:
     """Errors name places and rules: nothing of a text that the schema does not hold."""
     secret = json.loads(json.dumps(value).replace('""', '"x"'))
-    told = jsonschema.errors({"Jane": secret, "list": ["Roe"]}, {"type": "object", "additionalProperties": {"type": "null"}})
+    told = jsonschema.errors(
+        {"Jane": secret, "list": ["Roe"]}, {"type": "object", "additionalProperties": {"type": "null"}}
+    )
     assert not any("Jane" in line or "Roe" in line for line in told)
 
 

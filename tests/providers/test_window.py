@@ -28,7 +28,7 @@ def test_tokens_decide_where_bytes_leave_a_doubt() -> None:
     request = ask("hello world " * 100, system="be brief", turns=(("assistant", "a"), ("user", "b")), max_tokens=50)
     assert size(request) == 1200 + 8 + 2
     check(request, name="m", window=300)
-    with pytest.raises(ContextOverflow, match="m: 25[0-9] tokens") as caught:
+    with pytest.raises(ContextOverflow, match="m: 25[0-9] tokens") as caught:  # noqa: RUF043
         check(request, name="m", window=200)
     assert caught.value.context_window == 200
     assert "hello" not in str(caught.value)

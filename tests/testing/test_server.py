@@ -33,7 +33,9 @@ def server(shared: LLMServer) -> LLMServer:
     return shared
 
 
-def post(server: LLMServer, prompt: str = "hi there", path: str = "/v1/chat/completions", **fields: Any) -> tuple[int, Any]:
+def post(
+    server: LLMServer, prompt: str = "hi there", path: str = "/v1/chat/completions", **fields: Any
+) -> tuple[int, Any]:
     body = {"model": "any", "messages": [{"role": "user", "content": prompt}], "max_tokens": 10, **fields}
     request = urllib.request.Request(server.root + path, json.dumps(body).encode())
     try:
@@ -155,7 +157,7 @@ def test_a_port_that_is_taken_is_told(server: LLMServer) -> None:
 
 def test_it_ends_with_the_process_that_started_it() -> None:
     """Also when that is killed: no server is left behind."""
-    program = "import time; from mrengine.testing import LLMServer; s = LLMServer(); print(s._process.pid, flush=True); time.sleep(60)"
+    program = "import time; from mrengine.testing import LLMServer; s = LLMServer(); print(s._process.pid, flush=True); time.sleep(60)"  # noqa: E501
     parent = subprocess.Popen([sys.executable, "-c", program], stdout=subprocess.PIPE, text=True)
     assert parent.stdout is not None
     pid = int(parent.stdout.readline())
