@@ -1,3 +1,4 @@
+# ruff: noqa: B023  (the functions are called within the loop that defines them)
 """The one retry loop on a clock of its own: when it asks again, when it gives up, what it tells."""
 
 from __future__ import annotations
@@ -224,7 +225,7 @@ def test_an_open_breaker_ends_the_tries_where_there_is_another_model() -> None:
             clock,
             breaker=breaker,
             alternatives=alternatives,
-            deadline=clock.now + 16,  # noqa: B023
+            deadline=clock.now + 16,
         )
         with pytest.raises(ModelUnavailable):
             until()
