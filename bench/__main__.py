@@ -1,0 +1,22 @@
+"""All benchmarks, one after another: ``python -m bench [NAME ...]``. Results go to bench/results, with the machine."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+NAMES = ("log", "budget", "calls", "chunking")
+
+
+def main() -> int:
+    """Run what is named, or all; the number of those that failed."""
+    wanted = sys.argv[1:] or list(NAMES)
+    unknown = [name for name in wanted if name not in NAMES]
+    if unknown:
+        print(f"no benchmark {', '.join(unknown)}; there are {', '.join(NAMES)}", file=sys.stderr)
+        return 2
+    return sum(subprocess.run([sys.executable, "-m", f"bench.{name}"], check=False).returncode != 0 for name in wanted)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
