@@ -32,7 +32,7 @@ __all__ = [
 
 ROW_BYTES = 64
 MAX_ROWS = (1 << 20) // ROW_BYTES  # a CHUNKS record holds at most 1 MiB of rows
-KINDS = ("prose", "markdown", "code", "json", "dicom", "text", "table")
+KINDS = ("prose", "markdown", "code", "json", "dicom", "custom")
 _OTHER = 255
 _ROW = struct.Struct("<IB3xIIQQQQ16s")
 _CHUNKS = struct.Struct(">BHBIBQBI")

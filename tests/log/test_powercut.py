@@ -9,6 +9,7 @@ import pytest
 from mrengine.log import codec
 from mrengine.log.codec import Frame
 from mrengine.log.wal import WriteAheadLog
+from tests.log import second_reader
 from tests.log.disk import MemoryDisk
 
 Written = dict[int, tuple[int, bytes]]
@@ -60,7 +61,10 @@ class Life:
         if self.deep and self.rng.random() < 0.1:
             self.again(disk, written, announced)
             return
+        second = second_reader.read(bytes(disk.names["log"].data))
         wal = WriteAheadLog.open("log", job_id="j", files=disk, visit=seen.append)
+        assert second.frames == [(frame.offset, frame.kind, frame.payload) for frame in seen]
+        assert (second.end, second.damage) == (wal.recovery.end, list(wal.recovery.damage))
         found = {frame.offset: (frame.kind, frame.payload) for frame in seen if frame.kind != codec.VOID}
         assert not wal.recovery.damage, "unannounced bytes were called damage"
         assert found.items() <= written.items()
