@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import os
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -92,7 +93,14 @@ def _assert_bounded(folder: Path, megabytes: int) -> None:
     with path.open("w", encoding="utf-8") as file:
         for _ in range(megabytes):
             file.write(megabyte)
-    measured = subprocess.run([sys.executable, "-c", _MEASURE, str(path)], capture_output=True, text=True, check=True)
+    measured = subprocess.run(
+        [sys.executable, "-c", _MEASURE, str(path)],
+        env={**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])},
+        capture_output=True,
+        text=True,
+        check=True,
+        timeout=110,
+    )
     length, kilobytes = map(int, measured.stdout.split())
     assert length == megabytes * len(megabyte)
     assert kilobytes < 60_000
