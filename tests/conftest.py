@@ -71,7 +71,10 @@ def _children() -> set[int]:
     """Living children of this process; multiprocessing's resource tracker stays by design."""
     found: set[int] = set()
     for listing in Path("/proc/self/task").glob("*/children"):
-        found.update(int(pid) for pid in listing.read_text().split())
+        try:
+            found.update(int(pid) for pid in listing.read_text().split())
+        except OSError:
+            continue  # the thread has ended meanwhile
     return {pid for pid in found if _alive(pid) and "multiprocessing.resource_tracker" not in _command(pid)}
 
 
