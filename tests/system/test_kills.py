@@ -146,7 +146,7 @@ def test_a_death_below_the_host_is_mended(server: LLMServer, state_dir: Path, wh
     victim = {"supervisor": supervisor, "manager": below[0], "worker": below[-1]}[who]
     os.kill(victim, signal.SIGKILL)
     assert tree.finish().startswith("DONE")
-    assert server.stats().requests <= TASKS + SLOTS
+    assert server.stats().requests <= TASKS + 2 * SLOTS  # in flight, and on the way to a supervisor that died
     assert len(tree.announced()) == len(set(tree.announced())) == TASKS
     assert tree.left() == []
 
@@ -160,7 +160,8 @@ def test_a_process_that_is_stopped_is_replaced(server: LLMServer, state_dir: Pat
     victim = supervisor if who == "supervisor" else min(children(supervisor))
     os.kill(victim, signal.SIGSTOP)
     assert tree.finish().startswith("DONE")
-    assert server.stats().requests <= TASKS + SLOTS
+    # Workers of a supervisor that is stopped end what they hold; what it never read was never committed.
+    assert server.stats().requests <= TASKS + 4 * SLOTS
     assert tree.left() == []
 
 
@@ -249,7 +250,7 @@ def storm(kills: int, seed: int, server: LLMServer, state_dir: Path) -> None:
             except ProcessLookupError:
                 continue
         if who != "host":
-            in_flight_lost += SLOTS
+            in_flight_lost += 2 * SLOTS  # in flight, and answered on the way to a supervisor that died
         if who in ("host", "all"):
             tree.host.communicate()
             tree.wait_until_gone(DRAIN_S + 1)
