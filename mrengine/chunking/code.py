@@ -19,11 +19,13 @@ __all__ = ["Code", "best_line", "enclosing_function"]
 _GOES_ON = re.compile(r"(?:else|elif|except|finally|catch|end|endif|done|fi|esac)\b")
 _TOP = re.compile(rf"(?!{_GOES_ON.pattern})[^\s)}}\]]")
 _INDENT = re.compile(r"[ \t]*")
+_METHOD = re.compile(r"(?:async )?def \w+\((?:self|cls)\b")
+_FAR = 8000  # characters: a function that began before is not kept whole
 _FIRST_CREDIT = 0.25
 _FUNCTION = re.compile(
     r"(?:@|(?:(?:async|export|default|public|private|protected|internal|static|final|abstract|override|virtual|inline"
     r"|extern|unsafe|const|pub(?:\([a-z]+\))?)\s+)*(?:def|function\*?|func|fn|fun|sub|proc|lambda)\b"
-    r"|[A-Za-z_][\w:<>,*&\[\]. ]*\([^;{}]*\)[^;{}\n]*\{?[ \t]*\r?(?:\n|$))"
+    r"|[A-Za-z_][\w:<>,*&\[\]. ]*\([^;{}]{0,400}\)[^;{}\n]*\{?[ \t]*\r?(?:\n|$))"
 )
 
 
@@ -46,12 +48,14 @@ class Code:
         best = best_line(text, high - int(span * self._window), high)
         if best <= start:
             return self._prose.cut(text, start, high, fits)
-        whole = enclosing_function(text, start, best, fits)
-        loss = self._window / 2 - (high - (whole or best)) / span
-        if whole and self._credit + loss < 0:
-            whole, loss = 0, self._window / 2 - (high - best) / span
-        self._credit = min(self._credit + loss, 2 * _FIRST_CREDIT)
-        return whole or best
+        credit = self._credit + self._window / 2 - (high - best) / span
+        if credit > 0:
+            whole = enclosing_function(text, start, best, fits)
+            if whole and credit >= (best - whole) / span:
+                credit -= (best - whole) / span
+                best = whole
+        self._credit = min(credit, 2 * _FIRST_CREDIT)
+        return best
 
     def resume(self, text: str, low: int, start: int) -> int:
         """The first line at ``low`` or later."""
@@ -64,6 +68,9 @@ def enclosing_function(text: str, start: int, cut: int, fits: Callable[[int, int
     0 if there is none. What encloses a line are the nearest lines above that are indented less, one after another.
     """
     width = len(_INDENT.match(text, cut).group())  # type: ignore[union-attr] # it matches nothing, too
+    if width and _METHOD.match(text, cut + width):
+        return 0  # between the methods of a class: nothing that encloses them is a function
+    start = max(start, cut - _FAR)
     found, header = 0, cut
     while width:
         header = _last_line(text, start, header, width - 1)
