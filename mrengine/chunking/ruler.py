@@ -23,6 +23,8 @@ __all__ = ["Ruler"]
 # numpy sums six times as fast as Python, but its import costs 0.2 s of CPU: from this many characters on it pays.
 _NUMPY_FROM = 600_000
 _AFRESH = 128  # characters: so short a text is quicker counted than looked up
+_PART = 1 << 16  # characters: so long may a stretch without a safe cut be, before it is tokenised in parts
+_MOST_SEAMS = 5  # in a chunk; tiktoken gives up on runs of about a million blanks
 _SLACK = 64  # tokens: by more than this, no count differs from the difference of its edges
 
 
@@ -77,22 +79,20 @@ class Ruler:
         return moved
 
     def _next_segment(self) -> str:
-        """Text up to a safe cut; up to a seam where two blocks have none; all of it at the end of the document."""
-        while True:
+        """Text up to a safe cut; up to a seam, where there is none for long; all of it at the end of the document."""
+        while len(self._pending) <= _PART:
             block = next(self._blocks, None)
             if block is None:
                 self.ended = True
                 segment, self._pending = self._pending, ""
                 return segment
-            fresh = len(self._pending)
             self._pending += block
-            cut = self._cuts.last(self._pending, 1, len(self._pending))
-            if cut is None and fresh:
-                cut = len(self._pending) - ("\ud800" <= self._pending[-1] < "\udc00")
-                self._seams.append(self._measured + cut)
-            if cut:
-                segment, self._pending = self._pending[:cut], self._pending[cut:]
-                return segment
+        cut = self._cuts.last(self._pending, 1, len(self._pending))
+        if cut is None:
+            cut = _PART - ("\ud800" <= self._pending[_PART - 1] < "\udc00")
+            self._seams.append(self._measured + cut)
+        segment, self._pending = self._pending[:cut], self._pending[cut:]
+        return segment
 
     def _measure(self, text: str) -> Any:
         """The edges of a segment that follows what was measured so far."""
@@ -169,14 +169,15 @@ class Ruler:
     def reach(self, start: int, tokens: int) -> int:
         """The offset up to which about ``tokens`` tokens lie behind ``start``: exactly so many, if it is a safe cut."""
         _, head, first = self._head(start)
-        here = self._index(start) if first < 0 else first
-        index = max(here + tokens - head, here + 1)
+        beyond = first >= 0 and tokens > head  # otherwise no safe cut is near: the edges tell about how far it is
+        index = first + tokens - head if beyond else self._index(start) + tokens
         inside = index < len(self._edges) - 1
         offset = int(self._edges[index]) - self.base if inside else len(self.text)
-        return self._before_second_seam(start, offset) if self._seams else offset
+        return self._before_last_seam(start, offset) if self._seams else offset
 
     def fits(self, start: int, stop: int, tokens: int) -> bool:
         """Whether ``text[start:stop]`` has at most so many tokens; counted only where the edges leave it open."""
+        stop = min(stop, len(self.text))
         about = self._index(stop) - self._index(start)
         if abs(about - tokens) > _SLACK:
             return about < tokens
@@ -190,10 +191,10 @@ class Ruler:
         seams = self._seams
         return bisect_right(seams, start + self.base) < bisect_left(seams, stop + self.base)
 
-    def _before_second_seam(self, start: int, stop: int) -> int:
-        """No chunk has two seams: tiktoken could not take a run of blanks that is much longer."""
-        second = bisect_right(self._seams, start + self.base) + 1
-        return min(stop, self._seams[second] - self.base) if second < len(self._seams) else stop
+    def _before_last_seam(self, start: int, stop: int) -> int:
+        """No chunk has more than a few seams: tiktoken could not take a run of blanks that is much longer."""
+        last = bisect_right(self._seams, start + self.base) + _MOST_SEAMS - 1
+        return min(stop, self._seams[last] - self.base) if last < len(self._seams) else stop
 
 
 def _with_pairs(edges: Sequence[int], text: str, begin: int) -> array[int]:

@@ -19,6 +19,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from mrengine.chunking.faster import Faster
 from mrengine.errors import ChunkingError
 
 if TYPE_CHECKING:
@@ -66,6 +67,7 @@ class Tokenizer:
         self.name = encoding.name
         self._core = encoding._core_bpe
         self._ordinary = self._core.encode_ordinary
+        self._faster = Faster(encoding.name)
         self._tables: dict[bool, bytes] = {}
         self._arrays: dict[bool, Any] = {}
 
@@ -80,7 +82,8 @@ class Tokenizer:
 
     def tokens(self, text: str) -> Any:
         """The token numbers of a text without surrogates, as a buffer of u32. At most about a million characters."""
-        return self._core.encode_to_tiktoken_buffer(text, _NO_SPECIALS)
+        faster = None if text.isascii() else self._faster.tokens(text)
+        return self._core.encode_to_tiktoken_buffer(text, _NO_SPECIALS) if faster is None else faster
 
     def numbers(self, text: str) -> list[int]:
         """:meth:`tokens` as a list."""

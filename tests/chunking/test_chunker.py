@@ -160,3 +160,11 @@ def test_what_is_no_document_is_a_source_error(document: object) -> None:
     """A clear error names the type."""
     with pytest.raises(SourceError):
         list(safe_chunk(document))
+
+
+def test_a_limit_before_the_first_safe_cut_is_not_underfilled() -> None:
+    """Where no safe cut is near, the edges still tell about how far the limit reaches."""
+    text = '[null,{"0\x95\U00015180":"0\x7f0\x7f\ud7c00\ue040\U00010000\U00013b56"},null]'
+    chunks = list(safe_chunk(text, target_tokens=30, overlap_tokens=0, splitter="json"))
+    assert_promises(text, chunks, 30)
+    assert [chunk.end for chunk in chunks] == [6, 26, len(text)]
