@@ -61,27 +61,37 @@ class Json:
 
     def _chain(self, start: int, high: int, stop: int) -> list[tuple[int, int]]:
         """The elements around ``high``, outermost first, as (begin, end). An end that is not in sight is ``stop``."""
-        import numpy
-
         places, levels = self._scan.places, self._scan.levels
         first = int(places.searchsorted(start + self._base, "right"))
         limit = int(places.searchsorted(high + self._base, "right"))
         if first == limit:
             return []
-        before = numpy.minimum.accumulate(levels[first:limit][::-1])
-        steps = numpy.concatenate(([0], numpy.flatnonzero(before[1:] < before[:-1]) + 1))[::-1]
-        begins = places[limit - 1 - steps] - self._base
-        ends, ahead = None, 256
-        while ends is None:
-            after = numpy.minimum.accumulate(levels[limit : limit + ahead])
-            if limit + ahead >= len(levels) or after[-1] <= before[-1]:
-                ends = numpy.searchsorted(-after, -before[steps])
-            ahead *= 8
-        behind = numpy.append(places[limit : limit + len(after)] - self._base, stop)[ends]
-        chain = list(zip(begins.tolist(), behind.tolist(), strict=True))
+        before = levels[first:limit].tolist()
+        least, level, torn = min(before), 1 << 30, []
+        for index in range(len(before) - 1, -1, -1):
+            if before[index] < level:
+                level = before[index]
+                torn.append(index)
+                if level == least:
+                    break
+        far = int(places.searchsorted(high + 4 * (high - start) + self._base))
+        ends = self._ends([before[index] for index in torn], limit, max(far, limit + 1), stop)
+        chain = [(int(places[first + index]) - self._base, end) for index, end in zip(torn, ends, strict=True)]
         # The innermost of all is no element but what lies between two places: a key, where key and value do not fit.
         following = int(places[limit]) - self._base if limit < len(places) else stop
-        return [*chain, (chain[-1][0], following)]
+        return [*reversed(chain), (chain[0][0], following)]
+
+    def _ends(self, wanted: list[int], limit: int, far: int, stop: int) -> list[int]:
+        """For each level, from large to small: the first place behind ``limit`` with that level or a smaller one."""
+        ends: list[int] = []
+        ahead = 64
+        while len(ends) < len(wanted) and limit < min(far, len(self._scan.levels)):
+            for index, level in enumerate(self._scan.levels[limit : limit + ahead].tolist(), limit):
+                while len(ends) < len(wanted) and level <= wanted[len(ends)]:
+                    ends.append(int(self._scan.places[index]) - self._base)
+            limit += ahead
+            ahead *= 4
+        return ends + [stop] * (len(wanted) - len(ends))
 
     def resume(self, text: str, low: int, start: int) -> int:
         """The first whole element at ``low`` or later, beside or above the one that begins at ``start``."""
