@@ -95,6 +95,25 @@ def test_a_full_table_says_so_and_still_finds_what_it_has(wal: WriteAheadLog, re
     assert index.lookup(rng.randbytes(16), reader) is None
 
 
+def test_a_refilled_table_holds_the_other_replay_and_nothing_of_the_first(
+    wal: WriteAheadLog, reader: LogReader
+) -> None:
+    """In the same memory, as long as there is room; without room it stays as it was."""
+    held = {}
+    for name in ("first", "second"):
+        held[name] = Ledger()
+        offset = wal.append(codec.CALL, call(name))
+        held[name].call(Frame(offset, codec.CALL, call(name), 512))
+    wal.commit()
+    index = CallIndex.build(held["first"])
+    assert not index.refill(held["second"], expected=1 << 20)
+    assert index.get(digest("first"), reader) is not None
+    assert index.refill(held["second"])
+    assert index.get(digest("first"), reader) is None
+    assert index.get(digest("second"), reader) is not None
+    assert len(index) == 1
+
+
 def test_every_one_of_many_answers_is_found() -> None:
     """As many as were announced fit; digests that collide in the table do not hide each other."""
     rng = random.Random(2)

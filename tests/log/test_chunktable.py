@@ -7,7 +7,7 @@ import struct
 from pathlib import Path
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mrengine.errors import LogError
@@ -44,6 +44,7 @@ rows = st.builds(
 )
 
 
+@settings(deadline=None)
 @given(rows)
 def test_a_row_has_64_bytes_and_is_read_back(row: ChunkRow) -> None:
     """As docs/log-format.md draws it."""

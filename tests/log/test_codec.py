@@ -7,7 +7,7 @@ import random
 import resource
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mrengine.errors import LogError
@@ -34,6 +34,7 @@ UNPACKERS = {
 }
 
 
+@settings(deadline=None)
 @given(st.from_regex(r"[A-Za-z0-9_][A-Za-z0-9._-]{0,99}", fullmatch=True))
 def test_a_header_is_read_back(job_id: str) -> None:
     """512 bytes, whatever the job id."""
@@ -43,6 +44,7 @@ def test_a_header_is_read_back(job_id: str) -> None:
     assert codec.decode_header(data) == header
 
 
+@settings(deadline=None)
 @given(st.integers(512, 2**48), st.integers(0, 255), st.binary(max_size=300))
 def test_a_frame_is_read_back_and_only_at_its_place(offset: int, kind: int, payload: bytes) -> None:
     """The same bytes one further, or in another log, are no frame."""
@@ -54,6 +56,7 @@ def test_a_frame_is_read_back_and_only_at_its_place(offset: int, kind: int, payl
     assert codec.decode_frame(data, 0, offset, other.prefix, other.seed) == 0
 
 
+@settings(deadline=None)
 @given(st.binary(max_size=200))
 def test_part_of_a_frame_says_how_much_is_missing(payload: bytes) -> None:
     """So that a reader can read on."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mrengine.errors import LogError
@@ -55,6 +55,7 @@ RECORDS: dict[str, Any] = {
 
 
 @pytest.mark.parametrize("kind", RECORDS)
+@settings(deadline=None)
 @given(data=st.data())
 def test_a_record_is_read_back_as_it_was_written(kind: str, data: st.DataObject) -> None:
     """Field by field, whatever the values."""
@@ -73,6 +74,7 @@ def test_a_job_is_read_back_as_it_was_written(source: Any) -> None:
 
 
 @pytest.mark.parametrize("kind", ["intent", "call", "result", "failure", "attempt", "carry"])
+@settings(deadline=None)
 @given(data=st.data())
 def test_the_head_of_a_tasks_record_is_read_without_unpacking(kind: str, data: st.DataObject) -> None:
     """And is msgpack like the rest."""

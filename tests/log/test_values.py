@@ -16,7 +16,7 @@ from typing import Any, NamedTuple
 import numpy
 import pydantic
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mrengine.log.msg import pack, unpack
@@ -35,6 +35,7 @@ plain = st.recursive(
 )
 
 
+@settings(deadline=None)
 @given(plain)
 def test_a_plain_value_stays_as_it_is_through_the_log(value: Any) -> None:
     """Lone surrogates included."""
