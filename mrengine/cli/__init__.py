@@ -5,8 +5,8 @@ from __future__ import annotations
 import click
 
 from mrengine._version import __version__
-from mrengine.cli import job_commands, model_commands, run_commands
-from mrengine.cli.exits import Group
+from mrengine.cli import job_commands, model_commands, run_commands, summary_commands
+from mrengine.cli.exits import Group, with_debug
 
 __all__ = ["main"]
 
@@ -36,12 +36,10 @@ Environment:
     cls=Group, epilog=EPILOG, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110}
 )
 @click.version_option(__version__, prog_name="mrengine")
-@click.option("--debug", is_flag=True, help="Show tracebacks of errors.")
-@click.pass_context
-def main(context: click.Context, debug: bool) -> None:
+def main() -> None:
     """Run prompts and functions over documents of any size, and never lose or pay twice for what was finished."""
-    context.ensure_object(dict)["debug"] = debug
 
 
-for _command in (*run_commands.COMMANDS, *job_commands.COMMANDS, model_commands.models):
-    main.add_command(_command)
+with_debug(main)
+for _command in (summary_commands.summarize, *run_commands.COMMANDS, *job_commands.COMMANDS, model_commands.models):
+    main.add_command(with_debug(_command))

@@ -1,74 +1,106 @@
-"""Owns how a command ends: the library's errors become one clear line on stderr and an exit code."""
+"""Owns how a command ends: errors become one clear line on stderr and an exit code; SIGTERM ends like Ctrl-C."""
 
 from __future__ import annotations
 
-import os
-import sys
-from collections.abc import Sequence
-from typing import Any
+import signal
+import traceback
+from dataclasses import dataclass
+from typing import Any, NoReturn
 
 import click
 
+from mrengine.cli.notes import say
+from mrengine.cli.output import StdoutClosed
 from mrengine.errors import (
     BudgetExhausted,
+    ChunkingError,
     ConfigError,
     JobBusy,
     JobCancelled,
-    JobFailed,
     JobTimeout,
     MrengineError,
 )
 
-__all__ = ["DONE", "FAILED", "TOO_MANY_FAILED", "Group", "Terminated", "say"]
+__all__ = ["DONE", "FAILED", "TOO_MANY_FAILED", "Group", "Invocation", "with_debug"]
 
 DONE, FAILED, USAGE, TOO_MANY_FAILED, STOPPED, BUSY, INTERRUPTED, TERMINATED = 0, 1, 2, 3, 4, 5, 130, 143
 
 
 class Terminated(BaseException):
-    """SIGTERM came; what was in flight has ended, and is in the log."""
+    """SIGTERM came. A run drains, as after Ctrl-C; a second one ends it at once."""
 
 
-def say(text: str, *, quiet: bool = False) -> None:
-    """A line for people, on stderr."""
-    if not quiet:
-        click.echo(text, err=True)
+@dataclass(slots=True)
+class Invocation:
+    """What the end of a command has to know: ``resumes`` says how its job goes on, once there is one."""
+
+    debug: bool = False
+    resumes: str = ""
+
+
+def _terminate(_signum: int, _frame: Any) -> NoReturn:
+    raise Terminated
+
+
+def _debug(context: click.Context, _parameter: click.Parameter, wanted: bool) -> None:
+    context.find_root().obj.debug |= wanted
+
+
+def with_debug(command: click.Command) -> click.Command:
+    """The command with an option that shows tracebacks."""
+    option = click.option("--debug", is_flag=True, expose_value=False, callback=_debug, help="Show tracebacks.")
+    option(command)
+    return command
 
 
 class Group(click.Group):
     """The commands, with one place where errors end."""
 
-    def main(self, args: Sequence[str] | None = None, **kwargs: Any) -> Any:  # type: ignore[override]
+    def make_context(self, *args: Any, **kwargs: Any) -> click.Context:
+        """A context whose object is the Invocation."""
+        return super().make_context(*args, obj=Invocation(), **kwargs)
+
+    def invoke(self, context: click.Context) -> NoReturn:
         """Run a command; leaves with its exit code."""
-        kwargs["standalone_mode"] = False
+        signal.signal(signal.SIGTERM, _terminate)
+        told: Invocation = context.obj
         try:
-            code = super().main(args, **kwargs)
-        except click.ClickException as error:
-            error.show()
-            code = error.exit_code
-        except (click.Abort, KeyboardInterrupt):
-            say("interrupted; the same command resumes")
+            code = super().invoke(context)
+        except (click.ClickException, click.exceptions.Exit):
+            raise
+        except KeyboardInterrupt:
+            say(f"interrupted{told.resumes}")
             code = INTERRUPTED
         except Terminated:
-            say("terminated; the same command resumes")
+            say(f"terminated{told.resumes}")
             code = TERMINATED
-        except BrokenPipeError:
-            # Whoever read stdout has gone; python would complain once more when it closes it.
-            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        except StdoutClosed:
             code = DONE
-        except MrengineError as error:
-            if "--debug" in sys.argv:
-                raise
-            say(f"mrengine: {error}")
+        except Exception as error:  # noqa: BLE001  # of the library, of a user's function, of the system: all end here
+            if told.debug:
+                traceback.print_exception(error)
+            say(f"mrengine: {line_of(error)}")
             code = code_of(error)
-        sys.exit(code if isinstance(code, int) else DONE)
+        context.exit(code if isinstance(code, int) else DONE)
 
 
-def code_of(error: MrengineError) -> int:
+def line_of(error: Exception) -> str:
+    """One line for people."""
+    if isinstance(error, JobCancelled):
+        return f"job {error.job_id} was cancelled; 'mrengine uncancel {error.job_id}' lets it run again"
+    if isinstance(error, (BudgetExhausted, JobTimeout)) and len(error.results):
+        return f"{error}; 'mrengine export {error.job_id}' prints what is done"
+    if isinstance(error, MrengineError):
+        return str(error)
+    if isinstance(error, OSError) and error.strerror:
+        return f"{error.filename}: {error.strerror}" if error.filename else error.strerror
+    return f"{type(error).__name__}: {error} (--debug shows where)"
+
+
+def code_of(error: Exception) -> int:
     """The exit code of an error."""
     if isinstance(error, JobBusy):
         return BUSY
     if isinstance(error, (BudgetExhausted, JobTimeout, JobCancelled)):
         return STOPPED
-    if isinstance(error, JobFailed) and error.failures and len(error.results):
-        return TOO_MANY_FAILED
-    return USAGE if isinstance(error, ConfigError) else FAILED
+    return USAGE if isinstance(error, (ConfigError, ChunkingError)) else FAILED

@@ -9,11 +9,13 @@ from typing import Any
 
 import click
 
-from mrengine.cli.exits import DONE, FAILED, say
+from mrengine.cli.exits import DONE, FAILED
+from mrengine.cli.notes import say
 from mrengine.cli.options import state_option
-from mrengine.cli.output import print_json, record_of
-from mrengine.errors import JobBusy, LogError
+from mrengine.cli.output import echo, print_json, record_of
+from mrengine.errors import JobBusy, JobNotFound, LogError
 from mrengine.jobs import Job, list_jobs
+from mrengine.log.verify import Verdict
 from mrengine.log.verify import verify as check
 from mrengine.records import JobStatus
 
@@ -24,16 +26,18 @@ FOLLOW_S = 0.5
 
 @click.command()
 @state_option
-@click.option("--json", "as_json", is_flag=True)
+@click.option("--json", "as_json", is_flag=True, help="As JSON.")
 def jobs(state_dir: str | None, as_json: bool) -> None:
     """List the jobs of the state folder, the oldest first."""
     for job in list_jobs(state_dir):
         try:
             status = job.status()
+        except JobNotFound:  # purged meanwhile
+            continue
         except LogError as error:
             say(f"{job.job_id}: {error}")
             continue
-        print_json(dataclasses.asdict(status)) if as_json else click.echo(_line(status))
+        print_json(dataclasses.asdict(status)) if as_json else echo(_line(status))
 
 
 def _line(status: JobStatus) -> str:
@@ -43,10 +47,10 @@ def _line(status: JobStatus) -> str:
 
 
 @click.command()
-@click.argument("job_id")
+@click.argument("job_id", metavar="JOB")
 @click.option("--follow", is_flag=True, help="Print again whenever it changes, until it has ended.")
 @state_option
-@click.option("--json", "as_json", is_flag=True)
+@click.option("--json", "as_json", is_flag=True, help="As JSON.")
 def show(job_id: str, follow: bool, state_dir: str | None, as_json: bool) -> None:
     """Show what a job has done."""
     job, last = Job(job_id, state_dir=state_dir), None
@@ -54,7 +58,7 @@ def show(job_id: str, follow: bool, state_dir: str | None, as_json: bool) -> Non
         status = job.status()
         known = dataclasses.replace(status, updated=0, eta_s=None)
         if known != last:
-            print_json(dataclasses.asdict(status)) if as_json else click.echo(_page(status))
+            print_json(dataclasses.asdict(status)) if as_json else echo(_page(status))
             last = known
         if not follow or status.state != "running":
             return
@@ -75,7 +79,7 @@ def _page(status: JobStatus) -> str:
 
 
 @click.command()
-@click.argument("job_id")
+@click.argument("job_id", metavar="JOB")
 @state_option
 def cancel(job_id: str, state_dir: str | None) -> None:
     """Stop a job where it runs; it stays cancelled until uncancel."""
@@ -84,15 +88,17 @@ def cancel(job_id: str, state_dir: str | None) -> None:
 
 
 @click.command()
-@click.argument("job_id")
+@click.argument("job_id", metavar="JOB")
 @state_option
 def uncancel(job_id: str, state_dir: str | None) -> None:
     """Let a cancelled job run again."""
-    Job(job_id, state_dir=state_dir).uncancel()
+    job = Job(job_id, state_dir=state_dir)
+    job.status()  # JobNotFound, rather than nothing said
+    job.uncancel()
 
 
 @click.command()
-@click.argument("job_id")
+@click.argument("job_id", metavar="JOB")
 @state_option
 def export(job_id: str, state_dir: str | None) -> None:
     """Print results, then failures, as JSON Lines."""
@@ -102,22 +108,30 @@ def export(job_id: str, state_dir: str | None) -> None:
 
 
 @click.command()
-@click.argument("job_id")
+@click.argument("job_id", metavar="JOB")
 @state_option
-def verify(job_id: str, state_dir: str | None) -> int:
+@click.option("--json", "as_json", is_flag=True, help="As JSON.")
+def verify(job_id: str, state_dir: str | None, as_json: bool) -> int:
     """Check every byte of a job's log. Exit code 1: damage, and where."""
     verdict = check(Job(job_id, state_dir=state_dir).folder)
-    for start, stop in verdict.damage:
-        click.echo(f"damaged: bytes {start} to {stop}")
-    for start, stop in verdict.repaired:
-        click.echo(f"was damaged, and is repaired: bytes {start} to {stop}")
-    for offset, why in verdict.problems:
-        click.echo(f"makes no sense: the record at byte {offset}: {why}")
-    if verdict.torn:
-        click.echo(f"torn tail, never announced: {verdict.torn} bytes")
-    told = ", ".join(f"{count} {name}" for name, count in sorted(verdict.records.items()))
-    click.echo(f"{job_id}: {verdict.bytes} bytes: {told}")
+    if as_json:
+        print_json({"job_id": job_id, "sound": verdict.sound, **dataclasses.asdict(verdict)})
+    else:
+        _print_verdict(job_id, verdict)
     return DONE if verdict.sound else FAILED
+
+
+def _print_verdict(job_id: str, verdict: Verdict) -> None:
+    for start, stop in verdict.damage:
+        echo(f"damaged: bytes {start} to {stop}")
+    for start, stop in verdict.repaired:
+        echo(f"was damaged, and is repaired: bytes {start} to {stop}")
+    for offset, why in verdict.problems:
+        echo(f"makes no sense: the record at byte {offset}: {why}")
+    if verdict.torn:
+        echo(f"torn tail, never announced: {verdict.torn} bytes")
+    told = ", ".join(f"{count} {name}" for name, count in sorted(verdict.records.items()))
+    echo(f"{job_id}: {verdict.bytes} bytes: {told}")
 
 
 @click.command()
@@ -136,20 +150,23 @@ def purge(job_ids: tuple[str, ...], state_dir: str | None) -> None:
 @state_option
 def prune(older_than: str, dry_run: bool, state_dir: str | None) -> None:
     """Remove all jobs that did not change for some time, and do not run."""
-    match = re.fullmatch(r"(\d+)([smhdw])", older_than)
-    if match is None:
-        raise click.BadParameter(f"{older_than!r}: write 30d, 12h or 90m", param_hint="--older-than")
-    age_s = int(match[1]) * {"s": 1, "m": 60, "h": 3600, "d": 86400, "w": 604800}[match[2]]
+    age_s = _age_s(older_than)
     for job in list_jobs(state_dir):
-        changed = (job.folder / "log").stat().st_mtime
-        if time.time() - changed < age_s:
-            continue
         try:
+            if time.time() - (job.folder / "log").stat().st_mtime < age_s:
+                continue
             if not dry_run:
                 job.purge()
-        except JobBusy:
+        except (JobBusy, JobNotFound, FileNotFoundError):  # it runs, or somebody else was faster
             continue
-        click.echo(job.job_id)
+        echo(job.job_id)
+
+
+def _age_s(text: str) -> int:
+    match = re.fullmatch(r"(\d{1,9})([smhdw])", text)
+    if match is None:
+        raise click.BadParameter(f"{text!r}: write 30d, 12h or 90m", param_hint="--older-than")
+    return int(match[1]) * {"s": 1, "m": 60, "h": 3600, "d": 86400, "w": 604800}[match[2]]
 
 
 COMMANDS = (jobs, show, cancel, uncancel, export, verify, purge, prune)

@@ -7,7 +7,12 @@ import os
 
 import click
 
-from mrengine.cli.exits import say
+from mrengine.cli.notes import say
+from mrengine.cli.output import echo, print_json
+from mrengine.config import Settings
+from mrengine.errors import ConfigError
+from mrengine.providers.local_model import ensure, find
+from mrengine.providers.models import resolve_models
 
 __all__ = ["models"]
 
@@ -21,30 +26,42 @@ ROWS = (
 
 
 @click.group(invoke_without_command=True)
+@click.option("--json", "as_json", is_flag=True, help="A line of JSON for each row.")
 @click.pass_context
-def models(context: click.Context) -> None:
-    """Say which models can be named, and what each needs."""
+def models(context: click.Context, as_json: bool) -> None:
+    """Say which models can be named, what each needs, and which is used where none is named."""
     if context.invoked_subcommand is not None:
         return
-    for names, what, key in ROWS:
-        state = "" if key is None else f"{key} is {'set' if os.environ.get(key) else 'not set'}"
-        click.echo(f"{names:<34}{what:<32}{state}".rstrip())
-    click.echo(f"{'local, local:/path/to/model.gguf':<34}{'embedded, SmolLM2 135M':<32}{_embedded()}")
+    rows = [(names, what, "" if key is None else _set_or_not(key)) for names, what, key in ROWS]
+    rows.append(("local, local:/path/to/model.gguf", "embedded, SmolLM2 135M", _embedded()))
+    for names, what, state in rows:
+        if as_json:
+            print_json({"names": names, "provider": what, "state": state or "no key needed"})
+        else:
+            echo(f"{names:<34}{what:<32}{state}".rstrip())
+    say(f"where none is named: {_default()}")
+
+
+def _set_or_not(key: str) -> str:
+    return f"{key} is {'set' if os.environ.get(key) else 'not set'}"
 
 
 def _embedded() -> str:
-    from mrengine.providers.local_model import find
-
     if importlib.util.find_spec("xllamacpp") is None:
         return "pip install 'mrengine[local]'"
     return "ready" if find() is not None else "fetched when first used: mrengine models fetch local"
+
+
+def _default() -> str:
+    try:
+        given = Settings.of({}).models
+        return ", ".join(model.name for model in resolve_models(given))
+    except ConfigError as error:
+        return f"none; {error}"
 
 
 @models.command()
 @click.argument("name", type=click.Choice(["local"]))
 def fetch(name: str) -> None:
     """Download the embedded model (98 MB) and check it."""
-    from mrengine.providers.local_model import ensure
-
-    path = ensure(name)
-    say(f"{name} is at {path}")
+    say(f"{name} is at {ensure(name)}")

@@ -1,27 +1,58 @@
-"""Owns what commands print and write: records as JSON, files that appear whole or not at all."""
+"""Owns stdout and the files that commands write: records as JSON, files that appear whole or not at all."""
 
 from __future__ import annotations
 
 import base64
 import dataclasses
 import json
+import math
 import os
+import sys
 import tempfile
 from pathlib import Path
 from typing import Any
 
 import click
 
-__all__ = ["as_json", "print_json", "record_of", "write_whole"]
+__all__ = [
+    "StdoutClosed",
+    "as_json",
+    "echo",
+    "print_json",
+    "print_value",
+    "record_of",
+    "writable_folder",
+    "write_whole",
+]
+
+
+class StdoutClosed(BaseException):
+    """Whoever read stdout has gone: nothing is wrong, and nothing more need be said."""
+
+
+def echo(text: str) -> None:
+    """A line on stdout; what its encoding cannot say (a lone surrogate) is escaped. StdoutClosed, OSError."""
+    try:
+        encoding = sys.stdout.encoding or "utf-8"
+        click.echo(text.encode(encoding, "backslashreplace").decode(encoding))
+    except OSError as error:
+        # Python would try, and complain, once more when it closes stdout.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        if isinstance(error, BrokenPipeError):
+            raise StdoutClosed from None
+        raise OSError(error.errno, error.strerror, "stdout") from None
 
 
 def as_json(value: Any) -> str:
-    """One line of JSON; bytes are base64, lone surrogates escaped."""
-    text = json.dumps(value, ensure_ascii=False, default=_plain)
+    """One line of JSON. Bytes are base64; what JSON cannot say is null (NaN, infinities) or escaped."""
+    try:
+        text = json.dumps(value, ensure_ascii=False, allow_nan=False, default=_plain)
+    except ValueError:
+        text = json.dumps(_finite(value), ensure_ascii=False, default=_plain)
     try:
         text.encode()
     except UnicodeEncodeError:
-        text = json.dumps(value, ensure_ascii=True, default=_plain)
+        text = json.dumps(json.loads(text))
     return text
 
 
@@ -33,9 +64,22 @@ def _plain(value: Any) -> Any:
     return str(value)
 
 
+def _finite(value: Any) -> Any:
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    if isinstance(value, dict):
+        return {name: _finite(item) for name, item in value.items()}
+    return [_finite(item) for item in value] if isinstance(value, (list, tuple)) else value
+
+
 def print_json(value: Any) -> None:
     """A line on stdout."""
-    click.echo(as_json(value))
+    echo(as_json(value))
+
+
+def print_value(value: Any) -> None:
+    """Text as it is, everything else as JSON."""
+    echo(value) if isinstance(value, str) else print_json(value)
 
 
 def record_of(outcome: Any) -> dict[str, Any]:
@@ -45,10 +89,20 @@ def record_of(outcome: Any) -> dict[str, Any]:
     return record
 
 
+def writable_folder(folder: Path) -> Path:
+    """Make a folder where files shall be written later; BadParameter now, and not after the work."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        if not os.access(folder, os.W_OK | os.X_OK):
+            raise PermissionError(13, "Permission denied")
+    except OSError as error:
+        raise click.BadParameter(f"{folder} cannot be made or written: {error.strerror}", param_hint="-o") from None
+    return folder
+
+
 def write_whole(path: Path, text: str) -> None:
     """Write a file under another name and give it its own when it is all there. Its permissions follow the umask."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    fd, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    fd, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name[:200]}.")
     try:
         with os.fdopen(fd, "w", encoding="utf-8", errors="backslashreplace") as file:
             file.write(text)

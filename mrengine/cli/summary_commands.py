@@ -1,0 +1,81 @@
+"""The command summarize."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import click
+
+import mrengine
+from mrengine.cli.exits import DONE, TOO_MANY_FAILED
+from mrengine.cli.notes import say
+from mrengine.cli.options import announce, job_options, runner_settings
+from mrengine.cli.outcomes import print_estimate, too_many_failed
+from mrengine.cli.output import echo, print_json, writable_folder, write_whole
+from mrengine.cli.sources import open_sources
+from mrengine.summarizer import summary_runner
+
+__all__ = ["summarize"]
+
+EPILOG = """\b
+Examples:
+  mrengine summarize report.txt
+  mrengine summarize contracts/*.txt -o summaries --query 'notice periods'
+  pdftotext paper.pdf - | mrengine summarize - --model gpt-4o-mini --json
+"""
+
+
+@click.command(epilog=EPILOG)
+@click.argument("sources", nargs=-1, required=True, metavar="SOURCE...")
+@click.option("-o", "--output", type=click.Path(file_okay=False, path_type=Path), help="Write STEM.md for each source.")
+@click.option("--together", is_flag=True, help="One summary over all sources.")
+@click.option("--query", default=None, help="Summarise what is said about this.")
+@job_options
+def summarize(sources: tuple[str, ...], output: Path | None, together: bool, query: str | None, **given: Any) -> int:
+    """Summarise documents: one summary each, or one over all with --together. SOURCE is a path or - for stdin."""
+    documents = open_sources(sources)
+    runner = summary_runner(given["job_id"], **runner_settings(given))
+    if given["dry_run"]:
+        say("the calls that join the summaries of chunks are not counted", quiet=given["quiet"])
+        return print_estimate(runner, documents, None)
+    if output is not None:
+        writable_folder(output)
+    announce(runner, quiet=given["quiet"])
+    summary = mrengine.summarize(documents, query=query, together=together, runner=runner, timeout_s=given["timeout"])
+    if too_many_failed(summary.run, given["max_failed"]):
+        return TOO_MANY_FAILED
+    texts = {"all": summary.text} if together else summary.texts
+    for name in [document.id for document in documents if not together] or texts:
+        if not texts.get(name):
+            say(f"{name}: no summary: its chunks failed, or hold no prose")
+    if output is not None:
+        _write(texts, output, quiet=given["quiet"])
+    _print(texts, summary.job_id, as_json=given["as_json"], as_text=output is None)
+    return DONE
+
+
+def _write(texts: dict[str, str], folder: Path, *, quiet: bool) -> None:
+    for source, name in _file_names(texts).items():
+        write_whole(folder / name, texts[source] + "\n")
+        say(f"wrote {folder / name}", quiet=quiet)
+
+
+def _print(texts: dict[str, str], job_id: str, *, as_json: bool, as_text: bool) -> None:
+    for name, text in texts.items():
+        if as_json:
+            print_json({"source": name, "summary": text, "job_id": job_id})
+        elif as_text:
+            echo(f"# {name}\n\n{text}\n" if len(texts) > 1 else text)
+
+
+def _file_names(texts: dict[str, str]) -> dict[str, str]:
+    """STEM.md each; where two sources have one stem, the later ones are numbered."""
+    names: dict[str, str] = {}
+    for source in texts:
+        stem, number = Path(source).stem or "summary", 2
+        name = f"{stem}.md"
+        while name in names.values():
+            name, number = f"{stem}-{number}.md", number + 1
+        names[source] = name
+    return names
