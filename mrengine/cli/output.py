@@ -26,6 +26,10 @@ __all__ = [
 ]
 
 
+# Ends of lines to str.splitlines and some editors; JSON leaves them as they are, and JSON Lines should be read by all.
+LINE_ENDS = {ord(end): f"\\u{ord(end):04x}" for end in "\x85\u2028\u2029"}
+
+
 class StdoutClosed(BaseException):
     """Whoever read stdout has gone: nothing is wrong, and nothing more need be said."""
 
@@ -53,7 +57,7 @@ def as_json(value: Any) -> str:
         text.encode()
     except UnicodeEncodeError:
         text = json.dumps(json.loads(text))
-    return text
+    return text.translate(LINE_ENDS)
 
 
 def _plain(value: Any) -> Any:

@@ -1,0 +1,86 @@
+"""jobs, show, cancel, export, verify, purge, prune: a job's life after its run."""
+
+from __future__ import annotations
+
+import json
+import os
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from mrengine.testing.server import LLMServer
+
+
+@pytest.fixture
+def job(cli: Any) -> str:
+    """A finished one."""
+    options = ["--prompt", "x $text", "--model", "fake", "--job-id", "j1", "--target-tokens", "200"]
+    assert cli("run", "visit.txt", *options).returncode == 0
+    return "j1"
+
+
+def test_jobs_are_listed_shown_and_exported(cli: Any, job: str) -> None:
+    """For people and as JSON."""
+    assert cli("jobs").stdout.startswith("j1\tdone\t")
+    shown = json.loads(cli("show", job, "--json").stdout)
+    assert shown["done"] == shown["total"] > 1
+    assert f"{shown['total']} done" in cli("show", job).stdout
+    records = [json.loads(line) for line in cli("export", job).stdout.splitlines()]
+    assert [record["chunk_id"] for record in records] == list(range(shown["total"]))
+
+
+def test_verify_names_what_is_damaged(cli: Any, job: str, state_dir: Path) -> None:
+    """Exit code 1, and where."""
+    assert cli("verify", job).returncode == 0
+    log = state_dir / "jobs" / job / "log"
+    damaged = bytearray(log.read_bytes())
+    place = damaged.index(b"An answer of the fake model") + 5
+    damaged[place] ^= 0xFF
+    log.write_bytes(damaged)
+    broken = cli("verify", job, "--json")
+    assert broken.returncode == 1
+    ((start, stop),) = json.loads(broken.stdout)["damage"]
+    assert start <= place < stop
+    assert f"damaged: bytes {start} to {stop}" in cli("verify", job).stdout
+
+
+def test_prune_removes_what_is_old_and_purge_what_is_named(cli: Any, job: str, state_dir: Path) -> None:
+    """A dry run only says which."""
+    assert cli("prune", "--older-than", "30d").stdout == ""
+    long_ago = time.time() - 31 * 86400
+    os.utime(state_dir / "jobs" / job / "log", (long_ago, long_ago))
+    assert cli("prune", "--older-than", "30d", "--dry-run").stdout == f"{job}\n"
+    assert cli("prune", "--older-than", "30d").stdout == f"{job}\n"
+    assert cli("jobs").stdout == ""
+    assert cli("purge", job).returncode == 1
+
+
+def test_a_running_job_is_busy_followed_and_cancelled(
+    cli: Any, answered: Callable[[LLMServer, int], None], tmp_path: Path
+) -> None:
+    """5 for the second run and for purge; 4 for the cancelled one, and for runs after it, until uncancel."""
+    (tmp_path / "lines.txt").write_text("".join(f"line {i}\n" for i in range(60)))
+    with LLMServer(latency_s=0.3) as server:
+        options = ["run", "lines.txt", "--each-line", "--prompt", "Say $text", "--model", f"{server.url}#m"]
+        options += ["--job-id", "slow", "--workers", "2"]
+        process = cli(*options, start=True)
+        answered(server, 2)
+        follower = cli("show", "slow", "--follow", "--json", start=True)
+        busy = cli(*options)
+        assert (busy.returncode, busy.stdout) == (5, "")
+        assert cli("purge", "slow").returncode == 5
+        assert cli("cancel", "slow").returncode == 0
+        process.communicate(timeout=30)
+        assert process.returncode == 4
+        states = [json.loads(line)["state"] for line in follower.communicate(timeout=30)[0].splitlines()]
+        assert states[0] == "running"
+        assert states[-1] == "cancelled"
+        again = cli(*options)
+        assert again.returncode == 4
+        assert "mrengine uncancel slow" in again.stderr
+        assert cli("uncancel", "slow").returncode == 0
+        server.reset()
+        assert cli(*options).returncode == 0

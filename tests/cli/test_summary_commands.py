@@ -1,0 +1,61 @@
+"""summarize: texts, files, sources."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+from mrengine.testing.server import LLMServer
+
+FAKE = {"MRENGINE_MODELS": "fake"}
+
+
+def test_summaries_are_written_whole(cli: Any, tmp_path: Path) -> None:
+    """STEM.md for each source, numbered where stems meet, nothing else beside it; stdout is for --json."""
+    (tmp_path / "visit.md").write_text("# A visit\n\nThe cough was gone.")
+    done = cli("summarize", "visit.txt", "visit.md", "-o", "out", "--json", env=FAKE)
+    assert done.returncode == 0
+    assert sorted(entry.name for entry in (tmp_path / "out").iterdir()) == ["visit-2.md", "visit.md"]
+    lines = [json.loads(line) for line in done.stdout.splitlines()]
+    assert [line["source"] for line in lines] == ["visit.txt", "visit.md"]
+    assert (tmp_path / "out" / "visit.md").read_text() == lines[0]["summary"] + "\n"
+
+
+def test_what_cannot_be_written_is_told_before_the_work(cli: Any, tmp_path: Path) -> None:
+    """A file where the folder should be: usage, and no job."""
+    (tmp_path / "out").write_text("")
+    done = cli("summarize", "visit.txt", "-o", "out/deep", env=FAKE)
+    assert done.returncode == 2
+    assert "-o" in done.stderr
+    assert cli("jobs").stdout == ""
+
+
+def test_many_sources_have_headings_and_together_one_text(cli: Any, tmp_path: Path) -> None:
+    """On stdout."""
+    (tmp_path / "b.txt").write_text("The cough was gone.")
+    apart = cli("summarize", "visit.txt", "b.txt", env=FAKE).stdout
+    assert apart.startswith("# visit.txt\n\n")
+    assert "\n# b.txt\n\n" in apart
+    together = cli("summarize", "visit.txt", "b.txt", "--together", env=FAKE).stdout
+    assert len(together.splitlines()) == 1
+
+
+def test_the_query_is_asked(cli: Any) -> None:
+    """It reaches the model."""
+    with LLMServer(record=1) as server:
+        done = cli("summarize", "visit.txt", "--query", "night sweats", "--model", f"{server.url}#m")
+        assert done.returncode == 0
+        assert "night sweats" in json.dumps(server.requests()[0]["body"])
+
+
+def test_stdin_and_pipes_are_sources(cli: Any, tmp_path: Path) -> None:
+    """A pipe has its text only once, and the job's id needs it, too."""
+    assert cli("summarize", "-", env=FAKE, input="Some text. It goes on.").stdout.strip()
+    with subprocess.Popen([sys.executable, "-c", "print('Some text.')"], stdout=subprocess.PIPE) as writer:
+        fd = writer.stdout.fileno()  # type: ignore[union-attr]
+        done = cli("summarize", f"/dev/fd/{fd}", env=FAKE, pass_fds=(fd,))
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.strip()
