@@ -22,7 +22,10 @@ from bench.machine import save
 from mrengine.chunking import safe_chunk, tokens
 
 ENCODING = "o200k_base"
-PACKAGES = ("chonkie", "semchunk", "langchain-text-splitters", "semantic-text-splitter", "llama-index-core", "tiktoken")
+PACKAGES = (
+    *("tiktoken", "numpy", "bpe-openai", "chonkie", "semchunk"),
+    *("langchain-text-splitters", "semantic-text-splitter", "llama-index-core"),
+)
 Cut = Callable[[str], list[str]]
 
 
