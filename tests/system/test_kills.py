@@ -17,6 +17,7 @@ import pytest
 
 from mrengine import Job, MapReduceRunner
 from mrengine.testing.server import LLMServer
+from tests.system.processes import children, marked, wait_until_gone
 
 ROOT = Path(__file__).parents[2]
 TASKS, SLOTS = 100, 6
@@ -68,48 +69,10 @@ class Tree:
 
     def left(self) -> list[int]:
         """Processes that were started for this state folder and live."""
-        mark = f"MRENGINE_STATE_DIR={self._state_dir}".encode()
-        return [pid for pid in pids() if pid != os.getpid() and mark in environ(pid) and state(pid) not in "ZX"]
+        return marked(self._state_dir)
 
     def wait_until_gone(self, within_s: float) -> float:
-        began = time.monotonic()
-        while self.left():
-            assert time.monotonic() - began < within_s + 10, [cmdline(pid) for pid in self.left()]
-            time.sleep(0.02)
-        return time.monotonic() - began
-
-
-def pids() -> list[int]:
-    return [int(entry.name) for entry in Path("/proc").iterdir() if entry.name.isdigit()]
-
-
-def _read(pid: int, name: str) -> bytes:
-    try:
-        return Path(f"/proc/{pid}/{name}").read_bytes()
-    except OSError:
-        return b""
-
-
-def environ(pid: int) -> list[bytes]:
-    return _read(pid, "environ").split(b"\0")
-
-
-def cmdline(pid: int) -> str:
-    return _read(pid, "cmdline").replace(b"\0", b" ").decode(errors="replace")[:120]
-
-
-def _stat(pid: int) -> list[str]:
-    return _read(pid, "stat").decode(errors="replace").rpartition(")")[2].split()
-
-
-def state(pid: int) -> str:
-    fields = _stat(pid)
-    return fields[0] if fields else "X"
-
-
-def children(parent: int) -> list[int]:
-    found = [pid for pid in pids() if (fields := _stat(pid)) and int(fields[1]) == parent]
-    return [pid for pid in found if state(pid) not in "ZX"]
+        return wait_until_gone(self.left, within_s=within_s + 10)
 
 
 @pytest.fixture

@@ -1,0 +1,88 @@
+"""Processes as /proc has them: who lives, whose child it is, what it was started as."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+
+def pids() -> list[int]:
+    """Everybody."""
+    return [int(entry.name) for entry in Path("/proc").iterdir() if entry.name.isdigit()]
+
+
+def _read(pid: int, name: str) -> bytes:
+    try:
+        return Path(f"/proc/{pid}/{name}").read_bytes()
+    except OSError:
+        return b""
+
+
+def environ(pid: int) -> list[bytes]:
+    """NAME=value as it was started with; empty where it is gone."""
+    return _read(pid, "environ").split(b"\0")
+
+
+def cmdline(pid: int) -> str:
+    """The beginning of its command line."""
+    return _read(pid, "cmdline").replace(b"\0", b" ").decode(errors="replace")[:120]
+
+
+def _stat(pid: int) -> list[str]:
+    return _read(pid, "stat").decode(errors="replace").rpartition(")")[2].split()
+
+
+def state(pid: int) -> str:
+    """The letter of its state; X where it is gone."""
+    fields = _stat(pid)
+    return fields[0] if fields else "X"
+
+
+def alive(pid: int) -> bool:
+    """Neither gone nor a zombie."""
+    return state(pid) not in "ZX"
+
+
+def parent(pid: int) -> int:
+    """The pid of its parent; 0 where it is gone."""
+    fields = _stat(pid)
+    return int(fields[1]) if fields else 0
+
+
+def children(of: int) -> list[int]:
+    """Its living children."""
+    return [pid for pid in pids() if parent(pid) == of and alive(pid)]
+
+
+def tree(root: int) -> list[int]:
+    """A process and everything below it, from the top."""
+    found = [root]
+    for pid in found:
+        found += children(pid)
+    return found
+
+
+def marked(state_dir: str | os.PathLike[str]) -> list[int]:
+    """Living processes, orphans too, that were started for this state folder; not this one."""
+    mark = f"MRENGINE_STATE_DIR={os.fspath(state_dir)}".encode()
+    return [pid for pid in pids() if pid != os.getpid() and mark in environ(pid) and alive(pid)]
+
+
+def wait_for(condition: Callable[[], object], *, within_s: float = 30.0, what: str = "") -> float:
+    """Wait until it is true; how many seconds it took. Fails after ``within_s``."""
+    began = time.monotonic()
+    while not condition():
+        assert time.monotonic() - began < within_s, what or "it never came true"
+        time.sleep(0.01)
+    return time.monotonic() - began
+
+
+def wait_until_gone(list_pids: Callable[[], list[int]], *, within_s: float) -> float:
+    """Wait until none is left; how many seconds it took. Fails, naming those that stay, after ``within_s``."""
+    began = time.monotonic()
+    while left := list_pids():
+        assert time.monotonic() - began < within_s, [f"{pid} {cmdline(pid)}" for pid in left]
+        time.sleep(0.02)
+    return time.monotonic() - began
