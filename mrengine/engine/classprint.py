@@ -20,6 +20,7 @@ __all__ = ["ENTRIES"]
 
 _CODE = (types.FunctionType, staticmethod, classmethod, property)
 _ENUM_PROPERTY = getattr(enum, "property", types.DynamicClassAttribute)
+_WRITTEN_BY = ("<string", "<attrs generated")  # dataclasses and namedtuple, attrs
 _GETTERS = (types.MemberDescriptorType, types.GetSetDescriptorType, type(collections.namedtuple("_", "x").x))  # type: ignore[attr-defined]
 
 
@@ -44,6 +45,8 @@ def _members(value: type) -> Iterator[tuple[str, Any]]:
         yield "schema", value.model_json_schema()  # type: ignore[attr-defined]
     if dataclasses.is_dataclass(value):
         yield from _fields(value)
+    for field in value.__dict__.get("__attrs_attrs__", ()):
+        yield field.name, (field.default, field.validator, field.converter, field.init, field.kw_only)
     if issubclass(value, tuple) and "_field_defaults" in value.__dict__:
         yield "fields", (value._fields, value._field_defaults)  # type: ignore[attr-defined]
     if issubclass(value, enum.Enum):
@@ -63,9 +66,9 @@ def _written(value: type, name: str, held: Any) -> bool:
 
 
 def _generated(held: Any) -> bool:
-    """Methods that dataclasses and namedtuple write: they come from what is entered anyway."""
+    """Methods that dataclasses, namedtuple and attrs write: they come from what is entered anyway."""
     code = getattr(getattr(held, "__func__", held), "__code__", None)
-    return code is not None and (code.co_filename.startswith("<string") or "/pydantic/" in code.co_filename)
+    return code is not None and (code.co_filename.startswith(_WRITTEN_BY) or "/pydantic/" in code.co_filename)
 
 
 def _fields(value: Any) -> Iterator[tuple[str, Any]]:
@@ -86,7 +89,8 @@ def _generic(fp: Fingerprint, value: Any, path: str) -> None:
 
 
 def _special(fp: Fingerprint, value: Any, path: str) -> None:
-    """``Any``, a TypeVar, a forward reference: by their names."""
+    """``Any``, a TypeVar, a forward reference: by their names; a NewType also by what it is made of."""
+    fp.items("of", [(path, getattr(value, "__supertype__", None))])
     fp.put("typing", getattr(value, "__forward_arg__", None) or getattr(value, "__name__", None) or str(value))
 
 
@@ -95,7 +99,7 @@ _GENERIC = (
     types.UnionType,
     *{type(typing.ClassVar[int]), type(typing.Union[int, str]), type(typing.Callable[[], int])},  # noqa: UP007
 )
-_SPECIAL = (typing.TypeVar, typing.ForwardRef, type(typing.Any), type(typing.Union))
+_SPECIAL = (typing.TypeVar, typing.ParamSpec, typing.NewType, typing.ForwardRef, type(typing.Any), type(typing.Union))
 
 ENTRIES: tuple[tuple[Any, Callable[[Fingerprint, Any, str], None]], ...] = (
     (_GENERIC, _generic),

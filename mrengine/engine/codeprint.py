@@ -23,6 +23,7 @@ _GLOBAL = frozenset({"LOAD_GLOBAL", "LOAD_NAME", "LOAD_FROM_DICT_OR_GLOBALS"})
 _COUNTS = ("co_argcount", "co_posonlyargcount", "co_kwonlyargcount", "co_flags")
 _NAMES = ("co_names", "co_varnames", "co_freevars", "co_cellvars")
 _OF_THE_FILE = frozenset({"__file__", "__name__", "__spec__", "__loader__", "__cached__", "__builtins__"})
+_NOT_CODE = frozenset({"__wrapped__", "statistics"})  # the function inside is in the closure; tenacity counts calls
 _MISSING = object()
 
 
@@ -37,7 +38,7 @@ def function(fp: Fingerprint, value: Any, path: str) -> None:
         fp.put("installed", label(value.__module__), value.__module__, value.__qualname__)
         return
     code(fp, value.__code__, path)
-    attributes = {name: held for name, held in vars(value).items() if name != "__wrapped__"}
+    attributes = {name: held for name, held in vars(value).items() if name not in _NOT_CODE}
     fp.items("attributes", [entry for name, held in attributes.items() for entry in ((path, name), (name, held))])
     _globals(fp, value)
 

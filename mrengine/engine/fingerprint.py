@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import collections
+import concurrent.futures
+import contextvars
 import dataclasses
 import datetime
 import decimal
@@ -10,6 +12,7 @@ import enum
 import fractions
 import functools
 import logging
+import os
 import pathlib
 import re
 import struct
@@ -17,6 +20,7 @@ import sys
 import threading
 import types
 import uuid
+import weakref
 from collections.abc import Callable, Iterable
 from hashlib import blake2b
 from typing import Any
@@ -29,7 +33,16 @@ from mrengine.engine.origin import is_own, label
 __all__ = ["Fingerprint", "Undigestible"]
 
 # What they hold is of one process.
-_STATELESS = (type(threading.Lock()), type(threading.RLock()), threading.local, threading.Event, threading.Condition)
+_STATELESS = (
+    *(type(threading.Lock()), type(threading.RLock()), threading.local, threading.Event, threading.Condition),
+    *(threading.Semaphore, threading.Barrier, concurrent.futures.Executor, type(os.environ)),
+    *(weakref.WeakKeyDictionary, weakref.WeakValueDictionary, weakref.WeakSet),
+)
+# Values, though of a library: taken apart as copy.copy() does it. Others may hold counters, caches or connections.
+_OF_VALUES = frozenset(
+    {"argparse", "array", "attr", "collections", "datetime", "decimal", "functools", "ipaddress", "operator"}
+    | {"pandas", "pydantic", "string", "tenacity", "tiktoken", "types", "zoneinfo"}
+)
 _SENTINELS = (type(dataclasses.MISSING), type(dataclasses.KW_ONLY))
 # Whether two equal ones are one object is a matter of chance (constants, caches): they are entered each time.
 _NOT_NUMBERED = (tuple, frozenset, re.Pattern, types.CodeType, pathlib.PurePath, range, slice)
@@ -105,12 +118,18 @@ class Fingerprint:
             self.items("model", [(path, kind), (path, dict(vars(value)))])
         elif callable(getattr(value, "__wrapped__", None)):  # functools.lru_cache
             self.items("wrapper", [(path, value.__wrapped__)])
+        elif kind.__module__ == "pydantic.type_adapter":
+            self.items("adapter", [(path, kind), (path, value._type)])
         elif isinstance(value, _SENTINELS):
             self.put("sentinel", type(value).__qualname__)
         elif (found := _installed_name(value)) is not None:
             self.put("installed", *found)
         elif is_own(kind.__module__) or dataclasses.is_dataclass(value):
             self.items("instance", [(path, kind), (path, _state(value))])
+        elif (parts := _parts(value)) is not None:
+            self.items("value", [(path, part) for part in (kind, *parts)])
+        elif (address := getattr(value, "base_url", None)) is not None:  # a client of openai, anthropic, httpx
+            self.items("client", [(path, kind), (path, str(address))])
         else:
             raise Undigestible(path, f"{kind.__module__}.{kind.__qualname__}")
 
@@ -124,6 +143,21 @@ def _state(value: Any) -> dict[str, Any]:
             if name not in ("__dict__", "__weakref__") and hasattr(value, name):
                 state[name] = getattr(value, name)
     return state
+
+
+def _parts(value: Any) -> list[Any] | None:
+    """What a library's value is made of; None: it is not known for a value, or cannot be taken apart."""
+    kind = type(value)
+    if kind.__module__.partition(".")[0] not in _OF_VALUES and not isinstance(value, Exception):
+        return None
+    try:
+        reduced = value.__reduce_ex__(4)
+    except TypeError:
+        return None
+    if isinstance(reduced, str):
+        return [reduced]
+    make, arguments, state, items, pairs = (*reduced, None, None, None)[:5]
+    return [make, arguments, state, None if items is None else list(items), None if pairs is None else list(pairs)]
 
 
 def _installed_name(value: Any) -> tuple[str, str] | None:
@@ -196,6 +230,10 @@ def _logger(fp: Fingerprint, value: Any, path: str) -> None:
     fp.put("logger", value.name)
 
 
+def _context_variable(fp: Fingerprint, value: Any, path: str) -> None:
+    fp.put("context variable", value.name)
+
+
 def _stateless(fp: Fingerprint, value: Any, path: str) -> None:
     fp.put("stateless", type(value).__name__)
 
@@ -226,5 +264,6 @@ _ENTRIES: tuple[tuple[Any, Callable[[Fingerprint, Any, str], None]], ...] = (
     (functools.partial, _partial),
     ((logging.Logger, logging.LoggerAdapter), _logger),
     (_STATELESS, _stateless),
+    (contextvars.ContextVar, _context_variable),
     (pathlib.PurePath, _path),
 )

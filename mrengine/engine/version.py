@@ -37,7 +37,8 @@ def digest(function: Callable[..., Any]) -> MapVersion:
     except Undigestible as error:
         message = (
             f"{error.path} ({error.what}) is used by {name} and has no digest, by which a resumed job would know that "
-            "it is unchanged; make it inside the function, or name the version yourself: map_version='1'"
+            "it is unchanged; make it inside the function or in initializer=, or name the version yourself: "
+            "map_version='1', and another one after every edit that matters"
         )
         raise ConfigError(message, setting="map_version") from None
     return MapVersion(found, ".".join(platform.python_version_tuple()[:2]), name)

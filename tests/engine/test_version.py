@@ -230,6 +230,44 @@ EDITS: dict[str, tuple[str, str]] = {
         "from pathlib import Path\nP = Path('a')\n" + BASE.format(use="P"),
         "from pathlib import Path\nP = Path('b')\n" + BASE.format(use="P"),
     ),
+    "a client's address": (
+        "import openai\nC = openai.OpenAI(api_key='k', base_url='http://a')\n" + BASE.format(use="C"),
+        "import openai\nC = openai.OpenAI(api_key='k', base_url='http://b')\n" + BASE.format(use="C"),
+    ),
+    "the value of an installed class": (
+        "import string\nP = string.Template('a')\n" + BASE.format(use="P"),
+        "import string\nP = string.Template('b')\n" + BASE.format(use="P"),
+    ),
+    "a time zone": (
+        "import datetime as d\nZ = d.timezone(d.timedelta(hours=1))\n" + BASE.format(use="Z"),
+        "import datetime as d\nZ = d.timezone(d.timedelta(hours=2))\n" + BASE.format(use="Z"),
+    ),
+    "a namespace": (
+        "import types\nN = types.SimpleNamespace(p=[1])\n" + BASE.format(use="N"),
+        "import types\nN = types.SimpleNamespace(p=[2])\n" + BASE.format(use="N"),
+    ),
+    "an item getter": (
+        "import operator\nG = operator.itemgetter('a')\n" + BASE.format(use="G"),
+        "import operator\nG = operator.itemgetter('b')\n" + BASE.format(use="G"),
+    ),
+    "an exception's message": (
+        "E = ValueError('a')\ndef map_fn(c):\n    raise E",
+        "E = ValueError('b')\ndef map_fn(c):\n    raise E",
+    ),
+    "a function chosen by type": (
+        "import functools\n@functools.singledispatch\ndef h(x): return 1\n@h.register\ndef _(x: int): return 2\n"
+        + BASE.format(use="h(1)"),
+        "import functools\n@functools.singledispatch\ndef h(x): return 1\n@h.register\ndef _(x: int): return 3\n"
+        + BASE.format(use="h(1)"),
+    ),
+    "a type adapter": (
+        "import pydantic\nA = pydantic.TypeAdapter(list[int])\n" + BASE.format(use="A"),
+        "import pydantic\nA = pydantic.TypeAdapter(list[str])\n" + BASE.format(use="A"),
+    ),
+    "what a new type is made of": (
+        "from typing import NewType\nT = NewType('T', int)\n" + BASE.format(use="T"),
+        "from typing import NewType\nT = NewType('T', str)\n" + BASE.format(use="T"),
+    ),
     "a generic alias": ("T = list[int]\n" + BASE.format(use="T"), "T = list[str]\n" + BASE.format(use="T")),
 }
 
@@ -284,6 +322,39 @@ def test_file_names_line_numbers_comments_and_annotations_do_not_count() -> None
     assert version(body) == version("\n\n" + body)
 
 
+THIRD_PARTY = {
+    "attr": (
+        "import attr\n@attr.s(auto_attribs=True)\nclass A:\n    p: int = 1\n" + BASE.format(use="A()"),
+        "import attr\n@attr.s(auto_attribs=True)\nclass A:\n    p: int = 2\n" + BASE.format(use="A()"),
+    ),
+    "tenacity": (
+        "import tenacity as t\n@t.retry(stop=t.stop_after_attempt(2))\ndef h(): return 1\n" + BASE.format(use="h()"),
+        "import tenacity as t\n@t.retry(stop=t.stop_after_attempt(3))\ndef h(): return 1\n" + BASE.format(use="h()"),
+    ),
+    "pandas": (
+        "import pandas\nF = pandas.DataFrame({'a': [1, 2]})\n" + BASE.format(use="F"),
+        "import pandas\nF = pandas.DataFrame({'a': [1, 3]})\n" + BASE.format(use="F"),
+    ),
+}
+
+
+@pytest.mark.parametrize("package", sorted(THIRD_PARTY))
+def test_values_of_popular_packages_count(package: str) -> None:
+    """A data frame, a class of attrs, a retrying function; none of them is a dependency."""
+    pytest.importorskip(package)
+    before, after = THIRD_PARTY[package]
+    assert version(before) == version(before) != version(after)
+
+
+def test_what_was_counted_by_calling_a_function_does_not_count() -> None:
+    """A digest that a call changes would refuse the next resume."""
+    pytest.importorskip("tenacity")
+    module = load("user_map", THIRD_PARTY["tenacity"][0])
+    before = digest(module.map_fn).digest
+    module.h()
+    assert digest(module.map_fn).digest == before
+
+
 def test_a_function_that_calls_itself_and_values_that_hold_themselves_end() -> None:
     """Every object is entered once."""
     source = "L = []\nL.append(L)\ndef a(n): return map_fn(n)\ndef map_fn(n): return L if n else a(n)\n"
@@ -291,13 +362,18 @@ def test_a_function_that_calls_itself_and_values_that_hold_themselves_end() -> N
 
 
 SAMPLE = """
-import re, enum, json, logging, threading
+import re, enum, json, logging, threading, os, string, types, weakref, zoneinfo
+from concurrent.futures import ThreadPoolExecutor
+import openai
 from dataclasses import dataclass, field
 from functools import partial
 WORDS = {"alpha", "beta", "gamma", "delta", ("x", "y"), frozenset({"p", "q"})}
 LOOKUP = {"a": {"b", "c"}, "d": frozenset("efgh")}
 LOG = logging.getLogger(__name__)
 LOCK = threading.Lock()
+CLIENT = openai.OpenAI(api_key="k")
+HELD = [ThreadPoolExecutor(2), threading.Semaphore(3), os.environ, weakref.WeakValueDictionary()]
+MORE = types.SimpleNamespace(zone=zoneinfo.ZoneInfo("UTC"), page=string.Template("$a"), tags={"r", "s", "t"})
 R = re.compile("a|b")
 class Colour(enum.Enum):
     RED = "r"
@@ -311,6 +387,7 @@ def helper(text):
 def map_fn(chunk, context, opts={"s": {"u", "v"}}):
     with LOCK:
         LOG.info("x")
+        CLIENT.chat(HELD, MORE)
     return helper(chunk.text), WORDS, LOOKUP, R, Colour.RED, FACTS, json.dumps(1), partial(int, base=2)
 """
 
