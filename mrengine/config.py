@@ -62,6 +62,7 @@ class Settings:
     keep: str | None = None
     state_dir: str | os.PathLike[str] | None = None
     durability: str = "fsync"
+    strict: bool = False
     backend: str = "process"
     progress: bool | None = None
     environ: Mapping[str, str] = field(default_factory=lambda: os.environ, repr=False, compare=False)

@@ -118,6 +118,7 @@ class JobBusy(JobError):
     """
 
     draining = False
+    drain_s = 0.0
 
     def __init__(self, message: str, *, pid: int | None = None, **facts: Any) -> None:
         super().__init__(message, **facts)

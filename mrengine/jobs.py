@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Literal
@@ -54,7 +55,7 @@ class Job:
                 total=index.total,
                 done=index.done,
                 failed=index.failed,
-                in_flight=state.ledger.unanswered() if running else 0,
+                in_flight=_in_flight(stored) if running else 0,
                 resumed=pace.resumed,
                 cost_usd=None if None in costs else float(sum(cost for cost in costs if cost is not None)),
                 eta_s=pace.eta_s(index.total - index.done - index.failed) if running else None,
@@ -87,6 +88,7 @@ class Job:
 
     def uncancel(self) -> None:
         """Let it run again."""
+        self._open().close()
         (self.folder / "cancelled").unlink(missing_ok=True)
 
     def purge(self) -> None:
@@ -104,6 +106,13 @@ class Job:
             lock.release()
 
 
+def _in_flight(stored: ResumeEngine) -> int:
+    """Tasks that wait for an answer: a call was begun in this run, and no outcome came after it."""
+    state = stored.state
+    tasks = state.ledger.open_since(state.round_offset)
+    return sum(at > stored.index(round_).outcome(chunk, model) for (round_, chunk, model), at in tasks.items())
+
+
 class _Pace:
     """How fast the run that is going on has been: results since its ROUND record."""
 
@@ -114,7 +123,7 @@ class _Pace:
         offsets = stored.index(0).results()
         self.resumed = sum(1 for at in offsets if at < offset)
         self._new = len(offsets) - self.resumed
-        self._elapsed_s = max(0.0, stored.state.ledger.latest - began)
+        self._elapsed_s = max(0.0, time.time() - began)
 
     def eta_s(self, left: int) -> float | None:
         """Seconds until the rest is done at this pace; None before the first result."""

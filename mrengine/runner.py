@@ -78,6 +78,7 @@ class MapReduceRunner:
         keep: Literal["always", "on_failure", "results"] | None = None,
         state_dir: str | os.PathLike[str] | None = UNSET,
         durability: Literal["fsync", "flush"] = "fsync",
+        strict: bool = False,
         backend: Literal["process"] = "process",
         progress: bool | None = None,
     ) -> None:

@@ -8,6 +8,7 @@ from typing import Any
 
 import msgpack
 
+from mrengine.errors import LogError
 from mrengine.log import records
 from mrengine.log.calls import CallIndex
 from mrengine.log.reader import LogReader
@@ -19,11 +20,13 @@ DIGEST_AT, REUSABLE_AT, REUSABLE = 24, 85, 0xC3  # in the payload of a CALL, see
 CALL_FORMAT = 1  # part of every digest: a change of meaning here makes old answers unknown, never wrong
 
 
-def call_digest(identity: Any, request: Request, chunk_text: str) -> bytes:
+def call_digest(identity: Any, request: Request, chunk_text: str, nth: int = 0) -> bytes:
     """16 bytes of blake2b over everything an answer depends on, in canonical msgpack.
 
-    ``identity``: the model's provider, name, endpoint and parameters, without keys. The chunk's text is part of it even
-    where the prompt holds it: a prompt made by other means than the text must not meet another chunk's answer.
+    ``identity``: the model's provider, name, endpoint and parameters, without keys; a list of two where one model
+    stands in for another. The chunk's text is part of it even where the prompt holds it: a prompt made by other means
+    than the text must not meet another chunk's answer. ``nth``: how many identical calls this attempt has made
+    before: who asks three times wants three answers, and the same three after a crash.
     """
     schema = None if request.schema is None else _canonical(request.schema)
     parts = [
@@ -35,6 +38,7 @@ def call_digest(identity: Any, request: Request, chunk_text: str) -> bytes:
         request.temperature,
         schema,
         chunk_text,
+        *([nth] if nth else []),
     ]
     return blake2b(msgpack.packb(parts, unicode_errors="surrogatepass"), digest_size=16).digest()
 
@@ -70,11 +74,17 @@ class StoredCalls:
         self._reader, self._index, self._run_began = reader, index, run_began
 
     def find(self, digest: bytes, *, chunk: int, attempt: int) -> records.CallRecord | None:
-        """The answer of an earlier run, or of an earlier attempt of this one; not another chunk's of the same run."""
-        offset = None if self._index is None else self._index.lookup(digest, self._reader)
-        if offset is None:
+        """The answer of an earlier run, or of an earlier attempt of this one; not another chunk's of the same run.
+
+        One that cannot be read any more is asked for again: damage costs a call, not the chunk.
+        """
+        try:
+            offset = None if self._index is None else self._index.lookup(digest, self._reader)
+            if offset is None:
+                return None
+            call = records.unpack_call(self._reader.payload(offset))
+        except LogError:
             return None
-        call = records.unpack_call(self._reader.payload(offset))
         if offset < self._run_began or call.chunk_id == chunk or attempt > 1:
             return call
         return None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
@@ -13,13 +14,16 @@ from mrengine.engine.calls import StoredCalls, call_digest, completion_of
 from mrengine.engine.chunks import ObservedChunk
 from mrengine.engine.models import ModelSet
 from mrengine.errors import ConfigError
-from mrengine.providers.structured import schema_of, validate
+from mrengine.log.records import CallRecord
+from mrengine.providers.structured import Invalid, schema_of, validate
 from mrengine.records import Completion, Request, Usage
 
 if TYPE_CHECKING:
     from mrengine.engine.execute import Setup
 
 __all__ = ["Context", "Stopped", "TaskCalls"]
+
+DigestOf = Callable[[str | list[str]], bytes]
 
 
 class Stopped(BaseException):
@@ -35,6 +39,14 @@ class TaskCalls:
         self.usage: Usage | None = None
         self.cost_usd: float | None = 0.0
         self.texts: list[str] = []
+        self._asked: Counter[bytes] = Counter()
+        self._lock = threading.Lock()
+
+    def nth(self, digest: bytes) -> int:
+        """How often the same was asked before, in this attempt."""
+        with self._lock:
+            self._asked[digest] += 1
+            return self._asked[digest] - 1
 
     def add(self, completion: Completion, cost_usd: float | None) -> None:
         """Count an answer."""
@@ -87,7 +99,8 @@ class Context:
         """Ask a model; the answer is in the log before this chunk's result is.
 
         The same call in a later attempt, run or version of the map function takes its answer from the log
-        (``completion.reused``) unless ``reuse`` is False. ``max_tokens``: of the answer. ``response_model``: a pydantic
+        (``completion.reused``) unless ``reuse`` is False; who asks the same twice in one attempt gets two answers, and
+        the same two later. ``max_tokens``: of the answer. ``response_model``: a pydantic
         model or a JSON schema; the validated value is ``completion.parsed``. ``on_truncation``: "error", "allow" or
         "continue". Raises a :class:`mrengine.errors.ModelError`.
         """
@@ -107,28 +120,44 @@ class Context:
         )
         self._calls.texts.append(prompt)
         text = self._chunk.text
-        stored = None
-        if reuse:
-            digest = call_digest(self._models.identity(index), request, text)
-            stored = self._stored.find(digest, chunk=self._task.chunk, attempt=self._task.attempt)
+        nth = self._calls.nth(call_digest("", request, text)) if reuse else 0
+
+        def digest_of(identity: str | list[str]) -> bytes:
+            return call_digest(identity, request, text, nth)
+
+        stored = self._find(index, digest_of, response_model, on_truncation) if reuse else None
         if stored is not None:
-            completion = completion_of(stored)
-            if response_model is not None:
-                completion = replace(completion, parsed=validate(completion.text, response_model))
-            self._calls.add(completion, stored.cost_usd)
-            return completion
+            return stored
         if self._stopping.is_set():
             raise Stopped
-        return self._ask(index, request, response_model, on_truncation, reuse)
+        return self._ask(index, request, digest_of, response_model, on_truncation, reuse)
 
-    def _ask(self, index: int, request: Request, response_model: Any, on_truncation: str, reuse: bool) -> Completion:
+    def _find(self, index: int, digest_of: DigestOf, response_model: Any, on_truncation: str) -> Completion | None:
+        """The answer in the log, of the model or of one that stood in for it; None: none that is good for this call."""
+        for identity in self._models.identities(index):
+            stored = self._stored.find(digest_of(identity), chunk=self._task.chunk, attempt=self._task.attempt)
+            completion = None if stored is None else _usable(stored, response_model, on_truncation)
+            if stored is not None and completion is not None:
+                self._calls.add(completion, stored.cost_usd)
+                return completion
+        return None
+
+    def _ask(
+        self,
+        index: int,
+        request: Request,
+        digest_of: DigestOf,
+        response_model: Any,
+        on_truncation: str,
+        reuse: bool,
+    ) -> Completion:
         from mrengine.providers.base import Stopped as Interrupted
 
         try:
             completion, cost = self._models.ask(
                 index,
                 request,
-                digest_of=lambda identity: call_digest(identity, request, self._chunk.text),
+                digest_of=digest_of,
                 task=self._task,
                 chunk=self._chunk,
                 deadline=self._deadline,
@@ -155,6 +184,19 @@ class Context:
             yield grant
         finally:
             lease.settle(grant.usage, None)
+
+
+def _usable(stored: CallRecord, response_model: Any, on_truncation: str) -> Completion | None:
+    """A stored answer as this call wants it; None: it was cut, or a validator of today refuses it: ask anew."""
+    completion = completion_of(stored)
+    if completion.finish_reason == "length" and on_truncation != "allow":
+        return None
+    if response_model is None:
+        return completion
+    try:
+        return replace(completion, parsed=validate(completion.text, response_model))
+    except Invalid:
+        return None
 
 
 class _OwnGrant:

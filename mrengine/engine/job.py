@@ -38,15 +38,18 @@ class OpenJob:
         self._cancel_mark = folder / "cancelled"
 
     @classmethod
-    def open(cls, folder: str | os.PathLike[str], job_id: str, *, durability: str) -> OpenJob:
-        """Take the lock; open the log, or make one. JobBusy (``draining`` says whether waiting helps), LogError."""
+    def open(cls, folder: str | os.PathLike[str], job_id: str, *, durability: str, strict: bool = False) -> OpenJob:
+        """Take the lock; open the log, or make one. JobBusy (``draining`` says whether waiting helps), LogError.
+
+        ``strict``: a damaged log is refused, and stays as it is.
+        """
         folder = Path(folder)
         lock = JobLock(folder)
         if not lock.try_acquire():
             raise _busy(lock, job_id)
         try:
             state = Replay()
-            log = _open_log(folder / "log", job_id, durability, state)
+            log = _open_log(folder / "log", job_id, durability, state, strict=strict)
             return cls(folder, lock, log, state, durability)
         except BaseException:
             lock.release()
@@ -92,6 +95,13 @@ class OpenJob:
         for chunk, model in epoch.index(settings.round).pending():
             yield chunk if per_chunk == 1 else chunk * per_chunk + model
 
+    def begun(self, settings: RoundSettings) -> dict[int, int]:
+        """Of the round's tasks without a result, by key: the model that was about to be called."""
+        epoch = self.state.epoch
+        assert epoch is not None
+        assigned = {} if settings.all_models else epoch.assigned
+        return {chunk: model for (round_, chunk), model in assigned.items() if round_ == settings.round}
+
     def call_index(self, known: CallIndex | None, room: int) -> CallIndex:
         """Where the answers of earlier runs stand, with room for those of this one; in the memory that workers have,
         where it is large enough.
@@ -129,9 +139,9 @@ class OpenJob:
         """Whether ``Job.cancel()`` was called; it stays so until ``uncancel()``."""
         return self._cancel_mark.exists()
 
-    def mark_draining(self) -> None:
+    def mark_draining(self, drain_s: float) -> None:
         """Let others know that they may wait."""
-        self._lock.mark_draining()
+        self._lock.mark_draining(drain_s)
 
     def finish(self, close: bytes) -> None:
         """Write the run's CLOSE record, if there is one, and free the job."""
@@ -149,11 +159,11 @@ class OpenJob:
         self._lock.release()
 
 
-def _open_log(path: Path, job_id: str, durability: str, state: Replay) -> WriteAheadLog:
+def _open_log(path: Path, job_id: str, durability: str, state: Replay, *, strict: bool = False) -> WriteAheadLog:
     mode: Any = durability
     if not path.exists():
         return WriteAheadLog.create(path, job_id, durability=mode)
-    return WriteAheadLog.open(path, job_id=job_id, durability=mode, visit=state.add)
+    return WriteAheadLog.open(path, job_id=job_id, strict=strict, durability=mode, visit=state.add)
 
 
 def _busy(lock: JobLock, job_id: str) -> JobBusy:
@@ -161,6 +171,7 @@ def _busy(lock: JobLock, job_id: str) -> JobBusy:
     pid = owner.pid if owner is not None else None
     error = JobBusy(f"job {job_id} is run by process {pid}: wait for it, or end it", job_id=job_id, pid=pid)
     error.draining = owner is None or owner.draining or not owner.alive
+    error.drain_s = owner.drain_s if owner is not None else 0.0
     return error
 
 

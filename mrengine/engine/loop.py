@@ -48,7 +48,8 @@ class Engine:
     """Runs the pending tasks of one round over a backend.
 
     ``pending``: the keys to run (see :class:`TaskQueues`). ``document_of(chunk)``: a document's id, for failures that
-    no worker could write. ``answered(payload, offset)`` hears of each CALL record when it is durable. ``state`` is
+    no worker could write. ``answered(payload, offset)`` hears of each CALL record when it is durable. ``begun``: the
+    models that tasks were given in earlier runs, where a call was begun and there is no result. ``state`` is
     None while it runs, then "done", "failed", "broken", "budget" or the reason that
     ``stop()`` was given, with ``facts`` beside it.
     """
@@ -63,6 +64,7 @@ class Engine:
         pending: Iterable[int],
         document_of: Callable[[int], str],
         answered: Callable[[bytes, int], object] = lambda payload, offset: None,
+        begun: Mapping[int, int] | None = None,
         clock: Callable[[], float] = time.monotonic,
         wall: Callable[[], float] = time.time,
     ) -> None:
@@ -75,7 +77,7 @@ class Engine:
         self._docket = Docket(settings.max_attempts)
         self._commit_first = False
         self._timers: list[tuple[float, int]] = []
-        self._balance = Balance(len(settings.models), settings.balance, settings.weights)
+        self._balance = Balance(len(settings.models), settings.balance, settings.weights, begun)
         # 3 deaths a worker, and room for one bad chunk to be found and given up.
         self._toll = Toll(3 * backend.workers + settings.max_attempts + backend.slots.bit_length())
         self._left = len(self._queues)
@@ -203,6 +205,7 @@ class Engine:
 
     def _close(self, key: int) -> None:
         self._docket.close(key)
+        self._balance.end(key)
         self._left -= 1
 
     def _on_result(self, index: int, chunk: int, model: int, payload: bytes) -> None:
@@ -229,7 +232,9 @@ class Engine:
     def _on_call(self, _index: int, _chunk: int, _model: int, payload: bytes) -> None:
         self._log.call(payload)
 
-    def _on_intent(self, _index: int, _chunk: int, _model: int, payload: bytes) -> None:
+    def _on_intent(self, _index: int, chunk: int, model: int, payload: bytes) -> None:
+        if not self._settings.all_models:
+            self._balance.begin(chunk, model)
         self._log.intent(payload)
 
     def _on_ready(self, index: int, _chunk: int, _model: int, _payload: bytes) -> None:

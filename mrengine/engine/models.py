@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any
 
 import cloudpickle
@@ -71,9 +71,13 @@ class ModelSet:
         told = ", ".join(model.name for model in self._models)
         raise ConfigError(f"the job has no model {name!r}; it has {told}", setting="models")
 
-    def identity(self, index: int) -> str:
-        """What of a model enters the digest of a call."""
-        return self._models[index].identity
+    def identities(self, index: int) -> Iterator[str | list[str]]:
+        """What enters the digest of a call to a model: its own identity, then those with each that may stand in."""
+        return (self._identity(index, model) for model in self._candidates(index))
+
+    def _identity(self, index: int, model: Model) -> str | list[str]:
+        first = self._models[index]
+        return first.identity if model.name == first.name else [first.identity, model.identity]
 
     # calls
 
@@ -82,7 +86,7 @@ class ModelSet:
         index: int,
         request: Request,
         *,
-        digest_of: Callable[[str], bytes],
+        digest_of: Callable[[str | list[str]], bytes],
         task: m.Start,
         chunk: Chunk,
         deadline: float,
@@ -97,7 +101,7 @@ class ModelSet:
         last: list[_Call] = []
 
         def attempt(model: Model, breaker: Breaker, alternatives: bool) -> Completion:
-            digest = digest_of(model.identity)
+            digest = digest_of(self._identity(index, model))
             call = _Call(self, model, task, digest, chunk, deadline, breaker, alternatives=alternatives)
             last[:] = [call]
             try:

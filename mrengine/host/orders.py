@@ -70,6 +70,7 @@ def open_order(parts: Parts, job_id: str, mapping: MapFunction) -> dict[str, Any
     return {
         "job_id": job_id,
         "durability": settings.durability,
+        "strict": settings.strict,
         "workers": settings.workers,
         "slots": settings.slots,
         "preload": {"kinds": kinds, "modules": preloads(mapping.function, settings.preload)},

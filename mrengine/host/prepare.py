@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from mrengine.config import make_private
-from mrengine.errors import JobBusy, JobCancelled, JobNotFound, SupervisorDied
+from mrengine.errors import JobBusy, JobCancelled, JobNotFound, LogError, SupervisorDied
 from mrengine.host.inputs import spool_documents
 from mrengine.host.orders import Parts
 from mrengine.host.plan import MapFunction, Plan, Record, chunking_of, job_record
@@ -31,7 +32,7 @@ class Prepared:
     """A job that is ready. ``durable``: the log up to where it can be read. ``total``: chunks, None: as the log has
     them.
 
-    ``finished``: every chunk has its result, and no session was begun.
+    ``finished``: every chunk has its result, and no session was begun. ``damage``: ranges of the log that are lost.
     """
 
     documents: Sequence[DocumentRow]
@@ -39,6 +40,7 @@ class Prepared:
     durable: int
     total: int | None = None
     finished: bool = False
+    damage: Sequence[tuple[int, int]] = ()
 
 
 class Preparation:
@@ -49,6 +51,7 @@ class Preparation:
     ) -> None:
         self._parts, self._job_id, self._folder, self._mapping, self._begin = parts, job_id, folder, mapping, begin
         self._died = 0
+        self._damage: Sequence[tuple[int, int]] = ()
 
     def from_documents(self, document: Any) -> Prepared:
         """Read the documents, hold them against the log, and write what it lacks. JobBusy, JobMismatch, SourceError,
@@ -61,7 +64,7 @@ class Preparation:
         try:
             plan = self._plan(documents)
             if existed and (end := self._finished(plan)) is not None:
-                return Prepared(documents, self._spool(plan), end, finished=True)
+                return Prepared(documents, self._spool(plan), end, finished=True, damage=self._damage)
             # A new job is cut while the supervisor starts; for one that the log knows, that is known first.
             records = None if existed else list(plan.records(spool.path))
             session = session or self._begin()
@@ -91,9 +94,9 @@ class Preparation:
         if not place.exists():
             spool.publish(place)
         if records is None:
-            return Prepared(plan.documents, place, durable)
+            return Prepared(plan.documents, place, durable, damage=self._damage)
         total = _append(session, records)
-        return Prepared(plan.documents, place, session.sync(), total)
+        return Prepared(plan.documents, place, session.sync(), total, damage=self._damage)
 
     def from_log(self) -> Prepared:
         """A job from its log and its spool alone. JobNotFound; JobMismatch: other models or map function."""
@@ -109,7 +112,7 @@ class Preparation:
             plan = self._plan(documents)
             plan.job = replace(plan.job, chunking=job.chunking, documents=job.documents)
             if (end := self._finished(plan)) is not None:
-                return Prepared(documents, self._spool(plan), end, finished=True)
+                return Prepared(documents, self._spool(plan), end, finished=True, damage=self._damage)
             plan.check(stored, "error")
         if not self._spool(plan).exists():
             message = f"job {self._job_id} keeps no document text (keep='results'): run it with its documents again"
@@ -117,7 +120,7 @@ class Preparation:
         session = self._begin()
         while True:
             try:
-                return Prepared(documents, self._spool(plan), session.opened())
+                return Prepared(documents, self._spool(plan), session.opened(), damage=self._damage)
             except SupervisorDied:
                 session = self._again()
 
@@ -144,9 +147,18 @@ class Preparation:
     def _finished(self, plan: Plan) -> int | None:
         """The log's end, if every chunk has its result: such a job needs no pool, no lock and no call."""
         with ResumeEngine(self._folder) as stored:
+            self._look(stored)
             if plan.check(stored, self._parts.settings.on_mismatch) != "resume":
                 return None
             return stored.recovery.end if next(stored.pending(), None) is None else None
+
+    def _look(self, stored: ResumeEngine) -> None:
+        """What was announced and is lost. LogError with ``strict``, before anything is changed."""
+        self._damage = stored.recovery.damage
+        if self._damage and self._parts.settings.strict:
+            path = os.fspath(self._folder / "log")
+            message = f"{path} is damaged in {len(self._damage)} range(s); nothing was changed"
+            raise LogError(message, reason="damaged", path=path, ranges=self._damage)
 
     def _plan(self, documents: Sequence[DocumentRow]) -> Plan:
         settings, models, all_models = self._parts.settings, self._parts.models, self._parts.all_models

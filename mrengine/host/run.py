@@ -10,12 +10,15 @@ import logging
 import shutil
 import time
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from mrengine.engine.job import OpenJob
 from mrengine.errors import (
     BudgetExhausted,
+    JobBusy,
     JobCancelled,
     JobError,
     JobFailed,
@@ -80,6 +83,8 @@ class JobRun:
 
     def _use(self, ready: Prepared) -> None:
         self._ready = ready
+        if ready.damage:
+            self._tell_damage(ready)
         relay = self.relay = Relay(self.folder, self.job_id, self.parts.dispatcher, self.parts.progress, self.tally)
         relay.catch_up(ready.durable)
         if ready.finished:
@@ -88,6 +93,13 @@ class JobRun:
             self._total = ready.total
         elif relay.state.epoch is not None:
             self._total = relay.state.epoch.chunks()
+
+    def _tell_damage(self, ready: Prepared) -> None:
+        ranges = ", ".join(f"{start} to {end}" for start, end in ready.damage)
+        rest = "no result among them" if ready.finished else "saved aside, and what they held runs again"
+        message = f"the log of job {self.job_id} was damaged: bytes {ranges} are lost, {rest}"
+        self.tally.warnings.append(message)
+        log.warning("%s", message)
 
     # rounds
 
@@ -295,13 +307,23 @@ class JobRun:
         """Write how the run ended, and free the job."""
         session, self._session = self._session, None
         if session is None:
+            self._finish_afterwards()
             return
-        summary = self.summary().to_dict()
-        record = CloseRecord(time.time(), self._state, normalise(summary))
+        record = CloseRecord(time.time(), self._state, normalise(self.summary().to_dict()))
         try:
             session.finish(pack_close(record) if self.relay is not None and self.relay.started_at is not None else b"")
         except (SupervisorDied, LogError):
             self.parts.drop_session()  # a run without its CLOSE counts as interrupted
+
+    def _finish_afterwards(self) -> None:
+        """Everything was there already. A run that was killed after its last result left no CLOSE that says so."""
+        closed = self.relay.state.closed if self.relay is not None else None
+        told = closed is not None and closed.state == "done"
+        if told or self._ready is None or not self._ready.finished or self._state != "done":
+            return
+        record = CloseRecord(time.time(), "done", normalise(self.summary().to_dict()))
+        with suppress(JobBusy, LogError):  # somebody else is about to say it
+            OpenJob.open(self.folder, self.job_id, durability=self.parts.settings.durability).finish(pack_close(record))
 
     def summary(self) -> RunSummary:
         """The summary so far."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -15,7 +16,8 @@ from mrengine.engine.calls import index_answer
 from mrengine.engine.job import OpenJob
 from mrengine.engine.loop import Engine, RoundSettings
 from mrengine.engine.terms import terms_of
-from mrengine.host.session import Durable, Ended, Line, News, Note
+from mrengine.errors import JobBusy
+from mrengine.host.session import DRAIN_POLL_S, PATIENCE_S, Durable, Ended, Line, News, Note
 
 __all__ = ["SequentialSession"]
 
@@ -32,7 +34,17 @@ class SequentialSession:
 
     def begin(self, folder: Path, order: Mapping[str, Any]) -> None:
         self._reason = None
-        self._job = OpenJob.open(folder, order["job_id"], durability=order["durability"])
+        until = time.monotonic() + PATIENCE_S
+        while True:
+            try:
+                self._job = OpenJob.open(
+                    folder, order["job_id"], durability=order["durability"], strict=order["strict"]
+                )
+                return
+            except JobBusy as error:
+                if not error.draining or time.monotonic() >= until + error.drain_s:
+                    raise
+            time.sleep(DRAIN_POLL_S)
 
     def opened(self) -> int:
         assert self._job is not None
@@ -67,6 +79,7 @@ class SequentialSession:
             pending=job.pending(settings),
             document_of=lambda chunk: job.document_of(settings.round, chunk),
             answered=lambda call, offset: index_answer(answers, call, offset),
+            begun=job.begun(settings),
         )
         self._backend.set_up(setup, answers, budget, order["objects"])
 
@@ -75,6 +88,8 @@ class SequentialSession:
         if engine is not None:
             if self._reason is not None:
                 engine.stop(self._reason)
+            elif self._job is not None and self._job.cancelled():
+                engine.stop("cancelled")
             try:
                 engine.take(self._backend.poll(min(timeout_s, engine.wait_s())))
             except KeyboardInterrupt:

@@ -22,6 +22,7 @@ from mrengine.errors import JobBusy, LogError, SupervisorDied
 __all__ = ["Durable", "Ended", "Line", "News", "Note", "ProcessSession", "Session"]
 
 OPEN_S = 60.0  # how long a supervisor may take to open a log
+PATIENCE_S = 5.0  # longer than a supervisor that drains said it needs
 DRAIN_POLL_S = 0.05
 
 
@@ -125,14 +126,15 @@ class ProcessSession:
         self._supervisor.send(wire.OPEN, self._order)
 
     def opened(self) -> int:
-        until = time.monotonic() + self._drain_s + 5.0
+        began = time.monotonic()
         while True:
             kind, answer = self._await(wire.OPENED, wire.REFUSED)
             facts = msgpack.unpackb(answer)
             if kind == wire.OPENED:
                 self._supervisor.runtime = facts["runtime"]
                 return int(facts["durable"])
-            if not (facts["why"] == "busy" and facts["draining"] and time.monotonic() < until):
+            patience_s = PATIENCE_S + max(self._drain_s, facts.get("drain_s", 0.0))
+            if not (facts["why"] == "busy" and facts["draining"] and time.monotonic() - began < patience_s):
                 raise _refusal(facts, self._job_id)
             time.sleep(DRAIN_POLL_S)  # the supervisor of a dead host commits what was paid for
             self._supervisor.send(wire.OPEN, self._order)

@@ -85,6 +85,11 @@ class OutcomeIndex:
         value = self._slots[slot]
         return value & _OFFSET if value & _FAILED else 0
 
+    def outcome(self, chunk_id: int, model_index: int) -> int:
+        """Offset of the outcome of a task; 0: it has none, or the round has no such task."""
+        slot = chunk_id if self.models == 1 else chunk_id * self.models + model_index
+        return self._slots[slot] & _OFFSET if 0 <= slot < len(self._slots) else 0
+
     def pending(self) -> Iterator[tuple[int, int]]:
         """(chunk_id, model_index) of every key that has no RESULT, failed ones too; -1 where models share a key."""
         models = self.models

@@ -7,9 +7,10 @@ import struct
 from array import array
 from collections import deque
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from mrengine.log.codec import Frame
-from mrengine.log.msg import bad_record
+from mrengine.log.msg import bad_record, key
 from mrengine.records import Usage
 
 __all__ = ["Ledger", "Spent"]
@@ -35,6 +36,17 @@ class Spent:
     unanswered: int = 0
 
 
+class _Intent(NamedTuple):
+    """A call without an answer; the tokens are those reserved. ``offset``: of its INTENT, made for ``task``."""
+
+    at: float
+    model: str
+    input_tokens: int
+    output_tokens: int
+    offset: int
+    task: tuple[int, int, int]
+
+
 class Ledger:
     """Calls and intents over all epochs, as small numbers; no answer is held."""
 
@@ -44,7 +56,7 @@ class Ledger:
         self.latest = 0.0
         self._names: dict[bytes, str] = {}
         self._totals: dict[str, list[float]] = {}  # calls, input, output, cached, cost
-        self._open: dict[bytes, list[tuple[float, str, int, int]]] = {}
+        self._open: dict[bytes, list[_Intent]] = {}
         self._recent: deque[tuple[float, str, int, int]] = deque()
 
     def intent(self, frame: Frame) -> None:
@@ -54,7 +66,7 @@ class Ledger:
             model = self._name(frame.payload, _INTENT.size)
         except (struct.error, IndexError):
             raise bad_record("INTENT") from None
-        self._open.setdefault(digest, []).append((at, model, inputs, outputs))
+        self._open.setdefault(digest, []).append(_Intent(at, model, inputs, outputs, frame.offset, key(frame.payload)))
         self.latest = max(self.latest, at)
 
     def call(self, frame: Frame) -> None:
@@ -87,9 +99,10 @@ class Ledger:
         for model, (calls, inputs, outputs, cached, cost) in self._totals.items():
             usage = Usage(int(inputs), int(outputs), int(cached))
             found[model] = Spent(int(calls), usage, None if math.isnan(cost) else cost)
-        for _, model, reserved_in, reserved_out in self._unanswered():
+        for intent in self._unanswered():
+            model = intent.model
             known = found.get(model, Spent())
-            usage = known.usage + Usage(reserved_in, reserved_out)
+            usage = known.usage + Usage(intent.input_tokens, intent.output_tokens)
             found[model] = Spent(known.calls + 1, usage, known.cost_usd, known.unanswered + 1)
         return found
 
@@ -97,16 +110,22 @@ class Ledger:
         """Calls that may have been billed and have no answer in the log."""
         return sum(map(len, self._open.values()))
 
+    def open_since(self, offset: int) -> dict[tuple[int, int, int], int]:
+        """Tasks, (round, chunk_id, model_index), that have begun a call there or later: where, if it has no answer."""
+        since = sorted((intent.offset, intent.task) for intent in self._unanswered() if intent.offset >= offset)
+        return {task: at for at, task in since}
+
     def recent_usage(self, *, now: float, window_s: float = RECENT_S) -> dict[str, list[tuple[float, int, int, int]]]:
         """{model: [(at, requests, input, output tokens)…]} of the last ``window_s`` (at most 60), in order."""
         since = now - min(window_s, RECENT_S)
         used: dict[str, list[tuple[float, int, int, int]]] = {}
-        for at, model, inputs, outputs in sorted([*self._recent, *self._unanswered()]):
+        unanswered = (intent[:4] for intent in self._unanswered())
+        for at, model, inputs, outputs in sorted([*self._recent, *unanswered]):
             if at >= since:
                 used.setdefault(model, []).append((at, 1, inputs, outputs))
         return used
 
-    def _unanswered(self) -> list[tuple[float, str, int, int]]:
+    def _unanswered(self) -> list[_Intent]:
         return [intent for intents in self._open.values() for intent in intents]
 
     def _remember(self, at: float, model: str, inputs: int, outputs: int) -> None:

@@ -2,7 +2,8 @@
 
 An open-file-description lock (Linux, F_OFD_SETLK): closing an unrelated descriptor of the file does not drop it, as it
 drops a lock of ``lockf``. A forked child keeps it, so every child closes ``fd`` first. F_OFD_GETLK tells no pid: the
-holder writes pid, boot id and start time into the file. Elsewhere ``flock``.
+holder writes pid, boot id and start time into the file. Elsewhere ``flock``. A child of ``os.fork`` closes it by
+itself; one that C code forks must be told which descriptors to close.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import asdict, dataclass
 from typing import Literal
+from weakref import WeakSet
 
 from mrengine.errors import JobBusy, LogError
 from mrengine.log.files import OsFiles
@@ -36,12 +38,13 @@ _BUSY = frozenset({errno.EAGAIN, errno.EACCES, errno.EWOULDBLOCK})
 
 @dataclass(frozen=True, slots=True)
 class Owner:
-    """Who holds a job. ``start_time``: clock ticks since boot, as /proc says."""
+    """Who holds a job. ``start_time``: clock ticks since boot, as /proc says. ``drain_s``: how long it may drain."""
 
     pid: int
     boot_id: str
     start_time: int
     state: State = "running"
+    drain_s: float = 0.0
 
     @property
     def draining(self) -> bool:
@@ -74,7 +77,8 @@ class JobLock:
         clock: Callable[[], float] = time.monotonic,
         sleep: Callable[[float], None] = time.sleep,
     ) -> None:
-        """Take the lock. JobBusy (with ``pid``): a running process has it, or a draining one for ``wait_draining_s``.
+        """Take the lock. JobBusy (with ``pid``): a running process has it, or a draining one ``wait_draining_s`` longer
+        than it said that it needs.
 
         LogError(reason="io"): the folder is gone or cannot be written.
         """
@@ -83,7 +87,7 @@ class JobLock:
             owner = self.holder()
             if owner is not None:
                 # Facts of the dead: the holder is about to write its own, or a child of the dead has the lock open.
-                patience_s = wait_draining_s if owner.alive else max(wait_draining_s, _SETTLE_S)
+                patience_s = owner.drain_s + wait_draining_s if owner.alive else max(wait_draining_s, _SETTLE_S)
                 if (owner.alive and not owner.draining) or clock() - started >= patience_s:
                     raise JobBusy(f"process {owner.pid} runs this job ({owner.state})", pid=owner.pid or None)
             sleep(_POLL_S)
@@ -97,13 +101,14 @@ class JobLock:
                 return False
             if _same_file(fd, self._path):
                 self._fd = fd
+                _HELD.add(self)
                 self._tell("running")
                 return True
             self._files.close(fd)
 
-    def mark_draining(self) -> None:
-        """Let others know that they may wait: the host is gone, the calls in flight are ending."""
-        self._tell("draining")
+    def mark_draining(self, drain_s: float = 0.0) -> None:
+        """Let others know that they may wait: the host is gone, the calls in flight end within ``drain_s``."""
+        self._tell("draining", drain_s)
 
     def holder(self) -> Owner | None:
         """Who holds the lock now, or None. Needs no lock, changes nothing. pid 0: held, the facts cannot be read."""
@@ -137,11 +142,22 @@ class JobLock:
             message = f"cannot open {self._path}: {error.strerror}"
             raise LogError(message, reason="io", path=self._path) from error
 
-    def _tell(self, state: State) -> None:
-        owner = Owner(os.getpid(), _boot_id(), process_start_time(os.getpid()) or 0, state)
+    def _tell(self, state: State, drain_s: float = 0.0) -> None:
+        owner = Owner(os.getpid(), _boot_id(), process_start_time(os.getpid()) or 0, state, drain_s)
         facts = json.dumps(asdict(owner)).encode().ljust(_FACTS_BYTES)
         with suppress(OSError):  # a full disk must not keep anyone from draining; the lock itself needs no room
             os.pwrite(self._fd, facts, 0)
+
+
+_HELD: WeakSet[JobLock] = WeakSet()
+
+
+def _forget_all() -> None:
+    for lock in _HELD:
+        lock.forget()
+
+
+os.register_at_fork(after_in_child=_forget_all)
 
 
 def process_start_time(pid: int) -> int | None:
@@ -165,7 +181,8 @@ def _read_owner(fd: int) -> Owner:
     try:
         facts = json.loads(os.pread(fd, _FACTS_BYTES, 0))
         state: State = "draining" if facts["state"] == "draining" else "running"
-        return Owner(int(facts["pid"]), str(facts["boot_id"]), int(facts["start_time"]), state)
+        start_time, drain_s = int(facts["start_time"]), float(facts["drain_s"])
+        return Owner(int(facts["pid"]), str(facts["boot_id"]), start_time, state, drain_s)
     except (OSError, ValueError, KeyError, TypeError):
         return Owner(0, "", 0, "unknown")
 

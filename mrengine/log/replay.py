@@ -177,7 +177,7 @@ class Replay:
     def _intent(self, frame: Frame) -> None:
         self.ledger.intent(frame)
         round_, chunk_id, model_index = key(frame.payload)
-        if model_index >= 0 and self._newest is not None and self._newest.models == 1:
+        if model_index >= 0 and self._newest is not None and (round_ or self._newest.models == 1):
             self._newest.assigned[round_, chunk_id] = model_index
 
     def _attempt(self, frame: Frame) -> None:

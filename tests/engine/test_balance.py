@@ -38,3 +38,17 @@ def test_budget_is_in_proportion_to_the_limits() -> None:
         balance.given(model)
         got[model] += 1
     assert got == [300, 100]
+
+
+def test_a_task_whose_call_was_begun_stays_with_its_model() -> None:
+    """Another one would be paid again; only when it is down, or the task has its outcome, the choice is free."""
+    balance = Balance(2, "least_used", begun={7: 1, 8: 5})
+    balance.given(1)
+    assert balance.choose(7) == 1
+    assert balance.choose(8) == 0  # a model that the job has not any more
+    balance.begin(3, 1)
+    assert balance.choose(3) == 1
+    balance.down(1, "401")
+    assert balance.choose(3) == 0
+    balance.end(3)
+    assert balance.choose(3) == 0

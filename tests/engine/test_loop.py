@@ -135,6 +135,17 @@ def test_a_round_gives_out_commits_and_ends() -> None:
     assert bench.journal.kinds() == [codec.RESULT] * 3
 
 
+def test_a_call_that_was_begun_is_gone_on_with_by_the_same_model() -> None:
+    """After a death too, whatever the balance would say now: its answer may be in the log."""
+    bench = Bench(chunks=3, workers=1, models=["a", "b"], balance="least_used")
+    task = bench.backend.held[0][0]
+    bench.say((0, codec.INTENT, task.chunk, task.model, b"intent"))
+    bench.engine._balance.given(task.model)
+    bench.die(0, [task.chunk])
+    again = bench.backend.held[0][0]
+    assert (again.chunk, again.model) == (task.chunk, task.model)
+
+
 def test_nothing_is_announced_before_it_is_durable() -> None:
     """append, then commit, then durable; the next task goes out before the commit."""
     bench = Bench(chunks=2)

@@ -151,6 +151,13 @@ def test_an_intent_without_an_answer_counts_as_spent() -> None:
     }
 
 
+def test_tasks_that_wait_for_an_answer_are_known_by_where_they_asked() -> None:
+    """Since a place in the log: those of a run that crashed earlier wait for nothing any more."""
+    found = ledger((codec.INTENT, intent("a", 1)), (codec.INTENT, intent("b", 2)), (codec.CALL, call("b", 2)))
+    assert found.open_since(512) == {(0, 1, 0): 512}
+    assert found.open_since(513) == {}
+
+
 def test_an_unknown_price_stays_unknown() -> None:
     """Never 0."""
     unpriced = r.pack_call(r.CallRecord(0, 0, 0, digest("u"), 1.0, Usage(1, 1), None, True, "m", "stop", 1.0, ""))

@@ -106,26 +106,26 @@ def test_a_killed_holder_leaves_it_free(tmp_path: Path) -> None:
     JobLock(tmp_path).acquire()
 
 
-@pytest.mark.parametrize("closes", [True, False])
-def test_a_grandchild_that_lives_on_keeps_it_only_if_it_did_not_close_it(tmp_path: Path, closes: bool) -> None:
-    """SIGKILL the holder while a child of its child lives: why every forked child calls ``forget``."""
+@pytest.mark.parametrize("copied", [False, True])
+def test_a_grandchild_that_lives_on_keeps_only_a_copy_of_the_descriptor(tmp_path: Path, copied: bool) -> None:
+    """SIGKILL the holder while a child of its child lives: every forked child has closed the lock by itself."""
     program = (
         "lock = JobLock(sys.argv[1]); lock.acquire()\n"
+        "if sys.argv[2] == 'True': os.dup(lock.fd)\n"
         "if not os.fork():\n"
-        "    if sys.argv[2] == 'True': lock.forget()\n"
         "    if not os.fork():\n"
         "        print(os.getpid(), flush=True); time.sleep(60)\n"
         "    os._exit(0)\n"
         "os.wait(); time.sleep(60)"
     )
-    process = start(program, str(tmp_path), str(closes))
+    process = start(program, str(tmp_path), str(copied))
     assert process.stdout is not None
     grandchild = int(process.stdout.readline())
     try:
         os.kill(process.pid, signal.SIGKILL)
         process.wait(timeout=10)
         owner = JobLock(tmp_path).holder()
-        if closes:
+        if not copied:
             assert owner is None
             JobLock(tmp_path).acquire()
         else:
@@ -145,7 +145,6 @@ def test_a_child_that_forgets_does_not_release(tmp_path: Path) -> None:
     lock.acquire()
     pid = os.fork()
     if not pid:
-        lock.forget()
         lock.release()
         os._exit(0)
     os.waitpid(pid, 0)

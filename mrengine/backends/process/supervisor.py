@@ -46,6 +46,7 @@ class Supervisor:
         self._engine: Engine | None = None
         self._inbox: list[tuple[int, bytes]] = []
         self._host_gone = False
+        self._drain_s = 0.0
         self._look_at = 0.0
         self._answers: CallIndex | None = None
         self.over = False
@@ -178,7 +179,7 @@ class Supervisor:
         if not self._host_gone:
             self._host_gone = True
             if self._job is not None:
-                self._job.mark_draining()
+                self._job.mark_draining(self._drain_s)
             if self._engine is not None:
                 self._engine.stop("interrupted")
         return []
@@ -186,9 +187,11 @@ class Supervisor:
     def _on_open(self, payload: bytes) -> None:
         order = msgpack.unpackb(payload)
         try:
-            self._job = OpenJob.open(order["folder"], order["job_id"], durability=order["durability"])
+            self._job = OpenJob.open(
+                order["folder"], order["job_id"], durability=order["durability"], strict=order["strict"]
+            )
         except JobBusy as error:
-            self._refuse("busy", str(error), pid=error.pid, draining=error.draining)
+            self._refuse("busy", str(error), pid=error.pid, draining=error.draining, drain_s=error.drain_s)
             return
         except LogError as error:
             self._refuse("log", str(error), reason=error.reason, path=error.path, ranges=list(error.ranges))
@@ -224,6 +227,7 @@ class Supervisor:
         job.begin_round()
         self._link.durable(job.log.durable)
         settings = RoundSettings(**order["round"])
+        self._drain_s = settings.drain_s
         answers = self._answers = job.call_index(self._answers, order["room"])
         setup = job.setup(
             order["setup"],
@@ -239,6 +243,7 @@ class Supervisor:
             pending=job.pending(settings),
             document_of=lambda chunk: job.document_of(settings.round, chunk),
             answered=lambda call, offset: index_answer(answers, call, offset),
+            begun=job.begun(settings),
         )
         pool.set_up(setup.pack(), answers)
         if self._host_gone:
