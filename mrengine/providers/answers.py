@@ -7,7 +7,7 @@ from dataclasses import replace
 from typing import Any
 
 from mrengine.errors import ConfigError, ModelError, TruncatedAnswer
-from mrengine.providers.structured import Invalid, validate
+from mrengine.providers.structured import Invalid, in_words, schema_of, validate
 from mrengine.records import Completion, Request, Usage
 
 __all__ = ["answer"]
@@ -19,9 +19,8 @@ _CONTINUE = (
     "Your answer was cut off. Continue exactly where it stopped: repeat nothing, explain nothing, and begin with a "
     "space if a new word begins."
 )
-_AGAIN = (
-    "That is not what was asked for:\n{problems}\nAnswer again with the corrected JSON value, and with nothing else."
-)
+# With the schema: a server that ignores response_format has not shown it to the model.
+_AGAIN = "That is not what was asked for:\n{problems}{schema}"
 _MIN_REPEAT, _MAX_REPEAT = 16, 400
 
 Ask = Callable[[Request], Completion]
@@ -43,6 +42,9 @@ def answer(ask: Ask, request: Request, *, response_model: Any = None, on_truncat
     try:
         if response_model is None:
             return counted.sum(_whole(counted, request, on_truncation))
+        if on_truncation == "continue" and request.schema is not None:
+            # A schema makes each part a value of its own: what is to be joined must be asked for in words.
+            request = replace(request, schema=None, prompt=request.prompt + in_words(request.schema))
         return counted.sum(_valid(counted, request, response_model, on_truncation))
     except ModelError as error:
         error.usage = counted.usage if error.usage is None else counted.usage + error.usage
@@ -106,7 +108,8 @@ def _valid(ask: Ask, request: Request, response_model: Any, on_truncation: str) 
             problems = "\n".join(invalid.problems)
         # Providers refuse an empty turn.
         said = completion.text if completion.text.strip() else "(nothing)"
-        turns = (*request.turns, ("assistant", said), ("user", _AGAIN.format(problems=problems)))
+        again = _AGAIN.format(problems=problems, schema=in_words(schema_of(response_model)))
+        turns = (*request.turns, ("assistant", said), ("user", again))
         request = replace(request, turns=turns)
     completion = _whole(ask, request, on_truncation)
     try:

@@ -1,23 +1,25 @@
 """The one error map: what went wrong at a provider, as an ``errors.ModelError``. No message holds what a body says.
 
 A provider's error text may repeat the prompt or a key; only its ``code``, ``type`` and ``param``, where they look like
-identifiers, and numbers enter a message.
+identifiers and are nothing of what the request's headers held, and numbers enter a message.
 """
 
 from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from typing import Any
 
 from mrengine.errors import ContextOverflow, ModelError, ModelRefused, ModelUnavailable, RateLimited
+from mrengine.providers.http1 import Malformed
 from mrengine.providers.observed import observed
+from mrengine.records import Usage
 
 __all__ = ["from_exception", "from_status", "not_an_answer", "overflow", "refused"]
 
 _TRANSIENT = frozenset({408, 409, 425, 429, 529})
-_ENDS_MODEL = frozenset({401, 402, 403})
+_ENDS_MODEL = frozenset({401, 402, 403, 407})
 _NO_MONEY = re.compile(r"insufficient_quota|billing|credit balance|account_deactivated|payment_required", re.IGNORECASE)
 _NO_MODEL = re.compile(
     r"model_not_found|models?\b.{0,200}(?:does not exist|not found|not supported|decommissioned)",
@@ -30,18 +32,26 @@ _TOO_LONG = re.compile(
 _WINDOW = re.compile(r'(?:length (?:is|of)|context size \(|"n_ctx":|tokens >)\s*(\d{1,9})')
 _TOKENS = re.compile(r'(?:requested|resulted in|too long:|request \(|"n_prompt_tokens":)\s*(\d{1,9})')
 _IDENTIFIER = re.compile(r"[A-Za-z][A-Za-z0-9_.\-\[\]]{0,63}")
+_NOT_TLS = frozenset({"WRONG_VERSION_NUMBER", "HTTP_REQUEST", "PACKET_LENGTH_TOO_LONG"})
+_PROXY = "the proxy wants a name and password: give them in proxy= or in the environment's proxy URL"
+_SECRET = 8  # characters; what is shorter is no key, and may stand in one by chance
 _ADVICE = {
     401: "check the API key",
     402: "check the account's billing",
     403: "check what the API key is allowed to use",
     404: "check the model's name and the base URL",
+    407: _PROXY,
     413: "the request is too large: use smaller chunks",
 }
 
 
-def from_status(status: int, headers: Mapping[str, str], body: bytes, *, model: str) -> ModelError:
-    """Map an answer that is no success. ``headers``: names in lower case."""
-    details = _details(body)
+def from_status(
+    status: int, headers: Mapping[str, str], body: bytes, *, model: str, hidden: Collection[str] = ()
+) -> ModelError:
+    """Map an answer that is no success. ``headers``: names in lower case. ``hidden``: values that no message may
+    repeat, those of the request's headers.
+    """
+    details = _details(body, hidden)
     seen = observed(headers)
     error = _of_status(status, details, model=model, retry_after_s=seen.retry_after_s if seen else None)
     error.observed = seen
@@ -71,7 +81,7 @@ def _of_status(status: int, details: dict[str, str], *, model: str, retry_after_
     return ModelRefused(f"{model} refused with status {status}{said}{advice}", **facts)
 
 
-def _details(body: bytes) -> dict[str, str]:
+def _details(body: bytes, hidden: Collection[str]) -> dict[str, str]:
     """``code``, ``type``, ``param`` as far as they are identifiers; ``text``: all that is said, for matching only."""
     error: Any = None
     try:
@@ -83,13 +93,17 @@ def _details(body: bytes) -> dict[str, str]:
     if isinstance(error, dict) and isinstance(error.get("error"), (dict, str)):
         error = error["error"]
     fields = error if isinstance(error, dict) else {}
-    details = {name: _identifier(fields.get(name)) for name in ("code", "type", "param")}
+    details = {name: _identifier(fields.get(name), hidden) for name in ("code", "type", "param")}
     details["text"] = body[:4000].decode("utf-8", "replace")
     return details
 
 
-def _identifier(value: Any) -> str:
-    return value if isinstance(value, str) and _IDENTIFIER.fullmatch(value) else ""
+def _identifier(value: Any, hidden: Collection[str]) -> str:
+    if not isinstance(value, str) or not _IDENTIFIER.fullmatch(value):
+        return ""
+    secrets = {word for text in hidden for word in text.split() if len(word) >= _SECRET}
+    repeats = any(value in word or word in value for word in secrets) if len(value) >= _SECRET else False
+    return "" if repeats else value
 
 
 def _said(details: dict[str, str]) -> str:
@@ -118,9 +132,11 @@ def overflow(model: str, *, tokens: int, window: int, **facts: Any) -> ContextOv
     )
 
 
-def refused(model: str, reason: str) -> ModelRefused:
-    """The model answered, and declined."""
-    return ModelRefused(f"{model} declined to answer ({reason})", model=model, status=200)
+def refused(model: str, reason: str, usage: Usage) -> ModelRefused:
+    """The model answered, and declined; it is paid for."""
+    error = ModelRefused(f"{model} declined to answer ({reason})", model=model, status=200)
+    error.usage = usage if usage.total_tokens else None
+    return error
 
 
 def not_an_answer(model: str, status: int = 200) -> ModelUnavailable:
@@ -136,17 +152,41 @@ def from_exception(error: BaseException, *, model: str) -> ModelError:
     status = getattr(response, "status_code", None)
     if response is not None and type(status) is int and not 200 <= status < 300:
         return from_status(status, _lower(response.headers), _content(response), model=model)
-    names = {cls.__name__ for link in _chain(error) for cls in type(link).__mro__}
-    if "SSLCertVerificationError" in names:
-        advice = "pass verify= with the path of its CA, or set REQUESTS_CA_BUNDLE"
-        return ModelRefused(f"{model}: the server's certificate is not trusted: {advice}", model=model, scope="model")
+    links = list(_chain(error))
+    names = {cls.__name__ for link in links for cls in type(link).__mro__}
+    final = _of_setting(links, names, model)
+    if final is not None:
+        return final
+    cause = next((str(link) for link in links if isinstance(link, Malformed)), type(links[-1]).__name__)
     if any("Timeout" in name for name in names):
         return ModelUnavailable(f"{model} did not answer in time", model=model)
     if names & {"ConnectionRefusedError", "gaierror"}:
-        return _unsent(ModelUnavailable(f"{model}: no connection to its server ({type(error).__name__})", model=model))
+        return _unsent(ModelUnavailable(f"{model}: no connection to its server ({cause})", model=model))
     if names & {"OSError", "APIError", "TransportError", "HTTPException", "RequestException", "HTTPError"}:
-        return ModelUnavailable(f"{model}: the connection failed ({type(error).__name__})", model=model)
+        return ModelUnavailable(f"{model}: the connection failed ({cause})", model=model)
     return ModelRefused(f"{model}: its provider raised {type(error).__name__}", model=model)
+
+
+def _of_setting(links: list[BaseException], names: set[str], model: str) -> ModelError | None:
+    """What a setting is to blame for: TLS and proxies."""
+    if "SSLCertVerificationError" in names:
+        advice = "pass verify= with the path of its CA, or set REQUESTS_CA_BUNDLE"
+        return ModelRefused(f"{model}: the server's certificate is not trusted: {advice}", model=model, scope="model")
+    if any(getattr(link, "reason", None) in _NOT_TLS for link in links):
+        advice = "the server does not speak TLS: should its base_url begin with http://?"
+        return _unsent(ModelRefused(f"{model}: {advice}", model=model, scope="model"))
+    if "ProxyRefused" in names:
+        return _of_proxy(next(link for link in links if type(link).__name__ == "ProxyRefused"), model)
+    return None
+
+
+def _of_proxy(refusal: Any, model: str) -> ModelError:
+    """No tunnel was made, so nothing was sent. 5xx: the proxy does not reach the server, at the moment."""
+    told = f"{model}: the proxy refused the tunnel (status {refusal.status})"
+    if not 400 <= refusal.status < 500:
+        return _unsent(ModelUnavailable(told, model=model))
+    advice = _PROXY if refusal.status == 407 else "ask who runs it"
+    return _unsent(ModelRefused(f"{told}: {advice}", model=model, status=refusal.status, scope="model"))
 
 
 def _unsent(error: ModelError) -> ModelError:

@@ -6,6 +6,7 @@ import os
 import re
 import threading
 from collections.abc import Mapping
+from typing import Any
 
 from mrengine.errors import ConfigError
 from mrengine.providers.models import Model
@@ -13,6 +14,7 @@ from mrengine.providers.shapes import shape
 
 __all__ = ["Headers"]
 
+_CREDENTIALS = frozenset({"authorization", "x-api-key", "api-key"})
 _VARIABLE = re.compile(r"\$\{([A-Za-z_][A-Za-z0-9_]*)\}")
 
 
@@ -26,11 +28,18 @@ class Headers:
     def __init__(self, model: Model, *, key: str | None = None, env: Mapping[str, str] = os.environ) -> None:
         self._model, self._env = model, env
         self._lock = threading.Lock()
-        self.key = key or (env.get(model.key_env) if model.key_env else None)
+        self.key = key or ((env.get(model.key_env) or "").strip() if model.key_env else None) or None
         # An SDK sends its key by itself.
         self._fixed = {} if model.kind == model.shape else shape(model.shape).key_headers(self.key or "")
         self.version = 0
         self.current = self._read()
+        if _CREDENTIALS & self.current.keys() - self._fixed.keys():
+            self.key = None
+
+    @property
+    def hidden(self) -> list[str]:
+        """Values that no message may repeat."""
+        return [*self.current.values(), self.key or ""]
 
     def __repr__(self) -> str:
         return f"Headers({self._model.name!r})"
@@ -50,9 +59,24 @@ class Headers:
     def _read(self) -> dict[str, str]:
         given = self._model.spec.headers
         own = given() if callable(given) else {k: self._expand(k, v) for k, v in (given or {}).items()}
-        merged = dict(self._fixed)
-        merged.update({name.lower(): value for name, value in own.items()})
-        return merged
+        if not isinstance(own, Mapping):
+            raise self._wrong(f"must give a mapping, not {type(own).__name__}")
+        lower = {name.lower(): self._checked(name, value) for name, value in own.items()}
+        # Credentials of the caller's own replace the key, under whatever name it would have been sent.
+        fixed = {k: v for k, v in self._fixed.items() if not (_CREDENTIALS & lower.keys() and k in _CREDENTIALS)}
+        return fixed | lower
+
+    def _checked(self, name: Any, value: Any) -> str:
+        """Without the line break at the end of a secret's file; nobody smuggles another header into a value."""
+        if not isinstance(name, str) or not isinstance(value, str):
+            raise self._wrong("must be str")
+        text = value.strip()
+        if any(mark in name or mark in text for mark in "\r\n\0") or not text.isascii():
+            raise self._wrong(f"hold in {name.strip()!r} what no header can: a line break, or a character beyond ASCII")
+        return text
+
+    def _wrong(self, what: str) -> ConfigError:
+        return ConfigError(f"the headers of {self._model.name} {what}", setting="headers")
 
     def _expand(self, name: str, value: str) -> str:
         def variable(match: re.Match[str]) -> str:

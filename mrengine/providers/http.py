@@ -17,7 +17,7 @@ from urllib.parse import urlsplit
 from mrengine.providers.http1 import Malformed, ResponseReader
 from mrengine.providers.routes import Proxy, Route
 
-__all__ = ["HttpClient", "Response"]
+__all__ = ["HttpClient", "ProxyRefused", "Response"]
 
 CONNECT_S = 15.0
 STALL_S = 60.0
@@ -31,6 +31,14 @@ class Response:
     status: int
     headers: Mapping[str, str] = field(repr=False)
     body: bytes = field(repr=False)
+
+
+class ProxyRefused(ConnectionError):
+    """A proxy made no tunnel; ``status`` 0: what it said was no HTTP."""
+
+    def __init__(self, status: int) -> None:
+        super().__init__(f"the proxy refused the tunnel (status {status})")
+        self.status = status
 
 
 class HttpClient:
@@ -221,5 +229,4 @@ def _tunnel(sock: socket.socket, proxy: Proxy, authority: str, until: float, clo
         head += byte
     status = head.split(b" ", 2)[1:2]
     if not head.startswith(b"HTTP/1.") or not (status and status[0][:1] == b"2"):
-        shown = status[0].decode("latin-1")[:3] if status else "?"
-        raise ConnectionRefusedError(f"the proxy refused the tunnel (status {shown})")
+        raise ProxyRefused(int(status[0]) if status and status[0].isdigit() else 0)

@@ -13,12 +13,14 @@
 
 from __future__ import annotations
 
+import re
 import zlib
 
 __all__ = ["Malformed", "ResponseReader"]
 
 MAX_HEAD = 64 * 1024
 MAX_BODY = 64 * 1024 * 1024
+_BLANK_LINE = re.compile(rb"\r?\n\r?\n")  # a bare LF ends a line, too (RFC 9112, 2.2)
 _HEAD, _SIZED, _CHUNKED, _UNTIL_CLOSE, _DONE = range(5)
 
 
@@ -74,13 +76,13 @@ class ResponseReader:
 
     def _read_head(self) -> bool:
         while True:
-            end = self._buffer.find(b"\r\n\r\n")
-            if end < 0 or end > MAX_HEAD:
+            blank = _BLANK_LINE.search(self._buffer, 0, MAX_HEAD + 4)
+            if blank is None:
                 if len(self._buffer) > MAX_HEAD:
                     raise Malformed("the head of the answer is too large")
                 return False
-            lines = self._buffer[:end].decode("latin-1").split("\r\n")
-            self._buffer = self._buffer[end + 4 :]
+            lines = self._buffer[: blank.start()].decode("latin-1").replace("\r\n", "\n").split("\n")
+            self._buffer = self._buffer[blank.end() :]
             self.status = _status(lines[0])
             if self.status >= 200:
                 break
@@ -199,11 +201,13 @@ def _decoded(body: bytes, encoding: str) -> bytes:
         return body
     if encoding not in ("gzip", "x-gzip", "deflate"):
         raise Malformed("an unknown content coding")
-    inflate = zlib.decompressobj(wbits=47)  # gzip or zlib, by its first bytes
-    try:
-        plain = inflate.decompress(body, MAX_BODY)
-    except zlib.error:
-        raise Malformed("a compressed answer that cannot be read") from None
-    if inflate.unconsumed_tail or not inflate.eof:
-        raise Malformed("a compressed answer that is too large or cut off")
-    return plain
+    for wbits in (47, -15):  # gzip or zlib, by its first bytes; some say deflate and leave zlib's head away
+        inflate = zlib.decompressobj(wbits)
+        try:
+            plain = inflate.decompress(body, MAX_BODY)
+        except zlib.error:
+            continue
+        if inflate.unconsumed_tail or not inflate.eof:
+            raise Malformed("a compressed answer that is too large or cut off")
+        return plain
+    raise Malformed("a compressed answer that cannot be read")

@@ -104,8 +104,16 @@ def _check_text(value: Any, schema: Mapping[str, Any], path: str) -> Iterator[st
         yield f"{path or '/'}: shorter than {schema['minLength']} characters"
     if len(value) > schema.get("maxLength", len(value)):
         yield f"{path or '/'}: longer than {schema['maxLength']} characters"
-    if "pattern" in schema and not re.search(schema["pattern"], value):
+    if "pattern" in schema and not _matches(schema["pattern"], value):
         yield f"{path or '/'}: does not match the pattern"
+
+
+def _matches(pattern: str, value: str) -> bool:
+    """A pattern that only ECMAScript understands is an annotation."""
+    try:
+        return re.search(pattern, value) is not None
+    except re.error:
+        return True
 
 
 def _check_object(value: Any, schema: Mapping[str, Any], root: Any, path: str, depth: int) -> Iterator[str]:

@@ -57,7 +57,7 @@ def _warm(name: str) -> None:
         return httpx2.Response(200, content=answer, headers={"content-type": "application/json"})
 
     try:
-        provider = sdk.offline(name, httpx2.Client(transport=httpx2.MockTransport(handler), trust_env=False))
+        provider = sdk.offline(name, httpx2.MockTransport(handler))
     except ImportError:
         return
     provider.complete(Request(name, "warm"))

@@ -13,8 +13,9 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
-from mrengine.errors import ModelError, ModelRefused
+from mrengine.errors import ModelError
 from mrengine.providers import failures
+from mrengine.providers.dialects import Dialect, learned
 from mrengine.providers.headers import Headers
 from mrengine.providers.http import Response
 from mrengine.providers.models import Model
@@ -38,7 +39,7 @@ class RemoteProvider(ABC):
         self._headers = headers
         self._shape = shape(model.shape)
         self._params = dict(model.spec.params or {})
-        self._native_schema = True
+        self._dialect = Dialect()
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}({self._name!r})"
@@ -52,16 +53,10 @@ class RemoteProvider(ABC):
         """Close all connections."""
 
     def complete(self, request: Request) -> Completion:
-        """One call. After a 401 with headers that can be renewed, and after a refusal of the schema, one more."""
+        """One call. After a 401 with headers that can be renewed, or a refused parameter, it is made once more."""
         started = time.perf_counter()
         self._check_window(request)
-        try:
-            completion = self._complete(request)
-        except ModelError as error:
-            if not (request.schema is not None and self._native_schema and _refuses_schema(error)):
-                raise
-            self._native_schema = False  # this endpoint takes no schema: from now on it is asked in words
-            completion = self._complete(request)
+        completion = self._complete(request)
         return replace(completion, latency_ms=(time.perf_counter() - started) * 1000)
 
     def _check_window(self, request: Request) -> None:
@@ -76,21 +71,33 @@ class RemoteProvider(ABC):
         return None
 
     def _complete(self, request: Request) -> Completion:
-        body = self._body(request)
-        seen = self._headers.version
-        response = self._sent(body, request.timeout_s)
-        if response.status == 401 and self._headers.renewable:
-            self._headers.renew(seen)
-            response = self._sent(body, request.timeout_s)
+        dialect = known = self._dialect
+        while True:
+            body = self._body(request, dialect)
+            response = self._answered(body, request.timeout_s)
+            other = learned(dialect, request, body, response.status, response.body)
+            if other is None:
+                break
+            dialect = other
         if not 200 <= response.status < 300:
-            raise failures.from_status(response.status, response.headers, response.body, model=self._name)
+            raise failures.from_status(
+                response.status, response.headers, response.body, model=self._name, hidden=self._headers.hidden
+            )
+        if dialect != known:
+            self._dialect = dialect
         return self._read(response)
 
-    def _body(self, request: Request) -> bytes:
-        sent = self._shape.body(
-            request, model=self._model.wire_name, params=self._params, native_schema=self._native_schema
-        )
+    def _body(self, request: Request, dialect: Dialect) -> bytes:
+        sent = self._shape.body(request, model=self._model.wire_name, params=self._params, dialect=dialect)
         return _encode(sent).encode("utf-8", "replace")
+
+    def _answered(self, body: bytes, timeout_s: float) -> Response:
+        seen = self._headers.version
+        response = self._sent(body, timeout_s)
+        if response.status == 401 and self._headers.renewable:
+            self._headers.renew(seen)
+            response = self._sent(body, timeout_s)
+        return response
 
     def _sent(self, body: bytes, timeout_s: float) -> Response:
         """Send; a foreign exception leaves no trace: not even as context, for its request holds prompt and key."""
@@ -106,26 +113,22 @@ class RemoteProvider(ABC):
         try:
             data = json.loads(response.body)
             if isinstance(data, dict) and isinstance(data.get("error"), dict) and not data.get("choices"):
-                raise _inner_failure(data["error"], response, self._name)
+                raise self._inner_failure(data["error"], response)
             completion = self._shape.answer(data, model=self._name)
         except (ValueError, RecursionError, NotAnAnswer):
             failed = failures.not_an_answer(self._name, response.status)
         except Refused as refusal:
-            failed = failures.refused(self._name, str(refusal))
+            failed = failures.refused(self._name, refusal.reason, refusal.usage)
         else:
             seen = observed(response.headers)
             return completion if seen is None else replace(completion, observed=seen)
         failed.observed = observed(response.headers)
         raise failed
 
-
-def _inner_failure(error: Mapping[str, Any], response: Response, name: str) -> ModelError:
-    """Gateways answer 200 and put the real status into the body."""
-    code = error.get("code")
-    status = code if type(code) is int and 400 <= code < 600 else 502
-    return failures.from_status(status, response.headers, response.body, model=name)
-
-
-def _refuses_schema(error: ModelError) -> bool:
-    named = error.param.split(".")[0] in ("response_format", "tools", "tool_choice", "json_schema")
-    return isinstance(error, ModelRefused) and error.status in (400, 422) and named
+    def _inner_failure(self, error: Mapping[str, Any], response: Response) -> ModelError:
+        """Gateways answer 200 and put the real status into the body."""
+        code = error.get("code")
+        status = code if type(code) is int and 400 <= code < 600 else 502
+        return failures.from_status(
+            status, response.headers, response.body, model=self._name, hidden=self._headers.hidden
+        )

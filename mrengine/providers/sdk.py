@@ -4,6 +4,9 @@ The SDK authenticates, connects and sends; body and answer are made and read by 
 body which is no answer (for which the SDK returns a ``str``, without an error) is the same failure everywhere, limits
 in the headers are seen, ``temperature`` needs no special road (``anthropic`` 2.12 has no such argument), and no
 object is built that nobody looks at. Both SDKs offer this as ``client.post(path, cast_to=httpx2.Response)``.
+
+What they send goes over the ``http`` provider's own connections: one deadline for the whole call, bodies of a bounded
+size, the same proxies and authorities, and half of the SDK's CPU (docs/decisions/providers-one-road.md).
 """
 
 from __future__ import annotations
@@ -12,25 +15,38 @@ from abc import abstractmethod
 from collections.abc import Mapping
 from typing import Any
 
+import httpx2
+
 from mrengine.providers.headers import Headers
-from mrengine.providers.http import Response
+from mrengine.providers.http import HttpClient, Response
 from mrengine.providers.models import Model
 from mrengine.providers.remote import RemoteProvider
-from mrengine.providers.routes import resolve, tls_context
+from mrengine.providers.routes import resolve
 from mrengine.records import ModelSpec
 
-__all__ = ["AnthropicProvider", "OpenAIProvider", "http_client", "offline"]
+__all__ = ["AnthropicProvider", "OpenAIProvider", "offline"]
 
-_CONNECT_S = 15.0
-_NO_KEY = "none"  # an endpoint that wants none is sent this; the SDKs insist on one
+_NO_KEY = "no-key-was-given"  # the SDKs insist on one; it is never sent
+# What our client says by itself, and what is no longer true of a body that it has read.
+_OURS = frozenset({"host", "accept", "accept-encoding", "connection", "content-length", "transfer-encoding"})
+_SPENT = frozenset({"content-encoding", "content-length", "transfer-encoding"})
 
 
 class _SdkProvider(RemoteProvider):
     """What both have in common."""
 
-    def __init__(self, model: Model, headers: Headers, *, base_url: str, slots: int = 1, http: Any = None) -> None:
+    def __init__(
+        self,
+        model: Model,
+        headers: Headers,
+        *,
+        base_url: str,
+        slots: int = 1,
+        transport: httpx2.BaseTransport | None = None,
+    ) -> None:
         super().__init__(model, headers)
-        self._client = self._make(base_url, http or http_client(model, base_url, slots=slots))
+        transport = transport or _Transport(model, base_url, slots=slots)
+        self._client = self._make(base_url, httpx2.Client(transport=transport, trust_env=False, follow_redirects=False))
 
     @abstractmethod
     def _make(self, base_url: str, http: Any) -> Any:
@@ -38,10 +54,7 @@ class _SdkProvider(RemoteProvider):
 
     def send(self, body: bytes, headers: Mapping[str, str], version: int, timeout_s: float) -> Response:
         """See RemoteProvider. The SDK's error for a bad status is an answer here."""
-        import httpx2
-
-        timeout = httpx2.Timeout(timeout_s, connect=min(timeout_s, _CONNECT_S))
-        options = {"headers": {"content-type": "application/json", **headers}, "timeout": timeout}
+        options = {"headers": {"content-type": "application/json", **headers}, "timeout": timeout_s}
         try:
             raw = self._client.post(self._shape.PATH, cast_to=httpx2.Response, content=body, options=options)
         except Exception as error:
@@ -74,22 +87,29 @@ class AnthropicProvider(_SdkProvider):
         )
 
 
-def http_client(model: Model, base_url: str, *, slots: int) -> Any:
-    """The SDKs' transport, with the same proxy, authorities and pool as the ``http`` provider has."""
-    import httpx2
+class _Transport(httpx2.BaseTransport):
+    """How an SDK's requests leave: through our client, with the SDK's own headers."""
 
-    route = resolve(base_url, verify=model.spec.verify, proxy=model.spec.proxy)
-    return httpx2.Client(
-        verify=route.tls or tls_context(False),  # plain HTTP: any context will do, and this one costs nothing
-        proxy=route.proxy.url if route.proxy else None,
-        trust_env=False,
-        limits=httpx2.Limits(max_connections=None, max_keepalive_connections=slots),
-        follow_redirects=False,
-    )
+    def __init__(self, model: Model, base_url: str, *, slots: int) -> None:
+        url = httpx2.URL(base_url)
+        origin = f"{url.scheme}://{url.netloc.decode('ascii')}"
+        route = resolve(base_url, verify=model.spec.verify, proxy=model.spec.proxy)
+        self._client = HttpClient(origin, route=route, slots=slots)
+
+    def handle_request(self, request: httpx2.Request) -> httpx2.Response:
+        """One request, within the time that the SDK was given for it; nothing is sent anywhere but to the origin."""
+        headers = {name: value for name, value in request.headers.items() if name not in _OURS and _NO_KEY not in value}
+        head = self._client.head(request.method, request.url.raw_path.decode("ascii"), headers)
+        answer = self._client.send(head, request.read(), timeout_s=request.extensions["timeout"]["read"])
+        said = [(name, value) for name, value in answer.headers.items() if name not in _SPENT]
+        return httpx2.Response(answer.status, headers=said, content=answer.body)
+
+    def close(self) -> None:
+        self._client.close()
 
 
-def offline(kind: str, http: Any) -> RemoteProvider:
+def offline(kind: str, transport: httpx2.BaseTransport) -> RemoteProvider:
     """A provider over a transport of the caller's, to warm its SDK with."""
     model = Model(0, kind, kind, kind, kind, kind, ModelSpec(kind))
     make = OpenAIProvider if kind == "openai" else AnthropicProvider
-    return make(model, Headers(model, key=_NO_KEY), base_url="http://127.0.0.1", http=http)
+    return make(model, Headers(model, key=_NO_KEY), base_url="http://127.0.0.1", transport=transport)

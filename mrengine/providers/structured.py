@@ -34,16 +34,23 @@ def schema_of(response_model: Any) -> dict[str, Any]:
         return dict(response_model)
     make = getattr(response_model, "model_json_schema", None)
     if isinstance(response_model, type) and callable(make):
-        return dict(make())
+        return _rooted(dict(make()))
     raise ConfigError(
         "response_model must be a pydantic model class or a JSON schema (a dict)", setting="response_model"
     )
 
 
+def _rooted(schema: dict[str, Any]) -> dict[str, Any]:
+    """A model that refers to itself is a reference at the root, which no provider takes: put its object there."""
+    name = str(schema.get("$ref", "")).removeprefix("#/$defs/")
+    found = schema.get("$defs", {}).get(name)
+    return schema if found is None else {**found, "$defs": schema["$defs"]}
+
+
 def validate(text: str, response_model: Any) -> Any:
     """The value that an answer's text holds: a dict or list for a schema, an instance for a model. Raises Invalid."""
     try:
-        value = json.loads(_unfenced(text))
+        value = json.loads(_unfenced(text), parse_constant=_no_constant)
     except ValueError as error:
         where = f" at character {error.pos}" if isinstance(error, json.JSONDecodeError) else ""
         problem = f"/: not JSON{where}"
@@ -54,9 +61,18 @@ def validate(text: str, response_model: Any) -> Any:
     raise Invalid([problem])
 
 
+def _no_constant(name: str) -> None:
+    """NaN and Infinity, which Python reads, are no JSON."""
+    raise ValueError(name)
+
+
 def _unfenced(text: str) -> str:
-    """Without the Markdown fence that models put around JSON although they were told not to."""
+    """Without the thoughts that some servers leave before an answer, and the Markdown fence that models put around
+    JSON although they were told not to.
+    """
     text = text.strip()
+    if text.startswith("<think>"):
+        text = text.partition("</think>")[2].strip()
     if text.startswith("```") and text.endswith("```") and "\n" in text:
         text = text[text.index("\n") + 1 : -3]
     return text

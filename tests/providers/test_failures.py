@@ -147,3 +147,14 @@ def test_a_cause_deep_inside_decides() -> None:
             raise RuntimeError("connection error") from inner
     except RuntimeError as outer:
         assert isinstance(failures.from_exception(outer, model="m"), ModelRefused)  # noqa: PT017
+
+
+@pytest.mark.parametrize("field", ["code", "type", "param"])
+@pytest.mark.parametrize("said", ["sk-canary-314159", "wrong.sk-canary-314159", "canary-314159"])
+def test_a_key_that_looks_like_an_identifier_is_not_repeated(field: str, said: str) -> None:
+    """Whole, within something, or a part of it; words that stand in a key by chance are told."""
+    body = json.dumps({"error": {field: said}}).encode()
+    failed = failures.from_status(400, {}, body, model="m", hidden=["Bearer sk-canary-314159"])
+    assert "canary" not in str(failed) + repr(vars(failed))
+    told = json.dumps({"error": {"code": "key"}}).encode()
+    assert "(key)" in str(failures.from_status(400, {}, told, model="m", hidden=["Bearer key-of-mine-1"]))

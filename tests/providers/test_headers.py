@@ -65,3 +65,28 @@ def test_many_threads_that_meet_the_same_401_renew_once() -> None:
 def test_a_repr_shows_the_model_only() -> None:
     """No header, no key."""
     assert repr(headers(ModelSpec("m", base_url="http://h:1", api_key_env="K"), {"K": "s3cret"})) == "Headers('m')"
+
+
+@pytest.mark.parametrize("name", ["openai", "anthropic", "http:openai", "http:anthropic"])
+@pytest.mark.parametrize("own", ["authorization", "X-Api-Key", "Api-Key"])
+def test_credentials_of_the_callers_own_are_the_only_ones(name: str, own: str) -> None:
+    """A gateway's token, under whatever name, goes without the vendor's key beside it."""
+    spec = ModelSpec("m", provider=name, base_url="http://h:1", api_key_env="K", headers={own: "token"})
+    given = headers(spec, {"K": "s3cret"})
+    assert "s3cret" not in repr(given.current)
+    assert given.current[own.lower()] == "token"
+    assert given.key is None or given.key not in given.current.values()
+
+
+def test_the_line_break_at_the_end_of_a_secret_is_dropped() -> None:
+    """Files of secrets end with one."""
+    spec = ModelSpec("m", base_url="http://h:1", api_key_env="K", headers={"x": "${T}"})
+    assert headers(spec, {"K": "key\n", "T": "token\r\n"}).current == {"authorization": "Bearer key", "x": "token"}
+
+
+@pytest.mark.parametrize("given", [{"x": "a\r\nb: c"}, {"x": "é"}, {"x": 1}, ["x"], {"a\nb": "c"}])
+def test_what_no_header_can_hold_is_a_config_error(given: object) -> None:
+    """It names the model, before any call, and shows no value."""
+    with pytest.raises(ConfigError, match="headers of m") as caught:
+        headers(ModelSpec("m", base_url="http://h:1", headers=lambda: given))  # type: ignore[arg-type, return-value]
+    assert "b: c" not in str(caught.value)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import gzip
 import socket
 import ssl
 import threading
@@ -12,11 +13,12 @@ from contextlib import closing, contextmanager
 
 import pytest
 
-from mrengine.errors import ConfigError, ModelRefused
+from mrengine.errors import ConfigError, ModelError, ModelRefused, ModelUnavailable
+from mrengine.providers import http1
 from mrengine.providers.http import HttpClient, Response
 from mrengine.providers.routes import Route, resolve
 from mrengine.testing import LLMServer
-from tests.providers.conftest import Connect, ask
+from tests.providers.conftest import ROADS, Connect, ask
 
 OK = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"
 Serve = Callable[[socket.socket, int], None]
@@ -225,6 +227,80 @@ def test_an_answer_that_stalls_is_given_up_before_the_deadline(monkeypatch: pyte
         client.close()
 
 
+def answer_of(body: bytes) -> bytes:
+    return b"HTTP/1.1 200 OK\r\nConnection: close\r\nContent-Length: %d\r\n\r\n%b" % (len(body), body)
+
+
+def drip(sock: socket.socket, number: int) -> None:
+    """An answer that comes byte by byte, and never whole."""
+    request(sock)
+    sock.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 100000\r\n\r\n")
+    for _ in range(200):
+        sock.sendall(b" ")
+        time.sleep(0.05)
+
+
+@pytest.mark.parametrize("road", ROADS)
+def test_no_drip_stretches_a_call(road: str, connected: Connect) -> None:
+    """Alike for every provider: an SDK's own timeout is for each read, ours for the call."""
+    with listening(drip) as url:
+        begun = time.monotonic()
+        with pytest.raises(ModelUnavailable, match="in time"):
+            connected(road, base_url=url).complete(ask(timeout_s=0.5))
+        assert time.monotonic() - begun < 5  # what it drips takes 10
+
+
+@pytest.mark.parametrize("road", ROADS)
+@pytest.mark.parametrize("packed", [False, True])
+def test_no_body_is_larger_than_what_we_hold(
+    road: str, packed: bool, connected: Connect, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Neither one that does not end, nor one that is small until it is unpacked."""
+    monkeypatch.setattr(http1, "MAX_BODY", 1 << 20)
+    sent: list[int] = []
+    bomb = gzip.compress(b" " * (16 << 20))
+
+    def serve(sock: socket.socket, number: int) -> None:
+        request(sock)
+        if packed:
+            sock.sendall(answer_of(bomb).replace(b"\r\n\r\n", b"\r\nContent-Encoding: gzip\r\n\r\n", 1))
+            return
+        sock.sendall(b"HTTP/1.1 200 OK\r\n\r\n")
+        for _ in range(64):
+            sock.sendall(b" " * (1 << 20))
+            sent.append(1)
+
+    with listening(serve) as url, pytest.raises(ModelUnavailable, match="too large"):
+        connected(road, base_url=url).complete(ask())
+    assert len(sent) < 32
+
+
+@pytest.mark.parametrize("road", ROADS)
+def test_a_redirect_is_refused_and_takes_no_key_elsewhere(road: str, server: LLMServer, connected: Connect) -> None:
+    """The error says what it is; the target never hears of us."""
+
+    def serve(sock: socket.socket, number: int) -> None:
+        request(sock)
+        sock.sendall(b"HTTP/1.1 307 Moved\r\nContent-Length: 0\r\nLocation: " + server.url.encode() + b"\r\n\r\n")
+
+    with listening(serve) as url, pytest.raises(ModelRefused, match="redirects") as caught:
+        connected(road, base_url=url).complete(ask())
+    assert caught.value.scope == "model"
+    assert server.stats().requests == 0
+
+
+@pytest.mark.parametrize("road", ROADS)
+def test_the_cause_of_a_lost_connection_is_named(road: str, connected: Connect) -> None:
+    """Not the name of an SDK's error for all of them."""
+
+    def serve(sock: socket.socket, number: int) -> None:
+        request(sock)
+        sock.sendall(answer_of(b"{}")[:-1])
+
+    with listening(serve) as url, pytest.raises(ModelUnavailable, match="closed before the answer was complete"):
+        connected(road, base_url=url).complete(ask())
+
+
 def test_a_header_with_a_line_break_is_refused() -> None:
     """Nobody smuggles a second header, or request, into a value."""
     client = HttpClient("http://127.0.0.1:1", route=Route())
@@ -271,9 +347,6 @@ def pump(source: socket.socket, target: socket.socket) -> None:
 def tls_server(certificate: tuple[str, str]) -> Iterator[LLMServer]:
     with LLMServer(tls=certificate) as server:
         yield server
-
-
-ROADS = ["openai", "anthropic", "http:openai", "http:anthropic"]
 
 
 @pytest.mark.parametrize("road", ROADS)
@@ -347,12 +420,41 @@ def test_the_authorities_of_the_environment_are_trusted(
     assert connected(road, base_url=base).complete(ask()).text
 
 
-def test_a_proxy_that_refuses_is_a_failed_connection(tls_server: LLMServer) -> None:
-    """Its status is told."""
-    with proxy([], status=b"407 Proxy Authentication Required") as url:
-        client = HttpClient(tls_server.url, route=resolve(tls_server.url, verify=False, proxy=url))
-        with pytest.raises(ConnectionRefusedError, match="407"):
-            post(client)
+@pytest.mark.parametrize("road", ROADS)
+@pytest.mark.parametrize(("status", "transient"), [("407", False), ("403", False), ("502", True)])
+def test_a_proxy_that_makes_no_tunnel_is_told_apart(
+    road: str, status: str, transient: bool, tls_server: LLMServer, connected: Connect
+) -> None:
+    """A password that it wants ends the model at once; a server that it does not reach is tried again."""
+    base = tls_server.root if "anthropic" in road else tls_server.url
+    with proxy([], status=status.encode() + b" No") as url, pytest.raises(ModelError, match=status) as caught:
+        connected(road, base_url=base, verify=False, proxy=url).complete(ask())
+    assert (caught.value.transient, caught.value.sent) == (transient, False)
+    assert caught.value.scope == ("chunk" if transient else "model")
+    assert ("name and password" in str(caught.value)) is (status == "407")
+
+
+@pytest.mark.parametrize("road", ROADS)
+def test_a_proxy_that_wants_a_password_for_a_plain_request_is_told(
+    road: str, server: LLMServer, connected: Connect
+) -> None:
+    """Its 407 is no answer of the model's."""
+    with proxy([], status=b"407 No\r\ncontent-length: 0") as url, pytest.raises(ModelRefused, match="proxy") as caught:
+        connected(road, proxy=url).complete(ask())
+    assert caught.value.scope == "model"
+
+
+@pytest.mark.parametrize("road", ROADS)
+def test_a_server_without_tls_is_told_at_once(road: str, connected: Connect) -> None:
+    """https:// where it should be http:// is a slip that no retry mends."""
+
+    def serve(sock: socket.socket, number: int) -> None:
+        sock.recv(65536)
+        sock.sendall(b"HTTP/1.1 400 Bad Request\r\ncontent-length: 0\r\n\r\n")
+
+    with listening(serve) as url, pytest.raises(ModelRefused, match="does not speak TLS") as caught:
+        connected(road, base_url=url.replace("http:", "https:")).complete(ask())
+    assert (caught.value.scope, caught.value.sent) == ("model", False)
 
 
 def test_a_proxy_that_cannot_be_used_is_a_config_error() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+import zlib
 
 import pytest
 from hypothesis import given
@@ -140,3 +141,20 @@ def test_what_is_no_http_is_refused(data: bytes) -> None:
     """Each is told as Malformed, which is a ConnectionError."""
     with pytest.raises(Malformed):
         read(data)
+
+
+def test_a_bare_line_feed_ends_a_line() -> None:
+    """Small servers forget the CR; waiting for it would last until the call's deadline."""
+    reader = ResponseReader()
+    assert reader.feed(b"HTTP/1.1 200 OK\ncontent-length: 2\n\nok")
+    assert (reader.status, reader.body) == (200, b"ok")
+
+
+def test_deflate_without_zlibs_head_is_unpacked() -> None:
+    """What some servers mean by it."""
+    packer = zlib.compressobj(wbits=-15)
+    body = packer.compress(b"hello") + packer.flush()
+    reader = ResponseReader()
+    head = b"HTTP/1.1 200 OK\r\ncontent-encoding: deflate\r\ncontent-length: %d\r\n\r\n" % len(body)
+    assert reader.feed(head + body)
+    assert reader.body == b"hello"

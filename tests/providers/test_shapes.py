@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from mrengine.providers.dialects import Dialect
 from mrengine.providers.shapes import NotAnAnswer, Refused, clean, shape
 from mrengine.providers.shapes.openai import reasons
 from mrengine.records import Request, Usage
@@ -16,7 +17,7 @@ OPENAI, ANTHROPIC = shape("openai"), shape("anthropic")
 
 
 def sent(name: str, **fields: Any) -> dict[str, Any]:
-    return OPENAI.body(Request("m", "p", **fields), model=name, params={}, native_schema=True)
+    return OPENAI.body(Request("m", "p", **fields), model=name, params={}, dialect=Dialect())
 
 
 @pytest.mark.parametrize(
@@ -34,7 +35,7 @@ def test_reasoning_models_are_asked_as_they_want(name: str, thinks: bool) -> Non
 
 def test_params_of_the_caller_win() -> None:
     """Whatever we would send."""
-    body = OPENAI.body(Request("m", "p"), model="m", params={"max_tokens": 5, "seed": 1}, native_schema=True)
+    body = OPENAI.body(Request("m", "p"), model="m", params={"max_tokens": 5, "seed": 1}, dialect=Dialect())
     assert (body["max_tokens"], body["seed"]) == (5, 1)
 
 
@@ -86,13 +87,71 @@ def test_blocks_of_thinking_are_passed_over() -> None:
     assert ANTHROPIC.answer({"content": [thinking], "stop_reason": "max_tokens"}, model="m").text == ""
 
 
-def test_a_refusal_of_the_model_is_told_apart() -> None:
-    """Safety filters and refusals are final for the chunk, and none of their text is kept."""
-    for message, finish in (({"content": None, "refusal": "I cannot"}, "stop"), ({"content": None}, "content_filter")):
-        with pytest.raises(Refused):
-            OPENAI.answer({"choices": [{"message": message, "finish_reason": finish}]}, model="m")
-    with pytest.raises(Refused):
-        ANTHROPIC.answer({"content": [], "stop_reason": "refusal"}, model="m")
+@pytest.mark.parametrize(
+    "choice",
+    [{"message": {"content": None, "refusal": "I cannot"}, "finish_reason": "stop"},
+     {"message": {"content": None}, "finish_reason": "content_filter"},
+     {"message": {"content": "the first half"}, "finish_reason": "content_filter"},
+     {"message": {"content": ""}, "finish_reason": "SAFETY"},
+     {"finish_reason": "content_filter: PROHIBITED_CONTENT"},
+     {"message": {"content": None, "tool_calls": [{}]}, "finish_reason": "tool_calls"}],
+)  # fmt: skip
+def test_a_refusal_of_the_model_is_told_apart(choice: Any) -> None:
+    """Filters, refusals and calls of tools end the chunk; half an answer is none, and it is paid for."""
+    usage = {"prompt_tokens": 10, "completion_tokens": 2}
+    with pytest.raises(Refused) as caught:
+        OPENAI.answer({"choices": [choice], "usage": usage}, model="m")
+    assert caught.value.usage == Usage(10, 2)
+    assert "cannot" not in str(caught.value)
+
+
+def test_anthropics_refusal_is_one() -> None:
+    """Even with some text before it."""
+    said = {"content": [{"type": "text", "text": "half"}], "stop_reason": "refusal", "usage": {"input_tokens": 3}}
+    with pytest.raises(Refused) as caught:
+        ANTHROPIC.answer(said, model="m")
+    assert caught.value.usage == Usage(3, 0)
+
+
+@pytest.mark.parametrize(
+    ("reason", "finish"),
+    [("stop", "stop"), (None, "stop"), (7, "stop"), ("", "stop"), ("eos", "stop"), ("length", "length"),
+     ("MAX_TOKENS", "length"), ("model_length", "length"), ("abort", "abort")],
+)  # fmt: skip
+def test_ends_have_one_name(reason: Any, finish: str) -> None:
+    """Whatever a server calls a cut answer, it is one; what no server says is an end."""
+    said = {"choices": [{"message": {"content": "hi"}, "finish_reason": reason}]}
+    assert OPENAI.answer(said, model="m").finish_reason == finish
+    assert ANTHROPIC.answer({"content": [], "stop_reason": ["x"]}, model="m").finish_reason == "stop"
+
+
+def test_an_answer_that_broke_off_is_none() -> None:
+    """Gateways end a stream with "error" and status 200."""
+    with pytest.raises(NotAnAnswer):
+        OPENAI.answer({"choices": [{"message": {"content": "half an"}, "finish_reason": "error"}]}, model="m")
+
+
+@pytest.mark.parametrize(
+    ("usage", "counted"),
+    [({"prompt_tokens": 10, "completion_tokens": 2, "total_tokens": 62}, Usage(10, 52)),
+     ({"prompt_tokens": 10, "completion_tokens": 2, "total_tokens": 12}, Usage(10, 2)),
+     ({"prompt_tokens": 10.0, "completion_tokens": 2.0}, Usage(10, 2)),
+     ({"prompt_tokens": float("nan"), "completion_tokens": float("inf")}, Usage()),
+     ({"prompt_tokens": 10**30, "completion_tokens": -1, "total_tokens": True}, Usage()),
+     ({"total_tokens": 9}, Usage())],
+)  # fmt: skip
+def test_what_is_no_count_counts_nothing(usage: Any, counted: Usage) -> None:
+    """Thinking that only the total has is paid for; what JSON holds beyond numbers of tokens is left out."""
+    assert OPENAI.answer(CHAT | {"usage": usage}, model="m").usage == counted
+
+
+def test_a_schema_without_an_object_at_its_root_is_told_in_words() -> None:
+    """No provider's native form takes a list."""
+    schema = {"type": "array", "items": {"type": "integer"}}
+    for one in (OPENAI, ANTHROPIC):
+        body = one.body(Request("m", "p", schema=schema), model="m", params={}, dialect=Dialect())
+        assert not {"response_format", "tools"} & body.keys()
+        assert "JSON Schema" in body["messages"][0]["content"]
 
 
 JSON = st.recursive(

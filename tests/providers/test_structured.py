@@ -31,6 +31,11 @@ class Drug(BaseModel):
         return value
 
 
+class Tree(BaseModel):
+    name: str
+    parts: list[Tree]
+
+
 SCHEMA = {
     "type": "object",
     "properties": {"code": {"type": "string", "pattern": "^[A-Z]"}, "n": {"type": "integer", "minimum": 1}},
@@ -45,7 +50,9 @@ def test_a_model_gives_an_instance_a_schema_gives_plain_values() -> None:
     assert validate('```json\n{"code": "A", "n": 3}\n```', SCHEMA) == {"code": "A", "n": 3}
 
 
-@pytest.mark.parametrize("text", ["", "Sure! Here it is", '{"name": "Jane Roe"', "[" * 5000, '{"name": "Jane Roe"}'])
+@pytest.mark.parametrize(
+    "text", ["", "Sure! Here it is", '{"dose": NaN}', '{"name": "Jane Roe"', "[" * 5000, '{"name": "Jane Roe"}']
+)
 def test_what_does_not_fit_is_told_without_its_text(text: str) -> None:
     """Neither the answer nor a name that the schema does not know."""
     for wanted in (Drug, SCHEMA):
@@ -199,6 +206,39 @@ def test_an_answer_that_does_not_fit_is_asked_again_with_what_was_wrong() -> Non
     assert said == '{"name": 1}'
     assert "/name: string_type" in again
     assert "/dose_mg: missing" in again
+
+
+def test_a_second_question_tells_the_schema() -> None:
+    """A server that ignores response_format has not shown it to the model."""
+    ask = Answers("Certainly!", '{"code": "A"}')
+    assert answer(ask, REQUEST, response_model=SCHEMA).parsed == {"code": "A"}
+    assert json.dumps(SCHEMA) in ask.requests[1].turns[-1][1]
+
+
+def test_what_a_model_thinks_aloud_is_no_part_of_its_answer() -> None:
+    """Servers without a parser for it leave it before the answer."""
+    assert validate('<think>\nIs it {"code": 1}?\n</think>\n\n```json\n{"code": "A"}\n```', SCHEMA) == {"code": "A"}
+
+
+def test_a_model_that_refers_to_itself_has_an_object_at_its_root() -> None:
+    """pydantic gives a reference, which providers refuse."""
+    schema = schema_of(Tree)
+    assert schema["type"] == "object"
+    assert jsonschema.errors({"name": "a", "parts": [{"name": "b", "parts": []}]}, schema) == []
+    assert jsonschema.errors({"name": "a", "parts": [{"parts": []}]}, schema) == ["/parts/0/name: missing"]
+
+
+def test_a_pattern_of_another_dialect_passes() -> None:
+    """The provider may understand it; we do not fail an answer because of it."""
+    assert jsonschema.errors("é", {"type": "string", "pattern": r"^\p{L}$"}) == []
+
+
+def test_a_structured_answer_is_continued_in_words() -> None:
+    """A schema would make each part a whole value of its own."""
+    ask = Answers(('{"code": "A', "length"), 'BC"}')
+    given = Request("m", "the prompt", schema=SCHEMA)
+    assert answer(ask, given, response_model=SCHEMA, on_truncation="continue").parsed == {"code": "ABC"}
+    assert all(request.schema is None and json.dumps(SCHEMA) in request.prompt for request in ask.requests)
 
 
 def test_two_reasks_are_the_limit() -> None:

@@ -6,9 +6,12 @@ from collections.abc import Mapping
 from types import ModuleType
 from typing import Any, Protocol, cast
 
-from mrengine.records import Completion, Request
+from mrengine.providers.dialects import Dialect
+from mrengine.records import Completion, Request, Usage
 
-__all__ = ["NotAnAnswer", "Refused", "Shape", "clean", "shape"]
+__all__ = ["NotAnAnswer", "Refused", "Shape", "clean", "count", "shape"]
+
+_MOST = 2**53  # what is more was never counted
 
 
 class NotAnAnswer(Exception):
@@ -16,7 +19,11 @@ class NotAnAnswer(Exception):
 
 
 class Refused(Exception):
-    """The model itself declined; ``args[0]`` names the provider's reason, never the text."""
+    """The model itself declined. ``reason``: the provider's word for it, never the text; ``usage``: what it cost."""
+
+    def __init__(self, reason: str, usage: Usage) -> None:
+        super().__init__(reason)
+        self.reason, self.usage = reason, usage
 
 
 class Shape(Protocol):
@@ -29,8 +36,8 @@ class Shape(Protocol):
         """The headers that carry an API key; ``""`` is none."""
         ...
 
-    def body(self, request: Request, *, model: str, params: Mapping[str, Any], native_schema: bool) -> dict[str, Any]:
-        """The JSON body. ``params`` are the caller's own and win; ``native_schema=False`` asks in words instead."""
+    def body(self, request: Request, *, model: str, params: Mapping[str, Any], dialect: Dialect) -> dict[str, Any]:
+        """The JSON body. ``params`` are the caller's own and win; ``dialect``: what this endpoint takes."""
         ...
 
     def answer(self, data: Any, *, model: str) -> Completion:
@@ -59,3 +66,10 @@ def clean(text: str) -> str:
     except UnicodeEncodeError:
         return text.encode("utf-16-le", "surrogatepass").decode("utf-16-le", "replace")
     return text
+
+
+def count(value: Any) -> int:
+    """A number of tokens as JSON gives it; 0 for what is none."""
+    if type(value) is float and value.is_integer():
+        value = int(value)
+    return value if type(value) is int and 0 < value < _MOST else 0

@@ -6,7 +6,8 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
-from mrengine.providers.shapes import NotAnAnswer, Refused, clean
+from mrengine.providers.dialects import Dialect
+from mrengine.providers.shapes import NotAnAnswer, Refused, clean, count
 from mrengine.providers.structured import in_words
 from mrengine.records import Completion, Request, Usage
 
@@ -28,10 +29,10 @@ def key_headers(key: str) -> dict[str, str]:
     return {"anthropic-version": _VERSION} | ({"x-api-key": key} if key else {})
 
 
-def body(request: Request, *, model: str, params: Mapping[str, Any], native_schema: bool) -> dict[str, Any]:
+def body(request: Request, *, model: str, params: Mapping[str, Any], dialect: Dialect) -> dict[str, Any]:
     """The request's JSON. A schema is a tool that the model must call: the form which every Claude understands."""
     schema = request.schema
-    native = schema is not None and native_schema and schema.get("type") == "object"
+    native = schema is not None and dialect.native_schema and schema.get("type") == "object"
     prompt = clean(request.prompt)
     if schema is not None and not native:
         prompt += in_words(schema)
@@ -40,7 +41,7 @@ def body(request: Request, *, model: str, params: Mapping[str, Any], native_sche
     sent: dict[str, Any] = {"model": model, "max_tokens": request.max_tokens, "messages": messages}
     if request.system is not None:
         sent["system"] = clean(request.system)
-    if request.temperature is not None:
+    if request.temperature is not None and dialect.temperature:
         sent["temperature"] = request.temperature
     if native:
         sent["tools"] = [{"name": "answer", "description": "Give the answer.", "input_schema": schema}]
@@ -54,9 +55,11 @@ def answer(data: Any, *, model: str) -> Completion:
     content = data.get("content") if isinstance(data, dict) else None
     if not isinstance(content, list) or not all(isinstance(block, dict) for block in content):
         raise NotAnAnswer
-    reason = data.get("stop_reason") or "end_turn"
+    reason = data.get("stop_reason")
+    if not isinstance(reason, str):
+        reason = "end_turn"
     if reason == "refusal":
-        raise Refused("refusal")
+        raise Refused("refusal", _usage(data.get("usage")))
     tools = [block.get("input") for block in content if block.get("type") == "tool_use"]
     texts = [block["text"] for block in content if block.get("type") == "text" and isinstance(block.get("text"), str)]
     if not tools and not texts and content and all(block.get("type") == "text" for block in content):
@@ -66,7 +69,7 @@ def answer(data: Any, *, model: str) -> Completion:
         text=json.dumps(tools[0], ensure_ascii=False) if tools else "".join(texts),
         usage=_usage(data.get("usage")),
         model=said if isinstance(said, str) else model,
-        finish_reason=_FINISH.get(reason, str(reason)),
+        finish_reason=_FINISH.get(reason, reason),
     )
 
 
@@ -74,10 +77,6 @@ def _usage(usage: Any) -> Usage:
     """``input_tokens`` leaves out what came from, or went into, the cache; ours is the whole prompt."""
     if not isinstance(usage, dict):
         return Usage()
-    cached = _count(usage.get("cache_read_input_tokens"))
-    fresh = _count(usage.get("input_tokens")) + _count(usage.get("cache_creation_input_tokens"))
-    return Usage(fresh + cached, _count(usage.get("output_tokens")), cached)
-
-
-def _count(value: Any) -> int:
-    return value if type(value) is int and value > 0 else 0
+    cached = count(usage.get("cache_read_input_tokens"))
+    fresh = count(usage.get("input_tokens")) + count(usage.get("cache_creation_input_tokens"))
+    return Usage(fresh + cached, count(usage.get("output_tokens")), cached)

@@ -6,7 +6,8 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
-from mrengine.providers.shapes import NotAnAnswer, Refused, clean
+from mrengine.providers.dialects import Dialect
+from mrengine.providers.shapes import NotAnAnswer, Refused, clean, count
 from mrengine.providers.structured import in_words, strict
 from mrengine.records import Completion, Request, Usage
 
@@ -14,6 +15,11 @@ __all__ = ["PATH", "answer", "body", "key_headers", "reasons"]
 
 PATH = "/chat/completions"
 # gpt-5 and later and the o-series think before they answer; the "chat" variants of gpt-5 do not.
+_FINISH = {
+    "stop": "stop", "eos": "stop", "end_turn": "stop",
+    "length": "length", "max_tokens": "length", "model_length": "length",
+    "content_filter": "content_filter", "safety": "content_filter", "error": "error",
+}  # fmt: skip
 _REASONS = re.compile(r"(?:o\d|gpt-(?:[5-9]|\d\d))(?!.*-chat)")
 
 
@@ -27,21 +33,24 @@ def reasons(model: str) -> bool:
     return _REASONS.match(model) is not None
 
 
-def body(request: Request, *, model: str, params: Mapping[str, Any], native_schema: bool) -> dict[str, Any]:
+def body(request: Request, *, model: str, params: Mapping[str, Any], dialect: Dialect) -> dict[str, Any]:
     """The request's JSON. ``temperature`` is left out for models that refuse the whole call because of it."""
     schema = request.schema
+    native = schema is not None and dialect.native_schema and schema.get("type") == "object"
     prompt = clean(request.prompt)
-    if schema is not None and not native_schema:
+    if schema is not None and not native:
         prompt += in_words(schema)
     messages = [{"role": "user", "content": prompt}]
     if request.system is not None:
         messages.insert(0, {"role": "system", "content": clean(request.system)})
     messages += ({"role": role, "content": clean(text)} for role, text in request.turns)
     sent: dict[str, Any] = {"model": model, "messages": messages}
-    sent["max_completion_tokens" if reasons(model) else "max_tokens"] = request.max_tokens
-    if request.temperature is not None and not reasons(model):
+    thinks = reasons(model)
+    long = thinks if dialect.completion_tokens is None else dialect.completion_tokens
+    sent["max_completion_tokens" if long else "max_tokens"] = request.max_tokens
+    if request.temperature is not None and dialect.temperature and not thinks:
         sent["temperature"] = request.temperature
-    if schema is not None and native_schema:
+    if schema is not None and native:
         sent["response_format"] = _format(schema)
     sent.update(params)
     return sent
@@ -57,23 +66,28 @@ def answer(data: Any, *, model: str) -> Completion:
     """Read a chat completion."""
     try:
         choice = data["choices"][0]
-        message = choice["message"]
+        message = choice.get("message") or {}
         content = message.get("content")
     except (TypeError, KeyError, IndexError, AttributeError):
         raise NotAnAnswer from None
-    text = _text(content)
-    finish = choice.get("finish_reason") or "stop"
-    if text is None and (message.get("refusal") or finish == "content_filter"):
-        raise Refused("content_filter" if finish == "content_filter" else "refusal")
-    if text is None and finish not in ("stop", "length"):
+    finish, text, usage = _finish(choice.get("finish_reason")), _text(content), _usage(data.get("usage"))
+    if finish == "content_filter" or (message.get("refusal") and not text):
+        raise Refused("content_filter" if finish == "content_filter" else "refusal", usage)
+    if text is None and message.get("tool_calls"):
+        raise Refused("tool_calls", usage)
+    if finish == "error" or (text is None and (not message or finish not in ("stop", "length"))):
         raise NotAnAnswer
     said = data.get("model")
     return Completion(
-        text=text or "",
-        usage=_usage(data.get("usage")),
-        model=said if isinstance(said, str) else model,
-        finish_reason=str(finish),
+        text=text or "", usage=usage, model=said if isinstance(said, str) else model, finish_reason=finish
     )
+
+
+def _finish(reason: Any) -> str:
+    """OpenAI's words for those of servers that have others; some say none at all."""
+    if not isinstance(reason, str) or not reason:
+        return "stop"
+    return _FINISH.get(reason.lower().partition(":")[0], reason)
 
 
 def _text(content: Any) -> str | None:
@@ -87,12 +101,11 @@ def _text(content: Any) -> str | None:
 
 
 def _usage(usage: Any) -> Usage:
+    """Google and xAI leave the tokens of thinking out of ``completion_tokens``; the total has them."""
     if not isinstance(usage, dict):
         return Usage()
     details = usage.get("prompt_tokens_details")
     cached = details.get("cached_tokens") if isinstance(details, dict) else 0
-    return Usage(_count(usage.get("prompt_tokens")), _count(usage.get("completion_tokens")), _count(cached))
-
-
-def _count(value: Any) -> int:
-    return value if type(value) is int and value > 0 else 0
+    given = count(usage.get("prompt_tokens"))
+    thought_of = count(usage.get("total_tokens")) - given if given else 0
+    return Usage(given, max(count(usage.get("completion_tokens")), thought_of), count(cached))
