@@ -23,6 +23,7 @@ from mrengine.engine.scrub import describe, where
 from mrengine.errors import BudgetExhausted, ModelError, Retry
 from mrengine.log import codec, records
 from mrengine.log.calls import CallIndex
+from mrengine.log.salvage import Salvage
 from mrengine.log.values import Unstorable, normalise
 
 __all__ = ["Emit", "Executor", "Objects", "Setup"]
@@ -102,15 +103,23 @@ class Executor:
             address, authkey = setup.manager
             budget = BudgetClient(address, authkey, worker, time.monotonic_ns(), made=made)
         self._budget = budget
-        self._models = ModelSet(setup, worker, slots, emit, stopping, budget)
+        self._salvage = Salvage(setup.folder, setup.job_id, worker)
+        self._models = ModelSet(setup, worker, slots, self._emit_kept, stopping, budget)
 
     def endpoint_came(self, name: str, url: str, key: str) -> None:
         """Where a server that the job runs itself is to be found."""
         self._models.endpoint_came(name, url, key)
 
+    def _emit_kept(self, kind: int, chunk: int, model: int, payload: bytes) -> None:
+        """An answer is kept before it is sent: it was paid for, whatever becomes of the supervisor."""
+        if kind == codec.CALL:
+            self._salvage.keep(payload)
+        self._emit(kind, chunk, model, payload)
+
     def close(self) -> None:
         """Close providers, budget and files."""
         self._models.close()
+        self._salvage.close()
         if self._budget is not None:
             self._budget.close()
         self._chunks.close()

@@ -18,6 +18,7 @@ from mrengine.log.codec import Frame
 from mrengine.log.lock import JobLock
 from mrengine.log.reader import LogReader
 from mrengine.log.replay import Replay
+from mrengine.log.salvage import discard, salvaged
 from mrengine.log.wal import WriteAheadLog
 from mrengine.sources.spool import spool_name
 
@@ -50,10 +51,23 @@ class OpenJob:
         try:
             state = Replay()
             log = _open_log(folder / "log", job_id, durability, state, strict=strict)
-            return cls(folder, lock, log, state, durability)
+            job = cls(folder, lock, log, state, durability)
+            job._take_in_salvage()
+            return job
         except BaseException:
             lock.release()
             raise
+
+    def _take_in_salvage(self) -> None:
+        """Answers that workers had, and a supervisor that died did not commit: they were paid for."""
+        for payload in salvaged(self.folder, self._reader, self.state.ledger):
+            self.append(codec.CALL, payload)
+        self.settled()
+
+    def settled(self) -> None:
+        """All that workers have sent is in the log."""
+        self.log.commit()
+        discard(self.folder)
 
     @property
     def job_id(self) -> str:

@@ -144,6 +144,8 @@ class Supervisor:
     def _end_round(self, engine: Engine) -> None:
         assert self._pool is not None
         self._engine = None
+        if not engine.in_flight and self._job is not None:
+            self._job.settled()
         if engine.in_flight or self._host_gone:
             self._pool.end_workers()
         self._pass_lines(self._switchboard.poll(0.0))  # what was printed last

@@ -1,0 +1,96 @@
+"""Answers outlive the supervisor that never committed them."""
+
+from __future__ import annotations
+
+import os
+import signal
+from pathlib import Path
+
+import pytest
+
+from mrengine.engine.job import OpenJob
+from mrengine.log import codec
+from mrengine.log.records import CallRecord, pack_call
+from mrengine.log.salvage import RING_BYTES, Salvage
+from mrengine.records import Usage
+
+
+def call(number: int, *, size: int = 200, reusable: bool = True) -> bytes:
+    digest = number.to_bytes(16, "big")
+    return pack_call(
+        CallRecord(0, number, 0, digest, float(number), Usage(1, 2), None, reusable, "m", "stop", 1.0, "x" * size)
+    )
+
+
+def stored(folder: Path) -> list[bytes]:
+    """What the log has after the next open."""
+    job = OpenJob.open(folder, "job", durability="flush")
+    try:
+        return [frame.payload for frame in job._reader.frames() if frame.kind == codec.CALL]
+    finally:
+        job.close()
+
+
+def in_a_child_that_is_killed(folder: Path, payloads: list[bytes], worker: int = 0) -> None:
+    pid = os.fork()
+    if pid == 0:
+        salvage = Salvage(folder, "job", worker)
+        for payload in payloads:
+            salvage.keep(payload)
+        os.kill(os.getpid(), signal.SIGKILL)
+    os.waitpid(pid, 0)
+
+
+def test_what_a_killed_worker_kept_is_in_the_log_after_the_next_open(tmp_path: Path) -> None:
+    """Of every worker; and the files are gone."""
+    in_a_child_that_is_killed(tmp_path, [call(1), call(2)], worker=0)
+    in_a_child_that_is_killed(tmp_path, [call(3)], worker=1)
+    assert sorted(stored(tmp_path)) == sorted([call(1), call(2), call(3)])
+    assert not list(tmp_path.glob("salvage-*"))
+
+
+def test_an_answer_is_taken_in_once(tmp_path: Path) -> None:
+    """Where the supervisor had committed it, the log is as it was."""
+    job = OpenJob.open(tmp_path, "job", durability="flush")
+    for number in (1, 2):
+        job.append(codec.CALL, call(number))
+    job.log.commit()
+    job.close()
+    in_a_child_that_is_killed(tmp_path, [call(1), call(2), call(3)])
+    assert stored(tmp_path) == [call(1), call(2), call(3)]
+    assert stored(tmp_path) == [call(1), call(2), call(3)]
+
+
+def test_the_file_is_a_ring_that_holds_the_last_answers(tmp_path: Path) -> None:
+    """It never grows beyond its bound, and the last two megabytes are always there."""
+    size = 50_000
+    payloads = [call(number, size=size) for number in range(3 * RING_BYTES // size)]
+    in_a_child_that_is_killed(tmp_path, payloads)
+    (path,) = tmp_path.glob("salvage-*")
+    assert path.stat().st_size < RING_BYTES + 2 * size
+    found = set(stored(tmp_path))
+    assert found <= set(payloads)
+    assert set(payloads[-(2 << 20) // size :]) <= found
+
+
+def test_what_may_answer_no_other_call_is_not_kept(tmp_path: Path) -> None:
+    """reuse=False, a question that was asked again."""
+    in_a_child_that_is_killed(tmp_path, [call(1, reusable=False)])
+    assert stored(tmp_path) == []
+
+
+@pytest.mark.parametrize("cut", [0, 100, codec.HEADER_BYTES + 50])
+def test_a_torn_file_costs_nothing_else(tmp_path: Path, cut: int) -> None:
+    """Its writer was killed while it wrote; the others are read."""
+    in_a_child_that_is_killed(tmp_path, [call(1)], worker=0)
+    (path,) = tmp_path.glob("salvage-0-*")
+    os.truncate(path, cut)
+    in_a_child_that_is_killed(tmp_path, [call(2)], worker=1)
+    assert stored(tmp_path) == [call(2)]
+
+
+def test_a_folder_that_takes_no_file_costs_no_task(tmp_path: Path) -> None:
+    """An answer that cannot be kept is sent all the same."""
+    salvage = Salvage(tmp_path / "not there", "job", 0)
+    salvage.keep(call(1))
+    salvage.close()
