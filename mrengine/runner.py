@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import threading
-import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from types import TracebackType
 from typing import Any, Literal, TypeVar
@@ -16,6 +15,7 @@ from mrengine.config import UNSET, Settings, check_job_id, check_platform, jobs_
 from mrengine.errors import ConfigError, JobNotFound
 from mrengine.host.auto import auto_job_id
 from mrengine.host.estimate import estimate
+from mrengine.host.loops import warn_in_event_loop
 from mrengine.host.orders import Parts, check_terms
 from mrengine.host.pickling import pack_function
 from mrengine.host.plan import MapFunction, describe_map
@@ -245,13 +245,13 @@ class MapReduceRunner:
 
     def _open_session(self) -> Session:
         if self._session is not None and self._session_pid != os.getpid():
-            self._session = None  # a fork of the process that opened it: the pool belongs to the parent
+            self.close()  # a fork of the process that opened it: the pool belongs to the parent
         if self._session is None:
             self._session_pid = os.getpid()
             if self._settings.strategy == "sequential":
                 self._session = SequentialSession()
             else:
-                _warn_in_event_loop()
+                warn_in_event_loop()
                 self._session = ProcessSession(drain_s=self._settings.drain_s)
         return self._session
 
@@ -383,17 +383,3 @@ class _Group(list[ChunkResult]):
     def __init__(self) -> None:
         super().__init__()
         self.failures: list[ChunkFailure] = []
-
-
-def _warn_in_event_loop() -> None:
-    import asyncio
-
-    try:
-        asyncio.get_running_loop()
-    except RuntimeError:
-        return
-    warnings.warn(
-        "run() blocks the running event loop until the job is done: use await asyncio.to_thread(runner.run, …)",
-        RuntimeWarning,
-        stacklevel=6,
-    )

@@ -6,6 +6,7 @@ import os
 import sys
 import threading
 import time
+import types
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any, NamedTuple
@@ -73,6 +74,18 @@ class Objects(NamedTuple):
     map_fn: Callable[[Any, Any], Any]
 
 
+def _loaded(blob: bytes) -> Callable[[Any, Any], Any]:
+    """A function that travelled. One of the host's ``__main__`` finds that module again, with what came with it:
+    whatever map_fn pickles itself, for a ``multiprocessing.Pool`` of its own, is looked up there.
+    """
+    function: Callable[[Any, Any], Any] = cloudpickle.loads(blob)
+    scope = getattr(function, "__globals__", {})
+    if scope.get("__name__") == "__main__":
+        main = sys.modules["__main__"] = types.ModuleType("__main__")
+        vars(main).update(scope)
+    return function
+
+
 class Executor:
     """Runs tasks of one round; one a process, used by all its slots."""
 
@@ -96,7 +109,7 @@ class Executor:
         initializer, initargs = objects.initializer if objects else cloudpickle.loads(setup.initializer_blob)
         if initializer is not None:
             initializer(*initargs)  # before map_fn is loaded: its module may need what this sets up
-        self._map_fn = objects.map_fn if objects else cloudpickle.loads(setup.map_blob)
+        self._map_fn = objects.map_fn if objects else _loaded(setup.map_blob)
         self._chunks = ChunkReader(setup.folder, setup.spool, setup.table, setup.documents)
         self._stored = StoredCalls(self._chunks.reader, answers, run_began=setup.run_began)
         if budget is None and setup.manager is not None:

@@ -299,6 +299,8 @@ class JobRun:
                             pass
                     elif isinstance(news, Ended):
                         return
+                    else:
+                        self._tell(news)
         except BaseException:
             session.kill()
             raise

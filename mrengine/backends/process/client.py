@@ -72,7 +72,10 @@ def _above_stderr(sock: socket.socket) -> int:
 
 
 class SupervisorProcess:
-    """A supervisor: a fresh, isolated interpreter in a session of its own. One thread at a time may use it."""
+    """A supervisor: a fresh, isolated interpreter in a session of its own. One thread at a time may use it.
+
+    In a fork of its host it is gone: what the child said or read there would be the parent's.
+    """
 
     def __init__(self) -> None:
         ours, theirs = socket.socketpair()
@@ -94,6 +97,7 @@ class SupervisorProcess:
         finally:
             os.close(fd)
         self.pid = self._process.pid
+        self._host = os.getpid()
         self._reader = wire.FrameReader(self._socket.fileno())
         self.runtime: str | None = None  # its private folder, for whoever dies last to remove
         self._heard = time.monotonic()
@@ -109,6 +113,8 @@ class SupervisorProcess:
         return self._send_all(wire.frame(kind, payload))
 
     def _send_all(self, data: bytes) -> bool:
+        if self._forked:
+            return False
         view = memoryview(data)
         while view:
             try:
@@ -123,6 +129,8 @@ class SupervisorProcess:
         """Frames that have come, after waiting at most ``timeout_s`` for them or for another descriptor to be
         readable.
         """
+        if self._forked:
+            return []
         waiting = select.poll()
         for fd in (self._socket.fileno(), *also):
             waiting.register(fd, select.POLLIN)
@@ -137,7 +145,12 @@ class SupervisorProcess:
     @property
     def gone(self) -> bool:
         """Whether it has ended, and all that it had said was read."""
-        return self._reader.ended
+        return self._reader.ended or self._forked
+
+    @property
+    def _forked(self) -> bool:
+        """Whether this is a fork of the process that started it."""
+        return os.getpid() != self._host
 
     def _end_if_stopped(self) -> None:
         if time.monotonic() - self._heard > STOPPED_AFTER_S:
@@ -147,11 +160,15 @@ class SupervisorProcess:
 
     def kill(self) -> None:
         """SIGKILL it; its children follow."""
-        if self._process.poll() is None:
+        if not self._forked and self._process.poll() is None:
             os.kill(self.pid, signal.SIGKILL)
 
     def close(self, *, wait_s: float) -> None:
         """Ask it to end, wait, then make sure: afterwards nothing of its session is left, nor its private folder."""
+        if self._forked:
+            self._process.poll()  # no child of this process: it will not ask after it again
+            self._socket.close()
+            return
         self.send(wire.CLOSE)
         try:
             self._process.wait(wait_s)

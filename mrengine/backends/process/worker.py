@@ -12,7 +12,7 @@ import sys
 import threading
 import traceback
 from queue import SimpleQueue
-from typing import TextIO
+from typing import Literal, TextIO
 
 import msgpack
 
@@ -137,8 +137,8 @@ class _Worker:
             self._executor = None
 
 
-def _text(fd: int) -> TextIO:
-    return open(fd, "w", buffering=1, encoding="utf-8", errors="backslashreplace", closefd=False)
+def _text(fd: int, mode: Literal["r", "w"]) -> TextIO:
+    return open(fd, mode, buffering=1, encoding="utf-8", errors="backslashreplace", closefd=False)
 
 
 def worker_main(
@@ -159,7 +159,7 @@ def worker_main(
     os.dup2(out_fd, 1)
     os.dup2(err_fd, 2)
     osutil.close_all_but({0, 1, 2, dispatch_fd, outbox_fd})
-    sys.stdout, sys.stderr = _text(1), _text(2)
+    sys.stdin, sys.stdout, sys.stderr = _text(0, "r"), _text(1, "w"), _text(2, "w")  # nothing comes from the first
     outbox = Outbox(outbox_fd, board)
     logging.getLogger().handlers[:] = [_Lines(outbox)]
     worker = _Worker(index, slots, board, answers, outbox, made)

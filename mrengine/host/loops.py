@@ -1,0 +1,30 @@
+"""Owns the warning of a host that calls ``run()`` inside its event loop."""
+
+from __future__ import annotations
+
+import os
+import sys
+import warnings
+
+__all__ = ["warn_in_event_loop"]
+
+_OURS = os.path.dirname(os.path.dirname(os.path.abspath(__file__))) + os.sep
+
+
+def warn_in_event_loop() -> None:
+    """Warn at the user's own line, if this thread runs a loop."""
+    running = sys.modules.get("asyncio.events")
+    if running is not None and running._get_running_loop() is not None:
+        warnings.warn(
+            "run() blocks the running event loop until the job is done: use await asyncio.to_thread(runner.run, …)",
+            RuntimeWarning,
+            stacklevel=_frames_of_ours(),
+        )
+
+
+def _frames_of_ours() -> int:
+    """How far up the stack of the caller the user's code begins, as ``stacklevel`` counts."""
+    frame, level = sys._getframe(1), 1
+    while frame.f_back is not None and frame.f_code.co_filename.startswith(_OURS):
+        frame, level = frame.f_back, level + 1
+    return level

@@ -1,0 +1,45 @@
+"""Host programs: a model server for all of them, and a stage for each that must be empty when it is over."""
+
+from __future__ import annotations
+
+import shutil
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from mrengine.testing.server import LLMServer
+from tests.system.hosts.stage import Stage
+from tests.system.processes import wait_for
+
+SHM = Path("/dev/shm")
+
+
+@pytest.fixture(scope="session")
+def model_server() -> Iterator[LLMServer]:
+    """One for all host programs: it counts from nought for each."""
+    with LLMServer() as running:
+        yield running
+
+
+@pytest.fixture
+def server(model_server: LLMServer) -> LLMServer:
+    """Answers in capitals after 30 ms."""
+    model_server.reset(latency_s=0.03, answer=lambda prompt: prompt.upper())
+    return model_server
+
+
+@pytest.fixture
+def stage(tmp_path: Path, server: LLMServer) -> Iterator[Stage]:
+    """A stage; afterwards no process, no socket, no temporary folder and no shared memory is left of what played."""
+    shared = set(SHM.iterdir()) if SHM.is_dir() else set()
+    temp = Path(tempfile.mkdtemp(prefix="h-"))  # short: the engine leaves a TMPDIR that is too long for sockets
+    stage = Stage(tmp_path, server, temp)
+    try:
+        yield stage
+        stage.check_nothing_left()
+        if SHM.is_dir():  # other programs of the machine come and go
+            wait_for(lambda: set(SHM.iterdir()) <= shared, what="something is left in /dev/shm")
+    finally:
+        shutil.rmtree(temp, ignore_errors=True)

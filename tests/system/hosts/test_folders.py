@@ -1,0 +1,77 @@
+"""Hosts that start in a folder whose files have the names of modules."""
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.system.hosts.stage import Stage
+
+HOSTILE = """
+import os
+with open(os.path.join(os.path.dirname(__file__), "met"), "a") as file:
+    file.write(f"{__name__} in {os.getpid()}\\n")
+raise SystemExit("a file of the user's was taken for " + __name__)
+"""
+
+
+@pytest.mark.parametrize(
+    "names",
+    [
+        ("msgpack", "cloudpickle", "psutil", "regex", "openai", "numpy"),
+        ("json", "struct", "select", "selectors", "queue", "random", "secrets", "tempfile", "types", "token", "code"),
+    ],
+    ids=["packages", "standard library"],
+)
+def test_a_folder_of_hostile_modules(stage: Stage, tmp_path: Path, names: tuple[str, ...]) -> None:
+    """The supervisor and its children take none of them: where they look first is where mrengine is."""
+    for name in names:
+        (tmp_path / f"{name}.py").write_text(HOSTILE)
+    # The host has what it needs from its own site-packages, then its folder comes to the front, as under -c.
+    text = """
+    import mrengine.runner
+    sys.path.insert(0, "")
+    report(play(), folder=os.getcwd())
+    """
+    told = stage.run(sys.executable, "-P" if sys.version_info >= (3, 11) else "-I", "-c", stage.text(text))
+    stage.check(told)
+    stage.check_calls()
+    assert not (tmp_path / "met").exists(), (tmp_path / "met").read_text()
+
+
+def test_a_module_beside_the_program_is_the_map_functions_own(stage: Stage, tmp_path: Path) -> None:
+    """map_fn imports what lies beside the host, in the host's folder, with the host's environment; only workers do."""
+    (tmp_path / "beside.py").write_text(
+        "import os\nwith open('imported', 'a') as file: file.write(f'{os.getpid()} ')\nVALUE = os.environ['OWN']\n"
+    )
+    text = """
+    def ask_beside(chunk, context):
+        import beside
+        return [*ask(chunk, context), beside.VALUE, os.getcwd()]
+    os.environ["OWN"] = "set by the program"
+    report(play(ask_beside))
+    """
+    told = stage.script(text)
+    stage.check(told)
+    stage.check_calls()
+    assert {tuple(result[4:]) for result in told["results"]} == {("set by the program", os.path.realpath(tmp_path))}
+    importers = {int(pid) for pid in (tmp_path / "imported").read_text().split()}
+    # The host reads it for the version of the function; the supervisor runs no user code.
+    assert importers - {told["host"]} == {result[1] for result in told["results"]}
+
+
+def test_a_module_of_map_fn_is_imported_by_the_workers_alone(stage: Stage, tmp_path: Path) -> None:
+    """A function of an importable module travels by name; the supervisor never imports user code."""
+    (tmp_path / "shop").mkdir()
+    (tmp_path / "shop" / "__init__.py").write_text("")
+    (tmp_path / "shop" / "work.py").write_text(
+        Stage.text("with open('imported', 'a') as file: file.write(f'{os.getpid()} ')\n")
+    )
+    told = stage.script("import shop.work\nreport(play(shop.work.ask))")
+    stage.check(told)
+    stage.check_calls()
+    importers = {int(pid) for pid in (tmp_path / "imported").read_text().split()}
+    assert importers == {told["host"], *(result[1] for result in told["results"])}

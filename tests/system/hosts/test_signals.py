@@ -1,0 +1,158 @@
+"""Hosts that signals strike while a job runs."""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+import time
+
+import pytest
+
+from mrengine import Job
+from tests.system.hosts.stage import DRAIN_S, Stage
+from tests.system.processes import wait_for
+
+MANY = 60
+LONG = f"""
+docs = [f"doc {{n}}" for n in range({MANY})]
+"""
+
+
+def answered(stage: Stage, count: int = 10) -> None:
+    """Wait until so many calls were answered."""
+    wait_for(lambda: stage.server.stats().ok >= count, what="no call was answered")
+
+
+def resume(stage: Stage) -> None:
+    """Run the job again: what is missing is asked for, nothing else."""
+    told = stage.script(LONG + 'report(play(docs=docs, job_id="struck"))')
+    stage.check(told, docs=[f"doc {n}" for n in range(MANY)], hosts=2)
+    assert told["resumed"] > 0
+    stage.check_calls(MANY)
+
+
+def test_ctrl_c_drains(stage: Stage) -> None:
+    """KeyboardInterrupt passes as it was raised, no process of the engine's is hit or speaks; nothing is paid twice."""
+    host = stage.start([sys.executable, stage.write("host.py", LONG + 'play(docs=docs, job_id="struck")')])
+    answered(stage)
+    host.send_signal(signal.SIGINT)
+    out, err = host.communicate(timeout=30)
+    stage.check_nothing_left(within_s=1.0)
+    assert out == ""
+    assert err.count("Traceback") == 1
+    assert err.rstrip().endswith("KeyboardInterrupt")
+    assert "mrengine-" not in err  # no process of the pool
+    assert host.returncode == -signal.SIGINT
+    assert Job("struck", state_dir=stage.state_dir).status().state == "stopped"
+    resume(stage)
+
+
+def test_ctrl_c_of_a_terminal_strikes_the_host_alone(stage: Stage) -> None:
+    """The whole foreground group is hit: the pool is in a session of its own."""
+    text = LONG + 'play(docs=docs, job_id="struck")'
+    host = stage.start([sys.executable, stage.write("host.py", text)], start_new_session=True)
+    answered(stage)
+    os.killpg(host.pid, signal.SIGINT)
+    _, err = host.communicate(timeout=30)
+    assert err.count("Traceback") == 1
+    stage.check_nothing_left(within_s=1.0)
+    resume(stage)
+
+
+def test_a_second_ctrl_c_kills(stage: Stage) -> None:
+    """Calls in flight are given up: the host and its tree are gone at once, long before they would have ended."""
+    stage.server.reset(latency_s=lambda chance: 60.0)
+    text = "play(drain_s=50)"
+    host = stage.start([sys.executable, stage.write("host.py", text)])
+    wait_for(lambda: stage.server.stats().requests >= 2)
+    host.send_signal(signal.SIGINT)
+    time.sleep(0.3)  # a person's pace: the first one is being obeyed
+    assert host.poll() is None
+    began = time.monotonic()
+    host.send_signal(signal.SIGINT)
+    _, err = host.communicate(timeout=30)
+    stage.check_nothing_left(within_s=5)
+    assert time.monotonic() - began < 5  # a second on a quiet machine; the calls would have taken a minute
+    assert err.rstrip().endswith("KeyboardInterrupt")
+    assert stage.server.stats().requests == 2
+
+
+STRUCK = """
+import signal, threading
+class Enough(Exception):
+    '''What a task queue raises out of its signal handler, when its time is over.'''
+raised = Enough("time is over")
+def strike(number, frame):
+    raise raised
+signal.signal(signal.SIGUSR1, strike)
+handlers = lambda: [str(signal.getsignal(number)) for number in signal.valid_signals()]
+before = handlers()
+job = runner("struck", drain_s=20)
+after = []
+def struck(event):
+    if event.done == 10:
+        CALLBACK
+job.on("chunk:processed", struck)
+draining = []
+job.on("*", lambda event: draining.append(event.name))
+try:
+    job.run(docs, ask)
+except Enough as error:
+    told = dict(same=error is raised, handlers=handlers() == before, names=sorted(set(draining)))
+    told["done"] = job.status().done
+    with open(os.environ["HOST_REPORT"], "w") as file:
+        json.dump(told, file)
+"""
+
+
+@pytest.mark.parametrize(
+    "callback",
+    [
+        "os.kill(os.getpid(), signal.SIGUSR1)",
+        "threading.Timer(0.05, os.kill, (os.getpid(), signal.SIGUSR1)).start()",
+    ],
+    ids=["during a callback", "in run()"],
+)
+def test_an_exception_of_a_signal_handler(stage: Stage, callback: str) -> None:
+    """It passes as it was raised; nothing new starts, what was in flight is committed and paid for once."""
+    told = stage.script(LONG + STRUCK.replace("CALLBACK", callback))
+    assert told["same"]
+    assert told["handlers"]
+    assert "job:draining" in told["names"]
+    assert 10 <= told["done"] < MANY
+    stage.check_nothing_left(within_s=1.0)
+    stage.check_calls(told["done"])
+    resume(stage)
+
+
+def test_an_exception_of_a_callback_itself_stops_nothing(stage: Stage) -> None:
+    """It is logged, with its place."""
+    text = """
+    import logging
+    job, told = runner(), []
+    class Keep(logging.Handler):
+        def emit(self, record):
+            told.append(record.getMessage())
+    logging.getLogger("mrengine").addHandler(Keep())
+    def bad(event):
+        raise ValueError("the text of " + event.document_id)
+    job.on("chunk:processed", bad)
+    report(job.run(DOCS, ask), told=told)
+    """
+    told = stage.script(text)
+    stage.check(told)
+    stage.check_calls()
+    assert len(told["told"]) == 1
+    assert "host.py" in told["told"][0]
+    assert "the text of" not in told["told"][0]
+
+
+def test_a_killed_host_drains(stage: Stage) -> None:
+    """SIGKILL: calls in flight are paid for, and end; everything is gone within drain_s and a second."""
+    host = stage.start([sys.executable, stage.write("host.py", LONG + 'play(docs=docs, job_id="struck")')])
+    answered(stage)
+    host.kill()
+    host.communicate()
+    stage.check_nothing_left(within_s=DRAIN_S + 1)
+    resume(stage)
