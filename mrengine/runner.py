@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import cached_property
 from types import TracebackType
 from typing import Any, Literal, TypeVar
 
@@ -15,6 +16,7 @@ from mrengine.config import UNSET, Settings, check_job_id, check_platform, jobs_
 from mrengine.errors import ConfigError, JobNotFound
 from mrengine.host.auto import auto_job_id
 from mrengine.host.estimate import estimate
+from mrengine.host.grouping import reduced
 from mrengine.host.loops import warn_in_event_loop
 from mrengine.host.orders import Parts, check_terms
 from mrengine.host.pickling import pack_function
@@ -25,9 +27,9 @@ from mrengine.host.session import ProcessSession, Session
 from mrengine.host.stored import stored_job
 from mrengine.host.tree import play_tree
 from mrengine.jobs import Job
-from mrengine.log.results import Results
 from mrengine.log.resume import ResumeEngine
 from mrengine.progress import open_progress
+from mrengine.providers.balancer import ModelLoadBalancer
 from mrengine.providers.models import Model, resolve_models
 from mrengine.records import Budget, ChunkFailure, ChunkResult, Estimate, JobStatus, ModelSpec, RateLimit, RunResult
 from mrengine.reducers.tree import TreeReduce
@@ -102,6 +104,11 @@ class MapReduceRunner:
     def models(self) -> tuple[Model, ...]:
         """The models of the runner's jobs, resolved; empty where none was named and none is set up."""
         return self._resolve()
+
+    @cached_property
+    def balancer(self) -> ModelLoadBalancer:
+        """What each model did over all workers and runs so far: ``get_usage_stats()``. ConfigError without models."""
+        return ModelLoadBalancer([model.name for model in self._resolve()])
 
     # events
 
@@ -237,6 +244,7 @@ class MapReduceRunner:
             keep=keep,
             dispatcher=self._dispatcher,
             progress=open_progress(settings.progress),
+            balancer=self.balancer if models else None,
             models_blob=cloudpickle.dumps(models),
             initializer_blob=pack_function((settings.initializer, tuple(settings.initargs)), setting="initializer"),
             session=self._open_session,
@@ -272,7 +280,7 @@ class MapReduceRunner:
             run.complete()
         else:
             run.complete()  # the job is free while the caller's own function runs
-            value = _reduced(results, reduce_fn, per_document=per_document)
+            value = reduced(results, reduce_fn, per_document=per_document)
         summary = run.summary()
         run.relay.emit("job:complete", summary=summary)
         run.clear()
@@ -363,23 +371,3 @@ def _fetch_embedded(models: Sequence[Model]) -> None:
             from mrengine.providers.local_model import ensure
 
             ensure(model.spec.name)
-
-
-def _reduced(results: Results, reduce_fn: Callable[[Any], Any] | None, *, per_document: bool) -> Any:
-    if not per_document:
-        return results if reduce_fn is None else reduce_fn(results)
-    groups: dict[str, _Group] = {}
-    for result in results:
-        groups.setdefault(result.document_id, _Group()).append(result)
-    for failure in results.failures:
-        if failure.document_id in groups:
-            groups[failure.document_id].failures.append(failure)
-    return {name: group if reduce_fn is None else reduce_fn(group) for name, group in groups.items()}
-
-
-class _Group(list[ChunkResult]):
-    """The results of one document, with its failures beside them."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.failures: list[ChunkFailure] = []

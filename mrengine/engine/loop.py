@@ -77,7 +77,7 @@ class Engine:
         self._docket = Docket(settings.max_attempts)
         self._commit_first = False
         self._timers: list[tuple[float, int]] = []
-        self._balance = Balance(len(settings.models), settings.balance, settings.weights, begun)
+        self._balance = Balance(settings.models, settings.balance, settings.weights, begun)
         # 3 deaths a worker, and room for one bad chunk to be found and given up.
         self._toll = Toll(3 * backend.workers + settings.max_attempts + backend.slots.bit_length())
         self._left = len(self._queues)
@@ -272,7 +272,7 @@ class Engine:
     def _on_model_down(self, index: int, chunk: int, model: int, payload: bytes) -> None:
         key = self._settle(index, chunk, model)
         cause = payload.decode("utf-8", "replace")
-        none_left = self._balance.down(model, cause)
+        none_left = self._balance.down(model)
         if key is not None:
             self._queues.put_back(key)
         if self._settings.all_models or none_left:
@@ -285,6 +285,8 @@ class Engine:
 
     def _on_note(self, _index: int, _chunk: int, _model: int, payload: bytes) -> None:
         name, fields = msgpack.unpackb(payload)
+        if name == "budget:wait":
+            self._balance.waits(fields["model"], fields["wait_ms"])
         self._announcer.note(name, fields)
 
     def _on_line(self, _index: int, _chunk: int, _model: int, payload: bytes) -> None:
@@ -363,6 +365,7 @@ class Engine:
     def _tick(self) -> None:
         now = self._clock()
         self._next_tick = now + TICK_S
+        self._balance.tell(self._announcer.note)
         late = now - self._settings.chunk_timeout_s - HANG_GRACE_S
         for index, worker in enumerate(self._workers):
             overdue = (
@@ -394,4 +397,5 @@ class Engine:
 
     def _end(self, state: str) -> None:
         self.commit()
+        self._balance.tell(self._announcer.note)
         self.state = state

@@ -22,6 +22,7 @@ from mrengine.log.records import FailureRecord, ResultRecord, unpack_call, unpac
 from mrengine.log.replay import Replay
 from mrengine.log.results import Results
 from mrengine.progress import Progress, Silent
+from mrengine.providers.balancer import ModelLoadBalancer
 from mrengine.records import ChunkFailure, ChunkResult, Usage
 
 __all__ = ["Outcome", "Relay"]
@@ -34,9 +35,16 @@ class Relay:
     """Follows one run of a job. ``state`` is what the log adds up to as far as it was read."""
 
     def __init__(
-        self, folder: Path, job_id: str, dispatcher: events.Dispatcher, progress: Progress, tally: Tally
+        self,
+        folder: Path,
+        job_id: str,
+        dispatcher: events.Dispatcher,
+        progress: Progress,
+        tally: Tally,
+        balancer: ModelLoadBalancer | None,
     ) -> None:
         self._job_id, self._dispatcher, self._progress, self.tally = job_id, dispatcher, progress, tally
+        self._balancer = balancer  # for its statistics alone: the supervisor has one of its own, and decides
         self._reader = LogReader(folder / "log")
         self.state = Replay()
         self.position = HEADER_BYTES
@@ -81,6 +89,7 @@ class Relay:
             call = unpack_call(frame.payload)
             if call.finish_reason != "refused":
                 self.tally.call(call.model, call.usage, call.cost_usd)
+                self._count(call.model, call.usage)
         elif frame.kind == codec.ATTEMPT:
             self.tally.retries += 1
         elif not counts or self.round != 0:
@@ -96,6 +105,7 @@ class Relay:
         listened = self._dispatcher.wants("chunk:processed")
         record = unpack_result(frame.payload)
         self.tally.reused_calls += record.reused_calls
+        self._count(record.model, done=1)
         if listened or not isinstance(self._progress, Silent):
             self._emit("chunk:processed", **_facts(record), usage=record.usage or Usage(), **self._counts())
         return _chunk_result(record) if wanted else None
@@ -103,6 +113,7 @@ class Relay:
     def _failure(self, frame: Frame, wanted: bool) -> ChunkFailure | None:
         record = unpack_failure(frame.payload)
         self.tally.failure(f"{record.kind}: {record.message}")
+        self._count(record.model, failed=1)
         facts = {"kind": record.kind, "error": record.message, "attempts": record.attempts}
         self._emit(
             "chunk:failed",
@@ -118,12 +129,18 @@ class Relay:
         done, total = self.tally.done, self.tally.total
         return {"done": done, "total": total, "progress": done / total if total else 1.0}
 
+    def _count(self, model: str | None, usage: Usage | None = None, *, done: int = 0, failed: int = 0) -> None:
+        if self._balancer is not None and model is not None:
+            self._balancer.count(model, usage, done=done, failed=failed)
+
     def note(self, note: Note) -> None:
         """An event that is not in the log."""
         if note.name == "worker:crashed":
             self.tally.worker_restarts += 1
         elif note.name == "rate:limited":
             self.tally.rate_limited += 1
+        elif note.name == "models:load" and self._balancer is not None:
+            self._balancer.carries(note.fields["in_flight"])
         elif note.name == "supervisor:crashed":
             log.error("the supervisor crashed:\n%s", note.fields["report"])
         elif note.name == "preload:failed":

@@ -35,14 +35,17 @@ class _Load:
     assigned: int = 0
     usage: Usage = NO_USAGE
     rests_until: float = float("-inf")
+    waits_until: float = float("-inf")
     out: bool = False
 
 
 class ModelLoadBalancer:
     """Spreads chunks over ``models``: chunk i of n models → i % n, or by what the models have done or have left.
 
-    ``used`` and ``rest`` are told by whoever sees the outcomes of all workers. A model that rests (a cooldown) or is
-    out (401, quota) is skipped; if all rest, the first to come back is taken. JobFailed when every model is out.
+    Whoever sees the outcomes of all workers tells them: ``begin``, ``end``, ``waits``, ``rest``. A model that rests (a
+    cooldown) or is out (401, quota) is skipped; if all rest, the first to come back is taken. JobFailed when every
+    model is out. ``weights``: how fast the models may be called, in any unit, for "budget". Not thread-safe, but for
+    ``get_usage_stats``.
     """
 
     def __init__(
@@ -50,6 +53,7 @@ class ModelLoadBalancer:
         models: Sequence[str | ModelSpec],
         *,
         balance: str = "round_robin",
+        weights: Mapping[str, float] | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         if not models:
@@ -60,14 +64,15 @@ class ModelLoadBalancer:
         self._balance = balance
         self._clock = clock
         self._next = 0
+        self._weights = weights or {}
         self._loads = {model: _Load() for model in self.models}
 
     def assign(self, chunk_id: int, remaining: Mapping[str, float] | None = None) -> str:
-        """The model of a chunk, by the policy. ``remaining``: what each model's budget has left, for "budget"."""
+        """The model of a chunk, by the policy. ``remaining``: see ``get_model_by_budget``."""
         if self._balance == "least_used":
             return self.get_least_used_model()
         if self._balance == "budget":
-            return self.get_model_by_budget(remaining or {})
+            return self.get_model_by_budget(remaining)
         return self._from(chunk_id)
 
     def get_next_model(self) -> str:
@@ -79,29 +84,54 @@ class ModelLoadBalancer:
         """The model with the fewest chunks in flight, then the fewest tokens, then the fewest assigned."""
         return self._least(lambda load, _: (load.in_flight, load.usage.total_tokens, load.assigned))
 
-    def get_model_by_budget(self, remaining: Mapping[str, float]) -> str:
-        """The model whose budget has most left for each chunk in flight; one of which nothing is known has no limit."""
-        return self._least(
-            lambda load, model: (
-                -remaining.get(model, float("inf")) / (1 + load.in_flight),
-                load.in_flight,
-                load.assigned,
-            )
-        )
+    def get_model_by_budget(self, remaining: Mapping[str, float] | None = None) -> str:
+        """The model whose budget has most left for each chunk in flight; one of which nothing is known has no limit.
+
+        Without ``remaining``, what the calls have shown: the model that makes a call wait least, and of those that make
+        none wait the one with the fewest chunks in flight for its weight.
+        """
+        now = self._clock()
+
+        def weigh(load: _Load, model: str) -> tuple[float, ...]:
+            if remaining is not None:
+                return -remaining.get(model, float("inf")) / (1 + load.in_flight), load.in_flight, load.assigned
+            return max(0.0, load.waits_until - now), (1 + load.in_flight) / self._weights.get(model, 1.0), load.assigned
+
+        return self._least(weigh)
 
     def begin(self, model: str) -> None:
         """A chunk has been given to the model."""
-        self._loads[model].in_flight += 1
-        self._loads[model].assigned += 1
+        load = self._loads[model]
+        load.in_flight += 1
+        load.assigned += 1
+
+    def leave(self, model: str) -> None:
+        """A chunk of the model is not in flight any more, whatever became of it."""
+        load = self._loads[model]
+        load.in_flight = max(0, load.in_flight - 1)
 
     def end(self, model: str, usage: Usage | None = None, *, failed: bool = False) -> None:
         """A chunk of the model has ended, with this usage."""
-        load = self._loads[model]
-        load.in_flight = max(0, load.in_flight - 1)
-        load.done += not failed
+        self.leave(model)
+        self.count(model, usage, done=not failed, failed=failed)
+
+    def count(self, model: str, usage: Usage | None = None, *, done: int = 0, failed: int = 0) -> None:
+        """Add to what the model did; one that is not among ``models``, a fallback, is counted, too."""
+        load = self._loads.setdefault(model, _Load())
+        load.done += done
         load.failed += failed
         if usage is not None:
             load.usage = load.usage + usage
+
+    def carries(self, in_flight: Mapping[str, int]) -> None:
+        """Where somebody else begins and ends chunks: how many of each model are in flight."""
+        for model, number in in_flight.items():
+            self._loads.setdefault(model, _Load()).in_flight = number
+
+    def waits(self, model: str, seconds: float) -> None:
+        """A call to the model has to wait so long for its budget."""
+        if model in self._loads:
+            self._loads[model].waits_until = self._clock() + seconds
 
     def rest(self, model: str, seconds: float) -> None:
         """Give the model no chunk for so long; a second call can only make it longer."""
@@ -123,10 +153,14 @@ class ModelLoadBalancer:
             model: ModelStats(
                 model, load.in_flight, load.done, load.failed, load.usage, max(0.0, load.rests_until - now)
             )
-            for model, load in self._loads.items()
+            for model, load in list(self._loads.items())
         }
 
     def _from(self, turn: int) -> str:
+        first = self.models[turn % len(self.models)]
+        load = self._loads[first]
+        if not load.out and load.rests_until <= self._clock():
+            return first
         usable = self._usable()
         order = [self.models[(turn + step) % len(self.models)] for step in range(len(self.models))]
         return next(model for model in order if model in usable)

@@ -72,6 +72,23 @@ def test_a_model_without_a_limit_is_preferred_by_budget():
     assert balancer("budget").assign(0, {"a": 10.0, "b": 10.0}) == "c"
 
 
+def test_without_levels_the_budget_is_what_makes_calls_wait():
+    """Least wait first; where none waits, the fewest in flight for the weight."""
+    clock = Clock()
+    one = ModelLoadBalancer(MODELS, balance="budget", weights={"a": 4.0, "b": 1.0, "c": 1.0}, clock=clock)
+    for model in "aab":
+        one.begin(model)
+    assert one.assign(0) == "a"
+    one.waits("a", 5.0)
+    one.waits("c", 2.0)
+    one.waits("a fallback", 9.0)
+    assert one.assign(0) == "b"
+    one.waits("b", 9.0)
+    assert one.assign(0) == "c"
+    clock.now = 6.0
+    assert one.assign(0) == "a"
+
+
 def test_a_model_that_rests_is_skipped_until_it_wakes():
     """Its chunks go to the next one; the others keep theirs."""
     clock = Clock()
@@ -118,6 +135,23 @@ def test_usage_statistics_count_every_outcome():
     stats = one.get_usage_stats()["a"]
     assert (stats.done, stats.failed, stats.in_flight, stats.usage) == (1, 1, 1, Usage(15, 3, 1))
     assert set(one.get_usage_stats()) == set(MODELS)
+
+
+def test_a_fallback_is_counted_and_never_chosen():
+    """It has no turn of its own."""
+    one = balancer()
+    one.count("d", Usage(7, 1), done=1)
+    assert one.get_usage_stats()["d"].usage == Usage(7, 1)
+    assert {one.get_next_model() for _ in range(9)} == set(MODELS)
+
+
+def test_what_is_in_flight_may_be_counted_elsewhere():
+    """By the supervisor, which gives chunks out; chunks that are given back leave no trace but there."""
+    one = balancer()
+    one.carries({"a": 2, "b": 0})
+    one.leave("a")
+    stats = one.get_usage_stats()
+    assert (stats["a"].in_flight, stats["a"].done, stats["b"].in_flight) == (1, 0, 0)
 
 
 def test_specs_are_named_and_named_once():
