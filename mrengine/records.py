@@ -182,7 +182,8 @@ class ChunkFailure:
 class RateLimit:
     """A provider's limits for one model, per minute. ``burst_s``: seconds of the rate that may be used at once.
 
-    ``concurrent``: calls in flight. ``shared``: a name under which all processes of this machine draw on one limit.
+    ``concurrent``: calls in flight. ``shared``: a name under which all processes of this machine that call the model at
+    the same endpoint draw on one limit.
     """
 
     tpm: int | None = None

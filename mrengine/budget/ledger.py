@@ -12,6 +12,7 @@ from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
+from mrengine.budget.headers import pairs
 from mrengine.budget.limiter import GRACE_S, Held, Limiter
 from mrengine.budget.line import Ask, Key, Need
 from mrengine.budget.manager import TokenBucketManager
@@ -95,12 +96,26 @@ class Ledger:
                     self._bury(mine, made)
                 mine = _Worker(incarnation, f"{self._process}/{worker}.{incarnation}")
                 self._workers[worker] = mine
-            for number, model in held:
-                if number not in mine.tickets and (access := self._manager.open(model)) is not None:
-                    with access as limiter:
-                        limiter.occupy(self._process)
-                    mine.tickets[number] = model, _Ticket(None, NOTHING, adopted=True)
+            for call in held:
+                if call[0] not in mine.tickets:
+                    self._adopt(mine, *call)
             return True
+
+    def _adopt(self, mine: _Worker, number: int, model: str, bound_tokens: int, output: int) -> None:
+        """A call that an earlier manager granted: it has a slot, and its upper bound is put aside.
+
+        The log may have told of it already, as a call without an answer; then it is counted twice, and the job stops
+        too early rather than too late. When it is run again the log knows better.
+        """
+        access, bound = self._manager.open(model), NOTHING
+        if self._purse.limited:
+            bound = self._purse.cost(model, Usage(bound_tokens, output))
+            self._purse.put_aside(bound)
+        if access is not None:
+            with access as limiter:
+                limiter.occupy(self._process)
+        if access is not None or self._purse.limited:
+            mine.tickets[number] = model, _Ticket(None, bound, adopted=access is not None)
 
     def exchange(self, worker: int, incarnation: int, asks: Sequence[Asked], done: Sequence[Done]) -> Reply | None:
         """Settle what is done, grant what can be granted of all that waits in a worker. None: say hello first."""
@@ -240,24 +255,34 @@ class Ledger:
         now: float,
     ) -> None:
         held = None if ticket is None else ticket.held
+        refused = used == TURNED_AWAY and observed is not None and observed.retry_after_s is not None
         if held is not None and ticket is not None:
-            used = self._judge(limiter, model, held.need, ticket.max_tokens, used)
+            if refused and observed is not None:
+                self._learn_refusal(limiter, model, ticket, held.need, observed)
+            used = self._judge(model, held.need, ticket.max_tokens, used)
             limiter.settle(held, used, now, process=self._process)
         elif ticket is not None and ticket.adopted:
             limiter.vacate(self._process)
         if observed is not None:
-            limiter.observe(observed, now, held=held, others=lambda: self._in_flight(model))
+            limiter.observe(observed, now, held=held, refused=refused, others=lambda: self._in_flight(model))
 
-    def _judge(self, limiter: Limiter, model: str, need: Need, max_tokens: int, used: Need | None) -> Need | None:
-        """What is to be charged for a call, where the provider may count max_tokens instead of what was used of it.
+    def _learn_refusal(self, limiter: Limiter, model: str, ticket: _Ticket, need: Need, observed: Observed) -> None:
+        """A provider that turns a call away although its bucket has enough for it counts all of max_tokens.
 
-        It does if it turns a call away although the bucket has just enough left.
+        Its own word for the level is the better witness. Without it: ours was nearly empty, so that it had just enough.
         """
-        if used is None or used == UNSENT:
-            return used
-        if used[0] == 0.0 and limiter.nearly_empty():
-            self._ratios.be_strict(model)
-        if used[0] == 0.0 or not max_tokens or not self._ratios.strict(model, need[1], max_tokens):
+        if not ticket.max_tokens:
+            return
+        told = [(left, asked) for (_, left), asked in zip(pairs(observed), need, strict=True) if left is not None]
+        if len(told) > (observed.remaining_requests is not None):
+            if all(left >= asked for left, asked in told):
+                self._ratios.be_strict(model)
+        elif limiter.nearly_empty():
+            self._ratios.be_strict(model, keeps=need[2] >= ticket.max_tokens)
+
+    def _judge(self, model: str, need: Need, max_tokens: int, used: Need | None) -> Need | None:
+        """What is to be charged for a call, where the provider may count max_tokens instead of what was used of it."""
+        if used is None or used[0] == 0.0 or not max_tokens or not self._ratios.keeps(model, need[1], max_tokens):
             return used
         output = max(used[2], need[2])
         return used[1] + output, used[1], output, used[3]

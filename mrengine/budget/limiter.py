@@ -25,6 +25,9 @@ LOOK_AGAIN_S = (0.005, 1.0)
 GRACE_S = 2.0
 NEARLY_EMPTY = 0.1
 WIDEST = 256  # calls in flight beyond which a provider of unknown limits is taken to have none
+# Below what was refused once, more may be in flight with each success; that much again is tried after such a silence.
+DARE_S = 15.0
+DARE = 1.25
 
 Spent = tuple[float, float, float]  # seconds ago, input tokens, output tokens of one call
 
@@ -67,7 +70,9 @@ class Limiter:
         self.in_flight: dict[str, int] = {}  # by process, where several share the limit
         self.taken = [0.0] * len(DIMENSIONS)  # by the calls in flight of this process
         self.hold_until = float("-inf")
-        self.window: float | None = None
+        self.window: int | None = None  # calls in flight that a provider of unknown limits is given at once …
+        self.ceiling = WIDEST  # … and at most, until it has been silent for a while
+        self.refused = (float("-inf"), 0)  # when, and the last call granted before
         self.call_s = 1.0
         self.number = 0
         self.at = now
@@ -132,7 +137,7 @@ class Limiter:
         """How many calls may be in flight: by the limit, or by what a provider of unknown limits was seen to bear."""
         if self.window is None:
             return self.limit.concurrent
-        return int(self.window) if self.limit.concurrent is None else min(self.limit.concurrent, int(self.window))
+        return self.window if self.limit.concurrent is None else min(self.limit.concurrent, self.window)
 
     def _slot_wait_s(self, slots: int, skipped: list[Ask]) -> float:
         """Slots are not saved up: who is here may pass those who are not, but each of them only a few times."""
@@ -196,25 +201,45 @@ class Limiter:
         self.call_s += 0.2 * (now - held.at - self.call_s)
         if used is None:
             return
-        if self.window is not None and used[0]:
-            self.window = self.window + 1 if self.window < WIDEST else None
+        if self.window is not None and used[0] and held.number > self.refused[1]:
+            self._widen(now)
         for i, mark in held.marks.items():
             self.own[i].give_back(held.need[i] - used[i], mark)
         for i, seen in self.seen.items():
             if held.number > seen.number:
                 seen.bucket.level = min(seen.bucket.capacity, seen.bucket.level + held.need[i] - used[i])
 
+    def _widen(self, now: float) -> None:
+        """A success where no limit is known: one more call may be in flight, if that many were never refused."""
+        assert self.window is not None
+        if now - self.refused[0] > DARE_S:
+            self.ceiling, self.refused = max(self.ceiling + 1, int(self.ceiling * DARE)), (now, self.refused[1])
+        self.window = min(self.window + 1, self.ceiling)
+        if self.window >= WIDEST:
+            self.window = None
+
     def observe(
-        self, observed: Observed, now: float, *, held: Held | None, others: Callable[[], Iterable[Held]] = tuple
+        self,
+        observed: Observed,
+        now: float,
+        *,
+        held: Held | None,
+        refused: bool = False,
+        others: Callable[[], Iterable[Held]] = tuple,
     ) -> None:
-        """Learn from an answer's headers. ``held``: its call; ``others()``: the calls that are in flight beside it."""
+        """Learn from an answer's headers. ``held``: its call; ``others()``: the calls that are in flight beside it.
+
+        ``refused``: it was turned away for want of budget.
+        """
         self._refill(now)
         if observed.retry_after_s is not None:
-            self._hold(observed.retry_after_s, now)
-        for i, (limit, remaining) in enumerate(pairs(observed)):
+            self._hold(observed.retry_after_s, now, counted=held is not None)
+        for i, (limit, told) in enumerate(pairs(observed)):
             own = self.own.get(i)
             if limit and own is None:
                 own = self.own[i] = Bucket(burst(limit, self.limit.burst_s), limit / MINUTE_S, now)
+            guess = refused and held is not None and told is None
+            remaining = _left(held.need[i], observed.retry_after_s, own) if guess and held is not None else told
             if remaining is None or own is None:
                 continue
             rate = min(own.rate, limit / MINUTE_S) if limit else own.rate
@@ -232,14 +257,18 @@ class Limiter:
         since_s = 0.0 if held is None else news.now - held.at
         return Seen.of(news, since_s, taken, travelling, self.number if held is None else held.number)
 
-    def _hold(self, seconds: float, now: float) -> None:
+    def _hold(self, seconds: float, now: float, *, counted: bool) -> None:
         """Grant nothing to anybody for so long.
 
         Where no limit is known all that waits would run into the next refusal together: half as many calls may be in
-        flight afterwards, and one more for each that succeeds.
+        flight afterwards, and one more for each that succeeds, up to what was borne. ``counted``: this call was one of
+        those in flight; the first ones, before there was any limit, were not.
         """
         if not self.own and now >= self.hold_until:
-            self.window = max(1.0, sum(self.in_flight.values()) / 2)
+            in_flight = sum(self.in_flight.values())
+            self.window, self.refused = max(1, (in_flight + counted) // 2), (now + seconds, self.number)
+            if counted:
+                self.ceiling = max(1, in_flight)
         self.hold_until = max(self.hold_until, now + seconds)
 
     def remaining(self) -> int:
@@ -250,7 +279,8 @@ class Limiter:
 
     def nearly_empty(self) -> bool:
         """Whether a bucket is so low that a refusal may be about what the calls in flight were taken for."""
-        return any(bucket.level < NEARLY_EMPTY * bucket.capacity for bucket in self.own.values())
+        buckets = [*self.own.values(), *(seen.bucket for seen in self.seen.values())]
+        return any(bucket.level < NEARLY_EMPTY * bucket.capacity for bucket in buckets)
 
     def _refill(self, now: float) -> None:
         if now == self.at:
@@ -267,15 +297,27 @@ class Limiter:
         """All that processes must agree on, as plain lists and numbers."""
         own = {i: bucket.dump() for i, bucket in self.own.items()}
         seen = {i: one.dump() for i, one in self.seen.items()}
-        return [own, seen, self.line.dump(), self.in_flight, self.hold_until, self.window, self.call_s, self.number]
+        borne = [self.window, self.ceiling, self.refused]
+        return [own, seen, self.line.dump(), self.in_flight, self.hold_until, borne, self.call_s, self.number]
 
     def load(self, state: list[Any]) -> None:
         """Take over the state that ``dump`` described; capacities and rates stay those of this limit."""
-        own, seen, line, self.in_flight, self.hold_until, self.window, self.call_s, self.number = state
+        own, seen, line, self.in_flight, self.hold_until, borne, self.call_s, self.number = state
+        self.window, self.ceiling, self.refused = borne[0], borne[1], tuple(borne[2])
         self.own.update({i: _adopt(self.own.get(i), dumped) for i, dumped in own.items()})
         self.seen = {i: Seen.load(dumped) for i, dumped in seen.items()}
         self.line = Line.load(line)
         self.at = float("-inf")
+
+
+def _left(asked: float, retry_after_s: float | None, own: Bucket | None) -> int | None:
+    """What a provider that tells no level had left when it turned a call away: so much that the call fits when it says.
+
+    Without that all who wait would come together then, and all but the first be turned away again.
+    """
+    if own is None or retry_after_s is None:
+        return None
+    return int(asked - own.rate * retry_after_s)
 
 
 def _adopt(mine: Bucket | None, dumped: list[Any]) -> Bucket:

@@ -48,15 +48,15 @@ class Ratios:
 
     For the output ``max_tokens`` is reserved, until enough answers have shown how long they get: a call that reserves
     1,024 tokens and uses 20 waits for a second at 60,000 a minute, and keeps others waiting while it runs. A provider
-    that turns a call away although the bucket had just enough counts otherwise: for its model ``max_tokens`` is
-    reserved from then on, and none of it is expected back (``strict``).
+    that turns a call away although the bucket had enough counts otherwise: for its model ``max_tokens`` is reserved
+    from then on (``strict``). If it does so again, it gives nothing back, either (``keeps``).
     """
 
     def __init__(self, exact: Collection[str] = ()) -> None:
         self._exact = frozenset(exact)
         self._learned: dict[str, tuple[float, float]] = {}
         self._outputs: dict[tuple[str, int], tuple[int, float]] = {}
-        self._strict: set[str] = set()
+        self._strict: dict[str, bool] = {}  # models whose provider counts max_tokens: whether it keeps it, too
 
     def ratio(self, model: str) -> float:
         """The factor by which our count is raised."""
@@ -93,10 +93,14 @@ class Ratios:
         longest = used if used >= longest else longest + FORGET * (used - longest)
         self._outputs[model, max_tokens] = (answers + 1, longest)
 
-    def be_strict(self, model: str) -> None:
-        """The provider counts ``max_tokens``, whatever is used of it."""
-        self._strict.add(model)
+    def be_strict(self, model: str, *, keeps: bool = False) -> None:
+        """The provider counts ``max_tokens``; ``keeps``: and gives nothing of it back."""
+        self._strict[model] = keeps or self._strict.get(model, False)
 
     def strict(self, model: str, given: float, max_tokens: float) -> bool:
-        """Whether nothing of ``max_tokens`` is given back: it is little, or the model's provider counts it."""
+        """Whether all of ``max_tokens`` is reserved: it is little, or the model's provider counts it."""
         return max_tokens * SMALL <= given or model in self._strict
+
+    def keeps(self, model: str, given: float, max_tokens: float) -> bool:
+        """Whether nothing of it comes back."""
+        return max_tokens * SMALL <= given or self._strict.get(model, False)

@@ -36,7 +36,7 @@ class Terms:
     ``spent``: (tokens, USD) that count towards ``budget``, such intents at their upper bound. ``priority``: the only
     one that can come, if no limit is shared. ``exact``: models whose tokenizer is the one we count with.
     ``shared_dir``: where limits with a name are kept. ``host``: a name that all runners of one host program have in
-    common; then they draw on one limit, too.
+    common; then they draw on one limit, too. ``places``: the endpoint of each model, for these limits.
     """
 
     limits: Mapping[str, RateLimit] = field(default_factory=dict)
@@ -48,6 +48,7 @@ class Terms:
     exact: tuple[str, ...] = ()
     shared_dir: str | None = None
     host: str | None = None
+    places: Mapping[str, str] = field(default_factory=dict)
 
 
 def make_ledger(terms: Terms) -> Ledger:
@@ -56,7 +57,7 @@ def make_ledger(terms: Terms) -> Ledger:
         terms.limits,
         idle=_idle(terms),
         history=_by_model(terms.history, time.time()),
-        sharing=None if terms.shared_dir is None else Shares(terms.shared_dir, terms.host),
+        sharing=None if terms.shared_dir is None else Shares(terms.shared_dir, terms.host, places=terms.places),
         process=process_name(),
     )
     purse = Purse(terms.budget, prices=terms.prices, spent=terms.spent)

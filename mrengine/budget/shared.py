@@ -10,7 +10,7 @@ import fcntl
 import os
 import struct
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from hashlib import blake2b
 from pathlib import Path
@@ -25,7 +25,7 @@ from mrengine.records import RateLimit
 
 __all__ = ["SharedLimit", "Shares", "is_alive", "process_name"]
 
-FORMAT = 1
+FORMAT = 2
 HEAD = struct.Struct("<II")  # length and crc32 of the state that follows
 LOOK_FOR_DEAD_S = 1.0
 UNUSED_S = 86_400.0
@@ -141,11 +141,15 @@ def _sweep(folder: Path) -> None:
 
 
 class Shares:
-    """The shared limits of one folder. ``host``: a name under which unnamed limits are shared; None: they are not."""
+    """The shared limits of one folder. ``host``: a name under which unnamed limits are shared; None: they are not.
 
-    def __init__(self, folder: str | Path, host: str | None = None) -> None:
+    ``places``: where each model is served: the same name at another endpoint has another limit.
+    """
+
+    def __init__(self, folder: str | Path, host: str | None = None, *, places: Mapping[str, str] | None = None) -> None:
         self._folder = Path(folder)
         self._host = host
+        self._places = places or {}
         self._swept = False
 
     def __call__(self, model: str, limit: RateLimit, limiter: Limiter) -> Access | None:
@@ -157,5 +161,6 @@ class Shares:
         if not self._swept:
             self._swept = True
             _sweep(self._folder)
-        digest = blake2b(f"{name}\0{model}".encode(), digest_size=12).hexdigest()
+        what = f"{name}\0{model}\0{self._places.get(model, '')}"
+        digest = blake2b(what.encode("utf-8", "surrogatepass"), digest_size=12).hexdigest()
         return SharedLimit(self._folder / digest, limiter)

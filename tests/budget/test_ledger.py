@@ -121,12 +121,21 @@ def test_a_ghost_is_told_so():
 def test_a_new_manager_learns_what_is_in_flight():
     """Calls that its predecessor granted occupy their slots, cost nothing again and are settled as any other."""
     ledger = Ledger(TokenBucketManager({"m": RateLimit(tpm=60_000, concurrent=2)}, clock=Clock(), idle=("P0", "P1")))
-    ledger.hello(0, 1, [(8, "m"), (9, "m")])
-    ledger.hello(0, 1, [(8, "m"), (9, "m")])
+    ledger.hello(0, 1, [(8, "m", 1000, 0), (9, "m", 1000, 0)])
+    ledger.hello(0, 1, [(8, "m", 1000, 0), (9, "m", 1000, 0)])
     assert ledger.exchange(0, 1, [ask(10)], [])[0] == []
     assert level(ledger) == FULL
     assert ledger.exchange(0, 1, [ask(10)], [done(8), done(9)])[0] == [10]
     assert level(ledger) == FULL - 1000
+
+
+def test_a_new_manager_puts_aside_what_is_in_flight():
+    """Its predecessor's grants may still cost their upper bounds: the cap holds for both together."""
+    ledger = ledger_of(budget=Budget(max_tokens=5000))
+    ledger.hello(0, 1, [(8, "m", 2500, 500)])
+    assert ledger.exchange(0, 1, [ask(10, bound=2500)], [])[0] == []
+    assert ledger.exchange(0, 1, [ask(10, bound=2500)], [done(8, (900, 100, 0))])[0] == [10]
+    assert ledger._purse.spent[0] == 1000
 
 
 def test_estimates_are_raised_by_the_models_ratio_and_settled():
@@ -201,21 +210,65 @@ def test_a_model_of_unknown_price_is_refused_under_a_cost_limit():
     assert "price" in refused[0][2]
 
 
-def test_a_provider_that_counts_max_tokens_is_noticed():
-    """Turned away while the bucket was nearly empty: max_tokens is reserved from then on and not given back."""
-    clock = Clock()
-    ledger = ledger_of(clock, tpm=60_000)
+def short_answers(ledger, model="m"):
+    """Nine answers of 20 tokens to calls of max_tokens 1000: no more is reserved for the next ones."""
     for number in range(1, 10):
         ledger.exchange(0, 1, [ask(number, 100, 1000, estimated=True)], [])
         ledger.exchange(0, 1, [], [done(number, (100, 20, 0), counted=100, output=1000)])
-    rest = level(ledger) - 500
-    ledger.exchange(0, 1, [ask(50, rest), ask(51, 100, 1000, estimated=True)], [])
-    ledger.exchange(0, 1, [], [done(51, None, made=False, said=said(retry_after_s=0.0))])
+
+
+def refused_when_nearly_empty(ledger, clock, number):
+    """A call is turned away at once, without a word about the level; then a minute passes."""
+    rest = level(ledger) - 1500
+    ledger.exchange(0, 1, [ask(number, rest), ask(number + 1, 100, 1000, estimated=True)], [])
+    ledger.exchange(0, 1, [], [done(number + 1, None, made=False, said=said(retry_after_s=0.0))])
     clock.now += 30
+
+
+def one_answer(ledger, number):
+    """What a call of 100 + 1000 takes from the level when it is granted, and after an answer of 20 tokens."""
     before = level(ledger)
-    ledger.exchange(0, 1, [ask(52, 100, 1000, estimated=True)], [])
-    ledger.exchange(0, 1, [], [done(52, (100, 20, 0), counted=100, output=1000)])
-    assert level(ledger) == pytest.approx(before - 1100, abs=2)
+    ledger.exchange(0, 1, [ask(number, 100, 1000, estimated=True)], [])
+    granted = before - level(ledger)
+    ledger.exchange(0, 1, [], [done(number, (100, 20, 0), counted=100, output=1000)])
+    return granted, before - level(ledger)
+
+
+def test_a_provider_that_counts_max_tokens_is_noticed():
+    """Turned away while the bucket was nearly empty: all of it is reserved; and again: nothing of it comes back."""
+    clock = Clock()
+    ledger = ledger_of(clock, tpm=60_000)
+    short_answers(ledger)
+    assert one_answer(ledger, 40) == (130, 120)
+    refused_when_nearly_empty(ledger, clock, 50)
+    assert one_answer(ledger, 60) == (1100, 120)
+    refused_when_nearly_empty(ledger, clock, 70)
+    assert one_answer(ledger, 80) == (1100, 1100)
+
+
+@pytest.mark.parametrize(("left", "reserved"), [(500, 1100), (90, 130)])
+def test_the_level_a_refusal_tells_decides_whether_max_tokens_is_counted(left, reserved):
+    """With enough left for the call as it was reserved, its provider reserves more; else it is simply empty."""
+    clock = Clock()
+    ledger = ledger_of(clock, tpm=60_000)
+    short_answers(ledger)
+    ledger.exchange(0, 1, [ask(50, 100, 1000, estimated=True)], [])
+    told = said(retry_after_s=0.0, limit_tokens=60_000, remaining_tokens=left, remaining_requests=9)
+    ledger.exchange(0, 1, [], [done(50, None, made=False, said=told)])
+    clock.now += 30
+    assert one_answer(ledger, 60) == (reserved, 120)
+
+
+def test_a_refusal_for_another_reason_teaches_nothing():
+    """A request that was wrong has headers, too, and no time to wait."""
+    clock = Clock()
+    ledger = ledger_of(clock, tpm=60_000)
+    short_answers(ledger)
+    ledger.exchange(0, 1, [ask(50, 100, 1000, estimated=True)], [])
+    told = said(limit_tokens=60_000, remaining_tokens=500)
+    ledger.exchange(0, 1, [], [done(50, None, made=False, said=told)])
+    clock.now += 30
+    assert one_answer(ledger, 60) == (130, 120)
 
 
 class Workers(RuleBasedStateMachine):

@@ -138,22 +138,53 @@ def test_retry_after_holds_everybody_until_then():
     assert limiter.serve((key,), 8.0)[0]
 
 
-def test_without_a_known_limit_a_refusal_halves_what_is_in_flight():
-    """Then every success lets one more through, until nothing is held back."""
-    limiter = Limiter(RateLimit(), 0.0)
-    keys = [join(limiter, number) for number in range(8)]
-    held = limiter.serve(keys, 0.0)[0]
-    assert len(held) == 8
-    for key in keys[:3]:  # one wave of refusals is one refusal
-        limiter.observe(Observed(retry_after_s=1.0), 0.5, held=held[key])
+def test_after_a_refusal_without_a_level_all_who_wait_come_one_by_one():
+    """The provider has just enough for one when it said: the others would be turned away again."""
+    limiter = limiter_of()
+    held = [grant(limiter, number, 1000.0) for number in range(8)]
+    for one in held:
+        limiter.settle(one, (0.0, 0.0, 0.0, 1.0), 0.1)
+        limiter.observe(Observed(retry_after_s=2.0), 0.1, held=one, refused=True)
+    keys = [join(limiter, number, 1000.0, now=2.4) for number in range(10, 18)]
+    assert len(limiter.serve(keys, 2.4)[0]) == 1
+    assert len(limiter.serve(keys[1:], 5.4)[0]) == 3
+
+
+def wave(limiter, number, refused, now):
+    """As many calls as may be in flight; ``refused`` of them are turned away, the others answered. How many."""
+    keys = [join(limiter, number + i, now=now) for i in range(20)]
+    held = limiter.serve(keys, now)[0]
+    for i, one in enumerate(held.values()):
+        limiter.settle(one, (0.0 if i < refused else 9.0, 0.0, 0.0, 1.0), now + 0.5)
+        if i < refused:
+            limiter.observe(Observed(retry_after_s=1.0), now + 0.5, held=one, refused=True)
     for key in keys:
-        limiter.settle(held[key], (0.0, 0.0, 0.0, 1.0), 0.5)
-    keys = [join(limiter, number, now=1.5) for number in range(10, 18)]
-    held = limiter.serve(keys, 1.5)[0]
-    assert len(held) == 4
-    for one in held.values():
-        limiter.settle(one, (9.0, 9.0, 0.0, 1.0), 2.0)
+        limiter.line.leave(key)
+    return len(held)
+
+
+def test_without_a_known_limit_a_refusal_halves_what_is_in_flight():
+    """Then every success lets one more through, up to what was borne; more is tried after a while of silence."""
+    limiter = Limiter(RateLimit(), 0.0)
+    assert wave(limiter, 0, 3, 0.0) == 20  # one wave of refusals is one refusal
+    widths = [wave(limiter, 100 * n, 0, 2.0 * n) for n in range(1, 12)]
+    assert widths[:4] == [10, 19, 19, 19]
+    assert widths[-1] > 19
+
+
+def test_a_provider_that_bears_8_calls_is_left_alone_with_the_ninth():
+    """The number that was refused is not tried again at once, again and again."""
+    limiter = Limiter(RateLimit(), 0.0)
+    refused = [max(0, wave(limiter, 100 * n, max(0, (limiter.slots() or 20) - 8), 2.0 * n) - 8) for n in range(8)]
+    assert sum(number > 0 for number in refused) <= 5
     assert limiter.slots() == 8
+
+
+def test_the_first_calls_say_nothing_about_how_many_are_borne():
+    """They were in flight before there was a limit to count them."""
+    limiter = Limiter(RateLimit(), 0.0)
+    limiter.observe(Observed(retry_after_s=1.0), 0.5, held=None)
+    assert [wave(limiter, 100 * n, 0, 2.0 * n) for n in range(1, 6)] == [1, 2, 4, 8, 16]
 
 
 def test_settling_gives_back_in_each_dimension():

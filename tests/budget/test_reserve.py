@@ -80,14 +80,17 @@ def test_max_tokens_is_reserved_until_answers_have_shown_their_length():
 
 
 def test_a_strict_provider_gets_all_of_max_tokens():
-    """After a refusal that the bucket cannot explain, the model's max_tokens is reserved for good."""
+    """After a refusal that the bucket cannot explain it is reserved for good; after another none of it comes back."""
     ratios = Ratios()
     for _ in range(ENOUGH):
         ratios.learn_output("m", 1024, 20)
     assert not ratios.strict("m", 900, 1024)
     ratios.be_strict("m")
     assert ratios.reserve_output("m", 900, 1024) == 1024
-    assert ratios.strict("m", 900, 1024)
+    assert not ratios.keeps("m", 900, 1024)
+    ratios.be_strict("m", keeps=True)
+    ratios.be_strict("m")
+    assert ratios.keeps("m", 900, 1024)
     assert not ratios.strict("other", 900, 1024)
 
 
@@ -97,5 +100,5 @@ def test_a_small_max_tokens_is_always_reserved():
     for _ in range(ENOUGH):
         ratios.learn_output("m", 20, 3)
     assert ratios.reserve_output("m", 1000, 20) == 20
-    assert ratios.strict("m", 1000, 20)
-    assert not ratios.strict("m", 500, 20)
+    assert ratios.keeps("m", 1000, 20)
+    assert not ratios.keeps("m", 500, 20)

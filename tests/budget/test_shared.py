@@ -45,6 +45,15 @@ def test_runners_of_one_host_share_without_a_name(tmp_path):
     assert manager(tmp_path, clock, plain).request("m", 59_400, "P0").granted
 
 
+def test_a_model_of_the_same_name_at_another_endpoint_has_its_own_limit(tmp_path):
+    """Two servers count apart, whatever their models are called."""
+    clock = Clock()
+    for place in ("http://one/v1", "http://other/v1"):
+        budget = manager(tmp_path, clock, RateLimit(tpm=60_000), host="h", places={"m": place})
+        assert budget.request("m", 59_400, "P0").granted
+        assert not budget.request("m", 59_400, "P0").granted
+
+
 def test_the_state_file_is_small_and_private(tmp_path):
     """0600 in a folder of 0700, a few kilobytes."""
     manager(tmp_path / "limits").request("m", 1000, "P0")
