@@ -84,7 +84,7 @@ class Desk:
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._waiting: dict[int, Ticket] = {}
-        self._held: dict[int, str] = {}
+        self._held: dict[int, HeldCall] = {}
         self._done: list[Done] = []
         self._number = 0
 
@@ -113,7 +113,7 @@ class Desk:
             ticket.given_up = True
             number, model = ticket.ask[:2]
             self._waiting.pop(number, None)
-            if ticket.granted and self._held.pop(number, ""):
+            if ticket.granted and self._held.pop(number, None) is not None:
                 self._done.append((number, model, 0, 0, None, False, None))
 
     def settle(self, done: Done) -> bool:
@@ -131,7 +131,7 @@ class Desk:
     def held(self) -> list[HeldCall]:
         """The calls in flight, for a manager that may not know them."""
         with self._lock:
-            return list(self._held.items())
+            return list(self._held.values())
 
     def idle(self) -> bool:
         """Whether nothing waits and nothing is to be reported."""
@@ -165,7 +165,7 @@ class Desk:
         ticket = self._waiting.pop(number, None)
         if ticket is not None:
             ticket.granted = True
-            self._held[number] = ticket.model
+            self._held[number] = (number, ticket.model, ticket.ask[5], ticket.ask[3])
             ticket.ring()
         elif number not in self._held and not any(done[0] == number for done in self._done):
             self._done.append((number, "", 0, 0, None, False, None))  # whoever asked has given up meanwhile

@@ -47,8 +47,12 @@ class Purse:
         """Put an upper bound aside. False: it does not fit while other calls are open, or for ever (``exhausted``)."""
         if any(self._over(amount, self.reserved)):
             return False
-        self.reserved = _add(self.reserved, amount)
+        self.put_aside(amount)
         return True
+
+    def put_aside(self, amount: Sum) -> None:
+        """An upper bound of a call that is under way already, whether it fits or not."""
+        self.reserved = _add(self.reserved, amount)
 
     def exhausted(self, amount: Sum) -> tuple[str, float, float] | None:
         """(unit, spent, limit) where the amount would not fit even if all that is reserved came back."""

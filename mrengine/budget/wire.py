@@ -24,7 +24,7 @@ Asked = tuple[int, str, int, int, int, int, bool]
 # headers
 Done = tuple[int, str, int, int, "tuple[int, int, int] | None", bool, "tuple[Any, ...] | None"]
 Made = Collection[int] | int | None  # which of a dead worker's tickets were calls that were sent
-HeldCall = tuple[int, str]  # number, model
+HeldCall = tuple[int, str, int, int]  # number, model, upper bound of input tokens, max_tokens
 Refused = tuple[int, str, str, tuple[str, float, float]]  # number, "config" | "exhausted", why, (unit, spent, limit)
 Waiting = tuple[int, float, int]  # number, seconds, place in the line
 Reply = tuple[list[int], list[Refused], list[Waiting], list[str]]  # granted numbers, refused, waits, unlimited models

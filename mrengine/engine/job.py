@@ -5,16 +5,18 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 from mrengine.engine.execute import Setup
 from mrengine.engine.loop import RoundSettings
-from mrengine.errors import JobBusy
+from mrengine.errors import JobBusy, LogError
 from mrengine.log import codec
 from mrengine.log.calls import CallIndex
 from mrengine.log.chunktable import ChunkTable, DocumentNames, Segment
 from mrengine.log.codec import Frame
+from mrengine.log.ledger import Ledger
 from mrengine.log.lock import JobLock
 from mrengine.log.reader import LogReader
 from mrengine.log.replay import Replay
@@ -37,6 +39,7 @@ class OpenJob:
         self._table: ChunkTable | None = None
         self._names: DocumentNames | None = None
         self._cancel_mark = folder / "cancelled"
+        self._counted = log.size  # up to where ``state.ledger`` knows the calls
 
     @classmethod
     def open(cls, folder: str | os.PathLike[str], job_id: str, *, durability: str, strict: bool = False) -> OpenJob:
@@ -89,6 +92,7 @@ class OpenJob:
         self.state = Replay()
         self.log = _open_log(self.folder / "log", job_id, self._durability, self.state)
         self._reader = LogReader(self.folder / "log")
+        self._counted = self.log.size
 
     def begin_round(self) -> None:
         """Make all that was appended durable, so that workers can read the chunk table."""
@@ -120,9 +124,10 @@ class OpenJob:
         """Where the answers of earlier runs stand, with room for those of this one; in the memory that workers have,
         where it is large enough.
         """
-        if known is not None and known.refill(self.state.ledger, expected=room):
+        used = self.used()
+        if known is not None and known.refill(used, expected=room):
             return known
-        return CallIndex.build(self.state.ledger, expected=room)
+        return CallIndex.build(used, expected=room)
 
     def document_of(self, round_: int, chunk: int) -> str:
         """The id of a chunk's document."""
@@ -144,9 +149,31 @@ class OpenJob:
             **more,
         )
 
+    def used(self, since: int | None = None) -> Ledger:
+        """What the calls of the job add up to by now, or those from an offset of the log on.
+
+        What workers say goes into the log past ``state``: here the rest of it is read.
+        """
+        if since is not None:
+            ledger = Ledger()
+            self._count(since, ledger)
+            return ledger
+        self._counted = self._count(self._counted, self.state.ledger)
+        return self.state.ledger
+
+    def _count(self, start: int, ledger: Ledger) -> int:
+        for frame in self._reader.frames(start):
+            start = frame.end
+            with suppress(LogError):  # its CRC vouches for it, and it makes no sense: skipped, as everywhere
+                if frame.kind == codec.INTENT:
+                    ledger.intent(frame)
+                elif frame.kind == codec.CALL:
+                    ledger.call(frame)
+        return start
+
     def recent_calls(self) -> list[tuple[float, str, int, int]]:
         """Calls of the last minute: (at, model, input tokens, output tokens)."""
-        used = self.state.ledger.recent_usage(now=time.time())
+        used = self.used().recent_usage(now=time.time())
         return [(at, model, inputs, outputs) for model, calls in used.items() for at, _, inputs, outputs in calls]
 
     def cancelled(self) -> bool:

@@ -335,6 +335,7 @@ class _Call:
             at=time.time(),
             input_tokens=self._tokens(request),
             output_tokens=request.max_tokens,
+            bound_tokens=self._bound,
             model=self._model.name,
         )
         self._models.emit(codec.INTENT, self._task.chunk, self._task.model, records.pack_intent(record))

@@ -7,6 +7,7 @@ from typing import Any
 
 from mrengine.budget.server import Terms
 from mrengine.engine.job import OpenJob
+from mrengine.log.ledger import Ledger
 from mrengine.records import Budget, Price, RateLimit
 
 __all__ = ["pack_terms", "terms_of"]
@@ -21,8 +22,10 @@ def pack_terms(
     exact: tuple[str, ...],
     shared_dir: str,
     host: str,
+    places: Mapping[str, str],
+    since: int,
 ) -> dict[str, Any]:
-    """The host's part, as plain values."""
+    """The host's part, as plain values. ``since``: where this run begins in the log."""
     return {
         "limits": {model: _fields(limit) for model, limit in limits.items()},
         "budget": None if budget is None else _fields(budget),
@@ -31,6 +34,8 @@ def pack_terms(
         "exact": list(exact),
         "shared_dir": shared_dir,
         "host": host,
+        "places": dict(places),
+        "since": since,
     }
 
 
@@ -38,24 +43,34 @@ def _fields(value: Any) -> dict[str, Any]:
     return {name: getattr(value, name) for name in value.__dataclass_fields__}
 
 
+def _spent(used: Ledger, prices: Mapping[str, Price | None]) -> tuple[float, float]:
+    """Tokens and USD: answers at what they cost, calls without an answer at the most they can have cost."""
+    tokens = cost = 0.0
+    for model, one in used.spent().items():
+        price = prices.get(model)
+        tokens += one.usage.total_tokens + one.bound.total_tokens
+        if price is not None:
+            cost += price.cost(one.bound) + (price.cost(one.usage) if one.cost_usd is None else one.cost_usd)
+        else:
+            cost += one.cost_usd or 0.0
+    return tokens, cost
+
+
 def terms_of(order: Mapping[str, Any], job: OpenJob) -> Terms:
     """With the log's part: what was used in the last minute, and what was spent so far."""
     budget = None if order["budget"] is None else Budget(**order["budget"])
     prices = {model: None if price is None else Price(**price) for model, price in order["prices"].items()}
-    spent = (0.0, 0.0)
-    if budget is not None and budget.per == "job":
-        for model, used in job.state.ledger.spent().items():
-            price = prices.get(model)
-            cost = used.cost_usd if used.cost_usd is not None else price.cost(used.usage) if price else 0.0
-            spent = (spent[0] + used.usage.total_tokens, spent[1] + cost)
     return Terms(
         limits={model: RateLimit(**limit) for model, limit in order["limits"].items()},
         budget=budget,
         prices=prices,
-        spent=spent,
+        spent=(0.0, 0.0)
+        if budget is None
+        else _spent(job.used() if budget.per == "job" else job.used(order["since"]), prices),
         history=job.recent_calls(),
         priority=order["priority"],
         exact=tuple(order["exact"]),
         shared_dir=order["shared_dir"],
         host=order["host"],
+        places=order["places"],
     )

@@ -20,6 +20,7 @@ from mrengine.host.plan import MapFunction
 from mrengine.host.preloads import preloads
 from mrengine.host.session import Session
 from mrengine.progress import Progress
+from mrengine.providers.balancer import ModelLoadBalancer
 from mrengine.providers.models import Model
 
 __all__ = ["Parts", "Round", "check_terms", "open_order", "round_order"]
@@ -37,6 +38,7 @@ class Parts:
     keep: str
     dispatcher: events.Dispatcher
     progress: Progress
+    balancer: ModelLoadBalancer | None  # what each model did, over all runs of the runner
     models_blob: bytes
     initializer_blob: bytes
     session: Callable[[], Session]  # the session that is open, or a new one
@@ -77,10 +79,10 @@ def open_order(parts: Parts, job_id: str, mapping: MapFunction) -> dict[str, Any
     }
 
 
-def round_order(parts: Parts, job_id: str, round_: Round) -> dict[str, Any]:
+def round_order(parts: Parts, job_id: str, round_: Round, *, since: int) -> dict[str, Any]:
     """Everything that a round needs; functions and models as cloudpickle, which workers alone open.
 
-    ``objects``: the same as they are, for a session that stays in this process.
+    ``since``: where the run begins in the log. ``objects``: functions as they are, for a session of this process.
     """
     settings, models = parts.settings, parts.models
     all_models = parts.all_models and round_.number == 0
@@ -101,7 +103,7 @@ def round_order(parts: Parts, job_id: str, round_: Round) -> dict[str, Any]:
             "max_worker_rss": settings.max_worker_rss,
         },
         "room": CALL_ROOM + 2 * round_.total,
-        "terms": _terms(parts),
+        "terms": _terms(parts, since),
         "objects": Objects((settings.initializer, settings.initargs), round_.mapping.function),
         "setup": {
             "job_id": job_id,
@@ -118,7 +120,7 @@ def round_order(parts: Parts, job_id: str, round_: Round) -> dict[str, Any]:
     }
 
 
-def _terms(parts: Parts) -> dict[str, Any]:
+def _terms(parts: Parts, since: int) -> dict[str, Any]:
     settings = parts.settings
     every = [one for model in parts.models for one in (model, *model.fallbacks)]
     return pack_terms(
@@ -129,4 +131,6 @@ def _terms(parts: Parts) -> dict[str, Any]:
         exact=tuple(model.name for model in every if model.kind == "openai"),
         shared_dir=os.fspath(state_folder(settings.state_dir) / "limits"),
         host=process_name(),
+        places={model.name: model.base_url or "" for model in every},
+        since=since,
     )

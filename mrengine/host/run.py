@@ -85,7 +85,10 @@ class JobRun:
         self._ready = ready
         if ready.damage:
             self._tell_damage(ready)
-        relay = self.relay = Relay(self.folder, self.job_id, self.parts.dispatcher, self.parts.progress, self.tally)
+        parts = self.parts
+        relay = self.relay = Relay(
+            self.folder, self.job_id, parts.dispatcher, parts.progress, self.tally, parts.balancer
+        )
         relay.catch_up(ready.durable)
         if ready.finished:
             relay.begin(0)
@@ -170,7 +173,8 @@ class JobRun:
         session = self._session
         assert session is not None
         session.append(*round_record(round_.number, round_.total, round_.mapping.version))
-        session.play(round_order(self.parts, self.job_id, round_))
+        assert self._ready is not None
+        session.play(round_order(self.parts, self.job_id, round_, since=self._ready.durable))
         if self._stop_reason is not None:
             session.stop(self._stop_reason)
 

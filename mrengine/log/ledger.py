@@ -6,7 +6,7 @@ import math
 import struct
 from array import array
 from collections import deque
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import NamedTuple
 
 from mrengine.log.codec import Frame
@@ -17,7 +17,7 @@ __all__ = ["Ledger", "Spent"]
 
 RECENT_S = 60.0
 _SLACK_S = 60.0  # clocks of workers differ, and calls do not come in order
-_INTENT = struct.Struct(">22x2x16sxdxQxQ")
+_INTENT = struct.Struct(">22x2x16sxdxQxQxQ")
 _CALL = struct.Struct(">22x2x16sxdxQxQxQxdB")
 _DIGEST_PREFIX = struct.Struct("<Q")
 _REUSABLE = 0xC3
@@ -25,24 +25,30 @@ _REUSABLE = 0xC3
 
 @dataclass(frozen=True, slots=True)
 class Spent:
-    """What one model was used for. ``cost_usd``: None where a price was unknown for any call.
+    """What one model was used for: ``calls`` that were answered, or settled, with their ``usage``.
 
-    ``unanswered`` calls may have been billed: their reserved tokens are part of ``usage``.
+    ``cost_usd``: None where a price was unknown for any call. ``unanswered`` calls may have been billed, with ``bound``
+    at most.
     """
 
     calls: int = 0
     usage: Usage = Usage()  # noqa: RUF009  (frozen: it can be shared)
     cost_usd: float | None = 0.0
     unanswered: int = 0
+    bound: Usage = Usage()  # noqa: RUF009
 
 
 class _Intent(NamedTuple):
-    """A call without an answer; the tokens are those reserved. ``offset``: of its INTENT, made for ``task``."""
+    """A call without an answer; the tokens are those reserved, and the most that its input can have.
+
+    ``offset``: of its INTENT, made for ``task``.
+    """
 
     at: float
     model: str
     input_tokens: int
     output_tokens: int
+    bound_tokens: int
     offset: int
     task: tuple[int, int, int]
 
@@ -62,11 +68,12 @@ class Ledger:
     def intent(self, frame: Frame) -> None:
         """A call is about to be made. LogError: the record is too short."""
         try:
-            digest, at, inputs, outputs = _INTENT.unpack_from(frame.payload)
+            digest, at, inputs, outputs, bound = _INTENT.unpack_from(frame.payload)
             model = self._name(frame.payload, _INTENT.size)
         except (struct.error, IndexError):
             raise bad_record("INTENT") from None
-        self._open.setdefault(digest, []).append(_Intent(at, model, inputs, outputs, frame.offset, key(frame.payload)))
+        mine = _Intent(at, model, inputs, outputs, bound, frame.offset, key(frame.payload))
+        self._open.setdefault(digest, []).append(mine)
         self.latest = max(self.latest, at)
 
     def call(self, frame: Frame) -> None:
@@ -94,16 +101,15 @@ class Ledger:
         self._remember(at, model, inputs, outputs)
 
     def spent(self) -> dict[str, Spent]:
-        """Per model, over the whole job. An intent without an answer counts as spent in full."""
+        """Per model, over all that was counted."""
         found: dict[str, Spent] = {}
         for model, (calls, inputs, outputs, cached, cost) in self._totals.items():
             usage = Usage(int(inputs), int(outputs), int(cached))
             found[model] = Spent(int(calls), usage, None if math.isnan(cost) else cost)
         for intent in self._unanswered():
-            model = intent.model
-            known = found.get(model, Spent())
-            usage = known.usage + Usage(intent.input_tokens, intent.output_tokens)
-            found[model] = Spent(known.calls + 1, usage, known.cost_usd, known.unanswered + 1)
+            known = found.get(intent.model, Spent())
+            bound = known.bound + Usage(intent.bound_tokens, intent.output_tokens)
+            found[intent.model] = replace(known, unanswered=known.unanswered + 1, bound=bound)
         return found
 
     def unanswered(self) -> int:

@@ -76,13 +76,16 @@ __all__ = [
 READ_POSITION = 1  # a flag of RESULT: the map function read chunk.id, chunk.start or chunk.end
 
 _T = TypeVar("_T")
-_INTENT = struct.Struct(">BB16sBdBQBQ")
+_INTENT = struct.Struct(">BB16sBdBQBQBQ")
 _CALL = struct.Struct(">BB16sBdBQBQBQBdB")
 
 
 @dataclass(frozen=True, slots=True)
 class IntentRecord:
-    """A call is about to be made; the tokens are what is reserved for it. ``digest``: 16 bytes, of the call."""
+    """A call is about to be made. ``digest``: 16 bytes, of the call.
+
+    Input tokens as they are estimated, and at most (``bound_tokens``); output tokens as they are limited.
+    """
 
     round: int
     chunk_id: int
@@ -91,6 +94,7 @@ class IntentRecord:
     at: float
     input_tokens: int
     output_tokens: int
+    bound_tokens: int
     model: str
 
 
@@ -181,13 +185,14 @@ class CarryRecord:
 def pack_intent(record: IntentRecord) -> bytes:
     """The payload of an INTENT."""
     r = record
-    fixed = _INTENT.pack(0xC4, 16, r.digest, 0xCB, r.at, 0xCF, r.input_tokens, 0xCF, r.output_tokens)
-    return head(8, r.round, r.chunk_id, r.model_index) + fixed + pack(r.model)
+    tokens = 0xCF, r.input_tokens, 0xCF, r.output_tokens, 0xCF, r.bound_tokens
+    fixed = _INTENT.pack(0xC4, 16, r.digest, 0xCB, r.at, *tokens)
+    return head(9, r.round, r.chunk_id, r.model_index) + fixed + pack(r.model)
 
 
 def unpack_intent(payload: bytes) -> IntentRecord:
     """An INTENT of its payload."""
-    return _build(IntentRecord, array(payload, 8, "INTENT"), "INTENT")
+    return _build(IntentRecord, array(payload, 9, "INTENT"), "INTENT")
 
 
 def pack_call(record: CallRecord) -> bytes:

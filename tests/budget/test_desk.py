@@ -28,7 +28,7 @@ def test_a_message_holds_all_that_waits_until_it_is_answered():
     assert first.granted
     assert not second.granted
     assert [one[0] for one in desk.message()[0]] == [2]
-    assert desk.held() == [(1, "m")]
+    assert desk.held() == [(1, "m", 100, 20)]
 
 
 def test_what_is_done_is_told_until_it_is_answered():

@@ -63,7 +63,7 @@ def call(
 
 def intent(name: str, chunk: int = 0, *, at: float = 2.0, model: str = "m") -> bytes:
     """An INTENT's payload."""
-    return r.pack_intent(r.IntentRecord(0, chunk, 0, digest(name), at, 100, 50, model))
+    return r.pack_intent(r.IntentRecord(0, chunk, 0, digest(name), at, 100, 50, 400, model))
 
 
 def begin(

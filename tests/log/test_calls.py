@@ -140,14 +140,14 @@ def test_only_reusable_answers_are_found_again() -> None:
     assert found.spent()["m"].calls == 2
 
 
-def test_an_intent_without_an_answer_counts_as_spent() -> None:
-    """It may have been billed. An answer settles the newest intent of its digest."""
+def test_an_intent_without_an_answer_may_have_been_billed() -> None:
+    """At its upper bound. An answer settles the newest intent of its digest."""
     asked = (codec.INTENT, intent("a")), (codec.INTENT, intent("a")), (codec.INTENT, intent("b", model="n"))
     found = ledger(*asked, (codec.CALL, call("a")))
     assert found.unanswered() == 2
     assert found.spent() == {
-        "m": Spent(2, Usage(110, 55, 2), 0.5, 1),
-        "n": Spent(1, Usage(100, 50, 0), 0.0, 1),
+        "m": Spent(1, Usage(10, 5, 2), 0.5, 1, Usage(400, 50)),
+        "n": Spent(0, Usage(), 0.0, 1, Usage(400, 50)),
     }
 
 

@@ -37,7 +37,7 @@ digest = st.binary(min_size=16, max_size=16)
 facts = st.dictionaries(text, number, max_size=3)
 
 RECORDS: dict[str, Any] = {
-    "intent": st.builds(IntentRecord, *task, digest, at, number, number, text),
+    "intent": st.builds(IntentRecord, *task, digest, at, number, number, number, text),
     "call": st.builds(CallRecord, *task, digest, at, usage, cost, st.booleans(), text, text, at, text),
     "result": st.builds(
         ResultRecord, *task, st.integers(0, 127), text, st.none() | text, number, number, at, at,

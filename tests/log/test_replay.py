@@ -147,7 +147,7 @@ def test_an_intent_fixes_the_model_of_a_chunk_until_it_has_a_result(wal: WriteAh
     """So that a resume finds the answers that the chunk has already paid for."""
     begin(wal, "abc", record=job(models=[("m", ""), ("n", "")]))
     for chunk, model in ((0, 1), (1, 1), (2, 0)):
-        wal.append(codec.INTENT, r.pack_intent(r.IntentRecord(0, chunk, model, bytes(16), 2.0, 1, 1, "mn"[model])))
+        wal.append(codec.INTENT, r.pack_intent(r.IntentRecord(0, chunk, model, bytes(16), 2.0, 1, 1, 1, "mn"[model])))
     wal.append(codec.RESULT, result(0, 1))
     wal.append(codec.FAILURE, failure(1, 1))
     with replayed(wal, tmp_path) as engine:

@@ -1,0 +1,110 @@
+"""The hard stop over all processes, rounds and runs: what the server counted stays below the cap, whoever is killed."""
+
+from __future__ import annotations
+
+import os
+import signal
+import threading
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from mrengine import Budget, Job, MapReduceRunner, tree_reduce
+from mrengine.errors import BudgetExhausted
+from mrengine.testing.server import LLMServer
+from tests.system.test_kills import children, cmdline
+
+DOCS = [f"Document {number} of the ward. " * 8 for number in range(120)]
+INPUT, OUTPUT = 150, 7  # as the server counts; a prompt has 200 bytes and more
+CAP = 40 * (INPUT + OUTPUT)
+pytestmark = pytest.mark.usefixtures("state_dir")
+
+
+def ask(chunk: Any, context: Any) -> str:
+    return str(context.complete("Say: " + chunk.text, max_tokens=OUTPUT).text)
+
+
+def runner(server: LLMServer, budget: Budget, **settings: Any) -> MapReduceRunner:
+    settings = {"workers": 2, "slots": 8, "target_tokens": None, "backoff_s": 0.05, **settings}
+    return MapReduceRunner("capped", models=f"{server.url}#m", budget=budget, **settings)
+
+
+def spent(server: LLMServer) -> int:
+    stats = server.stats()
+    return stats.input_tokens + stats.output_tokens
+
+
+def kill_when(server: LLMServer, answers: int, which: str) -> threading.Thread:
+    """Kill the manager, or a worker, of this process's supervisor once the server has given so many answers."""
+
+    def run() -> None:
+        until = time.monotonic() + 30
+        while server.stats().ok < answers and time.monotonic() < until:
+            time.sleep(0.005)
+        for supervisor in children(os.getpid()):
+            if "mrengine" in cmdline(supervisor) and "serve" not in cmdline(supervisor):
+                below = children(supervisor)
+                os.kill(below[0] if which == "manager" else below[-1], signal.SIGKILL)
+
+    thread = threading.Thread(target=run, daemon=True)
+    thread.start()
+    return thread
+
+
+@pytest.mark.parametrize("which", ["nobody", "manager", "worker"])
+def test_the_cap_holds_for_16_calls_in_flight(which: str) -> None:
+    """To the last token; calls whose answer is lost count at their upper bound; the same cap again pays for no more."""
+    with LLMServer(latency_s=0.05, input_tokens=INPUT, answer="w " * OUTPUT, faults={"truncate": 0.05}) as server:
+        killer = None if which == "nobody" else kill_when(server, 15, which)
+        with pytest.raises(BudgetExhausted) as caught:
+            runner(server, Budget(max_tokens=CAP)).run(DOCS, ask)
+        if killer is not None:
+            killer.join()
+        assert 0 < spent(server) <= CAP
+        assert caught.value.limit == CAP
+        assert Job("capped").status().state == "budget" or Job("capped").status().state == "stopped"
+        with pytest.raises(BudgetExhausted):
+            runner(server, Budget(max_tokens=CAP)).run(DOCS, ask)
+        assert spent(server) <= CAP
+        done = runner(server, Budget(max_tokens=10**7)).run(DOCS, ask)
+        assert done.summary.failed_chunks == 0
+        assert done.summary.resumed_chunks > 10
+
+
+@pytest.mark.parametrize("per", ["job", "run"])
+def test_a_later_round_spends_what_the_map_round_has_left(per: Any) -> None:
+    """One cap for all rounds of a run."""
+    with LLMServer(input_tokens=INPUT, answer="w " * OUTPUT) as server:
+        cap = 20 * (INPUT + OUTPUT) + 300
+        reduce = tree_reduce("Join: $text", max_tokens=400)
+        with pytest.raises(BudgetExhausted):
+            runner(server, Budget(max_tokens=cap, per=per)).run(DOCS[:20], ask, reduce)
+        assert server.stats().ok == 20
+
+
+def test_a_run_may_spend_its_own_cap_once_whatever_earlier_runs_spent() -> None:
+    """per="run": the second run goes on with a cap of the same size."""
+    with LLMServer(latency_s=0.01, input_tokens=INPUT, answer="w " * OUTPUT) as server:
+        for number in (1, 2):
+            with pytest.raises(BudgetExhausted):
+                runner(server, Budget(max_tokens=CAP, per="run")).run(DOCS, ask)
+            assert (number - 1) * CAP * 0.9 < spent(server) <= number * CAP
+
+
+def test_a_cost_is_capped_in_usd(tmp_path: Path) -> None:
+    """By the price of the spec."""
+    from mrengine import ModelSpec
+    from mrengine.records import Price
+
+    with LLMServer(latency_s=0.01, input_tokens=INPUT, answer="w " * OUTPUT) as server:
+        spec = ModelSpec("m", base_url=server.url, price=Price(1.0, 4.0))
+        cap = 30 * (INPUT * 1.0 + OUTPUT * 4.0) / 1e6
+        with pytest.raises(BudgetExhausted) as caught:
+            MapReduceRunner(workers=2, slots=4, models=spec, target_tokens=None, budget=Budget(max_cost_usd=cap)).run(
+                DOCS, ask
+            )
+        stats = server.stats()
+        assert 0 < (stats.input_tokens * 1.0 + stats.output_tokens * 4.0) / 1e6 <= cap
+        assert caught.value.unit == "USD"
