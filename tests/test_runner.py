@@ -316,6 +316,24 @@ def test_round_robin_takes_turns(make: Any) -> None:
     assert [r.result for r in run.results] == ["ab"[i % 2] for i in range(len(run.results))]
 
 
+def test_the_balancer_knows_what_each_model_did(make: Any) -> None:
+    """Over all workers and runs of the runner: chunks, failures and tokens; nothing is in flight when a run is over."""
+
+    def ask_or_fail(chunk: Any, context: Any) -> str:
+        if chunk.id == 3:
+            raise ValueError("no")
+        return ask(chunk, context)
+
+    runner = make(models=[fake("a", name="fake-a"), fake("b", name="fake-b")])
+    runs = [runner.run(TEXT, ask_or_fail) for _ in range(2)]
+    stats = runner.balancer.get_usage_stats()
+    n = runs[0].summary.total_chunks
+    assert [stats[m].done + stats[m].failed for m in ("fake-a", "fake-b")] == [2 * ((n + 1) // 2), 2 * (n // 2)]
+    assert [stats[m].failed for m in ("fake-a", "fake-b")] == [0, 2]
+    assert [stats[m].in_flight for m in ("fake-a", "fake-b")] == [0, 0]
+    assert stats["fake-a"].usage == runs[0].summary.usage["fake-a"] + runs[1].summary.usage["fake-a"]
+
+
 def test_one_warm_pool_for_several_runs() -> None:
     """In a with block the workers stay: the second run's tasks meet the first one's processes."""
     with MapReduceRunner(workers=2, models="fake", target_tokens=60) as runner:

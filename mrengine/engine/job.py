@@ -81,6 +81,8 @@ class OpenJob:
         """Append a record of the job itself, and count it in."""
         offset = self.log.append(kind, payload)
         self.state.add(Frame(offset, kind, payload, 0))
+        if self._counted == offset:
+            self._counted = self.log.size
         return offset
 
     def restart(self) -> None:

@@ -81,9 +81,8 @@ class Engine:
         # 3 deaths a worker, and room for one bad chunk to be found and given up.
         self._toll = Toll(3 * backend.workers + settings.max_attempts + backend.slots.bit_length())
         self._left = len(self._queues)
-        self._failed = 0
         self._draining: str | None = None
-        self._drain_until = 0.0
+        self._failed, self._drain_until = 0, 0.0
         self._next_tick = clock() + TICK_S
         self.state: str | None = None
         self.facts: dict[str, Any] = {}

@@ -54,6 +54,13 @@ class Manager:
         os.kill(self.process.pid, number)
         if number == signal.SIGKILL:
             self.process.join()
+        while number == signal.SIGSTOP and not self.stopped():
+            time.sleep(0.001)
+
+    def stopped(self):
+        """Whether each of its threads has stopped: a signal arrives when it does."""
+        stats = Path(f"/proc/{self.process.pid}/task").glob("*/stat")
+        return all(stat.read_text().rpartition(")")[2].split()[0] == "T" for stat in stats)
 
     def close(self):
         for client in self.clients:

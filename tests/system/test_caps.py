@@ -14,7 +14,7 @@ import pytest
 from mrengine import Budget, Job, MapReduceRunner, tree_reduce
 from mrengine.errors import BudgetExhausted
 from mrengine.testing.server import LLMServer
-from tests.system.test_kills import children, cmdline
+from tests.system.processes import children, cmdline
 
 DOCS = [f"Document {number} of the ward. " * 8 for number in range(120)]
 INPUT, OUTPUT = 150, 7  # as the server counts; a prompt has 200 bytes and more
