@@ -74,6 +74,9 @@ class SequentialBackend:
     def resident(self, worker: int) -> int:
         return 0
 
+    def stopped(self, worker: int) -> bool:
+        return False
+
     def drain(self) -> None:
         self._stopping.set()
         while self._queue:

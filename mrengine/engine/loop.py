@@ -21,7 +21,7 @@ from mrengine.engine.commit import GroupCommit, Log
 from mrengine.engine.pace import Pace
 from mrengine.engine.queues import TaskQueues
 from mrengine.engine.round import Announcer, RoundSettings
-from mrengine.engine.verdict import Toll, Verdicts
+from mrengine.engine.verdict import Toll, Verdicts, allowed_deaths
 from mrengine.log import codec
 
 __all__ = ["Announcer", "Engine", "RoundSettings"]
@@ -37,11 +37,13 @@ class _Worker:
     flight: dict[int, int]
     cells: Cells
     pace: Pace
+    began: float  # when it was last started
     ready: bool = False
     in_cell: bool = False
     retire_at: float | None = None  # set: takes nothing new, and is replaced when idle or at this time
     overdue: frozenset[int] = frozenset()
     died: bool = False
+    stopped: bool = False  # by a signal, when it was last looked at
 
 
 class Engine:
@@ -73,13 +75,12 @@ class Engine:
         self._verdicts = Verdicts(settings.round, settings.models, document_of, wall)
         self._per_chunk = len(settings.models) if settings.all_models else 1
         self._queues = TaskQueues(pending, workers=backend.workers, per_chunk=self._per_chunk, steal=settings.steal)
-        self._workers = [_Worker({}, Cells(), Pace(backend.slots, clock)) for _ in range(backend.workers)]
+        self._workers = [_Worker({}, Cells(), Pace(backend.slots, clock), clock()) for _ in range(backend.workers)]
         self._docket = Docket(settings.max_attempts)
         self._commit_first = False
         self._timers: list[tuple[float, int]] = []
         self._balance = Balance(settings.models, settings.balance, settings.weights, begun)
-        # 3 deaths a worker, and room for one bad chunk to be found and given up.
-        self._toll = Toll(3 * backend.workers + settings.max_attempts + backend.slots.bit_length())
+        self._toll = Toll(allowed_deaths(backend.workers, backend.slots, settings.max_attempts))
         self._left = len(self._queues)
         self._draining: str | None = None
         self._failed, self._drain_until = 0, 0.0
@@ -244,7 +245,10 @@ class Engine:
             self._announcer.note("worker:respawned", {"worker_id": index})
 
     def _on_failed_start(self, _index: int, _chunk: int, _model: int, payload: bytes) -> None:
-        cause = payload.decode("utf-8", "replace")
+        self._cannot_start(payload.decode("utf-8", "replace"))
+
+    def _cannot_start(self, cause: str) -> None:
+        """An initializer or an import would fail in the next worker as well."""
         self.stop("broken", message=f"a worker could not start: {cause}", cause=cause)
 
     def _on_retry(self, index: int, chunk: int, model: int, payload: bytes) -> None:
@@ -295,7 +299,10 @@ class Engine:
 
     def _on_died(self, index: int, _chunk: int, _model: int, death: m.Death) -> None:
         worker = self._workers[index]
-        worker.ready, worker.died = False, True
+        if worker.died and not worker.ready and death.exitcode is not None and death.exitcode >= 0:
+            # Twice, and by no signal: an initializer or an import that ends its process.
+            self._cannot_start(f"{death.cause} while it started")
+        worker.ready, worker.died, worker.began = False, True, self._clock()
         self._commit_first = True
         deliberate = worker.retire_at is not None
         self._announcer.note("worker:crashed", {"worker_id": index, "exitcode": death.exitcode, "cause": death.cause})
@@ -375,6 +382,12 @@ class Engine:
                 worker.retire_at = now + self._settings.drain_s
             elif worker.retire_at is None and worker.ready and self._too_large(index):
                 worker.retire_at = now + self._settings.chunk_timeout_s
+            elif not worker.ready and worker.began < late:
+                limit = self._settings.chunk_timeout_s
+                self._cannot_start(f"initializer and imports took longer than chunk_timeout_s={limit:g}")
+            worker.stopped, before = self._backend.stopped(index), worker.stopped
+            if worker.stopped and before:  # twice: whoever stopped the whole tree lets it go on one by one
+                worker.retire_at = now
             if worker.retire_at is not None:
                 worker.overdue = worker.overdue | overdue
                 if now >= worker.retire_at or worker.flight.keys() <= worker.overdue:

@@ -83,6 +83,9 @@ class Backend(Protocol):
     def resident(self, worker: int) -> int:
         """Bytes of memory that a worker holds; 0 where that cannot be told."""
 
+    def stopped(self, worker: int) -> bool:
+        """Whether a worker was stopped by a signal: it would hold its tasks for ever."""
+
     def drain(self) -> None:
         """Tell all workers to start nothing, and to end what only waits."""
 

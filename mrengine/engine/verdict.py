@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 
 from mrengine.log import records
 
-__all__ = ["Toll", "Verdicts"]
+__all__ = ["Toll", "Verdicts", "allowed_deaths"]
 
 _WHAT = {
     "crash": "its worker died each time",
@@ -56,6 +56,15 @@ class Verdicts:
             message=f"given up after {attempts} attempts, {_WHAT[kind]}: {cause}",
         )
         return records.pack_failure(record)
+
+
+def allowed_deaths(workers: int, slots: int, max_attempts: int) -> int:
+    """How many deaths in a row a pool survives: what it costs to find one bad task in each worker, and to give it up.
+
+    3 a worker at one slot, and as many more as halving the slots takes. A pool of one worker has room for two bad
+    tasks in a row: a job that begins with them would never get beyond them.
+    """
+    return max(workers, 2) * (max(3, max_attempts) + (slots - 1).bit_length())
 
 
 class Toll:

@@ -32,6 +32,7 @@ class Script:
         self.drained = False
         self.killed: list[int] = []
         self.rss = 0
+        self.halted: set[int] = set()
 
     def send(self, worker: int, tasks: Sequence[m.Start]) -> None:
         self.held[worker].extend(tasks)
@@ -44,6 +45,9 @@ class Script:
 
     def resident(self, worker: int) -> int:
         return self.rss
+
+    def stopped(self, worker: int) -> bool:
+        return worker in self.halted
 
     def drain(self) -> None:
         self.drained = True
@@ -59,9 +63,12 @@ class Journal:
         self.events: list[tuple[str, Any]] = []
         self.size = 0
         self.durable_to = 0
+        self.failed: set[int] = set()
 
     def append(self, kind: int, payload: bytes) -> int:
         self.events.append(("append", kind))
+        if kind == codec.FAILURE:
+            self.failed.add(records.unpack_failure(payload).chunk_id)
         self.size += 1
         return self.size
 
@@ -114,13 +121,15 @@ class Bench:
         self.say((worker, codec.RESULT, task.chunk, task.model, b"result"))
         return task.chunk
 
-    def die(self, worker: int, started: Sequence[int]) -> None:
-        """A worker dies with these chunks running, and comes back."""
+    def die(self, worker: int, started: Sequence[int], *, exitcode: int = -9, ready: bool = True) -> None:
+        """A worker dies with these chunks running, and comes back (``ready``: as far as that)."""
         models = {task.chunk: task.model for task in self.backend.held[worker]}
         self.backend.held[worker].clear()
         running = [m.Started(chunk, models[chunk], self.clock.now) for chunk in started]
-        self.say((worker, m.DIED, -1, -1, m.Death(running, -9, "ended by SIGKILL")))
-        self.say((worker, m.READY, -1, -1, b""))
+        cause = "ended by SIGKILL" if exitcode == -9 else f"exit code {exitcode}"
+        self.say((worker, m.DIED, -1, -1, m.Death(running, exitcode, cause)))
+        if ready:
+            self.say((worker, m.READY, -1, -1, b""))
 
     def holds(self, worker: int = 0) -> list[int]:
         return [task.chunk for task in self.backend.held[worker]]
@@ -235,6 +244,66 @@ def test_a_worker_that_cannot_start_ends_the_job() -> None:
     bench.say((0, m.DROPPED, 0, 0, b""))
     assert bench.engine.state == "broken"
     assert "ImportError" in bench.engine.facts["message"]
+
+
+def test_a_worker_that_ends_itself_while_it_starts_ends_the_job() -> None:
+    """Once may be a thread of an earlier round; its successor that does the same has an initializer that exits."""
+    bench = Bench(chunks=2)
+    bench.die(0, [], ready=False, exitcode=3)
+    assert not bench.backend.drained
+    bench.die(0, [], ready=False, exitcode=3)
+    bench.backend.held[0].clear()
+    bench.say()
+    assert bench.engine.state == "broken"
+    assert "while it started" in bench.engine.facts["cause"]
+
+
+def test_a_worker_that_is_killed_while_it_starts_does_not() -> None:
+    """Whoever kills it may stop killing."""
+    bench = Bench(chunks=2)
+    bench.die(0, [], ready=False)
+    bench.die(0, [], ready=False)
+    bench.say((0, m.READY, -1, -1, b""))
+    bench.result()
+    bench.result()
+    assert bench.engine.state == "done"
+
+
+def test_a_worker_that_does_not_come_up_ends_the_job() -> None:
+    """An initializer that hangs: nothing waits for ever."""
+    bench = Bench(chunks=2, chunk_timeout_s=10.0)
+    bench.die(0, [], ready=False)
+    bench.clock.now += 10 + HANG_GRACE_S + 1
+    bench.say()
+    assert bench.engine.state == "broken"
+    assert "initializer" in bench.engine.facts["cause"]
+
+
+def test_a_worker_that_was_stopped_is_replaced() -> None:
+    """SIGSTOP, seen twice; its tasks go back and are charged to nobody."""
+    bench = Bench(chunks=2, slots=2, max_attempts=1)
+    bench.backend.halted = {0}
+    bench.clock.now += 1
+    bench.say()
+    assert bench.backend.killed == []
+    bench.clock.now += 1
+    bench.say()
+    assert bench.backend.killed == [0]
+    bench.die(0, [0, 1])
+    assert codec.ATTEMPT not in bench.journal.kinds()
+    assert sorted(bench.holds()) == [0, 1]
+
+
+@pytest.mark.parametrize("slots", [1, 4, 16, 64])
+def test_one_bad_task_in_every_worker_does_not_break_the_pool(slots: int) -> None:
+    """Though it is always in the half that runs first, and no task is finished in between."""
+    bench = Bench(chunks=3 * slots + 3, workers=3, slots=slots)
+    bad = {0, 1, 2}
+    while bench.journal.failed != bad:
+        for worker in bad - bench.journal.failed:
+            assert worker in bench.holds(worker)
+            bench.die(worker, bench.holds(worker))
+        assert bench.engine.state is None, bench.engine.facts
 
 
 def test_a_retry_waits_and_is_bounded() -> None:

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import ctypes
 import os
 import random
 import signal
 import subprocess
 import sys
-import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -161,32 +159,6 @@ def test_ctrl_c_drains_and_a_second_one_kills(server: LLMServer, state_dir: Path
     tree.start()
     tree.finish()
     assert server.stats().requests == TASKS
-
-
-ENDINGS: dict[str, Callable[[], object]] = {
-    "SIGKILL": lambda: signal.pthread_kill(threading.get_ident(), signal.SIGKILL),
-    "exit code 0": lambda: os._exit(0),
-    "SIGSEGV": lambda: ctypes.string_at(0),
-}
-
-
-@pytest.mark.usefixtures("state_dir")
-@pytest.mark.parametrize("ending", sorted(ENDINGS))
-@pytest.mark.parametrize("slots", [1, 4])
-def test_a_chunk_that_kills_its_worker_is_given_up_alone(ending: str, slots: int) -> None:
-    """Three times, then a failure that names the cause; every innocent chunk has its result."""
-    end = ENDINGS[ending]
-
-    def deadly(chunk, context):  # type: ignore[no-untyped-def]
-        time.sleep(0.02)
-        if chunk.id == 5:
-            end()
-        return chunk.id
-
-    run = MapReduceRunner(workers=2, slots=slots, models="fake").run([str(i) for i in range(20)], deadly)
-    assert [result.result for result in run.results] == [i for i in range(20) if i != 5]
-    assert [(failure.chunk_id, failure.kind, failure.attempts) for failure in run.failures] == [(5, "crash", 3)]
-    assert ending in run.failures[0].message
 
 
 @pytest.mark.usefixtures("state_dir")

@@ -155,7 +155,7 @@ class SupervisorProcess:
     def _end_if_stopped(self) -> None:
         if time.monotonic() - self._heard > STOPPED_AFTER_S:
             self._heard = time.monotonic()
-            if osutil.process_state(self.pid) in ("T", "t"):
+            if osutil.is_stopped(self.pid):
                 self.kill()
 
     def kill(self) -> None:

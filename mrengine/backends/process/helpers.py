@@ -92,9 +92,11 @@ class Helpers:
         return []
 
     def look_after(self) -> None:
-        """Replace a Manager that was stopped by a signal: it would never answer, and never end."""
-        if self._manager is not None and osutil.process_state(self._manager.pid) in ("T", "t"):
+        """Replace what was stopped by a signal: it would never answer, and never end."""
+        if self._manager is not None and osutil.is_stopped(self._manager.pid):
             self._on_manager_gone()
+        for served in self._servers.values():
+            served.end_if_stopped()
 
     def _end_manager(self) -> None:
         if self._manager is not None:
@@ -206,6 +208,11 @@ class _Served:
         self._forget()
         self._start()
         return []
+
+    def end_if_stopped(self) -> None:
+        """Its end is noticed, and it is started again."""
+        if self._server is not None and self._server.pid is not None and osutil.is_stopped(self._server.pid):
+            osutil.end_process(self._server.pid)
 
     def _forget(self) -> None:
         if self._pidfd is not None:

@@ -6,14 +6,18 @@ import fcntl
 import os
 import signal
 import sys
+import time
 from collections.abc import Collection
 
 __all__ = [
+    "adopt_orphans",
     "close_all_but",
     "die_with_parent",
+    "end_adopted",
     "end_group",
     "end_process",
     "enlarge_pipe",
+    "is_stopped",
     "open_pidfd",
     "process_state",
     "reset_signals",
@@ -23,14 +27,24 @@ __all__ = [
 
 PIPE_BYTES = 1 << 20
 _PR_SET_PDEATHSIG = 1
+_PR_SET_CHILD_SUBREAPER = 36
+
+
+def _prctl(option: int, value: int) -> None:
+    if sys.platform == "linux":
+        import ctypes
+
+        ctypes.CDLL(None, use_errno=True).prctl(option, value, 0, 0, 0)
+
+
+def adopt_orphans() -> None:
+    """Become the parent of what a descendant leaves behind (Linux), a daemon with a session of its own too."""
+    _prctl(_PR_SET_CHILD_SUBREAPER, 1)
 
 
 def die_with_parent(parent: int, signum: int = signal.SIGKILL) -> None:
     """Ask the kernel to end this process with its parent (Linux), and end it now if the parent is gone already."""
-    if sys.platform == "linux":
-        import ctypes
-
-        ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_PDEATHSIG, signum, 0, 0, 0)
+    _prctl(_PR_SET_PDEATHSIG, signum)
     if os.getppid() != parent:
         os._exit(1)
 
@@ -94,6 +108,37 @@ def end_process(pid: int) -> None:
         pass
 
 
+def end_adopted(known: Collection[int]) -> None:
+    """SIGKILL what a dead child left behind: children that are neither ``known`` nor in this process's own group.
+
+    Those of the killed come to this process in their turn; what does not end at once is left to the next time.
+    """
+    for _ in range(100):
+        left = [pid for pid in _children() if pid not in known and _group(pid) not in (0, os.getpgrp())]
+        if not left:
+            return
+        for pid in left:
+            end_process(pid)
+            os.waitpid(pid, os.WNOHANG)
+        time.sleep(0.001)
+
+
+def _children() -> list[int]:
+    pid = os.getpid()
+    try:
+        with open(f"/proc/self/task/{pid}/children", encoding="ascii") as file:
+            return [int(child) for child in file.read().split()]
+    except OSError:
+        return []
+
+
+def _group(pid: int) -> int:
+    try:
+        return os.getpgid(pid)
+    except ProcessLookupError:
+        return 0
+
+
 def thread_count() -> int:
     """Threads of this process, those of C libraries counted too."""
     try:
@@ -117,6 +162,11 @@ def process_state(pid: int) -> str:
     """The letter of a process's state (R, S, T, Z, …), empty when it is gone or cannot be told."""
     fields = _stat(pid)
     return fields[0] if fields else ""
+
+
+def is_stopped(pid: int) -> bool:
+    """Whether a process was stopped by a signal; not by a debugger, which lets it go on."""
+    return process_state(pid) == "T"
 
 
 def session_members(session: int) -> list[int]:

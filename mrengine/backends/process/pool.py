@@ -10,7 +10,7 @@ from collections.abc import Sequence
 
 import msgpack
 
-from mrengine.backends.process import wire
+from mrengine.backends.process import osutil, wire
 from mrengine.backends.process.handle import WorkerHandle
 from mrengine.backends.process.lines import LinePipe
 from mrengine.backends.process.switchboard import Switchboard
@@ -59,6 +59,10 @@ class ProcessPool:
             return int(psutil.Process(handle.pid).memory_info().rss) if handle is not None else 0
         except psutil.Error:
             return 0
+
+    def stopped(self, worker: int) -> bool:
+        handle = self._handles[worker]
+        return handle is not None and osutil.is_stopped(handle.pid)
 
     def drain(self) -> None:
         for worker in range(self.workers):
@@ -137,6 +141,7 @@ class ProcessPool:
             self._switchboard.forget(fd)
         self._handles[handle.index] = None
         last, death = handle.bury()
+        osutil.end_adopted(self.pids())
         return [*last, (handle.index, DIED, -1, -1, death)]
 
     def end_workers(self) -> list[Message]:

@@ -282,6 +282,7 @@ class Supervisor:
 def main(fd: int, facts: dict[str, Any]) -> None:
     """The supervisor's process; never returns."""
     osutil.reset_signals()
+    osutil.adopt_orphans()
     code = 0
     try:
         Supervisor(fd, facts["host"], facts["path"]).run()

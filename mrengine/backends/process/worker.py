@@ -156,6 +156,7 @@ def worker_main(
     """The target of a worker's ``multiprocessing.Process``; ends the process itself."""
     osutil.die_with_parent(supervisor)
     os.setpgid(0, 0)
+    osutil.adopt_orphans()
     os.dup2(out_fd, 1)
     os.dup2(err_fd, 2)
     osutil.close_all_but({0, 1, 2, dispatch_fd, outbox_fd})
