@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import threading
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import msgpack
 
 from mrengine.engine.execute import Executor, Objects, Setup
 from mrengine.engine.messages import DROPPED, NEED_ENDPOINT, READY, Message, Start, Started
+from mrengine.log import codec
 from mrengine.log.calls import CallIndex
 
 __all__ = ["SequentialBackend"]
@@ -25,13 +26,25 @@ class SequentialBackend:
     def __init__(self) -> None:
         self._queue: deque[Start] = deque()
         self._messages: list[Message] = []
+        self._record: Callable[[Message], None] = self._messages.append
         self._stopping = threading.Event()
         self._executor: Executor | None = None
         self._servers: dict[str, Any] = {}
 
-    def set_up(self, setup: Setup, answers: CallIndex, budget: Any, objects: Objects) -> None:
-        """Load what a round needs. Whatever the initializer or map_fn's import raises passes to the caller."""
+    def set_up(
+        self,
+        setup: Setup,
+        answers: CallIndex,
+        budget: Any,
+        objects: Objects,
+        record: Callable[[Message], None],
+    ) -> None:
+        """Load what a round needs. Whatever the initializer or map_fn's import raises passes to the caller.
+
+        ``record`` takes the records of calls while their task runs: there is no other process that would keep them.
+        """
         self.close()
+        self._record = record
         self._stopping = threading.Event()
         self._executor = Executor(
             setup, 0, 1, self._emit, self._stopping, answers=answers, budget=budget, objects=objects
@@ -41,6 +54,9 @@ class SequentialBackend:
     def _emit(self, kind: int, chunk: int, model: int, payload: bytes = b"") -> None:
         if kind == NEED_ENDPOINT:
             self._serve(*msgpack.unpackb(payload))
+            return
+        if kind in (codec.INTENT, codec.CALL):
+            self._record((0, kind, chunk, model, payload))
             return
         self._messages.append((0, kind, chunk, model, payload))
 

@@ -42,14 +42,16 @@ class OpenJob:
         self._counted = log.size  # up to where ``state.ledger`` knows the calls
 
     @classmethod
-    def open(cls, folder: str | os.PathLike[str], job_id: str, *, durability: str, strict: bool = False) -> OpenJob:
+    def open(
+        cls, folder: str | os.PathLike[str], job_id: str, *, durability: str, strict: bool = False, host: int = 0
+    ) -> OpenJob:
         """Take the lock; open the log, or make one. JobBusy (``draining`` says whether waiting helps), LogError.
 
-        ``strict``: a damaged log is refused, and stays as it is.
+        ``strict``: a damaged log is refused, and stays as it is. ``host``: the pid for which a supervisor works.
         """
         folder = Path(folder)
         lock = JobLock(folder)
-        if not lock.try_acquire():
+        if not lock.try_acquire(host=host):
             raise _busy(lock, job_id)
         try:
             state = Replay()

@@ -130,6 +130,12 @@ class Engine:
             self._tick()
         self._finish_if_over()
 
+    def record(self, message: m.Message) -> None:
+        """Take the record of a call before its task has ended: an intent is written, an answer durable, at once."""
+        worker, kind, chunk, model, payload = message
+        self._handlers[kind](worker, chunk, model, payload)
+        self.commit()
+
     def wait_s(self) -> float:
         """How long the next poll may wait."""
         due = self._timers[0][0] if self._timers else self._next_tick

@@ -59,6 +59,7 @@ class JobRun:
         self.relay: Relay | None = None
         self._session: Session | None = None
         self._died = 0
+        self._playing = False
         self._total = 0
         self._ready: Prepared | None = None
         self._state = "stopped"
@@ -175,6 +176,7 @@ class JobRun:
         session.append(*round_record(round_.number, round_.total, round_.mapping.version))
         assert self._ready is not None
         session.play(round_order(self.parts, self.job_id, round_, since=self._ready.durable))
+        self._playing = True
         if self._stop_reason is not None:
             session.stop(self._stop_reason)
 
@@ -225,6 +227,7 @@ class JobRun:
 
     def _ended(self, ended: Ended) -> None:
         """Raise what the end of a round means, unless it is done."""
+        self._playing = False
         facts = dict(ended.facts)
         message = facts.pop("message", "")
         state = ended.state
@@ -290,7 +293,7 @@ class JobRun:
         once.
         """
         session = self._session
-        if session is None or isinstance(error, JobError) or self.relay is None or self.relay.started_at is None:
+        if session is None or not self._playing or self.relay is None:
             return
         self.parts.progress.state("draining")
         self.stop("stopped")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 import time
 from collections.abc import Mapping
 from pathlib import Path
@@ -15,6 +16,7 @@ from mrengine.budget.server import make_ledger
 from mrengine.engine.calls import index_answer
 from mrengine.engine.job import OpenJob
 from mrengine.engine.loop import Engine, RoundSettings
+from mrengine.engine.messages import Message
 from mrengine.engine.terms import terms_of
 from mrengine.errors import JobBusy
 from mrengine.host.session import DRAIN_POLL_S, PATIENCE_S, Durable, Ended, Line, News, Note
@@ -31,6 +33,7 @@ class SequentialSession:
         self._engine: Engine | None = None
         self._news: list[News] = []
         self._reason: str | None = None
+        self._lock = threading.Lock()
 
     def begin(self, folder: Path, order: Mapping[str, Any]) -> None:
         self._reason = None
@@ -81,7 +84,7 @@ class SequentialSession:
             answered=lambda call, offset: index_answer(answers, call, offset),
             begun=job.begun(settings),
         )
-        self._backend.set_up(setup, answers, budget, order["objects"])
+        self._backend.set_up(setup, answers, budget, order["objects"], self._record)
 
     def receive(self, timeout_s: float) -> list[News]:
         engine = self._engine
@@ -91,7 +94,9 @@ class SequentialSession:
             elif self._job is not None and self._job.cancelled():
                 engine.stop("cancelled")
             try:
-                engine.take(self._backend.poll(min(timeout_s, engine.wait_s())))
+                messages = self._backend.poll(min(timeout_s, engine.wait_s()))
+                with self._lock:
+                    engine.take(messages)
             except KeyboardInterrupt:
                 engine.commit()
                 raise
@@ -102,6 +107,12 @@ class SequentialSession:
                 self._news.append(Ended(engine.state, engine.facts))
         news, self._news = self._news, []
         return news
+
+    def _record(self, message: Message) -> None:
+        """The record of a call, from whichever thread of map_fn made it."""
+        with self._lock:
+            if self._engine is not None:
+                self._engine.record(message)
 
     # what the engine announces
 

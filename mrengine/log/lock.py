@@ -27,6 +27,7 @@ from mrengine.log.files import OsFiles
 __all__ = ["JobLock", "Owner", "process_start_time"]
 
 _FACTS_BYTES = 512
+_NUMBERS = ("pid", "start_time", "host", "host_start_time")
 State = Literal["running", "draining", "unknown"]
 
 _POLL_S = 0.05
@@ -38,18 +39,24 @@ _BUSY = frozenset({errno.EAGAIN, errno.EACCES, errno.EWOULDBLOCK})
 
 @dataclass(frozen=True, slots=True)
 class Owner:
-    """Who holds a job. ``start_time``: clock ticks since boot, as /proc says. ``drain_s``: how long it may drain."""
+    """Who holds a job. ``start_time``: clock ticks since boot, as /proc says. ``drain_s``: how long it may drain.
+
+    ``host``: whom the holder works for, with its own ``host_start_time``; 0: for itself.
+    """
 
     pid: int
     boot_id: str
     start_time: int
     state: State = "running"
     drain_s: float = 0.0
+    host: int = 0
+    host_start_time: int = 0
 
     @property
     def draining(self) -> bool:
-        """It starts nothing new and will be gone within ``drain_s``."""
-        return self.state == "draining"
+        """It starts nothing new and will be gone within ``drain_s``, though it may not know yet that its host died."""
+        orphan = self.host != 0 and process_start_time(self.host) != self.host_start_time
+        return self.state == "draining" or orphan
 
     @property
     def alive(self) -> bool:
@@ -64,6 +71,7 @@ class JobLock:
         self._path = os.path.join(os.fspath(folder), "lock")
         self._files = files or OsFiles()
         self._fd = -1
+        self._host = 0
 
     @property
     def fd(self) -> int:
@@ -92,8 +100,9 @@ class JobLock:
                     raise JobBusy(f"process {owner.pid} runs this job ({owner.state})", pid=owner.pid or None)
             sleep(_POLL_S)
 
-    def try_acquire(self) -> bool:
-        """Take the lock if nobody has it. A purge that removes the file in between is noticed."""
+    def try_acquire(self, *, host: int = 0) -> bool:
+        """Take the lock for ``host`` if nobody has it. A purge that removes the file in between is noticed."""
+        self._host = host
         while True:
             fd = self._open(os.O_RDWR | os.O_CREAT)
             if not _lock(fd):
@@ -143,7 +152,8 @@ class JobLock:
             raise LogError(message, reason="io", path=self._path) from error
 
     def _tell(self, state: State, drain_s: float = 0.0) -> None:
-        owner = Owner(os.getpid(), _boot_id(), process_start_time(os.getpid()) or 0, state, drain_s)
+        started, host_started = (process_start_time(pid) or 0 for pid in (os.getpid(), self._host))
+        owner = Owner(os.getpid(), _boot_id(), started, state, drain_s, self._host, host_started)
         facts = json.dumps(asdict(owner)).encode().ljust(_FACTS_BYTES)
         with suppress(OSError):  # a full disk must not keep anyone from draining; the lock itself needs no room
             os.pwrite(self._fd, facts, 0)
@@ -161,10 +171,13 @@ os.register_at_fork(after_in_child=_forget_all)
 
 
 def process_start_time(pid: int) -> int | None:
-    """When a process started, in clock ticks since boot: field 22 of /proc/<pid>/stat. None: there is none."""
+    """When a process started, in clock ticks since boot: field 22 of /proc/<pid>/stat. None: it is gone, or dead and
+    not buried.
+    """
     try:
         with open(f"/proc/{pid}/stat", "rb") as stat:
-            return int(stat.read().rpartition(b")")[2].split()[19])
+            fields = stat.read().rpartition(b")")[2].split()
+            return None if fields[0] in b"ZX" else int(fields[19])
     except (OSError, ValueError, IndexError):
         return None
 
@@ -181,8 +194,8 @@ def _read_owner(fd: int) -> Owner:
     try:
         facts = json.loads(os.pread(fd, _FACTS_BYTES, 0))
         state: State = "draining" if facts["state"] == "draining" else "running"
-        start_time, drain_s = int(facts["start_time"]), float(facts["drain_s"])
-        return Owner(int(facts["pid"]), str(facts["boot_id"]), start_time, state, drain_s)
+        pid, start_time, host, host_start_time = (int(facts[name]) for name in _NUMBERS)
+        return Owner(pid, str(facts["boot_id"]), start_time, state, float(facts["drain_s"]), host, host_start_time)
     except (OSError, ValueError, KeyError, TypeError):
         return Owner(0, "", 0, "unknown")
 

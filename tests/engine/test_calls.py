@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import os
+import signal
+import threading
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -14,6 +18,7 @@ from mrengine.errors import JobFailed
 from mrengine.providers.structured import schema_of
 from mrengine.records import ModelSpec, Request, RunResult
 from mrengine.testing.server import LLMServer
+from tests.system.forked import Host
 
 pytestmark = pytest.mark.usefixtures("state_dir")
 MapFn = Callable[[Any, Any], Any]
@@ -163,6 +168,37 @@ def test_the_answer_of_a_model_that_stood_in_is_found_again(server: LLMServer) -
     assert server.stats().ok == answered == 1
     run(lambda chunk, context: context.complete("Q"), [second])
     assert server.stats().ok == 2
+
+
+@pytest.mark.parametrize("ask_in", ["the task", "a thread of map_fn"])
+def test_a_crash_between_two_calls_of_a_chunk_costs_nothing_without_processes_too(
+    server: LLMServer, ask_in: str
+) -> None:
+    """strategy="sequential": an answer is durable before map_fn has it, and an intent stands before the call."""
+    model = f"{server.url}#m"
+
+    def twice(chunk: Any, context: Any) -> str:
+        def ask(name: str) -> str:
+            return str(context.complete(f"{name} {chunk.text}").text)
+
+        def first() -> None:
+            ask("first")
+
+        if ask_in == "the task":
+            first()
+        else:
+            thread = threading.Thread(target=first)
+            thread.start()
+            thread.join()
+        if not os.path.exists(os.environ["MRENGINE_STATE_DIR"] + "/again"):
+            os.kill(os.getpid(), signal.SIGKILL)
+        return ask("second")
+
+    Host(lambda say: run(twice, model)).finish()
+    assert server.stats().requests == 1
+    Path(os.environ["MRENGINE_STATE_DIR"], "again").touch()
+    assert run(twice, model).summary.reused_calls == 1
+    assert server.stats().requests == 2
 
 
 def test_everything_that_an_answer_depends_on_names_the_call() -> None:

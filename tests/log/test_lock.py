@@ -184,6 +184,24 @@ def test_a_draining_holder_is_waited_for_and_a_running_one_is_not(tmp_path: Path
     waiting.release()
 
 
+def test_a_holder_whose_host_is_dead_drains_though_it_has_not_noticed(tmp_path: Path) -> None:
+    """A run that comes at once after the death waits; also while the dead host is not buried."""
+    host = start("sys.stdin.read()")
+    lock = JobLock(tmp_path)
+    assert lock.try_acquire(host=host.pid)
+    owner = JobLock(tmp_path).holder()
+    assert owner is not None
+    assert not owner.draining
+    host.kill()
+    os.waitid(os.P_PID, host.pid, os.WEXITED | os.WNOWAIT)
+    assert owner.draining
+    finish(host)
+    assert owner.draining
+    lock.mark_draining(7.0)
+    assert JobLock(tmp_path).holder().drain_s == 7.0  # type: ignore[union-attr]
+    lock.release()
+
+
 def test_the_wait_for_a_draining_holder_ends(tmp_path: Path) -> None:
     """JobBusy after ``wait_draining_s``."""
     holder = JobLock(tmp_path)

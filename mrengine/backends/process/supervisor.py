@@ -45,7 +45,7 @@ class Supervisor:
         self._job: OpenJob | None = None
         self._engine: Engine | None = None
         self._inbox: list[tuple[int, bytes]] = []
-        self._host_gone = False
+        self._host, self._host_gone = host, False
         self._drain_s = 0.0
         self._look_at = 0.0
         self._answers: CallIndex | None = None
@@ -189,9 +189,8 @@ class Supervisor:
     def _on_open(self, payload: bytes) -> None:
         order = msgpack.unpackb(payload)
         try:
-            self._job = OpenJob.open(
-                order["folder"], order["job_id"], durability=order["durability"], strict=order["strict"]
-            )
+            how = {"durability": order["durability"], "strict": order["strict"], "host": self._host}
+            self._job = OpenJob.open(order["folder"], order["job_id"], **how)
         except JobBusy as error:
             self._refuse("busy", str(error), pid=error.pid, draining=error.draining, drain_s=error.drain_s)
             return
