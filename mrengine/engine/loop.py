@@ -9,7 +9,6 @@ from __future__ import annotations
 import heapq
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import msgpack
@@ -22,28 +21,12 @@ from mrengine.engine.pace import Pace
 from mrengine.engine.queues import TaskQueues
 from mrengine.engine.round import Announcer, RoundSettings
 from mrengine.engine.verdict import Toll, Verdicts, allowed_deaths
+from mrengine.engine.watch import Watch, Worker
 from mrengine.log import codec
 
 __all__ = ["Announcer", "Engine", "RoundSettings"]
 
 TICK_S = 0.5  # how often deadlines, resident memory and the cancel mark are looked at
-HANG_GRACE_S = 2.0  # past its deadline a task has this long to notice by itself
-
-
-@dataclass(slots=True)
-class _Worker:
-    """The engine's view of one worker; ``flight`` maps a task's key to the model it was given."""
-
-    flight: dict[int, int]
-    cells: Cells
-    pace: Pace
-    began: float  # when it was last started
-    ready: bool = False
-    in_cell: bool = False
-    retire_at: float | None = None  # set: takes nothing new, and is replaced when idle or at this time
-    overdue: frozenset[int] = frozenset()
-    died: bool = False
-    stopped: bool = False  # by a signal, when it was last looked at
 
 
 class Engine:
@@ -75,7 +58,8 @@ class Engine:
         self._verdicts = Verdicts(settings.round, settings.models, document_of, wall)
         self._per_chunk = len(settings.models) if settings.all_models else 1
         self._queues = TaskQueues(pending, workers=backend.workers, per_chunk=self._per_chunk, steal=settings.steal)
-        self._workers = [_Worker({}, Cells(), Pace(backend.slots, clock), clock()) for _ in range(backend.workers)]
+        self._workers = [Worker({}, Cells(), Pace(backend.slots, clock), clock()) for _ in range(backend.workers)]
+        self._watch = Watch(backend, settings, self._key)
         self._docket = Docket(settings.max_attempts)
         self._commit_first = False
         self._timers: list[tuple[float, int]] = []
@@ -331,7 +315,7 @@ class Engine:
             message = f"{deaths} workers died within 60 s and no task was finished; the last one: {death.cause}"
             self.stop("broken", message=message, cause=death.cause)
 
-    def _give_back(self, worker: _Worker, keys: Sequence[int]) -> None:
+    def _give_back(self, worker: Worker, keys: Sequence[int]) -> None:
         """Tasks that had not been started: free of charge; those of a cell stay in one."""
         if worker.in_cell:
             worker.cells.resume(keys)
@@ -340,7 +324,7 @@ class Engine:
                 self._queues.put_back(key)
 
     def _after_retirement(
-        self, worker: _Worker, index: int, running: set[int], models: dict[int, int], cause: str
+        self, worker: Worker, index: int, running: set[int], models: dict[int, int], cause: str
     ) -> None:
         for key in running - worker.overdue:
             self._queues.put_back(key)
@@ -377,32 +361,12 @@ class Engine:
     def _tick(self) -> None:
         now = self._clock()
         self._next_tick = now + TICK_S
-        self._balance.tell(self._announcer.note)
-        late = now - self._settings.chunk_timeout_s - HANG_GRACE_S
         for index, worker in enumerate(self._workers):
-            overdue = (
-                frozenset(self._key(s.chunk, s.model) for s in self._backend.started(index) if s.since < late)
-                & worker.flight.keys()
-            )
-            if overdue and worker.retire_at is None:
-                worker.retire_at = now + self._settings.drain_s
-            elif worker.retire_at is None and worker.ready and self._too_large(index):
-                worker.retire_at = now + self._settings.chunk_timeout_s
-            elif not worker.ready and worker.began < late:
+            if self._watch.starts_too_long(worker, now):
                 limit = self._settings.chunk_timeout_s
                 self._cannot_start(f"initializer and imports took longer than chunk_timeout_s={limit:g}")
-            worker.stopped, before = self._backend.stopped(index), worker.stopped
-            if worker.stopped and before:  # twice: whoever stopped the whole tree lets it go on one by one
-                worker.retire_at = now
-            if worker.retire_at is not None:
-                worker.overdue = worker.overdue | overdue
-                if now >= worker.retire_at or worker.flight.keys() <= worker.overdue:
-                    self._backend.kill(index)
-
-    def _too_large(self, index: int) -> bool:
-        """A worker that leaks is replaced when its tasks have ended; it costs them nothing."""
-        limit = self._settings.max_worker_rss
-        return limit is not None and self._backend.resident(index) > limit
+            if self._watch.must_go(index, worker, now):
+                self._backend.kill(index)
 
     def _finish_if_over(self) -> None:
         if self.state is not None:

@@ -10,8 +10,9 @@ import msgpack
 import pytest
 
 from mrengine.engine import messages as m
-from mrengine.engine.loop import HANG_GRACE_S, Engine
+from mrengine.engine.loop import Engine
 from mrengine.engine.round import RoundSettings
+from mrengine.engine.watch import HANG_GRACE_S
 from mrengine.log import codec, records
 
 
