@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import importlib.util
 import os
 import shutil
+import sysconfig
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import NoReturn
 
 import pytest
 
@@ -16,10 +19,19 @@ GRACE_S = 10.0  # a drain may still be ending; only a test that leaves something
 
 def require(program: str) -> str:
     """The program's path. Without it the test is skipped, but fails where CI=true: there nothing may be left out."""
-    found = shutil.which(program)
-    if found:
-        return found
-    reason = f"{program} is not installed"
+    found = shutil.which(program) or shutil.which(program, path=sysconfig.get_path("scripts"))
+    return found or _missing(program)
+
+
+def require_packages(*names: str) -> None:
+    """The same for Python packages, which a test starts in a process of its own."""
+    for name in names:
+        if importlib.util.find_spec(name) is None:
+            _missing(f"the package {name}")
+
+
+def _missing(what: str) -> NoReturn:
+    reason = f"{what} is not installed"
     if os.environ.get("CI") == "true":
         pytest.fail(reason)
     pytest.skip(reason)
@@ -28,6 +40,11 @@ def require(program: str) -> str:
 @pytest.fixture(name="require", scope="session")
 def require_fixture() -> Callable[[str], str]:
     return require
+
+
+@pytest.fixture(name="require_packages", scope="session")
+def require_packages_fixture() -> Callable[..., None]:
+    return require_packages
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -56,11 +56,23 @@ def _modules_of(function: Any) -> Iterable[str]:
         code = getattr(function, "__code__", None)
         names = set(code.co_names) if code is not None else set()
     for name in sorted(names):
-        value = scope.get(name)
-        if isinstance(value, types.ModuleType):
-            yield value.__name__
-        elif value is not None and isinstance(getattr(value, "__module__", None), str):
-            yield value.__module__
+        origin = _origin(scope.get(name))
+        if origin is not None:
+            yield origin
+
+
+def _origin(value: Any) -> str | None:
+    """The module that a value comes from. It is not asked itself: a proxy (Flask's request, Django's settings, a Celery
+    task) would look for what it stands for.
+    """
+    kind = type(value)
+    if issubclass(kind, types.ModuleType):
+        origin = vars(value).get("__name__")
+    elif issubclass(kind, (type, types.FunctionType, types.BuiltinFunctionType)):
+        origin = getattr(value, "__module__", None)
+    else:
+        origin = getattr(kind, "__module__", None)
+    return origin if isinstance(origin, str) else None
 
 
 def _installed(top: str) -> bool:
@@ -75,6 +87,7 @@ def _installed(top: str) -> bool:
 
 def _threaded(top: str) -> bool:
     """Whether a package, or one that it uses as far as this process has imported them, is known to start threads."""
+    modules = _by_package()
     waiting, seen = [top], set[str]()
     while waiting:
         name = waiting.pop()
@@ -82,17 +95,20 @@ def _threaded(top: str) -> bool:
             return True
         if name not in seen and name not in KNOWN:
             seen.add(name)
-            waiting += _uses(name)
+            waiting += _uses(name, modules.get(name, ()))
     return False
 
 
-def _uses(top: str) -> set[str]:
-    """The top-level packages whose modules, functions or classes stand in the globals of a package's modules."""
-    found: set[str] = set()
+def _by_package() -> dict[str, list[types.ModuleType]]:
+    """What this process has imported, by top-level package."""
+    found: dict[str, list[types.ModuleType]] = {}
     for name, module in list(sys.modules.items()):
-        if name == top or name.startswith(top + "."):
-            for value in list(vars(module).values()):
-                origin = value.__name__ if isinstance(value, types.ModuleType) else getattr(value, "__module__", None)
-                if isinstance(origin, str):
-                    found.add(origin.partition(".")[0])
-    return found - {top}
+        if issubclass(type(module), types.ModuleType):
+            found.setdefault(name.partition(".")[0], []).append(module)
+    return found
+
+
+def _uses(top: str, modules: Iterable[types.ModuleType]) -> set[str]:
+    """The top-level packages whose modules, functions or classes stand in the globals of a package's modules."""
+    origins = {_origin(value) for module in modules for value in list(vars(module).values())}
+    return {origin.partition(".")[0] for origin in origins if origin is not None} - {top}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import shutil
 import tempfile
 from collections.abc import Iterator
@@ -30,12 +31,12 @@ def server(model_server: LLMServer) -> LLMServer:
     return model_server
 
 
-@pytest.fixture
-def stage(tmp_path: Path, server: LLMServer) -> Iterator[Stage]:
+@contextlib.contextmanager
+def set_up(folder: Path, server: LLMServer) -> Iterator[Stage]:
     """A stage; afterwards no process, no socket, no temporary folder and no shared memory is left of what played."""
     shared = set(SHM.iterdir()) if SHM.is_dir() else set()
     temp = Path(tempfile.mkdtemp(prefix="h-"))  # short: the engine leaves a TMPDIR that is too long for sockets
-    stage = Stage(tmp_path, server, temp)
+    stage = Stage(folder, server, temp)
     try:
         yield stage
         stage.check_nothing_left()
@@ -43,3 +44,17 @@ def stage(tmp_path: Path, server: LLMServer) -> Iterator[Stage]:
             wait_for(lambda: set(SHM.iterdir()) <= shared, what="something is left in /dev/shm")
     finally:
         shutil.rmtree(temp, ignore_errors=True)
+
+
+@pytest.fixture
+def stage(tmp_path: Path, server: LLMServer) -> Iterator[Stage]:
+    """A stage for one test."""
+    with set_up(tmp_path, server) as ready:
+        yield ready
+
+
+@pytest.fixture(scope="module")
+def shared_stage(tmp_path_factory: pytest.TempPathFactory, model_server: LLMServer) -> Iterator[Stage]:
+    """A stage for a module whose host is slow to start; its tests ask for ``server``, too, which counts anew."""
+    with set_up(tmp_path_factory.mktemp("stage"), model_server) as ready:
+        yield ready
