@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 import subprocess
 import sys
@@ -61,8 +62,15 @@ def test_metadata_is_complete(wheel: zipfile.ZipFile) -> None:
     metadata = message_from_string(read("METADATA"))
     assert (metadata["Name"], metadata["Version"]) == ("mrengine", __version__)
     assert metadata["Requires-Python"] == ">=3.10"
-    assert {"local", "dicom", "bpe", "test", "dev", "bench"} <= set(metadata.get_all("Provides-Extra", []))
-    assert "mrengine = mrengine.cli:main" in read("entry_points.txt")
+    assert {"openai", "anthropic", "local", "dicom", "bpe", "test", "dev", "bench"} <= set(
+        metadata.get_all("Provides-Extra", [])
+    )
+    always = {
+        re.split("[>=<;~! ]", need)[0] for need in metadata.get_all("Requires-Dist", []) if "extra ==" not in need
+    }
+    assert always.isdisjoint({"openai", "anthropic", "pydantic", "xllamacpp"})
+    assert {"click", "requests", "tiktoken"} <= always
+    assert "mrengine = mrengine.__main__:main" in read("entry_points.txt")
 
 
 def test_scripts_of_ci_are_valid(require: Callable[[str], str]) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import threading
 from collections import Counter
 from collections.abc import Callable, Iterator
@@ -13,8 +14,10 @@ from mrengine.engine import messages as m
 from mrengine.engine.calls import StoredCalls, call_digest, completion_of
 from mrengine.engine.chunks import ObservedChunk
 from mrengine.engine.models import ModelSet
+from mrengine.engine.own import OwnCall
 from mrengine.errors import ConfigError
 from mrengine.log.records import CallRecord
+from mrengine.providers.answers import ON_TRUNCATION
 from mrengine.providers.structured import Invalid, schema_of, validate
 from mrengine.records import Completion, Request, Usage
 
@@ -47,6 +50,12 @@ class TaskCalls:
         with self._lock:
             self._asked[digest] += 1
             return self._asked[digest] - 1
+
+    def own(self, usage: Usage, cost_usd: float | None) -> None:
+        """Count a call of a client of the user's own."""
+        self.made += 1
+        self.usage = usage if self.usage is None else self.usage + usage
+        self.cost_usd = None if self.cost_usd is None or cost_usd is None else self.cost_usd + cost_usd
 
     def add(self, completion: Completion, cost_usd: float | None) -> None:
         """Count an answer."""
@@ -104,8 +113,7 @@ class Context:
         model or a JSON schema; the validated value is ``completion.parsed``. ``on_truncation``: "error", "allow" or
         "continue". Raises a :class:`mrengine.errors.ModelError`.
         """
-        if not isinstance(prompt, str):
-            raise ConfigError(f"a prompt is a str, not {type(prompt).__name__}", setting="prompt")
+        _check(prompt, system, max_tokens, temperature, on_truncation)
         index = self._models.index(model, self._task.model)
         request = Request(
             model=self._models.name(index) or "",
@@ -171,19 +179,41 @@ class Context:
         return completion
 
     @contextmanager
-    def budget(self, tokens: int, *, model: str | None = None) -> Iterator[Any]:
-        """Reserve tokens for a client of your own: ``with context.budget(1200) as grant: … grant.used(usage)``.
+    def budget(self, tokens: int, *, max_tokens: int = 0, model: str | None = None) -> Iterator[OwnCall]:
+        """Reserve tokens for a client of your own: ``with context.budget(1200) as grant: … grant.used(answer)``.
 
-        Waits until the model's limits allow it. ``grant.used()`` takes a :class:`Usage` or a number of tokens; without
-        it the reserved tokens count as used.
+        Waits until the model's limits allow it. ``tokens``: of the prompt, and of the answer where ``max_tokens`` does
+        not say that apart (input and output have limits and prices of their own). ``grant.used()`` takes a
+        :class:`Usage`, a number of tokens, or what the client's answer says of it; without it the reserved tokens count
+        as used, unless an exception says that the call was turned away or never sent.
         """
+        from mrengine.providers.base import Stopped as Interrupted
+
+        if any(type(number) is not int or number < 0 for number in (tokens, max_tokens)):
+            raise ConfigError("budget() takes numbers of tokens, 0 or more", setting="tokens")
         index = self._models.index(model, self._task.model)
-        lease = self._models.reserve(index, tokens, deadline=self._deadline)
-        grant = _OwnGrant()
         try:
+            own = self._models.own(
+                index, tokens, max_tokens, task=self._task, deadline=self._deadline, done=self._calls.own
+            )
+        except Interrupted:
+            raise Stopped from None
+        with own as grant:
             yield grant
-        finally:
-            lease.settle(grant.usage, None)
+
+
+def _check(prompt: Any, system: Any, max_tokens: Any, temperature: Any, on_truncation: Any) -> None:
+    """ConfigError for what no model can be asked, before anything is reserved. It shows no text."""
+    for name, value in (("prompt", prompt), ("system", "" if system is None else system)):
+        if not isinstance(value, str):
+            raise ConfigError(f"{name} is a str, not {type(value).__name__}", setting=name)
+    if type(max_tokens) is not int or max_tokens < 1:
+        raise ConfigError(f"max_tokens is a whole number, 1 or more, not {max_tokens!r}", setting="max_tokens")
+    number = isinstance(temperature, (int, float)) and not isinstance(temperature, bool)
+    if temperature is not None and not (number and 0 <= temperature < math.inf):
+        raise ConfigError(f"temperature is a number, 0 or more, not {temperature!r}", setting="temperature")
+    if on_truncation not in ON_TRUNCATION:
+        raise ConfigError(f"on_truncation must be one of {', '.join(ON_TRUNCATION)}", setting="on_truncation")
 
 
 def _usable(stored: CallRecord, response_model: Any, on_truncation: str) -> Completion | None:
@@ -197,13 +227,3 @@ def _usable(stored: CallRecord, response_model: Any, on_truncation: str) -> Comp
         return replace(completion, parsed=validate(completion.text, response_model))
     except Invalid:
         return None
-
-
-class _OwnGrant:
-    """What ``context.budget()`` yields."""
-
-    usage: Usage | None = None
-
-    def used(self, usage: Usage | int) -> None:
-        """Say what was really used."""
-        self.usage = Usage(usage, 0) if isinstance(usage, int) else usage

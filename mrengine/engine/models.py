@@ -8,6 +8,7 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager
 from typing import TYPE_CHECKING, Any
 
 import cloudpickle
@@ -16,6 +17,7 @@ import msgpack
 from mrengine.budget import Stopped as NoGrant
 from mrengine.budget import estimate_tokens, upper_bound
 from mrengine.engine import messages as m
+from mrengine.engine.own import NOT_BILLED, OwnCall, own_call
 from mrengine.errors import ConfigError, ModelError, RateLimited
 from mrengine.log import codec, records
 from mrengine.providers.base import Stopped
@@ -31,7 +33,6 @@ __all__ = ["ModelSet"]
 
 Emit = Callable[[int, int, int, bytes], None]
 ENDPOINT_S = 120.0  # how long a server that the job runs itself may take to come up
-_NOT_BILLED = frozenset({400, 401, 402, 403, 404, 405, 413, 422, 429})
 
 
 class ModelSet:
@@ -128,21 +129,36 @@ class ModelSet:
                 self._breakers.setdefault(name, Breaker())
         return list(found.values())
 
-    def reserve(self, index: int, tokens: int, *, deadline: float) -> Any:
-        """A lease on the model's limits for a client of the user's own."""
+    def own(
+        self,
+        index: int,
+        tokens: int,
+        max_tokens: int,
+        *,
+        task: m.Start,
+        deadline: float,
+        done: Callable[[Usage, float | None], None],
+    ) -> AbstractContextManager[OwnCall]:
+        """Leave for a call with a client of the user's own, once the model's limits give it."""
+        model = self._models[index]
         if self.budget is None:
             raise ConfigError("this job has no budget to reserve from", setting="limits")
-        return self.budget.acquire(
-            self._models[index].name,
-            tokens,
-            0,
-            priority=self.setup.priority,
-            estimated=False,
-            bound_tokens=tokens,
-            deadline=deadline,
-            stopping=self.stopping.is_set,
-            on_wait=self.on_wait,
-        )
+        try:
+            lease = self.budget.acquire(
+                model.name,
+                tokens,
+                max_tokens,
+                priority=self.setup.priority,
+                estimated=False,
+                bound_tokens=tokens,
+                deadline=deadline,
+                stopping=self.stopping.is_set,
+                on_wait=self.on_wait,
+            )
+        except NoGrant:
+            raise Stopped from None
+        grant = OwnCall(model.name, tokens, max_tokens)
+        return own_call(lease, model, grant, task=task, round_=self.setup.round, emit=self.emit, done=done)
 
     def on_wait(self, model: str, wait_ms: float) -> None:
         self.note("budget:wait", {"model": model, "wait_ms": wait_ms})
@@ -285,7 +301,7 @@ class _Call:
         try:
             completion = provider.complete(request)
         except ModelError as error:
-            if not error.sent or error.status in _NOT_BILLED:
+            if not error.sent or error.status in NOT_BILLED:
                 self._emit_call(error.usage or Usage(), "", "refused", 0.0, reusable=False)
             raise
         self._usage, self._latency_ms, self._unsettled = completion.usage, completion.latency_ms, True

@@ -8,6 +8,7 @@ from typing import Any
 from mrengine.budget import estimate_tokens
 from mrengine.config import Settings
 from mrengine.host.plan import chunking_of
+from mrengine.providers.kinds import OPENAI
 from mrengine.providers.models import Model
 from mrengine.records import Estimate, Usage
 from mrengine.sources import documents_of, read_source
@@ -35,5 +36,5 @@ def estimate(document: Any, map_fn: Callable[..., Any] | None, settings: Setting
 
 
 def _cost(model: Model, tokens: int, answers: int) -> float | None:
-    ratio = 1.0 if model.kind == "openai" else FOREIGN_RATIO
+    ratio = 1.0 if model.base_url == OPENAI else FOREIGN_RATIO
     return None if model.price is None else model.price.cost(Usage(int(tokens * ratio) + 1, answers))

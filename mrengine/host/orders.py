@@ -21,6 +21,7 @@ from mrengine.host.preloads import preloads
 from mrengine.host.session import Session
 from mrengine.progress import Progress
 from mrengine.providers.balancer import ModelLoadBalancer
+from mrengine.providers.kinds import OPENAI
 from mrengine.providers.models import Model
 
 __all__ = ["Parts", "Round", "check_terms", "open_order", "round_order"]
@@ -128,7 +129,7 @@ def _terms(parts: Parts, since: int) -> dict[str, Any]:
         budget=settings.budget,
         prices={model.name: model.price for model in every},
         priority=settings.full_priority,
-        exact=tuple(model.name for model in every if model.kind == "openai"),
+        exact=tuple(model.name for model in every if model.base_url == OPENAI),
         shared_dir=os.fspath(state_folder(settings.state_dir) / "limits"),
         host=process_name(),
         places={model.name: model.base_url or "" for model in every},

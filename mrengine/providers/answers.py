@@ -10,7 +10,7 @@ from mrengine.errors import ConfigError, ModelError, TruncatedAnswer
 from mrengine.providers.structured import Invalid, in_words, schema_of, validate
 from mrengine.records import Completion, Request, Usage
 
-__all__ = ["answer"]
+__all__ = ["ON_TRUNCATION", "answer"]
 
 MAX_PARTS = 8
 MAX_REASKS = 2

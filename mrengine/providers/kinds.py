@@ -12,7 +12,7 @@ from urllib.parse import urlsplit
 from mrengine.errors import ConfigError
 from mrengine.records import ModelSpec
 
-__all__ = ["ENTRY_POINTS", "Place", "custom_class", "place"]
+__all__ = ["ENTRY_POINTS", "OPENAI", "Place", "custom_class", "place"]
 
 ENTRY_POINTS = "mrengine.providers"
 OPENAI, ANTHROPIC = "https://api.openai.com/v1", "https://api.anthropic.com"
@@ -55,7 +55,7 @@ def place(spec: ModelSpec, env: Mapping[str, str]) -> Place:
     if provider is None:
         provider = "http" if spec.base_url and not _by_name(spec.name) else _by_name(spec.name)
     if provider in ("openai", "anthropic"):
-        return _sdk(spec, provider, env)
+        return _vendor(spec, provider, env)
     if provider in ("http", "http:openai", "http:anthropic"):
         return _http(spec, provider.removeprefix("http").removeprefix(":"), env)
     if provider == "gemini":
@@ -73,14 +73,10 @@ def _by_name(name: str) -> str | None:
     return next((kind for pattern, kind in _BY_NAME if pattern.match(name)), None)
 
 
-def _sdk(spec: ModelSpec, kind: str, env: Mapping[str, str]) -> Place:
-    if importlib.util.find_spec(kind) is None:
-        raise ConfigError(
-            f"{spec.name} needs the package {kind}: pip install {kind}, or give ModelSpec({spec.name!r}, "
-            "provider='http'), which needs none",
-            setting="models",
-        )
-    return _at(spec, kind, kind, spec.name, spec.base_url, f"{kind.upper()}_API_KEY", env)
+def _vendor(spec: ModelSpec, name: str, env: Mapping[str, str]) -> Place:
+    """Through the vendor's SDK where it is installed; else straight, which says and hears the same."""
+    kind = name if importlib.util.find_spec(name) is not None else "http"
+    return _at(spec, kind, name, spec.name, spec.base_url, f"{name.upper()}_API_KEY", env)
 
 
 def _http(spec: ModelSpec, shape: str, env: Mapping[str, str]) -> Place:

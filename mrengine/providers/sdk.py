@@ -6,7 +6,7 @@ in the headers are seen, ``temperature`` needs no special road (``anthropic`` 2.
 object is built that nobody looks at. Both SDKs offer this as ``client.post(path, cast_to=httpx2.Response)``.
 
 What they send goes over the ``http`` provider's own connections: one deadline for the whole call, bodies of a bounded
-size, the same proxies and authorities, and half of the SDK's CPU (docs/decisions/providers-one-road.md).
+size, the same proxies and authorities, and a third less CPU (docs/decisions/providers-one-road.md).
 """
 
 from __future__ import annotations

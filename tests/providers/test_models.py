@@ -118,11 +118,23 @@ def test_mistakes_are_told_early_with_the_way_out(given: Any, told: str) -> None
     assert "hunter2" not in str(caught.value)
 
 
-def test_a_missing_sdk_is_named_with_its_command(monkeypatch: pytest.MonkeyPatch) -> None:
-    """And the way without it."""
+@pytest.mark.parametrize(("given", "key"), [("gpt-4o", "OPENAI_API_KEY"), ("claude-opus-5", "ANTHROPIC_API_KEY")])
+def test_a_vendor_is_reached_without_its_sdk(given: str, key: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Same address, key, shape and identity: a job goes on where the other was installed."""
+    env = {key: "k"}
+    through = one(given, env=env)
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
-    with pytest.raises(ConfigError, match=r"pip install anthropic.*provider='http'"):
-        one("claude-opus-5")
+    straight = one(given, env=env)
+    assert (through.kind, straight.kind) == (through.shape, "http")
+    for fact in ("name", "wire_name", "shape", "base_url", "key_env", "identity", "price"):
+        assert getattr(straight, fact) == getattr(through, fact)
+    with pytest.raises(ConfigError, match=key):
+        one(given, env={})
+
+
+def test_the_embedded_models_package_is_named_with_its_command(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It cannot be done without."""
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
     with pytest.raises(ConfigError, match=r"mrengine\[local\]"):
         one("local")
 
