@@ -65,7 +65,9 @@ def own_call(
         "digest": digest,
         "model": model.name,
     }
-    intent = records.IntentRecord(at=time.time(), input_tokens=grant.tokens, output_tokens=grant.max_tokens, **at)
+    intent = records.IntentRecord(
+        at=time.time(), input_tokens=grant.tokens, output_tokens=grant.max_tokens, bound_tokens=grant.tokens, **at
+    )
     emit(codec.INTENT, task.chunk, task.model, records.pack_intent(intent))
     begun, made, observed = time.monotonic(), True, None
     try:
