@@ -5,6 +5,7 @@ from __future__ import annotations
 import fcntl
 import json
 import os
+import secrets
 import select
 import shutil
 import signal
@@ -41,6 +42,7 @@ sys.path += [p for p in [facts["home"], *facts["path"]] if p not in sys.path]
 from mrengine.backends.process.supervisor import main
 main(fd, facts)
 """
+MARK = "MRENGINE_SUPERVISOR"
 STOPPED_AFTER_S = 5.0  # silence after which a supervisor is looked at: one that was stopped by a signal is ended
 
 
@@ -82,6 +84,7 @@ class SupervisorProcess:
         fd = _above_stderr(theirs)
         theirs.close()
         self._socket = ours
+        self._mark = secrets.token_hex(8)  # in the environment of all that is below it, a daemon's too
         try:
             self._process = subprocess.Popen(
                 [python_executable(), "-I", "-c", _BOOT, str(fd)],
@@ -89,6 +92,7 @@ class SupervisorProcess:
                 stdout=subprocess.DEVNULL,
                 stderr=subprocess.DEVNULL,
                 pass_fds=(fd,),
+                env={**os.environ, MARK: self._mark},
                 start_new_session=True,
             )
         except OSError as error:
@@ -179,10 +183,12 @@ class SupervisorProcess:
         self._clear_up()
 
     def _clear_up(self) -> None:
-        """What a supervisor that was killed could not end itself: its session's processes, its folder."""
+        """What a supervisor that was killed could not end itself: its session's processes, daemons of map_fn that had
+        left it, its folder.
+        """
         until = time.monotonic() + 1.0
-        while members := osutil.session_members(self.pid):
-            for pid in members:
+        while left := self._left():
+            for pid in left:
                 try:
                     os.kill(pid, signal.SIGKILL)
                 except ProcessLookupError:
@@ -192,3 +198,9 @@ class SupervisorProcess:
             time.sleep(0.002)
         if self.runtime is not None:
             shutil.rmtree(self.runtime, ignore_errors=True)
+
+    def _left(self) -> list[int]:
+        left = osutil.session_members(self.pid)
+        if self._process.returncode == 0:  # it has ended those that had left the session by itself
+            return left
+        return [*left, *osutil.started_with(f"{MARK}={self._mark}")]

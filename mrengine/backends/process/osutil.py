@@ -22,6 +22,7 @@ __all__ = [
     "process_state",
     "reset_signals",
     "session_members",
+    "started_with",
     "thread_count",
 ]
 
@@ -169,9 +170,24 @@ def is_stopped(pid: int) -> bool:
     return process_state(pid) == "T"
 
 
+def _pids() -> list[int]:
+    """All processes; none where there is no /proc."""
+    return [int(name) for name in os.listdir("/proc") if name.isdigit()] if os.path.isdir("/proc/self") else []
+
+
 def session_members(session: int) -> list[int]:
     """The pids of all processes of a session."""
-    if not os.path.isdir("/proc/self"):
-        return []
-    pids = [int(name) for name in os.listdir("/proc") if name.isdigit()]
-    return [pid for pid in pids if len(fields := _stat(pid)) > 3 and int(fields[3]) == session]
+    return [pid for pid in _pids() if len(fields := _stat(pid)) > 3 and int(fields[3]) == session]
+
+
+def started_with(setting: str) -> list[int]:
+    """The pids of this user's processes that have ``NAME=value`` in their environment, themselves or by a fork."""
+    mark, found = setting.encode(), []
+    for pid in _pids():
+        try:
+            with open(f"/proc/{pid}/environ", "rb") as file:
+                if mark in file.read().split(b"\0"):
+                    found.append(pid)
+        except OSError:
+            continue  # another user's, or gone
+    return found
