@@ -21,6 +21,7 @@ from mrengine.engine.own import NOT_BILLED, OwnCall, own_call
 from mrengine.errors import ConfigError, ModelError, RateLimited
 from mrengine.log import codec, records
 from mrengine.providers.base import Stopped
+from mrengine.providers.structured import in_words
 from mrengine.records import Chunk, Completion, Request, Usage
 
 if TYPE_CHECKING:
@@ -241,7 +242,7 @@ class _Call:
 
         if self._model.context_window is not None:
             window.check(request, name=self._model.name, window=self._model.context_window)
-        self._bound = upper_bound(request.prompt, request.system, extra_bytes=sum(4 * len(t) for _, t in request.turns))
+        self._bound = upper_bound(request.prompt, request.system, extra_bytes=window.room_beside(request))
         return call(
             self,
             request,
@@ -259,7 +260,7 @@ class _Call:
         )
 
     def _tokens(self, request: Request) -> int:
-        rest = "".join(text for _, text in request.turns)
+        rest = "".join(text for _, text in request.turns) + ("" if request.schema is None else in_words(request.schema))
         return estimate_tokens(request.prompt + rest, self._chunk.text, self._chunk.tokens, request.system)
 
     def acquire(

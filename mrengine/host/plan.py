@@ -22,7 +22,17 @@ from mrengine.log.mismatch import Differences, compare
 from mrengine.log.resume import ResumeEngine
 from mrengine.providers.models import Model
 
-__all__ = ["Chunking", "MapFunction", "Plan", "Record", "chunking_of", "describe_map", "job_record", "round_record"]
+__all__ = [
+    "AUTO_TARGET",
+    "Chunking",
+    "MapFunction",
+    "Plan",
+    "Record",
+    "chunking_of",
+    "describe_map",
+    "job_record",
+    "round_record",
+]
 
 ANSWER_ROOM = 1024 + 256  # tokens of a context window that are not the document's: the answer, and the prompt around
 AUTO_TARGET = 6000
@@ -52,7 +62,22 @@ class Chunking:
     overlap_tokens: int
     encoding: str
     splitter: Any
+    askable: tuple[Model, ...] = ()
     _made: Any = None
+
+    def cut_tokens(self) -> int | None:
+        """What chunks are cut to: the target, and no more than the servers of ``askable`` models say that they hold.
+
+        Not part of ``fields()``: a job goes on, with the chunks that its log has, where a server tells nothing today.
+        """
+        if not self.askable or self.target_tokens is None:
+            return self.target_tokens
+        from mrengine.providers.window import told_windows
+
+        windows, self.askable = told_windows(self.askable), ()
+        self.target_tokens = min([self.target_tokens, *map(_room, windows)])
+        self.overlap_tokens = min(self.overlap_tokens, self.target_tokens // 4)
+        return self.target_tokens
 
     def chunker(self) -> Any:
         """The chunker, made once."""
@@ -60,7 +85,7 @@ class Chunking:
             from mrengine.chunking import Chunker
 
             self._made = Chunker(
-                target_tokens=self.target_tokens,
+                target_tokens=self.cut_tokens(),
                 overlap_tokens=self.overlap_tokens,
                 encoding=self.encoding,
                 splitter=self.splitter,
@@ -112,14 +137,18 @@ def chunking_of(settings: Settings, models: Sequence[Model]) -> Chunking:
     target = settings.target_tokens
     if target == "auto":
         windows = [model.context_window for model in models if model.context_window is not None]
-        # Other tokenizers count up to a third more than ours.
-        room = min((int((window - ANSWER_ROOM) / 1.3) for window in windows), default=AUTO_TARGET)
-        target = max(64, min(AUTO_TARGET, room))
+        target = min([AUTO_TARGET, *map(_room, windows)])
     assert target is None or isinstance(target, int)
     overlap = settings.overlap_tokens
     if overlap is None:
         overlap = DEFAULT_OVERLAP if target is None else min(DEFAULT_OVERLAP, target // 4)
-    return Chunking(target, overlap, settings.encoding, settings.splitter)
+    askable = tuple(models) if settings.target_tokens == "auto" else ()
+    return Chunking(target, overlap, settings.encoding, settings.splitter, askable)
+
+
+def _room(window: int) -> int:
+    """Tokens of a chunk that a window has room for. Other tokenizers count up to a third more than ours."""
+    return max(64, int((window - ANSWER_ROOM) / 1.3))
 
 
 def job_record(
@@ -158,8 +187,8 @@ def job_record(
 class Plan:
     """What has to be done before the first round: nothing, or a new epoch in the log."""
 
-    def __init__(self, job: JobRecord, documents: Sequence[DocumentRow], chunk: Callable[..., Iterator[Any]]) -> None:
-        self.job, self.documents, self._chunk = job, documents, chunk
+    def __init__(self, job: JobRecord, documents: Sequence[DocumentRow], chunking: Chunking) -> None:
+        self.job, self.documents, self._chunking = job, documents, chunking
 
     def differences(self, stored: ResumeEngine) -> Differences:
         """What the log has other than the caller."""
@@ -182,11 +211,12 @@ class Plan:
     def records(self, spool: Path, stored: ResumeEngine | None = None) -> Iterator[Record]:
         """The records of a new epoch, all but its ROUND; with what it takes over from the epochs of ``stored``."""
         epoch = len(stored.state.epochs) if stored is not None else 0
-        yield codec.JOB, pack_job(replace(self.job, epoch=epoch))
+        settings = {**self.job.settings, "cut_tokens": self._chunking.cut_tokens()}
+        yield codec.JOB, pack_job(replace(self.job, epoch=epoch, settings=settings))
         for payload in batch_documents(0, self.documents):
             yield codec.DOCUMENTS, payload
         tables = []
-        for payload in chunk_records(spool, self.documents, self._chunk):
+        for payload in chunk_records(spool, self.documents, self._chunking.chunker().chunk):
             tables.append(payload)
             yield codec.CHUNKS, payload
         if stored is not None and stored.state.epochs:

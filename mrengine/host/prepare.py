@@ -164,7 +164,7 @@ class Preparation:
         settings, models, all_models = self._parts.settings, self._parts.models, self._parts.all_models
         chunking = chunking_of(settings, models)
         job = job_record(self._job_id, settings, models, self._mapping, documents, chunking, all_models=all_models)
-        return Plan(job, documents, lambda *given, **named: chunking.chunker().chunk(*given, **named))
+        return Plan(job, documents, chunking)
 
     def _spool(self, plan: Plan) -> Path:
         return self._folder / spool_name(plan.job.documents[2])

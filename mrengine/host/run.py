@@ -107,6 +107,12 @@ class JobRun:
 
     # rounds
 
+    def cut_tokens(self) -> int | None:
+        """What the job's chunks were cut to, in every run of it."""
+        job = self.relay.state.epoch.job if self.relay is not None and self.relay.state.epoch is not None else None
+        found = None if job is None else job.settings.get("cut_tokens")
+        return found if isinstance(found, int) else None
+
     def earlier(self) -> Sequence[ChunkResult]:
         """The results of earlier runs."""
         known = self.relay is not None and self.relay.state.epoch is not None

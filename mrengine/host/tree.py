@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from mrengine.host.pickling import pack_function
-from mrengine.host.plan import MapFunction, chunking_of
+from mrengine.host.plan import AUTO_TARGET, MapFunction
 from mrengine.host.run import JobRun
 from mrengine.records import ChunkResult
 from mrengine.reducers.tree import TreeReduce
@@ -30,7 +30,7 @@ def play_tree(run: JobRun, tree: TreeReduce, results: Sequence[ChunkResult], *, 
         blob=pack_function(tree.prompt, setting="reduce_fn"),
         function=tree.prompt,
     )
-    limit = chunking_of(run.parts.settings, run.parts.models).target_tokens or 6000
+    limit = run.cut_tokens() or AUTO_TARGET
     level = 0
     while len({name for name, _ in items}) < len(items):
         level += 1

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Mapping
 
 from mrengine.providers.headers import Headers
 from mrengine.providers.http import HttpClient, Response
 from mrengine.providers.models import Model
-from mrengine.providers.remote import RemoteProvider
+from mrengine.providers.remote import ASK_S, RemoteProvider
 from mrengine.providers.routes import Route, resolve
-from mrengine.providers.window import ask_window
 
 __all__ = ["HttpProvider"]
 
@@ -27,9 +25,6 @@ class HttpProvider(RemoteProvider):
         route = route or resolve(base_url, verify=model.spec.verify, proxy=model.spec.proxy)
         self._client = HttpClient(base_url, route=route, slots=slots)
         self._heads: tuple[int, bytes] = (-1, b"")
-        self._window: int | None = None
-        self._asked = threading.Event()
-        self._asking = threading.Lock()
 
     def send(self, body: bytes, headers: Mapping[str, str], version: int, timeout_s: float) -> Response:
         """See RemoteProvider. The head is built once for each version of the headers."""
@@ -40,14 +35,9 @@ class HttpProvider(RemoteProvider):
             self._heads = (version, head)
         return self._client.send(head, body, timeout_s=timeout_s)
 
-    def window(self) -> int | None:
-        """What ``/v1/models`` says; asked once, by the first thread that has a long prompt."""
-        if not self._asked.is_set():
-            with self._asking:
-                if not self._asked.is_set():
-                    self._window = ask_window(self._client, self._headers, self._model)
-                    self._asked.set()
-        return self._window
+    def get(self, path: str) -> Response:
+        """See RemoteProvider."""
+        return self._client.send(self._client.head("GET", path, self._headers.current), None, timeout_s=ASK_S)
 
     def close(self) -> None:
         self._client.close()

@@ -12,11 +12,12 @@ from urllib.parse import urlsplit
 from mrengine.errors import ConfigError
 from mrengine.records import ModelSpec
 
-__all__ = ["ENTRY_POINTS", "OPENAI", "Place", "custom_class", "place"]
+__all__ = ["ENTRY_POINTS", "OPENAI", "VENDORS", "Place", "custom_class", "place"]
 
 ENTRY_POINTS = "mrengine.providers"
 OPENAI, ANTHROPIC = "https://api.openai.com/v1", "https://api.anthropic.com"
 GEMINI = "https://generativelanguage.googleapis.com/v1beta/openai"
+VENDORS = (OPENAI, ANTHROPIC, GEMINI)
 UNDERSTOOD = (
     "gpt-*, o1*, o3*, o4*, chatgpt-* (OpenAI), claude-* (Anthropic), gemini-* (Google), local, "
     "local:/path/to/model.gguf, http(s)://host:port/v1#name, fake; for others give "

@@ -7,6 +7,7 @@ A subclass only sends: ``HttpProvider`` over sockets, the SDK providers through 
 from __future__ import annotations
 
 import json
+import threading
 import time
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
@@ -21,11 +22,12 @@ from mrengine.providers.http import Response
 from mrengine.providers.models import Model
 from mrengine.providers.observed import observed
 from mrengine.providers.shapes import NotAnAnswer, Refused, shape
-from mrengine.providers.window import check, size
+from mrengine.providers.window import ask_window, check, size
 from mrengine.records import Completion, Request
 
-__all__ = ["RemoteProvider"]
+__all__ = ["ASK_S", "RemoteProvider"]
 
+ASK_S = 5.0
 ASK_ABOVE_BYTES = 8192  # the smallest window that is still common: shorter prompts need no question
 _encode = json.JSONEncoder(ensure_ascii=False, separators=(",", ":"), check_circular=False).encode
 
@@ -40,6 +42,8 @@ class RemoteProvider(ABC):
         self._shape = shape(model.shape)
         self._params = dict(model.spec.params or {})
         self._dialect = Dialect()
+        self._told: int | None = None
+        self._asked, self._asking = threading.Event(), threading.Lock()
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}({self._name!r})"
@@ -47,6 +51,10 @@ class RemoteProvider(ABC):
     @abstractmethod
     def send(self, body: bytes, headers: Mapping[str, str], version: int, timeout_s: float) -> Response:
         """POST a body; an answer of any status, or whatever the client raises. ``version``: of the headers."""
+
+    @abstractmethod
+    def get(self, path: str) -> Response:
+        """GET a path under the base URL, within a few seconds."""
 
     @abstractmethod
     def close(self) -> None:
@@ -67,8 +75,15 @@ class RemoteProvider(ABC):
             check(request, name=self._name, window=window)
 
     def window(self) -> int | None:
-        """The context window that the server itself tells, in tokens; None: it does not."""
-        return None
+        """The window that ``/v1/models`` tells; asked once, by the first thread that has a long prompt. None: it does
+        not.
+        """
+        if not self._asked.is_set():
+            with self._asking:
+                if not self._asked.is_set():
+                    self._told = ask_window(self.get, self._model)
+                    self._asked.set()
+        return self._told
 
     def _complete(self, request: Request) -> Completion:
         dialect = known = self._dialect

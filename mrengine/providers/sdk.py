@@ -20,7 +20,7 @@ import httpx2
 from mrengine.providers.headers import Headers
 from mrengine.providers.http import HttpClient, Response
 from mrengine.providers.models import Model
-from mrengine.providers.remote import RemoteProvider
+from mrengine.providers.remote import ASK_S, RemoteProvider
 from mrengine.providers.routes import resolve
 from mrengine.records import ModelSpec
 
@@ -62,6 +62,12 @@ class _SdkProvider(RemoteProvider):
             if raw is None:
                 raise
         return Response(raw.status_code, {name.lower(): value for name, value in raw.headers.items()}, raw.content)
+
+    def get(self, path: str) -> Response:
+        """See RemoteProvider."""
+        options = {"headers": self._headers.current, "timeout": ASK_S}
+        raw = self._client.get(path, cast_to=httpx2.Response, options=options)
+        return Response(raw.status_code, raw.headers, raw.content)
 
     def close(self) -> None:
         self._client.close()

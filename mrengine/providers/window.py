@@ -3,17 +3,22 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
-from mrengine.providers import failures
+from mrengine.providers import failures, kinds
 from mrengine.providers.headers import Headers
-from mrengine.providers.http import HttpClient
+from mrengine.providers.http import HttpClient, Response
 from mrengine.providers.models import Model
 from mrengine.providers.routes import resolve
+from mrengine.providers.structured import in_words
 from mrengine.records import Request
 
-__all__ = ["ask_window", "check", "size", "with_windows"]
+__all__ = ["ask_window", "check", "room_beside", "size", "told_windows"]
+
+Get = Callable[[str], Response]
+TOOL_TOKENS = 1024  # what a provider puts around a tool that must be called, at most
 
 # Names under which servers tell it: vLLM and SGLang, OpenRouter, Groq, LM Studio.
 _FIELDS = ("max_model_len", "context_length", "context_window", "max_context_length")
@@ -21,8 +26,18 @@ _FIELDS = ("max_model_len", "context_length", "context_window", "max_context_len
 
 def size(request: Request) -> int:
     """Bytes of all texts of a request: no tokenizer makes more tokens of them."""
-    texts = [request.prompt, request.system or "", *(text for _, text in request.turns)]
-    return sum(len(text) if text.isascii() else len(text.encode("utf-8", "surrogatepass")) for text in texts)
+    return sum(len(text) if text.isascii() else len(text.encode("utf-8", "surrogatepass")) for text in _texts(request))
+
+
+def _texts(request: Request) -> list[str]:
+    schema = [] if request.schema is None else [in_words(request.schema)]
+    return [request.prompt, request.system or "", *(text for _, text in request.turns), *schema]
+
+
+def room_beside(request: Request) -> int:
+    """Tokens at most of what a request holds beside prompt and system: its turns, and its schema however it is told."""
+    turns = sum(4 * len(text) for _, text in request.turns)
+    return turns if request.schema is None else turns + 4 * len(in_words(request.schema)) + TOOL_TOKENS
 
 
 def check(request: Request, *, name: str, window: int) -> None:
@@ -35,20 +50,19 @@ def check(request: Request, *, name: str, window: int) -> None:
         return
     from mrengine.chunking.tokens import count
 
-    texts = [request.prompt, request.system or "", *(text for _, text in request.turns)]
-    tokens = sum(count(text) for text in texts if text) + request.max_tokens
+    tokens = sum(count(text) for text in _texts(request) if text) + request.max_tokens
     if tokens > window:
         raise failures.overflow(name, tokens=tokens, window=window)
 
 
-def ask_window(client: HttpClient, headers: Headers, model: Model, *, timeout_s: float = 5.0) -> int | None:
-    """Ask ``/v1/models``. None where it does not say; no failure of this question is an error."""
+def ask_window(get: Get, model: Model) -> int | None:
+    """Ask ``/v1/models``. ``get(path)`` fetches it. None where it does not say; no failure of this is an error."""
     path = "/v1/models" if model.shape == "anthropic" else "/models"
     try:
-        response = client.send(client.head("GET", path, headers.current), None, timeout_s=timeout_s)
+        response = get(path)
         listed = json.loads(response.body)["data"] if response.status == 200 else []
         return _window(listed, model.wire_name)
-    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+    except Exception:  # noqa: BLE001  # whatever a client raises: the question is a courtesy
         return None
 
 
@@ -61,16 +75,24 @@ def _window(listed: list[dict[str, Any]], name: str) -> int | None:
     return None
 
 
-def with_windows(models: tuple[Model, ...], *, timeout_s: float = 2.0) -> tuple[Model, ...]:
-    """In the host: the models of ``http`` endpoints whose window nobody knows, with what their servers say."""
-    return tuple(_with_window(model, timeout_s) for model in models)
+def told_windows(models: tuple[Model, ...], *, timeout_s: float = 2.0) -> list[int]:
+    """In the host: the windows that the servers of models tell, where neither spec nor table does."""
+    told = [_told(model, timeout_s) for model in models if model.context_window is None and _may_tell(model)]
+    return [window for window in told if window is not None]
 
 
-def _with_window(model: Model, timeout_s: float) -> Model:
-    if model.kind != "http" or model.context_window is not None or model.base_url is None:
-        return model
-    client = HttpClient(model.base_url, route=resolve(model.base_url, verify=model.spec.verify, proxy=model.spec.proxy))
+def _may_tell(model: Model) -> bool:
+    """Servers of one's own do; the vendors' do not."""
+    return model.kind in ("http", "openai", "anthropic") and model.base_url not in (None, *kinds.VENDORS)
+
+
+def _told(model: Model, timeout_s: float) -> int | None:
+    base_url = model.base_url or ""
+    client = HttpClient(base_url, route=resolve(base_url, verify=model.spec.verify, proxy=model.spec.proxy))
     try:
-        return replace(model, context_window=ask_window(client, Headers(model), model, timeout_s=timeout_s))
+        headers = Headers(replace(model, kind="http")).current  # the key too: no SDK is imported to ask this
+        return ask_window(lambda path: client.send(client.head("GET", path, headers), None, timeout_s=timeout_s), model)
+    except Exception:  # noqa: BLE001  # headers that cannot be made are told where the model is called
+        return None
     finally:
         client.close()
