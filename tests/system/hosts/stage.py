@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import re
 import subprocess
 import sys
 import textwrap
@@ -19,7 +20,9 @@ from typing import Any
 from mrengine.testing.server import LLMServer
 from tests.system.processes import alive, cmdline, marked, tree, wait_until_gone
 
-__all__ = ["DRAIN_S", "PRELUDE", "Stage"]
+__all__ = ["DRAIN_S", "PRELUDE", "Stage", "documented"]
+
+PAGE = Path(__file__).parents[3] / "docs" / "operations.md"
 
 DRAIN_S = 3.0
 TASKS = 8
@@ -56,6 +59,12 @@ def report(run, **more):
 def play(map_fn=ask, job_id=None, docs=DOCS, **settings):
     return runner(job_id, **settings).run(docs, map_fn)
 """
+
+
+def documented(name: str) -> str:
+    """The example of docs/operations.md whose fence has this name: what stands there is what is run here."""
+    [found] = re.findall(rf"^```\w+ {re.escape(name)}\n(.*?)^```", PAGE.read_text(), re.MULTILINE | re.DOTALL)
+    return str(found)
 
 
 class Stage:

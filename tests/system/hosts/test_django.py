@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 import pytest
 
-from tests.system.hosts.stage import Stage
+from tests.system.hosts.stage import Stage, documented
 
 SETTINGS = """
 import os
@@ -55,8 +55,7 @@ call_command("migrate", run_syncdb=True, verbosity=0)
 from shop.models import Answer, Letter
 letters = [Letter.objects.create(text=f"doc {n}") for n in range(8)]
 FUNCTION
-job = runner(initializer=django.setup)
-run = job.run([Document(str(letter.pk), letter.text) for letter in letters], answer)
+DOCUMENTED
 stored = sorted(Answer.objects.values_list("letter_id", "text"))
 report(run, stored=stored, expected=[[letter.pk, f"Q DOC {n}"] for n, letter in enumerate(letters)])
 """
@@ -76,8 +75,8 @@ def test_models_in_map_fn(stage: Stage, require_packages: Callable[..., None], f
         (path.parent / "__init__.py").touch()
         path.write_text(text)
     stage.write("shop/work.py", WORK)
-    stage.env["PYTHONWARNINGS"] = "error"
-    told = stage.script(HOST.replace("FUNCTION", function))
+    stage.env |= {"MRENGINE_MODELS": f"{stage.server.url}#m", "MRENGINE_WORKERS": "2"}
+    told = stage.script(HOST.replace("FUNCTION", function).replace("DOCUMENTED", documented("django")))
     stage.check(told)
     stage.check_calls()
     assert told["stored"] == told["expected"]

@@ -8,7 +8,7 @@ from collections.abc import Callable
 
 import pytest
 
-from tests.system.hosts.stage import Stage
+from tests.system.hosts.stage import Stage, documented
 from tests.system.hosts.web import Served, ask_at_once, ask_until_done, served
 
 
@@ -25,11 +25,12 @@ def gunicorn(stage: Stage, *options: str) -> contextlib.AbstractContextManager[S
 
 @pytest.mark.parametrize(
     "options",
-    [("-w", "2"), ("-w", "1", "-k", "gthread", "--threads", "3", "--preload")],
-    ids=["sync", "gthread, preloaded"],
+    [("-w", "2"), ("-c", "documented.conf.py", "-w", "1", "--preload")],
+    ids=["sync", "gthread as documented, preloaded"],
 )
 def test_requests_at_once(stage: Stage, options: tuple[str, ...]) -> None:
     """In processes or in threads; imported before the fork or after it."""
+    (stage.folder / "documented.conf.py").write_text(documented("gunicorn.conf"))
     with gunicorn(stage, *options) as server:
         ask_at_once(stage, server)
 

@@ -10,7 +10,7 @@ import time
 import pytest
 
 from mrengine import Job
-from tests.system.hosts.stage import DRAIN_S, Stage
+from tests.system.hosts.stage import DRAIN_S, Stage, documented
 from tests.system.processes import wait_for
 
 MANY = 60
@@ -146,6 +146,28 @@ def test_an_exception_of_a_callback_itself_stops_nothing(stage: Stage) -> None:
     assert len(told["told"]) == 1
     assert "host.py" in told["told"][0]
     assert "the text of" not in told["told"][0]
+
+
+def test_sigterm_as_documented(stage: Stage) -> None:
+    """The handler of docs/operations.md: the job drains, and says so."""
+    text = """
+import signal
+from mrengine.errors import JobCancelled
+runner = runner("struck")
+HANDLER
+try:
+    runner.run(docs, ask)
+except JobCancelled:
+    sys.exit(7)
+"""
+    text = LONG + text.replace("HANDLER", documented("sigterm"))
+    host = stage.start([sys.executable, stage.write("host.py", text)])
+    answered(stage)
+    host.terminate()
+    assert host.communicate(timeout=30) == ("", "")
+    assert host.returncode == 7
+    stage.check_nothing_left(within_s=1.0)
+    resume(stage)
 
 
 def test_a_killed_host_drains(stage: Stage) -> None:

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.system.hosts.stage import Stage
+from tests.system.hosts.stage import Stage, documented
 from tests.system.hosts.web import Served, ask_at_once, ask_until_done, served
 
 
@@ -36,24 +36,25 @@ def program(require: Callable[[str], str], require_packages: Callable[..., None]
 
 def uwsgi(stage: Stage, command: list[str | Path], *options: str) -> contextlib.AbstractContextManager[Served]:
     """The application under uWSGI."""
-    more = ["--http-socket", "127.0.0.1:0", "--module", "app:app", "--master", "--die-on-term", "--need-app", *options]
+    (stage.folder / "documented.ini").write_text(documented("uwsgi"))
+    more = ["--ini", "documented.ini", "--http-socket", "127.0.0.1:0", "--need-app", *options]
     return served(stage, [*command, *more], r"bound to TCP address 127\.0\.0\.1:(\d+)")
 
 
 def test_processes(stage: Stage, program: list[str | Path]) -> None:
     """sys.executable is uwsgi: the python of its prefix is taken."""
-    with uwsgi(stage, program, "--processes", "2") as server:
+    with uwsgi(stage, program) as server:
         ask_at_once(stage, server)
 
 
 def test_threads(stage: Stage, wheel: list[str | Path]) -> None:
     """sys.executable is the python outside the virtual environment: what is imported comes from the host's path."""
-    with uwsgi(stage, wheel, "--enable-threads", "--threads", "3") as server:
+    with uwsgi(stage, wheel, "--processes", "1", "--threads", "3") as server:
         ask_at_once(stage, server)
 
 
 @pytest.mark.system
 def test_a_request_that_lasts_too_long(stage: Stage, wheel: list[str | Path]) -> None:
     """--harakiri: SIGKILL. The next request waits for the drain and goes on."""
-    with uwsgi(stage, wheel, "--harakiri", "1") as server:
+    with uwsgi(stage, wheel, "--processes", "1", "--harakiri", "1") as server:
         ask_until_done(stage, server, 80)
