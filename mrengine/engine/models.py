@@ -18,7 +18,7 @@ from mrengine.budget import Stopped as NoGrant
 from mrengine.budget import estimate_tokens, upper_bound
 from mrengine.engine import messages as m
 from mrengine.engine.own import NOT_BILLED, OwnCall, own_call
-from mrengine.errors import ConfigError, ModelError, RateLimited
+from mrengine.errors import ConfigError, ModelError, ModelRefused, RateLimited
 from mrengine.log import codec, records
 from mrengine.providers.base import Stopped
 from mrengine.providers.structured import in_words
@@ -300,11 +300,14 @@ class _Call:
         provider = self._models.provider(self._model)
         self._emit_intent(request)
         try:
-            completion = provider.complete(request)
+            completion: Any = provider.complete(request)
         except ModelError as error:
             if not error.sent or error.status in NOT_BILLED:
                 self._emit_call(error.usage or Usage(), "", "refused", 0.0, reusable=False)
             raise
+        if not isinstance(completion, Completion):  # a provider of somebody else's
+            told = f"{self._model.name}: its provider gave a {type(completion).__name__}, not a Completion"
+            raise ModelRefused(told, model=self._model.name)
         self._usage, self._latency_ms, self._unsettled = completion.usage, completion.latency_ms, True
         return completion
 

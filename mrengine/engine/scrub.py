@@ -1,12 +1,15 @@
-"""Owns what an error message may say: nothing of a document, a prompt or an answer."""
+"""Owns what an error message may say: nothing of a document, a prompt or an answer, and no key."""
 
 from __future__ import annotations
 
+import os
+import re
 import traceback as tb
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 
-__all__ = ["describe", "scrub", "where"]
+__all__ = ["describe", "scrub", "secrets", "where"]
 
+_SECRET = re.compile(r"KEY|TOKEN|SECRET|PASSW|CREDENTIAL", re.IGNORECASE)
 LONGEST = 500
 RUN = 10  # a shorter piece is a word that any message may share with any text
 
@@ -33,9 +36,14 @@ def scrub(message: str, texts: Iterable[str]) -> str:
     return "".join(out)
 
 
+def secrets(env: Mapping[str, str] = os.environ) -> list[str]:
+    """The values of variables whose names say that they are secret."""
+    return [value for name, value in env.items() if _SECRET.search(name)]
+
+
 def describe(error: BaseException, texts: Iterable[str] = ()) -> str:
-    """``Type: message`` of an exception, scrubbed."""
-    text = scrub(str(error), texts)
+    """``Type: message`` of an exception, scrubbed of the texts, and of keys: clients of the user's own repeat them."""
+    text = scrub(str(error), [*texts, *secrets()])
     name = type(error).__name__
     return f"{name}: {text}" if text else name
 

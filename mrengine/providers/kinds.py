@@ -87,7 +87,7 @@ def _http(spec: ModelSpec, shape: str, env: Mapping[str, str]) -> Place:
         address, _, fragment = name.partition("#")
         url, name = url or address, fragment
         if not name:
-            raise ConfigError(f"which model? write {address}#name", setting="models")
+            raise ConfigError("which model? write http://host:port/v1#name", setting="models")
     shape = shape or ("anthropic" if name.startswith("claude-") else "openai")
     if url is None:
         if _by_name(name) == "gemini":
@@ -151,7 +151,7 @@ def _custom(spec: ModelSpec, provider: Any) -> Place:
 
     if isinstance(provider, type) and issubclass(provider, FakeProvider):
         return Place(spec.name, spec.name, "fake", "openai", "fake")
-    if not isinstance(provider, type) or not callable(getattr(provider, "complete", None)):
+    if not isinstance(provider, type) or not all(callable(getattr(provider, n, None)) for n in ("complete", "close")):
         raise ConfigError("a provider class needs complete(request) and close()", setting="provider")
     origin = f"{provider.__module__}.{provider.__qualname__}"
     return Place(spec.name, spec.name, "custom", "openai", origin)
@@ -164,7 +164,17 @@ def custom_class(name: str) -> type[Any]:
     known = entry_points(group=ENTRY_POINTS)
     for point in known:
         if point.name == name:
-            loaded: type[Any] = point.load()
-            return loaded
+            return _loaded(point)
     names = ["openai", "anthropic", "http", "http:anthropic", "local", "fake", *sorted({point.name for point in known})]
     raise ConfigError(f"unknown provider {name!r}; there are {', '.join(names)}", setting="provider")
+
+
+def _loaded(point: Any) -> type[Any]:
+    try:
+        found: type[Any] = point.load()
+    except Exception as error:  # the import of somebody else's package may raise anything
+        reason = f"{type(error).__name__}: {error}"
+        raise ConfigError(
+            f"provider {point.name!r} ({point.value}) cannot be loaded: {reason}", setting="provider"
+        ) from error
+    return found

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -19,6 +20,14 @@ def test_words_of_its_own_stay() -> None:
     """A message that shares no run with the texts is told as it is."""
     error = ValueError("invalid literal for int()")
     assert describe(error, ["the patient slept"]) == "ValueError: invalid literal for int()"
+
+
+def test_a_key_of_the_environment_is_never_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whatever client repeats it; a variable whose name says nothing of the kind is no secret."""
+    monkeypatch.setenv("GATEWAY_TOKEN", "canary-314159265")
+    monkeypatch.setenv("LAB_NAME", "the-northern-lab")
+    told = describe(ValueError("wrong key canary-314159265 at the-northern-lab"))
+    assert told == "ValueError: wrong key … at the-northern-lab"
 
 
 def test_where_names_frames_and_no_source() -> None:
