@@ -7,7 +7,7 @@ import threading
 from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from mrengine.engine import messages as m
@@ -24,7 +24,7 @@ from mrengine.records import Completion, Request, Usage
 if TYPE_CHECKING:
     from mrengine.engine.execute import Setup
 
-__all__ = ["Context", "Stopped", "TaskCalls"]
+__all__ = ["Context", "Desk", "Stopped", "TaskCalls"]
 
 DigestOf = Callable[[str | list[str]], bytes]
 
@@ -66,32 +66,53 @@ class TaskCalls:
         self.texts.append(completion.text)
 
 
+@dataclass(frozen=True, slots=True)
+class Desk:
+    """What all tasks of one worker share."""
+
+    setup: Setup
+    worker_id: int
+    models: ModelSet
+    stored: StoredCalls
+    emit: Callable[[int, int, int, bytes], None]
+    stopping: threading.Event
+
+
 class Context:
     """One task's connection to its models. Use it in the thread that runs the map function, or in threads of its own.
 
-    ``model``: the name of the task's model, None for a job without models. ``attempt``: 1, 2, …
+    ``deadline``: when the task must have ended, on ``time.monotonic()``.
     """
 
-    def __init__(
-        self,
-        *,
-        setup: Setup,
-        task: m.Start,
-        worker_id: int,
-        chunk: ObservedChunk,
-        models: ModelSet,
-        stored: StoredCalls,
-        calls: TaskCalls,
-        emit: Callable[[int, int, int, bytes], None],
-        stopping: threading.Event,
-        deadline: float,
-    ) -> None:
-        self.worker_id, self.attempt = worker_id, task.attempt
-        self.priority, self.job_id = setup.priority, setup.job_id
-        self.model = models.name(task.model)
-        self._setup, self._task, self._chunk, self._models = setup, task, chunk, models
-        self._stored, self._calls, self._emit = stored, calls, emit
-        self._stopping, self._deadline = stopping, deadline
+    __slots__ = ("_calls", "_chunk", "_deadline", "_desk", "_task")
+
+    def __init__(self, desk: Desk, task: m.Start, chunk: ObservedChunk, calls: TaskCalls, deadline: float) -> None:
+        self._desk, self._task, self._chunk, self._calls, self._deadline = desk, task, chunk, calls, deadline
+
+    @property
+    def model(self) -> str | None:
+        """The name of the task's model, None for a job without models."""
+        return self._desk.models.name(self._task.model)
+
+    @property
+    def worker_id(self) -> int:
+        """The number of the worker: 0, 1, …"""
+        return self._desk.worker_id
+
+    @property
+    def attempt(self) -> int:
+        """1, 2, …"""
+        return self._task.attempt
+
+    @property
+    def priority(self) -> str:
+        """The job's: "P0_critical", "P1_user" or "P2_batch"."""
+        return self._desk.setup.priority
+
+    @property
+    def job_id(self) -> str:
+        """The job's name."""
+        return self._desk.setup.job_id
 
     def complete(
         self,
@@ -114,9 +135,9 @@ class Context:
         "continue". Raises a :class:`mrengine.errors.ModelError`.
         """
         _check(prompt, system, max_tokens, temperature, on_truncation)
-        index = self._models.index(model, self._task.model)
+        index = self._desk.models.index(model, self._task.model)
         request = Request(
-            model=self._models.name(index) or "",
+            model=self._desk.models.name(index) or "",
             prompt=prompt,
             system=system,
             max_tokens=max_tokens,
@@ -136,14 +157,14 @@ class Context:
         stored = self._find(index, digest_of, response_model, on_truncation) if reuse else None
         if stored is not None:
             return stored
-        if self._stopping.is_set():
+        if self._desk.stopping.is_set():
             raise Stopped
         return self._ask(index, request, digest_of, response_model, on_truncation, reuse)
 
     def _find(self, index: int, digest_of: DigestOf, response_model: Any, on_truncation: str) -> Completion | None:
         """The answer in the log, of the model or of one that stood in for it; None: none that is good for this call."""
-        for identity in self._models.identities(index):
-            stored = self._stored.find(digest_of(identity), chunk=self._task.chunk, attempt=self._task.attempt)
+        for identity in self._desk.models.identities(index):
+            stored = self._desk.stored.find(digest_of(identity), chunk=self._task.chunk, attempt=self._task.attempt)
             completion = None if stored is None else _usable(stored, response_model, on_truncation)
             if stored is not None and completion is not None:
                 self._calls.add(completion, stored.cost_usd)
@@ -162,7 +183,7 @@ class Context:
         from mrengine.providers.base import Stopped as Interrupted
 
         try:
-            completion, cost = self._models.ask(
+            completion, cost = self._desk.models.ask(
                 index,
                 request,
                 digest_of=digest_of,
@@ -191,9 +212,9 @@ class Context:
 
         if any(type(number) is not int or number < 0 for number in (tokens, max_tokens)):
             raise ConfigError("budget() takes numbers of tokens, 0 or more", setting="tokens")
-        index = self._models.index(model, self._task.model)
+        index = self._desk.models.index(model, self._task.model)
         try:
-            own = self._models.own(
+            own = self._desk.models.own(
                 index, tokens, max_tokens, task=self._task, deadline=self._deadline, done=self._calls.own
             )
         except Interrupted:

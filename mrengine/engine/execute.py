@@ -18,7 +18,7 @@ from mrengine.budget.client import BudgetClient
 from mrengine.engine import messages as m
 from mrengine.engine.calls import StoredCalls
 from mrengine.engine.chunks import ChunkReader, ObservedChunk
-from mrengine.engine.context import Context, Stopped, TaskCalls
+from mrengine.engine.context import Context, Desk, Stopped, TaskCalls
 from mrengine.engine.models import ModelSet
 from mrengine.engine.scrub import describe, where
 from mrengine.errors import BudgetExhausted, ModelError, Retry
@@ -111,13 +111,15 @@ class Executor:
             initializer(*initargs)  # before map_fn is loaded: its module may need what this sets up
         self._map_fn = objects.map_fn if objects else _loaded(setup.map_blob)
         self._chunks = ChunkReader(setup.folder, setup.spool, setup.table, setup.documents)
-        self._stored = StoredCalls(self._chunks.reader, answers, run_began=setup.run_began)
+        stored = StoredCalls(self._chunks.reader, answers, run_began=setup.run_began)
         if budget is None and setup.manager is not None:
             address, authkey = setup.manager
             budget = BudgetClient(address, authkey, worker, time.monotonic_ns(), made=made)
         self._budget = budget
         self._salvage = Salvage(setup.folder, setup.job_id, worker)
         self._models = ModelSet(setup, worker, slots, self._emit_kept, stopping, budget)
+        self._desk = Desk(setup, worker, self._models, stored, emit, stopping)
+        self._timeout_s = setup.chunk_timeout_s
 
     def endpoint_came(self, name: str, url: str, key: str) -> None:
         """Where a server that the job runs itself is to be found."""
@@ -144,18 +146,7 @@ class Executor:
         chunk: ObservedChunk | None = None
         try:
             chunk = self._chunks.read(task.chunk)
-            context = Context(
-                setup=self._setup,
-                task=task,
-                worker_id=self._worker,
-                chunk=chunk,
-                models=self._models,
-                stored=self._stored,
-                calls=calls,
-                emit=self._emit,
-                stopping=self._stopping,
-                deadline=started + self._setup.chunk_timeout_s,
-            )
+            context = Context(self._desk, task, chunk, calls, started + self._timeout_s)
             value = normalise(self._map_fn(chunk, context))
             self._emit_result(task, chunk, value, calls, started)
         except Stopped:

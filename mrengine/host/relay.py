@@ -28,6 +28,7 @@ from mrengine.records import ChunkFailure, ChunkResult, Usage
 __all__ = ["Outcome", "Relay"]
 
 Outcome = ChunkResult | ChunkFailure
+_NO_USAGE = Usage()
 log = logging.getLogger("mrengine")
 
 
@@ -101,33 +102,48 @@ class Relay:
         return None
 
     def _result(self, frame: Frame, wanted: bool) -> ChunkResult | None:
-        self.tally.processed += 1
-        listened = self._dispatcher.wants("chunk:processed")
+        tally = self.tally
+        tally.processed += 1
         record = unpack_result(frame.payload)
-        self.tally.reused_calls += record.reused_calls
+        tally.reused_calls += record.reused_calls
         self._count(record.model, done=1)
-        if listened or not isinstance(self._progress, Silent):
-            self._emit("chunk:processed", **_facts(record), usage=record.usage or Usage(), **self._counts())
+        if self._dispatcher.wants("chunk:processed") or not isinstance(self._progress, Silent):
+            self._send(self._processed(record, tally.done, tally.total))
         return _chunk_result(record) if wanted else None
 
+    def _processed(self, r: ResultRecord, done: int, total: int) -> events.ChunkProcessed:
+        return events.ChunkProcessed(
+            job_id=self._job_id,
+            at=time.time(),
+            chunk_id=r.chunk_id,
+            document_id=r.document_id,
+            model=r.model,
+            worker_id=r.worker_id,
+            attempt=r.attempt,
+            duration_ms=r.duration_ms,
+            usage=r.usage or _NO_USAGE,
+            done=done,
+            total=total,
+            progress=done / total if total else 1.0,
+        )
+
     def _failure(self, frame: Frame, wanted: bool) -> ChunkFailure | None:
-        record = unpack_failure(frame.payload)
-        self.tally.failure(f"{record.kind}: {record.message}")
+        record, tally = unpack_failure(frame.payload), self.tally
+        tally.failure(f"{record.kind}: {record.message}")
         self._count(record.model, failed=1)
-        facts = {"kind": record.kind, "error": record.message, "attempts": record.attempts}
         self._emit(
             "chunk:failed",
             chunk_id=record.chunk_id,
             document_id=record.document_id,
             model=record.model,
-            **facts,
-            **self._counts(),
+            kind=record.kind,
+            error=record.message,
+            attempts=record.attempts,
+            done=tally.done,
+            total=tally.total,
+            progress=tally.done / tally.total if tally.total else 1.0,
         )
         return _chunk_failure(record) if wanted else None
-
-    def _counts(self) -> dict[str, Any]:
-        done, total = self.tally.done, self.tally.total
-        return {"done": done, "total": total, "progress": done / total if total else 1.0}
 
     def _count(self, model: str | None, usage: Usage | None = None, *, done: int = 0, failed: int = 0) -> None:
         if self._balancer is not None and model is not None:
@@ -154,7 +170,9 @@ class Relay:
         logging.getLogger(line.logger).log(line.level, "%s", line.text)
 
     def _emit(self, name: str, **fields: Any) -> None:
-        event = events.make(name, job_id=self._job_id, at=time.time(), **fields)
+        self._send(events.make(name, job_id=self._job_id, at=time.time(), **fields))
+
+    def _send(self, event: events.Event) -> None:
         self._progress(event)
         self._dispatcher.emit(event)
 
@@ -172,13 +190,8 @@ class Relay:
         self._reader.close()
 
 
-def _facts(record: ResultRecord) -> dict[str, Any]:
-    names = ("chunk_id", "document_id", "model", "worker_id", "attempt", "duration_ms")
-    return {name: getattr(record, name) for name in names}
-
-
 def _chunk_result(r: ResultRecord) -> ChunkResult:
-    usage = r.usage or Usage()
+    usage = r.usage or _NO_USAGE
     return ChunkResult(
         r.chunk_id, r.document_id, r.model, r.worker_id, r.result, usage, r.cost_usd, r.duration_ms, r.attempt, False
     )

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import struct
 from bisect import bisect_right
-from collections import OrderedDict
 from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
@@ -37,6 +36,7 @@ _OTHER = 255
 _ROW = struct.Struct("<IB3xIIQQQQ16s")
 _CHUNKS = struct.Struct(">BHBIBQBI")
 _CACHED_BATCHES = 8
+_BLOCK_ROWS = 64  # a worker's tasks lie close together: one pread serves many
 
 
 class ChunkRow(NamedTuple):
@@ -106,23 +106,34 @@ def chunks_segment(payload: bytes, frame_offset: int) -> Segment:
 
 
 class ChunkTable:
-    """Row *i* of a round by one pread of the log file. Holds a few numbers for each 16,384 rows, and no row."""
+    """Row *i* of a round by one pread of the log file. Holds a few numbers for each 16,384 rows, and 64 rows at most.
+
+    Safe from any thread: what is held is replaced, never changed.
+    """
 
     def __init__(self, fd: int, segments: Sequence[Segment]) -> None:
         """``segments`` in order of ``first``, without holes; ``fd`` stays the caller's."""
         self._fd = fd
         self._firsts = [segment.first for segment in segments]
         self._segments = tuple(segments)
+        self._block = (0, b"")  # the first row in it, and the rows
 
     def __len__(self) -> int:
         return self._segments[-1].first + self._segments[-1].rows if self._segments else 0
 
     def __getitem__(self, index: int) -> ChunkRow:
         """IndexError: no such chunk. LogError: the file is shorter than it was, or cannot be read."""
-        if not 0 <= index < len(self):
-            raise IndexError(index)
-        segment = self._segments[bisect_right(self._firsts, index) - 1]
-        return unpack_row(_pread(self._fd, ROW_BYTES, segment.offset + (index - segment.first) * ROW_BYTES))
+        first, rows = self._block
+        at = (index - first) * ROW_BYTES
+        if not 0 <= at < len(rows):
+            if not 0 <= index < len(self):
+                raise IndexError(index)
+            segment = self._segments[bisect_right(self._firsts, index) - 1]
+            before = index - segment.first
+            size = min(_BLOCK_ROWS, segment.rows - before) * ROW_BYTES
+            rows, at = _pread(self._fd, size, segment.offset + before * ROW_BYTES), 0
+            self._block = (index, rows)
+        return unpack_row(rows, at)
 
     def __iter__(self) -> Iterator[ChunkRow]:
         for segment in self._segments:
@@ -132,14 +143,17 @@ class ChunkTable:
 
 
 class DocumentNames:
-    """The documents of an epoch by index, decoded a batch at a time; only a few batches are kept."""
+    """The documents of an epoch by index, decoded a batch at a time; only a few batches are kept.
+
+    Safe from any thread: when there are too many, another cache takes the place of the one that others may be reading.
+    """
 
     def __init__(self, reader: LogReader, batches: Sequence[tuple[int, int]]) -> None:
         """``batches``: (first index, offset of the DOCUMENTS frame), in order; ``reader`` stays the caller's."""
         self._reader = reader
         self._batches = tuple(batches)
         self._firsts = [first for first, _ in batches]
-        self._cache: OrderedDict[int, tuple[DocumentRow, ...]] = OrderedDict()
+        self._cache: dict[int, tuple[DocumentRow, ...]] = {}
 
     def __getitem__(self, index: int) -> DocumentRow:
         """IndexError: no such document. LogError: its record cannot be read."""
@@ -156,9 +170,9 @@ class DocumentNames:
         rows = self._cache.get(at)
         if rows is None:
             rows = unpack_documents(self._reader.payload(self._batches[at][1])).rows
+            if len(self._cache) >= _CACHED_BATCHES:
+                self._cache = {}
             self._cache[at] = rows
-            while len(self._cache) > _CACHED_BATCHES:
-                self._cache.pop(next(iter(self._cache)))
         return rows
 
 

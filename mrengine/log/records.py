@@ -12,7 +12,7 @@ import math
 import struct
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Any, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 from mrengine.log.chunktable import pack_chunks, unpack_chunks
 from mrengine.log.codec import MAX_PAYLOAD_BYTES
@@ -120,9 +120,11 @@ class CallRecord:
     text: str = field(repr=False)
 
 
-@dataclass(frozen=True, slots=True)
-class ResultRecord:
-    """A finished task. ``result`` is a plain value (``values.normalise``); ``flags`` may hold READ_POSITION."""
+class ResultRecord(NamedTuple):
+    """A finished task. ``result`` is a plain value (``values.normalise``); ``flags`` may hold READ_POSITION.
+
+    A tuple, unlike the others: there are as many as chunks, and a frozen dataclass takes four times as long to make.
+    """
 
     round: int
     chunk_id: int
@@ -138,7 +140,11 @@ class ResultRecord:
     cost_usd: float | None
     calls: int
     reused_calls: int
-    result: Plain = field(repr=False)
+    result: Plain
+
+    def __repr__(self) -> str:
+        """Without the result: it may be text of a document."""
+        return f"ResultRecord(round={self.round}, chunk_id={self.chunk_id}, model={self.model!r})"
 
 
 @dataclass(frozen=True, slots=True)
@@ -230,11 +236,13 @@ def pack_result(record: ResultRecord) -> bytes:
 def unpack_result(payload: bytes) -> ResultRecord:
     """A RESULT of its payload."""
 
-    def build(*v: Any) -> ResultRecord:
-        fields = [*v[:10], None if v[10] is None else Usage(*v[10]), *v[11:]]
-        return ResultRecord(*fields)
-
-    return _build(build, array(payload, 15, "RESULT"), "RESULT")
+    values = array(payload, 15, "RESULT")
+    if values[10] is not None:
+        try:
+            values[10] = Usage(*values[10])
+        except TypeError:
+            raise bad_record("RESULT") from None
+    return ResultRecord._make(values)
 
 
 def result_flags(payload: bytes) -> int:
