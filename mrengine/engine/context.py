@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 import threading
-from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -42,14 +41,15 @@ class TaskCalls:
         self.usage: Usage | None = None
         self.cost_usd: float | None = 0.0
         self.texts: list[str] = []
-        self._asked: Counter[bytes] = Counter()
+        self._asked: dict[bytes, int] = {}
         self._lock = threading.Lock()
 
     def nth(self, digest: bytes) -> int:
         """How often the same was asked before, in this attempt."""
         with self._lock:
-            self._asked[digest] += 1
-            return self._asked[digest] - 1
+            before = self._asked.get(digest, 0)
+            self._asked[digest] = before + 1
+        return before
 
     def own(self, usage: Usage, cost_usd: float | None) -> None:
         """Count a call of a client of the user's own."""
