@@ -5,7 +5,7 @@ from __future__ import annotations
 import subprocess
 import sys
 
-NAMES = ("log", "budget", "calls", "chunking")
+NAMES = ("log", "budget", "calls", "chunking", "pool")
 
 
 def main() -> int:

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import os
+import random
 import struct
+import sys
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -140,4 +143,36 @@ def test_documents_are_found_by_index_over_batches(tmp_path: Path) -> None:
         for index in (-1, 60):
             with pytest.raises(IndexError):
                 names[index]
+    wal.close()
+
+
+def test_rows_and_names_may_be_read_by_many_threads_at_once(tmp_path: Path) -> None:
+    """The slots of a worker share them: no thread meets a cache that another is emptying."""
+    wal = WriteAheadLog.create(tmp_path / "log", "j")
+    payload = pack_chunks(0, 0, b"".join(pack_row(numbered(i)) for i in range(300)))
+    segment = chunks_segment(payload, wal.append(codec.CHUNKS, payload))
+    batches = [
+        (
+            i,
+            wal.append(
+                codec.DOCUMENTS, pack_documents(DocumentsRecord(i, (DocumentRow(f"d{i}", bytes(16), i, 1, 1),)))
+            ),
+        )
+        for i in range(300)
+    ]
+    wal.commit()
+    table, before = ChunkTable(wal.fd, [segment]), sys.getswitchinterval()
+    with LogReader(tmp_path / "log") as reader, ThreadPoolExecutor(8) as threads:
+        names = DocumentNames(reader, batches)
+        sys.setswitchinterval(1e-6)
+
+        def read(seed: int) -> None:
+            chance = random.Random(seed)
+            for i in (chance.randrange(300) for _ in range(8000)):
+                assert (table[i], names[i].id) == (numbered(i), f"d{i}")
+
+        try:
+            list(threads.map(read, range(8)))
+        finally:
+            sys.setswitchinterval(before)
     wal.close()
