@@ -95,8 +95,10 @@ class SupervisorProcess:
                 env={**os.environ, MARK: self._mark},
                 start_new_session=True,
             )
-        except OSError as error:
-            self._socket.close()
+        except BaseException as error:
+            self._socket.close()  # if it was started all the same, it sees the end and goes
+            if not isinstance(error, OSError):
+                raise
             raise ConfigError(f"the supervisor cannot be started: {error}", setting="MRENGINE_PYTHON") from error
         finally:
             os.close(fd)

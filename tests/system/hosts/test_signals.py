@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
+import random
 import signal
+import subprocess
 import sys
 import time
 
@@ -178,3 +181,34 @@ def test_a_killed_host_drains(stage: Stage) -> None:
     host.communicate()
     stage.check_nothing_left(within_s=DRAIN_S + 1)
     resume(stage)
+
+
+def strike_at_random(stage: Stage, strikes: int, seed: int) -> None:
+    """Interrupt the same job at random instants of its life, then let it end."""
+    chance = random.Random(seed)
+    stage.env["PYTHONWARNINGS"] = ""  # what is between two instructions is left to the garbage collector
+    begun = stage.folder / "begun"
+    program = stage.write("host.py", LONG + 'open("begun", "w").close()\nreport(play(docs=docs, job_id="struck"))')
+    for _ in range(strikes):
+        begun.unlink(missing_ok=True)
+        host = stage.start([sys.executable, program])
+        wait_for(begun.exists)
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            host.wait(chance.uniform(0, 1.0))
+        host.send_signal(signal.SIGINT)
+        out, err = host.communicate(timeout=30)
+        assert out == ""
+        assert host.returncode in (0, -signal.SIGINT), err
+        assert err == "" or err.rstrip().endswith("KeyboardInterrupt"), err
+        stage.check_nothing_left(within_s=1.0)
+    told = stage.run(sys.executable, program)
+    assert [result[0] for result in told["results"]] == [f"Q DOC {n}" for n in range(MANY)]
+    stage.check_calls(MANY)
+
+
+@pytest.mark.system
+@pytest.mark.timeout(300)
+@pytest.mark.parametrize("seed", range(8))
+def test_ctrl_c_at_any_instant(stage: Stage, seed: int) -> None:
+    """While documents are read, the supervisor comes up, calls are made, the job is closed."""
+    strike_at_random(stage, 12, seed)
