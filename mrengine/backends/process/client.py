@@ -43,6 +43,7 @@ from mrengine.backends.process.supervisor import main
 main(fd, facts)
 """
 MARK = "MRENGINE_SUPERVISOR"
+WHOLE_BYTES = 4096  # a frame of this size is written whole or not at all
 STOPPED_AFTER_S = 5.0  # silence after which a supervisor is looked at: one that was stopped by a signal is ended
 
 
@@ -129,6 +130,10 @@ class SupervisorProcess:
                 continue
             except (BrokenPipeError, ConnectionResetError):
                 return False
+            except BaseException:  # a signal handler's
+                if len(data) > WHOLE_BYTES:
+                    self.kill()  # it may have half a frame, and would take what follows for the rest
+                raise
         return True
 
     def receive(self, timeout_s: float, *also: int) -> list[tuple[int, bytes]]:

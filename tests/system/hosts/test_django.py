@@ -63,8 +63,10 @@ report(run, stored=stored, expected=[[letter.pk, f"Q DOC {n}"] for n, letter in 
 
 @pytest.mark.parametrize(
     "function",
-    ["from shop.work import answer", WORK],
-    ids=["a function of an application", "a function of the program"],
+    [
+        pytest.param("from shop.work import answer", id="a function of an application"),
+        pytest.param(WORK, id="a function of the program", marks=pytest.mark.system),
+    ],
 )
 def test_models_in_map_fn(stage: Stage, require_packages: Callable[..., None], function: str) -> None:
     """Each worker sets Django up before map_fn is loaded, and has a connection of its own."""

@@ -6,8 +6,6 @@ import os
 import sys
 from pathlib import Path
 
-import pytest
-
 from tests.system.hosts.stage import Stage
 
 HOSTILE = """
@@ -18,17 +16,25 @@ raise SystemExit("a file of the user's was taken for " + __name__)
 """
 
 
-@pytest.mark.parametrize(
-    "names",
-    [
-        ("msgpack", "cloudpickle", "psutil", "regex", "openai", "numpy"),
-        ("json", "struct", "select", "selectors", "queue", "random", "secrets", "tempfile", "types", "token", "code"),
-    ],
-    ids=["packages", "standard library"],
-)
-def test_a_folder_of_hostile_modules(stage: Stage, tmp_path: Path, names: tuple[str, ...]) -> None:
+NAMES = [
+    "msgpack",
+    "cloudpickle",
+    "psutil",
+    "regex",
+    "openai",
+    "numpy",
+    "json",
+    "struct",
+    "select",
+    "selectors",
+    "queue",
+]
+NAMES += ["random", "secrets", "tempfile", "types", "token", "code"]
+
+
+def test_a_folder_of_hostile_modules(stage: Stage, tmp_path: Path) -> None:
     """The supervisor and its children take none of them: where they look first is where mrengine is."""
-    for name in names:
+    for name in NAMES:
         (tmp_path / f"{name}.py").write_text(HOSTILE)
     # The host has what it needs from its own site-packages, then its folder comes to the front, as under -c.
     text = """

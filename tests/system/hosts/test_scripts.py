@@ -5,8 +5,6 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
-import pytest
-
 from tests.system.hosts.stage import Stage
 
 RUN = "report(play())"
@@ -44,22 +42,14 @@ def test_stdin_is_the_hosts_own(stage: Stage) -> None:
     assert told["line"] == "a line\n"
 
 
-@pytest.mark.parametrize(
-    "text",
-    [
-        'report(play(lambda chunk, context: [context.complete("Q " + chunk.text).text, *lineage()]))',
-        """
-        def make(prefix):
-            def inner(chunk, context):
-                return [context.complete(prefix + chunk.text).text, *lineage()]
-            return inner
-        report(play(make("Q ")))
-        """,
-    ],
-    ids=["lambda", "closure"],
-)
-def test_functions_that_no_module_holds(stage: Stage, text: str) -> None:
-    """They travel by value, with what they refer to."""
+def test_a_function_that_no_module_holds(stage: Stage) -> None:
+    """A lambda in a closure travels by value, with what it refers to."""
+    text = """
+    def make(prefix):
+        ask = lambda text, context: context.complete(prefix + text).text
+        return lambda chunk, context: [ask(chunk.text, context), *lineage()]
+    report(play(make("Q ")))
+    """
     stage.check(stage.script(text))
     stage.check_calls()
 
@@ -80,10 +70,9 @@ def test_a_virtualenv_whose_python_is_a_link(stage: Stage, tmp_path: Path) -> No
     stage.check_calls()
 
 
-@pytest.mark.parametrize("executable", ["None", "''", "'/usr/sbin/uwsgi'"])
-def test_an_interpreter_without_a_name(stage: Stage, executable: str) -> None:
+def test_an_interpreter_without_a_name(stage: Stage) -> None:
     """An embedded python has no sys.executable: the one of its prefix is taken."""
-    stage.check(stage.script(f"sys.executable = {executable}\n{RUN}"))
+    stage.check(stage.script(f"sys.executable = None\n{RUN}"))
     stage.check_calls()
 
 
@@ -96,8 +85,8 @@ def test_a_seed_of_hashes_changes_nothing(stage: Stage) -> None:
     report(play(ask_known, "seeded"))
     """
     resumed = []
-    for seed in ("0", "1", "2"):
+    for seed in ("1", "2"):
         stage.env["PYTHONHASHSEED"] = seed
         resumed.append(stage.script(text)["resumed"])
-    assert resumed == [0, 8, 8]
+    assert resumed == [0, 8]
     stage.check_calls()

@@ -136,3 +136,20 @@ def test_what_map_fn_leaves_running_goes_with_its_worker(stage: Stage) -> None:
     """
     stage.check(stage.script(text))
     stage.check_calls()
+
+
+def test_a_job_inside_map_fn(stage: Stage) -> None:
+    """A worker is a host like any other: a supervisor of its own below it, gone before its chunk is done."""
+    text = """
+    def summarise(chunk, context):
+        inner = runner(workers=1).run([chunk.text + " a", chunk.text + " b"], ask)
+        return [os.getpid(), [result.result for result in inner.results]]
+    run = runner().run(["doc 1", "doc 2"], summarise)
+    with open(os.environ["HOST_REPORT"], "w") as file:
+        json.dump([result.result for result in run.results], file)
+    """
+    told = stage.script(text)
+    for (worker, results), n in zip(told, (1, 2), strict=True):
+        facts = {"host": worker, "results": results}
+        stage.check(facts, docs=[f"doc {n} a", f"doc {n} b"], workers=1)
+    stage.check_calls(4)
