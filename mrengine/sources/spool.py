@@ -64,6 +64,7 @@ class Spool:
         self._file = os.fdopen(os.open(self._path, flags, 0o600), "wb", buffering=BLOCK_BYTES)
         os.fchmod(self._file.fileno(), 0o600)
         self._size = 0
+        self._published = False
 
     @property
     def path(self) -> Path:
@@ -93,6 +94,7 @@ class Spool:
             os.replace(self._path, place)
         except OSError as error:
             raise _full(error, self._folder) from error
+        self._path, self._published = place, True
         _sync_folder(self._folder)
 
     def flush(self) -> None:
@@ -108,10 +110,8 @@ class Spool:
             self._file.close()
         except OSError:
             pass
-        try:
-            os.unlink(self._path)
-        except FileNotFoundError:
-            pass
+        if not self._published:
+            self._path.unlink(missing_ok=True)
 
 
 def _full(error: OSError, folder: Path) -> SourceError:

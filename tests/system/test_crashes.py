@@ -20,6 +20,7 @@ import pytest
 
 from mrengine import MapReduceRunner, RunResult
 from mrengine.errors import JobFailed, PoolBroken
+from mrengine.testing.server import LLMServer
 from tests.system.processes import alive
 
 pytestmark = pytest.mark.usefixtures("state_dir")
@@ -200,6 +201,18 @@ def test_a_chunk_that_wants_too_much_memory_costs_itself() -> None:
     assert "MemoryError" in found.failures[0].message
     assert set(deaths) == {-signal.SIGSEGV}
     assert [result.chunk_id for result in found.results] == [0, 3, 4, 5]
+
+
+def test_the_deadline_of_a_chunk_is_that_of_its_calls() -> None:
+    """The HTTP request ends with it, long before the worker would be replaced: nobody dies."""
+    deaths: list[int] = []
+    with LLMServer(latency_s=60) as server:
+        runner = MapReduceRunner(workers=2, models=server.url + "#m", chunk_timeout_s=0.5, max_attempts=1)
+        runner.on("worker:crashed", lambda event: deaths.append(event.exitcode))
+        with pytest.raises(JobFailed) as caught:
+            runner.run(["a", "b"], lambda chunk, context: context.complete(chunk.text).text)
+    assert all("did not answer in time" in failure.message for failure in caught.value.failures)
+    assert deaths == []
 
 
 def test_sys_exit_is_a_failure_not_a_death() -> None:

@@ -12,7 +12,9 @@ from pathlib import Path
 import pytest
 
 from mrengine import Job, MapReduceRunner
+from mrengine.host.session import ProcessSession
 from mrengine.log.salvage import answers_in
+from mrengine.log.wal import WriteAheadLog
 from mrengine.testing.server import LLMServer
 from tests.system import processes
 from tests.system.processes import children, wait_for
@@ -57,6 +59,30 @@ def test_a_death_below_the_host_is_mended(server: LLMServer, state_dir: Path, wh
     assert server.stats().requests <= TASKS + {"supervisor": SLOTS, "manager": 0, "worker": 2}[who]
     assert len(tree.announced()) == len(set(tree.announced())) == TASKS
     assert tree.left() == []
+
+
+@pytest.mark.parametrize("known", [False, True], ids=["new", "with a log"])
+def test_a_supervisor_that_dies_while_the_job_is_prepared(
+    state_dir: Path, monkeypatch: pytest.MonkeyPatch, known: bool
+) -> None:
+    """The documents were kept, their chunk table was not written: another supervisor writes it."""
+    if known:
+        folder = state_dir / "jobs" / "early"
+        folder.mkdir(parents=True, mode=0o700)
+        WriteAheadLog.create(folder / "log", "early").close()
+    killed: list[int] = []
+    sync = ProcessSession.sync
+
+    def killing(session: ProcessSession) -> int:
+        if not killed:
+            killed.append(session.pid)
+            os.kill(session.pid, signal.SIGKILL)
+        return sync(session)
+
+    monkeypatch.setattr(ProcessSession, "sync", killing)
+    run = MapReduceRunner("early", workers=1, models="fake").run(["a", "b"], lambda chunk, context: chunk.text)
+    assert [result.result for result in run.results] == ["a", "b"]
+    assert len(killed) == 1
 
 
 @pytest.mark.parametrize("who", ["supervisor", "manager"])
