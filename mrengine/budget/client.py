@@ -111,8 +111,9 @@ class BudgetClient:
             self._settle(done)
 
     def _settle(self, done: Done) -> None:
-        if self._desk.settle(done):
-            self._news.put(False)
+        told_off = done[6] is not None and done[6][-1] is not None  # Retry-After: the others must hear of it at once
+        if self._desk.settle(done) or told_off:
+            self._news.put(told_off)
 
     def _start(self) -> None:
         if self._thread is not None and self._pid != os.getpid():

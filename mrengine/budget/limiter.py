@@ -25,9 +25,14 @@ LOOK_AGAIN_S = (0.005, 1.0)
 GRACE_S = 2.0
 NEARLY_EMPTY = 0.1
 WIDEST = 256  # calls in flight beyond which a provider of unknown limits is taken to have none
+# A lone refusal among answers is about its call, which waits as it was told; two in a row, or as many among a few, are
+# about the limit, and hold everybody: the weight of the newest answer, and the share of refusals that is too much.
+NEWEST = 0.25
+TROUBLE = 0.4
 # Below what was refused once, more may be in flight with each success; that much again is tried after such a silence.
 DARE_S = 15.0
 DARE = 1.25
+YOUNG_S = 5.0  # calls that were made before there was a limiter to count them are still under way
 
 Spent = tuple[float, float, float]  # seconds ago, input tokens, output tokens of one call
 
@@ -73,9 +78,10 @@ class Limiter:
         self.window: int | None = None  # calls in flight that a provider of unknown limits is given at once …
         self.ceiling = WIDEST  # … and at most, until it has been silent for a while
         self.refused = (float("-inf"), 0)  # when, and the last call granted before
+        self.trouble = 0.0  # the share of refusals among the latest answers
         self.call_s = 1.0
         self.number = 0
-        self.at = now
+        self.at = self.born = now
 
     # asking
 
@@ -201,6 +207,8 @@ class Limiter:
         self.call_s += 0.2 * (now - held.at - self.call_s)
         if used is None:
             return
+        if used[0]:
+            self.trouble -= NEWEST * self.trouble
         if self.window is not None and used[0] and held.number > self.refused[1]:
             self._widen(now)
         for i, mark in held.marks.items():
@@ -233,12 +241,14 @@ class Limiter:
         """
         self._refill(now)
         if observed.retry_after_s is not None:
-            self._hold(observed.retry_after_s, now, counted=held is not None)
+            self.trouble += NEWEST * (1.0 - self.trouble)
+            if self.trouble > TROUBLE:
+                self._hold(observed.retry_after_s, now)
         for i, (limit, told) in enumerate(pairs(observed)):
             own = self.own.get(i)
             if limit and own is None:
                 own = self.own[i] = Bucket(burst(limit, self.limit.burst_s), limit / MINUTE_S, now)
-            guess = refused and held is not None and told is None
+            guess = refused and held is not None and told is None and self.trouble > TROUBLE
             remaining = _left(held.need[i], observed.retry_after_s, own) if guess and held is not None else told
             if remaining is None or own is None:
                 continue
@@ -257,17 +267,16 @@ class Limiter:
         since_s = 0.0 if held is None else news.now - held.at
         return Seen.of(news, since_s, taken, travelling, self.number if held is None else held.number)
 
-    def _hold(self, seconds: float, now: float, *, counted: bool) -> None:
+    def _hold(self, seconds: float, now: float) -> None:
         """Grant nothing to anybody for so long.
 
         Where no limit is known all that waits would run into the next refusal together: half as many calls may be in
-        flight afterwards, and one more for each that succeeds, up to what was borne. ``counted``: this call was one of
-        those in flight; the first ones, before there was any limit, were not.
+        flight afterwards, and one more for each that succeeds, up to what was borne.
         """
         if not self.own and now >= self.hold_until:
             in_flight = sum(self.in_flight.values())
-            self.window, self.refused = max(1, (in_flight + counted) // 2), (now + seconds, self.number)
-            if counted:
+            self.window, self.refused = max(1, (in_flight + 1) // 2), (now + seconds, self.number)
+            if now - self.born > YOUNG_S:
                 self.ceiling = max(1, in_flight)
         self.hold_until = max(self.hold_until, now + seconds)
 
@@ -297,13 +306,14 @@ class Limiter:
         """All that processes must agree on, as plain lists and numbers."""
         own = {i: bucket.dump() for i, bucket in self.own.items()}
         seen = {i: one.dump() for i, one in self.seen.items()}
-        borne = [self.window, self.ceiling, self.refused]
+        borne = [self.window, self.ceiling, self.refused, self.trouble]
         return [own, seen, self.line.dump(), self.in_flight, self.hold_until, borne, self.call_s, self.number]
 
     def load(self, state: list[Any]) -> None:
         """Take over the state that ``dump`` described; capacities and rates stay those of this limit."""
         own, seen, line, self.in_flight, self.hold_until, borne, self.call_s, self.number = state
-        self.window, self.ceiling, self.refused = borne[0], borne[1], tuple(borne[2])
+        self.window, self.ceiling, (at, number), self.trouble = borne
+        self.refused = (at, number)
         self.own.update({i: _adopt(self.own.get(i), dumped) for i, dumped in own.items()})
         self.seen = {i: Seen.load(dumped) for i, dumped in seen.items()}
         self.line = Line.load(line)
