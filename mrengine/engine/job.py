@@ -9,6 +9,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+from mrengine.engine.commit import Log
 from mrengine.engine.execute import Setup
 from mrengine.engine.loop import RoundSettings
 from mrengine.errors import JobBusy, LogError
@@ -18,6 +19,7 @@ from mrengine.log.chunktable import ChunkTable, DocumentNames, Segment
 from mrengine.log.codec import Frame
 from mrengine.log.ledger import Ledger
 from mrengine.log.lock import JobLock
+from mrengine.log.msg import stamp
 from mrengine.log.reader import LogReader
 from mrengine.log.replay import Replay
 from mrengine.log.salvage import discard, salvaged
@@ -81,11 +83,20 @@ class OpenJob:
 
     def append(self, kind: int, payload: bytes) -> int:
         """Append a record of the job itself, and count it in."""
+        newest = self.state.newest
+        if newest is not None and kind in codec.STAMPED:
+            payload = stamp(payload, newest.job.epoch)
         offset = self.log.append(kind, payload)
         self.state.add(Frame(offset, kind, payload, 0))
         if self._counted == offset:
             self._counted = self.log.size
         return offset
+
+    def task_log(self) -> Log:
+        """The log for the records of tasks: each says of which epoch it is."""
+        epoch = self.state.epoch
+        assert epoch is not None
+        return StampedLog(self.log, epoch.job.epoch) if epoch.job.epoch else self.log
 
     def restart(self) -> None:
         """Set the log aside and begin another; the old one stays in the folder until purge."""
@@ -202,6 +213,18 @@ class OpenJob:
         self.log.close()
         self._reader.close()
         self._lock.release()
+
+
+class StampedLog:
+    """The log, in an epoch that is not the first."""
+
+    def __init__(self, log: WriteAheadLog, epoch: int) -> None:
+        self._log, self._epoch = log, epoch
+        self.write, self.commit = log.write, log.commit
+
+    def append(self, kind: int, payload: bytes) -> int:
+        """Append a record; where it belongs to a task, with the number of the epoch."""
+        return self._log.append(kind, stamp(payload, self._epoch) if kind in codec.STAMPED else payload)
 
 
 def _open_log(path: Path, job_id: str, durability: str, state: Replay, *, strict: bool = False) -> WriteAheadLog:

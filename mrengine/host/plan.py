@@ -196,12 +196,17 @@ class Plan:
         return compare(stored.epoch.job, self.job, _pairs(stored.documents()), _pairs(self.documents))
 
     def check(self, stored: ResumeEngine, on_mismatch: str) -> str:
-        """What to do: "resume", "fresh" (the log has no whole epoch), "restart" or "new_epoch". JobMismatch."""
-        if stored.epoch is None or not stored.epoch.complete:
+        """What to do: "resume", "fresh" (the log is empty), "restart" or "new_epoch". JobMismatch."""
+        current, newest = stored.epoch, stored.state.newest
+        if current is None or newest is None:
             return "fresh"
+        if not newest.complete and not compare(newest.job, self.job):
+            return "new_epoch"  # it was begun and not finished, or part of it was lost: written anew behind it
+        if not current.complete:
+            return "new_epoch"
         found = self.differences(stored)
-        if not found:  # where a later epoch was begun and not finished, this one is written anew behind it
-            return "resume" if stored.state.newest is stored.epoch else "new_epoch"
+        if not found:
+            return "resume" if newest is current else "new_epoch"
         if on_mismatch == "restart":
             return "restart"
         if on_mismatch == "recompute" or (on_mismatch == "extend" and found.extends):
@@ -210,7 +215,7 @@ class Plan:
 
     def records(self, spool: Path, stored: ResumeEngine | None = None) -> Iterator[Record]:
         """The records of a new epoch, all but its ROUND; with what it takes over from the epochs of ``stored``."""
-        epoch = len(stored.state.epochs) if stored is not None else 0
+        epoch = max((known.job.epoch + 1 for known in stored.state.epochs), default=0) if stored is not None else 0
         settings = {**self.job.settings, "cut_tokens": self._chunking.cut_tokens()}
         yield codec.JOB, pack_job(replace(self.job, epoch=epoch, settings=settings))
         for payload in batch_documents(0, self.documents):

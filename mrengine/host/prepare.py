@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from mrengine.config import make_private
-from mrengine.errors import JobBusy, JobCancelled, JobNotFound, LogError, SupervisorDied
+from mrengine.errors import JobBusy, JobCancelled, JobMismatch, JobNotFound, LogError, SupervisorDied
 from mrengine.host.inputs import spool_documents
 from mrengine.host.orders import Parts
 from mrengine.host.plan import MapFunction, Plan, Record, chunking_of, job_record
@@ -148,8 +148,15 @@ class Preparation:
         """The log's end, if every chunk has its result: such a job needs no pool, no lock and no call."""
         with ResumeEngine(self._folder) as stored:
             self._look(stored)
-            if plan.check(stored, self._parts.settings.on_mismatch) != "resume":
-                return None
+            try:
+                action = plan.check(stored, self._parts.settings.on_mismatch)
+            except JobMismatch as error:
+                if not self._damage:
+                    raise
+                message = f"{error}. Its log is damaged, too, perhaps where it told of other inputs"
+                raise JobMismatch(message, job_id=self._job_id, differences=error.differences) from None
+            if action != "resume" or self._damage:
+                return None  # damage is repaired by who holds the lock
             return stored.recovery.end if next(stored.pending(), None) is None else None
 
     def _look(self, stored: ResumeEngine) -> None:

@@ -100,8 +100,7 @@ class JobRun:
 
     def _tell_damage(self, ready: Prepared) -> None:
         ranges = ", ".join(f"{start} to {end}" for start, end in ready.damage)
-        rest = "no result among them" if ready.finished else "saved aside, and what they held runs again"
-        message = f"the log of job {self.job_id} was damaged: bytes {ranges} are lost, {rest}"
+        message = f"the log of job {self.job_id} was damaged: bytes {ranges} are kept aside, what they held runs again"
         self.tally.warnings.append(message)
         log.warning("%s", message)
 

@@ -76,7 +76,7 @@ class SequentialSession:
         setup = job.setup(order["setup"], path=None, manager=None, endpoints={})
         self._engine = Engine(
             backend=self._backend,
-            log=job.log,
+            log=job.task_log(),
             announcer=self,
             settings=settings,
             pending=job.pending(settings),

@@ -102,7 +102,7 @@ def chunks_segment(payload: bytes, frame_offset: int) -> Segment:
     size = tags[7]
     if tags[::2] != (0xDC, 0xCE, 0xCF, 0xC6) or size != len(payload) - HEAD_BYTES or not size or size % ROW_BYTES:
         raise bad_record("CHUNKS")
-    return Segment(tags[3], tags[5], size // ROW_BYTES, frame_offset + OVERHEAD_BYTES + HEAD_BYTES)
+    return Segment(tags[3] & 0xFFFF, tags[5], size // ROW_BYTES, frame_offset + OVERHEAD_BYTES + HEAD_BYTES)
 
 
 class ChunkTable:

@@ -31,7 +31,7 @@ from mrengine.log.jobrecords import (
     unpack_job,
     unpack_round,
 )
-from mrengine.log.msg import HEAD_BYTES, array, bad_record, head, pack
+from mrengine.log.msg import HEAD_BYTES, bad_record, head, pack, task
 from mrengine.log.values import Plain, Unstorable
 from mrengine.records import Usage
 
@@ -198,7 +198,7 @@ def pack_intent(record: IntentRecord) -> bytes:
 
 def unpack_intent(payload: bytes) -> IntentRecord:
     """An INTENT of its payload."""
-    return _build(IntentRecord, array(payload, 9, "INTENT"), "INTENT")
+    return _build(IntentRecord, task(payload, 9, "INTENT"), "INTENT")
 
 
 def pack_call(record: CallRecord) -> bytes:
@@ -213,7 +213,7 @@ def pack_call(record: CallRecord) -> bytes:
 
 def unpack_call(payload: bytes) -> CallRecord:
     """A CALL of its payload."""
-    values = array(payload, 14, "CALL")
+    values = task(payload, 14, "CALL")
 
     def build(*v: Any) -> CallRecord:
         fields = [*v[:5], Usage(*v[5:8]), None if math.isnan(v[8]) else v[8], *v[9:]]
@@ -236,7 +236,7 @@ def pack_result(record: ResultRecord) -> bytes:
 def unpack_result(payload: bytes) -> ResultRecord:
     """A RESULT of its payload."""
 
-    values = array(payload, 15, "RESULT")
+    values = task(payload, 15, "RESULT")
     if values[10] is not None:
         try:
             values[10] = Usage(*values[10])
@@ -261,7 +261,7 @@ def pack_failure(record: FailureRecord) -> bytes:
 
 def unpack_failure(payload: bytes) -> FailureRecord:
     """A FAILURE of its payload."""
-    return _build(FailureRecord, array(payload, 12, "FAILURE"), "FAILURE")
+    return _build(FailureRecord, task(payload, 12, "FAILURE"), "FAILURE")
 
 
 def pack_attempt(record: AttemptRecord) -> bytes:
@@ -272,7 +272,7 @@ def pack_attempt(record: AttemptRecord) -> bytes:
 
 def unpack_attempt(payload: bytes) -> AttemptRecord:
     """An ATTEMPT of its payload."""
-    return _build(AttemptRecord, array(payload, 7, "ATTEMPT"), "ATTEMPT")
+    return _build(AttemptRecord, task(payload, 7, "ATTEMPT"), "ATTEMPT")
 
 
 def pack_carry(record: CarryRecord) -> bytes:
@@ -282,7 +282,7 @@ def pack_carry(record: CarryRecord) -> bytes:
 
 def unpack_carry(payload: bytes) -> CarryRecord:
     """A CARRY of its payload."""
-    return _build(CarryRecord, array(payload, 4, "CARRY"), "CARRY")
+    return _build(CarryRecord, task(payload, 4, "CARRY"), "CARRY")
 
 
 def _build(make: Callable[..., _T], values: list[Any], name: str) -> _T:

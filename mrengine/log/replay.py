@@ -8,20 +8,23 @@ from dataclasses import dataclass, field
 from mrengine.errors import LogError
 from mrengine.log import codec
 from mrengine.log.chunktable import Segment, chunks_segment
-from mrengine.log.codec import Frame
+from mrengine.log.codec import HEADER_BYTES, Frame
 from mrengine.log.index import OutcomeIndex
 from mrengine.log.ledger import Ledger
-from mrengine.log.msg import key
+from mrengine.log.msg import epoch_of, key
 from mrengine.log.records import (
     CloseRecord,
+    DocumentsRecord,
     JobRecord,
     RoundRecord,
     unpack_attempt,
+    unpack_carry,
     unpack_close,
     unpack_documents,
     unpack_job,
     unpack_round,
 )
+from mrengine.log.repair import REPAIRED
 
 __all__ = ["Epoch", "Replay"]
 
@@ -38,6 +41,7 @@ class Epoch:
     job: JobRecord
     offset: int
     documents: list[tuple[int, int]] = field(default_factory=list)
+    n_documents: int = 0
     segments: dict[int, list[Segment]] = field(default_factory=dict)
     rounds: dict[int, RoundRecord] = field(default_factory=dict)
     indexes: dict[int, OutcomeIndex] = field(default_factory=dict)
@@ -65,6 +69,20 @@ class Epoch:
         """Rows of a round's chunk table."""
         segments = self.segments.get(round_)
         return segments[-1].first + segments[-1].rows if segments else 0
+
+    def add_documents(self, record: DocumentsRecord, offset: int) -> None:
+        """More documents. LogError: they do not follow those that are there, or are more than the job has."""
+        if record.first != self.n_documents or record.first + len(record.rows) > self.job.documents[0]:
+            message = f"documents {record.first} to {record.first + len(record.rows)} after {self.n_documents}"
+            raise LogError(f"{message} of {self.job.documents[0]}", reason="damaged")
+        self.documents.append((record.first, offset))
+        self.n_documents += len(record.rows)
+
+    def forget_rounds(self) -> None:
+        """All later rounds are played anew."""
+        for known in (self.segments, self.indexes, self.rounds):
+            for round_ in [number for number in known if number]:
+                del known[round_]
 
     def add_segment(self, segment: Segment) -> None:
         """More rows. LogError: they do not follow those that are there."""
@@ -107,7 +125,11 @@ class Replay:
         self.problems: list[tuple[int, str]] = []
         self._current: Epoch | None = None
         self._newest: Epoch | None = None
+        self._gaps = False
+        self._lost: list[tuple[int, int]] = []
+        self._end = HEADER_BYTES
         self._takers: dict[int, Callable[[Frame], object]] = {
+            codec.VOID: self._void,
             codec.JOB: self._job,
             codec.DOCUMENTS: self._documents,
             codec.CHUNKS: self._chunks,
@@ -136,15 +158,28 @@ class Replay:
 
         A record that its CRC vouches for and that makes no sense all the same is noted and skipped.
         """
+        if frame.offset != self._end:
+            self._lost.append((self._end, frame.offset))
+        self._end = frame.end
         take = self._takers.get(frame.kind)
         if take is None:
             return False
-        self.closed = None
+        if frame.kind != codec.VOID:
+            self.closed = None
         try:
             return bool(take(frame))
         except LogError as error:
-            self.problems.append((frame.offset, str(error)))
+            if not self._gaps:  # after one, records may be of something that was lost
+                self.problems.append((frame.offset, str(error)))
             return False
+
+    def _void(self, frame: Frame) -> None:
+        """Padding; or damage that was repaired, in which a later round may have been started afresh."""
+        if frame.payload[:1] == REPAIRED:
+            self._gaps = True
+            self._lost.append((frame.offset, frame.end))
+            if self._newest is not None:
+                self._newest.forget_rounds()
 
     def _job(self, frame: Frame) -> None:
         epoch = Epoch(unpack_job(frame.payload), frame.offset)
@@ -154,11 +189,10 @@ class Replay:
         self.updated = max(self.updated, epoch.job.at)
 
     def _documents(self, frame: Frame) -> None:
-        first = unpack_documents(frame.payload).first
-        self._working().documents.append((first, frame.offset))
+        self._working().add_documents(unpack_documents(frame.payload), frame.offset)
 
     def _chunks(self, frame: Frame) -> None:
-        self._working().add_segment(chunks_segment(frame.payload, frame.offset))
+        self._owner(frame).add_segment(chunks_segment(frame.payload, frame.offset))
 
     def _round(self, frame: Frame) -> None:
         record, epoch = unpack_round(frame.payload), self._working()
@@ -169,7 +203,9 @@ class Replay:
 
     def _outcome(self, frame: Frame) -> bool:
         round_, chunk_id, model_index = key(frame.payload)
-        epoch = self._working()
+        epoch = self._owner(frame)
+        if frame.kind == codec.CARRY and self._lost and self._is_lost(unpack_carry(frame.payload).offset):
+            return False
         if epoch.assigned and frame.kind != codec.FAILURE:
             epoch.assigned.pop((round_, chunk_id), None)
         return epoch.index(round_).put(frame, chunk_id, model_index)
@@ -183,11 +219,21 @@ class Replay:
     def _attempt(self, frame: Frame) -> None:
         record = unpack_attempt(frame.payload)
         task = record.round, record.chunk_id, record.model_index
-        self._working().attempts.setdefault(task, []).append(record.kind)
+        self._owner(frame).attempts.setdefault(task, []).append(record.kind)
 
     def _close(self, frame: Frame) -> None:
         self.closed = unpack_close(frame.payload)
         self.updated = max(self.updated, self.closed.at)
+
+    def _is_lost(self, offset: int) -> bool:
+        return any(start <= offset < end for start, end in self._lost)
+
+    def _owner(self, frame: Frame) -> Epoch:
+        """The newest epoch. LogError: the record is of another, whose JOB was lost."""
+        epoch = self._working()
+        if epoch_of(frame.payload) != epoch.job.epoch & 0xFFFF:
+            raise LogError("a record of an epoch whose JOB is lost", reason="damaged")
+        return epoch
 
     def _working(self) -> Epoch:
         if self._newest is None:

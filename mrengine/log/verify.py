@@ -64,6 +64,7 @@ def verify(job_folder: str | os.PathLike[str]) -> Verdict:
 
     def look(frame: Frame) -> None:
         if frame.kind == codec.VOID:
+            state.add(frame)
             if frame.payload[:1] == REPAIRED:
                 repaired.append((frame.offset, frame.end))
             return

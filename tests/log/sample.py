@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from hashlib import blake2b
 
 from mrengine.log import codec
 from mrengine.log import records as r
 from mrengine.log.chunktable import ChunkRow, pack_row
+from mrengine.log.msg import stamp
 from mrengine.log.wal import WriteAheadLog
 from mrengine.records import Usage
 
@@ -19,7 +21,7 @@ def digest(text: str) -> bytes:
 
 def job(
     *,
-    epoch: int = 1,
+    epoch: int = 0,
     models: Sequence[tuple[str, str]] = (("m", "p"),),
     all_models: bool = False,
     version: str = "v1",
@@ -76,11 +78,13 @@ def begin(
     round_: bool = True,
 ) -> None:
     """JOB, DOCUMENTS, CHUNKS and ROUND of a job with one chunk a text; ``of``: the document of each."""
-    wal.append(codec.JOB, r.pack_job(record or job()))
+    record = record or job()
+    record = replace(record, documents=(len(documents), *record.documents[1:]))
+    wal.append(codec.JOB, r.pack_job(record))
     rows = tuple(r.DocumentRow(name, digest(name), 0, 10, 10) for name in documents)
     wal.append(codec.DOCUMENTS, r.pack_documents(r.DocumentsRecord(0, rows)))
     table = b"".join(row((of or [0] * len(texts))[i], text, i, i + 1) for i, text in enumerate(texts))
-    wal.append(codec.CHUNKS, r.pack_chunks(0, 0, table))
+    wal.append(codec.CHUNKS, stamp(r.pack_chunks(0, 0, table), record.epoch))
     if round_:
         wal.append(codec.ROUND, r.pack_round(r.RoundRecord(0, 1.5, len(texts), "v1")))
 

@@ -26,6 +26,7 @@ from mrengine.log import codec
 from mrengine.log import records as r
 from mrengine.log.carry import carried
 from mrengine.log.lock import JobLock
+from mrengine.log.msg import stamp
 from mrengine.log.replay import Replay
 from mrengine.log.resume import ResumeEngine
 from mrengine.log.wal import WriteAheadLog
@@ -118,7 +119,7 @@ class JobMachine(RuleBasedStateMachine):
         assert self.wal is not None
         places, names = self.plan.places(), list(self.plan.documents)
         models = tuple((name, "p") for name in self.plan.models)
-        record = job(epoch=len(self.epochs) + 1, version=self.plan.version, models=models)
+        record = job(epoch=len(self.epochs), version=self.plan.version, models=models)
         texts = [text for _, text, _ in places]
         of = [names.index(name) for name, _, _ in places]
         carries = []
@@ -129,7 +130,7 @@ class JobMachine(RuleBasedStateMachine):
                 carries = list(carried(engine, record, rows, [r.pack_chunks(0, 0, table)] if texts else []))
         begin(self.wal, texts, record=record, documents=names, of=of, round_=False)
         for payload in carries:
-            self.wal.append(codec.CARRY, payload)
+            self.wal.append(codec.CARRY, stamp(payload, len(self.epochs)))
         self.wal.append(codec.ROUND, r.pack_round(r.RoundRecord(0, 1.0, len(texts), self.plan.version)))
         self.wal.commit()
         self.epochs.append(Epoch(self.plan.copy(), self.what_fits()))
@@ -156,12 +157,12 @@ class JobMachine(RuleBasedStateMachine):
         model = chunk % len(self.plan.models)
         self.wal.append(codec.CALL, call(name, chunk))
         if failed:
-            self.wal.append(codec.FAILURE, failure(chunk))
+            self.wal.append(codec.FAILURE, stamp(failure(chunk), len(self.epochs) - 1))
         else:
             record = r.ResultRecord(
                 0, chunk, model, 0, "d", self.plan.models[model], 0, 1, 1.0, 1.0, None, None, 1, 0, value
             )
-            self.wal.append(codec.RESULT, r.pack_result(record))
+            self.wal.append(codec.RESULT, stamp(r.pack_result(record), len(self.epochs) - 1))
             self.unsure.setdefault(places[chunk], (self.plan.models[model], value))
         self.waiting = [*self.waiting, name]
         if commit:

@@ -12,6 +12,7 @@ from mrengine.log import codec
 from mrengine.log import records as r
 from mrengine.log.carry import carried
 from mrengine.log.mismatch import compare
+from mrengine.log.msg import stamp
 from mrengine.log.resume import ResumeEngine
 from mrengine.log.wal import WriteAheadLog
 from tests.log.sample import begin, job, result, row
@@ -111,9 +112,9 @@ class Story:
             self.carried = {c.chunk_id: r.unpack_result(engine.reader.payload(c.offset)).result for c in taken}
         begin(self.wal, texts, record=record, documents=names, of=of)
         for payload in carries:
-            self.wal.append(codec.CARRY, payload)
+            self.wal.append(codec.CARRY, stamp(payload, self.epoch))
         for chunk, (value, flags) in (done or {}).items():
-            self.wal.append(codec.RESULT, result(chunk, 0, value, flags=flags))
+            self.wal.append(codec.RESULT, stamp(result(chunk, 0, value, flags=flags), self.epoch))
         self.wal.write()
         return self
 

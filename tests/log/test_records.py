@@ -32,7 +32,7 @@ number = st.integers(0, 2**63 - 1)
 at = st.floats(0, 1e10)
 cost = st.none() | st.floats(0, 1e6)
 usage = st.builds(Usage, number, number, number)
-task = (st.integers(0, 2**32 - 1), st.integers(0, 2**64 - 1), st.integers(-1, 2**31 - 1))
+task = (st.integers(0, 2**16 - 1), st.integers(0, 2**64 - 1), st.integers(-1, 2**31 - 1))
 digest = st.binary(min_size=16, max_size=16)
 facts = st.dictionaries(text, number, max_size=3)
 

@@ -16,12 +16,14 @@ from mrengine.log import codec
 from mrengine.log import records as r
 from mrengine.log.codec import Frame
 from mrengine.log.index import OutcomeIndex
+from mrengine.log.msg import stamp
 from mrengine.log.reader import LogReader
+from mrengine.log.repair import voids
 from mrengine.log.replay import Replay
 from mrengine.log.resume import ResumeEngine
 from mrengine.log.wal import WriteAheadLog
 from tests.log.disk import MemoryDisk
-from tests.log.sample import begin, call, every_kind, failure, intent, job, result
+from tests.log.sample import begin, call, every_kind, failure, intent, job, result, row
 
 
 @pytest.fixture
@@ -89,16 +91,16 @@ def test_an_epoch_counts_once_its_chunk_table_is_complete(wal: WriteAheadLog, tm
     begin(wal, "ab")
     offset = wal.append(codec.RESULT, result(0, value="old"))
     wal.append(codec.CALL, call("q"))
-    begin(wal, "xyb", record=job(epoch=2, version="v2"), round_=False)
-    wal.append(codec.CARRY, r.pack_carry(r.CarryRecord(0, 2, 0, offset)))
+    begin(wal, "xyb", record=job(epoch=1, version="v2"), round_=False)
+    wal.append(codec.CARRY, stamp(r.pack_carry(r.CarryRecord(0, 2, 0, offset)), 1))
     with replayed(wal, tmp_path) as engine:
         assert engine.epoch is not None
-        assert engine.epoch.job.epoch == 1
+        assert engine.epoch.job.epoch == 0
         assert engine.get_pending_chunks() == [1]
     wal.append(codec.ROUND, r.pack_round(r.RoundRecord(0, 3.0, 3, "v2")))
     with replayed(wal, tmp_path) as engine:
         assert engine.epoch is not None
-        assert engine.epoch.job.epoch == 2
+        assert engine.epoch.job.epoch == 1
         assert engine.get_pending_chunks() == [0, 1]
         assert [(x.chunk_id, x.result) for x in engine.results()] == [(2, "old")]
         assert len(engine.state.ledger.offsets) == 1
@@ -309,3 +311,64 @@ def test_frames_larger_than_a_block_are_read(tmp_path: Path) -> None:
     wal.commit()
     with LogReader("log", files=disk) as reader:
         assert [len(frame.payload) for frame in reader.frames(stop=wal.durable) if frame.kind != codec.VOID] == sizes
+
+
+def lose(wal: WriteAheadLog, path: Path, start: int, end: int) -> None:
+    """Damage: these bytes are filled as a repair fills them."""
+    wal.write()
+    with LogReader(path / "log") as reader, open(path / "log", "r+b") as file:
+        for offset, frame in voids(reader._source, start, end):
+            file.seek(offset)
+            file.write(frame)
+
+
+def test_outcomes_of_an_epoch_whose_beginning_is_lost_are_not_those_of_the_one_before(
+    wal: WriteAheadLog, tmp_path: Path
+) -> None:
+    """Chunk 1 is another text there: it stays pending, and nothing is called nonsense."""
+    begin(wal, "ab")
+    wal.append(codec.RESULT, result(0, value="old"))
+    start = wal.size
+    begin(wal, "xy", record=job(epoch=1, version="v2"))
+    end = wal.size
+    wal.append(codec.RESULT, stamp(result(1, value="of another text"), 1))
+    wal.append(codec.FAILURE, stamp(failure(1), 1))
+    lose(wal, tmp_path, start, end)
+    with replayed(wal, tmp_path) as engine:
+        assert [(x.chunk_id, x.result) for x in engine.results()] == [(0, "old")]
+        assert engine.get_pending_chunks() == [1]
+        assert list(engine.failures()) == []
+        assert engine.state.problems == []
+
+
+def test_what_a_carry_points_to_may_be_lost(wal: WriteAheadLog, tmp_path: Path) -> None:
+    """Then its chunk runs again."""
+    begin(wal, "a")
+    offset = wal.append(codec.RESULT, result(0, value="old"))
+    end = wal.size
+    begin(wal, "xa", record=job(epoch=1, version="v1"))
+    wal.append(codec.CARRY, stamp(r.pack_carry(r.CarryRecord(0, 1, 0, offset)), 1))
+    with replayed(wal, tmp_path) as engine:
+        assert engine.get_pending_chunks() == [0]
+    lose(wal, tmp_path, offset, end)
+    with replayed(wal, tmp_path) as engine:
+        assert engine.get_pending_chunks() == [0, 1]
+
+
+def test_after_damage_later_rounds_are_played_anew(wal: WriteAheadLog, tmp_path: Path) -> None:
+    """One may have been started afresh in the bytes that are lost."""
+    begin(wal, "ab")
+    for chunk in (0, 1):
+        wal.append(codec.RESULT, result(chunk))
+    wal.append(codec.CHUNKS, r.pack_chunks(1, 0, row()))
+    wal.append(codec.ROUND, r.pack_round(r.RoundRecord(1, 2.0, 1, "r")))
+    start = wal.append(codec.CALL, call("q"))
+    end = wal.size
+    wal.append(codec.RESULT, result(0, round_=1))
+    with replayed(wal, tmp_path) as engine:
+        assert len(engine.results(1)) == 1
+    lose(wal, tmp_path, start, end)
+    with replayed(wal, tmp_path) as engine:
+        assert len(engine.results(0)) == 2
+        assert len(engine.results(1)) == 0
+        assert engine.state.problems == []

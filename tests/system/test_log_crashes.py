@@ -16,12 +16,13 @@ from typing import Any
 import pytest
 
 from mrengine import Job, MapReduceRunner
-from mrengine.errors import LogError
+from mrengine.errors import JobMismatch, LogError
 from mrengine.log import codec, wal
 from mrengine.log.files import OsFiles
 from mrengine.log.lock import JobLock
 from mrengine.log.msg import key
 from mrengine.log.reader import LogReader
+from mrengine.log.verify import verify
 from mrengine.testing.server import LLMServer
 from tests.log.second_reader import read
 from tests.system.forked import Host, Say
@@ -277,6 +278,44 @@ def test_an_answer_that_is_damaged_costs_one_call(server: LLMServer) -> None:
     again = runner(model_of(server)).run(DOCUMENTS, ask)
     assert (again.summary.resumed_chunks, again.summary.reused_calls) == (23, 0)
     assert server.stats().requests == 25
+
+
+def test_whatever_is_struck_the_job_ends_with_the_same_results_and_buys_what_is_lost(server: LLMServer) -> None:
+    """Each record of a log of two epochs, then each page of it; a JobMismatch only where the last JOB is gone."""
+    server.reset()
+    model, strategy, documents = model_of(server), "sequential", DOCUMENTS[:5]
+    runner(model, strategy=strategy).run(documents, ask)
+    documents.append("One more")
+    extended = runner(model, strategy=strategy, on_mismatch="extend").run(documents, ask)
+    expected = [result.result for result in extended.results]
+    folder = Job("job").folder
+    kept = {path.name: path.read_bytes() for path in folder.iterdir()}
+    with LogReader(folder / "log") as reader:
+        frames = list(reader.frames())
+    calls = [frame.offset for frame in frames if frame.kind == codec.CALL]
+    last_job = [frame for frame in frames if frame.kind == codec.JOB][-1]
+    pages = [(at, min(at + 2048, len(kept["log"]))) for at in range(512, len(kept["log"]), 2048)]
+    for start, end in [*((frame.offset + 9, frame.offset + 10) for frame in frames), *pages]:
+        for path in folder.iterdir():
+            path.unlink()
+        for name, data in kept.items():
+            (folder / name).write_bytes(data)
+        with open(folder / "log", "r+b") as file:
+            file.seek(start)
+            file.write(b"\xa5" * (end - start))
+        before, told = server.stats().requests, None
+        try:
+            run = runner(model, strategy=strategy).run(documents, ask)
+        except JobMismatch as error:
+            told = str(error)
+            run = runner(model, strategy=strategy, on_mismatch="recompute").run(documents, ask)
+        assert told is None or ("damaged" in told and start < last_job.end and end > last_job.offset)
+        lost = [offset for offset in calls if start < offset + 9 and offset < end] if end - start > 1 else []
+        bought = server.stats().requests - before
+        assert bought <= len(lost)
+        same = [result.result for result in run.results]
+        assert same == expected if not bought else len(same) == len(expected)
+        assert verify(folder).sound
 
 
 def test_the_second_reader_agrees_on_a_log_that_the_engine_wrote(server: LLMServer) -> None:

@@ -238,7 +238,7 @@ class Supervisor:
         )
         self._engine = Engine(
             backend=pool,
-            log=job.log,
+            log=job.task_log(),
             announcer=self._link,
             settings=settings,
             pending=job.pending(settings),
