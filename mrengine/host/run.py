@@ -58,7 +58,7 @@ class JobRun:
         self.tally = Tally(job_id)
         self.relay: Relay | None = None
         self._session: Session | None = None
-        self._died = 0
+        self._died, self._progress = 0, 0  # supervisors that died in a row, and how far the run was then
         self._playing = False
         self._total = 0
         self._ready: Prepared | None = None
@@ -216,12 +216,14 @@ class JobRun:
             self.relay.line(news)
 
     def _revive(self, round_: Round) -> None:
-        """The supervisor died: another one resumes the job, a bounded number of times."""
+        """The supervisor died: another one resumes the job, a bounded number of times without progress."""
+        if self.tally.progress > self._progress:
+            self._died, self._progress = 0, self.tally.progress
         self._died += 1
         self.parts.drop_session()
         if self._died >= SUPERVISORS:
             self._session = None
-            raise self._error(SupervisorDied, f"{self._died} supervisors died; the job can be resumed")
+            raise self._error(SupervisorDied, f"{self._died} supervisors died in a row; the job can be resumed")
         log.warning("the supervisor of job %s died; another one goes on", self.job_id)
         try:
             self._begin().opened()

@@ -42,6 +42,11 @@ class Tally:
         return self.resumed + self.processed + self.failed
 
     @property
+    def progress(self) -> int:
+        """Grows with each outcome and each answer of this run."""
+        return self.done + self._calls
+
+    @property
     def cost_usd(self) -> float | None:
         """USD of this run's calls; None where a price is unknown."""
         return self._cost

@@ -132,6 +132,22 @@ def test_a_thread_that_ends_the_process_later_convicts_nobody() -> None:
     assert deaths == [0]
 
 
+def test_what_a_worker_finished_before_its_death_counts(tmp_path: Path) -> None:
+    """It is read from the pipe that outlives it, and not run again; what it had not started is not charged."""
+
+    def dies_after_a_large_result(chunk: Any, context: Any) -> str:
+        with (tmp_path / "ran").open("a") as file:
+            print(chunk.id, context.attempt, file=file)
+        if chunk.id == 3:
+            os._exit(0)
+        return "x" * 400_000
+
+    found, _ = run(dies_after_a_large_result, 8, workers=1, max_attempts=2)
+    ran = Counter((tmp_path / "ran").read_text().splitlines())
+    assert ran == {**{f"{i} 1": 1 for i in range(8)}, "3 2": 1}
+    assert given_up(found) == [(3, "crash", 2)]
+
+
 def test_a_child_that_keeps_the_pipe_open_hides_no_death(tmp_path: Path) -> None:
     """A child that map_fn forked holds the worker's descriptors; the death is seen all the same, and both go."""
 

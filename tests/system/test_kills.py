@@ -8,13 +8,17 @@ import signal
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from mrengine import Job, MapReduceRunner
+from mrengine.errors import ConfigError, SupervisorDied
+from mrengine.host.prepare import SUPERVISORS
 from mrengine.host.session import ProcessSession
 from mrengine.log.salvage import answers_in
 from mrengine.log.wal import WriteAheadLog
+from mrengine.providers import local_model
 from mrengine.testing.server import LLMServer
 from tests.system import processes
 from tests.system.processes import children, wait_for
@@ -59,6 +63,72 @@ def test_a_death_below_the_host_is_mended(server: LLMServer, state_dir: Path, wh
     assert server.stats().requests <= TASKS + {"supervisor": SLOTS, "manager": 0, "worker": 2}[who]
     assert len(tree.announced()) == len(set(tree.announced())) == TASKS
     assert tree.left() == []
+
+
+@pytest.mark.system
+def test_supervisors_may_die_while_there_is_progress(server: LLMServer, state_dir: Path) -> None:
+    """More often than a run gives up at, in one life of the host; each costs the calls in flight."""
+    tree = Tree(server, state_dir)
+    for answers in range(10, 70, 10):
+        tree.wait_for(answers)
+        os.kill(tree.supervisor(), signal.SIGKILL)
+    assert tree.finish().startswith("DONE")
+    assert server.stats().paid_twice <= 6 * SLOTS
+
+
+@pytest.mark.usefixtures("state_dir")
+def test_supervisors_that_only_die_are_given_up() -> None:
+    """A bounded number of them; the job can be resumed."""
+
+    def kills(chunk: Any, context: Any) -> None:
+        os.kill(os.getppid(), signal.SIGKILL)
+        time.sleep(60)
+
+    runner = MapReduceRunner("dies", workers=1, models="fake", map_version="1")
+    with pytest.raises(SupervisorDied, match=f"{SUPERVISORS} supervisors died"):
+        runner.run(["a"], kills)
+    again = MapReduceRunner("dies", workers=1, models="fake", map_version="1")
+    assert len(again.run(["a"], lambda chunk, context: 1).results) == 1
+
+
+def test_a_stopped_host_does_not_stop_its_job(server: LLMServer, state_dir: Path) -> None:
+    """SIGSTOP: every call is made and committed meanwhile; it hears of them when it goes on."""
+    tree = Tree(server, state_dir)
+    tree.wait_for(10)
+    tree.host.send_signal(signal.SIGSTOP)
+    seen = len(tree.announced())
+    wait_for(lambda: Job("killed").status().done == TASKS)
+    assert len(tree.announced()) == seen
+    tree.host.send_signal(signal.SIGCONT)
+    assert tree.finish().startswith("DONE")
+    assert len(tree.announced()) == server.stats().requests == TASKS
+
+
+@pytest.mark.usefixtures("state_dir")
+@pytest.mark.parametrize("how", [signal.SIGKILL, pytest.param(signal.SIGSTOP, marks=pytest.mark.system)])
+def test_the_embedded_models_server_is_replaced(how: signal.Signals) -> None:
+    """At its old address; the calls that were on their way are made again."""
+    try:
+        local_model.ensure()
+    except ConfigError as error:
+        pytest.skip(str(error))
+    struck: list[int] = []
+
+    def strike(event: Any) -> None:
+        if not struck:
+            below = processes.tree(os.getpid())[1:]
+            struck.extend(pid for pid in below if "local_child" in processes.cmdline(pid))
+            os.kill(struck[0], how)
+
+    runner = MapReduceRunner(workers=2, models="local", target_tokens=None, chunk_timeout_s=60)
+    runner.on("chunk:processed", strike)
+    documents = [f"Say {i}" for i in range(6)]
+    run = runner.run(
+        documents, lambda chunk, context: context.complete(chunk.text, max_tokens=2, on_truncation="allow").text
+    )
+    assert len(struck) == 1
+    assert len(run.results) == 6
+    assert not processes.alive(struck[0])
 
 
 @pytest.mark.parametrize("known", [False, True], ids=["new", "with a log"])
@@ -165,8 +235,8 @@ def toll(tree: Tree, victim: int) -> int:
     return 2 if os.getpgid(victim) == victim else 0  # a worker leads a group of its own, the Manager does not
 
 
-def storm(kills: int, seed: int, server: LLMServer, state_dir: Path) -> None:
-    """Kill somebody, again and again, at random instants, until the job is done."""
+def storm(kills: int, seed: int, server: LLMServer, state_dir: Path, how: signal.Signals = signal.SIGKILL) -> None:
+    """Kill somebody, again and again, at random instants, until the job is done; ``how``: workers and Managers."""
     chance = random.Random(seed)
     tree = Tree(server, state_dir)
     allowed = 0
@@ -175,7 +245,7 @@ def storm(kills: int, seed: int, server: LLMServer, state_dir: Path) -> None:
         if tree.host.poll() is not None:
             break
         host, *below = processes.tree(tree.host.pid)
-        who = chance.choice(["host", "supervisor", "below", "below", "all"])
+        who = chance.choice(["host", "supervisor", "below", "below", "below", "all"])
         victims = {"host": [host], "supervisor": below[:1], "below": below[1:], "all": [host, *below]}[who]
         if who == "below" and victims:
             victims = [chance.choice(victims)]
@@ -184,7 +254,7 @@ def storm(kills: int, seed: int, server: LLMServer, state_dir: Path) -> None:
         for pid in victims:
             try:
                 allowed += toll(tree, pid) if who != "all" else 0
-                os.kill(pid, signal.SIGKILL)
+                os.kill(pid, chance.choice([signal.SIGKILL, how]) if who == "below" else signal.SIGKILL)
             except ProcessLookupError:
                 continue
         if who in ("host", "all"):
@@ -209,6 +279,6 @@ def test_a_short_storm(server: LLMServer, state_dir: Path) -> None:
 @pytest.mark.timeout(600)
 @pytest.mark.parametrize("seed", range(25))
 def test_a_storm(server: LLMServer, state_dir: Path, seed: int) -> None:
-    """Eight kills each, two hundred in all."""
+    """Eight kills each, two hundred in all; some are stopped and not killed."""
     server.reset(latency_s=0.2)
-    storm(8, seed, server, state_dir)
+    storm(8, seed, server, state_dir, signal.SIGSTOP)
