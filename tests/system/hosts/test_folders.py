@@ -16,20 +16,10 @@ raise SystemExit("a file of the user's was taken for " + __name__)
 """
 
 
-NAMES = [
-    "msgpack",
-    "cloudpickle",
-    "psutil",
-    "regex",
-    "openai",
-    "numpy",
-    "json",
-    "struct",
-    "select",
-    "selectors",
-    "queue",
-]
-NAMES += ["random", "secrets", "tempfile", "types", "token", "code"]
+NAMES = (
+    *("msgpack", "cloudpickle", "psutil", "regex", "openai", "numpy", "json", "struct", "select", "selectors"),
+    *("queue", "random", "secrets", "tempfile", "types", "token", "code"),
+)
 
 
 def test_a_folder_of_hostile_modules(stage: Stage, tmp_path: Path) -> None:

@@ -25,8 +25,10 @@ def gunicorn(stage: Stage, *options: str) -> contextlib.AbstractContextManager[S
 
 @pytest.mark.parametrize(
     "options",
-    [("-w", "2"), ("-c", "documented.conf.py", "-w", "1", "--preload")],
-    ids=["sync", "gthread as documented, preloaded"],
+    [
+        pytest.param(("-w", "2"), id="sync", marks=pytest.mark.system),
+        pytest.param(("-c", "documented.conf.py", "-w", "1", "--preload"), id="gthread as documented, preloaded"),
+    ],
 )
 def test_requests_at_once(stage: Stage, options: tuple[str, ...]) -> None:
     """In processes or in threads; imported before the fork or after it."""
@@ -37,5 +39,4 @@ def test_requests_at_once(stage: Stage, options: tuple[str, ...]) -> None:
 
 def test_a_request_that_lasts_too_long(stage: Stage) -> None:
     """--timeout: SIGABRT, which is a SystemExit in run(), and SIGKILL a second later. The next request goes on."""
-    with gunicorn(stage, "-w", "1", "--timeout", "1") as server:
-        ask_until_done(stage, server, 80)
+    ask_until_done(stage, lambda limit_s: gunicorn(stage, "-w", "1", "--timeout", str(limit_s)))

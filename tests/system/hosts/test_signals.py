@@ -120,7 +120,8 @@ def test_an_exception_of_a_signal_handler(stage: Stage, callback: str) -> None:
     assert 10 <= told["done"] < MANY
     stage.check_nothing_left(within_s=1.0)
     stage.check_calls(told["done"])
-    resume(stage)
+    if "Timer" not in callback:
+        resume(stage)
 
 
 def test_an_exception_of_a_callback_itself_stops_nothing(stage: Stage) -> None:

@@ -47,6 +47,7 @@ def test_processes(stage: Stage, program: list[str | Path]) -> None:
         ask_at_once(stage, server)
 
 
+@pytest.mark.system
 def test_threads(stage: Stage, wheel: list[str | Path]) -> None:
     """sys.executable is the python outside the virtual environment: what is imported comes from the host's path."""
     with uwsgi(stage, wheel, "--processes", "1", "--threads", "3") as server:
@@ -56,5 +57,4 @@ def test_threads(stage: Stage, wheel: list[str | Path]) -> None:
 @pytest.mark.system
 def test_a_request_that_lasts_too_long(stage: Stage, wheel: list[str | Path]) -> None:
     """--harakiri: SIGKILL. The next request waits for the drain and goes on."""
-    with uwsgi(stage, wheel, "--processes", "1", "--harakiri", "1") as server:
-        ask_until_done(stage, server, 80)
+    ask_until_done(stage, lambda limit_s: uwsgi(stage, wheel, "--processes", "1", "--harakiri", str(limit_s)))
