@@ -103,7 +103,7 @@ def build(folder: Path, chunks: int) -> None:
     """A finished job of this many chunks, a call and a result each; synced once."""
     with WriteAheadLog.create(folder / "log", "bench") as wal:
         job = records.JobRecord(
-            "bench", 1.7e9, 1, "0", "3.11", (1, 1, bytes(16)), {}, (("m", ""),), False, "v", "bench:f", None
+            "bench", 1.7e9, 0, "0", "3.11", (1, 1, bytes(16)), {}, (("m", ""),), False, "v", "bench:f", None
         )
         wal.append(codec.JOB, records.pack_job(job))
         row = pack_row(ChunkRow(0, "prose", 350, 5900, 0, 24000, 0, 24000, bytes(16)))

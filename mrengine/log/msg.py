@@ -9,7 +9,7 @@ import msgpack
 
 from mrengine.errors import LogError
 
-__all__ = ["HEAD_BYTES", "array", "bad_record", "epoch_of", "head", "key", "pack", "stamp", "task", "unpack"]
+__all__ = ["HEAD_BYTES", "array", "bad_record", "full_key", "head", "key", "pack", "stamp", "task", "unpack"]
 
 HEAD_BYTES = 22
 _MAX_ITEMS = 1 << 24
@@ -61,11 +61,15 @@ def head(elements: int, round_: int, chunk_id: int, model_index: int) -> bytes:
 
 def key(payload: bytes) -> tuple[int, int, int]:
     """(round, chunk_id, model_index) of a task's record, without unpacking it. LogError: it is too short."""
+    return full_key(payload)[1:]
+
+
+def full_key(payload: bytes) -> tuple[int, int, int, int]:
+    """(epoch, round, chunk_id, model_index); the epoch is the one that it was stamped with, modulo 65,536."""
     try:
-        _, round_, chunk_id, model_index = _KEY.unpack_from(payload)
+        return _KEY.unpack_from(payload)
     except struct.error:
         raise bad_record("task") from None
-    return round_, chunk_id, model_index
 
 
 def task(payload: bytes, least: int, name: str) -> list[Any]:
@@ -80,8 +84,3 @@ def task(payload: bytes, least: int, name: str) -> list[Any]:
 def stamp(payload: bytes, epoch: int) -> bytes:
     """The same payload as a record of this epoch: the upper half of its round says which."""
     return payload[:4] + (epoch & 0xFFFF).to_bytes(2, "big") + payload[6:]
-
-
-def epoch_of(payload: bytes) -> int:
-    """The epoch that a payload with a head was stamped with, modulo 65,536."""
-    return int.from_bytes(payload[4:6], "big")

@@ -8,10 +8,10 @@ from dataclasses import dataclass, field
 from mrengine.errors import LogError
 from mrengine.log import codec
 from mrengine.log.chunktable import Segment, chunks_segment
-from mrengine.log.codec import HEADER_BYTES, Frame
+from mrengine.log.codec import HEADER_BYTES, OVERHEAD_BYTES, Frame
 from mrengine.log.index import OutcomeIndex
 from mrengine.log.ledger import Ledger
-from mrengine.log.msg import epoch_of, key
+from mrengine.log.msg import full_key, key
 from mrengine.log.records import (
     CloseRecord,
     DocumentsRecord,
@@ -42,11 +42,15 @@ class Epoch:
     offset: int
     documents: list[tuple[int, int]] = field(default_factory=list)
     n_documents: int = 0
+    number: int = 0
     segments: dict[int, list[Segment]] = field(default_factory=dict)
     rounds: dict[int, RoundRecord] = field(default_factory=dict)
     indexes: dict[int, OutcomeIndex] = field(default_factory=dict)
     attempts: dict[tuple[int, int, int], list[str]] = field(default_factory=dict)
     assigned: dict[tuple[int, int], int] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        self.number = self.job.epoch & 0xFFFF
 
     @property
     def complete(self) -> bool:
@@ -158,13 +162,14 @@ class Replay:
 
         A record that its CRC vouches for and that makes no sense all the same is noted and skipped.
         """
-        if frame.offset != self._end:
-            self._lost.append((self._end, frame.offset))
-        self._end = frame.end
-        take = self._takers.get(frame.kind)
+        offset, kind, payload, _ = frame
+        if offset != self._end:
+            self._lost.append((self._end, offset))
+        self._end = offset + OVERHEAD_BYTES + len(payload)
+        take = self._takers.get(kind)
         if take is None:
             return False
-        if frame.kind != codec.VOID:
+        if kind != codec.VOID:
             self.closed = None
         try:
             return bool(take(frame))
@@ -192,7 +197,7 @@ class Replay:
         self._working().add_documents(unpack_documents(frame.payload), frame.offset)
 
     def _chunks(self, frame: Frame) -> None:
-        self._owner(frame).add_segment(chunks_segment(frame.payload, frame.offset))
+        self._owner(full_key(frame.payload)[0]).add_segment(chunks_segment(frame.payload, frame.offset))
 
     def _round(self, frame: Frame) -> None:
         record, epoch = unpack_round(frame.payload), self._working()
@@ -202,8 +207,8 @@ class Replay:
             self._current, self.round_offset = epoch, frame.offset
 
     def _outcome(self, frame: Frame) -> bool:
-        round_, chunk_id, model_index = key(frame.payload)
-        epoch = self._owner(frame)
+        number, round_, chunk_id, model_index = full_key(frame.payload)
+        epoch = self._owner(number)
         if frame.kind == codec.CARRY and self._lost and self._is_lost(unpack_carry(frame.payload).offset):
             return False
         if epoch.assigned and frame.kind != codec.FAILURE:
@@ -219,7 +224,7 @@ class Replay:
     def _attempt(self, frame: Frame) -> None:
         record = unpack_attempt(frame.payload)
         task = record.round, record.chunk_id, record.model_index
-        self._owner(frame).attempts.setdefault(task, []).append(record.kind)
+        self._owner(full_key(frame.payload)[0]).attempts.setdefault(task, []).append(record.kind)
 
     def _close(self, frame: Frame) -> None:
         self.closed = unpack_close(frame.payload)
@@ -228,10 +233,10 @@ class Replay:
     def _is_lost(self, offset: int) -> bool:
         return any(start <= offset < end for start, end in self._lost)
 
-    def _owner(self, frame: Frame) -> Epoch:
+    def _owner(self, number: int) -> Epoch:
         """The newest epoch. LogError: the record is of another, whose JOB was lost."""
-        epoch = self._working()
-        if epoch_of(frame.payload) != epoch.job.epoch & 0xFFFF:
+        epoch = self._newest or self._working()
+        if number != epoch.number:
             raise LogError("a record of an epoch whose JOB is lost", reason="damaged")
         return epoch
 
