@@ -9,6 +9,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import cloudpickle
@@ -107,7 +108,8 @@ class ModelSet:
             call = _Call(self, model, task, digest, chunk, deadline, breaker, alternatives=alternatives)
             last[:] = [call]
             try:
-                completion = answer(call.send, request, response_model=response_model, on_truncation=on_truncation)
+                fitted = _fitted(request, model)
+                completion = answer(call.send, fitted, response_model=response_model, on_truncation=on_truncation)
             except ModelError:
                 call.settle()
                 raise
@@ -204,6 +206,12 @@ class ModelSet:
             for provider in self._providers.values():
                 provider.close()
             self._providers.clear()
+
+
+def _fitted(request: Request, model: Model) -> Request:
+    """No model is asked for more than it can say: a fallback's limit may be smaller than the first one's."""
+    most = model.max_output
+    return request if most is None or request.max_tokens <= most else replace(request, max_tokens=most)
 
 
 class _Call:

@@ -48,6 +48,11 @@ class Model:
         return {"index": self.index, "name": self.name, "kind": self.kind, "limits": limits, "preloads": self.preloads}
 
 
+# What a call's budget, its answer and its identity hang on is said where it is known.
+_OURS = frozenset(
+    {"model", "messages", "system", "stream", "n", "max_tokens", "max_completion_tokens", "response_format"}
+)
+_INSTEAD = "answers are never streamed, and the rest is an argument of complete() and map_prompt()"
 Given = str | ModelSpec | Sequence[str | ModelSpec] | None
 
 
@@ -92,6 +97,8 @@ def _spec(item: Any) -> ModelSpec:
 
 def _resolve(spec: ModelSpec, index: int, limits: Mapping[str, RateLimit], env: Mapping[str, str]) -> Model:
     place = kinds.place(spec, env)
+    if ours := _OURS & (spec.params or {}).keys():
+        raise ConfigError(f"params of {place.name} cannot hold {min(ours)}: {_INSTEAD}", setting="params")
     listed = None if place.kind in ("fake", "local") else catalog.find(place.wire_name)
     known = listed or catalog.Entry(None, None, None)
     own_limits: RateLimit | None = None

@@ -124,3 +124,11 @@ def test_what_no_model_can_be_asked_is_told(asked: Any, told: str, server: LLMSe
     with pytest.raises(JobFailed, match=told):
         runner.run("A short text.", ask)
     assert server.stats().requests == 0
+
+
+def test_no_model_is_asked_for_more_than_it_can_say(server: LLMServer) -> None:
+    """Its provider would refuse the whole call."""
+    server.reset(record=1)
+    runner = MapReduceRunner(models=ModelSpec("m", base_url=server.url, max_output=50), strategy="sequential")
+    runner.run("A short text.", lambda chunk, context: context.complete(chunk.text, max_tokens=900).text)
+    assert server.requests()[0]["body"]["max_tokens"] == 50

@@ -16,6 +16,7 @@ from urllib.parse import urlsplit
 
 import pytest
 
+from mrengine import Document, MapReduceRunner, collect
 from mrengine.errors import ConfigError, ContextOverflow
 from mrengine.providers import local, local_model, local_server
 from mrengine.providers.base import Provider
@@ -23,6 +24,7 @@ from mrengine.providers.connect import connect
 from mrengine.providers.local_server import ModelServer
 from mrengine.providers.models import resolve_models
 from mrengine.records import Request
+from tests.system.processes import pids
 
 TEXT = (
     "The harbour committee of Porto Velho met on Monday. Its chair, Ana Duarte, said that the lighthouse would be "
@@ -206,3 +208,38 @@ def test_wait_for_the_server_is_bounded(tmp_path: Path) -> None:
 def test_no_more_threads_than_cpus() -> None:
     """Threads that take turns on one CPU are slower than one."""
     assert 1 <= local_server.threads() <= min(len(os.sched_getaffinity(0)), local_server.MOST_THREADS)
+
+
+@pytest.mark.system
+def test_a_job_goes_on_when_its_model_dies(model_path: Path, state_dir: Path) -> None:
+    """Its server is killed in the middle: it is started again, and every chunk has its answer."""
+    killed: list[int] = []
+
+    def kill(event: object) -> None:
+        if not killed:
+            killed.extend(pid for pid in pids() if b"local_child.py" in read(pid, "cmdline") and mine(pid))
+            for pid in killed:
+                os.kill(pid, signal.SIGKILL)
+
+    def mine(pid: int) -> bool:
+        return f"MRENGINE_STATE_DIR={state_dir}".encode() in read(pid, "environ")
+
+    runner = MapReduceRunner(models="local", workers=2, target_tokens=None, backoff_s=0.2)
+    runner.on("chunk:processed", kill)
+    documents = [Document(f"d{number}", f"The car number {number} is red.") for number in range(12)]
+    run = runner.run(documents, ask_for_a_word, collect)
+    assert len(killed) == 1
+    assert (run.summary.processed_chunks, run.summary.failed_chunks) == (12, 0)
+
+
+def ask_for_a_word(chunk: Any, context: Any) -> str:
+    prompt = f"Answer in one word. What colour is it? {chunk.text}"
+    return str(context.complete(prompt, max_tokens=6, on_truncation="allow").text)
+
+
+def read(pid: int, name: str) -> bytes:
+    """A file of /proc; empty where the process is gone."""
+    try:
+        return Path(f"/proc/{pid}/{name}").read_bytes()
+    except OSError:
+        return b""

@@ -229,6 +229,13 @@ def test_a_provider_class_and_an_entry_point_are_called_with_the_spec(monkeypatc
         assert connect(model).complete(Request("e", "hi")).text == "e: hi"
 
 
+@pytest.mark.parametrize("name", ["stream", "max_tokens", "messages", "n"])
+def test_params_hold_nothing_that_a_call_hangs_on(name: str) -> None:
+    """A stream is no answer, and a limit that the budget does not know is none."""
+    with pytest.raises(ConfigError, match=f"cannot hold {name}: .*complete"):
+        one(ModelSpec("fake", params={"seed": 1, name: 5}))
+
+
 def test_fallbacks_are_resolved_with_their_model() -> None:
     """Their mistakes are early, too."""
     model = one(ModelSpec("fake", fallbacks=("gpt-4o", ModelSpec("m", base_url="http://h:1/v1"))))

@@ -5,6 +5,7 @@ inside.
 from __future__ import annotations
 
 import gc
+import json
 import logging
 import time
 import traceback
@@ -12,7 +13,15 @@ from typing import Any
 
 import pytest
 
-from mrengine.errors import ContextOverflow, ModelError, ModelRefused, ModelUnavailable, RateLimited
+from mrengine.errors import (
+    ContextOverflow,
+    InvalidAnswer,
+    ModelError,
+    ModelRefused,
+    ModelUnavailable,
+    RateLimited,
+    TruncatedAnswer,
+)
 from mrengine.providers.answers import answer
 from mrengine.testing import LLMServer
 from tests.providers.conftest import KEY, ROADS, Connect, ask, persist
@@ -200,6 +209,30 @@ def test_a_cut_answer_is_continued_to_the_whole(road: str, server: LLMServer, co
     assert completion.finish_reason == "stop"
     assert completion.usage.output_tokens == 35
     assert server.stats().requests == 4
+
+
+def test_a_cut_structured_answer_is_continued_to_the_whole(road: str, server: LLMServer, connected: Connect) -> None:
+    """Its parts are joined before they are validated; without leave to go on it is a TruncatedAnswer."""
+    schema = {"type": "object", "properties": {"note": {"type": "string"}}, "required": ["note"]}
+    note = " ".join(f"w{number}" for number in range(25))
+    server.reset(answer=json.dumps({"note": note}))
+    asked = ask(max_tokens=10, schema=schema)
+    whole = answer(connected(road).complete, asked, response_model=schema, on_truncation="continue")
+    assert whole.parsed == {"note": note}
+    with pytest.raises(TruncatedAnswer):
+        answer(connected(road).complete, asked, response_model=schema)
+
+
+def test_a_model_that_never_fits_ends_as_invalid(road: str, server: LLMServer, connected: Connect) -> None:
+    """After three questions, with what they cost, and nothing of what it said."""
+    schema = {"type": "object", "properties": {"dose": {"type": "integer"}}, "required": ["dose"]}
+    server.reset(answer='{"dose": "a secret"}')
+    with pytest.raises(InvalidAnswer, match="/dose: not of type integer") as caught:
+        answer(connected(road).complete, ask(schema=schema), response_model=schema)
+    assert server.stats().requests == 3
+    assert caught.value.usage is not None
+    assert caught.value.usage.output_tokens > 0
+    assert "secret" not in "".join(traceback.format_exception(caught.value))
 
 
 def test_the_key_is_sent_and_shows_nowhere_else(
