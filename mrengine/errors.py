@@ -241,7 +241,13 @@ class TruncatedAnswer(ModelError):
 
 
 class InvalidAnswer(ModelError):
-    """An answer that is not what ``response_model`` asks for, after the re-asks."""
+    """An answer that is not what ``response_model`` asks for, after the re-asks. ``problems`` has a line each, without
+    values.
+    """
+
+    def __init__(self, message: str, *, problems: Sequence[str] = (), **facts: Any) -> None:
+        super().__init__(message, **facts)
+        self.problems = tuple(problems)
 
 
 class ModelRefused(ModelError):

@@ -23,6 +23,7 @@ ROWS = (
     ("http(s)://host:port/v1#name", "any endpoint of OpenAI's shape", None),
     ("fake", "deterministic, for tests", None),
 )
+SDKS = {"OPENAI_API_KEY": "openai", "ANTHROPIC_API_KEY": "anthropic"}
 
 
 @click.group(invoke_without_command=True)
@@ -43,7 +44,10 @@ def models(context: click.Context, as_json: bool) -> None:
 
 
 def _set_or_not(key: str) -> str:
-    return f"{key} is {'set' if os.environ.get(key) else 'not set'}"
+    """Also how its vendor is reached: an SDK is used where it is installed, and missed by nobody."""
+    sdk = SDKS.get(key, "")
+    through = f", through {sdk}" if sdk and importlib.util.find_spec(sdk) is not None else ", without an SDK"
+    return f"{key} is {'set' if os.environ.get(key) else 'not set'}{through}"
 
 
 def _embedded() -> str:

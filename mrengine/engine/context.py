@@ -14,10 +14,10 @@ from mrengine.engine.calls import StoredCalls, call_digest, completion_of
 from mrengine.engine.chunks import ObservedChunk
 from mrengine.engine.models import ModelSet
 from mrengine.engine.own import OwnCall
-from mrengine.errors import ConfigError
+from mrengine.errors import ConfigError, InvalidAnswer
 from mrengine.log.records import CallRecord
 from mrengine.providers.answers import ON_TRUNCATION
-from mrengine.providers.structured import Invalid, schema_of, validate
+from mrengine.providers.structured import schema_of, validate
 from mrengine.records import Completion, Request, Usage
 
 if TYPE_CHECKING:
@@ -246,5 +246,5 @@ def _usable(stored: CallRecord, response_model: Any, on_truncation: str) -> Comp
         return completion
     try:
         return replace(completion, parsed=validate(completion.text, response_model))
-    except Invalid:
+    except InvalidAnswer:
         return None

@@ -6,8 +6,8 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
-from mrengine.errors import ConfigError, ModelError, TruncatedAnswer
-from mrengine.providers.structured import Invalid, in_words, schema_of, validate
+from mrengine.errors import ConfigError, InvalidAnswer, ModelError, TruncatedAnswer
+from mrengine.providers.structured import in_words, schema_of, validate
 from mrengine.records import Completion, Request, Usage
 
 __all__ = ["ON_TRUNCATION", "answer"]
@@ -104,7 +104,7 @@ def _valid(ask: Ask, request: Request, response_model: Any, on_truncation: str) 
         completion = _whole(ask, request, on_truncation)
         try:
             return replace(completion, parsed=validate(completion.text, response_model))
-        except Invalid as invalid:
+        except InvalidAnswer as invalid:
             problems = "\n".join(invalid.problems)
         # Providers refuse an empty turn.
         said = completion.text if completion.text.strip() else "(nothing)"
@@ -114,7 +114,7 @@ def _valid(ask: Ask, request: Request, response_model: Any, on_truncation: str) 
     completion = _whole(ask, request, on_truncation)
     try:
         return replace(completion, parsed=validate(completion.text, response_model))
-    except Invalid as invalid:
+    except InvalidAnswer as invalid:
         invalid.model = request.model
         invalid.attempts = MAX_REASKS + 1
         raise

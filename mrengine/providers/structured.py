@@ -13,19 +13,17 @@ from typing import Any
 from mrengine.errors import ConfigError, InvalidAnswer
 from mrengine.providers import jsonschema
 
-__all__ = ["Invalid", "in_words", "schema_of", "strict", "validate"]
+__all__ = ["in_words", "schema_of", "strict", "validate"]
 
 _MAX_ERRORS = 10
 
 
-class Invalid(InvalidAnswer):
-    """One answer that does not fit; ``problems`` says what is wrong, a line each, without values."""
-
-    def __init__(self, problems: list[str]) -> None:
-        shown = problems[:_MAX_ERRORS]
-        more = f" and {len(problems) - len(shown)} more" if len(problems) > len(shown) else ""
-        super().__init__(f"the answer is not what response_model asks for: {'; '.join(shown)}{more}")
-        self.problems = tuple(shown)
+def _invalid(problems: list[str]) -> InvalidAnswer:
+    """One answer that does not fit: what is wrong, without values."""
+    shown = problems[:_MAX_ERRORS]
+    more = f" and {len(problems) - len(shown)} more" if len(problems) > len(shown) else ""
+    told = f"the answer is not what response_model asks for: {'; '.join(shown)}{more}"
+    return InvalidAnswer(told, problems=shown)
 
 
 def schema_of(response_model: Any) -> dict[str, Any]:
@@ -48,7 +46,7 @@ def _rooted(schema: dict[str, Any]) -> dict[str, Any]:
 
 
 def validate(text: str, response_model: Any) -> Any:
-    """The value that an answer's text holds: a dict or list for a schema, an instance for a model. Raises Invalid."""
+    """The value that an answer's text holds: a dict or list for a schema, an instance for a model. InvalidAnswer."""
     try:
         value = json.loads(_unfenced(text), parse_constant=_no_constant)
     except ValueError as error:
@@ -58,7 +56,7 @@ def validate(text: str, response_model: Any) -> Any:
         problem = "/: nested too deeply"
     else:
         return _fit(value, response_model)
-    raise Invalid([problem])
+    raise _invalid([problem])
 
 
 def _no_constant(name: str) -> None:
@@ -87,7 +85,7 @@ def _fit(value: Any, response_model: Any) -> Any:
         except ValueError as error:  # pydantic's own is a ValueError; its text holds the input
             problems = _problems(error, response_model)
     if problems:
-        raise Invalid(problems)
+        raise _invalid(problems)
     return value
 
 

@@ -15,8 +15,9 @@ def test_models_tells_that_a_key_is_set_and_never_the_key(cli: Any) -> None:
     """Neither for people nor as JSON."""
     done = cli("models", "--json", env={"ANTHROPIC_API_KEY": "sk-secret-value"})
     rows = {row["provider"]: row["state"] for row in map(json.loads, done.stdout.splitlines())}
-    assert rows["Anthropic"] == "ANTHROPIC_API_KEY is set"
-    assert rows["OpenAI"] == "OPENAI_API_KEY is not set"
+    assert rows["Anthropic"] == "ANTHROPIC_API_KEY is set, through anthropic"
+    assert rows["OpenAI"] == "OPENAI_API_KEY is not set, through openai"
+    assert rows["Google"] == "GEMINI_API_KEY is not set, without an SDK"
     assert "claude" in done.stderr
     assert "sk-secret" not in done.stdout + done.stderr
 

@@ -14,7 +14,7 @@ from mrengine.errors import ConfigError, InvalidAnswer, ModelUnavailable, Trunca
 from mrengine.providers import jsonschema
 from mrengine.providers.answers import answer
 from mrengine.providers.fake import example
-from mrengine.providers.structured import Invalid, schema_of, strict, validate
+from mrengine.providers.structured import schema_of, strict, validate
 from mrengine.records import Completion, Request, Usage
 
 
@@ -56,7 +56,7 @@ def test_a_model_gives_an_instance_a_schema_gives_plain_values() -> None:
 def test_what_does_not_fit_is_told_without_its_text(text: str) -> None:
     """Neither the answer nor a name that the schema does not know."""
     for wanted in (Drug, SCHEMA):
-        with pytest.raises(Invalid) as caught:
+        with pytest.raises(InvalidAnswer) as caught:
             validate(text, wanted)
         assert "Jane" not in str(caught.value) + str(caught.value.problems)
         assert caught.value.__cause__ is None
@@ -64,7 +64,7 @@ def test_what_does_not_fit_is_told_without_its_text(text: str) -> None:
 
 def test_pydantics_message_is_not_ours() -> None:
     """Places and kinds of error, no input, no message of a validator."""
-    with pytest.raises(Invalid) as caught:
+    with pytest.raises(InvalidAnswer) as caught:
         validate('{"name": "poison", "dose_mg": -1, "notes": [1, "Jane Roe"]}', Drug)
     assert caught.value.problems == ("/name: value_error", "/dose_mg: greater_than", "/notes/0: string_type")
 
@@ -247,6 +247,8 @@ def test_two_reasks_are_the_limit() -> None:
     with pytest.raises(InvalidAnswer) as caught:
         answer(ask, REQUEST, response_model=SCHEMA)
     assert len(ask.requests) == 3
+    assert type(caught.value) is InvalidAnswer
+    assert caught.value.problems == ("/: not JSON at character 0",)
     assert caught.value.usage == Usage(30, 3)
     assert not any(name in str(caught.value) for name in ("Jane", "Roe"))
     assert all(text for _, text in ask.requests[2].turns)
