@@ -167,10 +167,11 @@ def orphans(pool: str) -> int:
         time.sleep(0.05)
     time.sleep(1.0)
     process.kill()
-    process.communicate()
+    process.wait()  # not for the end of its output: orphans hold it
     time.sleep(LEFT_AFTER_S)
     left = len(living(mark))
     end_all(mark)
+    process.communicate()
     return left
 
 
