@@ -15,7 +15,7 @@ from typing import Any, Protocol
 
 import msgpack
 
-from mrengine.backends.process import wire
+from mrengine.backends.process import osutil, wire
 from mrengine.backends.process.client import SupervisorProcess
 from mrengine.errors import JobBusy, LogError, SupervisorDied
 
@@ -181,10 +181,8 @@ class ProcessSession:
 
     def _tell(self) -> None:
         """Pass a stop on, from the thread that owns the connection."""
-        try:
+        if osutil.readable((self._wake_read,), 0.0):  # eventlet's read would wait
             os.read(self._wake_read, 64)
-        except BlockingIOError:
-            pass
         if self._reason is not None and self._told is None:
             self._told = self._reason
             self._supervisor.send(wire.STOP, self._reason.encode())

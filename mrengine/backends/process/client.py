@@ -6,7 +6,6 @@ import fcntl
 import json
 import os
 import secrets
-import select
 import shutil
 import signal
 import socket
@@ -142,11 +141,7 @@ class SupervisorProcess:
         """
         if self._forked:
             return []
-        waiting = select.poll()
-        for fd in (self._socket.fileno(), *also):
-            waiting.register(fd, select.POLLIN)
-        ready = {fd for fd, _ in waiting.poll(max(0.0, timeout_s) * 1e3)}
-        if self._socket.fileno() in ready:
+        if self._socket.fileno() in osutil.readable((self._socket.fileno(), *also), max(0.0, timeout_s)):
             self._heard = time.monotonic()
             frames = self._reader.read()
             return [frame for frame in frames if frame[0] != wire.BEAT]

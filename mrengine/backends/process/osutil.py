@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import fcntl
 import os
+import select
 import signal
 import sys
 import time
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 
 __all__ = [
     "adopt_orphans",
@@ -20,6 +21,7 @@ __all__ = [
     "is_stopped",
     "open_pidfd",
     "process_state",
+    "readable",
     "reset_signals",
     "session_members",
     "started_with",
@@ -58,6 +60,18 @@ def open_pidfd(pid: int) -> int | None:
         except OSError:
             return None
     return None
+
+
+def readable(fds: Sequence[int], timeout_s: float) -> set[int]:
+    """Those that can be read, after waiting at most so long for one. Looked up anew each time: a host that is patched
+    by gevent waits with its other greenlets, and eventlet takes ``poll`` away.
+    """
+    if not hasattr(select, "poll"):
+        return set(select.select(fds, [], [], timeout_s)[0])
+    waiting = select.poll()
+    for fd in fds:
+        waiting.register(fd, select.POLLIN)
+    return {fd for fd, _ in waiting.poll(timeout_s * 1e3)}
 
 
 def close_all_but(keep: Collection[int]) -> None:

@@ -14,7 +14,7 @@ from tests.system.hosts.web import Served, ask_at_once, ask_until_done, served
 
 @pytest.fixture(autouse=True)
 def _packages(require_packages: Callable[..., None]) -> None:
-    require_packages("flask", "gunicorn")
+    require_packages("flask", "gevent", "gunicorn")
 
 
 def gunicorn(stage: Stage, *options: str) -> contextlib.AbstractContextManager[Served]:
@@ -27,6 +27,7 @@ def gunicorn(stage: Stage, *options: str) -> contextlib.AbstractContextManager[S
     "options",
     [
         pytest.param(("-w", "2"), id="sync", marks=pytest.mark.system),
+        pytest.param(("-w", "1", "-k", "gevent"), id="gevent", marks=pytest.mark.system),
         pytest.param(("-c", "documented.conf.py", "-w", "1", "--preload"), id="gthread as documented, preloaded"),
     ],
 )
