@@ -17,7 +17,7 @@ from mrengine.engine.origin import is_own, label
 if TYPE_CHECKING:
     from mrengine.engine.fingerprint import Fingerprint
 
-__all__ = ["ENTRIES", "names_of"]
+__all__ = ["ENTRIES", "closed_over", "code", "named", "names_of"]
 
 _GLOBAL = frozenset({"LOAD_GLOBAL", "LOAD_NAME", "LOAD_FROM_DICT_OR_GLOBALS"})
 _COUNTS = ("co_argcount", "co_posonlyargcount", "co_kwonlyargcount", "co_flags")
@@ -30,10 +30,8 @@ _MISSING = object()
 def function(fp: Fingerprint, value: Any, path: str) -> None:
     """A function of the user's own in full; an installed one by name and version, with what its closure holds."""
     own = is_own(value.__module__ or "__main__")
-    cells = list(zip(value.__code__.co_freevars, value.__closure__ or (), strict=True))
-    closed = [(name, cell.cell_contents) for name, cell in cells if _filled(cell)]
     fp.items("defaults", [(path, value.__defaults__), (path, value.__kwdefaults__)])
-    fp.items("closure", [entry for name, held in closed for entry in ((path, name), (name, held))])
+    fp.items("closure", [entry for name, held in closed_over(value).items() for entry in ((path, name), (name, held))])
     if not own:
         fp.put("installed", label(value.__module__), value.__module__, value.__qualname__)
         return
@@ -41,6 +39,12 @@ def function(fp: Fingerprint, value: Any, path: str) -> None:
     attributes = {name: held for name, held in vars(value).items() if name not in _NOT_CODE}
     fp.items("attributes", [entry for name, held in attributes.items() for entry in ((path, name), (name, held))])
     _globals(fp, value)
+
+
+def closed_over(value: types.FunctionType) -> dict[str, Any]:
+    """What the closure of a function holds, by name; a variable that is not set yet is left out."""
+    cells = zip(value.__code__.co_freevars, value.__closure__ or (), strict=True)
+    return {name: cell.cell_contents for name, cell in cells if _filled(cell)}
 
 
 def code(fp: Fingerprint, value: types.CodeType, path: str) -> None:
@@ -79,29 +83,29 @@ def names_of(value: types.CodeType) -> tuple[list[str], set[str], list[tuple[str
 
 
 def _globals(fp: Fingerprint, value: types.FunctionType) -> None:
-    named, attributes, imports = names_of(value.__code__)
-    for name in (name for name in named if name not in _OF_THE_FILE):
+    globals_, attributes, imports = names_of(value.__code__)
+    for name in (name for name in globals_ if name not in _OF_THE_FILE):
         held = value.__globals__.get(name, _MISSING)
         if held is _MISSING:
             fp.put("builtin" if hasattr(builtins, name) else "unbound", name)
         else:
             fp.put("global", name)
-            _named(fp, held, name, attributes)
+            named(fp, held, name, attributes)
     for target, level in imports:
         _import(fp, target, level, value.__globals__, attributes)
-    for held in (cell.cell_contents for cell in value.__closure__ or () if _filled(cell)):
+    for held in closed_over(value).values():
         if isinstance(held, types.ModuleType):
-            _named(fp, held, held.__name__, attributes)
+            named(fp, held, held.__name__, attributes)
 
 
-def _named(fp: Fingerprint, value: Any, path: str, attributes: set[str]) -> None:
+def named(fp: Fingerprint, value: Any, path: str, attributes: set[str]) -> None:
     """A value; of a module of the user's own also what the code takes from it by name, through its submodules."""
     fp.add(value, path)
     if not isinstance(value, types.ModuleType) or not is_own(value.__name__):
         return
     for name in sorted(attributes & vars(value).keys()):
         fp.put("taken", name)
-        _named(fp, vars(value)[name], f"{path}.{name}", attributes - {name})
+        named(fp, vars(value)[name], f"{path}.{name}", attributes - {name})
 
 
 def _import(fp: Fingerprint, target: str, level: int, scope: dict[str, Any], attributes: set[str]) -> None:
@@ -118,7 +122,7 @@ def _import(fp: Fingerprint, target: str, level: int, scope: dict[str, Any], att
     fp.put("import", name)
     # `import a.b` binds a, from which b is taken; `from a.b import c` takes from a.b.
     for held in (module, sys.modules[name.partition(".")[0]]):
-        _named(fp, held, held.__name__, attributes)
+        named(fp, held, held.__name__, attributes)
 
 
 def _filled(cell: types.CellType) -> bool:

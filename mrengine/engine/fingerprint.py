@@ -71,6 +71,10 @@ class Fingerprint:
             self.add(value, path)
         except RecursionError:
             raise Undigestible(path, "nested too deeply") from None
+        return self.hexdigest()
+
+    def hexdigest(self) -> str:
+        """The digest of what was entered, 32 hex digits."""
         return self._hash.hexdigest()
 
     def put(self, *tokens: bool | int | float | str | bytes | None) -> None:

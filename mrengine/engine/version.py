@@ -9,15 +9,21 @@ dataclasses and pydantic read them.
 
 from __future__ import annotations
 
+import functools
+import inspect
 import platform
+import types
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
+from mrengine.engine import codeprint
 from mrengine.engine.fingerprint import Fingerprint, Undigestible
 from mrengine.errors import ConfigError
 
-__all__ = ["MapVersion", "digest"]
+__all__ = ["MapVersion", "digest", "parts"]
+
+MOST_PARTS = 64
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,6 +48,35 @@ def digest(function: Callable[..., Any]) -> MapVersion:
         )
         raise ConfigError(message, setting="map_version") from None
     return MapVersion(found, ".".join(platform.python_version_tuple()[:2]), name)
+
+
+def parts(function: Callable[..., Any]) -> dict[str, str]:
+    """Short digests of what a map function consists of, by name: its code, its defaults, and what it names.
+
+    They say what was edited; whether anything was, ``digest`` says. Empty for what is no function of Python.
+    """
+    inner: Any = function
+    while isinstance(inner, functools.partial):
+        inner = inner.func
+    inner = inspect.unwrap(getattr(inner, "__func__", inner))
+    if not isinstance(inner, types.FunctionType):
+        return {}
+    globals_, attributes, _ = codeprint.names_of(inner.__code__)
+    held = {name: inner.__globals__[name] for name in globals_ if name in inner.__globals__}
+    held |= codeprint.closed_over(inner)
+    found = {
+        "its code": _short(lambda fp: codeprint.code(fp, inner.__code__, "code")),
+        "its defaults": _short(lambda fp: fp.add([inner.__defaults__, inner.__kwdefaults__], "defaults")),
+    }
+    for name, value in list(held.items())[:MOST_PARTS]:
+        found[name] = _short(lambda fp, value=value, name=name: codeprint.named(fp, value, name, attributes))  # type: ignore[misc]
+    return found
+
+
+def _short(enter: Callable[[Fingerprint], None]) -> str:
+    fp = Fingerprint()
+    enter(fp)
+    return fp.hexdigest()[:8]
 
 
 def _name(function: object) -> str:

@@ -12,7 +12,7 @@ from typing import Any
 
 from mrengine._version import __version__
 from mrengine.config import Settings
-from mrengine.engine.version import digest
+from mrengine.engine.version import digest, parts
 from mrengine.errors import ConfigError, JobMismatch
 from mrengine.host.inputs import chunk_records, digest_of
 from mrengine.log import codec
@@ -52,6 +52,7 @@ class MapFunction:
     source: str | Mapping[str, Any] | None
     blob: bytes = field(default=b"", repr=False)
     function: Any = field(default=None, repr=False, compare=False)
+    parts: Mapping[str, str] = field(default_factory=dict, repr=False, compare=False)
 
 
 @dataclass(slots=True)
@@ -108,18 +109,19 @@ def describe_map(map_fn: Callable[..., Any], *, version: str | None, named: bool
     prompt = getattr(map_fn, "prompt_fields", None)
     source: str | Mapping[str, Any] | None = prompt() if callable(prompt) else _importable(map_fn)
     name = getattr(map_fn, "__qualname__", type(map_fn).__qualname__)
+    told: Mapping[str, str] = {}
     python = ""  # bytecode is another in each minor version; names are not
     known = version if version is not None else getattr(map_fn, "map_version", None)
     if not isinstance(known, str):
         python = f"{sys.version_info[0]}.{sys.version_info[1]}"
         try:
             found = digest(map_fn)
-            known, name = found.digest, found.name
+            known, name, told = found.digest, found.name, parts(map_fn)
         except ConfigError:
             if named:
                 raise
             known = ""
-    return MapFunction(known, name, python, source, blob, map_fn)
+    return MapFunction(known, name, python, source, blob, map_fn, told)
 
 
 def _importable(map_fn: Callable[..., Any]) -> str | None:
@@ -179,6 +181,7 @@ def job_record(
             "priority": settings.full_priority,
             "balance": settings.balance,
             "workers": settings.workers,
+            "map_parts": dict(mapping.parts),
             "models": [[model.spec.name, model.spec.base_url] for model in models],
         },
     )

@@ -77,6 +77,20 @@ def _models(stored: JobRecord, new: JobRecord) -> Iterator[str]:
 def _map(stored: JobRecord, new: JobRecord) -> Iterator[str]:
     if stored.map_version == new.map_version:
         return
-    yield f"the map function: {stored.map_name} {stored.map_version} then, {new.map_name} {new.map_version} now"
+    changed = ", ".join(_changed_parts(stored, new))
+    then, now = f"{stored.map_name} {stored.map_version}", f"{new.map_name} {new.map_version}"
+    yield f"the map function: {then} then, {now} now" + (f" (changed: {changed})" if changed else "")
     if stored.python != new.python:
         yield f"Python: {stored.python} then, {new.python} now (name the function with map_version= to use both)"
+
+
+def _changed_parts(stored: JobRecord, new: JobRecord) -> list[str]:
+    """What of a function, or of a prompt, is not as it was; nothing where all of it is, as in another Python."""
+    if isinstance(stored.map_source, Mapping) and isinstance(new.map_source, Mapping):
+        was, now = stored.map_source, new.map_source
+    else:
+        was, now = stored.settings.get("map_parts") or {}, new.settings.get("map_parts") or {}
+    if not was or not now or stored.python != new.python:
+        return []
+    names = [name for name in dict.fromkeys((*was, *now)) if was.get(name) != now.get(name)]
+    return names[:_SHOWN] + ["…"] * (len(names) > _SHOWN)

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from mrengine.engine.version import digest
+from mrengine.engine.version import digest, parts
 from mrengine.errors import ConfigError
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -394,7 +394,7 @@ def map_fn(chunk, context, opts={"s": {"u", "v"}}):
 
 def test_the_digest_is_equal_over_processes_and_hash_seeds(tmp_path: Path) -> None:
     """Fresh interpreters with other seeds, from source and from bytecode, under another path."""
-    program = "import sample\nfrom mrengine.engine.version import digest\nprint(digest(sample.map_fn).digest)"
+    program = "import sample\nfrom mrengine.engine.version import digest, parts\nprint(digest(sample.map_fn).digest)"
     seen = set()
     for seed, folder in (("0", "a"), ("1", "a"), ("7", "b")):
         (tmp_path / folder).mkdir(exist_ok=True)
@@ -444,3 +444,26 @@ def test_functions_of_mrengine_count_by_what_they_were_made_of() -> None:
         return partial(print, template)
 
     assert digest(made("a")).digest != digest(made("b")).digest
+
+
+def test_the_parts_of_a_function_tell_what_was_edited() -> None:
+    """The name of the global, the closure's variable, the module's attribute, or its code; equal parts stay equal."""
+    source = (
+        "import shapes\nPROMPT = {prompt!r}\ndef helper(x): return x + {plus}\n"
+        "def make(inner):\n    def map_fn(chunk): return PROMPT, helper(1), inner, shapes.SIDE, {code}\n"
+        "    return map_fn\n"
+        "map_fn = make({inner})\n"
+    )
+    before = {"prompt": "a", "plus": 1, "inner": 1, "code": 1}
+    changed = {}
+    for what, value in {**before, "prompt": "b", "plus": 2, "inner": 2, "code": 2}.items():
+        load("shapes", "SIDE = 1")
+        was = parts(load("user_map", source.format(**before)).map_fn)
+        now = parts(load("user_map", source.format(**{**before, what: value})).map_fn)
+        changed[what] = [name for name in was if was[name] != now[name]]
+    assert changed == {"prompt": ["PROMPT"], "plus": ["helper"], "inner": ["inner"], "code": ["its code"]}
+    was = parts(load("user_map", source.format(**before)).map_fn)
+    load("shapes", "SIDE = 2")
+    now = parts(load("user_map", source.format(**before)).map_fn)
+    assert [name for name in was if was[name] != now[name]] == ["shapes"]
+    assert parts(len) == {}

@@ -37,6 +37,17 @@ def test_each_difference_is_named(changes: dict[str, object], line: str) -> None
     assert not found.extends
 
 
+def test_what_changed_in_a_function_or_a_prompt_is_named() -> None:
+    """By the names that its code has for it; no value is told."""
+    was = replace(job(), settings={"map_parts": {"its code": "1", "PROMPT": "2", "gone": "3"}})
+    now = replace(was, map_version="v2", settings={"map_parts": {"its code": "1", "PROMPT": "x", "new": "4"}})
+    assert compare(was, now).lines == ("the map function: app:f v1 then, app:f v2 now (changed: PROMPT, gone, new)",)
+    assert "changed" not in compare(was, replace(now, python="3.12")).lines[0]
+    prompt = replace(job(), map_source={"template": "secret", "system": None})
+    other = replace(prompt, map_version="v2", map_source={"template": "other", "system": None})
+    assert compare(prompt, other).lines[0].endswith("(changed: template)")
+
+
 def test_another_python_is_named_where_the_digest_changed() -> None:
     """A digest of bytecode is of one minor version; a version that the user named is not."""
     changed = replace(job(), map_version="v2", python="3.12")
