@@ -16,7 +16,7 @@ from mrengine.providers.http1 import Malformed
 from mrengine.providers.observed import observed
 from mrengine.records import Usage
 
-__all__ = ["from_exception", "from_status", "not_an_answer", "overflow", "refused"]
+__all__ = ["from_exception", "from_status", "inner_status", "not_an_answer", "overflow", "refused"]
 
 _TRANSIENT = frozenset({408, 409, 425, 429, 529})
 _ENDS_MODEL = frozenset({401, 402, 403, 407})
@@ -26,14 +26,25 @@ _NO_MODEL = re.compile(
     re.IGNORECASE | re.DOTALL,
 )
 _TOO_LONG = re.compile(
-    r"context_length_exceeded|exceed_context_size|prompt is too long|context (?:window|size|length)",
+    r"context_length_exceeded|exceed_context_size|prompt is too long|context (?:window|size|length|limit)"
+    r"|exceeds the maximum number of tokens",
     re.IGNORECASE,
 )
-_WINDOW = re.compile(r'(?:length (?:is|of)|context size \(|"n_ctx":|tokens >)\s*(\d{1,9})')
-_TOKENS = re.compile(r'(?:requested|resulted in|too long:|request \(|"n_prompt_tokens":)\s*(\d{1,9})')
+_WINDOW = re.compile(
+    r'(?:length (?:is|of)|context size \(|"n_ctx":|tokens >|\+ \d{1,9} >|tokens allowed \(|model with)\s*(\d{1,9})'
+)
+_TOKENS = re.compile(
+    r'(?:requested|resulted in|too long:|request \(|"n_prompt_tokens":|token count \(|contains)\s*(\d{1,9})'
+)
+_SUM = re.compile(r"context limit: (\d{1,9}) \+ (\d{1,9}) >")
 _IDENTIFIER = re.compile(r"[A-Za-z][A-Za-z0-9_.\-\[\]]{0,63}")
 _NOT_TLS = frozenset({"WRONG_VERSION_NUMBER", "HTTP_REQUEST", "PACKET_LENGTH_TOO_LONG"})
 _PROXY = "the proxy wants a name and password: give them in proxy= or in the environment's proxy URL"
+_STATUS = {
+    "authentication_error": 401, "invalid_api_key": 401, "billing_error": 402, "permission_error": 403,
+    "not_found_error": 404, "model_not_found": 404, "invalid_request_error": 400, "context_length_exceeded": 400,
+    "rate_limit_error": 429, "rate_limit_exceeded": 429, "insufficient_quota": 429, "overloaded_error": 529,
+}  # fmt: skip
 _SECRET = 8  # characters; what is shorter is no key, and may stand in one by chance
 _ADVICE = {
     401: "check the API key",
@@ -57,6 +68,17 @@ def from_status(
     error.observed = seen
     error.param = details["param"]
     return error
+
+
+def inner_status(error: Mapping[str, Any]) -> int:
+    """The status that belongs to an error in a body with status 200, as gateways send it; 502 where it says none."""
+    for said in (error.get("code"), error.get("type")):
+        status = _STATUS.get(said, 0) if isinstance(said, str) else said if type(said) is int else 0
+        if isinstance(said, str) and said.isascii() and said.isdigit() and len(said) == 3:
+            status = int(said)
+        if 400 <= status < 600:
+            return status
+    return 502
 
 
 def _of_status(status: int, details: dict[str, str], *, model: str, retry_after_s: float | None) -> ModelError:
@@ -119,6 +141,8 @@ def _overflow_of(details: dict[str, str], facts: dict[str, Any]) -> ContextOverf
     text = details["text"].replace(",", "")
     tokens, window = _TOKENS.search(text), _WINDOW.search(text)
     found = {"tokens": int(tokens[1]) if tokens else 0, "window": int(window[1]) if window else 0}
+    if (parts := _SUM.search(text)) is not None:  # prompt and max_tokens
+        found["tokens"] = int(parts[1]) + int(parts[2])
     return overflow(facts.pop("model"), **found, **facts)
 
 

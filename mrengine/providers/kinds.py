@@ -104,7 +104,8 @@ def _at(
         url, own = from_env, True
     url = _checked(url or (ANTHROPIC if shape == "anthropic" else OPENAI))
     if shape == "anthropic":
-        url = url.removesuffix("/v1")  # the path of Messages begins with it
+        url = url.removesuffix("/messages").removesuffix("/v1")  # the path of Messages begins with it
+    url = url.removesuffix("/chat/completions")  # whoever gives the whole address means its base
     key_env = spec.api_key_env or key_env
     required = spec.api_key_env is not None or (key_env is not None and not own and spec.headers is None)
     if key_env is not None and not env.get(key_env):

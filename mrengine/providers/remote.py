@@ -142,8 +142,7 @@ class RemoteProvider(ABC):
 
     def _inner_failure(self, error: Mapping[str, Any], response: Response) -> ModelError:
         """Gateways answer 200 and put the real status into the body."""
-        code = error.get("code")
-        status = code if type(code) is int and 400 <= code < 600 else 502
+        status = failures.inner_status(error)
         return failures.from_status(
             status, response.headers, response.body, model=self._name, hidden=self._headers.hidden
         )

@@ -74,6 +74,12 @@ def test_what_providers_say_is_understood(status: int, body: Any, error: type[Mo
                                      "message": "prompt is too long: 208310 tokens > 200000 maximum"}}, 208310, 200000),
         ({"error": {"code": 400, "message": "request (9000 tokens) exceeds the available context size (4096 tokens)",
                     "type": "exceed_context_size_error", "n_prompt_tokens": 9000, "n_ctx": 4096}}, 9000, 4096),
+        ({"error": {"message": "input length and `max_tokens` exceed context limit: 190000 + 20000 > 200000"}},
+         210000, 200000),
+        ([{"error": {"code": 400, "message": "The input token count (1200000) exceeds the maximum number of tokens "
+                                             "allowed (1048576).", "status": "INVALID_ARGUMENT"}}], 1200000, 1048576),
+        ({"message": "Prompt contains 40000 tokens and 0 draft tokens, too large for model with 32768 maximum context "
+                     "length"}, 40000, 32768),
         ({"error": {"message": "context length exceeded"}}, 0, 0),
     ],
 )  # fmt: skip
@@ -158,3 +164,14 @@ def test_a_key_that_looks_like_an_identifier_is_not_repeated(field: str, said: s
     assert "canary" not in str(failed) + repr(vars(failed))
     told = json.dumps({"error": {"code": "key"}}).encode()
     assert "(key)" in str(failures.from_status(400, {}, told, model="m", hidden=["Bearer key-of-mine-1"]))
+
+
+@pytest.mark.parametrize(
+    ("error", "status"),
+    [({"code": 429}, 429), ({"code": "503"}, 503), ({"type": "overloaded_error"}, 529), ({"code": 7}, 502),
+     ({"type": "rate_limit_error", "code": None}, 429), ({"code": "invalid_api_key"}, 401), ({"code": "x" * 9}, 502),
+     ({"code": True, "type": []}, 502), ({"code": "9" * 5000}, 502), ({}, 502)],
+)  # fmt: skip
+def test_the_status_in_a_body_of_200_counts(error: Any, status: int) -> None:
+    """A wrong key is not tried again for ten minutes because a gateway called it a success."""
+    assert failures.inner_status(error) == status

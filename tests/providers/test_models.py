@@ -38,6 +38,8 @@ def one(given: Any, env: dict[str, str] = KEYS, **options: Any) -> Model:
         ("https://example.org/v1/#org/claude", "http", "openai", "org/claude", "https://example.org/v1", None),
         ("http://127.0.0.1:8000/v1#claude-haiku-4-5", "http", "anthropic", "claude-haiku-4-5",
         "http://127.0.0.1:8000", None),
+        ("http://h:1/v1/chat/completions#m", "http", "openai", "m", "http://h:1/v1", None),
+        ("http://h:1/v1/messages#claude-x", "http", "anthropic", "claude-x", "http://h:1", None),
         ("fake", "fake", "openai", "fake", None, None),
     ],
 )  # fmt: skip

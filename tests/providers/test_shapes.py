@@ -105,6 +105,13 @@ def test_a_refusal_of_the_model_is_told_apart(choice: Any) -> None:
     assert "cannot" not in str(caught.value)
 
 
+def test_a_tool_that_nobody_asked_for_is_no_answer() -> None:
+    """Only our own holds one."""
+    block = {"type": "tool_use", "name": "search", "input": {"q": 1}}
+    with pytest.raises(Refused, match="tool_use"):
+        ANTHROPIC.answer({"content": [block], "stop_reason": "tool_use"}, model="m")
+
+
 def test_anthropics_refusal_is_one() -> None:
     """Even with some text before it."""
     said = {"content": [{"type": "text", "text": "half"}], "stop_reason": "refusal", "usage": {"input_tokens": 3}}

@@ -14,6 +14,7 @@ from mrengine.records import Completion, Request, Usage
 __all__ = ["PATH", "answer", "body", "key_headers"]
 
 PATH = "/v1/messages"
+_TOOL = "answer"
 _VERSION = "2023-06-01"
 _FINISH = {
     "end_turn": "stop",
@@ -44,8 +45,8 @@ def body(request: Request, *, model: str, params: Mapping[str, Any], dialect: Di
     if request.temperature is not None and dialect.temperature:
         sent["temperature"] = request.temperature
     if native:
-        sent["tools"] = [{"name": "answer", "description": "Give the answer.", "input_schema": schema}]
-        sent["tool_choice"] = {"type": "tool", "name": "answer", "disable_parallel_tool_use": True}
+        sent["tools"] = [{"name": _TOOL, "description": "Give the answer.", "input_schema": schema}]
+        sent["tool_choice"] = {"type": "tool", "name": _TOOL, "disable_parallel_tool_use": True}
     sent.update(params)
     return sent
 
@@ -60,10 +61,13 @@ def answer(data: Any, *, model: str) -> Completion:
         reason = "end_turn"
     if reason == "refusal":
         raise Refused("refusal", _usage(data.get("usage")))
-    tools = [block.get("input") for block in content if block.get("type") == "tool_use"]
+    used = [block for block in content if block.get("type") == "tool_use"]
+    tools = [block.get("input") for block in used if block.get("name") == _TOOL]
     texts = [block["text"] for block in content if block.get("type") == "text" and isinstance(block.get("text"), str)]
     if not tools and not texts and content and all(block.get("type") == "text" for block in content):
         raise NotAnAnswer
+    if used and not tools and not texts:
+        raise Refused("tool_use", _usage(data.get("usage")))
     said = data.get("model")
     return Completion(
         text=json.dumps(tools[0], ensure_ascii=False) if tools else "".join(texts),
