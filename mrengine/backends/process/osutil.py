@@ -190,8 +190,9 @@ def _pids() -> list[int]:
 
 
 def session_members(session: int) -> list[int]:
-    """The pids of all processes of a session."""
-    return [pid for pid in _pids() if len(fields := _stat(pid)) > 3 and int(fields[3]) == session]
+    """The pids of all living processes of a session: of one that has ended init may not have heard for a second."""
+    stats = ((pid, _stat(pid)) for pid in _pids())
+    return [pid for pid, fields in stats if len(fields) > 3 and int(fields[3]) == session and fields[0] not in "ZX"]
 
 
 def started_with(setting: str) -> list[int]:

@@ -54,7 +54,7 @@ def test_ctrl_c_drains(stage: Stage) -> None:
 
 
 def test_a_second_ctrl_c_kills(stage: Stage) -> None:
-    """Calls in flight are given up: the host and its tree are gone at once, long before they would have ended."""
+    """Calls in flight are given up: the host and its tree are gone sooner than they came."""
     stage.server.reset(latency_s=lambda chance: 60.0)
     text = """
     job = runner(drain_s=50)
@@ -62,15 +62,15 @@ def test_a_second_ctrl_c_kills(stage: Stage) -> None:
     job.run(DOCS, ask)
     """
     host = stage.start([sys.executable, stage.write("host.py", text)])
-    wait_for(lambda: stage.server.stats().requests >= 2)
+    began_s = wait_for(lambda: stage.server.stats().requests >= 2)
     host.send_signal(signal.SIGINT)
     wait_for((stage.folder / "draining").exists)
     assert host.poll() is None
     began = time.monotonic()
     host.send_signal(signal.SIGINT)
     _, err = host.communicate(timeout=30)
-    stage.check_nothing_left(within_s=5)
-    assert time.monotonic() - began < 5  # a second on a quiet machine; the calls would have taken a minute
+    stage.check_nothing_left()
+    assert time.monotonic() - began < began_s  # a third of what the beginning takes: 0.2 s
     assert err.rstrip().endswith("KeyboardInterrupt")
     assert stage.server.stats().requests == 2
 
