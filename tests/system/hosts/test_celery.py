@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -18,6 +19,7 @@ from typing import Any
 import pytest
 
 from mrengine import Job
+from mrengine.log.lock import JobLock
 from mrengine.testing.server import Stats
 from tests.system.hosts.stage import Stage, documented
 from tests.system.processes import alive, children, parent, wait_for
@@ -165,6 +167,7 @@ def test_the_hard_time_limit(played: Played) -> None:
     first, second = played.told["hard"]
     assert first == "TimeLimitExceeded"
     check_resumed(played, second, "hard")
+    assert not re.search(r"summarise_hard\[.*retry", (played.stage.folder / "celery.log").read_text())
 
 
 def test_the_soft_time_limit(played: Played) -> None:
@@ -188,3 +191,24 @@ def test_nothing_is_paid_twice(played: Played) -> None:
     """Over all tasks, limits and retries."""
     calls = 2 * 8 + 3 * played.told["count"]
     assert (played.stats.requests, played.stats.ok, played.stats.paid_twice) == (calls, calls, 0)
+
+
+def test_a_lost_process(played: Played) -> None:
+    """acks_late and reject_on_worker_lost: the task comes again by itself, waits for the drain, and goes on."""
+    stage = played.stage
+    before = stage.server.stats().requests
+    text = "from app import *\nresults = summarise.delay('lost', texts('lost', 30)).get(timeout=60)\n"
+    text += "with open('lost.json', 'w') as file: json.dump(results, file)"
+    client = stage.start([sys.executable, "-c", text])
+    wait_for(lambda: stage.server.stats().requests > before + 4)
+    owner = JobLock(stage.state_dir / "jobs" / "lost").holder()
+    assert owner is not None
+    lost = parent(owner.pid)
+    assert parent(lost) == played.worker
+    os.kill(lost, signal.SIGKILL)
+    assert client.communicate(timeout=60) == ("", "")
+    results = json.loads((stage.folder / "lost.json").read_text())
+    assert [result[0] for result in results] == [f"Q LOST {n}" for n in range(30)]
+    assert len({supervisor for _, _, supervisor, _ in results}) == 2
+    stats = stage.server.stats()
+    assert (stats.requests - before, stats.paid_twice) == (30, 0)
