@@ -38,6 +38,7 @@ _TOKENS = re.compile(
 )
 _SUM = re.compile(r"context limit: (\d{1,9}) \+ (\d{1,9}) >")
 _IDENTIFIER = re.compile(r"[A-Za-z][A-Za-z0-9_.\-\[\]]{0,63}")
+_UNKNOWN_ISSUER = frozenset({2, 18, 19, 20, 21})  # of OpenSSL's codes, X509_V_ERR_*
 _NOT_TLS = frozenset({"WRONG_VERSION_NUMBER", "HTTP_REQUEST", "PACKET_LENGTH_TOO_LONG"})
 _PROXY = "the proxy wants a name and password: give them in proxy= or in the environment's proxy URL"
 _STATUS = {
@@ -194,14 +195,22 @@ def from_exception(error: BaseException, *, model: str) -> ModelError:
 def _of_setting(links: list[BaseException], names: set[str], model: str) -> ModelError | None:
     """What a setting is to blame for: TLS and proxies."""
     if "SSLCertVerificationError" in names:
-        advice = "pass verify= with the path of its CA, or set REQUESTS_CA_BUNDLE"
-        return ModelRefused(f"{model}: the server's certificate is not trusted: {advice}", model=model, scope="model")
+        return _distrusted(next(link for link in links if type(link).__name__ == "SSLCertVerificationError"), model)
     if any(getattr(link, "reason", None) in _NOT_TLS for link in links):
         advice = "the server does not speak TLS: should its base_url begin with http://?"
         return _unsent(ModelRefused(f"{model}: {advice}", model=model, scope="model"))
     if "ProxyRefused" in names:
         return _of_proxy(next(link for link in links if type(link).__name__ == "ProxyRefused"), model)
     return None
+
+
+def _distrusted(error: Any, model: str) -> ModelError:
+    """OpenSSL's own words: they name the host and the rule, nothing else."""
+    why = getattr(error, "verify_message", "").rstrip(".")
+    unknown = getattr(error, "verify_code", 0) in _UNKNOWN_ISSUER or not why
+    advice = ": pass verify= with the path of its CA, or set REQUESTS_CA_BUNDLE" if unknown else ""
+    told = f"{model}: the server's certificate is not trusted{f' ({why})' if why else ''}{advice}"
+    return _unsent(ModelRefused(told, model=model, scope="model"))
 
 
 def _of_proxy(refusal: Any, model: str) -> ModelError:

@@ -65,19 +65,24 @@ def persist(provider: Provider, prompt: str = "Tell me.", *, within_s: float = 1
 
 
 @pytest.fixture(scope="session")
-def certificate(require: Callable[[str], str], tmp_path_factory: pytest.TempPathFactory) -> tuple[str, str]:
-    """A self-signed certificate for 127.0.0.1 and its key: a private CA of one."""
+def authority(require: Callable[[str], str], tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of a private CA: ca.pem, and a server's cert.pem and key.pem for 127.0.0.1 that it has signed."""
     import subprocess
 
     folder: Path = tmp_path_factory.mktemp("tls")
-    certificate, key = folder / "cert.pem", folder / "key.pem"
-    subprocess.run(
-        [
-            require("openssl"), "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes",
-            "-days", "2", "-keyout", str(key), "-out", str(certificate), "-subj", "/CN=test",
-            "-addext", "subjectAltName=IP:127.0.0.1",
-        ],
-        check=True,
-        capture_output=True,
-    )  # fmt: skip
-    return str(certificate), str(key)
+    (folder / "names").write_text("subjectAltName=IP:127.0.0.1\n")
+    curve = ["-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes"]
+    for arguments in (
+        ["req", "-x509", *curve, "-days", "2", "-keyout", "ca.key", "-out", "ca.pem", "-subj", "/CN=a private CA"],
+        ["req", *curve, "-keyout", "key.pem", "-out", "server.csr", "-subj", "/CN=test"],
+        ["x509", "-req", "-in", "server.csr", "-CA", "ca.pem", "-CAkey", "ca.key", "-CAcreateserial", "-days", "2",
+         "-extfile", "names", "-out", "cert.pem"],
+    ):  # fmt: skip
+        subprocess.run([require("openssl"), *arguments], cwd=folder, check=True, capture_output=True)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def certificate(authority: Path) -> tuple[str, str]:
+    """The server's certificate and its key."""
+    return str(authority / "cert.pem"), str(authority / "key.pem")

@@ -131,7 +131,7 @@ def test_any_body_is_mapped(body: bytes, status: int) -> None:
         (ConnectionRefusedError(), ModelUnavailable, False),
         (ConnectionResetError(), ModelUnavailable, True),
         (ssl.SSLError("x"), ModelUnavailable, True),
-        (ssl.SSLCertVerificationError("x"), ModelRefused, True),
+        (ssl.SSLCertVerificationError("x"), ModelRefused, False),
         (RuntimeError(SECRET), ModelRefused, True),
         (RateLimited("as it is"), RateLimited, True),
     ],

@@ -10,6 +10,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
+from pathlib import Path
 
 import pytest
 
@@ -364,13 +365,13 @@ def test_a_plain_request_goes_through_the_proxy(road: str, server: LLMServer, co
 
 @pytest.mark.parametrize("road", ROADS)
 def test_a_tls_request_goes_through_a_tunnel(
-    road: str, tls_server: LLMServer, certificate: tuple[str, str], connected: Connect
+    road: str, tls_server: LLMServer, authority: Path, connected: Connect
 ) -> None:
     """The proxy sees CONNECT and no more; the private CA is trusted through verify."""
     requests: list[bytes] = []
     base = tls_server.root if "anthropic" in road else tls_server.url
     with proxy(requests) as url:
-        provider = connected(road, base_url=base, proxy=url, verify=certificate[0])
+        provider = connected(road, base_url=base, proxy=url, verify=str(authority / "ca.pem"))
         assert provider.complete(ask("a secret")).text
         provider.close()
     assert requests[0].startswith(f"CONNECT 127.0.0.1:{tls_server.port}".encode())
@@ -407,15 +408,27 @@ def test_an_unknown_authority_is_refused_and_named(road: str, tls_server: LLMSer
 
 
 @pytest.mark.parametrize("road", ROADS)
+def test_a_certificate_for_another_host_is_told_as_that(
+    road: str, tls_server: LLMServer, authority: Path, connected: Connect
+) -> None:
+    """Its authority is trusted; to name another would not help."""
+    base = (tls_server.root if "anthropic" in road else tls_server.url).replace("127.0.0.1", "localhost")
+    with pytest.raises(ModelRefused, match="Hostname mismatch") as caught:
+        connected(road, base_url=base, verify=str(authority / "ca.pem")).complete(ask())
+    assert caught.value.scope == "model"
+    assert "verify=" not in str(caught.value)
+
+
+@pytest.mark.parametrize("road", ROADS)
 def test_the_authorities_of_the_environment_are_trusted(
     road: str,
     tls_server: LLMServer,
-    certificate: tuple[str, str],
+    authority: Path,
     connected: Connect,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """REQUESTS_CA_BUNDLE, for every provider."""
-    monkeypatch.setenv("REQUESTS_CA_BUNDLE", certificate[0])
+    monkeypatch.setenv("REQUESTS_CA_BUNDLE", str(authority / "ca.pem"))
     base = tls_server.root if "anthropic" in road else tls_server.url
     assert connected(road, base_url=base).complete(ask()).text
 
