@@ -21,6 +21,7 @@ import pytest
 from mrengine import MapReduceRunner, RunResult
 from mrengine.errors import JobFailed, PoolBroken
 from mrengine.testing.server import LLMServer
+from tests.system.forked import Host, Say
 from tests.system.processes import alive
 
 pytestmark = pytest.mark.usefixtures("state_dir")
@@ -281,6 +282,20 @@ def test_a_worker_that_cannot_start_ends_the_job_at_once(start: str) -> None:
     assert not caught.value.failures
     again = MapReduceRunner("starts", workers=3, models="fake").run(["a", "b"], lambda chunk, context: chunk.id)
     assert len(again.results) == 2
+
+
+def test_a_system_that_has_no_more_room_is_named() -> None:
+    """More workers than there are descriptors for: PoolBroken says so, and nothing is left."""
+
+    def host(say: Say) -> None:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (64, 64))
+        try:
+            MapReduceRunner(workers=60, models="fake").run(["a"], lambda chunk, context: 1)
+        except PoolBroken as error:
+            say(str(error))
+
+    ((told,),) = Host(host).finish()
+    assert "Too many open files" in told
 
 
 def test_a_pool_whose_workers_only_die_is_broken_and_resumable() -> None:

@@ -14,7 +14,7 @@ from mrengine.backends.process import osutil, wire
 from mrengine.backends.process.handle import WorkerHandle
 from mrengine.backends.process.lines import LinePipe
 from mrengine.backends.process.switchboard import Switchboard
-from mrengine.engine.messages import DIED, Message, Start, Started
+from mrengine.engine.messages import DIED, FAILED_START, Message, Start, Started
 from mrengine.log.calls import CallIndex
 
 __all__ = ["ProcessPool"]
@@ -79,8 +79,9 @@ class ProcessPool:
 
     # life and death
 
-    def set_up(self, setup: bytes, answers: CallIndex) -> None:
-        """Give all workers, and those that will replace them, what a round needs; fork those that are not there.
+    def set_up(self, setup: bytes, answers: CallIndex) -> list[Message]:
+        """Give all workers, and those that will replace them, what a round needs; fork those that are not there. What
+        cannot be forked is told.
 
         Workers that were forked with another index of stored answers are forked anew: memory is shared by a fork alone.
         """
@@ -89,21 +90,28 @@ class ProcessPool:
         self._answers = answers
         self._setup = wire.frame(wire.SETUP, setup)
         self.keep_alive = True
+        messages: list[Message] = []
         for index, handle in enumerate(self._handles):
             if handle is None:
-                self._fork(index)
+                messages += self._fork(index)
             else:
                 self._write(index, self._setup)
+        return messages
 
-    def _fork(self, index: int, made: int = 0) -> None:
+    def _fork(self, index: int, made: int = 0) -> list[Message]:
         if not self._pipes:
             self._open_pipes()
         assert self._answers is not None
-        handle = WorkerHandle(index, self.slots, self._answers, self._pipes[0].write_fd, self._pipes[1].write_fd, made)
+        out, err = (pipe.write_fd for pipe in self._pipes)
+        try:
+            handle = WorkerHandle(index, self.slots, self._answers, out, err, made)
+        except OSError as error:  # no more processes, descriptors or memory: trying again would not help
+            return [(index, FAILED_START, -1, -1, f"no process can be started: {error}".encode())]
         self._handles[index] = handle
         self._switchboard.watch(handle.outbox, lambda: self._on_outbox(handle))
         self._switchboard.watch(handle.life, lambda: self._on_death(handle))
         self._write(index, self._setup)
+        return []
 
     def _open_pipes(self) -> None:
         self._pipes = [LinePipe("map_fn", 20), LinePipe("map_fn", 30)]  # stdout: INFO, stderr: WARNING
@@ -133,7 +141,7 @@ class ProcessPool:
             return []
         messages = self._bury(handle)
         if self.keep_alive:
-            self._fork(handle.index, handle.board.calls)
+            messages += self._fork(handle.index, handle.board.calls)
         return messages
 
     def _bury(self, handle: WorkerHandle) -> list[Message]:

@@ -246,7 +246,7 @@ class Supervisor:
             answered=lambda call, offset: index_answer(answers, call, offset),
             begun=job.begun(settings),
         )
-        pool.set_up(setup.pack(), answers)
+        self._engine.take(pool.set_up(setup.pack(), answers))
         if self._host_gone:
             self._engine.stop("interrupted")
 
