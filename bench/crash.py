@@ -12,7 +12,6 @@ import argparse
 import json
 import os
 import signal
-import statistics
 import subprocess
 import sys
 import threading
@@ -189,6 +188,7 @@ class Killer(threading.Thread):
         self._runner, self._kills = runner, kills
         self.noticed: list[float] = []
         self.ready: list[float] = []
+        self.bare: list[float] = []
         self._crashed, self._respawned = threading.Event(), threading.Event()
         self._at = [0.0, 0.0]
         runner.on("worker:crashed", lambda event: self._heard(0, self._crashed))
@@ -213,6 +213,7 @@ class Killer(threading.Thread):
                 raise RuntimeError("no worker came back")
             self.noticed.append((self._at[0] - struck) * 1e3)
             self.ready.append((self._at[1] - struck) * 1e3)
+            self.bare.append(bare_fork())
             time.sleep(0.05)
         self._runner.stop()
 
@@ -230,30 +231,25 @@ def respawns(kills: int) -> dict[str, Any]:
     except JobCancelled:
         pass
     killer.join()
-    noticed, ready = sorted(killer.noticed), sorted(killer.ready)
-
-    def at(values: list[float], share: float) -> float:
-        return round(values[min(len(values) - 1, int(len(values) * share))], 2)
-
+    measured = {"noticed": killer.noticed, "ready": killer.ready, "bare_fork": killer.bare}
     return {
-        "kills": len(noticed),
-        **{f"noticed_ms_p{p}": at(noticed, p / 100) for p in (50, 99)},
-        **{f"ready_ms_p{p}": at(ready, p / 100) for p in (50, 99)},
-        "bare_fork_ms": round(bare_fork(), 2),
+        "kills": len(killer.noticed),
+        **{f"{name}_ms_p{p}": percentile(values, p) for name, values in measured.items() for p in (50, 99)},
     }
 
 
+def percentile(values: list[float], p: int) -> float:
+    return round(sorted(values)[min(len(values) - 1, len(values) * p // 100)], 2)
+
+
 def bare_fork() -> float:
-    """The floor: fork this process, end it at once, wait for it; the median in ms."""
-    times = []
-    for _ in range(50):
-        began = time.perf_counter()
-        pid = os.fork()
-        if pid == 0:
-            os._exit(0)
-        os.waitpid(pid, 0)
-        times.append((time.perf_counter() - began) * 1e3)
-    return statistics.median(times)
+    """The floor at this moment, in ms: fork this process, end it at once, wait for it."""
+    began = time.monotonic()
+    pid = os.fork()
+    if pid == 0:
+        os._exit(0)
+    os.waitpid(pid, 0)
+    return (time.monotonic() - began) * 1e3
 
 
 def main() -> None:
