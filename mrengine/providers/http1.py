@@ -19,7 +19,7 @@ import zlib
 __all__ = ["Malformed", "ResponseReader"]
 
 MAX_HEAD = 64 * 1024
-MAX_BODY = 64 * 1024 * 1024
+MAX_BODY = 16 * 1024 * 1024  # of JSON; an answer of 128,000 tokens is below 1 MB
 _BLANK_LINE = re.compile(rb"\r?\n\r?\n")  # a bare LF ends a line, too (RFC 9112, 2.2)
 _HEAD, _SIZED, _CHUNKED, _UNTIL_CLOSE, _DONE = range(5)
 
@@ -128,27 +128,29 @@ class ResponseReader:
 
     def _read_chunks(self) -> bool:
         """``_need``: -1 a size line comes next, -2 the trailers; else what is left of a chunk with its CRLF."""
+        buffer, at = self._buffer, 0
         while True:
             if self._need >= 0:
-                if len(self._buffer) < self._need:
-                    return False
-                if self._buffer[self._need - 2 : self._need] != b"\r\n":
+                end = at + self._need
+                if len(buffer) < end:
+                    break
+                if buffer[end - 2 : end] != b"\r\n":
                     raise Malformed("a chunk does not end where it says")
-                self._add(self._buffer[: self._need - 2])
-                self._buffer = self._buffer[self._need :]
-                self._need = -1
-            end = self._buffer.find(b"\r\n")
+                self._add(buffer[at : end - 2])
+                at, self._need = end, -1
+            end = buffer.find(b"\r\n", at)
             if end < 0:
-                if len(self._buffer) > MAX_HEAD:
+                if len(buffer) - at > MAX_HEAD:
                     raise Malformed("a line of the answer is too long")
-                return False
-            line, self._buffer = self._buffer[:end], self._buffer[end + 2 :]
-            if self._need == -2:
-                if not line:
-                    return self._finish(b"".join(self._parts), reusable=self.reusable and not self._buffer)
-                continue
-            size = _chunk_size(line)
-            self._need = size + 2 if size else -2
+                break
+            line, at = buffer[at:end], end + 2
+            if self._need == -1:
+                size = _chunk_size(line)
+                self._need = size + 2 if size else -2
+            elif not line:
+                return self._finish(b"".join(self._parts), reusable=self.reusable and at == len(buffer))
+        self._buffer = buffer[at:]
+        return False
 
     def _finish(self, body: bytes, *, reusable: bool) -> bool:
         self._state = _DONE

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+import time
 import zlib
 
 import pytest
@@ -158,3 +159,15 @@ def test_deflate_without_zlibs_head_is_unpacked() -> None:
     head = b"HTTP/1.1 200 OK\r\ncontent-encoding: deflate\r\ncontent-length: %d\r\n\r\n" % len(body)
     assert reader.feed(head + body)
     assert reader.body == b"hello"
+
+
+def test_many_small_chunks_take_time_in_proportion() -> None:
+    """Ten times as many cost about ten times as much, not a hundred times."""
+
+    def seconds(chunks: int) -> float:
+        data = b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n" + b"1\r\nx\r\n" * chunks + b"0\r\n\r\n"
+        begun = time.process_time()
+        assert ResponseReader().feed(data)
+        return time.process_time() - begun
+
+    assert min(seconds(100_000) for _ in range(3)) < 40 * min(seconds(10_000) for _ in range(3))
