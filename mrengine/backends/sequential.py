@@ -10,7 +10,7 @@ from typing import Any
 import msgpack
 
 from mrengine.engine.execute import Executor, Objects, Setup
-from mrengine.engine.messages import DROPPED, NEED_ENDPOINT, READY, Message, Start, Started
+from mrengine.engine.messages import AT_WORK, DROPPED, IN_LINE, NEED_ENDPOINT, READY, Message, Start, Started
 from mrengine.log import codec
 from mrengine.log.calls import CallIndex
 
@@ -55,6 +55,8 @@ class SequentialBackend:
         if kind == NEED_ENDPOINT:
             self._serve(*msgpack.unpackb(payload))
             return
+        if kind in (IN_LINE, AT_WORK):
+            return  # nobody looks for tasks that hang
         if kind in (codec.INTENT, codec.CALL):
             self._record((0, kind, chunk, model, payload))
             return

@@ -22,6 +22,7 @@ from mrengine.records import Completion, Request, Usage
 
 if TYPE_CHECKING:
     from mrengine.engine.execute import Setup
+    from mrengine.engine.patience import Patience
 
 __all__ = ["Context", "Desk", "Stopped", "TaskCalls"]
 
@@ -81,13 +82,13 @@ class Desk:
 class Context:
     """One task's connection to its models. Use it in the thread that runs the map function, or in threads of its own.
 
-    ``deadline``: when the task must have ended, on ``time.monotonic()``.
+    ``patience``: when the task must have ended.
     """
 
-    __slots__ = ("_calls", "_chunk", "_deadline", "_desk", "_task")
+    __slots__ = ("_calls", "_chunk", "_desk", "_patience", "_task")
 
-    def __init__(self, desk: Desk, task: m.Start, chunk: ObservedChunk, calls: TaskCalls, deadline: float) -> None:
-        self._desk, self._task, self._chunk, self._calls, self._deadline = desk, task, chunk, calls, deadline
+    def __init__(self, desk: Desk, task: m.Start, chunk: ObservedChunk, calls: TaskCalls, patience: Patience) -> None:
+        self._desk, self._task, self._chunk, self._calls, self._patience = desk, task, chunk, calls, patience
 
     @property
     def model(self) -> str | None:
@@ -189,7 +190,7 @@ class Context:
                 digest_of=digest_of,
                 task=self._task,
                 chunk=self._chunk,
-                deadline=self._deadline,
+                patience=self._patience,
                 response_model=response_model,
                 on_truncation=on_truncation,
                 reusable=reuse,
@@ -215,7 +216,7 @@ class Context:
         index = self._desk.models.index(model, self._task.model)
         try:
             own = self._desk.models.own(
-                index, tokens, max_tokens, task=self._task, deadline=self._deadline, done=self._calls.own
+                index, tokens, max_tokens, task=self._task, patience=self._patience, done=self._calls.own
             )
         except Interrupted:
             raise Stopped from None

@@ -20,6 +20,7 @@ from mrengine.engine.calls import StoredCalls
 from mrengine.engine.chunks import ChunkReader, ObservedChunk
 from mrengine.engine.context import Context, Desk, Stopped, TaskCalls
 from mrengine.engine.models import ModelSet
+from mrengine.engine.patience import Patience
 from mrengine.engine.scrub import describe, where
 from mrengine.errors import BudgetExhausted, ModelError, Retry
 from mrengine.log import codec, records
@@ -139,6 +140,12 @@ class Executor:
             self._budget.close()
         self._chunks.close()
 
+    def _patience(self, task: m.Start) -> Patience:
+        def tell(waiting: bool) -> None:
+            self._emit(m.IN_LINE if waiting else m.AT_WORK, task.chunk, task.model, b"")
+
+        return Patience(self._timeout_s, tell)
+
     def run(self, task: m.Start) -> None:
         """Run one task and emit its outcome."""
         started = time.monotonic()
@@ -146,7 +153,7 @@ class Executor:
         chunk: ObservedChunk | None = None
         try:
             chunk = self._chunks.read(task.chunk)
-            context = Context(self._desk, task, chunk, calls, started + self._timeout_s)
+            context = Context(self._desk, task, chunk, calls, self._patience(task))
             value = normalise(self._map_fn(chunk, context))
             self._emit_result(task, chunk, value, calls, started)
         except Stopped:
@@ -185,7 +192,8 @@ class Executor:
 
     def _emit_error(self, task: m.Start, chunk: ObservedChunk | None, error: BaseException, calls: TaskCalls) -> None:
         message = describe(error, [chunk.text if chunk is not None else "", *calls.texts])
-        if isinstance(error, Retry) or (isinstance(error, ModelError) and error.transient):
+        tried = isinstance(error, ModelError) and error.causes  # until the deadline
+        if isinstance(error, Retry) or (isinstance(error, ModelError) and error.transient and not tried):
             after_s = error.after_s if isinstance(error, Retry) else error.retry_after_s
             self._emit(m.RETRY, task.chunk, task.model, msgpack.packb([message, after_s]))
             return

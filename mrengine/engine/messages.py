@@ -10,10 +10,12 @@ from collections.abc import Sequence
 from typing import Any, NamedTuple, Protocol
 
 __all__ = [
+    "AT_WORK",
     "BUDGET_SPENT",
     "DIED",
     "DROPPED",
     "FAILED_START",
+    "IN_LINE",
     "LINE",
     "MODEL_DOWN",
     "NEED_ENDPOINT",
@@ -36,6 +38,8 @@ BUDGET_SPENT = 69  # the job's Budget; payload: msgpack [message, spent, limit, 
 NOTE = 70  # for the host alone: msgpack [name, fields]
 LINE = 71  # a line that map_fn printed or logged: msgpack [logger, level, text]
 NEED_ENDPOINT = 72  # a server that the job runs itself is asked for; payload: msgpack [model's name, context window]
+IN_LINE = 73  # a task waits for its budget; for the board, it goes no further
+AT_WORK = 74  # it does not wait any more
 DIED = 100  # the worker process is gone; payload: a Death
 
 Message = tuple[int, int, int, int, Any]

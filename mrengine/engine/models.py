@@ -27,6 +27,7 @@ from mrengine.records import Chunk, Completion, Request, Usage
 
 if TYPE_CHECKING:
     from mrengine.engine.execute import Setup
+    from mrengine.engine.patience import Patience
     from mrengine.providers.base import Provider
     from mrengine.providers.breaker import Breaker
     from mrengine.providers.models import Model
@@ -92,7 +93,7 @@ class ModelSet:
         digest_of: Callable[[str | list[str]], bytes],
         task: m.Start,
         chunk: Chunk,
-        deadline: float,
+        patience: Patience,
         response_model: Any,
         on_truncation: str,
         reusable: bool,
@@ -105,7 +106,7 @@ class ModelSet:
 
         def attempt(model: Model, breaker: Breaker, alternatives: bool) -> Completion:
             digest = digest_of(self._identity(index, model))
-            call = _Call(self, model, task, digest, chunk, deadline, breaker, alternatives=alternatives)
+            call = _Call(self, model, task, digest, chunk, patience, breaker, alternatives=alternatives)
             last[:] = [call]
             try:
                 fitted = _fitted(request, model)
@@ -139,7 +140,7 @@ class ModelSet:
         max_tokens: int,
         *,
         task: m.Start,
-        deadline: float,
+        patience: Patience,
         done: Callable[[Usage, float | None], None],
     ) -> AbstractContextManager[OwnCall]:
         """Leave for a call with a client of the user's own, once the model's limits give it."""
@@ -147,17 +148,17 @@ class ModelSet:
         if self.budget is None:
             raise ConfigError("this job has no budget to reserve from", setting="limits")
         try:
-            lease = self.budget.acquire(
-                model.name,
-                tokens,
-                max_tokens,
-                priority=self.setup.priority,
-                estimated=False,
-                bound_tokens=tokens,
-                deadline=deadline,
-                stopping=self.stopping.is_set,
-                on_wait=self.on_wait,
-            )
+            with patience.standing_in_line(self.on_wait) as on_wait:
+                lease = self.budget.acquire(
+                    model.name,
+                    tokens,
+                    max_tokens,
+                    priority=self.setup.priority,
+                    estimated=False,
+                    bound_tokens=tokens,
+                    stopping=self.stopping.is_set,
+                    on_wait=on_wait,
+                )
         except NoGrant:
             raise Stopped from None
         grant = OwnCall(model.name, tokens, max_tokens)
@@ -228,13 +229,13 @@ class _Call:
         task: m.Start,
         digest: bytes,
         chunk: Chunk,
-        deadline: float,
+        patience: Patience,
         breaker: Breaker,
         *,
         alternatives: bool,
     ) -> None:
         self._models, self._model, self._task, self._digest = models, model, task, digest
-        self._chunk, self._deadline, self._breaker = chunk, deadline, breaker
+        self._chunk, self._patience, self._breaker = chunk, patience, breaker
         self._alternatives = alternatives
         self._usage = Usage()
         self._latency_ms = 0.0
@@ -254,7 +255,7 @@ class _Call:
         return call(
             self,
             request,
-            deadline=self._deadline,
+            deadline=lambda: self._patience.deadline,
             model=self._model.name,
             budget=self if self._models.budget is not None else None,
             input_tokens=self._tokens(request),
@@ -278,22 +279,21 @@ class _Call:
         output_tokens: int,
         *,
         priority: Any,
-        deadline: float,
         stopping: threading.Event,
         on_wait: Any,
     ) -> Any:
         """The budget that the retry loop sees."""
         try:
-            self._lease = self._models.budget.acquire(
-                model,
-                input_tokens,
-                output_tokens,
-                priority=priority,
-                bound_tokens=self._bound,
-                deadline=deadline,
-                stopping=stopping.is_set,
-                on_wait=on_wait,
-            )
+            with self._patience.standing_in_line(on_wait) as waiting:
+                self._lease = self._models.budget.acquire(
+                    model,
+                    input_tokens,
+                    output_tokens,
+                    priority=priority,
+                    bound_tokens=self._bound,
+                    stopping=stopping.is_set,
+                    on_wait=waiting,
+                )
         except NoGrant:
             raise Stopped from None
         return self._lease

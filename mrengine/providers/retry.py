@@ -48,7 +48,6 @@ class BudgetLike(Protocol):
         output_tokens: int,
         *,
         priority: Any,
-        deadline: float,
         stopping: Any,
         on_wait: Any,
     ) -> LeaseLike:
@@ -60,7 +59,7 @@ def call(
     provider: Provider,
     request: Request,
     *,
-    deadline: float,
+    deadline: float | Callable[[], float],
     model: str | None = None,
     budget: BudgetLike | None = None,
     input_tokens: int | None = None,
@@ -75,7 +74,8 @@ def call(
     sleep: Callable[[float], object] | None = None,
     rng: Callable[[], float] = random.random,
 ) -> Completion:
-    """Make a call, as often as it takes until ``deadline`` (on ``clock``, seconds).
+    """Make a call, as often as it takes until ``deadline`` (on ``clock``, seconds; called again after each wait for the
+    budget, which may put it off).
 
     ``model``: the name that the budget knows, the request's by default. ``input_tokens``: our own count, estimated
     where it is None. ``breaker`` hears of every outcome; where it has opened and the caller has ``alternatives``
@@ -87,6 +87,7 @@ def call(
     """
     name = model or request.model
     tokens = _estimate(request) if input_tokens is None else input_tokens
+    until = deadline if callable(deadline) else lambda: deadline
     wait_until = _Waiter(stopping, clock, sleep)
     story = _Story(clock())
     while True:
@@ -98,17 +99,17 @@ def call(
                 tokens,
                 request.max_tokens,
                 priority=priority,
-                deadline=deadline,
                 stopping=stopping,
                 on_wait=on_wait,
             )
-        outcome = _attempt(provider, request, name, _attempt_s(deadline - clock()))
+        outcome = _attempt(provider, request, name, _attempt_s(until() - clock()))
         _settle(lease, outcome)
         _tell(breaker, outcome)
         if isinstance(outcome, Completion):
             return outcome
-        wait_s = _backoff(story.attempts, backoff_s, rng, outcome.retry_after_s)
-        late = clock() + wait_s >= deadline
+        left_s = until() - clock()
+        wait_s = _backoff(story.attempts, backoff_s, rng, outcome.retry_after_s, left_s)
+        late = wait_s >= left_s
         elsewhere = alternatives and breaker is not None and breaker.state != "closed"
         if not outcome.transient or late or elsewhere:
             raise story.told(outcome, clock())
@@ -165,9 +166,14 @@ def _estimate(request: Request) -> int:
     return estimate_tokens(request.prompt + turns, system=request.system)
 
 
-def _backoff(attempt: int, backoff_s: float, rng: Callable[[], float], told_s: float | None) -> float:
-    ceiling = min(max(backoff_s, MIN_BACKOFF_S) * 2.0 ** min(attempt - 1, 20), MAX_BACKOFF_S)
-    return max(rng() * ceiling, MIN_BACKOFF_S, told_s or 0.0)
+def _backoff(attempt: int, backoff_s: float, rng: Callable[[], float], told_s: float | None, left_s: float) -> float:
+    """Seconds to wait. A dice that would pass the deadline is thrown again for what is left, while there is enough."""
+    least = max(backoff_s, MIN_BACKOFF_S)
+    ceiling = min(least * 2.0 ** min(attempt - 1, 20), MAX_BACKOFF_S)
+    wait_s = rng() * ceiling
+    if wait_s >= left_s > least:
+        wait_s = rng() * left_s
+    return max(wait_s, MIN_BACKOFF_S, told_s or 0.0)
 
 
 class _Waiter:

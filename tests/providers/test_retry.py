@@ -63,7 +63,7 @@ class Budget:
         self.settled: list[tuple[Any, ...]] = []
 
     def acquire(self, model: str, input_tokens: int, output_tokens: int, **options: Any) -> Budget:
-        self.acquired.append((model, input_tokens, output_tokens, options["priority"], options["deadline"]))
+        self.acquired.append((model, input_tokens, output_tokens, options["priority"]))
         return self
 
     def settle(self, usage: Usage | None, observed: Observed | None = None, *, made: bool = True) -> None:
@@ -136,6 +136,36 @@ def test_it_gives_up_where_the_wait_would_pass_the_deadline() -> None:
     assert clock.now == 1001.0
 
 
+@pytest.mark.parametrize("dice", [0.3, 0.6, 0.95])
+@pytest.mark.parametrize("left", [5.0, 250.0])
+def test_a_dice_that_passes_the_deadline_is_thrown_again_for_what_is_left(dice: float, left: float) -> None:
+    """The tries go on until little is left: no chunk is given up early because a wait came out long."""
+    clock = Clock()
+    provider = Scripted(clock, *(unavailable(status=500) for _ in range(100)))
+    end = clock.now + left
+    with pytest.raises(ModelUnavailable):
+        run(provider, clock, rng=lambda: dice, deadline=end)
+    assert 0 < end - clock.now <= 1.0
+
+
+def test_the_time_in_line_for_the_budget_does_not_count() -> None:
+    """The deadline is asked for again after each wait: who holds it puts it off."""
+    clock = Clock()
+
+    class Slow(Budget):
+        put_off = 0.0
+
+        def acquire(self, *asked: Any, **options: Any) -> Budget:
+            clock.now += 900.0
+            self.put_off += 900.0
+            return super().acquire(*asked, **options)
+
+    budget, began = Slow(), clock.now
+    provider = Scripted(clock, unavailable(status=500))
+    assert run(provider, clock, budget=budget, deadline=lambda: began + 600.0 + budget.put_off).text
+    assert [request.timeout_s for request in provider.requests] == [300.0, pytest.approx(299.5)]
+
+
 def test_a_final_error_is_raised_at_once() -> None:
     """400 is not tried again."""
     clock = Clock()
@@ -169,7 +199,7 @@ def test_the_budget_is_asked_again_for_each_attempt_and_told_each_outcome() -> N
         input_tokens=30,
         priority="P2_batch",
     )
-    assert budget.acquired == [("m", 30, 50, "P2_batch", 1600.0)] * 4
+    assert budget.acquired == [("m", 30, 50, "P2_batch")] * 4
     assert [(usage, made) for usage, _, made in budget.settled] == [
         (None, False),
         (None, True),

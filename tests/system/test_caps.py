@@ -11,8 +11,11 @@ from typing import Any
 
 import pytest
 
-from mrengine import Budget, Job, MapReduceRunner, tree_reduce
-from mrengine.errors import BudgetExhausted
+from mrengine import Budget, Job, MapReduceRunner, RateLimit, tree_reduce
+from mrengine.errors import BudgetExhausted, JobFailed
+from mrengine.log import codec
+from mrengine.log.reader import LogReader
+from mrengine.log.records import FailureRecord, unpack_failure
 from mrengine.testing.server import LLMServer
 from tests.system.processes import children, cmdline
 
@@ -64,7 +67,7 @@ def test_the_cap_holds_for_16_calls_in_flight(which: str) -> None:
             killer.join()
         assert 0 < spent(server) <= CAP
         assert caught.value.limit == CAP
-        assert Job("capped").status().state == "budget" or Job("capped").status().state == "stopped"
+        assert Job("capped").status().state == "stopped"
         with pytest.raises(BudgetExhausted):
             runner(server, Budget(max_tokens=CAP)).run(DOCS, ask)
         assert spent(server) <= CAP
@@ -108,3 +111,37 @@ def test_a_cost_is_capped_in_usd(tmp_path: Path) -> None:
         stats = server.stats()
         assert 0 < (stats.input_tokens * 1.0 + stats.output_tokens * 4.0) / 1e6 <= cap
         assert caught.value.unit == "USD"
+
+
+def test_waiting_for_the_budget_is_no_hang() -> None:
+    """The last of ten calls waits for five seconds, where a chunk may take one: nothing is killed, nothing fails."""
+    limit = RateLimit(rpm=120, burst_s=0)
+    with LLMServer(input_tokens=INPUT, answer="w") as server:
+        run = MapReduceRunner(
+            workers=1, slots=10, models=f"{server.url}#m", limits={"m": limit}, target_tokens=None, chunk_timeout_s=1.0
+        ).run(DOCS[:10], ask)
+        assert run.summary.processed_chunks == 10
+        assert (run.summary.worker_restarts, run.summary.retries) == (0, 0)
+        assert server.stats().requests == 10
+
+
+def test_a_call_that_fails_until_the_deadline_is_a_failure_that_tells_its_story() -> None:
+    """Cause, attempts and waits are in the log; max_attempts, which counts crashes and hangs, has no part in it."""
+    with LLMServer(faults={"500": 1.0}) as server:
+        with pytest.raises(JobFailed) as caught:
+            runner(server, Budget(), chunk_timeout_s=1.5, workers=1, slots=1).run(DOCS[:1], ask)
+        (failure,) = caught.value.failures
+        assert (failure.kind, failure.attempts) == ("model", 1)
+        assert "status 500" in failure.message
+        (record,) = _failures("capped")
+        facts = record.facts
+        assert facts["attempts"] == server.stats().requests > 2
+        assert facts["waited_s"] > 0
+        assert len(facts["causes"]) <= 12
+        assert all("status 500" in cause for cause in facts["causes"])
+        assert f"{facts['attempts']} attempts" in failure.message
+
+
+def _failures(job_id: str) -> list[FailureRecord]:
+    log = Path(os.environ["MRENGINE_STATE_DIR"]) / "jobs" / job_id / "log"
+    return [unpack_failure(frame.payload) for frame in LogReader(log).frames() if frame.kind == codec.FAILURE]

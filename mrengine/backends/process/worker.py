@@ -35,7 +35,10 @@ class Outbox:
         self._lock = threading.Lock()
 
     def emit(self, kind: int, chunk: int, model: int, payload: bytes = b"") -> None:
-        """Send one frame."""
+        """Send one frame; what only the board has to know stays here."""
+        if kind in (m.IN_LINE, m.AT_WORK):
+            self._board.in_line(chunk, model, waits=kind == m.IN_LINE)
+            return
         data = wire.tagged(kind, chunk, model, payload)
         with self._lock:
             if kind == codec.INTENT:
