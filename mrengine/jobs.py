@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import os
-import shutil
 import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Literal
 
 from mrengine.config import check_job_id, jobs_folder
-from mrengine.errors import JobBusy, JobNotFound
+from mrengine.errors import JobNotFound, LogError
+from mrengine.log.folder import remove
 from mrengine.log.lock import JobLock
 from mrengine.log.results import Results
 from mrengine.log.resume import ResumeEngine
@@ -59,7 +59,7 @@ class Job:
                 resumed=pace.resumed,
                 cost_usd=None if None in costs else float(sum(cost for cost in costs if cost is not None)),
                 eta_s=pace.eta_s(index.total - index.done - index.failed) if running else None,
-                updated=max(state.updated, (self.folder / "log").stat().st_mtime),
+                updated=max(state.updated, os.fstat(stored.reader.fd).st_mtime),
             )
 
     def _state(self, stored: ResumeEngine, running: bool) -> _State:
@@ -84,7 +84,10 @@ class Job:
     def cancel(self) -> None:
         """Stop the job where it runs, and let no run of it start until ``uncancel()``."""
         self._open().close()
-        (self.folder / "cancelled").touch(mode=0o600)
+        try:
+            (self.folder / "cancelled").touch(mode=0o600)
+        except FileNotFoundError:
+            raise JobNotFound(f"job {self.job_id!r} was purged just now", job_id=self.job_id) from None
 
     def uncancel(self) -> None:
         """Let it run again."""
@@ -95,15 +98,12 @@ class Job:
         """Remove the job with all it has kept. JobBusy: a process runs it."""
         if self.folder.is_symlink() or not self.folder.is_dir():
             raise JobNotFound(f"there is no job {self.job_id!r} in {self.folder.parent}", job_id=self.job_id)
-        lock = JobLock(self.folder)
-        if not lock.try_acquire():
-            owner = lock.holder()
-            pid = owner.pid if owner is not None else None
-            raise JobBusy(f"job {self.job_id} is run by process {pid}: cancel it first", job_id=self.job_id, pid=pid)
         try:
-            shutil.rmtree(self.folder)
-        finally:
-            lock.release()
+            remove(self.folder)
+        except LogError:
+            if self.folder.exists():
+                raise
+            raise JobNotFound(f"job {self.job_id!r} was purged just now", job_id=self.job_id) from None
 
 
 def _in_flight(stored: ResumeEngine) -> int:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import random
 import signal
 import threading
 import time
@@ -26,6 +27,7 @@ from mrengine.errors import (
     LogError,
 )
 from mrengine.jobs import list_jobs
+from mrengine.log.verify import verify
 from mrengine.records import JobStatus, ModelSpec, Price
 from mrengine.testing import fake
 from mrengine.testing.server import LLMServer
@@ -277,3 +279,43 @@ def test_purge_waits_for_nobody_and_leaves_nothing(jobs: Path) -> None:
     for act in (Job("j").purge, Job("j").status, Job("j").cancel, Job("j").uncancel):
         with pytest.raises(JobNotFound):
             act()
+
+
+def anything(say: Say, seed: int, strategy: Any, acts: int) -> None:
+    """Runs, looks, cancels, purges in random order; what came of each."""
+    chance = random.Random(seed)
+    model = fake("ok", latency_s=0.005)
+
+    def run() -> None:
+        keep = chance.choice(["always", "results", "on_failure"])
+        found = runner("c", strategy=strategy, models=model, keep=keep, drain_s=1.0).run(DOCUMENTS, ask)
+        assert [result.result for result in found.results] == ["ok"] * 12
+
+    def read() -> None:
+        assert {result.result for result in Job("c").results()} <= {"ok"}
+
+    def check() -> None:
+        assert verify(Job("c").folder).sound
+
+    job = Job("c")
+    what = [run, run, run, read, check, job.status, job.cancel, job.uncancel, job.uncancel, job.purge]
+    for _ in range(acts):
+        act = chance.choice(what)
+        try:
+            act()
+            say("did", act.__name__)
+        except (JobBusy, JobCancelled, JobNotFound):
+            continue
+
+
+@pytest.mark.parametrize(
+    ("strategy", "acts"),
+    [("sequential", 60), pytest.param("parallel", 100, marks=[pytest.mark.system, pytest.mark.timeout(300)])],
+)
+def test_whatever_many_processes_do_to_one_job_at_once_ends_well(strategy: str, acts: int) -> None:
+    """Results are right, logs are sound; what cannot be done now is busy, cancelled or not there."""
+    hosts = [Host(lambda say, seed=seed: anything(say, seed, strategy, acts)) for seed in range(4)]
+    said = [fact for host in hosts for fact in host.finish()]
+    assert [fact for fact in said if fact[0] == "raised"] == []
+    assert {"run", "purge", "check", "read"} <= {fact[1] for fact in said}
+    assert [path.name for path in Job("c").folder.parent.iterdir() if path.name.startswith(".")] == []

@@ -7,7 +7,6 @@ caller's.
 from __future__ import annotations
 
 import logging
-import shutil
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
@@ -15,16 +14,20 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from mrengine.config import make_private
 from mrengine.engine.job import OpenJob
 from mrengine.errors import (
     BudgetExhausted,
+    ConfigError,
     JobBusy,
     JobCancelled,
     JobError,
     JobFailed,
+    JobNotFound,
     JobTimeout,
     LogError,
     PoolBroken,
+    SourceError,
     SupervisorDied,
 )
 from mrengine.host.inputs import append_inputs, input_version
@@ -34,6 +37,7 @@ from mrengine.host.prepare import SUPERVISORS, Preparation, Prepared
 from mrengine.host.relay import Outcome, Relay
 from mrengine.host.session import Durable, Ended, Line, News, Note, Session
 from mrengine.host.tally import Tally
+from mrengine.log.folder import locked, remove
 from mrengine.log.jobrecords import CloseRecord, pack_close
 from mrengine.log.results import Results
 from mrengine.log.values import normalise
@@ -67,7 +71,16 @@ class JobRun:
 
     def prepare(self, document: Any) -> None:
         """Read and plan. Afterwards the log holds the chunk table and nothing has run, or the job is finished."""
-        self._use(self._preparation.from_documents(document))
+        make_private(self.folder.parent)
+        make_private(self.folder)
+        before = _identity(self.folder)
+        try:
+            self._use(self._preparation.from_documents(document))
+        except (OSError, LogError, SourceError, ConfigError) as error:
+            if _identity(self.folder) == before:
+                raise
+            message = f"job {self.job_id} was purged while it began: run it again"
+            raise JobNotFound(message, job_id=self.job_id) from error
 
     def prepare_stored(self) -> None:
         """The same for a job that is to go on from its log and spool."""
@@ -348,12 +361,22 @@ class JobRun:
     def clear(self) -> None:
         """After success: keep what ``keep`` says."""
         keep = self.parts.keep
-        if keep == "results":
-            sweep_spools(self.folder)
-        elif keep == "on_failure":
-            shutil.rmtree(self.folder, ignore_errors=True)
+        with suppress(JobBusy, LogError):  # another run of it has begun, or removed it
+            if keep == "results":
+                with locked(self.folder):
+                    sweep_spools(self.folder)
+            elif keep == "on_failure":
+                remove(self.folder)
 
     def close(self) -> None:
         """Close what is open; results that were handed out stay readable."""
         if self.relay is not None:
             self.relay.close()
+
+
+def _identity(folder: Path) -> tuple[int, int] | None:
+    try:
+        found = folder.stat()
+    except OSError:
+        return None
+    return found.st_dev, found.st_ino

@@ -6,12 +6,12 @@ import os
 from collections.abc import Callable, Iterator
 from types import TracebackType
 
-from mrengine.errors import LogError
+from mrengine.errors import JobNotFound, LogError
 from mrengine.log.codec import HEADER_BYTES, MAX_PAYLOAD_BYTES, OVERHEAD_BYTES, Frame, Header
 from mrengine.log.files import OsFiles
 from mrengine.log.scan import Recovery, Source, walk
 
-__all__ = ["LogReader"]
+__all__ = ["LogReader", "open_log"]
 
 _LONGEST_FRAME = OVERHEAD_BYTES + MAX_PAYLOAD_BYTES
 
@@ -96,3 +96,14 @@ class LogReader:
 
     def __exit__(self, kind: type[BaseException] | None, value: BaseException | None, tb: TracebackType | None) -> None:
         self.close()
+
+
+def open_log(job_folder: str | os.PathLike[str]) -> LogReader:
+    """A reader of the log in a job folder. JobNotFound: there is none, or it was purged just now. LogError."""
+    path = os.path.join(os.fspath(job_folder), "log")
+    try:
+        return LogReader(path)
+    except LogError as error:
+        if not isinstance(error.__cause__, (FileNotFoundError, NotADirectoryError)):
+            raise
+        raise JobNotFound(f"there is no job in {os.fspath(job_folder)}") from None

@@ -6,11 +6,10 @@ import os
 from collections.abc import Iterator, Sequence
 from types import TracebackType
 
-from mrengine.errors import JobNotFound
 from mrengine.log.chunktable import ChunkTable, DocumentNames
 from mrengine.log.codec import HEADER_BYTES
 from mrengine.log.index import OutcomeIndex
-from mrengine.log.reader import LogReader
+from mrengine.log.reader import open_log
 from mrengine.log.replay import Epoch, Replay
 from mrengine.log.results import Results
 from mrengine.log.scan import Recovery
@@ -24,10 +23,7 @@ class ResumeEngine:
 
     def __init__(self, job_folder: str | os.PathLike[str]) -> None:
         """JobNotFound: the folder holds no log. LogError: it cannot be used."""
-        path = os.path.join(os.fspath(job_folder), "log")
-        if not os.path.lexists(path):
-            raise JobNotFound(f"there is no job in {os.fspath(job_folder)}")
-        self.reader = LogReader(path)
+        self.reader = open_log(job_folder)
         self.state = Replay()
         self.recovery = Recovery(HEADER_BYTES)
         self.refresh()

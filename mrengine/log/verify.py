@@ -7,10 +7,10 @@ from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
-from mrengine.errors import JobNotFound, LogError
+from mrengine.errors import LogError
 from mrengine.log import codec, records
 from mrengine.log.codec import Frame
-from mrengine.log.reader import LogReader
+from mrengine.log.reader import open_log
 from mrengine.log.repair import REPAIRED
 from mrengine.log.replay import Replay
 
@@ -55,9 +55,6 @@ class Verdict:
 
 def verify(job_folder: str | os.PathLike[str]) -> Verdict:
     """Read the whole log and change nothing. JobNotFound: there is none. LogError: its header cannot be used."""
-    path = os.path.join(os.fspath(job_folder), "log")
-    if not os.path.lexists(path):
-        raise JobNotFound(f"there is no job in {os.fspath(job_folder)}")
     state, counts = Replay(), Counter[str]()
     repaired: list[tuple[int, int]] = []
     problems: dict[int, str] = {}
@@ -75,7 +72,7 @@ def verify(job_folder: str | os.PathLike[str]) -> Verdict:
             problems[frame.offset] = str(error)
         state.add(frame)
 
-    with LogReader(path) as reader:
+    with open_log(job_folder) as reader:
         found = reader.walk(look)
     problems.update(state.problems)
     return Verdict(found.end, dict(counts), found.damage, tuple(repaired), tuple(sorted(problems.items())), found.torn)
