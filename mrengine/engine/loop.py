@@ -123,6 +123,8 @@ class Engine:
     def wait_s(self) -> float:
         """How long the next poll may wait."""
         due = self._timers[0][0] if self._timers else self._next_tick
+        if self._draining is not None:
+            due = min(due, self._drain_until)
         return max(0.0, min(due, self._next_tick) - self._clock())
 
     def commit(self) -> None:

@@ -83,6 +83,7 @@ class Supervisor:
         for kind, payload in inbox:
             self._hear(kind, payload)
         self._advance(messages)
+        self.over = self.over or (self._host_gone and self._engine is None)
         self._link.beat()
         self._keep_sending()
 
@@ -114,8 +115,7 @@ class Supervisor:
         engine = self._engine
         if engine is None:
             self._pass_lines(messages)
-            self.over = self.over or self._host_gone
-            return
+                return
         try:
             engine.take([message for message in messages if message[1] != NEED_ENDPOINT])
         except LogError as error:
