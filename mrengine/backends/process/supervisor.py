@@ -115,7 +115,7 @@ class Supervisor:
         engine = self._engine
         if engine is None:
             self._pass_lines(messages)
-                return
+            return
         try:
             engine.take([message for message in messages if message[1] != NEED_ENDPOINT])
         except LogError as error:
