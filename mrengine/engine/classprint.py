@@ -11,6 +11,7 @@ import typing
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any
 
+from mrengine.engine.foreign import is_framework_class, written_by_the_user
 from mrengine.engine.origin import is_own, label
 
 if TYPE_CHECKING:
@@ -34,7 +35,7 @@ def class_(fp: Fingerprint, value: type, path: str) -> None:
     fp.items("bases", [(path, base) for base in value.__bases__])
     annotations = inspect.get_annotations(value)
     fp.items("annotations", [entry for key, held in annotations.items() for entry in ((path, key), (path, held))])
-    for key, held in _members(value):
+    for key, held in written_by_the_user(value) if is_framework_class(value) else _members(value):
         fp.put("member", key)
         fp.add(held, f"{path}.{key}")
 

@@ -101,7 +101,7 @@ def _globals(fp: Fingerprint, value: types.FunctionType) -> None:
 def named(fp: Fingerprint, value: Any, path: str, attributes: set[str]) -> None:
     """A value; of a module of the user's own also what the code takes from it by name, through its submodules."""
     fp.add(value, path)
-    if not isinstance(value, types.ModuleType) or not is_own(value.__name__):
+    if not issubclass(type(value), types.ModuleType) or not is_own(value.__name__):
         return
     for name in sorted(attributes & vars(value).keys()):
         fp.put("taken", name)

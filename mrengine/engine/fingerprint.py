@@ -28,6 +28,7 @@ from typing import Any
 import msgpack
 
 from mrengine.engine import classprint, codeprint
+from mrengine.engine.foreign import held, is_proxy, stands_in_a_library
 from mrengine.engine.origin import is_own, label
 
 __all__ = ["Fingerprint", "Undigestible"]
@@ -95,12 +96,15 @@ class Fingerprint:
         if scalar is not None:
             self.put(type(value).__name__, scalar(value))
             return
-        if not isinstance(value, _NOT_NUMBERED):
+        if not issubclass(type(value), _NOT_NUMBERED):
             known = self._met.setdefault(id(value), len(self._kept))
             if known != len(self._kept):
                 self.put("met", known)
                 return
             self._kept.append(value)
+        if is_proxy(value):
+            self.put("stands for another", label(type(value).__module__), type(value).__qualname__)
+            return
         for kinds, enter in _ENTRIES:
             if isinstance(value, kinds):
                 enter(self, value, path)
@@ -116,11 +120,11 @@ class Fingerprint:
     def _instance(self, value: Any, path: str) -> None:
         kind = type(value)
         if kind.__module__ == "numpy" and hasattr(value, "tobytes") and hasattr(value, "dtype"):
-            held = value.tolist() if value.dtype.hasobject else value.tobytes()
-            self.items("numpy", [(path, value.dtype.str), (path, tuple(value.shape)), (path, held)])
+            content = value.tolist() if value.dtype.hasobject else value.tobytes()
+            self.items("numpy", [(path, value.dtype.str), (path, tuple(value.shape)), (path, content)])
         elif hasattr(kind, "__pydantic_complete__"):
             self.items("model", [(path, kind), (path, dict(vars(value)))])
-        elif callable(getattr(value, "__wrapped__", None)):  # functools.lru_cache
+        elif callable(held(value, "__wrapped__")):  # functools.lru_cache
             self.items("wrapper", [(path, value.__wrapped__)])
         elif kind.__module__ == "pydantic.type_adapter":
             self.items("adapter", [(path, kind), (path, value._type)])
@@ -132,7 +136,11 @@ class Fingerprint:
             self.items("instance", [(path, kind), (path, _state(value))])
         elif (parts := _parts(value)) is not None:
             self.items("value", [(path, part) for part in (kind, *parts)])
-        elif (address := getattr(value, "base_url", None)) is not None:  # a client of openai, anthropic, httpx
+        elif callable(getattr(kind, "deconstruct", None)):  # Django's fields, validators, Q
+            self.items("deconstructed", [(path, value.deconstruct())])
+        elif stands_in_a_library(value):
+            self.put("of a library", label(kind.__module__), kind.__qualname__)
+        elif (address := held(value, "base_url")) is not None:  # a client of openai, anthropic, httpx
             self.items("client", [(path, kind), (path, str(address))])
         else:
             raise Undigestible(path, f"{kind.__module__}.{kind.__qualname__}")
@@ -152,7 +160,9 @@ def _state(value: Any) -> dict[str, Any]:
 def _parts(value: Any) -> list[Any] | None:
     """What a library's value is made of; None: it is not known for a value, or cannot be taken apart."""
     kind = type(value)
-    if kind.__module__.partition(".")[0] not in _OF_VALUES and not isinstance(value, Exception):
+    lazy = kind.__qualname__ == "lazy.<locals>.__proxy__"  # Django's gettext_lazy
+    known = lazy or kind.__module__.partition(".")[0] in _OF_VALUES or isinstance(value, Exception)
+    if not known:
         return None
     try:
         reduced = value.__reduce_ex__(4)
@@ -167,7 +177,7 @@ def _parts(value: Any) -> list[Any] | None:
 def _installed_name(value: Any) -> tuple[str, str] | None:
     """Package and name of something that an installed module holds under its own name, such as ``numpy.sum``."""
     module = getattr(value, "__module__", None) or type(value).__module__
-    name = getattr(value, "__qualname__", None) or getattr(value, "__name__", None)
+    name = held(value, "__qualname__") or held(value, "__name__")
     if not isinstance(module, str) or not isinstance(name, str) or is_own(module):
         return None
     return (label(module), name) if getattr(sys.modules.get(module), name, None) is value else None

@@ -53,7 +53,8 @@ os.environ["DJANGO_SETTINGS_MODULE"] = "project.settings"
 django.setup()
 call_command("migrate", run_syncdb=True, verbosity=0)
 from shop.models import Answer, Letter
-letters = [Letter.objects.create(text=f"doc {n}") for n in range(8)]
+letters = [Letter.objects.get_or_create(text=f"doc {n}")[0] for n in range(8)]
+job_id = "letters"
 FUNCTION
 DOCUMENTED
 stored = sorted(Answer.objects.values_list("letter_id", "text"))
@@ -69,7 +70,7 @@ report(run, stored=stored, expected=[[letter.pk, f"Q DOC {n}"] for n, letter in 
     ],
 )
 def test_models_in_map_fn(stage: Stage, require_packages: Callable[..., None], function: str) -> None:
-    """Each worker sets Django up before map_fn is loaded, and has a connection of its own."""
+    """Each worker sets Django up before map_fn is loaded, and has a connection of its own; the job is known again."""
     require_packages("django")
     for name, text in (("project/settings.py", SETTINGS), ("shop/models.py", MODELS), ("shop/work.py", "")):
         path = stage.folder / name
@@ -77,8 +78,11 @@ def test_models_in_map_fn(stage: Stage, require_packages: Callable[..., None], f
         (path.parent / "__init__.py").touch()
         path.write_text(text)
     stage.write("shop/work.py", WORK)
+    program = HOST.replace("FUNCTION", function).replace("DOCUMENTED", documented("django"))
     stage.env |= {"MRENGINE_MODELS": f"{stage.server.url}#m", "MRENGINE_WORKERS": "2"}
-    told = stage.script(HOST.replace("FUNCTION", function).replace("DOCUMENTED", documented("django")))
+    told = stage.script(program)
     stage.check(told)
     stage.check_calls()
     assert told["stored"] == told["expected"]
+    assert stage.script(program)["resumed"] == 8
+    stage.check_calls()
