@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from mrengine.chunking.safecuts import safe_cuts
-from mrengine.chunking.tokens import LONG, Tokenizer, mend
+from mrengine.chunking.tokens import LONG, Tokenizer
 
 __all__ = ["count_in_parts"]
 
@@ -26,12 +26,9 @@ def count_in_parts(tokens: Tokenizer, text: str) -> int:
 
 
 def _count_part(tokens: Tokenizer, text: str) -> int:
-    try:
-        if len(text) <= _WHOLE:
-            return len(tokens.encoding._core_bpe.encode_ordinary(text))
-        return _count_pieces(tokens, text)
-    except UnicodeEncodeError:
-        return _count_part(tokens, mend(text))
+    if len(text) <= _WHOLE:
+        return len(tokens.encoding._core_bpe.encode_ordinary(text))
+    return _count_pieces(tokens, text)
 
 
 def _count_pieces(tokens: Tokenizer, text: str) -> int:

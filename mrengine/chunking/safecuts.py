@@ -57,7 +57,10 @@ class SafeCuts:
         """
         if self._match(text, high, high + 64):
             return high
-        step = 32
+        for place in range(high - 1, max(low, high - 8) - 1, -1):  # most are very near, and so found four times as fast
+            if self._match(text, place, high):
+                return place
+        step = 64
         while True:
             begin = max(low, high - step)
             found = None

@@ -14,12 +14,13 @@ import os
 import re
 import threading
 import types
+from array import array
 from collections.abc import Callable, Iterable
 from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from mrengine.chunking.faster import Faster
+from mrengine.chunking import faster
 from mrengine.errors import ChunkingError
 
 if TYPE_CHECKING:
@@ -67,27 +68,28 @@ class Tokenizer:
         self.name = encoding.name
         self._core = encoding._core_bpe
         self._ordinary = self._core.encode_ordinary
-        self._faster = Faster(encoding.name)
+        self._faster = faster.load(encoding.name, self._ordinary)
         self._tables: dict[bool, bytes] = {}
         self._arrays: dict[bool, Any] = {}
 
     def count(self, text: str) -> int:
         """Tokens of a text of any length, exactly."""
-        if len(text) > LONG:
-            return _count_long(self, text)
         try:
-            return len(self._ordinary(text))
+            if self._faster:
+                return self._faster.count(text)
+            return len(self._ordinary(text)) if len(text) <= LONG else _count_long(self, text)
         except UnicodeEncodeError:
-            return len(self._ordinary(mend(text)))
+            return self.count(mend(text))
 
     def tokens(self, text: str) -> Any:
         """The token numbers of a text without surrogates, as a buffer of u32. At most about a million characters."""
-        faster = None if text.isascii() else self._faster.tokens(text)
-        return self._core.encode_to_tiktoken_buffer(text, _NO_SPECIALS) if faster is None else faster
+        if self._faster:
+            return array("I", self._faster.encode(text))
+        return self._core.encode_to_tiktoken_buffer(text, _NO_SPECIALS)
 
     def numbers(self, text: str) -> list[int]:
         """:meth:`tokens` as a list."""
-        numbers: list[int] = self._ordinary(text)
+        numbers: list[int] = self._faster.encode(text) if self._faster else self._ordinary(text)
         return numbers
 
     def widths(self, ascii_only: bool) -> bytes:

@@ -1,65 +1,107 @@
-"""The optional second encoder gives tiktoken's own tokens, and is loaded only when it pays."""
+"""The optional second encoder gives tiktoken's own tokens, and is used where it is installed."""
 
 from __future__ import annotations
 
 import random
-from array import array
+import subprocess
+import sys
+from types import SimpleNamespace
+from typing import Any
 
-import numpy  # noqa: F401 - the path with numpy is the one that may take the second encoder
 import pytest
 from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from mrengine.chunking import faster, safe_chunk, tokens
-from mrengine.chunking.faster import Faster
-from tests.chunking.texts import assert_promises, nasty_text
+from tests.chunking.texts import assert_promises, nasty_lengths, nasty_text
+
+pytest.importorskip("bpe_openai._bindings", reason="extra bpe")
+
+ENCODINGS = ["o200k_base", "cl100k_base"]
 
 
-def test_nothing_is_loaded_before_it_pays(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Until then tiktoken is asked; where it is not installed, always."""
-    loaded: list[str] = []
-    monkeypatch.setattr(faster, "_load", lambda encoding: loaded.append(encoding))
-    encoder = Faster("o200k_base", pays_from=10)
-    assert encoder.tokens("123456") is None
-    assert not loaded
-    assert encoder.tokens("123456") is None
-    assert encoder.tokens("123456") is None
-    assert loaded == ["o200k_base"]
+@pytest.fixture(name="tiktoken_alone")
+def _tiktoken_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    for encoding in ENCODINGS:
+        monkeypatch.setattr(tokens.tokenizer(encoding), "_faster", None)
 
 
-def test_its_tokens_are_used_for_text_that_is_not_ascii(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Chunks are the same, whoever encoded."""
-    encode = tokens.load().encode_ordinary
-    asked: list[int] = []
-
-    def stand_in(text: str) -> array[int]:
-        asked.append(len(text))
-        return array("I", encode(text))
-
-    text = "我们今天讨论了一个重要的问题。A sentence in English.\n" * 3000
-    expected = list(safe_chunk(text, target_tokens=300, overlap_tokens=40))
-    monkeypatch.setattr(tokens.tokenizer("o200k_base")._faster, "tokens", stand_in)
-    chunks = list(safe_chunk(text, target_tokens=300, overlap_tokens=40))
-    assert chunks == expected
-    assert len(text) - 9 < sum(asked) <= len(text)  # the last few characters are ASCII alone
-    assert_promises(text, chunks, 300)
-
-
-@pytest.mark.parametrize("encoding", ["o200k_base", "cl100k_base"])
-def test_bpe_openai_agrees_with_tiktoken(encoding: str) -> None:
+@pytest.mark.parametrize("encoding", ENCODINGS)
+def test_it_agrees_with_tiktoken(encoding: str) -> None:
     """Token by token, on nasty texts and on random ones of all of Unicode."""
-    pytest.importorskip("bpe_openai")
-    encode = faster._load(encoding)
-    assert encode is not None
+    second = tokens.tokenizer(encoding)._faster
+    assert second is not None
     theirs = tokens.load(encoding).encode_ordinary
 
-    @settings(max_examples=300, deadline=None)
-    @given(nasty_text)
     def agree(text: str) -> None:
         mended = tokens.mend(text)
-        assert encode(mended) == theirs(mended)
+        assert second.encode(mended) == theirs(mended)
+        assert second.count(mended) == len(theirs(mended))
 
-    agree()
-    chance = random.Random()
+    settings(max_examples=300, deadline=None)(given(nasty_text)(agree))()
+    chance = random.Random(encoding)
     for _ in range(300):
-        text = "".join(chr(chance.randrange(0x110000)) for _ in range(60))
-        agree.hypothesis.inner_test(text)  # type: ignore[attr-defined]
+        agree("".join(chr(chance.randrange(0x110000)) for _ in range(60)))
+
+
+@pytest.mark.parametrize("name", nasty_lengths(100))
+def test_it_agrees_on_long_monotony(name: str) -> None:
+    """One letter, one blank, one mark, thousands of times."""
+    text = tokens.mend(nasty_lengths(30_000)[name])
+    second = tokens.tokenizer("o200k_base")._faster
+    assert second is not None
+    assert second.encode(text) == tokens.load().encode_ordinary(text)
+
+
+@settings(max_examples=100, deadline=None)
+@given(nasty_text, st.integers(8, 60), st.sampled_from(ENCODINGS))
+def test_chunks_are_the_same_with_it_and_without(text: str, target: int, encoding: str) -> None:
+    """Who has the extra gets nothing else, only sooner."""
+    options: dict[str, Any] = {"target_tokens": target, "overlap_tokens": target // 4, "encoding": encoding}
+    chunks = list(safe_chunk(text, **options))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(tokens.tokenizer(encoding), "_faster", None)
+        assert list(safe_chunk(text, **options)) == chunks
+
+
+@pytest.mark.parametrize("encoding", ENCODINGS)
+def test_long_texts_keep_the_promises_without_it(encoding: str, tiktoken_alone: None) -> None:
+    """Blocks, windows and seams, with numpy and without."""
+    for text in ("我们今天讨论了。A sentence, 12 words.\n" * 9000, "a" * 150_000 + " " * 150_000 + "\ud83d" * 90_000):
+        chunks = list(safe_chunk(text, target_tokens=900, overlap_tokens=40, encoding=encoding))
+        assert_promises(text, chunks, 900, encoding)
+
+
+def _other(**parts: Any) -> SimpleNamespace:
+    return SimpleNamespace(supported_encodings=lambda: ENCODINGS, **parts)
+
+
+@pytest.mark.parametrize(
+    "bindings",
+    [
+        None,  # not installed
+        SimpleNamespace(),  # other names
+        _other(tokenizer_for_encoding=lambda _: SimpleNamespace(encode=lambda _: [1, 2], count=lambda _: 2)),
+        _other(tokenizer_for_encoding=lambda _: SimpleNamespace(encode=lambda _: 7)),
+    ],
+)
+def test_a_version_that_does_not_agree_is_not_used(bindings: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whatever is wrong with it, tiktoken does the work."""
+    monkeypatch.setattr(faster, "_bindings", lambda: bindings)
+    assert faster.load("o200k_base", tokens.load().encode_ordinary) is None
+
+
+def test_an_encoding_that_it_does_not_have_is_tiktokens() -> None:
+    """None, and no error."""
+    assert faster.load("no_such_base", tokens.load().encode_ordinary) is None
+
+
+def test_the_package_itself_is_not_imported() -> None:
+    """It would take half a second for what is not needed; importing it later works all the same."""
+    code = (
+        "import sys; from mrengine.chunking import tokens; tokens.count('x'); print('bpe_openai' in sys.modules); "
+        "import bpe_openai; print(tokens.tokenizer('o200k_base')._faster is not None)"
+    )
+    assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout == (
+        "False\nTrue\n"
+    )
