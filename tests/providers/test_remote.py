@@ -269,6 +269,22 @@ def test_a_wrong_key_is_refused_without_showing_it(road: str, server: LLMServer,
     assert KEY not in repr(vars(caught.value)) + str(caught.value)
 
 
+def test_an_endpoint_without_a_key_is_sent_none(road: str, server: LLMServer, connected: Connect) -> None:
+    """Not even the stand-in that an SDK insists on; nor the vendor's own, wherever the SDK would find it."""
+    server.reset(record=1)
+    connected(road, api_key_env=None).complete(ask())
+    assert not {"authorization", "x-api-key", "api-key"} & server.requests()[0]["headers"].keys()
+
+
+def test_credentials_in_headers_replace_the_key(road: str, server: LLMServer, connected: Connect) -> None:
+    """A gateway's token goes alone, under whatever name."""
+    server.reset(record=1)
+    connected(road, headers={"X-Api-Key": "token-of-a-gateway"}).complete(ask())
+    sent = server.requests()[0]["headers"]
+    assert sent["x-api-key"] == "token-of-a-gateway"
+    assert KEY not in str(sent)
+
+
 def test_expired_headers_are_asked_again_after_a_401(road: str, server: LLMServer, connected: Connect) -> None:
     """A callable gives headers once, and again only when the server says that they have expired."""
     asked: list[int] = []
