@@ -428,6 +428,21 @@ def test_a_wrong_key_ends_the_job_at_once(monkeypatch: pytest.MonkeyPatch) -> No
         assert run.summary.failed_chunks == 0
 
 
+def test_a_job_goes_on_by_its_id_at_the_same_endpoint(monkeypatch: pytest.MonkeyPatch) -> None:
+    """With the same provider, and the key of the same variable, whose name is in the log and whose value is not."""
+    monkeypatch.setenv("LAB_KEY", "right")
+    with LLMServer(api_key="right") as server:
+        spec = ModelSpec("m", provider="http:anthropic", base_url=server.root, api_key_env="LAB_KEY")
+        prompt = mrengine.map_prompt("Sum up: $text", max_tokens=20)
+        settings: dict[str, Any] = {"workers": 2, "target_tokens": 60}
+        with pytest.raises(BudgetExhausted):
+            MapReduceRunner(models=spec, budget=Budget(max_tokens=1000), **settings).run(TEXT, prompt, job_id="lab")
+        run = MapReduceRunner(**settings).resume("lab")
+        assert run.summary.failed_chunks == 0
+        assert run.summary.resumed_chunks > 0
+        assert server.stats().statuses.keys() == {"200"}
+
+
 def test_faults_are_ridden_out() -> None:
     """429, 500, drops, truncations and non-JSON: every chunk has its answer."""
     faults = {"429": 0.05, "500": 0.05, "drop": 0.03, "truncate": 0.03, "non_json": 0.03}

@@ -21,6 +21,7 @@ from mrengine.log.jobrecords import DocumentRow, JobRecord, RoundRecord, batch_d
 from mrengine.log.mismatch import Differences, compare
 from mrengine.log.resume import ResumeEngine
 from mrengine.providers.models import Model
+from mrengine.records import ModelSpec
 
 __all__ = [
     "AUTO_TARGET",
@@ -182,9 +183,15 @@ def job_record(
             "balance": settings.balance,
             "workers": settings.workers,
             "map_parts": dict(mapping.parts),
-            "models": [[model.spec.name, model.spec.base_url] for model in models],
+            "models": [_named(model.spec) for model in models],
         },
     )
+
+
+def _named(spec: ModelSpec) -> list[str | None]:
+    """What a job that goes on by its id alone needs of a spec: names, and no value that could be a secret."""
+    provider = spec.provider if isinstance(spec.provider, str) else None
+    return [spec.name, spec.base_url, provider, spec.api_key_env]
 
 
 class Plan:

@@ -40,7 +40,7 @@ class StoredJob:
     def models(self, limits: Mapping[str, RateLimit] | None) -> tuple[Model, ...]:
         """The job's models, by the names that they were given by."""
         given = self.record.settings.get("models") or []
-        specs = [ModelSpec(name, base_url=url) for name, url in given]
+        specs = [ModelSpec(n, base_url=url, provider=provider, api_key_env=key) for n, url, provider, key in given]
         return resolve_models(specs, limits=limits) if specs else ()
 
 
