@@ -9,8 +9,6 @@ from functools import cached_property
 from types import TracebackType
 from typing import Any, Literal, TypeVar
 
-import cloudpickle
-
 from mrengine import events
 from mrengine.config import UNSET, Settings, check_job_id, check_platform, jobs_folder, new_job_id
 from mrengine.errors import ConfigError, JobNotFound
@@ -19,7 +17,7 @@ from mrengine.host.estimate import estimate
 from mrengine.host.grouping import reduced
 from mrengine.host.loops import warn_in_event_loop
 from mrengine.host.orders import Parts, check_terms
-from mrengine.host.pickling import pack_function
+from mrengine.host.pickling import pack, pack_function
 from mrengine.host.plan import MapFunction, describe_map
 from mrengine.host.run import JobRun
 from mrengine.host.sequential import SequentialSession
@@ -245,7 +243,7 @@ class MapReduceRunner:
             dispatcher=self._dispatcher,
             progress=open_progress(settings.progress),
             balancer=self.balancer if models else None,
-            models_blob=cloudpickle.dumps(models),
+            models_blob=pack(models),
             initializer_blob=pack_function((settings.initializer, tuple(settings.initargs)), setting="initializer"),
             session=self._open_session,
             drop_session=self._drop_session,

@@ -76,14 +76,15 @@ class Objects(NamedTuple):
 
 
 def _loaded(blob: bytes) -> Callable[[Any, Any], Any]:
-    """A function that travelled. One of the host's ``__main__`` finds that module again, with what came with it:
-    whatever map_fn pickles itself, for a ``multiprocessing.Pool`` of its own, is looked up there.
+    """A function that travelled. One that came by value finds its module again, with what came with it: whatever
+    map_fn pickles itself, for a ``multiprocessing.Pool`` of its own, is looked up there.
     """
     function: Callable[[Any, Any], Any] = cloudpickle.loads(blob)
     scope = getattr(function, "__globals__", {})
-    if scope.get("__name__") == "__main__":
-        main = sys.modules["__main__"] = types.ModuleType("__main__")
-        vars(main).update(scope)
+    name = scope.get("__name__")
+    if name == "__main__" or (isinstance(name, str) and name not in sys.modules):
+        module = sys.modules[name] = types.ModuleType(name)
+        vars(module).update(scope)
     return function
 
 

@@ -71,3 +71,32 @@ def test_a_module_of_map_fn_is_imported_by_the_workers_alone(stage: Stage, tmp_p
     stage.check_calls()
     importers = {int(pid) for pid in (tmp_path / "imported").read_text().split()}
     assert importers == {told["host"], *(result[1] for result in told["results"])}
+
+
+def test_a_plugin_that_was_loaded_from_its_file(stage: Stage, tmp_path: Path) -> None:
+    """No path leads to it, or one to another file of its name: it travels by value, with the modules beside it."""
+    (tmp_path / "plugins").mkdir()
+    (tmp_path / "plugins" / "plugin.py").write_text("from helper import prefix\n" + Stage.text(PLUGIN))
+    (tmp_path / "plugins" / "helper.py").write_text("def prefix():\n    return 'Q '\n")
+    (tmp_path / "plugin.py").write_text("raise SystemExit('another one')")
+    text = """
+    import importlib.util
+    for name in ("helper", "plugin"):
+        spec = importlib.util.spec_from_file_location(name, f"plugins/{name}.py")
+        sys.modules[name] = importlib.util.module_from_spec(spec)
+        spec.loader.exec_module(sys.modules[name])
+    report(play(sys.modules["plugin"].ask_by_plugin))
+    """
+    stage.check(stage.script(text))
+    stage.check_calls()
+
+
+PLUGIN = """
+import multiprocessing
+def lineage_of(text):
+    return [text]
+def ask_by_plugin(chunk, context):
+    with multiprocessing.Pool(1) as pool:
+        [[text]] = pool.map(lineage_of, [prefix() + chunk.text])
+    return [context.complete(text).text, *lineage()]
+"""

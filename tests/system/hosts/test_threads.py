@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import pytest
+
 from tests.system.hosts.stage import Stage
 
 
@@ -90,17 +92,21 @@ def test_locks_that_other_threads_hold_at_the_start(stage: Stage) -> None:
     stage.check_calls()
 
 
-def test_a_daemonic_process(stage: Stage) -> None:
-    """multiprocessing forbids it children of its own, as Celery's workers; a supervisor is a program of its own."""
-    text = """
+@pytest.mark.parametrize("method", ["fork", "spawn"])
+def test_a_daemonic_process(stage: Stage, method: str) -> None:
+    """multiprocessing forbids it children of its own, as Celery's workers; a supervisor is a program of its own. Of one
+    that was spawned the main module is called __mp_main__, which no worker would find.
+    """
+    text = f"""
     import multiprocessing
     def work():
         assert multiprocessing.current_process().daemon
         report(play())
-    child = multiprocessing.get_context("fork").Process(target=work, daemon=True)
-    child.start()
-    child.join(40)
-    assert child.exitcode == 0
+    if __name__ == "__main__":
+        child = multiprocessing.get_context("{method}").Process(target=work, daemon=True)
+        child.start()
+        child.join(40)
+        assert child.exitcode == 0
     """
     stage.check(stage.script(text))
     stage.check_calls()
