@@ -297,7 +297,8 @@ class Engine:
         worker.ready, worker.died, worker.began = False, True, self._clock()
         self._commit_first = True
         deliberate = worker.retire_at is not None
-        self._announcer.note("worker:crashed", {"worker_id": index, "exitcode": death.exitcode, "cause": death.cause})
+        cause = f"the worker was replaced: {worker.reason}" if deliberate else death.cause
+        self._announcer.note("worker:crashed", {"worker_id": index, "exitcode": death.exitcode, "cause": cause})
         running = {self._key(s.chunk, s.model) for s in death.started} & worker.flight.keys()
         waiting = [key for key in worker.flight if key not in running]
         models = {key: worker.flight[key] for key in running}
@@ -306,7 +307,7 @@ class Engine:
         worker.flight.clear()
         self._give_back(worker, waiting)
         if deliberate:
-            self._after_retirement(worker, index, running, models, death.cause)
+            self._after_retirement(worker, index, running, models)
         elif len(running) == 1:
             self._charge(index, running.pop(), models, "crash", death.cause)
         else:
@@ -314,8 +315,8 @@ class Engine:
         worker.in_cell, worker.retire_at, worker.overdue = False, None, frozenset()
         deaths = self._toll.died(self._clock())
         if deaths:
-            message = f"{deaths} workers died within 60 s and no task was finished; the last one: {death.cause}"
-            self.stop("broken", message=message, cause=death.cause)
+            message = f"{deaths} workers died within 60 s and no task was finished; the last one: {cause}"
+            self.stop("broken", message=message, cause=cause)
 
     def _give_back(self, worker: Worker, keys: Sequence[int]) -> None:
         """Tasks that had not been started: free of charge; those of a cell stay in one."""
@@ -325,9 +326,7 @@ class Engine:
             for key in reversed(keys):
                 self._queues.put_back(key)
 
-    def _after_retirement(
-        self, worker: Worker, index: int, running: set[int], models: dict[int, int], cause: str
-    ) -> None:
+    def _after_retirement(self, worker: Worker, index: int, running: set[int], models: dict[int, int]) -> None:
         for key in running - worker.overdue:
             self._queues.put_back(key)
         for key in running & worker.overdue:

@@ -26,6 +26,7 @@ class Worker:
     ready: bool = False
     in_cell: bool = False
     retire_at: float | None = None  # set: takes nothing new, and is replaced when idle or at this time
+    reason: str = ""  # why it is replaced
     overdue: frozenset[int] = frozenset()
     died: bool = False
     stopped: bool = False  # by a signal, when it was last looked at
@@ -45,12 +46,12 @@ class Watch:
         """Whether a worker is to be killed now; one that is to be replaced later is marked."""
         overdue = self._overdue(index, worker, now)
         if worker.retire_at is None and overdue:
-            worker.retire_at = now + self._settings.drain_s
+            worker.retire_at, worker.reason = now + self._settings.drain_s, "a task ran too long in it"
         elif worker.retire_at is None and worker.ready and self._too_large(index):
-            worker.retire_at = now + self._settings.chunk_timeout_s
+            worker.retire_at, worker.reason = now + self._settings.chunk_timeout_s, "it held more than max_worker_rss"
         worker.stopped, before = self._backend.stopped(index), worker.stopped
         if worker.stopped and before:  # twice: whoever stopped the whole tree lets it go on one by one
-            worker.retire_at = now
+            worker.retire_at, worker.reason = now, "it was stopped by a signal"
         if worker.retire_at is None:
             return False
         worker.overdue |= overdue
