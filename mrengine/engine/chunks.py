@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
+from hashlib import blake2b
 from typing import Any
 
+from mrengine.errors import LogError
 from mrengine.log.chunktable import ChunkRow, ChunkTable, DocumentNames, Segment
 from mrengine.log.reader import LogReader
 from mrengine.records import Chunk
 
-__all__ = ["ChunkReader", "ObservedChunk", "read_text"]
+__all__ = ["ChunkReader", "ObservedChunk", "read_bytes"]
 
 
 class ObservedChunk(Chunk):
@@ -64,9 +66,18 @@ class ObservedChunk(Chunk):
     def text(self) -> str:
         text: str | None = self._seen.get("text")
         if text is None:
-            _, _, row, fd = self._facts
-            text = self._seen["text"] = read_text(fd, row.spool_from, row.spool_to)
+            chunk_id, _, row, fd = self._facts
+            data = read_bytes(fd, row.spool_from, row.spool_to)
+            if blake2b(data, digest_size=16).digest() != row.digest:
+                message = f"the text of chunk {chunk_id} in the spool is damaged: purge the job and run it again"
+                raise LogError(message, reason="damaged")
+            text = self._seen["text"] = data.decode("utf-8", "surrogatepass")
         return text
+
+    @property
+    def text_read(self) -> str:
+        """The text, if it was asked for; else nothing."""
+        return str(self._seen.get("text", ""))
 
     @property
     def position_read(self) -> bool:
@@ -79,15 +90,15 @@ class ObservedChunk(Chunk):
         return Chunk, fields
 
 
-def read_text(spool_fd: int, start: int, stop: int) -> str:
-    """The text between two byte offsets of a spool."""
+def read_bytes(spool_fd: int, start: int, stop: int) -> bytes:
+    """The bytes between two offsets of a spool."""
     data = os.pread(spool_fd, stop - start, start)
     while len(data) < stop - start:
         more = os.pread(spool_fd, stop - start - len(data), start + len(data))
         if not more:
             raise OSError(f"the spool ends at byte {start + len(data)}, a chunk reaches to {stop}")
         data += more
-    return data.decode("utf-8", "surrogatepass")
+    return data
 
 
 class ChunkReader:

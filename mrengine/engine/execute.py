@@ -192,7 +192,7 @@ class Executor:
         self._emit(codec.RESULT, task.chunk, task.model, payload)
 
     def _emit_error(self, task: m.Start, chunk: ObservedChunk | None, error: BaseException, calls: TaskCalls) -> None:
-        message = describe(error, [chunk.text if chunk is not None else "", *calls.texts])
+        message = describe(error, [chunk.text_read if chunk is not None else "", *calls.texts])
         tried = isinstance(error, ModelError) and error.causes  # until the deadline
         if isinstance(error, Retry) or (isinstance(error, ModelError) and error.transient and not tried):
             after_s = error.after_s if isinstance(error, Retry) else error.retry_after_s

@@ -318,6 +318,22 @@ def test_whatever_is_struck_the_job_ends_with_the_same_results_and_buys_what_is_
         assert verify(folder).sound
 
 
+def test_a_text_that_is_not_what_was_cut_is_never_given_to_map_fn(server: LLMServer) -> None:
+    """The spool is struck: its chunk fails, says so, and no call is made for it."""
+
+    def stop_first(say: Say) -> None:
+        host = runner(model_of(server), strategy="sequential")
+        host.on("chunk:processed", lambda event: os.kill(os.getpid(), signal.SIGKILL))
+        host.run(DOCUMENTS, ask)
+
+    Host(stop_first).finish()
+    (spool,) = Job("job").folder.glob("spool-*")
+    flip(spool, spool.stat().st_size - 3)
+    run = runner(model_of(server)).run(DOCUMENTS, ask)
+    assert [(failure.chunk_id, "damaged" in failure.message) for failure in run.failures] == [(23, True)]
+    assert server.stats().requests == 23
+
+
 def test_the_second_reader_agrees_on_a_log_that_the_engine_wrote(server: LLMServer) -> None:
     """Cut at any sector and struck anywhere: the same frames, the same damage, the same end."""
     runner(model_of(server)).run(DOCUMENTS[:5], ask)
