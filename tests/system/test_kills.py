@@ -241,8 +241,9 @@ def storm(kills: int, seed: int, server: LLMServer, state_dir: Path, how: signal
     tree = Tree(server, state_dir)
     allowed = 0
     for _ in range(kills):
-        time.sleep(chance.uniform(0.25, 0.9))
+        time.sleep(chance.uniform(0.05, 0.9))
         if tree.host.poll() is not None:
+            tree.finish()
             break
         host, *below = processes.tree(tree.host.pid)
         who = chance.choice(["host", "supervisor", "below", "below", "below", "all"])
@@ -261,7 +262,8 @@ def storm(kills: int, seed: int, server: LLMServer, state_dir: Path, how: signal
             tree.host.communicate()
             tree.wait_until_gone(DRAIN_S + 1)
             tree.start()
-    tree.finish()
+    if tree.host.returncode is None:
+        tree.finish()
     announced = tree.announced()
     assert set(announced) <= set(range(TASKS))
     assert len(announced) == len(set(announced)), "an outcome was announced twice"
