@@ -379,6 +379,24 @@ def test_a_tls_request_goes_through_a_tunnel(
 
 
 @pytest.mark.parametrize("road", ROADS)
+def test_tls_connections_are_kept_through_a_tunnel_and_without(
+    road: str, tls_server: LLMServer, authority: Path, connected: Connect
+) -> None:
+    """A handshake for each call would cost more than the call: what TLS 1.3 sends afterwards ends no connection."""
+    requests: list[bytes] = []
+    base = tls_server.root if "anthropic" in road else tls_server.url
+    with proxy(requests) as url:
+        for more in ({}, {"proxy": url}):
+            before = tls_server.stats().connections
+            provider = connected(road, base_url=base, verify=str(authority / "ca.pem"), **more)
+            for _ in range(5):
+                provider.complete(ask())
+            provider.close()
+            assert tls_server.stats().connections - before == 1
+    assert len(requests) == 1
+
+
+@pytest.mark.parametrize("road", ROADS)
 def test_the_proxy_of_the_environment_is_used_unless_excluded(
     road: str, server: LLMServer, connected: Connect, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -123,7 +123,7 @@ def test_anthropics_refusal_is_one() -> None:
 @pytest.mark.parametrize(
     ("reason", "finish"),
     [("stop", "stop"), (None, "stop"), (7, "stop"), ("", "stop"), ("eos", "stop"), ("length", "length"),
-     ("MAX_TOKENS", "length"), ("model_length", "length"), ("abort", "abort")],
+     ("MAX_TOKENS", "length"), ("model_length", "length"), ("function_call", "function_call")],
 )  # fmt: skip
 def test_ends_have_one_name(reason: Any, finish: str) -> None:
     """Whatever a server calls a cut answer, it is one; what no server says is an end."""
@@ -132,10 +132,11 @@ def test_ends_have_one_name(reason: Any, finish: str) -> None:
     assert ANTHROPIC.answer({"content": [], "stop_reason": ["x"]}, model="m").finish_reason == "stop"
 
 
-def test_an_answer_that_broke_off_is_none() -> None:
-    """Gateways end a stream with "error" and status 200."""
+@pytest.mark.parametrize("reason", ["error", "abort", "cancelled"])
+def test_an_answer_that_broke_off_is_none(reason: str) -> None:
+    """Gateways and vLLM say so with status 200, and with the part that they have."""
     with pytest.raises(NotAnAnswer):
-        OPENAI.answer({"choices": [{"message": {"content": "half an"}, "finish_reason": "error"}]}, model="m")
+        OPENAI.answer({"choices": [{"message": {"content": "half an"}, "finish_reason": reason}]}, model="m")
 
 
 @pytest.mark.parametrize(

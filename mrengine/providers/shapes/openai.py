@@ -18,7 +18,8 @@ PATH = "/chat/completions"
 _FINISH = {
     "stop": "stop", "eos": "stop", "end_turn": "stop",
     "length": "length", "max_tokens": "length", "model_length": "length",
-    "content_filter": "content_filter", "safety": "content_filter", "error": "error",
+    "content_filter": "content_filter", "safety": "content_filter", "recitation": "content_filter",
+    "prohibited_content": "content_filter", "error": "error", "abort": "error", "cancelled": "error",
 }  # fmt: skip
 _REASONS = re.compile(r"(?:o\d|gpt-(?:[5-9]|\d\d))(?!.*-chat)")
 
