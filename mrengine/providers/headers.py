@@ -5,10 +5,11 @@ from __future__ import annotations
 import os
 import re
 import threading
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
-from mrengine.errors import ConfigError
+from mrengine.errors import ConfigError, ModelError, ModelRefused, MrengineError
+from mrengine.providers import failures
 from mrengine.providers.models import Model
 from mrengine.providers.shapes import shape
 
@@ -58,13 +59,28 @@ class Headers:
 
     def _read(self) -> dict[str, str]:
         given = self._model.spec.headers
-        own = given() if callable(given) else {k: self._expand(k, v) for k, v in (given or {}).items()}
+        own = self._asked(given) if callable(given) else {k: self._expand(k, v) for k, v in (given or {}).items()}
         if not isinstance(own, Mapping):
             raise self._wrong(f"must give a mapping, not {type(own).__name__}")
         lower = {name.lower(): self._checked(name, value) for name, value in own.items()}
         # Credentials of the caller's own replace the key, under whatever name it would have been sent.
         fixed = {k: v for k, v in self._fixed.items() if not (_CREDENTIALS & lower.keys() and k in _CREDENTIALS)}
         return fixed | lower
+
+    def _asked(self, given: Callable[[], Any]) -> Any:
+        """What the callable gives. A token server that does not answer is tried again, like a model that does not."""
+        name = self._model.name
+        failed: ModelError
+        try:
+            return given()
+        except MrengineError:
+            raise
+        except Exception as error:  # noqa: BLE001  # the user's own; its text may hold a key, and so may its context
+            failed = failures.from_exception(error, model=name)
+            if not failed.transient:
+                failed = ModelRefused(f"{name}: its headers() raised {type(error).__name__}", model=name, scope="model")
+        failed.sent = False
+        raise failed
 
     def _checked(self, name: Any, value: Any) -> str:
         """Without the line break at the end of a secret's file; nobody smuggles another header into a value."""

@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import threading
+import traceback
+from pathlib import Path
 
 import pytest
 
-from mrengine.errors import ConfigError
+from mrengine import MapReduceRunner, map_prompt
+from mrengine.errors import ConfigError, ModelError, ModelRefused, ModelUnavailable
 from mrengine.providers.headers import Headers
 from mrengine.providers.models import resolve_models
 from mrengine.records import ModelSpec
+from mrengine.testing import LLMServer
 
 
 def headers(spec: ModelSpec, env: dict[str, str] | None = None) -> Headers:
@@ -90,3 +94,35 @@ def test_what_no_header_can_hold_is_a_config_error(given: object) -> None:
     with pytest.raises(ConfigError, match="headers of m") as caught:
         headers(ModelSpec("m", base_url="http://h:1", headers=lambda: given))  # type: ignore[arg-type, return-value]
     assert "b: c" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("raised", "kind"), [(ConnectionResetError(), ModelUnavailable), (KeyError("sk-canary"), ModelRefused)]
+)
+def test_a_callable_that_raises_is_told_without_what_it_said(raised: Exception, kind: type[ModelError]) -> None:
+    """A token server that is away is tried again; a mistake ends the model. Nothing was sent."""
+
+    def broken() -> dict[str, str]:
+        raise raised
+
+    with pytest.raises(kind) as caught:
+        headers(ModelSpec("m", base_url="http://h:1", headers=broken))
+    assert caught.value.sent is False
+    assert "canary" not in "".join(traceback.format_exception(caught.value))
+
+
+def test_a_token_server_that_comes_back_costs_no_chunk(server: LLMServer, state_dir: Path) -> None:
+    """The provider is made in the retry loop."""
+    asked: list[int] = []
+
+    def token() -> dict[str, str]:
+        asked.append(1)
+        if len(asked) < 3:
+            raise ConnectionRefusedError
+        return {"authorization": "Bearer right"}
+
+    server.reset(api_key="right")
+    spec = ModelSpec("m", base_url=server.url, headers=token, context_window=8000)
+    runner = MapReduceRunner(models=spec, strategy="sequential", backoff_s=0.01)
+    assert runner.run("A text.", map_prompt("$text")).summary.failed_chunks == 0
+    assert server.stats().statuses == {"200": 1}
