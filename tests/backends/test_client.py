@@ -8,6 +8,7 @@ import subprocess
 import sys
 import threading
 import time
+import warnings
 from collections.abc import Iterator
 
 import pytest
@@ -66,7 +67,9 @@ def test_the_python_of_a_host_that_embeds_it(monkeypatch: pytest.MonkeyPatch, ex
 
 def test_a_fork_cannot_speak_for_its_parent(supervisor: SupervisorProcess) -> None:
     """For the child the supervisor is gone, and closing it ends nothing."""
-    child = os.fork()
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DeprecationWarning)  # of threads, that libraries have started in pytest
+        child = os.fork()
     if child == 0:
         spoke = supervisor.send(wire.CLOSE)
         supervisor.kill()

@@ -131,11 +131,11 @@ def test_a_pool_inside_map_fn(stage: Stage) -> None:
 
 
 def test_what_map_fn_leaves_running_goes_with_its_worker(stage: Stage) -> None:
-    """A child that sleeps, a thread that never ends: nothing of them is left."""
+    """A child that sleeps, one in a session of its own, a thread that never ends: nothing of them is left."""
     text = """
     import subprocess, threading, time
     def leave(chunk, context):
-        subprocess.Popen(["sleep", "600"])
+        subprocess.Popen(["sleep", "600"], start_new_session=chunk.id == 3)
         threading.Thread(target=time.sleep, args=(600,)).start()
         return ask(chunk, context)
     report(play(leave))
