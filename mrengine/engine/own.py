@@ -32,6 +32,11 @@ class OwnCall:
         self.model, self.tokens, self.max_tokens = model, tokens, max_tokens
         self.usage: Usage | None = None
 
+    @property
+    def granted(self) -> int:
+        """All tokens that were granted."""
+        return self.tokens + self.max_tokens
+
     def used(self, usage: Any) -> None:
         """Say what the call has used: a Usage, a number of tokens, or what the client's answer says, or the answer.
 

@@ -31,15 +31,17 @@ def usage_of(said: Any) -> Usage:
     for inner in ("usage", "usage_metadata"):
         if (found := _get(said, inner)) is not None and not callable(found):
             return usage_of(found)
-    given, answered = _first(said, _INPUT), _first(said, _OUTPUT)
+    given, answered, total = _first(said, _INPUT), _first(said, _OUTPUT), _first(said, _TOTAL)
     if given is None and answered is None:
+        if total is not None:
+            return Usage(total, 0)
         raise ConfigError(
             f"used() takes a Usage, a number of tokens, or a provider's usage; not {type(said).__name__}",
             setting="usage",
         )
     beside = sum(count(_get(said, name)) for name in _BESIDE)
     total_in = (given or 0) + beside
-    thought = (_first(said, _TOTAL) or 0) - total_in  # where thinking is counted in the total alone
+    thought = (total or 0) - total_in  # where thinking is counted in the total alone
     return Usage(total_in, max(answered or 0, thought), _cached(said))
 
 

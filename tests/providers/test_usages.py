@@ -39,6 +39,7 @@ CHAIN = {"input_tokens": 5, "output_tokens": 3, "input_token_details": {"cache_r
         (SimpleNamespace(usage_metadata=CHAIN), Usage(5, 3, 2)),
         ({"prompt_token_count": 5, "candidates_token_count": 3, "total_token_count": 20}, Usage(5, 15)),
         ({"prompt_tokens": 9}, Usage(9, 0)),
+        ({"total_tokens": 9}, Usage(9, 0)),
     ],
 )  # fmt: skip
 def test_what_clients_say_is_understood(said: Any, usage: Usage) -> None:
