@@ -285,7 +285,7 @@ def test_an_answer_that_is_damaged_costs_one_call(server: LLMServer) -> None:
 def test_whatever_is_struck_the_job_ends_with_the_same_results_and_buys_what_is_lost(
     server: LLMServer, step: int
 ) -> None:
-    """Each record of a log of two epochs (or each third), and each page; JobMismatch only where the last JOB is gone."""
+    """Each record of a log of two epochs, or each third, and each page; JobMismatch only if the last JOB is gone."""
     server.reset()
     model, strategy, documents = model_of(server), "sequential", DOCUMENTS[:5]
     runner(model, strategy=strategy).run(documents, ask)
