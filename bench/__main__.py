@@ -5,7 +5,7 @@ from __future__ import annotations
 import subprocess
 import sys
 
-NAMES = ("log", "budget", "calls", "chunking", "pool", "crash", "steal")
+NAMES = ("log", "budget", "calls", "limit", "chunking", "pool", "crash", "steal")
 
 
 def main() -> int:

@@ -11,7 +11,7 @@ from queue import Empty, SimpleQueue
 from typing import Any
 
 from mrengine.budget.desk import Desk, Lease, Ticket, wait
-from mrengine.budget.wire import PATIENCE_S, Done, Made, Wire, end_stopped
+from mrengine.budget.wire import PATIENCE_S, UNASKED, Done, Made, Wire, end_stopped
 from mrengine.errors import ConfigError
 from mrengine.records import Priority
 
@@ -103,7 +103,7 @@ class BudgetClient:
 
     def _free_lease(self, model: str) -> Lease:
         """A model without a limit: nothing to ask. What its headers say is reported: it may have one."""
-        ticket = Ticket((-1, model, 0, 0, 0, 0, False), granted=True)
+        ticket = Ticket((UNASKED, model, 0, 0, 0, 0, False), granted=True)
         return Lease(ticket, self._settle_free)
 
     def _settle_free(self, done: Done) -> None:

@@ -18,7 +18,7 @@ from mrengine.budget.line import Ask, Key, Need
 from mrengine.budget.manager import TokenBucketManager
 from mrengine.budget.purse import Purse, Sum
 from mrengine.budget.reserve import Ratios
-from mrengine.budget.wire import Asked, Done, HeldCall, Made, Refused, Reply, Waiting
+from mrengine.budget.wire import UNASKED, Asked, Done, HeldCall, Made, Refused, Reply, Waiting
 from mrengine.errors import ConfigError
 from mrengine.records import Observed, Usage
 
@@ -164,7 +164,7 @@ class Ledger:
             if usage.input_tokens and counted:
                 self._ratios.learn(model, counted, usage.input_tokens)
                 self._ratios.learn_output(model, output, usage.output_tokens)
-        _, ticket = mine.tickets.pop(number, (model, None))
+        _, ticket = mine.tickets.pop(number, (model, _Ticket(None, NOTHING) if number == UNASKED else None))
         if ticket is not None and self._purse.limited:
             spent = ticket.bound if made else NOTHING
             self._purse.settle(ticket.bound, spent if usage is None else self._purse.cost(model, usage))
@@ -207,9 +207,8 @@ class Ledger:
     def _grant_free(self, mine: _Worker, model: str, asks: list[tuple[Asked, Sum]], reply: Reply) -> None:
         """A model without a limit: there is only the purse."""
         reply[0].extend(ask[0] for ask, _ in asks)
-        if self._purse.limited:
-            mine.tickets.update((ask[0], (model, _Ticket(None, bound))) for ask, bound in asks)
-        elif asks:
+        mine.tickets.update((ask[0], (model, _Ticket(None, bound))) for ask, bound in asks)
+        if asks and not self._purse.limited:
             reply[3].append(model)
 
     def _serve(
@@ -265,6 +264,8 @@ class Ledger:
             limiter.vacate(self._process)
         if observed is not None:
             limiter.observe(observed, now, held=held, refused=refused, others=lambda: self._in_flight(model))
+        if ticket is not None and held is None and used is not None and not ticket.adopted:
+            limiter.charge(used, now)  # granted before there was a limit
 
     def _learn_refusal(self, limiter: Limiter, model: str, ticket: _Ticket, need: Need, observed: Observed) -> None:
         """A provider that turns a call away although its bucket has enough for it counts all of max_tokens.

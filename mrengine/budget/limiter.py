@@ -169,6 +169,12 @@ class Limiter:
             self.taken[i] += amount
         return Held(need, marks, now, self.number)
 
+    def charge(self, used: Need, now: float) -> None:
+        """Charge our own buckets for a call that was made before there were any; what the headers said knows of it."""
+        self._refill(now)
+        for i, bucket in self.own.items():
+            bucket.take(used[i])
+
     def release(self, held: Held, process: str = "") -> None:
         """The call has ended: its slot is free."""
         self.vacate(process)

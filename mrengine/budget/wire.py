@@ -15,7 +15,7 @@ from multiprocessing import connection
 from pathlib import Path
 from typing import Any
 
-__all__ = ["Asked", "Done", "HeldCall", "Made", "Refused", "Reply", "Waiting", "Wire", "end_stopped"]
+__all__ = ["UNASKED", "Asked", "Done", "HeldCall", "Made", "Refused", "Reply", "Waiting", "Wire", "end_stopped"]
 
 # number, model, input tokens by our count, output tokens, rank, upper bound of input tokens, whether the count is an
 # estimate that the model's ratio applies to
@@ -30,6 +30,7 @@ Waiting = tuple[int, float, int]  # number, seconds, place in the line
 Reply = tuple[list[int], list[Refused], list[Waiting], list[str]]  # granted numbers, refused, waits, unlimited models
 
 TYPEID = "ledger"
+UNASKED = -1  # the number of a call to a model without a limit, for which nobody was asked
 PATIENCE_S = 2.0  # for one answer; the manager needs well under a millisecond
 
 

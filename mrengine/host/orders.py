@@ -57,13 +57,18 @@ class Round:
 
 def check_terms(settings: Settings, models: Sequence[Model]) -> None:
     """ConfigError for limits and budgets that cannot work: here, and not first in the process that keeps them."""
-    known = {name for model in models for name in (model.name, model.spec.name)}
+    every = _with_fallbacks(models)
+    known = {name for model in every for name in (model.name, model.spec.name)}
     for name, limit in (settings.limits or {}).items():
         check_limit(name, limit)
         if name not in known:
             told = ", ".join(sorted(known)) or "none"
             raise ConfigError(f"limits names {name!r}, which is no model of this job; it has {told}", setting="limits")
-    Purse(settings.budget, prices={model.name: model.price for model in models})
+    Purse(settings.budget, prices={model.name: model.price for model in every})
+
+
+def _with_fallbacks(models: Sequence[Model]) -> list[Model]:
+    return [one for model in models for one in (model, *model.fallbacks)]
 
 
 def open_order(parts: Parts, job_id: str, mapping: MapFunction) -> dict[str, Any]:
@@ -123,7 +128,7 @@ def round_order(parts: Parts, job_id: str, round_: Round, *, since: int) -> dict
 
 def _terms(parts: Parts, since: int) -> dict[str, Any]:
     settings = parts.settings
-    every = [one for model in parts.models for one in (model, *model.fallbacks)]
+    every = _with_fallbacks(parts.models)
     return pack_terms(
         limits={model.name: model.limits for model in every if model.limits is not None},
         budget=settings.budget,

@@ -169,6 +169,18 @@ def test_a_model_without_a_limit_is_granted_and_named():
     assert 0.9 < waits[0][1] < 1.3
 
 
+@pytest.mark.parametrize("budget", [None, Budget(max_tokens=10**6)])
+def test_calls_that_were_made_before_a_limit_was_known_are_charged_to_it(budget):
+    """Sixteen free calls and their headers: the bucket is as full as the provider's, whatever order they come in."""
+    ledger = ledger_of(budget=budget)
+    ledger.exchange(0, 1, [ask(number) for number in range(1, 17)], [])
+    for number in range(16, 0, -1):
+        told = said(limit_tokens=60_000, remaining_tokens=60_000 - 1000 * number)
+        ledger.exchange(0, 1, [], [done(number, (1000, 0, 0), said=told)])
+    with ledger._manager.open("m") as limiter:
+        assert limiter.own[0].level == FULL - 16_000
+
+
 def test_a_purse_refuses_what_could_exceed_it():
     """Upper bounds count until they are settled; then what was used."""
     ledger = ledger_of(budget=Budget(max_tokens=5000))

@@ -11,11 +11,12 @@ from typing import Any
 
 import pytest
 
-from mrengine import Budget, Job, MapReduceRunner, RateLimit, tree_reduce
-from mrengine.errors import BudgetExhausted, JobFailed
+from mrengine import Budget, Job, MapReduceRunner, ModelSpec, RateLimit, tree_reduce
+from mrengine.errors import BudgetExhausted, ConfigError, JobFailed
 from mrengine.log import codec
 from mrengine.log.reader import LogReader
 from mrengine.log.records import FailureRecord, unpack_failure
+from mrengine.records import Price
 from mrengine.testing.server import LLMServer
 from tests.system.processes import children, cmdline
 
@@ -40,7 +41,7 @@ def spent(server: LLMServer) -> int:
 
 
 def kill_when(server: LLMServer, answers: int, which: str) -> threading.Thread:
-    """Kill the manager, or a worker, of this process's supervisor once the server has given so many answers."""
+    """Kill the manager, a worker, or the supervisor itself once the server has given so many answers."""
 
     def run() -> None:
         until = time.monotonic() + 30
@@ -49,14 +50,14 @@ def kill_when(server: LLMServer, answers: int, which: str) -> threading.Thread:
         for supervisor in children(os.getpid()):
             if "mrengine" in cmdline(supervisor) and "serve" not in cmdline(supervisor):
                 below = children(supervisor)
-                os.kill(below[0] if which == "manager" else below[-1], signal.SIGKILL)
+                os.kill({"manager": below[0], "worker": below[-1], "supervisor": supervisor}[which], signal.SIGKILL)
 
     thread = threading.Thread(target=run, daemon=True)
     thread.start()
     return thread
 
 
-@pytest.mark.parametrize("which", ["nobody", "manager", "worker"])
+@pytest.mark.parametrize("which", ["nobody", "manager", "worker", "supervisor"])
 def test_the_cap_holds_for_16_calls_in_flight(which: str) -> None:
     """To the last token; calls whose answer is lost count at their upper bound; the same cap again pays for no more."""
     with LLMServer(latency_s=0.05, input_tokens=INPUT, answer="w " * OUTPUT, faults={"truncate": 0.05}) as server:
@@ -96,11 +97,8 @@ def test_a_run_may_spend_its_own_cap_once_whatever_earlier_runs_spent() -> None:
             assert (number - 1) * CAP * 0.9 < spent(server) <= number * CAP
 
 
-def test_a_cost_is_capped_in_usd(tmp_path: Path) -> None:
+def test_a_cost_is_capped_in_usd() -> None:
     """By the price of the spec."""
-    from mrengine import ModelSpec
-    from mrengine.records import Price
-
     with LLMServer(latency_s=0.01, input_tokens=INPUT, answer="w " * OUTPUT) as server:
         spec = ModelSpec("m", base_url=server.url, price=Price(1.0, 4.0))
         cap = 30 * (INPUT * 1.0 + OUTPUT * 4.0) / 1e6
@@ -111,6 +109,15 @@ def test_a_cost_is_capped_in_usd(tmp_path: Path) -> None:
         stats = server.stats()
         assert 0 < (stats.input_tokens * 1.0 + stats.output_tokens * 4.0) / 1e6 <= cap
         assert caught.value.unit == "USD"
+
+
+@pytest.mark.parametrize("fallback", [False, True])
+def test_a_cost_cannot_be_capped_where_a_price_is_unknown(fallback: bool) -> None:
+    """Said at once, and before anything is started: of the model, and of one that would stand in for it."""
+    unknown = "http://127.0.0.1:9#n"
+    priced = ModelSpec("m", base_url="http://127.0.0.1:9", price=Price(1.0, 4.0), fallbacks=[unknown])
+    with pytest.raises(ConfigError, match="'n'"):
+        MapReduceRunner(models=priced if fallback else unknown, budget=Budget(max_cost_usd=1.0)).run("text", ask)
 
 
 def test_waiting_for_the_budget_is_no_hang() -> None:
