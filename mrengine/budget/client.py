@@ -175,7 +175,10 @@ class BudgetClient:
         self._asked_at = time.monotonic()
         self._free = {model: until for model, until in self._free.items() if until > self._asked_at}
         self._free.update(dict.fromkeys(reply[3], self._asked_at + REFRESH_S))
-        return self._desk.take(reply, reported)
+        due_s = self._desk.take(reply, reported)
+        if not self._desk.reports():
+            return due_s
+        return RIDE_S[1] if due_s is None else min(due_s, RIDE_S[1])  # what was done during the exchange, without news
 
     def _exchange(self) -> tuple[Any, int]:
         if self._wire is None:

@@ -137,6 +137,10 @@ class Desk:
         """Whether nothing waits and nothing is to be reported."""
         return not self._waiting and not self._done
 
+    def reports(self) -> bool:
+        """Whether anything is to be reported."""
+        return bool(self._done)
+
     def waiting(self) -> bool:
         """Whether anybody waits."""
         return bool(self._waiting)

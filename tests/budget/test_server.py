@@ -251,6 +251,23 @@ def test_a_budget_is_kept_over_all_workers():
         acquire(other, 400, bound_tokens=400)
 
 
+def test_what_is_done_during_an_exchange_is_reported_after_it(monkeypatch):
+    """Though nothing else comes from that worker: another one waits for what it gives back."""
+    with manager_of(budget=Budget(max_tokens=1000)) as manager:
+        client, other = manager.client(0), manager.client(1)
+        first, second = (client.acquire("m", 100, 0, bound_tokens=400) for _ in range(2))
+        exchange = client._exchange
+
+        def late():
+            answer = exchange()
+            second.settle(Usage(100))
+            return answer
+
+        monkeypatch.setattr(client, "_exchange", late)
+        first.settle(Usage(100))
+        other.acquire("m", 100, 0, bound_tokens=800, deadline=time.monotonic() + 20).settle(Usage(100))
+
+
 def test_what_is_larger_than_the_limit_is_refused_at_once():
     """Not at the deadline."""
     with manager_of(limits={"m": RateLimit(tpm=600)}) as manager, pytest.raises(ModelRefused, match="601 tokens"):
