@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import time
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -18,12 +19,13 @@ from mrengine.log import codec
 from mrengine.log.chunktable import ROW_BYTES, unpack_chunks
 from mrengine.log.codec import HEADER_BYTES
 from mrengine.log.jobrecords import DocumentRow
-from mrengine.log.lock import JobLock
+from mrengine.log.lock import JobLock, Owner
 from mrengine.log.resume import ResumeEngine
 from mrengine.sources.spool import Spool, spool_name
 
 __all__ = ["SUPERVISORS", "Preparation", "Prepared"]
 
+SETTLE_S = 0.2
 SUPERVISORS = 4  # how many may die before a job is given up
 
 
@@ -139,8 +141,8 @@ class Preparation:
         if (self._folder / "cancelled").exists():
             message = f"job {self._job_id} was cancelled; Job({self._job_id!r}).uncancel() lets it run again"
             raise JobCancelled(message, job_id=self._job_id)
-        owner = JobLock(self._folder).holder()
-        if owner is not None and owner.alive and not owner.draining:
+        owner = _runs(self._folder)
+        if owner is not None and _runs(self._folder, after_s=SETTLE_S):
             message = f"job {self._job_id} is run by process {owner.pid}: wait for it, or cancel it"
             raise JobBusy(message, job_id=self._job_id, pid=owner.pid)
 
@@ -175,6 +177,13 @@ class Preparation:
 
     def _spool(self, plan: Plan) -> Path:
         return self._folder / spool_name(plan.job.documents[2])
+
+
+def _runs(folder: Path, *, after_s: float = 0.0) -> Owner | None:
+    """Who runs a job, and is not about to end: a supervisor hears of its host's death some milliseconds after it."""
+    time.sleep(after_s)
+    owner = JobLock(folder).holder()
+    return owner if owner is not None and owner.alive and not owner.draining else None
 
 
 def _append(session: Session, records: Iterable[Record]) -> int:
