@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Iterator, Sequence
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
@@ -64,6 +65,8 @@ class JobRun:
         self._session: Session | None = None
         self._died, self._progress = 0, 0  # supervisors that died in a row, and how far the run was then
         self._playing = False
+        self._news: deque[News] = deque()  # heard from the session, and not dealt with yet
+        self._durable = 0  # up to where the log is durable, as far as it was heard
         self._total = 0
         self._ready: Prepared | None = None
         self._state = "stopped"
@@ -174,23 +177,24 @@ class JobRun:
         self._start(round_)
         begun = False
         while True:
-            for news in self._receive():
-                if isinstance(news, Durable):
-                    if not begun:
-                        begun = True
-                        self._first(round_.number, news.offset)
-                    yield from self._follow(news.offset, wanted)
-                elif isinstance(news, Ended) and news.state == "died":
-                    self._revive(round_)
-                elif isinstance(news, Ended):
-                    self._ended(news)
-                    return
-                else:
-                    self._tell(news)
+            news = self._next(self._wait_s)
+            if isinstance(news, Durable):
+                if not begun:
+                    begun = True
+                    self._first(round_.number, news.offset)
+                yield from self._follow(news.offset, wanted)
+            elif isinstance(news, Ended) and news.state == "died":
+                self._revive(round_)
+            elif isinstance(news, Ended):
+                self._ended(news)
+                return
+            elif news is not None:
+                self._tell(news)
 
     def _start(self, round_: Round) -> None:
         session = self._session
         assert session is not None
+        self._news.clear()
         session.append(*round_record(round_.number, round_.total, round_.mapping.version))
         assert self._ready is not None
         session.play(round_order(self.parts, self.job_id, round_, since=self._ready.durable))
@@ -198,8 +202,17 @@ class JobRun:
         if self._stop_reason is not None:
             session.stop(self._stop_reason)
 
-    def _receive(self) -> Sequence[News]:
-        assert self._session is not None
+    def _next(self, wait_s: Callable[[], float]) -> News | None:
+        """The oldest news; the rest waits here, for ``interrupted()`` too, where an exception strikes meanwhile."""
+        if not self._news:
+            assert self._session is not None
+            self._news.extend(self._session.receive(wait_s()))
+        news = self._news.popleft() if self._news else None
+        if isinstance(news, Durable):
+            self._durable = news.offset
+        return news
+
+    def _wait_s(self) -> float:
         wait_s = WAIT_S
         if self._until is not None:
             wait_s = min(WAIT_S, self._until - time.monotonic())
@@ -207,7 +220,7 @@ class JobRun:
                 self.stop("timeout")
                 wait_s = WAIT_S
         self.parts.progress.tick()
-        return self._session.receive(wait_s)
+        return wait_s
 
     def _first(self, round_: int, durable: int) -> None:
         """The round's own record is durable: what comes after it is news."""
@@ -320,14 +333,13 @@ class JobRun:
         until = time.monotonic() + self.parts.settings.drain_s + 2.0
         try:
             while time.monotonic() < until:
-                for news in session.receive(0.2):
-                    if isinstance(news, Durable):
-                        for _ in self.relay.follow(news.offset):
-                            pass
-                    elif isinstance(news, Ended):
-                        return
-                    else:
-                        self._tell(news)
+                for _ in self.relay.follow(self._durable):
+                    pass
+                news = self._next(lambda: 0.2)
+                if isinstance(news, Ended):
+                    return
+                if news is not None:
+                    self._tell(news)
         except BaseException:
             session.kill()
             raise

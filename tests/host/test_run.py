@@ -1,0 +1,62 @@
+"""One run of a job in its host: left early, interrupted, and gone on with when its supervisor has died."""
+
+from __future__ import annotations
+
+import time
+from typing import Any
+
+import pytest
+
+from mrengine import Job, MapReduceRunner
+from tests.system.processes import wait_for
+
+DOCUMENTS = [f"text {i}" for i in range(10)]
+DRAIN_S = 20.0  # what a host waits for a drain that has long ended is far below it
+pytestmark = pytest.mark.usefixtures("state_dir")
+
+
+def one(_chunk: Any, _context: Any) -> int:
+    return 1
+
+
+def wait_until_done(job_id: str) -> None:
+    wait_for(lambda: Job(job_id).status().done == len(DOCUMENTS))
+
+
+def test_leaving_a_stream_whose_job_has_ended_waits_for_nothing() -> None:
+    """What the supervisor said before the loop was left counts, its END too."""
+    runner = MapReduceRunner("left", workers=2, drain_s=DRAIN_S)
+    for _ in stream_of_all(runner):
+        left_at = time.monotonic()
+        break
+    assert time.monotonic() - left_at < DRAIN_S / 2
+    assert Job("left").status().done == len(DOCUMENTS)
+
+
+def stream_of_all(runner: MapReduceRunner) -> Any:
+    """The outcomes after the first, once all of them are in the log."""
+    outcomes = runner.stream(DOCUMENTS, one)
+    next(outcomes)
+    wait_until_done("left")
+    return outcomes
+
+
+def test_an_interrupt_of_a_host_that_catches_up_waits_for_nothing() -> None:
+    """Ctrl-C in a callback, when all has ended: every outcome is counted, and nothing is waited for."""
+    runner = MapReduceRunner("caught", workers=2, drain_s=DRAIN_S)
+    struck: list[float] = []
+    heard: list[int] = []
+
+    def strike(event: Any) -> None:
+        heard.append(event.chunk_id)
+        if len(heard) == 1:
+            wait_until_done("caught")
+        elif len(heard) == 2:
+            struck.append(time.monotonic())
+            raise KeyboardInterrupt
+
+    runner.on("chunk:processed", strike)
+    with pytest.raises(KeyboardInterrupt):
+        runner.run(DOCUMENTS, one)
+    assert time.monotonic() - struck[0] < DRAIN_S / 2
+    assert len(heard) == len(DOCUMENTS)
