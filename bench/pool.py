@@ -28,8 +28,8 @@ from bench.machine import save
 from mrengine import MapReduceRunner
 from mrengine.backends.process.pool import ProcessPool
 from mrengine.backends.process.switchboard import Switchboard
-from mrengine.engine.execute import Setup
 from mrengine.engine.loop import Engine, RoundSettings
+from mrengine.engine.setup import Setup
 from mrengine.log.calls import CallIndex
 from mrengine.log.resume import ResumeEngine
 

@@ -31,6 +31,7 @@ or an answer.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -265,4 +266,15 @@ class Retry(Exception):
 
     def __init__(self, message: str = "", *, after_s: float | None = None) -> None:
         super().__init__(message)
-        self.after_s = after_s
+        self.after_s = None if after_s is None else seconds(after_s)
+        if self.after_s is None and after_s is not None:
+            raise ConfigError(f"after_s is a number of seconds, 0 or more, not {after_s!r}", setting="after_s")
+
+
+def seconds(value: Any) -> float | None:
+    """A wait that user code or a header told, as a number that one can wait for; None: it is none."""
+    try:
+        number = float(value)
+    except (TypeError, ValueError, OverflowError):
+        return None
+    return number if 0 <= number < math.inf else None

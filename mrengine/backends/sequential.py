@@ -9,8 +9,9 @@ from typing import Any
 
 import msgpack
 
-from mrengine.engine.execute import Executor, Objects, Setup
+from mrengine.engine.execute import Executor
 from mrengine.engine.messages import AT_WORK, DROPPED, IN_LINE, NEED_ENDPOINT, READY, Message, Start, Started
+from mrengine.engine.setup import Objects, Setup
 from mrengine.log import codec
 from mrengine.log.calls import CallIndex
 

@@ -7,22 +7,20 @@ import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from mrengine.engine import messages as m
 from mrengine.engine.calls import StoredCalls, call_digest, completion_of
 from mrengine.engine.chunks import ObservedChunk
 from mrengine.engine.models import ModelSet
 from mrengine.engine.own import OwnCall
+from mrengine.engine.patience import Patience
+from mrengine.engine.setup import Setup
 from mrengine.errors import ConfigError, InvalidAnswer
 from mrengine.log.records import CallRecord
 from mrengine.providers.answers import ON_TRUNCATION
 from mrengine.providers.structured import schema_of, validate
 from mrengine.records import Completion, Request, Usage
-
-if TYPE_CHECKING:
-    from mrengine.engine.execute import Setup
-    from mrengine.engine.patience import Patience
 
 __all__ = ["Context", "Desk", "Stopped", "TaskCalls"]
 
@@ -34,9 +32,10 @@ class Stopped(BaseException):
 
 
 class TaskCalls:
-    """The calls of one task so far: their usage and cost, and the texts that no message may repeat."""
+    """One task so far: its chunk, the usage and cost of its calls, and the texts that no message may repeat."""
 
     def __init__(self) -> None:
+        self.chunk: ObservedChunk | None = None
         self.made = 0
         self.reused = 0
         self.usage: Usage | None = None

@@ -7,12 +7,10 @@ import sys
 import threading
 import time
 import types
-from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass, field
-from typing import Any, NamedTuple
+from collections.abc import Callable
+from typing import Any
 
 import cloudpickle
-import msgpack
 
 from mrengine.budget.client import BudgetClient
 from mrengine.engine import messages as m
@@ -22,57 +20,21 @@ from mrengine.engine.context import Context, Desk, Stopped, TaskCalls
 from mrengine.engine.models import ModelSet
 from mrengine.engine.patience import Patience
 from mrengine.engine.scrub import describe, where
-from mrengine.errors import BudgetExhausted, ModelError, Retry
+from mrengine.engine.setup import Objects, Setup
+from mrengine.errors import BudgetExhausted, ModelError, Retry, seconds
 from mrengine.log import codec, records
 from mrengine.log.calls import CallIndex
+from mrengine.log.msg import pack
 from mrengine.log.salvage import Salvage
 from mrengine.log.values import Unstorable, normalise
 
-__all__ = ["Emit", "Executor", "Objects", "Setup"]
+__all__ = ["Emit", "Executor"]
 
 Emit = Callable[[int, int, int, bytes], None]
-OWN_FILES = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
+OWN_FILES = os.path.join(os.path.dirname(os.path.dirname(os.path.abspath(__file__))), "")
 
 
-@dataclass(frozen=True, slots=True)
-class Setup:
-    """What a worker needs for one round. Blobs are cloudpickle, made by the host and opened by workers alone."""
-
-    job_id: str
-    round: int
-    priority: str
-    all_models: bool
-    folder: str
-    spool: str  # its name in the folder
-    map_blob: bytes = field(repr=False)
-    models_blob: bytes = field(repr=False)
-    initializer_blob: bytes = field(repr=False)
-    table: Sequence[Sequence[int]]  # the round's segments of the chunk table: [round, first, count, offset]
-    documents: Sequence[Sequence[int]]  # [first document index, offset of the DOCUMENTS record]
-    manager: Sequence[Any] | None  # [address, authkey]
-    endpoints: dict[str, Sequence[str]]  # model name → [base URL, key], for models served by the job itself
-    run_began: int  # the log's end when the round began
-    chunk_timeout_s: float
-    backoff_s: float
-    log_level: int
-    path: Sequence[str] | None = None  # the host's sys.path; None: this is the host
-
-    def pack(self) -> bytes:
-        """msgpack of all fields."""
-        packed: bytes = msgpack.packb(asdict(self))
-        return packed
-
-    @classmethod
-    def unpack(cls, data: bytes) -> Setup:
-        """The reverse of ``pack``."""
-        return cls(**msgpack.unpackb(data, max_bin_len=len(data)))
-
-
-class Objects(NamedTuple):
-    """What user code comes as where it does not travel: in the host itself."""
-
-    initializer: tuple[Callable[..., None] | None, Sequence[Any]]
-    map_fn: Callable[[Any, Any], Any]
+_KINDS = (("unstorable", Unstorable), ("model", ModelError), ("error", BaseException))
 
 
 def _loaded(blob: bytes) -> Callable[[Any, Any], Any]:
@@ -103,13 +65,14 @@ class Executor:
         answers: CallIndex | None = None,
         made: int = 0,
         objects: Objects | None = None,
+        initialize: bool = True,
     ) -> None:
         self._setup, self._worker, self._emit, self._stopping = setup, worker, emit, stopping
         self._in_host = objects is not None
         if setup.path is not None:
             sys.path[:] = setup.path
         initializer, initargs = objects.initializer if objects else cloudpickle.loads(setup.initializer_blob)
-        if initializer is not None:
+        if initializer is not None and initialize:
             initializer(*initargs)  # before map_fn is loaded: its module may need what this sets up
         self._map_fn = objects.map_fn if objects else _loaded(setup.map_blob)
         self._chunks = ChunkReader(setup.folder, setup.spool, setup.table, setup.documents)
@@ -148,26 +111,30 @@ class Executor:
         return Patience(self._timeout_s, tell)
 
     def run(self, task: m.Start) -> None:
-        """Run one task and emit its outcome."""
-        started = time.monotonic()
+        """Run one task and emit its outcome, whatever user code raises or returns."""
         calls = TaskCalls()
-        chunk: ObservedChunk | None = None
         try:
-            chunk = self._chunks.read(task.chunk)
-            context = Context(self._desk, task, chunk, calls, self._patience(task))
-            value = normalise(self._map_fn(chunk, context))
-            self._emit_result(task, chunk, value, calls, started)
+            self._run(task, calls)
         except Stopped:
             self._emit(m.DROPPED, task.chunk, task.model, b"")
         except BudgetExhausted as error:
-            packed = msgpack.packb([str(error), error.spent, error.limit, error.unit])
+            packed = pack([str(error), error.spent, error.limit, error.unit])
             self._emit(m.BUDGET_SPENT, task.chunk, task.model, packed)
-        except Exception as error:  # noqa: BLE001  # map_fn's own; it costs its chunk
-            self._emit_error(task, chunk, error, calls)
-        except BaseException as error:  # sys.exit() in a worker ends the chunk; Ctrl-C in the host ends the run
-            if self._in_host:
-                raise
-            self._emit_error(task, chunk, error, calls)
+        except BaseException as error:
+            if self._in_host and not isinstance(error, Exception):
+                raise  # Ctrl-C in the host ends the run; sys.exit() in a worker ends the chunk
+            try:
+                self._emit_error(task, error, calls)
+            except Exception as strange:  # noqa: BLE001  # an exception that cannot be told either
+                message = f"{type(error).__name__}, of which nothing can be told: {type(strange).__name__}"
+                self._emit_failure(task, "error", message)
+
+    def _run(self, task: m.Start, calls: TaskCalls) -> None:
+        started = time.monotonic()
+        calls.chunk = chunk = self._chunks.read(task.chunk)
+        context = Context(self._desk, task, chunk, calls, self._patience(task))
+        value = normalise(self._map_fn(chunk, context))
+        self._emit_result(task, chunk, value, calls, started)
 
     def _emit_result(self, task: m.Start, chunk: ObservedChunk, value: Any, calls: TaskCalls, started: float) -> None:
         payload = records.pack_result(
@@ -191,30 +158,42 @@ class Executor:
         )
         self._emit(codec.RESULT, task.chunk, task.model, payload)
 
-    def _emit_error(self, task: m.Start, chunk: ObservedChunk | None, error: BaseException, calls: TaskCalls) -> None:
+    def _emit_error(self, task: m.Start, error: BaseException, calls: TaskCalls) -> None:
+        chunk = calls.chunk
         message = describe(error, [chunk.text_read if chunk is not None else "", *calls.texts])
         tried = isinstance(error, ModelError) and error.causes  # until the deadline
         if isinstance(error, Retry) or (isinstance(error, ModelError) and error.transient and not tried):
             after_s = error.after_s if isinstance(error, Retry) else error.retry_after_s
-            self._emit(m.RETRY, task.chunk, task.model, msgpack.packb([message, after_s]))
-            return
-        if isinstance(error, ModelError) and error.scope == "model":
+            self._emit(m.RETRY, task.chunk, task.model, pack([message, seconds(after_s)]))
+        elif isinstance(error, ModelError) and error.scope == "model":
             self._emit(m.MODEL_DOWN, task.chunk, task.model, message.encode("utf-8", "replace"))
-            return
-        kind = "unstorable" if isinstance(error, Unstorable) else "model" if isinstance(error, ModelError) else "error"
+        else:
+            self._emit_failure(
+                task,
+                "unstorable"
+                if isinstance(error, Unstorable)
+                else "model"
+                if isinstance(error, ModelError)
+                else "error",
+                message,
+                document_id=chunk.document_id if chunk is not None else "",
+                traceback=where(error, own=OWN_FILES),
+                facts=_facts(error),
+            )
+
+    def _emit_failure(self, task: m.Start, kind: str, message: str, document_id: str = "", **more: Any) -> None:
         failure = records.FailureRecord(
             round=self._setup.round,
             chunk_id=task.chunk,
             model_index=task.model,
-            document_id=chunk.document_id if chunk is not None else "",
+            document_id=document_id,
             model=self._models.name(task.model),
             worker_id=self._worker,
             attempts=task.attempt,
             at=time.time(),
             kind=kind,
             message=message,
-            traceback=where(error, own=OWN_FILES),
-            facts=_facts(error),
+            **more,
         )
         self._emit(codec.FAILURE, task.chunk, task.model, records.pack_failure(failure))
 

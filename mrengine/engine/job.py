@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import Any
 
 from mrengine.engine.commit import Log
-from mrengine.engine.execute import Setup
 from mrengine.engine.loop import RoundSettings
+from mrengine.engine.setup import Setup
 from mrengine.errors import JobBusy, LogError
 from mrengine.log import codec
 from mrengine.log.calls import CallIndex

@@ -311,12 +311,18 @@ class Engine:
         elif len(running) == 1:
             self._charge(index, running.pop(), models, "crash", death.cause)
         else:
+            self._begun_before(running)
             worker.cells.accuse(sorted(running))
         worker.in_cell, worker.retire_at, worker.overdue = False, None, frozenset()
         deaths = self._toll.died(self._clock())
         if deaths:
             message = f"{deaths} workers died within 60 s and no task was finished; the last one: {cause}"
             self.stop("broken", message=message, cause=cause)
+
+    def _begun_before(self, keys: Iterable[int]) -> None:
+        """Not charged, and yet the next one is a further attempt: it finds what this one has paid for."""
+        for key in keys:
+            self._docket.started(key)
 
     def _give_back(self, worker: Worker, keys: Sequence[int]) -> None:
         """Tasks that had not been started: free of charge; those of a cell stay in one."""
@@ -327,6 +333,7 @@ class Engine:
                 self._queues.put_back(key)
 
     def _after_retirement(self, worker: Worker, index: int, running: set[int], models: dict[int, int]) -> None:
+        self._begun_before(running - worker.overdue)
         for key in running - worker.overdue:
             self._queues.put_back(key)
         for key in running & worker.overdue:
@@ -362,6 +369,7 @@ class Engine:
     def _tick(self) -> None:
         now = self._clock()
         self._next_tick = now + TICK_S
+        self._balance.tell(self._announcer.note)
         for index, worker in enumerate(self._workers):
             if self._watch.starts_too_long(worker, now):
                 limit = self._settings.chunk_timeout_s

@@ -26,8 +26,8 @@ from mrengine.providers.structured import in_words
 from mrengine.records import Chunk, Completion, Request, Usage
 
 if TYPE_CHECKING:
-    from mrengine.engine.execute import Setup
     from mrengine.engine.patience import Patience
+    from mrengine.engine.setup import Setup
     from mrengine.providers.base import Provider
     from mrengine.providers.breaker import Breaker
     from mrengine.providers.models import Model
@@ -35,6 +35,7 @@ if TYPE_CHECKING:
 __all__ = ["ModelSet"]
 
 Emit = Callable[[int, int, int, bytes], None]
+STOP_S = 0.2  # a stop is noticed within
 ENDPOINT_S = 120.0  # how long a server that the job runs itself may take to come up
 
 
@@ -111,7 +112,7 @@ class ModelSet:
             try:
                 fitted = _fitted(request, model)
                 completion = answer(call.send, fitted, response_model=response_model, on_truncation=on_truncation)
-            except ModelError:
+            except BaseException:  # a stop or a spent Budget, too: what was answered before it was paid for
                 call.settle()
                 raise
             call.keep(completion, reusable)
@@ -188,8 +189,11 @@ class ModelSet:
             self.emit(m.NEED_ENDPOINT, -1, -1, msgpack.packb([model.name, model.context_window]))
             until = time.monotonic() + ENDPOINT_S
             while model.name not in self._endpoints:
-                if self.stopping.is_set() or not self._endpoint_came.wait(until - time.monotonic()):
+                if self.stopping.is_set():
+                    raise Stopped
+                if time.monotonic() > until:
                     raise ConfigError(f"{model.name} did not come up within {ENDPOINT_S:g} s", setting="models")
+                self._endpoint_came.wait(STOP_S)
                 self._endpoint_came.clear()
         endpoint = self._endpoints[model.name]
         if not endpoint[0]:
@@ -301,8 +305,6 @@ class _Call:
     def complete(self, request: Request) -> Completion:
         """The provider that the retry loop sees: an intent before each request, its settlement after a refusal."""
         if self._models.stopping.is_set():
-            if self._lease is not None:
-                self._lease.settle(None, None, made=False)
             raise Stopped
         self.settle()  # an answer before this one: to a first question, or an earlier part
         provider = self._models.provider(self._model)
@@ -310,8 +312,10 @@ class _Call:
         try:
             completion: Any = provider.complete(request)
         except ModelError as error:
-            if not error.sent or error.status in NOT_BILLED:
-                self._emit_call(error.usage or Usage(), "", "refused", 0.0, reusable=False)
+            if error.usage is not None and error.usage.total_tokens:  # an answer that is none, and was paid for
+                self._emit_call(error.usage, "", "no answer", 0.0, reusable=False)
+            elif not error.sent or error.status in NOT_BILLED:
+                self._emit_call(Usage(), "", "refused", 0.0, reusable=False)
             raise
         if not isinstance(completion, Completion):  # a provider of somebody else's
             told = f"{self._model.name}: its provider gave a {type(completion).__name__}, not a Completion"

@@ -42,10 +42,16 @@ def secrets(env: Mapping[str, str] = os.environ) -> list[str]:
 
 
 def describe(error: BaseException, texts: Iterable[str] = ()) -> str:
-    """``Type: message`` of an exception, scrubbed of the texts, and of keys: clients of the user's own repeat them."""
-    text = scrub(str(error), [*texts, *secrets()])
+    """``Type: message`` of an exception, scrubbed of the texts, and of keys: clients of the user's own repeat them.
+
+    Always text that can be stored: without lone surrogates.
+    """
+    try:
+        text = scrub(str(error), [*texts, *secrets()])
+    except Exception:  # noqa: BLE001  # its own __str__
+        text = "its message cannot be read"
     name = type(error).__name__
-    return f"{name}: {text}" if text else name
+    return (f"{name}: {text}" if text else name).encode("utf-8", "replace").decode()
 
 
 def where(error: BaseException, *, own: str) -> str:

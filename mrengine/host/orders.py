@@ -13,7 +13,7 @@ from mrengine.budget.manager import check_limit
 from mrengine.budget.purse import Purse
 from mrengine.budget.shared import process_name
 from mrengine.config import Settings, state_folder
-from mrengine.engine.execute import Objects
+from mrengine.engine.setup import Objects
 from mrengine.engine.terms import pack_terms
 from mrengine.errors import ConfigError
 from mrengine.host.plan import MapFunction

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import cast
 
+from mrengine.errors import ConfigError
 from mrengine.providers.base import Provider
 from mrengine.providers.headers import Headers
 from mrengine.providers.kinds import custom_class
@@ -45,4 +46,8 @@ def _custom(model: Model) -> Provider:
 
         return FakeProvider(model.spec)
     cls = custom_class(provider) if isinstance(provider, str) else provider
-    return cast(Provider, cls(model.spec))  # type: ignore[misc]  # kinds.place() has made sure that it is a class
+    try:
+        return cast(Provider, cls(model.spec))  # type: ignore[misc]  # kinds.place() has made sure that it is a class
+    except Exception as error:
+        told = f"the provider {cls!r} cannot be made of its ModelSpec: {type(error).__name__}: {error}"
+        raise ConfigError(told, setting="provider") from error

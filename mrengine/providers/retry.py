@@ -102,7 +102,12 @@ def call(
                 stopping=stopping,
                 on_wait=on_wait,
             )
-        outcome = _attempt(provider, request, name, _attempt_s(until() - clock()))
+        try:
+            outcome = _attempt(provider, request, name, _attempt_s(until() - clock()))
+        except BaseException as error:
+            if lease is not None:  # a setting that is wrong, or a stop: nothing was sent
+                lease.settle(None, None, made=not isinstance(error, (Stopped, MrengineError)))
+            raise
         _settle(lease, outcome)
         _tell(breaker, outcome)
         if isinstance(outcome, Completion):

@@ -427,3 +427,13 @@ def test_the_failure_of_a_given_up_task_is_a_whole_record() -> None:
     record = records.unpack_failure(written[-1])
     assert (record.document_id, record.model, record.kind, record.attempts) == ("doc-0", "m", "crash", 1)
     assert "SIGKILL" in record.message
+
+
+def test_suspects_that_run_again_are_at_a_further_attempt() -> None:
+    """Uncharged, and yet not the first: they find the answers that were paid for before the death."""
+    bench = Bench(2, slots=2)
+    bench.die(0, [0, 1])
+    again = [bench.backend.held[0][0]]
+    bench.result()
+    again += bench.backend.held[0]
+    assert sorted((task.chunk, task.attempt) for task in again) == [(0, 2), (1, 2)]

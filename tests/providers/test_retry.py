@@ -266,3 +266,12 @@ def test_causes_are_bounded() -> None:
     with pytest.raises(ModelRefused) as caught:
         run(provider, clock, deadline=1e9)
     assert (caught.value.attempts, len(caught.value.causes)) == (201, 12)
+
+
+@pytest.mark.parametrize("raised", [ConfigError("no key", setting="key"), Stopped()])
+def test_what_ends_a_call_before_it_is_sent_gives_its_tokens_back(raised: BaseException) -> None:
+    """Else they, and the slot, were lost to all calls that wait."""
+    clock, budget = Clock(), Budget()
+    with pytest.raises(type(raised)):
+        run(Scripted(clock, raised), clock, budget=budget)
+    assert budget.settled == [(None, None, False)]

@@ -19,8 +19,9 @@ import msgpack
 from mrengine.backends.process import osutil, wire
 from mrengine.backends.process.board import Board
 from mrengine.engine import messages as m
-from mrengine.engine.execute import Executor, Setup
+from mrengine.engine.execute import Executor
 from mrengine.engine.scrub import describe
+from mrengine.engine.setup import Setup
 from mrengine.log import codec
 from mrengine.log.calls import CallIndex
 
@@ -75,6 +76,7 @@ class _Worker:
         self._queue: SimpleQueue[m.Start | None] = SimpleQueue()
         self._stopping = threading.Event()
         self._executor: Executor | None = None
+        self._initialized = b""  # the initializer that has run in this process
         self._threads: list[threading.Thread] = []
 
     def handle(self, kind: int, payload: bytes) -> bool:
@@ -108,7 +110,9 @@ class _Worker:
                 self._stopping,
                 answers=self._answers,
                 made=self._made,
+                initialize=setup.initializer_blob != self._initialized,
             )
+            self._initialized = setup.initializer_blob
         except BaseException as error:  # noqa: BLE001  # user code: an import, an initializer
             self._outbox.emit(m.FAILED_START, -1, -1, describe(error).encode("utf-8", "replace"))
             return
