@@ -188,7 +188,6 @@ class Killer(threading.Thread):
         self._runner, self._kills = runner, kills
         self.noticed: list[float] = []
         self.ready: list[float] = []
-        self.bare: list[float] = []
         self._crashed, self._respawned = threading.Event(), threading.Event()
         self._at = [0.0, 0.0]
         runner.on("worker:crashed", lambda event: self._heard(0, self._crashed))
@@ -213,7 +212,6 @@ class Killer(threading.Thread):
                 raise RuntimeError("no worker came back")
             self.noticed.append((self._at[0] - struck) * 1e3)
             self.ready.append((self._at[1] - struck) * 1e3)
-            self.bare.append(bare_fork())
             time.sleep(0.05)
         self._runner.stop()
 
@@ -223,7 +221,8 @@ def respawns(kills: int) -> dict[str, Any]:
     from mrengine import MapReduceRunner
     from mrengine.errors import JobCancelled
 
-    runner = MapReduceRunner(workers=WORKERS, models="fake", max_attempts=kills, state_dir=None)
+    bare = [bare_fork() for _ in range(kills)]
+    runner = MapReduceRunner(workers=WORKERS, models="fake", max_attempts=kills)
     killer = Killer(runner, kills)
     runner.on("job:start", lambda event: killer.start())
     try:
@@ -231,7 +230,7 @@ def respawns(kills: int) -> dict[str, Any]:
     except JobCancelled:
         pass
     killer.join()
-    measured = {"noticed": killer.noticed, "ready": killer.ready, "bare_fork": killer.bare}
+    measured = {"noticed": killer.noticed, "ready": killer.ready, "bare_fork": bare}
     return {
         "kills": len(killer.noticed),
         **{f"{name}_ms_p{p}": percentile(values, p) for name, values in measured.items() for p in (50, 99)},
@@ -243,7 +242,7 @@ def percentile(values: list[float], p: int) -> float:
 
 
 def bare_fork() -> float:
-    """The floor at this moment, in ms: fork this process, end it at once, wait for it."""
+    """The floor, in ms: fork this idle process, end it at once, wait for it."""
     began = time.monotonic()
     pid = os.fork()
     if pid == 0:
@@ -269,10 +268,13 @@ def main() -> None:
         rows.append({"pool": pool, "sigkill": killed, "exit_0": left_quietly, "orphans": left})
         told = ["never returns" if r["came_back"] is None else r["came_back"] for r in (killed, left_quietly)]
         print(f"{pool:22} {told[0]:>14} {told[1]:>14} {left:>22}", flush=True)
+    load = round(os.getloadavg()[0], 1)  # of everybody: on a machine that others use, times are the scheduler's
     respawned = respawns(options.kills)
     print(respawned)
     packages = ["loky", "pebble", "joblib", "mpire"]
-    path = save("crash", rows, packages=packages, tasks=TASKS, workers=WORKERS, limit_s=LIMIT_S, respawn=respawned)
+    path = save(
+        "crash", rows, packages=packages, tasks=TASKS, workers=WORKERS, limit_s=LIMIT_S, load=load, respawn=respawned
+    )
     print(f"written to {path.relative_to(path.parents[2])}")
 
 
