@@ -23,6 +23,7 @@ from typing import Any
 from bench.machine import save
 
 TASKS, WORKERS, GUILTY = 8, 2, 3
+TASK_S = 0.05  # of the job whose workers are killed one by one
 LIMIT_S = 10.0
 LEFT_AFTER_S = 3.0
 MARK = "BENCH_CRASH"
@@ -226,7 +227,7 @@ def respawns(kills: int) -> dict[str, Any]:
     killer = Killer(runner, kills)
     runner.on("job:start", lambda event: killer.start())
     try:
-        runner.run([str(n) for n in range(200_000)], lambda chunk, context: time.sleep(0.002))
+        runner.run([str(n) for n in range(200_000)], lambda chunk, context: time.sleep(TASK_S))
     except JobCancelled:
         pass
     killer.join()
