@@ -16,7 +16,7 @@ from mrengine.config import Settings, state_folder
 from mrengine.engine.setup import Objects
 from mrengine.engine.terms import pack_terms
 from mrengine.errors import ConfigError
-from mrengine.host.plan import MapFunction
+from mrengine.host.plan import MapFunction, Record
 from mrengine.host.preloads import preloads
 from mrengine.host.session import Session
 from mrengine.progress import Progress
@@ -48,11 +48,15 @@ class Parts:
 
 @dataclass(frozen=True, slots=True)
 class Round:
-    """A pass of the pool: its number, its tasks' chunks, and the function that runs in it."""
+    """A pass of the pool: its number, its tasks' chunks, and the function that runs in it.
+
+    ``records``: what the log needs first, of a later round: the chunk table of its texts.
+    """
 
     number: int
     total: int
     mapping: MapFunction
+    records: tuple[Record, ...] = ()
 
 
 def check_terms(settings: Settings, models: Sequence[Model]) -> None:

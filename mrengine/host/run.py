@@ -33,7 +33,7 @@ from mrengine.errors import (
 )
 from mrengine.host.inputs import append_inputs, input_version
 from mrengine.host.orders import Parts, Round, open_order, round_order
-from mrengine.host.plan import MapFunction, round_record
+from mrengine.host.plan import MapFunction, Record, round_record
 from mrengine.host.prepare import SUPERVISORS, Preparation, Prepared
 from mrengine.host.relay import Outcome, Relay
 from mrengine.host.session import Durable, Ended, Line, News, Note, Session
@@ -41,6 +41,7 @@ from mrengine.host.tally import Tally
 from mrengine.log.folder import locked, remove
 from mrengine.log.jobrecords import CloseRecord, pack_close
 from mrengine.log.results import Results
+from mrengine.log.resume import ResumeEngine
 from mrengine.log.values import normalise
 from mrengine.records import ChunkResult, RunSummary
 from mrengine.sources.spool import sweep_spools
@@ -150,13 +151,13 @@ class JobRun:
         known = self.relay.state.epoch.rounds.get(round_)
         stored = self.relay.state.epoch.index(round_)
         if known is None or known.version != version or stored.done < len(inputs):
-            session = self._session or self._reopen()
+            if self._session is None:
+                self._reopen()
             assert self._ready is not None
             indexes = {row.id: index for index, row in enumerate(self._ready.documents)}
             texts = [(indexes[name], text) for name, text in inputs]
-            for record in append_inputs(self._ready.spool, round_, texts):
-                session.append(*record)
-            for _ in self._play(Round(round_, len(inputs), replace(mapping, version=version)), wanted=False):
+            records = tuple(append_inputs(self._ready.spool, round_, texts))
+            for _ in self._play(Round(round_, len(inputs), replace(mapping, version=version), records), wanted=False):
                 pass
         results = self.relay.results(round_)
         if results.failures:
@@ -165,16 +166,14 @@ class JobRun:
             raise self._error(JobFailed, message, state="failed")
         return results
 
-    def _reopen(self) -> Session:
+    def _reopen(self) -> None:
         """A finished job is opened again, for a reduce that it does not know yet."""
-        session = self._begin()
-        durable = session.opened()
+        durable = self._begin().opened()
         assert self.relay is not None
         self.relay.catch_up(durable)
-        return session
 
     def _play(self, round_: Round, *, wanted: bool) -> Iterator[Outcome]:
-        self._start(round_)
+        self._start(round_, round_.records)
         begun = False
         while True:
             news = self._next(self._wait_s)
@@ -191,10 +190,12 @@ class JobRun:
             elif news is not None:
                 self._tell(news)
 
-    def _start(self, round_: Round) -> None:
+    def _start(self, round_: Round, records: Sequence[Record]) -> None:
         session = self._session
         assert session is not None
         self._news.clear()
+        for record in records:
+            session.append(*record)
         session.append(*round_record(round_.number, round_.total, round_.mapping.version))
         assert self._ready is not None
         session.play(round_order(self.parts, self.job_id, round_, since=self._ready.durable))
@@ -256,7 +257,15 @@ class JobRun:
         except SupervisorDied:
             self._revive(round_)
             return
-        self._start(round_)
+        self._start(round_, self._lacking(round_))
+
+    def _lacking(self, round_: Round) -> Sequence[Record]:
+        """The round's records that a supervisor took with it. Where the log has the round, they stand before it."""
+        if not round_.records:
+            return ()
+        with ResumeEngine(self.folder) as stored:
+            known = stored.epoch.rounds.get(round_.number) if stored.epoch is not None else None
+        return () if known is not None and known.version == round_.mapping.version else round_.records
 
     def _ended(self, ended: Ended) -> None:
         """Raise what the end of a round means, unless it is done."""

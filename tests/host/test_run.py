@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import os
+import signal
 import time
 from typing import Any
 
 import pytest
 
-from mrengine import Job, MapReduceRunner
+from mrengine import Job, MapReduceRunner, tree_reduce
+from mrengine.host.session import ProcessSession
+from mrengine.testing import fake
 from tests.system.processes import wait_for
 
 DOCUMENTS = [f"text {i}" for i in range(10)]
@@ -60,3 +64,16 @@ def test_an_interrupt_of_a_host_that_catches_up_waits_for_nothing() -> None:
         runner.run(DOCUMENTS, one)
     assert time.monotonic() - struck[0] < DRAIN_S / 2
     assert len(heard) == len(DOCUMENTS)
+
+
+def test_a_supervisor_may_die_between_two_rounds() -> None:
+    """Another one is told of the later round's texts again."""
+    runner = MapReduceRunner("between", workers=1, models=fake("joined"))
+
+    def strike(_event: Any) -> None:
+        assert isinstance(runner._session, ProcessSession)
+        os.kill(runner._session.pid, signal.SIGKILL)
+        wait_for(lambda: runner._session._supervisor._process.poll() is not None)
+
+    runner.on("reduce:start", strike)
+    assert runner.run(DOCUMENTS, lambda chunk, _context: chunk.text, tree_reduce("Join: $text")).result == "joined"
