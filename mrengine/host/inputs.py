@@ -15,7 +15,7 @@ from mrengine.log.jobrecords import DocumentRow, DocumentsDigest
 from mrengine.sources import Spool, documents_of, read_source
 from mrengine.sources.spool import read_pieces
 
-__all__ = ["append_inputs", "chunk_records", "digest_of", "input_version", "spool_documents"]
+__all__ = ["append_inputs", "chunk_records", "digest_of", "holds", "input_version", "spool_documents"]
 
 
 def spool_documents(folder: Path, document: Any) -> tuple[Spool, list[DocumentRow]]:
@@ -94,6 +94,15 @@ def input_version(version: str, inputs: Sequence[tuple[str, str]]) -> str:
     return digest.hexdigest()
 
 
+def holds(spool: Path, documents: Sequence[DocumentRow]) -> bool:
+    """Whether the spool is there, and as long as its documents are: texts of later rounds may stand behind them."""
+    try:
+        size = spool.stat().st_size
+    except FileNotFoundError:
+        return False
+    return size >= max((row.spool_offset + row.n_bytes for row in documents), default=0)
+
+
 def append_inputs(spool: Path, round_: int, inputs: Sequence[tuple[int, str]]) -> Iterator[tuple[int, bytes]]:
     """Put the texts of a later round, (document index, text) each, behind the documents; the CHUNKS records that name
     them.
@@ -101,8 +110,8 @@ def append_inputs(spool: Path, round_: int, inputs: Sequence[tuple[int, str]]) -
     from mrengine.chunking import tokens
 
     rows = bytearray()
-    with open(spool, "ab") as file:
-        position = file.tell()
+    with open(spool, "r+b") as file:  # "a" would make one without the documents
+        position = file.seek(0, os.SEEK_END)
         for document, text in inputs:
             data = text.encode("utf-8", "surrogatepass")
             file.write(data)

@@ -11,7 +11,7 @@ from typing import Any
 
 from mrengine.config import make_private
 from mrengine.errors import JobBusy, JobCancelled, JobMismatch, JobNotFound, LogError, SupervisorDied
-from mrengine.host.inputs import spool_documents
+from mrengine.host.inputs import holds, spool_documents
 from mrengine.host.orders import Parts
 from mrengine.host.plan import MapFunction, Plan, Record, chunking_of, job_record
 from mrengine.host.session import Session
@@ -23,7 +23,7 @@ from mrengine.log.lock import JobLock, Owner
 from mrengine.log.resume import ResumeEngine
 from mrengine.sources.spool import Spool, spool_name
 
-__all__ = ["SUPERVISORS", "Preparation", "Prepared"]
+__all__ = ["SUPERVISORS", "Preparation", "Prepared", "no_text"]
 
 SETTLE_S = 0.2
 SUPERVISORS = 4  # how many may die before a job is given up
@@ -35,6 +35,7 @@ class Prepared:
     them.
 
     ``finished``: every chunk has its result, and no session was begun. ``damage``: ranges of the log that are lost.
+    ``fresh``: the documents as they were read, of a finished job: its spool may be gone. Whoever has it discards it.
     """
 
     documents: Sequence[DocumentRow]
@@ -43,6 +44,7 @@ class Prepared:
     total: int | None = None
     finished: bool = False
     damage: Sequence[tuple[int, int]] = ()
+    fresh: Spool | None = None
 
 
 class Preparation:
@@ -62,11 +64,14 @@ class Preparation:
         self._check_folder()
         existed = (self._folder / "log").exists()
         session = None if existed else self._begin()
+        spool: Spool | None
         spool, documents = spool_documents(self._folder, document)
         try:
             plan = self._plan(documents)
             if existed and (end := self._finished(plan)) is not None:
-                return Prepared(documents, self._spool(plan), end, finished=True, damage=self._damage)
+                ready = Prepared(documents, self._spool(plan), end, finished=True, damage=self._damage, fresh=spool)
+                spool = None
+                return ready
             # A new job is cut while the supervisor starts; for one that the log knows, that is known first.
             records = None if existed else list(plan.records(spool.path))
             session = session or self._begin()
@@ -76,7 +81,8 @@ class Preparation:
                 except SupervisorDied:
                     session = self._again()
         finally:
-            spool.discard()
+            if spool is not None:
+                spool.discard()
 
     def _settle(self, plan: Plan, spool: Spool, records: list[Record] | None, session: Session) -> Prepared:
         """The lock is ours: what the log says now decides."""
@@ -93,7 +99,7 @@ class Preparation:
         elif records is None:
             records = list(plan.records(spool.path))
         place = self._spool(plan)
-        if not place.exists():
+        if not holds(place, plan.documents):
             spool.publish(place)
         if records is None:
             return Prepared(plan.documents, place, durable, damage=self._damage)
@@ -116,9 +122,8 @@ class Preparation:
             if (end := self._finished(plan)) is not None:
                 return Prepared(documents, self._spool(plan), end, finished=True, damage=self._damage)
             plan.check(stored, "error")
-        if not self._spool(plan).exists():
-            message = f"job {self._job_id} keeps no document text (keep='results'): run it with its documents again"
-            raise JobNotFound(message, job_id=self._job_id)
+        if not holds(self._spool(plan), documents):
+            raise no_text(self._job_id)
         session = self._begin()
         while True:
             try:
@@ -184,6 +189,12 @@ def _runs(folder: Path, *, after_s: float = 0.0) -> Owner | None:
     time.sleep(after_s)
     owner = JobLock(folder).holder()
     return owner if owner is not None and owner.alive and not owner.draining else None
+
+
+def no_text(job_id: str) -> JobNotFound:
+    """The error of a job that needs its documents, and has kept none."""
+    message = f"job {job_id} keeps no document text (keep='results'): run it with its documents again"
+    return JobNotFound(message, job_id=job_id)
 
 
 def _append(session: Session, records: Iterable[Record]) -> int:

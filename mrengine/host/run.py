@@ -31,10 +31,10 @@ from mrengine.errors import (
     SourceError,
     SupervisorDied,
 )
-from mrengine.host.inputs import append_inputs, input_version
+from mrengine.host.inputs import append_inputs, holds, input_version
 from mrengine.host.orders import Parts, Round, open_order, round_order
 from mrengine.host.plan import MapFunction, Record, round_record
-from mrengine.host.prepare import SUPERVISORS, Preparation, Prepared
+from mrengine.host.prepare import SUPERVISORS, Preparation, Prepared, no_text
 from mrengine.host.relay import Outcome, Relay
 from mrengine.host.session import Durable, Ended, Line, News, Note, Session
 from mrengine.host.tally import Tally
@@ -171,6 +171,12 @@ class JobRun:
         durable = self._begin().opened()
         assert self.relay is not None
         self.relay.catch_up(durable)
+        ready = self._ready
+        assert ready is not None
+        if not holds(ready.spool, ready.documents):
+            if ready.fresh is None:
+                raise no_text(self.job_id)
+            ready.fresh.publish(ready.spool)
 
     def _play(self, round_: Round, *, wanted: bool) -> Iterator[Outcome]:
         self._start(round_, round_.records)
@@ -393,6 +399,8 @@ class JobRun:
         """Close what is open; results that were handed out stay readable."""
         if self.relay is not None:
             self.relay.close()
+        if self._ready is not None and self._ready.fresh is not None:
+            self._ready.fresh.discard()
 
 
 def _identity(folder: Path) -> tuple[int, int] | None:

@@ -5,11 +5,13 @@ from __future__ import annotations
 import os
 import signal
 import time
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from mrengine import Job, MapReduceRunner, tree_reduce
+from mrengine.errors import JobFailed, JobNotFound, ModelRefused
 from mrengine.host.session import ProcessSession
 from mrengine.testing import fake
 from tests.system.processes import wait_for
@@ -21,6 +23,10 @@ pytestmark = pytest.mark.usefixtures("state_dir")
 
 def one(_chunk: Any, _context: Any) -> int:
     return 1
+
+
+def text_of(chunk: Any, _context: Any) -> str:
+    return str(chunk.text)
 
 
 def wait_until_done(job_id: str) -> None:
@@ -76,4 +82,33 @@ def test_a_supervisor_may_die_between_two_rounds() -> None:
         wait_for(lambda: runner._session._supervisor._process.poll() is not None)
 
     runner.on("reduce:start", strike)
-    assert runner.run(DOCUMENTS, lambda chunk, _context: chunk.text, tree_reduce("Join: $text")).result == "joined"
+    assert runner.run(DOCUMENTS, text_of, tree_reduce("Join: $text")).result == "joined"
+
+
+def test_a_reduce_of_a_finished_job_makes_no_spool_without_its_documents(state_dir: Path) -> None:
+    """keep='results' leaves none: it is written anew from the documents; without them the reduce is refused."""
+
+    def runner(answer: Any = "joined", **more: Any) -> MapReduceRunner:
+        return MapReduceRunner("kept", workers=1, models=fake(answer), keep="results", **{"map_version": "1", **more})
+
+    def refuse(_request: Any) -> str:
+        raise ModelRefused("no", model="fake")
+
+    assert runner().run(DOCUMENTS, text_of, tree_reduce("Join: $text")).result == "joined"
+    with pytest.raises(JobNotFound, match="keeps no document text"):
+        runner().resume("kept", text_of, tree_reduce("Another: $text"))
+    with pytest.raises(JobFailed):
+        runner(refuse).run(DOCUMENTS, text_of, tree_reduce("Another: $text"))
+    (spool,) = (state_dir / "jobs" / "kept").glob("spool*")
+    assert spool.read_text().startswith("".join(DOCUMENTS))
+    again = runner(map_version="2", on_mismatch="recompute").run(DOCUMENTS, text_of)
+    assert [found.result for found in again.results] == DOCUMENTS
+
+
+def test_a_spool_shorter_than_its_documents_is_written_anew(state_dir: Path) -> None:
+    """It is not what its name says, whoever cut it."""
+    MapReduceRunner("short", workers=1, map_version="1").run(DOCUMENTS, text_of)
+    (spool,) = (state_dir / "jobs" / "short").glob("spool*")
+    os.truncate(spool, 3)
+    again = MapReduceRunner("short", workers=1, map_version="2", on_mismatch="recompute").run(DOCUMENTS, text_of)
+    assert [found.result for found in again.results] == DOCUMENTS
