@@ -48,12 +48,21 @@ class Prepared:
 
 
 class Preparation:
-    """Prepares one run of a job. ``begin()`` starts a session and asks for the job; it is called when it is needed."""
+    """Prepares one run of a job. ``begin()`` starts a session and asks for the job; it is called when it is needed.
+    ``drop()`` ends one whose supervisor has died.
+    """
 
     def __init__(
-        self, parts: Parts, job_id: str, folder: Path, mapping: MapFunction, begin: Callable[[], Session]
+        self,
+        parts: Parts,
+        job_id: str,
+        folder: Path,
+        mapping: MapFunction,
+        begin: Callable[[], Session],
+        drop: Callable[[], None],
     ) -> None:
-        self._parts, self._job_id, self._folder, self._mapping, self._begin = parts, job_id, folder, mapping, begin
+        self._parts, self._job_id, self._folder, self._mapping = parts, job_id, folder, mapping
+        self._begin, self._drop = begin, drop
         self._died = 0
         self._damage: Sequence[tuple[int, int]] = ()
 
@@ -78,8 +87,8 @@ class Preparation:
             while True:
                 try:
                     return self._settle(plan, spool, records, session)
-                except SupervisorDied:
-                    session = self._again()
+                except SupervisorDied as error:
+                    session = self._again(error)
         finally:
             if spool is not None:
                 spool.discard()
@@ -128,16 +137,16 @@ class Preparation:
         while True:
             try:
                 return Prepared(documents, self._spool(plan), session.opened(), damage=self._damage)
-            except SupervisorDied:
-                session = self._again()
+            except SupervisorDied as error:
+                session = self._again(error)
 
-    def _again(self) -> Session:
+    def _again(self, error: SupervisorDied) -> Session:
         """Another supervisor for one that died, a bounded number of times."""
         self._died += 1
-        self._parts.drop_session()
+        self._drop()
         if self._died >= SUPERVISORS:
-            message = f"{self._died} supervisors died before the job was opened"
-            raise SupervisorDied(message, job_id=self._job_id)
+            message = f"{self._died} supervisors died before the job was opened; the last one: {error}"
+            raise SupervisorDied(message, job_id=self._job_id) from error
         return self._begin()
 
     def _check_folder(self) -> None:

@@ -92,12 +92,17 @@ class JobRun:
 
     @property
     def _preparation(self) -> Preparation:
-        return Preparation(self.parts, self.job_id, self.folder, self._mapping, self._begin)
+        return Preparation(self.parts, self.job_id, self.folder, self._mapping, self._begin, self._drop)
 
     def _begin(self) -> Session:
         self._session = self.parts.session()
         self._session.begin(self.folder, open_order(self.parts, self.job_id, self._mapping))
         return self._session
+
+    def _drop(self) -> None:
+        """End a session whose supervisor has died: nothing more is asked of it."""
+        self._session = None
+        self.parts.drop_session()
 
     def _use(self, ready: Prepared) -> None:
         self._ready = ready
@@ -253,9 +258,8 @@ class JobRun:
         if self.tally.progress > self._progress:
             self._died, self._progress = 0, self.tally.progress
         self._died += 1
-        self.parts.drop_session()
+        self._drop()
         if self._died >= SUPERVISORS:
-            self._session = None
             raise self._error(SupervisorDied, f"{self._died} supervisors died in a row; the job can be resumed")
         log.warning("the supervisor of job %s died; another one goes on", self.job_id)
         try:

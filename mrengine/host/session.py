@@ -150,8 +150,9 @@ class ProcessSession:
                     return frame
                 self._early.append(frame)
             if self._supervisor.gone:
-                break
-        raise SupervisorDied("the supervisor ended before it had opened the job" + self._crash_report())
+                code = self._supervisor.returncode(wait_s=1.0)
+                raise SupervisorDied(f"the supervisor ended too early (exit code {code}){self._crash_report()}")
+        raise SupervisorDied(f"the supervisor did not answer for {OPEN_S:g} s")
 
     def _crash_report(self) -> str:
         for kind, payload in self._early:

@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import os
+import resource
+import shutil
 import signal
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from mrengine import Job, MapReduceRunner, tree_reduce
-from mrengine.errors import JobFailed, JobNotFound, ModelRefused
+from mrengine import Document, Job, MapReduceRunner, tree_reduce
+from mrengine.errors import JobFailed, JobNotFound, LogError, ModelRefused, SupervisorDied
 from mrengine.host.session import ProcessSession
 from mrengine.testing import fake
 from tests.system.processes import wait_for
@@ -112,3 +115,27 @@ def test_a_spool_shorter_than_its_documents_is_written_anew(state_dir: Path) -> 
     os.truncate(spool, 3)
     again = MapReduceRunner("short", workers=1, map_version="2", on_mismatch="recompute").run(DOCUMENTS, text_of)
     assert [found.result for found in again.results] == DOCUMENTS
+
+
+@pytest.fixture
+def _small_files() -> Iterator[None]:
+    """No process that is started may write a file beyond 60,000 bytes."""
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (60_000, before[1]))
+    yield
+    resource.setrlimit(resource.RLIMIT_FSIZE, before)
+
+
+@pytest.mark.usefixtures("_small_files")
+def test_no_room_for_the_chunk_table_is_said_at_once() -> None:
+    """The log's own error, by the first supervisor; not a wait for an answer that does not come."""
+    with pytest.raises(LogError, match="make room") as caught:
+        MapReduceRunner(workers=1).run([Document(f"document {i}", f"text {i}") for i in range(3000)], one)
+    assert caught.value.reason == "full"
+
+
+def test_a_supervisor_that_never_starts_is_named_with_its_exit_code(monkeypatch: pytest.MonkeyPatch) -> None:
+    """And it is that which is raised, not what was asked of it afterwards."""
+    monkeypatch.setenv("MRENGINE_PYTHON", shutil.which("false") or "")
+    with pytest.raises(SupervisorDied, match=r"died before the job was opened.*exit code 1"):
+        MapReduceRunner(workers=1).run("text", one)

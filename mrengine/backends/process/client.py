@@ -153,6 +153,15 @@ class SupervisorProcess:
         """Whether it has ended, and all that it had said was read."""
         return self._reader.ended or self._forked
 
+    def returncode(self, *, wait_s: float) -> int | None:
+        """Its exit code, -N for signal N, waiting at most ``wait_s`` for it; None: it runs, or is no child of ours."""
+        if self._forked:
+            return None
+        try:
+            return self._process.wait(wait_s)
+        except subprocess.TimeoutExpired:
+            return None
+
     @property
     def _forked(self) -> bool:
         """Whether this is a fork of the process that started it."""

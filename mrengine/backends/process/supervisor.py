@@ -195,7 +195,7 @@ class Supervisor:
             self._refuse("busy", str(error), pid=error.pid, draining=error.draining, drain_s=error.drain_s)
             return
         except LogError as error:
-            self._refuse("log", str(error), reason=error.reason, path=error.path, ranges=list(error.ranges))
+            self._refuse_log(error)
             return
         self._tell_opened(self._job.log.durable)
         if self._pool is None:
@@ -204,6 +204,9 @@ class Supervisor:
 
     def _refuse(self, why: str, message: str, **facts: Any) -> None:
         self._link.send(wire.REFUSED, msgpack.packb({"why": why, "message": message, **facts}))
+
+    def _refuse_log(self, error: LogError) -> None:
+        self._refuse("log", str(error), reason=error.reason, path=error.path, ranges=list(error.ranges))
 
     def _on_restart(self, _payload: bytes) -> None:
         if self._job is not None:
@@ -214,8 +217,12 @@ class Supervisor:
             self._job.append(payload[0], payload[1:])
 
     def _on_sync(self, _payload: bytes) -> None:
-        if self._job is not None:
+        if self._job is None:
+            return
+        try:
             self._tell_opened(self._job.log.commit())
+        except LogError as error:  # of an APPEND before it, too: a log that failed once fails ever after
+            self._refuse_log(error)
 
     def _tell_opened(self, durable: int) -> None:
         self._link.send(wire.OPENED, msgpack.packb({"runtime": self._runtime, "durable": durable}))
