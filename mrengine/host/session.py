@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 import struct
+import threading
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -109,6 +110,7 @@ class ProcessSession:
         self._wake_read, self._wake_write = os.pipe()
         os.set_blocking(self._wake_read, False)
         os.set_blocking(self._wake_write, False)
+        self._waking = threading.RLock()  # a signal handler may come while its own thread holds it
         self._reason: str | None = None
         self._told: str | None = None
         self._early: list[tuple[int, bytes]] = []
@@ -190,10 +192,13 @@ class ProcessSession:
 
     def stop(self, reason: str) -> None:
         self._reason = self._reason or reason
-        try:
-            os.write(self._wake_write, b".")
-        except BlockingIOError:
-            pass  # it is awake already
+        with self._waking:
+            if self._wake_write < 0:
+                return  # closed: the number may be another file's by now
+            try:
+                os.write(self._wake_write, b".")
+            except BlockingIOError:
+                pass  # it is awake already
 
     def finish(self, close: bytes) -> None:
         self._supervisor.send(wire.FINISH, close)
@@ -204,9 +209,18 @@ class ProcessSession:
         self._supervisor.kill()
 
     def close(self) -> None:
-        self._supervisor.close(wait_s=5.0)
-        for fd in (self._wake_read, self._wake_write):
-            os.close(fd)
+        try:
+            self._supervisor.close(wait_s=5.0)
+        finally:
+            self._close_pipe()
+
+    def _close_pipe(self) -> None:
+        with self._waking:
+            pipe = self._wake_read, self._wake_write
+            self._wake_read = self._wake_write = -1
+            for fd in pipe:
+                if fd >= 0:
+                    os.close(fd)
 
 
 def _refusal(facts: Mapping[str, Any], job_id: str) -> Exception:
