@@ -356,10 +356,12 @@ class _Running:
             run.finish()
         finally:
             runner._run = None
-            run.close()
-            if not runner._kept:
-                runner.close()
-            runner._busy.release()
+            try:
+                run.close()
+                if not runner._kept:
+                    runner.close()
+            finally:
+                runner._busy.release()
 
 
 def _fetch_embedded(models: Sequence[Model]) -> None:
