@@ -29,7 +29,17 @@ from mrengine.log.resume import ResumeEngine
 from mrengine.progress import open_progress
 from mrengine.providers.balancer import ModelLoadBalancer
 from mrengine.providers.models import Model, resolve_models
-from mrengine.records import Budget, ChunkFailure, ChunkResult, Estimate, JobStatus, ModelSpec, RateLimit, RunResult
+from mrengine.records import (
+    Budget,
+    ChunkFailure,
+    ChunkResult,
+    Estimate,
+    JobStatus,
+    ModelSpec,
+    RateLimit,
+    RunResult,
+    RunSummary,
+)
 from mrengine.reducers.tree import TreeReduce
 
 __all__ = ["MapReduceRunner"]
@@ -152,14 +162,15 @@ class MapReduceRunner:
         timeout_s: float | None = None,
     ) -> Iterator[ChunkResult | ChunkFailure]:
         """Outcomes as they become durable; first those of earlier runs, unless ``new_only``. Leaving the loop stops
-        the job.
+        the job. Raises what ``run()`` raises; JobFailed after the last outcome.
         """
         with self._one_run(document, map_fn, None, job_id, timeout_s) as run:
             if not new_only:
                 yield from run.earlier()
             yield from run.outcomes(wanted=True)
+            run.check_failures()
             run.complete()
-            run.clear()
+            _completed(run)
 
     def resume(
         self,
@@ -279,10 +290,7 @@ class MapReduceRunner:
         else:
             run.complete()  # the job is free while the caller's own function runs
             value = reduced(results, reduce_fn, per_document=per_document)
-        summary = run.summary()
-        run.relay.emit("job:complete", summary=summary)
-        run.clear()
-        return RunResult(value, summary, results, results.failures)
+        return RunResult(value, _completed(run), results, results.failures)
 
     # from other threads and processes
 
@@ -362,6 +370,15 @@ class _Running:
                     runner.close()
             finally:
                 runner._busy.release()
+
+
+def _completed(run: JobRun) -> RunSummary:
+    """Tell that the run has its answer, and keep what is to be kept."""
+    assert run.relay is not None
+    summary = run.summary()
+    run.relay.emit("job:complete", summary=summary)
+    run.clear()
+    return summary
 
 
 def _fetch_embedded(models: Sequence[Model]) -> None:

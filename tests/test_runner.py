@@ -243,6 +243,20 @@ def test_stream_gives_outcomes_as_they_are_durable(make: Any) -> None:
     assert sorted(o.chunk_id for o in make("st").stream(TEXT, ask)) == list(range(status.total))
 
 
+def test_a_stream_ends_as_a_run_does(make: Any) -> None:
+    """job:complete after the last outcome; JobFailed where every chunk failed."""
+    runner = make()
+    names: list[str] = []
+    runner.on("*", lambda event: names.append(event.name))
+    outcomes = list(runner.stream(TEXT, lengths))
+    assert names[-1] == "job:complete"
+    failing = runner.stream(TEXT, lambda chunk, context: 1 / 0)
+    assert [next(failing).kind for _ in outcomes] == ["error"] * len(outcomes)
+    with pytest.raises(JobFailed, match="all"):
+        next(failing)
+    assert names.count("job:complete") == 1
+
+
 def test_events_tell_the_run(make: Any) -> None:
     """start, one processed a chunk, complete; a callback that raises stops nothing."""
     runner = make()
