@@ -21,6 +21,7 @@ from mrengine.records import RunSummary, Usage
 __all__ = [
     "EVENTS",
     "BudgetWait",
+    "CallRetry",
     "ChunkFailed",
     "ChunkProcessed",
     "ChunkRetry",
@@ -103,6 +104,19 @@ class ChunkRetry(Event):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class CallRetry(Event):
+    """A call to a model failed and is made again, ``wait_s`` from now. ``status``: HTTP, where there was an answer."""
+
+    name: str = field(default="call:retry", init=False)
+    chunk_id: int
+    model: str
+    status: int | None
+    attempt: int
+    error: str
+    wait_s: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class BudgetWait(Event):
     """A call waits for the model's token bucket."""
 
@@ -160,6 +174,7 @@ EVENTS: Mapping[str, type[Event]] = {
         ChunkProcessed,
         ChunkFailed,
         ChunkRetry,
+        CallRetry,
         BudgetWait,
         WorkerCrashed,
         WorkerRespawned,

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, Protocol, TextIO
 from mrengine.errors import ConfigError
 from mrengine.events import (
     BudgetWait,
+    CallRetry,
     ChunkFailed,
     ChunkProcessed,
     Event,
@@ -153,7 +154,7 @@ class Bar:
         self._live: Any = None
         self._closed = self._console.is_dumb_terminal
         self._text = "starting"
-        self._waiting_until = 0.0
+        self._waiting, self._waiting_until = "", 0.0
         self._drawn = float("-inf")
 
     def __call__(self, event: Event) -> None:
@@ -166,8 +167,9 @@ class Bar:
             self.meter.begin(event.total, event.resumed)
             self.state("")
         elif isinstance(event, BudgetWait):
-            self._waiting_until = self._clock() + event.wait_ms / 1000
-            self.tick()
+            self._wait("waiting for the rate limit", event.wait_ms / 1000)
+        elif isinstance(event, CallRetry):
+            self._wait(f"asking {event.model} again ({event.status or 'no answer'})", event.wait_s + REDRAW_S)
         elif isinstance(event, JobDraining):
             self.state(f"draining, {event.in_flight} in flight")
         elif isinstance(event, ReduceStart):
@@ -222,7 +224,11 @@ class Bar:
     def _state(self) -> str:
         if self._text:
             return self._text
-        return "waiting for the rate limit" if self._clock() < self._waiting_until else ""
+        return self._waiting if self._clock() < self._waiting_until else ""
+
+    def _wait(self, text: str, seconds: float) -> None:
+        self._waiting, self._waiting_until = text, self._clock() + seconds
+        self.tick()
 
 
 def describe(meter: Meter, state: str = "") -> str:

@@ -294,7 +294,9 @@ class Throughput:
 
 @dataclass(frozen=True, slots=True)
 class RunSummary:
-    """What a run did. ``usage``: tokens per model. ``cost_usd``: None where a price is unknown, never 0."""
+    """What a run did. ``usage``: tokens per model. ``cost_usd``: None where a price is unknown, never 0. ``retries``:
+    chunks and calls that were tried again; ``rate_limited``: the calls among them that a limit had refused.
+    """
 
     job_id: str
     total_chunks: int = 0

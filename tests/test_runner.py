@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import logging
 import os
+import socket
 import threading
 import time
 from pathlib import Path
@@ -549,3 +550,23 @@ def test_an_estimate_calls_nothing() -> None:
     assert estimate.chunks == estimate.calls > 5
     assert estimate.cost_usd is not None
     assert estimate.cost_usd > 0
+
+
+def test_a_provider_that_is_away_is_told_of_while_it_is_tried(caplog: pytest.LogCaptureFixture) -> None:
+    """An event for each call that is made again, one line in the log, and the cause in JobTimeout."""
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        url = f"http://127.0.0.1:{taken.getsockname()[1]}/v1#away"
+        runner = MapReduceRunner(workers=1, models=url, backoff_s=0.05, drain_s=0.5)
+        seen: list[Any] = []
+        runner.on("call:retry", lambda event: (seen.append(event), len(seen) == 3 and runner.stop()))
+        with pytest.raises(JobCancelled) as stopped:
+            runner.run("text", ask)
+        with pytest.raises(JobTimeout, match="no connection"):
+            runner.run("text", ask, timeout_s=3.0)
+    assert seen[0].model == "away"
+    assert seen[0].status is None
+    assert stopped.value.summary.retries >= 3
+    told = [record.getMessage() for record in caplog.records if "made again" in record.getMessage()]
+    assert len(told) == 2  # one a run
+    assert all("no connection" in line for line in told)

@@ -373,6 +373,6 @@ class _Call:
         self._models.emit(codec.INTENT, self._task.chunk, self._task.model, records.pack_intent(record))
 
     def _on_retry(self, error: ModelError, attempt: int, wait_s: float) -> None:
-        name = "rate:limited" if isinstance(error, RateLimited) else "call:retry"
         fields = {"chunk_id": self._task.chunk, "model": self._model.name, "status": error.status, "attempt": attempt}
-        self._models.note(name, {**fields, "wait_s": wait_s, "error": str(error)})
+        told = {"error": str(error), "wait_s": wait_s, "limited": isinstance(error, RateLimited)}
+        self._models.note("call:retry", {**fields, **told})

@@ -153,8 +153,8 @@ class Relay:
         """An event that is not in the log."""
         if note.name == "worker:crashed":
             self.tally.worker_restarts += 1
-        elif note.name == "rate:limited":
-            self.tally.rate_limited += 1
+        elif note.name == "call:retry":
+            self._call_retry(note.fields["model"], note.fields["error"], limited=note.fields["limited"])
         elif note.name == "models:load" and self._balancer is not None:
             self._balancer.carries(note.fields["in_flight"])
         elif note.name == "supervisor:crashed":
@@ -162,7 +162,13 @@ class Relay:
         elif note.name == "preload:failed":
             log.info("%s could not be imported before the workers: %s", note.fields["module"], note.fields["error"])
         if note.name in events.EVENTS:
-            self._emit(note.name, **note.fields)
+            known = events.EVENTS[note.name].__dataclass_fields__
+            self._emit(note.name, **{name: value for name, value in note.fields.items() if name in known})
+
+    def _call_retry(self, model: str, error: str, *, limited: bool) -> None:
+        """A provider that is away is told of, though nothing has failed: the calls go on for a long time."""
+        if self.tally.call_retry(error, limited=limited):
+            log.warning("job %s: a call to %s failed and is made again: %s", self._job_id, model, error)
 
     @staticmethod
     def line(line: Line) -> None:

@@ -294,7 +294,9 @@ class JobRun:
         if state == "failed":
             raise self._error(JobFailed, f"job {self.job_id}: {message}", state="failed")
         if state == "timeout":
-            raise self._error(JobTimeout, f"job {self.job_id}: timeout_s is over; it can be resumed", state="timeout")
+            why = f"; a call had failed and was made again: {self.tally.trouble}" if self.tally.trouble else ""
+            told = f"job {self.job_id}: timeout_s is over; it can be resumed{why}"
+            raise self._error(JobTimeout, told, state="timeout")
         if state == "cancelled":
             raise self._error(JobCancelled, f"job {self.job_id} was cancelled", state="cancelled")
         raise self._error(JobCancelled, f"job {self.job_id} was stopped; it can be resumed")

@@ -22,6 +22,8 @@ class Tally:
         self._cost: float | None = 0.0
         self._calls = 0
         self._errors: Counter[str] = Counter()
+        self._troubles: set[str] = set()
+        self.trouble = ""  # why the latest call that was made again had failed
         self.warnings: list[str] = []
 
     def call(self, model: str, usage: Usage, cost_usd: float | None) -> None:
@@ -35,6 +37,16 @@ class Tally:
         self.failed += 1
         if message in self._errors or len(self._errors) < MOST_MESSAGES:
             self._errors[message] += 1
+
+    def call_retry(self, error: str, *, limited: bool) -> bool:
+        """A call that failed and is made again; True: the first one of this kind."""
+        self.retries += 1
+        self.rate_limited += limited
+        self.trouble = error
+        new = error not in self._troubles and len(self._troubles) < MOST_MESSAGES
+        if new:
+            self._troubles.add(error)
+        return new
 
     @property
     def done(self) -> int:
