@@ -37,9 +37,13 @@ class Host:
         said = []
         while (fact := self.hear()) is not None:
             said.append(fact)
-        self._pipe.close()
+        self.close()
         os.waitpid(self.pid, 0)
         return said
+
+    def close(self) -> None:
+        """Hear no more of it."""
+        self._pipe.close()
 
 
 def _live(work: Callable[[Say], object], pipe: int) -> None:

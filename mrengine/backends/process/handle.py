@@ -1,8 +1,7 @@
-"""Owns one worker process as the supervisor sees it: its pipes, its board, its pidfd."""
+"""Owns one worker process as the supervisor sees it: its pipes, its board, its life."""
 
 from __future__ import annotations
 
-import multiprocessing
 import os
 import signal
 from collections import deque
@@ -10,6 +9,7 @@ from collections.abc import Sequence
 
 from mrengine.backends.process import osutil, wire
 from mrengine.backends.process.board import Board
+from mrengine.backends.process.forked import Forked
 from mrengine.backends.process.worker import worker_main
 from mrengine.engine.messages import Death, Message
 from mrengine.log.calls import CallIndex
@@ -25,24 +25,21 @@ class WorkerHandle:
             raise AssertionError(f"the supervisor forks with {threads} threads")
         self.index = index
         self.board = Board(slots)
-        read_end, self.dispatch = os.pipe()
-        self.outbox, write_end = os.pipe()
+        (read_end, self.dispatch), (self.outbox, write_end) = osutil.pipes(2)
         for fd in (self.dispatch, self.outbox):
             osutil.enlarge_pipe(fd)
             os.set_blocking(fd, False)
-        context = multiprocessing.get_context("fork")
-        self._process = context.Process(
-            target=worker_main,
-            args=(index, slots, self.board, answers, read_end, write_end, out_fd, err_fd, os.getpid(), made),
-            name=f"mrengine-worker-{index}",
-            daemon=False,
-        )
-        self._process.start()
-        os.close(read_end)
-        os.close(write_end)
-        self.pid = self._process.pid or 0
-        self.pidfd = osutil.open_pidfd(self.pid)
-        self.life = self.pidfd if self.pidfd is not None else self._process.sentinel
+        args = (index, slots, self.board, answers, read_end, write_end, out_fd, err_fd, os.getpid(), made)
+        try:
+            self._child = Forked(worker_main, args, f"mrengine-worker-{index}", daemon=False)
+        except BaseException:
+            os.close(self.dispatch)
+            os.close(self.outbox)
+            raise
+        finally:
+            os.close(read_end)
+            os.close(write_end)
+        self.pid, self.life = self._child.pid, self._child.life
         self._reader = wire.TaggedReader(self.outbox)
         self._unsent: deque[bytes] = deque()
 
@@ -54,6 +51,11 @@ class WorkerHandle:
     def ended(self) -> bool:
         """Whether the worker's outbox is closed."""
         return self._reader.ended
+
+    @property
+    def dead(self) -> bool:
+        """Whether the process has ended."""
+        return self._child.ended
 
     def send(self, data: bytes) -> bool:
         """Write a frame, or keep what the pipe does not take; True when all is written."""
@@ -91,16 +93,15 @@ class WorkerHandle:
             if self._reader.ended or not more:
                 break
         started = self.board.started()
-        self._process.join(5)
-        code = self._process.exitcode
+        code = self._child.exitcode(5)
         self.close()
         return last, Death(started, code, _cause(code))
 
     def close(self) -> None:
         """Close the supervisor's ends."""
-        for fd in (self.dispatch, self.outbox, self.pidfd):
-            if fd is not None:
-                os.close(fd)
+        os.close(self.dispatch)
+        os.close(self.outbox)
+        self._child.close()
 
 
 def _cause(code: int | None) -> str:

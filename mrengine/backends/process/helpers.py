@@ -5,7 +5,6 @@ forked.
 from __future__ import annotations
 
 import importlib
-import multiprocessing
 import os
 import secrets
 import select
@@ -16,6 +15,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from mrengine.backends.process import osutil
+from mrengine.backends.process.forked import Forked
 from mrengine.backends.process.switchboard import Switchboard
 from mrengine.budget.server import Terms, serve
 from mrengine.engine.job import OpenJob
@@ -45,7 +45,7 @@ class Helpers:
     def __init__(self, switchboard: Switchboard, runtime: str, notify: Notify, broken: Callable[[str], None]) -> None:
         self._switchboard, self._runtime, self._notify, self._broken = switchboard, runtime, notify, broken
         self._managers: deque[float] = deque(maxlen=MANAGERS)
-        self._manager: _Child | None = None
+        self._manager: Forked | None = None
         self._address = os.path.join(runtime, "budget")
         self._authkey = secrets.token_bytes(32)
         self._terms: Callable[[], Terms] | None = None
@@ -76,8 +76,8 @@ class Helpers:
 
     def _start_manager(self) -> None:
         assert self._terms is not None
-        keep = {0, 1, 2}
-        self._manager = _Child(_serve_budget, (self._address, self._authkey, self._terms(), keep), "mrengine-manager")
+        args = (self._address, self._authkey, self._terms())
+        self._manager = Forked(_serve_budget, args, "mrengine-manager", daemon=True)
         self._switchboard.watch(self._manager.life, self._on_manager_gone)
 
     def _on_manager_gone(self) -> list[Message]:
@@ -93,15 +93,17 @@ class Helpers:
 
     def look_after(self) -> None:
         """Replace what was stopped by a signal: it would never answer, and never end."""
-        if self._manager is not None and osutil.is_stopped(self._manager.pid):
+        if self._manager is not None and (self._manager.ended or osutil.is_stopped(self._manager.pid)):
             self._on_manager_gone()
         for served in self._servers.values():
-            served.end_if_stopped()
+            served.look_after()
 
     def _end_manager(self) -> None:
         if self._manager is not None:
             self._switchboard.forget(self._manager.life)
-            self._manager.end()
+            osutil.end_process(self._manager.pid)
+            self._manager.exitcode(5)
+            self._manager.close()
             self._manager = None
 
     # the embedded model
@@ -121,9 +123,9 @@ class Helpers:
         shutil.rmtree(self._runtime, ignore_errors=True)
 
 
-def _serve_budget(address: str, authkey: bytes, terms: Terms, keep: set[int]) -> None:
+def _serve_budget(life_fd: int, address: str, authkey: bytes, terms: Terms) -> None:
     """The Manager's process: no descriptor of the supervisor's stays open in it."""
-    osutil.close_all_but(keep)
+    osutil.close_all_but({0, 1, 2, life_fd})
     serve(address, authkey, terms)
 
 
@@ -209,10 +211,14 @@ class _Served:
         self._start()
         return []
 
-    def end_if_stopped(self) -> None:
-        """Its end is noticed, and it is started again."""
-        if self._server is not None and self._server.pid is not None and osutil.is_stopped(self._server.pid):
+    def look_after(self) -> None:
+        """End it where it was stopped; its end is noticed, and it is started again."""
+        if self._server is None or self._server.pid is None:
+            return
+        if osutil.is_stopped(self._server.pid):
             osutil.end_process(self._server.pid)
+        elif self._answer is not None and self._pidfd is None and not self._server.alive:
+            self._on_gone()
 
     def _forget(self) -> None:
         if self._pidfd is not None:
@@ -227,27 +233,3 @@ class _Served:
             if self._answer is None and self._server.pid is not None:
                 self._switchboard.forget(self._server.ready_fd)
             self._server.stop()
-
-
-class _Child:
-    """A forked process of the supervisor's own."""
-
-    def __init__(self, target: Callable[..., None], args: tuple[Any, ...], name: str) -> None:
-        context = multiprocessing.get_context("fork")
-        self._process = context.Process(target=target, args=args, name=name, daemon=True)
-        self._process.start()
-        self.pid = self._process.pid or 0
-        pidfd = osutil.open_pidfd(self.pid)
-        self._pidfd = pidfd
-        self.life = pidfd if pidfd is not None else self._process.sentinel
-
-    def end(self) -> None:
-        """SIGKILL it, and wait for its end."""
-        osutil.end_process(self.pid)
-        waiting = select.poll()
-        waiting.register(self.life, select.POLLIN)
-        waiting.poll(5000)
-        self._process.join(1)
-        if self._pidfd is not None:
-            os.close(self._pidfd)
-            self._pidfd = None

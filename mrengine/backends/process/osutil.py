@@ -19,7 +19,9 @@ __all__ = [
     "end_process",
     "enlarge_pipe",
     "is_stopped",
+    "is_zombie",
     "open_pidfd",
+    "pipes",
     "process_state",
     "readable",
     "reset_signals",
@@ -60,6 +62,20 @@ def open_pidfd(pid: int) -> int | None:
         except OSError:
             return None
     return None
+
+
+def pipes(count: int) -> list[tuple[int, int]]:
+    """So many pipes, or none: OSError."""
+    made: list[tuple[int, int]] = []
+    try:
+        for _ in range(count):
+            made.append(os.pipe())  # noqa: PERF401  # those that were made are closed where one is not
+    except OSError:
+        for pair in made:
+            os.close(pair[0])
+            os.close(pair[1])
+        raise
+    return made
 
 
 def readable(fds: Sequence[int], timeout_s: float) -> set[int]:
@@ -182,6 +198,16 @@ def process_state(pid: int) -> str:
 def is_stopped(pid: int) -> bool:
     """Whether a process was stopped by a signal; not by a debugger, which lets it go on."""
     return process_state(pid) == "T"
+
+
+def is_zombie(child: int) -> bool:
+    """Whether a child of this process has ended; False where that cannot be told without burying it (macOS)."""
+    if not hasattr(os, "waitid"):
+        return False
+    try:
+        return os.waitid(os.P_PID, child, os.WEXITED | os.WNOHANG | os.WNOWAIT) is not None
+    except ChildProcessError:
+        return False
 
 
 def _pids() -> list[int]:

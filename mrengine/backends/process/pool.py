@@ -124,7 +124,7 @@ class ProcessPool:
             self._switchboard.watch(handle.dispatch, lambda: self._on_room(handle), write=True)
 
     def _on_room(self, handle: WorkerHandle) -> list[Message]:
-        if handle.flush():
+        if self._handles[handle.index] is handle and handle.flush():
             self._switchboard.forget(handle.dispatch)
         return []
 
@@ -143,6 +143,10 @@ class ProcessPool:
         if self.keep_alive:
             messages += self._fork(handle.index, handle.board.calls)
         return messages
+
+    def look_after(self) -> list[Message]:
+        """Those that are dead and do not say so: without pidfds, a child of theirs may hold what would tell."""
+        return [said for handle in self._handles if handle and handle.dead for said in self._on_death(handle)]
 
     def _bury(self, handle: WorkerHandle) -> list[Message]:
         for fd in (handle.outbox, handle.life, handle.dispatch):

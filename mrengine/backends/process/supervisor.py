@@ -79,6 +79,9 @@ class Supervisor:
         """Wait for something to happen; hear the host; let the engine take what workers said; tell the host."""
         timeout_s = BEAT_S if self._engine is None else min(BEAT_S, self._engine.wait_s())
         messages = self._switchboard.poll(timeout_s)
+        if time.monotonic() >= self._look_at:
+            self._look_at = time.monotonic() + LOOK_S
+            messages += self._look_around()
         inbox, self._inbox = self._inbox, []
         for kind, payload in inbox:
             self._hear(kind, payload)
@@ -121,17 +124,19 @@ class Supervisor:
         except LogError as error:
             self._log_failed(error)
             return
-        if time.monotonic() >= self._look_at:
-            self._look_at = time.monotonic() + LOOK_S
-            self._look_around(engine)
         if engine.state is not None:
             self._end_round(engine)
 
-    def _look_around(self, engine: Engine) -> None:
-        """What nothing tells of: a cancel mark, a Manager that was stopped."""
+    def _look_around(self) -> list[Message]:
+        """What nothing may tell of: a cancel mark, a Manager that was stopped; deaths, where there are no pidfds."""
+        if os.getppid() != self._host:
+            self._on_host_gone()
+        if self._engine is None:
+            return []
         if self._job is not None and self._job.cancelled():
-            engine.stop("cancelled")
+            self._engine.stop("cancelled")
         self._helpers.look_after()
+        return self._pool.look_after() if self._pool is not None else []
 
     def _on_broken(self, cause: str) -> None:
         if self._engine is not None:

@@ -1,7 +1,7 @@
 """Owns a worker process: its pipe is read by the main thread, its tasks run in ``slots`` threads.
 
-The main thread never runs user code, so that a stop is heard whatever map_fn does. When the pipe ends the supervisor
-is gone, and the worker goes at once.
+map_fn never runs in the main thread, so that a stop is heard whatever it does; its import and the initializer do,
+before anything else. When the pipe ends the supervisor is gone, and the worker goes at once.
 """
 
 from __future__ import annotations
@@ -149,6 +149,7 @@ def _text(fd: int, mode: Literal["r", "w"]) -> TextIO:
 
 
 def worker_main(
+    life_fd: int,
     index: int,
     slots: int,
     board: Board,
@@ -160,13 +161,13 @@ def worker_main(
     supervisor: int,
     made: int,
 ) -> None:
-    """The target of a worker's ``multiprocessing.Process``; ends the process itself."""
+    """The target of a worker's ``multiprocessing.Process``; ends the process itself. ``life_fd``: see ``Forked``."""
     osutil.die_with_parent(supervisor)
     os.setpgid(0, 0)
     osutil.adopt_orphans()
     os.dup2(out_fd, 1)
     os.dup2(err_fd, 2)
-    osutil.close_all_but({0, 1, 2, dispatch_fd, outbox_fd})
+    osutil.close_all_but({0, 1, 2, life_fd, dispatch_fd, outbox_fd})
     sys.stdin, sys.stdout, sys.stderr = _text(0, "r"), _text(1, "w"), _text(2, "w")  # nothing comes from the first
     outbox = Outbox(outbox_fd, board)
     logging.getLogger().handlers[:] = [_Lines(outbox)]
