@@ -18,19 +18,16 @@ from typing import Any
 from mrengine.config import make_private
 from mrengine.engine.job import OpenJob
 from mrengine.errors import (
-    BudgetExhausted,
     ConfigError,
     JobBusy,
-    JobCancelled,
     JobError,
     JobFailed,
     JobNotFound,
-    JobTimeout,
     LogError,
-    PoolBroken,
     SourceError,
     SupervisorDied,
 )
+from mrengine.host.endings import ending
 from mrengine.host.inputs import append_inputs, holds, input_version
 from mrengine.host.orders import Parts, Round, open_order, round_order
 from mrengine.host.plan import MapFunction, Record, round_record
@@ -109,9 +106,8 @@ class JobRun:
         if ready.damage:
             self._tell_damage(ready)
         parts = self.parts
-        relay = self.relay = Relay(
-            self.folder, self.job_id, parts.dispatcher, parts.progress, self.tally, parts.balancer
-        )
+        relay = Relay(self.folder, self.job_id, parts.dispatcher, parts.progress, self.tally, parts.balancer)
+        self.relay = relay
         relay.catch_up(ready.durable)
         if ready.finished:
             relay.begin(0)
@@ -282,27 +278,14 @@ class JobRun:
         self._playing = False
         facts = dict(ended.facts)
         message = facts.pop("message", "")
-        state = ended.state
-        if state == "done":
-            return
-        if state == "log":
+        if ended.state == "log":
             raise LogError(message, **facts)
-        if state == "budget":
-            raise self._error(BudgetExhausted, message, **facts)
-        if state == "broken":
-            raise self._error(PoolBroken, message, **facts)
-        if state == "failed":
-            raise self._error(JobFailed, f"job {self.job_id}: {message}", state="failed")
-        if state == "timeout":
-            why = f"; a call had failed and was made again: {self.tally.trouble}" if self.tally.trouble else ""
-            told = f"job {self.job_id}: timeout_s is over; it can be resumed{why}"
-            raise self._error(JobTimeout, told, state="timeout")
-        if state == "cancelled":
-            raise self._error(JobCancelled, f"job {self.job_id} was cancelled", state="cancelled")
-        raise self._error(JobCancelled, f"job {self.job_id} was stopped; it can be resumed")
+        if ended.state != "done":
+            end = ending(ended.state, message, self.job_id, trouble=self.tally.trouble)
+            raise self._error(end.error, end.message, state=end.state, **(facts if end.has_facts else {}))
 
     def _error(self, kind: type[JobError], message: str, *, state: str = "stopped", **facts: Any) -> JobError:
-        self._state = {BudgetExhausted: "budget", PoolBroken: "failed"}.get(kind, state)
+        self._state = state
         results = self.relay.results() if self.relay is not None and self.relay.state.epoch is not None else None
         return kind(
             message,

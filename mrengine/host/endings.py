@@ -1,0 +1,34 @@
+"""Owns what the end of a round means that is not done: the error, what it says, and the state of the run."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from mrengine.errors import BudgetExhausted, JobCancelled, JobError, JobFailed, JobTimeout, PoolBroken
+
+__all__ = ["Ending", "ending"]
+
+
+class Ending(NamedTuple):
+    """``state``: for the run's CLOSE record. ``has_facts``: what the engine told beside the message is the error's."""
+
+    error: type[JobError]
+    message: str
+    state: str
+    has_facts: bool = False
+
+
+def ending(state: str, message: str, job_id: str, *, trouble: str) -> Ending:
+    """What a round's final state means; ``message`` is the engine's. ``trouble``: why a call was made again last."""
+    if state == "budget":
+        return Ending(BudgetExhausted, message, "budget", has_facts=True)
+    if state == "broken":
+        return Ending(PoolBroken, message, "failed", has_facts=True)
+    if state == "failed":
+        return Ending(JobFailed, f"job {job_id}: {message}", "failed")
+    if state == "timeout":
+        why = f"; a call had failed and was made again: {trouble}" if trouble else ""
+        return Ending(JobTimeout, f"job {job_id}: timeout_s is over; it can be resumed{why}", "timeout")
+    if state == "cancelled":
+        return Ending(JobCancelled, f"job {job_id} was cancelled", "cancelled")
+    return Ending(JobCancelled, f"job {job_id} was stopped; it can be resumed", "stopped")
