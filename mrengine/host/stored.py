@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from mrengine.errors import ConfigError, JobNotFound
+from mrengine.errors import ConfigError, JobNotFound, LogError
 from mrengine.log.jobrecords import JobRecord
 from mrengine.log.resume import ResumeEngine
 from mrengine.prompts import map_prompt
@@ -25,10 +25,13 @@ class StoredJob:
     record: JobRecord
 
     def map_fn(self) -> Callable[..., Any]:
-        """The job's map function. ConfigError: it was neither a prompt nor importable."""
+        """The job's map function. ConfigError: it was neither a prompt nor importable; LogError."""
         source = self.record.map_source
         if isinstance(source, Mapping):
-            return map_prompt(**source)
+            try:
+                return map_prompt(**source)
+            except TypeError:
+                raise self._unreadable("prompt") from None
         if isinstance(source, str):
             return import_function(source)
         raise ConfigError(
@@ -38,10 +41,17 @@ class StoredJob:
         )
 
     def models(self, limits: Mapping[str, RateLimit] | None) -> tuple[Model, ...]:
-        """The job's models, by the names that they were given by."""
+        """The job's models, by the names that they were given by. LogError: the record names them in no known way."""
         given = self.record.settings.get("models") or []
-        specs = [ModelSpec(n, base_url=url, provider=provider, api_key_env=key) for n, url, provider, key in given]
+        try:
+            specs = [ModelSpec(n, base_url=url, provider=provider, api_key_env=key) for n, url, provider, key in given]
+        except (TypeError, ValueError):
+            raise self._unreadable("models") from None
         return resolve_models(specs, limits=limits) if specs else ()
+
+    def _unreadable(self, what: str) -> LogError:
+        message = f"the log of job {self.record.job_id} says nothing of its {what} that can be read: give {what} anew"
+        return LogError(message, reason="damaged")
 
 
 def stored_job(folder: Path, job_id: str) -> StoredJob:
