@@ -10,6 +10,7 @@ from __future__ import annotations
 import functools
 import logging
 import signal
+import sys
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from types import CodeType, TracebackType
@@ -224,16 +225,19 @@ class Dispatcher:
             try:
                 callback(event)
             except Exception as error:
-                if self._from_signal(error):
+                if self.ends_run(error):
                     raise
                 self._blame(callback, event, error)
 
-    def _from_signal(self, error: Exception) -> bool:
-        """Whether a signal handler raised it.
+    def ends_run(self, error: Exception) -> bool:
+        """Whether it came out of user code and is not that code's own: a debugger was left, or a signal handler raised.
 
         Python runs a handler on top of whatever it interrupted, so the handler's frame is in the traceback. The
         handlers are those of now, and those of when this object was made: one may restore the old before it raises.
         """
+        bdb = sys.modules.get("bdb")
+        if bdb is not None and isinstance(error, bdb.BdbQuit):
+            return True
         codes = self._handlers | _handler_codes()
         return any(code in codes for code in _codes(error.__traceback__))
 

@@ -81,7 +81,12 @@ class SequentialBackend:
     def poll(self, timeout_s: float) -> list[Message]:
         """Run the next task, if there is one, and return what it said; else wait."""
         if self._queue and self._executor is not None:
-            self._executor.run(self._queue.popleft())
+            task = self._queue.popleft()
+            try:
+                self._executor.run(task)
+            except BaseException:  # an interrupt: the task has left the worker all the same
+                self._messages.append((0, DROPPED, task.chunk, task.model, b""))
+                raise
         elif not self._messages:
             self._stopping.wait(timeout_s)
         messages, self._messages = self._messages, []

@@ -68,7 +68,7 @@ class Executor:
         initialize: bool = True,
     ) -> None:
         self._setup, self._worker, self._emit, self._stopping = setup, worker, emit, stopping
-        self._in_host = objects is not None
+        self._ends_run = objects.ends_run if objects is not None else None
         if setup.path is not None:
             sys.path[:] = setup.path
         initializer, initargs = objects.initializer if objects else cloudpickle.loads(setup.initializer_blob)
@@ -121,7 +121,7 @@ class Executor:
             packed = pack([str(error), error.spent, error.limit, error.unit])
             self._emit(m.BUDGET_SPENT, task.chunk, task.model, packed)
         except BaseException as error:
-            if self._in_host and not isinstance(error, Exception):
+            if self._ends_run is not None and (not isinstance(error, Exception) or self._ends_run(error)):
                 raise  # Ctrl-C in the host ends the run; sys.exit() in a worker ends the chunk
             try:
                 self._emit_error(task, error, calls)

@@ -46,7 +46,11 @@ class Setup:
 
 
 class Objects(NamedTuple):
-    """What user code comes as where it does not travel: in the host itself."""
+    """What user code comes as where it does not travel: in the host itself.
+
+    ``ends_run``: whether an exception is not map_fn's own, though it came out of it.
+    """
 
     initializer: tuple[Callable[..., None] | None, Sequence[Any]]
     map_fn: Callable[[Any, Any], Any]
+    ends_run: Callable[[Exception], bool]

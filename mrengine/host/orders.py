@@ -114,7 +114,9 @@ def round_order(parts: Parts, job_id: str, round_: Round, *, since: int) -> dict
         },
         "room": CALL_ROOM + 2 * round_.total,
         "terms": _terms(parts, since),
-        "objects": Objects((settings.initializer, settings.initargs), round_.mapping.function),
+        "objects": Objects(
+            (settings.initializer, settings.initargs), round_.mapping.function, parts.dispatcher.ends_run
+        ),
         "setup": {
             "job_id": job_id,
             "round": round_.number,

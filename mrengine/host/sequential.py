@@ -97,7 +97,7 @@ class SequentialSession:
                 messages = self._backend.poll(min(timeout_s, engine.wait_s()))
                 with self._lock:
                     engine.take(messages)
-            except KeyboardInterrupt:
+            except BaseException:  # an interrupt: what was answered is kept
                 engine.commit()
                 raise
             if engine.state is not None:
