@@ -152,7 +152,7 @@ class Engine:
         if self._draining is not None:
             return
         for index, worker in enumerate(self._workers):
-            if not worker.ready or worker.retire_at is not None:
+            if not worker.ready or self._watch.retires(index):
                 continue
             if worker.in_cell and worker.flight:
                 continue
@@ -292,12 +292,13 @@ class Engine:
     def _on_died(self, index: int, _chunk: int, _model: int, death: m.Death) -> None:
         worker = self._workers[index]
         if worker.died and not worker.ready and death.exitcode is not None and death.exitcode >= 0:
-            # Twice, and by no signal: an initializer or an import that ends its process.
+            # The one in place of a dead one, and by no signal: an initializer or an import that ends its process.
             self._cannot_start(f"{death.cause} while it started")
         worker.ready, worker.died, worker.began = False, True, self._clock()
         self._commit_first = True
-        deliberate = worker.retire_at is not None
-        cause = f"the worker was replaced: {worker.reason}" if deliberate else death.cause
+        mark = self._watch.died(index)
+        deliberate = mark.explains(death.exitcode)
+        cause = f"the worker was replaced: {mark.reason}" if deliberate else death.cause
         self._announcer.note("worker:crashed", {"worker_id": index, "exitcode": death.exitcode, "cause": cause})
         running = {self._key(s.chunk, s.model) for s in death.started} & worker.flight.keys()
         waiting = [key for key in worker.flight if key not in running]
@@ -307,13 +308,13 @@ class Engine:
         worker.flight.clear()
         self._give_back(worker, waiting)
         if deliberate:
-            self._after_retirement(worker, index, running, models)
+            self._after_retirement(index, running, mark.overdue, models)
         elif len(running) == 1:
             self._charge(index, running.pop(), models, "crash", death.cause)
         else:
             self._begun_before(running)
             worker.cells.accuse(sorted(running))
-        worker.in_cell, worker.retire_at, worker.overdue = False, None, frozenset()
+        worker.in_cell = False
         deaths = self._toll.died(self._clock())
         if deaths:
             message = f"{deaths} workers died within 60 s and no task was finished; the last one: {cause}"
@@ -332,11 +333,13 @@ class Engine:
             for key in reversed(keys):
                 self._queues.put_back(key)
 
-    def _after_retirement(self, worker: Worker, index: int, running: set[int], models: dict[int, int]) -> None:
-        self._begun_before(running - worker.overdue)
-        for key in running - worker.overdue:
+    def _after_retirement(
+        self, index: int, running: set[int], overdue: frozenset[int], models: Mapping[int, int]
+    ) -> None:
+        self._begun_before(running - overdue)
+        for key in running - overdue:
             self._queues.put_back(key)
-        for key in running & worker.overdue:
+        for key in running & overdue:
             limit = self._settings.chunk_timeout_s
             self._charge(
                 index, key, models, "hang", f"it ran longer than chunk_timeout_s={limit:g}; its worker was replaced"

@@ -31,7 +31,7 @@ __all__ = [
 
 READY = 64  # the worker has loaded map_fn; payload: empty
 FAILED_START = 65  # it cannot; payload: the cause, UTF-8
-RETRY = 66  # map_fn asked for another attempt; payload: msgpack [cause, after_s | nil, what an ATTEMPT record needs]
+RETRY = 66  # map_fn asked for another attempt; payload: msgpack [cause, after_s | nil]
 DROPPED = 67  # a task that was given back unfinished while draining
 MODEL_DOWN = 68  # a model that no call can use any more; payload: cause, UTF-8
 BUDGET_SPENT = 69  # the job's Budget; payload: msgpack [message, spent, limit, unit]

@@ -402,6 +402,45 @@ def test_a_worker_that_grows_is_replaced_between_tasks() -> None:
     assert bench.holds() == [1]
 
 
+def test_a_worker_that_grew_and_crashes_is_charged_for_it() -> None:
+    """It was to be replaced later: whoever ended it before that, the engine did not."""
+    bench = Bench(chunks=3, max_worker_rss=1000)
+    bench.backend.rss = 2000
+    bench.clock.now += 1
+    bench.say()
+    assert bench.backend.killed == []
+    bench.die(0, [0])
+    assert bench.journal.kinds().count(codec.ATTEMPT) == 1
+
+
+def test_a_crash_just_before_the_kill_is_a_crash() -> None:
+    """A segmentation fault is nobody's SIGKILL."""
+    bench = Bench(chunks=1, max_worker_rss=1000)
+    bench.backend.halted.add(0)
+    for _ in range(2):
+        bench.clock.now += 1
+        bench.say()
+    assert bench.backend.killed
+    bench.die(0, [0], exitcode=-11)
+    assert bench.journal.kinds().count(codec.ATTEMPT) == 1
+
+
+def test_a_task_that_hangs_in_a_worker_that_grew_is_charged() -> None:
+    """It has its own time before its worker is replaced, and is given up after max_attempts of it."""
+    bench = Bench(chunks=1, max_worker_rss=1000, chunk_timeout_s=10.0, drain_s=1.0, max_attempts=2)
+    for deaths in (1, 2):
+        bench.backend.rss = 0
+        bench.backend.running[0] = [m.Started(0, 0, bench.clock.now)]
+        bench.clock.now += 1
+        bench.backend.rss = 2000
+        while len(bench.backend.killed) < deaths:
+            bench.say()
+            bench.clock.now += 0.5
+            assert bench.clock.now < 200
+        bench.die(0, [0])
+    assert bench.journal.failed == {0}
+
+
 def test_an_idle_worker_steals() -> None:
     """assignment="steal": the longest queue's tail."""
     bench = Bench(chunks=4, workers=2, steal=True)
