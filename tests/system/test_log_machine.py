@@ -326,4 +326,4 @@ def test_a_few_lives(life: type[JobLife]) -> None:
 def test_many_lives(life: type[JobLife], strategy: str) -> None:
     """The same in breadth, and with supervisors and workers that are killed."""
     life.strategy = strategy
-    live(life, examples=150 if strategy == "sequential" else 40, steps=15)
+    live(life, examples=60 if strategy == "sequential" else 15, steps=15)
