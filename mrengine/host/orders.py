@@ -6,6 +6,7 @@ import logging
 import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from mrengine import events
@@ -19,12 +20,13 @@ from mrengine.errors import ConfigError
 from mrengine.host.plan import MapFunction, Record
 from mrengine.host.preloads import preloads
 from mrengine.host.session import Session
+from mrengine.log.resume import ResumeEngine
 from mrengine.progress import Progress
 from mrengine.providers.balancer import ModelLoadBalancer
 from mrengine.providers.kinds import OPENAI
 from mrengine.providers.models import Model
 
-__all__ = ["Parts", "Round", "check_terms", "open_order", "round_order"]
+__all__ = ["Parts", "Round", "check_terms", "lacking", "open_order", "round_order"]
 
 CALL_ROOM = 4096  # answers beyond two a task that the index of stored calls has room for
 
@@ -57,6 +59,15 @@ class Round:
     total: int
     mapping: MapFunction
     records: tuple[Record, ...] = ()
+
+
+def lacking(folder: Path, round_: Round) -> Sequence[Record]:
+    """The round's records that a supervisor took with it. Where the log has the round, they stand before it."""
+    if not round_.records:
+        return ()
+    with ResumeEngine(folder) as stored:
+        known = stored.epoch.rounds.get(round_.number) if stored.epoch is not None else None
+    return () if known is not None and known.version == round_.mapping.version else round_.records
 
 
 def check_terms(settings: Settings, models: Sequence[Model]) -> None:

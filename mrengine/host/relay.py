@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from mrengine import events
-from mrengine.host.session import Line, Note
+from mrengine.host.session import Line, News, Note
 from mrengine.host.tally import Tally
 from mrengine.log import codec
 from mrengine.log.codec import HEADER_BYTES, Frame
@@ -149,8 +149,14 @@ class Relay:
         if self._balancer is not None and model is not None:
             self._balancer.count(model, usage, done=done, failed=failed)
 
-    def note(self, note: Note) -> None:
-        """An event that is not in the log."""
+    def tell(self, news: News) -> None:
+        """What is not in the log: an event, or a line that map_fn printed or logged, to the logger of its name."""
+        if isinstance(news, Note):
+            self._note(news)
+        elif isinstance(news, Line):
+            logging.getLogger(news.logger).log(news.level, "%s", news.text)
+
+    def _note(self, note: Note) -> None:
         if note.name == "worker:crashed":
             self.tally.worker_restarts += 1
         elif note.name == "call:retry":
@@ -169,11 +175,6 @@ class Relay:
         """A provider that is away is told of, though nothing has failed: the calls go on for a long time."""
         if self.tally.call_retry(error, limited=limited):
             log.warning("job %s: a call to %s failed and is made again: %s", self._job_id, model, error)
-
-    @staticmethod
-    def line(line: Line) -> None:
-        """What map_fn printed or logged, to the logger of that name."""
-        logging.getLogger(line.logger).log(line.level, "%s", line.text)
 
     def _emit(self, name: str, **fields: Any) -> None:
         self._send(events.make(name, job_id=self._job_id, at=time.time(), **fields))

@@ -29,16 +29,15 @@ from mrengine.errors import (
 )
 from mrengine.host.endings import ending
 from mrengine.host.inputs import append_inputs, holds, input_version
-from mrengine.host.orders import Parts, Round, open_order, round_order
+from mrengine.host.orders import Parts, Round, lacking, open_order, round_order
 from mrengine.host.plan import MapFunction, Record, round_record
 from mrengine.host.prepare import SUPERVISORS, Preparation, Prepared, no_text
 from mrengine.host.relay import Outcome, Relay
-from mrengine.host.session import Durable, Ended, Line, News, Note, Session
+from mrengine.host.session import Durable, Ended, News, Session
 from mrengine.host.tally import Tally
 from mrengine.log.folder import locked, remove
 from mrengine.log.jobrecords import CloseRecord, pack_close
 from mrengine.log.results import Results
-from mrengine.log.resume import ResumeEngine
 from mrengine.log.values import normalise
 from mrengine.records import ChunkResult, RunSummary
 from mrengine.sources.spool import sweep_spools
@@ -194,8 +193,8 @@ class JobRun:
             elif isinstance(news, Ended):
                 self._ended(news)
                 return
-            elif news is not None:
-                self._tell(news)
+            elif news is not None and self.relay is not None:
+                self.relay.tell(news)
 
     def _start(self, round_: Round, records: Sequence[Record]) -> None:
         session = self._session
@@ -242,13 +241,6 @@ class JobRun:
         assert self.relay is not None
         return self.relay.follow(durable, outcomes=wanted)
 
-    def _tell(self, news: News) -> None:
-        assert self.relay is not None
-        if isinstance(news, Note):
-            self.relay.note(news)
-        elif isinstance(news, Line):
-            self.relay.line(news)
-
     def _revive(self, round_: Round) -> None:
         """The supervisor died: another one resumes the job, a bounded number of times without progress."""
         if self.tally.progress > self._progress:
@@ -263,15 +255,7 @@ class JobRun:
         except SupervisorDied:
             self._revive(round_)
             return
-        self._start(round_, self._lacking(round_))
-
-    def _lacking(self, round_: Round) -> Sequence[Record]:
-        """The round's records that a supervisor took with it. Where the log has the round, they stand before it."""
-        if not round_.records:
-            return ()
-        with ResumeEngine(self.folder) as stored:
-            known = stored.epoch.rounds.get(round_.number) if stored.epoch is not None else None
-        return () if known is not None and known.version == round_.mapping.version else round_.records
+        self._start(round_, lacking(self.folder, round_))
 
     def _ended(self, ended: Ended) -> None:
         """Raise what the end of a round means, unless it is done."""
@@ -343,7 +327,7 @@ class JobRun:
                 if isinstance(news, Ended):
                     return
                 if news is not None:
-                    self._tell(news)
+                    self.relay.tell(news)
         except BaseException:
             session.kill()
             raise
