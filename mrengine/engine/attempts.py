@@ -72,9 +72,3 @@ class Cells:
     def next(self) -> list[int]:
         """The next group."""
         return self._groups.popleft()
-
-    def release(self) -> list[int]:
-        """All that waits in cells, for when the worker is no longer used."""
-        keys = [key for group in self._groups for key in group]
-        self._groups.clear()
-        return keys

@@ -28,8 +28,6 @@ from mrengine.sources.spool import spool_name
 
 __all__ = ["OpenJob", "set_aside"]
 
-DRAINED_STATE = "interrupted"
-
 
 class OpenJob:
     """The lock is held and the log is open from ``open()`` to ``finish()`` or ``close()``."""
@@ -38,7 +36,6 @@ class OpenJob:
         self.folder, self.log, self.state = folder, log, state
         self._lock, self._durability = lock, durability
         self._reader = LogReader(folder / "log")
-        self._table: ChunkTable | None = None
         self._names: DocumentNames | None = None
         self._cancel_mark = folder / "cancelled"
         self._counted = log.size  # up to where ``state.ledger`` knows the calls

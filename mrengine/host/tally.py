@@ -58,11 +58,6 @@ class Tally:
         """Grows with each outcome and each answer of this run."""
         return self.done + self._calls
 
-    @property
-    def cost_usd(self) -> float | None:
-        """USD of this run's calls; None where a price is unknown."""
-        return self._cost
-
     def summary(self, duration_ms: float) -> RunSummary:
         """The summary so far."""
         seconds = max(duration_ms / 1e3, 1e-9)

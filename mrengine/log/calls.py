@@ -9,12 +9,10 @@ from __future__ import annotations
 
 import mmap
 
-from mrengine.errors import LogError
 from mrengine.log.codec import CALL
 from mrengine.log.ledger import Ledger
 from mrengine.log.msg import HEAD_BYTES
 from mrengine.log.reader import LogReader
-from mrengine.log.records import CallRecord, unpack_call
 
 __all__ = ["CallIndex"]
 
@@ -71,14 +69,6 @@ class CallIndex:
             return None
         frame = reader.frame(offset)
         return offset if frame.kind == CALL and frame.payload[_DIGEST_AT : _DIGEST_AT + 16] == digest else None
-
-    def get(self, digest: bytes, reader: LogReader) -> CallRecord | None:
-        """The CALL with this digest; None: there is none that can be read: a lost answer is asked for again."""
-        try:
-            offset = self.lookup(digest, reader)
-            return None if offset is None else unpack_call(reader.payload(offset))
-        except LogError:
-            return None
 
     def close(self) -> None:
         """Give the memory back. May be called twice."""

@@ -1,7 +1,7 @@
 """Owns the lock of a job folder: who may write its log, and what others may know of them.
 
 An open-file-description lock (Linux, F_OFD_SETLK): closing an unrelated descriptor of the file does not drop it, as it
-drops a lock of ``lockf``. A forked child keeps it, so every child closes ``fd`` first. F_OFD_GETLK tells no pid: the
+drops a lock of ``lockf``. A forked child keeps it, so every child closes it first. F_OFD_GETLK tells no pid: the
 holder writes pid, boot id and start time into the file. Elsewhere ``flock``. A child of ``os.fork`` closes it by
 itself; one that C code forks must be told which descriptors to close.
 """
@@ -14,14 +14,12 @@ import json
 import os
 import struct
 import sys
-import time
-from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import asdict, dataclass
 from typing import Literal
 from weakref import WeakSet
 
-from mrengine.errors import JobBusy, LogError
+from mrengine.errors import LogError
 from mrengine.log.files import OsFiles
 
 __all__ = ["JobLock", "Owner", "process_start_time"]
@@ -30,8 +28,6 @@ _FACTS_BYTES = 512
 _NUMBERS = ("pid", "start_time", "host", "host_start_time")
 State = Literal["running", "draining", "unknown"]
 
-_POLL_S = 0.05
-_SETTLE_S = 1.0
 _FLOCK = struct.Struct("@hhqqi4x")  # struct flock of 64-bit Linux: type, whence, start, len, pid
 _OFD = hasattr(fcntl, "F_OFD_SETLK") and sys.platform.startswith("linux")
 _BUSY = frozenset({errno.EAGAIN, errno.EACCES, errno.EWOULDBLOCK})
@@ -65,7 +61,7 @@ class Owner:
 
 
 class JobLock:
-    """The lock ``<folder>/lock``. Held from ``acquire`` to ``release``, or the end of the process and its children."""
+    """The lock ``<folder>/lock``. Held until ``release``, or the end of the process and its children."""
 
     def __init__(self, folder: str | os.PathLike[str], *, files: OsFiles | None = None) -> None:
         self._path = os.path.join(os.fspath(folder), "lock")
@@ -73,35 +69,11 @@ class JobLock:
         self._fd = -1
         self._host = 0
 
-    @property
-    def fd(self) -> int:
-        """The descriptor while the lock is held, for a forked child to close; else -1."""
-        return self._fd
-
-    def acquire(
-        self,
-        *,
-        wait_draining_s: float = 0.0,
-        clock: Callable[[], float] = time.monotonic,
-        sleep: Callable[[float], None] = time.sleep,
-    ) -> None:
-        """Take the lock. JobBusy (with ``pid``): a running process has it, or a draining one ``wait_draining_s`` longer
-        than it said that it needs.
+    def try_acquire(self, *, host: int = 0) -> bool:
+        """Take the lock for ``host`` if nobody has it. A purge that removes the file in between is noticed.
 
         LogError(reason="io"): the folder is gone or cannot be written.
         """
-        started = clock()
-        while not self.try_acquire():
-            owner = self.holder()
-            if owner is not None:
-                # Facts of the dead: the holder is about to write its own, or a child of the dead has the lock open.
-                patience_s = owner.drain_s + wait_draining_s if owner.alive else max(wait_draining_s, _SETTLE_S)
-                if (owner.alive and not owner.draining) or clock() - started >= patience_s:
-                    raise JobBusy(f"process {owner.pid} runs this job ({owner.state})", pid=owner.pid or None)
-            sleep(_POLL_S)
-
-    def try_acquire(self, *, host: int = 0) -> bool:
-        """Take the lock for ``host`` if nobody has it. A purge that removes the file in between is noticed."""
         self._host = host
         while True:
             fd = self._open(os.O_RDWR | os.O_CREAT)

@@ -119,11 +119,6 @@ class WriteAheadLog:
         return cls(source, end, durability=durability, recovery=recovery)
 
     @property
-    def fd(self) -> int:
-        """The descriptor, for a forked child to close."""
-        return self._fd
-
-    @property
     def header(self) -> Header:
         """What the file's header says."""
         return self._source.header

@@ -59,11 +59,3 @@ def test_what_a_cell_had_not_started_stays_in_one() -> None:
     assert cells.next() == first[1:]
     assert cells.next() == [3, 4]
     assert not cells
-
-
-def test_release_gives_all_back() -> None:
-    """For a worker that is not used any more."""
-    cells = Cells()
-    cells.accuse([1, 2, 3])
-    assert sorted(cells.release()) == [1, 2, 3]
-    assert not cells

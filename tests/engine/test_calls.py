@@ -13,8 +13,11 @@ import pytest
 from pydantic import BaseModel, field_validator
 
 from mrengine import MapReduceRunner
-from mrengine.engine.calls import call_digest
+from mrengine.engine.calls import StoredCalls, call_digest
 from mrengine.errors import JobFailed
+from mrengine.log.calls import CallIndex
+from mrengine.log.reader import LogReader
+from mrengine.log.wal import WriteAheadLog
 from mrengine.providers.structured import schema_of
 from mrengine.records import ModelSpec, Request, RunResult
 from mrengine.testing.server import LLMServer
@@ -223,3 +226,12 @@ def test_everything_that_an_answer_depends_on_names_the_call() -> None:
         ),
     ]
     assert len({base, *others}) == len(others) + 1
+
+
+def test_a_stored_answer_that_cannot_be_read_is_asked_for_again(tmp_path: Path) -> None:
+    """Damage costs a call, not the chunk."""
+    WriteAheadLog.create(tmp_path / "log", "j").close()
+    index = CallIndex()
+    index.add(bytes(16), 5000)
+    with LogReader(tmp_path / "log") as reader:
+        assert StoredCalls(reader, index, run_began=0).find(bytes(16), chunk=0, attempt=1) is None

@@ -87,7 +87,7 @@ def test_any_row_is_found_across_records(tmp_path: Path) -> None:
         segments.append(chunks_segment(payload, wal.append(codec.CHUNKS, payload)))
         wal.append(codec.ATTEMPT, b"between")
         wal.commit()
-    table = ChunkTable(wal.fd, segments)
+    table = ChunkTable(wal._fd, segments)
     assert len(table) == total
     for index in (0, 1, 9998, 9999, 10_000, total - 1):
         assert table[index] == numbered(index)
@@ -106,7 +106,7 @@ def test_a_table_that_is_cut_off_is_an_error_not_a_row(tmp_path: Path) -> None:
     wal.commit()
     os.truncate(tmp_path / "log", codec.HEADER_BYTES + 50)
     with pytest.raises(LogError) as caught:
-        ChunkTable(wal.fd, [segment])[0]
+        ChunkTable(wal._fd, [segment])[0]
     assert caught.value.reason == "damaged"
     wal.close()
 
@@ -161,7 +161,7 @@ def test_rows_and_names_may_be_read_by_many_threads_at_once(tmp_path: Path) -> N
         for i in range(300)
     ]
     wal.commit()
-    table, before = ChunkTable(wal.fd, [segment]), sys.getswitchinterval()
+    table, before = ChunkTable(wal._fd, [segment]), sys.getswitchinterval()
     with LogReader(tmp_path / "log") as reader, ThreadPoolExecutor(8) as threads:
         names = DocumentNames(reader, batches)
         sys.setswitchinterval(1e-6)

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from mrengine.errors import JobBusy, LogError
+from mrengine.errors import LogError
 from mrengine.log.files import OsFiles
 from mrengine.log.lock import JobLock, process_start_time
 
@@ -36,29 +36,27 @@ def finish(process: subprocess.Popen[str]) -> None:
     process.communicate(timeout=10)
 
 
-HOLD = "lock = JobLock(sys.argv[1]); lock.acquire(); print('held', flush=True); sys.stdin.read()"
+HOLD = "lock = JobLock(sys.argv[1]); lock.try_acquire(); print('held', flush=True); sys.stdin.read()"
 
 
 def test_a_second_one_is_busy_and_told_who_has_it(tmp_path: Path) -> None:
     """In this process, too: the lock belongs to the open file, not to the process."""
     first, second = JobLock(tmp_path), JobLock(tmp_path)
-    first.acquire()
-    with pytest.raises(JobBusy) as caught:
-        second.acquire()
-    assert caught.value.pid == os.getpid()
+    assert first.try_acquire()
+    assert not second.try_acquire()
     owner = second.holder()
     assert owner is not None
     assert (owner.pid, owner.state, owner.alive) == (os.getpid(), "running", True)
     first.release()
     assert second.holder() is None
-    second.acquire()
+    assert second.try_acquire()
     second.release()
 
 
 def test_closing_another_descriptor_of_the_file_does_not_drop_it(tmp_path: Path) -> None:
     """As it would with lockf."""
     lock = JobLock(tmp_path)
-    lock.acquire()
+    assert lock.try_acquire()
     with open(tmp_path / "lock"):
         pass
     assert not JobLock(tmp_path).try_acquire()
@@ -69,10 +67,9 @@ def test_closing_another_descriptor_of_the_file_does_not_drop_it(tmp_path: Path)
 def test_twenty_processes_one_winner(tmp_path: Path) -> None:
     """All start at once; the others hear the winner's pid."""
     program = (
-        "from mrengine.errors import JobBusy\n"
         "print('ready', flush=True); sys.stdin.readline(); lock = JobLock(sys.argv[1])\n"
-        "try:\n    lock.acquire(); print('won', os.getpid(), flush=True)\n"
-        "except JobBusy as busy: print('busy', busy.pid, flush=True)\n"
+        "if lock.try_acquire(): print('won', os.getpid(), flush=True)\n"
+        "else: owner = lock.holder(); print('busy', owner and owner.pid, flush=True)\n"
         "sys.stdin.read()"
     )
     processes = [start(program, str(tmp_path)) for _ in range(20)]
@@ -91,7 +88,7 @@ def test_twenty_processes_one_winner(tmp_path: Path) -> None:
     winners = [pid for word, pid in said if word == "won"]
     assert len(winners) == 1
     assert {pid for word, pid in said if word == "busy"} <= {winners[0], "None"}
-    JobLock(tmp_path).acquire()
+    assert JobLock(tmp_path).try_acquire()
 
 
 def test_a_killed_holder_leaves_it_free(tmp_path: Path) -> None:
@@ -103,15 +100,15 @@ def test_a_killed_holder_leaves_it_free(tmp_path: Path) -> None:
     assert owner is not None
     assert owner.pid == process.pid
     finish(process)
-    JobLock(tmp_path).acquire()
+    assert JobLock(tmp_path).try_acquire()
 
 
 @pytest.mark.parametrize("copied", [False, True])
 def test_a_grandchild_that_lives_on_keeps_only_a_copy_of_the_descriptor(tmp_path: Path, copied: bool) -> None:
     """SIGKILL the holder while a child of its child lives: every forked child has closed the lock by itself."""
     program = (
-        "lock = JobLock(sys.argv[1]); lock.acquire()\n"
-        "if sys.argv[2] == 'True': os.dup(lock.fd)\n"
+        "lock = JobLock(sys.argv[1]); lock.try_acquire()\n"
+        "if sys.argv[2] == 'True': os.dup(lock._fd)\n"
         "if not os.fork():\n"
         "    if not os.fork():\n"
         "        print(os.getpid(), flush=True); time.sleep(60)\n"
@@ -127,7 +124,7 @@ def test_a_grandchild_that_lives_on_keeps_only_a_copy_of_the_descriptor(tmp_path
         owner = JobLock(tmp_path).holder()
         if not copied:
             assert owner is None
-            JobLock(tmp_path).acquire()
+            assert JobLock(tmp_path).try_acquire()
         else:
             assert owner is not None
             assert not owner.alive
@@ -142,7 +139,7 @@ def test_a_grandchild_that_lives_on_keeps_only_a_copy_of_the_descriptor(tmp_path
 def test_a_child_that_forgets_does_not_release(tmp_path: Path) -> None:
     """And what the child does later does not matter."""
     lock = JobLock(tmp_path)
-    lock.acquire()
+    assert lock.try_acquire()
     pid = os.fork()
     if not pid:
         lock.release()
@@ -155,33 +152,11 @@ def test_a_child_that_forgets_does_not_release(tmp_path: Path) -> None:
 def test_release_frees_it_though_children_have_it_open(tmp_path: Path) -> None:
     """A supervisor that ends in order does not depend on its children."""
     lock = JobLock(tmp_path)
-    lock.acquire()
-    copy = os.dup(lock.fd)
+    assert lock.try_acquire()
+    copy = os.dup(lock._fd)
     lock.release()
-    JobLock(tmp_path).acquire()
+    assert JobLock(tmp_path).try_acquire()
     os.close(copy)
-
-
-def test_a_draining_holder_is_waited_for_and_a_running_one_is_not(tmp_path: Path) -> None:
-    """The clock and the sleep are given: nothing sleeps here."""
-    holder = JobLock(tmp_path)
-    holder.acquire()
-    naps: list[float] = []
-
-    def nap(seconds: float) -> None:
-        naps.append(seconds)
-        if len(naps) == 3:
-            holder.release()
-
-    with pytest.raises(JobBusy):
-        JobLock(tmp_path).acquire(wait_draining_s=10, clock=lambda: 0.0, sleep=nap)
-    assert not naps
-    holder.mark_draining()
-    assert JobLock(tmp_path).holder().draining  # type: ignore[union-attr]
-    waiting = JobLock(tmp_path)
-    waiting.acquire(wait_draining_s=10, clock=lambda: 0.0, sleep=nap)
-    assert len(naps) == 3
-    waiting.release()
 
 
 def test_a_holder_whose_host_is_dead_drains_though_it_has_not_noticed(tmp_path: Path) -> None:
@@ -202,30 +177,14 @@ def test_a_holder_whose_host_is_dead_drains_though_it_has_not_noticed(tmp_path: 
     lock.release()
 
 
-def test_the_wait_for_a_draining_holder_ends(tmp_path: Path) -> None:
-    """JobBusy after ``wait_draining_s``."""
-    holder = JobLock(tmp_path)
-    holder.acquire()
-    holder.mark_draining()
-    now = [0.0]
-
-    def nap(seconds: float) -> None:
-        now[0] += seconds
-
-    with pytest.raises(JobBusy):
-        JobLock(tmp_path).acquire(wait_draining_s=1.0, clock=lambda: now[0], sleep=nap)
-    assert 1.0 <= now[0] < 1.5
-    holder.release()
-
-
 def test_a_lock_file_removed_by_a_purge_is_not_taken_for_the_lock(tmp_path: Path) -> None:
     """Whoever opened it before is not the owner of the new one."""
     lock = JobLock(tmp_path)
-    lock.acquire()
+    assert lock.try_acquire()
     os.unlink(tmp_path / "lock")
     other = JobLock(tmp_path)
-    other.acquire()
-    assert os.fstat(other.fd).st_ino == os.stat(tmp_path / "lock").st_ino
+    assert other.try_acquire()
+    assert os.fstat(other._fd).st_ino == os.stat(tmp_path / "lock").st_ino
 
 
 def test_a_purge_between_opening_and_locking_is_noticed(tmp_path: Path) -> None:
@@ -242,8 +201,8 @@ def test_a_purge_between_opening_and_locking_is_noticed(tmp_path: Path) -> None:
             return fd
 
     lock = JobLock(tmp_path, files=Purged())
-    lock.acquire()
-    assert os.fstat(lock.fd).st_ino == os.stat(tmp_path / "lock").st_ino
+    assert lock.try_acquire()
+    assert os.fstat(lock._fd).st_ino == os.stat(tmp_path / "lock").st_ino
     lock.release()
 
 
@@ -253,7 +212,7 @@ def test_the_facts_are_not_believed_without_the_lock(tmp_path: Path) -> None:
     (tmp_path / "lock").write_text(json.dumps(facts))
     assert JobLock(tmp_path).holder() is None
     lock = JobLock(tmp_path)
-    lock.acquire()
+    assert lock.try_acquire()
     (tmp_path / "lock").write_bytes(b"\xff garbage")
     owner = JobLock(tmp_path).holder()
     assert owner is not None
@@ -276,7 +235,7 @@ def test_a_pid_that_was_given_again_is_told_by_its_start_time() -> None:
 def test_no_folder_is_an_error_and_no_lock_is_no_holder(tmp_path: Path) -> None:
     """LogError, which says what is missing; asking for the holder creates nothing."""
     with pytest.raises(LogError, match="lock"):
-        JobLock(tmp_path / "none").acquire()
+        JobLock(tmp_path / "none").try_acquire()
     assert JobLock(tmp_path).holder() is None
     assert not os.listdir(tmp_path)
 
@@ -284,10 +243,10 @@ def test_no_folder_is_an_error_and_no_lock_is_no_holder(tmp_path: Path) -> None:
 def test_the_lock_does_not_pass_to_programs_that_are_run(tmp_path: Path) -> None:
     """Close-on-exec."""
     lock = JobLock(tmp_path)
-    lock.acquire()
+    assert lock.try_acquire()
     process = subprocess.Popen(["sleep", "60"], close_fds=False)
     try:
-        os.close(lock.fd)
+        os.close(lock._fd)
         deadline = time.monotonic() + 10
         other = JobLock(tmp_path)
         while not other.try_acquire():

@@ -39,7 +39,3 @@ class Switchboard:
         for key, _events in self._selector.select(timeout_s):
             messages += key.data()
         return messages
-
-    def close(self) -> None:
-        """Close the selector."""
-        self._selector.close()
