@@ -8,6 +8,11 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterator
+from functools import cache
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from regex import Pattern
 
 __all__ = ["Prose", "last_word", "sentence_begins"]
 
@@ -136,12 +141,10 @@ def last_cluster(text: str, start: int, high: int) -> int:
         return high
     if _FLAG.match(text, high - 1) and _FLAG.match(text, high):
         return _between_flags(text, start, high)
-    import regex
-
     reach = 32
     while True:
         begin = max(start, high - reach)
-        for match in regex.finditer(r"\X", text, pos=begin, endpos=high + reach):
+        for match in _clusters().finditer(text, pos=begin, endpos=high + reach):
             if match.end() >= high:
                 break
         if match.end() == high:
@@ -151,6 +154,13 @@ def last_cluster(text: str, start: int, high: int) -> int:
         if begin == start or reach > 4096:
             return high
         reach *= 8
+
+
+@cache
+def _clusters() -> Pattern[str]:
+    import regex
+
+    return regex.compile(r"\X")
 
 
 def _between_flags(text: str, start: int, high: int) -> int:

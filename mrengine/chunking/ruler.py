@@ -50,6 +50,7 @@ class Ruler:
         self._enough_until = -1  # up to here a chunk may begin without more text; in characters of the document
         self._head_of, self._head_is = -1, (0, 0, 0)  # what _head() answered last, in characters of the document
         self._safe_stop = (-1, 0)  # a safe cut, in characters of the document, and its index
+        self._bare = (0, 0)  # from here to there no safe cut was found; in characters of the document
 
     # The window ------------------------------------------------------------------------------------------------
 
@@ -73,7 +74,7 @@ class Ruler:
         self.text = "".join(texts)
         self._edges = self._joined(edges)
         self._enough_until = int(self._edges[max(0, len(self._edges) - tokens - 1)])
-        self._head_of, self._safe_stop = -1, (-1, 0)
+        self._head_of, self._safe_stop, self._bare = -1, (-1, 0), (0, 0)
         self.base += moved
         self._seams = [seam for seam in self._seams if seam > self.base]
         return moved
@@ -158,13 +159,25 @@ class Ruler:
             return self._head_is[0] - self.base, *self._head_is[1:]
         if self._safe_stop[0] == start + self.base:  # here ended what was counted before: the usual case
             return start, 0, self._safe_stop[1]
+        first = self._first_safe_cut(start)
         text = self.text
-        first = self._cuts.first(text, start, min(start + self._near, len(text))) if start + self.base else start
         head: tuple[int, int, int] = (start, 0, -1)
         if first is not None:
             head = (first, self.tokenizer.count(text[start:first]) if start < first else 0, self._index(first))
         self._head_of, self._head_is = start + self.base, (head[0] + self.base, head[1], head[2])
         return head
+
+    def _first_safe_cut(self, start: int) -> int | None:
+        """The first safe cut behind ``start``, or None if none is near. Chunks go forward: few places are seen twice."""
+        base, (bare, until) = self.base, self._bare
+        if start + base == 0:
+            return start
+        known = bare <= start + base < until
+        low, high = until - base if known else start, min(start + self._near, len(self.text))
+        first = self._cuts.first(self.text, low, high) if low <= high else None
+        if first is None:
+            self._bare = (bare if known else start + base, high + 1 + base)
+        return first
 
     def reach(self, start: int, tokens: int) -> int:
         """The offset up to which about ``tokens`` tokens lie behind ``start``: exactly so many, if it is a safe cut."""
