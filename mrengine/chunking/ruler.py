@@ -168,7 +168,7 @@ class Ruler:
         return head
 
     def _first_safe_cut(self, start: int) -> int | None:
-        """The first safe cut behind ``start``, or None if none is near. Chunks go forward: few places are seen twice."""
+        """The first safe cut behind ``start``, or None if none is near. Going forward, no place is seen twice."""
         base, (bare, until) = self.base, self._bare
         if start + base == 0:
             return start
