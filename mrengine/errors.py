@@ -78,11 +78,12 @@ class ConfigError(MrengineError, ValueError):
 
 
 class ChunkingError(MrengineError, ValueError):
-    """Limits or an encoding with which no text can be cut. ``facts`` holds the numbers."""
+    """Limits or an encoding with which no text can be cut. ``facts`` holds the numbers; each is an attribute, too."""
 
     def __init__(self, message: str, **facts: Any) -> None:
         super().__init__(message)
         self.facts = facts
+        self.__dict__.update(facts)
 
 
 class SourceError(MrengineError):

@@ -65,7 +65,8 @@ def _pieces(document: Source, size: int) -> Iterator[str]:
     if isinstance(document, Iterable):
         return _checked(document)
     kind = type(document).__name__
-    raise SourceError(f"a document cannot be a {kind}: give a str, Path, bytes, file or iterable of str")
+    message = f"a document cannot be of type {kind}: give a str, Path, bytes, file or iterable of str"
+    raise SourceError(message, source=kind)
 
 
 def _from_path(path: Path, size: int) -> Iterator[str]:
@@ -116,7 +117,8 @@ def _read(file: Any, size: int, name: str) -> Any:
 def _checked(pieces: Iterable[Any]) -> Iterator[str]:
     for piece in pieces:
         if not isinstance(piece, str):
-            raise SourceError(f"an iterable document must give str pieces of one text, not {type(piece).__name__}")
+            kind = type(piece).__name__
+            raise SourceError(f"an iterable document must give str pieces of one text, not {kind}", source=kind)
         yield piece
 
 

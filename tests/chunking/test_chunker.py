@@ -136,6 +136,7 @@ def test_settings_that_cannot_work_are_refused_at_once(options: dict[str, object
     with pytest.raises(ChunkingError) as caught:
         safe_chunk("text", **options)  # type: ignore[arg-type]
     assert caught.value.facts
+    assert all(getattr(caught.value, name) == value for name, value in caught.value.facts.items())
 
 
 @pytest.mark.parametrize(("data", "offset"), [(b"\xff\xfe", 0), (b"fine \xe4\xf6", 5), (b"cut \xe2\x82", 4)])
@@ -158,8 +159,9 @@ def test_a_missing_file_is_a_source_error() -> None:
 @pytest.mark.parametrize("document", [7, None, [b"bytes"], 1.5])
 def test_what_is_no_document_is_a_source_error(document: object) -> None:
     """A clear error names the type."""
-    with pytest.raises(SourceError):
+    with pytest.raises(SourceError, match=r"type|not") as caught:
         list(safe_chunk(document))
+    assert caught.value.source in ("int", "NoneType", "bytes", "float")
 
 
 def test_a_limit_before_the_first_safe_cut_is_not_underfilled() -> None:
