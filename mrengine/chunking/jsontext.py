@@ -28,6 +28,10 @@ __all__ = ["Json"]
 
 _QUOTE, _COMMA, _COLON, _NEWLINE, _RETURN = b'",:\n\r'
 _ESCAPED = re.compile(rb"\\[\\\"]")
+# At the end of a text: a backslash that is not escaped itself, half a unicode escape, or the first half of a surrogate pair.
+_ESCAPE = re.compile(
+    r"(?<!\\)(?:\\\\)*((?:\\u[Dd][89ABab][0-9A-Fa-f]{2})?\\(?:u[0-9A-Fa-f]{0,3})?|\\u[Dd][89ABab][0-9A-Fa-f]{2})\Z"
+)
 _MANY = 2000  # backslashes in a block of 128 Ki characters
 _IS_MARK = bytes(char in b'"{}[],:\n' for char in range(256))
 
@@ -55,7 +59,7 @@ class Json:
         first = int(places.searchsorted(start + base, "right"))
         limit = int(places.searchsorted(high + base, "right"))
         if first == limit:
-            return self._prose.cut(text, start, high, fits)
+            return _before_escape(text, start, self._prose.cut(text, start, high, fits))
         torn = self._scan.around(limit, first)
         begins = (places.take(torn) - base).tolist()
         # The innermost of all is no element but what lies between two places: a key, where key and value do not fit.
@@ -73,7 +77,9 @@ class Json:
         if near or outermost < len(torn):
             return int(near or begins[outermost])
         # Not even the innermost fits: a long string. What is inside is prose.
-        return self._prose.cut(text, begins[-1], high, fits) if high > begins[-1] else high
+        if high <= begins[-1]:
+            return high
+        return _before_escape(text, begins[-1], self._prose.cut(text, begins[-1], high, fits))
 
     def resume(self, text: str, low: int, start: int) -> int:
         """The first whole element at ``low`` or later, beside or above the one that begins at ``start``."""
@@ -83,6 +89,12 @@ class Json:
         if first == here or here == len(places) or places[here] != start + base:
             return start
         return int(places[self._scan.end(here, first, here)]) - base
+
+
+def _before_escape(text: str, begin: int, cut: int) -> int:
+    """The cut, or the begin of the escape sequence, or pair of them, that it would tear."""
+    torn = _ESCAPE.search(text, max(begin, cut - 40), cut)
+    return torn.start(1) if torn and torn.start(1) > begin else cut
 
 
 def _first(length: int, fits: Callable[[int], bool]) -> int:

@@ -99,6 +99,18 @@ def test_a_long_string_is_cut_like_prose_and_only_inside_itself() -> None:
         assert chunk.text.endswith(".")
 
 
+@pytest.mark.parametrize("escape", ["\\u663e", "\\ud83d\\ude00", "\\n", "\\\\", '\\"'])
+def test_an_escape_sequence_is_not_torn(escape: str) -> None:
+    """Where a string without a blank is too long for a chunk, it is cut between its escapes."""
+    text = '{"a":"' + escape * 600 + '"}'
+    for target in range(40, 60):
+        chunks = list(safe_chunk(text, target_tokens=target, overlap_tokens=0, splitter="json"))
+        assert_promises(text, chunks, target)
+        assert len(chunks) > 3
+        for chunk in chunks[1:-1]:
+            assert chunk.text.removesuffix('"}').replace(escape, "") == ""
+
+
 def test_structure_is_the_same_whatever_blocks_the_text_comes_in() -> None:
     """Depth, open strings and backslashes go on from block to block."""
     chance = random.Random(4)
