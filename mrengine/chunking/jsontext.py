@@ -28,7 +28,7 @@ __all__ = ["Json"]
 
 _QUOTE, _COMMA, _COLON, _NEWLINE, _RETURN = b'",:\n\r'
 _ESCAPED = re.compile(rb"\\[\\\"]")
-# At the end of a text: a backslash that is not escaped itself, half a unicode escape, or the first half of a surrogate pair.
+# At the end of a text: a backslash not escaped itself, half a unicode escape, or the first half of a surrogate pair.
 _ESCAPE = re.compile(
     r"(?<!\\)(?:\\\\)*((?:\\u[Dd][89ABab][0-9A-Fa-f]{2})?\\(?:u[0-9A-Fa-f]{0,3})?|\\u[Dd][89ABab][0-9A-Fa-f]{2})\Z"
 )
