@@ -1,17 +1,13 @@
-"""Owns the processes beside the pool, the Manager and the model server, and what is imported before anything is
-forked.
-"""
+"""Owns the processes beside the pool: the Manager and the model server."""
 
 from __future__ import annotations
 
-import importlib
 import os
 import secrets
-import select
 import shutil
 import time
 from collections import deque
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from mrengine.backends.process import osutil
@@ -24,19 +20,9 @@ from mrengine.engine.terms import terms_of
 
 __all__ = ["Helpers"]
 
-_ROAD = (  # what every call passes through; workers would import it one by one
-    "mrengine.providers.answers",
-    "mrengine.providers.connect",
-    "mrengine.providers.fallbacks",
-    "mrengine.providers.retry",
-    "mrengine.providers.structured",
-    "mrengine.providers.window",
-)
 Tell = Callable[[str, str, str], None]
 Notify = Callable[[str, Mapping[str, Any]], None]
 MANAGERS = 20  # replaced more often than that within a minute, the job ends
-IMPORT_S = 60  # a module that is not imported by then is left to the workers
-_THREADS = 3
 
 
 class Helpers:
@@ -50,20 +36,6 @@ class Helpers:
         self._authkey = secrets.token_bytes(32)
         self._terms: Callable[[], Terms] | None = None
         self._servers: dict[str, _Served] = {}
-
-    def preload(self, kinds: Sequence[str], modules: Sequence[str]) -> None:
-        """Import once what every worker would import by itself. No module of the user's own is among them."""
-        from mrengine.providers.preload import preload
-
-        preload(kinds)
-        for name in _ROAD if kinds else ():
-            importlib.import_module(name)
-        for name in modules:
-            why = _tried(name)
-            if why is None:
-                importlib.import_module(name)
-            else:  # a worker that needs it imports it by itself
-                self._notify("preload:failed", {"module": name, "error": why})
 
     # the Manager
 
@@ -127,30 +99,6 @@ def _serve_budget(life_fd: int, address: str, authkey: bytes, terms: Terms) -> N
     """The Manager's process: no descriptor of the supervisor's stays open in it."""
     osutil.close_all_but({0, 1, 2, life_fd})
     serve(address, authkey, terms)
-
-
-def _tried(name: str) -> str | None:
-    """Import a module in a child first: None, or why it must not be imported here. A process with threads cannot
-    fork.
-    """
-    pid = os.fork()
-    if pid == 0:
-        try:
-            importlib.import_module(name)
-            os._exit(_THREADS if osutil.thread_count() > 1 else 0)
-        finally:
-            os._exit(1)
-    pidfd = osutil.open_pidfd(pid)
-    if pidfd is not None:
-        waiting = select.poll()
-        waiting.register(pidfd, select.POLLIN)
-        if not waiting.poll(IMPORT_S * 1e3):
-            osutil.end_process(pid)
-        os.close(pidfd)
-    code = os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
-    if code == 0:
-        return None
-    return "it starts threads" if code == _THREADS else f"its import ended with {code}"
 
 
 class _Served:

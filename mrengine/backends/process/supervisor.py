@@ -16,6 +16,7 @@ import msgpack
 from mrengine.backends.process import osutil, wire
 from mrengine.backends.process.helpers import Helpers
 from mrengine.backends.process.hostlink import HostLink
+from mrengine.backends.process.imports import HostGone, preload, while_alive
 from mrengine.backends.process.pool import ProcessPool
 from mrengine.backends.process.runtime import private_folder
 from mrengine.backends.process.switchboard import Switchboard
@@ -205,7 +206,14 @@ class Supervisor:
         self._tell_opened(self._job.log.durable)
         if self._pool is None:
             self._pool = ProcessPool(self._switchboard, order["workers"], order["slots"])
-        self._helpers.preload(order["preload"]["kinds"], order["preload"]["modules"])
+        try:
+            with while_alive(self._host):
+                preload(order["preload"]["kinds"], order["preload"]["modules"], self._on_not_preloaded)
+        except HostGone:
+            self._on_host_gone()
+
+    def _on_not_preloaded(self, module: str, why: str) -> None:
+        self._link.note("preload:failed", {"module": module, "error": why})
 
     def _refuse(self, why: str, message: str, **facts: Any) -> None:
         self._link.send(wire.REFUSED, msgpack.packb({"why": why, "message": message, **facts}))
