@@ -22,7 +22,7 @@ class Markdown:
     kind = "markdown"
 
     def __init__(self, target: int) -> None:
-        self._window = soft_window(target)
+        self._window = 0.6 * soft_window(target)  # fenced blocks that stay whole cost fill, too
         self._prose = Prose(target)
         self._code = Code(target)
         self._fences = Fences()
