@@ -147,8 +147,10 @@ class ProcessSession:
     def _await(self, *kinds: int) -> tuple[int, bytes]:
         until = time.monotonic() + OPEN_S
         while time.monotonic() < until:
-            for frame in self._supervisor.receive(0.5):
+            frames = self._supervisor.receive(0.5)
+            for at, frame in enumerate(frames):
                 if frame[0] in kinds:
+                    self._early += frames[at + 1 :]
                     return frame
                 self._early.append(frame)
             if self._supervisor.gone:
