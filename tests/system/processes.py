@@ -70,6 +70,11 @@ def marked(state_dir: str | os.PathLike[str]) -> list[int]:
     return [pid for pid in pids() if pid != os.getpid() and mark in environ(pid) and alive(pid)]
 
 
+def is_mapped(file: Path) -> bool:
+    """Whether a living process has a file in its memory."""
+    return any(os.fsencode(file) in _read(pid, "maps") for pid in pids())
+
+
 def wait_for(condition: Callable[[], object], *, within_s: float = 30.0, what: str = "") -> float:
     """Wait until it is true; how many seconds it took. Fails after ``within_s``."""
     began = time.monotonic()

@@ -12,7 +12,7 @@ import pytest
 
 from mrengine.testing.server import LLMServer
 from tests.system.hosts.stage import Stage
-from tests.system.processes import wait_for
+from tests.system.processes import is_mapped, wait_for
 
 SHM = Path("/dev/shm")
 
@@ -40,8 +40,11 @@ def set_up(folder: Path, server: LLMServer) -> Iterator[Stage]:
     try:
         yield stage
         stage.check_nothing_left()
-        if SHM.is_dir():  # other programs of the machine come and go
-            wait_for(lambda: set(SHM.iterdir()) <= shared, what="something is left in /dev/shm")
+        if SHM.is_dir():  # other programs of the machine come and go, and hold what is theirs
+            wait_for(
+                lambda: not [entry for entry in set(SHM.iterdir()) - shared if not is_mapped(entry)],
+                what="something is left in /dev/shm",
+            )
     finally:
         shutil.rmtree(temp, ignore_errors=True)
 
