@@ -19,10 +19,11 @@ from typing import Any
 import pytest
 
 from mrengine import MapReduceRunner, RunResult
+from mrengine.backends.process import client
 from mrengine.errors import JobFailed, PoolBroken
 from mrengine.testing.server import LLMServer
 from tests.system.forked import Host, Say
-from tests.system.processes import alive
+from tests.system.processes import alive, children
 
 pytestmark = pytest.mark.usefixtures("state_dir")
 
@@ -302,6 +303,30 @@ def test_a_system_that_has_no_more_room_is_named() -> None:
 
     ((told,),) = Host(host).finish()
     assert "Too many open files" in told
+
+
+@pytest.mark.parametrize("forks", [0, 2], ids=["at its start", "in the place of one that died"])
+def test_a_manager_that_cannot_be_forked_breaks_the_pool(monkeypatch: pytest.MonkeyPatch, forks: int) -> None:
+    """The supervisor lives on to say why; after ``forks`` the system has no room for another process."""
+    full = f"""
+import os
+fork, left = os.fork, list(range({forks}))
+def fork_or_not():
+    if not left:
+        raise BlockingIOError(11, "no room for processes")
+    left.pop()
+    return fork()
+os.fork = fork_or_not
+main(fd, facts)"""
+    monkeypatch.setattr(client, "_BOOT", client._BOOT.replace("main(fd, facts)", full))
+
+    def kills_the_manager(chunk: Any, context: Any) -> None:
+        (manager,) = set(children(os.getppid())) - {os.getpid()}
+        os.kill(manager, signal.SIGKILL)
+        time.sleep(3600)
+
+    with pytest.raises(PoolBroken, match="no room for processes"):
+        MapReduceRunner(workers=1, models="fake", drain_s=0.2).run("a", kills_the_manager)
 
 
 def test_a_pool_whose_workers_only_die_is_broken_and_resumable() -> None:

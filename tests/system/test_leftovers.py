@@ -149,6 +149,24 @@ def test_a_warm_pool_is_there_until_the_block_ends() -> None:
 
 
 @pytest.mark.usefixtures("state_dir")
+def test_a_manager_that_dies_between_two_runs_costs_nothing() -> None:
+    """The pool stays, and the next run has another."""
+
+    def pid(chunk: Any, context: Any) -> int:
+        assert context.complete(chunk.text).text == "ok"
+        return os.getpid()
+
+    with MapReduceRunner(workers=1, models=fake("ok")) as runner:
+        workers = [result.result for result in runner.run("a", pid).results]
+        (supervisor,) = children(os.getpid())
+        (manager,) = set(children(supervisor)) - set(workers)
+        os.kill(manager, signal.SIGKILL)
+        wait_for(lambda: manager not in processes.pids())
+        assert [result.result for result in runner.run("b", pid).results] == workers
+        assert children(os.getpid()) == [supervisor]
+
+
+@pytest.mark.usefixtures("state_dir")
 @pytest.mark.parametrize("way", ["stop() of another thread", "leaving the loop"])
 def test_stopping_lets_what_is_in_flight_end(way: str) -> None:
     """Each call that was made has its answer in the log, and the next run makes the others alone."""

@@ -17,6 +17,7 @@ from mrengine.budget.server import Terms, serve
 from mrengine.engine.job import OpenJob
 from mrengine.engine.messages import Message
 from mrengine.engine.terms import terms_of
+from mrengine.errors import LogError
 
 __all__ = ["Helpers"]
 
@@ -40,7 +41,7 @@ class Helpers:
     # the Manager
 
     def manager(self, order: Mapping[str, Any], job: OpenJob) -> tuple[str, bytes]:
-        """Start the Manager for a job, at the level that its log implies; its address and key."""
+        """Start the Manager for a job, at the level that its log implies; its address and key. OSError: no process."""
         self._end_manager()
         self._terms = lambda: terms_of(order, job)
         self._start_manager()
@@ -55,13 +56,23 @@ class Helpers:
     def _on_manager_gone(self) -> list[Message]:
         """It died: another takes its address, and workers reconnect to it by themselves."""
         self._end_manager()
+        if self._terms is None:
+            return []  # no job needs it
         if len(self._managers) == MANAGERS and time.monotonic() - self._managers[0] < 60:
             self._broken(f"the budget manager ended {MANAGERS} times within 60 s")
             return []
         self._managers.append(time.monotonic())
-        self._start_manager()
+        try:
+            self._start_manager()
+        except (OSError, LogError) as error:
+            self._broken(f"the budget manager ended and cannot be started again: {error}")
+            return []
         self._notify("manager:replaced", {})
         return []
+
+    def forget_job(self) -> None:
+        """The job is over: a Manager that ends now is not replaced before the next one."""
+        self._terms = None
 
     def look_after(self) -> None:
         """Replace what was stopped by a signal: it would never answer, and never end."""

@@ -250,12 +250,13 @@ class Supervisor:
         settings = RoundSettings(**order["round"])
         self._drain_s = settings.drain_s
         answers = self._answers = job.call_index(self._answers, order["room"])
-        setup = job.setup(
-            order["setup"],
-            path=self._path,
-            manager=self._helpers.manager(order["terms"], job),
-            endpoints={},
-        )
+        try:
+            manager = self._helpers.manager(order["terms"], job)
+        except OSError as error:  # as where no worker can be started: trying again would not help
+            cause = f"no process can be started: {error}"
+            self._link.send(wire.END, msgpack.packb(["broken", {"message": cause, "cause": cause}]))
+            return
+        setup = job.setup(order["setup"], path=self._path, manager=manager, endpoints={})
         self._engine = Engine(
             backend=pool,
             log=job.task_log(),
@@ -277,6 +278,7 @@ class Supervisor:
     def _on_finish(self, payload: bytes) -> None:
         """The run is over: its CLOSE record, and the job's lock is free."""
         job, self._job = self._job, None
+        self._helpers.forget_job()
         if job is not None:
             try:
                 job.finish(payload)
