@@ -24,7 +24,7 @@ _CHOICES = {
     "balance": (None, "round_robin", "least_used", "budget", "all"),
     "assignment": ("modulo", "steal"),
     "strategy": ("parallel", "sequential"),
-    "on_mismatch": ("error", "extend", "recompute", "restart"),
+    "on_mismatch": (None, "error", "extend", "recompute", "restart"),
     "keep": (None, "always", "on_failure", "results"),
     "durability": ("fsync", "flush"),
     "backend": ("process",),
@@ -55,7 +55,7 @@ class Settings:
     backoff_s: float = 1.0
     max_worker_rss: int | None = None
     map_version: str | None = None
-    on_mismatch: str = "error"
+    on_mismatch: str | None = None  # "error"; "recompute" for a job that is named by its inputs
     initializer: Callable[..., None] | None = None
     initargs: Sequence[Any] = ()
     preload: Sequence[str] = ()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from functools import cached_property
 from types import TracebackType
 from typing import Any, Literal, TypeVar
@@ -81,7 +82,7 @@ class MapReduceRunner:
         backoff_s: float = 1.0,
         max_worker_rss: int | None = None,
         map_version: str | None = None,
-        on_mismatch: Literal["error", "extend", "recompute", "restart"] = "error",
+        on_mismatch: Literal["error", "extend", "recompute", "restart"] | None = None,
         initializer: Callable[..., None] | None = None,
         initargs: Sequence[Any] = (),
         preload: Sequence[str] = (),
@@ -207,12 +208,14 @@ class MapReduceRunner:
             all_models = self._all_models(reduce_fn)
             given = job_id or self._first_id
             mapping = self._describe(map_fn, named=given is not None)
+            on_mismatch = self._settings.on_mismatch or "error"
             if given == "auto":
+                on_mismatch = self._settings.on_mismatch or "recompute"  # only the function's code can differ
                 document, given = auto_job_id(document, self._settings, self._resolve(), mapping)
             name = check_job_id(given) if given is not None else new_job_id()
             self._first_id, self._last_id = None, name
             keep = self._settings.keep or ("always" if given is not None else "on_failure")
-            parts = self._parts(all_models, keep)
+            parts = self._parts(all_models, keep, on_mismatch)
             folder = jobs_folder(self._settings.state_dir, create=True) / name
             run = JobRun(parts, name, folder, mapping, timeout_s=timeout_s)
         except BaseException:
@@ -240,8 +243,8 @@ class MapReduceRunner:
                 self._models = resolve_models(self._settings.models, limits=limits)
         return self._models
 
-    def _parts(self, all_models: bool, keep: str) -> Parts:
-        settings = self._settings
+    def _parts(self, all_models: bool, keep: str, on_mismatch: str) -> Parts:
+        settings = replace(self._settings, on_mismatch=on_mismatch)
         models = self._resolve()
         check_terms(settings, models)
         if settings.models is not None:

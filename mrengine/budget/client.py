@@ -197,7 +197,9 @@ class BudgetClient:
         self._backoff_s = least if self._failed is None else min(most, self._backoff_s * 2)
         if isinstance(error, BlockingIOError):
             end_stopped(self._address)
-        self._failed = error
+        # Without its frames: they hold this object, and a view of what was sent, of which the collector complains on
+        # stderr (Python 3.13: BufferError of a BytesIO).
+        self._failed = error.with_traceback(None)
         time.sleep(self._backoff_s)
         return None if self._desk.idle() else 0.0
 

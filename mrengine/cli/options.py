@@ -32,9 +32,8 @@ _INPUTS = [
     click.option(
         "--on-mismatch",
         type=click.Choice(["error", "extend", "recompute", "restart"]),
-        default="error",
-        show_default=True,
-        help="When a job of this id had other inputs.",
+        default=None,
+        help="When a job of this id had other inputs.  [default: error; recompute where the id is a digest]",
     ),
     click.option("--dry-run", is_flag=True, help="Count chunks, tokens and cost; call nothing."),
 ]

@@ -18,7 +18,10 @@ __all__ = ["auto_job_id"]
 
 
 def auto_job_id(document: Any, settings: Settings, models: Sequence[Model], mapping: MapFunction) -> tuple[Any, str]:
-    """The documents, readable once more, and ``auto-`` with 16 hex digits of what the job is made of."""
+    """The documents, readable once more, and ``auto-`` with 16 hex digits of what the job is made of.
+
+    A prompt is what it says; a function is what it is named by, and not its code: mended, it goes on with its job.
+    """
     kept, digests = [], []
     for source in documents_of(document):
         once = hasattr(source.origin, "read")
@@ -29,6 +32,11 @@ def auto_job_id(document: Any, settings: Settings, models: Sequence[Model], mapp
                 pieces.append(piece)
         digests.append([source.id, digest.digest()])
         kept.append(Document(source.id, "".join(pieces) if once else source.origin))
-    facts = [digests, chunking_of(settings, models).fields(), [model.identity for model in models], mapping.version]
+    facts = [digests, chunking_of(settings, models).fields(), [model.identity for model in models], _named(mapping)]
     name = blake2b(msgpack.packb(facts, unicode_errors="surrogatepass"), digest_size=8).hexdigest()
     return kept, f"auto-{name}"
+
+
+def _named(mapping: MapFunction) -> str:
+    """ "module:function"; the version, where that is exact (a prompt's) or all that there is (no name to import)."""
+    return mapping.source if isinstance(mapping.source, str) and mapping.parts else mapping.version

@@ -127,7 +127,7 @@ def describe_map(map_fn: Callable[..., Any], *, version: str | None, named: bool
 
 def _importable(map_fn: Callable[..., Any]) -> str | None:
     module, name = getattr(map_fn, "__module__", None), getattr(map_fn, "__qualname__", "")
-    if not module or module == "__main__" or "<" in name:
+    if not module or not name or module == "__main__" or "<" in name:  # without a name: a partial, an object
         return None
     return f"{module}:{name}"
 

@@ -97,7 +97,7 @@ class Preparation:
         """The lock is ours: what the log says now decides."""
         durable = session.opened()
         with ResumeEngine(self._folder) as stored:
-            action = plan.check(stored, self._parts.settings.on_mismatch)
+            action = plan.check(stored, self._parts.settings.on_mismatch or "error")
             if action == "new_epoch":
                 records = list(plan.records(spool.path, stored))
         if action == "restart":
@@ -165,7 +165,7 @@ class Preparation:
         with ResumeEngine(self._folder) as stored:
             self._look(stored)
             try:
-                action = plan.check(stored, self._parts.settings.on_mismatch)
+                action = plan.check(stored, self._parts.settings.on_mismatch or "error")
             except JobMismatch as error:
                 if not self._damage:
                     raise

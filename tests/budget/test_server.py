@@ -172,6 +172,19 @@ def test_a_stopped_manager_is_killed_so_that_it_can_be_replaced():
         acquire(client).settle(Usage(100))
 
 
+def test_what_failed_is_remembered_without_its_frames():
+    """They hold what was sent, in a cycle with the client: Python 3.13's collector complains of it on stderr."""
+    with manager_of(limits={"m": RateLimit(tpm=60_000)}) as manager:
+        client = manager.client()
+        acquire(client).settle(Usage(100))
+        manager.kill()
+        with pytest.raises(ModelUnavailable, match="budget manager does not answer"):
+            acquire(client, deadline=soon(0.3))
+        assert client._failed is not None
+        assert client._failed.__traceback__ is None
+        manager.start()
+
+
 def test_a_manager_that_is_only_busy_is_left_alone():
     """It is not stopped: nobody kills it."""
     with manager_of() as manager:

@@ -45,6 +45,25 @@ def test_lines_end_with_a_line_feed_alone(cli: Any, tmp_path: Path) -> None:
     ]
 
 
+def test_a_mended_function_goes_on_with_its_job_and_its_answers(cli: Any, tmp_path: Path) -> None:
+    """A mistake after the call costs no second call: the same command runs the mended function over what was bought."""
+    code = (
+        'def half(chunk, context):\n    answer = context.complete("Say: " + chunk.fenced).text\n    return {}["text"]\n'
+    )
+    (tmp_path / "mine.py").write_text(code)
+    with LLMServer(answer="bought") as server:
+        command = ["run", "visit.txt", "--map", "mine:half", "--model", f"{server.url}#m", "--target-tokens", "200"]
+        failed = cli(*command)
+        asked = server.stats().requests
+        (tmp_path / "mine.py").write_text(code.replace('{}["text"]', "answer"))
+        done = cli(*command)
+        assert (failed.returncode, done.returncode) == (1, 0)
+        assert asked > 1
+        assert server.stats().requests == asked
+    assert set(done.stdout.split()) == {"bought"}
+    assert re.findall("auto-[0-9a-f]{16}", failed.stderr)[0] in done.stderr
+
+
 def test_a_schema_makes_answers_values(cli: Any, tmp_path: Path) -> None:
     """What the model answers is validated JSON, printed as such; the prompt is read from its file."""
     (tmp_path / "visit.json").write_text(json.dumps({"type": "object", "properties": {"fever": {"type": "boolean"}}}))
