@@ -81,6 +81,7 @@ class SupervisorProcess:
 
     def __init__(self) -> None:
         ours, theirs = socket.socketpair()
+        os.set_blocking(ours.fileno(), False)
         fd = _above_stderr(theirs)
         theirs.close()
         self._socket = ours
@@ -121,12 +122,12 @@ class SupervisorProcess:
     def _send_all(self, data: bytes) -> bool:
         if self._forked:
             return False
-        view = memoryview(data)
+        view, since = memoryview(data), time.monotonic()
         while view:
             try:
-                view = view[os.write(self._socket.fileno(), view) :]
-            except InterruptedError:
-                continue
+                view, since = view[os.write(self._socket.fileno(), view) :], time.monotonic()
+            except BlockingIOError:
+                self._wait_for_room(since)
             except (BrokenPipeError, ConnectionResetError):
                 return False
             except BaseException:  # a signal handler's
@@ -134,6 +135,12 @@ class SupervisorProcess:
                     self.kill()  # it may have half a frame, and would take what follows for the rest
                 raise
         return True
+
+    def _wait_for_room(self, since: float) -> None:
+        """A supervisor that was stopped by a signal reads nothing: it is ended."""
+        waits_long = not osutil.writable(self._socket.fileno(), 0.5) and time.monotonic() - since > STOPPED_AFTER_S
+        if waits_long and osutil.is_stopped(self.pid):
+            self.kill()
 
     def receive(self, timeout_s: float, *also: int) -> list[tuple[int, bytes]]:
         """Frames that have come, after waiting at most ``timeout_s`` for them or for another descriptor to be

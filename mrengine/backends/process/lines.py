@@ -30,12 +30,14 @@ class LinePipe:
             return []
         *lines, self._rest = self._rest.split(b"\n")
         if len(self._rest) > LONGEST:
-            lines.append(self._rest)
-            self._rest = b""
+            whole = len(self._rest) // LONGEST * LONGEST
+            lines.append(self._rest[:whole])
+            self._rest = self._rest[whole:]
         return [
-            msgpack.packb([self._logger, self._level, line[:LONGEST].decode("utf-8", "replace")])
+            msgpack.packb([self._logger, self._level, line[at : at + LONGEST].decode("utf-8", "replace")])
             for line in lines
             if line.strip()
+            for at in range(0, len(line), LONGEST)
         ]
 
     def messages(self) -> list[Message]:

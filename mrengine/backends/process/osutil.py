@@ -28,6 +28,7 @@ __all__ = [
     "session_members",
     "started_with",
     "thread_count",
+    "writable",
 ]
 
 PIPE_BYTES = 1 << 20
@@ -88,6 +89,15 @@ def readable(fds: Sequence[int], timeout_s: float) -> set[int]:
     for fd in fds:
         waiting.register(fd, select.POLLIN)
     return {fd for fd, _ in waiting.poll(timeout_s * 1e3)}
+
+
+def writable(fd: int, timeout_s: float) -> bool:
+    """The same for one that is to be written."""
+    if not hasattr(select, "poll"):
+        return bool(select.select((), (fd,), (), timeout_s)[1])
+    waiting = select.poll()
+    waiting.register(fd, select.POLLOUT)
+    return bool(waiting.poll(timeout_s * 1e3))
 
 
 def close_all_but(keep: Collection[int]) -> None:
