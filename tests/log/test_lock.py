@@ -65,7 +65,7 @@ def test_closing_another_descriptor_of_the_file_does_not_drop_it(tmp_path: Path)
 
 
 def test_twenty_processes_one_winner(tmp_path: Path) -> None:
-    """All start at once; the others hear the winner's pid."""
+    """All start at once; the others hear the winner's pid, or 0 and None where it was not told yet, or already gone."""
     program = (
         "print('ready', flush=True); sys.stdin.readline(); lock = JobLock(sys.argv[1])\n"
         "if lock.try_acquire(): print('won', os.getpid(), flush=True)\n"
@@ -87,7 +87,7 @@ def test_twenty_processes_one_winner(tmp_path: Path) -> None:
             finish(process)
     winners = [pid for word, pid in said if word == "won"]
     assert len(winners) == 1
-    assert {pid for word, pid in said if word == "busy"} <= {winners[0], "None"}
+    assert {pid for word, pid in said if word == "busy"} <= {winners[0], "None", "0"}
     assert JobLock(tmp_path).try_acquire()
 
 
