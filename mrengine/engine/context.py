@@ -32,7 +32,10 @@ class Stopped(BaseException):
 
 
 class TaskCalls:
-    """One task so far: its chunk, the usage and cost of its calls, and the texts that no message may repeat."""
+    """One task so far: its chunk, the usage and cost of its calls, and the texts that no message may repeat.
+
+    A map function's own threads may call, too.
+    """
 
     def __init__(self) -> None:
         self.chunk: ObservedChunk | None = None
@@ -53,17 +56,21 @@ class TaskCalls:
 
     def own(self, usage: Usage, cost_usd: float | None) -> None:
         """Count a call of a client of the user's own."""
-        self.made += 1
-        self.usage = usage if self.usage is None else self.usage + usage
-        self.cost_usd = None if self.cost_usd is None or cost_usd is None else self.cost_usd + cost_usd
+        with self._lock:
+            self.made += 1
+            self._count(usage, cost_usd)
 
     def add(self, completion: Completion, cost_usd: float | None) -> None:
         """Count an answer."""
-        self.made += not completion.reused
-        self.reused += completion.reused
-        self.usage = completion.usage if self.usage is None else self.usage + completion.usage
+        with self._lock:
+            self.made += not completion.reused
+            self.reused += completion.reused
+            self._count(completion.usage, cost_usd)
+            self.texts.append(completion.text)
+
+    def _count(self, usage: Usage, cost_usd: float | None) -> None:
+        self.usage = usage if self.usage is None else self.usage + usage
         self.cost_usd = None if self.cost_usd is None or cost_usd is None else self.cost_usd + cost_usd
-        self.texts.append(completion.text)
 
 
 @dataclass(frozen=True, slots=True)

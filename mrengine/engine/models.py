@@ -174,12 +174,16 @@ class ModelSet:
 
     def provider(self, model: Model) -> Provider:
         """A model's provider; made once a worker, after the fork."""
+        found = self._providers.get(model.name)
+        if found is not None:
+            return found
+        # Not under the lock: it may take minutes, and other models and close() do not wait for it.
+        endpoint = self._endpoint(model) if model.kind == "local" and model.base_url is None else None
         with self._lock:
             found = self._providers.get(model.name)
             if found is None:
                 from mrengine.providers.connect import connect
 
-                endpoint = self._endpoint(model) if model.kind == "local" and model.base_url is None else None
                 found = self._providers[model.name] = connect(model, endpoint=endpoint, slots=self._slots)
             return found
 
