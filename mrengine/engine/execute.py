@@ -81,7 +81,7 @@ class Executor:
             address, authkey = setup.manager
             budget = BudgetClient(address, authkey, worker, time.monotonic_ns(), made=made)
         self._budget = budget
-        self._salvage = Salvage(setup.folder, setup.job_id, worker)
+        self._salvage = Salvage(setup.folder, setup.job_id, worker, slots)
         self._models = ModelSet(setup, worker, slots, self._emit_kept, stopping, budget)
         self._desk = Desk(setup, worker, self._models, stored, emit, stopping)
         self._timeout_s = setup.chunk_timeout_s

@@ -55,12 +55,21 @@ class OpenJob:
         try:
             state = Replay()
             log = _open_log(folder / "log", job_id, durability, state, strict=strict)
-            job = cls(folder, lock, log, state, durability)
-            job._take_in_salvage()
-            return job
         except BaseException:
             lock.release()
             raise
+        try:
+            job = cls(folder, lock, log, state, durability)
+        except BaseException:
+            log.close()
+            lock.release()
+            raise
+        try:
+            job._take_in_salvage()
+        except BaseException:
+            job.close()
+            raise
+        return job
 
     def _take_in_salvage(self) -> None:
         """Answers that workers had, and a supervisor that died did not commit: they were paid for."""

@@ -2,8 +2,9 @@
 
 ``salvage-<worker>-<pid>`` in the job folder has the format of a log and holds CALLs alone. A write needs no sync to
 outlive every process. The file is a ring: a pipe to the supervisor holds a megabyte, and the supervisor commits each
-that it has read, so what was written more than two megabytes ago is in the log. Whoever opens the job next appends what
-the log does not have.
+that it has read, so what was written more than two megabytes ago is in the log, but for the answers that the slots are
+just sending: where they are large, the ring grows with them. Whoever opens the job next appends what the log does not
+have.
 """
 
 from __future__ import annotations
@@ -24,17 +25,19 @@ from mrengine.log.scan import Source
 __all__ = ["RING_BYTES", "Salvage", "answers_in", "discard", "salvaged"]
 
 RING_BYTES = 4 << 20
+_ON_THE_WAY_BYTES = 2 << 20  # in the pipe, and read but not yet committed
 _DIGEST_AT, _REUSABLE_AT, _REUSABLE = 24, 85, 0xC3  # in the payload of a CALL, see docs/log-format.md
 
 
 class Salvage:
     """One worker's file, made with its first answer. Any thread may write; a disk that is full costs no task."""
 
-    def __init__(self, folder: str | os.PathLike[str], job_id: str, worker: int) -> None:
+    def __init__(self, folder: str | os.PathLike[str], job_id: str, worker: int, slots: int = 1) -> None:
         self._path = os.path.join(os.fspath(folder), f"salvage-{worker}-{os.getpid()}")
         self._header = Header(job_id, new_salt())
         self._fd = -1
         self._at = HEADER_BYTES
+        self._slots, self._largest = slots, 0
         self._lock = threading.Lock()
 
     def keep(self, payload: bytes) -> None:
@@ -45,7 +48,8 @@ class Salvage:
             if self._fd < 0:
                 self._fd = OsFiles().open(self._path, os.O_RDWR | os.O_CREAT | os.O_TRUNC)
                 os.pwrite(self._fd, encode_header(self._header), 0)
-            if self._at >= RING_BYTES:
+            self._largest = max(self._largest, len(payload))
+            if self._at >= max(RING_BYTES, _ON_THE_WAY_BYTES + 2 * self._slots * self._largest):
                 self._at = HEADER_BYTES
             frame = encode_frame(self._header.prefix, self._header.seed, self._at, HEADER_BYTES, CALL, payload)
             self._at += os.pwrite(self._fd, frame, self._at)

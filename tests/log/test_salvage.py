@@ -9,9 +9,11 @@ from pathlib import Path
 import pytest
 
 from mrengine.engine.job import OpenJob
+from mrengine.errors import LogError
 from mrengine.log import codec
 from mrengine.log.records import CallRecord, pack_call
 from mrengine.log.salvage import RING_BYTES, Salvage
+from mrengine.log.wal import WriteAheadLog
 from mrengine.records import Usage
 
 
@@ -31,10 +33,10 @@ def stored(folder: Path) -> list[bytes]:
         job.close()
 
 
-def in_a_child_that_is_killed(folder: Path, payloads: list[bytes], worker: int = 0) -> None:
+def in_a_child_that_is_killed(folder: Path, payloads: list[bytes], worker: int = 0, slots: int = 1) -> None:
     pid = os.fork()
     if pid == 0:
-        salvage = Salvage(folder, "job", worker)
+        salvage = Salvage(folder, "job", worker, slots)
         for payload in payloads:
             salvage.keep(payload)
         os.kill(os.getpid(), signal.SIGKILL)
@@ -71,6 +73,31 @@ def test_the_file_is_a_ring_that_holds_the_last_answers(tmp_path: Path) -> None:
     found = set(stored(tmp_path))
     assert found <= set(payloads)
     assert set(payloads[-(2 << 20) // size :]) <= found
+
+
+def test_large_answers_of_many_slots_do_not_overwrite_each_other(tmp_path: Path) -> None:
+    """Each slot may still be sending its own, behind two megabytes that were sent and not committed."""
+    slots, size = 8, 1 << 20
+    payloads = [call(number, size=size) for number in range(60)]
+    in_a_child_that_is_killed(tmp_path, payloads, slots=slots)
+    assert set(payloads[-slots - 2 :]) <= set(stored(tmp_path))
+
+
+def test_a_salvage_that_cannot_be_taken_in_leaves_nothing_open(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The supervisor lives on: the job's lock is free, its log closed."""
+    OpenJob.open(tmp_path, "job", durability="flush").close()
+    in_a_child_that_is_killed(tmp_path, [call(1)])
+
+    def full(log: WriteAheadLog, kind: int, payload: bytes) -> int:
+        raise LogError("no space left", reason="full")
+
+    before = os.listdir("/proc/self/fd")
+    with monkeypatch.context() as patch:
+        patch.setattr(WriteAheadLog, "append", full)
+        with pytest.raises(LogError):
+            OpenJob.open(tmp_path, "job", durability="flush")
+    assert os.listdir("/proc/self/fd") == before
+    assert stored(tmp_path) == [call(1)]
 
 
 def test_what_may_answer_no_other_call_is_not_kept(tmp_path: Path) -> None:
