@@ -32,7 +32,7 @@ class HostLink:
         self.write_fd = os.dup(fd)  # one that can be watched for room while the other is watched for frames
         self._reader = wire.FrameReader(fd)
         self._queue: deque[bytes] = deque()
-        self._rest = b""
+        self.rest = b""  # of the frame that is being sent
         self._durable: int | None = None
         self._beaten = 0.0
         self.dropped = 0
@@ -50,7 +50,7 @@ class HostLink:
     @property
     def waiting(self) -> bool:
         """Whether something could not be sent yet."""
-        return bool(self._rest or self._queue or self._durable is not None)
+        return bool(self.rest or self._queue or self._durable is not None)
 
     def durable(self, offset: int) -> None:
         self._durable = offset
@@ -97,10 +97,10 @@ class HostLink:
     def flush(self) -> None:
         """Write as much as the socket takes."""
         while self.waiting and not self.broken:
-            if not self._rest:
-                self._rest = self._queue.popleft() if self._queue else self._durable_frame()
+            if not self.rest:
+                self.rest = self._queue.popleft() if self._queue else self._durable_frame()
             try:
-                self._rest = self._rest[os.write(self.fd, self._rest) :]
+                self.rest = self.rest[os.write(self.fd, self.rest) :]
             except BlockingIOError:
                 return
             except OSError:

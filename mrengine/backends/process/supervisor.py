@@ -151,7 +151,11 @@ class Supervisor:
         assert self._pool is not None
         self._engine = None
         if not engine.in_flight and self._job is not None:
-            self._job.settled()
+            try:
+                self._job.settled()
+            except LogError as error:
+                self._log_failed(error)
+                return
         if engine.in_flight or self._host_gone:
             self._pool.end_workers()
         self._pass_lines(self._switchboard.poll(0.0))  # what was printed last
@@ -289,6 +293,11 @@ class Supervisor:
     def _on_close(self, _payload: bytes) -> None:
         self.over = True
 
+    @property
+    def half_sent(self) -> bytes:
+        """The rest of a frame of which the host may have a part."""
+        return self._link.rest
+
     def close(self) -> None:
         """End every child, free the lock, remove the private folder."""
         if self._pool is not None:
@@ -305,14 +314,17 @@ def main(fd: int, facts: dict[str, Any]) -> None:
     osutil.reset_signals()
     osutil.adopt_orphans()
     code = 0
+    supervisor = None
     try:
-        Supervisor(fd, facts["host"], facts["path"]).run()
+        supervisor = Supervisor(fd, facts["host"], facts["path"])
+        supervisor.run()
     except BaseException:  # noqa: BLE001  # whatever it is, the host must hear of it
         code = 70
         report = traceback.format_exc().encode("utf-8", "replace")
         try:
             os.set_blocking(fd, True)
-            os.write(fd, wire.frame(wire.CRASH, report))
+            half_sent = b"" if supervisor is None else supervisor.half_sent
+            os.write(fd, half_sent + wire.frame(wire.CRASH, report))
         except OSError:
             pass  # the host is gone, too
     finally:
