@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from mrengine.errors import ConfigError
+from mrengine.errors import ChunkingError, ConfigError
 from mrengine.records import Budget, ModelSpec, RateLimit
 
 __all__ = ["Settings", "check_job_id", "check_platform", "jobs_folder", "new_job_id", "state_folder"]
@@ -95,6 +95,12 @@ class Settings:
                 _check_number(name, getattr(self, name), 0, whole=True)
         if self.target_tokens not in (None, "auto"):
             _check_number("target_tokens", self.target_tokens, 1, whole=True)
+            if self.overlap_tokens is not None and self.overlap_tokens >= self.target_tokens:  # type: ignore[operator]
+                told = f"overlap_tokens={self.overlap_tokens} leaves no room in target_tokens={self.target_tokens}"
+                raise ChunkingError(
+                    f"{told}: make it smaller", target_tokens=self.target_tokens, overlap_tokens=self.overlap_tokens
+                )
+        _check_kinds(self.limits, self.budget)
         if self.priority not in PRIORITIES and self.priority not in PRIORITIES.values():
             told = ", ".join(PRIORITIES.values())
             raise ConfigError(f"priority={self.priority!r}: it is one of {told}", setting="priority")
@@ -120,6 +126,14 @@ def _check_number(name: str, value: Any, least: float, *, whole: bool) -> None:
     if not isinstance(value, kind) or isinstance(value, bool) or value < least or value != value:
         what = "a whole number" if whole else "a number"
         raise ConfigError(f"{name}={value!r}: it is {what}, at least {least:g}", setting=name)
+
+
+def _check_kinds(limits: Any, budget: Any) -> None:
+    if budget is not None and not isinstance(budget, Budget):
+        raise ConfigError(f"budget={budget!r}: write Budget(max_tokens=…, max_cost_usd=…)", setting="budget")
+    if limits is None or (isinstance(limits, Mapping) and all(isinstance(v, RateLimit) for v in limits.values())):
+        return
+    raise ConfigError("limits: write {'gpt-4o': RateLimit(tpm=…, rpm=…)}", setting="limits")
 
 
 def _from_environment(given: Mapping[str, Any]) -> dict[str, Any]:

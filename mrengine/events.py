@@ -206,6 +206,8 @@ class Dispatcher:
         """
         if name != "*" and name not in EVENTS:
             raise ConfigError(f"there is no event {name!r}; there are: {', '.join(EVENTS)}, *", setting="event")
+        if not callable(callback):
+            raise ConfigError(f"on({name!r}, …): a {type(callback).__name__} cannot be called", setting="event")
         self._callbacks.setdefault(name, []).append(callback)
         return callback
 

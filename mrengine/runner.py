@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -44,6 +45,8 @@ from mrengine.records import (
 from mrengine.reducers.tree import TreeReduce
 
 __all__ = ["MapReduceRunner"]
+
+log = logging.getLogger("mrengine")
 
 MapFn = Callable[[Any, Any], Any]
 ReduceFn = Callable[[Any], Any] | TreeReduce
@@ -292,7 +295,13 @@ class MapReduceRunner:
             run.complete()
         else:
             run.complete()  # the job is free while the caller's own function runs
-            value = reduced(results, reduce_fn, per_document=per_document)
+            try:
+                value = reduced(results, reduce_fn, per_document=per_document)
+            except Exception as error:
+                if run.parts.keep == "on_failure":  # it has no name of the caller's
+                    told = "reduce_fn raised %s; the results of job %s are kept: run it again with job_id=%r"
+                    log.warning(told, type(error).__name__, run.job_id, run.job_id)
+                raise
         return RunResult(value, _completed(run), results, results.failures)
 
     # from other threads and processes

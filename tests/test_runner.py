@@ -8,6 +8,7 @@ import os
 import socket
 import threading
 import time
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,7 @@ import mrengine
 from mrengine import Document, Job, MapReduceRunner, Retry
 from mrengine.errors import (
     BudgetExhausted,
+    ChunkingError,
     ConfigError,
     JobBusy,
     JobCancelled,
@@ -26,6 +28,7 @@ from mrengine.errors import (
     JobTimeout,
     SourceError,
 )
+from mrengine.jobs import list_jobs
 from mrengine.records import Budget, ModelSpec
 from mrengine.testing import fake
 from mrengine.testing.server import LLMServer
@@ -71,6 +74,68 @@ def test_a_named_job_is_finished_once(make: Any) -> None:
     assert again.summary.processed_chunks == 0
     assert [r.result for r in again.results] == [r.result for r in first.results]
     assert all(r.resumed for r in again.results)
+
+
+@pytest.mark.parametrize("named", [None, "refused"])
+def test_a_new_job_that_is_refused_leaves_nothing(make: Any, named: str | None, tmp_path: Path) -> None:
+    """Documents that are none or cannot be read, a generator that raises: no job is listed afterwards."""
+    (tmp_path / "binary").write_bytes(b"a\xff\xfe")
+
+    def broken() -> Any:
+        yield "text"
+        raise ZeroDivisionError
+
+    for document in (5, [], "", tmp_path / "nope", tmp_path / "binary", broken(), {"a": "text"}, {"text"}):
+        with pytest.raises((ConfigError, SourceError, ZeroDivisionError)):
+            make(named).run(document, lengths)
+    with pytest.raises(ChunkingError):
+        make(named, overlap_tokens=400, target_tokens=500, encoding="none").run(TEXT, lengths)
+    assert list(list_jobs()) == []
+    make("kept").run(TEXT, lengths)
+    with pytest.raises(SourceError):
+        make("kept").run("", lengths)
+    assert [job.job_id for job in list_jobs()] == ["kept"]
+
+
+def test_a_mapping_or_a_set_is_no_row_of_documents(make: Any) -> None:
+    """Their keys would be the documents, or their order another one each time: the error names the way out."""
+    for document in ({"a": "long text"}, {"b", "a"}):
+        with pytest.raises(ConfigError, match=r"Document\(id, source\)"):
+            make().run(document, lengths)
+
+
+def test_empty_documents_among_others_are_told(make: Any, caplog: pytest.LogCaptureFixture) -> None:
+    """By their ids, a few of them, in the summary and in the log."""
+    run = make().run([Document("full", TEXT), *(Document(f"empty{i}", "") for i in range(7))], lengths)
+    (told,) = run.summary.warnings
+    assert "7 documents are empty" in told
+    assert "'empty4' and 2 more" in told
+    assert told in caplog.text
+
+
+async def later(_chunk: Any, _context: Any) -> str:
+    return "x"
+
+
+def pieces(_chunk: Any, _context: Any) -> Any:
+    yield "x"
+
+
+@pytest.mark.parametrize(("map_fn", "way"), [(later, "asyncio.run"), (partial(later), "asyncio"), (pieces, "a list")])
+def test_functions_that_return_no_result_are_refused(make: Any, map_fn: Any, way: str) -> None:
+    """A coroutine or a generator is none: said before the run, with the way out."""
+    with pytest.raises(ConfigError, match=way):
+        make().run(TEXT, map_fn)
+    assert list(list_jobs()) == []
+
+
+def test_a_reducer_that_fails_names_the_job(make: Any, caplog: pytest.LogCaptureFixture) -> None:
+    """Its exception passes unchanged; the log says by which id the results are found."""
+    runner = make()
+    with pytest.raises(ZeroDivisionError):
+        runner.run(TEXT, lengths, lambda _: 1 / 0)
+    (job,) = list_jobs()
+    assert f"job_id={job.job_id!r}" in caplog.text
 
 
 def test_backends_agree() -> None:
@@ -129,6 +194,7 @@ def test_a_result_that_cannot_be_stored_names_its_path(make: Any) -> None:
 
     run = make().run(TEXT, bad)
     assert run.failures[0].kind == "unstorable"
+    assert "a result is None" in run.failures[0].message
     assert 'result["x"][3]' in run.failures[0].message
     assert "Foo" in run.failures[0].message
 
@@ -413,12 +479,23 @@ def test_what_cannot_travel_is_named() -> None:
         ({"models": "fake", "limits": {"other": mrengine.RateLimit(tpm=1)}}, "other"),
         ({"models": "fake", "budget": Budget(max_cost_usd=1)}, "price"),
         ({"target_tokens": 10, "overlap_tokens": 10}, "overlap"),
+        ({"models": "fake", "budget": 100}, "Budget"),
+        ({"models": "fake", "limits": 100}, "RateLimit"),
+        ({"models": "fake", "limits": {"fake": 100}}, "RateLimit"),
     ],
 )
 def test_settings_that_cannot_work_are_named(settings: dict[str, Any], named: str) -> None:
     """A ValueError that says which."""
     with pytest.raises(ValueError, match=named):
         MapReduceRunner(**settings).run("some text of a document " * 20, ask)
+
+
+def test_what_the_constructor_can_see_it_refuses() -> None:
+    """Before anything is read: an overlap without room; a callback that cannot be called."""
+    with pytest.raises(ChunkingError, match="overlap_tokens=350"):
+        MapReduceRunner(target_tokens=10, overlap_tokens=350)
+    with pytest.raises(ConfigError, match="int"):
+        MapReduceRunner().on("chunk:processed", 5)  # type: ignore[type-var]
 
 
 def test_a_map_function_without_models_needs_no_key(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -34,6 +34,7 @@ Emit = Callable[[int, int, int, bytes], None]
 OWN_FILES = os.path.join(os.path.dirname(os.path.dirname(os.path.abspath(__file__))), "")
 
 
+STORABLE = "a result is None, a bool, int, float, str, bytes, or a list, dict, dataclass or pydantic model of these"
 _KINDS = (("unstorable", Unstorable), ("model", ModelError), ("error", BaseException))
 
 
@@ -161,6 +162,8 @@ class Executor:
     def _emit_error(self, task: m.Start, error: BaseException, calls: TaskCalls) -> None:
         chunk = calls.chunk
         message = describe(error, [chunk.text_read if chunk is not None else "", *calls.texts])
+        if isinstance(error, Unstorable):
+            message += f"; {STORABLE}"
         tried = isinstance(error, ModelError) and error.causes  # until the deadline
         if isinstance(error, Retry) or (isinstance(error, ModelError) and error.transient and not tried):
             after_s = error.after_s if isinstance(error, Retry) else error.retry_after_s

@@ -38,6 +38,7 @@ from mrengine.host.tally import Tally
 from mrengine.log.folder import locked, remove
 from mrengine.log.jobrecords import CloseRecord, pack_close
 from mrengine.log.results import Results
+from mrengine.log.resume import ResumeEngine
 from mrengine.log.values import normalise
 from mrengine.records import ChunkResult, RunSummary
 from mrengine.sources.spool import sweep_spools
@@ -46,6 +47,7 @@ __all__ = ["JobRun"]
 
 log = logging.getLogger("mrengine")
 WAIT_S = 0.5
+SHOWN = 5  # names in one message
 
 
 class JobRun:
@@ -68,16 +70,20 @@ class JobRun:
         self._ready: Prepared | None = None
         self._state = "stopped"
         self._stop_reason: str | None = None
+        self._husk = False  # a new job was refused: nothing of it stays
 
     def prepare(self, document: Any) -> None:
         """Read and plan. Afterwards the log holds the chunk table and nothing has run, or the job is finished."""
         make_private(self.folder.parent)
         make_private(self.folder)
         before = _identity(self.folder)
+        new = not (self.folder / "log").exists()
         try:
             self._use(self._preparation.from_documents(document))
-        except (OSError, LogError, SourceError, ConfigError) as error:
-            if _identity(self.folder) == before:
+        except Exception as error:
+            same = _identity(self.folder) == before
+            self._husk = new and same and not isinstance(error, (JobError, LogError))
+            if same or not isinstance(error, (OSError, LogError, SourceError, ConfigError)):
                 raise
             message = f"job {self.job_id} was purged while it began: run it again"
             raise JobNotFound(message, job_id=self.job_id) from error
@@ -104,6 +110,7 @@ class JobRun:
         self._ready = ready
         if ready.damage:
             self._tell_damage(ready)
+        self._tell_empty([row.id for row in ready.documents if not row.n_bytes])
         parts = self.parts
         relay = Relay(self.folder, self.job_id, parts.dispatcher, parts.progress, self.tally, parts.balancer)
         self.relay = relay
@@ -117,7 +124,17 @@ class JobRun:
 
     def _tell_damage(self, ready: Prepared) -> None:
         ranges = ", ".join(f"{start} to {end}" for start, end in ready.damage)
-        message = f"the log of job {self.job_id} was damaged: bytes {ranges} are kept aside, what they held runs again"
+        self._warn(
+            f"the log of job {self.job_id} was damaged: bytes {ranges} are kept aside, what they held runs again"
+        )
+
+    def _tell_empty(self, names: Sequence[str]) -> None:
+        if names:
+            more = f" and {len(names) - SHOWN} more" if len(names) > SHOWN else ""
+            what = "a document is empty and has" if len(names) == 1 else f"{len(names)} documents are empty and have"
+            self._warn(f"job {self.job_id}: {what} no chunk: {', '.join(map(repr, names[:SHOWN]))}{more}")
+
+    def _warn(self, message: str) -> None:
         self.tally.warnings.append(message)
         log.warning("%s", message)
 
@@ -343,6 +360,9 @@ class JobRun:
             session.finish(pack_close(record) if self.relay is not None and self.relay.started_at is not None else b"")
         except (SupervisorDied, LogError):
             self.parts.drop_session()  # a run without its CLOSE counts as interrupted
+        if self._husk:
+            with suppress(JobBusy, LogError, OSError):  # somebody else has begun it meanwhile, or removed it
+                remove(self.folder, unless=_is_begun)
 
     def _finish_afterwards(self) -> None:
         """Everything was there already. A run that was killed after its last result left no CLOSE that says so."""
@@ -374,6 +394,13 @@ class JobRun:
             self.relay.close()
         if self._ready is not None and self._ready.fresh is not None:
             self._ready.fresh.discard()
+
+
+def _is_begun(folder: Path) -> bool:
+    """Whether a job has its chunks in its log."""
+    with suppress(JobNotFound), ResumeEngine(folder) as stored:
+        return stored.epoch is not None and stored.epoch.complete
+    return False
 
 
 def _identity(folder: Path) -> tuple[int, int] | None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import secrets
 import shutil
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -31,9 +31,14 @@ def locked(folder: Path) -> Iterator[None]:
         lock.release()
 
 
-def remove(folder: Path) -> None:
-    """Remove a job folder, whole: a run that begins meanwhile makes one of its own. JobBusy, LogError."""
+def remove(folder: Path, *, unless: Callable[[Path], bool] | None = None) -> None:
+    """Remove a job folder, whole: a run that begins meanwhile makes one of its own. JobBusy, LogError.
+
+    ``unless``: asked under the lock, whether it stays.
+    """
     with locked(folder):
+        if unless is not None and unless(folder):
+            return
         os.rename(folder, folder.with_name(_PURGED + secrets.token_hex(8)))
     for left in folder.parent.glob(_PURGED + "*"):  # those of a removal that was killed, too
         shutil.rmtree(left, ignore_errors=True)

@@ -6,7 +6,7 @@ import codecs
 import io
 import json
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -35,6 +35,12 @@ def documents_of(document: Any) -> Iterator[Source]:
     if _is_one(document):
         yield _named(document, "document")
         return
+    if isinstance(document, (Mapping, set, frozenset)):
+        raise ConfigError(
+            f"a {type(document).__name__} is no row of documents: give a list, of Document(id, source) where they "
+            "have names",
+            setting="document",
+        )
     if not isinstance(document, Iterable):
         raise ConfigError(
             f"a document is a str, Path, bytes, file object, Document, or an iterable of these, not "
