@@ -76,7 +76,7 @@ class Executor:
         if initializer is not None and initialize:
             initializer(*initargs)  # before map_fn is loaded: its module may need what this sets up
         self._map_fn = objects.map_fn if objects else _loaded(setup.map_blob)
-        self._chunks = ChunkReader(setup.folder, setup.spool, setup.table, setup.documents)
+        self._chunks = ChunkReader(setup.folder, setup.spool, setup.table, setup.documents, check=setup.check_texts)
         stored = StoredCalls(self._chunks.reader, answers, run_began=setup.run_began)
         if budget is None and setup.manager is not None:
             address, authkey = setup.manager

@@ -38,6 +38,7 @@ class OpenJob:
         self._reader = LogReader(folder / "log")
         self._names: DocumentNames | None = None
         self._cancel_mark = folder / "cancelled"
+        self._resumed = bool(state.epochs)  # log and spool are an earlier run's
         self._counted = log.size  # up to where ``state.ledger`` knows the calls
 
     @classmethod
@@ -166,6 +167,7 @@ class OpenJob:
             table=[list(segment) for segment in self._segments(given["round"])],
             documents=[list(batch) for batch in epoch.documents],
             run_began=self.log.durable,
+            check_texts=self._resumed,
             **given,
             **more,
         )

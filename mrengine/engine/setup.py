@@ -29,6 +29,7 @@ class Setup:
     manager: Sequence[Any] | None  # [address, authkey]
     endpoints: dict[str, Sequence[str]]  # model name → [base URL, key], for models served by the job itself
     run_began: int  # the log's end when the round began
+    check_texts: bool  # the spool was there before this run
     chunk_timeout_s: float
     backoff_s: float
     log_level: int
