@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
 
 import msgpack
 
@@ -30,14 +31,14 @@ class LinePipe:
             return []
         *lines, self._rest = self._rest.split(b"\n")
         if len(self._rest) > LONGEST:
-            whole = len(self._rest) // LONGEST * LONGEST
+            whole = _cut(self._rest, (len(self._rest) - 1) // LONGEST * LONGEST)
             lines.append(self._rest[:whole])
             self._rest = self._rest[whole:]
         return [
-            msgpack.packb([self._logger, self._level, line[at : at + LONGEST].decode("utf-8", "replace")])
+            msgpack.packb([self._logger, self._level, piece.decode("utf-8", "replace")])
             for line in lines
             if line.strip()
-            for at in range(0, len(line), LONGEST)
+            for piece in _pieces(line)
         ]
 
     def messages(self) -> list[Message]:
@@ -48,3 +49,16 @@ class LinePipe:
         """Close both ends."""
         os.close(self.fd)
         os.close(self.write_fd)
+
+
+def _pieces(line: bytes) -> Iterator[bytes]:
+    while len(line) > LONGEST:
+        at = _cut(line, LONGEST)
+        yield line[:at]
+        line = line[at:]
+    yield line
+
+
+def _cut(line: bytes, at: int) -> int:
+    """The nearest place before ``at`` that is not inside a character."""
+    return next((cut for cut in range(at, at - 4, -1) if line[cut] & 0xC0 != 0x80), at)
