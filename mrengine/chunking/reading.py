@@ -79,6 +79,8 @@ def _from_path(path: Path, size: int) -> Iterator[str]:
 
 def _from_file(file: Any, size: int, name: str) -> Iterator[str]:
     first = _read(file, size, name)
+    while isinstance(first, bytes) and 0 < len(first) < dicom.PREAMBLE and (more := _read(file, size, name)):
+        first += more  # a pipe gives as little as it likes; the kind of file is told by its beginning
     rest = iter(lambda: _read(file, size, name), type(first)())
     if isinstance(first, str):
         return _checked(_chain(first, rest))

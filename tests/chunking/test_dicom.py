@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import itertools
 import sys
+import warnings
 from pathlib import Path
 
 import pytest
@@ -40,7 +41,7 @@ def _data_set(images: int) -> pydicom.Dataset:
     return data
 
 
-def _file(path: Path, images: int = 60) -> Path:
+def _file(path: Path, images: int = 60, *, undefined: bool = False) -> Path:
     from pydicom.dataset import FileMetaDataset
     from pydicom.uid import CTImageStorage, ExplicitVRLittleEndian
 
@@ -48,6 +49,7 @@ def _file(path: Path, images: int = 60) -> Path:
     data.SOPClassUID, data.SOPInstanceUID = CTImageStorage, "1.2.826.0.1.9"
     data.file_meta = FileMetaDataset()
     data.file_meta.TransferSyntaxUID = ExplicitVRLittleEndian
+    data["ReferencedImageSequence"].is_undefined_length = undefined
     data.save_as(path, enforce_file_format=True)
     return path
 
@@ -96,6 +98,37 @@ def test_a_damaged_file_is_a_source_error(tmp_path: Path) -> None:
     path.write_bytes(_file(tmp_path / "image.dcm").read_bytes()[:150] + b"\xff" * 40)
     with pytest.raises(SourceError, match=r"damaged\.dcm"):
         list(safe_chunk(path))
+
+
+@pytest.mark.parametrize("undefined", [False, True], ids=["length", "delimiter"])
+@pytest.mark.parametrize("kept", [132, 200, 1000, 4000])
+def test_a_file_that_was_cut_short_is_a_source_error(tmp_path: Path, kept: int, undefined: bool) -> None:
+    """Behind the preamble, in the header, inside an element or a sequence: pydicom alone is silent about most."""
+    data = _file(tmp_path / "image.dcm", undefined=undefined).read_bytes()
+    with pytest.raises(SourceError, match=r"not a readable DICOM file \((it has no|it ends inside|OSError)"):
+        list(safe_chunk(data[:kept]))
+
+
+def test_a_value_against_the_rules_is_printed_and_warned_of_by_nobody(tmp_path: Path) -> None:
+    """Files of good use are full of them, and the warning would quote what may be a patient's."""
+    data = _file(tmp_path / "image.dcm").read_bytes().replace(b"1.2.826.0.1.17", b"Invented.Name1")
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert "Invented.Name1" in "".join(chunk.text for chunk in safe_chunk(data))
+
+
+def test_a_pipe_that_gives_a_few_bytes_is_known_as_dicom(tmp_path: Path) -> None:
+    """By its first 132, in however many reads they come."""
+    data = _file(tmp_path / "image.dcm").read_bytes()
+
+    class Drops(io.BytesIO):
+        def read(self, size: int | None = -1) -> bytes:
+            return super().read(100 if size and size > 0 else -1)
+
+        def seek(self, *where: int) -> int:
+            raise io.UnsupportedOperation("a pipe")
+
+    assert list(safe_chunk(Drops(data))) == list(safe_chunk(data))
 
 
 def test_without_pydicom_the_error_says_what_to_install(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
