@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from mrengine.chunking.kinds import Splitter, SplitterChoice, check, choose, detect
-from mrengine.chunking.reading import Source, blocks
+from mrengine.chunking.reading import BLOCK, Source, blocks
 from mrengine.chunking.ruler import Ruler
 from mrengine.chunking.safecuts import safe_cuts
 from mrengine.chunking.tokens import PAIR, tokenizer
@@ -47,7 +47,7 @@ class Chunker:
         target = self.target_tokens
         if target is None:
             return self._whole(document, document_id, first_id)
-        if isinstance(document, str) and len(document) <= target:
+        if isinstance(document, str) and len(document) <= target and not callable(self.splitter):
             count = self._tokenizer.count(document)
             if count <= target:
                 return self._single(document, count, document_id, first_id)
@@ -56,7 +56,7 @@ class Chunker:
     def _single(self, text: str, count: int, document_id: str, chunk_id: int) -> Iterator[Chunk]:
         if not text:
             return iter(())
-        kind = detect(text) if self.splitter == "auto" else _kind(self.splitter)
+        kind = detect(text[:BLOCK]) if self.splitter == "auto" else _kind(self.splitter)
         return iter((Chunk(chunk_id, document_id, 0, len(text), 0, count, kind, text),))
 
     def _whole(self, document: Source, document_id: str, first_id: int) -> Iterator[Chunk]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from bisect import bisect_left, bisect_right
 from collections.abc import Callable, Iterable
+from operator import index
 from typing import Any
 
 from mrengine.chunking.prose import Prose
@@ -13,7 +14,10 @@ __all__ = ["Custom"]
 
 
 class Custom:
-    """The splitter made of a ``callable(text) -> offsets``; it is called once, with the whole document."""
+    """The splitter made of a ``callable(text) -> offsets``; it is called once, with the whole document.
+
+    Offsets may come in any order, twice, and from a generator. What the callable raises passes unchanged.
+    """
 
     kind = "custom"
 
@@ -28,26 +32,28 @@ class Custom:
 
     def cut(self, text: str, start: int, high: int, fits: Callable[[int, int], bool]) -> int:
         """The last preferred offset up to ``high``, however near ``start``; as prose, where there is none."""
-        index = bisect_right(self._offsets, high + self._base) - 1
-        best = self._offsets[index] - self._base if index >= 0 else 0
+        place = bisect_right(self._offsets, high + self._base) - 1
+        best = self._offsets[place] - self._base if place >= 0 else 0
         return best if best > start else self._prose.cut(text, start, high, fits)
 
     def resume(self, text: str, low: int, start: int) -> int:
         """The first preferred offset at ``low`` or later."""
-        index = bisect_left(self._offsets, low + self._base)
-        return min(start, self._offsets[index] - self._base) if index < len(self._offsets) else start
+        place = bisect_left(self._offsets, low + self._base)
+        return min(start, self._offsets[place] - self._base) if place < len(self._offsets) else start
 
 
 def _checked(offsets: Any, length: int) -> list[int]:
     if not isinstance(offsets, Iterable) or isinstance(offsets, (str, bytes)):
         raise ChunkingError(f"the splitter returned {type(offsets).__name__}, not offsets", splitter="callable")
-    found = set()
-    for offset in offsets:
-        if not hasattr(offset, "__index__") or not 0 <= offset <= length:
-            raise ChunkingError(
-                "the splitter returned an offset that is not an int from 0 to the text's length",
-                splitter="callable",
-                length=length,
-            )
-        found.add(int(offset))
-    return sorted(found)
+    return sorted({_offset(value, length) for value in offsets})
+
+
+def _offset(value: Any, length: int) -> int:
+    offset = index(value) if hasattr(value, "__index__") else -1
+    if not 0 <= offset <= length:
+        raise ChunkingError(
+            "the splitter returned an offset that is not an int from 0 to the text's length",
+            splitter="callable",
+            length=length,
+        )
+    return offset

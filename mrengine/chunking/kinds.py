@@ -78,6 +78,7 @@ _JSON = re.compile(
     rf"|\[\s*(?:[\[{{\]]|(?:{_STRING}|{_NUMBER}|true|false|null)\s*(?:,|\]\s*(?:\n|$))))"
 )
 _TAG = re.compile(r"^\ufeff?(?:.*\n){0,12}?[ \t]*\([0-9A-Fa-f]{4},[ ]?[0-9A-Fa-f]{4}\) ")
+_FENCE = re.compile(r"\n {0,3}(?:```|~~~)")
 _HEADING = re.compile(r"#{1,6}\s+\S")
 _ITEM = re.compile(r"[-*+>]\s+\S|\|.*\|$|=+$|-+$")
 # At the left margin these are code, whatever the rest is.
@@ -101,7 +102,7 @@ def detect(text: str) -> str:
         return "prose"
     if "(" in start and _TAG.match(start):
         return "dicom"
-    parts = ("\n" + text).split("\n```")  # every other one lies in a fenced block
+    parts = _FENCE.split("\n" + text)  # every other one lies in a fenced block
     fences = len(parts) // 2
     return _by_lines(_samples("\n".join(parts[::2]) if fences else text), fences)
 

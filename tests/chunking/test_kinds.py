@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -88,3 +89,52 @@ def test_a_callable_that_returns_no_offsets_is_a_chunking_error(answer: object) 
     """It says what came back, not what the text was."""
     with pytest.raises(ChunkingError, match="splitter"):
         list(safe_chunk("word " * 100, target_tokens=20, overlap_tokens=0, splitter=lambda text: answer))
+
+
+class _Three:
+    """An int for everything that counts, and without an order."""
+
+    def __index__(self) -> int:
+        return 3
+
+
+@pytest.mark.parametrize(
+    "answer", [[80, 20, 20, 40], (20, 40, 80), {20, 40, 80}, iter([20, 40, 80]), {20: "a", 40: "b", 80: "c"}]
+)
+def test_offsets_of_any_shape_are_the_same_cuts(answer: object) -> None:
+    """Any order, twice, from a generator: a preferred cut is a preferred cut."""
+    text = "word " * 20
+    chunks = list(safe_chunk(text, target_tokens=5, overlap_tokens=0, splitter=lambda whole: answer))
+    assert_promises(text, chunks, 5)
+    assert {20, 40, 80} <= {chunk.start for chunk in chunks}
+
+
+def test_what_has_an_index_is_an_offset() -> None:
+    """Of numpy or one's own make."""
+    chunks = list(safe_chunk("one two three", target_tokens=1, overlap_tokens=0, splitter=lambda text: [_Three()]))
+    assert chunks[0].end == 3
+
+
+@pytest.mark.parametrize("make", [str, list, iter], ids=["str", "list", "iterator"])
+def test_a_callable_is_asked_whatever_holds_the_text(make: Callable[[str], object]) -> None:
+    """A short str, too: what it raises passes unchanged, and is not hidden until a document is long enough."""
+
+    def broken(text: str) -> list[int]:
+        raise LookupError("mine")
+
+    with pytest.raises(LookupError, match="mine"):
+        list(safe_chunk(make("short"), splitter=broken))
+
+
+def test_a_text_in_one_chunk_is_of_the_kind_of_its_beginning() -> None:
+    """As it is where the text comes in pieces, of which the first alone is looked at."""
+    text = "import os\n\n\ndef f():\n    return os\n" * 4000 + "Plain words of some length, as in a letter.\n" * 9000
+    whole = next(safe_chunk(text, target_tokens=len(text)))
+    assert next(safe_chunk(iter([text]), target_tokens=len(text))) == whole
+
+
+@pytest.mark.parametrize("mark", ["```", "~~~", "   ```"])
+def test_code_in_fences_of_any_make_leaves_markdown_markdown(mark: str) -> None:
+    """Tildes and indentation, too."""
+    block = f"{mark}python\nimport os\nimport sys\n\ndef f():\n    return os.name\n{mark}\n\n"
+    assert detect(("## A heading\n\nSome words about [it](http://a.b).\n\n" + block) * 20) == "markdown"
