@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 from mrengine.config import check_job_id, jobs_folder
 from mrengine.errors import JobNotFound, LogError
@@ -60,6 +60,7 @@ class Job:
                 cost_usd=None if None in costs else float(sum(cost for cost in costs if cost is not None)),
                 eta_s=pace.eta_s(index.total - index.done - index.failed) if running else None,
                 updated=max(state.updated, os.fstat(stored.reader.fd).st_mtime),
+                reason="" if running or state.closed is None else _reason(state.closed.summary),
             )
 
     def _state(self, stored: ResumeEngine, running: bool) -> _State:
@@ -104,6 +105,14 @@ class Job:
             if self.folder.exists():
                 raise
             raise JobNotFound(f"job {self.job_id!r} was purged just now", job_id=self.job_id) from None
+
+
+def _reason(summary: Mapping[str, Any]) -> str:
+    """Why a run ended as it did, by its CLOSE; logs of other versions may lack it."""
+    reason, errors = summary.get("reason"), summary.get("errors")
+    if not isinstance(reason, str) or not reason:
+        reason = "; ".join(map(str, errors[:3])) if isinstance(errors, list) else ""
+    return reason
 
 
 def _in_flight(stored: ResumeEngine) -> int:

@@ -282,6 +282,7 @@ class JobStatus:
     cost_usd: float | None = None
     eta_s: float | None = None
     updated: float = 0.0
+    reason: str = ""  # why the last run was not done, or what chunks failed of
 
 
 @dataclass(frozen=True, slots=True)

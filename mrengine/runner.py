@@ -6,6 +6,7 @@ import logging
 import os
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import replace
 from functools import cached_property
 from types import TracebackType
@@ -203,6 +204,7 @@ class MapReduceRunner:
     def _one_run(
         self, document: Any, map_fn: MapFn, reduce_fn: ReduceFn | None, job_id: str | None, timeout_s: float | None
     ) -> _Running:
+        _warn_of_a_path(document)
         if not callable(map_fn):
             raise ConfigError(f"map_fn is a {type(map_fn).__name__}, not a function", setting="map_fn")
         if not self._busy.acquire(blocking=False):
@@ -391,6 +393,14 @@ def _completed(run: JobRun) -> RunSummary:
     run.relay.emit("job:complete", summary=summary)
     run.clear()
     return summary
+
+
+def _warn_of_a_path(document: Any) -> None:
+    """A str is text, also where it names a file: whoever meant the file should hear of it."""
+    if isinstance(document, str) and len(document) < 4096 and "\n" not in document and "\0" not in document:
+        with suppress(OSError, ValueError):
+            if os.path.isfile(document):
+                log.warning("the document is a str, so it is the text; it names a file, too: for that give Path(…)")
 
 
 def _fetch_embedded(models: Sequence[Model]) -> None:

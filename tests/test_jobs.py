@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 
-from mrengine import Budget, Job, MapReduceRunner
+from mrengine import Budget, Document, Job, MapReduceRunner
 from mrengine.errors import (
     BudgetExhausted,
     ConfigError,
@@ -258,7 +258,7 @@ def test_a_result_that_read_its_place_is_not_carried_to_another() -> None:
     placed = runner("placed")
     placed.run(DOCUMENTS, lambda chunk, context: [chunk.id, context.complete(chunk.text).text])
     shifted = runner("placed", on_mismatch="recompute").run(
-        {"first": "new", **{str(i): text for i, text in enumerate(DOCUMENTS)}},
+        [Document("first", "new"), *(Document(str(i), text) for i, text in enumerate(DOCUMENTS))],
         lambda chunk, context: [chunk.id, context.complete(chunk.text).text],
     )
     assert [result.result[0] for result in shifted.results] == list(range(13))

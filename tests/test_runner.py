@@ -113,6 +113,17 @@ def test_empty_documents_among_others_are_told(make: Any, caplog: pytest.LogCapt
     assert told in caplog.text
 
 
+def test_a_str_that_names_a_file_is_text_and_a_warning(
+    make: Any, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Whoever meant the file hears of it; the log line does not repeat the text."""
+    (tmp_path / "file.txt").write_text(TEXT)
+    run = make().run(str(tmp_path / "file.txt"), lengths)
+    assert run.result[0].result == len(str(tmp_path / "file.txt"))
+    assert "give Path(…)" in caplog.text
+    assert "file.txt" not in caplog.text
+
+
 async def later(_chunk: Any, _context: Any) -> str:
     return "x"
 

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import os
+import re
 import signal
+import sysconfig
 import traceback
 from dataclasses import dataclass
 from typing import Any, NoReturn
@@ -17,13 +20,27 @@ from mrengine.errors import (
     ConfigError,
     JobBusy,
     JobCancelled,
+    JobFailed,
     JobTimeout,
     MrengineError,
+    SourceError,
 )
 
-__all__ = ["DONE", "FAILED", "TOO_MANY_FAILED", "Group", "Invocation", "with_debug"]
+__all__ = ["DONE", "FAILED", "TOO_MANY_FAILED", "Group", "Invocation", "in_cli_terms", "place_of", "with_debug"]
 
 DONE, FAILED, USAGE, TOO_MANY_FAILED, STOPPED, BUSY, INTERRUPTED, TERMINATED = 0, 1, 2, 3, 4, 5, 130, 143
+
+
+_INSTALLED = tuple(dict.fromkeys(sysconfig.get_paths()[name] for name in ("stdlib", "purelib", "platlib")))
+_OPTIONS = {
+    "on_mismatch": "--on-mismatch",
+    "timeout_s": "--timeout",
+    "state_dir": "--state-dir",
+    "job_id": "--job-id",
+    "target_tokens": "--target-tokens",
+    "overlap_tokens": "--overlap-tokens",
+}
+_SETTING = re.compile(rf"\b(?<!-)({'|'.join(_OPTIONS)})\b(?!:)(=?)")
 
 
 class Terminated(BaseException):
@@ -89,12 +106,35 @@ def line_of(error: Exception) -> str:
     if isinstance(error, JobCancelled):
         return f"job {error.job_id} was cancelled; 'mrengine uncancel {error.job_id}' lets it run again"
     if isinstance(error, (BudgetExhausted, JobTimeout)) and len(error.results):
-        return f"{error}; 'mrengine export {error.job_id}' prints what is done"
+        return f"{in_cli_terms(str(error))}; 'mrengine export {error.job_id}' prints what is done"
+    if isinstance(error, SourceError) and error.offset is not None:
+        told = f"{error.source} is not UTF-8 at byte {error.offset}"
+        return f"{told}; if it is Latin-1, 'iconv -f latin1 -t utf-8 {error.source} | mrengine … -' reads it"
+    if isinstance(error, JobFailed) and len(error.failures):
+        told = f"{error}{place_of(error.failures[0].traceback)}"
+        return f"{in_cli_terms(told)}; 'mrengine export {error.job_id}' has the rest"
     if isinstance(error, MrengineError):
-        return str(error)
+        return in_cli_terms(str(error))
     if isinstance(error, OSError) and error.strerror:
         return f"{error.filename}: {error.strerror}" if error.filename else error.strerror
     return f"{type(error).__name__}: {error} (--debug shows where)"
+
+
+def in_cli_terms(text: str) -> str:
+    """A message of the library, with its settings as the options that they are here."""
+    text = text.replace("models=", "--model ")
+    return _SETTING.sub(lambda found: _OPTIONS[found[1]] + " " * bool(found[2]), text)
+
+
+def place_of(traceback: str | None) -> str:
+    """ " at FILE:LINE" of the last frame of the user's own code, as ``ChunkFailure.traceback`` has it; or nothing."""
+    frames = re.findall(r'^File "(.+)", line (\d+), in ', traceback or "", re.MULTILINE)
+    own = [frame for frame in frames if not frame[0].startswith(_INSTALLED)]
+    if not own:
+        return ""
+    path, line = own[-1]
+    inside = os.path.relpath(path)
+    return f" at {path if inside.startswith(os.pardir) else inside}:{line}"
 
 
 def code_of(error: Exception) -> int:

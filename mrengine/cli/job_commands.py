@@ -9,10 +9,10 @@ from typing import Any
 
 import click
 
-from mrengine.cli.exits import DONE, FAILED
+from mrengine.cli.exits import DONE, FAILED, in_cli_terms
 from mrengine.cli.notes import say
 from mrengine.cli.options import state_option
-from mrengine.cli.output import echo, print_json, record_of
+from mrengine.cli.output import echo, print_json, record_of, rounded
 from mrengine.errors import JobBusy, JobNotFound, LogError
 from mrengine.jobs import Job, list_jobs
 from mrengine.log.verify import Verdict
@@ -37,11 +37,15 @@ def jobs(state_dir: str | None, as_json: bool) -> None:
         except LogError as error:
             say(f"{job.job_id}: {error}")
             continue
-        print_json(dataclasses.asdict(status)) if as_json else echo(_line(status))
+        print_json(_record(status)) if as_json else echo(_line(status))
+
+
+def _record(status: JobStatus) -> dict[str, Any]:
+    return {**dataclasses.asdict(status), "cost_usd": rounded(status.cost_usd)}
 
 
 def _line(status: JobStatus) -> str:
-    when = time.strftime("%Y-%m-%d %H:%M", time.localtime(status.updated))
+    when = time.strftime("%Y-%m-%d %H:%M %z", time.localtime(status.updated))
     failed = f", {status.failed} failed" if status.failed else ""
     return f"{status.job_id}\t{status.state}\t{status.done}/{status.total}{failed}\t{when}"
 
@@ -58,7 +62,7 @@ def show(job_id: str, follow: bool, state_dir: str | None, as_json: bool) -> Non
         status = job.status()
         known = dataclasses.replace(status, updated=0, eta_s=None)
         if known != last:
-            print_json(dataclasses.asdict(status)) if as_json else echo(_page(status))
+            print_json(_record(status)) if as_json else echo(_page(status))
             last = known
         if not follow or status.state != "running":
             return
@@ -73,6 +77,8 @@ def _page(status: JobStatus) -> str:
         ("in flight", status.in_flight),
         ("cost", "unknown" if status.cost_usd is None else f"${status.cost_usd:.4f}"),
     ]
+    if status.reason:
+        rows.append(("why", in_cli_terms(status.reason)))
     if status.eta_s is not None:
         rows.append(("left", f"about {status.eta_s:.0f} s"))
     return "\n".join(f"{name + ':':<11}{value}" for name, value in rows)
@@ -83,7 +89,11 @@ def _page(status: JobStatus) -> str:
 @state_option
 def cancel(job_id: str, state_dir: str | None) -> None:
     """Stop a job where it runs; it stays cancelled until uncancel."""
-    Job(job_id, state_dir=state_dir).cancel()
+    job = Job(job_id, state_dir=state_dir)
+    if job.status().state == "done":
+        say(f"{job_id} is done: there is nothing to cancel")
+        return
+    job.cancel()
     say(f"{job_id} is cancelled; 'mrengine uncancel {job_id}' lets it run again")
 
 
@@ -95,6 +105,7 @@ def uncancel(job_id: str, state_dir: str | None) -> None:
     job = Job(job_id, state_dir=state_dir)
     job.status()  # JobNotFound, rather than nothing said
     job.uncancel()
+    say(f"{job_id} may run again: the command that started it, or 'mrengine resume {job_id}', goes on")
 
 
 @click.command()

@@ -26,9 +26,16 @@ _ABOVE_ZERO = click.FloatRange(min=0, min_open=True)
 _INPUTS = [
     click.option("--job-id", default="auto", show_default="a digest of the inputs", help="Names the job."),
     click.option(
-        "--target-tokens", default=None, help="Tokens of a chunk: a number, 'auto', or 'none' for no cutting."
+        "--target-tokens",
+        default=None,
+        help="Tokens of a chunk: a number, 'none', or 'auto': 6000, or what the model holds.  [default: auto]",
     ),
-    click.option("--overlap-tokens", type=click.IntRange(0), default=None, help="Tokens of a chunk's lead-in."),
+    click.option(
+        "--overlap-tokens",
+        type=click.IntRange(0),
+        default=None,
+        help="Tokens of a chunk's lead-in.  [default: 350, at most a quarter of the target]",
+    ),
     click.option(
         "--on-mismatch",
         type=click.Choice(["error", "extend", "recompute", "restart"]),
@@ -46,7 +53,13 @@ _RUNNING = [
     click.option("--max-tokens-total", type=click.IntRange(1), default=None, help="Stop before more tokens are used."),
     click.option("--max-cost", type=_ABOVE_ZERO, default=None, help="Stop before more US dollars are spent."),
     click.option("--max-failed", type=click.IntRange(0), default=0, show_default=True, help="Failed chunks to accept."),
-    click.option("--timeout", type=_ABOVE_ZERO, default=None, metavar="S", help="Stop after so many seconds."),
+    click.option(
+        "--timeout",
+        type=_ABOVE_ZERO,
+        default=None,
+        metavar="S",
+        help="Start nothing after so many seconds; calls in flight have 10 more.",
+    ),
     state_option,
     click.option("--json", "as_json", is_flag=True, help="A line of JSON for each source or record."),
     click.option("--quiet", is_flag=True, help="No progress, no notes."),
@@ -81,8 +94,12 @@ def runner_settings(given: dict[str, Any]) -> dict[str, Any]:
     return settings
 
 
-def announce(runner: mrengine.MapReduceRunner, *, quiet: bool, again: str = "the same command") -> None:
-    """Say the job's id and what resumes it as soon as it is known; let what is logged be seen."""
+def announce(runner: mrengine.MapReduceRunner, *, quiet: bool, chosen: bool = False) -> None:
+    """Say the job's id and what resumes it as soon as it is known; let what is logged be seen.
+
+    ``chosen``: nobody named a model; which one was taken is said.
+    """
+    again = "the same command"
     log_to_stderr(quiet=quiet)
     told: Invocation = click.get_current_context().find_root().obj
 
@@ -90,6 +107,9 @@ def announce(runner: mrengine.MapReduceRunner, *, quiet: bool, again: str = "the
         told.resumes = f"; {again} resumes"
         chunks = f"{event.total} chunk{'' if event.total == 1 else 's'}"
         say(f"job {event.job_id}: {chunks}, {event.resumed} done; {again} resumes", quiet=quiet)
+        if chosen:
+            names = ", ".join(model.name for model in runner.models)
+            say(f"model: {names}, as none was named; --model names another", quiet=quiet)
 
     runner.on("job:start", started)
 

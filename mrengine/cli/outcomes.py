@@ -6,9 +6,9 @@ import dataclasses
 from typing import Any
 
 import mrengine
-from mrengine.cli.exits import DONE, TOO_MANY_FAILED
+from mrengine.cli.exits import DONE, TOO_MANY_FAILED, place_of
 from mrengine.cli.notes import say
-from mrengine.cli.output import StdoutClosed, print_json, print_value, record_of
+from mrengine.cli.output import StdoutClosed, print_json, print_value, record_of, rounded
 from mrengine.records import Document, RunResult
 
 __all__ = ["print_estimate", "print_run", "too_many_failed"]
@@ -43,13 +43,17 @@ def too_many_failed(run: RunResult, max_failed: int) -> bool:
     if failed <= max_failed:
         return False
     for failure in run.failures[:SHOWN]:
-        say(f"chunk {failure.chunk_id} of {failure.document_id} failed ({failure.kind}): {failure.message}")
-    told = f"{failed} of {run.summary.total_chunks} chunks failed, --max-failed is {max_failed}"
+        place = place_of(failure.traceback)
+        say(f"chunk {failure.chunk_id} of {failure.document_id} failed ({failure.kind}): {failure.message}{place}")
+    total = run.summary.total_chunks
+    told = f"{failed} of {total} chunk{'s' * (total > 1)} failed, --max-failed is {max_failed}"
     say(f"mrengine: {told}; a single answer is withheld. The same command tries them again")
+    say(f"'mrengine export {run.job_id}' has all of them, with where they failed")
     return True
 
 
 def print_estimate(runner: mrengine.MapReduceRunner, documents: list[Document], map_fn: Any) -> int:
     """What a run would do and cost at most, as JSON."""
-    print_json(dataclasses.asdict(runner.estimate(documents, map_fn)))
+    estimate = runner.estimate(documents, map_fn)
+    print_json({**dataclasses.asdict(estimate), "cost_usd": rounded(estimate.cost_usd)})
     return DONE

@@ -21,6 +21,7 @@ __all__ = [
     "print_json",
     "print_value",
     "record_of",
+    "rounded",
     "writable_folder",
     "write_whole",
 ]
@@ -89,8 +90,15 @@ def print_value(value: Any) -> None:
 def record_of(outcome: Any) -> dict[str, Any]:
     """A result or failure as a record."""
     record = dataclasses.asdict(outcome)
+    if "cost_usd" in record:
+        record["cost_usd"] = rounded(record["cost_usd"])
     record["type"] = "result" if hasattr(outcome, "result") else "failure"
     return record
+
+
+def rounded(cost_usd: float | None) -> float | None:
+    """US dollars without the noise of binary fractions; a billionth is less than any token costs."""
+    return None if cost_usd is None else round(cost_usd, 9)
 
 
 def writable_folder(folder: Path) -> Path:

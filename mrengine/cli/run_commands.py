@@ -30,14 +30,22 @@ Examples:
 
 @click.command(epilog=RUN_EPILOG)
 @click.argument("sources", nargs=-1, required=True, metavar="SOURCE...")
-@click.option("--prompt", default=None, help="The prompt; $text stands for the chunk, fenced as data.")
+@click.option(
+    "--prompt",
+    default=None,
+    help="The prompt; $text stands for the chunk, fenced as data; without it the chunk comes at the end.",
+)
 @click.option("--prompt-file", type=FILE, help="The same, in a file.")
 @map_option
 @reduce_option
 @click.option("--schema", type=FILE, help="A JSON schema of answers: results are validated values.")
 @click.option("--system", default=None, help="The system prompt.")
 @click.option("--max-tokens", type=click.IntRange(1), default=1024, show_default=True, help="Of each answer.")
-@click.option("--each-line", is_flag=True, help="Every line of a source is a document.")
+@click.option(
+    "--each-line",
+    is_flag=True,
+    help="Every line of a source that is not blank is a document, with an id FILE:LINE; a long one has many chunks.",
+)
 @job_options
 def run(sources: tuple[str, ...], each_line: bool, reduce_name: str | None, **given: Any) -> int:
     """Run a prompt or a function over the chunks of documents. SOURCE is a path or - for stdin.
@@ -48,13 +56,14 @@ def run(sources: tuple[str, ...], each_line: bool, reduce_name: str | None, **gi
     map_fn, reduce_fn = map_function(**asked), reduce_function(reduce_name)
     documents = open_sources(sources, each_line=each_line)
     settings = runner_settings(given)
-    if asked["map_name"] is None and "models" not in settings:
+    chosen = asked["map_name"] is None and "models" not in settings
+    if chosen:
         # A prompt needs a model: named here, the embedded one is fetched where it is the one that will be used.
         settings["models"] = [model.spec for model in resolve_models(None)]
     runner = mrengine.MapReduceRunner(given["job_id"], **settings)
     if given["dry_run"]:
         return print_estimate(runner, documents, map_fn)
-    announce(runner, quiet=given["quiet"])
+    announce(runner, quiet=given["quiet"], chosen=chosen)
     done = runner.run(documents, map_fn, reduce_fn, timeout_s=given["timeout"])
     return print_run(done, reduced=reduce_fn is not None, max_failed=given["max_failed"], as_json=given["as_json"])
 

@@ -35,13 +35,14 @@ Examples:
 def summarize(sources: tuple[str, ...], output: Path | None, together: bool, query: str | None, **given: Any) -> int:
     """Summarise documents: one summary each, or one over all with --together. SOURCE is a path or - for stdin."""
     documents = open_sources(sources)
-    runner = summary_runner(given["job_id"], **runner_settings(given))
+    settings = runner_settings(given)
+    runner = summary_runner(given["job_id"], **settings)
     if given["dry_run"]:
         say("the calls that join the summaries of chunks are not counted", quiet=given["quiet"])
         return print_estimate(runner, documents, None)
     if output is not None:
         writable_folder(output)
-    announce(runner, quiet=given["quiet"])
+    announce(runner, quiet=given["quiet"], chosen="models" not in settings)
     summary = mrengine.summarize(documents, query=query, together=together, runner=runner, timeout_s=given["timeout"])
     if too_many_failed(summary.run, given["max_failed"]):
         return TOO_MANY_FAILED

@@ -264,7 +264,8 @@ def _mismatch_message(job_id: str, found: Differences, on_mismatch: str) -> str:
     what = "; ".join(found.lines)
     if on_mismatch == "extend":
         return f"job {job_id}: on_mismatch='extend' takes added documents and no other change, but: {what}"
+    extend = "'extend' (documents were added), " if found.extends else ""
     return (
-        f"job {job_id} was started with other inputs: {what}. Use another job_id, or on_mismatch='extend' "
-        "(documents were added), 'recompute' (keep what still fits) or 'restart' (from nothing)"
+        f"job {job_id} was started with other inputs: {what}. Use another job_id, or on_mismatch={extend}"
+        "'recompute' (keep what still fits) or 'restart' (from nothing)"
     )

@@ -70,6 +70,7 @@ class JobRun:
         self._ready: Prepared | None = None
         self._state = "stopped"
         self._stop_reason: str | None = None
+        self._reason = ""  # why the run ended, where it is not done
         self._husk = False  # a new job was refused: nothing of it stays
 
     def prepare(self, document: Any) -> None:
@@ -287,6 +288,7 @@ class JobRun:
 
     def _error(self, kind: type[JobError], message: str, *, state: str = "stopped", **facts: Any) -> JobError:
         self._state = state
+        self._reason = message
         results = self.relay.results() if self.relay is not None and self.relay.state.epoch is not None else None
         return kind(
             message,
@@ -316,7 +318,8 @@ class JobRun:
                 f"job {self.job_id}: {what} {index.total} chunks failed; the first one ({first.kind}): {first.message}"
             )
             raise self._error(JobFailed, message, state="failed")
-        log.warning("job %s: %d of %d chunks failed; see results.failures", self.job_id, index.failed, index.total)
+        chunks = f"{index.failed} of {index.total} chunk{'s' * (index.total > 1)} failed"
+        log.warning("job %s: %s; results.failures, or 'mrengine export %s', says why", self.job_id, chunks, self.job_id)
 
     # the end
 
@@ -355,7 +358,8 @@ class JobRun:
         if session is None:
             self._finish_afterwards()
             return
-        record = CloseRecord(time.time(), self._state, normalise(self.summary().to_dict()))
+        told = {**self.summary().to_dict(), "reason": self._reason}
+        record = CloseRecord(time.time(), self._state, normalise(told))
         try:
             session.finish(pack_close(record) if self.relay is not None and self.relay.started_at is not None else b"")
         except (SupervisorDied, LogError):

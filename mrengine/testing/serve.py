@@ -167,6 +167,8 @@ async def _serve() -> None:
 
 def main() -> None:
     """Serve until standard input ends."""
+    if sys.argv[1:]:
+        sys.exit("usage: python -m mrengine.testing.serve: a child of LLMServer, which speaks to it on stdin")
     asyncio.run(_serve())
     os._exit(0)  # calls in flight are dropped, as they are when a server dies
 

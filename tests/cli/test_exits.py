@@ -66,6 +66,63 @@ def test_all_chunks_failed_is_1(cli: Any, tmp_path: Path) -> None:
     assert "KeyError" in done.stderr.splitlines()[-1]
 
 
+def test_where_a_function_failed_is_told(cli: Any, tmp_path: Path) -> None:
+    """The file and line of its own last frame, how the rest is seen; accepted failures, too, are told in commands."""
+    (tmp_path / "own.py").write_text(
+        "import json\ndef f(chunk, context):\n    return json.loads('{' * chunk.id or '1')\n"
+    )
+    options = ["run", "visit.txt", "--map", "own:f", "--target-tokens", "200", "--job-id", "mine"]
+    done = cli(*options)
+    assert done.returncode == 3
+    assert " at own.py:3\n" in done.stderr
+    assert "'mrengine export mine'" in done.stderr
+    accepted = cli(*options, "--max-failed", "99")
+    assert accepted.returncode == 0
+    assert "'mrengine export mine'" in accepted.stderr
+    (tmp_path / "own.py").write_text("def f(chunk, context):\n    raise KeyError('k')\n")
+    every = cli(*options, "--on-mismatch", "restart").stderr.splitlines()[-1]
+    assert " at own.py:2; 'mrengine export mine'" in every
+    assert "KeyError: 'k'" in cli("show", "mine").stdout
+
+
+def test_messages_speak_of_options(cli: Any, tmp_path: Path) -> None:
+    """And offer what can work: 'extend' where documents were added, a decoder where bytes are no UTF-8."""
+    ask = ["--job-id", "j", "--model", "fake"]
+    cli("run", "visit.txt", *ASK, "--job-id", "j")
+    prompt = cli("run", "visit.txt", "--prompt", "y", *ask).stderr
+    assert "--on-mismatch 'recompute'" in prompt
+    assert "another --job-id" in prompt
+    assert "extend" not in prompt
+    (tmp_path / "more.txt").write_text("more")
+    assert "--on-mismatch 'extend'" in cli("run", "visit.txt", "more.txt", "--prompt", "x", *ask).stderr
+    (tmp_path / "latin.txt").write_bytes("Größe".encode("latin1"))
+    assert "iconv -f latin1 -t utf-8 latin.txt | mrengine" in cli("run", "latin.txt", *ASK).stderr
+    with LLMServer(latency_s=0.3) as server:
+        late = [
+            "--prompt",
+            "x",
+            "--model",
+            f"{server.url}#m",
+            "--target-tokens",
+            "20",
+            "--workers",
+            "1",
+            "--job-id",
+            "late",
+        ]
+        assert "--timeout is over" in cli("run", "visit.txt", *late, "--timeout", "1").stderr
+    assert "--timeout is over" in cli("show", "late").stdout
+
+
+def test_the_model_that_nobody_named_is_told(cli: Any) -> None:
+    """On stderr, after the job; where it was named, nothing."""
+    with LLMServer() as server:
+        env = {"OPENAI_API_KEY": "k", "OPENAI_BASE_URL": server.url, "MRENGINE_MODELS": ""}
+        for command in (["run", "visit.txt", "--prompt", "x"], ["summarize", "visit.txt"]):
+            assert "\nmodel: gpt-4o-mini, as none was named" in cli(*command, env=env).stderr
+    assert "model:" not in cli("run", "visit.txt", *ASK).stderr
+
+
 def test_an_unwritable_home_is_told(cli: Any, tmp_path: Path) -> None:
     """With the way out."""
     (tmp_path / "file").write_text("")

@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 
+from mrengine.cli.output import rounded
 from mrengine.testing.server import LLMServer
 
 
@@ -30,6 +31,14 @@ def test_jobs_are_listed_shown_and_exported(cli: Any, job: str) -> None:
     assert f"{shown['total']} done" in cli("show", job).stdout
     records = [json.loads(line) for line in cli("export", job).stdout.splitlines()]
     assert [record["chunk_id"] for record in records] == list(range(shown["total"]))
+
+
+def test_what_is_done_is_not_cancelled(cli: Any, job: str) -> None:
+    """It is said, and nothing changed; costs are printed without the noise of binary fractions."""
+    assert "nothing to cancel" in cli("cancel", job).stderr
+    assert json.loads(cli("show", job, "--json").stdout)["state"] == "done"
+    assert "may run again" in cli("uncancel", job).stderr
+    assert rounded(0.0052111499999999995) == 0.00521115
 
 
 def test_verify_names_what_is_damaged(cli: Any, job: str, state_dir: Path) -> None:
