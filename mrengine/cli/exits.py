@@ -40,6 +40,12 @@ _OPTIONS = {
     "target_tokens": "--target-tokens",
     "overlap_tokens": "--overlap-tokens",
 }
+_WAYS_OUT = (
+    ("models=", "--model "),
+    ("max_cost_usd needs", "--max-cost needs"),
+    ("give it as ModelSpec(price=Price(...)), or limit max_tokens instead", "limit --max-tokens-total instead"),
+    ("; for others give ModelSpec(name, provider=…, base_url=…)", "; another one needs a program of Python"),
+)
 _SETTING = re.compile(rf"\b(?<!-)({'|'.join(_OPTIONS)})\b(?!:)(=?)")
 
 
@@ -122,7 +128,8 @@ def line_of(error: Exception) -> str:
 
 def in_cli_terms(text: str) -> str:
     """A message of the library, with its settings as the options that they are here."""
-    text = text.replace("models=", "--model ")
+    for ours, theirs in _WAYS_OUT:
+        text = text.replace(ours, theirs)
     return _SETTING.sub(lambda found: _OPTIONS[found[1]] + " " * bool(found[2]), text)
 
 

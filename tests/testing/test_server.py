@@ -172,3 +172,12 @@ def test_it_ends_with_the_process_that_started_it() -> None:
             return
         time.sleep(0.01)
     pytest.fail("the server is still there")
+
+
+def test_the_program_behind_it_says_what_it_is() -> None:
+    """Asked for help it would wait on its standard input, for ever on a terminal."""
+    command = [sys.executable, "-m", "mrengine.testing.serve", "--help"]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+        assert process.stderr is not None
+        assert "usage" in process.stderr.read()
+        assert process.wait(timeout=30) == 1
