@@ -6,7 +6,6 @@ import logging
 import os
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import suppress
 from dataclasses import replace
 from functools import cached_property
 from types import TracebackType
@@ -19,6 +18,7 @@ from mrengine.host.auto import auto_job_id
 from mrengine.host.estimate import estimate
 from mrengine.host.grouping import reduced
 from mrengine.host.loops import warn_in_event_loop
+from mrengine.host.notices import names_a_file
 from mrengine.host.orders import Parts, check_terms
 from mrengine.host.pickling import pack, pack_function
 from mrengine.host.plan import MapFunction, describe_map
@@ -41,7 +41,6 @@ from mrengine.records import (
     ModelSpec,
     RateLimit,
     RunResult,
-    RunSummary,
 )
 from mrengine.reducers.tree import TreeReduce
 
@@ -175,7 +174,7 @@ class MapReduceRunner:
             yield from run.outcomes(wanted=True)
             run.check_failures()
             run.complete()
-            _completed(run)
+            run.completed()
 
     def resume(
         self,
@@ -204,7 +203,8 @@ class MapReduceRunner:
     def _one_run(
         self, document: Any, map_fn: MapFn, reduce_fn: ReduceFn | None, job_id: str | None, timeout_s: float | None
     ) -> _Running:
-        _warn_of_a_path(document)
+        if told := names_a_file(document):
+            log.warning("%s", told)
         if not callable(map_fn):
             raise ConfigError(f"map_fn is a {type(map_fn).__name__}, not a function", setting="map_fn")
         if not self._busy.acquire(blocking=False):
@@ -304,7 +304,7 @@ class MapReduceRunner:
                     told = "reduce_fn raised %s; the results of job %s are kept: run it again with job_id=%r"
                     log.warning(told, type(error).__name__, run.job_id, run.job_id)
                 raise
-        return RunResult(value, _completed(run), results, results.failures)
+        return RunResult(value, run.completed(), results, results.failures)
 
     # from other threads and processes
 
@@ -384,23 +384,6 @@ class _Running:
                     runner.close()
             finally:
                 runner._busy.release()
-
-
-def _completed(run: JobRun) -> RunSummary:
-    """Tell that the run has its answer, and keep what is to be kept."""
-    assert run.relay is not None
-    summary = run.summary()
-    run.relay.emit("job:complete", summary=summary)
-    run.clear()
-    return summary
-
-
-def _warn_of_a_path(document: Any) -> None:
-    """A str is text, also where it names a file: whoever meant the file should hear of it."""
-    if isinstance(document, str) and len(document) < 4096 and "\n" not in document and "\0" not in document:
-        with suppress(OSError, ValueError):
-            if os.path.isfile(document):
-                log.warning("the document is a str, so it is the text; it names a file, too: for that give Path(…)")
 
 
 def _fetch_embedded(models: Sequence[Model]) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Callable, Iterable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -23,7 +24,7 @@ from mrengine.log.lock import JobLock, Owner
 from mrengine.log.resume import ResumeEngine
 from mrengine.sources.spool import Spool, spool_name
 
-__all__ = ["SUPERVISORS", "Preparation", "Prepared", "no_text"]
+__all__ = ["SUPERVISORS", "Preparation", "Prepared", "identity", "is_begun", "no_text"]
 
 SETTLE_S = 0.2
 SUPERVISORS = 4  # how many may die before a job is given up
@@ -215,3 +216,19 @@ def _append(session: Session, records: Iterable[Record]) -> int:
             _, first, rows = unpack_chunks(payload)
             total = first + len(rows) // ROW_BYTES
     return total
+
+
+def is_begun(folder: Path) -> bool:
+    """Whether a job has its chunks in its log."""
+    with suppress(JobNotFound), ResumeEngine(folder) as stored:
+        return stored.epoch is not None and stored.epoch.complete
+    return False
+
+
+def identity(folder: Path) -> tuple[int, int] | None:
+    """What tells a folder from another one of the same name; None: there is none."""
+    try:
+        found = folder.stat()
+    except OSError:
+        return None
+    return found.st_dev, found.st_ino

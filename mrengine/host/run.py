@@ -27,18 +27,18 @@ from mrengine.errors import (
     SourceError,
     SupervisorDied,
 )
+from mrengine.host import notices
 from mrengine.host.endings import ending
 from mrengine.host.inputs import append_inputs, holds, input_version
 from mrengine.host.orders import Parts, Round, lacking, open_order, round_order
 from mrengine.host.plan import MapFunction, Record, round_record
-from mrengine.host.prepare import SUPERVISORS, Preparation, Prepared, no_text
+from mrengine.host.prepare import SUPERVISORS, Preparation, Prepared, identity, is_begun, no_text
 from mrengine.host.relay import Outcome, Relay
 from mrengine.host.session import Durable, Ended, News, Session
 from mrengine.host.tally import Tally
 from mrengine.log.folder import locked, remove
 from mrengine.log.jobrecords import CloseRecord, pack_close
 from mrengine.log.results import Results
-from mrengine.log.resume import ResumeEngine
 from mrengine.log.values import normalise
 from mrengine.records import ChunkResult, RunSummary
 from mrengine.sources.spool import sweep_spools
@@ -47,7 +47,6 @@ __all__ = ["JobRun"]
 
 log = logging.getLogger("mrengine")
 WAIT_S = 0.5
-SHOWN = 5  # names in one message
 
 
 class JobRun:
@@ -77,12 +76,12 @@ class JobRun:
         """Read and plan. Afterwards the log holds the chunk table and nothing has run, or the job is finished."""
         make_private(self.folder.parent)
         make_private(self.folder)
-        before = _identity(self.folder)
+        before = identity(self.folder)
         new = not (self.folder / "log").exists()
         try:
             self._use(self._preparation.from_documents(document))
         except Exception as error:
-            same = _identity(self.folder) == before
+            same = identity(self.folder) == before
             self._husk = new and same and not isinstance(error, (JobError, LogError))
             if same or not isinstance(error, (OSError, LogError, SourceError, ConfigError)):
                 raise
@@ -110,8 +109,9 @@ class JobRun:
     def _use(self, ready: Prepared) -> None:
         self._ready = ready
         if ready.damage:
-            self._tell_damage(ready)
-        self._tell_empty([row.id for row in ready.documents if not row.n_bytes])
+            self._warn(notices.damaged(self.job_id, ready.damage))
+        if textless := [row.id for row in ready.documents if not row.n_bytes]:
+            self._warn(notices.empty(self.job_id, textless))
         parts = self.parts
         relay = Relay(self.folder, self.job_id, parts.dispatcher, parts.progress, self.tally, parts.balancer)
         self.relay = relay
@@ -122,18 +122,6 @@ class JobRun:
             self._total = ready.total
         elif relay.state.epoch is not None:
             self._total = relay.state.epoch.chunks()
-
-    def _tell_damage(self, ready: Prepared) -> None:
-        ranges = ", ".join(f"{start} to {end}" for start, end in ready.damage)
-        self._warn(
-            f"the log of job {self.job_id} was damaged: bytes {ranges} are kept aside, what they held runs again"
-        )
-
-    def _tell_empty(self, names: Sequence[str]) -> None:
-        if names:
-            more = f" and {len(names) - SHOWN} more" if len(names) > SHOWN else ""
-            what = "a document is empty and has" if len(names) == 1 else f"{len(names)} documents are empty and have"
-            self._warn(f"job {self.job_id}: {what} no chunk: {', '.join(map(repr, names[:SHOWN]))}{more}")
 
     def _warn(self, message: str) -> None:
         self.tally.warnings.append(message)
@@ -318,8 +306,7 @@ class JobRun:
                 f"job {self.job_id}: {what} {index.total} chunks failed; the first one ({first.kind}): {first.message}"
             )
             raise self._error(JobFailed, message, state="failed")
-        chunks = f"{index.failed} of {index.total} chunk{'s' * (index.total > 1)} failed"
-        log.warning("job %s: %s; results.failures, or 'mrengine export %s', says why", self.job_id, chunks, self.job_id)
+        log.warning("%s", notices.partly_failed(self.job_id, index.failed, index.total))
 
     # the end
 
@@ -366,7 +353,7 @@ class JobRun:
             self.parts.drop_session()  # a run without its CLOSE counts as interrupted
         if self._husk:
             with suppress(JobBusy, LogError, OSError):  # somebody else has begun it meanwhile, or removed it
-                remove(self.folder, unless=_is_begun)
+                remove(self.folder, unless=is_begun)
 
     def _finish_afterwards(self) -> None:
         """Everything was there already. A run that was killed after its last result left no CLOSE that says so."""
@@ -382,8 +369,15 @@ class JobRun:
         """The summary so far."""
         return self.tally.summary((time.monotonic() - self._began) * 1e3)
 
-    def clear(self) -> None:
-        """After success: keep what ``keep`` says."""
+    def completed(self) -> RunSummary:
+        """Tell that the run has its answer, and keep what ``keep`` says."""
+        assert self.relay is not None
+        summary = self.summary()
+        self.relay.emit("job:complete", summary=summary)
+        self._clear()
+        return summary
+
+    def _clear(self) -> None:
         keep = self.parts.keep
         with suppress(JobBusy, LogError):  # another run of it has begun, or removed it
             if keep == "results":
@@ -398,18 +392,3 @@ class JobRun:
             self.relay.close()
         if self._ready is not None and self._ready.fresh is not None:
             self._ready.fresh.discard()
-
-
-def _is_begun(folder: Path) -> bool:
-    """Whether a job has its chunks in its log."""
-    with suppress(JobNotFound), ResumeEngine(folder) as stored:
-        return stored.epoch is not None and stored.epoch.complete
-    return False
-
-
-def _identity(folder: Path) -> tuple[int, int] | None:
-    try:
-        found = folder.stat()
-    except OSError:
-        return None
-    return found.st_dev, found.st_ino

@@ -1,0 +1,40 @@
+"""Owns the words of what a run warns of: log, documents and failures that are not what the caller may expect."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from contextlib import suppress
+from typing import Any
+
+__all__ = ["damaged", "empty", "names_a_file", "partly_failed"]
+
+SHOWN = 5  # names in one message
+
+
+def damaged(job_id: str, ranges: Sequence[tuple[int, int]]) -> str:
+    """Bytes of the log that were announced once, and are lost."""
+    told = ", ".join(f"{start} to {end}" for start, end in ranges)
+    return f"the log of job {job_id} was damaged: bytes {told} are kept aside, what they held runs again"
+
+
+def empty(job_id: str, names: Sequence[str]) -> str:
+    """Documents without text, by their ids."""
+    more = f" and {len(names) - SHOWN} more" if len(names) > SHOWN else ""
+    what = "a document is empty and has" if len(names) == 1 else f"{len(names)} documents are empty and have"
+    return f"job {job_id}: {what} no chunk: {', '.join(map(repr, names[:SHOWN]))}{more}"
+
+
+def partly_failed(job_id: str, failed: int, total: int) -> str:
+    """Some chunks have no result, and the reducer is given the others."""
+    chunks = f"{failed} of {total} chunk{'s' * (total > 1)} failed"
+    return f"job {job_id}: {chunks}; results.failures, or 'mrengine export {job_id}', says why"
+
+
+def names_a_file(document: Any) -> str | None:
+    """A str is text, also where it names a file: whoever meant the file should hear of it."""
+    if isinstance(document, str) and len(document) < 4096 and "\n" not in document and "\0" not in document:
+        with suppress(OSError, ValueError):
+            if os.path.isfile(document):
+                return "the document is a str, so it is the text; it names a file, too: for that give Path(…)"
+    return None
