@@ -35,7 +35,6 @@ OWN_FILES = os.path.join(os.path.dirname(os.path.dirname(os.path.abspath(__file_
 
 
 STORABLE = "a result is None, a bool, int, float, str, bytes, or a list, dict, dataclass or pydantic model of these"
-_KINDS = (("unstorable", Unstorable), ("model", ModelError), ("error", BaseException))
 
 
 def _loaded(blob: bytes) -> Callable[[Any, Any], Any]:
