@@ -30,6 +30,7 @@ __all__ = ["LONG", "PAIR", "Tokenizer", "cache_folder", "count", "load", "tokeni
 
 # Longer texts are counted in parts: tiktoken refuses runs of a million blanks (a regex that backtracks too far).
 LONG = 100_000
+_SHORT, _MANY_SHORT = 8, 4096
 
 _CONTINUATION = bytes(range(0x80, 0xC0))
 # Two halves of a character beside each other: tiktoken joins them.
@@ -69,17 +70,28 @@ class Tokenizer:
         self._core = encoding._core_bpe
         self._ordinary = self._core.encode_ordinary
         self._faster = faster.load(encoding.name, self._ordinary)
+        self._short: dict[str, int] = {}  # the same few marks stand at the edges of most chunks: ``{"``, ``"},``
         self._tables: dict[bool, bytes] = {}
         self._arrays: dict[bool, Any] = {}
 
     def count(self, text: str) -> int:
         """Tokens of a text of any length, exactly."""
+        if len(text) <= _SHORT:
+            found = self._short.get(text)
+            if found is None:
+                if len(self._short) >= _MANY_SHORT:
+                    self._short.clear()
+                found = self._short[text] = self._counted(text)
+            return found
+        return self._counted(text)
+
+    def _counted(self, text: str) -> int:
         try:
             if self._faster:
                 return self._faster.count(text)
             return len(self._ordinary(text)) if len(text) <= LONG else _count_long(self, text)
         except UnicodeEncodeError:
-            return self.count(mend(text))
+            return self._counted(mend(text))
 
     def tokens(self, text: str) -> Any:
         """The token numbers of a text without surrogates, as a buffer of u32. At most about a million characters."""
