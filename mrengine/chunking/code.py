@@ -50,7 +50,7 @@ class Code:
             return self._prose.cut(text, start, high, fits)
         credit = self._credit + self._window / 2 - (high - best) / span
         if credit > 0:
-            whole = enclosing_function(text, start, best, fits)
+            whole = enclosing_function(text, start, best, fits, max(0, best - int(credit * span)))
             if whole and credit >= (best - whole) / span:
                 credit -= (best - whole) / span
                 best = whole
@@ -62,10 +62,11 @@ class Code:
         return next(line_begins(text, low, start), start)
 
 
-def enclosing_function(text: str, start: int, cut: int, fits: Callable[[int, int], bool]) -> int:
+def enclosing_function(text: str, start: int, cut: int, fits: Callable[[int, int], bool], least: int = 0) -> int:
     """The begin of the outermost function behind ``start`` that a cut before the line at ``cut`` tears, and that fits.
 
-    0 if there is none. What encloses a line are the nearest lines above that are indented less, one after another.
+    0 if there is none, or if even the innermost begins before ``least``, where it would be of no use. What
+    encloses a line are the nearest lines above that are indented less, one after another.
     """
     width = len(_INDENT.match(text, cut).group())  # type: ignore[union-attr] # it matches nothing, too
     if width and _METHOD.match(text, cut + width):
@@ -73,7 +74,7 @@ def enclosing_function(text: str, start: int, cut: int, fits: Callable[[int, int
     start = max(start, cut - _FAR)
     found, header = 0, cut
     while width:
-        header = _last_line(text, start, header, width - 1)
+        header = _last_line(text, start if found else max(start, least - 1), header, width - 1)
         if not header:
             break
         width = len(_INDENT.match(text, header).group())  # type: ignore[union-attr]
@@ -86,15 +87,17 @@ def enclosing_function(text: str, start: int, cut: int, fits: Callable[[int, int
 
 def _last_line(text: str, start: int, stop: int, width: int) -> int:
     """The begin of the last line between ``start`` and ``stop`` that is indented by at most ``width``; or 0."""
-    step = 400
-    while True:
+    end, step, finditer = stop, 256, _line_within(width).finditer
+    while stop > start:
         begin = max(start, stop - step)
         found = 0
-        for match in _line_within(width).finditer(text, begin, stop):
+        for match in finditer(text, begin, end):
             found = match.start() + 1
-        if found or begin == start:
+        if found:
             return found
-        step *= 4
+        stop, end = begin, min(end, begin + width + 2)  # seen already, but for a newline and what must follow it
+        step *= 2
+    return 0
 
 
 def _with_decorators(text: str, start: int, begin: int) -> int:
