@@ -63,7 +63,7 @@ class Ruler:
             return 0
         wanted = self._index(start) + tokens + 1
         first = self._index(keep)
-        moved = self._edges[first] - self.base
+        moved: int = self._edges[first] - self.base
         texts, edges = [self.text[moved:]], [self._edges[first:]]
         length = len(self._edges)
         while length < wanted and not self.ended:
@@ -123,7 +123,7 @@ class Ruler:
         if self._numpy:
             import numpy
 
-            return memoryview(numpy.concatenate(parts))  # one number is looked up in half of numpy's time
+            return numpy.concatenate(parts).data  # one number is looked up in half of numpy's time
         whole = array("q")
         for part in parts:
             whole.extend(part)
@@ -183,7 +183,7 @@ class Ruler:
         beyond = first >= 0 and tokens > head  # otherwise no safe cut is near: the edges tell about how far it is
         index = first + tokens - head if beyond else self._index(start) + tokens
         inside = index < len(self._edges) - 1
-        offset = self._edges[index] - self.base if inside else len(self.text)
+        offset: int = self._edges[index] - self.base if inside else len(self.text)
         return self._before_last_seam(start, offset) if self._seams else offset
 
     def fits(self, start: int, stop: int, tokens: int) -> bool:
@@ -196,7 +196,8 @@ class Ruler:
 
     def before(self, stop: int, tokens: int) -> int:
         """The offset from which about ``tokens`` tokens lie before ``stop``."""
-        return max(0, self._edges[max(0, self._index(stop) - tokens)] - self.base)
+        edge: int = self._edges[max(0, self._index(stop) - tokens)]
+        return max(0, edge - self.base)
 
     def _seam_between(self, start: int, stop: int) -> bool:
         seams = self._seams
