@@ -32,6 +32,7 @@ _QUOTE, _COMMA, _COLON, _NEWLINE, _RETURN, _BACKSLASH = b'",:\n\r\\'
 _ESCAPE = re.compile(
     r"(?<!\\)(?:\\\\)*((?:\\u[Dd][89ABab][0-9A-Fa-f]{2})?\\(?:u[0-9A-Fa-f]{0,3})?|\\u[Dd][89ABab][0-9A-Fa-f]{2})\Z"
 )
+_BLANKS = 400  # around an element: so many are looked at, for a text may have nothing else
 _IS_MARK = bytes(char in b'"{}[],:\n\\' for char in range(256))
 
 
@@ -66,13 +67,20 @@ class Json:
         begins.append(begins[-1])
         far = bisect_left(places, high + 4 * (high - start) + base, limit)
 
-        def whole(number: int) -> bool:
+        def span(number: int) -> tuple[int, int]:
             end = self._scan.end(torn[number], limit, far) if number < len(torn) - 1 else limit
-            return fits(begins[number], places[end] - base if end < len(places) else len(text))
+            return begins[number], places[end] - base if end < len(places) else len(text)
 
         # One that begins near the limit need not fit: to begin the next chunk with it costs little.
         near = bisect_left(begins, high - int((high - start) * self._window / 2))
-        outermost = _first(near, whole)
+        outermost = _first(near, lambda number: fits(*span(number)))
+        if outermost:
+            # What does not fit with the blanks and the comma around it may do so without them.
+            begin, end = span(outermost - 1)
+            inner, behind = _bare(text, begin, end, valued=self._scan.valued(torn[outermost - 1]))
+            if inner < min(high, behind) and (inner, behind) != (begin, end) and fits(inner, behind):
+                outermost -= 1
+                begins[outermost] = begin if fits(begin, behind) else inner
         if outermost < len(torn):
             return begins[outermost]
         # Not even the innermost fits: a long string. What is inside is prose.
@@ -94,6 +102,17 @@ def _before_escape(text: str, begin: int, cut: int) -> int:
     """The cut, or the begin of the escape sequence, or pair of them, that it would tear."""
     torn = _ESCAPE.search(text, max(begin, cut - 40), cut)
     return torn.start(1) if torn and torn.start(1) > begin else cut
+
+
+def _bare(text: str, begin: int, end: int, *, valued: bool) -> tuple[int, int]:
+    """The span of an element without the blanks around it, its comma, or the closing bracket it is the last in.
+
+    ``valued``: it is what follows a colon, so a bracket at its end is its own.
+    """
+    tail = text[max(begin, end - _BLANKS) : end]
+    bare = (tail[:-1] if not valued and tail[-1:] in ("]", "}") else tail).rstrip().removesuffix(",")
+    head = text[begin : min(begin + _BLANKS, end)]
+    return begin + len(head) - len(head.lstrip()), end - len(tail) + len(bare)
 
 
 def _first(length: int, fits: Callable[[int], bool]) -> int:
@@ -150,6 +169,10 @@ class _Scanner:
                 break
         found.reverse()
         return found
+
+    def valued(self, index: int) -> bool:
+        """Whether the place lies behind a colon, or a closing bracket."""
+        return ord(self._levels[index]) % 2 == 1
 
     def end(self, index: int, low: int, high: int) -> int:
         """The first place in ``low .. high - 1`` with the level of the place ``index`` or less; or ``high``."""
