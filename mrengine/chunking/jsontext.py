@@ -107,12 +107,14 @@ def _before_escape(text: str, begin: int, cut: int) -> int:
 def _bare(text: str, begin: int, end: int, *, valued: bool) -> tuple[int, int]:
     """The span of an element without the blanks around it, its comma, or the closing bracket it is the last in.
 
-    ``valued``: it is what follows a colon, so a bracket at its end is its own.
+    ``valued``: it is what follows a colon, so a bracket at its end is its own if it begins with one.
     """
-    tail = text[max(begin, end - _BLANKS) : end]
-    bare = (tail[:-1] if not valued and tail[-1:] in ("]", "}") else tail).rstrip().removesuffix(",")
     head = text[begin : min(begin + _BLANKS, end)]
-    return begin + len(head) - len(head.lstrip()), end - len(tail) + len(bare)
+    body = head.lstrip()
+    tail = text[max(begin, end - _BLANKS) : end]
+    closed = tail[-1:] in ("]", "}") and not (valued and body[:1] in ("[", "{"))
+    bare = (tail[:-1] if closed else tail).rstrip().removesuffix(",")
+    return begin + len(head) - len(body), end - len(tail) + len(bare)
 
 
 def _first(length: int, fits: Callable[[int], bool]) -> int:

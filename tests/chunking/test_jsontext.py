@@ -85,6 +85,14 @@ def test_an_object_that_fits_without_the_blanks_around_it_is_not_torn(indent: An
     assert [part for part in torn if recount(part) < target] == []
 
 
+def test_a_last_value_that_fits_without_the_bracket_behind_it_is_not_torn() -> None:
+    """That bracket is not the string's own."""
+    text = json.dumps([{"some key of a few words": "word " * (number % 40 + 20)} for number in range(200)], indent=4)
+    cuts = [chunk.end for chunk in safe_chunk(text, target_tokens=50, overlap_tokens=0, splitter="json")]
+    torn = [text[a:b] for a, b in _spans(text)[1] if any(a < cut < b for cut in cuts)]
+    assert [part for part in torn if recount(part) < 50] == []
+
+
 def test_json_lines_are_cut_at_lines() -> None:
     """And only there, where every record fits."""
     text = "".join(json.dumps({"id": number, "note": "word " * (number % 30)}) + "\n" for number in range(500))
