@@ -35,6 +35,9 @@ _LETTER_DIGIT = "(?<=[A-Za-z])(?=[0-9])|(?<=[0-9])(?=[A-Za-z])"
 _MODERN = re.compile("|".join((_AFTER_NEWLINE, _BEFORE_BLANK, _BEFORE_MARK, _LETTER_DIGIT)))
 _OLD = re.compile("|".join((_BEFORE_BLANK, _BEFORE_MARK, _LETTER_DIGIT)))
 
+# Part of rules 2 and 3. It begins with a set of characters, to which the re module skips three times as fast.
+_NEAR = re.compile(rf"[0-9A-Za-z](?=[{_PUNCTUATION} \t])").search
+
 
 class SafeCuts:
     """Finds safe cuts near an offset."""
@@ -45,7 +48,10 @@ class SafeCuts:
         self._finditer = pattern.finditer
 
     def first(self, text: str, low: int, high: int) -> int | None:
-        """The first safe cut in ``low..high``, or None. Offsets are characters."""
+        """A safe cut in ``low..high``, among the first there; None if there is none. Offsets are characters."""
+        near = _NEAR(text, low, min(low + 16, high + 1))
+        if near:
+            return near.end()
         # The pattern looks at the character after the cut, and past blanks: some more text must be visible.
         match = self._search(text, low, high + 64)
         return match.start() if match and match.start() <= high else None
