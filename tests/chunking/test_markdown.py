@@ -4,14 +4,12 @@ from __future__ import annotations
 
 import random
 import re
-import sys
 
-import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mrengine.chunking import safe_chunk
-from mrengine.chunking.markdown import Fences, _marks
+from mrengine.chunking.markdown import Fences
 from tests.chunking.texts import assert_promises, recount
 
 _BLOCKS = (
@@ -65,21 +63,6 @@ def test_fences_are_found_whatever_pieces_the_text_is_seen_in() -> None:
         pieces.see(text[base:seen], base)
     assert (pieces._begins, pieces._ends) == (whole._begins, whole._ends)
     assert list(zip(whole._begins, whole._ends, strict=True)) == _fences(text)
-
-
-@given(st.text(alphabet="`~~``é字\n x", max_size=60), st.integers(0, 5))
-def test_marks_are_the_same_with_and_without_numpy(text: str, low: int) -> None:
-    """Every place of three in a row, overlapping ones too, in characters of any width."""
-    low = min(low, len(text))
-    with pytest.MonkeyPatch.context() as patch:
-        patch.delitem(sys.modules, "numpy", raising=False)
-        slow = _marks(text, low, len(text))
-    __import__("numpy")
-    assert (
-        _marks(text, low, len(text))
-        == slow
-        == [m.start() for m in re.finditer("(?=```|~~~)", text) if m.start() >= low]
-    )
 
 
 def test_a_heading_is_not_parted_from_its_text() -> None:
