@@ -359,7 +359,7 @@ def test_a_worker_that_was_stopped_is_replaced(tmp_path: Path) -> None:
     def stops(chunk: Any, context: Any) -> int:
         if chunk.id == 0 and not mark.exists():
             mark.touch()
-            os.kill(os.getpid(), signal.SIGSTOP)
+            signal.pthread_kill(threading.get_ident(), signal.SIGSTOP)  # this thread, before it can return
         return int(chunk.id)
 
     found, deaths = run(stops, 6, slots=2, max_attempts=1)
