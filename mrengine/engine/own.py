@@ -17,9 +17,8 @@ from mrengine.records import Usage
 if TYPE_CHECKING:
     from mrengine.providers.models import Model
 
-__all__ = ["NOT_BILLED", "OwnCall", "own_call"]
+__all__ = ["OwnCall", "own_call"]
 
-NOT_BILLED = frozenset({400, 401, 402, 403, 404, 405, 413, 422, 429})
 Emit = Callable[[int, int, int, bytes], None]
 
 
@@ -79,7 +78,7 @@ def own_call(
         yield grant
     except Exception as error:
         failed = failures.from_exception(error, model=model.name)
-        made, observed = failed.sent and failed.status not in NOT_BILLED, failed.observed
+        made, observed = failed.sent and failed.status not in failures.TURNED_AWAY, failed.observed
         raise
     finally:
         made = made or grant.usage is not None

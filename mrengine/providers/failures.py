@@ -16,8 +16,10 @@ from mrengine.providers.http1 import Malformed
 from mrengine.providers.observed import observed
 from mrengine.records import Usage
 
-__all__ = ["from_exception", "from_status", "inner_status", "not_an_answer", "overflow", "refused"]
+__all__ = ["TURNED_AWAY", "from_exception", "from_status", "inner_status", "not_an_answer", "overflow", "refused"]
 
+# Answers to a request that no model has worked on: nothing is billed, and what was reserved for it comes back.
+TURNED_AWAY = frozenset({400, 401, 402, 403, 404, 405, 413, 422, 429})
 _TRANSIENT = frozenset({408, 409, 425, 429, 529})
 _ENDS_MODEL = frozenset({401, 402, 403, 407})
 _NO_MONEY = re.compile(r"insufficient_quota|billing|credit balance|account_deactivated|payment_required", re.IGNORECASE)

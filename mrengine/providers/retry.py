@@ -27,7 +27,6 @@ MAX_BACKOFF_S = 60.0
 MIN_BACKOFF_S = 0.01  # a job with backoff_s=0 must not spin
 MAX_CAUSES = 12
 MIN_ATTEMPT_S = 30.0
-_NOT_ADMITTED = frozenset({400, 401, 402, 403, 404, 405, 413, 422, 429})
 
 
 class LeaseLike(Protocol):
@@ -153,7 +152,7 @@ def _settle(lease: LeaseLike | None, outcome: Completion | ModelError) -> None:
         usage = outcome.usage if outcome.usage.total_tokens else None
         lease.settle(usage, outcome.observed)
     else:
-        made = outcome.sent and outcome.status not in _NOT_ADMITTED
+        made = outcome.sent and outcome.status not in failures.TURNED_AWAY
         lease.settle(outcome.usage, outcome.observed, made=made)
 
 
