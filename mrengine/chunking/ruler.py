@@ -105,16 +105,12 @@ class Ruler:
             return _with_pairs(self._summed(mend(text), 0), text, begin)
 
     def _summed(self, text: str, begin: int) -> Any:
-        ascii_only = text.isascii()
         if self._numpy or self._measured > _NUMPY_FROM:
-            import numpy
-
             self._numpy = True
-            numbers = numpy.frombuffer(self.tokenizer.tokens(text), numpy.uint32)
-            edges = self.tokenizer.width_array(ascii_only).take(numbers).cumsum(dtype=numpy.int64)
+            edges = self.tokenizer.edges(text)
             edges += begin
             return edges
-        widths = self.tokenizer.widths(ascii_only)
+        widths = self.tokenizer.widths(text.isascii())
         edges = array("q", accumulate(map(widths.__getitem__, self.tokenizer.numbers(text)), initial=begin))
         del edges[0]
         return edges

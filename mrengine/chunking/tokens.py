@@ -26,6 +26,8 @@ from mrengine.errors import ChunkingError
 if TYPE_CHECKING:
     from tiktoken import Encoding
 
+    from mrengine.chunking.edges import Edges
+
 __all__ = ["LONG", "PAIR", "Tokenizer", "cache_folder", "count", "load", "tokenizer"]
 
 # Longer texts are counted in parts: tiktoken refuses runs of a million blanks (a regex that backtracks too far).
@@ -62,7 +64,7 @@ def tokenizer(encoding: str) -> Tokenizer:
 
 
 class Tokenizer:
-    """An encoding, and the width of each of its tokens, from which the offsets of token edges are summed up."""
+    """An encoding: counts, and the edges of tokens."""
 
     def __init__(self, encoding: Encoding) -> None:
         self.encoding = encoding
@@ -72,7 +74,7 @@ class Tokenizer:
         self._faster = faster.load(encoding.name, self._ordinary)
         self._short: dict[str, int] = {}  # the same few marks stand at the edges of most chunks: ``{"``, ``"},``
         self._tables: dict[bool, bytes] = {}
-        self._arrays: dict[bool, Any] = {}
+        self._edges: Edges | None = None
 
     def count(self, text: str) -> int:
         """Tokens of a text of any length, exactly."""
@@ -111,14 +113,13 @@ class Tokenizer:
             table = self._tables[ascii_only] = _widths(self.encoding, ascii_only)
         return table
 
-    def width_array(self, ascii_only: bool) -> Any:
-        """:meth:`widths` as a numpy array."""
-        array = self._arrays.get(ascii_only)
-        if array is None:
-            import numpy
+    def edges(self, text: str) -> Any:
+        """Where each token of a text without surrogates ends, in characters, as a numpy array of int64."""
+        if self._edges is None:
+            from mrengine.chunking.edges import Edges
 
-            array = self._arrays[ascii_only] = numpy.frombuffer(self.widths(ascii_only), numpy.uint8)
-        return array
+            self._edges = Edges(self)
+        return self._edges.of(text)
 
 
 _NO_SPECIALS: set[str] = set()
