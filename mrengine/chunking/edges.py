@@ -1,19 +1,21 @@
 r"""Owns finding the edges of all tokens of a text: by pretokens where it is ASCII, by the tokenizer where it is not.
 
 The way round the tokenizer is several times as fast, and its edges are the tokenizer's own: tests compare them, and so
-does :class:`Edges`, on a sample, before it goes that way. A text that is ASCII but for a few words is two: at a space
-behind a visible ASCII character token counts add up (``safecuts``, rule 2), so the words that are not ASCII, each with
-the space before it, are joined and tokenised; so is the rest; and the edges of both are put back to where they belong.
+does :class:`Edges`, on a sample, before it goes that way. A text that is ASCII but for a few words is two: between a
+letter or digit and a space or mark token counts add up, whichever they are (``safecuts``, rules 2 and 3), so the words
+that are not ASCII are joined and tokenised; so is the rest; and the edges of both are put back to where they belong.
 """
 
 from __future__ import annotations
 
+import re
 import threading
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
 from mrengine.chunking.merges import Merges
 from mrengine.chunking.pretokens import Pretokens
+from mrengine.chunking.safecuts import LETTERS, MARKS
 
 if TYPE_CHECKING:
     from mrengine.chunking.tokens import Tokenizer
@@ -22,9 +24,10 @@ __all__ = ["Edges"]
 
 _LEAST = 4096  # characters: below, the tokenizer is as fast
 _LONGEST = 512  # characters of a pretoken
-_MANY = 40  # characters: where on average so many have a word that is not ASCII, taking the text apart does not pay
+_MANY = 32  # characters: where on average so many have a word that is not ASCII, taking the text apart does not pay
 _MOST_STORED = 4 << 20  # bytes
 _MODERN = {"o200k_base": True, "o200k_harmony": True, "cl100k_base": False}  # the others have another expression
+_LEFT, _RIGHT = 1, 2  # sides of a cut at which counts add up
 _SAMPLE = 20 * (
     "The patient's HbA1c was 7.25% (2026-11-26); I don't own an iPhone\n\n  \n\tstop:\r\n//see http://a.b/c?d=e'll\n"
     "/* x */ getHTTPResponse1234567"
@@ -41,6 +44,10 @@ class Edges:
         self._np = numpy
         self._tokenizer = tokenizer
         self._widths = {only: numpy.frombuffer(tokenizer.widths(only), numpy.uint8) for only in (True, False)}
+        self._sides = numpy.zeros(1 << 16, numpy.uint8)
+        points = "".join(map(chr, range(1 << 16)))
+        for sort, side in ((LETTERS, _LEFT), (MARKS, _RIGHT)):
+            self._sides[[found.start() for found in re.finditer(sort, points)]] = side
         self._busy = threading.Lock()
         self._merges = self._no_merges()
         self._pretokens: Pretokens | None = None
@@ -89,26 +96,26 @@ class Edges:
         """The edges of a text with a few words that are not ASCII; None where they are many."""
         numpy = self._np
         points = numpy.frombuffer(text.encode("utf-32-le"), numpy.uint32)
-        odd = numpy.flatnonzero(points > 0x7F)
-        if len(odd) > len(text) // 4:
-            return None
-        visible = (points > 0x20) & (points < 0x7F)
-        cuts = numpy.flatnonzero((points[1:] == 0x20) & visible[:-1]) + 1
-        words = numpy.unique(cuts.searchsorted(odd, "right"))
-        if len(words) > len(text) // _MANY:
-            return None
-        # Where parts begin: the ASCII ones and the others by turns, ASCII first, though it may be empty.
+        other = points > 0x7F
+        most = len(text) // _MANY
+        if int((other[1:] & ~other[:-1]).sum()) > 2 * most:
+            return None  # soon seen: there is no need to look for words
+        sides = self._sides.take(numpy.minimum(points, len(self._sides) - 1))
+        cuts = numpy.flatnonzero((sides[:-1] == _LEFT) & (sides[1:] == _RIGHT)) + 1
         bounds = numpy.concatenate(((0,), cuts, (len(text),)))
-        begins = numpy.stack((bounds.take(words), bounds.take(words + 1)), axis=1).ravel()
-        begins = numpy.concatenate(((0,), begins, (len(text),)))
-        places = begins.tolist()
-        parts = [text[begin:end] for begin, end in pairwise(places)]
+        so_far = numpy.append(0, other.cumsum(dtype=numpy.int32)).take(bounds)
+        # The parts, ASCII ones and others by turns; the first and the last are ASCII and may be empty.
+        turns = numpy.flatnonzero(numpy.diff(numpy.diff(so_far) > 0, prepend=False, append=False))
+        if len(turns) > 2 * most:
+            return None
+        begins = numpy.concatenate(((0,), bounds.take(turns), (len(text),)))
+        parts = [text[begin:end] for begin, end in pairwise(begins.tolist())]
         plain = self._ascii("".join(parts[::2]))
         if plain is None:
             return None
-        other = self._tokenised("".join(parts[1::2]))
+        rest = self._tokenised("".join(parts[1::2]))
         sizes = numpy.diff(begins)
-        moved = (_moved(plain, sizes[::2], begins[:-1:2]), _moved(other, sizes[1::2], begins[1:-1:2]))
+        moved = (_moved(plain, sizes[::2], begins[:-1:2]), _moved(rest, sizes[1::2], begins[1:-1:2]))
         edges = numpy.concatenate(moved)
         edges.sort(kind="stable")
         return edges

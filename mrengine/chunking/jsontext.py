@@ -19,7 +19,7 @@ from __future__ import annotations
 
 import re
 from bisect import bisect_left, bisect_right
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 from mrengine.chunking.lines import soft_window
@@ -54,10 +54,37 @@ class Json:
         self._scan.read(text, base)
 
     def cut(self, text: str, start: int, high: int, fits: Callable[[int, int], bool]) -> int:
-        """Before the outermost element that the limit would tear and that fits; in the innermost, if none does."""
+        """Before the outermost element that the limit would tear and that fits; in the innermost, if none does.
+
+        Behind ``high``, if what begins at ``start`` ends there and fits: there the last token may be another.
+        """
         places, base = self._scan.places, self._base
         first = bisect_right(places, start + base)
         limit = bisect_right(places, high + base, first)
+        far = bisect_left(places, high + 4 * (high - start) + base, limit)
+        cut = self._cut(text, start, high, fits, (first, limit, far))
+        for begin, end in self._first(text, start, cut, (first, far)):
+            if end > cut and fits(begin, end):
+                return end if begin == start or fits(start, end) else begin
+        return cut
+
+    def _first(self, text: str, start: int, cut: int, known: tuple[int, int]) -> Iterator[tuple[int, int]]:
+        """The span of the element that begins at ``start``, if it is torn, and that of what is first in it."""
+        places, base = self._scan.places, self._base
+        first, far = known
+        if not first or text[places[first - 1] - base : start].strip():
+            return
+        for index in (self._scan.end(first - 1, first, far), first):
+            end = places[index] - base if index < len(places) else len(text)
+            if end <= cut:
+                return
+            yield _bare(text, start, end, valued=self._scan.valued(first - 1))
+
+    def _cut(
+        self, text: str, start: int, high: int, fits: Callable[[int, int], bool], known: tuple[int, int, int]
+    ) -> int:
+        places, base = self._scan.places, self._base
+        first, limit, far = known
         if first == limit:
             return _before_escape(text, start, self._prose.cut(text, start, high, fits))
         torn = self._scan.around(limit, first)
@@ -65,23 +92,20 @@ class Json:
         # The innermost of all is no element but what lies between two places: a key, where key and value do not fit.
         torn.append(torn[-1])
         begins.append(begins[-1])
-        far = bisect_left(places, high + 4 * (high - start) + base, limit)
 
-        def span(number: int) -> tuple[int, int]:
+        def bare(number: int) -> tuple[int, int]:
             end = self._scan.end(torn[number], limit, far) if number < len(torn) - 1 else limit
-            return begins[number], places[end] - base if end < len(places) else len(text)
+            stop = places[end] - base if end < len(places) else len(text)
+            return _bare(text, begins[number], stop, valued=self._scan.valued(torn[number]))
 
         # One that begins near the limit need not fit: to begin the next chunk with it costs little.
         near = bisect_left(begins, high - int((high - start) * self._window / 2))
-        outermost = _first(near, lambda number: fits(*span(number)))
-        if outermost:
-            # What does not fit with the blanks and the comma around it may do so without them.
-            begin, end = span(outermost - 1)
-            inner, behind = _bare(text, begin, end, valued=self._scan.valued(torn[outermost - 1]))
-            if inner < min(high, behind) and (inner, behind) != (begin, end) and fits(inner, behind):
-                outermost -= 1
-                begins[outermost] = begin if fits(begin, behind) else inner
+        outermost = _first(near, lambda number: fits(*bare(number)))
         if outermost < len(torn):
+            # It may need the room of the blanks before it.
+            inner, behind = bare(outermost)
+            if begins[outermost] < inner <= high and not fits(begins[outermost], behind) and fits(inner, behind):
+                return inner
             return begins[outermost]
         # Not even the innermost fits: a long string. What is inside is prose.
         if high <= begins[-1]:
@@ -105,7 +129,7 @@ def _before_escape(text: str, begin: int, cut: int) -> int:
 
 
 def _bare(text: str, begin: int, end: int, *, valued: bool) -> tuple[int, int]:
-    """The span of an element without the blanks around it, its comma, or the closing bracket it is the last in.
+    """The span of an element without the blanks around it, its comma or colon, or the bracket that closes behind it.
 
     ``valued``: it is what follows a colon, so a bracket at its end is its own if it begins with one.
     """
@@ -113,7 +137,8 @@ def _bare(text: str, begin: int, end: int, *, valued: bool) -> tuple[int, int]:
     body = head.lstrip()
     tail = text[max(begin, end - _BLANKS) : end]
     closed = tail[-1:] in ("]", "}") and not (valued and body[:1] in ("[", "{"))
-    bare = (tail[:-1] if closed else tail).rstrip().removesuffix(",")
+    bare = (tail[:-1] if closed else tail).rstrip()
+    bare = bare[:-1].rstrip() if bare[-1:] in (",", ":") else bare
     return begin + len(head) - len(body), end - len(tail) + len(bare)
 
 

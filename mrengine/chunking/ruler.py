@@ -20,8 +20,9 @@ from mrengine.chunking.tokens import PAIR, Tokenizer, mend
 
 __all__ = ["Ruler"]
 
-# numpy sums six times as fast as Python, but its import costs 0.2 s of CPU: from this many characters on it pays.
-_NUMPY_FROM = 600_000
+# With numpy edges are found several times as fast, but its import costs 0.2 s of CPU: a process that has measured so
+# many characters is taken to go on. Not at the beginning of a document, whose first chunk is waited for.
+_NUMPY_FROM, _NOT_FIRST = 500_000, 300_000
 _AFRESH = 128  # characters: so short a text is quicker counted than looked up
 _PART = 1 << 16  # characters: so long may a stretch without a safe cut be, before it is tokenised in parts
 _MOST_SEAMS = 5  # in a chunk; tiktoken gives up on runs of about a million blanks
@@ -105,7 +106,8 @@ class Ruler:
             return _with_pairs(self._summed(mend(text), 0), text, begin)
 
     def _summed(self, text: str, begin: int) -> Any:
-        if self._numpy or self._measured > _NUMPY_FROM:
+        self.tokenizer.measured += len(text)
+        if self._numpy or (self.tokenizer.measured > _NUMPY_FROM and self._measured > _NOT_FIRST):
             self._numpy = True
             edges = self.tokenizer.edges(text)
             edges += begin

@@ -69,6 +69,7 @@ class Tokenizer:
     def __init__(self, encoding: Encoding) -> None:
         self.encoding = encoding
         self.name = encoding.name
+        self.measured = 0  # characters, by all rulers of this process
         self._core = encoding._core_bpe
         self._ordinary = self._core.encode_ordinary
         self._faster = faster.load(encoding.name, self._ordinary)

@@ -19,7 +19,7 @@ from tests.chunking.texts import PIECES, assert_promises, nasty_text
 ENCODINGS = ["o200k_base", "cl100k_base"]
 # One or two of each class, all that a contraction is made of, and ASCII that Python takes for blanks, tiktoken not.
 ASCII = "aAbsStTrReEvVlLmMdD0129  \t\v\f\n\n\r//''.,-(\"_\x1c\x7f"
-OTHER = "é—\u3000\xa0\x85中ſÉ😀"
+OTHER = "é—\u3000\xa0\x85中の，ſÉ😀"
 
 ascii_text = st.lists(
     st.one_of(
