@@ -43,7 +43,6 @@ class Edges:
 
         self._np = numpy
         self._tokenizer = tokenizer
-        self._widths = {only: numpy.frombuffer(tokenizer.widths(only), numpy.uint8) for only in (True, False)}
         self._sides = numpy.zeros(1 << 16, numpy.uint8)
         points = "".join(map(chr, range(1 << 16)))
         for sort, side in ((LETTERS, _LEFT), (MARKS, _RIGHT)):
@@ -68,7 +67,8 @@ class Edges:
     def _tokenised(self, text: str) -> Any:
         numpy = self._np
         numbers = numpy.frombuffer(self._tokenizer.tokens(text), numpy.uint32)
-        return self._widths[text.isascii()].take(numbers).cumsum(dtype=numpy.int64)
+        widths = numpy.frombuffer(self._tokenizer.widths(text.isascii()), numpy.uint8)
+        return widths.take(numbers).cumsum(dtype=numpy.int64)
 
     def _ascii(self, text: str) -> Any:
         """The edges of an ASCII text; None if it must be tokenised.

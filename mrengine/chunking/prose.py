@@ -36,6 +36,8 @@ _ABBREVIATION = re.compile(
 _WORD = re.compile(
     r"(?<=\S)(?=\s)|(?<=\n)|(?<=[、，。；：！？…”’」』）》】])|(?<=[\u3041-\u30ff\u3400-\u9fff])(?=[\u3041-\u30fa\u3400-\u9fff])"
 )
+_PART = re.compile(r"(?<=[0-9A-Za-z_])(?=[!-/:-@\[-^`{-~])|(?<=[!-/:-@\[-^`{-~])(?=[0-9A-Za-z_])")
+_NEAR = {_WORD: 64, _PART: 16}  # characters: to begin the next chunk with what does not fit costs little
 _FLAG = re.compile("[\U0001f1e6-\U0001f1ff]")
 
 
@@ -110,34 +112,42 @@ def sentence_begins(text: str, low: int, high: int) -> Iterator[int]:
 
 
 def last_word(text: str, start: int, high: int, fits: Callable[[int, int], bool]) -> int:
-    """The last cut between words in ``start + 1 .. high``; inside a word only where that alone does not fit."""
-    if high < len(text) and _WORD.match(text, high):
+    """The last cut between words in ``start + 1 .. high``; inside a word only where that alone does not fit.
+
+    Then between its letters and its marks (paths, minified code); inside a run of letters only where it does not fit.
+    """
+    return (
+        _last_edge(_WORD, text, start, high, fits)
+        or _last_edge(_PART, text, start, high, fits)
+        or last_cluster(text, start, high)
+    )
+
+
+def _last_edge(edge: re.Pattern[str], text: str, start: int, high: int, fits: Callable[[int, int], bool]) -> int:
+    """The last such edge in ``start + 1 .. high``; 0 if there is none, or if what begins there does not fit."""
+    if high < len(text) and edge.match(text, high):
         return high
-    step = 64
-    while True:
-        begin = max(start + 1, high - step)
+    if text.isascii() and text[start:high].isalnum():
+        return 0
+    step, begin, end = 64, high, high
+    while begin > start + 1:
+        begin, end = max(start + 1, high - step), begin
         found = None
-        for match in _WORD.finditer(text, begin, high):
+        for match in edge.finditer(text, begin, min(end + 1, high)):
             found = match
         if found is not None:
-            word = found.start()
-            if high - word <= 64 or fits(word, _word_end(text, high)):
-                return word
-            break
-        if begin == start + 1:
-            break
+            last = found.start()
+            if high - last <= _NEAR[edge]:
+                return last
+            after = edge.search(text, high)
+            return last if fits(last, after.start() if after else len(text)) else 0
         step *= 4
-    return last_cluster(text, start, high)
-
-
-def _word_end(text: str, offset: int) -> int:
-    match = _WORD.search(text, offset)
-    return match.start() if match else len(text)
+    return 0
 
 
 def last_cluster(text: str, start: int, high: int) -> int:
     """The last boundary between grapheme clusters in ``start + 1 .. high``; ``high`` if one cluster fills all of it."""
-    if high >= len(text):
+    if high >= len(text) or (text[high - 1 : high + 1].isascii() and text[high - 1] != "\r"):
         return high
     if _FLAG.match(text, high - 1) and _FLAG.match(text, high):
         return _between_flags(text, start, high)

@@ -11,7 +11,7 @@ from __future__ import annotations
 import sys
 from array import array
 from bisect import bisect_left, bisect_right
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from itertools import accumulate
 from typing import Any
 
@@ -25,6 +25,7 @@ __all__ = ["Ruler"]
 _NUMPY_FROM, _NOT_FIRST = 500_000, 300_000
 _AFRESH = 128  # characters: so short a text is quicker counted than looked up
 _PART = 1 << 16  # characters: so long may a stretch without a safe cut be, before it is tokenised in parts
+_SEEN_WITH_MORE = 128  # characters: so near the end of a text a safe cut may show when it goes on
 _MOST_SEAMS = 5  # in a chunk; tiktoken gives up on runs of about a million blanks
 _SLACK = 64  # tokens: by more than this, no count differs from the difference of its edges
 
@@ -44,6 +45,7 @@ class Ruler:
         self._cuts = cuts
         self._near = near
         self._pending = ""
+        self._searched = 0  # characters of it that have no safe cut
         self._measured = 0  # characters of the document that have edges
         self._seams: list[int] = []  # in characters of the document
         self._numpy = "numpy" in sys.modules
@@ -89,11 +91,12 @@ class Ruler:
                 segment, self._pending = self._pending, ""
                 return segment
             self._pending += block
-        cut = self._cuts.last(self._pending, 1, len(self._pending))
+        cut = self._cuts.last(self._pending, max(1, self._searched), len(self._pending))
         if cut is None:
             cut = _PART - ("\ud800" <= self._pending[_PART - 1] < "\udc00")
             self._seams.append(self._measured + cut)
         segment, self._pending = self._pending[:cut], self._pending[cut:]
+        self._searched = max(0, len(self._pending) - _SEEN_WITH_MORE)
         return segment
 
     def _measure(self, text: str) -> Any:
@@ -207,7 +210,13 @@ class Ruler:
         return min(stop, self._seams[last] - self.base) if last < len(self._seams) else stop
 
 
-def _with_pairs(edges: Sequence[int], text: str, begin: int) -> array[int]:
+def _with_pairs(edges: Any, text: str, begin: int) -> Any:
     """Edges of a mended text → edges of the text itself, in which a surrogate pair is two characters."""
-    pairs = [match.start() - index for index, match in enumerate(PAIR.finditer(text))]
-    return array("q", (begin + int(edge) + bisect_left(pairs, int(edge)) for edge in edges))
+    if isinstance(edges, array):
+        pairs = [match.start() - index for index, match in enumerate(PAIR.finditer(text))]
+        return array("q", (begin + edge + bisect_left(pairs, edge) for edge in edges))
+    import numpy
+
+    halves = numpy.frombuffer(text.encode("utf-32-le", "surrogatepass"), numpy.uint32) >> 10
+    places = numpy.flatnonzero((halves[:-1] == 0xD800 >> 10) & (halves[1:] == 0xDC00 >> 10))
+    return edges + begin + (places - numpy.arange(len(places))).searchsorted(edges)

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import binascii
 import hashlib
+import itertools
 import os
 import re
 import threading
@@ -143,10 +144,10 @@ def _widths(encoding: Encoding, ascii_only: bool) -> bytes:
     ranks = encoding._mergeable_ranks
     table = bytearray(max(ranks.values()) + 1)
     for token, rank in ranks.items():
-        if ascii_only or token.isascii():
-            table[rank] = len(token)
-        else:
-            table[rank] = len(token.translate(None, _CONTINUATION))
+        table[rank] = len(token)
+    if not ascii_only:
+        for token in itertools.filterfalse(bytes.isascii, ranks):
+            table[ranks[token]] = len(token.translate(None, _CONTINUATION))
     return bytes(table)
 
 
