@@ -98,9 +98,19 @@ class Json:
             stop = places[end] - base if end < len(places) else len(text)
             return _bare(text, begins[number], stop, valued=self._scan.valued(torn[number]))
 
+        def is_array(number: int) -> bool:
+            """Whether the element is one, or a key with one, and no record of JSON Lines."""
+            first = _first_of(text, begins[number])
+            if first == '"' and number < len(torn) - 2 and self._scan.valued(torn[number + 1]):
+                first = _first_of(text, begins[number + 1])
+            return first == "[" and not self._scan.is_record(torn[number])
+
         # One that begins near the limit need not fit: to begin the next chunk with it costs little.
-        near = bisect_left(begins, high - int((high - start) * self._window / 2))
+        span = high - start
+        near = bisect_left(begins, high - int(span * self._window / 2))
         outermost = _first(near, lambda number: fits(*bare(number)))
+        while outermost < near and begins[outermost] < high - span * self._window and is_array(outermost):
+            outermost += 1  # an array is kept whole only where that costs little
         if outermost < len(torn):
             # It may need the room of the blanks before it.
             inner, behind = bare(outermost)
@@ -140,6 +150,11 @@ def _bare(text: str, begin: int, end: int, *, valued: bool) -> tuple[int, int]:
     bare = (tail[:-1] if closed else tail).rstrip()
     bare = bare[:-1].rstrip() if bare[-1:] in (",", ":") else bare
     return begin + len(head) - len(body), end - len(tail) + len(bare)
+
+
+def _first_of(text: str, begin: int) -> str:
+    """The first character that is not blank."""
+    return text[begin : begin + _BLANKS].lstrip()[:1]
 
 
 def _first(length: int, fits: Callable[[int], bool]) -> int:
@@ -200,6 +215,10 @@ class _Scanner:
     def valued(self, index: int) -> bool:
         """Whether the place lies behind a colon, or a closing bracket."""
         return ord(self._levels[index]) % 2 == 1
+
+    def is_record(self, index: int) -> bool:
+        """Whether the place lies behind the newline of a record."""
+        return self._levels[index] == "\0"
 
     def end(self, index: int, low: int, high: int) -> int:
         """The first place in ``low .. high - 1`` with the level of the place ``index`` or less; or ``high``."""

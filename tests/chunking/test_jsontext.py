@@ -27,8 +27,8 @@ _values = st.recursive(
 
 
 def _spans(text: str) -> tuple[list[tuple[int, int]], list[tuple[int, int]]]:
-    """All objects and arrays, and all strings, of a JSON text, by reading it character by character."""
-    containers, strings, opened, begin, position = [], [], [], -1, 0
+    """All objects, and all strings, of a JSON text, by reading it character by character."""
+    objects, strings, opened, begin, position = [], [], [], -1, 0
     while position < len(text):
         char = text[position]
         if begin >= 0 and char == "\\":
@@ -40,18 +40,20 @@ def _spans(text: str) -> tuple[list[tuple[int, int]], list[tuple[int, int]]]:
         elif begin < 0 and char in "[{":
             opened.append(position)
         elif begin < 0 and char in "]}" and opened:
-            containers.append((opened.pop(), position + 1))
+            if text[opened[-1]] == "{":
+                objects.append((opened[-1], position + 1))
+            opened.pop()
         position += 1
-    return containers, strings
+    return objects, strings
 
 
 def _torn(text: str, target: int, overlap: int = 0) -> list[str]:
-    """What fits into a chunk and was cut all the same."""
+    """Objects and strings that fit into a chunk and were cut all the same."""
     chunks = list(safe_chunk(text, target_tokens=target, overlap_tokens=overlap, splitter="json"))
     assert_promises(text, chunks, target)
     cuts = [chunk.end for chunk in chunks[:-1]]
-    containers, strings = _spans(text)
-    spans = ((a, b) for a, b in containers + strings if any(a < cut < b for cut in cuts))
+    objects, strings = _spans(text)
+    spans = ((a, b) for a, b in objects + strings if any(a < cut < b for cut in cuts))
     return [text[a:b] for a, b in spans if recount(text[a:b]) <= target]
 
 
@@ -68,8 +70,14 @@ def test_no_object_and_no_string_that_fits_is_torn(value: Any, indent: Any, asci
 @given(st.lists(_values, min_size=3, max_size=12), st.integers(40, 120), st.sampled_from(["\n", "\r\n", "\n\n"]))
 def test_records_of_json_lines_that_fit_are_not_torn(records: list[Any], target: int, end: str) -> None:
     """A line is a record; an overlap of whole elements does not tear what fits without it."""
-    text = "".join(json.dumps(record) + end for record in records)
+    lines = [json.dumps(record) for record in records]
+    text = "".join(line + end for line in lines)
     assert _torn(text, target, overlap=target // 4) == []
+    cuts = [chunk.end for chunk in safe_chunk(text, target_tokens=target, overlap_tokens=0, splitter="json")]
+    begin = 0
+    for line in lines:
+        assert recount(line) > target or not any(begin < cut < begin + len(line) for cut in cuts)
+        begin += len(line) + len(end)
 
 
 @pytest.mark.parametrize("indent", [1, 4, "\t"])
@@ -91,6 +99,19 @@ def test_a_last_value_that_fits_without_the_bracket_behind_it_is_not_torn() -> N
     cuts = [chunk.end for chunk in safe_chunk(text, target_tokens=50, overlap_tokens=0, splitter="json")]
     torn = [text[a:b] for a, b in _spans(text)[1] if any(a < cut < b for cut in cuts)]
     assert [part for part in torn if recount(part) <= 50] == []
+
+
+def test_an_array_is_kept_whole_where_that_costs_little() -> None:
+    """One of a tenth of a chunk, always; of large ones, not if the chunk would stay empty for it."""
+    small = json.dumps([list(range(10, 16)) for _ in range(300)], separators=(",", ":"))
+    for chunk in safe_chunk(small, target_tokens=150, overlap_tokens=0, splitter="json"):
+        assert chunk.text.count("[") - chunk.text.count("]") in ((1, 0, -1) if chunk.start == 0 else (0, -1))
+    large = json.dumps([list(range(10, 70)) for _ in range(300)], separators=(",", ":"))
+    chunks = list(safe_chunk(large, target_tokens=200, overlap_tokens=0, splitter="json"))
+    assert_promises(large, chunks, 200)
+    fill = [chunk.tokens / 200 for chunk in chunks[:-1]]
+    assert sum(fill) / len(fill) > 0.85
+    assert all(chunk.text.endswith(("],", ",")) for chunk in chunks[:-1])
 
 
 def test_json_lines_are_cut_at_lines() -> None:
@@ -140,8 +161,8 @@ def test_structure_is_the_same_whatever_blocks_the_text_comes_in() -> None:
     ]
     text = json.dumps(records, separators=(",", ":"))
     assert len(text) > 400_000
-    containers, strings = _spans(text)
-    inside = {offset for a, b in containers + strings if b - a < 200 for offset in range(a + 1, b)}
+    objects, strings = _spans(text)
+    inside = {offset for a, b in objects + strings if b - a < 200 for offset in range(a + 1, b)}
     assert not inside & {chunk.end for chunk in safe_chunk(text, target_tokens=700, overlap_tokens=0)}
 
 
