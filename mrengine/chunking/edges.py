@@ -10,7 +10,8 @@ from __future__ import annotations
 
 import re
 import threading
-from itertools import pairwise
+from functools import cached_property
+from itertools import accumulate, pairwise
 from typing import TYPE_CHECKING, Any
 
 from mrengine.chunking.merges import Merges
@@ -43,17 +44,14 @@ class Edges:
 
         self._np = numpy
         self._tokenizer = tokenizer
-        self._sides = numpy.zeros(1 << 16, numpy.uint8)
-        points = "".join(map(chr, range(1 << 16)))
-        for sort, side in ((LETTERS, _LEFT), (MARKS, _RIGHT)):
-            self._sides[[found.start() for found in re.finditer(sort, points)]] = side
         self._busy = threading.Lock()
-        self._merges = self._no_merges()
+        self._merges = Merges(tokenizer.encoding)
         self._pretokens: Pretokens | None = None
         if tokenizer.name in _MODERN:
             self._pretokens = Pretokens(modern=_MODERN[tokenizer.name])
             found = self._ascii(_SAMPLE)
-            if found is None or found.tolist() != self._tokenised(_SAMPLE).tolist():
+            widths = map(self._merges.width, tokenizer.encoding.encode_ordinary(_SAMPLE))
+            if found is None or found.tolist() != list(accumulate(widths)):
                 self._pretokens = None
 
     def of(self, text: str) -> Any:
@@ -61,8 +59,16 @@ class Edges:
         found = self._ascii(text) if text.isascii() else self._apart(text)
         return self._tokenised(text) if found is None else found
 
-    def _no_merges(self) -> Merges:
-        return Merges(self._tokenizer.encoding, self._tokenizer.widths(ascii_only=True))
+    @cached_property
+    def _sides(self) -> Any:
+        """By code point: whether it may be left or right of a cut at which counts add up."""
+        numpy = self._np
+        sides = numpy.zeros(1 << 16, numpy.uint8)
+        points = numpy.arange(1 << 16, dtype="<u4").tobytes().decode("utf-32-le", "surrogatepass")
+        for sort, side in ((LETTERS, _LEFT), (MARKS, _RIGHT)):
+            for run in re.finditer(sort + "+", points):
+                sides[run.start() : run.end()] = side
+        return sides
 
     def _tokenised(self, text: str) -> Any:
         numpy = self._np
@@ -87,7 +93,7 @@ class Edges:
             if int(sizes.max()) > _LONGEST:
                 return None
             if self._merges.stored > _MOST_STORED:
-                self._merges = self._no_merges()
+                self._merges = Merges(self._tokenizer.encoding)
             return self._merges.edges(data, starts, sizes)
         finally:
             self._busy.release()

@@ -24,21 +24,24 @@ class Merges:
     An interrupt leaves it without an entry, never with a wrong one.
     """
 
-    def __init__(self, encoding: Encoding, widths: bytes) -> None:
-        """``widths``: bytes of each token."""
+    def __init__(self, encoding: Encoding) -> None:
         import numpy
 
         self.stored = 0
         self._np = numpy
         self._ranks = encoding._mergeable_ranks
         self._encode = encoding._core_bpe.encode_single_piece
-        self._widths = widths
+        self._decode = encoding._core_bpe.decode_single_token_bytes
         self._masks = numpy.array([(1 << 8 * size) - 1 for size in range(9)], numpy.uint64)
         self._known: dict[bytes, int] = {}  # pretoken → kind; kind 0 is one token
         self._first = [0, 0]  # by kind: where its part of ``_inner`` begins, which ends where that of the next begins
         self._inner: list[int] = []  # where the tokens of a pretoken end inside of it, counted from its beginning
         self._arrays = (numpy.array(self._first), numpy.zeros(0, numpy.int64))  # both, as they were last needed
         self._short, self._medium = _Table(), _Table()
+
+    def width(self, token: int) -> int:
+        """The bytes of a token."""
+        return len(self._decode(token))
 
     def edges(self, data: bytes, starts: Any, sizes: Any) -> Any:
         """Where each token of ASCII bytes without NULs ends, given where its pretokens begin and their sizes."""
@@ -102,7 +105,7 @@ class Merges:
 
     def _new(self, piece: bytes) -> int:
         """A new kind, of several tokens."""
-        inner = list(accumulate(map(self._widths.__getitem__, self._encode(piece))))[:-1]
+        inner = list(accumulate(map(self.width, self._encode(piece))))[:-1]
         self.stored += 8 * len(inner)
         self._inner[self._first[-1] :] = inner
         self._first.append(len(self._inner))

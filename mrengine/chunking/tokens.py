@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import binascii
 import hashlib
-import itertools
 import os
 import re
 import threading
@@ -18,6 +17,7 @@ import types
 from array import array
 from collections.abc import Callable, Iterable
 from importlib.util import find_spec
+from itertools import filterfalse
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -112,7 +112,9 @@ class Tokenizer:
         """The width of each token: how many characters *begin* in it. For ASCII texts simply its bytes."""
         table = self._tables.get(ascii_only)
         if table is None:
-            table = self._tables[ascii_only] = _widths(self.encoding, ascii_only)
+            ranks = self.encoding._mergeable_ranks
+            table = _widths(ranks) if ascii_only else _characters(ranks, self.widths(ascii_only=True))
+            self._tables[ascii_only] = table
         return table
 
     def edges(self, text: str) -> Any:
@@ -140,14 +142,17 @@ def _count_long(tokens: Tokenizer, text: str) -> int:
     return count_in_parts(tokens, text)
 
 
-def _widths(encoding: Encoding, ascii_only: bool) -> bytes:
-    ranks = encoding._mergeable_ranks
+def _widths(ranks: dict[bytes, int]) -> bytes:
     table = bytearray(max(ranks.values()) + 1)
     for token, rank in ranks.items():
         table[rank] = len(token)
-    if not ascii_only:
-        for token in itertools.filterfalse(bytes.isascii, ranks):
-            table[ranks[token]] = len(token.translate(None, _CONTINUATION))
+    return bytes(table)
+
+
+def _characters(ranks: dict[bytes, int], widths: bytes) -> bytes:
+    table = bytearray(widths)
+    for token in filterfalse(bytes.isascii, ranks):
+        table[ranks[token]] = len(token.translate(None, _CONTINUATION))
     return bytes(table)
 
 

@@ -128,7 +128,7 @@ def test_what_it_remembers_is_bounded(short_texts: edges.Edges, monkeypatch: pyt
 def test_pretokens_that_share_a_place(short_texts: edges.Edges, monkeypatch: pytest.MonkeyPatch) -> None:
     """In tables of four places nearly all collide."""
     monkeypatch.setattr(merges, "_SLOTS", 1)
-    short_texts._merges = short_texts._no_merges()
+    short_texts._merges = merges.Merges(short_texts._tokenizer.encoding)
     chance = random.Random(10)
     for _ in range(20):
         text = " ".join("".join(chance.choices("abAB01", k=chance.randrange(1, 20))) for _ in range(300))
@@ -140,7 +140,7 @@ def test_an_interrupt_leaves_no_wrong_entry(short_texts: edges.Edges, monkeypatc
     text = "alpha betaGamma deltaEpsilon zetaetatheta iotakappalambda " * 9
     right = wanted(short_texts, text)
     for steps in range(400):
-        short_texts._merges = short_texts._no_merges()
+        short_texts._merges = merges.Merges(short_texts._tokenizer.encoding)
         left = [steps]
 
         def trace(frame: Any, event: str, _argument: Any, left: list[int] = left) -> Any:
