@@ -50,8 +50,8 @@ class Edges:
         if tokenizer.name in _MODERN:
             self._pretokens = Pretokens(modern=_MODERN[tokenizer.name])
             found = self._ascii(_SAMPLE)
-            widths = map(self._merges.width, tokenizer.encoding.encode_ordinary(_SAMPLE))
-            if found is None or found.tolist() != list(accumulate(widths)):
+            tokens = map(tokenizer.encoding.decode_single_token_bytes, tokenizer.encoding.encode_ordinary(_SAMPLE))
+            if found is None or found.tolist() != list(accumulate(map(len, tokens))):
                 self._pretokens = None
 
     def of(self, text: str) -> Any:

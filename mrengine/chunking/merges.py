@@ -6,7 +6,7 @@ Numpy finds a whole block's numbers in tables at some 30 ns each.
 
 from __future__ import annotations
 
-from itertools import accumulate
+from itertools import chain
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -34,14 +34,10 @@ class Merges:
         self._decode = encoding._core_bpe.decode_single_token_bytes
         self._masks = numpy.array([(1 << 8 * size) - 1 for size in range(9)], numpy.uint64)
         self._known: dict[bytes, int] = {}  # pretoken → kind; kind 0 is one token
-        self._first = [0, 0]  # by kind: where its part of ``_inner`` begins, which ends where that of the next begins
-        self._inner: list[int] = []  # where the tokens of a pretoken end inside of it, counted from its beginning
-        self._arrays = (numpy.array(self._first), numpy.zeros(0, numpy.int64))  # both, as they were last needed
+        # By kind: where its part of ``_inner`` begins, which ends where that of the next begins.
+        self._first = numpy.zeros(2, numpy.int64)
+        self._inner = numpy.zeros(0, numpy.int64)  # where its tokens end inside of it, counted from its beginning
         self._short, self._medium = _Table(), _Table()
-
-    def width(self, token: int) -> int:
-        """The bytes of a token."""
-        return len(self._decode(token))
 
     def edges(self, data: bytes, starts: Any, sizes: Any) -> Any:
         """Where each token of ASCII bytes without NULs ends, given where its pretokens begin and their sizes."""
@@ -51,10 +47,7 @@ class Merges:
         several = numpy.flatnonzero(kinds)
         if not len(several):
             return ends
-        if len(self._arrays[0]) < len(self._first):
-            self._arrays = numpy.array(self._first), numpy.array(self._inner)
-        first, inner = self._arrays
-        kinds = kinds.take(several)
+        kinds, first = kinds.take(several), self._first
         low = first.take(kinds)
         more = first.take(kinds + 1) - low  # edges inside of a pretoken, beside the one at its end
         places = numpy.ones(len(ends), numpy.int64)
@@ -64,7 +57,7 @@ class Merges:
         edges[places] = ends
         nth = numpy.arange(int(more.sum())) - (more.cumsum() - more).repeat(more)
         where = (places.take(several) - more).repeat(more) + nth
-        edges[where] = starts.take(several).repeat(more) + inner.take(low.repeat(more) + nth)
+        edges[where] = starts.take(several).repeat(more) + self._inner.take(low.repeat(more) + nth)
         return edges
 
     def _kinds(self, data: bytes, starts: Any, sizes: Any) -> Any:
@@ -75,41 +68,51 @@ class Merges:
         low &= self._masks.take(numpy.minimum(sizes, 8))
         kinds = self._short.look(low)
         long = numpy.flatnonzero(sizes > 8)
-        kinds[long] = -1
+        kinds[long] = 0
+        new = numpy.flatnonzero(kinds < 0)
+        if len(new):
+            distinct, first, which = numpy.unique(low.take(new), return_index=True, return_inverse=True)
+            learnt = self._learnt(data, starts, sizes, new.take(first))
+            kinds[new] = learnt.take(which)
+            self._short.store(learnt, distinct)
         medium = long[sizes.take(long) <= 16]
+        low = low.take(medium)
         high = eights.take(starts.take(medium) + 8)
         high &= self._masks.take(sizes.take(medium) - 8)
-        kinds[medium] = known = self._medium.look(low.take(medium), high)
-        unknown = numpy.flatnonzero(kinds < 0)
-        if len(unknown):
-            begins = starts.take(unknown)
-            kinds[unknown] = self._learnt(data, begins.tolist(), (begins + sizes.take(unknown)).tolist())
-            new = unknown[sizes.take(unknown) <= 8]
-            self._short.store(kinds.take(new), low.take(new))
-            fresh = numpy.flatnonzero(known < 0)
-            new = medium.take(fresh)
-            self._medium.store(kinds.take(new), low.take(new), high.take(fresh))
+        kinds[medium] = found = self._medium.look(low, high)
+        new = numpy.flatnonzero(found < 0)
+        if len(new):
+            kinds[medium.take(new)] = learnt = self._learnt(data, starts, sizes, medium.take(new))
+            self._medium.store(learnt, low.take(new), high.take(new))
+        longest = long[sizes.take(long) > 16]
+        kinds[longest] = self._learnt(data, starts, sizes, longest)
         return kinds
 
-    def _learnt(self, data: bytes, begins: list[int], ends: list[int]) -> list[int]:
-        """The kinds of pretokens, one by one."""
-        known, found = self._known, []
-        for begin, end in zip(begins, ends, strict=True):
-            piece = data[begin:end]
-            kind = known.get(piece)
-            if kind is None:
-                self.stored += len(piece) + 64
-                kind = known[piece] = 0 if piece in self._ranks else self._new(piece)
-            found.append(kind)
-        return found
+    def _learnt(self, data: bytes, starts: Any, sizes: Any, which: Any) -> Any:
+        """The kinds of some of the pretokens, which may be new."""
+        begins = starts.take(which)
+        spans = zip(begins.tolist(), (begins + sizes.take(which)).tolist(), strict=True)
+        pieces = [data[begin:end] for begin, end in spans]
+        new = set(pieces).difference(self._known)
+        if new:
+            self._learn(new)
+        return self._np.fromiter(map(self._known.__getitem__, pieces), self._np.int32, len(pieces))
 
-    def _new(self, piece: bytes) -> int:
-        """A new kind, of several tokens."""
-        inner = list(accumulate(map(self.width, self._encode(piece))))[:-1]
-        self.stored += 8 * len(inner)
-        self._inner[self._first[-1] :] = inner
-        self._first.append(len(self._inner))
-        return len(self._first) - 2
+    def _learn(self, new: set[bytes]) -> None:
+        numpy = self._np
+        several = new.difference(self._ranks)
+        tokens = list(map(self._encode, several))
+        count = numpy.fromiter(map(len, tokens), numpy.int64, len(tokens))
+        widths = map(len, map(self._decode, chain.from_iterable(tokens)))
+        ends = numpy.append(0, numpy.fromiter(widths, numpy.int64, int(count.sum())).cumsum())
+        last = count.cumsum()  # of each pretoken's ends; before it stands the last of the one before
+        inner = numpy.delete(ends[1:] - ends.take(last - count).repeat(count), last - 1)
+        kind = len(self._first) - 1
+        self.stored += sum(map(len, new)) + 64 * len(new) + 8 * len(inner)
+        self._inner = numpy.append(self._inner[: self._first[-1]], inner)
+        self._first = numpy.append(self._first, self._first[-1] + (count - 1).cumsum())
+        self._known.update(zip(several, range(kind, kind + len(several)), strict=True))
+        self._known.update(dict.fromkeys(new - several, 0))
 
 
 class _Table:
