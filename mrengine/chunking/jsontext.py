@@ -37,7 +37,10 @@ _IS_MARK = bytes(char in b'"{}[],:\n\\' for char in range(256))
 
 
 class Json:
-    """The splitter of JSON; it knows bracket depth and open strings from the beginning of the document on."""
+    """The splitter of JSON; it knows bracket depth and open strings from the beginning of the document on.
+
+    Objects, strings and records that fit are never torn, arrays only where keeping them whole costs too much.
+    """
 
     kind = "json"
 
@@ -63,12 +66,12 @@ class Json:
         limit = bisect_right(places, high + base, first)
         far = bisect_left(places, high + 4 * (high - start) + base, limit)
         cut = self._cut(text, start, high, fits, (first, limit, far))
-        for begin, end in self._first(text, start, cut, (first, far)):
+        for begin, end in self._at_start(text, start, cut, (first, far)):
             if end > cut and fits(begin, end):
                 return end if begin == start or fits(start, end) else begin
         return cut
 
-    def _first(self, text: str, start: int, cut: int, known: tuple[int, int]) -> Iterator[tuple[int, int]]:
+    def _at_start(self, text: str, start: int, cut: int, known: tuple[int, int]) -> Iterator[tuple[int, int]]:
         """The span of the element that begins at ``start``, if it is torn, and that of what is first in it."""
         places, base = self._scan.places, self._base
         first, far = known
@@ -100,15 +103,15 @@ class Json:
 
         def is_array(number: int) -> bool:
             """Whether the element is one, or a key with one, and no record of JSON Lines."""
-            first = _first_of(text, begins[number])
+            first = _first_character(text, begins[number])
             if first == '"' and number < len(torn) - 2 and self._scan.valued(torn[number + 1]):
-                first = _first_of(text, begins[number + 1])
+                first = _first_character(text, begins[number + 1])
             return first == "[" and not self._scan.is_record(torn[number])
 
         # One that begins near the limit need not fit: to begin the next chunk with it costs little.
         span = high - start
         near = bisect_left(begins, high - int(span * self._window / 2))
-        outermost = _first(near, lambda number: fits(*bare(number)))
+        outermost = _first_that_fits(near, lambda number: fits(*bare(number)))
         while outermost < near and begins[outermost] < high - span * self._window and is_array(outermost):
             outermost += 1  # an array is kept whole only where that costs little
         if outermost < len(torn):
@@ -152,12 +155,12 @@ def _bare(text: str, begin: int, end: int, *, valued: bool) -> tuple[int, int]:
     return begin + len(head) - len(body), end - len(tail) + len(bare)
 
 
-def _first_of(text: str, begin: int) -> str:
+def _first_character(text: str, begin: int) -> str:
     """The first character that is not blank."""
     return text[begin : begin + _BLANKS].lstrip()[:1]
 
 
-def _first(length: int, fits: Callable[[int], bool]) -> int:
+def _first_that_fits(length: int, fits: Callable[[int], bool]) -> int:
     """The first of so many elements that fits (what is inside one that fits, does too); ``length`` if none does."""
     low, high = 0, length
     while low < high:

@@ -70,7 +70,7 @@ def test_the_same_text_gives_the_same_chunks_whatever_it_comes_from(
 
 @pytest.mark.parametrize("name", nasty_lengths(100))
 def test_a_nasty_long_text_ends_soon_and_keeps_the_promises(name: str) -> None:
-    """No input takes more than linear time: at the very most 40 times a tame text of that length."""
+    """No input takes more than linear time: at the very most 40 times tiktoken's for a tame text of that length."""
     _assert_linear(name, 200_000)
 
 
@@ -83,7 +83,7 @@ def test_a_nasty_megabyte_ends_soon_and_keeps_the_promises(name: str) -> None:
 
 def _assert_linear(name: str, size: int) -> None:
     sentence = "All is well with this text, says 1 reader. "
-    tame = _cpu_s(lambda: list(safe_chunk(sentence * (size // len(sentence)))))
+    tame = _cpu_s(lambda: recount(sentence * (size // len(sentence))))
     document = nasty_lengths(size)[name]
     chunks: list[Chunk] = []
     assert _cpu_s(lambda: chunks.extend(safe_chunk(document))) < 40 * max(tame, 0.02)
