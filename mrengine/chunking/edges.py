@@ -25,7 +25,7 @@ __all__ = ["Edges"]
 
 _LEAST = 4096  # characters: below, the tokenizer is as fast
 _LONGEST = 512  # characters of a pretoken
-_MANY = 32  # characters: where on average so many have a word that is not ASCII, taking the text apart does not pay
+_MANY = 40  # characters: where on average so many have a word that is not ASCII, taking the text apart does not pay
 _MOST_STORED = 4 << 20  # bytes
 _MODERN = {"o200k_base": True, "o200k_harmony": True, "cl100k_base": False}  # the others have another expression
 _LEFT, _RIGHT = 1, 2  # sides of a cut at which counts add up
@@ -104,8 +104,9 @@ class Edges:
         points = numpy.frombuffer(text.encode("utf-32-le"), numpy.uint32)
         other = points > 0x7F
         most = len(text) // _MANY
-        if int((other[1:] & ~other[:-1]).sum()) > 2 * most:
-            return None  # soon seen: there is no need to look for words
+        # Soon seen: the text is of another script, or it would be taken apart into too many words.
+        if int(other.sum()) > len(text) // 2 or int((other[1:] & ~other[:-1]).sum()) > 2 * most:
+            return None
         sides = self._sides.take(numpy.minimum(points, len(self._sides) - 1))
         cuts = numpy.flatnonzero((sides[:-1] == _LEFT) & (sides[1:] == _RIGHT)) + 1
         bounds = numpy.concatenate(((0,), cuts, (len(text),)))
