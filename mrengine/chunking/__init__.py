@@ -1,4 +1,4 @@
-"""Documents → chunks: exact, lossless, at the tokenizer's speed. Start reading at ``chunker``."""
+"""Documents → chunks: exact, lossless, faster than a tokenizer alone. Start reading at ``chunker``."""
 
 from __future__ import annotations
 

@@ -158,7 +158,9 @@ _LETTER = tuple(bytes((kind,)) for kind in _LETTERS)
 
 def _back(classes: bytes, place: int, *kinds: int) -> int:
     """The first place of the run of such classes that ends at ``place``."""
-    return len(classes[:place].rstrip(bytes(kinds)))
+    low = max(0, place - 64)  # most runs are short, and a copy of all that is before would cost
+    kept = classes[low:place].rstrip(bytes(kinds))
+    return low + len(kept) if kept else len(classes[:low].rstrip(bytes(kinds)))
 
 
 def _taken(classes: bytes, place: int) -> bool:

@@ -22,14 +22,14 @@ BLOCK = 1 << 17
 Source = Any
 
 
-def blocks(document: Source, *, size: int = BLOCK) -> Iterator[str]:
-    """The text of a document in blocks of ``size`` characters.
+def blocks(document: Source, *, size: int = BLOCK, name: str = "") -> Iterator[str]:
+    """The text of a document in blocks of ``size`` characters. ``name``: what errors call it if it has none.
 
     Raises SourceError for what cannot be read or is not UTF-8 (``offset`` in bytes).
     """
     if isinstance(document, str):
         return _slices(document, size)
-    return _regrouped(_pieces(document, size), size)
+    return _regrouped(_pieces(document, size, name), size)
 
 
 def _slices(text: str, size: int) -> Iterator[str]:
@@ -55,13 +55,13 @@ def _regrouped(pieces: Iterable[str], size: int) -> Iterator[str]:
         yield "".join(waiting)
 
 
-def _pieces(document: Source, size: int) -> Iterator[str]:
+def _pieces(document: Source, size: int, name: str) -> Iterator[str]:
     if isinstance(document, os.PathLike):
         return _from_path(Path(document), size)
     if isinstance(document, (bytes, bytearray, memoryview)):
-        return _from_file(io.BytesIO(document), size, "bytes")
+        return _from_file(io.BytesIO(document), size, name or "bytes")
     if hasattr(document, "read"):
-        return _from_file(document, size, str(getattr(document, "name", type(document).__name__)))
+        return _from_file(document, size, str(getattr(document, "name", "") or name or type(document).__name__))
     if isinstance(document, Iterable):
         return _checked(document)
     kind = type(document).__name__
@@ -70,6 +70,9 @@ def _pieces(document: Source, size: int) -> Iterator[str]:
 
 
 def _from_path(path: Path, size: int) -> Iterator[str]:
+    if path.suffix.lower() == ".dcm":  # whatever it begins with, it is no text
+        yield dicom.dump_file(path)
+        return
     try:
         with path.open("rb") as file:
             yield from _from_file(file, size, str(path))

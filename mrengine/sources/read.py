@@ -1,22 +1,18 @@
-"""Owns the reading and decoding of a source into pieces of text. A str is always text, never a path."""
+"""Owns what a job's documents are, and their ids. A str is always text, never a path."""
 
 from __future__ import annotations
 
-import codecs
-import io
 import json
 import os
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
+from mrengine.chunking.reading import blocks
 from mrengine.errors import ConfigError, SourceError
 from mrengine.records import Document
 
 __all__ = ["Source", "documents_of", "read_jsonl", "read_source"]
-
-BLOCK_BYTES = 1 << 20
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,65 +75,12 @@ def _named(item: Any, default: str) -> Source:
 
 
 def read_source(origin: Any, *, name: str = "document") -> Iterator[str]:
-    """The text of one document, in pieces of about a megabyte. Bytes are UTF-8, a byte order mark is part of the
-    text.
+    """The text of one document, in pieces. Bytes are UTF-8, a byte order mark is part of the text; a DICOM file is the
+    dump of its metadata. ``name``: what errors call a source that has no name of its own.
     """
-    if isinstance(origin, str):
-        yield origin
-    elif isinstance(origin, (bytes, bytearray, memoryview)):
-        yield from _decode(io.BytesIO(bytes(origin)), name)
-    elif isinstance(origin, os.PathLike):
-        yield from _read_path(Path(origin), name)
-    elif hasattr(origin, "read"):
-        yield from _read_stream(origin, name)
-    else:
+    if isinstance(origin, Document) or not _is_one(origin):
         raise ConfigError(f"{name} cannot be read: it is a {type(origin).__name__}", setting="document")
-
-
-def _read_path(path: Path, name: str) -> Iterator[str]:
-    if path.suffix.lower() == ".dcm":
-        from mrengine.chunking.dicom import dump_file
-
-        yield dump_file(path)
-        return
-    try:
-        with open(path, "rb") as file:
-            yield from _decode(file, name)
-    except OSError as error:
-        raise SourceError(f"{path} cannot be read: {error.strerror}", source=str(path)) from error
-
-
-def _read_stream(stream: Any, name: str) -> Iterator[str]:
-    try:
-        first = stream.read(BLOCK_BYTES)
-        if isinstance(first, (bytes, bytearray)):
-            yield from _decode(stream, name, first=bytes(first))
-            return
-        while first:
-            yield first
-            first = stream.read(BLOCK_BYTES)
-    except (OSError, UnicodeDecodeError) as error:
-        raise SourceError(f"{name} cannot be read: {type(error).__name__}", source=name) from None
-
-
-def _decode(file: Any, name: str, *, first: bytes = b"") -> Iterator[str]:
-    decoder = codecs.getincrementaldecoder("utf-8")("strict")
-    offset = 0
-    block = first or file.read(BLOCK_BYTES)
-    while True:
-        try:
-            text = decoder.decode(block, final=not block)
-        except UnicodeDecodeError as error:
-            at = offset + error.start
-            raise SourceError(
-                f"{name} is not UTF-8 at byte {at}: decode it yourself and give the text", source=name, offset=at
-            ) from None
-        offset += len(block) - len(decoder.getstate()[0])
-        if text:
-            yield text
-        if not block:
-            return
-        block = file.read(BLOCK_BYTES)
+    return blocks(origin, name=name)
 
 
 def read_jsonl(path: str | os.PathLike[str], *, id: str | None = None, text: str | None = None) -> Iterator[Document]:

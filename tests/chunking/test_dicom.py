@@ -12,6 +12,7 @@ import pytest
 
 from mrengine.chunking import safe_chunk
 from mrengine.errors import ConfigError, SourceError
+from mrengine.sources import read_source
 from tests.chunking.texts import assert_promises
 
 pydicom = pytest.importorskip("pydicom")
@@ -90,6 +91,22 @@ def test_a_file_is_read_without_its_pixels(tmp_path: Path) -> None:
     assert {chunk.kind for chunk in expected} == {"dicom"}
     for source in (data, io.BytesIO(data), OneWay()):
         assert list(safe_chunk(source, target_tokens=500, overlap_tokens=50)) == expected
+
+
+def test_a_job_reads_what_safe_chunk_reads(tmp_path: Path) -> None:
+    """By the preamble, whatever the file is called; what is called .dcm is never taken for text."""
+    path = _file(tmp_path / "image.dcm")
+    text = "".join(chunk.text for chunk in safe_chunk(path, overlap_tokens=0))
+    nameless = path.rename(tmp_path / "export")
+    for source in (nameless, nameless.read_bytes(), io.BytesIO(nameless.read_bytes())):
+        assert "".join(read_source(source)) == text
+    (tmp_path / "note.dcm").write_text("no image")
+    for read in (read_source, safe_chunk):
+        with pytest.raises(SourceError, match=r"note\.dcm is not a readable DICOM file"):
+            list(read(tmp_path / "note.dcm"))
+    for source in ({"text": "a"}, ["a", "b"], 7):
+        with pytest.raises(ConfigError, match=r"record 12 cannot be read"):
+            read_source(source, name="record 12")
 
 
 def test_a_damaged_file_is_a_source_error(tmp_path: Path) -> None:
