@@ -65,7 +65,7 @@ class Chunker:
 
     def _cut(self, document: Source, target: int, document_id: str, chunk_id: int) -> Iterator[Chunk]:
         splitter, source = choose(self.splitter, target, blocks(document))
-        ruler = Ruler(source, self._tokenizer, self._cuts, near=max(64, min(target // 2, 4096)))
+        ruler = Ruler(source, self._tokenizer, self._cuts, near=max(64, min(target, 4096)))
         previous = lead = start = 0
         seen = ""
         while True:

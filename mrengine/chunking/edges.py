@@ -8,15 +8,12 @@ that are not ASCII are joined and tokenised; so is the rest; and the edges of bo
 
 from __future__ import annotations
 
-import re
 import threading
-from functools import cached_property
 from itertools import accumulate, pairwise
 from typing import TYPE_CHECKING, Any
 
 from mrengine.chunking.merges import Merges
 from mrengine.chunking.pretokens import Pretokens
-from mrengine.chunking.safecuts import LETTERS, MARKS
 
 if TYPE_CHECKING:
     from mrengine.chunking.tokens import Tokenizer
@@ -36,6 +33,15 @@ _SAMPLE = 20 * (
 )
 
 
+def _side_of(character: str) -> int:
+    if character.isalnum():
+        return _LEFT
+    return _RIGHT if character in " \t" or (character.isprintable() and character != "'") else 0
+
+
+_SIDES = bytes(_side_of(chr(byte)) if byte < 128 else 0 for byte in range(256))
+
+
 class Edges:
     """Where each token of a text ends, in characters, as numpy arrays of int64. A surrogate is a UnicodeEncodeError."""
 
@@ -45,30 +51,20 @@ class Edges:
         self._np = numpy
         self._tokenizer = tokenizer
         self._busy = threading.Lock()
-        self._merges = Merges(tokenizer.encoding)
+        self._merges = Merges(tokenizer)
         self._pretokens: Pretokens | None = None
         if tokenizer.name in _MODERN:
             self._pretokens = Pretokens(modern=_MODERN[tokenizer.name])
-            found = self._ascii(_SAMPLE)
+            found = self._ascii(_SAMPLE.encode())
             tokens = map(tokenizer.encoding.decode_single_token_bytes, tokenizer.encoding.encode_ordinary(_SAMPLE))
             if found is None or found.tolist() != list(accumulate(map(len, tokens))):
                 self._pretokens = None
 
     def of(self, text: str) -> Any:
         """The edges of a text of at most about a million characters."""
-        found = self._ascii(text) if text.isascii() else self._apart(text)
+        data = text.encode()
+        found = self._ascii(data) if len(data) == len(text) else self._apart(data, len(text))
         return self._tokenised(text) if found is None else found
-
-    @cached_property
-    def _sides(self) -> Any:
-        """By code point: whether it may be left or right of a cut at which counts add up."""
-        numpy = self._np
-        sides = numpy.zeros(1 << 16, numpy.uint8)
-        points = numpy.arange(1 << 16, dtype="<u4").tobytes().decode("utf-32-le", "surrogatepass")
-        for sort, side in ((LETTERS, _LEFT), (MARKS, _RIGHT)):
-            for run in re.finditer(sort + "+", points):
-                sides[run.start() : run.end()] = side
-        return sides
 
     def _tokenised(self, text: str) -> Any:
         numpy = self._np
@@ -76,15 +72,14 @@ class Edges:
         widths = numpy.frombuffer(self._tokenizer.widths(text.isascii()), numpy.uint8)
         return widths.take(numbers).cumsum(dtype=numpy.int64)
 
-    def _ascii(self, text: str) -> Any:
+    def _ascii(self, data: bytes) -> Any:
         """The edges of an ASCII text; None if it must be tokenised.
 
         Threads do not wait for each other: the second tokenises. So does the child of a fork at such a moment.
         """
-        if not self._pretokens or len(text) < _LEAST or not self._busy.acquire(blocking=False):
+        if not self._pretokens or len(data) < _LEAST or not self._busy.acquire(blocking=False):
             return None
         try:
-            data = text.encode("ascii")
             begins = None if b"\0" in data else self._pretokens.begins(data)
             if begins is None:
                 return None
@@ -93,42 +88,55 @@ class Edges:
             if int(sizes.max()) > _LONGEST:
                 return None
             if self._merges.stored > _MOST_STORED:
-                self._merges = Merges(self._tokenizer.encoding)
+                self._merges = Merges(self._tokenizer)
             return self._merges.edges(data, starts, sizes)
         finally:
             self._busy.release()
 
-    def _apart(self, text: str) -> Any:
-        """The edges of a text with a few words that are not ASCII; None where they are many."""
+    def _apart(self, data: bytes, length: int) -> Any:
+        """The edges of a text, as UTF-8, that has a few words that are not ASCII; None where they are many.
+
+        The words lie between ASCII parts, of which the first and the last may be empty.
+        """
         numpy = self._np
-        points = numpy.frombuffer(text.encode("utf-32-le"), numpy.uint32)
-        other = points > 0x7F
-        most = len(text) // _MANY
+        high = numpy.frombuffer(data, numpy.uint8) > 0x7F
+        most = length // _MANY
         # Soon seen: the text is of another script, or it would be taken apart into too many words.
-        if int(other.sum()) > len(text) // 2 or int((other[1:] & ~other[:-1]).sum()) > 2 * most:
+        if numpy.count_nonzero(high) > len(data) // 2 or numpy.count_nonzero(high[1:] > high[:-1]) > 2 * most:
             return None
-        sides = self._sides.take(numpy.minimum(points, len(self._sides) - 1))
-        cuts = numpy.flatnonzero((sides[:-1] == _LEFT) & (sides[1:] == _RIGHT)) + 1
-        bounds = numpy.concatenate(((0,), cuts, (len(text),)))
-        so_far = numpy.append(0, other.cumsum(dtype=numpy.int32)).take(bounds)
-        # The parts, ASCII ones and others by turns; the first and the last are ASCII and may be empty.
-        turns = numpy.flatnonzero(numpy.diff(numpy.diff(so_far) > 0, prepend=False, append=False))
-        if len(turns) > 2 * most:
+        other = numpy.flatnonzero(high)
+        runs = numpy.flatnonzero(numpy.diff(other, prepend=-2) > 1)
+        words = self._words(data, other.take(runs), other.take(numpy.append(runs[1:], len(other)) - 1) + 1)
+        if len(words) > 2 * most:
             return None
-        begins = numpy.concatenate(((0,), bounds.take(turns), (len(text),)))
-        parts = [text[begin:end] for begin, end in pairwise(begins.tolist())]
-        plain = self._ascii("".join(parts[::2]))
+        bounds = numpy.concatenate(((0,), words, (len(data),)))
+        parts = [data[begin:end] for begin, end in pairwise(bounds.tolist())]
+        plain = self._ascii(b"".join(parts[::2]))
         if plain is None:
             return None
-        rest = self._tokenised("".join(parts[1::2]))
-        sizes = numpy.diff(begins)
-        moved = (_moved(plain, sizes[::2], begins[:-1:2]), _moved(rest, sizes[1::2], begins[1:-1:2]))
-        edges = numpy.concatenate(moved)
-        edges.sort(kind="stable")
+        rest = self._tokenised(b"".join(parts[1::2]).decode())
+        within = other.compress(numpy.frombuffer(data, numpy.uint8).take(other) & 0xC0 == 0x80)  # of a character
+        bounds -= within.searchsorted(bounds)
+        sizes = numpy.diff(bounds)
+        counts = numpy.empty(len(sizes), numpy.int64)
+        counts[::2] = numpy.diff(plain.searchsorted(sizes[::2].cumsum(), "right"), prepend=0)
+        counts[1::2] = numpy.diff(rest.searchsorted(sizes[1::2].cumsum(), "right"), prepend=0)
+        edges = numpy.empty(len(plain) + len(rest), numpy.int64)
+        for found, first in ((plain, 0), (rest, 1)):
+            here = slice(first, None, 2)
+            moved = bounds[:-1][here] - sizes[here].cumsum() + sizes[here]
+            later = counts.cumsum()[here] - counts[here].cumsum()
+            edges[numpy.arange(len(found)) + later.repeat(counts[here])] = found + moved.repeat(counts[here])
         return edges
 
-
-def _moved(edges: Any, sizes: Any, begins: Any) -> Any:
-    """Edges in joined parts → edges in the text in which these begin at ``begins``."""
-    ends = sizes.cumsum()
-    return edges + (begins - ends + sizes).take(ends.searchsorted(edges))
+    def _words(self, data: bytes, begins: Any, ends: Any) -> Any:
+        """Where what is not ASCII, with what belongs to it, begins and ends by turns, in bytes."""
+        numpy = self._np
+        sides = numpy.frombuffer(data.translate(_SIDES), numpy.uint8)
+        cuts = numpy.flatnonzero((sides[:-1] == _LEFT) & (sides[1:] == _RIGHT)) + 1
+        cuts = numpy.concatenate(((0,), cuts, (len(data),)))
+        begins = cuts.take(cuts.searchsorted(begins, "right") - 1)
+        ends = cuts.take(cuts.searchsorted(ends))
+        first = numpy.flatnonzero(numpy.append(True, begins[1:] > ends[:-1]))
+        words = numpy.stack((begins.take(first), ends.take(numpy.append(first[1:], len(ends)) - 1)))
+        return words.ravel("F")

@@ -18,7 +18,7 @@ from __future__ import annotations
 
 import re
 
-__all__ = ["LETTERS", "MARKS", "SafeCuts", "safe_cuts"]
+__all__ = ["SafeCuts", "safe_cuts"]
 
 # Unicode White_Space, as tiktoken's \s has it. Python's \s has U+001C..U+001F, too.
 _SPACE = "\t-\r \x85\xa0\u1680\u2000-\u200a\u2028\u2029\u202f\u205f\u3000"
@@ -26,9 +26,6 @@ _BLANK = "\t\x0b\x0c \x85\xa0\u1680\u2000-\u200a\u2028\u2029\u202f\u205f\u3000"
 _PUNCTUATION = r"!-&(-/:-@\[-`{-~"
 _CJK = "\u3041-\u3096\u30a1-\u30fa\u4e00-\u9fa5"
 _CJK_PUNCTUATION = "\u3001\u3002\uff01\uff0c\uff1a\uff1b\uff1f\u300c-\u300f\u201c\u201d\uff08\uff09"
-
-# Between one of these and one of those: what rules 2 and 3 have in common, whatever is farther away.
-LETTERS, MARKS = f"[0-9A-Za-z{_CJK}]", f"[ \t{_PUNCTUATION}{_CJK_PUNCTUATION}]"
 
 _AFTER_NEWLINE = f"(?<=[\r\n])(?=[{_BLANK}]*[^{_SPACE}])(?!/)"
 _BEFORE_BLANK = f"(?<=[^{_SPACE}])(?=[ \t])"

@@ -143,6 +143,9 @@ def _count_long(tokens: Tokenizer, text: str) -> int:
 
 
 def _widths(ranks: dict[bytes, int]) -> bytes:
+    """By token number, its bytes."""
+    if list(ranks.values()) == list(range(len(ranks))):
+        return bytes(map(len, ranks))
     table = bytearray(max(ranks.values()) + 1)
     for token, rank in ranks.items():
         table[rank] = len(token)
@@ -150,6 +153,7 @@ def _widths(ranks: dict[bytes, int]) -> bytes:
 
 
 def _characters(ranks: dict[bytes, int], widths: bytes) -> bytes:
+    """By token number, the characters that begin in it."""
     table = bytearray(widths)
     for token in filterfalse(bytes.isascii, ranks):
         table[ranks[token]] = len(token.translate(None, _CONTINUATION))
