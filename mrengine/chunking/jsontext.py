@@ -184,8 +184,9 @@ class _Scanner:
         import numpy
 
         self._np = numpy
-        self.places = numpy.zeros(0, numpy.int64).data  # one is found in half of the time that numpy takes
-        self._levels = ""
+        # The first record begins with the document. In a memoryview one is found in half of the time that numpy takes.
+        self.places = numpy.zeros(1, numpy.int64).data
+        self._levels = "\0"
         self._seen = 0
         self._depth = 0
         self._quoted = 0  # 1: the text read so far ends inside a string

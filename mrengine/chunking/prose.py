@@ -36,7 +36,8 @@ _ABBREVIATION = re.compile(
 _WORD = re.compile(
     r"(?<=\S)(?=\s)|(?<=\n)|(?<=[、，。；：！？…”’」』）》】])|(?<=[\u3041-\u30ff\u3400-\u9fff])(?=[\u3041-\u30fa\u3400-\u9fff])"
 )
-_PART = re.compile(r"(?<=[0-9A-Za-z_])(?=[!-/:-@\[-^`{-~])|(?<=[!-/:-@\[-^`{-~])(?=[0-9A-Za-z_])")
+_MARK = r"[\s!-/:-@\[-`{-~]"
+_PART = re.compile(rf"(?<=[^\W_])(?={_MARK})|(?<={_MARK})(?=[^\W_])")
 _NEAR = {_WORD: 64, _PART: 16}  # characters: to begin the next chunk with what does not fit costs little
 _FLAG = re.compile("[\U0001f1e6-\U0001f1ff]")
 

@@ -93,6 +93,19 @@ def test_an_object_that_fits_without_the_blanks_around_it_is_not_torn(indent: An
     assert [part for part in torn if recount(part) <= target] == []
 
 
+@pytest.mark.parametrize("encoding", ["o200k_base", "cl100k_base"])
+@pytest.mark.parametrize(
+    "record", ["one word: and, more://[", "some words, and more.", {"key": ["word", 17], "other": "x;"}]
+)
+def test_a_first_record_that_fits_to_its_last_token_is_not_torn(record: Any, encoding: str) -> None:
+    """It begins where the document does; its last token may be one with the newline."""
+    line = json.dumps(record)
+    for text in (f"{line}\n" + "1234567\n" * 20, f'{line}\n""\n' * 9):
+        target = recount(line, encoding)
+        chunks = safe_chunk(text, target_tokens=target, overlap_tokens=0, splitter="json", encoding=encoding)
+        assert next(chunks).text.startswith(line)
+
+
 def test_a_last_value_that_fits_without_the_bracket_behind_it_is_not_torn() -> None:
     """That bracket is not the string's own."""
     text = json.dumps([{"some key of a few words": "word " * (number % 40 + 20)} for number in range(200)], indent=4)

@@ -92,6 +92,27 @@ def test_a_word_is_cut_only_if_it_alone_does_not_fit() -> None:
     assert sum("y2" in chunk.text for chunk in chunks) > 1
 
 
+@pytest.mark.parametrize(
+    ("before", "word", "after"),
+    [
+        ("ldap://server/dn?attributes?scope?filter?", "расширения", "\n\nи так далее"),
+        ("a long-hyphenated-line-\n", "tryptophylvalylalanylaspartylvalylprolyl", "-\nnyl and more"),
+        ("SSH fingerprint:  SHA256:", "X5z84raKBajUkWBQA6MVuanV1OcV2YIeD0NoCLLo90k", " (by letter)"),
+    ],
+    ids=["another script", "with a hyphen", "behind a colon"],
+)
+@pytest.mark.parametrize("encoding", ["o200k_base", "cl100k_base"])
+def test_a_run_of_letters_that_fits_to_its_last_token_is_not_torn(
+    before: str, word: str, after: str, encoding: str
+) -> None:
+    """However it stands inside of a longer word."""
+    text = before + word + after
+    for target in range(recount(word, encoding), recount(text, encoding)):
+        chunks = list(safe_chunk(text, target_tokens=target, overlap_tokens=0, encoding=encoding, splitter="prose"))
+        assert_promises(text, chunks, target, encoding)
+        assert not any(len(before) < chunk.start < len(before) + len(word) for chunk in chunks)
+
+
 _clusters = st.sampled_from(
     ["a", "é", "e\u0301\u0302", "👩‍👩‍👧‍👦", "🇩🇪", "👍🏽", "한", "\u1112\u1161\u11ab", "\r\n", "क्षि", "❤️", "中"]
 )
