@@ -99,7 +99,7 @@ def _headed(text: str, begin: int, above: str) -> bool:
 
 
 class Fences:
-    """Where the fenced blocks of a document lie, in the window and before."""
+    """Where the fenced blocks lie that end in the window or behind it."""
 
     def __init__(self) -> None:
         self._begins: list[int] = []  # of the opening line; in characters of the document
@@ -109,8 +109,10 @@ class Fences:
         self._base = 0
 
     def see(self, text: str, base: int) -> None:
-        """Go on reading at the first line that was not complete last time."""
+        """Go on reading at the first line that was not complete last time; forget what ends before the window."""
         self._base = base
+        gone = bisect_right(self._ends, base)
+        del self._begins[:gone], self._ends[:gone]
         end = text.rfind("\n") + 1
         position = max(0, self._seen - base)
         ticks = tildes = -1

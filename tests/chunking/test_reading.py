@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import itertools
 import os
 import subprocess
 import sys
@@ -13,6 +14,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from mrengine.chunking import safe_chunk
 from mrengine.chunking.reading import BLOCK, blocks
 from mrengine.errors import SourceError
 from tests.chunking.texts import nasty_text
@@ -85,6 +87,28 @@ def test_memory_is_bounded(tmp_path: Path) -> None:
 def test_memory_is_bounded_for_a_large_file(tmp_path: Path) -> None:
     """And 300 MB in no more."""
     _assert_bounded(tmp_path, 300)
+
+
+@pytest.mark.parametrize(
+    ("splitter", "unit"),
+    [
+        ("prose", "A sentence – and a second one. " * 9 + "\n\n"),
+        ("markdown", "# Title\n\n```python\nprint(1)\n```\n\n- an item\n\n~~~\n```\n~~~\n"),
+        ("code", "class A:\n    def run(self):\n        return 1\n\n\n" * 3),
+        ("json", '{"id": 17, "tags": ["a", {"b": "c"}], "note": "words and words"}\n' * 3),
+        ("dicom", "(0008,0016) SOP Class UID  UI: CT Image Storage\n(0010,0010) Patient's Name  PN: 'Test^One'\n"),
+    ],
+    ids=["prose", "markdown", "code", "json", "dicom"],
+)
+def test_nothing_is_kept_of_what_was_cut(splitter: str, unit: str) -> None:
+    """Whatever the kind, the later half of a document leaves no more objects alive than the first."""
+    piece = unit * (200_000 // len(unit))
+    chunks = safe_chunk(itertools.repeat(piece, 30), target_tokens=300, overlap_tokens=30, splitter=splitter)
+    alive: dict[int, int] = {}
+    for chunk in chunks:
+        alive[10 * chunk.start // (30 * len(piece))] = sys.getallocatedblocks()
+    # Thousands of chunks lie between the two; the rest is the size of the window.
+    assert alive[9] < alive[4] + 1000
 
 
 def _assert_bounded(folder: Path, megabytes: int) -> None:
