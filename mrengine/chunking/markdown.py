@@ -74,9 +74,12 @@ class Markdown:
         """The first sentence or line at ``low`` or later that is not inside a fenced block; else the first inside."""
         first = start
         for begin in sentence_begins(text, low, start):
-            if not self._fences.around(begin):
+            fence = self._fences.around(begin)
+            if not fence:
                 return begin
             first = min(first, begin)
+            if fence[1] >= start:
+                break
         return first
 
 
