@@ -67,10 +67,12 @@ class Edges:
         return self._tokenised(text) if found is None else found
 
     def _tokenised(self, text: str) -> Any:
+        return self._summed(text, self._tokenizer.widths(text.isascii()))
+
+    def _summed(self, text: str, widths: bytes) -> Any:
         numpy = self._np
         numbers = numpy.frombuffer(self._tokenizer.tokens(text), numpy.uint32)
-        widths = numpy.frombuffer(self._tokenizer.widths(text.isascii()), numpy.uint8)
-        return widths.take(numbers).cumsum(dtype=numpy.int64)
+        return numpy.frombuffer(widths, numpy.uint8).take(numbers).cumsum(dtype=numpy.int64)
 
     def _ascii(self, data: bytes) -> Any:
         """The edges of an ASCII text; None if it must be tokenised.
@@ -104,7 +106,7 @@ class Edges:
         # Soon seen: the text is of another script, or it would be taken apart into too many words.
         if numpy.count_nonzero(high) > len(data) // 2 or numpy.count_nonzero(high[1:] > high[:-1]) > 2 * most:
             return None
-        other = numpy.flatnonzero(high)
+        other = numpy.flatnonzero(high)  # bytes
         runs = numpy.flatnonzero(numpy.diff(other, prepend=-2) > 1)
         words = self._words(data, other.take(runs), other.take(numpy.append(runs[1:], len(other)) - 1) + 1)
         if len(words) > 2 * most:
@@ -114,19 +116,28 @@ class Edges:
         plain = self._ascii(b"".join(parts[::2]))
         if plain is None:
             return None
-        rest = self._tokenised(b"".join(parts[1::2]).decode())
-        within = other.compress(numpy.frombuffer(data, numpy.uint8).take(other) & 0xC0 == 0x80)  # of a character
-        bounds -= within.searchsorted(bounds)
+        rest = self._summed(b"".join(parts[1::2]).decode(), self._tokenizer.widths(ascii_only=True))
+        within = other.compress(numpy.frombuffer(data, numpy.uint8).take(other) & 0xC0 == 0x80)
+        return self._put_together(plain, rest, bounds, within)
+
+    def _put_together(self, plain: Any, rest: Any, bounds: Any, within: Any) -> Any:
+        """Edges in the joined ASCII parts and in the joined rest, in bytes → edges in the text, in characters.
+
+        ``bounds``: of these parts, by turns. ``within``: where bytes are that go on with a character.
+        """
+        numpy = self._np
         sizes = numpy.diff(bounds)
-        counts = numpy.empty(len(sizes), numpy.int64)
-        counts[::2] = numpy.diff(plain.searchsorted(sizes[::2].cumsum(), "right"), prepend=0)
-        counts[1::2] = numpy.diff(rest.searchsorted(sizes[1::2].cumsum(), "right"), prepend=0)
-        edges = numpy.empty(len(plain) + len(rest), numpy.int64)
-        for found, first in ((plain, 0), (rest, 1)):
-            here = slice(first, None, 2)
-            moved = bounds[:-1][here] - sizes[here].cumsum() + sizes[here]
-            later = counts.cumsum()[here] - counts[here].cumsum()
-            edges[numpy.arange(len(found)) + later.repeat(counts[here])] = found + moved.repeat(counts[here])
+        moved, counts = bounds[:-1].copy(), numpy.empty(len(sizes), numpy.int64)
+        for edges, here in ((plain, slice(0, None, 2)), (rest, slice(1, None, 2))):
+            ends = sizes[here].cumsum()
+            moved[here] -= ends - sizes[here]
+            counts[here] = numpy.diff(edges.searchsorted(ends, "right"), prepend=0)
+        moved[::2] -= within.searchsorted(bounds[:-1:2])
+        of_rest = (numpy.arange(len(counts)) % 2 == 1).repeat(counts)
+        edges = moved.repeat(counts)
+        edges[~of_rest] += plain
+        rest = edges[of_rest] + rest
+        edges[of_rest] = rest - within.searchsorted(rest)
         return edges
 
     def _words(self, data: bytes, begins: Any, ends: Any) -> Any:

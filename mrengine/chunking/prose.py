@@ -38,6 +38,8 @@ _WORD = re.compile(
 )
 _MARK = r"[\s!-/:-@\[-`{-~]"
 _PART = re.compile(rf"(?<=[^\W_])(?={_MARK})|(?<={_MARK})(?=[^\W_])")
+# One of these stands beside each edge. A set of characters is found several times as fast.
+_BESIDE = {_WORD: re.compile("[\\s、，。；：！？…”’」』）》】\u3041-\u30ff\u3400-\u9fff]"), _PART: re.compile(_MARK)}
 _NEAR = {_WORD: 64, _PART: 16}  # characters: to begin the next chunk with what does not fit costs little
 _FLAG = re.compile("[\U0001f1e6-\U0001f1ff]")
 
@@ -130,17 +132,20 @@ def _last_edge(edge: re.Pattern[str], text: str, start: int, high: int, fits: Ca
         return high
     if text.isascii() and text[start:high].isalnum():
         return 0
+    beside = _BESIDE[edge].search
     step, begin, end = 64, high, high
     while begin > start + 1:
         begin, end = max(start + 1, high - step), begin
         found = None
-        for match in edge.finditer(text, begin, min(end + 1, high)):
-            found = match
+        if beside(text, begin - 1, min(end + 1, high)):
+            for match in edge.finditer(text, begin, min(end + 1, high)):
+                found = match
         if found is not None:
             last = found.start()
             if high - last <= _NEAR[edge]:
                 return last
-            after = edge.search(text, high)
+            mark = beside(text, high)
+            after = edge.search(text, mark.start()) if mark else None
             return last if fits(last, after.start() if after else len(text)) else 0
         step *= 4
     return 0
