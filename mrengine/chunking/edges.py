@@ -104,7 +104,7 @@ class Edges:
         high = numpy.frombuffer(data, numpy.uint8) > 0x7F
         most = length // _MANY
         # Soon seen: the text is of another script, or it would be taken apart into too many words.
-        if numpy.count_nonzero(high) > len(data) // 2 or numpy.count_nonzero(high[1:] > high[:-1]) > 2 * most:
+        if numpy.count_nonzero(high) > len(data) // 3 or numpy.count_nonzero(high[1:] > high[:-1]) > 2 * most:
             return None
         other = numpy.flatnonzero(high)  # bytes
         runs = numpy.flatnonzero(numpy.diff(other, prepend=-2) > 1)
