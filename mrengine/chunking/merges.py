@@ -135,7 +135,7 @@ class Merges:
         if piece in self._ranks:
             return 0
         widths = self._widths.take(self._encode(piece))
-        return int(self._stored(self._np.array([len(widths) - 1]), widths.cumsum()[:-1])[0])
+        return int(self._store(self._np.array([len(widths) - 1]), widths.cumsum()[:-1])[0])
 
     def _learnt_joined(self, codes: Any, starts: Any, sizes: Any) -> Any:
         numpy = self._np
@@ -151,11 +151,11 @@ class Merges:
         inner = edges.take((before + 1).repeat(more) + self._nth(more)) - begins.repeat(more)
         kinds = numpy.zeros(len(starts), numpy.int32)
         several = numpy.flatnonzero(more)
-        kinds[several] = self._stored(more.take(several), inner)
+        kinds[several] = self._store(more.take(several), inner)
         self.stored += 16 * len(starts)
         return kinds
 
-    def _stored(self, counts: Any, inner: Any) -> Any:
+    def _store(self, counts: Any, inner: Any) -> Any:
         """New kinds, which have so many edges inside."""
         numpy = self._np
         kind = len(self._first) - 1
