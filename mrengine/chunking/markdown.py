@@ -32,10 +32,15 @@ class Markdown:
         self._fences.see(text, base)
 
     def cut(self, text: str, start: int, high: int, fits: Callable[[int, int], bool]) -> int:
-        """Before a fenced block that the limit would tear and that fits; else the best line or sentence."""
+        """Before a fenced block that the limit would tear and that fits; else the best line or sentence.
+
+        Behind ``high``, if such a block begins at ``start``: its last token may be one with the newline behind it.
+        """
         fence = self._fences.around(high)
         if fence:
             opened, closed = fence
+            if not text[start : max(start, opened)].strip() and fits(start, closed):
+                return min(closed, len(text))
             if opened > start and fits(opened, closed):
                 high = opened
                 if self._begins_well(text, opened):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 import re
 
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -66,6 +67,22 @@ def test_fences_are_found_whatever_pieces_the_text_is_seen_in() -> None:
         assert all(end > base for end in pieces._ends)
         found.update(zip(pieces._begins, pieces._ends, strict=False))
     assert sorted(found) == _fences(text)
+
+
+@pytest.mark.parametrize("encoding", ["o200k_base", "cl100k_base"])
+@pytest.mark.parametrize("marks", ["```", "~~~", "````"])
+def test_a_fenced_block_that_fits_to_its_last_token_is_not_torn(marks: str, encoding: str) -> None:
+    """That token may be one with the newline behind it, and blank lines may stand before the block."""
+    for before in ("", "\n", "Some text.\n\n", "# Title\n\n\n"):
+        for inside in ("", "x = 1\n", "one line, then\nanother.\n" * 9):
+            block = f"{marks}python\n{inside}{marks}\n"
+            text = before + block + "\n\nMore *text*, and more of it; so it goes on.\n" * 9
+            target = recount(block, encoding)
+            chunks = list(
+                safe_chunk(text, target_tokens=target, overlap_tokens=0, encoding=encoding, splitter="markdown")
+            )
+            assert_promises(text, chunks, target, encoding)
+            assert not any(len(before) < chunk.start < len(before) + len(block) for chunk in chunks)
 
 
 def test_a_heading_is_not_parted_from_its_text() -> None:
