@@ -36,10 +36,18 @@ _ABBREVIATION = re.compile(
 _WORD = re.compile(
     r"(?<=\S)(?=\s)|(?<=\n)|(?<=[、，。；：！？…”’」』）》】])|(?<=[\u3041-\u30ff\u3400-\u9fff])(?=[\u3041-\u30fa\u3400-\u9fff])"
 )
-_MARK = r"[\s!-/:-@\[-`{-~]"
-_PART = re.compile(rf"(?<=[^\W_])(?={_MARK})|(?<={_MARK})(?=[^\W_])")
+# Marks and symbols, emoji among them; and what only ends one: a selector of a variant, a skin tone.
+_MARK = (
+    r"\s!-/:-@\[-`{-~\xa1-\xbf\u2010-\u2027\u2030-\u205e\u20a0-\u20c0\u2190-\u2bff\u3001-\u301f"
+    r"\U0001f000-\U0001f3fa\U0001f400-\U0001faff"
+)
+_LAST_MARK = rf"{_MARK}\ufe0e\ufe0f\U0001f3fb-\U0001f3ff"
+_PART = re.compile(rf"(?<=[^\W_])(?![^\W_])(?=[{_MARK}])|(?<=[{_LAST_MARK}])(?<![^\W_])(?=[^\W_])")
 # One of these stands beside each edge. A set of characters is found several times as fast.
-_BESIDE = {_WORD: re.compile("[\\s、，。；：！？…”’」』）》】\u3041-\u30ff\u3400-\u9fff]"), _PART: re.compile(_MARK)}
+_BESIDE = {
+    _WORD: re.compile("[\\s、，。；：！？…”’」』）》】\u3041-\u30ff\u3400-\u9fff]"),
+    _PART: re.compile(f"[{_LAST_MARK}]"),
+}
 _NEAR = {_WORD: 64, _PART: 16}  # characters: to begin the next chunk with what does not fit costs little
 _FLAG = re.compile("[\U0001f1e6-\U0001f1ff]")
 

@@ -98,8 +98,10 @@ def test_a_word_is_cut_only_if_it_alone_does_not_fit() -> None:
         ("ldap://server/dn?attributes?scope?filter?", "расширения", "\n\nи так далее"),
         ("a long-hyphenated-line-\n", "tryptophylvalylalanylaspartylvalylprolyl", "-\nnyl and more"),
         ("SSH fingerprint:  SHA256:", "X5z84raKBajUkWBQA6MVuanV1OcV2YIeD0NoCLLo90k", " (by letter)"),
+        ("quoted—“in”—a—run—of—dashes—“", "internationalisation", "”—and—so—on—without—a—blank—"),
+        ("❤️👍🏽👩‍👩‍👧🇩🇪❤️👍🏽👩‍👩‍👧👍🏽", "Straßenbahnhaltestelle", "🇫🇷👩‍👩‍👧❤️👍🏽"),
     ],
-    ids=["another script", "with a hyphen", "behind a colon"],
+    ids=["another script", "with a hyphen", "behind a colon", "in quotes", "between emoji"],
 )
 @pytest.mark.parametrize("encoding", ["o200k_base", "cl100k_base"])
 def test_a_run_of_letters_that_fits_to_its_last_token_is_not_torn(
