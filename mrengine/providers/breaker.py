@@ -90,6 +90,11 @@ class Breaker:
         else:
             self.succeeded()
 
+    def withdrawn(self) -> None:
+        """A call that was allowed is not made: another may be the one that tries."""
+        with self._lock:
+            self._probing = False
+
     def _count(self) -> None:
         with self._lock:
             self._failures += 1

@@ -90,7 +90,6 @@ def call(
     wait_until = _Waiter(stopping, clock, sleep)
     story = _Story(clock())
     while True:
-        story.attempts += 1
         lease = None
         if budget is not None:
             lease = budget.acquire(
@@ -101,8 +100,13 @@ def call(
                 stopping=stopping,
                 on_wait=on_wait,
             )
+        left_s = until() - clock()
+        if left_s <= 0:
+            _withdraw(lease, breaker)
+            raise story.cut_short(name, clock())
+        story.attempts += 1
         try:
-            outcome = _attempt(provider, request, name, _attempt_s(until() - clock()))
+            outcome = _attempt(provider, request, name, _attempt_s(left_s))
         except BaseException as error:
             if lease is not None:  # a setting that is wrong, or a stop: nothing was sent
                 lease.settle(None, None, made=not isinstance(error, (Stopped, MrengineError)))
@@ -125,14 +129,10 @@ def call(
 
 def _attempt(provider: Provider, request: Request, name: str, timeout_s: float) -> Completion | ModelError:
     """One call; what a provider raises becomes a value, without the context that may hold a prompt or a key."""
-    if timeout_s <= 0:
-        error: ModelError = ModelUnavailable(f"{name}: no time is left for the call", model=name)
-        error.sent = False
-        return error
     try:
         return provider.complete(replace(request, timeout_s=timeout_s))
     except ModelError as failed:
-        error = failed
+        error: ModelError = failed
     except (Stopped, MrengineError):
         raise
     except Exception as failed:  # noqa: BLE001  # a provider of the user's may raise anything
@@ -143,6 +143,14 @@ def _attempt(provider: Provider, request: Request, name: str, timeout_s: float) 
 def _attempt_s(left_s: float) -> float:
     """Half of what is left, so that a call which is never answered leaves time for another; not less than 30 s."""
     return min(left_s, max(left_s / 2, MIN_ATTEMPT_S))
+
+
+def _withdraw(lease: LeaseLike | None, breaker: Breaker | None) -> None:
+    """No call is made: its tokens are given back, and nothing was learnt of its model."""
+    if lease is not None:
+        lease.settle(None, None, made=False)
+    if breaker is not None:
+        breaker.withdrawn()
 
 
 def _settle(lease: LeaseLike | None, outcome: Completion | ModelError) -> None:
@@ -206,16 +214,33 @@ class _Story:
         self._started = started
         self._waited_s = 0.0
         self._causes: deque[str] = deque(maxlen=MAX_CAUSES)
+        self._last: ModelError | None = None
 
     def add(self, error: ModelError, wait_s: float) -> None:
+        self._last = error
         self._waited_s += wait_s
         self._causes.append(f"attempt {self.attempts}: {error}; waited {wait_s:.1f} s")
 
     def told(self, error: ModelError, now: float) -> ModelError:
-        """The error that ends the call, with the story in its attributes and its message."""
+        """The error that ends the call, with the story in its attributes and its message. What came before is told,
+        too, where it was another: the last attempt may have failed only because its time was cut short.
+        """
         self._causes.append(f"attempt {self.attempts}: {error}")
+        before = f"; before it: {self._last}" if self._last is not None and str(self._last) != str(error) else ""
+        return self._ended(error, now, before)
+
+    def cut_short(self, name: str, now: float) -> ModelError:
+        """The error of a call whose time ran out between two attempts: the last one's; there may have been none."""
+        if self._last is not None:
+            return self._ended(self._last, now)
+        error = ModelUnavailable(f"{name}: no time is left for the call", model=name)
+        error.sent = False
+        self._causes.append(str(error))
+        return self._ended(error, now)
+
+    def _ended(self, error: ModelError, now: float, before: str = "") -> ModelError:
         error.attempts, error.waited_s, error.causes = self.attempts, self._waited_s, tuple(self._causes)
         if self.attempts > 1:
             took = f"{self.attempts} attempts in {now - self._started:.1f} s, {self._waited_s:.1f} s of it waiting"
-            error.args = (f"{error} ({took})", *error.args[1:])
+            error.args = (f"{error} ({took}{before})", *error.args[1:])
         return error

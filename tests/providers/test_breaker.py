@@ -51,6 +51,18 @@ def test_half_open_it_lets_one_call_try() -> None:
     assert (breaker.state, breaker.allow()) == ("closed", True)
 
 
+def test_a_trial_that_is_not_made_lets_another_try() -> None:
+    """Its time ran out in line for the budget: nothing was learnt, the cooldown is what it was."""
+    breaker, clock = made()
+    fail(breaker, 3)
+    clock.now = 10
+    assert breaker.allow()
+    breaker.withdrawn()
+    assert [breaker.allow() for _ in range(2)] == [True, False]
+    fail(breaker)
+    assert breaker.wait_s() == 20
+
+
 def test_a_failed_trial_doubles_the_cooldown_up_to_its_bound() -> None:
     """10, 20, 25, 25 seconds; a success starts at 10 again."""
     breaker, clock = made()
@@ -80,7 +92,7 @@ def test_a_refusal_of_the_model_ends_it_a_refusal_of_a_chunk_proves_it_alive() -
     assert (breaker.state, breaker.allow(), breaker.wait_s()) == ("ended", False, float("inf"))
 
 
-@given(st.lists(st.sampled_from(["fail", "ok", "ask", "wait"]), max_size=60))
+@given(st.lists(st.sampled_from(["fail", "ok", "ask", "withdraw", "wait"]), max_size=60))
 def test_it_is_never_stuck(steps: list[str]) -> None:
     """Whatever happened, after the longest cooldown a call is let through."""
     breaker, clock = made()
@@ -89,6 +101,8 @@ def test_it_is_never_stuck(steps: list[str]) -> None:
             fail(breaker)
         elif step == "ok":
             breaker.succeeded()
+        elif step == "withdraw" and breaker.allow():
+            breaker.withdrawn()
         elif step == "ask" and breaker.allow() and breaker.state != "closed":
             fail(breaker)
         else:

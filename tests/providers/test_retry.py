@@ -132,7 +132,9 @@ def test_it_gives_up_where_the_wait_would_pass_the_deadline() -> None:
     error = caught.value
     assert (error.attempts, error.waited_s) == (2, 1.0)
     assert error.causes == ("attempt 1: m is unavailable; waited 1.0 s", "attempt 2: m is over its rate limit")
-    assert str(error) == "m is over its rate limit (2 attempts in 1.0 s, 1.0 s of it waiting)"
+    assert str(error) == (
+        "m is over its rate limit (2 attempts in 1.0 s, 1.0 s of it waiting; before it: m is unavailable)"
+    )
     assert clock.now == 1001.0
 
 
@@ -183,6 +185,37 @@ def test_no_call_is_made_after_the_deadline() -> None:
         run(provider, clock, deadline=clock.now)
     assert not caught.value.sent
     assert provider.requests == []
+
+
+def test_time_that_runs_out_between_two_attempts_hides_no_cause() -> None:
+    """A machine that slept too long: the last attempt's error is raised, and the one that was not made counts nowhere:
+    not among the attempts, not against the model, not in the budget.
+    """
+    clock, budget = Clock(), Budget()
+    breaker = Breaker(threshold=3, clock=clock)
+    provider = Scripted(clock, *(unavailable(status=500) for _ in range(3)))
+
+    def oversleep(seconds: float) -> None:
+        clock.now += seconds + 3
+
+    with pytest.raises(ModelUnavailable) as caught:
+        run(provider, clock, deadline=clock.now + 7, sleep=oversleep, budget=budget, breaker=breaker)
+    error = caught.value
+    assert str(error) == "m is unavailable (2 attempts in 9.0 s, 3.0 s of it waiting)"
+    assert (error.status, error.attempts, len(provider.requests)) == (500, 2, 2)
+    assert error.causes == tuple(f"attempt {n}: m is unavailable; waited {n}.0 s" for n in (1, 2))
+    assert [made for _, _, made in budget.settled] == [True, True, False]
+    assert breaker.state == "closed"
+
+
+def test_a_last_attempt_that_was_cut_short_tells_what_came_before() -> None:
+    """That it timed out after a moment says nothing of why all the others failed."""
+    clock = Clock()
+    provider = Scripted(clock, unavailable(status=500), ModelUnavailable("m: no answer in 0.1 s"), takes_s=0.5)
+    with pytest.raises(ModelUnavailable) as caught:
+        run(provider, clock, deadline=clock.now + 2)
+    took = "2 attempts in 2.0 s, 1.0 s of it waiting"
+    assert str(caught.value) == f"m: no answer in 0.1 s ({took}; before it: m is unavailable)"
 
 
 def test_the_budget_is_asked_again_for_each_attempt_and_told_each_outcome() -> None:

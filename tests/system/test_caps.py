@@ -133,7 +133,10 @@ def test_waiting_for_the_budget_is_no_hang() -> None:
 
 
 def test_a_call_that_fails_until_the_deadline_is_a_failure_that_tells_its_story() -> None:
-    """Cause, attempts and waits are in the log; max_attempts, which counts crashes and hangs, has no part in it."""
+    """Cause, attempts and waits are in the log; max_attempts, which counts crashes and hangs, has no part in it.
+
+    The last attempt's time may be too short for the answer, or too short to send it at all.
+    """
     with LLMServer(faults={"500": 1.0}) as server:
         with pytest.raises(JobFailed) as caught:
             runner(server, Budget(), chunk_timeout_s=1.5, workers=1, slots=1).run(DOCS[:1], ask)
@@ -142,10 +145,10 @@ def test_a_call_that_fails_until_the_deadline_is_a_failure_that_tells_its_story(
         assert "status 500" in failure.message
         (record,) = _failures("capped")
         facts = record.facts
-        assert facts["attempts"] == server.stats().requests > 2
+        assert 2 < facts["attempts"] - 1 <= server.stats().requests <= facts["attempts"]
         assert facts["waited_s"] > 0
         assert len(facts["causes"]) <= 12
-        assert all("status 500" in cause for cause in facts["causes"])
+        assert all("status 500" in cause for cause in facts["causes"][:-1])
         assert f"{facts['attempts']} attempts" in failure.message
 
 
