@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib.util
 import os
 import shutil
+import signal
 import sysconfig
 import time
 from collections.abc import Callable, Iterator
@@ -55,6 +56,8 @@ def _own_environment(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]
             foreign = name.startswith("MRENGINE_") and name != "MRENGINE_CACHE_DIR"
             if foreign or name.endswith(("_API_KEY", "_BASE_URL")):
                 patch.delenv(name)
+        if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # a shell starts so what it runs with &; Ctrl-C is tested
+            signal.signal(signal.SIGINT, signal.default_int_handler)
         patch.setenv(SESSION_MARK, str(os.getpid()))
         patch.setenv("MRENGINE_STATE_DIR", str(tmp_path_factory.mktemp("state")))
         yield

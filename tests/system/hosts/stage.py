@@ -160,7 +160,7 @@ class Stage:
     def check_calls(self, calls: int = TASKS) -> None:
         """Each call was made once."""
         stats = self.server.stats()
-        assert (stats.requests, stats.ok, stats.paid_twice) == (calls, calls, 0)
+        assert (stats.requests, stats.ok, stats.paid_twice) == (calls, calls, 0), stats
 
     def left(self) -> list[int]:
         """Processes of this stage that live."""
