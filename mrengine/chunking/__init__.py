@@ -33,4 +33,5 @@ def safe_chunk(
     documents that cannot be read or decoded, ChunkingError for offsets that are none, and what the callable raises.
     """
     chunker = Chunker(target_tokens=target_tokens, overlap_tokens=overlap_tokens, encoding=encoding, splitter=splitter)
+    chunker.prepare()
     return chunker.chunk(document, document_id=document_id, first_id=first_id)

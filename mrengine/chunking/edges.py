@@ -12,6 +12,8 @@ import threading
 from itertools import accumulate, pairwise
 from typing import TYPE_CHECKING, Any
 
+import numpy
+
 from mrengine.chunking.merges import Merges
 from mrengine.chunking.pretokens import Pretokens
 
@@ -46,12 +48,10 @@ class Edges:
     """Where each token of a text ends, in characters, as numpy arrays of int64. A surrogate is a UnicodeEncodeError."""
 
     def __init__(self, tokenizer: Tokenizer) -> None:
-        import numpy
-
-        self._np = numpy
         self._tokenizer = tokenizer
         self._busy = threading.Lock()
-        self._merges = Merges(tokenizer)
+        self._widths, self._characters = _sizes(tokenizer.encoding._mergeable_ranks)
+        self._merges = Merges(tokenizer, self._widths)
         self._pretokens: Pretokens | None = None
         if tokenizer.name in _MODERN:
             self._pretokens = Pretokens(modern=_MODERN[tokenizer.name])
@@ -67,12 +67,11 @@ class Edges:
         return self._tokenised(text) if found is None else found
 
     def _tokenised(self, text: str) -> Any:
-        return self._summed(text, self._tokenizer.widths(text.isascii()))
+        return self._summed(text, self._widths if text.isascii() else self._characters)
 
-    def _summed(self, text: str, widths: bytes) -> Any:
-        numpy = self._np
+    def _summed(self, text: str, widths: Any) -> Any:
         numbers = numpy.frombuffer(self._tokenizer.tokens(text), numpy.uint32)
-        return numpy.frombuffer(widths, numpy.uint8).take(numbers).cumsum(dtype=numpy.int64)
+        return widths.take(numbers).cumsum(dtype=numpy.int64)
 
     def _ascii(self, data: bytes) -> Any:
         """The edges of an ASCII text; None if it must be tokenised.
@@ -85,12 +84,12 @@ class Edges:
             begins = None if b"\0" in data else self._pretokens.begins(data)
             if begins is None:
                 return None
-            starts = self._np.flatnonzero(begins)
-            sizes = self._np.diff(starts, append=len(data))
+            starts = numpy.flatnonzero(begins)
+            sizes = numpy.diff(starts, append=len(data))
             if int(sizes.max()) > _LONGEST:
                 return None
             if self._merges.stored > _MOST_STORED:
-                self._merges = Merges(self._tokenizer)
+                self._merges = Merges(self._tokenizer, self._widths)
             return self._merges.edges(data, starts, sizes)
         finally:
             self._busy.release()
@@ -100,7 +99,6 @@ class Edges:
 
         The words lie between ASCII parts, of which the first and the last may be empty.
         """
-        numpy = self._np
         high = numpy.frombuffer(data, numpy.uint8) > 0x7F
         most = length // _MANY
         # Soon seen: the text is of another script, or it would be taken apart into too many words.
@@ -116,7 +114,7 @@ class Edges:
         plain = self._ascii(b"".join(parts[::2]))
         if plain is None:
             return None
-        rest = self._summed(b"".join(parts[1::2]).decode(), self._tokenizer.widths(ascii_only=True))
+        rest = self._summed(b"".join(parts[1::2]).decode(), self._widths)
         within = other.compress(numpy.frombuffer(data, numpy.uint8).take(other) & 0xC0 == 0x80)
         return self._put_together(plain, rest, bounds, within)
 
@@ -125,7 +123,6 @@ class Edges:
 
         ``bounds``: of these parts, by turns. ``within``: where bytes are that go on with a character.
         """
-        numpy = self._np
         sizes = numpy.diff(bounds)
         moved, counts = bounds[:-1].copy(), numpy.empty(len(sizes), numpy.int64)
         for edges, here in ((plain, slice(0, None, 2)), (rest, slice(1, None, 2))):
@@ -142,7 +139,6 @@ class Edges:
 
     def _words(self, data: bytes, begins: Any, ends: Any) -> Any:
         """Where what is not ASCII, with what belongs to it, begins and ends by turns, in bytes."""
-        numpy = self._np
         sides = numpy.frombuffer(data.translate(_SIDES), numpy.uint8)
         cuts = numpy.flatnonzero((sides[:-1] == _LEFT) & (sides[1:] == _RIGHT)) + 1
         cuts = numpy.concatenate(((0,), cuts, (len(data),)))
@@ -151,3 +147,15 @@ class Edges:
         first = numpy.flatnonzero(numpy.append(True, begins[1:] > ends[:-1]))
         words = numpy.stack((begins.take(first), ends.take(numpy.append(first[1:], len(ends)) - 1)))
         return words.ravel("F")
+
+
+def _sizes(ranks: dict[bytes, int]) -> tuple[Any, Any]:
+    """Of each token, by its number, how many bytes it has and how many characters begin in it."""
+    numbers = numpy.fromiter(ranks.values(), numpy.int64, len(ranks))
+    sizes = numpy.fromiter(map(len, ranks), numpy.uint8, len(ranks))
+    begins = numpy.frombuffer(b"".join(ranks), numpy.uint8) & 0xC0 != 0x80
+    ends = sizes.cumsum(dtype=numpy.int64)
+    characters = numpy.add.reduceat(begins, ends - sizes, dtype=numpy.uint8)
+    widths, counts = numpy.zeros((2, int(numbers.max()) + 1), numpy.uint8)
+    widths[numbers], counts[numbers] = sizes, characters
+    return widths, counts

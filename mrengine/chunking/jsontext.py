@@ -22,6 +22,8 @@ from bisect import bisect_left, bisect_right
 from collections.abc import Callable, Iterator
 from typing import Any
 
+import numpy
+
 from mrengine.chunking.lines import soft_window
 from mrengine.chunking.prose import Prose
 
@@ -181,9 +183,6 @@ class _Scanner:
     """
 
     def __init__(self) -> None:
-        import numpy
-
-        self._np = numpy
         # The first record begins with the document. In a memoryview one is found in half of the time that numpy takes.
         self.places = numpy.zeros(1, numpy.int64).data
         self._levels = "\0"
@@ -245,13 +244,12 @@ class _Scanner:
         if self._escaped:
             data = b"?" + data[1:]
         places, levels = self._leveled(data, *self._marks(data))
-        self.places = self._np.concatenate((self.places, places + self._seen)).data
+        self.places = numpy.concatenate((self.places, places + self._seen)).data
         self._levels += _as_text(levels)
         self._seen += len(new)
 
     def _marks(self, data: bytes) -> tuple[Any, Any]:
         """Offsets of the brackets, commas, colons and newlines outside of strings, and these characters."""
-        numpy = self._np
         marks = numpy.flatnonzero(numpy.frombuffer(data.translate(_IS_MARK), numpy.bool_))
         what = numpy.frombuffer(data, numpy.uint8).take(marks)
         quotes = what == _QUOTE
@@ -277,7 +275,6 @@ class _Scanner:
 
     def _escapes(self, marks: Any, slashes: Any, length: int) -> Any:
         """The marks that the backslashes among them escape. In a run of these every other one does, from the first."""
-        numpy = self._np
         number = numpy.arange(len(slashes))
         places = marks.take(slashes)
         first = numpy.diff(places, prepend=-2) != 1
@@ -288,7 +285,6 @@ class _Scanner:
         return follows[marks.take(follows) == escaped]
 
     def _leveled(self, data: bytes, marks: Any, what: Any) -> tuple[Any, Any]:
-        numpy = self._np
         steps = self._steps.take(what)
         levels = steps.cumsum(dtype=numpy.int32)
         levels += self._depth

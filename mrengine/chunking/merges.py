@@ -10,6 +10,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+import numpy
+
 if TYPE_CHECKING:
     from mrengine.chunking.tokens import Tokenizer
 
@@ -27,15 +29,13 @@ class Merges:
     An interrupt leaves it without an entry, never with a wrong one.
     """
 
-    def __init__(self, tokenizer: Tokenizer) -> None:
-        import numpy
-
+    def __init__(self, tokenizer: Tokenizer, widths: Any) -> None:
+        """``widths``: the bytes of each token, by its number."""
         self.stored = 0
-        self._np = numpy
         self._ranks = tokenizer.encoding._mergeable_ranks
         self._encode = tokenizer.encoding._core_bpe.encode_single_piece
         self._tokens = tokenizer.tokens
-        self._widths = numpy.frombuffer(tokenizer.widths(ascii_only=True), numpy.uint8)
+        self._widths = widths
         self._is_digit, self._is_blank = (
             numpy.isin(numpy.arange(256), list(some)) for some in (b"0123456789", b" \t\v\f")
         )
@@ -49,7 +49,6 @@ class Merges:
 
     def edges(self, data: bytes, starts: Any, sizes: Any) -> Any:
         """Where each token of ASCII bytes without NULs ends, given where its pretokens begin and their sizes."""
-        numpy = self._np
         kinds = self._kinds(data, starts, sizes)
         ends = starts + sizes
         several = numpy.flatnonzero(kinds)
@@ -71,11 +70,10 @@ class Merges:
     def _nth(self, counts: Any) -> Any:
         """0, 1 .. counts[0] - 1, 0, 1 .. counts[1] - 1, and so on."""
         ends = counts.cumsum()
-        return self._np.arange(int(ends[-1])) - (ends - counts).repeat(counts)
+        return numpy.arange(int(ends[-1])) - (ends - counts).repeat(counts)
 
     def _kinds(self, data: bytes, starts: Any, sizes: Any) -> Any:
         """The kind of each pretoken."""
-        numpy = self._np
         eights = numpy.ndarray((len(data) + 8,), "<u8", data + bytes(16), 0, (1,))  # the eight bytes from each on
         low = eights.take(starts)
         low &= self._masks.take(numpy.minimum(sizes, 8))
@@ -115,11 +113,10 @@ class Merges:
             learnt = self._learnt(data, starts.take(which), sizes.take(which))
             self.stored += int(sizes.take(which).sum()) + _ENTRY * len(new)
             self._long.update(zip(new, learnt.tolist(), strict=True))
-        return self._np.fromiter(map(self._long.__getitem__, pieces), self._np.int32, len(pieces))
+        return numpy.fromiter(map(self._long.__getitem__, pieces), numpy.int32, len(pieces))
 
     def _learnt(self, data: bytes, starts: Any, sizes: Any) -> Any:
         """The kinds of pretokens that are new."""
-        numpy = self._np
         kinds = numpy.zeros(len(starts), numpy.int32)
         codes = numpy.frombuffer(data, numpy.uint8)
         alone = self._is_digit.take(codes.take(starts)) | self._is_blank.take(codes.take(starts + sizes - 1))
@@ -135,10 +132,9 @@ class Merges:
         if piece in self._ranks:
             return 0
         widths = self._widths.take(self._encode(piece))
-        return int(self._store(self._np.array([len(widths) - 1]), widths.cumsum()[:-1])[0])
+        return int(self._store(numpy.array([len(widths) - 1]), widths.cumsum()[:-1])[0])
 
     def _learnt_joined(self, codes: Any, starts: Any, sizes: Any) -> Any:
-        numpy = self._np
         ends = sizes.cumsum() + numpy.arange(1, len(sizes) + 1)  # in the joined text, which begins with a digit
         begins = ends - sizes
         text = numpy.full(int(ends[-1]) + 1, ord(_DIGIT), numpy.uint8)
@@ -157,7 +153,6 @@ class Merges:
 
     def _store(self, counts: Any, inner: Any) -> Any:
         """New kinds, which have so many edges inside."""
-        numpy = self._np
         kind = len(self._first) - 1
         self.stored += 8 * (len(counts) + len(inner))
         self._inner = numpy.append(self._inner[: self._first[-1]], inner)
@@ -173,9 +168,6 @@ class _Table:
     """
 
     def __init__(self) -> None:
-        import numpy
-
-        self._np = numpy
         self._low, self._high = (numpy.zeros(2 << _SLOTS, numpy.uint64) for _ in range(2))
         self._kinds = numpy.zeros(2 << _SLOTS, numpy.int32)
 
@@ -184,16 +176,15 @@ class _Table:
         spread = _spread(low, high)
         places = (spread >> (64 - _SLOTS)).view("i8")
         kinds = self._kinds.take(places)
-        other = self._np.flatnonzero(self._others(places, low, high))
+        other = numpy.flatnonzero(self._others(places, low, high))
         if len(other):
             places = _second(spread.take(other))
             missing = self._others(places, low.take(other), None if high is None else high.take(other))
-            kinds[other] = self._np.where(missing, -1, self._kinds.take(places))
+            kinds[other] = numpy.where(missing, -1, self._kinds.take(places))
         return kinds
 
     def distinct(self, low: Any, high: Any = None) -> tuple[Any, Any]:
         """One of each, by index, and for all which of these it is. A few may stand twice among them."""
-        numpy = self._np
         places = (_spread(low, high) >> (64 - _SLOTS)).view("i8")
         number = numpy.arange(len(low))
         owner = numpy.empty(1 << _SLOTS, numpy.int64)
@@ -211,7 +202,7 @@ class _Table:
         spread = _spread(low, high)
         places = (spread >> (64 - _SLOTS)).view("i8")
         there = self._low.take(places)
-        places = self._np.where((there == 0) | (there == low), places, _second(spread))
+        places = numpy.where((there == 0) | (there == low), places, _second(spread))
         self._low[places] = 0
         self._kinds[places] = kinds
         if high is not None:

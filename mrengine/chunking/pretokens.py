@@ -11,6 +11,8 @@ from __future__ import annotations
 import re
 from typing import Any
 
+import numpy
+
 __all__ = ["Pretokens"]
 
 # Classes of characters. Their order makes the questions asked of whole arrays single comparisons.
@@ -67,15 +69,11 @@ class Pretokens:
     """Finds where the pretokens of cl100k or of o200k (``modern``) begin; it keeps nothing from text to text."""
 
     def __init__(self, *, modern: bool) -> None:
-        import numpy
-
-        self._np = numpy
         self._modern = modern
         self._answers = _answers(modern=modern)
 
     def begins(self, data: bytes) -> Any:
         """For each character whether a pretoken begins with it; None for a text of mostly blank lines."""
-        numpy = self._np
         classes = data.translate(_CLASSES)
         what = numpy.frombuffer(classes, numpy.uint8)
         code = what * numpy.uint8(4)
@@ -101,7 +99,6 @@ class Pretokens:
 
     def _numbers(self, begins: Any, digit: Any) -> None:
         """Numbers are parted behind every third digit."""
-        numpy = self._np
         fourth = digit[3:] & digit[2:-1] & digit[1:-2] & digit[:-3]  # or any later one
         places = numpy.flatnonzero(fourth)
         if len(places):

@@ -8,21 +8,17 @@ meet is a *seam*, and counts across a seam are made afresh.
 
 from __future__ import annotations
 
-import sys
-from array import array
 from bisect import bisect_left, bisect_right
 from collections.abc import Iterator
-from itertools import accumulate
 from typing import Any
 
+import numpy
+
 from mrengine.chunking.safecuts import SafeCuts
-from mrengine.chunking.tokens import PAIR, Tokenizer, mend
+from mrengine.chunking.tokens import Tokenizer, mend
 
 __all__ = ["Ruler"]
 
-# With numpy edges are found several times as fast, but its import costs 0.2 s of CPU: a process that has measured so
-# many characters is taken to go on. Not at the beginning of a document, whose first chunk is waited for.
-_NUMPY_FROM, _NOT_FIRST = 500_000, 300_000
 _AFRESH = 128  # characters: so short a text is quicker counted than looked up
 _PART = 1 << 16  # characters: so long may a stretch without a safe cut be, before it is tokenised in parts
 _SEEN_WITH_MORE = 128  # characters: so near the end of a text a safe cut may show when it goes on
@@ -48,8 +44,7 @@ class Ruler:
         self._searched = 0  # characters of it that have no safe cut
         self._measured = 0  # characters of the document that have edges
         self._seams: list[int] = []  # in characters of the document
-        self._numpy = "numpy" in sys.modules
-        self._edges = self._joined([array("q", (0,))])  # in characters of the document
+        self._edges = numpy.zeros(1, numpy.int64).data  # in characters of the document
         self._enough_until = -1  # up to here a chunk may begin without more text; in characters of the document
         self._head_of, self._head_is = -1, (0, 0, 0)  # what _head() answered last, in characters of the document
         self._safe_stop = (-1, 0)  # a safe cut, in characters of the document, and its index
@@ -75,7 +70,7 @@ class Ruler:
             edges.append(self._measure(text))
             length += len(edges[-1])
         self.text = "".join(texts)
-        self._edges = self._joined(edges)
+        self._edges = numpy.concatenate(edges).data  # one number is looked up in half of numpy's time
         self._enough_until = self._edges[max(0, len(self._edges) - tokens - 1)]
         self._head_of, self._safe_stop, self._bare = -1, (-1, 0), (0, 0)
         self.base += moved
@@ -104,31 +99,9 @@ class Ruler:
         begin = self._measured
         self._measured += len(text)
         try:
-            return self._summed(text, begin)
+            return self.tokenizer.edges.of(text) + begin
         except UnicodeEncodeError:
-            return _with_pairs(self._summed(mend(text), 0), text, begin)
-
-    def _summed(self, text: str, begin: int) -> Any:
-        self.tokenizer.measured += len(text)
-        if self._numpy or (self.tokenizer.measured > _NUMPY_FROM and self._measured > _NOT_FIRST):
-            self._numpy = True
-            edges = self.tokenizer.edges(text)
-            edges += begin
-            return edges
-        widths = self.tokenizer.widths(text.isascii())
-        edges = array("q", accumulate(map(widths.__getitem__, self.tokenizer.numbers(text)), initial=begin))
-        del edges[0]
-        return edges
-
-    def _joined(self, parts: list[Any]) -> Any:
-        if self._numpy:
-            import numpy
-
-            return numpy.concatenate(parts).data  # one number is looked up in half of numpy's time
-        whole = array("q")
-        for part in parts:
-            whole.extend(part)
-        return whole
+            return _with_pairs(self.tokenizer.edges.of(mend(text)), text) + begin
 
     # Measuring -------------------------------------------------------------------------------------------------
 
@@ -210,13 +183,8 @@ class Ruler:
         return min(stop, self._seams[last] - self.base) if last < len(self._seams) else stop
 
 
-def _with_pairs(edges: Any, text: str, begin: int) -> Any:
+def _with_pairs(edges: Any, text: str) -> Any:
     """Edges of a mended text → edges of the text itself, in which a surrogate pair is two characters."""
-    if isinstance(edges, array):
-        pairs = [match.start() - index for index, match in enumerate(PAIR.finditer(text))]
-        return array("q", (begin + edge + bisect_left(pairs, edge) for edge in edges))
-    import numpy
-
     halves = numpy.frombuffer(text.encode("utf-32-le", "surrogatepass"), numpy.uint32) >> 10
     places = numpy.flatnonzero((halves[:-1] == 0xD800 >> 10) & (halves[1:] == 0xDC00 >> 10))
-    return edges + begin + (places - numpy.arange(len(places))).searchsorted(edges)
+    return edges + (places - numpy.arange(len(places))).searchsorted(edges)

@@ -17,7 +17,6 @@ import types
 from array import array
 from collections.abc import Callable, Iterable
 from importlib.util import find_spec
-from itertools import filterfalse
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -35,7 +34,6 @@ __all__ = ["LONG", "PAIR", "Tokenizer", "cache_folder", "count", "load", "tokeni
 LONG = 100_000
 _SHORT, _MANY_SHORT = 8, 4096
 
-_CONTINUATION = bytes(range(0x80, 0xC0))
 # Two halves of a character beside each other: tiktoken joins them.
 PAIR = re.compile("[\ud800-\udbff][\udc00-\udfff]")
 _HALVES = re.compile("[\ud800-\udfff]+")
@@ -70,12 +68,10 @@ class Tokenizer:
     def __init__(self, encoding: Encoding) -> None:
         self.encoding = encoding
         self.name = encoding.name
-        self.measured = 0  # characters, by all rulers of this process
         self._core = encoding._core_bpe
         self._ordinary = self._core.encode_ordinary
         self._faster = faster.load(encoding.name, self._ordinary)
         self._short: dict[str, int] = {}  # the same few marks stand at the edges of most chunks: ``{"``, ``"},``
-        self._tables: dict[bool, bytes] = {}
         self._edges: Edges | None = None
 
     def count(self, text: str) -> int:
@@ -103,27 +99,14 @@ class Tokenizer:
             return array("I", self._faster.encode(text))
         return self._core.encode_to_tiktoken_buffer(text, _NO_SPECIALS)
 
-    def numbers(self, text: str) -> list[int]:
-        """:meth:`tokens` as a list."""
-        numbers: list[int] = self._faster.encode(text) if self._faster else self._ordinary(text)
-        return numbers
-
-    def widths(self, ascii_only: bool) -> bytes:
-        """The width of each token: how many characters *begin* in it. For ASCII texts simply its bytes."""
-        table = self._tables.get(ascii_only)
-        if table is None:
-            ranks = self.encoding._mergeable_ranks
-            table = _widths(ranks) if ascii_only else _characters(ranks, self.widths(ascii_only=True))
-            self._tables[ascii_only] = table
-        return table
-
-    def edges(self, text: str) -> Any:
-        """Where each token of a text without surrogates ends, in characters, as a numpy array of int64."""
+    @property
+    def edges(self) -> Edges:
+        """Finds where each token of a text ends. Numpy is loaded with it: who only counts does without."""
         if self._edges is None:
             from mrengine.chunking.edges import Edges
 
             self._edges = Edges(self)
-        return self._edges.of(text)
+        return self._edges
 
 
 _NO_SPECIALS: set[str] = set()
@@ -140,24 +123,6 @@ def _count_long(tokens: Tokenizer, text: str) -> int:
     from mrengine.chunking.giants import count_in_parts
 
     return count_in_parts(tokens, text)
-
-
-def _widths(ranks: dict[bytes, int]) -> bytes:
-    """By token number, its bytes."""
-    if list(ranks.values()) == list(range(len(ranks))):
-        return bytes(map(len, ranks))
-    table = bytearray(max(ranks.values()) + 1)
-    for token, rank in ranks.items():
-        table[rank] = len(token)
-    return bytes(table)
-
-
-def _characters(ranks: dict[bytes, int], widths: bytes) -> bytes:
-    """By token number, the characters that begin in it."""
-    table = bytearray(widths)
-    for token in filterfalse(bytes.isascii, ranks):
-        table[ranks[token]] = len(token.translate(None, _CONTINUATION))
-    return bytes(table)
 
 
 # Loading ---------------------------------------------------------------------------------------------------------

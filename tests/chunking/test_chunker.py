@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import io
+import subprocess
+import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -170,3 +172,21 @@ def test_a_limit_before_the_first_safe_cut_is_not_underfilled() -> None:
     chunks = list(safe_chunk(text, target_tokens=30, overlap_tokens=0, splitter="json"))
     assert_promises(text, chunks, 30)
     assert [chunk.end for chunk in chunks] == [6, 26, len(text)]
+
+
+@pytest.mark.parametrize(
+    ("first", "wanted"),
+    [
+        # The first call of a process, whatever its text, is the one that is slow: each document after it is like any.
+        ("safe_chunk('hello')", True),
+        # A job whose documents fit, or are not cut at all, has no use for it: 25 MB and 0.1 s.
+        ("list(Chunker().chunk('hello'))", False),
+        ("list(safe_chunk('hello ' * 100_000, target_tokens=None))", False),
+        ("list(Chunker(target_tokens=10, overlap_tokens=0).chunk('hello ' * 20))", True),
+    ],
+)
+def test_what_cutting_needs_is_loaded_with_the_first_call_or_not_at_all(first: str, wanted: bool) -> None:
+    """In a process of its own."""
+    script = f"import sys; from mrengine.chunking import Chunker, safe_chunk; {first}; print('numpy' in sys.modules)"
+    told = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+    assert told.stdout == f"{wanted}\n"

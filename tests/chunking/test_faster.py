@@ -66,7 +66,7 @@ def test_chunks_are_the_same_with_it_and_without(text: str, target: int, encodin
 
 @pytest.mark.parametrize("encoding", ENCODINGS)
 def test_long_texts_keep_the_promises_without_it(encoding: str, tiktoken_alone: None) -> None:
-    """Blocks, windows and seams, with numpy and without."""
+    """Blocks, windows and seams."""
     for text in ("我们今天讨论了。A sentence, 12 words.\n" * 9000, "a" * 150_000 + " " * 150_000 + "\ud83d" * 90_000):
         chunks = list(safe_chunk(text, target_tokens=900, overlap_tokens=40, encoding=encoding))
         assert_promises(text, chunks, 900, encoding)
