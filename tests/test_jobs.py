@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import random
 import signal
+import stat
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -15,6 +16,7 @@ from typing import Any
 import pytest
 
 from mrengine import Budget, Document, Job, MapReduceRunner
+from mrengine.config import make_private
 from mrengine.errors import (
     BudgetExhausted,
     ConfigError,
@@ -279,6 +281,34 @@ def test_purge_waits_for_nobody_and_leaves_nothing(jobs: Path) -> None:
     for act in (Job("j").purge, Job("j").status, Job("j").cancel, Job("j").uncancel):
         with pytest.raises(JobNotFound):
             act()
+
+
+@pytest.mark.parametrize("asked", ["lstat", "access"])
+def test_a_folder_that_is_purged_while_it_is_made_is_made_again(
+    asked: str, jobs: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """At once, and nobody is told of permissions that were never missing."""
+    really, purges = getattr(os, asked), iter("ab")
+
+    def purged(path: Any, *more: Any) -> Any:
+        if path == jobs / "c" and next(purges, None):
+            os.rmdir(path)
+        return really(path, *more)
+
+    monkeypatch.setattr(os, asked, purged)
+    make_private(jobs / "c")
+    assert stat.S_IMODE((jobs / "c").stat().st_mode) == 0o700
+    assert next(purges, None) is None
+
+
+def test_a_folder_that_cannot_be_made_is_an_error_that_names_it(jobs: Path) -> None:
+    """Where there is no place for it, and where a file stands in its place."""
+    with pytest.raises(ConfigError, match=r"/proc/none cannot be made or written .* set MRENGINE_STATE_DIR"):
+        make_private(Path("/proc/none"))
+    jobs.mkdir(parents=True, exist_ok=True)
+    (jobs / "c").touch()
+    with pytest.raises(ConfigError, match="not a folder of its own"):
+        make_private(jobs / "c")
 
 
 def anything(say: Say, seed: int, strategy: Any, acts: int) -> None:

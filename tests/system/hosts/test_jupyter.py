@@ -22,7 +22,7 @@ manager = AsyncKernelManager(kernel_name="python3")
 manager.kernel_spec.argv = [sys.executable, "-m", "ipykernel_launcher", "-f", "{connection_file}"]
 client.km = manager
 client.execute()
-told = [[output.get("text") or output["ename"] for output in cell["outputs"]] for cell in book.cells]
+told = ["".join(output.get("text") or output["ename"] for output in cell["outputs"]) for cell in book.cells]
 with open("outputs.json", "w") as file:
     json.dump(told, file)
 """
@@ -73,8 +73,8 @@ def test_a_notebook(stage: Stage, require_packages: Callable[..., None]) -> None
     assert client.returncode == 0, err
     outputs = json.loads((stage.folder / "outputs.json").read_text())
     stage.check(stage.report())
-    assert outputs[:2] == [[], ["8 8\n"]]
-    assert outputs[2] == ["KeyboardInterrupt"]
-    assert outputs[3] == ["60 True\n"]
-    assert outputs[4] == ["['Q AWAITED 1', 'Q AWAITED 2']\n"]
+    assert outputs[:2] == ["", "8 8\n"]
+    assert outputs[2] == "KeyboardInterrupt"
+    assert outputs[3] == "60 True\n"
+    assert outputs[4] == "['Q AWAITED 1', 'Q AWAITED 2']\n"
     stage.check_calls(8 + 60 + 2 + 8)
