@@ -92,26 +92,14 @@ def call(
     while True:
         lease = None
         if budget is not None:
-            lease = budget.acquire(
-                name,
-                tokens,
-                request.max_tokens,
-                priority=priority,
-                stopping=stopping,
-                on_wait=on_wait,
-            )
+            more = {"priority": priority, "stopping": stopping, "on_wait": on_wait}
+            lease = budget.acquire(name, tokens, request.max_tokens, **more)
         left_s = until() - clock()
         if left_s <= 0:
             _withdraw(lease, breaker)
             raise story.cut_short(name, clock())
         story.attempts += 1
-        try:
-            outcome = _attempt(provider, request, name, _attempt_s(left_s))
-        except BaseException as error:
-            if lease is not None:  # a setting that is wrong, or a stop: nothing was sent
-                lease.settle(None, None, made=not isinstance(error, (Stopped, MrengineError)))
-            raise
-        _settle(lease, outcome)
+        outcome = _settled(provider, request, name, lease, _attempt_s(left_s))
         _tell(breaker, outcome)
         if isinstance(outcome, Completion):
             return outcome
@@ -125,6 +113,20 @@ def call(
             on_retry(outcome, story.attempts, wait_s)
         story.add(outcome, wait_s)
         wait_until(clock() + wait_s)
+
+
+def _settled(
+    provider: Provider, request: Request, name: str, lease: LeaseLike | None, timeout_s: float
+) -> Completion | ModelError:
+    """One call, of which the budget is told whatever comes."""
+    try:
+        outcome = _attempt(provider, request, name, timeout_s)
+    except BaseException as error:
+        if lease is not None:  # a setting that is wrong, or a stop: nothing was sent
+            lease.settle(None, None, made=not isinstance(error, (Stopped, MrengineError)))
+        raise
+    _settle(lease, outcome)
+    return outcome
 
 
 def _attempt(provider: Provider, request: Request, name: str, timeout_s: float) -> Completion | ModelError:
