@@ -233,3 +233,10 @@ for _ in range(12):
 stop.set(); thread.join()
 """
     subprocess.run([sys.executable, "-c", program], check=True, timeout=120)
+
+
+def test_sizes_stand_by_the_tokens_numbers() -> None:
+    """Whatever their order; a number that no token has, such as a special one's, takes nothing."""
+    widths, characters = edges._sizes({b"abc": 4, "é".encode(): 0, b"\xa9": 2, "—x".encode(): 5})
+    assert widths.tolist() == [2, 0, 1, 0, 3, 4]
+    assert characters.tolist() == [1, 0, 0, 0, 3, 2]
