@@ -179,7 +179,7 @@ def test_a_limit_before_the_first_safe_cut_is_not_underfilled() -> None:
     [
         # The first call of a process, whatever its text, is the one that is slow: each document after it is like any.
         ("safe_chunk('hello')", True),
-        # A job whose documents fit, or are not cut at all, has no use for it: 25 MB and 0.1 s.
+        # A job whose documents fit, or are not cut at all, has no use for it.
         ("list(Chunker().chunk('hello'))", False),
         ("list(safe_chunk('hello ' * 100_000, target_tokens=None))", False),
         ("list(Chunker(target_tokens=10, overlap_tokens=0).chunk('hello ' * 20))", True),
