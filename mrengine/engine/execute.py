@@ -19,7 +19,7 @@ from mrengine.engine.chunks import ChunkReader, ObservedChunk
 from mrengine.engine.context import Context, Desk, Stopped, TaskCalls
 from mrengine.engine.models import ModelSet
 from mrengine.engine.patience import Patience
-from mrengine.engine.scrub import describe, where
+from mrengine.engine.scrub import describe, secrets, told, where
 from mrengine.engine.setup import Objects, Setup
 from mrengine.errors import BudgetExhausted, ModelError, Retry, seconds
 from mrengine.log import codec, records
@@ -28,7 +28,7 @@ from mrengine.log.msg import pack
 from mrengine.log.salvage import Salvage
 from mrengine.log.values import Unstorable, normalise
 
-__all__ = ["Emit", "Executor"]
+__all__ = ["Emit", "Executor", "cannot_start"]
 
 Emit = Callable[[int, int, int, bytes], None]
 OWN_FILES = os.path.join(os.path.dirname(os.path.dirname(os.path.abspath(__file__))), "")
@@ -48,6 +48,15 @@ def _loaded(blob: bytes) -> Callable[[Any, Any], Any]:
         module = sys.modules[name] = types.ModuleType(name)
         vars(module).update(scope)
     return function
+
+
+def cannot_start(error: BaseException, setup: Setup) -> str:
+    """Why a worker could not load what it needs, without the models' keys and header values."""
+    try:
+        specs = [model.spec for model in cloudpickle.loads(setup.models_blob)]
+    except Exception:  # noqa: BLE001  # a provider class that cannot be imported here may be the very cause
+        specs = []
+    return describe(error, (), secrets(specs))
 
 
 class Executor:
@@ -118,7 +127,7 @@ class Executor:
         except Stopped:
             self._emit(m.DROPPED, task.chunk, task.model, b"")
         except BudgetExhausted as error:
-            packed = pack([str(error), error.spent, error.limit, error.unit])
+            packed = pack([self._told(error, calls), error.spent, error.limit, error.unit])
             self._emit(m.BUDGET_SPENT, task.chunk, task.model, packed)
         except BaseException as error:
             if self._ends_run is not None and (not isinstance(error, Exception) or self._ends_run(error)):
@@ -126,7 +135,7 @@ class Executor:
             try:
                 self._emit_error(task, error, calls)
             except Exception as strange:  # noqa: BLE001  # an exception that cannot be told either
-                message = f"{type(error).__name__}, of which nothing can be told: {type(strange).__name__}"
+                message = f"an exception of which nothing can be told: {describe(strange, self._texts(calls))}"
                 self._emit_failure(task, "error", message)
 
     def _run(self, task: m.Start, calls: TaskCalls) -> None:
@@ -160,7 +169,7 @@ class Executor:
 
     def _emit_error(self, task: m.Start, error: BaseException, calls: TaskCalls) -> None:
         chunk = calls.chunk
-        message = describe(error, [chunk.text_read if chunk is not None else "", *calls.texts])
+        message = describe(error, self._texts(calls), self._models.secrets())
         if isinstance(error, Unstorable):
             message += f"; {STORABLE}"
         tried = isinstance(error, ModelError) and error.causes  # until the deadline
@@ -180,8 +189,15 @@ class Executor:
                 message,
                 document_id=chunk.document_id if chunk is not None else "",
                 traceback=where(error, own=OWN_FILES),
-                facts=_facts(error),
+                facts=self._facts(error, calls),
             )
+
+    def _texts(self, calls: TaskCalls) -> list[str]:
+        """What no message of this task may repeat. The chunk's text, too, where map_fn has it by a way of its own."""
+        return [calls.chunk.text_or_nothing if calls.chunk is not None else "", *calls.texts]
+
+    def _told(self, error: BaseException, calls: TaskCalls) -> str:
+        return told(error, self._texts(calls), self._models.secrets())
 
     def _emit_failure(self, task: m.Start, kind: str, message: str, document_id: str = "", **more: Any) -> None:
         failure = records.FailureRecord(
@@ -199,12 +215,12 @@ class Executor:
         )
         self._emit(codec.FAILURE, task.chunk, task.model, records.pack_failure(failure))
 
-
-def _facts(error: BaseException) -> dict[str, Any]:
-    """How often a call was tried, how long it waited and why, where the error tells."""
-    if not isinstance(error, ModelError):
-        return {}
-    facts = {"attempts": error.attempts, "waited_s": error.waited_s, "causes": list(error.causes)}
-    if error.status is not None:
-        facts["status"] = error.status
-    return facts
+    def _facts(self, error: BaseException, calls: TaskCalls) -> dict[str, Any]:
+        """How often a call was tried, how long it waited and why, where the error tells."""
+        if not isinstance(error, ModelError):
+            return {}
+        causes = [self._told(ModelError(cause), calls) for cause in error.causes]
+        facts = {"attempts": error.attempts, "waited_s": error.waited_s, "causes": causes}
+        if error.status is not None:
+            facts["status"] = error.status
+        return facts

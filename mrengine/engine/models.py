@@ -19,6 +19,7 @@ from mrengine.budget import Stopped as NoGrant
 from mrengine.budget import estimate_tokens, upper_bound
 from mrengine.engine import messages as m
 from mrengine.engine.own import OwnCall, own_call
+from mrengine.engine.scrub import SHORTEST_SECRET, header_parts, secrets, told
 from mrengine.errors import ConfigError, ModelError, ModelRefused, RateLimited
 from mrengine.log import codec, records
 from mrengine.providers.base import Stopped
@@ -84,6 +85,13 @@ class ModelSet:
     def _identity(self, index: int, model: Model) -> str | list[str]:
         first = self._models[index]
         return first.identity if model.name == first.name else [first.identity, model.identity]
+
+    def secrets(self) -> list[str]:
+        """Keys, header values and passwords, those of callable headers too: no message may repeat them."""
+        found = secrets(model.spec for model in self._models)
+        for provider in list(self._providers.values()):
+            found += [part for value in getattr(provider, "hidden", ()) for part in header_parts(value)]
+        return [value for value in found if len(value) >= SHORTEST_SECRET]
 
     # calls
 
@@ -247,6 +255,7 @@ class _Call:
         self._chunk, self._patience, self._breaker = chunk, patience, breaker
         self._alternatives = alternatives
         self._usage = Usage()
+        self._texts: list[str] = []  # what no message may repeat
         self._latency_ms = 0.0
         self._unsettled = False
         self._bound = 0
@@ -258,6 +267,7 @@ class _Call:
         from mrengine.providers import window
         from mrengine.providers.retry import call
 
+        self._texts = [self._chunk.text, request.prompt, request.system or ""]
         if self._model.context_window is not None:
             window.check(request, name=self._model.name, window=self._model.context_window)
         self._bound = upper_bound(request.prompt, request.system, extra_bytes=window.room_beside(request))
@@ -379,5 +389,6 @@ class _Call:
 
     def _on_retry(self, error: ModelError, attempt: int, wait_s: float) -> None:
         fields = {"chunk_id": self._task.chunk, "model": self._model.name, "status": error.status, "attempt": attempt}
-        told = {"error": str(error), "wait_s": wait_s, "limited": isinstance(error, RateLimited)}
-        self._models.note("call:retry", {**fields, **told})
+        fields["error"] = told(error, self._texts, self._models.secrets())  # a provider of the user's own may quote
+        fields |= {"wait_s": wait_s, "limited": isinstance(error, RateLimited)}
+        self._models.note("call:retry", fields)

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import os
 import time
-import traceback
 from collections.abc import Callable
 from typing import Any
 
@@ -24,6 +23,7 @@ from mrengine.engine.calls import index_answer
 from mrengine.engine.job import OpenJob
 from mrengine.engine.loop import Engine, RoundSettings
 from mrengine.engine.messages import LINE, NEED_ENDPOINT, Message
+from mrengine.engine.scrub import describe, where
 from mrengine.errors import JobBusy, LogError
 from mrengine.log.calls import CallIndex
 
@@ -318,9 +318,9 @@ def main(fd: int, facts: dict[str, Any]) -> None:
     try:
         supervisor = Supervisor(fd, facts["host"], facts["path"])
         supervisor.run()
-    except BaseException:  # noqa: BLE001  # whatever it is, the host must hear of it
+    except BaseException as error:  # noqa: BLE001  # whatever it is, the host must hear of it
         code = 70
-        report = traceback.format_exc().encode("utf-8", "replace")
+        report = f"{where(error, own='/dev/null')}\n{describe(error)}".encode()
         try:
             os.set_blocking(fd, True)
             half_sent = b"" if supervisor is None else supervisor.half_sent

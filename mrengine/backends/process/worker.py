@@ -10,7 +10,6 @@ import logging
 import os
 import sys
 import threading
-import traceback
 from queue import SimpleQueue
 from typing import Literal, TextIO
 
@@ -19,8 +18,8 @@ import msgpack
 from mrengine.backends.process import osutil, wire
 from mrengine.backends.process.board import Board
 from mrengine.engine import messages as m
-from mrengine.engine.execute import Executor
-from mrengine.engine.scrub import describe
+from mrengine.engine.execute import Executor, cannot_start
+from mrengine.engine.scrub import describe, where
 from mrengine.engine.setup import Setup
 from mrengine.log import codec
 from mrengine.log.calls import CallIndex
@@ -97,10 +96,10 @@ class _Worker:
         return True
 
     def _set_up(self, payload: bytes) -> None:
+        setup = Setup.unpack(payload)
         try:
             self.close()
             self._stopping = threading.Event()
-            setup = Setup.unpack(payload)
             logging.getLogger().setLevel(setup.log_level)
             self._executor = Executor(
                 setup,
@@ -114,7 +113,7 @@ class _Worker:
             )
             self._initialized = setup.initializer_blob
         except BaseException as error:  # noqa: BLE001  # user code: an import, an initializer
-            self._outbox.emit(m.FAILED_START, -1, -1, describe(error).encode("utf-8", "replace"))
+            self._outbox.emit(m.FAILED_START, -1, -1, cannot_start(error, setup).encode())
             return
         if not self._threads:
             for slot in range(self._slots):
@@ -179,7 +178,7 @@ def worker_main(
                 if not worker.handle(kind, payload):
                     worker.close()
                     os._exit(0)
-    except BaseException:  # noqa: BLE001  # the process ends here; its cause goes to the host's logger
-        traceback.print_exc()
+    except BaseException as error:  # noqa: BLE001  # the process ends here; its cause goes to the host's logger
+        sys.stderr.write(f"{where(error, own='/dev/null')}\n{describe(error)}\n")
     finally:
         os._exit(1)
