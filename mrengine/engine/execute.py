@@ -17,6 +17,7 @@ from mrengine.engine import messages as m
 from mrengine.engine.calls import StoredCalls
 from mrengine.engine.chunks import ChunkReader, ObservedChunk
 from mrengine.engine.context import Context, Desk, Stopped, TaskCalls
+from mrengine.engine.forks import OwnProcess, leave
 from mrengine.engine.models import ModelSet
 from mrengine.engine.patience import Patience
 from mrengine.engine.scrub import describe, secrets, told, where
@@ -76,7 +77,8 @@ class Executor:
         objects: Objects | None = None,
         initialize: bool = True,
     ) -> None:
-        self._setup, self._worker, self._emit, self._stopping = setup, worker, emit, stopping
+        self._setup, self._worker, self._send, self._stopping = setup, worker, emit, stopping
+        self._process = OwnProcess()
         self._ends_run = objects.ends_run if objects is not None else None
         if setup.path is not None:
             sys.path[:] = setup.path
@@ -92,15 +94,22 @@ class Executor:
         self._budget = budget
         self._salvage = Salvage(setup.folder, setup.job_id, worker, slots)
         self._models = ModelSet(setup, worker, slots, self._emit_kept, stopping, budget)
-        self._desk = Desk(setup, worker, self._models, stored, emit, stopping)
+        self._desk = Desk(setup, worker, self._models, stored, self._emit, stopping)
         self._timeout_s = setup.chunk_timeout_s
 
     def endpoint_came(self, name: str, url: str, key: str) -> None:
         """Where a server that the job runs itself is to be found."""
         self._models.endpoint_came(name, url, key)
 
+    def _emit(self, kind: int, chunk: int, model: int, payload: bytes) -> None:
+        if not self._process.here and kind in m.OUTCOMES:
+            leave()  # a fork that returned from map_fn: the outcome is its parent's to tell
+        self._process.check()
+        self._send(kind, chunk, model, payload)
+
     def _emit_kept(self, kind: int, chunk: int, model: int, payload: bytes) -> None:
         """An answer is kept before it is sent: it was paid for, whatever becomes of the supervisor."""
+        self._process.check()
         if kind == codec.CALL:
             self._salvage.keep(payload)
         self._emit(kind, chunk, model, payload)
@@ -124,19 +133,29 @@ class Executor:
         calls = TaskCalls()
         try:
             self._run(task, calls)
-        except Stopped:
-            self._emit(m.DROPPED, task.chunk, task.model, b"")
-        except BudgetExhausted as error:
-            packed = pack([self._told(error, calls), error.spent, error.limit, error.unit])
-            self._emit(m.BUDGET_SPENT, task.chunk, task.model, packed)
         except BaseException as error:
+            if not self._process.here:
+                leave(error)
             if self._ends_run is not None and (not isinstance(error, Exception) or self._ends_run(error)):
                 raise  # Ctrl-C in the host ends the run; sys.exit() in a worker ends the chunk
-            try:
+            self._tell(task, error, calls)
+
+    def _tell(self, task: m.Start, error: BaseException, calls: TaskCalls) -> None:
+        """Emit what an exception means. Its class and its attributes are user code, too, and may raise anything."""
+        try:
+            if issubclass(type(error), Stopped) and self._stopping.is_set():
+                self._emit(m.DROPPED, task.chunk, task.model, b"")
+            elif issubclass(type(error), BudgetExhausted):
+                self._emit_spent(task, error, calls)
+            else:
                 self._emit_error(task, error, calls)
-            except Exception as strange:  # noqa: BLE001  # an exception that cannot be told either
-                message = f"an exception of which nothing can be told: {describe(strange, self._texts(calls))}"
-                self._emit_failure(task, "error", message)
+        except BaseException as strange:  # noqa: BLE001
+            message = f"{describe(error, self._texts(calls))}; more cannot be told: {type(strange).__name__}"
+            self._emit_failure(task, "error", message)
+
+    def _emit_spent(self, task: m.Start, error: Any, calls: TaskCalls) -> None:
+        packed = pack([self._told(error, calls), error.spent, error.limit, error.unit])
+        self._emit(m.BUDGET_SPENT, task.chunk, task.model, packed)
 
     def _run(self, task: m.Start, calls: TaskCalls) -> None:
         started = time.monotonic()

@@ -9,6 +9,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any, NamedTuple, Protocol
 
+from mrengine.log.codec import FAILURE, RESULT
+
 __all__ = [
     "AT_WORK",
     "BUDGET_SPENT",
@@ -20,6 +22,7 @@ __all__ = [
     "MODEL_DOWN",
     "NEED_ENDPOINT",
     "NOTE",
+    "OUTCOMES",
     "READY",
     "RETRY",
     "Backend",
@@ -40,6 +43,7 @@ LINE = 71  # a line that map_fn printed or logged: msgpack [logger, level, text]
 NEED_ENDPOINT = 72  # a server that the job runs itself is asked for; payload: msgpack [model's name, context window]
 IN_LINE = 73  # a task waits for its budget; for the board, it goes no further
 AT_WORK = 74  # it does not wait any more
+OUTCOMES = frozenset({RESULT, FAILURE, RETRY, DROPPED, MODEL_DOWN, BUDGET_SPENT})  # each ends a task's stay in a worker
 DIED = 100  # the worker process is gone; payload: a Death
 
 Message = tuple[int, int, int, int, Any]

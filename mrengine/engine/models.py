@@ -18,6 +18,7 @@ import msgpack
 from mrengine.budget import Stopped as NoGrant
 from mrengine.budget import estimate_tokens, upper_bound
 from mrengine.engine import messages as m
+from mrengine.engine.forks import OwnProcess
 from mrengine.engine.own import OwnCall, own_call
 from mrengine.engine.scrub import SHORTEST_SECRET, header_parts, secrets, told
 from mrengine.errors import ConfigError, ModelError, ModelRefused, RateLimited
@@ -52,6 +53,7 @@ class ModelSet:
         self._models: tuple[Model, ...] = cloudpickle.loads(setup.models_blob)
         self._providers: dict[str, Provider] = {}
         self._breakers: dict[str, Breaker] = {}
+        self._process = OwnProcess()
         self._lock = threading.Lock()
         self._endpoints = dict(setup.endpoints)
         self._endpoint_came = threading.Event()
@@ -112,6 +114,7 @@ class ModelSet:
         from mrengine.providers.answers import answer
         from mrengine.providers.fallbacks import ask_any
 
+        self._process.check()
         last: list[_Call] = []
 
         def attempt(model: Model, breaker: Breaker, alternatives: bool) -> Completion:
@@ -154,6 +157,7 @@ class ModelSet:
         done: Callable[[Usage, float | None], None],
     ) -> AbstractContextManager[OwnCall]:
         """Leave for a call with a client of the user's own, once the model's limits give it."""
+        self._process.check()
         model = self._models[index]
         if self.budget is None:
             raise ConfigError("this job has no budget to reserve from", setting="limits")

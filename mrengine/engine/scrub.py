@@ -332,6 +332,12 @@ def _words(code: Iterable[types.CodeType]) -> set[str]:
 # exceptions
 
 
+# Past what a class or a metaclass of the user's own puts in the way.
+_NAME_OF = type.__dict__["__name__"].__get__
+_MODULE_OF = type.__dict__["__module__"].__get__
+_TRACEBACK_OF = BaseException.__dict__["__traceback__"].__get__
+
+
 def describe(error: BaseException, texts: Iterable[str] = (), hidden: Iterable[str] | None = None) -> str:
     """``Type: message`` of an exception, scrubbed. ``hidden``: secrets; None: those of the environment.
 
@@ -354,8 +360,8 @@ def _type_name(error: BaseException, texts: Iterable[str], hidden: Iterable[str]
     """A class that stands in its module has its name from the code; another one may have been named after a value."""
     try:
         kind = type(error)
-        name = str(kind.__name__)
-        if getattr(sys.modules.get(str(kind.__module__)), name, None) is kind:
+        name = str(_NAME_OF(kind))  # not kind.__name__: a metaclass may raise
+        if getattr(sys.modules.get(str(_MODULE_OF(kind))), name, None) is kind:
             return name
         return scrub(f"'{name}'", texts, hidden=hidden, code=_code_of(error)).strip("'")
     except BaseException:  # noqa: BLE001  # a metaclass of the user's own
@@ -364,7 +370,7 @@ def _type_name(error: BaseException, texts: Iterable[str], hidden: Iterable[str]
 
 def _code_of(error: BaseException) -> list[types.CodeType]:
     """The code that raised it; the package's messages about models, whose words documents use, are made elsewhere."""
-    code = [frame.f_code for frame, _ in tb.walk_tb(error.__traceback__)]
+    code = [frame.f_code for frame, _ in tb.walk_tb(_TRACEBACK_OF(error))]
     if isinstance(error, MrengineError):
         from mrengine.providers import failures
 
@@ -376,7 +382,7 @@ def where(error: BaseException, *, own: str) -> str:
     """The frames of an exception below those in files under ``own``: file, line and function, no source and no
     value. Code that was made at run time may be named after one: it has nothing but its line.
     """
-    frames = [f for f in tb.extract_tb(error.__traceback__, limit=None) if not f.filename.startswith(own)]
+    frames = [f for f in tb.extract_tb(_TRACEBACK_OF(error), limit=None) if not f.filename.startswith(own)]
     return "\n".join(map(_frame, frames[-20:]))
 
 

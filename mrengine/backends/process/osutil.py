@@ -11,17 +11,21 @@ import time
 from collections.abc import Collection, Sequence
 
 __all__ = [
+    "Orphans",
     "adopt_orphans",
     "close_all_but",
+    "close_if",
     "die_with_parent",
     "end_adopted",
     "end_group",
     "end_process",
     "enlarge_pipe",
+    "identity",
     "is_stopped",
     "is_zombie",
     "open_pidfd",
     "pipes",
+    "prefer_when_out_of_memory",
     "process_state",
     "readable",
     "reset_signals",
@@ -32,6 +36,9 @@ __all__ = [
 ]
 
 PIPE_BYTES = 1 << 20
+OOM_SCORE = 500  # of 1000: half of the machine's memory
+MANY_DEAD = 4
+KEEP_S = 0.5
 _PR_SET_PDEATHSIG = 1
 _PR_SET_CHILD_SUBREAPER = 36
 
@@ -53,6 +60,69 @@ def die_with_parent(parent: int, signum: int = signal.SIGKILL) -> None:
     _prctl(_PR_SET_PDEATHSIG, signum)
     if os.getppid() != parent:
         os._exit(1)
+
+
+def prefer_when_out_of_memory() -> None:
+    """Be the one that the kernel ends when memory runs out (Linux), before supervisor and host: what this process runs
+    is what grew, and its end costs one chunk.
+    """
+    try:
+        with open("/proc/self/oom_score_adj", "r+", encoding="ascii") as file:
+            score = min(1000, int(file.read()) + OOM_SCORE)
+            file.seek(0)
+            file.write(str(score))
+    except (OSError, ValueError):
+        pass  # not Linux, or no /proc
+
+
+class Orphans:
+    """Descendants that come to this process when their parent dies; one that has ended is a zombie until it is buried.
+
+    The kernel gives them to the main thread. What map_fn has started itself is a child of another thread, or of the
+    main thread since ``know()``: it is not buried here, for map_fn may wait for it. Where a thread of map_fn's own
+    has started it and ended, it is buried after ``KEEP_S``.
+    """
+
+    def __init__(self) -> None:
+        self._known: set[int] = set()
+        self._dead: dict[int, float] = {}
+        self.any = False  # whether there were some at the last look, dead or alive
+
+    def know(self) -> None:
+        """The children that there are now are not orphans."""
+        self._known.update(_children())
+
+    def bury(self) -> None:
+        """Those that have been dead for a while; all of them where they are many."""
+        children, now = set(_children()), time.monotonic()
+        self._known &= children
+        dead = {pid: self._dead.get(pid, now) for pid in children - self._known if is_zombie(pid)}
+        for pid, since in list(dead.items()):
+            if len(dead) > MANY_DEAD or since + KEEP_S <= now:
+                _bury(pid)
+        self._dead, self.any = dead, bool(children - self._known)
+
+
+def _bury(child: int) -> None:
+    try:
+        os.waitpid(child, os.WNOHANG)
+    except ChildProcessError:
+        pass  # map_fn was faster
+
+
+def identity(fd: int) -> tuple[int, int]:
+    """What a descriptor stands for: equal for equal files, pipes, sockets. (-1, -1): it is closed."""
+    try:
+        found = os.fstat(fd)
+    except OSError:
+        return -1, -1
+    return found.st_dev, found.st_ino
+
+
+def close_if(fd: int, known: tuple[int, int]) -> None:
+    """Close a descriptor, unless it stands for something else by now."""
+    if identity(fd) == known:
+        os.close(fd)
 
 
 def open_pidfd(pid: int) -> int | None:

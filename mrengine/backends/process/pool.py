@@ -145,7 +145,12 @@ class ProcessPool:
         return messages
 
     def look_after(self) -> list[Message]:
-        """Those that are dead and do not say so: without pidfds, a child of theirs may hold what would tell."""
+        """Those that are dead and do not say so: without pidfds, a child of theirs may hold what would tell. Those that
+        live and cannot be heard are ended.
+        """
+        for handle in self._handles:
+            if handle is not None:
+                handle.end_if_cut()
         return [said for handle in self._handles if handle and handle.dead for said in self._on_death(handle)]
 
     def _bury(self, handle: WorkerHandle) -> list[Message]:

@@ -5,11 +5,12 @@
     host ⇄ supervisor, supervisor → worker      ┌──────────┬─────────┬─────────────┐
                                                 │ u32 size │ u8 kind │ payload     │
                                                 └──────────┴─────────┴─────────────┘
-    worker → supervisor                         ┌──────────┬─────────┬───────────┬───────────┬─────────────┐
-                                                │ u32 size │ u8 kind │ i16 model │ i64 chunk │ payload     │
-                                                └──────────┴─────────┴───────────┴───────────┴─────────────┘
+    worker → supervisor             ┌──────────┬─────────┬───────────┬───────────┬─────────┬─────────┬─────────┐
+                                    │ u32 size │ u8 kind │ i16 model │ i64 chunk │ u32 sum │ u32 crc │ payload │
+                                    └──────────┴─────────┴───────────┴───────────┴─────────┴─────────┴─────────┘
 
-``size`` is the payload's, in bytes. All little endian. A started task is 16 bytes: ``i64 chunk, i32 model, i32
+``size`` is the payload's, in bytes; ``sum`` the CRC-32 of the payload, ``crc`` that of the head before it: whatever
+map_fn writes into the pipe is known as no frame before it is believed. All little endian. A started task is 16 bytes: ``i64 chunk, i32 model, i32
 attempt``.
 """
 
@@ -18,6 +19,7 @@ from __future__ import annotations
 import os
 import struct
 from collections.abc import Iterable, Sequence
+from zlib import crc32
 
 from mrengine.engine.messages import Start
 
@@ -61,7 +63,9 @@ SETUP, TASKS, ENDPOINT, DROP, LEAVE = 32, 33, 34, 35, 36
 
 READ_BYTES = 1 << 20
 _HEAD = struct.Struct("<IB")
-_TAGGED = struct.Struct("<IBhq")
+_TAGGED = struct.Struct("<IBhqI")
+_CRC = struct.Struct("<I")
+_TAGGED_BYTES = _TAGGED.size + _CRC.size
 _TASK = struct.Struct("<qii")
 
 
@@ -72,7 +76,8 @@ def frame(kind: int, payload: bytes = b"") -> bytes:
 
 def tagged(kind: int, chunk: int, model: int, payload: bytes = b"") -> bytes:
     """A frame as a worker speaks it."""
-    return _TAGGED.pack(len(payload), kind, model, chunk) + payload
+    head = _TAGGED.pack(len(payload), kind, model, chunk, crc32(payload))
+    return head + _CRC.pack(crc32(head)) + payload
 
 
 def pack_tasks(tasks: Sequence[Start]) -> bytes:
@@ -125,20 +130,31 @@ class FrameReader(_Reader):
 
 
 class TaggedReader(_Reader):
-    """Frames ``(kind, chunk, model, payload)`` of a worker; ``ended`` when its pipe is closed."""
+    """Frames ``(kind, chunk, model, payload)`` of a worker; ``ended`` when its pipe is closed, ``broken`` when
+    something stands in it that is no frame: what comes after it cannot be told apart, and is not read.
+    """
 
     ended = False
+    broken = False
 
     def read(self, worker: int) -> list[tuple[int, int, int, int, bytes]]:
         """Read what is there and return messages ``(worker, kind, chunk, model, payload)``."""
         self.ended = not self._fill()
         data, at, size, messages = self._rest, 0, len(self._rest), []
-        while size - at >= 15:
-            length, kind, model, chunk = _TAGGED.unpack_from(data, at)
-            end = at + 15 + length
+        while size - at >= _TAGGED_BYTES and not self.broken:
+            length, kind, model, chunk, total = _TAGGED.unpack_from(data, at)
+            start = at + _TAGGED_BYTES
+            end = start + length
+            if crc32(data[at : at + _TAGGED.size]) != _CRC.unpack_from(data, at + _TAGGED.size)[0]:
+                self.broken = True
+                break
             if end > size:
                 break
-            messages.append((worker, kind, chunk, model, data[at + 15 : end]))
+            payload = data[start:end]
+            if crc32(payload) != total:
+                self.broken = True
+                break
+            messages.append((worker, kind, chunk, model, payload))
             at = end
-        self._rest = data[at:]
+        self._rest = b"" if self.broken else data[at:]
         return messages

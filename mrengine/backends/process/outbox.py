@@ -1,0 +1,123 @@
+"""Owns the pipe by which a worker speaks to its supervisor. Only the worker itself does: not a process that it forked,
+and not into whatever stands at the pipe's number after map_fn has closed it.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import sys
+import threading
+from collections import deque
+from typing import NoReturn
+
+import msgpack
+
+from mrengine.backends.process import osutil, wire
+from mrengine.backends.process.board import Board
+from mrengine.engine import messages as m
+from mrengine.engine.forks import OwnProcess
+from mrengine.log import codec
+
+__all__ = ["Lines", "Outbox", "Parcel"]
+
+_write = os.write  # eventlet patches it
+_CALLS = {codec.INTENT: 1, codec.CALL: -1}
+
+
+class Parcel:
+    """A frame and how much of it was sent: whoever was interrupted goes on where it was."""
+
+    __slots__ = ("_frame", "_sent", "calls")
+
+    def __init__(self, kind: int, chunk: int, model: int, payload: bytes) -> None:
+        self._frame = memoryview(wire.tagged(kind, chunk, model, payload))
+        self._sent: deque[int] = deque()
+        self.calls = _CALLS.get(kind, 0)
+
+    @property
+    def sent(self) -> bool:
+        """Whether all of it was."""
+        return sum(self._sent) == len(self._frame)
+
+    def send(self, fd: int) -> None:
+        """One write. It is counted in the same step of the interpreter, so that no exception comes in between."""
+        self._sent.extend(map(_write, (fd,), (self._frame[sum(self._sent) :],)))
+
+
+class Outbox:
+    """One frame at a time, whole, from any thread. A full pipe makes the writer wait."""
+
+    def __init__(self, fd: int, board: Board) -> None:
+        self._fd, self._board, self._pipe = fd, board, osutil.identity(fd)
+        self._process = OwnProcess()
+        self._lock = threading.Lock()
+
+    @property
+    def own(self) -> bool:
+        """Whether this process may speak."""
+        return self._process.here
+
+    def emit(self, kind: int, chunk: int, model: int, payload: bytes = b"") -> None:
+        """Send one frame; what only the board has to know stays here. ConfigError in a fork of the worker."""
+        self._process.check()
+        if kind in (m.IN_LINE, m.AT_WORK):
+            self._board.in_line(chunk, model, waits=kind == m.IN_LINE)
+        else:
+            self.send(Parcel(kind, chunk, model, payload))
+
+    def send(self, parcel: Parcel) -> None:
+        """Send what is not sent yet. An exception that another thread raises in this one waits until then."""
+        stray: BaseException | None = None
+        with self._lock:  # taken by the worker alone: in a fork of it another thread may have held it
+            if osutil.identity(self._fd) != self._pipe:
+                self.end("its pipe to the supervisor was closed in it")
+            while not parcel.sent:
+                try:
+                    self._count(parcel)
+                    parcel.send(self._fd)
+                except BlockingIOError:
+                    osutil.writable(self._fd, 1.0)
+                except BaseException as error:  # noqa: BLE001
+                    if isinstance(error, OSError) and error.errno is not None:
+                        self.end(f"its pipe to the supervisor is broken ({os.strerror(error.errno)})")
+                    stray = error
+        if stray is not None:
+            raise stray
+
+    def _count(self, parcel: Parcel) -> None:
+        change, parcel.calls = parcel.calls, 0
+        if change:
+            self._board.called(change)
+
+    def end(self, cause: str) -> NoReturn:
+        """End the worker; the supervisor reads why from its board."""
+        self._board.last_words(cause)
+        os._exit(1)
+
+    def forget(self) -> None:
+        """In a fork: give the copy back, so that the pipe ends with the worker."""
+        osutil.close_if(self._fd, self._pipe)
+
+
+class Lines(logging.Handler):
+    """What map_fn logs goes to the logger of the same name in the host; what a process logs that it forked goes the
+    way of what that prints.
+    """
+
+    def __init__(self, outbox: Outbox) -> None:
+        super().__init__()
+        self._outbox = outbox
+
+    def emit(self, record: logging.LogRecord) -> None:
+        try:
+            text = self.format(record)[:8192]
+            if not self._outbox.own:
+                stream = sys.stderr if record.levelno >= logging.WARNING else sys.stdout
+                stream.write(f"{record.name}: {text}\n")
+                return
+            line = msgpack.packb([record.name, record.levelno, text])
+        except Exception:  # noqa: BLE001  # a record's own formatting; logging must not end a task
+            self.handleError(record)
+            return
+        self._outbox.emit(m.LINE, -1, -1, line)
