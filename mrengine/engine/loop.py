@@ -300,22 +300,25 @@ class Engine:
         deliberate = mark.explains(death.exitcode)
         cause = f"the worker was replaced: {mark.reason}" if deliberate else death.cause
         self._announcer.note("worker:crashed", {"worker_id": index, "exitcode": death.exitcode, "cause": cause})
-        running = {self._key(s.chunk, s.model) for s in death.started} & worker.flight.keys()
+        running = ({self._key(s.chunk, s.model) for s in death.started} | mark.lost) & worker.flight.keys()
+        if death.garbled:
+            running = set(worker.flight)
         waiting = [key for key in worker.flight if key not in running]
         models = {key: worker.flight[key] for key in running}
         for model in worker.flight.values():
             self._balance.back(model)
         worker.flight.clear()
         self._give_back(worker, waiting)
-        if deliberate:
+        again = mark.halted and self._docket.stopped(running)
+        if deliberate and not mark.lost and not again:
             self._after_retirement(index, running, mark.overdue, models)
         elif len(running) == 1:
-            self._charge(index, running.pop(), models, "crash", death.cause)
+            self._charge(index, running.pop(), models, "crash", cause)
         else:
             self._begun_before(running)
             worker.cells.accuse(sorted(running))
         worker.in_cell = False
-        deaths = self._toll.died(self._clock())
+        deaths = 0 if mark.halted and not again else self._toll.died(self._clock())
         if deaths:
             message = f"{deaths} workers died within 60 s and no task was finished; the last one: {cause}"
             self.stop("broken", message=message, cause=cause)

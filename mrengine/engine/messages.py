@@ -66,11 +66,14 @@ class Started(NamedTuple):
 
 
 class Death(NamedTuple):
-    """A worker that is gone: what it had started, and how it ended (negative exit code: the signal)."""
+    """A worker that is gone: what it had started, and how it ended (negative exit code: the signal). ``garbled``: what
+    it said last could not be read, and may have been outcomes.
+    """
 
     started: Sequence[Started]
     exitcode: int | None
     cause: str
+    garbled: bool = False
 
 
 class Backend(Protocol):
@@ -91,8 +94,8 @@ class Backend(Protocol):
     def resident(self, worker: int) -> int:
         """Bytes of memory that a worker holds; 0 where that cannot be told."""
 
-    def stopped(self, worker: int) -> bool:
-        """Whether a worker was stopped by a signal: it would hold its tasks for ever."""
+    def stopped(self, worker: int) -> int:
+        """The signal that has stopped a worker, which would hold its tasks for ever; 0: none has."""
 
     def drain(self) -> None:
         """Tell all workers to start nothing, and to end what only waits."""

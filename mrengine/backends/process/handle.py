@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from mrengine.backends.process import osutil, wire
 from mrengine.backends.process.board import Board
 from mrengine.backends.process.forked import Forked
+from mrengine.backends.process.outbox import CLOSED
 from mrengine.backends.process.worker import worker_main
 from mrengine.engine.messages import Death, Message
 from mrengine.log.calls import CallIndex
@@ -64,7 +65,7 @@ class WorkerHandle:
     def end_if_cut(self) -> None:
         """A pipe that ends while its process lives is a death, too; one that is dying has a moment to say so itself."""
         if self._cut_at is not None and time.monotonic() >= self._cut_at + DYING_S and not self.dead:
-            self.end("its pipe to the supervisor was closed in it")
+            self.end(CLOSED)
 
     @property
     def ended(self) -> bool:
@@ -120,7 +121,7 @@ class WorkerHandle:
         started = self.board.started()
         code = self._child.exitcode(5)
         self.close()
-        return last, Death(started, code, self._why(code))
+        return last, Death(started, code, self._why(code), self._reader.broken)
 
     def _why(self, code: int | None) -> str:
         """What the worker said itself goes before what was done to it, and that before how it ended."""

@@ -31,6 +31,7 @@ __all__ = [
     "reset_signals",
     "session_members",
     "started_with",
+    "stopped_by",
     "thread_count",
     "writable",
 ]
@@ -278,6 +279,17 @@ def process_state(pid: int) -> str:
 def is_stopped(pid: int) -> bool:
     """Whether a process was stopped by a signal; not by a debugger, which lets it go on."""
     return process_state(pid) == "T"
+
+
+def stopped_by(child: int) -> int:
+    """The signal that has stopped a child of this process; 0: none, or it goes on."""
+    if not is_stopped(child):
+        return 0
+    try:
+        found = os.waitid(os.P_PID, child, os.WSTOPPED | os.WNOHANG | os.WNOWAIT)
+    except ChildProcessError:
+        return 0
+    return signal.SIGSTOP if found is None else found.si_status
 
 
 def is_zombie(child: int) -> bool:

@@ -19,8 +19,9 @@ from mrengine.engine import messages as m
 from mrengine.engine.forks import OwnProcess
 from mrengine.log import codec
 
-__all__ = ["Lines", "Outbox", "Parcel"]
+__all__ = ["CLOSED", "Lines", "Outbox", "Parcel"]
 
+CLOSED = "its pipe to the supervisor was closed in it"  # told at once: its tasks would hang for their whole time
 _write = os.write  # eventlet patches it
 _CALLS = {codec.INTENT: 1, codec.CALL: -1}
 
@@ -71,7 +72,7 @@ class Outbox:
         stray: BaseException | None = None
         with self._lock:  # taken by the worker alone: in a fork of it another thread may have held it
             if osutil.identity(self._fd) != self._pipe:
-                self.end("its pipe to the supervisor was closed in it")
+                self.end(CLOSED)
             while not parcel.sent:
                 try:
                     self._count(parcel)

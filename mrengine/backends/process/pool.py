@@ -60,9 +60,9 @@ class ProcessPool:
         except psutil.Error:
             return 0
 
-    def stopped(self, worker: int) -> bool:
+    def stopped(self, worker: int) -> int:
         handle = self._handles[worker]
-        return handle is not None and osutil.is_stopped(handle.pid)
+        return osutil.stopped_by(handle.pid) if handle is not None else 0
 
     def drain(self) -> None:
         for worker in range(self.workers):

@@ -20,7 +20,7 @@ import msgpack
 
 from mrengine.backends.process import osutil, wire
 from mrengine.backends.process.board import Board
-from mrengine.backends.process.outbox import Lines, Outbox
+from mrengine.backends.process.outbox import CLOSED, Lines, Outbox
 from mrengine.backends.process.slots import Slots
 from mrengine.engine import messages as m
 from mrengine.engine.execute import Executor, cannot_start
@@ -148,19 +148,25 @@ def worker_main(
     os.register_at_fork(after_in_child=lambda: _give_back(outbox, own))
     logging.getLogger().handlers[:] = [Lines(outbox)]
     try:
-        _serve(_Worker(index, slots, board, answers, outbox, made), dispatch_fd)
+        left = _serve(_Worker(index, slots, board, answers, outbox, made), dispatch_fd)
+        if not left:
+            outbox.end(CLOSED)
         os._exit(0)
     except BaseException as error:  # noqa: BLE001  # the process ends here; its cause goes to the host's logger
         if not outbox.own:
             leave(error)
+        if isinstance(error, OSError) and osutil.identity(dispatch_fd) != own[1][1]:
+            outbox.end(CLOSED)
         sys.stderr.write(f"{where(error, own='/dev/null')}\n{describe(error)}\n")
         outbox.end(f"its main thread was ended by {describe(error)}")
     finally:
         os._exit(1)
 
 
-def _serve(worker: _Worker, dispatch_fd: int) -> None:
-    """Hear the supervisor until it says to go; when its pipe ends it is gone."""
+def _serve(worker: _Worker, dispatch_fd: int) -> bool:
+    """Hear the supervisor until it says to go; False: the pipe has ended, and so has the supervisor, or it was closed
+    here.
+    """
     reader = wire.FrameReader(dispatch_fd)
     look_at = 0.0
     while not reader.ended:
@@ -168,11 +174,11 @@ def _serve(worker: _Worker, dispatch_fd: int) -> None:
             for kind, payload in reader.read():
                 if not worker.handle(kind, payload):
                     worker.close()
-                    return
+                    return True
         if (now := _now()) >= look_at:
             look_at = now + worker.look_s
             worker.look_after()
-    os._exit(1)
+    return False
 
 
 def _readable(fd: int, timeout_s: float) -> bool:
