@@ -122,8 +122,9 @@ class BudgetClient:
             self._pid = os.getpid()
             with self._starting:
                 if self._thread is None:
-                    self._thread = threading.Thread(target=self._run, name="mrengine-budget", daemon=True)
-                    self._thread.start()
+                    thread = threading.Thread(target=self._run, name="mrengine-budget", daemon=True)
+                    thread.start()  # RuntimeError is this task's; the next one tries again
+                    self._thread = thread
 
     # the budget thread
 

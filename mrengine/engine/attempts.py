@@ -40,8 +40,8 @@ class Docket:
         return self._charges.get(key, 0)
 
     def stopped(self, keys: Collection[int]) -> bool:
-        """A signal has stopped the worker that ran them. Whether that is suspicious: once it may have come from outside,
-        and is nobody's fault; under the same task again it is a crash.
+        """A signal has stopped the worker that ran them. Whether that is a crash: once it may have come from outside,
+        under the same task again it has not.
         """
         again = not self._stopped.isdisjoint(keys)
         self._stopped.update(keys)

@@ -15,6 +15,7 @@ from threading import get_ident  # the system's own, whatever patches the module
 from typing import Any
 
 from mrengine.backends.process.board import Board
+from mrengine.backends.process.greenlets import GREENLETS, patched
 from mrengine.backends.process.outbox import Outbox, Parcel
 from mrengine.engine import messages as m
 
@@ -74,13 +75,10 @@ class Slots:
         self._threads: list[threading.Thread] = []
 
     def start(self) -> None:
-        """Before any code of the user's is loaded: what that patches must not turn them into greenlets. RuntimeError:
-        the system has no room for so many threads.
-        """
-        for index in range(len(self._threads), len(self._slots)):
-            thread = threading.Thread(
-                target=self._live, args=(self._slots[index],), name=f"mrengine-slot-{index}", daemon=True
-            )
+        """Start those that are not there. RuntimeError: the system has no room for so many threads."""
+        for slot in self._slots[len(self._threads) :]:
+            name = f"mrengine-slot-{len(self._threads)}"
+            thread = threading.Thread(target=self._live, args=(slot,), name=name, daemon=True)
             thread.start()
             self._threads.append(thread)
 
@@ -95,6 +93,8 @@ class Slots:
     def emit(self, kind: int, chunk: int, model: int, payload: bytes = b"") -> None:
         """Send a message; an outcome waits until its task has left map_fn for good."""
         if kind in m.OUTCOMES:
+            if patched():
+                self._outbox.end(GREENLETS)
             self._by_thread[get_ident()].say(Parcel(kind, chunk, model, payload))
         else:
             self._outbox.emit(kind, chunk, model, payload)

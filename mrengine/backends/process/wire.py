@@ -10,8 +10,8 @@
                                     └──────────┴─────────┴───────────┴───────────┴─────────┴─────────┴─────────┘
 
 ``size`` is the payload's, in bytes; ``sum`` the CRC-32 of the payload, ``crc`` that of the head before it: whatever
-map_fn writes into the pipe is known as no frame before it is believed. All little endian. A started task is 16 bytes: ``i64 chunk, i32 model, i32
-attempt``.
+map_fn writes into the pipe is known as no frame before it is believed. All little endian. A started task is 16 bytes:
+``i64 chunk, i32 model, i32 attempt``.
 """
 
 from __future__ import annotations

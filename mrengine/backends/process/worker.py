@@ -20,6 +20,7 @@ import msgpack
 
 from mrengine.backends.process import osutil, wire
 from mrengine.backends.process.board import Board
+from mrengine.backends.process.greenlets import GREENLETS, patched
 from mrengine.backends.process.outbox import CLOSED, Lines, Outbox
 from mrengine.backends.process.slots import Slots
 from mrengine.engine import messages as m
@@ -27,6 +28,7 @@ from mrengine.engine.execute import Executor, cannot_start
 from mrengine.engine.forks import leave
 from mrengine.engine.scrub import describe, where
 from mrengine.engine.setup import Setup
+from mrengine.errors import ConfigError
 from mrengine.log.calls import CallIndex
 
 __all__ = ["worker_main"]
@@ -67,7 +69,6 @@ class _Worker:
     def _set_up(self, payload: bytes) -> None:
         setup = Setup.unpack(payload)
         try:
-            self._slots.start()
             self.close()
             self._stopping = threading.Event()
             logging.getLogger().setLevel(setup.log_level)
@@ -82,6 +83,9 @@ class _Worker:
                 initialize=setup.initializer_blob != self._initialized,
             )
             self._initialized = setup.initializer_blob
+            if patched():
+                raise ConfigError(GREENLETS, setting="map_fn")
+            self._slots.start()
         except BaseException as error:  # noqa: BLE001  # user code: an import, an initializer
             if not self._outbox.own:
                 leave(error)
