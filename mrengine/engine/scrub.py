@@ -371,7 +371,7 @@ def _type_name(error: BaseException, texts: Iterable[str], hidden: Iterable[str]
 def _code_of(error: BaseException) -> list[types.CodeType]:
     """The code that raised it; the package's messages about models, whose words documents use, are made elsewhere."""
     code = [frame.f_code for frame, _ in tb.walk_tb(_TRACEBACK_OF(error))]
-    if isinstance(error, MrengineError):
+    if issubclass(type(error), MrengineError):
         from mrengine.providers import failures
 
         code += [value.__code__ for value in vars(failures).values() if isinstance(value, types.FunctionType)]

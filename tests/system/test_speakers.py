@@ -101,17 +101,18 @@ def test_a_fork_in_a_module_or_initializer_starts_no_second_worker() -> None:
 
 
 def test_in_this_process_a_fork_says_nothing_either(tmp_path: Path) -> None:
-    """backend="sequential": the child does not go on with the program."""
+    """strategy="sequential": the child does not go on with the program."""
     here = os.getpid()
 
     def forks(chunk: Any, context: Any) -> int:
         pid = os.fork()
         return _exit_of(pid) if pid else sys.exit(4)
 
-    found = MapReduceRunner(backend="sequential", models="fake").run(["a", "b"], forks)
-    (tmp_path / str(os.getpid())).touch()
+    found = MapReduceRunner(strategy="sequential", models="fake").run(["a", "b"], forks)
+    with (tmp_path / "ends").open("a") as file:
+        print(os.getpid(), file=file)
     assert [result.result for result in found.results] == [4, 4]
-    assert [path.name for path in tmp_path.iterdir()] == [str(here)]
+    assert (tmp_path / "ends").read_text() == f"{here}\n"
 
 
 def test_junk_in_the_pipe_closes_its_own_chunk() -> None:
@@ -261,7 +262,8 @@ def test_a_storm_of_exceptions_loses_no_task(chunks: int) -> None:
     found, _ = run(large, chunks, workers=1, slots=2, initializer=storm)
     assert len(found.results) + len(found.failures) == chunks
     assert all(result.result == str(result.chunk_id) * 100_000 for result in found.results)
-    assert {failure.message.split(":")[0].split(";")[0] for failure in found.failures} <= {"TimeoutError"}
+    kinds = {failure.message.split(":")[0].split(";")[0] for failure in found.failures}
+    assert kinds <= {"TimeoutError", "LogError"}  # struck while it ran, or while its chunk was read
 
 
 # what a map function does to its process
