@@ -15,7 +15,7 @@ from mrengine.engine.attempts import Cells
 from mrengine.engine.pace import Pace
 from mrengine.engine.round import RoundSettings
 
-__all__ = ["HANG_GRACE_S", "Mark", "Watch", "Worker"]
+__all__ = ["HANG_GRACE_S", "SETTLED_S", "UNCLAIMED_S", "Mark", "Watch", "Worker"]
 
 HANG_GRACE_S = 2.0  # past its deadline a task has this long to notice by itself
 SETTLED_S = 5.0  # a task whose outcome is known has this long to leave its slot

@@ -50,6 +50,27 @@ def test_a_worker_that_dies_in_the_middle_leaves_whole_frames(sent: list[tuple[i
         os.close(read_end)
 
 
+@settings(max_examples=200)
+@given(st.binary(max_size=200), st.binary(min_size=30, max_size=60), st.data())
+def test_what_is_no_frame_is_never_taken_for_one(payload: bytes, junk: bytes, data: st.DataObject) -> None:
+    """What was whole before it counts; a byte that was changed, or what something else wrote, ends the reading."""
+    good = wire.tagged(1, 7, 0, payload)
+    at = data.draw(st.integers(0, len(good) - 1))
+    spoilt = good[:at] + bytes([good[at] ^ 0x20]) + good[at + 1 :]
+    for second in (junk + good, spoilt + good):
+        read_end, write_end = os.pipe()
+        try:
+            os.write(write_end, good + second)
+            reader = wire.TaggedReader(read_end)
+            assert reader.read(3) == [(3, 1, 7, 0, payload)]
+            assert reader.broken
+            os.write(write_end, good)
+            assert reader.read(3) == []
+        finally:
+            os.close(read_end)
+            os.close(write_end)
+
+
 def test_tasks_are_sixteen_bytes() -> None:
     """And come back as they were."""
     tasks = [Start(2**40, 3, 1), Start(0, -1, 7)]

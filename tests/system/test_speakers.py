@@ -403,6 +403,27 @@ def test_a_limit_that_map_fn_sets_hangs_nobody(limit: int) -> None:
     assert len(found.results) + len(found.failures) == 12
 
 
+def test_a_thread_that_cannot_be_started_once_charges_no_other_task() -> None:
+    """The budget's own, under a limit that the first chunk sets and takes back."""
+
+    def short_of_room(chunk: Any, context: Any) -> str:
+        soft, hard = resource.getrlimit(resource.RLIMIT_AS)
+        if chunk.id == 0:
+            size = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
+            resource.setrlimit(resource.RLIMIT_AS, (size + (4 << 20), hard))
+        try:
+            return str(context.complete("hello", reuse=False).text)
+        finally:
+            resource.setrlimit(resource.RLIMIT_AS, (soft, hard))
+
+    began = time.monotonic()
+    found, deaths = run(short_of_room, 6, workers=1)
+    assert [result.chunk_id for result in found.results] == [1, 2, 3, 4, 5]
+    assert "can't start new thread" in found.failures[0].message
+    assert not deaths
+    assert time.monotonic() - began < SOON_S
+
+
 GREEN = {
     "gevent": "from gevent import monkey\nmonkey.patch_all()\n",
     "by hand": "import _thread\n_thread.start_new_thread = lambda *args: 0\n",  # as eventlet does
