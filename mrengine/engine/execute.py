@@ -140,6 +140,10 @@ class Executor:
                 raise  # Ctrl-C in the host ends the run; sys.exit() in a worker ends the chunk
             self._tell(task, error, calls)
 
+    def fail(self, task: m.Start, error: BaseException) -> None:
+        """Emit the failure of a task that was not told, for an exception that came from elsewhere."""
+        self._tell(task, error, TaskCalls())
+
     def _tell(self, task: m.Start, error: BaseException, calls: TaskCalls) -> None:
         """Emit what an exception means. Its class and its attributes are user code, too, and may raise anything."""
         try:

@@ -304,6 +304,25 @@ def test_closing_the_workers_descriptors_is_told_at_once(how: str) -> None:
     assert time.monotonic() - began < SOON_S
 
 
+@pytest.mark.parametrize("replaced", [False, True])
+def test_closing_the_jobs_files_harms_no_other_chunk(replaced: bool) -> None:
+    """The next one would read nothing, or something else."""
+
+    def closes(chunk: Any, context: Any) -> str:
+        if chunk.id == 3:
+            null = os.open(os.devnull, os.O_RDONLY)
+            for name in os.listdir("/proc/self/fd"):
+                path = f"/proc/self/fd/{name}"
+                if os.path.exists(path) and "/jobs/" in os.readlink(path):
+                    os.dup2(null, int(name)) if replaced else os.close(int(name))
+        return str(chunk.text)
+
+    found, _ = run(closes, 8, slots=2)
+    assert given_up(found) == [(3, "crash", 3)]
+    assert "files of the job were closed in it" in found.failures[0].message
+    assert [result.result for result in found.results] == [str(i) for i in range(8) if i != 3]
+
+
 @pytest.mark.parametrize("slots", [1, pytest.param(4, marks=pytest.mark.system)])
 @pytest.mark.parametrize("signum", [signal.SIGSTOP, pytest.param(signal.SIGTSTP, marks=pytest.mark.system)])
 def test_a_chunk_that_stops_its_worker_costs_itself(signum: signal.Signals, slots: int) -> None:

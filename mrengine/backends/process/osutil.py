@@ -24,6 +24,7 @@ __all__ = [
     "is_stopped",
     "is_zombie",
     "open_pidfd",
+    "opened_in",
     "pipes",
     "prefer_when_out_of_memory",
     "process_state",
@@ -115,9 +116,25 @@ def identity(fd: int) -> tuple[int, int]:
     """What a descriptor stands for: equal for equal files, pipes, sockets. (-1, -1): it is closed."""
     try:
         found = os.fstat(fd)
-    except OSError:
+    except OSError as error:
+        if error.errno is None:
+            raise  # a TimeoutError that another thread has raised in this one
         return -1, -1
     return found.st_dev, found.st_ino
+
+
+def opened_in(folder: str) -> list[tuple[int, tuple[int, int]]]:
+    """The descriptors of this process that stand for files of a folder, each with its ``identity``; none where there
+    is no /proc.
+    """
+    found, prefix = [], os.path.join(os.path.realpath(folder), "")
+    for name in os.listdir("/proc/self/fd") if os.path.isdir("/proc/self/fd") else ():
+        try:
+            if os.readlink(f"/proc/self/fd/{name}").startswith(prefix):
+                found.append((int(name), identity(int(name))))
+        except OSError:
+            continue  # that of the listing itself
+    return found
 
 
 def close_if(fd: int, known: tuple[int, int]) -> None:

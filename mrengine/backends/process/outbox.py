@@ -37,9 +37,9 @@ class Parcel:
         self.calls = _CALLS.get(kind, 0)
 
     @property
-    def sent(self) -> bool:
-        """Whether all of it was."""
-        return sum(self._sent) == len(self._frame)
+    def left(self) -> int:
+        """Bytes that are still to be sent."""
+        return len(self._frame) - sum(self._sent)
 
     def send(self, fd: int) -> None:
         """One write. It is counted in the same step of the interpreter, so that no exception comes in between."""
@@ -69,11 +69,12 @@ class Outbox:
 
     def send(self, parcel: Parcel) -> None:
         """Send what is not sent yet. An exception that another thread raises in this one waits until then."""
+        if not parcel.left:
+            return
         stray: BaseException | None = None
         with self._lock:  # taken by the worker alone: in a fork of it another thread may have held it
-            if osutil.identity(self._fd) != self._pipe:
-                self.end(CLOSED)
-            while not parcel.sent:
+            self.check()
+            while parcel.left:
                 try:
                     self._count(parcel)
                     parcel.send(self._fd)
@@ -85,6 +86,11 @@ class Outbox:
                     stray = error
         if stray is not None:
             raise stray
+
+    def check(self) -> None:
+        """End the worker where its pipe was closed in it, or replaced."""
+        if osutil.identity(self._fd) != self._pipe:
+            self.end(CLOSED)
 
     def _count(self, parcel: Parcel) -> None:
         change, parcel.calls = parcel.calls, 0

@@ -8,30 +8,41 @@ from __future__ import annotations
 
 import threading
 from collections import deque
-from collections.abc import Callable
 from itertools import islice
 from queue import SimpleQueue
 from threading import get_ident  # the system's own, whatever patches the module later
-from typing import Any
+from typing import Any, Protocol
 
+from mrengine.backends.process import osutil
 from mrengine.backends.process.board import Board
 from mrengine.backends.process.greenlets import GREENLETS, patched
 from mrengine.backends.process.outbox import Outbox, Parcel
 from mrengine.engine import messages as m
 
-__all__ = ["Slots"]
+__all__ = ["Slots", "Work"]
+
+MOST_STRAYS = 1000
+
+
+class Work(Protocol):
+    """What the threads do."""
+
+    def run(self, task: m.Start) -> None:
+        """Run a task, and emit its outcome."""
+
+    def fail(self, task: m.Start, error: BaseException) -> None:
+        """Emit a failure as its outcome."""
 
 
 class _Slot:
-    """One thread. ``run(task)`` comes to an outcome, which is told by ``say()``."""
+    """One thread."""
 
-    def __init__(
-        self, index: int, queue: SimpleQueue[m.Start], board: Board, outbox: Outbox, run: Callable[[m.Start], None]
-    ) -> None:
-        self._index, self._board, self._outbox, self._run = index, board, outbox, run
+    def __init__(self, index: int, queue: SimpleQueue[m.Start], board: Board, outbox: Outbox, work: Work) -> None:
+        self._index, self._board, self._outbox, self._work = index, board, outbox, work
         self._take = iter(queue.get, None)
         self._claim: deque[Any] = deque()  # the task, then its outcome
         self._began = False
+        self._strays = 0  # since a task has ended
 
     def say(self, parcel: Parcel) -> None:
         """Send the outcome of the task; the first one counts."""
@@ -40,13 +51,18 @@ class _Slot:
 
     def live(self) -> None:
         """Run tasks for ever."""
+        stray: BaseException | None = None
         while True:
             try:
+                if stray is not None and self._began and len(self._claim) == 1:
+                    self._work.fail(self._claim[0], stray)  # struck while it ran, as if map_fn had raised it
                 while True:
                     self._step()
-            except BaseException as stray:  # noqa: BLE001  # raised here by another thread
-                if self._began and len(self._claim) == 1:
-                    self._outbox.end(f"{type(stray).__name__} ended one of its threads")
+            except BaseException as error:  # noqa: BLE001  # raised here by another thread
+                stray = error
+                self._strays += 1
+            if self._strays > MOST_STRAYS:
+                self._outbox.end(f"{type(stray).__name__} was raised in one of its threads again and again")
 
     def _step(self) -> None:
         """Take a task, run it, send its outcome. After an exception in the middle the next step goes on from there."""
@@ -57,22 +73,24 @@ class _Slot:
             task = self._claim[0]
             self._board.start(self._index, task.chunk, task.model)
             self._began = True
-            self._run(task)
+            self._work.run(task)
         self._outbox.send(self._claim[1])
         self._board.clear(self._index)
         self._began = False
         self._claim.clear()
+        self._strays = 0
 
 
 class Slots:
     """``count`` threads over one queue."""
 
-    def __init__(self, count: int, board: Board, outbox: Outbox, run: Callable[[m.Start], None]) -> None:
+    def __init__(self, count: int, board: Board, outbox: Outbox, work: Work) -> None:
         self._queue: SimpleQueue[m.Start] = SimpleQueue()
         self._outbox = outbox
-        self._slots = [_Slot(index, self._queue, board, outbox, run) for index in range(count)]
+        self._slots = [_Slot(index, self._queue, board, outbox, work) for index in range(count)]
         self._by_thread: dict[int, _Slot] = {}
         self._threads: list[threading.Thread] = []
+        self.files: list[tuple[int, tuple[int, int]]] = []  # that every task needs: descriptor and identity
 
     def start(self) -> None:
         """Start those that are not there. RuntimeError: the system has no room for so many threads."""
@@ -93,11 +111,18 @@ class Slots:
     def emit(self, kind: int, chunk: int, model: int, payload: bytes = b"") -> None:
         """Send a message; an outcome waits until its task has left map_fn for good."""
         if kind in m.OUTCOMES:
-            if patched():
-                self._outbox.end(GREENLETS)
+            self._check()
             self._by_thread[get_ident()].say(Parcel(kind, chunk, model, payload))
         else:
             self._outbox.emit(kind, chunk, model, payload)
+
+    def _check(self) -> None:
+        """What would harm the next tasks in this worker ends it now: the guilty task is one of those that run."""
+        self._outbox.check()
+        if patched():
+            self._outbox.end(GREENLETS)
+        if any(osutil.identity(fd) != known for fd, known in self.files):
+            self._outbox.end("files of the job were closed in it")
 
     @property
     def whole(self) -> bool:

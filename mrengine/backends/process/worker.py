@@ -43,7 +43,7 @@ class _Worker:
     def __init__(self, index: int, slots: int, board: Board, answers: CallIndex, outbox: Outbox, made: int) -> None:
         self._index, self._count, self._answers, self._outbox = index, slots, answers, outbox
         self._made = made  # calls that the worker before this one had sent and not heard of
-        self._slots = Slots(slots, board, outbox, self._run)
+        self._slots = Slots(slots, board, outbox, self)
         self._stopping = threading.Event()
         self._executor: Executor | None = None
         self._initialized = b""  # the initializer that has run in this process
@@ -69,6 +69,7 @@ class _Worker:
     def _set_up(self, payload: bytes) -> None:
         setup = Setup.unpack(payload)
         try:
+            self._slots.files = []
             self.close()
             self._stopping = threading.Event()
             logging.getLogger().setLevel(setup.log_level)
@@ -85,6 +86,7 @@ class _Worker:
             self._initialized = setup.initializer_blob
             if patched():
                 raise ConfigError(GREENLETS, setting="map_fn")
+            self._slots.files = osutil.opened_in(setup.folder)
             self._slots.start()
         except BaseException as error:  # noqa: BLE001  # user code: an import, an initializer
             if not self._outbox.own:
@@ -96,12 +98,21 @@ class _Worker:
         self._orphans.know()  # what these have started is theirs to wait for
         self._outbox.emit(m.READY, -1, -1)
 
-    def _run(self, task: m.Start) -> None:
+    def run(self, task: m.Start) -> None:
+        """A slot runs a task."""
         executor = self._executor
         if executor is None or self._stopping.is_set():
             self._slots.emit(m.DROPPED, task.chunk, task.model)
         else:
             executor.run(task)
+
+    def fail(self, task: m.Start, error: BaseException) -> None:
+        """A slot could not tell what became of a task."""
+        executor = self._executor
+        if executor is None:
+            self._slots.emit(m.DROPPED, task.chunk, task.model)
+        else:
+            executor.fail(task, error)
 
     def look_after(self) -> None:
         """What nothing tells of: a thread that ended, orphans that did."""
