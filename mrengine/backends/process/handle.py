@@ -41,7 +41,7 @@ class WorkerHandle:
             os.close(write_end)
         self.pid, self.life = self._child.pid, self._child.life
         self._reader = wire.TaggedReader(self.outbox)
-        self._unsent: deque[bytes] = deque()
+        self._unsent: deque[memoryview] = deque()
 
     def read(self) -> list[Message]:
         """What the worker has written."""
@@ -59,7 +59,7 @@ class WorkerHandle:
 
     def send(self, data: bytes) -> bool:
         """Write a frame, or keep what the pipe does not take; True when all is written."""
-        self._unsent.append(data)
+        self._unsent.append(memoryview(data))
         return self.flush()
 
     def flush(self) -> bool:

@@ -296,7 +296,7 @@ class Supervisor:
     @property
     def half_sent(self) -> bytes:
         """The rest of a frame of which the host may have a part."""
-        return self._link.rest
+        return bytes(self._link.rest)
 
     def close(self) -> None:
         """End every child, free the lock, remove the private folder."""

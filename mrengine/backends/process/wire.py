@@ -86,33 +86,54 @@ def unpack_tasks(payload: bytes) -> Iterable[Start]:
 
 
 class _Reader:
-    """Bytes of one descriptor, cut into frames; a frame that is not whole yet waits."""
+    """Bytes of one descriptor, cut into frames. Of a frame that is not whole yet the pieces wait, and are joined once:
+    a map function of 300 MB comes in thousands.
+    """
+
+    head = _HEAD
 
     def __init__(self, fd: int) -> None:
         self.fd = fd
-        self._rest = b""
+        self.ended = False  # the other side is gone
+        self._pieces: list[bytes] = []
+        self._held, self._needed = 0, 0
 
-    def _fill(self) -> bool:
-        """Read once, a megabyte at most; False at the end of the stream."""
+    def _fill(self) -> bytes:
+        """Read once, a megabyte at most; what is there once a frame is whole, or nothing."""
         try:
             data = os.read(self.fd, READ_BYTES)
         except (BlockingIOError, InterruptedError):
-            return True
+            return b""
         except (ConnectionResetError, BrokenPipeError):
-            return False
-        self._rest = self._rest + data if self._rest else data
-        return bool(data)
+            data = b""
+        if not data:
+            self.ended = True
+            return b""
+        if not self._pieces:
+            return data
+        self._pieces.append(data)
+        self._held += len(data)
+        if self._held < self._needed:
+            return b""
+        whole = b"".join(self._pieces)
+        self._pieces = []
+        return whole
+
+    def _keep(self, data: bytes, at: int) -> None:
+        """Keep what follows the last whole frame."""
+        if at < len(data):
+            self._pieces, self._held = [data[at:]], len(data) - at
+            known = self._held >= self.head.size
+            self._needed = self.head.size + (self.head.unpack_from(data, at)[0] if known else 0)
 
 
 class FrameReader(_Reader):
     """Frames ``(kind, payload)``; ``ended`` when the other side is gone."""
 
-    ended = False
-
     def read(self) -> list[tuple[int, bytes]]:
         """Read what is there and return the whole frames in it."""
-        self.ended = not self._fill()
-        data, at, size, frames = self._rest, 0, len(self._rest), []
+        data = self._fill()
+        at, size, frames = 0, len(data), []
         while size - at >= _HEAD.size:
             length, kind = _HEAD.unpack_from(data, at)
             end = at + _HEAD.size + length
@@ -120,19 +141,19 @@ class FrameReader(_Reader):
                 break
             frames.append((kind, data[at + _HEAD.size : end]))
             at = end
-        self._rest = data[at:]
+        self._keep(data, at)
         return frames
 
 
 class TaggedReader(_Reader):
     """Frames ``(kind, chunk, model, payload)`` of a worker; ``ended`` when its pipe is closed."""
 
-    ended = False
+    head = _TAGGED
 
     def read(self, worker: int) -> list[tuple[int, int, int, int, bytes]]:
         """Read what is there and return messages ``(worker, kind, chunk, model, payload)``."""
-        self.ended = not self._fill()
-        data, at, size, messages = self._rest, 0, len(self._rest), []
+        data = self._fill()
+        at, size, messages = 0, len(data), []
         while size - at >= 15:
             length, kind, model, chunk = _TAGGED.unpack_from(data, at)
             end = at + 15 + length
@@ -140,5 +161,5 @@ class TaggedReader(_Reader):
                 break
             messages.append((worker, kind, chunk, model, data[at + 15 : end]))
             at = end
-        self._rest = data[at:]
+        self._keep(data, at)
         return messages
