@@ -16,7 +16,7 @@ from mrengine.backends.process import osutil, wire
 from mrengine.backends.process.helpers import Helpers
 from mrengine.backends.process.hostlink import HostLink
 from mrengine.backends.process.imports import HostGone, preload, while_alive
-from mrengine.backends.process.pool import ProcessPool
+from mrengine.backends.process.pool import FINISH_S, SHORT_S, ProcessPool
 from mrengine.backends.process.runtime import private_folder
 from mrengine.backends.process.switchboard import Switchboard
 from mrengine.engine.calls import index_answer
@@ -150,14 +150,14 @@ class Supervisor:
     def _end_round(self, engine: Engine) -> None:
         assert self._pool is not None
         self._engine = None
-        if not engine.in_flight and self._job is not None:
+        if not engine.in_flight and self._job is not None and engine.state != "log":
             try:
                 self._job.settled()
             except LogError as error:
                 self._log_failed(error)
                 return
-        if engine.in_flight or self._host_gone:
-            self._pool.end_workers()
+        if engine.in_flight or self._host_gone or engine.state == "log":
+            self._pool.end_workers(SHORT_S)
         self._pass_lines(self._switchboard.poll(0.0))  # what was printed last
         self._link.note_dropped()
         self._link.send(wire.END, msgpack.packb([engine.state, engine.facts]))
@@ -172,8 +172,7 @@ class Supervisor:
         self._engine = None
         if self._pool is not None:
             self._pool.end_workers()
-        facts = {"message": str(error), "reason": error.reason, "path": error.path, "ranges": list(error.ranges)}
-        self._link.send(wire.END, msgpack.packb(["log", facts]))
+        self._link.send(wire.END, msgpack.packb(["log", error.facts]))
 
     # the host
 
@@ -223,7 +222,7 @@ class Supervisor:
         self._link.send(wire.REFUSED, msgpack.packb({"why": why, "message": message, **facts}))
 
     def _refuse_log(self, error: LogError) -> None:
-        self._refuse("log", str(error), reason=error.reason, path=error.path, ranges=list(error.ranges))
+        self._refuse("log", **error.facts)
 
     def _on_restart(self, _payload: bytes) -> None:
         if self._job is not None:
@@ -301,7 +300,7 @@ class Supervisor:
     def close(self) -> None:
         """End every child, free the lock, remove the private folder."""
         if self._pool is not None:
-            self._pool.close()
+            self._pool.close(SHORT_S if self._host_gone else FINISH_S)
         self._helpers.close()
         if self._job is not None:
             self._job.close()

@@ -15,7 +15,7 @@ from typing import Literal, TextIO
 
 import msgpack
 
-from mrengine.backends.process import osutil, wire
+from mrengine.backends.process import leaving, osutil, wire
 from mrengine.backends.process.board import Board
 from mrengine.engine import messages as m
 from mrengine.engine.execute import Executor, cannot_start
@@ -168,6 +168,7 @@ def worker_main(
     os.dup2(err_fd, 2)
     osutil.close_all_but({0, 1, 2, life_fd, dispatch_fd, outbox_fd})
     sys.stdin, sys.stdout, sys.stderr = _text(0, "r"), _text(1, "w"), _text(2, "w")  # nothing comes from the first
+    leaving.begin()
     outbox = Outbox(outbox_fd, board)
     logging.getLogger().handlers[:] = [_Lines(outbox)]
     worker = _Worker(index, slots, board, answers, outbox, made)
@@ -177,7 +178,7 @@ def worker_main(
             for kind, payload in reader.read():
                 if not worker.handle(kind, payload):
                     worker.close()
-                    os._exit(0)
+                    leaving.leave()
     except BaseException as error:  # noqa: BLE001  # the process ends here; its cause goes to the host's logger
         sys.stderr.write(f"{where(error, own='/dev/null')}\n{describe(error)}\n")
     finally:
