@@ -17,7 +17,7 @@ from typing import Any, Protocol
 import msgpack
 
 from mrengine.backends.process import osutil, wire
-from mrengine.backends.process.client import SupervisorProcess
+from mrengine.backends.process.client import SupervisorProcess, host_path
 from mrengine.errors import JobBusy, LogError, SupervisorDied
 
 __all__ = ["Durable", "Ended", "Line", "News", "Note", "ProcessSession", "Session"]
@@ -172,7 +172,8 @@ class ProcessSession:
         return self.opened()
 
     def play(self, order: Mapping[str, Any]) -> None:
-        self._supervisor.send(wire.RUN, msgpack.packb({key: order[key] for key in order if key != "objects"}))
+        told = {key: order[key] for key in order if key != "objects"}
+        self._supervisor.send(wire.RUN, msgpack.packb({**told, "path": host_path()}))
         self._tell()
 
     def receive(self, timeout_s: float) -> list[News]:

@@ -18,7 +18,7 @@ from pathlib import Path
 from mrengine.backends.process import osutil, wire
 from mrengine.errors import ConfigError
 
-__all__ = ["SupervisorProcess", "python_executable"]
+__all__ = ["SupervisorProcess", "host_path", "python_executable"]
 
 # Read on the way in: what the supervisor imports for itself comes from where the host has it, and from the
 # interpreter's own site-packages before the host's path: a msgpack.py in the current folder must not be met.
@@ -60,12 +60,23 @@ def python_executable() -> str:
     raise ConfigError("no python is found to start the supervisor with: set MRENGINE_PYTHON", setting="MRENGINE_PYTHON")
 
 
-def _absolute_path() -> list[str]:
+def host_path() -> list[str]:
+    """sys.path as this interpreter means it. A relative entry is where it was when it was first used, whatever the
+    current folder is by now: its finder remembers that.
+    """
     try:
-        here = os.getcwd()
-    except FileNotFoundError:
-        return [entry for entry in sys.path if os.path.isabs(entry)]
-    return [os.path.join(here, entry) for entry in sys.path]
+        here: str | None = os.getcwd()
+    except OSError:  # the current folder was removed
+        here = None
+    found = []
+    for entry in sys.path:
+        finder = sys.path_importer_cache.get(entry) if entry else None
+        path = getattr(finder, "path", entry)
+        if os.path.isabs(path):
+            found.append(path)
+        elif here is not None:
+            found.append(os.path.join(here, path))
+    return found
 
 
 def _above_stderr(sock: socket.socket) -> int:
@@ -112,7 +123,7 @@ class SupervisorProcess:
 
     def _introduce(self) -> None:
         home = str(Path(__file__).resolve().parents[3])
-        facts = json.dumps({"home": home, "path": _absolute_path(), "host": os.getpid()}).encode()
+        facts = json.dumps({"home": home, "path": host_path(), "host": os.getpid()}).encode()
         self._send_all(struct.pack("<I", len(facts)) + facts)
 
     def send(self, kind: int, payload: bytes = b"") -> bool:

@@ -36,10 +36,9 @@ LOOK_S = 0.5
 class Supervisor:
     """``over`` when the host has closed the session, or is gone and what it had paid for is committed."""
 
-    def __init__(self, fd: int, host: int, path: list[str]) -> None:
+    def __init__(self, fd: int, host: int) -> None:
         self._switchboard = Switchboard()
         self._link = HostLink(fd)
-        self._path = path
         self._runtime = private_folder()
         self._pool: ProcessPool | None = None
         self._helpers = Helpers(self._switchboard, self._runtime, self._link.note, self._on_broken)
@@ -259,7 +258,7 @@ class Supervisor:
             cause = f"no process can be started: {error}"
             self._link.send(wire.END, msgpack.packb(["broken", {"message": cause, "cause": cause}]))
             return
-        setup = job.setup(order["setup"], path=self._path, manager=manager, endpoints={})
+        setup = job.setup(order["setup"], path=order["path"], manager=manager, endpoints={})
         self._engine = Engine(
             backend=pool,
             log=job.task_log(),
@@ -315,7 +314,7 @@ def main(fd: int, facts: dict[str, Any]) -> None:
     code = 0
     supervisor = None
     try:
-        supervisor = Supervisor(fd, facts["host"], facts["path"])
+        supervisor = Supervisor(fd, facts["host"])
         supervisor.run()
     except BaseException as error:  # noqa: BLE001  # whatever it is, the host must hear of it
         code = 70
