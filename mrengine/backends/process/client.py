@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import fcntl
 import json
+import logging
 import os
 import secrets
 import shutil
-import signal
 import socket
 import struct
 import subprocess
@@ -41,6 +41,7 @@ sys.path += [p for p in [facts["home"], *facts["path"]] if p not in sys.path]
 from mrengine.backends.process.supervisor import main
 main(fd, facts)
 """
+log = logging.getLogger("mrengine")
 MARK = "MRENGINE_SUPERVISOR"
 WHOLE_BYTES = 4096  # a frame of this size is written whole or not at all
 STOPPED_AFTER_S = 5.0  # silence after which a supervisor is looked at: one that was stopped by a signal is ended
@@ -79,9 +80,17 @@ def host_path() -> list[str]:
     return found
 
 
-def _above_stderr(sock: socket.socket) -> int:
-    """A copy of a socket's descriptor above 2: a host whose stdout is closed hands out its number."""
-    return fcntl.fcntl(sock.fileno(), fcntl.F_DUPFD_CLOEXEC, 3)
+def _connection() -> tuple[socket.socket, int]:
+    """The host's end, and a descriptor of the supervisor's above 2: a host whose stdout is closed hands out its number.
+    ConfigError: the host has too many files open.
+    """
+    try:
+        ours, theirs = socket.socketpair()
+        with theirs:
+            os.set_blocking(ours.fileno(), False)
+            return ours, fcntl.fcntl(theirs.fileno(), fcntl.F_DUPFD_CLOEXEC, 3)
+    except OSError as error:
+        raise ConfigError(f"the supervisor cannot be started: {error}", setting="workers") from error
 
 
 class SupervisorProcess:
@@ -91,11 +100,7 @@ class SupervisorProcess:
     """
 
     def __init__(self) -> None:
-        ours, theirs = socket.socketpair()
-        os.set_blocking(ours.fileno(), False)
-        fd = _above_stderr(theirs)
-        theirs.close()
-        self._socket = ours
+        self._socket, fd = _connection()
         self._mark = secrets.token_hex(8)  # in the environment of all that is below it, a daemon's too
         try:
             self._process = subprocess.Popen(
@@ -194,7 +199,7 @@ class SupervisorProcess:
     def kill(self) -> None:
         """SIGKILL it; its children follow."""
         if not self._forked and self._process.poll() is None:
-            os.kill(self.pid, signal.SIGKILL)
+            osutil.end_process(self.pid)
 
     def close(self, *, wait_s: float) -> None:
         """Ask it to end, wait, then make sure: afterwards nothing of its session is left, nor its private folder."""
@@ -215,16 +220,14 @@ class SupervisorProcess:
         """What a supervisor that was killed could not end itself: its session's processes, daemons of map_fn that had
         left it, its folder.
         """
-        until = time.monotonic() + 1.0
-        while left := self._left():
-            for pid in left:
-                try:
-                    os.kill(pid, signal.SIGKILL)
-                except ProcessLookupError:
-                    pass
+        until, foreign = time.monotonic() + 1.0, set[int]()
+        while left := set(self._left()) - foreign:
+            foreign |= {pid for pid in left if not osutil.end_process(pid)}
             if time.monotonic() > until:
                 break
             time.sleep(0.002)
+        for pid in sorted(foreign):
+            log.warning("process %d, which map_fn has left, belongs to another user: it cannot be ended from here", pid)
         if self.runtime is not None:
             shutil.rmtree(self.runtime, ignore_errors=True)
 

@@ -58,7 +58,7 @@ class ProcessPool:
         handle = self._handles[worker]
         try:
             return int(psutil.Process(handle.pid).memory_info().rss) if handle is not None else 0
-        except psutil.Error:
+        except (psutil.Error, OSError):
             return 0
 
     def stopped(self, worker: int) -> bool:

@@ -5,9 +5,11 @@ It never runs user code and has one thread whenever it forks. One loop, whose bo
 
 from __future__ import annotations
 
+import errno
 import os
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Any
 
 import msgpack
@@ -24,7 +26,7 @@ from mrengine.engine.job import OpenJob
 from mrengine.engine.loop import Engine, RoundSettings
 from mrengine.engine.messages import LINE, NEED_ENDPOINT, Message
 from mrengine.engine.scrub import describe, where
-from mrengine.errors import JobBusy, LogError
+from mrengine.errors import ConfigError, JobBusy, LogError
 from mrengine.log.calls import CallIndex
 
 __all__ = ["Supervisor", "main"]
@@ -39,7 +41,7 @@ class Supervisor:
     def __init__(self, fd: int, host: int) -> None:
         self._switchboard = Switchboard()
         self._link = HostLink(fd)
-        self._runtime = private_folder()
+        self._runtime = _sockets_folder()
         self._pool: ProcessPool | None = None
         self._helpers = Helpers(self._switchboard, self._runtime, self._link.note, self._on_broken)
         self._job: OpenJob | None = None
@@ -93,8 +95,8 @@ class Supervisor:
     def _hear(self, kind: int, payload: bytes) -> None:
         try:
             self._handlers[kind](payload)
-        except LogError as error:
-            self._log_failed(error)
+        except (LogError, OSError) as error:
+            self._log_failed(_log_error(error))
 
     def _keep_sending(self) -> None:
         """While something waits to be sent, wake up when the host has room for it."""
@@ -121,8 +123,8 @@ class Supervisor:
             return
         try:
             engine.take([message for message in messages if message[1] != NEED_ENDPOINT])
-        except LogError as error:
-            self._log_failed(error)
+        except (LogError, OSError) as error:
+            self._log_failed(_log_error(error))
             return
         if engine.state is not None:
             self._end_round(engine)
@@ -152,8 +154,8 @@ class Supervisor:
         if not engine.in_flight and self._job is not None and engine.state != "log":
             try:
                 self._job.settled()
-            except LogError as error:
-                self._log_failed(error)
+            except (LogError, OSError) as error:
+                self._log_failed(_log_error(error))
                 return
         if engine.in_flight or self._host_gone or engine.state == "log":
             self._pool.end_workers(SHORT_S)
@@ -202,8 +204,8 @@ class Supervisor:
         except JobBusy as error:
             self._refuse("busy", str(error), pid=error.pid, draining=error.draining, drain_s=error.drain_s)
             return
-        except LogError as error:
-            self._refuse_log(error)
+        except (LogError, OSError) as error:
+            self._refuse_log(_log_error(error))
             return
         self._tell_opened(self._job.log.durable)
         if self._pool is None:
@@ -284,7 +286,7 @@ class Supervisor:
         if job is not None:
             try:
                 job.finish(payload)
-            except LogError:
+            except (LogError, OSError):
                 pass  # its CLOSE is not in the log: the run counts as interrupted
         self._link.send(wire.FINISHED)
 
@@ -307,6 +309,24 @@ class Supervisor:
         self._link.flush()
 
 
+def _sockets_folder() -> str:
+    try:
+        return private_folder()
+    except OSError as error:
+        why = f"no folder for the job's sockets can be made ({error.strerror or error})"
+        raise ConfigError(f"{why}: set TMPDIR to one that can be written", setting="TMPDIR") from error
+
+
+def _log_error(error: LogError | OSError) -> LogError:
+    """Of the system's errors those are meant that a job's files have: all others are met where they come."""
+    if isinstance(error, LogError):
+        return error
+    full = error.errno in (errno.ENOSPC, errno.EDQUOT)
+    path = error.filename if isinstance(error.filename, str) else None
+    message = f"the job's files cannot be read or written: {error.strerror or error}{f' ({path})' if path else ''}"
+    return LogError(message, reason="full" if full else "io", path=path)
+
+
 def main(fd: int, facts: dict[str, Any]) -> None:
     """The supervisor's process; never returns."""
     osutil.reset_signals()
@@ -316,6 +336,11 @@ def main(fd: int, facts: dict[str, Any]) -> None:
     try:
         supervisor = Supervisor(fd, facts["host"])
         supervisor.run()
+    except ConfigError as error:
+        code = 1
+        refusal = {"why": "config", "message": str(error), "setting": error.setting}
+        with suppress(OSError):
+            os.write(fd, wire.frame(wire.REFUSED, msgpack.packb(refusal)))
     except BaseException as error:  # noqa: BLE001  # whatever it is, the host must hear of it
         code = 70
         report = f"{where(error, own='/dev/null')}\n{describe(error)}".encode()
