@@ -101,7 +101,8 @@ class SupervisorProcess:
 
     def __init__(self) -> None:
         self._socket, fd = _connection()
-        self._mark = secrets.token_hex(8)  # in the environment of all that is below it, a daemon's too
+        # In the environment of all that is below it: a daemon's too, and the supervisor's of a run inside of map_fn.
+        self._mark = f"{MARK}_{secrets.token_hex(8)}"
         try:
             self._process = subprocess.Popen(
                 [python_executable(), "-I", "-c", _BOOT, str(fd)],
@@ -109,7 +110,7 @@ class SupervisorProcess:
                 stdout=subprocess.DEVNULL,
                 stderr=subprocess.DEVNULL,
                 pass_fds=(fd,),
-                env={**os.environ, MARK: self._mark},
+                env={**os.environ, self._mark: "1"},
                 start_new_session=True,
             )
         except BaseException as error:
@@ -235,4 +236,4 @@ class SupervisorProcess:
         left = osutil.session_members(self.pid)
         if self._process.returncode == 0:  # it has ended those that had left the session by itself
             return left
-        return [*left, *osutil.started_with(f"{MARK}={self._mark}")]
+        return [*left, *osutil.started_with(f"{self._mark}=1")]

@@ -172,6 +172,10 @@ class ProcessPool:
             messages += self._bury(handle)
         return messages
 
+    def last_lines(self) -> list[bytes]:
+        """What was printed and not heard yet, without an end of line too."""
+        return [line for pipe in self._pipes for line in pipe.last()]
+
     def close(self, within_s: float = FINISH_S) -> None:
         """End all workers and close what they printed to."""
         self.end_workers(within_s)

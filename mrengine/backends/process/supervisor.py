@@ -159,7 +159,9 @@ class Supervisor:
                 return
         if engine.in_flight or self._host_gone or engine.state == "log":
             self._pool.end_workers(SHORT_S)
-        self._pass_lines(self._switchboard.poll(0.0))  # what was printed last
+        self._pass_lines(self._switchboard.poll(0.0))
+        for line in self._pool.last_lines():
+            self._link.line(line)
         self._link.note_dropped()
         self._link.send(wire.END, msgpack.packb([engine.state, engine.facts]))
 

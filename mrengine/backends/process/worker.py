@@ -10,6 +10,7 @@ import logging
 import os
 import sys
 import threading
+from contextlib import suppress
 from queue import SimpleQueue
 from typing import Literal, TextIO
 
@@ -39,6 +40,8 @@ class Outbox:
         if kind in (m.IN_LINE, m.AT_WORK):
             self._board.in_line(chunk, model, waits=kind == m.IN_LINE)
             return
+        if kind in (codec.RESULT, codec.FAILURE):
+            _flush_prints()
         data = wire.tagged(kind, chunk, model, payload)
         with self._lock:
             if kind == codec.INTENT:
@@ -48,6 +51,13 @@ class Outbox:
             sent = os.write(self._fd, data)
             while sent < len(data):
                 sent += os.write(self._fd, memoryview(data)[sent:])
+
+
+def _flush_prints() -> None:
+    """What a task has printed goes before its outcome: a line that has no end yet, too."""
+    for stream in (sys.stdout, sys.stderr):
+        with suppress(Exception):  # closed, or replaced by user code
+            stream.flush()
 
 
 class _Lines(logging.Handler):
