@@ -27,7 +27,7 @@ from mrengine.host.sequential import SequentialSession
 from mrengine.host.session import ProcessSession, Session
 from mrengine.host.stored import stored_job
 from mrengine.host.tree import play_tree
-from mrengine.host.uninterrupted import uninterrupted
+from mrengine.host.uninterrupted import freed, uninterrupted
 from mrengine.jobs import Job
 from mrengine.log.resume import ResumeEngine
 from mrengine.progress import open_progress
@@ -278,7 +278,8 @@ class MapReduceRunner:
                 self._session = SequentialSession()
             else:
                 warn_in_event_loop()
-                self._session = ProcessSession(drain_s=self._settings.drain_s)
+                with uninterrupted():  # a supervisor that nobody holds would not be ended
+                    self._session = ProcessSession(drain_s=self._settings.drain_s)
         return self._session
 
     def _drop_session(self) -> None:
@@ -379,8 +380,7 @@ class _Running:
                 self._run.interrupted(value)
             self._run.finish()
         finally:
-            with uninterrupted():
-                self._free()
+            freed(self._free)
 
     def _free(self) -> None:
         runner = self._runner

@@ -4,11 +4,30 @@ from __future__ import annotations
 
 import signal
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
-__all__ = ["uninterrupted"]
+__all__ = ["freed", "uninterrupted"]
+
+_NUMBERS = sorted(signal.valid_signals(), key=lambda number: number != signal.SIGINT)
+
+
+def freed(free: Callable[[], None]) -> None:
+    """Call ``free()`` once, uninterrupted, though an exception strikes on the way into it: that is raised afterwards."""
+    begun: list[bool] = []
+    struck: BaseException | None = None
+    while not begun:
+        try:
+            with uninterrupted():
+                begun.append(True)
+                free()
+        except BaseException as error:
+            if begun:
+                raise
+            struck = error
+    if struck is not None:
+        raise struck
 
 
 @contextmanager
@@ -22,7 +41,7 @@ def uninterrupted() -> Iterator[None]:
     came: list[int] = []
     handlers: dict[signal.Signals, Any] = {}
     try:
-        for number in signal.valid_signals():
+        for number in _NUMBERS:
             handler = signal.getsignal(number)
             if callable(handler) and not isinstance(handler, signal.Handlers):
                 handlers[number] = handler

@@ -167,10 +167,15 @@ class SupervisorProcess:
             return []
         if self._socket.fileno() in osutil.readable((self._socket.fileno(), *also), max(0.0, timeout_s)):
             self._heard = time.monotonic()
-            frames = self._reader.read()
-            return [frame for frame in frames if frame[0] != wire.BEAT]
+            return [frame for frame in self._reader.read() if not self._is_its_own(*frame)]
         self._end_if_stopped()
         return []
+
+    def _is_its_own(self, kind: int, payload: bytes) -> bool:
+        """Frames for this object alone."""
+        if kind == wire.FOLDER:
+            self.runtime = payload.decode()
+        return kind in (wire.BEAT, wire.FOLDER)
 
     @property
     def gone(self) -> bool:
@@ -214,6 +219,9 @@ class SupervisorProcess:
         except subprocess.TimeoutExpired:
             self.kill()
             self._process.wait()
+        until = time.monotonic() + 1.0
+        while self.runtime is None and not self.gone and time.monotonic() < until:
+            self.receive(0.0)  # it may have been killed before it was heard
         self._socket.close()
         self._clear_up()
 

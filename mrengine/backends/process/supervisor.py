@@ -42,6 +42,7 @@ class Supervisor:
         self._switchboard = Switchboard()
         self._link = HostLink(fd)
         self._runtime = _sockets_folder()
+        self._link.send(wire.FOLDER, self._runtime.encode())  # whoever kills this process removes it
         self._pool: ProcessPool | None = None
         self._helpers = Helpers(self._switchboard, self._runtime, self._link.note, self._on_broken)
         self._job: OpenJob | None = None

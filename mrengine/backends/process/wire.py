@@ -32,6 +32,7 @@ __all__ = [
     "ENDPOINT",
     "FINISH",
     "FINISHED",
+    "FOLDER",
     "LEAVE",
     "LINE",
     "NOTE",
@@ -55,7 +56,7 @@ __all__ = [
 # host → supervisor
 OPEN, RESTART, APPEND, SYNC, RUN, STOP, FINISH, CLOSE = 1, 2, 3, 4, 5, 6, 7, 8
 # supervisor → host
-OPENED, REFUSED, DURABLE, NOTE, LINE, END, FINISHED, BEAT, CRASH = 16, 17, 18, 19, 20, 21, 22, 23, 24
+OPENED, REFUSED, DURABLE, NOTE, LINE, END, FINISHED, BEAT, CRASH, FOLDER = 16, 17, 18, 19, 20, 21, 22, 23, 24, 25
 # supervisor → worker
 SETUP, TASKS, ENDPOINT, DROP, LEAVE = 32, 33, 34, 35, 36
 
