@@ -14,7 +14,7 @@ _NUMBERS = sorted(signal.valid_signals(), key=lambda number: number != signal.SI
 
 
 def freed(free: Callable[[], None]) -> None:
-    """Call ``free()`` once, uninterrupted, though an exception strikes on the way into it: that is raised afterwards."""
+    """Call ``free()`` once, uninterrupted; an exception that strikes on the way into it is raised afterwards."""
     begun: list[bool] = []
     struck: BaseException | None = None
     while not begun:

@@ -13,6 +13,7 @@ import struct
 import subprocess
 import sys
 import time
+import weakref
 from pathlib import Path
 
 from mrengine.backends.process import osutil, wire
@@ -123,7 +124,9 @@ class SupervisorProcess:
         self.pid = self._process.pid
         self._host = os.getpid()
         self._reader = wire.FrameReader(self._socket.fileno())
-        self.runtime: str | None = None  # its private folder, for whoever dies last to remove
+        self._below = _Below(self._process, self._mark)
+        self._abandoned = weakref.finalize(self, self._below.abandoned, self._socket)
+        self._abandoned.atexit = False  # the end of the host is heard, and lets calls in flight end
         self._heard = time.monotonic()
         self._introduce()
 
@@ -131,6 +134,15 @@ class SupervisorProcess:
         home = str(Path(__file__).resolve().parents[3])
         facts = json.dumps({"home": home, "path": host_path(), "host": os.getpid()}).encode()
         self._send_all(struct.pack("<I", len(facts)) + facts)
+
+    @property
+    def runtime(self) -> str | None:
+        """Its private folder, for whoever dies last to remove; None: it has not told yet."""
+        return self._below.runtime
+
+    @runtime.setter
+    def runtime(self, folder: str) -> None:
+        self._below.runtime = folder
 
     def send(self, kind: int, payload: bytes = b"") -> bool:
         """Send a frame; False when the supervisor is gone."""
@@ -212,6 +224,7 @@ class SupervisorProcess:
         if self._forked:
             self._process.poll()  # no child of this process: it will not ask after it again
             self._socket.close()
+            self._abandoned.detach()
             return
         self.send(wire.CLOSE)
         try:
@@ -223,9 +236,26 @@ class SupervisorProcess:
         while self.runtime is None and not self.gone and time.monotonic() < until:
             self.receive(0.0)  # it may have been killed before it was heard
         self._socket.close()
-        self._clear_up()
+        self._below.clear_up()
+        self._abandoned.detach()
 
-    def _clear_up(self) -> None:
+
+class _Below:
+    """All that a supervisor starts, and its private folder: what its host clears up."""
+
+    def __init__(self, process: subprocess.Popen[bytes], mark: str) -> None:
+        self.process, self._mark, self._host = process, mark, os.getpid()
+        self.runtime: str | None = None
+
+    def abandoned(self, connection: socket.socket) -> None:
+        """Nobody holds the supervisor any more: a second Ctrl-C may strike before anything can close it."""
+        connection.close()
+        if os.getpid() == self._host and self.process.poll() is None:
+            osutil.end_process(self.process.pid)
+            self.process.wait()
+            self.clear_up()
+
+    def clear_up(self) -> None:
         """What a supervisor that was killed could not end itself: its session's processes, daemons of map_fn that had
         left it, its folder.
         """
@@ -241,7 +271,7 @@ class SupervisorProcess:
             shutil.rmtree(self.runtime, ignore_errors=True)
 
     def _left(self) -> list[int]:
-        left = osutil.session_members(self.pid)
-        if self._process.returncode == 0:  # it has ended those that had left the session by itself
+        left = osutil.session_members(self.process.pid)
+        if self.process.returncode == 0:  # it has ended those that had left the session by itself
             return left
         return [*left, *osutil.started_with(f"{self._mark}=1")]
