@@ -52,7 +52,9 @@ _CODED = re.compile(
     r"|(?P<utf32>\\U[0-9A-Fa-f]{8})|(?P<escape>\\[abfnrtv\\'\"/])|(?P<entity>&(?:#\d+|#[xX][0-9A-Fa-f]+|\w+);)"
 )
 _FILE = re.compile(r"[\w./+@~-]+\.py")
-_INTERACTIVE = re.compile(r"<(stdin|console|ipython-input-[\w-]+|frozen [\w.]+)>|/\S*/ipykernel_\d+/\d+\.py")
+_INTERACTIVE = re.compile(
+    r"<(stdin|console|dynamic-code|ipython-input-[\w-]+|frozen [\w.]+)>|/\S*/ipykernel_\d+/\d+\.py"
+)
 Span = tuple[int, int]
 View = list[tuple[str, int, int]]  # characters of a message, each with the span of the message that it stands for
 
