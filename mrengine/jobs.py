@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from mrengine.config import check_job_id, jobs_folder
-from mrengine.errors import JobNotFound, LogError
+from mrengine.errors import ConfigError, JobNotFound, LogError
 from mrengine.log.folder import remove
 from mrengine.log.lock import JobLock
 from mrengine.log.results import Results
@@ -89,11 +89,16 @@ class Job:
             (self.folder / "cancelled").touch(mode=0o600)
         except FileNotFoundError:
             raise JobNotFound(f"job {self.job_id!r} was purged just now", job_id=self.job_id) from None
+        except OSError as error:
+            raise _unwritable(self.folder, error) from error
 
     def uncancel(self) -> None:
         """Let it run again."""
         self._open().close()
-        (self.folder / "cancelled").unlink(missing_ok=True)
+        try:
+            (self.folder / "cancelled").unlink(missing_ok=True)
+        except OSError as error:
+            raise _unwritable(self.folder, error) from error
 
     def purge(self) -> None:
         """Remove the job with all it has kept. JobBusy: a process runs it."""
@@ -101,10 +106,16 @@ class Job:
             raise JobNotFound(f"there is no job {self.job_id!r} in {self.folder.parent}", job_id=self.job_id)
         try:
             remove(self.folder)
+        except OSError as error:
+            raise _unwritable(self.folder, error) from error
         except LogError:
             if self.folder.exists():
                 raise
             raise JobNotFound(f"job {self.job_id!r} was purged just now", job_id=self.job_id) from None
+
+
+def _unwritable(folder: Path, error: OSError) -> ConfigError:
+    return ConfigError(f"{folder} cannot be changed: {error.strerror or error}", setting="state_dir")
 
 
 def _reason(summary: Mapping[str, Any]) -> str:

@@ -27,6 +27,7 @@ from mrengine.host.sequential import SequentialSession
 from mrengine.host.session import ProcessSession, Session
 from mrengine.host.stored import stored_job
 from mrengine.host.tree import play_tree
+from mrengine.host.uninterrupted import freed, uninterrupted
 from mrengine.jobs import Job
 from mrengine.log.resume import ResumeEngine
 from mrengine.progress import open_progress
@@ -277,14 +278,16 @@ class MapReduceRunner:
                 self._session = SequentialSession()
             else:
                 warn_in_event_loop()
-                self._session = ProcessSession(drain_s=self._settings.drain_s)
+                with uninterrupted():  # a supervisor that nobody holds would not be ended
+                    self._session = ProcessSession(drain_s=self._settings.drain_s)
         return self._session
 
     def _drop_session(self) -> None:
-        session, self._session = self._session, None
-        if session is not None:
-            session.kill()
-            session.close()
+        with uninterrupted():
+            session, self._session = self._session, None
+            if session is not None:
+                session.kill()
+                session.close()
 
     def _reduce(self, run: JobRun, reduce_fn: ReduceFn | None, per_document: bool) -> RunResult:
         run.check_failures()
@@ -347,9 +350,10 @@ class MapReduceRunner:
 
     def close(self) -> None:
         """End the pool; nothing is left running."""
-        session, self._session = self._session, None
-        if session is not None:
-            session.close()
+        with uninterrupted():
+            session, self._session = self._session, None
+            if session is not None:
+                session.close()
 
 
 class _Running:
@@ -371,19 +375,22 @@ class _Running:
         return self._run
 
     def __exit__(self, kind: Any, value: BaseException | None, tb: Any) -> None:
-        runner, run = self._runner, self._run
         try:
             if value is not None:
-                run.interrupted(value)
-            run.finish()
+                self._run.interrupted(value)
+            self._run.finish()
         finally:
-            runner._run = None
-            try:
-                run.close()
-                if not runner._kept:
-                    runner.close()
-            finally:
-                runner._busy.release()
+            freed(self._free)
+
+    def _free(self) -> None:
+        runner = self._runner
+        runner._run = None
+        try:
+            self._run.close()
+            if not runner._kept:
+                runner.close()
+        finally:
+            runner._busy.release()
 
 
 def _fetch_embedded(models: Sequence[Model]) -> None:

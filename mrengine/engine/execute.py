@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import os
 import sys
 import threading
@@ -45,7 +46,7 @@ def _loaded(blob: bytes) -> Callable[[Any, Any], Any]:
     function: Callable[[Any, Any], Any] = cloudpickle.loads(blob)
     scope = getattr(function, "__globals__", {})
     name = scope.get("__name__")
-    if name == "__main__" or (isinstance(name, str) and name not in sys.modules):
+    if name == "__main__" or (isinstance(name, str) and name not in sys.modules and not _is_found(name)):
         module = sys.modules[name] = types.ModuleType(name)
         vars(module).update(scope)
     return function
@@ -58,6 +59,14 @@ def cannot_start(error: BaseException, setup: Setup) -> str:
     except Exception:  # noqa: BLE001  # a provider class that cannot be imported here may be the very cause
         specs = []
     return describe(error, (), secrets(specs))
+
+
+def _is_found(name: str) -> bool:
+    """Whether a module can be imported here: others that travelled by its name need all of it."""
+    try:
+        return importlib.util.find_spec(name) is not None
+    except (ImportError, ValueError, AttributeError):
+        return False
 
 
 class Executor:

@@ -35,7 +35,7 @@ class Engine:
     ``pending``: the keys to run (see :class:`TaskQueues`). ``document_of(chunk)``: a document's id, for failures that
     no worker could write. ``answered(payload, offset)`` hears of each CALL record when it is durable. ``begun``: the
     models that tasks were given in earlier runs, where a call was begun and there is no result. ``state`` is
-    None while it runs, then "done", "failed", "broken", "budget" or the reason that
+    None while it runs, then "done", "failed", "broken", "budget", "log" (it takes no more) or the reason that
     ``stop()`` was given, with ``facts`` beside it.
     """
 
@@ -109,9 +109,10 @@ class Engine:
         if self.state is None:
             self._wake()
             self._refill()
-        self.commit()
         if self._clock() >= self._next_tick:
             self._tick()
+        self.commit()
+        self._stop_if_log_failed()
         self._finish_if_over()
 
     def record(self, message: m.Message) -> None:
@@ -383,6 +384,12 @@ class Engine:
             if self._watch.must_go(index, worker, now):
                 self._backend.kill(index)
 
+    def _stop_if_log_failed(self) -> None:
+        """Calls in flight are paid for: they have ``drain_s`` all the same, and their workers keep the answers."""
+        if self._log.failed is not None:
+            self.stop("log")
+            self._draining, self.facts = "log", self._log.failed.facts
+
     def _finish_if_over(self) -> None:
         if self.state is not None:
             return
@@ -393,6 +400,5 @@ class Engine:
             self._end("done")
 
     def _end(self, state: str) -> None:
-        self.commit()
         self._balance.tell(self._announcer.note)
         self.state = state

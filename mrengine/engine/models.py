@@ -39,6 +39,7 @@ __all__ = ["ModelSet"]
 
 Emit = Callable[[int, int, int, bytes], None]
 STOP_S = 0.2  # a stop is noticed within
+LARGEST_TEXT = codec.MAX_PAYLOAD_BYTES // 4 - 4096  # characters of an answer that fit into a record in any case
 ENDPOINT_S = 120.0  # how long a server that the job runs itself may take to come up
 
 
@@ -357,6 +358,8 @@ class _Call:
         )
 
     def _emit_call(self, usage: Usage, text: str, reason: str, latency_ms: float, *, reusable: bool) -> None:
+        if len(text) > LARGEST_TEXT:  # no record holds it: the call counts, and is made again when it is asked for
+            text, reusable = "", False
         price = self._model.price
         cost = None if price is None else price.cost(usage)
         self.cost_usd = cost if self.cost_usd is None or cost is None else self.cost_usd + cost

@@ -51,7 +51,10 @@ _CODED = re.compile(
     r"(?P<url>(?:%[0-9A-Fa-f]{2})+)|(?P<bytes>(?:\\x[0-9A-Fa-f]{2})+)|(?P<utf16>(?:\\u[0-9A-Fa-f]{4})+)"
     r"|(?P<utf32>\\U[0-9A-Fa-f]{8})|(?P<escape>\\[abfnrtv\\'\"/])|(?P<entity>&(?:#\d+|#[xX][0-9A-Fa-f]+|\w+);)"
 )
-_INTERACTIVE = re.compile(r"<(stdin|console|ipython-input-[\w-]+|frozen [\w.]+)>|/\S*/ipykernel_\d+/\d+\.py")
+_FILE = re.compile(r"[\w./+@~-]+\.py")
+_INTERACTIVE = re.compile(
+    r"<(stdin|console|dynamic-code|ipython-input-[\w-]+|frozen [\w.]+)>|/\S*/ipykernel_\d+/\d+\.py"
+)
 Span = tuple[int, int]
 View = list[tuple[str, int, int]]  # characters of a message, each with the span of the message that it stands for
 
@@ -388,6 +391,6 @@ def where(error: BaseException, *, own: str) -> str:
 
 def _frame(frame: tb.FrameSummary) -> str:
     name = frame.filename
-    if os.path.exists(name) or _INTERACTIVE.fullmatch(name):
+    if _FILE.fullmatch(name) or os.path.exists(name) or _INTERACTIVE.fullmatch(name):
         return f'File "{name}", line {frame.lineno}, in {frame.name}'
     return f'File "{name if name == "<string>" else "<unknown>"}", line {frame.lineno}'

@@ -13,7 +13,7 @@ from mrengine.log import codec
 from mrengine.log.chunktable import MAX_ROWS, ROW_BYTES, ChunkRow, pack_chunks, pack_row
 from mrengine.log.jobrecords import DocumentRow, DocumentsDigest
 from mrengine.sources import Spool, documents_of, read_source
-from mrengine.sources.spool import read_pieces
+from mrengine.sources.spool import not_kept, read_pieces
 
 __all__ = ["append_inputs", "chunk_records", "digest_of", "holds", "input_version", "spool_documents"]
 
@@ -98,7 +98,7 @@ def holds(spool: Path, documents: Sequence[DocumentRow]) -> bool:
     """Whether the spool is there, and as long as its documents are: texts of later rounds may stand behind them."""
     try:
         size = spool.stat().st_size
-    except FileNotFoundError:
+    except OSError:
         return False
     return size >= max((row.spool_offset + row.n_bytes for row in documents), default=0)
 
@@ -110,18 +110,21 @@ def append_inputs(spool: Path, round_: int, inputs: Sequence[tuple[int, str]]) -
     from mrengine.chunking import tokens
 
     rows = bytearray()
-    with open(spool, "r+b") as file:  # "a" would make one without the documents
-        position = file.seek(0, os.SEEK_END)
-        for document, text in inputs:
-            data = text.encode("utf-8", "surrogatepass")
-            file.write(data)
-            digest = blake2b(data, digest_size=16).digest()
-            end = position + len(data)
-            row = ChunkRow(document, "text", 0, tokens.count(text), 0, len(text), position, end, digest)
-            rows += pack_row(row)
-            position = end
-        file.flush()
-        os.fsync(file.fileno())
+    try:
+        with open(spool, "r+b") as file:  # "a" would make one without the documents
+            position = file.seek(0, os.SEEK_END)
+            for document, text in inputs:
+                data = text.encode("utf-8", "surrogatepass")
+                file.write(data)
+                digest = blake2b(data, digest_size=16).digest()
+                end = position + len(data)
+                row = ChunkRow(document, "text", 0, tokens.count(text), 0, len(text), position, end, digest)
+                rows += pack_row(row)
+                position = end
+            file.flush()
+            os.fsync(file.fileno())
+    except OSError as error:
+        raise not_kept(error, spool.parent) from error
     size = MAX_ROWS * ROW_BYTES
     for at in range(0, len(rows), size):
         yield codec.CHUNKS, pack_chunks(round_, at // ROW_BYTES, bytes(rows[at : at + size]))

@@ -241,7 +241,8 @@ class JobRun:
         self.relay.catch_up(durable)
         self.relay.begin(round_)
         if self._ready is not None:
-            sweep_spools(self.folder, keep=self._ready.spool)
+            with suppress(OSError):  # what is left is swept another time
+                sweep_spools(self.folder, keep=self._ready.spool)
 
     def _follow(self, durable: int, wanted: bool) -> Iterator[Outcome]:
         assert self.relay is not None
@@ -379,12 +380,16 @@ class JobRun:
 
     def _clear(self) -> None:
         keep = self.parts.keep
-        with suppress(JobBusy, LogError):  # another run of it has begun, or removed it
+        try:
             if keep == "results":
                 with locked(self.folder):
                     sweep_spools(self.folder)
             elif keep == "on_failure":
                 remove(self.folder)
+        except (JobBusy, LogError):
+            pass  # another run of it has begun, or removed it
+        except OSError as error:  # its answer is there all the same
+            self._warn(f"job {self.job_id}: {self.folder} could not be cleared ({error.strerror}): it holds documents")
 
     def close(self) -> None:
         """Close what is open; results that were handed out stay readable."""

@@ -17,8 +17,8 @@ from typing import Any, Protocol
 import msgpack
 
 from mrengine.backends.process import osutil, wire
-from mrengine.backends.process.client import SupervisorProcess
-from mrengine.errors import JobBusy, LogError, SupervisorDied
+from mrengine.backends.process.client import SupervisorProcess, host_path
+from mrengine.errors import ConfigError, JobBusy, LogError, SupervisorDied
 
 __all__ = ["Durable", "Ended", "Line", "News", "Note", "ProcessSession", "Session"]
 
@@ -106,8 +106,10 @@ class ProcessSession:
 
     def __init__(self, *, drain_s: float) -> None:
         self._drain_s = drain_s
-        self._supervisor = SupervisorProcess()
-        self._wake_read, self._wake_write = os.pipe()
+        try:
+            self._wake_read, self._wake_write = os.pipe()
+        except OSError as error:
+            raise ConfigError(f"the supervisor cannot be started: {error}", setting="workers") from error
         os.set_blocking(self._wake_read, False)
         os.set_blocking(self._wake_write, False)
         self._waking = threading.RLock()  # a signal handler may come while its own thread holds it
@@ -115,6 +117,11 @@ class ProcessSession:
         self._told: str | None = None
         self._early: list[tuple[int, bytes]] = []
         self._order, self._job_id = b"", ""
+        try:
+            self._supervisor = SupervisorProcess()
+        except BaseException:
+            self._close_pipe()
+            raise
 
     @property
     def pid(self) -> int:
@@ -172,7 +179,8 @@ class ProcessSession:
         return self.opened()
 
     def play(self, order: Mapping[str, Any]) -> None:
-        self._supervisor.send(wire.RUN, msgpack.packb({key: order[key] for key in order if key != "objects"}))
+        told = {key: order[key] for key in order if key != "objects"}
+        self._supervisor.send(wire.RUN, msgpack.packb({**told, "path": host_path()}))
         self._tell()
 
     def receive(self, timeout_s: float) -> list[News]:
@@ -226,6 +234,8 @@ class ProcessSession:
 
 
 def _refusal(facts: Mapping[str, Any], job_id: str) -> Exception:
+    if facts["why"] == "config":
+        return ConfigError(facts["message"], setting=facts["setting"])
     if facts["why"] == "busy":
         return JobBusy(facts["message"], job_id=job_id, pid=facts.get("pid"))
     ranges = [tuple(span) for span in facts.get("ranges", ())]

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from mrengine.errors import ConfigError, SourceError
 
-__all__ = ["Spool", "SpooledDocument", "read_pieces", "spool_name", "sweep_spools"]
+__all__ = ["Spool", "SpooledDocument", "not_kept", "read_pieces", "spool_name", "sweep_spools"]
 
 BLOCK_BYTES = 1 << 20
 
@@ -47,7 +47,7 @@ def _is_being_written(entry: Path) -> bool:
         return False
     try:
         os.kill(int(named[1]), 0)
-    except ProcessLookupError:
+    except (ProcessLookupError, OverflowError):
         return False
     except PermissionError:
         return True
@@ -61,8 +61,11 @@ class Spool:
         self._folder = folder
         self._path = folder / f"spool.{os.getpid()}-{secrets.token_hex(4)}.new"
         flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC | os.O_NOFOLLOW
-        self._file = os.fdopen(os.open(self._path, flags, 0o600), "wb", buffering=BLOCK_BYTES)
-        os.fchmod(self._file.fileno(), 0o600)
+        try:
+            self._file = os.fdopen(os.open(self._path, flags, 0o600), "wb", buffering=BLOCK_BYTES)
+            os.fchmod(self._file.fileno(), 0o600)
+        except OSError as error:
+            raise not_kept(error, folder) from error
         self._size = 0
         self._published = False
 
@@ -80,7 +83,7 @@ class Spool:
             try:
                 self._file.write(data)
             except OSError as error:
-                raise _full(error, self._folder) from error
+                raise not_kept(error, self._folder) from error
             self._size += len(data)
             chars += len(piece)
         return SpooledDocument(document_id, digest.digest(), start, self._size - start, chars)
@@ -92,17 +95,17 @@ class Spool:
             os.fsync(self._file.fileno())
             self._file.close()
             os.replace(self._path, place)
+            self._path, self._published = place, True
+            _sync_folder(self._folder)
         except OSError as error:
-            raise _full(error, self._folder) from error
-        self._path, self._published = place, True
-        _sync_folder(self._folder)
+            raise not_kept(error, self._folder) from error
 
     def flush(self) -> None:
         """Make all that was added readable at ``path``."""
         try:
             self._file.flush()
         except OSError as error:
-            raise _full(error, self._folder) from error
+            raise not_kept(error, self._folder) from error
 
     def discard(self) -> None:
         """Remove the file, if it was not published."""
@@ -114,7 +117,8 @@ class Spool:
             self._path.unlink(missing_ok=True)
 
 
-def _full(error: OSError, folder: Path) -> SourceError:
+def not_kept(error: OSError, folder: Path) -> SourceError:
+    """The error of documents, or of texts of a later round, that the folder cannot take."""
     return SourceError(
         f"the documents cannot be kept in {folder} ({error.strerror}): make room there, or set state_dir=",
         source=str(folder),

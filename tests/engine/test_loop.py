@@ -13,6 +13,7 @@ from mrengine.engine import messages as m
 from mrengine.engine.loop import Engine
 from mrengine.engine.round import RoundSettings
 from mrengine.engine.watch import HANG_GRACE_S, SETTLED_S, UNCLAIMED_S
+from mrengine.errors import LogError
 from mrengine.log import codec, records
 
 
@@ -65,6 +66,7 @@ class Journal:
         self.size = 0
         self.durable_to = 0
         self.failed: set[int] = set()
+        self.error: LogError | None = None
 
     def append(self, kind: int, payload: bytes) -> int:
         self.events.append(("append", kind))
@@ -77,6 +79,8 @@ class Journal:
         self.events.append(("write", None))
 
     def commit(self) -> int:
+        if self.error is not None:
+            raise self.error
         self.events.append(("commit", None))
         self.durable_to = self.size
         return self.size
@@ -171,6 +175,34 @@ def test_an_intent_is_written_and_not_synced() -> None:
     bench.journal.events.clear()
     bench.say((0, codec.INTENT, 0, 0, b"intent"))
     assert [what for what, _ in bench.journal.events] == ["append", "write"]
+
+
+def test_a_log_that_fails_lets_what_is_in_flight_end() -> None:
+    """Its calls are paid for, and their workers keep the answers: ``drain_s``, as at every stop."""
+    bench = Bench(chunks=4, workers=2, slots=1, drain_s=10.0)
+    bench.journal.error = LogError("no room", reason="full", path="log")
+    bench.result(0)
+    assert bench.engine.state is None
+    assert bench.backend.drained
+    assert bench.holds(0) == [2]  # it was given out before the disk was asked
+    bench.clock.now += 9.0
+    bench.result(1)
+    bench.say((0, m.DROPPED, 2, 0, b""))
+    assert bench.engine.state == "log"
+    assert bench.engine.facts == {"message": "no room", "reason": "full", "path": "log", "ranges": []}
+    assert [what for what, _ in bench.journal.events].count("durable") == 0
+
+
+def test_a_log_that_fails_while_the_job_drains_is_told() -> None:
+    """What was asked for before cannot be had; what hangs is not waited for."""
+    bench = Bench(chunks=4, workers=2, slots=1, drain_s=10.0)
+    bench.engine.stop("stopped")
+    bench.journal.error = LogError("no room", reason="full")
+    bench.result(0)
+    assert bench.engine.state is None
+    bench.clock.now += 11.0
+    bench.say()
+    assert bench.engine.state == "log"
 
 
 def test_an_outcome_counts_once() -> None:

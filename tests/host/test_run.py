@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 
 from mrengine import Document, Job, MapReduceRunner, tree_reduce
-from mrengine.backends.process.client import SupervisorProcess
+from mrengine.backends.process.client import _Below
 from mrengine.errors import JobFailed, JobNotFound, LogError, ModelRefused, SupervisorDied
 from mrengine.host.session import ProcessSession
 from mrengine.testing import fake
@@ -145,14 +145,14 @@ def test_a_supervisor_that_never_starts_is_named_with_its_exit_code(monkeypatch:
 def test_an_interrupt_of_the_clearing_up_leaves_the_runner_free(monkeypatch: pytest.MonkeyPatch) -> None:
     """Ctrl-C while the pool ends: the same runner runs again."""
     runner = MapReduceRunner(workers=1)
-    clear_up = SupervisorProcess._clear_up
+    clear_up = _Below.clear_up
 
-    def strike(process: SupervisorProcess) -> None:
+    def strike(process: _Below) -> None:
         clear_up(process)
         signal.raise_signal(signal.SIGINT)
 
     with monkeypatch.context() as patch:
-        patch.setattr(SupervisorProcess, "_clear_up", strike)
+        patch.setattr(_Below, "clear_up", strike)
         with pytest.raises(KeyboardInterrupt):
             runner.run("text", one)
     assert runner.run("text", one).summary.processed_chunks == 1

@@ -47,7 +47,7 @@ class WorkerHandle:
         self._reader = wire.TaggedReader(self.outbox)
         self._ended_for = ""  # why it was killed from here
         self._cut_at: float | None = None  # when one of its pipes was seen to be closed
-        self._unsent: deque[bytes] = deque()
+        self._unsent: deque[memoryview] = deque()
 
     def read(self) -> list[Message]:
         """What the worker has written. One who writes what is no frame is ended: the rest cannot be told apart."""
@@ -79,7 +79,7 @@ class WorkerHandle:
 
     def send(self, data: bytes) -> bool:
         """Write a frame, or keep what the pipe does not take; True when all is written."""
-        self._unsent.append(data)
+        self._unsent.append(memoryview(data))
         return self.flush()
 
     def flush(self) -> bool:

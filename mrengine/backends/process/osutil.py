@@ -9,6 +9,7 @@ import signal
 import sys
 import time
 from collections.abc import Collection, Sequence
+from contextlib import suppress
 
 __all__ = [
     "Orphans",
@@ -229,12 +230,15 @@ def end_group(pid: int) -> None:
             pass
 
 
-def end_process(pid: int) -> None:
-    """SIGKILL one process."""
+def end_process(pid: int) -> bool:
+    """SIGKILL one process; False: it is another user's, and cannot be ended."""
     try:
         os.kill(pid, signal.SIGKILL)
     except ProcessLookupError:
         pass
+    except PermissionError:
+        return False
+    return True
 
 
 def end_adopted(known: Collection[int]) -> None:
@@ -242,13 +246,16 @@ def end_adopted(known: Collection[int]) -> None:
 
     Those of the killed come to this process in their turn; what does not end at once is left to the next time.
     """
+    foreign = set(known)  # and those that may not be ended
     for _ in range(100):
-        left = [pid for pid in _children() if pid not in known and _group(pid) not in (0, os.getpgrp())]
+        left = [pid for pid in _children() if pid not in foreign and _group(pid) not in (0, os.getpgrp())]
         if not left:
             return
         for pid in left:
-            end_process(pid)
-            os.waitpid(pid, os.WNOHANG)
+            if not end_process(pid):
+                foreign.add(pid)
+            with suppress(ChildProcessError):
+                os.waitpid(pid, os.WNOHANG)
         time.sleep(0.001)
 
 
@@ -264,7 +271,7 @@ def _children() -> list[int]:
 def _group(pid: int) -> int:
     try:
         return os.getpgid(pid)
-    except ProcessLookupError:
+    except OSError:
         return 0
 
 
@@ -321,7 +328,10 @@ def is_zombie(child: int) -> bool:
 
 def _pids() -> list[int]:
     """All processes; none where there is no /proc."""
-    return [int(name) for name in os.listdir("/proc") if name.isdigit()] if os.path.isdir("/proc/self") else []
+    try:
+        return [int(name) for name in os.listdir("/proc") if name.isdigit()] if os.path.isdir("/proc/self") else []
+    except OSError:
+        return []
 
 
 def session_members(session: int) -> list[int]:

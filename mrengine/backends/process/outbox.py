@@ -9,6 +9,7 @@ import os
 import sys
 import threading
 from collections import deque
+from contextlib import suppress
 from typing import NoReturn
 
 import msgpack
@@ -19,7 +20,7 @@ from mrengine.engine import messages as m
 from mrengine.engine.forks import OwnProcess
 from mrengine.log import codec
 
-__all__ = ["CLOSED", "Lines", "Outbox", "Parcel"]
+__all__ = ["CLOSED", "Lines", "Outbox", "Parcel", "flush_prints"]
 
 CLOSED = "its pipe to the supervisor was closed in it"  # told at once: its tasks would hang for their whole time
 _write = os.write  # eventlet patches it
@@ -105,6 +106,13 @@ class Outbox:
     def forget(self) -> None:
         """In a fork: give the copy back, so that the pipe ends with the worker."""
         osutil.close_if(self._fd, self._pipe)
+
+
+def flush_prints() -> None:
+    """What a task has printed goes before its outcome: a line that has no end yet, too."""
+    for stream in (sys.stdout, sys.stderr):
+        with suppress(Exception):  # closed, or replaced by user code
+            stream.flush()
 
 
 class Lines(logging.Handler):

@@ -16,7 +16,7 @@ from typing import Any, Protocol
 from mrengine.backends.process import osutil
 from mrengine.backends.process.board import Board
 from mrengine.backends.process.greenlets import GREENLETS, patched
-from mrengine.backends.process.outbox import Outbox, Parcel
+from mrengine.backends.process.outbox import Outbox, Parcel, flush_prints
 from mrengine.engine import messages as m
 
 __all__ = ["Slots", "Work"]
@@ -112,6 +112,7 @@ class Slots:
         """Send a message; an outcome waits until its task has left map_fn for good."""
         if kind in m.OUTCOMES:
             self._check()
+            flush_prints()
             self._by_thread[get_ident()].say(Parcel(kind, chunk, model, payload))
         else:
             self._outbox.emit(kind, chunk, model, payload)

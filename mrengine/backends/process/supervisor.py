@@ -5,9 +5,11 @@ It never runs user code and has one thread whenever it forks. One loop, whose bo
 
 from __future__ import annotations
 
+import errno
 import os
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Any
 
 import msgpack
@@ -16,7 +18,7 @@ from mrengine.backends.process import osutil, wire
 from mrengine.backends.process.helpers import Helpers
 from mrengine.backends.process.hostlink import HostLink
 from mrengine.backends.process.imports import HostGone, preload, while_alive
-from mrengine.backends.process.pool import ProcessPool
+from mrengine.backends.process.pool import FINISH_S, SHORT_S, ProcessPool
 from mrengine.backends.process.runtime import private_folder
 from mrengine.backends.process.switchboard import Switchboard
 from mrengine.engine.calls import index_answer
@@ -24,7 +26,7 @@ from mrengine.engine.job import OpenJob
 from mrengine.engine.loop import Engine, RoundSettings
 from mrengine.engine.messages import LINE, NEED_ENDPOINT, Message
 from mrengine.engine.scrub import describe, where
-from mrengine.errors import JobBusy, LogError
+from mrengine.errors import ConfigError, JobBusy, LogError
 from mrengine.log.calls import CallIndex
 
 __all__ = ["Supervisor", "main"]
@@ -36,11 +38,11 @@ LOOK_S = 0.5
 class Supervisor:
     """``over`` when the host has closed the session, or is gone and what it had paid for is committed."""
 
-    def __init__(self, fd: int, host: int, path: list[str]) -> None:
+    def __init__(self, fd: int, host: int) -> None:
         self._switchboard = Switchboard()
         self._link = HostLink(fd)
-        self._path = path
-        self._runtime = private_folder()
+        self._runtime = _sockets_folder()
+        self._link.send(wire.FOLDER, self._runtime.encode())  # whoever kills this process removes it
         self._pool: ProcessPool | None = None
         self._helpers = Helpers(self._switchboard, self._runtime, self._link.note, self._on_broken)
         self._job: OpenJob | None = None
@@ -94,8 +96,8 @@ class Supervisor:
     def _hear(self, kind: int, payload: bytes) -> None:
         try:
             self._handlers[kind](payload)
-        except LogError as error:
-            self._log_failed(error)
+        except (LogError, OSError) as error:
+            self._log_failed(_log_error(error))
 
     def _keep_sending(self) -> None:
         """While something waits to be sent, wake up when the host has room for it."""
@@ -122,8 +124,8 @@ class Supervisor:
             return
         try:
             engine.take([message for message in messages if message[1] != NEED_ENDPOINT])
-        except LogError as error:
-            self._log_failed(error)
+        except (LogError, OSError) as error:
+            self._log_failed(_log_error(error))
             return
         if engine.state is not None:
             self._end_round(engine)
@@ -150,15 +152,17 @@ class Supervisor:
     def _end_round(self, engine: Engine) -> None:
         assert self._pool is not None
         self._engine = None
-        if not engine.in_flight and self._job is not None:
+        if not engine.in_flight and self._job is not None and engine.state != "log":
             try:
                 self._job.settled()
-            except LogError as error:
-                self._log_failed(error)
+            except (LogError, OSError) as error:
+                self._log_failed(_log_error(error))
                 return
-        if engine.in_flight or self._host_gone:
-            self._pool.end_workers()
-        self._pass_lines(self._switchboard.poll(0.0))  # what was printed last
+        if engine.in_flight or self._host_gone or engine.state == "log":
+            self._pool.end_workers(SHORT_S)
+        self._pass_lines(self._switchboard.poll(0.0))
+        for line in self._pool.last_lines():
+            self._link.line(line)
         self._link.note_dropped()
         self._link.send(wire.END, msgpack.packb([engine.state, engine.facts]))
 
@@ -172,8 +176,7 @@ class Supervisor:
         self._engine = None
         if self._pool is not None:
             self._pool.end_workers()
-        facts = {"message": str(error), "reason": error.reason, "path": error.path, "ranges": list(error.ranges)}
-        self._link.send(wire.END, msgpack.packb(["log", facts]))
+        self._link.send(wire.END, msgpack.packb(["log", error.facts]))
 
     # the host
 
@@ -204,8 +207,8 @@ class Supervisor:
         except JobBusy as error:
             self._refuse("busy", str(error), pid=error.pid, draining=error.draining, drain_s=error.drain_s)
             return
-        except LogError as error:
-            self._refuse_log(error)
+        except (LogError, OSError) as error:
+            self._refuse_log(_log_error(error))
             return
         self._tell_opened(self._job.log.durable)
         if self._pool is None:
@@ -223,7 +226,7 @@ class Supervisor:
         self._link.send(wire.REFUSED, msgpack.packb({"why": why, "message": message, **facts}))
 
     def _refuse_log(self, error: LogError) -> None:
-        self._refuse("log", str(error), reason=error.reason, path=error.path, ranges=list(error.ranges))
+        self._refuse("log", **error.facts)
 
     def _on_restart(self, _payload: bytes) -> None:
         if self._job is not None:
@@ -260,7 +263,7 @@ class Supervisor:
             cause = f"no process can be started: {error}"
             self._link.send(wire.END, msgpack.packb(["broken", {"message": cause, "cause": cause}]))
             return
-        setup = job.setup(order["setup"], path=self._path, manager=manager, endpoints={})
+        setup = job.setup(order["setup"], path=order["path"], manager=manager, endpoints={})
         self._engine = Engine(
             backend=pool,
             log=job.task_log(),
@@ -286,7 +289,7 @@ class Supervisor:
         if job is not None:
             try:
                 job.finish(payload)
-            except LogError:
+            except (LogError, OSError):
                 pass  # its CLOSE is not in the log: the run counts as interrupted
         self._link.send(wire.FINISHED)
 
@@ -296,17 +299,35 @@ class Supervisor:
     @property
     def half_sent(self) -> bytes:
         """The rest of a frame of which the host may have a part."""
-        return self._link.rest
+        return bytes(self._link.rest)
 
     def close(self) -> None:
         """End every child, free the lock, remove the private folder."""
         if self._pool is not None:
-            self._pool.close()
+            self._pool.close(SHORT_S if self._host_gone else FINISH_S)
         self._helpers.close()
         if self._job is not None:
             self._job.close()
             self._job = None
         self._link.flush()
+
+
+def _sockets_folder() -> str:
+    try:
+        return private_folder()
+    except OSError as error:
+        why = f"no folder for the job's sockets can be made ({error.strerror or error})"
+        raise ConfigError(f"{why}: set TMPDIR to one that can be written", setting="TMPDIR") from error
+
+
+def _log_error(error: LogError | OSError) -> LogError:
+    """Of the system's errors those are meant that a job's files have: all others are met where they come."""
+    if isinstance(error, LogError):
+        return error
+    full = error.errno in (errno.ENOSPC, errno.EDQUOT)
+    path = error.filename if isinstance(error.filename, str) else None
+    message = f"the job's files cannot be read or written: {error.strerror or error}{f' ({path})' if path else ''}"
+    return LogError(message, reason="full" if full else "io", path=path)
 
 
 def main(fd: int, facts: dict[str, Any]) -> None:
@@ -316,8 +337,13 @@ def main(fd: int, facts: dict[str, Any]) -> None:
     code = 0
     supervisor = None
     try:
-        supervisor = Supervisor(fd, facts["host"], facts["path"])
+        supervisor = Supervisor(fd, facts["host"])
         supervisor.run()
+    except ConfigError as error:
+        code = 1
+        refusal = {"why": "config", "message": str(error), "setting": error.setting}
+        with suppress(OSError):
+            os.write(fd, wire.frame(wire.REFUSED, msgpack.packb(refusal)))
     except BaseException as error:  # noqa: BLE001  # whatever it is, the host must hear of it
         code = 70
         report = f"{where(error, own='/dev/null')}\n{describe(error)}".encode()

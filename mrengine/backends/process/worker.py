@@ -18,7 +18,7 @@ from typing import Literal, TextIO
 
 import msgpack
 
-from mrengine.backends.process import osutil, wire
+from mrengine.backends.process import leaving, osutil, wire
 from mrengine.backends.process.board import Board
 from mrengine.backends.process.greenlets import GREENLETS, patched
 from mrengine.backends.process.outbox import CLOSED, Lines, Outbox
@@ -158,6 +158,7 @@ def worker_main(
     os.dup2(err_fd, 2)
     osutil.close_all_but({0, 1, 2, life_fd, dispatch_fd, outbox_fd})
     sys.stdin, sys.stdout, sys.stderr = _text(0, "r"), _text(1, "w"), _text(2, "w")  # nothing comes from the first
+    leaving.begin()
     outbox = Outbox(outbox_fd, board)
     own = [(fd, osutil.identity(fd)) for fd in (life_fd, dispatch_fd)]
     os.register_at_fork(after_in_child=lambda: _give_back(outbox, own))
@@ -166,7 +167,7 @@ def worker_main(
         left = _serve(_Worker(index, slots, board, answers, outbox, made), dispatch_fd)
         if not left:
             outbox.end(CLOSED)
-        os._exit(0)
+        leaving.leave()
     except BaseException as error:  # noqa: BLE001  # the process ends here; its cause goes to the host's logger
         if not outbox.own:
             leave(error)
