@@ -254,7 +254,9 @@ class MapReduceRunner:
         models = self._resolve()
         check_terms(settings, models)
         if settings.models is not None:
-            _fetch_embedded(models)
+            from mrengine.providers.local_model import ensure_for
+
+            ensure_for(models)
         return Parts(
             settings=settings,
             models=models,
@@ -391,12 +393,3 @@ class _Running:
                 runner.close()
         finally:
             runner._busy.release()
-
-
-def _fetch_embedded(models: Sequence[Model]) -> None:
-    """The embedded model's file, if the job was given that model: fetched when it is first used."""
-    for model in models:
-        if model.kind == "local" and model.base_url is None:
-            from mrengine.providers.local_model import ensure
-
-            ensure(model.spec.name)

@@ -17,6 +17,7 @@ from mrengine.engine import messages as m
 from mrengine.engine.attempts import Cells, Docket
 from mrengine.engine.balance import Balance
 from mrengine.engine.commit import GroupCommit, Log
+from mrengine.engine.deaths import Aftermath, aftermath
 from mrengine.engine.pace import Pace
 from mrengine.engine.queues import TaskQueues
 from mrengine.engine.round import Announcer, RoundSettings
@@ -297,60 +298,42 @@ class Engine:
             self._cannot_start(f"{death.cause} while it started")
         worker.ready, worker.died, worker.began = False, True, self._clock()
         self._commit_first = True
-        mark = self._watch.died(index)
-        deliberate = mark.explains(death.exitcode)
-        cause = f"the worker was replaced: {mark.reason}" if deliberate else death.cause
-        self._announcer.note("worker:crashed", {"worker_id": index, "exitcode": death.exitcode, "cause": cause})
-        running = ({self._key(s.chunk, s.model) for s in death.started} | mark.lost) & worker.flight.keys()
-        if death.garbled:
-            running = set(worker.flight)
-        waiting = [key for key in worker.flight if key not in running]
-        models = {key: worker.flight[key] for key in running}
-        for model in worker.flight.values():
+        models = dict(worker.flight)
+        after = aftermath(
+            tuple(models),
+            death,
+            self._watch.died(index),
+            key=self._key,
+            docket=self._docket,
+            chunk_timeout_s=self._settings.chunk_timeout_s,
+        )
+        self._announcer.note("worker:crashed", {"worker_id": index, "exitcode": death.exitcode, "cause": after.cause})
+        for model in models.values():
             self._balance.back(model)
         worker.flight.clear()
-        self._give_back(worker, waiting)
-        again = mark.halted and self._docket.stopped(running)
-        if deliberate and not mark.lost and not again:
-            self._after_retirement(index, running, mark.overdue, models)
-        elif len(running) == 1:
-            self._charge(index, running.pop(), models, "crash", cause)
-        else:
-            self._begun_before(running)
-            worker.cells.accuse(sorted(running))
+        self._give_back(worker, after)
+        for key in after.charged:
+            self._charge(index, key, models[key], after.kind, after.why)
         worker.in_cell = False
-        deaths = 0 if mark.halted and not again else self._toll.died(self._clock())
+        deaths = 0 if after.blameless else self._toll.died(self._clock())
         if deaths:
-            message = f"{deaths} workers died within 60 s and no task was finished; the last one: {cause}"
-            self.stop("broken", message=message, cause=cause)
+            message = f"{deaths} workers died within 60 s and no task was finished; the last one: {after.cause}"
+            self.stop("broken", message=message, cause=after.cause)
 
-    def _begun_before(self, keys: Iterable[int]) -> None:
-        """Not charged, and yet the next one is a further attempt: it finds what this one has paid for."""
-        for key in keys:
-            self._docket.started(key)
-
-    def _give_back(self, worker: Worker, keys: Sequence[int]) -> None:
-        """Tasks that had not been started: free of charge; those of a cell stay in one."""
+    def _give_back(self, worker: Worker, after: Aftermath) -> None:
+        """Tasks that are not charged. Those of a cell that had not been started stay in one."""
         if worker.in_cell:
-            worker.cells.resume(keys)
+            worker.cells.resume(after.waiting)
         else:
-            for key in reversed(keys):
+            for key in reversed(after.waiting):
                 self._queues.put_back(key)
-
-    def _after_retirement(
-        self, index: int, running: set[int], overdue: frozenset[int], models: Mapping[int, int]
-    ) -> None:
-        self._begun_before(running - overdue)
-        for key in running - overdue:
+        for key in (*after.suspects, *after.begun):
+            self._docket.started(key)  # the next one is a further attempt: it finds what this one has paid for
+        worker.cells.accuse(after.suspects)
+        for key in after.begun:
             self._queues.put_back(key)
-        for key in running & overdue:
-            limit = self._settings.chunk_timeout_s
-            self._charge(
-                index, key, models, "hang", f"it ran longer than chunk_timeout_s={limit:g}; its worker was replaced"
-            )
 
-    def _charge(self, index: int, key: int, models: Mapping[int, int], kind: str, cause: str) -> None:
-        model = models[key]
+    def _charge(self, index: int, key: int, model: int, kind: str, cause: str) -> None:
         self._attempt_record(key, model, kind, cause)
         if self._docket.charge(key):
             self._quarantine(key, model, index, kind, cause)

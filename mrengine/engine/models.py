@@ -9,7 +9,6 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
-from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import cloudpickle
@@ -113,7 +112,7 @@ class ModelSet:
     ) -> tuple[Completion, float | None]:
         """Ask a model, and its fallbacks where it fails; the completion and its cost in USD (None: price unknown)."""
         from mrengine.providers.answers import answer
-        from mrengine.providers.fallbacks import ask_any
+        from mrengine.providers.fallbacks import ask_any, fitted
 
         self._process.check()
         last: list[_Call] = []
@@ -123,8 +122,8 @@ class ModelSet:
             call = _Call(self, model, task, digest, chunk, patience, breaker, alternatives=alternatives)
             last[:] = [call]
             try:
-                fitted = _fitted(request, model)
-                completion = answer(call.send, fitted, response_model=response_model, on_truncation=on_truncation)
+                asked = fitted(request, model)
+                completion = answer(call.send, asked, response_model=response_model, on_truncation=on_truncation)
             except BaseException:  # a stop or a spent Budget, too: what was answered before it was paid for
                 call.settle()
                 raise
@@ -229,12 +228,6 @@ class ModelSet:
             for provider in self._providers.values():
                 provider.close()
             self._providers.clear()
-
-
-def _fitted(request: Request, model: Model) -> Request:
-    """No model is asked for more than it can say: a fallback's limit may be smaller than the first one's."""
-    most = model.max_output
-    return request if most is None or request.max_tokens <= most else replace(request, max_tokens=most)
 
 
 class _Call:
