@@ -111,9 +111,10 @@ class Executor:
         self._models.endpoint_came(name, url, key)
 
     def _emit(self, kind: int, chunk: int, model: int, payload: bytes) -> None:
-        if not self._process.here and kind in m.OUTCOMES:
-            leave()  # a fork that returned from map_fn: the outcome is its parent's to tell
-        self._process.check()
+        if not self._process.here:
+            if kind in m.OUTCOMES:
+                leave()  # a fork that returned from map_fn: the outcome is its parent's to tell
+            self._process.check()
         self._send(kind, chunk, model, payload)
 
     def _emit_kept(self, kind: int, chunk: int, model: int, payload: bytes) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import select
 
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -53,11 +54,16 @@ def test_a_worker_that_dies_in_the_middle_leaves_whole_frames(sent: list[tuple[i
 @settings(max_examples=200)
 @given(st.binary(max_size=200), st.binary(min_size=30, max_size=60), st.data())
 def test_what_is_no_frame_is_never_taken_for_one(payload: bytes, junk: bytes, data: st.DataObject) -> None:
-    """What was whole before it counts; a byte that was changed, or what something else wrote, ends the reading."""
+    """What was whole before it counts; what something else wrote ends the reading: before a frame, or in the middle of
+    one that is larger than what a pipe takes at once.
+    """
     good = wire.tagged(1, 7, 0, payload)
-    at = data.draw(st.integers(0, len(good) - 1))
+    at = data.draw(st.integers(0, len(good) - len(payload) - 1))
     spoilt = good[:at] + bytes([good[at] ^ 0x20]) + good[at + 1 :]
-    for second in (junk + good, spoilt + good):
+    large = wire.tagged(1, 7, 0, payload + bytes(select.PIPE_BUF))
+    at = data.draw(st.integers(1, len(large) - 1))
+    torn = large[:at] + junk + large[at:]
+    for second in (junk + good, spoilt + good, torn):
         read_end, write_end = os.pipe()
         try:
             os.write(write_end, good + second)

@@ -9,7 +9,6 @@ import os
 import sys
 import threading
 from collections import deque
-from contextlib import suppress
 from typing import NoReturn
 
 import msgpack
@@ -33,18 +32,19 @@ class Parcel:
     __slots__ = ("_frame", "_sent", "calls")
 
     def __init__(self, kind: int, chunk: int, model: int, payload: bytes) -> None:
-        self._frame = memoryview(wire.tagged(kind, chunk, model, payload))
+        self._frame = wire.tagged(kind, chunk, model, payload)
         self._sent: deque[int] = deque()
         self.calls = _CALLS.get(kind, 0)
 
     @property
     def left(self) -> int:
         """Bytes that are still to be sent."""
-        return len(self._frame) - sum(self._sent)
+        return len(self._frame) - sum(self._sent) if self._sent else len(self._frame)
 
     def send(self, fd: int) -> None:
         """One write. It is counted in the same step of the interpreter, so that no exception comes in between."""
-        self._sent.extend(map(_write, (fd,), (self._frame[sum(self._sent) :],)))
+        rest = memoryview(self._frame)[sum(self._sent) :] if self._sent else self._frame
+        self._sent.extend(map(_write, (fd,), (rest,)))
 
 
 class Outbox:
@@ -66,15 +66,17 @@ class Outbox:
         if kind in (m.IN_LINE, m.AT_WORK):
             self._board.in_line(chunk, model, waits=kind == m.IN_LINE)
         else:
+            self.check()
             self.send(Parcel(kind, chunk, model, payload))
 
     def send(self, parcel: Parcel) -> None:
-        """Send what is not sent yet. An exception that another thread raises in this one waits until then."""
+        """Send what is not sent yet. An exception that another thread raises in this one waits until then. A pipe that
+        was closed ends the worker; whether it is another file's number by now is for ``check()`` to see before.
+        """
         if not parcel.left:
             return
         stray: BaseException | None = None
         with self._lock:  # taken by the worker alone: in a fork of it another thread may have held it
-            self.check()
             while parcel.left:
                 try:
                     self._count(parcel)
@@ -83,6 +85,7 @@ class Outbox:
                     osutil.writable(self._fd, 1.0)
                 except BaseException as error:  # noqa: BLE001
                     if isinstance(error, OSError) and error.errno is not None:
+                        self.check()
                         self.end(f"its pipe to the supervisor is broken ({os.strerror(error.errno)})")
                     stray = error
         if stray is not None:
@@ -94,8 +97,8 @@ class Outbox:
             self.end(CLOSED)
 
     def _count(self, parcel: Parcel) -> None:
-        change, parcel.calls = parcel.calls, 0
-        if change:
+        if parcel.calls:
+            change, parcel.calls = parcel.calls, 0
             self._board.called(change)
 
     def end(self, cause: str) -> NoReturn:
@@ -111,8 +114,10 @@ class Outbox:
 def flush_prints() -> None:
     """What a task has printed goes before its outcome: a line that has no end yet, too."""
     for stream in (sys.stdout, sys.stderr):
-        with suppress(Exception):  # closed, or replaced by user code
+        try:
             stream.flush()
+        except Exception:  # noqa: BLE001  # closed, or replaced by user code
+            pass
 
 
 class Lines(logging.Handler):

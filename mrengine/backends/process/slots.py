@@ -11,6 +11,7 @@ from collections import deque
 from itertools import islice
 from queue import SimpleQueue
 from threading import get_ident  # the system's own, whatever patches the module later
+from time import monotonic as _now
 from typing import Any, Protocol
 
 from mrengine.backends.process import osutil
@@ -18,10 +19,14 @@ from mrengine.backends.process.board import Board
 from mrengine.backends.process.greenlets import GREENLETS, patched
 from mrengine.backends.process.outbox import Outbox, Parcel, flush_prints
 from mrengine.engine import messages as m
+from mrengine.log.codec import RESULT
 
 __all__ = ["Slots", "Work"]
 
 MOST_STRAYS = 1000
+# Each look costs system calls, which an empty task would feel. One that does something gets a look of its own.
+SHORT_S = 25e-6
+LOOK_S = 1e-3  # between two looks while tasks are shorter than that
 
 
 class Work(Protocol):
@@ -41,7 +46,7 @@ class _Slot:
         self._index, self._board, self._outbox, self._work = index, board, outbox, work
         self._take = iter(queue.get, None)
         self._claim: deque[Any] = deque()  # the task, then its outcome
-        self._began = False
+        self.began = 0.0  # when its task did; 0: it has not
         self._strays = 0  # since a task has ended
 
     def say(self, parcel: Parcel) -> None:
@@ -54,7 +59,7 @@ class _Slot:
         stray: BaseException | None = None
         while True:
             try:
-                if stray is not None and self._began and len(self._claim) == 1:
+                if stray is not None and self.began and len(self._claim) == 1:
                     self._work.fail(self._claim[0], stray)  # struck while it ran, as if map_fn had raised it
                 while True:
                     self._step()
@@ -72,11 +77,11 @@ class _Slot:
         if len(self._claim) == 1:
             task = self._claim[0]
             self._board.start(self._index, task.chunk, task.model)
-            self._began = True
+            self.began = _now()
             self._work.run(task)
         self._outbox.send(self._claim[1])
         self._board.clear(self._index)
-        self._began = False
+        self.began = 0.0
         self._claim.clear()
         self._strays = 0
 
@@ -90,6 +95,7 @@ class Slots:
         self._slots = [_Slot(index, self._queue, board, outbox, work) for index in range(count)]
         self._by_thread: dict[int, _Slot] = {}
         self._threads: list[threading.Thread] = []
+        self._looked = 0.0
         self.files: list[tuple[int, tuple[int, int]]] = []  # that every task needs: descriptor and identity
 
     def start(self) -> None:
@@ -111,14 +117,18 @@ class Slots:
     def emit(self, kind: int, chunk: int, model: int, payload: bytes = b"") -> None:
         """Send a message; an outcome waits until its task has left map_fn for good."""
         if kind in m.OUTCOMES:
-            self._check()
+            slot = self._by_thread[get_ident()]
+            now = _now()
+            if kind != RESULT or now - slot.began >= SHORT_S or now - self._looked >= LOOK_S:
+                self.check()
             flush_prints()
-            self._by_thread[get_ident()].say(Parcel(kind, chunk, model, payload))
+            slot.say(Parcel(kind, chunk, model, payload))
         else:
             self._outbox.emit(kind, chunk, model, payload)
 
-    def _check(self) -> None:
+    def check(self) -> None:
         """What would harm the next tasks in this worker ends it now: the guilty task is one of those that run."""
+        self._looked = _now()
         self._outbox.check()
         if patched():
             self._outbox.end(GREENLETS)

@@ -10,13 +10,15 @@
                                     └──────────┴─────────┴───────────┴───────────┴─────────┴─────────┴─────────┘
 
 ``size`` is the payload's, in bytes; ``sum`` the CRC-32 of the payload, ``crc`` that of the head before it: whatever
-map_fn writes into the pipe is known as no frame before it is believed. All little endian. A started task is 16 bytes:
-``i64 chunk, i32 model, i32 attempt``.
+map_fn writes into the pipe is known as no frame before it is believed. A frame that fits into PIPE_BUF reaches the pipe
+as one piece, and nothing can stand in the middle of it: its ``sum`` is 0, and saves the time. All little endian. A
+started task is 16 bytes: ``i64 chunk, i32 model, i32 attempt``.
 """
 
 from __future__ import annotations
 
 import os
+import select
 import struct
 from collections.abc import Iterable, Sequence
 from zlib import crc32
@@ -67,6 +69,7 @@ _HEAD = struct.Struct("<IB")
 _TAGGED = struct.Struct("<IBhqI")
 _CRC = struct.Struct("<I")
 _CHECKED_HEAD = struct.Struct("<IBhqII")
+_ONE_PIECE_BYTES = select.PIPE_BUF - _CHECKED_HEAD.size  # of payload, in a frame that a pipe takes at once
 _TASK = struct.Struct("<qii")
 
 
@@ -77,7 +80,8 @@ def frame(kind: int, payload: bytes = b"") -> bytes:
 
 def tagged(kind: int, chunk: int, model: int, payload: bytes = b"") -> bytes:
     """A frame as a worker speaks it."""
-    head = _TAGGED.pack(len(payload), kind, model, chunk, crc32(payload))
+    in_pieces = len(payload) > _ONE_PIECE_BYTES
+    head = _TAGGED.pack(len(payload), kind, model, chunk, crc32(payload) if in_pieces else 0)
     return head + _CRC.pack(crc32(head)) + payload
 
 
@@ -176,7 +180,7 @@ class TaggedReader(_Reader):
             if end > size:
                 break
             payload = data[start:end]
-            if crc32(payload) != total:
+            if length > _ONE_PIECE_BYTES and crc32(payload) != total:
                 self.broken = True
                 return messages
             messages.append((worker, kind, chunk, model, payload))

@@ -115,9 +115,10 @@ class _Worker:
             executor.fail(task, error)
 
     def look_after(self) -> None:
-        """What nothing tells of: a thread that ended, orphans that did."""
+        """What nothing tells of: a thread that ended, files that were closed by a short task, orphans that ended."""
         if not self._slots.whole:
             self._outbox.end("one of its threads has ended")
+        self._slots.check()
         self._orphans.bury()
 
     @property
