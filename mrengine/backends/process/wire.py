@@ -67,7 +67,6 @@ SETUP, TASKS, ENDPOINT, DROP, LEAVE = 32, 33, 34, 35, 36
 READ_BYTES = 1 << 20
 _HEAD = struct.Struct("<IB")
 _TAGGED = struct.Struct("<IBhqI")
-_CRC = struct.Struct("<I")
 _CHECKED_HEAD = struct.Struct("<IBhqII")
 _ONE_PIECE_BYTES = select.PIPE_BUF - _CHECKED_HEAD.size  # of payload, in a frame that a pipe takes at once
 _TASK = struct.Struct("<qii")
@@ -80,9 +79,10 @@ def frame(kind: int, payload: bytes = b"") -> bytes:
 
 def tagged(kind: int, chunk: int, model: int, payload: bytes = b"") -> bytes:
     """A frame as a worker speaks it."""
-    in_pieces = len(payload) > _ONE_PIECE_BYTES
-    head = _TAGGED.pack(len(payload), kind, model, chunk, crc32(payload) if in_pieces else 0)
-    return head + _CRC.pack(crc32(head)) + payload
+    size = len(payload)
+    total = crc32(payload) if size > _ONE_PIECE_BYTES else 0
+    check = crc32(_TAGGED.pack(size, kind, model, chunk, total))
+    return _CHECKED_HEAD.pack(size, kind, model, chunk, total, check) + payload
 
 
 def pack_tasks(tasks: Sequence[Start]) -> bytes:
