@@ -323,6 +323,25 @@ def test_closing_the_jobs_files_harms_no_other_chunk(replaced: bool) -> None:
     assert [result.result for result in found.results] == [str(i) for i in range(8) if i != 3]
 
 
+def test_a_task_too_short_for_a_look_of_its_own_spoils_no_other() -> None:
+    """What it closed is found at its own write, at the next failure, or by the worker's clock."""
+
+    def closes(chunk: Any, context: Any) -> str:
+        text, known = str(chunk.text), vars(threading.current_thread())
+        if "fds" not in known:
+            paths = {int(name): f"/proc/self/fd/{name}" for name in os.listdir("/proc/self/fd")}
+            known["fds"] = [fd for fd, path in paths.items() if os.path.exists(path) and "/jobs/" in os.readlink(path)]
+        elif chunk.id % 40 == 30:
+            for fd in known["fds"]:
+                os.close(fd)
+        return text
+
+    found, _ = run(closes, 200)
+    assert [result.result for result in found.results] == [str(result.chunk_id) for result in found.results]
+    assert {chunk for chunk, *_ in given_up(found)} <= {30, 70, 110, 150, 190}
+    assert len(found.results) >= 195
+
+
 @pytest.mark.parametrize("slots", [1, pytest.param(4, marks=pytest.mark.system)])
 @pytest.mark.parametrize("signum", [signal.SIGSTOP, pytest.param(signal.SIGTSTP, marks=pytest.mark.system)])
 def test_a_chunk_that_stops_its_worker_costs_itself(signum: signal.Signals, slots: int) -> None:
