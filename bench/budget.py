@@ -24,8 +24,8 @@ from typing import Any
 
 from bench.machine import save
 from mrengine.budget.client import BudgetClient
+from mrengine.budget.connection import Asked, Done, Wire
 from mrengine.budget.server import Terms, serve
-from mrengine.budget.wire import Asked, Done, Wire
 from mrengine.records import RateLimit, Usage
 
 KEY = b"bench"

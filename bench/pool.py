@@ -28,11 +28,11 @@ import cloudpickle
 from bench.machine import save
 from mrengine import MapReduceRunner
 from mrengine.backends.process.pool import ProcessPool
-from mrengine.backends.process.switchboard import Switchboard
+from mrengine.backends.process.selector import Switchboard
 from mrengine.engine.loop import Engine, RoundSettings
 from mrengine.engine.setup import Setup
-from mrengine.log.calls import CallIndex
-from mrengine.log.resume import ResumeEngine
+from mrengine.log.file.call_index import CallIndex
+from mrengine.log.view.job_view import ResumeEngine
 
 WORKERS = 2
 TEXT = "The patient was seen on the ward, and is well. " * 512

@@ -12,26 +12,26 @@ from types import TracebackType
 from typing import Any, Literal, TypeVar
 
 from mrengine import events
+from mrengine.backends.process.driver import ProcessSession, Session
 from mrengine.config import UNSET, Settings, check_job_id, check_platform, jobs_folder, new_job_id
 from mrengine.errors import ConfigError, JobNotFound
 from mrengine.host.auto import auto_job_id
 from mrengine.host.estimate import estimate
-from mrengine.host.grouping import reduced
-from mrengine.host.loops import warn_in_event_loop
+from mrengine.host.event_loops import warn_in_event_loop
+from mrengine.host.job_identity import MapFunction, describe_map
+from mrengine.host.job_run import JobRun
 from mrengine.host.notices import names_a_file
-from mrengine.host.orders import Parts, check_terms
-from mrengine.host.pickling import pack, pack_function
-from mrengine.host.plan import MapFunction, describe_map
-from mrengine.host.run import JobRun
+from mrengine.host.reduce import reduced
+from mrengine.host.requests import Parts, check_terms
 from mrengine.host.sequential import SequentialSession
-from mrengine.host.session import ProcessSession, Session
 from mrengine.host.stored import stored_job
-from mrengine.host.tree import play_tree
+from mrengine.host.tree_reduce import play_tree
 from mrengine.jobs import Job
-from mrengine.log.resume import ResumeEngine
+from mrengine.log.view.job_view import ResumeEngine
+from mrengine.mapfn.pickling import pack, pack_function
 from mrengine.progress import open_progress
-from mrengine.providers.balancer import ModelLoadBalancer
-from mrengine.providers.models import Model, resolve_models
+from mrengine.providers.models.balancer import ModelLoadBalancer
+from mrengine.providers.models.model import Model, resolve_models
 from mrengine.records import (
     Budget,
     ChunkFailure,
@@ -390,6 +390,6 @@ def _fetch_embedded(models: Sequence[Model]) -> None:
     """The embedded model's file, if the job was given that model: fetched when it is first used."""
     for model in models:
         if model.kind == "local" and model.base_url is None:
-            from mrengine.providers.local_model import ensure
+            from mrengine.providers.local.model_file import ensure
 
             ensure(model.spec.name)

@@ -9,17 +9,17 @@ from typing import Any
 
 import msgpack
 
-from mrengine.engine.execute import Executor
-from mrengine.engine.messages import AT_WORK, DROPPED, IN_LINE, NEED_ENDPOINT, READY, Message, Start, Started
+from mrengine.engine.protocol import AT_WORK, DROPPED, IN_LINE, NEED_ENDPOINT, READY, Message, Start, Started
 from mrengine.engine.setup import Objects, Setup
-from mrengine.log import codec
-from mrengine.log.calls import CallIndex
+from mrengine.log.file.call_index import CallIndex
+from mrengine.log.format import codec
+from mrengine.worker.task_runner import Executor
 
 __all__ = ["SequentialBackend"]
 
 
 class SequentialBackend:
-    """One worker of one slot in this process; implements :class:`mrengine.engine.messages.Backend`."""
+    """One worker of one slot in this process; implements :class:`mrengine.engine.protocol.Backend`."""
 
     workers = 1
     slots = 1
@@ -65,7 +65,7 @@ class SequentialBackend:
 
     def _serve(self, name: str, context_window: int | None) -> None:
         """Start the embedded model's server, and wait for it."""
-        from mrengine.providers.local import model_server
+        from mrengine.providers.local.embedded import model_server
 
         server = self._servers.get(name)
         if server is None:

@@ -10,8 +10,8 @@ from multiprocessing import AuthenticationError
 from queue import Empty, SimpleQueue
 from typing import Any
 
-from mrengine.budget.desk import Desk, Lease, Ticket, wait
-from mrengine.budget.wire import PATIENCE_S, UNASKED, Done, Made, Wire, end_stopped
+from mrengine.budget.connection import PATIENCE_S, UNASKED, Done, Made, Wire, end_stopped
+from mrengine.budget.pending_requests import Desk, Lease, Ticket, wait
 from mrengine.errors import ConfigError
 from mrengine.records import Priority
 

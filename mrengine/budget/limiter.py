@@ -9,9 +9,9 @@ from collections.abc import Callable, Collection, Iterable
 from dataclasses import dataclass
 from typing import Any
 
-from mrengine.budget.buckets import MINUTE_S, Bucket, burst, implied_level
-from mrengine.budget.headers import MARGIN_S, TRAVEL_S, News, Seen, pairs
-from mrengine.budget.line import NO_RESERVE, PASSES, SHARES, Ask, Key, Line, Need, process_of
+from mrengine.budget.bucket import MINUTE_S, Bucket, burst, implied_level
+from mrengine.budget.server_bucket import MARGIN_S, TRAVEL_S, News, Seen, pairs
+from mrengine.budget.wait_queue import NO_RESERVE, PASSES, SHARES, Ask, Key, Line, Need, process_of
 from mrengine.errors import ConfigError
 from mrengine.records import Observed, RateLimit
 

@@ -9,7 +9,7 @@ from contextlib import AbstractContextManager
 from typing import Protocol
 
 from mrengine.budget.limiter import GRACE_S, Limiter, Spent
-from mrengine.budget.line import Ask, Need, rank_of
+from mrengine.budget.wait_queue import Ask, Need, rank_of
 from mrengine.errors import ConfigError
 from mrengine.records import Grant, Observed, Priority, RateLimit
 
@@ -20,7 +20,7 @@ UNLIMITED = 2**62
 
 
 class Sharing(Protocol):
-    """Where limits that several processes draw on are kept; see ``mrengine.budget.shared``."""
+    """Where limits that several processes draw on are kept; see ``mrengine.budget.shared_limits``."""
 
     def __call__(self, model: str, limit: RateLimit, limiter: Limiter) -> Access | None:
         """Exclusive access to the limit, or None where this one is not shared."""

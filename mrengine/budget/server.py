@@ -12,13 +12,13 @@ from dataclasses import dataclass, field
 from multiprocessing import parent_process
 from multiprocessing.managers import BaseManager
 
-from mrengine.budget.ledger import Ledger
+from mrengine.budget.connection import TYPEID
 from mrengine.budget.limiter import Spent
 from mrengine.budget.manager import TokenBucketManager
-from mrengine.budget.purse import Purse, Sum
-from mrengine.budget.reserve import Ratios
-from mrengine.budget.shared import Shares, process_name
-from mrengine.budget.wire import TYPEID
+from mrengine.budget.service import Ledger
+from mrengine.budget.shared_limits import Shares, process_name
+from mrengine.budget.spend_limit import Purse, Sum
+from mrengine.budget.token_estimates import Ratios
 from mrengine.records import Budget, Price, Priority, RateLimit
 
 __all__ = ["Call", "Terms", "make_ledger", "serve"]

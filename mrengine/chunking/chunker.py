@@ -5,15 +5,15 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
-from mrengine.chunking.kinds import Splitter, SplitterChoice, check, choose, detect
-from mrengine.chunking.reading import BLOCK, Source, blocks
-from mrengine.chunking.safecuts import safe_cuts
-from mrengine.chunking.tokens import PAIR, tokenizer
+from mrengine.chunking.detect import Splitter, SplitterChoice, check, choose, detect
+from mrengine.chunking.text_blocks import BLOCK, Source, blocks
+from mrengine.chunking.tokens.safe_cuts import safe_cuts
+from mrengine.chunking.tokens.tokenizer import PAIR, tokenizer
 from mrengine.errors import ChunkingError
 from mrengine.records import Chunk
 
 if TYPE_CHECKING:
-    from mrengine.chunking.ruler import Ruler
+    from mrengine.chunking.tokens.token_index import Ruler
 
 __all__ = ["Chunker"]
 
@@ -72,7 +72,7 @@ class Chunker:
         yield from self._single(text, self._tokenizer.count(text), document_id, first_id)
 
     def _cut(self, document: Source, target: int, document_id: str, chunk_id: int) -> Iterator[Chunk]:
-        from mrengine.chunking.ruler import Ruler
+        from mrengine.chunking.tokens.token_index import Ruler
 
         splitter, source = choose(self.splitter, target, blocks(document))
         ruler = Ruler(source, self._tokenizer, self._cuts, near=max(64, min(target, 4096)))

@@ -13,16 +13,16 @@ from typing import Any
 
 import msgpack
 
-from mrengine.engine import messages as m
-from mrengine.engine.attempts import Cells, Docket
-from mrengine.engine.balance import Balance
-from mrengine.engine.commit import GroupCommit, Log
-from mrengine.engine.pace import Pace
+from mrengine.engine import protocol as m
+from mrengine.engine.crash_attribution import Cells, Docket
+from mrengine.engine.failure_records import Toll, Verdicts, allowed_deaths
+from mrengine.engine.group_commit import GroupCommit, Log
+from mrengine.engine.model_choice import Balance
+from mrengine.engine.prefetch import Pace
 from mrengine.engine.queues import TaskQueues
 from mrengine.engine.round import Announcer, RoundSettings
-from mrengine.engine.verdict import Toll, Verdicts, allowed_deaths
-from mrengine.engine.watch import Watch, Worker
-from mrengine.log import codec
+from mrengine.engine.worker_monitor import Watch, Worker
+from mrengine.log.format import codec
 
 __all__ = ["Announcer", "Engine", "RoundSettings"]
 

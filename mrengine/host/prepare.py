@@ -10,18 +10,18 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from mrengine.backends.process.driver import Session
 from mrengine.config import make_private
 from mrengine.errors import JobBusy, JobCancelled, JobMismatch, JobNotFound, LogError, SupervisorDied
-from mrengine.host.inputs import holds, spool_documents
-from mrengine.host.orders import Parts
-from mrengine.host.plan import MapFunction, Plan, Record, chunking_of, job_record
-from mrengine.host.session import Session
-from mrengine.log import codec
-from mrengine.log.chunktable import ROW_BYTES, unpack_chunks
-from mrengine.log.codec import HEADER_BYTES
-from mrengine.log.jobrecords import DocumentRow
-from mrengine.log.lock import JobLock, Owner
-from mrengine.log.resume import ResumeEngine
+from mrengine.host.chunk_table import holds, spool_documents
+from mrengine.host.job_identity import MapFunction, Plan, Record, chunking_of, job_record
+from mrengine.host.requests import Parts
+from mrengine.log.file.lock import JobLock, Owner
+from mrengine.log.format import codec
+from mrengine.log.format.chunk_rows import ROW_BYTES, unpack_chunks
+from mrengine.log.format.codec import HEADER_BYTES
+from mrengine.log.format.job_records import DocumentRow
+from mrengine.log.view.job_view import ResumeEngine
 from mrengine.sources.spool import Spool, spool_name
 
 __all__ = ["SUPERVISORS", "Preparation", "Prepared", "identity", "is_begun", "no_text"]

@@ -8,9 +8,9 @@ from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
-from mrengine.budget.ledger import Ledger
-from mrengine.budget.line import rank_of
-from mrengine.budget.wire import Done
+from mrengine.budget.connection import Done
+from mrengine.budget.service import Ledger
+from mrengine.budget.wait_queue import rank_of
 from mrengine.records import Observed
 
 HOP_S = 0.0005  # from a worker to the manager and back

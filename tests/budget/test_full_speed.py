@@ -8,9 +8,9 @@ from __future__ import annotations
 
 import pytest
 
-from mrengine.budget.ledger import Ledger
 from mrengine.budget.manager import TokenBucketManager
-from mrengine.budget.shared import SharedLimit
+from mrengine.budget.service import Ledger
+from mrengine.budget.shared_limits import SharedLimit
 from mrengine.records import RateLimit
 from tests.budget.simulation import Clock, Job, Provider, Simulation
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from mrengine.budget.limiter import GRACE_S, Limiter
-from mrengine.budget.line import PASSES, Ask
+from mrengine.budget.wait_queue import PASSES, Ask
 from mrengine.records import Observed, RateLimit
 
 FULL = 59_400.0

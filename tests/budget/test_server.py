@@ -15,10 +15,10 @@ from pathlib import Path
 import pytest
 
 from mrengine.budget.client import BudgetClient
-from mrengine.budget.desk import Stopped
+from mrengine.budget.connection import end_stopped
+from mrengine.budget.pending_requests import Stopped
 from mrengine.budget.server import Terms, serve
-from mrengine.budget.shared import is_alive, process_name
-from mrengine.budget.wire import end_stopped
+from mrengine.budget.shared_limits import is_alive, process_name
 from mrengine.errors import BudgetExhausted, ConfigError, ModelRefused, ModelUnavailable
 from mrengine.records import Budget, Observed, RateLimit, Usage
 
