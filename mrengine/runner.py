@@ -12,7 +12,7 @@ from types import TracebackType
 from typing import Any, Literal, TypeVar
 
 from mrengine import events
-from mrengine.backends.process.driver import ProcessSession, Session
+from mrengine.backends.process.driver import Driver, ProcessDriver
 from mrengine.config import UNSET, Settings, check_job_id, check_platform, jobs_folder, new_job_id
 from mrengine.errors import ConfigError, JobNotFound
 from mrengine.host.auto import auto_job_id
@@ -22,8 +22,8 @@ from mrengine.host.job_identity import MapFunction, describe_map
 from mrengine.host.job_run import JobRun
 from mrengine.host.notices import names_a_file
 from mrengine.host.reduce import reduced
-from mrengine.host.requests import Parts, check_terms
-from mrengine.host.sequential import SequentialSession
+from mrengine.host.requests import RunConfig, check_terms
+from mrengine.host.sequential import SequentialDriver
 from mrengine.host.stored import stored_job
 from mrengine.host.tree_reduce import play_tree
 from mrengine.jobs import Job
@@ -103,7 +103,7 @@ class MapReduceRunner:
         self._first_id = self._job_id
         self._dispatcher = events.Dispatcher()
         self._models: tuple[Model, ...] | None = None
-        self._session: Session | None = None
+        self._session: Driver | None = None
         self._session_pid = 0
         self._kept = False
         self._run: JobRun | None = None
@@ -248,13 +248,13 @@ class MapReduceRunner:
                 self._models = resolve_models(self._settings.models, limits=limits)
         return self._models
 
-    def _parts(self, all_models: bool, keep: str, on_mismatch: str) -> Parts:
+    def _parts(self, all_models: bool, keep: str, on_mismatch: str) -> RunConfig:
         settings = replace(self._settings, on_mismatch=on_mismatch)
         models = self._resolve()
         check_terms(settings, models)
         if settings.models is not None:
             _fetch_embedded(models)
-        return Parts(
+        return RunConfig(
             settings=settings,
             models=models,
             all_models=all_models,
@@ -268,16 +268,16 @@ class MapReduceRunner:
             drop_session=self._drop_session,
         )
 
-    def _open_session(self) -> Session:
+    def _open_session(self) -> Driver:
         if self._session is not None and self._session_pid != os.getpid():
             self.close()  # a fork of the process that opened it: the pool belongs to the parent
         if self._session is None:
             self._session_pid = os.getpid()
             if self._settings.strategy == "sequential":
-                self._session = SequentialSession()
+                self._session = SequentialDriver()
             else:
                 warn_in_event_loop()
-                self._session = ProcessSession(drain_s=self._settings.drain_s)
+                self._session = ProcessDriver(drain_s=self._settings.drain_s)
         return self._session
 
     def _drop_session(self) -> None:

@@ -10,10 +10,10 @@ from typing import Any
 import msgpack
 
 from mrengine.engine.protocol import AT_WORK, DROPPED, IN_LINE, NEED_ENDPOINT, READY, Message, Start, Started
-from mrengine.engine.setup import Objects, Setup
+from mrengine.engine.setup import LocalFunctions, WorkerConfig
 from mrengine.log.file.call_index import CallIndex
 from mrengine.log.format import codec
-from mrengine.worker.task_runner import Executor
+from mrengine.worker.task_runner import TaskRunner
 
 __all__ = ["SequentialBackend"]
 
@@ -29,15 +29,15 @@ class SequentialBackend:
         self._messages: list[Message] = []
         self._record: Callable[[Message], None] = self._messages.append
         self._stopping = threading.Event()
-        self._executor: Executor | None = None
+        self._executor: TaskRunner | None = None
         self._servers: dict[str, Any] = {}
 
     def set_up(
         self,
-        setup: Setup,
+        setup: WorkerConfig,
         answers: CallIndex,
         budget: Any,
-        objects: Objects,
+        objects: LocalFunctions,
         record: Callable[[Message], None],
     ) -> None:
         """Load what a round needs. Whatever the initializer or map_fn's import raises passes to the caller.
@@ -47,7 +47,7 @@ class SequentialBackend:
         self.close()
         self._record = record
         self._stopping = threading.Event()
-        self._executor = Executor(
+        self._executor = TaskRunner(
             setup, 0, 1, self._emit, self._stopping, answers=answers, budget=budget, objects=objects
         )
         self._messages = [(0, READY, -1, -1, b"")]

@@ -15,7 +15,7 @@ from multiprocessing import connection
 from pathlib import Path
 from typing import Any
 
-__all__ = ["UNASKED", "Asked", "Done", "HeldCall", "Made", "Refused", "Reply", "Waiting", "Wire", "end_stopped"]
+__all__ = ["UNASKED", "Asked", "Connection", "Done", "HeldCall", "Made", "Refused", "Reply", "Waiting", "end_stopped"]
 
 # number, model, input tokens by our count, output tokens, rank, upper bound of input tokens, whether the count is an
 # estimate that the model's ratio applies to
@@ -34,7 +34,7 @@ UNASKED = -1  # the number of a call to a model without a limit, for which nobod
 PATIENCE_S = 2.0  # for one answer; the manager needs well under a millisecond
 
 
-class Wire:
+class Connection:
     """One connection to the manager's ledger, which speaks the protocol of ``multiprocessing.managers``.
 
     A proxy would wait for ever for a manager that is stopped, while it connects, too. Here the kernel ends each read

@@ -7,8 +7,8 @@ import time
 from collections.abc import Callable
 
 from mrengine.budget.connection import Done
-from mrengine.budget.pending_requests import LOOK_S, Desk, Lease, Ticket, check
-from mrengine.budget.service import Ledger
+from mrengine.budget.pending_requests import LOOK_S, Lease, PendingRequest, PendingRequests, check
+from mrengine.budget.service import BudgetService
 from mrengine.records import Priority
 
 __all__ = ["LocalBudget"]
@@ -17,9 +17,9 @@ __all__ = ["LocalBudget"]
 class LocalBudget:
     """``acquire`` and ``settle`` as in ``BudgetClient``, against a ledger in this process; thread-safe."""
 
-    def __init__(self, ledger: Ledger) -> None:
+    def __init__(self, ledger: BudgetService) -> None:
         self._ledger = ledger
-        self._desk = Desk()
+        self._desk = PendingRequests()
         self._changed = threading.Condition()
         ledger.hello(0, 0, ())
 
@@ -59,7 +59,7 @@ class LocalBudget:
         """Report what is left; idempotent."""
         self._step()
 
-    def _sleep(self, ticket: Ticket, due_s: float | None, deadline: float | None) -> None:
+    def _sleep(self, ticket: PendingRequest, due_s: float | None, deadline: float | None) -> None:
         left = LOOK_S if due_s is None else min(due_s, LOOK_S)
         if deadline is not None:
             left = min(left, deadline - time.monotonic())

@@ -9,7 +9,7 @@ from contextlib import AbstractContextManager
 from typing import Protocol
 
 from mrengine.budget.limiter import GRACE_S, Limiter, Spent
-from mrengine.budget.wait_queue import Ask, Need, rank_of
+from mrengine.budget.wait_queue import Need, QueuedRequest, rank_of
 from mrengine.errors import ConfigError
 from mrengine.records import Grant, Observed, Priority, RateLimit
 
@@ -95,7 +95,7 @@ class TokenBucketManager:
             need: Need = (total, tokens, output_tokens, 1.0)
             limiter.refuse_oversize(need)
             key = (f"{self.process}/{threading.get_ident()}/{rank}", -1 if ticket is None else ticket)
-            limiter.line.join(Ask(key, rank, need, now, now + GRACE_S))
+            limiter.line.join(QueuedRequest(key, rank, need, now, now + GRACE_S))
             granted, waits = limiter.serve((key,), now)
             if granted:
                 limiter.release(granted[key])

@@ -15,7 +15,7 @@ from mrengine.records import Observed, Priority, Usage
 if TYPE_CHECKING:  # the host needs no sockets
     from mrengine.budget.connection import Asked, Done, HeldCall, Reply
 
-__all__ = ["Desk", "Lease", "Stopped", "Ticket", "check", "wait"]
+__all__ = ["Lease", "PendingRequest", "PendingRequests", "Stopped", "check", "wait"]
 
 LOOK_S = 0.25  # how often one who waits looks whether the job is stopping
 
@@ -25,7 +25,7 @@ class Stopped(MrengineError):
 
 
 @dataclass(slots=True, eq=False)
-class Ticket:
+class PendingRequest:
     """One wait for the budget, and then one call. ``ready`` is a lock that is released when there is news."""
 
     ask: Asked
@@ -54,8 +54,8 @@ class Lease:
 
     __slots__ = ("_settle", "_ticket")
 
-    def __init__(self, ticket: Ticket, settle: Callable[[Done], None]) -> None:
-        self._ticket: Ticket | None = ticket
+    def __init__(self, ticket: PendingRequest, settle: Callable[[Done], None]) -> None:
+        self._ticket: PendingRequest | None = ticket
         self._settle = settle
 
     @property
@@ -78,12 +78,12 @@ class Lease:
         self._settle((number, model, counted if estimated else 0, output, tokens, made, said))
 
 
-class Desk:
+class PendingRequests:
     """All tickets of one worker. Every method may be called from any thread."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
-        self._waiting: dict[int, Ticket] = {}
+        self._waiting: dict[int, PendingRequest] = {}
         self._held: dict[int, HeldCall] = {}
         self._done: list[Done] = []
         self._number = 0
@@ -97,17 +97,17 @@ class Desk:
         priority: Priority | str,
         bound_tokens: int | None,
         estimated: bool,
-    ) -> Ticket:
+    ) -> PendingRequest:
         """A new ticket, which waits from now on."""
         rank = rank_of(priority)
         bound = input_tokens if bound_tokens is None else bound_tokens
         with self._lock:
             self._number += 1
-            ticket = Ticket((self._number, model, input_tokens, output_tokens, rank, bound, estimated))
+            ticket = PendingRequest((self._number, model, input_tokens, output_tokens, rank, bound, estimated))
             self._waiting[self._number] = ticket
         return ticket
 
-    def give_up(self, ticket: Ticket) -> None:
+    def give_up(self, ticket: PendingRequest) -> None:
         """Nobody waits for this ticket any more; one that was granted meanwhile is given back."""
         with self._lock:
             ticket.given_up = True
@@ -175,7 +175,7 @@ class Desk:
             self._done.append((number, "", 0, 0, None, False, None))  # whoever asked has given up meanwhile
 
 
-def _refusal(ticket: Ticket, kind: str, why: str, facts: tuple[str, float, float]) -> MrengineError:
+def _refusal(ticket: PendingRequest, kind: str, why: str, facts: tuple[str, float, float]) -> MrengineError:
     if kind == "exhausted":
         unit, spent, limit = facts
         return BudgetExhausted(
@@ -191,7 +191,7 @@ def _refusal(ticket: Ticket, kind: str, why: str, facts: tuple[str, float, float
 
 
 def check(
-    ticket: Ticket,
+    ticket: PendingRequest,
     *,
     deadline: float | None,
     stopping: Callable[[], bool] | None,
@@ -208,7 +208,7 @@ def check(
 
 
 def wait(
-    ticket: Ticket,
+    ticket: PendingRequest,
     *,
     deadline: float | None,
     stopping: Callable[[], bool] | None,

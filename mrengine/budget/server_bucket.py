@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 from mrengine.budget.bucket import Bucket
 from mrengine.records import Observed
 
-__all__ = ["MARGIN_S", "TRAVEL_S", "News", "Seen", "pairs"]
+__all__ = ["MARGIN_S", "TRAVEL_S", "HeaderReading", "ServerBucket", "pairs"]
 
 # Calls granted this shortly before an answer may not have reached the provider when it wrote that answer.
 TRAVEL_S = 0.25
@@ -26,7 +26,7 @@ def pairs(observed: Observed) -> tuple[tuple[int | None, int | None], ...]:
     )
 
 
-class News(NamedTuple):
+class HeaderReading(NamedTuple):
     """A header: ``limit`` a minute, the ``rate`` that follows, what remains, and when that was heard."""
 
     limit: float
@@ -36,7 +36,7 @@ class News(NamedTuple):
 
 
 @dataclass(slots=True)
-class Seen:
+class ServerBucket:
     """The provider's bucket as call ``number`` saw it, carried on from there with what was granted since.
 
     It is replaced by the news of each later call, so that no mistake in one of them stays.
@@ -46,7 +46,7 @@ class Seen:
     number: int
 
     @classmethod
-    def of(cls, news: News, since_s: float, later: float, travelling: float, number: int) -> Seen:
+    def of(cls, news: HeaderReading, since_s: float, later: float, travelling: float, number: int) -> ServerBucket:
         """The level now, when the answer to a call granted ``since_s`` ago brings ``news``.
 
         Some providers tell the level at which the call was admitted: since then it has refilled, and what was granted
@@ -62,6 +62,6 @@ class Seen:
         return [self.bucket.dump(), self.number]
 
     @classmethod
-    def load(cls, state: list[Any]) -> Seen:
+    def load(cls, state: list[Any]) -> ServerBucket:
         """What ``dump`` described."""
         return cls(Bucket.load(state[0]), state[1])

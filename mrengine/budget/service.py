@@ -16,13 +16,13 @@ from mrengine.budget.connection import UNASKED, Asked, Done, HeldCall, Made, Ref
 from mrengine.budget.limiter import GRACE_S, Held, Limiter
 from mrengine.budget.manager import TokenBucketManager
 from mrengine.budget.server_bucket import pairs
-from mrengine.budget.spend_limit import Purse, Sum
-from mrengine.budget.token_estimates import Ratios
-from mrengine.budget.wait_queue import Ask, Key, Need
+from mrengine.budget.spend_limit import SpendLimit, Sum
+from mrengine.budget.token_estimates import TokenEstimator
+from mrengine.budget.wait_queue import Key, Need, QueuedRequest
 from mrengine.errors import ConfigError
 from mrengine.records import Observed, Usage
 
-__all__ = ["Ledger"]
+__all__ = ["BudgetService"]
 
 LONGEST_S = 30.0  # the longest wait that is told to a worker: the line may move faster than it looks
 LOOK_AGAIN_S = 0.1  # for a purse that others have to give back to
@@ -63,19 +63,19 @@ class _Work:
     asks: list[tuple[Asked, Sum]] = field(default_factory=list)
 
 
-class Ledger:
+class BudgetService:
     """The state of the manager process: buckets, purse, ratios and the tickets of every worker."""
 
     def __init__(
         self,
         manager: TokenBucketManager,
         *,
-        purse: Purse | None = None,
-        ratios: Ratios | None = None,
+        purse: SpendLimit | None = None,
+        ratios: TokenEstimator | None = None,
     ) -> None:
         self._manager = manager
-        self._purse = purse or Purse(None)
-        self._ratios = ratios or Ratios()
+        self._purse = purse or SpendLimit(None)
+        self._ratios = ratios or TokenEstimator()
         self._process = manager.process
         self._workers: dict[int, _Worker] = {}
         self._lock = threading.Lock()  # the threads of the server; no other process ever waits for it
@@ -240,7 +240,7 @@ class Ledger:
         need = (float(given + output), float(given), float(output), 1.0)
         limiter.refuse_oversize(need)
         key = (mine.name, number)
-        limiter.line.join(Ask(key, rank, need, now, now + GRACE_S))
+        limiter.line.join(QueuedRequest(key, rank, need, now, now + GRACE_S))
         mine.waiting[number] = model
         return key
 

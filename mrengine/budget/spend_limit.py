@@ -7,12 +7,12 @@ from collections.abc import Mapping
 from mrengine.errors import ConfigError
 from mrengine.records import Budget, Price, Usage
 
-__all__ = ["Purse", "Sum"]
+__all__ = ["SpendLimit", "Sum"]
 
 Sum = tuple[float, float]  # tokens, USD
 
 
-class Purse:
+class SpendLimit:
     """Reserves an upper bound before each call, so that what is spent never exceeds the ``Budget``.
 
     ``spent`` is what the log holds: the usage of answers, and for intents without an answer their upper bound.

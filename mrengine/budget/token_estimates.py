@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection
 
-__all__ = ["FIRST_RATIO", "Ratios", "estimate_tokens", "upper_bound"]
+__all__ = ["FIRST_RATIO", "TokenEstimator", "estimate_tokens", "upper_bound"]
 
 # Other tokenizers than ours give more tokens for the same text; a prompt of 681 by o200k was 1,018 by its server.
 FIRST_RATIO = 1.3
@@ -40,7 +40,7 @@ def upper_bound(prompt: str, system: str | None = None, *, extra_bytes: int = 0)
     return _bytes(prompt) + _bytes(system) + extra_bytes + 2 * FRAME_TOKENS
 
 
-class Ratios:
+class TokenEstimator:
     """The provider's count of input tokens over ours, for each model, learned from the usage in its answers.
 
     ``exact``: models whose tokenizer is the one we count with; they start at 1. What is reserved is the mean plus the

@@ -12,7 +12,18 @@ from typing import Any, NamedTuple
 from mrengine.errors import ConfigError
 from mrengine.records import Priority
 
-__all__ = ["NO_RESERVE", "RANKS", "SHARES", "Ask", "Key", "Line", "Need", "Reserve", "process_of", "rank_of"]
+__all__ = [
+    "NO_RESERVE",
+    "RANKS",
+    "SHARES",
+    "ClassReserve",
+    "Key",
+    "Need",
+    "QueuedRequest",
+    "WaitQueue",
+    "process_of",
+    "rank_of",
+]
 
 Need = tuple[float, float, float, float]  # tokens, input tokens, output tokens, requests
 Key = tuple[str, int]  # who asks, and the number of the ask
@@ -45,7 +56,7 @@ def rank_of(priority: Priority | str) -> int:
 
 
 @dataclass(slots=True, eq=False)
-class Ask:
+class QueuedRequest:
     """One wait. ``expires``: forgotten then, if its owner has not come again. Seconds of the line's clock."""
 
     key: Key
@@ -56,7 +67,7 @@ class Ask:
     passed: int = 0
 
 
-class Reserve(NamedTuple):
+class ClassReserve(NamedTuple):
     """``floor`` tokens are left for now; that falls by ``falling`` a second to ``least``."""
 
     floor: float
@@ -64,16 +75,16 @@ class Reserve(NamedTuple):
     falling: float
 
 
-NO_RESERVE = Reserve(0.0, 0.0, 0.0)
+NO_RESERVE = ClassReserve(0.0, 0.0, 0.0)
 
 
-class Line:
+class WaitQueue:
     """All asks that wait for one limit, whichever worker or process they come from."""
 
     __slots__ = ("asks", "heard", "served")
 
     def __init__(self, now: float, idle: Collection[int] = ()) -> None:
-        self.asks: tuple[dict[Key, Ask], ...] = ({}, {}, {})
+        self.asks: tuple[dict[Key, QueuedRequest], ...] = ({}, {}, {})
         # A class that cannot come (``idle``) has been silent for ever; the others may come any moment.
         self.heard = [float("-inf") if rank in idle else now for rank in range(3)]
         self.served = [now] * 3
@@ -81,13 +92,13 @@ class Line:
     def __len__(self) -> int:
         return sum(map(len, self.asks))
 
-    def join(self, ask: Ask) -> None:
+    def join(self, ask: QueuedRequest) -> None:
         """Put an ask at the end of its class; one that is there already keeps its place, and is brought up to date."""
         self.heard[ask.rank] = ask.since
         there = self.asks[ask.rank].setdefault(ask.key, ask)
         there.need, there.expires = ask.need, ask.expires
 
-    def leave(self, key: Key) -> Ask | None:
+    def leave(self, key: Key) -> QueuedRequest | None:
         """Take an ask out, wherever it is."""
         for asks in self.asks:
             if key in asks:
@@ -98,7 +109,7 @@ class Line:
         """Who waits, in no order that matters."""
         return [key for asks in self.asks for key in asks]
 
-    def in_order(self, now: float) -> Iterator[tuple[Ask, bool]]:
+    def in_order(self, now: float) -> Iterator[tuple[QueuedRequest, bool]]:
         """Every ask in the order of service, and whether its class was starved; the expired are dropped on the way."""
         starved = [ask for ask in map(self._starved, (1, 2), (now, now)) if ask is not None]
         first = {ask.key for ask in starved}
@@ -113,13 +124,13 @@ class Line:
             if asks:
                 self.heard[rank] = now
 
-    def _starved(self, rank: int, now: float) -> Ask | None:
+    def _starved(self, rank: int, now: float) -> QueuedRequest | None:
         head = next(iter(self.asks[rank].values()), None)
         if head is None or head.expires < now or now - max(head.since, self.served[rank]) < PATIENCE_S:
             return None
         return head
 
-    def serve(self, ask: Ask, now: float) -> None:
+    def serve(self, ask: QueuedRequest, now: float) -> None:
         """Take out an ask that was granted."""
         del self.asks[ask.rank][ask.key]
         self.served[ask.rank] = self.heard[ask.rank] = now
@@ -131,7 +142,7 @@ class Line:
             return 0.0
         return min((now - self.heard[i] for i in better), default=float("inf"))
 
-    def reserve(self, rank: int, capacity: float, rate: float, now: float) -> Reserve:
+    def reserve(self, rank: int, capacity: float, rate: float, now: float) -> ClassReserve:
         """What a class leaves in a bucket: its share of the capacity, less with the silence of its betters."""
         silence = self.silence_s(rank, now)
         if silence == float("inf"):
@@ -139,7 +150,7 @@ class Line:
         least = min(KEPT_S * rate, capacity) if rank == 2 else 0.0
         share = SHARES[rank] * capacity
         floor = max(least, share * (1.0 - silence / RELEASE_S))
-        return Reserve(floor, least, share / RELEASE_S if silence > 0.0 else 0.0)
+        return ClassReserve(floor, least, share / RELEASE_S if silence > 0.0 else 0.0)
 
     def dump(self) -> list[Any]:
         """The state, as plain lists and numbers."""
@@ -151,12 +162,12 @@ class Line:
         return [waiting, self.heard, self.served]
 
     @classmethod
-    def load(cls, state: list[Any]) -> Line:
+    def load(cls, state: list[Any]) -> WaitQueue:
         """The line that ``dump`` described."""
         waiting, heard, served = state
         line = cls(0.0)
         line.heard, line.served = heard, served
         for owner, number, rank, need, since, expires, passed in waiting:
-            ask = Ask((owner, number), rank, tuple(need), since, expires, passed)
+            ask = QueuedRequest((owner, number), rank, tuple(need), since, expires, passed)
             line.asks[rank][ask.key] = ask
         return line

@@ -10,10 +10,10 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Sequence
 
-__all__ = ["Cells", "Docket"]
+__all__ = ["AttemptCounter", "CrashBisection"]
 
 
-class Docket:
+class AttemptCounter:
     """How often each task was charged with a crash or a hang, or asked for a retry; and how often it was started."""
 
     def __init__(self, max_attempts: int) -> None:
@@ -44,7 +44,7 @@ class Docket:
         self._starts.pop(key, None)
 
 
-class Cells:
+class CrashBisection:
     """The suspects of one worker, in groups that run one after another, each alone."""
 
     def __init__(self) -> None:

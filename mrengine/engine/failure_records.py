@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 
 from mrengine.log.format import records
 
-__all__ = ["Toll", "Verdicts", "allowed_deaths"]
+__all__ = ["FailureRecords", "RestartLimiter", "allowed_deaths"]
 
 _WHAT = {
     "crash": "its worker died each time",
@@ -16,7 +16,7 @@ _WHAT = {
 }
 
 
-class Verdicts:
+class FailureRecords:
     """Packs ATTEMPT and FAILURE records of one round. ``document_of(chunk)``: a document's id."""
 
     def __init__(
@@ -67,7 +67,7 @@ def allowed_deaths(workers: int, slots: int, max_attempts: int) -> int:
     return max(workers, 2) * (max(3, max_attempts) + (slots - 1).bit_length())
 
 
-class Toll:
+class RestartLimiter:
     """Bounds the restarts: so many deaths within a minute, with no task finished in between, and the pool is broken."""
 
     WINDOW_S = 60.0

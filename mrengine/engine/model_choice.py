@@ -7,10 +7,10 @@ from typing import Any
 
 from mrengine.providers.models.balancer import POLICIES, ModelLoadBalancer
 
-__all__ = ["Balance"]
+__all__ = ["ModelChoice"]
 
 
-class Balance:
+class ModelChoice:
     """Chooses among the job's ``models``, of whom there may be none: then every task has model 0.
 
     ``policy``: "round_robin", "least_used", "budget"; anything else is round_robin. ``weights``: how fast each may be

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-__all__ = ["Pace"]
+__all__ = ["PrefetchWindow"]
 
 HORIZON_S = 0.02  # several fsyncs
 MOST = 2048
 
 
-class Pace:
+class PrefetchWindow:
     """The window of one worker, in tasks.
 
     A task of a second leaves the window at the number of slots: nothing waits at a worker that another could take. A

@@ -7,11 +7,11 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from mrengine.engine import protocol as m
-from mrengine.engine.crash_attribution import Cells
-from mrengine.engine.prefetch import Pace
+from mrengine.engine.crash_attribution import CrashBisection
+from mrengine.engine.prefetch import PrefetchWindow
 from mrengine.engine.round import RoundSettings
 
-__all__ = ["HANG_GRACE_S", "Mark", "Watch", "Worker"]
+__all__ = ["HANG_GRACE_S", "Worker", "WorkerHealth", "WorkerMonitor"]
 
 HANG_GRACE_S = 2.0  # past its deadline a task has this long to notice by itself
 
@@ -21,8 +21,8 @@ class Worker:
     """The engine's view of one worker, read by the watch; ``flight`` maps a task's key to the model it was given."""
 
     flight: dict[int, int]
-    cells: Cells
-    pace: Pace
+    cells: CrashBisection
+    pace: PrefetchWindow
     began: float  # when it was last started
     ready: bool = False
     in_cell: bool = False
@@ -30,7 +30,7 @@ class Worker:
 
 
 @dataclass(slots=True)
-class Mark:
+class WorkerHealth:
     """The watch's view of one worker process."""
 
     retire_at: float | None = None  # set: takes nothing new, and is replaced when idle or at this time
@@ -44,12 +44,12 @@ class Mark:
         return self.killed and exitcode in (None, -signal.SIGKILL)
 
 
-class Watch:
+class WorkerMonitor:
     """Looks at workers now and then. ``key(chunk, model)``: what ``flight`` calls a task."""
 
     def __init__(self, backend: m.Backend, settings: RoundSettings, key: Callable[[int, int], int]) -> None:
         self._backend, self._settings, self._key = backend, settings, key
-        self._marks = [Mark() for _ in range(backend.workers)]
+        self._marks = [WorkerHealth() for _ in range(backend.workers)]
 
     def starts_too_long(self, worker: Worker, now: float) -> bool:
         """Whether its initializer and its imports have had the time of a task."""
@@ -78,9 +78,9 @@ class Watch:
             mark.killed = True
         return mark.killed
 
-    def died(self, index: int) -> Mark:
+    def died(self, index: int) -> WorkerHealth:
         """What was known of a worker that is gone; another takes its place."""
-        mark, self._marks[index] = self._marks[index], Mark()
+        mark, self._marks[index] = self._marks[index], WorkerHealth()
         return mark
 
     def _overdue(self, index: int, worker: Worker, now: float) -> frozenset[int]:

@@ -15,7 +15,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from mrengine.backends.process.driver import Durable, Ended, News, Session
+from mrengine.backends.process.driver import Driver, Durable, Ended, News
 from mrengine.config import make_private
 from mrengine.errors import (
     ConfigError,
@@ -31,11 +31,11 @@ from mrengine.host import notices
 from mrengine.host.chunk_table import append_inputs, holds, input_version
 from mrengine.host.endings import ending
 from mrengine.host.job_identity import MapFunction, Record, round_record
-from mrengine.host.log_follower import Outcome, Relay
+from mrengine.host.log_follower import LogFollower, Outcome
 from mrengine.host.prepare import SUPERVISORS, Preparation, Prepared, identity, is_begun, no_text
-from mrengine.host.requests import Parts, Round, lacking, open_order, round_order
-from mrengine.host.run_summary import Tally
-from mrengine.job.job_store import OpenJob
+from mrengine.host.requests import RoundSpec, RunConfig, lacking, open_order, round_order
+from mrengine.host.run_summary import SummaryBuilder
+from mrengine.job.job_store import JobStore
 from mrengine.log.file.folder import locked, remove
 from mrengine.log.format.job_records import CloseRecord, pack_close
 from mrengine.log.format.values import normalise
@@ -53,14 +53,14 @@ class JobRun:
     """One ``run()``. ``summary()`` and ``relay`` may be asked at any time after ``prepare()``."""
 
     def __init__(
-        self, parts: Parts, job_id: str, folder: Path, mapping: MapFunction, *, timeout_s: float | None
+        self, parts: RunConfig, job_id: str, folder: Path, mapping: MapFunction, *, timeout_s: float | None
     ) -> None:
         self.parts, self.job_id, self.folder, self._mapping = parts, job_id, folder, mapping
         self._began = time.monotonic()
         self._until = None if timeout_s is None else self._began + timeout_s
-        self.tally = Tally(job_id)
-        self.relay: Relay | None = None
-        self._session: Session | None = None
+        self.tally = SummaryBuilder(job_id)
+        self.relay: LogFollower | None = None
+        self._session: Driver | None = None
         self._died, self._progress = 0, 0  # supervisors that died in a row, and how far the run was then
         self._playing = False
         self._news: deque[News] = deque()  # heard from the session, and not dealt with yet
@@ -96,7 +96,7 @@ class JobRun:
     def _preparation(self) -> Preparation:
         return Preparation(self.parts, self.job_id, self.folder, self._mapping, self._begin, self._drop)
 
-    def _begin(self) -> Session:
+    def _begin(self) -> Driver:
         self._session = self.parts.session()
         self._session.begin(self.folder, open_order(self.parts, self.job_id, self._mapping))
         return self._session
@@ -113,7 +113,7 @@ class JobRun:
         if textless := [row.id for row in ready.documents if not row.n_bytes]:
             self._warn(notices.empty(self.job_id, textless))
         parts = self.parts
-        relay = Relay(self.folder, self.job_id, parts.dispatcher, parts.progress, self.tally, parts.balancer)
+        relay = LogFollower(self.folder, self.job_id, parts.dispatcher, parts.progress, self.tally, parts.balancer)
         self.relay = relay
         relay.catch_up(ready.durable)
         if ready.finished:
@@ -144,7 +144,7 @@ class JobRun:
         """Play the map round; outcomes of this run as they become durable, where they are ``wanted``."""
         if self._ready is None or self._ready.finished:
             return
-        yield from self._play(Round(0, self._total, self._mapping), wanted=wanted)
+        yield from self._play(RoundSpec(0, self._total, self._mapping), wanted=wanted)
 
     def play_round(self, round_: int, inputs: Sequence[tuple[str, str]], mapping: MapFunction) -> Results:
         """Play a later round over texts, (document id, text) each, one task a text; its results, in order.
@@ -163,7 +163,9 @@ class JobRun:
             indexes = {row.id: index for index, row in enumerate(self._ready.documents)}
             texts = [(indexes[name], text) for name, text in inputs]
             records = tuple(append_inputs(self._ready.spool, round_, texts))
-            for _ in self._play(Round(round_, len(inputs), replace(mapping, version=version), records), wanted=False):
+            for _ in self._play(
+                RoundSpec(round_, len(inputs), replace(mapping, version=version), records), wanted=False
+            ):
                 pass
         results = self.relay.results(round_)
         if results.failures:
@@ -184,7 +186,7 @@ class JobRun:
                 raise no_text(self.job_id)
             ready.fresh.publish(ready.spool)
 
-    def _play(self, round_: Round, *, wanted: bool) -> Iterator[Outcome]:
+    def _play(self, round_: RoundSpec, *, wanted: bool) -> Iterator[Outcome]:
         self._start(round_, round_.records)
         begun = False
         while True:
@@ -202,7 +204,7 @@ class JobRun:
             elif news is not None and self.relay is not None:
                 self.relay.tell(news)
 
-    def _start(self, round_: Round, records: Sequence[Record]) -> None:
+    def _start(self, round_: RoundSpec, records: Sequence[Record]) -> None:
         session = self._session
         assert session is not None
         self._news.clear()
@@ -247,7 +249,7 @@ class JobRun:
         assert self.relay is not None
         return self.relay.follow(durable, outcomes=wanted)
 
-    def _revive(self, round_: Round) -> None:
+    def _revive(self, round_: RoundSpec) -> None:
         """The supervisor died: another one resumes the job, a bounded number of times without progress."""
         if self.tally.progress > self._progress:
             self._died, self._progress = 0, self.tally.progress
@@ -363,7 +365,9 @@ class JobRun:
             return
         record = CloseRecord(time.time(), "done", normalise(self.summary().to_dict()))
         with suppress(JobBusy, LogError):  # somebody else is about to say it
-            OpenJob.open(self.folder, self.job_id, durability=self.parts.settings.durability).finish(pack_close(record))
+            JobStore.open(self.folder, self.job_id, durability=self.parts.settings.durability).finish(
+                pack_close(record)
+            )
 
     def summary(self) -> RunSummary:
         """The summary so far."""

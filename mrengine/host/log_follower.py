@@ -14,7 +14,7 @@ from typing import Any
 
 from mrengine import events
 from mrengine.backends.process.driver import Line, News, Note
-from mrengine.host.run_summary import Tally
+from mrengine.host.run_summary import SummaryBuilder
 from mrengine.log.file.reader import LogReader
 from mrengine.log.format import codec
 from mrengine.log.format.codec import HEADER_BYTES, Frame
@@ -25,14 +25,14 @@ from mrengine.progress import Progress, Silent
 from mrengine.providers.models.balancer import ModelLoadBalancer
 from mrengine.records import ChunkFailure, ChunkResult, Usage
 
-__all__ = ["Outcome", "Relay"]
+__all__ = ["LogFollower", "Outcome"]
 
 Outcome = ChunkResult | ChunkFailure
 _NO_USAGE = Usage()
 log = logging.getLogger("mrengine")
 
 
-class Relay:
+class LogFollower:
     """Follows one run of a job. ``state`` is what the log adds up to as far as it was read."""
 
     def __init__(
@@ -41,7 +41,7 @@ class Relay:
         job_id: str,
         dispatcher: events.Dispatcher,
         progress: Progress,
-        tally: Tally,
+        tally: SummaryBuilder,
         balancer: ModelLoadBalancer | None,
     ) -> None:
         self._job_id, self._dispatcher, self._progress, self.tally = job_id, dispatcher, progress, tally

@@ -10,12 +10,12 @@ from pathlib import Path
 from typing import Any
 
 from mrengine import events
-from mrengine.backends.process.driver import Session
+from mrengine.backends.process.driver import Driver
 from mrengine.budget.manager import check_limit
 from mrengine.budget.shared_limits import process_name
-from mrengine.budget.spend_limit import Purse
+from mrengine.budget.spend_limit import SpendLimit
 from mrengine.config import Settings, state_folder
-from mrengine.engine.setup import Objects
+from mrengine.engine.setup import LocalFunctions
 from mrengine.errors import ConfigError
 from mrengine.host.job_identity import MapFunction, Record
 from mrengine.job.budget_config import pack_terms
@@ -26,13 +26,13 @@ from mrengine.providers.models.balancer import ModelLoadBalancer
 from mrengine.providers.models.model import Model
 from mrengine.providers.models.resolution import OPENAI
 
-__all__ = ["Parts", "Round", "check_terms", "lacking", "open_order", "round_order"]
+__all__ = ["RoundSpec", "RunConfig", "check_terms", "lacking", "open_order", "round_order"]
 
 CALL_ROOM = 4096  # answers beyond two a task that the index of stored calls has room for
 
 
 @dataclass(frozen=True, slots=True)
-class Parts:
+class RunConfig:
     """What a run is made of, from the runner."""
 
     settings: Settings
@@ -44,12 +44,12 @@ class Parts:
     balancer: ModelLoadBalancer | None  # what each model did, over all runs of the runner
     models_blob: bytes
     initializer_blob: bytes
-    session: Callable[[], Session]  # the session that is open, or a new one
+    session: Callable[[], Driver]  # the session that is open, or a new one
     drop_session: Callable[[], None]  # after its supervisor died
 
 
 @dataclass(frozen=True, slots=True)
-class Round:
+class RoundSpec:
     """A pass of the pool: its number, its tasks' chunks, and the function that runs in it.
 
     ``records``: what the log needs first, of a later round: the chunk table of its texts.
@@ -61,7 +61,7 @@ class Round:
     records: tuple[Record, ...] = ()
 
 
-def lacking(folder: Path, round_: Round) -> Sequence[Record]:
+def lacking(folder: Path, round_: RoundSpec) -> Sequence[Record]:
     """The round's records that a supervisor took with it. Where the log has the round, they stand before it."""
     if not round_.records:
         return ()
@@ -79,14 +79,14 @@ def check_terms(settings: Settings, models: Sequence[Model]) -> None:
         if name not in known:
             told = ", ".join(sorted(known)) or "none"
             raise ConfigError(f"limits names {name!r}, which is no model of this job; it has {told}", setting="limits")
-    Purse(settings.budget, prices={model.name: model.price for model in every})
+    SpendLimit(settings.budget, prices={model.name: model.price for model in every})
 
 
 def _with_fallbacks(models: Sequence[Model]) -> list[Model]:
     return [one for model in models for one in (model, *model.fallbacks)]
 
 
-def open_order(parts: Parts, job_id: str, mapping: MapFunction) -> dict[str, Any]:
+def open_order(parts: RunConfig, job_id: str, mapping: MapFunction) -> dict[str, Any]:
     """What the supervisor is told first: the job, the pool's size, and what to import before it forks."""
     settings = parts.settings
     kinds = [kind for model in parts.models for kind in (model.kind, *model.preloads)]
@@ -100,7 +100,7 @@ def open_order(parts: Parts, job_id: str, mapping: MapFunction) -> dict[str, Any
     }
 
 
-def round_order(parts: Parts, job_id: str, round_: Round, *, since: int) -> dict[str, Any]:
+def round_order(parts: RunConfig, job_id: str, round_: RoundSpec, *, since: int) -> dict[str, Any]:
     """Everything that a round needs; functions and models as cloudpickle, which workers alone open.
 
     ``since``: where the run begins in the log. ``objects``: functions as they are, for a session of this process.
@@ -125,7 +125,7 @@ def round_order(parts: Parts, job_id: str, round_: Round, *, since: int) -> dict
         },
         "room": CALL_ROOM + 2 * round_.total,
         "terms": _terms(parts, since),
-        "objects": Objects(
+        "objects": LocalFunctions(
             (settings.initializer, settings.initargs), round_.mapping.function, parts.dispatcher.ends_run
         ),
         "setup": {
@@ -143,7 +143,7 @@ def round_order(parts: Parts, job_id: str, round_: Round, *, since: int) -> dict
     }
 
 
-def _terms(parts: Parts, since: int) -> dict[str, Any]:
+def _terms(parts: RunConfig, since: int) -> dict[str, Any]:
     settings = parts.settings
     every = _with_fallbacks(parts.models)
     return pack_terms(

@@ -6,12 +6,12 @@ from collections import Counter
 
 from mrengine.records import RunSummary, Throughput, Usage
 
-__all__ = ["Tally"]
+__all__ = ["SummaryBuilder"]
 
 MOST_MESSAGES = 20
 
 
-class Tally:
+class SummaryBuilder:
     """Counts what happened in one run. ``duration_ms`` is given at the end."""
 
     def __init__(self, job_id: str) -> None:

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from mrengine.budget.server import Terms
-from mrengine.job.job_store import OpenJob
-from mrengine.log.view.call_totals import Ledger
+from mrengine.budget.server import BudgetConfig
+from mrengine.job.job_store import JobStore
+from mrengine.log.view.call_totals import CallTotals
 from mrengine.records import Budget, Price, RateLimit
 
 __all__ = ["pack_terms", "terms_of"]
@@ -43,7 +43,7 @@ def _fields(value: Any) -> dict[str, Any]:
     return {name: getattr(value, name) for name in value.__dataclass_fields__}
 
 
-def _spent(used: Ledger, prices: Mapping[str, Price | None]) -> tuple[float, float]:
+def _spent(used: CallTotals, prices: Mapping[str, Price | None]) -> tuple[float, float]:
     """Tokens and USD: answers at what they cost, calls without an answer at the most they can have cost."""
     tokens = cost = 0.0
     for model, one in used.spent().items():
@@ -56,11 +56,11 @@ def _spent(used: Ledger, prices: Mapping[str, Price | None]) -> tuple[float, flo
     return tokens, cost
 
 
-def terms_of(order: Mapping[str, Any], job: OpenJob) -> Terms:
+def terms_of(order: Mapping[str, Any], job: JobStore) -> BudgetConfig:
     """With the log's part: what was used in the last minute, and what was spent so far."""
     budget = None if order["budget"] is None else Budget(**order["budget"])
     prices = {model: None if price is None else Price(**price) for model, price in order["prices"].items()}
-    return Terms(
+    return BudgetConfig(
         limits={model: RateLimit(**limit) for model, limit in order["limits"].items()},
         budget=budget,
         prices=prices,

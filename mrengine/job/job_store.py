@@ -11,25 +11,25 @@ from typing import Any
 
 from mrengine.engine.group_commit import Log
 from mrengine.engine.loop import RoundSettings
-from mrengine.engine.setup import Setup
+from mrengine.engine.setup import WorkerConfig
 from mrengine.errors import JobBusy, LogError
 from mrengine.log.file.call_index import CallIndex
 from mrengine.log.file.lock import JobLock
 from mrengine.log.file.reader import LogReader
 from mrengine.log.file.wal import WriteAheadLog
-from mrengine.log.file.worker_journal import discard, salvaged
+from mrengine.log.file.worker_journal import discard, journaled_answers
 from mrengine.log.format import codec
 from mrengine.log.format.chunk_rows import ChunkTable, DocumentNames, Segment
 from mrengine.log.format.codec import Frame
 from mrengine.log.format.packing import stamp
-from mrengine.log.view.call_totals import Ledger
+from mrengine.log.view.call_totals import CallTotals
 from mrengine.log.view.replay import Replay
 from mrengine.sources.spool import spool_name
 
-__all__ = ["OpenJob", "set_aside"]
+__all__ = ["JobStore", "set_aside"]
 
 
-class OpenJob:
+class JobStore:
     """The lock is held and the log is open from ``open()`` to ``finish()`` or ``close()``."""
 
     def __init__(self, folder: Path, lock: JobLock, log: WriteAheadLog, state: Replay, durability: str) -> None:
@@ -44,7 +44,7 @@ class OpenJob:
     @classmethod
     def open(
         cls, folder: str | os.PathLike[str], job_id: str, *, durability: str, strict: bool = False, host: int = 0
-    ) -> OpenJob:
+    ) -> JobStore:
         """Take the lock; open the log, or make one. JobBusy (``draining`` says whether waiting helps), LogError.
 
         ``strict``: a damaged log is refused, and stays as it is. ``host``: the pid for which a supervisor works.
@@ -74,7 +74,7 @@ class OpenJob:
 
     def _take_in_salvage(self) -> None:
         """Answers that workers had, and a supervisor that died did not commit: they were paid for."""
-        for payload in salvaged(self.folder, self._reader, self.state.ledger):
+        for payload in journaled_answers(self.folder, self._reader, self.state.ledger):
             self.append(codec.CALL, payload)
         self.settled()
 
@@ -157,11 +157,11 @@ class OpenJob:
         assert self._names is not None
         return self._names[table[chunk].document].id
 
-    def setup(self, given: Mapping[str, Any], **more: Any) -> Setup:
+    def setup(self, given: Mapping[str, Any], **more: Any) -> WorkerConfig:
         """What workers need: what the host gave, and where things stand in the log."""
         epoch = self.state.epoch
         assert epoch is not None
-        return Setup(
+        return WorkerConfig(
             folder=os.fspath(self.folder),
             spool=spool_name(epoch.job.documents[2]),
             table=[list(segment) for segment in self._segments(given["round"])],
@@ -172,19 +172,19 @@ class OpenJob:
             **more,
         )
 
-    def used(self, since: int | None = None) -> Ledger:
+    def used(self, since: int | None = None) -> CallTotals:
         """What the calls of the job add up to by now, or those from an offset of the log on.
 
         What workers say goes into the log past ``state``: here the rest of it is read.
         """
         if since is not None:
-            ledger = Ledger()
+            ledger = CallTotals()
             self._count(since, ledger)
             return ledger
         self._counted = self._count(self._counted, self.state.ledger)
         return self.state.ledger
 
-    def _count(self, start: int, ledger: Ledger) -> int:
+    def _count(self, start: int, ledger: CallTotals) -> int:
         for frame in self._reader.frames(start):
             start = frame.end
             with suppress(LogError):  # its CRC vouches for it, and it makes no sense: skipped, as everywhere

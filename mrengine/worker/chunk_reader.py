@@ -12,10 +12,10 @@ from mrengine.log.file.reader import LogReader
 from mrengine.log.format.chunk_rows import ChunkRow, ChunkTable, DocumentNames, Segment
 from mrengine.records import Chunk
 
-__all__ = ["ChunkReader", "ObservedChunk", "read_bytes"]
+__all__ = ["ChunkReader", "TrackedChunk", "read_bytes"]
 
 
-class ObservedChunk(Chunk):
+class TrackedChunk(Chunk):
     """A chunk in a worker: its text is read when it is asked for, and it notes whether its place was looked at.
 
     A result that depends on ``id``, ``start`` or ``end`` cannot be carried to another place when documents are added.
@@ -122,10 +122,10 @@ class ChunkReader:
         self._table = ChunkTable(self.reader.fd, [Segment(*segment) for segment in table])
         self._names = DocumentNames(self.reader, [(first, offset) for first, offset in documents])
 
-    def read(self, chunk: int) -> ObservedChunk:
+    def read(self, chunk: int) -> TrackedChunk:
         """A chunk; its text is read when it is asked for."""
         row = self._table[chunk]
-        return ObservedChunk(chunk, self._names[row.document].id, row, self._spool_fd, self._check)
+        return TrackedChunk(chunk, self._names[row.document].id, row, self._spool_fd, self._check)
 
     def close(self) -> None:
         """Close both files."""

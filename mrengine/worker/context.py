@@ -10,19 +10,19 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from mrengine.engine import protocol as m
-from mrengine.engine.setup import Setup
+from mrengine.engine.setup import WorkerConfig
 from mrengine.errors import ConfigError, InvalidAnswer
 from mrengine.log.format.records import CallRecord
 from mrengine.providers.call.answers import ON_TRUNCATION
 from mrengine.providers.call.structured import schema_of, validate
 from mrengine.records import Completion, Request, Usage
-from mrengine.worker.chunk_reader import ObservedChunk
-from mrengine.worker.deadline import Patience
-from mrengine.worker.external_call import OwnCall
-from mrengine.worker.model_clients import ModelSet
+from mrengine.worker.chunk_reader import TrackedChunk
+from mrengine.worker.deadline import Deadline
+from mrengine.worker.external_call import ExternalCall
+from mrengine.worker.model_clients import ModelClients
 from mrengine.worker.stored_answers import StoredCalls, call_digest, completion_of
 
-__all__ = ["Context", "Desk", "Stopped", "TaskCalls"]
+__all__ = ["Context", "Stopped", "TaskCalls", "WorkerServices"]
 
 DigestOf = Callable[[str | list[str]], bytes]
 
@@ -38,7 +38,7 @@ class TaskCalls:
     """
 
     def __init__(self) -> None:
-        self.chunk: ObservedChunk | None = None
+        self.chunk: TrackedChunk | None = None
         self.made = 0
         self.reused = 0
         self.usage: Usage | None = None
@@ -74,12 +74,12 @@ class TaskCalls:
 
 
 @dataclass(frozen=True, slots=True)
-class Desk:
+class WorkerServices:
     """What all tasks of one worker share."""
 
-    setup: Setup
+    setup: WorkerConfig
     worker_id: int
-    models: ModelSet
+    models: ModelClients
     stored: StoredCalls
     emit: Callable[[int, int, int, bytes], None]
     stopping: threading.Event
@@ -93,7 +93,9 @@ class Context:
 
     __slots__ = ("_calls", "_chunk", "_desk", "_patience", "_task")
 
-    def __init__(self, desk: Desk, task: m.Start, chunk: ObservedChunk, calls: TaskCalls, patience: Patience) -> None:
+    def __init__(
+        self, desk: WorkerServices, task: m.Start, chunk: TrackedChunk, calls: TaskCalls, patience: Deadline
+    ) -> None:
         self._desk, self._task, self._chunk, self._calls, self._patience = desk, task, chunk, calls, patience
 
     @property
@@ -207,7 +209,7 @@ class Context:
         return completion
 
     @contextmanager
-    def budget(self, tokens: int, *, max_tokens: int = 0, model: str | None = None) -> Iterator[OwnCall]:
+    def budget(self, tokens: int, *, max_tokens: int = 0, model: str | None = None) -> Iterator[ExternalCall]:
         """Reserve tokens for a client of your own: ``with context.budget(1200) as grant: … grant.used(answer)``.
 
         Waits until the model's limits allow it. ``tokens``: of the prompt, and of the answer where ``max_tokens`` does

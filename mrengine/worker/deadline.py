@@ -6,12 +6,12 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
-__all__ = ["OnWait", "Patience"]
+__all__ = ["Deadline", "OnWait"]
 
 OnWait = Callable[[str, float], None]
 
 
-class Patience:
+class Deadline:
     """A task's ``deadline``, on ``clock``: later by each wait for a budget. ``tell(waiting)`` hears of their begin and
     end, so that whoever looks for tasks that hang does not count them, either.
     """

@@ -17,12 +17,12 @@ from mrengine.records import Usage
 if TYPE_CHECKING:
     from mrengine.providers.models.model import Model
 
-__all__ = ["OwnCall", "own_call"]
+__all__ = ["ExternalCall", "external_call"]
 
 Emit = Callable[[int, int, int, bytes], None]
 
 
-class OwnCall:
+class ExternalCall:
     """What ``context.budget()`` yields. ``tokens`` and ``max_tokens`` were granted for ``model``; ``usage`` is None
     until ``used()``.
     """
@@ -46,16 +46,16 @@ class OwnCall:
 
 
 @contextmanager
-def own_call(
+def external_call(
     lease: Any,
     model: Model,
-    grant: OwnCall,
+    grant: ExternalCall,
     *,
     task: m.Start,
     round_: int,
     emit: Emit,
     done: Callable[[Usage, float | None], None],
-) -> Iterator[OwnCall]:
+) -> Iterator[ExternalCall]:
     """An intent before it, a CALL after it; ``done(usage, cost_usd)`` hears what it came to.
 
     Without ``used()`` the granted tokens count, for the provider may count them; not after an exception that says that

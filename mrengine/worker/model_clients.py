@@ -24,27 +24,27 @@ from mrengine.providers.base import Stopped
 from mrengine.providers.call.error_map import TURNED_AWAY
 from mrengine.providers.call.structured import in_words
 from mrengine.records import Chunk, Completion, Request, Usage
-from mrengine.worker.external_call import OwnCall, own_call
+from mrengine.worker.external_call import ExternalCall, external_call
 
 if TYPE_CHECKING:
-    from mrengine.engine.setup import Setup
+    from mrengine.engine.setup import WorkerConfig
     from mrengine.providers.base import Provider
     from mrengine.providers.call.breaker import Breaker
     from mrengine.providers.models.model import Model
-    from mrengine.worker.deadline import Patience
+    from mrengine.worker.deadline import Deadline
 
-__all__ = ["ModelSet"]
+__all__ = ["ModelClients"]
 
 Emit = Callable[[int, int, int, bytes], None]
 STOP_S = 0.2  # a stop is noticed within
 ENDPOINT_S = 120.0  # how long a server that the job runs itself may take to come up
 
 
-class ModelSet:
+class ModelClients:
     """The models of a job in one worker, shared by its slots."""
 
     def __init__(
-        self, setup: Setup, worker: int, slots: int, emit: Emit, stopping: threading.Event, budget: Any
+        self, setup: WorkerConfig, worker: int, slots: int, emit: Emit, stopping: threading.Event, budget: Any
     ) -> None:
         self.setup, self._worker, self._slots = setup, worker, slots
         self.emit, self.stopping, self.budget = emit, stopping, budget
@@ -95,7 +95,7 @@ class ModelSet:
         digest_of: Callable[[str | list[str]], bytes],
         task: m.Start,
         chunk: Chunk,
-        patience: Patience,
+        patience: Deadline,
         response_model: Any,
         on_truncation: str,
         reusable: bool,
@@ -142,9 +142,9 @@ class ModelSet:
         max_tokens: int,
         *,
         task: m.Start,
-        patience: Patience,
+        patience: Deadline,
         done: Callable[[Usage, float | None], None],
-    ) -> AbstractContextManager[OwnCall]:
+    ) -> AbstractContextManager[ExternalCall]:
         """Leave for a call with a client of the user's own, once the model's limits give it."""
         model = self._models[index]
         if self.budget is None:
@@ -163,8 +163,8 @@ class ModelSet:
                 )
         except NoGrant:
             raise Stopped from None
-        grant = OwnCall(model.name, tokens, max_tokens)
-        return own_call(lease, model, grant, task=task, round_=self.setup.round, emit=self.emit, done=done)
+        grant = ExternalCall(model.name, tokens, max_tokens)
+        return external_call(lease, model, grant, task=task, round_=self.setup.round, emit=self.emit, done=done)
 
     def on_wait(self, model: str, wait_ms: float) -> None:
         self.note("budget:wait", {"model": model, "wait_ms": wait_ms})
@@ -233,12 +233,12 @@ class _Call:
 
     def __init__(
         self,
-        models: ModelSet,
+        models: ModelClients,
         model: Model,
         task: m.Start,
         digest: bytes,
         chunk: Chunk,
-        patience: Patience,
+        patience: Deadline,
         breaker: Breaker,
         *,
         alternatives: bool,

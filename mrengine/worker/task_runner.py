@@ -14,21 +14,21 @@ import cloudpickle
 
 from mrengine.budget.client import BudgetClient
 from mrengine.engine import protocol as m
-from mrengine.engine.setup import Objects, Setup
+from mrengine.engine.setup import LocalFunctions, WorkerConfig
 from mrengine.errors import BudgetExhausted, ModelError, Retry, seconds
 from mrengine.log.file.call_index import CallIndex
-from mrengine.log.file.worker_journal import Salvage
+from mrengine.log.file.worker_journal import WorkerJournal
 from mrengine.log.format import codec, records
 from mrengine.log.format.packing import pack
 from mrengine.log.format.values import Unstorable, normalise
-from mrengine.worker.chunk_reader import ChunkReader, ObservedChunk
-from mrengine.worker.context import Context, Desk, Stopped, TaskCalls
-from mrengine.worker.deadline import Patience
-from mrengine.worker.model_clients import ModelSet
+from mrengine.worker.chunk_reader import ChunkReader, TrackedChunk
+from mrengine.worker.context import Context, Stopped, TaskCalls, WorkerServices
+from mrengine.worker.deadline import Deadline
+from mrengine.worker.model_clients import ModelClients
 from mrengine.worker.redact import describe, where
 from mrengine.worker.stored_answers import StoredCalls
 
-__all__ = ["Emit", "Executor"]
+__all__ = ["Emit", "TaskRunner"]
 
 Emit = Callable[[int, int, int, bytes], None]
 OWN_FILES = os.path.join(os.path.dirname(os.path.dirname(os.path.abspath(__file__))), "")
@@ -50,12 +50,12 @@ def _loaded(blob: bytes) -> Callable[[Any, Any], Any]:
     return function
 
 
-class Executor:
+class TaskRunner:
     """Runs tasks of one round; one a process, used by all its slots."""
 
     def __init__(
         self,
-        setup: Setup,
+        setup: WorkerConfig,
         worker: int,
         slots: int,
         emit: Emit,
@@ -64,7 +64,7 @@ class Executor:
         budget: Any = None,
         answers: CallIndex | None = None,
         made: int = 0,
-        objects: Objects | None = None,
+        objects: LocalFunctions | None = None,
         initialize: bool = True,
     ) -> None:
         self._setup, self._worker, self._emit, self._stopping = setup, worker, emit, stopping
@@ -81,9 +81,9 @@ class Executor:
             address, authkey = setup.manager
             budget = BudgetClient(address, authkey, worker, time.monotonic_ns(), made=made)
         self._budget = budget
-        self._salvage = Salvage(setup.folder, setup.job_id, worker, slots)
-        self._models = ModelSet(setup, worker, slots, self._emit_kept, stopping, budget)
-        self._desk = Desk(setup, worker, self._models, stored, emit, stopping)
+        self._salvage = WorkerJournal(setup.folder, setup.job_id, worker, slots)
+        self._models = ModelClients(setup, worker, slots, self._emit_kept, stopping, budget)
+        self._desk = WorkerServices(setup, worker, self._models, stored, emit, stopping)
         self._timeout_s = setup.chunk_timeout_s
 
     def endpoint_came(self, name: str, url: str, key: str) -> None:
@@ -104,11 +104,11 @@ class Executor:
             self._budget.close()
         self._chunks.close()
 
-    def _patience(self, task: m.Start) -> Patience:
+    def _patience(self, task: m.Start) -> Deadline:
         def tell(waiting: bool) -> None:
             self._emit(m.IN_LINE if waiting else m.AT_WORK, task.chunk, task.model, b"")
 
-        return Patience(self._timeout_s, tell)
+        return Deadline(self._timeout_s, tell)
 
     def run(self, task: m.Start) -> None:
         """Run one task and emit its outcome, whatever user code raises or returns."""
@@ -136,7 +136,7 @@ class Executor:
         value = normalise(self._map_fn(chunk, context))
         self._emit_result(task, chunk, value, calls, started)
 
-    def _emit_result(self, task: m.Start, chunk: ObservedChunk, value: Any, calls: TaskCalls, started: float) -> None:
+    def _emit_result(self, task: m.Start, chunk: TrackedChunk, value: Any, calls: TaskCalls, started: float) -> None:
         payload = records.pack_result(
             records.ResultRecord(
                 round=self._setup.round,

@@ -10,7 +10,7 @@ import pytest
 
 from mrengine import MapReduceRunner
 from mrengine.backends.process import framing, supervisor_handle
-from mrengine.backends.process.supervisor_handle import SupervisorProcess
+from mrengine.backends.process.supervisor_handle import SupervisorHandle
 from mrengine.errors import LogError
 from tests.system.processes import wait_for
 
@@ -23,13 +23,13 @@ Supervisor._on_sync = crash
 main(fd, facts)"""
 DISK_FULL_AT_THE_END = """
 from mrengine.backends.process.supervisor import Supervisor
-from mrengine.job.job_store import OpenJob
+from mrengine.job.job_store import JobStore
 from mrengine.errors import LogError
 def full(job):
     raise LogError("no space left", reason="full")
 on_run = Supervisor._on_run
 def on_run_and_then(supervisor, payload):
-    OpenJob.settled = full
+    JobStore.settled = full
     on_run(supervisor, payload)
 Supervisor._on_run = on_run_and_then
 main(fd, facts)"""
@@ -41,7 +41,7 @@ def test_a_crash_is_heard_by_a_host_that_was_slow_to_listen(monkeypatch: pytest.
     monkeypatch.setattr(supervisor_handle, "_BOOT", boot)
     with tempfile.TemporaryDirectory(dir="/tmp") as folder:
         monkeypatch.setenv("TMPDIR", folder)
-        supervisor = SupervisorProcess()
+        supervisor = SupervisorHandle()
         wait_for(lambda: os.listdir(folder))
         supervisor.send(framing.SYNC)
         wait_for(lambda: not os.listdir(folder))  # all that is left to do is to say why

@@ -9,7 +9,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from mrengine.budget.connection import Done
-from mrengine.budget.service import Ledger
+from mrengine.budget.service import BudgetService
 from mrengine.budget.wait_queue import rank_of
 from mrengine.records import Observed
 
@@ -69,7 +69,7 @@ class Provider:
 class Job:
     """One worker process of a run: ``calls`` to make, ``slots`` at a time."""
 
-    ledger: Ledger
+    ledger: BudgetService
     worker: int
     calls: int
     slots: int

@@ -9,13 +9,13 @@ import pytest
 
 from mrengine.budget.in_process import LocalBudget
 from mrengine.budget.pending_requests import Stopped
-from mrengine.budget.server import Terms, make_ledger
+from mrengine.budget.server import BudgetConfig, make_ledger
 from mrengine.errors import BudgetExhausted, ModelRefused, ModelUnavailable
 from mrengine.records import Budget, RateLimit, Usage
 
 
 def local(**terms):
-    return LocalBudget(make_ledger(Terms(priority="P1_user", **terms)))
+    return LocalBudget(make_ledger(BudgetConfig(priority="P1_user", **terms)))
 
 
 def test_a_call_waits_for_its_tokens():

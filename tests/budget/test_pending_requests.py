@@ -6,7 +6,7 @@ import threading
 
 import pytest
 
-from mrengine.budget.pending_requests import Desk, Lease, Stopped, wait
+from mrengine.budget.pending_requests import Lease, PendingRequests, Stopped, wait
 from mrengine.errors import BudgetExhausted, ConfigError, ModelRefused, ModelUnavailable
 from mrengine.records import Observed, Usage
 
@@ -21,7 +21,7 @@ def wait_for(ticket, *, deadline=None, stopping=None, on_wait=None):
 
 def test_a_message_holds_all_that_waits_until_it_is_answered():
     """Told again and again: a lost message loses nothing."""
-    desk = Desk()
+    desk = PendingRequests()
     first, second = ask(desk), ask(desk)
     assert [one[0] for one in desk.message()[0]] == [1, 2]
     desk.take(([1], [], [(2, 0.5, 1)], []), 0)
@@ -33,7 +33,7 @@ def test_a_message_holds_all_that_waits_until_it_is_answered():
 
 def test_what_is_done_is_told_until_it_is_answered():
     """Only what the answered message held is forgotten."""
-    desk = Desk()
+    desk = PendingRequests()
     tickets = [ask(desk), ask(desk)]
     desk.take(([1, 2], [], [], []), 0)
     Lease(tickets[0], desk.settle).settle(Usage(90, 5, 1), Observed(limit_tokens=7))
@@ -48,7 +48,7 @@ def test_what_is_done_is_told_until_it_is_answered():
 
 def test_a_lease_is_settled_once():
     """The first report counts."""
-    desk = Desk()
+    desk = PendingRequests()
     ticket = ask(desk)
     desk.take(([1], [], [], []), 0)
     lease = Lease(ticket, desk.settle)
@@ -60,7 +60,7 @@ def test_a_lease_is_settled_once():
 
 def test_a_grant_that_nobody_waits_for_any_more_is_given_back():
     """Whether the waiter left before or after it came."""
-    desk = Desk()
+    desk = PendingRequests()
     early, late = ask(desk), ask(desk)
     desk.give_up(early)
     desk.take(([1, 2], [], [], []), 0)
@@ -71,7 +71,7 @@ def test_a_grant_that_nobody_waits_for_any_more_is_given_back():
 
 def test_one_who_waits_is_told_once_for_how_long():
     """on_wait hears the first wait only, and nothing where there is none."""
-    desk, heard = Desk(), []
+    desk, heard = PendingRequests(), []
     ticket = ask(desk)
 
     def answer():
@@ -95,7 +95,7 @@ def test_one_who_waits_is_told_once_for_how_long():
 
 def test_what_refuses_a_call_is_raised_as_what_it_is():
     """Each with its facts, none with a prompt."""
-    desk = Desk()
+    desk = PendingRequests()
     tickets = [ask(desk) for _ in range(3)]
     facts = ("tokens", 900.0, 1000.0)
     refused = [(1, "exhausted", "120 tokens", facts), (2, "config", "too large", ("tokens", 0.0, 0.0))]
@@ -112,7 +112,7 @@ def test_what_refuses_a_call_is_raised_as_what_it_is():
 
 def test_stopping_and_the_deadline_end_a_wait():
     """Nothing waits for ever, and the error says what it waited for."""
-    desk = Desk()
+    desk = PendingRequests()
     with pytest.raises(Stopped):
         wait_for(ask(desk), stopping=lambda: True)
     with pytest.raises(ModelUnavailable, match="'m' could not be called before the deadline: of nothing"):
@@ -122,4 +122,4 @@ def test_stopping_and_the_deadline_end_a_wait():
 def test_an_unknown_priority_never_reaches_the_manager():
     """ConfigError at once."""
     with pytest.raises(ConfigError):
-        Desk().ask("m", 1, 1, priority="urgent", bound_tokens=None, estimated=True)
+        PendingRequests().ask("m", 1, 1, priority="urgent", bound_tokens=None, estimated=True)

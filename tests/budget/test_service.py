@@ -8,8 +8,8 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
 from mrengine.budget.manager import TokenBucketManager
-from mrengine.budget.service import Ledger
-from mrengine.budget.spend_limit import Purse
+from mrengine.budget.service import BudgetService
+from mrengine.budget.spend_limit import SpendLimit
 from mrengine.records import Budget, Observed, Price, RateLimit
 from tests.budget.simulation import Clock
 from tests.budget.test_bucket import worst_excess
@@ -20,7 +20,7 @@ FULL = 59_400
 def ledger_of(clock=None, budget=None, prices=None, **limit):
     limits = {"m": RateLimit(**limit)} if limit else {}
     manager = TokenBucketManager(limits, clock=clock or Clock(), idle=("P0", "P1"))
-    ledger = Ledger(manager, purse=Purse(budget, prices=prices))
+    ledger = BudgetService(manager, purse=SpendLimit(budget, prices=prices))
     assert ledger.hello(0, 1, ())
     return ledger
 
@@ -120,7 +120,9 @@ def test_a_ghost_is_told_so():
 
 def test_a_new_manager_learns_what_is_in_flight():
     """Calls that its predecessor granted occupy their slots, cost nothing again and are settled as any other."""
-    ledger = Ledger(TokenBucketManager({"m": RateLimit(tpm=60_000, concurrent=2)}, clock=Clock(), idle=("P0", "P1")))
+    ledger = BudgetService(
+        TokenBucketManager({"m": RateLimit(tpm=60_000, concurrent=2)}, clock=Clock(), idle=("P0", "P1"))
+    )
     ledger.hello(0, 1, [(8, "m", 1000, 0), (9, "m", 1000, 0)])
     ledger.hello(0, 1, [(8, "m", 1000, 0), (9, "m", 1000, 0)])
     assert ledger.exchange(0, 1, [ask(10)], [])[0] == []
@@ -290,7 +292,9 @@ class Workers(RuleBasedStateMachine):
         super().__init__()
         self.clock = Clock()
         limits = {"m": RateLimit(tpm=6000, concurrent=4)}
-        self.ledger = Ledger(TokenBucketManager(limits, clock=self.clock), purse=Purse(Budget(max_tokens=40_000)))
+        self.ledger = BudgetService(
+            TokenBucketManager(limits, clock=self.clock), purse=SpendLimit(Budget(max_tokens=40_000))
+        )
         self.incarnation = dict.fromkeys(range(3), 1)
         self.asks = {worker: {} for worker in range(3)}
         self.held = {worker: {} for worker in range(3)}

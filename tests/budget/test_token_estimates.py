@@ -5,7 +5,7 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mrengine.budget.token_estimates import ENOUGH, FIRST_RATIO, Ratios, estimate_tokens, upper_bound
+from mrengine.budget.token_estimates import ENOUGH, FIRST_RATIO, TokenEstimator, estimate_tokens, upper_bound
 
 
 def test_the_tokens_of_a_chunk_are_not_estimated_again():
@@ -38,7 +38,7 @@ def test_lone_surrogates_are_counted():
 
 def test_the_ratio_is_learned_from_the_first_answer_on():
     """It starts at 1.3, at 1 where the tokenizer is ours, and follows what the provider counts."""
-    ratios = Ratios(exact=["ours"])
+    ratios = TokenEstimator(exact=["ours"])
     assert ratios.ratio("theirs") == FIRST_RATIO
     assert ratios.ratio("ours") == 1.0
     assert ratios.reserve("theirs", 681) == 886
@@ -51,7 +51,7 @@ def test_the_ratio_is_learned_from_the_first_answer_on():
 
 def test_answers_that_cost_nothing_teach_nothing():
     """A cached or refused answer must not lower the ratio to zero."""
-    ratios = Ratios()
+    ratios = TokenEstimator()
     ratios.learn("m", 100, 0)
     ratios.learn("m", 0, 100)
     assert ratios.ratio("m") == FIRST_RATIO
@@ -59,7 +59,7 @@ def test_answers_that_cost_nothing_teach_nothing():
 
 def test_varying_counts_reserve_more_than_their_mean():
     """The deviation is added, so that most calls are covered."""
-    ratios = Ratios()
+    ratios = TokenEstimator()
     for i in range(100):
         ratios.learn("m", 100, 100 + 40 * (i % 2))
     assert ratios.ratio("m") > 1.3
@@ -67,7 +67,7 @@ def test_varying_counts_reserve_more_than_their_mean():
 
 def test_max_tokens_is_reserved_until_answers_have_shown_their_length():
     """Then a little more than the longest; one longer answer counts at once; never more than max_tokens."""
-    ratios = Ratios()
+    ratios = TokenEstimator()
     for _ in range(ENOUGH):
         assert ratios.reserve_output("m", 900, 1024) == 1024
         ratios.learn_output("m", 1024, 20)
@@ -81,7 +81,7 @@ def test_max_tokens_is_reserved_until_answers_have_shown_their_length():
 
 def test_a_strict_provider_gets_all_of_max_tokens():
     """After a refusal that the bucket cannot explain it is reserved for good; after another none of it comes back."""
-    ratios = Ratios()
+    ratios = TokenEstimator()
     for _ in range(ENOUGH):
         ratios.learn_output("m", 1024, 20)
     assert not ratios.strict("m", 900, 1024)
@@ -96,7 +96,7 @@ def test_a_strict_provider_gets_all_of_max_tokens():
 
 def test_a_small_max_tokens_is_always_reserved():
     """Whether the provider counts it is not worth a 429."""
-    ratios = Ratios()
+    ratios = TokenEstimator()
     for _ in range(ENOUGH):
         ratios.learn_output("m", 20, 3)
     assert ratios.reserve_output("m", 1000, 20) == 20

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import pytest
 
-from mrengine.budget.wait_queue import KEPT_S, PATIENCE_S, RELEASE_S, Ask, Line, rank_of
+from mrengine.budget.wait_queue import KEPT_S, PATIENCE_S, RELEASE_S, QueuedRequest, WaitQueue, rank_of
 from mrengine.errors import ConfigError
 
 
 def ask(number, rank, since=0.0, expires=1e9):
-    return Ask(("w", number), rank, (1.0, 1.0, 0.0, 1.0), since, expires)
+    return QueuedRequest(("w", number), rank, (1.0, 1.0, 0.0, 1.0), since, expires)
 
 
 def order(line, now=0.0):
@@ -18,7 +18,7 @@ def order(line, now=0.0):
 
 def test_better_classes_first_and_first_come_first_served_within_one():
     """By rank, then by arrival, whatever the order of joining."""
-    line = Line(0.0)
+    line = WaitQueue(0.0)
     for number, rank in ((1, 2), (2, 0), (3, 1), (4, 0), (5, 2)):
         line.join(ask(number, rank))
     assert order(line) == [2, 4, 3, 1, 5]
@@ -26,10 +26,10 @@ def test_better_classes_first_and_first_come_first_served_within_one():
 
 def test_who_joins_twice_keeps_its_place_and_its_news():
     """An ask that is told again is the same ask, with what it needs now."""
-    line = Line(0.0)
+    line = WaitQueue(0.0)
     line.join(ask(1, 1))
     line.join(ask(2, 1))
-    line.join(Ask(("w", 1), 1, (9.0, 9.0, 0.0, 1.0), 5.0, 7.0))
+    line.join(QueuedRequest(("w", 1), 1, (9.0, 9.0, 0.0, 1.0), 5.0, 7.0))
     assert order(line) == [1, 2]
     first = next(line.in_order(0.0))[0]
     assert (first.need[0], first.since, first.expires) == (9.0, 0.0, 7.0)
@@ -37,7 +37,7 @@ def test_who_joins_twice_keeps_its_place_and_its_news():
 
 def test_the_expired_and_the_withdrawn_are_gone():
     """Neither is served nor counted."""
-    line = Line(0.0)
+    line = WaitQueue(0.0)
     line.join(ask(1, 1, expires=5.0))
     line.join(ask(2, 1))
     line.join(ask(3, 1))
@@ -49,7 +49,7 @@ def test_the_expired_and_the_withdrawn_are_gone():
 
 def test_the_head_of_a_starved_class_goes_first_once_in_a_while():
     """After its patience one of them passes its betters; the next has to be patient again."""
-    line = Line(0.0)
+    line = WaitQueue(0.0)
     for number in (1, 2):
         line.join(ask(number, 2))
     line.join(ask(3, 0))
@@ -63,7 +63,7 @@ def test_the_head_of_a_starved_class_goes_first_once_in_a_while():
 
 def test_a_reserve_is_given_up_with_the_silence_of_those_it_is_for():
     """30% and 60% at first; nothing, or half a second of the rate, after a third of a refill period."""
-    line = Line(0.0)
+    line = WaitQueue(0.0)
     assert line.reserve(0, 1000.0, 10.0, 0.0).floor == 0.0
     assert line.reserve(1, 1000.0, 10.0, 0.0).floor == 300.0
     assert line.reserve(2, 1000.0, 10.0, 0.0).floor == 600.0
@@ -74,7 +74,7 @@ def test_a_reserve_is_given_up_with_the_silence_of_those_it_is_for():
 
 def test_a_better_class_that_waits_is_not_silent():
     """As long as it stands in the line, and from its last word on."""
-    line = Line(0.0)
+    line = WaitQueue(0.0)
     line.join(ask(1, 0, since=100.0))
     assert line.silence_s(1, 200.0) == 0.0
     list(line.in_order(200.0))
@@ -85,17 +85,17 @@ def test_a_better_class_that_waits_is_not_silent():
 
 def test_nothing_is_kept_for_classes_that_cannot_come():
     """In a process of one priority there is no reserve at all."""
-    line = Line(0.0, idle=(0, 1))
+    line = WaitQueue(0.0, idle=(0, 1))
     assert line.reserve(2, 1000.0, 10.0, 0.0).floor == 0.0
     assert line.reserve(2, 1000.0, 10.0, 5.0).falling == 0.0
 
 
 def test_a_line_survives_dump_and_load():
     """Order, needs, silence: all of it."""
-    line = Line(0.0, idle=(0,))
+    line = WaitQueue(0.0, idle=(0,))
     for number, rank in ((1, 2), (2, 1), (3, 2)):
         line.join(ask(number, rank))
-    again = Line.load(line.dump())
+    again = WaitQueue.load(line.dump())
     assert again.dump() == line.dump()
     assert order(again) == [2, 1, 3]
 

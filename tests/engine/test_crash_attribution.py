@@ -7,14 +7,14 @@ import math
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mrengine.engine.crash_attribution import Cells, Docket
+from mrengine.engine.crash_attribution import AttemptCounter, CrashBisection
 
 
 @given(st.integers(1, 64).flatmap(lambda n: st.tuples(st.just(n), st.integers(0, n - 1))), st.integers(1, 5))
 def test_one_guilty_task_is_found_in_logarithmically_many_deaths(place: tuple[int, int], max_attempts: int) -> None:
     """Whoever runs beside the guilty one is freed; only the guilty one is charged."""
     n, guilty = place
-    docket, cells, done, deaths = Docket(max_attempts), Cells(), set[int](), 0
+    docket, cells, done, deaths = AttemptCounter(max_attempts), CrashBisection(), set[int](), 0
     running, given_up = list(range(n)), False
     while running or cells:
         if not running:
@@ -42,7 +42,7 @@ def test_one_guilty_task_is_found_in_logarithmically_many_deaths(place: tuple[in
 
 def test_attempt_numbers_count_starts() -> None:
     """1 at first, one more after each start that came to nothing, 1 again for a task that is closed."""
-    docket = Docket(3)
+    docket = AttemptCounter(3)
     assert docket.attempt(7) == 1
     docket.started(7)
     assert docket.attempt(7) == 2
@@ -52,7 +52,7 @@ def test_attempt_numbers_count_starts() -> None:
 
 def test_what_a_cell_had_not_started_stays_in_one() -> None:
     """It runs next, by itself."""
-    cells = Cells()
+    cells = CrashBisection()
     cells.accuse([1, 2, 3, 4])
     first = cells.next()
     cells.resume(first[1:])

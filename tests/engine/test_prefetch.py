@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from mrengine.engine.prefetch import MOST, Pace
+from mrengine.engine.prefetch import MOST, PrefetchWindow
 
 
 class Clock:
@@ -15,7 +15,7 @@ class Clock:
 def test_slow_tasks_leave_the_window_at_the_slots() -> None:
     """Nothing waits at a worker that another could take."""
     clock = Clock()
-    pace = Pace(4, clock)
+    pace = PrefetchWindow(4, clock)
     for _ in range(40):
         clock.now += 0.25
         pace.finished()
@@ -25,7 +25,7 @@ def test_slow_tasks_leave_the_window_at_the_slots() -> None:
 def test_quick_tasks_open_it_and_slow_ones_close_it_again() -> None:
     """So that a worker does not stand still while the log is synced; never without bound."""
     clock = Clock()
-    pace = Pace(1, clock)
+    pace = PrefetchWindow(1, clock)
     for _ in range(20_000):
         clock.now += 20e-6
         pace.finished()

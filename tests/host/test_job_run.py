@@ -14,8 +14,8 @@ from typing import Any
 import pytest
 
 from mrengine import Document, Job, MapReduceRunner, tree_reduce
-from mrengine.backends.process.driver import ProcessSession
-from mrengine.backends.process.supervisor_handle import SupervisorProcess
+from mrengine.backends.process.driver import ProcessDriver
+from mrengine.backends.process.supervisor_handle import SupervisorHandle
 from mrengine.errors import JobFailed, JobNotFound, LogError, ModelRefused, SupervisorDied
 from mrengine.testing import fake
 from tests.system.processes import wait_for
@@ -81,7 +81,7 @@ def test_a_supervisor_may_die_between_two_rounds() -> None:
     runner = MapReduceRunner("between", workers=1, models=fake("joined"))
 
     def strike(_event: Any) -> None:
-        assert isinstance(runner._session, ProcessSession)
+        assert isinstance(runner._session, ProcessDriver)
         os.kill(runner._session.pid, signal.SIGKILL)
         wait_for(lambda: runner._session._supervisor._process.poll() is not None)
 
@@ -145,14 +145,14 @@ def test_a_supervisor_that_never_starts_is_named_with_its_exit_code(monkeypatch:
 def test_an_interrupt_of_the_clearing_up_leaves_the_runner_free(monkeypatch: pytest.MonkeyPatch) -> None:
     """Ctrl-C while the pool ends: the same runner runs again."""
     runner = MapReduceRunner(workers=1)
-    clear_up = SupervisorProcess._clear_up
+    clear_up = SupervisorHandle._clear_up
 
-    def strike(process: SupervisorProcess) -> None:
+    def strike(process: SupervisorHandle) -> None:
         clear_up(process)
         signal.raise_signal(signal.SIGINT)
 
     with monkeypatch.context() as patch:
-        patch.setattr(SupervisorProcess, "_clear_up", strike)
+        patch.setattr(SupervisorHandle, "_clear_up", strike)
         with pytest.raises(KeyboardInterrupt):
             runner.run("text", one)
     assert runner.run("text", one).summary.processed_chunks == 1

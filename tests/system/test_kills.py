@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from mrengine import Job, MapReduceRunner
-from mrengine.backends.process.driver import ProcessSession
+from mrengine.backends.process.driver import ProcessDriver
 from mrengine.errors import ConfigError, SupervisorDied
 from mrengine.host.prepare import SUPERVISORS
 from mrengine.log.file.wal import WriteAheadLog
@@ -141,15 +141,15 @@ def test_a_supervisor_that_dies_while_the_job_is_prepared(
         folder.mkdir(parents=True, mode=0o700)
         WriteAheadLog.create(folder / "log", "early").close()
     killed: list[int] = []
-    sync = ProcessSession.sync
+    sync = ProcessDriver.sync
 
-    def killing(session: ProcessSession) -> int:
+    def killing(session: ProcessDriver) -> int:
         if not killed:
             killed.append(session.pid)
             os.kill(session.pid, signal.SIGKILL)
         return sync(session)
 
-    monkeypatch.setattr(ProcessSession, "sync", killing)
+    monkeypatch.setattr(ProcessDriver, "sync", killing)
     run = MapReduceRunner("early", workers=1, models="fake").run(["a", "b"], lambda chunk, context: chunk.text)
     assert [result.result for result in run.results] == ["a", "b"]
     assert len(killed) == 1

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from mrengine.worker.deadline import Patience
+from mrengine.worker.deadline import Deadline
 
 
 class Clock:
@@ -17,7 +17,7 @@ class Clock:
 def test_a_wait_for_the_budget_puts_the_deadline_off() -> None:
     """By as long as it took, however it ended; begin and end are told."""
     clock, told, heard = Clock(), [], []
-    patience = Patience(10.0, told.append, clock=clock)
+    patience = Deadline(10.0, told.append, clock=clock)
     for error in (None, ValueError("stopped")):
         try:
             with patience.standing_in_line(lambda model, wait_ms: heard.append((model, wait_ms))) as on_wait:
@@ -35,7 +35,7 @@ def test_a_wait_for_the_budget_puts_the_deadline_off() -> None:
 def test_a_grant_at_once_is_no_wait() -> None:
     """Nobody is told, and what it cost is the task's."""
     clock = Clock()
-    patience = Patience(10.0, lambda waiting: pytest.fail("there was no wait"), clock=clock)
+    patience = Deadline(10.0, lambda waiting: pytest.fail("there was no wait"), clock=clock)
     with patience.standing_in_line(lambda model, wait_ms: None):
         clock.now += 0.01
     assert patience.deadline == 110.0

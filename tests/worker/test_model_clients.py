@@ -10,20 +10,20 @@ from typing import Any
 import cloudpickle
 import pytest
 
-from mrengine.engine.setup import Setup
+from mrengine.engine.setup import WorkerConfig
 from mrengine.providers.base import Stopped
 from mrengine.providers.models.model import resolve_models
 from mrengine.records import Completion, Usage
 from mrengine.worker.context import TaskCalls
-from mrengine.worker.model_clients import ModelSet
+from mrengine.worker.model_clients import ModelClients
 
 
-def model_set(stopping: threading.Event, emit: Any) -> ModelSet:
+def model_set(stopping: threading.Event, emit: Any) -> ModelClients:
     fake = resolve_models("fake")[0]
     models = (fake, replace(fake, name="embedded", kind="local", index=1))
-    nothing: dict[str, Any] = dict.fromkeys(Setup.__dataclass_fields__)
-    setup = Setup(**{**nothing, "models_blob": cloudpickle.dumps(models), "endpoints": {}})
-    return ModelSet(setup, 0, 1, emit, stopping, None)
+    nothing: dict[str, Any] = dict.fromkeys(WorkerConfig.__dataclass_fields__)
+    setup = WorkerConfig(**{**nothing, "models_blob": cloudpickle.dumps(models), "endpoints": {}})
+    return ModelClients(setup, 0, 1, emit, stopping, None)
 
 
 def test_a_model_that_comes_up_slowly_holds_up_no_other() -> None:

@@ -9,10 +9,10 @@ from typing import Any
 
 from mrengine import posix
 
-__all__ = ["Forked"]
+__all__ = ["ChildProcess"]
 
 
-class Forked:
+class ChildProcess:
     """Runs ``target(held, *args)`` in a fork; ``life`` is readable once it has ended. OSError: it cannot be forked.
 
     ``life`` is a pidfd. Where the system gives none (macOS, Linux before 5.3, a filter of system calls) it is a pipe

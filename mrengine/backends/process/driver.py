@@ -18,10 +18,10 @@ import msgpack
 
 from mrengine import posix
 from mrengine.backends.process import framing
-from mrengine.backends.process.supervisor_handle import SupervisorProcess
+from mrengine.backends.process.supervisor_handle import SupervisorHandle
 from mrengine.errors import JobBusy, LogError, SupervisorDied
 
-__all__ = ["Durable", "Ended", "Line", "News", "Note", "ProcessSession", "Session"]
+__all__ = ["Driver", "Durable", "Ended", "Line", "News", "Note", "ProcessDriver"]
 
 OPEN_S = 60.0  # how long a supervisor may take to open a log
 PATIENCE_S = 5.0  # longer than a supervisor that drains said it needs
@@ -65,7 +65,7 @@ class Ended:
 News = Durable | Note | Line | Ended
 
 
-class Session(Protocol):
+class Driver(Protocol):
     """What a run needs of a backend; process and sequential have the same."""
 
     def begin(self, folder: Path, order: Mapping[str, Any]) -> None:
@@ -102,12 +102,12 @@ class Session(Protocol):
         """End the pool; nothing is left running."""
 
 
-class ProcessSession:
+class ProcessDriver:
     """A supervisor and its pool. Started at once, so that its imports overlap with reading and chunking."""
 
     def __init__(self, *, drain_s: float) -> None:
         self._drain_s = drain_s
-        self._supervisor = SupervisorProcess()
+        self._supervisor = SupervisorHandle()
         self._wake_read, self._wake_write = os.pipe()
         os.set_blocking(self._wake_read, False)
         os.set_blocking(self._wake_write, False)

@@ -11,36 +11,36 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from mrengine import posix
-from mrengine.backends.process.child import Forked
-from mrengine.backends.process.selector import Switchboard
-from mrengine.budget.server import Terms, serve
+from mrengine.backends.process.child import ChildProcess
+from mrengine.backends.process.selector import Selector
+from mrengine.budget.server import BudgetConfig, serve
 from mrengine.engine.protocol import Message
 from mrengine.errors import LogError
 from mrengine.job.budget_config import terms_of
-from mrengine.job.job_store import OpenJob
+from mrengine.job.job_store import JobStore
 
-__all__ = ["Helpers"]
+__all__ = ["HelperProcesses"]
 
 Tell = Callable[[str, str, str], None]
 Notify = Callable[[str, Mapping[str, Any]], None]
 MANAGERS = 20  # replaced more often than that within a minute, the job ends
 
 
-class Helpers:
+class HelperProcesses:
     """Children of the supervisor that serve all workers, in a private folder that goes with the last of them."""
 
-    def __init__(self, switchboard: Switchboard, runtime: str, notify: Notify, broken: Callable[[str], None]) -> None:
+    def __init__(self, switchboard: Selector, runtime: str, notify: Notify, broken: Callable[[str], None]) -> None:
         self._switchboard, self._runtime, self._notify, self._broken = switchboard, runtime, notify, broken
         self._managers: deque[float] = deque(maxlen=MANAGERS)
-        self._manager: Forked | None = None
+        self._manager: ChildProcess | None = None
         self._address = os.path.join(runtime, "budget")
         self._authkey = secrets.token_bytes(32)
-        self._terms: Callable[[], Terms] | None = None
+        self._terms: Callable[[], BudgetConfig] | None = None
         self._servers: dict[str, _Served] = {}
 
     # the Manager
 
-    def manager(self, order: Mapping[str, Any], job: OpenJob) -> tuple[str, bytes]:
+    def manager(self, order: Mapping[str, Any], job: JobStore) -> tuple[str, bytes]:
         """Start the Manager for a job, at the level that its log implies; its address and key. OSError: no process."""
         self._end_manager()
         self._terms = lambda: terms_of(order, job)
@@ -50,7 +50,7 @@ class Helpers:
     def _start_manager(self) -> None:
         assert self._terms is not None
         args = (self._address, self._authkey, self._terms())
-        self._manager = Forked(_serve_budget, args, "mrengine-manager", daemon=True)
+        self._manager = ChildProcess(_serve_budget, args, "mrengine-manager", daemon=True)
         self._switchboard.watch(self._manager.life, self._on_manager_gone)
 
     def _on_manager_gone(self) -> list[Message]:
@@ -106,7 +106,7 @@ class Helpers:
         shutil.rmtree(self._runtime, ignore_errors=True)
 
 
-def _serve_budget(life_fd: int, address: str, authkey: bytes, terms: Terms) -> None:
+def _serve_budget(life_fd: int, address: str, authkey: bytes, terms: BudgetConfig) -> None:
     """The Manager's process: no descriptor of the supervisor's stays open in it."""
     posix.close_all_but({0, 1, 2, life_fd})
     serve(address, authkey, terms)
@@ -115,7 +115,7 @@ def _serve_budget(life_fd: int, address: str, authkey: bytes, terms: Terms) -> N
 class _Served:
     """The server of one embedded model. It is started again when it dies; its address stays."""
 
-    def __init__(self, name: str, context_window: int | None, switchboard: Switchboard) -> None:
+    def __init__(self, name: str, context_window: int | None, switchboard: Selector) -> None:
         self._name, self._context_window, self._switchboard = name, context_window, switchboard
         self._waiting: list[Tell] = []
         self._answer: tuple[str, str] | None = None

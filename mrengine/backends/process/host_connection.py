@@ -17,13 +17,13 @@ import msgpack
 
 from mrengine.backends.process import framing
 
-__all__ = ["HostLink"]
+__all__ = ["HostConnection"]
 
 MOST_NOTES = 10_000
 BEAT_S = 1.0
 
 
-class HostLink:
+class HostConnection:
     """Implements :class:`mrengine.engine.loop.Announcer` over a socket."""
 
     def __init__(self, fd: int) -> None:

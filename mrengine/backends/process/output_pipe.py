@@ -9,12 +9,12 @@ import msgpack
 
 from mrengine.engine.protocol import LINE, Message
 
-__all__ = ["LinePipe"]
+__all__ = ["OutputPipe"]
 
 LONGEST = 8192  # bytes; a longer line comes in pieces
 
 
-class LinePipe:
+class OutputPipe:
     """Workers write to ``write_fd``; ``read()`` returns lines, packed for the host as [logger, level, text]."""
 
     def __init__(self, logger: str, level: int) -> None:

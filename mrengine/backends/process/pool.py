@@ -12,8 +12,8 @@ import msgpack
 
 from mrengine import posix
 from mrengine.backends.process import framing
-from mrengine.backends.process.output_pipe import LinePipe
-from mrengine.backends.process.selector import Switchboard
+from mrengine.backends.process.output_pipe import OutputPipe
+from mrengine.backends.process.selector import Selector
 from mrengine.backends.process.worker_handle import WorkerHandle
 from mrengine.engine.protocol import DIED, FAILED_START, Message, Start, Started
 from mrengine.log.file.call_index import CallIndex
@@ -26,11 +26,11 @@ FINISH_S = 0.5  # a worker that is asked to end has this long
 class ProcessPool:
     """``workers`` forked processes of ``slots`` threads each; implements :class:`mrengine.engine.protocol.Backend`."""
 
-    def __init__(self, switchboard: Switchboard, workers: int, slots: int) -> None:
+    def __init__(self, switchboard: Selector, workers: int, slots: int) -> None:
         self.workers, self.slots = workers, slots
         self._switchboard = switchboard
         self._handles: list[WorkerHandle | None] = [None] * workers
-        self._pipes: list[LinePipe] = []
+        self._pipes: list[OutputPipe] = []
         self._setup = b""
         self._answers: CallIndex | None = None
         self.keep_alive = True  # whether a dead worker is replaced
@@ -115,7 +115,7 @@ class ProcessPool:
         return []
 
     def _open_pipes(self) -> None:
-        self._pipes = [LinePipe("map_fn", 20), LinePipe("map_fn", 30)]  # stdout: INFO, stderr: WARNING
+        self._pipes = [OutputPipe("map_fn", 20), OutputPipe("map_fn", 30)]  # stdout: INFO, stderr: WARNING
         for pipe in self._pipes:
             self._switchboard.watch(pipe.fd, pipe.messages)
 

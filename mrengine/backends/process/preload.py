@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from types import FrameType
 
 from mrengine import posix
-from mrengine.backends.process.child import Forked
+from mrengine.backends.process.child import ChildProcess
 
 __all__ = ["HostGone", "preload", "while_alive"]
 
@@ -81,7 +81,7 @@ def _tried(name: str, within_s: float) -> str | None:
     """Import a module in a child first: None, or why it must not be imported here. A process with threads cannot
     fork.
     """
-    child = Forked(_try, (os.getpid(), name), "mrengine-import", daemon=True)
+    child = ChildProcess(_try, (os.getpid(), name), "mrengine-import", daemon=True)
     try:
         in_time = bool(posix.readable((child.life,), max(0.0, within_s)))
     finally:

@@ -16,12 +16,12 @@ import time
 
 from mrengine.engine.protocol import Started
 
-__all__ = ["Board"]
+__all__ = ["Scoreboard"]
 
 _WORDS = 4
 
 
-class Board:
+class Scoreboard:
     """One worker's board. Made before the fork; the worker writes, the supervisor reads."""
 
     def __init__(self, slots: int) -> None:

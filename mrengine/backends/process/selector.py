@@ -7,12 +7,12 @@ from collections.abc import Callable
 
 from mrengine.engine.protocol import Message
 
-__all__ = ["Switchboard"]
+__all__ = ["Selector"]
 
 Watcher = Callable[[], list[Message]]
 
 
-class Switchboard:
+class Selector:
     """A selector whose watchers return messages. Descriptors are watched for reading, or for writing, not for both."""
 
     def __init__(self) -> None:

@@ -15,16 +15,16 @@ import msgpack
 
 from mrengine import posix
 from mrengine.backends.process import framing
-from mrengine.backends.process.helper_processes import Helpers
-from mrengine.backends.process.host_connection import HostLink
+from mrengine.backends.process.helper_processes import HelperProcesses
+from mrengine.backends.process.host_connection import HostConnection
 from mrengine.backends.process.pool import ProcessPool
 from mrengine.backends.process.preload import HostGone, preload, while_alive
 from mrengine.backends.process.private_folder import private_folder
-from mrengine.backends.process.selector import Switchboard
+from mrengine.backends.process.selector import Selector
 from mrengine.engine.loop import Engine, RoundSettings
 from mrengine.engine.protocol import LINE, NEED_ENDPOINT, Message
 from mrengine.errors import JobBusy, LogError
-from mrengine.job.job_store import OpenJob
+from mrengine.job.job_store import JobStore
 from mrengine.log.file.call_index import CallIndex
 from mrengine.worker.stored_answers import index_answer
 
@@ -38,13 +38,13 @@ class Supervisor:
     """``over`` when the host has closed the session, or is gone and what it had paid for is committed."""
 
     def __init__(self, fd: int, host: int, path: list[str]) -> None:
-        self._switchboard = Switchboard()
-        self._link = HostLink(fd)
+        self._switchboard = Selector()
+        self._link = HostConnection(fd)
         self._path = path
         self._runtime = private_folder()
         self._pool: ProcessPool | None = None
-        self._helpers = Helpers(self._switchboard, self._runtime, self._link.note, self._on_broken)
-        self._job: OpenJob | None = None
+        self._helpers = HelperProcesses(self._switchboard, self._runtime, self._link.note, self._on_broken)
+        self._job: JobStore | None = None
         self._engine: Engine | None = None
         self._inbox: list[tuple[int, bytes]] = []
         self._host, self._host_gone = host, False
@@ -201,7 +201,7 @@ class Supervisor:
         order = msgpack.unpackb(payload)
         try:
             how = {"durability": order["durability"], "strict": order["strict"], "host": self._host}
-            self._job = OpenJob.open(order["folder"], order["job_id"], **how)
+            self._job = JobStore.open(order["folder"], order["job_id"], **how)
         except JobBusy as error:
             self._refuse("busy", str(error), pid=error.pid, draining=error.draining, drain_s=error.drain_s)
             return

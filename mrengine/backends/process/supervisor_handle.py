@@ -19,7 +19,7 @@ from mrengine import posix
 from mrengine.backends.process import framing
 from mrengine.errors import ConfigError
 
-__all__ = ["SupervisorProcess", "python_executable"]
+__all__ = ["SupervisorHandle", "python_executable"]
 
 # Read on the way in: what the supervisor imports for itself comes from where the host has it, and from the
 # interpreter's own site-packages before the host's path: a msgpack.py in the current folder must not be met.
@@ -74,7 +74,7 @@ def _above_stderr(sock: socket.socket) -> int:
     return fcntl.fcntl(sock.fileno(), fcntl.F_DUPFD_CLOEXEC, 3)
 
 
-class SupervisorProcess:
+class SupervisorHandle:
     """A supervisor: a fresh, isolated interpreter in a session of its own. One thread at a time may use it.
 
     In a fork of its host it is gone: what the child said or read there would be the parent's.

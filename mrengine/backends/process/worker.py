@@ -18,13 +18,13 @@ import msgpack
 
 from mrengine import posix
 from mrengine.backends.process import framing
-from mrengine.backends.process.scoreboard import Board
+from mrengine.backends.process.scoreboard import Scoreboard
 from mrengine.engine import protocol as m
-from mrengine.engine.setup import Setup
+from mrengine.engine.setup import WorkerConfig
 from mrengine.log.file.call_index import CallIndex
 from mrengine.log.format import codec
 from mrengine.worker.redact import describe
-from mrengine.worker.task_runner import Executor
+from mrengine.worker.task_runner import TaskRunner
 
 __all__ = ["Outbox", "worker_main"]
 
@@ -32,7 +32,7 @@ __all__ = ["Outbox", "worker_main"]
 class Outbox:
     """The pipe to the supervisor: one frame at a time, whole, from any thread. A full pipe makes the writer wait."""
 
-    def __init__(self, fd: int, board: Board) -> None:
+    def __init__(self, fd: int, board: Scoreboard) -> None:
         self._fd, self._board = fd, board
         self._lock = threading.Lock()
 
@@ -71,12 +71,14 @@ class _Lines(logging.Handler):
 class _Worker:
     """Tasks in, outcomes out, in one process."""
 
-    def __init__(self, index: int, slots: int, board: Board, answers: CallIndex, outbox: Outbox, made: int) -> None:
+    def __init__(
+        self, index: int, slots: int, board: Scoreboard, answers: CallIndex, outbox: Outbox, made: int
+    ) -> None:
         self._index, self._slots, self._board, self._answers, self._outbox = index, slots, board, answers, outbox
         self._made = made  # calls that the worker before this one had sent and not heard of
         self._queue: SimpleQueue[m.Start | None] = SimpleQueue()
         self._stopping = threading.Event()
-        self._executor: Executor | None = None
+        self._executor: TaskRunner | None = None
         self._initialized = b""  # the initializer that has run in this process
         self._threads: list[threading.Thread] = []
 
@@ -101,9 +103,9 @@ class _Worker:
         try:
             self.close()
             self._stopping = threading.Event()
-            setup = Setup.unpack(payload)
+            setup = WorkerConfig.unpack(payload)
             logging.getLogger().setLevel(setup.log_level)
-            self._executor = Executor(
+            self._executor = TaskRunner(
                 setup,
                 self._index,
                 self._slots,
@@ -153,7 +155,7 @@ def worker_main(
     life_fd: int,
     index: int,
     slots: int,
-    board: Board,
+    board: Scoreboard,
     answers: CallIndex,
     dispatch_fd: int,
     outbox_fd: int,

@@ -9,8 +9,8 @@ from collections.abc import Sequence
 
 from mrengine import posix
 from mrengine.backends.process import framing
-from mrengine.backends.process.child import Forked
-from mrengine.backends.process.scoreboard import Board
+from mrengine.backends.process.child import ChildProcess
+from mrengine.backends.process.scoreboard import Scoreboard
 from mrengine.backends.process.worker import worker_main
 from mrengine.engine.protocol import Death, Message
 from mrengine.log.file.call_index import CallIndex
@@ -25,14 +25,14 @@ class WorkerHandle:
         if (threads := posix.thread_count()) != 1:
             raise AssertionError(f"the supervisor forks with {threads} threads")
         self.index = index
-        self.board = Board(slots)
+        self.board = Scoreboard(slots)
         (read_end, self.dispatch), (self.outbox, write_end) = posix.pipes(2)
         for fd in (self.dispatch, self.outbox):
             posix.enlarge_pipe(fd)
             os.set_blocking(fd, False)
         args = (index, slots, self.board, answers, read_end, write_end, out_fd, err_fd, os.getpid(), made)
         try:
-            self._child = Forked(worker_main, args, f"mrengine-worker-{index}", daemon=False)
+            self._child = ChildProcess(worker_main, args, f"mrengine-worker-{index}", daemon=False)
         except BaseException:
             os.close(self.dispatch)
             os.close(self.outbox)

@@ -15,7 +15,7 @@ import numpy
 if TYPE_CHECKING:
     from mrengine.chunking.tokens.tokenizer import Tokenizer
 
-__all__ = ["Merges"]
+__all__ = ["PretokenCache"]
 
 _SLOTS = 16  # bits
 _SPREAD = 0x9E3779B97F4A7C15  # Knuth's multiplicative hashing: 2 ** 64 / the golden ratio
@@ -23,7 +23,7 @@ _DIGIT = b"7"
 _ENTRY = 128  # bytes, about, that a dict takes for one of its entries
 
 
-class Merges:
+class PretokenCache:
     """Pretokens → the edges of their tokens. It grows with each new one: ``stored`` says, in bytes, about how far.
 
     An interrupt leaves it without an entry, never with a wrong one.

@@ -1,8 +1,8 @@
 r"""Owns finding the edges of all tokens of a text: by pretokens where it is ASCII, by the tokenizer where it is not.
 
-The way round the tokenizer is several times as fast, and its edges are the tokenizer's own: tests compare them, and so
-does :class:`Edges`, on a sample, before it goes that way. A text that is ASCII but for a few words is two: between a
-letter or digit and a space or mark token counts add up, whichever they are (``safecuts``, rules 2 and 3), so the words
+The way round the tokenizer is several times as fast, and its edges are the tokenizer's own: tests compare them, and
+:class:`TokenEnds` does too, on a sample, before it goes that way. A text that is ASCII but for a few words is two: between
+a letter or digit and a space or mark token counts add up, whichever they are (``safecuts``, rules 2 and 3), so the words
 that are not ASCII are joined and tokenised; so is the rest; and the edges of both are put back to where they belong.
 """
 
@@ -14,13 +14,13 @@ from typing import TYPE_CHECKING, Any
 
 import numpy
 
-from mrengine.chunking.tokens.pretoken_cache import Merges
+from mrengine.chunking.tokens.pretoken_cache import PretokenCache
 from mrengine.chunking.tokens.pretokens import Pretokens
 
 if TYPE_CHECKING:
     from mrengine.chunking.tokens.tokenizer import Tokenizer
 
-__all__ = ["Edges"]
+__all__ = ["TokenEnds"]
 
 _LEAST = 4096  # characters: below, the tokenizer is as fast
 _LONGEST = 512  # characters of a pretoken
@@ -44,14 +44,14 @@ def _side_of(character: str) -> int:
 _SIDES = bytes(_side_of(chr(byte)) if byte < 128 else 0 for byte in range(256))
 
 
-class Edges:
+class TokenEnds:
     """Where each token of a text ends, in characters, as numpy arrays of int64. A surrogate is a UnicodeEncodeError."""
 
     def __init__(self, tokenizer: Tokenizer) -> None:
         self._tokenizer = tokenizer
         self._busy = threading.Lock()
         self._widths, self._characters = _sizes(tokenizer.encoding._mergeable_ranks)
-        self._merges = Merges(tokenizer, self._widths)
+        self._merges = PretokenCache(tokenizer, self._widths)
         self._pretokens: Pretokens | None = None
         if tokenizer.name in _MODERN:
             self._pretokens = Pretokens(modern=_MODERN[tokenizer.name])
@@ -89,7 +89,7 @@ class Edges:
             if int(sizes.max()) > _LONGEST:
                 return None
             if self._merges.stored > _MOST_STORED:
-                self._merges = Merges(self._tokenizer, self._widths)
+                self._merges = PretokenCache(self._tokenizer, self._widths)
             return self._merges.edges(data, starts, sizes)
         finally:
             self._busy.release()

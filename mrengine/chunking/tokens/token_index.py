@@ -17,7 +17,7 @@ import numpy
 from mrengine.chunking.tokens.safe_cuts import SafeCuts
 from mrengine.chunking.tokens.tokenizer import Tokenizer, mend
 
-__all__ = ["Ruler"]
+__all__ = ["TokenIndex"]
 
 _AFRESH = 128  # characters: so short a text is quicker counted than looked up
 _PART = 1 << 16  # characters: so long may a stretch without a safe cut be, before it is tokenised in parts
@@ -26,7 +26,7 @@ _MOST_SEAMS = 5  # in a chunk; tiktoken gives up on runs of about a million blan
 _SLACK = 64  # tokens: by more than this, no count differs from the difference of its edges
 
 
-class Ruler:
+class TokenIndex:
     """The window ``text`` (offsets are relative to it; ``base`` is its place in the document) and its token edges.
 
     ``near``: how far, in characters, a safe cut is looked for before a count is made afresh.

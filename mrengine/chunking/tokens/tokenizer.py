@@ -26,7 +26,7 @@ from mrengine.errors import ChunkingError
 if TYPE_CHECKING:
     from tiktoken import Encoding
 
-    from mrengine.chunking.tokens.token_ends import Edges
+    from mrengine.chunking.tokens.token_ends import TokenEnds
 
 __all__ = ["LONG", "PAIR", "Tokenizer", "cache_folder", "count", "load", "tokenizer"]
 
@@ -72,7 +72,7 @@ class Tokenizer:
         self._ordinary = self._core.encode_ordinary
         self._faster = bpe.load(encoding.name, self._ordinary)
         self._short: dict[str, int] = {}  # the same few marks stand at the edges of most chunks: ``{"``, ``"},``
-        self._edges: Edges | None = None
+        self._edges: TokenEnds | None = None
 
     def count(self, text: str) -> int:
         """Tokens of a text of any length, exactly."""
@@ -100,12 +100,12 @@ class Tokenizer:
         return self._core.encode_to_tiktoken_buffer(text, _NO_SPECIALS)
 
     @property
-    def edges(self) -> Edges:
+    def edges(self) -> TokenEnds:
         """Finds where each token of a text ends. Numpy is loaded with it: who only counts does without."""
         if self._edges is None:
-            from mrengine.chunking.tokens.token_ends import Edges
+            from mrengine.chunking.tokens.token_ends import TokenEnds
 
-            self._edges = Edges(self)
+            self._edges = TokenEnds(self)
         return self._edges
 
 

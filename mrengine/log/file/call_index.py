@@ -12,7 +12,7 @@ import mmap
 from mrengine.log.file.reader import LogReader
 from mrengine.log.format.codec import CALL
 from mrengine.log.format.packing import HEAD_BYTES
-from mrengine.log.view.call_totals import Ledger
+from mrengine.log.view.call_totals import CallTotals
 
 __all__ = ["CallIndex"]
 
@@ -35,7 +35,7 @@ class CallIndex:
         self._words = memoryview(self._map).cast("Q")
 
     @classmethod
-    def build(cls, ledger: Ledger, *, expected: int = 0) -> CallIndex:
+    def build(cls, ledger: CallTotals, *, expected: int = 0) -> CallIndex:
         """The answers of a replay, with room for ``expected`` more."""
         index = cls(len(ledger.offsets) + expected)
         place = index._place
@@ -43,7 +43,7 @@ class CallIndex:
             place(prefix, offset)
         return index
 
-    def refill(self, ledger: Ledger, *, expected: int = 0) -> bool:
+    def refill(self, ledger: CallTotals, *, expected: int = 0) -> bool:
         """Hold the answers of another replay in the same memory, while nobody looks up. False: there is no room."""
         if len(ledger.offsets) + expected > self._limit:
             return False

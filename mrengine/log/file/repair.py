@@ -8,12 +8,12 @@ from collections.abc import Iterator
 from mrengine.log.file.recovery import BLOCK_BYTES, Recovery, Source
 from mrengine.log.format.codec import MAX_PAYLOAD_BYTES, OVERHEAD_BYTES, VOID, encode_frame, padding
 
-__all__ = ["REPAIRED", "repair", "voids"]
+__all__ = ["REPAIRED", "repair_log", "voids"]
 
 REPAIRED = b"\1"  # the first byte of a VOID that took the place of damage; that of padding is 0
 
 
-def repair(source: Source, recovery: Recovery) -> int:
+def repair_log(source: Source, recovery: Recovery) -> int:
     """Make the file what ``recovery`` says it is; its end. OSError: the disk failed; doing it again is harmless."""
     for start, end in recovery.damage:
         _save_aside(source, start, end)

@@ -11,7 +11,7 @@ from typing import Literal, NoReturn
 from mrengine.errors import LogError
 from mrengine.log.file.disk import OsFiles
 from mrengine.log.file.recovery import Recovery, Source, walk
-from mrengine.log.file.repair import repair
+from mrengine.log.file.repair import repair_log
 from mrengine.log.format.codec import (
     HEADER_BYTES,
     VOID,
@@ -110,7 +110,7 @@ class WriteAheadLog:
                 message = f"{path} is damaged in {len(recovery.damage)} range(s); nothing was changed"
                 raise LogError(message, reason="damaged", path=path, ranges=recovery.damage)
             try:
-                end = repair(source, recovery)
+                end = repair_log(source, recovery)
             except OSError as error:
                 _fail(error, path)
         except BaseException:

@@ -20,16 +20,16 @@ from mrengine.log.file.disk import OsFiles
 from mrengine.log.file.reader import LogReader
 from mrengine.log.file.recovery import Source
 from mrengine.log.format.codec import CALL, HEADER_BYTES, Header, encode_frame, encode_header, new_salt
-from mrengine.log.view.call_totals import Ledger
+from mrengine.log.view.call_totals import CallTotals
 
-__all__ = ["RING_BYTES", "Salvage", "answers_in", "discard", "salvaged"]
+__all__ = ["RING_BYTES", "WorkerJournal", "answers_in", "discard", "journaled_answers"]
 
 RING_BYTES = 4 << 20
 _ON_THE_WAY_BYTES = 2 << 20  # in the pipe, and read but not yet committed
 _DIGEST_AT, _REUSABLE_AT, _REUSABLE = 24, 85, 0xC3  # in the payload of a CALL, see docs/log-format.md
 
 
-class Salvage:
+class WorkerJournal:
     """One worker's file, made with its first answer. Any thread may write; a disk that is full costs no task."""
 
     def __init__(self, folder: str | os.PathLike[str], job_id: str, worker: int, slots: int = 1) -> None:
@@ -62,7 +62,7 @@ class Salvage:
                 self._fd = -1
 
 
-def salvaged(folder: Path, log: LogReader, ledger: Ledger) -> list[bytes]:
+def journaled_answers(folder: Path, log: LogReader, ledger: CallTotals) -> list[bytes]:
     """CALLs of a job's workers that its log does not have, in no order. Only the holder of its lock may ask."""
     found: dict[int, set[bytes]] = {}
     for path in _files(folder):

@@ -13,7 +13,7 @@ from mrengine.log.format.codec import Frame
 from mrengine.log.format.packing import bad_record, key
 from mrengine.records import Usage
 
-__all__ = ["Ledger", "Spent"]
+__all__ = ["CallTotals", "Spent"]
 
 RECENT_S = 60.0
 _SLACK_S = 60.0  # clocks of workers differ, and calls do not come in order
@@ -53,7 +53,7 @@ class _Intent(NamedTuple):
     task: tuple[int, int, int]
 
 
-class Ledger:
+class CallTotals:
     """Calls and intents over all epochs, as small numbers; no answer is held."""
 
     def __init__(self) -> None:

@@ -23,7 +23,7 @@ from mrengine.log.format.records import (
     unpack_job,
     unpack_round,
 )
-from mrengine.log.view.call_totals import Ledger
+from mrengine.log.view.call_totals import CallTotals
 from mrengine.log.view.outcome_index import OutcomeIndex
 
 __all__ = ["Epoch", "Replay"]
@@ -122,7 +122,7 @@ class Replay:
 
     def __init__(self) -> None:
         self.epochs: list[Epoch] = []
-        self.ledger = Ledger()
+        self.ledger = CallTotals()
         self.closed: CloseRecord | None = None
         self.updated = 0.0
         self.round_offset = 0

@@ -8,7 +8,7 @@ from typing import Any
 
 from mrengine.providers.call.structured import in_words
 from mrengine.providers.http.apis import NotAnAnswer, Refused, clean, count
-from mrengine.providers.http.quirks import Dialect
+from mrengine.providers.http.quirks import Quirks
 from mrengine.records import Completion, Request, Usage
 
 __all__ = ["PATH", "answer", "body", "key_headers"]
@@ -30,7 +30,7 @@ def key_headers(key: str) -> dict[str, str]:
     return {"anthropic-version": _VERSION} | ({"x-api-key": key} if key else {})
 
 
-def body(request: Request, *, model: str, params: Mapping[str, Any], dialect: Dialect) -> dict[str, Any]:
+def body(request: Request, *, model: str, params: Mapping[str, Any], dialect: Quirks) -> dict[str, Any]:
     """The request's JSON. A schema is a tool that the model must call: the form which every Claude understands."""
     schema = request.schema
     native = schema is not None and dialect.native_schema and schema.get("type") == "object"

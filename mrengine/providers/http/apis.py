@@ -6,16 +6,16 @@ from collections.abc import Mapping
 from types import ModuleType
 from typing import Any, Protocol, cast
 
-from mrengine.providers.http.quirks import Dialect
+from mrengine.providers.http.quirks import Quirks
 from mrengine.records import Completion, Request, Usage
 
-__all__ = ["NotAnAnswer", "Refused", "Shape", "clean", "count", "shape"]
+__all__ = ["Api", "NotAnAnswer", "Refused", "api", "clean", "count"]
 
 _MOST = 2**53  # what is more was never counted
 
 
 class NotAnAnswer(Exception):
-    """A body with status 200 that is no answer of this shape."""
+    """A body with status 200 that is no answer of this API."""
 
 
 class Refused(Exception):
@@ -26,7 +26,7 @@ class Refused(Exception):
         self.reason, self.usage = reason, usage
 
 
-class Shape(Protocol):
+class Api(Protocol):
     """What a shape's module offers."""
 
     PATH: str
@@ -36,7 +36,7 @@ class Shape(Protocol):
         """The headers that carry an API key; ``""`` is none."""
         ...
 
-    def body(self, request: Request, *, model: str, params: Mapping[str, Any], dialect: Dialect) -> dict[str, Any]:
+    def body(self, request: Request, *, model: str, params: Mapping[str, Any], dialect: Quirks) -> dict[str, Any]:
         """The JSON body. ``params`` are the caller's own and win; ``dialect``: what this endpoint takes."""
         ...
 
@@ -45,14 +45,14 @@ class Shape(Protocol):
         ...
 
 
-def shape(name: str) -> Shape:
-    """The shape "openai" (Chat Completions) or "anthropic" (Messages)."""
+def api(name: str) -> Api:
+    """The API "openai" (Chat Completions) or "anthropic" (Messages)."""
     module: ModuleType
     if name == "anthropic":
         from mrengine.providers.http import anthropic_messages as module
     else:
         from mrengine.providers.http import openai_chat as module
-    return cast(Shape, module)
+    return cast(Api, module)
 
 
 def clean(text: str) -> str:

@@ -10,7 +10,7 @@ from typing import Any
 
 from mrengine.errors import ConfigError, ModelError, ModelRefused, MrengineError
 from mrengine.providers.call import error_map
-from mrengine.providers.http.apis import shape
+from mrengine.providers.http.apis import api
 from mrengine.providers.models.model import Model
 
 __all__ = ["Headers"]
@@ -31,7 +31,7 @@ class Headers:
         self._lock = threading.Lock()
         self.key = key or ((env.get(model.key_env) or "").strip() if model.key_env else None) or None
         # An SDK sends its key by itself.
-        self._fixed = {} if model.kind == model.shape else shape(model.shape).key_headers(self.key or "")
+        self._fixed = {} if model.kind == model.shape else api(model.shape).key_headers(self.key or "")
         self.version = 0
         self.current = self._read()
         if _CREDENTIALS & self.current.keys() - self._fixed.keys():

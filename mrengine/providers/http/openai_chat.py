@@ -8,7 +8,7 @@ from typing import Any
 
 from mrengine.providers.call.structured import in_words, strict
 from mrengine.providers.http.apis import NotAnAnswer, Refused, clean, count
-from mrengine.providers.http.quirks import Dialect
+from mrengine.providers.http.quirks import Quirks
 from mrengine.records import Completion, Request, Usage
 
 __all__ = ["PATH", "answer", "body", "key_headers", "reasons"]
@@ -34,7 +34,7 @@ def reasons(model: str) -> bool:
     return _REASONS.match(model) is not None
 
 
-def body(request: Request, *, model: str, params: Mapping[str, Any], dialect: Dialect) -> dict[str, Any]:
+def body(request: Request, *, model: str, params: Mapping[str, Any], dialect: Quirks) -> dict[str, Any]:
     """The request's JSON. ``temperature`` is left out for models that refuse the whole call because of it."""
     schema = request.schema
     native = schema is not None and dialect.native_schema and schema.get("type") == "object"

@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 
 from mrengine.records import Request
 
-__all__ = ["Dialect", "learned"]
+__all__ = ["Quirks", "learned"]
 
 _REFUSALS = frozenset({400, 422})
 _SCHEMA = re.compile(r"response_?format|json_?schema|input_schema|tool|structured output|grammar", re.IGNORECASE)
@@ -25,7 +25,7 @@ _HEAD = 2000  # bytes of a refusal that are looked at
 
 
 @dataclass(frozen=True, slots=True)
-class Dialect:
+class Quirks:
     """``native_schema`` False: schemas are told in words. ``completion_tokens``: the name of the answer's limit is
     ``max_completion_tokens``; None: by the model's name.
     """
@@ -35,7 +35,7 @@ class Dialect:
     completion_tokens: bool | None = None
 
 
-def learned(dialect: Dialect, request: Request, sent: bytes, status: int, refusal: bytes) -> Dialect | None:
+def learned(dialect: Quirks, request: Request, sent: bytes, status: int, refusal: bytes) -> Quirks | None:
     """The dialect to try after a refusal; None: another would not help. Each step is taken once, so trying ends.
 
     ``sent`` and ``refusal``: the bodies. What a refusal repeats of a prompt counts for nothing: it is looked at only

@@ -17,10 +17,10 @@ from typing import Any
 from mrengine.errors import ModelError
 from mrengine.providers.call import error_map
 from mrengine.providers.call.context_window import ask_window, check, size
-from mrengine.providers.http.apis import NotAnAnswer, Refused, shape
+from mrengine.providers.http.apis import NotAnAnswer, Refused, api
 from mrengine.providers.http.client import Response
 from mrengine.providers.http.headers import Headers
-from mrengine.providers.http.quirks import Dialect, learned
+from mrengine.providers.http.quirks import Quirks, learned
 from mrengine.providers.http.rate_limit_headers import observed
 from mrengine.providers.models.model import Model
 from mrengine.records import Completion, Request
@@ -39,9 +39,9 @@ class RemoteProvider(ABC):
         self._model = model
         self._name = model.name
         self._headers = headers
-        self._shape = shape(model.shape)
+        self._shape = api(model.shape)
         self._params = dict(model.spec.params or {})
-        self._dialect = Dialect()
+        self._dialect = Quirks()
         self._told: int | None = None
         self._asked, self._asking = threading.Event(), threading.Lock()
 
@@ -102,7 +102,7 @@ class RemoteProvider(ABC):
             self._dialect = dialect
         return self._read(response)
 
-    def _body(self, request: Request, dialect: Dialect) -> bytes:
+    def _body(self, request: Request, dialect: Quirks) -> bytes:
         sent = self._shape.body(request, model=self._model.wire_name, params=self._params, dialect=dialect)
         return _encode(sent).encode("utf-8", "replace")
 

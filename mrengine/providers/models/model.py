@@ -126,7 +126,7 @@ def _resolve(spec: ModelSpec, index: int, limits: Mapping[str, RateLimit], env: 
     return replace(model, fallbacks=tuple(fallbacks))
 
 
-def _identity(spec: ModelSpec, place: resolution.Place) -> str:
+def _identity(spec: ModelSpec, place: resolution.ResolvedModel) -> str:
     """Canonical JSON. The address is left out: a server that moved to another port is still the same model."""
     facts = {"provider": place.origin, "model": place.wire_name, "params": dict(spec.params or {})}
     try:

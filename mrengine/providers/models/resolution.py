@@ -12,7 +12,7 @@ from urllib.parse import urlsplit
 from mrengine.errors import ConfigError
 from mrengine.records import ModelSpec
 
-__all__ = ["ENTRY_POINTS", "OPENAI", "VENDORS", "Place", "custom_class", "place"]
+__all__ = ["ENTRY_POINTS", "OPENAI", "VENDORS", "ResolvedModel", "custom_class", "place"]
 
 ENTRY_POINTS = "mrengine.providers"
 OPENAI, ANTHROPIC = "https://api.openai.com/v1", "https://api.anthropic.com"
@@ -35,7 +35,7 @@ _PROXIES = ("http_proxy", "https_proxy", "all_proxy")
 
 
 @dataclass(frozen=True, slots=True)
-class Place:
+class ResolvedModel:
     """Where a model is served. ``origin`` is its provider as part of the model's identity."""
 
     name: str
@@ -48,7 +48,7 @@ class Place:
     preloads: tuple[str, ...] = ()
 
 
-def place(spec: ModelSpec, env: Mapping[str, str]) -> Place:
+def place(spec: ModelSpec, env: Mapping[str, str]) -> ResolvedModel:
     """Find a model's place. Raises ConfigError: unknown name, missing key, missing package."""
     provider = spec.provider
     if provider is not None and not isinstance(provider, str):
@@ -64,7 +64,7 @@ def place(spec: ModelSpec, env: Mapping[str, str]) -> Place:
     if provider == "local":
         return _local(spec)
     if provider == "fake":
-        return Place(spec.name, spec.name, "fake", "openai", "fake")
+        return ResolvedModel(spec.name, spec.name, "fake", "openai", "fake")
     if provider is not None:
         return _custom(spec, custom_class(provider))
     raise ConfigError(f"unknown model {spec.name!r}; understood are {UNDERSTOOD}", setting="models")
@@ -74,13 +74,13 @@ def _by_name(name: str) -> str | None:
     return next((kind for pattern, kind in _BY_NAME if pattern.match(name)), None)
 
 
-def _vendor(spec: ModelSpec, name: str, env: Mapping[str, str]) -> Place:
+def _vendor(spec: ModelSpec, name: str, env: Mapping[str, str]) -> ResolvedModel:
     """Through the vendor's SDK where it is installed; else straight, which says and hears the same."""
     kind = name if importlib.util.find_spec(name) is not None else "http"
     return _at(spec, kind, name, spec.name, spec.base_url, f"{name.upper()}_API_KEY", env)
 
 
-def _http(spec: ModelSpec, shape: str, env: Mapping[str, str]) -> Place:
+def _http(spec: ModelSpec, shape: str, env: Mapping[str, str]) -> ResolvedModel:
     """An endpoint without an SDK. A key goes to it only when ``api_key_env`` says which, or it is the vendor's own."""
     url, name = spec.base_url, spec.name
     if name.startswith(("http://", "https://")):
@@ -98,7 +98,7 @@ def _http(spec: ModelSpec, shape: str, env: Mapping[str, str]) -> Place:
 
 def _at(
     spec: ModelSpec, kind: str, shape: str, name: str, url: str | None, key_env: str | None, env: Mapping[str, str]
-) -> Place:
+) -> ResolvedModel:
     own = url is not None and url != GEMINI
     if url is None and (from_env := env.get(f"{shape.upper()}_BASE_URL")):
         url, own = from_env, True
@@ -112,7 +112,7 @@ def _at(
         if required:
             raise ConfigError(f"no key for {name}: set {key_env} in the environment", setting=key_env)
         key_env = None
-    return Place(name, name, kind, shape, shape, url, key_env, _preloads(kind, url, spec, env))
+    return ResolvedModel(name, name, kind, shape, shape, url, key_env, _preloads(kind, url, spec, env))
 
 
 def _checked(url: str) -> str:
@@ -138,24 +138,24 @@ def _preloads(kind: str, url: str, spec: ModelSpec, env: Mapping[str, str]) -> t
     return tuple(wanted)
 
 
-def _local(spec: ModelSpec) -> Place:
+def _local(spec: ModelSpec) -> ResolvedModel:
     """The embedded model. A file is known by its own name, not by the folder it happens to be in."""
     _, _, path = spec.name.partition(":")
     wire = path.replace("\\", "/").rsplit("/", 1)[-1] if path else "local"
     if importlib.util.find_spec("xllamacpp") is None and spec.base_url is None:
         raise ConfigError("the embedded model needs pip install 'mrengine[local]'", setting="models")
-    return Place(spec.name, wire, "local", "openai", "local", spec.base_url)
+    return ResolvedModel(spec.name, wire, "local", "openai", "local", spec.base_url)
 
 
-def _custom(spec: ModelSpec, provider: Any) -> Place:
+def _custom(spec: ModelSpec, provider: Any) -> ResolvedModel:
     from mrengine.providers.fake import FakeProvider
 
     if isinstance(provider, type) and issubclass(provider, FakeProvider):
-        return Place(spec.name, spec.name, "fake", "openai", "fake")
+        return ResolvedModel(spec.name, spec.name, "fake", "openai", "fake")
     if not isinstance(provider, type) or not all(callable(getattr(provider, n, None)) for n in ("complete", "close")):
         raise ConfigError("a provider class needs complete(request) and close()", setting="provider")
     origin = f"{provider.__module__}.{provider.__qualname__}"
-    return Place(spec.name, spec.name, "custom", "openai", origin)
+    return ResolvedModel(spec.name, spec.name, "custom", "openai", origin)
 
 
 def custom_class(name: str) -> type[Any]:

@@ -6,12 +6,12 @@ import os
 
 import msgpack
 
-from mrengine.backends.process.output_pipe import LONGEST, LinePipe
+from mrengine.backends.process.output_pipe import LONGEST, OutputPipe
 
 
 def test_long_lines_come_in_pieces_and_whole() -> None:
     """With their end in the pipe or not yet; nothing of them is lost."""
-    pipe = LinePipe("map_fn", 20)
+    pipe = OutputPipe("map_fn", 20)
     said: list[str] = []
     for part in (b"a" * (2 * LONGEST + 5) + b"\n", ("b" + "é" * LONGEST).encode(), b"c\nd\n\n"):
         os.write(pipe.write_fd, part)

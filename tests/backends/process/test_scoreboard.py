@@ -8,12 +8,12 @@ import time
 
 import pytest
 
-from mrengine.backends.process.scoreboard import Board
+from mrengine.backends.process.scoreboard import Scoreboard
 
 
 def test_what_a_killed_process_had_started_is_read() -> None:
     """Nothing was sent to announce it."""
-    board = Board(3)
+    board = Scoreboard(3)
     pid = os.fork()
     if pid == 0:
         board.start(0, 5, 0)
@@ -29,14 +29,14 @@ def test_what_a_killed_process_had_started_is_read() -> None:
 
 def test_a_new_board_is_idle() -> None:
     """Zeros would be chunk 0."""
-    assert Board(4).started() == []
+    assert Scoreboard(4).started() == []
 
 
 def test_time_in_line_for_a_budget_is_not_the_tasks_own(monkeypatch: pytest.MonkeyPatch) -> None:
     """While it waits a task does not grow older; afterwards it is as old as it was."""
     now = [1_000_000_000]
     monkeypatch.setattr(time, "monotonic_ns", lambda: now[0])
-    board = Board(2)
+    board = Scoreboard(2)
     board.start(0, 7, 0)
     board.start(1, 8, 0)
     now[0] += 2_000_000_000

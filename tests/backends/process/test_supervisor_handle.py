@@ -15,7 +15,7 @@ import pytest
 
 from mrengine import posix
 from mrengine.backends.process import framing, supervisor_handle
-from mrengine.backends.process.supervisor_handle import SupervisorProcess, python_executable
+from mrengine.backends.process.supervisor_handle import SupervisorHandle, python_executable
 
 
 class Enough(Exception):
@@ -23,8 +23,8 @@ class Enough(Exception):
 
 
 @pytest.fixture
-def supervisor() -> Iterator[SupervisorProcess]:
-    running = SupervisorProcess()
+def supervisor() -> Iterator[SupervisorHandle]:
+    running = SupervisorHandle()
     yield running
     running.close(wait_s=5.0)
 
@@ -40,7 +40,7 @@ def _handler() -> Iterator[None]:
 
 
 @pytest.mark.usefixtures("_handler")
-def test_an_exception_in_the_middle_of_a_frame_ends_the_supervisor(supervisor: SupervisorProcess) -> None:
+def test_an_exception_in_the_middle_of_a_frame_ends_the_supervisor(supervisor: SupervisorHandle) -> None:
     """It would take what follows for the rest of that frame, and nobody would hear an answer."""
     os.kill(supervisor.pid, signal.SIGSTOP)  # the socket takes a part of the frame
     me = threading.get_ident()
@@ -59,7 +59,7 @@ def test_an_exception_in_the_middle_of_a_frame_ends_the_supervisor(supervisor: S
 
 
 def test_a_supervisor_that_was_stopped_takes_no_frame(
-    supervisor: SupervisorProcess, monkeypatch: pytest.MonkeyPatch
+    supervisor: SupervisorHandle, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """It is ended, and whoever sends hears of it instead of waiting for ever."""
     monkeypatch.setattr(supervisor_handle, "STOPPED_AFTER_S", 0.2)
@@ -77,7 +77,7 @@ def test_the_python_of_a_host_that_embeds_it(monkeypatch: pytest.MonkeyPatch, ex
     assert subprocess.check_output(asked, text=True).strip() == f"{sys.version_info[:2]} {sys.prefix}"
 
 
-def test_a_fork_cannot_speak_for_its_parent(supervisor: SupervisorProcess) -> None:
+def test_a_fork_cannot_speak_for_its_parent(supervisor: SupervisorHandle) -> None:
     """For the child the supervisor is gone, and closing it ends nothing."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", DeprecationWarning)  # of threads, that libraries have started in pytest

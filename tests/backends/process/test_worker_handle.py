@@ -9,8 +9,8 @@ SCRIPT = """
 import os, resource
 from mrengine.backends.process.worker_handle import WorkerHandle
 from mrengine.log.file.call_index import CallIndex
-from mrengine.log.view.call_totals import Ledger
-index = CallIndex.build(Ledger(), expected=1)
+from mrengine.log.view.call_totals import CallTotals
+index = CallIndex.build(CallTotals(), expected=1)
 hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
 def opened():
     return set(os.listdir("/proc/self/fd"))

@@ -38,17 +38,17 @@ def _short_texts(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch
     """An encoding's Edges, which leave no text to the tokenizer for its length or for its many words."""
     monkeypatch.setattr(token_ends, "_LEAST", 1)
     monkeypatch.setattr(token_ends, "_MANY", 1)
-    return token_ends.Edges(tokenizer.tokenizer(request.param))
+    return token_ends.TokenEnds(tokenizer.tokenizer(request.param))
 
 
-def wanted(found: token_ends.Edges, text: str) -> list[int]:
+def wanted(found: token_ends.TokenEnds, text: str) -> list[int]:
     """The edges by tiktoken's own tokens."""
     encoding = found._tokenizer.encoding
     tokens_of = map(encoding.decode_single_token_bytes, encoding.encode_ordinary(text))
     return list(accumulate(sum(byte & 0xC0 != 0x80 for byte in token) for token in tokens_of))
 
 
-def test_every_context_of_five_characters(short_texts: token_ends.Edges) -> None:
+def test_every_context_of_five_characters(short_texts: token_ends.TokenEnds) -> None:
     """All strings of five of these, one after another, a million and more in the long texts that they make."""
     for alphabet in ("aA'sd0 \n", "a/.'\n\r l", "A \t\n/.0e", "'lLvVeE ", "a0 1.\n"):
         text = "".join(map("".join, product(alphabet, repeat=5)))
@@ -57,7 +57,7 @@ def test_every_context_of_five_characters(short_texts: token_ends.Edges) -> None
         assert found.tolist() == wanted(short_texts, text)
 
 
-def test_texts_at_random(short_texts: token_ends.Edges) -> None:
+def test_texts_at_random(short_texts: token_ends.TokenEnds) -> None:
     """Long ones of a few characters, so that runs of all lengths stand beside each other."""
     chance = random.Random(7)
     taken = 0
@@ -71,7 +71,7 @@ def test_texts_at_random(short_texts: token_ends.Edges) -> None:
     assert taken > 100
 
 
-def test_texts_that_are_ascii_but_for_some_words(short_texts: token_ends.Edges) -> None:
+def test_texts_that_are_ascii_but_for_some_words(short_texts: token_ends.TokenEnds) -> None:
     """They are taken apart and put together again."""
     chance = random.Random(8)
     taken = 0
@@ -89,7 +89,7 @@ def test_texts_that_are_ascii_but_for_some_words(short_texts: token_ends.Edges) 
 @pytest.mark.parametrize("encoding", ENCODINGS)
 def test_nasty_texts(encoding: str) -> None:
     """As they come, short as they are."""
-    found = token_ends.Edges(tokenizer.tokenizer(encoding))
+    found = token_ends.TokenEnds(tokenizer.tokenizer(encoding))
     assert found._pretokens is not None
 
     def agree(text: str) -> None:
@@ -110,12 +110,12 @@ def test_chunks_are_the_same_with_and_without(text: str, target: int, encoding: 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(token_ends, "_LEAST", 1)
         found = list(safe_chunk(text, **options))
-        patch.setattr(token_ends.Edges, "_ascii", lambda self, data: None)
+        patch.setattr(token_ends.TokenEnds, "_ascii", lambda self, data: None)
         assert list(safe_chunk(text, **options)) == found
     assert_promises(text, found, target, encoding)
 
 
-def test_what_it_remembers_is_bounded(short_texts: token_ends.Edges, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_what_it_remembers_is_bounded(short_texts: token_ends.TokenEnds, monkeypatch: pytest.MonkeyPatch) -> None:
     """A text of ever new words makes it forget, not grow; what follows is as right as before."""
     chance = random.Random(9)
     small = 200_000
@@ -127,22 +127,22 @@ def test_what_it_remembers_is_bounded(short_texts: token_ends.Edges, monkeypatch
         assert len(short_texts._merges._long) < small // 128 + 500
 
 
-def test_pretokens_that_share_a_place(short_texts: token_ends.Edges, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_pretokens_that_share_a_place(short_texts: token_ends.TokenEnds, monkeypatch: pytest.MonkeyPatch) -> None:
     """In tables of four places nearly all collide."""
     monkeypatch.setattr(pretoken_cache, "_SLOTS", 1)
-    short_texts._merges = pretoken_cache.Merges(short_texts._tokenizer, short_texts._widths)
+    short_texts._merges = pretoken_cache.PretokenCache(short_texts._tokenizer, short_texts._widths)
     chance = random.Random(10)
     for _ in range(20):
         text = " ".join("".join(chance.choices("abAB01", k=chance.randrange(1, 20))) for _ in range(300))
         assert short_texts._ascii(text.encode()).tolist() == wanted(short_texts, text)
 
 
-def test_an_interrupt_leaves_no_wrong_entry(short_texts: token_ends.Edges, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_interrupt_leaves_no_wrong_entry(short_texts: token_ends.TokenEnds, monkeypatch: pytest.MonkeyPatch) -> None:
     """Ctrl-C between any two steps of remembering: what is asked afterwards is right."""
     text = "alpha betaGamma deltaEpsilon zetaetatheta iotakappalambda " * 9
     right = wanted(short_texts, text)
     for steps in range(400):
-        short_texts._merges = pretoken_cache.Merges(short_texts._tokenizer, short_texts._widths)
+        short_texts._merges = pretoken_cache.PretokenCache(short_texts._tokenizer, short_texts._widths)
         left = [steps]
 
         def trace(frame: Any, event: str, _argument: Any, left: list[int] = left) -> Any:
@@ -163,7 +163,7 @@ def test_an_interrupt_leaves_no_wrong_entry(short_texts: token_ends.Edges, monke
         assert short_texts._ascii(text.encode()).tolist() == right
 
 
-def test_a_second_thread_is_not_kept_waiting(short_texts: token_ends.Edges) -> None:
+def test_a_second_thread_is_not_kept_waiting(short_texts: token_ends.TokenEnds) -> None:
     """It tokenises instead."""
     text = "one two three " * 10
     with short_texts._busy:
@@ -197,7 +197,7 @@ def test_threads_get_the_same_chunks() -> None:
 )
 def test_odd_texts_are_left_to_the_tokenizer(text: str) -> None:
     """Those of mostly blank lines, with NULs, or of endless words."""
-    found = token_ends.Edges(tokenizer.tokenizer("o200k_base"))
+    found = token_ends.TokenEnds(tokenizer.tokenizer("o200k_base"))
     assert found._pretokens is not None
     assert found._ascii(text.encode()) is None
     assert found.of(text).tolist() == wanted(found, text)
@@ -207,11 +207,11 @@ def test_other_expressions_are_left_to_the_tokenizer(monkeypatch: pytest.MonkeyP
     """The older encodings have another one; and one that has changed is noticed by the sample."""
     for encoding in ENCODINGS:
         known = tokenizer.tokenizer(encoding)
-        assert token_ends.Edges(known)._pretokens is not None
+        assert token_ends.TokenEnds(known)._pretokens is not None
         monkeypatch.setitem(token_ends._MODERN, encoding, not token_ends._MODERN[encoding])
-        assert token_ends.Edges(known)._pretokens is None
+        assert token_ends.TokenEnds(known)._pretokens is None
         monkeypatch.delitem(token_ends._MODERN, encoding)
-        assert token_ends.Edges(known)._pretokens is None
+        assert token_ends.TokenEnds(known)._pretokens is None
 
 
 def test_a_child_forked_at_any_moment_can_go_on() -> None:

@@ -16,7 +16,7 @@ from mrengine.log.file.wal import WriteAheadLog
 from mrengine.log.format import codec
 from mrengine.log.format import records as r
 from mrengine.log.format.codec import Frame
-from mrengine.log.view.call_totals import Ledger, Spent
+from mrengine.log.view.call_totals import CallTotals, Spent
 from mrengine.records import Usage
 from tests.log.sample import call, digest, intent
 
@@ -35,9 +35,9 @@ def reader(wal: WriteAheadLog, tmp_path: Path) -> Iterator[LogReader]:
         yield found
 
 
-def ledger(*entries: tuple[int, bytes]) -> Ledger:
+def ledger(*entries: tuple[int, bytes]) -> CallTotals:
     """After these records."""
-    found = Ledger()
+    found = CallTotals()
     for at, (kind, payload) in enumerate(entries):
         frame = Frame(512 + at, kind, payload, 512)
         found.intent(frame) if kind == codec.INTENT else found.call(frame)
@@ -46,7 +46,7 @@ def ledger(*entries: tuple[int, bytes]) -> Ledger:
 
 def test_an_answer_is_found_by_its_digest_and_the_newest_counts(wal: WriteAheadLog, reader: LogReader) -> None:
     """Unknown digests, and those that only begin alike, are not."""
-    found = Ledger()
+    found = CallTotals()
     for text in ("old", "new"):
         offset = wal.append(codec.CALL, call("q", text=text))
         found.call(Frame(offset, codec.CALL, call("q", text=text), 512))
@@ -98,7 +98,7 @@ def test_a_refilled_table_holds_the_other_replay_and_nothing_of_the_first(
     """In the same memory, as long as there is room; without room it stays as it was."""
     held = {}
     for name in ("first", "second"):
-        held[name] = Ledger()
+        held[name] = CallTotals()
         offset = wal.append(codec.CALL, call(name))
         held[name].call(Frame(offset, codec.CALL, call(name), 512))
     wal.commit()

@@ -9,9 +9,9 @@ from pathlib import Path
 import pytest
 
 from mrengine.errors import LogError
-from mrengine.job.job_store import OpenJob
+from mrengine.job.job_store import JobStore
 from mrengine.log.file.wal import WriteAheadLog
-from mrengine.log.file.worker_journal import RING_BYTES, Salvage
+from mrengine.log.file.worker_journal import RING_BYTES, WorkerJournal
 from mrengine.log.format import codec
 from mrengine.log.format.records import CallRecord, pack_call
 from mrengine.records import Usage
@@ -26,7 +26,7 @@ def call(number: int, *, size: int = 200, reusable: bool = True) -> bytes:
 
 def stored(folder: Path) -> list[bytes]:
     """What the log has after the next open."""
-    job = OpenJob.open(folder, "job", durability="flush")
+    job = JobStore.open(folder, "job", durability="flush")
     try:
         return [frame.payload for frame in job._reader.frames() if frame.kind == codec.CALL]
     finally:
@@ -36,7 +36,7 @@ def stored(folder: Path) -> list[bytes]:
 def in_a_child_that_is_killed(folder: Path, payloads: list[bytes], worker: int = 0, slots: int = 1) -> None:
     pid = os.fork()
     if pid == 0:
-        salvage = Salvage(folder, "job", worker, slots)
+        salvage = WorkerJournal(folder, "job", worker, slots)
         for payload in payloads:
             salvage.keep(payload)
         os.kill(os.getpid(), signal.SIGKILL)
@@ -53,7 +53,7 @@ def test_what_a_killed_worker_kept_is_in_the_log_after_the_next_open(tmp_path: P
 
 def test_an_answer_is_taken_in_once(tmp_path: Path) -> None:
     """Where the supervisor had committed it, the log is as it was."""
-    job = OpenJob.open(tmp_path, "job", durability="flush")
+    job = JobStore.open(tmp_path, "job", durability="flush")
     for number in (1, 2):
         job.append(codec.CALL, call(number))
     job.log.commit()
@@ -85,7 +85,7 @@ def test_large_answers_of_many_slots_do_not_overwrite_each_other(tmp_path: Path)
 
 def test_a_salvage_that_cannot_be_taken_in_leaves_nothing_open(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The supervisor lives on: the job's lock is free, its log closed."""
-    OpenJob.open(tmp_path, "job", durability="flush").close()
+    JobStore.open(tmp_path, "job", durability="flush").close()
     in_a_child_that_is_killed(tmp_path, [call(1)])
 
     def full(log: WriteAheadLog, kind: int, payload: bytes) -> int:
@@ -95,7 +95,7 @@ def test_a_salvage_that_cannot_be_taken_in_leaves_nothing_open(tmp_path: Path, m
     with monkeypatch.context() as patch:
         patch.setattr(WriteAheadLog, "append", full)
         with pytest.raises(LogError):
-            OpenJob.open(tmp_path, "job", durability="flush")
+            JobStore.open(tmp_path, "job", durability="flush")
     assert os.listdir("/proc/self/fd") == before
     assert stored(tmp_path) == [call(1)]
 
@@ -118,6 +118,6 @@ def test_a_torn_file_costs_nothing_else(tmp_path: Path, cut: int) -> None:
 
 def test_a_folder_that_takes_no_file_costs_no_task(tmp_path: Path) -> None:
     """An answer that cannot be kept is sent all the same."""
-    salvage = Salvage(tmp_path / "not there", "job", 0)
+    salvage = WorkerJournal(tmp_path / "not there", "job", 0)
     salvage.keep(call(1))
     salvage.close()

@@ -8,16 +8,16 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mrengine.providers.http.apis import NotAnAnswer, Refused, clean, shape
+from mrengine.providers.http.apis import NotAnAnswer, Refused, api, clean
 from mrengine.providers.http.openai_chat import reasons
-from mrengine.providers.http.quirks import Dialect
+from mrengine.providers.http.quirks import Quirks
 from mrengine.records import Request, Usage
 
-OPENAI, ANTHROPIC = shape("openai"), shape("anthropic")
+OPENAI, ANTHROPIC = api("openai"), api("anthropic")
 
 
 def sent(name: str, **fields: Any) -> dict[str, Any]:
-    return OPENAI.body(Request("m", "p", **fields), model=name, params={}, dialect=Dialect())
+    return OPENAI.body(Request("m", "p", **fields), model=name, params={}, dialect=Quirks())
 
 
 @pytest.mark.parametrize(
@@ -35,7 +35,7 @@ def test_reasoning_models_are_asked_as_they_want(name: str, thinks: bool) -> Non
 
 def test_params_of_the_caller_win() -> None:
     """Whatever we would send."""
-    body = OPENAI.body(Request("m", "p"), model="m", params={"max_tokens": 5, "seed": 1}, dialect=Dialect())
+    body = OPENAI.body(Request("m", "p"), model="m", params={"max_tokens": 5, "seed": 1}, dialect=Quirks())
     assert (body["max_tokens"], body["seed"]) == (5, 1)
 
 
@@ -157,7 +157,7 @@ def test_a_schema_without_an_object_at_its_root_is_told_in_words() -> None:
     """No provider's native form takes a list."""
     schema = {"type": "array", "items": {"type": "integer"}}
     for one in (OPENAI, ANTHROPIC):
-        body = one.body(Request("m", "p", schema=schema), model="m", params={}, dialect=Dialect())
+        body = one.body(Request("m", "p", schema=schema), model="m", params={}, dialect=Quirks())
         assert not {"response_format", "tools"} & body.keys()
         assert "JSON Schema" in body["messages"][0]["content"]
 

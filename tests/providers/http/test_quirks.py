@@ -9,15 +9,15 @@ from typing import Any
 import pytest
 
 from mrengine.errors import ModelRefused
-from mrengine.providers.http.quirks import Dialect, learned
+from mrengine.providers.http.quirks import Quirks, learned
 from mrengine.records import Request
 from tests.providers.conftest import Connect, ask
 from tests.providers.http.test_client import listening, request
 
 SCHEMA = {"type": "object", "properties": {"dose": {"type": "integer"}}}
-TEMPERATURE, TOKENS, WORDS = Dialect(temperature=False), Dialect(completion_tokens=True), Dialect(native_schema=False)
+TEMPERATURE, TOKENS, WORDS = Quirks(temperature=False), Quirks(completion_tokens=True), Quirks(native_schema=False)
 
-FIELD: list[tuple[str, Any, Dialect | None]] = [
+FIELD: list[tuple[str, Any, Quirks | None]] = [
     ("OpenAI", {"message": "Unsupported parameter: 'max_tokens' is not supported with this model. Use "
                            "'max_completion_tokens' instead.", "param": "max_tokens"}, TOKENS),
     ("OpenAI", {"message": "Unsupported value: 'temperature' does not support 0.2 with this model. Only the default "
@@ -35,24 +35,24 @@ FIELD: list[tuple[str, Any, Dialect | None]] = [
 
 
 @pytest.mark.parametrize(("who", "error", "dialect"), FIELD)
-def test_refusals_of_the_field_are_understood(who: str, error: Any, dialect: Dialect | None) -> None:
+def test_refusals_of_the_field_are_understood(who: str, error: Any, dialect: Quirks | None) -> None:
     """The parameter that is named is left out, or said otherwise; all else stays the refusal that it is."""
     asked = Request("m", "p", temperature=0.2, schema=SCHEMA)
     body = json.dumps({"error": error}).encode()
-    assert learned(Dialect(), asked, b'{"max_tokens":5}', 400, body) == dialect
-    assert learned(Dialect(), asked, b"{}", 500, body) is None
+    assert learned(Quirks(), asked, b'{"max_tokens":5}', 400, body) == dialect
+    assert learned(Quirks(), asked, b"{}", 500, body) is None
 
 
 def test_what_was_not_sent_is_not_left_out() -> None:
     """A refusal that names a temperature which nobody gave is about something else."""
     body = json.dumps({"error": {"message": "temperature and tools are not supported"}}).encode()
-    assert learned(Dialect(), Request("m", "p"), b"{}", 400, body) is None
+    assert learned(Quirks(), Request("m", "p"), b"{}", 400, body) is None
 
 
 def test_every_step_is_taken_once() -> None:
     """An endpoint that refuses whatever we try is asked a bounded number of times."""
     body = json.dumps({"error": {"message": "temperature, max_tokens, response_format: not supported"}}).encode()
-    asked, dialect, steps = Request("m", "p", temperature=0.2, schema=SCHEMA), Dialect(), 0
+    asked, dialect, steps = Request("m", "p", temperature=0.2, schema=SCHEMA), Quirks(), 0
     while (other := learned(dialect, asked, b"{}", 400, body)) is not None:
         dialect, steps = other, steps + 1
     assert steps == 3
