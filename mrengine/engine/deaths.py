@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from mrengine.engine import messages as m
-from mrengine.engine.attempts import Docket
-from mrengine.engine.watch import Mark
+from mrengine.engine import protocol as m
+from mrengine.engine.crash_attribution import AttemptCounter
+from mrengine.engine.worker_monitor import WorkerHealth
 
 __all__ = ["Aftermath", "aftermath"]
 
@@ -29,10 +29,10 @@ class Aftermath:
 def aftermath(
     flight: Sequence[int],
     death: m.Death,
-    mark: Mark,
+    mark: WorkerHealth,
     *,
     key: Callable[[int, int], int],
-    docket: Docket,
+    docket: AttemptCounter,
     chunk_timeout_s: float,
 ) -> Aftermath:
     """Judge the tasks that a dead worker held. ``mark``: what the watch knew of it."""

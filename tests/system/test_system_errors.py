@@ -17,16 +17,16 @@ from typing import Any
 import pytest
 
 from mrengine import Document, Job, MapReduceRunner, ModelSpec, map_prompt
-from mrengine.backends.process import client
+from mrengine.backends.process import supervisor_handle
 from mrengine.errors import ConfigError, LogError, SourceError
-from mrengine.log.files import OsFiles
+from mrengine.log.file.disk import OsFiles
 from mrengine.records import Completion, Request, Usage
 from mrengine.sources import spool
 from tests.system.processes import alive
 
 MB = 1 << 20
 SYNC_FAILS = """
-from mrengine.log.files import OsFiles
+from mrengine.log.file.disk import OsFiles
 def fails(*args):
     raise OSError(5, "EIO")
 OsFiles.sync_folder = fails
@@ -155,7 +155,7 @@ def test_a_folder_that_cannot_be_synced(
             patch.setattr(spool, "_sync_folder", fails)
         else:
             patch.setattr(OsFiles, "sync_folder", fails)
-            patch.setattr(client, "_BOOT", client._BOOT.replace("\nmain(", SYNC_FAILS))
+            patch.setattr(supervisor_handle, "_BOOT", supervisor_handle._BOOT.replace("\nmain(", SYNC_FAILS))
         with pytest.raises((SourceError, LogError)):
             host.run("text", lambda chunk, context: 1)
     assert MapReduceRunner("job", workers=1).run("text", lambda chunk, context: 1).results[0].result == 1
@@ -180,7 +180,7 @@ def test_no_folder_for_sockets_is_told_with_the_way_out(
     state_dir: Path, monkeypatch: pytest.MonkeyPatch, strategy: str
 ) -> None:
     """As where the root is read-only and there is no /tmp; not as supervisors that died."""
-    monkeypatch.setattr(client, "_BOOT", client._BOOT.replace("\nmain(", NO_FOLDERS))
+    monkeypatch.setattr(supervisor_handle, "_BOOT", supervisor_handle._BOOT.replace("\nmain(", NO_FOLDERS))
     with pytest.raises(ConfigError, match="set TMPDIR") as caught:
         MapReduceRunner(workers=1).run("text", lambda chunk, context: 1)
     assert caught.value.setting == "TMPDIR"

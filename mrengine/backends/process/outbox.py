@@ -13,11 +13,12 @@ from typing import NoReturn
 
 import msgpack
 
-from mrengine.backends.process import osutil, wire
-from mrengine.backends.process.board import Board
-from mrengine.engine import messages as m
-from mrengine.engine.forks import OwnProcess
-from mrengine.log import codec
+from mrengine import posix
+from mrengine.backends.process import framing
+from mrengine.backends.process.scoreboard import Scoreboard
+from mrengine.engine import protocol as m
+from mrengine.log.format import codec
+from mrengine.worker.forks import OwnProcess
 
 __all__ = ["CLOSED", "Lines", "Outbox", "Parcel", "flush_prints"]
 
@@ -32,7 +33,7 @@ class Parcel:
     __slots__ = ("_frame", "_sent", "calls")
 
     def __init__(self, kind: int, chunk: int, model: int, payload: bytes) -> None:
-        self._frame = wire.tagged(kind, chunk, model, payload)
+        self._frame = framing.tagged(kind, chunk, model, payload)
         self._sent: deque[int] = deque()
         self.calls = _CALLS.get(kind, 0)
 
@@ -50,8 +51,8 @@ class Parcel:
 class Outbox:
     """One frame at a time, whole, from any thread. A full pipe makes the writer wait."""
 
-    def __init__(self, fd: int, board: Board) -> None:
-        self._fd, self._board, self._pipe = fd, board, osutil.identity(fd)
+    def __init__(self, fd: int, board: Scoreboard) -> None:
+        self._fd, self._board, self._pipe = fd, board, posix.identity(fd)
         self._process = OwnProcess()
         self._lock = threading.Lock()
 
@@ -82,7 +83,7 @@ class Outbox:
                     self._count(parcel)
                     parcel.send(self._fd)
                 except BlockingIOError:
-                    osutil.writable(self._fd, 1.0)
+                    posix.writable(self._fd, 1.0)
                 except BaseException as error:  # noqa: BLE001
                     if isinstance(error, OSError) and error.errno is not None:
                         self.check()
@@ -93,7 +94,7 @@ class Outbox:
 
     def check(self) -> None:
         """End the worker where its pipe was closed in it, or replaced."""
-        if osutil.identity(self._fd) != self._pipe:
+        if posix.identity(self._fd) != self._pipe:
             self.end(CLOSED)
 
     def _count(self, parcel: Parcel) -> None:
@@ -108,7 +109,7 @@ class Outbox:
 
     def forget(self) -> None:
         """In a fork: give the copy back, so that the pipe ends with the worker."""
-        osutil.close_if(self._fd, self._pipe)
+        posix.close_if(self._fd, self._pipe)
 
 
 def flush_prints() -> None:

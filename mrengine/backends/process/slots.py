@@ -14,12 +14,12 @@ from threading import get_ident  # the system's own, whatever patches the module
 from time import monotonic as _now
 from typing import Any, Protocol
 
-from mrengine.backends.process import osutil
-from mrengine.backends.process.board import Board
+from mrengine import posix
 from mrengine.backends.process.greenlets import GREENLETS, patched
 from mrengine.backends.process.outbox import Outbox, Parcel, flush_prints
-from mrengine.engine import messages as m
-from mrengine.log.codec import RESULT
+from mrengine.backends.process.scoreboard import Scoreboard
+from mrengine.engine import protocol as m
+from mrengine.log.format.codec import RESULT
 
 __all__ = ["Slots", "Work"]
 
@@ -42,7 +42,7 @@ class Work(Protocol):
 class _Slot:
     """One thread."""
 
-    def __init__(self, index: int, queue: SimpleQueue[m.Start], board: Board, outbox: Outbox, work: Work) -> None:
+    def __init__(self, index: int, queue: SimpleQueue[m.Start], board: Scoreboard, outbox: Outbox, work: Work) -> None:
         self._index, self._board, self._outbox, self._work = index, board, outbox, work
         self._take = iter(queue.get, None)
         self._claim: deque[Any] = deque()  # the task, then its outcome
@@ -89,7 +89,7 @@ class _Slot:
 class Slots:
     """``count`` threads over one queue."""
 
-    def __init__(self, count: int, board: Board, outbox: Outbox, work: Work) -> None:
+    def __init__(self, count: int, board: Scoreboard, outbox: Outbox, work: Work) -> None:
         self._queue: SimpleQueue[m.Start] = SimpleQueue()
         self._outbox = outbox
         self._slots = [_Slot(index, self._queue, board, outbox, work) for index in range(count)]
@@ -132,7 +132,7 @@ class Slots:
         self._outbox.check()
         if patched():
             self._outbox.end(GREENLETS)
-        if any(osutil.identity(fd) != known for fd, known in self.files):
+        if any(posix.identity(fd) != known for fd, known in self.files):
             self._outbox.end("files of the job were closed in it")
 
     @property

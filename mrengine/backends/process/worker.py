@@ -18,18 +18,19 @@ from typing import Literal, TextIO
 
 import msgpack
 
-from mrengine.backends.process import leaving, osutil, wire
-from mrengine.backends.process.board import Board
+from mrengine import posix
+from mrengine.backends.process import framing, leaving
 from mrengine.backends.process.greenlets import GREENLETS, patched
 from mrengine.backends.process.outbox import CLOSED, Lines, Outbox
+from mrengine.backends.process.scoreboard import Scoreboard
 from mrengine.backends.process.slots import Slots
-from mrengine.engine import messages as m
-from mrengine.engine.execute import Executor, cannot_start
-from mrengine.engine.forks import leave
-from mrengine.engine.scrub import describe, where
-from mrengine.engine.setup import Setup
+from mrengine.engine import protocol as m
+from mrengine.engine.setup import WorkerConfig
 from mrengine.errors import ConfigError
-from mrengine.log.calls import CallIndex
+from mrengine.log.file.call_index import CallIndex
+from mrengine.worker.forks import leave
+from mrengine.worker.redact import describe, where
+from mrengine.worker.task_runner import TaskRunner, cannot_start
 
 __all__ = ["worker_main"]
 
@@ -40,40 +41,42 @@ ORPHANS_S = 0.02
 class _Worker:
     """Tasks in, outcomes out, in one process."""
 
-    def __init__(self, index: int, slots: int, board: Board, answers: CallIndex, outbox: Outbox, made: int) -> None:
+    def __init__(
+        self, index: int, slots: int, board: Scoreboard, answers: CallIndex, outbox: Outbox, made: int
+    ) -> None:
         self._index, self._count, self._answers, self._outbox = index, slots, answers, outbox
         self._made = made  # calls that the worker before this one had sent and not heard of
         self._slots = Slots(slots, board, outbox, self)
         self._stopping = threading.Event()
-        self._executor: Executor | None = None
+        self._executor: TaskRunner | None = None
         self._initialized = b""  # the initializer that has run in this process
-        self._orphans = osutil.Orphans()
+        self._orphans = posix.Orphans()
 
     def handle(self, kind: int, payload: bytes) -> bool:
         """One frame of the supervisor; False: go."""
-        if kind == wire.TASKS:
+        if kind == framing.TASKS:
             put = self._slots.put
-            for task in wire.unpack_tasks(payload):
+            for task in framing.unpack_tasks(payload):
                 put(task)
-        elif kind == wire.SETUP:
+        elif kind == framing.SETUP:
             self._set_up(payload)
-        elif kind == wire.ENDPOINT:
+        elif kind == framing.ENDPOINT:
             if self._executor is not None:
                 self._executor.endpoint_came(*msgpack.unpackb(payload))
-        elif kind == wire.DROP:
+        elif kind == framing.DROP:
             self._stopping.set()
-        elif kind == wire.LEAVE:
+        elif kind == framing.LEAVE:
             return False
         return True
 
     def _set_up(self, payload: bytes) -> None:
-        setup = Setup.unpack(payload)
+        setup = WorkerConfig.unpack(payload)
         try:
             self._slots.files = []
             self.close()
             self._stopping = threading.Event()
             logging.getLogger().setLevel(setup.log_level)
-            self._executor = Executor(
+            self._executor = TaskRunner(
                 setup,
                 self._index,
                 self._count,
@@ -86,7 +89,7 @@ class _Worker:
             self._initialized = setup.initializer_blob
             if patched():
                 raise ConfigError(GREENLETS, setting="map_fn")
-            self._slots.files = osutil.opened_in(setup.folder)
+            self._slots.files = posix.opened_in(setup.folder)
             self._slots.start()
         except BaseException as error:  # noqa: BLE001  # user code: an import, an initializer
             if not self._outbox.own:
@@ -141,7 +144,7 @@ def worker_main(
     life_fd: int,
     index: int,
     slots: int,
-    board: Board,
+    board: Scoreboard,
     answers: CallIndex,
     dispatch_fd: int,
     outbox_fd: int,
@@ -151,17 +154,17 @@ def worker_main(
     made: int,
 ) -> None:
     """The target of a worker's ``multiprocessing.Process``; ends the process itself. ``life_fd``: see ``Forked``."""
-    osutil.die_with_parent(supervisor)
+    posix.die_with_parent(supervisor)
     os.setpgid(0, 0)
-    osutil.adopt_orphans()
-    osutil.prefer_when_out_of_memory()
+    posix.adopt_orphans()
+    posix.prefer_when_out_of_memory()
     os.dup2(out_fd, 1)
     os.dup2(err_fd, 2)
-    osutil.close_all_but({0, 1, 2, life_fd, dispatch_fd, outbox_fd})
+    posix.close_all_but({0, 1, 2, life_fd, dispatch_fd, outbox_fd})
     sys.stdin, sys.stdout, sys.stderr = _text(0, "r"), _text(1, "w"), _text(2, "w")  # nothing comes from the first
     leaving.begin()
     outbox = Outbox(outbox_fd, board)
-    own = [(fd, osutil.identity(fd)) for fd in (life_fd, dispatch_fd)]
+    own = [(fd, posix.identity(fd)) for fd in (life_fd, dispatch_fd)]
     os.register_at_fork(after_in_child=lambda: _give_back(outbox, own))
     logging.getLogger().handlers[:] = [Lines(outbox)]
     try:
@@ -172,7 +175,7 @@ def worker_main(
     except BaseException as error:  # noqa: BLE001  # the process ends here; its cause goes to the host's logger
         if not outbox.own:
             leave(error)
-        if isinstance(error, OSError) and osutil.identity(dispatch_fd) != own[1][1]:
+        if isinstance(error, OSError) and posix.identity(dispatch_fd) != own[1][1]:
             outbox.end(CLOSED)
         sys.stderr.write(f"{where(error, own='/dev/null')}\n{describe(error)}\n")
         outbox.end(f"its main thread was ended by {describe(error)}")
@@ -184,7 +187,7 @@ def _serve(worker: _Worker, dispatch_fd: int) -> bool:
     """Hear the supervisor until it says to go; False: the pipe has ended, and so has the supervisor, or it was closed
     here.
     """
-    reader = wire.FrameReader(dispatch_fd)
+    reader = framing.FrameReader(dispatch_fd)
     look_at = 0.0
     while not reader.ended:
         if _readable(dispatch_fd, worker.look_s):
@@ -208,4 +211,4 @@ def _give_back(outbox: Outbox, own: Sequence[tuple[int, tuple[int, int]]]) -> No
     """In a fork of the worker: its pipes end when it does."""
     outbox.forget()
     for fd, identity in own:
-        osutil.close_if(fd, identity)
+        posix.close_if(fd, identity)

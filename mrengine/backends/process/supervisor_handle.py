@@ -1,0 +1,278 @@
+"""Owns the host's end of a supervisor: starting it, speaking with it, noticing its death, and clearing up after it."""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import logging
+import os
+import secrets
+import shutil
+import socket
+import struct
+import subprocess
+import sys
+import time
+import weakref
+from pathlib import Path
+
+from mrengine import posix
+from mrengine.backends.process import framing
+from mrengine.errors import ConfigError
+
+__all__ = ["SupervisorHandle", "host_path", "python_executable"]
+
+# Read on the way in: what the supervisor imports for itself comes from where the host has it, and from the
+# interpreter's own site-packages before the host's path: a msgpack.py in the current folder must not be met.
+_BOOT = """
+import json, os, struct, sys
+def read(n):
+    data = b""
+    while len(data) < n:
+        more = os.read(fd, n - len(data))
+        if not more:
+            os._exit(1)
+        data += more
+    return data
+fd = int(sys.argv[1])
+facts = json.loads(read(struct.unpack("<I", read(4))[0]))
+sys.path.insert(0, facts["home"])
+import mrengine
+del sys.path[0]
+sys.path += [p for p in [facts["home"], *facts["path"]] if p not in sys.path]
+from mrengine.backends.process.supervisor import main
+main(fd, facts)
+"""
+log = logging.getLogger("mrengine")
+MARK = "MRENGINE_SUPERVISOR"
+WHOLE_BYTES = 4096  # a frame of this size is written whole or not at all
+STOPPED_AFTER_S = 5.0  # silence after which a supervisor is looked at: one that was stopped by a signal is ended
+
+
+def python_executable() -> str:
+    """MRENGINE_PYTHON, else ``sys.executable`` where that is a python, else the prefix's: under uWSGI it is not."""
+    given = os.environ.get("MRENGINE_PYTHON")
+    if given:
+        return given
+    if sys.executable and os.path.basename(sys.executable).startswith(("python", "pypy")):
+        return sys.executable
+    for name in (f"python{sys.version_info[0]}.{sys.version_info[1]}", "python3", "python"):
+        path = os.path.join(sys.prefix, "bin", name)
+        if os.access(path, os.X_OK):
+            return path
+    raise ConfigError("no python is found to start the supervisor with: set MRENGINE_PYTHON", setting="MRENGINE_PYTHON")
+
+
+def host_path() -> list[str]:
+    """sys.path as this interpreter means it. A relative entry is where it was when it was first used, whatever the
+    current folder is by now: its finder remembers that.
+    """
+    try:
+        here: str | None = os.getcwd()
+    except OSError:  # the current folder was removed
+        here = None
+    found = []
+    for entry in sys.path:
+        finder = sys.path_importer_cache.get(entry) if entry else None
+        path = getattr(finder, "path", entry)
+        if os.path.isabs(path):
+            found.append(path)
+        elif here is not None:
+            found.append(os.path.join(here, path))
+    return found
+
+
+def _connection() -> tuple[socket.socket, int]:
+    """The host's end, and a descriptor of the supervisor's above 2: a host whose stdout is closed hands out its number.
+    ConfigError: the host has too many files open.
+    """
+    try:
+        ours, theirs = socket.socketpair()
+        with theirs:
+            os.set_blocking(ours.fileno(), False)
+            return ours, fcntl.fcntl(theirs.fileno(), fcntl.F_DUPFD_CLOEXEC, 3)
+    except OSError as error:
+        raise ConfigError(f"the supervisor cannot be started: {error}", setting="workers") from error
+
+
+class SupervisorHandle:
+    """A supervisor: a fresh, isolated interpreter in a session of its own. One thread at a time may use it.
+
+    In a fork of its host it is gone: what the child said or read there would be the parent's.
+    """
+
+    def __init__(self) -> None:
+        self._socket, fd = _connection()
+        # In the environment of all that is below it: a daemon's too, and the supervisor's of a run inside of map_fn.
+        self._mark = f"{MARK}_{secrets.token_hex(8)}"
+        try:
+            self._process = subprocess.Popen(
+                [python_executable(), "-I", "-c", _BOOT, str(fd)],
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.DEVNULL,
+                stderr=subprocess.DEVNULL,
+                pass_fds=(fd,),
+                env={**os.environ, self._mark: "1"},
+                start_new_session=True,
+            )
+        except BaseException as error:
+            self._socket.close()  # if it was started all the same, it sees the end and goes
+            if not isinstance(error, OSError):
+                raise
+            raise ConfigError(f"the supervisor cannot be started: {error}", setting="MRENGINE_PYTHON") from error
+        finally:
+            os.close(fd)
+        self.pid = self._process.pid
+        self._host = os.getpid()
+        self._reader = framing.FrameReader(self._socket.fileno())
+        self._below = _Below(self._process, self._mark)
+        self._abandoned = weakref.finalize(self, self._below.abandoned, self._socket)
+        self._abandoned.atexit = False  # the end of the host is heard, and lets calls in flight end
+        self._heard = time.monotonic()
+        self._introduce()
+
+    def _introduce(self) -> None:
+        home = str(Path(__file__).resolve().parents[3])
+        facts = json.dumps({"home": home, "path": host_path(), "host": os.getpid()}).encode()
+        self._send_all(struct.pack("<I", len(facts)) + facts)
+
+    @property
+    def runtime(self) -> str | None:
+        """Its private folder, for whoever dies last to remove; None: it has not told yet."""
+        return self._below.runtime
+
+    @runtime.setter
+    def runtime(self, folder: str) -> None:
+        self._below.runtime = folder
+
+    def send(self, kind: int, payload: bytes = b"") -> bool:
+        """Send a frame; False when the supervisor is gone."""
+        return self._send_all(framing.frame(kind, payload))
+
+    def _send_all(self, data: bytes) -> bool:
+        if self._forked:
+            return False
+        view, since = memoryview(data), time.monotonic()
+        while view:
+            try:
+                view, since = view[os.write(self._socket.fileno(), view) :], time.monotonic()
+            except BlockingIOError:
+                self._wait_for_room(since)
+            except (BrokenPipeError, ConnectionResetError):
+                return False
+            except BaseException:  # a signal handler's
+                if len(data) > WHOLE_BYTES:
+                    self.kill()  # it may have half a frame, and would take what follows for the rest
+                raise
+        return True
+
+    def _wait_for_room(self, since: float) -> None:
+        """A supervisor that was stopped by a signal reads nothing: it is ended."""
+        waits_long = not posix.writable(self._socket.fileno(), 0.5) and time.monotonic() - since > STOPPED_AFTER_S
+        if waits_long and posix.is_stopped(self.pid):
+            self.kill()
+
+    def receive(self, timeout_s: float, *also: int) -> list[tuple[int, bytes]]:
+        """Frames that have come, after waiting at most ``timeout_s`` for them or for another descriptor to be
+        readable.
+        """
+        if self._forked:
+            return []
+        if self._socket.fileno() in posix.readable((self._socket.fileno(), *also), max(0.0, timeout_s)):
+            self._heard = time.monotonic()
+            return [frame for frame in self._reader.read() if not self._is_its_own(*frame)]
+        self._end_if_stopped()
+        return []
+
+    def _is_its_own(self, kind: int, payload: bytes) -> bool:
+        """Frames for this object alone."""
+        if kind == framing.FOLDER:
+            self.runtime = payload.decode()
+        return kind in (framing.BEAT, framing.FOLDER)
+
+    @property
+    def gone(self) -> bool:
+        """Whether it has ended, and all that it had said was read."""
+        return self._reader.ended or self._forked
+
+    def returncode(self, *, wait_s: float) -> int | None:
+        """Its exit code, -N for signal N, waiting at most ``wait_s`` for it; None: it runs, or is no child of ours."""
+        if self._forked:
+            return None
+        try:
+            return self._process.wait(wait_s)
+        except subprocess.TimeoutExpired:
+            return None
+
+    @property
+    def _forked(self) -> bool:
+        """Whether this is a fork of the process that started it."""
+        return os.getpid() != self._host
+
+    def _end_if_stopped(self) -> None:
+        if time.monotonic() - self._heard > STOPPED_AFTER_S:
+            self._heard = time.monotonic()
+            if posix.is_stopped(self.pid):
+                self.kill()
+
+    def kill(self) -> None:
+        """SIGKILL it; its children follow."""
+        if not self._forked and self._process.poll() is None:
+            posix.end_process(self.pid)
+
+    def close(self, *, wait_s: float) -> None:
+        """Ask it to end, wait, then make sure: afterwards nothing of its session is left, nor its private folder."""
+        if self._forked:
+            self._process.poll()  # no child of this process: it will not ask after it again
+            self._socket.close()
+            self._abandoned.detach()
+            return
+        self.send(framing.CLOSE)
+        try:
+            self._process.wait(wait_s)
+        except subprocess.TimeoutExpired:
+            self.kill()
+            self._process.wait()
+        until = time.monotonic() + 1.0
+        while self.runtime is None and not self.gone and time.monotonic() < until:
+            self.receive(0.0)  # it may have been killed before it was heard
+        self._socket.close()
+        self._below.clear_up()
+        self._abandoned.detach()
+
+
+class _Below:
+    """All that a supervisor starts, and its private folder: what its host clears up."""
+
+    def __init__(self, process: subprocess.Popen[bytes], mark: str) -> None:
+        self.process, self._mark, self._host = process, mark, os.getpid()
+        self.runtime: str | None = None
+
+    def abandoned(self, connection: socket.socket) -> None:
+        """Nobody holds the supervisor any more: a second Ctrl-C may strike before anything can close it."""
+        connection.close()
+        if os.getpid() == self._host and self.process.poll() is None:
+            posix.end_process(self.process.pid)
+            self.process.wait()
+            self.clear_up()
+
+    def clear_up(self) -> None:
+        """What a supervisor that was killed could not end itself: its session's processes, daemons of map_fn that had
+        left it, its folder.
+        """
+        until, foreign = time.monotonic() + 1.0, set[int]()
+        while left := set(self._left()) - foreign:
+            foreign |= {pid for pid in left if not posix.end_process(pid)}
+            if time.monotonic() > until:
+                break
+            time.sleep(0.002)
+        for pid in sorted(foreign):
+            log.warning("process %d, which map_fn has left, belongs to another user: it cannot be ended from here", pid)
+        if self.runtime is not None:
+            shutil.rmtree(self.runtime, ignore_errors=True)
+
+    def _left(self) -> list[int]:
+        left = posix.session_members(self.process.pid)
+        if self.process.returncode == 0:  # it has ended those that had left the session by itself
+            return left
+        return [*left, *posix.started_with(f"{self._mark}=1")]
