@@ -5,17 +5,21 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
+from mrengine.chunking.boundaries import NO_CONTEXT, Context
 from mrengine.chunking.kinds import Splitter, SplitterChoice, check, choose, detect
 from mrengine.chunking.reading import BLOCK, Source, blocks
 from mrengine.chunking.safecuts import safe_cuts
 from mrengine.chunking.tokens import PAIR, tokenizer
 from mrengine.errors import ChunkingError
-from mrengine.records import Chunk
+from mrengine.records import Chunk, above
 
 if TYPE_CHECKING:
     from mrengine.chunking.ruler import Ruler
 
 __all__ = ["Chunker"]
+
+_CONTEXT = 0.2  # of a chunk may be titles and the head of a table
+_JOINT = 2  # tokens: a text behind another has at most so many more than by itself
 
 
 class Chunker:
@@ -86,13 +90,32 @@ class Chunker:
             if ruler.text is not seen:
                 seen = ruler.text
                 splitter.see(seen, ruler.base)
-            lead, end, count = self._next(ruler, splitter, lead, start, target)
-            text = ruler.text[lead:end]
-            base = ruler.base
-            yield Chunk(chunk_id, document_id, base + start, base + end, start - lead, count, splitter.kind, text)
+            context, room = self._context(splitter, ruler.text, start, target)
+            lead, end, count = self._next(ruler, splitter, lead, start, room)
+            splitter.spent(1 - count / room)
+            text, base = ruler.text[lead:end], ruler.base
+            yield Chunk(
+                chunk_id, document_id, base + start, base + end, start - lead, count, splitter.kind, text, *context
+            )
             chunk_id += 1
             previous, start = start, end
             lead = self._lead(ruler, splitter, previous, start)
+
+    def _context(self, splitter: Splitter, text: str, start: int, target: int) -> tuple[Context, int]:
+        """What a chunk at ``start`` has lost, and the tokens that are left for its text.
+
+        Where titles and table header would take too much, first the header is left out, then the outermost titles.
+        """
+        context = splitter.context(text, start)
+        if context == NO_CONTEXT:
+            return context, target
+        most = int(target * _CONTEXT)
+        headings, header = context
+        while (taken := self._tokenizer.count(above(headings, header)) + _JOINT) > most:
+            if not headings and not header:
+                return NO_CONTEXT, target
+            headings, header = (headings, "") if header else (headings[1:], "")
+        return Context(headings, header), target - taken
 
     def _next(self, ruler: Ruler, splitter: Splitter, lead: int, start: int, target: int) -> tuple[int, int, int]:
         """Where the chunk begins (with its overlap) and ends, and its tokens: the most that fits."""
@@ -132,7 +155,7 @@ class Chunker:
             return start
         low = max(previous + 1, ruler.before(start, self.overlap_tokens))
         while low < start:
-            lead = splitter.resume(ruler.text, low, start)
+            lead = max(low, splitter.resume(ruler.text, low, start))
             if lead >= start or ruler.count(lead, start) <= self.overlap_tokens:
                 return lead
             low = lead + 1

@@ -1,109 +1,136 @@
-"""Owns the cutting of Markdown: a fenced block stays whole if it fits; else headings, paragraphs, items, sentences."""
+"""Owns Markdown: headings of both makes, paragraphs, lists, tables; a fenced block stays whole if it fits."""
 
 from __future__ import annotations
 
 import re
 from bisect import bisect_right
-from collections.abc import Callable
 
+from mrengine.chunking.boundaries import ALWAYS, ITEM, LINE, PARAGRAPH, SECTION, SOFT, WHOLE, Boundary, Context, opening
 from mrengine.chunking.code import Code
-from mrengine.chunking.lines import lines_near, soft_window
-from mrengine.chunking.prose import Prose, sentence_begins
+from mrengine.chunking.headings import Headings
+from mrengine.chunking.sample import Sample
 
-__all__ = ["Fences", "Markdown"]
+__all__ = ["Fences", "Markdown", "looks"]
 
-_HEADING = re.compile(r"#{1,6}\s")
-_ITEM_MARK = re.compile(r"(?:[-*+]|\d{1,9}[.)])\s")
+_LINE = re.compile(r"\n([ \t>]*)(?:(#{1,6})[ \t]|([-*+]|\d{1,9}[.)])[ \t]|(\|)|(?=\S))")
+_UNDERLINE = re.compile(r"[^\n]*\n {0,3}(?:(=)=*|(-)-+)[ \t\r]*(?:\n|$)")
+_RULE = re.compile(r"[ \t>]*\|?[ \t]*:?-{1,}:?[ \t]*(?:\|[ \t:|-]*)?\r?$")
+_HEADING = re.compile(r"\n {0,3}(#{1,6})[ \t]+([^\n]*)|\n {0,3}(?=\S)([^\n|]+)\n {0,3}(=+|-{2,})[ \t\r]*(?=\n)")
+_DEEP = 1000  # the levels inside a fenced block
 
 
 class Markdown:
-    """The splitter of Markdown; it remembers where fenced blocks are."""
+    """Markdown. It remembers where fenced blocks are, and which headings stand above."""
 
-    kind = "markdown"
+    name = "markdown"
+    opens = opening(r"\s*\*\*[^*]{1,80}\*\*$")
 
     def __init__(self, target: int) -> None:
-        self._window = 0.6 * soft_window(target)  # fenced blocks that stay whole cost fill, too
-        self._prose = Prose(target)
         self._code = Code(target)
         self._fences = Fences()
+        self._headings = Headings(_HEADING, _heading)
+        self._base = 0
 
     def see(self, text: str, base: int) -> None:
         """Note the fenced blocks of the text that is new."""
+        self._base = base
         self._fences.see(text, base)
 
-    def cut(self, text: str, start: int, high: int, fits: Callable[[int, int], bool]) -> int:
-        """Before a fenced block that the limit would tear and that fits; else the best line or sentence.
+    def boundaries(self, text: str, low: int, high: int) -> list[Boundary]:
+        """Headings, paragraphs, items, rows; fenced blocks, and what is in them."""
+        fences = self._fences.between(low, high)
+        found: list[Boundary] = []
+        for match in _LINE.finditer(text, max(low, 0), high + 1):
+            begin = match.start() + 1
+            if low < begin <= high and not any(a < begin < b for a, b in fences):
+                boundary = _boundary(text, match, begin)
+                if boundary:
+                    found.append(boundary)
+        if fences:
+            found += self._fenced(text, low, high, fences)
+            found.sort()
+        return found
 
-        Behind ``high``, if such a block begins at ``start``: its last token may be one with the newline behind it.
-        """
-        fence = self._fences.around(high)
-        if fence:
-            opened, closed = fence
-            if not text[start : max(start, opened)].strip() and fits(start, closed):
-                return min(closed, len(text))
-            if opened > start and fits(opened, closed):
-                high = opened
-                if self._begins_well(text, opened):
-                    return opened
-            else:
-                inside = max(start, opened + 1)
-                cut = self._code.cut(text, inside, high, fits) if high > inside else high
-                return cut if cut > start else high
-        low = high - int((high - start) * self._window)
-        best = self._best_line(text, max(low, start + 1), high)
-        return best or self._outside(self._prose.cut(text, start, high, fits), start, fits)
+    def _fenced(self, text: str, low: int, high: int, fences: list[tuple[int, int]]) -> list[Boundary]:
+        found: list[Boundary] = []
+        for begin, end in fences:
+            if low < begin <= high or end > high > begin:
+                indent = len(text[begin : begin + 80]) - len(text[begin : begin + 80].lstrip(" "))
+                found.append((begin, ITEM + indent if indent > 1 else PARAGRAPH, ALWAYS))
+            inside = self._code.boundaries(text, max(low, begin), min(high, end - 1))
+            found += [(place, level + _DEEP, whole) for place, level, whole in inside if place > begin]
+        return found
 
-    def _begins_well(self, text: str, offset: int) -> bool:
-        return text[max(0, offset - 2) : offset] == "\n\n"
-
-    def _outside(self, cut: int, start: int, fits: Callable[[int, int], bool]) -> int:
-        """The cut, or the begin of the fenced block that it would tear."""
-        fence = self._fences.around(cut)
-        return fence[0] if fence and fence[0] > start and fits(*fence) else cut
-
-    def _best_line(self, text: str, low: int, high: int) -> int:
-        """The last line in ``low .. high`` with the least rank, outside of fenced blocks; or 0."""
-        best, least = 0, 1 << 30
-        for begin, indent, body, above in lines_near(text, low, high):
-            rank = _rank(indent, body, above)
-            # A heading is not parted from what it heads.
-            if (
-                rank <= least
-                and not self._fences.around(begin)
-                and (rank < _PARAGRAPH or not _headed(text, begin, above))
-            ):
-                best, least = begin, rank
-        return best
-
-    def resume(self, text: str, low: int, start: int) -> int:
-        """The first sentence or line at ``low`` or later that is not inside a fenced block; else the first inside."""
-        first = start
-        for begin in sentence_begins(text, low, start):
-            fence = self._fences.around(begin)
-            if not fence:
-                return begin
-            first = min(first, begin)
-            if fence[1] >= start:
-                break
-        return first
+    def context(self, text: str, start: int) -> Context:
+        """The headings above."""
+        return Context(self._headings.above(text, self._base, start, self._fences.around))
 
 
-_PARAGRAPH, _ITEM, _ROW = 10, 20, 90
+def _boundary(text: str, match: re.Match[str], begin: int) -> Boundary | None:
+    """What begins at a line outside of fenced blocks, if anything does."""
+    indent = len(match.group(1))
+    what = match.lastindex
+    if what == 2:
+        return begin, SECTION + len(match.group(2)), SOFT
+    after_blank = _after_blank(text, match.start())
+    if what == 3:
+        return begin, ITEM + indent, WHOLE
+    if what == 4:
+        return _row(text, begin, after_blank)
+    underline = _UNDERLINE.match(text, begin)
+    if underline and (after_blank or text[begin : begin + 1] != "|"):
+        return begin, SECTION + (1 if underline.group(1) else 2), SOFT
+    if after_blank:
+        return begin, ITEM + indent if indent > 1 else PARAGRAPH, SOFT
+    return None if _is_underline(text, begin) else (begin, LINE, SOFT)
 
 
-def _rank(indent: int, body: str, above: str) -> int:
-    """Smaller is better: headings by level, paragraphs, list items by indentation, lines."""
-    if body[0] == "#" and (heading := _HEADING.match(body)):
-        return heading.end() - 1
-    if not above:
-        return _PARAGRAPH + min(indent, 9)
-    return _ITEM + min(indent, 60) if _ITEM_MARK.match(body) else _ROW
+def _row(text: str, begin: int, after_blank: bool) -> Boundary | None:
+    """A row of a table; the first is the table. The rule below it and the first row below that begin nothing."""
+    if after_blank:
+        return begin, PARAGRAPH, WHOLE
+    if _RULE.match(_line(text, begin)):
+        return None
+    above = text.rfind("\n", 0, begin - 1) + 1
+    return None if _RULE.match(text[above : begin - 1]) else (begin, ITEM, WHOLE)
 
 
-def _headed(text: str, begin: int, above: str) -> bool:
-    """Whether the last line before, blank ones aside, is a heading or the rule under one."""
-    above = above or text[max(0, begin - 100) : begin].rstrip().rpartition("\n")[2]
-    return above.startswith("#") or not above.strip("=-")
+def _line(text: str, begin: int) -> str:
+    end = text.find("\n", begin)
+    return text[begin : end if end >= 0 else len(text)]
+
+
+def _is_underline(text: str, begin: int) -> bool:
+    line = _line(text, begin).strip()
+    return bool(line) and (not line.strip("=") or not line.strip("-"))
+
+
+def _after_blank(text: str, newline: int) -> bool:
+    """Whether the line that ends at ``newline`` is blank."""
+    if newline and text[newline - 1] not in " \t\r\n>":
+        return False
+    return text[max(0, newline - 40) : newline].rstrip(" \t\r>")[-1:] in ("", "\n")
+
+
+def _heading(match: re.Match[str]) -> tuple[int, str]:
+    """Level and title of a heading."""
+    if match.group(1):
+        return len(match.group(1)), match.group(2).strip().rstrip("#").rstrip()
+    return (1 if match.group(4)[0] == "=" else 2), match.group(3).strip()
+
+
+_HARD = re.compile(r"#{1,6}[ \t]+\S|.*(?:\]\(|\*\*)")
+_MARK = re.compile(r"\s*(?:[-*+>]\s+\S|\|.*\||=+$|-+$)")
+
+
+def looks(sample: Sample) -> float:
+    """How much a text looks like Markdown."""
+    lines = sample.unfenced
+    if not lines:
+        return 0.0
+    hard = sum(1 for line in lines if _HARD.match(line)) + 2 * sample.fences
+    marks = sum(1 for line in lines if _MARK.match(line))
+    return 0.75 if hard >= 2 or (hard and marks >= 3) or marks + hard > 0.3 * len(lines) else 0.0
 
 
 class Fences:
@@ -159,6 +186,13 @@ class Fences:
             return None
         end = self._ends[index] - self._base if index < len(self._ends) else 1 << 62
         return (self._begins[index] - self._base, end) if offset < end else None
+
+    def between(self, low: int, high: int) -> list[tuple[int, int]]:
+        """The blocks that reach into ``low .. high`` of the window."""
+        first = bisect_right(self._ends, low + self._base)
+        last = bisect_right(self._begins, high + self._base)
+        ends = [*self._ends[first:last], 1 << 62][: last - first]
+        return [(a - self._base, b - self._base) for a, b in zip(self._begins[first:last], ends, strict=True)]
 
 
 def _find(text: str, mark: str, low: int, high: int, known: int) -> int:

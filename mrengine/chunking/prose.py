@@ -1,195 +1,27 @@
-"""Owns the cutting of prose: paragraphs, then sentences, then words, then grapheme clusters.
-
-Offsets are characters of the given text. A cut lies before the blank that follows a sentence or word, and after the
-newline that ends a line: there token counts add up.
-"""
+"""Owns running text: its paragraphs, and what a newline means in it."""
 
 from __future__ import annotations
 
-import re
-from collections.abc import Callable, Iterator
-from functools import cache
-from typing import TYPE_CHECKING
+from mrengine.chunking.boundaries import LINE, PARAGRAPH, SOFT, Boundary, Stateless
+from mrengine.chunking.lines import lines_between
+from mrengine.chunking.sample import Sample
 
-if TYPE_CHECKING:
-    from regex import Pattern
-
-__all__ = ["Prose", "last_word", "sentence_begins"]
-
-_PARAGRAPH = re.compile(r"\n\s*\n")
-_NEWLINES = ("\n", "\r")
-# A sentence ends at a mark, its closing quotes, and a blank that what follows does not contradict (a lower-case letter
-# does); or at a full-width mark, after which no blank is written; or with its line. The expression begins with one set
-# of characters, which the re module skips to fast, and looks back from there for the first mark of a run.
-_NARROW = ".!?…؟۔।॥։።"
-_WIDE = "。！？｡．"
-_SENTENCE = re.compile(
-    rf"[\n{_NARROW}{_WIDE}](?<![{_NARROW}{_WIDE}][{_NARROW}{_WIDE}])"
-    rf"(?:(?<=\n)|(?<=[{_NARROW}])[{_NARROW}]*[\"'”’»)\]]*(?=\s+[^\sa-z,;:)\]}}])"
-    rf"|(?<=[{_WIDE}])[{_WIDE}]*[”’」』）》】]*(?![{_WIDE}”’」』）》】]))"
-)
-_ABBREVIATION = re.compile(
-    r"(?:^|[\s(\[\"'“‘])(?:[A-Za-z]|[A-Za-z]\.[A-Za-z]|Mrs?|Ms|Dr|Prof|Rev|St|Sr|Jr|Gen|Col|Capt|Lt|Sgt|Hon|vs|etc|cf|ca|approx"
-    r"|No|Nr|Fig|Figs|Eq|Ref|Vol|vol|pp|Art|Abs|Sec|Ch|al|Inc|Ltd|Co|Corp|Dept|Univ|Jan|Feb|Mar|Apr|Jun|Jul|Aug|Sept?|Oct|Nov|Dec"
-    r"|bzw|usw|Bd|Hr|Fr|Str|Tel|M|Mme|Mlle|p|ex|env|Sra?|Ud|Uds)\.$"
-)
-_WORD = re.compile(
-    r"(?<=\S)(?=\s)|(?<=\n)|(?<=[、，。；：！？…”’」』）》】])|(?<=[\u3041-\u30ff\u3400-\u9fff])(?=[\u3041-\u30fa\u3400-\u9fff])"
-)
-# Marks and symbols, emoji among them; and what only ends one: a selector of a variant, a skin tone.
-_MARK = (
-    r"\s!-/:-@\[-`{-~\xa1-\xbf\u2010-\u2027\u2030-\u205e\u20a0-\u20c0\u2190-\u2bff\u3001-\u301f"
-    r"\U0001f000-\U0001f3fa\U0001f400-\U0001faff"
-)
-_LAST_MARK = rf"{_MARK}\ufe0e\ufe0f\U0001f3fb-\U0001f3ff"
-_PART = re.compile(rf"(?<=[^\W_])(?![^\W_])(?=[{_MARK}])|(?<=[{_LAST_MARK}])(?<![^\W_])(?=[^\W_])")
-# One of these stands beside each edge. A set of characters is found several times as fast.
-_BESIDE = {
-    _WORD: re.compile("[\\s、，。；：！？…”’」』）》】\u3041-\u30ff\u3400-\u9fff]"),
-    _PART: re.compile(f"[{_LAST_MARK}]"),
-}
-_NEAR = {_WORD: 64, _PART: 16}  # characters: to begin the next chunk with what does not fit costs little
-_FLAG = re.compile("[\U0001f1e6-\U0001f1ff]")
+__all__ = ["Prose", "looks"]
 
 
-class Prose:
-    """The splitter of running text. It keeps nothing from one call to the next."""
+class Prose(Stateless):
+    """Running text. It keeps nothing from one call to the next."""
 
-    kind = "prose"
+    name = "prose"
 
-    def __init__(self, target: int) -> None:
-        """``target``: tokens. How far back from the limit a paragraph is worth the loss depends on it."""
-        self._paragraphs = 0.06 if target >= 2000 else 0.12
-
-    def see(self, text: str, base: int) -> None:
-        """Nothing is learnt in advance: prose has no structure that reaches far."""
-
-    def cut(self, text: str, start: int, high: int, fits: Callable[[int, int], bool]) -> int:
-        """The best cut in ``start + 1 .. high``."""
-        span = high - start
-        return (
-            last_paragraph(text, high - int(span * self._paragraphs), high)
-            or last_sentence(text, high - span // 4, high)
-            or last_word(text, start, high, fits)
-        )
-
-    def resume(self, text: str, low: int, start: int) -> int:
-        """Where an overlap that ends at ``start`` begins: the first sentence at ``low`` or later; ``start`` if none."""
-        return next(sentence_begins(text, low, start), start)
+    def boundaries(self, text: str, low: int, high: int) -> list[Boundary]:
+        """Paragraphs and lines."""
+        return [
+            (begin, PARAGRAPH if after_blank else LINE, SOFT)
+            for begin, _, after_blank in lines_between(text, low, high)
+        ]
 
 
-def last_paragraph(text: str, low: int, high: int) -> int:
-    """The last begin of a paragraph in ``low + 1 .. high``, or 0."""
-    found = 0
-    for match in _PARAGRAPH.finditer(text, max(low, 0), high):
-        if text[match.end() : match.end() + 1] not in _NEWLINES:
-            found = match.end()
-    return found
-
-
-def last_sentence(text: str, low: int, high: int) -> int:
-    """The last end of a sentence or line in ``low + 1 .. high``, or 0. Looked for backwards in growing windows."""
-    step, low = 160, max(low, 0)
-    while True:
-        begin = max(low, high - step)
-        for match in reversed(list(_SENTENCE.finditer(text, begin, high + 16))):
-            end = _sentence_end(text, match)
-            if begin < end <= high:
-                return end
-        if begin == low:
-            return 0
-        step *= 4
-
-
-def _sentence_end(text: str, match: re.Match[str]) -> int:
-    """Where to cut behind a match of a sentence's end; 0 where it is none (an abbreviation, an initial)."""
-    end = match.end()
-    if text[match.start()] == "." and _ABBREVIATION.search(text, max(0, end - 12), end):
-        return 0
-    if text[end - 1] != "\n":
-        rest = text[end : end + 3]
-        newline = rest.find("\n")
-        if newline >= 0 and not rest[:newline].strip():
-            end += newline + 1
-    return end
-
-
-def sentence_begins(text: str, low: int, high: int) -> Iterator[int]:
-    """Where sentences (with the blank before them) and lines begin in ``low .. high - 1``, forwards."""
-    for match in _SENTENCE.finditer(text, max(low - 1, 0), high):
-        end = _sentence_end(text, match)
-        if low <= end < high and end:
-            yield end
-
-
-def last_word(text: str, start: int, high: int, fits: Callable[[int, int], bool]) -> int:
-    """The last cut between words in ``start + 1 .. high``; inside a word only where that alone does not fit.
-
-    Then between its letters and its marks (paths, minified code); inside a run of letters only where it does not fit.
-    """
-    return (
-        _last_edge(_WORD, text, start, high, fits)
-        or _last_edge(_PART, text, start, high, fits)
-        or last_cluster(text, start, high)
-    )
-
-
-def _last_edge(edge: re.Pattern[str], text: str, start: int, high: int, fits: Callable[[int, int], bool]) -> int:
-    """The last such edge in ``start + 1 .. high``; 0 if there is none, or if what begins there does not fit."""
-    if high < len(text) and edge.match(text, high):
-        return high
-    if text.isascii() and text[start:high].isalnum():
-        return 0
-    beside = _BESIDE[edge].search
-    step, begin, end = 64, high, high
-    while begin > start + 1:
-        begin, end = max(start + 1, high - step), begin
-        found = None
-        if beside(text, begin - 1, min(end + 1, high)):
-            for match in edge.finditer(text, begin, min(end + 1, high)):
-                found = match
-        if found is not None:
-            last = found.start()
-            if high - last <= _NEAR[edge]:
-                return last
-            mark = beside(text, high)
-            after = edge.search(text, mark.start()) if mark else None
-            return last if fits(last, after.start() if after else len(text)) else 0
-        step *= 4
-    return 0
-
-
-def last_cluster(text: str, start: int, high: int) -> int:
-    """The last boundary between grapheme clusters in ``start + 1 .. high``; ``high`` if one cluster fills all of it."""
-    if high >= len(text) or (text[high - 1 : high + 1].isascii() and text[high - 1] != "\r"):
-        return high
-    if _FLAG.match(text, high - 1) and _FLAG.match(text, high):
-        return _between_flags(text, start, high)
-    reach = 32
-    while True:
-        begin = max(start, high - reach)
-        for match in _clusters().finditer(text, pos=begin, endpos=high + reach):
-            if match.end() >= high:
-                break
-        if match.end() == high:
-            return high
-        if match.start() > begin:
-            return int(match.start())
-        if begin == start or reach > 4096:
-            return high
-        reach *= 8
-
-
-@cache
-def _clusters() -> Pattern[str]:
-    import regex
-
-    return regex.compile(r"\X")
-
-
-def _between_flags(text: str, start: int, high: int) -> int:
-    """Flags are pairs of regional indicators, counted from the first of their run; chunks begin with a whole one."""
-    begin = high - 1
-    while begin > start and _FLAG.match(text, begin - 1):
-        begin -= 1
-    return high - (high - begin) % 2
+def looks(sample: Sample) -> float:
+    """Any text may be prose."""
+    return 0.3

@@ -1,0 +1,136 @@
+"""Owns the scale of boundaries, and what a kind of text must say of them: where its units begin, and how they nest.
+
+A *boundary* is a place where a unit begins: a section, a record, a paragraph, a function, a line. It is a tuple
+``(offset, level, whole)``:
+
+* ``offset``: characters of the window; the cut lies before the unit's first character, behind the newline before it.
+* ``level``: how far out the unit lies. A unit reaches to the next boundary with its level or a smaller one.
+* ``whole``: how wrong it is to tear the unit where it fits into a chunk. ``SOFT``: only a small part of a chunk may stay
+  empty for it; ``WHOLE``: up to half of a chunk, as long as the mean fill affords it; ``ALWAYS``: whatever it costs.
+
+The scale, from the best cut to the worst. A kind adds to a level what nests inside it (depth, indentation):
+
+=============  =====================================================================================
+``DOCUMENT``   a document of a stream: YAML's ``---``, the next file of a diff, an HL7 message
+``SECTION``    + the level of its heading
+``RECORD``     + depth: a row, event, element, statement, turn, cue, hunk; a function, then its blocks
+``PARAGRAPH``  behind a blank line; a table, a fenced block
+``ITEM``       + indentation: an item of a list, a row of a table
+``LINE``       a line that is a unit of its own, and none of the above
+sentence       from here on the cutter looks by itself (``sentences``, ``breaks``)
+clause         behind ``;``, then behind ``,``
+word           then between letters and marks, then between grapheme clusters
+=============  =====================================================================================
+
+A newline is no boundary by itself: the kind says so by listing the line, or by not listing it. In wrapped prose a
+line's end means nothing; in records it is worth more than a sentence's.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import NamedTuple, Protocol
+
+__all__ = [
+    "ALWAYS",
+    "DOCUMENT",
+    "ITEM",
+    "LINE",
+    "NO_CONTEXT",
+    "OPENING",
+    "PARAGRAPH",
+    "RECORD",
+    "SECTION",
+    "SOFT",
+    "WHOLE",
+    "Boundary",
+    "Context",
+    "Kind",
+    "Stateless",
+    "opening",
+]
+
+DOCUMENT, SECTION, RECORD, PARAGRAPH, ITEM, LINE = 0, 100, 200, 400, 500, 700
+
+SOFT, WHOLE, ALWAYS = 0, 1, 2
+
+Boundary = tuple[int, int, int]
+
+
+class Context(NamedTuple):
+    """What a reader of a chunk no longer sees: the titles above it, outermost first; the head of its table."""
+
+    headings: tuple[str, ...] = ()
+    table_header: str = ""
+
+
+NO_CONTEXT = Context()
+
+# Lines that belong to what follows, in any kind of text. Matched against one line without the blanks at its end.
+_OPENING = (
+    r".*[:：]$",  # an introduction, a speaker, a key
+    r"\s*#{1,6}(?:\s.*)?$",  # a heading, a comment
+    r"\s*(?:[-=~*_] ?){3,}$",  # a rule, a separator
+    r"\s*@\w?\S",  # a decorator, the head of a hunk
+    r"\s*(?:[-*+•‣◦▪–—]|[(\[]?(?:\d+|[ivxlc]+|[a-zA-Z])(?:\.\d+)*[.)\]]?|\d+(?:\.\d+)+)$",  # a bullet or number alone
+    r"(?i:\s*(?:§+|art(?:icle|\.)?|sec(?:tion|\.)|clause|chapter|part|annex|schedule|appendix|no\.|nr\.)\s*[\divxlc.()]+)$",
+    r"\s*(?:Table|Figure|Fig\.|Tab\.|Listing|Tabelle|Abbildung|Abb\.|Tableau|Tabla|Figura)\s\d[^.]{0,80}\.?$",
+)
+
+
+def opening(*more: str) -> re.Pattern[str]:
+    """The expression of the lines that belong to what follows: those of any text, and ``more``, which begin at ``^``.
+
+    It is matched against a line without the blanks at its end.
+    """
+    return re.compile("|".join((*_OPENING, *more)))
+
+
+OPENING = opening()
+
+
+class Kind(Protocol):
+    """A kind of text: where its units begin. One object serves one document, from its beginning to its end.
+
+    Offsets are characters of ``text``, the window, which moves along the document. Nothing may take longer than the
+    text it looks at is long: compiled expressions over the given span, not Python for each character.
+    """
+
+    @property
+    def name(self) -> str:
+        """As chunks carry it."""
+
+    @property
+    def opens(self) -> re.Pattern[str]:
+        """Matches a line that belongs to what follows: made with :func:`opening`."""
+
+    def see(self, text: str, base: int) -> None:
+        """Look at a window that has new text, before it is cut. ``base``: where it begins in the document.
+
+        Here a kind keeps what cannot be known from near the cut: open quotes, open fences, the first row.
+        """
+
+    def boundaries(self, text: str, low: int, high: int) -> list[Boundary]:
+        """The boundaries with ``low < offset <= high``, by offset. A place that would be wrong is not among them.
+
+        The begin of a unit that is ``ALWAYS`` whole may stand before ``low``, if the unit reaches beyond ``high``.
+        """
+
+    def context(self, text: str, start: int) -> Context:
+        """What is lost for a chunk that begins at ``start``. Called for one start after another, forwards."""
+
+
+class Stateless:
+    """A kind that knows all it needs from near the cut; inherit, and give ``name`` and ``boundaries``."""
+
+    opens = OPENING
+
+    def __init__(self, target: int) -> None:
+        """``target``: the limit of a chunk in tokens."""
+
+    def see(self, text: str, base: int) -> None:
+        """Nothing is learnt in advance."""
+
+    def context(self, text: str, start: int) -> Context:
+        """Nothing is lost."""
+        return NO_CONTEXT

@@ -1,0 +1,149 @@
+"""Owns the choice of a cut among the boundaries of a text: one way for all kinds.
+
+The units that a cut at the limit would tear lie one inside the other. Seen from the limit backwards they are the
+boundaries whose level is less than that of all behind them, from the innermost to the outermost. The cut comes before
+the outermost one that is worth it: any that begins near the limit; farther back, up to half of the chunk, one that is
+to stay whole and would fit. What the chunks lost so far stands in an account, which keeps the mean fill where it was
+promised. Where no boundary is near, sentences, clauses and words are looked for.
+
+Whatever the cut is, what ends there must not belong to what follows: a heading, an introduction, a number.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from math import log
+
+from mrengine.chunking.boundaries import ALWAYS, WHOLE, Boundary, Context, Kind
+from mrengine.chunking.breaks import last_word
+from mrengine.chunking.sentences import last_clause, last_sentence, sentence_begins
+
+__all__ = ["Cutter", "soft_window", "spare"]
+
+Fits = Callable[[int, int], bool]
+
+_REACH = 0.5  # of a chunk: more is not left empty to keep a unit whole
+_FEW = 2000  # tokens: below, a unit is large beside a chunk
+_MANY = 6000
+_NEARLY = 6  # characters: a line that lacks so few may fit
+_OPENINGS = 8  # lines in a row that belong to what follows
+_LINE = 400  # characters of a line's end are looked at
+
+
+def soft_window(target: int) -> float:
+    """What part of a chunk a better cut may cost. On average half of it is: 5% of large chunks, 9% of small."""
+    return 0.09 if target >= _FEW else 0.18
+
+
+def spare(target: int) -> float:
+    """What part of the chunks may stay empty on average: 16% of small ones, 4.5% of those of 6000 tokens and more."""
+    if target <= _FEW:
+        return 0.16
+    if target >= _MANY:
+        return 0.045
+    return 0.16 - 0.115 * log(target / _FEW) / log(_MANY / _FEW)
+
+
+class Cutter:
+    """A splitter made of a kind: the chunker asks it where to cut, it asks the kind where units begin."""
+
+    def __init__(self, kind: Kind, target: int, *, near: float | None = None) -> None:
+        """``near``: the share of a chunk that a better cut may cost, whatever it keeps whole."""
+        self.kind = kind.name
+        self.see = kind.see
+        self.context: Callable[[str, int], Context] = kind.context
+        self._find = kind.boundaries
+        self._opens = kind.opens.match
+        self._near = soft_window(target) if near is None else near
+        self._spare = spare(target)
+        self._account = 3 * self._spare
+
+    def spent(self, share: float) -> None:
+        """Note that this share of a chunk stayed empty."""
+        self._account = min(_REACH, self._account + self._spare - share)
+
+    def cut(self, text: str, start: int, high: int, fits: Fits) -> int:
+        """The best cut in ``start + 1 .. high``."""
+        high = self._with_newline(text, start, high, fits)
+        span = high - start
+        found = self._find(text, high - int(span * _REACH), high)
+        best = self._unit(text, start, high, found, fits) or self._inside(text, start, high, found, fits)
+        return self._unbound(text, high - int(span * _REACH), best)
+
+    def _with_newline(self, text: str, start: int, high: int, fits: Fits) -> int:
+        """``high``, or the end of its line, if what is missing fits: the last token may be one with the newline."""
+        if text[high - 1 : high] != "\n":
+            newline = text.find("\n", high, high + _NEARLY)
+            if newline >= 0 and fits(start, newline + 1):
+                return newline + 1
+        return high
+
+    def _unit(self, text: str, start: int, high: int, found: list[Boundary], fits: Fits) -> int:
+        """The begin of the outermost unit that is worth it; 0 if none is."""
+        span = high - start
+        near = high - int(span * self._near)
+        far = high - int(span * self._account)
+        chain, least = [], 1 << 30
+        for boundary in reversed(found):
+            if boundary[1] < least:
+                least = boundary[1]
+                chain.append(boundary)
+        ahead: list[Boundary] | None = None
+        for offset, level, whole in reversed(chain):
+            if offset >= near:
+                return offset
+            if (whole == WHOLE and offset >= far) or (whole == ALWAYS and offset > start):
+                stop = min(len(text), offset + span + (span >> 2))
+                if ahead is None:
+                    ahead = self._find(text, high, stop)
+                end = next((place for place, outer, _ in ahead if outer <= level and place > high), 0)
+                if (end or stop == len(text)) and fits(offset, _bare(text, high, end or stop)):
+                    return offset
+        return 0
+
+    def _inside(self, text: str, start: int, high: int, found: list[Boundary], fits: Fits) -> int:
+        """In the innermost unit: behind a sentence, at a boundary of little worth, behind a clause, between words."""
+        span = high - start
+        inner = found[-1][0] if found else 0
+        low = max(inner, high - int(span * _REACH))
+        sentence = last_sentence(text, low, high)
+        if sentence:
+            return sentence
+        if found and not found[-1][2]:
+            return inner
+        return last_clause(text, max(low, high - span // 4), high) or last_word(text, max(start, inner), high, fits)
+
+    def _unbound(self, text: str, low: int, cut: int) -> int:
+        """The cut, or one before it and behind ``low``, if what ends there belongs to what follows."""
+        place = cut
+        for _ in range(_OPENINGS):
+            tail = text[max(0, place - _LINE) : place].rstrip()
+            begin = max(tail.rfind("\n"), tail.rfind("\r")) + 1
+            if not self._opens(tail, begin):
+                return place
+            begin += max(0, place - _LINE)
+            if len(tail) - begin > 100:
+                begin = last_sentence(text, begin, place - 1) or begin
+            if begin <= low:
+                return cut
+            place = begin
+        return cut
+
+    def resume(self, text: str, low: int, start: int) -> int:
+        """Where an overlap that ends at ``start`` begins: the first of the outermost whole units at ``low`` or later.
+
+        Else the first boundary or sentence; ``start``, if there is none.
+        """
+        found = [boundary for boundary in self._find(text, low - 1, start - 1) if boundary[0] >= low]
+        outer = min((level for _, level, whole in found if whole), default=-1)
+        if outer >= 0:
+            return next(offset for offset, level, _ in found if level <= outer)
+        first = found[0][0] if found else start
+        return next(sentence_begins(text, low, first), first)
+
+
+def _bare(text: str, low: int, end: int) -> int:
+    """The end of a unit without the blank lines behind it; at least ``low``."""
+    tail = text[max(low, end - _LINE) : end]
+    body = len(tail.rstrip())
+    return end - len(tail) + body + (tail[body : body + 1] == "\n") + 2 * (tail[body : body + 2] == "\r\n")

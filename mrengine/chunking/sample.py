@@ -1,0 +1,66 @@
+"""Owns what a kind of text is told by: the first block of a document, and lines from all over it."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from functools import cached_property
+
+__all__ = ["Sample"]
+
+_RUNS, _RUN = 8, 60  # so many runs of so many lines each, spread over the block
+_STRING = r'"(?:[^"\\\n]|\\.)*"'
+_NUMBER = r"-?\d[\d.eE+-]*"
+_JSON = re.compile(
+    rf"\ufeff?\s*(?:\{{\s*(?:{_STRING}\s*:|\}})"
+    rf"|\[\s*(?:[\[{{\]]|(?:{_STRING}|{_NUMBER}|true|false|null)\s*(?:,|\]\s*(?:\n|$))))"
+)
+_FENCE = re.compile(r"\n {0,3}(?:```|~~~)")
+_LINE_END = re.compile("\r\n?|\n")
+
+
+class Sample:
+    """The first block of a document, ``text``, and ``lines``: those that are not blank, or runs of them.
+
+    Lines keep their indentation, and lose the blanks at their end.
+    """
+
+    def __init__(self, text: str) -> None:
+        self.text = text
+
+    @cached_property
+    def head(self) -> str:
+        """The first 3,000 characters, without a byte order mark and blank lines at the beginning."""
+        return self.text[:3000].lstrip("\ufeff \t\r\n")
+
+    @cached_property
+    def is_json(self) -> bool:
+        """Whether the text begins like JSON or JSON Lines."""
+        return self.head[:1] in ("{", "[") and _JSON.match(self.text[:3000]) is not None
+
+    @cached_property
+    def lines(self) -> list[str]:
+        """Lines, of all parts of the block; the one that the block's end cuts short is left out."""
+        text = self.text.removeprefix("\ufeff")
+        lines = (_LINE_END.split(text) if "\r" in text else text.split("\n"))[:3000]
+        if len(text) > 100_000 and len(lines) > 1:
+            lines.pop()
+        if len(lines) > _RUNS * _RUN:
+            step = (len(lines) - _RUN) // (_RUNS - 1)
+            lines = [line for run in range(_RUNS) for line in lines[run * step : run * step + _RUN]]
+        return [line.rstrip() for line in lines if line and not line.isspace()]
+
+    @cached_property
+    def fences(self) -> int:
+        """How many fenced blocks the text has, as far as marks at the beginning of lines tell."""
+        return len(_FENCE.findall(self.text)) // 2 if "```" in self.text or "~~~" in self.text else 0
+
+    @cached_property
+    def unfenced(self) -> list[str]:
+        """The lines outside of fenced blocks."""
+        return Sample("".join(_FENCE.split("\n" + self.text)[::2])).lines if self.fences else self.lines
+
+    def share(self, matches: Callable[[str], object]) -> float:
+        """What part of the lines an expression's ``match`` (or any predicate) takes: 0 to 1."""
+        lines = self.lines
+        return sum(1 for line in lines if matches(line)) / len(lines) if lines else 0.0
