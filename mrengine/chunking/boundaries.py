@@ -70,7 +70,7 @@ NO_CONTEXT = Context()
 _OPENING = (
     r".*[:：]$",  # an introduction, a speaker, a key
     r"\s*#{1,6}(?:\s.*)?$",  # a heading, a comment
-    r"\s*(?:[-=~*_] ?){3,}$",  # a rule, a separator
+    r"\s*(?:[-=*_] ?){3,}$",  # a rule, a separator
     r"\s*@\w?\S",  # a decorator, the head of a hunk
     r"\s*(?:[-*+•‣◦▪–—]|[(\[]?(?:\d+|[ivxlc]+|[a-zA-Z])(?:\.\d+)*[.)\]]?|\d+(?:\.\d+)+)$",  # a bullet or number alone
     r"(?i:\s*(?:§+|art(?:icle|\.)?|sec(?:tion|\.)|clause|chapter|part|annex|schedule|appendix|no\.|nr\.)\s*[\divxlc.()]+)$",

@@ -25,6 +25,7 @@ Fits = Callable[[int, int], bool]
 _REACH = 0.5  # of a chunk: more is not left empty to keep a unit whole
 _FEW = 2000  # tokens: below, a unit is large beside a chunk
 _MANY = 6000
+_BLANKS = ("\n", "\r", " ", "\t")
 _NEARLY = 6  # characters: a line that lacks so few may fit
 _OPENINGS = 8  # lines in a row that belong to what follows
 _LINE = 400  # characters of a line's end are looked at
@@ -67,8 +68,15 @@ class Cutter:
         high = self._with_newline(text, start, high, fits)
         span = high - start
         found = self._find(text, high - int(span * _REACH), high)
+        if text[high : high + 1] in _BLANKS and text[high - 1 : high] == "\n":
+            found += self._behind_blanks(text, high)
         best = self._unit(text, start, high, found, fits) or self._inside(text, start, high, found, fits)
         return self._unbound(text, high - int(span * _REACH), best)
+
+    def _behind_blanks(self, text: str, high: int) -> list[Boundary]:
+        """``high`` itself, if nothing but blank lines parts it from a boundary."""
+        begin = high + len(text[high : high + _LINE]) - len(text[high : high + _LINE].lstrip())
+        return [(high, level, whole) for place, level, whole in self._find(text, high, begin) if place > high][-1:]
 
     def _with_newline(self, text: str, start: int, high: int, fits: Fits) -> int:
         """``high``, or the end of its line, if what is missing fits: the last token may be one with the newline."""
@@ -92,12 +100,15 @@ class Cutter:
         for offset, level, whole in reversed(chain):
             if offset >= near:
                 return offset
-            if (whole == WHOLE and offset >= far) or (whole == ALWAYS and offset > start):
-                stop = min(len(text), offset + span + (span >> 2))
+            if whole == ALWAYS or (whole == WHOLE and offset >= far):
+                stop = min(len(text), max(offset, start) + span + (span >> 2))
                 if ahead is None:
                     ahead = self._find(text, high, stop)
                 end = next((place for place, outer, _ in ahead if outer <= level and place > high), 0)
-                if (end or stop == len(text)) and fits(offset, _bare(text, high, end or stop)):
+                end = _bare(text, high, end or stop) if end or stop == len(text) else 0
+                if end and whole == ALWAYS and not text[start:offset].strip() and fits(start, end):
+                    return end  # behind the limit: its last token may be one with the newline
+                if end and offset > start and fits(offset, end):
                     return offset
         return 0
 

@@ -54,7 +54,7 @@ class Markdown:
     def _fenced(self, text: str, low: int, high: int, fences: list[tuple[int, int]]) -> list[Boundary]:
         found: list[Boundary] = []
         for begin, end in fences:
-            if low < begin <= high or end > high > begin:
+            if low < begin <= high or begin <= low <= high < end:
                 indent = len(text[begin : begin + 80]) - len(text[begin : begin + 80].lstrip(" "))
                 found.append((begin, ITEM + indent if indent > 1 else PARAGRAPH, ALWAYS))
             inside = self._code.boundaries(text, max(low, begin), min(high, end - 1))
