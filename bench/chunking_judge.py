@@ -10,7 +10,7 @@ from bisect import bisect_right
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
-__all__ = ["Builder", "Labelled", "Verdict", "judge"]
+__all__ = ["Builder", "Labelled", "judge"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,27 +61,28 @@ class Builder:
         return Labelled("".join(self.parts), tuple(self.units), tuple(self.openings))
 
 
-@dataclass(frozen=True, slots=True)
-class Verdict:
-    """Of one text at one limit: the cuts, those that are wrong, and how full the chunks but the last are."""
-
-    cuts: int
-    wrong: tuple[int, ...]
-    fill: float
-
-
 def judge(
-    made: Labelled, cuts: Sequence[int], target: int, count: Callable[[str], int], *, quarter: bool = False
+    made: Labelled,
+    cuts: Sequence[int],
+    target: int,
+    count: Callable[[str], int],
+    *,
+    quarter: bool = False,
+    leads: bool = False,
 ) -> tuple[int, ...]:
-    """The wrong ones among the cuts. ``quarter``: only units of at most a quarter of the limit count.
+    """The wrong ones among the cuts. ``quarter``: only units of at most a quarter of the limit count. ``leads``: the
+    places are not ends of chunks but begins of overlaps.
 
     Blanks at both ends of a unit are no part of it.
     """
     found = []
     largest = target // 4 if quarter else target
     for cut in cuts:
-        torn = [(a, b) for a, b in map(lambda span: _bare(made.text, *span), made.units) if a < cut < b]
-        if any(b - a <= 12 * target and count(made.text[a:b]) <= largest for a, b in torn) or _left_last(made, cut):
+        torn = [_bare(made.text, a, b) for a, b in made.units if a < cut < b]
+        torn = [(a, b) for a, b in torn if a < cut < b]
+        if any(b - a <= 12 * target and count(made.text[a:b]) <= largest for a, b in torn) or (
+            not leads and _left_last(made, cut)
+        ):
             found.append(cut)
     return tuple(found)
 
@@ -93,6 +94,6 @@ def _bare(text: str, a: int, b: int) -> tuple[int, int]:
 
 def _left_last(made: Labelled, cut: int) -> bool:
     """Whether what stands last before the cut belongs to what follows."""
-    last = len(made.text[:cut].rstrip())
+    last = cut - len(made.text[max(0, cut - 2000) : cut]) + len(made.text[max(0, cut - 2000) : cut].rstrip())
     index = bisect_right(made.openings, (last, -1)) - 1
-    return index >= 0 and len(made.text[: made.openings[index][1]].rstrip()) == last
+    return index >= 0 and _bare(made.text, *made.openings[index])[1] == last
