@@ -5,118 +5,163 @@ from __future__ import annotations
 import re
 from bisect import bisect_right
 
-from mrengine.chunking.boundaries import ALWAYS, ITEM, LINE, PARAGRAPH, SECTION, SOFT, WHOLE, Boundary, Context, opening
+from mrengine.chunking.boundaries import (
+    ALWAYS,
+    ITEM,
+    LINE,
+    PARAGRAPH,
+    SECTION,
+    SOFT,
+    WHOLE,
+    Boundary,
+    Context,
+    opening,
+)
 from mrengine.chunking.code import Code
 from mrengine.chunking.headings import Headings
+from mrengine.chunking.lines import lines_between
+from mrengine.chunking.prose import TITLES, Prose
 from mrengine.chunking.sample import Sample
 
 __all__ = ["Fences", "Markdown", "looks"]
 
-_LINE = re.compile(r"\n([ \t>]*)(?:(#{1,6})[ \t]|([-*+]|\d{1,9}[.)])[ \t]|(\|)|(?=\S))")
-_UNDERLINE = re.compile(r"[^\n]*\n {0,3}(?:(=)=*|(-)-+)[ \t\r]*(?:\n|$)")
-_RULE = re.compile(r"[ \t>]*\|?[ \t]*:?-{1,}:?[ \t]*(?:\|[ \t:|-]*)?\r?$")
-_HEADING = re.compile(r"\n {0,3}(#{1,6})[ \t]+([^\n]*)|\n {0,3}(?=\S)([^\n|]+)\n {0,3}(=+|-{2,})[ \t\r]*(?=\n)")
+_ITEM = re.compile(r"[-*+•][ \t]|\d{1,9}[.)][ \t]")
+_HEADING = re.compile(r"\n {0,3}(?:(#{1,6})[ \t]+([^\n]*)|(=+|-{2,})[ \t\r]*(?=\n|$))")
 _DEEP = 1000  # the levels inside a fenced block
+_LONG = 4000  # characters of a table's first two lines
+_MORE = 240  # characters before the boundaries that are asked for: the lines above
 
 
 class Markdown:
-    """Markdown. It remembers where fenced blocks are, and which headings stand above."""
+    """Markdown. It remembers where fenced blocks are, which headings stand above, and how lines are wrapped."""
 
     name = "markdown"
-    opens = opening(r"\s*\*\*[^*]{1,80}\*\*$")
+    opens = opening(r"\s*\*\*[^*]{1,80}\*\*$", r"\s*\|?[ \t]*:?-+:?[ \t]*(?:\|[ \t:|-]*)$", *TITLES)
 
     def __init__(self, target: int) -> None:
         self._code = Code(target)
+        self._prose = Prose(target)
         self._fences = Fences()
         self._headings = Headings(_HEADING, _heading)
         self._base = 0
+        self._last = 0  # where the chunk before began; in characters of the document
+        self._header = ""  # of the table in which it began
 
     def see(self, text: str, base: int) -> None:
         """Note the fenced blocks of the text that is new."""
         self._base = base
         self._fences.see(text, base)
+        self._prose.see(text, base)
 
     def boundaries(self, text: str, low: int, high: int) -> list[Boundary]:
         """Headings, paragraphs, items, rows; fenced blocks, and what is in them."""
         fences = self._fences.between(low, high)
-        found: list[Boundary] = []
-        for match in _LINE.finditer(text, max(low, 0), high + 1):
-            begin = match.start() + 1
-            if low < begin <= high and not any(a < begin < b for a, b in fences):
-                boundary = _boundary(text, match, begin)
-                if boundary:
-                    found.append(boundary)
+        found = self._outside(text, low, high, fences)
         if fences:
             found += self._fenced(text, low, high, fences)
             found.sort()
         return found
 
+    def _outside(self, text: str, low: int, high: int, fences: list[tuple[int, int]]) -> list[Boundary]:
+        """What begins outside of fenced blocks. What a line is, the one below it may change."""
+        found: list[Boundary] = []
+        above, behind_rule = "", False
+        for begin, line, after_blank in lines_between(text, max(0, low - _MORE), high):
+            if fences and any(a < begin < b for a, b in fences):
+                above = ""
+                continue
+            body = line.strip()
+            is_rule = body[0] in "=-|:" and not body.strip("=") or not body.strip("-:| ")
+            if is_rule and not after_blank and above:
+                if found and begin > low:
+                    found[-1] = _headed(found[-1], body)
+                behind_rule = "|" in body
+            elif begin > low and not (behind_rule and not after_blank):
+                boundary = self._line(begin, line, body, above, after_blank)
+                if boundary:
+                    found.append(boundary)
+                behind_rule = False
+            else:
+                behind_rule = False
+            above = body
+        return found
+
+    def _line(self, begin: int, line: str, body: str, above: str, after_blank: bool) -> Boundary | None:
+        """What begins at a line, if anything does."""
+        first = body[0]
+        indent = len(line) - len(line.lstrip())
+        if first == "#" and (level := len(body) - len(body.lstrip("#"))) < 7 and body[level : level + 1] in " \t":
+            return begin, SECTION + level, SOFT
+        if first == "|":
+            return begin, PARAGRAPH if after_blank else ITEM, WHOLE
+        if _ITEM.match(body):
+            return begin, ITEM + indent, WHOLE
+        if after_blank and indent > 1:
+            return begin, ITEM + indent, SOFT
+        if not after_blank and " | " in body:
+            return begin, ITEM, WHOLE
+        return self._prose.line(begin, line, above, after_blank)
+
     def _fenced(self, text: str, low: int, high: int, fences: list[tuple[int, int]]) -> list[Boundary]:
         found: list[Boundary] = []
         for begin, end in fences:
             if low < begin <= high or begin <= low <= high < end:
-                indent = len(text[begin : begin + 80]) - len(text[begin : begin + 80].lstrip(" "))
+                mark = text[begin : begin + 80]
+                indent = len(mark) - len(mark.lstrip(" "))
                 found.append((begin, ITEM + indent if indent > 1 else PARAGRAPH, ALWAYS))
             inside = self._code.boundaries(text, max(low, begin), min(high, end - 1))
             found += [(place, level + _DEEP, whole) for place, level, whole in inside if place > begin]
         return found
 
     def context(self, text: str, start: int) -> Context:
-        """The headings above."""
-        return Context(self._headings.above(text, self._base, start, self._fences.around))
+        """The headings above, and the first two lines of the table that goes on."""
+        headings = self._headings.above(text, self._base, start, self._fences.around)
+        header = self._table_header(text, start)
+        self._last, self._header = start + self._base, header
+        return Context(headings, header) if headings or header else Context()
+
+    def _table_header(self, text: str, start: int) -> str:
+        """The header and rule of the table that the line at ``start`` goes on with; looked for in the chunk before."""
+        if "|" not in _line_at(text, start) or "|" not in _line_before(text, start):
+            return ""
+        place = start
+        while place > max(0, self._last - self._base):
+            line = _line_before(text, place)
+            if "|" not in line:
+                return ""
+            begin = place - len(line)
+            above = _line_before(text, begin)
+            if not line.strip(" \t\r\n|:-") and "-" in line and "|" in above:
+                return (above + line)[:_LONG]
+            place = begin
+        return self._header
 
 
-def _boundary(text: str, match: re.Match[str], begin: int) -> Boundary | None:
-    """What begins at a line outside of fenced blocks, if anything does."""
-    indent = len(match.group(1))
-    what = match.lastindex
-    if what == 2:
-        return begin, SECTION + len(match.group(2)), SOFT
-    after_blank = _after_blank(text, match.start())
-    if what == 3:
-        return begin, ITEM + indent, WHOLE
-    if what == 4:
-        return _row(text, begin, after_blank)
-    underline = _UNDERLINE.match(text, begin)
-    if underline and (after_blank or text[begin : begin + 1] != "|"):
-        return begin, SECTION + (1 if underline.group(1) else 2), SOFT
-    if after_blank:
-        return begin, ITEM + indent if indent > 1 else PARAGRAPH, SOFT
-    return None if _is_underline(text, begin) else (begin, LINE, SOFT)
+def _headed(boundary: Boundary, rule: str) -> Boundary:
+    """The boundary of a line below which there is a rule: of a title, or of a table's header."""
+    if "|" in rule:
+        return boundary[0], PARAGRAPH, WHOLE
+    return boundary[0], SECTION + (1 if rule[0] == "=" else 2), SOFT
 
 
-def _row(text: str, begin: int, after_blank: bool) -> Boundary | None:
-    """A row of a table; the first is the table. The rule below it and the first row below that begin nothing."""
-    if after_blank:
-        return begin, PARAGRAPH, WHOLE
-    if _RULE.match(_line(text, begin)):
-        return None
-    above = text.rfind("\n", 0, begin - 1) + 1
-    return None if _RULE.match(text[above : begin - 1]) else (begin, ITEM, WHOLE)
-
-
-def _line(text: str, begin: int) -> str:
+def _line_at(text: str, begin: int) -> str:
     end = text.find("\n", begin)
     return text[begin : end if end >= 0 else len(text)]
 
 
-def _is_underline(text: str, begin: int) -> bool:
-    line = _line(text, begin).strip()
-    return bool(line) and (not line.strip("=") or not line.strip("-"))
+def _line_before(text: str, begin: int) -> str:
+    """The line that ends at ``begin``, with its newline."""
+    return text[text.rfind("\n", 0, max(begin - 1, 0)) + 1 : begin]
 
 
-def _after_blank(text: str, newline: int) -> bool:
-    """Whether the line that ends at ``newline`` is blank."""
-    if newline and text[newline - 1] not in " \t\r\n>":
-        return False
-    return text[max(0, newline - 40) : newline].rstrip(" \t\r>")[-1:] in ("", "\n")
-
-
-def _heading(match: re.Match[str]) -> tuple[int, str]:
-    """Level and title of a heading."""
+def _heading(match: re.Match[str]) -> tuple[int, str] | None:
+    """Level and title of a heading; None for a rule that has no line above."""
     if match.group(1):
         return len(match.group(1)), match.group(2).strip().rstrip("#").rstrip()
-    return (1 if match.group(4)[0] == "=" else 2), match.group(3).strip()
+    title = _line_before(match.string, match.start() + 1).strip()
+    if not title or "|" in title or title[0] in "-*+>#`~=":
+        return None
+    return (1 if match.group(3)[0] == "=" else 2), title
 
 
 _HARD = re.compile(r"#{1,6}[ \t]+\S|.*(?:\]\(|\*\*)")

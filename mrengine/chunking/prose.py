@@ -101,7 +101,7 @@ class Prose(Stateless):
                 parted = True
                 continue
             if begin > low:
-                boundary = self._boundary(begin, line, above.rstrip(), parted)
+                boundary = self.line(begin, line, above.rstrip(), parted)
                 if boundary:
                     found.append(boundary)
             above, parted = line, False
@@ -111,10 +111,10 @@ class Prose(Stateless):
         """Whether it is a page number or a running head."""
         return len(line) < 90 and (_FURNITURE.match(line) is not None or _DIGITS.sub("0", line.strip()) in self._heads)
 
-    def _boundary(self, begin: int, line: str, above: str, parted: bool) -> Boundary | None:
+    def line(self, begin: int, line: str, above: str, parted: bool) -> Boundary | None:
         """What begins at a line, below the line above (blank lines and furniture between them: ``parted``)."""
-        first = line.lstrip()[:1]
         ended = not above or above[-1] in _ENDS
+        first = line.lstrip()[:1]
         if self._wrapped and not ended and (first.islower() or len(above) > 0.7 * self._width):
             return None  # a sentence goes on
         if self._wrapped and not parted and self._is_forced(above, line) and not ended:
