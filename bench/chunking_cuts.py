@@ -89,6 +89,7 @@ def main() -> None:
     parser.add_argument("--targets", nargs="*", type=int, default=[200, 512, 2000], choices=list(SIZES))
     parser.add_argument("--variants", type=int, default=40)
     parser.add_argument("--overlap", action="store_true")
+    parser.add_argument("--save", action="store_true", help="write the figures to bench/results")
     options = parser.parse_args()
     rows = []
     names = [name for name in ALL if any(name.startswith(given) for given in options.texts)]
@@ -101,7 +102,8 @@ def main() -> None:
                     row = {"text": name, "target": target, "tool": tool, "missing": error.name}
                 print("  ".join(f"{key} {value}" for key, value in row.items()), flush=True)
                 rows.append(row)
-    print(f"written to {save('chunking_cuts', rows, packages=('tiktoken',), variants=options.variants)}")
+    if options.save:
+        print(f"written to {save('chunking_cuts', rows, packages=('tiktoken',), variants=options.variants)}")
 
 
 if __name__ == "__main__":

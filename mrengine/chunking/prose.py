@@ -45,6 +45,7 @@ _FURNITURE = re.compile(
 )
 _DIGITS = re.compile(r"\d+")
 _BEGINS = re.compile(r"\s*(?:[\[(<#*|\"']*)([A-Za-z]+|\d+)?([^\w\s]+|\s)")
+_OTHER = frozenset("|#-*+>=~`:<•")  # a row, a heading, an item, a fence: nothing that is wrapped
 _LEARNT = 400  # lines
 _WIDEST = 200  # characters: no text is wrapped at more
 _MORE = 240  # characters before the boundaries that are asked for: the lines above
@@ -73,7 +74,11 @@ class Prose(Stateless):
             self._learn(lines)
 
     def _learn(self, lines: list[str]) -> None:
-        pairs = [(a, b) for a, b in zip(lines[:_LEARNT], lines[1:], strict=False) if len(a) > 25 and b]
+        pairs = [
+            (a, b)
+            for a, b in zip(lines[:_LEARNT], lines[1:], strict=False)
+            if len(a) > 25 and b and a.lstrip()[0] not in _OTHER and b.lstrip()[0] not in _OTHER
+        ]
         if not pairs:
             self._wrapped, self._whole = False, SOFT
             return
