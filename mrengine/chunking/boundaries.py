@@ -116,6 +116,9 @@ class Kind(Protocol):
         The begin of a unit that is ``ALWAYS`` whole may stand before ``low``, if the unit reaches beyond ``high``.
         """
 
+    def after(self, text: str, level: int, low: int, high: int) -> int:
+        """The first boundary in ``low + 1 .. high`` with the level or a smaller one; 0 if there is none."""
+
     def context(self, text: str, start: int) -> Context:
         """What is lost for a chunk that begins at ``start``. Called for one start after another, forwards."""
 
@@ -123,6 +126,7 @@ class Kind(Protocol):
 class Stateless:
     """A kind that knows all it needs from near the cut; inherit, and give ``name`` and ``boundaries``."""
 
+    name = ""
     opens = OPENING
 
     def __init__(self, target: int) -> None:
@@ -130,6 +134,16 @@ class Stateless:
 
     def see(self, text: str, base: int) -> None:
         """Nothing is learnt in advance."""
+
+    def boundaries(self, text: str, low: int, high: int) -> list[Boundary]:
+        """To be given."""
+        raise NotImplementedError
+
+    def after(self, text: str, level: int, low: int, high: int) -> int:
+        """As the boundaries say; to be given where they take long."""
+        return next(
+            (place for place, outer, _ in self.boundaries(text, low, high) if outer <= level and place > low), 0
+        )
 
     def context(self, text: str, start: int) -> Context:
         """Nothing is lost."""

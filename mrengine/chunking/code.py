@@ -1,43 +1,102 @@
 """Owns source code: functions with what stands above them, blocks, lines.
 
 Nothing is known of any language but what indentation says: a block is a line and all lines after it that are indented
-deeper; lines that only close one (``}``, ``else:``) belong to what they close.
+deeper. Lines that only close or go on with one (``}``, ``else:``) belong to it; comments, decorators, attributes and
+the head of a function with its doc string belong to what follows.
 """
 
 from __future__ import annotations
 
 import re
+from functools import lru_cache
 
 from mrengine.chunking.boundaries import RECORD, WHOLE, Boundary, Stateless, opening
 from mrengine.chunking.sample import Sample
 
 __all__ = ["Code", "looks"]
 
-_BEGIN = re.compile(r"\n([ \t]*)(?![\s)}\]]|(?:else|elif|except|finally|catch|end|endif|endfunction|done|fi|esac)\b)")
-# What stands right above a function or type belongs to it.
-_ABOVE = r"[ \t]*(?:@\w|#\[|#(?!\w+\b)|//|/\*|\*|--|;|%|\[\w|template\s*<)"
-_ABOVE_LINE = re.compile(_ABOVE)
-_DEEPEST = 90
+# What stands right above a function or type and belongs to it.
+_ABOVE = r"@\w|#\[|#(?![a-z])|//|/\*|--|;|%|\[\w+|template\s*<"
+# Lines that go on with what is above: brackets, branches, operators, labels, the inside of a comment.
+_GOES_ON = (
+    r"[){}\].?&|+,:]|\*(?!\w)|#(?:if|else|elif|endif|ifn?def|define|undef|pragma)\b|\w+:[ \t\r]*(?:\n|$)"
+    r"|(?:else|elif|elsif|except|finally|catch|rescue|end|endif|endfunction|done|fi|esac|then|do|where)\b"
+)
+_BEGIN = re.compile(rf"\n([ \t]*)(?:({_ABOVE})|(?!\s|{_GOES_ON}))")
+_DEEPEST = 60
+_DOC_INSIDE = 2 * _DEEPEST + 10  # added to the levels inside of a doc string
+_FAR = 3000  # characters: a longer doc string is not known for one
+_TAB = 4  # blanks
 
 
 class Code(Stateless):
-    """The units of source code are its lines by indentation."""
+    """Source code by its indentation."""
 
     name = "code"
-    opens = opening(_ABOVE)
+    opens = opening(
+        rf"[ \t]*(?:{_ABOVE}|\*(?:[^/]|$)|.*\*/$)",
+        r".*(?:[{(\[\\]|=>|->|&&|\|\||[^=]=|\bthen|\bdo)$",
+    )
 
     def boundaries(self, text: str, low: int, high: int) -> list[Boundary]:
         """Lines by indentation; those right below a comment, decorator or attribute are none."""
         found: list[Boundary] = []
-        tabs = text.find("\t", max(low, 0), high) >= 0
+        attached = False
         for match in _BEGIN.finditer(text, max(low, 0), high + 100):
             begin = match.start() + 1
             if begin > high:
                 break
-            indent = match.group(1)
-            width = len(indent) + 3 * indent.count("\t") if tabs else len(indent)
-            found.append((begin, RECORD + 2 * min(width, _DEEPEST) + (text[begin - 2 : begin - 1] != "\n"), WHOLE))
-        return found
+            after_blank = text[begin - 2] == "\n" if begin > 1 else False
+            if not attached or after_blank:
+                indent = match.group(1)
+                width = len(indent) if "\t" not in indent else len(indent.expandtabs(_TAB))
+                width = width if width < _DEEPEST else _DEEPEST
+                found.append((begin, RECORD + 2 * width + (not after_blank), WHOLE))
+            attached = match.lastindex == 2
+        docs = _docs(text, max(low, 0), high)
+        return _outside(found, docs) if docs else found
+
+    def after(self, text: str, level: int, low: int, high: int) -> int:
+        """The first boundary in ``low + 1 .. high`` with the level or a smaller one; 0 if there is none."""
+        match = _within((level - RECORD) // 2).search(text, max(low, 0), high + 100)
+        return match.start() + 1 if match and match.start() < high else 0
+
+
+@lru_cache(maxsize=128)
+def _within(width: int) -> re.Pattern[str]:
+    """The begin of a line that is indented by at most so many blanks, or tabs that are as wide."""
+    return re.compile(rf"\n(?:[ ]{{0,{width}}}|\t{{0,{width // _TAB}}})(?!\s|{_GOES_ON})")
+
+
+def _docs(text: str, low: int, high: int) -> list[tuple[int, int]]:
+    """The spans of the doc strings that reach into ``low .. high``, from the begin of their first line to a line's."""
+    found = []
+    place = text.rfind('"""', max(0, low - _FAR), low)
+    place = text.find('"""', low, high) if place < 0 else place
+    while 0 <= place < high:
+        closed = text.find('"""', place + 3)
+        begin = text.rfind("\n", 0, place) + 1
+        if text[begin:place].strip(" \trRuUfF") or text[max(0, begin - 200) : begin].rstrip()[-1:] != ":":
+            place = (
+                closed if place + 3 < closed < high and place >= low else text.find('"""', max(low, place + 3), high)
+            )
+            continue
+        closed = text.find("\n", closed) + 1 if closed >= 0 else 0
+        found.append((begin, closed or len(text)))
+        place = text.find('"""', max(low, closed or high), high)
+    return found
+
+
+def _outside(found: list[Boundary], docs: list[tuple[int, int]]) -> list[Boundary]:
+    """The boundaries, those inside of doc strings deeper, and none before a doc string and right behind one."""
+    for begin, end in docs:
+        behind = next((at for at, _, _ in found if at >= end), -1)
+        found = [
+            (at, level + _DOC_INSIDE if begin <= at < end else level, whole)
+            for at, level, whole in found
+            if at not in (begin, behind)
+        ]
+    return found
 
 
 # At the left margin these are code, whatever the rest is.

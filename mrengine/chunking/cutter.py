@@ -23,6 +23,7 @@ __all__ = ["Cutter", "soft_window", "spare"]
 Fits = Callable[[int, int], bool]
 
 _REACH = 0.5  # of a chunk: more is not left empty to keep a unit whole
+_BACK = 0.7  # and not more for what belongs to what follows
 _FEW = 2000  # tokens: below, a unit is large beside a chunk
 _MANY = 6000
 _BLANKS = ("\n", "\r", " ", "\t")
@@ -54,6 +55,7 @@ class Cutter:
         self.see = kind.see
         self.context: Callable[[str, int], Context] = kind.context
         self._find = kind.boundaries
+        self._after = kind.after
         self._opens = kind.opens.match
         self._near = soft_window(target) if near is None else near
         self._spare = spare(target)
@@ -71,7 +73,7 @@ class Cutter:
         if text[high : high + 1] in _BLANKS and text[high - 1 : high] == "\n":
             found += self._behind_blanks(text, high)
         best = self._unit(text, start, high, found, fits) or self._inside(text, start, high, found, fits)
-        return self._unbound(text, high - int(span * _REACH), best)
+        return self._unbound(text, high - int(span * _BACK), best)
 
     def _behind_blanks(self, text: str, high: int) -> list[Boundary]:
         """``high`` itself, if nothing but blank lines parts it from a boundary."""
@@ -96,15 +98,12 @@ class Cutter:
             if boundary[1] < least:
                 least = boundary[1]
                 chain.append(boundary)
-        ahead: list[Boundary] | None = None
         for offset, level, whole in reversed(chain):
             if offset >= near:
                 return offset
             if whole == ALWAYS or (whole == WHOLE and offset >= far):
                 stop = min(len(text), max(offset, start) + span + (span >> 2))
-                if ahead is None:
-                    ahead = self._find(text, high, stop)
-                end = next((place for place, outer, _ in ahead if outer <= level and place > high), 0)
+                end = self._after(text, level, high, stop)
                 end = _bare(text, high, end or stop) if end or stop == len(text) else 0
                 if end and whole == ALWAYS and not text[start:offset].strip() and fits(start, end):
                     return end  # behind the limit: its last token may be one with the newline

@@ -15,6 +15,7 @@ from mrengine.chunking.boundaries import (
     WHOLE,
     Boundary,
     Context,
+    Stateless,
     opening,
 )
 from mrengine.chunking.code import Code
@@ -32,13 +33,14 @@ _LONG = 4000  # characters of a table's first two lines
 _MORE = 240  # characters before the boundaries that are asked for: the lines above
 
 
-class Markdown:
+class Markdown(Stateless):
     """Markdown. It remembers where fenced blocks are, which headings stand above, and how lines are wrapped."""
 
     name = "markdown"
     opens = opening(r"\s*\*\*[^*]{1,80}\*\*$", r"\s*\|?[ \t]*:?-+:?[ \t]*(?:\|[ \t:|-]*)$", *TITLES)
 
     def __init__(self, target: int) -> None:
+        super().__init__(target)
         self._code = Code(target)
         self._prose = Prose(target)
         self._fences = Fences()
