@@ -116,6 +116,13 @@ class Kind(Protocol):
         The begin of a unit that is ``ALWAYS`` whole may stand before ``low``, if the unit reaches beyond ``high``.
         """
 
+    @property
+    def outermost(self) -> int:
+        """The least level that a unit has here which is to stay whole: behind one so far out, none is looked for."""
+
+    def far(self, text: str, low: int, high: int, below: int) -> list[Boundary]:
+        """The boundaries of these places whose level is less than ``below``; others may be among them."""
+
     def after(self, text: str, level: int, low: int, high: int) -> int:
         """The first boundary in ``low + 1 .. high`` with the level or a smaller one; 0 if there is none."""
 
@@ -128,6 +135,7 @@ class Stateless:
 
     name = ""
     opens = OPENING
+    outermost = DOCUMENT
 
     def __init__(self, target: int) -> None:
         """``target``: the limit of a chunk in tokens."""
@@ -138,6 +146,10 @@ class Stateless:
     def boundaries(self, text: str, low: int, high: int) -> list[Boundary]:
         """To be given."""
         raise NotImplementedError
+
+    def far(self, text: str, low: int, high: int, below: int) -> list[Boundary]:
+        """All of them; to be given where fewer are quicker found."""
+        return self.boundaries(text, low, high)
 
     def after(self, text: str, level: int, low: int, high: int) -> int:
         """As the boundaries say; to be given where they take long."""

@@ -45,6 +45,7 @@ class Chunker:
         check(splitter)
         self._tokenizer = tokenizer(encoding)
         self._cuts = safe_cuts(encoding)
+        self._above: tuple[tuple[tuple[str, ...], str], int] = (((), ""), 0)  # what was counted last
 
     def prepare(self) -> None:
         """Load now what cutting needs (numpy, tables: 0.14 s, 25 MB), not with the first document that is cut."""
@@ -111,11 +112,17 @@ class Chunker:
             return context, target
         most = int(target * _CONTEXT)
         headings, header = context
-        while (taken := self._tokenizer.count(above(headings, header)) + _JOINT) > most:
+        while (taken := self._taken(headings, header)) > most:
             if not headings and not header:
                 return NO_CONTEXT, target
             headings, header = (headings, "") if header else (headings[1:], "")
         return Context(headings, header), target - taken
+
+    def _taken(self, headings: tuple[str, ...], header: str) -> int:
+        """The tokens of what stands above a text."""
+        if self._above[0] != (headings, header):
+            self._above = ((headings, header), self._tokenizer.count(above(headings, header)) + _JOINT)
+        return self._above[1]
 
     def _next(self, ruler: Ruler, splitter: Splitter, lead: int, start: int, target: int) -> tuple[int, int, int]:
         """Where the chunk begins (with its overlap) and ends, and its tokens: the most that fits."""

@@ -23,6 +23,7 @@ _GOES_ON = (
     r"|(?:else|elif|elsif|except|finally|catch|rescue|end|endif|endfunction|done|fi|esac|then|do|where)\b"
 )
 _BEGIN = re.compile(rf"\n([ \t]*)(?:({_ABOVE})|(?!\s|{_GOES_ON}))")
+_ABOVE_LINE = re.compile(rf"[ \t]*(?:{_ABOVE})")
 _DEEPEST = 60
 _DOC_INSIDE = 2 * _DEEPEST + 10  # added to the levels inside of a doc string
 _FAR = 3000  # characters: a longer doc string is not known for one
@@ -33,6 +34,7 @@ class Code(Stateless):
     """Source code by its indentation."""
 
     name = "code"
+    outermost = RECORD
     opens = opening(
         rf"[ \t]*(?:{_ABOVE}|\*(?:[^/]|$)|.*\*/$)",
         r".*(?:[{(\[\\]|=>|->|&&|\|\||[^=]=|\bthen|\bdo)$",
@@ -55,6 +57,24 @@ class Code(Stateless):
             attached = match.lastindex == 2
         docs = _docs(text, max(low, 0), high)
         return _outside(found, docs) if docs else found
+
+    def far(self, text: str, low: int, high: int, below: int) -> list[Boundary]:
+        """Only lines that are indented less, and without regard to doc strings where those are at the left margin."""
+        if below >= RECORD + 2 * _DEEPEST:
+            return self.boundaries(text, low, high)
+        found: list[Boundary] = []
+        attached = 0
+        for match in _within((below - 1 - RECORD) // 2).finditer(text, max(low, 0), high + 1):
+            begin = match.start() + 1
+            if begin > high:
+                break
+            if text[begin - 2] == "\n" or attached != match.start():
+                line = text[begin : begin + _DEEPEST]
+                indent = line[: len(line) - len(line.lstrip(" \t"))]
+                width = len(indent.expandtabs(_TAB))
+                found.append((begin, RECORD + 2 * width + (text[begin - 2] != "\n"), WHOLE))
+            attached = text.find("\n", begin, begin + 200) if _ABOVE_LINE.match(text, begin) else 0
+        return found
 
     def after(self, text: str, level: int, low: int, high: int) -> int:
         """The first boundary in ``low + 1 .. high`` with the level or a smaller one; 0 if there is none."""

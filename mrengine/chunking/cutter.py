@@ -28,7 +28,10 @@ _FEW = 2000  # tokens: below, a unit is large beside a chunk
 _MANY = 6000
 _BLANKS = ("\n", "\r", " ", "\t")
 _NEARLY = 6  # characters: a line that lacks so few may fit
+_NONE = 1 << 30  # a level that no boundary has
 _OPENINGS = 8  # lines in a row that belong to what follows
+_STOPS = (".", "!", "?")  # a line that ends so, is not short and begins with a letter is no opening
+_SHORT = 60
 _LINE = 400  # characters of a line's end are looked at
 
 
@@ -51,10 +54,12 @@ class Cutter:
 
     def __init__(self, kind: Kind, target: int, *, near: float | None = None) -> None:
         """``near``: the share of a chunk that a better cut may cost, whatever it keeps whole."""
+        self._kind = kind
         self.kind = kind.name
         self.see = kind.see
         self.context: Callable[[str, int], Context] = kind.context
         self._find = kind.boundaries
+        self._far = kind.far
         self._after = kind.after
         self._opens = kind.opens.match
         self._near = soft_window(target) if near is None else near
@@ -69,9 +74,13 @@ class Cutter:
         """The best cut in ``start + 1 .. high``."""
         high = self._with_newline(text, start, high, fits)
         span = high - start
-        found = self._find(text, high - int(span * _REACH), high)
+        near = high - int(span * self._near)
+        found = self._find(text, near, high)
         if text[high : high + 1] in _BLANKS and text[high - 1 : high] == "\n":
             found += self._behind_blanks(text, high)
+        least = min([level for _, level, _ in found], default=_NONE)
+        if least > self._kind.outermost:
+            found = self._far(text, high - int(span * _REACH), near, least) + found
         best = self._unit(text, start, high, found, fits) or self._inside(text, start, high, found, fits)
         return self._unbound(text, high - int(span * _BACK), best)
 
@@ -93,7 +102,7 @@ class Cutter:
         span = high - start
         near = high - int(span * self._near)
         far = high - int(span * self._account)
-        chain, least = [], 1 << 30
+        chain, least = [], _NONE
         for boundary in reversed(found):
             if boundary[1] < least:
                 least = boundary[1]
@@ -128,7 +137,9 @@ class Cutter:
         place = cut
         for _ in range(_OPENINGS):
             tail = text[max(0, place - _LINE) : place].rstrip()
-            begin = max(tail.rfind("\n"), tail.rfind("\r")) + 1
+            begin = (tail.rfind("\n") if "\r" not in tail else max(tail.rfind("\n"), tail.rfind("\r"))) + 1
+            if tail[-1:] in _STOPS and len(tail) - begin > _SHORT and tail[begin].isalpha():
+                return place
             if not self._opens(tail, begin):
                 return place
             begin += max(0, place - _LINE)

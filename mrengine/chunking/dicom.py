@@ -15,6 +15,7 @@ from mrengine.errors import ConfigError, SourceError
 __all__ = ["PREAMBLE", "Dicom", "dump", "dump_file", "is_dicom", "looks"]
 
 _UNDEFINED = 0xFFFFFFFF  # the length of an element that ends with a mark of its own (PS3.5, 7.1)
+_NONE = 1 << 30  # no unit is kept whole at the cost of fill
 PREAMBLE = 132  # bytes a DICOM file begins with, the letters DICM last (PS3.10, 7.1)
 
 
@@ -26,6 +27,7 @@ class Dicom(Stateless):
     """
 
     name = "dicom"
+    outermost = _NONE
     opens = re.compile(r"(?!)")  # a rule ends an item
 
     def boundaries(self, text: str, low: int, high: int) -> list[Boundary]:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import re
 from collections import Counter
+from itertools import pairwise
 
 from mrengine.chunking.boundaries import ITEM, LINE, PARAGRAPH, SOFT, WHOLE, Boundary, Stateless, opening
 from mrengine.chunking.lines import lines_between, unified
@@ -46,9 +47,17 @@ _FURNITURE = re.compile(
 _DIGITS = re.compile(r"\d+")
 _BEGINS = re.compile(r"\s*(?:[\[(<#*|\"']*)([A-Za-z]+|\d+)?([^\w\s]+|\s)")
 _OTHER = frozenset("|#-*+>=~`:<•")  # a row, a heading, an item, a fence: nothing that is wrapped
-_LEARNT = 400  # lines
+_ANY_ITEM = re.compile(
+    rf"\n{ITEM_MARK.pattern}".replace("?P<named>", "?:")
+    .replace("?P<number>", "?:")
+    .replace("?P<letter>", "?:")
+    .replace("?P<bullet>", "?:")
+)
+_LEARNT = 150  # lines
+_LONG_WORD = 10  # characters
+_NONE = 1 << 30  # no unit is kept whole at the cost of fill
 _WIDEST = 200  # characters: no text is wrapped at more
-_MORE = 240  # characters before the boundaries that are asked for: the lines above
+_MORE = 120  # characters before the boundaries that are asked for: the lines above
 
 
 class Prose(Stateless):
@@ -67,16 +76,20 @@ class Prose(Stateless):
 
     def see(self, text: str, base: int) -> None:
         """Learn from the text that is new how its lines are made."""
-        new = text[max(0, self._seen - base) :][: 100 * _LEARNT]
+        begin = max(0, self._seen - base)
         self._seen = base + len(text)
-        lines = [line.rstrip() for line in unified(new).split("\n")[:-1][: 4 * _LEARNT]]
+        new = unified(text[begin:])
+        lines = new[: 80 * _LEARNT].split("\n")[:-1]
         if len(lines) > 2:
-            self._learn(lines)
+            self._learn([line.rstrip() for line in lines[:_LEARNT]])
+        marked = _ANY_ITEM.search(new)
+        self.outermost = ITEM if marked else LINE if self._whole and len(lines) > 2 else _NONE
+        self._heads = _running_heads(lines) if self._wrapped else frozenset()
 
     def _learn(self, lines: list[str]) -> None:
         pairs = [
             (a, b)
-            for a, b in zip(lines[:_LEARNT], lines[1:], strict=False)
+            for a, b in pairwise(lines)
             if len(a) > 25 and b and a.lstrip()[0] not in _OTHER and b.lstrip()[0] not in _OTHER
         ]
         if not pairs:
@@ -88,8 +101,6 @@ class Prose(Stateless):
         going_on = sum(1 for a, b in pairs if b.lstrip()[:1].islower() and a[-1] not in _ENDS)
         self._wrapped = self._width <= _WIDEST and (forced > 0.6 * len(pairs) or going_on > 0.4 * len(pairs))
         self._whole = SOFT if self._wrapped or not _begin_alike(lines) else WHOLE
-        short = Counter(_DIGITS.sub("0", line.strip()) for line in lines if 3 < len(line) < 90) if self._wrapped else {}
-        self._heads = frozenset(line for line, count in short.items() if count > 2 and line[-1] not in ".;:,")
 
     def _is_forced(self, above: str, line: str) -> bool:
         """Whether the line above had no room for the first word of the line."""
@@ -100,12 +111,13 @@ class Prose(Stateless):
         """Titles, clauses and items, paragraphs; lines, where they are not wrapped."""
         found: list[Boundary] = []
         above, parted = "", False
-        for begin, line, after_blank in lines_between(text, max(0, low - _MORE), high):
+        wrapped, full = self._wrapped, self._width - _LONG_WORD
+        for begin, line, after_blank in lines_between(text, low - _MORE if low > _MORE else 0, high):
             parted = parted or after_blank
-            if self._wrapped and self._is_furniture(line):
+            if wrapped and len(line) < full and self._is_furniture(line):
                 parted = True
                 continue
-            if begin > low:
+            if begin > low and not (wrapped and len(above) > full and not parted):
                 boundary = self.line(begin, line, above.rstrip(), parted)
                 if boundary:
                     found.append(boundary)
@@ -114,7 +126,7 @@ class Prose(Stateless):
 
     def _is_furniture(self, line: str) -> bool:
         """Whether it is a page number or a running head."""
-        return len(line) < 90 and (_FURNITURE.match(line) is not None or _DIGITS.sub("0", line.strip()) in self._heads)
+        return _FURNITURE.match(line) is not None or _DIGITS.sub("0", line.strip()) in self._heads
 
     def line(self, begin: int, line: str, above: str, parted: bool) -> Boundary | None:
         """What begins at a line, below the line above (blank lines and furniture between them: ``parted``)."""
@@ -136,9 +148,15 @@ class Prose(Stateless):
         return (begin, PARAGRAPH + 1, SOFT) if ended else None
 
 
+def _running_heads(lines: list[str]) -> frozenset[str]:
+    """Short lines that come again and again, but for their numbers."""
+    short = Counter(_DIGITS.sub("0", line.strip()) for line in lines if 3 < len(line) < 60)
+    return frozenset(line for line, count in short.items() if count > 2 and line[-1] not in ".;:,")
+
+
 def _begin_alike(lines: list[str]) -> bool:
     """Whether most lines begin with the same pattern: a time, a name and a colon, a number and a bar."""
-    said = [line for line in lines[:_LEARNT] if line]
+    said = [line for line in lines if line]
     shapes = Counter(_shape(line) for line in said)
     shape, most = shapes.most_common(1)[0]
     return most > 0.6 * len(said) and len(said) > 3 and shape not in ("a ", "A ")
