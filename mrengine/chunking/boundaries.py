@@ -38,6 +38,7 @@ __all__ = [
     "LINE",
     "NO_CONTEXT",
     "OPENING",
+    "OPEN_ENDS",
     "PARAGRAPH",
     "RECORD",
     "SECTION",
@@ -68,7 +69,6 @@ NO_CONTEXT = Context()
 
 # Lines that belong to what follows, in any kind of text. Matched against one line without the blanks at its end.
 _OPENING = (
-    r".*[:：]$",  # an introduction, a speaker, a key
     r"\s*#{1,6}(?:\s.*)?$",  # a heading, a comment
     r"\s*(?:[-=*_] ?){3,}$",  # a rule, a separator
     r"\s*@\w?\S",  # a decorator, the head of a hunk
@@ -87,6 +87,7 @@ def opening(*more: str) -> re.Pattern[str]:
 
 
 OPENING = opening()
+OPEN_ENDS = (":", "：")  # an introduction, a speaker, a key
 
 
 class Kind(Protocol):
@@ -103,6 +104,10 @@ class Kind(Protocol):
     @property
     def opens(self) -> re.Pattern[str]:
         """Matches a line that belongs to what follows: made with :func:`opening`."""
+
+    @property
+    def open_ends(self) -> tuple[str, ...]:
+        """What such a line may end with; ``OPEN_ENDS`` and more."""
 
     def see(self, text: str, base: int) -> None:
         """Look at a window that has new text, before it is cut. ``base``: where it begins in the document.
@@ -135,6 +140,7 @@ class Stateless:
 
     name = ""
     opens = OPENING
+    open_ends: tuple[str, ...] = OPEN_ENDS
     outermost = DOCUMENT
 
     def __init__(self, target: int) -> None:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import re
 from functools import lru_cache
 
-from mrengine.chunking.boundaries import RECORD, WHOLE, Boundary, Stateless, opening
+from mrengine.chunking.boundaries import OPEN_ENDS, RECORD, WHOLE, Boundary, Stateless, opening
 from mrengine.chunking.sample import Sample
 
 __all__ = ["Code", "looks"]
@@ -35,10 +35,8 @@ class Code(Stateless):
 
     name = "code"
     outermost = RECORD
-    opens = opening(
-        rf"[ \t]*(?:{_ABOVE}|\*(?:[^/]|$)|.*\*/$)",
-        r".*(?:[{(\[\\]|=>|->|&&|\|\||[^=]=|\bthen|\bdo)$",
-    )
+    opens = opening(rf"[ \t]*(?:{_ABOVE}|\*(?:[^/]|$)|.*\*/$)", r"(?:.*\W)?(?:then|do|=)$")
+    open_ends = (*OPEN_ENDS, "{", "(", "[", "\\", "=>", "->", "&&", "||")
 
     def boundaries(self, text: str, low: int, high: int) -> list[Boundary]:
         """Lines by indentation; those right below a comment, decorator or attribute are none."""

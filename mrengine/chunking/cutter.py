@@ -62,6 +62,7 @@ class Cutter:
         self._far = kind.far
         self._after = kind.after
         self._opens = kind.opens.match
+        self._ends = kind.open_ends
         self._near = soft_window(target) if near is None else near
         self._spare = spare(target)
         self._account = 3 * self._spare
@@ -140,7 +141,7 @@ class Cutter:
             begin = (tail.rfind("\n") if "\r" not in tail else max(tail.rfind("\n"), tail.rfind("\r"))) + 1
             if tail[-1:] in _STOPS and len(tail) - begin > _SHORT and tail[begin].isalpha():
                 return place
-            if not self._opens(tail, begin):
+            if not tail.endswith(self._ends) and not self._opens(tail, begin):
                 return place
             begin += max(0, place - _LINE)
             if len(tail) - begin > 100:

@@ -29,6 +29,7 @@ class Dicom(Stateless):
     name = "dicom"
     outermost = _NONE
     opens = re.compile(r"(?!)")  # a rule ends an item
+    open_ends = ()
 
     def boundaries(self, text: str, low: int, high: int) -> list[Boundary]:
         """Groups, sequence items and elements, by how deep they lie."""

@@ -27,7 +27,7 @@ from mrengine.chunking.sample import Sample
 __all__ = ["Fences", "Markdown", "looks"]
 
 _ITEM = re.compile(r"[-*+•][ \t]|\d{1,9}[.)][ \t]")
-_HEADING = re.compile(r"\n {0,3}(?:(#{1,6})[ \t]+([^\n]*)|(=+|-{2,})[ \t\r]*(?=\n|$))")
+_HEADINGS = ("\n#", "\n==", "\n--", "\n #")  # so begin headings, and the rules below
 _DEEP = 1000  # the levels inside a fenced block
 _LONG = 4000  # characters of a table's first two lines
 _MORE = 240  # characters before the boundaries that are asked for: the lines above
@@ -44,8 +44,8 @@ class Markdown(Stateless):
         self._code = Code(target)
         self._prose = Prose(target)
         self._fences = Fences()
-        self._headings = Headings(_HEADING, _heading)
-        self._base = 0
+        self._headings = Headings(_HEADINGS, _heading)
+        self._base = self._seen = 0
         self._last = 0  # where the chunk before began; in characters of the document
         self._header = ""  # of the table in which it began
 
@@ -53,7 +53,10 @@ class Markdown(Stateless):
         """Note the fenced blocks of the text that is new."""
         self._base = base
         self._fences.see(text, base)
+        begin = max(0, self._seen - base)
+        self._seen = base + len(text)
         self._prose.see(text, base)
+        self.outermost = PARAGRAPH if text.find("|", begin) >= 0 else self._prose.outermost
 
     def boundaries(self, text: str, low: int, high: int) -> list[Boundary]:
         """Headings, paragraphs, items, rows; fenced blocks, and what is in them."""
@@ -156,14 +159,20 @@ def _line_before(text: str, begin: int) -> str:
     return text[text.rfind("\n", 0, max(begin - 1, 0)) + 1 : begin]
 
 
-def _heading(match: re.Match[str]) -> tuple[int, str] | None:
-    """Level and title of a heading; None for a rule that has no line above."""
-    if match.group(1):
-        return len(match.group(1)), match.group(2).strip().rstrip("#").rstrip()
-    title = _line_before(match.string, match.start() + 1).strip()
+def _heading(text: str, begin: int) -> tuple[int, str] | None:
+    """Level and title of the heading whose line, or the rule below it, begins at ``begin``; None if there is none."""
+    line = _line_at(text, begin).strip()
+    mark = line[:1]
+    if mark == "#":
+        title = line.lstrip("#")
+        level = len(line) - len(title)
+        return (level, title.strip().rstrip("#").rstrip()) if level < 7 and title[:1] in (" ", "\t") else None
+    if mark not in ("=", "-") or line.strip(mark) or (mark == "-" and len(line) < 2):
+        return None
+    title = _line_before(text, begin).strip()
     if not title or "|" in title or title[0] in "-*+>#`~=":
         return None
-    return (1 if match.group(3)[0] == "=" else 2), title
+    return (1 if mark == "=" else 2), title
 
 
 _HARD = re.compile(r"#{1,6}[ \t]+\S|.*(?:\]\(|\*\*)")

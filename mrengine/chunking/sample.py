@@ -8,7 +8,8 @@ from functools import cached_property
 
 __all__ = ["Sample"]
 
-_RUNS, _RUN = 8, 60  # so many runs of so many lines each, spread over the block
+_RUNS, _RUN = 6, 40  # so many runs of so many lines each, spread over the block
+_BEGIN, _END = 160, 40  # characters: of a longer line, so much of its begin and end
 _STRING = r'"(?:[^"\\\n]|\\.)*"'
 _NUMBER = r"-?\d[\d.eE+-]*"
 _JSON = re.compile(
@@ -22,7 +23,7 @@ _LINE_END = re.compile("\r\n?|\n")
 class Sample:
     """The first block of a document, ``text``, and ``lines``: those that are not blank, or runs of them.
 
-    Lines keep their indentation, and lose the blanks at their end.
+    Lines keep their indentation, and lose the blanks at their end; long ones lose their middle.
     """
 
     def __init__(self, text: str) -> None:
@@ -42,13 +43,14 @@ class Sample:
     def lines(self) -> list[str]:
         """Lines, of all parts of the block; the one that the block's end cuts short is left out."""
         text = self.text.removeprefix("\ufeff")
-        lines = (_LINE_END.split(text) if "\r" in text else text.split("\n"))[:3000]
+        lines = _LINE_END.split(text) if "\r" in text else text.split("\n")
         if len(text) > 100_000 and len(lines) > 1:
             lines.pop()
         if len(lines) > _RUNS * _RUN:
             step = (len(lines) - _RUN) // (_RUNS - 1)
             lines = [line for run in range(_RUNS) for line in lines[run * step : run * step + _RUN]]
-        return [line.rstrip() for line in lines if line and not line.isspace()]
+        said = [line.rstrip() for line in lines if line and not line.isspace()]
+        return [line if len(line) <= _BEGIN + _END else line[:_BEGIN] + line[-_END:] for line in said]
 
     @cached_property
     def fences(self) -> int:
