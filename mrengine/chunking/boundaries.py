@@ -121,6 +121,9 @@ class Kind(Protocol):
         The begin of a unit that is ``ALWAYS`` whole may stand before ``low``, if the unit reaches beyond ``high``.
         """
 
+    def near(self, text: str, low: int, high: int) -> list[Boundary]:
+        """The boundaries of these places among which the best cut is; others may be left out."""
+
     @property
     def outermost(self) -> int:
         """The least level that a unit has here which is to stay whole: behind one so far out, none is looked for."""
@@ -152,6 +155,10 @@ class Stateless:
     def boundaries(self, text: str, low: int, high: int) -> list[Boundary]:
         """To be given."""
         raise NotImplementedError
+
+    def near(self, text: str, low: int, high: int) -> list[Boundary]:
+        """All of them; to be given where the best are quicker found."""
+        return self.boundaries(text, low, high)
 
     def far(self, text: str, low: int, high: int, below: int) -> list[Boundary]:
         """All of them; to be given where fewer are quicker found."""

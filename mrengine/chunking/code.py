@@ -19,8 +19,8 @@ __all__ = ["Code", "looks"]
 _ABOVE = r"@\w|#\[|#(?![a-z])|//|/\*|--|;|%|\[\w+|template\s*<"
 # Lines that go on with what is above: brackets, branches, operators, labels, the inside of a comment.
 _GOES_ON = (
-    r"[){}\].?&|+,:]|\*(?!\w)|#(?:if|else|elif|endif|ifn?def|define|undef|pragma)\b|\w+:[ \t\r]*(?:\n|$)"
-    r"|(?:else|elif|elsif|except|finally|catch|rescue|end|endif|endfunction|done|fi|esac|then|do|where)\b"
+    r"[){}\].?&|+,:]|\*(?!\w)|#(?:if|else|elif|endif|ifn?def|define|undef|pragma)\b|(?=[a-z])(?:\w+:[ \t\r]*(?:\n|$)"
+    r"|(?=[cdefrtw])(?:else|elif|elsif|except|finally|catch|rescue|end|endif|endfunction|done|fi|esac|then|do|where)\b)"
 )
 _BEGIN = re.compile(rf"\n([ \t]*)(?:({_ABOVE})|(?!\s|{_GOES_ON}))")
 _ABOVE_LINE = re.compile(rf"[ \t]*(?:{_ABOVE})")
@@ -38,6 +38,14 @@ class Code(Stateless):
     opens = opening(rf"[ \t]*(?:{_ABOVE}|\*(?:[^/]|$)|.*\*/$)", r"(?:.*\W)?(?:then|do|=)$")
     open_ends = (*OPEN_ENDS, "{", "(", "[", "\\", "=>", "->", "&&", "||")
 
+    def __init__(self, target: int) -> None:
+        super().__init__(target)
+        self._has_docs = True
+
+    def see(self, text: str, base: int) -> None:
+        """Whether there are doc strings at all."""
+        self._has_docs = '"""' in text
+
     def boundaries(self, text: str, low: int, high: int) -> list[Boundary]:
         """Lines by indentation; those right below a comment, decorator or attribute are none."""
         found: list[Boundary] = []
@@ -53,8 +61,17 @@ class Code(Stateless):
                 width = width if width < _DEEPEST else _DEEPEST
                 found.append((begin, RECORD + 2 * width + (not after_blank), WHOLE))
             attached = match.lastindex == 2
-        docs = _docs(text, max(low, 0), high)
+        docs = _docs(text, max(low, 0), high) if self._has_docs else []
         return _outside(found, docs) if docs else found
+
+    def near(self, text: str, low: int, high: int) -> list[Boundary]:
+        """The last line at the left margin behind a blank one, if there is one: nothing is better."""
+        blank = text.rfind("\n\n", max(low, 0), high - 1)
+        while blank >= 0:
+            if _OUTERMOST.match(text, blank + 1):
+                return [(blank + 2, RECORD, WHOLE)]
+            blank = text.rfind("\n\n", max(low, 0), blank)
+        return self.boundaries(text, low, high)
 
     def far(self, text: str, low: int, high: int, below: int) -> list[Boundary]:
         """Only lines that are indented less, and without regard to doc strings where those are at the left margin."""
@@ -83,7 +100,13 @@ class Code(Stateless):
 @lru_cache(maxsize=128)
 def _within(width: int) -> re.Pattern[str]:
     """The begin of a line that is indented by at most so many blanks, or tabs that are as wide."""
-    return re.compile(rf"\n(?:[ ]{{0,{width}}}|\t{{0,{width // _TAB}}})(?!\s|{_GOES_ON})")
+    if width == 0:
+        return re.compile(rf"\n(?![ \t\r\n])(?!{_GOES_ON})")
+    tabs = width // _TAB + 1
+    return re.compile(rf"\n(?![ ]{{{width + 1}}}|\t{{{tabs}}})[ \t]*(?!\s)(?!{_GOES_ON})")
+
+
+_OUTERMOST = _within(0)
 
 
 def _docs(text: str, low: int, high: int) -> list[tuple[int, int]]:

@@ -30,7 +30,8 @@ _BLANKS = ("\n", "\r", " ", "\t")
 _NEARLY = 6  # characters: a line that lacks so few may fit
 _NONE = 1 << 30  # a level that no boundary has
 _OPENINGS = 8  # lines in a row that belong to what follows
-_STOPS = (".", "!", "?")  # a line that ends so, is not short and begins with a letter is no opening
+_CLOSES = (";", ",", "}", "!", "?")  # so ends no line that belongs to what follows
+_STOPS = (".", ")", '"', "'", "”", "»")  # nor so, if it is not short and begins with a letter
 _SHORT = 60
 _LINE = 400  # characters of a line's end are looked at
 
@@ -59,6 +60,7 @@ class Cutter:
         self.see = kind.see
         self.context: Callable[[str, int], Context] = kind.context
         self._find = kind.boundaries
+        self._nearest = kind.near
         self._far = kind.far
         self._after = kind.after
         self._opens = kind.opens.match
@@ -76,7 +78,7 @@ class Cutter:
         high = self._with_newline(text, start, high, fits)
         span = high - start
         near = high - int(span * self._near)
-        found = self._find(text, near, high)
+        found = self._nearest(text, near, high)
         if text[high : high + 1] in _BLANKS and text[high - 1 : high] == "\n":
             found += self._behind_blanks(text, high)
         least = min([level for _, level, _ in found], default=_NONE)
@@ -139,7 +141,8 @@ class Cutter:
         for _ in range(_OPENINGS):
             tail = text[max(0, place - _LINE) : place].rstrip()
             begin = (tail.rfind("\n") if "\r" not in tail else max(tail.rfind("\n"), tail.rfind("\r"))) + 1
-            if tail[-1:] in _STOPS and len(tail) - begin > _SHORT and tail[begin].isalpha():
+            last = tail[-1:]
+            if last in _CLOSES or (last in _STOPS and len(tail) - begin > _SHORT and tail[begin].isalpha()):
                 return place
             if not tail.endswith(self._ends) and not self._opens(tail, begin):
                 return place

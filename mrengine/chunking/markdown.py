@@ -27,7 +27,7 @@ from mrengine.chunking.sample import Sample
 __all__ = ["Fences", "Markdown", "looks"]
 
 _ITEM = re.compile(r"[-*+•][ \t]|\d{1,9}[.)][ \t]")
-_HEADINGS = ("\n#", "\n==", "\n--", "\n #")  # so begin headings, and the rules below
+_HEADINGS = ("\n#", "\n==", "\n--")  # so begin headings, and the rules below
 _DEEP = 1000  # the levels inside a fenced block
 _LONG = 4000  # characters of a table's first two lines
 _MORE = 240  # characters before the boundaries that are asked for: the lines above
@@ -41,6 +41,7 @@ class Markdown(Stateless):
 
     def __init__(self, target: int) -> None:
         super().__init__(target)
+        self._surely = 2 * target  # characters: a fenced block that is shorter fits
         self._code = Code(target)
         self._prose = Prose(target)
         self._fences = Fences()
@@ -58,6 +59,17 @@ class Markdown(Stateless):
         self._prose.see(text, base)
         self.outermost = PARAGRAPH if text.find("|", begin) >= 0 else self._prose.outermost
 
+    def near(self, text: str, low: int, high: int) -> list[Boundary]:
+        """The last heading, or else the last paragraph that is no item, if there is one: nothing is better."""
+        if not self._fences.between(low, high):
+            mark = text.rfind("\n#", max(low, 0), high)
+            if mark >= 0 and (heading := _heading(text, mark + 1)):
+                return [(mark + 1, SECTION + heading[0], SOFT)]
+            blank = text.rfind("\n\n", max(low, 0), high - 1)
+            if blank >= 0 and text[blank + 2 : blank + 3].isalpha() and _is_plain(text, blank + 2):
+                return [(blank + 2, PARAGRAPH, SOFT)]
+        return self.boundaries(text, low, high)
+
     def boundaries(self, text: str, low: int, high: int) -> list[Boundary]:
         """Headings, paragraphs, items, rows; fenced blocks, and what is in them."""
         fences = self._fences.between(low, high)
@@ -71,10 +83,16 @@ class Markdown(Stateless):
         """What begins outside of fenced blocks. What a line is, the one below it may change."""
         found: list[Boundary] = []
         above, behind_rule = "", False
+        inside, until = fences[0] if fences else (high, high)
+        if inside < low and until > high:
+            return found
         for begin, line, after_blank in lines_between(text, max(0, low - _MORE), high):
-            if fences and any(a < begin < b for a, b in fences):
-                above = ""
-                continue
+            if begin > inside:
+                while begin >= until:
+                    inside, until = next((span for span in fences if span[1] > begin), (high, high + 1))
+                if begin > inside:
+                    above = ""
+                    continue
             body = line.strip()
             is_rule = body[0] in "=-|:" and not body.strip("=") or not body.strip("-:| ")
             if is_rule and not after_blank and above:
@@ -114,6 +132,8 @@ class Markdown(Stateless):
                 mark = text[begin : begin + 80]
                 indent = len(mark) - len(mark.lstrip(" "))
                 found.append((begin, ITEM + indent if indent > 1 else PARAGRAPH, ALWAYS))
+            if end - begin < self._surely:
+                continue
             inside = self._code.boundaries(text, max(low, begin), min(high, end - 1))
             found += [(place, level + _DEEP, whole) for place, level, whole in inside if place > begin]
         return found
@@ -121,7 +141,7 @@ class Markdown(Stateless):
     def context(self, text: str, start: int) -> Context:
         """The headings above, and the first two lines of the table that goes on."""
         headings = self._headings.above(text, self._base, start, self._fences.around)
-        header = self._table_header(text, start)
+        header = self._table_header(text, start) if self.outermost == PARAGRAPH else ""
         self._last, self._header = start + self._base, header
         return Context(headings, header) if headings or header else Context()
 
@@ -149,6 +169,12 @@ def _headed(boundary: Boundary, rule: str) -> Boundary:
     return boundary[0], SECTION + (1 if rule[0] == "=" else 2), SOFT
 
 
+def _is_plain(text: str, begin: int) -> bool:
+    """Whether the line below is neither the rule of a heading nor that of a table."""
+    below = text.find("\n", begin) + 1
+    return not below or text[below : below + 1] not in ("=", "-", "|", ":", " ")
+
+
 def _line_at(text: str, begin: int) -> str:
     end = text.find("\n", begin)
     return text[begin : end if end >= 0 else len(text)]
@@ -161,8 +187,10 @@ def _line_before(text: str, begin: int) -> str:
 
 def _heading(text: str, begin: int) -> tuple[int, str] | None:
     """Level and title of the heading whose line, or the rule below it, begins at ``begin``; None if there is none."""
-    line = _line_at(text, begin).strip()
-    mark = line[:1]
+    mark = text[begin : begin + 1]
+    if mark not in ("#", "=", "-"):
+        return None
+    line = _line_at(text, begin).rstrip()
     if mark == "#":
         title = line.lstrip("#")
         level = len(line) - len(title)

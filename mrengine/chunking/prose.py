@@ -54,6 +54,7 @@ _ANY_ITEM = re.compile(
     .replace("?P<bullet>", "?:")
 )
 _LEARNT = 150  # lines
+_LOOKED = 5000  # characters: in three such parts of a window an item is looked for
 _LONG_WORD = 10  # characters
 _NONE = 1 << 30  # no unit is kept whole at the cost of fill
 _WIDEST = 200  # characters: no text is wrapped at more
@@ -82,7 +83,8 @@ class Prose(Stateless):
         lines = new[: 80 * _LEARNT].split("\n")[:-1]
         if len(lines) > 2:
             self._learn([line.rstrip() for line in lines[:_LEARNT]])
-        marked = _ANY_ITEM.search(new)
+        third = len(new) // 3
+        marked = any(_ANY_ITEM.search(new, at, at + _LOOKED) for at in (0, third, 2 * third))
         self.outermost = ITEM if marked else LINE if self._whole and len(lines) > 2 else _NONE
         self._heads = _running_heads(lines) if self._wrapped else frozenset()
 
@@ -106,6 +108,18 @@ class Prose(Stateless):
         """Whether the line above had no room for the first word of the line."""
         word = _FIRST_WORD.match(line)
         return word is not None and len(above) + 1 + len(word.group().lstrip()) > self._width
+
+    def near(self, text: str, low: int, high: int) -> list[Boundary]:
+        """The last paragraph that is no item, if there is one: nothing is better."""
+        blank = text.rfind("\n\n", max(low, 0), high - 1)
+        if blank >= 0 and not self._heads:
+            line = text[blank + 2 : text.find("\n", blank + 2, high + _MORE) % _NONE]
+            above = text[text.rfind("\n", 0, blank) + 1 : blank]
+            if line and above and not line.isspace():
+                boundary = self.line(blank + 2, line, above.rstrip(), parted=True)
+                if boundary and boundary[1] == PARAGRAPH:
+                    return [boundary]
+        return self.boundaries(text, low, high)
 
     def boundaries(self, text: str, low: int, high: int) -> list[Boundary]:
         """Titles, clauses and items, paragraphs; lines, where they are not wrapped."""
