@@ -53,6 +53,8 @@ __all__ = [
 
 DOCUMENT, SECTION, RECORD, PARAGRAPH, ITEM, LINE = 0, 100, 200, 400, 500, 700
 
+_STEP = 300  # characters
+
 SOFT, WHOLE, ALWAYS = 0, 1, 2
 
 Boundary = tuple[int, int, int]
@@ -69,21 +71,21 @@ NO_CONTEXT = Context()
 
 # Lines that belong to what follows, in any kind of text. Matched against one line without the blanks at its end.
 _OPENING = (
-    r"\s*#{1,6}(?:\s.*)?$",  # a heading, a comment
-    r"\s*(?:[-=*_] ?){3,}$",  # a rule, a separator
-    r"\s*@\w?\S",  # a decorator, the head of a hunk
-    r"\s*(?:[-*+•‣◦▪–—]|[(\[]?(?:\d+|[ivxlc]+|[a-zA-Z])(?:\.\d+)*[.)\]]?|\d+(?:\.\d+)+)$",  # a bullet or number alone
-    r"(?i:\s*(?:§+|art(?:icle|\.)?|sec(?:tion|\.)|clause|chapter|part|annex|schedule|appendix|no\.|nr\.)\s*[\divxlc.()]+)$",
-    r"\s*(?:Table|Figure|Fig\.|Tab\.|Listing|Tabelle|Abbildung|Abb\.|Tableau|Tabla|Figura)\s\d[^.]{0,80}\.?$",
+    r"#{1,6}(?:\s.*)?$",  # a heading, a comment
+    r"[-=*_](?: ?[-=*_]){2,}$",  # a rule, a separator
+    r"@\w?\S",  # a decorator, the head of a hunk
+    r"(?:[-*+•‣◦▪–—]|[(\[]?(?:\d+|[ivxlc]+|[a-zA-Z])(?:\.\d+)*[.)\]]?|\d+(?:\.\d+)+)$",  # a bullet or number alone
+    r"(?i:(?:§+|art(?:icle|\.)?|sec(?:tion|\.)|clause|chapter|part|annex|schedule|appendix|no\.|nr\.)\s*[\divxlc.()]+)$",
+    r"(?:Table|Figure|Fig\.|Tab\.|Listing|Tabelle|Abbildung|Abb\.|Tableau|Tabla|Figura)\s\d[^.]{0,80}\.?$",
 )
 
 
 def opening(*more: str) -> re.Pattern[str]:
-    """The expression of the lines that belong to what follows: those of any text, and ``more``, which begin at ``^``.
+    """The expression of the lines that belong to what follows: those of any text, and ``more``.
 
-    It is matched against a line without the blanks at its end.
+    It is matched against a line from its begin, blanks and all, to its last character that is not blank.
     """
-    return re.compile("|".join((*_OPENING, *more)))
+    return re.compile("|".join((rf"[ \t]*(?:{'|'.join(_OPENING)})", *more)))
 
 
 OPENING = opening()
@@ -165,10 +167,15 @@ class Stateless:
         return self.boundaries(text, low, high)
 
     def after(self, text: str, level: int, low: int, high: int) -> int:
-        """As the boundaries say; to be given where they take long."""
-        return next(
-            (place for place, outer, _ in self.boundaries(text, low, high) if outer <= level and place > low), 0
-        )
+        """As the boundaries say, looked for in growing steps; to be given where it is quicker found."""
+        step = _STEP
+        while low < high:
+            stop = min(high, low + step)
+            for place, outer, _ in self.boundaries(text, low, stop):
+                if outer <= level and place > low:
+                    return place
+            low, step = stop, 2 * step
+        return 0
 
     def context(self, text: str, start: int) -> Context:
         """Nothing is lost."""

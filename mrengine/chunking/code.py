@@ -35,8 +35,8 @@ class Code(Stateless):
 
     name = "code"
     outermost = RECORD
-    opens = opening(rf"[ \t]*(?:{_ABOVE}|\*(?:[^/]|$)|.*\*/$)", r"(?:.*\W)?(?:then|do|=)$")
-    open_ends = (*OPEN_ENDS, "{", "(", "[", "\\", "=>", "->", "&&", "||")
+    opens = opening(rf"[ \t]*(?:{_ABOVE}|\*(?:[^/]|$))")
+    open_ends = (*OPEN_ENDS, "{", "(", "[", "\\", " =", "=>", "->", "&&", "||", "*/", " then", " do")
 
     def __init__(self, target: int) -> None:
         super().__init__(target)

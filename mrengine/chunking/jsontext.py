@@ -25,7 +25,7 @@ from typing import Any
 import numpy
 
 from mrengine.chunking.boundaries import NO_CONTEXT, Context
-from mrengine.chunking.cutter import Cutter, soft_window
+from mrengine.chunking.cutter import Cutter
 from mrengine.chunking.prose import Prose
 
 __all__ = ["Json"]
@@ -48,7 +48,7 @@ class Json:
     kind = "json"
 
     def __init__(self, target: int) -> None:
-        self._window = soft_window(target)
+        self._window = 0.09 if target >= 2000 else 0.18
         self._prose = Cutter(Prose(target), target)
         self._scan = _Scanner()
         self._base = 0

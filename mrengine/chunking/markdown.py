@@ -70,6 +70,11 @@ class Markdown(Stateless):
                 return [(blank + 2, PARAGRAPH, SOFT)]
         return self.boundaries(text, low, high)
 
+    def after(self, text: str, level: int, low: int, high: int) -> int:
+        """As the boundaries say; nothing in a fenced block lies farther out than it."""
+        fence = self._fences.around(low) if level < _DEEP else None
+        return super().after(text, level, max(low, fence[1] - 1) if fence else low, high)
+
     def boundaries(self, text: str, low: int, high: int) -> list[Boundary]:
         """Headings, paragraphs, items, rows; fenced blocks, and what is in them."""
         fences = self._fences.between(low, high)
