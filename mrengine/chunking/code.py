@@ -140,25 +140,58 @@ def _outside(found: list[Boundary], docs: list[tuple[int, int]]) -> list[Boundar
     return found
 
 
-# At the left margin these are code, whatever the rest is.
-_SURELY_CODE = re.compile(
-    r"import [\w.]+|from \S+ import |(?:async )?def \w+\(|class \w+.*[:{]$|#include|package [\w.]+;?$|using [\w.:]+;"
-    r"|func \w+|(?:pub )?fn \w+|(?:export )?(?:async )?function\*? \w+|(?:export )?(?:const|let|var) \w+ ?="
+# Comments say nothing of the rest; those of C and doc strings go over lines.
+_COMMENT = re.compile(
+    r"\s*(?:#(?!include|define|if|endif|else|pragma|import)|//|--|;|%|\*|/\*|\.\.|\"\"\"|rem\b|dnl\b)", re.I
+)
+_BLOCK = re.compile(
+    r"/\*.*?(?:\*/|\Z)|\"\"\".*?\"\"\"|\x27{3}.*?\x27{3}|<!--.*?-->|^=(?:pod|head\d|over|item).*?(?:^=cut|\Z)",
+    re.S | re.M,
+)
+_WORDS = (
+    "return|raise|yield|assert|self\\.|this\\.|const|let|var|val|public|private|protected|static|extern|typedef|struct|enum|union"
+    "|namespace|using|template|inline|void|int|char|unsigned|bool|double|float|export|import|package|func|fn|sub|local|my|our|use"
+    "|require|module|include|elif|else|fi|done|esac|then|do|end|endif|begin|set|unset|echo|exit|case|switch|break|continue|async"
+    "|await|function|def|class|interface|impl|pub|msgid|msgstr|msgctxt|macro|endfunction"
 )
 _CODE = re.compile(
-    r".*[;{}]$|/\*|//|\*/|(?:def|class|async def|for|while|if|elif|else|try|except|with)\b.*:$"
-    r"|(?:return|raise|yield|self\.|this\.|const|let|var|public|private|protected|static|end)\b|#!/|@\w|[)\]}]+,?$"
-    r"|[A-Za-z_][\w.\[\]]*(?:\(.*\)$|[ \t]*[+\-*/|&:]?=[ \t]*\S)"
+    r"\s*(?:"
+    r".*[;{}]$|[)\]}]|@\w+|\[[^\]]+\]$|#(?:include|define|if|endif|else|pragma|import)"
+    r"|(?:def|class|for|while|if|elif|else|try|except|finally|with|async def|do|switch|case)\b.*[:({\[\\]$"
+    rf"|(?:{_WORDS})(?:[ \t]+[\w$\"'*&<{{(\[:@.\\/-]+){{0,3}}(?:[ \t]*[=({{\[:,].*)?$"
+    r"|[\w$][\w.\[\]>:$-]*[ \t]*(?:[+\-*/|&:.?]?=|:=|=>|\+=)[ \t]*\S"
+    r"|[\w$][\w.:>$-]*\(.*\)?[,;:{\\]?$"
+    r"|\"[^\"]*\"[,:;)]*$|'[^']*'[,:;)]*$|\$\w+|\w+[ \t]*=$|[\w.-]+\\$|.*(?:&&|\|\||\\)$"
+    r")"
 )
+_PROSE = re.compile(
+    r"\s*(?:[-*+•>]\s+)?(?:[^\W\d_][\w'’]*[,;:.]?['\")]?[ ]+(?:[(\"'`*_]?[\w'’.-]+[)\"'`*_]?[,;:.!?]?[ ]*)){4,}"
+)
+_ITEM = re.compile(r"\s*(?:[-*+>]\s|\d+[.)]\s|\|)")
 
 
 def looks(sample: Sample) -> float:
-    """How much a text looks like source code."""
-    lines = sample.unfenced
-    if not lines:
+    """How much a text looks like source code: as many lines of code as of prose, comments and lists aside."""
+    rows = sample.outer
+    if sample.head.startswith("#!"):
+        return 0.85
+    text = "\n".join(rows)
+    if "/*" in text or '"""' in text or "\x27\x27\x27" in text or "<!--" in text or "\n=" in text:
+        text = _BLOCK.sub("", text)
+    code = prose = comments = 0
+    for row in text.split("\n"):
+        if not row or row.isspace():
+            continue
+        if _COMMENT.match(row):
+            comments += 1
+        elif _ITEM.match(row):
+            continue
+        elif _CODE.match(row):
+            code += 1
+        elif _PROSE.match(row):
+            prose += 1
+    if not code:
+        return 0.5 if comments > 4 and not prose else 0.0
+    if code < 3 and comments < 3:
         return 0.0
-    surely = sum(1 for line in lines if _SURELY_CODE.match(line))
-    if lines[0].startswith("#!/") or surely > 1:
-        return 0.8
-    code = sum(1 for line in lines if _CODE.match(line.lstrip()))
-    return 0.7 if code >= 3 and code > 0.3 * len(lines) else 0.0
+    return 0.8 if code >= 1.2 * prose else 0.6 if code >= 0.8 * prose else 0.0

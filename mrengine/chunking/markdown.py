@@ -208,18 +208,42 @@ def _heading(text: str, begin: int) -> tuple[int, str] | None:
     return (1 if mark == "=" else 2), title
 
 
-_HARD = re.compile(r"#{1,6}[ \t]+\S|.*(?:\]\(|\*\*)")
-_MARK = re.compile(r"\s*(?:[-*+>]\s+\S|\|.*\||=+$|-+$)")
+_LINK = re.compile(r".*(?:\]\([^)\s]|\*\*\w[^*]*\*\*|\]\[|^\[[^\]]+\]: |(?<!`)`[^`\s][^`]*`(?!`))")
+_TITLE = re.compile(r"#{1,6} +\S")
+_TABLE = re.compile(r"\s*\|?[ \t]*:?-{2,}:?[ \t]*\|[ \t:|-]*$")
+_BULLET = re.compile(r"\s{0,8}(?:[-*+]|\d{1,3}[.)])\s+\S")
+_SETEXT = re.compile(r"(?:={3,}|-{3,})$")
 
 
 def looks(sample: Sample) -> float:
-    """How much a text looks like Markdown."""
-    lines = sample.unfenced
-    if not lines:
-        return 0.0
-    hard = sum(1 for line in lines if _HARD.match(line)) + 2 * sample.fences
-    marks = sum(1 for line in lines if _MARK.match(line))
-    return 0.75 if hard >= 2 or (hard and marks >= 3) or marks + hard > 0.3 * len(lines) else 0.0
+    """How much a text looks like Markdown: by titles that stand alone, links and emphasis, lists, tables, fences."""
+    rows = ["", *sample.outer, ""]
+    marks = 0.0
+    bullets = said = titles = 0
+    for above, row, below in zip(rows, rows[1:], rows[2:], strict=False):
+        if not row:
+            continue
+        said += 1
+        first = row.lstrip()[:1]
+        if first == "#":
+            if _TITLE.match(row) and not above and not below.startswith("#") and (not below or len(row) < 70):
+                titles += 1
+                marks += 1 if below else 2
+            elif not below.startswith("#"):
+                marks -= 0.5
+        elif first in "-=" and _SETEXT.match(row) and above and abs(len(above) - len(row)) < 3:
+            marks += 2
+        elif "|" in row and _TABLE.match(row):
+            marks += 3
+        elif _BULLET.match(row):
+            bullets += 1
+        if ("`" in row or "](" in row or "**" in row or "][" in row or first == "[") and _LINK.match(row):
+            marks += 1
+    marks += 1.5 * sample.fences + min(bullets, 4) / 2
+    strong = titles > 0 or sample.fences > 1 or marks > 4
+    if marks >= 3 and strong and marks > 0.06 * said:
+        return 0.75 if marks < 0.25 * said else 0.82
+    return 0.7 if said > 1 and bullets > 0.7 * said else 0.0
 
 
 class Fences:

@@ -16,7 +16,6 @@ _JSON = re.compile(
     rf"\ufeff?\s*(?:\{{\s*(?:{_STRING}\s*:|\}})"
     rf"|\[\s*(?:[\[{{\]]|(?:{_STRING}|{_NUMBER}|true|false|null)\s*(?:,|\]\s*(?:\n|$))))"
 )
-_FENCE = re.compile(r"\n {0,3}(?:```|~~~)")
 _LINE_END = re.compile("\r\n?|\n")
 
 
@@ -28,6 +27,7 @@ class Sample:
 
     def __init__(self, text: str) -> None:
         self.text = text
+        self._fences = 0
 
     @cached_property
     def head(self) -> str:
@@ -40,8 +40,8 @@ class Sample:
         return self.head[:1] in ("{", "[") and _JSON.match(self.text[:3000]) is not None
 
     @cached_property
-    def lines(self) -> list[str]:
-        """Lines, of all parts of the block; the one that the block's end cuts short is left out."""
+    def rows(self) -> list[str]:
+        """Lines of all parts of the block, blank ones too; the one that the block's end cuts short is left out."""
         text = self.text.removeprefix("\ufeff")
         lines = _LINE_END.split(text) if "\r" in text else text.split("\n")
         if len(text) > 100_000 and len(lines) > 1:
@@ -49,18 +49,33 @@ class Sample:
         if len(lines) > _RUNS * _RUN:
             step = (len(lines) - _RUN) // (_RUNS - 1)
             lines = [line for run in range(_RUNS) for line in lines[run * step : run * step + _RUN]]
-        said = [line.rstrip() for line in lines if line and not line.isspace()]
-        return [line if len(line) <= _BEGIN + _END else line[:_BEGIN] + line[-_END:] for line in said]
+        return [
+            line.rstrip() if len(line) <= _BEGIN + _END else line[:_BEGIN] + line[-_END:].rstrip() for line in lines
+        ]
 
     @cached_property
+    def lines(self) -> list[str]:
+        """The rows that are not blank."""
+        return [line for line in self.rows if line]
+
+    @cached_property
+    def outer(self) -> list[str]:
+        """The rows outside of fenced blocks."""
+        rows: list[str] = []
+        fence = ""
+        for row in self.rows:
+            mark = row.lstrip()[:3]
+            if mark in ("```", "~~~") and (not fence or (mark == fence and row.strip(" " + mark[0]) == "")):
+                fence = "" if fence else mark
+                self._fences += 1
+            elif not fence:
+                rows.append(row)
+        return rows
+
+    @property
     def fences(self) -> int:
-        """How many fenced blocks the text has, as far as marks at the beginning of lines tell."""
-        return len(_FENCE.findall(self.text)) // 2 if "```" in self.text or "~~~" in self.text else 0
-
-    @cached_property
-    def unfenced(self) -> list[str]:
-        """The lines outside of fenced blocks."""
-        return Sample("".join(_FENCE.split("\n" + self.text)[::2])).lines if self.fences else self.lines
+        """How many marks of fenced blocks the rows have."""
+        return self._fences if self.outer else self._fences
 
     def share(self, matches: Callable[[str], object]) -> float:
         """What part of the lines an expression's ``match`` (or any predicate) takes: 0 to 1."""
