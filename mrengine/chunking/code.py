@@ -141,9 +141,7 @@ def _outside(found: list[Boundary], docs: list[tuple[int, int]]) -> list[Boundar
 
 
 # Comments say nothing of the rest; those of C and doc strings go over lines.
-_COMMENT = re.compile(
-    r"\s*(?:#(?!include|define|if|endif|else|pragma|import)|//|--|;|%|\*|/\*|\.\.|\"\"\"|rem\b|dnl\b)", re.I
-)
+_COMMENT = re.compile(r"\s*(?:#(?=[\s#!:,.~|-]|$)|//|--|;|%|\*|/\*|\.\.|\"\"\"|rem\b|dnl\b)", re.I)
 _BLOCK = re.compile(
     r"/\*.*?(?:\*/|\Z)|\"\"\".*?\"\"\"|\x27{3}.*?\x27{3}|<!--.*?-->|^=(?:pod|head\d|over|item).*?(?:^=cut|\Z)",
     re.S | re.M,
@@ -156,7 +154,7 @@ _WORDS = (
 )
 _CODE = re.compile(
     r"\s*(?:"
-    r".*[;{}]$|[)\]}]|@\w+|\[[^\]]+\]$|#(?:include|define|if|endif|else|pragma|import)"
+    r"(?=.*[=()\[\]{}<>$&*+\"]).*[;{}]$|(?:\S+[ \t]*){1,4};$|[)\]}]|[{]$|@\w+|\[[^\]]+\]$|#(?:include|define|if|endif|else|pragma|import)"
     r"|(?:def|class|for|while|if|elif|else|try|except|finally|with|async def|do|switch|case)\b.*[:({\[\\]$"
     rf"|(?:{_WORDS})(?:[ \t]+[\w$\"'*&<{{(\[:@.\\/-]+){{0,3}}(?:[ \t]*[=({{\[:,].*)?$"
     r"|[\w$][\w.\[\]>:$-]*[ \t]*(?:[+\-*/|&:.?]?=|:=|=>|\+=)[ \t]*\S"
@@ -167,7 +165,8 @@ _CODE = re.compile(
 _PROSE = re.compile(
     r"\s*(?:[-*+•>]\s+)?(?:[^\W\d_][\w'’]*[,;:.]?['\")]?[ ]+(?:[(\"'`*_]?[\w'’.-]+[)\"'`*_]?[,;:.!?]?[ ]*)){4,}"
 )
-_ITEM = re.compile(r"\s*(?:[-*+>]\s|\d+[.)]\s|\|)")
+_STRONG = re.compile(r"\s*(?:(?:from\s+\S+\s+)?import\s+\S|(?:async )?def\s+\w+\(|#include|[\w.]+\s*[-+]?=\s)")
+_ITEM = re.compile(r"\s*(?:[-*+>•]\s|[(\[]?(?:\d+|[ivxlc]+|[a-z])[.)\]]\s|\|)")
 
 
 def looks(sample: Sample) -> float:
@@ -178,7 +177,7 @@ def looks(sample: Sample) -> float:
     text = "\n".join(rows)
     if "/*" in text or '"""' in text or "\x27\x27\x27" in text or "<!--" in text or "\n=" in text:
         text = _BLOCK.sub("", text)
-    code = prose = comments = 0
+    code = prose = comments = margin = 0  # margin: of the code, what is not indented
     for row in text.split("\n"):
         if not row or row.isspace():
             continue
@@ -186,12 +185,13 @@ def looks(sample: Sample) -> float:
             comments += 1
         elif _ITEM.match(row):
             continue
-        elif _CODE.match(row):
+        elif _STRONG.match(row) or (_CODE.match(row) and not (row[-1] == ";" and _PROSE.match(row))):
             code += 1
+            margin += row[0] not in " \t"
         elif _PROSE.match(row):
             prose += 1
-    if not code:
-        return 0.5 if comments > 4 and not prose else 0.0
-    if code < 3 and comments < 3:
+    if not margin:
+        return 0.5 if comments > 4 and not prose and not code else 0.0
+    if code < 3 and prose:
         return 0.0
     return 0.8 if code >= 1.2 * prose else 0.6 if code >= 0.8 * prose else 0.0

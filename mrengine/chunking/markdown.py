@@ -22,7 +22,7 @@ from mrengine.chunking.code import Code
 from mrengine.chunking.headings import Headings
 from mrengine.chunking.lines import lines_between
 from mrengine.chunking.prose import TITLES, Prose
-from mrengine.chunking.sample import Sample
+from mrengine.chunking.sample import Sample, is_underline
 
 __all__ = ["Fences", "Markdown", "looks"]
 
@@ -208,11 +208,13 @@ def _heading(text: str, begin: int) -> tuple[int, str] | None:
     return (1 if mark == "=" else 2), title
 
 
-_LINK = re.compile(r".*(?:\]\([^)\s]|\*\*\w[^*]*\*\*|\]\[|^\[[^\]]+\]: |(?<!`)`[^`\s][^`]*`(?!`))")
+_LINK = re.compile(
+    r"\.\. [\w-]+::|\.\. _|.*(?:::$|:\w+:`|`_|\]\([^)\s]|\*\*\w[^*]*\*\*|\]\[|^\[[^\]]+\]: |(?<!`)`[^`\s][^`]*`(?!`))"
+)
 _TITLE = re.compile(r"#{1,6} +\S")
 _TABLE = re.compile(r"\s*\|?[ \t]*:?-{2,}:?[ \t]*\|[ \t:|-]*$")
-_BULLET = re.compile(r"\s{0,8}(?:[-*+]|\d{1,3}[.)])\s+\S")
-_SETEXT = re.compile(r"(?:={3,}|-{3,})$")
+_BULLET = re.compile(r"\s{0,8}[-*+]\s+\S")
+_SETEXT = re.compile(r"([-=~^\"])\1{2,}$")
 
 
 def looks(sample: Sample) -> float:
@@ -231,17 +233,19 @@ def looks(sample: Sample) -> float:
                 marks += 1 if below else 2
             elif not below.startswith("#"):
                 marks -= 0.5
-        elif first in "-=" and _SETEXT.match(row) and above and abs(len(above) - len(row)) < 3:
+        elif first in '-=~^"' and _SETEXT.match(row) and above and abs(len(above) - len(row)) < 3:
             marks += 2
         elif "|" in row and _TABLE.match(row):
             marks += 3
-        elif _BULLET.match(row):
+        elif first in "-*+" and _BULLET.match(row):
             bullets += 1
-        if ("`" in row or "](" in row or "**" in row or "][" in row or first == "[") and _LINK.match(row):
+        if ("`" in row or "](" in row or "**" in row or "][" in row or first in "[." or row[-1] == ":") and _LINK.match(
+            row
+        ):
             marks += 1
-    marks += 1.5 * sample.fences + min(bullets, 4) / 2
-    strong = titles > 0 or sample.fences > 1 or marks > 4
-    if marks >= 3 and strong and marks > 0.06 * said:
+    strong = titles > 0 or sample.fences > 0 or marks >= 3
+    marks += 3 * sample.fences + bullets / 4
+    if marks >= 2.5 and strong and marks > 0.05 * said:
         return 0.75 if marks < 0.25 * said else 0.82
     return 0.7 if said > 1 and bullets > 0.7 * said else 0.0
 
@@ -281,6 +285,12 @@ class Fences:
         if text[begin:found].strip(" \t>-*+0123456789.)"):
             return after
         line = text[found:after]
+        if (
+            line[0] == "~"
+            and not self._open
+            and is_underline(text[begin:after], text[text.rfind("\n", 0, max(begin - 1, 0)) + 1 : begin])
+        ):
+            return after
         marks = line[: len(line) - len(line.lstrip(line[0]))]
         rest = line[len(marks) :]
         if not self._open:

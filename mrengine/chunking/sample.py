@@ -6,7 +6,7 @@ import re
 from collections.abc import Callable
 from functools import cached_property
 
-__all__ = ["Sample"]
+__all__ = ["Sample", "is_underline"]
 
 _RUNS, _RUN = 6, 40  # so many runs of so many lines each, spread over the block
 _BEGIN, _END = 160, 40  # characters: of a longer line, so much of its begin and end
@@ -17,6 +17,18 @@ _JSON = re.compile(
     rf"|\[\s*(?:[\[{{\]]|(?:{_STRING}|{_NUMBER}|true|false|null)\s*(?:,|\]\s*(?:\n|$))))"
 )
 _LINE_END = re.compile("\r\n?|\n")
+
+
+def is_underline(row: str, above: str) -> bool:
+    """Whether a row of tildes is no fence but the rule below a title."""
+    body = row.strip()
+    return (
+        body[0] == "~"
+        and len(body) > 3
+        and not body.strip("~")
+        and bool(above.strip())
+        and abs(len(above.rstrip()) - len(row)) < 3
+    )
 
 
 class Sample:
@@ -60,21 +72,24 @@ class Sample:
 
     @cached_property
     def outer(self) -> list[str]:
-        """The rows outside of fenced blocks."""
+        """The rows outside of fenced blocks. A fence that is never closed is none."""
         rows: list[str] = []
-        fence = ""
+        fence, opened, above = "", 0, ""
         for row in self.rows:
             mark = row.lstrip()[:3]
-            if mark in ("```", "~~~") and (not fence or (mark == fence and row.strip(" " + mark[0]) == "")):
-                fence = "" if fence else mark
-                self._fences += 1
-            elif not fence:
+            if mark in ("```", "~~~") and not (fence and mark != fence) and (fence or not is_underline(row, above)):
+                if fence:
+                    del rows[opened:]
+                    self._fences += 1
+                fence, opened = ("", 0) if fence else (mark, len(rows))
+            else:
                 rows.append(row)
+            above = row
         return rows
 
     @property
     def fences(self) -> int:
-        """How many marks of fenced blocks the rows have."""
+        """How many fenced blocks the rows have."""
         return self._fences if self.outer else self._fences
 
     def share(self, matches: Callable[[str], object]) -> float:
