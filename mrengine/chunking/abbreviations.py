@@ -66,18 +66,19 @@ _ROMAN = re.compile(r"[IVXLC]{1,5}$")
 _ENDINGS = ("str",)  # of German compounds: Hauptstr.
 
 
-def is_abbreviation(text: str, stop: int, after: str) -> bool:
-    """Whether the full stop at ``stop`` may belong to the word before it. ``after``: the first character behind it."""
+def is_abbreviation(text: str, stop: int) -> bool:
+    """Whether the full stop at ``stop`` may belong to the word before it."""
     word = _LAST.search(text, max(0, stop - 24), stop).group()  # type: ignore[union-attr] # it matches nothing, too
     if not word or word[-1] in ".-":
         return not word
     size = len(word)
-    if size == 1:
+    if size == 1 and not word.isdigit():
         return True
     if "." in word:
         return not word.rstrip(".").replace(".", "").isdigit() and max(map(len, word.split("."))) <= 5
     if word[0].isdigit():
-        return size <= 2 and word.isdigit()
+        before = text[max(0, stop - size - 8) : stop - size].rstrip()
+        return size <= 2 and word.isdigit() and before[-1:] != "."  # the number in "No. 5." does end a sentence
     small = word.lower()
     if small in _WORDS or small.endswith(_ENDINGS) or _ROMAN.match(word):
         return True

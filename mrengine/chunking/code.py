@@ -11,7 +11,7 @@ import re
 from functools import lru_cache
 
 from mrengine.chunking.boundaries import OPEN_ENDS, RECORD, WHOLE, Boundary, Stateless, opening
-from mrengine.chunking.sample import Sample
+from mrengine.chunking.sample import GAP, Sample
 
 __all__ = ["Code", "looks"]
 
@@ -22,7 +22,7 @@ _GOES_ON = (
     r"[){}\].?&|+,:]|\*(?!\w)|#(?:if|else|elif|endif|ifn?def|define|undef|pragma)\b|(?=[a-z])(?:\w+:[ \t\r]*(?:\n|$)"
     r"|(?=[cdefrtw])(?:else|elif|elsif|except|finally|catch|rescue|end|endif|endfunction|done|fi|esac|then|do|where)\b)"
 )
-_BEGIN = re.compile(rf"\n([ \t]*)(?:({_ABOVE})|(?!\s|{_GOES_ON}))")
+_BEGIN = re.compile(rf"\n([ \t]*)(?:({_ABOVE})|(?=\S)(?!{_GOES_ON}))")
 _ABOVE_LINE = re.compile(rf"[ \t]*(?:{_ABOVE})")
 _DEEPEST = 60
 _DOC_INSIDE = 2 * _DEEPEST + 10  # added to the levels inside of a doc string
@@ -101,9 +101,9 @@ class Code(Stateless):
 def _within(width: int) -> re.Pattern[str]:
     """The begin of a line that is indented by at most so many blanks, or tabs that are as wide."""
     if width == 0:
-        return re.compile(rf"\n(?![ \t\r\n])(?!{_GOES_ON})")
+        return re.compile(rf"\n(?=[^ \t\r\n])(?!{_GOES_ON})")
     tabs = width // _TAB + 1
-    return re.compile(rf"\n(?![ ]{{{width + 1}}}|\t{{{tabs}}})[ \t]*(?!\s)(?!{_GOES_ON})")
+    return re.compile(rf"\n(?![ ]{{{width + 1}}}|\t{{{tabs}}})[ \t]*(?=\S)(?!{_GOES_ON})")
 
 
 _OUTERMOST = _within(0)
@@ -154,7 +154,7 @@ _WORDS = (
 )
 _CODE = re.compile(
     r"\s*(?:"
-    r"(?=.*[=()\[\]{}<>$&*+\"]).*[;{}]$|(?:\S+[ \t]*){1,4};$|[)\]}]|[{]$|@\w+|\[[^\]]+\]$|#(?:include|define|if|endif|else|pragma|import)"
+    r"(?=.*[=()\[\]{}<>$&*+\"]).*[;{}]$|(?:\S+[ \t]+){0,3}\S+;$|[)\]}]|[{]$|@\w+|\[[^\]]+\]$|#(?:include|define|if|endif|else|pragma|import)"
     r"|(?:def|class|for|while|if|elif|else|try|except|finally|with|async def|do|switch|case)\b.*[:({\[\\]$"
     rf"|(?:{_WORDS})(?:[ \t]+[\w$\"'*&<{{(\[:@.\\/-]+){{0,3}}(?:[ \t]*[=({{\[:,].*)?$"
     r"|[\w$][\w.\[\]>:$-]*[ \t]*(?:[+\-*/|&:.?]?=|:=|=>|\+=)[ \t]*\S"
@@ -169,14 +169,23 @@ _STRONG = re.compile(r"\s*(?:(?:from\s+\S+\s+)?import\s+\S|(?:async )?def\s+\w+\
 _ITEM = re.compile(r"\s*(?:[-*+>•]\s|[(\[]?(?:\d+|[ivxlc]+|[a-z])[.)\]]\s|\|)")
 
 
+_ALONE = re.compile(r'[^"]*^[ \t]*"""[ \t]*$', re.M)
+
+
+def _uncommented(text: str) -> str:
+    """A part of a text without comments and doc strings; the part may begin inside of one."""
+    if text.count('"""') % 2 and (first := _ALONE.match(text)):
+        text = text[first.end() :]
+    marked = "/*" in text or '"""' in text or "\x27\x27\x27" in text or "<!--" in text or "\n=" in text
+    return _BLOCK.sub("", text) if marked else text
+
+
 def looks(sample: Sample) -> float:
     """How much a text looks like source code: as many lines of code as of prose, comments and lists aside."""
     rows = sample.outer
     if sample.head.startswith("#!"):
         return 0.85
-    text = "\n".join(rows)
-    if "/*" in text or '"""' in text or "\x27\x27\x27" in text or "<!--" in text or "\n=" in text:
-        text = _BLOCK.sub("", text)
+    text = "".join(map(_uncommented, "\n".join(rows).split(GAP)))
     code = prose = comments = margin = 0  # margin: of the code, what is not indented
     for row in text.split("\n"):
         if not row or row.isspace():

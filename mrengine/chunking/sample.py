@@ -6,8 +6,9 @@ import re
 from collections.abc import Callable
 from functools import cached_property
 
-__all__ = ["Sample", "is_underline"]
+__all__ = ["GAP", "Sample", "is_underline"]
 
+GAP = "\0"  # a row between two runs
 _RUNS, _RUN = 6, 40  # so many runs of so many lines each, spread over the block
 _BEGIN, _END = 160, 40  # characters: of a longer line, so much of its begin and end
 _STRING = r'"(?:[^"\\\n]|\\.)*"'
@@ -53,14 +54,14 @@ class Sample:
 
     @cached_property
     def rows(self) -> list[str]:
-        """Lines of all parts of the block, blank ones too; the one that the block's end cuts short is left out."""
+        """Lines of all parts of the block, blank ones too, with ``GAP`` between the parts; the one that the block's end cuts short is left out."""
         text = self.text.removeprefix("\ufeff")
         lines = _LINE_END.split(text) if "\r" in text else text.split("\n")
         if len(text) > 100_000 and len(lines) > 1:
             lines.pop()
         if len(lines) > _RUNS * _RUN:
             step = (len(lines) - _RUN) // (_RUNS - 1)
-            lines = [line for run in range(_RUNS) for line in lines[run * step : run * step + _RUN]]
+            lines = [line for run in range(_RUNS) for line in (GAP, *lines[run * step : run * step + _RUN])][1:]
         return [
             line.rstrip() if len(line) <= _BEGIN + _END else line[:_BEGIN] + line[-_END:].rstrip() for line in lines
         ]
@@ -68,7 +69,7 @@ class Sample:
     @cached_property
     def lines(self) -> list[str]:
         """The rows that are not blank."""
-        return [line for line in self.rows if line]
+        return [line for line in self.rows if line and line != GAP]
 
     @cached_property
     def outer(self) -> list[str]:
