@@ -11,9 +11,8 @@ import re
 from functools import lru_cache
 
 from mrengine.chunking.boundaries import OPEN_ENDS, RECORD, WHOLE, Boundary, Stateless, opening
-from mrengine.chunking.sample import GAP, Sample
 
-__all__ = ["Code", "looks"]
+__all__ = ["Code"]
 
 # What stands right above a function or type and belongs to it.
 _ABOVE = r"@\w|#\[|#(?![a-z])|//|/\*|--|;|%|\[\w+|template\s*<"
@@ -138,69 +137,3 @@ def _outside(found: list[Boundary], docs: list[tuple[int, int]]) -> list[Boundar
             if at not in (begin, behind)
         ]
     return found
-
-
-# Comments say nothing of the rest; those of C and doc strings go over lines.
-_COMMENT = re.compile(r"\s*(?:#(?=[\s#!:,.~|-]|$)|//|--|;|%|\*|/\*|\.\.|\"\"\"|rem\b|dnl\b)", re.I)
-_BLOCK = re.compile(
-    r"/\*.*?(?:\*/|\Z)|\"\"\".*?\"\"\"|\x27{3}.*?\x27{3}|<!--.*?-->|^=(?:pod|head\d|over|item).*?(?:^=cut|\Z)",
-    re.S | re.M,
-)
-_WORDS = (
-    "return|raise|yield|assert|self\\.|this\\.|const|let|var|val|public|private|protected|static|extern|typedef|struct|enum|union"
-    "|namespace|using|template|inline|void|int|char|unsigned|bool|double|float|export|import|package|func|fn|sub|local|my|our|use"
-    "|require|module|include|elif|else|fi|done|esac|then|do|end|endif|begin|set|unset|echo|exit|case|switch|break|continue|async"
-    "|await|function|def|class|interface|impl|pub|msgid|msgstr|msgctxt|macro|endfunction"
-)
-_CODE = re.compile(
-    r"\s*(?:"
-    r"(?=.*[=()\[\]{}<>$&*+\"]).*[;{}]$|(?:\S+[ \t]+){0,3}\S+;$|[)\]}]|[{]$|@\w+|\[[^\]]+\]$|#(?:include|define|if|endif|else|pragma|import)"
-    r"|(?:def|class|for|while|if|elif|else|try|except|finally|with|async def|do|switch|case)\b.*[:({\[\\]$"
-    rf"|(?:{_WORDS})(?:[ \t]+[\w$\"'*&<{{(\[:@.\\/-]+){{0,3}}(?:[ \t]*[=({{\[:,].*)?$"
-    r"|[\w$][\w.\[\]>:$-]*[ \t]*(?:[+\-*/|&:.?]?=|:=|=>|\+=)[ \t]*\S"
-    r"|[\w$][\w.:>$-]*\(.*\)?[,;:{\\]?$"
-    r"|\"[^\"]*\"[,:;)]*$|'[^']*'[,:;)]*$|\$\w+|\w+[ \t]*=$|[\w.-]+\\$|.*(?:&&|\|\||\\)$"
-    r")"
-)
-_PROSE = re.compile(
-    r"\s*(?:[-*+•>]\s+)?(?:[^\W\d_][\w'’]*[,;:.]?['\")]?[ ]+(?:[(\"'`*_]?[\w'’.-]+[)\"'`*_]?[,;:.!?]?[ ]*)){4,}"
-)
-_STRONG = re.compile(r"\s*(?:(?:from\s+\S+\s+)?import\s+\S|(?:async )?def\s+\w+\(|#include|[\w.]+\s*[-+]?=\s)")
-_ITEM = re.compile(r"\s*(?:[-*+>•]\s|[(\[]?(?:\d+|[ivxlc]+|[a-z])[.)\]]\s|\|)")
-
-
-_ALONE = re.compile(r'[^"]*^[ \t]*"""[ \t]*$', re.M)
-
-
-def _uncommented(text: str) -> str:
-    """A part of a text without comments and doc strings; the part may begin inside of one."""
-    if text.count('"""') % 2 and (first := _ALONE.match(text)):
-        text = text[first.end() :]
-    marked = "/*" in text or '"""' in text or "\x27\x27\x27" in text or "<!--" in text or "\n=" in text
-    return _BLOCK.sub("", text) if marked else text
-
-
-def looks(sample: Sample) -> float:
-    """How much a text looks like source code: as many lines of code as of prose, comments and lists aside."""
-    rows = sample.outer
-    if sample.head.startswith("#!"):
-        return 0.85
-    text = "".join(map(_uncommented, "\n".join(rows).split(GAP)))
-    code = prose = comments = margin = 0  # margin: of the code, what is not indented
-    for row in text.split("\n"):
-        if not row or row.isspace():
-            continue
-        if _COMMENT.match(row):
-            comments += 1
-        elif _ITEM.match(row):
-            continue
-        elif _STRONG.match(row) or (_CODE.match(row) and not (row[-1] == ";" and _PROSE.match(row))):
-            code += 1
-            margin += row[0] not in " \t"
-        elif _PROSE.match(row):
-            prose += 1
-    if not margin:
-        return 0.5 if comments > 4 and not prose and not code else 0.0
-    if code < 3 and prose:
-        return 0.0
-    return 0.8 if code >= 1.2 * prose else 0.6 if code >= 0.8 * prose else 0.0

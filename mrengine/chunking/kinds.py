@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator
 from itertools import chain
 from typing import NamedTuple, Protocol
 
-from mrengine.chunking import code, dicom, markdown, prose
+from mrengine.chunking import code, codelooks, dicom, markdown, prose
 from mrengine.chunking.boundaries import Context, Kind
 from mrengine.chunking.custom import Custom
 from mrengine.chunking.cutter import Cutter, Fits
@@ -71,7 +71,7 @@ def _kind(make: Callable[[int], Kind], looks: Callable[[Sample], float]) -> _Ent
 _KINDS: dict[str, _Entry] = {
     "prose": _kind(prose.Prose, prose.looks),
     "markdown": _Entry(lambda target: Cutter(markdown.Markdown(target), target), markdown.looks),
-    "code": _kind(code.Code, code.looks),
+    "code": _kind(code.Code, codelooks.looks),
     "json": _Entry(_json, _never),
     "dicom": _kind(dicom.Dicom, dicom.looks),
 }
