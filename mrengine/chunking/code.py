@@ -57,7 +57,7 @@ class Code(Stateless):
             if not attached or after_blank:
                 indent = match.group(1)
                 width = len(indent) if "\t" not in indent else len(indent.expandtabs(_TAB))
-                width = width if width < _DEEPEST else _DEEPEST
+                width = min(width, _DEEPEST)
                 found.append((begin, RECORD + 2 * width + (not after_blank), WHOLE))
             attached = match.lastindex == 2
         docs = _docs(text, max(low, 0), high) if self._has_docs else []

@@ -42,7 +42,7 @@ _ENDS = frozenset(".!?:;…。！？：；।॥។။؟۔\"'”’»)」』*_|>
 _FIRST_WORD = re.compile(r"\s*\S+")
 _FURNITURE = re.compile(
     r"\f|\s*(?:(?:page|seite|página|pagina|стр\.?|p\.?)\s*)?[-–—\[]?\s*\d+\s*(?:(?:of|/|von|de|di|sur|из)\s*\d+\s*)?[-–—\]]?\s*$",
-    re.I,
+    re.IGNORECASE,
 )
 _DIGITS = re.compile(r"\d+")
 _BEGINS = re.compile(r"\s*(?:[\[(<#*|\"']*)([A-Za-z]+|\d+)?([^\w\s]+|\s)")

@@ -40,7 +40,6 @@ class Sample:
 
     def __init__(self, text: str) -> None:
         self.text = text
-        self._fences = 0
 
     @cached_property
     def head(self) -> str:
@@ -61,7 +60,8 @@ class Sample:
             lines.pop()
         if len(lines) > _RUNS * _RUN:
             step = (len(lines) - _RUN) // (_RUNS - 1)
-            lines = [line for run in range(_RUNS) for line in (GAP, *lines[run * step : run * step + _RUN])][1:]
+            runs = (lines[run * step : run * step + _RUN] for run in range(_RUNS))
+            lines = [line for run in runs for line in (*run, GAP)]
         return [
             line.rstrip() if len(line) <= _BEGIN + _END else line[:_BEGIN] + line[-_END:].rstrip() for line in lines
         ]
@@ -74,24 +74,28 @@ class Sample:
     @cached_property
     def outer(self) -> list[str]:
         """The rows outside of fenced blocks. A fence that is never closed is none."""
+        return self._split[0]
+
+    @property
+    def fences(self) -> int:
+        """How many fenced blocks the rows have."""
+        return self._split[1]
+
+    @cached_property
+    def _split(self) -> tuple[list[str], int]:
         rows: list[str] = []
-        fence, opened, above = "", 0, ""
+        fence, opened, above, fences = "", 0, "", 0
         for row in self.rows:
             mark = row.lstrip()[:3]
             if mark in ("```", "~~~") and not (fence and mark != fence) and (fence or not is_underline(row, above)):
                 if fence:
                     del rows[opened:]
-                    self._fences += 1
+                    fences += 1
                 fence, opened = ("", 0) if fence else (mark, len(rows))
             else:
                 rows.append(row)
             above = row
-        return rows
-
-    @property
-    def fences(self) -> int:
-        """How many fenced blocks the rows have."""
-        return self._fences if self.outer else self._fences
+        return rows, fences
 
     def share(self, matches: Callable[[str], object]) -> float:
         """What part of the lines an expression's ``match`` (or any predicate) takes: 0 to 1."""
