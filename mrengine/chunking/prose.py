@@ -101,8 +101,11 @@ class Prose(Stateless):
         self._width = lengths[len(lengths) * 95 // 100]
         forced = sum(1 for a, b in pairs if self._is_forced(a, b))
         going_on = sum(1 for a, b in pairs if b.lstrip()[:1].islower() and a[-1] not in _ENDS)
-        self._wrapped = self._width <= _WIDEST and (forced > 0.6 * len(pairs) or going_on > 0.4 * len(pairs))
-        self._whole = SOFT if self._wrapped or not _begin_alike(lines) else WHOLE
+        alike = _begin_alike(lines)
+        ended = sum(1 for a, _ in pairs if a[-1] in _ENDS)
+        even = forced > 0.6 * len(pairs) and ended < 0.8 * len(pairs) and not alike
+        self._wrapped = self._width <= _WIDEST and (even or going_on > 0.4 * len(pairs))
+        self._whole = WHOLE if alike and not self._wrapped else SOFT
 
     def _is_forced(self, above: str, line: str) -> bool:
         """Whether the line above had no room for the first word of the line."""

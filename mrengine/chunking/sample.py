@@ -53,7 +53,9 @@ class Sample:
 
     @cached_property
     def rows(self) -> list[str]:
-        """Lines of all parts of the block, blank ones too, with ``GAP`` between the parts; the one that the block's end cuts short is left out."""
+        """Lines of all parts of the block, blank ones too, with ``GAP`` behind each part. One that the block's end cuts
+        short is left out.
+        """
         text = self.text.removeprefix("\ufeff")
         lines = _LINE_END.split(text) if "\r" in text else text.split("\n")
         if len(text) > 100_000 and len(lines) > 1:

@@ -45,7 +45,7 @@ class ChunkRow(NamedTuple):
     """A row: ``document`` is an index; ``overlap``, ``start``, ``end`` are characters, ``spool_from:spool_to`` bytes.
 
     ``digest``: 16 bytes blake2b of the chunk's text (overlap included) in UTF-8, surrogatepass. ``context``: the
-    number, from 1, of its headings and table header among those that stand behind the rows of its record; 0: it has none.
+    number, from 1, of its headings and table header among those that stand behind the rows of its record; 0: none.
     """
 
     document: int
