@@ -75,8 +75,9 @@ _OPENING = (
     r"[-=*_](?: ?[-=*_]){2,}$",  # a rule, a separator
     r"@\w?\S",  # a decorator, the head of a hunk
     r"(?:[-*+•‣◦▪–—]|[(\[]?(?:\d+|[ivxlc]+|[a-zA-Z])(?:\.\d+)*[.)\]]?|\d+(?:\.\d+)+)$",  # a bullet or number alone
-    r"(?i:(?:§+|art(?:icle|\.)?|sec(?:tion|\.)|clause|chapter|part|annex|schedule|appendix|no\.|nr\.)\s*[\divxlc.()]+)$",
-    r"(?:Table|Figure|Fig\.|Tab\.|Listing|Tabelle|Abbildung|Abb\.|Tableau|Tabla|Figura)\s\d[^.]{0,80}\.?$",
+    r"(?:§+\s*|(?i:art(?:icle|\.)?|sec(?:tion|\.)|clause|chapter|part|annex|schedule|appendix|no\.|nr\.)\s+)"
+    r"[\divxlcIVXLC(][\divxlcIVXLC.()]*$",
+    r"(?:Table|Figure|Fig\.|Tab\.|Listing|Tabelle|Abbildung|Abb\.|Tableau|Tabla|Figura)\s\d+(?:\.\d+)*(?:[.:][^.]{0,80}\.?)?$",
 )
 
 

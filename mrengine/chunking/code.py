@@ -92,7 +92,7 @@ class Code(Stateless):
 
     def after(self, text: str, level: int, low: int, high: int) -> int:
         """The first boundary in ``low + 1 .. high`` with the level or a smaller one; 0 if there is none."""
-        match = _within((level - RECORD) // 2).search(text, max(low, 0), high + 100)
+        match = _within(min((level - RECORD) // 2, 2 * _DEEPEST)).search(text, max(low, 0), high + 100)
         return match.start() + 1 if match and match.start() < high else 0
 
 

@@ -121,7 +121,14 @@ class Cutter:
                     return end  # behind the limit: its last token may be one with the newline
                 if end and offset > start and fits(offset, end):
                     return offset
+        if chain and chain[0][2] == WHOLE and chain[0][0] >= far:
+            return self._first_part(text, chain[0][0], high, span, fits)
         return 0
+
+    def _first_part(self, text: str, offset: int, high: int, span: int, fits: Fits) -> int:
+        """The begin of the innermost unit, where it is too large, but what is first in it would fit; else 0."""
+        end = self._after(text, _NONE, high, min(len(text), offset + span))
+        return offset if end and fits(offset, end) else 0
 
     def _inside(self, text: str, start: int, high: int, found: list[Boundary], fits: Fits) -> int:
         """In the innermost unit: behind a sentence, at a boundary of little worth, behind a clause, between words."""

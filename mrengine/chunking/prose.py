@@ -95,7 +95,7 @@ class Prose(Stateless):
             if len(a) > 25 and b and a.lstrip()[0] not in _OTHER and b.lstrip()[0] not in _OTHER
         ]
         if not pairs:
-            self._wrapped, self._whole = False, SOFT
+            self._wrapped, self._whole = False, WHOLE if _begin_alike(lines) else SOFT
             return
         lengths = sorted(len(a) for a, _ in pairs)
         self._width = lengths[len(lengths) * 95 // 100]
