@@ -21,11 +21,13 @@ _GOES_ON = (
     r"[){}\].?&|+,:]|\*(?!\w)|#(?:if|else|elif|endif|ifn?def|define|undef|pragma)\b|(?=[a-z])(?:\w+:[ \t\r]*(?:\n|$)"
     r"|(?=[cdefrtw])(?:else|elif|elsif|except|finally|catch|rescue|end|endif|endfunction|done|fi|esac|then|do|where)\b)"
 )
-_BEGIN = re.compile(rf"\n([ \t]*)(?:({_ABOVE})|(?=\S)(?!{_GOES_ON}))")
+_HEAD = r"(?:async |export |pub |public |static |private )*(?:def|func|fn|fun|function|class)\b[^\n]*\([ \t]*(?=\n)"
+_BEGIN = re.compile(rf"\n([ \t]*)(?:({_ABOVE})|(?=[acdefps])({_HEAD})|(?=\S)(?!{_GOES_ON}))")
 _ABOVE_LINE = re.compile(rf"[ \t]*(?:{_ABOVE})")
 _DEEPEST = 60
 _DOC_INSIDE = 2 * _DEEPEST + 10  # added to the levels inside of a doc string
 _FAR = 3000  # characters: a longer doc string is not known for one
+_PARAMETERS = 1000  # characters: so many may the parameters of a function take
 _TAB = 4  # blanks
 
 
@@ -34,7 +36,7 @@ class Code(Stateless):
 
     name = "code"
     outermost = RECORD
-    opens = opening(rf"[ \t]*(?:{_ABOVE}|\*(?:[^/]|$))")
+    opens = opening(rf"[ \t]*(?:{_ABOVE}|\*(?:[^/]|$)|[rRuU]?\"{{3}}.*\"{{3}}$)")
     open_ends = (*OPEN_ENDS, "{", "(", "[", "\\", " =", "=>", "->", "&&", "||", "*/", " then", " do")
 
     def __init__(self, target: int) -> None:
@@ -48,11 +50,13 @@ class Code(Stateless):
     def boundaries(self, text: str, low: int, high: int) -> list[Boundary]:
         """Lines by indentation; those right below a comment, decorator or attribute are none."""
         found: list[Boundary] = []
-        attached = False
+        attached, inside = False, 0  # inside: the parameters of a function
         for match in _BEGIN.finditer(text, max(low, 0), high + 100):
             begin = match.start() + 1
             if begin > high:
                 break
+            if begin < inside:
+                continue
             after_blank = text[begin - 2] == "\n" if begin > 1 else False
             if not attached or after_blank:
                 indent = match.group(1)
@@ -60,6 +64,8 @@ class Code(Stateless):
                 width = min(width, _DEEPEST)
                 found.append((begin, RECORD + 2 * width + (not after_blank), WHOLE))
             attached = match.lastindex == 2
+            if match.lastindex == 3:
+                inside = text.find(f"\n{match.group(1)})", begin, begin + _PARAMETERS)
         docs = _docs(text, max(low, 0), high) if self._has_docs else []
         return _outside(found, docs) if docs else found
 

@@ -30,8 +30,9 @@ _BLANKS = ("\n", "\r", " ", "\t")
 _NEARLY = 6  # characters: a line that lacks so few may fit
 _NONE = 1 << 30  # a level that no boundary has
 _OPENINGS = 8  # lines in a row that belong to what follows
-_CLOSES = (";", ",", "}", "!", "?")  # so ends no line that belongs to what follows
-_STOPS = (".", ")", '"', "'", "”", "»")  # nor so, if it is not short and begins with a letter
+_CLOSES = (";", "}")  # so ends no line that belongs to what follows
+_STOPS = (",", "!", "?", ".", ")", '"', "'", "”", "»")  # nor so, if it begins with a letter
+_DOUBTFUL = (".", ")", '"', "'", "”", "»")  # and is not short
 _SHORT = 60
 _LINE = 400  # characters of a line's end are looked at
 
@@ -149,8 +150,11 @@ class Cutter:
             tail = text[max(0, place - _LINE) : place].rstrip()
             begin = (tail.rfind("\n") if "\r" not in tail else max(tail.rfind("\n"), tail.rfind("\r"))) + 1
             last = tail[-1:]
-            if last in _CLOSES or (last in _STOPS and len(tail) - begin > _SHORT and tail[begin].isalpha()):
-                return place
+            if last in _CLOSES or (
+                last in _STOPS and tail[begin:].lstrip()[:1].isalpha() and not tail.endswith(self._ends)
+            ):
+                if last in _CLOSES or last not in _DOUBTFUL or len(tail) - begin > _SHORT:
+                    return place
             if not tail.endswith(self._ends) and not self._opens(tail, begin):
                 return place
             begin += max(0, place - _LINE)
