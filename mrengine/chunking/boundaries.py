@@ -124,8 +124,10 @@ class Kind(Protocol):
         The begin of a unit that is ``ALWAYS`` whole may stand before ``low``, if the unit reaches beyond ``high``.
         """
 
-    def near(self, text: str, low: int, high: int) -> list[Boundary]:
-        """The boundaries of these places among which the best cut is; others may be left out."""
+    def top(self, text: str, near: int, far: int, high: int) -> Boundary | None:
+        """The last boundary of the outermost level, if it is quickly found: behind ``far``, or ``near`` where it is
+        ``SOFT``, and up to ``high``.
+        """
 
     @property
     def outermost(self) -> int:
@@ -159,9 +161,9 @@ class Stateless:
         """To be given."""
         raise NotImplementedError
 
-    def near(self, text: str, low: int, high: int) -> list[Boundary]:
-        """All of them; to be given where the best are quicker found."""
-        return self.boundaries(text, low, high)
+    def top(self, text: str, near: int, far: int, high: int) -> Boundary | None:
+        """It is not quickly found; to be given where it is."""
+        return None
 
     def far(self, text: str, low: int, high: int, below: int) -> list[Boundary]:
         """All of them; to be given where fewer are quicker found."""

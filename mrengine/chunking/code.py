@@ -69,14 +69,15 @@ class Code(Stateless):
         docs = _docs(text, max(low, 0), high) if self._has_docs else []
         return _outside(found, docs) if docs else found
 
-    def near(self, text: str, low: int, high: int) -> list[Boundary]:
-        """The last line at the left margin behind a blank one, if there is one: nothing is better."""
-        blank = text.rfind("\n\n", max(low, 0), high - 1)
+    def top(self, text: str, near: int, far: int, high: int) -> Boundary | None:
+        """The last line at the left margin behind a blank one."""
+        low = max(far, 0)
+        blank = text.rfind("\n\n", low, high - 1)
         while blank >= 0:
             if _OUTERMOST.match(text, blank + 1):
-                return [(blank + 2, RECORD, WHOLE)]
-            blank = text.rfind("\n\n", max(low, 0), blank)
-        return self.boundaries(text, low, high)
+                return blank + 2, RECORD, WHOLE
+            blank = text.rfind("\n\n", low, blank)
+        return None
 
     def far(self, text: str, low: int, high: int, below: int) -> list[Boundary]:
         """Only lines that are indented less, and without regard to doc strings where those are at the left margin."""

@@ -58,16 +58,18 @@ class Markdown(Stateless):
         self._prose.see(text, base)
         self.outermost = PARAGRAPH if text.find("|", begin) >= 0 else self._prose.outermost
 
-    def near(self, text: str, low: int, high: int) -> list[Boundary]:
-        """The last heading, or else the last paragraph that is no item, if there is one: nothing is better."""
-        if not self._fences.between(low, high):
-            mark = text.rfind("\n#", max(low, 0), high)
-            if mark >= 0 and (heading := _heading(text, mark + 1)):
-                return [(mark + 1, SECTION + heading[0], SOFT)]
-            blank = text.rfind("\n\n", max(low, 0), high - 1)
-            if blank >= 0 and text[blank + 2 : blank + 3].isalpha() and _is_plain(text, blank + 2):
-                return [(blank + 2, PARAGRAPH, SOFT)]
-        return self.boundaries(text, low, high)
+    def top(self, text: str, near: int, far: int, high: int) -> Boundary | None:
+        """The fenced block around ``high``; else the last heading, or the last paragraph that is no item."""
+        around = self._fences.around
+        if fence := around(high):
+            return (fence[0], PARAGRAPH, ALWAYS) if fence[1] - fence[0] < self._surely else None
+        mark = text.rfind("\n#", max(near, 0), high)
+        if mark >= 0 and not around(mark + 1) and (heading := _heading(text, mark + 1)):
+            return mark + 1, SECTION + heading[0], SOFT
+        blank = text.rfind("\n\n", max(near, 0), high - 1)
+        if blank >= 0 and text[blank + 2 : blank + 3].isalpha() and _is_plain(text, blank + 2):
+            return None if around(blank + 2) else (blank + 2, PARAGRAPH, SOFT)
+        return None
 
     def after(self, text: str, level: int, low: int, high: int) -> int:
         """As the boundaries say; nothing in a fenced block lies farther out than it."""
@@ -207,9 +209,8 @@ def _heading(text: str, begin: int) -> tuple[int, str] | None:
     return (1 if mark == "=" else 2), title
 
 
-_LINK = re.compile(
-    r"\.\. [\w-]+::|\.\. _|.*(?:::$|:\w+:`|`_|\]\([^)\s]|\*\*\w[^*]*\*\*|\]\[|^\[[^\]]+\]: |(?<!`)`[^`\s][^`]*`(?!`))"
-)
+_LINK = re.compile(r"\]\([^)\s]|\*\*\w[^*]*\*\*|\]\[|:\w+:`|`_|(?<!`)`[^`\s][^`]*`(?!`)|::$")
+_TARGET = re.compile(r"\[[^\]]+\]: |\.\. (?:[\w-]+::|_)")
 _TITLE = re.compile(r"#{1,6} +\S")
 _TABLE = re.compile(r"\s*\|?[ \t]*:?-{2,}:?[ \t]*\|[ \t:|-]*$")
 _BULLET = re.compile(r"\s{0,8}[-*+]\s+\S")
@@ -238,9 +239,9 @@ def looks(sample: Sample) -> float:
             marks += 3
         elif first in "-*+" and _BULLET.match(row):
             bullets += 1
-        if ("`" in row or "](" in row or "**" in row or "][" in row or first in "[." or row[-1] == ":") and _LINK.match(
-            row
-        ):
+        if first in "[." and _TARGET.match(row):
+            marks += 1
+        elif ("`" in row or "](" in row or "**" in row or "][" in row or row[-1] == ":") and _LINK.search(row):
             marks += 1
     strong = titles > 0 or sample.fences > 0 or marks >= 3
     marks += 3 * sample.fences + bullets / 4
