@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
+import inspect
 import logging
 import os
 import threading
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from functools import cached_property
 from types import TracebackType
-from typing import Any, Literal, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from mrengine import events
 from mrengine.backends.process.driver import Driver, ProcessDriver
-from mrengine.config import UNSET, Settings, check_job_id, check_platform, jobs_folder, new_job_id
+from mrengine.config import check_job_id, check_platform, jobs_folder, new_job_id
 from mrengine.errors import ConfigError, JobNotFound
 from mrengine.host.auto import auto_job_id
 from mrengine.host.estimate import estimate
@@ -33,16 +34,17 @@ from mrengine.progress import open_progress
 from mrengine.providers.models.balancer import ModelLoadBalancer
 from mrengine.providers.models.model import Model, resolve_models
 from mrengine.records import (
-    Budget,
     ChunkFailure,
     ChunkResult,
     Estimate,
     JobStatus,
-    ModelSpec,
-    RateLimit,
     RunResult,
 )
 from mrengine.reducers.tree import TreeReduce
+from mrengine.settings import Keep, OnMismatch, RunnerSettings, Settings, signature
+
+if TYPE_CHECKING:
+    from typing_extensions import Unpack
 
 __all__ = ["MapReduceRunner"]
 
@@ -57,48 +59,14 @@ Callback = TypeVar("Callback", bound=Callable[[Any], Any])
 class MapReduceRunner:
     """Runs a function over the chunks of documents, in supervised worker processes, and reduces the results.
 
-    See ``docs/design.md`` for each setting; times are in seconds. Raises ConfigError for settings that cannot work.
+    ``settings`` are the fields of :class:`mrengine.settings.Settings`, explained in ``docs/reference.md``. Raises
+    ConfigError for settings that cannot work.
     A runner may be used for several runs, one at a time; in a ``with`` block they share one warm pool.
     """
 
-    def __init__(
-        self,
-        job_id: str | None = None,
-        *,
-        workers: int = UNSET,
-        slots: int = UNSET,
-        models: str | ModelSpec | Sequence[str | ModelSpec] | None = UNSET,
-        priority: str = UNSET,
-        balance: Literal["round_robin", "least_used", "budget", "all"] | None = None,
-        assignment: Literal["modulo", "steal"] = "modulo",
-        strategy: Literal["parallel", "sequential"] = "parallel",
-        target_tokens: int | Literal["auto"] | None = UNSET,
-        overlap_tokens: int | None = None,
-        encoding: str = "o200k_base",
-        splitter: str | Callable[[str], Any] = "auto",
-        limits: Mapping[str, RateLimit] | None = None,
-        budget: Budget | None = None,
-        max_attempts: int = 3,
-        max_failed: int | None = None,
-        chunk_timeout_s: float = 600.0,
-        drain_s: float = 10.0,
-        backoff_s: float = 1.0,
-        max_worker_rss: int | None = None,
-        map_version: str | None = None,
-        on_mismatch: Literal["error", "extend", "recompute", "restart"] | None = None,
-        initializer: Callable[..., None] | None = None,
-        initargs: Sequence[Any] = (),
-        preload: Sequence[str] = (),
-        keep: Literal["always", "on_failure", "results"] | None = None,
-        state_dir: str | os.PathLike[str] | None = UNSET,
-        durability: Literal["fsync", "flush"] = "fsync",
-        strict: bool = False,
-        backend: Literal["process"] = "process",
-        progress: bool | None = None,
-    ) -> None:
-        given = {name: value for name, value in locals().items() if name not in ("self", "job_id", "__class__")}
+    def __init__(self, job_id: str | None = None, **settings: Unpack[RunnerSettings]) -> None:
         check_platform()
-        self._settings = Settings.of(given)
+        self._settings = Settings.of(settings)
         self._job_id = job_id if job_id in (None, "auto") else check_job_id(job_id)
         self._first_id = self._job_id
         self._dispatcher = events.Dispatcher()
@@ -248,7 +216,7 @@ class MapReduceRunner:
                 self._models = resolve_models(self._settings.models, limits=limits)
         return self._models
 
-    def _parts(self, all_models: bool, keep: str, on_mismatch: str) -> RunConfig:
+    def _parts(self, all_models: bool, keep: Keep, on_mismatch: OnMismatch) -> RunConfig:
         settings = replace(self._settings, on_mismatch=on_mismatch)
         models = self._resolve()
         check_terms(settings, models)
@@ -350,6 +318,10 @@ class MapReduceRunner:
         session, self._session = self._session, None
         if session is not None:
             session.close()
+
+
+_PARAMETERS = inspect.signature(MapReduceRunner.__init__).parameters
+MapReduceRunner.__init__.__signature__ = signature(_PARAMETERS["self"], _PARAMETERS["job_id"])  # type: ignore[attr-defined]
 
 
 class _Running:

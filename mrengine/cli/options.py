@@ -12,8 +12,8 @@ import click
 import mrengine
 from mrengine.cli.exits import Invocation
 from mrengine.cli.notes import log_to_stderr, say
-from mrengine.config import Settings
 from mrengine.records import Budget, RateLimit
+from mrengine.settings import Settings
 
 __all__ = ["announce", "job_options", "resume_options", "runner_settings", "state_option"]
 

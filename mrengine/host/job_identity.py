@@ -12,7 +12,6 @@ from pathlib import Path
 from typing import Any
 
 from mrengine._version import __version__
-from mrengine.config import Settings
 from mrengine.errors import ConfigError, JobMismatch
 from mrengine.host.chunk_table import chunk_records, digest_of
 from mrengine.log.format import codec
@@ -23,6 +22,7 @@ from mrengine.log.view.mismatch import Differences, compare
 from mrengine.mapfn.digest import digest, parts
 from mrengine.providers.models.model import Model
 from mrengine.records import ModelSpec
+from mrengine.settings import Settings
 
 __all__ = [
     "AUTO_TARGET",

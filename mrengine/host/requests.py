@@ -14,7 +14,7 @@ from mrengine.backends.process.driver import Driver
 from mrengine.budget.manager import check_limit
 from mrengine.budget.shared_limits import process_name
 from mrengine.budget.spend_limit import SpendLimit
-from mrengine.config import Settings, state_folder
+from mrengine.config import state_folder
 from mrengine.engine.setup import LocalFunctions
 from mrengine.errors import ConfigError
 from mrengine.host.job_identity import MapFunction, Record
@@ -25,6 +25,7 @@ from mrengine.progress import Progress
 from mrengine.providers.models.balancer import ModelLoadBalancer
 from mrengine.providers.models.model import Model
 from mrengine.providers.models.resolution import OPENAI
+from mrengine.settings import Settings
 
 __all__ = ["RoundSpec", "RunConfig", "check_terms", "lacking", "open_order", "round_order"]
 
