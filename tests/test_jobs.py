@@ -16,7 +16,6 @@ from typing import Any
 import pytest
 
 from mrengine import Budget, Document, Job, MapReduceRunner
-from mrengine.config import make_private
 from mrengine.errors import (
     BudgetExhausted,
     ConfigError,
@@ -30,6 +29,7 @@ from mrengine.errors import (
 )
 from mrengine.jobs import list_jobs
 from mrengine.log.verify import verify
+from mrengine.private import make_private
 from mrengine.records import JobStatus, ModelSpec, Price
 from mrengine.testing import fake
 from mrengine.testing.server import LLMServer
@@ -283,7 +283,7 @@ def test_purge_waits_for_nobody_and_leaves_nothing(jobs: Path) -> None:
             act()
 
 
-@pytest.mark.parametrize("asked", ["lstat", "access"])
+@pytest.mark.parametrize("asked", ["lstat", "chmod"])
 def test_a_folder_that_is_purged_while_it_is_made_is_made_again(
     asked: str, jobs: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

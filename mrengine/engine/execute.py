@@ -21,7 +21,7 @@ from mrengine.engine.models import ModelSet
 from mrengine.engine.patience import Patience
 from mrengine.engine.scrub import describe, where
 from mrengine.engine.setup import Objects, Setup
-from mrengine.errors import BudgetExhausted, ModelError, Retry, seconds
+from mrengine.errors import BudgetExhausted, LogError, ModelError, Retry, seconds
 from mrengine.log import codec, records
 from mrengine.log.calls import CallIndex
 from mrengine.log.msg import pack
@@ -176,6 +176,8 @@ class Executor:
                 if isinstance(error, Unstorable)
                 else "model"
                 if isinstance(error, ModelError)
+                else "damaged"
+                if isinstance(error, LogError)
                 else "error",
                 message,
                 document_id=chunk.document_id if chunk is not None else "",

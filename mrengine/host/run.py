@@ -7,6 +7,7 @@ caller's.
 from __future__ import annotations
 
 import logging
+import os
 import time
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
@@ -15,7 +16,6 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from mrengine.config import make_private
 from mrengine.engine.job import OpenJob
 from mrengine.errors import (
     ConfigError,
@@ -29,19 +29,20 @@ from mrengine.errors import (
 )
 from mrengine.host import notices
 from mrengine.host.endings import ending
-from mrengine.host.inputs import append_inputs, holds, input_version
+from mrengine.host.inputs import append_inputs, input_version, not_held
 from mrengine.host.orders import Parts, Round, lacking, open_order, round_order
 from mrengine.host.plan import MapFunction, Record, round_record
-from mrengine.host.prepare import SUPERVISORS, Preparation, Prepared, identity, is_begun, no_text
+from mrengine.host.prepare import LOST, SUPERVISORS, Preparation, Prepared, identity, is_begun, no_text
 from mrengine.host.relay import Outcome, Relay
 from mrengine.host.session import Durable, Ended, News, Session
 from mrengine.host.tally import Tally
-from mrengine.log.folder import locked, remove
+from mrengine.log.folder import claimed, locked, remove
 from mrengine.log.jobrecords import CloseRecord, pack_close
 from mrengine.log.results import Results
 from mrengine.log.values import normalise
+from mrengine.private import FolderLock
 from mrengine.records import ChunkResult, RunSummary
-from mrengine.sources.spool import sweep_spools
+from mrengine.sources.spool import Text, sweep_spools
 
 __all__ = ["JobRun"]
 
@@ -71,13 +72,13 @@ class JobRun:
         self._stop_reason: str | None = None
         self._reason = ""  # why the run ended, where it is not done
         self._husk = False  # a new job was refused: nothing of it stays
+        self._claim: FolderLock | None = None
 
     def prepare(self, document: Any) -> None:
         """Read and plan. Afterwards the log holds the chunk table and nothing has run, or the job is finished."""
-        make_private(self.folder.parent)
-        make_private(self.folder)
+        self._claim = claimed(self.folder)
         before = identity(self.folder)
-        new = not (self.folder / "log").exists()
+        new = not os.path.lexists(self.folder / "log")
         try:
             self._use(self._preparation.from_documents(document))
         except Exception as error:
@@ -110,7 +111,9 @@ class JobRun:
         self._ready = ready
         if ready.damage:
             self._warn(notices.damaged(self.job_id, ready.damage))
-        if textless := [row.id for row in ready.documents if not row.n_bytes]:
+        for message in ready.notes:
+            self._warn(message)
+        if textless := [row.id for row in ready.documents if not row.n_bytes and row is not LOST]:
             self._warn(notices.empty(self.job_id, textless))
         parts = self.parts
         relay = Relay(self.folder, self.job_id, parts.dispatcher, parts.progress, self.tally, parts.balancer)
@@ -179,9 +182,11 @@ class JobRun:
         self.relay.catch_up(durable)
         ready = self._ready
         assert ready is not None
-        if not holds(ready.spool, ready.documents):
+        with Text(ready.spool) as text:
+            sound = text.exists and (ready.fresh is None or not not_held(text, ready.documents))
+        if not sound:
             if ready.fresh is None:
-                raise no_text(self.job_id)
+                raise no_text(self.job_id, text.why)
             ready.fresh.publish(ready.spool)
 
     def _play(self, round_: Round, *, wanted: bool) -> Iterator[Outcome]:
@@ -351,7 +356,7 @@ class JobRun:
             session.finish(pack_close(record) if self.relay is not None and self.relay.started_at is not None else b"")
         except (SupervisorDied, LogError):
             self.parts.drop_session()  # a run without its CLOSE counts as interrupted
-        if self._husk:
+        if self._husk and self._claim is not None and self._claim.alone():
             with suppress(JobBusy, LogError, OSError):  # somebody else has begun it meanwhile, or removed it
                 remove(self.folder, unless=is_begun)
 
@@ -392,3 +397,5 @@ class JobRun:
             self.relay.close()
         if self._ready is not None and self._ready.fresh is not None:
             self._ready.fresh.discard()
+        if self._claim is not None:
+            self._claim.release()

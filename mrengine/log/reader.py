@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from types import TracebackType
 
 from mrengine.errors import JobNotFound, LogError
 from mrengine.log.codec import HEADER_BYTES, MAX_PAYLOAD_BYTES, OVERHEAD_BYTES, Frame, Header
 from mrengine.log.files import OsFiles
 from mrengine.log.scan import Recovery, Source, walk
+from mrengine.private import check_private
 
 __all__ = ["LogReader", "open_log"]
 
@@ -99,7 +101,11 @@ class LogReader:
 
 
 def open_log(job_folder: str | os.PathLike[str]) -> LogReader:
-    """A reader of the log in a job folder. JobNotFound: there is none, or it was purged just now. LogError."""
+    """A reader of the log in a job folder. JobNotFound: there is none, or it was purged just now. LogError.
+
+    ConfigError: the folder is somebody else's, or others may write to it.
+    """
+    check_private(Path(job_folder))
     path = os.path.join(os.fspath(job_folder), "log")
     try:
         return LogReader(path)
