@@ -246,8 +246,9 @@ def _open_log(path: Path, job_id: str, durability: str, state: Replay, *, strict
 def _busy(lock: JobLock, job_id: str) -> JobBusy:
     owner = lock.holder()
     pid = owner.pid if owner is not None else None
-    error = JobBusy(f"job {job_id} is run by process {pid}: wait for it, or end it", job_id=job_id, pid=pid)
-    error.draining = owner is None or owner.draining or not owner.alive
+    who = owner if owner is not None else "another process"
+    error = JobBusy(f"job {job_id} is run by {who}: wait for it, or end it", job_id=job_id, pid=pid)
+    error.draining = owner is None or owner.state == "unknown" or owner.draining or not owner.alive
     error.drain_s = owner.drain_s if owner is not None else 0.0
     return error
 

@@ -47,7 +47,8 @@ def locked(folder: Path) -> Iterator[None]:
     if not lock.try_acquire():
         owner = lock.holder()
         pid = owner.pid if owner is not None else None
-        raise JobBusy(f"job {folder.name!r} is run by process {pid}: cancel it first", job_id=folder.name, pid=pid)
+        who = owner if owner is not None else "another process"
+        raise JobBusy(f"job {folder.name!r} is run by {who}: cancel it first", job_id=folder.name, pid=pid)
     try:
         yield
     finally:
