@@ -23,6 +23,7 @@ __all__ = ["Helpers"]
 
 Tell = Callable[[str, str, str], None]
 Notify = Callable[[str, Mapping[str, Any]], None]
+BIND_S = 5.0  # a Manager has its socket long before
 MANAGERS = 20  # replaced more often than that within a minute, the job ends
 
 
@@ -33,7 +34,7 @@ class Helpers:
         self, switchboard: Switchboard, sockets: SocketPlace, notify: Notify, broken: Callable[[str], None]
     ) -> None:
         self._switchboard, self._sockets, self._notify, self._broken = switchboard, sockets, notify, broken
-        self._bound = False  # the Manager's socket was seen
+        self._bound_by = 0.0  # when the Manager's socket is there at the latest
         self._managers: deque[float] = deque(maxlen=MANAGERS)
         self._manager: Forked | None = None
         self._authkey = secrets.token_bytes(32)
@@ -53,7 +54,7 @@ class Helpers:
     def _start_manager(self) -> None:
         assert self._terms is not None
         self._sockets.restore()
-        self._bound = False
+        self._bound_by = time.monotonic() + BIND_S
         args = (self._sockets.address, self._authkey, self._terms())
         self._manager = Forked(_serve_budget, args, "mrengine-manager", daemon=True)
         self._switchboard.watch(self._manager.life, self._on_manager_gone)
@@ -90,9 +91,10 @@ class Helpers:
 
     def _is_cut_off(self) -> bool:
         """Whether somebody has removed the Manager's socket: workers that come later could not speak with it."""
-        there = os.path.lexists(self._sockets.address)
-        self._bound = self._bound or there
-        return self._bound and not there and self._terms is not None
+        if os.path.lexists(self._sockets.address):
+            self._bound_by = 0.0
+            return False
+        return self._terms is not None and time.monotonic() > self._bound_by
 
     def _end_manager(self) -> None:
         if self._manager is not None:

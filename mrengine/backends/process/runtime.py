@@ -75,10 +75,8 @@ class SocketPlace:
                     return
         except OSError as error:
             self.private = ""
-            code, why = error.errno, error.strerror
-            raise OSError(
-                code, f"no place for a socket: {_needed(job_folder)} and no temporary folder: {why}"
-            ) from error
+            needed = f"no place for a socket: {_needed(job_folder)}, and TMPDIR names no folder that can be written"
+            raise OSError(error.errno, f"{needed} ({error.strerror})") from error
         raise OSError(f"no place for a socket: another process removes what is made in {parent}")
 
     def _hold(self) -> bool:
