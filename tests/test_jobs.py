@@ -9,7 +9,7 @@ import stat
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +26,7 @@ from mrengine.errors import (
     JobNotFound,
     JobTimeout,
     LogError,
+    SourceError,
 )
 from mrengine.jobs import list_jobs
 from mrengine.log.verify import verify
@@ -349,3 +350,39 @@ def test_whatever_many_processes_do_to_one_job_at_once_ends_well(strategy: str, 
     assert [fact for fact in said if fact[0] == "raised"] == []
     assert {"run", "purge", "check", "read"} <= {fact[1] for fact in said}
     assert [path.name for path in Job("c").folder.parent.iterdir() if path.name.startswith(".")] == []
+
+
+def test_a_source_that_is_refused_removes_no_job_that_is_just_beginning(jobs: Path) -> None:
+    """Nor is that told that it was purged: it runs, or hears that the other one holds the job for a moment."""
+    ends: list[str] = []
+
+    def bad() -> None:
+        with suppress(JobBusy, SourceError):
+            runner("c", strategy="sequential").run(jobs / "there is no such file", ask)
+
+    def good() -> None:
+        def slowly() -> Iterator[Document]:
+            for n in range(3):
+                time.sleep(0.002)
+                yield Document(str(n), "text")
+
+        while True:
+            try:
+                MapReduceRunner("c", strategy="sequential").run(slowly(), lambda chunk, context: 1)
+            except JobBusy:
+                continue
+            except BaseException as error:
+                ends.append(f"{type(error).__name__}: {error}")
+            else:
+                ends.append("done")
+            return
+
+    for _ in range(30):
+        threads = [threading.Thread(target=act) for act in (good, bad, bad)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        with suppress(JobNotFound):
+            Job("c").purge()
+    assert ends == ["done"] * 30
