@@ -16,7 +16,15 @@ from mrengine.private import open_file
 from mrengine.sources import Spool, documents_of, read_source
 from mrengine.sources.spool import Text, read_pieces
 
-__all__ = ["append_inputs", "chunk_records", "digest_of", "input_version", "not_held", "spool_documents"]
+__all__ = [
+    "append_inputs",
+    "chunk_records",
+    "digest_of",
+    "input_version",
+    "lacking_text",
+    "not_held",
+    "spool_documents",
+]
 
 
 def spool_documents(folder: Path, document: Any, *, optional: bool = False) -> tuple[Spool, list[DocumentRow]]:
@@ -98,6 +106,14 @@ def input_version(version: str, inputs: Sequence[tuple[str, str]]) -> str:
 def not_held(text: Text, documents: Iterable[DocumentRow]) -> list[DocumentRow]:
     """The documents that are not in a spool as they were: texts of later rounds may stand behind them."""
     return [row for row in documents if not text.holds(row.spool_offset, row.n_bytes, row.digest)]
+
+
+def lacking_text(place: Path, documents: Iterable[DocumentRow]) -> str | None:
+    """Why a spool cannot be used for these documents, "" where there is none; None: it has them as they were."""
+    with Text(place) as text:
+        if not text.exists:
+            return text.why
+        return f"{place} is damaged" if not_held(text, documents) else None
 
 
 def append_inputs(spool: Path, round_: int, inputs: Sequence[tuple[int, str]]) -> Iterator[tuple[int, bytes]]:

@@ -12,7 +12,7 @@ from typing import Any
 
 from mrengine.errors import JobBusy, JobCancelled, JobMismatch, JobNotFound, LogError, SupervisorDied
 from mrengine.host import notices
-from mrengine.host.inputs import not_held, spool_documents
+from mrengine.host.inputs import lacking_text, not_held, spool_documents
 from mrengine.host.orders import Parts
 from mrengine.host.plan import MapFunction, Plan, Record, chunking_of, job_record, stored_chunking
 from mrengine.host.session import Session
@@ -126,11 +126,8 @@ class Preparation:
         if records is None:
             records = list(plan.records(text))
         place = self._spool(plan)
-        if fresh is not None:
-            with Text(place) as kept:
-                sound = not not_held(kept, plan.documents)
-            if not sound:
-                fresh.publish(place)
+        if fresh is not None and lacking_text(place, plan.documents) is not None:
+            fresh.publish(place)
         if not records:
             return Prepared(plan.documents, place, durable, damage=self._damage, notes=self._notes)
         total = _append(session, records)

@@ -29,7 +29,7 @@ from mrengine.errors import (
 )
 from mrengine.host import notices
 from mrengine.host.endings import ending
-from mrengine.host.inputs import append_inputs, input_version, not_held
+from mrengine.host.inputs import append_inputs, input_version, lacking_text
 from mrengine.host.orders import Parts, Round, lacking, open_order, round_order
 from mrengine.host.plan import MapFunction, Record, round_record
 from mrengine.host.prepare import LOST, SUPERVISORS, Preparation, Prepared, identity, is_begun, no_text
@@ -42,7 +42,7 @@ from mrengine.log.results import Results
 from mrengine.log.values import normalise
 from mrengine.private import FolderLock
 from mrengine.records import ChunkResult, RunSummary
-from mrengine.sources.spool import Text, sweep_spools
+from mrengine.sources.spool import sweep_spools
 
 __all__ = ["JobRun"]
 
@@ -182,11 +182,10 @@ class JobRun:
         self.relay.catch_up(durable)
         ready = self._ready
         assert ready is not None
-        with Text(ready.spool) as text:
-            sound = text.exists and (ready.fresh is None or not not_held(text, ready.documents))
-        if not sound:
-            if ready.fresh is None:
-                raise no_text(self.job_id, text.why)
+        why = lacking_text(ready.spool, () if ready.fresh is None else ready.documents)
+        if why is not None and ready.fresh is None:
+            raise no_text(self.job_id, why)
+        if why is not None and ready.fresh is not None:
             ready.fresh.publish(ready.spool)
 
     def _play(self, round_: Round, *, wanted: bool) -> Iterator[Outcome]:
