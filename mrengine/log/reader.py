@@ -21,8 +21,17 @@ _LONGEST_FRAME = OVERHEAD_BYTES + MAX_PAYLOAD_BYTES
 class LogReader:
     """Reads frames of a log, given its path or a descriptor (which is dup'ed)."""
 
-    def __init__(self, path: str | os.PathLike[str] | int, *, files: OsFiles | None = None) -> None:
-        """LogError: the file cannot be used; reason "io" where it cannot be opened."""
+    def __init__(
+        self,
+        path: str | os.PathLike[str] | int,
+        *,
+        files: OsFiles | None = None,
+        job_id: str | None = None,
+        header: Header | None = None,
+    ) -> None:
+        """LogError: the file cannot be used; reason "io" where it cannot be opened. ``header``: as it is known; that of
+        ``job_id`` is made anew where it is damaged.
+        """
         self._files = files or OsFiles()
         self._fd = -1
         self._path = None if isinstance(path, int) else os.fspath(path)
@@ -31,7 +40,10 @@ class LogReader:
         except OSError as error:
             raise LogError(f"cannot open {self._path or 'the log'}: {error.strerror}", reason="io") from error
         try:
-            self._source = Source.over(self._fd, self._files, self._path)
+            if header is not None:
+                self._source = Source(self._fd, header, self._files, self._path)
+            else:
+                self._source = Source.over(self._fd, self._files, self._path, job_id=job_id)
         except BaseException:
             self.close()
             raise
@@ -82,7 +94,7 @@ class LogReader:
 
     def duplicate(self) -> LogReader:
         """Another reader with a descriptor of its own, which outlives this one and the name of the file."""
-        return LogReader(self._fd, files=self._files)
+        return LogReader(self._fd, files=self._files, header=self._source.header)
 
     def close(self) -> None:
         """Close the descriptor. May be called twice."""
@@ -105,10 +117,11 @@ def open_log(job_folder: str | os.PathLike[str]) -> LogReader:
 
     ConfigError: the folder is somebody else's, or others may write to it.
     """
-    check_private(Path(job_folder))
+    folder = Path(os.path.abspath(job_folder))
+    check_private(folder)
     path = os.path.join(os.fspath(job_folder), "log")
     try:
-        return LogReader(path)
+        return LogReader(path, job_id=folder.name)
     except LogError as error:
         if not isinstance(error.__cause__, (FileNotFoundError, NotADirectoryError)):
             raise

@@ -5,7 +5,15 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator
 
-from mrengine.log.codec import MAX_PAYLOAD_BYTES, OVERHEAD_BYTES, VOID, encode_frame, padding
+from mrengine.log.codec import (
+    HEADER_BYTES,
+    MAX_PAYLOAD_BYTES,
+    OVERHEAD_BYTES,
+    VOID,
+    encode_frame,
+    encode_header,
+    padding,
+)
 from mrengine.log.scan import BLOCK_BYTES, Recovery, Source
 
 __all__ = ["REPAIRED", "repair", "voids"]
@@ -17,8 +25,10 @@ def repair(source: Source, recovery: Recovery) -> int:
     """Make the file what ``recovery`` says it is; its end. OSError: the disk failed; doing it again is harmless."""
     for start, end in recovery.damage:
         _save_aside(source, start, end)
+    if source.rescued:
+        _write(source, encode_header(source.header), 0)
     for start, end in recovery.damage:
-        for offset, frame in voids(source, start, end):
+        for offset, frame in voids(source, max(start, HEADER_BYTES), end):
             _write(source, frame, offset)
     if recovery.torn:
         source.files.truncate(source.fd, recovery.end)

@@ -221,6 +221,30 @@ def test_a_record_that_was_struck(
     assert run_again(whole).chunks == []
 
 
+@pytest.mark.parametrize("way", ["documents", "id"])
+@pytest.mark.parametrize(
+    ("start", "stop"), [(0, 1), (8, 9), (12, 16), (16, 20), (25, 26), (300, 301), (508, 512), (0, 512), (0, 4096)]
+)
+def test_a_header_that_was_struck(
+    start: int, stop: int, way: str, job: Path, half_done: tuple[Path, dict[int, str]]
+) -> None:
+    """Magic, version, salt, name, padding, CRC, the whole sector, and with it the first page: the frames imply it."""
+    whole, before = half_done[1], (job / "log").read_bytes()[: codec.HEADER_BYTES]
+    if stop - start == 1:
+        flip(job / "log", start)
+    else:
+        overwrite(job / "log", start, stop)
+    look()
+    if way == "id":
+        _, failures, error = resume(whole)
+        assert (failures, error) == ([], None) or stop > codec.HEADER_BYTES
+    again = run_again(whole)
+    assert (job / "log").read_bytes()[: codec.HEADER_BYTES] == before
+    assert (job / "log.damaged-0-512").stat().st_size == codec.HEADER_BYTES
+    if stop <= codec.HEADER_BYTES:
+        assert {whole[chunk].split("|")[0] for chunk in again.chunks} <= set(FAILS_FIRST)
+
+
 @pytest.mark.parametrize("batches", [(0,), (1,), (2,), (0, 2), (0, 1, 2)])
 @pytest.mark.parametrize("way", ["documents", "id"])
 def test_documents_that_the_log_has_lost(
@@ -367,8 +391,7 @@ def fuzz(seed: int, job: Path, whole: dict[int, str]) -> None:
     for _ in range(chance.randint(1, 4)):
         path = chance.choice([job / "log", job / "log", the_spool(job)])
         size = path.stat().st_size
-        low = codec.HEADER_BYTES if path.name == "log" else 0
-        start = chance.randrange(low, size)
+        start = chance.randrange(size)
         act = chance.choice(["flip", "zeros", "cut"])
         if act == "flip":
             flip(path, start)
@@ -376,8 +399,6 @@ def fuzz(seed: int, job: Path, whole: dict[int, str]) -> None:
             overwrite(path, start, min(size, start + chance.choice([1, 40, 512, 4096])))
         elif size - start < size // 4:
             os.truncate(path, start)
-        if path.stat().st_size <= low:
-            break
     look()
     if chance.random() < 0.5:
         resume(whole)
