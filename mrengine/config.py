@@ -195,6 +195,6 @@ def jobs_folder(state_dir: str | os.PathLike[str] | None = None, *, create: bool
     """The folder of all job folders; with ``create`` it is made. ConfigError: others own it, or may write to it."""
     state = state_folder(state_dir)
     secure = make_private if create else check_private
-    secure(state, sticky=True)
+    secure(state, top=True)
     secure(state / "jobs")
     return state / "jobs"

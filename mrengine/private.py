@@ -51,7 +51,7 @@ def _check_regular(found: os.stat_result, path: str | os.PathLike[str]) -> None:
             raise OSError(errno.EINVAL, f"it is {name}, and not a file: remove it", os.fspath(path))
 
 
-def make_private(folder: Path, *, sticky: bool = False) -> None:
+def make_private(folder: Path, *, top: bool = False) -> None:
     """Make a folder, 0700 whatever the umask, and those above it. ConfigError: it cannot be made, see check_private."""
     try:
         for left in reversed(range(_PURGES)):
@@ -60,7 +60,7 @@ def make_private(folder: Path, *, sticky: bool = False) -> None:
                 with suppress(FileExistsError):
                     os.mkdir(folder, 0o700)
                     os.chmod(folder, 0o700)
-                return _check_private(folder, sticky=sticky)
+                return _check_private(folder, top=top)
             except FileNotFoundError:
                 if not left:
                     raise
@@ -68,28 +68,28 @@ def make_private(folder: Path, *, sticky: bool = False) -> None:
         raise _unusable(folder, error) from error
 
 
-def check_private(folder: Path, *, sticky: bool = False) -> None:
+def check_private(folder: Path, *, top: bool = False) -> None:
     """ConfigError: a folder is a link or no folder, belongs to somebody else, or others may write to it.
 
-    Who can put a log there says where the documents and keys of a resumed job are sent. ``sticky``: one like /tmp is
-    fine, in which nobody can take another's folder away. One that is not there is fine.
+    Who can put a log there says where the documents and keys of a resumed job are sent. One that is not there is fine.
+    ``top``: the user's own choice may be a link, or like /tmp, where nobody can take another's folder away.
     """
     try:
         with suppress(FileNotFoundError):
-            _check_private(folder, sticky=sticky)
+            _check_private(folder, top=top)
     except OSError as error:
         raise _unusable(folder, error) from error
 
 
-def _check_private(folder: Path, *, sticky: bool = False) -> None:
-    found = os.lstat(folder)
+def _check_private(folder: Path, *, top: bool = False) -> None:
+    found = os.stat(folder, follow_symlinks=top)
     mode, me = found.st_mode, os.geteuid()
     if not stat.S_ISDIR(mode):
         raise ConfigError(f"{folder} is not a folder of its own (a link or a file): remove it", setting="state_dir")
     quoted = shlex.quote(os.fspath(folder))
     if found.st_uid not in (me, 0):
         _refuse(f"{folder} belongs to user {found.st_uid}, and not to you", f"chown -R {me} {quoted}")
-    if mode & (stat.S_IWGRP | stat.S_IWOTH) and not (sticky and mode & stat.S_ISVTX):
+    if mode & (stat.S_IWGRP | stat.S_IWOTH) and not (top and mode & stat.S_ISVTX):
         _refuse(f"others may write to {folder} (mode {stat.S_IMODE(mode):04o})", f"chmod go-w {quoted}")
 
 
@@ -141,8 +141,11 @@ class FolderLock:
         return None
 
     def alone(self) -> bool:
-        """Make it exclusive, if nobody else shares it. After False it may be gone."""
-        return self._flock(fcntl.LOCK_EX)
+        """Make it exclusive, if nobody else shares it; False where that cannot be told, too. Then it may be gone."""
+        try:
+            return self._flock(fcntl.LOCK_EX)
+        except OSError:
+            return False  # NFS wants a descriptor to write with
 
     def _flock(self, how: int) -> bool:
         try:

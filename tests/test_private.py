@@ -85,6 +85,17 @@ def test_a_state_folder_may_stand_in_one_like_tmp(tmp_path: Path) -> None:
     assert stat.S_IMODE((tmp_path / "jobs").stat().st_mode) == 0o700
 
 
+def test_a_state_folder_may_be_a_link(tmp_path: Path) -> None:
+    """The user has put his state on another disk; what it leads to counts."""
+    (tmp_path / "disk").mkdir(mode=0o755)
+    (tmp_path / "state").symlink_to(tmp_path / "disk")
+    runner = MapReduceRunner("job", strategy="sequential", state_dir=tmp_path / "state")
+    assert len(runner.run("a", ask).results) == 1
+    (tmp_path / "disk").chmod(0o777)
+    with pytest.raises(ConfigError, match="others may write to"):
+        runner.run("a", ask, job_id="job")
+
+
 def test_a_state_folder_that_is_made_is_private_whatever_the_umask(tmp_path: Path) -> None:
     """Under a umask of a shared group, too: it is not refused the next time."""
     before = os.umask(0o002)
