@@ -82,7 +82,7 @@ def check_private(folder: Path, *, top: bool = False) -> None:
 
 
 def _check_private(folder: Path, *, top: bool = False) -> None:
-    found = os.stat(folder, follow_symlinks=top)
+    found = os.stat(folder) if top else os.lstat(folder)
     mode, me = found.st_mode, os.geteuid()
     if not stat.S_ISDIR(mode):
         raise ConfigError(f"{folder} is not a folder of its own (a link or a file): remove it", setting="state_dir")
