@@ -162,19 +162,20 @@ HOLDS = """
 
 
 @pytest.mark.parametrize("state", ["s", LONG])
-@pytest.mark.parametrize("proc", ["--mount-proc", "no /proc"])
+@pytest.mark.parametrize("proc", ["its own", "the host's", "none"])
 def test_two_containers_that_share_tmp_and_state(
     proc: str, state: str, unshare: Unshare, temp: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A start in another PID namespace, or without /proc, sweeps nothing of a living job; it is seen as running, and is
-    busy.
+    """A start in another PID namespace, whatever /proc it has, sweeps nothing of a living job, which is seen as running
+    and is busy.
     """
     folder, go = tmp_path / state, tmp_path / "go"
     env = {"MRENGINE_STATE_DIR": str(folder), "TMPDIR": str(temp), "GO": str(go)}
     for name, value in env.items():
         monkeypatch.setenv(name, value)
     apart = ("--pid", "--fork", "--mount-proc")
-    flags, hide = (apart, ":") if proc == "--mount-proc" else ((), "mount -t tmpfs t /proc")
+    flags = {"its own": apart, "the host's": apart[:2], "none": ()}[proc]
+    hide = "mount -t tmpfs t /proc" if proc == "none" else ":"
     first = unshare(HOLDS, *apart, **env)
     assert first.stdout is not None
     while first.stdout.readline().strip() != "runs":
