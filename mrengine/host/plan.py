@@ -238,6 +238,14 @@ class Plan:
         assert stored.epoch is not None
         return compare(stored.epoch.job, self.job, _pairs(stored.documents()), _pairs(self.documents))
 
+    def has_other_documents(self, stored: ResumeEngine) -> bool:
+        """Whether the log has other documents than the caller, and nothing else that is another."""
+        assert stored.epoch is not None
+        known = stored.epoch.job
+        return known.documents != self.job.documents and not compare(
+            replace(known, documents=self.job.documents), self.job
+        )
+
     def check(self, stored: ResumeEngine, on_mismatch: str) -> str:
         """What to do: "resume", "fresh" (the log is empty), "restart" or "new_epoch". JobMismatch."""
         current, newest = stored.epoch, stored.state.newest

@@ -72,6 +72,7 @@ class Preparation:
         self._died = 0
         self._damage: Sequence[tuple[int, int]] = ()
         self._notes: list[str] = []
+        self._on_mismatch = parts.settings.on_mismatch or "error"
 
     def from_documents(self, document: Any) -> Prepared:
         """Read the documents, hold them against the log, and write what it lacks. JobBusy, JobMismatch, SourceError,
@@ -115,7 +116,7 @@ class Preparation:
         """
         durable = session.opened()
         with ResumeEngine(self._folder) as stored:
-            action = plan.check(stored, self._parts.settings.on_mismatch or "error")
+            action = plan.check(stored, self._on_mismatch)
             if action == "new_epoch":
                 records = list(plan.records(text, stored))
             elif action == "resume":
@@ -206,10 +207,13 @@ class Preparation:
         with ResumeEngine(self._folder) as stored:
             self._look(stored)
             try:
-                action = plan.check(stored, self._parts.settings.on_mismatch or "error")
+                action = plan.check(stored, self._on_mismatch)
             except JobMismatch as error:
                 if not self._damage:
                     raise
+                if plan.has_other_documents(stored) and self._spool(plan).is_file():
+                    self._on_mismatch = "recompute"  # they were accepted once: damage struck the record that says so
+                    return None
                 message = f"{error}. Its log is damaged, too, perhaps where it told of other inputs"
                 raise JobMismatch(message, job_id=self._job_id, differences=error.differences) from None
             if action != "resume" or self._damage:

@@ -18,7 +18,7 @@ from typing import Any
 import pytest
 
 from mrengine import Document, Job, MapReduceRunner
-from mrengine.errors import JobCancelled, JobNotFound, LogError
+from mrengine.errors import JobCancelled, JobMismatch, JobNotFound, LogError
 from mrengine.jobs import list_jobs
 from mrengine.log import codec
 from mrengine.log.reader import LogReader
@@ -280,6 +280,20 @@ def test_documents_that_nothing_names_cost_their_own_chunks(job: Path, half_done
     assert sorted(failure.chunk_id for failure in failures) == lost
     assert asked.chunks == sorted(chunk for chunk in whole if whole[chunk].startswith("doc-3"))
     assert run_again(whole).chunks == lost
+
+
+def test_the_record_of_an_extension_is_told_by_its_spool(job: Path, half_done: tuple[Path, dict[int, str]]) -> None:
+    """The caller gives what the job had last: no mismatch with what it had before, and no answer is asked for again."""
+    more, asked = [*DOCUMENTS, Document("doc-6", "Visit 6 of patient 6: fine.")], Asked()
+    before = runner(asked, on_mismatch="extend").run(more, everything)
+    flip(job / "log", frames(job, codec.JOB)[1][0] + 100)
+    again = Asked()
+    run = runner(again).run(more, everything)
+    assert [r.result for r in run.results] == [r.result for r in before.results]
+    assert len(run.results) == len(half_done[1]) + 1
+    assert again.chunks == []
+    with pytest.raises(JobMismatch):
+        runner(again).run([*more, Document("doc-7", "Another.")], everything)
 
 
 def the_spool(job: Path) -> Path:
