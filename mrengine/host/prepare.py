@@ -93,28 +93,25 @@ class Preparation:
             spool.require()
             # A new job is cut while the supervisor starts; for one that the log knows, that is known first.
             records = None if existed else list(plan.records(spool.path))
-            return self._settle(plan, spool.path, spool, records, session or self._begin())
+            return self._settle(plan, spool, records, session or self._begin())
         finally:
             if spool is not None:
                 spool.discard()
 
-    def _settle(
-        self, plan: Plan, text: Path, fresh: Spool | None, records: list[Record] | None, session: Session
-    ) -> Prepared:
+    def _settle(self, plan: Plan, fresh: Spool | None, records: list[Record] | None, session: Session) -> Prepared:
         """``_settled``, by another supervisor where one dies."""
         while True:
             try:
-                return self._settled(plan, text, fresh, records, session)
+                return self._settled(plan, fresh, records, session)
             except SupervisorDied as error:
                 session = self._again(error)
 
-    def _settled(
-        self, plan: Plan, text: Path, fresh: Spool | None, records: list[Record] | None, session: Session
-    ) -> Prepared:
-        """The lock is ours: what the log says now decides. ``text``: where the documents are; a ``fresh`` spool of them
-        takes the place of one that is not as it was.
+    def _settled(self, plan: Plan, fresh: Spool | None, records: list[Record] | None, session: Session) -> Prepared:
+        """The lock is ours: what the log says now decides. A ``fresh`` spool takes the place of one that is not as it
+        was; without one the documents are where an earlier run has put them.
         """
-        durable = session.opened()
+        durable, place = session.opened(), self._spool(plan)
+        text = place if fresh is None else fresh.path
         with ResumeEngine(self._folder) as stored:
             action = plan.check(stored, self._on_mismatch)
             if action == "new_epoch":
@@ -126,7 +123,6 @@ class Preparation:
             durable = HEADER_BYTES
         if records is None:
             records = list(plan.records(text))
-        place = self._spool(plan)
         if fresh is not None and lacking_text(place, plan.documents) is not None:
             fresh.publish(place)
         if not records:
@@ -169,7 +165,7 @@ class Preparation:
         for message in notices.lost(self._job_id, [row.id for row in damaged], documents.count(LOST)):
             self._notes.append(message)
         check_writable(self._folder)
-        return self._settle(plan, place, None, None, self._begin())
+        return self._settle(plan, None, None, self._begin())
 
     def _cut_again(self, plan: Plan, *, sound: bool) -> Plan:
         """The plan, with the chunking that the log tells of: the documents are cut once more, where all are there."""
