@@ -12,7 +12,7 @@ import pytest
 from mrengine import Job, MapReduceRunner
 from mrengine.errors import ConfigError
 from mrengine.jobs import list_jobs
-from mrengine.log.folder import claimed
+from mrengine.log.file.folder import claimed
 from mrengine.private import FolderLock, check_private, make_private, open_file
 
 

@@ -10,19 +10,19 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from mrengine.backends.process.driver import Driver
 from mrengine.errors import JobBusy, JobCancelled, JobMismatch, JobNotFound, LogError, SupervisorDied
 from mrengine.host import notices
-from mrengine.host.inputs import lacking_text, not_held, spool_documents
-from mrengine.host.orders import Parts
-from mrengine.host.plan import MapFunction, Plan, Record, chunking_of, job_record, stored_chunking
-from mrengine.host.session import Session
-from mrengine.log import codec
-from mrengine.log.chunktable import ROW_BYTES, unpack_chunks
-from mrengine.log.codec import HEADER_BYTES
-from mrengine.log.jobrecords import DocumentRow
-from mrengine.log.lock import JobLock, Owner
-from mrengine.log.lost import lacking_documents, retold_documents
-from mrengine.log.resume import ResumeEngine
+from mrengine.host.chunk_table import lacking_text, not_held, spool_documents
+from mrengine.host.job_identity import MapFunction, Plan, Record, chunking_of, job_record, stored_chunking
+from mrengine.host.requests import RunConfig
+from mrengine.log.file.lock import JobLock, Owner
+from mrengine.log.format import codec
+from mrengine.log.format.chunk_rows import ROW_BYTES, unpack_chunks
+from mrengine.log.format.codec import HEADER_BYTES
+from mrengine.log.format.job_records import DocumentRow
+from mrengine.log.view.job_view import ResumeEngine
+from mrengine.log.view.lost_documents import lacking_documents, retold_documents
 from mrengine.private import check_writable
 from mrengine.sources.spool import Spool, Text, spool_name
 
@@ -60,11 +60,11 @@ class Preparation:
 
     def __init__(
         self,
-        parts: Parts,
+        parts: RunConfig,
         job_id: str,
         folder: Path,
         mapping: MapFunction,
-        begin: Callable[[], Session],
+        begin: Callable[[], Driver],
         drop: Callable[[], None],
     ) -> None:
         self._parts, self._job_id, self._folder, self._mapping = parts, job_id, folder, mapping
@@ -98,7 +98,7 @@ class Preparation:
             if spool is not None:
                 spool.discard()
 
-    def _settle(self, plan: Plan, fresh: Spool | None, records: list[Record] | None, session: Session) -> Prepared:
+    def _settle(self, plan: Plan, fresh: Spool | None, records: list[Record] | None, session: Driver) -> Prepared:
         """``_settled``, by another supervisor where one dies."""
         while True:
             try:
@@ -106,7 +106,7 @@ class Preparation:
             except SupervisorDied as error:
                 session = self._again(error)
 
-    def _settled(self, plan: Plan, fresh: Spool | None, records: list[Record] | None, session: Session) -> Prepared:
+    def _settled(self, plan: Plan, fresh: Spool | None, records: list[Record] | None, session: Driver) -> Prepared:
         """The lock is ours: what the log says now decides. A ``fresh`` spool takes the place of one that is not as it
         was; without one the documents are where an earlier run has put them.
         """
@@ -180,7 +180,7 @@ class Preparation:
             what = "has lost what it knew of its inputs: its log is damaged"
         return JobNotFound(f"job {self._job_id} {what}: run it with its documents again", job_id=self._job_id)
 
-    def _again(self, error: SupervisorDied) -> Session:
+    def _again(self, error: SupervisorDied) -> Driver:
         """Another supervisor for one that died, a bounded number of times."""
         self._died += 1
         self._drop()
@@ -255,7 +255,7 @@ def no_text(job_id: str, why: str = "") -> JobNotFound:
     return JobNotFound(f"job {job_id} keeps no document text ({cause}): run it with its documents again", job_id=job_id)
 
 
-def _append(session: Session, records: Iterable[Record]) -> int:
+def _append(session: Driver, records: Iterable[Record]) -> int:
     """Send the records of a new epoch; how many chunks it has."""
     total = 0
     for kind, payload in records:

@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 
 from mrengine import Job, MapReduceRunner
-from mrengine.log.lock import JobLock
+from mrengine.log.file.lock import JobLock
 from tests.system.processes import wait_for
 
 ROOT = Path(__file__).parents[2]

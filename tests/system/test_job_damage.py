@@ -20,8 +20,8 @@ import pytest
 from mrengine import Document, Job, MapReduceRunner
 from mrengine.errors import JobCancelled, JobMismatch, JobNotFound, LogError
 from mrengine.jobs import list_jobs
-from mrengine.log import codec
-from mrengine.log.reader import LogReader
+from mrengine.log.file.reader import LogReader
+from mrengine.log.format import codec
 from mrengine.testing import fake
 
 DOCUMENTS = [Document(f"doc-{n}", "\n\n".join(f"Visit {n}.{k} of patient {n}: " + "fine. " * 20 for k in range(3)))
@@ -75,7 +75,7 @@ def runner(asked: Asked, **more: Any) -> MapReduceRunner:
 def half_done(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[int, str]]:
     """A job folder of which half is done, and all that it would hold in the end."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("mrengine.log.jobrecords.MAX_BATCH_BYTES", ONE_BATCH * (4 * len("doc-0") + 60))
+        patch.setattr("mrengine.log.format.job_records.MAX_BATCH_BYTES", ONE_BATCH * (4 * len("doc-0") + 60))
         whole = tmp_path_factory.mktemp("whole")
         patch.setenv("MRENGINE_STATE_DIR", str(whole))
         found = {r.chunk_id: r.result for r in runner(Asked()).run(DOCUMENTS, everything).results}
