@@ -2,22 +2,20 @@
 
 from __future__ import annotations
 
-import errno
 import os
 import re
 import secrets
-import stat
 import sys
 import time
 from pathlib import Path
 from typing import Any
 
 from mrengine.errors import ConfigError
+from mrengine.private import check_private, make_private
 
 __all__ = ["check_job_id", "check_platform", "jobs_folder", "new_job_id", "state_folder"]
 
 _JOB_ID = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]{0,99}")
-_PURGES = 20  # so often a job may be purged by another process while its folder is made
 
 
 def check_platform() -> None:
@@ -54,39 +52,9 @@ def state_folder(state_dir: str | os.PathLike[str] | None = None) -> Path:
 
 
 def jobs_folder(state_dir: str | os.PathLike[str] | None = None, *, create: bool = False) -> Path:
-    """The folder of all job folders; with ``create`` it is made, 0700 whatever the umask."""
-    folder = state_folder(state_dir) / "jobs"
-    if create:
-        make_private(folder)
-    return folder
-
-
-def make_private(folder: Path) -> None:
-    """Make a folder and those above it; it is 0700, a real folder, and can be written, or ConfigError."""
-    try:
-        for left in reversed(range(_PURGES)):
-            try:
-                return _made_private(folder)
-            except FileNotFoundError:
-                if not left:
-                    raise
-    except OSError as error:
-        raise ConfigError(
-            f"the state folder {folder} cannot be made or written ({error.strerror}): "
-            "set MRENGINE_STATE_DIR or state_dir= to a folder that can",
-            setting="state_dir",
-        ) from error
-
-
-def _made_private(folder: Path) -> None:
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    try:
-        os.mkdir(folder, 0o700)
-        os.chmod(folder, 0o700)
-    except FileExistsError:
-        pass
-    if not stat.S_ISDIR(os.lstat(folder).st_mode):
-        raise ConfigError(f"{folder} is not a folder of its own (a link or a file): remove it", setting="state_dir")
-    if not os.access(folder, os.W_OK | os.X_OK):
-        os.lstat(folder)  # what is gone by now cannot be written, either
-        raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
+    """The folder of all job folders; with ``create`` it is made. ConfigError: others own it, or may write to it."""
+    state = state_folder(state_dir)
+    secure = make_private if create else check_private
+    secure(state, top=True)
+    secure(state / "jobs")
+    return state / "jobs"

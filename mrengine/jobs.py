@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import secrets
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -14,6 +15,7 @@ from mrengine.log.file.folder import remove
 from mrengine.log.file.lock import JobLock
 from mrengine.log.view.job_view import ResumeEngine
 from mrengine.log.view.results import Results
+from mrengine.private import open_file
 from mrengine.records import ChunkFailure, JobStatus
 
 __all__ = ["Job", "list_jobs"]
@@ -66,7 +68,7 @@ class Job:
     def _state(self, stored: ResumeEngine, running: bool) -> _State:
         if running:
             return "running"
-        if (self.folder / "cancelled").exists():
+        if os.path.lexists(self.folder / "cancelled"):
             return "cancelled"
         closed = stored.state.closed
         if closed is None:
@@ -85,15 +87,20 @@ class Job:
     def cancel(self) -> None:
         """Stop the job where it runs, and let no run of it start until ``uncancel()``."""
         self._open().close()
+        mark = self.folder / "cancelled"
         try:
-            (self.folder / "cancelled").touch(mode=0o600)
+            if not os.path.lexists(mark):  # whatever has the name cancels
+                os.close(open_file(mark, os.O_WRONLY | os.O_CREAT))
         except FileNotFoundError:
             raise JobNotFound(f"job {self.job_id!r} was purged just now", job_id=self.job_id) from None
 
     def uncancel(self) -> None:
         """Let it run again."""
         self._open().close()
-        (self.folder / "cancelled").unlink(missing_ok=True)
+        mark = self.folder / "cancelled"
+        if mark.is_dir() and not mark.is_symlink():
+            mark.rename(mark.with_name(f"not-cancelled-{secrets.token_hex(4)}"))
+        mark.unlink(missing_ok=True)
 
     def purge(self) -> None:
         """Remove the job with all it has kept. JobBusy: a process runs it."""
@@ -145,7 +152,9 @@ def list_jobs(state_dir: str | os.PathLike[str] | None = None) -> Iterator[Job]:
     if not folder.is_dir():
         return
     entries = [
-        entry for entry in folder.iterdir() if entry.is_dir() and not entry.is_symlink() and (entry / "log").exists()
+        entry
+        for entry in folder.iterdir()
+        if entry.is_dir() and not entry.is_symlink() and os.path.lexists(entry / "log")
     ]
     for entry in sorted(entries, key=lambda path: (path.stat().st_mtime, path.name)):
         try:

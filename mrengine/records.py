@@ -165,7 +165,8 @@ class ChunkResult:
 class ChunkFailure:
     """A chunk that has no result.
 
-    ``kind``: "error" (map_fn raised), "unstorable" (its result), "model" (a call), "crash", "hang", "retries".
+    ``kind``: "error" (map_fn raised), "unstorable" (its result), "model" (a call), "crash", "hang", "retries",
+    "damaged" (its text or its document's name is lost).
     ``traceback`` names files, lines and functions only: no source line, no value.
     """
 

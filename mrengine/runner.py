@@ -152,17 +152,19 @@ class MapReduceRunner:
         *,
         per_document: bool = False,
         timeout_s: float | None = None,
+        api_key_env: str | None = None,
     ) -> RunResult:
         """Go on with a job from its log and its spool; no document is needed.
 
         Without ``map_fn`` the job's own is used: a prompt of ``map_prompt``, or an importable function. Without
-        ``models=`` its own models are. Raises JobNotFound, JobMismatch, and what ``run()`` raises.
+        ``models=`` its own models are; a key then goes to the vendors' own hosts alone, unless ``api_key_env`` names
+        the variable that holds it. Raises JobNotFound, JobMismatch, and what ``run()`` raises.
         """
         if map_fn is None or self._settings.models is None:
             stored = stored_job(jobs_folder(self._settings.state_dir) / check_job_id(job_id), job_id)
             map_fn = map_fn or stored.map_fn()
             if self._settings.models is None:
-                self._models = stored.models(self._settings.limits)
+                self._models = stored.models(self._settings.limits, api_key_env=api_key_env)
         with self._one_run(_STORED, map_fn, reduce_fn, job_id, timeout_s) as run:
             for _ in run.outcomes():
                 pass

@@ -532,7 +532,7 @@ def test_a_wrong_key_ends_the_job_at_once(monkeypatch: pytest.MonkeyPatch) -> No
 
 
 def test_a_job_goes_on_by_its_id_at_the_same_endpoint(monkeypatch: pytest.MonkeyPatch) -> None:
-    """With the same provider, and the key of the same variable, whose name is in the log and whose value is not."""
+    """With the same provider, and the key of the variable that is named again; its value is not in the log."""
     monkeypatch.setenv("LAB_KEY", "right")
     with LLMServer(api_key="right") as server:
         spec = ModelSpec("m", provider="http:anthropic", base_url=server.root, api_key_env="LAB_KEY")
@@ -540,7 +540,7 @@ def test_a_job_goes_on_by_its_id_at_the_same_endpoint(monkeypatch: pytest.Monkey
         settings: dict[str, Any] = {"workers": 2, "target_tokens": 60}
         with pytest.raises(BudgetExhausted):
             MapReduceRunner(models=spec, budget=Budget(max_tokens=1000), **settings).run(TEXT, prompt, job_id="lab")
-        run = MapReduceRunner(**settings).resume("lab")
+        run = MapReduceRunner(**settings).resume("lab", api_key_env="LAB_KEY")
         assert run.summary.failed_chunks == 0
         assert run.summary.resumed_chunks > 0
         assert server.stats().statuses.keys() == {"200"}

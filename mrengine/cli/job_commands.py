@@ -13,7 +13,7 @@ from mrengine.cli.exits import DONE, FAILED, in_cli_terms
 from mrengine.cli.notes import say
 from mrengine.cli.options import state_option
 from mrengine.cli.output import echo, print_json, record_of, rounded
-from mrengine.errors import JobBusy, JobNotFound, LogError
+from mrengine.errors import ConfigError, JobBusy, JobNotFound, LogError
 from mrengine.jobs import Job, list_jobs
 from mrengine.log.view.verify import Verdict
 from mrengine.log.view.verify import verify as check
@@ -34,7 +34,7 @@ def jobs(state_dir: str | None, as_json: bool) -> None:
             status = job.status()
         except JobNotFound:  # purged meanwhile
             continue
-        except LogError as error:
+        except (LogError, ConfigError) as error:  # it is damaged, or others may write to it
             say(f"{job.job_id}: {error}")
             continue
         print_json(_record(status)) if as_json else echo(_line(status))

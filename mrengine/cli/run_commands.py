@@ -72,8 +72,11 @@ def run(sources: tuple[str, ...], each_line: bool, reduce_name: str | None, **gi
 @click.argument("job_id", metavar="JOB")
 @map_option
 @reduce_option
+@click.option(
+    "--api-key-env", default=None, metavar="NAME", help="The variable with the key of a model at an address of its own."
+)
 @resume_options
-def resume(job_id: str, map_name: str | None, reduce_name: str | None, **given: Any) -> int:
+def resume(job_id: str, map_name: str | None, reduce_name: str | None, api_key_env: str | None, **given: Any) -> int:
     """Go on with a job of a prompt or an importable function; its documents are in its folder.
 
     Its own prompt or function and its own models are used where none is named. What was done to its results, --reduce,
@@ -82,7 +85,7 @@ def resume(job_id: str, map_name: str | None, reduce_name: str | None, **given: 
     map_fn, reduce_fn = imported(map_name) if map_name else None, reduce_function(reduce_name)
     runner = mrengine.MapReduceRunner(**runner_settings(given))
     announce(runner, quiet=given["quiet"])
-    done = runner.resume(job_id, map_fn, reduce_fn, timeout_s=given["timeout"])
+    done = runner.resume(job_id, map_fn, reduce_fn, timeout_s=given["timeout"], api_key_env=api_key_env)
     return print_run(done, reduced=reduce_fn is not None, max_failed=given["max_failed"], as_json=given["as_json"])
 
 

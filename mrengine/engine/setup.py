@@ -25,7 +25,7 @@ class WorkerConfig:
     models_blob: bytes = field(repr=False)
     initializer_blob: bytes = field(repr=False)
     table: Sequence[Sequence[int]]  # the round's segments of the chunk table: [round, first, count, offset]
-    documents: Sequence[Sequence[int]]  # [first document index, offset of the DOCUMENTS record]
+    documents: Sequence[Sequence[int]]  # [first document index, count, offset of the DOCUMENTS record]
     manager: Sequence[Any] | None  # [address, authkey]
     endpoints: dict[str, Sequence[str]]  # model name → [base URL, key], for models served by the job itself
     run_began: int  # the log's end when the round began

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from mrengine._version import __version__
-from mrengine.errors import ConfigError, JobMismatch
+from mrengine.errors import ChunkingError, ConfigError, JobMismatch
 from mrengine.host.chunk_table import chunk_records, digest_of
 from mrengine.log.format import codec
 from mrengine.log.format.job_records import DocumentRow, JobRecord, RoundRecord, batch_documents, pack_job, pack_round
@@ -34,6 +34,7 @@ __all__ = [
     "describe_map",
     "job_record",
     "round_record",
+    "stored_chunking",
 ]
 
 ANSWER_ROOM = 1024 + 256  # tokens of a context window that are not the document's: the answer, and the prompt around
@@ -161,6 +162,26 @@ def chunking_of(settings: Settings, models: Sequence[Model]) -> Chunking:
     return Chunking(target, overlap, settings.encoding, settings.splitter, askable)
 
 
+def stored_chunking(job: JobRecord) -> Chunking | None:
+    """How a job of the log was cut; None where a function of the caller's said where, or the log says it in no known
+    way.
+    """
+    from mrengine.chunking.detect import check
+
+    fields = job.chunking
+    target, splitter = fields.get("target_tokens"), fields.get("splitter")
+    cut = job.settings.get("cut_tokens", target)
+    try:
+        check(splitter)  # type: ignore[arg-type]
+        overlap = int(fields["overlap_tokens"])
+        limit = None if cut is None else int(cut)
+    except (ChunkingError, KeyError, TypeError, ValueError):
+        return None
+    if limit is not None and cut != target:
+        overlap = min(overlap, limit // 4)
+    return Chunking(limit, overlap, str(fields.get("encoding")), splitter)
+
+
 def _room(window: int) -> int:
     """Tokens of a chunk that a window has room for. Other tokenizers count up to a third more than ours."""
     return max(64, int((window - ANSWER_ROOM) / 1.3))
@@ -217,6 +238,14 @@ class Plan:
         assert stored.epoch is not None
         return compare(stored.epoch.job, self.job, _pairs(stored.documents()), _pairs(self.documents))
 
+    def has_other_documents(self, stored: ResumeEngine) -> bool:
+        """Whether the log has other documents than the caller, and nothing else that is another."""
+        assert stored.epoch is not None
+        known = stored.epoch.job
+        return known.documents != self.job.documents and not compare(
+            replace(known, documents=self.job.documents), self.job
+        )
+
     def check(self, stored: ResumeEngine, on_mismatch: str) -> str:
         """What to do: "resume", "fresh" (the log is empty), "restart" or "new_epoch". JobMismatch."""
         current, newest = stored.epoch, stored.state.newest
@@ -240,7 +269,7 @@ class Plan:
         epoch = max((known.job.epoch + 1 for known in stored.state.epochs), default=0) if stored is not None else 0
         settings = {**self.job.settings, "cut_tokens": self._chunking.cut_tokens()}
         yield codec.JOB, pack_job(replace(self.job, epoch=epoch, settings=settings))
-        for payload in batch_documents(0, self.documents):
+        for payload in batch_documents(0, self.documents, epoch=epoch):
             yield codec.DOCUMENTS, payload
         tables = []
         for payload in chunk_records(spool, self.documents, self._chunking.chunker().chunk):

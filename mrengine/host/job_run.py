@@ -7,6 +7,7 @@ caller's.
 from __future__ import annotations
 
 import logging
+import os
 import time
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
@@ -16,7 +17,6 @@ from pathlib import Path
 from typing import Any
 
 from mrengine.backends.process.driver import Driver, Durable, Ended, News
-from mrengine.config import make_private
 from mrengine.errors import (
     ConfigError,
     JobBusy,
@@ -28,18 +28,19 @@ from mrengine.errors import (
     SupervisorDied,
 )
 from mrengine.host import notices
-from mrengine.host.chunk_table import append_inputs, holds, input_version
+from mrengine.host.chunk_table import append_inputs, input_version, lacking_text
 from mrengine.host.endings import ending
 from mrengine.host.job_identity import MapFunction, Record, round_record
 from mrengine.host.log_follower import LogFollower, Outcome
-from mrengine.host.prepare import SUPERVISORS, Preparation, Prepared, identity, is_begun, no_text
+from mrengine.host.prepare import LOST, SUPERVISORS, Preparation, Prepared, identity, is_begun, no_text
 from mrengine.host.requests import RoundSpec, RunConfig, lacking, open_order, round_order
 from mrengine.host.run_summary import SummaryBuilder
 from mrengine.job.job_store import JobStore
-from mrengine.log.file.folder import locked, remove
+from mrengine.log.file.folder import claimed, locked, remove
 from mrengine.log.format.job_records import CloseRecord, pack_close
 from mrengine.log.format.values import normalise
 from mrengine.log.view.results import Results
+from mrengine.private import FolderLock
 from mrengine.records import ChunkResult, RunSummary
 from mrengine.sources.spool import sweep_spools
 
@@ -71,13 +72,13 @@ class JobRun:
         self._stop_reason: str | None = None
         self._reason = ""  # why the run ended, where it is not done
         self._husk = False  # a new job was refused: nothing of it stays
+        self._claim: FolderLock | None = None
 
     def prepare(self, document: Any) -> None:
         """Read and plan. Afterwards the log holds the chunk table and nothing has run, or the job is finished."""
-        make_private(self.folder.parent)
-        make_private(self.folder)
+        self._claim = claimed(self.folder)
         before = identity(self.folder)
-        new = not (self.folder / "log").exists()
+        new = not os.path.lexists(self.folder / "log")
         try:
             self._use(self._preparation.from_documents(document))
         except Exception as error:
@@ -110,7 +111,9 @@ class JobRun:
         self._ready = ready
         if ready.damage:
             self._warn(notices.damaged(self.job_id, ready.damage))
-        if textless := [row.id for row in ready.documents if not row.n_bytes]:
+        for message in ready.notes:
+            self._warn(message)
+        if textless := [row.id for row in ready.documents if not row.n_bytes and row is not LOST]:
             self._warn(notices.empty(self.job_id, textless))
         parts = self.parts
         relay = LogFollower(self.folder, self.job_id, parts.dispatcher, parts.progress, self.tally, parts.balancer)
@@ -181,9 +184,10 @@ class JobRun:
         self.relay.catch_up(durable)
         ready = self._ready
         assert ready is not None
-        if not holds(ready.spool, ready.documents):
-            if ready.fresh is None:
-                raise no_text(self.job_id)
+        why = lacking_text(ready.spool, () if ready.fresh is None else ready.documents)
+        if why is not None and ready.fresh is None:
+            raise no_text(self.job_id, why)
+        if why is not None and ready.fresh is not None:
             ready.fresh.publish(ready.spool)
 
     def _play(self, round_: RoundSpec, *, wanted: bool) -> Iterator[Outcome]:
@@ -353,7 +357,7 @@ class JobRun:
             session.finish(pack_close(record) if self.relay is not None and self.relay.started_at is not None else b"")
         except (SupervisorDied, LogError):
             self.parts.drop_session()  # a run without its CLOSE counts as interrupted
-        if self._husk:
+        if self._husk and self._claim is not None and self._claim.alone():
             with suppress(JobBusy, LogError, OSError):  # somebody else has begun it meanwhile, or removed it
                 remove(self.folder, unless=is_begun)
 
@@ -396,3 +400,5 @@ class JobRun:
             self.relay.close()
         if self._ready is not None and self._ready.fresh is not None:
             self._ready.fresh.discard()
+        if self._claim is not None:
+            self._claim.release()

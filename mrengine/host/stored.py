@@ -3,19 +3,25 @@
 from __future__ import annotations
 
 import importlib
+import logging
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 from mrengine.errors import ConfigError, JobNotFound, LogError
 from mrengine.log.format.job_records import JobRecord
 from mrengine.log.view.job_view import ResumeEngine
 from mrengine.prompts import map_prompt
 from mrengine.providers.models.model import Model, resolve_models
+from mrengine.providers.models.resolution import VENDORS
 from mrengine.records import ModelSpec, RateLimit
 
 __all__ = ["StoredJob", "import_function", "stored_job"]
+
+log = logging.getLogger("mrengine")
+_VENDOR_HOSTS = frozenset(urlsplit(url).hostname for url in VENDORS)
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,18 +46,47 @@ class StoredJob:
             setting="map_fn",
         )
 
-    def models(self, limits: Mapping[str, RateLimit] | None) -> tuple[Model, ...]:
-        """The job's models, by the names that they were given by. LogError: the record names them in no known way."""
+    def models(self, limits: Mapping[str, RateLimit] | None, *, api_key_env: str | None = None) -> tuple[Model, ...]:
+        """The job's models, by the names that they were given by. LogError: the record names them in no known way.
+
+        The caller has named no address: a key goes to the vendor's own hosts, and to others where ``api_key_env`` names
+        it. ConfigError: another one would need a key.
+        """
         given = self.record.settings.get("models") or []
         try:
             specs = [ModelSpec(n, base_url=url, provider=provider, api_key_env=key) for n, url, provider, key in given]
         except (TypeError, ValueError):
             raise self._unreadable("models") from None
-        return resolve_models(specs, limits=limits) if specs else ()
+        if api_key_env is not None:
+            specs = [replace(spec, api_key_env=api_key_env) if _elsewhere(spec) else spec for spec in specs]
+        models = resolve_models(specs, limits=limits) if specs else ()
+        for model in models:
+            self._show(model, named=api_key_env is not None)
+        return models
+
+    def _show(self, model: Model, *, named: bool) -> None:
+        """Tell of an address that only the log names, before anything is sent there."""
+        if not _elsewhere(model.spec):
+            return
+        if model.key_env is not None and not named:
+            raise ConfigError(
+                f"job {self.record.job_id} would send the value of {model.key_env} to {model.base_url}, which only its "
+                "log names. If that is right, say so: name the model (models=, --model) or the variable (api_key_env=, "
+                "--api-key-env) again",
+                setting="api_key_env",
+            )
+        log.warning("job %s goes on with model %s at %s", self.record.job_id, model.name, model.base_url)
 
     def _unreadable(self, what: str) -> LogError:
         message = f"the log of job {self.record.job_id} says nothing of its {what} that can be read: give {what} anew"
         return LogError(message, reason="damaged")
+
+
+def _elsewhere(spec: ModelSpec) -> bool:
+    """Whether a spec of the log has an address, and not one of a vendor of models."""
+    named = spec.name.partition("#")[0] if spec.name.startswith(("http://", "https://")) else None
+    address = urlsplit(spec.base_url or named or "")
+    return bool(address.scheme) and (address.scheme != "https" or address.hostname not in _VENDOR_HOSTS)
 
 
 def stored_job(folder: Path, job_id: str) -> StoredJob:

@@ -15,7 +15,7 @@ import cloudpickle
 from mrengine.budget.client import BudgetClient
 from mrengine.engine import protocol as m
 from mrengine.engine.setup import LocalFunctions, WorkerConfig
-from mrengine.errors import BudgetExhausted, ModelError, Retry, seconds
+from mrengine.errors import BudgetExhausted, LogError, ModelError, Retry, seconds
 from mrengine.log.file.call_index import CallIndex
 from mrengine.log.file.worker_journal import WorkerJournal
 from mrengine.log.format import codec, records
@@ -176,6 +176,8 @@ class TaskRunner:
                 if isinstance(error, Unstorable)
                 else "model"
                 if isinstance(error, ModelError)
+                else "damaged"
+                if isinstance(error, LogError)
                 else "error",
                 message,
                 document_id=chunk.document_id if chunk is not None else "",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from bisect import bisect_right
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from hashlib import blake2b
 
 from mrengine.log.file.reader import LogReader
@@ -75,10 +75,11 @@ def _model_index(origin: Epoch, job: JobRecord, index: int) -> int | None:
     return job.models.index(models[index])
 
 
-def _stored_rows(reader: LogReader, epoch: Epoch) -> Iterator[tuple[str, ChunkRow]]:
+def _stored_rows(reader: LogReader, epoch: Epoch) -> Iterator[tuple[str | None, ChunkRow]]:
     names = DocumentNames(reader, epoch.documents)
     for row in ChunkTable(reader.fd, epoch.segments.get(0, [])):
-        yield names[row.document].id, row
+        known = names.get(row.document)
+        yield known.id if known is not None else None, row
 
 
 def _new_rows(documents: Sequence[DocumentRow], tables: Sequence[bytes]) -> Iterator[tuple[str, ChunkRow]]:
@@ -89,10 +90,15 @@ def _new_rows(documents: Sequence[DocumentRow], tables: Sequence[bytes]) -> Iter
             yield documents[row.document].id, row
 
 
-def _places(rows: Iterator[tuple[str, ChunkRow]]) -> Iterator[tuple[bytes, _Place]]:
-    """(digest of document id, overlap and text; id, start and end) of every chunk, in order."""
+def _places(rows: Iterable[tuple[str | None, ChunkRow]]) -> Iterator[tuple[bytes, _Place]]:
+    """(digest of document id, overlap and text; id, start and end) of every chunk, in order. Of a document whose id was
+    lost: a digest that no other chunk has.
+    """
     document, name = None, b""
     for chunk_id, (document_id, row) in enumerate(rows):
+        if document_id is None:
+            yield b"", (chunk_id, row.start, row.end)
+            continue
         if document_id != document:
             document = document_id
             name = blake2b(document_id.encode("utf-8", "surrogatepass"), digest_size=16).digest()
