@@ -22,7 +22,7 @@ from mrengine.engine.own import OwnCall, own_call
 from mrengine.errors import ConfigError, ModelError, ModelRefused, RateLimited
 from mrengine.log import codec, records
 from mrengine.providers.base import Stopped
-from mrengine.providers.failures import TURNED_AWAY
+from mrengine.providers.failures import turned_away
 from mrengine.providers.structured import in_words
 from mrengine.records import Chunk, Completion, Request, Usage
 
@@ -319,7 +319,7 @@ class _Call:
         except ModelError as error:
             if error.usage is not None and error.usage.total_tokens:  # an answer that is none, and was paid for
                 self._emit_call(error.usage, "", "no answer", 0.0, reusable=False)
-            elif not error.sent or error.status in TURNED_AWAY:
+            elif turned_away(error):
                 self._emit_call(Usage(), "", "refused", 0.0, reusable=False)
             raise
         if not isinstance(completion, Completion):  # a provider of somebody else's

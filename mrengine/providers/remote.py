@@ -22,7 +22,7 @@ from mrengine.providers.http import Response
 from mrengine.providers.models import Model
 from mrengine.providers.observed import observed
 from mrengine.providers.shapes import NotAnAnswer, Refused, shape
-from mrengine.providers.window import ask_window, check, size
+from mrengine.providers.window import ask_window, check, size, spoken
 from mrengine.records import Completion, Request
 
 __all__ = ["ASK_S", "RemoteProvider"]
@@ -95,12 +95,16 @@ class RemoteProvider(ABC):
                 break
             dialect = other
         if not 200 <= response.status < 300:
-            raise failures.from_status(
-                response.status, response.headers, response.body, model=self._name, hidden=self._headers.hidden
-            )
+            raise self._failure(response.status, response, request)
         if dialect != known:
             self._dialect = dialect
-        return self._read(response)
+        return self._read(response, request)
+
+    def _failure(self, status: int, response: Response, request: Request) -> ModelError:
+        hidden, texts = self._headers.hidden, spoken(request)
+        return failures.from_status(
+            status, response.headers, response.body, model=self._name, hidden=hidden, texts=texts
+        )
 
     def _body(self, request: Request, dialect: Dialect) -> bytes:
         sent = self._shape.body(request, model=self._model.wire_name, params=self._params, dialect=dialect)
@@ -123,12 +127,12 @@ class RemoteProvider(ABC):
             failed = failures.from_exception(error, model=self._name)
         raise failed
 
-    def _read(self, response: Response) -> Completion:
+    def _read(self, response: Response, request: Request) -> Completion:
         failed: ModelError
         try:
             data = json.loads(response.body)
             if isinstance(data, dict) and isinstance(data.get("error"), dict) and not data.get("choices"):
-                raise self._inner_failure(data["error"], response)
+                raise self._inner_failure(data["error"], response, request)
             completion = self._shape.answer(data, model=self._name)
         except (ValueError, RecursionError, NotAnAnswer):
             failed = failures.not_an_answer(self._name, response.status)
@@ -140,9 +144,6 @@ class RemoteProvider(ABC):
         failed.observed = observed(response.headers)
         raise failed
 
-    def _inner_failure(self, error: Mapping[str, Any], response: Response) -> ModelError:
+    def _inner_failure(self, error: Mapping[str, Any], response: Response, request: Request) -> ModelError:
         """Gateways answer 200 and put the real status into the body."""
-        status = failures.inner_status(error)
-        return failures.from_status(
-            status, response.headers, response.body, model=self._name, hidden=self._headers.hidden
-        )
+        return self._failure(failures.inner_status(error), response, request)

@@ -162,8 +162,7 @@ def _settle(lease: LeaseLike | None, outcome: Completion | ModelError) -> None:
         usage = outcome.usage if outcome.usage.total_tokens else None
         lease.settle(usage, outcome.observed)
     else:
-        made = outcome.sent and outcome.status not in failures.TURNED_AWAY
-        lease.settle(outcome.usage, outcome.observed, made=made)
+        lease.settle(outcome.usage, outcome.observed, made=not failures.turned_away(outcome))
 
 
 def _tell(breaker: Breaker | None, outcome: Completion | ModelError) -> None:
