@@ -63,55 +63,51 @@ _VERDICTS: Mapping[Reason, Verdict] = {
 }  # fmt: skip
 
 # Codes, types and reasons, in lower case: the vendors' own words for what happened, wherever they stand.
-_CODES: Mapping[str, Reason] = {
-    code: reason
-    for reason, codes in {
-        "overflow": """context_length_exceeded exceed_context_size_error string_above_max_length context_window_exceeded
-            model_max_prompt_tokens_exceeded contextwindowexceedederror context_overflow prompt_too_long 1261
-            input_too_long minimax:1039""",
-        "filtered": """content_filter content_policy_violation contentpolicyviolationerror responsibleaipolicyviolation
-            data_inspection_failed datainspectionfailed invalid_prompt moderation_blocked content_blocked sensitive_word
-            moderation_error moderation_failed content_moderation prohibited_content safety 1301 minimax:1026
-            minimax:1027 guardrail_intervened content_filtered sensitive_content cyber_policy_violation""",
-        "money": """insufficient_quota billing_error billing_not_active billing_hard_limit_reached payment_required
-            account_deactivated insufficient_balance insufficient_credits insufficient_user_quota arrearage
-            insufficient_funds credit_limit_reached creditserror balance_not_enough exceeded_current_quota_error
-            account_suspended consumer_suspended insufficient_g1_credits_balance 1110 1111 1112 1113 1309 30001
-            minimax:1008 billing_disabled spend_limit_exceeded budget_exceeded prepaymentrequired""",
-        "used_up": """daily_limit_exceeded 1304 1308 1310 usage_limit_reached usage_limit_exceeded quota_exceeded_daily
-            free-models-per-day requestsperday""",
-        "limit": """rate_limit_exceeded rate_limit_error rate_limited ratelimitexceeded rate_limit ratelimitreached
-            requests tokens too_many_requests toomanyrequests too_many_requests_error throttlingexception throttling
-            throttling_error throttled resource_exhausted ratelimiterror token_quota_exceeded request_quota_exceeded
-            userratelimitexceeded limit_requests limit_burst_rate throttling.ratequota throttling.burstrate 1300 1302
-            1303 429 throttling.allocationquota insufficient_tokens_per_minute dynamic_request_limited
-            minimax:1002 minimax:1041 rate_limit_reached_error concurrency_limit_exceeded""",
-        "unavailable": """overloaded_error overloaded engine_overloaded engine_overloaded_error capacity_exceeded
-            queue_exceeded 3505 1305 1312 service_unavailable serviceunavailable unavailable server_overloaded
-            model_overloaded modelnotreadyexception serviceunavailableexception modeltimeoutexception timeout_error
-            internalserverexception deadline_exceeded modelerrorexception minimax:1000 minimax:1001 minimax:1013
-            request_timeout timeout incomplete_generation overloaded_model no_capacity nocapacity aborted""",
-        "key": """invalid_api_key authentication_error invalid_authentication_error unauthorized invalidapikey
-            api_key_invalid unauthenticated incorrect_api_key_error token_expired invalid_token unrecognizedclientexception
-            expiredtokenexception invalidsignatureexception 1000 1001 1002 1003 1004 minimax:1004 minimax:2049
-            permissiondenied:key missing_api_key no_api_key authenticationerror credentials_missing""",
-        "place": "unsupported_country_region_territory location_not_supported user_location_is_not_supported",
-        "no_model": """model_not_found modelnotfound model_not_available deploymentnotfound model_decommissioned
-            model_not_supported model_terms_required unknown_model 1211 model_deprecated modelnotfoundexception
-            invalid_model model_not_exist invalidmodel minimax:2061""",
-        "forbidden": "accessdeniedexception permission_error permission_denied access_denied",
-    }.items()
-    for code in codes.split()
+_LISTED: Mapping[Reason, str] = {
+    "overflow": """context_length_exceeded exceed_context_size_error string_above_max_length context_window_exceeded
+        model_max_prompt_tokens_exceeded contextwindowexceedederror context_overflow prompt_too_long 1261
+        input_too_long minimax:1039""",
+    "filtered": """content_filter content_policy_violation contentpolicyviolationerror responsibleaipolicyviolation
+        data_inspection_failed datainspectionfailed invalid_prompt moderation_blocked content_blocked sensitive_word
+        moderation_error moderation_failed content_moderation prohibited_content safety 1301 minimax:1026
+        minimax:1027 guardrail_intervened content_filtered sensitive_content cyber_policy_violation""",
+    "money": """insufficient_quota billing_error billing_not_active billing_hard_limit_reached payment_required
+        account_deactivated insufficient_balance insufficient_credits insufficient_user_quota arrearage
+        insufficient_funds credit_limit_reached creditserror balance_not_enough exceeded_current_quota_error
+        account_suspended consumer_suspended insufficient_g1_credits_balance 1110 1111 1112 1113 1309 30001
+        minimax:1008 billing_disabled spend_limit_exceeded budget_exceeded prepaymentrequired""",
+    "used_up": """daily_limit_exceeded 1304 1308 1310 usage_limit_reached usage_limit_exceeded quota_exceeded_daily
+        free-models-per-day requestsperday""",
+    "limit": """rate_limit_exceeded rate_limit_error rate_limited ratelimitexceeded rate_limit ratelimitreached
+        requests tokens too_many_requests toomanyrequests too_many_requests_error throttlingexception throttling
+        throttling_error throttled resource_exhausted ratelimiterror token_quota_exceeded request_quota_exceeded
+        userratelimitexceeded limit_requests limit_burst_rate throttling.ratequota throttling.burstrate 1300 1302
+        1303 429 throttling.allocationquota insufficient_tokens_per_minute dynamic_request_limited
+        minimax:1002 minimax:1041 rate_limit_reached_error concurrency_limit_exceeded""",
+    "unavailable": """overloaded_error overloaded engine_overloaded engine_overloaded_error capacity_exceeded
+        queue_exceeded 3505 1305 1312 service_unavailable serviceunavailable unavailable server_overloaded
+        model_overloaded modelnotreadyexception serviceunavailableexception modeltimeoutexception timeout_error
+        internalserverexception deadline_exceeded modelerrorexception minimax:1000 minimax:1001 minimax:1013
+        request_timeout timeout incomplete_generation overloaded_model no_capacity nocapacity aborted""",
+    "key": """invalid_api_key authentication_error invalid_authentication_error unauthorized invalidapikey
+        api_key_invalid unauthenticated incorrect_api_key_error token_expired invalid_token unrecognizedclientexception
+        expiredtokenexception invalidsignatureexception 1000 1001 1002 1003 1004 minimax:1004 minimax:2049
+        permissiondenied:key missing_api_key no_api_key authenticationerror credentials_missing""",
+    "place": "unsupported_country_region_territory location_not_supported user_location_is_not_supported",
+    "no_model": """model_not_found modelnotfound model_not_available deploymentnotfound model_decommissioned
+        model_not_supported model_terms_required unknown_model 1211 model_deprecated modelnotfoundexception
+        invalid_model model_not_exist invalidmodel minimax:2061""",
+    "forbidden": "accessdeniedexception permission_error permission_denied access_denied",
 }  # fmt: skip
+_CODES: Mapping[str, Reason] = {code: reason for reason, codes in _LISTED.items() for code in codes.split()}
 # Where a body names several, what is more definite decides: "rate_limit_exceeded" beside "insufficient_quota".
 _ORDER: tuple[Reason, ...] = (
     "overflow", "filtered", "money", "place", "used_up", "no_model", "key", "limit", "unavailable", "forbidden",
 )  # fmt: skip
-_INVALID = frozenset(
-    """invalid_request_error badrequesterror validation_error validationexception invalid_parameter_error validation
-    invalid_argument invalid_request unprocessable_entity unsupported_parameter unsupported_value invalidparameter
-    bad_request missing_required_parameter invalid_value""".split()
-)
+_INVALID_WORDS = """invalid_request_error badrequesterror validation_error validationexception invalid_parameter_error
+    validation invalid_argument invalid_request unprocessable_entity unsupported_parameter unsupported_value
+    invalidparameter bad_request missing_required_parameter invalid_value"""
+_INVALID = frozenset(_INVALID_WORDS.split())
 
 
 def _words(*patterns: str) -> re.Pattern[str]:
@@ -142,7 +138,8 @@ _OVERFLOW = _words(
     r"输入长度|上下文|超过.{0,12}(?:长度|token)|prompt tokens exceed",
 )  # fmt: skip
 _TOO_MUCH_ASKED = _words(  # of max_tokens alone: no prompt is too long for that
-    r"max(?:imum|_)? ?(?:completion_|new_)?tokens (?:you requested|is too large|must be (?:less|<|at most)|\(\d+\) exceeds"
+    r"max(?:imum|_)? ?(?:completion_|new_)?tokens (?:you requested|is too large|must be (?:less|<|at most)"
+    r"|\(\d+\) exceeds"
     r"|value|parameter)",
     r"completion tokens, whereas", r"max_(?:completion_)?tokens.{0,40}(?:supports at most|less than or equal)",
     r"maximum (?:output|completion) tokens", r"range of max_tokens should be",
@@ -156,7 +153,8 @@ _MONEY = _words(
 )  # fmt: skip
 _WORDS: tuple[tuple[Reason, re.Pattern[str], frozenset[int] | None], ...] = (
     ("filtered", _words(
-        r"content (?:management|filter(?:ing)?|usage|safety) polic", r"content[ _]filter", r"usage (?:policy|guidelines)",
+        r"content (?:management|filter(?:ing)?|usage|safety) polic", r"content[ _]filter",
+        r"usage (?:policy|guidelines)",
         r"inappropriate content|sensitive (?:content|information|words?)|content exists risk|flagged (?:as|for|by)",
         r"(?:violat\w+|blocked by|failed|requires) .{0,40}(?:polic|moderation|safety|guideline|guardrail)",
         r"moderation|prohibited[ _]content|safety system|responsible ai|敏感|不安全",
@@ -170,7 +168,8 @@ _WORDS: tuple[tuple[Reason, re.Pattern[str], frozenset[int] | None], ...] = (
         r"no (?:allowed providers|endpoints) (?:are available|found)|not a valid model|no available channel",
     ), frozenset({400, 403, 404, 410, 422, 500, 501, 503})),
     ("key", _words(
-        r"(?:invalid|incorrect|missing|expired|revoked|wrong|no|bad)\b.{0,20}(?:api|access|auth\w*|bearer)[ _-]?(?:key|token)",
+        r"(?:invalid|incorrect|missing|expired|revoked|wrong|no|bad)\b.{0,20}"
+        r"(?:api|access|auth\w*|bearer)[ _-]?(?:key|token)",
         r"api key (?:not valid|not found|expired|is invalid|has expired)|no auth credentials|unauthori[sz]ed",
     ), frozenset({400, 403, 500})),
 )  # fmt: skip
@@ -192,7 +191,7 @@ def _reason(status: int, said: Said, wait_s: float | None) -> Reason:
     by_number = _by_number(status, said, wait_s)
     if by_number is not None:
         return by_number
-    if status == 400 and said.filtered or status == 403 and said.filtered:
+    if (status == 400 and said.filtered) or (status == 403 and said.filtered):
         return "filtered"
     by_code = _by_code(status, said)
     if by_code is not None:
@@ -237,27 +236,21 @@ def _by_code(status: int, said: Said) -> Reason | None:
 
 
 def _by_words(status: int, said: Said, wait_s: float | None) -> Reason | None:
-    text = said.message
+    text, broken = said.message, status >= 500
     if not text or status in (402, 407) or 300 <= status < 400:
         return None
     if status == 429:
         return _limit_in_words(text, wait_s)
-    if status in (400, 403, 422, 424) or status >= 500:
-        if _SLOW_DOWN.search(text):
-            return "limit"
-    if _TOO_MUCH_ASKED.search(text) and status in (400, 422):
+    if (status in (400, 403, 422, 424) or broken) and _SLOW_DOWN.search(text):
+        return "limit"
+    if status in (400, 422) and _TOO_MUCH_ASKED.search(text):
         return "request"
-    if status in (400, 413, 422, 424) or status >= 500:
-        if _OVERFLOW.search(text):
-            return "overflow"
-    for reason, words, statuses in _WORDS:
-        if (statuses is None or status in statuses) and words.search(text):
-            return reason
-    if _BUSY.search(text) and status not in (401, 407, 413):
-        return "unavailable"
-    if status == 413 and (_TOO_MUCH_ASKED.search(text) or "large" in text.lower()):
-        return "too_large"
-    return "request" if status >= 500 and _INVALID & set(said.codes) else None
+    if (status in (400, 413, 422, 424) or broken) and _OVERFLOW.search(text):
+        return "overflow"
+    found = next((r for r, words, by in _WORDS if (by is None or status in by) and words.search(text)), None)
+    if found is None and status not in (401, 407, 413) and _BUSY.search(text):
+        found = "unavailable"
+    return found or ("request" if broken and _INVALID & set(said.codes) else None)
 
 
 def _limit_in_words(text: str, wait_s: float | None) -> Reason | None:

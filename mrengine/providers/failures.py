@@ -28,14 +28,16 @@ __all__ = ["from_exception", "from_status", "inner_status", "not_an_answer", "ov
 _TURNED_AWAY = frozenset({400, 401, 402, 403, 404, 405, 413, 422, 429, 498})
 _FINAL = frozenset({"overflow", "too_large", "money", "key", "forbidden", "place", "no_model", "used_up", "limit"})
 _WINDOW = re.compile(
-    r'(?:length (?:is|of)(?: only)?|context size \(|"n_ctx":|tokens >|\+ \d{1,9} >|tokens allowed \(|model with|n_ctx \('
-    r"|be <=|less than|prompt length is|limit of|token limit:|should be \[1,|cannot exceed|context length \(|supports up to"
+    r'(?:length (?:is|of)(?: only)?|context size \(|"n_ctx":|tokens >|\+ \d{1,9} >|tokens allowed \(|model with'
+    r"|n_ctx \(|be <=|less than|prompt length is|limit of|token limit:|should be \[1,|cannot exceed|context length \("
+    r"|supports up to"
     r"|maximum input length \(|maximum model length of|context window (?:is|of))\s*(\d{1,9})",
     re.IGNORECASE,
 )
 _TOKENS = re.compile(
-    r'(?:requested(?: about)?:?|resulted in|too long:|request \(|"n_prompt_tokens":|token count (?:of |is )?\(?|contains'
-    r"(?: at least)?|n_keep \(|keep the first|received|prompt is|input \(|length \(|prompt \(length|given:|total of(?: at least)?)"
+    r'(?:requested(?: about)?:?|resulted in|too long:|request \(|"n_prompt_tokens":|token count (?:of |is )?\(?'
+    r"|contains(?: at least)?|n_keep \(|keep the first|received|prompt is|input \(|length \(|prompt \(length|given:"
+    r"|total of(?: at least)?)"
     r"\s*(\d{1,9})",
     re.IGNORECASE,
 )
@@ -162,7 +164,7 @@ def _used_up(verdict: Verdict, told: _Told, facts: dict[str, Any], now: Callable
 
 def _codes(said: Said, hidden: Collection[str]) -> str:
     """The most precise code, and the parameter, as far as they are identifiers."""
-    codes = [code for code in map(lambda code: _identifier(code, hidden), said.codes) if code and code not in _UNTOLD]
+    codes = [told for told in (_identifier(code, hidden) for code in said.codes) if told and told not in _UNTOLD]
     param = _identifier(said.param, hidden)
     told = ", ".join([*codes[:2], *([f"parameter {param}"] if param else [])])
     return f" ({told})" if told else ""

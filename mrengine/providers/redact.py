@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Collection, Iterable
+from itertools import pairwise
 
 __all__ = ["LONGEST", "shown", "unechoed"]
 
@@ -26,8 +27,8 @@ _SECRET = 6  # characters of a key in a row are a part of it
 _ECHO = 4  # words in a row that also stand in the request are a repetition
 
 # The words that refusals are made of. They tell nothing of a text, whatever is in it.
-_COMMON = frozenset(
-    """a an and are as at be been but by can cannot could did do does doesn't don't for from had has have however if in
+_HARMLESS = """
+    a an and are as at be been but by can cannot could did do does doesn't don't for from had has have however if in
     into is isn't it its may more most must no not of on only or please should so such than that the their them then
     there these they this those to too try up upon use used using was we were what when where which while will with
     within without would you your again also all any because before after about above below between both each either
@@ -55,8 +56,8 @@ _COMMON = frozenset(
     streaming string structured subscription support supported supports system tag temperature text tier time timeout
     times token tokens too tool tools top total triggering true false truncated type types unable unavailable undefined
     unexpected unit unknown unsupported update upgrade usage user users valid validate validation value values version
-    via view violates violation visit wait want window wrong year yet zero you've your""".split()
-)
+    via view violates violation visit wait want window wrong year yet zero you've your"""
+_COMMON = frozenset(_HARMLESS.split())
 
 
 def shown(message: str, texts: Iterable[str], hidden: Collection[str]) -> str:
@@ -91,7 +92,7 @@ def _unescaped(message: str) -> str:
     def character(match: re.Match[str]) -> str:
         found = match[0]
         if found[1] == "u":
-            return chr(int(found[2:], 16))
+            return chr(int(found[2:], 16))  # noqa: FURB166  # no prefix that int knows
         return " " if found[1] in "nrtbf" else found[1]
 
     return _ESCAPE.sub(character, message)
@@ -122,6 +123,6 @@ def _spread(tokens: list[str], bad: list[bool]) -> None:
     """What stands beside a word that was repeated is a repetition, too, unless every refusal has that word."""
     words = [at for at, token in enumerate(tokens) if token[0].isalnum()]
     for order in (words, words[::-1]):
-        for before, at in zip(order, order[1:], strict=False):
+        for before, at in pairwise(order):
             if bad[before] and not bad[at] and tokens[at].casefold() not in _COMMON and not tokens[at].isdigit():
                 bad[at] = True

@@ -16,7 +16,7 @@ from typing import Any
 
 from mrengine.errors import ModelError
 from mrengine.providers import failures
-from mrengine.providers.dialects import Dialect, learned
+from mrengine.providers.dialects import Dialect, adapted, learned
 from mrengine.providers.headers import Headers
 from mrengine.providers.http import Response
 from mrengine.providers.models import Model
@@ -49,8 +49,10 @@ class RemoteProvider(ABC):
         return f"{type(self).__name__}({self._name!r})"
 
     @abstractmethod
-    def send(self, body: bytes, headers: Mapping[str, str], version: int, timeout_s: float) -> Response:
-        """POST a body; an answer of any status, or whatever the client raises. ``version``: of the headers."""
+    def send(self, body: bytes, headers: Mapping[str, str], version: int, times: tuple[float, float]) -> Response:
+        """POST a body; an answer of any status, or whatever the client raises. ``version``: of the headers;
+        ``times``: the request's ``timeout_s`` and ``finish_s``.
+        """
 
     @abstractmethod
     def get(self, path: str) -> Response:
@@ -89,7 +91,7 @@ class RemoteProvider(ABC):
         dialect = known = self._dialect
         while True:
             body = self._body(request, dialect)
-            response = self._answered(body, request.timeout_s)
+            response = self._answered(body, (request.timeout_s, request.finish_s))
             other = learned(dialect, request, body, response.status, response.body)
             if other is None:
                 break
@@ -107,22 +109,24 @@ class RemoteProvider(ABC):
         )
 
     def _body(self, request: Request, dialect: Dialect) -> bytes:
-        sent = self._shape.body(request, model=self._model.wire_name, params=self._params, dialect=dialect)
+        sent = self._shape.body(
+            adapted(request, dialect), model=self._model.wire_name, params=self._params, dialect=dialect
+        )
         return _encode(sent).encode("utf-8", "replace")
 
-    def _answered(self, body: bytes, timeout_s: float) -> Response:
+    def _answered(self, body: bytes, times: tuple[float, float]) -> Response:
         seen = self._headers.version
-        response = self._sent(body, timeout_s)
+        response = self._sent(body, times)
         if response.status == 401 and self._headers.renewable:
             self._headers.renew(seen)
-            response = self._sent(body, timeout_s)
+            response = self._sent(body, times)
         return response
 
-    def _sent(self, body: bytes, timeout_s: float) -> Response:
+    def _sent(self, body: bytes, times: tuple[float, float]) -> Response:
         """Send; a foreign exception leaves no trace: not even as context, for its request holds prompt and key."""
         failed: ModelError
         try:
-            return self.send(body, self._headers.current, self._headers.version, timeout_s)
+            return self.send(body, self._headers.current, self._headers.version, times)
         except Exception as error:  # noqa: BLE001  # whatever a client raises is mapped, in one place
             failed = failures.from_exception(error, model=self._name)
         raise failed

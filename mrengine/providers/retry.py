@@ -82,7 +82,8 @@ def call(
     budget) only tell.
 
     Raises the last ``ModelError``, whose message, ``attempts``, ``waited_s`` and ``causes`` say what was tried, or
-    ``Stopped`` when ``stopping`` is set during a wait. One attempt has half of the time that is left, or 30 s.
+    ``Stopped`` when ``stopping`` is set during a wait. An answer must begin within half of the time that is left, or
+    30 s; one that has begun has all of it.
     """
     name = model or request.model
     tokens = _estimate(request) if input_tokens is None else input_tokens
@@ -99,7 +100,7 @@ def call(
             _withdraw(lease, breaker)
             raise story.cut_short(name, clock())
         story.attempts += 1
-        outcome = _settled(provider, request, name, lease, _attempt_s(left_s))
+        outcome = _settled(provider, request, name, lease, left_s)
         _tell(breaker, outcome)
         if isinstance(outcome, Completion):
             return outcome
@@ -116,11 +117,11 @@ def call(
 
 
 def _settled(
-    provider: Provider, request: Request, name: str, lease: LeaseLike | None, timeout_s: float
+    provider: Provider, request: Request, name: str, lease: LeaseLike | None, left_s: float
 ) -> Completion | ModelError:
     """One call, of which the budget is told whatever comes."""
     try:
-        outcome = _attempt(provider, request, name, timeout_s)
+        outcome = _attempt(provider, request, name, left_s)
     except BaseException as error:
         if lease is not None:  # a setting that is wrong, or a stop: nothing was sent
             lease.settle(None, None, made=not isinstance(error, (Stopped, MrengineError)))
@@ -129,10 +130,10 @@ def _settled(
     return outcome
 
 
-def _attempt(provider: Provider, request: Request, name: str, timeout_s: float) -> Completion | ModelError:
+def _attempt(provider: Provider, request: Request, name: str, left_s: float) -> Completion | ModelError:
     """One call; what a provider raises becomes a value, without the context that may hold a prompt or a key."""
     try:
-        return provider.complete(replace(request, timeout_s=timeout_s))
+        return provider.complete(replace(request, timeout_s=_attempt_s(left_s), finish_s=left_s))
     except ModelError as failed:
         error: ModelError = failed
     except (Stopped, MrengineError):

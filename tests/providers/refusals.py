@@ -1,3 +1,4 @@
+# ruff: noqa: E501  (what vendors say is told in one piece)
 """Refusals of the field: what vendors and servers really send, in our own invented requests, and what each means.
 
 A case is (vendor, status, headers, body, reason, hits, transient, seconds to wait or None). Codes, field names and

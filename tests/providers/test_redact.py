@@ -1,3 +1,4 @@
+# ruff: noqa: E501  (what vendors say is told in one piece)
 """What of a provider's prose is shown: its own words, nothing of the request, no key."""
 
 from __future__ import annotations
