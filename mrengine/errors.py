@@ -204,6 +204,7 @@ class ModelError(MrengineError):
     param: str = ""
     reason: str = ""
     certain: bool = True
+    aside: bool = False  # its task waits for the model without holding a slot
     sent: bool = True
     usage: Usage | None = None
     attempts: int = 1

@@ -181,7 +181,7 @@ class ChunkFailure:
 
 @dataclass(frozen=True, slots=True)
 class RateLimit:
-    """A provider's limits for one model, per minute; ``rps``: requests per second, none of them saved up for longer.
+    """A provider's limits for one model, per minute; ``rps``: requests per second, spaced evenly.
     ``burst_s``: seconds of the rate that may be used at once.
 
     ``concurrent``: calls in flight. ``shared``: a name under which all processes of this machine that call the model at

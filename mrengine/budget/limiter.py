@@ -32,7 +32,6 @@ TROUBLE = 0.4
 # Below what was refused once, more may be in flight with each success; that much again is tried after such a silence.
 DARE_S = 15.0
 DARE = 1.25
-SECOND_S = 1.0  # of the rate, what a limit of requests per second lets go at once
 YOUNG_S = 5.0  # calls that were made before there was a limiter to count them are still under way
 
 Spent = tuple[float, float, float]  # seconds ago, input tokens, output tokens of one call
@@ -361,7 +360,7 @@ def _buckets(limit: RateLimit, now: float, spent: list[Spent]) -> dict[int, Buck
     buckets = {}
     for i, per_minute in enumerate((limit.tpm, limit.input_tpm, limit.output_tpm, _requests(limit))):
         if per_minute is not None:
-            burst_s = min(limit.burst_s, SECOND_S) if i == REQUESTS and limit.rps is not None else limit.burst_s
+            burst_s = 0.0 if i == REQUESTS and limit.rps is not None else limit.burst_s  # spaced evenly
             capacity, rate = burst(per_minute, burst_s), per_minute / MINUTE_S
             level = implied_level(capacity, rate, amounts[i]) if spent else None
             buckets[i] = Bucket(capacity, rate, now, level)

@@ -60,6 +60,11 @@ class ModelSet:
 
     # facts
 
+    @property
+    def rests(self) -> bool:
+        """Whether a task may wait aside while its model does not answer: others are asked meanwhile."""
+        return self.setup.all_models and len(self._models) > 1
+
     def name(self, index: int) -> str | None:
         """A model's name, None where the job has no models."""
         return self._models[index].name if self._models else None
@@ -82,7 +87,7 @@ class ModelSet:
 
     def identities(self, index: int) -> Iterator[str | list[str]]:
         """What enters the digest of a call to a model: its own identity, then those with each that may stand in."""
-        return (self._identity(index, model) for model in self._candidates(index))
+        return (self._identity(index, model) for model in self._own(index))
 
     def _identity(self, index: int, model: Model) -> str | list[str]:
         first = self._models[index]
@@ -127,17 +132,20 @@ class ModelSet:
         return completion, last[0].cost_usd
 
     def _candidates(self, index: int) -> list[Model]:
-        """The model, its fallbacks, and the job's others where a chunk may go to any of them."""
-        first = self._models[index]
-        others = () if self.setup.all_models else self._models
-        own = (first, *first.fallbacks, *others)
-        found = {lane.name: lane for model in own for lane in self._lanes(model)}
+        """Those that may answer a call, by each of their keys."""
+        found = {lane.name: lane for model in self._own(index) for lane in self._lanes(model)}
         for name in found:
             if name not in self._breakers:
                 from mrengine.providers.breaker import Breaker
 
                 self._breakers.setdefault(name, Breaker())
         return list(found.values())
+
+    def _own(self, index: int) -> list[Model]:
+        """The model, its fallbacks, and the job's others where a chunk may go to any of them."""
+        first = self._models[index]
+        others = () if self.setup.all_models else self._models
+        return list({model.name: model for model in (first, *first.fallbacks, *others)}.values())
 
     def _lanes(self, model: Model) -> list[Model]:
         """A model by each of its keys, in turn; those that must wait for their limits come last."""
@@ -289,6 +297,7 @@ class _Call:
             stopping=self._models.stopping,
             breaker=self._breaker,
             alternatives=self._alternatives,
+            aside=self._models.rests and self._model.index == self._task.model,
             on_retry=self._on_retry,
             on_wait=self._models.on_wait,
         )

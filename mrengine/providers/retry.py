@@ -15,7 +15,7 @@ from dataclasses import replace
 from typing import Any, Protocol
 
 from mrengine.budget.reserve import estimate_tokens
-from mrengine.errors import ModelError, ModelUnavailable, MrengineError
+from mrengine.errors import ModelError, ModelUnavailable, MrengineError, RateLimited
 from mrengine.providers import failures
 from mrengine.providers.base import Provider, Stopped
 from mrengine.providers.breaker import Breaker
@@ -67,6 +67,7 @@ def call(
     stopping: threading.Event | None = None,
     breaker: Breaker | None = None,
     alternatives: bool = False,
+    aside: bool = False,
     on_retry: Callable[[ModelError, int, float], None] | None = None,
     on_wait: Callable[..., None] | None = None,
     clock: Callable[[], float] = time.monotonic,
@@ -78,8 +79,9 @@ def call(
 
     ``model``: the name that the budget knows, the request's by default. ``input_tokens``: our own count, estimated
     where it is None. ``breaker`` hears of every outcome; where it has opened and the caller has ``alternatives``
-    (another model), the failure is raised at once. ``on_retry(error, attempt, wait_s)`` and ``on_wait`` (of the
-    budget) only tell.
+    (another model), the failure is raised at once. ``aside``: the caller can wait without holding anything up, and is
+    told at once of a model that does not answer (``error.aside``). ``on_retry(error, attempt, wait_s)`` and
+    ``on_wait`` (of the budget) only tell.
 
     Raises the last ``ModelError``, whose message, ``attempts``, ``waited_s`` and ``causes`` say what was tried, or
     ``Stopped`` when ``stopping`` is set during a wait. An answer must begin within half of the time that is left, or
@@ -108,7 +110,8 @@ def call(
         wait_s = _backoff(story.attempts, backoff_s, rng, outcome.retry_after_s, left_s)
         late = wait_s >= left_s
         elsewhere = alternatives and breaker is not None and breaker.state != "closed"
-        if not outcome.transient or late or elsewhere:
+        outcome.aside = aside and not alternatives and outcome.transient and not isinstance(outcome, RateLimited)
+        if not outcome.transient or late or elsewhere or outcome.aside:
             raise story.told(outcome, clock())
         if on_retry is not None:
             on_retry(outcome, story.attempts, wait_s)
