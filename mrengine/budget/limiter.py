@@ -31,6 +31,7 @@ NEWEST = 0.25
 TROUBLE = 0.4
 # Below what was refused once, more may be in flight with each success; that much again is tried after such a silence.
 DARE_S = 15.0
+LONGEST_HOLD_S = 60.0  # that nobody has told
 DARE = 1.25
 YOUNG_S = 5.0  # calls that were made before there was a limiter to count them are still under way
 
@@ -78,6 +79,7 @@ class Limiter:
         self.window: int | None = None  # calls in flight that a provider of unknown limits is given at once …
         self.ceiling = WIDEST  # … and at most, until it has been silent for a while
         self.refused = (float("-inf"), 0)  # when, and the last call granted before
+        self.misses = 0  # probes in a row that were refused
         self.trouble = 0.0  # the share of refusals among the latest answers
         self.call_s = 1.0
         self.number = 0
@@ -226,6 +228,7 @@ class Limiter:
     def _widen(self, now: float) -> None:
         """A success where no limit is known: one more call may be in flight, if that many were never refused."""
         assert self.window is not None
+        self.misses = 0
         if now - self.refused[0] > DARE_S:
             self.ceiling, self.refused = max(self.ceiling + 1, int(self.ceiling * DARE)), (now, self.refused[1])
         self.window = min(self.window + 1, self.ceiling)
@@ -276,14 +279,17 @@ class Limiter:
     def _hold(self, seconds: float, now: float) -> None:
         """Grant nothing to anybody for so long.
 
-        Where no limit is known all that waits would run into the next refusal together: half as many calls may be in
-        flight afterwards, and one more for each that succeeds, up to what was borne.
+        Where no limit is known all that waits would run into the next refusal together: one call alone tries
+        afterwards, and one more for each that succeeds, up to what was borne. A probe that is refused doubles the wait:
+        what was told, or guessed, was too little.
         """
         if not self.own and now >= self.hold_until:
-            in_flight = sum(self.in_flight.values())
-            self.window, self.refused = max(1, (in_flight + 1) // 2), (now + seconds, self.number)
+            borne = sum(self.in_flight.values())
+            seconds = max(seconds, min(seconds * 2.0**self.misses, LONGEST_HOLD_S))
+            self.misses = min(self.misses + 1, 16)
+            self.window, self.refused = 1, (now + seconds, self.number)
             if now - self.born > YOUNG_S:
-                self.ceiling = max(1, in_flight)
+                self.ceiling = max(1, borne)
         self.hold_until = max(self.hold_until, now + seconds)
 
     def remaining(self) -> int:
@@ -312,13 +318,13 @@ class Limiter:
         """All that processes must agree on, as plain lists and numbers."""
         own = {i: bucket.dump() for i, bucket in self.own.items()}
         seen = {i: one.dump() for i, one in self.seen.items()}
-        borne = [self.window, self.ceiling, self.refused, self.trouble]
+        borne = [self.window, self.ceiling, self.refused, self.trouble, self.misses]
         return [own, seen, self.line.dump(), self.in_flight, self.hold_until, borne, self.call_s, self.number]
 
     def load(self, state: list[Any]) -> None:
         """Take over the state that ``dump`` described; capacities and rates stay those of this limit."""
         own, seen, line, self.in_flight, self.hold_until, borne, self.call_s, self.number = state
-        self.window, self.ceiling, (at, number), self.trouble = borne
+        self.window, self.ceiling, (at, number), self.trouble, self.misses = borne
         self.refused = (at, number)
         self.own.update({i: _adopt(self.own.get(i), dumped) for i, dumped in own.items()})
         self.seen = {i: Seen.load(dumped) for i, dumped in seen.items()}

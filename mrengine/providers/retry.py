@@ -27,6 +27,7 @@ MAX_BACKOFF_S = 60.0
 MIN_BACKOFF_S = 0.01  # a job with backoff_s=0 must not spin
 MAX_CAUSES = 12
 MIN_ATTEMPT_S = 30.0
+UNTOLD_S = 1.0  # a limit that tells no time
 
 
 class LeaseLike(Protocol):
@@ -166,7 +167,18 @@ def _settle(lease: LeaseLike | None, outcome: Completion | ModelError) -> None:
         usage = outcome.usage if outcome.usage.total_tokens else None
         lease.settle(usage, outcome.observed)
     else:
-        lease.settle(outcome.usage, outcome.observed, made=not failures.turned_away(outcome))
+        lease.settle(outcome.usage, _heard(outcome), made=not failures.turned_away(outcome))
+
+
+def _heard(failed: ModelError) -> Observed | None:
+    """What the budget learns of a failure. A limit that tells no time is told as one of a moment: whoever waits for
+    the same model must not run into it, too.
+    """
+    seen = failed.observed
+    if not isinstance(failed, RateLimited) or not failed.transient or (seen and seen.retry_after_s is not None):
+        return seen
+    told_s = failed.retry_after_s if failed.retry_after_s is not None else UNTOLD_S
+    return replace(seen or Observed(), retry_after_s=told_s)
 
 
 def _tell(breaker: Breaker | None, outcome: Completion | ModelError) -> None:

@@ -60,7 +60,7 @@ def test_a_model_that_never_answered_is_given_up_at_once(status: int, run: Calla
 
 def test_a_key_that_is_revoked_ends_the_job_and_no_chunk(run: Callable[..., Any]) -> None:
     """Several in a row say so; the chunks are pending, and a later run does them."""
-    with Vendor(lambda asked: answer() if asked.number < 5 else error(401)) as vendor:
+    with Vendor(lambda asked: answer() if asked.number < 5 else error(401)) as vendor:  # noqa: SIM117  # read after it
         with pytest.raises(JobFailed) as failed:
             run(at(vendor))
     assert len(vendor.asked) <= 5 + 8
@@ -228,3 +228,28 @@ def test_requests_per_second_are_kept(run: Callable[..., Any]) -> None:
     with Vendor(strict) as vendor:
         run(at(vendor, limits=RateLimit(rps=5)), slots=4)
     assert vendor.replied == [200] * 12
+
+
+@pytest.mark.parametrize("headers", [{}, {"retry-after": "1"}], ids=["no time told", "the same time told to all"])
+def test_a_limit_of_which_nothing_is_known_is_tried_by_one_and_not_by_all(
+    headers: dict[str, str], run: Callable[..., Any]
+) -> None:
+    """Twenty in flight are refused once; then one call tries, and more follow with each that is answered."""
+    lock, bucket = threading.Lock(), [5.0, time.monotonic()]
+
+    def ten_a_second(asked: Asked) -> Reply:
+        with lock:
+            now = time.monotonic()
+            bucket[:] = [min(5.0, bucket[0] + (now - bucket[1]) * 10), now]
+            admitted = bucket[0] >= 1
+            bucket[0] -= admitted
+        if not admitted:
+            return error(429, "slow down", headers=headers)
+        time.sleep(0.2)
+        return answer()
+
+    documents = [Document(f"d{number}", f"Text number {number}.") for number in range(60)]
+    with Vendor(ten_a_second) as vendor:
+        result = run(at(vendor), documents=documents, slots=10, backoff_s=1.0)
+    assert result.summary.processed_chunks == 60
+    assert vendor.replied.count(429) <= 45
