@@ -80,6 +80,7 @@ class Limiter:
         self.ceiling = WIDEST  # … and at most, until it has been silent for a while
         self.refused = (float("-inf"), 0)  # when, and the last call granted before
         self.misses = 0  # probes in a row that were refused
+        self.borne = 0  # calls in flight at the last refusal, without those that it was one of
         self.trouble = 0.0  # the share of refusals among the latest answers
         self.call_s = 1.0
         self.number = 0
@@ -277,20 +278,29 @@ class Limiter:
         return Seen.of(news, since_s, taken, travelling, self.number if held is None else held.number)
 
     def _hold(self, seconds: float, now: float) -> None:
-        """Grant nothing to anybody for so long.
-
-        Where no limit is known all that waits would run into the next refusal together: one call alone tries
-        afterwards, and one more for each that succeeds, up to what was borne. A probe that is refused doubles the wait:
-        what was told, or guessed, was too little.
-        """
-        if not self.own and now >= self.hold_until:
-            borne = sum(self.in_flight.values())
-            seconds = max(seconds, min(seconds * 2.0**self.misses, LONGEST_HOLD_S))
-            self.misses = min(self.misses + 1, 16)
-            self.window, self.refused = 1, (now + seconds, self.number)
-            if now - self.born > YOUNG_S:
-                self.ceiling = max(1, borne)
+        """Grant nothing to anybody for so long."""
+        if not self.own:
+            seconds = self._narrow(seconds, now)
         self.hold_until = max(self.hold_until, now + seconds)
+
+    def _narrow(self, seconds: float, now: float) -> float:
+        """Where no limit is known all that waits would run into the next refusal together.
+
+        So half as many calls may be in flight afterwards, or as many as were borne; one alone tries where none was. One
+        more may be for each that succeeds. A probe that is refused doubles the wait: what was told, or guessed, was too
+        little.
+        """
+        if now >= self.hold_until:
+            self.misses = min(self.misses + 1, 16) if self.window == 1 else 0
+            seconds = max(seconds, min(seconds * 2.0**self.misses, LONGEST_HOLD_S))
+            self.borne, self.refused = sum(self.in_flight.values()), (now + seconds, self.number)
+            self.window = max(1, (self.borne + 1) // 2)
+            if now - self.born > YOUNG_S and not self.misses:  # a lone probe tells nothing of how many are borne
+                self.ceiling = max(1, self.borne)
+        elif self.window is not None:
+            self.borne -= 1
+            self.window = max(1, min(self.window, self.borne))
+        return seconds
 
     def remaining(self) -> int:
         """Tokens that could be granted now, of the dimension that has least; a large number where none is limited."""
@@ -318,13 +328,13 @@ class Limiter:
         """All that processes must agree on, as plain lists and numbers."""
         own = {i: bucket.dump() for i, bucket in self.own.items()}
         seen = {i: one.dump() for i, one in self.seen.items()}
-        borne = [self.window, self.ceiling, self.refused, self.trouble, self.misses]
+        borne = [self.window, self.ceiling, self.refused, self.trouble, self.misses, self.borne]
         return [own, seen, self.line.dump(), self.in_flight, self.hold_until, borne, self.call_s, self.number]
 
     def load(self, state: list[Any]) -> None:
         """Take over the state that ``dump`` described; capacities and rates stay those of this limit."""
         own, seen, line, self.in_flight, self.hold_until, borne, self.call_s, self.number = state
-        self.window, self.ceiling, (at, number), self.trouble, self.misses = borne
+        self.window, self.ceiling, (at, number), self.trouble, self.misses, self.borne = borne
         self.refused = (at, number)
         self.own.update({i: _adopt(self.own.get(i), dumped) for i, dumped in own.items()})
         self.seen = {i: Seen.load(dumped) for i, dumped in seen.items()}
