@@ -203,6 +203,8 @@ class ModelError(MrengineError):
     param: str = ""
     sent: bool = True
     usage: Usage | None = None
+    tries: int | None = None  # a call that fails so is made so often at most; None: until its deadline
+    answer: str = ""  # what the model said to decline; the engine moves it into the log
     attempts: int = 1
     waited_s: float = 0.0
     causes: tuple[str, ...] = ()

@@ -15,6 +15,17 @@ __all__ = ["Dialect", "learned"]
 
 _REFUSALS = frozenset({400, 422})
 _SCHEMA = re.compile(r"response_?format|json_?schema|input_schema|tool|structured output|grammar", re.IGNORECASE)
+# Said of the schema alone, with whatever status: llama.cpp and Google fail to convert it with a 500.
+_BAD_SCHEMA = re.compile(
+    r"response_?(?:format|schema|json_?schema)|json_?[ ]?schema|input_schema|output_config|parse grammar|invalid grammar"
+    r"|schema (?:conversion|produces|is too|has too|nesting)|too many states",
+    re.IGNORECASE,
+)
+_STREAM_ONLY = re.compile(
+    r"(?:only|must|please|enable|require)[^.]{0,60}\bstream|\bstream[^.]{0,40}(?:must|required|only|true)"
+    r"|non-?stream[^.]{0,60}not",
+    re.IGNORECASE,
+)
 _TEMPERATURE = re.compile(r"temperature", re.IGNORECASE)
 _MAX_TOKENS = re.compile(r"max_(?:completion_)?tokens")
 _UNKNOWN = re.compile(
@@ -27,12 +38,13 @@ _HEAD = 2000  # bytes of a refusal that are looked at
 @dataclass(frozen=True, slots=True)
 class Dialect:
     """``native_schema`` False: schemas are told in words. ``completion_tokens``: the name of the answer's limit is
-    ``max_completion_tokens``; None: by the model's name.
+    ``max_completion_tokens``; None: by the model's name. ``stream``: the endpoint does nothing but stream.
     """
 
     native_schema: bool = True
     temperature: bool = True
     completion_tokens: bool | None = None
+    stream: bool = False
 
 
 def learned(dialect: Dialect, request: Request, sent: bytes, status: int, refusal: bytes) -> Dialect | None:
@@ -41,9 +53,13 @@ def learned(dialect: Dialect, request: Request, sent: bytes, status: int, refusa
     ``sent`` and ``refusal``: the bodies. What a refusal repeats of a prompt counts for nothing: it is looked at only
     for the parameters that were sent, and the dialect must not be kept unless the next answer is none.
     """
+    words = refusal[:_HEAD].decode("utf-8", "replace")
+    if status in (400, 422, 500) and request.schema is not None and dialect.native_schema and _BAD_SCHEMA.search(words):
+        return replace(dialect, native_schema=False)
     if status not in _REFUSALS:
         return None
-    words = refusal[:_HEAD].decode("utf-8", "replace")
+    if not dialect.stream and _STREAM_ONLY.search(words):
+        return replace(dialect, stream=True)
     unknown = _UNKNOWN.search(words) is not None
     if request.temperature is not None and dialect.temperature and unknown and _TEMPERATURE.search(words):
         return replace(dialect, temperature=False)

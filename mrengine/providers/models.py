@@ -99,6 +99,8 @@ def _resolve(spec: ModelSpec, index: int, limits: Mapping[str, RateLimit], env: 
     place = kinds.place(spec, env)
     if ours := _OURS & (spec.params or {}).keys():
         raise ConfigError(f"params of {place.name} cannot hold {min(ours)}: {_INSTEAD}", setting="params")
+    if spec.reasoning not in ("drop", "keep"):
+        raise ConfigError(f'reasoning of {place.name} is "drop" or "keep", not {spec.reasoning!r}', setting="reasoning")
     listed = None if place.kind in ("fake", "local") else catalog.find(place.wire_name)
     known = listed or catalog.Entry(None, None, None)
     own_limits: RateLimit | None = None
@@ -129,6 +131,8 @@ def _resolve(spec: ModelSpec, index: int, limits: Mapping[str, RateLimit], env: 
 def _identity(spec: ModelSpec, place: kinds.Place) -> str:
     """Canonical JSON. The address is left out: a server that moved to another port is still the same model."""
     facts = {"provider": place.origin, "model": place.wire_name, "params": dict(spec.params or {})}
+    if spec.reasoning != "drop":
+        facts["reasoning"] = spec.reasoning  # another text is another answer
     try:
         return json.dumps(facts, sort_keys=True, ensure_ascii=True)
     except (TypeError, ValueError):

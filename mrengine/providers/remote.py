@@ -15,13 +15,14 @@ from dataclasses import replace
 from typing import Any
 
 from mrengine.errors import ModelError
-from mrengine.providers import failures
+from mrengine.providers import failures, no_answer
 from mrengine.providers.dialects import Dialect, learned
 from mrengine.providers.headers import Headers
 from mrengine.providers.http import Response
 from mrengine.providers.models import Model
 from mrengine.providers.observed import observed
 from mrengine.providers.shapes import NotAnAnswer, Refused, shape
+from mrengine.providers.streams import events_in, is_stream
 from mrengine.providers.window import ask_window, check, size
 from mrengine.records import Completion, Request
 
@@ -95,7 +96,7 @@ class RemoteProvider(ABC):
                 break
             dialect = other
         if not 200 <= response.status < 300:
-            raise failures.from_status(
+            raise no_answer.sampled_badly(self._name, response.status, response.body) or failures.from_status(
                 response.status, response.headers, response.body, model=self._name, hidden=self._headers.hidden
             )
         if dialect != known:
@@ -125,24 +126,30 @@ class RemoteProvider(ABC):
 
     def _read(self, response: Response) -> Completion:
         failed: ModelError
+        seen, data = observed(response.headers), None
         try:
-            data = json.loads(response.body)
-            if isinstance(data, dict) and isinstance(data.get("error"), dict) and not data.get("choices"):
-                raise self._inner_failure(data["error"], response)
-            completion = self._shape.answer(data, model=self._name)
-        except (ValueError, RecursionError, NotAnAnswer):
-            failed = failures.not_an_answer(self._name, response.status)
+            data = self._data(response)
+            inner = no_answer.inner_error(data, response.headers, model=self._name, hidden=self._headers.hidden)
+            if inner is not None:
+                raise inner
+            completion = self._shape.answer(data, model=self._name, reasoning=self._model.spec.reasoning)
+        except NotAnAnswer as nothing:
+            failed = no_answer.no_answer(self._name, nothing.why, nothing.usage, data=data)
+        except (ValueError, RecursionError):
+            failed = no_answer.no_answer(self._name)
         except Refused as refusal:
             failed = failures.refused(self._name, refusal.reason, refusal.usage)
+            failed.answer = refusal.text
         else:
-            seen = observed(response.headers)
             return completion if seen is None else replace(completion, observed=seen)
-        failed.observed = observed(response.headers)
+        failed.observed = seen
         raise failed
 
-    def _inner_failure(self, error: Mapping[str, Any], response: Response) -> ModelError:
-        """Gateways answer 200 and put the real status into the body."""
-        status = failures.inner_status(error)
-        return failures.from_status(
-            status, response.headers, response.body, model=self._name, hidden=self._headers.hidden
-        )
+    def _data(self, response: Response) -> Any:
+        """The JSON of a body, or of the stream that it is. ValueError: it is neither."""
+        if not is_stream(response.headers, response.body):
+            return json.loads(response.body)
+        data = self._shape.joined(events_in(response.body))
+        if data is None:
+            raise ValueError("the stream ended before its answer did")
+        return data

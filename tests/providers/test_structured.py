@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from pydantic import BaseModel, Field, field_validator
 
 from mrengine.errors import ConfigError, InvalidAnswer, ModelUnavailable, TruncatedAnswer
-from mrengine.providers import jsonschema
+from mrengine.providers import schemas
 from mrengine.providers.answers import answer
 from mrengine.providers.fake import example
 from mrengine.providers.structured import schema_of, strict, validate
@@ -29,6 +29,11 @@ class Drug(BaseModel):
         if value == "poison":
             raise ValueError(f"bad name {value}")
         return value
+
+
+def lines(value: Any, schema: Any) -> list[str]:
+    """What is wrong with a value, as logs and exceptions say it."""
+    return [problem.line for problem in schemas.problems(value, schema)]
 
 
 class Tree(BaseModel):
@@ -71,7 +76,7 @@ def test_pydantics_message_is_not_ours() -> None:
 
 def test_only_models_and_schemas_are_taken() -> None:
     """A ConfigError before any call."""
-    for wrong in (3, "x", Drug(name="a", dose_mg=1), int):
+    for wrong in (3, "x", None, Drug(name="a", dose_mg=1), [Drug]):
         with pytest.raises(ConfigError):
             schema_of(wrong)
 
@@ -121,22 +126,20 @@ INVALID: list[tuple[Any, Any]] = [
 @pytest.mark.parametrize(("schema", "value"), VALID)
 def test_what_a_schema_allows_passes(schema: Any, value: Any) -> None:
     """A case for each keyword."""
-    assert jsonschema.errors(value, schema) == []
+    assert lines(value, schema) == []
 
 
 @pytest.mark.parametrize(("schema", "value"), INVALID)
 def test_what_a_schema_forbids_is_found(schema: Any, value: Any) -> None:
     """One line for each keyword that is broken."""
-    assert len(jsonschema.errors(value, schema)) == 1
+    assert len(lines(value, schema)) == 1
 
 
 def test_a_schema_that_refers_to_itself_ends() -> None:
     """Trees of any depth."""
     tree = {"type": "object", "properties": {"child": {"$ref": "#"}}, "additionalProperties": False}
-    assert jsonschema.errors({"child": {"child": {}}}, tree) == []
-    assert jsonschema.errors({"child": {"child": {"x": 1}}}, tree) == [
-        "/child/child: 1 properties that are not allowed"
-    ]
+    assert lines({"child": {"child": {}}}, tree) == []
+    assert lines({"child": {"child": {"x": 1}}}, tree) == ["/child/child: additionalProperties false"]
 
 
 JSON = st.recursive(
@@ -150,9 +153,7 @@ JSON = st.recursive(
 def test_no_value_enters_an_error(value: Any) -> None:
     """Errors name places and rules: nothing of a text that the schema does not hold."""
     secret = json.loads(json.dumps(value).replace('""', '"x"'))
-    told = jsonschema.errors(
-        {"Jane": secret, "list": ["Roe"]}, {"type": "object", "additionalProperties": {"type": "null"}}
-    )
+    told = lines({"Jane": secret, "list": ["Roe"]}, {"type": "object", "additionalProperties": {"type": "null"}})
     assert not any("Jane" in line or "Roe" in line for line in told)
 
 
@@ -176,7 +177,7 @@ def test_strict_mode_closes_objects_or_is_left() -> None:
 @pytest.mark.parametrize("schema", [schema_of(Drug) | {"required": ["name"]}, SCHEMA | {"properties": {"code": {}}}])
 def test_the_example_of_a_schema_fits_it(schema: Any) -> None:
     """What fakes answer to a schema."""
-    assert jsonschema.errors(example(schema), schema) == []
+    assert lines(example(schema), schema) == []
 
 
 class Answers:
@@ -204,8 +205,8 @@ def test_an_answer_that_does_not_fit_is_asked_again_with_what_was_wrong() -> Non
     assert completion.latency_ms == 10
     (_, said), (_, again) = ask.requests[1].turns
     assert said == '{"name": 1}'
-    assert "/name: string_type" in again
-    assert "/dose_mg: missing" in again
+    assert "/name: Input should be a valid string" in again
+    assert "/dose_mg: Field required" in again
 
 
 def test_a_second_question_tells_the_schema() -> None:
@@ -224,13 +225,13 @@ def test_a_model_that_refers_to_itself_has_an_object_at_its_root() -> None:
     """pydantic gives a reference, which providers refuse."""
     schema = schema_of(Tree)
     assert schema["type"] == "object"
-    assert jsonschema.errors({"name": "a", "parts": [{"name": "b", "parts": []}]}, schema) == []
-    assert jsonschema.errors({"name": "a", "parts": [{"parts": []}]}, schema) == ["/parts/0/name: missing"]
+    assert lines({"name": "a", "parts": [{"name": "b", "parts": []}]}, schema) == []
+    assert lines({"name": "a", "parts": [{"parts": []}]}, schema) == ["/parts/0/name: missing"]
 
 
 def test_a_pattern_of_another_dialect_passes() -> None:
     """The provider may understand it; we do not fail an answer because of it."""
-    assert jsonschema.errors("é", {"type": "string", "pattern": r"^\p{L}$"}) == []
+    assert lines("é", {"type": "string", "pattern": r"^\p{L}$"}) == []
 
 
 def test_a_structured_answer_is_continued_in_words() -> None:
