@@ -155,7 +155,7 @@ class ResultRecord(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class FailureRecord:
-    """A task that has no result. ``facts``: plain values, such as waits and causes."""
+    """A task that has no result. ``facts``: plain values, such as waits, causes and the models' ``answers``."""
 
     round: int
     chunk_id: int
@@ -168,7 +168,13 @@ class FailureRecord:
     kind: str
     message: str
     traceback: str = field(default="", repr=False)
-    facts: Mapping[str, Plain] = field(default_factory=dict)
+    facts: Mapping[str, Plain] = field(default_factory=dict, repr=False)
+
+    @property
+    def answers(self) -> tuple[str, ...]:
+        """What the models had said."""
+        found = self.facts.get("answers")
+        return tuple(text for text in found if isinstance(text, str)) if isinstance(found, list) else ()
 
 
 @dataclass(frozen=True, slots=True)

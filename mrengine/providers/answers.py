@@ -11,7 +11,7 @@ from mrengine.providers.structured import checked, in_words, schema_of
 from mrengine.providers.thoughts import used_up
 from mrengine.records import Completion, Request, Usage
 
-__all__ = ["ON_TRUNCATION", "answer"]
+__all__ = ["ON_TRUNCATION", "Ask", "answer", "is_continuation"]
 
 MAX_PARTS = 8
 MAX_REASKS = 2
@@ -50,6 +50,11 @@ def answer(ask: Ask, request: Request, *, response_model: Any = None, on_truncat
     except ModelError as error:
         error.usage = counted.usage if error.usage is None else counted.usage + error.usage
         raise
+
+
+def is_continuation(request: Request) -> bool:
+    """Whether a request asks a model to go on where its answer was cut."""
+    return bool(request.turns) and request.turns[-1] == ("user", _CONTINUE)
 
 
 class _Counted:

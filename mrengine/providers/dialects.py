@@ -17,8 +17,8 @@ _REFUSALS = frozenset({400, 422})
 _SCHEMA = re.compile(r"response_?format|json_?schema|input_schema|tool|structured output|grammar", re.IGNORECASE)
 # Said of the schema alone, with whatever status: llama.cpp and Google fail to convert it with a 500.
 _BAD_SCHEMA = re.compile(
-    r"response_?(?:format|schema|json_?schema)|json_?[ ]?schema|input_schema|output_config|parse grammar|invalid grammar"
-    r"|schema (?:conversion|produces|is too|has too|nesting)|too many states",
+    r"response_?(?:format|schema|json_?schema)|json_?[ ]?schema|input_schema|output_config"
+    r"|(?:parse|invalid) grammar|schema (?:conversion|produces|is too|has too|nesting)|too many states",
     re.IGNORECASE,
 )
 _STREAM_ONLY = re.compile(

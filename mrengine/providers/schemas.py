@@ -67,34 +67,40 @@ def _check(text: str) -> None:
         wrong = f"at /{'/'.join(map(str, error.absolute_path))}: {error.message[:_TOLD]}"
     except RecursionError:
         wrong = "it is nested too deeply"
-    wrong = wrong or next(_slips(schema, schema, ""), "")
+    wrong = wrong or next(_slips(schema), "")
     if not wrong and schema and not _KNOWN & schema.keys():
         wrong = "it has none of its keywords (type, properties, …), so that any answer would do"
     if wrong:
         raise ConfigError(f"response_model is no JSON schema: {wrong}", setting="response_model")
 
 
-def _slips(schema: Any, root: Any, at: str) -> Iterator[str]:
+def _slips(root: Mapping[str, Any]) -> Iterator[str]:
     """What the meta-schema lets pass: references to nothing, patterns that are none, keywords that are misspelt."""
+    for at, schema in _walk(root, ""):
+        for name in schema.keys() - _KNOWN:
+            if close := difflib.get_close_matches(name, _KNOWN, 1, 0.85):
+                yield f"at {at or '/'}: {name} is no keyword: is it {close[0]}?"
+        if isinstance(ref := schema.get("$ref"), str) and not _found(ref, root):
+            yield f"at {at or '/'}: $ref {ref[:100]} points to nothing in it, and nothing is fetched"
+        for pattern in [schema.get("pattern"), *schema.get("patternProperties", ())]:
+            if isinstance(pattern, str) and not _compiles(pattern):
+                yield f"at {at or '/'}: the pattern {pattern[:100]!r} is no regular expression"
+
+
+def _walk(schema: Any, at: str) -> Iterator[tuple[str, Mapping[str, Any]]]:
+    """A schema and all in it, each with its place."""
     if not isinstance(schema, Mapping):
         return
-    for name in schema.keys() - _KNOWN:
-        if close := difflib.get_close_matches(name, _KNOWN, 1, 0.85):
-            yield f"at {at or '/'}: {name} is no keyword: is it {close[0]}?"
-    if isinstance(ref := schema.get("$ref"), str) and not _found(ref, root):
-        yield f"at {at or '/'}: $ref {ref[:100]} points to nothing in it, and nothing is fetched"
-    for pattern in [schema.get("pattern"), *schema.get("patternProperties", ())]:
-        if isinstance(pattern, str) and not _compiles(pattern):
-            yield f"at {at or '/'}: the pattern {pattern[:100]!r} is no regular expression"
+    yield at, schema
     for name, part in schema.items():
-        if name in _SUBSCHEMAS and isinstance(part, Mapping):
-            yield from _slips(part, root, f"{at}/{name}")
-        elif name in _LISTS and isinstance(part, list):
+        if name in _LISTS and isinstance(part, list):
             for number, one in enumerate(part):
-                yield from _slips(one, root, f"{at}/{name}/{number}")
+                yield from _walk(one, f"{at}/{name}/{number}")
         elif name in _MAPS and isinstance(part, Mapping):
             for key, one in part.items():
-                yield from _slips(one, root, f"{at}/{name}/{key}")
+                yield from _walk(one, f"{at}/{name}/{key}")
+        elif name in _SUBSCHEMAS:
+            yield from _walk(part, f"{at}/{name}")
 
 
 def _found(ref: str, root: Any) -> bool:

@@ -1,7 +1,8 @@
 """Structured answers: the schema that a provider is given, and what its answer is checked against.
 
 ``response_model`` is a JSON schema, a pydantic model, or whatever else pydantic's ``TypeAdapter`` takes:
-``list[Model]``, a dataclass, a ``Literal``. No exception holds the answer: places are named only as far as the schema itself names them.
+``list[Model]``, a dataclass, a ``Literal``. No exception holds the answer: places are named only as far as the schema
+itself names them.
 """
 
 from __future__ import annotations

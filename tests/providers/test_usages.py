@@ -37,7 +37,7 @@ CHAIN = {"input_tokens": 5, "output_tokens": 3, "input_token_details": {"cache_r
         (MESSAGE.model_dump(), Usage(10, 2, 3, 1)),
         ({"input_tokens": 5, "output_tokens": 3, "input_tokens_details": {"cached_tokens": 2}}, Usage(5, 3, 2)),
         (SimpleNamespace(usage_metadata=CHAIN), Usage(5, 3, 2)),
-        ({"prompt_token_count": 5, "candidates_token_count": 3, "total_token_count": 20}, Usage(5, 15, reasoning_tokens=12)),
+        ({"prompt_token_count": 5, "candidates_token_count": 3, "total_token_count": 20}, Usage(5, 15, 0, 0, 12)),
         ({"prompt_tokens": 9}, Usage(9, 0)),
         ({"total_tokens": 9}, Usage(9, 0)),
     ],
