@@ -83,10 +83,15 @@ def map_prompt(
 ) -> PromptMap:
     """A map function from a prompt: ``$text`` stands for the chunk, fenced as data. ``max_tokens``: of each answer.
 
-    ``response_model``: a pydantic model or JSON schema; the result is then the validated value.
+    ``response_model``: a pydantic model, ``list[Model]`` or another type that pydantic validates, or a JSON schema; the
+    result is then the validated value.
     ``on_truncation``: "error", "allow" or "continue", for an answer that ``max_tokens`` has cut. ConfigError: no
-    prompt.
+    prompt, or a schema that is none.
     """
     if not isinstance(template, str) or not template.strip():
         raise ConfigError("the prompt is empty", setting="template")
+    if response_model is not None:
+        from mrengine.providers.structured import schema_of
+
+        schema_of(response_model)
     return PromptMap(template, system, max_tokens, temperature, response_model, on_truncation)
