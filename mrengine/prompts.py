@@ -5,6 +5,7 @@ id.
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from hashlib import blake2b
 from typing import Any
@@ -64,6 +65,13 @@ class PromptMap:
             "response_model": schema,
             "on_truncation": self.on_truncation,
         }
+
+    @property
+    def preloads(self) -> tuple[str, ...]:
+        """What answers are validated with: imported once, not in each worker (jsonschema takes a quarter second)."""
+        if self.response_model is None:
+            return ()
+        return ("jsonschema",) if isinstance(self.response_model, Mapping) else ("pydantic",)
 
     @property
     def map_version(self) -> str:

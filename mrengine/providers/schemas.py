@@ -158,8 +158,8 @@ def _rule(error: Any) -> str:
         return "missing"
     if isinstance(error.validator_value, (str, int, float, bool)) or error.validator in ("type", "enum"):
         shown = json.dumps(error.validator_value, ensure_ascii=False)
-        return f"{error.validator} {shown}" if len(shown) <= _RULE else str(error.validator)
-    return str(error.validator)
+        return f"violates {error.validator} {shown if len(shown) <= _RULE else ''}".rstrip()
+    return f"violates {error.validator}"
 
 
 def _validator(schema: Any) -> Any:

@@ -43,7 +43,7 @@ def _no_path(asked: bodies.Asked, tokens: Tokens) -> dict[str, Any]:
 def _load(asked: bodies.Asked, tokens: Tokens) -> dict[str, Any]:
     answer = _answer(asked, (0, 0))
     if asked.shape == "anthropic":
-        return _no_choices(asked, tokens)
+        return _no_choices(asked, (0, 0))
     answer["choices"][0]["finish_reason"] = "load"
     return answer
 

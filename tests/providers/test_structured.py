@@ -139,7 +139,7 @@ def test_a_schema_that_refers_to_itself_ends() -> None:
     """Trees of any depth."""
     tree = {"type": "object", "properties": {"child": {"$ref": "#"}}, "additionalProperties": False}
     assert lines({"child": {"child": {}}}, tree) == []
-    assert lines({"child": {"child": {"x": 1}}}, tree) == ["/child/child: additionalProperties false"]
+    assert lines({"child": {"child": {"x": 1}}}, tree) == ["/child/child: violates additionalProperties false"]
 
 
 JSON = st.recursive(
