@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import difflib
 import json
+import re
 from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, field
 from decimal import Decimal
@@ -62,7 +63,8 @@ def _check(text: str) -> None:
     schema = json.loads(text)
     wrong = ""
     try:
-        jsonschema.validators.validator_for(schema, jsonschema.Draft202012Validator).check_schema(schema)
+        draft = jsonschema.validators.validator_for(schema, jsonschema.Draft202012Validator)
+        draft.check_schema(schema, format_checker=jsonschema.FormatChecker(formats=()))  # patterns: see below
     except jsonschema.SchemaError as error:
         wrong = f"at /{'/'.join(map(str, error.absolute_path))}: {error.message[:_TOLD]}"
     except RecursionError:
@@ -78,12 +80,13 @@ def _slips(root: Mapping[str, Any]) -> Iterator[str]:
     """What the meta-schema lets pass: references to nothing, patterns that are none, keywords that are misspelt."""
     for at, schema in _walk(root, ""):
         for name in schema.keys() - _KNOWN:
-            if close := difflib.get_close_matches(name, _KNOWN, 1, 0.85):
+            if close := difflib.get_close_matches(name, _KNOWN, 1, 0.8):
                 yield f"at {at or '/'}: {name} is no keyword: is it {close[0]}?"
         if isinstance(ref := schema.get("$ref"), str) and not _found(ref, root):
             yield f"at {at or '/'}: $ref {ref[:100]} points to nothing in it, and nothing is fetched"
-        for pattern in [schema.get("pattern"), *schema.get("patternProperties", ())]:
-            if isinstance(pattern, str) and not _compiles(pattern):
+        for pattern in (schema.get("pattern"), *schema.get("patternProperties", ())):
+            named = pattern is not schema.get("pattern")
+            if isinstance(pattern, str) and not _compiles(pattern, named=named):
                 yield f"at {at or '/'}: the pattern {pattern[:100]!r} is no regular expression"
 
 
@@ -124,12 +127,13 @@ def _ids(root: Any) -> set[str]:
     return {"https://json-schema.org/", "http://json-schema.org/"} | ({own} if isinstance(own, str) and own else set())
 
 
-def _compiles(pattern: str) -> bool:
+def _compiles(pattern: str, *, named: bool) -> bool:
+    """``named``: of ``patternProperties``, which the library matches by Python's own dialect."""
     import regex
 
     try:
-        regex.compile(pattern)
-    except regex.error:
+        re.compile(pattern) if named else regex.compile(pattern)
+    except (re.error, regex.error):
         return False
     return True
 

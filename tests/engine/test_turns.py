@@ -224,6 +224,7 @@ def test_unknown_usage_is_estimated_and_spends_the_budget(
         used = summary.usage.get("m", Usage())
         spent += used.total_tokens
         assert used.estimated or not used.total_tokens
+        assert ("m did not tell" in str(summary.warnings)) is used.estimated
     assert 0 < spent <= 800
     assert 0 < server.stats().ok < 30
     logged = calls(state_dir)

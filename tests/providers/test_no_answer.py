@@ -73,6 +73,7 @@ def test_what_passes_for_an_answer_of_another_server_names_the_base_url(
         persist(connected("http:openai"))
 
 
+USED = {"prompt_tokens": 3, "completion_tokens": 1}
 BUSY: list[tuple[Any, int, bool]] = [
     ({"error": {"code": 429, "message": "slow"}}, 429, True),
     ({"error": {"code": "502", "message": "Bad gateway"}, "choices": []}, 502, True),
@@ -141,9 +142,14 @@ def test_a_stream_that_ends_early_is_no_answer(name: str) -> None:
 def test_an_error_in_a_stream_is_that_error() -> None:
     """OpenRouter says it in a chunk."""
     data = shape("openai").joined([{"choices": [{"index": 0, "delta": {"content": "half"}}]}, {"error": {"code": 429}}])
-    error = inner_error({"error": data["error"]}, {}, model="m", hidden=())
+    error = inner_error(data, {}, model="m", hidden=())
     assert error is not None
     assert error.status == 429
+    lost = {"choices": [{"index": 0, "delta": {}, "error": {"code": 502}, "finish_reason": "error"}], "usage": USED}
+    data = shape("openai").joined([{"choices": [{"index": 0, "delta": {"content": "half"}}]}, lost])
+    error = inner_error(data, {}, model="m", hidden=())
+    assert error is not None
+    assert (error.status, error.usage) == (502, Usage(3, 1))
 
 
 @pytest.mark.parametrize("road", ROADS)

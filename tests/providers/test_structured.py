@@ -3,18 +3,22 @@
 from __future__ import annotations
 
 import json
-from typing import Any
+from dataclasses import dataclass
+from datetime import date, datetime
+from decimal import Decimal
+from enum import Enum
+from typing import Any, Literal
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from pydantic import BaseModel, Field, field_validator
+from pydantic import BaseModel, ConfigDict, Field, field_validator
 
 from mrengine.errors import ConfigError, InvalidAnswer, ModelUnavailable, TruncatedAnswer
 from mrengine.providers import schemas
 from mrengine.providers.answers import answer
 from mrengine.providers.fake import example
-from mrengine.providers.structured import schema_of, strict, validate
+from mrengine.providers.structured import checked, schema_of, strict, validate
 from mrengine.records import Completion, Request, Usage
 
 
@@ -231,7 +235,9 @@ def test_a_model_that_refers_to_itself_has_an_object_at_its_root() -> None:
 
 def test_a_pattern_of_another_dialect_passes() -> None:
     """The provider may understand it; we do not fail an answer because of it."""
-    assert lines("é", {"type": "string", "pattern": r"^\p{L}$"}) == []
+    schema = schema_of({"type": "string", "pattern": r"^\p{L}$"})
+    assert lines("é", schema) == []
+    assert lines("1", schema) != []
 
 
 def test_a_structured_answer_is_continued_in_words() -> None:
@@ -287,3 +293,139 @@ def test_a_failure_on_the_way_knows_what_was_paid_before_it() -> None:
     with pytest.raises(ModelUnavailable) as caught:
         answer(ask, REQUEST, response_model=SCHEMA)
     assert caught.value.usage == Usage(10, 1)
+
+
+class Kind(Enum):
+    new = "new"
+    old = "old"
+
+
+class Strict(BaseModel):
+    model_config = ConfigDict(strict=True)
+    day: date
+    at: datetime
+    kind: Kind
+    span: tuple[int, int]
+    tags: set[str]
+    dose: Decimal
+
+
+@dataclass
+class Visit:
+    day: int
+    notes: list[str]
+
+
+def test_a_strict_model_is_read_from_json() -> None:
+    """By the JSON road: JSON has no dates, enums, tuples or sets."""
+    text = (
+        '{"day": "2026-11-27", "at": "2026-11-27T10:00:00Z", "kind": "old", "span": [1, 2], "tags": ["a"], '
+        '"dose": "1.10"}'
+    )
+    found = validate(f"Here it is: {text}", Strict)
+    assert (found.day, found.kind, found.span, found.tags) == (date(2026, 11, 27), Kind.old, (1, 2), {"a"})
+    assert str(found.dose) == "1.10"
+    with pytest.raises(InvalidAnswer, match="/span/0: int_type"):
+        validate(text.replace("[1, 2]", '["1", 2]'), Strict)
+
+
+TYPES: list[tuple[Any, str, Any]] = [
+    (list[Drug], '[{"name": "a", "dose_mg": 1},]', [Drug(name="a", dose_mg=1)]),
+    (dict[str, int], 'so: {"a": 1}', {"a": 1}),
+    (Visit, '{"day": 1, "notes": ["x"]}', Visit(1, ["x"])),
+    (list[Visit] | None, "null", None),
+    (Literal["yes", "no"], '"yes"', "yes"),
+    (int, "3", 3),
+]
+
+
+@pytest.mark.parametrize(("wanted", "text", "value"), TYPES)
+def test_whatever_pydantic_validates_is_a_response_model(wanted: Any, text: str, value: Any) -> None:
+    """With a schema of its own, which goes into the prompt where it is no object."""
+    assert validate(text, wanted) == value
+    assert json.dumps(schema_of(wanted))
+    with pytest.raises(InvalidAnswer):
+        validate('{"a": "b"}', wanted)
+
+
+def test_json_in_a_string_is_unpacked() -> None:
+    """Some models quote their JSON; a string that is wanted stays one."""
+    quoted = json.dumps('{"code": "A"}')
+    assert validate(quoted, SCHEMA) == {"code": "A"}
+    assert validate(quoted, {"type": "string"}) == '{"code": "A"}'
+
+
+def test_of_several_values_the_first_that_fits_counts() -> None:
+    """Prose may hold examples."""
+    text = 'Not {"n": 1, "m": "a much longer example"} but {"code": "A"}.'
+    assert validate(text, SCHEMA) == {"code": "A"}
+
+
+def test_half_a_character_is_no_reason_to_refuse() -> None:
+    """An escaped lone surrogate is JSON, and pydantic's reader refuses it."""
+    assert validate(r'{"name": "a\ud83d", "dose_mg": 1}', Drug).name == "a\ufffd"
+
+
+NO_SCHEMAS: list[tuple[Any, str]] = [
+    ({"type": "objekt"}, "/type"),
+    ({"type": "object", "properties": {"a": "string"}}, "/properties/a"),
+    ({"type": "object", "required": "a"}, "/required"),
+    ({"name": "string", "age": "integer"}, "none of its keywords"),
+    ({"type": "object", "propertys": {"a": {}}}, "is it properties"),
+    ({"type": "object", "properties": {"a": {"type": "string", "patern": "x"}}}, "is it pattern"),
+    ({"type": "array", "items": {"$ref": "#/$defs/nobody"}}, "points to nothing"),
+    ({"$ref": "https://example.com/schema.json"}, "nothing is fetched"),
+    ({"type": "string", "pattern": "("}, "no regular expression"),
+    ({"enum": {1, 2}}, "what JSON does not"),
+    ({"type": "integer", "minimum": "3"}, "/minimum"),
+]
+
+
+@pytest.mark.parametrize(("schema", "told"), NO_SCHEMAS)
+def test_a_schema_that_is_none_is_a_config_error(schema: Any, told: str) -> None:
+    """It would take every answer, or none; the message says where and why."""
+    with pytest.raises(ConfigError) as caught:
+        schema_of(schema)
+    assert told in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "schema",
+    [
+        {},
+        {"type": "object", "x-order": ["a"], "properties": {"propertys": {"type": "string"}}},
+        {"$schema": "http://json-schema.org/draft-07/schema#", "definitions": {"a": {}}, "$ref": "#/definitions/a"},
+        {"type": "object", "properties": {"a": {"type": "string", "nullable": True, "example": "x"}}},
+        Drug.model_json_schema(),
+        Tree.model_json_schema(),
+    ],
+)
+def test_a_schema_of_the_field_passes(schema: Any) -> None:
+    """Older drafts, OpenAPI's words, names of properties that look like keywords."""
+    assert schema_of(schema) == schema
+
+
+BEYOND: list[tuple[Any, Any]] = [
+    ({"patternProperties": {"^a": {"type": "integer"}}}, {"ab": "x"}),
+    ({"minProperties": 1}, {}),
+    ({"contains": {"type": "integer"}}, ["a"]),
+    ({"propertyNames": {"maxLength": 1}}, {"ab": 1}),
+    ({"if": {"minimum": 5}, "then": {"maximum": 6}}, 7),
+    ({"dependentRequired": {"a": ["b"]}}, {"a": 1}),
+]
+
+
+@pytest.mark.parametrize(("schema", "value"), BEYOND)
+def test_no_keyword_is_passed_over(schema: Any, value: Any) -> None:
+    """All of the draft's; the line names the keyword."""
+    (line,) = lines(value, schema)
+    assert any(keyword in line for keyword in (*schema, "maximum", "maxLength", "type"))
+
+
+def test_the_model_is_told_more_than_the_log() -> None:
+    """Values and the validator's own words."""
+    found = checked('{"name": "poison", "dose_mg": 1}', Drug)
+    assert "bad name poison" in found.told()
+    assert "poison" not in str(found.failure()) + repr(found)
+    found = checked('{"code": "lower", "n": 1}', SCHEMA)
+    assert "does not match ^[A-Z]" in found.told()

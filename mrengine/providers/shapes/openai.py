@@ -129,7 +129,9 @@ def joined(events: Sequence[Any]) -> Any:
             _add(message, choice.get("delta") or choice.get("message"))
             if choice.get("error"):
                 whole["error"] = choice["error"]
-    if finish is None and "error" not in whole:
+    if "error" in whole:
+        return whole  # whatever came before it
+    if finish is None:
         return None  # it ended before its end
     return whole | {"choices": [{"message": message, "finish_reason": finish}] if message else []}
 
