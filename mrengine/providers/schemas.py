@@ -63,7 +63,7 @@ def _check(text: str) -> None:
     schema = json.loads(text)
     wrong = ""
     try:
-        draft = jsonschema.validators.validator_for(schema, jsonschema.Draft202012Validator)
+        draft: Any = jsonschema.validators.validator_for(schema, jsonschema.Draft202012Validator)
         draft.check_schema(schema, format_checker=jsonschema.FormatChecker(formats=()))  # patterns: see below
     except jsonschema.SchemaError as error:
         wrong = f"at /{'/'.join(map(str, error.absolute_path))}: {error.message[:_TOLD]}"
