@@ -123,7 +123,7 @@ class Observed:
 @dataclass(frozen=True, slots=True)
 class Request:
     """One request to a model, as a provider gets it. ``schema``: a JSON schema or None. ``timeout_s``: for the whole
-    call.
+    call. ``finish_s``: for one whose answer has begun, where that is more.
     """
 
     model: str
@@ -136,6 +136,7 @@ class Request:
     document_id: str | None = None
     attempt: int = 1
     timeout_s: float = 600.0
+    finish_s: float = 0.0
     # The turns so far, where the model is asked again (continuation, a re-ask); (role, content) pairs after the prompt.
     turns: tuple[tuple[str, str], ...] = field(default=(), repr=False)
 
@@ -196,7 +197,8 @@ class ChunkFailure:
 
 @dataclass(frozen=True, slots=True)
 class RateLimit:
-    """A provider's limits for one model, per minute. ``burst_s``: seconds of the rate that may be used at once.
+    """A provider's limits for one model, per minute; ``rps``: requests per second, spaced evenly.
+    ``burst_s``: seconds of the rate that may be used at once.
 
     ``concurrent``: calls in flight. ``shared``: a name under which all processes of this machine that call the model at
     the same endpoint draw on one limit.
@@ -204,6 +206,7 @@ class RateLimit:
 
     tpm: int | None = None
     rpm: int | None = None
+    rps: float | None = None
     input_tpm: int | None = None
     output_tpm: int | None = None
     concurrent: int | None = None
@@ -256,8 +259,12 @@ class ModelSpec:
     """A model, by name, and what its name does not say.
 
     ``provider``: a name ("openai", "anthropic", "http", "local", "fake", an entry point) or a Provider class.
+    ``api_key_env``: the variable that holds the key; of several each is a key with limits of its own, and calls go to
+    whichever has room.
     ``headers``: a mapping, ``${VAR}`` expanded in the worker, or a callable that returns one (asked again after a 401).
-    ``params``: sent with every request. ``fallbacks``: names or specs that take this model's chunks when it fails.
+    ``params``: sent with every request. ``fallbacks``: names or specs that take this model's chunks when it fails;
+    ``fallbacks_on``: of what, any of "unavailable" (it cannot be used, or not now), "overflow" (a text that it does
+    not hold; the fallbacks with a larger window are asked) and "filtered" (a content filter refused).
     ``reasoning``: "drop", or "keep" to have what the model thinks aloud in the text, before the answer, as
     ``<think>…</think>``.
     """
@@ -265,7 +272,7 @@ class ModelSpec:
     name: str
     provider: str | type[Any] | None = None
     base_url: str | None = None
-    api_key_env: str | None = None
+    api_key_env: str | Sequence[str] | None = None
     headers: Mapping[str, str] | Callable[[], Mapping[str, str]] | None = field(default=None, repr=False)
     verify: bool | str = True
     proxy: str | None = field(default=None, repr=False)
@@ -276,6 +283,7 @@ class ModelSpec:
     limits: RateLimit | None = None
     fallbacks: Sequence[str | ModelSpec] = ()
     reasoning: Literal["drop", "keep"] = "drop"
+    fallbacks_on: Sequence[str] = ("unavailable", "overflow")
 
 
 @dataclass(frozen=True, slots=True)

@@ -344,6 +344,12 @@ def _adopt(mine: Bucket | None, dumped: list[Any]) -> Bucket:
     return bucket
 
 
+def _requests(limit: RateLimit) -> float | None:
+    """Requests a minute, by whichever limit says less."""
+    told = [limit.rpm, None if limit.rps is None else limit.rps * MINUTE_S]
+    return min((float(one) for one in told if one is not None), default=None)
+
+
 def _buckets(limit: RateLimit, now: float, spent: list[Spent]) -> dict[int, Bucket]:
     amounts = (
         [(ago, given + made) for ago, given, made in spent],
@@ -352,9 +358,10 @@ def _buckets(limit: RateLimit, now: float, spent: list[Spent]) -> dict[int, Buck
         [(ago, 1.0) for ago, _, _ in spent],
     )
     buckets = {}
-    for i, per_minute in enumerate((limit.tpm, limit.input_tpm, limit.output_tpm, limit.rpm)):
+    for i, per_minute in enumerate((limit.tpm, limit.input_tpm, limit.output_tpm, _requests(limit))):
         if per_minute is not None:
-            capacity, rate = burst(per_minute, limit.burst_s), per_minute / MINUTE_S
+            burst_s = 0.0 if i == REQUESTS and limit.rps is not None else limit.burst_s  # spaced evenly
+            capacity, rate = burst(per_minute, burst_s), per_minute / MINUTE_S
             level = implied_level(capacity, rate, amounts[i]) if spent else None
             buckets[i] = Bucket(capacity, rate, now, level)
     return buckets

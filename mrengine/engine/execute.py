@@ -164,11 +164,14 @@ class Executor:
         if isinstance(error, Unstorable):
             message += f"; {STORABLE}"
         tried = isinstance(error, ModelError) and error.causes  # until the deadline
-        if isinstance(error, Retry) or (isinstance(error, ModelError) and error.transient and not tried):
+        if isinstance(error, ModelError) and error.aside:
+            self._emit(m.MODEL_RESTS, task.chunk, task.model, message.encode("utf-8", "replace"))
+        elif isinstance(error, Retry) or (isinstance(error, ModelError) and error.transient and not tried):
             after_s = error.after_s if isinstance(error, Retry) else error.retry_after_s
             self._emit(m.RETRY, task.chunk, task.model, pack([message, seconds(after_s)]))
         elif isinstance(error, ModelError) and error.scope == "model":
-            self._emit(m.MODEL_DOWN, task.chunk, task.model, message.encode("utf-8", "replace"))
+            kind = m.MODEL_DOWN if error.certain else m.MODEL_DOUBT
+            self._emit(kind, task.chunk, task.model, message.encode("utf-8", "replace"))
         else:
             self._emit_failure(
                 task,

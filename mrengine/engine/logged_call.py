@@ -15,7 +15,7 @@ from mrengine.engine.turns import turn_of
 from mrengine.errors import ModelError, ModelRefused, RateLimited
 from mrengine.log import codec, records
 from mrengine.providers.base import Stopped
-from mrengine.providers.failures import TURNED_AWAY
+from mrengine.providers.failures import turned_away
 from mrengine.providers.structured import in_words
 from mrengine.providers.usages import completed
 from mrengine.records import Chunk, Completion, Request
@@ -84,6 +84,7 @@ class LoggedCall:
             stopping=self._models.stopping,
             breaker=self._breaker,
             alternatives=self._alternatives,
+            aside=self._models.rests and self._model.index == self._task.model,
             on_retry=self._on_retry,
             on_wait=self._models.on_wait,
         )
@@ -153,7 +154,7 @@ class LoggedCall:
             paid = completed(Completion(said, usage=error.usage), self._tokens(request), request.max_tokens)
             error.usage = paid.usage  # what the budget is told
             self._emit_call(request, paid, "no answer", reusable=False)
-        elif not error.sent or error.status in TURNED_AWAY:
+        elif turned_away(error):
             self._emit_call(request, Completion(said), "refused", reusable=False)
 
     def _emit_call(self, request: Request, answer: Completion, reason: str, *, reusable: bool) -> None:

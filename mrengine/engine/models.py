@@ -10,6 +10,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
 from dataclasses import replace
+from itertools import count
 from typing import TYPE_CHECKING, Any
 
 import cloudpickle
@@ -50,11 +51,18 @@ class ModelSet:
         self._models: tuple[Model, ...] = cloudpickle.loads(setup.models_blob)
         self._providers: dict[str, Provider] = {}
         self._breakers: dict[str, Breaker] = {}
+        self._rests: dict[str, float] = {}  # by lane: until when its limits let nothing through
+        self._turns = count()
         self._lock = threading.Lock()
         self._endpoints = dict(setup.endpoints)
         self._endpoint_came = threading.Event()
 
     # facts
+
+    @property
+    def rests(self) -> bool:
+        """Whether a task may wait aside while its model does not answer: others are asked meanwhile."""
+        return self.setup.all_models and len(self._models) > 1
 
     def name(self, index: int) -> str | None:
         """A model's name, None where the job has no models."""
@@ -78,11 +86,11 @@ class ModelSet:
 
     def identities(self, index: int) -> Iterator[str | list[str]]:
         """What enters the digest of a call to a model: its own identity, then those with each that may stand in."""
-        return (self._identity(index, model) for model in self._candidates(index))
+        return (self._identity(index, model) for model in self._own(index))
 
     def _identity(self, index: int, model: Model) -> str | list[str]:
         first = self._models[index]
-        return first.identity if model.name == first.name else [first.identity, model.identity]
+        return first.identity if model.identity == first.identity else [first.identity, model.identity]
 
     # calls
 
@@ -135,20 +143,34 @@ class ModelSet:
             cost_usd = None if unknown else (turns.cost_usd or 0.0) + (call.cost_usd or 0.0)
             return completion
 
-        completion = ask_any(self._candidates(index), self._breakers, attempt)
+        candidates = self._candidates(index)
+        completion = ask_any(candidates, self._breakers, attempt, self._models[index].spec.fallbacks_on)
         return completion, cost_usd
 
     def _candidates(self, index: int) -> list[Model]:
-        """The model, its fallbacks, and the job's others where a chunk may go to any of them."""
-        first = self._models[index]
-        others = () if self.setup.all_models else self._models
-        found = {model.name: model for model in (first, *first.fallbacks, *others)}
+        """Those that may answer a call, by each of their keys."""
+        found = {lane.name: lane for model in self._own(index) for lane in self._lanes(model)}
         for name in found:
             if name not in self._breakers:
                 from mrengine.providers.breaker import Breaker
 
                 self._breakers.setdefault(name, Breaker())
         return list(found.values())
+
+    def _own(self, index: int) -> list[Model]:
+        """The model, its fallbacks, and the job's others where a chunk may go to any of them."""
+        first = self._models[index]
+        others = () if self.setup.all_models else self._models
+        return list({model.name: model for model in (first, *first.fallbacks, *others)}.values())
+
+    def _lanes(self, model: Model) -> list[Model]:
+        """A model by each of its keys, in turn; those that must wait for their limits come last."""
+        if not model.lanes:
+            return [model]
+        turn, now = next(self._turns), time.monotonic()
+        lanes = [model, *model.lanes]
+        lanes = lanes[turn % len(lanes) :] + lanes[: turn % len(lanes)]
+        return sorted(lanes, key=lambda lane: max(0.0, self._rests.get(lane.name, 0.0) - now))
 
     def own(
         self,
@@ -182,10 +204,13 @@ class ModelSet:
         return own_call(lease, model, grant, task=task, round_=self.setup.round, emit=self.emit, done=done)
 
     def on_wait(self, model: str, wait_ms: float) -> None:
+        self._rests[model] = time.monotonic() + wait_ms / 1e3
         self.note("budget:wait", {"model": model, "wait_ms": wait_ms})
 
     def note(self, name: str, fields: dict[str, Any]) -> None:
         """Tell the host something that is not for the log."""
+        if name == "call:retry" and fields["limited"]:
+            self._rests[fields["model"]] = time.monotonic() + fields["wait_s"]
         self.emit(m.NOTE, -1, -1, msgpack.packb([name, fields]))
 
     def provider(self, model: Model) -> Provider:

@@ -78,7 +78,7 @@ def own_call(
         yield grant
     except Exception as error:
         failed = failures.from_exception(error, model=model.name)
-        made, observed = failed.sent and failed.status not in failures.TURNED_AWAY, failed.observed
+        made, observed = not failures.turned_away(failed), failed.observed
         raise
     finally:
         made = made or grant.usage is not None

@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from mrengine.errors import ConfigError, ModelError, ModelRefused, MrengineError
-from mrengine.providers import failures
+from mrengine.providers import failures, keys
 from mrengine.providers.models import Model
 from mrengine.providers.shapes import shape
 
@@ -29,9 +29,11 @@ class Headers:
     def __init__(self, model: Model, *, key: str | None = None, env: Mapping[str, str] = os.environ) -> None:
         self._model, self._env = model, env
         self._lock = threading.Lock()
-        self.key = key or ((env.get(model.key_env) or "").strip() if model.key_env else None) or None
+        self.key = key or (keys.checked(model.key_env, env) if model.key_env else None)
         # An SDK sends its key by itself.
         self._fixed = {} if model.kind == model.shape else shape(model.shape).key_headers(self.key or "")
+        if self.key and keys.below(model.base_url or "", *keys.AZURE):
+            self._fixed = {"api-key": self.key}
         self.version = 0
         self.current = self._read()
         if _CREDENTIALS & self.current.keys() - self._fixed.keys():

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 from mrengine.errors import ModelError, ModelRefused, ModelUnavailable, RateLimited
@@ -49,7 +49,14 @@ def sampled_badly(model: str, status: int, body: bytes) -> ModelUnavailable | No
     return error
 
 
-def inner_error(data: Any, headers: Mapping[str, str], *, model: str, hidden: Collection[str]) -> ModelError | None:
+def inner_error(
+    data: Any,
+    headers: Mapping[str, str],
+    *,
+    model: str,
+    hidden: Collection[str] = (),
+    texts: Sequence[str] | None = None,
+) -> ModelError | None:
     """The error that a body with status 200 holds, in itself or in its first choice; None: it holds none."""
     data = data[0] if isinstance(data, list) and len(data) == 1 else data  # Google answers with a list
     found = _error_in(data)
@@ -61,7 +68,7 @@ def inner_error(data: Any, headers: Mapping[str, str], *, model: str, hidden: Co
     fields = found if isinstance(found, Mapping) else {"message": found}
     status = failures.inner_status(fields)
     body = json.dumps({"error": found}).encode("utf-8", "replace")
-    error = failures.from_status(status, headers, body, model=model, hidden=hidden)
+    error = failures.from_status(status, headers, body, model=model, hidden=hidden, texts=texts)
     if not (fields.get("code") or fields.get("type") or fields.get("status")):
         error.args = (f"{error}: {_BASE_URL}", *error.args[1:])
     usage = usage_in(data.get("usage")) if isinstance(data.get("usage"), Mapping) else None

@@ -16,14 +16,14 @@ from typing import Any
 
 from mrengine.errors import ModelError
 from mrengine.providers import failures, no_answer
-from mrengine.providers.dialects import Dialect, learned
+from mrengine.providers.dialects import Dialect, adapted, learned
 from mrengine.providers.headers import Headers
 from mrengine.providers.http import Response
 from mrengine.providers.models import Model
 from mrengine.providers.observed import observed
 from mrengine.providers.shapes import NotAnAnswer, Refused, shape
 from mrengine.providers.streams import events_in, is_stream
-from mrengine.providers.window import ask_window, check, size
+from mrengine.providers.window import ask_window, check, size, spoken
 from mrengine.records import Completion, Request
 
 __all__ = ["ASK_S", "RemoteProvider"]
@@ -50,8 +50,10 @@ class RemoteProvider(ABC):
         return f"{type(self).__name__}({self._name!r})"
 
     @abstractmethod
-    def send(self, body: bytes, headers: Mapping[str, str], version: int, timeout_s: float) -> Response:
-        """POST a body; an answer of any status, or whatever the client raises. ``version``: of the headers."""
+    def send(self, body: bytes, headers: Mapping[str, str], version: int, times: tuple[float, float]) -> Response:
+        """POST a body; an answer of any status, or whatever the client raises. ``version``: of the headers;
+        ``times``: the request's ``timeout_s`` and ``finish_s``.
+        """
 
     @abstractmethod
     def get(self, path: str) -> Response:
@@ -90,46 +92,55 @@ class RemoteProvider(ABC):
         dialect = known = self._dialect
         while True:
             body = self._body(request, dialect)
-            response = self._answered(body, request.timeout_s)
+            response = self._answered(body, (request.timeout_s, request.finish_s))
             other = learned(dialect, request, body, response.status, response.body)
             if other is None:
                 break
             dialect = other
         if not 200 <= response.status < 300:
-            raise no_answer.sampled_badly(self._name, response.status, response.body) or failures.from_status(
-                response.status, response.headers, response.body, model=self._name, hidden=self._headers.hidden
-            )
+            bad = no_answer.sampled_badly(self._name, response.status, response.body)
+            raise bad or self._failure(response.status, response, request)
         if dialect != known:
             self._dialect = dialect
-        return self._read(response)
+        return self._read(response, request)
+
+    def _failure(self, status: int, response: Response, request: Request) -> ModelError:
+        hidden, texts = self._headers.hidden, spoken(request)
+        return failures.from_status(
+            status, response.headers, response.body, model=self._name, hidden=hidden, texts=texts
+        )
 
     def _body(self, request: Request, dialect: Dialect) -> bytes:
-        sent = self._shape.body(request, model=self._model.wire_name, params=self._params, dialect=dialect)
+        sent = self._shape.body(
+            adapted(request, dialect), model=self._model.wire_name, params=self._params, dialect=dialect
+        )
         return _encode(sent).encode("utf-8", "replace")
 
-    def _answered(self, body: bytes, timeout_s: float) -> Response:
+    def _answered(self, body: bytes, times: tuple[float, float]) -> Response:
         seen = self._headers.version
-        response = self._sent(body, timeout_s)
+        response = self._sent(body, times)
         if response.status == 401 and self._headers.renewable:
             self._headers.renew(seen)
-            response = self._sent(body, timeout_s)
+            response = self._sent(body, times)
         return response
 
-    def _sent(self, body: bytes, timeout_s: float) -> Response:
+    def _sent(self, body: bytes, times: tuple[float, float]) -> Response:
         """Send; a foreign exception leaves no trace: not even as context, for its request holds prompt and key."""
         failed: ModelError
         try:
-            return self.send(body, self._headers.current, self._headers.version, timeout_s)
+            return self.send(body, self._headers.current, self._headers.version, times)
         except Exception as error:  # noqa: BLE001  # whatever a client raises is mapped, in one place
             failed = failures.from_exception(error, model=self._name)
         raise failed
 
-    def _read(self, response: Response) -> Completion:
+    def _read(self, response: Response, request: Request) -> Completion:
         failed: ModelError
         seen, data = observed(response.headers), None
         try:
             data = self._data(response)
-            inner = no_answer.inner_error(data, response.headers, model=self._name, hidden=self._headers.hidden)
+            inner = no_answer.inner_error(
+                data, response.headers, model=self._name, hidden=self._headers.hidden, texts=spoken(request)
+            )
             if inner is not None:
                 raise inner
             completion = self._shape.answer(data, model=self._name, reasoning=self._model.spec.reasoning)
