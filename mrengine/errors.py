@@ -207,6 +207,8 @@ class ModelError(MrengineError):
     aside: bool = False  # its task waits for the model without holding a slot
     sent: bool = True
     usage: Usage | None = None
+    tries: int | None = None  # a call that fails so is made so often at most; None: until its deadline
+    answer: str = ""  # what the model said to decline; the engine moves it into the log
     attempts: int = 1
     waited_s: float = 0.0
     causes: tuple[str, ...] = ()

@@ -71,11 +71,21 @@ def fence(text: str) -> str:
 
 @dataclass(frozen=True, slots=True)
 class Usage:
-    """Tokens as the provider counted them. ``cached_tokens`` are part of ``input_tokens``."""
+    """Tokens of one call, or of many, as the provider counted them.
+
+    ``input_tokens`` is the whole prompt; ``cached_tokens`` and ``cache_write_tokens`` (read from and written into the
+    provider's cache) are part of it, ``cache_write_1h_tokens`` of the latter. ``output_tokens`` is the whole answer;
+    ``reasoning_tokens`` are part of it. ``estimated``: the provider did not say (all of) it, so it is our own count.
+    How each vendor counts: ``mrengine.providers.counting``.
+    """
 
     input_tokens: int = 0
     output_tokens: int = 0
     cached_tokens: int = 0
+    cache_write_tokens: int = 0
+    reasoning_tokens: int = 0
+    cache_write_1h_tokens: int = 0
+    estimated: bool = False
 
     @property
     def total_tokens(self) -> int:
@@ -86,6 +96,10 @@ class Usage:
             self.input_tokens + other.input_tokens,
             self.output_tokens + other.output_tokens,
             self.cached_tokens + other.cached_tokens,
+            self.cache_write_tokens + other.cache_write_tokens,
+            self.reasoning_tokens + other.reasoning_tokens,
+            self.cache_write_1h_tokens + other.cache_write_1h_tokens,
+            self.estimated or other.estimated,
         )
 
 
@@ -167,7 +181,8 @@ class ChunkFailure:
     """A chunk that has no result.
 
     ``kind``: "error" (map_fn raised), "unstorable" (its result), "model" (a call), "crash", "hang", "retries".
-    ``traceback`` names files, lines and functions only: no source line, no value.
+    ``traceback`` names files, lines and functions only: no source line, no value. ``answers``: what the models had
+    answered to the calls of the last attempt, as they said it, refused answers included.
     """
 
     chunk_id: int
@@ -177,6 +192,7 @@ class ChunkFailure:
     message: str
     attempts: int = 1
     traceback: str = field(default="", repr=False)
+    answers: tuple[str, ...] = field(default=(), repr=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -209,17 +225,33 @@ class Budget:
 
 @dataclass(frozen=True, slots=True)
 class Price:
-    """USD per million tokens."""
+    """USD per million tokens.
+
+    Where a price is not given: ``cached`` is ``input``; ``cache_write`` is 1.25 and ``cache_write_1h`` 2 times
+    ``input``, as at Anthropic, the only vendor that charges more for them
+    (https://platform.claude.com/docs/en/build-with-claude/prompt-caching). Reasoning costs what other output costs.
+    """
 
     input: float
     output: float
     cached: float | None = None
+    cache_write: float | None = None
+    cache_write_1h: float | None = None
 
     def cost(self, usage: Usage) -> float:
         """USD for this usage."""
         cached = self.input if self.cached is None else self.cached
-        fresh = usage.input_tokens - usage.cached_tokens
-        return (fresh * self.input + usage.cached_tokens * cached + usage.output_tokens * self.output) / 1e6
+        written = self.input * 1.25 if self.cache_write is None else self.cache_write
+        written_1h = self.input * 2.0 if self.cache_write_1h is None else self.cache_write_1h
+        fresh = usage.input_tokens - usage.cached_tokens - usage.cache_write_tokens
+        cost = fresh * self.input + usage.cached_tokens * cached + usage.output_tokens * self.output
+        cost += (usage.cache_write_tokens - usage.cache_write_1h_tokens) * written
+        return (cost + usage.cache_write_1h_tokens * written_1h) / 1e6
+
+    def most(self, usage: Usage) -> float:
+        """USD at most, where nobody knows yet how much of the input will be written into a cache."""
+        written = usage.input_tokens if (self.cache_write or 0.0) > self.input else 0
+        return self.cost(Usage(usage.input_tokens, usage.output_tokens, 0, written))
 
 
 @dataclass(frozen=True, slots=True)
@@ -233,6 +265,8 @@ class ModelSpec:
     ``params``: sent with every request. ``fallbacks``: names or specs that take this model's chunks when it fails;
     ``fallbacks_on``: of what, any of "unavailable" (it cannot be used, or not now), "overflow" (a text that it does
     not hold; the fallbacks with a larger window are asked) and "filtered" (a content filter refused).
+    ``reasoning``: "drop", or "keep" to have what the model thinks aloud in the text, before the answer, as
+    ``<think>…</think>``.
     """
 
     name: str
@@ -248,6 +282,7 @@ class ModelSpec:
     price: Price | None = None
     limits: RateLimit | None = None
     fallbacks: Sequence[str | ModelSpec] = ()
+    reasoning: Literal["drop", "keep"] = "drop"
     fallbacks_on: Sequence[str] = ("unavailable", "overflow")
 
 

@@ -183,7 +183,7 @@ class Executor:
                 message,
                 document_id=chunk.document_id if chunk is not None else "",
                 traceback=where(error, own=OWN_FILES),
-                facts=_facts(error),
+                facts=_facts(error) | _answers(calls),
             )
 
     def _emit_failure(self, task: m.Start, kind: str, message: str, document_id: str = "", **more: Any) -> None:
@@ -211,3 +211,18 @@ def _facts(error: BaseException) -> dict[str, Any]:
     if error.status is not None:
         facts["status"] = error.status
     return facts
+
+
+MOST_ANSWERS, MOST_CHARACTERS = 16, 1_000_000
+
+
+def _answers(calls: TaskCalls) -> dict[str, Any]:
+    """What the models had said: the latest answers, as much as a person will read."""
+    kept: list[str] = []
+    left = MOST_CHARACTERS
+    for text in reversed(calls.answers[-MOST_ANSWERS:]):
+        if len(text) > left:
+            break
+        kept.insert(0, text)
+        left -= len(text)
+    return {"answers": kept} if kept else {}

@@ -83,7 +83,7 @@ def own_call(
     finally:
         made = made or grant.usage is not None
         lease.settle(grant.usage, observed, made=made)
-        usage = grant.usage or (Usage(grant.tokens, grant.max_tokens) if made else Usage())
+        usage = grant.usage or (Usage(grant.tokens, grant.max_tokens, estimated=True) if made else Usage())
         cost = None if model.price is None else model.price.cost(usage)
         done(usage, cost)
         call = records.CallRecord(

@@ -16,6 +16,17 @@ __all__ = ["Dialect", "adapted", "learned"]
 _REFUSALS = frozenset({400, 422})
 _TEMPLATE = _REFUSALS | {500}  # a chat template that raises is a 500 of some servers
 _SCHEMA = re.compile(r"response_?format|json_?schema|input_schema|tool|structured output|grammar", re.IGNORECASE)
+# Said of the schema alone, with whatever status: llama.cpp and Google fail to convert it with a 500.
+_BAD_SCHEMA = re.compile(
+    r"response_?(?:format|schema|json_?schema)|json_?[ ]?schema|input_schema|output_config"
+    r"|(?:parse|invalid) grammar|schema (?:conversion|produces|is too|has too|nesting)|too many states",
+    re.IGNORECASE,
+)
+_STREAM_ONLY = re.compile(
+    r"(?:only|must|please|enable|require)[^.]{0,60}\bstream|\bstream[^.]{0,40}(?:must|required|only|true)"
+    r"|non-?stream[^.]{0,60}not",
+    re.IGNORECASE,
+)
 _TEMPERATURE = re.compile(r"temperature", re.IGNORECASE)
 _MAX_TOKENS = re.compile(r"max_(?:completion_)?tokens")
 _SYSTEM = re.compile(
@@ -38,13 +49,14 @@ _HEAD = 2000  # bytes of a refusal that are looked at
 @dataclass(frozen=True, slots=True)
 class Dialect:
     """``native_schema`` False: schemas are told in words. ``completion_tokens``: the name of the answer's limit is
-    ``max_completion_tokens``; None: by the model's name. ``system`` False: what would be said in that role opens the
-    prompt.
+    ``max_completion_tokens``; None: by the model's name. ``stream``: the endpoint does nothing but stream. ``system``
+    False: what would be said in that role opens the prompt.
     """
 
     native_schema: bool = True
     temperature: bool = True
     completion_tokens: bool | None = None
+    stream: bool = False
     system: bool = True
 
 
@@ -64,8 +76,12 @@ def learned(dialect: Dialect, request: Request, sent: bytes, status: int, refusa
     words = refusal[:_HEAD].decode("utf-8", "replace")
     if request.system is not None and dialect.system and status in _TEMPLATE and _SYSTEM.search(words):
         return replace(dialect, system=False)
+    if status in (400, 422, 500) and request.schema is not None and dialect.native_schema and _BAD_SCHEMA.search(words):
+        return replace(dialect, native_schema=False)
     if status not in _REFUSALS:
         return None
+    if not dialect.stream and _STREAM_ONLY.search(words):
+        return replace(dialect, stream=True)
     unknown = _UNKNOWN.search(words) is not None
     if request.temperature is not None and dialect.temperature and unknown and _TEMPERATURE.search(words):
         return replace(dialect, temperature=False)

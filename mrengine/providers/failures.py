@@ -22,7 +22,7 @@ from mrengine.providers.observed import exhausted_s, observed
 from mrengine.providers.said import Said, read
 from mrengine.records import Observed, Usage
 
-__all__ = ["from_exception", "from_status", "inner_status", "not_an_answer", "overflow", "refused", "turned_away"]
+__all__ = ["from_exception", "from_status", "inner_status", "overflow", "refused", "turned_away"]
 
 # Answers to a request that no model has worked on: nothing is billed, and what was reserved for it comes back.
 _TURNED_AWAY = frozenset({400, 401, 402, 403, 404, 405, 413, 422, 429, 498})
@@ -208,11 +208,6 @@ def refused(model: str, reason: str, usage: Usage) -> ModelRefused:
     error.reason = "filtered"
     error.usage = usage if usage.total_tokens else None
     return error
-
-
-def not_an_answer(model: str, status: int = 200) -> ModelUnavailable:
-    """A success whose body is cut off, is not JSON, or is JSON of another shape."""
-    return ModelUnavailable(f"{model} sent a body that is no answer (status {status})", model=model, status=status)
 
 
 def from_exception(error: BaseException, *, model: str) -> ModelError:

@@ -102,6 +102,8 @@ def _resolve(spec: ModelSpec, index: int, limits: Mapping[str, RateLimit], env: 
     place = kinds.place(spec, env)
     if ours := _OURS & (spec.params or {}).keys():
         raise ConfigError(f"params of {place.name} cannot hold {min(ours)}: {_INSTEAD}", setting="params")
+    if spec.reasoning not in ("drop", "keep"):
+        raise ConfigError(f'reasoning of {place.name} is "drop" or "keep", not {spec.reasoning!r}', setting="reasoning")
     _check_fallbacks(spec)
     listed = None if place.kind in ("fake", "local") else catalog.find(place.wire_name)
     known = listed or catalog.Entry(None, None, None)
@@ -152,6 +154,8 @@ def _check_fallbacks(spec: ModelSpec) -> None:
 def _identity(spec: ModelSpec, place: kinds.Place) -> str:
     """Canonical JSON. The address is left out: a server that moved to another port is still the same model."""
     facts = {"provider": place.origin, "model": place.wire_name, "params": dict(spec.params or {})}
+    if spec.reasoning != "drop":
+        facts["reasoning"] = spec.reasoning  # another text is another answer
     try:
         return json.dumps(facts, sort_keys=True, ensure_ascii=True)
     except (TypeError, ValueError):

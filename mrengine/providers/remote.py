@@ -15,13 +15,14 @@ from dataclasses import replace
 from typing import Any
 
 from mrengine.errors import ModelError
-from mrengine.providers import failures
+from mrengine.providers import failures, no_answer
 from mrengine.providers.dialects import Dialect, adapted, learned
 from mrengine.providers.headers import Headers
 from mrengine.providers.http import Response
 from mrengine.providers.models import Model
 from mrengine.providers.observed import observed
 from mrengine.providers.shapes import NotAnAnswer, Refused, shape
+from mrengine.providers.streams import events_in, is_stream
 from mrengine.providers.window import ask_window, check, size, spoken
 from mrengine.records import Completion, Request
 
@@ -97,7 +98,8 @@ class RemoteProvider(ABC):
                 break
             dialect = other
         if not 200 <= response.status < 300:
-            raise self._failure(response.status, response, request)
+            bad = no_answer.sampled_badly(self._name, response.status, response.body)
+            raise bad or self._failure(response.status, response, request)
         if dialect != known:
             self._dialect = dialect
         return self._read(response, request)
@@ -133,21 +135,32 @@ class RemoteProvider(ABC):
 
     def _read(self, response: Response, request: Request) -> Completion:
         failed: ModelError
+        seen, data = observed(response.headers), None
         try:
-            data = json.loads(response.body)
-            if isinstance(data, dict) and isinstance(data.get("error"), dict) and not data.get("choices"):
-                raise self._inner_failure(data["error"], response, request)
-            completion = self._shape.answer(data, model=self._name)
-        except (ValueError, RecursionError, NotAnAnswer):
-            failed = failures.not_an_answer(self._name, response.status)
+            data = self._data(response)
+            inner = no_answer.inner_error(
+                data, response.headers, model=self._name, hidden=self._headers.hidden, texts=spoken(request)
+            )
+            if inner is not None:
+                raise inner
+            completion = self._shape.answer(data, model=self._name, reasoning=self._model.spec.reasoning)
+        except NotAnAnswer as nothing:
+            failed = no_answer.no_answer(self._name, nothing.why, nothing.usage, data=data)
+        except (ValueError, RecursionError):
+            failed = no_answer.no_answer(self._name)
         except Refused as refusal:
             failed = failures.refused(self._name, refusal.reason, refusal.usage)
+            failed.answer = refusal.text
         else:
-            seen = observed(response.headers)
             return completion if seen is None else replace(completion, observed=seen)
-        failed.observed = observed(response.headers)
+        failed.observed = seen
         raise failed
 
-    def _inner_failure(self, error: Mapping[str, Any], response: Response, request: Request) -> ModelError:
-        """Gateways answer 200 and put the real status into the body."""
-        return self._failure(failures.inner_status(error), response, request)
+    def _data(self, response: Response) -> Any:
+        """The JSON of a body, or of the stream that it is. ValueError: it is neither."""
+        if not is_stream(response.headers, response.body):
+            return json.loads(response.body)
+        data = self._shape.joined(events_in(response.body))
+        if data is None:
+            raise ValueError("the stream ended before its answer did")
+        return data

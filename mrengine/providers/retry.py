@@ -111,8 +111,10 @@ def call(
         wait_s = _backoff(story.attempts, backoff_s, rng, outcome.retry_after_s, left_s)
         late = wait_s >= left_s
         elsewhere = alternatives and breaker is not None and breaker.state != "closed"
-        outcome.aside = aside and not alternatives and outcome.transient and not isinstance(outcome, RateLimited)
-        if not outcome.transient or late or elsewhere or outcome.aside:
+        few = story.enough_of(outcome)
+        passing = outcome.transient and not isinstance(outcome, RateLimited)
+        outcome.aside = aside and not alternatives and passing and not few
+        if not outcome.transient or late or elsewhere or few or outcome.aside:
             raise story.told(outcome, clock())
         if on_retry is not None:
             on_retry(outcome, story.attempts, wait_s)
@@ -232,6 +234,12 @@ class _Story:
         self._waited_s = 0.0
         self._causes: deque[str] = deque(maxlen=MAX_CAUSES)
         self._last: ModelError | None = None
+        self._bounded = 0
+
+    def enough_of(self, error: ModelError) -> bool:
+        """Whether a failure that is tried only a few times has come so often."""
+        self._bounded += error.tries is not None
+        return error.tries is not None and self._bounded >= error.tries
 
     def add(self, error: ModelError, wait_s: float) -> None:
         self._last = error

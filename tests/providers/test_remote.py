@@ -227,7 +227,7 @@ def test_a_model_that_never_fits_ends_as_invalid(road: str, server: LLMServer, c
     """After three questions, with what they cost, and nothing of what it said."""
     schema = {"type": "object", "properties": {"dose": {"type": "integer"}}, "required": ["dose"]}
     server.reset(answer='{"dose": "a secret"}')
-    with pytest.raises(InvalidAnswer, match="/dose: not of type integer") as caught:
+    with pytest.raises(InvalidAnswer, match='/dose: violates type "integer"') as caught:
         answer(connected(road).complete, ask(schema=schema), response_model=schema)
     assert server.stats().requests == 3
     assert caught.value.usage is not None
