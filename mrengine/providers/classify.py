@@ -18,8 +18,8 @@ __all__ = ["LONG_S", "Reason", "Verdict", "classify"]
 LONG_S = 900.0  # a wait that is longer is no wait: the model is given up, and its return told
 
 Reason = Literal[
-    "limit", "used_up", "too_large", "unavailable", "overflow", "filtered", "money", "key", "forbidden", "place",
-    "no_model", "no_route", "proxy", "redirect", "request",
+    "limit", "used_up", "away", "too_large", "unavailable", "overflow", "filtered", "money", "key", "forbidden",
+    "place", "no_model", "no_route", "proxy", "redirect", "request",
 ]  # fmt: skip
 
 
@@ -43,6 +43,7 @@ _VERDICTS: Mapping[Reason, Verdict] = {
     for verdict in (
         Verdict("limit", "chunk", transient=True),
         Verdict("used_up", "model", advice="run the job again then, or add a model, a key or a higher limit"),
+        Verdict("away", "model", advice="run the job again then, or add a model"),
         Verdict("too_large", "chunk", advice="use a smaller target_tokens or max_tokens, or a higher limit"),
         Verdict("unavailable", "chunk", transient=True),
         Verdict("overflow", "chunk", advice="use a smaller target_tokens or max_tokens"),
@@ -180,9 +181,9 @@ def classify(status: int, said: Said, *, wait_s: float | None = None) -> Verdict
     wait_s = wait_s if wait_s is not None else said.retry_s
     reason = _reason(status, said, wait_s)
     verdict = _VERDICTS[reason]
-    if reason == "limit" and wait_s is not None and wait_s >= LONG_S:
-        verdict = _VERDICTS["used_up"]
-    if verdict.transient or verdict.reason == "used_up":
+    if verdict.transient and wait_s is not None and wait_s >= LONG_S:
+        verdict = _VERDICTS["used_up" if reason == "limit" else "away"]
+    if verdict.transient or verdict.reason in ("used_up", "away"):
         verdict = replace(verdict, wait_s=wait_s)
     return _advised(verdict, status, said)
 

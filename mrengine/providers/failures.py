@@ -137,8 +137,8 @@ def _of(verdict: Verdict, told: _Told, now: Callable[[], float]) -> ModelError:
     reason = verdict.reason
     if reason == "limit":
         return RateLimited(told.line("is over its rate limit"), **facts)
-    if reason == "used_up":
-        return _used_up(verdict, told, facts, now)
+    if reason in ("used_up", "away"):
+        return _for_long(verdict, told, facts, now)
     if reason == "unavailable":
         return ModelUnavailable(told.line(f"is unavailable: status {told.status}"), **facts)
     if reason == "overflow":
@@ -151,13 +151,16 @@ def _of(verdict: Verdict, told: _Told, now: Callable[[], float]) -> ModelError:
     return ModelRefused(told.line(f"refused with status {told.status}", verdict.advice), **facts)
 
 
-def _used_up(verdict: Verdict, told: _Told, facts: dict[str, Any], now: Callable[[], float]) -> RateLimited:
-    """A limit that comes back in hours or days: nobody waits for it, and the user is told when."""
+def _for_long(verdict: Verdict, told: _Told, facts: dict[str, Any], now: Callable[[], float]) -> ModelError:
+    """What comes back in hours or days: nobody waits for it, and the user is told when."""
     until = "for longer than a job waits"
     if verdict.wait_s is not None:
         instant = datetime.fromtimestamp(now() + verdict.wait_s, timezone.utc)
         until = f"until {instant:%Y-%m-%d %H:%M} UTC"
-    error = RateLimited(told.line(f"has used up its limit {until}", verdict.advice), **facts)
+    if verdict.reason == "away":
+        error: ModelError = ModelUnavailable(told.line(f"is unavailable {until}", verdict.advice), **facts)
+    else:
+        error = RateLimited(told.line(f"has used up its limit {until}", verdict.advice), **facts)
     error.transient = False
     return error
 

@@ -81,6 +81,9 @@ def inner_error(
 def _error_in(data: Any) -> Mapping[str, Any] | str | None:
     if not isinstance(data, Mapping):
         return None
+    base = data.get("base_resp")  # MiniMax says all with status 200
+    if isinstance(base, Mapping) and base.get("status_code"):
+        return {"code": f"minimax:{base['status_code']}", "message": str(base.get("status_msg", ""))}
     choices = data.get("choices")
     choice = choices[0] if isinstance(choices, list) and choices and isinstance(choices[0], Mapping) else {}
     for error in (choice.get("error"), None if choice else data.get("error")):

@@ -363,6 +363,7 @@ OTHERS = [
     ("Bedrock", 403, {"x-amzn-errortype": "AccessDeniedException"}, {"message": "You don't have access to the model."},
      "forbidden", "model", False),
     ("Cloudflare", 520, {}, "error code: 520", "unavailable", "chunk", True),
+    ("a gateway", 503, {"retry-after": "7200"}, "maintenance", "away", "model", False, 7200.0),
     ("Cloudflare", 524, {}, "<html>A timeout occurred</html>", "unavailable", "chunk", True),
     ("a gateway", 500, {}, error("Unsupported parameter: top_k", type="invalid_request_error", param="top_k"),
      "request", "chunk", False),

@@ -238,6 +238,23 @@ def test_a_peer_that_is_gone_is_noticed_without_a_timeout() -> None:
         sock.close()
 
 
+@pytest.mark.parametrize("road", ROADS)
+def test_an_answer_that_has_begun_may_take_the_calls_own_time(road: str, connected: Connect) -> None:
+    """On every road: it is paid for, and cutting it off buys it again."""
+
+    def serve(sock: socket.socket, number: int) -> None:
+        request(sock)
+        sock.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\n")
+        time.sleep(0.8)
+        sock.sendall(b'{"a": 1} ')
+
+    with listening(serve) as url:
+        provider = connected(road, base_url=url)
+        with pytest.raises(ModelUnavailable, match="sent a body"):
+            provider.complete(ask(timeout_s=0.3, finish_s=30.0))
+        provider.close()
+
+
 def answer_of(body: bytes) -> bytes:
     return b"HTTP/1.1 200 OK\r\nConnection: close\r\nContent-Length: %d\r\n\r\n%b" % (len(body), body)
 

@@ -253,3 +253,12 @@ def test_a_limit_of_which_nothing_is_known_is_tried_by_one_and_not_by_all(
         result = run(at(vendor), documents=documents, slots=10, backoff_s=1.0)
     assert result.summary.processed_chunks == 60
     assert vendor.replied.count(429) <= 45
+
+
+@pytest.mark.parametrize(("code", "reason"), [(1008, "billing"), (1004, "API key")])
+def test_a_final_refusal_with_status_200_is_one(code: int, reason: str, run: Callable[..., Any]) -> None:
+    """MiniMax says all so."""
+    said = (200, {}, {"choices": None, "base_resp": {"status_code": code, "status_msg": "no"}})
+    with Vendor(lambda asked: said) as vendor, pytest.raises(JobFailed, match=reason):
+        run(at(vendor), workers=1)
+    assert len(vendor.asked) <= 3
