@@ -65,39 +65,61 @@ _VERDICTS: Mapping[Reason, Verdict] = {
 
 # Codes, types and reasons, in lower case: the vendors' own words for what happened, wherever they stand.
 _LISTED: Mapping[Reason, str] = {
-    "overflow": """context_length_exceeded exceed_context_size_error string_above_max_length context_window_exceeded
+    "overflow": """
+        context_length_exceeded exceed_context_size_error string_above_max_length context_window_exceeded
         model_max_prompt_tokens_exceeded contextwindowexceedederror context_overflow prompt_too_long 1261
-        input_too_long minimax:1039""",
-    "filtered": """content_filter content_policy_violation contentpolicyviolationerror responsibleaipolicyviolation
-        data_inspection_failed datainspectionfailed invalid_prompt moderation_blocked content_blocked sensitive_word
-        moderation_error moderation_failed content_moderation prohibited_content safety 1301 minimax:1026
-        minimax:1027 guardrail_intervened content_filtered sensitive_content cyber_policy_violation""",
-    "money": """insufficient_quota billing_error billing_not_active billing_hard_limit_reached payment_required
+        input_too_long minimax:1039
+    """,
+    "filtered": """
+        content_filter content_policy_violation contentpolicyviolationerror responsibleaipolicyviolation
+        data_inspection_failed datainspectionfailed invalid_prompt moderation_blocked content_blocked
+        sensitive_word moderation_error moderation_failed content_moderation prohibited_content safety 1301
+        minimax:1026 minimax:1027 guardrail_intervened sensitivecontentdetected
+        inputtextsensitivecontentdetected outputtextsensitivecontentdetected censorship_blocked content_filtered
+        sensitive_content cyber_policy_violation
+    """,
+    "money": """
+        insufficient_quota billing_error billing_not_active billing_hard_limit_reached payment_required
         account_deactivated insufficient_balance insufficient_credits insufficient_user_quota arrearage
         insufficient_funds credit_limit_reached creditserror balance_not_enough exceeded_current_quota_error
         account_suspended consumer_suspended insufficient_g1_credits_balance 1110 1111 1112 1113 1309 30001
-        minimax:1008 billing_disabled spend_limit_exceeded budget_exceeded prepaymentrequired""",
-    "used_up": """daily_limit_exceeded 1304 1308 1310 usage_limit_reached usage_limit_exceeded quota_exceeded_daily
-        free-models-per-day requestsperday""",
-    "limit": """rate_limit_exceeded rate_limit_error rate_limited ratelimitexceeded rate_limit ratelimitreached
-        requests tokens too_many_requests toomanyrequests too_many_requests_error throttlingexception throttling
-        throttling_error throttled resource_exhausted ratelimiterror token_quota_exceeded request_quota_exceeded
-        userratelimitexceeded limit_requests limit_burst_rate throttling.ratequota throttling.burstrate 1300 1302
-        1303 429 throttling.allocationquota insufficient_tokens_per_minute dynamic_request_limited
-        minimax:1002 minimax:1041 rate_limit_reached_error concurrency_limit_exceeded""",
-    "unavailable": """overloaded_error overloaded engine_overloaded engine_overloaded_error capacity_exceeded
-        queue_exceeded 3505 1305 1312 service_unavailable serviceunavailable unavailable server_overloaded
-        model_overloaded modelnotreadyexception serviceunavailableexception modeltimeoutexception timeout_error
+        minimax:1008 accountoverdueerror accessdenied.unpurchased allocationquota.freetieronly billing_disabled
+        spend_limit_exceeded budget_exceeded prepaymentrequired
+    """,
+    "used_up": """
+        daily_limit_exceeded 1304 1308 1310 usage_limit_reached usage_limit_exceeded quota_exceeded_daily
+        free-models-per-day requestsperday
+    """,
+    "limit": """
+        requestbursttoofast setlimitexceeded serveroverloaded rate_limit_exceeded rate_limit_error rate_limited
+        ratelimitexceeded rate_limit ratelimitreached requests tokens too_many_requests toomanyrequests
+        too_many_requests_error throttlingexception throttling throttling_error throttled resource_exhausted
+        ratelimiterror token_quota_exceeded request_quota_exceeded userratelimitexceeded limit_requests
+        limit_burst_rate throttling.ratequota throttling.burstrate 1300 1302 1303 429 throttling.allocationquota
+        insufficient_tokens_per_minute dynamic_request_limited minimax:1002 minimax:1041
+        rate_limit_reached_error concurrency_limit_exceeded
+    """,
+    "unavailable": """
+        overloaded_error overloaded engine_overloaded engine_overloaded_error capacity_exceeded queue_exceeded
+        3505 1305 1312 service_unavailable serviceunavailable unavailable server_overloaded model_overloaded
+        modelnotreadyexception serviceunavailableexception modeltimeoutexception timeout_error
         internalserverexception deadline_exceeded modelerrorexception minimax:1000 minimax:1001 minimax:1013
-        request_timeout timeout incomplete_generation overloaded_model no_capacity nocapacity aborted""",
-    "key": """invalid_api_key authentication_error invalid_authentication_error unauthorized invalidapikey
-        api_key_invalid unauthenticated incorrect_api_key_error token_expired invalid_token unrecognizedclientexception
-        expiredtokenexception invalidsignatureexception 1000 1001 1002 1003 1004 minimax:1004 minimax:2049
-        permissiondenied:key missing_api_key no_api_key authenticationerror credentials_missing""",
+        request_timeout timeout incomplete_generation overloaded_model no_capacity nocapacity aborted
+    """,
+    "key": """
+        invalid_api_key authentication_error invalid_authentication_error unauthorized invalidapikey
+        api_key_invalid unauthenticated incorrect_api_key_error token_expired invalid_token
+        unrecognizedclientexception expiredtokenexception invalidsignatureexception
+        minimax:1004 minimax:2049 permissiondenied:key missing_api_key no_api_key authenticationerror
+        credentials_missing
+    """,
     "place": "unsupported_country_region_territory location_not_supported user_location_is_not_supported",
-    "no_model": """model_not_found modelnotfound model_not_available deploymentnotfound model_decommissioned
+    "no_model": """
+        model_not_found modelnotfound model_not_available deploymentnotfound model_decommissioned
         model_not_supported model_terms_required unknown_model 1211 model_deprecated modelnotfoundexception
-        invalid_model model_not_exist invalidmodel minimax:2061""",
+        operationnotsupported modelnotopen invalidendpointormodel.notfound invalid_model model_not_exist
+        invalidmodel minimax:2061
+    """,
     "forbidden": "accessdeniedexception permission_error permission_denied access_denied",
 }  # fmt: skip
 _CODES: Mapping[str, Reason] = {code: reason for reason, codes in _LISTED.items() for code in codes.split()}
@@ -143,13 +165,15 @@ _TOO_MUCH_ASKED = _words(  # of max_tokens alone: no prompt is too long for that
     r"|\(\d+\) exceeds"
     r"|value|parameter)",
     r"completion tokens, whereas", r"max_(?:completion_)?tokens.{0,40}(?:supports at most|less than or equal)",
-    r"maximum (?:output|completion) tokens", r"range of max_tokens should be",
+    r"maximum (?:output|completion) tokens|allowed number of output tokens", r"range of max_tokens should be",
 )  # fmt: skip
 _MONEY = _words(
     r"insufficient[ _](?:account[ _])?(?:balance|funds?|credits?)|balance is (?:insufficient|too low|not enough)",
     r"(?:out of|no|not enough|more|all available|purchase|negative) credits?\b|credit balance|spend(?:ing)? limit",
     r"insufficient_quota|exceeded your current quota|billing (?:hard limit|details|is not|has not|account)",
-    r"payment (?:required|method)|account (?:is )?(?:not active|deactivated|suspended|in arrears|overdue|disabled)",
+    r"payment (?:required|method)|free tier .{0,40}exhausted|额度(?:不足|已用尽)",
+    r"(?:account|organi[sz]ation|workspace) (?:is |was |has been )?(?:not active|deactivated|suspended|in arrears"
+    r"|overdue|disabled|banned|blocked)",
     r"overdue|arrear|usage limits?\. you will regain|余额|欠费|充值|prepaid|recharge|top up|can only afford",
 )  # fmt: skip
 _WORDS: tuple[tuple[Reason, re.Pattern[str], frozenset[int] | None], ...] = (
@@ -165,9 +189,12 @@ _WORDS: tuple[tuple[Reason, re.Pattern[str], frozenset[int] | None], ...] = (
     ("no_model", _words(
         r"\bmodels?\b.{0,160}(?:does not exist|do(?:es)?n'?t exist|not found|not supported|decommissioned|deprecated"
         r"|not available|is not a valid|unknown|has been (?:removed|retired|shut down)|no longer)",
-        r"unknown model|no such model|invalid model|no models? loaded|deployment .{0,60}does not exist|模型不存在",
+        r"\bmodel\b.{0,160}(?:isn.t supported|not exist|identifier is invalid)|does not support (?:chat|generate)\b",
+        r"not a chat model|unknown model|no such model|invalid model|no models? loaded|模型不存在",
+        r"deployment .{0,60}does not exist",
         r"no (?:allowed providers|endpoints) (?:are available|found)|not a valid model|no available channel",
     ), frozenset({400, 403, 404, 410, 422, 500, 501, 503})),
+    ("no_route", _words(r"plain http request was sent to https|http request to an https server"), frozenset({400, 497})),
     ("key", _words(
         r"(?:invalid|incorrect|missing|expired|revoked|wrong|no|bad)\b.{0,20}"
         r"(?:api|access|auth\w*|bearer)[ _-]?(?:key|token)",

@@ -35,11 +35,13 @@ _AGAIN = re.compile(
     r"|(?:try again|retry) (?:in|after):? ((?:\d+(?:\.\d+)?(?:ms|s|m|h|d))+)",
     re.IGNORECASE,
 )
+_WAITS = {"retry_after": 1.0, "retryAfter": 1.0, "retry_after_seconds": 1.0, "retry_after_ms": 0.001}
 _UNITS = re.compile(r"(\d+(?:\.\d+)?)\s*([a-z]+)", re.IGNORECASE)
 _LIMIT = re.compile(rf"\blimit(?: of)?:? {_NUMBER}", re.IGNORECASE)
 _REQUESTED = re.compile(rf"\brequested:? {_NUMBER}", re.IGNORECASE)
 _DAILY = re.compile(
-    r"per[ _-]?day|per[ _-]?month|per[ _-]?week|daily|monthly|weekly|\((?:TPD|RPD)\)|\b(?:TPD|RPD)\b", re.IGNORECASE
+    r"per[ _-]?day|per[ _-]?month|per[ _-]?week|/ ?(?:day|month)\b|daily|monthly|weekly|\((?:TPD|RPD)\)|\b(?:TPD|RPD)\b",
+    re.IGNORECASE,
 )
 _NONE_AT_ALL = re.compile(r"limit:\s*0\b(?!\.)", re.IGNORECASE)
 
@@ -106,6 +108,10 @@ class _Reader:
             self._code(said.get(name))
         if isinstance(param := said.get("param"), str) and not self.param:
             self.param = param
+        for name, unit in _WAITS.items():
+            value = said.get(name)
+            if isinstance(value, (int, float, str)) and (wait := span(f"{value}".rstrip("s"))) is not None:
+                self.retry_s = wait * unit
         self._google(said.get("details"))
         self._metadata(said.get("metadata"), depth)
         if said.get("refusal_reason") or said.get("content_filter_result") or said.get("content_filter_results"):

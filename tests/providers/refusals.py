@@ -293,6 +293,44 @@ OVERFLOWS = [
 ]  # fmt: skip
 
 OTHERS = [
+    ("Anthropic", 400, {}, {"type": "error", "error": {"type": "invalid_request_error",
+                                                       "message": "This organization has been disabled."}},
+     "money", "model", False),
+    ("Anthropic", 400, {}, {"type": "error", "error": {
+        "type": "invalid_request_error", "message": "max_tokens: 100000 > 64000, which is the maximum allowed number of "
+                                                    "output tokens for m"}}, "request", "chunk", False),
+    ("nginx", 400, {}, "<html><center>The plain HTTP request was sent to HTTPS port</center></html>",
+     "no_route", "model", False),
+    ("OpenAI", 404, {}, error("This is not a chat model and thus not supported in the v1/chat/completions endpoint.",
+                              param="model"), "no_model", "model", False),
+    ("OpenAI", 429, {}, error("The requests come too fast, try again after 12.5 seconds", code="rate_limit_exceeded"),
+     "limit", "chunk", True, 12.5),
+    ("Ollama", 400, {}, error("x does not support chat"), "no_model", "model", False),
+    ("Azure", 400, {}, {"error": {"code": "OperationNotSupported", "message": "The chatCompletion operation does not work "
+                                                                             "with the specified model"}},
+     "no_model", "model", False),
+    ("Bedrock", 400, {"x-amzn-errortype": "ValidationException:http://x"}, {
+        "message": "Invocation of model ID x with on-demand throughput isn't supported."}, "no_model", "model", False),
+    ("Bedrock", 400, {}, {"message": "The provided model identifier is invalid."}, "no_model", "model", False),
+    ("DashScope", 404, {}, error("Model not exist.", code="model_not_found"), "no_model", "model", False),
+    ("DashScope", 403, {}, error("The free tier of the model has been exhausted.", code="AllocationQuota.FreeTierOnly"),
+     "money", "model", False),
+    ("Ark", 403, {}, error("overdue", code="AccountOverdueError"), "money", "model", False),
+    ("Ark", 429, {}, error("busy", code="ServerOverloaded"), "limit", "chunk", True),
+    ("Ark", 400, {}, error("no", code="InputTextSensitiveContentDetected"), "filtered", "chunk", False),
+    ("Cohere", 429, {}, {"message": "You are using a Trial key, which is limited to 10 API calls / minute."},
+     "limit", "chunk", True),
+    ("Cohere", 429, {}, {"message": "You are using a Trial key, which is limited to 1000 API calls / month."},
+     "used_up", "model", False),
+    ("one-api", 403, {}, error("该令牌额度已用尽", type="one_api_error"), "money", "model", False),
+    ("one-api", 429, {}, error("当前分组上游负载已饱和，请稍后再试", type="one_api_error"), "limit", "chunk", True),
+    ("Google", 403, {}, {"error": {"code": 403, "status": "PERMISSION_DENIED", "message": "Quota exceeded for quota metric",
+                                   "details": [{"@type": "google.rpc.ErrorInfo", "reason": "RATE_LIMIT_EXCEEDED"}]}},
+     "limit", "chunk", True),
+    ("Gemini", 400, {}, google("User location is not supported for the API use.", code=400, status="FAILED_PRECONDITION"),
+     "place", "model", False),
+    ("a gateway", 429, {}, {"error": "slow", "retry_after": 2}, "limit", "chunk", True, 2.0),
+    ("a gateway", 500, {}, error("CUDA out of memory"), "unavailable", "chunk", True),
     ("OpenRouter", 403, {}, error("m requires moderation on P. Your input was flagged for harassment", code=403, metadata={
         "reasons": ["harassment"], "flagged_input": "a part of the text", "provider_name": "P"}),
      "filtered", "chunk", False),
