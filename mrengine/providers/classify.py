@@ -194,7 +194,7 @@ _WORDS: tuple[tuple[Reason, re.Pattern[str], frozenset[int] | None], ...] = (
         r"deployment .{0,60}does not exist",
         r"no (?:allowed providers|endpoints) (?:are available|found)|not a valid model|no available channel",
     ), frozenset({400, 403, 404, 410, 422, 500, 501, 503})),
-    ("no_route", _words(r"plain http request was sent to https|http request to an https server"), frozenset({400, 497})),
+    ("no_route", _words(r"http request was sent to https|http request to an https server"), frozenset({400, 497})),
     ("key", _words(
         r"(?:invalid|incorrect|missing|expired|revoked|wrong|no|bad)\b.{0,20}"
         r"(?:api|access|auth\w*|bearer)[ _-]?(?:key|token)",

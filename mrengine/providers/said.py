@@ -40,7 +40,7 @@ _UNITS = re.compile(r"(\d+(?:\.\d+)?)\s*([a-z]+)", re.IGNORECASE)
 _LIMIT = re.compile(rf"\blimit(?: of)?:? {_NUMBER}", re.IGNORECASE)
 _REQUESTED = re.compile(rf"\brequested:? {_NUMBER}", re.IGNORECASE)
 _DAILY = re.compile(
-    r"per[ _-]?day|per[ _-]?month|per[ _-]?week|/ ?(?:day|month)\b|daily|monthly|weekly|\((?:TPD|RPD)\)|\b(?:TPD|RPD)\b",
+    r"per[ _-]?(?:day|week|month)|/ ?(?:day|month)\b|daily|monthly|weekly|\((?:TPD|RPD)\)|\b(?:TPD|RPD)\b",
     re.IGNORECASE,
 )
 _NONE_AT_ALL = re.compile(r"limit:\s*0\b(?!\.)", re.IGNORECASE)
