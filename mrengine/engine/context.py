@@ -45,7 +45,7 @@ class TaskCalls:
         self.usage: Usage | None = None
         self.cost_usd: float | None = 0.0
         self.texts: list[str] = []
-        self.answers: list[str] = []
+        self.answers: dict[str, None] = {}  # in order, each once: a stored one may be looked at twice
         self._asked: dict[bytes, int] = {}
         self._lock = threading.Lock()
 
@@ -74,7 +74,7 @@ class TaskCalls:
         """An answer as a model said it, whatever becomes of it."""
         with self._lock:
             if text and text not in self.answers:
-                self.answers.append(text)
+                self.answers[text] = None
                 self.texts.append(text)
 
     def _count(self, usage: Usage, cost_usd: float | None) -> None:

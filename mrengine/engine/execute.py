@@ -220,7 +220,7 @@ def _answers(calls: TaskCalls) -> dict[str, Any]:
     """What the models had said: the latest answers, as much as a person will read."""
     kept: list[str] = []
     left = MOST_CHARACTERS
-    for text in reversed(calls.answers[-MOST_ANSWERS:]):
+    for text in reversed([*calls.answers][-MOST_ANSWERS:]):
         if len(text) > left:
             break
         kept.insert(0, text)

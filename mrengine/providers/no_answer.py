@@ -86,7 +86,13 @@ def _error_in(data: Any) -> Mapping[str, Any] | str | None:
         return {"code": f"minimax:{base['status_code']}", "message": str(base.get("status_msg", ""))}
     choices = data.get("choices")
     choice = choices[0] if isinstance(choices, list) and choices and isinstance(choices[0], Mapping) else {}
-    for error in (choice.get("error"), None if choice else data.get("error")):
-        if error and isinstance(error, (Mapping, str)):
-            return error
-    return None
+    if error := choice.get("error"):
+        return error if isinstance(error, (Mapping, str)) else None
+    error = None if choice else data.get("error") or _bare_error(data)
+    return error if error and isinstance(error, (Mapping, str)) else None
+
+
+def _bare_error(data: Mapping[str, Any]) -> Mapping[str, Any] | None:
+    """An error that is the body itself: vLLM and Mistral say ``"object": "error"``."""
+    bare = data.get("object") == "error" or (data.get("type") == "error" and "message" in data)
+    return data if bare else None

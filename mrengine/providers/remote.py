@@ -158,7 +158,7 @@ class RemoteProvider(ABC):
 
     def _data(self, response: Response) -> Any:
         """The JSON of a body, or of the stream that it is. ValueError: it is neither."""
-        if not is_stream(response.headers, response.body):
+        if not is_stream(response.body):
             return json.loads(response.body)
         data = self._shape.joined(events_in(response.body))
         if data is None:

@@ -1,23 +1,25 @@
 """Server-sent events that nobody asked for: some servers stream whatever a request says. Read whole, as one answer.
 
 https://html.spec.whatwg.org/multipage/server-sent-events.html: lines of ``data:`` up to an empty line are one event.
+Others send the events as lines of JSON.
 """
 
 from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from typing import Any
 
 __all__ = ["events_in", "is_stream"]
 
 _FIRST_LINE = re.compile(rb"(?:\xef\xbb\xbf)?\s*(?:data|event|id|retry)?:")
+_LINES = re.compile(rb"\s*\{.*\}[ \t]*\r?\n\s*\{")  # the first line is an object, and so is the next
 
 
-def is_stream(headers: Mapping[str, str], body: bytes) -> bool:
-    """Whether a body is a stream of events, by its media type or by its first line."""
-    return headers.get("content-type", "").startswith("text/event-stream") or _FIRST_LINE.match(body) is not None
+def is_stream(body: bytes) -> bool:
+    """Whether a body is a stream of events, by its first lines: its media type is not always right."""
+    return _FIRST_LINE.match(body) is not None or _LINES.match(body) is not None
 
 
 def events_in(body: bytes) -> list[Any]:
@@ -29,6 +31,9 @@ def events_in(body: bytes) -> list[Any]:
 
 
 def _data(body: bytes) -> Iterator[str]:
+    if _LINES.match(body):
+        yield from (line for line in body.decode("utf-8", "replace").splitlines() if line.strip())
+        return
     lines: list[str] = []
     for line in [*re.split("\r\n|\r|\n", body.decode("utf-8-sig", "replace")), ""]:
         if line.startswith("data:"):

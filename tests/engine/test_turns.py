@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
+import os
+import signal
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -146,6 +148,31 @@ def test_a_call_that_broke_off_goes_on_where_it_was(server: LLMServer) -> None:
         run(server, Odd)
     assert run(server, Odd).result[0].result == 3
     assert server.stats().ok == 2
+
+
+class Deadly(BaseModel):
+    n: int
+    model_config = {"title": "Number"}
+
+    @field_validator("n")
+    @classmethod
+    def dies(cls, value: int) -> int:
+        mark = Path(os.environ["MRENGINE_STATE_DIR"]) / "died"
+        if not mark.exists():
+            mark.touch()
+            os.kill(os.getpid(), signal.SIGKILL)
+        return value
+
+
+def test_an_answer_outlives_the_worker_that_looked_at_it(server: LLMServer) -> None:
+    """It is in the log before it is validated: the second attempt takes it from there."""
+    server.reset(answer='{"n": 3}')
+    prompt = map_prompt("Count.", response_model=Deadly)
+    settings: dict[str, Any] = {"workers": 1, "target_tokens": None, "backoff_s": 0.01}
+    result = MapReduceRunner("j", models=f"{server.url}#m", **settings).run("one", prompt)
+    assert result.results[0].attempt == 2
+    assert result.summary.reused_calls == 1
+    assert server.stats().requests == 1
 
 
 LONG = " ".join(f"word{n}" for n in range(25))

@@ -12,7 +12,8 @@ from pydantic import BaseModel
 from mrengine.errors import ModelError, ModelRefused, ModelUnavailable, TruncatedAnswer
 from mrengine.providers.answers import answer
 from mrengine.providers.no_answer import TRIES, inner_error
-from mrengine.providers.shapes import shape
+from mrengine.providers.shapes import NotAnAnswer, shape
+from mrengine.providers.streams import events_in, is_stream
 from mrengine.records import Usage
 from mrengine.testing import LLMServer
 from tests.providers.conftest import ROADS, Connect, ask, persist
@@ -82,6 +83,7 @@ BUSY: list[tuple[Any, int, bool]] = [
     ({"choices": [{"error": "overloaded", "message": {"content": ""}}]}, 502, True),
     ([{"error": {"code": 503, "message": "x", "status": "UNAVAILABLE"}}], 503, True),
     ({"type": "error", "error": {"type": "overloaded_error", "message": "x"}}, 529, True),
+    ({"object": "error", "message": "bad request", "code": 400}, 400, False),
 ]
 
 
@@ -93,7 +95,19 @@ def test_an_error_inside_a_success_is_that_error(data: Any, status: int, transie
     assert (error.status, error.transient) == (status, transient)
 
 
-@pytest.mark.parametrize("data", [{"error": None, "choices": []}, {"error": {}}, {"error": ""}, {}, [], "x", None])
+@pytest.mark.parametrize(
+    "data",
+    [
+        {"error": None, "choices": []},
+        {"base_resp": {"status_code": 0}},
+        {"error": {}},
+        {"error": ""},
+        {},
+        [],
+        "x",
+        None,
+    ],
+)
 def test_an_empty_error_is_none(data: Any) -> None:
     """Many servers send the field with nothing in it."""
     assert inner_error(data, {}, model="m", hidden=()) is None
@@ -207,6 +221,38 @@ def test_usage_that_is_told_with_a_stream_counts_the_cache(server: LLMServer, co
         usage=lambda i, o: {"input_tokens": i, "output_tokens": o, "cache_read_input_tokens": 7},
     )
     assert connected("http:anthropic").complete(ask("x y")).usage == Usage(9, 2, 7)
+
+
+INTERRUPTED = ["insufficient_system_resource", "network_error", "error", "unload", "MALFORMED_RESPONSE"]
+
+
+@pytest.mark.parametrize("finish", INTERRUPTED)
+def test_half_an_answer_is_none(finish: str) -> None:
+    """The vendor's word says that it was interrupted; it is paid for."""
+    data = {"choices": [{"message": {"content": "half"}, "finish_reason": finish}], "usage": USED}
+    with pytest.raises(NotAnAnswer) as caught:
+        shape("openai").answer(data, model="m")
+    assert caught.value.usage == Usage(3, 1)
+
+
+@pytest.mark.parametrize("message", [{"content": None}, {"content": None, "role": "assistant"}, {}])
+def test_no_content_is_no_answer(message: Any) -> None:
+    """An empty text is one: a model may have nothing to say."""
+    with pytest.raises(NotAnAnswer):
+        shape("openai").answer({"choices": [{"message": message, "finish_reason": "stop"}]}, model="m")
+    said = {"choices": [{"message": {"content": ""}, "finish_reason": "stop"}]}
+    assert shape("openai").answer(said, model="m").text == ""
+
+
+def test_a_stream_of_lines_is_read() -> None:
+    """JSON lines, without the form of events; and a whole answer is no stream, however it is laid out."""
+    chunks = [{"choices": [{"index": 0, "delta": {"content": text}}]} for text in ("a ", "b")]
+    end = {"choices": [{"index": 0, "delta": {}, "finish_reason": "stop"}], "usage": USED}
+    body = "\n".join(map(json.dumps, [*chunks, end])).encode()
+    assert is_stream(body)
+    completion = shape("openai").answer(shape("openai").joined(events_in(body)), model="m")
+    assert (completion.text, completion.usage) == ("a b", Usage(3, 1))
+    assert not is_stream(json.dumps({"choices": [{"message": {"content": "}\n{"}}]}, indent=1).encode())
 
 
 class OnlyStreams:

@@ -19,9 +19,14 @@ PATH = "/chat/completions"
 # gpt-5 and later and the o-series think before they answer; the "chat" variants of gpt-5 do not.
 _FINISH = {
     "stop": "stop", "eos": "stop", "end_turn": "stop",
-    "length": "length", "max_tokens": "length", "model_length": "length",
+    "length": "length", "max_tokens": "length", "model_length": "length", "model_context_window_exceeded": "length",
     "content_filter": "content_filter", "safety": "content_filter", "recitation": "content_filter",
-    "prohibited_content": "content_filter", "error": "error", "abort": "error", "cancelled": "error",
+    "prohibited_content": "content_filter", "blocklist": "content_filter", "spii": "content_filter",
+    "sensitive": "content_filter",  # Zhipu
+    "error": "error", "abort": "error", "cancelled": "error", "timeout": "error",
+    "insufficient_system_resource": "error",  # DeepSeek
+    "network_error": "error",  # Zhipu
+    "malformed_response": "error",  # Gemini
     "load": "error", "unload": "error",  # Ollama: the model was loaded, and asked nothing
 }  # fmt: skip
 _THOUGHTS = ("reasoning_content", "reasoning", "thinking")
@@ -87,7 +92,7 @@ def answer(data: Any, *, model: str, reasoning: str = "drop") -> Completion:
     if text is None and message.get("tool_calls"):
         raise Refused("tool_calls", usage)
     if (finish == "error" and not _is_partial(choice, text)) or (
-        text is None and (not message or finish not in ("stop", "length"))
+        text is None and (not message or finish != "length") and not _thoughts(message)
     ):
         raise NotAnAnswer(f"without an answer in it (finish_reason {finish})", usage)
     said = data.get("model")
@@ -104,11 +109,14 @@ def _is_partial(choice: Mapping[str, Any], text: str | None) -> bool:
 
 def _answered(completion: Completion, message: Mapping[str, Any], *, keep: bool) -> Completion:
     """The answer without its thoughts. Thoughts alone are no answer, unless max_tokens ended them."""
-    said = next((found for name in _THOUGHTS if isinstance(found := message.get(name), str) and found), "")
-    completion, thought = apart(completion, said, keep=keep)
+    completion, thought = apart(completion, _thoughts(message), keep=keep)
     if thought and not completion.text.strip() and completion.finish_reason != "length":
         raise NotAnAnswer("with thoughts and no answer", completion.usage)
     return completion
+
+
+def _thoughts(message: Mapping[str, Any]) -> str:
+    return next((found for name in _THOUGHTS if isinstance(found := message.get(name), str) and found), "")
 
 
 def joined(events: Sequence[Any]) -> Any:
