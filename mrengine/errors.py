@@ -194,7 +194,7 @@ class ModelError(MrengineError):
     ``status``: HTTP status, where there was one. ``retry_after_s``: never earlier than this, as the provider said.
     ``observed``: what the headers said of limits. ``param``: the parameter that was refused. ``usage``: of an answer
     that was paid for. ``sent``: False when the request cannot have reached the model. ``reason``: what happened, a word
-    of ``mrengine.providers.classify`` ("limit", "overflow", "filtered", "money", "key", …), "" where nobody knows.
+    of ``mrengine.providers.call.classify`` ("limit", "overflow", "filtered", "money", "key", …), "" where nobody knows.
     ``certain`` False: though it is told of the whole model, it may be about this chunk, or pass. The retry loop adds
     ``attempts``, ``waited_s`` and ``causes``, one line for each attempt that failed.
     """

@@ -54,7 +54,7 @@ class PromptMap:
         """What the log keeps, so that the job can be resumed by its id alone. A pydantic model is kept as its
         schema.
         """
-        from mrengine.providers.structured import schema_of
+        from mrengine.providers.call.structured import schema_of
 
         schema = None if self.response_model is None else schema_of(self.response_model)
         return {
@@ -99,7 +99,7 @@ def map_prompt(
     if not isinstance(template, str) or not template.strip():
         raise ConfigError("the prompt is empty", setting="template")
     if response_model is not None:
-        from mrengine.providers.structured import schema_of
+        from mrengine.providers.call.structured import schema_of
 
         schema_of(response_model)
     return PromptMap(template, system, max_tokens, temperature, response_model, on_truncation)

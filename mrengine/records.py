@@ -76,7 +76,7 @@ class Usage:
     ``input_tokens`` is the whole prompt; ``cached_tokens`` and ``cache_write_tokens`` (read from and written into the
     provider's cache) are part of it, ``cache_write_1h_tokens`` of the latter. ``output_tokens`` is the whole answer;
     ``reasoning_tokens`` are part of it. ``estimated``: the provider did not say (all of) it, so it is our own count.
-    How each vendor counts: ``mrengine.providers.counting``.
+    How each vendor counts: ``mrengine.providers.call.counting``.
     """
 
     input_tokens: int = 0

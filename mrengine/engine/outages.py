@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 
 from mrengine.errors import ModelUnavailable
-from mrengine.providers.breaker import Breaker
+from mrengine.providers.call.breaker import Breaker
 
 __all__ = ["Outages"]
 

@@ -9,10 +9,10 @@ from typing import Any
 import pytest
 
 from mrengine.errors import ContextOverflow, ModelError, RateLimited
-from mrengine.providers import failures
+from mrengine.providers.call import error_map
 from tests.providers.conftest import KEY, Connect, ask
+from tests.providers.http.test_client import listening, request
 from tests.providers.refusals import REFUSALS, Refusal
-from tests.providers.test_http import listening, request
 
 
 def encoded(body: Any) -> bytes:
@@ -32,7 +32,7 @@ def check(failed: ModelError, case: Refusal) -> None:
 @pytest.mark.parametrize("case", REFUSALS, ids=lambda case: f"{case.vendor}-{case.status}-{case.reason}")
 def test_each_refusal_is_understood(case: Refusal) -> None:
     """Whom it hits, whether it passes, and when."""
-    check(failures.from_status(case.status, case.headers, encoded(case.body), model="m", texts=["p"]), case)
+    check(error_map.from_status(case.status, case.headers, encoded(case.body), model="m", texts=["p"]), case)
 
 
 def test_every_refusal_is_understood_over_a_socket(connected: Connect) -> None:

@@ -1,0 +1,80 @@
+"""The two shapes in which endpoints speak, as pure functions: request to JSON body, JSON answer to completion."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from types import ModuleType
+from typing import Any, Protocol, cast
+
+from mrengine.providers.http.quirks import Quirks
+from mrengine.records import Completion, Request, Usage
+
+__all__ = ["Api", "NotAnAnswer", "Refused", "api", "clean"]
+
+
+class NotAnAnswer(Exception):
+    """A body with status 200 that is no answer of this API. ``why``, in words of ours; ``usage``: what it cost all
+    the same.
+    """
+
+    def __init__(self, why: str = "", usage: Usage | None = None) -> None:
+        super().__init__(why)
+        self.why, self.usage = why, usage
+
+
+class Refused(Exception):
+    """The model itself declined. ``reason``: the provider's word for it; ``usage``: what it cost; ``text``: what it
+    said.
+    """
+
+    def __init__(self, reason: str, usage: Usage, text: str = "") -> None:
+        super().__init__(reason)
+        self.reason, self.usage, self.text = reason, usage, text
+
+
+class Api(Protocol):
+    """What a shape's module offers."""
+
+    PATH: str
+    """Where requests go, after the base URL."""
+
+    def key_headers(self, key: str) -> dict[str, str]:
+        """The headers that carry an API key; ``""`` is none."""
+        ...
+
+    def body(self, request: Request, *, model: str, params: Mapping[str, Any], dialect: Quirks) -> dict[str, Any]:
+        """The JSON body. ``params`` are the caller's own and win; ``dialect``: what this endpoint takes."""
+        ...
+
+    def answer(self, data: Any, *, model: str, reasoning: str = "drop") -> Completion:
+        """Read an answer. ``reasoning``: "drop" or "keep" what was thought aloud. Raises ``NotAnAnswer`` or
+        ``Refused``.
+        """
+        ...
+
+    def joined(self, events: Sequence[Any]) -> Any:
+        """The answer that the events of a stream make; None: they make none."""
+        ...
+
+
+def api(name: str) -> Api:
+    """The API "openai" (Chat Completions) or "anthropic" (Messages)."""
+    module: ModuleType
+    if name == "anthropic":
+        from mrengine.providers.http import anthropic_messages as module
+    else:
+        from mrengine.providers.http import openai_chat as module
+    return cast(Api, module)
+
+
+def clean(text: str) -> str:
+    """A text that UTF-8 can hold: surrogate pairs become their character, a lone surrogate U+FFFD.
+
+    JSON could carry a lone surrogate as an escape, but many servers refuse it or die of it; text that was read with
+    ``surrogatepass`` or cut in the middle of a pair must not cost its chunk.
+    """
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return text.encode("utf-16-le", "surrogatepass").decode("utf-16-le", "replace")
+    return text

@@ -1,0 +1,264 @@
+"""Owns a worker's models: their providers, made when first used, and the road of one call to them.
+
+How one call goes is ``logged_call``'s.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager
+from dataclasses import replace
+from itertools import count
+from typing import TYPE_CHECKING, Any
+
+import cloudpickle
+import msgpack
+
+from mrengine.budget import Stopped as NoGrant
+from mrengine.engine import protocol as m
+from mrengine.errors import ConfigError
+from mrengine.log.format import records
+from mrengine.providers.base import Stopped
+from mrengine.records import Chunk, Completion, Request, Usage
+from mrengine.worker.external_call import ExternalCall, external_call
+from mrengine.worker.logged_call import LoggedCall
+from mrengine.worker.turns import Turns
+
+if TYPE_CHECKING:
+    from mrengine.engine.setup import WorkerConfig
+    from mrengine.providers.base import Provider
+    from mrengine.providers.call.breaker import Breaker
+    from mrengine.providers.models.model import Model
+    from mrengine.worker.deadline import Deadline
+
+__all__ = ["ModelClients"]
+
+Emit = Callable[[int, int, int, bytes], None]
+STOP_S = 0.2  # a stop is noticed within
+ENDPOINT_S = 120.0  # how long a server that the job runs itself may take to come up
+
+
+class ModelClients:
+    """The models of a job in one worker, shared by its slots."""
+
+    def __init__(
+        self, setup: WorkerConfig, worker: int, slots: int, emit: Emit, stopping: threading.Event, budget: Any
+    ) -> None:
+        self.setup, self._worker, self._slots = setup, worker, slots
+        self.emit, self.stopping, self.budget = emit, stopping, budget
+        self._models: tuple[Model, ...] = cloudpickle.loads(setup.models_blob)
+        self._providers: dict[str, Provider] = {}
+        self._breakers: dict[str, Breaker] = {}
+        self._rests: dict[str, float] = {}  # by lane: until when its limits let nothing through
+        self._turns = count()
+        self._lock = threading.Lock()
+        self._endpoints = dict(setup.endpoints)
+        self._endpoint_came = threading.Event()
+
+    # facts
+
+    @property
+    def rests(self) -> bool:
+        """Whether a task may wait aside while its model does not answer: others are asked meanwhile."""
+        return self.setup.all_models and len(self._models) > 1
+
+    def name(self, index: int) -> str | None:
+        """A model's name, None where the job has no models."""
+        return self._models[index].name if self._models else None
+
+    def index(self, name: str | None, default: int) -> int:
+        """A model by name; None is the task's own. ConfigError: the job has no such model, or none at all."""
+        if not self._models:
+            raise ConfigError(
+                "the job has no model: set OPENAI_API_KEY or ANTHROPIC_API_KEY, run pip install 'mrengine[local]' for "
+                "the embedded one, or name one with models=",
+                setting="models",
+            )
+        if name is None:
+            return default
+        for model in self._models:
+            if name in (model.name, model.spec.name):
+                return model.index
+        told = ", ".join(model.name for model in self._models)
+        raise ConfigError(f"the job has no model {name!r}; it has {told}", setting="models")
+
+    def identities(self, index: int) -> Iterator[str | list[str]]:
+        """What enters the digest of a call to a model: its own identity, then those with each that may stand in."""
+        return (self._identity(index, model) for model in self._own(index))
+
+    def _identity(self, index: int, model: Model) -> str | list[str]:
+        first = self._models[index]
+        return first.identity if model.identity == first.identity else [first.identity, model.identity]
+
+    # calls
+
+    def ask(
+        self,
+        index: int,
+        request: Request,
+        *,
+        digest_of: Callable[[str | list[str]], bytes],
+        stored: Callable[[bytes], list[records.CallRecord]],
+        heard: Callable[[str], None],
+        task: m.Start,
+        chunk: Chunk,
+        patience: Deadline,
+        response_model: Any,
+        on_truncation: str,
+        reusable: bool,
+    ) -> tuple[Completion, float | None]:
+        """Ask a model, and its fallbacks where it fails; the completion and its cost in USD (None: price unknown).
+
+        ``stored(digest)``: the answers that the log has already; ``heard`` is given the text of each answer.
+        """
+        from mrengine.providers.call.fallbacks import ask_any
+
+        cost_usd: float | None = 0.0
+
+        def attempt(model: Model, breaker: Breaker, alternatives: bool) -> Completion:
+            nonlocal cost_usd
+            digest = digest_of(self._identity(index, model))
+            known = stored(digest)
+            call = LoggedCall(
+                self,
+                model,
+                task,
+                digest,
+                chunk,
+                patience,
+                breaker,
+                alternatives=alternatives,
+                turn=len(known),
+                reusable=reusable,
+                heard=heard,
+            )
+            turns = Turns(known, heard)
+            fitted = _fitted(request, model)
+            completion = turns.answer(
+                fitted, live=call.send, response_model=response_model, on_truncation=on_truncation
+            )
+            unknown = turns.cost_usd is None or call.cost_usd is None
+            cost_usd = None if unknown else (turns.cost_usd or 0.0) + (call.cost_usd or 0.0)
+            return completion
+
+        candidates = self._candidates(index)
+        completion = ask_any(candidates, self._breakers, attempt, self._models[index].spec.fallbacks_on)
+        return completion, cost_usd
+
+    def _candidates(self, index: int) -> list[Model]:
+        """Those that may answer a call, by each of their keys."""
+        found = {lane.name: lane for model in self._own(index) for lane in self._lanes(model)}
+        for name in found:
+            if name not in self._breakers:
+                from mrengine.providers.call.breaker import Breaker
+
+                self._breakers.setdefault(name, Breaker())
+        return list(found.values())
+
+    def _own(self, index: int) -> list[Model]:
+        """The model, its fallbacks, and the job's others where a chunk may go to any of them."""
+        first = self._models[index]
+        others = () if self.setup.all_models else self._models
+        return list({model.name: model for model in (first, *first.fallbacks, *others)}.values())
+
+    def _lanes(self, model: Model) -> list[Model]:
+        """A model by each of its keys, in turn; those that must wait for their limits come last."""
+        if not model.lanes:
+            return [model]
+        turn, now = next(self._turns), time.monotonic()
+        lanes = [model, *model.lanes]
+        lanes = lanes[turn % len(lanes) :] + lanes[: turn % len(lanes)]
+        return sorted(lanes, key=lambda lane: max(0.0, self._rests.get(lane.name, 0.0) - now))
+
+    def own(
+        self,
+        index: int,
+        tokens: int,
+        max_tokens: int,
+        *,
+        task: m.Start,
+        patience: Deadline,
+        done: Callable[[Usage, float | None], None],
+    ) -> AbstractContextManager[ExternalCall]:
+        """Leave for a call with a client of the user's own, once the model's limits give it."""
+        model = self._models[index]
+        if self.budget is None:
+            raise ConfigError("this job has no budget to reserve from", setting="limits")
+        try:
+            with patience.standing_in_line(self.on_wait) as on_wait:
+                lease = self.budget.acquire(
+                    model.name,
+                    tokens,
+                    max_tokens,
+                    priority=self.setup.priority,
+                    estimated=False,
+                    bound_tokens=tokens,
+                    stopping=self.stopping.is_set,
+                    on_wait=on_wait,
+                )
+        except NoGrant:
+            raise Stopped from None
+        grant = ExternalCall(model.name, tokens, max_tokens)
+        return external_call(lease, model, grant, task=task, round_=self.setup.round, emit=self.emit, done=done)
+
+    def on_wait(self, model: str, wait_ms: float) -> None:
+        self._rests[model] = time.monotonic() + wait_ms / 1e3
+        self.note("budget:wait", {"model": model, "wait_ms": wait_ms})
+
+    def note(self, name: str, fields: dict[str, Any]) -> None:
+        """Tell the host something that is not for the log."""
+        if name == "call:retry" and fields["limited"]:
+            self._rests[fields["model"]] = time.monotonic() + fields["wait_s"]
+        self.emit(m.NOTE, -1, -1, msgpack.packb([name, fields]))
+
+    def provider(self, model: Model) -> Provider:
+        """A model's provider; made once a worker, after the fork."""
+        found = self._providers.get(model.name)
+        if found is not None:
+            return found
+        # Not under the lock: it may take minutes, and other models and close() do not wait for it.
+        endpoint = self._endpoint(model) if model.kind == "local" and model.base_url is None else None
+        with self._lock:
+            found = self._providers.get(model.name)
+            if found is None:
+                from mrengine.providers.connect import connect
+
+                found = self._providers[model.name] = connect(model, endpoint=endpoint, slots=self._slots)
+            return found
+
+    def _endpoint(self, model: Model) -> Any:
+        """Where the embedded model is served; the supervisor starts it when it is first asked for."""
+        if model.name not in self._endpoints:
+            self.emit(m.NEED_ENDPOINT, -1, -1, msgpack.packb([model.name, model.context_window]))
+            until = time.monotonic() + ENDPOINT_S
+            while model.name not in self._endpoints:
+                if self.stopping.is_set():
+                    raise Stopped
+                if time.monotonic() > until:
+                    raise ConfigError(f"{model.name} did not come up within {ENDPOINT_S:g} s", setting="models")
+                self._endpoint_came.wait(STOP_S)
+                self._endpoint_came.clear()
+        endpoint = self._endpoints[model.name]
+        if not endpoint[0]:
+            raise ConfigError(endpoint[1], setting="models")
+        return endpoint
+
+    def endpoint_came(self, name: str, url: str, key: str) -> None:
+        """The supervisor's answer; an empty ``url`` means that ``key`` says why there is none."""
+        self._endpoints[name] = (url, key)
+        self._endpoint_came.set()
+
+    def close(self) -> None:
+        """Close all providers."""
+        with self._lock:
+            for provider in self._providers.values():
+                provider.close()
+            self._providers.clear()
+
+
+def _fitted(request: Request, model: Model) -> Request:
+    """No model is asked for more than it can say: a fallback's limit may be smaller than the first one's."""
+    most = model.max_output
+    return request if most is None or request.max_tokens <= most else replace(request, max_tokens=most)
