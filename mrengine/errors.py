@@ -193,16 +193,22 @@ class ModelError(MrengineError):
     ``transient``: the same call may succeed later. ``scope``: what a final error ends, "chunk" or "model".
     ``status``: HTTP status, where there was one. ``retry_after_s``: never earlier than this, as the provider said.
     ``observed``: what the headers said of limits. ``param``: the parameter that was refused. ``usage``: of an answer
-    that
-    was paid for. ``sent``: False when the request cannot have reached the model. The retry loop adds ``attempts``,
-    ``waited_s`` and ``causes``, one line for each attempt that failed.
+    that was paid for. ``sent``: False when the request cannot have reached the model. ``reason``: what happened, a word
+    of ``mrengine.providers.call.classify`` ("limit", "overflow", "filtered", "money", "key", …), "" where nobody knows.
+    ``certain`` False: though it is told of the whole model, it may be about this chunk, or pass. The retry loop adds
+    ``attempts``, ``waited_s`` and ``causes``, one line for each attempt that failed.
     """
 
     transient = False
     observed: Observed | None = None
     param: str = ""
+    reason: str = ""
+    certain: bool = True
+    aside: bool = False  # its task waits for the model without holding a slot
     sent: bool = True
     usage: Usage | None = None
+    tries: int | None = None  # a call that fails so is made so often at most; None: until its deadline
+    answer: str = ""  # what the model said to decline; the engine moves it into the log
     attempts: int = 1
     waited_s: float = 0.0
     causes: tuple[str, ...] = ()
@@ -224,7 +230,7 @@ class ModelError(MrengineError):
 
 
 class RateLimited(ModelError):
-    """429, or what a provider says instead."""
+    """429, or what a provider says instead. Not ``transient``, and of the whole model, where it lasts for hours."""
 
     transient = True
 

@@ -5,6 +5,7 @@ id.
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from hashlib import blake2b
 from typing import Any
@@ -66,6 +67,13 @@ class PromptMap:
         }
 
     @property
+    def preloads(self) -> tuple[str, ...]:
+        """What answers are validated with: imported once, not in each worker (jsonschema takes a quarter second)."""
+        if self.response_model is None:
+            return ()
+        return ("jsonschema",) if isinstance(self.response_model, Mapping) else ("pydantic",)
+
+    @property
     def map_version(self) -> str:
         """A digest of all that makes the prompt."""
         packed = msgpack.packb(sorted(self.prompt_fields().items()), unicode_errors="surrogatepass")
@@ -83,10 +91,15 @@ def map_prompt(
 ) -> PromptMap:
     """A map function from a prompt: ``$text`` stands for the chunk, fenced as data. ``max_tokens``: of each answer.
 
-    ``response_model``: a pydantic model or JSON schema; the result is then the validated value.
+    ``response_model``: a pydantic model, ``list[Model]`` or another type that pydantic validates, or a JSON schema; the
+    result is then the validated value.
     ``on_truncation``: "error", "allow" or "continue", for an answer that ``max_tokens`` has cut. ConfigError: no
-    prompt.
+    prompt, or a schema that is none.
     """
     if not isinstance(template, str) or not template.strip():
         raise ConfigError("the prompt is empty", setting="template")
+    if response_model is not None:
+        from mrengine.providers.call.structured import schema_of
+
+        schema_of(response_model)
     return PromptMap(template, system, max_tokens, temperature, response_model, on_truncation)

@@ -203,7 +203,7 @@ class MapReduceRunner:
         return describe_map(map_fn, version=self._settings.map_version, named=named, blob=blob)
 
     def _all_models(self, reduce_fn: ReduceFn | None) -> bool:
-        wanted = self._settings.balance or getattr(reduce_fn, "balance", None)
+        wanted = self._settings.balance or getattr(getattr(reduce_fn, "func", reduce_fn), "balance", None)
         return wanted == "all" and len(self._resolve()) > 0
 
     def _resolve(self) -> tuple[Model, ...]:

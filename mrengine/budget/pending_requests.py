@@ -73,7 +73,7 @@ class Lease:
         if ticket is None:
             return
         number, model, counted, output, _, _, estimated = ticket.ask
-        tokens = None if usage is None else (usage.input_tokens, usage.output_tokens, usage.cached_tokens)
+        tokens = None if usage is None else astuple(usage)
         said = None if observed is None else astuple(observed)
         self._settle((number, model, counted if estimated else 0, output, tokens, made, said))
 

@@ -12,6 +12,7 @@ import click
 from mrengine.cli.exits import DONE, FAILED, in_cli_terms
 from mrengine.cli.notes import say
 from mrengine.cli.options import state_option
+from mrengine.cli.outcomes import print_failures
 from mrengine.cli.output import echo, print_json, record_of, rounded
 from mrengine.errors import ConfigError, JobBusy, JobNotFound, LogError
 from mrengine.jobs import Job, list_jobs
@@ -53,11 +54,15 @@ def _line(status: JobStatus) -> str:
 @click.command()
 @click.argument("job_id", metavar="JOB")
 @click.option("--follow", is_flag=True, help="Print again whenever it changes, until it has ended.")
+@click.option("--failures", is_flag=True, help="The chunks that failed, why, and what the models had answered.")
 @state_option
 @click.option("--json", "as_json", is_flag=True, help="As JSON.")
-def show(job_id: str, follow: bool, state_dir: str | None, as_json: bool) -> None:
+def show(job_id: str, follow: bool, failures: bool, state_dir: str | None, as_json: bool) -> None:
     """Show what a job has done."""
     job, last = Job(job_id, state_dir=state_dir), None
+    if failures:
+        print_failures(job.failures(), as_json=as_json)
+        return
     while True:
         status = job.status()
         known = dataclasses.replace(status, updated=0, eta_s=None)

@@ -126,12 +126,12 @@ def _limit(text: str) -> tuple[str, RateLimit]:
     model, _, rest = text.rpartition(":")
     fields: dict[str, Any] = {}
     for part in rest.split(","):
-        match = re.fullmatch(r"(tpm|rpm|input_tpm|output_tpm|concurrent|burst_s|shared)=(.+)", part)
+        match = re.fullmatch(r"(tpm|rpm|rps|input_tpm|output_tpm|concurrent|burst_s|shared)=(.+)", part)
         if not model or match is None:
             raise click.BadParameter(f"{text!r}: write MODEL:tpm=60000,rpm=500", param_hint="--limits")
         name, value = match.groups()
         try:
-            fields[name] = value if name == "shared" else float(value) if name == "burst_s" else int(value)
+            fields[name] = value if name == "shared" else float(value) if name in ("burst_s", "rps") else int(value)
         except ValueError:
             raise click.BadParameter(f"{text!r}: {value!r} is no number", param_hint="--limits") from None
     return model, RateLimit(**fields)

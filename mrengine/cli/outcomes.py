@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Sequence
 from typing import Any
 
 import mrengine
 from mrengine.cli.exits import DONE, TOO_MANY_FAILED, place_of
 from mrengine.cli.notes import say
-from mrengine.cli.output import StdoutClosed, print_json, print_value, record_of, rounded
-from mrengine.records import Document, RunResult
+from mrengine.cli.output import StdoutClosed, echo, print_json, print_value, record_of, rounded
+from mrengine.records import ChunkFailure, Document, RunResult
 
-__all__ = ["print_estimate", "print_run", "too_many_failed"]
+__all__ = ["print_estimate", "print_failures", "print_run", "too_many_failed"]
 
 SHOWN = 5
 
@@ -50,6 +51,19 @@ def too_many_failed(run: RunResult, max_failed: int) -> bool:
     say(f"mrengine: {told}; a single answer is withheld. The same command tries them again")
     say(f"'mrengine export {run.job_id}' has all of them, with where they failed")
     return True
+
+
+def print_failures(failures: Sequence[ChunkFailure], *, as_json: bool) -> None:
+    """Why chunks failed, each with the raw answers that were paid for: they are data, and go to stdout."""
+    for failure in failures:
+        if as_json:
+            print_json(record_of(failure))
+            continue
+        place = place_of(failure.traceback)
+        echo(f"chunk {failure.chunk_id} of {failure.document_id} ({failure.kind}): {failure.message}{place}")
+        for number, text in enumerate(failure.answers, 1):
+            echo(f"  answer {number} of {len(failure.answers)}:")
+            echo("\n".join(f"    {line}" for line in text.splitlines() or ("(nothing)",)))
 
 
 def print_estimate(runner: mrengine.MapReduceRunner, documents: list[Document], map_fn: Any) -> int:

@@ -221,10 +221,11 @@ def job_record(
     )
 
 
-def _named(spec: ModelSpec) -> list[str | None]:
+def _named(spec: ModelSpec) -> list[str | list[str] | None]:
     """What a job that goes on by its id alone needs of a spec: names, and no value that could be a secret."""
     provider = spec.provider if isinstance(spec.provider, str) else None
-    return [spec.name, spec.base_url, provider, spec.api_key_env]
+    key = spec.api_key_env if spec.api_key_env is None or isinstance(spec.api_key_env, str) else list(spec.api_key_env)
+    return [spec.name, spec.base_url, provider, key]
 
 
 class Plan:

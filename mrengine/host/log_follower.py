@@ -205,4 +205,4 @@ def _chunk_result(r: ResultRecord) -> ChunkResult:
 
 
 def _chunk_failure(r: FailureRecord) -> ChunkFailure:
-    return ChunkFailure(r.chunk_id, r.document_id, r.model, r.kind, r.message, r.attempts, r.traceback)
+    return ChunkFailure(r.chunk_id, r.document_id, r.model, r.kind, r.message, r.attempts, r.traceback, r.answers)

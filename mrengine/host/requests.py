@@ -23,8 +23,9 @@ from mrengine.log.view.job_view import ResumeEngine
 from mrengine.mapfn.modules import preloads
 from mrengine.progress import Progress
 from mrengine.providers.models.balancer import ModelLoadBalancer
-from mrengine.providers.models.model import Model
+from mrengine.providers.models.model import Model, every_lane
 from mrengine.providers.models.resolution import OPENAI
+from mrengine.records import RateLimit
 from mrengine.settings import Settings
 
 __all__ = ["RoundSpec", "RunConfig", "check_terms", "lacking", "open_order", "round_order"]
@@ -73,7 +74,7 @@ def lacking(folder: Path, round_: RoundSpec) -> Sequence[Record]:
 
 def check_terms(settings: Settings, models: Sequence[Model]) -> None:
     """ConfigError for limits and budgets that cannot work: here, and not first in the process that keeps them."""
-    every = _with_fallbacks(models)
+    every = every_lane(models)
     known = {name for model in every for name in (model.name, model.spec.name)}
     for name, limit in (settings.limits or {}).items():
         check_limit(name, limit)
@@ -81,10 +82,6 @@ def check_terms(settings: Settings, models: Sequence[Model]) -> None:
             told = ", ".join(sorted(known)) or "none"
             raise ConfigError(f"limits names {name!r}, which is no model of this job; it has {told}", setting="limits")
     SpendLimit(settings.budget, prices={model.name: model.price for model in every})
-
-
-def _with_fallbacks(models: Sequence[Model]) -> list[Model]:
-    return [one for model in models for one in (model, *model.fallbacks)]
 
 
 def open_order(parts: RunConfig, job_id: str, mapping: MapFunction) -> dict[str, Any]:
@@ -108,14 +105,13 @@ def round_order(parts: RunConfig, job_id: str, round_: RoundSpec, *, since: int)
     """
     settings, models = parts.settings, parts.models
     all_models = parts.all_models and round_.number == 0
-    limits = [model.limits for model in models]
     return {
         "round": {
             "round": round_.number,
             "models": [model.name for model in models],
             "all_models": all_models,
             "balance": settings.balance or "round_robin",
-            "weights": [(limit.tpm or limit.input_tpm or limit.rpm or 1) if limit else 1 for limit in limits],
+            "weights": [_speed(model.limits) for model in models],
             "steal": settings.assignment == "steal",
             "max_attempts": settings.max_attempts,
             "max_failed": settings.max_failed,
@@ -144,9 +140,16 @@ def round_order(parts: RunConfig, job_id: str, round_: RoundSpec, *, since: int)
     }
 
 
+def _speed(limit: RateLimit | None) -> float:
+    """How fast a model may be called, for the balance by budget."""
+    if limit is None:
+        return 1
+    return limit.tpm or limit.input_tpm or limit.rpm or (limit.rps or 0) * 60 or 1
+
+
 def _terms(parts: RunConfig, since: int) -> dict[str, Any]:
     settings = parts.settings
-    every = _with_fallbacks(parts.models)
+    every = every_lane(parts.models)
     return pack_terms(
         limits={model.name: model.limits for model in every if model.limits is not None},
         budget=settings.budget,

@@ -164,11 +164,14 @@ class TaskRunner:
         if isinstance(error, Unstorable):
             message += f"; {STORABLE}"
         tried = isinstance(error, ModelError) and error.causes  # until the deadline
-        if isinstance(error, Retry) or (isinstance(error, ModelError) and error.transient and not tried):
+        if isinstance(error, ModelError) and error.aside:
+            self._emit(m.MODEL_RESTS, task.chunk, task.model, message.encode("utf-8", "replace"))
+        elif isinstance(error, Retry) or (isinstance(error, ModelError) and error.transient and not tried):
             after_s = error.after_s if isinstance(error, Retry) else error.retry_after_s
             self._emit(m.RETRY, task.chunk, task.model, pack([message, seconds(after_s)]))
         elif isinstance(error, ModelError) and error.scope == "model":
-            self._emit(m.MODEL_DOWN, task.chunk, task.model, message.encode("utf-8", "replace"))
+            kind = m.MODEL_DOWN if error.certain else m.MODEL_DOUBT
+            self._emit(kind, task.chunk, task.model, message.encode("utf-8", "replace"))
         else:
             self._emit_failure(
                 task,
@@ -182,7 +185,7 @@ class TaskRunner:
                 message,
                 document_id=chunk.document_id if chunk is not None else "",
                 traceback=where(error, own=OWN_FILES),
-                facts=_facts(error),
+                facts=_facts(error) | _answers(calls),
             )
 
     def _emit_failure(self, task: m.Start, kind: str, message: str, document_id: str = "", **more: Any) -> None:
@@ -210,3 +213,18 @@ def _facts(error: BaseException) -> dict[str, Any]:
     if error.status is not None:
         facts["status"] = error.status
     return facts
+
+
+MOST_ANSWERS, MOST_CHARACTERS = 16, 1_000_000
+
+
+def _answers(calls: TaskCalls) -> dict[str, Any]:
+    """What the models had said: the latest answers, as much as a person will read."""
+    kept: list[str] = []
+    left = MOST_CHARACTERS
+    for text in reversed([*calls.answers][-MOST_ANSWERS:]):
+        if len(text) > left:
+            break
+        kept.insert(0, text)
+        left -= len(text)
+    return {"answers": kept} if kept else {}

@@ -11,7 +11,14 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[2]
-PAGES = ("README.md", "docs/tutorial.md", "docs/operations.md", "docs/design.md", "docs/log-format.md")
+PAGES = (
+    "README.md",
+    "docs/tutorial.md",
+    "docs/operations.md",
+    "docs/design.md",
+    "docs/log-format.md",
+    "docs/providers.md",
+)
 
 
 def blocks(page: str, language: str = "python") -> str:

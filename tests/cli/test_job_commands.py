@@ -33,6 +33,21 @@ def test_jobs_are_listed_shown_and_exported(cli: Any, job: str) -> None:
     assert [record["chunk_id"] for record in records] == list(range(shown["total"]))
 
 
+def test_failures_are_shown_with_what_the_model_had_said(cli: Any, tmp_path: Path) -> None:
+    """For people, and as JSON; the run itself keeps quiet about it."""
+    (tmp_path / "s.json").write_text(json.dumps({"type": "object", "required": ["dose"]}))
+    with LLMServer(answer="I do not know.\nSorry.") as server:
+        options = ["--prompt", "x $text", "--model", f"{server.url}#m", "--job-id", "j2", "--schema", "s.json"]
+        ran = cli("run", "visit.txt", *options)
+    assert ran.returncode != 0
+    assert "Sorry" not in ran.stdout + ran.stderr
+    shown = cli("show", "j2", "--failures").stdout
+    assert shown.count("InvalidAnswer") == 1
+    assert "answer 1 of 1:\n    I do not know.\n    Sorry.\n" in shown
+    record = json.loads(cli("show", "j2", "--failures", "--json").stdout)
+    assert record["answers"] == ["I do not know.\nSorry."]
+
+
 def test_what_is_done_is_not_cancelled(cli: Any, job: str) -> None:
     """It is said, and nothing changed; costs are printed without the noise of binary fractions."""
     assert "nothing to cancel" in cli("cancel", job).stderr

@@ -64,7 +64,7 @@ class Failures(_Outcomes[ChunkFailure]):
 
     def _read(self, chunk_id: int, offset: int) -> ChunkFailure:
         r = unpack_failure(self._payload(offset, FAILURE))
-        return ChunkFailure(chunk_id, r.document_id, r.model, r.kind, r.message, r.attempts, r.traceback)
+        return ChunkFailure(chunk_id, r.document_id, r.model, r.kind, r.message, r.attempts, r.traceback, r.answers)
 
 
 class Results(_Outcomes[ChunkResult]):

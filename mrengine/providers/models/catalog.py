@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -47,4 +47,12 @@ def find(name: str) -> Entry | None:
     if row is None:
         return None
     price = row.get("price")
-    return Entry(row.get("context_window"), row.get("max_output"), Price(*price) if price else None)
+    return Entry(row.get("context_window"), row.get("max_output"), _price(name, price) if price else None)
+
+
+def _price(name: str, row: list[float]) -> Price:
+    """Anthropic's prices of cache writes are multiples of the input's: docs/en/build-with-claude/prompt-caching."""
+    price = Price(*row)
+    if not name.startswith("claude"):
+        return price
+    return replace(price, cache_write=price.input * 1.25, cache_write_1h=price.input * 2.0)

@@ -13,7 +13,7 @@ from mrengine.errors import ConfigError
 from mrengine.providers.models import catalog, resolution
 from mrengine.records import ModelSpec, Price, RateLimit
 
-__all__ = ["Model", "resolve_models"]
+__all__ = ["Model", "every_lane", "resolve_models"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,7 +23,8 @@ class Model:
     ``name`` is what limits, results and events call it, ``wire_name`` what its endpoint does. ``kind``: "openai",
     "anthropic", "http", "local", "fake" or "custom"; ``shape``: "openai" or "anthropic". ``identity`` is what makes
     its answers its own: it enters call digests and tells whether a job is the same; no key, header or address does.
-    ``preloads`` is what ``preload()`` is given. ``None``: not known.
+    ``preloads`` is what ``preload()`` is given. ``lanes``: the same model by its other keys, each with a name, and
+    so with limits, of its own. ``None``: not known.
     """
 
     index: int
@@ -41,6 +42,7 @@ class Model:
     limits: RateLimit | None = None
     preloads: tuple[str, ...] = ()
     fallbacks: tuple[Model, ...] = ()
+    lanes: tuple[Model, ...] = ()
 
     def describe(self) -> dict[str, Any]:
         """Plain values for processes that open no pickles: the supervisor, the manager."""
@@ -53,6 +55,7 @@ _OURS = frozenset(
     {"model", "messages", "system", "stream", "n", "max_tokens", "max_completion_tokens", "response_format"}
 )
 _INSTEAD = "answers are never streamed, and the rest is an argument of complete() and map_prompt()"
+_FALLBACKS_ON = frozenset({"unavailable", "overflow", "filtered"})
 Given = str | ModelSpec | Sequence[str | ModelSpec] | None
 
 
@@ -99,6 +102,9 @@ def _resolve(spec: ModelSpec, index: int, limits: Mapping[str, RateLimit], env: 
     place = resolution.place(spec, env)
     if ours := _OURS & (spec.params or {}).keys():
         raise ConfigError(f"params of {place.name} cannot hold {min(ours)}: {_INSTEAD}", setting="params")
+    if spec.reasoning not in ("drop", "keep"):
+        raise ConfigError(f'reasoning of {place.name} is "drop" or "keep", not {spec.reasoning!r}', setting="reasoning")
+    _check_fallbacks(spec)
     listed = None if place.kind in ("fake", "local") else catalog.find(place.wire_name)
     known = listed or catalog.Entry(None, None, None)
     own_limits: RateLimit | None = None
@@ -115,7 +121,7 @@ def _resolve(spec: ModelSpec, index: int, limits: Mapping[str, RateLimit], env: 
         identity=_identity(spec, place),
         spec=spec,
         base_url=place.base_url,
-        key_env=place.key_env,
+        key_env=place.key_envs[0] if place.key_envs else None,
         context_window=spec.context_window or known.context_window,
         max_output=spec.max_output or known.max_output,
         price=spec.price or known.price,
@@ -123,23 +129,49 @@ def _resolve(spec: ModelSpec, index: int, limits: Mapping[str, RateLimit], env: 
         preloads=place.preloads,
     )
     fallbacks = [_resolve(_spec(item), index, limits, env) for item in spec.fallbacks]
-    return replace(model, fallbacks=tuple(fallbacks))
+    lanes = tuple(_lane(model, variable, limits) for variable in place.key_envs[1:])
+    return replace(model, fallbacks=tuple(fallbacks), lanes=lanes)
+
+
+def _lane(model: Model, variable: str, limits: Mapping[str, RateLimit]) -> Model:
+    name = f"{model.name} ({variable})"
+    return replace(model, name=name, key_env=variable, limits=limits.get(name) or model.limits)
+
+
+def every_lane(models: Sequence[Model]) -> list[Model]:
+    """All that a call may go to: the models, their fallbacks, and both by each of their keys."""
+    own = [one for model in models for one in (model, *model.fallbacks)]
+    return [lane for model in own for lane in (model, *model.lanes)]
+
+
+def _check_fallbacks(spec: ModelSpec) -> None:
+    on = spec.fallbacks_on
+    if isinstance(on, str) or not set(on) <= _FALLBACKS_ON:
+        told = ", ".join(repr(one) for one in sorted(_FALLBACKS_ON))
+        raise ConfigError(f"fallbacks_on={on!r}: a tuple of any of {told}", setting="fallbacks_on")
 
 
 def _identity(spec: ModelSpec, place: resolution.ResolvedModel) -> str:
     """Canonical JSON. The address is left out: a server that moved to another port is still the same model."""
     facts = {"provider": place.origin, "model": place.wire_name, "params": dict(spec.params or {})}
+    if spec.reasoning != "drop":
+        facts["reasoning"] = spec.reasoning  # another text is another answer
     try:
         return json.dumps(facts, sort_keys=True, ensure_ascii=True)
     except (TypeError, ValueError):
         raise ConfigError(f"params of {place.name} must be what JSON holds", setting="params") from None
 
 
+def _at_address(model: Model) -> Model:
+    name = f"{model.name}@{model.base_url}"
+    return replace(model, name=name, lanes=tuple(replace(m, name=f"{name} ({m.key_env})") for m in model.lanes))
+
+
 def _distinct(models: list[Model]) -> list[Model]:
     """Names must tell models apart: where two endpoints serve one name, the address is added to it."""
     names = [model.name for model in models]
     shared = {name for name in names if names.count(name) > 1}
-    told = [replace(m, name=f"{m.name}@{m.base_url}") if m.name in shared and m.base_url else m for m in models]
+    told = [_at_address(m) if m.name in shared and m.base_url else m for m in models]
     names = [model.name for model in told]
     twice = sorted({name for name in names if names.count(name) > 1})
     if twice:

@@ -10,6 +10,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from mrengine.errors import ConfigError
+from mrengine.providers.models import keys
 from mrengine.records import ModelSpec
 
 __all__ = ["ENTRY_POINTS", "OPENAI", "VENDORS", "ResolvedModel", "custom_class", "place"]
@@ -31,6 +32,7 @@ _BY_NAME = (
     (re.compile(r"fake$"), "fake"),
     (re.compile(r"https?://"), "http"),
 )
+_SECRET = re.compile(r"(?:^|[&_.-])(?:\w*key|token|sig|signature|secret|password|code)=", re.IGNORECASE)
 _PROXIES = ("http_proxy", "https_proxy", "all_proxy")
 
 
@@ -44,7 +46,7 @@ class ResolvedModel:
     shape: str
     origin: str
     base_url: str | None = None
-    key_env: str | None = None
+    key_envs: tuple[str, ...] = ()
     preloads: tuple[str, ...] = ()
 
 
@@ -76,7 +78,8 @@ def _by_name(name: str) -> str | None:
 
 def _vendor(spec: ModelSpec, name: str, env: Mapping[str, str]) -> ResolvedModel:
     """Through the vendor's SDK where it is installed; else straight, which says and hears the same."""
-    kind = name if importlib.util.find_spec(name) is not None else "http"
+    azure = keys.below(spec.base_url or "", *keys.AZURE)  # whose keys have a header of their own
+    kind = name if importlib.util.find_spec(name) is not None and not azure else "http"
     return _at(spec, kind, name, spec.name, spec.base_url, f"{name.upper()}_API_KEY", env)
 
 
@@ -99,23 +102,34 @@ def _http(spec: ModelSpec, shape: str, env: Mapping[str, str]) -> ResolvedModel:
 def _at(
     spec: ModelSpec, kind: str, shape: str, name: str, url: str | None, key_env: str | None, env: Mapping[str, str]
 ) -> ResolvedModel:
-    own = url is not None and url != GEMINI
-    if url is None and (from_env := env.get(f"{shape.upper()}_BASE_URL")):
-        url, own = from_env, True
-    url = _checked(url or (ANTHROPIC if shape == "anthropic" else OPENAI))
-    if shape == "anthropic":
-        url = url.removesuffix("/messages").removesuffix("/v1")  # the path of Messages begins with it
-    url = url.removesuffix("/chat/completions")  # whoever gives the whole address means its base
-    key_env = spec.api_key_env or key_env
-    required = spec.api_key_env is not None or (key_env is not None and not own and spec.headers is None)
-    if key_env is not None and not env.get(key_env):
-        if required:
-            raise ConfigError(f"no key for {name}: set {key_env} in the environment", setting=key_env)
-        key_env = None
-    return ResolvedModel(name, name, kind, shape, shape, url, key_env, _preloads(kind, url, spec, env))
+    """``key_env``: the variable of the vendor that the name belongs to. A host of somebody else's gets its key only if
+    the environment names it beside the key (``OPENAI_BASE_URL``), or ``api_key_env`` says so.
+    """
+    given = url
+    if url is None:
+        url = env.get(f"{shape.upper()}_BASE_URL") or (ANTHROPIC if shape == "anthropic" else OPENAI)
+    vendors_own = keys.vendor_variable(url)
+    url = _checked(url, shape)
+    named = keys.named(spec.api_key_env)
+    keys.check_variables(spec.headers, env)
+    if not named:
+        own = vendors_own if given is not None else key_env
+        found = own if own is not None and keys.checked(own, env) else None
+        if found is None and key_env is not None and vendors_own == key_env and spec.headers is None:
+            raise _no_key(name, key_env)
+        named = (found,) if found is not None else ()
+    for variable in named:
+        if keys.checked(variable, env) is None:
+            raise _no_key(name, variable)
+    return ResolvedModel(name, name, kind, shape, shape, url, named, _preloads(kind, url, spec, env))
 
 
-def _checked(url: str) -> str:
+def _no_key(name: str, variable: str) -> ConfigError:
+    return ConfigError(f"no key for {name}: set {variable} in the environment", setting=variable)
+
+
+def _checked(url: str, shape: str) -> str:
+    """A base URL: without the path of the calls, which is often given too, and with its query (``?api-version=``)."""
     try:
         parts = urlsplit(url)
         sound = parts.scheme in ("http", "https") and parts.hostname and (parts.port is None or parts.port > 0)
@@ -123,9 +137,15 @@ def _checked(url: str) -> str:
         sound = False
     if not sound:
         raise ConfigError("base_url must look like https://host:port/v1", setting="base_url")
-    if parts.username or parts.password or parts.query:
-        raise ConfigError("base_url must hold no password or query: use headers= or api_key_env=", setting="base_url")
-    return url.partition("#")[0].rstrip("/")
+    if parts.username or parts.password or _SECRET.search(parts.query):
+        raise ConfigError("base_url must hold no password or key: use headers= or api_key_env=", setting="base_url")
+    if not (url.isascii() and url.isprintable() and " " not in url):
+        raise ConfigError("base_url holds a space, or a character that no address has", setting="base_url")
+    path = parts.path.rstrip("/")
+    if shape == "anthropic":
+        path = path.removesuffix("/messages").removesuffix("/v1")  # the path of Messages begins with it
+    path = path.removesuffix("/chat/completions")  # whoever gives the whole address means its base
+    return f"{parts.scheme}://{parts.netloc}{path}" + (f"?{parts.query}" if parts.query else "")
 
 
 def _preloads(kind: str, url: str, spec: ModelSpec, env: Mapping[str, str]) -> tuple[str, ...]:
