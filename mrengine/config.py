@@ -10,7 +10,7 @@ import stat
 import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +26,7 @@ _CHOICES = {
     "balance": (None, "round_robin", "least_used", "budget", "all"),
     "assignment": ("modulo", "steal"),
     "strategy": ("parallel", "sequential"),
+    "on_busy": ("error", "wait"),
     "on_mismatch": (None, "error", "extend", "recompute", "restart"),
     "keep": (None, "always", "on_failure", "results"),
     "durability": ("fsync", "flush"),
@@ -57,6 +58,7 @@ class Settings:
     backoff_s: float = 1.0
     max_worker_rss: int | None = None
     map_version: str | None = None
+    on_busy: str = "error"
     on_mismatch: str | None = None  # "error"; "recompute" for a job that is named by its inputs
     initializer: Callable[..., None] | None = None
     initargs: Sequence[Any] = ()
@@ -81,6 +83,12 @@ class Settings:
         settings = cls(**values)
         settings._check()
         return settings
+
+    def with_(self, **changes: Any) -> Settings:
+        """The same settings but for these, checked."""
+        changed = replace(self, **changes)
+        changed._check()
+        return changed
 
     def _check(self) -> None:
         for name, choices in _CHOICES.items():

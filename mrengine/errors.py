@@ -16,6 +16,7 @@
     │   ├─ PoolBroken               workers die faster than they finish tasks, or cannot start
     │   ├─ SupervisorDied
     │   └─ BudgetExhausted          Budget(max_tokens, max_cost_usd) is spent
+    ├─ InvalidResult(TypeError)     a stored result that is not what result_type says
     ├─ LogError                     the write-ahead log: damaged, newer, full
     └─ ModelError                   one call to a model
         ├─ RateLimited              429
@@ -44,6 +45,7 @@ __all__ = [
     "ConfigError",
     "ContextOverflow",
     "InvalidAnswer",
+    "InvalidResult",
     "JobBusy",
     "JobCancelled",
     "JobError",
@@ -93,6 +95,10 @@ class SourceError(MrengineError):
         super().__init__(message)
         self.source = source
         self.offset = offset
+
+
+class InvalidResult(MrengineError, TypeError):
+    """A result that is not what ``result_type`` says. The message names places and types, never a value."""
 
 
 class JobError(MrengineError):

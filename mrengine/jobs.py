@@ -11,6 +11,7 @@ from typing import Any, Literal
 from mrengine.config import check_job_id, jobs_folder
 from mrengine.errors import JobNotFound, LogError
 from mrengine.log.folder import remove
+from mrengine.log.instances import check_result_type
 from mrengine.log.lock import JobLock
 from mrengine.log.results import Results
 from mrengine.log.resume import ResumeEngine
@@ -73,10 +74,15 @@ class Job:
             return "interrupted"
         return _STATES.get(closed.state, "stopped")
 
-    def results(self) -> Results:
-        """The results so far, lazily, in chunk order; readable after the folder is gone."""
+    def results(self, *, result_type: Any = None) -> Results:
+        """The results so far, lazily, in chunk order; readable after the folder is gone.
+
+        ``result_type``: a dataclass, pydantic model or other type that each result is made into; reading one that it
+        does not fit raises InvalidResult.
+        """
+        check_result_type(result_type)
         with self._open() as stored:
-            return stored.results()
+            return stored.results(result_type=result_type)
 
     def failures(self) -> Sequence[ChunkFailure]:
         """The failures so far, lazily."""

@@ -21,6 +21,7 @@ from mrengine.events import (
     Event,
     JobComplete,
     JobDraining,
+    JobEnd,
     JobStart,
     ReduceStart,
 )
@@ -174,7 +175,7 @@ class Bar:
             self.state(f"draining, {event.in_flight} in flight")
         elif isinstance(event, ReduceStart):
             self.state("reducing")
-        elif isinstance(event, JobComplete):
+        elif isinstance(event, (JobComplete, JobEnd)):
             self.close()
 
     def tick(self) -> None:

@@ -5,6 +5,7 @@ id.
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from hashlib import blake2b
 from typing import Any
@@ -49,6 +50,11 @@ class PromptMap:
             return f"{self.template.rstrip()}\n\n{fenced}"
         return _TEXT.sub(lambda _: fenced, self.template)
 
+    @property
+    def result_type(self) -> Any:
+        """What its results are made into: the response model, where that is a class."""
+        return None if self.response_model is None or isinstance(self.response_model, Mapping) else self.response_model
+
     def prompt_fields(self) -> dict[str, Any]:
         """What the log keeps, so that the job can be resumed by its id alone. A pydantic model is kept as its
         schema.
@@ -83,7 +89,8 @@ def map_prompt(
 ) -> PromptMap:
     """A map function from a prompt: ``$text`` stands for the chunk, fenced as data. ``max_tokens``: of each answer.
 
-    ``response_model``: a pydantic model or JSON schema; the result is then the validated value.
+    ``response_model``: a pydantic model or dataclass, whose instances the results are then, or a JSON schema, whose
+    values they are.
     ``on_truncation``: "error", "allow" or "continue", for an answer that ``max_tokens`` has cut. ConfigError: no
     prompt.
     """

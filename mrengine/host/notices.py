@@ -7,7 +7,9 @@ from collections.abc import Sequence
 from contextlib import suppress
 from typing import Any
 
-__all__ = ["damaged", "empty", "names_a_file", "partly_failed"]
+from mrengine.records import ChunkFailure
+
+__all__ = ["damaged", "empty", "names_a_file", "partly_failed", "too_many_failed"]
 
 SHOWN = 5  # names in one message
 
@@ -29,6 +31,15 @@ def partly_failed(job_id: str, failed: int, total: int) -> str:
     """Some chunks have no result, and the reducer is given the others."""
     chunks = f"{failed} of {total} chunk{'s' * (total > 1)} failed"
     return f"job {job_id}: {chunks}; results.failures, or 'mrengine export {job_id}', says why"
+
+
+def too_many_failed(job_id: str, failed: int, total: int, first: ChunkFailure) -> str:
+    """No chunk has a result, or more failed than may."""
+    which = (
+        "its only chunk" if total == 1 else f"all {total} chunks" if failed == total else f"{failed} of {total} chunks"
+    )
+    one = "" if total == 1 else "; the first one"
+    return f"job {job_id}: {which} failed{one} ({first.kind}): {first.message}"
 
 
 def names_a_file(document: Any) -> str | None:

@@ -126,7 +126,10 @@ def round_order(parts: Parts, job_id: str, round_: Round, *, since: int) -> dict
         "room": CALL_ROOM + 2 * round_.total,
         "terms": _terms(parts, since),
         "objects": Objects(
-            (settings.initializer, settings.initargs), round_.mapping.function, parts.dispatcher.ends_run
+            (settings.initializer, settings.initargs),
+            round_.mapping.function,
+            parts.dispatcher.ends_run,
+            round_.mapping.result_type,
         ),
         "setup": {
             "job_id": job_id,
@@ -134,6 +137,7 @@ def round_order(parts: Parts, job_id: str, round_: Round, *, since: int) -> dict
             "priority": settings.full_priority,
             "all_models": all_models,
             "map_blob": round_.mapping.blob,
+            "result_blob": round_.mapping.result_blob,
             "models_blob": parts.models_blob,
             "initializer_blob": parts.initializer_blob,
             "chunk_timeout_s": settings.chunk_timeout_s,

@@ -45,7 +45,7 @@ Record = tuple[int, bytes]
 @dataclass(frozen=True, slots=True)
 class MapFunction:
     """A map function as the log knows it. ``source``: "module:qualname" or a prompt's fields, None where neither
-    helps.
+    helps. ``result_type``: what its results are, where the caller says so; None: any.
     """
 
     version: str
@@ -55,6 +55,8 @@ class MapFunction:
     blob: bytes = field(default=b"", repr=False)
     function: Any = field(default=None, repr=False, compare=False)
     parts: Mapping[str, str] = field(default_factory=dict, repr=False, compare=False)
+    result_type: Any = field(default=None, repr=False, compare=False)
+    result_blob: bytes = field(default=b"", repr=False)
 
 
 @dataclass(slots=True)

@@ -50,7 +50,8 @@ class Prepared:
 
 class Preparation:
     """Prepares one run of a job. ``begin()`` starts a session and asks for the job; it is called when it is needed.
-    ``drop()`` ends one whose supervisor has died.
+    ``drop()`` ends one whose supervisor has died. ``wait()`` is given a JobBusy: it raises that, or something else, or
+    returns when it is time to look again.
     """
 
     def __init__(
@@ -61,9 +62,10 @@ class Preparation:
         mapping: MapFunction,
         begin: Callable[[], Session],
         drop: Callable[[], None],
+        wait: Callable[[JobBusy], None],
     ) -> None:
         self._parts, self._job_id, self._folder, self._mapping = parts, job_id, folder, mapping
-        self._begin, self._drop = begin, drop
+        self._begin_once, self._drop, self._wait = begin, drop, wait
         self._died = 0
         self._damage: Sequence[tuple[int, int]] = ()
 
@@ -90,6 +92,9 @@ class Preparation:
                     return self._settle(plan, spool, records, session)
                 except SupervisorDied as error:
                     session = self._again(error)
+                except JobBusy as error:  # somebody began it while the documents were read
+                    self._wait(error)
+                    session = self._begin()
         finally:
             if spool is not None:
                 spool.discard()
@@ -140,6 +145,16 @@ class Preparation:
                 return Prepared(documents, self._spool(plan), session.opened(), damage=self._damage)
             except SupervisorDied as error:
                 session = self._again(error)
+            except JobBusy as error:
+                self._wait(error)
+                session = self._begin()
+
+    def _begin(self) -> Session:
+        while True:
+            try:
+                return self._begin_once()
+            except JobBusy as error:  # without processes, the lock is taken at once
+                self._wait(error)
 
     def _again(self, error: SupervisorDied) -> Session:
         """Another supervisor for one that died, a bounded number of times."""
@@ -156,10 +171,9 @@ class Preparation:
         if (self._folder / "cancelled").exists():
             message = f"job {self._job_id} was cancelled; Job({self._job_id!r}).uncancel() lets it run again"
             raise JobCancelled(message, job_id=self._job_id)
-        owner = _runs(self._folder)
-        if owner is not None and _runs(self._folder, after_s=SETTLE_S):
-            message = f"job {self._job_id} is run by process {owner.pid}: wait for it, or cancel it"
-            raise JobBusy(message, job_id=self._job_id, pid=owner.pid)
+        while (owner := _runs(self._folder)) is not None and _runs(self._folder, after_s=SETTLE_S):
+            message = f"job {self._job_id} is run by process {owner.pid}: wait for it (on_busy='wait'), or cancel it"
+            self._wait(JobBusy(message, job_id=self._job_id, pid=owner.pid))
 
     def _finished(self, plan: Plan) -> int | None:
         """The log's end, if every chunk has its result: such a job needs no pool, no lock and no call."""

@@ -15,8 +15,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from mrengine import events
 from mrengine.config import make_private
-from mrengine.engine.job import OpenJob
 from mrengine.errors import (
     ConfigError,
     JobBusy,
@@ -28,18 +28,19 @@ from mrengine.errors import (
     SupervisorDied,
 )
 from mrengine.host import notices
-from mrengine.host.endings import ending
+from mrengine.host.busy import BusyWait
+from mrengine.host.closing import clear, close_done, close_payload
+from mrengine.host.endings import end_state, ending
 from mrengine.host.inputs import append_inputs, holds, input_version
 from mrengine.host.orders import Parts, Round, lacking, open_order, round_order
 from mrengine.host.plan import MapFunction, Record, round_record
 from mrengine.host.prepare import SUPERVISORS, Preparation, Prepared, identity, is_begun, no_text
 from mrengine.host.relay import Outcome, Relay
+from mrengine.host.run_log import RunLog
 from mrengine.host.session import Durable, Ended, News, Session
 from mrengine.host.tally import Tally
-from mrengine.log.folder import locked, remove
-from mrengine.log.jobrecords import CloseRecord, pack_close
+from mrengine.log.folder import remove
 from mrengine.log.results import Results
-from mrengine.log.values import normalise
 from mrengine.records import ChunkResult, RunSummary
 from mrengine.sources.spool import sweep_spools
 
@@ -52,13 +53,12 @@ WAIT_S = 0.5
 class JobRun:
     """One ``run()``. ``summary()`` and ``relay`` may be asked at any time after ``prepare()``."""
 
-    def __init__(
-        self, parts: Parts, job_id: str, folder: Path, mapping: MapFunction, *, timeout_s: float | None
-    ) -> None:
+    def __init__(self, parts: Parts, job_id: str, folder: Path, mapping: MapFunction, *, until: float | None) -> None:
+        """``until``: when ``timeout_s`` is over, of ``time.monotonic()``."""
         self.parts, self.job_id, self.folder, self._mapping = parts, job_id, folder, mapping
-        self._began = time.monotonic()
-        self._until = None if timeout_s is None else self._began + timeout_s
+        self._began, self._until = time.monotonic(), until
         self.tally = Tally(job_id)
+        self._log = RunLog(self.tally, job_id)
         self.relay: Relay | None = None
         self._session: Session | None = None
         self._died, self._progress = 0, 0  # supervisors that died in a row, and how far the run was then
@@ -94,7 +94,14 @@ class JobRun:
 
     @property
     def _preparation(self) -> Preparation:
-        return Preparation(self.parts, self.job_id, self.folder, self._mapping, self._begin, self._drop)
+        wait = BusyWait(
+            self.job_id,
+            on_busy=self.parts.settings.on_busy,
+            until=self._until,
+            stopped=lambda: self._stop_reason is not None,
+            progress=self.parts.progress,
+        )
+        return Preparation(self.parts, self.job_id, self.folder, self._mapping, self._begin, self._drop, wait)
 
     def _begin(self) -> Session:
         self._session = self.parts.session()
@@ -113,11 +120,12 @@ class JobRun:
         if textless := [row.id for row in ready.documents if not row.n_bytes]:
             self._warn(notices.empty(self.job_id, textless))
         parts = self.parts
-        relay = Relay(self.folder, self.job_id, parts.dispatcher, parts.progress, self.tally, parts.balancer)
+        kind = self._mapping.result_type
+        relay = Relay(self.folder, self.job_id, parts.dispatcher, parts.progress, self.tally, parts.balancer, kind)
         self.relay = relay
         relay.catch_up(ready.durable)
         if ready.finished:
-            relay.begin(0)
+            self._begin_round(0)
         if ready.total is not None:
             self._total = ready.total
         elif relay.state.epoch is not None:
@@ -226,22 +234,27 @@ class JobRun:
         return news
 
     def _wait_s(self) -> float:
-        wait_s = WAIT_S
-        if self._until is not None:
-            wait_s = min(WAIT_S, self._until - time.monotonic())
-            if wait_s <= 0:
-                self.stop("timeout")
-                wait_s = WAIT_S
+        left_s = WAIT_S if self._until is None else self._until - time.monotonic()
+        if left_s <= 0:
+            self.stop("timeout")
         self.parts.progress.tick()
-        return wait_s
+        self._log.tick()
+        return min(WAIT_S, left_s) if left_s > 0 else WAIT_S
 
     def _first(self, round_: int, durable: int) -> None:
         """The round's own record is durable: what comes after it is news."""
         assert self.relay is not None
         self.relay.catch_up(durable)
-        self.relay.begin(round_)
+        self._begin_round(round_)
         if self._ready is not None:
             sweep_spools(self.folder, keep=self._ready.spool)
+
+    def _begin_round(self, round_: int) -> None:
+        assert self.relay is not None
+        self.relay.begin(round_)
+        if not self._log.started:
+            workers = self.parts.settings.workers if self.parts.settings.strategy == "parallel" else 1
+            self._log.start(workers=workers, models=[model.name for model in self.parts.models])
 
     def _follow(self, durable: int, wanted: bool) -> Iterator[Outcome]:
         assert self.relay is not None
@@ -301,10 +314,7 @@ class JobRun:
         limit = self.parts.settings.max_failed
         if index.done == 0 or (limit is not None and index.failed > limit):
             first = next(iter(self.relay.results().failures))
-            what = "all" if index.done == 0 else f"{index.failed} of"
-            message = (
-                f"job {self.job_id}: {what} {index.total} chunks failed; the first one ({first.kind}): {first.message}"
-            )
+            message = notices.too_many_failed(self.job_id, index.failed, index.total, first)
             raise self._error(JobFailed, message, state="failed")
         log.warning("%s", notices.partly_failed(self.job_id, index.failed, index.total))
 
@@ -345,10 +355,9 @@ class JobRun:
         if session is None:
             self._finish_afterwards()
             return
-        told = {**self.summary().to_dict(), "reason": self._reason}
-        record = CloseRecord(time.time(), self._state, normalise(told))
+        close = close_payload(self._state, self.summary(), self._reason)
         try:
-            session.finish(pack_close(record) if self.relay is not None and self.relay.started_at is not None else b"")
+            session.finish(close if self.relay is not None and self.relay.started_at is not None else b"")
         except (SupervisorDied, LogError):
             self.parts.drop_session()  # a run without its CLOSE counts as interrupted
         if self._husk:
@@ -361,9 +370,7 @@ class JobRun:
         told = closed is not None and closed.state == "done"
         if told or self._ready is None or not self._ready.finished or self._state != "done":
             return
-        record = CloseRecord(time.time(), "done", normalise(self.summary().to_dict()))
-        with suppress(JobBusy, LogError):  # somebody else is about to say it
-            OpenJob.open(self.folder, self.job_id, durability=self.parts.settings.durability).finish(pack_close(record))
+        close_done(self.folder, self.job_id, self.summary(), durability=self.parts.settings.durability)
 
     def summary(self) -> RunSummary:
         """The summary so far."""
@@ -374,17 +381,17 @@ class JobRun:
         assert self.relay is not None
         summary = self.summary()
         self.relay.emit("job:complete", summary=summary)
-        self._clear()
+        clear(self.folder, self.parts.keep)
         return summary
 
-    def _clear(self) -> None:
-        keep = self.parts.keep
-        with suppress(JobBusy, LogError):  # another run of it has begun, or removed it
-            if keep == "results":
-                with locked(self.folder):
-                    sweep_spools(self.folder)
-            elif keep == "on_failure":
-                remove(self.folder)
+    def ended(self, error: BaseException | None) -> None:
+        """Tell how the run ended; ``error``: what it raises. The last thing that is told of it."""
+        state, summary = end_state(self._state, error, began=self._log.started), self.summary()
+        if self._log.started:
+            self._log.end(state, summary)
+        event = events.JobEnd(job_id=self.job_id, at=time.time(), state=state, summary=summary)
+        self.parts.progress(event)
+        self.parts.dispatcher.emit(event)
 
     def close(self) -> None:
         """Close what is open; results that were handed out stay readable."""

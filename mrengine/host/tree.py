@@ -9,6 +9,8 @@ from typing import Any
 from mrengine.host.pickling import pack_function
 from mrengine.host.plan import AUTO_TARGET, MapFunction
 from mrengine.host.run import JobRun
+from mrengine.log.instances import instance_of
+from mrengine.log.values import normalise
 from mrengine.records import ChunkResult
 from mrengine.reducers.tree import TreeReduce
 
@@ -22,6 +24,7 @@ def play_tree(run: JobRun, tree: TreeReduce, results: Sequence[ChunkResult], *, 
     """The answer over all results, or ``{document_id: answer}``. Raises what a round raises."""
     first = results[0].document_id
     items: list[Item] = [(r.document_id if per_document else first, r.result) for r in results if r.result is not None]
+    kind = getattr(tree.prompt, "result_type", None)
     mapping = MapFunction(
         version=tree.prompt.map_version,
         name="tree_reduce",
@@ -36,7 +39,11 @@ def play_tree(run: JobRun, tree: TreeReduce, results: Sequence[ChunkResult], *, 
         level += 1
         groups = groups_of(items, limit, tree.fan_in)
         played = run.play_round(level, groups, mapping)
-        items = [(result.document_id, result.result) for result in played if result.result is not None]
+        items = [
+            (result.document_id, instance_of(kind, result.result, made=True))
+            for result in played
+            if result.result is not None
+        ]
     answers = {result.document_id: None for result in results} | dict(items)
     return answers if per_document else answers[first]
 
@@ -68,6 +75,7 @@ def as_text(value: Any) -> str:
     """A result as text for a prompt: itself, its "text", or JSON."""
     if isinstance(value, str):
         return value
+    value = normalise(value)  # an instance, where results have a type
     if isinstance(value, Mapping) and isinstance(value.get("text"), str):
         return str(value["text"])
     return json.dumps(value, ensure_ascii=False, default=str)

@@ -36,6 +36,7 @@ from mrengine.log.values import Plain, Unstorable
 from mrengine.records import Usage
 
 __all__ = [
+    "FROM_INSTANCE",
     "READ_POSITION",
     "AttemptRecord",
     "CallRecord",
@@ -74,6 +75,7 @@ __all__ = [
 ]
 
 READ_POSITION = 1  # a flag of RESULT: the map function read chunk.id, chunk.start or chunk.end
+FROM_INSTANCE = 2  # a flag of RESULT: the value was, or held, a dataclass or pydantic model; it is valid as it stands
 
 _T = TypeVar("_T")
 _INTENT = struct.Struct(">BB16sBdBQBQBQ")
@@ -121,7 +123,7 @@ class CallRecord:
 
 
 class ResultRecord(NamedTuple):
-    """A finished task. ``result`` is a plain value (``values.normalise``); ``flags`` may hold READ_POSITION.
+    """A finished task. ``result`` is a plain value (``values.normalise``), ``flags`` READ_POSITION | FROM_INSTANCE.
 
     A tuple, unlike the others: there are as many as chunks, and a frozen dataclass takes four times as long to make.
     """

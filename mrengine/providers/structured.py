@@ -1,13 +1,15 @@
 """Structured answers: the schema that a provider is given, and what its answer is checked against.
 
-``response_model`` is a pydantic model (or anything pydantic's ``TypeAdapter`` takes as a class) or a JSON schema. No
+``response_model`` is a pydantic model, a dataclass (which pydantic reads, too) or a JSON schema. No
 exception holds the answer: places are named only as far as the schema itself names them.
 """
 
 from __future__ import annotations
 
+import dataclasses
 import json
 from collections.abc import Mapping
+from functools import lru_cache
 from typing import Any
 
 from mrengine.errors import ConfigError, InvalidAnswer
@@ -27,15 +29,32 @@ def _invalid(problems: list[str]) -> InvalidAnswer:
 
 
 def schema_of(response_model: Any) -> dict[str, Any]:
-    """The JSON schema of a response model. Raises ConfigError for what is neither a schema nor a pydantic model."""
+    """The JSON schema of a response model. Raises ConfigError for what is neither a schema nor a class with one."""
     if isinstance(response_model, Mapping):
         return dict(response_model)
     make = getattr(response_model, "model_json_schema", None)
     if isinstance(response_model, type) and callable(make):
         return _rooted(dict(make()))
+    if isinstance(response_model, type) and dataclasses.is_dataclass(response_model):
+        return _rooted(dict(_adapter(response_model).json_schema()))
     raise ConfigError(
-        "response_model must be a pydantic model class or a JSON schema (a dict)", setting="response_model"
+        "response_model must be a pydantic model class, a dataclass or a JSON schema (a dict)", setting="response_model"
     )
+
+
+@lru_cache(maxsize=64)
+def _adapter(kind: type) -> Any:
+    """What pydantic makes of a dataclass. ConfigError: pydantic is not there, or cannot say what a field holds."""
+    try:
+        from pydantic import TypeAdapter
+    except ImportError:
+        message = f"response_model={kind.__name__}: a dataclass needs pip install pydantic; a JSON schema does not"
+        raise ConfigError(message, setting="response_model") from None
+    try:
+        return TypeAdapter(kind)
+    except Exception as error:
+        message = f"response_model={kind.__name__} has a field without a JSON schema: {type(error).__name__}"
+        raise ConfigError(message, setting="response_model") from error
 
 
 def _rooted(schema: dict[str, Any]) -> dict[str, Any]:
@@ -80,8 +99,9 @@ def _fit(value: Any, response_model: Any) -> Any:
     if isinstance(response_model, Mapping):
         problems = jsonschema.errors(value, response_model)
     else:
+        validate = getattr(response_model, "model_validate", None) or _adapter(response_model).validate_python
         try:
-            return response_model.model_validate(value)
+            return validate(value)
         except ValueError as error:  # pydantic's own is a ValueError; its text holds the input
             problems = _problems(error, response_model)
     if problems:

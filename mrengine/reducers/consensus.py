@@ -9,6 +9,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from mrengine.log.values import normalise
 from mrengine.records import ChunkResult
 from mrengine.reducers.texts import failures_of, in_order
 
@@ -57,7 +58,7 @@ consensus_aggregator.balance = "all"  # type: ignore[attr-defined]
 
 
 def _vote(item: ChunkResult, rank: int) -> _Vote:
-    value: Any = item.result
+    value: Any = normalise(item.result)  # an instance, where results have a type
     confidence: Any = None
     if isinstance(value, Mapping) and "prediction" in value:
         value, confidence = value["prediction"], value.get("confidence")
