@@ -88,8 +88,9 @@ class Executor:
         initializer, initargs = objects.initializer if objects else cloudpickle.loads(setup.initializer_blob)
         if initializer is not None and initialize:
             initializer(*initargs)  # before map_fn is loaded: its module may need what this sets up
-        self._map_fn = objects.map_fn if objects else _loaded(setup.map_blob)
+        # The type first: its module is imported, before a function that came by value stands in for that.
         self._result_type = objects.result_type if objects else _result_type(setup.result_blob)
+        self._map_fn = objects.map_fn if objects else _loaded(setup.map_blob)
         self._chunks = ChunkReader(setup.folder, setup.spool, setup.table, setup.documents, check=setup.check_texts)
         stored = StoredCalls(self._chunks.reader, answers, run_began=setup.run_began)
         if budget is None and setup.manager is not None:
