@@ -39,7 +39,7 @@ class RunLog:
         tally = self._tally
         new = tally.processed + tally.failed
         left_s = (tally.total - tally.done) * (now - self._began) / new if new else None
-        words = [f"{tally.done} of {_plural(tally.total, 'chunk')} done", f"{tally.failed} failed"]
+        words = [f"{tally.done - tally.failed} of {_plural(tally.total, 'chunk')} done", f"{tally.failed} failed"]
         words += _spent(tally.summary(0.0))
         if left_s is not None:
             words.append(f"about {_span(left_s)} left")
