@@ -12,7 +12,7 @@ from mrengine.errors import SourceError
 from mrengine.records import Document
 from mrengine.sources.read import read_source
 
-__all__ = ["is_json_lines", "numbered_lines", "parse_line", "read_jsonl"]
+__all__ = ["SUFFIXES", "is_json_lines", "numbered_lines", "parse_line", "read_jsonl"]
 
 SUFFIXES = (".jsonl", ".ndjson", ".jsonlines")
 BEGINS = ("{", "[")
@@ -121,8 +121,8 @@ def _json_type(value: Any) -> str:
     """What JSON calls it: no value is quoted."""
     if value is None or isinstance(value, bool):
         return "null" if value is None else "a boolean"
-    names = {dict: "an object", list: "a list", str: "a string"}
-    return names.get(type(value), "a number")
+    names = {"dict": "an object", "list": "a list", "str": "a string"}
+    return names.get(type(value).__name__, "a number")
 
 
 def _at(name: str, number: int, what: str) -> SourceError:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -86,30 +87,37 @@ def read_source(origin: Any, *, name: str = "document") -> Iterator[str]:
 
 
 class Reading:
-    """Reads the documents of a job one after another, and names all that cannot be read, not the first alone."""
+    """Reads sources one after another, and names all that cannot be read, not the first alone."""
 
     def __init__(self) -> None:
+        self.errors: list[SourceError] = []
         self._sources = 0
-        self._errors: list[SourceError] = []
 
-    def text(self, source: Source) -> Iterator[str]:
-        """The pieces of one document; what is wrong with it is told by ``check()``, after the last."""
+    @contextmanager
+    def opening(self) -> Iterator[None]:
+        """The opening of one source; its SourceError is told by ``check()``, after the last."""
         self._sources += 1
         try:
-            yield from read_source(source.origin, name=source.id)
+            yield
         except SourceError as error:
-            self.failed(error)
+            self.errors.append(error)
 
-    def failed(self, error: SourceError) -> None:
-        """A source that cannot even be opened."""
-        self._errors.append(error)
+    def text(self, source: Source) -> Iterator[str]:
+        """The pieces of one document; what is wrong with it is told by ``check()``."""
+        with self.opening():
+            yield from read_source(source.origin, name=source.id)
+
+    def exhaust(self, source: Source) -> None:
+        """Read one that was opened before, for its faults alone."""
+        self._sources -= 1
+        for _ in self.text(source):
+            pass
 
     def check(self) -> None:
         """SourceError: some of them could not be read; ``errors`` has one for each."""
-        if not self._errors:
-            return
-        if len(self._errors) == 1:
-            raise self._errors[0]
-        told = "".join(f"\n  {error}" for error in self._errors)
-        message = f"{len(self._errors)} of {max(self._sources, len(self._errors))} documents cannot be read:{told}"
-        raise SourceError(message, errors=self._errors)
+        if len(self.errors) == 1:
+            raise self.errors[0]
+        if self.errors:
+            told = "".join(f"\n  {error}" for error in self.errors)
+            message = f"{len(self.errors)} of {self._sources} sources cannot be read:{told}"
+            raise SourceError(message, errors=self.errors)
