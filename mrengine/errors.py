@@ -89,12 +89,26 @@ class ChunkingError(MrengineError, ValueError):
 
 
 class SourceError(MrengineError):
-    """A source that cannot be read or decoded. ``source`` names it, ``offset`` is in bytes where it is known."""
+    """A source that cannot be read or decoded. ``source`` names it; ``offset`` (bytes) and ``line`` (1 is the first)
+    say where, if that is known. ``command`` prints it as text. ``errors``: one for each, where there are several.
+    """
 
-    def __init__(self, message: str, *, source: str | None = None, offset: int | None = None) -> None:
+    def __init__(
+        self,
+        message: str,
+        *,
+        source: str | None = None,
+        offset: int | None = None,
+        line: int | None = None,
+        command: str = "",
+        errors: Sequence[SourceError] = (),
+    ) -> None:
         super().__init__(message)
         self.source = source
         self.offset = offset
+        self.line = line
+        self.command = command
+        self.errors = tuple(errors)
 
 
 class InvalidResult(MrengineError, TypeError):

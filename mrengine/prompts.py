@@ -4,6 +4,7 @@ id.
 
 from __future__ import annotations
 
+import logging
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -17,6 +18,12 @@ from mrengine.errors import ConfigError
 __all__ = ["PromptMap", "map_prompt"]
 
 _TEXT = re.compile(r"\$(?:text\b|\{text\})")
+# {name}, {{name}}, %(name)s, $name and ${name}: how other template languages name a value.
+_PLACEHOLDER = re.compile(
+    r"\$?\{\{?\s*([A-Za-z_]\w{0,30})\s*\}?\}|\$([A-Za-z_]\w{0,30})|%\(([A-Za-z_]\w{0,30})\)s|%s\b"
+)
+_LIKE_TEXT = {"text", "txt", "texts", "tex", "test", "chunk", "document", "doc", "content", "input"}
+log = logging.getLogger("mrengine")
 
 
 @dataclass(frozen=True)
@@ -78,6 +85,18 @@ class PromptMap:
         return "prompt-" + blake2b(packed, digest_size=8).hexdigest()
 
 
+def stray_placeholder(template: str) -> str:
+    """What was probably meant for ``$text``: {text}, $txt; empty: nothing. Where ``$text`` is there, too, only names
+    that are much like it.
+    """
+    there = _TEXT.search(template) is not None
+    for found in _PLACEHOLDER.finditer(template):
+        name = (found[1] or found[2] or found[3] or "").lower()
+        if found[0] not in ("$text", "${text}") and (not there or name in _LIKE_TEXT):
+            return found[0]
+    return ""
+
+
 def map_prompt(
     template: Any,
     *,
@@ -96,4 +115,7 @@ def map_prompt(
     """
     if not isinstance(template, str) or not template.strip():
         raise ConfigError("the prompt is empty", setting="template")
+    if stray := stray_placeholder(template):
+        instead = "" if _TEXT.search(template) else ", and without it the chunk comes at the end"
+        log.warning("the prompt holds %s, which is sent as it is: only $text stands for the chunk%s", stray, instead)
     return PromptMap(template, system, max_tokens, temperature, response_model, on_truncation)

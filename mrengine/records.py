@@ -283,6 +283,13 @@ class JobStatus:
     eta_s: float | None = None
     updated: float = 0.0
     reason: str = ""  # why the last run was not done, or what chunks failed of
+    models: tuple[str, ...] = ()
+    function: str = field(default="", repr=False)  # its name, or the beginning of the prompt
+    documents: int = 0
+    source: str = ""  # the id of the first document
+    usage: Usage = Usage()  # of all runs
+    size_bytes: int = 0  # of the job's folder
+    folder: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -179,8 +179,8 @@ def _refusal(ticket: Ticket, kind: str, why: str, facts: tuple[str, float, float
     if kind == "exhausted":
         unit, spent, limit = facts
         return BudgetExhausted(
-            f"the next call to {ticket.model!r} may need {why} and could exceed the budget: {spent:g} of {limit:g} "
-            f"{unit} are spent; the same job with a larger Budget goes on from here",
+            f"the next call to {ticket.model!r} could exceed the budget: {spent:,g} of {limit:,g} {unit} are spent, "
+            f"and it reserves up to {why}; the same job with a larger Budget goes on from here",
             spent=spent,
             limit=limit,
             unit=unit,

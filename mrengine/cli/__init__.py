@@ -25,6 +25,10 @@ Exit codes:
   130 Ctrl-C    143 SIGTERM (both resumable: the same command goes on)
 
 \b
+Completion of commands, options, jobs and models (bash; zsh and fish likewise):
+  eval "$(_MRENGINE_COMPLETE=bash_source mrengine)"
+
+\b
 Environment:
   OPENAI_API_KEY, OPENAI_BASE_URL, ANTHROPIC_API_KEY, ANTHROPIC_BASE_URL, GEMINI_API_KEY
   MRENGINE_WORKERS, _SLOTS, _MODELS, _PRIORITY, _TARGET_TOKENS, _STATE_DIR, _CACHE_DIR, _PYTHON

@@ -3,19 +3,22 @@
 from __future__ import annotations
 
 import functools
+import math
 import re
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import Any, TypeVar
 
 import click
 
 import mrengine
 from mrengine.cli.exits import Invocation
+from mrengine.cli.job_ids import complete_models
 from mrengine.cli.notes import log_to_stderr, say
 from mrengine.config import Settings
-from mrengine.records import Budget, RateLimit
+from mrengine.records import Budget, ModelSpec, Price, RateLimit
 
-__all__ = ["announce", "job_options", "resume_options", "runner_settings", "state_option"]
+__all__ = ["announce", "job_options", "priced", "resume_options", "runner_settings", "state_option"]
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 
@@ -45,13 +48,26 @@ _INPUTS = [
     click.option("--dry-run", is_flag=True, help="Count chunks, tokens and cost; call nothing."),
 ]
 _RUNNING = [
-    click.option("--model", "models", multiple=True, help="A model's name; several take turns. See 'mrengine models'."),
+    click.option(
+        "--model",
+        "models",
+        multiple=True,
+        shell_complete=complete_models,
+        help="A model's name; several take turns. See 'mrengine models'.",
+    ),
     click.option("--workers", type=click.IntRange(1, 1024), default=None, help="Worker processes.  [default: 5]"),
     click.option("--slots", type=click.IntRange(1, 4096), default=None, help="Concurrent tasks in each.  [default: 1]"),
     click.option("--priority", type=click.Choice(["P0", "P1", "P2"]), default=None, help="At a shared limit."),
     click.option("--limits", multiple=True, metavar="MODEL:tpm=N,rpm=N", help="A model's limits per minute."),
     click.option("--max-tokens-total", type=click.IntRange(1), default=None, help="Stop before more tokens are used."),
     click.option("--max-cost", type=_ABOVE_ZERO, default=None, help="Stop before more US dollars are spent."),
+    click.option(
+        "--price",
+        "prices",
+        multiple=True,
+        metavar="[MODEL=]IN:OUT",
+        help="US dollars of a million tokens of prompts and answers, where they are not known; of all models or one.",
+    ),
     click.option("--max-failed", type=click.IntRange(0), default=0, show_default=True, help="Failed chunks to accept."),
     click.option(
         "--timeout",
@@ -90,8 +106,34 @@ def runner_settings(given: dict[str, Any]) -> dict[str, Any]:
     if given.get("target_tokens") is not None:
         settings["target_tokens"] = _target(given["target_tokens"])
     if models := list(given["models"]) or Settings.of({}).models:
-        settings["models"] = models
+        settings["models"] = priced(models if isinstance(models, list) else [models], given["prices"])
     return settings
+
+
+def priced(models: Sequence[Any], prices: Sequence[str]) -> list[Any]:
+    """The models, names or ModelSpecs, with the prices that were given. BadParameter: one is for none of them."""
+    known = dict(map(_price, prices))
+    specs = [model if isinstance(model, ModelSpec) else ModelSpec(model) for model in models]
+    names = {name for spec in specs for name in (spec.name, spec.name.rpartition("#")[2])}
+    if unknown := sorted(known.keys() - names - {""}):
+        told = f"{unknown[0]!r} is none of the models of this job: {', '.join(spec.name for spec in specs)}"
+        raise click.BadParameter(told, param_hint="--price")
+    if not known:
+        return list(models)
+    found = [known.get(s.name) or known.get(s.name.rpartition("#")[2]) or known.get("") or s.price for s in specs]
+    return [replace(spec, price=price) for spec, price in zip(specs, found, strict=True)]
+
+
+def _price(text: str) -> tuple[str, Price]:
+    model, _, rest = text.rpartition("=")
+    try:
+        numbers = [float(part) for part in rest.split(":")]
+        if len(numbers) == 2 and all(0 <= number < math.inf for number in numbers):
+            return model, Price(*numbers)
+    except ValueError:
+        pass
+    told = f"{text!r}: write IN:OUT, US dollars of a million tokens of prompts and of answers, as 0.15:0.60"
+    raise click.BadParameter(told, param_hint="--price")
 
 
 def announce(runner: mrengine.MapReduceRunner, *, quiet: bool, chosen: bool = False) -> None:
@@ -99,14 +141,15 @@ def announce(runner: mrengine.MapReduceRunner, *, quiet: bool, chosen: bool = Fa
 
     ``chosen``: nobody named a model; which one was taken is said.
     """
-    again = "the same command"
     log_to_stderr(quiet=quiet)
     told: Invocation = click.get_current_context().find_root().obj
+    told.quiet = quiet
 
     def started(event: Any) -> None:
-        told.resumes = f"; {again} resumes"
-        chunks = f"{event.total} chunk{'' if event.total == 1 else 's'}"
-        say(f"job {event.job_id}: {chunks}, {event.resumed} done; {again} resumes", quiet=quiet)
+        told.resumes = "; the same command resumes"
+        chunks = f"job {event.job_id}: {event.total} chunk{'' if event.total == 1 else 's'}"
+        finished = event.resumed == event.total
+        say(f"{chunks}, {event.resumed} done{' already' if finished else told.resumes}", quiet=quiet)
         if chosen:
             names = ", ".join(model.name for model in runner.models)
             say(f"model: {names}, as none was named; --model names another", quiet=quiet)

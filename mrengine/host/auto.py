@@ -12,7 +12,7 @@ from mrengine.config import Settings
 from mrengine.host.plan import MapFunction, chunking_of
 from mrengine.providers.models import Model
 from mrengine.records import Document
-from mrengine.sources import documents_of, read_source
+from mrengine.sources import Reading, documents_of
 
 __all__ = ["auto_job_id"]
 
@@ -22,16 +22,17 @@ def auto_job_id(document: Any, settings: Settings, models: Sequence[Model], mapp
 
     A prompt is what it says; a function is what it is named by, and not its code: mended, it goes on with its job.
     """
-    kept, digests = [], []
+    kept, digests, reading = [], [], Reading()
     for source in documents_of(document):
         once = hasattr(source.origin, "read")
         digest, pieces = blake2b(digest_size=16), []
-        for piece in read_source(source.origin, name=source.id):
+        for piece in reading.text(source):
             digest.update(piece.encode("utf-8", "surrogatepass"))
             if once:
                 pieces.append(piece)
         digests.append([source.id, digest.digest()])
         kept.append(Document(source.id, "".join(pieces) if once else source.origin))
+    reading.check()
     facts = [digests, chunking_of(settings, models).fields(), [model.identity for model in models], _named(mapping)]
     name = blake2b(msgpack.packb(facts, unicode_errors="surrogatepass"), digest_size=8).hexdigest()
     return kept, f"auto-{name}"

@@ -11,7 +11,7 @@ from mrengine.host.plan import chunking_of
 from mrengine.providers.kinds import OPENAI
 from mrengine.providers.models import Model
 from mrengine.records import Estimate, Usage
-from mrengine.sources import documents_of, read_source
+from mrengine.sources import Reading, documents_of
 
 __all__ = ["estimate"]
 
@@ -25,9 +25,10 @@ def estimate(document: Any, map_fn: Callable[..., Any] | None, settings: Setting
     fields: dict[str, Any] = getattr(map_fn, "prompt_fields", dict)()
     around = estimate_tokens(str(fields.get("template", "")) + str(fields.get("system") or ""))
     answer = int(fields.get("max_tokens") or ANSWER_TOKENS)
-    counts = []
+    counts, reading = [], Reading()
     for source in documents_of(document):
-        counts += [chunk.tokens for chunk in chunker.chunk(read_source(source.origin), document_id=source.id)]
+        counts += [chunk.tokens for chunk in chunker.chunk(reading.text(source), document_id=source.id)]
+    reading.check()
     chunks, tokens = len(counts), sum(counts) + around * len(counts)
     each = len(models) if settings.balance == "all" else 1
     costs = [_cost(model, tokens, chunks * answer) for model in models]

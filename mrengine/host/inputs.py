@@ -12,7 +12,7 @@ from mrengine.errors import ConfigError, SourceError
 from mrengine.log import codec
 from mrengine.log.chunktable import MAX_ROWS, ROW_BYTES, ChunkRow, pack_chunks, pack_row
 from mrengine.log.jobrecords import DocumentRow, DocumentsDigest
-from mrengine.sources import Spool, documents_of, read_source
+from mrengine.sources import Reading, Spool, documents_of
 from mrengine.sources.spool import read_pieces
 
 __all__ = ["append_inputs", "chunk_records", "digest_of", "holds", "input_version", "spool_documents"]
@@ -20,14 +20,15 @@ __all__ = ["append_inputs", "chunk_records", "digest_of", "holds", "input_versio
 
 def spool_documents(folder: Path, document: Any) -> tuple[Spool, list[DocumentRow]]:
     """Read all documents into a spool that is not published yet. ConfigError: there is none; SourceError: all are
-    empty.
+    empty, or some cannot be read.
     """
     spool = Spool(folder)
     try:
-        rows = []
+        rows, reading = [], Reading()
         for source in documents_of(document):
-            kept = spool.add(source.id, read_source(source.origin, name=source.id))
+            kept = spool.add(source.id, reading.text(source))
             rows.append(DocumentRow(kept.id, kept.digest, kept.offset, kept.n_bytes, kept.n_chars))
+        reading.check()
         if not rows:
             raise ConfigError("there is no document", setting="document")
         if not any(row.n_bytes for row in rows):

@@ -7,9 +7,7 @@ from collections.abc import Sequence
 from contextlib import suppress
 from typing import Any
 
-from mrengine.records import ChunkFailure
-
-__all__ = ["damaged", "empty", "names_a_file", "partly_failed", "too_many_failed"]
+__all__ = ["damaged", "empty", "failed", "names_a_file", "partly_failed"]
 
 SHOWN = 5  # names in one message
 
@@ -33,13 +31,11 @@ def partly_failed(job_id: str, failed: int, total: int) -> str:
     return f"job {job_id}: {chunks}; results.failures, or 'mrengine export {job_id}', says why"
 
 
-def too_many_failed(job_id: str, failed: int, total: int, first: ChunkFailure) -> str:
-    """No chunk has a result, or more failed than may."""
-    which = (
-        "its only chunk" if total == 1 else f"all {total} chunks" if failed == total else f"{failed} of {total} chunks"
-    )
-    one = "" if total == 1 else "; the first one"
-    return f"job {job_id}: {which} failed{one} ({first.kind}): {first.message}"
+def failed(failed: int, total: int) -> str:
+    """Too many of the chunks failed, and why the first of them did follows."""
+    if total == 1:
+        return "its only chunk failed"
+    return f"{f'all {total}' if failed == total else f'{failed} of {total}'} chunks failed; the first one"
 
 
 def names_a_file(document: Any) -> str | None:

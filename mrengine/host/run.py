@@ -314,7 +314,7 @@ class JobRun:
         limit = self.parts.settings.max_failed
         if index.done == 0 or (limit is not None and index.failed > limit):
             first = next(iter(self.relay.results().failures))
-            message = notices.too_many_failed(self.job_id, index.failed, index.total, first)
+            message = f"job {self.job_id}: {notices.failed(index.failed, index.total)} ({first.kind}): {first.message}"
             raise self._error(JobFailed, message, state="failed")
         log.warning("%s", notices.partly_failed(self.job_id, index.failed, index.total))
 
@@ -394,7 +394,8 @@ class JobRun:
         self.parts.dispatcher.emit(event)
 
     def close(self) -> None:
-        """Close what is open; results that were handed out stay readable."""
+        """Close what is open, and take the bar off the screen; results that were handed out stay readable."""
+        self.parts.progress.close()
         if self.relay is not None:
             self.relay.close()
         if self._ready is not None and self._ready.fresh is not None:
