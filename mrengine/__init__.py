@@ -13,6 +13,7 @@ from mrengine._version import __version__
 if TYPE_CHECKING:
     from mrengine.budget import TokenBucketManager
     from mrengine.chunking import safe_chunk
+    from mrengine.engine.context import Context
     from mrengine.errors import Retry
     from mrengine.jobs import Job
     from mrengine.log.resume import ResumeEngine
@@ -41,6 +42,7 @@ if TYPE_CHECKING:
 _HOMES = {
     "mrengine.budget": ("TokenBucketManager",),
     "mrengine.chunking": ("safe_chunk",),
+    "mrengine.engine.context": ("Context",),
     "mrengine.errors": ("Retry",),
     "mrengine.jobs": ("Job",),
     "mrengine.log.resume": ("ResumeEngine",),
@@ -74,6 +76,7 @@ __all__ = [
     "ChunkFailure",
     "ChunkResult",
     "Completion",
+    "Context",
     "Document",
     "Job",
     "MapReduceRunner",

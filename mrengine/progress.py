@@ -21,7 +21,6 @@ from mrengine.events import (
     Event,
     JobComplete,
     JobDraining,
-    JobEnd,
     JobStart,
     ReduceStart,
 )
@@ -176,7 +175,7 @@ class Bar:
             self.state(f"draining, {event.in_flight} in flight")
         elif isinstance(event, ReduceStart):
             self.state("reducing")
-        elif isinstance(event, (JobComplete, JobEnd)):
+        elif isinstance(event, JobComplete):
             self.close()
 
     def tick(self) -> None:

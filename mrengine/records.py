@@ -257,14 +257,18 @@ class Grant:
 
 @dataclass(frozen=True, slots=True)
 class Estimate:
-    """An upper bound of what a job would do and cost; nothing was called. ``cost_usd``: None where a price is
-    unknown.
+    """What a job would do and cost under what is ``assumed``; nothing was called, and it is no upper bound.
+
+    ``output_tokens``: as many as the calls allow (``max_tokens``). ``cost_usd``: None where a price is unknown.
     """
 
     chunks: int
     calls: int
     input_tokens: int
     cost_usd: float | None
+    output_tokens: int = 0
+    calls_per_chunk: float = 1.0
+    assumed: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -24,6 +24,7 @@ from mrengine.host.pool import Pool
 from mrengine.host.reduce import reduce_run
 from mrengine.host.run import JobRun
 from mrengine.host.stored import stored_job
+from mrengine.host.tables import without_tables
 from mrengine.host.turns import Turns
 from mrengine.jobs import Job
 from mrengine.log.instances import check_result_type
@@ -56,7 +57,8 @@ Callback = TypeVar("Callback", bound=Callable[[Any], Any])
 class MapReduceRunner:
     """Runs a function over the chunks of documents, in supervised worker processes, and reduces the results.
 
-    See ``docs/design.md`` for each setting; times are in seconds. Raises ConfigError for settings that cannot work.
+    See ``docs/design.md`` for each setting; times are in seconds. Raises ConfigError for settings that cannot work; a
+    key that is missing is told by what needs it, ``run()`` and its like, before anything is read.
     A runner may be used for several runs, one at a time; in a ``with`` block they share one warm pool.
     """
 
@@ -102,6 +104,7 @@ class MapReduceRunner:
         self._job_id = job_id if job_id in (None, "auto") else check_job_id(job_id)
         self._dispatcher = events.Dispatcher()
         self._models: tuple[Model, ...] | None = None
+        self._keyed = False
         self._pool = Pool(self._settings.strategy, drain_s=self._settings.drain_s)
         self._run: JobRun | None = None
         self._turns = Turns()
@@ -201,7 +204,7 @@ class MapReduceRunner:
             stored = stored_job(jobs_folder(self._settings.state_dir) / check_job_id(job_id), job_id)
             map_fn = map_fn or stored.map_fn()
             if self._settings.models is None:
-                self._models = stored.models(self._settings.limits)
+                self._models, self._keyed = stored.models(self._settings.limits), True
         asked = _Asked(_STORED, map_fn, reduce_fn, job_id, timeout_s, result_type, on_busy)
         with self._one_run(asked) as run:
             for _ in run.outcomes():
@@ -217,7 +220,8 @@ class MapReduceRunner:
             raise ConfigError(f"map_fn is a {type(asked.map_fn).__name__}, not a function", setting="map_fn")
         self._turns.take(wait=settings.on_busy == "wait", until=until)
         try:
-            given, document = asked.job_id or self._job_id, asked.document
+            self._resolve(keys=True)
+            given, document = asked.job_id or self._job_id, without_tables(asked.document)
             mapping = self._describe(asked, named=given is not None)
             on_mismatch = settings.on_mismatch or "error"
             if given == "auto":
@@ -247,16 +251,16 @@ class MapReduceRunner:
         wanted = self._settings.balance or getattr(reduce_fn, "balance", None)
         return wanted == "all" and len(self._resolve()) > 0
 
-    def _resolve(self) -> tuple[Model, ...]:
-        if self._models is None:
-            limits = self._settings.limits
-            if self._settings.models is None:
-                try:
-                    self._models = resolve_models(None, limits=limits)
-                except ConfigError:
-                    self._models = ()  # a map function that calls no model needs none; complete() says what to do
-            else:
-                self._models = resolve_models(self._settings.models, limits=limits)
+    def _resolve(self, *, keys: bool = False) -> tuple[Model, ...]:
+        """``keys``: one that is missing is an error; whoever only looks needs none."""
+        if self._models is None or (keys and not self._keyed):
+            given, limits = self._settings.models, self._settings.limits
+            try:
+                self._models, self._keyed = resolve_models(given, limits=limits, keys=keys), keys
+            except ConfigError:
+                if given is not None:
+                    raise
+                self._models, self._keyed = (), True  # a map function may call none; complete() says what to do
         return self._models
 
     def _parts(self, settings: Settings, all_models: bool, keep: str) -> Parts:
@@ -299,9 +303,18 @@ class MapReduceRunner:
             raise JobNotFound("this runner has not run a job yet")
         return ResumeEngine(jobs_folder(self._settings.state_dir) / self._last_id)
 
-    def estimate(self, document: Any, map_fn: MapFn | None = None) -> Estimate:
-        """Chunks, calls, input tokens and an upper bound of the cost in USD; nothing is called."""
-        return estimate(document, map_fn, self._settings, self._resolve())
+    def estimate(
+        self, document: Any, map_fn: MapFn | None = None, *, calls_per_chunk: float | None = None, sample: int = 0
+    ) -> Estimate:
+        """Chunks, calls, tokens and cost in USD, and what was assumed; no model is called, and no key is needed.
+
+        A prompt of ``map_prompt`` is one call a chunk. What another map function does is not known: it is taken for
+        one call, too, unless ``calls_per_chunk`` says how many, or ``sample=5`` runs it here over so many chunks of
+        the document with a fake model's answers. Retries, re-asks and a reduce by prompt are not counted.
+        """
+        models = self._resolve()
+        document = without_tables(document)
+        return estimate(document, map_fn, self._settings, models, calls_per_chunk=calls_per_chunk, sample=sample)
 
     # a warm pool
 

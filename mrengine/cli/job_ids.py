@@ -11,6 +11,7 @@ from mrengine.config import jobs_folder
 from mrengine.errors import ConfigError, JobNotFound, MrengineError
 from mrengine.jobs import Job, list_jobs
 from mrengine.providers import catalog
+from mrengine.providers.kinds import plugins
 
 __all__ = ["complete_models", "find_job", "job_argument", "jobs_argument"]
 
@@ -46,7 +47,7 @@ def _complete_jobs(context: click.Context, _parameter: click.Parameter, begun: s
 
 def complete_models(_context: click.Context, _parameter: click.Parameter, begun: str) -> list[str]:
     """Names of models whose window and price are known, and the ways to name others."""
-    return [name for name in (*catalog.names(), *OTHER_MODELS) if name.startswith(begun)]
+    return [name for name in (*catalog.names(), *OTHER_MODELS, *plugins()) if name.startswith(begun)]
 
 
 def job_argument(command: Command) -> Command:

@@ -16,9 +16,11 @@ from mrengine.cli.exits import Invocation
 from mrengine.cli.job_ids import complete_models
 from mrengine.cli.notes import log_to_stderr, say
 from mrengine.config import Settings
+from mrengine.errors import ConfigError
+from mrengine.providers.models import resolve_models
 from mrengine.records import Budget, ModelSpec, Price, RateLimit
 
-__all__ = ["announce", "job_options", "priced", "resume_options", "runner_settings", "state_option"]
+__all__ = ["announce", "default_models", "job_options", "priced", "resume_options", "runner_settings", "state_option"]
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 
@@ -76,6 +78,9 @@ _RUNNING = [
         metavar="S",
         help="Start nothing after so many seconds; calls in flight have 10 more.",
     ),
+    click.option(
+        "--wait", is_flag=True, help="Where another process runs the job, wait for its end: --timeout at most."
+    ),
     state_option,
     click.option("--json", "as_json", is_flag=True, help="A line of JSON for each source or record."),
     click.option("--quiet", is_flag=True, help="No progress, no notes."),
@@ -103,11 +108,23 @@ def runner_settings(given: dict[str, Any]) -> dict[str, Any]:
     for name in ("workers", "slots", "priority", "overlap_tokens", "on_mismatch", "state_dir"):
         if given.get(name) is not None:
             settings[name] = given[name]
+    if given["wait"]:
+        settings["on_busy"] = "wait"
     if given.get("target_tokens") is not None:
         settings["target_tokens"] = _target(given["target_tokens"])
     if models := list(given["models"]) or Settings.of({}).models:
         settings["models"] = priced(models if isinstance(models, list) else [models], given["prices"])
     return settings
+
+
+def default_models(*, dry_run: bool) -> list[ModelSpec]:
+    """The models that are used where none is named. ConfigError: none is set up; a dry run needs none."""
+    try:
+        return [model.spec for model in resolve_models(None)]
+    except ConfigError:
+        if dry_run:
+            return []
+        raise
 
 
 def priced(models: Sequence[Any], prices: Sequence[str]) -> list[Any]:

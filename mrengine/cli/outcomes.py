@@ -9,9 +9,11 @@ import mrengine
 from mrengine.cli.exits import DONE, TOO_MANY_FAILED, ended, place_of
 from mrengine.cli.notes import say
 from mrengine.cli.output import StdoutClosed, echo, print_json, print_value, record_of, rounded
+from mrengine.cli.terms import in_cli_terms
+from mrengine.errors import JobError
 from mrengine.records import ChunkFailure, ChunkResult, Document, RunResult
 
-__all__ = ["print_estimate", "print_run", "too_many_failed"]
+__all__ = ["print_done", "print_estimate", "print_run", "too_many_failed"]
 
 SHOWN = 5
 
@@ -36,7 +38,16 @@ def print_run(
     return TOO_MANY_FAILED if too_many else DONE
 
 
-def _print_records(run: RunResult, *, as_json: bool, each_line: bool) -> None:
+def print_done(error: JobError, *, reduced: bool, as_json: bool) -> None:
+    """The records of a job that ended with an error: what was done until then, and what failed."""
+    if as_json and not reduced:
+        try:
+            _print_records(error, as_json=True, each_line=False)
+        except StdoutClosed:  # the exit code still says what the run was
+            pass
+
+
+def _print_records(run: RunResult | JobError, *, as_json: bool, each_line: bool) -> None:
     if as_json:
         for outcome in (*run.results, *run.failures):
             print_json(record_of(outcome))
@@ -71,9 +82,11 @@ def too_many_failed(run: RunResult, max_failed: int, *, withheld: str) -> bool:
     return True
 
 
-def print_estimate(runner: mrengine.MapReduceRunner, documents: list[Document], map_fn: Any, *, as_json: bool) -> int:
-    """What a run would do and cost at most: a few lines, or one of JSON."""
-    estimate = runner.estimate(documents, map_fn)
+def print_estimate(
+    runner: mrengine.MapReduceRunner, documents: list[Document], map_fn: Any, *, as_json: bool, **how: Any
+) -> int:
+    """What a run would do and cost, and under which assumptions: a few lines, or one of JSON."""
+    estimate = runner.estimate(documents, map_fn, **how)
     if as_json:
         print_json({**dataclasses.asdict(estimate), "cost_usd": rounded(estimate.cost_usd)})
         return DONE
@@ -82,10 +95,13 @@ def print_estimate(runner: mrengine.MapReduceRunner, documents: list[Document], 
     echo(f"documents:     {len(documents):,}")
     echo(f"chunks:        {estimate.chunks:,}")
     echo(f"calls:         {estimate.calls:,}{' to ' * bool(models)}{', '.join(models)}")
-    echo(f"input tokens:  {estimate.input_tokens:,} at most")
+    echo(f"input tokens:  {estimate.input_tokens:,}")
+    echo(f"output tokens: {estimate.output_tokens:,}")
     if estimate.cost_usd is None:
         told = f": no price of {', '.join(unknown)} is known; --price IN:OUT gives it" if unknown else ""
-        echo(f"cost:          unknown{told}")
+        echo(f"cost:          unknown{told or ': no model is named (--model)'}")
     else:
-        echo(f"cost:          ${estimate.cost_usd:.4f} at most")
+        echo(f"cost:          ${estimate.cost_usd:.4f}")
+    for assumed in estimate.assumed:
+        echo(f"assumed:       {in_cli_terms(assumed)}")
     return DONE

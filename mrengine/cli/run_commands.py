@@ -13,12 +13,12 @@ import mrengine
 from mrengine.cli.functions import imported, map_function, map_option, reduce_function, reduce_option
 from mrengine.cli.job_ids import find_job, job_argument
 from mrengine.cli.notes import log_to_stderr
-from mrengine.cli.options import announce, job_options, priced, resume_options, runner_settings
-from mrengine.cli.outcomes import print_estimate, print_run
+from mrengine.cli.options import announce, default_models, job_options, priced, resume_options, runner_settings
+from mrengine.cli.outcomes import print_done, print_estimate, print_run
 from mrengine.cli.output import echo, print_json
 from mrengine.cli.sources import open_sources
+from mrengine.errors import JobError
 from mrengine.host.stored import stored_job
-from mrengine.providers.models import resolve_models
 
 __all__ = ["COMMANDS"]
 
@@ -50,6 +50,16 @@ Examples:
     is_flag=True,
     help="Every line of a source that is not blank is a document, with an id FILE:LINE; a long one has many chunks.",
 )
+@click.option(
+    "--calls-per-chunk", type=click.FloatRange(0), default=None, help="With --dry-run: how many calls --map makes."
+)
+@click.option(
+    "--sample",
+    type=click.IntRange(0),
+    default=0,
+    metavar="N",
+    help="With --dry-run: run --map over N chunks, answered by a fake model, and count its calls.",
+)
 @job_options
 def run(sources: tuple[str, ...], each_line: bool, reduce_name: str | None, **given: Any) -> int:
     """Run a prompt or a function over the chunks of documents. SOURCE is a path or - for stdin.
@@ -64,12 +74,17 @@ def run(sources: tuple[str, ...], each_line: bool, reduce_name: str | None, **gi
     chosen = asked["map_name"] is None and "models" not in settings
     if chosen or (given["prices"] and "models" not in settings):
         # A prompt needs a model: named here, the embedded one is fetched where it is the one that will be used.
-        settings["models"] = priced([model.spec for model in resolve_models(None)], given["prices"])
+        settings["models"] = priced(default_models(dry_run=given["dry_run"]), given["prices"]) or None
     runner = mrengine.MapReduceRunner(given["job_id"], **settings)
     if given["dry_run"]:
-        return print_estimate(runner, documents, map_fn, as_json=given["as_json"])
+        how = {name: given[name] for name in ("calls_per_chunk", "sample")}
+        return print_estimate(runner, documents, map_fn, as_json=given["as_json"], **how)
     announce(runner, quiet=given["quiet"], chosen=chosen)
-    done = runner.run(documents, map_fn, reduce_fn, timeout_s=given["timeout"])
+    try:
+        done = runner.run(documents, map_fn, reduce_fn, timeout_s=given["timeout"])
+    except JobError as error:
+        print_done(error, reduced=reduce_fn is not None, as_json=given["as_json"])
+        raise
     return print_run(done, reduced=reduce_fn is not None, each_line=each_line, **_printing(given))
 
 
@@ -93,7 +108,11 @@ def resume(job_id: str, map_name: str | None, reduce_name: str | None, **given: 
         settings["models"] = priced([model.spec for model in stored], given["prices"])
     runner = mrengine.MapReduceRunner(**settings)
     announce(runner, quiet=given["quiet"])
-    done = runner.resume(job.job_id, map_fn, reduce_fn, timeout_s=given["timeout"])
+    try:
+        done = runner.resume(job.job_id, map_fn, reduce_fn, timeout_s=given["timeout"])
+    except JobError as error:
+        print_done(error, reduced=reduce_fn is not None, as_json=given["as_json"])
+        raise
     lines = all(re.search(r":\d+$", outcome.document_id) for outcome in (*done.results[:1], *done.results[-1:]))
     return print_run(done, reduced=reduce_fn is not None, each_line=lines, **_printing(given))
 

@@ -10,11 +10,10 @@ import click
 import mrengine
 from mrengine.cli.exits import DONE, TOO_MANY_FAILED, ended
 from mrengine.cli.notes import say
-from mrengine.cli.options import announce, job_options, priced, runner_settings
+from mrengine.cli.options import announce, default_models, job_options, priced, runner_settings
 from mrengine.cli.outcomes import print_estimate, too_many_failed
 from mrengine.cli.output import StdoutClosed, echo, print_json, writable_folder, write_whole
 from mrengine.cli.sources import open_sources
-from mrengine.providers.models import resolve_models
 from mrengine.summarizer import summary_runner
 
 __all__ = ["summarize"]
@@ -39,8 +38,8 @@ def summarize(sources: tuple[str, ...], output: Path | None, together: bool, que
     settings = runner_settings(given)
     chosen = "models" not in settings
     if chosen and given["prices"]:
-        settings["models"] = priced([model.spec for model in resolve_models(None)], given["prices"])
-    runner = summary_runner(given["job_id"], **settings)
+        settings["models"] = priced(default_models(dry_run=given["dry_run"]), given["prices"]) or None
+    runner = summary_runner(given["job_id"], keys=not given["dry_run"], **settings)
     if given["dry_run"]:
         say("the calls that join the summaries of chunks are not counted", quiet=given["quiet"])
         return print_estimate(runner, documents, None, as_json=given["as_json"])

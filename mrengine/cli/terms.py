@@ -13,6 +13,8 @@ _OPTIONS = {
     "job_id": "--job-id",
     "target_tokens": "--target-tokens",
     "overlap_tokens": "--overlap-tokens",
+    "calls_per_chunk": "--calls-per-chunk",
+    "sample": "--sample",
 }
 _WAYS_OUT = (
     ("models=", "--model "),
@@ -30,7 +32,11 @@ _WAYS_OUT = (
     ("limits names", "--limits names"),
     ("base_url must", "the address of a model must"),
     (": use headers= or api_key_env=", ""),
-    ("response_model must be a pydantic model class or a JSON schema (a dict)", "--schema must hold a JSON schema"),
+    (
+        "response_model must be a pydantic model class, a dataclass or a JSON schema (a dict)",
+        "--schema must hold a JSON schema",
+    ),
+    ("on_busy='wait'", "--wait"),
     ("give map_fn, or run the program that started it again", "name it with --map, or run the same command again"),
     ("map_fn", "the function of --map"),
 )

@@ -24,7 +24,7 @@ from mrengine.log.resume import ResumeEngine
 from mrengine.progress import Progress
 from mrengine.providers.balancer import ModelLoadBalancer
 from mrengine.providers.kinds import OPENAI
-from mrengine.providers.models import Model
+from mrengine.providers.models import Model, names_of
 
 __all__ = ["Parts", "Round", "check_terms", "lacking", "open_order", "round_order"]
 
@@ -73,11 +73,11 @@ def lacking(folder: Path, round_: Round) -> Sequence[Record]:
 def check_terms(settings: Settings, models: Sequence[Model]) -> None:
     """ConfigError for limits and budgets that cannot work: here, and not first in the process that keeps them."""
     every = _with_fallbacks(models)
-    known = {name for model in every for name in (model.name, model.spec.name)}
+    known = {name for model in every for name in names_of(model.spec, model.name)}
     for name, limit in (settings.limits or {}).items():
         check_limit(name, limit)
         if name not in known:
-            told = ", ".join(sorted(known)) or "none"
+            told = ", ".join(sorted({model.name for model in every})) or "none"
             raise ConfigError(f"limits names {name!r}, which is no model of this job; it has {told}", setting="limits")
     Purse(settings.budget, prices={model.name: model.price for model in every})
 

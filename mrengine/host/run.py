@@ -389,9 +389,7 @@ class JobRun:
         state, summary = end_state(self._state, error, began=self._log.started), self.summary()
         if self._log.started:
             self._log.end(state, summary)
-        event = events.JobEnd(job_id=self.job_id, at=time.time(), state=state, summary=summary)
-        self.parts.progress(event)
-        self.parts.dispatcher.emit(event)
+        self.parts.dispatcher.emit(events.JobEnd(job_id=self.job_id, at=time.time(), state=state, summary=summary))
 
     def close(self) -> None:
         """Close what is open, and take the bar off the screen; results that were handed out stay readable."""

@@ -13,7 +13,7 @@ from mrengine.errors import ConfigError
 from mrengine.providers import catalog, kinds
 from mrengine.records import ModelSpec, Price, RateLimit
 
-__all__ = ["Model", "resolve_models"]
+__all__ = ["Model", "names_of", "resolve_models"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,19 +57,23 @@ Given = str | ModelSpec | Sequence[str | ModelSpec] | None
 
 
 def resolve_models(
-    models: Given, *, limits: Mapping[str, RateLimit] | None = None, env: Mapping[str, str] = os.environ
+    models: Given,
+    *,
+    limits: Mapping[str, RateLimit] | None = None,
+    env: Mapping[str, str] = os.environ,
+    keys: bool = True,
 ) -> tuple[Model, ...]:
     """Resolve what a user gave. Raises ConfigError that names what is missing and the way out; makes no call.
 
     ``None`` is the default model: OpenAI's if its key is set, else Anthropic's, else the embedded one if it is
-    installed.
+    installed. Without ``keys`` one that is missing is no error: nothing is to be called.
     """
     if models is None:
         models = _default(env)
     given = [models] if isinstance(models, (str, ModelSpec)) else list(models)
     if not given:
         raise ConfigError("models is empty: name at least one", setting="models")
-    resolved = [_resolve(_spec(item), index, limits or {}, env) for index, item in enumerate(given)]
+    resolved = [_resolve(_spec(item), index, limits or {}, env, keys) for index, item in enumerate(given)]
     return tuple(_distinct(resolved))
 
 
@@ -95,8 +99,9 @@ def _spec(item: Any) -> ModelSpec:
     raise ConfigError(f"a model is a name or a ModelSpec, not {type(item).__name__}", setting="models")
 
 
-def _resolve(spec: ModelSpec, index: int, limits: Mapping[str, RateLimit], env: Mapping[str, str]) -> Model:
-    place = kinds.place(spec, env)
+def _resolve(spec: ModelSpec, index: int, limits: Mapping[str, RateLimit], env: Mapping[str, str], keys: bool) -> Model:
+    spec = kinds.of_plugin(spec)
+    place = kinds.place(spec, env if keys else kinds.AnyKey(env))
     if ours := _OURS & (spec.params or {}).keys():
         raise ConfigError(f"params of {place.name} cannot hold {min(ours)}: {_INSTEAD}", setting="params")
     listed = None if place.kind in ("fake", "local") else catalog.find(place.wire_name)
@@ -119,11 +124,17 @@ def _resolve(spec: ModelSpec, index: int, limits: Mapping[str, RateLimit], env: 
         context_window=spec.context_window or known.context_window,
         max_output=spec.max_output or known.max_output,
         price=spec.price or known.price,
-        limits=limits.get(spec.name) or limits.get(place.name) or spec.limits or own_limits,
+        limits=next((limits[name] for name in names_of(spec, place.name) if name in limits), spec.limits or own_limits),
         preloads=place.preloads,
     )
-    fallbacks = [_resolve(_spec(item), index, limits, env) for item in spec.fallbacks]
+    fallbacks = [_resolve(_spec(item), index, limits, env, keys) for item in spec.fallbacks]
     return replace(model, fallbacks=tuple(fallbacks))
+
+
+def names_of(spec: ModelSpec, name: str) -> tuple[str, ...]:
+    """What ``limits`` may call a model."""
+    brought = (f"{spec.provider}:{spec.name}",) if isinstance(spec.provider, str) else ()
+    return (spec.name, name, *brought)
 
 
 def _identity(spec: ModelSpec, place: kinds.Place) -> str:
