@@ -7,6 +7,8 @@ import re
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 from mrengine.testing.server import LLMServer
 
 ASK = ["--prompt", "Say: $text", "--model", "fake", "--target-tokens", "200"]
@@ -111,7 +113,7 @@ def test_what_json_or_the_terminal_cannot_say_is_escaped(cli: Any, tmp_path: Pat
 
 def test_a_dry_run_calls_nothing(cli: Any) -> None:
     """It says chunks, calls and tokens."""
-    done = cli("run", "visit.txt", *ASK, "--dry-run")
+    done = cli("run", "visit.txt", *ASK, "--dry-run", "--json")
     estimate = json.loads(done.stdout)
     assert estimate["calls"] == estimate["chunks"] > 1
     assert cli("jobs").stdout == ""
@@ -141,3 +143,118 @@ def test_chunk_prints_the_chunks(cli: Any, tmp_path: Path) -> None:
     assert [row[2] for row in rows[1:]] == [row[3] for row in rows[:-1]]
     assert rows[-1][3] == str(len((tmp_path / "visit.txt").read_text()))
     assert all(int(row[5]) <= 100 for row in rows)
+
+
+@pytest.mark.parametrize("command", [["run", "visit.txt", "--prompt", "x"], ["summarize", "visit.txt"]])
+@pytest.mark.parametrize("model", [["--model", "gpt-4o"], ["--model", "claude-sonnet-4-5", "--model", "gpt-4o"], []])
+def test_a_dry_run_needs_no_key(cli: Any, command: list[str], model: list[str]) -> None:
+    """Nor a model: then the cost is unknown. What was assumed is said, and nothing is an upper bound."""
+    done = cli(*command, *model, "--dry-run")
+    assert done.returncode == 0, done.stderr
+    assert "assumed:" in done.stdout
+    assert "at most" not in done.stdout
+    assert ("$" in done.stdout) == bool(model)
+    refused = cli(*command, "--model", "gpt-4o")
+    assert (refused.returncode, "OPENAI_API_KEY" in refused.stderr) == (2, True)
+    assert cli("jobs", "--json").stdout == ""
+
+
+def test_a_dry_run_counts_the_calls_of_a_function(cli: Any, tmp_path: Path) -> None:
+    """As it is told, or by a few chunks with a fake model."""
+    code = "def twice(chunk, context):\n    return [context.complete(chunk.text).text for _ in range(2)]\n"
+    (tmp_path / "triage.py").write_text(code)
+    options = ["run", "visit.txt", "--map", "triage:twice", "--target-tokens", "200", "--dry-run", "--json"]
+    one, told, measured = (
+        json.loads(cli(*options, *more).stdout) for more in ([], ["--calls-per-chunk", "2"], ["--sample", "3"])
+    )
+    assert one["calls"] == one["chunks"]
+    assert told["calls"] == measured["calls"] == 2 * one["chunks"]
+    assert "--sample" in one["assumed"][0] or "sample" in one["assumed"][0]
+
+
+def test_records_are_printed_where_every_chunk_failed(cli: Any, tmp_path: Path) -> None:
+    """With --json, a line for each failure, and the exit code of a failed job; by resume, too, and after a budget."""
+    (tmp_path / "triage.py").write_text("def bad(chunk, context):\n    raise KeyError('x')\n")
+    options = ["--target-tokens", "200", "--model", "fake", "--job-id", "bad", "--json"]
+    for done in (cli("run", "visit.txt", "--map", "triage:bad", *options), cli("resume", "bad", "--json")):
+        records = [json.loads(line) for line in done.stdout.splitlines()]
+        assert done.returncode == 1
+        assert len(records) > 1
+        assert {record["type"] for record in records} == {"failure"}
+    stopped = cli("run", "visit.txt", *ASK, "--max-tokens-total", "1200", "--json", "--workers", "1")
+    assert stopped.returncode == 4
+    kinds = [json.loads(line)["type"] for line in stopped.stdout.splitlines()]
+    assert set(kinds) <= {"result"}
+
+
+MODULE = """
+import os
+from pydantic import BaseModel
+import mrengine, words
+
+class Visit(BaseModel):
+    text: str = "n"
+
+ask = mrengine.map_prompt("$text", response_model=Visit)
+
+def classify(chunk, context):
+    if os.path.exists(os.path.join(os.path.dirname(__file__), "broken")) and chunk.id > 1:
+        raise ValueError
+    import later
+    return [words.count(chunk.text), later.NAME]
+"""
+
+
+def test_resume_finds_the_function_that_run_map_used(cli: Any, tmp_path: Path) -> None:
+    """In the same folder, in another one that has a module of the same name, and what it imports later; not once it is
+    gone, and then it says where it was.
+    """
+    (tmp_path / "words.py").write_text("def count(text):\n    return len(text.split())\n")
+    (tmp_path / "later.py").write_text("NAME = 'later'\n")
+    module = tmp_path / "triage.py"
+    module.write_text(MODULE)
+    (tmp_path / "broken").touch()
+    options = ["run", "visit.txt", "--map", "triage:classify", "--target-tokens", "200", "--job-id", "j"]
+    assert cli(*options).returncode == 3
+    other = tmp_path / "elsewhere"
+    other.mkdir()
+    (other / "triage.py").write_text("raise ImportError('another one')\n")
+    assert cli("resume", "j", cwd=tmp_path).returncode == 3
+    (tmp_path / "broken").unlink()
+    for folder in (other, tmp_path):
+        done = cli("resume", "j", "--json", cwd=folder)
+        assert done.returncode == 0, done.stderr
+        assert {json.loads(line)["result"][1] for line in done.stdout.splitlines()} == {"later"}
+    module.unlink()
+    done = cli("resume", "j", cwd=other)
+    assert (done.returncode, str(tmp_path) in done.stderr) == (2, True)
+
+
+def test_results_that_are_instances_are_printed_as_json(cli: Any, tmp_path: Path) -> None:
+    """A prompt of the user's module, whose response model is a class."""
+    (tmp_path / "words.py").touch()
+    (tmp_path / "triage.py").write_text(MODULE)
+    done = cli("run", "visit.txt", "--map", "triage:ask", "--model", "fake", "--json")
+    assert json.loads(done.stdout)["result"] == {"text": "n"}
+    assert json.loads(cli("run", "visit.txt", "--map", "triage:ask", "--model", "fake").stdout) == {"text": "n"}
+    collected = cli("run", "visit.txt", "--map", "triage:ask", "--model", "fake", "--reduce", "collect")
+    assert json.loads(collected.stdout) == [{"text": "n"}]
+
+
+def test_a_command_can_wait_for_another_one(cli: Any, tmp_path: Path) -> None:
+    """--wait: it prints what the other one has done; without it, exit code 5 and the way out."""
+    (tmp_path / "triage.py").write_text(
+        "import time\n\ndef slow(chunk, context):\n    print('here')\n    time.sleep(0.3)\n    return chunk.id\n"
+    )
+    options = ["run", "visit.txt", "--map", "triage:slow", "--target-tokens", "200", "--job-id", "j", "--json"]
+    first = cli(*options, "--workers", "1", start=True)
+    while "here" not in (line := first.stderr.readline()):
+        assert line
+    busy = cli(*options)
+    assert (busy.returncode, "--wait" in busy.stderr) == (5, True)
+    waited = cli(*options, "--wait", "--timeout", "50")
+    assert waited.returncode == 0, waited.stderr
+    results = [
+        [json.loads(line)["result"] for line in out.splitlines()] for out in (waited.stdout, first.communicate()[0])
+    ]
+    assert results[0] == results[1]
