@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from bisect import bisect_left, bisect_right
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable
 from operator import index
 from typing import Any
 
@@ -46,7 +46,7 @@ WAY = "return offsets, not pieces: positions in the text, as ints, where a chunk
 
 
 def _checked(offsets: Any, length: int) -> list[int]:
-    if not isinstance(offsets, Iterable) or isinstance(offsets, (str, bytes, Mapping)):
+    if not isinstance(offsets, Iterable) or isinstance(offsets, (str, bytes)):
         raise ChunkingError(f"the splitter returned {_kind_of(offsets)}: {WAY}", splitter="callable")
     return sorted({_offset(value, length) for value in offsets})
 
