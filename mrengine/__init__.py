@@ -13,12 +13,11 @@ from mrengine._version import __version__
 if TYPE_CHECKING:
     from mrengine.budget import TokenBucketManager
     from mrengine.chunking import safe_chunk
-    from mrengine.engine.context import Context
     from mrengine.errors import Retry
     from mrengine.jobs import Job
-    from mrengine.log.resume import ResumeEngine
+    from mrengine.log.view.job_view import ResumeEngine
     from mrengine.prompts import map_prompt
-    from mrengine.providers.balancer import ModelLoadBalancer
+    from mrengine.providers.models.balancer import ModelLoadBalancer
     from mrengine.records import (
         Budget,
         Chunk,
@@ -38,16 +37,17 @@ if TYPE_CHECKING:
     from mrengine.runner import MapReduceRunner
     from mrengine.sources import read_jsonl, read_source
     from mrengine.summarizer import Summary, summarize
+    from mrengine.worker.context import Context
 
 _HOMES = {
     "mrengine.budget": ("TokenBucketManager",),
     "mrengine.chunking": ("safe_chunk",),
-    "mrengine.engine.context": ("Context",),
+    "mrengine.worker.context": ("Context",),
     "mrengine.errors": ("Retry",),
     "mrengine.jobs": ("Job",),
-    "mrengine.log.resume": ("ResumeEngine",),
+    "mrengine.log.view.job_view": ("ResumeEngine",),
     "mrengine.prompts": ("map_prompt",),
-    "mrengine.providers.balancer": ("ModelLoadBalancer",),
+    "mrengine.providers.models.balancer": ("ModelLoadBalancer",),
     "mrengine.records": (
         "Budget",
         "Chunk",

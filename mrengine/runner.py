@@ -2,47 +2,48 @@
 
 from __future__ import annotations
 
+import inspect
 import logging
-import os
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from functools import cached_property
 from types import TracebackType
-from typing import Any, Literal, NamedTuple, TypeVar
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
 from mrengine import events
-from mrengine.config import UNSET, Settings, check_job_id, check_platform, jobs_folder, new_job_id
+from mrengine.config import check_job_id, check_platform, jobs_folder, new_job_id
 from mrengine.errors import ConfigError, JobNotFound
 from mrengine.host.auto import auto_job_id
 from mrengine.host.estimate import estimate
+from mrengine.host.job_identity import MapFunction, describe_map
+from mrengine.host.job_run import JobRun
 from mrengine.host.notices import names_a_file
-from mrengine.host.orders import Parts, check_terms
-from mrengine.host.pickling import pack, pack_function
-from mrengine.host.plan import MapFunction, describe_map
 from mrengine.host.pool import Pool
 from mrengine.host.reduce import reduce_run
-from mrengine.host.run import JobRun
+from mrengine.host.requests import RunConfig, check_terms
 from mrengine.host.stored import stored_job
 from mrengine.host.tables import without_tables
 from mrengine.host.turns import Turns
 from mrengine.jobs import Job
-from mrengine.log.instances import check_result_type
-from mrengine.log.resume import ResumeEngine
+from mrengine.log.format.instances import check_result_type
+from mrengine.log.view.job_view import ResumeEngine
+from mrengine.mapfn.pickling import pack, pack_function
 from mrengine.progress import open_progress
-from mrengine.providers.balancer import ModelLoadBalancer
-from mrengine.providers.models import Model, resolve_models
+from mrengine.providers.models.balancer import ModelLoadBalancer
+from mrengine.providers.models.model import Model, resolve_models
 from mrengine.records import (
-    Budget,
     ChunkFailure,
     ChunkResult,
     Estimate,
     JobStatus,
-    ModelSpec,
-    RateLimit,
     RunResult,
 )
 from mrengine.reducers.tree import TreeReduce
+from mrengine.settings import Keep, OnBusy, RunnerSettings, Settings, signature
+
+if TYPE_CHECKING:
+    from typing_extensions import Unpack
 
 __all__ = ["MapReduceRunner"]
 
@@ -57,50 +58,15 @@ Callback = TypeVar("Callback", bound=Callable[[Any], Any])
 class MapReduceRunner:
     """Runs a function over the chunks of documents, in supervised worker processes, and reduces the results.
 
-    See ``docs/design.md`` for each setting; times are in seconds. Raises ConfigError for settings that cannot work; a
-    key that is missing is told by what needs it, ``run()`` and its like, before anything is read.
-    A runner may be used for several runs, one at a time; in a ``with`` block they share one warm pool.
+    ``settings`` are the fields of :class:`mrengine.settings.Settings`, explained in ``docs/reference.md``. Raises
+    ConfigError for settings that cannot work; a key that is missing is told by what needs it, ``run()`` and its like,
+    before anything is read. A runner may be used for several runs, one at a time; in a ``with`` block they share one
+    warm pool.
     """
 
-    def __init__(
-        self,
-        job_id: str | None = None,
-        *,
-        workers: int = UNSET,
-        slots: int = UNSET,
-        models: str | ModelSpec | Sequence[str | ModelSpec] | None = UNSET,
-        priority: str = UNSET,
-        balance: Literal["round_robin", "least_used", "budget", "all"] | None = None,
-        assignment: Literal["modulo", "steal"] = "modulo",
-        strategy: Literal["parallel", "sequential"] = "parallel",
-        target_tokens: int | Literal["auto"] | None = UNSET,
-        overlap_tokens: int | None = None,
-        encoding: str = "o200k_base",
-        splitter: str | Callable[[str], Any] = "auto",
-        limits: Mapping[str, RateLimit] | None = None,
-        budget: Budget | None = None,
-        max_attempts: int = 3,
-        max_failed: int | None = None,
-        chunk_timeout_s: float = 600.0,
-        drain_s: float = 10.0,
-        backoff_s: float = 1.0,
-        max_worker_rss: int | None = None,
-        map_version: str | None = None,
-        on_busy: Literal["error", "wait"] = "error",
-        on_mismatch: Literal["error", "extend", "recompute", "restart"] | None = None,
-        initializer: Callable[..., None] | None = None,
-        initargs: Sequence[Any] = (),
-        preload: Sequence[str] = (),
-        keep: Literal["always", "on_failure", "results"] | None = None,
-        state_dir: str | os.PathLike[str] | None = UNSET,
-        durability: Literal["fsync", "flush"] = "fsync",
-        strict: bool = False,
-        backend: Literal["process"] = "process",
-        progress: bool | None = None,
-    ) -> None:
-        given = {name: value for name, value in locals().items() if name not in ("self", "job_id", "__class__")}
+    def __init__(self, job_id: str | None = None, **settings: Unpack[RunnerSettings]) -> None:
         check_platform()
-        self._settings = Settings.of(given)
+        self._settings = Settings.of(settings)
         self._job_id = job_id if job_id in (None, "auto") else check_job_id(job_id)
         self._dispatcher = events.Dispatcher()
         self._models: tuple[Model, ...] | None = None
@@ -144,7 +110,7 @@ class MapReduceRunner:
         per_document: bool = False,
         timeout_s: float | None = None,
         result_type: Any = None,
-        on_busy: Literal["error", "wait"] | None = None,
+        on_busy: OnBusy | None = None,
     ) -> RunResult:
         """Run ``map_fn(chunk, context)`` over all chunks and ``reduce_fn(results)`` over the results.
 
@@ -171,7 +137,7 @@ class MapReduceRunner:
         new_only: bool = False,
         timeout_s: float | None = None,
         result_type: Any = None,
-        on_busy: Literal["error", "wait"] | None = None,
+        on_busy: OnBusy | None = None,
     ) -> Iterator[ChunkResult | ChunkFailure]:
         """Outcomes as they become durable; first those of earlier runs, unless ``new_only``. Leaving the loop stops
         the job. Raises what ``run()`` raises; JobFailed after the last outcome.
@@ -193,7 +159,7 @@ class MapReduceRunner:
         per_document: bool = False,
         timeout_s: float | None = None,
         result_type: Any = None,
-        on_busy: Literal["error", "wait"] | None = None,
+        on_busy: OnBusy | None = None,
     ) -> RunResult:
         """Go on with a job from its log and its spool; no document is needed.
 
@@ -263,12 +229,12 @@ class MapReduceRunner:
                 self._models, self._keyed = (), True  # a map function may call none; complete() says what to do
         return self._models
 
-    def _parts(self, settings: Settings, all_models: bool, keep: str) -> Parts:
+    def _parts(self, settings: Settings, all_models: bool, keep: Keep) -> RunConfig:
         models = self._resolve()
         check_terms(settings, models)
         if settings.models is not None:
             _fetch_embedded(models)
-        return Parts(
+        return RunConfig(
             settings=settings,
             models=models,
             all_models=all_models,
@@ -344,7 +310,11 @@ class _Asked(NamedTuple):
     job_id: str | None
     timeout_s: float | None
     result_type: Any
-    on_busy: str | None
+    on_busy: OnBusy | None
+
+
+_PARAMETERS = inspect.signature(MapReduceRunner.__init__).parameters
+MapReduceRunner.__init__.__signature__ = signature(_PARAMETERS["self"], _PARAMETERS["job_id"])  # type: ignore[attr-defined]
 
 
 class _Running:
@@ -386,6 +356,6 @@ def _fetch_embedded(models: Sequence[Model]) -> None:
     """The embedded model's file, if the job was given that model: fetched when it is first used."""
     for model in models:
         if model.kind == "local" and model.base_url is None:
-            from mrengine.providers.local_model import ensure
+            from mrengine.providers.local.model_file import ensure
 
             ensure(model.spec.name)

@@ -11,8 +11,8 @@ from typing import Any
 
 from mrengine.errors import ConfigError
 from mrengine.prompts import map_prompt
-from mrengine.providers import small
-from mrengine.providers.models import Model, resolve_models
+from mrengine.providers.local import small
+from mrengine.providers.models.model import Model, resolve_models
 from mrengine.records import ModelSpec, RunResult, fence
 from mrengine.reducers.tree import TreeReduce, tree_reduce
 from mrengine.runner import MapReduceRunner
@@ -102,7 +102,7 @@ def summary_runner(
             raise
         return MapReduceRunner(job_id, **settings)
     if _is_small(resolved):
-        from mrengine.providers.local import TARGET_TOKENS
+        from mrengine.providers.local.embedded import TARGET_TOKENS
 
         settings = {"target_tokens": TARGET_TOKENS, "overlap_tokens": 0, "workers": 1, **settings}
     return MapReduceRunner(job_id, models=[model.spec for model in resolved], **settings)

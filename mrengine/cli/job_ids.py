@@ -10,8 +10,8 @@ import click
 from mrengine.config import jobs_folder
 from mrengine.errors import ConfigError, JobNotFound, MrengineError
 from mrengine.jobs import Job, list_jobs
-from mrengine.providers import catalog
-from mrengine.providers.kinds import plugins
+from mrengine.providers.models import catalog
+from mrengine.providers.models.resolution import plugins
 
 __all__ = ["complete_models", "find_job", "job_argument", "jobs_argument"]
 

@@ -15,10 +15,10 @@ import mrengine
 from mrengine.cli.exits import Invocation
 from mrengine.cli.job_ids import complete_models
 from mrengine.cli.notes import log_to_stderr, say
-from mrengine.config import Settings
 from mrengine.errors import ConfigError
-from mrengine.providers.models import resolve_models
+from mrengine.providers.models.model import resolve_models
 from mrengine.records import Budget, ModelSpec, Price, RateLimit
+from mrengine.settings import Settings
 
 __all__ = ["announce", "default_models", "job_options", "priced", "resume_options", "runner_settings", "state_option"]
 

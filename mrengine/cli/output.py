@@ -14,7 +14,7 @@ from typing import Any
 
 import click
 
-from mrengine.log.values import Unstorable, normalise
+from mrengine.log.format.values import Unstorable, normalise
 
 __all__ = [
     "StdoutClosed",

@@ -6,11 +6,11 @@ import time
 from contextlib import suppress
 from pathlib import Path
 
-from mrengine.engine.job import OpenJob
 from mrengine.errors import JobBusy, LogError
-from mrengine.log.folder import locked, remove
-from mrengine.log.jobrecords import CloseRecord, pack_close
-from mrengine.log.values import normalise
+from mrengine.job.job_store import JobStore
+from mrengine.log.file.folder import locked, remove
+from mrengine.log.format.job_records import CloseRecord, pack_close
+from mrengine.log.format.values import normalise
 from mrengine.records import RunSummary
 from mrengine.sources.spool import sweep_spools
 
@@ -25,7 +25,7 @@ def close_payload(state: str, summary: RunSummary, reason: str = "") -> bytes:
 def close_done(folder: Path, job_id: str, summary: RunSummary, *, durability: str) -> None:
     """Everything was there already: a run that was killed after its last result had left no CLOSE that says so."""
     with suppress(JobBusy, LogError):  # somebody else is about to say it
-        OpenJob.open(folder, job_id, durability=durability).finish(close_payload("done", summary))
+        JobStore.open(folder, job_id, durability=durability).finish(close_payload("done", summary))
 
 
 def clear(folder: Path, keep: str) -> None:

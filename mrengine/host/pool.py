@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import os
 
-from mrengine.host.loops import warn_in_event_loop
-from mrengine.host.sequential import SequentialSession
-from mrengine.host.session import ProcessSession, Session
+from mrengine.backends.process.driver import Driver, ProcessDriver
+from mrengine.host.event_loops import warn_in_event_loop
+from mrengine.host.sequential import SequentialDriver
 
 __all__ = ["Pool"]
 
@@ -16,21 +16,21 @@ class Pool:
 
     def __init__(self, strategy: str, *, drain_s: float) -> None:
         self._strategy, self._drain_s = strategy, drain_s
-        self._session: Session | None = None
+        self._session: Driver | None = None
         self._pid = 0
         self.kept = False
 
-    def open(self) -> Session:
+    def open(self) -> Driver:
         """The session that is open, or a new one."""
         if self._session is not None and self._pid != os.getpid():
             self.close()  # a fork of the process that opened it: the pool belongs to the parent
         if self._session is None:
             self._pid = os.getpid()
             if self._strategy == "sequential":
-                self._session = SequentialSession()
+                self._session = SequentialDriver()
             else:
                 warn_in_event_loop()
-                self._session = ProcessSession(drain_s=self._drain_s)
+                self._session = ProcessDriver(drain_s=self._drain_s)
         return self._session
 
     def drop(self) -> None:

@@ -1,4 +1,4 @@
-"""Owns the end of a run that has its results: the reduce function, or the levels of a reduce by prompt."""
+"""Owns the end of a run that has its results: the reduce function and what it is given, or a reduce by prompt."""
 
 from __future__ import annotations
 
@@ -6,10 +6,10 @@ import logging
 from collections.abc import Callable
 from typing import Any
 
-from mrengine.host.grouping import reduced
-from mrengine.host.run import JobRun
-from mrengine.host.tree import play_tree
-from mrengine.records import RunResult
+from mrengine.host.job_run import JobRun
+from mrengine.host.tree_reduce import play_tree
+from mrengine.log.view.results import Results
+from mrengine.records import ChunkFailure, ChunkResult, RunResult
 from mrengine.reducers.tree import TreeReduce
 
 __all__ = ["reduce_run"]
@@ -30,10 +30,31 @@ def reduce_run(run: JobRun, reduce_fn: Callable[[Any], Any] | TreeReduce | None,
     else:
         run.complete()  # the job is free while the caller's own function runs
         try:
-            value = reduced(results, reduce_fn, per_document=per_document)
+            value = _reduced(results, reduce_fn, per_document=per_document)
         except Exception as error:
             if run.parts.keep == "on_failure":  # it has no name of the caller's
                 told = "reduce_fn raised %s; the results of job %s are kept: run it again with job_id=%r"
                 log.warning(told, type(error).__name__, run.job_id, run.job_id)
             raise
     return RunResult(value, run.completed(), results, results.failures)
+
+
+def _reduced(results: Results, reduce_fn: Callable[[Any], Any] | None, *, per_document: bool) -> Any:
+    """The value of ``reduce_fn`` over all results, or over those of each document; the results where there is none."""
+    if not per_document:
+        return results if reduce_fn is None else reduce_fn(results)
+    groups: dict[str, _Group] = {}
+    for result in results:
+        groups.setdefault(result.document_id, _Group()).append(result)
+    for failure in results.failures:
+        if failure.document_id in groups:
+            groups[failure.document_id].failures.append(failure)
+    return {name: group if reduce_fn is None else reduce_fn(group) for name, group in groups.items()}
+
+
+class _Group(list[ChunkResult]):
+    """The results of one document, with its failures beside them."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.failures: list[ChunkFailure] = []

@@ -6,7 +6,7 @@ import logging
 import time
 from collections.abc import Callable, Sequence
 
-from mrengine.host.tally import Tally
+from mrengine.host.run_summary import SummaryBuilder
 from mrengine.records import RunSummary
 
 __all__ = ["RunLog"]
@@ -18,7 +18,7 @@ EVERY_S = 60.0
 class RunLog:
     """The lines of one run. ``tally`` counts what they tell."""
 
-    def __init__(self, tally: Tally, job_id: str, *, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(self, tally: SummaryBuilder, job_id: str, *, clock: Callable[[], float] = time.monotonic) -> None:
         self._tally, self._job_id, self._clock = tally, job_id, clock
         self._began = self._due = 0.0
         self.started = False

@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from mrengine.log.values import normalise
+from mrengine.log.format.values import normalise
 from mrengine.records import ChunkResult
 from mrengine.reducers.texts import failures_of, in_order
 

@@ -6,14 +6,14 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
-from mrengine.engine.context import Context, check_call, check_tokens
-from mrengine.engine.execute import stored_value
-from mrengine.engine.own import OwnCall
-from mrengine.log.instances import check_result_type, instance_of
-from mrengine.providers.answers import answer
+from mrengine.log.format.instances import check_result_type, instance_of
+from mrengine.providers.call.answers import answer
+from mrengine.providers.call.structured import schema_of
 from mrengine.providers.fake import Answer, FakeProvider, fake
-from mrengine.providers.structured import schema_of
 from mrengine.records import Chunk, Completion, ModelSpec, Request
+from mrengine.worker.context import Context, check_call, check_tokens
+from mrengine.worker.external_call import ExternalCall
+from mrengine.worker.task_runner import stored_value
 
 __all__ = ["FakeContext", "fake_chunk"]
 
@@ -45,7 +45,7 @@ class FakeContext(Context):
         self._priority, self._job_id = priority, job_id
         self.chunk: Chunk | None = None
         self.requests: list[Request] = []
-        self.grants: list[OwnCall] = []
+        self.grants: list[ExternalCall] = []
 
     @property
     def model(self) -> str | None:
@@ -111,10 +111,10 @@ class FakeContext(Context):
         return completion
 
     @contextmanager
-    def budget(self, tokens: int, *, max_tokens: int = 0, model: str | None = None) -> Iterator[OwnCall]:
+    def budget(self, tokens: int, *, max_tokens: int = 0, model: str | None = None) -> Iterator[ExternalCall]:
         """Granted at once; what ``used()`` said is in ``grants``."""
         check_tokens(tokens, max_tokens)
-        grant = OwnCall(model or self._model, tokens, max_tokens)
+        grant = ExternalCall(model or self._model, tokens, max_tokens)
         self.grants.append(grant)
         yield grant
 
@@ -123,9 +123,9 @@ def fake_chunk(
     text: str, *, id: int = 0, document_id: str = "document", start: int = 0, overlap: int = 0, kind: str = "prose"
 ) -> Chunk:
     """A chunk of this text, as a job would cut it: ``start`` is where it begins behind its ``overlap`` characters."""
-    from mrengine.chunking import tokens
+    from mrengine.chunking.tokens import tokenizer
 
-    return Chunk(id, document_id, start, start + len(text) - overlap, overlap, tokens.count(text), kind, text)
+    return Chunk(id, document_id, start, start + len(text) - overlap, overlap, tokenizer.count(text), kind, text)
 
 
 def _spec(said: Answer | None, name: str) -> ModelSpec:

@@ -7,7 +7,7 @@ import logging
 import pytest
 
 from mrengine.host.run_log import RunLog
-from mrengine.host.tally import Tally
+from mrengine.host.run_summary import SummaryBuilder
 from mrengine.records import Usage
 
 
@@ -15,7 +15,7 @@ def test_progress_is_told_once_a_minute(caplog: pytest.LogCaptureFixture) -> Non
     """And before the start nothing; the time left is that of this run's own pace."""
     caplog.set_level(logging.INFO, "mrengine")
     now = 1000.0
-    tally = Tally("visits")
+    tally = SummaryBuilder("visits")
     told = RunLog(tally, "visits", clock=lambda: now)
     told.tick()
     assert caplog.messages == []
