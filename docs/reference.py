@@ -73,7 +73,7 @@ def context() -> Iterator[str]:
 def events() -> Iterator[str]:
     """A row for each event."""
     yield "## Events\n"
-    yield '`runner.on(name, callback)`; `"*"` is all of them. Each has `name`, `job_id` and `at`, seconds since the epoch.\n'
+    yield '`runner.on(name, callback)`, `"*"` for all. Each event has `name`, `job_id` and `at` (seconds since the epoch).\n'
     yield "| event | fields | what it says |"
     yield "| --- | --- | --- |"
     common = {one.name for one in dataclasses.fields(Event)}
