@@ -105,7 +105,7 @@ def _resolve(spec: ModelSpec, index: int, limits: Mapping[str, RateLimit], env: 
     if place.kind == "local":
         from mrengine.providers import local
 
-        known, own_limits = catalog.Entry(local.CONTEXT_WINDOW, None, None), local.LIMITS
+        known, own_limits = catalog.Entry(local.CONTEXT_WINDOW, None, Price(0.0, 0.0)), local.LIMITS
     model = Model(
         index=index,
         name=place.name,
