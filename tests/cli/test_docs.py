@@ -93,7 +93,7 @@ def test_the_commands_of_the_readme_run(shell: Any, tmp_path: Path) -> None:
 
 
 def test_the_first_command_prints_what_the_readme_says(shell: Any) -> None:
-    """The embedded model is deterministic at temperature 0; where a processor rounds otherwise the facts are the same."""
+    """The embedded model is deterministic at temperature 0; the facts are the same where a CPU rounds otherwise."""
     pytest.importorskip("xllamacpp")
     page = (ROOT / "README.md").read_text()
     assert "mrengine summarize examples/report.txt" in page
