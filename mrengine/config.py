@@ -27,6 +27,7 @@ _CHOICES = {
     "assignment": ("modulo", "steal"),
     "strategy": ("parallel", "sequential"),
     "on_mismatch": (None, "error", "extend", "recompute", "restart"),
+    "on_source_error": ("fail", "skip"),
     "keep": (None, "always", "on_failure", "results"),
     "durability": ("fsync", "flush"),
     "backend": ("process",),
@@ -58,6 +59,7 @@ class Settings:
     max_worker_rss: int | None = None
     map_version: str | None = None
     on_mismatch: str | None = None  # "error"; "recompute" for a job that is named by its inputs
+    on_source_error: str = "fail"  # "skip": sources that cannot be read are left out, and warned of
     initializer: Callable[..., None] | None = None
     initargs: Sequence[Any] = ()
     preload: Sequence[str] = ()

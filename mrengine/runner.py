@@ -86,6 +86,7 @@ class MapReduceRunner:
         max_worker_rss: int | None = None,
         map_version: str | None = None,
         on_mismatch: Literal["error", "extend", "recompute", "restart"] | None = None,
+        on_source_error: Literal["fail", "skip"] = "fail",
         initializer: Callable[..., None] | None = None,
         initargs: Sequence[Any] = (),
         preload: Sequence[str] = (),

@@ -14,7 +14,7 @@ import click
 
 from mrengine.cli.notes import say
 from mrengine.cli.output import StdoutClosed
-from mrengine.cli.terms import in_cli_terms
+from mrengine.cli.terms import in_cli_terms, piped
 from mrengine.errors import (
     BudgetExhausted,
     ChunkingError,
@@ -105,7 +105,7 @@ def line_of(error: Exception) -> str:
     if isinstance(error, (BudgetExhausted, JobTimeout)) and len(error.results):
         return f"{in_cli_terms(str(error))}; 'mrengine export {error.job_id}' prints what is done"
     if isinstance(error, SourceError):
-        return _piped(error)
+        return piped(error)
     if isinstance(error, JobFailed) and len(error.failures):
         told = f"{error}{place_of(error.failures[0].traceback)}"
         return f"{in_cli_terms(told)}; 'mrengine export {error.job_id}' has the rest"
@@ -114,15 +114,6 @@ def line_of(error: Exception) -> str:
     if isinstance(error, OSError) and error.strerror:
         return f"{error.filename}: {error.strerror}" if error.filename else error.strerror
     return f"{type(error).__name__}: {error} (--debug shows where)"
-
-
-def _piped(error: SourceError) -> str:
-    """What cannot be read, and the command that makes text of it as the pipe that it is here."""
-    text = in_cli_terms(str(error))
-    for one in error.errors or (error,):
-        if one.command:
-            text = text.replace(f"'{one.command}'", f"'{one.command} | mrengine … -'")
-    return text
 
 
 def ended(summary: RunSummary, state: str = "done") -> str:

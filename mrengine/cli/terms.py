@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import re
 
-__all__ = ["in_cli_terms"]
+from mrengine.errors import SourceError
+
+__all__ = ["in_cli_terms", "piped"]
 
 _OPTIONS = {
     "on_mismatch": "--on-mismatch",
@@ -42,3 +44,12 @@ def in_cli_terms(text: str) -> str:
     for ours, theirs in _WAYS_OUT:
         text = text.replace(ours, theirs)
     return _SETTING.sub(lambda found: _OPTIONS[found[1]] + " " * bool(found[2]), text)
+
+
+def piped(error: SourceError) -> str:
+    """What cannot be read, and the command that makes text of it as the pipe that it is here."""
+    text = in_cli_terms(str(error))
+    for one in error.errors or (error,):
+        if one.command:
+            text = text.replace(f"'{one.command}'", f"'{one.command} | mrengine … -'")
+    return text

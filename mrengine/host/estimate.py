@@ -25,9 +25,12 @@ def estimate(document: Any, map_fn: Callable[..., Any] | None, settings: Setting
     fields: dict[str, Any] = getattr(map_fn, "prompt_fields", dict)()
     around = estimate_tokens(str(fields.get("template", "")) + str(fields.get("system") or ""))
     answer = int(fields.get("max_tokens") or ANSWER_TOKENS)
-    counts, reading = [], Reading()
+    counts: list[int] = []
+    reading = Reading(skip=settings.on_source_error == "skip")
     for source in documents_of(document):
-        counts += [chunk.tokens for chunk in chunker.chunk(reading.text(source), document_id=source.id)]
+        before = len(reading.errors)
+        found = [chunk.tokens for chunk in chunker.chunk(reading.text(source), document_id=source.id)]
+        counts += found if len(reading.errors) == before else []
     reading.check()
     chunks, tokens = len(counts), sum(counts) + around * len(counts)
     each = len(models) if settings.balance == "all" else 1

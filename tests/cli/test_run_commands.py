@@ -241,3 +241,16 @@ def test_a_price_makes_a_cost_limit_work_for_any_endpoint(cli: Any) -> None:
     for wrong in ("1", "a:b", "-1:2", "nan:1", "m:1:2:3"):
         assert "write IN:OUT" in cli("run", "visit.txt", *ASK, "--price", wrong).stderr
     assert "'z' is none of the models" in cli("run", "visit.txt", *ASK, "--price", "z=1:2").stderr
+
+
+def test_sources_that_cannot_be_read_may_be_left_out(cli: Any, tmp_path: Path) -> None:
+    """Those that are missing, too; each is told, and the others are done."""
+    (tmp_path / "paper.txt").write_bytes(b"%PDF-1.4\n1 0 obj\n")
+    options = [*ASK, "--skip-unreadable"]
+    done = cli("run", "visit.txt", "paper.txt", "nofile", *options)
+    assert done.returncode == 0, done.stderr
+    assert "An answer" in done.stdout
+    assert "left out: nofile: there is no such file" in done.stderr
+    assert "paper.txt is a PDF" in done.stderr
+    assert "they are left out" in done.stderr
+    assert cli("run", "nofile", "paper.txt", *options).returncode == 1
