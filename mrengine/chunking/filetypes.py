@@ -34,7 +34,7 @@ _AS_CSV = "save the sheet as CSV"
 _PDF = "extract its text with 'pdftotext {file} -'"
 _IMAGE = "recognise its text first, for instance with 'tesseract {file} -'"
 _SOUND = "transcribe it first"
-_PROGRAM = "name the documents themselves"
+_PROGRAM = "name a document instead"
 _TABLE = "export it as CSV or JSON Lines"
 # Separators of records in formats that are text (FIX, MARC, HL7), formatting of terminals and printers.
 _CONTROLS = re.compile("[\x00\x02-\x07\x0e-\x1a\x7f-\x84\x86-\x9f]")

@@ -17,6 +17,7 @@ _OPTIONS = {
     "overlap_tokens": "--overlap-tokens",
 }
 _WAYS_OUT = (
+    ("name one with models=", "name one with --model"),
     ("models=", "--model "),
     ("models is empty: name at least one", "no model is named: --model names one"),
     ("models names", "--model names"),

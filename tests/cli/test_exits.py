@@ -74,7 +74,7 @@ def test_all_chunks_failed_is_1(cli: Any, tmp_path: Path) -> None:
     assert "its only chunk failed (error): KeyError" in done.stderr.splitlines()[-1]
     several = cli("run", "visit.txt", "--map", "own:f", "--target-tokens", "200").stderr.splitlines()
     assert re.search(r"all \d+ chunks failed; the first one \(error\): KeyError", several[-1])
-    assert re.fullmatch(r"stopped: 0 of (\d+) chunks, \1 failed, [\d.]+ s, no tokens; job auto-\w+", several[-2])
+    assert re.fullmatch(r"failed: 0 of (\d+) chunks, \1 failed, [\d.]+ s, no tokens; job auto-\w+", several[-2])
 
 
 def test_where_a_function_failed_is_told(cli: Any, tmp_path: Path) -> None:
