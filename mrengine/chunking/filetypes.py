@@ -156,10 +156,24 @@ def refuse_binary(first: bytes, name: str) -> None:
     )
 
 
-def undecodable(name: str, encoding: str, *, at: int | None = None, line: int | None = None) -> SourceError:
-    """The error of a text in another encoding. ``at``: the byte that is wrong, in ``line`` (1 is the first)."""
+def refuse_signed(first: str, name: str) -> None:
+    """The same for the beginning of a file that was opened as text: a PDF of ASCII can be read so."""
+    data = first[:PROBE_BYTES].encode("utf-8", "surrogatepass")
+    if _signed(data) or _recoded(data):
+        refuse_binary(data, name)
+
+
+def undecodable(
+    name: str, encoding: str, *, at: int | None = None, line: int | None = None, follows: bytes = b""
+) -> SourceError:
+    """The error of a text in another encoding. ``at``: the byte that is wrong, in ``line`` (1 is the first).
+    ``follows``: the bytes from there on, which may be binary.
+    """
     where = "" if at is None else f" at byte {at}"
     where += "" if line is None else f" (line {line})"
+    if kind := _by_controls(follows[:SAMPLE_BYTES]):
+        told = f"{name} is not {encoding.upper()}{where}: {kind.what} follows; {kind.advice}"
+        return SourceError(told, source=name, offset=at, line=line)
     here = os.path.exists(name)
     command = f"iconv -f latin1 -t utf-8 {shlex.quote(name) if here else 'FILE'}"
     return SourceError(
