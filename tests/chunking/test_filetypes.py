@@ -154,6 +154,18 @@ def test_text_with_a_few_controls_is_text() -> None:
         assert not_text(data) is None
     assert not_text(b"a line\n" * 9 + b"\0") is None
     assert not_text(b"a\0" + b"of words " * 9 + b"\0of\0words" + b"." * 9) is None
+    for begin in (
+        b"ORC\n",
+        b"PAR1\r\n",
+        b"PK or not\n",
+        b"BM 2020 a\n",
+        b"MZ\n",
+        b"II* \n",
+        b"7z\n",
+        b"GGUF\n",
+        b"PDF-1.4",
+    ):
+        assert not_text(begin + b"and so on, " * 50) is None
     assert not_text(b"") is None
     assert not_text(Path(__file__).read_bytes()) is None
     assert not_text(Path(sys.executable).read_bytes()[:4096]) is not None
