@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-import fcntl
 import io
 import os
 import pty
 import re
-import struct
 import sys
-import termios
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -39,7 +36,7 @@ def terminal(monkeypatch: pytest.MonkeyPatch, *, width: int = 80) -> Iterator[tu
     monkeypatch.setenv("TERM", "xterm")
     monkeypatch.delenv("NO_COLOR", raising=False)
     master, slave = pty.openpty()
-    fcntl.ioctl(slave, termios.TIOCSWINSZ, struct.pack("HHHH", 24, width, 0, 0))
+    monkeypatch.setenv("COLUMNS", str(width))  # rich asks the standard streams, which are no terminal here
     written: list[bytes] = []
 
     def read() -> None:

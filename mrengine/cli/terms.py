@@ -35,6 +35,7 @@ _WAYS_OUT = (
     (": use headers= or api_key_env=", ""),
     ("response_model must be a pydantic model class or a JSON schema (a dict)", "--schema must hold a JSON schema"),
     ("give map_fn, or run the program that started it again", "name it with --map, or run the same command again"),
+    ("on_source_error='skip'", "--skip-unreadable"),
     ("map_fn", "the function of --map"),
 )
 _SETTING = re.compile(rf"\b(?<!-)({'|'.join(_OPTIONS)})\b(?!:)(=? ?)")

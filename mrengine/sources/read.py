@@ -33,7 +33,7 @@ def documents_of(document: Any) -> Iterator[Source]:
         return
     if isinstance(document, (Mapping, set, frozenset)):
         raise ConfigError(
-            f"a {type(document).__name__} cannot be the documents of a job: give a list"
+            f"a {type(document).__name__} cannot be the documents of a job: give a list of Document(id, source)"
             + (", as [Document(id, text) for id, text in documents.items()]" if isinstance(document, Mapping) else ""),
             setting="document",
         )
@@ -126,7 +126,9 @@ class Reading:
         """SourceError: some of them could not be read, and may not be left out; its ``errors`` has one for each."""
         if self._skip and len(self.errors) < self._sources:
             return
-        if len(self.errors) == 1:
+        if self._sources == 1 and self.errors:
             raise self.errors[0]
         if self.errors:
-            raise SourceError(self.told(), errors=self.errors)
+            first, some = self.errors[0], len(self.errors) < self._sources
+            told = self.told() + "\n  on_source_error='skip' leaves them out" * some
+            raise SourceError(told, source=first.source, offset=first.offset, line=first.line, errors=self.errors)

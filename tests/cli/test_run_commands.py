@@ -254,3 +254,7 @@ def test_sources_that_cannot_be_read_may_be_left_out(cli: Any, tmp_path: Path) -
     assert "paper.txt is a PDF" in done.stderr
     assert "they are left out" in done.stderr
     assert cli("run", "nofile", "paper.txt", *options).returncode == 1
+    one = cli("run", "visit.txt", "nofile", *ASK).stderr
+    assert (
+        "1 of 2 sources cannot be read:\n  nofile: there is no such file\n  --skip-unreadable leaves them out\n" in one
+    )

@@ -40,6 +40,8 @@ def test_all_that_cannot_be_read_are_named(tmp_path: Path, state_dir: Path, job_
     assert "wide.txt is UTF-16BE text" in told
     assert "cannot read " in told
     assert "paper is a PDF" in told
+    assert told.endswith("on_source_error='skip' leaves them out")
+    assert (caught.value.line, caught.value.offset) == (50_001, 250_000)
     assert [error.line for error in caught.value.errors] == [50_001, None, None, None]
     assert not list((state_dir / "jobs").glob("*/log"))
 
@@ -65,7 +67,7 @@ def test_they_may_be_left_out(tmp_path: Path, state_dir: Path, job_id: str | Non
 
 def test_what_cannot_be_documents_says_what_can() -> None:
     """A dict has a way out of its own; a repeated id says at which places."""
-    with pytest.raises(ConfigError, match=r"a dict cannot be the documents of a job: give a list, as \[Document\(id"):
+    with pytest.raises(ConfigError, match=r"a dict cannot be the documents of a job: .* as \[Document\(id"):
         list(documents_of({"a": "text"}))
     with pytest.raises(ConfigError, match="documents 0 and 2 have the id 'a'"):
         list(documents_of([Document("a", "x"), Document("b", "x"), Document("a", "y")]))
