@@ -26,6 +26,7 @@ Balance = Literal["round_robin", "least_used", "budget", "all"]
 Assignment = Literal["modulo", "steal"]
 Strategy = Literal["parallel", "sequential"]
 OnBusy = Literal["error", "wait"]
+OnSourceError = Literal["fail", "skip"]
 OnMismatch = Literal["error", "extend", "recompute", "restart"]
 Keep = Literal["always", "on_failure", "results"]
 Durability = Literal["fsync", "flush"]
@@ -164,6 +165,12 @@ class Settings:
         "documents, `recompute` keeps what still fits, `restart` begins anew. None: `error`, and `recompute` for a job "
         "that is named by its inputs.",
         choices=(None, *get_args(OnMismatch)),
+    )
+    on_source_error: OnSourceError = _setting(
+        "fail",
+        "What to do with sources that cannot be read: `fail` raises `SourceError`, which names all of them, before "
+        "anything runs; `skip` leaves them out, and warns of them.",
+        choices=get_args(OnSourceError),
     )
     initializer: Callable[..., None] | None = _setting(
         None, "Called once in each worker before the map function is loaded: `django.setup`, logging."
@@ -304,6 +311,7 @@ class RunnerSettings(TypedDict, total=False):
     map_version: str | None
     on_busy: OnBusy
     on_mismatch: OnMismatch | None
+    on_source_error: OnSourceError
     initializer: Callable[..., None] | None
     initargs: Sequence[Any]
     preload: Sequence[str]

@@ -101,3 +101,18 @@ def test_scripts_of_ci_are_valid(require: Callable[[str], str]) -> None:
     """A slip in it would be seen only in CI."""
     assert subprocess.run([require("bash"), "-n", str(ROOT / ".ci" / "run")], check=False).returncode == 0
     assert (ROOT / ".ci" / "run").stat().st_mode & 0o100
+
+
+@pytest.mark.parametrize(
+    "name", [".venv", "venv", "env", ".env", "build", "dist", ".tox", "__pycache__", "node_modules"]
+)
+def test_nothing_in_the_tree_stands_in_the_way_of_the_usual_names(name: str, require: Callable[[str], str]) -> None:
+    """Whoever makes them in a clone meets no file of ours, and finds them ignored."""
+    if not (ROOT / ".git").exists():
+        pytest.skip("not a clone")
+    git = [require("git"), "-C", str(ROOT)]
+    tracked = subprocess.run([*git, "ls-files", "-z"], check=True, capture_output=True, text=True).stdout.split("\0")
+    assert [path for path in tracked if name in path.split("/")] == []
+    if name not in ("env", "node_modules"):
+        ignored = subprocess.run([*git, "check-ignore", "-q", f"{name}/file"], check=False)
+        assert ignored.returncode == 0

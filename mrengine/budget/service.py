@@ -183,11 +183,7 @@ class BudgetService:
         if self._purse.reserve(bound):
             return bound
         if (facts := self._purse.exhausted(bound)) is not None:
-            cost = f" and ${bound[1]:.4f}" if facts[0] == "USD" else ""
-            # The prompt at a token a byte: what no tokenizer exceeds. Of a re-ask the earlier turns are part of it.
-            prompt = f"{bound_tokens:,} for its prompt, earlier answers that are asked again included"
-            why = f"{bound[0]:,.0f} tokens{cost} ({prompt}; {output:,}, its max_tokens, for its answer)"
-            refused.append((number, "exhausted", why, facts))
+            refused.append((number, "exhausted", f"{bound[0]:.0f} tokens", facts))
         else:
             waits.append((number, LOOK_AGAIN_S, 0))
         return None

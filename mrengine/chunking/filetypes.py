@@ -10,6 +10,7 @@ import os
 import re
 import shlex
 from collections import Counter
+from functools import cache
 from typing import NamedTuple
 
 from mrengine.errors import SourceError
@@ -34,7 +35,7 @@ _AS_CSV = "save the sheet as CSV"
 _PDF = "extract its text with 'pdftotext {file} -'"
 _IMAGE = "recognise its text first, for instance with 'tesseract {file} -'"
 _SOUND = "transcribe it first"
-_PROGRAM = "name the documents themselves"
+_PROGRAM = "name a document instead"
 _TABLE = "export it as CSV or JSON Lines"
 # Separators of records in formats that are text (FIX, MARC, HL7), formatting of terminals and printers.
 _CONTROLS = re.compile("[\x00\x02-\x07\x0e-\x1a\x7f-\x84\x86-\x9f]")
@@ -72,64 +73,60 @@ _ZIPS = (
 )
 _ZIP = FileType("a ZIP archive", _UNZIP)
 # (pattern at the first byte, what it is). Sources: the formats' own pages, and file(1)'s magic(5) for their offsets.
-_SIGNATURES = tuple(
-    (re.compile(pattern, re.DOTALL), kind)
-    for pattern, kind in (
-        (rb"(\xef\xbb\xbf)?\s{0,32}%PDF-\d", FileType("a PDF", _PDF, "pdftotext {file} -")),
-        (rb"%!PS-", FileType("a PostScript file", "extract its text with 'ps2ascii {file}'", "ps2ascii {file}")),
-        (rb"\{\\rtf\d", FileType("an RTF document", _AS_TEXT, "pandoc -f rtf -t plain {file}")),
-        (rb"\x1f\x8b[\x00-\x08]", _packed("gzip", "gzip -dc {file}")),
-        (rb"\x1f[\x9d\xa0]", _packed("compress", "gzip -dc {file}")),
-        (rb"BZh[1-9](1AY&SY|\x17rE8P\x90)", _packed("bzip2", "bzip2 -dc {file}")),
-        (rb"\xfd7zXZ\x00", _packed("xz", "xz -dc {file}")),
-        (rb"\x5d\x00\x00[\x00-\x80]{2}\xff{4}", _packed("lzma", "xz -dc {file}")),
-        (rb"[\x22-\x28]\xb5\x2f\xfd|[\x50-\x5f]\x2a\x4d\x18", _packed("zstd", "zstd -dc {file}")),
-        (rb"\x04\x22\x4d\x18|\x02\x21\x4c\x18", _packed("lz4", "lz4 -dc {file}")),
-        (rb"\x89LZO\x00\r\n\x1a\n", _packed("lzop", "lzop -dc {file}")),
-        (rb"\xff\x06\x00\x00sNaPpY", FileType("snappy data", "unpack it first")),
-        (rb"7z\xbc\xaf\x27\x1c", FileType("a 7z archive", _UNZIP)),
-        (rb"Rar!\x1a\x07", FileType("a RAR archive", _UNZIP)),
-        (rb"PK(\x03\x04|\x05\x06|\x07\x08)", _ZIP),
-        (rb".{257}ustar[\x00 ]", FileType("a tar archive", "unpack it and name the files that are in it")),
-        (rb"!<arch>\n", FileType("an ar archive", _UNZIP)),
-        (rb"MSCF\x00{4}", FileType("a cabinet archive", _UNZIP)),
-        (rb"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1", FileType("an old Office file (DOC, XLS, PPT or MSG)", _AS_TEXT)),
-        (rb"\x89PNG\r\n\x1a\n", FileType("a PNG image", _IMAGE)),
-        (rb"\xff\xd8\xff", FileType("a JPEG image", _IMAGE)),
-        (rb"GIF8[79]a", FileType("a GIF image", _IMAGE)),
-        (rb"II\*\x00|MM\x00\*|II\+\x00|MM\x00\+", FileType("a TIFF image", _IMAGE)),
-        (rb"BM.{4}\x00{4}", FileType("a BMP image", _IMAGE)),
-        (rb"RIFF.{4}WEBP", FileType("a WebP image", _IMAGE)),
-        (rb"\x00{2}[\x01\x02]\x00.\x00", FileType("an icon", _IMAGE)),
-        (rb"\x00{3}\x0cjP  \r\n\x87\n|\xff\x4f\xff\x51", FileType("a JPEG 2000 image", _IMAGE)),
-        (rb"\x00{3}.ftyp(heic|heix|mif1|avif)", FileType("an HEIF image", _IMAGE)),
-        (rb"8BPS\x00|icns\x00", FileType("an image", _IMAGE)),
-        (rb"AT&TFORM", FileType("a DjVu document", "extract its text with 'djvutxt {file}'", "djvutxt {file}")),
-        (rb"\x00{3}.ftyp|\x1aE\xdf\xa3|RIFF.{4}AVI |FLV\x01|\x00\x00\x01\xba", FileType("a video", _SOUND)),
-        (rb"RIFF.{4}WAVE|OggS\x00|fLaC\x00|ID3[\x02-\x04]|\xff[\xfb\xf3\xf2]", FileType("a sound file", _SOUND)),
-        (rb"\x7fELF", FileType("a program or library (ELF)", _PROGRAM)),
-        (rb"MZ.{10,70}\x00{4}", FileType("a program of Windows", _PROGRAM)),
-        (rb"[\xce\xcf]\xfa\xed\xfe|\xfe\xed\xfa[\xce\xcf]", FileType("a program or library (Mach-O)", _PROGRAM)),
-        (rb"\xca\xfe\xba\xbe", FileType("a Java class or a Mach-O program", _PROGRAM)),
-        (rb"\x00asm", FileType("a WebAssembly module", _PROGRAM)),
-        (rb".\r\r\n[\x00-\x03]\x00{3}", FileType("compiled Python", _PROGRAM)),
-        (rb"\x80[\x02-\x05]", FileType("a pickle", "never load one of others; give the texts in it")),
-        (rb"SQLite format 3\x00", FileType("an SQLite database", "export the column of texts with 'sqlite3 {file}'")),
-        (rb"PAR[1E][\x00-\x19]", FileType("a Parquet file", _TABLE)),
-        (rb"ARROW1\x00|FEA1[\x00-\x19]|\xff{4}.{2}\x00\x00", FileType("an Arrow or Feather file", _TABLE)),
-        (rb"ORC[\x00-\x19]", FileType("an ORC file", _TABLE)),
-        (rb"Obj\x01", FileType("an Avro file", _TABLE)),
-        (rb"\x89HDF\r\n\x1a\n", FileType("an HDF5 file", _TABLE)),
-        (rb"CDF[\x01\x02\x05]", FileType("a NetCDF file", _TABLE)),
-        (rb"\x93NUMPY", FileType("a NumPy array", "give the texts in it")),
-        (rb"GGUF[\x01-\x09]\x00", FileType("a model (GGUF)", "--model local:/path/to/model.gguf asks it")),
-        (rb"wOF[F2]|\x00\x01\x00\x00\x00|OTTO\x00|ttcf\x00", FileType("a font", _PROGRAM)),
-        (rb"!BDN", FileType("an Outlook mailbox (PST)", "export its messages as text")),
-        (rb"bplist0", FileType("a binary property list", "'plutil -convert xml1' makes text of it")),
-        (rb"version https://git-lfs\.github\.com", FileType("a Git LFS pointer", "'git lfs pull' gets the file")),
-        (rb"Salted__|age-encryption\.org/", FileType("an encrypted file", "decrypt it first")),
-    )
-)  # fmt: skip
+_SIGNATURES = (
+    (rb"(\xef\xbb\xbf)?\s{0,32}%PDF-\d", FileType("a PDF", _PDF, "pdftotext {file} -")),
+    (rb"%!PS-", FileType("a PostScript file", "extract its text with 'ps2ascii {file}'", "ps2ascii {file}")),
+    (rb"\{\\rtf\d", FileType("an RTF document", _AS_TEXT, "pandoc -f rtf -t plain {file}")),
+    (rb"\x1f\x8b[\x00-\x08]", _packed("gzip", "gzip -dc {file}")),
+    (rb"\x1f[\x9d\xa0]", _packed("compress", "gzip -dc {file}")),
+    (rb"BZh[1-9](1AY&SY|\x17rE8P\x90)", _packed("bzip2", "bzip2 -dc {file}")),
+    (rb"\xfd7zXZ\x00", _packed("xz", "xz -dc {file}")),
+    (rb"\x5d\x00\x00[\x00-\x80]{2}\xff{4}", _packed("lzma", "xz -dc {file}")),
+    (rb"[\x22-\x28]\xb5\x2f\xfd|[\x50-\x5f]\x2a\x4d\x18", _packed("zstd", "zstd -dc {file}")),
+    (rb"\x04\x22\x4d\x18|\x02\x21\x4c\x18", _packed("lz4", "lz4 -dc {file}")),
+    (rb"\x89LZO\x00\r\n\x1a\n", _packed("lzop", "lzop -dc {file}")),
+    (rb"\xff\x06\x00\x00sNaPpY", FileType("snappy data", "unpack it first")),
+    (rb"7z\xbc\xaf\x27\x1c", FileType("a 7z archive", _UNZIP)),
+    (rb"Rar!\x1a\x07", FileType("a RAR archive", _UNZIP)),
+    (rb"PK(\x03\x04|\x05\x06|\x07\x08)", _ZIP),
+    (rb".{257}ustar[\x00 ]", FileType("a tar archive", "unpack it and name the files that are in it")),
+    (rb"!<arch>\n", FileType("an ar archive", _UNZIP)),
+    (rb"MSCF\x00{4}", FileType("a cabinet archive", _UNZIP)),
+    (rb"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1", FileType("an old Office file (DOC, XLS, PPT or MSG)", _AS_TEXT)),
+    (rb"\x89PNG\r\n\x1a\n", FileType("a PNG image", _IMAGE)),
+    (rb"\xff\xd8\xff", FileType("a JPEG image", _IMAGE)),
+    (rb"GIF8[79]a", FileType("a GIF image", _IMAGE)),
+    (rb"II\*\x00|MM\x00\*|II\+\x00|MM\x00\+", FileType("a TIFF image", _IMAGE)),
+    (rb"BM.{4}\x00{4}", FileType("a BMP image", _IMAGE)),
+    (rb"RIFF.{4}WEBP", FileType("a WebP image", _IMAGE)),
+    (rb"\x00{2}[\x01\x02]\x00.\x00", FileType("an icon", _IMAGE)),
+    (rb"\x00{3}\x0cjP  \r\n\x87\n|\xff\x4f\xff\x51", FileType("a JPEG 2000 image", _IMAGE)),
+    (rb"\x00{3}.ftyp(heic|heix|mif1|avif)", FileType("an HEIF image", _IMAGE)),
+    (rb"8BPS\x00|icns\x00", FileType("an image", _IMAGE)),
+    (rb"AT&TFORM", FileType("a DjVu document", "extract its text with 'djvutxt {file}'", "djvutxt {file}")),
+    (rb"\x00{3}.ftyp|\x1aE\xdf\xa3|RIFF.{4}AVI |FLV\x01|\x00\x00\x01\xba", FileType("a video", _SOUND)),
+    (rb"RIFF.{4}WAVE|OggS\x00|fLaC\x00|ID3[\x02-\x04]|\xff[\xfb\xf3\xf2]", FileType("a sound file", _SOUND)),
+    (rb"\x7fELF", FileType("a program or library (ELF)", _PROGRAM)),
+    (rb"MZ.{10,70}\x00{4}", FileType("a program of Windows", _PROGRAM)),
+    (rb"[\xce\xcf]\xfa\xed\xfe|\xfe\xed\xfa[\xce\xcf]", FileType("a program or library (Mach-O)", _PROGRAM)),
+    (rb"\xca\xfe\xba\xbe", FileType("a Java class or a Mach-O program", _PROGRAM)),
+    (rb"\x00asm", FileType("a WebAssembly module", _PROGRAM)),
+    (rb".\r\r\n[\x00-\x03]\x00{3}", FileType("compiled Python", _PROGRAM)),
+    (rb"\x80[\x02-\x05]", FileType("a pickle", "never load one of others; give the texts in it")),
+    (rb"SQLite format 3\x00", FileType("an SQLite database", "export the column of texts with 'sqlite3 {file}'")),
+    (rb"PAR[1E][\x00-\x08\x0e-\x19]", FileType("a Parquet file", _TABLE)),
+    (rb"ARROW1\x00|FEA1[\x00-\x08\x0e-\x19]|\xff{4}.{2}\x00\x00", FileType("an Arrow or Feather file", _TABLE)),
+    (rb"ORC[\x00-\x08\x0e-\x19]", FileType("an ORC file", _TABLE)),
+    (rb"Obj\x01", FileType("an Avro file", _TABLE)),
+    (rb"\x89HDF\r\n\x1a\n", FileType("an HDF5 file", _TABLE)),
+    (rb"CDF[\x01\x02\x05]", FileType("a NetCDF file", _TABLE)),
+    (rb"\x93NUMPY", FileType("a NumPy array", "give the texts in it")),
+    (rb"GGUF[\x01-\x09]\x00", FileType("a model (GGUF)", "--model local:/path/to/model.gguf asks it")),
+    (rb"wOF[F2][\x00O]|\x00\x01\x00\x00\x00|OTTO\x00|ttcf\x00", FileType("a font", _PROGRAM)),
+    (rb"!BDN", FileType("an Outlook mailbox (PST)", "export its messages as text")),
+    (rb"bplist0", FileType("a binary property list", "'plutil -convert xml1' makes text of it")),
+    (rb"version https://git-lfs\.github\.com", FileType("a Git LFS pointer", "'git lfs pull' gets the file")),
+    (rb"Salted__|age-encryption\.org/", FileType("an encrypted file", "decrypt it first")),)  # fmt: skip
 
 
 def not_text(first: bytes) -> FileType | None:
@@ -156,10 +153,24 @@ def refuse_binary(first: bytes, name: str) -> None:
     )
 
 
-def undecodable(name: str, encoding: str, *, at: int | None = None, line: int | None = None) -> SourceError:
-    """The error of a text in another encoding. ``at``: the byte that is wrong, in ``line`` (1 is the first)."""
+def refuse_signed(first: str, name: str) -> None:
+    """The same for the beginning of a file that was opened as text: a PDF of ASCII can be read so."""
+    data = first[:PROBE_BYTES].encode("utf-8", "surrogatepass")
+    if _signed(data) or _recoded(data):
+        refuse_binary(data, name)
+
+
+def undecodable(
+    name: str, encoding: str, *, at: int | None = None, line: int | None = None, follows: bytes = b""
+) -> SourceError:
+    """The error of a text in another encoding. ``at``: the byte that is wrong, in ``line`` (1 is the first).
+    ``follows``: the bytes from there on, which may be binary.
+    """
     where = "" if at is None else f" at byte {at}"
     where += "" if line is None else f" (line {line})"
+    if kind := _by_controls(follows[:SAMPLE_BYTES]):
+        told = f"{name} is not {encoding.upper()}{where}: {kind.what} follows; {kind.advice}"
+        return SourceError(told, source=name, offset=at, line=line)
     here = os.path.exists(name)
     command = f"iconv -f latin1 -t utf-8 {shlex.quote(name) if here else 'FILE'}"
     return SourceError(
@@ -176,8 +187,14 @@ def _encoded(encoding: str) -> FileType:
     return FileType(f"{encoding} text", f"'{command}' converts it", command)
 
 
+@cache
+def _signatures() -> list[tuple[re.Pattern[bytes], FileType]]:
+    """Compiled when they are first needed: it takes as long as a tenth of ``import mrengine``."""
+    return [(re.compile(pattern, re.DOTALL), kind) for pattern, kind in _SIGNATURES]
+
+
 def _signed(first: bytes) -> FileType | None:
-    kind = next((kind for pattern, kind in _SIGNATURES if pattern.match(first)), None)
+    kind = next((kind for pattern, kind in _signatures() if pattern.match(first)), None)
     if kind is not _ZIP:
         return kind
     # Office files are ZIP archives: the names of the first members tell them apart.

@@ -87,6 +87,7 @@ def _from_file(file: Any, size: int, name: str) -> Iterator[str]:
         first += more  # a pipe gives as little as it likes; the kind of file is told by its beginning
     rest = iter(lambda: _read(file, size, name), type(first)())
     if isinstance(first, str):
+        filetypes.refuse_signed(first, name)
         return _checked(_chain(first, rest))
     if dicom.is_dicom(first):
         return iter((dicom.dump(_rewound(file, first), name),))
@@ -113,6 +114,7 @@ def _read(file: Any, size: int, name: str) -> Any:
     try:
         data = file.read(size)
     except UnicodeDecodeError as error:
+        filetypes.refuse_binary(error.object, name)
         raise filetypes.undecodable(name, error.encoding) from None
     except (OSError, io.UnsupportedOperation, ValueError) as error:
         raise SourceError(f"cannot read {name}: {error}", source=name) from error
@@ -154,4 +156,5 @@ def _decode(data: bytes, name: str, offset: int, line: int) -> str:
         return data.decode("utf-8", "surrogatepass")
     except UnicodeDecodeError as error:
         line += data.count(b"\n", 0, error.start)
-        raise filetypes.undecodable(name, "utf-8", at=offset + error.start, line=line) from None
+        follows = data[error.start :]
+        raise filetypes.undecodable(name, "utf-8", at=offset + error.start, line=line, follows=follows) from None

@@ -12,7 +12,7 @@ __all__ = ["main"]
 
 EPILOG = """\b
 Examples:
-  mrengine summarize README.md
+  mrengine summarize report.txt
   mrengine summarize contracts/*.txt -o summaries --model gpt-4o-mini
   mrengine run visits.jsonl --each-line --prompt 'Diagnoses in: $text' --json
   mrengine run big.log --map triage:classify --reduce collect --workers 8

@@ -14,7 +14,7 @@ import click
 
 from mrengine.cli.notes import say
 from mrengine.cli.output import StdoutClosed
-from mrengine.cli.terms import in_cli_terms
+from mrengine.cli.terms import in_cli_terms, piped
 from mrengine.errors import (
     BudgetExhausted,
     ChunkingError,
@@ -92,7 +92,7 @@ class Group(click.Group):
             if told.debug:
                 traceback.print_exception(error)
             if isinstance(error, JobError) and error.summary is not None and error.summary.total_chunks:
-                say(ended(error.summary, "stopped"), quiet=told.quiet)
+                say(ended(error.summary, "failed" if isinstance(error, JobFailed) else "stopped"), quiet=told.quiet)
             say(f"mrengine: {line_of(error)}")
             code = code_of(error)
         context.exit(code if isinstance(code, int) else DONE)
@@ -105,10 +105,10 @@ def line_of(error: Exception) -> str:
     if isinstance(error, (BudgetExhausted, JobTimeout)) and len(error.results):
         return f"{in_cli_terms(str(error))}; 'mrengine export {error.job_id}' prints what is done"
     if isinstance(error, SourceError):
-        return _piped(error)
+        return piped(error)
     if isinstance(error, JobFailed) and len(error.failures):
         told = f"{error}{place_of(error.failures[0].traceback)}"
-        return f"{in_cli_terms(told)}; 'mrengine export {error.job_id}' has the rest"
+        return f"{in_cli_terms(told)}; 'mrengine export {error.job_id}' has every failure"
     if isinstance(error, MrengineError):
         return in_cli_terms(str(error))
     if isinstance(error, OSError) and error.strerror:
@@ -116,20 +116,11 @@ def line_of(error: Exception) -> str:
     return f"{type(error).__name__}: {error} (--debug shows where)"
 
 
-def _piped(error: SourceError) -> str:
-    """What cannot be read, and the command that makes text of it as the pipe that it is here."""
-    text = in_cli_terms(str(error))
-    for one in error.errors or (error,):
-        if one.command:
-            text = text.replace(f"'{one.command}'", f"'{one.command} | mrengine … -'")
-    return text
-
-
 def ended(summary: RunSummary, state: str = "done") -> str:
     """The last line of a run: chunks, seconds, tokens, cost, and the job's id."""
     total, failed = summary.total_chunks, summary.failed_chunks
     done = summary.processed_chunks + summary.resumed_chunks
-    words = [f"{done} of {total} chunks" if done < total else f"{total} chunk{'s' * (total != 1)}"]
+    words = [f"{done} of " * (done < total) + f"{total} chunk{'s' * (total != 1)}"]
     if summary.resumed_chunks:
         words.append(f"{summary.resumed_chunks} of earlier runs")
     if failed:

@@ -47,6 +47,7 @@ _INPUTS = [
         default=None,
         help="When a job of this id had other inputs.  [default: error; recompute where the id is a digest]",
     ),
+    click.option("--skip-unreadable", is_flag=True, help="Leave out sources that cannot be read, and say which."),
     click.option("--dry-run", is_flag=True, help="Count chunks, tokens and cost; call nothing."),
 ]
 _RUNNING = [
@@ -104,6 +105,7 @@ def runner_settings(given: dict[str, Any]) -> dict[str, Any]:
         "budget": _budget(given["max_tokens_total"], given["max_cost"]),
         "progress": False if given["quiet"] else None,
         "keep": "always",
+        "on_source_error": "skip" if given.get("skip_unreadable") else "fail",
     }
     for name in ("workers", "slots", "priority", "overlap_tokens", "on_mismatch", "state_dir"):
         if given.get(name) is not None:

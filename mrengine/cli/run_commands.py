@@ -69,7 +69,7 @@ def run(sources: tuple[str, ...], each_line: bool, reduce_name: str | None, **gi
     log_to_stderr(quiet=given["quiet"])
     asked = {name: given.pop(name) for name in ("prompt", "prompt_file", "map_name", "schema", "system", "max_tokens")}
     map_fn, reduce_fn = map_function(**asked), reduce_function(reduce_name)
-    documents = open_sources(sources, each_line=each_line)
+    documents = open_sources(sources, each_line=each_line, skip=given["skip_unreadable"])
     settings = runner_settings(given)
     chosen = asked["map_name"] is None and "models" not in settings
     if chosen or (given["prices"] and "models" not in settings):

@@ -9,6 +9,8 @@ from pathlib import Path
 
 import click
 
+from mrengine.cli.notes import say
+from mrengine.cli.terms import piped
 from mrengine.errors import ConfigError, SourceError
 from mrengine.records import Document
 from mrengine.sources import Reading, Source
@@ -19,8 +21,9 @@ __all__ = ["open_sources"]
 SHOWN = 5
 
 
-def open_sources(sources: tuple[str, ...], *, each_line: bool = False) -> list[Document]:
+def open_sources(sources: tuple[str, ...], *, each_line: bool = False, skip: bool = False) -> list[Document]:
     """A document for each source; with ``each_line``, for each of its lines that is not blank: "visits.jsonl:3".
+    ``skip``: sources that cannot be read are told and left out.
 
     SourceError, which names all that cannot be read; ConfigError; BadParameter: a source given twice.
     """
@@ -28,15 +31,17 @@ def open_sources(sources: tuple[str, ...], *, each_line: bool = False) -> list[D
         if source in sources[:place]:
             raise click.BadParameter(f"{source} is given twice", param_hint="SOURCE")
     documents: list[Document] = []
-    reading = Reading()
+    reading = Reading(skip=skip)
     for source in sources:
         with reading.opening():
             document = _open(source)
             documents += _lines(document) if each_line else [document]
-    if reading.errors and not each_line:
+    if reading.errors and not each_line and not skip:
         for document in documents:  # what is wrong with the others is told now, too, and not in the next try
             reading.exhaust(Source(document.id, document.source))
     reading.check()
+    for error in reading.errors:  # of those that could not even be opened; the run tells the rest
+        say(f"left out: {piped(error)}")
     return documents
 
 

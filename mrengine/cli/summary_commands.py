@@ -34,7 +34,7 @@ Examples:
 @job_options
 def summarize(sources: tuple[str, ...], output: Path | None, together: bool, query: str | None, **given: Any) -> int:
     """Summarise documents: one summary each, or one over all with --together. SOURCE is a path or - for stdin."""
-    documents = open_sources(sources)
+    documents = open_sources(sources, skip=given["skip_unreadable"])
     settings = runner_settings(given)
     chosen = "models" not in settings
     if chosen and given["prices"]:

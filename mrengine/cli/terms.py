@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import re
 
-__all__ = ["in_cli_terms"]
+from mrengine.errors import SourceError
+
+__all__ = ["in_cli_terms", "piped"]
 
 _OPTIONS = {
     "on_mismatch": "--on-mismatch",
@@ -17,6 +19,7 @@ _OPTIONS = {
     "sample": "--sample",
 }
 _WAYS_OUT = (
+    ("name one with models=", "name one with --model"),
     ("models=", "--model "),
     ("models is empty: name at least one", "no model is named: --model names one"),
     ("models names", "--model names"),
@@ -38,6 +41,7 @@ _WAYS_OUT = (
     ),
     ("on_busy='wait'", "--wait"),
     ("give map_fn, or run the program that started it again", "name it with --map, or run the same command again"),
+    ("on_source_error='skip'", "--skip-unreadable"),
     ("map_fn", "the function of --map"),
 )
 _SETTING = re.compile(rf"\b(?<!-)({'|'.join(_OPTIONS)})\b(?!:)(=? ?)")
@@ -48,3 +52,12 @@ def in_cli_terms(text: str) -> str:
     for ours, theirs in _WAYS_OUT:
         text = text.replace(ours, theirs)
     return _SETTING.sub(lambda found: _OPTIONS[found[1]] + " " * bool(found[2]), text)
+
+
+def piped(error: SourceError) -> str:
+    """What cannot be read, and the command that makes text of it as the pipe that it is here."""
+    text = in_cli_terms(str(error))
+    for one in error.errors or (error,):
+        if one.command:
+            text = text.replace(f"'{one.command}'", f"'{one.command} | mrengine … -'")
+    return text

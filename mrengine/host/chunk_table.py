@@ -18,15 +18,19 @@ from mrengine.sources.spool import read_pieces
 __all__ = ["append_inputs", "chunk_records", "digest_of", "holds", "input_version", "spool_documents"]
 
 
-def spool_documents(folder: Path, document: Any) -> tuple[Spool, list[DocumentRow]]:
+def spool_documents(folder: Path, document: Any, reading: Reading) -> tuple[Spool, list[DocumentRow]]:
     """Read all documents into a spool that is not published yet. ConfigError: there is none; SourceError: all are
-    empty, or some cannot be read.
+    empty, or some cannot be read; those that ``reading`` may skip are left out.
     """
     spool = Spool(folder)
     try:
-        rows, reading = [], Reading()
+        rows = []
         for source in documents_of(document):
+            before = len(reading.errors)
             kept = spool.add(source.id, reading.text(source))
+            if len(reading.errors) > before:
+                spool.take_back(kept)
+                continue
             rows.append(DocumentRow(kept.id, kept.digest, kept.offset, kept.n_bytes, kept.n_chars))
         reading.check()
         if not rows:

@@ -74,11 +74,14 @@ def _check(map_fn: Any, calls_per_chunk: Any, sample: Any) -> None:
 
 
 def _chunks(document: Any, settings: Settings, models: Sequence[Model]) -> Iterable[Chunk]:
-    chunker, reading, first = chunking_of(settings, models).chunker(), Reading(), 0
+    chunker, first = chunking_of(settings, models).chunker(), 0
+    reading = Reading(skip=settings.on_source_error == "skip")
     for source in documents_of(document):
-        for chunk in chunker.chunk(reading.text(source), document_id=source.id, first_id=first):
-            first = chunk.id + 1
-            yield chunk
+        before = len(reading.errors)
+        found = list(chunker.chunk(reading.text(source), document_id=source.id, first_id=first))
+        if len(reading.errors) == before:  # else it is left out, or refused when all are read
+            first += len(found)
+            yield from found
     reading.check()
 
 

@@ -119,6 +119,8 @@ class JobRun:
         self._ready = ready
         if ready.damage:
             self._warn(notices.damaged(self.job_id, ready.damage))
+        if ready.unread:
+            self._warn(f"job {self.job_id}: {ready.unread}\n  they are left out")
         if textless := [row.id for row in ready.documents if not row.n_bytes]:
             self._warn(notices.empty(self.job_id, textless))
         parts = self.parts

@@ -22,6 +22,7 @@ from mrengine.log.format.chunk_rows import ROW_BYTES, unpack_chunks
 from mrengine.log.format.codec import HEADER_BYTES
 from mrengine.log.format.job_records import DocumentRow
 from mrengine.log.view.job_view import ResumeEngine
+from mrengine.sources import Reading
 from mrengine.sources.spool import Spool, spool_name
 
 __all__ = ["SUPERVISORS", "Preparation", "Prepared", "identity", "is_begun", "no_text"]
@@ -37,6 +38,7 @@ class Prepared:
 
     ``finished``: every chunk has its result, and no session was begun. ``damage``: ranges of the log that are lost.
     ``fresh``: the documents as they were read, of a finished job: its spool may be gone. Whoever has it discards it.
+    ``unread``: what is told of sources that were left out.
     """
 
     documents: Sequence[DocumentRow]
@@ -46,6 +48,7 @@ class Prepared:
     finished: bool = False
     damage: Sequence[tuple[int, int]] = ()
     fresh: Spool | None = None
+    unread: str = ""
 
 
 class Preparation:
@@ -73,11 +76,16 @@ class Preparation:
         """Read the documents, hold them against the log, and write what it lacks. JobBusy, JobMismatch, SourceError,
         …
         """
+        reading = Reading(skip=self._parts.settings.on_source_error == "skip")
+        ready = self._from_documents(document, reading)
+        return replace(ready, unread=reading.told()) if reading.errors else ready
+
+    def _from_documents(self, document: Any, reading: Reading) -> Prepared:
         self._check_folder()
         existed = (self._folder / "log").exists()
         session = None if existed else self._begin()
         spool: Spool | None
-        spool, documents = spool_documents(self._folder, document)
+        spool, documents = spool_documents(self._folder, document, reading)
         try:
             plan = self._plan(documents)
             if existed and (end := self._finished(plan)) is not None:

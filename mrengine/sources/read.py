@@ -33,7 +33,7 @@ def documents_of(document: Any) -> Iterator[Source]:
         return
     if isinstance(document, (Mapping, set, frozenset)):
         raise ConfigError(
-            f"a {type(document).__name__} cannot be the documents of a job: give a list"
+            f"a {type(document).__name__} cannot be the documents of a job: give a list of Document(id, source)"
             + (", as [Document(id, text) for id, text in documents.items()]" if isinstance(document, Mapping) else ""),
             setting="document",
         )
@@ -87,10 +87,14 @@ def read_source(origin: Any, *, name: str = "document") -> Iterator[str]:
 
 
 class Reading:
-    """Reads sources one after another, and names all that cannot be read, not the first alone."""
+    """Reads sources one after another, and names all that cannot be read, not the first alone.
 
-    def __init__(self) -> None:
+    ``skip``: some may be left out, but not all; ``errors`` says which.
+    """
+
+    def __init__(self, *, skip: bool = False) -> None:
         self.errors: list[SourceError] = []
+        self._skip = skip
         self._sources = 0
 
     @contextmanager
@@ -113,11 +117,18 @@ class Reading:
         for _ in self.text(source):
             pass
 
+    def told(self) -> str:
+        """What cannot be read, a line each below a first one."""
+        lines = "".join(f"\n  {error}" for error in self.errors)
+        return f"{len(self.errors)} of {self._sources} sources cannot be read:{lines}"
+
     def check(self) -> None:
-        """SourceError: some of them could not be read; ``errors`` has one for each."""
-        if len(self.errors) == 1:
+        """SourceError: some of them could not be read, and may not be left out; its ``errors`` has one for each."""
+        if self._skip and len(self.errors) < self._sources:
+            return
+        if self._sources == 1 and self.errors:
             raise self.errors[0]
         if self.errors:
-            told = "".join(f"\n  {error}" for error in self.errors)
-            message = f"{len(self.errors)} of {self._sources} sources cannot be read:{told}"
-            raise SourceError(message, errors=self.errors)
+            first, some = self.errors[0], len(self.errors) < self._sources
+            told = self.told() + "\n  on_source_error='skip' leaves them out" * some
+            raise SourceError(told, source=first.source, offset=first.offset, line=first.line, errors=self.errors)

@@ -85,6 +85,13 @@ class Spool:
             chars += len(piece)
         return SpooledDocument(document_id, digest.digest(), start, self._size - start, chars)
 
+    def take_back(self, document: SpooledDocument) -> None:
+        """Forget the document that was added last: its source ended in an error."""
+        self.flush()
+        self._file.seek(document.offset)
+        self._file.truncate()
+        self._size = document.offset
+
     def publish(self, place: Path) -> None:
         """Sync the file and give it its name."""
         try:

@@ -8,6 +8,7 @@ import io
 import lzma
 import pickle
 import random
+import re
 import sqlite3
 import struct
 import sys
@@ -95,6 +96,9 @@ def test_a_file_is_told_by_its_signature(what: str, tmp_path: Path) -> None:
         assert f"is {what}, not UTF-8 text: " in str(caught.value)
         assert "latin1" not in str(caught.value)
         assert caught.value.offset == 0
+    if not what.startswith("a tar"):  # which is text, but for its NULs
+        with path.open(encoding="utf-8") as opened, pytest.raises(SourceError, match=re.escape(f"is {what}, not")):
+            list(read_source(opened))
     mistaken = not_text(data.decode("latin1").encode())
     assert mistaken is not None
     assert mistaken.what.startswith(what)
@@ -150,6 +154,18 @@ def test_text_with_a_few_controls_is_text() -> None:
         assert not_text(data) is None
     assert not_text(b"a line\n" * 9 + b"\0") is None
     assert not_text(b"a\0" + b"of words " * 9 + b"\0of\0words" + b"." * 9) is None
+    for begin in (
+        b"ORC\n",
+        b"PAR1\r\n",
+        b"PK or not\n",
+        b"BM 2020 a\n",
+        b"MZ\n",
+        b"II* \n",
+        b"7z\n",
+        b"GGUF\n",
+        b"PDF-1.4",
+    ):
+        assert not_text(begin + b"and so on, " * 50) is None
     assert not_text(b"") is None
     assert not_text(Path(__file__).read_bytes()) is None
     assert not_text(Path(sys.executable).read_bytes()[:4096]) is not None
@@ -162,3 +178,12 @@ def test_later_bytes_are_told_with_their_line(tmp_path: Path) -> None:
     with pytest.raises(SourceError) as caught:
         list(read_source(path))
     assert (caught.value.offset, caught.value.line) == (300_002, 20_001)
+
+
+def test_binary_data_behind_text_is_no_text_in_another_encoding(tmp_path: Path) -> None:
+    """A log that a crash has filled up, a script with its archive behind it: where it begins, and no wrong advice."""
+    path = tmp_path / "install.sh"
+    path.write_bytes(b"echo unpacking\n" * 1000 + b"\xff" + random.Random(1).randbytes(5000))
+    with pytest.raises(SourceError, match=r"at byte 15000 \(line 1001\): binary data") as caught:
+        list(read_source(path))
+    assert "latin1" not in str(caught.value)

@@ -110,7 +110,7 @@ def _resolve(spec: ModelSpec, index: int, limits: Mapping[str, RateLimit], env: 
     if place.kind == "local":
         from mrengine.providers.local import embedded
 
-        known, own_limits = catalog.Entry(embedded.CONTEXT_WINDOW, None, None), embedded.LIMITS
+        known, own_limits = catalog.Entry(embedded.CONTEXT_WINDOW, None, Price(0.0, 0.0)), embedded.LIMITS
     model = Model(
         index=index,
         name=place.name,
