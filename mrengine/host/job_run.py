@@ -203,7 +203,8 @@ class JobRun:
                 if not begun:
                     begun = True
                     self._first(round_.number, news.offset)
-                yield from self._follow(news.offset, wanted)
+                assert self.relay is not None
+                yield from self.relay.follow(news.offset, outcomes=wanted)
             elif isinstance(news, Ended) and news.state == "died":
                 self._revive(round_)
             elif isinstance(news, Ended):
@@ -257,10 +258,6 @@ class JobRun:
         if not self._log.started:
             workers = self.parts.settings.workers if self.parts.settings.strategy == "parallel" else 1
             self._log.start(workers=workers, models=[model.name for model in self.parts.models])
-
-    def _follow(self, durable: int, wanted: bool) -> Iterator[Outcome]:
-        assert self.relay is not None
-        return self.relay.follow(durable, outcomes=wanted)
 
     def _revive(self, round_: RoundSpec) -> None:
         """The supervisor died: another one resumes the job, a bounded number of times without progress."""
