@@ -16,6 +16,7 @@
     │   ├─ PoolBroken               workers die faster than they finish tasks, or cannot start
     │   ├─ SupervisorDied
     │   └─ BudgetExhausted          Budget(max_tokens, max_cost_usd) is spent
+    ├─ InvalidResult(TypeError)     a stored result that is not what result_type says
     ├─ LogError                     the write-ahead log: damaged, newer, full
     └─ ModelError                   one call to a model
         ├─ RateLimited              429
@@ -44,6 +45,7 @@ __all__ = [
     "ConfigError",
     "ContextOverflow",
     "InvalidAnswer",
+    "InvalidResult",
     "JobBusy",
     "JobCancelled",
     "JobError",
@@ -87,12 +89,30 @@ class ChunkingError(MrengineError, ValueError):
 
 
 class SourceError(MrengineError):
-    """A source that cannot be read or decoded. ``source`` names it, ``offset`` is in bytes where it is known."""
+    """A source that cannot be read or decoded. ``source`` names it; ``offset`` (bytes) and ``line`` (1 is the first)
+    say where, if that is known. ``command`` prints it as text. ``errors``: one for each, where there are several.
+    """
 
-    def __init__(self, message: str, *, source: str | None = None, offset: int | None = None) -> None:
+    def __init__(
+        self,
+        message: str,
+        *,
+        source: str | None = None,
+        offset: int | None = None,
+        line: int | None = None,
+        command: str = "",
+        errors: Sequence[SourceError] = (),
+    ) -> None:
         super().__init__(message)
         self.source = source
         self.offset = offset
+        self.line = line
+        self.command = command
+        self.errors = tuple(errors)
+
+
+class InvalidResult(MrengineError, TypeError):
+    """A result that is not what ``result_type`` says. The message names places and types, never a value."""
 
 
 class JobError(MrengineError):

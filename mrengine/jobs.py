@@ -6,6 +6,7 @@ import os
 import secrets
 import time
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, Literal
 
@@ -13,14 +14,15 @@ from mrengine.config import check_job_id, jobs_folder
 from mrengine.errors import JobNotFound, LogError
 from mrengine.log.file.folder import remove
 from mrengine.log.file.lock import JobLock
+from mrengine.log.format.instances import check_result_type
 from mrengine.log.view.job_view import ResumeEngine
 from mrengine.log.view.results import Results
 from mrengine.private import open_file
-from mrengine.records import ChunkFailure, JobStatus
+from mrengine.records import ChunkFailure, JobStatus, Usage
 
 __all__ = ["Job", "list_jobs"]
 
-
+FUNCTION_CHARS = 200
 _State = Literal["running", "done", "failed", "stopped", "cancelled", "interrupted"]
 _STATES: dict[str, _State] = {"done": "done", "failed": "failed", "cancelled": "cancelled"}
 
@@ -63,6 +65,7 @@ class Job:
                 eta_s=pace.eta_s(index.total - index.done - index.failed) if running else None,
                 updated=max(state.updated, os.fstat(stored.reader.fd).st_mtime),
                 reason="" if running or state.closed is None else _reason(state.closed.summary),
+                **_facts(stored, self.folder),
             )
 
     def _state(self, stored: ResumeEngine, running: bool) -> _State:
@@ -75,10 +78,15 @@ class Job:
             return "interrupted"
         return _STATES.get(closed.state, "stopped")
 
-    def results(self) -> Results:
-        """The results so far, lazily, in chunk order; readable after the folder is gone."""
+    def results(self, *, result_type: Any = None) -> Results:
+        """The results so far, lazily, in chunk order; readable after the folder is gone.
+
+        ``result_type``: a dataclass, pydantic model or other type that each result is made into; reading one that it
+        does not fit raises InvalidResult.
+        """
+        check_result_type(result_type)
         with self._open() as stored:
-            return stored.results()
+            return stored.results(result_type=result_type)
 
     def failures(self) -> Sequence[ChunkFailure]:
         """The failures so far, lazily."""
@@ -112,6 +120,34 @@ class Job:
             if self.folder.exists():
                 raise
             raise JobNotFound(f"job {self.job_id!r} was purged just now", job_id=self.job_id) from None
+
+
+def _facts(stored: ResumeEngine, folder: Path) -> dict[str, Any]:
+    """What the job is made of and what it takes, for people who have forgotten it."""
+    spent = stored.state.ledger.spent().values()
+    usage = sum((used.usage for used in spent), Usage())
+    facts: dict[str, Any] = {"usage": usage, "size_bytes": _size(folder), "folder": os.fspath(folder)}
+    if stored.epoch is None:
+        return facts
+    job = stored.epoch.job
+    told = job.map_source.get("template") if isinstance(job.map_source, Mapping) else job.map_source
+    first = next(iter(stored.documents()), None)
+    return {
+        **facts,
+        "models": tuple(name for name, _ in job.models),
+        "function": " ".join(str(told or job.map_name).split())[:FUNCTION_CHARS],
+        "documents": job.documents[0],
+        "source": "" if first is None else first.id,
+    }
+
+
+def _size(folder: Path) -> int:
+    """Bytes of the files of a job."""
+    size = 0
+    with suppress(OSError), os.scandir(folder) as entries:  # purged meanwhile
+        for entry in entries:
+            size += entry.stat(follow_symlinks=False).st_size
+    return size
 
 
 def _reason(summary: Mapping[str, Any]) -> str:

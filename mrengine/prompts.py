@@ -4,6 +4,7 @@ id.
 
 from __future__ import annotations
 
+import logging
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -17,6 +18,12 @@ from mrengine.errors import ConfigError
 __all__ = ["PromptMap", "map_prompt"]
 
 _TEXT = re.compile(r"\$(?:text\b|\{text\})")
+# {name}, {{name}}, %(name)s, $name and ${name}: how other template languages name a value.
+_PLACEHOLDER = re.compile(
+    r"\$?\{\{?\s*([A-Za-z_]\w{0,30})\s*\}?\}|\$([A-Za-z_]\w{0,30})|%\(([A-Za-z_]\w{0,30})\)s|%s\b"
+)
+_LIKE_TEXT = {"text", "txt", "texts", "tex", "test", "chunk", "document", "doc", "content", "input"}
+log = logging.getLogger("mrengine")
 
 
 @dataclass(frozen=True)
@@ -50,6 +57,11 @@ class PromptMap:
             return f"{self.template.rstrip()}\n\n{fenced}"
         return _TEXT.sub(lambda _: fenced, self.template)
 
+    @property
+    def result_type(self) -> Any:
+        """What its results are made into: the response model, where that is a class."""
+        return None if self.response_model is None or isinstance(self.response_model, Mapping) else self.response_model
+
     def prompt_fields(self) -> dict[str, Any]:
         """What the log keeps, so that the job can be resumed by its id alone. A pydantic model is kept as its
         schema.
@@ -80,6 +92,18 @@ class PromptMap:
         return "prompt-" + blake2b(packed, digest_size=8).hexdigest()
 
 
+def stray_placeholder(template: str) -> str:
+    """What was probably meant for ``$text``: {text}, $txt; empty: nothing. Where ``$text`` is there, too, only names
+    that are much like it.
+    """
+    there = _TEXT.search(template) is not None
+    for found in _PLACEHOLDER.finditer(template):
+        name = (found[1] or found[2] or found[3] or "").lower()
+        if found[0] not in ("$text", "${text}") and (not there or name in _LIKE_TEXT):
+            return found[0]
+    return ""
+
+
 def map_prompt(
     template: Any,
     *,
@@ -91,8 +115,8 @@ def map_prompt(
 ) -> PromptMap:
     """A map function from a prompt: ``$text`` stands for the chunk, fenced as data. ``max_tokens``: of each answer.
 
-    ``response_model``: a pydantic model, ``list[Model]`` or another type that pydantic validates, or a JSON schema; the
-    result is then the validated value.
+    ``response_model``: a pydantic model, a dataclass, ``list[Model]`` or another type that pydantic validates, whose
+    instances the results are then; or a JSON schema, whose values they are.
     ``on_truncation``: "error", "allow" or "continue", for an answer that ``max_tokens`` has cut. ConfigError: no
     prompt, or a schema that is none.
     """
@@ -102,4 +126,7 @@ def map_prompt(
         from mrengine.providers.call.structured import schema_of
 
         schema_of(response_model)
+    if stray := stray_placeholder(template):
+        instead = "" if _TEXT.search(template) else ", and without it the chunk comes at the end"
+        log.warning("the prompt holds %s, which is sent as it is: only $text stands for the chunk%s", stray, instead)
     return PromptMap(template, system, max_tokens, temperature, response_model, on_truncation)

@@ -301,14 +301,18 @@ class Grant:
 
 @dataclass(frozen=True, slots=True)
 class Estimate:
-    """An upper bound of what a job would do and cost; nothing was called. ``cost_usd``: None where a price is
-    unknown.
+    """What a job would do and cost under what is ``assumed``; nothing was called, and it is no upper bound.
+
+    ``output_tokens``: as many as the calls allow (``max_tokens``). ``cost_usd``: None where a price is unknown.
     """
 
     chunks: int
     calls: int
     input_tokens: int
     cost_usd: float | None
+    output_tokens: int = 0
+    calls_per_chunk: float = 1.0
+    assumed: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -327,6 +331,13 @@ class JobStatus:
     eta_s: float | None = None
     updated: float = 0.0
     reason: str = ""  # why the last run was not done, or what chunks failed of
+    models: tuple[str, ...] = ()
+    function: str = field(default="", repr=False)  # its name, or the beginning of the prompt
+    documents: int = 0
+    source: str = ""  # the id of the first document
+    usage: Usage = Usage()  # of all runs
+    size_bytes: int = 0  # of the job's folder
+    folder: str = ""
 
 
 @dataclass(frozen=True, slots=True)

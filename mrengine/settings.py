@@ -10,7 +10,7 @@ import inspect
 import math
 import os
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import MISSING, Field, dataclass, field, fields
+from dataclasses import MISSING, Field, dataclass, field, fields, replace
 from typing import Any, Literal, TypedDict, get_args
 
 from mrengine.errors import ChunkingError, ConfigError
@@ -25,6 +25,8 @@ Priority = Literal["P0_critical", "P1_user", "P2_batch", "P0", "P1", "P2"]
 Balance = Literal["round_robin", "least_used", "budget", "all"]
 Assignment = Literal["modulo", "steal"]
 Strategy = Literal["parallel", "sequential"]
+OnBusy = Literal["error", "wait"]
+OnSourceError = Literal["fail", "skip"]
 OnMismatch = Literal["error", "extend", "recompute", "restart"]
 Keep = Literal["always", "on_failure", "results"]
 Durability = Literal["fsync", "flush"]
@@ -151,12 +153,24 @@ class Settings:
     map_version: str | None = _setting(
         None, "Names the version of the map function in the log. None: a digest of its code and of the values it uses."
     )
+    on_busy: OnBusy = _setting(
+        "error",
+        "What to do when another process, or another run of this runner, has the job: `error` raises `JobBusy`, `wait` "
+        "waits for its end, at most `timeout_s`, and takes over what it has done.",
+        choices=get_args(OnBusy),
+    )
     on_mismatch: OnMismatch | None = _setting(
         None,
         "What to do when the job was started with other inputs: `error` raises `JobMismatch`, `extend` accepts added "
         "documents, `recompute` keeps what still fits, `restart` begins anew. None: `error`, and `recompute` for a job "
         "that is named by its inputs.",
         choices=(None, *get_args(OnMismatch)),
+    )
+    on_source_error: OnSourceError = _setting(
+        "fail",
+        "What to do with sources that cannot be read: `fail` raises `SourceError`, which names all of them, before "
+        "anything runs; `skip` leaves them out, and warns of them.",
+        choices=get_args(OnSourceError),
     )
     initializer: Callable[..., None] | None = _setting(
         None, "Called once in each worker before the map function is loaded: `django.setup`, logging."
@@ -196,6 +210,13 @@ class Settings:
             _check(name, getattr(settings, name), one.metadata)
         settings._check_together()
         return settings
+
+    def with_(self, **changes: Any) -> Settings:
+        """The same settings but for these, checked."""
+        changed = replace(self, **changes)
+        for name in changes:
+            _check(name, getattr(changed, name), setting_fields()[name].metadata)
+        return changed
 
     def _check_together(self) -> None:
         target, overlap = self.target_tokens, self.overlap_tokens
@@ -288,7 +309,9 @@ class RunnerSettings(TypedDict, total=False):
     backoff_s: float
     max_worker_rss: int | None
     map_version: str | None
+    on_busy: OnBusy
     on_mismatch: OnMismatch | None
+    on_source_error: OnSourceError
     initializer: Callable[..., None] | None
     initargs: Sequence[Any]
     preload: Sequence[str]

@@ -327,7 +327,7 @@ def test_a_stream_ends_as_a_run_does(make: Any) -> None:
     names: list[str] = []
     runner.on("*", lambda event: names.append(event.name))
     outcomes = list(runner.stream(TEXT, lengths))
-    assert names[-1] == "job:complete"
+    assert names[-2:] == ["job:complete", "job:end"]
     failing = runner.stream(TEXT, lambda chunk, context: 1 / 0)
     assert [next(failing).kind for _ in outcomes] == ["error"] * len(outcomes)
     with pytest.raises(JobFailed, match="all"):
@@ -343,7 +343,7 @@ def test_events_tell_the_run(make: Any) -> None:
     runner.on("chunk:processed", lambda event: 1 / 0)
     run = runner.run(TEXT, ask)
     assert names[0] == "job:start"
-    assert names[-1] == "job:complete"
+    assert names[-2:] == ["job:complete", "job:end"]
     assert names.count("chunk:processed") == run.summary.total_chunks
 
 

@@ -33,6 +33,7 @@ class WorkerConfig:
     chunk_timeout_s: float
     backoff_s: float
     log_level: int
+    result_blob: bytes = field(default=b"", repr=False)  # the type of results; empty: any
     path: Sequence[str] | None = None  # the host's sys.path; None: this is the host
 
     def pack(self) -> bytes:
@@ -55,3 +56,4 @@ class LocalFunctions(NamedTuple):
     initializer: tuple[Callable[..., None] | None, Sequence[Any]]
     map_fn: Callable[[Any, Any], Any]
     ends_run: Callable[[Exception], bool]
+    result_type: Any = None

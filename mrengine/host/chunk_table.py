@@ -13,7 +13,7 @@ from mrengine.log.format import codec
 from mrengine.log.format.chunk_rows import MAX_ROWS, ROW_BYTES, ChunkRow, pack_chunks, pack_row
 from mrengine.log.format.job_records import DocumentRow, DocumentsDigest
 from mrengine.private import open_file
-from mrengine.sources import Spool, documents_of, read_source
+from mrengine.sources import Reading, Spool, documents_of
 from mrengine.sources.spool import Text, read_pieces
 
 __all__ = [
@@ -27,16 +27,23 @@ __all__ = [
 ]
 
 
-def spool_documents(folder: Path, document: Any, *, optional: bool = False) -> tuple[Spool, list[DocumentRow]]:
-    """Read all documents into a spool that is not published yet, see there for ``optional``. ConfigError: there is no
-    document; SourceError: all are empty.
+def spool_documents(
+    folder: Path, document: Any, reading: Reading, *, optional: bool = False
+) -> tuple[Spool, list[DocumentRow]]:
+    """Read all documents into a spool that is not published yet, see there for ``optional``. ConfigError: there is
+    none; SourceError: all are empty, or some cannot be read; those that ``reading`` may skip are left out.
     """
     spool = Spool(folder, optional=optional)
     try:
         rows = []
         for source in documents_of(document):
-            kept = spool.add(source.id, read_source(source.origin, name=source.id))
+            before = len(reading.errors)
+            kept = spool.add(source.id, reading.text(source))
+            if len(reading.errors) > before:
+                spool.take_back(kept)
+                continue
             rows.append(DocumentRow(kept.id, kept.digest, kept.offset, kept.n_bytes, kept.n_chars))
+        reading.check()
         if not rows:
             raise ConfigError("there is no document", setting="document")
         if not any(row.n_bytes for row in rows):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import os
 import sys
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -20,6 +21,7 @@ from mrengine.log.view.carry_over import carried
 from mrengine.log.view.job_view import ResumeEngine
 from mrengine.log.view.mismatch import Differences, compare
 from mrengine.mapfn.digest import digest, parts
+from mrengine.mapfn.module_origin import is_own
 from mrengine.providers.models.model import Model
 from mrengine.records import ModelSpec
 from mrengine.settings import Settings
@@ -46,7 +48,7 @@ Record = tuple[int, bytes]
 @dataclass(frozen=True, slots=True)
 class MapFunction:
     """A map function as the log knows it. ``source``: "module:qualname" or a prompt's fields, None where neither
-    helps.
+    helps. ``result_type``: what its results are, where the caller says so; None: any.
     """
 
     version: str
@@ -56,6 +58,9 @@ class MapFunction:
     blob: bytes = field(default=b"", repr=False)
     function: Any = field(default=None, repr=False, compare=False)
     parts: Mapping[str, str] = field(default_factory=dict, repr=False, compare=False)
+    folder: str = ""  # the entry of sys.path that a module of the user's own was found in
+    result_type: Any = field(default=None, repr=False, compare=False)
+    result_blob: bytes = field(default=b"", repr=False)
 
 
 @dataclass(slots=True)
@@ -125,7 +130,8 @@ def describe_map(map_fn: Callable[..., Any], *, version: str | None, named: bool
             if named:
                 raise
             known = ""
-    return MapFunction(known, name, python, source, blob, map_fn, told)
+    folder = _folder_of(map_fn.__module__) if isinstance(source, str) else ""
+    return MapFunction(known, name, python, source, blob, map_fn, told, folder)
 
 
 def _check_plain(map_fn: Callable[..., Any]) -> None:
@@ -143,6 +149,16 @@ def _importable(map_fn: Callable[..., Any]) -> str | None:
     if not module or not name or module == "__main__" or "<" in name:  # without a name: a partial, an object
         return None
     return f"{module}:{name}"
+
+
+def _folder_of(name: str) -> str:
+    """Where a job that goes on by its id finds this module again; "" for installed ones, which are found anyway."""
+    file = getattr(sys.modules.get(name), "__file__", None)
+    if not isinstance(file, str) or not is_own(name):
+        return ""
+    path = Path(os.path.abspath(file))
+    inside = name.count(".") + (path.stem == "__init__")
+    return os.fspath(path.parents[inside])
 
 
 def chunking_of(settings: Settings, models: Sequence[Model]) -> Chunking:
@@ -216,6 +232,7 @@ def job_record(
             "balance": settings.balance,
             "workers": settings.workers,
             "map_parts": dict(mapping.parts),
+            "map_folder": mapping.folder,
             "models": [_named(model.spec) for model in models],
         },
     )

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from typing import Any
 
-__all__ = ["damaged", "empty", "lost", "names_a_file", "partly_failed"]
+__all__ = ["damaged", "empty", "failed", "lost", "names_a_file", "partly_failed"]
 
 SHOWN = 5  # names in one message
 
@@ -43,6 +43,13 @@ def partly_failed(job_id: str, failed: int, total: int) -> str:
     """Some chunks have no result, and the reducer is given the others."""
     chunks = f"{failed} of {total} chunk{'s' * (total > 1)} failed"
     return f"job {job_id}: {chunks}; results.failures, or 'mrengine export {job_id}', says why"
+
+
+def failed(failed: int, total: int) -> str:
+    """Too many of the chunks failed, and why the first of them did follows."""
+    if total == 1:
+        return "its only chunk failed"
+    return f"{f'all {total}' if failed == total else f'{failed} of {total}'} chunks failed; the first one"
 
 
 def names_a_file(document: Any) -> str | None:

@@ -12,9 +12,8 @@ from typing import Any
 
 from mrengine.backends.process.driver import Driver
 from mrengine.errors import JobBusy, JobCancelled, JobMismatch, JobNotFound, LogError, SupervisorDied
-from mrengine.host import notices
 from mrengine.host.chunk_table import lacking_text, not_held, spool_documents
-from mrengine.host.job_identity import MapFunction, Plan, Record, chunking_of, job_record, stored_chunking
+from mrengine.host.job_identity import MapFunction, Plan, Record, chunking_of, job_record
 from mrengine.host.requests import RunConfig
 from mrengine.log.file.lock import JobLock, Owner
 from mrengine.log.format import codec
@@ -24,6 +23,7 @@ from mrengine.log.format.job_records import DocumentRow
 from mrengine.log.view.job_view import ResumeEngine
 from mrengine.log.view.lost_documents import lacking_documents, retold_documents
 from mrengine.private import check_writable
+from mrengine.sources import Reading
 from mrengine.sources.spool import Spool, Text, spool_name
 
 __all__ = ["SUPERVISORS", "Preparation", "Prepared", "identity", "is_begun", "no_text"]
@@ -38,9 +38,9 @@ class Prepared:
     """A job that is ready. ``durable``: the log up to where it can be read. ``total``: chunks, None: as the log has
     them.
 
-    ``finished``: every chunk has its result, and no session was begun. ``damage``: ranges of the log that are lost;
+    ``finished``: every chunk has its result, and no session was begun. ``damage``: ranges of the log that are lost.
     ``notes``: what else the caller must hear of. ``fresh``: the documents as they were read, of a finished job: its
-    spool may be gone. Whoever has it discards it.
+    spool may be gone. Whoever has it discards it. ``unread``: what is told of sources that were left out.
     """
 
     documents: Sequence[DocumentRow]
@@ -51,11 +51,13 @@ class Prepared:
     damage: Sequence[tuple[int, int]] = ()
     notes: Sequence[str] = ()
     fresh: Spool | None = None
+    unread: str = ""
 
 
 class Preparation:
     """Prepares one run of a job. ``begin()`` starts a session and asks for the job; it is called when it is needed.
-    ``drop()`` ends one whose supervisor has died.
+    ``drop()`` ends one whose supervisor has died. ``wait()`` is given a JobBusy: it raises that, or something else, or
+    returns when it is time to look again.
     """
 
     def __init__(
@@ -66,9 +68,10 @@ class Preparation:
         mapping: MapFunction,
         begin: Callable[[], Driver],
         drop: Callable[[], None],
+        wait: Callable[[JobBusy], None],
     ) -> None:
         self._parts, self._job_id, self._folder, self._mapping = parts, job_id, folder, mapping
-        self._begin, self._drop = begin, drop
+        self._begin_once, self._drop, self._wait = begin, drop, wait
         self._died = 0
         self._damage: Sequence[tuple[int, int]] = ()
         self._notes: list[str] = []
@@ -78,11 +81,16 @@ class Preparation:
         """Read the documents, hold them against the log, and write what it lacks. JobBusy, JobMismatch, SourceError,
         …
         """
+        reading = Reading(skip=self._parts.settings.on_source_error == "skip")
+        ready = self._from_documents(document, reading)
+        return replace(ready, unread=reading.told()) if reading.errors else ready
+
+    def _from_documents(self, document: Any, reading: Reading) -> Prepared:
         self._check_folder()
         existed = os.path.lexists(self._folder / "log")
         session = None if existed else self._begin()
         spool: Spool | None
-        spool, documents = spool_documents(self._folder, document, optional=existed)
+        spool, documents = spool_documents(self._folder, document, reading, optional=existed)
         try:
             plan = self._plan(documents)
             if existed and (end := self._finished(plan)) is not None:
@@ -105,6 +113,9 @@ class Preparation:
                 return self._settled(plan, fresh, records, session)
             except SupervisorDied as error:
                 session = self._again(error)
+            except JobBusy as error:  # somebody began it while the documents were read
+                self._wait(error)
+                session = self._begin()
 
     def _settled(self, plan: Plan, fresh: Spool | None, records: list[Record] | None, session: Driver) -> Prepared:
         """The lock is ours: what the log says now decides. A ``fresh`` spool takes the place of one that is not as it
@@ -180,6 +191,13 @@ class Preparation:
             what = "has lost what it knew of its inputs: its log is damaged"
         return JobNotFound(f"job {self._job_id} {what}: run it with its documents again", job_id=self._job_id)
 
+    def _begin(self) -> Driver:
+        while True:
+            try:
+                return self._begin_once()
+            except JobBusy as error:  # without processes, the lock is taken at once
+                self._wait(error)
+
     def _again(self, error: SupervisorDied) -> Driver:
         """Another supervisor for one that died, a bounded number of times."""
         self._died += 1
@@ -193,10 +211,9 @@ class Preparation:
         if os.path.lexists(self._folder / "cancelled"):
             message = f"job {self._job_id} was cancelled; Job({self._job_id!r}).uncancel() lets it run again"
             raise JobCancelled(message, job_id=self._job_id)
-        owner = _runs(self._folder)
-        if owner is not None and _runs(self._folder, after_s=SETTLE_S):
-            message = f"job {self._job_id} is run by {owner}: wait for it, or cancel it"
-            raise JobBusy(message, job_id=self._job_id, pid=owner.pid)
+        while (owner := _runs(self._folder)) is not None and _runs(self._folder, after_s=SETTLE_S):
+            message = f"job {self._job_id} is run by {owner}: wait for it (on_busy='wait'), or cancel it"
+            self._wait(JobBusy(message, job_id=self._job_id, pid=owner.pid))
 
     def _finished(self, plan: Plan) -> int | None:
         """The log's end, if every chunk has its result: such a job needs no pool, no lock and no call."""

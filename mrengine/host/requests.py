@@ -23,7 +23,7 @@ from mrengine.log.view.job_view import ResumeEngine
 from mrengine.mapfn.modules import preloads
 from mrengine.progress import Progress
 from mrengine.providers.models.balancer import ModelLoadBalancer
-from mrengine.providers.models.model import Model, every_lane
+from mrengine.providers.models.model import Model, every_lane, names_of
 from mrengine.providers.models.resolution import OPENAI
 from mrengine.records import RateLimit
 from mrengine.settings import Settings
@@ -75,11 +75,11 @@ def lacking(folder: Path, round_: RoundSpec) -> Sequence[Record]:
 def check_terms(settings: Settings, models: Sequence[Model]) -> None:
     """ConfigError for limits and budgets that cannot work: here, and not first in the process that keeps them."""
     every = every_lane(models)
-    known = {name for model in every for name in (model.name, model.spec.name)}
+    known = {name for model in every for name in names_of(model.spec, model.name)}
     for name, limit in (settings.limits or {}).items():
         check_limit(name, limit)
         if name not in known:
-            told = ", ".join(sorted(known)) or "none"
+            told = ", ".join(sorted({model.name for model in every})) or "none"
             raise ConfigError(f"limits names {name!r}, which is no model of this job; it has {told}", setting="limits")
     SpendLimit(settings.budget, prices={model.name: model.price for model in every})
 
@@ -123,7 +123,10 @@ def round_order(parts: RunConfig, job_id: str, round_: RoundSpec, *, since: int)
         "room": CALL_ROOM + 2 * round_.total,
         "terms": _terms(parts, since),
         "objects": LocalFunctions(
-            (settings.initializer, settings.initargs), round_.mapping.function, parts.dispatcher.ends_run
+            (settings.initializer, settings.initargs),
+            round_.mapping.function,
+            parts.dispatcher.ends_run,
+            round_.mapping.result_type,
         ),
         "setup": {
             "job_id": job_id,
@@ -131,6 +134,7 @@ def round_order(parts: RunConfig, job_id: str, round_: RoundSpec, *, since: int)
             "priority": settings.full_priority,
             "all_models": all_models,
             "map_blob": round_.mapping.blob,
+            "result_blob": round_.mapping.result_blob,
             "models_blob": parts.models_blob,
             "initializer_blob": parts.initializer_blob,
             "chunk_timeout_s": settings.chunk_timeout_s,

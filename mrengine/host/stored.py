@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import importlib
 import logging
+import os
+import sys
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -39,12 +41,16 @@ class StoredJob:
             except TypeError:
                 raise self._unreadable("prompt") from None
         if isinstance(source, str):
-            return import_function(source)
+            return import_function(source, folder=self._folder())
         raise ConfigError(
             f"job {self.record.job_id} ran {self.record.map_name}, which cannot be found by its name: give map_fn, or "
             "run the program that started it again",
             setting="map_fn",
         )
+
+    def _folder(self) -> str:
+        folder = self.record.settings.get("map_folder")
+        return folder if isinstance(folder, str) else ""
 
     def models(self, limits: Mapping[str, RateLimit] | None, *, api_key_env: str | None = None) -> tuple[Model, ...]:
         """The job's models, by the names that they were given by. LogError: the record names them in no known way.
@@ -97,17 +103,33 @@ def stored_job(folder: Path, job_id: str) -> StoredJob:
         return StoredJob(stored.epoch.job)
 
 
-def import_function(name: str) -> Callable[..., Any]:
-    """The function that "module:qualname" names. ConfigError: it cannot be imported, and why."""
+def import_function(name: str, *, folder: str = "") -> Callable[..., Any]:
+    """The function that "module:qualname" names. ConfigError: it cannot be imported, and why.
+
+    ``folder``: where its module was found when the job began. It is looked into first, and stays on ``sys.path``, for
+    what the function imports later.
+    """
     module, _, path = name.partition(":")
     if not module or not path:
         raise ConfigError(f"{name!r}: a function is named as module:function", setting="map")
     try:
-        found: Any = importlib.import_module(module)
+        found: Any = _imported(module, folder)
         for part in path.split("."):
             found = getattr(found, part)
     except (ImportError, AttributeError) as error:
-        raise ConfigError(f"{name!r} cannot be imported: {error}", setting="map") from error
+        there = f"; the job began with it in {folder}" if folder else ""
+        raise ConfigError(f"{name!r} cannot be imported: {error}{there}", setting="map") from error
     if not callable(found):
         raise ConfigError(f"{name!r} is a {type(found).__name__}, not a function", setting="map")
     return found  # type: ignore[no-any-return]
+
+
+def _imported(module: str, folder: str) -> Any:
+    if not folder or folder in sys.path or not os.path.isdir(folder):
+        return importlib.import_module(module)
+    sys.path.insert(0, folder)
+    try:
+        return importlib.import_module(module)
+    finally:
+        sys.path.remove(folder)
+        sys.path.append(folder)

@@ -11,6 +11,7 @@ from functools import partial
 from typing import Any
 
 from mrengine.errors import ConfigError
+from mrengine.log.format.values import normalise
 from mrengine.records import ChunkResult
 from mrengine.reducers.texts import failures_of, in_order
 
@@ -65,7 +66,7 @@ consensus_aggregator.balance = "all"  # type: ignore[attr-defined]
 
 
 def _vote(item: ChunkResult, rank: int) -> _Vote:
-    value: Any = item.result
+    value: Any = normalise(item.result)  # an instance, where results have a type
     confidence: Any = None
     if isinstance(value, Mapping) and "prediction" in value:
         value, confidence = value["prediction"], value.get("confidence")

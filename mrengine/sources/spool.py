@@ -114,6 +114,17 @@ class Spool:
             chars += len(piece)
         return SpooledDocument(document_id, digest.digest(), start, self._size - start, chars)
 
+    def take_back(self, document: SpooledDocument) -> None:
+        """Forget the document that was added last: its source ended in an error."""
+        self.flush()
+        self._size = document.offset
+        if self._file is not None:
+            try:
+                self._file.seek(document.offset)
+                self._file.truncate()
+            except OSError as error:
+                self._failed(error)
+
     def publish(self, place: Path) -> None:
         """Sync the file and give it its name; whatever has that name is no spool. SourceError."""
         self.flush()

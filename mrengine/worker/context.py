@@ -23,7 +23,7 @@ from mrengine.worker.model_clients import ModelClients
 from mrengine.worker.stored_answers import StoredCalls, call_digest
 from mrengine.worker.turns import Turns, Unanswered
 
-__all__ = ["Context", "Stopped", "TaskCalls", "WorkerServices"]
+__all__ = ["Context", "Stopped", "TaskCalls", "WorkerServices", "check_call", "check_tokens"]
 
 DigestOf = Callable[[str | list[str]], bytes]
 
@@ -152,7 +152,7 @@ class Context:
         model or a JSON schema; the validated value is ``completion.parsed``. ``on_truncation``: "error", "allow" or
         "continue". Raises a :class:`mrengine.errors.ModelError`.
         """
-        _check(prompt, system, max_tokens, temperature, on_truncation)
+        check_call(prompt, system, max_tokens, temperature, on_truncation)
         index = self._desk.models.index(model, self._task.model)
         request = Request(
             model=self._desk.models.name(index) or "",
@@ -237,8 +237,7 @@ class Context:
         """
         from mrengine.providers.base import Stopped as Interrupted
 
-        if any(type(number) is not int or number < 0 for number in (tokens, max_tokens)):
-            raise ConfigError("budget() takes numbers of tokens, 0 or more", setting="tokens")
+        check_tokens(tokens, max_tokens)
         index = self._desk.models.index(model, self._task.model)
         try:
             own = self._desk.models.own(
@@ -250,7 +249,7 @@ class Context:
             yield grant
 
 
-def _check(prompt: Any, system: Any, max_tokens: Any, temperature: Any, on_truncation: Any) -> None:
+def check_call(prompt: Any, system: Any, max_tokens: Any, temperature: Any, on_truncation: Any) -> None:
     """ConfigError for what no model can be asked, before anything is reserved. It shows no text."""
     for name, value in (("prompt", prompt), ("system", "" if system is None else system)):
         if not isinstance(value, str):
@@ -262,3 +261,9 @@ def _check(prompt: Any, system: Any, max_tokens: Any, temperature: Any, on_trunc
         raise ConfigError(f"temperature is a number, 0 or more, not {temperature!r}", setting="temperature")
     if on_truncation not in ON_TRUNCATION:
         raise ConfigError(f"on_truncation must be one of {', '.join(ON_TRUNCATION)}", setting="on_truncation")
+
+
+def check_tokens(*numbers: Any) -> None:
+    """ConfigError for what no budget can be asked for."""
+    if any(type(number) is not int or number < 0 for number in numbers):
+        raise ConfigError("budget() takes numbers of tokens, 0 or more", setting="tokens")

@@ -38,6 +38,7 @@ from mrengine.records import Usage
 __all__ = [
     "CONTINUATION",
     "FIRST",
+    "FROM_INSTANCE",
     "READ_POSITION",
     "REASK",
     "AttemptRecord",
@@ -78,6 +79,7 @@ __all__ = [
 
 FIRST, REASK, CONTINUATION = 0, 1, 2  # the turn of a CALL: to the prompt; to what was wrong; of a part that was cut
 READ_POSITION = 1  # a flag of RESULT: the map function read chunk.id, chunk.start or chunk.end
+FROM_INSTANCE = 2  # a flag of RESULT: the value was, or held, a dataclass or pydantic model; it is valid as it stands
 
 _T = TypeVar("_T")
 _INTENT = struct.Struct(">BB16sBdBQBQBQ")
@@ -127,7 +129,7 @@ class CallRecord:
 
 
 class ResultRecord(NamedTuple):
-    """A finished task. ``result`` is a plain value (``values.normalise``); ``flags`` may hold READ_POSITION.
+    """A finished task. ``result`` is a plain value (``values.normalise``), ``flags`` READ_POSITION | FROM_INSTANCE.
 
     A tuple, unlike the others: there are as many as chunks, and a frozen dataclass takes four times as long to make.
     """

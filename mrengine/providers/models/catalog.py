@@ -11,7 +11,7 @@ from typing import Any
 
 from mrengine.records import Price
 
-__all__ = ["DEFAULTS", "Entry", "date", "find"]
+__all__ = ["DEFAULTS", "Entry", "date", "find", "names"]
 
 DEFAULTS = {"openai": "gpt-4o-mini", "anthropic": "claude-haiku-4-5"}
 """The models that are taken where none is named: cheap ones that answer without thinking first."""
@@ -38,6 +38,11 @@ def _table() -> dict[str, Any]:
 def date() -> str:
     """The day of the figures, as YYYY-MM-DD."""
     return str(_table()["date"])
+
+
+def names() -> list[str]:
+    """All models of the table."""
+    return sorted(_table()["models"])
 
 
 def find(name: str) -> Entry | None:

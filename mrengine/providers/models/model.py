@@ -13,7 +13,7 @@ from mrengine.errors import ConfigError
 from mrengine.providers.models import catalog, resolution
 from mrengine.records import ModelSpec, Price, RateLimit
 
-__all__ = ["Model", "every_lane", "resolve_models"]
+__all__ = ["Model", "every_lane", "names_of", "resolve_models"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,19 +60,23 @@ Given = str | ModelSpec | Sequence[str | ModelSpec] | None
 
 
 def resolve_models(
-    models: Given, *, limits: Mapping[str, RateLimit] | None = None, env: Mapping[str, str] = os.environ
+    models: Given,
+    *,
+    limits: Mapping[str, RateLimit] | None = None,
+    env: Mapping[str, str] = os.environ,
+    keys: bool = True,
 ) -> tuple[Model, ...]:
     """Resolve what a user gave. Raises ConfigError that names what is missing and the way out; makes no call.
 
     ``None`` is the default model: OpenAI's if its key is set, else Anthropic's, else the embedded one if it is
-    installed.
+    installed. Without ``keys`` one that is missing is no error: nothing is to be called.
     """
     if models is None:
         models = _default(env)
     given = [models] if isinstance(models, (str, ModelSpec)) else list(models)
     if not given:
         raise ConfigError("models is empty: name at least one", setting="models")
-    resolved = [_resolve(_spec(item), index, limits or {}, env) for index, item in enumerate(given)]
+    resolved = [_resolve(_spec(item), index, limits or {}, env, keys) for index, item in enumerate(given)]
     return tuple(_distinct(resolved))
 
 
@@ -98,8 +102,9 @@ def _spec(item: Any) -> ModelSpec:
     raise ConfigError(f"a model is a name or a ModelSpec, not {type(item).__name__}", setting="models")
 
 
-def _resolve(spec: ModelSpec, index: int, limits: Mapping[str, RateLimit], env: Mapping[str, str]) -> Model:
-    place = resolution.place(spec, env)
+def _resolve(spec: ModelSpec, index: int, limits: Mapping[str, RateLimit], env: Mapping[str, str], keys: bool) -> Model:
+    spec = resolution.of_plugin(spec)
+    place = resolution.place(spec, env if keys else resolution.AnyKey(env))
     if ours := _OURS & (spec.params or {}).keys():
         raise ConfigError(f"params of {place.name} cannot hold {min(ours)}: {_INSTEAD}", setting="params")
     if spec.reasoning not in ("drop", "keep"):
@@ -111,7 +116,7 @@ def _resolve(spec: ModelSpec, index: int, limits: Mapping[str, RateLimit], env: 
     if place.kind == "local":
         from mrengine.providers.local import embedded
 
-        known, own_limits = catalog.Entry(embedded.CONTEXT_WINDOW, None, None), embedded.LIMITS
+        known, own_limits = catalog.Entry(embedded.CONTEXT_WINDOW, None, Price(0.0, 0.0)), embedded.LIMITS
     model = Model(
         index=index,
         name=place.name,
@@ -125,10 +130,10 @@ def _resolve(spec: ModelSpec, index: int, limits: Mapping[str, RateLimit], env: 
         context_window=spec.context_window or known.context_window,
         max_output=spec.max_output or known.max_output,
         price=spec.price or known.price,
-        limits=limits.get(spec.name) or limits.get(place.name) or spec.limits or own_limits,
+        limits=next((limits[name] for name in names_of(spec, place.name) if name in limits), spec.limits or own_limits),
         preloads=place.preloads,
     )
-    fallbacks = [_resolve(_spec(item), index, limits, env) for item in spec.fallbacks]
+    fallbacks = [_resolve(_spec(item), index, limits, env, keys) for item in spec.fallbacks]
     lanes = tuple(_lane(model, variable, limits) for variable in place.key_envs[1:])
     return replace(model, fallbacks=tuple(fallbacks), lanes=lanes)
 
@@ -149,6 +154,12 @@ def _check_fallbacks(spec: ModelSpec) -> None:
     if isinstance(on, str) or not set(on) <= _FALLBACKS_ON:
         told = ", ".join(repr(one) for one in sorted(_FALLBACKS_ON))
         raise ConfigError(f"fallbacks_on={on!r}: a tuple of any of {told}", setting="fallbacks_on")
+
+
+def names_of(spec: ModelSpec, name: str) -> tuple[str, ...]:
+    """What ``limits`` may call a model."""
+    brought = (f"{spec.provider}:{spec.name}",) if isinstance(spec.provider, str) else ()
+    return (spec.name, name, *brought)
 
 
 def _identity(spec: ModelSpec, place: resolution.ResolvedModel) -> str:

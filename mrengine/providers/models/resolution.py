@@ -5,7 +5,7 @@ from __future__ import annotations
 import importlib.util
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -13,17 +13,32 @@ from mrengine.errors import ConfigError
 from mrengine.providers.models import keys
 from mrengine.records import ModelSpec
 
-__all__ = ["ENTRY_POINTS", "OPENAI", "VENDORS", "ResolvedModel", "custom_class", "place"]
+__all__ = [
+    "ENTRY_POINTS",
+    "OPENAI",
+    "VENDORS",
+    "AnyKey",
+    "ResolvedModel",
+    "custom_class",
+    "of_plugin",
+    "place",
+    "plugins",
+]
 
 ENTRY_POINTS = "mrengine.providers"
 OPENAI, ANTHROPIC = "https://api.openai.com/v1", "https://api.anthropic.com"
 GEMINI = "https://generativelanguage.googleapis.com/v1beta/openai"
 VENDORS = (OPENAI, ANTHROPIC, GEMINI)
-UNDERSTOOD = (
-    "gpt-*, o1*, o3*, o4*, chatgpt-* (OpenAI), claude-* (Anthropic), gemini-* (Google), local, "
-    "local:/path/to/model.gguf, http(s)://host:port/v1#name, fake; for others give "
-    "ModelSpec(name, provider=…, base_url=…)"
+NAMES = (
+    "gpt-*, o1*, o3*, o4*, chatgpt-* (OpenAI)",
+    "claude-* (Anthropic)",
+    "gemini-* (Google)",
+    "local",
+    "local:/path/to/model.gguf",
+    "http(s)://host:port/v1#name",
+    "fake",
 )
+OTHERS = "for others give ModelSpec(name, provider=…, base_url=…)"
 _BY_NAME = (
     (re.compile(r"gpt-|chatgpt-|o\d"), "openai"),
     (re.compile(r"claude-"), "anthropic"),
@@ -50,6 +65,28 @@ class ResolvedModel:
     preloads: tuple[str, ...] = ()
 
 
+class AnyKey(dict[str, str]):
+    """An environment in which no key is missing, for an estimate: nothing is called, and no value is used."""
+
+    def get(self, name: str, default: Any = None) -> Any:
+        return super().get(name) or ("-" if not name.lower().endswith(("_base_url", "_proxy")) else default)
+
+
+def plugins() -> dict[str, Any]:
+    """The entry points of the group ``mrengine.providers``, by name: providers of other packages."""
+    from importlib.metadata import entry_points
+
+    return {point.name: point for point in entry_points(group=ENTRY_POINTS)}
+
+
+def of_plugin(spec: ModelSpec) -> ModelSpec:
+    """ "acme:large", where an installed package brings the provider "acme", is its model "large"; "acme" is its own."""
+    if spec.provider is not None or spec.base_url is not None or _by_name(spec.name):
+        return spec
+    name, _, rest = spec.name.partition(":")
+    return replace(spec, name=rest or name, provider=name) if name in plugins() else spec
+
+
 def place(spec: ModelSpec, env: Mapping[str, str]) -> ResolvedModel:
     """Find a model's place. Raises ConfigError: unknown name, missing key, missing package."""
     provider = spec.provider
@@ -69,7 +106,10 @@ def place(spec: ModelSpec, env: Mapping[str, str]) -> ResolvedModel:
         return ResolvedModel(spec.name, spec.name, "fake", "openai", "fake")
     if provider is not None:
         return _custom(spec, custom_class(provider))
-    raise ConfigError(f"unknown model {spec.name!r}; understood are {UNDERSTOOD}", setting="models")
+    brought = "".join(f", {name}:NAME (a plugin)" for name in sorted(plugins()))
+    raise ConfigError(
+        f"unknown model {spec.name!r}; understood are {', '.join(NAMES)}{brought}; {OTHERS}", setting="models"
+    )
 
 
 def _by_name(name: str) -> str | None:
@@ -180,13 +220,10 @@ def _custom(spec: ModelSpec, provider: Any) -> ResolvedModel:
 
 def custom_class(name: str) -> type[Any]:
     """The class that an entry point of the group ``mrengine.providers`` names."""
-    from importlib.metadata import entry_points
-
-    known = entry_points(group=ENTRY_POINTS)
-    for point in known:
-        if point.name == name:
-            return _loaded(point)
-    names = ["openai", "anthropic", "http", "http:anthropic", "local", "fake", *sorted({point.name for point in known})]
+    known = plugins()
+    if name in known:
+        return _loaded(known[name])
+    names = ["openai", "anthropic", "http", "http:anthropic", "local", "fake", *sorted(known)]
     raise ConfigError(f"unknown provider {name!r}; there are {', '.join(names)}", setting="provider")
 
 
