@@ -2,47 +2,49 @@
 
 from __future__ import annotations
 
+import inspect
 import logging
 import os
 import threading
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from functools import cached_property
 from types import TracebackType
-from typing import Any, Literal, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from mrengine import events
-from mrengine.config import UNSET, Settings, check_job_id, check_platform, jobs_folder, new_job_id
+from mrengine.backends.process.driver import Driver, ProcessDriver
+from mrengine.config import check_job_id, check_platform, jobs_folder, new_job_id
 from mrengine.errors import ConfigError, JobNotFound
 from mrengine.host.auto import auto_job_id
 from mrengine.host.estimate import estimate
-from mrengine.host.grouping import reduced
-from mrengine.host.loops import warn_in_event_loop
+from mrengine.host.event_loops import warn_in_event_loop
+from mrengine.host.job_identity import MapFunction, describe_map
+from mrengine.host.job_run import JobRun
 from mrengine.host.notices import names_a_file
-from mrengine.host.orders import Parts, check_terms
-from mrengine.host.pickling import pack, pack_function
-from mrengine.host.plan import MapFunction, describe_map
-from mrengine.host.run import JobRun
-from mrengine.host.sequential import SequentialSession
-from mrengine.host.session import ProcessSession, Session
+from mrengine.host.reduce import reduced
+from mrengine.host.requests import RunConfig, check_terms
+from mrengine.host.sequential import SequentialDriver
 from mrengine.host.stored import stored_job
-from mrengine.host.tree import play_tree
+from mrengine.host.tree_reduce import play_tree
 from mrengine.jobs import Job
-from mrengine.log.resume import ResumeEngine
+from mrengine.log.view.job_view import ResumeEngine
+from mrengine.mapfn.pickling import pack, pack_function
 from mrengine.progress import open_progress
-from mrengine.providers.balancer import ModelLoadBalancer
-from mrengine.providers.models import Model, resolve_models
+from mrengine.providers.models.balancer import ModelLoadBalancer
+from mrengine.providers.models.model import Model, resolve_models
 from mrengine.records import (
-    Budget,
     ChunkFailure,
     ChunkResult,
     Estimate,
     JobStatus,
-    ModelSpec,
-    RateLimit,
     RunResult,
 )
 from mrengine.reducers.tree import TreeReduce
+from mrengine.settings import Keep, OnMismatch, RunnerSettings, Settings, signature
+
+if TYPE_CHECKING:
+    from typing_extensions import Unpack
 
 __all__ = ["MapReduceRunner"]
 
@@ -57,54 +59,19 @@ Callback = TypeVar("Callback", bound=Callable[[Any], Any])
 class MapReduceRunner:
     """Runs a function over the chunks of documents, in supervised worker processes, and reduces the results.
 
-    See ``docs/design.md`` for each setting; times are in seconds. Raises ConfigError for settings that cannot work.
+    ``settings`` are the fields of :class:`mrengine.settings.Settings`, explained in ``docs/reference.md``. Raises
+    ConfigError for settings that cannot work.
     A runner may be used for several runs, one at a time; in a ``with`` block they share one warm pool.
     """
 
-    def __init__(
-        self,
-        job_id: str | None = None,
-        *,
-        workers: int = UNSET,
-        slots: int = UNSET,
-        models: str | ModelSpec | Sequence[str | ModelSpec] | None = UNSET,
-        priority: str = UNSET,
-        balance: Literal["round_robin", "least_used", "budget", "all"] | None = None,
-        assignment: Literal["modulo", "steal"] = "modulo",
-        strategy: Literal["parallel", "sequential"] = "parallel",
-        target_tokens: int | Literal["auto"] | None = UNSET,
-        overlap_tokens: int | None = None,
-        encoding: str = "o200k_base",
-        splitter: str | Callable[[str], Any] = "auto",
-        limits: Mapping[str, RateLimit] | None = None,
-        budget: Budget | None = None,
-        max_attempts: int = 3,
-        max_failed: int | None = None,
-        chunk_timeout_s: float = 600.0,
-        drain_s: float = 10.0,
-        backoff_s: float = 1.0,
-        max_worker_rss: int | None = None,
-        map_version: str | None = None,
-        on_mismatch: Literal["error", "extend", "recompute", "restart"] | None = None,
-        on_source_error: Literal["fail", "skip"] = "fail",
-        initializer: Callable[..., None] | None = None,
-        initargs: Sequence[Any] = (),
-        preload: Sequence[str] = (),
-        keep: Literal["always", "on_failure", "results"] | None = None,
-        state_dir: str | os.PathLike[str] | None = UNSET,
-        durability: Literal["fsync", "flush"] = "fsync",
-        strict: bool = False,
-        backend: Literal["process"] = "process",
-        progress: bool | None = None,
-    ) -> None:
-        given = {name: value for name, value in locals().items() if name not in ("self", "job_id", "__class__")}
+    def __init__(self, job_id: str | None = None, **settings: Unpack[RunnerSettings]) -> None:
         check_platform()
-        self._settings = Settings.of(given)
+        self._settings = Settings.of(settings)
         self._job_id = job_id if job_id in (None, "auto") else check_job_id(job_id)
         self._first_id = self._job_id
         self._dispatcher = events.Dispatcher()
         self._models: tuple[Model, ...] | None = None
-        self._session: Session | None = None
+        self._session: Driver | None = None
         self._session_pid = 0
         self._kept = False
         self._run: JobRun | None = None
@@ -249,13 +216,13 @@ class MapReduceRunner:
                 self._models = resolve_models(self._settings.models, limits=limits)
         return self._models
 
-    def _parts(self, all_models: bool, keep: str, on_mismatch: str) -> Parts:
+    def _parts(self, all_models: bool, keep: Keep, on_mismatch: OnMismatch) -> RunConfig:
         settings = replace(self._settings, on_mismatch=on_mismatch)
         models = self._resolve()
         check_terms(settings, models)
         if settings.models is not None:
             _fetch_embedded(models)
-        return Parts(
+        return RunConfig(
             settings=settings,
             models=models,
             all_models=all_models,
@@ -269,16 +236,16 @@ class MapReduceRunner:
             drop_session=self._drop_session,
         )
 
-    def _open_session(self) -> Session:
+    def _open_session(self) -> Driver:
         if self._session is not None and self._session_pid != os.getpid():
             self.close()  # a fork of the process that opened it: the pool belongs to the parent
         if self._session is None:
             self._session_pid = os.getpid()
             if self._settings.strategy == "sequential":
-                self._session = SequentialSession()
+                self._session = SequentialDriver()
             else:
                 warn_in_event_loop()
-                self._session = ProcessSession(drain_s=self._settings.drain_s)
+                self._session = ProcessDriver(drain_s=self._settings.drain_s)
         return self._session
 
     def _drop_session(self) -> None:
@@ -353,6 +320,10 @@ class MapReduceRunner:
             session.close()
 
 
+_PARAMETERS = inspect.signature(MapReduceRunner.__init__).parameters
+MapReduceRunner.__init__.__signature__ = signature(_PARAMETERS["self"], _PARAMETERS["job_id"])  # type: ignore[attr-defined]
+
+
 class _Running:
     """The frame of a run: prepared on the way in; drained, closed and freed on the way out, whatever happened."""
 
@@ -391,6 +362,6 @@ def _fetch_embedded(models: Sequence[Model]) -> None:
     """The embedded model's file, if the job was given that model: fetched when it is first used."""
     for model in models:
         if model.kind == "local" and model.base_url is None:
-            from mrengine.providers.local_model import ensure
+            from mrengine.providers.local.model_file import ensure
 
             ensure(model.spec.name)

@@ -19,8 +19,8 @@ from mrengine.cli.output import echo, print_json, record_of, rounded
 from mrengine.config import jobs_folder
 from mrengine.errors import JobBusy, JobError, JobNotFound, LogError
 from mrengine.jobs import list_jobs
-from mrengine.log.verify import Verdict
-from mrengine.log.verify import verify as check
+from mrengine.log.view.verify import Verdict
+from mrengine.log.view.verify import verify as check
 from mrengine.records import JobStatus
 
 __all__ = ["COMMANDS"]

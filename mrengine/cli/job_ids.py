@@ -10,7 +10,7 @@ import click
 from mrengine.config import jobs_folder
 from mrengine.errors import ConfigError, JobNotFound, MrengineError
 from mrengine.jobs import Job, list_jobs
-from mrengine.providers import catalog
+from mrengine.providers.models import catalog
 
 __all__ = ["complete_models", "find_job", "job_argument", "jobs_argument"]
 

@@ -15,8 +15,8 @@ import mrengine
 from mrengine.cli.exits import Invocation
 from mrengine.cli.job_ids import complete_models
 from mrengine.cli.notes import log_to_stderr, say
-from mrengine.config import Settings
 from mrengine.records import Budget, ModelSpec, Price, RateLimit
+from mrengine.settings import Settings
 
 __all__ = ["announce", "job_options", "priced", "resume_options", "runner_settings", "state_option"]
 

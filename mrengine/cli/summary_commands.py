@@ -14,7 +14,7 @@ from mrengine.cli.options import announce, job_options, priced, runner_settings
 from mrengine.cli.outcomes import print_estimate, too_many_failed
 from mrengine.cli.output import StdoutClosed, echo, print_json, writable_folder, write_whole
 from mrengine.cli.sources import open_sources
-from mrengine.providers.models import resolve_models
+from mrengine.providers.models.model import resolve_models
 from mrengine.summarizer import summary_runner
 
 __all__ = ["summarize"]

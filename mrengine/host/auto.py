@@ -8,11 +8,11 @@ from typing import Any
 
 import msgpack
 
-from mrengine.config import Settings
 from mrengine.errors import SourceError
-from mrengine.host.plan import MapFunction, chunking_of
-from mrengine.providers.models import Model
+from mrengine.host.job_identity import MapFunction, chunking_of
+from mrengine.providers.models.model import Model
 from mrengine.records import Document
+from mrengine.settings import Settings
 from mrengine.sources import Reading, documents_of
 
 __all__ = ["auto_job_id"]

@@ -1,0 +1,141 @@
+"""Owns what a job is given: documents into the spool, chunks cut from it, and the log's records of both."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator, Sequence
+from hashlib import blake2b
+from pathlib import Path
+from typing import Any
+
+from mrengine.errors import ConfigError, SourceError
+from mrengine.log.format import codec
+from mrengine.log.format.chunk_rows import MAX_ROWS, ROW_BYTES, ChunkRow, pack_chunks, pack_row
+from mrengine.log.format.job_records import DocumentRow, DocumentsDigest
+from mrengine.sources import Reading, Spool, documents_of
+from mrengine.sources.spool import read_pieces
+
+__all__ = ["append_inputs", "chunk_records", "digest_of", "holds", "input_version", "spool_documents"]
+
+
+def spool_documents(folder: Path, document: Any, reading: Reading) -> tuple[Spool, list[DocumentRow]]:
+    """Read all documents into a spool that is not published yet. ConfigError: there is none; SourceError: all are
+    empty, or some cannot be read; those that ``reading`` may skip are left out.
+    """
+    spool = Spool(folder)
+    try:
+        rows = []
+        for source in documents_of(document):
+            before = len(reading.errors)
+            kept = spool.add(source.id, reading.text(source))
+            if len(reading.errors) > before:
+                spool.take_back(kept)
+                continue
+            rows.append(DocumentRow(kept.id, kept.digest, kept.offset, kept.n_bytes, kept.n_chars))
+        reading.check()
+        if not rows:
+            raise ConfigError("there is no document", setting="document")
+        if not any(row.n_bytes for row in rows):
+            what = f"the document {rows[0].id!r} is" if len(rows) == 1 else f"all {len(rows)} documents are"
+            raise SourceError(f"{what} empty: there is nothing to run the map function on", source=rows[0].id)
+        spool.flush()
+        return spool, rows
+    except BaseException:
+        spool.discard()
+        raise
+
+
+def digest_of(rows: Sequence[DocumentRow]) -> tuple[int, int, bytes]:
+    """(count, bytes, digest over all ids and digests)."""
+    digest = DocumentsDigest()
+    for row in rows:
+        digest.add(row.id, row.digest, row.n_bytes)
+    return digest.summary()
+
+
+def chunk_records(
+    spool: Path, documents: Sequence[DocumentRow], chunk: Callable[..., Iterator[Any]], *, round_: int = 0
+) -> Iterator[bytes]:
+    """Cut the documents of a spool; payloads of CHUNKS records, each with the rows of at most 16,384 chunks.
+
+    ``chunk``: ``Chunker.chunk`` or what acts like it.
+    """
+    rows, first, next_id = bytearray(), 0, 0
+    for index, document in enumerate(documents):
+        position = document.spool_offset
+        text = read_pieces(spool, document.spool_offset, document.n_bytes)
+        for piece in chunk(_whole_if_small(text, document), document_id=document.id, first_id=next_id):
+            data = piece.text.encode("utf-8", "surrogatepass")
+            own = len(data) if not piece.overlap else len(data) - _bytes(piece.text[: piece.overlap])
+            position += own
+            row = ChunkRow(
+                index,
+                piece.kind,
+                piece.overlap,
+                piece.tokens,
+                piece.start,
+                piece.end,
+                position - len(data),
+                position,
+                blake2b(data, digest_size=16).digest(),
+            )
+            rows += pack_row(row)
+            next_id += 1
+            if next_id - first == MAX_ROWS:
+                yield pack_chunks(round_, first, bytes(rows))
+                rows.clear()
+                first = next_id
+    if rows:
+        yield pack_chunks(round_, first, bytes(rows))
+
+
+def input_version(version: str, inputs: Sequence[tuple[str, str]]) -> str:
+    """What a later round is known by: its function and its texts."""
+    digest = blake2b(version.encode(), digest_size=16)
+    for name, text in inputs:
+        for part in (name, text):
+            data = part.encode("utf-8", "surrogatepass")
+            digest.update(len(data).to_bytes(8, "little") + data)
+    return digest.hexdigest()
+
+
+def holds(spool: Path, documents: Sequence[DocumentRow]) -> bool:
+    """Whether the spool is there, and as long as its documents are: texts of later rounds may stand behind them."""
+    try:
+        size = spool.stat().st_size
+    except FileNotFoundError:
+        return False
+    return size >= max((row.spool_offset + row.n_bytes for row in documents), default=0)
+
+
+def append_inputs(spool: Path, round_: int, inputs: Sequence[tuple[int, str]]) -> Iterator[tuple[int, bytes]]:
+    """Put the texts of a later round, (document index, text) each, behind the documents; the CHUNKS records that name
+    them.
+    """
+    from mrengine.chunking.tokens import tokenizer
+
+    rows = bytearray()
+    with open(spool, "r+b") as file:  # "a" would make one without the documents
+        position = file.seek(0, os.SEEK_END)
+        for document, text in inputs:
+            data = text.encode("utf-8", "surrogatepass")
+            file.write(data)
+            digest = blake2b(data, digest_size=16).digest()
+            end = position + len(data)
+            row = ChunkRow(document, "text", 0, tokenizer.count(text), 0, len(text), position, end, digest)
+            rows += pack_row(row)
+            position = end
+        file.flush()
+        os.fsync(file.fileno())
+    size = MAX_ROWS * ROW_BYTES
+    for at in range(0, len(rows), size):
+        yield codec.CHUNKS, pack_chunks(round_, at // ROW_BYTES, bytes(rows[at : at + size]))
+
+
+def _bytes(text: str) -> int:
+    return len(text.encode("utf-8", "surrogatepass"))
+
+
+def _whole_if_small(pieces: Iterator[str], document: DocumentRow) -> Any:
+    """A document of one block as a str: the chunker has a short way for those."""
+    return "".join(pieces) if document.n_bytes <= 1 << 16 else pieces
