@@ -26,8 +26,8 @@ Balance = Literal["round_robin", "least_used", "budget", "all"]
 Assignment = Literal["modulo", "steal"]
 Strategy = Literal["parallel", "sequential"]
 OnBusy = Literal["error", "wait"]
-OnSourceError = Literal["fail", "skip"]
 OnMismatch = Literal["error", "extend", "recompute", "restart"]
+OnSourceError = Literal["fail", "skip"]
 Keep = Literal["always", "on_failure", "results"]
 Durability = Literal["fsync", "flush"]
 Backend = Literal["process"]
@@ -168,8 +168,8 @@ class Settings:
     )
     on_source_error: OnSourceError = _setting(
         "fail",
-        "What to do with sources that cannot be read: `fail` raises `SourceError`, which names all of them, before "
-        "anything runs; `skip` leaves them out, and warns of them.",
+        "What to do about sources that cannot be read: `fail` raises one `SourceError` that names them all, before "
+        "anything runs; `skip` leaves them out and warns of them.",
         choices=get_args(OnSourceError),
     )
     initializer: Callable[..., None] | None = _setting(

@@ -12,8 +12,9 @@ from typing import Any
 
 from mrengine.backends.process.driver import Driver
 from mrengine.errors import JobBusy, JobCancelled, JobMismatch, JobNotFound, LogError, SupervisorDied
+from mrengine.host import notices
 from mrengine.host.chunk_table import lacking_text, not_held, spool_documents
-from mrengine.host.job_identity import MapFunction, Plan, Record, chunking_of, job_record
+from mrengine.host.job_identity import MapFunction, Plan, Record, chunking_of, job_record, stored_chunking
 from mrengine.host.requests import RunConfig
 from mrengine.log.file.lock import JobLock, Owner
 from mrengine.log.format import codec
