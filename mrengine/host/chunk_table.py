@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from hashlib import blake2b
 from pathlib import Path
 from typing import Any
@@ -12,25 +12,41 @@ from mrengine.errors import ConfigError, SourceError
 from mrengine.log.format import codec
 from mrengine.log.format.chunk_rows import MAX_ROWS, ROW_BYTES, ChunkRow, Heads, pack_chunks, pack_row
 from mrengine.log.format.job_records import DocumentRow, DocumentsDigest
-from mrengine.sources import Spool, documents_of, read_source
-from mrengine.sources.spool import read_pieces
+from mrengine.private import open_file
+from mrengine.sources import Reading, Spool, documents_of
+from mrengine.sources.spool import Text, read_pieces
 
-__all__ = ["append_inputs", "chunk_records", "digest_of", "holds", "input_version", "spool_documents"]
+__all__ = [
+    "append_inputs",
+    "chunk_records",
+    "digest_of",
+    "input_version",
+    "lacking_text",
+    "not_held",
+    "spool_documents",
+]
 
 _MOST_HEADS = 1 << 20  # characters of headings and table headers in one record
 
 
-def spool_documents(folder: Path, document: Any) -> tuple[Spool, list[DocumentRow]]:
-    """Read all documents into a spool that is not published yet. ConfigError: there is none; SourceError: all are
-    empty, or have nothing but blanks.
+def spool_documents(
+    folder: Path, document: Any, reading: Reading, *, optional: bool = False
+) -> tuple[Spool, list[DocumentRow]]:
+    """Read all documents into a spool that is not published yet, see there for ``optional``. ConfigError: there is
+    none; SourceError: all are empty or blank, or some cannot be read; those that ``reading`` may skip are left out.
     """
-    spool = Spool(folder)
+    spool = Spool(folder, optional=optional)
     text = _Text()
     try:
         rows = []
         for source in documents_of(document):
-            kept = spool.add(source.id, text.noted(read_source(source.origin, name=source.id)))
+            before = len(reading.errors)
+            kept = spool.add(source.id, text.noted(reading.text(source)))
+            if len(reading.errors) > before:
+                spool.take_back(kept)
+                continue
             rows.append(DocumentRow(kept.id, kept.digest, kept.offset, kept.n_bytes, kept.n_chars))
+        reading.check()
         if not rows:
             raise ConfigError("there is no document", setting="document")
         if not text.found:
@@ -143,13 +159,17 @@ def input_version(version: str, inputs: Sequence[tuple[str, str]]) -> str:
     return digest.hexdigest()
 
 
-def holds(spool: Path, documents: Sequence[DocumentRow]) -> bool:
-    """Whether the spool is there, and as long as its documents are: texts of later rounds may stand behind them."""
-    try:
-        size = spool.stat().st_size
-    except FileNotFoundError:
-        return False
-    return size >= max((row.spool_offset + row.n_bytes for row in documents), default=0)
+def not_held(text: Text, documents: Iterable[DocumentRow]) -> list[DocumentRow]:
+    """The documents that are not in a spool as they were: texts of later rounds may stand behind them."""
+    return [row for row in documents if not text.holds(row.spool_offset, row.n_bytes, row.digest)]
+
+
+def lacking_text(place: Path, documents: Iterable[DocumentRow]) -> str | None:
+    """Why a spool cannot be used for these documents, "" where there is none; None: it has them as they were."""
+    with Text(place) as text:
+        if not text.exists:
+            return text.why
+        return f"{place} is damaged" if not_held(text, documents) else None
 
 
 def append_inputs(spool: Path, round_: int, inputs: Sequence[tuple[int, str]]) -> Iterator[tuple[int, bytes]]:
@@ -159,7 +179,7 @@ def append_inputs(spool: Path, round_: int, inputs: Sequence[tuple[int, str]]) -
     from mrengine.chunking.tokens import tokenizer
 
     rows = bytearray()
-    with open(spool, "r+b") as file:  # "a" would make one without the documents
+    with os.fdopen(open_file(spool, os.O_RDWR), "r+b") as file:  # one that is not there has no documents, either
         position = file.seek(0, os.SEEK_END)
         for document, text in inputs:
             data = text.encode("utf-8", "surrogatepass")

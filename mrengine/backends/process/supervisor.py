@@ -9,6 +9,7 @@ import os
 import time
 import traceback
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Any
 
 import msgpack
@@ -19,7 +20,7 @@ from mrengine.backends.process.helper_processes import HelperProcesses
 from mrengine.backends.process.host_connection import HostConnection
 from mrengine.backends.process.pool import ProcessPool
 from mrengine.backends.process.preload import HostGone, preload, while_alive
-from mrengine.backends.process.private_folder import private_folder
+from mrengine.backends.process.private_folder import SocketPlace
 from mrengine.backends.process.selector import Selector
 from mrengine.engine.loop import Engine, RoundSettings
 from mrengine.engine.protocol import LINE, NEED_ENDPOINT, Message
@@ -41,9 +42,9 @@ class Supervisor:
         self._switchboard = Selector()
         self._link = HostConnection(fd)
         self._path = path
-        self._runtime = private_folder()
+        self._sockets = SocketPlace()
         self._pool: ProcessPool | None = None
-        self._helpers = HelperProcesses(self._switchboard, self._runtime, self._link.note, self._on_broken)
+        self._helpers = HelperProcesses(self._switchboard, self._sockets, self._link.note, self._on_broken)
         self._job: JobStore | None = None
         self._engine: Engine | None = None
         self._inbox: list[tuple[int, bytes]] = []
@@ -208,6 +209,8 @@ class Supervisor:
         except LogError as error:
             self._refuse_log(error)
             return
+        with suppress(OSError):  # the Manager, which needs it, says why
+            self._sockets.choose(order["folder"])
         self._tell_opened(self._job.log.durable)
         if self._pool is None:
             self._pool = ProcessPool(self._switchboard, order["workers"], order["slots"])
@@ -243,7 +246,7 @@ class Supervisor:
             self._refuse_log(error)
 
     def _tell_opened(self, durable: int) -> None:
-        self._link.send(framing.OPENED, msgpack.packb({"runtime": self._runtime, "durable": durable}))
+        self._link.send(framing.OPENED, msgpack.packb({"runtime": self._sockets.private, "durable": durable}))
 
     def _on_run(self, payload: bytes) -> None:
         order = msgpack.unpackb(payload, max_bin_len=len(payload))
@@ -258,7 +261,7 @@ class Supervisor:
         try:
             manager = self._helpers.manager(order["terms"], job)
         except OSError as error:  # as where no worker can be started: trying again would not help
-            cause = f"no process can be started: {error}"
+            cause = f"no process can be started: {error.strerror or error}"
             self._link.send(framing.END, msgpack.packb(["broken", {"message": cause, "cause": cause}]))
             return
         setup = job.setup(order["setup"], path=self._path, manager=manager, endpoints={})

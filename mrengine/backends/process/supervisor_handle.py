@@ -107,7 +107,7 @@ class SupervisorHandle:
         self.pid = self._process.pid
         self._host = os.getpid()
         self._reader = framing.FrameReader(self._socket.fileno())
-        self.runtime: str | None = None  # its private folder, for whoever dies last to remove
+        self.runtime = ""  # its private folder, if it has one, for whoever dies last to remove
         self._heard = time.monotonic()
         self._introduce()
 
@@ -215,7 +215,7 @@ class SupervisorHandle:
             if time.monotonic() > until:
                 break
             time.sleep(0.002)
-        if self.runtime is not None:
+        if self.runtime:
             shutil.rmtree(self.runtime, ignore_errors=True)
 
     def _left(self) -> list[int]:

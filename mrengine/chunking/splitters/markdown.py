@@ -246,9 +246,9 @@ def looks(sample: Sample) -> float:
             marks += 3
         elif first in "-*+" and _BULLET.match(row):
             bullets += 1
-        if first in "[." and _TARGET.match(row):
-            marks += 1
-        elif ("`" in row or "](" in row or "**" in row or "][" in row or row[-1] == ":") and _LINK.search(row):
+        if (first in "[." and _TARGET.match(row)) or (
+            ("`" in row or "](" in row or "**" in row or "][" in row or row[-1] == ":") and _LINK.search(row)
+        ):
             marks += 1
     strong = titles > 0 or sample.fences > 0 or marks >= 3
     marks += 3 * sample.fences + bullets / 4
