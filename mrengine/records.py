@@ -46,6 +46,8 @@ class Chunk:
 
     ``text`` is ``document[start - overlap : end]``; ``start:end`` of all chunks tile the document. ``tokens`` is
     tiktoken's own count of ``text``. ``kind`` is what the splitter took the text for ("prose", "json", …).
+    ``headings``: the titles that stand above ``start``, outermost first; ``table_header``: the first lines of the CSV
+    or Markdown table that began before it. Neither is part of ``text``; the limit has room for both.
     """
 
     id: int
@@ -56,11 +58,21 @@ class Chunk:
     tokens: int
     kind: str
     text: str = field(repr=False)
+    headings: tuple[str, ...] = field(default=(), repr=False)
+    table_header: str = field(default="", repr=False)
 
     @property
     def fenced(self) -> str:
-        """The text as marked data for a prompt: between two tags that the text itself cannot contain."""
-        return fence(self.text)
+        """The text, below its headings and table header, as marked data for a prompt: between two tags that the text
+        itself cannot contain.
+        """
+        return fence(above(self.headings, self.table_header) + self.text)
+
+
+def above(headings: Sequence[str], table_header: str) -> str:
+    """What stands above a chunk's text in a prompt: the titles in one line, then the head of its table."""
+    title = " > ".join(headings)
+    return "".join(f"{part}\n" for part in (f"[{title}]" if title else "", table_header.rstrip("\r\n")) if part)
 
 
 def fence(text: str) -> str:
@@ -71,11 +83,21 @@ def fence(text: str) -> str:
 
 @dataclass(frozen=True, slots=True)
 class Usage:
-    """Tokens as the provider counted them. ``cached_tokens`` are part of ``input_tokens``."""
+    """Tokens of one call, or of many, as the provider counted them.
+
+    ``input_tokens`` is the whole prompt; ``cached_tokens`` and ``cache_write_tokens`` (read from and written into the
+    provider's cache) are part of it, ``cache_write_1h_tokens`` of the latter. ``output_tokens`` is the whole answer;
+    ``reasoning_tokens`` are part of it. ``estimated``: the provider did not say (all of) it, so it is our own count.
+    How each vendor counts: ``mrengine.providers.call.counting``.
+    """
 
     input_tokens: int = 0
     output_tokens: int = 0
     cached_tokens: int = 0
+    cache_write_tokens: int = 0
+    reasoning_tokens: int = 0
+    cache_write_1h_tokens: int = 0
+    estimated: bool = False
 
     @property
     def total_tokens(self) -> int:
@@ -86,6 +108,10 @@ class Usage:
             self.input_tokens + other.input_tokens,
             self.output_tokens + other.output_tokens,
             self.cached_tokens + other.cached_tokens,
+            self.cache_write_tokens + other.cache_write_tokens,
+            self.reasoning_tokens + other.reasoning_tokens,
+            self.cache_write_1h_tokens + other.cache_write_1h_tokens,
+            self.estimated or other.estimated,
         )
 
 
@@ -109,7 +135,7 @@ class Observed:
 @dataclass(frozen=True, slots=True)
 class Request:
     """One request to a model, as a provider gets it. ``schema``: a JSON schema or None. ``timeout_s``: for the whole
-    call.
+    call. ``finish_s``: for one whose answer has begun, where that is more.
     """
 
     model: str
@@ -122,6 +148,7 @@ class Request:
     document_id: str | None = None
     attempt: int = 1
     timeout_s: float = 600.0
+    finish_s: float = 0.0
     # The turns so far, where the model is asked again (continuation, a re-ask); (role, content) pairs after the prompt.
     turns: tuple[tuple[str, str], ...] = field(default=(), repr=False)
 
@@ -165,8 +192,10 @@ class ChunkResult:
 class ChunkFailure:
     """A chunk that has no result.
 
-    ``kind``: "error" (map_fn raised), "unstorable" (its result), "model" (a call), "crash", "hang", "retries".
-    ``traceback`` names files, lines and functions only: no source line, no value.
+    ``kind``: "error" (map_fn raised), "unstorable" (its result), "model" (a call), "crash", "hang", "retries",
+    "damaged" (its text or its document's name is lost).
+    ``traceback`` names files, lines and functions only: no source line, no value. ``answers``: what the models had
+    answered to the calls of the last attempt, as they said it, refused answers included.
     """
 
     chunk_id: int
@@ -176,11 +205,13 @@ class ChunkFailure:
     message: str
     attempts: int = 1
     traceback: str = field(default="", repr=False)
+    answers: tuple[str, ...] = field(default=(), repr=False)
 
 
 @dataclass(frozen=True, slots=True)
 class RateLimit:
-    """A provider's limits for one model, per minute. ``burst_s``: seconds of the rate that may be used at once.
+    """A provider's limits for one model, per minute; ``rps``: requests per second, spaced evenly.
+    ``burst_s``: seconds of the rate that may be used at once.
 
     ``concurrent``: calls in flight. ``shared``: a name under which all processes of this machine that call the model at
     the same endpoint draw on one limit.
@@ -188,6 +219,7 @@ class RateLimit:
 
     tpm: int | None = None
     rpm: int | None = None
+    rps: float | None = None
     input_tpm: int | None = None
     output_tpm: int | None = None
     concurrent: int | None = None
@@ -206,17 +238,33 @@ class Budget:
 
 @dataclass(frozen=True, slots=True)
 class Price:
-    """USD per million tokens."""
+    """USD per million tokens.
+
+    Where a price is not given: ``cached`` is ``input``; ``cache_write`` is 1.25 and ``cache_write_1h`` 2 times
+    ``input``, as at Anthropic, the only vendor that charges more for them
+    (https://platform.claude.com/docs/en/build-with-claude/prompt-caching). Reasoning costs what other output costs.
+    """
 
     input: float
     output: float
     cached: float | None = None
+    cache_write: float | None = None
+    cache_write_1h: float | None = None
 
     def cost(self, usage: Usage) -> float:
         """USD for this usage."""
         cached = self.input if self.cached is None else self.cached
-        fresh = usage.input_tokens - usage.cached_tokens
-        return (fresh * self.input + usage.cached_tokens * cached + usage.output_tokens * self.output) / 1e6
+        written = self.input * 1.25 if self.cache_write is None else self.cache_write
+        written_1h = self.input * 2.0 if self.cache_write_1h is None else self.cache_write_1h
+        fresh = usage.input_tokens - usage.cached_tokens - usage.cache_write_tokens
+        cost = fresh * self.input + usage.cached_tokens * cached + usage.output_tokens * self.output
+        cost += (usage.cache_write_tokens - usage.cache_write_1h_tokens) * written
+        return (cost + usage.cache_write_1h_tokens * written_1h) / 1e6
+
+    def most(self, usage: Usage) -> float:
+        """USD at most, where nobody knows yet how much of the input will be written into a cache."""
+        written = usage.input_tokens if (self.cache_write or 0.0) > self.input else 0
+        return self.cost(Usage(usage.input_tokens, usage.output_tokens, 0, written))
 
 
 @dataclass(frozen=True, slots=True)
@@ -224,14 +272,20 @@ class ModelSpec:
     """A model, by name, and what its name does not say.
 
     ``provider``: a name ("openai", "anthropic", "http", "local", "fake", an entry point) or a Provider class.
+    ``api_key_env``: the variable that holds the key; of several each is a key with limits of its own, and calls go to
+    whichever has room.
     ``headers``: a mapping, ``${VAR}`` expanded in the worker, or a callable that returns one (asked again after a 401).
-    ``params``: sent with every request. ``fallbacks``: names or specs that take this model's chunks when it fails.
+    ``params``: sent with every request. ``fallbacks``: names or specs that take this model's chunks when it fails;
+    ``fallbacks_on``: of what, any of "unavailable" (it cannot be used, or not now), "overflow" (a text that it does
+    not hold; the fallbacks with a larger window are asked) and "filtered" (a content filter refused).
+    ``reasoning``: "drop", or "keep" to have what the model thinks aloud in the text, before the answer, as
+    ``<think>…</think>``.
     """
 
     name: str
     provider: str | type[Any] | None = None
     base_url: str | None = None
-    api_key_env: str | None = None
+    api_key_env: str | Sequence[str] | None = None
     headers: Mapping[str, str] | Callable[[], Mapping[str, str]] | None = field(default=None, repr=False)
     verify: bool | str = True
     proxy: str | None = field(default=None, repr=False)
@@ -241,6 +295,8 @@ class ModelSpec:
     price: Price | None = None
     limits: RateLimit | None = None
     fallbacks: Sequence[str | ModelSpec] = ()
+    reasoning: Literal["drop", "keep"] = "drop"
+    fallbacks_on: Sequence[str] = ("unavailable", "overflow")
 
 
 @dataclass(frozen=True, slots=True)
@@ -257,14 +313,18 @@ class Grant:
 
 @dataclass(frozen=True, slots=True)
 class Estimate:
-    """An upper bound of what a job would do and cost; nothing was called. ``cost_usd``: None where a price is
-    unknown.
+    """What a job would do and cost under what is ``assumed``; nothing was called, and it is no upper bound.
+
+    ``output_tokens``: as many as the calls allow (``max_tokens``). ``cost_usd``: None where a price is unknown.
     """
 
     chunks: int
     calls: int
     input_tokens: int
     cost_usd: float | None
+    output_tokens: int = 0
+    calls_per_chunk: float = 1.0
+    assumed: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -283,6 +343,13 @@ class JobStatus:
     eta_s: float | None = None
     updated: float = 0.0
     reason: str = ""  # why the last run was not done, or what chunks failed of
+    models: tuple[str, ...] = ()
+    function: str = field(default="", repr=False)  # its name, or the beginning of the prompt
+    documents: int = 0
+    source: str = ""  # the id of the first document
+    usage: Usage = Usage()  # of all runs
+    size_bytes: int = 0  # of the job's folder
+    folder: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -104,6 +104,34 @@ def test_a_mapping_or_a_set_is_no_row_of_documents(make: Any) -> None:
             make().run(document, lengths)
 
 
+def above(chunk: Any, _context: Any) -> list[Any]:
+    return [list(chunk.headings), chunk.table_header, chunk.fenced.split("\n", 1)[1].startswith("[Part > Chapter]")]
+
+
+def test_headings_and_table_header_reach_the_map_function_also_after_a_resume(make: Any) -> None:
+    """They stand in the log; chunk.fenced begins with them."""
+    rows = "".join(f"| row {number} | some words of a cell |\n" for number in range(99))
+    text = "# Part\n\nSome text.\n\n## Chapter\n\n| name | words |\n| --- | --- |\n" + rows
+    first = make("heads", splitter="markdown", target_tokens=120).run(text, above)
+    again = make("heads", splitter="markdown", target_tokens=120).run(text, above)
+    inside = [result.result for result in first.results][1:]
+    assert len(inside) > 3
+    assert all(found == [["Part", "Chapter"], "| name | words |\n| --- | --- |\n", True] for found in inside)
+    assert [result.result for result in again.results] == [result.result for result in first.results]
+    assert all(result.resumed for result in again.results)
+
+
+def test_a_blank_chunk_costs_no_call_and_is_told(make: Any, caplog: pytest.LogCaptureFixture) -> None:
+    """Neither does a blank document; a job with nothing else is refused."""
+    blanks = " \n" * 3000
+    run = make().run([Document("a", TEXT + blanks + TEXT), Document("b", blanks)], lengths)
+    assert 0 < sum(result.result for result in run.results) < 2 * len(TEXT) + 2000
+    assert all(result.document_id == "a" for result in run.results)
+    assert "have nothing but blanks" in " ".join(record.getMessage() for record in caplog.records)
+    with pytest.raises(SourceError, match="blank"):
+        make().run(blanks, lengths)
+
+
 def test_empty_documents_among_others_are_told(make: Any, caplog: pytest.LogCaptureFixture) -> None:
     """By their ids, a few of them, in the summary and in the log."""
     run = make().run([Document("full", TEXT), *(Document(f"empty{i}", "") for i in range(7))], lengths)
@@ -327,7 +355,7 @@ def test_a_stream_ends_as_a_run_does(make: Any) -> None:
     names: list[str] = []
     runner.on("*", lambda event: names.append(event.name))
     outcomes = list(runner.stream(TEXT, lengths))
-    assert names[-1] == "job:complete"
+    assert names[-2:] == ["job:complete", "job:end"]
     failing = runner.stream(TEXT, lambda chunk, context: 1 / 0)
     assert [next(failing).kind for _ in outcomes] == ["error"] * len(outcomes)
     with pytest.raises(JobFailed, match="all"):
@@ -343,7 +371,7 @@ def test_events_tell_the_run(make: Any) -> None:
     runner.on("chunk:processed", lambda event: 1 / 0)
     run = runner.run(TEXT, ask)
     assert names[0] == "job:start"
-    assert names[-1] == "job:complete"
+    assert names[-2:] == ["job:complete", "job:end"]
     assert names.count("chunk:processed") == run.summary.total_chunks
 
 
@@ -532,7 +560,7 @@ def test_a_wrong_key_ends_the_job_at_once(monkeypatch: pytest.MonkeyPatch) -> No
 
 
 def test_a_job_goes_on_by_its_id_at_the_same_endpoint(monkeypatch: pytest.MonkeyPatch) -> None:
-    """With the same provider, and the key of the same variable, whose name is in the log and whose value is not."""
+    """With the same provider, and the key of the variable that is named again; its value is not in the log."""
     monkeypatch.setenv("LAB_KEY", "right")
     with LLMServer(api_key="right") as server:
         spec = ModelSpec("m", provider="http:anthropic", base_url=server.root, api_key_env="LAB_KEY")
@@ -540,7 +568,7 @@ def test_a_job_goes_on_by_its_id_at_the_same_endpoint(monkeypatch: pytest.Monkey
         settings: dict[str, Any] = {"workers": 2, "target_tokens": 60}
         with pytest.raises(BudgetExhausted):
             MapReduceRunner(models=spec, budget=Budget(max_tokens=1000), **settings).run(TEXT, prompt, job_id="lab")
-        run = MapReduceRunner(**settings).resume("lab")
+        run = MapReduceRunner(**settings).resume("lab", api_key_env="LAB_KEY")
         assert run.summary.failed_chunks == 0
         assert run.summary.resumed_chunks > 0
         assert server.stats().statuses.keys() == {"200"}

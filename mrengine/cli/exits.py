@@ -14,39 +14,27 @@ import click
 
 from mrengine.cli.notes import say
 from mrengine.cli.output import StdoutClosed
+from mrengine.cli.terms import in_cli_terms, piped
 from mrengine.errors import (
     BudgetExhausted,
     ChunkingError,
     ConfigError,
     JobBusy,
     JobCancelled,
+    JobError,
     JobFailed,
     JobTimeout,
     MrengineError,
     SourceError,
 )
+from mrengine.records import RunSummary
 
-__all__ = ["DONE", "FAILED", "TOO_MANY_FAILED", "Group", "Invocation", "in_cli_terms", "place_of", "with_debug"]
+__all__ = ["DONE", "FAILED", "TOO_MANY_FAILED", "Group", "Invocation", "ended", "place_of", "with_debug"]
 
 DONE, FAILED, USAGE, TOO_MANY_FAILED, STOPPED, BUSY, INTERRUPTED, TERMINATED = 0, 1, 2, 3, 4, 5, 130, 143
 
 
 _INSTALLED = tuple(dict.fromkeys(sysconfig.get_paths()[name] for name in ("stdlib", "purelib", "platlib")))
-_OPTIONS = {
-    "on_mismatch": "--on-mismatch",
-    "timeout_s": "--timeout",
-    "state_dir": "--state-dir",
-    "job_id": "--job-id",
-    "target_tokens": "--target-tokens",
-    "overlap_tokens": "--overlap-tokens",
-}
-_WAYS_OUT = (
-    ("models=", "--model "),
-    ("max_cost_usd needs", "--max-cost needs"),
-    ("give it as ModelSpec(price=Price(...)), or limit max_tokens instead", "limit --max-tokens-total instead"),
-    ("; for others give ModelSpec(name, provider=…, base_url=…)", "; another one needs a program of Python"),
-)
-_SETTING = re.compile(rf"\b(?<!-)({'|'.join(_OPTIONS)})\b(?!:)(=?)")
 
 
 class Terminated(BaseException):
@@ -58,6 +46,7 @@ class Invocation:
     """What the end of a command has to know: ``resumes`` says how its job goes on, once there is one."""
 
     debug: bool = False
+    quiet: bool = False
     resumes: str = ""
 
 
@@ -102,6 +91,8 @@ class Group(click.Group):
         except Exception as error:  # noqa: BLE001  # of the library, of a user's function, of the system: all end here
             if told.debug:
                 traceback.print_exception(error)
+            if isinstance(error, JobError) and error.summary is not None and error.summary.total_chunks:
+                say(ended(error.summary, "failed" if isinstance(error, JobFailed) else "stopped"), quiet=told.quiet)
             say(f"mrengine: {line_of(error)}")
             code = code_of(error)
         context.exit(code if isinstance(code, int) else DONE)
@@ -113,12 +104,11 @@ def line_of(error: Exception) -> str:
         return f"job {error.job_id} was cancelled; 'mrengine uncancel {error.job_id}' lets it run again"
     if isinstance(error, (BudgetExhausted, JobTimeout)) and len(error.results):
         return f"{in_cli_terms(str(error))}; 'mrengine export {error.job_id}' prints what is done"
-    if isinstance(error, SourceError) and error.offset is not None:
-        told = f"{error.source} is not UTF-8 at byte {error.offset}"
-        return f"{told}; if it is Latin-1, 'iconv -f latin1 -t utf-8 {error.source} | mrengine … -' reads it"
+    if isinstance(error, SourceError):
+        return piped(error)
     if isinstance(error, JobFailed) and len(error.failures):
         told = f"{error}{place_of(error.failures[0].traceback)}"
-        return f"{in_cli_terms(told)}; 'mrengine export {error.job_id}' has the rest"
+        return f"{in_cli_terms(told)}; 'mrengine export {error.job_id}' has every failure"
     if isinstance(error, MrengineError):
         return in_cli_terms(str(error))
     if isinstance(error, OSError) and error.strerror:
@@ -126,11 +116,20 @@ def line_of(error: Exception) -> str:
     return f"{type(error).__name__}: {error} (--debug shows where)"
 
 
-def in_cli_terms(text: str) -> str:
-    """A message of the library, with its settings as the options that they are here."""
-    for ours, theirs in _WAYS_OUT:
-        text = text.replace(ours, theirs)
-    return _SETTING.sub(lambda found: _OPTIONS[found[1]] + " " * bool(found[2]), text)
+def ended(summary: RunSummary, state: str = "done") -> str:
+    """The last line of a run: chunks, seconds, tokens, cost, and the job's id."""
+    total, failed = summary.total_chunks, summary.failed_chunks
+    done = summary.processed_chunks + summary.resumed_chunks
+    words = [f"{done} of " * (done < total) + f"{total} chunk{'s' * (total != 1)}"]
+    if summary.resumed_chunks:
+        words.append(f"{summary.resumed_chunks} of earlier runs")
+    if failed:
+        words.append(f"{failed} failed")
+    words.append(f"{summary.duration_ms / 1e3:.1f} s")
+    tokens = sum(usage.total_tokens for usage in summary.usage.values())
+    cost = "cost unknown" if summary.cost_usd is None else f"${summary.cost_usd:.4f}"
+    words += [f"{tokens:,} tokens", cost] if tokens else ["no tokens"]
+    return f"{state}: {', '.join(words)}; job {summary.job_id}"
 
 
 def place_of(traceback: str | None) -> str:

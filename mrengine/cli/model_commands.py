@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import importlib.util
 import os
+from typing import Any
 
 import click
 
 from mrengine.cli.notes import say
 from mrengine.cli.output import echo, print_json
-from mrengine.config import Settings
 from mrengine.errors import ConfigError
 from mrengine.providers.local.model_file import ensure, find
 from mrengine.providers.models.model import resolve_models
+from mrengine.providers.models.resolution import custom_class, plugins
+from mrengine.settings import Settings
 
 __all__ = ["models"]
 
@@ -35,6 +37,7 @@ def models(context: click.Context, as_json: bool) -> None:
         return
     rows = [(names, what, "" if key is None else _set_or_not(key)) for names, what, key in ROWS]
     rows.append(("local, local:/path/to/model.gguf", "embedded, SmolLM2 135M", _embedded()))
+    rows += [(f"{name}, {name}:MODEL", _package(point), _loads(name)) for name, point in sorted(plugins().items())]
     for names, what, state in rows:
         if as_json:
             print_json({"names": names, "provider": what, "state": state or "no key needed"})
@@ -54,6 +57,19 @@ def _embedded() -> str:
     if importlib.util.find_spec("xllamacpp") is None:
         return "pip install 'mrengine[local]'"
     return "ready" if find() is not None else "fetched when first used: mrengine models fetch local"
+
+
+def _package(point: Any) -> str:
+    """The package that brings a provider."""
+    return f"plugin {point.dist.name} {point.dist.version}" if point.dist is not None else "plugin"
+
+
+def _loads(name: str) -> str:
+    try:
+        custom_class(name)
+    except ConfigError as error:
+        return str(error)
+    return "ready"
 
 
 def _default() -> str:

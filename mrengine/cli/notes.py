@@ -8,6 +8,8 @@ import sys
 
 import click
 
+from mrengine.cli.terms import in_cli_terms
+
 __all__ = ["log_to_stderr", "say"]
 
 CLEAR_LINE = "\r\x1b[2K"  # a progress bar may stand there; it is drawn again below
@@ -32,7 +34,8 @@ def _redraws() -> bool:
 class _Notes(logging.Handler):
     def emit(self, record: logging.LogRecord) -> None:
         try:
-            say(self.format(record))
+            text = self.format(record)
+            say(in_cli_terms(text) if record.name == "mrengine" else text)
         except Exception:  # noqa: BLE001  # a record's own formatting
             self.handleError(record)
 

@@ -15,6 +15,8 @@ from typing import Any
 
 import click
 
+from mrengine.log.format.values import Unstorable, normalise
+
 __all__ = [
     "StdoutClosed",
     "as_json",
@@ -67,9 +69,10 @@ def as_json(value: Any) -> str:
 def _plain(value: Any) -> Any:
     if isinstance(value, bytes):
         return base64.b64encode(value).decode()
-    if dataclasses.is_dataclass(value) and not isinstance(value, type):
-        return dataclasses.asdict(value)
-    return str(value)
+    try:
+        return normalise(value)
+    except Unstorable:
+        return str(value)
 
 
 def _finite(value: Any) -> Any:
@@ -92,7 +95,7 @@ def print_value(value: Any) -> None:
 
 def record_of(outcome: Any) -> dict[str, Any]:
     """A result or failure as a record."""
-    record = dataclasses.asdict(outcome)
+    record = {field.name: getattr(outcome, field.name) for field in dataclasses.fields(outcome)}
     if "cost_usd" in record:
         record["cost_usd"] = rounded(record["cost_usd"])
     record["type"] = "result" if hasattr(outcome, "result") else "failure"

@@ -4,29 +4,44 @@ from __future__ import annotations
 
 import re
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 import click
 
+from mrengine.cli.notes import say
+from mrengine.cli.terms import piped
 from mrengine.errors import ConfigError, SourceError
 from mrengine.records import Document
-from mrengine.sources import read_source
+from mrengine.sources import Reading, Source
+from mrengine.sources.jsonl import SUFFIXES, is_json_lines, numbered_lines, parse_line
 
 __all__ = ["open_sources"]
 
+SHOWN = 5
 
-def open_sources(sources: tuple[str, ...], *, each_line: bool = False) -> list[Document]:
+
+def open_sources(sources: tuple[str, ...], *, each_line: bool = False, skip: bool = False) -> list[Document]:
     """A document for each source; with ``each_line``, for each of its lines that is not blank: "visits.jsonl:3".
+    ``skip``: sources that cannot be read are told and left out.
 
-    SourceError, ConfigError, BadParameter: a source given twice.
+    SourceError, which names all that cannot be read; ConfigError; BadParameter: a source given twice.
     """
-    documents: list[Document] = []
     for place, source in enumerate(sources):
         if source in sources[:place]:
             raise click.BadParameter(f"{source} is given twice", param_hint="SOURCE")
-        document = _open(source)
-        documents += _lines(document) if each_line else [document]
+    documents: list[Document] = []
+    reading = Reading(skip=skip)
+    for source in sources:
+        with reading.opening():
+            document = _open(source)
+            documents += _lines(document) if each_line else [document]
+    if reading.errors and not each_line and not skip:
+        for document in documents:  # what is wrong with the others is told now, too, and not in the next try
+            reading.exhaust(Source(document.id, document.source))
+    reading.check()
+    for error in reading.errors:  # of those that could not even be opened; the run tells the rest
+        say(f"left out: {piped(error)}")
     return documents
 
 
@@ -38,18 +53,37 @@ def _open(source: str) -> Document:
             raise SourceError("stdin is closed: there is nothing to read from it", source="-")
         return Document("stdin", sys.stdin.buffer.read())
     path = Path(source)
-    if path.is_dir():
-        raise SourceError(f"{source} is a folder: name the files in it", source=source)
-    if not path.exists():
-        raise SourceError(f"{source}: there is no such file", source=source)
-    if not path.is_file():  # a pipe, as of the shell's <(command): it can be read only once
-        return Document(source, path.read_bytes())
+    try:
+        if path.is_dir():
+            raise SourceError(f"{source} is a folder: name the files in it", source=source)
+        if not path.exists():
+            raise SourceError(f"{source}: there is no such file", source=source)
+        if not path.is_file():  # a pipe, as of the shell's <(command): it can be read only once
+            return Document(source, path.read_bytes())
+    except OSError as error:  # a name that is too long, a folder that may not be entered
+        raise SourceError(f"cannot read {source}: {error.strerror or error}", source=source) from None
     return Document(source, path)
 
 
 def _lines(document: Document) -> Iterator[Document]:
-    """Lines end with a line feed and nothing else: JSON strings may hold all the other separators that Unicode has."""
-    text = "".join(read_source(document.source, name=document.id))
-    for number, line in enumerate(text.split("\n"), 1):
-        if line.strip():
-            yield Document(f"{document.id}:{number}", line.removesuffix("\r"))
+    lines = list(numbered_lines(document.source, name=document.id))
+    if is_json_lines(document.id, lines):
+        _check_json(document.id, lines)
+    for number, line in lines:
+        yield Document(f"{document.id}:{number}", line)
+
+
+def _check_json(name: str, lines: Iterable[tuple[int, str]]) -> None:
+    """A line of JSON Lines that is broken is told, and not sent: the model would answer as if it were whole."""
+    strict = name.lower().endswith(SUFFIXES)
+    faults = []
+    for number, line in lines:
+        try:
+            if strict or line.lstrip().startswith("{"):
+                parse_line(line, name=name, number=number)
+        except SourceError as error:
+            faults.append(error)
+    if faults:
+        more = f"; {len(faults) - SHOWN} more" if len(faults) > SHOWN else ""
+        told = "; ".join(map(str, faults[:SHOWN]))
+        raise SourceError(f"{told}{more}", source=name, line=faults[0].line)

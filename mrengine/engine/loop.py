@@ -6,9 +6,9 @@ the loop, so that a test can take one step at a time.
 
 from __future__ import annotations
 
-import heapq
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from functools import partial
 from typing import Any
 
 import msgpack
@@ -19,6 +19,7 @@ from mrengine.engine.deaths import Aftermath, aftermath
 from mrengine.engine.failure_records import FailureRecords, RestartLimiter, allowed_deaths
 from mrengine.engine.group_commit import GroupCommit, Log
 from mrengine.engine.model_choice import ModelChoice
+from mrengine.engine.model_news import ModelNews
 from mrengine.engine.prefetch import PrefetchWindow
 from mrengine.engine.queues import TaskQueues
 from mrengine.engine.round import Announcer, RoundSettings
@@ -65,9 +66,12 @@ class Engine:
         self._watch = WorkerMonitor(backend, settings, self._key)
         self._docket = AttemptCounter(settings.max_attempts)
         self._commit_first = False
-        self._timers: list[tuple[float, int]] = []
         self._balance = ModelChoice(settings.models, settings.balance, settings.weights, begun)
         self._toll = RestartLimiter(allowed_deaths(backend.workers, backend.slots, settings.max_attempts))
+        self._models = ModelNews(
+            settings, self._queues, self._balance, self._verdicts, self._docket,
+            fail=self._fail, stop=self.stop, running=self._watch.running, clock=clock,
+        )  # fmt: skip
         self._left = len(self._queues)
         self._draining: str | None = None
         self._failed, self._drain_until = 0, 0.0
@@ -83,7 +87,7 @@ class Engine:
             m.FAILED_START: self._on_failed_start,
             m.RETRY: self._on_retry,
             m.DROPPED: self._on_dropped,
-            m.MODEL_DOWN: self._on_model_down,
+            **{kind: partial(self._on_model, kind) for kind in (m.MODEL_DOWN, m.MODEL_DOUBT, m.MODEL_RESTS)},
             m.BUDGET_SPENT: self._on_budget_spent,
             m.NOTE: self._on_note,
             m.LINE: self._on_line,
@@ -126,10 +130,10 @@ class Engine:
 
     def wait_s(self) -> float:
         """How long the next poll may wait."""
-        due = self._timers[0][0] if self._timers else self._next_tick
+        due = min(self._queues.due, self._next_tick)
         if self._draining is not None:
             due = min(due, self._drain_until)
-        return max(0.0, min(due, self._next_tick) - self._clock())
+        return max(0.0, due - self._clock())
 
     def commit(self) -> None:
         """Make what was appended durable, and only then announce it."""
@@ -168,7 +172,7 @@ class Engine:
             room = worker.pace.window - len(worker.flight)
             if room > 0:
                 idle = self._backend.slots - len(worker.flight)
-                keys = self._queues.take(index, room, spare=idle)
+                keys = self._queues.take(index, room, spare=idle, holds=self._models.holds)
                 if keys:
                     self._send(index, keys)
 
@@ -208,12 +212,14 @@ class Engine:
         key = self._settle(index, chunk, model)
         if key is not None:
             self._log.append(codec.RESULT, payload)
+            self._models.ended(key, model, well=True)
             self._close(key)
             self._toll.finished()
 
     def _on_failure(self, index: int, chunk: int, model: int, payload: bytes) -> None:
         key = self._settle(index, chunk, model)
         if key is not None:
+            self._models.ended(key, model, well=False)
             self._fail(key, payload)
             self._toll.finished()
 
@@ -260,7 +266,7 @@ class Engine:
             return
         self._docket.started(key)
         wait = after_s if after_s is not None else self._settings.backoff_s * 2 ** (attempt - 1)
-        heapq.heappush(self._timers, (self._clock() + wait, key))
+        self._queues.later(key, self._clock() + wait)
         self._announcer.note("chunk:retry", {"chunk_id": chunk, "attempt": attempt, "error": cause, "wait_s": wait})
 
     def _on_dropped(self, index: int, chunk: int, model: int, _payload: bytes) -> None:
@@ -268,14 +274,9 @@ class Engine:
         if key is not None:
             self._queues.put_back(key)
 
-    def _on_model_down(self, index: int, chunk: int, model: int, payload: bytes) -> None:
-        key = self._settle(index, chunk, model)
-        cause = payload.decode("utf-8", "replace")
-        none_left = self._balance.down(model)
-        if key is not None:
-            self._queues.put_back(key)
-        if self._settings.all_models or none_left:
-            self.stop("failed", message=f"no model is left that a call can use: {cause}")
+    def _on_model(self, kind: int, index: int, chunk: int, model: int, payload: bytes) -> None:
+        self._commit_first = True
+        self._models.told(kind, self._settle(index, chunk, model), model, index, payload.decode("utf-8", "replace"))
 
     def _on_budget_spent(self, index: int, chunk: int, model: int, payload: bytes) -> None:
         self._on_dropped(index, chunk, model, b"")
@@ -354,9 +355,9 @@ class Engine:
     # time
 
     def _wake(self) -> None:
-        now = self._clock()
-        while self._timers and self._timers[0][0] <= now:
-            self._queues.put_back(heapq.heappop(self._timers)[1])
+        self._queues.wake(self._clock())
+        if self._draining is None:
+            self._models.wake()
 
     def _tick(self) -> None:
         now = self._clock()

@@ -71,6 +71,11 @@ class WorkerMonitor:
         """Whether a worker takes nothing new."""
         return self._marks[index].retire_at is not None
 
+    def running(self, model: int, key: int) -> bool:
+        """Whether other tasks of a model are being run."""
+        started = (s for index in range(self._backend.workers) for s in self._backend.started(index))
+        return any(s.model == model and self._key(s.chunk, s.model) != key for s in started)
+
     def must_go(self, index: int, worker: Worker, now: float) -> bool:
         """Whether a worker is to be killed now; one that is to be replaced later is marked."""
         mark, overdue = self._marks[index], self._overdue(index, worker, now)

@@ -1,1 +1,5 @@
-"""The host's half of a run: documents and a map function in, a backend driven, outcomes out."""
+"""The host's half of a run, in the caller's own process: documents in, a backend driven, outcomes out.
+
+Begin with ``job_run``: it reads as the story of a run. ``prepare`` comes before its first round, ``log_follower`` turns
+the durable log into events and results, ``reduce`` and ``tree_reduce`` come last.
+"""

@@ -8,11 +8,12 @@ from typing import Any
 
 import msgpack
 
-from mrengine.config import Settings
+from mrengine.errors import SourceError
 from mrengine.host.job_identity import MapFunction, chunking_of
 from mrengine.providers.models.model import Model
 from mrengine.records import Document
-from mrengine.sources import documents_of, read_source
+from mrengine.settings import Settings
+from mrengine.sources import Reading, documents_of
 
 __all__ = ["auto_job_id"]
 
@@ -22,19 +23,34 @@ def auto_job_id(document: Any, settings: Settings, models: Sequence[Model], mapp
 
     A prompt is what it says; a function is what it is named by, and not its code: mended, it goes on with its job.
     """
-    kept, digests = [], []
+    kept, digests, reading = [], [], Reading(skip=settings.on_source_error == "skip")
     for source in documents_of(document):
         once = hasattr(source.origin, "read")
-        digest, pieces = blake2b(digest_size=16), []
-        for piece in read_source(source.origin, name=source.id):
+        digest, pieces, before = blake2b(digest_size=16), [], len(reading.errors)
+        for piece in reading.text(source):
             digest.update(piece.encode("utf-8", "surrogatepass"))
             if once:
                 pieces.append(piece)
         digests.append([source.id, digest.digest()])
-        kept.append(Document(source.id, "".join(pieces) if once else source.origin))
+        origin = "".join(pieces) if once else source.origin
+        if once and len(reading.errors) > before:
+            origin = _Unreadable(reading.errors[-1])
+        kept.append(Document(source.id, origin))
+    reading.check()
     facts = [digests, chunking_of(settings, models).fields(), [model.identity for model in models], _named(mapping)]
     name = blake2b(msgpack.packb(facts, unicode_errors="surrogatepass"), digest_size=8).hexdigest()
     return kept, f"auto-{name}"
+
+
+class _Unreadable:
+    """Stands for a stream that was read once, in vain."""
+
+    def __init__(self, error: SourceError) -> None:
+        self._error = error
+
+    def read(self, _size: int = -1) -> str:
+        """SourceError."""
+        raise self._error
 
 
 def _named(mapping: MapFunction) -> str:

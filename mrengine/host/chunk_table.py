@@ -3,41 +3,73 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from hashlib import blake2b
 from pathlib import Path
 from typing import Any
 
 from mrengine.errors import ConfigError, SourceError
 from mrengine.log.format import codec
-from mrengine.log.format.chunk_rows import MAX_ROWS, ROW_BYTES, ChunkRow, pack_chunks, pack_row
+from mrengine.log.format.chunk_rows import MAX_ROWS, ROW_BYTES, ChunkRow, Heads, pack_chunks, pack_row
 from mrengine.log.format.job_records import DocumentRow, DocumentsDigest
-from mrengine.sources import Spool, documents_of, read_source
-from mrengine.sources.spool import not_kept, read_pieces
+from mrengine.private import open_file
+from mrengine.sources import Reading, Spool, documents_of
+from mrengine.sources.spool import Text, not_kept, read_pieces
 
-__all__ = ["append_inputs", "chunk_records", "digest_of", "holds", "input_version", "spool_documents"]
+__all__ = [
+    "append_inputs",
+    "chunk_records",
+    "digest_of",
+    "input_version",
+    "lacking_text",
+    "not_held",
+    "spool_documents",
+]
+
+_MOST_HEADS = 1 << 20  # characters of headings and table headers in one record
 
 
-def spool_documents(folder: Path, document: Any) -> tuple[Spool, list[DocumentRow]]:
-    """Read all documents into a spool that is not published yet. ConfigError: there is none; SourceError: all are
-    empty.
+def spool_documents(
+    folder: Path, document: Any, reading: Reading, *, optional: bool = False
+) -> tuple[Spool, list[DocumentRow]]:
+    """Read all documents into a spool that is not published yet, see there for ``optional``. ConfigError: there is
+    none; SourceError: all are empty or blank, or some cannot be read; those that ``reading`` may skip are left out.
     """
-    spool = Spool(folder)
+    spool = Spool(folder, optional=optional)
+    text = _Text()
     try:
         rows = []
         for source in documents_of(document):
-            kept = spool.add(source.id, read_source(source.origin, name=source.id))
+            before = len(reading.errors)
+            kept = spool.add(source.id, text.noted(reading.text(source)))
+            if len(reading.errors) > before:
+                spool.take_back(kept)
+                continue
             rows.append(DocumentRow(kept.id, kept.digest, kept.offset, kept.n_bytes, kept.n_chars))
+        reading.check()
         if not rows:
             raise ConfigError("there is no document", setting="document")
-        if not any(row.n_bytes for row in rows):
+        if not text.found:
             what = f"the document {rows[0].id!r} is" if len(rows) == 1 else f"all {len(rows)} documents are"
-            raise SourceError(f"{what} empty: there is nothing to run the map function on", source=rows[0].id)
+            how = "blank" if any(row.n_bytes for row in rows) else "empty"
+            raise SourceError(f"{what} {how}: there is nothing to run the map function on", source=rows[0].id)
         spool.flush()
         return spool, rows
     except BaseException:
         spool.discard()
         raise
+
+
+class _Text:
+    """Whether any of the pieces that came by has more than blanks."""
+
+    def __init__(self) -> None:
+        self.found = False
+
+    def noted(self, pieces: Iterator[str]) -> Iterator[str]:
+        for piece in pieces:
+            self.found = self.found or not (not piece or piece.isspace())
+            yield piece
 
 
 def digest_of(rows: Sequence[DocumentRow]) -> tuple[int, int, bytes]:
@@ -49,13 +81,19 @@ def digest_of(rows: Sequence[DocumentRow]) -> tuple[int, int, bytes]:
 
 
 def chunk_records(
-    spool: Path, documents: Sequence[DocumentRow], chunk: Callable[..., Iterator[Any]], *, round_: int = 0
+    spool: Path,
+    documents: Sequence[DocumentRow],
+    chunk: Callable[..., Iterator[Any]],
+    *,
+    round_: int = 0,
+    blank: Callable[[], None] = lambda: None,
 ) -> Iterator[bytes]:
     """Cut the documents of a spool; payloads of CHUNKS records, each with the rows of at most 16,384 chunks.
 
-    ``chunk``: ``Chunker.chunk`` or what acts like it.
+    ``chunk``: ``Chunker.chunk`` or what acts like it. ``blank`` is called for each chunk that is left out, because what
+    it has of its own is nothing but blanks: no call is made for it.
     """
-    rows, first, next_id = bytearray(), 0, 0
+    batch, next_id = _Batch(round_, 0), 0
     for index, document in enumerate(documents):
         position = document.spool_offset
         text = read_pieces(spool, document.spool_offset, document.n_bytes)
@@ -63,6 +101,9 @@ def chunk_records(
             data = piece.text.encode("utf-8", "surrogatepass")
             own = len(data) if not piece.overlap else len(data) - _bytes(piece.text[: piece.overlap])
             position += own
+            if (piece.text[piece.overlap :] if piece.overlap else piece.text).isspace():
+                blank()
+                continue
             row = ChunkRow(
                 index,
                 piece.kind,
@@ -74,14 +115,38 @@ def chunk_records(
                 position,
                 blake2b(data, digest_size=16).digest(),
             )
-            rows += pack_row(row)
+            batch.add(row, (piece.headings, piece.table_header))
             next_id += 1
-            if next_id - first == MAX_ROWS:
-                yield pack_chunks(round_, first, bytes(rows))
-                rows.clear()
-                first = next_id
-    if rows:
-        yield pack_chunks(round_, first, bytes(rows))
+            if batch.is_full:
+                yield batch.payload()
+                batch = _Batch(round_, next_id)
+    if batch.rows:
+        yield batch.payload()
+
+
+class _Batch:
+    """The rows of one CHUNKS record, and what stands above their chunks: each headings and header once in a row."""
+
+    def __init__(self, round_: int, first: int) -> None:
+        self.rows = bytearray()
+        self._round, self._first = round_, first
+        self._heads: list[Heads] = []
+        self._size = 0  # characters of them
+
+    def add(self, row: ChunkRow, heads: Heads) -> None:
+        if heads != ((), ""):
+            if not self._heads or self._heads[-1] != heads:
+                self._heads.append(heads)
+                self._size += sum(map(len, heads[0])) + len(heads[1])
+            row = row._replace(context=len(self._heads))
+        self.rows += pack_row(row)
+
+    @property
+    def is_full(self) -> bool:
+        return len(self.rows) == MAX_ROWS * ROW_BYTES or self._size > _MOST_HEADS
+
+    def payload(self) -> bytes:
+        return pack_chunks(self._round, self._first, bytes(self.rows), self._heads)
 
 
 def input_version(version: str, inputs: Sequence[tuple[str, str]]) -> str:
@@ -94,13 +159,17 @@ def input_version(version: str, inputs: Sequence[tuple[str, str]]) -> str:
     return digest.hexdigest()
 
 
-def holds(spool: Path, documents: Sequence[DocumentRow]) -> bool:
-    """Whether the spool is there, and as long as its documents are: texts of later rounds may stand behind them."""
-    try:
-        size = spool.stat().st_size
-    except OSError:
-        return False
-    return size >= max((row.spool_offset + row.n_bytes for row in documents), default=0)
+def not_held(text: Text, documents: Iterable[DocumentRow]) -> list[DocumentRow]:
+    """The documents that are not in a spool as they were: texts of later rounds may stand behind them."""
+    return [row for row in documents if not text.holds(row.spool_offset, row.n_bytes, row.digest)]
+
+
+def lacking_text(place: Path, documents: Iterable[DocumentRow]) -> str | None:
+    """Why a spool cannot be used for these documents, "" where there is none; None: it has them as they were."""
+    with Text(place) as text:
+        if not text.exists:
+            return text.why
+        return f"{place} is damaged" if not_held(text, documents) else None
 
 
 def append_inputs(spool: Path, round_: int, inputs: Sequence[tuple[int, str]]) -> Iterator[tuple[int, bytes]]:
@@ -111,7 +180,7 @@ def append_inputs(spool: Path, round_: int, inputs: Sequence[tuple[int, str]]) -
 
     rows = bytearray()
     try:
-        with open(spool, "r+b") as file:  # "a" would make one without the documents
+        with os.fdopen(open_file(spool, os.O_RDWR), "r+b") as file:  # one that is not there has no documents, either
             position = file.seek(0, os.SEEK_END)
             for document, text in inputs:
                 data = text.encode("utf-8", "surrogatepass")

@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 from mrengine.errors import BudgetExhausted, JobCancelled, JobError, JobFailed, JobTimeout, PoolBroken
 
-__all__ = ["Ending", "ending"]
+__all__ = ["Ending", "end_state", "ending"]
 
 
 class Ending(NamedTuple):
@@ -32,3 +32,19 @@ def ending(state: str, message: str, job_id: str, *, trouble: str) -> Ending:
     if state == "cancelled":
         return Ending(JobCancelled, f"job {job_id} was cancelled", "cancelled")
     return Ending(JobCancelled, f"job {job_id} was stopped; it can be resumed", "stopped")
+
+
+def end_state(state: str, error: BaseException | None, *, began: bool) -> str:
+    """How a run ended, for ``job:end``. ``state``: that of its CLOSE record, "done" before ``reduce_fn`` was called.
+
+    ``began``: whether there was a ``job:start``.
+    """
+    if error is None:
+        return "done"
+    if not began:
+        if isinstance(error, (JobTimeout, JobCancelled)):
+            return "timeout" if isinstance(error, JobTimeout) else "cancelled"
+        return "refused" if isinstance(error, Exception) else "stopped"
+    if state == "done":
+        return "failed" if isinstance(error, Exception) else "stopped"
+    return state

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import os
 import sys
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -12,8 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from mrengine._version import __version__
-from mrengine.config import Settings
-from mrengine.errors import ConfigError, JobMismatch
+from mrengine.errors import ChunkingError, ConfigError, JobMismatch
 from mrengine.host.chunk_table import chunk_records, digest_of
 from mrengine.log.format import codec
 from mrengine.log.format.job_records import DocumentRow, JobRecord, RoundRecord, batch_documents, pack_job, pack_round
@@ -21,8 +21,10 @@ from mrengine.log.view.carry_over import carried
 from mrengine.log.view.job_view import ResumeEngine
 from mrengine.log.view.mismatch import Differences, compare
 from mrengine.mapfn.digest import digest, parts
+from mrengine.mapfn.module_origin import is_own
 from mrengine.providers.models.model import Model
 from mrengine.records import ModelSpec
+from mrengine.settings import Settings
 
 __all__ = [
     "AUTO_TARGET",
@@ -34,6 +36,7 @@ __all__ = [
     "describe_map",
     "job_record",
     "round_record",
+    "stored_chunking",
 ]
 
 ANSWER_ROOM = 1024 + 256  # tokens of a context window that are not the document's: the answer, and the prompt around
@@ -45,7 +48,7 @@ Record = tuple[int, bytes]
 @dataclass(frozen=True, slots=True)
 class MapFunction:
     """A map function as the log knows it. ``source``: "module:qualname" or a prompt's fields, None where neither
-    helps.
+    helps. ``result_type``: what its results are, where the caller says so; None: any.
     """
 
     version: str
@@ -55,6 +58,9 @@ class MapFunction:
     blob: bytes = field(default=b"", repr=False)
     function: Any = field(default=None, repr=False, compare=False)
     parts: Mapping[str, str] = field(default_factory=dict, repr=False, compare=False)
+    folder: str = ""  # the entry of sys.path that a module of the user's own was found in
+    result_type: Any = field(default=None, repr=False, compare=False)
+    result_blob: bytes = field(default=b"", repr=False)
 
 
 @dataclass(slots=True)
@@ -124,7 +130,8 @@ def describe_map(map_fn: Callable[..., Any], *, version: str | None, named: bool
             if named:
                 raise
             known = ""
-    return MapFunction(known, name, python, source, blob, map_fn, told)
+    folder = _folder_of(map_fn.__module__) if isinstance(source, str) else ""
+    return MapFunction(known, name, python, source, blob, map_fn, told, folder)
 
 
 def _check_plain(map_fn: Callable[..., Any]) -> None:
@@ -144,6 +151,16 @@ def _importable(map_fn: Callable[..., Any]) -> str | None:
     return f"{module}:{name}"
 
 
+def _folder_of(name: str) -> str:
+    """Where a job that goes on by its id finds this module again; "" for installed ones, which are found anyway."""
+    file = getattr(sys.modules.get(name), "__file__", None)
+    if not isinstance(file, str) or not is_own(name):
+        return ""
+    path = Path(os.path.abspath(file))
+    inside = name.count(".") + (path.stem == "__init__")
+    return os.fspath(path.parents[inside])
+
+
 def chunking_of(settings: Settings, models: Sequence[Model]) -> Chunking:
     """The limits of a chunk. Target "auto" is what the smallest model holds beside its answer, at most 6,000 tokens.
 
@@ -159,6 +176,26 @@ def chunking_of(settings: Settings, models: Sequence[Model]) -> Chunking:
         overlap = DEFAULT_OVERLAP if target is None else min(DEFAULT_OVERLAP, target // 4)
     askable = tuple(models) if settings.target_tokens == "auto" else ()
     return Chunking(target, overlap, settings.encoding, settings.splitter, askable)
+
+
+def stored_chunking(job: JobRecord) -> Chunking | None:
+    """How a job of the log was cut; None where a function of the caller's said where, or the log says it in no known
+    way.
+    """
+    from mrengine.chunking.detect import check
+
+    fields = job.chunking
+    target, splitter = fields.get("target_tokens"), fields.get("splitter")
+    cut = job.settings.get("cut_tokens", target)
+    try:
+        check(splitter)  # type: ignore[arg-type]
+        overlap = int(fields["overlap_tokens"])
+        limit = None if cut is None else int(cut)
+    except (ChunkingError, KeyError, TypeError, ValueError):
+        return None
+    if limit is not None and cut != target:
+        overlap = min(overlap, limit // 4)
+    return Chunking(limit, overlap, str(fields.get("encoding")), splitter)
 
 
 def _room(window: int) -> int:
@@ -195,15 +232,17 @@ def job_record(
             "balance": settings.balance,
             "workers": settings.workers,
             "map_parts": dict(mapping.parts),
+            "map_folder": mapping.folder,
             "models": [_named(model.spec) for model in models],
         },
     )
 
 
-def _named(spec: ModelSpec) -> list[str | None]:
+def _named(spec: ModelSpec) -> list[str | list[str] | None]:
     """What a job that goes on by its id alone needs of a spec: names, and no value that could be a secret."""
     provider = spec.provider if isinstance(spec.provider, str) else None
-    return [spec.name, spec.base_url, provider, spec.api_key_env]
+    key = spec.api_key_env if spec.api_key_env is None or isinstance(spec.api_key_env, str) else list(spec.api_key_env)
+    return [spec.name, spec.base_url, provider, key]
 
 
 class Plan:
@@ -211,11 +250,20 @@ class Plan:
 
     def __init__(self, job: JobRecord, documents: Sequence[DocumentRow], chunking: Chunking) -> None:
         self.job, self.documents, self._chunking = job, documents, chunking
+        self.blank_chunks = 0  # left out by records()
 
     def differences(self, stored: ResumeEngine) -> Differences:
         """What the log has other than the caller."""
         assert stored.epoch is not None
         return compare(stored.epoch.job, self.job, _pairs(stored.documents()), _pairs(self.documents))
+
+    def has_other_documents(self, stored: ResumeEngine) -> bool:
+        """Whether the log has other documents than the caller, and nothing else that is another."""
+        assert stored.epoch is not None
+        known = stored.epoch.job
+        return known.documents != self.job.documents and not compare(
+            replace(known, documents=self.job.documents), self.job
+        )
 
     def check(self, stored: ResumeEngine, on_mismatch: str) -> str:
         """What to do: "resume", "fresh" (the log is empty), "restart" or "new_epoch". JobMismatch."""
@@ -235,6 +283,9 @@ class Plan:
             return "new_epoch"
         raise JobMismatch(_mismatch_message(self.job.job_id, found, on_mismatch), differences=found.lines)
 
+    def _note_blank(self) -> None:
+        self.blank_chunks += 1
+
     def records(self, spool: Path, stored: ResumeEngine | None = None) -> Iterator[Record]:
         """The records of a new epoch, all but its ROUND; with what it takes over from the epochs of ``stored``."""
         epoch = max((known.job.epoch + 1 for known in stored.state.epochs), default=0) if stored is not None else 0
@@ -245,10 +296,11 @@ class Plan:
             told = f"what names the job (its prompt, map_version, models) has {len(job) >> 20} MB; {most} MB are kept"
             raise ConfigError(f"{told}: give long texts as documents, or in a map function", setting="map_fn")
         yield codec.JOB, job
-        for payload in batch_documents(0, self.documents):
+        for payload in batch_documents(0, self.documents, epoch=epoch):
             yield codec.DOCUMENTS, payload
         tables = []
-        for payload in chunk_records(spool, self.documents, self._chunking.chunker().chunk):
+        self.blank_chunks = 0
+        for payload in chunk_records(spool, self.documents, self._chunking.chunker().chunk, blank=self._note_blank):
             tables.append(payload)
             yield codec.CHUNKS, payload
         if stored is not None and stored.state.epochs:

@@ -7,6 +7,7 @@ caller's.
 from __future__ import annotations
 
 import logging
+import os
 import time
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
@@ -15,8 +16,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from mrengine import events
 from mrengine.backends.process.driver import Driver, Durable, Ended, News
-from mrengine.config import make_private
 from mrengine.errors import (
     ConfigError,
     JobBusy,
@@ -28,18 +29,19 @@ from mrengine.errors import (
     SupervisorDied,
 )
 from mrengine.host import notices
-from mrengine.host.chunk_table import append_inputs, holds, input_version
-from mrengine.host.endings import ending
+from mrengine.host.busy import BusyWait
+from mrengine.host.chunk_table import append_inputs, input_version, lacking_text
+from mrengine.host.closing import clear, close_done, close_payload
+from mrengine.host.endings import end_state, ending
 from mrengine.host.job_identity import MapFunction, Record, round_record
 from mrengine.host.log_follower import LogFollower, Outcome
-from mrengine.host.prepare import SUPERVISORS, Preparation, Prepared, identity, is_begun, no_text
+from mrengine.host.prepare import LOST, SUPERVISORS, Preparation, Prepared, identity, is_begun, no_text
 from mrengine.host.requests import RoundSpec, RunConfig, lacking, open_order, round_order
+from mrengine.host.run_log import RunLog
 from mrengine.host.run_summary import SummaryBuilder
-from mrengine.job.job_store import JobStore
-from mrengine.log.file.folder import locked, remove
-from mrengine.log.format.job_records import CloseRecord, pack_close
-from mrengine.log.format.values import normalise
+from mrengine.log.file.folder import claimed, remove
 from mrengine.log.view.results import Results
+from mrengine.private import FolderLock
 from mrengine.records import ChunkResult, RunSummary
 from mrengine.sources.spool import sweep_spools
 
@@ -53,12 +55,13 @@ class JobRun:
     """One ``run()``. ``summary()`` and ``relay`` may be asked at any time after ``prepare()``."""
 
     def __init__(
-        self, parts: RunConfig, job_id: str, folder: Path, mapping: MapFunction, *, timeout_s: float | None
+        self, parts: RunConfig, job_id: str, folder: Path, mapping: MapFunction, *, until: float | None
     ) -> None:
+        """``until``: when ``timeout_s`` is over, of ``time.monotonic()``."""
         self.parts, self.job_id, self.folder, self._mapping = parts, job_id, folder, mapping
-        self._began = time.monotonic()
-        self._until = None if timeout_s is None else self._began + timeout_s
+        self._began, self._until = time.monotonic(), until
         self.tally = SummaryBuilder(job_id)
+        self._log = RunLog(self.tally, job_id)
         self.relay: LogFollower | None = None
         self._session: Driver | None = None
         self._died, self._progress = 0, 0  # supervisors that died in a row, and how far the run was then
@@ -71,13 +74,13 @@ class JobRun:
         self._stop_reason: str | None = None
         self._reason = ""  # why the run ended, where it is not done
         self._husk = False  # a new job was refused: nothing of it stays
+        self._claim: FolderLock | None = None
 
     def prepare(self, document: Any) -> None:
         """Read and plan. Afterwards the log holds the chunk table and nothing has run, or the job is finished."""
-        make_private(self.folder.parent)
-        make_private(self.folder)
+        self._claim = claimed(self.folder)
         before = identity(self.folder)
-        new = not (self.folder / "log").exists()
+        new = not os.path.lexists(self.folder / "log")
         try:
             self._use(self._preparation.from_documents(document))
         except Exception as error:
@@ -94,7 +97,14 @@ class JobRun:
 
     @property
     def _preparation(self) -> Preparation:
-        return Preparation(self.parts, self.job_id, self.folder, self._mapping, self._begin, self._drop)
+        wait = BusyWait(
+            self.job_id,
+            on_busy=self.parts.settings.on_busy,
+            until=self._until,
+            stopped=lambda: self._stop_reason is not None,
+            progress=self.parts.progress,
+        )
+        return Preparation(self.parts, self.job_id, self.folder, self._mapping, self._begin, self._drop, wait)
 
     def _begin(self) -> Driver:
         self._session = self.parts.session()
@@ -110,14 +120,23 @@ class JobRun:
         self._ready = ready
         if ready.damage:
             self._warn(notices.damaged(self.job_id, ready.damage))
-        if textless := [row.id for row in ready.documents if not row.n_bytes]:
+        for message in ready.notes:
+            self._warn(message)
+        if ready.unread:
+            self._warn(f"job {self.job_id}: {ready.unread}\n  they are left out")
+        if textless := [row.id for row in ready.documents if not row.n_bytes and row is not LOST]:
             self._warn(notices.empty(self.job_id, textless))
+        if ready.blank_chunks:
+            self._warn(notices.blank(self.job_id, ready.blank_chunks))
         parts = self.parts
-        relay = LogFollower(self.folder, self.job_id, parts.dispatcher, parts.progress, self.tally, parts.balancer)
+        kind = self._mapping.result_type
+        relay = LogFollower(
+            self.folder, self.job_id, parts.dispatcher, parts.progress, self.tally, parts.balancer, kind
+        )
         self.relay = relay
         relay.catch_up(ready.durable)
         if ready.finished:
-            relay.begin(0)
+            self._begin_round(0)
         if ready.total is not None:
             self._total = ready.total
         elif relay.state.epoch is not None:
@@ -128,12 +147,6 @@ class JobRun:
         log.warning("%s", message)
 
     # rounds
-
-    def cut_tokens(self) -> int | None:
-        """What the job's chunks were cut to, in every run of it."""
-        job = self.relay.state.epoch.job if self.relay is not None and self.relay.state.epoch is not None else None
-        found = None if job is None else job.settings.get("cut_tokens")
-        return found if isinstance(found, int) else None
 
     def earlier(self) -> Sequence[ChunkResult]:
         """The results of earlier runs."""
@@ -181,9 +194,10 @@ class JobRun:
         self.relay.catch_up(durable)
         ready = self._ready
         assert ready is not None
-        if not holds(ready.spool, ready.documents):
-            if ready.fresh is None:
-                raise no_text(self.job_id)
+        why = lacking_text(ready.spool, () if ready.fresh is None else ready.documents)
+        if why is not None and ready.fresh is None:
+            raise no_text(self.job_id, why)
+        if why is not None and ready.fresh is not None:
             ready.fresh.publish(ready.spool)
 
     def _play(self, round_: RoundSpec, *, wanted: bool) -> Iterator[Outcome]:
@@ -195,7 +209,8 @@ class JobRun:
                 if not begun:
                     begun = True
                     self._first(round_.number, news.offset)
-                yield from self._follow(news.offset, wanted)
+                assert self.relay is not None
+                yield from self.relay.follow(news.offset, outcomes=wanted)
             elif isinstance(news, Ended) and news.state == "died":
                 self._revive(round_)
             elif isinstance(news, Ended):
@@ -228,27 +243,28 @@ class JobRun:
         return news
 
     def _wait_s(self) -> float:
-        wait_s = WAIT_S
-        if self._until is not None:
-            wait_s = min(WAIT_S, self._until - time.monotonic())
-            if wait_s <= 0:
-                self.stop("timeout")
-                wait_s = WAIT_S
+        left_s = WAIT_S if self._until is None else self._until - time.monotonic()
+        if left_s <= 0:
+            self.stop("timeout")
         self.parts.progress.tick()
-        return wait_s
+        self._log.tick()
+        return min(WAIT_S, left_s) if left_s > 0 else WAIT_S
 
     def _first(self, round_: int, durable: int) -> None:
         """The round's own record is durable: what comes after it is news."""
         assert self.relay is not None
         self.relay.catch_up(durable)
-        self.relay.begin(round_)
+        self._begin_round(round_)
         if self._ready is not None:
             with suppress(OSError):  # what is left is swept another time
                 sweep_spools(self.folder, keep=self._ready.spool)
 
-    def _follow(self, durable: int, wanted: bool) -> Iterator[Outcome]:
+    def _begin_round(self, round_: int) -> None:
         assert self.relay is not None
-        return self.relay.follow(durable, outcomes=wanted)
+        self.relay.begin(round_)
+        if not self._log.started:
+            workers = self.parts.settings.workers if self.parts.settings.strategy == "parallel" else 1
+            self._log.start(workers=workers, models=[model.name for model in self.parts.models])
 
     def _revive(self, round_: RoundSpec) -> None:
         """The supervisor died: another one resumes the job, a bounded number of times without progress."""
@@ -304,10 +320,7 @@ class JobRun:
         limit = self.parts.settings.max_failed
         if index.done == 0 or (limit is not None and index.failed > limit):
             first = next(iter(self.relay.results().failures))
-            what = "all" if index.done == 0 else f"{index.failed} of"
-            message = (
-                f"job {self.job_id}: {what} {index.total} chunks failed; the first one ({first.kind}): {first.message}"
-            )
+            message = f"job {self.job_id}: {notices.failed(index.failed, index.total)} ({first.kind}): {first.message}"
             raise self._error(JobFailed, message, state="failed")
         log.warning("%s", notices.partly_failed(self.job_id, index.failed, index.total))
 
@@ -348,13 +361,12 @@ class JobRun:
         if session is None:
             self._finish_afterwards()
             return
-        told = {**self.summary().to_dict(), "reason": self._reason}
-        record = CloseRecord(time.time(), self._state, normalise(told))
+        close = close_payload(self._state, self.summary(), self._reason)
         try:
-            session.finish(pack_close(record) if self.relay is not None and self.relay.started_at is not None else b"")
+            session.finish(close if self.relay is not None and self.relay.started_at is not None else b"")
         except (SupervisorDied, LogError):
             self.parts.drop_session()  # a run without its CLOSE counts as interrupted
-        if self._husk:
+        if self._husk and self._claim is not None and self._claim.alone():
             with suppress(JobBusy, LogError, OSError):  # somebody else has begun it meanwhile, or removed it
                 remove(self.folder, unless=is_begun)
 
@@ -364,11 +376,7 @@ class JobRun:
         told = closed is not None and closed.state == "done"
         if told or self._ready is None or not self._ready.finished or self._state != "done":
             return
-        record = CloseRecord(time.time(), "done", normalise(self.summary().to_dict()))
-        with suppress(JobBusy, LogError):  # somebody else is about to say it
-            JobStore.open(self.folder, self.job_id, durability=self.parts.settings.durability).finish(
-                pack_close(record)
-            )
+        close_done(self.folder, self.job_id, self.summary(), durability=self.parts.settings.durability)
 
     def summary(self) -> RunSummary:
         """The summary so far."""
@@ -379,25 +387,22 @@ class JobRun:
         assert self.relay is not None
         summary = self.summary()
         self.relay.emit("job:complete", summary=summary)
-        self._clear()
+        clear(self.folder, self.parts.keep)
         return summary
 
-    def _clear(self) -> None:
-        keep = self.parts.keep
-        try:
-            if keep == "results":
-                with locked(self.folder):
-                    sweep_spools(self.folder)
-            elif keep == "on_failure":
-                remove(self.folder)
-        except (JobBusy, LogError):
-            pass  # another run of it has begun, or removed it
-        except OSError as error:  # its answer is there all the same
-            self._warn(f"job {self.job_id}: {self.folder} could not be cleared ({error.strerror}): it holds documents")
+    def ended(self, error: BaseException | None) -> None:
+        """Tell how the run ended; ``error``: what it raises. The last thing that is told of it."""
+        state, summary = end_state(self._state, error, began=self._log.started), self.summary()
+        if self._log.started:
+            self._log.end(state, summary)
+        self.parts.dispatcher.emit(events.JobEnd(job_id=self.job_id, at=time.time(), state=state, summary=summary))
 
     def close(self) -> None:
-        """Close what is open; results that were handed out stay readable."""
+        """Close what is open, and take the bar off the screen; results that were handed out stay readable."""
+        self.parts.progress.close()
         if self.relay is not None:
             self.relay.close()
         if self._ready is not None and self._ready.fresh is not None:
             self._ready.fresh.discard()
+        if self._claim is not None:
+            self._claim.release()

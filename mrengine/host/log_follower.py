@@ -20,7 +20,7 @@ from mrengine.log.format import codec
 from mrengine.log.format.codec import HEADER_BYTES, Frame
 from mrengine.log.format.records import FailureRecord, ResultRecord, unpack_call, unpack_failure, unpack_result
 from mrengine.log.view.replay import Replay
-from mrengine.log.view.results import Results
+from mrengine.log.view.results import Results, result_of
 from mrengine.progress import Progress, Silent
 from mrengine.providers.models.balancer import ModelLoadBalancer
 from mrengine.records import ChunkFailure, ChunkResult, Usage
@@ -44,9 +44,11 @@ class LogFollower:
         progress: Progress,
         tally: SummaryBuilder,
         balancer: ModelLoadBalancer | None,
+        result_type: Any = None,
     ) -> None:
         self._job_id, self._dispatcher, self._progress, self.tally = job_id, dispatcher, progress, tally
         self._balancer = balancer  # for its statistics alone: the supervisor has one of its own, and decides
+        self._result_type = result_type  # of the map round's results
         self._reader = LogReader(folder / "log")
         self.state = Replay()
         self.position = HEADER_BYTES
@@ -110,7 +112,7 @@ class LogFollower:
         self._count(record.model, done=1)
         if self._dispatcher.wants("chunk:processed") or not isinstance(self._progress, Silent):
             self._send(self._processed(record, tally.done, tally.total))
-        return _chunk_result(record) if wanted else None
+        return result_of(record, self._result_type, resumed=False) if wanted else None
 
     def _processed(self, r: ResultRecord, done: int, total: int) -> events.ChunkProcessed:
         return events.ChunkProcessed(
@@ -123,6 +125,7 @@ class LogFollower:
             attempt=r.attempt,
             duration_ms=r.duration_ms,
             usage=r.usage or _NO_USAGE,
+            cost_usd=r.cost_usd,
             done=done,
             total=total,
             progress=done / total if total else 1.0,
@@ -200,19 +203,14 @@ class LogFollower:
     def results(self, round_: int = 0) -> Results:
         """The results so far, lazily, with ``.failures``."""
         assert self.state.epoch is not None
-        return Results(self._reader, self.state.epoch.index(round_), resumed_before=self.started_at or 0)
+        kind = self._result_type if round_ == 0 else None
+        index = self.state.epoch.index(round_)
+        return Results(self._reader, index, resumed_before=self.started_at or 0, result_type=kind)
 
     def close(self) -> None:
         """Close the reader; results that were handed out have their own."""
         self._reader.close()
 
 
-def _chunk_result(r: ResultRecord) -> ChunkResult:
-    usage = r.usage or _NO_USAGE
-    return ChunkResult(
-        r.chunk_id, r.document_id, r.model, r.worker_id, r.result, usage, r.cost_usd, r.duration_ms, r.attempt, False
-    )
-
-
 def _chunk_failure(r: FailureRecord) -> ChunkFailure:
-    return ChunkFailure(r.chunk_id, r.document_id, r.model, r.kind, r.message, r.attempts, r.traceback)
+    return ChunkFailure(r.chunk_id, r.document_id, r.model, r.kind, r.message, r.attempts, r.traceback, r.answers)

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from typing import Any
 
-__all__ = ["damaged", "empty", "names_a_file", "partly_failed"]
+__all__ = ["blank", "damaged", "empty", "failed", "lost", "names_a_file", "partly_failed"]
 
 SHOWN = 5  # names in one message
 
@@ -18,6 +18,20 @@ def damaged(job_id: str, ranges: Sequence[tuple[int, int]]) -> str:
     return f"the log of job {job_id} was damaged: bytes {told} are kept aside, what they held runs again"
 
 
+def lost(job_id: str, damaged: Sequence[str], unknown: int) -> Iterator[str]:
+    """Documents that a job cannot read any more, by their ids, and how many have lost even those."""
+    way_out = "what they still had to do fails; run the job with its documents again"
+    if damaged:
+        yield f"job {job_id}: {_names('document', damaged)} in its spool damaged: {way_out}"
+    if unknown:
+        yield f"job {job_id}: its log has lost the record of {unknown} document{'s' * (unknown > 1)}: {way_out}"
+
+
+def _names(what: str, names: Sequence[str]) -> str:
+    more = f" and {len(names) - SHOWN} more are" if len(names) > SHOWN else " are" if len(names) > 1 else " is"
+    return f"{what}{'s' * (len(names) > 1)} {', '.join(map(repr, names[:SHOWN]))}{more}"
+
+
 def empty(job_id: str, names: Sequence[str]) -> str:
     """Documents without text, by their ids."""
     more = f" and {len(names) - SHOWN} more" if len(names) > SHOWN else ""
@@ -25,10 +39,23 @@ def empty(job_id: str, names: Sequence[str]) -> str:
     return f"job {job_id}: {what} no chunk: {', '.join(map(repr, names[:SHOWN]))}{more}"
 
 
+def blank(job_id: str, count: int) -> str:
+    """Chunks that are not sent."""
+    what = "a chunk has" if count == 1 else f"{count} chunks have"
+    return f"job {job_id}: {what} nothing but blanks, and cost{'s' * (count == 1)} no call"
+
+
 def partly_failed(job_id: str, failed: int, total: int) -> str:
     """Some chunks have no result, and the reducer is given the others."""
     chunks = f"{failed} of {total} chunk{'s' * (total > 1)} failed"
     return f"job {job_id}: {chunks}; results.failures, or 'mrengine export {job_id}', says why"
+
+
+def failed(failed: int, total: int) -> str:
+    """Too many of the chunks failed, and why the first of them did follows."""
+    if total == 1:
+        return "its only chunk failed"
+    return f"{f'all {total}' if failed == total else f'{failed} of {total}'} chunks failed; the first one"
 
 
 def names_a_file(document: Any) -> str | None:

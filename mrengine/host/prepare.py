@@ -4,17 +4,17 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from mrengine.backends.process.driver import Driver
-from mrengine.config import make_private
 from mrengine.errors import JobBusy, JobCancelled, JobMismatch, JobNotFound, LogError, SupervisorDied
-from mrengine.host.chunk_table import holds, spool_documents
-from mrengine.host.job_identity import MapFunction, Plan, Record, chunking_of, job_record
+from mrengine.host import notices
+from mrengine.host.chunk_table import lacking_text, not_held, spool_documents
+from mrengine.host.job_identity import MapFunction, Plan, Record, chunking_of, job_record, stored_chunking
 from mrengine.host.requests import RunConfig
 from mrengine.log.file.lock import JobLock, Owner
 from mrengine.log.format import codec
@@ -22,11 +22,15 @@ from mrengine.log.format.chunk_rows import ROW_BYTES, unpack_chunks
 from mrengine.log.format.codec import HEADER_BYTES
 from mrengine.log.format.job_records import DocumentRow
 from mrengine.log.view.job_view import ResumeEngine
-from mrengine.sources.spool import Spool, spool_name
+from mrengine.log.view.lost_documents import lacking_documents, retold_documents
+from mrengine.private import check_writable
+from mrengine.sources import Reading
+from mrengine.sources.spool import Spool, Text, spool_name
 
 __all__ = ["SUPERVISORS", "Preparation", "Prepared", "identity", "is_begun", "no_text"]
 
 SETTLE_S = 0.2
+LOST = DocumentRow("", b"", 0, 0, 0)  # stands for a document of which the log has lost all
 SUPERVISORS = 4  # how many may die before a job is given up
 
 
@@ -36,7 +40,9 @@ class Prepared:
     them.
 
     ``finished``: every chunk has its result, and no session was begun. ``damage``: ranges of the log that are lost.
-    ``fresh``: the documents as they were read, of a finished job: its spool may be gone. Whoever has it discards it.
+    ``notes``: what else the caller must hear of. ``fresh``: the documents as they were read, of a finished job: its
+    spool may be gone. Whoever has it discards it. ``unread``: what is told of sources that were left out.
+    ``blank_chunks``: so many have nothing but blanks, and are not sent.
     """
 
     documents: Sequence[DocumentRow]
@@ -45,12 +51,16 @@ class Prepared:
     total: int | None = None
     finished: bool = False
     damage: Sequence[tuple[int, int]] = ()
+    notes: Sequence[str] = ()
     fresh: Spool | None = None
+    blank_chunks: int = 0
+    unread: str = ""
 
 
 class Preparation:
     """Prepares one run of a job. ``begin()`` starts a session and asks for the job; it is called when it is needed.
-    ``drop()`` ends one whose supervisor has died.
+    ``drop()`` ends one whose supervisor has died. ``wait()`` is given a JobBusy: it raises that, or something else, or
+    returns when it is time to look again.
     """
 
     def __init__(
@@ -61,85 +71,136 @@ class Preparation:
         mapping: MapFunction,
         begin: Callable[[], Driver],
         drop: Callable[[], None],
+        wait: Callable[[JobBusy], None],
     ) -> None:
         self._parts, self._job_id, self._folder, self._mapping = parts, job_id, folder, mapping
-        self._begin, self._drop = begin, drop
+        self._begin_once, self._drop, self._wait = begin, drop, wait
         self._died = 0
         self._damage: Sequence[tuple[int, int]] = ()
+        self._notes: list[str] = []
+        self._on_mismatch = parts.settings.on_mismatch or "error"
 
     def from_documents(self, document: Any) -> Prepared:
         """Read the documents, hold them against the log, and write what it lacks. JobBusy, JobMismatch, SourceError,
         …
         """
+        reading = Reading(skip=self._parts.settings.on_source_error == "skip")
+        ready = self._from_documents(document, reading)
+        return replace(ready, unread=reading.told()) if reading.errors else ready
+
+    def _from_documents(self, document: Any, reading: Reading) -> Prepared:
         self._check_folder()
-        existed = (self._folder / "log").exists()
+        existed = os.path.lexists(self._folder / "log")
         session = None if existed else self._begin()
         spool: Spool | None
-        spool, documents = spool_documents(self._folder, document)
+        spool, documents = spool_documents(self._folder, document, reading, optional=existed)
         try:
             plan = self._plan(documents)
             if existed and (end := self._finished(plan)) is not None:
                 ready = Prepared(documents, self._spool(plan), end, finished=True, damage=self._damage, fresh=spool)
                 spool = None
                 return ready
+            check_writable(self._folder)
+            spool.require()
             # A new job is cut while the supervisor starts; for one that the log knows, that is known first.
             records = None if existed else list(plan.records(spool.path))
-            session = session or self._begin()
-            while True:
-                try:
-                    return self._settle(plan, spool, records, session)
-                except SupervisorDied as error:
-                    session = self._again(error)
+            return self._settle(plan, spool, records, session or self._begin())
         finally:
             if spool is not None:
                 spool.discard()
 
-    def _settle(self, plan: Plan, spool: Spool, records: list[Record] | None, session: Driver) -> Prepared:
-        """The lock is ours: what the log says now decides."""
-        durable = session.opened()
+    def _settle(self, plan: Plan, fresh: Spool | None, records: list[Record] | None, session: Driver) -> Prepared:
+        """``_settled``, by another supervisor where one dies."""
+        while True:
+            try:
+                return self._settled(plan, fresh, records, session)
+            except SupervisorDied as error:
+                session = self._again(error)
+            except JobBusy as error:  # somebody began it while the documents were read
+                self._wait(error)
+                session = self._begin()
+
+    def _settled(self, plan: Plan, fresh: Spool | None, records: list[Record] | None, session: Driver) -> Prepared:
+        """The lock is ours: what the log says now decides. A ``fresh`` spool takes the place of one that is not as it
+        was; without one the documents are where an earlier run has put them.
+        """
+        durable, place = session.opened(), self._spool(plan)
+        text = place if fresh is None else fresh.path
         with ResumeEngine(self._folder) as stored:
-            action = plan.check(stored, self._parts.settings.on_mismatch or "error")
+            action = plan.check(stored, self._on_mismatch)
             if action == "new_epoch":
-                records = list(plan.records(spool.path, stored))
+                records = list(plan.records(text, stored))
+            elif action == "resume":
+                records = list(self._lacking(plan, stored))
         if action == "restart":
             session.restart()
             durable = HEADER_BYTES
-        if action == "resume":
-            records = None
-        elif records is None:
-            records = list(plan.records(spool.path))
-        place = self._spool(plan)
-        if not holds(place, plan.documents):
-            spool.publish(place)
         if records is None:
-            return Prepared(plan.documents, place, durable, damage=self._damage)
+            records = list(plan.records(text))
+        if fresh is not None and lacking_text(place, plan.documents) is not None:
+            fresh.publish(place)
+        if not records:
+            return Prepared(plan.documents, place, durable, damage=self._damage, notes=self._notes)
         total = _append(session, records)
-        return Prepared(plan.documents, place, session.sync(), total, damage=self._damage)
+        durable = session.sync()
+        facts: dict[str, Any] = {"damage": self._damage, "notes": self._notes, "blank_chunks": plan.blank_chunks}
+        return Prepared(plan.documents, place, durable, total or None, **facts)
+
+    def _lacking(self, plan: Plan, stored: ResumeEngine) -> Iterator[Record]:
+        """What the log has lost of documents that are known all the same."""
+        assert stored.epoch is not None
+        known = {index: row for index, row in enumerate(plan.documents) if row is not LOST}
+        for payload in lacking_documents(stored.epoch, known):
+            yield codec.DOCUMENTS, payload
 
     def from_log(self) -> Prepared:
         """A job from its log and its spool alone. JobNotFound; JobMismatch: other models or map function."""
-        if not (self._folder / "log").exists():
+        if not os.path.lexists(self._folder / "log"):
             raise JobNotFound(f"there is no job {self._job_id!r} in {self._folder.parent}", job_id=self._job_id)
         self._check_folder()
         with ResumeEngine(self._folder) as stored:
-            if stored.epoch is None or not stored.epoch.complete:
-                message = f"job {self._job_id} was interrupted before its documents were read: run it with them again"
-                raise JobNotFound(message, job_id=self._job_id)
+            self._look(stored)
+            if stored.epoch is None:
+                raise self._unread()
             job = stored.epoch.job
-            documents = list(stored.documents())
+            place = self._folder / spool_name(job.documents[2])
+            with Text(place) as text:
+                documents = _known_documents(stored, text)
+                exists, why = text.exists, text.why
+                damaged = not_held(text, [row for row in documents if row is not LOST]) if exists else []
             plan = self._plan(documents)
             plan.job = replace(plan.job, chunking=job.chunking, documents=job.documents)
-            if (end := self._finished(plan)) is not None:
-                return Prepared(documents, self._spool(plan), end, finished=True, damage=self._damage)
-            plan.check(stored, "error")
-        if not holds(self._spool(plan), documents):
-            raise no_text(self._job_id)
-        session = self._begin()
+            if stored.epoch.complete and (end := self._finished(plan)) is not None:
+                return Prepared(documents, place, end, finished=True, damage=self._damage)
+            action = plan.check(stored, "error")
+        if not exists:
+            raise no_text(self._job_id, why)
+        if action != "resume":  # the chunk table was lost
+            plan = self._cut_again(plan, sound=not damaged and LOST not in documents)
+        for message in notices.lost(self._job_id, [row.id for row in damaged], documents.count(LOST)):
+            self._notes.append(message)
+        check_writable(self._folder)
+        return self._settle(plan, None, None, self._begin())
+
+    def _cut_again(self, plan: Plan, *, sound: bool) -> Plan:
+        """The plan, with the chunking that the log tells of: the documents are cut once more, where all are there."""
+        chunking = stored_chunking(plan.job)
+        if not sound or chunking is None:
+            raise self._unread()
+        return Plan(plan.job, plan.documents, chunking)
+
+    def _unread(self) -> JobNotFound:
+        what = "was interrupted before its documents were read"
+        if self._damage:
+            what = "has lost what it knew of its inputs: its log is damaged"
+        return JobNotFound(f"job {self._job_id} {what}: run it with its documents again", job_id=self._job_id)
+
+    def _begin(self) -> Driver:
         while True:
             try:
-                return Prepared(documents, self._spool(plan), session.opened(), damage=self._damage)
-            except SupervisorDied as error:
-                session = self._again(error)
+                return self._begin_once()
+            except JobBusy as error:  # without processes, the lock is taken at once
+                self._wait(error)
 
     def _again(self, error: SupervisorDied) -> Driver:
         """Another supervisor for one that died, a bounded number of times."""
@@ -151,25 +212,25 @@ class Preparation:
         return self._begin()
 
     def _check_folder(self) -> None:
-        make_private(self._folder.parent)
-        make_private(self._folder)
-        if (self._folder / "cancelled").exists():
+        if os.path.lexists(self._folder / "cancelled"):
             message = f"job {self._job_id} was cancelled; Job({self._job_id!r}).uncancel() lets it run again"
             raise JobCancelled(message, job_id=self._job_id)
-        owner = _runs(self._folder)
-        if owner is not None and _runs(self._folder, after_s=SETTLE_S):
-            message = f"job {self._job_id} is run by process {owner.pid}: wait for it, or cancel it"
-            raise JobBusy(message, job_id=self._job_id, pid=owner.pid)
+        while (owner := _runs(self._folder)) is not None and _runs(self._folder, after_s=SETTLE_S):
+            message = f"job {self._job_id} is run by {owner}: wait for it (on_busy='wait'), or cancel it"
+            self._wait(JobBusy(message, job_id=self._job_id, pid=owner.pid))
 
     def _finished(self, plan: Plan) -> int | None:
         """The log's end, if every chunk has its result: such a job needs no pool, no lock and no call."""
         with ResumeEngine(self._folder) as stored:
             self._look(stored)
             try:
-                action = plan.check(stored, self._parts.settings.on_mismatch or "error")
+                action = plan.check(stored, self._on_mismatch)
             except JobMismatch as error:
                 if not self._damage:
                     raise
+                if plan.has_other_documents(stored) and self._spool(plan).is_file():
+                    self._on_mismatch = "recompute"  # they were accepted once: damage struck the record that says so
+                    return None
                 message = f"{error}. Its log is damaged, too, perhaps where it told of other inputs"
                 raise JobMismatch(message, job_id=self._job_id, differences=error.differences) from None
             if action != "resume" or self._damage:
@@ -198,13 +259,21 @@ def _runs(folder: Path, *, after_s: float = 0.0) -> Owner | None:
     """Who runs a job, and is not about to end: a supervisor hears of its host's death some milliseconds after it."""
     time.sleep(after_s)
     owner = JobLock(folder).holder()
-    return owner if owner is not None and owner.alive and not owner.draining else None
+    known = owner is not None and owner.state != "unknown"  # it may just be taken, or given up
+    return owner if owner is not None and known and owner.alive and not owner.draining else None
 
 
-def no_text(job_id: str) -> JobNotFound:
+def _known_documents(stored: ResumeEngine, text: Text) -> list[DocumentRow]:
+    """All documents of a job, by index: as the log has them, or tells of them elsewhere; else ``LOST``."""
+    assert stored.epoch is not None
+    names, retold = stored.documents(), retold_documents(stored, text)
+    return [names.get(index) or retold.get(index, LOST) for index in range(stored.epoch.job.documents[0])]
+
+
+def no_text(job_id: str, why: str = "") -> JobNotFound:
     """The error of a job that needs its documents, and has kept none."""
-    message = f"job {job_id} keeps no document text (keep='results'): run it with its documents again"
-    return JobNotFound(message, job_id=job_id)
+    cause = why or "keep='results'"
+    return JobNotFound(f"job {job_id} keeps no document text ({cause}): run it with its documents again", job_id=job_id)
 
 
 def _append(session: Driver, records: Iterable[Record]) -> int:

@@ -8,6 +8,8 @@ from typing import Any
 
 from mrengine.host.job_identity import AUTO_TARGET, MapFunction
 from mrengine.host.job_run import JobRun
+from mrengine.log.format.instances import instance_of
+from mrengine.log.format.values import normalise
 from mrengine.mapfn.pickling import pack_function
 from mrengine.records import ChunkResult
 from mrengine.reducers.tree import TreeReduce
@@ -22,6 +24,7 @@ def play_tree(run: JobRun, tree: TreeReduce, results: Sequence[ChunkResult], *, 
     """The answer over all results, or ``{document_id: answer}``. Raises what a round raises."""
     first = results[0].document_id
     items: list[Item] = [(r.document_id if per_document else first, r.result) for r in results if r.result is not None]
+    kind = getattr(tree.prompt, "result_type", None)
     mapping = MapFunction(
         version=tree.prompt.map_version,
         name="tree_reduce",
@@ -30,15 +33,26 @@ def play_tree(run: JobRun, tree: TreeReduce, results: Sequence[ChunkResult], *, 
         blob=pack_function(tree.prompt, setting="reduce_fn"),
         function=tree.prompt,
     )
-    limit = run.cut_tokens() or AUTO_TARGET
+    limit = _cut_tokens(run) or AUTO_TARGET
     level = 0
     while len({name for name, _ in items}) < len(items):
         level += 1
         groups = groups_of(items, limit, tree.fan_in)
         played = run.play_round(level, groups, mapping)
-        items = [(result.document_id, result.result) for result in played if result.result is not None]
+        items = [
+            (result.document_id, instance_of(kind, result.result, made=True))
+            for result in played
+            if result.result is not None
+        ]
     answers = {result.document_id: None for result in results} | dict(items)
     return answers if per_document else answers[first]
+
+
+def _cut_tokens(run: JobRun) -> int | None:
+    """What the job's chunks were cut to, in every run of it."""
+    epoch = run.relay.state.epoch if run.relay is not None else None
+    found = None if epoch is None else epoch.job.settings.get("cut_tokens")
+    return found if isinstance(found, int) else None
 
 
 def groups_of(items: Sequence[Item], limit: int, fan_in: int | None) -> list[tuple[str, str]]:
@@ -68,6 +82,7 @@ def as_text(value: Any) -> str:
     """A result as text for a prompt: itself, its "text", or JSON."""
     if isinstance(value, str):
         return value
+    value = normalise(value)  # an instance, where results have a type
     if isinstance(value, Mapping) and isinstance(value.get("text"), str):
         return str(value["text"])
     return json.dumps(value, ensure_ascii=False, default=str)

@@ -72,8 +72,8 @@ def secrets(specs: Iterable[ModelSpec | str] = (), env: Mapping[str, str] = os.e
 def _of_spec(spec: ModelSpec | str, env: Mapping[str, str]) -> Iterator[str]:
     if isinstance(spec, str):
         return
-    if spec.api_key_env:
-        yield env.get(spec.api_key_env, "")
+    names = [spec.api_key_env] if isinstance(spec.api_key_env, str) else spec.api_key_env or ()
+    yield from (env.get(name, "") for name in names)
     for value in spec.headers.values() if isinstance(spec.headers, Mapping) else ():
         yield from (env.get(name, "") for name in _VARIABLE.findall(str(value)))
         yield from header_parts(_VARIABLE.sub(lambda match: env.get(match[1], ""), str(value)))

@@ -16,10 +16,11 @@ import cloudpickle
 from mrengine.budget.client import BudgetClient
 from mrengine.engine import protocol as m
 from mrengine.engine.setup import LocalFunctions, WorkerConfig
-from mrengine.errors import BudgetExhausted, ModelError, Retry, seconds
+from mrengine.errors import BudgetExhausted, LogError, ModelError, Retry, seconds
 from mrengine.log.file.call_index import CallIndex
 from mrengine.log.file.worker_journal import WorkerJournal
 from mrengine.log.format import codec, records
+from mrengine.log.format.instances import holds_instances, instance_of
 from mrengine.log.format.packing import pack
 from mrengine.log.format.values import Unstorable, normalise
 from mrengine.worker.chunk_reader import ChunkReader, TrackedChunk
@@ -30,7 +31,7 @@ from mrengine.worker.model_clients import ModelClients
 from mrengine.worker.redact import describe, secrets, told, where
 from mrengine.worker.stored_answers import StoredCalls
 
-__all__ = ["Emit", "TaskRunner", "cannot_start"]
+__all__ = ["Emit", "TaskRunner", "cannot_start", "stored_value"]
 
 Emit = Callable[[int, int, int, bytes], None]
 OWN_FILES = os.path.join(os.path.dirname(os.path.dirname(os.path.abspath(__file__))), "")
@@ -69,6 +70,19 @@ def _is_found(name: str) -> bool:
         return False
 
 
+def _result_type(blob: bytes) -> Any:
+    return cloudpickle.loads(blob) if blob else None
+
+
+def stored_value(value: Any, result_type: Any = None) -> tuple[Any, bool]:
+    """What is stored of a map function's value, and whether it was made of instances. Unstorable, InvalidResult."""
+    made, plain = holds_instances(value), normalise(value)
+    if result_type is None or plain is None or (isinstance(result_type, type) and type(value) is result_type):
+        return plain, made
+    fitted = instance_of(result_type, plain, made=made)
+    return normalise(fitted), made or holds_instances(fitted)
+
+
 class TaskRunner:
     """Runs tasks of one round; one a process, used by all its slots."""
 
@@ -94,6 +108,8 @@ class TaskRunner:
         initializer, initargs = objects.initializer if objects else cloudpickle.loads(setup.initializer_blob)
         if initializer is not None and initialize:
             initializer(*initargs)  # before map_fn is loaded: its module may need what this sets up
+        # The type first: its module is imported, before a function that came by value stands in for that.
+        self._result_type = objects.result_type if objects else _result_type(setup.result_blob)
         self._map_fn = objects.map_fn if objects else _loaded(setup.map_blob)
         self._chunks = ChunkReader(setup.folder, setup.spool, setup.table, setup.documents, check=setup.check_texts)
         stored = StoredCalls(self._chunks.reader, answers, run_began=setup.run_began)
@@ -175,10 +191,13 @@ class TaskRunner:
         started = time.monotonic()
         calls.chunk = chunk = self._chunks.read(task.chunk)
         context = Context(self._desk, task, chunk, calls, self._patience(task))
-        value = normalise(self._map_fn(chunk, context))
-        self._emit_result(task, chunk, value, calls, started)
+        value, made = stored_value(self._map_fn(chunk, context), self._result_type)
+        flags = chunk.position_read * records.READ_POSITION | made * records.FROM_INSTANCE
+        self._emit_result(task, chunk, value, calls, started, flags)
 
-    def _emit_result(self, task: m.Start, chunk: TrackedChunk, value: Any, calls: TaskCalls, started: float) -> None:
+    def _emit_result(
+        self, task: m.Start, chunk: TrackedChunk, value: Any, calls: TaskCalls, started: float, flags: int
+    ) -> None:
         payload = records.pack_result(
             records.ResultRecord(
                 round=self._setup.round,
@@ -194,7 +213,7 @@ class TaskRunner:
                 cost_usd=calls.cost_usd,
                 calls=calls.made,
                 reused_calls=calls.reused,
-                flags=int(chunk.position_read),
+                flags=flags,
                 result=value,
             )
         )
@@ -206,23 +225,22 @@ class TaskRunner:
         if isinstance(error, Unstorable):
             message += f"; {STORABLE}"
         tried = isinstance(error, ModelError) and error.causes  # until the deadline
-        if isinstance(error, Retry) or (isinstance(error, ModelError) and error.transient and not tried):
+        if isinstance(error, ModelError) and error.aside:
+            self._emit(m.MODEL_RESTS, task.chunk, task.model, message.encode("utf-8", "replace"))
+        elif isinstance(error, Retry) or (isinstance(error, ModelError) and error.transient and not tried):
             after_s = error.after_s if isinstance(error, Retry) else error.retry_after_s
             self._emit(m.RETRY, task.chunk, task.model, pack([message, seconds(after_s)]))
         elif isinstance(error, ModelError) and error.scope == "model":
-            self._emit(m.MODEL_DOWN, task.chunk, task.model, message.encode("utf-8", "replace"))
+            kind = m.MODEL_DOWN if error.certain else m.MODEL_DOUBT
+            self._emit(kind, task.chunk, task.model, message.encode("utf-8", "replace"))
         else:
             self._emit_failure(
                 task,
-                "unstorable"
-                if isinstance(error, Unstorable)
-                else "model"
-                if isinstance(error, ModelError)
-                else "error",
+                _kind_of(error),
                 message,
                 document_id=chunk.document_id if chunk is not None else "",
                 traceback=where(error, own=OWN_FILES),
-                facts=self._facts(error, calls),
+                facts=self._facts(error, calls) | _answers(calls),
             )
 
     def _texts(self, calls: TaskCalls) -> list[str]:
@@ -257,3 +275,26 @@ class TaskRunner:
         if error.status is not None:
             facts["status"] = error.status
         return facts
+
+
+MOST_ANSWERS, MOST_CHARACTERS = 16, 1_000_000
+
+
+def _answers(calls: TaskCalls) -> dict[str, Any]:
+    """What the models had said: the latest answers, as much as a person will read."""
+    kept: list[str] = []
+    left = MOST_CHARACTERS
+    for text in reversed([*calls.answers][-MOST_ANSWERS:]):
+        if len(text) > left:
+            break
+        kept.insert(0, text)
+        left -= len(text)
+    return {"answers": kept} if kept else {}
+
+
+def _kind_of(error: BaseException) -> str:
+    if isinstance(error, Unstorable):
+        return "unstorable"
+    if isinstance(error, ModelError):
+        return "model"
+    return "damaged" if isinstance(error, LogError) else "error"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import signal
 import subprocess
 import time
@@ -27,8 +28,12 @@ ASK = ["--prompt", "x", "--model", "fake"]
         (["run", "visit.txt"], 2, "--prompt"),
         (["run", "visit.txt", "--map", "nomodule:f"], 2, "cannot be imported"),
         (["run", "visit.txt", "--prompt", "x", "--model", "gtp"], 2, "unknown model"),
-        (["run", "visit.txt", "--prompt", "x", "--model", "gtp"], 2, "another one needs a program"),
-        (["run", "visit.txt", *ASK, "--max-cost", "1"], 2, "limit --max-tokens-total instead"),
+        (["run", "visit.txt", "--prompt", "x", "--model", "gtp"], 2, "http(s)://host:port/v1#name"),
+        (
+            ["run", "visit.txt", *ASK, "--max-cost", "1"],
+            2,
+            "give it with --price IN:OUT, or limit --max-tokens-total instead",
+        ),
         (["run", "visit.txt", *ASK, "--target-tokens", "10", "--overlap-tokens", "350"], 2, "--overlap-tokens 350"),
         (["run", "visit.txt", "--prompt", "x", "--model", "gpt-4o"], 2, "OPENAI_API_KEY"),
         (["run", "visit.txt", *ASK, "--limits", "nonsense"], 2, "tpm"),
@@ -66,7 +71,10 @@ def test_all_chunks_failed_is_1(cli: Any, tmp_path: Path) -> None:
     (tmp_path / "own.py").write_text("def f(chunk, context):\n    raise KeyError('k')\n")
     done = cli("run", "visit.txt", "--map", "own:f")
     assert done.returncode == 1
-    assert "KeyError" in done.stderr.splitlines()[-1]
+    assert "its only chunk failed (error): KeyError" in done.stderr.splitlines()[-1]
+    several = cli("run", "visit.txt", "--map", "own:f", "--target-tokens", "200").stderr.splitlines()
+    assert re.search(r"all \d+ chunks failed; the first one \(error\): KeyError", several[-1])
+    assert re.fullmatch(r"failed: 0 of (\d+) chunks, \1 failed, [\d.]+ s, no tokens; job auto-\w+", several[-2])
 
 
 def test_where_a_function_failed_is_told(cli: Any, tmp_path: Path) -> None:

@@ -81,12 +81,16 @@ def test_a_supervisor_may_die_between_two_rounds() -> None:
     runner = MapReduceRunner("between", workers=1, models=fake("joined"))
 
     def strike(_event: Any) -> None:
-        assert isinstance(runner._session, ProcessDriver)
-        os.kill(runner._session.pid, signal.SIGKILL)
-        wait_for(lambda: runner._session._supervisor._process.poll() is not None)
+        session = runner._pool.open()
+        assert isinstance(session, ProcessDriver)
+        os.kill(session.pid, signal.SIGKILL)
+        wait_for(lambda: session._supervisor._process.poll() is not None)
+        struck.append(session.pid)
 
+    struck: list[int] = []
     runner.on("reduce:start", strike)
     assert runner.run(DOCUMENTS, text_of, tree_reduce("Join: $text")).result == "joined"
+    assert struck
 
 
 def test_a_reduce_of_a_finished_job_makes_no_spool_without_its_documents(state_dir: Path) -> None:

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import dataclasses
+import logging
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from mrengine import MapReduceRunner
-from mrengine.errors import LogError
+from mrengine import MapReduceRunner, ModelSpec, map_prompt
+from mrengine.errors import ConfigError, JobCancelled, LogError
 from mrengine.host.stored import StoredJob, stored_job
+from mrengine.testing.server import LLMServer
 
 
 @pytest.fixture
@@ -32,3 +35,75 @@ def test_a_prompt_of_other_fields_is_an_error_of_the_log(stored: StoredJob) -> N
     record = dataclasses.replace(stored.record, map_source={"template": "$text", "colour": "red"})
     with pytest.raises(LogError, match="job stored says nothing of its prompt"):
         StoredJob(record).map_fn()
+
+
+@pytest.fixture(scope="module")
+def somewhere() -> Iterator[LLMServer]:
+    """An endpoint that only the log names; it keeps the headers that it is sent."""
+    with LLMServer(record=100) as server:
+        yield server
+
+
+SECRET = "the-value-of-any-variable"
+CLAIMS = {
+    "a variable and an address": lambda url: ModelSpec("m", base_url=url, api_key_env="SECRET"),
+    "the same in a model's name": lambda url: ModelSpec(f"{url}#m", api_key_env="SECRET"),
+    "a vendor's model elsewhere": lambda url: ModelSpec("gpt-4o-mini", base_url=url),
+    "anthropic's": lambda url: ModelSpec("claude-3-5-haiku-latest", base_url=url.removesuffix("/v1")),
+}
+
+
+def left_by_another(url: str, claim: str) -> None:
+    """A job folder in which there is something left to do."""
+    runner = MapReduceRunner("theirs", workers=1, models=CLAIMS[claim](url), target_tokens=None)
+    runner.on("chunk:processed", lambda event: runner.stop())
+    with pytest.raises(JobCancelled):
+        runner.run([f"letter {n}" for n in range(40)], map_prompt("Diagnoses: $text"))
+
+
+def sent(server: LLMServer) -> bool:
+    return SECRET in str([request["headers"] for request in server.requests()])
+
+
+@pytest.mark.parametrize("claim", CLAIMS)
+def test_a_resume_by_id_sends_no_key_where_only_the_log_says_so(
+    claim: str, somewhere: LLMServer, state_dir: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It is told which variable would go where; the model or the variable, named again, lets it go."""
+    for name in ("SECRET", "OPENAI_API_KEY", "ANTHROPIC_API_KEY"):
+        monkeypatch.setenv(name, SECRET)
+    left_by_another(somewhere.url, claim)
+    somewhere.reset(record=100)
+    with pytest.raises(ConfigError, match=r"send the value of \w+ to http://127.0.0.1.* named? .*again|only its log"):
+        MapReduceRunner().resume("theirs")
+    assert somewhere.stats().requests == 0
+    named = "SECRET" if "variable" in claim or "same" in claim else "OPENAI_API_KEY"
+    done = MapReduceRunner().resume("theirs", api_key_env=named)
+    assert len(done.results) == 40
+    assert sent(somewhere)
+
+
+def test_a_model_that_is_named_again_gets_its_key(
+    somewhere: LLMServer, state_dir: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The caller has said where it goes."""
+    monkeypatch.setenv("SECRET", SECRET)
+    claim = "a variable and an address"
+    left_by_another(somewhere.url, claim)
+    assert len(MapReduceRunner(models=CLAIMS[claim](somewhere.url)).resume("theirs").results) == 40
+
+
+def test_an_address_of_the_log_is_shown_before_anything_is_sent(
+    somewhere: LLMServer, state_dir: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Without a key it may go on: the text is in the caller's own folder."""
+    runner = MapReduceRunner("plain", workers=1, models=f"{somewhere.url}#m", target_tokens=None)
+    runner.on("chunk:processed", lambda event: runner.stop())
+    with pytest.raises(JobCancelled):
+        runner.run([f"letter {n}" for n in range(40)], map_prompt("Diagnoses: $text"))
+    again = MapReduceRunner()
+    before: list[str] = []
+    again.on("job:start", lambda event: before.extend(record.getMessage() for record in caplog.records))
+    with caplog.at_level(logging.WARNING, "mrengine"):
+        again.resume("plain")
+    assert f"job plain goes on with model m at {somewhere.url}" in before

@@ -141,7 +141,6 @@ class ProcessDriver:
             kind, answer = self._await(framing.OPENED, framing.REFUSED)
             facts = msgpack.unpackb(answer)
             if kind == framing.OPENED:
-                self._supervisor.runtime = facts["runtime"]
                 return int(facts["durable"])
             patience_s = PATIENCE_S + max(self._drain_s, facts.get("drain_s", 0.0))
             if not (facts["why"] == "busy" and facts["draining"] and time.monotonic() - began < patience_s):

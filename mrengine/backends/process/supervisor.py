@@ -20,7 +20,7 @@ from mrengine.backends.process.helper_processes import HelperProcesses
 from mrengine.backends.process.host_connection import HostConnection
 from mrengine.backends.process.pool import FINISH_S, SHORT_S, ProcessPool
 from mrengine.backends.process.preload import HostGone, preload, while_alive
-from mrengine.backends.process.private_folder import private_folder
+from mrengine.backends.process.private_folder import SocketPlace
 from mrengine.backends.process.selector import Selector
 from mrengine.engine.loop import Engine, RoundSettings
 from mrengine.engine.protocol import LINE, NEED_ENDPOINT, Message
@@ -42,10 +42,9 @@ class Supervisor:
     def __init__(self, fd: int, host: int) -> None:
         self._switchboard = Selector()
         self._link = HostConnection(fd)
-        self._runtime = _sockets_folder()
-        self._link.send(framing.FOLDER, self._runtime.encode())  # whoever kills this process removes it
+        self._sockets = SocketPlace()
         self._pool: ProcessPool | None = None
-        self._helpers = HelperProcesses(self._switchboard, self._runtime, self._link.note, self._on_broken)
+        self._helpers = HelperProcesses(self._switchboard, self._sockets, self._link.note, self._on_broken)
         self._job: JobStore | None = None
         self._engine: Engine | None = None
         self._inbox: list[tuple[int, bytes]] = []
@@ -211,6 +210,9 @@ class Supervisor:
         except (LogError, OSError) as error:
             self._refuse_log(_log_error(error))
             return
+        with suppress(OSError):  # the Manager, which needs it, says why
+            self._sockets.choose(order["folder"])
+        self._link.send(framing.FOLDER, self._sockets.private.encode())  # whoever kills this process removes it
         self._tell_opened(self._job.log.durable)
         if self._pool is None:
             self._pool = ProcessPool(self._switchboard, order["workers"], order["slots"])
@@ -246,7 +248,7 @@ class Supervisor:
             self._refuse_log(error)
 
     def _tell_opened(self, durable: int) -> None:
-        self._link.send(framing.OPENED, msgpack.packb({"runtime": self._runtime, "durable": durable}))
+        self._link.send(framing.OPENED, msgpack.packb({"durable": durable}))
 
     def _on_run(self, payload: bytes) -> None:
         order = msgpack.unpackb(payload, max_bin_len=len(payload))
@@ -261,7 +263,7 @@ class Supervisor:
         try:
             manager = self._helpers.manager(order["terms"], job)
         except OSError as error:  # as where no worker can be started: trying again would not help
-            cause = f"no process can be started: {error}"
+            cause = f"no process can be started: {error.strerror or error}"
             self._link.send(framing.END, msgpack.packb(["broken", {"message": cause, "cause": cause}]))
             return
         setup = job.setup(order["setup"], path=order["path"], manager=manager, endpoints={})
@@ -311,14 +313,6 @@ class Supervisor:
             self._job.close()
             self._job = None
         self._link.flush()
-
-
-def _sockets_folder() -> str:
-    try:
-        return private_folder()
-    except OSError as error:
-        why = f"no folder for the job's sockets can be made ({error.strerror or error})"
-        raise ConfigError(f"{why}: set TMPDIR to one that can be written", setting="TMPDIR") from error
 
 
 def _log_error(error: LogError | OSError) -> LogError:

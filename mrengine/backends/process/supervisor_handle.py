@@ -138,7 +138,7 @@ class SupervisorHandle:
 
     @property
     def runtime(self) -> str | None:
-        """Its private folder, for whoever dies last to remove; None: it has not told yet."""
+        """Its private folder, for whoever dies last to remove; "" where it has none, None: it has not told yet."""
         return self._below.runtime
 
     @runtime.setter
@@ -268,7 +268,7 @@ class _Below:
             time.sleep(0.002)
         for pid in sorted(foreign):
             log.warning("process %d, which map_fn has left, belongs to another user: it cannot be ended from here", pid)
-        if self.runtime is not None:
+        if self.runtime:
             shutil.rmtree(self.runtime, ignore_errors=True)
 
     def _left(self) -> list[int]:

@@ -7,6 +7,8 @@ from collections.abc import Callable, Iterable
 from operator import index
 from typing import Any
 
+from mrengine.chunking.boundaries import NO_CONTEXT, Context
+from mrengine.chunking.cutter import Cutter
 from mrengine.chunking.splitters.prose import Prose
 from mrengine.errors import ChunkingError
 
@@ -23,7 +25,7 @@ class Custom:
 
     def __init__(self, target: int, text: str, preferred: Callable[[str], Any]) -> None:
         self._offsets = _checked(preferred(text), len(text))
-        self._prose = Prose(target)
+        self._prose = Cutter(Prose(target), target)
         self._base = 0
 
     def see(self, text: str, base: int) -> None:
@@ -36,24 +38,38 @@ class Custom:
         best = self._offsets[place] - self._base if place >= 0 else 0
         return best if best > start else self._prose.cut(text, start, high, fits)
 
+    def spent(self, share: float) -> None:
+        """Its cuts do not depend on it."""
+
+    def context(self, text: str, start: int) -> Context:
+        """Nothing is lost."""
+        return NO_CONTEXT
+
     def resume(self, text: str, low: int, start: int) -> int:
         """The first preferred offset at ``low`` or later."""
         place = bisect_left(self._offsets, low + self._base)
         return min(start, self._offsets[place] - self._base) if place < len(self._offsets) else start
 
 
+WAY = "return offsets, not pieces: positions in the text, as ints, where a chunk may begin"
+
+
 def _checked(offsets: Any, length: int) -> list[int]:
     if not isinstance(offsets, Iterable) or isinstance(offsets, (str, bytes)):
-        raise ChunkingError(f"the splitter returned {type(offsets).__name__}, not offsets", splitter="callable")
+        raise ChunkingError(f"the splitter returned {_kind_of(offsets)}: {WAY}", splitter="callable")
     return sorted({_offset(value, length) for value in offsets})
 
 
 def _offset(value: Any, length: int) -> int:
-    offset = index(value) if hasattr(value, "__index__") else -1
+    if not hasattr(value, "__index__") or isinstance(value, bool):
+        told = f"the splitter returned {_kind_of(value)} among its offsets"
+        raise ChunkingError(f"{told}: {WAY}", splitter="callable", length=length)
+    offset = index(value)
     if not 0 <= offset <= length:
-        raise ChunkingError(
-            "the splitter returned an offset that is not an int from 0 to the text's length",
-            splitter="callable",
-            length=length,
-        )
+        told = f"the splitter returned the offset {offset}, which is outside of the text's 0 to {length}"
+        raise ChunkingError(told, splitter="callable", length=length)
     return offset
+
+
+def _kind_of(value: Any) -> str:
+    return "None" if value is None else f"a {type(value).__name__}"

@@ -41,12 +41,12 @@ def unpack(payload: bytes) -> Any:
         raise LogError(f"a record is not msgpack: {type(error).__name__}", reason="damaged") from None
 
 
-def array(payload: bytes, least: int, name: str) -> list[Any]:
-    """The first ``least`` elements of a payload. LogError: it is no array, or has fewer."""
+def array(payload: bytes, least: int, name: str, *, most: int | None = None) -> list[Any]:
+    """The first ``least`` elements of a payload, or up to ``most``. LogError: it is no array, or has fewer."""
     values = unpack(payload)
     if not isinstance(values, list) or len(values) < least:
         raise bad_record(name)
-    return values[:least]
+    return values[: least if most is None else most]
 
 
 def bad_record(name: str) -> LogError:
@@ -72,9 +72,9 @@ def full_key(payload: bytes) -> tuple[int, int, int, int]:
         raise bad_record("task") from None
 
 
-def task(payload: bytes, least: int, name: str) -> list[Any]:
+def task(payload: bytes, least: int, name: str, *, most: int | None = None) -> list[Any]:
     """``array`` of a record with a head; the round without the epoch. LogError."""
-    values = array(payload, least, name)
+    values = array(payload, least, name, most=most)
     if not isinstance(values[0], int):
         raise bad_record(name)
     values[0] &= 0xFFFF

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator, Sequence
 from types import TracebackType
+from typing import Any
 
 from mrengine.log.file.reader import open_log
 from mrengine.log.file.recovery import Recovery
@@ -50,9 +51,9 @@ class ResumeEngine:
         """Ids of the chunks that a resume would run: those that have no result, or failed."""
         return list(dict.fromkeys(chunk_id for chunk_id, _ in self.pending(round_)))
 
-    def results(self, round_: int = 0, *, resumed_before: int = 0) -> Results:
+    def results(self, round_: int = 0, *, resumed_before: int = 0, result_type: Any = None) -> Results:
         """The results of a round, lazily, with a descriptor of their own; ``.failures`` has the rest."""
-        return Results(self.reader, self.index(round_), resumed_before=resumed_before)
+        return Results(self.reader, self.index(round_), resumed_before=resumed_before, result_type=result_type)
 
     def failures(self, round_: int = 0) -> Sequence[ChunkFailure]:
         """The failures of a round, lazily."""

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from bisect import insort
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from mrengine.errors import LogError
 from mrengine.log.file.repair import REPAIRED
 from mrengine.log.format import codec
-from mrengine.log.format.chunk_rows import Segment, chunks_segment
+from mrengine.log.format.chunk_rows import Batch, Segment, chunks_segment
 from mrengine.log.format.codec import HEADER_BYTES, OVERHEAD_BYTES, Frame
 from mrengine.log.format.packing import full_key, key
 from mrengine.log.format.records import (
@@ -33,15 +34,14 @@ __all__ = ["Epoch", "Replay"]
 class Epoch:
     """A job as one JOB record and what follows it describe it. ``offset``: of the JOB.
 
-    ``documents``: (first index, offset of the DOCUMENTS frame); ``segments``: where the rows of CHUNKS stand;
+    ``documents``: batches, in order, with a hole where a record was lost; ``segments``: where the rows of CHUNKS stand;
     ``indexes``: the outcomes of each round; ``attempts``: kinds of the ATTEMPTs of each task; ``assigned``: the model
     index that an INTENT fixed for a chunk, by (round, chunk_id), where there is no result yet.
     """
 
     job: JobRecord
     offset: int
-    documents: list[tuple[int, int]] = field(default_factory=list)
-    n_documents: int = 0
+    documents: list[Batch] = field(default_factory=list)
     number: int = 0
     segments: dict[int, list[Segment]] = field(default_factory=dict)
     rounds: dict[int, RoundRecord] = field(default_factory=dict)
@@ -75,12 +75,21 @@ class Epoch:
         return segments[-1].first + segments[-1].rows if segments else 0
 
     def add_documents(self, record: DocumentsRecord, offset: int) -> None:
-        """More documents. LogError: they do not follow those that are there, or are more than the job has."""
-        if record.first != self.n_documents or record.first + len(record.rows) > self.job.documents[0]:
-            message = f"documents {record.first} to {record.first + len(record.rows)} after {self.n_documents}"
-            raise LogError(f"{message} of {self.job.documents[0]}", reason="damaged")
-        self.documents.append((record.first, offset))
-        self.n_documents += len(record.rows)
+        """More documents, of those that no earlier record has named. LogError: they are others, or not this epoch's."""
+        first, stop = record.first, record.first + len(record.rows)
+        if record.epoch != self.job.epoch or not any(a <= first and stop <= b for a, b in self.lost_documents()):
+            message = f"documents {first} to {stop} of epoch {record.epoch} are known already, or of another epoch"
+            raise LogError(message, reason="damaged")
+        insort(self.documents, Batch(first, len(record.rows), offset))
+
+    def lost_documents(self) -> list[tuple[int, int]]:
+        """Ranges of indexes, (first, stop), that the job has and no record names."""
+        holes, known = [], 0
+        for batch in (*self.documents, Batch(self.job.documents[0], 0, 0)):
+            if batch.first > known:
+                holes.append((known, batch.first))
+            known = batch.first + batch.rows
+        return holes
 
     def forget_rounds(self) -> None:
         """All later rounds are played anew."""

@@ -5,16 +5,17 @@ from __future__ import annotations
 from abc import abstractmethod
 from array import array
 from collections.abc import Sequence
-from typing import Generic, TypeVar, overload
+from typing import Any, Generic, TypeVar, overload
 
 from mrengine.errors import LogError
 from mrengine.log.file.reader import LogReader
 from mrengine.log.format.codec import FAILURE, RESULT
-from mrengine.log.format.records import unpack_failure, unpack_result
+from mrengine.log.format.instances import instance_of
+from mrengine.log.format.records import FROM_INSTANCE, ResultRecord, unpack_failure, unpack_result
 from mrengine.log.view.outcome_index import OutcomeIndex
 from mrengine.records import ChunkFailure, ChunkResult, Usage
 
-__all__ = ["Failures", "Results"]
+__all__ = ["Failures", "Results", "result_of"]
 
 _T = TypeVar("_T")
 
@@ -64,7 +65,7 @@ class Failures(_Outcomes[ChunkFailure]):
 
     def _read(self, chunk_id: int, offset: int) -> ChunkFailure:
         r = unpack_failure(self._payload(offset, FAILURE))
-        return ChunkFailure(chunk_id, r.document_id, r.model, r.kind, r.message, r.attempts, r.traceback)
+        return ChunkFailure(chunk_id, r.document_id, r.model, r.kind, r.message, r.attempts, r.traceback, r.answers)
 
 
 class Results(_Outcomes[ChunkResult]):
@@ -74,17 +75,31 @@ class Results(_Outcomes[ChunkResult]):
     is deleted. 8 bytes a result, 16 where some are missing. ``failures``: the rest.
     """
 
-    def __init__(self, reader: LogReader, index: OutcomeIndex, *, resumed_before: int = 0) -> None:
-        """``resumed_before``: results that stand before this offset of the log are ``resumed``."""
+    def __init__(
+        self, reader: LogReader, index: OutcomeIndex, *, resumed_before: int = 0, result_type: Any = None
+    ) -> None:
+        """``resumed_before``: results that stand before this offset of the log are ``resumed``. ``result_type``: what
+        each result is made of again; reading one that it does not fit raises InvalidResult.
+        """
         own = reader.duplicate()
         complete = index.done == index.total
         slots: Sequence[int] = range(index.total) if complete else index.result_slots()
         super().__init__(own, slots, index.results(), index.models)
-        self._resumed_before = resumed_before
+        self._resumed_before, self._result_type = resumed_before, result_type
         self.failures: Sequence[ChunkFailure] = Failures(own, index)
 
     def _read(self, chunk_id: int, offset: int) -> ChunkResult:
-        r = unpack_result(self._payload(offset, RESULT))
-        usage, resumed = r.usage or Usage(), offset < self._resumed_before
-        numbers = usage, r.cost_usd, r.duration_ms, r.attempt, resumed
-        return ChunkResult(chunk_id, r.document_id, r.model, r.worker_id, r.result, *numbers)
+        record = unpack_result(self._payload(offset, RESULT))._replace(chunk_id=chunk_id)
+        return result_of(record, self._result_type, resumed=offset < self._resumed_before)
+
+
+def result_of(r: ResultRecord, result_type: Any, *, resumed: bool) -> ChunkResult:
+    """A record as the world sees it. InvalidResult: it is not what ``result_type`` says."""
+    result = r.result
+    if result_type is not None:
+        made = bool(r.flags & FROM_INSTANCE)
+        result = instance_of(result_type, result, made=made, path=f"chunk {r.chunk_id}: result")
+    usage = r.usage or Usage()
+    return ChunkResult(
+        r.chunk_id, r.document_id, r.model, r.worker_id, result, usage, r.cost_usd, r.duration_ms, r.attempt, resumed
+    )

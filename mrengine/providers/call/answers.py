@@ -6,11 +6,12 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
-from mrengine.errors import ConfigError, InvalidAnswer, ModelError, TruncatedAnswer
-from mrengine.providers.call.structured import in_words, schema_of, validate
+from mrengine.errors import ConfigError, ModelError, TruncatedAnswer
+from mrengine.providers.call.structured import checked, in_words, schema_of
+from mrengine.providers.call.thoughts import used_up
 from mrengine.records import Completion, Request, Usage
 
-__all__ = ["ON_TRUNCATION", "answer"]
+__all__ = ["ON_TRUNCATION", "Ask", "answer", "is_continuation"]
 
 MAX_PARTS = 8
 MAX_REASKS = 2
@@ -51,6 +52,11 @@ def answer(ask: Ask, request: Request, *, response_model: Any = None, on_truncat
         raise
 
 
+def is_continuation(request: Request) -> bool:
+    """Whether a request asks a model to go on where its answer was cut."""
+    return bool(request.turns) and request.turns[-1] == ("user", _CONTINUE)
+
+
 class _Counted:
     """``ask``, and what it has cost."""
 
@@ -73,6 +79,8 @@ def _whole(ask: Ask, request: Request, on_truncation: str) -> Completion:
     completion = ask(request)
     text = completion.text
     parts = 1
+    if completion.finish_reason == "length" and not text.strip() and completion.usage.reasoning_tokens:
+        raise _thought_too_long(request, completion.usage)
     while completion.finish_reason == "length" and on_truncation != "allow":
         if on_truncation == "error" or parts == MAX_PARTS or not completion.text.strip():
             raise _truncated(request, parts)
@@ -91,6 +99,14 @@ def _truncated(request: Request, parts: int) -> TruncatedAnswer:
     )
 
 
+def _thought_too_long(request: Request, usage: Usage) -> TruncatedAnswer:
+    """Whatever ``on_truncation``: there is nothing to allow, and nothing to continue."""
+    advice = "raise max_tokens, or ask the model to reason less (params)"
+    return TruncatedAnswer(
+        f"the answer of {request.model} is empty: {used_up(usage, request.max_tokens)}: {advice}", model=request.model
+    )
+
+
 def _joined(text: str, part: str) -> str:
     """Models that are asked to go on sometimes repeat the end: a repetition of some length is dropped."""
     for size in range(min(len(text), len(part), _MAX_REPEAT), _MIN_REPEAT - 1, -1):
@@ -100,21 +116,18 @@ def _joined(text: str, part: str) -> str:
 
 
 def _valid(ask: Ask, request: Request, response_model: Any, on_truncation: str) -> Completion:
-    for _ in range(MAX_REASKS):
+    for attempts in range(1, MAX_REASKS + 2):
         completion = _whole(ask, request, on_truncation)
-        try:
-            return replace(completion, parsed=validate(completion.text, response_model))
-        except InvalidAnswer as invalid:
-            problems = "\n".join(invalid.problems)
+        found = checked(completion.text, response_model)
+        if not found.problems:
+            return replace(completion, parsed=found.value)
+        if attempts > MAX_REASKS:
+            break
         # Providers refuse an empty turn.
         said = completion.text if completion.text.strip() else "(nothing)"
-        again = _AGAIN.format(problems=problems, schema=in_words(schema_of(response_model)))
+        again = _AGAIN.format(problems=found.told(), schema=in_words(schema_of(response_model)))
         turns = (*request.turns, ("assistant", said), ("user", again))
         request = replace(request, turns=turns)
-    completion = _whole(ask, request, on_truncation)
-    try:
-        return replace(completion, parsed=validate(completion.text, response_model))
-    except InvalidAnswer as invalid:
-        invalid.model = request.model
-        invalid.attempts = MAX_REASKS + 1
-        raise
+    invalid = found.failure()
+    invalid.model, invalid.attempts = request.model, attempts
+    raise invalid

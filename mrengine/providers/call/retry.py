@@ -15,7 +15,7 @@ from dataclasses import replace
 from typing import Any, Protocol
 
 from mrengine.budget.token_estimates import estimate_tokens
-from mrengine.errors import ModelError, ModelUnavailable, MrengineError
+from mrengine.errors import ModelError, ModelUnavailable, MrengineError, RateLimited
 from mrengine.providers.base import Provider, Stopped
 from mrengine.providers.call import error_map
 from mrengine.providers.call.breaker import Breaker
@@ -27,6 +27,7 @@ MAX_BACKOFF_S = 60.0
 MIN_BACKOFF_S = 0.01  # a job with backoff_s=0 must not spin
 MAX_CAUSES = 12
 MIN_ATTEMPT_S = 30.0
+UNTOLD_S = 1.0  # a limit that tells no time
 
 
 class LeaseLike(Protocol):
@@ -67,6 +68,7 @@ def call(
     stopping: threading.Event | None = None,
     breaker: Breaker | None = None,
     alternatives: bool = False,
+    aside: bool = False,
     on_retry: Callable[[ModelError, int, float], None] | None = None,
     on_wait: Callable[..., None] | None = None,
     clock: Callable[[], float] = time.monotonic,
@@ -78,11 +80,13 @@ def call(
 
     ``model``: the name that the budget knows, the request's by default. ``input_tokens``: our own count, estimated
     where it is None. ``breaker`` hears of every outcome; where it has opened and the caller has ``alternatives``
-    (another model), the failure is raised at once. ``on_retry(error, attempt, wait_s)`` and ``on_wait`` (of the
-    budget) only tell.
+    (another model), the failure is raised at once. ``aside``: the caller can wait without holding anything up, and is
+    told at once of a model that does not answer (``error.aside``). ``on_retry(error, attempt, wait_s)`` and
+    ``on_wait`` (of the budget) only tell.
 
     Raises the last ``ModelError``, whose message, ``attempts``, ``waited_s`` and ``causes`` say what was tried, or
-    ``Stopped`` when ``stopping`` is set during a wait. One attempt has half of the time that is left, or 30 s.
+    ``Stopped`` when ``stopping`` is set during a wait. An answer must begin within half of the time that is left, or
+    30 s; one that has begun has all of it.
     """
     name = model or request.model
     tokens = _estimate(request) if input_tokens is None else input_tokens
@@ -99,7 +103,7 @@ def call(
             _withdraw(lease, breaker)
             raise story.cut_short(name, clock())
         story.attempts += 1
-        outcome = _settled(provider, request, name, lease, _attempt_s(left_s))
+        outcome = _settled(provider, request, name, lease, left_s)
         _tell(breaker, outcome)
         if isinstance(outcome, Completion):
             return outcome
@@ -107,7 +111,10 @@ def call(
         wait_s = _backoff(story.attempts, backoff_s, rng, outcome.retry_after_s, left_s)
         late = wait_s >= left_s
         elsewhere = alternatives and breaker is not None and breaker.state != "closed"
-        if not outcome.transient or late or elsewhere:
+        few = story.enough_of(outcome)
+        passing = outcome.transient and not isinstance(outcome, RateLimited)
+        outcome.aside = aside and not alternatives and passing and not few
+        if not outcome.transient or late or elsewhere or few or outcome.aside:
             raise story.told(outcome, clock())
         if on_retry is not None:
             on_retry(outcome, story.attempts, wait_s)
@@ -116,11 +123,11 @@ def call(
 
 
 def _settled(
-    provider: Provider, request: Request, name: str, lease: LeaseLike | None, timeout_s: float
+    provider: Provider, request: Request, name: str, lease: LeaseLike | None, left_s: float
 ) -> Completion | ModelError:
     """One call, of which the budget is told whatever comes."""
     try:
-        outcome = _attempt(provider, request, name, timeout_s)
+        outcome = _attempt(provider, request, name, left_s)
     except BaseException as error:
         if lease is not None:  # a setting that is wrong, or a stop: nothing was sent
             lease.settle(None, None, made=not isinstance(error, (Stopped, MrengineError)))
@@ -129,10 +136,10 @@ def _settled(
     return outcome
 
 
-def _attempt(provider: Provider, request: Request, name: str, timeout_s: float) -> Completion | ModelError:
+def _attempt(provider: Provider, request: Request, name: str, left_s: float) -> Completion | ModelError:
     """One call; what a provider raises becomes a value, without the context that may hold a prompt or a key."""
     try:
-        return provider.complete(replace(request, timeout_s=timeout_s))
+        return provider.complete(replace(request, timeout_s=_attempt_s(left_s), finish_s=left_s))
     except ModelError as failed:
         error: ModelError = failed
     except (Stopped, MrengineError):
@@ -162,8 +169,18 @@ def _settle(lease: LeaseLike | None, outcome: Completion | ModelError) -> None:
         usage = outcome.usage if outcome.usage.total_tokens else None
         lease.settle(usage, outcome.observed)
     else:
-        made = outcome.sent and outcome.status not in error_map.TURNED_AWAY
-        lease.settle(outcome.usage, outcome.observed, made=made)
+        lease.settle(outcome.usage, _heard(outcome), made=not error_map.turned_away(outcome))
+
+
+def _heard(failed: ModelError) -> Observed | None:
+    """What the budget learns of a failure. A limit that tells no time is told as one of a moment: whoever waits for
+    the same model must not run into it, too.
+    """
+    seen = failed.observed
+    if not isinstance(failed, RateLimited) or not failed.transient or (seen and seen.retry_after_s is not None):
+        return seen
+    told_s = failed.retry_after_s if failed.retry_after_s is not None else UNTOLD_S
+    return replace(seen or Observed(), retry_after_s=told_s)
 
 
 def _tell(breaker: Breaker | None, outcome: Completion | ModelError) -> None:
@@ -217,6 +234,12 @@ class _Story:
         self._waited_s = 0.0
         self._causes: deque[str] = deque(maxlen=MAX_CAUSES)
         self._last: ModelError | None = None
+        self._bounded = 0
+
+    def enough_of(self, error: ModelError) -> bool:
+        """Whether a failure that is tried only a few times has come so often."""
+        self._bounded += error.tries is not None
+        return error.tries is not None and self._bounded >= error.tries
 
     def add(self, error: ModelError, wait_s: float) -> None:
         self._last = error

@@ -308,3 +308,34 @@ def test_what_ends_a_call_before_it_is_sent_gives_its_tokens_back(raised: BaseEx
     with pytest.raises(type(raised)):
         run(Scripted(clock, raised), clock, budget=budget)
     assert budget.settled == [(None, None, False)]
+
+
+def test_a_limit_that_tells_no_time_is_told_to_the_budget_as_one_of_a_moment() -> None:
+    """Else all who wait run into the next refusal together; a limit of hours is no moment."""
+    clock, budget = Clock(), Budget()
+    run(Scripted(clock, RateLimited("429"), RateLimited("429", retry_after_s=3.0)), clock, budget=budget)
+    waits = [seen.retry_after_s for _, seen, _ in budget.settled[:2]]
+    assert waits == [1.0, 3.0]
+    used_up = RateLimited("a day", scope="model", retry_after_s=86400.0)
+    used_up.transient = False
+    with pytest.raises(RateLimited):
+        run(Scripted(clock, used_up), clock, budget=budget)
+    assert budget.settled[-1][1] is None
+
+
+def test_a_caller_that_can_wait_aside_is_told_at_once() -> None:
+    """Of what passes, and not of a limit, for which the budget has a line; nor where another model is left."""
+    clock = Clock()
+    with pytest.raises(ModelUnavailable) as caught:
+        run(Scripted(clock, ModelUnavailable("503")), clock, aside=True)
+    assert caught.value.aside
+    assert run(Scripted(clock, RateLimited("429")), clock, aside=True).text == "done"
+    assert run(Scripted(clock, ModelUnavailable("503")), clock, aside=True, alternatives=True).text == "done"
+
+
+def test_an_answer_has_the_calls_own_time_once_it_has_begun() -> None:
+    """It must begin within half of it, so that a call which is never answered leaves time for another."""
+    clock = Clock()
+    provider = Scripted(clock)
+    run(provider, clock, deadline=clock.now + 600)
+    assert (provider.requests[0].timeout_s, provider.requests[0].finish_s) == (300.0, 600.0)

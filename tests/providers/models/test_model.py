@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -64,7 +65,7 @@ def test_a_name_says_where_a_model_is(
             "GEMINI_API_KEY",
         ),
         (ModelSpec("any", provider="http:anthropic", base_url="http://h:1"), "http", "anthropic", None),
-        (ModelSpec("any", provider="openai", base_url="http://h:1/v1"), "openai", "openai", "OPENAI_API_KEY"),
+        (ModelSpec("any", provider="openai", base_url="http://h:1/v1"), "openai", "openai", None),
     ],
 )
 def test_a_spec_says_the_rest(spec: ModelSpec, kind: str, shape: str, key: str | None) -> None:
@@ -252,3 +253,83 @@ def test_what_to_preload_follows_from_the_job() -> None:
     assert one("http://127.0.0.1:1/v1#m").preloads == ()
     assert one("http://h:1/v1#m", {"http_proxy": "http://p:1"}).preloads == ("requests",)
     assert one("fake").preloads == ()
+
+
+@pytest.mark.parametrize(
+    ("given", "key"),
+    [
+        (ModelSpec("gpt-4o", base_url="https://proxy.example/v1"), None),
+        (ModelSpec("gpt-4o", base_url="http://api.openai.com/v1"), None),
+        (ModelSpec("gpt-4o", base_url="https://api.openai.com.evil.example/v1"), None),
+        (ModelSpec("claude-opus-5", base_url="https://proxy.example"), None),
+        (ModelSpec("gemini-2.5-pro", base_url="https://proxy.example/v1"), None),
+        ("https://proxy.example/v1#gpt-4o", None),
+        ("https://api.openai.com/v1#gpt-4o", "OPENAI_API_KEY"),
+        ("https://eu.api.openai.com/v1#gpt-4o", "OPENAI_API_KEY"),
+        (ModelSpec("my-model", base_url="https://api.groq.com/openai/v1"), "GROQ_API_KEY"),
+        (ModelSpec("gpt-4o", base_url="https://proxy.example/v1", api_key_env="OPENAI_API_KEY"), "OPENAI_API_KEY"),
+    ],
+)
+def test_a_vendors_key_goes_to_its_own_hosts_alone(given: Any, key: str | None) -> None:
+    """However the address is given; elsewhere only where ``api_key_env`` says so."""
+    assert one(given, KEYS | {"GROQ_API_KEY": "gsk-1"}).key_env == key
+
+
+@pytest.mark.parametrize(
+    ("key", "told"),
+    [
+        ("sk-1\u200b2345", "a zero-width space at character 5"),
+        ("sk-1\n2345", "a line break"),
+        ("sk-1 2345", "a space"),
+        ("Bearer sk-12345", "a space"),
+        ("sk-1\u20132345", "U+2013"),
+        ("\ufeffsk-12345", "a byte order mark"),
+        ("'sk-12345'", "quotation marks"),
+    ],
+)
+@pytest.mark.parametrize("given", ["gpt-4o", ModelSpec("m", base_url="http://h/v1", api_key_env="OPENAI_API_KEY")])
+def test_a_key_that_no_header_can_carry_is_told_by_its_variable(key: str, told: str, given: Any) -> None:
+    """Before any worker is started, and without a character of the key."""
+    with pytest.raises(ConfigError, match=f"OPENAI_API_KEY.*{re.escape(told)}") as caught:
+        resolve_models(given, env={"OPENAI_API_KEY": key})
+    assert "2345" not in str(caught.value)
+    assert resolve_models("gpt-4o", env={"OPENAI_API_KEY": " sk-1\r\n"})[0].key_env == "OPENAI_API_KEY"
+
+
+def test_a_variable_of_a_header_is_checked_too() -> None:
+    """Once, in the host."""
+    spec = ModelSpec("m", base_url="http://h/v1", headers={"x-key": "Token ${MINE}"})
+    with pytest.raises(ConfigError, match="MINE holds a line break"):
+        resolve_models(spec, env={"MINE": "a\nb"})
+
+
+def test_a_base_url_may_have_a_query_but_no_key() -> None:
+    """Azure's version, with or without the path of the calls."""
+    base = "https://x.openai.azure.com/openai/deployments/d"
+    for path in ("", "/", "/chat/completions"):
+        model = one(ModelSpec("d", base_url=f"{base}{path}?api-version=2024-10-21", api_key_env="GEMINI_API_KEY"))
+        assert model.base_url == f"{base}?api-version=2024-10-21"
+    for query in ("key=1", "api_key=1", "x=1&token=2", "subscription-key=3", "sig=4"):
+        with pytest.raises(ConfigError, match="password or key"):
+            resolve_models(ModelSpec("d", base_url=f"https://h/v1?{query}"), env={})
+
+
+def test_several_keys_are_lanes_with_limits_of_their_own() -> None:
+    """The model keeps its name; another key is named beside it."""
+    env = {"A": "sk-a", "B": "sk-b"}
+    spec = ModelSpec("m", base_url="http://h/v1", api_key_env=["A", "B"], limits=RateLimit(rpm=10))
+    (model,) = resolve_models(spec, limits={"m (B)": RateLimit(rpm=5)}, env=env)
+    assert (model.name, model.key_env, model.limits) == ("m", "A", RateLimit(rpm=10))
+    assert [(lane.name, lane.key_env, lane.limits) for lane in model.lanes] == [("m (B)", "B", RateLimit(rpm=5))]
+    assert model.lanes[0].identity == model.identity
+    with pytest.raises(ConfigError, match="set B in"):
+        resolve_models(spec, env={"A": "sk-a"})
+    with pytest.raises(ConfigError, match="api_key_env"):
+        resolve_models(ModelSpec("m", base_url="http://h/v1", api_key_env=["A", "A"]), env=env)
+
+
+def test_fallbacks_on_takes_known_words_only() -> None:
+    """A misspelt one would be a fallback that is never asked."""
+    for wrong in ("overflow", ("overflows",)):
+        with pytest.raises(ConfigError, match="fallbacks_on"):
+            resolve_models(ModelSpec("fake", fallbacks_on=wrong), env={})
