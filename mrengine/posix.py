@@ -285,8 +285,20 @@ def thread_count() -> int:
         return threading.active_count()
 
 
+def _has_own_proc() -> bool:
+    """Whether /proc counts processes as this one does: in a PID namespace it may be the host's, whose numbers are other
+    processes here.
+    """
+    try:
+        return os.readlink("/proc/self") == str(os.getpid())
+    except OSError:
+        return False
+
+
 def _stat(pid: int) -> list[str]:
     """The fields of /proc/<pid>/stat from the third on (state, ppid, pgrp, session, …), or an empty list."""
+    if not _has_own_proc():
+        return []
     try:
         with open(f"/proc/{pid}/stat", encoding="utf-8", errors="replace") as file:
             return file.read().rpartition(")")[2].split()
@@ -327,9 +339,9 @@ def is_zombie(child: int) -> bool:
 
 
 def _pids() -> list[int]:
-    """All processes; none where there is no /proc."""
+    """All processes; none where there is no /proc, or another namespace's."""
     try:
-        return [int(name) for name in os.listdir("/proc") if name.isdigit()] if os.path.isdir("/proc/self") else []
+        return [int(name) for name in os.listdir("/proc") if name.isdigit()] if _has_own_proc() else []
     except OSError:
         return []
 

@@ -8,6 +8,7 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from functools import cached_property
+from itertools import chain
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
@@ -25,7 +26,7 @@ from mrengine.host.requests import RunConfig, check_terms
 from mrengine.host.stored import stored_job
 from mrengine.host.tables import without_tables
 from mrengine.host.turns import Turns
-from mrengine.host.uninterrupted import freed
+from mrengine.host.uninterrupted import Signals
 from mrengine.jobs import Job
 from mrengine.log.format.instances import check_result_type
 from mrengine.log.view.job_view import ResumeEngine
@@ -124,7 +125,8 @@ class MapReduceRunner:
         whatever ``reduce_fn`` raises.
         """
         asked = _Asked(document, map_fn, reduce_fn, job_id, timeout_s, result_type, on_busy)
-        with self._one_run(asked) as run:
+        with _Running(self, asked) as running, running.signals.open():
+            run = running.prepare()
             for _ in run.outcomes():
                 pass
             return reduce_run(run, reduce_fn, per_document=per_document)
@@ -143,10 +145,12 @@ class MapReduceRunner:
         """Outcomes as they become durable; first those of earlier runs, unless ``new_only``. Leaving the loop stops
         the job. Raises what ``run()`` raises; JobFailed after the last outcome.
         """
-        with self._one_run(_Asked(document, map_fn, None, job_id, timeout_s, result_type, on_busy)) as run:
-            if not new_only:
-                yield from run.earlier()
-            yield from run.outcomes(wanted=True)
+        asked = _Asked(document, map_fn, None, job_id, timeout_s, result_type, on_busy)
+        with _Running(self, asked) as running, running.signals.open():
+            run = running.prepare()
+            for outcome in chain(() if new_only else run.earlier(), run.outcomes(wanted=True)):
+                with running.signals.outside():
+                    yield outcome
             run.check_failures()
             run.complete()
             run.completed()
@@ -176,37 +180,27 @@ class MapReduceRunner:
                 self._models = stored.models(self._settings.limits, api_key_env=api_key_env)
                 self._keyed = True
         asked = _Asked(_STORED, map_fn, reduce_fn, job_id, timeout_s, result_type, on_busy)
-        with self._one_run(asked) as run:
+        with _Running(self, asked) as running, running.signals.open():
+            run = running.prepare()
             for _ in run.outcomes():
                 pass
             return reduce_run(run, reduce_fn, per_document=per_document)
 
-    def _one_run(self, asked: _Asked) -> _Running:
-        until = None if asked.timeout_s is None else time.monotonic() + asked.timeout_s
-        settings = self._settings.with_(on_busy=asked.on_busy or self._settings.on_busy)
-        if told := names_a_file(asked.document):
-            log.warning("%s", told)
-        if not callable(asked.map_fn):
-            raise ConfigError(f"map_fn is a {type(asked.map_fn).__name__}, not a function", setting="map_fn")
-        self._turns.take(wait=settings.on_busy == "wait", until=until)
-        try:
-            self._resolve(keys=True)
-            given, document = asked.job_id or self._job_id, without_tables(asked.document)
-            mapping = self._describe(asked, named=given is not None)
-            on_mismatch = settings.on_mismatch or "error"
-            if given == "auto":
-                on_mismatch = settings.on_mismatch or "recompute"  # only the function's code can differ
-                document, given = auto_job_id(document, settings, self._resolve(), mapping)
-            name = check_job_id(given) if given is not None else new_job_id()
-            self._last_id = name
-            keep = settings.keep or ("always" if given is not None else "on_failure")
-            parts = self._parts(settings.with_(on_mismatch=on_mismatch), self._all_models(asked.reduce_fn), keep)
-            folder = jobs_folder(settings.state_dir, create=True) / name
-            run = JobRun(parts, name, folder, mapping, until=until)
-        except BaseException:
-            self._turns.give_back()
-            raise
-        return _Running(self, run, document)
+    def _prepared(self, asked: _Asked, settings: Settings, until: float | None) -> tuple[JobRun, Any]:
+        """A run of the job that is asked for, and its documents."""
+        self._resolve(keys=True)
+        given, document = asked.job_id or self._job_id, without_tables(asked.document)
+        mapping = self._describe(asked, named=given is not None)
+        on_mismatch = settings.on_mismatch or "error"
+        if given == "auto":
+            on_mismatch = settings.on_mismatch or "recompute"  # only the function's code can differ
+            document, given = auto_job_id(document, settings, self._resolve(), mapping)
+        name = check_job_id(given) if given is not None else new_job_id()
+        self._last_id = name
+        keep = settings.keep or ("always" if given is not None else "on_failure")
+        parts = self._parts(settings.with_(on_mismatch=on_mismatch), self._all_models(asked.reduce_fn), keep)
+        folder = jobs_folder(settings.state_dir, create=True) / name
+        return JobRun(parts, name, folder, mapping, until=until), document
 
     def _describe(self, asked: _Asked, *, named: bool) -> MapFunction:
         map_fn = asked.map_fn
@@ -324,40 +318,72 @@ MapReduceRunner.__init__.__signature__ = signature(_PARAMETERS["self"], _PARAMET
 
 
 class _Running:
-    """The frame of a run: prepared on the way in; drained, closed and freed on the way out, whatever happened."""
+    """The frame of a run: drained, closed and freed on the way out, whatever happened, and however often.
 
-    def __init__(self, runner: MapReduceRunner, run: JobRun, document: Any) -> None:
-        self._runner, self._run, self._document = runner, run, document
+    What may be broken off stands in ``signals.open()``, within it. The rest is bounded in time.
+    """
 
-    def __enter__(self) -> JobRun:
-        self._runner._run = self._run
-        try:
-            if self._document is _STORED:
-                self._run.prepare_stored()
-            else:
-                self._run.prepare(self._document)
-        except BaseException as error:
-            self.__exit__(type(error), error, None)
-            raise
-        return self._run
+    def __init__(self, runner: MapReduceRunner, asked: _Asked) -> None:
+        self._runner, self._asked = runner, asked
+        self._run: JobRun | None = None
+        self.signals = Signals()
+
+    def __enter__(self) -> _Running:
+        self.signals.take()
+        return self
+
+    def prepare(self) -> JobRun:
+        """The run, with its log and its chunks."""
+        runner, asked = self._runner, self._asked
+        until = None if asked.timeout_s is None else time.monotonic() + asked.timeout_s
+        settings = runner._settings.with_(on_busy=asked.on_busy or runner._settings.on_busy)
+        if told := names_a_file(asked.document):
+            log.warning("%s", told)
+        if not callable(asked.map_fn):
+            raise ConfigError(f"map_fn is a {type(asked.map_fn).__name__}, not a function", setting="map_fn")
+        runner._turns.take(self, wait=settings.on_busy == "wait", until=until)
+        run, document = runner._prepared(asked, settings, until)
+        self._run = runner._run = run
+        run.remind = self.signals.remind
+        if document is _STORED:
+            run.prepare_stored()
+        else:
+            run.prepare(document)
+        return run
 
     def __exit__(self, kind: Any, value: BaseException | None, tb: Any) -> None:
+        self.signals.take()  # a stream is closed where it was left: outside
         try:
-            if value is not None:
-                self._run.interrupted(value)
-            self._run.finish()
+            if self._run is not None:
+                self._end(self._run, value)
         finally:
             try:
-                freed(self._free)
+                self._free()
             finally:
-                self._run.ended(value)
+                try:
+                    self.signals.give_back()
+                finally:
+                    if self._run is not None:
+                        self._run.ended(value)
+
+    def _end(self, run: JobRun, value: BaseException | None) -> None:
+        """What is in flight may end; an exception that comes meanwhile ends everything at once."""
+        try:
+            with self.signals.open():
+                if value is not None:
+                    run.interrupted()
+                run.finish()
+        except BaseException:
+            self._runner._pool.drop()
+            raise
 
     def _free(self) -> None:
         runner = self._runner
-        runner._run = None
         try:
-            self._run.close()
-            if not runner._pool.kept:
-                runner.close()
+            if self._run is not None:
+                runner._run = None
+                self._run.close()
+                if not runner._pool.kept:
+                    runner.close()
         finally:
-            runner._turns.give_back()
+            runner._turns.give_back(self)

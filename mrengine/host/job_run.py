@@ -75,6 +75,7 @@ class JobRun:
         self._reason = ""  # why the run ended, where it is not done
         self._husk = False  # a new job was refused: nothing of it stays
         self._claim: FolderLock | None = None
+        self.remind: Callable[[], None] = lambda: None  # of signals that were put off: called now and then
 
     def prepare(self, document: Any) -> None:
         """Read and plan. Afterwards the log holds the chunk table and nothing has run, or the job is finished."""
@@ -248,6 +249,7 @@ class JobRun:
             self.stop("timeout")
         self.parts.progress.tick()
         self._log.tick()
+        self.remind()
         return min(WAIT_S, left_s) if left_s > 0 else WAIT_S
 
     def _first(self, round_: int, durable: int) -> None:
@@ -332,28 +334,22 @@ class JobRun:
         if self._session is not None:
             self._session.stop(self._stop_reason)
 
-    def interrupted(self, error: BaseException) -> None:
-        """After an exception: let what is in flight end, for ``drain_s``; a second exception ends everything at
-        once.
-        """
+    def interrupted(self) -> None:
+        """After an exception: let what is in flight end, for ``drain_s``."""
         session = self._session
         if session is None or not self._playing or self.relay is None:
             return
         self.parts.progress.state("draining")
         self.stop("stopped")
         until = time.monotonic() + self.parts.settings.drain_s + 2.0
-        try:
-            while time.monotonic() < until:
-                for _ in self.relay.follow(self._durable):
-                    pass
-                news = self._next(lambda: 0.2)
-                if isinstance(news, Ended):
-                    return
-                if news is not None:
-                    self.relay.tell(news)
-        except BaseException:
-            session.kill()
-            raise
+        while time.monotonic() < until:
+            for _ in self.relay.follow(self._durable):
+                pass
+            news = self._next(lambda: 0.2)
+            if isinstance(news, Ended):
+                return
+            if news is not None:
+                self.relay.tell(news)
 
     def finish(self) -> None:
         """Write how the run ended, and free the job."""

@@ -1,54 +1,114 @@
-"""Lets a clean-up come to its end: a signal handler that would raise in the middle of it is called afterwards."""
+"""Owns Python's signal handlers while something lives that must be cleaned up: when they strike, and when they wait."""
 
 from __future__ import annotations
 
 import signal
 import threading
-from collections.abc import Callable, Iterator
+import time
+from collections.abc import Iterator
 from contextlib import contextmanager
+from types import FrameType
 from typing import Any
 
-__all__ = ["freed", "uninterrupted"]
+__all__ = ["Signals", "uninterrupted"]
 
-_NUMBERS = sorted(signal.valid_signals(), key=lambda number: number != signal.SIGINT)
+_NUMBERS = sorted(signal.valid_signals(), key=lambda number: number == signal.SIGINT)  # it is given back last
+QUIET_S = 1.0  # from an exception of a handler to the clean-up that it causes, at most
 
 
-def freed(free: Callable[[], None]) -> None:
-    """Call ``free()`` once, uninterrupted; an exception that strikes on the way into it is raised afterwards."""
-    begun: list[bool] = []
-    struck: BaseException | None = None
-    while not begun:
+class Signals:
+    """The handlers of the main thread between ``take()`` and ``give_back()``. A signal that comes meanwhile is put off,
+    but for those within ``with open():``; there its handler is called at once.
+
+    Where a handler raises, the next one is put off from that very moment, for ``QUIET_S``: however short the gap, a
+    second Ctrl-C cannot strike the way to the clean-up that the first one causes. So ``open()`` stands around what may
+    be broken off, and the clean-up around ``open()``. In other threads handlers do not strike, and nothing is done.
+    """
+
+    def __init__(self) -> None:
+        self._handlers: dict[signal.Signals, Any] = {}
+        self._came: list[int] = []
+        self._open = False
+        self._quiet_until = 0.0
+
+    def take(self) -> None:
+        """Put off what comes from now on; may be called twice."""
+        if threading.current_thread() is not threading.main_thread():
+            return
         try:
-            with uninterrupted():
-                begun.append(True)
-                free()
-        except BaseException as error:
-            if begun:
-                raise
-            struck = error
-    if struck is not None:
-        raise struck
+            for number in _NUMBERS:
+                handler: Any = signal.getsignal(number)
+                if callable(handler) and not isinstance(handler, signal.Handlers) and handler != self._strike:
+                    self._handlers[number] = handler
+                    signal.signal(number, self._strike)
+        except BaseException:
+            self._restore()
+            raise
+
+    def give_back(self) -> None:
+        """The handlers are as they were; what was put off strikes."""
+        self._restore()
+        self._deliver()
+
+    def remind(self) -> None:
+        """Where an exception was swallowed (by a callback, or a ``__del__``), what came right after it strikes now."""
+        if self._came and self._open and time.monotonic() >= self._quiet_until:
+            self._deliver()
+
+    def open(self) -> _Open:
+        """A ``with`` block within which signals strike, those that were put off at its beginning."""
+        return _Open(self)
+
+    @contextmanager
+    def outside(self) -> Iterator[None]:
+        """While the caller's own code runs, of which nobody knows when it comes back."""
+        self._restore()
+        try:
+            yield
+        finally:
+            self.take()
+
+    def _strike(self, number: int, frame: FrameType | None) -> None:
+        if not self._open or time.monotonic() < self._quiet_until:
+            self._came.append(number)
+            return
+        try:
+            self._handlers[signal.Signals(number)](number, frame)
+        except BaseException:
+            self._quiet_until = time.monotonic() + QUIET_S
+            raise
+
+    def _restore(self) -> None:
+        """A handler that the caller's code has set meanwhile stays."""
+        for number, handler in self._handlers.items():
+            if threading.current_thread() is threading.main_thread() and signal.getsignal(number) == self._strike:
+                signal.signal(number, handler)
+
+    def _deliver(self) -> None:
+        came, self._came = self._came, []
+        for number in dict.fromkeys(came):
+            signal.raise_signal(number)
+
+
+class _Open:
+    def __init__(self, signals: Signals) -> None:
+        self._signals = signals
+
+    def __enter__(self) -> None:
+        self._signals._quiet_until = 0.0
+        self._signals._open = True
+        self._signals._deliver()
+
+    def __exit__(self, *error: object) -> None:
+        self._signals._open = False
 
 
 @contextmanager
 def uninterrupted() -> Iterator[None]:
-    """Put off Python's signal handlers, in the main thread; elsewhere they do not strike. For what is bounded in time:
-    a third Ctrl-C would leave processes and folders behind.
-    """
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-    came: list[int] = []
-    handlers: dict[signal.Signals, Any] = {}
+    """Put off Python's signal handlers for what is bounded in time."""
+    signals = Signals()
+    signals.take()
     try:
-        for number in _NUMBERS:
-            handler = signal.getsignal(number)
-            if callable(handler) and not isinstance(handler, signal.Handlers):
-                handlers[number] = handler
-                signal.signal(number, lambda number, frame: came.append(number))
         yield
     finally:
-        for number, handler in handlers.items():
-            signal.signal(number, handler)
-        for again in dict.fromkeys(came):
-            signal.raise_signal(again)
+        signals.give_back()

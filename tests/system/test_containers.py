@@ -201,6 +201,17 @@ def test_two_containers_that_share_tmp_and_state(
     wait_for(lambda: JobLock(folder / "jobs" / "job").holder() is None)
 
 
+def test_the_numbers_of_another_namespaces_proc_are_nobody_here(unshare: Unshare) -> None:
+    """A PID namespace that shows the host's /proc: whoever has the same number there is not looked at, nor ended."""
+    program = """
+        from mrengine import posix
+        print(os.getpid() != int(os.readlink("/proc/self")))
+        print(posix.session_members(os.getsid(0)), posix.started_with("PATH=" + os.environ["PATH"]))
+        print(repr(posix.process_state(1)), posix.is_stopped(1))
+    """
+    assert said(unshare(program, "--pid", "--fork")).splitlines() == ["True", "[] []", "'' False"]
+
+
 @pytest.mark.parametrize(("what", "state"), [("folder", LONG), ("socket", LONG), ("socket", "s")])
 def test_a_socket_that_was_cleaned_away_is_made_again(
     what: str, state: str, temp: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch

@@ -77,11 +77,12 @@ def test_supervisors_may_die_while_there_is_progress(server: LLMServer, state_di
 
 
 @pytest.mark.usefixtures("state_dir")
-def test_supervisors_that_only_die_are_given_up() -> None:
+@pytest.mark.parametrize("how", [signal.SIGKILL, pytest.param(signal.SIGSTOP, marks=pytest.mark.system)])
+def test_supervisors_that_only_die_are_given_up(how: signal.Signals) -> None:
     """A bounded number of them; the job can be resumed."""
 
     def kills(chunk: Any, context: Any) -> None:
-        os.kill(os.getppid(), signal.SIGKILL)
+        os.kill(os.getppid(), how)
         time.sleep(60)
 
     runner = MapReduceRunner("dies", workers=1, models="fake", map_version="1")

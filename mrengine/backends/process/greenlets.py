@@ -1,19 +1,23 @@
-"""Tells whether the threads of this process are still threads: gevent and eventlet make greenlets of them."""
+"""Tells whether gevent or eventlet has patched this process: its threads, or what they wait with, are greenlets then."""
 
 from __future__ import annotations
 
 import _thread
+import sys
 from _thread import start_new_thread
 
 __all__ = ["GREENLETS", "patched"]
 
 GREENLETS = (
-    "threads were turned into greenlets in it (gevent.monkey.patch_all() or eventlet.monkey_patch(), in a module that "
-    "map_fn or the initializer imports), and its slots are threads: patch in the program alone, under "
+    "gevent or eventlet has patched it (gevent.monkey.patch_all() or eventlet.monkey_patch(), whole or in part, in a "
+    "module that map_fn or the initializer imports), and its slots are threads: patch in the program alone, under "
     "if __name__ == '__main__', or keep map_fn in a module that does not"
 )
+_MARKS = (("gevent.monkey", "saved"), ("eventlet.patcher", "already_patched"))
 
 
 def patched() -> bool:
-    """Whether a thread that is started now would be a greenlet."""
-    return _thread.start_new_thread is not start_new_thread
+    """Whether a thread that is started now would be a greenlet, or would wait for greenlets that nobody runs."""
+    if _thread.start_new_thread is not start_new_thread:
+        return True
+    return any(getattr(sys.modules.get(module), name, None) for module, name in _MARKS)
