@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import json
 import os
+import resource
 import shutil
 import signal
 import subprocess
@@ -223,3 +224,19 @@ def test_a_host_with_too_many_open_files_is_told(state_dir: Path) -> None:
     told = json.loads(ran.stdout)
     assert not [name for name in told if name.startswith("raw")], told
     assert "ConfigError" in told
+
+
+@pytest.mark.usefixtures("state_dir")
+def test_what_a_function_closes_over_costs_by_its_size() -> None:
+    """Not by its square: 8 times as many bytes, 64 times the work."""
+
+    def cpu_s(megabytes: int) -> float:
+        data = bytes(megabytes << 20)
+        before = [resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)]
+        found = MapReduceRunner(workers=1).run(["a"], lambda chunk, context, data=data: len(data))
+        after = [resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)]
+        assert found.results[0].result == len(data)
+        return sum(b.ru_utime + b.ru_stime - a.ru_utime - a.ru_stime for a, b in zip(before, after, strict=True))
+
+    cpu_s(1)  # what is loaded once
+    assert cpu_s(128) < 24 * cpu_s(16)
