@@ -42,6 +42,7 @@ PIPE_BYTES = 1 << 20
 OOM_SCORE = 500  # of 1000: half of the machine's memory
 MANY_DEAD = 4
 KEEP_S = 0.5
+LATE_S = 10.0
 _PR_SET_PDEATHSIG = 1
 _PR_SET_CHILD_SUBREAPER = 36
 
@@ -89,7 +90,12 @@ class Orphans:
     def __init__(self) -> None:
         self._known: set[int] = set()
         self._dead: dict[int, float] = {}
-        self.any = False  # whether there were some at the last look, dead or alive
+        self._seen = time.monotonic()
+
+    @property
+    def any(self) -> bool:
+        """Whether there were some of late, dead or alive, or may soon be: zombies must not fill what room there is."""
+        return time.monotonic() - self._seen < LATE_S
 
     def know(self) -> None:
         """The children that there are now are not orphans."""
@@ -103,7 +109,9 @@ class Orphans:
         for pid, since in list(dead.items()):
             if len(dead) > MANY_DEAD or since + KEEP_S <= now:
                 _bury(pid)
-        self._dead, self.any = dead, bool(children - self._known)
+        self._dead = dead
+        if children - self._known:
+            self._seen = now
 
 
 def _bury(child: int) -> None:

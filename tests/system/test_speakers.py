@@ -11,7 +11,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +19,7 @@ import pytest
 
 from mrengine import MapReduceRunner
 from mrengine.errors import BudgetExhausted, ModelError, PoolBroken
-from tests.system.processes import state
+from tests.system.processes import state, wait_for
 from tests.system.test_crashes import given_up, run
 
 pytestmark = pytest.mark.usefixtures("state_dir")
@@ -408,6 +408,43 @@ def test_orphans_that_ended_take_no_room() -> None:
     found, _ = run(leaves, 30, workers=1)
     assert {result.result[0] for result in found.results} == {5}
     assert max(result.result[1] for result in found.results) < 30
+
+
+@pytest.fixture
+def few_processes(tmp_path: Path) -> Iterator[Path]:
+    """The file of a cgroup's processes, of which there may be 60."""
+    roots = [Path("/sys/fs/cgroup/pids"), Path("/sys/fs/cgroup")]
+    group = next((root for root in roots if (root / "cgroup.procs").exists()), roots[0]) / f"mre-{os.getpid()}"
+    try:
+        group.mkdir()
+        (group / "pids.max").write_text("60")
+    except OSError as error:
+        if group.is_dir():
+            group.rmdir()
+        pytest.skip(f"no cgroup can be made here: {error}")
+    yield group / "cgroup.procs"
+    wait_for(lambda: not (group / "cgroup.procs").read_text())
+    group.rmdir()
+
+
+LEAVES_ORPHANS = """
+import os, subprocess, sys
+open(sys.argv[1], "w").write(str(os.getpid()))
+from mrengine import MapReduceRunner
+def leaves(chunk, context):
+    for _ in range(3):
+        subprocess.run(["sh", "-c", "(true &) ; true"], check=True)
+run = MapReduceRunner(workers=2, slots=int(sys.argv[2])).run([str(n) for n in range(120)], leaves)
+print(len(run.results))
+"""
+
+
+@pytest.mark.parametrize("slots", [1, pytest.param(4, marks=pytest.mark.system)])
+def test_orphans_leave_room_under_a_limit_of_processes(few_processes: Path, slots: int) -> None:
+    """From the first chunk on: a container's pids.max."""
+    command = [sys.executable, "-c", LEAVES_ORPHANS, str(few_processes), str(slots)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=120)
+    assert done.stdout == "120\n", done.stderr[-2000:]
 
 
 def _parent(pid: int) -> int:

@@ -34,7 +34,7 @@ from mrengine.worker.task_runner import TaskRunner, cannot_start
 
 __all__ = ["worker_main"]
 
-LOOK_S = 0.5
+LOOK_S = 0.1
 ORPHANS_S = 0.02
 
 
