@@ -1,4 +1,4 @@
-"""Tells whether gevent or eventlet has patched this process: its threads, or what they wait with, are greenlets then."""
+"""Tells whether gevent or eventlet has patched this process: threads, or what they wait with, are greenlets then."""
 
 from __future__ import annotations
 
