@@ -26,7 +26,7 @@ def map_fn(chunk, context):
 outer = MapReduceRunner("outer", workers=1)
 outer.on("worker:respawned", print)
 outer.initialize()
-print(outer._session.pid, flush=True)
+print(outer._pool.open().pid, flush=True)
 run = outer.run(["a"], map_fn)
 print(json.dumps([result.result for result in run.results]), flush=True)
 """
