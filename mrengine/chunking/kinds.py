@@ -9,7 +9,22 @@ from collections.abc import Callable, Iterator
 from itertools import chain
 from typing import NamedTuple, Protocol
 
-from mrengine.chunking import code, dicom, markdown, prose
+from mrengine.chunking import (
+    chat,
+    code,
+    csvtext,
+    dicom,
+    diff,
+    hl7,
+    html,
+    log,
+    markdown,
+    prose,
+    sql,
+    subtitles,
+    xml,
+    yamltext,
+)
 from mrengine.chunking.boundaries import Context, Kind
 from mrengine.chunking.custom import Custom
 from mrengine.chunking.cutter import Cutter, Fits
@@ -74,6 +89,16 @@ _KINDS: dict[str, _Entry] = {
     "code": _kind(code.Code, code.looks),
     "json": _Entry(_json, _never),
     "dicom": _kind(dicom.Dicom, dicom.looks),
+    "csv": _kind(csvtext.Csv, csvtext.looks),
+    "log": _kind(log.Log, log.looks),
+    "yaml": _kind(yamltext.Yaml, yamltext.looks),
+    "xml": _kind(xml.Xml, xml.looks),
+    "html": _kind(html.Html, html.looks),
+    "chat": _kind(chat.Chat, chat.looks),
+    "diff": _kind(diff.Diff, diff.looks),
+    "sql": _kind(sql.Sql, sql.looks),
+    "hl7": _kind(hl7.Hl7, hl7.looks),
+    "subtitles": _kind(subtitles.Subtitles, subtitles.looks),
 }
 
 
