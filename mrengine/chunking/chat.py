@@ -8,7 +8,7 @@ from __future__ import annotations
 import re
 from collections import Counter
 
-from mrengine.chunking.boundaries import ITEM, PARAGRAPH, RECORD, SOFT, WHOLE, Boundary
+from mrengine.chunking.boundaries import PARAGRAPH, RECORD, SOFT, WHOLE, Boundary
 from mrengine.chunking.forms import Formed, any_of
 from mrengine.chunking.lines import lines_between
 from mrengine.chunking.sample import Sample

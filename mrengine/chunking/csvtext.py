@@ -195,8 +195,8 @@ def looks(sample: Sample) -> float:
         if count < 4 or share < 0.97 or spaced > 0.3 or ended > 0.2 or sample.share(times) > 0.5:
             return 0.0
         return 0.9 if sum(map(len, lines)) < 80 * count else 0.0
-    if ended > 0.5 and separator in ",;" or (count < 3 and spaced):
+    if (ended > 0.5 and separator in ",;") or (count < 3 and spaced):
         return 0.0
     if spaced > 0.5 and (share < 0.97 or count < 6 or columns < 3):
         return 0.0
-    return 0.95 if count > 3 or "\t" == separator else 0.9
+    return 0.95 if count > 3 or separator == "\t" else 0.9

@@ -90,9 +90,9 @@ class Diff(Stateless):
 
 
 _ANY_HUNK = re.compile(
-    r"^(?:@@+ -\d+(?:,\d+)? .*\+\d+(?:,\d+)? @@|\*{3} \d+(?:,\d+)? \*{4}$|\d+(?:,\d+)?[acd]\d+(?:,\d+)?$)", re.M
+    r"^(?:@@+ -\d+(?:,\d+)? .*\+\d+(?:,\d+)? @@|\*{3} \d+(?:,\d+)? \*{4}$|\d+(?:,\d+)?[acd]\d+(?:,\d+)?$)", re.MULTILINE
 )
-_ANY_HEAD = re.compile(r"^(?:diff -|Index: |--- \S|\*{3} \S|commit [0-9a-f]{7})", re.M)
+_ANY_HEAD = re.compile(r"^(?:diff -|Index: |--- \S|\*{3} \S|commit [0-9a-f]{7})", re.MULTILINE)
 _BODY = re.compile(r"[ +\-@<>!\\*]|diff |index |commit |Author|Date|rename|similarity|new |deleted |Index|=====")
 
 

@@ -26,9 +26,9 @@ _RANKS = {f"h{level}": level for level in range(1, 7)} | {
     "noscript": 8, "!--": 9,
 }  # fmt: skip
 _CONTAINER = frozenset(_CONTAINERS.split("|"))
-_BLOCK = re.compile(rf"<(/?)({'|'.join(sorted(_RANKS, key=len, reverse=True))})(?:(?<=!--)|(?=[\s/>]))", re.I)
+_BLOCK = re.compile(rf"<(/?)({'|'.join(sorted(_RANKS, key=len, reverse=True))})(?:(?<=!--)|(?=[\s/>]))", re.IGNORECASE)
 _SKIPPED = {"script": "</script", "style": "</style", "!--": "-->"}
-_HEAD_BEFORE = re.compile(rf"(?:{CLOSED_HEADS.pattern}|-->|<!doctype[^>]*>|<\?xml[^>]*>)\s*\Z", re.I)
+_HEAD_BEFORE = re.compile(rf"(?:{CLOSED_HEADS.pattern}|-->|<!doctype[^>]*>|<\?xml[^>]*>)\s*\Z", re.IGNORECASE)
 _DEEPEST = 11
 
 
@@ -39,7 +39,7 @@ class Html(Stateless):
     outermost = RECORD + 1
     opens = re.compile(
         r"[ \t]*<(?:[?!][^>]*>|(?!/|br|hr|img|meta|link|input)[^>]*[^/>]>)$|.*</(?:h[1-6]|title|caption|dt|thead|legend|summary)>$",
-        re.I,
+        re.IGNORECASE,
     )
     open_ends = ()
 
@@ -110,9 +110,9 @@ def _line(text: str, edge: int, place: int) -> int:
 _TAGS = re.compile(
     r"<(?:!doctype html|html|head|body|div|p|h[1-6]|ul|ol|li|table|tr|td|span|a|br|img|section|article|main|nav|header|form"
     r"|script|style|meta|link|title|b|i|strong|em|pre|code|blockquote|center|font|dl|dt|dd)\b[^<>]*>",
-    re.I,
+    re.IGNORECASE,
 )
-_XHTML = re.compile(r"<\?xml[^>]*>\s*(?:<!--.*?-->\s*)?(?:<!doctype html|<html)", re.I | re.S)
+_XHTML = re.compile(r"<\?xml[^>]*>\s*(?:<!--.*?-->\s*)?(?:<!doctype html|<html)", re.IGNORECASE | re.DOTALL)
 
 
 def looks(sample: Sample) -> float:
@@ -123,7 +123,7 @@ def looks(sample: Sample) -> float:
     if (
         head[:14].lower() == "<!doctype html"
         or _XHTML.match(head)
-        or re.match(r"(?:<!--[^>]*-->\s*)?<html[\s>]", head, re.I)
+        or re.match(r"(?:<!--[^>]*-->\s*)?<html[\s>]", head, re.IGNORECASE)
     ):
         return 0.96
     text = sample.text[:20_000]

@@ -25,7 +25,7 @@ LEVEL = (
 TIMES = (
     rf"[\[(<\"']?{_DATE}[T ,_]{{1,2}}{_CLOCK}",  # 2024-03-01 12:00:00, in brackets or not
     rf"(?:<\d{{1,3}}>(?:1[ ])?)?{_MONTH}[ ]+\d{{1,2}}[ ,](?:\d{{4}}[ ])?[ ]*{_CLOCK}",  # syslog, old
-    rf"<\d{{1,3}}>1[ ]\d{{4}}-\d\d-\d\dT",  # syslog, new
+    r"<\d{1,3}>1[ ]\d{4}-\d\d-\d\dT",  # syslog, new
     rf"\[?{_DAY},?[ ](?:{_MONTH}[ ]+\d{{1,2}}|\d{{1,2}}[ ]{_MONTH}[ ]\d{{4}})[ ]{_CLOCK}",  # Apache's errors
     r"[\w.:-]{2,60}[ ]\S{1,40}[ ]\S{1,60}[ ]\[\d{1,2}/\w{3}/\d{4}:\d\d:\d\d",  # a request
     rf"[\[(]?{LEVEL}[\])]?[ :|-]{{1,6}}[\[(]?{_DATE}[T ,]{_CLOCK}",  # the level first

@@ -21,7 +21,7 @@ _BEGIN = re.compile(rf"\n([ \t]*)(?:(--|/\*|#)|(\()|(?=(?i:{_VERB})|\\\w|\.\w))"
 _ABOVE = re.compile(r"[ \t]*(?:--|/\*|\*|#|\*/)")
 _ROW_GAP = re.compile(r"\),\s*(?=\()")
 _QUOTING = re.compile(r"\$\w*\$")
-_COPY = re.compile(r"\nCOPY [^\n]{1,2000} FROM stdin[^\n]*;[^\n]*\n", re.I)
+_COPY = re.compile(r"\nCOPY [^\n]{1,2000} FROM stdin[^\n]*;[^\n]*\n", re.IGNORECASE)
 _LAST = 400  # characters of the line above
 _LONG_LINE = 2000
 _DEEPEST = 60
@@ -215,13 +215,13 @@ _STATEMENT = re.compile(
     r"|COPY\s+\S+|COMMENT\s+ON\b|(?:UN)?LOCK\s+TABLES|SET\s+[\w@.]+\s*(?:=|TO\b|\S)|BEGIN\s*;|COMMIT\s*;|START\s+TRANSACTION|PRAGMA\s+\w+"
     r"|TRUNCATE\s+|USE\s+[`\w]+\s*;|MERGE\s+INTO|WITH\s+\w+.*\s+AS\s*\(|EXPLAIN\b|DECLARE\s+@?\w+|REPLACE\s+INTO|DO\s+\$|\\(?:i|echo|set|connect|c|copy|ir|quit|if)\b"
     r"|VACUUM\b|ANALYZE\b|EXEC(?:UTE)?\s+\w+|CALL\s+\w+\s*\()",
-    re.I,
+    re.IGNORECASE,
 )
 _CLAUSE = re.compile(
     r"\s*(?:FROM|WHERE|AND|OR|JOIN|LEFT|RIGHT|INNER|ON|GROUP\s+BY|ORDER\s+BY|HAVING|LIMIT|VALUES|SET|RETURNS|LANGUAGE|AS|BEGIN|END|DECLARE"
     r"|PRIMARY|FOREIGN|UNIQUE|CONSTRAINT|KEY|REFERENCES|THEN|ELSE|CASE|WHEN|IF|RETURN|UNION|ADD|OWNER|[`\"\[]?\w+[`\"\]]?\s+(?:INT|INTEGER"
     r"|VARCHAR|CHAR|TEXT|DATE|TIMESTAMP|DATETIME|BOOLEAN|BIGINT|SMALLINT|SERIAL|NUMERIC|DECIMAL|BLOB|UUID|JSONB?|REAL|DOUBLE|FLOAT)\b)",
-    re.I,
+    re.IGNORECASE,
 )
 
 
@@ -244,7 +244,7 @@ def looks(sample: Sample) -> float:
             clauses += 1
         else:
             plain += 1
-    if not statements or ";" not in upper and "\nGO" not in upper.upper():
+    if not statements or (";" not in upper and "\nGO" not in upper.upper()):
         return 0.0
     said = statements + clauses + plain
     first = next((line for line in sample.lines if not _COMMENT.match(line)), "")

@@ -10,7 +10,6 @@ import re
 from typing import TYPE_CHECKING, Any
 
 from mrengine.chunking.boundaries import RECORD, Boundary, Stateless
-from mrengine.chunking.forms import NOTHING
 from mrengine.chunking.places import Places
 from mrengine.chunking.sample import Sample
 
@@ -24,7 +23,7 @@ _DEEPEST = 150
 # Behind these, what follows belongs to them.
 CLOSED_HEADS = re.compile(
     r"</(?:[\w.-]+:)?(?:title|subtitle|caption|thead|colgroup|dt|term|label|legend|summary|h[1-6]|th>\s*</(?:[\w.-]+:)?tr)\s*>",
-    re.I,
+    re.IGNORECASE,
 )
 _SPECIAL = (("<!--", "-->"), ("<![CDATA[", "]]>"), ("<?", "?>"))
 
