@@ -422,8 +422,7 @@ def _diff(*, commits: bool, context: bool = False) -> Callable[[Chance, int], La
                         )
                 made.end(inner)
             if commits:
-                made.add("\n")
-            made.end(begin)
+                made.add("\n").end(begin)
         return made.done()
 
     return make

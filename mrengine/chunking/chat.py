@@ -11,6 +11,7 @@ from collections import Counter
 from mrengine.chunking.boundaries import PARAGRAPH, RECORD, SOFT, WHOLE, Boundary
 from mrengine.chunking.forms import Formed, any_of
 from mrengine.chunking.lines import lines_between
+from mrengine.chunking.log import LEVEL
 from mrengine.chunking.sample import Sample
 
 __all__ = ["Chat", "looks"]
@@ -38,6 +39,7 @@ _MAIL = re.compile(
     r"|(?:On|Am|Le|El|Il|Op)[ ].{10,120}:$"
 )
 _HEADER = re.compile(r"[A-Z][\w-]{1,30}:[ ]|[ \t]+\S|>*\s*$")
+_LOGGED = re.compile(rf"\[?{_WHEN}\]?[ \t]+[\[(]?{LEVEL}\b")
 _NAMES_AT_MOST = 0.5  # of the turns: more names than that are no speakers
 
 
@@ -92,24 +94,37 @@ class Chat(Formed):
         return next((place for place, outer, _ in self.events(text, low, high) if outer <= level), 0)
 
 
+_WORDS = re.compile(r"\S+\s+\S+\s+\S")
+
+
 def looks(sample: Sample) -> float:
     """How much a text looks like a conversation: lines that begin with a few names which come again."""
     match = any_of(_FORMS).match
-    timed = 0
+    timed = said = again = 0
     names: Counter[str] = Counter()
-    for line in sample.lines:
-        form = match(line)
-        if not form:
+    stanza: set[str] = set()
+    for line in sample.rows:
+        if not line:
+            stanza = set()
             continue
-        if form.lastindex == _SPEAKERS:
-            names[form.group().strip("*_: ")] += 1
-        else:
+        form = match(line)
+        if form and form.lastindex == _SPEAKERS:
+            name = form.group().strip("*_: ")
+            names[name] += 1
+            again += name in stanza or not stanza
+            stanza.add(name)
+            rest = line[form.end() :]
+            said += not rest or _WORDS.search(rest) is not None
+        elif form and not _LOGGED.match(line):
             timed += 1
     count = len(sample.lines)
     turns = sum(names.values())
+    if sample.fences or not count:
+        return 0.0
     if timed > 2 and timed > 0.2 * count:
         return 0.95
-    if turns >= 4 and turns > 0.2 * count and len(names) > 1 and len(names) <= _NAMES_AT_MOST * turns:
-        upper = sum(count for name, count in names.items() if name[0].isupper() or name[0] == "@")
-        return 0.9 if upper > 0.8 * turns else 0.0
-    return 0.0
+    if turns < 4 or turns <= 0.15 * count or not 1 < len(names) <= _NAMES_AT_MOST * turns:
+        return 0.0
+    upper = sum(count for name, count in names.items() if name[0].isupper() or name[0] == "@")
+    # Names that come once in each stanza are the fields of a record.
+    return 0.9 if upper > 0.8 * turns and said > 0.5 * turns and again > 0.6 * turns else 0.0

@@ -5,6 +5,8 @@ from __future__ import annotations
 import re
 from bisect import bisect_right
 from collections import Counter
+from collections.abc import Callable
+from typing import NamedTuple
 
 from mrengine.chunking.boundaries import NO_CONTEXT, RECORD, WHOLE, Boundary, Context, Stateless
 from mrengine.chunking.forms import NOTHING, any_of, newline_of
@@ -46,7 +48,7 @@ class Csv(Stateless):
         self._base = base
         if not self._separator:
             self._newline = newline_of(text)
-            self._separator = _separator(text[:_HEAD])[0] or ","
+            self._separator = _shape(text[:_HEAD] + self._newline).separator or ","
         position = self._read - base
         end = text.rfind(self._newline) + 1
         if position < end:
@@ -154,49 +156,63 @@ class Csv(Stateless):
         return end, header
 
 
-def _separator(text: str) -> tuple[str, int, float]:
-    """The separator of a table, its columns, and what part of the records has so many; ("", 0, 0) if there is none."""
+class _Shape(NamedTuple):
+    """How the lines of a text are divided: columns, and what part of the records has so many."""
+
+    separator: str = ""
+    columns: int = 0
+    share: float = 0.0
+    records: tuple[str, ...] = ()
+
+
+def _shape(text: str) -> _Shape:
+    """The best separator; none, if the records have none in common."""
     if "\r" in text:
         text = text.replace("\r\n", "\n").replace("\r", "\n")
     if '"' in text:
         text = _QUOTED.sub("q", text)
-    lines = [line for line in text.split("\n")[:-1][:400] if line.strip() and line[0] != "#"]
-    best = ("", 0, 0.0)
+    lines = tuple(line for line in text.split("\n")[:-1][:400] if line.strip() and line[0] != "#")
+    best = _Shape()
     for separator in _SEPARATORS:
-        counts = Counter(line.count(separator) for line in lines)
-        if counts:
-            most, times = counts.most_common(1)[0]
+        counts = [line.count(separator) for line in lines]
+        if any(counts[:3]):
+            most, times = Counter(counts).most_common(1)[0]
+            first = counts[0]
+            if first > 3 and times < 0.9 * len(lines) and min(counts) >= first - 3 and max(counts) == first:
+                most, times = first, len(lines)  # fields at the end may be left out
             share = times / len(lines)
-            if most and (share, most) > (best[2], best[1]):
-                best = (separator, most + 1, share)
+            if most and most in counts[:3] and (share, most) > (best.share, best.columns - 1):
+                best = _Shape(separator, most + 1, share, lines)
     return best
 
 
 _CODE_END = (";", "{", "}", ")", ":", "\\", "(", "[", ".", "?", "!", ",")
+_TWO = re.compile(r"[\w.-]{1,40}, ?[-\w.]{1,40}\s*$")
 
 
 def looks(sample: Sample) -> float:
     """How much a text looks like a table: records with the same number of fields."""
-    lines = sample.lines
-    first = sample.head[:1]
-    if len(lines) < 2 or first in ("{", "<", "|") or sample.head.startswith("MSH"):
+    head = sample.head
+    if len(sample.lines) < 2 or head[:1] in ("{", "<", "|") or head.startswith("MSH"):
         return 0.0
     text = sample.text[:_HEAD]
-    separator, columns, share = _separator(text + "\n" if len(sample.text) < _HEAD else text)
-    if not separator or share < 0.9:
+    separator, columns, share, records = _shape(text + "\n" if len(sample.text) < _HEAD else text)
+    count = len(records)
+    if not separator or share < 0.9 or count < 2 or _part(records, lambda line: line[0] == separator) > 0.2:
         return 0.0
-    count = len(lines)
-    if sample.share(lambda line: line[0] == separator or (separator == "\t" and line[0] == "#")) > 0.2:
-        return 0.0
-    spaced = sample.share(lambda line: separator + " " in line) if separator != "\t" else 0.0
-    ended = sample.share(lambda line: line.endswith(_CODE_END) and not line.endswith(separator * 2))
+    spaced = _part(records, lambda line: separator + " " in line) if separator != "\t" else 0.0
+    ended = _part(records, lambda line: line.endswith(_CODE_END) and not line.endswith(separator))
     if columns == 2:
-        times = any_of(TIMES).match
-        if count < 4 or share < 0.97 or spaced > 0.3 or ended > 0.2 or sample.share(times) > 0.5:
+        if count < 4 or share < 0.97 or ended > 0.2 or _part(records, any_of(TIMES).match) > 0.5:
             return 0.0
-        return 0.9 if sum(map(len, lines)) < 80 * count else 0.0
-    if (ended > 0.5 and separator in ",;") or (count < 3 and spaced):
-        return 0.0
-    if spaced > 0.5 and (share < 0.97 or count < 6 or columns < 3):
+        if spaced > 0.3 and _part(records, _TWO.match) < 0.9:
+            return 0.0
+        return 0.9 if sum(map(len, records)) < 80 * count else 0.0
+    ends = _part(records, lambda line: line.endswith((";", "{", "}", ":", "\\"))) if separator != ";" else 0.0
+    if ends > 0.3 or (count < 3 and spaced) or (spaced > 0.5 and (share < 0.97 or count < 6)):
         return 0.0
     return 0.95 if count > 3 or separator == "\t" else 0.9
+
+
+def _part(lines: tuple[str, ...], matches: Callable[[str], object]) -> float:
+    return sum(1 for line in lines if matches(line)) / len(lines)

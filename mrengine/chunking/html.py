@@ -118,7 +118,7 @@ _XHTML = re.compile(r"<\?xml[^>]*>\s*(?:<!--.*?-->\s*)?(?:<!doctype html|<html)"
 def looks(sample: Sample) -> float:
     """How much a text looks like HTML: it begins with one of its tags, and has many of them."""
     head = sample.head
-    if head[:1] != "<":
+    if head[:1] != "<" and head[:2] not in ("{%", "{{", "{#"):
         return 0.0
     if (
         head[:14].lower() == "<!doctype html"
@@ -127,7 +127,9 @@ def looks(sample: Sample) -> float:
     ):
         return 0.96
     text = sample.text[:20_000]
-    if not _TAGS.match(head) and not (head.startswith("<!--") and _TAGS.search(head)):
+    if sample.fences or text.count("](") > 2 or text.count("\n#") > 2:
+        return 0.0  # Markdown that begins with a tag
+    if not _TAGS.match(head) and not (head.startswith(("<!--", "{")) and _TAGS.search(head)):
         return 0.0
     known = len(_TAGS.findall(text))
     return 0.93 if known > 2 and known > 0.35 * text.count("<") and text.count("</") else 0.0

@@ -82,6 +82,8 @@ def _kind(make: Callable[[int], Kind], looks: Callable[[Sample], float]) -> _Ent
     return _Entry(lambda target: Cutter(make(target), target), looks)
 
 
+_SURE = 0.9  # so a kind must look to be taken for one where a text begins like JSON
+
 # The first of those that look best is taken.
 _KINDS: dict[str, _Entry] = {
     "prose": _kind(prose.Prose, prose.looks),
@@ -122,6 +124,6 @@ def choose(splitter: SplitterChoice, target: int, blocks: Iterator[str]) -> tupl
 def detect(text: str) -> str:
     """The kind of a text, from its first block: one of the names that ``splitter=`` takes."""
     sample = Sample(text)
-    if sample.is_json:
+    if sample.is_json and max(log.looks(sample), chat.looks(sample)) < _SURE:
         return "json"
     return max(_KINDS, key=lambda name: _KINDS[name].looks(sample))

@@ -33,7 +33,7 @@ TIMES = (
     rf"\d\d-\d\d[ ]{_CLOCK}\.\d+",  # logcat
     r"\[[ ]*\d{1,9}\.\d{3,9}\][ ]",  # a kernel's
     rf"[\[(]?{_CLOCK}(?:[.,]\d+)?[\])]?[ |:-]",  # the time of day alone
-    rf"[\w.@/-]{{2,40}}[ ]*[|:][ ]*[\[(]?{_DATE}[T ]{_CLOCK}",  # a container or file, a bar, a time
+    rf"[\w.@/-]{{2,40}}[ ]*[|:][ ]*[\[(]?{_DATE}[T ]{{1,2}}{_CLOCK}",  # a container or file, a bar, a time
     rf"(?:\[[^\]\n]{{1,40}}\][ ]?){{1,3}}[\[(]?{_DATE}[T ]{_CLOCK}",  # a thread, a time
     rf"[\w.-]{{1,40}}[ ](?:{LEVEL}[ ])?[\[(]?{_DATE}[T ]{_CLOCK}",  # a word, a time
     r"(?:time|ts|timestamp|at|t)=[\"']?\d{4}-?\d\d",  # logfmt
@@ -63,17 +63,18 @@ _TRACE = re.compile(
 def looks(sample: Sample) -> float:
     """How much a text looks like a log: many lines that begin with a time, and what is indented or a trace between."""
     match = any_of(_FORMS).match
-    events = sure = inner = 0
+    events = sure = inner = objects = 0
     for line in sample.lines:
         form = match(line)
         if form:
             events += 1
             sure += (form.lastindex or 1) <= _SURE
+            objects += form.lastindex == len(_FORMS)
         elif line[0] in " \t" or _TRACE.match(line):
             inner += 1
     count = len(sample.lines)
-    if sure >= 2 and sure > 0.3 * events and (events + inner > 0.7 * count or sure > 0.5 * count):
+    if sure >= 2 and sure > (0.5 if sample.fences else 0.12) * count:
         return 0.92
-    if events > 3 and events > 0.6 * count and events + inner > 0.85 * count:
+    if events > 3 and objects < 0.5 * events and events > 0.6 * count and events + inner > 0.85 * count:
         return 0.88
-    return 0.6 if sure > 4 and sure > 0.15 * count else 0.0
+    return 0.6 if sure > 4 and sure > 0.05 * count else 0.0

@@ -249,7 +249,7 @@ def looks(sample: Sample) -> float:
     said = statements + clauses + plain
     first = next((line for line in sample.lines if not _COMMENT.match(line)), "")
     if statements + clauses > 0.5 * said and (statements > 0.08 * said):
-        return 0.92 if _STATEMENT.match(first) or statements > 0.3 * said else 0.78
+        return 0.92 if _STATEMENT.match(first) or statements > 0.3 * said else 0.85
     return 0.92 if _STATEMENT.match(first) and statements > 0.1 * said else 0.0
 
 

@@ -25,6 +25,8 @@ CLOSED_HEADS = re.compile(
     r"</(?:[\w.-]+:)?(?:title|subtitle|caption|thead|colgroup|dt|term|label|legend|summary|h[1-6]|th>\s*</(?:[\w.-]+:)?tr)\s*>",
     re.IGNORECASE,
 )
+# In a row of tags, opened, closed at once: the first elements inside of another, if they have no content, are its head.
+_LEADING = re.compile(rb"(?<=o)(?:os){1,4}(?=o)")
 _SPECIAL = (("<!--", "-->"), ("<![CDATA[", "]]>"), ("<?", "?>"))
 
 
@@ -68,8 +70,11 @@ class Xml(Stateless):
         steps = numpy.repeat(
             numpy.array([1, 0, -1, -1], numpy.int32), (len(opens), len(specials), len(closes), len(slashes))
         )
+        what = numpy.repeat(
+            numpy.array(list(b"o-cs"), numpy.uint8), (len(opens), len(specials), len(closes), len(slashes))
+        )
         order = numpy.argsort(places, kind="stable")
-        places, steps = places[order], steps[order]
+        places, steps, what = places[order], steps[order], what[order]
         depths = steps.cumsum(dtype=numpy.int32) + self._depth
         if len(depths):
             self._depth = max(0, int(depths[-1]))
@@ -77,6 +82,8 @@ class Xml(Stateless):
         levels = depths - (steps > 0)
         inner = numpy.concatenate(([False], steps[:-1] > 0))
         begins = (steps >= 0) & ~inner
+        for match in _LEADING.finditer(what.tobytes()):
+            begins[match.start() : match.end() + 1] = False
         places, levels, steps = places[begins], levels[begins], steps[begins]
         said = numpy.flatnonzero(data > _BLANK)
         before = numpy.searchsorted(said, places) - 1

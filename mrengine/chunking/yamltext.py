@@ -136,4 +136,6 @@ def looks(sample: Sample) -> float:
         return 0.95
     if nested >= 1 and (keys > 2 or starts):
         return 0.93
-    return 0.9 if starts or (keys > 0.8 * said and len(names) == keys and comments + keys > 2) else 0.4
+    if starts:
+        return 0.9
+    return 0.74 if keys > 0.8 * said and len(names) == keys and comments + keys > 2 else 0.4
