@@ -1,8 +1,8 @@
-"""Where the chunker cuts, judged by texts that know their units; beside other chunkers. ``python -m bench.chunking_cuts``.
+"""Where the chunker cuts, judged by texts that know their units: ``python -m bench.chunking_cuts``.
 
 For each kind of text, 40 variants: the share of the cuts that are wrong (inside a unit that would have fitted into a
-chunk, or behind what belongs to what follows), of any unit that fits and of those of at most a quarter of the limit; and
-how full the chunks are. With ``--overlap``, at 6000 tokens with 350 of overlap, also where the overlaps begin.
+chunk, or behind what belongs to what follows), of any unit that fits and of those of at most a quarter of the limit;
+and how full the chunks are; beside other chunkers, with ``--tools``. With ``--overlap``, at 6000 tokens with 350 of overlap, also where the overlaps begin.
 """
 
 from __future__ import annotations

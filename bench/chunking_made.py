@@ -1,3 +1,4 @@
+# ruff: noqa: E501, PLW2901, SIM905 - texts, line by line
 """Labelled texts of the kinds that people read: prose, Markdown, clauses, code. All of it is invented.
 
 Each generator takes a source of chance and a size in characters, and gives a text that knows where its units are.

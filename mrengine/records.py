@@ -46,8 +46,8 @@ class Chunk:
 
     ``text`` is ``document[start - overlap : end]``; ``start:end`` of all chunks tile the document. ``tokens`` is
     tiktoken's own count of ``text``. ``kind`` is what the splitter took the text for ("prose", "json", …).
-    ``headings``: the titles that stand above ``start``, outermost first; ``table_header``: the first lines of the CSV or
-    Markdown table that began before it. Neither is part of ``text``; the limit has room for both.
+    ``headings``: the titles that stand above ``start``, outermost first; ``table_header``: the first lines of the CSV
+    or Markdown table that began before it. Neither is part of ``text``; the limit has room for both.
     """
 
     id: int

@@ -5,8 +5,8 @@ A *boundary* is a place where a unit begins: a section, a record, a paragraph, a
 
 * ``offset``: characters of the window; the cut lies before the unit's first character, behind the newline before it.
 * ``level``: how far out the unit lies. A unit reaches to the next boundary with its level or a smaller one.
-* ``whole``: how wrong it is to tear the unit where it fits into a chunk. ``SOFT``: only a small part of a chunk may stay
-  empty for it; ``WHOLE``: up to half of a chunk, as long as the mean fill affords it; ``ALWAYS``: whatever it costs.
+* ``whole``: how wrong it is to tear the unit where it fits into a chunk. ``SOFT``: only a small part of a chunk may
+  stay empty for it; ``WHOLE``: up to half of a chunk, as long as the mean fill affords it; ``ALWAYS``: whatever it costs.
 
 The scale, from the best cut to the worst. A kind adds to a level what nests inside it (depth, indentation):
 
@@ -75,8 +75,9 @@ _OPENING = (
     r"[-=*_](?: ?[-=*_]){2,}$",  # a rule, a separator
     r"@\w?\S",  # a decorator, the head of a hunk
     r"(?:[-*+•‣◦▪–—]|[(\[]?(?:\d+|[ivxlc]+|[a-zA-Z])(?:\.\d+)*[.)\]]?|\d+(?:\.\d+)+)$",  # a bullet or number alone
-    r"(?i:(?:§+|art(?:icle|\.)?|sec(?:tion|\.)|clause|chapter|part|annex|schedule|appendix|no\.|nr\.)\s*[\divxlc.()]+)$",
-    r"(?:Table|Figure|Fig\.|Tab\.|Listing|Tabelle|Abbildung|Abb\.|Tableau|Tabla|Figura)\s\d[^.]{0,80}\.?$",
+    r"(?:§+\s*|(?i:art(?:icle|\.)?|sec(?:tion|\.)|clause|chapter|part|annex|schedule|appendix|no\.|nr\.)\s+)"
+    r"[\divxlcIVXLC(][\divxlcIVXLC.()]*$",
+    r"(?:Table|Figure|Fig\.|Tab\.|Listing|Tabelle|Abbildung|Abb\.|Tableau|Tabla|Figura)\s\d+(?:\.\d+)*(?:[.:][^.]{0,80}\.?)?$",
 )
 
 

@@ -38,6 +38,10 @@ _MAIL = re.compile(
     r"(?:From|Von|De|Da|Van)[ ]?:[ ]\S|From[ ]\S+@\S+[ ]+\w{3}[ ]|-{3,}[ ]?(?:Original|Forwarded|Urspr|Message)"
     r"|(?:On|Am|Le|El|Il|Op)[ ].{10,120}:$"
 )
+_FROM = ("From", "Von", "De", "Da", "Van", "On ", "Am ", "Le ", "El ", "Il ", "Op ")
+_FIELD = re.compile(
+    r"(?:Subject|Sent|To|Date|Cc|Betreff|Gesendet|An|Objet|Envoyé|À|Asunto|Para|Oggetto|Onderwerp):\s", re.IGNORECASE
+)
 _HEADER = re.compile(r"[A-Z][\w-]{1,30}:[ ]|[ \t]+\S|>*\s*$")
 _LOGGED = re.compile(rf"\[?{_WHEN}\]?[ \t]+[\[(]?{LEVEL}\b")
 _NAMES_AT_MOST = 0.5  # of the turns: more names than that are no speakers
@@ -121,6 +125,8 @@ def looks(sample: Sample) -> float:
     turns = sum(names.values())
     if sample.fences or not count:
         return 0.0
+    if _mails(sample) > 1:
+        return 0.92
     if timed > 2 and timed > 0.2 * count:
         return 0.95
     if turns < 4 or turns <= 0.15 * count or not 1 < len(names) <= _NAMES_AT_MOST * turns:
@@ -128,3 +134,15 @@ def looks(sample: Sample) -> float:
     upper = sum(count for name, count in names.items() if name[0].isupper() or name[0] == "@")
     # Names that come once in each stanza are the fields of a record.
     return 0.9 if upper > 0.8 * turns and said > 0.5 * turns and again > 0.6 * turns else 0.0
+
+
+def _mails(sample: Sample) -> int:
+    """How many messages of a thread begin in the sample: with a header, or with who wrote what is quoted below."""
+    rows = sample.rows
+    found = 0
+    for number, row in enumerate(rows):
+        bare = row.lstrip("> ")
+        if bare.startswith(_FROM) and _MAIL.match(bare):
+            below = rows[number + 1 : number + 5]
+            found += bare[-1] == ":" or any(_FIELD.match(line.lstrip("> ")) for line in below)
+    return found

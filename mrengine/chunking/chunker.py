@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Chunker"]
 
-_CONTEXT = 0.2  # of a chunk may be titles and the head of a table
+_CONTEXT = 0.25  # of a chunk may be titles and the head of a table
 _JOINT = 2  # tokens: a text behind another has at most so many more than by itself
 
 

@@ -11,9 +11,8 @@ import re
 from functools import lru_cache
 
 from mrengine.chunking.boundaries import OPEN_ENDS, RECORD, WHOLE, Boundary, Stateless, opening
-from mrengine.chunking.sample import Sample
 
-__all__ = ["Code", "looks"]
+__all__ = ["Code"]
 
 # What stands right above a function or type and belongs to it.
 _ABOVE = r"@\w|#\[|#(?![a-z])|//|/\*|--|;|%|\[\w+|template\s*<"
@@ -22,11 +21,13 @@ _GOES_ON = (
     r"[){}\].?&|+,:]|\*(?!\w)|#(?:if|else|elif|endif|ifn?def|define|undef|pragma)\b|(?=[a-z])(?:\w+:[ \t\r]*(?:\n|$)"
     r"|(?=[cdefrtw])(?:else|elif|elsif|except|finally|catch|rescue|end|endif|endfunction|done|fi|esac|then|do|where)\b)"
 )
-_BEGIN = re.compile(rf"\n([ \t]*)(?:({_ABOVE})|(?!\s|{_GOES_ON}))")
+_HEAD = r"(?:async |export |pub |public |static |private )*(?:def|func|fn|fun|function|class)\b[^\n]*\([ \t]*(?=\n)"
+_BEGIN = re.compile(rf"\n([ \t]*)(?:({_ABOVE})|(?=[acdefps])({_HEAD})|(?=\S)(?!{_GOES_ON}))")
 _ABOVE_LINE = re.compile(rf"[ \t]*(?:{_ABOVE})")
 _DEEPEST = 60
 _DOC_INSIDE = 2 * _DEEPEST + 10  # added to the levels inside of a doc string
 _FAR = 3000  # characters: a longer doc string is not known for one
+_PARAMETERS = 1000  # characters: so many may the parameters of a function take
 _TAB = 4  # blanks
 
 
@@ -35,7 +36,7 @@ class Code(Stateless):
 
     name = "code"
     outermost = RECORD
-    opens = opening(rf"[ \t]*(?:{_ABOVE}|\*(?:[^/]|$))")
+    opens = opening(rf"[ \t]*(?:{_ABOVE}|\*(?:[^/]|$)|[rRuU]?\"{{3}}.*\"{{3}}$)")
     open_ends = (*OPEN_ENDS, "{", "(", "[", "\\", " =", "=>", "->", "&&", "||", "*/", " then", " do")
 
     def __init__(self, target: int) -> None:
@@ -49,18 +50,22 @@ class Code(Stateless):
     def boundaries(self, text: str, low: int, high: int) -> list[Boundary]:
         """Lines by indentation; those right below a comment, decorator or attribute are none."""
         found: list[Boundary] = []
-        attached = False
+        attached, inside = False, 0  # inside: the parameters of a function
         for match in _BEGIN.finditer(text, max(low, 0), high + 100):
             begin = match.start() + 1
             if begin > high:
                 break
+            if begin < inside:
+                continue
             after_blank = text[begin - 2] == "\n" if begin > 1 else False
             if not attached or after_blank:
                 indent = match.group(1)
                 width = len(indent) if "\t" not in indent else len(indent.expandtabs(_TAB))
-                width = width if width < _DEEPEST else _DEEPEST
+                width = min(width, _DEEPEST)
                 found.append((begin, RECORD + 2 * width + (not after_blank), WHOLE))
             attached = match.lastindex == 2
+            if match.lastindex == 3:
+                inside = text.find(f"\n{match.group(1)})", begin, begin + _PARAMETERS)
         docs = _docs(text, max(low, 0), high) if self._has_docs else []
         return _outside(found, docs) if docs else found
 
@@ -93,7 +98,7 @@ class Code(Stateless):
 
     def after(self, text: str, level: int, low: int, high: int) -> int:
         """The first boundary in ``low + 1 .. high`` with the level or a smaller one; 0 if there is none."""
-        match = _within((level - RECORD) // 2).search(text, max(low, 0), high + 100)
+        match = _within(min((level - RECORD) // 2, 2 * _DEEPEST)).search(text, max(low, 0), high + 100)
         return match.start() + 1 if match and match.start() < high else 0
 
 
@@ -101,9 +106,9 @@ class Code(Stateless):
 def _within(width: int) -> re.Pattern[str]:
     """The begin of a line that is indented by at most so many blanks, or tabs that are as wide."""
     if width == 0:
-        return re.compile(rf"\n(?![ \t\r\n])(?!{_GOES_ON})")
+        return re.compile(rf"\n(?=[^ \t\r\n])(?!{_GOES_ON})")
     tabs = width // _TAB + 1
-    return re.compile(rf"\n(?![ ]{{{width + 1}}}|\t{{{tabs}}})[ \t]*(?!\s)(?!{_GOES_ON})")
+    return re.compile(rf"\n(?![ ]{{{width + 1}}}|\t{{{tabs}}})[ \t]*(?=\S)(?!{_GOES_ON})")
 
 
 _OUTERMOST = _within(0)
@@ -138,60 +143,3 @@ def _outside(found: list[Boundary], docs: list[tuple[int, int]]) -> list[Boundar
             if at not in (begin, behind)
         ]
     return found
-
-
-# Comments say nothing of the rest; those of C and doc strings go over lines.
-_COMMENT = re.compile(r"\s*(?:#(?=[\s#!:,.~|-]|$)|//|--|;|%|\*|/\*|\.\.|\"\"\"|rem\b|dnl\b)", re.I)
-_BLOCK = re.compile(
-    r"/\*.*?(?:\*/|\Z)|\"\"\".*?\"\"\"|\x27{3}.*?\x27{3}|<!--.*?-->|^=(?:pod|head\d|over|item).*?(?:^=cut|\Z)",
-    re.S | re.M,
-)
-_WORDS = (
-    "return|raise|yield|assert|self\\.|this\\.|const|let|var|val|public|private|protected|static|extern|typedef|struct|enum|union"
-    "|namespace|using|template|inline|void|int|char|unsigned|bool|double|float|export|import|package|func|fn|sub|local|my|our|use"
-    "|require|module|include|elif|else|fi|done|esac|then|do|end|endif|begin|set|unset|echo|exit|case|switch|break|continue|async"
-    "|await|function|def|class|interface|impl|pub|msgid|msgstr|msgctxt|macro|endfunction"
-)
-_CODE = re.compile(
-    r"\s*(?:"
-    r"(?=.*[=()\[\]{}<>$&*+\"]).*[;{}]$|(?:\S+[ \t]*){1,4};$|[)\]}]|[{]$|@\w+|\[[^\]]+\]$|#(?:include|define|if|endif|else|pragma|import)"
-    r"|(?:def|class|for|while|if|elif|else|try|except|finally|with|async def|do|switch|case)\b.*[:({\[\\]$"
-    rf"|(?:{_WORDS})(?:[ \t]+[\w$\"'*&<{{(\[:@.\\/-]+){{0,3}}(?:[ \t]*[=({{\[:,].*)?$"
-    r"|[\w$][\w.\[\]>:$-]*[ \t]*(?:[+\-*/|&:.?]?=|:=|=>|\+=)[ \t]*\S"
-    r"|[\w$][\w.:>$-]*\(.*\)?[,;:{\\]?$"
-    r"|\"[^\"]*\"[,:;)]*$|'[^']*'[,:;)]*$|\$\w+|\w+[ \t]*=$|[\w.-]+\\$|.*(?:&&|\|\||\\)$"
-    r")"
-)
-_PROSE = re.compile(
-    r"\s*(?:[-*+•>]\s+)?(?:[^\W\d_][\w'’]*[,;:.]?['\")]?[ ]+(?:[(\"'`*_]?[\w'’.-]+[)\"'`*_]?[,;:.!?]?[ ]*)){4,}"
-)
-_STRONG = re.compile(r"\s*(?:(?:from\s+\S+\s+)?import\s+\S|(?:async )?def\s+\w+\(|#include|[\w.]+\s*[-+]?=\s)")
-_ITEM = re.compile(r"\s*(?:[-*+>•]\s|[(\[]?(?:\d+|[ivxlc]+|[a-z])[.)\]]\s|\|)")
-
-
-def looks(sample: Sample) -> float:
-    """How much a text looks like source code: as many lines of code as of prose, comments and lists aside."""
-    rows = sample.outer
-    if sample.head.startswith("#!"):
-        return 0.85
-    text = "\n".join(rows)
-    if "/*" in text or '"""' in text or "\x27\x27\x27" in text or "<!--" in text or "\n=" in text:
-        text = _BLOCK.sub("", text)
-    code = prose = comments = margin = 0  # margin: of the code, what is not indented
-    for row in text.split("\n"):
-        if not row or row.isspace():
-            continue
-        if _COMMENT.match(row):
-            comments += 1
-        elif _ITEM.match(row):
-            continue
-        elif _STRONG.match(row) or (_CODE.match(row) and not (row[-1] == ";" and _PROSE.match(row))):
-            code += 1
-            margin += row[0] not in " \t"
-        elif _PROSE.match(row):
-            prose += 1
-    if not margin:
-        return 0.5 if comments > 4 and not prose and not code else 0.0
-    if code < 3 and prose:
-        return 0.0
-    return 0.8 if code >= 1.2 * prose else 0.6 if code >= 0.8 * prose else 0.0

@@ -30,8 +30,9 @@ _BLANKS = ("\n", "\r", " ", "\t")
 _NEARLY = 6  # characters: a line that lacks so few may fit
 _NONE = 1 << 30  # a level that no boundary has
 _OPENINGS = 8  # lines in a row that belong to what follows
-_CLOSES = (";", ",", "}", "!", "?")  # so ends no line that belongs to what follows
-_STOPS = (".", ")", '"', "'", "”", "»")  # nor so, if it is not short and begins with a letter
+_CLOSES = (";", "}")  # so ends no line that belongs to what follows
+_STOPS = (",", "!", "?", ".", ")", '"', "'", "”", "»")  # nor so, if it begins with a letter
+_DOUBTFUL = (".", ")", '"', "'", "”", "»")  # and is not short
 _SHORT = 60
 _LINE = 400  # characters of a line's end are looked at
 
@@ -121,7 +122,14 @@ class Cutter:
                     return end  # behind the limit: its last token may be one with the newline
                 if end and offset > start and fits(offset, end):
                     return offset
+        if chain and chain[0][2] == WHOLE and chain[0][0] >= far:
+            return self._first_part(text, chain[0][0], high, span, fits)
         return 0
+
+    def _first_part(self, text: str, offset: int, high: int, span: int, fits: Fits) -> int:
+        """The begin of the innermost unit, where it is too large, but what is first in it would fit; else 0."""
+        end = self._after(text, _NONE, high, min(len(text), offset + span))
+        return offset if end and fits(offset, end) else 0
 
     def _inside(self, text: str, start: int, high: int, found: list[Boundary], fits: Fits) -> int:
         """In the innermost unit: behind a sentence, at a boundary of little worth, behind a clause, between words."""
@@ -142,8 +150,11 @@ class Cutter:
             tail = text[max(0, place - _LINE) : place].rstrip()
             begin = (tail.rfind("\n") if "\r" not in tail else max(tail.rfind("\n"), tail.rfind("\r"))) + 1
             last = tail[-1:]
-            if last in _CLOSES or (last in _STOPS and len(tail) - begin > _SHORT and tail[begin].isalpha()):
-                return place
+            if last in _CLOSES or (
+                last in _STOPS and tail[begin:].lstrip()[:1].isalpha() and not tail.endswith(self._ends)
+            ):
+                if last in _CLOSES or last not in _DOUBTFUL or len(tail) - begin > _SHORT:
+                    return place
             if not tail.endswith(self._ends) and not self._opens(tail, begin):
                 return place
             begin += max(0, place - _LINE)

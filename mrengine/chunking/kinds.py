@@ -12,6 +12,7 @@ from typing import NamedTuple, Protocol
 from mrengine.chunking import (
     chat,
     code,
+    codelooks,
     csvtext,
     dicom,
     diff,
@@ -88,7 +89,7 @@ _SURE = 0.9  # so a kind must look to be taken for one where a text begins like 
 _KINDS: dict[str, _Entry] = {
     "prose": _kind(prose.Prose, prose.looks),
     "markdown": _Entry(lambda target: Cutter(markdown.Markdown(target), target), markdown.looks),
-    "code": _kind(code.Code, code.looks),
+    "code": _kind(code.Code, codelooks.looks),
     "json": _Entry(_json, _never),
     "dicom": _kind(dicom.Dicom, dicom.looks),
     "csv": _kind(csvtext.Csv, csvtext.looks),

@@ -8,7 +8,6 @@ from bisect import bisect_right
 from mrengine.chunking.boundaries import (
     ALWAYS,
     ITEM,
-    LINE,
     PARAGRAPH,
     SECTION,
     SOFT,
@@ -99,7 +98,7 @@ class Markdown(Stateless):
                     above = ""
                     continue
             body = line.strip()
-            is_rule = body[0] in "=-|:" and not body.strip("=") or not body.strip("-:| ")
+            is_rule = body[0] in "=-|:" and (not body.strip("=") or not body.strip("-:| "))
             if is_rule and not after_blank and above:
                 if found and begin > low:
                     found[-1] = _headed(found[-1], body)

@@ -42,7 +42,7 @@ _ENDS = frozenset(".!?:;…。！？：；।॥។။؟۔\"'”’»)」』*_|>
 _FIRST_WORD = re.compile(r"\s*\S+")
 _FURNITURE = re.compile(
     r"\f|\s*(?:(?:page|seite|página|pagina|стр\.?|p\.?)\s*)?[-–—\[]?\s*\d+\s*(?:(?:of|/|von|de|di|sur|из)\s*\d+\s*)?[-–—\]]?\s*$",
-    re.I,
+    re.IGNORECASE,
 )
 _DIGITS = re.compile(r"\d+")
 _BEGINS = re.compile(r"\s*(?:[\[(<#*|\"']*)([A-Za-z]+|\d+)?([^\w\s]+|\s)")
@@ -95,14 +95,17 @@ class Prose(Stateless):
             if len(a) > 25 and b and a.lstrip()[0] not in _OTHER and b.lstrip()[0] not in _OTHER
         ]
         if not pairs:
-            self._wrapped, self._whole = False, SOFT
+            self._wrapped, self._whole = False, WHOLE if _begin_alike(lines) else SOFT
             return
         lengths = sorted(len(a) for a, _ in pairs)
         self._width = lengths[len(lengths) * 95 // 100]
         forced = sum(1 for a, b in pairs if self._is_forced(a, b))
         going_on = sum(1 for a, b in pairs if b.lstrip()[:1].islower() and a[-1] not in _ENDS)
-        self._wrapped = self._width <= _WIDEST and (forced > 0.6 * len(pairs) or going_on > 0.4 * len(pairs))
-        self._whole = SOFT if self._wrapped or not _begin_alike(lines) else WHOLE
+        alike = _begin_alike(lines)
+        ended = sum(1 for a, _ in pairs if a[-1] in _ENDS)
+        even = forced > 0.6 * len(pairs) and ended < 0.8 * len(pairs) and not alike
+        self._wrapped = self._width <= _WIDEST and (even or going_on > 0.4 * len(pairs))
+        self._whole = WHOLE if alike and not self._wrapped else SOFT
 
     def _is_forced(self, above: str, line: str) -> bool:
         """Whether the line above had no room for the first word of the line."""

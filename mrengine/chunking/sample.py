@@ -6,9 +6,10 @@ import re
 from collections.abc import Callable
 from functools import cached_property
 
-__all__ = ["Sample", "is_underline"]
+__all__ = ["GAP", "Sample", "is_underline"]
 
-_RUNS, _RUN = 6, 40  # so many runs of so many lines each, spread over the block
+GAP = "\0"  # a row between two runs
+_RUNS, _RUN = 5, 40  # so many runs of so many lines each, spread over the block
 _BEGIN, _END = 160, 40  # characters: of a longer line, so much of its begin and end
 _STRING = r'"(?:[^"\\\n]|\\.)*"'
 _NUMBER = r"-?\d[\d.eE+-]*"
@@ -39,7 +40,6 @@ class Sample:
 
     def __init__(self, text: str) -> None:
         self.text = text
-        self._fences = 0
 
     @cached_property
     def head(self) -> str:
@@ -53,14 +53,17 @@ class Sample:
 
     @cached_property
     def rows(self) -> list[str]:
-        """Lines of all parts of the block, blank ones too; the one that the block's end cuts short is left out."""
+        """Lines of all parts of the block, blank ones too, with ``GAP`` behind each part. One that the block's end cuts
+        short is left out.
+        """
         text = self.text.removeprefix("\ufeff")
         lines = _LINE_END.split(text) if "\r" in text else text.split("\n")
         if len(text) > 100_000 and len(lines) > 1:
             lines.pop()
         if len(lines) > _RUNS * _RUN:
             step = (len(lines) - _RUN) // (_RUNS - 1)
-            lines = [line for run in range(_RUNS) for line in lines[run * step : run * step + _RUN]]
+            runs = (lines[run * step : run * step + _RUN] for run in range(_RUNS))
+            lines = [line for run in runs for line in (*run, GAP)]
         return [
             line.rstrip() if len(line) <= _BEGIN + _END else line[:_BEGIN] + line[-_END:].rstrip() for line in lines
         ]
@@ -68,29 +71,33 @@ class Sample:
     @cached_property
     def lines(self) -> list[str]:
         """The rows that are not blank."""
-        return [line for line in self.rows if line]
+        return [line for line in self.rows if line and line != GAP]
 
     @cached_property
     def outer(self) -> list[str]:
         """The rows outside of fenced blocks. A fence that is never closed is none."""
+        return self._split[0]
+
+    @property
+    def fences(self) -> int:
+        """How many fenced blocks the rows have."""
+        return self._split[1]
+
+    @cached_property
+    def _split(self) -> tuple[list[str], int]:
         rows: list[str] = []
-        fence, opened, above = "", 0, ""
+        fence, opened, above, fences = "", 0, "", 0
         for row in self.rows:
             mark = row.lstrip()[:3]
             if mark in ("```", "~~~") and not (fence and mark != fence) and (fence or not is_underline(row, above)):
                 if fence:
                     del rows[opened:]
-                    self._fences += 1
+                    fences += 1
                 fence, opened = ("", 0) if fence else (mark, len(rows))
             else:
                 rows.append(row)
             above = row
-        return rows
-
-    @property
-    def fences(self) -> int:
-        """How many fenced blocks the rows have."""
-        return self._fences if self.outer else self._fences
+        return rows, fences
 
     def share(self, matches: Callable[[str], object]) -> float:
         """What part of the lines an expression's ``match`` (or any predicate) takes: 0 to 1."""

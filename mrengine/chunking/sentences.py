@@ -57,7 +57,7 @@ def _end(text: str, match: re.Match[str]) -> int:
     after = text[blank.end() : blank.end() + 1] if blank else ""
     if after and (after.islower() or after in _GOES_ON):
         return 0
-    if text[first] == "." and is_abbreviation(text, first, after):
+    if text[first] == "." and text[first + 1 : first + 2] != "." and is_abbreviation(text, first):
         return 0
     gap = blank.group() if blank else ""
     newline = gap.find("\n")

@@ -37,6 +37,7 @@ class Prepared:
 
     ``finished``: every chunk has its result, and no session was begun. ``damage``: ranges of the log that are lost.
     ``fresh``: the documents as they were read, of a finished job: its spool may be gone. Whoever has it discards it.
+    ``blank_chunks``: so many have nothing but blanks, and are not sent.
     """
 
     documents: Sequence[DocumentRow]
@@ -46,6 +47,7 @@ class Prepared:
     finished: bool = False
     damage: Sequence[tuple[int, int]] = ()
     fresh: Spool | None = None
+    blank_chunks: int = 0
 
 
 class Preparation:
@@ -114,7 +116,8 @@ class Preparation:
         if records is None:
             return Prepared(plan.documents, place, durable, damage=self._damage)
         total = _append(session, records)
-        return Prepared(plan.documents, place, session.sync(), total, damage=self._damage)
+        blank = plan.blank_chunks
+        return Prepared(plan.documents, place, session.sync(), total, damage=self._damage, blank_chunks=blank)
 
     def from_log(self) -> Prepared:
         """A job from its log and its spool alone. JobNotFound; JobMismatch: other models or map function."""

@@ -112,6 +112,8 @@ class JobRun:
             self._warn(notices.damaged(self.job_id, ready.damage))
         if textless := [row.id for row in ready.documents if not row.n_bytes]:
             self._warn(notices.empty(self.job_id, textless))
+        if ready.blank_chunks:
+            self._warn(notices.blank(self.job_id, ready.blank_chunks))
         parts = self.parts
         relay = Relay(self.folder, self.job_id, parts.dispatcher, parts.progress, self.tally, parts.balancer)
         self.relay = relay

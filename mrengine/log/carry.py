@@ -7,9 +7,18 @@ from collections import deque
 from collections.abc import Iterator, Sequence
 from hashlib import blake2b
 
-from mrengine.log.chunktable import ROW_BYTES, ChunkRow, ChunkTable, DocumentNames, unpack_chunks, unpack_row
+from mrengine.log.chunktable import (
+    ROW_BYTES,
+    ChunkRow,
+    ChunkTable,
+    DocumentNames,
+    Heads,
+    unpack_chunks,
+    unpack_heads,
+    unpack_row,
+)
 from mrengine.log.jobrecords import DocumentRow, JobRecord
-from mrengine.log.msg import key
+from mrengine.log.msg import key, pack
 from mrengine.log.reader import LogReader
 from mrengine.log.records import READ_POSITION, CarryRecord, pack_carry, result_flags
 from mrengine.log.replay import Epoch
@@ -75,28 +84,33 @@ def _model_index(origin: Epoch, job: JobRecord, index: int) -> int | None:
     return job.models.index(models[index])
 
 
-def _stored_rows(reader: LogReader, epoch: Epoch) -> Iterator[tuple[str, ChunkRow]]:
+_Row = tuple[str, ChunkRow, Heads]  # document id, row, what stands above the chunk
+
+
+def _stored_rows(reader: LogReader, epoch: Epoch) -> Iterator[_Row]:
     names = DocumentNames(reader, epoch.documents)
-    for row in ChunkTable(reader.fd, epoch.segments.get(0, [])):
-        yield names[row.document].id, row
+    table = ChunkTable(reader.fd, epoch.segments.get(0, []))
+    for index, row in enumerate(table):
+        yield names[row.document].id, row, table.heads(index, row)
 
 
-def _new_rows(documents: Sequence[DocumentRow], tables: Sequence[bytes]) -> Iterator[tuple[str, ChunkRow]]:
+def _new_rows(documents: Sequence[DocumentRow], tables: Sequence[bytes]) -> Iterator[_Row]:
     for payload in tables:
-        rows = unpack_chunks(payload)[2]
+        rows, heads = unpack_chunks(payload)[2], [((), ""), *unpack_heads(payload)]
         for at in range(0, len(rows), ROW_BYTES):
             row = unpack_row(rows, at)
-            yield documents[row.document].id, row
+            yield documents[row.document].id, row, heads[row.context]
 
 
-def _places(rows: Iterator[tuple[str, ChunkRow]]) -> Iterator[tuple[bytes, _Place]]:
-    """(digest of document id, overlap and text; id, start and end) of every chunk, in order."""
+def _places(rows: Iterator[_Row]) -> Iterator[tuple[bytes, _Place]]:
+    """(digest of document id, overlap, text and what stands above; id, start and end) of every chunk, in order."""
     document, name = None, b""
-    for chunk_id, (document_id, row) in enumerate(rows):
+    for chunk_id, (document_id, row, heads) in enumerate(rows):
         if document_id != document:
             document = document_id
             name = blake2b(document_id.encode("utf-8", "surrogatepass"), digest_size=16).digest()
-        digest = blake2b(name + row.digest + row.overlap.to_bytes(4, "little"), digest_size=16).digest()
+        above = pack(heads) if row.context else b""
+        digest = blake2b(name + row.digest + row.overlap.to_bytes(4, "little") + above, digest_size=16).digest()
         yield digest, (chunk_id, row.start, row.end)
 
 
