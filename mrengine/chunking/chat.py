@@ -27,8 +27,8 @@ _FORMS = (
     rf"\[?{_WHEN}\]?[ ]+(?:<[^>\n]{{1,40}}>|\*[ ]|[-*]{{3}}[ ])",  # time <name> of IRC
     rf"{_CLOCK}[ \t]+[@+%]?{_NAME}[ ]?[:|>\t](?=\s|$)",  # time name:
     r"<[@+%~& ]?[\w\[\]`^{}|.-]{1,30}>[ ]",  # <name>
-    rf"{_NAME}[ ]{{1,4}}(?:[-—–,|@][ ])?[\[(]?(?:(?:Today|Yesterday)[ ]at[ ]|\d{{1,2}}[ ]\w{{3,9}}[ ]\d{{4}},?[ ])?{_WHEN}[\])]?:?\s*$",
-    rf"\[{_DATE}[ ]{_CLOCK}\][ ]{_NAME}\s*$",
+    rf"{_NAME}[ ]{{1,4}}(?:[-—–,|@][ ])?[\[(]?(?:(?:Today|Yesterday)[ ]at[ ]|\d{{1,2}}[ ]\w{{3,9}}[ ]\d{{4}},?[ ])?{_WHEN}[\])]?:?[ \t]*(?=[\r\n]|\Z)",
+    rf"\[{_DATE}[ ]{_CLOCK}\][ ]{_NAME}[ \t]*(?=[\r\n]|\Z)",
     r"(?:Q|A|F|R|Question|Answer|Frage|Antwort)(?:[ ]?\d{1,3})?[.:](?=\s|$)",
     _SPEAKER,
 )
@@ -129,7 +129,11 @@ def looks(sample: Sample) -> float:
         return 0.92
     if timed > 2 and timed > 0.2 * count:
         return 0.95
-    if turns < 4 or turns <= 0.15 * count or not 1 < len(names) <= _NAMES_AT_MOST * turns:
+    if (
+        turns < 4
+        or turns <= 0.15 * count
+        or not 1 < len(names) <= (_NAMES_AT_MOST if turns < 0.5 * count else 0.75) * turns
+    ):
         return 0.0
     upper = sum(count for name, count in names.items() if name[0].isupper() or name[0] == "@")
     # Names that come once in each stanza are the fields of a record.

@@ -11,7 +11,7 @@ import re
 from mrengine.chunking.boundaries import RECORD, Boundary, Context, Stateless
 from mrengine.chunking.places import Places
 from mrengine.chunking.sample import Sample
-from mrengine.chunking.xml import CLOSED_HEADS
+from mrengine.chunking.xml import CLOSED_HEADS, table_heads
 
 __all__ = ["Html", "looks"]
 
@@ -61,11 +61,15 @@ class Html(Stateless):
         """Returns where reading goes on: behind a script that goes beyond the end."""
         places, levels = [], []
         depth, skip = self._depth, 0
+        heads = table_heads(text[begin:end])
+        heads.reverse()
         behind_open = -1  # where the last tag ends, if it opens a container
         for match in _BLOCK.finditer(text, begin, end):
             place = match.start()
             if place < skip:
                 continue
+            while heads and heads[-1][1] <= place - begin:
+                heads.pop()
             name = match.group(2).lower()
             if match.group(1):
                 if name in _CONTAINER and depth:
@@ -73,7 +77,8 @@ class Html(Stateless):
                 continue
             before = text[max(0, place - 160) : place].rstrip()
             edge = place if len(before) == 160 else place - len(text[max(0, place - 160) : place]) + len(before)
-            if before.endswith(">") and edge != behind_open and not _HEAD_BEFORE.search(before):
+            in_head = heads and heads[-1][0] <= place - begin
+            if not in_head and before.endswith(">") and edge != behind_open and not _HEAD_BEFORE.search(before):
                 places.append(base + _line(text, edge, place))
                 levels.append(RECORD + 16 * min(depth, _DEEPEST) + _RANKS[name])
             if name in _SKIPPED:

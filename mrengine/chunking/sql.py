@@ -217,6 +217,7 @@ _STATEMENT = re.compile(
     r"|VACUUM\b|ANALYZE\b|EXEC(?:UTE)?\s+\w+|CALL\s+\w+\s*\()",
     re.IGNORECASE,
 )
+_STATEMENT_MARKS = re.compile(r";[ \t\r]*(?:--.*)?(?:\n|\Z)|\n[Gg][Oo]\s")
 _CLAUSE = re.compile(
     r"\s*(?:FROM|WHERE|AND|OR|JOIN|LEFT|RIGHT|INNER|ON|GROUP\s+BY|ORDER\s+BY|HAVING|LIMIT|VALUES|SET|RETURNS|LANGUAGE|AS|BEGIN|END|DECLARE"
     r"|PRIMARY|FOREIGN|UNIQUE|CONSTRAINT|KEY|REFERENCES|THEN|ELSE|CASE|WHEN|IF|RETURN|UNION|ADD|OWNER|[`\"\[]?\w+[`\"\]]?\s+(?:INT|INTEGER"
@@ -227,12 +228,15 @@ _CLAUSE = re.compile(
 
 def looks(sample: Sample) -> float:
     """How much a text looks like SQL: statements that end with a semicolon."""
-    upper = sample.text[:200_000]
     statements = clauses = comments = plain = 0
-    inside = False
+    inside = copying = False
+    if not _STATEMENT_MARKS.search(sample.text, 0, 200_000):
+        return 0.0
     for line in sample.lines:
         body = line.lstrip()
-        if body.startswith(("--", "/*", "*/")) or (body[0] == "*" and inside):
+        if copying and not body.startswith("\\."):
+            clauses += 1
+        elif body.startswith(("--", "/*", "*/")) or (body[0] == "*" and inside):
             comments += 1
             inside = "*/" not in body and (inside or body.startswith("/*"))
         elif inside:
@@ -240,16 +244,17 @@ def looks(sample: Sample) -> float:
             inside = "*/" not in body
         elif _STATEMENT.match(line):
             statements += 1
+            copying = body[:4].upper() == "COPY" and "stdin" in body
         elif _CLAUSE.match(line) or body[0] in "(),'\\":
             clauses += 1
         else:
             plain += 1
-    if not statements or (";" not in upper and "\nGO" not in upper.upper()):
+    if not statements:
         return 0.0
     said = statements + clauses + plain
     first = next((line for line in sample.lines if not _COMMENT.match(line)), "")
     if statements + clauses > 0.5 * said and (statements > 0.08 * said):
-        return 0.92 if _STATEMENT.match(first) or statements > 0.3 * said else 0.85
+        return 0.96 if _STATEMENT.match(first) else 0.92 if statements > 0.3 * said else 0.85
     return 0.92 if _STATEMENT.match(first) and statements > 0.1 * said else 0.0
 
 

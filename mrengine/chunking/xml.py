@@ -16,7 +16,7 @@ from mrengine.chunking.sample import Sample
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-__all__ = ["CLOSED_HEADS", "Xml", "looks"]
+__all__ = ["CLOSED_HEADS", "Xml", "looks", "table_heads"]
 
 _LESS, _GREATER, _SLASH, _BANG, _QUESTION, _BLANK, _NEWLINE, _RETURN = b"<>/!? \n\r"
 _DEEPEST = 150
@@ -90,6 +90,7 @@ class Xml(Stateless):
         last = said.take(numpy.maximum(before, 0))
         behind = numpy.where(before < 0, above == ">" or not above, data.take(last) == _GREATER)
         last = numpy.where(before < 0, -1, last) + 1
+        behind &= numpy.isin(places, _outside(numpy, places, table_heads(text)))
         headed = [match.end() for match in CLOSED_HEADS.finditer(text)] + [b for _, b in spans]
         kept = numpy.flatnonzero(behind & ~numpy.isin(last, headed))
         last, levels = last[kept], levels[kept]
@@ -138,6 +139,35 @@ def _specials(text: str, begin: int, end: int) -> tuple[list[tuple[int, int]], i
         until = closed + len(closing)
         spans.append((place, until))
     return spans, max(end, until)
+
+
+_HEAD_ROW = re.compile(r"<(?:[\w.-]+:)?(?:(thead)[\s>]|tr[^>]{0,400}>\s{0,99}<(?:[\w.-]+:)?th[\s>])", re.IGNORECASE)
+_LONGEST = 4000  # characters of a table's head, or of its first row
+
+
+def table_heads(text: str) -> list[tuple[int, int]]:
+    """The spans, without their first character, of the heads of tables with the row below, in which nothing begins."""
+    if "<th" not in text and ":th" not in text and "<TH" not in text:
+        return []
+    spans: list[tuple[int, int]] = []
+    until = 0
+    for match in _HEAD_ROW.finditer(text):
+        begin = match.start()
+        if begin < until:
+            continue
+        end = _closing(text, "</thead" if match.group(1) else "</tr", begin)
+        if end < 0 or (not match.group(1) and _closing(text, "<td", begin, end) >= 0):
+            continue
+        until = max(end, _closing(text, "</tr", end + 1)) + 1
+        spans.append((begin + 1, until))
+    return spans
+
+
+def _closing(text: str, mark: str, begin: int, end: int = 0) -> int:
+    """Where the next such mark is, in the one case of letters or the other."""
+    end = end or begin + _LONGEST
+    found = text.find(mark, begin, end)
+    return found if found >= 0 else text.find(mark.upper(), begin, end)
 
 
 _OPEN = 20_000  # characters: a comment is not longer, if its end is not to be seen
