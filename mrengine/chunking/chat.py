@@ -44,6 +44,8 @@ _FIELD = re.compile(
 )
 _HEADER = re.compile(r"[A-Z][\w-]{1,30}:[ ]|[ \t]+\S|>*\s*$")
 _LOGGED = re.compile(rf"\[?{_WHEN}\]?[ \t]+[\[(]?{LEVEL}\b")
+_NEAR = 60  # characters in which a name or a time stands
+_MAILS = 0.92
 _NAMES_AT_MOST = 0.5  # of the turns: more names than that are no speakers
 
 
@@ -60,6 +62,10 @@ class Chat(Formed):
     def is_unit(self, line: str) -> bool:
         """The lines of a turn are none: they may be wrapped."""
         return False
+
+    def may_begin(self, line: str) -> bool:
+        """Most lines begin no turn."""
+        return _may_begin(line)
 
     def see(self, text: str, base: int) -> None:
         """Learn the forms, and whether there are messages with headers."""
@@ -101,9 +107,16 @@ class Chat(Formed):
 _WORDS = re.compile(r"\S+\s+\S+\s+\S")
 
 
+def _may_begin(line: str) -> bool:
+    """Whether it is worth to look whether a line begins a turn."""
+    return line[0] not in ' \t{#|"' and (":" in line[:_NEAR] or line[0] == "<" or line[1:2] == ".")
+
+
 def looks(sample: Sample) -> float:
     """How much a text looks like a conversation: lines that begin with a few names which come again."""
     match = any_of(_FORMS).match
+    if not any(_may_begin(line) and match(line) for line in sample.few):
+        return _MAILS if _mails(sample) > 1 and not sample.fences else 0.0
     timed = said = again = 0
     names: Counter[str] = Counter()
     stanza: set[str] = set()
@@ -111,7 +124,7 @@ def looks(sample: Sample) -> float:
         if not line:
             stanza = set()
             continue
-        form = match(line)
+        form = match(line) if _may_begin(line) else None
         if form and form.lastindex == _SPEAKERS:
             name = form.group().strip("*_: ")
             names[name] += 1
@@ -126,7 +139,7 @@ def looks(sample: Sample) -> float:
     if sample.fences or not count:
         return 0.0
     if _mails(sample) > 1:
-        return 0.92
+        return _MAILS
     if timed > 2 and timed > 0.2 * count:
         return 0.95
     if (

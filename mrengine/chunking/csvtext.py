@@ -16,7 +16,8 @@ from mrengine.chunking.sample import Sample
 __all__ = ["Csv", "looks"]
 
 _SEPARATORS = ",;\t|"
-_HEAD = 30_000  # characters: the kind and the separator are told from these
+_RECORDS = 120
+_HEAD = 12_000  # characters: the kind and the separator are told from these
 _LONGEST = 60_000  # characters: a quote that is open for longer opens nothing
 _HEADER = 4000
 _QUOTED = re.compile(r'"[^"]*"')
@@ -61,28 +62,31 @@ class Csv(Stateless):
             self._header_end, self._header = self._first_record(text)
 
     def _lines(self, text: str, begin: int) -> None:
-        """Read whole lines: one with an odd number of quotes opens a field, or closes one."""
-        for line in text.split(self._newline):
-            if '"' in line:
-                if self._open >= 0 and (self._opens(line) or begin - self._open > _LONGEST):
-                    self._open = -1  # the quote that seemed to open a field was a character like others
-                if line.count('"') & 1:
-                    if self._open >= 0:
-                        self._begins.append(self._open)
-                        self._ends.append(begin)
-                        self._open = -1
-                    elif self._leaves_open(line):
-                        self._open = begin + len(line) + 1
-            begin += len(line) + 1
+        """Read whole lines. One with an odd number of quotes opens a field or closes one; others mean nothing."""
+        for low, high in _odd_lines(text, self._newline):
+            line, place = text[low:high], begin + low
+            if self._open >= 0 and (self._opens(line) or place - self._open > _LONGEST):
+                self._open = -1  # the quote that seemed to open a field was a character like others
+            if self._open >= 0:
+                self._begins.append(self._open)
+                self._ends.append(place)
+                self._open = -1
+            elif self._leaves_open(line):
+                self._open = place + len(line) + 1
 
     def _opens(self, line: str) -> bool:
         """Whether the first quote of a line opens a field, and cannot close one."""
         place = line.find('"')
+        if line[place + 1 : place + 2] in (self._separator, ""):
+            return False
         run = len(line) - place - len(line[place:].lstrip('"'))
         before, after = line[:place].rstrip(" ")[-1:], line[place + run :].lstrip(" \r")[:1]
         return run % 2 == 1 and before in ("", self._separator) and after not in ("", self._separator)
 
     def _leaves_open(self, line: str) -> bool:
+        place = line.rfind('"')
+        if place == 0 or line[place - 1] == self._separator:
+            return True
         rest = _QUOTED.sub("", line)
         place = rest.find('"')
         before = rest[:place].rstrip(" ")[-1:]
@@ -156,6 +160,17 @@ class Csv(Stateless):
         return end, header
 
 
+def _odd_lines(text: str, newline: str) -> list[tuple[int, int]]:
+    """The spans of the lines with an odd number of quotes."""
+    import numpy
+
+    data = numpy.frombuffer(text.encode("latin-1", "replace"), numpy.uint8)
+    ends = numpy.flatnonzero(data == ord(newline))
+    before = numpy.searchsorted(numpy.flatnonzero(data == ord('"')), ends)
+    odd = numpy.flatnonzero(numpy.diff(before, prepend=0) & 1)
+    return [(int(ends[index - 1]) + 1 if index else 0, int(ends[index])) for index in odd.tolist()]
+
+
 class _Shape(NamedTuple):
     """How the lines of a text are divided: columns, and what part of the records has so many."""
 
@@ -171,11 +186,12 @@ def _shape(text: str) -> _Shape:
         text = text.replace("\r\n", "\n").replace("\r", "\n")
     if '"' in text:
         text = _QUOTED.sub("q", text)
-    lines = tuple(line for line in text.split("\n")[:-1][:400] if line.strip() and line[0] != "#")
+    lines = tuple(line for line in text.split("\n")[:-1][:_RECORDS] if line and not line.isspace() and line[0] != "#")
     best = _Shape()
     for separator in _SEPARATORS:
-        counts = [line.count(separator) for line in lines]
-        if any(counts[:3]):
+        counts = [line.count(separator) for line in lines[:3]]
+        if any(counts):
+            counts = [line.count(separator) for line in lines]
             most, times = Counter(counts).most_common(1)[0]
             first = counts[0]
             if first > 3 and times < 0.9 * len(lines) and min(counts) >= first - 3 and max(counts) == first:

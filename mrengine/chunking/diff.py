@@ -96,11 +96,14 @@ _ANY_HEAD = re.compile(r"^(?:diff -|Index: |--- \S|\*{3} \S|commit [0-9a-f]{7})"
 _BODY = re.compile(r"[ +\-@<>!\\*]|diff |index |commit |Author|Date|rename|similarity|new |deleted |Index|=====")
 
 
+_MARKS = ("@@ -", "*** ", "diff -", "commit ", "Index: ", "--- ")
+
+
 def looks(sample: Sample) -> float:
     """How much a text looks like a diff: heads of hunks and files, and lines that begin as in hunks."""
-    text = sample.text[:60_000]
-    if "@@" not in text and "***" not in text and not text.startswith("diff"):
+    if not sample.head.startswith(_MARKS) and not any(line.startswith(_MARKS) for line in sample.lines):
         return 0.0
+    text = sample.text[:60_000]
     hunk = _ANY_HUNK.search(text)
     if not hunk or not _ANY_HEAD.search(text, 0, hunk.start() + 1):
         return 0.0

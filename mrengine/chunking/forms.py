@@ -15,7 +15,7 @@ from mrengine.chunking.lines import lines_between
 __all__ = ["NOTHING", "Formed", "newline_of"]
 
 NOTHING = re.compile(r"(?!)")
-_RUNS, _RUN = 5, 3000  # so many parts of so many characters are learnt from
+_RUNS, _RUN = 5, 2000  # so many parts of so many characters are learnt from
 _SELDOM = 0.05  # of the lines that begin records; a form that is rarer begins none
 _STEP = 400  # characters
 
@@ -59,9 +59,13 @@ class Formed(Stateless):
         for low in range(begin, len(text), step):
             lines = text[low : low + _RUN].split(self._newline)
             for line in lines if low == 0 else lines[1:]:
-                if line and (form := match(line)):
+                if line and self.may_begin(line) and (form := match(line)):
                     found[(form.lastindex or 1) - 1] += 1
         return found
+
+    def may_begin(self, line: str) -> bool:
+        """Whether it is worth to look whether a line begins a record."""
+        return True
 
     def events(self, text: str, low: int, high: int) -> list[Boundary]:
         """The begins of records."""

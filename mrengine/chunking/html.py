@@ -9,9 +9,9 @@ from __future__ import annotations
 import re
 
 from mrengine.chunking.boundaries import RECORD, Boundary, Context, Stateless
+from mrengine.chunking.forms import NOTHING
 from mrengine.chunking.places import Places
 from mrengine.chunking.sample import Sample
-from mrengine.chunking.xml import CLOSED_HEADS, table_heads
 
 __all__ = ["Html", "looks"]
 
@@ -19,16 +19,29 @@ _CONTAINERS = (
     "html|body|main|div|section|article|aside|nav|header|footer|table|thead|tbody|tfoot|ul|ol|dl|blockquote|form|fieldset"
     "|figure|details|select|svg|template|menu"
 )
-# How far in a block lies, among those in one container.
-_RANKS = {f"h{level}": level for level in range(1, 7)} | {
-    **dict.fromkeys(_CONTAINERS.split("|"), 8), "caption": 9, "colgroup": 9, "dt": 9, "li": 9, "tr": 9, "p": 9, "pre": 9, "hr": 9,
-    "option": 10, "td": 11, "th": 11, "dd": 11, "script": 8, "style": 8, "head": 8, "title": 9, "link": 9, "meta": 9, "address": 9,
-    "noscript": 8, "!--": 9,
-}  # fmt: skip
 _CONTAINER = frozenset(_CONTAINERS.split("|"))
-_BLOCK = re.compile(rf"<(/?)({'|'.join(sorted(_RANKS, key=len, reverse=True))})(?:(?<=!--)|(?=[\s/>]))", re.IGNORECASE)
-_SKIPPED = {"script": "</script", "style": "</style", "!--": "-->"}
-_HEAD_BEFORE = re.compile(rf"(?:{CLOSED_HEADS.pattern}|-->|<!doctype[^>]*>|<\?xml[^>]*>)\s*\Z", re.IGNORECASE)
+# How far in a block lies, among those in one container.
+_RANKS = {
+    **{f"h{level}": level for level in range(1, 7)},
+    **dict.fromkeys((*_CONTAINER, "script", "style", "noscript"), 8),
+    **dict.fromkeys(
+        ("caption", "dt", "li", "tr", "p", "pre", "hr", "title", "link", "meta", "address", "legend", "summary"), 9
+    ),
+    **dict.fromkeys(("option", "colgroup"), 10),
+    **dict.fromkeys(("td", "th", "dd", "label"), 11),
+}
+_RANKS |= {name.upper(): rank for name, rank in _RANKS.items()}
+_TAG = re.compile(r"<(?:(/?[a-zA-Z][a-zA-Z0-9]*)|!--)")
+_SKIPPED = {"script": "</script", "style": "</style"}
+# Behind these, what follows belongs to them; and their first child does, to what has one.
+_HEADS = frozenset(
+    ("h1", "h2", "h3", "h4", "h5", "h6", "title", "caption", "dt", "thead", "legend", "summary", "colgroup", "label")
+)
+_PARENTS = _CONTAINER | {"tr", "li", "td", "dd", "pre"}
+_LONG_TAG = 2000  # characters
+_LONG_GAP = 200
+_LONGEST = 60_000  # a script or comment
+_PLAIN, _HEAD_ROW, _BELOW_HEAD = range(3)  # rows of a table
 _DEEPEST = 11
 
 
@@ -37,16 +50,14 @@ class Html(Stateless):
 
     name = "html"
     outermost = RECORD + 1
-    opens = re.compile(
-        r"[ \t]*<(?:[?!][^>]*>|(?!/|br|hr|img|meta|link|input)[^>]*[^/>]>)$|.*</(?:h[1-6]|title|caption|dt|thead|legend|summary)>$",
-        re.IGNORECASE,
-    )
+    opens = NOTHING
     open_ends = ()
 
     def __init__(self, target: int) -> None:
         super().__init__(target)
         self._places = Places()
         self._depth = 0
+        self._row = _PLAIN
         self._read = 0  # characters of the document
 
     def see(self, text: str, base: int) -> None:
@@ -58,38 +69,49 @@ class Html(Stateless):
             self._read = max(base + end, self._blocks(text, begin, end, base))
 
     def _blocks(self, text: str, begin: int, end: int, base: int) -> int:
-        """Returns where reading goes on: behind a script that goes beyond the end."""
+        """Note where blocks begin. Returns where reading goes on: behind a script that goes beyond the end."""
         places, levels = [], []
-        depth, skip = self._depth, 0
-        heads = table_heads(text[begin:end])
-        heads.reverse()
-        behind_open = -1  # where the last tag ends, if it opens a container
-        for match in _BLOCK.finditer(text, begin, end):
+        depth, skip, row = self._depth, 0, self._row
+        attached = -1  # the end of a tag to which belongs what follows
+        for match in _TAG.finditer(text, begin, end):
             place = match.start()
             if place < skip:
                 continue
-            while heads and heads[-1][1] <= place - begin:
-                heads.pop()
-            name = match.group(2).lower()
-            if match.group(1):
+            name = match.group(1)
+            if name is None:
+                skip = attached = _behind(text, "-->", match.end())
+                continue
+            closed = name[0] == "/"
+            rank = _RANKS.get(name[1:] if closed else name)
+            if rank is None:
+                continue
+            name = name.lower()
+            if closed:
+                name = name[1:]
+                if name in _HEADS or (name == "tr" and row == _HEAD_ROW):
+                    attached = _tag_end(text, place)
                 if name in _CONTAINER and depth:
                     depth -= 1
+                if name == "thead" or (name == "tr" and row == _HEAD_ROW):
+                    row = _BELOW_HEAD
+                elif name == "tr" and row == _BELOW_HEAD:
+                    row = _PLAIN
                 continue
-            before = text[max(0, place - 160) : place].rstrip()
-            edge = place if len(before) == 160 else place - len(text[max(0, place - 160) : place]) + len(before)
-            in_head = heads and heads[-1][0] <= place - begin
-            if not in_head and before.endswith(">") and edge != behind_open and not _HEAD_BEFORE.search(before):
-                places.append(base + _line(text, edge, place))
-                levels.append(RECORD + 16 * min(depth, _DEEPEST) + _RANKS[name])
+            if name == "th":
+                row = _HEAD_ROW if row == _PLAIN else row
+            elif name == "td" and row == _HEAD_ROW:
+                row = _PLAIN
+            elif row == _PLAIN or rank < 10:
+                edge = text.rfind(">", max(0, place - _LONG_GAP), place) + 1
+                if edge and edge != attached and name not in ("html", "head") and not text[edge:place].strip():
+                    places.append(base + _line(text, edge, place))
+                    levels.append(RECORD + 16 * min(depth, _DEEPEST) + rank)
             if name in _SKIPPED:
-                skip = text.find(_SKIPPED[name], match.end())
-                skip = len(text) if skip < 0 else skip + 3
-            elif name in _CONTAINER:
-                depth += 1
-            behind_open = (
-                text.find(">", place) + 1 if name in _CONTAINER or name in ("tr", "li", "td", "th", "dd") else -1
-            )
-        self._depth = depth
+                skip = _behind(text, _SKIPPED[name], place)
+            elif name in _PARENTS:
+                attached = _tag_end(text, place)
+                depth += name in _CONTAINER
+        self._depth, self._row = depth, row
         self._places.add(places, levels)
         return base + skip
 
@@ -104,6 +126,16 @@ class Html(Stateless):
     def context(self, text: str, start: int) -> Context:
         """Nothing is lost."""
         return Context()
+
+
+def _tag_end(text: str, place: int) -> int:
+    return text.find(">", place, place + _LONG_TAG) + 1
+
+
+def _behind(text: str, mark: str, place: int) -> int:
+    """Where reading goes on behind a script or comment; at its begin, if it has no end that is to be seen."""
+    found = text.find(mark, place, place + _LONGEST)
+    return found + len(mark) if found >= 0 else place
 
 
 def _line(text: str, edge: int, place: int) -> int:

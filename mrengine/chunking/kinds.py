@@ -36,6 +36,8 @@ __all__ = ["Splitter", "SplitterChoice", "check", "choose", "detect"]
 
 SplitterChoice = str | Callable[[str], object]
 
+_RECORDS = ("csv", "log", "yaml", "xml", "html", "chat", "diff", "sql", "hl7", "subtitles")
+
 
 class Splitter(Protocol):
     """Where to cut. Offsets are characters of the window ``text``; one object serves one document.
@@ -125,6 +127,12 @@ def choose(splitter: SplitterChoice, target: int, blocks: Iterator[str]) -> tupl
 def detect(text: str) -> str:
     """The kind of a text, from its first block: one of the names that ``splitter=`` takes."""
     sample = Sample(text)
-    if sample.is_json and max(log.looks(sample), chat.looks(sample)) < _SURE:
-        return "json"
-    return max(_KINDS, key=lambda name: _KINDS[name].looks(sample))
+    if sample.is_json:
+        looks = {"chat": chat.looks(sample), "log": log.looks(sample)}
+        return max(looks, key=lambda name: looks[name]) if max(looks.values()) >= _SURE else "json"
+    looks = {name: _KINDS[name].looks(sample) for name in _RECORDS}
+    best = max(looks, key=lambda name: looks[name])
+    if looks[best] < _SURE:
+        looks |= {name: entry.looks(sample) for name, entry in _KINDS.items() if name not in looks}
+        best = max(_KINDS, key=lambda name: looks[name])
+    return best

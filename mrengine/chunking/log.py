@@ -46,6 +46,7 @@ _LEVELS = (
 )
 _FORMS = (*TIMES, *_LEVELS, r"\{[ ]?\"\w")
 _SURE = len(TIMES)
+_NEAR = 90  # characters in which a time stands
 
 
 class Log(Formed):
@@ -60,12 +61,19 @@ _TRACE = re.compile(
 )
 
 
+def _may_begin(line: str) -> bool:
+    """Whether it is worth to look whether a line begins an event."""
+    return ":" in line[:_NEAR] or line[0] in "[(IWEFDVTNCAPSLHiwefdtncal1" and line[1:2] not in "abcghjklmopqsuvwxyz "
+
+
 def looks(sample: Sample) -> float:
     """How much a text looks like a log: many lines that begin with a time, and what is indented or a trace between."""
     match = any_of(_FORMS).match
+    if not any(_may_begin(line) and match(line) for line in sample.few):
+        return 0.0
     events = sure = inner = objects = 0
     for line in sample.lines:
-        form = match(line)
+        form = match(line) if line[0] == "{" or _may_begin(line) else None
         if form:
             events += 1
             sure += (form.lastindex or 1) <= _SURE
@@ -73,7 +81,7 @@ def looks(sample: Sample) -> float:
         elif line[0] in " \t" or _TRACE.match(line):
             inner += 1
     count = len(sample.lines)
-    if sure >= 2 and sure > (0.5 if sample.fences else 0.12) * count:
+    if sure >= 2 and sure > (0.5 if "```" in sample.head else 0.12) * count:
         return 0.92
     if events > 3 and objects < 0.5 * events and events > 0.6 * count and events + inner > 0.85 * count:
         return 0.88

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from bisect import bisect_right
+from itertools import chain
 
 from mrengine.chunking.boundaries import ITEM, LINE, RECORD, SOFT, WHOLE, Boundary, Stateless
 from mrengine.chunking.sample import Sample
@@ -52,27 +53,31 @@ class Sql(Stateless):
         del self._begins[:gone], self._ends[:gone], self._copied[:gone]
         end = text.rfind("\n") + 1
         place = max(0, self._read - base)
+        self._read = max(self._read, base + end)
+        quote = copy = -2
+        found = head = None
         while place < end:
             if self._open:
                 closed = text.find(self._open, place, end)
                 if closed < 0:
-                    place = end
-                    break
+                    return
                 place = closed + len(self._open)
                 self._ends.append(place + base)
                 self._open = ""
-                continue
-            quote = _QUOTING.search(text, place, end) if text.find("$", place, end) >= 0 else None
-            copy = _COPY.search(text, max(0, place - 1), end)
-            if quote and not (copy and copy.start() < quote.start()):
-                self._note(quote.start(), quote.end(), quote.group(), copied=False)
-                place = quote.end()
-            elif copy:
-                self._note(copy.start() + 1, copy.end(), "\n\\.", copied=True)
-                place = copy.end() - 1
-            else:
-                break
-        self._read = max(self._read, base + end)
+            if quote < max(0, place):
+                found = _QUOTING.search(text, place, end)
+                quote = found.start() if found else end
+            if copy < place - 1:
+                head = _COPY.search(text, max(0, place - 1), end)
+                copy = head.start() if head else end
+            if min(quote, copy) == end:
+                return
+            if copy < quote and head:
+                self._note(copy + 1, head.end(), "\n\\.", copied=True)
+                place = head.end() - 1
+            elif found:
+                self._note(quote, found.end(), found.group(), copied=False)
+                place = found.end()
 
     def _note(self, begin: int, inside: int, closing: str, *, copied: bool) -> None:
         self._begins.append((inside if copied else begin) + self._base)
@@ -217,7 +222,6 @@ _STATEMENT = re.compile(
     r"|VACUUM\b|ANALYZE\b|EXEC(?:UTE)?\s+\w+|CALL\s+\w+\s*\()",
     re.IGNORECASE,
 )
-_STATEMENT_MARKS = re.compile(r";[ \t\r]*(?:--.*)?(?:\n|\Z)|\n[Gg][Oo]\s")
 _CLAUSE = re.compile(
     r"\s*(?:FROM|WHERE|AND|OR|JOIN|LEFT|RIGHT|INNER|ON|GROUP\s+BY|ORDER\s+BY|HAVING|LIMIT|VALUES|SET|RETURNS|LANGUAGE|AS|BEGIN|END|DECLARE"
     r"|PRIMARY|FOREIGN|UNIQUE|CONSTRAINT|KEY|REFERENCES|THEN|ELSE|CASE|WHEN|IF|RETURN|UNION|ADD|OWNER|[`\"\[]?\w+[`\"\]]?\s+(?:INT|INTEGER"
@@ -226,12 +230,31 @@ _CLAUSE = re.compile(
 )
 
 
+def _begins_statement(line: str) -> bool:
+    """Whether a line begins like a statement. Most lines are told by their first letters."""
+    return line.lstrip()[:3].upper() in _FIRST and _STATEMENT.match(line) is not None
+
+
+_FIRST = frozenset(verb[:3] for verb in _VERBS.split("|")) | {
+    "\\I",
+    "\\EC",
+    "\\SE",
+    "\\CO",
+    "\\C ",
+    "\\QU",
+    "\\IF",
+    "DO ",
+}
+
+
 def looks(sample: Sample) -> float:
     """How much a text looks like SQL: statements that end with a semicolon."""
+    if not any(_begins_statement(line) for line in chain(sample.lines[:40], sample.few)):
+        return 0.0
+    if not any(line[-1] == ";" or line[:2] in ("GO", "go", "Go") for line in sample.lines):
+        return 0.0
     statements = clauses = comments = plain = 0
     inside = copying = False
-    if not _STATEMENT_MARKS.search(sample.text, 0, 200_000):
-        return 0.0
     for line in sample.lines:
         body = line.lstrip()
         if copying and not body.startswith("\\."):
@@ -242,10 +265,11 @@ def looks(sample: Sample) -> float:
         elif inside:
             comments += 1
             inside = "*/" not in body
-        elif _STATEMENT.match(line):
+        elif _begins_statement(line):
             statements += 1
             copying = body[:4].upper() == "COPY" and "stdin" in body
         elif _CLAUSE.match(line) or body[0] in "(),'\\":
+            copying = False
             clauses += 1
         else:
             plain += 1
@@ -253,7 +277,7 @@ def looks(sample: Sample) -> float:
         return 0.0
     said = statements + clauses + plain
     first = next((line for line in sample.lines if not _COMMENT.match(line)), "")
-    if statements + clauses > 0.5 * said and (statements > 0.08 * said):
+    if statements + clauses > 0.5 * said and (statements > 0.08 * said or "COPY" in sample.head):
         return 0.96 if _STATEMENT.match(first) else 0.92 if statements > 0.3 * said else 0.85
     return 0.92 if _STATEMENT.match(first) and statements > 0.1 * said else 0.0
 

@@ -122,6 +122,8 @@ def looks(sample: Sample) -> float:
             continue  # goes on
         else:
             other += 1
+            if other > 3 and 5 * other > keys + items:
+                return 0.0
         if _BLOCK.match(body):
             scalar = indent
         if body[:1] == "\t":
