@@ -1,14 +1,17 @@
 """Owns HTML: headings, then blocks by the containers that are open around them; a heading belongs to what follows.
 
-Nothing is parsed: what is in a line of text (links, marks, images) is no boundary, tags that nobody closes count as
-closed, and scripts and comments are passed over.
+What is in a line of text (links, marks, images) is no boundary, elements that nobody closes lie in their container, and
+scripts and comments are passed over.
 """
 
 from __future__ import annotations
 
 import re
+from functools import lru_cache
+from typing import Any
 
-from mrengine.chunking.boundaries import RECORD, Boundary, Context, Stateless
+from mrengine.chunking import tags
+from mrengine.chunking.boundaries import RECORD, Boundary, Stateless
 from mrengine.chunking.forms import NOTHING
 from mrengine.chunking.places import Places
 from mrengine.chunking.sample import Sample
@@ -16,32 +19,27 @@ from mrengine.chunking.sample import Sample
 __all__ = ["Html", "looks"]
 
 _CONTAINERS = (
-    "html|body|main|div|section|article|aside|nav|header|footer|table|thead|tbody|tfoot|ul|ol|dl|blockquote|form|fieldset"
-    "|figure|details|select|svg|template|menu"
+    *("main", "div", "section", "article", "aside", "nav", "header", "footer", "table", "tbody", "tfoot", "ul", "ol"),
+    *("dl", "blockquote", "form", "fieldset", "figure", "details", "select", "svg", "template", "menu", "body", "html"),
 )
-_CONTAINER = frozenset(_CONTAINERS.split("|"))
 # How far in a block lies, among those in one container.
 _RANKS = {
     **{f"h{level}": level for level in range(1, 7)},
-    **dict.fromkeys((*_CONTAINER, "script", "style", "noscript"), 8),
-    **dict.fromkeys(
-        ("caption", "dt", "li", "tr", "p", "pre", "hr", "title", "link", "meta", "address", "legend", "summary"), 9
-    ),
+    **dict.fromkeys((*_CONTAINERS, "thead", "script", "style", "noscript"), 8),
+    **dict.fromkeys(("caption", "dt", "li", "tr", "p", "pre", "hr", "title", "link", "meta", "address"), 9),
+    **dict.fromkeys(("legend", "summary"), 9),
     **dict.fromkeys(("option", "colgroup"), 10),
     **dict.fromkeys(("td", "th", "dd", "label"), 11),
 }
-_RANKS |= {name.upper(): rank for name, rank in _RANKS.items()}
-_TAG = re.compile(r"<(?:(/?[a-zA-Z][a-zA-Z0-9]*)|!--)")
-_SKIPPED = {"script": "</script", "style": "</style"}
-# Behind these, what follows belongs to them; and their first child does, to what has one.
-_HEADS = frozenset(
-    ("h1", "h2", "h3", "h4", "h5", "h6", "title", "caption", "dt", "thead", "legend", "summary", "colgroup", "label")
+_NAMES = tuple(_RANKS)
+_THEAD, _TH, _TD, _TR = (_NAMES.index(name) for name in ("thead", "th", "td", "tr"))
+# Behind these, what follows belongs to them; and behind the opening tag of those, their first child does.
+_HEADS = (
+    *("h1", "h2", "h3", "h4", "h5", "h6", "title", "caption", "dt", "thead", "legend", "summary", "colgroup", "label"),
 )
-_PARENTS = _CONTAINER | {"tr", "li", "td", "dd", "pre"}
-_LONG_TAG = 2000  # characters
-_LONG_GAP = 200
-_LONGEST = 60_000  # a script or comment
-_PLAIN, _HEAD_ROW, _BELOW_HEAD = range(3)  # rows of a table
+_PARENTS = (*_CONTAINERS, "thead", "tr", "li", "td", "dd", "pre")
+_NOWHERE = ("th", "html", "body")  # what begins no unit
+_LONGEST = 60_000  # characters of a script
 _DEEPEST = 11
 
 
@@ -57,7 +55,7 @@ class Html(Stateless):
         super().__init__(target)
         self._places = Places()
         self._depth = 0
-        self._row = _PLAIN
+        self._is_first = True  # whether what comes belongs to what was read last
         self._read = 0  # characters of the document
 
     def see(self, text: str, base: int) -> None:
@@ -66,54 +64,34 @@ class Html(Stateless):
         begin = max(0, self._read - base)
         end = text.rfind(">") + 1
         if end > begin:
-            self._read = max(base + end, self._blocks(text, begin, end, base))
+            spans, end = tags.specials(text, begin, end)
+        if end > begin:
+            spans = [(a - begin, b - begin) for a, b in spans]
+            self._blocks(text[begin:end], _with_scripts(text[begin:end], spans))
+            self._read = base + end
 
-    def _blocks(self, text: str, begin: int, end: int, base: int) -> int:
-        """Note where blocks begin. Returns where reading goes on: behind a script that goes beyond the end."""
-        places, levels = [], []
-        depth, skip, row = self._depth, 0, self._row
-        attached = -1  # the end of a tag to which belongs what follows
-        for match in _TAG.finditer(text, begin, end):
-            place = match.start()
-            if place < skip:
-                continue
-            name = match.group(1)
-            if name is None:
-                skip = attached = _behind(text, "-->", match.end())
-                continue
-            closed = name[0] == "/"
-            rank = _RANKS.get(name[1:] if closed else name)
-            if rank is None:
-                continue
-            name = name.lower()
-            if closed:
-                name = name[1:]
-                if name in _HEADS or (name == "tr" and row == _HEAD_ROW):
-                    attached = _tag_end(text, place)
-                if name in _CONTAINER and depth:
-                    depth -= 1
-                if name == "thead" or (name == "tr" and row == _HEAD_ROW):
-                    row = _BELOW_HEAD
-                elif name == "tr" and row == _BELOW_HEAD:
-                    row = _PLAIN
-                continue
-            if name == "th":
-                row = _HEAD_ROW if row == _PLAIN else row
-            elif name == "td" and row == _HEAD_ROW:
-                row = _PLAIN
-            elif row == _PLAIN or rank < 10:
-                edge = text.rfind(">", max(0, place - _LONG_GAP), place) + 1
-                if edge and edge != attached and name not in ("html", "head") and not text[edge:place].strip():
-                    places.append(base + _line(text, edge, place))
-                    levels.append(RECORD + 16 * min(depth, _DEEPEST) + rank)
-            if name in _SKIPPED:
-                skip = _behind(text, _SKIPPED[name], place)
-            elif name in _PARENTS:
-                attached = _tag_end(text, place)
-                depth += name in _CONTAINER
-        self._depth, self._row = depth, row
-        self._places.add(places, levels)
-        return base + skip
+    def _blocks(self, text: str, spans: list[tuple[int, int]]) -> None:
+        import numpy
+
+        found = tags.find(text, spans)
+        if not len(found.places):
+            return
+        names = tags.ids(found, _NAMES)
+        ranks, containers, heads, parents, nowhere = _classes()
+        contained = numpy.where(containers[names], numpy.where(found.closes, -1, found.opens), 0)
+        depths = contained.cumsum(dtype=numpy.int32) + self._depth
+        self._depth = max(0, int(depths[-1]))
+        leads = numpy.where(found.closes, heads[names], numpy.where(found.opens, parents[names], True))
+        begins = found.opens & (names >= 0) & ~nowhere[names] & found.bare
+        begins &= ~numpy.concatenate(([self._is_first], leads[:-1]))
+        self._is_first = bool(leads[-1])
+        inside = tags.in_table_heads(found, names == _THEAD, names == _TH, names == _TD, names == _TR)
+        if len(inside):
+            begins &= ~inside
+        which = numpy.flatnonzero(begins)
+        depth = (depths[which] - contained[which]).clip(0, _DEEPEST)
+        levels = RECORD + 16 * depth + ranks[names[which]]
+        self._places.add((tags.edges(found, which) + self._read).tolist(), levels.tolist())
 
     def boundaries(self, text: str, low: int, high: int) -> list[Boundary]:
         """Blocks by depth."""
@@ -123,25 +101,41 @@ class Html(Stateless):
         """The next block that lies as far out."""
         return self._places.after(level, low, high)
 
-    def context(self, text: str, start: int) -> Context:
-        """Nothing is lost."""
-        return Context()
+
+@lru_cache(maxsize=1)
+def _classes() -> tuple[Any, ...]:
+    """Of each name, and last of what has none: rank, whether it is a container, a head, a parent, and no unit."""
+    import numpy
+
+    ranks = numpy.array([*_RANKS.values(), 0])
+    return (
+        ranks,
+        *(
+            numpy.array([*(name in group for name in _NAMES), False])
+            for group in (_CONTAINERS, _HEADS, _PARENTS, _NOWHERE)
+        ),
+    )
 
 
-def _tag_end(text: str, place: int) -> int:
-    return text.find(">", place, place + _LONG_TAG) + 1
-
-
-def _behind(text: str, mark: str, place: int) -> int:
-    """Where reading goes on behind a script or comment; at its begin, if it has no end that is to be seen."""
-    found = text.find(mark, place, place + _LONGEST)
-    return found + len(mark) if found >= 0 else place
-
-
-def _line(text: str, edge: int, place: int) -> int:
-    """Where the line of a tag begins, if only blanks stand before it; else behind what it follows."""
-    newline = max(text.rfind("\n", edge, place), text.rfind("\r", edge, place))
-    return newline + 1 if newline >= 0 else edge
+def _with_scripts(text: str, spans: list[tuple[int, int]]) -> list[tuple[int, int]]:
+    """The spans, and those of what scripts and styles have inside."""
+    found = []
+    for name in ("script", "style"):
+        place = text.find("<" + name)
+        while place >= 0:
+            begin = text.find(">", place, place + 2000) + 1
+            end = text.find("</" + name, begin, begin + _LONGEST) if begin else -1
+            if end > begin:
+                found.append((begin, end))
+            place = text.find("<" + name, max(end, place + 6))
+    if not found:
+        return spans
+    # Neither may lie inside of the other.
+    kept: list[tuple[int, int]] = []
+    for begin, end in sorted(spans + found):
+        if not kept or begin >= kept[-1][1]:
+            kept.append((begin, end))
+    return kept
 
 
 _TAGS = re.compile(
