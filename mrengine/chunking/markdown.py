@@ -246,15 +246,20 @@ def looks(sample: Sample) -> float:
             marks += 3
         elif first in "-*+" and _BULLET.match(row):
             bullets += 1
-        if first in "[." and _TARGET.match(row):
-            marks += 1
-        elif ("`" in row or "](" in row or "**" in row or "][" in row or row[-1] == ":") and _LINK.search(row):
-            marks += 1
+        marks += _is_linked(row, first)
     strong = titles > 0 or sample.fences > 0 or marks >= 3
     marks += 3 * sample.fences + bullets / 4
     if marks >= 2.5 and strong and marks > 0.05 * said:
         return 0.75 if marks < 0.25 * said else 0.82
     return 0.7 if said > 1 and bullets > 0.7 * said else 0.0
+
+
+def _is_linked(row: str, first: str) -> bool:
+    """Whether a row has a link, emphasis, code, or what reStructuredText has in their place."""
+    if first in "[." and _TARGET.match(row):
+        return True
+    may = "`" in row or "](" in row or "**" in row or "][" in row or row[-1] == ":"
+    return may and _LINK.search(row) is not None
 
 
 class Fences:
