@@ -14,7 +14,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from math import log
 
-from mrengine.chunking.boundaries import ALWAYS, WHOLE, Boundary, Context, Kind
+from mrengine.chunking.boundaries import ALWAYS, SOFT, WHOLE, Boundary, Context, Kind
 from mrengine.chunking.breaks import last_word
 from mrengine.chunking.sentences import last_clause, last_sentence, sentence_begins
 
@@ -61,6 +61,7 @@ class Cutter:
         self.see = kind.see
         self.context: Callable[[str, int], Context] = kind.context
         self._find = kind.boundaries
+        self._quick = kind.top
         self._nearest = kind.near
         self._far = kind.far
         self._after = kind.after
@@ -77,16 +78,29 @@ class Cutter:
     def cut(self, text: str, start: int, high: int, fits: Fits) -> int:
         """The best cut in ``start + 1 .. high``."""
         high = self._with_newline(text, start, high, fits)
+        best = self._top(text, start, high, fits) or self._listed(text, start, high, fits)
+        return self._unbound(text, high - int((high - start) * _BACK), best)
+
+    def _top(self, text: str, start: int, high: int, fits: Fits) -> int:
+        """The last boundary of the outermost level, if it is quickly found and worth it; else 0."""
         span = high - start
-        near = high - int(span * self._near)
+        near, far = high - int(span * self._near), high - int(span * _REACH)
+        blank_behind = text[high : high + 1] in _BLANKS and text[high - 1 : high] == "\n"
+        top = None if blank_behind else self._quick(text, near, far, high)
+        return self._unit(text, start, high, [top], fits) if top else 0
+
+    def _listed(self, text: str, start: int, high: int, fits: Fits) -> int:
+        """The best of all boundaries, those far from the limit only where they lie farther out; else inside a unit."""
+        span = high - start
+        near, far = high - int(span * self._near), high - int(span * _REACH)
         found = self._nearest(text, near, high)
         if text[high : high + 1] in _BLANKS and text[high - 1 : high] == "\n":
             found += self._behind_blanks(text, high)
         least = min([level for _, level, _ in found], default=_NONE)
         if least > self._kind.outermost:
-            found = self._far(text, high - int(span * _REACH), near, least) + found
-        best = self._unit(text, start, high, found, fits) or self._inside(text, start, high, found, fits)
-        return self._unbound(text, high - int(span * _BACK), best)
+            found = self._far(text, far, near, least) + found
+        unit = self._unit(text, start, high, found, fits) or self._first_part(text, start, high, found, fits)
+        return unit or self._inside(text, start, high, found, fits)
 
     def _behind_blanks(self, text: str, high: int) -> list[Boundary]:
         """``high`` itself, if nothing but blank lines parts it from a boundary."""
@@ -122,12 +136,14 @@ class Cutter:
                     return end  # behind the limit: its last token may be one with the newline
                 if end and offset > start and fits(offset, end):
                     return offset
-        if chain and chain[0][2] == WHOLE and chain[0][0] >= far:
-            return self._first_part(text, chain[0][0], high, span, fits)
         return 0
 
-    def _first_part(self, text: str, offset: int, high: int, span: int, fits: Fits) -> int:
+    def _first_part(self, text: str, start: int, high: int, found: list[Boundary], fits: Fits) -> int:
         """The begin of the innermost unit, where it is too large, but what is first in it would fit; else 0."""
+        span = high - start
+        offset, _, whole = found[-1] if found else (0, 0, SOFT)
+        if whole != WHOLE or offset < high - int(span * self._account) or offset <= start:
+            return 0
         end = self._after(text, _NONE, high, min(len(text), offset + span))
         return offset if end and fits(offset, end) else 0
 
@@ -149,13 +165,7 @@ class Cutter:
         for _ in range(_OPENINGS):
             tail = text[max(0, place - _LINE) : place].rstrip()
             begin = (tail.rfind("\n") if "\r" not in tail else max(tail.rfind("\n"), tail.rfind("\r"))) + 1
-            last = tail[-1:]
-            if last in _CLOSES or (
-                last in _STOPS and tail[begin:].lstrip()[:1].isalpha() and not tail.endswith(self._ends)
-            ):
-                if last in _CLOSES or last not in _DOUBTFUL or len(tail) - begin > _SHORT:
-                    return place
-            if not tail.endswith(self._ends) and not self._opens(tail, begin):
+            if not self._is_opening(tail, begin):
                 return place
             begin += max(0, place - _LINE)
             if len(tail) - begin > 100:
@@ -164,6 +174,16 @@ class Cutter:
                 return cut
             place = begin
         return cut
+
+    def _is_opening(self, text: str, begin: int) -> bool:
+        """Whether the line from ``begin`` to the text's end belongs to what follows. Most are told by their last mark."""
+        if text.endswith(self._ends):
+            return True
+        last = text[-1:]
+        if last in _CLOSES:
+            return False
+        told = last in _STOPS and (last not in _DOUBTFUL or len(text) - begin > _SHORT)
+        return not (told and text[begin:].lstrip()[:1].isalpha()) and self._opens(text, begin) is not None
 
     def resume(self, text: str, low: int, start: int) -> int:
         """Where an overlap that ends at ``start`` begins: the first of the outermost whole units at ``low`` or later.

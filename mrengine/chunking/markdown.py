@@ -27,6 +27,7 @@ __all__ = ["Fences", "Markdown", "looks"]
 
 _ITEM = re.compile(r"[-*+•][ \t]|\d{1,9}[.)][ \t]")
 _HEADINGS = ("\n#", "\n==", "\n--")  # so begin headings, and the rules below
+_BLANK = (" ", "\t", "\r", "\n")
 _DEEP = 1000  # the levels inside a fenced block
 _LONG = 4000  # characters of a table's first two lines
 _MORE = 240  # characters before the boundaries that are asked for: the lines above
@@ -58,21 +59,29 @@ class Markdown(Stateless):
         self._prose.see(text, base)
         self.outermost = PARAGRAPH if text.find("|", begin) >= 0 else self._prose.outermost
 
-    def near(self, text: str, low: int, high: int) -> list[Boundary]:
-        """The last heading, or else the last paragraph that is no item, if there is one: nothing is better."""
-        if not self._fences.between(low, high):
-            mark = text.rfind("\n#", max(low, 0), high)
-            if mark >= 0 and (heading := _heading(text, mark + 1)):
-                return [(mark + 1, SECTION + heading[0], SOFT)]
-            blank = text.rfind("\n\n", max(low, 0), high - 1)
-            if blank >= 0 and text[blank + 2 : blank + 3].isalpha() and _is_plain(text, blank + 2):
-                return [(blank + 2, PARAGRAPH, SOFT)]
-        return self.boundaries(text, low, high)
+    def top(self, text: str, near: int, far: int, high: int) -> Boundary | None:
+        """The fenced block around ``high``; else the last heading, or the last paragraph that is no item."""
+        around = self._fences.around
+        if fence := around(high):
+            return (fence[0], PARAGRAPH, ALWAYS) if fence[1] - fence[0] < self._surely else None
+        mark = text.rfind("\n#", max(near, 0), high)
+        if mark >= 0 and not around(mark + 1) and (heading := _heading(text, mark + 1)):
+            return mark + 1, SECTION + heading[0], SOFT
+        blank = text.rfind("\n\n", max(near, 0), high - 1)
+        if blank >= 0 and text[blank + 2 : blank + 3].isalpha() and _is_plain(text, blank + 2):
+            return None if around(blank + 2) else (blank + 2, PARAGRAPH, SOFT)
+        return None
 
     def after(self, text: str, level: int, low: int, high: int) -> int:
-        """As the boundaries say; nothing in a fenced block lies farther out than it."""
+        """As the boundaries say; behind a fenced block, the next line that is not blank."""
         fence = self._fences.around(low) if level < _DEEP else None
-        return super().after(text, level, max(low, fence[1] - 1) if fence else low, high)
+        if fence is None:
+            return super().after(text, level, low, high)
+        begin = fence[1]
+        while text[begin : begin + 1] in _BLANK:
+            begin += 1
+        begin = max(fence[1], text.rfind("\n", fence[1], begin) + 1)
+        return begin if begin <= high else 0
 
     def boundaries(self, text: str, low: int, high: int) -> list[Boundary]:
         """Headings, paragraphs, items, rows; fenced blocks, and what is in them."""
@@ -207,9 +216,8 @@ def _heading(text: str, begin: int) -> tuple[int, str] | None:
     return (1 if mark == "=" else 2), title
 
 
-_LINK = re.compile(
-    r"\.\. [\w-]+::|\.\. _|.*(?:::$|:\w+:`|`_|\]\([^)\s]|\*\*\w[^*]*\*\*|\]\[|^\[[^\]]+\]: |(?<!`)`[^`\s][^`]*`(?!`))"
-)
+_LINK = re.compile(r"\]\([^)\s]|\*\*\w[^*]*\*\*|\]\[|:\w+:`|`_|(?<!`)`[^`\s][^`]*`(?!`)|::$")
+_TARGET = re.compile(r"\[[^\]]+\]: |\.\. (?:[\w-]+::|_)")
 _TITLE = re.compile(r"#{1,6} +\S")
 _TABLE = re.compile(r"\s*\|?[ \t]*:?-{2,}:?[ \t]*\|[ \t:|-]*$")
 _BULLET = re.compile(r"\s{0,8}[-*+]\s+\S")
@@ -238,15 +246,20 @@ def looks(sample: Sample) -> float:
             marks += 3
         elif first in "-*+" and _BULLET.match(row):
             bullets += 1
-        if ("`" in row or "](" in row or "**" in row or "][" in row or first in "[." or row[-1] == ":") and _LINK.match(
-            row
-        ):
-            marks += 1
+        marks += _is_linked(row, first)
     strong = titles > 0 or sample.fences > 0 or marks >= 3
     marks += 3 * sample.fences + bullets / 4
     if marks >= 2.5 and strong and marks > 0.05 * said:
         return 0.75 if marks < 0.25 * said else 0.82
     return 0.7 if said > 1 and bullets > 0.7 * said else 0.0
+
+
+def _is_linked(row: str, first: str) -> bool:
+    """Whether a row has a link, emphasis, code, or what reStructuredText has in their place."""
+    if first in "[." and _TARGET.match(row):
+        return True
+    may = "`" in row or "](" in row or "**" in row or "][" in row or row[-1] == ":"
+    return may and _LINK.search(row) is not None
 
 
 class Fences:

@@ -53,8 +53,8 @@ _ANY_ITEM = re.compile(
     .replace("?P<letter>", "?:")
     .replace("?P<bullet>", "?:")
 )
-_LEARNT = 150  # lines
-_LOOKED = 5000  # characters: in three such parts of a window an item is looked for
+_LEARNT = 90  # lines
+_LOOKED = 2500  # characters: in three such parts of a window an item is looked for
 _LONG_WORD = 10  # characters
 _NONE = 1 << 30  # no unit is kept whole at the cost of fill
 _WIDEST = 200  # characters: no text is wrapped at more
@@ -112,17 +112,17 @@ class Prose(Stateless):
         word = _FIRST_WORD.match(line)
         return word is not None and len(above) + 1 + len(word.group().lstrip()) > self._width
 
-    def near(self, text: str, low: int, high: int) -> list[Boundary]:
-        """The last paragraph that is no item, if there is one: nothing is better."""
-        blank = text.rfind("\n\n", max(low, 0), high - 1)
+    def top(self, text: str, near: int, far: int, high: int) -> Boundary | None:
+        """The last paragraph that is no item."""
+        blank = text.rfind("\n\n", max(near, 0), high - 1)
         if blank >= 0 and not self._heads:
             line = text[blank + 2 : text.find("\n", blank + 2, high + _MORE) % _NONE]
             above = text[text.rfind("\n", 0, blank) + 1 : blank]
             if line and above and not line.isspace():
                 boundary = self.line(blank + 2, line, above.rstrip(), parted=True)
                 if boundary and boundary[1] == PARAGRAPH:
-                    return [boundary]
-        return self.boundaries(text, low, high)
+                    return boundary
+        return None
 
     def boundaries(self, text: str, low: int, high: int) -> list[Boundary]:
         """Titles, clauses and items, paragraphs; lines, where they are not wrapped."""
@@ -174,6 +174,8 @@ def _running_heads(lines: list[str]) -> frozenset[str]:
 def _begin_alike(lines: list[str]) -> bool:
     """Whether most lines begin with the same pattern: a time, a name and a colon, a number and a bar."""
     said = [line for line in lines if line]
+    if not said:
+        return False
     shapes = Counter(_shape(line) for line in said)
     shape, most = shapes.most_common(1)[0]
     return most > 0.6 * len(said) and len(said) > 3 and shape not in ("a ", "A ")

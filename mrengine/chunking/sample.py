@@ -10,7 +10,7 @@ __all__ = ["GAP", "Sample", "is_underline"]
 
 GAP = "\0"  # a row between two runs
 _FEW = 40
-_RUNS, _RUN = 5, 40  # so many runs of so many lines each, spread over the block
+_RUNS, _RUN = 5, 32  # so many runs of so many lines each, spread over the block
 _BEGIN, _END = 160, 40  # characters: of a longer line, so much of its begin and end
 _STRING = r'"(?:[^"\\\n]|\\.)*"'
 _NUMBER = r"-?\d[\d.eE+-]*"

@@ -62,6 +62,14 @@ def tokenizer(encoding: str) -> Tokenizer:
     return found
 
 
+# A run of one of these, which is one pretoken with tokens of many lengths, takes the second encoder four times as long.
+_SLOW_RUNS = tuple(mark * 512 for mark in "-=*#/")
+
+
+def _has_slow_run(text: str) -> bool:
+    return len(text) >= 4096 and any(run in text for run in _SLOW_RUNS)
+
+
 class Tokenizer:
     """An encoding: counts, and the edges of tokens."""
 
@@ -87,7 +95,7 @@ class Tokenizer:
 
     def _counted(self, text: str) -> int:
         try:
-            if self._faster:
+            if self._faster and not _has_slow_run(text):
                 return self._faster.count(text)
             return len(self._ordinary(text)) if len(text) <= LONG else _count_long(self, text)
         except UnicodeEncodeError:
@@ -95,7 +103,7 @@ class Tokenizer:
 
     def tokens(self, text: str) -> Any:
         """The token numbers of a text without surrogates, as a buffer of u32. At most about a million characters."""
-        if self._faster:
+        if self._faster and not _has_slow_run(text):
             return array("I", self._faster.encode(text))
         return self._core.encode_to_tiktoken_buffer(text, _NO_SPECIALS)
 

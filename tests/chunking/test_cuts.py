@@ -69,8 +69,8 @@ def test_a_kind_keeps_its_contract_with_any_text(kind: str) -> None:
             places = [place for place, _, whole in found if whole < 2]
             assert all(low < place <= high for place in places)
             assert all(a < b for a, b in pairwise(places))
-            for place, level, whole in unit.near(text, low, high):
-                assert whole == 2 or (low < place <= high and level >= 0)
+            top = unit.top(text, low, low, high)
+            assert top is None or top[2] == 2 or max(low, 0) < top[0] <= high
             after = unit.after(text, 1 << 29, low, high)
             assert after == 0 or max(low, 0) < after <= high
 
