@@ -9,7 +9,7 @@ import re
 from functools import lru_cache
 
 from mrengine.chunking.boundaries import DOCUMENT, RECORD, WHOLE, Boundary, Stateless
-from mrengine.chunking.sample import Sample
+from mrengine.chunking.sample import GAP, Sample
 
 __all__ = ["Yaml", "looks"]
 
@@ -92,10 +92,17 @@ def looks(sample: Sample) -> float:
     width, scalar, opened = 0, -1, False
     names: set[str] = set()
     again = 0
+    lost = False
     for row in sample.rows:
         body = row.lstrip(" ")
         if not body:
             continue
+        if row == GAP:
+            lost, scalar, width = True, -1, 0  # perhaps in the middle of a block
+            continue
+        if lost and not _KEY.match(body):
+            continue
+        lost = False
         indent = len(row) - len(body)
         if scalar >= 0 and indent > scalar:
             continue
