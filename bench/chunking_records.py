@@ -396,7 +396,7 @@ def _diff(*, commits: bool, context: bool = False) -> Callable[[Chance, int], La
         while made.length < size:
             begin = made.length
             if commits:
-                made.opening(
+                made.unit(
                     f"commit {chance.getrandbits(160):040x}\nAuthor: A <a@example.org>\nDate:   Mon Mar 4 10:00:00 2024 +0000\n\n    {sentence(chance, 4, 9)}\n\n    {sentence(chance)}\n\n"
                 )
             for _ in range(chance.randrange(1, 3)):

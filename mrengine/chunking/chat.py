@@ -43,7 +43,7 @@ _FIELD = re.compile(
     r"(?:Subject|Sent|To|Date|Cc|Betreff|Gesendet|An|Objet|Envoyé|À|Asunto|Para|Oggetto|Onderwerp):\s", re.IGNORECASE
 )
 _HEADER = re.compile(r"[A-Z][\w-]{1,30}:[ ]|[ \t]+\S|>*\s*$")
-_LOGGED = re.compile(rf"\[?{_WHEN}\]?[ \t]+[\[(]?{LEVEL}\b")
+_LOGGED = re.compile(rf"\[?{_WHEN}\]?[ \t]+(?:\S+[ .|-]+)?[\[(]?{LEVEL}\b")
 _NEAR = 60  # characters in which a name or a time stands
 _MAILS = 0.92
 _NAMES_AT_MOST = 0.5  # of the turns: more names than that are no speakers

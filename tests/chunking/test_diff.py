@@ -9,9 +9,9 @@ from mrengine.chunking.kinds import detect
 from tests.chunking.records import assert_cut_well, assert_same_in_pieces, assert_survives
 
 
-@pytest.mark.parametrize("name", ["diff", "diff context"])
+@pytest.mark.parametrize("name", ["diff", "diff context", "diff commits"])
 def test_hunks_stay_whole(name: str) -> None:
-    """Unified, and in context."""
+    """Unified, in context, behind the messages of commits."""
     assert_cut_well(name, "diff")
 
 
