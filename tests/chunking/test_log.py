@@ -42,7 +42,7 @@ def test_heads_of_many_makes_are_known(head: str) -> None:
     trace = "went wrong\n    at a.b.c(D.java:1)\n    at e.f(G.java:2)\nCaused by: x.Y: no. Really\n    ... 2 more\n"
     text = "".join(head.format(n % 60) + (trace if n % 3 == 0 else "all is well. Go on.\n") for n in range(200))
     assert detect(text) == "log"
-    chunks = list(safe_chunk(text, target_tokens=250, overlap_tokens=0))
+    chunks = list(safe_chunk(text, target_tokens=500, overlap_tokens=0))
     begin = head.split("{")[0]
     assert all(chunk.text.startswith(begin) for chunk in chunks)
 

@@ -13,7 +13,7 @@ from tests.chunking.records import assert_cut_well, assert_same_in_pieces, asser
 @pytest.mark.parametrize("target", [200, 512])
 def test_elements_stay_whole(name: str, target: int) -> None:
     """Attributes, comments, narrative tables."""
-    assert_cut_well(name, "xml", target=target, seeds=4)
+    assert_cut_well(name, "xml", target=target, seeds=8)
 
 
 def test_blocks_of_html_stay_whole() -> None:
