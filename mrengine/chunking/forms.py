@@ -90,6 +90,12 @@ class Formed(Stateless):
         """Whether a line inside of a record is one by itself, where the record does not fit."""
         return True
 
+    def top(self, text: str, near: int, far: int, high: int) -> Boundary | None:
+        """The last record: looked for near the limit, then farther back."""
+        low = max(near, high - _STEP)
+        found = self.events(text, low, high) or self.events(text, far, low)
+        return found[-1] if found and found[-1][1] <= RECORD else None
+
     def near(self, text: str, low: int, high: int) -> list[Boundary]:
         """Records, or the lines if none begins here."""
         return self.events(text, low, high) or self.boundaries(text, low, high)

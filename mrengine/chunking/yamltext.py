@@ -129,6 +129,8 @@ def looks(sample: Sample) -> float:
             continue  # goes on
         else:
             other += 1
+            if not keys and not items and not starts:
+                return 0.0
             if other > 3 and 5 * other > keys + items:
                 return 0.0
         if _BLOCK.match(body):
