@@ -20,23 +20,25 @@ _NAME = r"(?:[^\W\d_]|[A-Z]\d?)[\w.'’@+-]*(?:[ ](?:[\w.'’@&+-]+|\([^()\n]{1,
 _CLOCK = r"\d{1,2}[:.]\d\d(?:[:.]\d\d)?(?:[.,]\d{1,3})?(?:[\s\u202f]?[AaPp]\.?[Mm]\.?)?"
 _DATE = r"\d{1,4}[-/.]\d{1,2}[-/.]\d{1,4}"
 _WHEN = rf"(?:{_DATE},?[ ]+(?:um[ ]|at[ ])?)?{_CLOCK}"
-_SPEAKER = rf"(?:\*\*|__)?{_NAME}(?:\*\*|__)?[ ]?(?:[\[(]{_WHEN}[\])][ ]?)?:(?:\*\*|__)?(?=\s|$)"
+_DAY = r"(?:(?:Today|Yesterday)[ ]at[ ]|\d{1,2}[ ]\w{3,9}[ ]\d{4},?[ ])?"
+_SPEAKER = rf"(?=[^\n:]{{1,60}}:)(?:\*\*|__)?{_NAME}(?:\*\*|__)?[ ]?(?:[\[(]{_WHEN}[\])][ ]?)?:(?:\*\*|__)?(?=\s|$)"
 _FORMS = (
+    _SPEAKER,
     rf"[\u200e\u200f]?\[{_WHEN}\][ ](?:<[^>\n]{{1,40}}>|[~\u200e ]*[^:\n\[\]]{{1,40}}:(?=\s|$))",  # [time] name:
     rf"[\u200e\u200f]?{_DATE},?[ ]{_CLOCK}[ ][-–][ ]",  # date, time - name: of WhatsApp
     rf"\[?{_WHEN}\]?[ ]+(?:<[^>\n]{{1,40}}>|\*[ ]|[-*]{{3}}[ ])",  # time <name> of IRC
     rf"{_CLOCK}[ \t]+[@+%]?{_NAME}[ ]?[:|>\t](?=\s|$)",  # time name:
     r"<[@+%~& ]?[\w\[\]`^{}|.-]{1,30}>[ ]",  # <name>
-    rf"{_NAME}[ ]{{1,4}}(?:[-—–,|@][ ])?[\[(]?(?:(?:Today|Yesterday)[ ]at[ ]|\d{{1,2}}[ ]\w{{3,9}}[ ]\d{{4}},?[ ])?{_WHEN}[\])]?:?[ \t]*(?=[\r\n]|\Z)",
+    rf"{_NAME}[ ]{{1,4}}(?:[-—–,|@][ ])?[\[(]?{_DAY}{_WHEN}[\])]?:?[ \t]*(?=[\r\n]|\Z)",
     rf"\[{_DATE}[ ]{_CLOCK}\][ ]{_NAME}[ \t]*(?=[\r\n]|\Z)",
     r"(?:Q|A|F|R|Question|Answer|Frage|Antwort)(?:[ ]?\d{1,3})?[.:](?=\s|$)",
-    _SPEAKER,
 )
-_SPEAKERS = len(_FORMS)  # the number of the last form
-_PLAIN = re.compile(_SPEAKER)
+_SPEAKERS = 1  # the number of the first form
 _LOGGED = re.compile(rf"\[?{_WHEN}\]?[ \t]+(?:\S+[ .|-]+)?[\[(]?{LEVEL}\b")
+_ROWS = 120
 _NEAR = 60  # characters in which a name or a time stands
 _MAILS = 0.92
+_LOOKED = 30_000  # characters of a window: headers of messages are looked for in these
 _NAMES_AT_MOST = 0.5  # of the turns: more names than that are no speakers
 
 
@@ -61,7 +63,7 @@ class Chat(Formed):
     def see(self, text: str, base: int) -> None:
         """Learn the forms, and whether there are messages with headers."""
         super().see(text, base)
-        self._mail = mail.has_mails(text)
+        self._mail = self._mail or mail.has_mails(text[:_LOOKED])
 
     def events(self, text: str, low: int, high: int) -> list[Boundary]:
         """Turns; in a thread of e-mail, messages."""
@@ -95,7 +97,7 @@ def looks(sample: Sample) -> float:
     timed = said = again = 0
     names: Counter[str] = Counter()
     stanza: set[str] = set()
-    for line in sample.rows:
+    for line in sample.rows[:_ROWS]:
         if not line:
             stanza = set()
             continue
@@ -111,7 +113,7 @@ def looks(sample: Sample) -> float:
             said += not rest or _WORDS.search(rest) is not None
         elif form and not _LOGGED.match(line):
             timed += 1
-    count = len(sample.lines)
+    count = min(len(sample.lines), _ROWS)
     turns = sum(names.values())
     if sample.fences or not count:
         return 0.0

@@ -20,7 +20,8 @@ _BEGIN = re.compile(
 _LINE = re.compile(r"\n(?=[ +\-!<>])")
 # What stands between the head of a file and its first hunk.
 _HEAD = (
-    r"diff -|index [0-9a-f]|--- |\+\+\+ |\*\*\* |Index: |={60,}|new file|deleted file|(?:old|new) mode|similarity|dissimilarity"
+    r"diff -|index [0-9a-f]|--- |\+\+\+ |\*\*\* |Index: |={60,}"
+    r"|new file|deleted file|(?:old|new) mode|similarity|dissimilarity"
     r"|(?:rename|copy) (?:from|to)|Binary files"
 )
 _LAST_OF_HEAD = ("--- ", "+++ ", "Binary", "rename to", "deleted", "new mode")  # behind which another file may begin

@@ -15,7 +15,7 @@ from mrengine.chunking.lines import lines_between
 __all__ = ["NOTHING", "Formed", "newline_of"]
 
 NOTHING = re.compile(r"(?!)")
-_RUNS, _RUN = 5, 2000  # so many parts of so many characters are learnt from
+_RUNS, _RUN = 4, 1500  # so many parts of so many characters are learnt from
 _SELDOM = 0.05  # of the lines that begin records; a form that is rarer begins none
 _STEP = 400  # characters
 

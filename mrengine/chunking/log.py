@@ -63,7 +63,7 @@ _TRACE = re.compile(
 
 def _may_begin(line: str) -> bool:
     """Whether it is worth to look whether a line begins an event."""
-    return ":" in line[:_NEAR] or line[0] in "[(IWEFDVTNCAPSLHiwefdtncal1" and line[1:2] not in "abcghjklmopqsuvwxyz "
+    return ":" in line[:_NEAR] or (line[0] in "[(IWEFDVTNCAPSLHiwefdtncal1" and line[1:2] not in "abcghjklmopqsuvwxyz ")
 
 
 def looks(sample: Sample) -> float:

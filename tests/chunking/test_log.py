@@ -43,7 +43,7 @@ def test_heads_of_many_makes_are_known(head: str) -> None:
     text = "".join(head.format(n % 60) + (trace if n % 3 == 0 else "all is well. Go on.\n") for n in range(200))
     assert detect(text) == "log"
     chunks = list(safe_chunk(text, target_tokens=500, overlap_tokens=0))
-    begin = head.split("{")[0]
+    begin = head.split("{", maxsplit=1)[0]
     assert all(chunk.text.startswith(begin) for chunk in chunks)
 
 

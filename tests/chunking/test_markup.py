@@ -40,7 +40,7 @@ def test_what_stands_in_comments_data_and_scripts_is_no_tag() -> None:
         ("xml", '<svg xmlns="http://www.w3.org/2000/svg"><g><path d="M 0 0"/><path d="M 1 1"/></g></svg>'),
         (
             "xml",
-            '<Patient xmlns="http://hl7.org/fhir">\n  <id value="1"/>\n  <name>\n    <family value="x"/>\n  </name>\n</Patient>',
+            '<Patient xmlns="http://hl7.org/fhir">\n  <id value="1"/>\n  <name><family value="x"/></name>\n</Patient>',
         ),
         ("html", "<!DOCTYPE html>\n<html><head><title>x</title></head><body><p>y</p></body></html>"),
         ("html", "<h1>Title</h1>\n<p>Some text.</p>\n<ul><li>a</li><li>b</li></ul>"),
