@@ -13,7 +13,8 @@ _QUOTES = "> \t\r"
 _FROM = ("From", "Von", "De", "Da", "Van", "On ", "Am ", "Le ", "El ", "Il ", "Op ", "--", "__")
 _BEGIN = re.compile(rf"\n[> ]{{0,9}}(?={'|'.join(_FROM)})")
 _MAIL = re.compile(
-    r"(?:From|Von|De|Da|Van)[ ]?:[ ]\S|From[ ]\S+@\S+[ ]+\w{3}[ ]|[-_]{3,}[ ]?(?:Original|Forwarded|Urspr|Message|Mensaje)"
+    r"(?:From|Von|De|Da|Van)[ ]?:[ ]\S|From[ ]\S+@\S+[ ]+\w{3}[ ]"
+    r"|[-_]{3,}[ ]?(?:Original|Forwarded|Urspr|Message|Mensaje)"
     r"|(?:On|Am|Le|El|Il|Op)[ ].{10,120}:[ \t\r]*(?:\n|$)"
 )
 _FIELD = re.compile(

@@ -90,7 +90,7 @@ class _Seen:
     """What the lines of a sample were, one after another."""
 
     def __init__(self) -> None:
-        self.keys = self.items = self.starts = self.other = self.nested = self.again = 0
+        self.keys = self.items = self.starts = self.other = self.nested = self.again = self.comments = 0
         self.names: set[str] = set()  # of the outermost mapping
         self._width = 0
         self._scalar = -1  # the indentation of the key whose block scalar goes on
@@ -103,7 +103,10 @@ class _Seen:
         if row == GAP:
             self._lost, self._scalar, self._width = True, -1, 0  # perhaps in the middle of a block
             return
-        if not body or body[0] == "#" or (self._scalar >= 0 and indent > self._scalar):
+        if body[:1] == "#":
+            self.comments += 1
+            return
+        if not body or (self._scalar >= 0 and indent > self._scalar):
             return
         if self._lost and not _KEY.match(body):
             return
@@ -167,4 +170,4 @@ def looks(sample: Sample) -> float:
         return 0.93
     if seen.starts:
         return 0.95 if sample.head.startswith(("---", "%YAML")) else 0.9
-    return 0.74 if seen.keys > 0.8 * said and len(seen.names) == seen.keys and said > 2 else 0.4
+    return 0.74 if seen.keys > 0.8 * said and len(seen.names) == seen.keys and said + seen.comments > 2 else 0.4

@@ -22,7 +22,7 @@ def test_cues_stay_whole() -> None:
 @pytest.mark.parametrize(
     "text",
     [
-        "Alice: Hello there, how are you?\nBob: I am well, thank you.\nAlice: That is good to hear.\nBob: It is, yes.\n",
+        "Alice: Hello there, how are you?\nBob: I am well, thank you.\nAlice: That is good.\nBob: It is, yes.\n",
         "12/31/23, 10:15 PM - Ann: hi\n12/31/23, 10:16 PM - Bob: hello\nand more\n12/31/23, 10:17 PM - Ann: bye\n",
         "[31.12.23, 10:15:00] Ann: hi\n[31.12.23, 10:16:00] Bob: hello\n[31.12.23, 10:17:11] Ann: bye\n",
         "10:15 <ann> hi there\n10:16 <bob> hello\n10:16 <ann> bye\n",

@@ -19,9 +19,8 @@ def test_no_chunk_ends_with_a_head() -> None:
     """Of a file or of a commit."""
     hunk = "@@ -1,3 +1,3 @@\n a line\n-another line\n+a third line\n"
     text = "".join(
-        f"commit {n:040x}\nAuthor: A\nDate:   B\n\n    Why. What for.\n\ndiff --git a/x b/x\nindex 1234567..89abcde\n--- a/x\n+++ b/x\n"
-        + hunk * (n % 5 + 1)
-        + "\n"
+        f"commit {n:040x}\nAuthor: A\nDate:   B\n\n    Why. What for.\n\n"
+        "diff --git a/x b/x\nindex 1234567..89abcde\n--- a/x\n+++ b/x\n" + hunk * (n % 5 + 1) + "\n"
         for n in range(60)
     )
     assert detect(text) == "diff"
