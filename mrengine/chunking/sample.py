@@ -9,6 +9,7 @@ from functools import cached_property
 __all__ = ["GAP", "Sample", "is_underline"]
 
 GAP = "\0"  # a row between two runs
+_FEW = 40
 _RUNS, _RUN = 5, 32  # so many runs of so many lines each, spread over the block
 _BEGIN, _END = 160, 40  # characters: of a longer line, so much of its begin and end
 _STRING = r'"(?:[^"\\\n]|\\.)*"'
@@ -72,6 +73,11 @@ class Sample:
     def lines(self) -> list[str]:
         """The rows that are not blank."""
         return [line for line in self.rows if line and line != GAP]
+
+    @cached_property
+    def few(self) -> list[str]:
+        """Some of the lines, from all over the block: enough to see that a kind is out of the question."""
+        return self.lines[:: len(self.lines) // _FEW + 1]
 
     @cached_property
     def outer(self) -> list[str]:

@@ -33,7 +33,11 @@ __all__ = [
 
 ROW_BYTES = 64
 MAX_ROWS = (1 << 20) // ROW_BYTES  # a CHUNKS record holds at most 1 MiB of rows
-KINDS = ("prose", "markdown", "code", "json", "dicom", "custom")
+# Numbers are in logs: only append.
+KINDS = (
+    *("prose", "markdown", "code", "json", "dicom", "custom"),
+    *("csv", "log", "yaml", "xml", "html", "chat", "diff", "sql", "hl7", "subtitles"),
+)
 _OTHER = 255
 _ROW = struct.Struct("<IB3sIIQQQQ16s")
 _CHUNKS = struct.Struct(">BHBIBQBI")
