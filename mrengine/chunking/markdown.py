@@ -250,6 +250,8 @@ def looks(sample: Sample) -> float:
     strong = titles > 0 or sample.fences > 0 or marks >= 3
     marks += 3 * sample.fences + bullets / 4
     if marks >= 2.5 and strong and marks > 0.05 * said:
+        if sample.fences and titles:
+            return 0.86
         return 0.75 if marks < 0.25 * said else 0.82
     return 0.7 if said > 1 and bullets > 0.7 * said else 0.0
 
