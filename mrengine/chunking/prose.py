@@ -153,6 +153,8 @@ class Prose(Stateless):
             return None  # a sentence goes on
         if self._wrapped and not parted and self._is_forced(above, line) and not ended:
             return None
+        if line.lstrip().startswith(("-- ", "— ")):
+            return None  # who wrote what stands above
         mark = ITEM_MARK.match(line)
         if mark and (parted or ended or not self._wrapped):
             return begin, ITEM + _RANK[mark.lastgroup or "bullet"] + min(mark.start(mark.lastgroup or 0), 80), WHOLE
