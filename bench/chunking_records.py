@@ -1,8 +1,9 @@
-"""Labelled texts of the kinds that machines write, or people to each other: tables, logs, markup, conversations. All invented.
+"""Labelled texts of the kinds that machines write, or people to each other: tables, logs, markup, talk. All invented.
 
 Each generator takes a source of chance and a size in characters, and gives a text that knows where its units are.
 """
 
+# ruff: noqa: E501 - lines of logs, markup and messages are long
 from __future__ import annotations
 
 import json
@@ -235,7 +236,7 @@ def _xml(*, lines: bool) -> Callable[[Chance, int], Labelled]:
             made.unit(f"<name>{chance.choice(_NAMES)}</name>").add(gap(2))
             for _ in range(chance.randrange(1, 4)):
                 inner = made.length
-                made.opening(f'<entry typeCode="DRIV">').add(gap(3))
+                made.opening('<entry typeCode="DRIV">').add(gap(3))
                 made.unit(
                     f'<code code="{chance.randrange(9999)}-{chance.randrange(9)}" displayName="{sentence(chance, 2, 6)}"/>'
                 ).add(gap(3))
@@ -396,7 +397,7 @@ def _diff(*, commits: bool, context: bool = False) -> Callable[[Chance, int], La
         while made.length < size:
             begin = made.length
             if commits:
-                made.opening(
+                made.unit(
                     f"commit {chance.getrandbits(160):040x}\nAuthor: A <a@example.org>\nDate:   Mon Mar 4 10:00:00 2024 +0000\n\n    {sentence(chance, 4, 9)}\n\n    {sentence(chance)}\n\n"
                 )
             for _ in range(chance.randrange(1, 3)):

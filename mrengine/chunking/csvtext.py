@@ -110,6 +110,11 @@ class Csv(Stateless):
             place = text.find(self._newline, place, high) + 1
         return found
 
+    def top(self, text: str, near: int, far: int, high: int) -> Boundary | None:
+        """The last record."""
+        found = self.near(text, far, high)
+        return found[0] if found else None
+
     def near(self, text: str, low: int, high: int) -> list[Boundary]:
         """The last record: none is better."""
         low = max(low, 0)
@@ -171,6 +176,13 @@ def _odd_lines(text: str, newline: str) -> list[tuple[int, int]]:
     return [(int(ends[index - 1]) + 1 if index else 0, int(ends[index])) for index in odd.tolist()]
 
 
+def _is_ragged(counts: list[int]) -> bool:
+    """Whether fields at the end are left out: the header has the most, and most rows lack but a few."""
+    first = counts[0]
+    few = sum(1 for count in counts if count >= first - 3)
+    return first > 3 and max(counts) == first and min(counts) > 1 and few > 0.8 * len(counts)
+
+
 class _Shape(NamedTuple):
     """How the lines of a text are divided: columns, and what part of the records has so many."""
 
@@ -194,7 +206,7 @@ def _shape(text: str) -> _Shape:
             counts = [line.count(separator) for line in lines]
             most, times = Counter(counts).most_common(1)[0]
             first = counts[0]
-            if first > 3 and times < 0.9 * len(lines) and min(counts) >= first - 3 and max(counts) == first:
+            if times < 0.9 * len(lines) and _is_ragged(counts):
                 most, times = first, len(lines)  # fields at the end may be left out
             share = times / len(lines)
             if most and most in counts[:3] and (share, most) > (best.share, best.columns - 1):
@@ -220,6 +232,8 @@ def looks(sample: Sample) -> float:
     ended = _part(records, lambda line: line.endswith(_CODE_END) and not line.endswith(separator))
     if columns == 2:
         if count < 4 or share < 0.97 or ended > 0.2 or _part(records, any_of(TIMES).match) > 0.5:
+            return 0.0
+        if _part(records, lambda line: line.endswith(separator)) > 0.3:
             return 0.0
         if spaced > 0.3 and _part(records, _TWO.match) < 0.9:
             return 0.0

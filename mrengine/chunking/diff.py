@@ -10,6 +10,8 @@ from mrengine.chunking.sample import Sample
 __all__ = ["Diff", "looks"]
 
 _COMMIT, _FILE, _HUNK = DOCUMENT, DOCUMENT + 1, RECORD
+_FIRST = RECORD + 1  # the first file of a commit: better below its message than inside of the hunk
+_NONE = 1 << 30
 _BEGIN = re.compile(
     r"\n(?:(commit [0-9a-f]{7,64}\b|From [0-9a-f]{40} )"
     r"|(diff -|Index: |Only in |Binary files |--- (?=[^\n]*\n\+\+\+ )|\*\*\* (?=[^\n]*\n--- [^\n]*\n\*{15}))"
@@ -18,9 +20,11 @@ _BEGIN = re.compile(
 _LINE = re.compile(r"\n(?=[ +\-!<>])")
 # What stands between the head of a file and its first hunk.
 _HEAD = (
-    r"diff -|index [0-9a-f]|--- |\+\+\+ |\*\*\* |Index: |={60,}|new file|deleted file|(?:old|new) mode|similarity|dissimilarity"
+    r"diff -|index [0-9a-f]|--- |\+\+\+ |\*\*\* |Index: |={60,}"
+    r"|new file|deleted file|(?:old|new) mode|similarity|dissimilarity"
     r"|(?:rename|copy) (?:from|to)|Binary files"
 )
+_LAST_OF_HEAD = ("--- ", "+++ ", "Binary", "rename to", "deleted", "new mode")  # behind which another file may begin
 _HEAD_LINE = re.compile(_HEAD)
 
 
@@ -53,38 +57,37 @@ class Diff(Stateless):
             place = match.start() + 1
             if place > high:
                 break
-            what = match.lastindex or 3
-            if what == 1 or not self._is_headed(text, place, what):
-                found.append((place, (_COMMIT, _FILE, _HUNK)[what - 1], WHOLE))
+            level = self._level(text, place, match.lastindex or 3)
+            if level < _NONE:
+                found.append((place, level, WHOLE))
         return found
 
-    def _is_headed(self, text: str, place: int, what: int) -> bool:
-        """Whether a head stands right above: of the file, or of the commit."""
+    def _level(self, text: str, place: int, what: int) -> int:
+        """The level of what begins there; ``_NONE``, if a head stands right above to which it belongs."""
+        if what == 1:
+            return _COMMIT
         begin = text.rfind("\n", 0, place - 1) + 1
         above = text[begin : place - 1]
         if what == 3:
-            return _HEAD_LINE.match(above) is not None
-        if _HEAD_LINE.match(above) and not above.startswith(
-            ("--- ", "+++ ", "Binary", "rename to", "deleted", "new mode")
-        ):
-            return not text.startswith("diff -", place)
+            return _NONE if _HEAD_LINE.match(above) else _HUNK
+        if _HEAD_LINE.match(above) and not above.startswith(_LAST_OF_HEAD) and not text.startswith("diff -", place):
+            return _NONE
         if self.outermost == _COMMIT:
-            head = max(
-                text.rfind("\ncommit ", max(0, place - self._longest), place),
-                text.rfind("\nFrom ", max(0, place - self._longest), place),
-            )
-            return head >= 0 and "\ndiff -" not in text[head : place - 1]
-        return False
+            low = max(0, place - self._longest)
+            head = max(text.rfind("\ncommit ", low, place), text.rfind("\nFrom ", low, place))
+            if head >= 0 and "\ndiff -" not in text[head : place - 1]:
+                return _FIRST
+        return _FILE
 
     def after(self, text: str, level: int, low: int, high: int) -> int:
         """The next of them."""
-        if level > _HUNK:
+        if level > _FIRST:
             return super().after(text, level, low, high)
         for match in _BEGIN.finditer(text, max(low, 0), high + 400):
-            place, what = match.start() + 1, match.lastindex or 3
+            place = match.start() + 1
             if place > high:
                 return 0
-            if (_COMMIT, _FILE, _HUNK)[what - 1] <= level and (what == 1 or not self._is_headed(text, place, what)):
+            if self._level(text, place, match.lastindex or 3) <= level:
                 return place
         return 0
 

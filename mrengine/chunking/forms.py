@@ -15,7 +15,7 @@ from mrengine.chunking.lines import lines_between
 __all__ = ["NOTHING", "Formed", "newline_of"]
 
 NOTHING = re.compile(r"(?!)")
-_RUNS, _RUN = 5, 2000  # so many parts of so many characters are learnt from
+_RUNS, _RUN = 4, 1500  # so many parts of so many characters are learnt from
 _SELDOM = 0.05  # of the lines that begin records; a form that is rarer begins none
 _STEP = 400  # characters
 
@@ -89,6 +89,12 @@ class Formed(Stateless):
     def is_unit(self, line: str) -> bool:
         """Whether a line inside of a record is one by itself, where the record does not fit."""
         return True
+
+    def top(self, text: str, near: int, far: int, high: int) -> Boundary | None:
+        """The last record: looked for near the limit, then farther back."""
+        low = max(near, high - _STEP)
+        found = self.events(text, low, high) or self.events(text, far, low)
+        return found[-1] if found and found[-1][1] <= RECORD else None
 
     def near(self, text: str, low: int, high: int) -> list[Boundary]:
         """Records, or the lines if none begins here."""

@@ -122,12 +122,15 @@ def _with_scripts(text: str, spans: list[tuple[int, int]]) -> list[tuple[int, in
     found = []
     for name in ("script", "style"):
         place = text.find("<" + name)
+        end = 0
         while place >= 0:
             begin = text.find(">", place, place + 2000) + 1
-            end = text.find("</" + name, begin, begin + _LONGEST) if begin else -1
-            if end > begin:
+            if begin > end >= 0:
+                end = text.find("</" + name, begin)
+            if begin < end < begin + _LONGEST and begin:
                 found.append((begin, end))
-            place = text.find("<" + name, max(end, place + 6))
+                place = end
+            place = text.find("<" + name, place + 6) if end >= 0 else -1
     if not found:
         return spans
     # Neither may lie inside of the other.
@@ -139,8 +142,8 @@ def _with_scripts(text: str, spans: list[tuple[int, int]]) -> list[tuple[int, in
 
 
 _TAGS = re.compile(
-    r"<(?:!doctype html|html|head|body|div|p|h[1-6]|ul|ol|li|table|tr|td|span|a|br|img|section|article|main|nav|header|form"
-    r"|script|style|meta|link|title|b|i|strong|em|pre|code|blockquote|center|font|dl|dt|dd)\b[^<>]*>",
+    r"<(?:!doctype html|html|head|body|div|p|h[1-6]|ul|ol|li|table|tr|td|span|a|br|img|section|article|main|nav|header"
+    r"|form|script|style|meta|link|title|b|i|strong|em|pre|code|blockquote|center|font|dl|dt|dd)\b[^<>]*>",
     re.IGNORECASE,
 )
 _XHTML = re.compile(r"<\?xml[^>]*>\s*(?:<!--.*?-->\s*)?(?:<!doctype html|<html)", re.IGNORECASE | re.DOTALL)

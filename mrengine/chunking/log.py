@@ -63,7 +63,7 @@ _TRACE = re.compile(
 
 def _may_begin(line: str) -> bool:
     """Whether it is worth to look whether a line begins an event."""
-    return ":" in line[:_NEAR] or line[0] in "[(IWEFDVTNCAPSLHiwefdtncal1" and line[1:2] not in "abcghjklmopqsuvwxyz "
+    return ":" in line[:_NEAR] or (line[0] in "[(IWEFDVTNCAPSLHiwefdtncal1" and line[1:2] not in "abcghjklmopqsuvwxyz ")
 
 
 def looks(sample: Sample) -> float:
@@ -83,6 +83,8 @@ def looks(sample: Sample) -> float:
     count = len(sample.lines)
     if sure >= 2 and sure > (0.5 if "```" in sample.head else 0.12) * count:
         return 0.92
-    if events > 3 and objects < 0.5 * events and events > 0.6 * count and events + inner > 0.85 * count:
-        return 0.88
+    if events > 3 and objects < 0.5 * events:
+        known = events + inner
+        if (events > 0.6 * count and known > 0.85 * count) or (events > 0.25 * count and known > 0.96 * count):
+            return 0.91
     return 0.6 if sure > 4 and sure > 0.05 * count else 0.0

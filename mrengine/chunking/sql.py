@@ -279,7 +279,9 @@ def looks(sample: Sample) -> float:
     first = next((line for line in sample.lines if not _COMMENT.match(line)), "")
     if statements + clauses > 0.5 * said and (statements > 0.08 * said or "COPY" in sample.head):
         return 0.96 if _STATEMENT.match(first) else 0.92 if statements > 0.3 * said else 0.85
-    return 0.92 if _STATEMENT.match(first) and statements > 0.1 * said else 0.0
+    if not _STATEMENT.match(first):
+        return 0.0
+    return 0.92 if statements > 0.1 * said else 0.86 if statements > 1 and sample.lines[-1][-1] == ";" else 0.0
 
 
 _COMMENT = re.compile(r"\s*(?:--|/\*|\*|#|$)")

@@ -1,4 +1,4 @@
-"""Owns the tags of markup: all of a text at once, with numpy. Nothing is parsed, and nothing can be wrong enough to fail.
+"""Owns the tags of markup, found all at once with numpy. Nothing is parsed, and nothing can be wrong enough to fail.
 
 A tag is a ``<`` with a name behind it, up to the next ``>``; comments, character data and instructions are one each.
 """
@@ -32,7 +32,7 @@ class Tags(NamedTuple):
 
 
 def specials(text: str, begin: int, end: int) -> tuple[list[tuple[int, int]], int]:
-    """The spans of comments, character data and instructions; and ``end``, or where one begins that is not closed yet."""
+    """The spans of comments, character data and instructions; and ``end``, or where one begins that is still open."""
     spans: list[tuple[int, int]] = []
     until = begin
     lost: set[str] = set()

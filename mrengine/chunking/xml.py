@@ -10,7 +10,6 @@ import re
 
 from mrengine.chunking import tags
 from mrengine.chunking.boundaries import RECORD, Boundary, Stateless
-from mrengine.chunking.forms import NOTHING
 from mrengine.chunking.places import Places
 from mrengine.chunking.sample import Sample
 

@@ -9,7 +9,7 @@ import re
 from functools import lru_cache
 
 from mrengine.chunking.boundaries import DOCUMENT, RECORD, WHOLE, Boundary, Stateless
-from mrengine.chunking.sample import Sample
+from mrengine.chunking.sample import GAP, Sample
 
 __all__ = ["Yaml", "looks"]
 
@@ -86,58 +86,88 @@ _ITEM = re.compile(r"-[ ]+\S|-$|---|\.\.\.$")
 _BLOCK = re.compile(r".*[:-][ ]+(?:![\w!]+[ ]+)?[|>][-+]?\d?[-+]?(?:[ ]+#.*)?$")
 
 
+class _Seen:
+    """What the lines of a sample were, one after another."""
+
+    def __init__(self) -> None:
+        self.keys = self.items = self.starts = self.other = self.nested = self.again = self.comments = 0
+        self.names: set[str] = set()  # of the outermost mapping
+        self._width = 0
+        self._scalar = -1  # the indentation of the key whose block scalar goes on
+        self._opened = self._lost = False
+
+    def row(self, row: str) -> None:
+        """Look at the next line."""
+        body = row.lstrip(" ")
+        indent = len(row) - len(body)
+        if row == GAP:
+            self._lost, self._scalar, self._width = True, -1, 0  # perhaps in the middle of a block
+            return
+        if body[:1] == "#":
+            self.comments += 1
+            return
+        if not body or (self._scalar >= 0 and indent > self._scalar):
+            return
+        if self._lost and not _KEY.match(body):
+            return
+        self._lost, self._scalar = False, -1
+        if self._is_marker(body) or self._is_key(body, indent) or self._is_item(body, indent):
+            pass
+        elif indent > self._width or (body[0] in "]}\"'" and indent):
+            return  # goes on
+        else:
+            self.other += 1
+        if _BLOCK.match(body):
+            self._scalar = indent
+        self._opened, self._width = body[-1] == ":", indent
+
+    def _is_marker(self, body: str) -> bool:
+        if body.startswith("---") and body[3:4] in ("", " "):
+            self.starts += 1
+            self.names.clear()
+            return True
+        self.starts += 2 * body.startswith("%YAML")
+        return body.startswith("%YAML")
+
+    def _is_key(self, body: str, indent: int) -> bool:
+        if not _KEY.match(body):
+            return False
+        self.keys += 1
+        self.nested += self._opened and indent > self._width
+        if not indent and body[0] != "-":
+            name = body[: body.find(":")]
+            self.again += name in self.names
+            self.names.add(name)
+        return True
+
+    def _is_item(self, body: str, indent: int) -> bool:
+        if not _ITEM.match(body):
+            return False
+        self.items += 1
+        self.nested += self._opened and indent >= self._width
+        return True
+
+    @property
+    def is_hopeless(self) -> bool:
+        """Whether too many lines are nothing of YAML, or the first one is."""
+        known = self.keys + self.items
+        return self.other > 0 and ((not known and not self.starts) or (self.other > 3 and 5 * self.other > known))
+
+
 def looks(sample: Sample) -> float:
     """How much a text looks like YAML: nearly all lines are keys, items, or indented deeper than one above them."""
-    keys = nested = items = comments = other = starts = 0
-    width, scalar, opened = 0, -1, False
-    names: set[str] = set()
-    again = 0
+    seen = _Seen()
     for row in sample.rows:
-        body = row.lstrip(" ")
-        if not body:
-            continue
-        indent = len(row) - len(body)
-        if scalar >= 0 and indent > scalar:
-            continue
-        scalar = -1
-        if body[0] == "#":
-            comments += 1
-            continue
-        if body.startswith("---") and body[3:4] in ("", " "):
-            starts += 1
-            names.clear()
-        elif body[:1] == "%" and "YAML" in body:
-            starts += 2
-        elif _KEY.match(body):
-            keys += 1
-            nested += opened and indent > width
-            if not indent and body[0] != "-":
-                name = body[: body.find(":")]
-                again += name in names
-                names.add(name)
-        elif _ITEM.match(body):
-            items += 1
-            nested += opened and indent >= width
-        elif indent > width or (body[0] in "]}\"'" and indent):
-            continue  # goes on
-        else:
-            other += 1
-            if other > 3 and 5 * other > keys + items:
-                return 0.0
-        if _BLOCK.match(body):
-            scalar = indent
-        if body[:1] == "\t":
-            other += 1
-        opened, width = body[-1] == ":", indent
-    said = keys + items + other
-    if not keys or other > 0.05 * said or again > 0.1 * keys:
+        seen.row(row)
+        if seen.is_hopeless:
+            return 0.0
+    said = seen.keys + seen.items + seen.other
+    if not seen.keys or seen.other > 0.05 * said or seen.again > 0.1 * seen.keys:
         return 0.0
-    if keys < 0.25 * said and not starts:
+    if seen.keys < 0.25 * said and not seen.starts:
         return 0.0
-    if starts and sample.head.startswith(("---", "%YAML")):
-        return 0.95
-    if nested >= 1 and (keys > 2 or starts):
+    if seen.nested and (seen.keys > 2 or seen.starts):
         return 0.93
-    if starts:
-        return 0.9
-    return 0.74 if keys > 0.8 * said and len(names) == keys and comments + keys > 2 else 0.4
+    if seen.starts:
+        return 0.95 if sample.head.startswith(("---", "%YAML")) else 0.9
+    return 0.74 if seen.keys > 0.8 * said and len(seen.names) == seen.keys and said + seen.comments > 2 else 0.4
