@@ -152,15 +152,10 @@ class Prose(Stateless):
     def line(self, begin: int, line: str, above: str, parted: bool) -> Boundary | None:
         """What begins at a line, below the line above (blank lines and furniture between them: ``parted``)."""
         ended = not above or above[-1] in _ENDS
-        first = line.lstrip()[:1]
         if not parted and _has_cells(line) and _has_cells(above):
             return begin, LINE, WHOLE  # a row of a table
-        if self._wrapped and not ended and (first.islower() or len(above) > 0.7 * self._width):
-            return None  # a sentence goes on
-        if self._wrapped and not parted and self._is_forced(above, line) and not ended:
+        if self._goes_on(line, above, parted, ended):
             return None
-        if line.lstrip().startswith(("-- ", "— ")):
-            return None  # who wrote what stands above
         mark = ITEM_MARK.match(line)
         if mark and (parted or ended or not self._wrapped):
             return begin, ITEM + _RANK[mark.lastgroup or "bullet"] + min(mark.start(mark.lastgroup or 0), 80), WHOLE
@@ -168,14 +163,22 @@ class Prose(Stateless):
             return begin, PARAGRAPH, SOFT
         if not self._wrapped:
             return begin, LINE, self._whole
-        if self._is_forced(above, line):
-            return None
-        return (begin, PARAGRAPH + 1, SOFT) if ended else None
+        return (begin, PARAGRAPH + 1, SOFT) if ended and not self._is_forced(above, line) else None
+
+    def _goes_on(self, line: str, above: str, parted: bool, ended: bool) -> bool:
+        """Whether a line goes on with a sentence, or says who wrote what stands above."""
+        body = line.lstrip()
+        if body.startswith(("-- ", "— ")):
+            return True
+        if not self._wrapped or ended:
+            return False
+        return body[0].islower() or len(above) > 0.7 * self._width or (not parted and self._is_forced(above, line))
 
 
 def _has_cells(line: str) -> bool:
     """Whether a line is divided by tabs, bars or wide gaps."""
-    return "\t" in line or " | " in line or ("  " in line and _GAP.search(line) is not None)
+    body = line.strip()
+    return "\t" in body or " | " in body or ("  " in body and _GAP.search(body) is not None)
 
 
 def _running_heads(lines: list[str]) -> frozenset[str]:
