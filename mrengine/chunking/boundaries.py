@@ -74,7 +74,8 @@ _OPENING = (
     r"#{1,6}(?:\s.*)?$",  # a heading, a comment
     r"[-=*_](?: ?[-=*_]){2,}$",  # a rule, a separator
     r"@\w?\S",  # a decorator, the head of a hunk
-    r"(?:[-*+•‣◦▪–—]|[(\[]?(?:\d+|[ivxlc]+|[a-zA-Z])(?:\.\d+)*[.)\]]?|\d+(?:\.\d+)+)$",  # a bullet or number alone
+    # a bullet or number alone
+    r"(?:[-*+•‣◦▪–—]|[(\[]?(?:\d{1,3}|[ivxlc]+|[a-zA-Z])(?:\.\d{1,3})*[.)\]]?|\d{1,3}(?:\.\d{1,3})+)$",
     # a name with a number
     r"(?:§+\s*|(?i:art(?:icle|\.)?|sec(?:tion|\.)|clause|chapter|part|annex|schedule|appendix|no\.|nr\.)\s+)[\divxlcIVXLC(.)]+$",
     r"(?:Table|Figure|Fig\.|Tab\.|Listing|Tabelle|Abb(?:ildung|\.)|Tableau|Tabla|Figura)\s\d+(?:[.:][^.]{0,80}\.?)?$",

@@ -176,7 +176,7 @@ class Cutter:
         return cut
 
     def _is_opening(self, text: str, begin: int) -> bool:
-        """Whether the line from ``begin`` to the text's end belongs to what follows. Most are told by their last mark."""
+        """Whether the line from ``begin`` to the end belongs to what follows: most are told by their last mark."""
         if text.endswith(self._ends):
             return True
         last = text[-1:]
