@@ -11,7 +11,7 @@ from functools import lru_cache
 from typing import Any
 
 from mrengine.chunking import tags
-from mrengine.chunking.boundaries import LINE, RECORD, Boundary, Stateless
+from mrengine.chunking.boundaries import LINE, RECORD, SOFT, WHOLE, Boundary, Stateless
 from mrengine.chunking.forms import NOTHING
 from mrengine.chunking.places import Places
 from mrengine.chunking.sample import Sample
@@ -43,6 +43,8 @@ _PARENTS = (*_CONTAINERS, "thead", "tr", "li", "td", "dd", "pre")
 _NOWHERE = ("th", "html", "body", "br")  # what begins no unit
 _LONGEST = 60_000  # characters of a script
 _DEEPEST = 11
+_HEADING = 6  # the last rank of these
+_FEW = 2000  # tokens: in larger chunks, to keep a section whole would cost too much
 
 
 class Html(Stateless):
@@ -56,6 +58,7 @@ class Html(Stateless):
     def __init__(self, target: int) -> None:
         super().__init__(target)
         self._places = Places()
+        self._softest = _HEADING if target >= _FEW else 0  # the last rank that is not to be kept whole
         self._depth = 0
         self._is_first = True  # whether what comes belongs to what was read last
         self._read = 0  # characters of the document
@@ -94,7 +97,9 @@ class Html(Stateless):
         which = numpy.flatnonzero(begins | broken)
         depth = (depths[which] - contained[which]).clip(0, _DEEPEST)
         levels = numpy.where(begins[which], RECORD + 16 * depth + ranks[names[which]], LINE)
-        self._places.add((tags.edges(found, which) + self._read).tolist(), levels.tolist())
+        kept = begins[which] & (ranks[names[which]] > self._softest)
+        wholes = numpy.where(kept, WHOLE, SOFT)
+        self._places.add((tags.edges(found, which) + self._read).tolist(), levels.tolist(), wholes.tolist())
 
     def boundaries(self, text: str, low: int, high: int) -> list[Boundary]:
         """Blocks by depth."""

@@ -255,9 +255,10 @@ def looks(sample: Sample) -> float:
         return 0.0
     statements = clauses = comments = plain = 0
     inside = copying = False
+    copied = " FROM stdin" in sample.text
     for line in sample.lines:
         body = line.lstrip()
-        if copying and not body.startswith("\\."):
+        if (copying and not body.startswith("\\.")) or (copied and "\t" in line):
             clauses += 1
         elif body.startswith(("--", "/*", "*/")) or (body[0] == "*" and inside):
             comments += 1
