@@ -11,7 +11,7 @@ from functools import lru_cache
 from typing import Any
 
 from mrengine.chunking import tags
-from mrengine.chunking.boundaries import RECORD, Boundary, Stateless
+from mrengine.chunking.boundaries import LINE, RECORD, Boundary, Stateless
 from mrengine.chunking.forms import NOTHING
 from mrengine.chunking.places import Places
 from mrengine.chunking.sample import Sample
@@ -31,14 +31,16 @@ _RANKS = {
     **dict.fromkeys(("option", "colgroup"), 10),
     **dict.fromkeys(("td", "th", "dd", "label"), 11),
 }
+_RANKS["br"] = 12  # where it stands ends a line
 _NAMES = tuple(_RANKS)
+_BR = _NAMES.index("br")
 _THEAD, _TH, _TD, _TR = (_NAMES.index(name) for name in ("thead", "th", "td", "tr"))
 # Behind these, what follows belongs to them; and behind the opening tag of those, their first child does.
 _HEADS = (
     *("h1", "h2", "h3", "h4", "h5", "h6", "title", "caption", "dt", "thead", "legend", "summary", "colgroup", "label"),
 )
 _PARENTS = (*_CONTAINERS, "thead", "tr", "li", "td", "dd", "pre")
-_NOWHERE = ("th", "html", "body")  # what begins no unit
+_NOWHERE = ("th", "html", "body", "br")  # what begins no unit
 _LONGEST = 60_000  # characters of a script
 _DEEPEST = 11
 
@@ -88,9 +90,10 @@ class Html(Stateless):
         inside = tags.in_table_heads(found, names == _THEAD, names == _TH, names == _TD, names == _TR)
         if len(inside):
             begins &= ~inside
-        which = numpy.flatnonzero(begins)
+        broken = numpy.concatenate(([False], (names == _BR)[:-1]))
+        which = numpy.flatnonzero(begins | broken)
         depth = (depths[which] - contained[which]).clip(0, _DEEPEST)
-        levels = RECORD + 16 * depth + ranks[names[which]]
+        levels = numpy.where(begins[which], RECORD + 16 * depth + ranks[names[which]], LINE)
         self._places.add((tags.edges(found, which) + self._read).tolist(), levels.tolist())
 
     def boundaries(self, text: str, low: int, high: int) -> list[Boundary]:

@@ -30,6 +30,7 @@ from mrengine.chunking.boundaries import Context, Kind
 from mrengine.chunking.custom import Custom
 from mrengine.chunking.cutter import Cutter, Fits
 from mrengine.chunking.sample import Sample
+from mrengine.chunking.tags import MarkupCutter
 from mrengine.errors import ChunkingError
 
 __all__ = ["Splitter", "SplitterChoice", "check", "choose", "detect"]
@@ -97,8 +98,8 @@ _KINDS: dict[str, _Entry] = {
     "csv": _kind(csvtext.Csv, csvtext.looks),
     "log": _kind(log.Log, log.looks),
     "yaml": _kind(yamltext.Yaml, yamltext.looks),
-    "xml": _kind(xml.Xml, xml.looks),
-    "html": _kind(html.Html, html.looks),
+    "xml": _Entry(lambda target: MarkupCutter(xml.Xml(target), target), xml.looks),
+    "html": _Entry(lambda target: MarkupCutter(html.Html(target), target), html.looks),
     "chat": _kind(chat.Chat, chat.looks),
     "diff": _kind(diff.Diff, diff.looks),
     "sql": _kind(sql.Sql, sql.looks),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from bisect import bisect_right
 
-from mrengine.chunking.boundaries import WHOLE, Boundary
+from mrengine.chunking.boundaries import LINE, SOFT, WHOLE, Boundary
 
 __all__ = ["Places"]
 
@@ -34,7 +34,7 @@ class Places:
         first = bisect_right(self._places, low + base)
         last = bisect_right(self._places, high + base, first)
         return [
-            (place - base, level, WHOLE)
+            (place - base, level, WHOLE if level < LINE else SOFT)
             for place, level in zip(self._places[first:last], self._levels[first:last], strict=True)
         ]
 

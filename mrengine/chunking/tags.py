@@ -9,9 +9,12 @@ from collections.abc import Iterator
 from functools import lru_cache
 from typing import Any, NamedTuple
 
-__all__ = ["Tags", "edges", "find", "ids", "in_table_heads", "specials"]
+from mrengine.chunking.cutter import Cutter, Fits
+
+__all__ = ["MarkupCutter", "Tags", "edges", "find", "ids", "in_table_heads", "specials"]
 
 _LESS, _GREATER, _SLASH, _BANG, _QUESTION, _NEWLINE, _RETURN = b"<>/!?\n\r"
+_LONG_TAG = 2000
 _NAME = 8  # characters of a name are looked at
 _SPECIAL = (("<!--", "-->"), ("<![CDATA[", "]]>"), ("<?", "?>"))
 _OPEN = 60_000  # characters: what is not closed by then is no comment
@@ -29,6 +32,18 @@ class Tags(NamedTuple):
     steps: Any  # 1 if it opens an element with content, -1 if it closes one
     edges: Any  # the end of the tag before it
     bare: Any  # whether nothing but blanks stands between
+
+
+class MarkupCutter(Cutter):
+    """A cutter that leaves tags whole: where nothing better is found, text is cut, and not in the middle of a tag."""
+
+    def cut(self, text: str, start: int, high: int, fits: Fits) -> int:
+        """The best cut in ``start + 1 .. high``."""
+        best = super().cut(text, start, high, fits)
+        begin = text.rfind("<", max(start + 1, best - _LONG_TAG, best - (high - start) // 2), best)
+        if begin < 0 or text.find(">", begin, best) >= 0 or not (text[begin + 1].isalpha() or text[begin + 1] in "/!?"):
+            return best
+        return begin
 
 
 def specials(text: str, begin: int, end: int) -> tuple[list[tuple[int, int]], int]:

@@ -33,6 +33,15 @@ def test_what_stands_in_comments_data_and_scripts_is_no_tag() -> None:
     assert all(chunk.text.startswith(("<script>", "<p>")) for chunk in chunks[1:])
 
 
+def test_no_cut_lies_inside_of_a_tag() -> None:
+    """Nor where a block does not fit: lines that are broken are cut there, others before a tag."""
+    link = '<a href="https://example.org/some/where?with=a value" title="What it is. And more">text</a>'
+    for gap in ("<br />\n", " and, "):
+        text = "<!DOCTYPE html>\n<html><body><p>" + (link + gap) * 200 + "</p></body></html>"
+        for chunk in list(safe_chunk(text, target_tokens=120, overlap_tokens=0))[1:]:
+            assert chunk.text.startswith(("<a", " and"))
+
+
 @pytest.mark.parametrize(
     ("kind", "text"),
     [
