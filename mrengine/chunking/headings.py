@@ -8,6 +8,7 @@ from collections.abc import Callable
 __all__ = ["Headings"]
 
 _LONGEST = 200  # characters of a title
+_RULES = ("=", "-")  # what the line below a title may be made of
 
 
 class Headings:
@@ -55,7 +56,10 @@ class Headings:
         """The level of a heading that begins at ``start``, which ends all sections that are as deep; or a large one."""
         while text[start : start + 1] in ("\n", "\r", " ", "\t"):
             start += 1
-        found = self._read(text, start) or self._read(text, text.find("\n", start) + 1)
+        found = self._read(text, start)
+        below = text.find("\n", start) + 1
+        if not found and text[below : below + 1] in _RULES:
+            found = self._read(text, below)
         return found[0] if found else 1 << 30
 
     def _note(self, text: str, place: int) -> None:
