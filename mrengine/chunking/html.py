@@ -8,11 +8,13 @@ from __future__ import annotations
 
 import re
 from functools import lru_cache
+from html import unescape
 from typing import Any
 
 from mrengine.chunking import tags
-from mrengine.chunking.boundaries import LINE, RECORD, SOFT, WHOLE, Boundary, Stateless
+from mrengine.chunking.boundaries import LINE, NO_CONTEXT, RECORD, SOFT, WHOLE, Boundary, Context, Stateless
 from mrengine.chunking.forms import NOTHING
+from mrengine.chunking.headings import Headings
 from mrengine.chunking.places import Places
 from mrengine.chunking.sample import Sample
 
@@ -43,7 +45,7 @@ _PARENTS = (*_CONTAINERS, "thead", "tr", "li", "td", "dd", "pre")
 _NOWHERE = ("th", "html", "body", "br")  # what begins no unit
 _LONGEST = 60_000  # characters of a script
 _DEEPEST = 11
-_HEADING = 6  # the last rank of these
+_LAST_HEADING = 6  # the last rank of these
 _FEW = 2000  # tokens: in larger chunks, to keep a section whole would cost too much
 
 
@@ -58,13 +60,16 @@ class Html(Stateless):
     def __init__(self, target: int) -> None:
         super().__init__(target)
         self._places = Places()
-        self._softest = _HEADING if target >= _FEW else 0  # the last rank that is not to be kept whole
+        self._softest = _LAST_HEADING if target >= _FEW else 0  # the last rank that is not to be kept whole
         self._depth = 0
         self._is_first = True  # whether what comes belongs to what was read last
         self._read = 0  # characters of the document
+        self._base = 0
+        self._headings = Headings(("<h", "<H"), _title)
 
     def see(self, text: str, base: int) -> None:
         """Find the blocks of the text that is new, up to its last whole tag."""
+        self._base = base
         self._places.move(base)
         begin = max(0, self._read - base)
         end = text.rfind(">") + 1
@@ -105,9 +110,24 @@ class Html(Stateless):
         """Blocks by depth."""
         return self._places.between(low, high)
 
+    def context(self, text: str, start: int) -> Context:
+        """The headings above."""
+        headings = self._headings.above(text, self._base, start)
+        return Context(headings) if headings else NO_CONTEXT
+
     def after(self, text: str, level: int, low: int, high: int) -> int:
         """The next block that lies as far out."""
         return self._places.after(level, low, high)
+
+
+_HEADING = re.compile(r"<h([1-6])(?:\s[^>]*)?>(.{0,1000}?)</h\1", re.DOTALL | re.IGNORECASE)
+_TAG = re.compile(r"<[^>]*>")
+
+
+def _title(text: str, begin: int) -> tuple[int, str] | None:
+    """Level and title of the heading whose tag begins at ``begin``, or with its name there."""
+    match = _HEADING.match(text, begin - (text[begin : begin + 1] != "<"))
+    return (int(match.group(1)), " ".join(unescape(_TAG.sub("", match.group(2))).split())) if match else None
 
 
 @lru_cache(maxsize=1)
