@@ -7,14 +7,14 @@ scripts and comments are passed over.
 from __future__ import annotations
 
 import re
+from collections import deque
 from functools import lru_cache
 from html import unescape
 from typing import Any
 
 from mrengine.chunking import tags
-from mrengine.chunking.boundaries import LINE, NO_CONTEXT, RECORD, Boundary, Context, Stateless
+from mrengine.chunking.boundaries import LINE, NO_CONTEXT, RECORD, SOFT, WHOLE, Boundary, Context, Stateless
 from mrengine.chunking.forms import NOTHING
-from mrengine.chunking.headings import Headings
 from mrengine.chunking.places import Places
 from mrengine.chunking.sample import Sample
 
@@ -45,6 +45,10 @@ _PARENTS = (*_CONTAINERS, "thead", "tr", "li", "td", "dd", "pre")
 _NOWHERE = ("th", "html", "body", "br")  # what begins no unit
 _LONGEST = 60_000  # characters of a script
 _DEEPEST = 11
+_LAST_HEADING = 6  # the last rank of these
+_NEAR = 200  # characters
+_LONG_TITLE, _TITLE = 1000, 200  # characters of a heading, with its tags and without
+_FEW = 2000  # tokens: in larger chunks, to keep a section whole would cost too much
 
 
 class Html(Stateless):
@@ -58,11 +62,13 @@ class Html(Stateless):
     def __init__(self, target: int) -> None:
         super().__init__(target)
         self._places = Places()
+        self._softest = _LAST_HEADING if target >= _FEW else 0  # the last rank that is not to be kept whole
         self._depth = 0
         self._is_first = True  # whether what comes belongs to what was read last
         self._read = 0  # characters of the document
         self._base = 0
-        self._headings = Headings(("<h", "<H"), _title)
+        self._titles: deque[tuple[int, int, str]] = deque()  # place in the document, level, title: of what comes
+        self._above: list[tuple[int, str]] = []
 
     def see(self, text: str, base: int) -> None:
         """Find the blocks of the text that is new, up to its last whole tag."""
@@ -99,7 +105,13 @@ class Html(Stateless):
         which = numpy.flatnonzero(begins | broken)
         depth = (depths[which] - contained[which]).clip(0, _DEEPEST)
         levels = numpy.where(begins[which], RECORD + 16 * depth + ranks[names[which]], LINE)
-        self._places.add((tags.edges(found, which) + self._read).tolist(), levels.tolist())
+        for index in numpy.flatnonzero(found.opens & (names >= 0) & (names < _LAST_HEADING)).tolist():
+            place = int(found.places[index])
+            if title := _title(text, place):
+                self._titles.append((place + self._read, int(ranks[names[index]]), title))
+        kept = begins[which] & (ranks[names[which]] > self._softest)
+        wholes = numpy.where(kept, WHOLE, SOFT)
+        self._places.add((tags.edges(found, which) + self._read).tolist(), levels.tolist(), wholes.tolist())
 
     def boundaries(self, text: str, low: int, high: int) -> list[Boundary]:
         """Blocks by depth."""
@@ -107,22 +119,37 @@ class Html(Stateless):
 
     def context(self, text: str, start: int) -> Context:
         """The headings above."""
-        headings = self._headings.above(text, self._base, start)
-        return Context(headings) if headings else NO_CONTEXT
+        here = self._base + start
+        while self._titles and self._titles[0][0] < here:
+            _, level, title = self._titles.popleft()
+            while self._above and self._above[-1][0] >= level:
+                self._above.pop()
+            self._above.append((level, title))
+        if not self._above:
+            return NO_CONTEXT
+        least = _LAST_HEADING + 1
+        if (
+            self._titles
+            and self._titles[0][0] < here + _NEAR
+            and text[start : start + _NEAR].lstrip()[:2] in ("<h", "<H")
+        ):
+            least = self._titles[0][1]  # a heading ends the sections that are as deep
+        return Context(tuple([title for level, title in self._above if level < least]))
 
     def after(self, text: str, level: int, low: int, high: int) -> int:
         """The next block that lies as far out."""
         return self._places.after(level, low, high)
 
 
-_HEADING = re.compile(r"<h([1-6])(?:\s[^>]*)?>(.{0,1000}?)</h\1", re.DOTALL | re.IGNORECASE)
-_TAG = re.compile(r"<[^>]*>")
+_TAG = re.compile(r"<[^<>]*>")
 
 
-def _title(text: str, begin: int) -> tuple[int, str] | None:
-    """Level and title of the heading whose tag begins at ``begin``, or with its name there."""
-    match = _HEADING.match(text, begin - (text[begin : begin + 1] != "<"))
-    return (int(match.group(1)), " ".join(unescape(_TAG.sub("", match.group(2))).split())) if match else None
+def _title(text: str, begin: int) -> str:
+    """The text of the heading whose tag begins there; empty, if it has no end that is to be seen."""
+    end = text.find("</", begin, begin + _LONG_TITLE)
+    while end >= 0 and text[end + 2 : end + 3] not in ("h", "H"):
+        end = text.find("</", end + 2, begin + _LONG_TITLE)
+    return " ".join(unescape(_TAG.sub("", text[begin:end])).split())[:_TITLE] if end >= 0 else ""
 
 
 @lru_cache(maxsize=1)

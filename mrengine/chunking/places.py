@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from bisect import bisect_right
 
-from mrengine.chunking.boundaries import LINE, SOFT, WHOLE, Boundary
+from mrengine.chunking.boundaries import Boundary
 
 __all__ = ["Places"]
 
@@ -15,18 +15,20 @@ class Places:
     def __init__(self) -> None:
         self._places: list[int] = []
         self._levels: list[int] = []
+        self._wholes: list[int] = []
         self._base = 0
 
     def move(self, base: int) -> None:
         """The window begins here now: forget what lies before."""
         gone = bisect_right(self._places, base)
-        del self._places[:gone], self._levels[:gone]
+        del self._places[:gone], self._levels[:gone], self._wholes[:gone]
         self._base = base
 
-    def add(self, places: list[int], levels: list[int]) -> None:
+    def add(self, places: list[int], levels: list[int], wholes: list[int]) -> None:
         """More of them, in characters of the document, behind the others."""
         self._places += places
         self._levels += levels
+        self._wholes += wholes
 
     def between(self, low: int, high: int) -> list[Boundary]:
         """Those in ``low + 1 .. high``."""
@@ -34,8 +36,10 @@ class Places:
         first = bisect_right(self._places, low + base)
         last = bisect_right(self._places, high + base, first)
         return [
-            (place - base, level, WHOLE if level < LINE else SOFT)
-            for place, level in zip(self._places[first:last], self._levels[first:last], strict=True)
+            (place - base, level, whole)
+            for place, level, whole in zip(
+                self._places[first:last], self._levels[first:last], self._wholes[first:last], strict=True
+            )
         ]
 
     def after(self, level: int, low: int, high: int) -> int:

@@ -255,9 +255,10 @@ def looks(sample: Sample) -> float:
         return 0.0
     statements = clauses = comments = plain = 0
     inside = copying = False
+    copied = " FROM stdin" in sample.text
     for line in sample.lines:
         body = line.lstrip()
-        if copying and not body.startswith("\\."):
+        if (copying and not body.startswith("\\.")) or (copied and "\t" in line):
             clauses += 1
         elif body.startswith(("--", "/*", "*/")) or (body[0] == "*" and inside):
             comments += 1
@@ -277,7 +278,7 @@ def looks(sample: Sample) -> float:
         return 0.0
     said = statements + clauses + plain
     first = next((line for line in sample.lines if not _COMMENT.match(line)), "")
-    if statements + clauses > 0.5 * said and (statements > 0.08 * said or "COPY" in sample.head):
+    if statements + clauses > 0.5 * said and (statements > 0.08 * said or (statements > 1 and _STATEMENT.match(first))):
         return 0.96 if _STATEMENT.match(first) else 0.92 if statements > 0.3 * said else 0.85
     if not _STATEMENT.match(first):
         return 0.0

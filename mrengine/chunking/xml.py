@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 
 from mrengine.chunking import tags
-from mrengine.chunking.boundaries import RECORD, Boundary, Stateless
+from mrengine.chunking.boundaries import RECORD, WHOLE, Boundary, Stateless
 from mrengine.chunking.places import Places
 from mrengine.chunking.sample import Sample
 
@@ -74,7 +74,7 @@ class Xml(Stateless):
         self._is_first = bool(leads[-1])
         which = numpy.flatnonzero(begins)
         levels = (depths[which] - found.steps[which]).clip(0, _DEEPEST) + RECORD
-        self._places.add((tags.edges(found, which) + self._read).tolist(), levels.tolist())
+        self._places.add((tags.edges(found, which) + self._read).tolist(), levels.tolist(), [WHOLE] * len(which))
 
     def boundaries(self, text: str, low: int, high: int) -> list[Boundary]:
         """Elements by depth."""

@@ -33,6 +33,24 @@ def test_what_stands_in_comments_data_and_scripts_is_no_tag() -> None:
     assert all(chunk.text.startswith(("<script>", "<p>")) for chunk in chunks[1:])
 
 
+def test_headings_of_html_go_with_each_chunk() -> None:
+    """Those above its begin, without tags; one that it begins with ends those as deep."""
+    part = (
+        "<h1>Part {0}</h1>\n<h2 id='x'>Some &amp; <b>more</b> {0}</h2>\n"
+        + "<p>Words of some length. And more.</p>\n" * 30
+    )
+    text = "<!DOCTYPE html>\n<html><body>\n" + "".join(part.format(n) for n in range(9)) + "</body></html>\n"
+    seen = set()
+    for chunk in safe_chunk(text, target_tokens=120, overlap_tokens=0):
+        number = text.count("<h1>", 0, chunk.start) - 1
+        if chunk.text.startswith("<p>"):
+            assert chunk.headings == (f"Part {number}", f"Some & more {number}")
+            seen.add(number)
+        elif chunk.text.startswith("<h1>"):
+            assert chunk.headings == ()
+    assert seen == set(range(9))
+
+
 def test_no_cut_lies_inside_of_a_tag() -> None:
     """Nor where a block does not fit: lines that are broken are cut there, others before a tag."""
     link = '<a href="https://example.org/some/where?with=a value" title="What it is. And more">text</a>'
