@@ -216,7 +216,8 @@ def _heading(text: str, begin: int) -> tuple[int, str] | None:
     return (1 if mark == "=" else 2), title
 
 
-_LINK = re.compile(r"\]\([^)\s]|\*\*\w[^*]*\*\*|\]\[|:\w+:`|`_|(?<!`)`[^`\s][^`]*`(?!`)|::$")
+_LINK = re.compile(r"\]\([^)\s]|\*\*\w[^*]*\*\*|\]\[|:\w+:`|`_|::$")
+_SPAN = re.compile(r"(?<!`)`[^`\s][^`]*`(?!`)")
 _TARGET = re.compile(r"\[[^\]]+\]: |\.\. (?:[\w-]+::|_)")
 _TITLE = re.compile(r"#{1,6} +\S")
 _TABLE = re.compile(r"\s*\|?[ \t]*:?-{2,}:?[ \t]*\|[ \t:|-]*$")
@@ -228,7 +229,7 @@ def looks(sample: Sample) -> float:
     """How much a text looks like Markdown: by titles that stand alone, links and emphasis, lists, tables, fences."""
     rows = ["", *sample.outer, ""]
     marks = 0.0
-    bullets = said = titles = 0
+    bullets = said = titles = links = spans = 0
     for above, row, below in zip(rows, rows[1:], rows[2:], strict=False):
         if not row:
             continue
@@ -246,9 +247,12 @@ def looks(sample: Sample) -> float:
             marks += 3
         elif first in "-*+" and _BULLET.match(row):
             bullets += 1
-        marks += _is_linked(row, first)
+        linked = _is_linked(row, first)
+        links += linked
+        spans += not linked and "`" in row and _SPAN.search(row) is not None
+    marks += links
     strong = titles > 0 or sample.fences > 0 or marks >= 3
-    marks += 3 * sample.fences + bullets / 4
+    marks += 3 * sample.fences + bullets / 4 + spans
     if marks >= 2.5 and strong and marks > 0.05 * said:
         if sample.fences and titles:
             return 0.86
@@ -257,7 +261,7 @@ def looks(sample: Sample) -> float:
 
 
 def _is_linked(row: str, first: str) -> bool:
-    """Whether a row has a link, emphasis, code, or what reStructuredText has in their place."""
+    """Whether a row has a link, emphasis, or what reStructuredText has in their place."""
     if first in "[." and _TARGET.match(row):
         return True
     may = "`" in row or "](" in row or "**" in row or "][" in row or row[-1] == ":"

@@ -11,6 +11,7 @@ import re
 from collections import Counter
 from itertools import pairwise
 
+from mrengine.chunking.abbreviations import is_abbreviation
 from mrengine.chunking.boundaries import ITEM, LINE, PARAGRAPH, SOFT, WHOLE, Boundary, Stateless, opening
 from mrengine.chunking.lines import lines_between, unified
 from mrengine.chunking.sample import Sample
@@ -152,6 +153,8 @@ class Prose(Stateless):
     def line(self, begin: int, line: str, above: str, parted: bool) -> Boundary | None:
         """What begins at a line, below the line above (blank lines and furniture between them: ``parted``)."""
         ended = not above or above[-1] in _ENDS
+        if above[-1:] == "." and is_abbreviation(above, len(above) - 1):
+            ended = False
         if not parted and _has_cells(line) and _has_cells(above):
             return begin, LINE, WHOLE  # a row of a table
         if self._goes_on(line, above, parted, ended):
