@@ -24,8 +24,8 @@ from typing import Any
 
 from bench.machine import save
 from mrengine.budget.client import BudgetClient
-from mrengine.budget.server import Terms, serve
-from mrengine.budget.wire import Asked, Done, Wire
+from mrengine.budget.connection import Asked, Connection, Done
+from mrengine.budget.server import BudgetConfig, serve
 from mrengine.records import RateLimit, Usage
 
 KEY = b"bench"
@@ -40,7 +40,7 @@ def manager(limits: dict[str, RateLimit]) -> Iterator[str]:
     """The address of a manager process."""
     folder = tempfile.mkdtemp(prefix="mrb")
     address = str(Path(folder) / "m")
-    process = fork.Process(target=serve, args=(address, KEY, Terms(limits, priority="P1_user")))
+    process = fork.Process(target=serve, args=(address, KEY, BudgetConfig(limits, priority="P1_user")))
     process.start()
     try:
         while not os.path.exists(address):
@@ -54,7 +54,7 @@ def manager(limits: dict[str, RateLimit]) -> Iterator[str]:
 
 def our_grants(address: str, number: int, until: float, together: int = 1) -> int:
     """Exchanges of some asks and as many settlements, over one connection, as fast as they go."""
-    wire = Wire(address, KEY)
+    wire = Connection(address, KEY)
     wire.call("hello", number, 0, [], None)
     grants, done = 0, list[Done]()
     while time.monotonic() < until:
@@ -190,7 +190,7 @@ def start_ms() -> float:
     folder = tempfile.mkdtemp(prefix="mrb")
     address = str(Path(folder) / "m")
     started = time.monotonic()
-    process = fork.Process(target=serve, args=(address, KEY, Terms(AMPLE)))
+    process = fork.Process(target=serve, args=(address, KEY, BudgetConfig(AMPLE)))
     process.start()
     client = BudgetClient(address, KEY, 0)
     client.acquire("m", 1, 1)

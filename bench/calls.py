@@ -105,9 +105,9 @@ def provider(kind: str) -> Callable[[str, int], Callable[[], Call]]:
     """Ours, with its retry loop."""
 
     def setup(url: str, threads: int) -> Callable[[], Call]:
+        from mrengine.providers.call.retry import call as retried
         from mrengine.providers.connect import connect
-        from mrengine.providers.models import resolve_models
-        from mrengine.providers.retry import call as retried
+        from mrengine.providers.models.model import resolve_models
         from mrengine.records import ModelSpec, Request
 
         base = url.removesuffix("/v1") if kind == "anthropic" else url

@@ -19,7 +19,8 @@ from typing import Any
 
 from bench.chunking_texts import TEXTS
 from bench.machine import save
-from mrengine.chunking import safe_chunk, tokens
+from mrengine.chunking import safe_chunk
+from mrengine.chunking.tokens import tokenizer
 
 ENCODING = "o200k_base"
 PACKAGES = (
@@ -36,14 +37,14 @@ def ours(target: int) -> Cut:
 def chonkie(target: int) -> Cut:
     from chonkie import RecursiveChunker
 
-    chunker = RecursiveChunker(tokenizer=tokens.load(ENCODING), chunk_size=target)
+    chunker = RecursiveChunker(tokenizer=tokenizer.load(ENCODING), chunk_size=target)
     return lambda text: [chunk.text for chunk in chunker.chunk(text)]
 
 
 def semchunk(target: int) -> Cut:
     from semchunk import chunkerify
 
-    chunker: Any = chunkerify(tokens.load(ENCODING), target)
+    chunker: Any = chunkerify(tokenizer.load(ENCODING), target)
     return lambda text: list(chunker(text))
 
 
@@ -66,7 +67,7 @@ def semantic(target: int) -> Cut:
 def llama(target: int) -> Cut:
     from llama_index.core.node_parser import SentenceSplitter
 
-    encode = tokens.load(ENCODING).encode_ordinary
+    encode = tokenizer.load(ENCODING).encode_ordinary
     return SentenceSplitter(chunk_size=target, chunk_overlap=0, tokenizer=encode).split_text
 
 
@@ -82,7 +83,7 @@ TOOLS: dict[str, Callable[[int], Cut]] = {
 
 def measure(name: str, texts: list[str], target: int, tools: list[str]) -> Iterator[dict[str, Any]]:
     """A row for each tool that is installed. Every text is new to it: some remember what they counted before."""
-    encode = tokens.load(ENCODING).encode_ordinary
+    encode = tokenizer.load(ENCODING).encode_ordinary
     for tool in tools:
         row = {"text": name, "target": target, "tool": tool}
         try:
@@ -163,8 +164,8 @@ def main() -> None:
     parser.add_argument("--size", type=int, default=1_000_000, help="characters of each text")
     parser.add_argument("--repeats", type=int, default=3, help="texts of each kind")
     options = parser.parse_args()
-    folder = tokens.cache_folder()
-    tokens.load(ENCODING)
+    folder = tokenizer.cache_folder()
+    tokenizer.load(ENCODING)
     if folder:
         os.environ.setdefault("TIKTOKEN_CACHE_DIR", str(folder))  # peers load the vocabulary by themselves
     rows = []

@@ -20,7 +20,8 @@ from bench.chunking import ENCODING, TOOLS
 from bench.chunking_judge import Labelled, judge
 from bench.chunking_made import MADE
 from bench.machine import save
-from mrengine.chunking import safe_chunk, tokens
+from mrengine.chunking import safe_chunk
+from mrengine.chunking.tokens import tokenizer
 
 SIZES = {200: 12_000, 512: 24_000, 2000: 60_000, 6000: 150_000}  # characters of a text, by limit
 
@@ -50,7 +51,7 @@ def of_peer(tool: str, made: Labelled, target: int) -> list[int]:
 
 def measure(name: str, target: int, variants: int, tool: str, *, overlap: int = 0) -> dict[str, Any]:
     """The row of one kind of text, one limit and one tool."""
-    encode = tokens.load(ENCODING).encode_ordinary
+    encode = tokenizer.load(ENCODING).encode_ordinary
     count = lru_cache(maxsize=None)(lambda text: len(encode(text)))
     cuts = wrong = small = leads = torn = 0
     fills: list[float] = []

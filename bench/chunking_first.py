@@ -17,7 +17,8 @@ import time
 
 from bench.chunking_texts import TEXTS
 from bench.machine import save
-from mrengine.chunking import safe_chunk, tokens
+from mrengine.chunking import safe_chunk
+from mrengine.chunking.tokens import tokenizer
 
 PACKAGES = ("tiktoken", "numpy", "bpe-openai")
 
@@ -33,7 +34,7 @@ def child(name: str, size: int, target: int) -> dict[str, float]:
 
     list(safe_chunk("hello", target_tokens=target, overlap_tokens=0))
     first_call_s = lap()
-    encode = tokens.load().encode_ordinary
+    encode = tokenizer.load().encode_ordinary
     plain_s = min((encode(text), lap())[1] for _ in range(2))
     list(safe_chunk(text, target_tokens=target, overlap_tokens=0))
     return {"ratio": lap() / plain_s, "first_call_s": first_call_s}

@@ -22,10 +22,10 @@ from pathlib import Path
 from typing import Any
 
 from bench.machine import save
-from mrengine.log import codec, records
-from mrengine.log.chunktable import MAX_ROWS, ChunkRow, pack_chunks, pack_row
-from mrengine.log.reader import LogReader
-from mrengine.log.wal import WriteAheadLog
+from mrengine.log.file.reader import LogReader
+from mrengine.log.file.wal import WriteAheadLog
+from mrengine.log.format import codec, records
+from mrengine.log.format.chunk_rows import MAX_ROWS, ChunkRow, pack_chunks, pack_row
 from mrengine.records import Usage
 
 TEXT = "The patient was seen on the ward and is well. " * 20
@@ -129,8 +129,8 @@ def peak_mb() -> float:
 
 def replay(folder: Path) -> dict[str, Any]:
     """Index, stored calls and reduce of a large job: CPU seconds and MB, in this interpreter."""
-    from mrengine.log.calls import CallIndex
-    from mrengine.log.resume import ResumeEngine
+    from mrengine.log.file.call_index import CallIndex
+    from mrengine.log.view.job_view import ResumeEngine
 
     before = peak_mb()
     began = time.process_time()

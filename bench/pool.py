@@ -28,11 +28,11 @@ import cloudpickle
 from bench.machine import save
 from mrengine import MapReduceRunner
 from mrengine.backends.process.pool import ProcessPool
-from mrengine.backends.process.switchboard import Switchboard
+from mrengine.backends.process.selector import Selector
 from mrengine.engine.loop import Engine, RoundSettings
-from mrengine.engine.setup import Setup
-from mrengine.log.calls import CallIndex
-from mrengine.log.resume import ResumeEngine
+from mrengine.engine.setup import WorkerConfig
+from mrengine.log.file.call_index import CallIndex
+from mrengine.log.view.job_view import ResumeEngine
 
 WORKERS = 2
 TEXT = "The patient was seen on the ward, and is well. " * 512
@@ -105,7 +105,7 @@ def no_log(tasks: int, map_fn: Callable[[Any, Any], str]) -> float:
         assert job.epoch is not None
         table = [list(segment) for segment in job.epoch.segments[0]]
         names = [list(batch) for batch in job.epoch.documents]
-    setup = Setup(
+    setup = WorkerConfig(
         job_id=JOB,
         round=0,
         priority="P1_user",
@@ -125,7 +125,7 @@ def no_log(tasks: int, map_fn: Callable[[Any, Any], str]) -> float:
         backoff_s=1.0,
         log_level=30,
     )
-    pool = ProcessPool(Switchboard(), WORKERS, 1)
+    pool = ProcessPool(Selector(), WORKERS, 1)
     nothing = Nothing()
     engine = Engine(
         backend=pool,

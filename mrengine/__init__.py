@@ -15,9 +15,9 @@ if TYPE_CHECKING:
     from mrengine.chunking import safe_chunk
     from mrengine.errors import Retry
     from mrengine.jobs import Job
-    from mrengine.log.resume import ResumeEngine
+    from mrengine.log.view.job_view import ResumeEngine
     from mrengine.prompts import map_prompt
-    from mrengine.providers.balancer import ModelLoadBalancer
+    from mrengine.providers.models.balancer import ModelLoadBalancer
     from mrengine.records import (
         Budget,
         Chunk,
@@ -43,9 +43,9 @@ _HOMES = {
     "mrengine.chunking": ("safe_chunk",),
     "mrengine.errors": ("Retry",),
     "mrengine.jobs": ("Job",),
-    "mrengine.log.resume": ("ResumeEngine",),
+    "mrengine.log.view.job_view": ("ResumeEngine",),
     "mrengine.prompts": ("map_prompt",),
-    "mrengine.providers.balancer": ("ModelLoadBalancer",),
+    "mrengine.providers.models.balancer": ("ModelLoadBalancer",),
     "mrengine.records": (
         "Budget",
         "Chunk",

@@ -10,10 +10,10 @@ from typing import Any, Literal
 
 from mrengine.config import check_job_id, jobs_folder
 from mrengine.errors import JobNotFound, LogError
-from mrengine.log.folder import remove
-from mrengine.log.lock import JobLock
-from mrengine.log.results import Results
-from mrengine.log.resume import ResumeEngine
+from mrengine.log.file.folder import remove
+from mrengine.log.file.lock import JobLock
+from mrengine.log.view.job_view import ResumeEngine
+from mrengine.log.view.results import Results
 from mrengine.records import ChunkFailure, JobStatus
 
 __all__ = ["Job", "list_jobs"]

@@ -53,7 +53,7 @@ class PromptMap:
         """What the log keeps, so that the job can be resumed by its id alone. A pydantic model is kept as its
         schema.
         """
-        from mrengine.providers.structured import schema_of
+        from mrengine.providers.call.structured import schema_of
 
         schema = None if self.response_model is None else schema_of(self.response_model)
         return {

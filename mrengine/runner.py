@@ -12,26 +12,26 @@ from types import TracebackType
 from typing import Any, Literal, TypeVar
 
 from mrengine import events
+from mrengine.backends.process.driver import Driver, ProcessDriver
 from mrengine.config import UNSET, Settings, check_job_id, check_platform, jobs_folder, new_job_id
 from mrengine.errors import ConfigError, JobNotFound
 from mrengine.host.auto import auto_job_id
 from mrengine.host.estimate import estimate
-from mrengine.host.grouping import reduced
-from mrengine.host.loops import warn_in_event_loop
+from mrengine.host.event_loops import warn_in_event_loop
+from mrengine.host.job_identity import MapFunction, describe_map
+from mrengine.host.job_run import JobRun
 from mrengine.host.notices import names_a_file
-from mrengine.host.orders import Parts, check_terms
-from mrengine.host.pickling import pack, pack_function
-from mrengine.host.plan import MapFunction, describe_map
-from mrengine.host.run import JobRun
-from mrengine.host.sequential import SequentialSession
-from mrengine.host.session import ProcessSession, Session
+from mrengine.host.reduce import reduced
+from mrengine.host.requests import RunConfig, check_terms
+from mrengine.host.sequential import SequentialDriver
 from mrengine.host.stored import stored_job
-from mrengine.host.tree import play_tree
+from mrengine.host.tree_reduce import play_tree
 from mrengine.jobs import Job
-from mrengine.log.resume import ResumeEngine
+from mrengine.log.view.job_view import ResumeEngine
+from mrengine.mapfn.pickling import pack, pack_function
 from mrengine.progress import open_progress
-from mrengine.providers.balancer import ModelLoadBalancer
-from mrengine.providers.models import Model, resolve_models
+from mrengine.providers.models.balancer import ModelLoadBalancer
+from mrengine.providers.models.model import Model, resolve_models
 from mrengine.records import (
     Budget,
     ChunkFailure,
@@ -103,7 +103,7 @@ class MapReduceRunner:
         self._first_id = self._job_id
         self._dispatcher = events.Dispatcher()
         self._models: tuple[Model, ...] | None = None
-        self._session: Session | None = None
+        self._session: Driver | None = None
         self._session_pid = 0
         self._kept = False
         self._run: JobRun | None = None
@@ -248,13 +248,13 @@ class MapReduceRunner:
                 self._models = resolve_models(self._settings.models, limits=limits)
         return self._models
 
-    def _parts(self, all_models: bool, keep: str, on_mismatch: str) -> Parts:
+    def _parts(self, all_models: bool, keep: str, on_mismatch: str) -> RunConfig:
         settings = replace(self._settings, on_mismatch=on_mismatch)
         models = self._resolve()
         check_terms(settings, models)
         if settings.models is not None:
             _fetch_embedded(models)
-        return Parts(
+        return RunConfig(
             settings=settings,
             models=models,
             all_models=all_models,
@@ -268,16 +268,16 @@ class MapReduceRunner:
             drop_session=self._drop_session,
         )
 
-    def _open_session(self) -> Session:
+    def _open_session(self) -> Driver:
         if self._session is not None and self._session_pid != os.getpid():
             self.close()  # a fork of the process that opened it: the pool belongs to the parent
         if self._session is None:
             self._session_pid = os.getpid()
             if self._settings.strategy == "sequential":
-                self._session = SequentialSession()
+                self._session = SequentialDriver()
             else:
                 warn_in_event_loop()
-                self._session = ProcessSession(drain_s=self._settings.drain_s)
+                self._session = ProcessDriver(drain_s=self._settings.drain_s)
         return self._session
 
     def _drop_session(self) -> None:
@@ -390,6 +390,6 @@ def _fetch_embedded(models: Sequence[Model]) -> None:
     """The embedded model's file, if the job was given that model: fetched when it is first used."""
     for model in models:
         if model.kind == "local" and model.base_url is None:
-            from mrengine.providers.local_model import ensure
+            from mrengine.providers.local.model_file import ensure
 
             ensure(model.spec.name)

@@ -10,8 +10,8 @@ from hashlib import blake2b
 from typing import Any
 
 from mrengine.prompts import map_prompt
-from mrengine.providers import small
-from mrengine.providers.models import Model, resolve_models
+from mrengine.providers.local import small
+from mrengine.providers.models.model import Model, resolve_models
 from mrengine.records import ModelSpec, RunResult, fence
 from mrengine.reducers.tree import TreeReduce, tree_reduce
 from mrengine.runner import MapReduceRunner
@@ -92,7 +92,7 @@ def summary_runner(
     """The runner that ``summarize()`` uses where none is given: chunks as the models need them."""
     resolved = resolve_models(models, limits=settings.get("limits"))
     if _is_small(resolved):
-        from mrengine.providers.local import TARGET_TOKENS
+        from mrengine.providers.local.embedded import TARGET_TOKENS
 
         settings = {"target_tokens": TARGET_TOKENS, "overlap_tokens": 0, "workers": 1, **settings}
     return MapReduceRunner(job_id, models=[model.spec for model in resolved], **settings)

@@ -29,7 +29,7 @@ from mrengine.errors import (
     LogError,
 )
 from mrengine.jobs import list_jobs
-from mrengine.log.verify import verify
+from mrengine.log.view.verify import verify
 from mrengine.records import JobStatus, ModelSpec, Price
 from mrengine.testing import fake
 from mrengine.testing.server import LLMServer

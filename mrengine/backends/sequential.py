@@ -9,17 +9,17 @@ from typing import Any
 
 import msgpack
 
-from mrengine.engine.execute import Executor
-from mrengine.engine.messages import AT_WORK, DROPPED, IN_LINE, NEED_ENDPOINT, READY, Message, Start, Started
-from mrengine.engine.setup import Objects, Setup
-from mrengine.log import codec
-from mrengine.log.calls import CallIndex
+from mrengine.engine.protocol import AT_WORK, DROPPED, IN_LINE, NEED_ENDPOINT, READY, Message, Start, Started
+from mrengine.engine.setup import LocalFunctions, WorkerConfig
+from mrengine.log.file.call_index import CallIndex
+from mrengine.log.format import codec
+from mrengine.worker.task_runner import TaskRunner
 
 __all__ = ["SequentialBackend"]
 
 
 class SequentialBackend:
-    """One worker of one slot in this process; implements :class:`mrengine.engine.messages.Backend`."""
+    """One worker of one slot in this process; implements :class:`mrengine.engine.protocol.Backend`."""
 
     workers = 1
     slots = 1
@@ -29,15 +29,15 @@ class SequentialBackend:
         self._messages: list[Message] = []
         self._record: Callable[[Message], None] = self._messages.append
         self._stopping = threading.Event()
-        self._executor: Executor | None = None
+        self._executor: TaskRunner | None = None
         self._servers: dict[str, Any] = {}
 
     def set_up(
         self,
-        setup: Setup,
+        setup: WorkerConfig,
         answers: CallIndex,
         budget: Any,
-        objects: Objects,
+        objects: LocalFunctions,
         record: Callable[[Message], None],
     ) -> None:
         """Load what a round needs. Whatever the initializer or map_fn's import raises passes to the caller.
@@ -47,7 +47,7 @@ class SequentialBackend:
         self.close()
         self._record = record
         self._stopping = threading.Event()
-        self._executor = Executor(
+        self._executor = TaskRunner(
             setup, 0, 1, self._emit, self._stopping, answers=answers, budget=budget, objects=objects
         )
         self._messages = [(0, READY, -1, -1, b"")]
@@ -65,7 +65,7 @@ class SequentialBackend:
 
     def _serve(self, name: str, context_window: int | None) -> None:
         """Start the embedded model's server, and wait for it."""
-        from mrengine.providers.local import model_server
+        from mrengine.providers.local.embedded import model_server
 
         server = self._servers.get(name)
         if server is None:

@@ -7,8 +7,8 @@ of all workers; ``server`` is the process that serves it, ``client`` a worker's 
 
 from __future__ import annotations
 
-from mrengine.budget.desk import Lease, Stopped
 from mrengine.budget.manager import TokenBucketManager
-from mrengine.budget.reserve import estimate_tokens, upper_bound
+from mrengine.budget.pending_requests import Lease, Stopped
+from mrengine.budget.token_estimates import estimate_tokens, upper_bound
 
 __all__ = ["Lease", "Stopped", "TokenBucketManager", "estimate_tokens", "upper_bound"]

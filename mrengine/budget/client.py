@@ -10,8 +10,8 @@ from multiprocessing import AuthenticationError
 from queue import Empty, SimpleQueue
 from typing import Any
 
-from mrengine.budget.desk import Desk, Lease, Ticket, wait
-from mrengine.budget.wire import PATIENCE_S, UNASKED, Done, Made, Wire, end_stopped
+from mrengine.budget.connection import PATIENCE_S, UNASKED, Connection, Done, Made, end_stopped
+from mrengine.budget.pending_requests import Lease, PendingRequest, PendingRequests, wait
 from mrengine.errors import ConfigError
 from mrengine.records import Priority
 
@@ -47,12 +47,12 @@ class BudgetClient:
         self._worker = (worker_id, incarnation)
         self._made = made
         self._patience_s = patience_s
-        self._desk = Desk()
+        self._desk = PendingRequests()
         self._news: SimpleQueue[bool] = SimpleQueue()  # True: an ask, at once; False: something to report, soon
         self._thread: threading.Thread | None = None
         self._starting = threading.Lock()
         self._pid = 0
-        self._wire: Wire | None = None
+        self._wire: Connection | None = None
         self._failed: BaseException | None = None
         self._backoff_s = 0.0
         self._asked_at = float("-inf")
@@ -103,7 +103,7 @@ class BudgetClient:
 
     def _free_lease(self, model: str) -> Lease:
         """A model without a limit: nothing to ask. What its headers say is reported: it may have one."""
-        ticket = Ticket((UNASKED, model, 0, 0, 0, 0, False), granted=True)
+        ticket = PendingRequest((UNASKED, model, 0, 0, 0, 0, False), granted=True)
         return Lease(ticket, self._settle_free)
 
     def _settle_free(self, done: Done) -> None:
@@ -182,7 +182,7 @@ class BudgetClient:
 
     def _exchange(self) -> tuple[Any, int]:
         if self._wire is None:
-            self._wire = Wire(self._address, self._authkey, timeout_s=self._patience_s)
+            self._wire = Connection(self._address, self._authkey, timeout_s=self._patience_s)
             if not self._wire.call("hello", *self._worker, self._desk.held(), self._made):
                 raise ConnectionRefusedError("a newer incarnation of this worker is known")
         asks, done = self._desk.message()

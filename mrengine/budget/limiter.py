@@ -9,9 +9,9 @@ from collections.abc import Callable, Collection, Iterable
 from dataclasses import dataclass
 from typing import Any
 
-from mrengine.budget.buckets import MINUTE_S, Bucket, burst, implied_level
-from mrengine.budget.headers import MARGIN_S, TRAVEL_S, News, Seen, pairs
-from mrengine.budget.line import NO_RESERVE, PASSES, SHARES, Ask, Key, Line, Need, process_of
+from mrengine.budget.bucket import MINUTE_S, Bucket, burst, implied_level
+from mrengine.budget.server_bucket import MARGIN_S, TRAVEL_S, HeaderReading, ServerBucket, pairs
+from mrengine.budget.wait_queue import NO_RESERVE, PASSES, SHARES, Key, Need, QueuedRequest, WaitQueue, process_of
 from mrengine.errors import ConfigError
 from mrengine.records import Observed, RateLimit
 
@@ -70,8 +70,8 @@ class Limiter:
     ) -> None:
         self.limit = limit
         self.own: dict[int, Bucket] = _buckets(limit, now, list(spent))
-        self.seen: dict[int, Seen] = {}
-        self.line = Line(now, idle)
+        self.seen: dict[int, ServerBucket] = {}
+        self.line = WaitQueue(now, idle)
         self.in_flight: dict[str, int] = {}  # by process, where several share the limit
         self.taken = [0.0] * len(DIMENSIONS)  # by the calls in flight of this process
         self.hold_until = float("-inf")
@@ -106,7 +106,7 @@ class Limiter:
         granted: dict[Key, Held] = {}
         waits: list[Wait] = []
         ahead, position = [0.0] * len(DIMENSIONS), 0
-        skipped: list[Ask] = []
+        skipped: list[QueuedRequest] = []
         for ask, starved in self.line.in_order(now):
             here = ask.key in keys
             if here:
@@ -125,7 +125,9 @@ class Limiter:
                 ahead[i] += amount
         return granted, waits
 
-    def _wait_s(self, ask: Ask, ahead: list[float], skipped: list[Ask], starved: bool, now: float) -> float:
+    def _wait_s(
+        self, ask: QueuedRequest, ahead: list[float], skipped: list[QueuedRequest], starved: bool, now: float
+    ) -> float:
         wait_s = max(0.0, self.hold_until - now)
         rank = ask.rank
         for i, own in self.own.items():
@@ -145,7 +147,7 @@ class Limiter:
             return self.limit.concurrent
         return self.window if self.limit.concurrent is None else min(self.limit.concurrent, self.window)
 
-    def _slot_wait_s(self, slots: int, skipped: list[Ask]) -> float:
+    def _slot_wait_s(self, slots: int, skipped: list[QueuedRequest]) -> float:
         """Slots are not saved up: who is here may pass those who are not, but each of them only a few times."""
         free = slots - sum(self.in_flight.values())
         before = sum(ask.passed >= PASSES for ask in skipped)
@@ -154,7 +156,7 @@ class Limiter:
         least, most = LOOK_AGAIN_S
         return min(most, max(least, self.call_s * (len(skipped) + 1) / slots))
 
-    def _grant(self, ask: Ask, now: float, process: str) -> Held:
+    def _grant(self, ask: QueuedRequest, now: float, process: str) -> Held:
         self.line.serve(ask, now)
         return self.take(ask.need, now, process)
 
@@ -262,16 +264,16 @@ class Limiter:
             if remaining - self.taken[i] - MARGIN_S * rate >= own.level:
                 self.seen.pop(i, None)  # it says no less, even if it has not seen one of the calls in flight
             elif i not in self.seen or held is None or held.number >= self.seen[i].number:
-                news = News(limit or own.rate * MINUTE_S, rate, remaining, now)
+                news = HeaderReading(limit or own.rate * MINUTE_S, rate, remaining, now)
                 self.seen[i] = self._carry_on(i, news, held, others())
 
-    def _carry_on(self, i: int, news: News, held: Held | None, others: Iterable[Held]) -> Seen:
+    def _carry_on(self, i: int, news: HeaderReading, held: Held | None, others: Iterable[Held]) -> ServerBucket:
         """The level by now, with what was granted after the call that brings the news."""
         later = [other for other in others if held is None or other.number > held.number]
         taken = sum(other.need[i] for other in later)
         travelling = sum(other.need[i] for other in later if news.now - other.at < TRAVEL_S)
         since_s = 0.0 if held is None else news.now - held.at
-        return Seen.of(news, since_s, taken, travelling, self.number if held is None else held.number)
+        return ServerBucket.of(news, since_s, taken, travelling, self.number if held is None else held.number)
 
     def _hold(self, seconds: float, now: float) -> None:
         """Grant nothing to anybody for so long.
@@ -321,8 +323,8 @@ class Limiter:
         self.window, self.ceiling, (at, number), self.trouble = borne
         self.refused = (at, number)
         self.own.update({i: _adopt(self.own.get(i), dumped) for i, dumped in own.items()})
-        self.seen = {i: Seen.load(dumped) for i, dumped in seen.items()}
-        self.line = Line.load(line)
+        self.seen = {i: ServerBucket.load(dumped) for i, dumped in seen.items()}
+        self.line = WaitQueue.load(line)
         self.at = float("-inf")
 
 

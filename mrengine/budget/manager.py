@@ -9,7 +9,7 @@ from contextlib import AbstractContextManager
 from typing import Protocol
 
 from mrengine.budget.limiter import GRACE_S, Limiter, Spent
-from mrengine.budget.line import Ask, Need, rank_of
+from mrengine.budget.wait_queue import Need, QueuedRequest, rank_of
 from mrengine.errors import ConfigError
 from mrengine.records import Grant, Observed, Priority, RateLimit
 
@@ -20,7 +20,7 @@ UNLIMITED = 2**62
 
 
 class Sharing(Protocol):
-    """Where limits that several processes draw on are kept; see ``mrengine.budget.shared``."""
+    """Where limits that several processes draw on are kept; see ``mrengine.budget.shared_limits``."""
 
     def __call__(self, model: str, limit: RateLimit, limiter: Limiter) -> Access | None:
         """Exclusive access to the limit, or None where this one is not shared."""
@@ -95,7 +95,7 @@ class TokenBucketManager:
             need: Need = (total, tokens, output_tokens, 1.0)
             limiter.refuse_oversize(need)
             key = (f"{self.process}/{threading.get_ident()}/{rank}", -1 if ticket is None else ticket)
-            limiter.line.join(Ask(key, rank, need, now, now + GRACE_S))
+            limiter.line.join(QueuedRequest(key, rank, need, now, now + GRACE_S))
             granted, waits = limiter.serve((key,), now)
             if granted:
                 limiter.release(granted[key])

@@ -12,16 +12,16 @@ from dataclasses import dataclass, field
 from multiprocessing import parent_process
 from multiprocessing.managers import BaseManager
 
-from mrengine.budget.ledger import Ledger
+from mrengine.budget.connection import TYPEID
 from mrengine.budget.limiter import Spent
 from mrengine.budget.manager import TokenBucketManager
-from mrengine.budget.purse import Purse, Sum
-from mrengine.budget.reserve import Ratios
-from mrengine.budget.shared import Shares, process_name
-from mrengine.budget.wire import TYPEID
+from mrengine.budget.service import BudgetService
+from mrengine.budget.shared_limits import Shares, process_name
+from mrengine.budget.spend_limit import SpendLimit, Sum
+from mrengine.budget.token_estimates import TokenEstimator
 from mrengine.records import Budget, Price, Priority, RateLimit
 
-__all__ = ["Call", "Terms", "make_ledger", "serve"]
+__all__ = ["BudgetConfig", "Call", "make_ledger", "serve"]
 
 PR_SET_PDEATHSIG = 1
 
@@ -29,7 +29,7 @@ Call = tuple[float, str, int, int]  # seconds since the epoch, model, input toke
 
 
 @dataclass(frozen=True, slots=True)
-class Terms:
+class BudgetConfig:
     """All that a manager has to know. A new one is made of the log whenever the manager is replaced.
 
     ``history``: the calls of the last minute by the log; an intent without an answer with what was reserved for it.
@@ -51,7 +51,7 @@ class Terms:
     places: Mapping[str, str] = field(default_factory=dict)
 
 
-def make_ledger(terms: Terms) -> Ledger:
+def make_ledger(terms: BudgetConfig) -> BudgetService:
     """The state object, in this process; the sequential backend uses it as it is (``LocalBudget``)."""
     manager = TokenBucketManager(
         terms.limits,
@@ -60,11 +60,11 @@ def make_ledger(terms: Terms) -> Ledger:
         sharing=None if terms.shared_dir is None else Shares(terms.shared_dir, terms.host, places=terms.places),
         process=process_name(),
     )
-    purse = Purse(terms.budget, prices=terms.prices, spent=terms.spent)
-    return Ledger(manager, purse=purse, ratios=Ratios(terms.exact))
+    purse = SpendLimit(terms.budget, prices=terms.prices, spent=terms.spent)
+    return BudgetService(manager, purse=purse, ratios=TokenEstimator(terms.exact))
 
 
-def _idle(terms: Terms) -> list[Priority | str]:
+def _idle(terms: BudgetConfig) -> list[Priority | str]:
     """Classes that cannot come. With others on the same limit only P0, of which nobody has heard yet."""
     everybody: list[Priority | str] = ["P0_critical", "P1_user", "P2_batch"]
     if any(limit.shared for limit in terms.limits.values()):
@@ -85,7 +85,7 @@ class _Manager(BaseManager):
     """Its own class: registering is per class."""
 
 
-def serve(address: str, authkey: bytes, terms: Terms, *, close_fds: Iterable[int] = ()) -> None:
+def serve(address: str, authkey: bytes, terms: BudgetConfig, *, close_fds: Iterable[int] = ()) -> None:
     """Serve until the parent is gone or a signal comes: the target of a ``multiprocessing.Process`` of the supervisor.
 
     A socket file that an earlier manager left at ``address`` is replaced. ``close_fds``: descriptors of the supervisor

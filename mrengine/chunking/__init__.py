@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from mrengine.chunking.chunker import Chunker
-from mrengine.chunking.kinds import SplitterChoice
-from mrengine.chunking.reading import Source
+from mrengine.chunking.detect import SplitterChoice
+from mrengine.chunking.text_blocks import Source
 from mrengine.records import Chunk
 
 __all__ = ["Chunker", "safe_chunk"]

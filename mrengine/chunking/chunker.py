@@ -6,15 +6,15 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 from mrengine.chunking.boundaries import NO_CONTEXT, Context
-from mrengine.chunking.kinds import Splitter, SplitterChoice, check, choose, detect
-from mrengine.chunking.reading import BLOCK, Source, blocks
-from mrengine.chunking.safecuts import safe_cuts
-from mrengine.chunking.tokens import PAIR, tokenizer
+from mrengine.chunking.detect import Splitter, SplitterChoice, check, choose, detect
+from mrengine.chunking.text_blocks import BLOCK, Source, blocks
+from mrengine.chunking.tokens.safe_cuts import safe_cuts
+from mrengine.chunking.tokens.tokenizer import PAIR, tokenizer
 from mrengine.errors import ChunkingError
 from mrengine.records import Chunk, above
 
 if TYPE_CHECKING:
-    from mrengine.chunking.ruler import Ruler
+    from mrengine.chunking.tokens.token_index import TokenIndex
 
 __all__ = ["Chunker"]
 
@@ -77,10 +77,10 @@ class Chunker:
         yield from self._single(text, self._tokenizer.count(text), document_id, first_id)
 
     def _cut(self, document: Source, target: int, document_id: str, chunk_id: int) -> Iterator[Chunk]:
-        from mrengine.chunking.ruler import Ruler
+        from mrengine.chunking.tokens.token_index import TokenIndex
 
         splitter, source = choose(self.splitter, target, blocks(document))
-        ruler = Ruler(source, self._tokenizer, self._cuts, near=max(64, min(target, 4096)))
+        ruler = TokenIndex(source, self._tokenizer, self._cuts, near=max(64, min(target, 4096)))
         previous = lead = start = 0
         seen = ""
         while True:
@@ -124,7 +124,7 @@ class Chunker:
             self._above = ((headings, header), self._tokenizer.count(above(headings, header)) + _JOINT)
         return self._above[1]
 
-    def _next(self, ruler: Ruler, splitter: Splitter, lead: int, start: int, target: int) -> tuple[int, int, int]:
+    def _next(self, ruler: TokenIndex, splitter: Splitter, lead: int, start: int, target: int) -> tuple[int, int, int]:
         """Where the chunk begins (with its overlap) and ends, and its tokens: the most that fits."""
         limit = target
         while limit > 0:
@@ -142,7 +142,7 @@ class Chunker:
             return self._next(ruler, splitter, start, start, target)
         return self._least(ruler, start, target)
 
-    def _least(self, ruler: Ruler, start: int, target: int) -> tuple[int, int, int]:
+    def _least(self, ruler: TokenIndex, start: int, target: int) -> tuple[int, int, int]:
         """One character, or a ChunkingError: there is a character that needs more tokens than the limit allows."""
         pair = PAIR.match(ruler.text, start) is not None
         end = start + (2 if pair else 1)
@@ -156,7 +156,7 @@ class Chunker:
             )
         return start, end, count
 
-    def _lead(self, ruler: Ruler, splitter: Splitter, previous: int, start: int) -> int:
+    def _lead(self, ruler: TokenIndex, splitter: Splitter, previous: int, start: int) -> int:
         """Where the overlap of the chunk at ``start`` begins: inside the chunk before it, at a whole sentence."""
         if not self.overlap_tokens:
             return start

@@ -15,8 +15,8 @@ from collections.abc import Callable
 from math import log
 
 from mrengine.chunking.boundaries import ALWAYS, SOFT, WHOLE, Boundary, Context, Kind
-from mrengine.chunking.breaks import last_word
-from mrengine.chunking.sentences import last_clause, last_sentence, sentence_begins
+from mrengine.chunking.splitters.breaks import last_word
+from mrengine.chunking.splitters.sentences import last_clause, last_sentence, sentence_begins
 
 __all__ = ["Cutter", "soft_window", "spare"]
 

@@ -15,8 +15,8 @@ from mrengine.cli.options import state_option
 from mrengine.cli.output import echo, print_json, record_of, rounded
 from mrengine.errors import JobBusy, JobNotFound, LogError
 from mrengine.jobs import Job, list_jobs
-from mrengine.log.verify import Verdict
-from mrengine.log.verify import verify as check
+from mrengine.log.view.verify import Verdict
+from mrengine.log.view.verify import verify as check
 from mrengine.records import JobStatus
 
 __all__ = ["COMMANDS"]

@@ -11,8 +11,8 @@ from mrengine.cli.notes import say
 from mrengine.cli.output import echo, print_json
 from mrengine.config import Settings
 from mrengine.errors import ConfigError
-from mrengine.providers.local_model import ensure, find
-from mrengine.providers.models import resolve_models
+from mrengine.providers.local.model_file import ensure, find
+from mrengine.providers.models.model import resolve_models
 
 __all__ = ["models"]
 

@@ -14,7 +14,7 @@ from mrengine.cli.options import announce, job_options, resume_options, runner_s
 from mrengine.cli.outcomes import print_estimate, print_run
 from mrengine.cli.output import echo, print_json
 from mrengine.cli.sources import open_sources
-from mrengine.providers.models import resolve_models
+from mrengine.providers.models.model import resolve_models
 
 __all__ = ["COMMANDS"]
 

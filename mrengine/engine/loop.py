@@ -13,16 +13,16 @@ from typing import Any
 
 import msgpack
 
-from mrengine.engine import messages as m
-from mrengine.engine.attempts import Cells, Docket
-from mrengine.engine.balance import Balance
-from mrengine.engine.commit import GroupCommit, Log
-from mrengine.engine.pace import Pace
+from mrengine.engine import protocol as m
+from mrengine.engine.crash_attribution import AttemptCounter, CrashBisection
+from mrengine.engine.failure_records import FailureRecords, RestartLimiter, allowed_deaths
+from mrengine.engine.group_commit import GroupCommit, Log
+from mrengine.engine.model_choice import ModelChoice
+from mrengine.engine.prefetch import PrefetchWindow
 from mrengine.engine.queues import TaskQueues
 from mrengine.engine.round import Announcer, RoundSettings
-from mrengine.engine.verdict import Toll, Verdicts, allowed_deaths
-from mrengine.engine.watch import Watch, Worker
-from mrengine.log import codec
+from mrengine.engine.worker_monitor import Worker, WorkerMonitor
+from mrengine.log.format import codec
 
 __all__ = ["Announcer", "Engine", "RoundSettings"]
 
@@ -55,16 +55,18 @@ class Engine:
     ) -> None:
         self._backend, self._announcer, self._settings, self._clock = backend, announcer, settings, clock
         self._log = GroupCommit(log, announcer.durable, answered)
-        self._verdicts = Verdicts(settings.round, settings.models, document_of, wall)
+        self._verdicts = FailureRecords(settings.round, settings.models, document_of, wall)
         self._per_chunk = len(settings.models) if settings.all_models else 1
         self._queues = TaskQueues(pending, workers=backend.workers, per_chunk=self._per_chunk, steal=settings.steal)
-        self._workers = [Worker({}, Cells(), Pace(backend.slots, clock), clock()) for _ in range(backend.workers)]
-        self._watch = Watch(backend, settings, self._key)
-        self._docket = Docket(settings.max_attempts)
+        self._workers = [
+            Worker({}, CrashBisection(), PrefetchWindow(backend.slots, clock), clock()) for _ in range(backend.workers)
+        ]
+        self._watch = WorkerMonitor(backend, settings, self._key)
+        self._docket = AttemptCounter(settings.max_attempts)
         self._commit_first = False
         self._timers: list[tuple[float, int]] = []
-        self._balance = Balance(settings.models, settings.balance, settings.weights, begun)
-        self._toll = Toll(allowed_deaths(backend.workers, backend.slots, settings.max_attempts))
+        self._balance = ModelChoice(settings.models, settings.balance, settings.weights, begun)
+        self._toll = RestartLimiter(allowed_deaths(backend.workers, backend.slots, settings.max_attempts))
         self._left = len(self._queues)
         self._draining: str | None = None
         self._failed, self._drain_until = 0, 0.0

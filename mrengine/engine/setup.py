@@ -8,11 +8,11 @@ from typing import Any, NamedTuple
 
 import msgpack
 
-__all__ = ["Objects", "Setup"]
+__all__ = ["LocalFunctions", "WorkerConfig"]
 
 
 @dataclass(frozen=True, slots=True)
-class Setup:
+class WorkerConfig:
     """What a worker needs for one round. Blobs are cloudpickle, made by the host and opened by workers alone."""
 
     job_id: str
@@ -41,12 +41,12 @@ class Setup:
         return packed
 
     @classmethod
-    def unpack(cls, data: bytes) -> Setup:
+    def unpack(cls, data: bytes) -> WorkerConfig:
         """The reverse of ``pack``."""
         return cls(**msgpack.unpackb(data, max_bin_len=len(data)))
 
 
-class Objects(NamedTuple):
+class LocalFunctions(NamedTuple):
     """What user code comes as where it does not travel: in the host itself.
 
     ``ends_run``: whether an exception is not map_fn's own, though it came out of it.

@@ -9,8 +9,8 @@ from typing import Any
 import msgpack
 
 from mrengine.config import Settings
-from mrengine.host.plan import MapFunction, chunking_of
-from mrengine.providers.models import Model
+from mrengine.host.job_identity import MapFunction, chunking_of
+from mrengine.providers.models.model import Model
 from mrengine.records import Document
 from mrengine.sources import documents_of, read_source
 

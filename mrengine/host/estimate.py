@@ -7,9 +7,9 @@ from typing import Any
 
 from mrengine.budget import estimate_tokens
 from mrengine.config import Settings
-from mrengine.host.plan import chunking_of
-from mrengine.providers.kinds import OPENAI
-from mrengine.providers.models import Model
+from mrengine.host.job_identity import chunking_of
+from mrengine.providers.models.model import Model
+from mrengine.providers.models.resolution import OPENAI
 from mrengine.records import Estimate, Usage
 from mrengine.sources import documents_of, read_source
 

@@ -10,18 +10,18 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from mrengine.backends.process.driver import Driver
 from mrengine.config import make_private
 from mrengine.errors import JobBusy, JobCancelled, JobMismatch, JobNotFound, LogError, SupervisorDied
-from mrengine.host.inputs import holds, spool_documents
-from mrengine.host.orders import Parts
-from mrengine.host.plan import MapFunction, Plan, Record, chunking_of, job_record
-from mrengine.host.session import Session
-from mrengine.log import codec
-from mrengine.log.chunktable import ROW_BYTES, unpack_chunks
-from mrengine.log.codec import HEADER_BYTES
-from mrengine.log.jobrecords import DocumentRow
-from mrengine.log.lock import JobLock, Owner
-from mrengine.log.resume import ResumeEngine
+from mrengine.host.chunk_table import holds, spool_documents
+from mrengine.host.job_identity import MapFunction, Plan, Record, chunking_of, job_record
+from mrengine.host.requests import RunConfig
+from mrengine.log.file.lock import JobLock, Owner
+from mrengine.log.format import codec
+from mrengine.log.format.chunk_rows import ROW_BYTES, unpack_chunks
+from mrengine.log.format.codec import HEADER_BYTES
+from mrengine.log.format.job_records import DocumentRow
+from mrengine.log.view.job_view import ResumeEngine
 from mrengine.sources.spool import Spool, spool_name
 
 __all__ = ["SUPERVISORS", "Preparation", "Prepared", "identity", "is_begun", "no_text"]
@@ -57,11 +57,11 @@ class Preparation:
 
     def __init__(
         self,
-        parts: Parts,
+        parts: RunConfig,
         job_id: str,
         folder: Path,
         mapping: MapFunction,
-        begin: Callable[[], Session],
+        begin: Callable[[], Driver],
         drop: Callable[[], None],
     ) -> None:
         self._parts, self._job_id, self._folder, self._mapping = parts, job_id, folder, mapping
@@ -96,7 +96,7 @@ class Preparation:
             if spool is not None:
                 spool.discard()
 
-    def _settle(self, plan: Plan, spool: Spool, records: list[Record] | None, session: Session) -> Prepared:
+    def _settle(self, plan: Plan, spool: Spool, records: list[Record] | None, session: Driver) -> Prepared:
         """The lock is ours: what the log says now decides."""
         durable = session.opened()
         with ResumeEngine(self._folder) as stored:
@@ -144,7 +144,7 @@ class Preparation:
             except SupervisorDied as error:
                 session = self._again(error)
 
-    def _again(self, error: SupervisorDied) -> Session:
+    def _again(self, error: SupervisorDied) -> Driver:
         """Another supervisor for one that died, a bounded number of times."""
         self._died += 1
         self._drop()
@@ -210,7 +210,7 @@ def no_text(job_id: str) -> JobNotFound:
     return JobNotFound(message, job_id=job_id)
 
 
-def _append(session: Session, records: Iterable[Record]) -> int:
+def _append(session: Driver, records: Iterable[Record]) -> int:
     """Send the records of a new epoch; how many chunks it has."""
     total = 0
     for kind, payload in records:

@@ -10,26 +10,26 @@ from typing import Any
 
 import msgpack
 
+from mrengine.backends.process.driver import DRAIN_POLL_S, PATIENCE_S, Durable, Ended, Line, News, Note
 from mrengine.backends.sequential import SequentialBackend
-from mrengine.budget.local import LocalBudget
+from mrengine.budget.in_process import LocalBudget
 from mrengine.budget.server import make_ledger
-from mrengine.engine.calls import index_answer
-from mrengine.engine.job import OpenJob
 from mrengine.engine.loop import Engine, RoundSettings
-from mrengine.engine.messages import Message
-from mrengine.engine.terms import terms_of
+from mrengine.engine.protocol import Message
 from mrengine.errors import JobBusy
-from mrengine.host.session import DRAIN_POLL_S, PATIENCE_S, Durable, Ended, Line, News, Note
+from mrengine.job.budget_config import terms_of
+from mrengine.job.job_store import JobStore
+from mrengine.worker.stored_answers import index_answer
 
-__all__ = ["SequentialSession"]
+__all__ = ["SequentialDriver"]
 
 
-class SequentialSession:
-    """Implements :class:`mrengine.host.session.Session` in one process: for pdb, profilers and short jobs."""
+class SequentialDriver:
+    """Implements :class:`mrengine.backends.process.driver.Driver` in this process: for pdb, profilers, short jobs."""
 
     def __init__(self) -> None:
         self._backend = SequentialBackend()
-        self._job: OpenJob | None = None
+        self._job: JobStore | None = None
         self._engine: Engine | None = None
         self._news: list[News] = []
         self._reason: str | None = None
@@ -40,7 +40,7 @@ class SequentialSession:
         until = time.monotonic() + PATIENCE_S
         while True:
             try:
-                self._job = OpenJob.open(
+                self._job = JobStore.open(
                     folder, order["job_id"], durability=order["durability"], strict=order["strict"]
                 )
                 return

@@ -9,10 +9,10 @@ from pathlib import Path
 from typing import Any
 
 from mrengine.errors import ConfigError, JobNotFound, LogError
-from mrengine.log.jobrecords import JobRecord
-from mrengine.log.resume import ResumeEngine
+from mrengine.log.format.job_records import JobRecord
+from mrengine.log.view.job_view import ResumeEngine
 from mrengine.prompts import map_prompt
-from mrengine.providers.models import Model, resolve_models
+from mrengine.providers.models.model import Model, resolve_models
 from mrengine.records import ModelSpec, RateLimit
 
 __all__ = ["StoredJob", "import_function", "stored_job"]

@@ -7,10 +7,10 @@ from typing import cast
 
 from mrengine.errors import ConfigError
 from mrengine.providers.base import Provider
-from mrengine.providers.headers import Headers
-from mrengine.providers.kinds import custom_class
-from mrengine.providers.models import Model
-from mrengine.providers.routes import Route
+from mrengine.providers.http.headers import Headers
+from mrengine.providers.http.proxies import Route
+from mrengine.providers.models.model import Model
+from mrengine.providers.models.resolution import custom_class
 
 __all__ = ["connect"]
 
@@ -33,7 +33,7 @@ def connect(model: Model, *, endpoint: Sequence[str] | None = None, slots: int =
         from mrengine.providers.sdk import AnthropicProvider
 
         return AnthropicProvider(model, headers, base_url=base_url or "", slots=slots)
-    from mrengine.providers.endpoint import HttpProvider
+    from mrengine.providers.http.endpoint import HttpProvider
 
     route = Route() if endpoint else None  # a server of our own on loopback is never behind a proxy
     return HttpProvider(model, headers, base_url=base_url or "", slots=slots, route=route)

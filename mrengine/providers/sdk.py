@@ -17,11 +17,11 @@ from typing import Any
 
 import httpx2
 
-from mrengine.providers.headers import Headers
-from mrengine.providers.http import HttpClient, Response
-from mrengine.providers.models import Model
-from mrengine.providers.remote import ASK_S, RemoteProvider
-from mrengine.providers.routes import resolve
+from mrengine.providers.http.client import HttpClient, Response
+from mrengine.providers.http.headers import Headers
+from mrengine.providers.http.proxies import resolve
+from mrengine.providers.http.remote import ASK_S, RemoteProvider
+from mrengine.providers.models.model import Model
 from mrengine.records import ModelSpec
 
 __all__ = ["AnthropicProvider", "OpenAIProvider", "offline"]

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from mrengine.chunking.reading import blocks
+from mrengine.chunking.text_blocks import blocks
 from mrengine.errors import ConfigError, SourceError
 from mrengine.records import Document
 

@@ -9,8 +9,8 @@ import time
 import pytest
 
 from mrengine import MapReduceRunner
-from mrengine.backends.process import client, wire
-from mrengine.backends.process.client import SupervisorProcess
+from mrengine.backends.process import framing, supervisor_handle
+from mrengine.backends.process.supervisor_handle import SupervisorHandle
 from mrengine.errors import LogError
 from tests.system.processes import wait_for
 
@@ -23,13 +23,13 @@ Supervisor._on_sync = crash
 main(fd, facts)"""
 DISK_FULL_AT_THE_END = """
 from mrengine.backends.process.supervisor import Supervisor
-from mrengine.engine.job import OpenJob
+from mrengine.job.job_store import JobStore
 from mrengine.errors import LogError
 def full(job):
     raise LogError("no space left", reason="full")
 on_run = Supervisor._on_run
 def on_run_and_then(supervisor, payload):
-    OpenJob.settled = full
+    JobStore.settled = full
     on_run(supervisor, payload)
 Supervisor._on_run = on_run_and_then
 main(fd, facts)"""
@@ -37,25 +37,27 @@ main(fd, facts)"""
 
 def test_a_crash_is_heard_by_a_host_that_was_slow_to_listen(monkeypatch: pytest.MonkeyPatch) -> None:
     """Behind the rest of the frame that did not fit, not in the middle of it."""
-    monkeypatch.setattr(client, "_BOOT", client._BOOT.replace("main(fd, facts)", TALKS_AND_CRASHES))
+    boot = supervisor_handle._BOOT.replace("main(fd, facts)", TALKS_AND_CRASHES)
+    monkeypatch.setattr(supervisor_handle, "_BOOT", boot)
     with tempfile.TemporaryDirectory(dir="/tmp") as folder:
         monkeypatch.setenv("TMPDIR", folder)
-        supervisor = SupervisorProcess()
+        supervisor = SupervisorHandle()
         wait_for(lambda: os.listdir(folder))
-        supervisor.send(wire.SYNC)
+        supervisor.send(framing.SYNC)
         wait_for(lambda: not os.listdir(folder))  # all that is left to do is to say why
     frames: list[tuple[int, bytes]] = []
     until = time.monotonic() + 30
     while not supervisor.gone and time.monotonic() < until:
         frames += supervisor.receive(0.5)
     supervisor.close(wait_s=5.0)
-    assert [kind for kind, _ in frames] == [wire.NOTE, wire.CRASH]
+    assert [kind for kind, _ in frames] == [framing.NOTE, framing.CRASH]
     assert b"no way on" in frames[1][1]
 
 
 @pytest.mark.usefixtures("state_dir")
 def test_a_log_that_fails_at_the_end_of_a_round_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
     """By its own error: the supervisor lives on."""
-    monkeypatch.setattr(client, "_BOOT", client._BOOT.replace("main(fd, facts)", DISK_FULL_AT_THE_END))
+    boot = supervisor_handle._BOOT.replace("main(fd, facts)", DISK_FULL_AT_THE_END)
+    monkeypatch.setattr(supervisor_handle, "_BOOT", boot)
     with pytest.raises(LogError, match="no space left"):
         MapReduceRunner(workers=1, models="fake").run("a", lambda chunk, context: 1)

@@ -8,9 +8,9 @@ from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
-from mrengine.budget.ledger import Ledger
-from mrengine.budget.line import rank_of
-from mrengine.budget.wire import Done
+from mrengine.budget.connection import Done
+from mrengine.budget.service import BudgetService
+from mrengine.budget.wait_queue import rank_of
 from mrengine.records import Observed
 
 HOP_S = 0.0005  # from a worker to the manager and back
@@ -69,7 +69,7 @@ class Provider:
 class Job:
     """One worker process of a run: ``calls`` to make, ``slots`` at a time."""
 
-    ledger: Ledger
+    ledger: BudgetService
     worker: int
     calls: int
     slots: int

@@ -8,9 +8,9 @@ from __future__ import annotations
 
 import pytest
 
-from mrengine.budget.ledger import Ledger
 from mrengine.budget.manager import TokenBucketManager
-from mrengine.budget.shared import SharedLimit
+from mrengine.budget.service import BudgetService
+from mrengine.budget.shared_limits import SharedLimit
 from mrengine.records import RateLimit
 from tests.budget.simulation import Clock, Job, Provider, Simulation
 
@@ -24,7 +24,7 @@ def jobs_of(ledger, workers=4, slots=4, calls=CALLS, **how):
 
 
 def ledger_of(clock, limit=LIMIT, idle=("P0", "P2")):
-    return Ledger(TokenBucketManager({"m": limit}, clock=clock, idle=idle))
+    return BudgetService(TokenBucketManager({"m": limit}, clock=clock, idle=idle))
 
 
 def run(provider, jobs, **how):
@@ -97,7 +97,7 @@ def test_a_resumed_job_does_not_get_the_limit_twice():
     run(provider, jobs_of(ledger_of(clock), calls=70))
     history = [(clock.now - at, cost, 0.0) for at, cost in provider.admitted]
     resumed = TokenBucketManager({"m": LIMIT}, clock=clock, idle=("P0", "P2"), history={"m": history})
-    took, _ = run(provider, jobs_of(Ledger(resumed), calls=20))
+    took, _ = run(provider, jobs_of(BudgetService(resumed), calls=20))
     assert provider.refused == []
     assert took >= 18.0
     assert took <= 23.0
@@ -151,7 +151,7 @@ def test_four_processes_on_one_shared_limit(tmp_path, priority):
     jobs = []
     for number in range(4):
         manager = TokenBucketManager({"m": LIMIT}, clock=clock, sharing=share, process=f"p{number}")
-        jobs += jobs_of(Ledger(manager), 2, 2, calls=22 + (number < 2), priority=priority)
+        jobs += jobs_of(BudgetService(manager), 2, 2, calls=22 + (number < 2), priority=priority)
     took, simulation = run(provider, jobs)
     assert provider.refused == []
     assert took <= 35.5

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from mrengine.budget.limiter import GRACE_S, Limiter
-from mrengine.budget.line import PASSES, Ask
+from mrengine.budget.wait_queue import PASSES, QueuedRequest
 from mrengine.records import Observed, RateLimit
 
 FULL = 59_400.0
@@ -13,7 +13,7 @@ FULL = 59_400.0
 
 def join(limiter, number, tokens=1000.0, *, rank=0, owner="a", now=0.0):
     key = (owner, number)
-    limiter.line.join(Ask(key, rank, (tokens, tokens, 0.0, 1.0), now, now + GRACE_S))
+    limiter.line.join(QueuedRequest(key, rank, (tokens, tokens, 0.0, 1.0), now, now + GRACE_S))
     return key
 
 
@@ -53,9 +53,9 @@ def test_all_that_a_worker_waits_for_is_granted_in_one_call():
 def test_one_dimension_that_is_empty_does_not_block_another():
     """Who needs no output tokens passes one who waits for them; what that one needs of the rest stays its own."""
     limiter = limiter_of(tpm=6000, output_tpm=60)
-    limiter.line.join(Ask(("a", 1), 0, (1059.0, 1000.0, 59.0, 1.0), 0.0, 9.0))
+    limiter.line.join(QueuedRequest(("a", 1), 0, (1059.0, 1000.0, 59.0, 1.0), 0.0, 9.0))
     limiter.serve((("a", 1),), 0.0)
-    limiter.line.join(Ask(("a", 2), 0, (1050.0, 1000.0, 50.0, 1.0), 0.0, 99.0))
+    limiter.line.join(QueuedRequest(("a", 2), 0, (1050.0, 1000.0, 50.0, 1.0), 0.0, 99.0))
     passing = join(limiter, 3, 3000.0)
     granted, waits = limiter.serve((("a", 2), passing), 0.0)
     assert list(granted) == [passing]
@@ -210,7 +210,7 @@ def test_the_first_calls_say_nothing_about_how_many_are_borne():
 def test_settling_gives_back_in_each_dimension():
     """What was reserved and not used, apart for input and output; the request stays counted."""
     limiter = limiter_of(tpm=60_000, output_tpm=6000, rpm=60)
-    limiter.line.join(Ask(("a", 1), 0, (3000.0, 2000.0, 1000.0, 1.0), 0.0, 9.0))
+    limiter.line.join(QueuedRequest(("a", 1), 0, (3000.0, 2000.0, 1000.0, 1.0), 0.0, 9.0))
     held = limiter.serve((("a", 1),), 0.0)[0]["a", 1]
     limiter.settle(held, (1500.0, 1400.0, 100.0, 1.0), 0.0)
     levels = {i: bucket.level for i, bucket in limiter.own.items()}
@@ -232,7 +232,7 @@ def test_a_dead_process_holds_nothing():
     """Its slots are free and its asks gone; those of the others stay."""
     limiter = limiter_of(concurrent=1)
     dead = ("p1/0.0", 1)
-    limiter.line.join(Ask(dead, 0, (1.0, 1.0, 0.0, 1.0), 0.0, 9.0))
+    limiter.line.join(QueuedRequest(dead, 0, (1.0, 1.0, 0.0, 1.0), 0.0, 9.0))
     limiter.serve((dead,), 0.0, process="p1")
     join(limiter, 2, owner="p1/0.0")
     join(limiter, 3, owner="p2/0.0")

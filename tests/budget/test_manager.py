@@ -13,7 +13,7 @@ from mrengine.budget import TokenBucketManager
 from mrengine.errors import ConfigError
 from mrengine.records import Grant, Observed, RateLimit
 from tests.budget.simulation import Clock
-from tests.budget.test_buckets import worst_excess
+from tests.budget.test_bucket import worst_excess
 
 PRIORITIES = ("P0_critical", "P1_user", "P2_batch")
 MINUTE = 59_400

@@ -15,10 +15,10 @@ from pathlib import Path
 import pytest
 
 from mrengine.budget.client import BudgetClient
-from mrengine.budget.desk import Stopped
-from mrengine.budget.server import Terms, serve
-from mrengine.budget.shared import is_alive, process_name
-from mrengine.budget.wire import end_stopped
+from mrengine.budget.connection import end_stopped
+from mrengine.budget.pending_requests import Stopped
+from mrengine.budget.server import BudgetConfig, serve
+from mrengine.budget.shared_limits import is_alive, process_name
 from mrengine.errors import BudgetExhausted, ConfigError, ModelRefused, ModelUnavailable
 from mrengine.records import Budget, Observed, RateLimit, Usage
 
@@ -35,13 +35,13 @@ class Manager:
 
     def __init__(self, folder, **terms):
         self.address = str(Path(folder) / "m")
-        self.terms = Terms(priority="P1_user", **terms)
+        self.terms = BudgetConfig(priority="P1_user", **terms)
         self.clients = []
         self.start()
 
     def start(self, **terms):
         self.process = fork.Process(
-            target=serve, args=(self.address, KEY, Terms(priority="P1_user", **terms) if terms else self.terms)
+            target=serve, args=(self.address, KEY, BudgetConfig(priority="P1_user", **terms) if terms else self.terms)
         )
         self.process.start()
 
@@ -375,7 +375,7 @@ def test_a_client_that_finds_nobody_waits_for_the_manager_to_come():
 
 
 def _supervise(address, report):
-    manager = fork.Process(target=serve, args=(address, KEY, Terms()))
+    manager = fork.Process(target=serve, args=(address, KEY, BudgetConfig()))
     manager.start()
     report.send(process_name(manager.pid))
     time.sleep(60)
@@ -404,7 +404,7 @@ def test_the_manager_ignores_ctrl_c_and_holds_none_of_the_given_descriptors():
     reader, writer = os.pipe()
     folder = tempfile.mkdtemp(prefix="mrb")
     address = str(Path(folder) / "m")
-    process = fork.Process(target=serve, args=(address, KEY, Terms()), kwargs={"close_fds": (writer,)})
+    process = fork.Process(target=serve, args=(address, KEY, BudgetConfig()), kwargs={"close_fds": (writer,)})
     process.start()
     client = BudgetClient(address, KEY, 0)
     acquire(client)

@@ -14,7 +14,7 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from mrengine.chunking import Chunker, safe_chunk
-from mrengine.chunking.kinds import _KINDS
+from mrengine.chunking.detect import _KINDS
 from mrengine.errors import ChunkingError, SourceError
 from mrengine.records import Chunk
 from tests.chunking.texts import assert_promises, nasty_lengths, nasty_text, recount

@@ -11,7 +11,7 @@ import pytest
 from bench.chunking_cuts import ALL, measure
 from bench.chunking_judge import Builder, judge
 from mrengine.chunking import safe_chunk
-from mrengine.chunking.kinds import _KINDS
+from mrengine.chunking.detect import _KINDS
 from mrengine.records import above
 from tests.chunking.texts import assert_promises, recount
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from mrengine.chunking import safe_chunk
-from mrengine.chunking.kinds import detect
+from mrengine.chunking.detect import detect
 from tests.chunking.records import assert_cut_well, assert_same_in_pieces, assert_survives
 
 

@@ -7,7 +7,7 @@ import random
 
 from hypothesis import strategies as st
 
-from mrengine.chunking import tokens
+from mrengine.chunking.tokens import tokenizer
 from mrengine.records import Chunk
 
 # What chunkers are known to stumble over, as pieces that hypothesis puts together.
@@ -110,7 +110,7 @@ def nasty_lengths(size: int = 1_000_000) -> dict[str, str]:
 
 def recount(text: str, encoding: str = "o200k_base") -> int:
     """tiktoken's own count, in one call."""
-    return len(tokens.load(encoding).encode_ordinary(text))
+    return len(tokenizer.load(encoding).encode_ordinary(text))
 
 
 def assert_promises(document: str, chunks: list[Chunk], target: int, encoding: str = "o200k_base") -> None:

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from mrengine.cli.model_commands import ROWS
-from mrengine.providers.models import resolve_models
+from mrengine.providers.models.model import resolve_models
 
 
 def test_models_tells_that_a_key_is_set_and_never_the_key(cli: Any) -> None:

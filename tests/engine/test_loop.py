@@ -9,11 +9,11 @@ from typing import Any
 import msgpack
 import pytest
 
-from mrengine.engine import messages as m
+from mrengine.engine import protocol as m
 from mrengine.engine.loop import Engine
 from mrengine.engine.round import RoundSettings
-from mrengine.engine.watch import HANG_GRACE_S
-from mrengine.log import codec, records
+from mrengine.engine.worker_monitor import HANG_GRACE_S
+from mrengine.log.format import codec, records
 
 
 class Clock:

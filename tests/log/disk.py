@@ -11,7 +11,7 @@ import random
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
-from mrengine.log.files import OsFiles
+from mrengine.log.file.disk import OsFiles
 
 SECTOR = 512
 

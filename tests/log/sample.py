@@ -6,11 +6,11 @@ from collections.abc import Sequence
 from dataclasses import replace
 from hashlib import blake2b
 
-from mrengine.log import codec
-from mrengine.log import records as r
-from mrengine.log.chunktable import ChunkRow, pack_row
-from mrengine.log.msg import stamp
-from mrengine.log.wal import WriteAheadLog
+from mrengine.log.file.wal import WriteAheadLog
+from mrengine.log.format import codec
+from mrengine.log.format import records as r
+from mrengine.log.format.chunk_rows import ChunkRow, pack_row
+from mrengine.log.format.packing import stamp
 from mrengine.records import Usage
 
 

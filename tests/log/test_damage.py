@@ -7,10 +7,10 @@ import random
 import pytest
 
 from mrengine.errors import LogError
-from mrengine.log import codec
-from mrengine.log.replay import Replay
-from mrengine.log.scan import Recovery
-from mrengine.log.wal import WriteAheadLog
+from mrengine.log.file.recovery import Recovery
+from mrengine.log.file.wal import WriteAheadLog
+from mrengine.log.format import codec
+from mrengine.log.view.replay import Replay
 from tests.log import second_reader
 from tests.log.disk import Inode, MemoryDisk
 from tests.log.sample import begin, every_kind, result
@@ -27,7 +27,7 @@ def real_log(build=every_kind) -> tuple[bytes, list[int], list[codec.Frame]]:  #
 
 def frames_of(data: bytes) -> tuple[list[codec.Frame], Recovery]:
     """What the first reader finds, without changing a byte."""
-    from mrengine.log.scan import Source, walk
+    from mrengine.log.file.recovery import Source, walk
 
     disk = MemoryDisk()
     disk.names["log"] = Inode(bytearray(data))
@@ -190,7 +190,7 @@ def test_a_log_that_cannot_be_used_is_left_as_it_is(reason: str, at: int, byte: 
 
 def test_the_second_reader_decodes_every_record_as_the_first_does() -> None:
     """The page says enough to read the payloads, too."""
-    from mrengine.log.msg import unpack
+    from mrengine.log.format.packing import unpack
 
     for frame in real_log()[2]:
         if frame.kind != codec.VOID:

@@ -22,14 +22,14 @@ from hypothesis.stateful import (
     run_state_machine_as_test,
 )
 
-from mrengine.log import codec
-from mrengine.log import records as r
-from mrengine.log.carry import carried
-from mrengine.log.lock import JobLock
-from mrengine.log.msg import stamp
-from mrengine.log.replay import Replay
-from mrengine.log.resume import ResumeEngine
-from mrengine.log.wal import WriteAheadLog
+from mrengine.log.file.lock import JobLock
+from mrengine.log.file.wal import WriteAheadLog
+from mrengine.log.format import codec
+from mrengine.log.format import records as r
+from mrengine.log.format.packing import stamp
+from mrengine.log.view.carry_over import carried
+from mrengine.log.view.job_view import ResumeEngine
+from mrengine.log.view.replay import Replay
 from tests.log.sample import begin, call, digest, failure, job, row
 
 Place = tuple[str, str, int]  # document, text, how manieth of its like

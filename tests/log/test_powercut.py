@@ -6,9 +6,9 @@ import random
 
 import pytest
 
-from mrengine.log import codec
-from mrengine.log.codec import Frame
-from mrengine.log.wal import WriteAheadLog
+from mrengine.log.file.wal import WriteAheadLog
+from mrengine.log.format import codec
+from mrengine.log.format.codec import Frame
 from tests.log import second_reader
 from tests.log.disk import MemoryDisk
 

@@ -10,9 +10,9 @@ from typing import Any
 import pytest
 
 from mrengine.providers.base import Provider
+from mrengine.providers.call.retry import call
 from mrengine.providers.connect import connect
-from mrengine.providers.models import resolve_models
-from mrengine.providers.retry import call
+from mrengine.providers.models.model import resolve_models
 from mrengine.records import Completion, ModelSpec, Request
 from mrengine.testing import LLMServer
 

@@ -6,10 +6,10 @@ import cloudpickle
 import pytest
 
 from mrengine.errors import ModelUnavailable, RateLimited
-from mrengine.providers.answers import answer
 from mrengine.providers.base import Provider
+from mrengine.providers.call.answers import answer
 from mrengine.providers.connect import connect
-from mrengine.providers.models import resolve_models
+from mrengine.providers.models.model import resolve_models
 from mrengine.records import Completion, ModelSpec, Request
 from mrengine.testing import fake
 

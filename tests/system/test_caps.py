@@ -13,9 +13,9 @@ import pytest
 
 from mrengine import Budget, Job, MapReduceRunner, ModelSpec, RateLimit, tree_reduce
 from mrengine.errors import BudgetExhausted, ConfigError, JobFailed
-from mrengine.log import codec
-from mrengine.log.reader import LogReader
-from mrengine.log.records import FailureRecord, unpack_failure
+from mrengine.log.file.reader import LogReader
+from mrengine.log.format import codec
+from mrengine.log.format.records import FailureRecord, unpack_failure
 from mrengine.records import Price
 from mrengine.testing.server import LLMServer
 from tests.system.processes import children, cmdline

@@ -19,7 +19,7 @@ from typing import Any
 import pytest
 
 from mrengine import MapReduceRunner, RunResult
-from mrengine.backends.process import client
+from mrengine.backends.process import supervisor_handle
 from mrengine.errors import JobFailed, PoolBroken
 from mrengine.testing.server import LLMServer
 from tests.system.forked import Host, Say
@@ -319,7 +319,7 @@ def fork_or_not():
     return fork()
 os.fork = fork_or_not
 main(fd, facts)"""
-    monkeypatch.setattr(client, "_BOOT", client._BOOT.replace("main(fd, facts)", full))
+    monkeypatch.setattr(supervisor_handle, "_BOOT", supervisor_handle._BOOT.replace("main(fd, facts)", full))
 
     def kills_the_manager(chunk: Any, context: Any) -> None:
         (manager,) = set(children(os.getppid())) - {os.getpid()}

@@ -13,12 +13,12 @@ from typing import Any
 import pytest
 
 from mrengine import Job, MapReduceRunner
+from mrengine.backends.process.driver import ProcessDriver
 from mrengine.errors import ConfigError, SupervisorDied
 from mrengine.host.prepare import SUPERVISORS
-from mrengine.host.session import ProcessSession
-from mrengine.log.salvage import answers_in
-from mrengine.log.wal import WriteAheadLog
-from mrengine.providers import local_model
+from mrengine.log.file.wal import WriteAheadLog
+from mrengine.log.file.worker_journal import answers_in
+from mrengine.providers.local import model_file
 from mrengine.testing.server import LLMServer
 from tests.system import processes
 from tests.system.processes import children, wait_for
@@ -109,7 +109,7 @@ def test_a_stopped_host_does_not_stop_its_job(server: LLMServer, state_dir: Path
 def test_the_embedded_models_server_is_replaced(how: signal.Signals) -> None:
     """At its old address; the calls that were on their way are made again."""
     try:
-        local_model.ensure()
+        model_file.ensure()
     except ConfigError as error:
         pytest.skip(str(error))
     struck: list[int] = []
@@ -117,7 +117,7 @@ def test_the_embedded_models_server_is_replaced(how: signal.Signals) -> None:
     def strike(event: Any) -> None:
         if not struck:
             below = processes.tree(os.getpid())[1:]
-            struck.extend(pid for pid in below if "local_child" in processes.cmdline(pid))
+            struck.extend(pid for pid in below if "server_main" in processes.cmdline(pid))
             os.kill(struck[0], how)
 
     runner = MapReduceRunner(workers=2, models="local", target_tokens=None, chunk_timeout_s=60)
@@ -141,15 +141,15 @@ def test_a_supervisor_that_dies_while_the_job_is_prepared(
         folder.mkdir(parents=True, mode=0o700)
         WriteAheadLog.create(folder / "log", "early").close()
     killed: list[int] = []
-    sync = ProcessSession.sync
+    sync = ProcessDriver.sync
 
-    def killing(session: ProcessSession) -> int:
+    def killing(session: ProcessDriver) -> int:
         if not killed:
             killed.append(session.pid)
             os.kill(session.pid, signal.SIGKILL)
         return sync(session)
 
-    monkeypatch.setattr(ProcessSession, "sync", killing)
+    monkeypatch.setattr(ProcessDriver, "sync", killing)
     run = MapReduceRunner("early", workers=1, models="fake").run(["a", "b"], lambda chunk, context: chunk.text)
     assert [result.result for result in run.results] == ["a", "b"]
     assert len(killed) == 1

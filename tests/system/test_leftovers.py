@@ -15,7 +15,7 @@ import pytest
 
 from mrengine import Job, MapReduceRunner
 from mrengine.errors import JobCancelled
-from mrengine.log.lock import JobLock
+from mrengine.log.file.lock import JobLock
 from mrengine.testing import fake
 from mrengine.testing.server import LLMServer
 from tests.system import processes

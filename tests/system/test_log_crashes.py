@@ -17,12 +17,13 @@ import pytest
 
 from mrengine import Job, MapReduceRunner
 from mrengine.errors import JobMismatch, LogError
-from mrengine.log import codec, wal
-from mrengine.log.files import OsFiles
-from mrengine.log.lock import JobLock
-from mrengine.log.msg import key
-from mrengine.log.reader import LogReader
-from mrengine.log.verify import verify
+from mrengine.log.file import wal
+from mrengine.log.file.disk import OsFiles
+from mrengine.log.file.lock import JobLock
+from mrengine.log.file.reader import LogReader
+from mrengine.log.format import codec
+from mrengine.log.format.packing import key
+from mrengine.log.view.verify import verify
 from mrengine.testing.server import LLMServer
 from tests.log.second_reader import read
 from tests.system.forked import Host, Say

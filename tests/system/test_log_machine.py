@@ -27,9 +27,9 @@ from hypothesis.stateful import (
 
 from mrengine import Document, Job, MapReduceRunner
 from mrengine.errors import JobCancelled, JobMismatch
-from mrengine.log.lock import JobLock
-from mrengine.log.resume import ResumeEngine
-from mrengine.log.verify import verify
+from mrengine.log.file.lock import JobLock
+from mrengine.log.view.job_view import ResumeEngine
+from mrengine.log.view.verify import verify
 from mrengine.testing.server import LLMServer
 from tests.system.forked import Host, Say
 from tests.system.processes import children, wait_for

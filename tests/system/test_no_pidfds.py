@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from mrengine import MapReduceRunner
-from mrengine.backends.process import client
+from mrengine.backends.process import supervisor_handle
 from mrengine.testing import fake
 from tests.system.forked import Host, Say
 from tests.system.processes import alive, tree, wait_for, wait_until_gone
@@ -22,9 +22,9 @@ pytestmark = pytest.mark.usefixtures("state_dir")
 @pytest.fixture(autouse=True)
 def _no_pidfds(monkeypatch: pytest.MonkeyPatch) -> None:
     """In the supervisor and in what is forked from it."""
-    boot = client._BOOT.replace("main(fd, facts)", "import os\ndel os.pidfd_open\nmain(fd, facts)")
-    assert boot != client._BOOT
-    monkeypatch.setattr(client, "_BOOT", boot)
+    boot = supervisor_handle._BOOT.replace("main(fd, facts)", "import os\ndel os.pidfd_open\nmain(fd, facts)")
+    assert boot != supervisor_handle._BOOT
+    monkeypatch.setattr(supervisor_handle, "_BOOT", boot)
 
 
 def test_a_worker_that_dies_costs_its_own_chunk(tmp_path: Path) -> None:

@@ -130,7 +130,7 @@ def test_faults_come_as_often_as_told_and_again_with_the_same_seed() -> None:
 def test_framings_of_all_kinds_are_valid_http(server: LLMServer, options: dict[str, bool]) -> None:
     """Our own reader takes them: chunks with extensions and trailers, interim answers."""
     from mrengine.providers.connect import connect
-    from mrengine.providers.models import resolve_models
+    from mrengine.providers.models.model import resolve_models
     from mrengine.records import Request
 
     server.reset(answer="fine", **options)

@@ -10,12 +10,13 @@ from collections.abc import Sequence
 
 import msgpack
 
-from mrengine.backends.process import osutil, wire
-from mrengine.backends.process.handle import WorkerHandle
-from mrengine.backends.process.lines import LinePipe
-from mrengine.backends.process.switchboard import Switchboard
-from mrengine.engine.messages import DIED, FAILED_START, Message, Start, Started
-from mrengine.log.calls import CallIndex
+from mrengine import posix
+from mrengine.backends.process import framing
+from mrengine.backends.process.output_pipe import OutputPipe
+from mrengine.backends.process.selector import Selector
+from mrengine.backends.process.worker_handle import WorkerHandle
+from mrengine.engine.protocol import DIED, FAILED_START, Message, Start, Started
+from mrengine.log.file.call_index import CallIndex
 
 __all__ = ["ProcessPool"]
 
@@ -23,13 +24,13 @@ FINISH_S = 0.5  # a worker that is asked to end has this long
 
 
 class ProcessPool:
-    """``workers`` forked processes of ``slots`` threads each; implements :class:`mrengine.engine.messages.Backend`."""
+    """``workers`` forked processes of ``slots`` threads each; implements :class:`mrengine.engine.protocol.Backend`."""
 
-    def __init__(self, switchboard: Switchboard, workers: int, slots: int) -> None:
+    def __init__(self, switchboard: Selector, workers: int, slots: int) -> None:
         self.workers, self.slots = workers, slots
         self._switchboard = switchboard
         self._handles: list[WorkerHandle | None] = [None] * workers
-        self._pipes: list[LinePipe] = []
+        self._pipes: list[OutputPipe] = []
         self._setup = b""
         self._answers: CallIndex | None = None
         self.keep_alive = True  # whether a dead worker is replaced
@@ -40,12 +41,12 @@ class ProcessPool:
         return self._switchboard.poll(timeout_s)
 
     def send(self, worker: int, tasks: Sequence[Start]) -> None:
-        self._write(worker, wire.frame(wire.TASKS, wire.pack_tasks(tasks)))
+        self._write(worker, framing.frame(framing.TASKS, framing.pack_tasks(tasks)))
 
     def tell_endpoint(self, name: str, url: str, key: str) -> None:
         """Tell all workers where a server that the job runs itself is to be found."""
         for worker in range(self.workers):
-            self._write(worker, wire.frame(wire.ENDPOINT, msgpack.packb([name, url, key])))
+            self._write(worker, framing.frame(framing.ENDPOINT, msgpack.packb([name, url, key])))
 
     def started(self, worker: int) -> Sequence[Started]:
         handle = self._handles[worker]
@@ -62,11 +63,11 @@ class ProcessPool:
 
     def stopped(self, worker: int) -> bool:
         handle = self._handles[worker]
-        return handle is not None and osutil.is_stopped(handle.pid)
+        return handle is not None and posix.is_stopped(handle.pid)
 
     def drain(self) -> None:
         for worker in range(self.workers):
-            self._write(worker, wire.frame(wire.DROP))
+            self._write(worker, framing.frame(framing.DROP))
 
     def kill(self, worker: int) -> None:
         handle = self._handles[worker]
@@ -88,7 +89,7 @@ class ProcessPool:
         if answers is not self._answers:
             self.end_workers()
         self._answers = answers
-        self._setup = wire.frame(wire.SETUP, setup)
+        self._setup = framing.frame(framing.SETUP, setup)
         self.keep_alive = True
         messages: list[Message] = []
         for index, handle in enumerate(self._handles):
@@ -114,7 +115,7 @@ class ProcessPool:
         return []
 
     def _open_pipes(self) -> None:
-        self._pipes = [LinePipe("map_fn", 20), LinePipe("map_fn", 30)]  # stdout: INFO, stderr: WARNING
+        self._pipes = [OutputPipe("map_fn", 20), OutputPipe("map_fn", 30)]  # stdout: INFO, stderr: WARNING
         for pipe in self._pipes:
             self._switchboard.watch(pipe.fd, pipe.messages)
 
@@ -153,7 +154,7 @@ class ProcessPool:
             self._switchboard.forget(fd)
         self._handles[handle.index] = None
         last, death = handle.bury()
-        osutil.end_adopted(self.pids())
+        posix.end_adopted(self.pids())
         return [*last, (handle.index, DIED, -1, -1, death)]
 
     def end_workers(self) -> list[Message]:
@@ -164,7 +165,7 @@ class ProcessPool:
         messages: list[Message] = []
         handles = [handle for handle in self._handles if handle is not None]
         for handle in handles:
-            handle.send(wire.frame(wire.LEAVE))
+            handle.send(framing.frame(framing.LEAVE))
         until = time.monotonic() + FINISH_S
         for handle in handles:
             waiting = select.poll()

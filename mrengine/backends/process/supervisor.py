@@ -13,19 +13,20 @@ from typing import Any
 
 import msgpack
 
-from mrengine.backends.process import osutil, wire
-from mrengine.backends.process.helpers import Helpers
-from mrengine.backends.process.hostlink import HostLink
-from mrengine.backends.process.imports import HostGone, preload, while_alive
+from mrengine import posix
+from mrengine.backends.process import framing
+from mrengine.backends.process.helper_processes import HelperProcesses
+from mrengine.backends.process.host_connection import HostConnection
 from mrengine.backends.process.pool import ProcessPool
-from mrengine.backends.process.runtime import private_folder
-from mrengine.backends.process.switchboard import Switchboard
-from mrengine.engine.calls import index_answer
-from mrengine.engine.job import OpenJob
+from mrengine.backends.process.preload import HostGone, preload, while_alive
+from mrengine.backends.process.private_folder import private_folder
+from mrengine.backends.process.selector import Selector
 from mrengine.engine.loop import Engine, RoundSettings
-from mrengine.engine.messages import LINE, NEED_ENDPOINT, Message
+from mrengine.engine.protocol import LINE, NEED_ENDPOINT, Message
 from mrengine.errors import JobBusy, LogError
-from mrengine.log.calls import CallIndex
+from mrengine.job.job_store import JobStore
+from mrengine.log.file.call_index import CallIndex
+from mrengine.worker.stored_answers import index_answer
 
 __all__ = ["Supervisor", "main"]
 
@@ -37,13 +38,13 @@ class Supervisor:
     """``over`` when the host has closed the session, or is gone and what it had paid for is committed."""
 
     def __init__(self, fd: int, host: int, path: list[str]) -> None:
-        self._switchboard = Switchboard()
-        self._link = HostLink(fd)
+        self._switchboard = Selector()
+        self._link = HostConnection(fd)
         self._path = path
         self._runtime = private_folder()
         self._pool: ProcessPool | None = None
-        self._helpers = Helpers(self._switchboard, self._runtime, self._link.note, self._on_broken)
-        self._job: OpenJob | None = None
+        self._helpers = HelperProcesses(self._switchboard, self._runtime, self._link.note, self._on_broken)
+        self._job: JobStore | None = None
         self._engine: Engine | None = None
         self._inbox: list[tuple[int, bytes]] = []
         self._host, self._host_gone = host, False
@@ -52,20 +53,20 @@ class Supervisor:
         self._answers: CallIndex | None = None
         self.over = False
         self._switchboard.watch(fd, self._on_link)
-        self._host_life = osutil.open_pidfd(host)
+        self._host_life = posix.open_pidfd(host)
         if self._host_life is not None:
             self._switchboard.watch(self._host_life, self._on_host_gone)
         if os.getppid() != host:
             self._on_host_gone()
         self._handlers: dict[int, Callable[[bytes], None]] = {
-            wire.OPEN: self._on_open,
-            wire.RESTART: self._on_restart,
-            wire.APPEND: self._on_append,
-            wire.SYNC: self._on_sync,
-            wire.RUN: self._on_run,
-            wire.STOP: self._on_stop,
-            wire.FINISH: self._on_finish,
-            wire.CLOSE: self._on_close,
+            framing.OPEN: self._on_open,
+            framing.RESTART: self._on_restart,
+            framing.APPEND: self._on_append,
+            framing.SYNC: self._on_sync,
+            framing.RUN: self._on_run,
+            framing.STOP: self._on_stop,
+            framing.FINISH: self._on_finish,
+            framing.CLOSE: self._on_close,
         }
 
     def run(self) -> None:
@@ -160,7 +161,7 @@ class Supervisor:
             self._pool.end_workers()
         self._pass_lines(self._switchboard.poll(0.0))  # what was printed last
         self._link.note_dropped()
-        self._link.send(wire.END, msgpack.packb([engine.state, engine.facts]))
+        self._link.send(framing.END, msgpack.packb([engine.state, engine.facts]))
 
     def _pass_lines(self, messages: list[Message]) -> None:
         for message in messages:
@@ -173,7 +174,7 @@ class Supervisor:
         if self._pool is not None:
             self._pool.end_workers()
         facts = {"message": str(error), "reason": error.reason, "path": error.path, "ranges": list(error.ranges)}
-        self._link.send(wire.END, msgpack.packb(["log", facts]))
+        self._link.send(framing.END, msgpack.packb(["log", facts]))
 
     # the host
 
@@ -200,7 +201,7 @@ class Supervisor:
         order = msgpack.unpackb(payload)
         try:
             how = {"durability": order["durability"], "strict": order["strict"], "host": self._host}
-            self._job = OpenJob.open(order["folder"], order["job_id"], **how)
+            self._job = JobStore.open(order["folder"], order["job_id"], **how)
         except JobBusy as error:
             self._refuse("busy", str(error), pid=error.pid, draining=error.draining, drain_s=error.drain_s)
             return
@@ -220,7 +221,7 @@ class Supervisor:
         self._link.note("preload:failed", {"module": module, "error": why})
 
     def _refuse(self, why: str, message: str, **facts: Any) -> None:
-        self._link.send(wire.REFUSED, msgpack.packb({"why": why, "message": message, **facts}))
+        self._link.send(framing.REFUSED, msgpack.packb({"why": why, "message": message, **facts}))
 
     def _refuse_log(self, error: LogError) -> None:
         self._refuse("log", str(error), reason=error.reason, path=error.path, ranges=list(error.ranges))
@@ -242,7 +243,7 @@ class Supervisor:
             self._refuse_log(error)
 
     def _tell_opened(self, durable: int) -> None:
-        self._link.send(wire.OPENED, msgpack.packb({"runtime": self._runtime, "durable": durable}))
+        self._link.send(framing.OPENED, msgpack.packb({"runtime": self._runtime, "durable": durable}))
 
     def _on_run(self, payload: bytes) -> None:
         order = msgpack.unpackb(payload, max_bin_len=len(payload))
@@ -258,7 +259,7 @@ class Supervisor:
             manager = self._helpers.manager(order["terms"], job)
         except OSError as error:  # as where no worker can be started: trying again would not help
             cause = f"no process can be started: {error}"
-            self._link.send(wire.END, msgpack.packb(["broken", {"message": cause, "cause": cause}]))
+            self._link.send(framing.END, msgpack.packb(["broken", {"message": cause, "cause": cause}]))
             return
         setup = job.setup(order["setup"], path=self._path, manager=manager, endpoints={})
         self._engine = Engine(
@@ -288,7 +289,7 @@ class Supervisor:
                 job.finish(payload)
             except LogError:
                 pass  # its CLOSE is not in the log: the run counts as interrupted
-        self._link.send(wire.FINISHED)
+        self._link.send(framing.FINISHED)
 
     def _on_close(self, _payload: bytes) -> None:
         self.over = True
@@ -311,8 +312,8 @@ class Supervisor:
 
 def main(fd: int, facts: dict[str, Any]) -> None:
     """The supervisor's process; never returns."""
-    osutil.reset_signals()
-    osutil.adopt_orphans()
+    posix.reset_signals()
+    posix.adopt_orphans()
     code = 0
     supervisor = None
     try:
@@ -324,7 +325,7 @@ def main(fd: int, facts: dict[str, Any]) -> None:
         try:
             os.set_blocking(fd, True)
             half_sent = b"" if supervisor is None else supervisor.half_sent
-            os.write(fd, half_sent + wire.frame(wire.CRASH, report))
+            os.write(fd, half_sent + framing.frame(framing.CRASH, report))
         except OSError:
             pass  # the host is gone, too
     finally:

@@ -16,14 +16,15 @@ from typing import Literal, TextIO
 
 import msgpack
 
-from mrengine.backends.process import osutil, wire
-from mrengine.backends.process.board import Board
-from mrengine.engine import messages as m
-from mrengine.engine.execute import Executor
-from mrengine.engine.scrub import describe
-from mrengine.engine.setup import Setup
-from mrengine.log import codec
-from mrengine.log.calls import CallIndex
+from mrengine import posix
+from mrengine.backends.process import framing
+from mrengine.backends.process.scoreboard import Scoreboard
+from mrengine.engine import protocol as m
+from mrengine.engine.setup import WorkerConfig
+from mrengine.log.file.call_index import CallIndex
+from mrengine.log.format import codec
+from mrengine.worker.redact import describe
+from mrengine.worker.task_runner import TaskRunner
 
 __all__ = ["Outbox", "worker_main"]
 
@@ -31,7 +32,7 @@ __all__ = ["Outbox", "worker_main"]
 class Outbox:
     """The pipe to the supervisor: one frame at a time, whole, from any thread. A full pipe makes the writer wait."""
 
-    def __init__(self, fd: int, board: Board) -> None:
+    def __init__(self, fd: int, board: Scoreboard) -> None:
         self._fd, self._board = fd, board
         self._lock = threading.Lock()
 
@@ -40,7 +41,7 @@ class Outbox:
         if kind in (m.IN_LINE, m.AT_WORK):
             self._board.in_line(chunk, model, waits=kind == m.IN_LINE)
             return
-        data = wire.tagged(kind, chunk, model, payload)
+        data = framing.tagged(kind, chunk, model, payload)
         with self._lock:
             if kind == codec.INTENT:
                 self._board.called(1)
@@ -70,29 +71,31 @@ class _Lines(logging.Handler):
 class _Worker:
     """Tasks in, outcomes out, in one process."""
 
-    def __init__(self, index: int, slots: int, board: Board, answers: CallIndex, outbox: Outbox, made: int) -> None:
+    def __init__(
+        self, index: int, slots: int, board: Scoreboard, answers: CallIndex, outbox: Outbox, made: int
+    ) -> None:
         self._index, self._slots, self._board, self._answers, self._outbox = index, slots, board, answers, outbox
         self._made = made  # calls that the worker before this one had sent and not heard of
         self._queue: SimpleQueue[m.Start | None] = SimpleQueue()
         self._stopping = threading.Event()
-        self._executor: Executor | None = None
+        self._executor: TaskRunner | None = None
         self._initialized = b""  # the initializer that has run in this process
         self._threads: list[threading.Thread] = []
 
     def handle(self, kind: int, payload: bytes) -> bool:
         """One frame of the supervisor; False: go."""
-        if kind == wire.TASKS:
+        if kind == framing.TASKS:
             put = self._queue.put
-            for task in wire.unpack_tasks(payload):
+            for task in framing.unpack_tasks(payload):
                 put(task)
-        elif kind == wire.SETUP:
+        elif kind == framing.SETUP:
             self._set_up(payload)
-        elif kind == wire.ENDPOINT:
+        elif kind == framing.ENDPOINT:
             if self._executor is not None:
                 self._executor.endpoint_came(*msgpack.unpackb(payload))
-        elif kind == wire.DROP:
+        elif kind == framing.DROP:
             self._stopping.set()
-        elif kind == wire.LEAVE:
+        elif kind == framing.LEAVE:
             return False
         return True
 
@@ -100,9 +103,9 @@ class _Worker:
         try:
             self.close()
             self._stopping = threading.Event()
-            setup = Setup.unpack(payload)
+            setup = WorkerConfig.unpack(payload)
             logging.getLogger().setLevel(setup.log_level)
-            self._executor = Executor(
+            self._executor = TaskRunner(
                 setup,
                 self._index,
                 self._slots,
@@ -152,7 +155,7 @@ def worker_main(
     life_fd: int,
     index: int,
     slots: int,
-    board: Board,
+    board: Scoreboard,
     answers: CallIndex,
     dispatch_fd: int,
     outbox_fd: int,
@@ -162,17 +165,17 @@ def worker_main(
     made: int,
 ) -> None:
     """The target of a worker's ``multiprocessing.Process``; ends the process itself. ``life_fd``: see ``Forked``."""
-    osutil.die_with_parent(supervisor)
+    posix.die_with_parent(supervisor)
     os.setpgid(0, 0)
-    osutil.adopt_orphans()
+    posix.adopt_orphans()
     os.dup2(out_fd, 1)
     os.dup2(err_fd, 2)
-    osutil.close_all_but({0, 1, 2, life_fd, dispatch_fd, outbox_fd})
+    posix.close_all_but({0, 1, 2, life_fd, dispatch_fd, outbox_fd})
     sys.stdin, sys.stdout, sys.stderr = _text(0, "r"), _text(1, "w"), _text(2, "w")  # nothing comes from the first
     outbox = Outbox(outbox_fd, board)
     logging.getLogger().handlers[:] = [_Lines(outbox)]
     worker = _Worker(index, slots, board, answers, outbox, made)
-    reader = wire.FrameReader(dispatch_fd)
+    reader = framing.FrameReader(dispatch_fd)
     try:
         while not reader.ended:
             for kind, payload in reader.read():

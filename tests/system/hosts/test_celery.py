@@ -18,7 +18,7 @@ from typing import Any
 import pytest
 
 from mrengine import Job
-from mrengine.log.lock import JobLock
+from mrengine.log.file.lock import JobLock
 from mrengine.testing.server import Stats
 from tests.system.hosts.stage import Stage, documented
 from tests.system.processes import alive, children, parent, wait_for

@@ -1,0 +1,52 @@
+"""Owns a forked child of the supervisor's own, and the descriptor that tells of its end."""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+from collections.abc import Callable
+from typing import Any
+
+from mrengine import posix
+
+__all__ = ["ChildProcess"]
+
+
+class ChildProcess:
+    """Runs ``target(held, *args)`` in a fork; ``life`` is readable once it has ended. OSError: it cannot be forked.
+
+    ``life`` is a pidfd. Where the system gives none (macOS, Linux before 5.3, a filter of system calls) it is a pipe
+    whose other end, ``held``, the child alone has and must not close. A child of the child may keep that open:
+    ``ended`` is true all the same.
+    """
+
+    def __init__(self, target: Callable[..., None], args: tuple[Any, ...], name: str, *, daemon: bool) -> None:
+        self.life, held = os.pipe()
+        try:
+            context = multiprocessing.get_context("fork")
+            self._process = context.Process(target=target, args=(held, *args), name=name, daemon=daemon)
+            self._process.start()
+        except BaseException:
+            os.close(self.life)
+            raise
+        finally:
+            os.close(held)
+        self.pid = self._process.pid or 0
+        pidfd = posix.open_pidfd(self.pid)
+        if pidfd is not None:
+            os.close(self.life)
+            self.life = pidfd
+
+    @property
+    def ended(self) -> bool:
+        """Whether it has ended; it is still to be buried, so that its pid stays its own."""
+        return posix.is_zombie(self.pid)
+
+    def exitcode(self, wait_s: float) -> int | None:
+        """How it ended; None where it has not within ``wait_s``."""
+        self._process.join(wait_s)
+        return self._process.exitcode
+
+    def close(self) -> None:
+        """Watch it no more."""
+        os.close(self.life)

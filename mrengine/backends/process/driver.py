@@ -1,0 +1,247 @@
+"""Owns the host's view of a backend: open a job, give it records and rounds, hear what became durable.
+
+A session is used by one run at a time; a ``with`` block keeps it, and its warm pool, for several.
+"""
+
+from __future__ import annotations
+
+import os
+import struct
+import threading
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol
+
+import msgpack
+
+from mrengine import posix
+from mrengine.backends.process import framing
+from mrengine.backends.process.supervisor_handle import SupervisorHandle
+from mrengine.errors import JobBusy, LogError, SupervisorDied
+
+__all__ = ["Driver", "Durable", "Ended", "Line", "News", "Note", "ProcessDriver"]
+
+OPEN_S = 60.0  # how long a supervisor may take to open a log
+PATIENCE_S = 5.0  # longer than a supervisor that drains said it needs
+DRAIN_POLL_S = 0.05
+
+
+@dataclass(frozen=True, slots=True)
+class Durable:
+    """All records of the log below ``offset`` are on disk."""
+
+    offset: int
+
+
+@dataclass(frozen=True, slots=True)
+class Note:
+    """An event that is not in the log."""
+
+    name: str
+    fields: Mapping[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Line:
+    """A line that map_fn printed or logged."""
+
+    logger: str
+    level: int
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class Ended:
+    """A round has ended; ``state`` as the engine has it, "log" for a log that takes no more, "died" for a lost
+    supervisor.
+    """
+
+    state: str
+    facts: Mapping[str, Any]
+
+
+News = Durable | Note | Line | Ended
+
+
+class Driver(Protocol):
+    """What a run needs of a backend; process and sequential have the same."""
+
+    def begin(self, folder: Path, order: Mapping[str, Any]) -> None:
+        """Ask for the job's lock, and for its log to be opened or made."""
+
+    def opened(self) -> int:
+        """Wait for it; the offset below which the log is durable. Raises JobBusy, LogError."""
+
+    def restart(self) -> None:
+        """Set the log aside and begin another."""
+
+    def append(self, kind: int, payload: bytes) -> None:
+        """Append a record that the host has packed."""
+
+    def sync(self) -> int:
+        """Make what was appended durable; the offset up to which it is. SupervisorDied."""
+
+    def play(self, order: Mapping[str, Any]) -> None:
+        """Start a round."""
+
+    def receive(self, timeout_s: float) -> list[News]:
+        """What has happened, after waiting at most ``timeout_s``."""
+
+    def stop(self, reason: str) -> None:
+        """Start nothing new, end when what is in flight has. From any thread, and from signal handlers."""
+
+    def finish(self, close: bytes) -> None:
+        """Write the run's CLOSE record and free the job."""
+
+    def kill(self) -> None:
+        """End everything now."""
+
+    def close(self) -> None:
+        """End the pool; nothing is left running."""
+
+
+class ProcessDriver:
+    """A supervisor and its pool. Started at once, so that its imports overlap with reading and chunking."""
+
+    def __init__(self, *, drain_s: float) -> None:
+        self._drain_s = drain_s
+        self._supervisor = SupervisorHandle()
+        self._wake_read, self._wake_write = os.pipe()
+        os.set_blocking(self._wake_read, False)
+        os.set_blocking(self._wake_write, False)
+        self._waking = threading.RLock()  # a signal handler may come while its own thread holds it
+        self._reason: str | None = None
+        self._told: str | None = None
+        self._early: list[tuple[int, bytes]] = []
+        self._order, self._job_id = b"", ""
+
+    @property
+    def pid(self) -> int:
+        """The supervisor's pid."""
+        return self._supervisor.pid
+
+    def begin(self, folder: Path, order: Mapping[str, Any]) -> None:
+        self._reason = self._told = None
+        self._order = msgpack.packb({**order, "folder": os.fspath(folder)})
+        self._job_id = order["job_id"]
+        self._supervisor.send(framing.OPEN, self._order)
+
+    def opened(self) -> int:
+        began = time.monotonic()
+        while True:
+            kind, answer = self._await(framing.OPENED, framing.REFUSED)
+            facts = msgpack.unpackb(answer)
+            if kind == framing.OPENED:
+                self._supervisor.runtime = facts["runtime"]
+                return int(facts["durable"])
+            patience_s = PATIENCE_S + max(self._drain_s, facts.get("drain_s", 0.0))
+            if not (facts["why"] == "busy" and facts["draining"] and time.monotonic() - began < patience_s):
+                raise _refusal(facts, self._job_id)
+            time.sleep(DRAIN_POLL_S)  # the supervisor of a dead host commits what was paid for
+            self._supervisor.send(framing.OPEN, self._order)
+
+    def restart(self) -> None:
+        self._supervisor.send(framing.RESTART)
+
+    def _await(self, *kinds: int) -> tuple[int, bytes]:
+        until = time.monotonic() + OPEN_S
+        while time.monotonic() < until:
+            frames = self._supervisor.receive(0.5)
+            for at, frame in enumerate(frames):
+                if frame[0] in kinds:
+                    self._early += frames[at + 1 :]
+                    return frame
+                self._early.append(frame)
+            if self._supervisor.gone:
+                code = self._supervisor.returncode(wait_s=1.0)
+                raise SupervisorDied(f"the supervisor ended too early (exit code {code}){self._crash_report()}")
+        raise SupervisorDied(f"the supervisor did not answer for {OPEN_S:g} s")
+
+    def _crash_report(self) -> str:
+        for kind, payload in self._early:
+            if kind == framing.CRASH:
+                return ": " + payload.decode("utf-8", "replace").strip().rpartition("\n")[2]
+        return ""
+
+    def append(self, kind: int, payload: bytes) -> None:
+        self._supervisor.send(framing.APPEND, bytes([kind]) + payload)
+
+    def sync(self) -> int:
+        self._supervisor.send(framing.SYNC)
+        return self.opened()
+
+    def play(self, order: Mapping[str, Any]) -> None:
+        self._supervisor.send(framing.RUN, msgpack.packb({key: order[key] for key in order if key != "objects"}))
+        self._tell()
+
+    def receive(self, timeout_s: float) -> list[News]:
+        frames = self._early or self._supervisor.receive(timeout_s, self._wake_read)
+        self._early = []
+        self._tell()
+        news = [item for frame in frames if (item := _news(*frame)) is not None]
+        if not frames and self._supervisor.gone:
+            news.append(Ended("died", {"message": "the supervisor died"}))
+        return news
+
+    def _tell(self) -> None:
+        """Pass a stop on, from the thread that owns the connection."""
+        if posix.readable((self._wake_read,), 0.0):  # eventlet's read would wait
+            os.read(self._wake_read, 64)
+        if self._reason is not None and self._told is None:
+            self._told = self._reason
+            self._supervisor.send(framing.STOP, self._reason.encode())
+
+    def stop(self, reason: str) -> None:
+        self._reason = self._reason or reason
+        with self._waking:
+            if self._wake_write < 0:
+                return  # closed: the number may be another file's by now
+            try:
+                os.write(self._wake_write, b".")
+            except BlockingIOError:
+                pass  # it is awake already
+
+    def finish(self, close: bytes) -> None:
+        self._supervisor.send(framing.FINISH, close)
+        self._await(framing.FINISHED)
+        self._early = []
+
+    def kill(self) -> None:
+        self._supervisor.kill()
+
+    def close(self) -> None:
+        try:
+            self._supervisor.close(wait_s=5.0)
+        finally:
+            self._close_pipe()
+
+    def _close_pipe(self) -> None:
+        with self._waking:
+            pipe = self._wake_read, self._wake_write
+            self._wake_read = self._wake_write = -1
+            for fd in pipe:
+                if fd >= 0:
+                    os.close(fd)
+
+
+def _refusal(facts: Mapping[str, Any], job_id: str) -> Exception:
+    if facts["why"] == "busy":
+        return JobBusy(facts["message"], job_id=job_id, pid=facts.get("pid"))
+    ranges = [tuple(span) for span in facts.get("ranges", ())]
+    return LogError(facts["message"], reason=facts["reason"], path=facts.get("path"), ranges=ranges)
+
+
+def _news(kind: int, payload: bytes) -> News | None:
+    if kind == framing.DURABLE:
+        return Durable(struct.unpack("<Q", payload)[0])
+    if kind == framing.NOTE:
+        return Note(*msgpack.unpackb(payload))
+    if kind == framing.LINE:
+        return Line(*msgpack.unpackb(payload))
+    if kind == framing.END:
+        return Ended(*msgpack.unpackb(payload))
+    if kind == framing.CRASH:
+        return Note("supervisor:crashed", {"report": payload.decode("utf-8", "replace")})
+    return None

@@ -1,0 +1,194 @@
+"""Owns the processes beside the pool: the Manager and the model server."""
+
+from __future__ import annotations
+
+import os
+import secrets
+import shutil
+import time
+from collections import deque
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from mrengine import posix
+from mrengine.backends.process.child import ChildProcess
+from mrengine.backends.process.selector import Selector
+from mrengine.budget.server import BudgetConfig, serve
+from mrengine.engine.protocol import Message
+from mrengine.errors import LogError
+from mrengine.job.budget_config import terms_of
+from mrengine.job.job_store import JobStore
+
+__all__ = ["HelperProcesses"]
+
+Tell = Callable[[str, str, str], None]
+Notify = Callable[[str, Mapping[str, Any]], None]
+MANAGERS = 20  # replaced more often than that within a minute, the job ends
+
+
+class HelperProcesses:
+    """Children of the supervisor that serve all workers, in a private folder that goes with the last of them."""
+
+    def __init__(self, switchboard: Selector, runtime: str, notify: Notify, broken: Callable[[str], None]) -> None:
+        self._switchboard, self._runtime, self._notify, self._broken = switchboard, runtime, notify, broken
+        self._managers: deque[float] = deque(maxlen=MANAGERS)
+        self._manager: ChildProcess | None = None
+        self._address = os.path.join(runtime, "budget")
+        self._authkey = secrets.token_bytes(32)
+        self._terms: Callable[[], BudgetConfig] | None = None
+        self._servers: dict[str, _Served] = {}
+
+    # the Manager
+
+    def manager(self, order: Mapping[str, Any], job: JobStore) -> tuple[str, bytes]:
+        """Start the Manager for a job, at the level that its log implies; its address and key. OSError: no process."""
+        self._end_manager()
+        self._terms = lambda: terms_of(order, job)
+        self._start_manager()
+        return self._address, self._authkey
+
+    def _start_manager(self) -> None:
+        assert self._terms is not None
+        args = (self._address, self._authkey, self._terms())
+        self._manager = ChildProcess(_serve_budget, args, "mrengine-manager", daemon=True)
+        self._switchboard.watch(self._manager.life, self._on_manager_gone)
+
+    def _on_manager_gone(self) -> list[Message]:
+        """It died: another takes its address, and workers reconnect to it by themselves."""
+        self._end_manager()
+        if self._terms is None:
+            return []  # no job needs it
+        if len(self._managers) == MANAGERS and time.monotonic() - self._managers[0] < 60:
+            self._broken(f"the budget manager ended {MANAGERS} times within 60 s")
+            return []
+        self._managers.append(time.monotonic())
+        try:
+            self._start_manager()
+        except (OSError, LogError) as error:
+            self._broken(f"the budget manager ended and cannot be started again: {error}")
+            return []
+        self._notify("manager:replaced", {})
+        return []
+
+    def forget_job(self) -> None:
+        """The job is over: a Manager that ends now is not replaced before the next one."""
+        self._terms = None
+
+    def look_after(self) -> None:
+        """Replace what was stopped by a signal: it would never answer, and never end."""
+        if self._manager is not None and (self._manager.ended or posix.is_stopped(self._manager.pid)):
+            self._on_manager_gone()
+        for served in self._servers.values():
+            served.look_after()
+
+    def _end_manager(self) -> None:
+        if self._manager is not None:
+            self._switchboard.forget(self._manager.life)
+            posix.end_process(self._manager.pid)
+            self._manager.exitcode(5)
+            self._manager.close()
+            self._manager = None
+
+    # the embedded model
+
+    def serve(self, name: str, context_window: int | None, tell: Tell) -> None:
+        """Start the server of an embedded model when it is first asked for; ``tell(name, url, key)`` when it is up."""
+        served = self._servers.get(name)
+        if served is None:
+            served = self._servers[name] = _Served(name, context_window, self._switchboard)
+        served.ask(tell)
+
+    def close(self) -> None:
+        """End them, remove the folder."""
+        self._end_manager()
+        for served in self._servers.values():
+            served.stop()
+        shutil.rmtree(self._runtime, ignore_errors=True)
+
+
+def _serve_budget(life_fd: int, address: str, authkey: bytes, terms: BudgetConfig) -> None:
+    """The Manager's process: no descriptor of the supervisor's stays open in it."""
+    posix.close_all_but({0, 1, 2, life_fd})
+    serve(address, authkey, terms)
+
+
+class _Served:
+    """The server of one embedded model. It is started again when it dies; its address stays."""
+
+    def __init__(self, name: str, context_window: int | None, switchboard: Selector) -> None:
+        self._name, self._context_window, self._switchboard = name, context_window, switchboard
+        self._waiting: list[Tell] = []
+        self._answer: tuple[str, str] | None = None
+        self._server: Any = None
+        self._pidfd: int | None = None
+
+    def ask(self, tell: Tell) -> None:
+        """Answer now, or when it is up."""
+        if self._answer is not None:
+            tell(self._name, *self._answer)
+            return
+        self._waiting.append(tell)
+        if self._server is None:
+            self._start()
+
+    def _start(self) -> None:
+        from mrengine.errors import ConfigError
+        from mrengine.providers.local.embedded import model_server
+
+        try:
+            self._server = self._server or model_server(self._name, context_window=self._context_window)
+            self._server.start()
+        except ConfigError as error:
+            self._tell_all("", str(error))
+            return
+        self._switchboard.watch(self._server.ready_fd, self._on_ready)
+
+    def _on_ready(self) -> list[Message]:
+        from mrengine.errors import ConfigError
+
+        self._switchboard.forget(self._server.ready_fd)
+        try:
+            url, key = self._server.address(1.0)
+        except ConfigError as error:
+            self._server = None
+            self._tell_all("", str(error))
+            return []
+        self._pidfd = posix.open_pidfd(self._server.pid)
+        if self._pidfd is not None:
+            self._switchboard.watch(self._pidfd, self._on_gone)
+        self._answer = (url, key)
+        self._tell_all(url, key)
+        return []
+
+    def _tell_all(self, url: str, key: str) -> None:
+        waiting, self._waiting = self._waiting, []
+        for tell in waiting:
+            tell(self._name, url, key)
+
+    def _on_gone(self) -> list[Message]:
+        self._forget()
+        self._start()
+        return []
+
+    def look_after(self) -> None:
+        """End it where it was stopped; its end is noticed, and it is started again."""
+        if self._server is None or self._server.pid is None:
+            return
+        if posix.is_stopped(self._server.pid):
+            posix.end_process(self._server.pid)
+        elif self._answer is not None and self._pidfd is None and not self._server.alive:
+            self._on_gone()
+
+    def _forget(self) -> None:
+        if self._pidfd is not None:
+            self._switchboard.forget(self._pidfd)
+            os.close(self._pidfd)
+            self._pidfd = None
+
+    def stop(self) -> None:
+        """End it."""
+        self._forget()
+        if self._server is not None:
+            if self._answer is None and self._server.pid is not None:
+                self._switchboard.forget(self._server.ready_fd)
+            self._server.stop()

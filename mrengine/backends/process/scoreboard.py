@@ -1,0 +1,79 @@
+"""Owns a worker's board: shared memory on which it notes what each slot runs, and which outlives it.
+
+::
+
+    a slot, 4 × i64:   chunk (-1: idle) │ model │ started, ns of CLOCK_MONOTONIC │ in line since, 0: at work
+    behind all slots:  calls that were sent and not answered
+
+Eight aligned bytes are stored at once; the chunk is written last, so whoever reads it finds the rest in place. A
+process that is SIGKILLED leaves its board as it was: nothing has to be sent to announce a start.
+"""
+
+from __future__ import annotations
+
+import mmap
+import time
+
+from mrengine.engine.protocol import Started
+
+__all__ = ["Scoreboard"]
+
+_WORDS = 4
+
+
+class Scoreboard:
+    """One worker's board. Made before the fork; the worker writes, the supervisor reads."""
+
+    def __init__(self, slots: int) -> None:
+        self._slots = slots
+        self._memory = mmap.mmap(-1, (slots * _WORDS + 1) * 8)
+        self._words = memoryview(self._memory).cast("q")
+        self.wipe()
+
+    def wipe(self) -> None:
+        """All slots idle."""
+        for slot in range(self._slots):
+            self._words[slot * _WORDS] = -1
+
+    def start(self, slot: int, chunk: int, model: int) -> None:
+        """A slot starts a task."""
+        at = slot * _WORDS
+        self._words[at + 1] = model
+        self._words[at + 2] = time.monotonic_ns()
+        self._words[at + 3] = 0
+        self._words[at] = chunk
+
+    def in_line(self, chunk: int, model: int, *, waits: bool) -> None:
+        """A task waits for its budget from now on, or no more: that time does not count as its own."""
+        words, now = self._words, time.monotonic_ns()
+        for at in range(0, self._slots * _WORDS, _WORDS):
+            if words[at] == chunk and words[at + 1] == model:
+                since = words[at + 3]
+                if waits and not since:
+                    words[at + 3] = now
+                elif since and not waits:
+                    words[at + 2] += now - since
+                    words[at + 3] = 0
+
+    def clear(self, slot: int) -> None:
+        """A slot is idle; after its outcome was written."""
+        self._words[slot * _WORDS] = -1
+
+    def called(self, change: int) -> None:
+        """Count the calls that were sent and not answered yet. One thread at a time."""
+        self._words[self._slots * _WORDS] += change
+
+    @property
+    def calls(self) -> int:
+        """Calls that were sent and not answered."""
+        return max(0, self._words[self._slots * _WORDS])
+
+    def started(self) -> list[Started]:
+        """What the slots run; ``since`` is later by the time that a task has waited for its budget."""
+        words, now = self._words, time.monotonic_ns()
+        slots = [at for at in range(0, self._slots * _WORDS, _WORDS) if words[at] >= 0]
+        waited = [now - words[at + 3] if words[at + 3] else 0 for at in slots]
+        return [
+            Started(words[at], words[at + 1], (words[at + 2] + waits) / 1e9)
+            for at, waits in zip(slots, waited, strict=True)
+        ]

@@ -1,0 +1,116 @@
+"""Owns one worker process as the supervisor sees it: its pipes, its board, its life."""
+
+from __future__ import annotations
+
+import os
+import signal
+from collections import deque
+from collections.abc import Sequence
+
+from mrengine import posix
+from mrengine.backends.process import framing
+from mrengine.backends.process.child import ChildProcess
+from mrengine.backends.process.scoreboard import Scoreboard
+from mrengine.backends.process.worker import worker_main
+from mrengine.engine.protocol import Death, Message
+from mrengine.log.file.call_index import CallIndex
+
+__all__ = ["WorkerHandle"]
+
+
+class WorkerHandle:
+    """A forked worker. ``out_fd`` and ``err_fd`` are where its stdout and stderr go."""
+
+    def __init__(self, index: int, slots: int, answers: CallIndex, out_fd: int, err_fd: int, made: int) -> None:
+        if (threads := posix.thread_count()) != 1:
+            raise AssertionError(f"the supervisor forks with {threads} threads")
+        self.index = index
+        self.board = Scoreboard(slots)
+        (read_end, self.dispatch), (self.outbox, write_end) = posix.pipes(2)
+        for fd in (self.dispatch, self.outbox):
+            posix.enlarge_pipe(fd)
+            os.set_blocking(fd, False)
+        args = (index, slots, self.board, answers, read_end, write_end, out_fd, err_fd, os.getpid(), made)
+        try:
+            self._child = ChildProcess(worker_main, args, f"mrengine-worker-{index}", daemon=False)
+        except BaseException:
+            os.close(self.dispatch)
+            os.close(self.outbox)
+            raise
+        finally:
+            os.close(read_end)
+            os.close(write_end)
+        self.pid, self.life = self._child.pid, self._child.life
+        self._reader = framing.TaggedReader(self.outbox)
+        self._unsent: deque[bytes] = deque()
+
+    def read(self) -> list[Message]:
+        """What the worker has written."""
+        return list(self._reader.read(self.index))
+
+    @property
+    def ended(self) -> bool:
+        """Whether the worker's outbox is closed."""
+        return self._reader.ended
+
+    @property
+    def dead(self) -> bool:
+        """Whether the process has ended."""
+        return self._child.ended
+
+    def send(self, data: bytes) -> bool:
+        """Write a frame, or keep what the pipe does not take; True when all is written."""
+        self._unsent.append(data)
+        return self.flush()
+
+    def flush(self) -> bool:
+        """Write what is kept; True when nothing is left."""
+        while self._unsent:
+            data = self._unsent[0]
+            try:
+                sent = os.write(self.dispatch, data)
+            except BlockingIOError:
+                return False
+            except BrokenPipeError:
+                self._unsent.clear()
+                return True
+            if sent < len(data):
+                self._unsent[0] = data[sent:]
+                return False
+            self._unsent.popleft()
+        return True
+
+    def kill(self) -> None:
+        """SIGKILL the worker and what it left in its process group."""
+        posix.end_group(self.pid)
+
+    def bury(self) -> tuple[Sequence[Message], Death]:
+        """After its death: what it still said, then how it died. Its group goes with it; nothing of it is left."""
+        posix.end_group(self.pid)
+        last: list[Message] = []
+        while True:
+            more = self.read()
+            last += more
+            if self._reader.ended or not more:
+                break
+        started = self.board.started()
+        code = self._child.exitcode(5)
+        self.close()
+        return last, Death(started, code, _cause(code))
+
+    def close(self) -> None:
+        """Close the supervisor's ends."""
+        os.close(self.dispatch)
+        os.close(self.outbox)
+        self._child.close()
+
+
+def _cause(code: int | None) -> str:
+    if code is None:
+        return "the worker's end could not be seen"
+    if code < 0:
+        try:
+            return f"the worker was ended by {signal.Signals(-code).name}"
+        except ValueError:
+            return f"the worker was ended by signal {-code}"
+    return f"the worker left with exit code {code}"

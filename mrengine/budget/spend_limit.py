@@ -1,0 +1,92 @@
+"""Owns the hard stop: what a job may still spend, in tokens and in USD."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from mrengine.errors import ConfigError
+from mrengine.records import Budget, Price, Usage
+
+__all__ = ["SpendLimit", "Sum"]
+
+Sum = tuple[float, float]  # tokens, USD
+
+
+class SpendLimit:
+    """Reserves an upper bound before each call, so that what is spent never exceeds the ``Budget``.
+
+    ``spent`` is what the log holds: the usage of answers, and for intents without an answer their upper bound.
+    """
+
+    def __init__(
+        self, budget: Budget | None, *, prices: Mapping[str, Price | None] | None = None, spent: Sum = (0.0, 0.0)
+    ) -> None:
+        budget = budget or Budget()
+        self._limits = (_limit(budget.max_tokens), _limit(budget.max_cost_usd))
+        self._prices = prices or {}
+        self.spent: Sum = spent
+        self.reserved: Sum = (0.0, 0.0)
+        if budget.max_cost_usd is not None:
+            _check_prices(self._prices)
+
+    @property
+    def limited(self) -> bool:
+        """Whether there is anything to watch."""
+        return self._limits != (float("inf"), float("inf"))
+
+    def cost(self, model: str, usage: Usage) -> Sum:
+        """Tokens and USD of a usage; ConfigError where a cost is limited and the model's price is unknown."""
+        if self._limits[1] == float("inf"):
+            return (float(usage.total_tokens), 0.0)
+        price = self._prices.get(model)
+        if price is None:
+            raise _no_price(model)
+        return (float(usage.total_tokens), price.cost(usage))
+
+    def reserve(self, amount: Sum) -> bool:
+        """Put an upper bound aside. False: it does not fit while other calls are open, or for ever (``exhausted``)."""
+        if any(self._over(amount, self.reserved)):
+            return False
+        self.put_aside(amount)
+        return True
+
+    def put_aside(self, amount: Sum) -> None:
+        """An upper bound of a call that is under way already, whether it fits or not."""
+        self.reserved = _add(self.reserved, amount)
+
+    def exhausted(self, amount: Sum) -> tuple[str, float, float] | None:
+        """(unit, spent, limit) where the amount would not fit even if all that is reserved came back."""
+        for i, over in enumerate(self._over(amount, (0.0, 0.0))):
+            if over:
+                return ("tokens", "USD")[i], self.spent[i], self._limits[i]
+        return None
+
+    def settle(self, reserved: Sum, used: Sum) -> None:
+        """The call has ended: its bound is free again, and this much is spent."""
+        self.reserved = _add(self.reserved, (-reserved[0], -reserved[1]))
+        self.spent = _add(self.spent, used)
+
+    def _over(self, amount: Sum, reserved: Sum) -> list[bool]:
+        return [self.spent[i] + reserved[i] + amount[i] > self._limits[i] * (1 + 1e-12) for i in (0, 1)]
+
+
+def _limit(given: float | None) -> float:
+    return float("inf") if given is None else float(given)
+
+
+def _add(one: Sum, other: Sum) -> Sum:
+    return (one[0] + other[0], one[1] + other[1])
+
+
+def _no_price(model: str) -> ConfigError:
+    return ConfigError(
+        f"max_cost_usd needs the price of every model, and that of {model!r} is unknown: "
+        "give it as ModelSpec(price=Price(...)), or limit max_tokens instead",
+        setting="budget",
+    )
+
+
+def _check_prices(prices: Mapping[str, Price | None]) -> None:
+    for model, price in prices.items():
+        if price is None:
+            raise _no_price(model)

@@ -1,0 +1,139 @@
+"""Owns the kinds of text: which splitter a text gets, by name or by looking at its first block.
+
+To add a kind: a module with its ``Kind`` and a ``looks(sample)``, and a line in ``_KINDS`` here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from itertools import chain
+from typing import NamedTuple, Protocol
+
+from mrengine.chunking.boundaries import Context, Kind
+from mrengine.chunking.cutter import Cutter, Fits
+from mrengine.chunking.sample import Sample
+from mrengine.chunking.splitters import (
+    chat,
+    code,
+    codelooks,
+    csvtext,
+    dicom,
+    diff,
+    hl7,
+    html,
+    log,
+    markdown,
+    prose,
+    sql,
+    subtitles,
+    xml,
+    yamltext,
+)
+from mrengine.chunking.splitters.custom import Custom
+from mrengine.chunking.splitters.tags import MarkupCutter
+from mrengine.errors import ChunkingError
+
+__all__ = ["Splitter", "SplitterChoice", "check", "choose", "detect"]
+
+SplitterChoice = str | Callable[[str], object]
+
+_RECORDS = ("csv", "log", "yaml", "xml", "html", "chat", "diff", "sql", "hl7", "subtitles")
+
+
+class Splitter(Protocol):
+    """Where to cut. Offsets are characters of the window ``text``; one object serves one document.
+
+    Nearly every kind of text has a ``Cutter`` for a splitter.
+    """
+
+    @property
+    def kind(self) -> str:
+        """The kind of text, as chunks carry it."""
+
+    def see(self, text: str, base: int) -> None:
+        """Look at the window, which begins at ``base`` in the document, before it is cut."""
+
+    def cut(self, text: str, start: int, high: int, fits: Fits) -> int:
+        """The best cut in ``start + 1 .. high``. ``fits(a, b)``: whether that span fits into a chunk."""
+
+    def resume(self, text: str, low: int, start: int) -> int:
+        """Where whole units begin that end at ``start``: the first such place in ``low .. start``."""
+
+    def spent(self, share: float) -> None:
+        """Told of each chunk: what share of it stays empty."""
+
+    def context(self, text: str, start: int) -> Context:
+        """What a chunk that begins at ``start`` has lost; asked for one start after another."""
+
+
+def _json(target: int) -> Splitter:
+    from mrengine.chunking.splitters.json_text import Json
+
+    return Json(target)
+
+
+def _never(sample: Sample) -> float:
+    """It is found by its brackets, before any line is looked at."""
+    return 0.0
+
+
+class _Entry(NamedTuple):
+    make: Callable[[int], Splitter]
+    looks: Callable[[Sample], float]  # 0: surely not … 1: surely
+
+
+def _kind(make: Callable[[int], Kind], looks: Callable[[Sample], float]) -> _Entry:
+    return _Entry(lambda target: Cutter(make(target), target), looks)
+
+
+_SURE = 0.9  # so a kind must look to be taken for one where a text begins like JSON
+
+# The first of those that look best is taken.
+_KINDS: dict[str, _Entry] = {
+    "prose": _kind(prose.Prose, prose.looks),
+    "markdown": _Entry(lambda target: Cutter(markdown.Markdown(target), target), markdown.looks),
+    "code": _kind(code.Code, codelooks.looks),
+    "json": _Entry(_json, _never),
+    "dicom": _kind(dicom.Dicom, dicom.looks),
+    "csv": _kind(csvtext.Csv, csvtext.looks),
+    "log": _kind(log.Log, log.looks),
+    "yaml": _kind(yamltext.Yaml, yamltext.looks),
+    "xml": _Entry(lambda target: MarkupCutter(xml.Xml(target), target), xml.looks),
+    "html": _Entry(lambda target: MarkupCutter(html.Html(target), target), html.looks),
+    "chat": _kind(chat.Chat, chat.looks),
+    "diff": _kind(diff.Diff, diff.looks),
+    "sql": _kind(sql.Sql, sql.looks),
+    "hl7": _kind(hl7.Hl7, hl7.looks),
+    "subtitles": _kind(subtitles.Subtitles, subtitles.looks),
+}
+
+
+def check(splitter: SplitterChoice) -> None:
+    """ChunkingError for a splitter that is neither "auto", a known name nor a callable."""
+    if not callable(splitter) and splitter != "auto" and splitter not in _KINDS:
+        known = ", ".join(("auto", *_KINDS))
+        raise ChunkingError(f"unknown splitter {splitter!r}: use one of {known}, or a callable", splitter=splitter)
+
+
+def choose(splitter: SplitterChoice, target: int, blocks: Iterator[str]) -> tuple[Splitter, Iterator[str]]:
+    """The splitter for a document, and its blocks (again, where they were looked at)."""
+    if callable(splitter):
+        text = "".join(blocks)
+        return Custom(target, text, splitter), iter((text,))
+    first = next(blocks, "")
+    name = detect(first) if splitter == "auto" else splitter
+    return _KINDS[name].make(target), chain((first,), blocks)
+
+
+def detect(text: str) -> str:
+    """The kind of a text, from its first block: one of the names that ``splitter=`` takes."""
+    sample = Sample(text)
+    if sample.is_json:
+        looks = {"chat": chat.looks(sample), "log": log.looks(sample)}
+        return max(looks, key=lambda name: looks[name]) if max(looks.values()) >= _SURE else "json"
+    looks = {name: _KINDS[name].looks(sample) for name in _RECORDS}
+    best = max(looks, key=lambda name: looks[name])
+    if looks[best] < _SURE:
+        looks |= {name: entry.looks(sample) for name, entry in _KINDS.items() if name not in looks}
+        best = max(_KINDS, key=lambda name: looks[name])
+    return best

@@ -1,0 +1,214 @@
+"""Owns running text: paragraphs, numbered clauses, items and titles, and what a newline means.
+
+Whether lines are wrapped is learnt from each new window: in wrapped text hardly any line had room for the first word of
+the next. Such a line's end is no boundary. In other texts a line is a unit, and one to be kept whole where lines begin
+alike, as records do. Running heads and page numbers, which repeat, are looked through.
+"""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from itertools import pairwise
+
+from mrengine.chunking.boundaries import ITEM, LINE, PARAGRAPH, SOFT, WHOLE, Boundary, Stateless, opening
+from mrengine.chunking.sample import Sample
+from mrengine.chunking.splitters.abbreviations import is_abbreviation
+from mrengine.chunking.splitters.lines import lines_between, unified
+
+__all__ = ["ITEM_MARK", "TITLES", "Prose", "looks"]
+
+_ROMAN = "[ivxlcIVXLC]{1,7}"
+_NAMES = (
+    "Section|Article|Art\\.|Clause|Chapter|Part|Annex|Schedule|Appendix|Paragraph|Rule|Abschnitt|Artikel|Kapitel|Anlage"
+    "|Teil|Chapitre|Artículo|Capítulo|Sección|Artigo|Articolo|Статья|Глава|Раздел|Artykuł|Rozdział"
+)
+# What an item, clause or numbered section begins with. The groups say how far out it lies.
+ITEM_MARK = re.compile(
+    rf"[ \t]*(?:(?P<named>(?:{_NAMES})[ \t]+(?:\d[\d.]*|{_ROMAN}\b)|§+[ \t]*\d|第.{{1,5}}[条章节])"
+    r"|(?P<number>[(\[]?\d{1,3}(?:\.\d{1,3})*[.)\]:]|\d{1,3}(?:\.\d{1,3})+)(?=\s|$)"
+    rf"|(?P<letter>[(\[]?(?:[A-Za-z]|{_ROMAN})[)\]](?=\s|$)|[a-zA-Z]\.(?=\s+[A-Z]))"
+    r"|(?P<bullet>[-*+•‣◦▪·–—o][ \t]+(?=\S)))"
+)
+_RANK = {"named": 0, "number": 2, "letter": 10, "bullet": 14}
+# A title: a short line that ends no sentence, behind a blank line; numbered, or in capitals, wherever it stands.
+_TITLE = r"(?=[^\W_])[^\n]{0,70}[^\s.!?;,:。！？،؛]$"
+TITLES = (
+    rf"(?:(?<=\n\n)|(?<=\n\r\n)|(?<=\n \n)|(?<=^)|(?<=\f))[ \t]*{_TITLE}",
+    rf"(?:\d{{1,3}}(?:\.\d{{1,3}})*\.?|{_ROMAN}\.|§[ \t]*\d+\.?|(?:{_NAMES})[ \t][\dIVXLC.]+)[ \t]+{_TITLE}",
+    r"[ \t]*[^a-z\n]{0,60}[A-ZÀ-ÞА-Я]{2}[^a-z\n]{0,60}(?<![.!?;,])$",
+    r"\s*~{4,}$|\s*\^{4,}$|\s*\"{4,}$",
+)
+_ENDS = frozenset(".!?:;…。！？：；।॥។။؟۔\"'”’»)」』*_|>")
+_FIRST_WORD = re.compile(r"\s*\S+")
+_FURNITURE = re.compile(
+    r"\f|\s*(?:(?:page|seite|página|pagina|стр\.?|p\.?)\s*)?[-–—\[]?\s*\d+\s*(?:(?:of|/|von|de|di|sur|из)\s*\d+\s*)?[-–—\]]?\s*$",
+    re.IGNORECASE,
+)
+_GAP = re.compile(r"[^\s.!?:;,]\s{2,}\S")  # not the two blanks behind a sentence
+_DIGITS = re.compile(r"\d+")
+_BEGINS = re.compile(r"\s*(?:[\[(<#*|\"']*)([A-Za-z]+|\d+)?([^\w\s]+|\s)")
+_OTHER = frozenset("|#-*+>=~`:<•")  # a row, a heading, an item, a fence: nothing that is wrapped
+_ANY_ITEM = re.compile(
+    rf"\n{ITEM_MARK.pattern}".replace("?P<named>", "?:")
+    .replace("?P<number>", "?:")
+    .replace("?P<letter>", "?:")
+    .replace("?P<bullet>", "?:")
+)
+_LEARNT = 90  # lines
+_LOOKED = 2500  # characters: in three such parts of a window an item is looked for
+_INDENTED = 12  # characters: behind them, wide gaps are those of a table
+_LONG_WORD = 10  # characters
+_NONE = 1 << 30  # no unit is kept whole at the cost of fill
+_WIDEST = 200  # characters: no text is wrapped at more
+_MORE = 120  # characters before the boundaries that are asked for: the lines above
+
+
+class Prose(Stateless):
+    """Running text. Of what it saw it keeps how lines are made."""
+
+    name = "prose"
+    opens = opening(*TITLES)
+
+    def __init__(self, target: int) -> None:
+        super().__init__(target)
+        self._wrapped = False
+        self._width = 0
+        self._whole = SOFT  # of lines in a text that is not wrapped
+        self._heads: frozenset[str] = frozenset()
+        self._seen = 0
+
+    def see(self, text: str, base: int) -> None:
+        """Learn from the text that is new how its lines are made."""
+        begin = max(0, self._seen - base)
+        self._seen = base + len(text)
+        new = unified(text[begin:])
+        lines = new[: 80 * _LEARNT].split("\n")[:-1]
+        if len(lines) > 2:
+            self._learn([line.rstrip() for line in lines[:_LEARNT]])
+        third = len(new) // 3
+        marked = any(_ANY_ITEM.search(new, at, at + _LOOKED) for at in (0, third, 2 * third))
+        rows = self._whole or any(map(_has_cells, lines[:_LEARNT]))
+        self.outermost = ITEM if marked else LINE if rows and len(lines) > 2 else _NONE
+        self._heads = _running_heads(lines) if self._wrapped else frozenset()
+
+    def _learn(self, lines: list[str]) -> None:
+        pairs = [
+            (a, b)
+            for a, b in pairwise(lines)
+            if len(a) > 25 and b and a.lstrip()[0] not in _OTHER and b.lstrip()[0] not in _OTHER
+        ]
+        if not pairs:
+            self._wrapped, self._whole = False, WHOLE if _begin_alike(lines) else SOFT
+            return
+        lengths = sorted(len(a) for a, _ in pairs)
+        self._width = lengths[len(lengths) * 95 // 100]
+        forced = sum(1 for a, b in pairs if self._is_forced(a, b))
+        going_on = sum(1 for a, b in pairs if b.lstrip()[:1].islower() and a[-1] not in _ENDS)
+        alike = _begin_alike(lines)
+        ended = sum(1 for a, _ in pairs if a[-1] in _ENDS)
+        even = forced > 0.6 * len(pairs) and ended < 0.8 * len(pairs) and not alike
+        self._wrapped = self._width <= _WIDEST and (even or going_on > 0.4 * len(pairs))
+        self._whole = WHOLE if alike and not self._wrapped else SOFT
+
+    def _is_forced(self, above: str, line: str) -> bool:
+        """Whether the line above had no room for the first word of the line."""
+        word = _FIRST_WORD.match(line)
+        return word is not None and len(above) + 1 + len(word.group().lstrip()) > self._width
+
+    def top(self, text: str, near: int, far: int, high: int) -> Boundary | None:
+        """The last paragraph that is no item."""
+        blank = text.rfind("\n\n", max(near, 0), high - 1)
+        if blank >= 0 and not self._heads:
+            line = text[blank + 2 : text.find("\n", blank + 2, high + _MORE) % _NONE]
+            above = text[text.rfind("\n", 0, blank) + 1 : blank]
+            if line and above and not line.isspace():
+                boundary = self.line(blank + 2, line, above.rstrip(), parted=True)
+                if boundary and boundary[1] == PARAGRAPH:
+                    return boundary
+        return None
+
+    def boundaries(self, text: str, low: int, high: int) -> list[Boundary]:
+        """Titles, clauses and items, paragraphs; lines, where they are not wrapped."""
+        found: list[Boundary] = []
+        above, parted = "", False
+        wrapped, full = self._wrapped, self._width - _LONG_WORD
+        for begin, line, after_blank in lines_between(text, low - _MORE if low > _MORE else 0, high):
+            parted = parted or after_blank
+            if wrapped and len(line) < full and self._is_furniture(line):
+                parted = True
+                continue
+            goes_on = wrapped and len(above) > full and not parted and above[-1] not in _ENDS
+            if begin > low and not (goes_on and above.find("  ", _INDENTED) < 0):
+                boundary = self.line(begin, line, above.rstrip(), parted)
+                if boundary:
+                    found.append(boundary)
+            above, parted = line, False
+        return found
+
+    def _is_furniture(self, line: str) -> bool:
+        """Whether it is a page number or a running head."""
+        return _FURNITURE.match(line) is not None or _DIGITS.sub("0", line.strip()) in self._heads
+
+    def line(self, begin: int, line: str, above: str, parted: bool) -> Boundary | None:
+        """What begins at a line, below the line above (blank lines and furniture between them: ``parted``)."""
+        ended = not above or above[-1] in _ENDS
+        if above[-1:] == "." and is_abbreviation(above, len(above) - 1):
+            ended = False
+        if not parted and _has_cells(line) and _has_cells(above):
+            return begin, LINE, WHOLE  # a row of a table
+        if self._goes_on(line, above, parted, ended):
+            return None
+        mark = ITEM_MARK.match(line)
+        if mark and (parted or ended or not self._wrapped):
+            return begin, ITEM + _RANK[mark.lastgroup or "bullet"] + min(mark.start(mark.lastgroup or 0), 80), WHOLE
+        if parted:
+            return begin, PARAGRAPH, SOFT
+        if not self._wrapped:
+            return begin, LINE, self._whole
+        return (begin, PARAGRAPH + 1, SOFT) if ended and not self._is_forced(above, line) else None
+
+    def _goes_on(self, line: str, above: str, parted: bool, ended: bool) -> bool:
+        """Whether a line goes on with a sentence, or says who wrote what stands above."""
+        body = line.lstrip()
+        if body.startswith(("-- ", "— ")):
+            return True
+        if not self._wrapped or ended:
+            return False
+        return body[0].islower() or len(above) > 0.7 * self._width or (not parted and self._is_forced(above, line))
+
+
+def _has_cells(line: str) -> bool:
+    """Whether a line is divided by tabs, bars or wide gaps."""
+    body = line.strip()
+    return "\t" in body or " | " in body or ("  " in body and _GAP.search(body) is not None)
+
+
+def _running_heads(lines: list[str]) -> frozenset[str]:
+    """Short lines that come again and again, but for their numbers."""
+    short = Counter(_DIGITS.sub("0", line.strip()) for line in lines if 3 < len(line) < 60)
+    return frozenset(line for line, count in short.items() if count > 2 and line[-1] not in ".;:,")
+
+
+def _begin_alike(lines: list[str]) -> bool:
+    """Whether most lines begin with the same pattern: a time, a name and a colon, a number and a bar."""
+    said = [line for line in lines if line]
+    if not said:
+        return False
+    shapes = Counter(_shape(line) for line in said)
+    shape, most = shapes.most_common(1)[0]
+    return most > 0.6 * len(said) and len(said) > 3 and shape not in ("a ", "A ")
+
+
+def _shape(line: str) -> str:
+    match = _BEGINS.match(line)
+    if not match:
+        return ""
+    word = match.group(1) or ""
+    kind = "0" if word.isdigit() else "A" if word[:1].isupper() else "a" if word else ""
+    return line[: match.start(1)].strip() + kind + match.group(2)[:1] if word else match.group()[:4]
+
+
+def looks(sample: Sample) -> float:
+    """Any text may be prose."""
+    return 0.3

@@ -1,0 +1,161 @@
+r"""Owns finding the edges of all tokens of a text: by pretokens where it is ASCII, by the tokenizer where it is not.
+
+The way round the tokenizer is several times as fast, and its edges are the tokenizer's own: tests compare them, and
+:class:`TokenEnds` does too, on a sample, before it goes that way. A text that is ASCII but for a few words is two: between
+a letter or digit and a space or mark token counts add up, whichever they are (``safecuts``, rules 2 and 3), so the words
+that are not ASCII are joined and tokenised; so is the rest; and the edges of both are put back to where they belong.
+"""
+
+from __future__ import annotations
+
+import threading
+from itertools import accumulate, pairwise
+from typing import TYPE_CHECKING, Any
+
+import numpy
+
+from mrengine.chunking.tokens.pretoken_cache import PretokenCache
+from mrengine.chunking.tokens.pretokens import Pretokens
+
+if TYPE_CHECKING:
+    from mrengine.chunking.tokens.tokenizer import Tokenizer
+
+__all__ = ["TokenEnds"]
+
+_LEAST = 4096  # characters: below, the tokenizer is as fast
+_LONGEST = 512  # characters of a pretoken
+_MANY = 40  # characters: where on average so many have a word that is not ASCII, taking the text apart does not pay
+_MOST_STORED = 4 << 20  # bytes
+_MODERN = {"o200k_base": True, "o200k_harmony": True, "cl100k_base": False}  # the others have another expression
+_LEFT, _RIGHT = 1, 2  # sides of a cut at which counts add up
+_SAMPLE = 20 * (
+    "The patient's HbA1c was 7.25% (2026-11-26); I don't own an iPhone\n\n  \n\tstop:\r\n//see http://a.b/c?d=e'll\n"
+    "/* x */ getHTTPResponse1234567"
+    '{"id":10000042,"tags":["x","yZ"],"note":"escaped \\u00fc"}\n\n- item_one  \n    return self.value[0] != -1;\n'
+)
+
+
+def _side_of(character: str) -> int:
+    if character.isalnum():
+        return _LEFT
+    return _RIGHT if character in " \t" or (character.isprintable() and character != "'") else 0
+
+
+_SIDES = bytes(_side_of(chr(byte)) if byte < 128 else 0 for byte in range(256))
+
+
+class TokenEnds:
+    """Where each token of a text ends, in characters, as numpy arrays of int64. A surrogate is a UnicodeEncodeError."""
+
+    def __init__(self, tokenizer: Tokenizer) -> None:
+        self._tokenizer = tokenizer
+        self._busy = threading.Lock()
+        self._widths, self._characters = _sizes(tokenizer.encoding._mergeable_ranks)
+        self._merges = PretokenCache(tokenizer, self._widths)
+        self._pretokens: Pretokens | None = None
+        if tokenizer.name in _MODERN:
+            self._pretokens = Pretokens(modern=_MODERN[tokenizer.name])
+            found = self._ascii(_SAMPLE.encode())
+            tokens = map(tokenizer.encoding.decode_single_token_bytes, tokenizer.encoding.encode_ordinary(_SAMPLE))
+            if found is None or found.tolist() != list(accumulate(map(len, tokens))):
+                self._pretokens = None
+
+    def of(self, text: str) -> Any:
+        """The edges of a text of at most about a million characters."""
+        data = text.encode()
+        found = self._ascii(data) if len(data) == len(text) else self._apart(data, len(text))
+        return self._tokenised(text) if found is None else found
+
+    def _tokenised(self, text: str) -> Any:
+        return self._summed(text, self._widths if text.isascii() else self._characters)
+
+    def _summed(self, text: str, widths: Any) -> Any:
+        numbers = numpy.frombuffer(self._tokenizer.tokens(text), numpy.uint32)
+        return widths.take(numbers).cumsum(dtype=numpy.int64)
+
+    def _ascii(self, data: bytes) -> Any:
+        """The edges of an ASCII text; None if it must be tokenised.
+
+        Threads do not wait for each other: the second tokenises. So does the child of a fork at such a moment.
+        """
+        if not self._pretokens or len(data) < _LEAST or not self._busy.acquire(blocking=False):
+            return None
+        try:
+            begins = None if b"\0" in data else self._pretokens.begins(data)
+            if begins is None:
+                return None
+            starts = numpy.flatnonzero(begins)
+            sizes = numpy.diff(starts, append=len(data))
+            if int(sizes.max()) > _LONGEST:
+                return None
+            if self._merges.stored > _MOST_STORED:
+                self._merges = PretokenCache(self._tokenizer, self._widths)
+            return self._merges.edges(data, starts, sizes)
+        finally:
+            self._busy.release()
+
+    def _apart(self, data: bytes, length: int) -> Any:
+        """The edges of a text, as UTF-8, that has a few words that are not ASCII; None where they are many.
+
+        The words lie between ASCII parts, of which the first and the last may be empty.
+        """
+        high = numpy.frombuffer(data, numpy.uint8) > 0x7F
+        most = length // _MANY
+        # Soon seen: the text is of another script, or it would be taken apart into too many words.
+        if numpy.count_nonzero(high) > len(data) // 3 or numpy.count_nonzero(high[1:] > high[:-1]) > 2 * most:
+            return None
+        other = numpy.flatnonzero(high)  # bytes
+        runs = numpy.flatnonzero(numpy.diff(other, prepend=-2) > 1)
+        words = self._words(data, other.take(runs), other.take(numpy.append(runs[1:], len(other)) - 1) + 1)
+        if len(words) > 2 * most:
+            return None
+        bounds = numpy.concatenate(((0,), words, (len(data),)))
+        parts = [data[begin:end] for begin, end in pairwise(bounds.tolist())]
+        plain = self._ascii(b"".join(parts[::2]))
+        if plain is None:
+            return None
+        rest = self._summed(b"".join(parts[1::2]).decode(), self._widths)
+        within = other.compress(numpy.frombuffer(data, numpy.uint8).take(other) & 0xC0 == 0x80)
+        return self._put_together(plain, rest, bounds, within)
+
+    def _put_together(self, plain: Any, rest: Any, bounds: Any, within: Any) -> Any:
+        """Edges in the joined ASCII parts and in the joined rest, in bytes → edges in the text, in characters.
+
+        ``bounds``: of these parts, by turns. ``within``: where bytes are that go on with a character.
+        """
+        sizes = numpy.diff(bounds)
+        moved, counts = bounds[:-1].copy(), numpy.empty(len(sizes), numpy.int64)
+        for edges, here in ((plain, slice(0, None, 2)), (rest, slice(1, None, 2))):
+            ends = sizes[here].cumsum()
+            moved[here] -= ends - sizes[here]
+            counts[here] = numpy.diff(edges.searchsorted(ends, "right"), prepend=0)
+        moved[::2] -= within.searchsorted(bounds[:-1:2])
+        of_rest = (numpy.arange(len(counts)) % 2 == 1).repeat(counts)
+        edges = moved.repeat(counts)
+        edges[~of_rest] += plain
+        rest = edges[of_rest] + rest
+        edges[of_rest] = rest - within.searchsorted(rest)
+        return edges
+
+    def _words(self, data: bytes, begins: Any, ends: Any) -> Any:
+        """Where what is not ASCII, with what belongs to it, begins and ends by turns, in bytes."""
+        sides = numpy.frombuffer(data.translate(_SIDES), numpy.uint8)
+        cuts = numpy.flatnonzero((sides[:-1] == _LEFT) & (sides[1:] == _RIGHT)) + 1
+        cuts = numpy.concatenate(((0,), cuts, (len(data),)))
+        begins = cuts.take(cuts.searchsorted(begins, "right") - 1)
+        ends = cuts.take(cuts.searchsorted(ends))
+        first = numpy.flatnonzero(numpy.append(True, begins[1:] > ends[:-1]))
+        words = numpy.stack((begins.take(first), ends.take(numpy.append(first[1:], len(ends)) - 1)))
+        return words.ravel("F")
+
+
+def _sizes(ranks: dict[bytes, int]) -> tuple[Any, Any]:
+    """Of each token, by its number, how many bytes it has and how many characters begin in it."""
+    numbers = numpy.fromiter(ranks.values(), numpy.int64, len(ranks))
+    sizes = numpy.fromiter(map(len, ranks), numpy.uint8, len(ranks))
+    begins = numpy.frombuffer(b"".join(ranks), numpy.uint8) & 0xC0 != 0x80
+    ends = sizes.cumsum(dtype=numpy.int64)
+    characters = numpy.add.reduceat(begins, ends - sizes, dtype=numpy.uint8)
+    widths, counts = numpy.zeros((2, int(numbers.max()) + 1), numpy.uint8)
+    widths[numbers], counts[numbers] = sizes, characters
+    return widths, counts

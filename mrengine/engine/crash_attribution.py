@@ -1,0 +1,74 @@
+"""Owns the question of guilt: which task killed its worker, and how often a task may be tried.
+
+Tasks that ran side by side in a worker that died are *suspects*. They run again in halves, each half alone in its
+worker (a *cell*), until one is alone when the worker dies: only that one is charged. An innocent task is never
+charged, and finding one guilty task among n costs log2(n) deaths.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Sequence
+
+__all__ = ["AttemptCounter", "CrashBisection"]
+
+
+class AttemptCounter:
+    """How often each task was charged with a crash or a hang, or asked for a retry; and how often it was started."""
+
+    def __init__(self, max_attempts: int) -> None:
+        self._max = max_attempts
+        self._charges: dict[int, int] = {}
+        self._starts: dict[int, int] = {}
+
+    def started(self, key: int) -> int:
+        """Count a start that did not come to an outcome; the next attempt's number."""
+        self._starts[key] = self._starts.get(key, 1) + 1
+        return self._starts[key]
+
+    def attempt(self, key: int) -> int:
+        """The number of the attempt that a start now would be: 1, 2, …"""
+        return self._starts.get(key, 1)
+
+    def charge(self, key: int) -> bool:
+        """Charge a task; True when it has used up its attempts."""
+        self._charges[key] = self._charges.get(key, 0) + 1
+        return self._charges[key] >= self._max
+
+    def charges(self, key: int) -> int:
+        return self._charges.get(key, 0)
+
+    def close(self, key: int) -> None:
+        """Forget a task that has its outcome."""
+        self._charges.pop(key, None)
+        self._starts.pop(key, None)
+
+
+class CrashBisection:
+    """The suspects of one worker, in groups that run one after another, each alone."""
+
+    def __init__(self) -> None:
+        self._groups: deque[list[int]] = deque()
+
+    def __bool__(self) -> bool:
+        return bool(self._groups)
+
+    def accuse(self, suspects: Sequence[int]) -> None:
+        """Tasks that were running when the worker died: two halves, each to run alone."""
+        half = (len(suspects) + 1) // 2
+        for group in (suspects[half:], suspects[:half]):
+            if group:
+                self._groups.appendleft(list(group))
+
+    def hold(self, key: int) -> None:
+        """A task that is charged and tried again: alone."""
+        self._groups.appendleft([key])
+
+    def resume(self, keys: Sequence[int]) -> None:
+        """What a cell had not started when its worker died."""
+        if keys:
+            self._groups.appendleft(list(keys))
+
+    def next(self) -> list[int]:
+        """The next group."""
+        return self._groups.popleft()

@@ -1,0 +1,88 @@
+"""Owns the records that the engine writes itself: attempts that came to nothing, and tasks that it gives up."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Sequence
+
+from mrengine.log.format import records
+
+__all__ = ["FailureRecords", "RestartLimiter", "allowed_deaths"]
+
+_WHAT = {
+    "crash": "its worker died each time",
+    "hang": "it hung each time",
+    "retries": "it asked for a retry each time",
+}
+
+
+class FailureRecords:
+    """Packs ATTEMPT and FAILURE records of one round. ``document_of(chunk)``: a document's id."""
+
+    def __init__(
+        self,
+        round_: int,
+        models: Sequence[str | None],
+        document_of: Callable[[int], str],
+        wall: Callable[[], float],
+    ) -> None:
+        self._round, self._models, self._document_of, self._wall = round_, models, document_of, wall
+
+    def attempt(self, chunk: int, model: int, attempt: int, kind: str, cause: str) -> bytes:
+        """An attempt that ended without an outcome."""
+        record = records.AttemptRecord(
+            round=self._round,
+            chunk_id=chunk,
+            model_index=model,
+            at=self._wall(),
+            attempt=attempt,
+            kind=kind,
+            cause=cause,
+        )
+        return records.pack_attempt(record)
+
+    def given_up(self, chunk: int, model: int, worker: int, attempts: int, kind: str, cause: str) -> bytes:
+        """A task that has used up its attempts."""
+        record = records.FailureRecord(
+            round=self._round,
+            chunk_id=chunk,
+            model_index=model,
+            document_id=self._document_of(chunk),
+            model=self._models[model] if self._models else None,
+            worker_id=worker,
+            attempts=attempts,
+            at=self._wall(),
+            kind=kind,
+            message=f"given up after {attempts} attempts, {_WHAT[kind]}: {cause}",
+        )
+        return records.pack_failure(record)
+
+
+def allowed_deaths(workers: int, slots: int, max_attempts: int) -> int:
+    """How many deaths in a row a pool survives: what it costs to find one bad task in each worker, and to give it up.
+
+    3 a worker at one slot, and as many more as halving the slots takes. A pool of one worker has room for two bad
+    tasks in a row: a job that begins with them would never get beyond them.
+    """
+    return max(workers, 2) * (max(3, max_attempts) + (slots - 1).bit_length())
+
+
+class RestartLimiter:
+    """Bounds the restarts: so many deaths within a minute, with no task finished in between, and the pool is broken."""
+
+    WINDOW_S = 60.0
+
+    def __init__(self, allowed: int) -> None:
+        self._allowed = allowed
+        self._deaths: deque[float] = deque()
+
+    def died(self, now: float) -> int:
+        """Count a death; 0 while the pool may go on, else how many there were."""
+        self._deaths.append(now)
+        while self._deaths[0] < now - self.WINDOW_S:
+            self._deaths.popleft()
+        return len(self._deaths) if len(self._deaths) > self._allowed else 0
+
+    def finished(self) -> None:
+        """A task was finished: the pool works."""
+        self._deaths.clear()

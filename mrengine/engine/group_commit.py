@@ -1,0 +1,59 @@
+"""Owns the group commit: what was appended in a step is written and synced once, and only then announced."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Protocol
+
+from mrengine.log.format import codec
+
+__all__ = ["GroupCommit", "Log"]
+
+
+class Log(Protocol):
+    """What the engine needs of the write-ahead log."""
+
+    def append(self, kind: int, payload: bytes) -> int: ...
+    def write(self) -> None: ...
+    def commit(self) -> int: ...
+
+
+class GroupCommit:
+    """Appends records; ``commit()`` makes them durable and tells ``durable(offset)``.
+
+    ``answered(payload, offset)`` hears of each CALL when it is durable. An INTENT is written and not synced: it has to
+    survive this process, not the machine.
+    """
+
+    def __init__(self, log: Log, durable: Callable[[int], None], answered: Callable[[bytes, int], object]) -> None:
+        self._log, self._durable, self._answered = log, durable, answered
+        self._calls: list[tuple[bytes, int]] = []
+        self._unsynced = self._unwritten = False
+
+    def append(self, kind: int, payload: bytes) -> None:
+        """A record that the next commit makes durable."""
+        self._unsynced = True
+        self._log.append(kind, payload)
+
+    def call(self, payload: bytes) -> None:
+        """The answer of a call."""
+        self._unsynced = True
+        self._calls.append((payload, self._log.append(codec.CALL, payload)))
+
+    def intent(self, payload: bytes) -> None:
+        """A call is about to be made."""
+        self._unwritten = True
+        self._log.append(codec.INTENT, payload)
+
+    def commit(self) -> None:
+        """Write all, sync what must be synced, then announce. LogError: the log takes no more."""
+        if self._unsynced:
+            self._unsynced = self._unwritten = False
+            offset = self._log.commit()
+            for payload, at in self._calls:
+                self._answered(payload, at)
+            self._calls.clear()
+            self._durable(offset)
+        elif self._unwritten:
+            self._unwritten = False
+            self._log.write()

@@ -1,0 +1,82 @@
+"""Owns which model a task is given to, by index: the policy is the load balancer's, the outcomes the engine's."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+from mrengine.providers.models.balancer import POLICIES, ModelLoadBalancer
+
+__all__ = ["ModelChoice"]
+
+
+class ModelChoice:
+    """Chooses among the job's ``models``, of whom there may be none: then every task has model 0.
+
+    ``policy``: "round_robin", "least_used", "budget"; anything else is round_robin. ``weights``: how fast each may be
+    called. A model that is down gets nothing. A task whose call was begun stays with its model, over attempts and runs
+    (``begun``: of earlier ones): its answer may be in the log, and another model would be paid again.
+    """
+
+    def __init__(
+        self,
+        models: Sequence[str | None],
+        policy: str,
+        weights: Sequence[float] = (),
+        begun: Mapping[int, int] | None = None,
+    ) -> None:
+        self._names = [model or "" for model in models] or [""]
+        self._index = {name: index for index, name in enumerate(self._names)}
+        known = len(weights) == len(self._names)
+        self._balancer = ModelLoadBalancer(
+            self._names,
+            balance=policy if policy in POLICIES else "round_robin",
+            weights=dict(zip(self._names, weights, strict=True)) if known else None,
+        )
+        self._only = len(self._names) == 1
+        self._left = set(self._names)
+        self._told: dict[str, int] = {}
+        self._begun = {key: model for key, model in (begun or {}).items() if 0 <= model < len(self._names)}
+
+    def choose(self, key: int) -> int:
+        """The model for a task; any, where none is left."""
+        if self._only or not self._left:
+            return 0
+        begun = self._begun.get(key)
+        if begun is not None and self._names[begun] in self._left:
+            return begun
+        return self._index[self._balancer.assign(key)]
+
+    def begin(self, key: int, model: int) -> None:
+        """A task is about to call its model."""
+        if not self._only:
+            self._begun[key] = model
+
+    def end(self, key: int) -> None:
+        """A task has its outcome."""
+        self._begun.pop(key, None)
+
+    def given(self, model: int) -> None:
+        """A task is in flight."""
+        self._balancer.begin(self._names[model])
+
+    def back(self, model: int) -> None:
+        """It is not any more."""
+        self._balancer.leave(self._names[model])
+
+    def waits(self, name: str, wait_ms: float) -> None:
+        """A call has to wait for the budget of its model."""
+        self._balancer.waits(name, wait_ms / 1e3)
+
+    def down(self, model: int) -> bool:
+        """No call can use this model any more; True when none is left."""
+        self._left.discard(self._names[model])
+        self._balancer.remove(self._names[model])
+        return not self._left
+
+    def tell(self, note: Callable[[str, Mapping[str, Any]], None]) -> None:
+        """Note the tasks in flight by model, where they are other than at the last time."""
+        now = {name: one.in_flight for name, one in self._balancer.get_usage_stats().items() if name}
+        if now != self._told:
+            self._told = now
+            note("models:load", {"in_flight": now})

@@ -1,0 +1,185 @@
+"""Owns what a job is given: documents into the spool, chunks cut from it, and the log's records of both."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator, Sequence
+from hashlib import blake2b
+from pathlib import Path
+from typing import Any
+
+from mrengine.errors import ConfigError, SourceError
+from mrengine.log.format import codec
+from mrengine.log.format.chunk_rows import MAX_ROWS, ROW_BYTES, ChunkRow, Heads, pack_chunks, pack_row
+from mrengine.log.format.job_records import DocumentRow, DocumentsDigest
+from mrengine.sources import Spool, documents_of, read_source
+from mrengine.sources.spool import read_pieces
+
+__all__ = ["append_inputs", "chunk_records", "digest_of", "holds", "input_version", "spool_documents"]
+
+_MOST_HEADS = 1 << 20  # characters of headings and table headers in one record
+
+
+def spool_documents(folder: Path, document: Any) -> tuple[Spool, list[DocumentRow]]:
+    """Read all documents into a spool that is not published yet. ConfigError: there is none; SourceError: all are
+    empty, or have nothing but blanks.
+    """
+    spool = Spool(folder)
+    text = _Text()
+    try:
+        rows = []
+        for source in documents_of(document):
+            kept = spool.add(source.id, text.noted(read_source(source.origin, name=source.id)))
+            rows.append(DocumentRow(kept.id, kept.digest, kept.offset, kept.n_bytes, kept.n_chars))
+        if not rows:
+            raise ConfigError("there is no document", setting="document")
+        if not text.found:
+            what = f"the document {rows[0].id!r} is" if len(rows) == 1 else f"all {len(rows)} documents are"
+            how = "blank" if any(row.n_bytes for row in rows) else "empty"
+            raise SourceError(f"{what} {how}: there is nothing to run the map function on", source=rows[0].id)
+        spool.flush()
+        return spool, rows
+    except BaseException:
+        spool.discard()
+        raise
+
+
+class _Text:
+    """Whether any of the pieces that came by has more than blanks."""
+
+    def __init__(self) -> None:
+        self.found = False
+
+    def noted(self, pieces: Iterator[str]) -> Iterator[str]:
+        for piece in pieces:
+            self.found = self.found or not (not piece or piece.isspace())
+            yield piece
+
+
+def digest_of(rows: Sequence[DocumentRow]) -> tuple[int, int, bytes]:
+    """(count, bytes, digest over all ids and digests)."""
+    digest = DocumentsDigest()
+    for row in rows:
+        digest.add(row.id, row.digest, row.n_bytes)
+    return digest.summary()
+
+
+def chunk_records(
+    spool: Path,
+    documents: Sequence[DocumentRow],
+    chunk: Callable[..., Iterator[Any]],
+    *,
+    round_: int = 0,
+    blank: Callable[[], None] = lambda: None,
+) -> Iterator[bytes]:
+    """Cut the documents of a spool; payloads of CHUNKS records, each with the rows of at most 16,384 chunks.
+
+    ``chunk``: ``Chunker.chunk`` or what acts like it. ``blank`` is called for each chunk that is left out, because what
+    it has of its own is nothing but blanks: no call is made for it.
+    """
+    batch, next_id = _Batch(round_, 0), 0
+    for index, document in enumerate(documents):
+        position = document.spool_offset
+        text = read_pieces(spool, document.spool_offset, document.n_bytes)
+        for piece in chunk(_whole_if_small(text, document), document_id=document.id, first_id=next_id):
+            data = piece.text.encode("utf-8", "surrogatepass")
+            own = len(data) if not piece.overlap else len(data) - _bytes(piece.text[: piece.overlap])
+            position += own
+            if (piece.text[piece.overlap :] if piece.overlap else piece.text).isspace():
+                blank()
+                continue
+            row = ChunkRow(
+                index,
+                piece.kind,
+                piece.overlap,
+                piece.tokens,
+                piece.start,
+                piece.end,
+                position - len(data),
+                position,
+                blake2b(data, digest_size=16).digest(),
+            )
+            batch.add(row, (piece.headings, piece.table_header))
+            next_id += 1
+            if batch.is_full:
+                yield batch.payload()
+                batch = _Batch(round_, next_id)
+    if batch.rows:
+        yield batch.payload()
+
+
+class _Batch:
+    """The rows of one CHUNKS record, and what stands above their chunks: each headings and header once in a row."""
+
+    def __init__(self, round_: int, first: int) -> None:
+        self.rows = bytearray()
+        self._round, self._first = round_, first
+        self._heads: list[Heads] = []
+        self._size = 0  # characters of them
+
+    def add(self, row: ChunkRow, heads: Heads) -> None:
+        if heads != ((), ""):
+            if not self._heads or self._heads[-1] != heads:
+                self._heads.append(heads)
+                self._size += sum(map(len, heads[0])) + len(heads[1])
+            row = row._replace(context=len(self._heads))
+        self.rows += pack_row(row)
+
+    @property
+    def is_full(self) -> bool:
+        return len(self.rows) == MAX_ROWS * ROW_BYTES or self._size > _MOST_HEADS
+
+    def payload(self) -> bytes:
+        return pack_chunks(self._round, self._first, bytes(self.rows), self._heads)
+
+
+def input_version(version: str, inputs: Sequence[tuple[str, str]]) -> str:
+    """What a later round is known by: its function and its texts."""
+    digest = blake2b(version.encode(), digest_size=16)
+    for name, text in inputs:
+        for part in (name, text):
+            data = part.encode("utf-8", "surrogatepass")
+            digest.update(len(data).to_bytes(8, "little") + data)
+    return digest.hexdigest()
+
+
+def holds(spool: Path, documents: Sequence[DocumentRow]) -> bool:
+    """Whether the spool is there, and as long as its documents are: texts of later rounds may stand behind them."""
+    try:
+        size = spool.stat().st_size
+    except FileNotFoundError:
+        return False
+    return size >= max((row.spool_offset + row.n_bytes for row in documents), default=0)
+
+
+def append_inputs(spool: Path, round_: int, inputs: Sequence[tuple[int, str]]) -> Iterator[tuple[int, bytes]]:
+    """Put the texts of a later round, (document index, text) each, behind the documents; the CHUNKS records that name
+    them.
+    """
+    from mrengine.chunking.tokens import tokenizer
+
+    rows = bytearray()
+    with open(spool, "r+b") as file:  # "a" would make one without the documents
+        position = file.seek(0, os.SEEK_END)
+        for document, text in inputs:
+            data = text.encode("utf-8", "surrogatepass")
+            file.write(data)
+            digest = blake2b(data, digest_size=16).digest()
+            end = position + len(data)
+            row = ChunkRow(document, "text", 0, tokenizer.count(text), 0, len(text), position, end, digest)
+            rows += pack_row(row)
+            position = end
+        file.flush()
+        os.fsync(file.fileno())
+    size = MAX_ROWS * ROW_BYTES
+    for at in range(0, len(rows), size):
+        yield codec.CHUNKS, pack_chunks(round_, at // ROW_BYTES, bytes(rows[at : at + size]))
+
+
+def _bytes(text: str) -> int:
+    return len(text.encode("utf-8", "surrogatepass"))
+
+
+def _whole_if_small(pieces: Iterator[str], document: DocumentRow) -> Any:
+    """A document of one block as a str: the chunker has a short way for those."""
+    return "".join(pieces) if document.n_bytes <= 1 << 16 else pieces

@@ -1,0 +1,276 @@
+"""Owns the question of what a job is: the JOB record of what the caller gave, held against the one in the log."""
+
+from __future__ import annotations
+
+import inspect
+import sys
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from hashlib import blake2b
+from pathlib import Path
+from typing import Any
+
+from mrengine._version import __version__
+from mrengine.config import Settings
+from mrengine.errors import ConfigError, JobMismatch
+from mrengine.host.chunk_table import chunk_records, digest_of
+from mrengine.log.format import codec
+from mrengine.log.format.job_records import DocumentRow, JobRecord, RoundRecord, batch_documents, pack_job, pack_round
+from mrengine.log.view.carry_over import carried
+from mrengine.log.view.job_view import ResumeEngine
+from mrengine.log.view.mismatch import Differences, compare
+from mrengine.mapfn.digest import digest, parts
+from mrengine.providers.models.model import Model
+from mrengine.records import ModelSpec
+
+__all__ = [
+    "AUTO_TARGET",
+    "Chunking",
+    "MapFunction",
+    "Plan",
+    "Record",
+    "chunking_of",
+    "describe_map",
+    "job_record",
+    "round_record",
+]
+
+ANSWER_ROOM = 1024 + 256  # tokens of a context window that are not the document's: the answer, and the prompt around
+AUTO_TARGET = 6000
+DEFAULT_OVERLAP = 350
+Record = tuple[int, bytes]
+
+
+@dataclass(frozen=True, slots=True)
+class MapFunction:
+    """A map function as the log knows it. ``source``: "module:qualname" or a prompt's fields, None where neither
+    helps.
+    """
+
+    version: str
+    name: str
+    python: str
+    source: str | Mapping[str, Any] | None
+    blob: bytes = field(default=b"", repr=False)
+    function: Any = field(default=None, repr=False, compare=False)
+    parts: Mapping[str, str] = field(default_factory=dict, repr=False, compare=False)
+
+
+@dataclass(slots=True)
+class Chunking:
+    """How documents are cut. The tokenizer is loaded when the first one is."""
+
+    target_tokens: int | None
+    overlap_tokens: int
+    encoding: str
+    splitter: Any
+    askable: tuple[Model, ...] = ()
+    _made: Any = None
+
+    def cut_tokens(self) -> int | None:
+        """What chunks are cut to: the target, and no more than the servers of ``askable`` models say that they hold.
+
+        Not part of ``fields()``: a job goes on, with the chunks that its log has, where a server tells nothing today.
+        """
+        if not self.askable or self.target_tokens is None:
+            return self.target_tokens
+        from mrengine.providers.call.context_window import told_windows
+
+        windows, self.askable = told_windows(self.askable), ()
+        self.target_tokens = min([self.target_tokens, *map(_room, windows)])
+        self.overlap_tokens = min(self.overlap_tokens, self.target_tokens // 4)
+        return self.target_tokens
+
+    def chunker(self) -> Any:
+        """The chunker, made once."""
+        if self._made is None:
+            from mrengine.chunking import Chunker
+
+            self._made = Chunker(
+                target_tokens=self.cut_tokens(),
+                overlap_tokens=self.overlap_tokens,
+                encoding=self.encoding,
+                splitter=self.splitter,
+            )
+        return self._made
+
+    def fields(self) -> dict[str, Any]:
+        """What the log says of it."""
+        named = isinstance(self.splitter, str)
+        return {
+            "target_tokens": self.target_tokens,
+            "overlap_tokens": self.overlap_tokens,
+            "encoding": self.encoding,
+            "splitter": self.splitter if named else digest(self.splitter).digest,
+        }
+
+
+def describe_map(map_fn: Callable[..., Any], *, version: str | None, named: bool, blob: bytes) -> MapFunction:
+    """Name a map function's version. A job without a name is never resumed: there a function may have no digest."""
+    _check_plain(map_fn)
+    prompt = getattr(map_fn, "prompt_fields", None)
+    source: str | Mapping[str, Any] | None = prompt() if callable(prompt) else _importable(map_fn)
+    name = getattr(map_fn, "__qualname__", type(map_fn).__qualname__)
+    told: Mapping[str, str] = {}
+    python = ""  # bytecode is another in each minor version; names are not
+    known = version if version is not None else getattr(map_fn, "map_version", None)
+    if not isinstance(known, str):
+        python = f"{sys.version_info[0]}.{sys.version_info[1]}"
+        try:
+            found = digest(map_fn)
+            known, name, told = found.digest, found.name, parts(map_fn)
+        except ConfigError:
+            if named:
+                raise
+            known = ""
+    return MapFunction(known, name, python, source, blob, map_fn, told)
+
+
+def _check_plain(map_fn: Callable[..., Any]) -> None:
+    """ConfigError for what would return a coroutine or a generator instead of its result."""
+    for function in (map_fn, type(map_fn).__call__):
+        if inspect.iscoroutinefunction(function) or inspect.isasyncgenfunction(function):
+            way = "make it a plain function, which may end in asyncio.run(…): workers have no event loop"
+            raise ConfigError(f"map_fn is an async function: {way}", setting="map_fn")
+        if inspect.isgeneratorfunction(function):
+            raise ConfigError("map_fn is a generator function (it yields): return a list", setting="map_fn")
+
+
+def _importable(map_fn: Callable[..., Any]) -> str | None:
+    module, name = getattr(map_fn, "__module__", None), getattr(map_fn, "__qualname__", "")
+    if not module or not name or module == "__main__" or "<" in name:  # without a name: a partial, an object
+        return None
+    return f"{module}:{name}"
+
+
+def chunking_of(settings: Settings, models: Sequence[Model]) -> Chunking:
+    """The limits of a chunk. Target "auto" is what the smallest model holds beside its answer, at most 6,000 tokens.
+
+    An overlap that was not asked for gives way to a small target: it is a quarter of it at most.
+    """
+    target = settings.target_tokens
+    if target == "auto":
+        windows = [model.context_window for model in models if model.context_window is not None]
+        target = min([AUTO_TARGET, *map(_room, windows)])
+    assert target is None or isinstance(target, int)
+    overlap = settings.overlap_tokens
+    if overlap is None:
+        overlap = DEFAULT_OVERLAP if target is None else min(DEFAULT_OVERLAP, target // 4)
+    askable = tuple(models) if settings.target_tokens == "auto" else ()
+    return Chunking(target, overlap, settings.encoding, settings.splitter, askable)
+
+
+def _room(window: int) -> int:
+    """Tokens of a chunk that a window has room for. Other tokenizers count up to a third more than ours."""
+    return max(64, int((window - ANSWER_ROOM) / 1.3))
+
+
+def job_record(
+    job_id: str,
+    settings: Settings,
+    models: Sequence[Model],
+    mapping: MapFunction,
+    documents: Sequence[DocumentRow],
+    chunking: Chunking,
+    *,
+    all_models: bool,
+) -> JobRecord:
+    """What the caller gave, as the log keeps it."""
+    return JobRecord(
+        job_id=job_id,
+        at=time.time(),
+        epoch=0,
+        version=__version__,
+        python=mapping.python,
+        documents=digest_of(documents),
+        chunking=chunking.fields(),
+        models=tuple((model.name, blake2b(model.identity.encode(), digest_size=8).hexdigest()) for model in models),
+        all_models=all_models,
+        map_version=mapping.version,
+        map_name=mapping.name,
+        map_source=mapping.source,
+        settings={
+            "priority": settings.full_priority,
+            "balance": settings.balance,
+            "workers": settings.workers,
+            "map_parts": dict(mapping.parts),
+            "models": [_named(model.spec) for model in models],
+        },
+    )
+
+
+def _named(spec: ModelSpec) -> list[str | None]:
+    """What a job that goes on by its id alone needs of a spec: names, and no value that could be a secret."""
+    provider = spec.provider if isinstance(spec.provider, str) else None
+    return [spec.name, spec.base_url, provider, spec.api_key_env]
+
+
+class Plan:
+    """What has to be done before the first round: nothing, or a new epoch in the log."""
+
+    def __init__(self, job: JobRecord, documents: Sequence[DocumentRow], chunking: Chunking) -> None:
+        self.job, self.documents, self._chunking = job, documents, chunking
+        self.blank_chunks = 0  # left out by records()
+
+    def differences(self, stored: ResumeEngine) -> Differences:
+        """What the log has other than the caller."""
+        assert stored.epoch is not None
+        return compare(stored.epoch.job, self.job, _pairs(stored.documents()), _pairs(self.documents))
+
+    def check(self, stored: ResumeEngine, on_mismatch: str) -> str:
+        """What to do: "resume", "fresh" (the log is empty), "restart" or "new_epoch". JobMismatch."""
+        current, newest = stored.epoch, stored.state.newest
+        if current is None or newest is None:
+            return "fresh"
+        if not newest.complete and not compare(newest.job, self.job):
+            return "new_epoch"  # it was begun and not finished, or part of it was lost: written anew behind it
+        if not current.complete:
+            return "new_epoch"
+        found = self.differences(stored)
+        if not found:
+            return "resume" if newest is current else "new_epoch"
+        if on_mismatch == "restart":
+            return "restart"
+        if on_mismatch == "recompute" or (on_mismatch == "extend" and found.extends):
+            return "new_epoch"
+        raise JobMismatch(_mismatch_message(self.job.job_id, found, on_mismatch), differences=found.lines)
+
+    def _note_blank(self) -> None:
+        self.blank_chunks += 1
+
+    def records(self, spool: Path, stored: ResumeEngine | None = None) -> Iterator[Record]:
+        """The records of a new epoch, all but its ROUND; with what it takes over from the epochs of ``stored``."""
+        epoch = max((known.job.epoch + 1 for known in stored.state.epochs), default=0) if stored is not None else 0
+        settings = {**self.job.settings, "cut_tokens": self._chunking.cut_tokens()}
+        yield codec.JOB, pack_job(replace(self.job, epoch=epoch, settings=settings))
+        for payload in batch_documents(0, self.documents):
+            yield codec.DOCUMENTS, payload
+        tables = []
+        self.blank_chunks = 0
+        for payload in chunk_records(spool, self.documents, self._chunking.chunker().chunk, blank=self._note_blank):
+            tables.append(payload)
+            yield codec.CHUNKS, payload
+        if stored is not None and stored.state.epochs:
+            for payload in carried(stored, self.job, self.documents, tables):
+                yield codec.CARRY, payload
+
+
+def round_record(round_: int, total: int, version: str) -> Record:
+    """The record that starts, or goes on with, a round."""
+    return codec.ROUND, pack_round(RoundRecord(round_, time.time(), total, version))
+
+
+def _pairs(rows: Iterable[DocumentRow]) -> Iterator[tuple[str, bytes]]:
+    return ((row.id, row.digest) for row in rows)
+
+
+def _mismatch_message(job_id: str, found: Differences, on_mismatch: str) -> str:
+    what = "; ".join(found.lines)
+    if on_mismatch == "extend":
+        return f"job {job_id}: on_mismatch='extend' takes added documents and no other change, but: {what}"
+    extend = "'extend' (documents were added), " if found.extends else ""
+    return (
+        f"job {job_id} was started with other inputs: {what}. Use another job_id, or on_mismatch={extend}"
+        "'recompute' (keep what still fits) or 'restart' (from nothing)"
+    )

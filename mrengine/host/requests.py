@@ -1,0 +1,159 @@
+"""Owns what a session is told: which job to open, what to import for it, and everything that a round needs."""
+
+from __future__ import annotations
+
+import logging
+import os
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from mrengine import events
+from mrengine.backends.process.driver import Driver
+from mrengine.budget.manager import check_limit
+from mrengine.budget.shared_limits import process_name
+from mrengine.budget.spend_limit import SpendLimit
+from mrengine.config import Settings, state_folder
+from mrengine.engine.setup import LocalFunctions
+from mrengine.errors import ConfigError
+from mrengine.host.job_identity import MapFunction, Record
+from mrengine.job.budget_config import pack_terms
+from mrengine.log.view.job_view import ResumeEngine
+from mrengine.mapfn.modules import preloads
+from mrengine.progress import Progress
+from mrengine.providers.models.balancer import ModelLoadBalancer
+from mrengine.providers.models.model import Model
+from mrengine.providers.models.resolution import OPENAI
+
+__all__ = ["RoundSpec", "RunConfig", "check_terms", "lacking", "open_order", "round_order"]
+
+CALL_ROOM = 4096  # answers beyond two a task that the index of stored calls has room for
+
+
+@dataclass(frozen=True, slots=True)
+class RunConfig:
+    """What a run is made of, from the runner."""
+
+    settings: Settings
+    models: tuple[Model, ...]
+    all_models: bool
+    keep: str
+    dispatcher: events.Dispatcher
+    progress: Progress
+    balancer: ModelLoadBalancer | None  # what each model did, over all runs of the runner
+    models_blob: bytes
+    initializer_blob: bytes
+    session: Callable[[], Driver]  # the session that is open, or a new one
+    drop_session: Callable[[], None]  # after its supervisor died
+
+
+@dataclass(frozen=True, slots=True)
+class RoundSpec:
+    """A pass of the pool: its number, its tasks' chunks, and the function that runs in it.
+
+    ``records``: what the log needs first, of a later round: the chunk table of its texts.
+    """
+
+    number: int
+    total: int
+    mapping: MapFunction
+    records: tuple[Record, ...] = ()
+
+
+def lacking(folder: Path, round_: RoundSpec) -> Sequence[Record]:
+    """The round's records that a supervisor took with it. Where the log has the round, they stand before it."""
+    if not round_.records:
+        return ()
+    with ResumeEngine(folder) as stored:
+        known = stored.epoch.rounds.get(round_.number) if stored.epoch is not None else None
+    return () if known is not None and known.version == round_.mapping.version else round_.records
+
+
+def check_terms(settings: Settings, models: Sequence[Model]) -> None:
+    """ConfigError for limits and budgets that cannot work: here, and not first in the process that keeps them."""
+    every = _with_fallbacks(models)
+    known = {name for model in every for name in (model.name, model.spec.name)}
+    for name, limit in (settings.limits or {}).items():
+        check_limit(name, limit)
+        if name not in known:
+            told = ", ".join(sorted(known)) or "none"
+            raise ConfigError(f"limits names {name!r}, which is no model of this job; it has {told}", setting="limits")
+    SpendLimit(settings.budget, prices={model.name: model.price for model in every})
+
+
+def _with_fallbacks(models: Sequence[Model]) -> list[Model]:
+    return [one for model in models for one in (model, *model.fallbacks)]
+
+
+def open_order(parts: RunConfig, job_id: str, mapping: MapFunction) -> dict[str, Any]:
+    """What the supervisor is told first: the job, the pool's size, and what to import before it forks."""
+    settings = parts.settings
+    kinds = [kind for model in parts.models for kind in (model.kind, *model.preloads)]
+    return {
+        "job_id": job_id,
+        "durability": settings.durability,
+        "strict": settings.strict,
+        "workers": settings.workers,
+        "slots": settings.slots,
+        "preload": {"kinds": kinds, "modules": preloads(mapping.function, settings.preload)},
+    }
+
+
+def round_order(parts: RunConfig, job_id: str, round_: RoundSpec, *, since: int) -> dict[str, Any]:
+    """Everything that a round needs; functions and models as cloudpickle, which workers alone open.
+
+    ``since``: where the run begins in the log. ``objects``: functions as they are, for a session of this process.
+    """
+    settings, models = parts.settings, parts.models
+    all_models = parts.all_models and round_.number == 0
+    limits = [model.limits for model in models]
+    return {
+        "round": {
+            "round": round_.number,
+            "models": [model.name for model in models],
+            "all_models": all_models,
+            "balance": settings.balance or "round_robin",
+            "weights": [(limit.tpm or limit.input_tpm or limit.rpm or 1) if limit else 1 for limit in limits],
+            "steal": settings.assignment == "steal",
+            "max_attempts": settings.max_attempts,
+            "max_failed": settings.max_failed,
+            "chunk_timeout_s": settings.chunk_timeout_s,
+            "drain_s": settings.drain_s,
+            "backoff_s": settings.backoff_s,
+            "max_worker_rss": settings.max_worker_rss,
+        },
+        "room": CALL_ROOM + 2 * round_.total,
+        "terms": _terms(parts, since),
+        "objects": LocalFunctions(
+            (settings.initializer, settings.initargs), round_.mapping.function, parts.dispatcher.ends_run
+        ),
+        "setup": {
+            "job_id": job_id,
+            "round": round_.number,
+            "priority": settings.full_priority,
+            "all_models": all_models,
+            "map_blob": round_.mapping.blob,
+            "models_blob": parts.models_blob,
+            "initializer_blob": parts.initializer_blob,
+            "chunk_timeout_s": settings.chunk_timeout_s,
+            "backoff_s": settings.backoff_s,
+            "log_level": logging.getLogger().getEffectiveLevel(),
+        },
+    }
+
+
+def _terms(parts: RunConfig, since: int) -> dict[str, Any]:
+    settings = parts.settings
+    every = _with_fallbacks(parts.models)
+    return pack_terms(
+        limits={model.name: model.limits for model in every if model.limits is not None},
+        budget=settings.budget,
+        prices={model.name: model.price for model in every},
+        priority=settings.full_priority,
+        exact=tuple(model.name for model in every if model.base_url == OPENAI),
+        shared_dir=os.fspath(state_folder(settings.state_dir) / "limits"),
+        host=process_name(),
+        places={model.name: model.base_url or "" for model in every},
+        since=since,
+    )

@@ -1,0 +1,82 @@
+"""Owns the arithmetic of a run's summary: what the log's records of this run add up to."""
+
+from __future__ import annotations
+
+from collections import Counter
+
+from mrengine.records import RunSummary, Throughput, Usage
+
+__all__ = ["SummaryBuilder"]
+
+MOST_MESSAGES = 20
+
+
+class SummaryBuilder:
+    """Counts what happened in one run. ``duration_ms`` is given at the end."""
+
+    def __init__(self, job_id: str) -> None:
+        self._job_id = job_id
+        self.total = self.resumed = self.processed = self.failed = 0
+        self.retries = self.reused_calls = self.worker_restarts = self.rate_limited = 0
+        self.usage: dict[str, Usage] = {}
+        self._cost: float | None = 0.0
+        self._calls = 0
+        self._errors: Counter[str] = Counter()
+        self._troubles: set[str] = set()
+        self.trouble = ""  # why the latest call that was made again had failed
+        self.warnings: list[str] = []
+
+    def call(self, model: str, usage: Usage, cost_usd: float | None) -> None:
+        """An answer that was bought in this run."""
+        self._calls += 1
+        self.usage[model] = self.usage.get(model, Usage()) + usage
+        self._cost = None if self._cost is None or cost_usd is None else self._cost + cost_usd
+
+    def failure(self, message: str) -> None:
+        """A chunk that failed, by its scrubbed message."""
+        self.failed += 1
+        if message in self._errors or len(self._errors) < MOST_MESSAGES:
+            self._errors[message] += 1
+
+    def call_retry(self, error: str, *, limited: bool) -> bool:
+        """A call that failed and is made again; True: the first one of this kind."""
+        self.retries += 1
+        self.rate_limited += limited
+        self.trouble = error
+        new = error not in self._troubles and len(self._troubles) < MOST_MESSAGES
+        if new:
+            self._troubles.add(error)
+        return new
+
+    @property
+    def done(self) -> int:
+        """Chunks that have an outcome, resumed ones included."""
+        return self.resumed + self.processed + self.failed
+
+    @property
+    def progress(self) -> int:
+        """Grows with each outcome and each answer of this run."""
+        return self.done + self._calls
+
+    def summary(self, duration_ms: float) -> RunSummary:
+        """The summary so far."""
+        seconds = max(duration_ms / 1e3, 1e-9)
+        tokens = sum(usage.total_tokens for usage in self.usage.values())
+        errors = tuple(f"{message} ({n} chunks)" if n > 1 else message for message, n in self._errors.most_common())
+        return RunSummary(
+            job_id=self._job_id,
+            total_chunks=self.total,
+            processed_chunks=self.processed,
+            failed_chunks=self.failed,
+            resumed_chunks=self.resumed,
+            retries=self.retries,
+            reused_calls=self.reused_calls,
+            worker_restarts=self.worker_restarts,
+            rate_limited=self.rate_limited,
+            duration_ms=duration_ms,
+            throughput=Throughput(self.processed / seconds, tokens / seconds),
+            usage=dict(self.usage),
+            cost_usd=self._cost,
+            errors=errors,
+            warnings=tuple(self.warnings),
+        )

@@ -1,0 +1,102 @@
+"""Owns finding the answer of an identical call: digest → offset of its CALL, in memory that forks share.
+
+An open-addressing table of (first 8 bytes of the digest, offset) pairs in an anonymous shared mapping: the supervisor
+alone adds, before and after the fork; workers look up without a lock. An entry is written offset first, so that a
+reader sees it whole or not at all, and whatever is found is checked against the full digest in the log.
+"""
+
+from __future__ import annotations
+
+import mmap
+
+from mrengine.log.file.reader import LogReader
+from mrengine.log.format.codec import CALL
+from mrengine.log.format.packing import HEAD_BYTES
+from mrengine.log.view.call_totals import CallTotals
+
+__all__ = ["CallIndex"]
+
+_LEAST_SLOTS = 1 << 16
+_DIGEST_AT = HEAD_BYTES + 2
+
+
+class CallIndex:
+    """Where the answers stand. 16 bytes a slot, at most three quarters of them used; untouched pages cost nothing."""
+
+    def __init__(self, expected: int = 0) -> None:
+        """``expected``: how many answers it will have to hold; more are not indexed (``add`` says False)."""
+        slots = _LEAST_SLOTS
+        while slots * 3 < expected * 4:
+            slots *= 2
+        self._mask = slots - 1
+        self._limit = slots * 3 // 4
+        self._count = 0
+        self._map = mmap.mmap(-1, slots * 16)
+        self._words = memoryview(self._map).cast("Q")
+
+    @classmethod
+    def build(cls, ledger: CallTotals, *, expected: int = 0) -> CallIndex:
+        """The answers of a replay, with room for ``expected`` more."""
+        index = cls(len(ledger.offsets) + expected)
+        place = index._place
+        for prefix, offset in zip(ledger.prefixes, ledger.offsets, strict=True):
+            place(prefix, offset)
+        return index
+
+    def refill(self, ledger: CallTotals, *, expected: int = 0) -> bool:
+        """Hold the answers of another replay in the same memory, while nobody looks up. False: there is no room."""
+        if len(ledger.offsets) + expected > self._limit:
+            return False
+        if self._count:
+            self._map[:] = bytes(len(self._map))
+            self._count = 0
+        for prefix, offset in zip(ledger.prefixes, ledger.offsets, strict=True):
+            self._place(prefix, offset)
+        return True
+
+    def __len__(self) -> int:
+        """Answers that this process added; a forked child sees later ones, but does not count them."""
+        return self._count
+
+    def add(self, digest: bytes, offset: int) -> bool:
+        """A durable CALL; the newest of a digest counts. False: the table is full, the call would be made again."""
+        return self._place(int.from_bytes(digest[:8], "little"), offset)
+
+    def lookup(self, digest: bytes, reader: LogReader) -> int | None:
+        """Offset of the CALL with this digest. The record is read to be sure; LogError: it cannot be."""
+        offset = self._find(int.from_bytes(digest[:8], "little"))
+        if offset is None:
+            return None
+        frame = reader.frame(offset)
+        return offset if frame.kind == CALL and frame.payload[_DIGEST_AT : _DIGEST_AT + 16] == digest else None
+
+    def close(self) -> None:
+        """Give the memory back. May be called twice."""
+        self._words.release()
+        self._map.close()
+
+    def _find(self, prefix: int) -> int | None:
+        words, mask = self._words, self._mask
+        prefix = prefix or 1
+        slot = prefix & mask
+        while known := words[2 * slot]:
+            if known == prefix:
+                return words[2 * slot + 1]
+            slot = (slot + 1) & mask
+        return None
+
+    def _place(self, prefix: int, offset: int) -> bool:
+        words, mask = self._words, self._mask
+        prefix = prefix or 1  # 0 marks an empty slot
+        slot = prefix & mask
+        while known := words[2 * slot]:
+            if known == prefix:
+                words[2 * slot + 1] = offset
+                return True
+            slot = (slot + 1) & mask
+        if self._count >= self._limit:
+            return False
+        words[2 * slot + 1] = offset
+        words[2 * slot] = prefix
+        self._count += 1
+        return True

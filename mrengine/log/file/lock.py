@@ -1,0 +1,210 @@
+"""Owns the lock of a job folder: who may write its log, and what others may know of them.
+
+An open-file-description lock (Linux, F_OFD_SETLK): closing an unrelated descriptor of the file does not drop it, as it
+drops a lock of ``lockf``. A forked child keeps it, so every child closes it first. F_OFD_GETLK tells no pid: the
+holder writes pid, boot id and start time into the file. Elsewhere ``flock``. A child of ``os.fork`` closes it by
+itself; one that C code forks must be told which descriptors to close.
+"""
+
+from __future__ import annotations
+
+import errno
+import fcntl
+import json
+import os
+import struct
+import sys
+from contextlib import suppress
+from dataclasses import asdict, dataclass
+from typing import Literal
+from weakref import WeakSet
+
+from mrengine.errors import LogError
+from mrengine.log.file.disk import OsFiles
+
+__all__ = ["JobLock", "Owner", "process_start_time"]
+
+_FACTS_BYTES = 512
+_NUMBERS = ("pid", "start_time", "host", "host_start_time")
+State = Literal["running", "draining", "unknown"]
+
+_FLOCK = struct.Struct("@hhqqi4x")  # struct flock of 64-bit Linux: type, whence, start, len, pid
+_OFD = hasattr(fcntl, "F_OFD_SETLK") and sys.platform.startswith("linux")
+_BUSY = frozenset({errno.EAGAIN, errno.EACCES, errno.EWOULDBLOCK})
+
+
+@dataclass(frozen=True, slots=True)
+class Owner:
+    """Who holds a job. ``start_time``: clock ticks since boot, as /proc says. ``drain_s``: how long it may drain.
+
+    ``host``: whom the holder works for, with its own ``host_start_time``; 0: for itself.
+    """
+
+    pid: int
+    boot_id: str
+    start_time: int
+    state: State = "running"
+    drain_s: float = 0.0
+    host: int = 0
+    host_start_time: int = 0
+
+    @property
+    def draining(self) -> bool:
+        """It starts nothing new and will be gone within ``drain_s``, though it may not know yet that its host died."""
+        orphan = self.host != 0 and process_start_time(self.host) != self.host_start_time
+        return self.state == "draining" or orphan
+
+    @property
+    def alive(self) -> bool:
+        """False: the holder is dead, and a child that it forked still has the lock open."""
+        return self.boot_id == _boot_id() and process_start_time(self.pid) == self.start_time
+
+
+class JobLock:
+    """The lock ``<folder>/lock``. Held until ``release``, or the end of the process and its children."""
+
+    def __init__(self, folder: str | os.PathLike[str], *, files: OsFiles | None = None) -> None:
+        self._path = os.path.join(os.fspath(folder), "lock")
+        self._files = files or OsFiles()
+        self._fd = -1
+        self._host = 0
+
+    def try_acquire(self, *, host: int = 0) -> bool:
+        """Take the lock for ``host`` if nobody has it. A purge that removes the file in between is noticed.
+
+        LogError(reason="io"): the folder is gone or cannot be written.
+        """
+        self._host = host
+        while True:
+            fd = self._open(os.O_RDWR | os.O_CREAT)
+            if not _lock(fd):
+                self._files.close(fd)
+                return False
+            if _same_file(fd, self._path):
+                self._fd = fd
+                _HELD.add(self)
+                self._tell("running")
+                return True
+            self._files.close(fd)
+
+    def mark_draining(self, drain_s: float = 0.0) -> None:
+        """Let others know that they may wait: the host is gone, the calls in flight end within ``drain_s``."""
+        self._tell("draining", drain_s)
+
+    def holder(self) -> Owner | None:
+        """Who holds the lock now, or None. Needs no lock, changes nothing. pid 0: held, the facts cannot be read."""
+        try:
+            fd = self._open(os.O_RDWR)
+        except LogError:
+            return None
+        try:
+            return _read_owner(fd) if _is_locked(fd) else None
+        finally:
+            self._files.close(fd)
+
+    def release(self) -> None:
+        """Give the lock up, for children that still have it open, too. May be called twice."""
+        if self._fd >= 0:
+            with suppress(OSError):
+                os.pwrite(self._fd, b" " * _FACTS_BYTES, 0)
+                _unlock(self._fd)
+            self.forget()
+
+    def forget(self) -> None:
+        """Close the descriptor and leave the lock to the process that took it: what a forked child does first."""
+        if self._fd >= 0:
+            self._files.close(self._fd)
+            self._fd = -1
+
+    def _open(self, flags: int) -> int:
+        try:
+            return self._files.open(self._path, flags)
+        except OSError as error:
+            message = f"cannot open {self._path}: {error.strerror}"
+            raise LogError(message, reason="io", path=self._path) from error
+
+    def _tell(self, state: State, drain_s: float = 0.0) -> None:
+        started, host_started = (process_start_time(pid) or 0 for pid in (os.getpid(), self._host))
+        owner = Owner(os.getpid(), _boot_id(), started, state, drain_s, self._host, host_started)
+        facts = json.dumps(asdict(owner)).encode().ljust(_FACTS_BYTES)
+        with suppress(OSError):  # a full disk must not keep anyone from draining; the lock itself needs no room
+            os.pwrite(self._fd, facts, 0)
+
+
+_HELD: WeakSet[JobLock] = WeakSet()
+
+
+def _forget_all() -> None:
+    for lock in _HELD:
+        lock.forget()
+
+
+os.register_at_fork(after_in_child=_forget_all)
+
+
+def process_start_time(pid: int) -> int | None:
+    """When a process started, in clock ticks since boot: field 22 of /proc/<pid>/stat. None: it is gone, or dead and
+    not buried.
+    """
+    try:
+        with open(f"/proc/{pid}/stat", "rb") as stat:
+            fields = stat.read().rpartition(b")")[2].split()
+            return None if fields[0] in b"ZX" else int(fields[19])
+    except (OSError, ValueError, IndexError):
+        return None
+
+
+def _boot_id() -> str:
+    try:
+        with open("/proc/sys/kernel/random/boot_id") as file:
+            return file.read().strip()
+    except OSError:
+        return ""
+
+
+def _read_owner(fd: int) -> Owner:
+    try:
+        facts = json.loads(os.pread(fd, _FACTS_BYTES, 0))
+        state: State = "draining" if facts["state"] == "draining" else "running"
+        pid, start_time, host, host_start_time = (int(facts[name]) for name in _NUMBERS)
+        return Owner(pid, str(facts["boot_id"]), start_time, state, float(facts["drain_s"]), host, host_start_time)
+    except (OSError, ValueError, KeyError, TypeError):
+        return Owner(0, "", 0, "unknown")
+
+
+def _same_file(fd: int, path: str) -> bool:
+    try:
+        ours, named = os.fstat(fd), os.stat(path, follow_symlinks=False)
+    except OSError:
+        return False
+    return (ours.st_dev, ours.st_ino) == (named.st_dev, named.st_ino)
+
+
+def _lock(fd: int) -> bool:
+    try:
+        if _OFD:
+            fcntl.fcntl(fd, fcntl.F_OFD_SETLK, _FLOCK.pack(fcntl.F_WRLCK, os.SEEK_SET, 0, 0, 0))
+        else:
+            fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError as error:
+        if error.errno in _BUSY:
+            return False
+        raise LogError(f"this file system cannot lock: {error.strerror}", reason="io") from error
+    return True
+
+
+def _is_locked(fd: int) -> bool:
+    if _OFD:
+        found = fcntl.fcntl(fd, fcntl.F_OFD_GETLK, _FLOCK.pack(fcntl.F_WRLCK, os.SEEK_SET, 0, 0, 0))
+        return bool(_FLOCK.unpack(found)[0] != fcntl.F_UNLCK)
+    if _lock(fd):
+        _unlock(fd)
+        return False
+    return True
+
+
+def _unlock(fd: int) -> None:
+    if _OFD:
+        fcntl.fcntl(fd, fcntl.F_OFD_SETLK, _FLOCK.pack(fcntl.F_UNLCK, os.SEEK_SET, 0, 0, 0))
+    else:
+        fcntl.flock(fd, fcntl.LOCK_UN)

@@ -1,0 +1,109 @@
+"""Owns reading a log that somebody else may be writing: a descriptor of its own, no lock, nothing changed."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator
+from types import TracebackType
+
+from mrengine.errors import JobNotFound, LogError
+from mrengine.log.file.disk import OsFiles
+from mrengine.log.file.recovery import Recovery, Source, walk
+from mrengine.log.format.codec import HEADER_BYTES, MAX_PAYLOAD_BYTES, OVERHEAD_BYTES, Frame, Header
+
+__all__ = ["LogReader", "open_log"]
+
+_LONGEST_FRAME = OVERHEAD_BYTES + MAX_PAYLOAD_BYTES
+
+
+class LogReader:
+    """Reads frames of a log, given its path or a descriptor (which is dup'ed)."""
+
+    def __init__(self, path: str | os.PathLike[str] | int, *, files: OsFiles | None = None) -> None:
+        """LogError: the file cannot be used; reason "io" where it cannot be opened."""
+        self._files = files or OsFiles()
+        self._fd = -1
+        self._path = None if isinstance(path, int) else os.fspath(path)
+        try:
+            self._fd = os.dup(path) if isinstance(path, int) else self._files.open(os.fspath(path), os.O_RDONLY)
+        except OSError as error:
+            raise LogError(f"cannot open {self._path or 'the log'}: {error.strerror}", reason="io") from error
+        try:
+            self._source = Source.over(self._fd, self._files, self._path)
+        except BaseException:
+            self.close()
+            raise
+
+    @property
+    def fd(self) -> int:
+        """The reader's own descriptor, for pread."""
+        return self._fd
+
+    @property
+    def header(self) -> Header:
+        """What the file's header says."""
+        return self._source.header
+
+    def size(self) -> int:
+        """Bytes in the file now; its end may be half written."""
+        return self._source.size()
+
+    def frames(self, start: int = HEADER_BYTES, stop: int | None = None) -> Iterator[Frame]:
+        """The frames from ``start`` up to ``stop``, an offset that was announced as durable; nothing beyond it is read.
+
+        LogError(reason="damaged"): there is not an unbroken row of frames up to ``stop``. With no ``stop``: up to the
+        first byte that is no frame, silently.
+        """
+        position, end = start, self.size() if stop is None else stop
+        for frame in self._source.run(start, end):
+            yield frame
+            position = frame.end
+        if stop is not None and position != stop:
+            message = f"{self._path or 'the log'} is damaged after byte {position}"
+            raise LogError(message, reason="damaged", path=self._path, ranges=[(position, stop)])
+
+    def walk(self, visit: Callable[[Frame], object] = lambda frame: None, *, after: Recovery | None = None) -> Recovery:
+        """All frames that recovery would keep, without changing the file; ``after``: go on from an earlier walk."""
+        return walk(self._source, visit, after=after)
+
+    def frame(self, offset: int) -> Frame:
+        """The frame at ``offset``, checked. LogError(reason="damaged"): there is none."""
+        found = self._source.frame_at(offset, offset + _LONGEST_FRAME) if offset >= HEADER_BYTES else None
+        if found is None:
+            message = f"no record at byte {offset} of {self._path or 'the log'}"
+            raise LogError(message, reason="damaged", path=self._path, ranges=[(offset, offset + 1)])
+        return found
+
+    def payload(self, offset: int) -> bytes:
+        """The payload of the frame at ``offset``; see ``frame``."""
+        return self.frame(offset).payload
+
+    def duplicate(self) -> LogReader:
+        """Another reader with a descriptor of its own, which outlives this one and the name of the file."""
+        return LogReader(self._fd, files=self._files)
+
+    def close(self) -> None:
+        """Close the descriptor. May be called twice."""
+        if self._fd >= 0:
+            self._files.close(self._fd)
+            self._fd = -1
+
+    def __del__(self) -> None:
+        self.close()
+
+    def __enter__(self) -> LogReader:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, value: BaseException | None, tb: TracebackType | None) -> None:
+        self.close()
+
+
+def open_log(job_folder: str | os.PathLike[str]) -> LogReader:
+    """A reader of the log in a job folder. JobNotFound: there is none, or it was purged just now. LogError."""
+    path = os.path.join(os.fspath(job_folder), "log")
+    try:
+        return LogReader(path)
+    except LogError as error:
+        if not isinstance(error.__cause__, (FileNotFoundError, NotADirectoryError)):
+            raise
+        raise JobNotFound(f"there is no job in {os.fspath(job_folder)}") from None

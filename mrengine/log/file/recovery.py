@@ -1,0 +1,143 @@
+"""Owns the recovery rules: which bytes of a log are frames, which are damage, and where the log ends. Read-only."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+
+from mrengine.errors import LogError
+from mrengine.log.file.disk import OsFiles
+from mrengine.log.format.codec import HEADER_BYTES, OVERHEAD_BYTES, Frame, Header, decode_frame, decode_header
+
+__all__ = ["Recovery", "Source", "walk"]
+
+BLOCK_BYTES = 1 << 20
+
+
+@dataclass(frozen=True, slots=True)
+class Recovery:
+    """What a walk over a log found. ``end``: where the log ends; ``torn``: bytes dropped after it.
+
+    ``damage``: ranges of acknowledged bytes that are lost. ``watermark``: up to here the disk is known to have had it.
+    """
+
+    end: int
+    torn: int = 0
+    watermark: int = HEADER_BYTES
+    damage: tuple[tuple[int, int], ...] = field(default=())
+
+
+@dataclass(slots=True)
+class Source:
+    """A log to read from: a descriptor, its header, and the files it is read through."""
+
+    fd: int
+    header: Header
+    files: OsFiles
+    path: str | None = None
+    prefix: bytes = field(init=False)
+    seed: int = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.prefix, self.seed = self.header.prefix, self.header.seed
+
+    @classmethod
+    def over(cls, fd: int, files: OsFiles, path: str | None = None) -> Source:
+        """Read the header. LogError: it cannot be used, or read."""
+        return cls(fd, decode_header(_read(files, fd, HEADER_BYTES, 0, path), path=path), files, path)
+
+    def size(self) -> int:
+        """Bytes in the file now."""
+        return self.files.size(self.fd)
+
+    def read(self, count: int, offset: int) -> bytes:
+        """Up to ``count`` bytes. LogError(reason="io"): the disk failed."""
+        return _read(self.files, self.fd, count, offset, self.path)
+
+    def frame_at(self, offset: int, stop: int) -> Frame | None:
+        """The valid frame that begins at ``offset`` and ends at or before ``stop``."""
+        found = decode_frame(self.read(min(4096, stop - offset), offset), 0, offset, self.prefix, self.seed)
+        if isinstance(found, int) and 0 < found <= stop - offset:
+            found = decode_frame(self.read(found, offset), 0, offset, self.prefix, self.seed)
+        return None if isinstance(found, int) else found
+
+    def run(self, start: int, stop: int) -> Iterator[Frame]:
+        """Valid frames one after another from ``start``, up to the first that is not, or ``stop``."""
+        prefix, seed = self.prefix, self.seed
+        while start < stop:
+            want = min(BLOCK_BYTES, stop - start)
+            block = self.read(want, start)
+            at = 0
+            while True:
+                found = decode_frame(block, at, start + at, prefix, seed)
+                if isinstance(found, int):
+                    break
+                yield found
+                at += OVERHEAD_BYTES + len(found.payload)
+            if found == 0 or at == 0 or len(block) < want:
+                whole = self.frame_at(start + at, stop) if found else None
+                if whole is None:
+                    return
+                yield whole
+                at += OVERHEAD_BYTES + len(whole.payload)
+            start += at
+
+    def resync(self, start: int, stop: int) -> int | None:
+        """The least offset from ``start`` on at which a valid frame begins."""
+        while start < stop:
+            block = self.read(min(BLOCK_BYTES, stop - start), start)
+            at = block.find(self.prefix)
+            while at >= 0:
+                if self.frame_at(start + at, stop) is not None:
+                    return start + at
+                at = block.find(self.prefix, at + 1)
+            if start + len(block) >= stop or len(block) < len(self.prefix):
+                return None
+            start += len(block) - len(self.prefix) + 1
+        return None
+
+
+def walk(
+    source: Source, visit: Callable[[Frame], object] = lambda frame: None, *, after: Recovery | None = None
+) -> Recovery:
+    """Give every frame of the log, in order, to ``visit``; say where the log ends and what is damaged.
+
+    The rules are those of docs/log-format.md. One pass where there is no gap; from the first gap on, the rest is
+    surveyed once more, for its watermarks decide what the gap is. ``after``: an earlier walk, to go on from its end.
+    """
+    size, before = source.size(), after or Recovery(HEADER_BYTES)
+    position, watermark, surveyed = before.end, before.watermark, False
+    damage = list(before.damage)
+    while True:
+        for frame in source.run(position, size):
+            visit(frame)
+            offset, _, payload, mark = frame
+            position = offset + OVERHEAD_BYTES + len(payload)
+            if mark > watermark:
+                watermark = mark
+        following = source.resync(position + 1, size) if position < size else None
+        if following is not None and not surveyed:
+            watermark, surveyed = max(watermark, _highest_watermark(source, following, size)), True
+        if following is None or watermark <= position:
+            return Recovery(position, max(0, size - position), watermark, tuple(damage))
+        damage.append((position, following))
+        position = following
+
+
+def _highest_watermark(source: Source, start: int, stop: int) -> int:
+    highest, position = HEADER_BYTES, start
+    while True:
+        for frame in source.run(position, stop):
+            highest = max(highest, frame.watermark)
+            position = frame.end
+        following = source.resync(position + 1, stop) if position < stop else None
+        if following is None:
+            return highest
+        position = following
+
+
+def _read(files: OsFiles, fd: int, count: int, offset: int, path: str | None) -> bytes:
+    try:
+        return files.pread(fd, count, offset)
+    except OSError as error:
+        raise LogError(f"cannot read {path or 'the log'}: {error.strerror}", reason="io", path=path) from error

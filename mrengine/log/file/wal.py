@@ -1,0 +1,207 @@
+"""Owns the log file for writing: append, group commit, repair on opening. One writer: the caller holds the lock."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from contextlib import suppress
+from types import TracebackType
+from typing import Literal, NoReturn
+
+from mrengine.errors import LogError
+from mrengine.log.file.disk import OsFiles
+from mrengine.log.file.recovery import Recovery, Source, walk
+from mrengine.log.file.repair import repair_log
+from mrengine.log.format.codec import (
+    HEADER_BYTES,
+    VOID,
+    Frame,
+    Header,
+    encode_frame,
+    encode_header,
+    new_salt,
+    padding,
+)
+
+__all__ = ["WriteAheadLog"]
+
+Durability = Literal["fsync", "flush"]
+_FULL = frozenset({28, 122, 27})  # ENOSPC, EDQUOT, EFBIG
+
+
+class WriteAheadLog:
+    """The log, open for appending.
+
+    ``append`` keeps frames in memory, ``write`` hands them to the kernel, ``commit`` makes them durable. ``durable`` is
+    the offset that may be announced, ``size`` the end with what is still in memory. The first write or sync that fails
+    poisons the log: it is cut back to ``durable``, and every later call raises the same LogError, because an fsync that
+    is tried again can lie.
+    """
+
+    def __init__(
+        self, source: Source, end: int, *, durability: Durability = "fsync", recovery: Recovery | None = None
+    ) -> None:
+        self._source = source
+        self._files = source.files
+        self._fd = source.fd
+        self._prefix, self._seed = source.prefix, source.seed
+        self._fsync = durability == "fsync"
+        self._buffer = bytearray()
+        self._written = self._watermark = self.durable = self.size = end
+        self._poison: tuple[str, str] | None = None
+        self.recovery = recovery or Recovery(end, watermark=end)
+
+    @classmethod
+    def create(
+        cls,
+        path: str | os.PathLike[str],
+        job_id: str,
+        *,
+        durability: Durability = "fsync",
+        files: OsFiles | None = None,
+    ) -> WriteAheadLog:
+        """A new log, on disk with its name when this returns. LogError: there is one already, or no room for it."""
+        path, files = os.fspath(path), files or OsFiles()
+        if files.exists(path):
+            raise LogError(f"{path} exists already", reason="io", path=path)
+        header = Header(job_id, new_salt())
+        try:
+            fd = files.open(path + ".new", os.O_RDWR | os.O_CREAT | os.O_TRUNC)
+        except OSError as error:
+            _fail(error, path)
+        try:
+            _write_all(files, fd, encode_header(header), 0)
+            files.sync(fd)
+            files.rename(path + ".new", path)
+            files.sync_folder(os.path.dirname(path) or ".")
+        except OSError as error:
+            files.close(fd)
+            _fail(error, path)
+        return cls(Source(fd, header, files, path), HEADER_BYTES, durability=durability)
+
+    @classmethod
+    def open(
+        cls,
+        path: str | os.PathLike[str],
+        *,
+        job_id: str | None = None,
+        strict: bool = False,
+        durability: Durability = "fsync",
+        visit: Callable[[Frame], object] = lambda frame: None,
+        files: OsFiles | None = None,
+    ) -> WriteAheadLog:
+        """Open, recover and repair a log; ``visit`` is given every frame, so that a replay costs no second pass.
+
+        ``recovery`` then tells what was cut and what was damaged. LogError: no log of this job, newer, its header
+        damaged, or ``strict`` and there is damage; the file is then as it was.
+        """
+        path, files = os.fspath(path), files or OsFiles()
+        try:
+            fd = files.open(path, os.O_RDWR)
+        except OSError as error:
+            _fail(error, path)
+        try:
+            source = Source.over(fd, files, path)
+            if job_id is not None and source.header.job_id != job_id:
+                message = f"{path} is the log of job {source.header.job_id!r}, not of {job_id!r}"
+                raise LogError(message, reason="not_a_log", path=path)
+            recovery = walk(source, visit)
+            if strict and recovery.damage:
+                message = f"{path} is damaged in {len(recovery.damage)} range(s); nothing was changed"
+                raise LogError(message, reason="damaged", path=path, ranges=recovery.damage)
+            try:
+                end = repair_log(source, recovery)
+            except OSError as error:
+                _fail(error, path)
+        except BaseException:
+            files.close(fd)
+            raise
+        return cls(source, end, durability=durability, recovery=recovery)
+
+    @property
+    def header(self) -> Header:
+        """What the file's header says."""
+        return self._source.header
+
+    def append(self, kind: int, payload: bytes) -> int:
+        """Frame a record; return its offset. ValueError: above the cap of 64 MiB. Nothing reaches the kernel yet."""
+        self._check()
+        offset = self.size
+        frame = encode_frame(self._prefix, self._seed, offset, self._watermark, kind, payload)
+        self._buffer += frame
+        self.size = offset + len(frame)
+        return offset
+
+    def write(self) -> None:
+        """Hand what was appended to the kernel: it survives this process, not the machine."""
+        self._check()
+        if not self._buffer:
+            return
+        try:
+            _write_all(self._files, self._fd, self._buffer, self._written)
+        except OSError as error:
+            self._poisoned(error)
+        self._written += len(self._buffer)
+        self._buffer = bytearray()
+
+    def commit(self) -> int:
+        """One write, one fdatasync of all that was appended; the durable offset, which may now be announced."""
+        self._check()
+        filler = padding(self.size) if self._fsync and self.size > self.durable else None
+        if filler is not None:
+            self.append(VOID, bytes(filler))
+        self.write()
+        if self.durable == self._written:
+            return self.durable
+        if self._fsync:
+            try:
+                self._files.sync(self._fd)
+            except OSError as error:
+                self._poisoned(error)
+            self._watermark = self._written
+        self.durable = self._written
+        return self.durable
+
+    def close(self) -> None:
+        """Close the descriptor; what was not committed is dropped. May be called twice, and by a forked child."""
+        if self._fd >= 0:
+            self._files.close(self._fd)
+            self._fd, self._poison = -1, self._poison or ("io", "the log is closed")
+
+    def __enter__(self) -> WriteAheadLog:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, value: BaseException | None, tb: TracebackType | None) -> None:
+        self.close()
+
+    def _check(self) -> None:
+        if self._poison is not None:
+            raise LogError(self._poison[1], reason=self._poison[0], path=self._source.path)
+
+    def _poisoned(self, error: OSError) -> NoReturn:
+        """What was not announced is cut off: its pages may be marked clean now, though they are not on disk."""
+        self._buffer = bytearray()
+        with suppress(OSError):
+            self._files.truncate(self._fd, self.durable)
+        try:
+            _fail(error, self._source.path)
+        except LogError as failure:
+            self._poison = failure.reason, str(failure)
+            raise
+
+
+def _write_all(files: OsFiles, fd: int, data: bytes | bytearray, offset: int) -> None:
+    with memoryview(data) as view:
+        done = 0
+        while done < len(view):
+            count = files.pwrite(fd, view[done:], offset + done)
+            if count <= 0:
+                raise OSError(5, "a write wrote nothing")
+            done += count
+
+
+def _fail(error: OSError, path: str | None) -> NoReturn:
+    full = error.errno in _FULL
+    remedy = "make room and run the job again: nothing announced is lost" if full else "what was announced is not lost"
+    message = f"cannot write {path or 'the log'}: {error.strerror or error}; {remedy}"
+    raise LogError(message, reason="full" if full else "io", path=path) from error

@@ -1,0 +1,106 @@
+"""Owns the answers that a supervisor may take with it when it dies: each worker keeps its last ones in a file.
+
+``salvage-<worker>-<pid>`` in the job folder has the format of a log and holds CALLs alone. A write needs no sync to
+outlive every process. The file is a ring: a pipe to the supervisor holds a megabyte, and the supervisor commits each
+that it has read, so what was written more than two megabytes ago is in the log, but for the answers that the slots are
+just sending: where they are large, the ring grows with them. Whoever opens the job next appends what the log does not
+have.
+"""
+
+from __future__ import annotations
+
+import os
+import threading
+from collections.abc import Iterable, Iterator
+from contextlib import suppress
+from pathlib import Path
+
+from mrengine.errors import LogError
+from mrengine.log.file.disk import OsFiles
+from mrengine.log.file.reader import LogReader
+from mrengine.log.file.recovery import Source
+from mrengine.log.format.codec import CALL, HEADER_BYTES, Header, encode_frame, encode_header, new_salt
+from mrengine.log.view.call_totals import CallTotals
+
+__all__ = ["RING_BYTES", "WorkerJournal", "answers_in", "discard", "journaled_answers"]
+
+RING_BYTES = 4 << 20
+_ON_THE_WAY_BYTES = 2 << 20  # in the pipe, and read but not yet committed
+_DIGEST_AT, _REUSABLE_AT, _REUSABLE = 24, 85, 0xC3  # in the payload of a CALL, see docs/log-format.md
+
+
+class WorkerJournal:
+    """One worker's file, made with its first answer. Any thread may write; a disk that is full costs no task."""
+
+    def __init__(self, folder: str | os.PathLike[str], job_id: str, worker: int, slots: int = 1) -> None:
+        self._path = os.path.join(os.fspath(folder), f"salvage-{worker}-{os.getpid()}")
+        self._header = Header(job_id, new_salt())
+        self._fd = -1
+        self._at = HEADER_BYTES
+        self._slots, self._largest = slots, 0
+        self._lock = threading.Lock()
+
+    def keep(self, payload: bytes) -> None:
+        """A CALL, before it is sent. One that may not answer another call is not kept."""
+        if payload[_REUSABLE_AT] != _REUSABLE:
+            return
+        with self._lock, suppress(OSError):
+            if self._fd < 0:
+                self._fd = OsFiles().open(self._path, os.O_RDWR | os.O_CREAT | os.O_TRUNC)
+                os.pwrite(self._fd, encode_header(self._header), 0)
+            self._largest = max(self._largest, len(payload))
+            if self._at >= max(RING_BYTES, _ON_THE_WAY_BYTES + 2 * self._slots * self._largest):
+                self._at = HEADER_BYTES
+            frame = encode_frame(self._header.prefix, self._header.seed, self._at, HEADER_BYTES, CALL, payload)
+            self._at += os.pwrite(self._fd, frame, self._at)
+
+    def close(self) -> None:
+        """Close the file; it stays until the supervisor has committed all."""
+        with self._lock:
+            if self._fd >= 0:
+                os.close(self._fd)
+                self._fd = -1
+
+
+def journaled_answers(folder: Path, log: LogReader, ledger: CallTotals) -> list[bytes]:
+    """CALLs of a job's workers that its log does not have, in no order. Only the holder of its lock may ask."""
+    found: dict[int, set[bytes]] = {}
+    for path in _files(folder):
+        for payload in answers_in(path):
+            found.setdefault(int.from_bytes(payload[_DIGEST_AT : _DIGEST_AT + 8], "little"), set()).add(payload)
+    for prefix, offset in zip(ledger.prefixes, ledger.offsets, strict=True) if found else ():
+        if prefix in found:
+            with suppress(LogError):
+                found[prefix].discard(log.payload(offset))
+    return [payload for payloads in found.values() for payload in payloads]
+
+
+def discard(folder: Path) -> None:
+    """Remove the files: all that they hold is in the log."""
+    for path in _files(folder):
+        path.unlink(missing_ok=True)
+
+
+def _files(folder: Path) -> Iterable[Path]:
+    return folder.glob("salvage-*")
+
+
+def answers_in(path: Path) -> Iterator[bytes]:
+    """The CALLs of one file; where the ring was overwritten, the next whole one is looked for."""
+    files = OsFiles()
+    try:
+        fd = files.open(os.fspath(path), os.O_RDONLY)
+    except OSError:
+        return
+    try:
+        source = Source.over(fd, files)
+        at: int | None = HEADER_BYTES
+        while at is not None:
+            for frame in source.run(at, source.size()):
+                at = frame.end
+                yield frame.payload
+            at = source.resync(at, source.size())
+    except LogError:
+        return  # it was killed before its header was whole
+    finally:
+        os.close(fd)

@@ -1,0 +1,192 @@
+"""Owns the records of the job itself: JOB, DOCUMENTS, ROUND and CLOSE, as dataclasses and payloads.
+
+Positions are drawn in docs/log-format.md. Every ``unpack_x`` raises LogError(reason="damaged") and nothing else.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from hashlib import blake2b
+from typing import Any, NamedTuple
+
+from mrengine.log.format.packing import array, bad_record, pack
+from mrengine.log.format.values import Plain
+
+__all__ = [
+    "CloseRecord",
+    "DocumentRow",
+    "DocumentsDigest",
+    "DocumentsRecord",
+    "JobRecord",
+    "RoundRecord",
+    "batch_documents",
+    "pack_close",
+    "pack_documents",
+    "pack_job",
+    "pack_round",
+    "unpack_close",
+    "unpack_documents",
+    "unpack_job",
+    "unpack_round",
+]
+
+MAX_BATCH_BYTES = 1 << 20
+
+
+class DocumentRow(NamedTuple):
+    """A document in the spool. ``digest``: 16 bytes blake2b of its UTF-8; ``spool_offset`` and ``n_bytes``: where."""
+
+    id: str
+    digest: bytes
+    spool_offset: int
+    n_bytes: int
+    n_chars: int
+
+
+@dataclass(frozen=True, slots=True)
+class JobRecord:
+    """What a job is, and from when: the first record of an epoch.
+
+    ``python``: "3.11". ``documents``: (count, bytes of UTF-8, digest) as ``DocumentsDigest`` makes it. ``models``:
+    (name, digest of its parameters) each. ``all_models``: every model runs on every chunk. ``map_source``:
+    "module:qualname", the dict of a prompt, or None.
+    """
+
+    job_id: str
+    at: float
+    epoch: int
+    version: str
+    python: str
+    documents: tuple[int, int, bytes]
+    chunking: Mapping[str, Plain]
+    models: tuple[tuple[str, str], ...]
+    all_models: bool
+    map_version: str
+    map_name: str
+    map_source: str | Mapping[str, Plain] | None
+    settings: Mapping[str, Plain] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class DocumentsRecord:
+    """A batch of documents, the first of which has the index ``first``."""
+
+    first: int
+    rows: tuple[DocumentRow, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class RoundRecord:
+    """The start, or a further run, of a round of ``total`` tasks' chunks. ``version``: of what runs in it."""
+
+    round: int
+    at: float
+    total: int
+    version: str = ""
+    facts: Mapping[str, Plain] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class CloseRecord:
+    """The end of a run. ``state``: "done", "failed", "stopped", "cancelled", "timeout" or "budget"."""
+
+    at: float
+    state: str
+    summary: Mapping[str, Plain] = field(default_factory=dict)
+
+
+class DocumentsDigest:
+    """Sums up a row of documents, in order: ``add`` each, then ``summary()`` is JobRecord.documents."""
+
+    def __init__(self) -> None:
+        self._count = self._bytes = 0
+        self._hash = blake2b(digest_size=16)
+
+    def add(self, document_id: str, digest: bytes, n_bytes: int) -> None:
+        """One more document; ``digest`` has 16 bytes."""
+        name = document_id.encode("utf-8", "surrogatepass")
+        self._hash.update(len(name).to_bytes(8, "little") + name + digest)
+        self._count += 1
+        self._bytes += n_bytes
+
+    def summary(self) -> tuple[int, int, bytes]:
+        """(count, bytes, 16 bytes digest of all ids and digests)."""
+        return self._count, self._bytes, self._hash.digest()
+
+
+def pack_job(record: JobRecord) -> bytes:
+    """The payload of a JOB."""
+    r = record
+    models = [list(model) for model in r.models]
+    source = dict(r.map_source) if isinstance(r.map_source, Mapping) else r.map_source
+    begin = (r.job_id, r.at, r.epoch, r.version, r.python, list(r.documents), dict(r.chunking), models)
+    return pack([*begin, r.all_models, r.map_version, r.map_name, source, dict(r.settings)])
+
+
+def unpack_job(payload: bytes) -> JobRecord:
+    """A JOB of its payload."""
+    v = array(payload, 13, "JOB")
+    try:
+        count, size, digest = v[5]
+        models = tuple((str(name), str(params)) for name, params in v[7])
+        v[5], v[7] = (int(count), int(size), bytes(digest)), models
+        return JobRecord(*v)
+    except (TypeError, ValueError):
+        raise bad_record("JOB") from None
+
+
+def batch_documents(first: int, rows: Sequence[DocumentRow]) -> Iterator[bytes]:
+    """Payloads of DOCUMENTS of at most about 1 MiB each (one row with a longer id excepted)."""
+    start, size = 0, 0
+    for index, row in enumerate(rows):
+        weight = 4 * len(row.id) + 60
+        if size + weight > MAX_BATCH_BYTES and index > start:
+            yield pack_documents(DocumentsRecord(first + start, tuple(rows[start:index])))
+            start, size = index, 0
+        size += weight
+    if start < len(rows):
+        yield pack_documents(DocumentsRecord(first + start, tuple(rows[start:])))
+
+
+def pack_documents(record: DocumentsRecord) -> bytes:
+    """The payload of a DOCUMENTS."""
+    return pack([record.first, [list(row) for row in record.rows]])
+
+
+def unpack_documents(payload: bytes) -> DocumentsRecord:
+    """A DOCUMENTS of its payload."""
+    first, rows = array(payload, 2, "DOCUMENTS")
+    try:
+        return DocumentsRecord(int(first), tuple(DocumentRow(*row[:5]) for row in rows))
+    except (TypeError, ValueError):
+        raise bad_record("DOCUMENTS") from None
+
+
+def pack_round(record: RoundRecord) -> bytes:
+    """The payload of a ROUND."""
+    return pack([record.round, record.at, record.total, record.version, dict(record.facts)])
+
+
+def unpack_round(payload: bytes) -> RoundRecord:
+    """A ROUND of its payload."""
+    values = array(payload, 5, "ROUND")
+    _check(values, (int, float, int, str, dict), "ROUND")
+    return RoundRecord(*values)
+
+
+def pack_close(record: CloseRecord) -> bytes:
+    """The payload of a CLOSE."""
+    return pack([record.at, record.state, dict(record.summary)])
+
+
+def unpack_close(payload: bytes) -> CloseRecord:
+    """A CLOSE of its payload."""
+    values = array(payload, 3, "CLOSE")
+    _check(values, (float, str, dict), "CLOSE")
+    return CloseRecord(*values)
+
+
+def _check(values: list[Any], kinds: tuple[type, ...], name: str) -> None:
+    if not all(isinstance(value, kind) for value, kind in zip(values, kinds, strict=True)):
+        raise bad_record(name)

@@ -1,0 +1,298 @@
+"""Owns the records of tasks: one dataclass a kind, ``pack_x(record) -> bytes`` and ``unpack_x(bytes)``.
+
+Workers pack, the supervisor appends the bytes as they are. The records of the job itself (JOB, DOCUMENTS, ROUND, CLOSE)
+are in ``jobrecords``, the rows of CHUNKS in ``chunktable``; their names are importable from here, too. Positions are
+drawn in docs/log-format.md. Every ``unpack_x`` raises LogError(reason="damaged") and nothing else. Times ``at`` are
+seconds since the epoch; ``model_index`` counts in the job's models, -1 is none.
+"""
+
+from __future__ import annotations
+
+import math
+import struct
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple, TypeVar
+
+from mrengine.log.format.chunk_rows import pack_chunks, unpack_chunks
+from mrengine.log.format.codec import MAX_PAYLOAD_BYTES
+from mrengine.log.format.job_records import (
+    CloseRecord,
+    DocumentRow,
+    DocumentsRecord,
+    JobRecord,
+    RoundRecord,
+    pack_close,
+    pack_documents,
+    pack_job,
+    pack_round,
+    unpack_close,
+    unpack_documents,
+    unpack_job,
+    unpack_round,
+)
+from mrengine.log.format.packing import HEAD_BYTES, bad_record, head, pack, task
+from mrengine.log.format.values import Plain, Unstorable
+from mrengine.records import Usage
+
+__all__ = [
+    "READ_POSITION",
+    "AttemptRecord",
+    "CallRecord",
+    "CarryRecord",
+    "CloseRecord",
+    "DocumentRow",
+    "DocumentsRecord",
+    "FailureRecord",
+    "IntentRecord",
+    "JobRecord",
+    "ResultRecord",
+    "RoundRecord",
+    "pack_attempt",
+    "pack_call",
+    "pack_carry",
+    "pack_chunks",
+    "pack_close",
+    "pack_documents",
+    "pack_failure",
+    "pack_intent",
+    "pack_job",
+    "pack_result",
+    "pack_round",
+    "result_flags",
+    "unpack_attempt",
+    "unpack_call",
+    "unpack_carry",
+    "unpack_chunks",
+    "unpack_close",
+    "unpack_documents",
+    "unpack_failure",
+    "unpack_intent",
+    "unpack_job",
+    "unpack_result",
+    "unpack_round",
+]
+
+READ_POSITION = 1  # a flag of RESULT: the map function read chunk.id, chunk.start or chunk.end
+
+_T = TypeVar("_T")
+_INTENT = struct.Struct(">BB16sBdBQBQBQ")
+_CALL = struct.Struct(">BB16sBdBQBQBQBdB")
+
+
+@dataclass(frozen=True, slots=True)
+class IntentRecord:
+    """A call is about to be made. ``digest``: 16 bytes, of the call.
+
+    Input tokens as they are estimated, and at most (``bound_tokens``); output tokens as they are limited.
+    """
+
+    round: int
+    chunk_id: int
+    model_index: int
+    digest: bytes
+    at: float
+    input_tokens: int
+    output_tokens: int
+    bound_tokens: int
+    model: str
+
+
+@dataclass(frozen=True, slots=True)
+class CallRecord:
+    """What became of a call. ``reusable``: its text may answer an identical call.
+
+    A call that failed, a re-ask and a call with ``reuse=False`` are written with ``reusable=False`` (and no text): they
+    settle their intent. ``cost_usd`` is None where the price is unknown.
+    """
+
+    round: int
+    chunk_id: int
+    model_index: int
+    digest: bytes
+    at: float
+    usage: Usage
+    cost_usd: float | None
+    reusable: bool
+    model: str
+    finish_reason: str
+    latency_ms: float
+    text: str = field(repr=False)
+
+
+class ResultRecord(NamedTuple):
+    """A finished task. ``result`` is a plain value (``values.normalise``); ``flags`` may hold READ_POSITION.
+
+    A tuple, unlike the others: there are as many as chunks, and a frozen dataclass takes four times as long to make.
+    """
+
+    round: int
+    chunk_id: int
+    model_index: int
+    flags: int
+    document_id: str
+    model: str | None
+    worker_id: int
+    attempt: int
+    at: float
+    duration_ms: float
+    usage: Usage | None
+    cost_usd: float | None
+    calls: int
+    reused_calls: int
+    result: Plain
+
+    def __repr__(self) -> str:
+        """Without the result: it may be text of a document."""
+        return f"ResultRecord(round={self.round}, chunk_id={self.chunk_id}, model={self.model!r})"
+
+
+@dataclass(frozen=True, slots=True)
+class FailureRecord:
+    """A task that has no result. ``facts``: plain values, such as waits and causes."""
+
+    round: int
+    chunk_id: int
+    model_index: int
+    document_id: str
+    model: str | None
+    worker_id: int
+    attempts: int
+    at: float
+    kind: str
+    message: str
+    traceback: str = field(default="", repr=False)
+    facts: Mapping[str, Plain] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class AttemptRecord:
+    """An attempt that ended without an outcome. ``kind``: "crash", "hang" or "retry"; ``cause`` in one line."""
+
+    round: int
+    chunk_id: int
+    model_index: int
+    at: float
+    attempt: int
+    kind: str
+    cause: str
+
+
+@dataclass(frozen=True, slots=True)
+class CarryRecord:
+    """A result of an earlier epoch that this key takes over; ``offset`` is where its RESULT stands."""
+
+    round: int
+    chunk_id: int
+    model_index: int
+    offset: int
+
+
+def pack_intent(record: IntentRecord) -> bytes:
+    """The payload of an INTENT."""
+    r = record
+    tokens = 0xCF, r.input_tokens, 0xCF, r.output_tokens, 0xCF, r.bound_tokens
+    fixed = _INTENT.pack(0xC4, 16, r.digest, 0xCB, r.at, *tokens)
+    return head(9, r.round, r.chunk_id, r.model_index) + fixed + pack(r.model)
+
+
+def unpack_intent(payload: bytes) -> IntentRecord:
+    """An INTENT of its payload."""
+    return _build(IntentRecord, task(payload, 9, "INTENT"), "INTENT")
+
+
+def pack_call(record: CallRecord) -> bytes:
+    """The payload of a CALL. Unstorable: the text is above the cap."""
+    r, usage = record, record.usage
+    cost = math.nan if r.cost_usd is None else r.cost_usd
+    counts = 0xCF, usage.input_tokens, 0xCF, usage.output_tokens, 0xCF, usage.cached_tokens
+    fixed = _CALL.pack(0xC4, 16, r.digest, 0xCB, r.at, *counts, 0xCB, cost, 0xC3 if r.reusable else 0xC2)
+    rest = b"".join(map(pack, (r.model, r.finish_reason, r.latency_ms, r.text)))
+    return _capped(head(14, r.round, r.chunk_id, r.model_index) + fixed + rest, "the answer of a call")
+
+
+def unpack_call(payload: bytes) -> CallRecord:
+    """A CALL of its payload."""
+    values = task(payload, 14, "CALL")
+
+    def build(*v: Any) -> CallRecord:
+        fields = [*v[:5], Usage(*v[5:8]), None if math.isnan(v[8]) else v[8], *v[9:]]
+        return CallRecord(*fields)
+
+    return _build(build, values, "CALL")
+
+
+def pack_result(record: ResultRecord) -> bytes:
+    """The payload of a RESULT. Unstorable: above the cap of 64 MiB. ValueError: flags beyond 0…127."""
+    r = record
+    if not 0 <= r.flags < 128:
+        raise ValueError("flags have 7 bits")
+    usage = None if r.usage is None else [r.usage.input_tokens, r.usage.output_tokens, r.usage.cached_tokens]
+    values = (r.document_id, r.model, r.worker_id, r.attempt, r.at, r.duration_ms, usage, r.cost_usd, r.calls)
+    rest = pack([*values, r.reused_calls, r.result])[1:]  # without its own header: 11 elements are a fixarray
+    return _capped(head(15, r.round, r.chunk_id, r.model_index) + bytes((r.flags,)) + rest, "result")
+
+
+def unpack_result(payload: bytes) -> ResultRecord:
+    """A RESULT of its payload."""
+
+    values = task(payload, 15, "RESULT")
+    if values[10] is not None:
+        try:
+            values[10] = Usage(*values[10])
+        except TypeError:
+            raise bad_record("RESULT") from None
+    return ResultRecord._make(values)
+
+
+def result_flags(payload: bytes) -> int:
+    """The flags of a RESULT, without unpacking it. LogError: it is too short."""
+    if len(payload) <= HEAD_BYTES:
+        raise bad_record("RESULT")
+    return payload[HEAD_BYTES]
+
+
+def pack_failure(record: FailureRecord) -> bytes:
+    """The payload of a FAILURE."""
+    r = record
+    values = (r.document_id, r.model, r.worker_id, r.attempts, r.at, r.kind, r.message, r.traceback, dict(r.facts))
+    return head(12, r.round, r.chunk_id, r.model_index) + b"".join(map(pack, values))
+
+
+def unpack_failure(payload: bytes) -> FailureRecord:
+    """A FAILURE of its payload."""
+    return _build(FailureRecord, task(payload, 12, "FAILURE"), "FAILURE")
+
+
+def pack_attempt(record: AttemptRecord) -> bytes:
+    """The payload of an ATTEMPT."""
+    r = record
+    return head(7, r.round, r.chunk_id, r.model_index) + b"".join(map(pack, (r.at, r.attempt, r.kind, r.cause)))
+
+
+def unpack_attempt(payload: bytes) -> AttemptRecord:
+    """An ATTEMPT of its payload."""
+    return _build(AttemptRecord, task(payload, 7, "ATTEMPT"), "ATTEMPT")
+
+
+def pack_carry(record: CarryRecord) -> bytes:
+    """The payload of a CARRY."""
+    return head(4, record.round, record.chunk_id, record.model_index) + pack(record.offset)
+
+
+def unpack_carry(payload: bytes) -> CarryRecord:
+    """A CARRY of its payload."""
+    return _build(CarryRecord, task(payload, 4, "CARRY"), "CARRY")
+
+
+def _build(make: Callable[..., _T], values: list[Any], name: str) -> _T:
+    try:
+        return make(*values)
+    except (TypeError, ValueError):
+        raise bad_record(name) from None
+
+
+def _capped(payload: bytes, path: str) -> bytes:
+    if len(payload) > MAX_PAYLOAD_BYTES:
+        raise Unstorable(path, f"{len(payload):,} bytes; at most {MAX_PAYLOAD_BYTES:,} are stored")
+    return payload

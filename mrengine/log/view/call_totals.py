@@ -1,0 +1,156 @@
+"""Owns what the calls of a job add up to: answers to find again, tokens and money spent, the last minute's use."""
+
+from __future__ import annotations
+
+import math
+import struct
+from array import array
+from collections import deque
+from dataclasses import dataclass, replace
+from typing import NamedTuple
+
+from mrengine.log.format.codec import Frame
+from mrengine.log.format.packing import bad_record, key
+from mrengine.records import Usage
+
+__all__ = ["CallTotals", "Spent"]
+
+RECENT_S = 60.0
+_SLACK_S = 60.0  # clocks of workers differ, and calls do not come in order
+_INTENT = struct.Struct(">22x2x16sxdxQxQxQ")
+_CALL = struct.Struct(">22x2x16sxdxQxQxQxdB")
+_DIGEST_PREFIX = struct.Struct("<Q")
+_REUSABLE = 0xC3
+
+
+@dataclass(frozen=True, slots=True)
+class Spent:
+    """What one model was used for: ``calls`` that were answered, or settled, with their ``usage``.
+
+    ``cost_usd``: None where a price was unknown for any call. ``unanswered`` calls may have been billed, with ``bound``
+    at most.
+    """
+
+    calls: int = 0
+    usage: Usage = Usage()  # noqa: RUF009  (frozen: it can be shared)
+    cost_usd: float | None = 0.0
+    unanswered: int = 0
+    bound: Usage = Usage()  # noqa: RUF009
+
+
+class _Intent(NamedTuple):
+    """A call without an answer; the tokens are those reserved, and the most that its input can have.
+
+    ``offset``: of its INTENT, made for ``task``.
+    """
+
+    at: float
+    model: str
+    input_tokens: int
+    output_tokens: int
+    bound_tokens: int
+    offset: int
+    task: tuple[int, int, int]
+
+
+class CallTotals:
+    """Calls and intents over all epochs, as small numbers; no answer is held."""
+
+    def __init__(self) -> None:
+        self.prefixes = array("Q")  # of the digests of reusable CALLs, in the order of the log …
+        self.offsets = array("Q")  # … and where they stand
+        self.latest = 0.0
+        self._names: dict[bytes, str] = {}
+        self._totals: dict[str, list[float]] = {}  # calls, input, output, cached, cost
+        self._open: dict[bytes, list[_Intent]] = {}
+        self._recent: deque[tuple[float, str, int, int]] = deque()
+
+    def intent(self, frame: Frame) -> None:
+        """A call is about to be made. LogError: the record is too short."""
+        try:
+            digest, at, inputs, outputs, bound = _INTENT.unpack_from(frame.payload)
+            model = self._name(frame.payload, _INTENT.size)
+        except (struct.error, IndexError):
+            raise bad_record("INTENT") from None
+        mine = _Intent(at, model, inputs, outputs, bound, frame.offset, key(frame.payload))
+        self._open.setdefault(digest, []).append(mine)
+        self.latest = max(self.latest, at)
+
+    def call(self, frame: Frame) -> None:
+        """A call was answered, or is settled. LogError: the record is too short."""
+        try:
+            digest, at, inputs, outputs, cached, cost, reusable = _CALL.unpack_from(frame.payload)
+            model = self._name(frame.payload, _CALL.size)
+        except (struct.error, IndexError):
+            raise bad_record("CALL") from None
+        if digest in self._open:
+            self._open[digest].pop()
+            if not self._open[digest]:
+                del self._open[digest]
+        if reusable == _REUSABLE:
+            self.prefixes.append(_DIGEST_PREFIX.unpack_from(digest)[0])
+            self.offsets.append(frame.offset)
+        totals = self._totals.get(model)
+        if totals is None:
+            totals = self._totals[model] = [0, 0, 0, 0, 0.0]
+        totals[0] += 1
+        totals[1] += inputs
+        totals[2] += outputs
+        totals[3] += cached
+        totals[4] += cost
+        self._remember(at, model, inputs, outputs)
+
+    def spent(self) -> dict[str, Spent]:
+        """Per model, over all that was counted."""
+        found: dict[str, Spent] = {}
+        for model, (calls, inputs, outputs, cached, cost) in self._totals.items():
+            usage = Usage(int(inputs), int(outputs), int(cached))
+            found[model] = Spent(int(calls), usage, None if math.isnan(cost) else cost)
+        for intent in self._unanswered():
+            known = found.get(intent.model, Spent())
+            bound = known.bound + Usage(intent.bound_tokens, intent.output_tokens)
+            found[intent.model] = replace(known, unanswered=known.unanswered + 1, bound=bound)
+        return found
+
+    def unanswered(self) -> int:
+        """Calls that may have been billed and have no answer in the log."""
+        return sum(map(len, self._open.values()))
+
+    def open_since(self, offset: int) -> dict[tuple[int, int, int], int]:
+        """Tasks, (round, chunk_id, model_index), that have begun a call there or later: where, if it has no answer."""
+        since = sorted((intent.offset, intent.task) for intent in self._unanswered() if intent.offset >= offset)
+        return {task: at for at, task in since}
+
+    def recent_usage(self, *, now: float, window_s: float = RECENT_S) -> dict[str, list[tuple[float, int, int, int]]]:
+        """{model: [(at, requests, input, output tokens)…]} of the last ``window_s`` (at most 60), in order."""
+        since = now - min(window_s, RECENT_S)
+        used: dict[str, list[tuple[float, int, int, int]]] = {}
+        unanswered = (intent[:4] for intent in self._unanswered())
+        for at, model, inputs, outputs in sorted([*self._recent, *unanswered]):
+            if at >= since:
+                used.setdefault(model, []).append((at, 1, inputs, outputs))
+        return used
+
+    def _unanswered(self) -> list[_Intent]:
+        return [intent for intents in self._open.values() for intent in intents]
+
+    def _remember(self, at: float, model: str, inputs: int, outputs: int) -> None:
+        recent = self._recent
+        recent.append((at, model, inputs, outputs))
+        if at > self.latest:
+            self.latest = at
+        since = self.latest - RECENT_S - _SLACK_S
+        while recent[0][0] < since:
+            recent.popleft()
+
+    def _name(self, payload: bytes, at: int) -> str:
+        """The string at ``at``, whose first byte says its length (fixstr, str 8); IndexError: it is not all there."""
+        first = payload[at]
+        size, at = (payload[at + 1], at + 2) if first == 0xD9 else (first & 0x1F, at + 1)
+        if not (0xA0 <= first < 0xC0 or first == 0xD9) or at + size > len(payload):
+            raise IndexError
+        raw = payload[at : at + size]
+        name = self._names.get(raw)
+        if name is None:
+            name = self._names[raw] = raw.decode("utf-8", "surrogatepass")
+        return name

@@ -1,0 +1,155 @@
+"""Owns which results of earlier epochs fit into a new one: chunks are matched by what the map function was given."""
+
+from __future__ import annotations
+
+from bisect import bisect_right
+from collections import deque
+from collections.abc import Iterator, Sequence
+from hashlib import blake2b
+
+from mrengine.log.file.reader import LogReader
+from mrengine.log.format.chunk_rows import (
+    ROW_BYTES,
+    ChunkRow,
+    ChunkTable,
+    DocumentNames,
+    Heads,
+    unpack_chunks,
+    unpack_heads,
+    unpack_row,
+)
+from mrengine.log.format.job_records import DocumentRow, JobRecord
+from mrengine.log.format.packing import key, pack
+from mrengine.log.format.records import READ_POSITION, CarryRecord, pack_carry, result_flags
+from mrengine.log.view.job_view import ResumeEngine
+from mrengine.log.view.replay import Epoch
+
+__all__ = ["carried"]
+
+_Place = tuple[int, int, int]  # chunk id, start, end
+
+
+def carried(
+    stored: ResumeEngine, job: JobRecord, documents: Sequence[DocumentRow], tables: Sequence[bytes]
+) -> Iterator[bytes]:
+    """Payloads of the CARRY records with which a new epoch takes over what fits of those in the log.
+
+    ``job``, ``documents`` and ``tables`` (payloads of CHUNKS) describe the new epoch; none of it need be in the log. A
+    chunk keeps model and result where text, overlap, document id and map version are the same and the model is still
+    one of the job's; n-th duplicate goes to n-th duplicate, the newest epoch wins. A result whose map function
+    read the chunk's position stays with its id, start and end. LogError: a record cannot be read.
+    """
+    models = max(1, len(job.models)) if job.all_models else 1
+    taken: set[int] = set()
+    for source in reversed(stored.state.epochs):
+        if source.job.map_version != job.map_version or not source.index(0).done:
+            continue
+        old = _places(_stored_rows(stored.reader, source))
+        for place, old_place in _matches(old, _places(_new_rows(documents, tables))):
+            for record in _taken_over(stored, source, job, place, old_place):
+                slot = place[0] * models + (record.model_index if models > 1 else 0)
+                if slot not in taken:
+                    taken.add(slot)
+                    yield pack_carry(record)
+
+
+def _taken_over(
+    stored: ResumeEngine, source: Epoch, job: JobRecord, place: _Place, old_place: _Place
+) -> Iterator[CarryRecord]:
+    """The results of one old chunk that one new chunk may keep."""
+    for model in range(source.models):
+        offset = source.index(0).result(old_place[0] * source.models + model)
+        if not offset:
+            continue
+        payload = stored.reader.payload(offset)
+        if result_flags(payload) & READ_POSITION and place != old_place:
+            continue
+        index = _model_index(_origin(stored.state.epochs, offset), job, key(payload)[2])
+        if index is not None:
+            yield CarryRecord(0, place[0], index, offset)
+
+
+def _origin(epochs: Sequence[Epoch], offset: int) -> Epoch:
+    """The epoch in which a RESULT was written: its model index counts in that epoch's models."""
+    return epochs[bisect_right([epoch.offset for epoch in epochs], offset) - 1]
+
+
+def _model_index(origin: Epoch, job: JobRecord, index: int) -> int | None:
+    """The place among the new job's models of the one that made a result; None: it is not there any more."""
+    if index < 0:
+        return None if job.all_models and job.models else -1
+    models = origin.job.models
+    if index >= len(models) or models[index] not in job.models:
+        return None
+    return job.models.index(models[index])
+
+
+_Row = tuple[str, ChunkRow, Heads]  # document id, row, what stands above the chunk
+
+
+def _stored_rows(reader: LogReader, epoch: Epoch) -> Iterator[_Row]:
+    names = DocumentNames(reader, epoch.documents)
+    table = ChunkTable(reader.fd, epoch.segments.get(0, []))
+    for index, row in enumerate(table):
+        yield names[row.document].id, row, table.heads(index, row)
+
+
+def _new_rows(documents: Sequence[DocumentRow], tables: Sequence[bytes]) -> Iterator[_Row]:
+    for payload in tables:
+        rows, heads = unpack_chunks(payload)[2], [((), ""), *unpack_heads(payload)]
+        for at in range(0, len(rows), ROW_BYTES):
+            row = unpack_row(rows, at)
+            yield documents[row.document].id, row, heads[row.context]
+
+
+def _places(rows: Iterator[_Row]) -> Iterator[tuple[bytes, _Place]]:
+    """(digest of document id, overlap, text and what stands above; id, start and end) of every chunk, in order."""
+    document, name = None, b""
+    for chunk_id, (document_id, row, heads) in enumerate(rows):
+        if document_id != document:
+            document = document_id
+            name = blake2b(document_id.encode("utf-8", "surrogatepass"), digest_size=16).digest()
+        above = pack(heads) if row.context else b""
+        digest = blake2b(name + row.digest + row.overlap.to_bytes(4, "little") + above, digest_size=16).digest()
+        yield digest, (chunk_id, row.start, row.end)
+
+
+def _matches(
+    source: Iterator[tuple[bytes, _Place]], target: Iterator[tuple[bytes, _Place]]
+) -> Iterator[tuple[_Place, _Place]]:
+    """(place, old place) of every chunk of ``target`` that ``source`` has, too.
+
+    What both begin with needs no memory; duplicates there are as many on both sides, so the rest may count anew.
+    """
+    for (digest, place), (old_digest, old_place) in zip(target, source, strict=False):
+        if digest != old_digest:
+            found = _by_digest(old_digest, old_place, source)
+            yield from _found(found, digest, place)
+            for further, further_place in target:
+                yield from _found(found, further, further_place)
+            return
+        yield place, old_place
+
+
+def _by_digest(
+    digest: bytes, place: _Place, rest: Iterator[tuple[bytes, _Place]]
+) -> dict[bytes, _Place | deque[_Place]]:
+    """Where each digest stands; a deque only for those that stand more than once."""
+    found: dict[bytes, _Place | deque[_Place]] = {digest: place}
+    for further, further_place in rest:
+        known = found.setdefault(further, further_place)
+        if isinstance(known, deque):
+            known.append(further_place)
+        elif known is not further_place:
+            found[further] = deque((known, further_place))
+    return found
+
+
+def _found(found: dict[bytes, _Place | deque[_Place]], digest: bytes, place: _Place) -> Iterator[tuple[_Place, _Place]]:
+    known = found.get(digest)
+    if isinstance(known, deque):
+        if known:
+            yield place, known.popleft()
+    elif known is not None:
+        del found[digest]
+        yield place, known

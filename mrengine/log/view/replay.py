@@ -1,0 +1,246 @@
+"""Owns the state that a log adds up to: epochs, rounds, outcomes, calls. Fed by recovery and by tailing alike."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+from mrengine.errors import LogError
+from mrengine.log.file.repair import REPAIRED
+from mrengine.log.format import codec
+from mrengine.log.format.chunk_rows import Segment, chunks_segment
+from mrengine.log.format.codec import HEADER_BYTES, OVERHEAD_BYTES, Frame
+from mrengine.log.format.packing import full_key, key
+from mrengine.log.format.records import (
+    CloseRecord,
+    DocumentsRecord,
+    JobRecord,
+    RoundRecord,
+    unpack_attempt,
+    unpack_carry,
+    unpack_close,
+    unpack_documents,
+    unpack_job,
+    unpack_round,
+)
+from mrengine.log.view.call_totals import CallTotals
+from mrengine.log.view.outcome_index import OutcomeIndex
+
+__all__ = ["Epoch", "Replay"]
+
+
+@dataclass(slots=True)
+class Epoch:
+    """A job as one JOB record and what follows it describe it. ``offset``: of the JOB.
+
+    ``documents``: (first index, offset of the DOCUMENTS frame); ``segments``: where the rows of CHUNKS stand;
+    ``indexes``: the outcomes of each round; ``attempts``: kinds of the ATTEMPTs of each task; ``assigned``: the model
+    index that an INTENT fixed for a chunk, by (round, chunk_id), where there is no result yet.
+    """
+
+    job: JobRecord
+    offset: int
+    documents: list[tuple[int, int]] = field(default_factory=list)
+    n_documents: int = 0
+    number: int = 0
+    segments: dict[int, list[Segment]] = field(default_factory=dict)
+    rounds: dict[int, RoundRecord] = field(default_factory=dict)
+    indexes: dict[int, OutcomeIndex] = field(default_factory=dict)
+    attempts: dict[tuple[int, int, int], list[str]] = field(default_factory=dict)
+    assigned: dict[tuple[int, int], int] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        self.number = self.job.epoch & 0xFFFF
+
+    @property
+    def complete(self) -> bool:
+        """Whether the chunk table is all there."""
+        return 0 in self.rounds
+
+    @property
+    def models(self) -> int:
+        """Models that have an outcome of their own for each chunk."""
+        return max(1, len(self.job.models)) if self.job.all_models else 1
+
+    def index(self, round_: int) -> OutcomeIndex:
+        """The outcomes of a round; an empty index where the log has none."""
+        found = self.indexes.get(round_)
+        if found is None:
+            found = self.indexes[round_] = OutcomeIndex(round_, 0, self.models if round_ == 0 else 1)
+        return found
+
+    def chunks(self, round_: int = 0) -> int:
+        """Rows of a round's chunk table."""
+        segments = self.segments.get(round_)
+        return segments[-1].first + segments[-1].rows if segments else 0
+
+    def add_documents(self, record: DocumentsRecord, offset: int) -> None:
+        """More documents. LogError: they do not follow those that are there, or are more than the job has."""
+        if record.first != self.n_documents or record.first + len(record.rows) > self.job.documents[0]:
+            message = f"documents {record.first} to {record.first + len(record.rows)} after {self.n_documents}"
+            raise LogError(f"{message} of {self.job.documents[0]}", reason="damaged")
+        self.documents.append((record.first, offset))
+        self.n_documents += len(record.rows)
+
+    def forget_rounds(self) -> None:
+        """All later rounds are played anew."""
+        for known in (self.segments, self.indexes, self.rounds):
+            for round_ in [number for number in known if number]:
+                del known[round_]
+
+    def add_segment(self, segment: Segment) -> None:
+        """More rows. LogError: they do not follow those that are there."""
+        if segment.round and segment.first == 0:  # the round is played over other inputs
+            for known in (self.segments, self.indexes, self.rounds):
+                known.pop(segment.round, None)
+        if segment.first != self.chunks(segment.round):
+            message = f"rows {segment.first} of the chunk table come after row {self.chunks(segment.round)}"
+            raise LogError(message, reason="damaged")
+        self.segments.setdefault(segment.round, []).append(segment)
+        self.index(segment.round).grow(segment.first + segment.rows)
+
+    def start_round(self, record: RoundRecord) -> None:
+        """A ROUND: continues the round with the same total and version, else starts it afresh."""
+        known = self.rounds.get(record.round)
+        if record.round and known and (known.total, known.version) != (record.total, record.version):
+            self.indexes.pop(record.round, None)
+        elif record.round == 0 and record.total != self.chunks():
+            message = f"the chunk table has {self.chunks()} rows of {record.total}"
+            raise LogError(message, reason="damaged")
+        if record.round and not 0 <= record.total <= self.index(0).total:
+            raise LogError(f"a round of {record.total} tasks over {self.index(0).total} results", reason="damaged")
+        self.rounds[record.round] = record
+        self.index(record.round).grow(record.total)
+
+
+class Replay:
+    """The state. ``add`` every frame in order; ``problems``: (offset, why) of records that make no sense.
+
+    ``closed``: how the last run ended, None where it goes on or was interrupted. ``updated``: the newest time of a JOB,
+    ROUND or CLOSE. ``round_offset``: where the newest ROUND 0 stands, that is, where the last run began.
+    """
+
+    def __init__(self) -> None:
+        self.epochs: list[Epoch] = []
+        self.ledger = CallTotals()
+        self.closed: CloseRecord | None = None
+        self.updated = 0.0
+        self.round_offset = 0
+        self.problems: list[tuple[int, str]] = []
+        self._current: Epoch | None = None
+        self._newest: Epoch | None = None
+        self._gaps = False
+        self._lost: list[tuple[int, int]] = []
+        self._end = HEADER_BYTES
+        self._takers: dict[int, Callable[[Frame], object]] = {
+            codec.VOID: self._void,
+            codec.JOB: self._job,
+            codec.DOCUMENTS: self._documents,
+            codec.CHUNKS: self._chunks,
+            codec.ROUND: self._round,
+            codec.INTENT: self._intent,
+            codec.CALL: self.ledger.call,
+            codec.RESULT: self._outcome,
+            codec.FAILURE: self._outcome,
+            codec.CARRY: self._outcome,
+            codec.ATTEMPT: self._attempt,
+            codec.CLOSE: self._close,
+        }
+
+    @property
+    def epoch(self) -> Epoch | None:
+        """The epoch that counts: the newest complete one, else the first. None: the log is empty."""
+        return self._current
+
+    @property
+    def newest(self) -> Epoch | None:
+        """The epoch of the newest JOB, complete or not."""
+        return self._newest
+
+    def add(self, frame: Frame) -> bool:
+        """Take one frame; True: it is an outcome that counts.
+
+        A record that its CRC vouches for and that makes no sense all the same is noted and skipped.
+        """
+        offset, kind, payload, _ = frame
+        if offset != self._end:
+            self._lost.append((self._end, offset))
+        self._end = offset + OVERHEAD_BYTES + len(payload)
+        take = self._takers.get(kind)
+        if take is None:
+            return False
+        if kind != codec.VOID:
+            self.closed = None
+        try:
+            return bool(take(frame))
+        except LogError as error:
+            if not self._gaps:  # after one, records may be of something that was lost
+                self.problems.append((frame.offset, str(error)))
+            return False
+
+    def _void(self, frame: Frame) -> None:
+        """Padding; or damage that was repaired, in which a later round may have been started afresh."""
+        if frame.payload[:1] == REPAIRED:
+            self._gaps = True
+            self._lost.append((frame.offset, frame.end))
+            if self._newest is not None:
+                self._newest.forget_rounds()
+
+    def _job(self, frame: Frame) -> None:
+        epoch = Epoch(unpack_job(frame.payload), frame.offset)
+        self.epochs.append(epoch)
+        self._newest = epoch
+        self._current = self._current or epoch
+        self.updated = max(self.updated, epoch.job.at)
+
+    def _documents(self, frame: Frame) -> None:
+        self._working().add_documents(unpack_documents(frame.payload), frame.offset)
+
+    def _chunks(self, frame: Frame) -> None:
+        self._owner(full_key(frame.payload)[0]).add_segment(chunks_segment(frame.payload, frame.offset))
+
+    def _round(self, frame: Frame) -> None:
+        record, epoch = unpack_round(frame.payload), self._working()
+        epoch.start_round(record)
+        self.updated = max(self.updated, record.at)
+        if record.round == 0:
+            self._current, self.round_offset = epoch, frame.offset
+
+    def _outcome(self, frame: Frame) -> bool:
+        number, round_, chunk_id, model_index = full_key(frame.payload)
+        epoch = self._owner(number)
+        if frame.kind == codec.CARRY and self._lost and self._is_lost(unpack_carry(frame.payload).offset):
+            return False
+        if epoch.assigned and frame.kind != codec.FAILURE:
+            epoch.assigned.pop((round_, chunk_id), None)
+        return epoch.index(round_).put(frame, chunk_id, model_index)
+
+    def _intent(self, frame: Frame) -> None:
+        self.ledger.intent(frame)
+        round_, chunk_id, model_index = key(frame.payload)
+        if model_index >= 0 and self._newest is not None and (round_ or self._newest.models == 1):
+            self._newest.assigned[round_, chunk_id] = model_index
+
+    def _attempt(self, frame: Frame) -> None:
+        record = unpack_attempt(frame.payload)
+        task = record.round, record.chunk_id, record.model_index
+        self._owner(full_key(frame.payload)[0]).attempts.setdefault(task, []).append(record.kind)
+
+    def _close(self, frame: Frame) -> None:
+        self.closed = unpack_close(frame.payload)
+        self.updated = max(self.updated, self.closed.at)
+
+    def _is_lost(self, offset: int) -> bool:
+        return any(start <= offset < end for start, end in self._lost)
+
+    def _owner(self, number: int) -> Epoch:
+        """The newest epoch. LogError: the record is of another, whose JOB was lost."""
+        epoch = self._newest or self._working()
+        if number != epoch.number:
+            raise LogError("a record of an epoch whose JOB is lost", reason="damaged")
+        return epoch
+
+    def _working(self) -> Epoch:
+        if self._newest is None:
+            raise LogError("a record before the first JOB", reason="damaged")
+        return self._newest

@@ -1,0 +1,90 @@
+"""Owns results and failures as the world sees them: lazy sequences over the log, in chunk order, nothing held."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from array import array
+from collections.abc import Sequence
+from typing import Generic, TypeVar, overload
+
+from mrengine.errors import LogError
+from mrengine.log.file.reader import LogReader
+from mrengine.log.format.codec import FAILURE, RESULT
+from mrengine.log.format.records import unpack_failure, unpack_result
+from mrengine.log.view.outcome_index import OutcomeIndex
+from mrengine.records import ChunkFailure, ChunkResult, Usage
+
+__all__ = ["Failures", "Results"]
+
+_T = TypeVar("_T")
+
+
+class _Outcomes(Sequence[_T], Generic[_T]):
+    """Outcomes by position: two numbers each, the rest is read from the log when it is asked for."""
+
+    def __init__(self, reader: LogReader, slots: Sequence[int], offsets: array[int], models: int) -> None:
+        self._reader = reader
+        self._slots = slots
+        self._offsets = offsets
+        self._models = models
+
+    def __len__(self) -> int:
+        return len(self._offsets)
+
+    @overload
+    def __getitem__(self, index: int) -> _T: ...
+    @overload
+    def __getitem__(self, index: slice) -> list[_T]: ...
+    def __getitem__(self, index: int | slice) -> _T | list[_T]:
+        """LogError: the record cannot be read any more."""
+        if isinstance(index, slice):
+            return [self[at] for at in range(*index.indices(len(self)))]
+        return self._read(self._slots[index] // self._models, self._offsets[index])
+
+    def __repr__(self) -> str:
+        return f"<{type(self).__name__}: {len(self)}>"
+
+    @abstractmethod
+    def _read(self, chunk_id: int, offset: int) -> _T: ...
+
+    def _payload(self, offset: int, kind: int) -> bytes:
+        frame = self._reader.frame(offset)
+        if frame.kind != kind:
+            ranges = [(offset, frame.end)]
+            raise LogError(f"the record at byte {offset} is of another kind", reason="damaged", ranges=ranges)
+        return frame.payload
+
+
+class Failures(_Outcomes[ChunkFailure]):
+    """The chunks that have no result, in chunk order."""
+
+    def __init__(self, reader: LogReader, index: OutcomeIndex) -> None:
+        slots = index.failure_slots()
+        super().__init__(reader, slots, array("Q", map(index.failure, slots)), index.models)
+
+    def _read(self, chunk_id: int, offset: int) -> ChunkFailure:
+        r = unpack_failure(self._payload(offset, FAILURE))
+        return ChunkFailure(chunk_id, r.document_id, r.model, r.kind, r.message, r.attempts, r.traceback)
+
+
+class Results(_Outcomes[ChunkResult]):
+    """The results of a round, in chunk order (with all models: in model order within a chunk).
+
+    A snapshot of ``index``, with a descriptor of its own: it stays readable when the log grows and when the job folder
+    is deleted. 8 bytes a result, 16 where some are missing. ``failures``: the rest.
+    """
+
+    def __init__(self, reader: LogReader, index: OutcomeIndex, *, resumed_before: int = 0) -> None:
+        """``resumed_before``: results that stand before this offset of the log are ``resumed``."""
+        own = reader.duplicate()
+        complete = index.done == index.total
+        slots: Sequence[int] = range(index.total) if complete else index.result_slots()
+        super().__init__(own, slots, index.results(), index.models)
+        self._resumed_before = resumed_before
+        self.failures: Sequence[ChunkFailure] = Failures(own, index)
+
+    def _read(self, chunk_id: int, offset: int) -> ChunkResult:
+        r = unpack_result(self._payload(offset, RESULT))
+        usage, resumed = r.usage or Usage(), offset < self._resumed_before
+        numbers = usage, r.cost_usd, r.duration_ms, r.attempt, resumed
+        return ChunkResult(chunk_id, r.document_id, r.model, r.worker_id, r.result, *numbers)

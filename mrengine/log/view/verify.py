@@ -1,0 +1,78 @@
+"""Owns checking a log from end to end: every byte by its CRC, every record by what its kind promises."""
+
+from __future__ import annotations
+
+import os
+from collections import Counter
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+from mrengine.errors import LogError
+from mrengine.log.file.reader import open_log
+from mrengine.log.file.repair import REPAIRED
+from mrengine.log.format import codec, records
+from mrengine.log.format.codec import Frame
+from mrengine.log.view.replay import Replay
+
+__all__ = ["Verdict", "verify"]
+
+_UNPACK: dict[int, Callable[[bytes], object]] = {
+    codec.JOB: records.unpack_job,
+    codec.DOCUMENTS: records.unpack_documents,
+    codec.CHUNKS: records.unpack_chunks,
+    codec.ROUND: records.unpack_round,
+    codec.INTENT: records.unpack_intent,
+    codec.CALL: records.unpack_call,
+    codec.RESULT: records.unpack_result,
+    codec.FAILURE: records.unpack_failure,
+    codec.ATTEMPT: records.unpack_attempt,
+    codec.CARRY: records.unpack_carry,
+    codec.CLOSE: records.unpack_close,
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """What a check found. ``records``: how many of each kind, by name. Ranges are byte offsets of the log.
+
+    ``damage``: announced bytes that are lost now; ``repaired``: ranges that an earlier opening found damaged, saved
+    aside and filled; ``problems``: (offset, why) of records that make no sense; ``torn``: bytes after the end, which
+    were never announced.
+    """
+
+    bytes: int
+    records: Mapping[str, int]
+    damage: tuple[tuple[int, int], ...]
+    repaired: tuple[tuple[int, int], ...]
+    problems: tuple[tuple[int, str], ...]
+    torn: int
+
+    @property
+    def sound(self) -> bool:
+        """Nothing that was announced is lost or unreadable. What was repaired has been run again since, or will be."""
+        return not self.damage and not self.problems
+
+
+def verify(job_folder: str | os.PathLike[str]) -> Verdict:
+    """Read the whole log and change nothing. JobNotFound: there is none. LogError: its header cannot be used."""
+    state, counts = Replay(), Counter[str]()
+    repaired: list[tuple[int, int]] = []
+    problems: dict[int, str] = {}
+
+    def look(frame: Frame) -> None:
+        if frame.kind == codec.VOID:
+            state.add(frame)
+            if frame.payload[:1] == REPAIRED:
+                repaired.append((frame.offset, frame.end))
+            return
+        counts[codec.KIND_NAMES[frame.kind] if frame.kind < len(codec.KIND_NAMES) else f"kind {frame.kind}"] += 1
+        try:
+            _UNPACK.get(frame.kind, len)(frame.payload)
+        except LogError as error:
+            problems[frame.offset] = str(error)
+        state.add(frame)
+
+    with open_log(job_folder) as reader:
+        found = reader.walk(look)
+    problems.update(state.problems)
+    return Verdict(found.end, dict(counts), found.damage, tuple(repaired), tuple(sorted(problems.items())), found.torn)

@@ -1,0 +1,85 @@
+"""Owns the digest of a map function: equal in every process, different after every edit that matters.
+
+What is digested, in canonical msgpack and never by repr, marshal or pickle: bytecode, constants, names, defaults,
+closure values, and the values of the globals that the code names, recursively through the modules of the user
+(functions, classes, strings, numbers, containers with sets sorted); installed packages by name and version. File
+names and line numbers are not. Dicts keep their order, which code can see; annotations count in classes only, where
+dataclasses and pydantic read them.
+"""
+
+from __future__ import annotations
+
+import functools
+import inspect
+import platform
+import types
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from mrengine.errors import ConfigError
+from mrengine.mapfn import hash_code
+from mrengine.mapfn.hash_values import Fingerprint, Undigestible
+
+__all__ = ["MapVersion", "digest", "parts"]
+
+MOST_PARTS = 64
+
+
+@dataclass(frozen=True, slots=True)
+class MapVersion:
+    """``digest``: 32 hex digits. ``python``: "3.11", each has another bytecode. ``name``: module:qualname."""
+
+    digest: str
+    python: str
+    name: str
+
+
+def digest(function: Callable[..., Any]) -> MapVersion:
+    """The version of a map function. ConfigError: it uses something without a digest; the message names it."""
+    name = _name(function)
+    try:
+        found = Fingerprint().of(function, name)
+    except Undigestible as error:
+        message = (
+            f"{error.path} ({error.what}) is used by {name} and has no digest, by which a resumed job would know that "
+            "it is unchanged; make it inside the function or in initializer=, or name the version yourself: "
+            "map_version='1', and another one after every edit that matters"
+        )
+        raise ConfigError(message, setting="map_version") from None
+    return MapVersion(found, ".".join(platform.python_version_tuple()[:2]), name)
+
+
+def parts(function: Callable[..., Any]) -> dict[str, str]:
+    """Short digests of what a map function consists of, by name: its code, its defaults, and what it names.
+
+    They say what was edited; whether anything was, ``digest`` says. Empty for what is no function of Python.
+    """
+    inner: Any = function
+    while isinstance(inner, functools.partial):
+        inner = inner.func
+    inner = inspect.unwrap(getattr(inner, "__func__", inner))
+    if not isinstance(inner, types.FunctionType):
+        return {}
+    globals_, attributes, _ = hash_code.names_of(inner.__code__)
+    held = {name: inner.__globals__[name] for name in globals_ if name in inner.__globals__}
+    held |= hash_code.closed_over(inner)
+    found = {
+        "its code": _short(lambda fp: hash_code.code(fp, inner.__code__, "code")),
+        "its defaults": _short(lambda fp: fp.add([inner.__defaults__, inner.__kwdefaults__], "defaults")),
+    }
+    for name, value in list(held.items())[:MOST_PARTS]:
+        found[name] = _short(lambda fp, value=value, name=name: hash_code.named(fp, value, name, attributes))  # type: ignore[misc]
+    return found
+
+
+def _short(enter: Callable[[Fingerprint], None]) -> str:
+    fp = Fingerprint()
+    enter(fp)
+    return fp.hexdigest()[:8]
+
+
+def _name(function: object) -> str:
+    inner = getattr(function, "func", function)  # a functools.partial
+    named = inner if hasattr(inner, "__qualname__") else type(inner)
+    return f"{getattr(named, '__module__', '?')}:{getattr(named, '__qualname__', '?')}"

@@ -1,0 +1,283 @@
+"""Owns turning a value into a digest: plain values here, code in ``codeprint``, classes in ``classprint``."""
+
+from __future__ import annotations
+
+import collections
+import concurrent.futures
+import contextvars
+import dataclasses
+import datetime
+import decimal
+import enum
+import fractions
+import functools
+import logging
+import os
+import pathlib
+import re
+import struct
+import sys
+import threading
+import types
+import uuid
+import weakref
+from collections.abc import Callable, Iterable
+from hashlib import blake2b
+from typing import Any
+
+import msgpack
+
+from mrengine.mapfn import hash_classes, hash_code
+from mrengine.mapfn.frameworks import held, is_proxy, stands_in_a_library
+from mrengine.mapfn.module_origin import is_own, label
+
+__all__ = ["Fingerprint", "Undigestible"]
+
+# What they hold is of one process.
+_STATELESS = (
+    *(type(threading.Lock()), type(threading.RLock()), threading.local, threading.Event, threading.Condition),
+    *(threading.Semaphore, threading.Barrier, concurrent.futures.Executor, type(os.environ)),
+    *(weakref.WeakKeyDictionary, weakref.WeakValueDictionary, weakref.WeakSet),
+)
+# Values, though of a library: taken apart as copy.copy() does it. Others may hold counters, caches or connections.
+_OF_VALUES = frozenset(
+    {"argparse", "array", "attr", "collections", "datetime", "decimal", "functools", "ipaddress", "operator"}
+    | {"pandas", "pydantic", "string", "tenacity", "tiktoken", "types", "zoneinfo"}
+)
+_SENTINELS = (type(dataclasses.MISSING), type(dataclasses.KW_ONLY))
+# Whether two equal ones are one object is a matter of chance (constants, caches): they are entered each time.
+_NOT_NUMBERED = (tuple, frozenset, re.Pattern, types.CodeType, pathlib.PurePath, range, slice)
+
+
+class Undigestible(Exception):
+    """A value without a digest. ``path``: the variable, as the code names it; ``what``: its type."""
+
+    def __init__(self, path: str, what: str) -> None:
+        super().__init__(f"{path}: {what}")
+        self.path = path
+        self.what = what
+
+
+class Fingerprint:
+    """Feeds values into one hash, as msgpack. Each object is entered once; a second meeting gives its number."""
+
+    def __init__(self) -> None:
+        self._hash = blake2b(digest_size=16)
+        self._met: dict[int, int] = {}
+        self._kept: list[object] = []  # or an id could be given to another object
+
+    def of(self, value: object, path: str) -> str:
+        """The digest of a value, 32 hex digits. Undigestible: something in it has none."""
+        try:
+            self.add(value, path)
+        except RecursionError:
+            raise Undigestible(path, "nested too deeply") from None
+        return self.hexdigest()
+
+    def hexdigest(self) -> str:
+        """The digest of what was entered, 32 hex digits."""
+        return self._hash.hexdigest()
+
+    def put(self, *tokens: bool | int | float | str | bytes | None) -> None:
+        """Enter plain tokens; each is framed by its own msgpack header."""
+        for token in tokens:
+            self._hash.update(msgpack.packb(token, use_bin_type=True, unicode_errors="surrogatepass"))
+
+    def items(self, tag: str, values: Iterable[tuple[str, Any]]) -> None:
+        """Enter a tagged list of (path, value); its length goes before it."""
+        entries = list(values)
+        self.put(tag, len(entries))
+        for path, value in entries:
+            self.add(value, path)
+
+    def add(self, value: Any, path: str) -> None:
+        """Enter any value."""
+        scalar = _SCALARS.get(type(value))
+        if scalar is not None:
+            self.put(type(value).__name__, scalar(value))
+            return
+        if not issubclass(type(value), _NOT_NUMBERED):
+            known = self._met.setdefault(id(value), len(self._kept))
+            if known != len(self._kept):
+                self.put("met", known)
+                return
+            self._kept.append(value)
+        if is_proxy(value):
+            self.put("stands for another", label(type(value).__module__), type(value).__qualname__)
+            return
+        for kinds, enter in _ENTRIES:
+            if isinstance(value, kinds):
+                enter(self, value, path)
+                return
+        self._instance(value, path)
+
+    def alone(self, value: object, path: str) -> bytes:
+        """The digest of a value by itself, whatever was met before: for the members of a set, which have no order."""
+        twin = Fingerprint()
+        twin.add(value, path)
+        return twin._hash.digest()
+
+    def _instance(self, value: Any, path: str) -> None:
+        kind = type(value)
+        if kind.__module__ == "numpy" and hasattr(value, "tobytes") and hasattr(value, "dtype"):
+            content = value.tolist() if value.dtype.hasobject else value.tobytes()
+            self.items("numpy", [(path, value.dtype.str), (path, tuple(value.shape)), (path, content)])
+        elif hasattr(kind, "__pydantic_complete__"):
+            self.items("model", [(path, kind), (path, dict(vars(value)))])
+        elif callable(held(value, "__wrapped__")):  # functools.lru_cache
+            self.items("wrapper", [(path, value.__wrapped__)])
+        elif kind.__module__ == "pydantic.type_adapter":
+            self.items("adapter", [(path, kind), (path, value._type)])
+        elif isinstance(value, _SENTINELS):
+            self.put("sentinel", type(value).__qualname__)
+        elif (found := _installed_name(value)) is not None:
+            self.put("installed", *found)
+        elif is_own(kind.__module__) or dataclasses.is_dataclass(value):
+            self.items("instance", [(path, kind), (path, _state(value))])
+        elif (parts := _parts(value)) is not None:
+            self.items("value", [(path, part) for part in (kind, *parts)])
+        elif callable(getattr(kind, "deconstruct", None)):  # Django's fields, validators, Q
+            self.items("deconstructed", [(path, value.deconstruct())])
+        elif stands_in_a_library(value):
+            self.put("of a library", label(kind.__module__), kind.__qualname__)
+        elif (address := held(value, "base_url")) is not None:  # a client of openai, anthropic, httpx
+            self.items("client", [(path, kind), (path, str(address))])
+        else:
+            raise Undigestible(path, f"{kind.__module__}.{kind.__qualname__}")
+
+
+def _state(value: Any) -> dict[str, Any]:
+    """The attributes of an instance of a class of the user's own, slots included."""
+    state = dict(getattr(value, "__dict__", {}))
+    for kind in type(value).__mro__:
+        names = kind.__dict__.get("__slots__", ())
+        for name in (names,) if isinstance(names, str) else names:
+            if name not in ("__dict__", "__weakref__") and hasattr(value, name):
+                state[name] = getattr(value, name)
+    return state
+
+
+def _parts(value: Any) -> list[Any] | None:
+    """What a library's value is made of; None: it is not known for a value, or cannot be taken apart."""
+    kind = type(value)
+    lazy = kind.__qualname__ == "lazy.<locals>.__proxy__"  # Django's gettext_lazy
+    known = lazy or kind.__module__.partition(".")[0] in _OF_VALUES or isinstance(value, Exception)
+    if not known:
+        return None
+    try:
+        reduced = value.__reduce_ex__(4)
+    except TypeError:
+        return None
+    if isinstance(reduced, str):
+        return [reduced]
+    make, arguments, state, items, pairs = (*reduced, None, None, None)[:5]
+    return [make, arguments, state, None if items is None else list(items), None if pairs is None else list(pairs)]
+
+
+def _installed_name(value: Any) -> tuple[str, str] | None:
+    """Package and name of something that an installed module holds under its own name, such as ``numpy.sum``."""
+    module = getattr(value, "__module__", None) or type(value).__module__
+    name = held(value, "__qualname__") or held(value, "__name__")
+    if not isinstance(module, str) or not isinstance(name, str) or is_own(module):
+        return None
+    return (label(module), name) if getattr(sys.modules.get(module), name, None) is value else None
+
+
+def _integer(value: int) -> int | str:
+    return value if -(2**63) <= value < 2**63 else hex(value)
+
+
+_SCALARS: dict[type, Callable[[Any], bool | int | float | str | bytes | None]] = {
+    type(None): lambda value: None,
+    type(Ellipsis): lambda value: None,
+    type(NotImplemented): lambda value: None,
+    bool: bool,
+    int: _integer,
+    float: lambda value: struct.pack("<d", value),
+    complex: lambda value: struct.pack("<dd", value.real, value.imag),
+    str: str,
+    bytes: bytes,
+    bytearray: bytes,
+    datetime.datetime: lambda value: value.isoformat(),
+    datetime.date: lambda value: value.isoformat(),
+    datetime.time: lambda value: value.isoformat(),
+    datetime.timedelta: lambda value: f"{value.days} {value.seconds} {value.microseconds}",
+    decimal.Decimal: str,
+    fractions.Fraction: str,
+    uuid.UUID: str,
+}
+
+
+def _list(fp: Fingerprint, value: Any, path: str) -> None:
+    fp.items(type(value).__name__, ((f"{path}[{index}]", item) for index, item in enumerate(value)))
+
+
+def _mapping(fp: Fingerprint, value: Any, path: str) -> None:
+    entries = [entry for name, item in value.items() for entry in ((path, name), (_within(path, name), item))]
+    fp.items(type(value).__name__, entries)
+    if isinstance(value, collections.defaultdict):
+        fp.add(value.default_factory, f"{path}.default_factory")
+
+
+def _within(path: str, key: object) -> str:
+    return f"{path}[{key[:40]!r}]" if isinstance(key, str) else f"{path}[…]"
+
+
+def _set(fp: Fingerprint, value: Any, path: str) -> None:
+    members = sorted(fp.alone(item, f"{path}{{}}") for item in value)
+    fp.put("set", len(members), *members)
+
+
+def _enum(fp: Fingerprint, value: Any, path: str) -> None:
+    fp.items("member", [(path, type(value)), (path, value.name), (path, value.value)])
+
+
+def _pattern(fp: Fingerprint, value: Any, path: str) -> None:
+    fp.items("pattern", [(path, value.pattern), (path, value.flags)])
+
+
+def _partial(fp: Fingerprint, value: Any, path: str) -> None:
+    fp.items("partial", [(path, value.func), (path, value.args), (path, value.keywords)])
+
+
+def _logger(fp: Fingerprint, value: Any, path: str) -> None:
+    fp.put("logger", value.name)
+
+
+def _context_variable(fp: Fingerprint, value: Any, path: str) -> None:
+    fp.put("context variable", value.name)
+
+
+def _stateless(fp: Fingerprint, value: Any, path: str) -> None:
+    fp.put("stateless", type(value).__name__)
+
+
+def _range(fp: Fingerprint, value: Any, path: str) -> None:
+    fp.items(type(value).__name__, [(path, value.start), (path, value.stop), (path, value.step)])
+
+
+def _path(fp: Fingerprint, value: Any, path: str) -> None:
+    fp.put("path", str(value))
+
+
+def _module(fp: Fingerprint, value: Any, path: str) -> None:
+    """A module by itself; what the code takes from one of the user's own is entered by ``codeprint``."""
+    fp.put("module", value.__name__, "" if is_own(value.__name__) else label(value.__name__))
+
+
+_ENTRIES: tuple[tuple[Any, Callable[[Fingerprint, Any, str], None]], ...] = (
+    (types.ModuleType, _module),
+    (enum.Enum, _enum),
+    *hash_code.ENTRIES,
+    *hash_classes.ENTRIES,
+    ((set, frozenset), _set),
+    ((dict, types.MappingProxyType), _mapping),
+    ((list, tuple, collections.deque), _list),
+    ((range, slice), _range),
+    (re.Pattern, _pattern),
+    (functools.partial, _partial),
+    ((logging.Logger, logging.LoggerAdapter), _logger),
+    (_STATELESS, _stateless),
+    (contextvars.ContextVar, _context_variable),
+    (pathlib.PurePath, _path),
+)

@@ -1,0 +1,132 @@
+"""Owns how functions travel to workers: cloudpickle, and an error that names the variable that cannot.
+
+A function of a module travels by name, one of ``__main__`` by value; so does one of a module that a worker would not
+find, or not the same: the main module of a process that ``multiprocessing`` spawned, a plugin loaded from its file.
+"""
+
+from __future__ import annotations
+
+import io
+import os
+import sys
+import threading
+import types
+from collections.abc import Iterator
+from typing import Any
+
+import cloudpickle
+
+from mrengine.errors import ConfigError
+from mrengine.mapfn.module_origin import is_own
+
+__all__ = ["pack", "pack_function"]
+
+
+def pack_function(function: Any, *, setting: str) -> bytes:
+    """The cloudpickle of a function. ConfigError: the variable that cannot travel, by name."""
+    try:
+        packed = pack(function)
+    except Exception as error:  # noqa: BLE001  # whatever a value's own __reduce__ raises
+        culprit = next((name for name, value in _variables(function) if not _travels(value)), None)
+        what = f"it uses {culprit}, which" if culprit else "it"
+        raise ConfigError(
+            f"{setting} {_name(function)!r} cannot be sent to the workers: {what} cannot be pickled "
+            f"({type(error).__name__}). Make it inside the function, or in initializer=",
+            setting=setting,
+        ) from None
+    return packed
+
+
+class _Pickler(cloudpickle.Pickler):  # type: ignore[misc]
+    """Tells cloudpickle, as it meets them, which modules workers would not find."""
+
+    def __init__(self, file: io.BytesIO) -> None:
+        super().__init__(file)
+        self._seen: set[str] = set()
+        self.told: list[types.ModuleType] = []
+
+    def reducer_override(self, obj: Any) -> Any:
+        kind = type(obj)
+        if issubclass(kind, (type, types.FunctionType, types.ModuleType)):
+            name = obj.__name__ if issubclass(kind, types.ModuleType) else obj.__module__
+            if isinstance(name, str):
+                self._meet(name.partition(".")[0])
+        return super().reducer_override(obj)
+
+    def _meet(self, top: str) -> None:
+        if top in self._seen:
+            return
+        self._seen.add(top)
+        module = sys.modules.get(top)
+        known = top in cloudpickle.list_registry_pickle_by_value()
+        if isinstance(module, types.ModuleType) and module.__name__ == top and not known and _lost(module):
+            cloudpickle.register_pickle_by_value(module)
+            self.told.append(module)
+
+
+def _lost(module: types.ModuleType) -> bool:
+    """Whether an interpreter with this path would not find a module of the user's, or another one."""
+    if module.__name__ == "__main__" or not is_own(module.__name__):
+        return False
+    for finder in sys.meta_path:
+        spec = finder.find_spec(module.__name__, None) if hasattr(finder, "find_spec") else None
+        if spec is not None:
+            file = getattr(module, "__file__", None)
+            return bool(spec.has_location and spec.origin and file) and not _same(str(spec.origin), str(file))
+    return True
+
+
+def _same(origin: str, file: str) -> bool:
+    return os.path.realpath(origin) == os.path.realpath(file)
+
+
+def pack(value: Any) -> bytes:
+    """The cloudpickle of anything; raises whatever cloudpickle does."""
+    file = io.BytesIO()
+    with _REGISTER:
+        pickler = _Pickler(file)
+        try:
+            pickler.dump(value)
+        finally:
+            for module in pickler.told:
+                cloudpickle.unregister_pickle_by_value(module)
+    return file.getvalue()
+
+
+_REGISTER = threading.RLock()  # cloudpickle's is one for all threads
+# A fork must not meet it held by a thread that it has not.
+os.register_at_fork(before=_REGISTER.acquire, after_in_child=_REGISTER.release, after_in_parent=_REGISTER.release)
+
+
+def _travels(value: Any) -> bool:
+    try:
+        pack(value)
+    except Exception:  # noqa: BLE001
+        return False
+    return True
+
+
+def _name(function: Any) -> str:
+    return str(getattr(function, "__qualname__", type(function).__qualname__))
+
+
+def _variables(function: Any) -> Iterator[tuple[str, Any]]:
+    """What a function refers to: closure, defaults, globals; the fields of an object, the arguments of a partial."""
+    code = getattr(function, "__code__", None)
+    if code is not None:
+        for name, cell in zip(code.co_freevars, function.__closure__ or (), strict=False):
+            try:
+                yield f"the variable {name!r}", cell.cell_contents
+            except ValueError:
+                continue  # not assigned yet
+        for value in function.__defaults__ or ():
+            yield "a default argument", value
+        for name in code.co_names:
+            if name in function.__globals__:
+                yield f"the global {name!r}", function.__globals__[name]
+    for value in getattr(function, "args", ()) or ():
+        yield "an argument of partial()", value
+    for name, value in getattr(function, "__dict__", {}).items():
+        yield f"the attribute {name!r}", value
+    if getattr(function, "__self__", None) is not None:
+        yield "the object it is a method of", function.__self__

@@ -1,0 +1,120 @@
+"""From answers to what was asked for: cut answers continued, structured answers validated and asked again."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
+
+from mrengine.errors import ConfigError, InvalidAnswer, ModelError, TruncatedAnswer
+from mrengine.providers.call.structured import in_words, schema_of, validate
+from mrengine.records import Completion, Request, Usage
+
+__all__ = ["ON_TRUNCATION", "answer"]
+
+MAX_PARTS = 8
+MAX_REASKS = 2
+ON_TRUNCATION = ("error", "allow", "continue")
+_CONTINUE = (
+    "Your answer was cut off. Continue exactly where it stopped: repeat nothing, explain nothing, and begin with a "
+    "space if a new word begins."
+)
+# With the schema: a server that ignores response_format has not shown it to the model.
+_AGAIN = "That is not what was asked for:\n{problems}{schema}"
+_MIN_REPEAT, _MAX_REPEAT = 16, 400
+
+Ask = Callable[[Request], Completion]
+
+
+def answer(ask: Ask, request: Request, *, response_model: Any = None, on_truncation: str = "error") -> Completion:
+    """Get a whole and valid answer. ``ask`` makes one call, with its retries.
+
+    ``on_truncation``, for an answer that ``max_tokens`` has cut: "error", "allow" (take it as it is) or "continue"
+    (ask to go on, at most 8 parts, joined). ``response_model``: the validated value becomes ``completion.parsed``; an
+    answer that does not fit is asked again twice at most, with what was wrong. ``usage`` and ``latency_ms`` are sums
+    over all calls.
+
+    Raises TruncatedAnswer and InvalidAnswer, whose ``usage`` was paid for, and whatever ``ask`` raises.
+    """
+    if on_truncation not in ON_TRUNCATION:
+        raise ConfigError(f"on_truncation must be one of {', '.join(ON_TRUNCATION)}", setting="on_truncation")
+    counted = _Counted(ask)
+    try:
+        if response_model is None:
+            return counted.sum(_whole(counted, request, on_truncation))
+        if on_truncation == "continue" and request.schema is not None:
+            # A schema makes each part a value of its own: what is to be joined must be asked for in words.
+            request = replace(request, schema=None, prompt=request.prompt + in_words(request.schema))
+        return counted.sum(_valid(counted, request, response_model, on_truncation))
+    except ModelError as error:
+        error.usage = counted.usage if error.usage is None else counted.usage + error.usage
+        raise
+
+
+class _Counted:
+    """``ask``, and what it has cost."""
+
+    def __init__(self, ask: Ask) -> None:
+        self._ask = ask
+        self.usage = Usage()
+        self._latency_ms = 0.0
+
+    def __call__(self, request: Request) -> Completion:
+        completion = self._ask(request)
+        self.usage += completion.usage
+        self._latency_ms += completion.latency_ms
+        return completion
+
+    def sum(self, completion: Completion) -> Completion:
+        return replace(completion, usage=self.usage, latency_ms=self._latency_ms)
+
+
+def _whole(ask: Ask, request: Request, on_truncation: str) -> Completion:
+    completion = ask(request)
+    text = completion.text
+    parts = 1
+    while completion.finish_reason == "length" and on_truncation != "allow":
+        if on_truncation == "error" or parts == MAX_PARTS or not completion.text.strip():
+            raise _truncated(request, parts)
+        turns = (*request.turns, ("assistant", text), ("user", _CONTINUE))
+        completion = ask(replace(request, turns=turns))
+        text = _joined(text, completion.text)
+        parts += 1
+    return completion if parts == 1 else replace(completion, text=text)
+
+
+def _truncated(request: Request, parts: int) -> TruncatedAnswer:
+    told = f" in each of {parts} parts" if parts > 1 else ""
+    advice = "raise max_tokens, or pass on_truncation='continue' or 'allow'"
+    return TruncatedAnswer(
+        f"the answer of {request.model} ended at max_tokens={request.max_tokens}{told}: {advice}", model=request.model
+    )
+
+
+def _joined(text: str, part: str) -> str:
+    """Models that are asked to go on sometimes repeat the end: a repetition of some length is dropped."""
+    for size in range(min(len(text), len(part), _MAX_REPEAT), _MIN_REPEAT - 1, -1):
+        if text.endswith(part[:size]):
+            return text + part[size:]
+    return text + part
+
+
+def _valid(ask: Ask, request: Request, response_model: Any, on_truncation: str) -> Completion:
+    for _ in range(MAX_REASKS):
+        completion = _whole(ask, request, on_truncation)
+        try:
+            return replace(completion, parsed=validate(completion.text, response_model))
+        except InvalidAnswer as invalid:
+            problems = "\n".join(invalid.problems)
+        # Providers refuse an empty turn.
+        said = completion.text if completion.text.strip() else "(nothing)"
+        again = _AGAIN.format(problems=problems, schema=in_words(schema_of(response_model)))
+        turns = (*request.turns, ("assistant", said), ("user", again))
+        request = replace(request, turns=turns)
+    completion = _whole(ask, request, on_truncation)
+    try:
+        return replace(completion, parsed=validate(completion.text, response_model))
+    except InvalidAnswer as invalid:
+        invalid.model = request.model
+        invalid.attempts = MAX_REASKS + 1
+        raise

@@ -1,0 +1,248 @@
+"""The one retry loop: asks the budget, makes the call, and tries transient failures again until the chunk's deadline.
+
+Waits are full-jitter exponential (https://aws.amazon.com/blogs/architecture/exponential-backoff-and-jitter/): uniform
+between 0 and ``backoff_s`` × 2ⁿ, at most a minute, and never less than what ``Retry-After`` told.
+"""
+
+from __future__ import annotations
+
+import random
+import threading
+import time
+from collections import deque
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any, Protocol
+
+from mrengine.budget.token_estimates import estimate_tokens
+from mrengine.errors import ModelError, ModelUnavailable, MrengineError
+from mrengine.providers.base import Provider, Stopped
+from mrengine.providers.call import error_map
+from mrengine.providers.call.breaker import Breaker
+from mrengine.records import Completion, Observed, Request, Usage
+
+__all__ = ["BudgetLike", "LeaseLike", "call"]
+
+MAX_BACKOFF_S = 60.0
+MIN_BACKOFF_S = 0.01  # a job with backoff_s=0 must not spin
+MAX_CAUSES = 12
+MIN_ATTEMPT_S = 30.0
+
+
+class LeaseLike(Protocol):
+    """What was reserved for one call."""
+
+    def settle(self, usage: Usage | None, observed: Observed | None = None, *, made: bool = True) -> None:
+        """Say what was used. ``made=False``: the provider has not admitted the call, give everything back."""
+        ...
+
+
+class BudgetLike(Protocol):
+    """What the loop needs of ``mrengine.budget``."""
+
+    def acquire(
+        self,
+        model: str,
+        input_tokens: int,
+        output_tokens: int,
+        *,
+        priority: Any,
+        stopping: Any,
+        on_wait: Any,
+    ) -> LeaseLike:
+        """Wait until the call may be made."""
+        ...
+
+
+def call(
+    provider: Provider,
+    request: Request,
+    *,
+    deadline: float | Callable[[], float],
+    model: str | None = None,
+    budget: BudgetLike | None = None,
+    input_tokens: int | None = None,
+    priority: str = "P1_user",
+    backoff_s: float = 1.0,
+    stopping: threading.Event | None = None,
+    breaker: Breaker | None = None,
+    alternatives: bool = False,
+    on_retry: Callable[[ModelError, int, float], None] | None = None,
+    on_wait: Callable[..., None] | None = None,
+    clock: Callable[[], float] = time.monotonic,
+    sleep: Callable[[float], object] | None = None,
+    rng: Callable[[], float] = random.random,
+) -> Completion:
+    """Make a call, as often as it takes until ``deadline`` (on ``clock``, seconds; called again after each wait for the
+    budget, which may put it off).
+
+    ``model``: the name that the budget knows, the request's by default. ``input_tokens``: our own count, estimated
+    where it is None. ``breaker`` hears of every outcome; where it has opened and the caller has ``alternatives``
+    (another model), the failure is raised at once. ``on_retry(error, attempt, wait_s)`` and ``on_wait`` (of the
+    budget) only tell.
+
+    Raises the last ``ModelError``, whose message, ``attempts``, ``waited_s`` and ``causes`` say what was tried, or
+    ``Stopped`` when ``stopping`` is set during a wait. One attempt has half of the time that is left, or 30 s.
+    """
+    name = model or request.model
+    tokens = _estimate(request) if input_tokens is None else input_tokens
+    until = deadline if callable(deadline) else lambda: deadline
+    wait_until = _Waiter(stopping, clock, sleep)
+    story = _Story(clock())
+    while True:
+        lease = None
+        if budget is not None:
+            more = {"priority": priority, "stopping": stopping, "on_wait": on_wait}
+            lease = budget.acquire(name, tokens, request.max_tokens, **more)
+        left_s = until() - clock()
+        if left_s <= 0:
+            _withdraw(lease, breaker)
+            raise story.cut_short(name, clock())
+        story.attempts += 1
+        outcome = _settled(provider, request, name, lease, _attempt_s(left_s))
+        _tell(breaker, outcome)
+        if isinstance(outcome, Completion):
+            return outcome
+        left_s = until() - clock()
+        wait_s = _backoff(story.attempts, backoff_s, rng, outcome.retry_after_s, left_s)
+        late = wait_s >= left_s
+        elsewhere = alternatives and breaker is not None and breaker.state != "closed"
+        if not outcome.transient or late or elsewhere:
+            raise story.told(outcome, clock())
+        if on_retry is not None:
+            on_retry(outcome, story.attempts, wait_s)
+        story.add(outcome, wait_s)
+        wait_until(clock() + wait_s)
+
+
+def _settled(
+    provider: Provider, request: Request, name: str, lease: LeaseLike | None, timeout_s: float
+) -> Completion | ModelError:
+    """One call, of which the budget is told whatever comes."""
+    try:
+        outcome = _attempt(provider, request, name, timeout_s)
+    except BaseException as error:
+        if lease is not None:  # a setting that is wrong, or a stop: nothing was sent
+            lease.settle(None, None, made=not isinstance(error, (Stopped, MrengineError)))
+        raise
+    _settle(lease, outcome)
+    return outcome
+
+
+def _attempt(provider: Provider, request: Request, name: str, timeout_s: float) -> Completion | ModelError:
+    """One call; what a provider raises becomes a value, without the context that may hold a prompt or a key."""
+    try:
+        return provider.complete(replace(request, timeout_s=timeout_s))
+    except ModelError as failed:
+        error: ModelError = failed
+    except (Stopped, MrengineError):
+        raise
+    except Exception as failed:  # noqa: BLE001  # a provider of the user's may raise anything
+        error = error_map.from_exception(failed, model=name)
+    return error
+
+
+def _attempt_s(left_s: float) -> float:
+    """Half of what is left, so that a call which is never answered leaves time for another; not less than 30 s."""
+    return min(left_s, max(left_s / 2, MIN_ATTEMPT_S))
+
+
+def _withdraw(lease: LeaseLike | None, breaker: Breaker | None) -> None:
+    """No call is made: its tokens are given back, and nothing was learnt of its model."""
+    if lease is not None:
+        lease.settle(None, None, made=False)
+    if breaker is not None:
+        breaker.withdrawn()
+
+
+def _settle(lease: LeaseLike | None, outcome: Completion | ModelError) -> None:
+    if lease is None:
+        return
+    if isinstance(outcome, Completion):
+        usage = outcome.usage if outcome.usage.total_tokens else None
+        lease.settle(usage, outcome.observed)
+    else:
+        made = outcome.sent and outcome.status not in error_map.TURNED_AWAY
+        lease.settle(outcome.usage, outcome.observed, made=made)
+
+
+def _tell(breaker: Breaker | None, outcome: Completion | ModelError) -> None:
+    if breaker is None:
+        return
+    if isinstance(outcome, Completion):
+        breaker.succeeded()
+    else:
+        breaker.failed(outcome)
+
+
+def _estimate(request: Request) -> int:
+    turns = "".join(text for _, text in request.turns)
+    return estimate_tokens(request.prompt + turns, system=request.system)
+
+
+def _backoff(attempt: int, backoff_s: float, rng: Callable[[], float], told_s: float | None, left_s: float) -> float:
+    """Seconds to wait. A dice that would pass the deadline is thrown again for what is left, while there is enough."""
+    least = max(backoff_s, MIN_BACKOFF_S)
+    ceiling = min(least * 2.0 ** min(attempt - 1, 20), MAX_BACKOFF_S)
+    wait_s = rng() * ceiling
+    if wait_s >= left_s > least:
+        wait_s = rng() * left_s
+    return max(wait_s, MIN_BACKOFF_S, told_s or 0.0)
+
+
+class _Waiter:
+    """Sleeps until an instant, not a moment less, and wakes at once when the job stops."""
+
+    def __init__(
+        self, stopping: threading.Event | None, clock: Callable[[], float], sleep: Callable[[float], object] | None
+    ) -> None:
+        self._stopping, self._clock = stopping, clock
+        self._sleep = sleep or (stopping.wait if stopping is not None else time.sleep)
+
+    def __call__(self, instant: float) -> None:
+        while (left := instant - self._clock()) > 0:
+            if self._stopping is not None and self._stopping.is_set():
+                raise Stopped
+            self._sleep(left)
+        if self._stopping is not None and self._stopping.is_set():
+            raise Stopped
+
+
+class _Story:
+    """What was tried so far."""
+
+    def __init__(self, started: float) -> None:
+        self.attempts = 0
+        self._started = started
+        self._waited_s = 0.0
+        self._causes: deque[str] = deque(maxlen=MAX_CAUSES)
+        self._last: ModelError | None = None
+
+    def add(self, error: ModelError, wait_s: float) -> None:
+        self._last = error
+        self._waited_s += wait_s
+        self._causes.append(f"attempt {self.attempts}: {error}; waited {wait_s:.1f} s")
+
+    def told(self, error: ModelError, now: float) -> ModelError:
+        """The error that ends the call, with the story in its attributes and its message. What came before is told,
+        too, where it was another: the last attempt may have failed only because its time was cut short.
+        """
+        self._causes.append(f"attempt {self.attempts}: {error}")
+        before = f"; before it: {self._last}" if self._last is not None and str(self._last) != str(error) else ""
+        return self._ended(error, now, before)
+
+    def cut_short(self, name: str, now: float) -> ModelError:
+        """The error of a call whose time ran out between two attempts: the last one's; there may have been none."""
+        if self._last is not None:
+            return self._ended(self._last, now)
+        error = ModelUnavailable(f"{name}: no time is left for the call", model=name)
+        error.sent = False
+        self._causes.append(str(error))
+        return self._ended(error, now)
+
+    def _ended(self, error: ModelError, now: float, before: str = "") -> ModelError:
+        error.attempts, error.waited_s, error.causes = self.attempts, self._waited_s, tuple(self._causes)
+        if self.attempts > 1:
+            took = f"{self.attempts} attempts in {now - self._started:.1f} s, {self._waited_s:.1f} s of it waiting"
+            error.args = (f"{error} ({took}{before})", *error.args[1:])
+        return error

@@ -1,0 +1,232 @@
+"""A keep-alive HTTP/1.1 client as cheap as Python allows: what a provider without an SDK sends its requests with.
+
+One call is one ``sendall`` and, as a rule, one ``recv`` on a connection of its own; a thread has it to itself
+meanwhile, and idle ones wait on a stack. Why not ``http.client``: see docs/decisions/http-provider.md.
+"""
+
+from __future__ import annotations
+
+import select
+import socket
+import ssl
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from urllib.parse import urlsplit
+
+from mrengine.providers.http.http1 import Malformed, ResponseReader
+from mrengine.providers.http.proxies import Proxy, Route
+
+__all__ = ["HttpClient", "ProxyRefused", "Response"]
+
+CONNECT_S = 15.0
+STALL_S = 60.0
+_RECV = 256 * 1024
+
+
+@dataclass(frozen=True, slots=True)
+class Response:
+    """An answer: header names in lower case, the whole body."""
+
+    status: int
+    headers: Mapping[str, str] = field(repr=False)
+    body: bytes = field(repr=False)
+
+
+class ProxyRefused(ConnectionError):
+    """A proxy made no tunnel; ``status`` 0: what it said was no HTTP."""
+
+    def __init__(self, status: int) -> None:
+        super().__init__(f"the proxy refused the tunnel (status {status})")
+        self.status = status
+
+
+class HttpClient:
+    """Connections to one origin. ``slots``: how many idle ones are kept. Thread-safe.
+
+    Raises ``TimeoutError``, ``ConnectionError`` (``Malformed`` is one) and other ``OSError``, as sockets do.
+    """
+
+    def __init__(
+        self, base_url: str, *, route: Route, slots: int = 1, clock: Callable[[], float] = time.monotonic
+    ) -> None:
+        parts = urlsplit(base_url)
+        secure = parts.scheme == "https"
+        self._host = parts.hostname or ""
+        self._port = parts.port or (443 if secure else 80)
+        self._tls, self._proxy = route.tls, route.proxy
+        self._slots, self._clock = slots, clock
+        self._idle: list[_Connection] = []
+        self._closed = False
+        literal = f"[{self._host}]" if ":" in self._host else self._host
+        self._authority = f"{literal}:{self._port}"
+        host = literal if parts.port is None else self._authority
+        # A proxy is given the whole URL of a plain request; a TLS one goes through a tunnel (RFC 9112, 3.2).
+        relayed = self._proxy is not None and not secure
+        self._prefix = (f"http://{host}" if relayed else "") + parts.path.rstrip("/")
+        self._fixed = f"Host: {host}\r\nAccept: application/json\r\nAccept-Encoding: identity\r\n"
+        if relayed and self._proxy and self._proxy.authorization:
+            self._fixed += f"Proxy-Authorization: {self._proxy.authorization}\r\n"
+
+    def head(self, method: str, path: str, headers: Mapping[str, str]) -> bytes:
+        """The part of a request that stays the same from call to call. ValueError: a header holds a line break."""
+        lines = [f"{method} {self._prefix}{path} HTTP/1.1\r\n{self._fixed}"]
+        for name, value in headers.items():
+            if any(mark in name or mark in value for mark in "\r\n\0"):
+                raise ValueError(f"the header {name.strip()!r} holds a line break")
+            lines.append(f"{name}: {value}\r\n")
+        return "".join(lines).encode("latin-1")
+
+    def send(self, head: bytes, body: bytes | None, *, timeout_s: float) -> Response:
+        """One request, one answer, all within ``timeout_s``."""
+        deadline = self._clock() + timeout_s
+        length = b"\r\n" if body is None else b"Content-Length: %d\r\n\r\n%b" % (len(body), body)
+        message = head + length
+        connection = self._take()
+        if connection is not None:
+            try:
+                return self._exchange(connection, message, deadline)
+            except _NotSent:
+                pass  # the server had closed it: what it cannot have read may be sent again
+        try:
+            return self._exchange(self._dial(deadline), message, deadline)
+        except _NotSent:
+            raise ConnectionResetError("the server closed the connection while the request was sent") from None
+
+    def close(self) -> None:
+        """Close idle connections; those in use are closed when their call ends."""
+        self._closed = True
+        while self._idle:
+            self._idle.pop().close()
+
+    def _take(self) -> _Connection | None:
+        """The idle connection used last, if the server has not closed it meanwhile."""
+        while True:
+            try:
+                connection = self._idle.pop()
+            except IndexError:
+                return None
+            if not connection.readable():
+                return connection
+            connection.close()
+
+    def _exchange(self, connection: _Connection, message: bytes, deadline: float) -> Response:
+        try:
+            reader = connection.exchange(message, deadline, self._clock)
+        except BaseException:
+            connection.close()
+            raise
+        if reader.reusable and not self._closed and len(self._idle) < self._slots:
+            self._idle.append(connection)
+        else:
+            connection.close()
+        return Response(reader.status, reader.headers, reader.body)
+
+    def _dial(self, deadline: float) -> _Connection:
+        until = min(deadline, self._clock() + CONNECT_S)
+        proxy = self._proxy
+        sock = _connect(proxy.host if proxy else self._host, proxy.port if proxy else self._port, until, self._clock)
+        try:
+            if self._tls is not None:
+                sock.settimeout(_left(until, self._clock))
+                if proxy is not None:
+                    _tunnel(sock, proxy, self._authority, until, self._clock)
+                sock = self._tls.wrap_socket(sock, server_hostname=self._host)
+            return _Connection(sock)
+        except BaseException:
+            sock.close()
+            raise
+
+
+class _NotSent(Exception):
+    """The request did not leave whole, and no answer came: nobody can have acted on it."""
+
+
+class _Connection:
+    """One socket; used by one thread at a time."""
+
+    __slots__ = ("_poll", "_sock")
+
+    def __init__(self, sock: socket.socket) -> None:
+        self._sock = sock
+        self._poll = select.poll()
+        self._poll.register(sock, select.POLLIN)
+
+    def readable(self) -> bool:
+        """An idle connection that has something to say was closed, or is out of step."""
+        return bool(self._poll.poll(0))
+
+    def exchange(self, message: bytes, deadline: float, clock: Callable[[], float]) -> ResponseReader:
+        sock = self._sock
+        reader = ResponseReader()
+        sock.settimeout(_left(deadline, clock))
+        try:
+            sock.sendall(message)
+        except (BrokenPipeError, ConnectionResetError, ssl.SSLEOFError):
+            return self._early_answer(reader)
+        wait = _left(deadline, clock)
+        while True:
+            sock.settimeout(wait)
+            if reader.feed(sock.recv(_RECV)):
+                return reader
+            # An answer comes in one piece as a rule: one that began and stalls is a dropped connection.
+            wait = min(_left(deadline, clock), STALL_S)
+
+    def _early_answer(self, reader: ResponseReader) -> ResponseReader:
+        """A server may refuse (413, 401) and close before it has read everything."""
+        try:
+            self._sock.settimeout(1.0)
+            while not reader.feed(self._sock.recv(_RECV)):
+                pass
+        except OSError:
+            raise _NotSent from None
+        reader.reusable = False
+        return reader
+
+    def close(self) -> None:
+        try:
+            self._sock.close()
+        except OSError:
+            pass
+
+
+def _left(deadline: float, clock: Callable[[], float]) -> float:
+    left = deadline - clock()
+    if left <= 0:
+        raise TimeoutError("the time for the call is over")
+    return left
+
+
+def _connect(host: str, port: int, until: float, clock: Callable[[], float]) -> socket.socket:
+    """The first address that answers. Each gets its share of the time, so that a dead IPv6 does not use it all up."""
+    found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
+    failure: OSError = ConnectionError("no address")
+    for number, (family, kind, protocol, _, address) in enumerate(found):
+        sock = socket.socket(family, kind, protocol)
+        try:
+            sock.settimeout(_left(until, clock) / (len(found) - number))
+            sock.connect(address)
+            sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            return sock
+        except OSError as error:
+            sock.close()
+            failure = error
+    raise failure
+
+
+def _tunnel(sock: socket.socket, proxy: Proxy, authority: str, until: float, clock: Callable[[], float]) -> None:
+    """CONNECT (RFC 9110, 9.3.6). The answer's head is read byte by byte: what follows belongs to TLS."""
+    lines = f"CONNECT {authority} HTTP/1.1\r\nHost: {authority}\r\n"
+    if proxy.authorization:
+        lines += f"Proxy-Authorization: {proxy.authorization}\r\n"
+    sock.sendall(f"{lines}\r\n".encode("latin-1"))
+    head = b""
+    while not head.endswith(b"\r\n\r\n"):
+        sock.settimeout(_left(until, clock))
+        byte = sock.recv(1)
+        if not byte or len(head) > 16384:
+            raise Malformed("the proxy closed the connection")
+        head += byte
+    status = head.split(b" ", 2)[1:2]
+    if not head.startswith(b"HTTP/1.") or not (status and status[0][:1] == b"2"):
+        raise ProxyRefused(int(status[0]) if status and status[0].isdigit() else 0)

@@ -1,0 +1,148 @@
+"""What every provider behind a URL does alike: a request to bytes, an answer to a completion, all else to a
+ModelError.
+
+A subclass only sends: ``HttpProvider`` over sockets, the SDK providers through their clients.
+"""
+
+from __future__ import annotations
+
+import json
+import threading
+import time
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any
+
+from mrengine.errors import ModelError
+from mrengine.providers.call import error_map
+from mrengine.providers.call.context_window import ask_window, check, size
+from mrengine.providers.http.apis import NotAnAnswer, Refused, api
+from mrengine.providers.http.client import Response
+from mrengine.providers.http.headers import Headers
+from mrengine.providers.http.quirks import Quirks, learned
+from mrengine.providers.http.rate_limit_headers import observed
+from mrengine.providers.models.model import Model
+from mrengine.records import Completion, Request
+
+__all__ = ["ASK_S", "RemoteProvider"]
+
+ASK_S = 5.0
+ASK_ABOVE_BYTES = 8192  # the smallest window that is still common: shorter prompts need no question
+_encode = json.JSONEncoder(ensure_ascii=False, separators=(",", ":"), check_circular=False).encode
+
+
+class RemoteProvider(ABC):
+    """One model of one endpoint."""
+
+    def __init__(self, model: Model, headers: Headers) -> None:
+        self._model = model
+        self._name = model.name
+        self._headers = headers
+        self._shape = api(model.shape)
+        self._params = dict(model.spec.params or {})
+        self._dialect = Quirks()
+        self._told: int | None = None
+        self._asked, self._asking = threading.Event(), threading.Lock()
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({self._name!r})"
+
+    @abstractmethod
+    def send(self, body: bytes, headers: Mapping[str, str], version: int, timeout_s: float) -> Response:
+        """POST a body; an answer of any status, or whatever the client raises. ``version``: of the headers."""
+
+    @abstractmethod
+    def get(self, path: str) -> Response:
+        """GET a path under the base URL, within a few seconds."""
+
+    @abstractmethod
+    def close(self) -> None:
+        """Close all connections."""
+
+    def complete(self, request: Request) -> Completion:
+        """One call. After a 401 with headers that can be renewed, or a refused parameter, it is made once more."""
+        started = time.perf_counter()
+        self._check_window(request)
+        completion = self._complete(request)
+        return replace(completion, latency_ms=(time.perf_counter() - started) * 1000)
+
+    def _check_window(self, request: Request) -> None:
+        window = self._model.context_window
+        if window is None and size(request) > ASK_ABOVE_BYTES:
+            window = self.window()
+        if window is not None:
+            check(request, name=self._name, window=window)
+
+    def window(self) -> int | None:
+        """The window that ``/v1/models`` tells; asked once, by the first thread that has a long prompt. None: it does
+        not.
+        """
+        if not self._asked.is_set():
+            with self._asking:
+                if not self._asked.is_set():
+                    self._told = ask_window(self.get, self._model)
+                    self._asked.set()
+        return self._told
+
+    def _complete(self, request: Request) -> Completion:
+        dialect = known = self._dialect
+        while True:
+            body = self._body(request, dialect)
+            response = self._answered(body, request.timeout_s)
+            other = learned(dialect, request, body, response.status, response.body)
+            if other is None:
+                break
+            dialect = other
+        if not 200 <= response.status < 300:
+            raise error_map.from_status(
+                response.status, response.headers, response.body, model=self._name, hidden=self._headers.hidden
+            )
+        if dialect != known:
+            self._dialect = dialect
+        return self._read(response)
+
+    def _body(self, request: Request, dialect: Quirks) -> bytes:
+        sent = self._shape.body(request, model=self._model.wire_name, params=self._params, dialect=dialect)
+        return _encode(sent).encode("utf-8", "replace")
+
+    def _answered(self, body: bytes, timeout_s: float) -> Response:
+        seen = self._headers.version
+        response = self._sent(body, timeout_s)
+        if response.status == 401 and self._headers.renewable:
+            self._headers.renew(seen)
+            response = self._sent(body, timeout_s)
+        return response
+
+    def _sent(self, body: bytes, timeout_s: float) -> Response:
+        """Send; a foreign exception leaves no trace: not even as context, for its request holds prompt and key."""
+        failed: ModelError
+        try:
+            return self.send(body, self._headers.current, self._headers.version, timeout_s)
+        except Exception as error:  # noqa: BLE001  # whatever a client raises is mapped, in one place
+            failed = error_map.from_exception(error, model=self._name)
+        raise failed
+
+    def _read(self, response: Response) -> Completion:
+        failed: ModelError
+        try:
+            data = json.loads(response.body)
+            if isinstance(data, dict) and isinstance(data.get("error"), dict) and not data.get("choices"):
+                raise self._inner_failure(data["error"], response)
+            completion = self._shape.answer(data, model=self._name)
+        except (ValueError, RecursionError, NotAnAnswer):
+            failed = error_map.not_an_answer(self._name, response.status)
+        except Refused as refusal:
+            failed = error_map.refused(self._name, refusal.reason, refusal.usage)
+        else:
+            seen = observed(response.headers)
+            return completion if seen is None else replace(completion, observed=seen)
+        failed.observed = observed(response.headers)
+        raise failed
+
+    def _inner_failure(self, error: Mapping[str, Any], response: Response) -> ModelError:
+        """Gateways answer 200 and put the real status into the body."""
+        status = error_map.inner_status(error)
+        return error_map.from_status(
+            status, response.headers, response.body, model=self._name, hidden=self._headers.hidden
+        )

@@ -1,0 +1,147 @@
+"""Owns the process that serves the embedded model: started, watched and stopped by whoever needs it for a job.
+
+It is a fresh interpreter (``server_main``) with llama.cpp's own HTTP server, on loopback, at a port of the system's
+choice. What it needs to know, the key above all, comes over its stdin, which stays open: its end is the child's end.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import secrets
+import select
+import subprocess
+import sys
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from mrengine.errors import ConfigError
+from mrengine.providers.local import server_main
+
+__all__ = ["ModelServer", "threads"]
+
+READY_S = 60.0
+STOP_S = 5.0
+MOST_THREADS = 8  # more do not help a model this small
+
+
+class ModelServer:
+    """One model, one call at a time, known to its clients as ``alias``. ``start()`` does not wait for it."""
+
+    def __init__(
+        self,
+        path: str | os.PathLike[str],
+        *,
+        alias: str,
+        context_window: int,
+        sampling: Mapping[str, float | int] | None = None,
+        executable: str | None = None,
+    ) -> None:
+        self.path = Path(path)
+        self._key = secrets.token_urlsafe(32)
+        self._order: dict[str, Any] = {
+            "path": str(self.path),
+            "alias": alias,
+            "key": self._key,
+            "port": 0,
+            "context_window": context_window,
+            "sampling": dict(sampling or {}),
+            "threads": threads(),
+            "sys_path": [entry for entry in sys.path if entry],
+        }
+        self._executable = executable or sys.executable
+        self._process: subprocess.Popen[bytes] | None = None
+        self._url: str | None = None
+
+    def __repr__(self) -> str:
+        return f"ModelServer({self.path.name!r}, pid={self.pid}, url={self._url!r})"
+
+    def start(self) -> None:
+        """Start it, or start it again after it died: at the same address and key, so that clients need not be told."""
+        self.stop()
+        self._url = None
+        self._process = subprocess.Popen(
+            [self._executable, "-I", server_main.__file__],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
+            bufsize=0,
+        )
+        assert self._process.stdin is not None
+        order = {**self._order, "parent": os.getpid()}
+        try:
+            self._process.stdin.write(json.dumps(order).encode() + b"\n")
+        except BrokenPipeError:
+            pass  # it ended at once; address() says so
+
+    @property
+    def pid(self) -> int | None:
+        """Of the running child."""
+        return self._process.pid if self._process is not None else None
+
+    @property
+    def alive(self) -> bool:
+        """Whether the child runs. Reaps one that ended."""
+        return self._process is not None and self._process.poll() is None
+
+    @property
+    def ready_fd(self) -> int:
+        """Readable when ``address()`` has an answer; at its end when the child has ended."""
+        assert self._process is not None
+        assert self._process.stdout is not None
+        return self._process.stdout.fileno()
+
+    def address(self, timeout_s: float = READY_S) -> tuple[str, str]:
+        """Base URL and API key; waits until it is up. Raises ConfigError that says why it is not."""
+        if self._url is None:
+            self._url = self._hear(timeout_s)
+        return self._url, self._key
+
+    def _hear(self, timeout_s: float) -> str:
+        if self._process is None:
+            raise ConfigError("the model server was not started", setting="models")
+        deadline = time.monotonic() + timeout_s
+        said = b""
+        while not said.endswith(b"\n"):
+            ready, _, _ = select.select([self.ready_fd], [], [], max(0.0, deadline - time.monotonic()))
+            if not ready:
+                self.stop()
+                raise ConfigError(f"{self.path.name} was not served within {timeout_s:g} s", setting="models")
+            block = os.read(self.ready_fd, 65536)
+            if not block:
+                break
+            said += block
+        answer = json.loads(said) if said.endswith(b"\n") else {}
+        if "url" not in answer:
+            self.stop()
+            reason = answer.get("error", "its process ended")
+            raise ConfigError(f"{self.path.name} cannot be served: {reason}", setting="models")
+        self._order["port"] = answer["port"]
+        return str(answer["url"])
+
+    def stop(self) -> None:
+        """End it; it has nothing to save. May be called again."""
+        process, self._process = self._process, None
+        if process is None:
+            return
+        process.kill()
+        process.wait(STOP_S)
+        for pipe in (process.stdin, process.stdout):
+            if pipe is not None:
+                pipe.close()
+
+
+def threads() -> int:
+    """CPUs that this process may use, by its affinity and its control group's quota; at most 8."""
+    try:
+        count = len(os.sched_getaffinity(0))
+    except AttributeError:  # macOS
+        count = os.cpu_count() or 1
+    try:
+        quota, period = Path("/sys/fs/cgroup/cpu.max").read_text().split()
+        count = min(count, max(1, int(quota) // int(period)))
+    except (OSError, ValueError):  # no such group, or "max": no quota
+        pass
+    return max(1, min(count, MOST_THREADS))

@@ -1,0 +1,147 @@
+"""What a model is: a name or a spec, resolved in the host into a frozen ``Model``, with every mistake found early."""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+from mrengine.errors import ConfigError
+from mrengine.providers.models import catalog, resolution
+from mrengine.records import ModelSpec, Price, RateLimit
+
+__all__ = ["Model", "resolve_models"]
+
+
+@dataclass(frozen=True, slots=True)
+class Model:
+    """A model that a job uses.
+
+    ``name`` is what limits, results and events call it, ``wire_name`` what its endpoint does. ``kind``: "openai",
+    "anthropic", "http", "local", "fake" or "custom"; ``shape``: "openai" or "anthropic". ``identity`` is what makes
+    its answers its own: it enters call digests and tells whether a job is the same; no key, header or address does.
+    ``preloads`` is what ``preload()`` is given. ``None``: not known.
+    """
+
+    index: int
+    name: str
+    kind: str
+    shape: str
+    wire_name: str
+    identity: str
+    spec: ModelSpec = field(repr=False)
+    base_url: str | None = None
+    key_env: str | None = None
+    context_window: int | None = None
+    max_output: int | None = None
+    price: Price | None = None
+    limits: RateLimit | None = None
+    preloads: tuple[str, ...] = ()
+    fallbacks: tuple[Model, ...] = ()
+
+    def describe(self) -> dict[str, Any]:
+        """Plain values for processes that open no pickles: the supervisor, the manager."""
+        limits = None if self.limits is None else {name: getattr(self.limits, name) for name in RateLimit.__slots__}
+        return {"index": self.index, "name": self.name, "kind": self.kind, "limits": limits, "preloads": self.preloads}
+
+
+# What a call's budget, its answer and its identity hang on is said where it is known.
+_OURS = frozenset(
+    {"model", "messages", "system", "stream", "n", "max_tokens", "max_completion_tokens", "response_format"}
+)
+_INSTEAD = "answers are never streamed, and the rest is an argument of complete() and map_prompt()"
+Given = str | ModelSpec | Sequence[str | ModelSpec] | None
+
+
+def resolve_models(
+    models: Given, *, limits: Mapping[str, RateLimit] | None = None, env: Mapping[str, str] = os.environ
+) -> tuple[Model, ...]:
+    """Resolve what a user gave. Raises ConfigError that names what is missing and the way out; makes no call.
+
+    ``None`` is the default model: OpenAI's if its key is set, else Anthropic's, else the embedded one if it is
+    installed.
+    """
+    if models is None:
+        models = _default(env)
+    given = [models] if isinstance(models, (str, ModelSpec)) else list(models)
+    if not given:
+        raise ConfigError("models is empty: name at least one", setting="models")
+    resolved = [_resolve(_spec(item), index, limits or {}, env) for index, item in enumerate(given)]
+    return tuple(_distinct(resolved))
+
+
+def _default(env: Mapping[str, str]) -> str:
+    if env.get("OPENAI_API_KEY"):
+        return catalog.DEFAULTS["openai"]
+    if env.get("ANTHROPIC_API_KEY"):
+        return catalog.DEFAULTS["anthropic"]
+    if importlib.util.find_spec("xllamacpp") is not None:
+        return "local"
+    raise ConfigError(
+        "no model: set OPENAI_API_KEY or ANTHROPIC_API_KEY, run pip install 'mrengine[local]' for the embedded model, "
+        "or name one with models=",
+        setting="models",
+    )
+
+
+def _spec(item: Any) -> ModelSpec:
+    if isinstance(item, ModelSpec):
+        return item
+    if isinstance(item, str):
+        return ModelSpec(item)
+    raise ConfigError(f"a model is a name or a ModelSpec, not {type(item).__name__}", setting="models")
+
+
+def _resolve(spec: ModelSpec, index: int, limits: Mapping[str, RateLimit], env: Mapping[str, str]) -> Model:
+    place = resolution.place(spec, env)
+    if ours := _OURS & (spec.params or {}).keys():
+        raise ConfigError(f"params of {place.name} cannot hold {min(ours)}: {_INSTEAD}", setting="params")
+    listed = None if place.kind in ("fake", "local") else catalog.find(place.wire_name)
+    known = listed or catalog.Entry(None, None, None)
+    own_limits: RateLimit | None = None
+    if place.kind == "local":
+        from mrengine.providers.local import embedded
+
+        known, own_limits = catalog.Entry(embedded.CONTEXT_WINDOW, None, None), embedded.LIMITS
+    model = Model(
+        index=index,
+        name=place.name,
+        kind=place.kind,
+        shape=place.shape,
+        wire_name=place.wire_name,
+        identity=_identity(spec, place),
+        spec=spec,
+        base_url=place.base_url,
+        key_env=place.key_env,
+        context_window=spec.context_window or known.context_window,
+        max_output=spec.max_output or known.max_output,
+        price=spec.price or known.price,
+        limits=limits.get(spec.name) or limits.get(place.name) or spec.limits or own_limits,
+        preloads=place.preloads,
+    )
+    fallbacks = [_resolve(_spec(item), index, limits, env) for item in spec.fallbacks]
+    return replace(model, fallbacks=tuple(fallbacks))
+
+
+def _identity(spec: ModelSpec, place: resolution.ResolvedModel) -> str:
+    """Canonical JSON. The address is left out: a server that moved to another port is still the same model."""
+    facts = {"provider": place.origin, "model": place.wire_name, "params": dict(spec.params or {})}
+    try:
+        return json.dumps(facts, sort_keys=True, ensure_ascii=True)
+    except (TypeError, ValueError):
+        raise ConfigError(f"params of {place.name} must be what JSON holds", setting="params") from None
+
+
+def _distinct(models: list[Model]) -> list[Model]:
+    """Names must tell models apart: where two endpoints serve one name, the address is added to it."""
+    names = [model.name for model in models]
+    shared = {name for name in names if names.count(name) > 1}
+    told = [replace(m, name=f"{m.name}@{m.base_url}") if m.name in shared and m.base_url else m for m in models]
+    names = [model.name for model in told]
+    twice = sorted({name for name in names if names.count(name) > 1})
+    if twice:
+        raise ConfigError(f"models names {twice[0]} twice", setting="models")
+    return told

@@ -1,0 +1,144 @@
+"""Owns a worker's view of the documents: a chunk's row from the log, its text from the spool, read when asked for."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from hashlib import blake2b
+from typing import Any
+
+from mrengine.errors import LogError
+from mrengine.log.file.reader import LogReader
+from mrengine.log.format.chunk_rows import ChunkRow, ChunkTable, DocumentNames, Heads, Segment
+from mrengine.records import Chunk
+
+__all__ = ["ChunkReader", "TrackedChunk", "read_bytes"]
+
+
+class TrackedChunk(Chunk):
+    """A chunk in a worker: its text is read when it is asked for, and it notes whether its place was looked at.
+
+    A result that depends on ``id``, ``start`` or ``end`` cannot be carried to another place when documents are added.
+    """
+
+    __slots__ = ("_facts", "_seen")
+
+    _facts: tuple[int, str, ChunkRow, int, bool, Heads]
+    _seen: dict[str, Any]
+
+    def __init__(
+        self, chunk_id: int, document_id: str, row: ChunkRow, spool_fd: int, check: bool, heads: Heads = ((), "")
+    ) -> None:
+        set_slot = object.__setattr__
+        set_slot(self, "_facts", (chunk_id, document_id, row, spool_fd, check, heads))
+        set_slot(self, "_seen", {})
+
+    @property
+    def id(self) -> int:
+        self._seen["place"] = True
+        return self._facts[0]
+
+    @property
+    def document_id(self) -> str:
+        return self._facts[1]
+
+    @property
+    def start(self) -> int:
+        self._seen["place"] = True
+        return self._facts[2].start
+
+    @property
+    def end(self) -> int:
+        self._seen["place"] = True
+        return self._facts[2].end
+
+    @property
+    def overlap(self) -> int:
+        return self._facts[2].overlap
+
+    @property
+    def tokens(self) -> int:
+        return self._facts[2].tokens
+
+    @property
+    def kind(self) -> str:
+        return self._facts[2].kind
+
+    @property
+    def headings(self) -> tuple[str, ...]:
+        return self._facts[5][0]
+
+    @property
+    def table_header(self) -> str:
+        return self._facts[5][1]
+
+    @property
+    def text(self) -> str:
+        text: str | None = self._seen.get("text")
+        if text is None:
+            chunk_id, _, row, fd, check, _ = self._facts
+            data = read_bytes(fd, row.spool_from, row.spool_to)
+            if check and blake2b(data, digest_size=16).digest() != row.digest:
+                message = f"the text of chunk {chunk_id} in the spool is damaged: purge the job and run it again"
+                raise LogError(message, reason="damaged")
+            text = self._seen["text"] = data.decode("utf-8", "surrogatepass")
+        return text
+
+    @property
+    def text_read(self) -> str:
+        """The text, if it was asked for; else nothing."""
+        return str(self._seen.get("text", ""))
+
+    @property
+    def position_read(self) -> bool:
+        """Whether ``id``, ``start`` or ``end`` was read."""
+        return "place" in self._seen
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Elsewhere (in a process that map_fn starts) it is a plain chunk."""
+        fields = (self.id, self.document_id, self.start, self.end, self.overlap, self.tokens, self.kind, self.text)
+        return Chunk, (*fields, *self._facts[5])
+
+
+def read_bytes(spool_fd: int, start: int, stop: int) -> bytes:
+    """The bytes between two offsets of a spool."""
+    data = os.pread(spool_fd, stop - start, start)
+    while len(data) < stop - start:
+        more = os.pread(spool_fd, stop - start - len(data), start + len(data))
+        if not more:
+            raise OSError(f"the spool ends at byte {start + len(data)}, a chunk reaches to {stop}")
+        data += more
+    return data
+
+
+class ChunkReader:
+    """Reads chunks by id: one ``pread`` of the log for the row, one of the spool for the text. Safe from any thread.
+
+    ``check``: hold each text against its digest (1.7 us a KB), for a spool that lay on a disk since an earlier run.
+    """
+
+    def __init__(
+        self,
+        folder: str,
+        spool: str,
+        table: Sequence[Sequence[int]],
+        documents: Sequence[Sequence[int]],
+        *,
+        check: bool,
+    ) -> None:
+        self._check = check
+        self.reader = LogReader(os.path.join(folder, "log"))
+        self._spool_fd = os.open(os.path.join(folder, spool), os.O_RDONLY | os.O_CLOEXEC)
+        self._table = ChunkTable(self.reader.fd, [Segment(*segment) for segment in table])
+        self._names = DocumentNames(self.reader, [(first, offset) for first, offset in documents])
+
+    def read(self, chunk: int) -> TrackedChunk:
+        """A chunk; its text is read when it is asked for."""
+        row = self._table[chunk]
+        heads = self._table.heads(chunk, row)
+        return TrackedChunk(chunk, self._names[row.document].id, row, self._spool_fd, self._check, heads)
+
+    def close(self) -> None:
+        """Close both files."""
+        self.reader.close()
+        os.close(self._spool_fd)

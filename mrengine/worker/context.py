@@ -1,0 +1,259 @@
+"""Owns what a map function is given beside its chunk: ``context.complete()`` and the facts of its task."""
+
+from __future__ import annotations
+
+import math
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from typing import Any
+
+from mrengine.engine import protocol as m
+from mrengine.engine.setup import WorkerConfig
+from mrengine.errors import ConfigError, InvalidAnswer
+from mrengine.log.format.records import CallRecord
+from mrengine.providers.call.answers import ON_TRUNCATION
+from mrengine.providers.call.structured import schema_of, validate
+from mrengine.records import Completion, Request, Usage
+from mrengine.worker.chunk_reader import TrackedChunk
+from mrengine.worker.deadline import Deadline
+from mrengine.worker.external_call import ExternalCall
+from mrengine.worker.model_clients import ModelClients
+from mrengine.worker.stored_answers import StoredCalls, call_digest, completion_of
+
+__all__ = ["Context", "Stopped", "TaskCalls", "WorkerServices"]
+
+DigestOf = Callable[[str | list[str]], bytes]
+
+
+class Stopped(BaseException):
+    """The job stops: the task is given back unfinished. Not an Exception, so that no map function takes it for one."""
+
+
+class TaskCalls:
+    """One task so far: its chunk, the usage and cost of its calls, and the texts that no message may repeat.
+
+    A map function's own threads may call, too.
+    """
+
+    def __init__(self) -> None:
+        self.chunk: TrackedChunk | None = None
+        self.made = 0
+        self.reused = 0
+        self.usage: Usage | None = None
+        self.cost_usd: float | None = 0.0
+        self.texts: list[str] = []
+        self._asked: dict[bytes, int] = {}
+        self._lock = threading.Lock()
+
+    def nth(self, digest: bytes) -> int:
+        """How often the same was asked before, in this attempt."""
+        with self._lock:
+            before = self._asked.get(digest, 0)
+            self._asked[digest] = before + 1
+        return before
+
+    def own(self, usage: Usage, cost_usd: float | None) -> None:
+        """Count a call of a client of the user's own."""
+        with self._lock:
+            self.made += 1
+            self._count(usage, cost_usd)
+
+    def add(self, completion: Completion, cost_usd: float | None) -> None:
+        """Count an answer."""
+        with self._lock:
+            self.made += not completion.reused
+            self.reused += completion.reused
+            self._count(completion.usage, cost_usd)
+            self.texts.append(completion.text)
+
+    def _count(self, usage: Usage, cost_usd: float | None) -> None:
+        self.usage = usage if self.usage is None else self.usage + usage
+        self.cost_usd = None if self.cost_usd is None or cost_usd is None else self.cost_usd + cost_usd
+
+
+@dataclass(frozen=True, slots=True)
+class WorkerServices:
+    """What all tasks of one worker share."""
+
+    setup: WorkerConfig
+    worker_id: int
+    models: ModelClients
+    stored: StoredCalls
+    emit: Callable[[int, int, int, bytes], None]
+    stopping: threading.Event
+
+
+class Context:
+    """One task's connection to its models. Use it in the thread that runs the map function, or in threads of its own.
+
+    ``patience``: when the task must have ended.
+    """
+
+    __slots__ = ("_calls", "_chunk", "_desk", "_patience", "_task")
+
+    def __init__(
+        self, desk: WorkerServices, task: m.Start, chunk: TrackedChunk, calls: TaskCalls, patience: Deadline
+    ) -> None:
+        self._desk, self._task, self._chunk, self._calls, self._patience = desk, task, chunk, calls, patience
+
+    @property
+    def model(self) -> str | None:
+        """The name of the task's model, None for a job without models."""
+        return self._desk.models.name(self._task.model)
+
+    @property
+    def worker_id(self) -> int:
+        """The number of the worker: 0, 1, …"""
+        return self._desk.worker_id
+
+    @property
+    def attempt(self) -> int:
+        """1, 2, …"""
+        return self._task.attempt
+
+    @property
+    def priority(self) -> str:
+        """The job's: "P0_critical", "P1_user" or "P2_batch"."""
+        return self._desk.setup.priority
+
+    @property
+    def job_id(self) -> str:
+        """The job's name."""
+        return self._desk.setup.job_id
+
+    def complete(
+        self,
+        prompt: str,
+        *,
+        system: str | None = None,
+        max_tokens: int = 1024,
+        temperature: float | None = None,
+        response_model: Any = None,
+        model: str | None = None,
+        reuse: bool = True,
+        on_truncation: str = "error",
+    ) -> Completion:
+        """Ask a model; the answer is in the log before this chunk's result is.
+
+        The same call in a later attempt, run or version of the map function takes its answer from the log
+        (``completion.reused``) unless ``reuse`` is False; who asks the same twice in one attempt gets two answers, and
+        the same two later. ``max_tokens``: of the answer. ``response_model``: a pydantic
+        model or a JSON schema; the validated value is ``completion.parsed``. ``on_truncation``: "error", "allow" or
+        "continue". Raises a :class:`mrengine.errors.ModelError`.
+        """
+        _check(prompt, system, max_tokens, temperature, on_truncation)
+        index = self._desk.models.index(model, self._task.model)
+        request = Request(
+            model=self._desk.models.name(index) or "",
+            prompt=prompt,
+            system=system,
+            max_tokens=max_tokens,
+            temperature=temperature,
+            schema=None if response_model is None else schema_of(response_model),
+            chunk_id=self._task.chunk,
+            document_id=self._chunk.document_id,
+            attempt=self._task.attempt,
+        )
+        self._calls.texts.append(prompt)
+        text = self._chunk.text
+        nth = self._calls.nth(call_digest("", request, text)) if reuse else 0
+
+        def digest_of(identity: str | list[str]) -> bytes:
+            return call_digest(identity, request, text, nth)
+
+        stored = self._find(index, digest_of, response_model, on_truncation) if reuse else None
+        if stored is not None:
+            return stored
+        if self._desk.stopping.is_set():
+            raise Stopped
+        return self._ask(index, request, digest_of, response_model, on_truncation, reuse)
+
+    def _find(self, index: int, digest_of: DigestOf, response_model: Any, on_truncation: str) -> Completion | None:
+        """The answer in the log, of the model or of one that stood in for it; None: none that is good for this call."""
+        for identity in self._desk.models.identities(index):
+            stored = self._desk.stored.find(digest_of(identity), chunk=self._task.chunk, attempt=self._task.attempt)
+            completion = None if stored is None else _usable(stored, response_model, on_truncation)
+            if stored is not None and completion is not None:
+                self._calls.add(completion, stored.cost_usd)
+                return completion
+        return None
+
+    def _ask(
+        self,
+        index: int,
+        request: Request,
+        digest_of: DigestOf,
+        response_model: Any,
+        on_truncation: str,
+        reuse: bool,
+    ) -> Completion:
+        from mrengine.providers.base import Stopped as Interrupted
+
+        try:
+            completion, cost = self._desk.models.ask(
+                index,
+                request,
+                digest_of=digest_of,
+                task=self._task,
+                chunk=self._chunk,
+                patience=self._patience,
+                response_model=response_model,
+                on_truncation=on_truncation,
+                reusable=reuse,
+            )
+        except Interrupted:
+            raise Stopped from None
+        self._calls.add(completion, cost)
+        return completion
+
+    @contextmanager
+    def budget(self, tokens: int, *, max_tokens: int = 0, model: str | None = None) -> Iterator[ExternalCall]:
+        """Reserve tokens for a client of your own: ``with context.budget(1200) as grant: … grant.used(answer)``.
+
+        Waits until the model's limits allow it. ``tokens``: of the prompt, and of the answer where ``max_tokens`` does
+        not say that apart (input and output have limits and prices of their own). ``grant.used()`` takes a
+        :class:`Usage`, a number of tokens, or what the client's answer says of it; without it the reserved tokens count
+        as used, unless an exception says that the call was turned away or never sent.
+        """
+        from mrengine.providers.base import Stopped as Interrupted
+
+        if any(type(number) is not int or number < 0 for number in (tokens, max_tokens)):
+            raise ConfigError("budget() takes numbers of tokens, 0 or more", setting="tokens")
+        index = self._desk.models.index(model, self._task.model)
+        try:
+            own = self._desk.models.own(
+                index, tokens, max_tokens, task=self._task, patience=self._patience, done=self._calls.own
+            )
+        except Interrupted:
+            raise Stopped from None
+        with own as grant:
+            yield grant
+
+
+def _check(prompt: Any, system: Any, max_tokens: Any, temperature: Any, on_truncation: Any) -> None:
+    """ConfigError for what no model can be asked, before anything is reserved. It shows no text."""
+    for name, value in (("prompt", prompt), ("system", "" if system is None else system)):
+        if not isinstance(value, str):
+            raise ConfigError(f"{name} is a str, not {type(value).__name__}", setting=name)
+    if type(max_tokens) is not int or max_tokens < 1:
+        raise ConfigError(f"max_tokens is a whole number, 1 or more, not {max_tokens!r}", setting="max_tokens")
+    number = isinstance(temperature, (int, float)) and not isinstance(temperature, bool)
+    if temperature is not None and not (number and 0 <= temperature < math.inf):
+        raise ConfigError(f"temperature is a number, 0 or more, not {temperature!r}", setting="temperature")
+    if on_truncation not in ON_TRUNCATION:
+        raise ConfigError(f"on_truncation must be one of {', '.join(ON_TRUNCATION)}", setting="on_truncation")
+
+
+def _usable(stored: CallRecord, response_model: Any, on_truncation: str) -> Completion | None:
+    """A stored answer as this call wants it; None: it was cut, or a validator of today refuses it: ask anew."""
+    completion = completion_of(stored)
+    if completion.finish_reason == "length" and on_truncation != "allow":
+        return None
+    if response_model is None:
+        return completion
+    try:
+        return replace(completion, parsed=validate(completion.text, response_model))
+    except InvalidAnswer:
+        return None

@@ -1,0 +1,93 @@
+"""Owns a call that a map function makes with a client of its own: reserved, in the log like all others, and settled."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+from mrengine.engine import protocol as m
+from mrengine.log.format import codec, records
+from mrengine.providers.call import error_map
+from mrengine.providers.call.usages import usage_of
+from mrengine.records import Usage
+
+if TYPE_CHECKING:
+    from mrengine.providers.models.model import Model
+
+__all__ = ["ExternalCall", "external_call"]
+
+Emit = Callable[[int, int, int, bytes], None]
+
+
+class ExternalCall:
+    """What ``context.budget()`` yields. ``tokens`` and ``max_tokens`` were granted for ``model``; ``usage`` is None
+    until ``used()``.
+    """
+
+    def __init__(self, model: str, tokens: int, max_tokens: int = 0) -> None:
+        self.model, self.tokens, self.max_tokens = model, tokens, max_tokens
+        self.usage: Usage | None = None
+
+    @property
+    def granted(self) -> int:
+        """All tokens that were granted."""
+        return self.tokens + self.max_tokens
+
+    def used(self, usage: Any) -> None:
+        """Say what the call has used: a Usage, a number of tokens, or what the client's answer says, or the answer.
+
+        Several calls add up. ConfigError: there is no count in it.
+        """
+        said = usage_of(usage)
+        self.usage = said if self.usage is None else self.usage + said
+
+
+@contextmanager
+def external_call(
+    lease: Any,
+    model: Model,
+    grant: ExternalCall,
+    *,
+    task: m.Start,
+    round_: int,
+    emit: Emit,
+    done: Callable[[Usage, float | None], None],
+) -> Iterator[ExternalCall]:
+    """An intent before it, a CALL after it; ``done(usage, cost_usd)`` hears what it came to.
+
+    Without ``used()`` the granted tokens count, for the provider may count them; not after an exception that says that
+    the call was turned away, or never sent.
+    """
+    digest = os.urandom(16)  # nobody finds it again: there is no answer
+    at: dict[str, Any] = {
+        "round": round_,
+        "chunk_id": task.chunk,
+        "model_index": task.model,
+        "digest": digest,
+        "model": model.name,
+    }
+    intent = records.IntentRecord(
+        at=time.time(), input_tokens=grant.tokens, output_tokens=grant.max_tokens, bound_tokens=grant.tokens, **at
+    )
+    emit(codec.INTENT, task.chunk, task.model, records.pack_intent(intent))
+    begun, made, observed = time.monotonic(), True, None
+    try:
+        yield grant
+    except Exception as error:
+        failed = error_map.from_exception(error, model=model.name)
+        made, observed = failed.sent and failed.status not in error_map.TURNED_AWAY, failed.observed
+        raise
+    finally:
+        made = made or grant.usage is not None
+        lease.settle(grant.usage, observed, made=made)
+        usage = grant.usage or (Usage(grant.tokens, grant.max_tokens) if made else Usage())
+        cost = None if model.price is None else model.price.cost(usage)
+        done(usage, cost)
+        call = records.CallRecord(
+            at=time.time(), usage=usage, cost_usd=cost, reusable=False, finish_reason="own",
+            latency_ms=(time.monotonic() - begun) * 1e3, text="", **at,
+        )  # fmt: skip
+        emit(codec.CALL, task.chunk, task.model, records.pack_call(call))

@@ -1,0 +1,96 @@
+"""Owns durable calls: what names a call, and where its answer is found in the log."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from hashlib import blake2b
+from typing import Any
+
+import msgpack
+
+from mrengine.errors import LogError
+from mrengine.log.file.call_index import CallIndex
+from mrengine.log.file.reader import LogReader
+from mrengine.log.format import records
+from mrengine.records import Completion, Request
+
+__all__ = ["StoredCalls", "call_digest", "completion_of", "index_answer"]
+
+DIGEST_AT, REUSABLE_AT, REUSABLE = 24, 85, 0xC3  # in the payload of a CALL, see docs/log-format.md
+CALL_FORMAT = 1  # part of every digest: a change of meaning here makes old answers unknown, never wrong
+
+
+def call_digest(identity: Any, request: Request, chunk_text: str, nth: int = 0) -> bytes:
+    """16 bytes of blake2b over everything an answer depends on, in canonical msgpack.
+
+    ``identity``: the model's provider, name, endpoint and parameters, without keys; a list of two where one model
+    stands in for another. The chunk's text is part of it even where the prompt holds it: a prompt made by other means
+    than the text must not meet another chunk's answer. ``nth``: how many identical calls this attempt has made
+    before: who asks three times wants three answers, and the same three after a crash.
+    """
+    schema = None if request.schema is None else _canonical(request.schema)
+    parts = [
+        CALL_FORMAT,
+        _canonical(identity),
+        request.prompt,
+        request.system,
+        request.max_tokens,
+        request.temperature,
+        schema,
+        chunk_text,
+        *([nth] if nth else []),
+    ]
+    return blake2b(msgpack.packb(parts, unicode_errors="surrogatepass"), digest_size=16).digest()
+
+
+def _canonical(value: Any) -> Any:
+    """Mappings as sorted pairs, so that equal values have equal bytes."""
+    if isinstance(value, Mapping):
+        return [[str(key), _canonical(value[key])] for key in sorted(value, key=str)]
+    if isinstance(value, (list, tuple)):
+        return [_canonical(item) for item in value]
+    return value
+
+
+def completion_of(call: records.CallRecord) -> Completion:
+    """A stored answer as a completion."""
+    return Completion(
+        text=call.text,
+        usage=call.usage,
+        model=call.model,
+        finish_reason=call.finish_reason,
+        latency_ms=call.latency_ms,
+        reused=True,
+    )
+
+
+class StoredCalls:
+    """Answers of this run and of earlier ones, found by digest in an index that the supervisor keeps in shared
+    memory.
+    """
+
+    def __init__(self, reader: LogReader, index: CallIndex | None, *, run_began: int) -> None:
+        """``run_began``: the log's end when this run began."""
+        self._reader, self._index, self._run_began = reader, index, run_began
+
+    def find(self, digest: bytes, *, chunk: int, attempt: int) -> records.CallRecord | None:
+        """The answer of an earlier run, or of an earlier attempt of this one; not another chunk's of the same run.
+
+        One that cannot be read any more is asked for again: damage costs a call, not the chunk.
+        """
+        try:
+            offset = None if self._index is None else self._index.lookup(digest, self._reader)
+            if offset is None:
+                return None
+            call = records.unpack_call(self._reader.payload(offset))
+        except LogError:
+            return None
+        if offset < self._run_began or call.chunk_id == chunk or attempt > 1:
+            return call
+        return None
+
+
+def index_answer(index: CallIndex, payload: bytes, offset: int) -> None:
+    """Put a durable CALL into the index, if it may answer another call."""
+    if payload[REUSABLE_AT] == REUSABLE:
+        index.add(payload[DIGEST_AT : DIGEST_AT + 16], offset)

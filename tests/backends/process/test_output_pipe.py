@@ -1,0 +1,25 @@
+"""What workers print."""
+
+from __future__ import annotations
+
+import os
+
+import msgpack
+
+from mrengine.backends.process.output_pipe import LONGEST, OutputPipe
+
+
+def test_long_lines_come_in_pieces_and_whole() -> None:
+    """With their end in the pipe or not yet; nothing of them is lost."""
+    pipe = OutputPipe("map_fn", 20)
+    said: list[str] = []
+    for part in (b"a" * (2 * LONGEST + 5) + b"\n", ("b" + "é" * LONGEST).encode(), b"c\nd\n\n"):
+        os.write(pipe.write_fd, part)
+        for packed in pipe.read():
+            name, level, text = msgpack.unpackb(packed)
+            assert (name, level) == ("map_fn", 20)
+            assert len(text) <= LONGEST
+            said.append(text)
+    pipe.close()
+    assert "".join(said) == "a" * (2 * LONGEST + 5) + "b" + "é" * LONGEST + "cd"
+    assert said[-1] == "d"

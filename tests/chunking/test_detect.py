@@ -1,0 +1,140 @@
+"""Which kind of text is which."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from mrengine.chunking import safe_chunk
+from mrengine.chunking.detect import _KINDS, detect
+from mrengine.errors import ChunkingError
+from tests.chunking.texts import assert_promises
+
+_TEXTS = {
+    "prose": [
+        "A plain sentence. Another one.\n\nAnd a paragraph - with a dash, and (brackets).\n",
+        "[1] A. Author, A title of some length, 1999.\n[2] B. Author, Another title.\n",
+        "今天我们讨论了一个重要的问题。他们认为需要更多的数据。\n明天再说。",
+        "Dear Sir,\n\n* * *\n\nI write to you about the matter; it is urgent.\nYours\n",
+        "word",
+        "1. First, we do this.\nThen the text goes on for a while.\nAnd on it goes.\nAnd on.\n",
+    ],
+    "markdown": [
+        "# Title\n\nSome text with a [link](https://example.org).\n\n- one\n- two\n",
+        "Text.\n\n```python\nx = 1\n```\n\nMore text.\n\n## Section\n\nEnd.\n",
+        "| a | b |\n| --- | --- |\n| 1 | 2 |\n| 3 | 4 |\n",
+    ],
+    "code": [
+        "import os\n\n\ndef main():\n    # a comment\n    return os.getcwd()\n",
+        "#include <stdio.h>\n\nint main(void) {\n    puts(\"hi\");\n    return 0;\n}\n",
+        "export function add(a, b) {\n  const sum = a + b;\n  return sum;\n}\n",
+        "#!/bin/sh\nset -e\nls | wc -l\n",
+    ],
+    "json": [
+        json.dumps({"a": [1, 2]}),
+        json.dumps([{"a": 1}], indent=2),
+        '{"id": 1}\n{"id": 2}\n',
+        "\ufeff[1, 2, 3]",
+        "  [\n  true,\n  false\n]",
+        '["one", "two"]\n["three", "four"]\n',
+    ],
+    "dicom": [
+        "(0008, 0060) Modality                            CS: 'CT'\n(0010, 0010) Patient's Name            PN: 'A'\n",
+        "Dataset.file_meta -------------------------------\n(0002,0010) Transfer Syntax UID  UI: Explicit\n",
+    ],
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(("kind", "text"), [(kind, text) for kind, texts in _TEXTS.items() for text in texts])
+def test_the_kind_is_found_from_the_text(kind: str, text: str) -> None:
+    """By its beginning alone."""
+    assert detect(text) == kind
+
+
+def test_python_source_is_code() -> None:
+    """Comments with a hash are no headings."""
+    for name in ("decoder", "encoder", "scanner"):
+        path = Path(json.__file__).with_name(name + ".py")
+        assert detect(path.read_text()) == "code"
+
+
+@pytest.mark.parametrize("kind", [*_KINDS])
+def test_a_named_splitter_takes_any_text(kind: str) -> None:
+    """A wrong name costs good places to cut, nothing else."""
+    for text in (text for texts in _TEXTS.values() for text in texts):
+        long = text * 60
+        chunks = list(safe_chunk(long, target_tokens=70, overlap_tokens=20, splitter=kind))
+        assert_promises(long, chunks, 70)
+        assert {chunk.kind for chunk in chunks} == {kind}
+
+
+def test_a_callable_gives_the_preferred_cuts() -> None:
+    """The last preferred offset within the limit is taken; limit and tiling hold where there is none."""
+    text = "".join(f"== {number} ==\n" + "some words here. " * (number % 40) for number in range(80))
+    offsets = [place for place in range(len(text)) if text.startswith("== ", place)]
+    chunks = list(safe_chunk(text, target_tokens=400, overlap_tokens=0, splitter=lambda whole: offsets))
+    assert_promises(text, chunks, 400)
+    assert {chunk.start for chunk in chunks} <= set(offsets)
+    assert {chunk.kind for chunk in chunks} == {"custom"}
+    assert_promises(
+        text, list(safe_chunk(text, target_tokens=30, overlap_tokens=5, splitter=lambda whole: offsets)), 30
+    )
+
+
+@pytest.mark.parametrize("answer", [None, "12", [1.5], [-1], [10_000], ["a"]])
+def test_a_callable_that_returns_no_offsets_is_a_chunking_error(answer: object) -> None:
+    """It says what came back, not what the text was."""
+    with pytest.raises(ChunkingError, match="splitter"):
+        list(safe_chunk("word " * 100, target_tokens=20, overlap_tokens=0, splitter=lambda text: answer))
+
+
+class _Three:
+    """An int for everything that counts, and without an order."""
+
+    def __index__(self) -> int:
+        return 3
+
+
+@pytest.mark.parametrize(
+    "answer", [[80, 20, 20, 40], (20, 40, 80), {20, 40, 80}, iter([20, 40, 80]), {20: "a", 40: "b", 80: "c"}]
+)
+def test_offsets_of_any_shape_are_the_same_cuts(answer: object) -> None:
+    """Any order, twice, from a generator: a preferred cut is a preferred cut."""
+    text = "word " * 20
+    chunks = list(safe_chunk(text, target_tokens=5, overlap_tokens=0, splitter=lambda whole: answer))
+    assert_promises(text, chunks, 5)
+    assert {20, 40, 80} <= {chunk.start for chunk in chunks}
+
+
+def test_what_has_an_index_is_an_offset() -> None:
+    """Of numpy or one's own make."""
+    chunks = list(safe_chunk("one two three", target_tokens=1, overlap_tokens=0, splitter=lambda text: [_Three()]))
+    assert chunks[0].end == 3
+
+
+@pytest.mark.parametrize("make", [str, list, iter], ids=["str", "list", "iterator"])
+def test_a_callable_is_asked_whatever_holds_the_text(make: Callable[[str], object]) -> None:
+    """A short str, too: what it raises passes unchanged, and is not hidden until a document is long enough."""
+
+    def broken(text: str) -> list[int]:
+        raise LookupError("mine")
+
+    with pytest.raises(LookupError, match="mine"):
+        list(safe_chunk(make("short"), splitter=broken))
+
+
+def test_a_text_in_one_chunk_is_of_the_kind_of_its_beginning() -> None:
+    """As it is where the text comes in pieces, of which the first alone is looked at."""
+    text = "import os\n\n\ndef f():\n    return os\n" * 4000 + "Plain words of some length, as in a letter.\n" * 9000
+    whole = next(safe_chunk(text, target_tokens=len(text)))
+    assert next(safe_chunk(iter([text]), target_tokens=len(text))) == whole
+
+
+@pytest.mark.parametrize("mark", ["```", "~~~", "   ```"])
+def test_code_in_fences_of_any_make_leaves_markdown_markdown(mark: str) -> None:
+    """Tildes and indentation, too."""
+    block = f"{mark}python\nimport os\nimport sys\n\ndef f():\n    return os.name\n{mark}\n\n"
+    assert detect(("## A heading\n\nSome words about [it](http://a.b).\n\n" + block) * 20) == "markdown"

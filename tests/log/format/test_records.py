@@ -1,0 +1,134 @@
+"""Every record is read back as it was written; heads can be read without unpacking."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from mrengine.errors import LogError
+from mrengine.log.format import packing, records
+from mrengine.log.format.job_records import DocumentsDigest, batch_documents
+from mrengine.log.format.records import (
+    AttemptRecord,
+    CallRecord,
+    CarryRecord,
+    CloseRecord,
+    DocumentRow,
+    DocumentsRecord,
+    FailureRecord,
+    IntentRecord,
+    ResultRecord,
+    RoundRecord,
+)
+from mrengine.log.format.values import Unstorable
+from mrengine.records import Usage
+from tests.log.sample import job, result
+
+text = st.text(st.characters(exclude_categories=()), max_size=40)
+number = st.integers(0, 2**63 - 1)
+at = st.floats(0, 1e10)
+cost = st.none() | st.floats(0, 1e6)
+usage = st.builds(Usage, number, number, number)
+task = (st.integers(0, 2**16 - 1), st.integers(0, 2**64 - 1), st.integers(-1, 2**31 - 1))
+digest = st.binary(min_size=16, max_size=16)
+facts = st.dictionaries(text, number, max_size=3)
+
+RECORDS: dict[str, Any] = {
+    "intent": st.builds(IntentRecord, *task, digest, at, number, number, number, text),
+    "call": st.builds(CallRecord, *task, digest, at, usage, cost, st.booleans(), text, text, at, text),
+    "result": st.builds(
+        ResultRecord, *task, st.integers(0, 127), text, st.none() | text, number, number, at, at,
+        st.none() | usage, cost, number, number, st.lists(text) | st.none(),
+    ),
+    "failure": st.builds(FailureRecord, *task, text, st.none() | text, number, number, at, text, text, text, facts),
+    "attempt": st.builds(AttemptRecord, *task, at, number, text, text),
+    "carry": st.builds(CarryRecord, *task, number),
+    "round": st.builds(RoundRecord, number, at, number, text, facts),
+    "close": st.builds(CloseRecord, at, text, facts),
+    "documents": st.builds(
+        DocumentsRecord, number, st.lists(st.builds(DocumentRow, text, digest, number, number, number)).map(tuple)
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("kind", RECORDS)
+@settings(deadline=None)
+@given(data=st.data())
+def test_a_record_is_read_back_as_it_was_written(kind: str, data: st.DataObject) -> None:
+    """Field by field, whatever the values."""
+    record = data.draw(RECORDS[kind])
+    payload = getattr(records, f"pack_{kind}")(record)
+    assert getattr(records, f"unpack_{kind}")(payload) == record
+
+
+@pytest.mark.parametrize("source", [None, "app:f", {"template": "$text"}])
+def test_a_job_is_read_back_as_it_was_written(source: Any) -> None:
+    """Models, documents and the source of the map function included."""
+    from dataclasses import replace
+
+    record = replace(job(models=[("a", "1"), ("b", "2")], all_models=True), map_source=source, settings={"workers": 5})
+    assert records.unpack_job(records.pack_job(record)) == record
+
+
+@pytest.mark.parametrize("kind", ["intent", "call", "result", "failure", "attempt", "carry"])
+@settings(deadline=None)
+@given(data=st.data())
+def test_the_head_of_a_tasks_record_is_read_without_unpacking(kind: str, data: st.DataObject) -> None:
+    """And is msgpack like the rest."""
+    record = data.draw(RECORDS[kind])
+    payload = getattr(records, f"pack_{kind}")(record)
+    assert packing.key(payload) == (record.round, record.chunk_id, record.model_index)
+    assert packing.unpack(payload)[:3] == [record.round, record.chunk_id, record.model_index]
+
+
+def test_later_versions_may_add_elements() -> None:
+    """Elements at the end that this version does not know are ignored."""
+    payload = records.pack_round(RoundRecord(0, 1.0, 5, "v", {}))
+    longer = packing.pack([*packing.unpack(payload), "new"])
+    assert records.unpack_round(longer) == records.unpack_round(payload)
+
+
+def test_flags_are_read_without_unpacking() -> None:
+    """Whether a map function read the chunk's position."""
+    assert records.result_flags(result(0, flags=records.READ_POSITION)) == records.READ_POSITION
+    assert records.unpack_result(result(0, flags=records.READ_POSITION)).flags == records.READ_POSITION
+    with pytest.raises(LogError):
+        records.result_flags(b"")
+
+
+def test_a_result_above_the_cap_cannot_be_stored() -> None:
+    """The worker learns it before the log does."""
+    with pytest.raises(Unstorable, match="67,108,864"):
+        result(0, value=bytes(64 << 20))
+
+
+def test_documents_are_batched_below_a_mebibyte_and_none_is_lost() -> None:
+    """In order, with the index of the first."""
+    rows = [DocumentRow(f"document-{i}", bytes(16), i, i, i) for i in range(30_000)]
+    batches = [(payload, records.unpack_documents(payload)) for payload in batch_documents(7, rows)]
+    assert len(batches) > 1
+    assert all(len(payload) <= 1 << 20 for payload, _ in batches)
+    assert [row for _, batch in batches for row in batch.rows] == rows
+    assert [batch.first for _, batch in batches] == [
+        7 + sum(len(b.rows) for _, b in batches[:i]) for i in range(len(batches))
+    ]
+
+
+def test_the_digest_of_documents_tells_order_ids_and_contents_apart() -> None:
+    """Equal only for the same documents in the same order."""
+
+    def summary(*documents: tuple[str, bytes]) -> tuple[int, int, bytes]:
+        found = DocumentsDigest()
+        for name, content in documents:
+            found.add(name, content.ljust(16), 5)
+        return found.summary()
+
+    one, two = ("a", b"x"), ("b", b"y")
+    assert summary(one, two) == summary(one, two)
+    assert summary(one, two)[:2] == (2, 10)
+    assert (
+        len({summary(one, two), summary(two, one), summary(one), summary(("a", b"y"), two), summary(("ab", b"x"))}) == 5
+    )

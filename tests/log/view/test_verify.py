@@ -1,0 +1,64 @@
+"""A check of a whole log names what is wrong with it, and changes nothing."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from mrengine.errors import JobNotFound
+from mrengine.log.file.reader import LogReader
+from mrengine.log.file.wal import WriteAheadLog
+from mrengine.log.format import codec
+from mrengine.log.view.verify import verify
+from tests.log.sample import every_kind, result
+
+
+@pytest.fixture
+def log(tmp_path: Path) -> Path:
+    """A log with every kind of record, and one RESULT that makes no sense of its key."""
+    with WriteAheadLog.create(tmp_path / "log", "j") as wal:
+        every_kind(wal)
+    return tmp_path / "log"
+
+
+def test_a_sound_log_is_counted(log: Path) -> None:
+    """Record by record; padding is none."""
+    found = verify(log.parent)
+    assert found.sound
+    assert dict(found.records) == dict.fromkeys(codec.KIND_NAMES[1:], 1)
+    assert (found.damage, found.repaired, found.torn, found.bytes) == ((), (), 0, log.stat().st_size)
+
+
+def test_damage_is_named_and_what_was_repaired_is_told_apart(log: Path) -> None:
+    """The same range, before and after an opening that repairs."""
+    with LogReader(log) as reader:
+        hit = next(frame for frame in reader.frames() if frame.kind == codec.FAILURE)
+    data = bytearray(log.read_bytes())
+    data[hit.offset + 30] ^= 1
+    log.write_bytes(data + b"torn")
+    found = verify(log.parent)
+    assert not found.sound
+    assert (found.damage, found.torn) == (((hit.offset, hit.end),), 4)
+    assert log.read_bytes() == bytes(data) + b"torn"
+    WriteAheadLog.open(log).close()
+    found = verify(log.parent)
+    assert found.sound
+    assert (found.damage, found.repaired) == ((), ((hit.offset, hit.end),))
+
+
+def test_records_that_make_no_sense_are_named(log: Path) -> None:
+    """Not msgpack; a chunk that the job has not."""
+    with WriteAheadLog.open(log) as wal:
+        first = wal.append(codec.RESULT, result(0)[:-3])
+        second = wal.append(codec.RESULT, result(99))
+        wal.commit()
+    found = verify(log.parent)
+    assert not found.sound
+    assert [offset for offset, _ in found.problems] == [first, second]
+
+
+def test_no_log_is_no_job(tmp_path: Path) -> None:
+    """JobNotFound."""
+    with pytest.raises(JobNotFound):
+        verify(tmp_path)

@@ -1,0 +1,105 @@
+"""What is learned of an endpoint from what it refuses: by the words of real ones, and over real sockets."""
+
+from __future__ import annotations
+
+import json
+import socket
+from typing import Any
+
+import pytest
+
+from mrengine.errors import ModelRefused
+from mrengine.providers.http.quirks import Quirks, learned
+from mrengine.records import Request
+from tests.providers.conftest import Connect, ask
+from tests.providers.http.test_client import listening, request
+
+SCHEMA = {"type": "object", "properties": {"dose": {"type": "integer"}}}
+TEMPERATURE, TOKENS, WORDS = Quirks(temperature=False), Quirks(completion_tokens=True), Quirks(native_schema=False)
+
+FIELD: list[tuple[str, Any, Quirks | None]] = [
+    ("OpenAI", {"message": "Unsupported parameter: 'max_tokens' is not supported with this model. Use "
+                           "'max_completion_tokens' instead.", "param": "max_tokens"}, TOKENS),
+    ("OpenAI", {"message": "Unsupported value: 'temperature' does not support 0.2 with this model. Only the default "
+                           "(1) value is supported.", "param": "temperature"}, TEMPERATURE),
+    ("Anthropic", {"type": "invalid_request_error", "message": "`temperature` is deprecated for this model."},
+     TEMPERATURE),
+    ("Anthropic", {"type": "invalid_request_error", "message": "temperature: range: 0..1"}, None),
+    ("Anthropic", {"message": "Thinking may not be enabled when tool_choice forces tool use."}, WORDS),
+    ("DeepSeek", {"message": "This response_format type is unavailable now", "param": None}, WORDS),
+    ("OpenAI", {"message": "Invalid schema for response_format 'answer'", "param": "response_format"}, WORDS),
+    ("vLLM", {"message": "The provided JSON schema contains features not supported by xgrammar."}, WORDS),
+    ("OpenAI", {"message": "max_tokens is too large: 99999. This model takes at most 4096 completion tokens"}, None),
+    ("anybody", {"message": "messages: field required"}, None),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("who", "error", "dialect"), FIELD)
+def test_refusals_of_the_field_are_understood(who: str, error: Any, dialect: Quirks | None) -> None:
+    """The parameter that is named is left out, or said otherwise; all else stays the refusal that it is."""
+    asked = Request("m", "p", temperature=0.2, schema=SCHEMA)
+    body = json.dumps({"error": error}).encode()
+    assert learned(Quirks(), asked, b'{"max_tokens":5}', 400, body) == dialect
+    assert learned(Quirks(), asked, b"{}", 500, body) is None
+
+
+def test_what_was_not_sent_is_not_left_out() -> None:
+    """A refusal that names a temperature which nobody gave is about something else."""
+    body = json.dumps({"error": {"message": "temperature and tools are not supported"}}).encode()
+    assert learned(Quirks(), Request("m", "p"), b"{}", 400, body) is None
+
+
+def test_every_step_is_taken_once() -> None:
+    """An endpoint that refuses whatever we try is asked a bounded number of times."""
+    body = json.dumps({"error": {"message": "temperature, max_tokens, response_format: not supported"}}).encode()
+    asked, dialect, steps = Request("m", "p", temperature=0.2, schema=SCHEMA), Quirks(), 0
+    while (other := learned(dialect, asked, b"{}", 400, body)) is not None:
+        dialect, steps = other, steps + 1
+    assert steps == 3
+
+
+class Picky:
+    """A server that takes no temperature, and another name for max_tokens."""
+
+    def __init__(self, *, appeasable: bool = True) -> None:
+        self.bodies: list[dict[str, Any]] = []
+        self.appeasable = appeasable
+
+    def __call__(self, sock: socket.socket, number: int) -> None:
+        while True:
+            sent = json.loads(request(sock).partition(b"\r\n\r\n")[2])
+            self.bodies.append(sent)
+            refused = {"temperature", "max_tokens"} & sent.keys() or not self.appeasable
+            said: Any = {"choices": [{"message": {"content": "hi"}, "finish_reason": "stop"}]}
+            if refused:
+                said = {"error": {"message": f"{sorted(sent)} are not supported"}}
+            body = json.dumps(said).encode()
+            status = b"400 No" if refused else b"200 OK"
+            sock.sendall(b"HTTP/1.1 %b\r\nContent-Length: %d\r\n\r\n%b" % (status, len(body), body))
+
+
+@pytest.mark.parametrize("road", ["openai", "http:openai"])
+def test_a_refused_parameter_costs_one_more_request_once(road: str, connected: Connect) -> None:
+    """What was learned holds for all later calls of the worker."""
+    picky = Picky()
+    with listening(picky) as url:
+        provider = connected(road, base_url=url)
+        for _ in range(3):
+            assert provider.complete(ask(temperature=0.2, max_tokens=7)).text == "hi"
+        provider.close()
+    assert len(picky.bodies) == 2 + 3
+    assert [body.get("max_completion_tokens") for body in picky.bodies[2:]] == [7, 7, 7]
+
+
+def test_what_did_not_help_is_not_kept(connected: Connect) -> None:
+    """The next call is made as the first was: the refusal may have been about this prompt only."""
+    picky = Picky(appeasable=False)
+    with listening(picky) as url:
+        provider = connected("http:openai", base_url=url)
+        for _ in range(2):
+            with pytest.raises(ModelRefused):
+                provider.complete(ask(temperature=0.2))
+        provider.close()
+    half = len(picky.bodies) // 2
+    assert picky.bodies[:half] == picky.bodies[half:]
+    assert "temperature" in picky.bodies[0]

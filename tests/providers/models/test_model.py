@@ -1,0 +1,254 @@
+"""From names and specs to models: defaults, places, keys, prices, identities, and early errors."""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+from pathlib import Path
+from typing import Any
+
+import cloudpickle
+import pytest
+
+from mrengine.errors import ConfigError
+from mrengine.providers.models import catalog
+from mrengine.providers.models.model import Model, resolve_models
+from mrengine.records import Completion, ModelSpec, Price, RateLimit, Request
+from mrengine.testing import fake
+
+KEYS = {"OPENAI_API_KEY": "sk-1", "ANTHROPIC_API_KEY": "sk-2", "GEMINI_API_KEY": "sk-3"}
+
+
+def one(given: Any, env: dict[str, str] = KEYS, **options: Any) -> Model:
+    (model,) = resolve_models(given, env=env, **options)
+    return model
+
+
+@pytest.mark.parametrize(
+    ("name", "kind", "shape", "wire", "url", "key"),
+    [
+        ("gpt-4o", "openai", "openai", "gpt-4o", "https://api.openai.com/v1", "OPENAI_API_KEY"),
+        ("o3-mini", "openai", "openai", "o3-mini", "https://api.openai.com/v1", "OPENAI_API_KEY"),
+        ("chatgpt-4o-latest", "openai", "openai", "chatgpt-4o-latest", "https://api.openai.com/v1", "OPENAI_API_KEY"),
+        ("claude-haiku-4-5", "anthropic", "anthropic", "claude-haiku-4-5", "https://api.anthropic.com",
+        "ANTHROPIC_API_KEY"),
+        ("gemini-2.5-pro", "http", "openai", "gemini-2.5-pro",
+         "https://generativelanguage.googleapis.com/v1beta/openai", "GEMINI_API_KEY"),
+        ("http://127.0.0.1:8000/v1#llama", "http", "openai", "llama", "http://127.0.0.1:8000/v1", None),
+        ("https://example.org/v1/#org/claude", "http", "openai", "org/claude", "https://example.org/v1", None),
+        ("http://127.0.0.1:8000/v1#claude-haiku-4-5", "http", "anthropic", "claude-haiku-4-5",
+        "http://127.0.0.1:8000", None),
+        ("http://h:1/v1/chat/completions#m", "http", "openai", "m", "http://h:1/v1", None),
+        ("http://h:1/v1/messages#claude-x", "http", "anthropic", "claude-x", "http://h:1", None),
+        ("fake", "fake", "openai", "fake", None, None),
+    ],
+)  # fmt: skip
+def test_a_name_says_where_a_model_is(
+    name: str, kind: str, shape: str, wire: str, url: str | None, key: str | None
+) -> None:
+    """Provider, shape, address and the variable of its key follow from the name alone."""
+    model = one(name)
+    assert (model.kind, model.shape, model.wire_name, model.base_url, model.key_env) == (kind, shape, wire, url, key)
+
+
+@pytest.mark.parametrize(
+    ("spec", "kind", "shape", "key"),
+    [
+        (ModelSpec("gpt-4o", provider="http"), "http", "openai", "OPENAI_API_KEY"),
+        (ModelSpec("claude-opus-5", provider="http"), "http", "anthropic", "ANTHROPIC_API_KEY"),
+        (ModelSpec("llama", base_url="http://h:1/v1"), "http", "openai", None),
+        (
+            ModelSpec("llama", base_url="http://h:1/v1", api_key_env="GEMINI_API_KEY"),
+            "http",
+            "openai",
+            "GEMINI_API_KEY",
+        ),
+        (ModelSpec("any", provider="http:anthropic", base_url="http://h:1"), "http", "anthropic", None),
+        (ModelSpec("any", provider="openai", base_url="http://h:1/v1"), "openai", "openai", "OPENAI_API_KEY"),
+    ],
+)
+def test_a_spec_says_the_rest(spec: ModelSpec, kind: str, shape: str, key: str | None) -> None:
+    """A vendor's key goes to the vendor, or where the spec says so, and never to an address in a name."""
+    model = one(spec)
+    assert (model.kind, model.shape, model.key_env) == (kind, shape, key)
+
+
+def test_the_default_model_follows_the_keys(monkeypatch: pytest.MonkeyPatch) -> None:
+    """OpenAI before Anthropic before the embedded one; with nothing, an error that says what to do."""
+    assert one(None, KEYS).name == catalog.DEFAULTS["openai"]
+    assert one(None, {"ANTHROPIC_API_KEY": "k"}).name == catalog.DEFAULTS["anthropic"]
+    found = importlib.util.find_spec
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: object() if name == "xllamacpp" else found(name))
+    assert one(None, {}).kind == "local"
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
+    with pytest.raises(ConfigError, match=r"OPENAI_API_KEY.*mrengine\[local\]"):
+        resolve_models(None, env={})
+
+
+def test_base_urls_of_the_environment_are_used() -> None:
+    """OPENAI_BASE_URL and ANTHROPIC_BASE_URL; a server of one's own may want no key."""
+    env = {"OPENAI_BASE_URL": "http://127.0.0.1:1/v1/", "ANTHROPIC_BASE_URL": "http://127.0.0.1:2/v1"}
+    assert (one("gpt-4o", env).base_url, one("gpt-4o", env).key_env) == ("http://127.0.0.1:1/v1", None)
+    assert one("claude-opus-5", env).base_url == "http://127.0.0.1:2"
+    assert one("gpt-4o", KEYS | env).key_env == "OPENAI_API_KEY"
+
+
+@pytest.mark.parametrize(
+    ("given", "told"),
+    [
+        ("gpt5", "understood are gpt"),
+        ("gpt-4o", "set OPENAI_API_KEY"),
+        ("gemini-2.5-pro", "set GEMINI_API_KEY"),
+        (ModelSpec("x", base_url="http://h/v1", api_key_env="MY_KEY"), "set MY_KEY"),
+        ("http://127.0.0.1:1/v1", "#name"),
+        (ModelSpec("x", base_url="ftp://h"), "base_url"),
+        (ModelSpec("x", base_url="http://h:99999/v1"), "base_url"),
+        (ModelSpec("x", base_url="http://user:hunter2@h/v1"), "password"),
+        (ModelSpec("x", provider="nobody"), "unknown provider 'nobody'"),
+        (ModelSpec("x", provider=dict), "complete"),
+        (ModelSpec("fake", params={"f": object()}), "params"),
+        ([], "empty"),
+        ([3], "not int"),
+        (["fake", "fake"], "twice"),
+    ],
+)
+def test_mistakes_are_told_early_with_the_way_out(given: Any, told: str) -> None:
+    """Each error names what is wrong; none shows a password."""
+    with pytest.raises(ConfigError) as caught:
+        resolve_models(given, env={})
+    assert told in str(caught.value)
+    assert "hunter2" not in str(caught.value)
+
+
+@pytest.mark.parametrize(("given", "key"), [("gpt-4o", "OPENAI_API_KEY"), ("claude-opus-5", "ANTHROPIC_API_KEY")])
+def test_a_vendor_is_reached_without_its_sdk(given: str, key: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Same address, key, shape and identity: a job goes on where the other was installed."""
+    env = {key: "k"}
+    through = one(given, env=env)
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
+    straight = one(given, env=env)
+    assert (through.kind, straight.kind) == (through.shape, "http")
+    for fact in ("name", "wire_name", "shape", "base_url", "key_env", "identity", "price"):
+        assert getattr(straight, fact) == getattr(through, fact)
+    with pytest.raises(ConfigError, match=key):
+        one(given, env={})
+
+
+def test_the_embedded_models_package_is_named_with_its_command(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It cannot be done without."""
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
+    with pytest.raises(ConfigError, match=r"mrengine\[local\]"):
+        one("local")
+
+
+def test_two_endpoints_of_one_name_are_told_apart() -> None:
+    """By their addresses, so that limits and results have one meaning."""
+    models = resolve_models(["http://h:1/v1#m", "http://h:2/v1#m", "fake"], env={})
+    assert [model.name for model in models] == ["m@http://h:1/v1", "m@http://h:2/v1", "fake"]
+    assert [model.index for model in models] == [0, 1, 2]
+
+
+def test_limits_are_found_by_either_name_and_by_the_spec() -> None:
+    """limits= wins over the spec's."""
+    url = "http://h:1/v1#m"
+    assert one(url, limits={"m": RateLimit(tpm=1)}).limits == RateLimit(tpm=1)
+    assert one(url, limits={url: RateLimit(tpm=2)}).limits == RateLimit(tpm=2)
+    assert one(ModelSpec("fake", limits=RateLimit(rpm=3))).limits == RateLimit(rpm=3)
+    assert one(ModelSpec("fake", limits=RateLimit(rpm=3)), limits={"fake": RateLimit(rpm=4)}).limits == RateLimit(rpm=4)
+
+
+def test_prices_and_windows_are_known_unknown_or_given() -> None:
+    """A dated snapshot has its model's figures; an unknown model has None, never 0; the spec wins."""
+    known = one("gpt-4o-mini-2024-07-18")
+    assert (known.context_window, known.max_output) == (128000, 16384)
+    assert known.price == Price(0.15, 0.6, 0.075)
+    unknown = one("http://h:1/v1#some-model")
+    assert (unknown.context_window, unknown.max_output, unknown.price) == (None, None, None)
+    assert one("gpt-4o-audio-preview").price is None
+    given = one(ModelSpec("gpt-4o", price=Price(1, 2), context_window=5, max_output=6))
+    assert (given.price, given.context_window, given.max_output) == (Price(1, 2), 5, 6)
+
+
+def test_the_table_is_sound() -> None:
+    """It has a day, and every row positive figures, cached input no dearer than fresh."""
+    table = json.loads(Path(catalog.__file__).with_name("prices.json").read_text())
+    assert catalog.date() == table["date"]
+    assert set(catalog.DEFAULTS.values()) <= set(table["models"])
+    for name in table["models"]:
+        entry = catalog.find(name)
+        assert entry is not None
+        assert entry.price is not None
+        assert 0 < entry.price.input <= entry.price.output
+        assert entry.price.cached is None or entry.price.cached <= entry.price.input
+        assert entry.max_output is None or entry.context_window is None or entry.max_output <= entry.context_window
+
+
+def test_an_identity_tells_models_apart_and_holds_no_secret() -> None:
+    """Name, provider and params; not the address, nor keys, headers or proxies."""
+    base = one(ModelSpec("m", base_url="http://h:1/v1"))
+    same = one(ModelSpec("m", base_url="http://h:2/v1", headers={"x": "s3cret"}, proxy="http://u:s3cret@p:1"))
+    other = one(ModelSpec("m", base_url="http://h:1/v1", params={"seed": 1}))
+    assert base.identity == same.identity != other.identity
+    assert "s3cret" not in repr(same)
+
+
+def test_a_model_travels_and_describes_itself_plainly() -> None:
+    """Through cloudpickle to workers; as plain values to the supervisor."""
+    import msgpack
+
+    model = one(fake(lambda request: "x", name="f"), limits={"f": RateLimit(tpm=5)})
+    assert cloudpickle.loads(cloudpickle.dumps(model)).name == "f"
+    told = msgpack.unpackb(msgpack.packb(model.describe()))
+    assert (told["name"], told["kind"], told["limits"]["tpm"]) == ("f", "fake", 5)
+
+
+class Echo:
+    """A provider of somebody else's."""
+
+    def __init__(self, spec: ModelSpec) -> None:
+        self.spec = spec
+
+    def complete(self, request: Request) -> Completion:
+        return Completion(f"{self.spec.name}: {request.prompt}")
+
+    def close(self) -> None:
+        pass
+
+
+def test_a_provider_class_and_an_entry_point_are_called_with_the_spec(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Both ways to bring a provider of one's own."""
+    import importlib.metadata
+
+    from mrengine.providers.connect import connect
+
+    point = importlib.metadata.EntryPoint("echo", f"{__name__}:Echo", "mrengine.providers")
+    monkeypatch.setattr(importlib.metadata.EntryPoint, "load", lambda self: Echo)
+    monkeypatch.setattr(importlib.metadata, "entry_points", lambda group: [point] if group == point.group else [])
+    for provider in (Echo, "echo"):
+        model = one(ModelSpec("e", provider=provider))
+        assert model.kind == "custom"
+        assert model.identity.count("Echo") == 1
+        assert connect(model).complete(Request("e", "hi")).text == "e: hi"
+
+
+@pytest.mark.parametrize("name", ["stream", "max_tokens", "messages", "n"])
+def test_params_hold_nothing_that_a_call_hangs_on(name: str) -> None:
+    """A stream is no answer, and a limit that the budget does not know is none."""
+    with pytest.raises(ConfigError, match=f"cannot hold {name}: .*complete"):
+        one(ModelSpec("fake", params={"seed": 1, name: 5}))
+
+
+def test_fallbacks_are_resolved_with_their_model() -> None:
+    """Their mistakes are early, too."""
+    model = one(ModelSpec("fake", fallbacks=("gpt-4o", ModelSpec("m", base_url="http://h:1/v1"))))
+    assert [other.name for other in model.fallbacks] == ["gpt-4o", "m"]
+    with pytest.raises(ConfigError, match="OPENAI_API_KEY"):
+        one(ModelSpec("fake", fallbacks=("gpt-4o",)), {})
+
+
+def test_what_to_preload_follows_from_the_job() -> None:
+    """SDKs, TLS and requests, each only where it is needed."""
+    assert one("gpt-4o").preloads == ("openai", "tls")
+    assert one("http://127.0.0.1:1/v1#m").preloads == ()
+    assert one("http://h:1/v1#m", {"http_proxy": "http://p:1"}).preloads == ("requests",)
+    assert one("fake").preloads == ()
