@@ -1,4 +1,4 @@
-"""Owns the question of what a job is: the JOB record of what the caller gave, held against the one in the log."""
+"""What a job is: the JOB record of what the caller gave, compared with the one in the log."""
 
 from __future__ import annotations
 
@@ -11,6 +11,8 @@ from dataclasses import dataclass, field, replace
 from hashlib import blake2b
 from pathlib import Path
 from typing import Any
+
+import msgpack
 
 from mrengine._version import __version__
 from mrengine.errors import ChunkingError, ConfigError, JobMismatch
@@ -32,6 +34,7 @@ __all__ = [
     "MapFunction",
     "Plan",
     "Record",
+    "auto_job_id",
     "chunking_of",
     "describe_map",
     "job_record",
@@ -236,6 +239,20 @@ def job_record(
             "models": [_named(model.spec) for model in models],
         },
     )
+
+
+def auto_job_id(
+    documents: Sequence[DocumentRow], settings: Settings, models: Sequence[Model], mapping: MapFunction
+) -> str:
+    """``auto-`` with 16 hex digits of what the job is made of: the same command again resumes.
+
+    A prompt counts as what it says; a function as what it is named by, and not its code: mended, it goes on with its
+    job. Its version counts where that is exact (a prompt's), or all that there is (no name to import).
+    """
+    named = mapping.source if isinstance(mapping.source, str) and mapping.parts else mapping.version
+    digests = [[row.id, row.digest] for row in documents]
+    facts = [digests, chunking_of(settings, models).fields(), [model.identity for model in models], named]
+    return f"auto-{blake2b(msgpack.packb(facts, unicode_errors='surrogatepass'), digest_size=8).hexdigest()}"
 
 
 def _named(spec: ModelSpec) -> list[str | list[str] | None]:

@@ -141,6 +141,16 @@ class Spool:
         except OSError as error:
             raise _full(error, self._folder) from error
 
+    def move(self, folder: Path) -> None:
+        """Go on in another folder of the same file system: that of the job, now that its name is known."""
+        place = folder / self._path.name
+        if self._file is not None:
+            try:
+                os.rename(self._path, place)
+            except OSError as error:
+                self._failed(error)
+        self._folder, self._path = folder, place
+
     def flush(self) -> None:
         """Make all that was added readable at ``path``."""
         if self._file is not None:

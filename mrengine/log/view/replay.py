@@ -126,7 +126,8 @@ class Replay:
     """The state. ``add`` every frame in order; ``problems``: (offset, why) of records that make no sense.
 
     ``closed``: how the last run ended, None where it goes on or was interrupted. ``updated``: the newest time of a JOB,
-    ROUND or CLOSE. ``round_offset``: where the newest ROUND 0 stands, that is, where the last run began.
+    ROUND or CLOSE. ``round_offset``: where the newest ROUND 0 stands, that is, where the last run began. ``last``: the
+    newest frame, which ends at ``end``.
     """
 
     def __init__(self) -> None:
@@ -140,7 +141,8 @@ class Replay:
         self._newest: Epoch | None = None
         self._gaps = False
         self._lost: list[tuple[int, int]] = []
-        self._end = HEADER_BYTES
+        self.end = HEADER_BYTES
+        self.last: Frame | None = None
         self._takers: dict[int, Callable[[Frame], object]] = {
             codec.VOID: self._void,
             codec.JOB: self._job,
@@ -172,9 +174,10 @@ class Replay:
         A record that its CRC vouches for and that makes no sense all the same is noted and skipped.
         """
         offset, kind, payload, _ = frame
-        if offset != self._end:
-            self._lost.append((self._end, offset))
-        self._end = offset + OVERHEAD_BYTES + len(payload)
+        if offset != self.end:
+            self._lost.append((self.end, offset))
+        self.last = frame
+        self.end = offset + OVERHEAD_BYTES + len(payload)
         take = self._takers.get(kind)
         if take is None:
             return False
