@@ -30,11 +30,12 @@ _PACKAGES = frozenset(
 class Spooled:
     """Documents that were read: the spool with their text, which is not published yet, and what the log says of them.
 
-    ``unread``: what is told of sources that were left out.
+    ``blank``: none of them has more than blanks. ``unread``: what is told of sources that were left out.
     """
 
     spool: Spool
     rows: Sequence[DocumentRow]
+    blank: bool
     unread: str = ""
 
 
@@ -43,22 +44,34 @@ def spool_documents(folder: Path, document: Any, *, skip: bool, optional: bool =
 
     SourceError: some cannot be read.
     """
-    spool, reading = Spool(folder, optional=optional), Reading(skip=skip)
+    spool, reading, text = Spool(folder, optional=optional), Reading(skip=skip), _Text()
     try:
         rows = []
         for source in documents_of(document):
             before = len(reading.errors)
-            kept = spool.add(source.id, reading.text(source))
+            kept = spool.add(source.id, text.noted(reading.text(source)))
             if len(reading.errors) > before:
                 spool.take_back(kept)
                 continue
             rows.append(DocumentRow(kept.id, kept.digest, kept.offset, kept.n_bytes, kept.n_chars))
         reading.check()
         spool.flush()
-        return Spooled(spool, rows, reading.told() if reading.errors else "")
+        return Spooled(spool, rows, not text.found, reading.told() if reading.errors else "")
     except BaseException:
         spool.discard()
         raise
+
+
+class _Text:
+    """Whether any of the pieces that came by has more than blanks."""
+
+    def __init__(self) -> None:
+        self.found = False
+
+    def noted(self, pieces: Iterator[str]) -> Iterator[str]:
+        for piece in pieces:
+            self.found = self.found or not (not piece or piece.isspace())
+            yield piece
 
 
 def spool_unnamed(jobs: Path, document: Any, *, skip: bool) -> Spooled:
@@ -72,13 +85,15 @@ def spool_unnamed(jobs: Path, document: Any, *, skip: bool) -> Spooled:
     return spool_documents(folder, document, skip=skip, optional=True)
 
 
-def check_documents(rows: Sequence[DocumentRow]) -> None:
-    """ConfigError: there is no document; SourceError: all are empty."""
+def check_documents(documents: Spooled) -> None:
+    """ConfigError: there is no document; SourceError: all are empty or blank."""
+    rows = documents.rows
     if not rows:
         raise ConfigError("there is no document", setting="document")
-    if not any(row.n_bytes for row in rows):
+    if documents.blank:
         what = f"the document {rows[0].id!r} is" if len(rows) == 1 else f"all {len(rows)} documents are"
-        raise SourceError(f"{what} empty: there is nothing to run the map function on", source=rows[0].id)
+        how = "blank" if any(row.n_bytes for row in rows) else "empty"
+        raise SourceError(f"{what} {how}: there is nothing to run the map function on", source=rows[0].id)
 
 
 def without_tables(document: Any) -> Any:

@@ -44,6 +44,7 @@ class Prepared:
     ``finished``: every chunk has its result, and no session was begun. ``damage``: ranges of the log that are lost.
     ``notes``: what else the caller must hear of. ``fresh``: the documents as they were read, of a finished job: its
     spool may be gone. Whoever has it discards it. ``unread``: what is told of sources that were left out.
+    ``blank_chunks``: so many have nothing but blanks, and are not sent.
     """
 
     documents: Sequence[DocumentRow]
@@ -54,6 +55,7 @@ class Prepared:
     damage: Sequence[tuple[int, int]] = ()
     notes: Sequence[str] = ()
     fresh: Spool | None = None
+    blank_chunks: int = 0
     unread: str = ""
 
 
@@ -108,7 +110,7 @@ class Preparation:
         spool: Spool | None = spooled.spool
         self._unread_sources = spooled.unread
         try:
-            check_documents(spooled.rows)
+            check_documents(spooled)
             plan = self._plan(spooled.rows)
             if existed and self._finished(plan, self._refreshed()):
                 ready = replace(self._prepared(plan), finished=True, fresh=spool)
@@ -176,6 +178,7 @@ class Preparation:
             end,
             damage=self._damage,
             notes=self._notes,
+            blank_chunks=plan.blank_chunks,
             unread=self._unread_sources,
         )
 
