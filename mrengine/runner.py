@@ -17,7 +17,7 @@ from mrengine.config import check_job_id, check_platform, jobs_folder, new_job_i
 from mrengine.errors import ConfigError, JobNotFound
 from mrengine.host.documents import names_a_file, spool_unnamed, without_tables
 from mrengine.host.estimate import estimate
-from mrengine.host.job_identity import MapFunction, auto_job_id, describe_map
+from mrengine.host.job_identity import auto_job_id
 from mrengine.host.job_run import JobRun
 from mrengine.host.pool import Pool
 from mrengine.host.reduce import reduce_run
@@ -27,6 +27,7 @@ from mrengine.host.waiting import Turns
 from mrengine.jobs import Job
 from mrengine.log.format.instances import check_result_type
 from mrengine.log.view.job_view import ResumeEngine
+from mrengine.mapfn.describe import MapFunction, describe_map
 from mrengine.mapfn.pickling import pack, pack_function
 from mrengine.progress import open_progress
 from mrengine.providers.models.balancer import ModelLoadBalancer

@@ -21,7 +21,6 @@ from mrengine.errors import ConfigError, JobBusy, JobError, JobFailed, JobNotFou
 from mrengine.host import notices
 from mrengine.host.chunk_table import append_inputs, input_version, lacking_text
 from mrengine.host.documents import Spooled
-from mrengine.host.job_identity import MapFunction
 from mrengine.host.log_follower import LogFollower, Outcome
 from mrengine.host.prepare import LOST, Preparation, Prepared, identity, is_begun, no_text
 from mrengine.host.requests import RoundSpec, RunConfig
@@ -33,6 +32,7 @@ from mrengine.host.waiting import BusyWait
 from mrengine.log.file.folder import claimed, remove
 from mrengine.log.view.job_view import ResumeEngine
 from mrengine.log.view.results import Results
+from mrengine.mapfn.describe import MapFunction
 from mrengine.private import FolderLock
 from mrengine.records import ChunkResult, RunSummary
 from mrengine.sources.spool import sweep_spools

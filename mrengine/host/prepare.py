@@ -7,7 +7,6 @@ whoever follows the run.
 from __future__ import annotations
 
 import os
-import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
@@ -19,19 +18,19 @@ from mrengine.errors import JobBusy, JobCancelled, JobMismatch, JobNotFound, Log
 from mrengine.host import notices
 from mrengine.host.chunk_table import lacking_text, not_held
 from mrengine.host.documents import Spooled, check_documents, spool_documents
-from mrengine.host.job_identity import MapFunction, Plan, Record, chunking_of, job_record, stored_chunking
+from mrengine.host.job_identity import Plan, Record, chunking_of, job_record, stored_chunking
 from mrengine.host.requests import RunConfig
-from mrengine.log.file.lock import JobLock, Owner
+from mrengine.host.waiting import BusyWait
 from mrengine.log.format import codec
 from mrengine.log.format.job_records import DocumentRow
 from mrengine.log.view.job_view import ResumeEngine
 from mrengine.log.view.lost_documents import lacking_documents, retold_documents
+from mrengine.mapfn.describe import MapFunction
 from mrengine.private import check_writable
 from mrengine.sources.spool import Spool, Text, spool_name
 
 __all__ = ["SUPERVISORS", "Preparation", "Prepared", "identity", "is_begun", "no_text"]
 
-SETTLE_S = 0.2
 LOST = DocumentRow("", b"", 0, 0, 0)  # stands for a document of which the log has lost all
 SUPERVISORS = 4  # how many may die before a job is given up
 
@@ -73,7 +72,7 @@ class Preparation:
         mapping: MapFunction,
         begin: Callable[[], Driver],
         drop: Callable[[], None],
-        wait: Callable[[JobBusy], None],
+        wait: BusyWait,
         view: ResumeEngine | None = None,
     ) -> None:
         self._parts, self._job_id, self._folder, self._mapping = parts, job_id, folder, mapping
@@ -274,9 +273,7 @@ class Preparation:
         if os.path.lexists(self._folder / "cancelled"):
             message = f"job {self._job_id} was cancelled; Job({self._job_id!r}).uncancel() lets it run again"
             raise JobCancelled(message, job_id=self._job_id)
-        while (owner := _runs(self._folder)) is not None and _runs(self._folder, after_s=SETTLE_S):
-            message = f"job {self._job_id} is run by {owner}: wait for it (on_busy='wait'), or cancel it"
-            self._wait(JobBusy(message, job_id=self._job_id, pid=owner.pid))
+        self._wait.until_free(self._folder)
 
     def _finished(self, plan: Plan, view: ResumeEngine) -> bool:
         """Whether every chunk has its result: such a job needs no pool, no lock and no call."""
@@ -302,14 +299,6 @@ class Preparation:
 
     def _spool(self, plan: Plan) -> Path:
         return self._folder / spool_name(plan.job.documents[2])
-
-
-def _runs(folder: Path, *, after_s: float = 0.0) -> Owner | None:
-    """Who runs a job, and is not about to end: a supervisor hears of its host's death some milliseconds after it."""
-    time.sleep(after_s)
-    owner = JobLock(folder).holder()
-    known = owner is not None and owner.state != "unknown"  # it may just be taken, or given up
-    return owner if owner is not None and known and owner.alive and not owner.draining else None
 
 
 def _known_documents(stored: ResumeEngine, text: Text) -> list[DocumentRow]:

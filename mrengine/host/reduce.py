@@ -7,11 +7,12 @@ import logging
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from mrengine.host.job_identity import AUTO_TARGET, MapFunction
+from mrengine.host.job_identity import AUTO_TARGET
 from mrengine.host.job_run import JobRun
 from mrengine.log.format.instances import instance_of
 from mrengine.log.format.values import normalise
 from mrengine.log.view.results import Results
+from mrengine.mapfn.describe import MapFunction
 from mrengine.mapfn.pickling import pack_function
 from mrengine.records import ChunkFailure, ChunkResult, RunResult
 from mrengine.reducers.tree import TreeReduce

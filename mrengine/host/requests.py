@@ -16,8 +16,9 @@ from mrengine.budget.spend_limit import SpendLimit
 from mrengine.config import state_folder
 from mrengine.engine.setup import LocalFunctions
 from mrengine.errors import ConfigError
-from mrengine.host.job_identity import MapFunction, Record
+from mrengine.host.job_identity import Record
 from mrengine.job.budget_config import pack_terms
+from mrengine.mapfn.describe import MapFunction
 from mrengine.mapfn.modules import preloads
 from mrengine.progress import Progress
 from mrengine.providers.models.balancer import ModelLoadBalancer

@@ -11,11 +11,12 @@ from pathlib import Path
 
 from mrengine.backends.process.driver import Driver, Durable, Ended, News
 from mrengine.errors import LogError, SupervisorDied
-from mrengine.host.job_identity import MapFunction, Record, round_record
+from mrengine.host.job_identity import Record, round_record
 from mrengine.host.log_follower import LogFollower, Outcome
 from mrengine.host.prepare import SUPERVISORS
 from mrengine.host.requests import RoundSpec, RunConfig, open_order, round_order
 from mrengine.log.view.job_view import ResumeEngine
+from mrengine.mapfn.describe import MapFunction
 
 __all__ = ["RoundPlayer"]
 

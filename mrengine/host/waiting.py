@@ -5,13 +5,16 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable
+from pathlib import Path
 
 from mrengine.errors import ConfigError, JobBusy, JobCancelled, JobTimeout
+from mrengine.log.file.lock import JobLock, Owner
 from mrengine.progress import Progress
 
 __all__ = ["BusyWait", "Turns"]
 
 POLL_S = 0.2
+SETTLE_S = 0.2
 
 
 class BusyWait:
@@ -39,6 +42,20 @@ class BusyWait:
             raise JobTimeout(message, job_id=self._job_id) from busy
         self._progress.state("waiting for another run of this job")
         time.sleep(min(POLL_S, left_s))
+
+    def until_free(self, folder: Path) -> None:
+        """Wait while somebody runs the job of a folder, and is not about to end."""
+        while (owner := _runs(folder)) is not None and _runs(folder, after_s=SETTLE_S):
+            message = f"job {self._job_id} is run by {owner}: wait for it (on_busy='wait'), or cancel it"
+            self(JobBusy(message, job_id=self._job_id, pid=owner.pid))
+
+
+def _runs(folder: Path, *, after_s: float = 0.0) -> Owner | None:
+    """Who runs a job, and is not about to end: a supervisor hears of its host's death some milliseconds after it."""
+    time.sleep(after_s)
+    owner = JobLock(folder).holder()
+    known = owner is not None and owner.state != "unknown"  # it may just be taken, or given up
+    return owner if owner is not None and known and owner.alive and not owner.draining else None
 
 
 class Turns:
