@@ -6,10 +6,10 @@ import os
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from dataclasses import replace
+from hashlib import blake2b
 from types import TracebackType
 from typing import Any
 
-from mrengine.errors import LogError
 from mrengine.log.file.reader import LogReader, open_log
 from mrengine.log.file.recovery import Recovery
 from mrengine.log.format.chunk_rows import ChunkTable, DocumentNames
@@ -47,6 +47,9 @@ class ResumeEngine:
         self.reader = open_log(self._folder)
         self.state = Replay()
         self.recovery = Recovery(HEADER_BYTES)
+        self._durable = HEADER_BYTES  # as far as a writer has said so
+        # Start, stop and digest of what a writer may still cut back.
+        self._tail = HEADER_BYTES, HEADER_BYTES, self._digest(HEADER_BYTES, HEADER_BYTES)
 
     def _reopen(self) -> None:
         before = self.reader
@@ -67,10 +70,13 @@ class ResumeEngine:
 
     def _walk(self) -> None:
         # The first walk starts without an earlier one: only then is a damaged header reported as damage.
-        after, last = None, self.state.last
-        if last is not None:
-            after = replace(self.recovery, end=last.end, watermark=max(self.recovery.watermark, last.watermark))
+        after = None
+        if self.position > HEADER_BYTES:
+            watermark = max(self.recovery.watermark, self._durable)
+            after = replace(self.recovery, end=self.position, watermark=watermark)
         self.recovery = self.reader.walk(self.state.add, after=after)
+        start, stop = min(self.recovery.watermark, self.position), self.position
+        self._tail = start, stop, self._digest(start, stop)
 
     def catch_up(self, durable: int) -> None:
         """Read up to ``durable``, by the writer that has just opened the log. LogError, JobNotFound.
@@ -84,6 +90,7 @@ class ResumeEngine:
 
     def follow(self, durable: int) -> Iterator[tuple[Frame, bool]]:
         """The frames up to ``durable``, each with whether it is an outcome that counts; nothing beyond is read."""
+        self._durable = max(self._durable, durable)
         if durable > self.position:
             for frame in self.reader.frames(self.position, durable):
                 yield frame, self.state.add(frame)
@@ -91,17 +98,20 @@ class ResumeEngine:
     def _stands(self) -> bool:
         """Whether the log can still be what was read of it.
 
-        The newest frame vouches for all before it: a log that was cut back has other bytes there. Damage that was seen
-        is repaired by the next writer, and read otherwise then.
+        A writer whose disk fails cuts the log back to what is durable, and another one goes on from there: whatever was
+        read beyond the newest watermark may be other bytes by now. Damage that was seen is repaired by the next writer,
+        and then reads otherwise.
         """
         if self.recovery.damage or not self._is_named():
             return False
-        last = self.state.last
-        if last is None:
-            return True
-        with suppress(LogError):
-            return self.reader.frame(last.offset) == last
-        return False
+        start, stop, digest = self._tail
+        return self._digest(start, stop) == digest
+
+    def _digest(self, start: int, stop: int) -> bytes:
+        found = blake2b(digest_size=16)
+        for data in self.reader.raw(start, stop):
+            found.update(data)
+        return found.digest()
 
     def _is_named(self) -> bool:
         with suppress(OSError):

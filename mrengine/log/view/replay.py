@@ -126,8 +126,8 @@ class Replay:
     """The state. ``add`` every frame in order; ``problems``: (offset, why) of records that make no sense.
 
     ``closed``: how the last run ended, None where it goes on or was interrupted. ``updated``: the newest time of a JOB,
-    ROUND or CLOSE. ``round_offset``: where the newest ROUND 0 stands, that is, where the last run began. ``last``: the
-    newest frame, which ends at ``end``.
+    ROUND or CLOSE. ``round_offset``: where the newest ROUND 0 stands, that is, where the last run began. ``end``: of
+    the newest frame.
     """
 
     def __init__(self) -> None:
@@ -142,7 +142,6 @@ class Replay:
         self._gaps = False
         self._lost: list[tuple[int, int]] = []
         self.end = HEADER_BYTES
-        self.last: Frame | None = None
         self._takers: dict[int, Callable[[Frame], object]] = {
             codec.VOID: self._void,
             codec.JOB: self._job,
@@ -176,7 +175,6 @@ class Replay:
         offset, kind, payload, _ = frame
         if offset != self.end:
             self._lost.append((self.end, offset))
-        self.last = frame
         self.end = offset + OVERHEAD_BYTES + len(payload)
         take = self._takers.get(kind)
         if take is None:
