@@ -1,4 +1,4 @@
-"""Owns what frameworks make of a user's objects: proxies, globals of their own, classes that a metaclass rewrites."""
+"""What frameworks make of a user's objects: proxies, globals of their own, classes that a metaclass rewrites."""
 
 from __future__ import annotations
 

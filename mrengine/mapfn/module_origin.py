@@ -1,4 +1,4 @@
-"""Owns whose a module is: Python's, an installed package's (with its version), or the user's own."""
+"""Whose a module is: Python's, an installed package's (with its version), or the user's own."""
 
 from __future__ import annotations
 

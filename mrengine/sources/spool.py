@@ -1,4 +1,4 @@
-"""Owns the spool: one file that holds a job's documents one after another, as UTF-8 (``surrogatepass``)."""
+"""The spool: one file that holds a job's documents one after another, as UTF-8 (``surrogatepass``)."""
 
 from __future__ import annotations
 

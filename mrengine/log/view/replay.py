@@ -1,4 +1,4 @@
-"""Owns the state that a log adds up to: epochs, rounds, outcomes, calls. Fed by recovery and by tailing alike."""
+"""The state that a log adds up to: epochs, rounds, outcomes, calls. Fed by recovery and by following alike."""
 
 from __future__ import annotations
 
