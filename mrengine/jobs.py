@@ -52,10 +52,9 @@ class Job:
             spent = state.ledger.spent().values()
             costs = [used.cost_usd for used in spent]
             pace = _Pace(stored)
-            now = self._state(stored, running)
             return JobStatus(
                 job_id=self.job_id,
-                state=now,
+                state=self._state(stored, running),
                 round=rounds,
                 total=index.total,
                 done=index.done,
@@ -65,7 +64,7 @@ class Job:
                 cost_usd=None if None in costs else float(sum(cost for cost in costs if cost is not None)),
                 eta_s=pace.eta_s(index.total - index.done - index.failed) if running else None,
                 updated=max(state.updated, os.fstat(stored.reader.fd).st_mtime),
-                reason="" if running else _reason(stored, now),
+                reason="" if running or state.closed is None else _reason(state.closed.summary),
                 **_facts(stored, self.folder),
             )
 
@@ -74,10 +73,10 @@ class Job:
             return "running"
         if os.path.lexists(self.folder / "cancelled"):
             return "cancelled"
-        if stored.complete:
-            return "done"  # whatever the CLOSE says, or where a run was killed after its last result: nothing is left
         closed = stored.state.closed
-        return "interrupted" if closed is None else _STATES.get(closed.state, "stopped")
+        if closed is not None:
+            return _STATES.get(closed.state, "stopped")
+        return "done" if stored.complete else "interrupted"  # a run may be killed after its last result
 
     def results(self, *, result_type: Any = None) -> Results:
         """The results so far, lazily, in chunk order; readable after the folder is gone.
@@ -151,12 +150,8 @@ def _size(folder: Path) -> int:
     return size
 
 
-def _reason(stored: ResumeEngine, state: str) -> str:
-    """Why the last run ended as it did, if the job is still what its CLOSE says; logs of other versions may lack it."""
-    closed = stored.state.closed
-    if closed is None or (state == "done" and closed.state != "done"):
-        return ""
-    summary = closed.summary
+def _reason(summary: Mapping[str, Any]) -> str:
+    """Why a run ended as it did, by its CLOSE; logs of other versions may lack it."""
     reason, errors = summary.get("reason"), summary.get("errors")
     if not isinstance(reason, str) or not reason:
         reason = "; ".join(map(str, errors[:3])) if isinstance(errors, list) else ""

@@ -252,12 +252,18 @@ class JobRun:
     def complete(self) -> None:
         """The rounds are over: the job is done, and free."""
         self._state = "done"
+        closed = self.follower.view.state.closed
+        if closed is not None and closed.state != "done" and not self._player.has_driver:
+            # An earlier run ended in another way, when all results were there: its CLOSE would be the last word.
+            with suppress(JobError, LogError, OSError):
+                self._player.begin().opened()
         self.finish()
 
     def finish(self) -> None:
         """Have the log's writer record how the run ended, and free the job.
 
-        A run that found all results there has no writer, and adds nothing: the outcomes say that the job is done.
+        A run that found all results there has no writer, and adds nothing: its CLOSE, or else the outcomes, say that
+        the job is done.
         """
         if not self._player.has_driver:
             return
