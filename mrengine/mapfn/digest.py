@@ -1,4 +1,4 @@
-"""The digest of a map function: equal in every process, different after every edit that matters.
+"""Owns the digest of a map function: equal in every process, different after every edit that matters.
 
 What is digested, in canonical msgpack and never by repr, marshal or pickle: bytecode, constants, names, defaults,
 closure values, and the values of the globals that the code names, recursively through the modules of the user

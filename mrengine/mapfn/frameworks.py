@@ -1,4 +1,4 @@
-"""What frameworks make of a user's objects: proxies, globals of their own, classes that a metaclass rewrites."""
+"""Owns what frameworks make of a user's objects: proxies, globals of their own, classes that a metaclass rewrites."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How classes are hashed: the user's own with fields and methods, all others by name and version."""
+"""Owns entering classes into a fingerprint: the user's own with fields and methods, the rest by name and version."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How functions and code are hashed: what they do, and the values of what they name."""
+"""Owns entering functions and code into a fingerprint: what they do, and the values of what they name."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Hashes any value: plain values here, code in ``hash_code``, classes in ``hash_classes``."""
+"""Owns turning a value into a digest: plain values here, code in ``codeprint``, classes in ``classprint``."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Whose a module is: Python's, an installed package's (with its version), or the user's own."""
+"""Owns whose a module is: Python's, an installed package's (with its version), or the user's own."""
 
 from __future__ import annotations
 

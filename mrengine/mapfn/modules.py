@@ -1,4 +1,4 @@
-"""Which installed packages a map function will need: they are imported once, before the workers are forked.
+"""Owns which installed packages a map function will need: they are imported once, before the workers are forked.
 
 The user's own files never are: the supervisor runs no user code. Packages that start threads when they are imported
 (numpy does, and whatever imports it) stay out: a process with threads cannot be forked safely.

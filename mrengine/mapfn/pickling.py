@@ -1,4 +1,4 @@
-"""How functions travel to workers: by cloudpickle, with an error that names the variable that cannot.
+"""Owns how functions travel to workers: cloudpickle, and an error that names the variable that cannot.
 
 A function of a module travels by name, one of ``__main__`` by value; so does one of a module that a worker would not
 find, or not the same: the main module of a process that ``multiprocessing`` spawned, a plugin loaded from its file.
