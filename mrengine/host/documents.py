@@ -81,7 +81,8 @@ def spool_unnamed(jobs: Path, document: Any, *, skip: bool) -> Spooled:
     """
     folder = jobs / UNNAMED
     make_private(folder)
-    sweep_spools(folder)
+    with suppress(OSError):  # what is left is swept another time
+        sweep_spools(folder)
     return spool_documents(folder, document, skip=skip, optional=True)
 
 

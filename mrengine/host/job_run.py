@@ -187,7 +187,8 @@ class JobRun:
     def _play(self, round_: RoundSpec, *, wanted: bool) -> Iterator[Outcome]:
         def begun() -> None:
             self._begin_round(round_.number)
-            sweep_spools(self.folder, keep=self.ready.spool)
+            with suppress(OSError):  # what is left is swept another time
+                sweep_spools(self.folder, keep=self.ready.spool)
 
         since = self.ready.durable
         ended = yield from self._player.play(round_, self.follower, since=since, wanted=wanted, begun=begun)

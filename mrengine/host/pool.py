@@ -9,6 +9,7 @@ import warnings
 
 from mrengine.backends.process.driver import Driver, ProcessDriver
 from mrengine.host.sequential import SequentialDriver
+from mrengine.host.uninterrupted import uninterrupted
 
 __all__ = ["Pool"]
 
@@ -34,21 +35,24 @@ class Pool:
                 self._driver = SequentialDriver()
             else:
                 _warn_in_event_loop()
-                self._driver = ProcessDriver(drain_s=self._drain_s)
+                with uninterrupted():  # a supervisor that nobody holds would not be ended
+                    self._driver = ProcessDriver(drain_s=self._drain_s)
         return self._driver
 
     def drop(self) -> None:
         """End it at once: its supervisor has died."""
-        driver, self._driver = self._driver, None
-        if driver is not None:
-            driver.kill()
-            driver.close()
+        with uninterrupted():
+            driver, self._driver = self._driver, None
+            if driver is not None:
+                driver.kill()
+                driver.close()
 
     def close(self) -> None:
         """End it; nothing is left running."""
-        driver, self._driver = self._driver, None
-        if driver is not None:
-            driver.close()
+        with uninterrupted():
+            driver, self._driver = self._driver, None
+            if driver is not None:
+                driver.close()
 
 
 def _warn_in_event_loop() -> None:

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import logging
 import time
-from contextlib import suppress
 from pathlib import Path
 from typing import NamedTuple
 
@@ -25,6 +25,9 @@ from mrengine.records import RunSummary
 from mrengine.sources.spool import sweep_spools
 
 __all__ = ["Ending", "clear", "close_payload", "end_state", "ending"]
+
+
+log = logging.getLogger("mrengine")
 
 
 class Ending(NamedTuple):
@@ -77,9 +80,13 @@ def close_payload(state: str, summary: RunSummary, reason: str = "") -> bytes:
 
 def clear(folder: Path, keep: str) -> None:
     """Remove what is not to be kept of a job that is done."""
-    with suppress(JobBusy, LogError):  # another run of it has begun, or removed it
+    try:
         if keep == "results":
             with locked(folder):
                 sweep_spools(folder)
         elif keep == "on_failure":
             remove(folder)
+    except (JobBusy, LogError):
+        pass  # another run of it has begun, or removed it
+    except OSError as error:  # its answer is there all the same
+        log.warning("%s could not be cleared (%s): it holds documents", folder, error.strerror)
