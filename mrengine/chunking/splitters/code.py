@@ -23,7 +23,6 @@ _GOES_ON = (
 )
 _HEAD = r"(?:async |export |pub |public |static |private )*(?:def|func|fn|fun|function|class)\b[^\n]*\([ \t]*(?=\n)"
 _BEGIN = re.compile(rf"\n([ \t]*)(?:({_ABOVE})|(?=[acdefps])({_HEAD})|(?=\S)(?!{_GOES_ON}))")
-_ABOVE_LINE = re.compile(rf"[ \t]*(?:{_ABOVE})")
 _DEEPEST = 60
 _DOC_INSIDE = 2 * _DEEPEST + 10  # added to the levels inside of a doc string
 _FAR = 3000  # characters: a longer doc string is not known for one
@@ -49,23 +48,7 @@ class Code(Stateless):
 
     def boundaries(self, text: str, low: int, high: int) -> list[Boundary]:
         """Lines by indentation; those right below a comment, decorator or attribute are none."""
-        found: list[Boundary] = []
-        attached, inside = False, 0  # inside: the parameters of a function
-        for match in _BEGIN.finditer(text, max(low, 0), high + 100):
-            begin = match.start() + 1
-            if begin > high:
-                break
-            if begin < inside:
-                continue
-            after_blank = text[begin - 2] == "\n" if begin > 1 else False
-            if not attached or after_blank:
-                indent = match.group(1)
-                width = len(indent) if "\t" not in indent else len(indent.expandtabs(_TAB))
-                width = min(width, _DEEPEST)
-                found.append((begin, RECORD + 2 * width + (not after_blank), WHOLE))
-            attached = match.lastindex == 2
-            if match.lastindex == 3:
-                inside = text.find(f"\n{match.group(1)})", begin, begin + _PARAMETERS)
+        found = _lines(_BEGIN, text, max(low, 0), high)
         docs = _docs(text, max(low, 0), high) if self._has_docs else []
         return _outside(found, docs) if docs else found
 
@@ -83,19 +66,7 @@ class Code(Stateless):
         """Only lines that are indented less, and without regard to doc strings where those are at the left margin."""
         if below >= RECORD + 2 * _DEEPEST:
             return self.boundaries(text, low, high)
-        found: list[Boundary] = []
-        attached = 0
-        for match in _within((below - 1 - RECORD) // 2).finditer(text, max(low, 0), high + 1):
-            begin = match.start() + 1
-            if begin > high:
-                break
-            if text[begin - 2] == "\n" or attached != match.start():
-                line = text[begin : begin + _DEEPEST]
-                indent = line[: len(line) - len(line.lstrip(" \t"))]
-                width = len(indent.expandtabs(_TAB))
-                found.append((begin, RECORD + 2 * width + (text[begin - 2] != "\n"), WHOLE))
-            attached = text.find("\n", begin, begin + 200) if _ABOVE_LINE.match(text, begin) else 0
-        return found
+        return _lines(_within((below - 1 - RECORD) // 2), text, max(low, 0), high)
 
     def after(self, text: str, level: int, low: int, high: int) -> int:
         """The first boundary in ``low + 1 .. high`` with the level or a smaller one; 0 if there is none."""
@@ -103,13 +74,33 @@ class Code(Stateless):
         return match.start() + 1 if match and match.start() < high else 0
 
 
+def _lines(pattern: re.Pattern[str], text: str, low: int, high: int) -> list[Boundary]:
+    """The boundaries at the lines that a pattern made like ``_BEGIN`` finds."""
+    found: list[Boundary] = []
+    attached, inside = False, 0  # inside: the parameters of a function
+    for match in pattern.finditer(text, low, high + 100):
+        begin = match.start() + 1
+        if begin > high:
+            break
+        if begin < inside:
+            continue
+        above = text[begin - 2 : begin - 1]
+        parted = above == "\n" or (above == "\r" and text[begin - 3 : begin - 2] == "\n")
+        if not attached or parted:
+            indent = match.group(1)
+            width = len(indent) if "\t" not in indent else len(indent.expandtabs(_TAB))
+            found.append((begin, RECORD + 2 * min(width, _DEEPEST) + (not parted), WHOLE))
+        attached = match.lastindex == 2
+        if match.lastindex == 3:
+            inside = text.find(f"\n{match.group(1)})", begin, begin + _PARAMETERS)
+    return found
+
+
 @lru_cache(maxsize=128)
 def _within(width: int) -> re.Pattern[str]:
-    """The begin of a line that is indented by at most so many blanks, or tabs that are as wide."""
-    if width == 0:
-        return re.compile(rf"\n(?=[^ \t\r\n])(?!{_GOES_ON})")
-    tabs = width // _TAB + 1
-    return re.compile(rf"\n(?![ ]{{{width + 1}}}|\t{{{tabs}}})[ \t]*(?=\S)(?!{_GOES_ON})")
+    """``_BEGIN`` for lines that are indented by at most so many blanks, or tabs that are as wide."""
+    deeper = "[ \\t]" if width == 0 else f"[ ]{{{width + 1}}}|\\t{{{width // _TAB + 1}}}"
+    return re.compile(rf"\n(?!{deeper})([ \t]*)(?:({_ABOVE})|(?=\S)(?!{_GOES_ON}))")
 
 
 _OUTERMOST = _within(0)

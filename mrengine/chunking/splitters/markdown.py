@@ -27,6 +27,7 @@ __all__ = ["Fences", "Markdown", "looks"]
 
 _ITEM = re.compile(r"[-*+•][ \t]|\d{1,9}[.)][ \t]")
 _HEADINGS = ("\n#", "\n==", "\n--")  # so begin headings, and the rules below
+_BLANK = (" ", "\t", "\r", "\n")
 _DEEP = 1000  # the levels inside a fenced block
 _LONG = 4000  # characters of a table's first two lines
 _MORE = 240  # characters before the boundaries that are asked for: the lines above
@@ -72,9 +73,15 @@ class Markdown(Stateless):
         return None
 
     def after(self, text: str, level: int, low: int, high: int) -> int:
-        """As the boundaries say; nothing in a fenced block lies farther out than it."""
+        """As the boundaries say; behind a fenced block, the next line that is not blank."""
         fence = self._fences.around(low) if level < _DEEP else None
-        return super().after(text, level, max(low, fence[1] - 1) if fence else low, high)
+        if fence is None:
+            return super().after(text, level, low, high)
+        begin = fence[1]
+        while text[begin : begin + 1] in _BLANK:
+            begin += 1
+        begin = max(fence[1], text.rfind("\n", fence[1], begin) + 1)
+        return begin if begin <= high else 0
 
     def boundaries(self, text: str, low: int, high: int) -> list[Boundary]:
         """Headings, paragraphs, items, rows; fenced blocks, and what is in them."""

@@ -174,6 +174,8 @@ def _running_heads(lines: list[str]) -> frozenset[str]:
 def _begin_alike(lines: list[str]) -> bool:
     """Whether most lines begin with the same pattern: a time, a name and a colon, a number and a bar."""
     said = [line for line in lines if line]
+    if not said:
+        return False
     shapes = Counter(_shape(line) for line in said)
     shape, most = shapes.most_common(1)[0]
     return most > 0.6 * len(said) and len(said) > 3 and shape not in ("a ", "A ")
