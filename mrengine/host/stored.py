@@ -55,9 +55,8 @@ class StoredJob:
     def models(self, limits: Mapping[str, RateLimit] | None, *, api_key_env: str | None = None) -> tuple[Model, ...]:
         """The job's models, by the names that they were given by. LogError: the record names them in no known way.
 
-        The caller has named no address. A vendor's key goes to the vendor's own hosts alone (``providers/models/keys``),
-        here as in ``run()``; a variable that only the log names goes nowhere until ``api_key_env`` names it, too:
-        ConfigError.
+        The caller has named no address. A vendor's key goes to its own hosts alone, as in ``run()`` (``models/keys``);
+        a variable that only the log names goes nowhere until ``api_key_env`` names it, too: ConfigError.
         """
         given = self.record.settings.get("models") or []
         try:

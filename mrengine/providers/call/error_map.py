@@ -77,7 +77,7 @@ def from_status(
     told = {**said.headers, **headers}
     seen = observed(told, now=now)
     wait_s = _wait_s(status, seen, said, told, now)
-    verdict = classify(status, said, wait_s=wait_s)
+    verdict = classify(_told_status(status, said), said, wait_s=wait_s)
     words = "" if texts is None else shown_prose.shown(said.message, texts, hidden)
     error = _of(verdict, _Told(model, status, _codes(said, hidden), words, body, said.message), now)
     if verdict.transient and wait_s is not None:
@@ -85,6 +85,11 @@ def from_status(
     error.observed, error.param = seen, _identifier(said.param, hidden)
     error.reason, error.certain = verdict.reason, verdict.certain
     return error
+
+
+def _told_status(status: int, said: Said) -> int:
+    """A gateway that fails because its own vendor refused says 500, and the refusal's status in the body."""
+    return said.status if status >= 500 and 400 <= said.status < 500 else status
 
 
 def _wait_s(
