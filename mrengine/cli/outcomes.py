@@ -114,6 +114,8 @@ def print_estimate(
     if estimate.cost_usd is None:
         told = f": no price of {', '.join(unknown)} is known; --price IN:OUT gives it" if unknown else ""
         echo(f"cost:          unknown{told or ': no model is named (--model)'}")
+    elif models and all(model.kind == "local" for model in runner.models):
+        echo(f"cost:          nothing: {', '.join(models)} runs on this machine")
     else:
         echo(f"cost:          ${estimate.cost_usd:.4f}")
     for assumed in estimate.assumed:
