@@ -21,7 +21,6 @@ from mrengine.errors import (
     ConfigError,
     JobBusy,
     JobCancelled,
-    JobError,
     JobFailed,
     JobTimeout,
     MrengineError,

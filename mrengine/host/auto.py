@@ -8,12 +8,11 @@ from typing import Any
 
 import msgpack
 
-from mrengine.errors import SourceError
 from mrengine.host.job_identity import MapFunction, chunking_of
 from mrengine.providers.models.model import Model
 from mrengine.records import Document
 from mrengine.settings import Settings
-from mrengine.sources import Reading, documents_of
+from mrengine.sources import Reading, Unreadable, documents_of
 
 __all__ = ["auto_job_id"]
 
@@ -34,23 +33,12 @@ def auto_job_id(document: Any, settings: Settings, models: Sequence[Model], mapp
         digests.append([source.id, digest.digest()])
         origin = "".join(pieces) if once else source.origin
         if once and len(reading.errors) > before:
-            origin = _Unreadable(reading.errors[-1])
+            origin = Unreadable(reading.errors[-1])
         kept.append(Document(source.id, origin))
     reading.check()
     facts = [digests, chunking_of(settings, models).fields(), [model.identity for model in models], _named(mapping)]
     name = blake2b(msgpack.packb(facts, unicode_errors="surrogatepass"), digest_size=8).hexdigest()
     return kept, f"auto-{name}"
-
-
-class _Unreadable:
-    """Stands for a stream that was read once, in vain."""
-
-    def __init__(self, error: SourceError) -> None:
-        self._error = error
-
-    def read(self, _size: int = -1) -> str:
-        """SourceError."""
-        raise self._error
 
 
 def _named(mapping: MapFunction) -> str:

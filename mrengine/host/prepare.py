@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from mrengine.backends.process.driver import Driver
-from mrengine.errors import JobBusy, JobCancelled, JobMismatch, JobNotFound, LogError, SupervisorDied
+from mrengine.errors import JobBusy, JobCancelled, JobMismatch, JobNotFound, LogError, SourceError, SupervisorDied
 from mrengine.host import notices
 from mrengine.host.chunk_table import lacking_text, not_held, spool_documents
 from mrengine.host.job_identity import MapFunction, Plan, Record, chunking_of, job_record, stored_chunking
@@ -41,7 +41,7 @@ class Prepared:
 
     ``finished``: every chunk has its result, and no session was begun. ``damage``: ranges of the log that are lost.
     ``notes``: what else the caller must hear of. ``fresh``: the documents as they were read, of a finished job: its
-    spool may be gone. Whoever has it discards it. ``unread``: what is told of sources that were left out.
+    spool may be gone. Whoever has it discards it. ``unread``: why each source that was left out could not be read.
     """
 
     documents: Sequence[DocumentRow]
@@ -52,7 +52,7 @@ class Prepared:
     damage: Sequence[tuple[int, int]] = ()
     notes: Sequence[str] = ()
     fresh: Spool | None = None
-    unread: str = ""
+    unread: Sequence[SourceError] = ()
 
 
 class Preparation:
@@ -84,7 +84,10 @@ class Preparation:
         """
         reading = Reading(skip=self._parts.settings.on_source_error == "skip")
         ready = self._from_documents(document, reading)
-        return replace(ready, unread=reading.told()) if reading.errors else ready
+        if not reading.errors:
+            return ready
+        told = f"job {self._job_id}: {reading.told()}\n  they are left out"
+        return replace(ready, notes=(*ready.notes, told), unread=tuple(reading.errors))
 
     def _from_documents(self, document: Any, reading: Reading) -> Prepared:
         self._check_folder()

@@ -12,7 +12,7 @@ from mrengine.chunking.text_blocks import blocks
 from mrengine.errors import ConfigError, SourceError
 from mrengine.records import Document
 
-__all__ = ["Reading", "Source", "documents_of", "read_source"]
+__all__ = ["Reading", "Source", "Unreadable", "documents_of", "read_source"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,6 +21,17 @@ class Source:
 
     id: str
     origin: Any
+
+
+class Unreadable:
+    """Stands for a source that was tried in vain, and cannot or need not be tried again."""
+
+    def __init__(self, error: SourceError) -> None:
+        self._error = error
+
+    def read(self, _size: int = -1) -> str:
+        """SourceError."""
+        raise self._error
 
 
 def documents_of(document: Any) -> Iterator[Source]:

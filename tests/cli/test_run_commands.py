@@ -374,9 +374,16 @@ def test_sources_that_cannot_be_read_may_be_left_out(cli: Any, tmp_path: Path) -
     done = cli("run", "visit.txt", "paper.txt", "nofile", *options)
     assert done.returncode == 0, done.stderr
     assert "An answer" in done.stdout
-    assert "left out: nofile: there is no such file" in done.stderr
+    assert "2 of 3 sources cannot be read:" in done.stderr
+    assert "nofile: there is no such file" in done.stderr
     assert "paper.txt is a PDF" in done.stderr
     assert "they are left out" in done.stderr
+    records = [
+        json.loads(line)
+        for line in cli("run", "visit.txt", "paper.txt", "nofile", *options, "--json").stdout.splitlines()
+    ]
+    told = [(record["document_id"], record["kind"]) for record in records if record["type"] == "failure"]
+    assert told == [("paper.txt", "source"), ("nofile", "source")]
     assert cli("run", "nofile", "paper.txt", *options).returncode == 1
     one = cli("run", "visit.txt", "nofile", *ASK).stderr
     assert (
