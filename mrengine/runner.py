@@ -166,7 +166,8 @@ class MapReduceRunner:
 
         Without ``map_fn`` the job's own is used: a prompt of ``map_prompt``, or an importable function. Without
         ``models=`` its own models are; a key then goes to the vendors' own hosts alone, unless ``api_key_env`` names
-        the variable that holds it. Raises JobNotFound, JobMismatch, and what ``run()`` raises.
+        the variable that holds it. Other models or another function, as one that was mended, are a JobMismatch, unless
+        ``on_mismatch`` is "recompute" or "restart". Raises JobNotFound, and what ``run()`` raises.
         """
         if map_fn is None or self._settings.models is None:
             stored = stored_job(jobs_folder(self._settings.state_dir) / check_job_id(job_id), job_id)

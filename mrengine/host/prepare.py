@@ -172,10 +172,10 @@ class Preparation:
             plan.job = replace(plan.job, chunking=job.chunking, documents=job.documents)
             if stored.epoch.complete and (end := self._finished(plan)) is not None:
                 return Prepared(documents, place, end, finished=True, damage=self._damage)
-            action = plan.check(stored, "error")
+            action = plan.check(stored, self._on_mismatch)
         if not exists:
             raise no_text(self._job_id, why)
-        if action != "resume":  # the chunk table was lost
+        if action != "resume":  # the chunk table was lost, or other inputs are accepted
             plan = self._cut_again(plan, sound=not damaged and LOST not in documents)
         for message in notices.lost(self._job_id, [row.id for row in damaged], documents.count(LOST)):
             self._notes.append(message)
@@ -184,9 +184,12 @@ class Preparation:
 
     def _cut_again(self, plan: Plan, *, sound: bool) -> Plan:
         """The plan, with the chunking that the log tells of: the documents are cut once more, where all are there."""
-        chunking = stored_chunking(plan.job)
-        if not sound or chunking is None:
+        if not sound:
             raise self._unread()
+        chunking = stored_chunking(plan.job)
+        if chunking is None:
+            message = f"job {self._job_id} was cut by a function of the caller's: run it with its documents again"
+            raise JobNotFound(message, job_id=self._job_id)
         return Plan(plan.job, plan.documents, chunking)
 
     def _unread(self) -> JobNotFound:

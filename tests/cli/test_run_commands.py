@@ -65,8 +65,14 @@ def test_a_mended_function_goes_on_with_its_job_and_its_answers(cli: Any, tmp_pa
         done = cli(*command)
         assert (failed.returncode, done.returncode) == (1, 0)
         assert asked > 1
+        (job,) = set(re.findall("auto-[0-9a-f]{16}", failed.stderr))
+        (tmp_path / "mine.py").write_text(code.replace('{}["text"]', "answer * 2"))
+        refused = cli("resume", job)
+        again = cli("resume", job, "--on-mismatch", "recompute")
         assert server.stats().requests == asked
     assert set(done.stdout.split()) == {"bought"}
+    assert (refused.returncode, "--on-mismatch 'recompute'" in refused.stderr) == (1, True)
+    assert (again.returncode, set(again.stdout.split())) == (0, {"boughtbought"})
     assert re.findall("auto-[0-9a-f]{16}", failed.stderr)[0] in done.stderr
 
 
