@@ -48,6 +48,8 @@ SECRET = "the-value-of-any-variable"
 CLAIMS = {
     "a variable and an address": lambda url: ModelSpec("m", base_url=url, api_key_env="SECRET"),
     "the same in a model's name": lambda url: ModelSpec(f"{url}#m", api_key_env="SECRET"),
+}
+NO_VARIABLE = {
     "a vendor's model elsewhere": lambda url: ModelSpec("gpt-4o-mini", base_url=url),
     "anthropic's": lambda url: ModelSpec("claude-3-5-haiku-latest", base_url=url.removesuffix("/v1")),
 }
@@ -55,7 +57,7 @@ CLAIMS = {
 
 def left_by_another(url: str, claim: str) -> None:
     """A job folder in which there is something left to do."""
-    runner = MapReduceRunner("theirs", workers=1, models=CLAIMS[claim](url), target_tokens=None)
+    runner = MapReduceRunner("theirs", workers=1, models={**CLAIMS, **NO_VARIABLE}[claim](url), target_tokens=None)
     runner.on("chunk:processed", lambda event: runner.stop())
     with pytest.raises(JobCancelled):
         runner.run([f"letter {n}" for n in range(40)], map_prompt("Diagnoses: $text"))
@@ -77,10 +79,24 @@ def test_a_resume_by_id_sends_no_key_where_only_the_log_says_so(
     with pytest.raises(ConfigError, match=r"send the value of \w+ to http://127.0.0.1.* named? .*again|only its log"):
         MapReduceRunner().resume("theirs")
     assert somewhere.stats().requests == 0
-    named = "SECRET" if "variable" in claim or "same" in claim else "OPENAI_API_KEY"
-    done = MapReduceRunner().resume("theirs", api_key_env=named)
+    done = MapReduceRunner().resume("theirs", api_key_env="SECRET")
     assert len(done.results) == 40
     assert sent(somewhere)
+
+
+@pytest.mark.parametrize("claim", NO_VARIABLE)
+@pytest.mark.parametrize("named", [None, "SECRET"])
+def test_a_vendors_model_elsewhere_has_no_key_of_the_vendor(
+    claim: str, named: str | None, somewhere: LLMServer, state_dir: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Neither in the run nor in a resume by id; the variable that the caller names then is sent."""
+    for name in ("SECRET", "OPENAI_API_KEY", "ANTHROPIC_API_KEY"):
+        monkeypatch.setenv(name, SECRET)
+    somewhere.reset(record=100)
+    left_by_another(somewhere.url, claim)
+    assert not sent(somewhere)
+    assert len(MapReduceRunner().resume("theirs", api_key_env=named).results) == 40
+    assert sent(somewhere) == (named is not None)
 
 
 def test_a_model_that_is_named_again_gets_its_key(
