@@ -15,6 +15,7 @@ from mrengine import events
 from mrengine.config import check_job_id, check_platform, jobs_folder, new_job_id
 from mrengine.errors import ConfigError, JobNotFound
 from mrengine.host.auto import auto_job_id
+from mrengine.host.callables import check_map, check_reduce
 from mrengine.host.estimate import estimate
 from mrengine.host.job_identity import MapFunction, describe_map
 from mrengine.host.job_run import JobRun
@@ -40,7 +41,7 @@ from mrengine.records import (
     RunResult,
 )
 from mrengine.reducers.tree import TreeReduce
-from mrengine.settings import Keep, OnBusy, RunnerSettings, Settings, signature
+from mrengine.settings import Keep, OnBusy, RunnerSettings, Settings, check_number, signature
 
 if TYPE_CHECKING:
     from typing_extensions import Unpack
@@ -182,16 +183,17 @@ class MapReduceRunner:
             return reduce_run(run, reduce_fn, per_document=per_document)
 
     def _one_run(self, asked: _Asked) -> _Running:
-        until = None if asked.timeout_s is None else time.monotonic() + asked.timeout_s
+        timeout_s = check_number("timeout_s", asked.timeout_s)  # of a deadline that is over: below 0
+        until = None if timeout_s is None else time.monotonic() + timeout_s
         settings = self._settings.with_(on_busy=asked.on_busy or self._settings.on_busy)
         if told := names_a_file(asked.document):
             log.warning("%s", told)
-        if not callable(asked.map_fn):
-            raise ConfigError(f"map_fn is a {type(asked.map_fn).__name__}, not a function", setting="map_fn")
+        check_map(asked.map_fn)
+        check_reduce(asked.reduce_fn)
         self._turns.take(wait=settings.on_busy == "wait", until=until)
         try:
             self._resolve(keys=True)
-            given, document = asked.job_id or self._job_id, without_tables(asked.document)
+            given, document = self._job_id if asked.job_id is None else asked.job_id, without_tables(asked.document)
             mapping = self._describe(asked, named=given is not None)
             on_mismatch = settings.on_mismatch or "error"
             if given == "auto":

@@ -58,7 +58,8 @@ def documents_of(document: Any) -> Iterator[Source]:
     for place, item in enumerate(document):
         if not _is_one(item):
             raise ConfigError(
-                f"document {place} is a {type(item).__name__}: each is a str, Path, bytes, file object or Document",
+                f"document {place} is of type {type(item).__name__}: each is a str, Path, bytes, file object or "
+                f"Document{_meant(item)}",
                 setting="document",
             )
         source = _named(item, str(place))
@@ -69,6 +70,12 @@ def documents_of(document: Any) -> Iterator[Source]:
             )
         seen[source.id] = place
         yield source
+
+
+def _meant(item: Any) -> str:
+    if isinstance(item, tuple) and len(item) == 2:
+        return ", which has an id: Document(id, text)"
+    return ". Give one flat list" if isinstance(item, (list, tuple)) else ""
 
 
 def _is_one(item: Any) -> bool:
@@ -93,7 +100,7 @@ def read_source(origin: Any, *, name: str = "document") -> Iterator[str]:
     SourceError: it cannot be read, is binary (it says what it is, and what makes text of it), or is not UTF-8.
     """
     if isinstance(origin, Document) or not _is_one(origin):
-        raise ConfigError(f"{name} cannot be read: it is a {type(origin).__name__}", setting="document")
+        raise ConfigError(f"{name} cannot be read: it is of type {type(origin).__name__}", setting="document")
     return blocks(origin, name=name)
 
 
