@@ -125,6 +125,8 @@ class JobRun:
         self.tally.unread = tuple(ready.unread)
         if textless := [row.id for row in ready.documents if not row.n_bytes and row is not LOST]:
             self._warn(notices.empty(self.job_id, textless))
+        if ready.blank_chunks:
+            self._warn(notices.blank(self.job_id, ready.blank_chunks))
         parts = self.parts
         kind = self._mapping.result_type
         relay = LogFollower(
@@ -253,7 +255,8 @@ class JobRun:
         self.relay.catch_up(durable)
         self._begin_round(round_)
         if self._ready is not None:
-            sweep_spools(self.folder, keep=self._ready.spool)
+            with suppress(OSError):  # what is left is swept another time
+                sweep_spools(self.folder, keep=self._ready.spool)
 
     def _begin_round(self, round_: int) -> None:
         assert self.relay is not None
