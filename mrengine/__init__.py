@@ -37,10 +37,12 @@ if TYPE_CHECKING:
     from mrengine.runner import MapReduceRunner
     from mrengine.sources import read_jsonl, read_source
     from mrengine.summarizer import Summary, summarize
+    from mrengine.worker.context import Context
 
 _HOMES = {
     "mrengine.budget": ("TokenBucketManager",),
     "mrengine.chunking": ("safe_chunk",),
+    "mrengine.worker.context": ("Context",),
     "mrengine.errors": ("Retry",),
     "mrengine.jobs": ("Job",),
     "mrengine.log.view.job_view": ("ResumeEngine",),
@@ -74,6 +76,7 @@ __all__ = [
     "ChunkFailure",
     "ChunkResult",
     "Completion",
+    "Context",
     "Document",
     "Job",
     "MapReduceRunner",

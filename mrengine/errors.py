@@ -16,6 +16,7 @@
     │   ├─ PoolBroken               workers die faster than they finish tasks, or cannot start
     │   ├─ SupervisorDied
     │   └─ BudgetExhausted          Budget(max_tokens, max_cost_usd) is spent
+    ├─ InvalidResult(TypeError)     a stored result that is not what result_type says
     ├─ LogError                     the write-ahead log: damaged, newer, full
     └─ ModelError                   one call to a model
         ├─ RateLimited              429
@@ -44,6 +45,7 @@ __all__ = [
     "ConfigError",
     "ContextOverflow",
     "InvalidAnswer",
+    "InvalidResult",
     "JobBusy",
     "JobCancelled",
     "JobError",
@@ -87,12 +89,30 @@ class ChunkingError(MrengineError, ValueError):
 
 
 class SourceError(MrengineError):
-    """A source that cannot be read or decoded. ``source`` names it, ``offset`` is in bytes where it is known."""
+    """A source that cannot be read or decoded. ``source`` names it; ``offset`` (bytes) and ``line`` (1 is the first)
+    say where, if that is known. ``command`` prints it as text. ``errors``: one for each, where there are several.
+    """
 
-    def __init__(self, message: str, *, source: str | None = None, offset: int | None = None) -> None:
+    def __init__(
+        self,
+        message: str,
+        *,
+        source: str | None = None,
+        offset: int | None = None,
+        line: int | None = None,
+        command: str = "",
+        errors: Sequence[SourceError] = (),
+    ) -> None:
         super().__init__(message)
         self.source = source
         self.offset = offset
+        self.line = line
+        self.command = command
+        self.errors = tuple(errors)
+
+
+class InvalidResult(MrengineError, TypeError):
+    """A result that is not what ``result_type`` says. The message names places and types, never a value."""
 
 
 class JobError(MrengineError):
@@ -186,6 +206,11 @@ class LogError(MrengineError):
         self.path = path
         self.ranges = tuple(ranges)
 
+    @property
+    def facts(self) -> dict[str, Any]:
+        """Message and attributes, as plain values."""
+        return {"message": str(self), "reason": self.reason, "path": self.path, "ranges": list(self.ranges)}
+
 
 class ModelError(MrengineError):
     """One call to a model failed.
@@ -193,16 +218,22 @@ class ModelError(MrengineError):
     ``transient``: the same call may succeed later. ``scope``: what a final error ends, "chunk" or "model".
     ``status``: HTTP status, where there was one. ``retry_after_s``: never earlier than this, as the provider said.
     ``observed``: what the headers said of limits. ``param``: the parameter that was refused. ``usage``: of an answer
-    that
-    was paid for. ``sent``: False when the request cannot have reached the model. The retry loop adds ``attempts``,
-    ``waited_s`` and ``causes``, one line for each attempt that failed.
+    that was paid for. ``sent``: False when the request cannot have reached the model. ``reason``: what happened, a word
+    of ``mrengine.providers.call.classify`` ("limit", "overflow", "filtered", "money", "key", …), "" where nobody knows.
+    ``certain`` False: though it is told of the whole model, it may be about this chunk, or pass. The retry loop adds
+    ``attempts``, ``waited_s`` and ``causes``, one line for each attempt that failed.
     """
 
     transient = False
     observed: Observed | None = None
     param: str = ""
+    reason: str = ""
+    certain: bool = True
+    aside: bool = False  # its task waits for the model without holding a slot
     sent: bool = True
     usage: Usage | None = None
+    tries: int | None = None  # a call that fails so is made so often at most; None: until its deadline
+    answer: str = ""  # what the model said to decline; the engine moves it into the log
     attempts: int = 1
     waited_s: float = 0.0
     causes: tuple[str, ...] = ()
@@ -224,7 +255,7 @@ class ModelError(MrengineError):
 
 
 class RateLimited(ModelError):
-    """429, or what a provider says instead."""
+    """429, or what a provider says instead. Not ``transient``, and of the whole model, where it lasts for hours."""
 
     transient = True
 

@@ -30,6 +30,7 @@ __all__ = [
     "Event",
     "JobComplete",
     "JobDraining",
+    "JobEnd",
     "JobStart",
     "ReduceStart",
     "WorkerCrashed",
@@ -62,7 +63,9 @@ class JobStart(Event):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ChunkProcessed(Event):
-    """A result is durable. ``done`` counts results and failures, resumed ones too; ``progress`` is done / total."""
+    """A result is durable. ``done`` counts results and failures, resumed ones too; ``progress`` is done / total.
+    ``cost_usd`` is that of the chunk's calls, None where a price is unknown.
+    """
 
     name: str = field(default="chunk:processed", init=False)
     chunk_id: int
@@ -72,6 +75,7 @@ class ChunkProcessed(Event):
     attempt: int
     duration_ms: float
     usage: Usage
+    cost_usd: float | None
     done: int
     total: int
     progress: float
@@ -168,6 +172,19 @@ class JobComplete(Event):
     summary: RunSummary
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class JobEnd(Event):
+    """The run is over, one way or another: the last event of every run, once.
+
+    ``state``: "done", "failed" (JobFailed, PoolBroken, or ``reduce_fn`` raised), "timeout", "budget", "cancelled",
+    "stopped" (``stop()``, Ctrl-C, a stream that was left, a supervisor that died), or "refused": it never began.
+    """
+
+    name: str = field(default="job:end", init=False)
+    state: str
+    summary: RunSummary
+
+
 EVENTS: Mapping[str, type[Event]] = {
     str(kind.__dataclass_fields__["name"].default): kind
     for kind in (
@@ -182,6 +199,7 @@ EVENTS: Mapping[str, type[Event]] = {
         JobDraining,
         ReduceStart,
         JobComplete,
+        JobEnd,
     )
 }
 

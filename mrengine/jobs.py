@@ -1,24 +1,28 @@
-"""Owns a job seen from any process: its status, results, cancel and purge, by its id alone."""
+"""A job seen from any process, by its id alone: its status, results, cancel and purge."""
 
 from __future__ import annotations
 
 import os
+import secrets
 import time
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, Literal
 
 from mrengine.config import check_job_id, jobs_folder
-from mrengine.errors import JobNotFound, LogError
+from mrengine.errors import ConfigError, JobNotFound, LogError
 from mrengine.log.file.folder import remove
 from mrengine.log.file.lock import JobLock
+from mrengine.log.format.instances import check_result_type
 from mrengine.log.view.job_view import ResumeEngine
 from mrengine.log.view.results import Results
-from mrengine.records import ChunkFailure, JobStatus
+from mrengine.private import open_file
+from mrengine.records import ChunkFailure, JobStatus, Usage
 
 __all__ = ["Job", "list_jobs"]
 
-
+FUNCTION_CHARS = 200
 _State = Literal["running", "done", "failed", "stopped", "cancelled", "interrupted"]
 _STATES: dict[str, _State] = {"done": "done", "failed": "failed", "cancelled": "cancelled"}
 
@@ -61,22 +65,28 @@ class Job:
                 eta_s=pace.eta_s(index.total - index.done - index.failed) if running else None,
                 updated=max(state.updated, os.fstat(stored.reader.fd).st_mtime),
                 reason="" if running or state.closed is None else _reason(state.closed.summary),
+                **_facts(stored, self.folder),
             )
 
     def _state(self, stored: ResumeEngine, running: bool) -> _State:
         if running:
             return "running"
-        if (self.folder / "cancelled").exists():
+        if os.path.lexists(self.folder / "cancelled"):
             return "cancelled"
         closed = stored.state.closed
-        if closed is None:
-            return "interrupted"
-        return _STATES.get(closed.state, "stopped")
+        if closed is not None:
+            return _STATES.get(closed.state, "stopped")
+        return "done" if stored.complete else "interrupted"  # a run may be killed after its last result
 
-    def results(self) -> Results:
-        """The results so far, lazily, in chunk order; readable after the folder is gone."""
+    def results(self, *, result_type: Any = None) -> Results:
+        """The results so far, lazily, in chunk order; readable after the folder is gone.
+
+        ``result_type``: a dataclass, pydantic model or other type that each result is made into; reading one that it
+        does not fit raises InvalidResult.
+        """
+        check_result_type(result_type)
         with self._open() as stored:
-            return stored.results()
+            return stored.results(result_type=result_type)
 
     def failures(self) -> Sequence[ChunkFailure]:
         """The failures so far, lazily."""
@@ -85,15 +95,25 @@ class Job:
     def cancel(self) -> None:
         """Stop the job where it runs, and let no run of it start until ``uncancel()``."""
         self._open().close()
+        mark = self.folder / "cancelled"
         try:
-            (self.folder / "cancelled").touch(mode=0o600)
+            if not os.path.lexists(mark):  # whatever has the name cancels
+                os.close(open_file(mark, os.O_WRONLY | os.O_CREAT))
         except FileNotFoundError:
             raise JobNotFound(f"job {self.job_id!r} was purged just now", job_id=self.job_id) from None
+        except OSError as error:
+            raise _unwritable(self.folder, error) from error
 
     def uncancel(self) -> None:
         """Let it run again."""
         self._open().close()
-        (self.folder / "cancelled").unlink(missing_ok=True)
+        mark = self.folder / "cancelled"
+        try:
+            if mark.is_dir() and not mark.is_symlink():
+                mark.rename(mark.with_name(f"not-cancelled-{secrets.token_hex(4)}"))
+            mark.unlink(missing_ok=True)
+        except OSError as error:
+            raise _unwritable(self.folder, error) from error
 
     def purge(self) -> None:
         """Remove the job with all it has kept. JobBusy: a process runs it."""
@@ -101,10 +121,44 @@ class Job:
             raise JobNotFound(f"there is no job {self.job_id!r} in {self.folder.parent}", job_id=self.job_id)
         try:
             remove(self.folder)
+        except OSError as error:
+            raise _unwritable(self.folder, error) from error
         except LogError:
             if self.folder.exists():
                 raise
             raise JobNotFound(f"job {self.job_id!r} was purged just now", job_id=self.job_id) from None
+
+
+def _unwritable(folder: Path, error: OSError) -> ConfigError:
+    return ConfigError(f"{folder} cannot be changed: {error.strerror or error}", setting="state_dir")
+
+
+def _facts(stored: ResumeEngine, folder: Path) -> dict[str, Any]:
+    """What the job is made of and what it takes, for people who have forgotten it."""
+    spent = stored.state.ledger.spent().values()
+    usage = sum((used.usage for used in spent), Usage())
+    facts: dict[str, Any] = {"usage": usage, "size_bytes": _size(folder), "folder": os.fspath(folder)}
+    if stored.epoch is None:
+        return facts
+    job = stored.epoch.job
+    told = job.map_source.get("template") if isinstance(job.map_source, Mapping) else job.map_source
+    first = next(iter(stored.documents()), None)
+    return {
+        **facts,
+        "models": tuple(name for name, _ in job.models),
+        "function": " ".join(str(told or job.map_name).split())[:FUNCTION_CHARS],
+        "documents": job.documents[0],
+        "source": "" if first is None else first.id,
+    }
+
+
+def _size(folder: Path) -> int:
+    """Bytes of the files of a job."""
+    size = 0
+    with suppress(OSError), os.scandir(folder) as entries:  # purged meanwhile
+        for entry in entries:
+            size += entry.stat(follow_symlinks=False).st_size
+    return size
 
 
 def _reason(summary: Mapping[str, Any]) -> str:
@@ -145,7 +199,9 @@ def list_jobs(state_dir: str | os.PathLike[str] | None = None) -> Iterator[Job]:
     if not folder.is_dir():
         return
     entries = [
-        entry for entry in folder.iterdir() if entry.is_dir() and not entry.is_symlink() and (entry / "log").exists()
+        entry
+        for entry in folder.iterdir()
+        if entry.is_dir() and not entry.is_symlink() and os.path.lexists(entry / "log")
     ]
     for entry in sorted(entries, key=lambda path: (path.stat().st_mtime, path.name)):
         try:

@@ -10,6 +10,7 @@ import sys
 import time
 from collections import deque
 from collections.abc import Callable
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any, Protocol, TextIO
 
 from mrengine.errors import ConfigError
@@ -33,6 +34,7 @@ __all__ = ["Bar", "Meter", "Progress", "Silent", "open_progress"]
 WINDOW_S = 30.0
 SAMPLE_S = 0.25
 REDRAW_S = 0.1
+BAR, LEAST_BAR = 20, 6  # characters
 
 Clock = Callable[[], float]
 
@@ -98,6 +100,9 @@ class Progress(Protocol):
     def state(self, text: str) -> None:
         """Say what the run is doing: "reading", "draining", "" for its normal work."""
 
+    def say(self, text: str) -> None:
+        """A line on stderr, above the bar."""
+
     def close(self) -> None:
         """Take the bar off the screen. May be called again."""
 
@@ -114,6 +119,11 @@ class Silent:
     def state(self, text: str) -> None:
         pass
 
+    def say(self, text: str) -> None:
+        with suppress(OSError, ValueError, AttributeError):  # closed, or none at all
+            sys.stderr.write(text + "\n")
+            sys.stderr.flush()
+
     def close(self) -> None:
         pass
 
@@ -124,7 +134,7 @@ def open_progress(wanted: bool | None, *, stream: TextIO | None = None, clock: C
     Raises ConfigError where a bar is asked for and rich is not installed.
     """
     stream = sys.stderr if stream is None else stream
-    if wanted is False or (wanted is None and not _is_terminal(stream)):
+    if wanted is False or stream is None or (wanted is None and not _is_terminal(stream)):
         return Silent()
     try:
         return Bar(stream, clock=clock)
@@ -187,6 +197,13 @@ class Bar:
         self._text = text
         self._draw()
 
+    def say(self, text: str) -> None:
+        """A line above the bar."""
+        if self._live is None:
+            Silent().say(text)
+        else:
+            self._console.print(text, markup=False, highlight=False, emoji=False, soft_wrap=True)
+
     def close(self) -> None:
         """Take the bar off the screen."""
         self._closed = True
@@ -215,10 +232,15 @@ class Bar:
     def _line(self) -> RenderableType:
         from rich.progress_bar import ProgressBar
         from rich.table import Column, Table
+        from rich.text import Text
 
-        line = Table.grid(Column(width=20), Column(no_wrap=True, overflow="ellipsis"), padding=(0, 1))
+        words = describe(self.meter, self._state(), width=self._console.width - 1)
+        room = min(BAR, self._console.width - 1 - len(words) - 1)
+        if room < LEAST_BAR:  # the words say more
+            return Text(words, no_wrap=True, overflow="ellipsis")
+        line = Table.grid(Column(width=room), Column(no_wrap=True, overflow="ellipsis"), padding=(0, 1))
         bar = ProgressBar(total=self.meter.total or None, completed=self.meter.done, pulse=not self.meter.total)
-        line.add_row(bar, describe(self.meter, self._state()))
+        line.add_row(bar, words)
         return line
 
     def _state(self) -> str:
@@ -231,20 +253,23 @@ class Bar:
         self.tick()
 
 
-def describe(meter: Meter, state: str = "") -> str:
-    """The words of the line, as "12/40 chunks, draining, 1 failed, 3.1/s, 0:09 left": what matters most comes first."""
-    words = [f"{meter.done}/{meter.total} chunks"] if meter.total else []
-    if state:
-        words.append(state)
-    if meter.failed:
-        words.append(f"{meter.failed} failed")
+def describe(meter: Meter, state: str = "", *, width: int = 10_000) -> str:
+    """The words of the line, as "12/40 chunks, draining, 1 failed, 3.1/s, 0:09 left".
+
+    Where ``width`` is less than that, the pace gives way first, then what is being done; the time left is the last.
+    """
+    count = f"{meter.done}/{meter.total} chunks" if meter.total else ""
+    failed = f"{meter.failed} failed" if meter.failed else ""
+    pace = ""
     if meter.per_second > 0:
-        words.append(f"{meter.per_second:.1f}/s" if meter.per_second >= 1 else f"{1 / meter.per_second:.1f} s each")
-    if meter.eta_s is not None and meter.done < meter.total:
-        words.append(f"{_clock_time(meter.eta_s)} left")
-    else:
-        words.append(_clock_time(meter.elapsed_s))
-    return ", ".join(words)
+        pace = f"{meter.per_second:.1f}/s" if meter.per_second >= 1 else f"{1 / meter.per_second:.1f} s each"
+    left = meter.eta_s is not None and meter.done < meter.total
+    time_ = f"{_clock_time(meter.eta_s or 0)} left" if left else _clock_time(meter.elapsed_s)
+    for words in ((count, state, failed, pace, time_), (count, state, failed, time_), (count, failed, time_)):
+        line = ", ".join(word for word in words if word)
+        if len(line) <= width:
+            break
+    return line
 
 
 def _clock_time(seconds: float) -> str:

@@ -4,7 +4,9 @@ id.
 
 from __future__ import annotations
 
+import logging
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from hashlib import blake2b
 from typing import Any
@@ -16,6 +18,12 @@ from mrengine.errors import ConfigError
 __all__ = ["PromptMap", "map_prompt"]
 
 _TEXT = re.compile(r"\$(?:text\b|\{text\})")
+# {name}, {{name}}, %(name)s, $name and ${name}: how other template languages name a value.
+_PLACEHOLDER = re.compile(
+    r"\$?\{\{?\s*([A-Za-z_]\w{0,30})\s*\}?\}|\$([A-Za-z_]\w{0,30})|%\(([A-Za-z_]\w{0,30})\)s|%s\b"
+)
+_LIKE_TEXT = {"text", "txt", "texts", "tex", "test", "chunk", "document", "doc", "content", "input"}
+log = logging.getLogger("mrengine")
 
 
 @dataclass(frozen=True)
@@ -49,6 +57,11 @@ class PromptMap:
             return f"{self.template.rstrip()}\n\n{fenced}"
         return _TEXT.sub(lambda _: fenced, self.template)
 
+    @property
+    def result_type(self) -> Any:
+        """What its results are made into: the response model, where that is a class."""
+        return None if self.response_model is None or isinstance(self.response_model, Mapping) else self.response_model
+
     def prompt_fields(self) -> dict[str, Any]:
         """What the log keeps, so that the job can be resumed by its id alone. A pydantic model is kept as its
         schema.
@@ -66,10 +79,29 @@ class PromptMap:
         }
 
     @property
+    def preloads(self) -> tuple[str, ...]:
+        """What answers are validated with: imported once, not in each worker (jsonschema takes a quarter second)."""
+        if self.response_model is None:
+            return ()
+        return ("jsonschema",) if isinstance(self.response_model, Mapping) else ("pydantic",)
+
+    @property
     def map_version(self) -> str:
         """A digest of all that makes the prompt."""
         packed = msgpack.packb(sorted(self.prompt_fields().items()), unicode_errors="surrogatepass")
         return "prompt-" + blake2b(packed, digest_size=8).hexdigest()
+
+
+def stray_placeholder(template: str) -> str:
+    """What was probably meant for ``$text``: {text}, $txt; empty: nothing. Where ``$text`` is there, too, only names
+    that are much like it.
+    """
+    there = _TEXT.search(template) is not None
+    for found in _PLACEHOLDER.finditer(template):
+        name = (found[1] or found[2] or found[3] or "").lower()
+        if found[0] not in ("$text", "${text}") and (not there or name in _LIKE_TEXT):
+            return found[0]
+    return ""
 
 
 def map_prompt(
@@ -83,10 +115,27 @@ def map_prompt(
 ) -> PromptMap:
     """A map function from a prompt: ``$text`` stands for the chunk, fenced as data. ``max_tokens``: of each answer.
 
-    ``response_model``: a pydantic model or JSON schema; the result is then the validated value.
+    ``response_model``: a pydantic model, a dataclass, ``list[Model]`` or another type that pydantic validates, whose
+    instances the results are then; or a JSON schema, whose values they are.
     ``on_truncation``: "error", "allow" or "continue", for an answer that ``max_tokens`` has cut. ConfigError: no
-    prompt.
+    prompt, or a schema that is none.
     """
-    if not isinstance(template, str) or not template.strip():
+    prompt = check_prompt(PromptMap(template, system, max_tokens, temperature, response_model, on_truncation))
+    if stray := stray_placeholder(template):
+        instead = "" if _TEXT.search(template) else ", and without it the chunk comes at the end"
+        log.warning("the prompt holds %s, which is sent as it is: only $text stands for the chunk%s", stray, instead)
+    return prompt
+
+
+def check_prompt(prompt: PromptMap) -> PromptMap:
+    """The same. ConfigError: what every call would be refused for, told before the first."""
+    from mrengine.providers.call.answers import check_call
+
+    check_call(prompt.template, prompt.system, prompt.max_tokens, prompt.temperature, prompt.on_truncation)
+    if not prompt.template.strip():
         raise ConfigError("the prompt is empty", setting="template")
-    return PromptMap(template, system, max_tokens, temperature, response_model, on_truncation)
+    if prompt.response_model is not None:
+        from mrengine.providers.call.structured import schema_of
+
+        schema_of(prompt.response_model)
+    return prompt

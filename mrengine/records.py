@@ -5,7 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from hashlib import blake2b
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
+
+if TYPE_CHECKING:
+    from mrengine.errors import SourceError
 
 __all__ = [
     "Budget",
@@ -83,11 +86,21 @@ def fence(text: str) -> str:
 
 @dataclass(frozen=True, slots=True)
 class Usage:
-    """Tokens as the provider counted them. ``cached_tokens`` are part of ``input_tokens``."""
+    """Tokens of one call, or of many, as the provider counted them.
+
+    ``input_tokens`` is the whole prompt; ``cached_tokens`` and ``cache_write_tokens`` (read from and written into the
+    provider's cache) are part of it, ``cache_write_1h_tokens`` of the latter. ``output_tokens`` is the whole answer;
+    ``reasoning_tokens`` are part of it. ``estimated``: the provider did not say (all of) it, so it is our own count.
+    How each vendor counts: ``mrengine.providers.call.counting``.
+    """
 
     input_tokens: int = 0
     output_tokens: int = 0
     cached_tokens: int = 0
+    cache_write_tokens: int = 0
+    reasoning_tokens: int = 0
+    cache_write_1h_tokens: int = 0
+    estimated: bool = False
 
     @property
     def total_tokens(self) -> int:
@@ -98,6 +111,10 @@ class Usage:
             self.input_tokens + other.input_tokens,
             self.output_tokens + other.output_tokens,
             self.cached_tokens + other.cached_tokens,
+            self.cache_write_tokens + other.cache_write_tokens,
+            self.reasoning_tokens + other.reasoning_tokens,
+            self.cache_write_1h_tokens + other.cache_write_1h_tokens,
+            self.estimated or other.estimated,
         )
 
 
@@ -121,7 +138,7 @@ class Observed:
 @dataclass(frozen=True, slots=True)
 class Request:
     """One request to a model, as a provider gets it. ``schema``: a JSON schema or None. ``timeout_s``: for the whole
-    call.
+    call. ``finish_s``: for one whose answer has begun, where that is more.
     """
 
     model: str
@@ -134,6 +151,7 @@ class Request:
     document_id: str | None = None
     attempt: int = 1
     timeout_s: float = 600.0
+    finish_s: float = 0.0
     # The turns so far, where the model is asked again (continuation, a re-ask); (role, content) pairs after the prompt.
     turns: tuple[tuple[str, str], ...] = field(default=(), repr=False)
 
@@ -177,8 +195,10 @@ class ChunkResult:
 class ChunkFailure:
     """A chunk that has no result.
 
-    ``kind``: "error" (map_fn raised), "unstorable" (its result), "model" (a call), "crash", "hang", "retries".
-    ``traceback`` names files, lines and functions only: no source line, no value.
+    ``kind``: "error" (map_fn raised), "unstorable" (its result), "model" (a call), "crash", "hang", "retries",
+    "damaged" (its text, its document's name or the record of its outcome is lost).
+    ``traceback`` names files, lines and functions only: no source line, no value. ``answers``: what the models had
+    answered to the calls of the last attempt, as they said it, refused answers included.
     """
 
     chunk_id: int
@@ -188,11 +208,13 @@ class ChunkFailure:
     message: str
     attempts: int = 1
     traceback: str = field(default="", repr=False)
+    answers: tuple[str, ...] = field(default=(), repr=False)
 
 
 @dataclass(frozen=True, slots=True)
 class RateLimit:
-    """A provider's limits for one model, per minute. ``burst_s``: seconds of the rate that may be used at once.
+    """A provider's limits for one model, per minute; ``rps``: requests per second, spaced evenly.
+    ``burst_s``: seconds of the rate that may be used at once.
 
     ``concurrent``: calls in flight. ``shared``: a name under which all processes of this machine that call the model at
     the same endpoint draw on one limit.
@@ -200,6 +222,7 @@ class RateLimit:
 
     tpm: int | None = None
     rpm: int | None = None
+    rps: float | None = None
     input_tpm: int | None = None
     output_tpm: int | None = None
     concurrent: int | None = None
@@ -218,17 +241,33 @@ class Budget:
 
 @dataclass(frozen=True, slots=True)
 class Price:
-    """USD per million tokens."""
+    """USD per million tokens.
+
+    Where a price is not given: ``cached`` is ``input``; ``cache_write`` is 1.25 and ``cache_write_1h`` 2 times
+    ``input``, as at Anthropic, the only vendor that charges more for them
+    (https://platform.claude.com/docs/en/build-with-claude/prompt-caching). Reasoning costs what other output costs.
+    """
 
     input: float
     output: float
     cached: float | None = None
+    cache_write: float | None = None
+    cache_write_1h: float | None = None
 
     def cost(self, usage: Usage) -> float:
         """USD for this usage."""
         cached = self.input if self.cached is None else self.cached
-        fresh = usage.input_tokens - usage.cached_tokens
-        return (fresh * self.input + usage.cached_tokens * cached + usage.output_tokens * self.output) / 1e6
+        written = self.input * 1.25 if self.cache_write is None else self.cache_write
+        written_1h = self.input * 2.0 if self.cache_write_1h is None else self.cache_write_1h
+        fresh = usage.input_tokens - usage.cached_tokens - usage.cache_write_tokens
+        cost = fresh * self.input + usage.cached_tokens * cached + usage.output_tokens * self.output
+        cost += (usage.cache_write_tokens - usage.cache_write_1h_tokens) * written
+        return (cost + usage.cache_write_1h_tokens * written_1h) / 1e6
+
+    def most(self, usage: Usage) -> float:
+        """USD at most, where nobody knows yet how much of the input will be written into a cache."""
+        written = usage.input_tokens if (self.cache_write or 0.0) > self.input else 0
+        return self.cost(Usage(usage.input_tokens, usage.output_tokens, 0, written))
 
 
 @dataclass(frozen=True, slots=True)
@@ -236,14 +275,20 @@ class ModelSpec:
     """A model, by name, and what its name does not say.
 
     ``provider``: a name ("openai", "anthropic", "http", "local", "fake", an entry point) or a Provider class.
+    ``api_key_env``: the variable that holds the key; of several each is a key with limits of its own, and calls go to
+    whichever has room.
     ``headers``: a mapping, ``${VAR}`` expanded in the worker, or a callable that returns one (asked again after a 401).
-    ``params``: sent with every request. ``fallbacks``: names or specs that take this model's chunks when it fails.
+    ``params``: sent with every request. ``fallbacks``: names or specs that take this model's chunks when it fails;
+    ``fallbacks_on``: of what, any of "unavailable" (it cannot be used, or not now), "overflow" (a text that it does
+    not hold; the fallbacks with a larger window are asked) and "filtered" (a content filter refused).
+    ``reasoning``: "drop", or "keep" to have what the model thinks aloud in the text, before the answer, as
+    ``<think>…</think>``.
     """
 
     name: str
     provider: str | type[Any] | None = None
     base_url: str | None = None
-    api_key_env: str | None = None
+    api_key_env: str | Sequence[str] | None = None
     headers: Mapping[str, str] | Callable[[], Mapping[str, str]] | None = field(default=None, repr=False)
     verify: bool | str = True
     proxy: str | None = field(default=None, repr=False)
@@ -253,6 +298,8 @@ class ModelSpec:
     price: Price | None = None
     limits: RateLimit | None = None
     fallbacks: Sequence[str | ModelSpec] = ()
+    reasoning: Literal["drop", "keep"] = "drop"
+    fallbacks_on: Sequence[str] = ("unavailable", "overflow")
 
 
 @dataclass(frozen=True, slots=True)
@@ -269,14 +316,18 @@ class Grant:
 
 @dataclass(frozen=True, slots=True)
 class Estimate:
-    """An upper bound of what a job would do and cost; nothing was called. ``cost_usd``: None where a price is
-    unknown.
+    """What a job would do and cost under what is ``assumed``; nothing was called, and it is no upper bound.
+
+    ``output_tokens``: as many as the calls allow (``max_tokens``). ``cost_usd``: None where a price is unknown.
     """
 
     chunks: int
     calls: int
     input_tokens: int
     cost_usd: float | None
+    output_tokens: int = 0
+    calls_per_chunk: float = 1.0
+    assumed: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -295,6 +346,13 @@ class JobStatus:
     eta_s: float | None = None
     updated: float = 0.0
     reason: str = ""  # why the last run was not done, or what chunks failed of
+    models: tuple[str, ...] = ()
+    function: str = field(default="", repr=False)  # its name, or the beginning of the prompt
+    documents: int = 0
+    source: str = ""  # the id of the first document
+    usage: Usage = Usage()  # of all runs
+    size_bytes: int = 0  # of the job's folder
+    folder: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -309,6 +367,7 @@ class Throughput:
 class RunSummary:
     """What a run did. ``usage``: tokens per model. ``cost_usd``: None where a price is unknown, never 0. ``retries``:
     chunks and calls that were tried again; ``rate_limited``: the calls among them that a limit had refused.
+    ``unread_sources``: those that could not be read, and were left out (``on_source_error="skip"``).
     """
 
     job_id: str
@@ -326,6 +385,7 @@ class RunSummary:
     cost_usd: float | None = None
     errors: tuple[str, ...] = ()
     warnings: tuple[str, ...] = ()
+    unread_sources: tuple[str, ...] = ()
 
     def to_dict(self) -> dict[str, Any]:
         """Plain dicts, lists and numbers, as JSON takes them."""
@@ -333,10 +393,13 @@ class RunSummary:
 
 
 class RunResult(tuple[Any, RunSummary]):
-    """``result, summary = run``; also ``.result .summary .results .failures .job_id``."""
+    """``result, summary = run``; also ``.result .summary .results .failures .job_id``. ``unread``: the SourceError of
+    each source that was left out.
+    """
 
     results: Sequence[ChunkResult]
     failures: Sequence[ChunkFailure]
+    unread: Sequence[SourceError]
 
     def __new__(
         cls,
@@ -344,10 +407,12 @@ class RunResult(tuple[Any, RunSummary]):
         summary: RunSummary,
         results: Sequence[ChunkResult] = (),
         failures: Sequence[ChunkFailure] = (),
+        unread: Sequence[SourceError] = (),
     ) -> RunResult:
         self = super().__new__(cls, (result, summary))
         self.results = results
         self.failures = failures
+        self.unread = unread
         return self
 
     @property

@@ -1,48 +1,51 @@
-"""Owns the front door: ``MapReduceRunner``. It wires the rooms together and holds no logic of its own."""
+"""The front door: ``MapReduceRunner``. It wires the rooms together and holds no logic of its own."""
 
 from __future__ import annotations
 
+import inspect
 import logging
-import os
-import threading
-from collections.abc import Callable, Iterator, Mapping, Sequence
+import time
+from collections.abc import Callable, Iterator
+from contextlib import nullcontext
 from dataclasses import replace
 from functools import cached_property
 from types import TracebackType
-from typing import Any, Literal, TypeVar
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
 from mrengine import events
-from mrengine.backends.process.driver import Driver, ProcessDriver
-from mrengine.config import UNSET, Settings, check_job_id, check_platform, jobs_folder, new_job_id
+from mrengine.config import check_job_id, check_platform, jobs_folder, new_job_id
 from mrengine.errors import ConfigError, JobNotFound
-from mrengine.host.auto import auto_job_id
+from mrengine.host.callables import check_map, check_reduce
+from mrengine.host.documents import names_a_file, spool_unnamed, without_tables
 from mrengine.host.estimate import estimate
-from mrengine.host.event_loops import warn_in_event_loop
-from mrengine.host.job_identity import MapFunction, describe_map
+from mrengine.host.job_identity import auto_job_id
 from mrengine.host.job_run import JobRun
-from mrengine.host.notices import names_a_file
-from mrengine.host.reduce import reduced
+from mrengine.host.pool import Pool
+from mrengine.host.reduce import reduce_run
 from mrengine.host.requests import RunConfig, check_terms
-from mrengine.host.sequential import SequentialDriver
 from mrengine.host.stored import stored_job
-from mrengine.host.tree_reduce import play_tree
+from mrengine.host.uninterrupted import freed
+from mrengine.host.waiting import Turns
 from mrengine.jobs import Job
+from mrengine.log.format.instances import check_result_type
 from mrengine.log.view.job_view import ResumeEngine
+from mrengine.mapfn.describe import MapFunction, describe_map
 from mrengine.mapfn.pickling import pack, pack_function
 from mrengine.progress import open_progress
 from mrengine.providers.models.balancer import ModelLoadBalancer
 from mrengine.providers.models.model import Model, resolve_models
 from mrengine.records import (
-    Budget,
     ChunkFailure,
     ChunkResult,
     Estimate,
     JobStatus,
-    ModelSpec,
-    RateLimit,
     RunResult,
 )
 from mrengine.reducers.tree import TreeReduce
+from mrengine.settings import Keep, OnBusy, RunnerSettings, Settings, check_number, signature
+
+if TYPE_CHECKING:
+    from typing_extensions import Unpack
 
 __all__ = ["MapReduceRunner"]
 
@@ -50,64 +53,28 @@ log = logging.getLogger("mrengine")
 
 MapFn = Callable[[Any, Any], Any]
 ReduceFn = Callable[[Any], Any] | TreeReduce
-_STORED = object()  # stands for the documents in a job's spool
 Callback = TypeVar("Callback", bound=Callable[[Any], Any])
 
 
 class MapReduceRunner:
     """Runs a function over the chunks of documents, in supervised worker processes, and reduces the results.
 
-    See ``docs/design.md`` for each setting; times are in seconds. Raises ConfigError for settings that cannot work.
-    A runner may be used for several runs, one at a time; in a ``with`` block they share one warm pool.
+    ``settings`` are the fields of :class:`mrengine.settings.Settings`, explained in ``docs/reference.md``. Raises
+    ConfigError for settings that cannot work; a key that is missing is told by what needs it, ``run()`` and its like,
+    before anything is read. A runner may be used for several runs, one at a time; in a ``with`` block they share one
+    warm pool.
     """
 
-    def __init__(
-        self,
-        job_id: str | None = None,
-        *,
-        workers: int = UNSET,
-        slots: int = UNSET,
-        models: str | ModelSpec | Sequence[str | ModelSpec] | None = UNSET,
-        priority: str = UNSET,
-        balance: Literal["round_robin", "least_used", "budget", "all"] | None = None,
-        assignment: Literal["modulo", "steal"] = "modulo",
-        strategy: Literal["parallel", "sequential"] = "parallel",
-        target_tokens: int | Literal["auto"] | None = UNSET,
-        overlap_tokens: int | None = None,
-        encoding: str = "o200k_base",
-        splitter: str | Callable[[str], Any] = "auto",
-        limits: Mapping[str, RateLimit] | None = None,
-        budget: Budget | None = None,
-        max_attempts: int = 3,
-        max_failed: int | None = None,
-        chunk_timeout_s: float = 600.0,
-        drain_s: float = 10.0,
-        backoff_s: float = 1.0,
-        max_worker_rss: int | None = None,
-        map_version: str | None = None,
-        on_mismatch: Literal["error", "extend", "recompute", "restart"] | None = None,
-        initializer: Callable[..., None] | None = None,
-        initargs: Sequence[Any] = (),
-        preload: Sequence[str] = (),
-        keep: Literal["always", "on_failure", "results"] | None = None,
-        state_dir: str | os.PathLike[str] | None = UNSET,
-        durability: Literal["fsync", "flush"] = "fsync",
-        strict: bool = False,
-        backend: Literal["process"] = "process",
-        progress: bool | None = None,
-    ) -> None:
-        given = {name: value for name, value in locals().items() if name not in ("self", "job_id", "__class__")}
+    def __init__(self, job_id: str | None = None, **settings: Unpack[RunnerSettings]) -> None:
         check_platform()
-        self._settings = Settings.of(given)
+        self._settings = Settings.of(settings)
         self._job_id = job_id if job_id in (None, "auto") else check_job_id(job_id)
-        self._first_id = self._job_id
         self._dispatcher = events.Dispatcher()
         self._models: tuple[Model, ...] | None = None
-        self._session: Driver | None = None
-        self._session_pid = 0
-        self._kept = False
+        self._keyed = False
+        self._pool = Pool(self._settings.strategy, drain_s=self._settings.drain_s)
         self._run: JobRun | None = None
-        self._busy = threading.Lock()
+        self._turns = Turns()
         self._last_id: str | None = self._job_id if self._job_id != "auto" else None
         if self._settings.models is not None:
             self._resolve()
@@ -143,18 +110,21 @@ class MapReduceRunner:
         job_id: str | None = None,
         per_document: bool = False,
         timeout_s: float | None = None,
+        result_type: Any = None,
+        on_busy: OnBusy | None = None,
     ) -> RunResult:
         """Run ``map_fn(chunk, context)`` over all chunks and ``reduce_fn(results)`` over the results.
 
         ``document``: a str is always text; a Path, bytes or file object is read; any other iterable is many documents.
         ``per_document``: reduce each document by itself; the result is ``{document_id: value}``. Without ``reduce_fn``
-        the result is the results. Raises JobError (``.results`` has what was finished), ConfigError, SourceError,
-        ChunkingError, LogError, and whatever ``reduce_fn`` raises.
+        the result is the results. ``result_type``: a dataclass, pydantic model or other type that each result is made
+        into, also where it comes from an earlier run; None: ``map_prompt``'s own response model, else plain values.
+        ``on_busy="wait"``: where another process or thread runs the job, wait for its end, at most ``timeout_s``.
+        Raises JobError (``.results`` has what was finished), ConfigError, SourceError, ChunkingError, LogError, and
+        whatever ``reduce_fn`` raises.
         """
-        with self._one_run(document, map_fn, reduce_fn, job_id, timeout_s) as run:
-            for _ in run.outcomes():
-                pass
-            return self._reduce(run, reduce_fn, per_document)
+        asked = _Asked(document, map_fn, reduce_fn, job_id, timeout_s, result_type, on_busy)
+        return self._run_and_reduce(asked, per_document=per_document)
 
     def stream(
         self,
@@ -164,11 +134,13 @@ class MapReduceRunner:
         job_id: str | None = None,
         new_only: bool = False,
         timeout_s: float | None = None,
+        result_type: Any = None,
+        on_busy: OnBusy | None = None,
     ) -> Iterator[ChunkResult | ChunkFailure]:
         """Outcomes as they become durable; first those of earlier runs, unless ``new_only``. Leaving the loop stops
         the job. Raises what ``run()`` raises; JobFailed after the last outcome.
         """
-        with self._one_run(document, map_fn, None, job_id, timeout_s) as run:
+        with self._one_run(_Asked(document, map_fn, None, job_id, timeout_s, result_type, on_busy)) as run:
             if not new_only:
                 yield from run.earlier()
             yield from run.outcomes(wanted=True)
@@ -184,76 +156,96 @@ class MapReduceRunner:
         *,
         per_document: bool = False,
         timeout_s: float | None = None,
+        api_key_env: str | None = None,
+        result_type: Any = None,
+        on_busy: OnBusy | None = None,
     ) -> RunResult:
         """Go on with a job from its log and its spool; no document is needed.
 
         Without ``map_fn`` the job's own is used: a prompt of ``map_prompt``, or an importable function. Without
-        ``models=`` its own models are. Raises JobNotFound, JobMismatch, and what ``run()`` raises.
+        ``models=`` its own models are; a key then goes to the vendors' own hosts alone, unless ``api_key_env`` names
+        the variable that holds it. Other models or another function, as one that was mended, are a JobMismatch, unless
+        ``on_mismatch`` is "recompute" or "restart". Raises JobNotFound, and what ``run()`` raises.
         """
-        if map_fn is None or self._settings.models is None:
-            stored = stored_job(jobs_folder(self._settings.state_dir) / check_job_id(job_id), job_id)
-            map_fn = map_fn or stored.map_fn()
-            if self._settings.models is None:
-                self._models = stored.models(self._settings.limits)
-        with self._one_run(_STORED, map_fn, reduce_fn, job_id, timeout_s) as run:
+        told_by_log = map_fn is None or self._settings.models is None
+        folder = jobs_folder(self._settings.state_dir) / check_job_id(job_id)
+        with ResumeEngine(folder) if told_by_log else nullcontext() as view:
+            if view is not None:
+                stored = stored_job(view, job_id)
+                map_fn = map_fn or stored.map_fn()
+                if self._settings.models is None:
+                    self._models = stored.models(self._settings.limits, api_key_env=api_key_env)
+                    self._keyed = True
+            assert map_fn is not None
+            asked = _Asked(_Stored(view), map_fn, reduce_fn, job_id, timeout_s, result_type, on_busy)
+            return self._run_and_reduce(asked, per_document=per_document)
+
+    def _run_and_reduce(self, asked: _Asked, *, per_document: bool) -> RunResult:
+        with self._one_run(asked) as run:
             for _ in run.outcomes():
                 pass
-            return self._reduce(run, reduce_fn, per_document)
+            return reduce_run(run, asked.reduce_fn, per_document=per_document)
 
-    def _one_run(
-        self, document: Any, map_fn: MapFn, reduce_fn: ReduceFn | None, job_id: str | None, timeout_s: float | None
-    ) -> _Running:
-        if told := names_a_file(document):
+    def _one_run(self, asked: _Asked) -> _Running:
+        timeout_s = check_number("timeout_s", asked.timeout_s)  # of a deadline that is over: below 0
+        until = None if timeout_s is None else time.monotonic() + timeout_s
+        settings = self._settings.with_(on_busy=asked.on_busy or self._settings.on_busy)
+        if told := names_a_file(asked.document):
             log.warning("%s", told)
-        if not callable(map_fn):
-            raise ConfigError(f"map_fn is a {type(map_fn).__name__}, not a function", setting="map_fn")
-        if not self._busy.acquire(blocking=False):
-            raise ConfigError("this runner runs a job already: use one runner for each job at a time", setting="job_id")
+        check_map(asked.map_fn)
+        check_reduce(asked.reduce_fn)
+        self._turns.take(wait=settings.on_busy == "wait", until=until)
         try:
-            all_models = self._all_models(reduce_fn)
-            given = job_id or self._first_id
-            mapping = self._describe(map_fn, named=given is not None)
-            on_mismatch = self._settings.on_mismatch or "error"
+            self._resolve(keys=True)
+            given, document = self._job_id if asked.job_id is None else asked.job_id, without_tables(asked.document)
+            mapping = self._describe(asked, named=given is not None)
+            # By an id of its inputs a job can meet no others: only the function's code can differ.
+            on_mismatch = settings.on_mismatch or ("recompute" if given == "auto" else "error")
+            keep = settings.keep or ("always" if given is not None else "on_failure")
+            config = self._config(settings.with_(on_mismatch=on_mismatch), self._all_models(asked.reduce_fn), keep)
+            jobs = jobs_folder(settings.state_dir, create=True)
             if given == "auto":
-                on_mismatch = self._settings.on_mismatch or "recompute"  # only the function's code can differ
-                document, given = auto_job_id(document, self._settings, self._resolve(), mapping)
-            name = check_job_id(given) if given is not None else new_job_id()
-            self._first_id, self._last_id = None, name
-            keep = self._settings.keep or ("always" if given is not None else "on_failure")
-            parts = self._parts(all_models, keep, on_mismatch)
-            folder = jobs_folder(self._settings.state_dir, create=True) / name
-            run = JobRun(parts, name, folder, mapping, timeout_s=timeout_s)
+                document = spool_unnamed(jobs, document, skip=settings.on_source_error == "skip")
+                given = auto_job_id(document.rows, settings, self._resolve(), mapping)
+            self._last_id = name = check_job_id(given) if given is not None else new_job_id()
+            run = JobRun(config, name, jobs / name, mapping, until=until)
         except BaseException:
-            self._busy.release()
+            self._turns.give_back()
             raise
         return _Running(self, run, document)
 
-    def _describe(self, map_fn: MapFn, *, named: bool) -> MapFunction:
+    def _describe(self, asked: _Asked, *, named: bool) -> MapFunction:
+        map_fn = asked.map_fn
         blob = pack_function(map_fn, setting="map_fn")
-        return describe_map(map_fn, version=self._settings.map_version, named=named, blob=blob)
+        found = describe_map(map_fn, version=self._settings.map_version, named=named, blob=blob)
+        kind = asked.result_type if asked.result_type is not None else getattr(map_fn, "result_type", None)
+        if check_result_type(kind) is None:
+            return found
+        return replace(found, result_type=kind, result_blob=pack_function(kind, setting="result_type"))
 
     def _all_models(self, reduce_fn: ReduceFn | None) -> bool:
-        wanted = self._settings.balance or getattr(reduce_fn, "balance", None)
+        wanted = self._settings.balance or getattr(getattr(reduce_fn, "func", reduce_fn), "balance", None)
         return wanted == "all" and len(self._resolve()) > 0
 
-    def _resolve(self) -> tuple[Model, ...]:
-        if self._models is None:
-            limits = self._settings.limits
-            if self._settings.models is None:
-                try:
-                    self._models = resolve_models(None, limits=limits)
-                except ConfigError:
-                    self._models = ()  # a map function that calls no model needs none; complete() says what to do
-            else:
-                self._models = resolve_models(self._settings.models, limits=limits)
+    def _resolve(self, *, keys: bool = False) -> tuple[Model, ...]:
+        """``keys``: one that is missing is an error; whoever only looks needs none."""
+        if self._models is None or (keys and not self._keyed):
+            given, limits = self._settings.models, self._settings.limits
+            try:
+                self._models, self._keyed = resolve_models(given, limits=limits, keys=keys), keys
+            except ConfigError:
+                if given is not None:
+                    raise
+                self._models, self._keyed = (), True  # a map function may call none; complete() says what to do
         return self._models
 
-    def _parts(self, all_models: bool, keep: str, on_mismatch: str) -> RunConfig:
-        settings = replace(self._settings, on_mismatch=on_mismatch)
+    def _config(self, settings: Settings, all_models: bool, keep: Keep) -> RunConfig:
         models = self._resolve()
         check_terms(settings, models)
         if settings.models is not None:
-            _fetch_embedded(models)
+            from mrengine.providers.local.model_file import ensure_for
+
+            ensure_for(models)
         return RunConfig(
             settings=settings,
             models=models,
@@ -264,47 +256,9 @@ class MapReduceRunner:
             balancer=self.balancer if models else None,
             models_blob=pack(models),
             initializer_blob=pack_function((settings.initializer, tuple(settings.initargs)), setting="initializer"),
-            session=self._open_session,
-            drop_session=self._drop_session,
+            session=self._pool.open,
+            drop_session=self._pool.drop,
         )
-
-    def _open_session(self) -> Driver:
-        if self._session is not None and self._session_pid != os.getpid():
-            self.close()  # a fork of the process that opened it: the pool belongs to the parent
-        if self._session is None:
-            self._session_pid = os.getpid()
-            if self._settings.strategy == "sequential":
-                self._session = SequentialDriver()
-            else:
-                warn_in_event_loop()
-                self._session = ProcessDriver(drain_s=self._settings.drain_s)
-        return self._session
-
-    def _drop_session(self) -> None:
-        session, self._session = self._session, None
-        if session is not None:
-            session.kill()
-            session.close()
-
-    def _reduce(self, run: JobRun, reduce_fn: ReduceFn | None, per_document: bool) -> RunResult:
-        run.check_failures()
-        assert run.relay is not None
-        results = run.relay.results()
-        if reduce_fn is not None or per_document:
-            run.relay.emit("reduce:start", results=len(results))
-        if isinstance(reduce_fn, TreeReduce):
-            value = play_tree(run, reduce_fn, results, per_document=per_document)
-            run.complete()
-        else:
-            run.complete()  # the job is free while the caller's own function runs
-            try:
-                value = reduced(results, reduce_fn, per_document=per_document)
-            except Exception as error:
-                if run.parts.keep == "on_failure":  # it has no name of the caller's
-                    told = "reduce_fn raised %s; the results of job %s are kept: run it again with job_id=%r"
-                    log.warning(told, type(error).__name__, run.job_id, run.job_id)
-                raise
-        return RunResult(value, run.completed(), results, results.failures)
 
     # from other threads and processes
 
@@ -327,29 +281,58 @@ class MapReduceRunner:
             raise JobNotFound("this runner has not run a job yet")
         return ResumeEngine(jobs_folder(self._settings.state_dir) / self._last_id)
 
-    def estimate(self, document: Any, map_fn: MapFn | None = None) -> Estimate:
-        """Chunks, calls, input tokens and an upper bound of the cost in USD; nothing is called."""
-        return estimate(document, map_fn, self._settings, self._resolve())
+    def estimate(
+        self, document: Any, map_fn: MapFn | None = None, *, calls_per_chunk: float | None = None, sample: int = 0
+    ) -> Estimate:
+        """Chunks, calls, tokens and cost in USD, and what was assumed; no model is called, and no key is needed.
+
+        A prompt of ``map_prompt`` is one call a chunk. What another map function does is not known: it is taken for
+        one call, too, unless ``calls_per_chunk`` says how many, or ``sample=5`` runs it here over so many chunks of
+        the document with a fake model's answers. Retries, re-asks and a reduce by prompt are not counted.
+        """
+        models = self._resolve()
+        document = without_tables(document)
+        return estimate(document, map_fn, self._settings, models, calls_per_chunk=calls_per_chunk, sample=sample)
 
     # a warm pool
 
     def initialize(self) -> None:
         """Start the supervisor now, so that the first run does not wait for it."""
-        self._open_session()
+        self._pool.open()
 
     def __enter__(self) -> MapReduceRunner:
-        self._kept = True
+        self._pool.kept = True
         return self
 
     def __exit__(self, kind: type[BaseException] | None, value: BaseException | None, tb: TracebackType | None) -> None:
-        self._kept = False
+        self._pool.kept = False
         self.close()
 
     def close(self) -> None:
         """End the pool; nothing is left running."""
-        session, self._session = self._session, None
-        if session is not None:
-            session.close()
+        self._pool.close()
+
+
+class _Stored(NamedTuple):
+    """Stands for the documents in a job's spool; with the view of its log, where that was read already."""
+
+    view: ResumeEngine | None
+
+
+class _Asked(NamedTuple):
+    """What one run was asked for."""
+
+    document: Any
+    map_fn: MapFn
+    reduce_fn: ReduceFn | None
+    job_id: str | None
+    timeout_s: float | None
+    result_type: Any
+    on_busy: OnBusy | None
+
+
+_PARAMETERS = inspect.signature(MapReduceRunner.__init__).parameters
+MapReduceRunner.__init__.__signature__ = signature(_PARAMETERS["self"], _PARAMETERS["job_id"])  # type: ignore[attr-defined]
 
 
 class _Running:
@@ -361,8 +344,8 @@ class _Running:
     def __enter__(self) -> JobRun:
         self._runner._run = self._run
         try:
-            if self._document is _STORED:
-                self._run.prepare_stored()
+            if isinstance(self._document, _Stored):
+                self._run.prepare_stored(self._document.view)
             else:
                 self._run.prepare(self._document)
         except BaseException as error:
@@ -371,25 +354,22 @@ class _Running:
         return self._run
 
     def __exit__(self, kind: Any, value: BaseException | None, tb: Any) -> None:
-        runner, run = self._runner, self._run
         try:
             if value is not None:
-                run.interrupted(value)
-            run.finish()
+                self._run.interrupted(value)
+            self._run.finish()
         finally:
-            runner._run = None
             try:
-                run.close()
-                if not runner._kept:
-                    runner.close()
+                freed(self._free)
             finally:
-                runner._busy.release()
+                self._run.ended(value)
 
-
-def _fetch_embedded(models: Sequence[Model]) -> None:
-    """The embedded model's file, if the job was given that model: fetched when it is first used."""
-    for model in models:
-        if model.kind == "local" and model.base_url is None:
-            from mrengine.providers.local.model_file import ensure
-
-            ensure(model.spec.name)
+    def _free(self) -> None:
+        runner = self._runner
+        runner._run = None
+        try:
+            self._run.close()
+            if not runner._pool.kept:
+                runner.close()
+        finally:
+            runner._turns.give_back()

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from hashlib import blake2b
 from typing import Any
 
+from mrengine.errors import ConfigError
 from mrengine.prompts import map_prompt
 from mrengine.providers.local import small
 from mrengine.providers.models.model import Model, resolve_models
@@ -87,10 +88,19 @@ def summary_runner(
     job_id: str | None = None,
     *,
     models: str | ModelSpec | Sequence[str | ModelSpec] | None = None,
+    keys: bool = True,
     **settings: Any,
 ) -> MapReduceRunner:
-    """The runner that ``summarize()`` uses where none is given: chunks as the models need them."""
-    resolved = resolve_models(models, limits=settings.get("limits"))
+    """The runner that ``summarize()`` uses where none is given: chunks as the models need them.
+
+    Without ``keys`` it is for an estimate alone, which needs neither a key nor a model.
+    """
+    try:
+        resolved = resolve_models(models, limits=settings.get("limits"), keys=keys)
+    except ConfigError:
+        if keys or models is not None:
+            raise
+        return MapReduceRunner(job_id, **settings)
     if _is_small(resolved):
         from mrengine.providers.local.embedded import TARGET_TOKENS
 

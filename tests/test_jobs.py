@@ -9,14 +9,13 @@ import stat
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from mrengine import Budget, Document, Job, MapReduceRunner
-from mrengine.config import make_private
 from mrengine.errors import (
     BudgetExhausted,
     ConfigError,
@@ -27,9 +26,11 @@ from mrengine.errors import (
     JobNotFound,
     JobTimeout,
     LogError,
+    SourceError,
 )
 from mrengine.jobs import list_jobs
 from mrengine.log.view.verify import verify
+from mrengine.private import make_private
 from mrengine.records import JobStatus, ModelSpec, Price
 from mrengine.testing import fake
 from mrengine.testing.server import LLMServer
@@ -283,7 +284,7 @@ def test_purge_waits_for_nobody_and_leaves_nothing(jobs: Path) -> None:
             act()
 
 
-@pytest.mark.parametrize("asked", ["lstat", "access"])
+@pytest.mark.parametrize("asked", ["lstat", "chmod"])
 def test_a_folder_that_is_purged_while_it_is_made_is_made_again(
     asked: str, jobs: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -349,3 +350,39 @@ def test_whatever_many_processes_do_to_one_job_at_once_ends_well(strategy: str, 
     assert [fact for fact in said if fact[0] == "raised"] == []
     assert {"run", "purge", "check", "read"} <= {fact[1] for fact in said}
     assert [path.name for path in Job("c").folder.parent.iterdir() if path.name.startswith(".")] == []
+
+
+def test_a_source_that_is_refused_removes_no_job_that_is_just_beginning(jobs: Path) -> None:
+    """Nor is that told that it was purged: it runs, or hears that the other one holds the job for a moment."""
+    ends: list[str] = []
+
+    def bad() -> None:
+        with suppress(JobBusy, SourceError):
+            runner("c", strategy="sequential").run(jobs / "there is no such file", ask)
+
+    def good() -> None:
+        def slowly() -> Iterator[Document]:
+            for n in range(3):
+                time.sleep(0.002)
+                yield Document(str(n), "text")
+
+        while True:
+            try:
+                MapReduceRunner("c", strategy="sequential").run(slowly(), lambda chunk, context: 1)
+            except JobBusy:
+                continue
+            except BaseException as error:
+                ends.append(f"{type(error).__name__}: {error}")
+            else:
+                ends.append("done")
+            return
+
+    for _ in range(30):
+        threads = [threading.Thread(target=act) for act in (good, bad, bad)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        with suppress(JobNotFound):
+            Job("c").purge()
+    assert ends == ["done"] * 30

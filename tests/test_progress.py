@@ -5,17 +5,19 @@ from __future__ import annotations
 import io
 import os
 import pty
+import re
 import sys
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import TextIO
+from pathlib import Path
+from typing import Any, TextIO
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mrengine import progress
+from mrengine import MapReduceRunner, map_prompt, progress
 from mrengine.events import BudgetWait, ChunkFailed, ChunkProcessed, JobComplete, JobDraining, JobStart
 from mrengine.progress import Bar, Meter, Silent, describe, open_progress
 from mrengine.records import RunSummary, Usage
@@ -29,11 +31,12 @@ class Clock:
 
 
 @contextmanager
-def terminal(monkeypatch: pytest.MonkeyPatch) -> Iterator[tuple[TextIO, list[bytes]]]:
+def terminal(monkeypatch: pytest.MonkeyPatch, *, width: int = 80) -> Iterator[tuple[TextIO, list[bytes]]]:
     """The user's end of a pseudo-terminal, and what was written to it (complete after the block)."""
     monkeypatch.setenv("TERM", "xterm")
     monkeypatch.delenv("NO_COLOR", raising=False)
     master, slave = pty.openpty()
+    monkeypatch.setenv("COLUMNS", str(width))  # rich asks the standard streams, which are no terminal here
     written: list[bytes] = []
 
     def read() -> None:
@@ -117,6 +120,51 @@ def test_line_says_what_matters() -> None:
     clock.now += 4
     meter.count(done=12, failed=1)
     assert describe(meter, "draining") == "12/40 chunks, draining, 1 failed, 3.0/s, 0:09 left"
+
+
+def test_the_bar_gives_way_before_the_time_left_does(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Then the pace, then what is being done; no line is longer than the terminal."""
+    for width, bar_seen, parts in (
+        (80, True, ["draining, 2 in flight", "1.0/s"]),
+        (66, True, ["draining, 2 in flight", "1.0/s"]),
+        (52, False, ["draining, 2 in flight"]),
+        (30, False, []),
+    ):
+        clock = Clock()
+        with terminal(monkeypatch, width=width) as (stream, written):
+            bar = open_progress(True, stream=stream, clock=clock)
+            bar(JobStart(job_id="j", at=0.0, total=400, resumed=0))
+            clock.now += 1
+            bar(processed(2, 400))
+            clock.now += 1
+            written.clear()
+            bar(JobDraining(job_id="j", at=0.0, in_flight=2))
+            bar.close()
+        last = re.sub(r"\x1b\[[0-9;?]*[a-zA-Z]", "", b"".join(written).decode()).strip().splitlines()[-1]
+        assert ("━" in last) is bar_seen, width
+        assert "2/400 chunks" in last
+        assert re.search(r"\d:\d\d left", last)
+        assert all(part in last for part in parts), width
+        assert len(last) < width
+
+
+def test_an_error_stands_on_a_line_of_its_own(monkeypatch: pytest.MonkeyPatch, state_dir: Path) -> None:
+    """The bar is off the screen when run() raises, whatever it raises."""
+    with terminal(monkeypatch) as (stream, written):
+        monkeypatch.setattr(sys, "stderr", stream)
+        runner = MapReduceRunner(models="fake", progress=True, workers=1)
+
+        def strike(_event: Any) -> None:
+            raise KeyboardInterrupt
+
+        runner.on("chunk:processed", strike)
+        with pytest.raises(KeyboardInterrupt):
+            runner.run("The fever fell.", map_prompt("x"))
+        stream.write("Traceback")
+        stream.flush()
+    shown = b"".join(written)
+    assert b"chunk" in shown
+    assert re.search(rb"\x1b\[2KTraceback$", shown)
 
 
 def test_no_bar_where_nobody_sees_it() -> None:

@@ -355,7 +355,7 @@ def test_a_stream_ends_as_a_run_does(make: Any) -> None:
     names: list[str] = []
     runner.on("*", lambda event: names.append(event.name))
     outcomes = list(runner.stream(TEXT, lengths))
-    assert names[-1] == "job:complete"
+    assert names[-2:] == ["job:complete", "job:end"]
     failing = runner.stream(TEXT, lambda chunk, context: 1 / 0)
     assert [next(failing).kind for _ in outcomes] == ["error"] * len(outcomes)
     with pytest.raises(JobFailed, match="all"):
@@ -371,7 +371,7 @@ def test_events_tell_the_run(make: Any) -> None:
     runner.on("chunk:processed", lambda event: 1 / 0)
     run = runner.run(TEXT, ask)
     assert names[0] == "job:start"
-    assert names[-1] == "job:complete"
+    assert names[-2:] == ["job:complete", "job:end"]
     assert names.count("chunk:processed") == run.summary.total_chunks
 
 
@@ -560,7 +560,7 @@ def test_a_wrong_key_ends_the_job_at_once(monkeypatch: pytest.MonkeyPatch) -> No
 
 
 def test_a_job_goes_on_by_its_id_at_the_same_endpoint(monkeypatch: pytest.MonkeyPatch) -> None:
-    """With the same provider, and the key of the same variable, whose name is in the log and whose value is not."""
+    """With the same provider, and the key of the variable that is named again; its value is not in the log."""
     monkeypatch.setenv("LAB_KEY", "right")
     with LLMServer(api_key="right") as server:
         spec = ModelSpec("m", provider="http:anthropic", base_url=server.root, api_key_env="LAB_KEY")
@@ -568,7 +568,7 @@ def test_a_job_goes_on_by_its_id_at_the_same_endpoint(monkeypatch: pytest.Monkey
         settings: dict[str, Any] = {"workers": 2, "target_tokens": 60}
         with pytest.raises(BudgetExhausted):
             MapReduceRunner(models=spec, budget=Budget(max_tokens=1000), **settings).run(TEXT, prompt, job_id="lab")
-        run = MapReduceRunner(**settings).resume("lab")
+        run = MapReduceRunner(**settings).resume("lab", api_key_env="LAB_KEY")
         assert run.summary.failed_chunks == 0
         assert run.summary.resumed_chunks > 0
         assert server.stats().statuses.keys() == {"200"}

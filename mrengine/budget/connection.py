@@ -22,7 +22,7 @@ __all__ = ["UNASKED", "Asked", "Connection", "Done", "HeldCall", "Made", "Refuse
 Asked = tuple[int, str, int, int, int, int, bool]
 # number, model, input tokens by our count (0: not to be learned from), max_tokens, usage, whether the call was made,
 # headers
-Done = tuple[int, str, int, int, "tuple[int, int, int] | None", bool, "tuple[Any, ...] | None"]
+Done = tuple[int, str, int, int, "tuple[Any, ...] | None", bool, "tuple[Any, ...] | None"]
 Made = Collection[int] | int | None  # which of a dead worker's tickets were calls that were sent
 HeldCall = tuple[int, str, int, int]  # number, model, upper bound of input tokens, max_tokens
 Refused = tuple[int, str, str, tuple[str, float, float]]  # number, "config" | "exhausted", why, (unit, spent, limit)

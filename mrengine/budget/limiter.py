@@ -31,6 +31,7 @@ NEWEST = 0.25
 TROUBLE = 0.4
 # Below what was refused once, more may be in flight with each success; that much again is tried after such a silence.
 DARE_S = 15.0
+LONGEST_HOLD_S = 60.0  # that nobody has told
 DARE = 1.25
 YOUNG_S = 5.0  # calls that were made before there was a limiter to count them are still under way
 
@@ -78,6 +79,8 @@ class Limiter:
         self.window: int | None = None  # calls in flight that a provider of unknown limits is given at once …
         self.ceiling = WIDEST  # … and at most, until it has been silent for a while
         self.refused = (float("-inf"), 0)  # when, and the last call granted before
+        self.misses = 0  # probes in a row that were refused
+        self.borne = 0  # calls in flight at the last refusal, without those that it was one of
         self.trouble = 0.0  # the share of refusals among the latest answers
         self.call_s = 1.0
         self.number = 0
@@ -228,6 +231,7 @@ class Limiter:
     def _widen(self, now: float) -> None:
         """A success where no limit is known: one more call may be in flight, if that many were never refused."""
         assert self.window is not None
+        self.misses = 0
         if now - self.refused[0] > DARE_S:
             self.ceiling, self.refused = max(self.ceiling + 1, int(self.ceiling * DARE)), (now, self.refused[1])
         self.window = min(self.window + 1, self.ceiling)
@@ -276,17 +280,29 @@ class Limiter:
         return ServerBucket.of(news, since_s, taken, travelling, self.number if held is None else held.number)
 
     def _hold(self, seconds: float, now: float) -> None:
-        """Grant nothing to anybody for so long.
-
-        Where no limit is known all that waits would run into the next refusal together: half as many calls may be in
-        flight afterwards, and one more for each that succeeds, up to what was borne.
-        """
-        if not self.own and now >= self.hold_until:
-            in_flight = sum(self.in_flight.values())
-            self.window, self.refused = max(1, (in_flight + 1) // 2), (now + seconds, self.number)
-            if now - self.born > YOUNG_S:
-                self.ceiling = max(1, in_flight)
+        """Grant nothing to anybody for so long."""
+        if not self.own:
+            seconds = self._narrow(seconds, now)
         self.hold_until = max(self.hold_until, now + seconds)
+
+    def _narrow(self, seconds: float, now: float) -> float:
+        """Where no limit is known all that waits would run into the next refusal together.
+
+        So half as many calls may be in flight afterwards, or as many as were borne; one alone tries where none was. One
+        more may be for each that succeeds. A probe that is refused doubles the wait: what was told, or guessed, was too
+        little.
+        """
+        if now >= self.hold_until:
+            self.misses = min(self.misses + 1, 16) if self.window == 1 else 0
+            seconds = max(seconds, min(seconds * 2.0**self.misses, LONGEST_HOLD_S))
+            self.borne, self.refused = sum(self.in_flight.values()), (now + seconds, self.number)
+            self.window = max(1, (self.borne + 1) // 2)
+            if now - self.born > YOUNG_S and not self.misses:  # a lone probe tells nothing of how many are borne
+                self.ceiling = max(1, self.borne)
+        elif self.window is not None:
+            self.borne -= 1
+            self.window = max(1, min(self.window, self.borne))
+        return seconds
 
     def remaining(self) -> int:
         """Tokens that could be granted now, of the dimension that has least; a large number where none is limited."""
@@ -314,13 +330,13 @@ class Limiter:
         """All that processes must agree on, as plain lists and numbers."""
         own = {i: bucket.dump() for i, bucket in self.own.items()}
         seen = {i: one.dump() for i, one in self.seen.items()}
-        borne = [self.window, self.ceiling, self.refused, self.trouble]
+        borne = [self.window, self.ceiling, self.refused, self.trouble, self.misses, self.borne]
         return [own, seen, self.line.dump(), self.in_flight, self.hold_until, borne, self.call_s, self.number]
 
     def load(self, state: list[Any]) -> None:
         """Take over the state that ``dump`` described; capacities and rates stay those of this limit."""
         own, seen, line, self.in_flight, self.hold_until, borne, self.call_s, self.number = state
-        self.window, self.ceiling, (at, number), self.trouble = borne
+        self.window, self.ceiling, (at, number), self.trouble, self.misses, self.borne = borne
         self.refused = (at, number)
         self.own.update({i: _adopt(self.own.get(i), dumped) for i, dumped in own.items()})
         self.seen = {i: ServerBucket.load(dumped) for i, dumped in seen.items()}
@@ -346,6 +362,12 @@ def _adopt(mine: Bucket | None, dumped: list[Any]) -> Bucket:
     return bucket
 
 
+def _requests(limit: RateLimit) -> float | None:
+    """Requests a minute, by whichever limit says less."""
+    told = [limit.rpm, None if limit.rps is None else limit.rps * MINUTE_S]
+    return min((float(one) for one in told if one is not None), default=None)
+
+
 def _buckets(limit: RateLimit, now: float, spent: list[Spent]) -> dict[int, Bucket]:
     amounts = (
         [(ago, given + made) for ago, given, made in spent],
@@ -354,9 +376,10 @@ def _buckets(limit: RateLimit, now: float, spent: list[Spent]) -> dict[int, Buck
         [(ago, 1.0) for ago, _, _ in spent],
     )
     buckets = {}
-    for i, per_minute in enumerate((limit.tpm, limit.input_tpm, limit.output_tpm, limit.rpm)):
+    for i, per_minute in enumerate((limit.tpm, limit.input_tpm, limit.output_tpm, _requests(limit))):
         if per_minute is not None:
-            capacity, rate = burst(per_minute, limit.burst_s), per_minute / MINUTE_S
+            burst_s = 0.0 if i == REQUESTS and limit.rps is not None else limit.burst_s  # spaced evenly
+            capacity, rate = burst(per_minute, burst_s), per_minute / MINUTE_S
             level = implied_level(capacity, rate, amounts[i]) if spent else None
             buckets[i] = Bucket(capacity, rate, now, level)
     return buckets

@@ -132,7 +132,7 @@ def says_something(observed: Observed) -> bool:
 
 def check_limit(model: str, limit: RateLimit) -> None:
     """ConfigError for a limit that cannot work."""
-    for name in ("tpm", "rpm", "input_tpm", "output_tpm", "concurrent"):
+    for name in ("tpm", "rpm", "rps", "input_tpm", "output_tpm", "concurrent"):
         value = getattr(limit, name)
         if value is not None and not value > 0:
             raise ConfigError(f"limits[{model!r}].{name} is {value!r}: it must be above 0", setting="limits")

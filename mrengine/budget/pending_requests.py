@@ -73,7 +73,7 @@ class Lease:
         if ticket is None:
             return
         number, model, counted, output, _, _, estimated = ticket.ask
-        tokens = None if usage is None else (usage.input_tokens, usage.output_tokens, usage.cached_tokens)
+        tokens = None if usage is None else astuple(usage)
         said = None if observed is None else astuple(observed)
         self._settle((number, model, counted if estimated else 0, output, tokens, made, said))
 
@@ -178,9 +178,12 @@ class PendingRequests:
 def _refusal(ticket: PendingRequest, kind: str, why: str, facts: tuple[str, float, float]) -> MrengineError:
     if kind == "exhausted":
         unit, spent, limit = facts
+        _, _, _, output, _, prompt, _ = ticket.ask
+        # A token a byte is what no tokenizer exceeds; in a re-ask the answers before it are part of the prompt.
+        parts = f"{prompt} for the prompt and what is asked again, {output} for the answer (its max_tokens)"
         return BudgetExhausted(
-            f"the next call to {ticket.model!r} may need {why} and could exceed the budget: {spent:g} of {limit:g} "
-            f"{unit} are spent; the same job with a larger Budget goes on from here",
+            f"the next call to {ticket.model!r} could exceed the budget: {spent:g} of {limit:g} {unit} are spent, and "
+            f"it reserves {why} at most: {parts}; the same job with a larger Budget goes on from here",
             spent=spent,
             limit=limit,
             unit=unit,

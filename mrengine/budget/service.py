@@ -109,7 +109,7 @@ class BudgetService:
         """
         access, bound = self._manager.open(model), NOTHING
         if self._purse.limited:
-            bound = self._purse.cost(model, Usage(bound_tokens, output))
+            bound = self._purse.bound(model, Usage(bound_tokens, output))
             self._purse.put_aside(bound)
         if access is not None:
             with access as limiter:
@@ -161,7 +161,7 @@ class BudgetService:
         used = None if made else UNSENT if said is None else TURNED_AWAY
         if usage is not None:
             used = (float(usage.total_tokens), float(usage.input_tokens), float(usage.output_tokens), 1.0)
-            if usage.input_tokens and counted:
+            if usage.input_tokens and counted and not usage.estimated:
                 self._ratios.learn(model, counted, usage.input_tokens)
                 self._ratios.learn_output(model, output, usage.output_tokens)
         _, ticket = mine.tickets.pop(number, (model, _Ticket(None, NOTHING) if number == UNASKED else None))
@@ -176,7 +176,7 @@ class BudgetService:
             return NOTHING
         number, model, _, output, _, bound_tokens, _ = ask
         try:
-            bound = self._purse.cost(model, Usage(bound_tokens, output))
+            bound = self._purse.bound(model, Usage(bound_tokens, output))
         except ConfigError as error:  # a model that was not announced, of unknown price
             refused.append((number, "config", str(error), ("USD", 0.0, 0.0)))
             return None

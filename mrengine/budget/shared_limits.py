@@ -9,6 +9,7 @@ from __future__ import annotations
 import fcntl
 import os
 import struct
+import sys
 import time
 from collections.abc import Callable, Mapping
 from contextlib import suppress
@@ -21,6 +22,7 @@ import msgpack
 
 from mrengine.budget.limiter import Limiter
 from mrengine.budget.manager import Access
+from mrengine.private import open_file
 from mrengine.records import RateLimit
 
 __all__ = ["SharedLimit", "Shares", "is_alive", "process_name"]
@@ -28,6 +30,8 @@ __all__ = ["SharedLimit", "Shares", "is_alive", "process_name"]
 FORMAT = 2
 HEAD = struct.Struct("<II")  # length and crc32 of the state that follows
 LOOK_FOR_DEAD_S = 1.0
+_FLOCK = struct.Struct("@hhqqi4x")  # struct flock of 64-bit Linux: type, whence, start, len, pid
+_OFD = hasattr(fcntl, "F_OFD_SETLK") and sys.platform.startswith("linux")
 UNUSED_S = 86_400.0
 
 
@@ -91,7 +95,8 @@ class SharedLimit:
         """The locked file; opened again where somebody has removed the one that was open."""
         while True:
             if self._descriptor is None:
-                self._descriptor = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+                self._descriptor = open_file(self._path, os.O_RDWR | os.O_CREAT)
+                _hold(self._descriptor, process_name())
             fcntl.flock(self._descriptor, fcntl.LOCK_EX)
             with suppress(FileNotFoundError):
                 if os.stat(self._path).st_ino == os.fstat(self._descriptor).st_ino:
@@ -104,8 +109,9 @@ class SharedLimit:
         if now - self._looked < LOOK_FOR_DEAD_S:
             return
         self._looked = now
+        assert self._descriptor is not None
         for name in self._limiter.processes():
-            if not self._alive(name):
+            if not self._alive(name) and not _is_held(self._descriptor, name):
                 self._limiter.forget(name)
 
     def close(self) -> None:
@@ -113,6 +119,27 @@ class SharedLimit:
         if self._descriptor is not None:
             os.close(self._descriptor)
             self._descriptor = None
+
+
+def _hold(descriptor: int, name: str) -> None:
+    """Say that a process of this name lives, to those who cannot see its pid: the kernel takes the lock back."""
+    if _OFD:
+        with suppress(OSError):
+            fcntl.fcntl(descriptor, fcntl.F_OFD_SETLK, _byte_of(name, fcntl.F_RDLCK))
+
+
+def _is_held(descriptor: int, name: str) -> bool:
+    """Whether a process of this name lives, in whatever container."""
+    if not _OFD:
+        return False
+    found = fcntl.fcntl(descriptor, fcntl.F_OFD_GETLK, _byte_of(name, fcntl.F_WRLCK))
+    return bool(_FLOCK.unpack(found)[0] != fcntl.F_UNLCK)
+
+
+def _byte_of(name: str, kind: int) -> bytes:
+    """A byte far behind the state, one for each name: it is locked, and never written."""
+    digest = blake2b(name.encode(), digest_size=5).digest()
+    return _FLOCK.pack(kind, os.SEEK_SET, 1 << 48 | int.from_bytes(digest, "little"), 1, 0)
 
 
 def _read(descriptor: int) -> list[Any] | None:

@@ -36,12 +36,22 @@ class SpendLimit:
 
     def cost(self, model: str, usage: Usage) -> Sum:
         """Tokens and USD of a usage; ConfigError where a cost is limited and the model's price is unknown."""
+        price = self._price(model)
+        return (float(usage.total_tokens), 0.0 if price is None else price.cost(usage))
+
+    def bound(self, model: str, usage: Usage) -> Sum:
+        """Tokens and USD at most, before the call; ConfigError as for ``cost``."""
+        price = self._price(model)
+        return (float(usage.total_tokens), 0.0 if price is None else price.most(usage))
+
+    def _price(self, model: str) -> Price | None:
+        """None: no cost is limited."""
         if self._limits[1] == float("inf"):
-            return (float(usage.total_tokens), 0.0)
+            return None
         price = self._prices.get(model)
         if price is None:
             raise _no_price(model)
-        return (float(usage.total_tokens), price.cost(usage))
+        return price
 
     def reserve(self, amount: Sum) -> bool:
         """Put an upper bound aside. False: it does not fit while other calls are open, or for ever (``exhausted``)."""

@@ -11,6 +11,7 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
+from mrengine.chunking import filetypes
 from mrengine.chunking.splitters import dicom
 from mrengine.errors import SourceError
 
@@ -25,7 +26,7 @@ Source = Any
 def blocks(document: Source, *, size: int = BLOCK, name: str = "") -> Iterator[str]:
     """The text of a document in blocks of ``size`` characters. ``name``: what errors call it if it has none.
 
-    Raises SourceError for what cannot be read or is not UTF-8 (``offset`` in bytes).
+    Raises SourceError for what cannot be read, is binary, or is not UTF-8 (``offset`` in bytes).
     """
     if isinstance(document, str):
         return _slices(document, size)
@@ -82,13 +83,15 @@ def _from_path(path: Path, size: int) -> Iterator[str]:
 
 def _from_file(file: Any, size: int, name: str) -> Iterator[str]:
     first = _read(file, size, name)
-    while isinstance(first, bytes) and 0 < len(first) < dicom.PREAMBLE and (more := _read(file, size, name)):
+    while isinstance(first, bytes) and 0 < len(first) < filetypes.PROBE_BYTES and (more := _read(file, size, name)):
         first += more  # a pipe gives as little as it likes; the kind of file is told by its beginning
     rest = iter(lambda: _read(file, size, name), type(first)())
     if isinstance(first, str):
+        filetypes.refuse_signed(first, name)
         return _checked(_chain(first, rest))
     if dicom.is_dicom(first):
         return iter((dicom.dump(_rewound(file, first), name),))
+    filetypes.refuse_binary(first, name)
     return _decoded(_chain(first, rest), name)
 
 
@@ -111,7 +114,8 @@ def _read(file: Any, size: int, name: str) -> Any:
     try:
         data = file.read(size)
     except UnicodeDecodeError as error:
-        raise _undecodable(name, None, error) from None
+        filetypes.refuse_binary(error.object, name)
+        raise filetypes.undecodable(name, error.encoding) from None
     except (OSError, io.UnsupportedOperation, ValueError) as error:
         raise SourceError(f"cannot read {name}: {error}", source=name) from error
     if not isinstance(data, (str, bytes)):
@@ -129,14 +133,14 @@ def _checked(pieces: Iterable[Any]) -> Iterator[str]:
 
 def _decoded(pieces: Iterator[bytes], name: str) -> Iterator[str]:
     """UTF-8 (surrogatepass, as the spool) → text, cut between pieces where a character begins."""
-    waiting, offset = b"", 0
+    waiting, offset, line = b"", 0, 1
     for piece in pieces:
         data = waiting + piece
         whole = _whole_characters(data)
-        yield _decode(data[:whole], name, offset)
-        waiting, offset = data[whole:], offset + whole
+        yield _decode(data[:whole], name, offset, line)
+        waiting, offset, line = data[whole:], offset + whole, line + data.count(b"\n", 0, whole)
     if waiting:
-        yield _decode(waiting, name, offset)
+        yield _decode(waiting, name, offset, line)
 
 
 def _whole_characters(data: bytes) -> int:
@@ -147,17 +151,10 @@ def _whole_characters(data: bytes) -> int:
     return len(data)
 
 
-def _decode(data: bytes, name: str, offset: int) -> str:
+def _decode(data: bytes, name: str, offset: int, line: int) -> str:
     try:
         return data.decode("utf-8", "surrogatepass")
     except UnicodeDecodeError as error:
-        raise _undecodable(name, offset + error.start, error) from None
-
-
-def _undecodable(name: str, offset: int | None, error: UnicodeDecodeError) -> SourceError:
-    where = f" at byte {offset}" if offset is not None else ""
-    return SourceError(
-        f"{name} is not {error.encoding}{where} ({error.reason}); decode it yourself and give the text",
-        source=name,
-        offset=offset,
-    )
+        line += data.count(b"\n", 0, error.start)
+        follows = data[error.start :]
+        raise filetypes.undecodable(name, "utf-8", at=offset + error.start, line=line, follows=follows) from None

@@ -12,7 +12,7 @@ __all__ = ["main"]
 
 EPILOG = """\b
 Examples:
-  mrengine summarize README.md
+  mrengine summarize report.txt
   mrengine summarize contracts/*.txt -o summaries --model gpt-4o-mini
   mrengine run visits.jsonl --each-line --prompt 'Diagnoses in: $text' --json
   mrengine run big.log --map triage:classify --reduce collect --workers 8
@@ -23,6 +23,10 @@ Exit codes:
   0 done    1 failed    2 usage    3 more failed chunks than --max-failed
   4 stopped by budget, timeout or cancel (resumable)    5 the job is busy
   130 Ctrl-C    143 SIGTERM (both resumable: the same command goes on)
+
+\b
+Completion of commands, options, jobs and models (bash; zsh and fish likewise):
+  eval "$(_MRENGINE_COMPLETE=bash_source mrengine)"
 
 \b
 Environment:

@@ -14,6 +14,7 @@ import click
 
 from mrengine.cli.notes import say
 from mrengine.cli.output import StdoutClosed
+from mrengine.cli.terms import in_cli_terms, piped
 from mrengine.errors import (
     BudgetExhausted,
     ChunkingError,
@@ -25,28 +26,15 @@ from mrengine.errors import (
     MrengineError,
     SourceError,
 )
+from mrengine.events import JobEnd
+from mrengine.records import RunSummary
 
-__all__ = ["DONE", "FAILED", "TOO_MANY_FAILED", "Group", "Invocation", "in_cli_terms", "place_of", "with_debug"]
+__all__ = ["DONE", "FAILED", "TOO_MANY_FAILED", "Group", "Invocation", "ended", "place_of", "with_debug"]
 
 DONE, FAILED, USAGE, TOO_MANY_FAILED, STOPPED, BUSY, INTERRUPTED, TERMINATED = 0, 1, 2, 3, 4, 5, 130, 143
 
 
 _INSTALLED = tuple(dict.fromkeys(sysconfig.get_paths()[name] for name in ("stdlib", "purelib", "platlib")))
-_OPTIONS = {
-    "on_mismatch": "--on-mismatch",
-    "timeout_s": "--timeout",
-    "state_dir": "--state-dir",
-    "job_id": "--job-id",
-    "target_tokens": "--target-tokens",
-    "overlap_tokens": "--overlap-tokens",
-}
-_WAYS_OUT = (
-    ("models=", "--model "),
-    ("max_cost_usd needs", "--max-cost needs"),
-    ("give it as ModelSpec(price=Price(...)), or limit max_tokens instead", "limit --max-tokens-total instead"),
-    ("; for others give ModelSpec(name, provider=…, base_url=…)", "; another one needs a program of Python"),
-)
-_SETTING = re.compile(rf"\b(?<!-)({'|'.join(_OPTIONS)})\b(?!:)(=?)")
 
 
 class Terminated(BaseException):
@@ -55,10 +43,19 @@ class Terminated(BaseException):
 
 @dataclass(slots=True)
 class Invocation:
-    """What the end of a command has to know: ``resumes`` says how its job goes on, once there is one."""
+    """What the end of a command has to know: ``resumes`` says how its job goes on, once there is one; ``end`` is the
+    last line of its run, as ``job:end`` told it, until that is printed.
+    """
 
     debug: bool = False
+    quiet: bool = False
     resumes: str = ""
+    end: str = ""
+
+    def run_ended(self, event: JobEnd) -> None:
+        """A run is over, one way or another. One that never began has nothing to tell."""
+        if event.summary.total_chunks:
+            self.end = ended(event.summary, event.state if event.state in ("done", "failed") else "stopped")
 
 
 def _terminate(_signum: int, _frame: Any) -> NoReturn:
@@ -92,9 +89,11 @@ class Group(click.Group):
         except (click.ClickException, click.exceptions.Exit):
             raise
         except KeyboardInterrupt:
+            _say_end(told)
             say(f"interrupted{told.resumes}")
             code = INTERRUPTED
         except Terminated:
+            _say_end(told)
             say(f"terminated{told.resumes}")
             code = TERMINATED
         except StdoutClosed:
@@ -102,9 +101,14 @@ class Group(click.Group):
         except Exception as error:  # noqa: BLE001  # of the library, of a user's function, of the system: all end here
             if told.debug:
                 traceback.print_exception(error)
+            _say_end(told)
             say(f"mrengine: {line_of(error)}")
             code = code_of(error)
         context.exit(code if isinstance(code, int) else DONE)
+
+
+def _say_end(told: Invocation) -> None:
+    say(told.end, quiet=told.quiet or not told.end)
 
 
 def line_of(error: Exception) -> str:
@@ -113,12 +117,11 @@ def line_of(error: Exception) -> str:
         return f"job {error.job_id} was cancelled; 'mrengine uncancel {error.job_id}' lets it run again"
     if isinstance(error, (BudgetExhausted, JobTimeout)) and len(error.results):
         return f"{in_cli_terms(str(error))}; 'mrengine export {error.job_id}' prints what is done"
-    if isinstance(error, SourceError) and error.offset is not None:
-        told = f"{error.source} is not UTF-8 at byte {error.offset}"
-        return f"{told}; if it is Latin-1, 'iconv -f latin1 -t utf-8 {error.source} | mrengine … -' reads it"
+    if isinstance(error, SourceError):
+        return piped(error)
     if isinstance(error, JobFailed) and len(error.failures):
         told = f"{error}{place_of(error.failures[0].traceback)}"
-        return f"{in_cli_terms(told)}; 'mrengine export {error.job_id}' has the rest"
+        return f"{in_cli_terms(told)}; 'mrengine export {error.job_id}' has every failure"
     if isinstance(error, MrengineError):
         return in_cli_terms(str(error))
     if isinstance(error, OSError) and error.strerror:
@@ -126,11 +129,20 @@ def line_of(error: Exception) -> str:
     return f"{type(error).__name__}: {error} (--debug shows where)"
 
 
-def in_cli_terms(text: str) -> str:
-    """A message of the library, with its settings as the options that they are here."""
-    for ours, theirs in _WAYS_OUT:
-        text = text.replace(ours, theirs)
-    return _SETTING.sub(lambda found: _OPTIONS[found[1]] + " " * bool(found[2]), text)
+def ended(summary: RunSummary, state: str = "done") -> str:
+    """The last line of a run: chunks, seconds, tokens, cost, and the job's id."""
+    total, failed = summary.total_chunks, summary.failed_chunks
+    done = summary.processed_chunks + summary.resumed_chunks
+    words = [f"{done} of " * (done < total) + f"{total} chunk{'s' * (total != 1)}"]
+    if summary.resumed_chunks:
+        words.append(f"{summary.resumed_chunks} of earlier runs")
+    if failed:
+        words.append(f"{failed} failed")
+    words.append(f"{summary.duration_ms / 1e3:.1f} s")
+    tokens = sum(usage.total_tokens for usage in summary.usage.values())
+    cost = "cost unknown" if summary.cost_usd is None else f"${summary.cost_usd:.4f}"
+    words += [f"{tokens:,} tokens", cost] if tokens else ["no tokens"]
+    return f"{state}: {', '.join(words)}; job {summary.job_id}"
 
 
 def place_of(traceback: str | None) -> str:

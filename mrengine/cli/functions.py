@@ -11,7 +11,7 @@ from typing import Any
 import click
 
 import mrengine
-from mrengine.errors import ConfigError, SourceError
+from mrengine.errors import ConfigError
 from mrengine.host.stored import import_function
 
 __all__ = ["REDUCERS", "imported", "map_function", "map_option", "reduce_function", "reduce_option"]
@@ -71,11 +71,8 @@ def _schema(path: Path | None) -> Any:
     try:
         return json.loads(_text(path))
     except ValueError as error:
-        raise ConfigError(f"{path} is not JSON: {error}", setting="schema") from None
+        raise ConfigError(f"--schema {path} is not JSON: {error}", setting="schema") from None
 
 
 def _text(path: Path) -> str:
-    try:
-        return path.read_text(encoding="utf-8")
-    except UnicodeDecodeError as error:
-        raise SourceError(f"{path} is not UTF-8 at byte {error.start}", source=str(path), offset=error.start) from None
+    return "".join(mrengine.read_source(path)).removeprefix("\ufeff")

@@ -5,16 +5,21 @@ from __future__ import annotations
 import dataclasses
 import re
 import time
+from collections.abc import Iterator
 from typing import Any
 
 import click
 
-from mrengine.cli.exits import DONE, FAILED, in_cli_terms
+from mrengine.cli.exits import DONE, FAILED
+from mrengine.cli.job_ids import find_job, job_argument, jobs_argument
+from mrengine.cli.job_views import page, table
 from mrengine.cli.notes import say
 from mrengine.cli.options import state_option
+from mrengine.cli.outcomes import print_failures
 from mrengine.cli.output import echo, print_json, record_of, rounded
-from mrengine.errors import JobBusy, JobNotFound, LogError
-from mrengine.jobs import Job, list_jobs
+from mrengine.config import jobs_folder
+from mrengine.errors import ConfigError, JobBusy, JobError, JobNotFound, LogError
+from mrengine.jobs import list_jobs
 from mrengine.log.view.verify import Verdict
 from mrengine.log.view.verify import verify as check
 from mrengine.records import JobStatus
@@ -29,106 +34,100 @@ FOLLOW_S = 0.5
 @click.option("--json", "as_json", is_flag=True, help="As JSON.")
 def jobs(state_dir: str | None, as_json: bool) -> None:
     """List the jobs of the state folder, the oldest first."""
+    statuses = _statuses(state_dir)
+    if as_json:
+        for status in statuses:
+            print_json(_record(status))
+        return
+    lines = table(statuses)
+    for line in lines:
+        echo(line)
+    if not lines:
+        say(f"there are no jobs in {jobs_folder(state_dir)}")
+
+
+def _statuses(state_dir: str | None) -> Iterator[JobStatus]:
     for job in list_jobs(state_dir):
         try:
-            status = job.status()
+            yield job.status()
         except JobNotFound:  # purged meanwhile
             continue
-        except LogError as error:
+        except (LogError, ConfigError) as error:  # it is damaged, or others may write to it
             say(f"{job.job_id}: {error}")
-            continue
-        print_json(_record(status)) if as_json else echo(_line(status))
 
 
 def _record(status: JobStatus) -> dict[str, Any]:
     return {**dataclasses.asdict(status), "cost_usd": rounded(status.cost_usd)}
 
 
-def _line(status: JobStatus) -> str:
-    when = time.strftime("%Y-%m-%d %H:%M %z", time.localtime(status.updated))
-    failed = f", {status.failed} failed" if status.failed else ""
-    return f"{status.job_id}\t{status.state}\t{status.done}/{status.total}{failed}\t{when}"
-
-
 @click.command()
-@click.argument("job_id", metavar="JOB")
+@job_argument
 @click.option("--follow", is_flag=True, help="Print again whenever it changes, until it has ended.")
+@click.option("--failures", is_flag=True, help="The chunks that failed, why, and what the models had answered.")
 @state_option
 @click.option("--json", "as_json", is_flag=True, help="As JSON.")
-def show(job_id: str, follow: bool, state_dir: str | None, as_json: bool) -> None:
+def show(job_id: str, follow: bool, failures: bool, state_dir: str | None, as_json: bool) -> None:
     """Show what a job has done."""
-    job, last = Job(job_id, state_dir=state_dir), None
+    job, last = find_job(job_id, state_dir), None
+    if failures:
+        print_failures(job.failures(), as_json=as_json)
+        return
     while True:
         status = job.status()
         known = dataclasses.replace(status, updated=0, eta_s=None)
         if known != last:
-            print_json(_record(status)) if as_json else echo(_page(status))
+            print_json(_record(status)) if as_json else echo(page(status))
             last = known
         if not follow or status.state != "running":
             return
         time.sleep(FOLLOW_S)
 
 
-def _page(status: JobStatus) -> str:
-    rows: list[tuple[str, Any]] = [
-        ("job", status.job_id),
-        ("state", status.state),
-        ("chunks", f"{status.done} done, {status.failed} failed, of {status.total}"),
-        ("in flight", status.in_flight),
-        ("cost", "unknown" if status.cost_usd is None else f"${status.cost_usd:.4f}"),
-    ]
-    if status.reason:
-        rows.append(("why", in_cli_terms(status.reason)))
-    if status.eta_s is not None:
-        rows.append(("left", f"about {status.eta_s:.0f} s"))
-    return "\n".join(f"{name + ':':<11}{value}" for name, value in rows)
-
-
 @click.command()
-@click.argument("job_id", metavar="JOB")
+@job_argument
 @state_option
 def cancel(job_id: str, state_dir: str | None) -> None:
     """Stop a job where it runs; it stays cancelled until uncancel."""
-    job = Job(job_id, state_dir=state_dir)
+    job = find_job(job_id, state_dir)
     if job.status().state == "done":
-        say(f"{job_id} is done: there is nothing to cancel")
+        say(f"job {job.job_id} is done: there is nothing to cancel")
         return
     job.cancel()
-    say(f"{job_id} is cancelled; 'mrengine uncancel {job_id}' lets it run again")
+    say(f"job {job.job_id} is cancelled; 'mrengine uncancel {job.job_id}' lets it run again")
 
 
 @click.command()
-@click.argument("job_id", metavar="JOB")
+@job_argument
 @state_option
 def uncancel(job_id: str, state_dir: str | None) -> None:
     """Let a cancelled job run again."""
-    job = Job(job_id, state_dir=state_dir)
-    job.status()  # JobNotFound, rather than nothing said
+    job = find_job(job_id, state_dir)
     job.uncancel()
-    say(f"{job_id} may run again: the command that started it, or 'mrengine resume {job_id}', goes on")
+    say(f"job {job.job_id} may run again: the command that started it, or 'mrengine resume {job.job_id}', goes on")
 
 
 @click.command()
-@click.argument("job_id", metavar="JOB")
+@job_argument
 @state_option
 def export(job_id: str, state_dir: str | None) -> None:
     """Print results, then failures, as JSON Lines."""
-    results = Job(job_id, state_dir=state_dir).results()
+    results = find_job(job_id, state_dir).results()
     for outcome in (*results, *results.failures):
         print_json(record_of(outcome))
 
 
 @click.command()
-@click.argument("job_id", metavar="JOB")
+@job_argument
 @state_option
 @click.option("--json", "as_json", is_flag=True, help="As JSON.")
 def verify(job_id: str, state_dir: str | None, as_json: bool) -> int:
     """Check every byte of a job's log. Exit code 1: damage, and where."""
-    verdict = check(Job(job_id, state_dir=state_dir).folder)
+    job = find_job(job_id, state_dir)
+    verdict = check(job.folder)
     if as_json:
-        print_json({"job_id": job_id, "sound": verdict.sound, **dataclasses.asdict(verdict)})
+        print_json({"job_id": job.job_id, "sound": verdict.sound, **dataclasses.asdict(verdict)})
     else:
-        _print_verdict(job_id, verdict)
+        _print_verdict(job.job_id, verdict)
     return DONE if verdict.sound else FAILED
 
 
@@ -146,13 +145,22 @@ def _print_verdict(job_id: str, verdict: Verdict) -> None:
 
 
 @click.command()
-@click.argument("job_ids", nargs=-1, required=True, metavar="JOB...")
+@jobs_argument
 @state_option
 def purge(job_ids: tuple[str, ...], state_dir: str | None) -> None:
-    """Remove jobs with all that they have kept."""
+    """Remove jobs with all that they have kept. One that is missing or runs keeps no other one."""
+    errors: list[JobError] = []
     for job_id in job_ids:
-        Job(job_id, state_dir=state_dir).purge()
-        say(f"purged {job_id}")
+        try:
+            job = find_job(job_id, state_dir)
+            job.purge()
+            say(f"purged {job.job_id}")
+        except JobError as error:
+            errors.append(error)
+    for missing in errors[:-1]:
+        say(f"mrengine: {missing}")
+    if errors:
+        raise errors[-1]
 
 
 @click.command()

@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import importlib.util
 import os
+from typing import Any
 
 import click
 
 from mrengine.cli.notes import say
 from mrengine.cli.output import echo, print_json
-from mrengine.config import Settings
 from mrengine.errors import ConfigError
 from mrengine.providers.local.model_file import ensure, find
 from mrengine.providers.models.model import resolve_models
+from mrengine.providers.models.resolution import SDKS, custom_class, plugins
+from mrengine.settings import Settings
 
 __all__ = ["models"]
 
@@ -23,7 +25,6 @@ ROWS = (
     ("http(s)://host:port/v1#name", "any endpoint of OpenAI's shape", None),
     ("fake", "deterministic, for tests", None),
 )
-SDKS = {"OPENAI_API_KEY": "openai", "ANTHROPIC_API_KEY": "anthropic"}
 
 
 @click.group(invoke_without_command=True)
@@ -35,6 +36,7 @@ def models(context: click.Context, as_json: bool) -> None:
         return
     rows = [(names, what, "" if key is None else _set_or_not(key)) for names, what, key in ROWS]
     rows.append(("local, local:/path/to/model.gguf", "embedded, SmolLM2 135M", _embedded()))
+    rows += [(f"{name}, {name}:MODEL", _package(point), _loads(name)) for name, point in sorted(plugins().items())]
     for names, what, state in rows:
         if as_json:
             print_json({"names": names, "provider": what, "state": state or "no key needed"})
@@ -44,16 +46,33 @@ def models(context: click.Context, as_json: bool) -> None:
 
 
 def _set_or_not(key: str) -> str:
-    """Also how its vendor is reached: an SDK is used where it is installed, and missed by nobody."""
-    sdk = SDKS.get(key, "")
-    through = f", through {sdk}" if sdk and importlib.util.find_spec(sdk) is not None else ", without an SDK"
-    return f"{key} is {'set' if os.environ.get(key) else 'not set'}{through}"
+    """Also through which SDK its vendor is asked, and whether that is there."""
+    state = f"{key} is {'set' if os.environ.get(key) else 'not set'}"
+    sdk = key.removesuffix("_API_KEY").lower()
+    if sdk not in SDKS:
+        return f"{state}, without an SDK"
+    if importlib.util.find_spec(sdk) is None:
+        return f"{state}; pip install {sdk}"
+    return f"{state}, through {sdk}"
 
 
 def _embedded() -> str:
     if importlib.util.find_spec("xllamacpp") is None:
         return "pip install 'mrengine[local]'"
     return "ready" if find() is not None else "fetched when first used: mrengine models fetch local"
+
+
+def _package(point: Any) -> str:
+    """The package that brings a provider."""
+    return f"plugin {point.dist.name} {point.dist.version}" if point.dist is not None else "plugin"
+
+
+def _loads(name: str) -> str:
+    try:
+        custom_class(name)
+    except ConfigError as error:
+        return str(error)
+    return "ready"
 
 
 def _default() -> str:

@@ -8,6 +8,8 @@ import sys
 
 import click
 
+from mrengine.cli.terms import in_cli_terms
+
 __all__ = ["log_to_stderr", "say"]
 
 CLEAR_LINE = "\r\x1b[2K"  # a progress bar may stand there; it is drawn again below
@@ -24,13 +26,16 @@ def say(text: str, *, quiet: bool = False) -> None:
 
 
 def _redraws() -> bool:
-    return sys.stderr.isatty() and os.environ.get("TERM") not in (None, "", "dumb", "unknown")
+    return (
+        sys.stderr is not None and sys.stderr.isatty() and os.environ.get("TERM") not in (None, "", "dumb", "unknown")
+    )
 
 
 class _Notes(logging.Handler):
     def emit(self, record: logging.LogRecord) -> None:
         try:
-            say(self.format(record))
+            text = self.format(record)
+            say(in_cli_terms(text) if record.name == "mrengine" else text)
         except Exception:  # noqa: BLE001  # a record's own formatting
             self.handleError(record)
 

@@ -3,19 +3,24 @@
 from __future__ import annotations
 
 import functools
+import math
 import re
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import Any, TypeVar
 
 import click
 
 import mrengine
 from mrengine.cli.exits import Invocation
+from mrengine.cli.job_ids import complete_models
 from mrengine.cli.notes import log_to_stderr, say
-from mrengine.config import Settings
-from mrengine.records import Budget, RateLimit
+from mrengine.errors import ConfigError
+from mrengine.providers.models.model import resolve_models
+from mrengine.records import Budget, ModelSpec, Price, RateLimit
+from mrengine.settings import Settings
 
-__all__ = ["announce", "job_options", "resume_options", "runner_settings", "state_option"]
+__all__ = ["announce", "default_models", "job_options", "priced", "resume_options", "runner_settings", "state_option"]
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 
@@ -42,16 +47,30 @@ _INPUTS = [
         default=None,
         help="When a job of this id had other inputs.  [default: error; recompute where the id is a digest]",
     ),
+    click.option("--skip-unreadable", is_flag=True, help="Leave out sources that cannot be read, and say which."),
     click.option("--dry-run", is_flag=True, help="Count chunks, tokens and cost; call nothing."),
 ]
 _RUNNING = [
-    click.option("--model", "models", multiple=True, help="A model's name; several take turns. See 'mrengine models'."),
+    click.option(
+        "--model",
+        "models",
+        multiple=True,
+        shell_complete=complete_models,
+        help="A model's name; several take turns. See 'mrengine models'.",
+    ),
     click.option("--workers", type=click.IntRange(1, 1024), default=None, help="Worker processes.  [default: 5]"),
     click.option("--slots", type=click.IntRange(1, 4096), default=None, help="Concurrent tasks in each.  [default: 1]"),
     click.option("--priority", type=click.Choice(["P0", "P1", "P2"]), default=None, help="At a shared limit."),
     click.option("--limits", multiple=True, metavar="MODEL:tpm=N,rpm=N", help="A model's limits per minute."),
     click.option("--max-tokens-total", type=click.IntRange(1), default=None, help="Stop before more tokens are used."),
     click.option("--max-cost", type=_ABOVE_ZERO, default=None, help="Stop before more US dollars are spent."),
+    click.option(
+        "--price",
+        "prices",
+        multiple=True,
+        metavar="[MODEL=]IN:OUT",
+        help="US dollars of a million tokens of prompts and answers, where they are not known; of all models or one.",
+    ),
     click.option("--max-failed", type=click.IntRange(0), default=0, show_default=True, help="Failed chunks to accept."),
     click.option(
         "--timeout",
@@ -59,6 +78,9 @@ _RUNNING = [
         default=None,
         metavar="S",
         help="Start nothing after so many seconds; calls in flight have 10 more.",
+    ),
+    click.option(
+        "--wait", is_flag=True, help="Where another process runs the job, wait for its end: --timeout at most."
     ),
     state_option,
     click.option("--json", "as_json", is_flag=True, help="A line of JSON for each source or record."),
@@ -83,15 +105,54 @@ def runner_settings(given: dict[str, Any]) -> dict[str, Any]:
         "budget": _budget(given["max_tokens_total"], given["max_cost"]),
         "progress": False if given["quiet"] else None,
         "keep": "always",
+        "on_source_error": "skip" if given.get("skip_unreadable") else "fail",
     }
     for name in ("workers", "slots", "priority", "overlap_tokens", "on_mismatch", "state_dir"):
         if given.get(name) is not None:
             settings[name] = given[name]
+    if given["wait"]:
+        settings["on_busy"] = "wait"
     if given.get("target_tokens") is not None:
         settings["target_tokens"] = _target(given["target_tokens"])
     if models := list(given["models"]) or Settings.of({}).models:
-        settings["models"] = models
+        settings["models"] = priced(models if isinstance(models, list) else [models], given["prices"])
     return settings
+
+
+def default_models(*, dry_run: bool) -> list[ModelSpec]:
+    """The models that are used where none is named. ConfigError: none is set up; a dry run needs none."""
+    try:
+        return [model.spec for model in resolve_models(None)]
+    except ConfigError:
+        if dry_run:
+            return []
+        raise
+
+
+def priced(models: Sequence[Any], prices: Sequence[str]) -> list[Any]:
+    """The models, names or ModelSpecs, with the prices that were given. BadParameter: one is for none of them."""
+    known = dict(map(_price, prices))
+    specs = [model if isinstance(model, ModelSpec) else ModelSpec(model) for model in models]
+    names = {name for spec in specs for name in (spec.name, spec.name.rpartition("#")[2])}
+    if unknown := sorted(known.keys() - names - {""}):
+        told = f"{unknown[0]!r} is none of the models of this job: {', '.join(spec.name for spec in specs)}"
+        raise click.BadParameter(told, param_hint="--price")
+    if not known:
+        return list(models)
+    found = [known.get(s.name) or known.get(s.name.rpartition("#")[2]) or known.get("") or s.price for s in specs]
+    return [replace(spec, price=price) for spec, price in zip(specs, found, strict=True)]
+
+
+def _price(text: str) -> tuple[str, Price]:
+    model, _, rest = text.rpartition("=")
+    try:
+        numbers = [float(part) for part in rest.split(":")]
+        if len(numbers) == 2 and all(0 <= number < math.inf for number in numbers):
+            return model, Price(*numbers)
+    except ValueError:
+        pass
+    told = f"{text!r}: write IN:OUT, US dollars of a million tokens of prompts and of answers, as 0.15:0.60"
+    raise click.BadParameter(told, param_hint="--price")
 
 
 def announce(runner: mrengine.MapReduceRunner, *, quiet: bool, chosen: bool = False) -> None:
@@ -99,19 +160,21 @@ def announce(runner: mrengine.MapReduceRunner, *, quiet: bool, chosen: bool = Fa
 
     ``chosen``: nobody named a model; which one was taken is said.
     """
-    again = "the same command"
     log_to_stderr(quiet=quiet)
     told: Invocation = click.get_current_context().find_root().obj
+    told.quiet = quiet
 
     def started(event: Any) -> None:
-        told.resumes = f"; {again} resumes"
-        chunks = f"{event.total} chunk{'' if event.total == 1 else 's'}"
-        say(f"job {event.job_id}: {chunks}, {event.resumed} done; {again} resumes", quiet=quiet)
+        told.resumes = "; the same command resumes"
+        chunks = f"job {event.job_id}: {event.total} chunk{'' if event.total == 1 else 's'}"
+        finished = event.resumed == event.total
+        say(f"{chunks}, {event.resumed} done{' already' if finished else told.resumes}", quiet=quiet)
         if chosen:
             names = ", ".join(model.name for model in runner.models)
             say(f"model: {names}, as none was named; --model names another", quiet=quiet)
 
     runner.on("job:start", started)
+    runner.on("job:end", told.run_ended)
 
 
 def _target(text: str) -> int | str | None:
@@ -126,12 +189,12 @@ def _limit(text: str) -> tuple[str, RateLimit]:
     model, _, rest = text.rpartition(":")
     fields: dict[str, Any] = {}
     for part in rest.split(","):
-        match = re.fullmatch(r"(tpm|rpm|input_tpm|output_tpm|concurrent|burst_s|shared)=(.+)", part)
+        match = re.fullmatch(r"(tpm|rpm|rps|input_tpm|output_tpm|concurrent|burst_s|shared)=(.+)", part)
         if not model or match is None:
             raise click.BadParameter(f"{text!r}: write MODEL:tpm=60000,rpm=500", param_hint="--limits")
         name, value = match.groups()
         try:
-            fields[name] = value if name == "shared" else float(value) if name == "burst_s" else int(value)
+            fields[name] = value if name == "shared" else float(value) if name in ("burst_s", "rps") else int(value)
         except ValueError:
             raise click.BadParameter(f"{text!r}: {value!r} is no number", param_hint="--limits") from None
     return model, RateLimit(**fields)

@@ -3,42 +3,75 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Sequence
 from typing import Any
 
 import mrengine
-from mrengine.cli.exits import DONE, TOO_MANY_FAILED, place_of
+from mrengine.cli.exits import DONE, TOO_MANY_FAILED, ended, place_of
 from mrengine.cli.notes import say
-from mrengine.cli.output import StdoutClosed, print_json, print_value, record_of, rounded
-from mrengine.records import Document, RunResult
+from mrengine.cli.output import StdoutClosed, echo, print_json, print_value, record_of, rounded
+from mrengine.cli.terms import in_cli_terms
+from mrengine.errors import JobError
+from mrengine.records import ChunkFailure, ChunkResult, Document, RunResult
 
-__all__ = ["print_estimate", "print_run", "too_many_failed"]
+__all__ = ["print_done", "print_estimate", "print_failures", "print_run", "too_many_failed"]
 
 SHOWN = 5
 
 
-def print_run(run: RunResult, *, reduced: bool, max_failed: int, as_json: bool) -> int:
-    """Records where nothing was reduced, whatever failed; the one answer unless too much did. The exit code."""
-    too_many = too_many_failed(run, max_failed)
+def print_run(
+    run: RunResult, *, reduced: bool, max_failed: int, as_json: bool, quiet: bool = False, each_line: bool = False
+) -> int:
+    """Records where nothing was reduced, whatever failed; the one answer unless too much did. The exit code.
+
+    ``each_line``: the documents are the lines of sources, "visits.jsonl:3" each.
+    """
+    withheld = "the reduced answer is withheld" if reduced else "what succeeded is printed all the same"
+    too_many = too_many_failed(run, max_failed, withheld=withheld)
     try:
         if not reduced:
-            _print_records(run, as_json=as_json)
+            _print_records(run, as_json=as_json, each_line=each_line)
         elif not too_many:
             print_json(run.result) if as_json else print_value(run.result)
     except StdoutClosed:  # the exit code still says what the run was
         pass
+    say(ended(run.summary), quiet=quiet)
     return TOO_MANY_FAILED if too_many else DONE
 
 
-def _print_records(run: RunResult, *, as_json: bool) -> None:
-    for result in run.results:
-        print_json(record_of(result)) if as_json else print_value(result.result)
+def print_done(error: JobError, *, reduced: bool, as_json: bool) -> None:
+    """The records of a job that ended with an error: what was done until then, and what failed."""
+    if as_json and not reduced:
+        try:
+            _print_records(error, as_json=True, each_line=False)
+        except StdoutClosed:  # the exit code still says what the run was
+            pass
+
+
+def _print_records(run: RunResult | JobError, *, as_json: bool, each_line: bool) -> None:
     if as_json:
-        for failure in run.failures:
-            print_json(record_of(failure))
+        for outcome in (*run.results, *run.failures):
+            print_json(record_of(outcome))
+        for error in getattr(run, "unread", ()):
+            print_json({"type": "failure", "document_id": error.source, "kind": "source", "message": str(error)})
+        return
+    ends: list[Any] = [*run.results[:1], *run.results[-1:], *run.failures[:1], *run.failures[-1:]]
+    several = len({_source_of(outcome, each_line) for outcome in ends}) > 1
+    last = None
+    for result in run.results:
+        source = _source_of(result, each_line)
+        if several and source != last:
+            echo(f"# {source}\n" if last is None else f"\n# {source}\n")
+            last = source
+        print_value(result.result)
 
 
-def too_many_failed(run: RunResult, max_failed: int) -> bool:
-    """Whether more chunks failed than were to be accepted; if so, the first of them are told."""
+def _source_of(outcome: ChunkResult | ChunkFailure, each_line: bool) -> str:
+    return outcome.document_id.rpartition(":")[0] if each_line else outcome.document_id
+
+
+def too_many_failed(run: RunResult, max_failed: int, *, withheld: str) -> bool:
+    """Whether more chunks failed than were to be accepted; if so, the first of them are told, and what that means."""
     failed = len(run.failures)
     if failed <= max_failed:
         return False
@@ -46,14 +79,47 @@ def too_many_failed(run: RunResult, max_failed: int) -> bool:
         place = place_of(failure.traceback)
         say(f"chunk {failure.chunk_id} of {failure.document_id} failed ({failure.kind}): {failure.message}{place}")
     total = run.summary.total_chunks
-    told = f"{failed} of {total} chunk{'s' * (total > 1)} failed, --max-failed is {max_failed}"
-    say(f"mrengine: {told}; a single answer is withheld. The same command tries them again")
-    say(f"'mrengine export {run.job_id}' has all of them, with where they failed")
+    told = f"{failed} of {total} chunk{'s' * (total > 1)} failed, and --max-failed is {max_failed}"
+    say(f"mrengine: {told}: {withheld}. The same command tries the failed ones again")
+    say(f"'mrengine export {run.job_id}' prints all of them, and where they failed")
     return True
 
 
-def print_estimate(runner: mrengine.MapReduceRunner, documents: list[Document], map_fn: Any) -> int:
-    """What a run would do and cost at most, as JSON."""
-    estimate = runner.estimate(documents, map_fn)
-    print_json({**dataclasses.asdict(estimate), "cost_usd": rounded(estimate.cost_usd)})
+def print_failures(failures: Sequence[ChunkFailure], *, as_json: bool) -> None:
+    """Why chunks failed, each with the raw answers that were paid for: they are data, and go to stdout."""
+    for failure in failures:
+        if as_json:
+            print_json(record_of(failure))
+            continue
+        place = place_of(failure.traceback)
+        echo(f"chunk {failure.chunk_id} of {failure.document_id} ({failure.kind}): {failure.message}{place}")
+        for number, text in enumerate(failure.answers, 1):
+            echo(f"  answer {number} of {len(failure.answers)}:")
+            echo("\n".join(f"    {line}" for line in text.splitlines() or ("(nothing)",)))
+
+
+def print_estimate(
+    runner: mrengine.MapReduceRunner, documents: list[Document], map_fn: Any, *, as_json: bool, **how: Any
+) -> int:
+    """What a run would do and cost, and under which assumptions: a few lines, or one of JSON."""
+    estimate = runner.estimate(documents, map_fn, **how)
+    if as_json:
+        print_json({**dataclasses.asdict(estimate), "cost_usd": rounded(estimate.cost_usd)})
+        return DONE
+    models = [model.name for model in runner.models]
+    unknown = [model.name for model in runner.models if model.price is None]
+    echo(f"documents:     {len(documents):,}")
+    echo(f"chunks:        {estimate.chunks:,}")
+    echo(f"calls:         {estimate.calls:,}{' to ' * bool(models)}{', '.join(models)}")
+    echo(f"input tokens:  {estimate.input_tokens:,}")
+    echo(f"output tokens: {estimate.output_tokens:,}")
+    if estimate.cost_usd is None:
+        told = f": no price of {', '.join(unknown)} is known; --price IN:OUT gives it" if unknown else ""
+        echo(f"cost:          unknown{told or ': no model is named (--model)'}")
+    elif models and all(model.kind == "local" for model in runner.models):
+        echo(f"cost:          nothing: {', '.join(models)} runs on this machine")
+    else:
+        echo(f"cost:          ${estimate.cost_usd:.4f}")
+    for assumed in estimate.assumed:
+        echo(f"assumed:       {in_cli_terms(assumed)}")
     return DONE

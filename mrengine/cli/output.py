@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import dataclasses
+import errno
 import json
 import math
 import os
@@ -13,6 +14,8 @@ from pathlib import Path
 from typing import Any
 
 import click
+
+from mrengine.log.format.values import Unstorable, normalise
 
 __all__ = [
     "StdoutClosed",
@@ -37,6 +40,8 @@ class StdoutClosed(BaseException):
 
 def echo(text: str) -> None:
     """A line on stdout; what its encoding cannot say (a lone surrogate) is escaped. StdoutClosed, OSError."""
+    if sys.stdout is None:  # ">&-"
+        raise OSError(errno.EBADF, "it is closed", "stdout")
     try:
         encoding = sys.stdout.encoding or "utf-8"
         click.echo(text.encode(encoding, "backslashreplace").decode(encoding))
@@ -64,9 +69,10 @@ def as_json(value: Any) -> str:
 def _plain(value: Any) -> Any:
     if isinstance(value, bytes):
         return base64.b64encode(value).decode()
-    if dataclasses.is_dataclass(value) and not isinstance(value, type):
-        return dataclasses.asdict(value)
-    return str(value)
+    try:
+        return normalise(value)
+    except Unstorable:
+        return str(value)
 
 
 def _finite(value: Any) -> Any:
@@ -89,7 +95,7 @@ def print_value(value: Any) -> None:
 
 def record_of(outcome: Any) -> dict[str, Any]:
     """A result or failure as a record."""
-    record = dataclasses.asdict(outcome)
+    record = {field.name: getattr(outcome, field.name) for field in dataclasses.fields(outcome)}
     if "cost_usd" in record:
         record["cost_usd"] = rounded(record["cost_usd"])
     record["type"] = "result" if hasattr(outcome, "result") else "failure"

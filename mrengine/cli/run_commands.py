@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import re
 from pathlib import Path
 from typing import Any
 
@@ -10,11 +11,14 @@ import click
 
 import mrengine
 from mrengine.cli.functions import imported, map_function, map_option, reduce_function, reduce_option
-from mrengine.cli.options import announce, job_options, resume_options, runner_settings
-from mrengine.cli.outcomes import print_estimate, print_run
+from mrengine.cli.job_ids import find_job, job_argument
+from mrengine.cli.notes import log_to_stderr
+from mrengine.cli.options import announce, default_models, job_options, priced, resume_options, runner_settings
+from mrengine.cli.outcomes import print_done, print_estimate, print_run
 from mrengine.cli.output import echo, print_json
 from mrengine.cli.sources import open_sources
-from mrengine.providers.models.model import resolve_models
+from mrengine.errors import JobError
+from mrengine.host.stored import stored_job
 
 __all__ = ["COMMANDS"]
 
@@ -46,44 +50,85 @@ Examples:
     is_flag=True,
     help="Every line of a source that is not blank is a document, with an id FILE:LINE; a long one has many chunks.",
 )
+@click.option(
+    "--calls-per-chunk", type=click.FloatRange(0), default=None, help="With --dry-run: how many calls --map makes."
+)
+@click.option(
+    "--sample",
+    type=click.IntRange(0),
+    default=0,
+    metavar="N",
+    help="With --dry-run: run --map over N chunks, answered by a fake model, and count its calls.",
+)
 @job_options
 def run(sources: tuple[str, ...], each_line: bool, reduce_name: str | None, **given: Any) -> int:
     """Run a prompt or a function over the chunks of documents. SOURCE is a path or - for stdin.
 
     Without --reduce the results are printed in order; with --json a record for each chunk, failures too.
     """
+    log_to_stderr(quiet=given["quiet"])
     asked = {name: given.pop(name) for name in ("prompt", "prompt_file", "map_name", "schema", "system", "max_tokens")}
     map_fn, reduce_fn = map_function(**asked), reduce_function(reduce_name)
-    documents = open_sources(sources, each_line=each_line)
+    documents = open_sources(sources, each_line=each_line, skip=given["skip_unreadable"])
     settings = runner_settings(given)
     chosen = asked["map_name"] is None and "models" not in settings
-    if chosen:
+    if chosen or (given["prices"] and "models" not in settings):
         # A prompt needs a model: named here, the embedded one is fetched where it is the one that will be used.
-        settings["models"] = [model.spec for model in resolve_models(None)]
+        settings["models"] = priced(default_models(dry_run=given["dry_run"]), given["prices"]) or None
     runner = mrengine.MapReduceRunner(given["job_id"], **settings)
     if given["dry_run"]:
-        return print_estimate(runner, documents, map_fn)
+        how = {name: given[name] for name in ("calls_per_chunk", "sample")}
+        return print_estimate(runner, documents, map_fn, as_json=given["as_json"], **how)
     announce(runner, quiet=given["quiet"], chosen=chosen)
-    done = runner.run(documents, map_fn, reduce_fn, timeout_s=given["timeout"])
-    return print_run(done, reduced=reduce_fn is not None, max_failed=given["max_failed"], as_json=given["as_json"])
+    try:
+        done = runner.run(documents, map_fn, reduce_fn, timeout_s=given["timeout"])
+    except JobError as error:
+        print_done(error, reduced=reduce_fn is not None, as_json=given["as_json"])
+        raise
+    return print_run(done, reduced=reduce_fn is not None, each_line=each_line, **_printing(given))
 
 
 @click.command()
-@click.argument("job_id", metavar="JOB")
+@job_argument
 @map_option
 @reduce_option
+@click.option(
+    "--api-key-env", default=None, metavar="NAME", help="The variable with the key of a model at an address of its own."
+)
+@click.option(
+    "--on-mismatch",
+    type=click.Choice(["error", "recompute", "restart"]),
+    default=None,
+    help="When the function was mended, or another model is named: recompute keeps what still fits.  [default: error]",
+)
 @resume_options
-def resume(job_id: str, map_name: str | None, reduce_name: str | None, **given: Any) -> int:
+def resume(job_id: str, map_name: str | None, reduce_name: str | None, api_key_env: str | None, **given: Any) -> int:
     """Go on with a job of a prompt or an importable function; its documents are in its folder.
 
     Its own prompt or function and its own models are used where none is named. What was done to its results, --reduce,
     has to be said again; a summary goes on by its own command.
     """
+    log_to_stderr(quiet=given["quiet"])
     map_fn, reduce_fn = imported(map_name) if map_name else None, reduce_function(reduce_name)
-    runner = mrengine.MapReduceRunner(**runner_settings(given))
+    job = find_job(job_id, given["state_dir"])
+    settings = runner_settings(given)
+    if given["prices"] and "models" not in settings:
+        with mrengine.ResumeEngine(job.folder) as view:
+            stored = stored_job(view, job.job_id).models(None)
+        settings["models"] = priced([model.spec for model in stored], given["prices"])
+    runner = mrengine.MapReduceRunner(**settings)
     announce(runner, quiet=given["quiet"])
-    done = runner.resume(job_id, map_fn, reduce_fn, timeout_s=given["timeout"])
-    return print_run(done, reduced=reduce_fn is not None, max_failed=given["max_failed"], as_json=given["as_json"])
+    try:
+        done = runner.resume(job.job_id, map_fn, reduce_fn, timeout_s=given["timeout"], api_key_env=api_key_env)
+    except JobError as error:
+        print_done(error, reduced=reduce_fn is not None, as_json=given["as_json"])
+        raise
+    lines = all(re.search(r":\d+$", outcome.document_id) for outcome in (*done.results[:1], *done.results[-1:]))
+    return print_run(done, reduced=reduce_fn is not None, each_line=lines, **_printing(given))
+
+
+def _printing(given: dict[str, Any]) -> dict[str, Any]:
+    return {name: given[name] for name in ("max_failed", "as_json", "quiet")}
 
 
 @click.command()

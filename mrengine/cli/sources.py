@@ -4,29 +4,43 @@ from __future__ import annotations
 
 import re
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 import click
 
 from mrengine.errors import ConfigError, SourceError
 from mrengine.records import Document
-from mrengine.sources import read_source
+from mrengine.sources import Reading, Source, Unreadable
+from mrengine.sources.jsonl import SUFFIXES, is_json_lines, numbered_lines, parse_line
 
 __all__ = ["open_sources"]
 
+SHOWN = 5
 
-def open_sources(sources: tuple[str, ...], *, each_line: bool = False) -> list[Document]:
+
+def open_sources(sources: tuple[str, ...], *, each_line: bool = False, skip: bool = False) -> list[Document]:
     """A document for each source; with ``each_line``, for each of its lines that is not blank: "visits.jsonl:3".
+    ``skip``: the run leaves out those that cannot be read, unless that is all.
 
-    SourceError, ConfigError, BadParameter: a source given twice.
+    SourceError, which names all that cannot be read; ConfigError; BadParameter: a source given twice.
     """
-    documents: list[Document] = []
     for place, source in enumerate(sources):
         if source in sources[:place]:
             raise click.BadParameter(f"{source} is given twice", param_hint="SOURCE")
-        document = _open(source)
-        documents += _lines(document) if each_line else [document]
+    documents: list[Document] = []
+    reading = Reading(skip=skip)
+    for source in sources:
+        known = len(reading.errors)
+        with reading.opening():
+            document = _open(source)
+            documents += _lines(document) if each_line else [document]
+        if skip:  # the run leaves it out, and tells why, with those that it cannot read itself
+            documents += [Document(source, Unreadable(error)) for error in reading.errors[known:]]
+    if reading.errors and not each_line and not skip:
+        for document in documents:  # what is wrong with the others is told now, too, and not in the next try
+            reading.exhaust(Source(document.id, document.source))
+    reading.check()
     return documents
 
 
@@ -34,20 +48,41 @@ def _open(source: str) -> Document:
     if re.match(r"[A-Za-z][A-Za-z0-9+.-]*://", source):
         raise ConfigError(f"{source}: URLs are not fetched yet; save the page and give its path", setting="SOURCE")
     if source == "-":
+        if sys.stdin is None:  # "<&-"
+            raise SourceError("stdin is closed: there is nothing to read from it", source="-")
         return Document("stdin", sys.stdin.buffer.read())
     path = Path(source)
-    if path.is_dir():
-        raise SourceError(f"{source} is a folder: name the files in it", source=source)
-    if not path.exists():
-        raise SourceError(f"{source}: there is no such file", source=source)
-    if not path.is_file():  # a pipe, as of the shell's <(command): it can be read only once
-        return Document(source, path.read_bytes())
+    try:
+        if path.is_dir():
+            raise SourceError(f"{source} is a folder: name the files in it", source=source)
+        if not path.exists():
+            raise SourceError(f"{source}: there is no such file", source=source)
+        if not path.is_file():  # a pipe, as of the shell's <(command): it can be read only once
+            return Document(source, path.read_bytes())
+    except OSError as error:  # a name that is too long, a folder that may not be entered
+        raise SourceError(f"cannot read {source}: {error.strerror or error}", source=source) from None
     return Document(source, path)
 
 
 def _lines(document: Document) -> Iterator[Document]:
-    """Lines end with a line feed and nothing else: JSON strings may hold all the other separators that Unicode has."""
-    text = "".join(read_source(document.source, name=document.id))
-    for number, line in enumerate(text.split("\n"), 1):
-        if line.strip():
-            yield Document(f"{document.id}:{number}", line.removesuffix("\r"))
+    lines = list(numbered_lines(document.source, name=document.id))
+    if is_json_lines(document.id, lines):
+        _check_json(document.id, lines)
+    for number, line in lines:
+        yield Document(f"{document.id}:{number}", line)
+
+
+def _check_json(name: str, lines: Iterable[tuple[int, str]]) -> None:
+    """A line of JSON Lines that is broken is told, and not sent: the model would answer as if it were whole."""
+    strict = name.lower().endswith(SUFFIXES)
+    faults = []
+    for number, line in lines:
+        try:
+            if strict or line.lstrip().startswith("{"):
+                parse_line(line, name=name, number=number)
+        except SourceError as error:
+            faults.append(error)
+    if faults:
+        more = f"; {len(faults) - SHOWN} more" if len(faults) > SHOWN else ""
+        told = "; ".join(map(str, faults[:SHOWN]))
+        raise SourceError(f"{told}{more}", source=name, line=faults[0].line)

@@ -8,11 +8,11 @@ from typing import Any
 import click
 
 import mrengine
-from mrengine.cli.exits import DONE, TOO_MANY_FAILED
+from mrengine.cli.exits import DONE, TOO_MANY_FAILED, ended
 from mrengine.cli.notes import say
-from mrengine.cli.options import announce, job_options, runner_settings
+from mrengine.cli.options import announce, default_models, job_options, priced, runner_settings
 from mrengine.cli.outcomes import print_estimate, too_many_failed
-from mrengine.cli.output import echo, print_json, writable_folder, write_whole
+from mrengine.cli.output import StdoutClosed, echo, print_json, writable_folder, write_whole
 from mrengine.cli.sources import open_sources
 from mrengine.summarizer import summary_runner
 
@@ -34,17 +34,21 @@ Examples:
 @job_options
 def summarize(sources: tuple[str, ...], output: Path | None, together: bool, query: str | None, **given: Any) -> int:
     """Summarise documents: one summary each, or one over all with --together. SOURCE is a path or - for stdin."""
-    documents = open_sources(sources)
+    documents = open_sources(sources, skip=given["skip_unreadable"])
     settings = runner_settings(given)
-    runner = summary_runner(given["job_id"], **settings)
+    chosen = "models" not in settings
+    if chosen and given["prices"]:
+        settings["models"] = priced(default_models(dry_run=given["dry_run"]), given["prices"]) or None
+    runner = summary_runner(given["job_id"], keys=not given["dry_run"], **settings)
     if given["dry_run"]:
         say("the calls that join the summaries of chunks are not counted", quiet=given["quiet"])
-        return print_estimate(runner, documents, None)
+        return print_estimate(runner, documents, None, as_json=given["as_json"])
     if output is not None:
         writable_folder(output)
-    announce(runner, quiet=given["quiet"], chosen="models" not in settings)
+    announce(runner, quiet=given["quiet"], chosen=chosen)
     summary = mrengine.summarize(documents, query=query, together=together, runner=runner, timeout_s=given["timeout"])
-    if too_many_failed(summary.run, given["max_failed"]):
+    if too_many_failed(summary.run, given["max_failed"], withheld="the summaries are withheld"):
+        say(ended(summary.run.summary), quiet=given["quiet"])
         return TOO_MANY_FAILED
     texts = {"all": summary.text} if together else summary.texts
     for name in [document.id for document in documents if not together] or texts:
@@ -52,14 +56,22 @@ def summarize(sources: tuple[str, ...], output: Path | None, together: bool, que
             say(f"{name}: no summary: its chunks failed, or hold no prose")
     if output is not None:
         _write(texts, output, quiet=given["quiet"])
-    _print(texts, summary.job_id, as_json=given["as_json"], as_text=output is None)
+    try:
+        _print(texts, summary.job_id, as_json=given["as_json"], as_text=output is None)
+    except StdoutClosed:
+        pass
+    say(ended(summary.run.summary), quiet=given["quiet"])
     return DONE
 
 
 def _write(texts: dict[str, str], folder: Path, *, quiet: bool) -> None:
-    for source, name in _file_names(texts).items():
+    names = _file_names(texts)
+    for source, name in names.items():
         write_whole(folder / name, texts[source] + "\n")
-        say(f"wrote {folder / name}", quiet=quiet)
+    if len(names) > 1:
+        say(f"wrote {len(names)} summaries to {folder}", quiet=quiet)
+    elif names:
+        say(f"wrote {folder / next(iter(names.values()))}", quiet=quiet)
 
 
 def _print(texts: dict[str, str], job_id: str, *, as_json: bool, as_text: bool) -> None:

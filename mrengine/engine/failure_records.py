@@ -41,6 +41,22 @@ class FailureRecords:
         )
         return records.pack_attempt(record)
 
+    def refused(self, chunk: int, model: int, worker: int, attempts: int, cause: str) -> bytes:
+        """A task whose model did not answer it, as the task itself told."""
+        record = records.FailureRecord(
+            round=self._round,
+            chunk_id=chunk,
+            model_index=model,
+            document_id=self._document_of(chunk),
+            model=self._models[model] if self._models else None,
+            worker_id=worker,
+            attempts=attempts,
+            at=self._wall(),
+            kind="model",
+            message=cause,
+        )
+        return records.pack_failure(record)
+
     def given_up(self, chunk: int, model: int, worker: int, attempts: int, kind: str, cause: str) -> bytes:
         """A task that has used up its attempts."""
         record = records.FailureRecord(

@@ -6,18 +6,20 @@ the loop, so that a test can take one step at a time.
 
 from __future__ import annotations
 
-import heapq
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from functools import partial
 from typing import Any
 
 import msgpack
 
 from mrengine.engine import protocol as m
 from mrengine.engine.crash_attribution import AttemptCounter, CrashBisection
+from mrengine.engine.deaths import Aftermath, aftermath
 from mrengine.engine.failure_records import FailureRecords, RestartLimiter, allowed_deaths
 from mrengine.engine.group_commit import GroupCommit, Log
 from mrengine.engine.model_choice import ModelChoice
+from mrengine.engine.model_news import ModelNews
 from mrengine.engine.prefetch import PrefetchWindow
 from mrengine.engine.queues import TaskQueues
 from mrengine.engine.round import Announcer, RoundSettings
@@ -35,7 +37,7 @@ class Engine:
     ``pending``: the keys to run (see :class:`TaskQueues`). ``document_of(chunk)``: a document's id, for failures that
     no worker could write. ``answered(payload, offset)`` hears of each CALL record when it is durable. ``begun``: the
     models that tasks were given in earlier runs, where a call was begun and there is no result. ``state`` is
-    None while it runs, then "done", "failed", "broken", "budget" or the reason that
+    None while it runs, then "done", "failed", "broken", "budget", "log" (it takes no more) or the reason that
     ``stop()`` was given, with ``facts`` beside it.
     """
 
@@ -64,9 +66,12 @@ class Engine:
         self._watch = WorkerMonitor(backend, settings, self._key)
         self._docket = AttemptCounter(settings.max_attempts)
         self._commit_first = False
-        self._timers: list[tuple[float, int]] = []
         self._balance = ModelChoice(settings.models, settings.balance, settings.weights, begun)
         self._toll = RestartLimiter(allowed_deaths(backend.workers, backend.slots, settings.max_attempts))
+        self._models = ModelNews(
+            settings, self._queues, self._balance, self._verdicts, self._docket,
+            fail=self._fail, stop=self.stop, running=self._watch.running, clock=clock,
+        )  # fmt: skip
         self._left = len(self._queues)
         self._draining: str | None = None
         self._failed, self._drain_until = 0, 0.0
@@ -82,7 +87,7 @@ class Engine:
             m.FAILED_START: self._on_failed_start,
             m.RETRY: self._on_retry,
             m.DROPPED: self._on_dropped,
-            m.MODEL_DOWN: self._on_model_down,
+            **{kind: partial(self._on_model, kind) for kind in (m.MODEL_DOWN, m.MODEL_DOUBT, m.MODEL_RESTS)},
             m.BUDGET_SPENT: self._on_budget_spent,
             m.NOTE: self._on_note,
             m.LINE: self._on_line,
@@ -111,9 +116,10 @@ class Engine:
         if self.state is None:
             self._wake()
             self._refill()
-        self.commit()
         if self._clock() >= self._next_tick:
             self._tick()
+        self.commit()
+        self._stop_if_log_failed()
         self._finish_if_over()
 
     def record(self, message: m.Message) -> None:
@@ -124,10 +130,10 @@ class Engine:
 
     def wait_s(self) -> float:
         """How long the next poll may wait."""
-        due = self._timers[0][0] if self._timers else self._next_tick
+        due = min(self._queues.due, self._next_tick)
         if self._draining is not None:
             due = min(due, self._drain_until)
-        return max(0.0, min(due, self._next_tick) - self._clock())
+        return max(0.0, due - self._clock())
 
     def commit(self) -> None:
         """Make what was appended durable, and only then announce it."""
@@ -166,7 +172,7 @@ class Engine:
             room = worker.pace.window - len(worker.flight)
             if room > 0:
                 idle = self._backend.slots - len(worker.flight)
-                keys = self._queues.take(index, room, spare=idle)
+                keys = self._queues.take(index, room, spare=idle, holds=self._models.holds)
                 if keys:
                     self._send(index, keys)
 
@@ -206,12 +212,14 @@ class Engine:
         key = self._settle(index, chunk, model)
         if key is not None:
             self._log.append(codec.RESULT, payload)
+            self._models.ended(key, model, well=True)
             self._close(key)
             self._toll.finished()
 
     def _on_failure(self, index: int, chunk: int, model: int, payload: bytes) -> None:
         key = self._settle(index, chunk, model)
         if key is not None:
+            self._models.ended(key, model, well=False)
             self._fail(key, payload)
             self._toll.finished()
 
@@ -258,7 +266,7 @@ class Engine:
             return
         self._docket.started(key)
         wait = after_s if after_s is not None else self._settings.backoff_s * 2 ** (attempt - 1)
-        heapq.heappush(self._timers, (self._clock() + wait, key))
+        self._queues.later(key, self._clock() + wait)
         self._announcer.note("chunk:retry", {"chunk_id": chunk, "attempt": attempt, "error": cause, "wait_s": wait})
 
     def _on_dropped(self, index: int, chunk: int, model: int, _payload: bytes) -> None:
@@ -266,14 +274,9 @@ class Engine:
         if key is not None:
             self._queues.put_back(key)
 
-    def _on_model_down(self, index: int, chunk: int, model: int, payload: bytes) -> None:
-        key = self._settle(index, chunk, model)
-        cause = payload.decode("utf-8", "replace")
-        none_left = self._balance.down(model)
-        if key is not None:
-            self._queues.put_back(key)
-        if self._settings.all_models or none_left:
-            self.stop("failed", message=f"no model is left that a call can use: {cause}")
+    def _on_model(self, kind: int, index: int, chunk: int, model: int, payload: bytes) -> None:
+        self._commit_first = True
+        self._models.told(kind, self._settle(index, chunk, model), model, index, payload.decode("utf-8", "replace"))
 
     def _on_budget_spent(self, index: int, chunk: int, model: int, payload: bytes) -> None:
         self._on_dropped(index, chunk, model, b"")
@@ -298,57 +301,42 @@ class Engine:
             self._cannot_start(f"{death.cause} while it started")
         worker.ready, worker.died, worker.began = False, True, self._clock()
         self._commit_first = True
-        mark = self._watch.died(index)
-        deliberate = mark.explains(death.exitcode)
-        cause = f"the worker was replaced: {mark.reason}" if deliberate else death.cause
-        self._announcer.note("worker:crashed", {"worker_id": index, "exitcode": death.exitcode, "cause": cause})
-        running = {self._key(s.chunk, s.model) for s in death.started} & worker.flight.keys()
-        waiting = [key for key in worker.flight if key not in running]
-        models = {key: worker.flight[key] for key in running}
-        for model in worker.flight.values():
+        models = dict(worker.flight)
+        after = aftermath(
+            tuple(models),
+            death,
+            self._watch.died(index),
+            key=self._key,
+            docket=self._docket,
+            chunk_timeout_s=self._settings.chunk_timeout_s,
+        )
+        self._announcer.note("worker:crashed", {"worker_id": index, "exitcode": death.exitcode, "cause": after.cause})
+        for model in models.values():
             self._balance.back(model)
         worker.flight.clear()
-        self._give_back(worker, waiting)
-        if deliberate:
-            self._after_retirement(index, running, mark.overdue, models)
-        elif len(running) == 1:
-            self._charge(index, running.pop(), models, "crash", death.cause)
-        else:
-            self._begun_before(running)
-            worker.cells.accuse(sorted(running))
+        self._give_back(worker, after)
+        for key in after.charged:
+            self._charge(index, key, models[key], after.kind, after.why)
         worker.in_cell = False
-        deaths = self._toll.died(self._clock())
+        deaths = 0 if after.blameless else self._toll.died(self._clock())
         if deaths:
-            message = f"{deaths} workers died within 60 s and no task was finished; the last one: {cause}"
-            self.stop("broken", message=message, cause=cause)
+            message = f"{deaths} workers died within 60 s and no task was finished; the last one: {after.cause}"
+            self.stop("broken", message=message, cause=after.cause)
 
-    def _begun_before(self, keys: Iterable[int]) -> None:
-        """Not charged, and yet the next one is a further attempt: it finds what this one has paid for."""
-        for key in keys:
-            self._docket.started(key)
-
-    def _give_back(self, worker: Worker, keys: Sequence[int]) -> None:
-        """Tasks that had not been started: free of charge; those of a cell stay in one."""
+    def _give_back(self, worker: Worker, after: Aftermath) -> None:
+        """Tasks that are not charged. Those of a cell that had not been started stay in one."""
         if worker.in_cell:
-            worker.cells.resume(keys)
+            worker.cells.resume(after.waiting)
         else:
-            for key in reversed(keys):
+            for key in reversed(after.waiting):
                 self._queues.put_back(key)
-
-    def _after_retirement(
-        self, index: int, running: set[int], overdue: frozenset[int], models: Mapping[int, int]
-    ) -> None:
-        self._begun_before(running - overdue)
-        for key in running - overdue:
+        for key in (*after.suspects, *after.begun):
+            self._docket.started(key)  # the next one is a further attempt: it finds what this one has paid for
+        worker.cells.accuse(after.suspects)
+        for key in after.begun:
             self._queues.put_back(key)
-        for key in running & overdue:
-            limit = self._settings.chunk_timeout_s
-            self._charge(
-                index, key, models, "hang", f"it ran longer than chunk_timeout_s={limit:g}; its worker was replaced"
-            )
 
-    def _charge(self, index: int, key: int, models: Mapping[int, int], kind: str, cause: str) -> None:
-        model = models[key]
+    def _charge(self, index: int, key: int, model: int, kind: str, cause: str) -> None:
         self._attempt_record(key, model, kind, cause)
         if self._docket.charge(key):
             self._quarantine(key, model, index, kind, cause)
@@ -367,9 +355,9 @@ class Engine:
     # time
 
     def _wake(self) -> None:
-        now = self._clock()
-        while self._timers and self._timers[0][0] <= now:
-            self._queues.put_back(heapq.heappop(self._timers)[1])
+        self._queues.wake(self._clock())
+        if self._draining is None:
+            self._models.wake()
 
     def _tick(self) -> None:
         now = self._clock()
@@ -382,6 +370,12 @@ class Engine:
             if self._watch.must_go(index, worker, now):
                 self._backend.kill(index)
 
+    def _stop_if_log_failed(self) -> None:
+        """Calls in flight are paid for: they have ``drain_s`` all the same, and their workers keep the answers."""
+        if self._log.failed is not None:
+            self.stop("log")
+            self._draining, self.facts = "log", self._log.failed.facts
+
     def _finish_if_over(self) -> None:
         if self.state is not None:
             return
@@ -392,6 +386,5 @@ class Engine:
             self._end("done")
 
     def _end(self, state: str) -> None:
-        self.commit()
         self._balance.tell(self._announcer.note)
         self.state = state

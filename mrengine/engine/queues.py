@@ -1,10 +1,13 @@
-"""Owns which tasks wait, and for which worker: one queue a worker, by home, with stealing where it is asked for."""
+"""Owns which tasks wait, and for what: one queue a worker, by home, with stealing where it is asked for; those that
+wait for an instant stand beside them.
+"""
 
 from __future__ import annotations
 
+import heapq
 from array import array
 from collections import deque
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 
 __all__ = ["TaskQueues"]
 
@@ -55,6 +58,7 @@ class TaskQueues:
         self._workers = workers
         self._per_chunk = per_chunk
         self._steal = steal
+        self._timers: list[tuple[float, int]] = []
         for key in keys:
             self._queues[key // per_chunk % workers].append(key)
 
@@ -65,10 +69,21 @@ class TaskQueues:
         """The worker whose queue a key belongs to."""
         return key // self._per_chunk % self._workers
 
-    def take(self, worker: int, n: int, *, spare: int = 0) -> list[int]:
+    def take(
+        self, worker: int, n: int, *, spare: int = 0, holds: Callable[[int], bool] = lambda key: False
+    ) -> list[int]:
         """Up to ``n`` keys for a worker; when its own queue is empty and ``spare`` slots idle, from the longest
-        queue's tail.
+        queue's tail. Those that somebody ``holds`` are his on the way.
         """
+        given: list[int] = []
+        while len(given) < n:
+            keys = self._take(worker, n - len(given), spare - len(given))
+            if not keys:
+                break
+            given += (key for key in keys if not holds(key))
+        return given
+
+    def _take(self, worker: int, n: int, spare: int) -> list[int]:
         taken = self._queues[worker].take(n)
         if self._steal:
             while len(taken) < min(n, spare):
@@ -81,3 +96,17 @@ class TaskQueues:
     def put_back(self, key: int) -> None:
         """A task that was given out and not started: first in its home's queue."""
         self._queues[self.home(key)].again.appendleft(key)
+
+    def later(self, key: int, at: float) -> None:
+        """The same, at an instant."""
+        heapq.heappush(self._timers, (at, key))
+
+    def wake(self, now: float) -> None:
+        """Put back those whose instant has come."""
+        while self._timers and self._timers[0][0] <= now:
+            self.put_back(heapq.heappop(self._timers)[1])
+
+    @property
+    def due(self) -> float:
+        """The next instant that a task waits for; infinity: none does."""
+        return self._timers[0][0] if self._timers else float("inf")

@@ -25,7 +25,7 @@ class WorkerConfig:
     models_blob: bytes = field(repr=False)
     initializer_blob: bytes = field(repr=False)
     table: Sequence[Sequence[int]]  # the round's segments of the chunk table: [round, first, count, offset]
-    documents: Sequence[Sequence[int]]  # [first document index, offset of the DOCUMENTS record]
+    documents: Sequence[Sequence[int]]  # [first document index, count, offset of the DOCUMENTS record]
     manager: Sequence[Any] | None  # [address, authkey]
     endpoints: dict[str, Sequence[str]]  # model name → [base URL, key], for models served by the job itself
     run_began: int  # the log's end when the round began
@@ -33,6 +33,7 @@ class WorkerConfig:
     chunk_timeout_s: float
     backoff_s: float
     log_level: int
+    result_blob: bytes = field(default=b"", repr=False)  # the type of results; empty: any
     path: Sequence[str] | None = None  # the host's sys.path; None: this is the host
 
     def pack(self) -> bytes:
@@ -55,3 +56,4 @@ class LocalFunctions(NamedTuple):
     initializer: tuple[Callable[..., None] | None, Sequence[Any]]
     map_fn: Callable[[Any, Any], Any]
     ends_run: Callable[[Exception], bool]
+    result_type: Any = None

@@ -1,59 +1,29 @@
-"""Owns what a job is given: documents into the spool, chunks cut from it, and the log's records of both."""
+"""A job's chunk table: cut from the documents in its spool, or made of the texts of a later round."""
 
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from hashlib import blake2b
 from pathlib import Path
 from typing import Any
 
-from mrengine.errors import ConfigError, SourceError
 from mrengine.log.format import codec
 from mrengine.log.format.chunk_rows import MAX_ROWS, ROW_BYTES, ChunkRow, Heads, pack_chunks, pack_row
 from mrengine.log.format.job_records import DocumentRow, DocumentsDigest
-from mrengine.sources import Spool, documents_of, read_source
-from mrengine.sources.spool import read_pieces
+from mrengine.private import open_file
+from mrengine.sources.spool import Text, not_kept, read_pieces
 
-__all__ = ["append_inputs", "chunk_records", "digest_of", "holds", "input_version", "spool_documents"]
+__all__ = [
+    "append_inputs",
+    "chunk_records",
+    "digest_of",
+    "input_version",
+    "lacking_text",
+    "not_held",
+]
 
 _MOST_HEADS = 1 << 20  # characters of headings and table headers in one record
-
-
-def spool_documents(folder: Path, document: Any) -> tuple[Spool, list[DocumentRow]]:
-    """Read all documents into a spool that is not published yet. ConfigError: there is none; SourceError: all are
-    empty, or have nothing but blanks.
-    """
-    spool = Spool(folder)
-    text = _Text()
-    try:
-        rows = []
-        for source in documents_of(document):
-            kept = spool.add(source.id, text.noted(read_source(source.origin, name=source.id)))
-            rows.append(DocumentRow(kept.id, kept.digest, kept.offset, kept.n_bytes, kept.n_chars))
-        if not rows:
-            raise ConfigError("there is no document", setting="document")
-        if not text.found:
-            what = f"the document {rows[0].id!r} is" if len(rows) == 1 else f"all {len(rows)} documents are"
-            how = "blank" if any(row.n_bytes for row in rows) else "empty"
-            raise SourceError(f"{what} {how}: there is nothing to run the map function on", source=rows[0].id)
-        spool.flush()
-        return spool, rows
-    except BaseException:
-        spool.discard()
-        raise
-
-
-class _Text:
-    """Whether any of the pieces that came by has more than blanks."""
-
-    def __init__(self) -> None:
-        self.found = False
-
-    def noted(self, pieces: Iterator[str]) -> Iterator[str]:
-        for piece in pieces:
-            self.found = self.found or not (not piece or piece.isspace())
-            yield piece
 
 
 def digest_of(rows: Sequence[DocumentRow]) -> tuple[int, int, bytes]:
@@ -143,13 +113,17 @@ def input_version(version: str, inputs: Sequence[tuple[str, str]]) -> str:
     return digest.hexdigest()
 
 
-def holds(spool: Path, documents: Sequence[DocumentRow]) -> bool:
-    """Whether the spool is there, and as long as its documents are: texts of later rounds may stand behind them."""
-    try:
-        size = spool.stat().st_size
-    except FileNotFoundError:
-        return False
-    return size >= max((row.spool_offset + row.n_bytes for row in documents), default=0)
+def not_held(text: Text, documents: Iterable[DocumentRow]) -> list[DocumentRow]:
+    """The documents that are not in a spool as they were: texts of later rounds may stand behind them."""
+    return [row for row in documents if not text.holds(row.spool_offset, row.n_bytes, row.digest)]
+
+
+def lacking_text(place: Path, documents: Iterable[DocumentRow]) -> str | None:
+    """Why a spool cannot be used for these documents, "" where there is none; None: it has them as they were."""
+    with Text(place) as text:
+        if not text.exists:
+            return text.why
+        return f"{place} is damaged" if not_held(text, documents) else None
 
 
 def append_inputs(spool: Path, round_: int, inputs: Sequence[tuple[int, str]]) -> Iterator[tuple[int, bytes]]:
@@ -159,18 +133,21 @@ def append_inputs(spool: Path, round_: int, inputs: Sequence[tuple[int, str]]) -
     from mrengine.chunking.tokens import tokenizer
 
     rows = bytearray()
-    with open(spool, "r+b") as file:  # "a" would make one without the documents
-        position = file.seek(0, os.SEEK_END)
-        for document, text in inputs:
-            data = text.encode("utf-8", "surrogatepass")
-            file.write(data)
-            digest = blake2b(data, digest_size=16).digest()
-            end = position + len(data)
-            row = ChunkRow(document, "text", 0, tokenizer.count(text), 0, len(text), position, end, digest)
-            rows += pack_row(row)
-            position = end
-        file.flush()
-        os.fsync(file.fileno())
+    try:
+        with os.fdopen(open_file(spool, os.O_RDWR), "r+b") as file:  # one that is not there has no documents, either
+            position = file.seek(0, os.SEEK_END)
+            for document, text in inputs:
+                data = text.encode("utf-8", "surrogatepass")
+                file.write(data)
+                digest = blake2b(data, digest_size=16).digest()
+                end = position + len(data)
+                row = ChunkRow(document, "text", 0, tokenizer.count(text), 0, len(text), position, end, digest)
+                rows += pack_row(row)
+                position = end
+            file.flush()
+            os.fsync(file.fileno())
+    except OSError as error:
+        raise not_kept(error, spool.parent) from error
     size = MAX_ROWS * ROW_BYTES
     for at in range(0, len(rows), size):
         yield codec.CHUNKS, pack_chunks(round_, at // ROW_BYTES, bytes(rows[at : at + size]))

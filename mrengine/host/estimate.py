@@ -1,38 +1,162 @@
-"""Owns what a job would cost, without a call: its chunks are cut and counted, nothing is kept."""
+"""What a job would cost, without a call: its chunks are cut and counted, nothing is kept."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import math
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
 from mrengine.budget import estimate_tokens
-from mrengine.config import Settings
+from mrengine.errors import ConfigError
+from mrengine.host.callables import check_map
 from mrengine.host.job_identity import chunking_of
+from mrengine.providers.call.structured import in_words
 from mrengine.providers.models.model import Model
 from mrengine.providers.models.resolution import OPENAI
-from mrengine.records import Estimate, Usage
-from mrengine.sources import documents_of, read_source
+from mrengine.records import Chunk, Estimate, Usage
+from mrengine.settings import Settings
+from mrengine.sources import Reading, documents_of
 
 __all__ = ["estimate"]
 
 ANSWER_TOKENS = 1024  # max_tokens of a call that says nothing else
 FOREIGN_RATIO = 1.3  # another tokenizer's count over ours
+NOT_COUNTED = "retries, re-asks, continued answers and a reduce by prompt are not counted"
+UNKNOWN = "one call a chunk: how many the map function makes is not known (calls_per_chunk= or sample= says it)"
 
 
-def estimate(document: Any, map_fn: Callable[..., Any] | None, settings: Settings, models: Sequence[Model]) -> Estimate:
-    """An upper bound for one call a chunk; with ``balance="all"`` one for each model."""
-    chunker = chunking_of(settings, models).chunker()
-    fields: dict[str, Any] = getattr(map_fn, "prompt_fields", dict)()
-    around = estimate_tokens(str(fields.get("template", "")) + str(fields.get("system") or ""))
-    answer = int(fields.get("max_tokens") or ANSWER_TOKENS)
-    counts = []
-    for source in documents_of(document):
-        counts += [chunk.tokens for chunk in chunker.chunk(read_source(source.origin), document_id=source.id)]
-    chunks, tokens = len(counts), sum(counts) + around * len(counts)
+@dataclass(frozen=True, slots=True)
+class _Work:
+    """What is done with one chunk, on average."""
+
+    calls: float
+    input_tokens: float
+    output_tokens: float
+    assumed: str
+
+
+def estimate(
+    document: Any,
+    map_fn: Callable[..., Any] | None,
+    settings: Settings,
+    models: Sequence[Model],
+    *,
+    calls_per_chunk: float | None = None,
+    sample: int = 0,
+) -> Estimate:
+    """See ``MapReduceRunner.estimate``; with ``balance="all"`` all of it is done for each model."""
+    _check(map_fn, calls_per_chunk, sample)
+    counted = _Counted(sample)
+    counted.count(_chunks(document, settings, models))
+    tokens = counted.tokens / counted.chunks if counted.chunks else 0.0
+    work = _measured(map_fn, counted.sample()) if sample else _assumed(map_fn, calls_per_chunk, tokens)
     each = len(models) if settings.balance == "all" else 1
-    costs = [_cost(model, tokens, chunks * answer) for model in models]
+    calls, asked, said = (
+        math.ceil(round(number * counted.chunks, 6)) for number in (work.calls, work.input_tokens, work.output_tokens)
+    )
+    costs = [_cost(model, asked, said) for model in models]
     cost = None if not costs or None in costs else (sum(costs) if each > 1 else max(costs))  # type: ignore[arg-type, type-var]
-    return Estimate(chunks=chunks, calls=chunks * each, input_tokens=tokens * each, cost_usd=cost)
+    return Estimate(
+        counted.chunks, calls * each, asked * each, cost, said * each, work.calls, (work.assumed, NOT_COUNTED)
+    )
+
+
+def _check(map_fn: Any, calls_per_chunk: Any, sample: Any) -> None:
+    number = isinstance(calls_per_chunk, (int, float)) and not isinstance(calls_per_chunk, bool)
+    if calls_per_chunk is not None and not (number and 0 <= calls_per_chunk < math.inf):
+        raise ConfigError(f"calls_per_chunk={calls_per_chunk!r}: it is a number, 0 or more", setting="calls_per_chunk")
+    if type(sample) is not int or sample < 0:
+        raise ConfigError(f"sample={sample!r}: it is a number of chunks, 0 or more", setting="sample")
+    if sample and calls_per_chunk is not None:
+        raise ConfigError("calls_per_chunk is said or measured by sample=: give one of them", setting="sample")
+    if sample and map_fn is None:
+        raise ConfigError("sample= runs the map function over some chunks: give it", setting="sample")
+    if map_fn is not None:
+        check_map(map_fn)
+
+
+def _chunks(document: Any, settings: Settings, models: Sequence[Model]) -> Iterable[Chunk]:
+    chunker, first = chunking_of(settings, models).chunker(), 0
+    reading = Reading(skip=settings.on_source_error == "skip")
+    for source in documents_of(document):
+        before = len(reading.errors)
+        found = list(chunker.chunk(reading.text(source), document_id=source.id, first_id=first))
+        if len(reading.errors) == before:  # else it is left out, or refused when all are read
+            first += len(found)
+            yield from found
+    reading.check()
+
+
+@dataclass(slots=True)
+class _Counted:
+    """Chunks gone by, and some of them, evenly spread, however many there are."""
+
+    wanted: int
+    chunks: int = 0
+    tokens: int = 0
+    _kept: list[Chunk] = field(default_factory=list)
+    _stride: int = 1
+
+    def count(self, chunks: Iterable[Chunk]) -> None:
+        for chunk in chunks:
+            if self.wanted and self.chunks % self._stride == 0:
+                self._keep(chunk)
+            self.chunks += 1
+            self.tokens += chunk.tokens
+
+    def _keep(self, chunk: Chunk) -> None:
+        self._kept.append(chunk)
+        if len(self._kept) > 2 * self.wanted:
+            self._kept = self._kept[::2]
+            self._stride *= 2
+
+    def sample(self) -> list[Chunk]:
+        """As many as are wanted."""
+        step = max(1.0, len(self._kept) / self.wanted)
+        return [self._kept[int(at * step)] for at in range(min(self.wanted, len(self._kept)))]
+
+
+def _assumed(map_fn: Any, calls_per_chunk: float | None, tokens: float) -> _Work:
+    fields: dict[str, Any] = getattr(map_fn, "prompt_fields", dict)()
+    answer = int(fields.get("max_tokens") or ANSWER_TOKENS)
+    schema = fields.get("response_model")
+    texts = (fields.get("template"), fields.get("system"), in_words(schema) if schema else None)
+    around = estimate_tokens("".join(text for text in texts if text)) if any(texts) else 0
+    calls = 1.0 if calls_per_chunk is None else float(calls_per_chunk)
+    if calls_per_chunk is not None:
+        told = f"{calls:g} calls a chunk, as you say, each with the chunk's text"
+    else:
+        told = "one call a chunk" if fields else UNKNOWN
+    told += f", and answers of {answer} tokens"
+    return _Work(calls, calls * (tokens + around), calls * answer, told)
+
+
+def _measured(map_fn: Any, chunks: Sequence[Chunk]) -> _Work:
+    """Run it over some chunks: what it asks a fake model is counted. It is the user's code, and may do anything."""
+    from mrengine.testing.context import FakeContext
+
+    calls = asked = said = 0
+    raised: dict[str, int] = {}
+    for chunk in chunks:
+        context = FakeContext()
+        context.chunk = chunk
+        try:
+            map_fn(chunk, context)
+        except Exception as error:  # noqa: BLE001  # of a parser that the fake's answer does not suit
+            raised[type(error).__name__] = raised.get(type(error).__name__, 0) + 1
+        calls += len(context.requests) + len(context.grants)
+        for request in context.requests:
+            schema = in_words(request.schema) if request.schema is not None else ""
+            asked += estimate_tokens(request.prompt + schema, chunk.text, chunk.tokens, request.system)
+            said += request.max_tokens
+        asked += sum(grant.tokens for grant in context.grants)
+        said += sum(grant.max_tokens for grant in context.grants)
+    number = len(chunks) or 1
+    told = f"{calls / number:g} calls a chunk, measured over {len(chunks)} chunks with a fake model's answers"
+    if raised:
+        told += f"; of these {', '.join(f'{times} raised {name}' for name, times in raised.items())}"
+    return _Work(calls / number, asked / number, said / number, told)
 
 
 def _cost(model: Model, tokens: int, answers: int) -> float | None:

@@ -1,60 +1,46 @@
-"""Owns the question of what a job is: the JOB record of what the caller gave, held against the one in the log."""
+"""What a job is: the JOB record of what the caller gave, compared with the one in the log."""
 
 from __future__ import annotations
 
-import inspect
-import sys
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
 from hashlib import blake2b
 from pathlib import Path
 from typing import Any
 
+import msgpack
+
 from mrengine._version import __version__
-from mrengine.config import Settings
-from mrengine.errors import ConfigError, JobMismatch
+from mrengine.errors import ChunkingError, ConfigError, JobMismatch
 from mrengine.host.chunk_table import chunk_records, digest_of
 from mrengine.log.format import codec
 from mrengine.log.format.job_records import DocumentRow, JobRecord, RoundRecord, batch_documents, pack_job, pack_round
 from mrengine.log.view.carry_over import carried
 from mrengine.log.view.job_view import ResumeEngine
 from mrengine.log.view.mismatch import Differences, compare
-from mrengine.mapfn.digest import digest, parts
+from mrengine.mapfn.describe import MapFunction
+from mrengine.mapfn.digest import digest
 from mrengine.providers.models.model import Model
 from mrengine.records import ModelSpec
+from mrengine.settings import Settings
 
 __all__ = [
     "AUTO_TARGET",
     "Chunking",
-    "MapFunction",
     "Plan",
     "Record",
+    "auto_job_id",
     "chunking_of",
-    "describe_map",
     "job_record",
     "round_record",
+    "stored_chunking",
 ]
 
 ANSWER_ROOM = 1024 + 256  # tokens of a context window that are not the document's: the answer, and the prompt around
 AUTO_TARGET = 6000
 DEFAULT_OVERLAP = 350
 Record = tuple[int, bytes]
-
-
-@dataclass(frozen=True, slots=True)
-class MapFunction:
-    """A map function as the log knows it. ``source``: "module:qualname" or a prompt's fields, None where neither
-    helps.
-    """
-
-    version: str
-    name: str
-    python: str
-    source: str | Mapping[str, Any] | None
-    blob: bytes = field(default=b"", repr=False)
-    function: Any = field(default=None, repr=False, compare=False)
-    parts: Mapping[str, str] = field(default_factory=dict, repr=False, compare=False)
 
 
 @dataclass(slots=True)
@@ -106,44 +92,6 @@ class Chunking:
         }
 
 
-def describe_map(map_fn: Callable[..., Any], *, version: str | None, named: bool, blob: bytes) -> MapFunction:
-    """Name a map function's version. A job without a name is never resumed: there a function may have no digest."""
-    _check_plain(map_fn)
-    prompt = getattr(map_fn, "prompt_fields", None)
-    source: str | Mapping[str, Any] | None = prompt() if callable(prompt) else _importable(map_fn)
-    name = getattr(map_fn, "__qualname__", type(map_fn).__qualname__)
-    told: Mapping[str, str] = {}
-    python = ""  # bytecode is another in each minor version; names are not
-    known = version if version is not None else getattr(map_fn, "map_version", None)
-    if not isinstance(known, str):
-        python = f"{sys.version_info[0]}.{sys.version_info[1]}"
-        try:
-            found = digest(map_fn)
-            known, name, told = found.digest, found.name, parts(map_fn)
-        except ConfigError:
-            if named:
-                raise
-            known = ""
-    return MapFunction(known, name, python, source, blob, map_fn, told)
-
-
-def _check_plain(map_fn: Callable[..., Any]) -> None:
-    """ConfigError for what would return a coroutine or a generator instead of its result."""
-    for function in (map_fn, type(map_fn).__call__):
-        if inspect.iscoroutinefunction(function) or inspect.isasyncgenfunction(function):
-            way = "make it a plain function, which may end in asyncio.run(…): workers have no event loop"
-            raise ConfigError(f"map_fn is an async function: {way}", setting="map_fn")
-        if inspect.isgeneratorfunction(function):
-            raise ConfigError("map_fn is a generator function (it yields): return a list", setting="map_fn")
-
-
-def _importable(map_fn: Callable[..., Any]) -> str | None:
-    module, name = getattr(map_fn, "__module__", None), getattr(map_fn, "__qualname__", "")
-    if not module or not name or module == "__main__" or "<" in name:  # without a name: a partial, an object
-        return None
-    return f"{module}:{name}"
-
-
 def chunking_of(settings: Settings, models: Sequence[Model]) -> Chunking:
     """The limits of a chunk. Target "auto" is what the smallest model holds beside its answer, at most 6,000 tokens.
 
@@ -159,6 +107,26 @@ def chunking_of(settings: Settings, models: Sequence[Model]) -> Chunking:
         overlap = DEFAULT_OVERLAP if target is None else min(DEFAULT_OVERLAP, target // 4)
     askable = tuple(models) if settings.target_tokens == "auto" else ()
     return Chunking(target, overlap, settings.encoding, settings.splitter, askable)
+
+
+def stored_chunking(job: JobRecord) -> Chunking | None:
+    """How a job of the log was cut; None where a function of the caller's said where, or the log says it in no known
+    way.
+    """
+    from mrengine.chunking.detect import check
+
+    fields = job.chunking
+    target, splitter = fields.get("target_tokens"), fields.get("splitter")
+    cut = job.settings.get("cut_tokens", target)
+    try:
+        check(splitter)  # type: ignore[arg-type]
+        overlap = int(fields["overlap_tokens"])
+        limit = None if cut is None else int(cut)
+    except (ChunkingError, KeyError, TypeError, ValueError):
+        return None
+    if limit is not None and cut != target:
+        overlap = min(overlap, limit // 4)
+    return Chunking(limit, overlap, str(fields.get("encoding")), splitter)
 
 
 def _room(window: int) -> int:
@@ -195,15 +163,31 @@ def job_record(
             "balance": settings.balance,
             "workers": settings.workers,
             "map_parts": dict(mapping.parts),
+            "map_folder": mapping.folder,
             "models": [_named(model.spec) for model in models],
         },
     )
 
 
-def _named(spec: ModelSpec) -> list[str | None]:
+def auto_job_id(
+    documents: Sequence[DocumentRow], settings: Settings, models: Sequence[Model], mapping: MapFunction
+) -> str:
+    """``auto-`` with 16 hex digits of what the job is made of: the same command again resumes.
+
+    A prompt counts as what it says; a function as what it is named by, and not its code: mended, it goes on with its
+    job. Its version counts where that is exact (a prompt's), or all that there is (no name to import).
+    """
+    named = mapping.source if isinstance(mapping.source, str) and mapping.parts else mapping.version
+    digests = [[row.id, row.digest] for row in documents]
+    facts = [digests, chunking_of(settings, models).fields(), [model.identity for model in models], named]
+    return f"auto-{blake2b(msgpack.packb(facts, unicode_errors='surrogatepass'), digest_size=8).hexdigest()}"
+
+
+def _named(spec: ModelSpec) -> list[str | list[str] | None]:
     """What a job that goes on by its id alone needs of a spec: names, and no value that could be a secret."""
     provider = spec.provider if isinstance(spec.provider, str) else None
-    return [spec.name, spec.base_url, provider, spec.api_key_env]
+    key = spec.api_key_env if spec.api_key_env is None or isinstance(spec.api_key_env, str) else list(spec.api_key_env)
+    return [spec.name, spec.base_url, provider, key]
 
 
 class Plan:
@@ -217,6 +201,14 @@ class Plan:
         """What the log has other than the caller."""
         assert stored.epoch is not None
         return compare(stored.epoch.job, self.job, _pairs(stored.documents()), _pairs(self.documents))
+
+    def has_other_documents(self, stored: ResumeEngine) -> bool:
+        """Whether the log has other documents than the caller, and nothing else that is another."""
+        assert stored.epoch is not None
+        known = stored.epoch.job
+        return known.documents != self.job.documents and not compare(
+            replace(known, documents=self.job.documents), self.job
+        )
 
     def check(self, stored: ResumeEngine, on_mismatch: str) -> str:
         """What to do: "resume", "fresh" (the log is empty), "restart" or "new_epoch". JobMismatch."""
@@ -243,8 +235,13 @@ class Plan:
         """The records of a new epoch, all but its ROUND; with what it takes over from the epochs of ``stored``."""
         epoch = max((known.job.epoch + 1 for known in stored.state.epochs), default=0) if stored is not None else 0
         settings = {**self.job.settings, "cut_tokens": self._chunking.cut_tokens()}
-        yield codec.JOB, pack_job(replace(self.job, epoch=epoch, settings=settings))
-        for payload in batch_documents(0, self.documents):
+        job = pack_job(replace(self.job, epoch=epoch, settings=settings))
+        if len(job) > codec.MAX_PAYLOAD_BYTES:
+            most = codec.MAX_PAYLOAD_BYTES >> 20
+            told = f"what names the job (its prompt, map_version, models) has {len(job) >> 20} MB; {most} MB are kept"
+            raise ConfigError(f"{told}: give long texts as documents, or in a map function", setting="map_fn")
+        yield codec.JOB, job
+        for payload in batch_documents(0, self.documents, epoch=epoch):
             yield codec.DOCUMENTS, payload
         tables = []
         self.blank_chunks = 0

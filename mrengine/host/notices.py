@@ -1,13 +1,10 @@
-"""Owns the words of what a run warns of: log, documents and failures that are not what the caller may expect."""
+"""What a run says in its warnings: of a log, documents and failures that are not what the caller may expect."""
 
 from __future__ import annotations
 
-import os
-from collections.abc import Sequence
-from contextlib import suppress
-from typing import Any
+from collections.abc import Iterator, Sequence
 
-__all__ = ["blank", "damaged", "empty", "names_a_file", "partly_failed"]
+__all__ = ["blank", "damaged", "empty", "failed", "lost", "partly_failed"]
 
 SHOWN = 5  # names in one message
 
@@ -16,6 +13,20 @@ def damaged(job_id: str, ranges: Sequence[tuple[int, int]]) -> str:
     """Bytes of the log that were announced once, and are lost."""
     told = ", ".join(f"{start} to {end}" for start, end in ranges)
     return f"the log of job {job_id} was damaged: bytes {told} are kept aside, what they held runs again"
+
+
+def lost(job_id: str, damaged: Sequence[str], unknown: int) -> Iterator[str]:
+    """Documents that a job cannot read any more, by their ids, and how many have lost even those."""
+    way_out = "what they still had to do fails; run the job with its documents again"
+    if damaged:
+        yield f"job {job_id}: {_names('document', damaged)} in its spool damaged: {way_out}"
+    if unknown:
+        yield f"job {job_id}: its log has lost the record of {unknown} document{'s' * (unknown > 1)}: {way_out}"
+
+
+def _names(what: str, names: Sequence[str]) -> str:
+    more = f" and {len(names) - SHOWN} more are" if len(names) > SHOWN else " are" if len(names) > 1 else " is"
+    return f"{what}{'s' * (len(names) > 1)} {', '.join(map(repr, names[:SHOWN]))}{more}"
 
 
 def empty(job_id: str, names: Sequence[str]) -> str:
@@ -37,10 +48,8 @@ def partly_failed(job_id: str, failed: int, total: int) -> str:
     return f"job {job_id}: {chunks}; results.failures, or 'mrengine export {job_id}', says why"
 
 
-def names_a_file(document: Any) -> str | None:
-    """A str is text, also where it names a file: whoever meant the file should hear of it."""
-    if isinstance(document, str) and len(document) < 4096 and "\n" not in document and "\0" not in document:
-        with suppress(OSError, ValueError):
-            if os.path.isfile(document):
-                return "the document is a str, so it is the text; it names a file, too: for that give Path(…)"
-    return None
+def failed(failed: int, total: int) -> str:
+    """Too many of the chunks failed, and why the first of them did follows."""
+    if total == 1:
+        return "its only chunk failed"
+    return f"{f'all {total}' if failed == total else f'{failed} of {total}'} chunks failed; the first one"

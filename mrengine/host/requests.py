@@ -1,4 +1,4 @@
-"""Owns what a session is told: which job to open, what to import for it, and everything that a round needs."""
+"""What a driver is asked for: which job to open, what to import for it, and everything that a round needs."""
 
 from __future__ import annotations
 
@@ -6,7 +6,6 @@ import logging
 import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 from mrengine import events
@@ -14,19 +13,21 @@ from mrengine.backends.process.driver import Driver
 from mrengine.budget.manager import check_limit
 from mrengine.budget.shared_limits import process_name
 from mrengine.budget.spend_limit import SpendLimit
-from mrengine.config import Settings, state_folder
+from mrengine.config import state_folder
 from mrengine.engine.setup import LocalFunctions
 from mrengine.errors import ConfigError
-from mrengine.host.job_identity import MapFunction, Record
+from mrengine.host.job_identity import Record
 from mrengine.job.budget_config import pack_terms
-from mrengine.log.view.job_view import ResumeEngine
+from mrengine.mapfn.describe import MapFunction
 from mrengine.mapfn.modules import preloads
 from mrengine.progress import Progress
 from mrengine.providers.models.balancer import ModelLoadBalancer
-from mrengine.providers.models.model import Model
+from mrengine.providers.models.model import Model, every_lane, names_of
 from mrengine.providers.models.resolution import OPENAI
+from mrengine.records import RateLimit
+from mrengine.settings import Settings
 
-__all__ = ["RoundSpec", "RunConfig", "check_terms", "lacking", "open_order", "round_order"]
+__all__ = ["RoundSpec", "RunConfig", "check_terms", "open_order", "round_order"]
 
 CALL_ROOM = 4096  # answers beyond two a task that the index of stored calls has room for
 
@@ -61,29 +62,16 @@ class RoundSpec:
     records: tuple[Record, ...] = ()
 
 
-def lacking(folder: Path, round_: RoundSpec) -> Sequence[Record]:
-    """The round's records that a supervisor took with it. Where the log has the round, they stand before it."""
-    if not round_.records:
-        return ()
-    with ResumeEngine(folder) as stored:
-        known = stored.epoch.rounds.get(round_.number) if stored.epoch is not None else None
-    return () if known is not None and known.version == round_.mapping.version else round_.records
-
-
 def check_terms(settings: Settings, models: Sequence[Model]) -> None:
     """ConfigError for limits and budgets that cannot work: here, and not first in the process that keeps them."""
-    every = _with_fallbacks(models)
-    known = {name for model in every for name in (model.name, model.spec.name)}
+    every = every_lane(models)
+    known = {name for model in every for name in names_of(model.spec, model.name)}
     for name, limit in (settings.limits or {}).items():
         check_limit(name, limit)
         if name not in known:
-            told = ", ".join(sorted(known)) or "none"
+            told = ", ".join(sorted({model.name for model in every})) or "none"
             raise ConfigError(f"limits names {name!r}, which is no model of this job; it has {told}", setting="limits")
     SpendLimit(settings.budget, prices={model.name: model.price for model in every})
-
-
-def _with_fallbacks(models: Sequence[Model]) -> list[Model]:
-    return [one for model in models for one in (model, *model.fallbacks)]
 
 
 def open_order(parts: RunConfig, job_id: str, mapping: MapFunction) -> dict[str, Any]:
@@ -107,14 +95,13 @@ def round_order(parts: RunConfig, job_id: str, round_: RoundSpec, *, since: int)
     """
     settings, models = parts.settings, parts.models
     all_models = parts.all_models and round_.number == 0
-    limits = [model.limits for model in models]
     return {
         "round": {
             "round": round_.number,
             "models": [model.name for model in models],
             "all_models": all_models,
             "balance": settings.balance or "round_robin",
-            "weights": [(limit.tpm or limit.input_tpm or limit.rpm or 1) if limit else 1 for limit in limits],
+            "weights": [_speed(model.limits) for model in models],
             "steal": settings.assignment == "steal",
             "max_attempts": settings.max_attempts,
             "max_failed": settings.max_failed,
@@ -126,7 +113,10 @@ def round_order(parts: RunConfig, job_id: str, round_: RoundSpec, *, since: int)
         "room": CALL_ROOM + 2 * round_.total,
         "terms": _terms(parts, since),
         "objects": LocalFunctions(
-            (settings.initializer, settings.initargs), round_.mapping.function, parts.dispatcher.ends_run
+            (settings.initializer, settings.initargs),
+            round_.mapping.function,
+            parts.dispatcher.ends_run,
+            round_.mapping.result_type,
         ),
         "setup": {
             "job_id": job_id,
@@ -134,6 +124,7 @@ def round_order(parts: RunConfig, job_id: str, round_: RoundSpec, *, since: int)
             "priority": settings.full_priority,
             "all_models": all_models,
             "map_blob": round_.mapping.blob,
+            "result_blob": round_.mapping.result_blob,
             "models_blob": parts.models_blob,
             "initializer_blob": parts.initializer_blob,
             "chunk_timeout_s": settings.chunk_timeout_s,
@@ -143,9 +134,16 @@ def round_order(parts: RunConfig, job_id: str, round_: RoundSpec, *, since: int)
     }
 
 
+def _speed(limit: RateLimit | None) -> float:
+    """How fast a model may be called, for the balance by budget."""
+    if limit is None:
+        return 1
+    return limit.tpm or limit.input_tpm or limit.rpm or (limit.rps or 0) * 60 or 1
+
+
 def _terms(parts: RunConfig, since: int) -> dict[str, Any]:
     settings = parts.settings
-    every = _with_fallbacks(parts.models)
+    every = every_lane(parts.models)
     return pack_terms(
         limits={model.name: model.limits for model in every if model.limits is not None},
         budget=settings.budget,

@@ -1,9 +1,10 @@
-"""Owns the arithmetic of a run's summary: what the log's records of this run add up to."""
+"""The arithmetic of a run's summary: what the log's records of this run add up to."""
 
 from __future__ import annotations
 
 from collections import Counter
 
+from mrengine.errors import SourceError
 from mrengine.records import RunSummary, Throughput, Usage
 
 __all__ = ["SummaryBuilder"]
@@ -25,6 +26,7 @@ class SummaryBuilder:
         self._troubles: set[str] = set()
         self.trouble = ""  # why the latest call that was made again had failed
         self.warnings: list[str] = []
+        self.unread: tuple[SourceError, ...] = ()  # of sources that were left out
 
     def call(self, model: str, usage: Usage, cost_usd: float | None) -> None:
         """An answer that was bought in this run."""
@@ -62,6 +64,10 @@ class SummaryBuilder:
         """The summary so far."""
         seconds = max(duration_ms / 1e3, 1e-9)
         tokens = sum(usage.total_tokens for usage in self.usage.values())
+        guessed = sorted(model for model, usage in self.usage.items() if usage.estimated)
+        told = [f"{', '.join(guessed)} did not tell all of what was used: tokens and cost are estimates"] * bool(
+            guessed
+        )
         errors = tuple(f"{message} ({n} chunks)" if n > 1 else message for message, n in self._errors.most_common())
         return RunSummary(
             job_id=self._job_id,
@@ -78,5 +84,6 @@ class SummaryBuilder:
             usage=dict(self.usage),
             cost_usd=self._cost,
             errors=errors,
-            warnings=tuple(self.warnings),
+            warnings=(*self.warnings, *told),
+            unread_sources=tuple(error.source or "" for error in self.unread),
         )

@@ -1,21 +1,28 @@
-"""Owns what a job's log says of its map function and models, so that it can go on with its id alone."""
+"""What a job's log says of its map function and models, so that it can go on by its id alone."""
 
 from __future__ import annotations
 
 import importlib
+import logging
+import os
+import sys
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
-from pathlib import Path
+from dataclasses import dataclass, replace
 from typing import Any
+from urllib.parse import urlsplit
 
 from mrengine.errors import ConfigError, JobNotFound, LogError
 from mrengine.log.format.job_records import JobRecord
 from mrengine.log.view.job_view import ResumeEngine
 from mrengine.prompts import map_prompt
 from mrengine.providers.models.model import Model, resolve_models
+from mrengine.providers.models.resolution import VENDORS
 from mrengine.records import ModelSpec, RateLimit
 
 __all__ = ["StoredJob", "import_function", "stored_job"]
+
+log = logging.getLogger("mrengine")
+_VENDOR_HOSTS = frozenset(urlsplit(url).hostname for url in VENDORS)
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,46 +40,97 @@ class StoredJob:
             except TypeError:
                 raise self._unreadable("prompt") from None
         if isinstance(source, str):
-            return import_function(source)
+            return import_function(source, folder=self._folder())
         raise ConfigError(
             f"job {self.record.job_id} ran {self.record.map_name}, which cannot be found by its name: give map_fn, or "
             "run the program that started it again",
             setting="map_fn",
         )
 
-    def models(self, limits: Mapping[str, RateLimit] | None) -> tuple[Model, ...]:
-        """The job's models, by the names that they were given by. LogError: the record names them in no known way."""
+    def _folder(self) -> str:
+        folder = self.record.settings.get("map_folder")
+        return folder if isinstance(folder, str) else ""
+
+    def models(self, limits: Mapping[str, RateLimit] | None, *, api_key_env: str | None = None) -> tuple[Model, ...]:
+        """The job's models, by the names that they were given by. LogError: the record names them in no known way.
+
+        The caller has named no address. A vendor's key goes to its own hosts alone, as in ``run()`` (``models/keys``);
+        a variable that only the log names goes nowhere until ``api_key_env`` names it, too: ConfigError.
+        """
         given = self.record.settings.get("models") or []
         try:
             specs = [ModelSpec(n, base_url=url, provider=provider, api_key_env=key) for n, url, provider, key in given]
         except (TypeError, ValueError):
             raise self._unreadable("models") from None
-        return resolve_models(specs, limits=limits) if specs else ()
+        if api_key_env is not None:
+            specs = [replace(spec, api_key_env=api_key_env) if _elsewhere(spec) else spec for spec in specs]
+        models = resolve_models(specs, limits=limits) if specs else ()
+        for model in models:
+            self._show(model, named=api_key_env is not None)
+        return models
+
+    def _show(self, model: Model, *, named: bool) -> None:
+        """Tell of an address that only the log names, before anything is sent there."""
+        if not _elsewhere(model.spec):
+            return
+        variables = " and ".join(lane.key_env for lane in (model, *model.lanes) if lane.key_env is not None)
+        if variables and not named:
+            raise ConfigError(
+                f"job {self.record.job_id} would send the value of {variables} to {model.base_url}, which only its "
+                "log names. If that is right, say so: name the model (models=, --model) or the variable (api_key_env=, "
+                "--api-key-env) again",
+                setting="api_key_env",
+            )
+        log.warning("job %s goes on with model %s at %s", self.record.job_id, model.name, model.base_url)
 
     def _unreadable(self, what: str) -> LogError:
         message = f"the log of job {self.record.job_id} says nothing of its {what} that can be read: give {what} anew"
         return LogError(message, reason="damaged")
 
 
-def stored_job(folder: Path, job_id: str) -> StoredJob:
-    """A job in its folder. JobNotFound: there is none, or nothing of it was kept."""
-    with ResumeEngine(folder) as stored:
-        if stored.epoch is None:
-            raise JobNotFound(f"there is no job {job_id!r} in {folder.parent}", job_id=job_id)
-        return StoredJob(stored.epoch.job)
+def _elsewhere(spec: ModelSpec) -> bool:
+    """Whether a spec of the log has an address, and not one of a vendor of models."""
+    named = spec.name.partition("#")[0] if spec.name.startswith(("http://", "https://")) else None
+    address = urlsplit(spec.base_url or named or "")
+    return bool(address.scheme) and (address.scheme != "https" or address.hostname not in _VENDOR_HOSTS)
 
 
-def import_function(name: str) -> Callable[..., Any]:
-    """The function that "module:qualname" names. ConfigError: it cannot be imported, and why."""
+def stored_job(view: ResumeEngine, job_id: str) -> StoredJob:
+    """A job, by its log. JobNotFound: nothing of it was kept."""
+    if view.epoch is None:
+        raise JobNotFound(f"there is no job {job_id!r}: it was interrupted before its first record", job_id=job_id)
+    return StoredJob(view.epoch.job)
+
+
+def import_function(name: str, *, folder: str = "") -> Callable[..., Any]:
+    """The function that "module:qualname" names. ConfigError: it cannot be imported, and why.
+
+    ``folder``: where its module was found when the job began. It is looked into first, and stays on ``sys.path``, for
+    what the function imports later.
+    """
     module, _, path = name.partition(":")
     if not module or not path:
         raise ConfigError(f"{name!r}: a function is named as module:function", setting="map")
     try:
-        found: Any = importlib.import_module(module)
+        found: Any = _imported(module, folder)
         for part in path.split("."):
             found = getattr(found, part)
-    except (ImportError, AttributeError) as error:
-        raise ConfigError(f"{name!r} cannot be imported: {error}", setting="map") from error
+    except Exception as error:  # what a module does when it is imported may raise anything
+        there = f"; the job began with it in {folder}" if folder else ""
+        known = isinstance(error, (ImportError, AttributeError))
+        why = str(error) if known else f"{type(error).__name__}: {error}"
+        raise ConfigError(f"{name!r} cannot be imported: {why}{there}", setting="map") from error
     if not callable(found):
-        raise ConfigError(f"{name!r} is a {type(found).__name__}, not a function", setting="map")
+        raise ConfigError(f"{name!r} is of type {type(found).__name__}, not a function", setting="map")
     return found  # type: ignore[no-any-return]
+
+
+def _imported(module: str, folder: str) -> Any:
+    if not folder or folder in sys.path or not os.path.isdir(folder):
+        return importlib.import_module(module)
+    sys.path.insert(0, folder)
+    try:
+        return importlib.import_module(module)
+    finally:
+        sys.path.remove(folder)
+        sys.path.append(folder)

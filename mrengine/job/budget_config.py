@@ -50,7 +50,7 @@ def _spent(used: CallTotals, prices: Mapping[str, Price | None]) -> tuple[float,
         price = prices.get(model)
         tokens += one.usage.total_tokens + one.bound.total_tokens
         if price is not None:
-            cost += price.cost(one.bound) + (price.cost(one.usage) if one.cost_usd is None else one.cost_usd)
+            cost += price.most(one.bound) + (price.cost(one.usage) if one.cost_usd is None else one.cost_usd)
         else:
             cost += one.cost_usd or 0.0
     return tokens, cost

@@ -152,10 +152,11 @@ class JobStore:
         return CallIndex.build(used, expected=room)
 
     def document_of(self, round_: int, chunk: int) -> str:
-        """The id of a chunk's document."""
+        """The id of a chunk's document; "" where the log has lost it."""
         table = ChunkTable(self._reader.fd, self._segments(round_))
         assert self._names is not None
-        return self._names[table[chunk].document].id
+        row = self._names.get(table[chunk].document)
+        return row.id if row is not None else ""
 
     def setup(self, given: Mapping[str, Any], **more: Any) -> WorkerConfig:
         """What workers need: what the host gave, and where things stand in the log."""
@@ -201,7 +202,7 @@ class JobStore:
 
     def cancelled(self) -> bool:
         """Whether ``Job.cancel()`` was called; it stays so until ``uncancel()``."""
-        return self._cancel_mark.exists()
+        return os.path.lexists(self._cancel_mark)
 
     def mark_draining(self, drain_s: float) -> None:
         """Let others know that they may wait."""
@@ -237,7 +238,7 @@ class StampedLog:
 
 def _open_log(path: Path, job_id: str, durability: str, state: Replay, *, strict: bool = False) -> WriteAheadLog:
     mode: Any = durability
-    if not path.exists():
+    if not os.path.lexists(path):
         return WriteAheadLog.create(path, job_id, durability=mode)
     return WriteAheadLog.open(path, job_id=job_id, strict=strict, durability=mode, visit=state.add)
 
@@ -245,8 +246,9 @@ def _open_log(path: Path, job_id: str, durability: str, state: Replay, *, strict
 def _busy(lock: JobLock, job_id: str) -> JobBusy:
     owner = lock.holder()
     pid = owner.pid if owner is not None else None
-    error = JobBusy(f"job {job_id} is run by process {pid}: wait for it, or end it", job_id=job_id, pid=pid)
-    error.draining = owner is None or owner.draining or not owner.alive
+    who = owner if owner is not None else "another process"
+    error = JobBusy(f"job {job_id} is run by {who}: wait for it, or end it", job_id=job_id, pid=pid)
+    error.draining = owner is None or owner.state == "unknown" or owner.draining or not owner.alive
     error.drain_s = owner.drain_s if owner is not None else 0.0
     return error
 

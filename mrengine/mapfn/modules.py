@@ -13,6 +13,8 @@ import types
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
+from mrengine.prompts import PromptMap
+
 __all__ = ["preloads"]
 
 THREADED = frozenset(
@@ -39,6 +41,8 @@ KNOWN = frozenset(
 def preloads(function: Callable[..., Any] | None, wanted: Sequence[str]) -> list[str]:
     """Names of modules to import: those asked for, and the installed ones that the function's module has imported."""
     found = dict.fromkeys(wanted)
+    if isinstance(function, PromptMap):
+        found.update(dict.fromkeys(function.preloads))
     for name in _modules_of(function):
         top = name.partition(".")[0]
         if top != "mrengine" and _installed(top) and not _threaded(top):

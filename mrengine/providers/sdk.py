@@ -46,15 +46,18 @@ class _SdkProvider(RemoteProvider):
     ) -> None:
         super().__init__(model, headers)
         transport = transport or _Transport(model, base_url, slots=slots)
-        self._client = self._make(base_url, httpx2.Client(transport=transport, trust_env=False, follow_redirects=False))
+        self._client = self._make(
+            base_url.partition("?")[0], httpx2.Client(transport=transport, trust_env=False, follow_redirects=False)
+        )
 
     @abstractmethod
     def _make(self, base_url: str, http: Any) -> Any:
         """The SDK's client."""
 
-    def send(self, body: bytes, headers: Mapping[str, str], version: int, timeout_s: float) -> Response:
+    def send(self, body: bytes, headers: Mapping[str, str], version: int, times: tuple[float, float]) -> Response:
         """See RemoteProvider. The SDK's error for a bad status is an answer here."""
-        options = {"headers": {"content-type": "application/json", **headers}, "timeout": timeout_s}
+        timeout = httpx2.Timeout(max(times), read=times[0])
+        options = {"headers": {"content-type": "application/json", **headers}, "timeout": timeout}
         try:
             raw = self._client.post(self._shape.PATH, cast_to=httpx2.Response, content=body, options=options)
         except Exception as error:
@@ -98,7 +101,8 @@ class _Transport(httpx2.BaseTransport):
 
     def __init__(self, model: Model, base_url: str, *, slots: int) -> None:
         url = httpx2.URL(base_url)
-        origin = f"{url.scheme}://{url.netloc.decode('ascii')}"
+        query = url.query.decode("ascii")
+        origin = f"{url.scheme}://{url.netloc.decode('ascii')}" + (f"?{query}" if query else "")
         route = resolve(base_url, verify=model.spec.verify, proxy=model.spec.proxy)
         self._client = HttpClient(origin, route=route, slots=slots)
 
@@ -106,7 +110,8 @@ class _Transport(httpx2.BaseTransport):
         """One request, within the time that the SDK was given for it; nothing is sent anywhere but to the origin."""
         headers = {name: value for name, value in request.headers.items() if name not in _OURS and _NO_KEY not in value}
         head = self._client.head(request.method, request.url.raw_path.decode("ascii"), headers)
-        answer = self._client.send(head, request.read(), timeout_s=request.extensions["timeout"]["read"])
+        times = request.extensions["timeout"]
+        answer = self._client.send(head, request.read(), timeout_s=times["read"], finish_s=times["pool"] or 0.0)
         said = [(name, value) for name, value in answer.headers.items() if name not in _SPENT]
         return httpx2.Response(answer.status, headers=said, content=answer.body)
 

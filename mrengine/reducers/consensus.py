@@ -7,8 +7,11 @@ import math
 from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
+from mrengine.errors import ConfigError
+from mrengine.log.format.values import normalise
 from mrengine.records import ChunkResult
 from mrengine.reducers.texts import failures_of, in_order
 
@@ -24,19 +27,25 @@ class _Vote:
     rank: int  # of the model among the job's models
 
 
-def consensus_aggregator(results: Sequence[ChunkResult]) -> dict[str, Any]:
-    """What most models say of each chunk.
+def consensus_aggregator(results: Sequence[ChunkResult] | None = None, *, quorum: int | None = None) -> Any:
+    """What most models say of each chunk. ``consensus_aggregator(quorum=2)`` is a reduce function with a quorum.
 
     A result's vote is its ``"prediction"``, where it is a dict with one, else the result itself; a ``"confidence"``
     beside it is a number, taken as 0 where there is none. None is no vote.
 
     Returns ``{"consensus_results": [{"chunk_id": int, "consensus_prediction": the value most models gave,
-    "confidence": float, "votes": {prediction: count}, "models": [str, …]}, …], "metadata": {"avg_confidence": float}}``
-    with an entry for each chunk, in order. ``confidence`` is votes for the winner / votes expected: the models of the
-    job, so that a missing vote counts against it. A tie is settled by the sum of the voters' confidence, then by the
-    order of the models. A chunk without a vote has the prediction None and the confidence 0. Keys of ``votes`` are the
-    predictions, as JSON where they are not strings; ``models`` are those that voted.
+    "confidence": float, "votes": {prediction: count}, "models": [str, …], "tie": bool}, …], "metadata":
+    {"avg_confidence": float}}`` with an entry for each chunk, in order. ``confidence`` is votes for the winner / votes
+    expected: the models of the job, so that a missing vote counts against it. ``tie``: others have as many votes; it is
+    settled by the sum of the voters' confidence, then by the order of the models. ``quorum``: so many votes the winner
+    needs, else the prediction is None; each entry has ``"quorum": bool`` then. A chunk without a vote has the
+    prediction None and the confidence 0. Keys of ``votes`` are the predictions, as JSON where they are not strings;
+    ``models`` are those that voted. ConfigError: a quorum below 1.
     """
+    if quorum is not None and (type(quorum) is not int or quorum < 1):
+        raise ConfigError(f"quorum={quorum!r}: a number of votes, at least 1", setting="quorum")
+    if results is None:
+        return partial(consensus_aggregator, quorum=quorum)
     ordered, failures = in_order(results), failures_of(results)
     seen = [(item.chunk_id, item.model) for item in ordered] + [(f.chunk_id, f.model) for f in failures]
     ranks = {model: rank for rank, model in enumerate(dict.fromkeys(model for _, model in seen))}
@@ -46,7 +55,7 @@ def consensus_aggregator(results: Sequence[ChunkResult]) -> dict[str, Any]:
         vote = _vote(item, ranks[item.model])
         if vote.prediction is not None:
             votes[item.chunk_id].append(vote)
-    entries = [_entry(chunk, votes[chunk], max(outcomes[chunk], len(ranks))) for chunk in sorted(outcomes)]
+    entries = [_entry(chunk, votes[chunk], max(outcomes[chunk], len(ranks)), quorum) for chunk in sorted(outcomes)]
     confidences = [entry["confidence"] for entry in entries]
     average = math.fsum(confidences) / len(confidences) if confidences else 0.0
     return {"consensus_results": entries, "metadata": {"avg_confidence": average}}
@@ -57,7 +66,7 @@ consensus_aggregator.balance = "all"  # type: ignore[attr-defined]
 
 
 def _vote(item: ChunkResult, rank: int) -> _Vote:
-    value: Any = item.result
+    value: Any = normalise(item.result)  # an instance, where results have a type
     confidence: Any = None
     if isinstance(value, Mapping) and "prediction" in value:
         value, confidence = value["prediction"], value.get("confidence")
@@ -66,19 +75,22 @@ def _vote(item: ChunkResult, rank: int) -> _Vote:
     return _Vote(label, value, float(confidence) if number else 0.0, item.model, rank)
 
 
-def _entry(chunk_id: int, votes: Sequence[_Vote], expected: int) -> dict[str, Any]:
+def _entry(chunk_id: int, votes: Sequence[_Vote], expected: int, quorum: int | None) -> dict[str, Any]:
     votes = sorted(votes, key=lambda vote: vote.rank)
     groups: dict[str, list[_Vote]] = defaultdict(list)
     for vote in votes:
         groups[vote.label].append(vote)
     winner = max(groups.values(), key=_weight, default=[])
-    return {
+    reached = len(winner) >= (quorum or 1)
+    entry = {
         "chunk_id": chunk_id,
-        "consensus_prediction": winner[0].prediction if winner else None,
+        "consensus_prediction": winner[0].prediction if reached else None,
         "confidence": len(winner) / expected,
         "votes": {label: len(group) for label, group in groups.items()},
         "models": [vote.model for vote in votes if vote.model is not None],
+        "tie": sum(len(group) == len(winner) for group in groups.values()) > 1,
     }
+    return entry if quorum is None else entry | {"quorum": reached}
 
 
 def _weight(group: Sequence[_Vote]) -> tuple[int, float, int]:

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import json
 import os
 from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,7 +12,10 @@ from mrengine.chunking.text_blocks import blocks
 from mrengine.errors import ConfigError, SourceError
 from mrengine.records import Document
 
-__all__ = ["Source", "documents_of", "read_jsonl", "read_source"]
+__all__ = ["Reading", "Source", "Unreadable", "documents_of", "read_source"]
+
+
+LONGEST_ID = 4096  # characters: a path fits
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,6 +24,17 @@ class Source:
 
     id: str
     origin: Any
+
+
+class Unreadable:
+    """Stands for a source that was tried in vain, and cannot or need not be tried again."""
+
+    def __init__(self, error: SourceError) -> None:
+        self._error = error
+
+    def read(self, _size: int = -1) -> str:
+        """SourceError."""
+        raise self._error
 
 
 def documents_of(document: Any) -> Iterator[Source]:
@@ -33,8 +47,8 @@ def documents_of(document: Any) -> Iterator[Source]:
         return
     if isinstance(document, (Mapping, set, frozenset)):
         raise ConfigError(
-            f"a {type(document).__name__} is no row of documents: give a list, of Document(id, source) where they "
-            "have names",
+            f"a {type(document).__name__} cannot be the documents of a job: give a list of Document(id, source)"
+            + (", as [Document(id, text) for id, text in documents.items()]" if isinstance(document, Mapping) else ""),
             setting="document",
         )
     if not isinstance(document, Iterable):
@@ -43,20 +57,28 @@ def documents_of(document: Any) -> Iterator[Source]:
             f"{type(document).__name__}",
             setting="document",
         )
-    seen: set[str] = set()
+    seen: dict[str, int] = {}
     for place, item in enumerate(document):
         if not _is_one(item):
             raise ConfigError(
-                f"document {place} is a {type(item).__name__}: each is a str, Path, bytes, file object or Document",
+                f"document {place} is of type {type(item).__name__}: each is a str, Path, bytes, file object or "
+                f"Document{_meant(item)}",
                 setting="document",
             )
         source = _named(item, str(place))
         if source.id in seen:
             raise ConfigError(
-                f"two documents have the id {source.id!r}: give each an id of its own", setting="document"
+                f"documents {seen[source.id]} and {place} have the id {source.id!r}: give each one of its own",
+                setting="document",
             )
-        seen.add(source.id)
+        seen[source.id] = place
         yield source
+
+
+def _meant(item: Any) -> str:
+    if isinstance(item, tuple) and len(item) == 2:
+        return ", which has an id: Document(id, text)"
+    return ". Give one flat list" if isinstance(item, (list, tuple)) else ""
 
 
 def _is_one(item: Any) -> bool:
@@ -68,6 +90,9 @@ def _named(item: Any, default: str) -> Source:
         name: Any = item.id
         if not isinstance(name, str) or not name:
             raise ConfigError("a document's id is a str that is not empty", setting="document")
+        if len(name) > LONGEST_ID:
+            told = f"a document's id has at most {LONGEST_ID} characters, not {len(name)}: is the text in its place?"
+            raise ConfigError(told, setting="document")
         return Source(item.id, item.source)
     if isinstance(item, os.PathLike):
         return Source(os.fspath(item) if isinstance(os.fspath(item), str) else os.fsdecode(os.fspath(item)), item)
@@ -77,27 +102,57 @@ def _named(item: Any, default: str) -> Source:
 def read_source(origin: Any, *, name: str = "document") -> Iterator[str]:
     """The text of one document, in pieces. Bytes are UTF-8, a byte order mark is part of the text; a DICOM file is the
     dump of its metadata. ``name``: what errors call a source that has no name of its own.
+
+    SourceError: it cannot be read, is binary (it says what it is, and what makes text of it), or is not UTF-8.
     """
     if isinstance(origin, Document) or not _is_one(origin):
-        raise ConfigError(f"{name} cannot be read: it is a {type(origin).__name__}", setting="document")
+        raise ConfigError(f"{name} cannot be read: it is of type {type(origin).__name__}", setting="document")
     return blocks(origin, name=name)
 
 
-def read_jsonl(path: str | os.PathLike[str], *, id: str | None = None, text: str | None = None) -> Iterator[Document]:
-    """A JSON Lines file as documents, one a line: ``id`` and ``text`` name the fields; without ``text``, the line
-    itself.
+class Reading:
+    """Reads sources one after another, and names all that cannot be read, not the first alone.
+
+    ``skip``: some may be left out, but not all; ``errors`` says which.
     """
-    with open(path, encoding="utf-8", newline="\n") as file:
-        for number, line in enumerate(file, 1):
-            if not line.strip():
-                continue
-            try:
-                record = json.loads(line) if id or text else {}
-                name = str(record[id]) if id else str(number)
-                yield Document(name, record[text] if text else line)
-            except (ValueError, KeyError, TypeError) as error:
-                raise SourceError(
-                    f"{os.fspath(path)}, line {number}: {type(error).__name__}; it needs the fields "
-                    f"{', '.join(repr(f) for f in (id, text) if f)}",
-                    source=os.fspath(path),
-                ) from None
+
+    def __init__(self, *, skip: bool = False) -> None:
+        self.errors: list[SourceError] = []
+        self._skip = skip
+        self._sources = 0
+
+    @contextmanager
+    def opening(self) -> Iterator[None]:
+        """The opening of one source; its SourceError is told by ``check()``, after the last."""
+        self._sources += 1
+        try:
+            yield
+        except SourceError as error:
+            self.errors.append(error)
+
+    def text(self, source: Source) -> Iterator[str]:
+        """The pieces of one document; what is wrong with it is told by ``check()``."""
+        with self.opening():
+            yield from read_source(source.origin, name=source.id)
+
+    def exhaust(self, source: Source) -> None:
+        """Read one that was opened before, for its faults alone."""
+        self._sources -= 1
+        for _ in self.text(source):
+            pass
+
+    def told(self) -> str:
+        """What cannot be read, a line each below a first one."""
+        lines = "".join(f"\n  {error}" for error in self.errors)
+        return f"{len(self.errors)} of {self._sources} sources cannot be read:{lines}"
+
+    def check(self) -> None:
+        """SourceError: some of them could not be read, and may not be left out; its ``errors`` has one for each."""
+        if self._skip and len(self.errors) < self._sources:
+            return
+        if self._sources == 1 and self.errors:
+            raise self.errors[0]
+        if self.errors:
+            first, some = self.errors[0], len(self.errors) < self._sources
+            told = self.told() + "\n  on_source_error='skip' leaves them out" * some
+            raise SourceError(told, source=first.source, offset=first.offset, line=first.line, errors=self.errors)

@@ -1,18 +1,21 @@
-"""Owns the spool: one file that holds a job's documents one after another, as UTF-8 (``surrogatepass``)."""
+"""The spool: one file that holds a job's documents one after another, as UTF-8 (``surrogatepass``)."""
 
 from __future__ import annotations
 
+import fcntl
 import os
-import re
 import secrets
 from collections.abc import Iterable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from hashlib import blake2b
 from pathlib import Path
+from typing import BinaryIO
 
 from mrengine.errors import ConfigError, SourceError
+from mrengine.private import open_file
 
-__all__ = ["Spool", "SpooledDocument", "read_pieces", "spool_name", "sweep_spools"]
+__all__ = ["Spool", "SpooledDocument", "Text", "not_kept", "read_pieces", "spool_name", "sweep_spools"]
 
 BLOCK_BYTES = 1 << 20
 
@@ -37,34 +40,59 @@ def sweep_spools(folder: Path, *, keep: Path | None = None) -> None:
     """Remove all spools of a job folder but one: of earlier inputs, and what killed hosts left half written."""
     for entry in folder.glob("spool*"):
         if (keep is None or entry.name != keep.name) and not _is_being_written(entry):
-            entry.unlink(missing_ok=True)
+            with suppress(OSError):  # a folder: none of ours
+                entry.unlink()
 
 
 def _is_being_written(entry: Path) -> bool:
-    """Whether a living process has this file in the making; it removes it itself."""
-    named = re.fullmatch(r"spool\.(\d+)-[0-9a-f]+\.new", entry.name)
-    if named is None:
+    """Whether a living process has this file in the making, in whatever container: it holds a lock, and removes it."""
+    if not entry.name.endswith(".new"):
         return False
     try:
-        os.kill(int(named[1]), 0)
-    except ProcessLookupError:
+        fd = open_file(entry, os.O_RDONLY)
+    except OSError:
         return False
-    except PermissionError:
+    try:
+        fcntl.flock(fd, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
         return True
-    return True
+    except OSError:
+        return False  # no locks here
+    finally:
+        os.close(fd)
+    return False
 
 
 class Spool:
-    """Writes documents to a file beside the spool, which takes its place at ``publish()``. Files are 0600."""
+    """Writes documents to a file beside the spool, which takes its place at ``publish()``. Files are 0600.
 
-    def __init__(self, folder: Path) -> None:
-        self._folder = folder
+    ``optional``: a disk that is full or cannot be written is an error first when the file is needed: a finished job
+    asks for no more than the documents' digests.
+    """
+
+    def __init__(self, folder: Path, *, optional: bool = False) -> None:
+        self._folder, self._optional = folder, optional
         self._path = folder / f"spool.{os.getpid()}-{secrets.token_hex(4)}.new"
-        flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC | os.O_NOFOLLOW
-        self._file = os.fdopen(os.open(self._path, flags, 0o600), "wb", buffering=BLOCK_BYTES)
-        os.fchmod(self._file.fileno(), 0o600)
+        self._file: BinaryIO | None = None
+        self._error: OSError | None = None
         self._size = 0
         self._published = False
+        try:
+            self._file = _locked_file(self._path)
+        except OSError as error:
+            self._failed(error)
+
+    def _failed(self, error: OSError) -> None:
+        """The file cannot be had. What it took is given back at once."""
+        self._error = error
+        self.discard()
+        if not self._optional:
+            self.require()
+
+    def require(self) -> None:
+        """SourceError: the documents could not be written."""
+        if self._error is not None:
+            raise not_kept(self._error, self._folder) from self._error
 
     @property
     def path(self) -> Path:
@@ -77,44 +105,140 @@ class Spool:
         for piece in _whole_surrogates(pieces):
             data = piece.encode("utf-8", "surrogatepass")
             digest.update(data)
-            try:
-                self._file.write(data)
-            except OSError as error:
-                raise _full(error, self._folder) from error
+            if self._file is not None:
+                try:
+                    self._file.write(data)
+                except OSError as error:
+                    self._failed(error)
             self._size += len(data)
             chars += len(piece)
         return SpooledDocument(document_id, digest.digest(), start, self._size - start, chars)
 
+    def take_back(self, document: SpooledDocument) -> None:
+        """Forget the document that was added last: its source ended in an error."""
+        self.flush()
+        self._size = document.offset
+        if self._file is not None:
+            try:
+                self._file.seek(document.offset)
+                self._file.truncate()
+            except OSError as error:
+                self._failed(error)
+
     def publish(self, place: Path) -> None:
-        """Sync the file and give it its name."""
+        """Sync the file and give it its name; whatever has that name is no spool. SourceError."""
+        self.flush()
+        self.require()
+        assert self._file is not None
         try:
-            self._file.flush()
             os.fsync(self._file.fileno())
             self._file.close()
+            if place.is_dir() and not place.is_symlink():
+                place.rename(place.with_name(f"not-{place.name}-{secrets.token_hex(4)}"))
             os.replace(self._path, place)
+            self._path, self._published = place, True
+            _sync_folder(self._folder)
         except OSError as error:
-            raise _full(error, self._folder) from error
-        self._path, self._published = place, True
-        _sync_folder(self._folder)
+            raise not_kept(error, self._folder) from error
+
+    def move(self, folder: Path) -> None:
+        """Go on in another folder of the same file system: that of the job, now that its name is known."""
+        place = folder / self._path.name
+        if self._file is not None:
+            try:
+                os.rename(self._path, place)
+            except OSError as error:
+                self._failed(error)
+        self._folder, self._path = folder, place
 
     def flush(self) -> None:
         """Make all that was added readable at ``path``."""
-        try:
-            self._file.flush()
-        except OSError as error:
-            raise _full(error, self._folder) from error
+        if self._file is not None:
+            try:
+                self._file.flush()
+            except OSError as error:
+                self._failed(error)
 
     def discard(self) -> None:
         """Remove the file, if it was not published."""
-        try:
-            self._file.close()
-        except OSError:
-            pass
+        file, self._file = self._file, None
+        if file is not None:
+            with suppress(OSError):
+                file.close()
         if not self._published:
-            self._path.unlink(missing_ok=True)
+            with suppress(OSError):
+                self._path.unlink()
 
 
-def _full(error: OSError, folder: Path) -> SourceError:
+def _locked_file(path: Path) -> BinaryIO:
+    """A new file, which has its name only once it is locked: an unlocked one is swept away."""
+    unnamed = path.with_name(f"new-{path.name}")
+    file = os.fdopen(open_file(unnamed, os.O_WRONLY | os.O_CREAT | os.O_EXCL), "wb", BLOCK_BYTES)
+    try:
+        with suppress(OSError):  # a file system without locks
+            fcntl.flock(file.fileno(), fcntl.LOCK_EX | fcntl.LOCK_NB)
+        unnamed.rename(path)
+    except BaseException:
+        file.close()
+        raise
+    return file
+
+
+class Text:
+    """A spool that lay on a disk, to look at. ``why``: what stands in its place; "" where nothing does."""
+
+    def __init__(self, path: Path) -> None:
+        self._fd, self.why = -1, ""
+        try:
+            self._fd = open_file(path, os.O_RDONLY)
+        except FileNotFoundError:
+            pass
+        except OSError as error:
+            self.why = f"{path}: {error.strerror}"
+
+    @property
+    def exists(self) -> bool:
+        return self._fd >= 0
+
+    def read(self, start: int, stop: int) -> bytes | None:
+        """The bytes between two offsets. None: they are not all there, or the disk cannot read them."""
+        parts: list[bytes] = []
+        while start < stop:
+            try:
+                data = os.pread(self._fd, min(BLOCK_BYTES, stop - start), start)
+            except OSError:
+                return None
+            if not data:
+                return None
+            parts.append(data)
+            start += len(data)
+        return b"".join(parts)
+
+    def holds(self, offset: int, n_bytes: int, digest: bytes) -> bool:
+        """Whether a document is there as it was."""
+        found = blake2b(digest_size=16)
+        for start in range(offset, offset + n_bytes, BLOCK_BYTES):
+            data = self.read(start, min(start + BLOCK_BYTES, offset + n_bytes))
+            if data is None:
+                return False
+            found.update(data)
+        return found.digest() == digest
+
+    def close(self) -> None:
+        """Close the file."""
+        if self._fd >= 0:
+            os.close(self._fd)
+            self._fd = -1
+
+    def __enter__(self) -> Text:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+
+def not_kept(error: OSError, folder: Path) -> SourceError:
+    """The error of documents, or of texts of a later round, that the folder cannot take."""
     return SourceError(
         f"the documents cannot be kept in {folder} ({error.strerror}): make room there, or set state_dir=",
         source=str(folder),
@@ -146,7 +270,7 @@ def _joined(text: str) -> str:
 
 def read_pieces(path: Path, offset: int, n_bytes: int) -> Iterator[str]:
     """The text of a spooled document again, in pieces of about a megabyte."""
-    with open(path, "rb") as file:
+    with os.fdopen(open_file(path, os.O_RDONLY), "rb") as file:
         file.seek(offset)
         left, rest = n_bytes, b""
         while left:

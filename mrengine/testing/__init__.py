@@ -1,20 +1,24 @@
-"""What tests of programs that use mrengine need: a deterministic model, and a real LLM server on loopback."""
+"""What tests of programs that use mrengine need: a deterministic model, a context for map functions, and a real LLM
+server on loopback.
+"""
 
 from __future__ import annotations
 
+from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 from mrengine.providers.fake import fake
 
 if TYPE_CHECKING:
+    from mrengine.testing.context import FakeContext, fake_chunk
     from mrengine.testing.server import LLMServer
 
-__all__ = ["LLMServer", "fake"]
+__all__ = ["FakeContext", "LLMServer", "fake", "fake_chunk"]
+
+_HOME_OF = {"FakeContext": "context", "fake_chunk": "context", "LLMServer": "server"}
 
 
 def __getattr__(name: str) -> Any:
-    if name == "LLMServer":
-        from mrengine.testing.server import LLMServer
-
-        return LLMServer
+    if name in _HOME_OF:
+        return getattr(import_module(f"{__name__}.{_HOME_OF[name]}"), name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

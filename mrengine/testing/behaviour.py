@@ -12,6 +12,7 @@ from typing import Any
 
 from mrengine.testing import bodies
 from mrengine.testing.counts import Counts
+from mrengine.testing.odd import ODD, odd, streamed
 
 __all__ = ["Behaviour", "Bucket", "Reply", "Simulator"]
 
@@ -26,13 +27,18 @@ class Behaviour:
     ``faults``: kind → probability, drawn with ``seed`` in the order of arrival; kinds are a status ("429", "500",
     "529", …), "quota" (429 for want of money), "drop" (closed without a byte), "reset", "truncate" (closed within the
     body), "garbage" (not HTTP), "non_json", "empty", "wrong_shape" (all three with status 200), "hang" (no answer,
-    the connection stays). ``script``: faults of the first calls, in order; None or "ok" is none. ``retry_after_s``
+    the connection stays), "no_choices", "choice_error", "error_text", "no_path", "load", "thoughts_only" (successes
+    without an answer, see ``odd``), "bad_sample" (Groq's ``json_validate_failed``). ``script``: faults of the first
+    calls, in order; None or "ok" is none. ``retry_after_s``
     goes with every 429, 503, 529. ``tpm``, ``rpm``, ``input_tpm``, ``output_tpm``: enforced as providers do, by a
     bucket that starts full and refills evenly; a call is charged on arrival with its input and ``max_tokens``, or,
     ``charge="used"``, its real output. ``input_tokens``: an int for each call, or a callable(prompt); None: words.
     ``answer``: a str or a callable(prompt). ``api_key``: others get 401. ``models``: others get 404.
     ``context_window``: longer ones get 400. ``native_schema``: False refuses response_format and tools. ``record``:
-    how many requests are kept for ``requests()``.
+    how many requests are kept for ``requests()``. ``usage``: a callable(input, output) that gives an answer's usage;
+    None says none. ``thoughts``: what the model thinks aloud first, a word a token, out of its ``max_tokens``;
+    ``thoughts_in``: "field", or "text" for tags before the answer. ``stream``: whatever is asked for, answers are
+    streams.
     """
 
     latency_s: Latency = 0.0
@@ -52,6 +58,10 @@ class Behaviour:
     context_window: int | None = None
     native_schema: bool = True
     record: int = 0
+    usage: Callable[[int, int], Any] | None = None
+    thoughts: str = ""
+    thoughts_in: str = "field"
+    stream: bool = False
     chunked: bool = False
     interim: bool = False
     keep_alive_s: float = 60.0
@@ -171,6 +181,8 @@ class Simulator:
     def _failure(self, fault: str, digest: bytes, now: float) -> Reply:
         if fault == "quota":
             return self._plain(429, bodies.error("insufficient_quota", "You exceeded your current quota"))
+        if fault == "bad_sample":
+            return self._plain(400, bodies.error("json_validate_failed", "Failed to generate JSON."))
         if fault == "drop":
             return Reply(b"", ending="close", status=0)
         if fault == "hang":
@@ -246,11 +258,18 @@ class Simulator:
         return gap + " ".join(words[: asked.max_tokens]), len(words) > asked.max_tokens
 
     def _good(self, asked: bodies.Asked, delay: float, now: float) -> Reply:
-        text, cut = self._text(asked)
-        tokens = (self._input(asked), len(text.split()))
+        behaviour = self.behaviour
+        thoughts = behaviour.thoughts.split()[: asked.max_tokens]
+        text, cut = self._text(replace(asked, max_tokens=asked.max_tokens - len(thoughts)))
+        tokens = (self._input(asked), len(thoughts) + len(text.split()))
         self.counts.spent(*tokens)
-        body = bodies.answer(asked, text, cut, tokens)
-        return replace(self._plain(200, body, self._limit_headers(now), delay_s=delay), good=True)
+        body = bodies.answer(asked, text, cut, tokens, usage=behaviour.usage)
+        if thoughts:
+            body = bodies.thinking(asked, body, " ".join(thoughts), where=behaviour.thoughts_in)
+        headers = self._limit_headers(now)
+        if behaviour.stream:
+            body, headers = streamed(asked, body), headers | {"content-type": "text/event-stream"}
+        return replace(self._plain(200, body, headers, delay_s=delay), good=True)
 
     def _late(self, fault: str, asked: bodies.Asked, delay: float) -> Reply:
         """Faults that come instead of an answer, when it is due."""
@@ -264,6 +283,10 @@ class Simulator:
             return Reply(b"\x00\x01 this is not HTTP\r\n\r\n", delay, "close", 0)
         if fault == "reset":
             return Reply(b"", delay, "reset", 0)
+        if fault in ODD:
+            body, billed = odd(fault, asked, (self._input(asked), 3))
+            self.counts.spent(*billed)
+            return self._plain(200, body, delay_s=delay)
         text, cut = self._text(asked)
         whole = self._plain(200, bodies.answer(asked, text, cut, (asked.words, 1)), delay_s=delay)
         return Reply(whole.data[: len(whole.data) * 3 // 4], delay, "close", 0)  # "truncate"
@@ -277,4 +300,4 @@ class Simulator:
         return Reply(data, delay_s, "keep", status)
 
 
-_LATE = frozenset({"non_json", "empty", "wrong_shape", "garbage", "reset", "truncate"})
+_LATE = frozenset({"non_json", "empty", "wrong_shape", "garbage", "reset", "truncate", *ODD})

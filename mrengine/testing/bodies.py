@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from hashlib import blake2b
 from http import HTTPStatus
@@ -11,7 +11,7 @@ from typing import Any
 
 from mrengine.providers.fake import example
 
-__all__ = ["Asked", "answer", "error", "framed", "models", "read"]
+__all__ = ["Asked", "answer", "error", "framed", "models", "read", "thinking"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,9 +76,31 @@ def _schema(data: Mapping[str, Any], shape: str) -> tuple[Mapping[str, Any] | No
     return (wanted["json_schema"]["schema"], "response_format") if wanted.get("type") == "json_schema" else (None, "")
 
 
-def answer(asked: Asked, text: str, cut: bool, tokens: tuple[int, int]) -> bytes:
-    """The JSON of an answer. ``cut``: ``max_tokens`` ended it. ``tokens``: input and output."""
+def answer(
+    asked: Asked, text: str, cut: bool, tokens: tuple[int, int], *, usage: Callable[[int, int], Any] | None = None
+) -> bytes:
+    """The JSON of an answer. ``cut``: ``max_tokens`` ended it. ``tokens``: input and output; ``usage`` says them."""
     data = _message(asked, text, cut, tokens) if asked.shape == "anthropic" else _chat(asked, text, cut, tokens)
+    if usage is not None:
+        data["usage"] = usage(*tokens)
+    return json.dumps(data).encode()
+
+
+def thinking(asked: Asked, body: bytes, thoughts: str, *, where: str) -> bytes:
+    """An answer with thoughts before it, in a "field" of their own or in the "text"."""
+    data = json.loads(body)
+    if asked.shape == "anthropic":
+        data["content"].insert(0, {"type": "thinking", "thinking": thoughts, "signature": ""})
+        return json.dumps(data).encode()
+    message = data["choices"][0]["message"]
+    if where == "field":
+        message["reasoning_content"] = thoughts
+        if data["usage"] is not None:
+            data["usage"]["completion_tokens_details"] = {"reasoning_tokens": len(thoughts.split())}
+    elif message["content"]:
+        message["content"] = f"<think>\n{thoughts}\n</think>\n\n{message['content']}"
+    else:
+        message["content"] = f"<think>\n{thoughts}"
     return json.dumps(data).encode()
 
 
@@ -134,7 +156,8 @@ def framed(status: int, body: bytes, extra: Mapping[str, str], *, chunked: bool 
         phrase = HTTPStatus(status).phrase
     except ValueError:
         phrase = "Overloaded"
-    lines = [f"HTTP/1.1 {status} {phrase}\r\ncontent-type: application/json\r\n"]
+    extra = {"content-type": "application/json", **extra}
+    lines = [f"HTTP/1.1 {status} {phrase}\r\n"]
     lines += [f"{name}: {value}\r\n" for name, value in extra.items()]
     if chunked:
         middle = len(body) // 2

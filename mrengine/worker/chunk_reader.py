@@ -10,6 +10,7 @@ from typing import Any
 from mrengine.errors import LogError
 from mrengine.log.file.reader import LogReader
 from mrengine.log.format.chunk_rows import ChunkRow, ChunkTable, DocumentNames, Heads, Segment
+from mrengine.private import open_file
 from mrengine.records import Chunk
 
 __all__ = ["ChunkReader", "TrackedChunk", "read_bytes"]
@@ -78,16 +79,19 @@ class TrackedChunk(Chunk):
         if text is None:
             chunk_id, _, row, fd, check, _ = self._facts
             data = read_bytes(fd, row.spool_from, row.spool_to)
-            if check and blake2b(data, digest_size=16).digest() != row.digest:
-                message = f"the text of chunk {chunk_id} in the spool is damaged: purge the job and run it again"
+            if data is None or (check and blake2b(data, digest_size=16).digest() != row.digest):
+                message = f"the text of chunk {chunk_id} in the spool is damaged: run the job again with its documents"
                 raise LogError(message, reason="damaged")
             text = self._seen["text"] = data.decode("utf-8", "surrogatepass")
         return text
 
     @property
-    def text_read(self) -> str:
-        """The text, if it was asked for; else nothing."""
-        return str(self._seen.get("text", ""))
+    def text_or_nothing(self) -> str:
+        """The text; nothing where it cannot be read."""
+        try:
+            return self.text
+        except (LogError, OSError):
+            return ""
 
     @property
     def position_read(self) -> bool:
@@ -100,13 +104,15 @@ class TrackedChunk(Chunk):
         return Chunk, (*fields, *self._facts[5])
 
 
-def read_bytes(spool_fd: int, start: int, stop: int) -> bytes:
-    """The bytes between two offsets of a spool."""
+def read_bytes(spool_fd: int, start: int, stop: int) -> bytes | None:
+    """The bytes between two offsets of a spool; None: it is shorter."""
+    if not start <= stop <= os.fstat(spool_fd).st_size:  # a row that tells of anything
+        return None
     data = os.pread(spool_fd, stop - start, start)
     while len(data) < stop - start:
         more = os.pread(spool_fd, stop - start - len(data), start + len(data))
         if not more:
-            raise OSError(f"the spool ends at byte {start + len(data)}, a chunk reaches to {stop}")
+            return None
         data += more
     return data
 
@@ -128,9 +134,9 @@ class ChunkReader:
     ) -> None:
         self._check = check
         self.reader = LogReader(os.path.join(folder, "log"))
-        self._spool_fd = os.open(os.path.join(folder, spool), os.O_RDONLY | os.O_CLOEXEC)
+        self._spool_fd = open_file(os.path.join(folder, spool), os.O_RDONLY)
         self._table = ChunkTable(self.reader.fd, [Segment(*segment) for segment in table])
-        self._names = DocumentNames(self.reader, [(first, offset) for first, offset in documents])
+        self._names = DocumentNames(self.reader, documents)
 
     def read(self, chunk: int) -> TrackedChunk:
         """A chunk; its text is read when it is asked for."""

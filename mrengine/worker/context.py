@@ -2,27 +2,27 @@
 
 from __future__ import annotations
 
-import math
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
 from typing import Any
 
 from mrengine.engine import protocol as m
 from mrengine.engine.setup import WorkerConfig
-from mrengine.errors import ConfigError, InvalidAnswer
+from mrengine.errors import ConfigError
 from mrengine.log.format.records import CallRecord
-from mrengine.providers.call.answers import ON_TRUNCATION
-from mrengine.providers.call.structured import schema_of, validate
+from mrengine.providers.call.answers import check_call
+from mrengine.providers.call.structured import schema_of
 from mrengine.records import Completion, Request, Usage
 from mrengine.worker.chunk_reader import TrackedChunk
 from mrengine.worker.deadline import Deadline
 from mrengine.worker.external_call import ExternalCall
 from mrengine.worker.model_clients import ModelClients
-from mrengine.worker.stored_answers import StoredCalls, call_digest, completion_of
+from mrengine.worker.stored_answers import StoredCalls, call_digest
+from mrengine.worker.turns import Turns, Unanswered
 
-__all__ = ["Context", "Stopped", "TaskCalls", "WorkerServices"]
+__all__ = ["Context", "Stopped", "TaskCalls", "WorkerServices", "check_tokens"]
 
 DigestOf = Callable[[str | list[str]], bytes]
 
@@ -44,6 +44,7 @@ class TaskCalls:
         self.usage: Usage | None = None
         self.cost_usd: float | None = 0.0
         self.texts: list[str] = []
+        self.answers: dict[str, None] = {}  # in order, each once: a stored one may be looked at twice
         self._asked: dict[bytes, int] = {}
         self._lock = threading.Lock()
 
@@ -67,6 +68,13 @@ class TaskCalls:
             self.reused += completion.reused
             self._count(completion.usage, cost_usd)
             self.texts.append(completion.text)
+
+    def heard(self, text: str) -> None:
+        """An answer as a model said it, whatever becomes of it."""
+        with self._lock:
+            if text and text not in self.answers:
+                self.answers[text] = None
+                self.texts.append(text)
 
     def _count(self, usage: Usage, cost_usd: float | None) -> None:
         self.usage = usage if self.usage is None else self.usage + usage
@@ -143,7 +151,7 @@ class Context:
         model or a JSON schema; the validated value is ``completion.parsed``. ``on_truncation``: "error", "allow" or
         "continue". Raises a :class:`mrengine.errors.ModelError`.
         """
-        _check(prompt, system, max_tokens, temperature, on_truncation)
+        check_call(prompt, system, max_tokens, temperature, on_truncation)
         index = self._desk.models.index(model, self._task.model)
         request = Request(
             model=self._desk.models.name(index) or "",
@@ -156,27 +164,34 @@ class Context:
             document_id=self._chunk.document_id,
             attempt=self._task.attempt,
         )
-        self._calls.texts.append(prompt)
+        self._calls.texts += [prompt, system or ""]
         text = self._chunk.text
         nth = self._calls.nth(call_digest("", request, text)) if reuse else 0
 
         def digest_of(identity: str | list[str]) -> bytes:
             return call_digest(identity, request, text, nth)
 
-        stored = self._find(index, digest_of, response_model, on_truncation) if reuse else None
-        if stored is not None:
-            return stored
+        found = self._find(index, request, digest_of, response_model, on_truncation) if reuse else None
+        if found is not None:
+            return found
         if self._desk.stopping.is_set():
             raise Stopped
         return self._ask(index, request, digest_of, response_model, on_truncation, reuse)
 
-    def _find(self, index: int, digest_of: DigestOf, response_model: Any, on_truncation: str) -> Completion | None:
+    def _stored(self, digest: bytes) -> list[CallRecord]:
+        return self._desk.stored.turns(digest, chunk=self._task.chunk, attempt=self._task.attempt)
+
+    def _find(
+        self, index: int, request: Request, digest_of: DigestOf, response_model: Any, on_truncation: str
+    ) -> Completion | None:
         """The answer in the log, of the model or of one that stood in for it; None: none that is good for this call."""
         for identity in self._desk.models.identities(index):
-            stored = self._desk.stored.find(digest_of(identity), chunk=self._task.chunk, attempt=self._task.attempt)
-            completion = None if stored is None else _usable(stored, response_model, on_truncation)
-            if stored is not None and completion is not None:
-                self._calls.add(completion, stored.cost_usd)
+            turns = Turns(self._stored(digest_of(identity)), self._calls.heard)
+            with suppress(Unanswered):
+                completion = turns.answer(
+                    request, live=None, response_model=response_model, on_truncation=on_truncation
+                )
+                self._calls.add(completion, turns.cost_usd)
                 return completion
         return None
 
@@ -196,6 +211,8 @@ class Context:
                 index,
                 request,
                 digest_of=digest_of,
+                stored=self._stored if reuse else lambda digest: [],
+                heard=self._calls.heard,
                 task=self._task,
                 chunk=self._chunk,
                 patience=self._patience,
@@ -219,8 +236,7 @@ class Context:
         """
         from mrengine.providers.base import Stopped as Interrupted
 
-        if any(type(number) is not int or number < 0 for number in (tokens, max_tokens)):
-            raise ConfigError("budget() takes numbers of tokens, 0 or more", setting="tokens")
+        check_tokens(tokens, max_tokens)
         index = self._desk.models.index(model, self._task.model)
         try:
             own = self._desk.models.own(
@@ -232,28 +248,7 @@ class Context:
             yield grant
 
 
-def _check(prompt: Any, system: Any, max_tokens: Any, temperature: Any, on_truncation: Any) -> None:
-    """ConfigError for what no model can be asked, before anything is reserved. It shows no text."""
-    for name, value in (("prompt", prompt), ("system", "" if system is None else system)):
-        if not isinstance(value, str):
-            raise ConfigError(f"{name} is a str, not {type(value).__name__}", setting=name)
-    if type(max_tokens) is not int or max_tokens < 1:
-        raise ConfigError(f"max_tokens is a whole number, 1 or more, not {max_tokens!r}", setting="max_tokens")
-    number = isinstance(temperature, (int, float)) and not isinstance(temperature, bool)
-    if temperature is not None and not (number and 0 <= temperature < math.inf):
-        raise ConfigError(f"temperature is a number, 0 or more, not {temperature!r}", setting="temperature")
-    if on_truncation not in ON_TRUNCATION:
-        raise ConfigError(f"on_truncation must be one of {', '.join(ON_TRUNCATION)}", setting="on_truncation")
-
-
-def _usable(stored: CallRecord, response_model: Any, on_truncation: str) -> Completion | None:
-    """A stored answer as this call wants it; None: it was cut, or a validator of today refuses it: ask anew."""
-    completion = completion_of(stored)
-    if completion.finish_reason == "length" and on_truncation != "allow":
-        return None
-    if response_model is None:
-        return completion
-    try:
-        return replace(completion, parsed=validate(completion.text, response_model))
-    except InvalidAnswer:
-        return None
+def check_tokens(*numbers: Any) -> None:
+    """ConfigError for what no budget can be asked for."""
+    if any(type(number) is not int or number < 0 for number in numbers):
+        raise ConfigError("budget() takes numbers of tokens, 0 or more", setting="tokens")

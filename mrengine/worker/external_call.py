@@ -78,12 +78,12 @@ def external_call(
         yield grant
     except Exception as error:
         failed = error_map.from_exception(error, model=model.name)
-        made, observed = failed.sent and failed.status not in error_map.TURNED_AWAY, failed.observed
+        made, observed = not error_map.turned_away(failed), failed.observed
         raise
     finally:
         made = made or grant.usage is not None
         lease.settle(grant.usage, observed, made=made)
-        usage = grant.usage or (Usage(grant.tokens, grant.max_tokens) if made else Usage())
+        usage = grant.usage or (Usage(grant.tokens, grant.max_tokens, estimated=True) if made else Usage())
         cost = None if model.price is None else model.price.cost(usage)
         done(usage, cost)
         call = records.CallRecord(

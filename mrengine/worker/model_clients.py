@@ -1,6 +1,6 @@
 """Owns a worker's models: their providers, made when first used, and the road of one call to them.
 
-Every call goes ``intent record → budget → provider → call record``, and both records go into the log.
+How one call goes is ``logged_call``'s.
 """
 
 from __future__ import annotations
@@ -9,22 +9,23 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
-from dataclasses import replace
+from itertools import count
 from typing import TYPE_CHECKING, Any
 
 import cloudpickle
 import msgpack
 
 from mrengine.budget import Stopped as NoGrant
-from mrengine.budget import estimate_tokens, upper_bound
 from mrengine.engine import protocol as m
-from mrengine.errors import ConfigError, ModelError, ModelRefused, RateLimited
-from mrengine.log.format import codec, records
+from mrengine.errors import ConfigError
+from mrengine.log.format import records
 from mrengine.providers.base import Stopped
-from mrengine.providers.call.error_map import TURNED_AWAY
-from mrengine.providers.call.structured import in_words
 from mrengine.records import Chunk, Completion, Request, Usage
 from mrengine.worker.external_call import ExternalCall, external_call
+from mrengine.worker.forks import OwnProcess
+from mrengine.worker.logged_call import LoggedCall
+from mrengine.worker.redact import SHORTEST_SECRET, header_parts, secrets
+from mrengine.worker.turns import Turns
 
 if TYPE_CHECKING:
     from mrengine.engine.setup import WorkerConfig
@@ -51,11 +52,19 @@ class ModelClients:
         self._models: tuple[Model, ...] = cloudpickle.loads(setup.models_blob)
         self._providers: dict[str, Provider] = {}
         self._breakers: dict[str, Breaker] = {}
+        self._process = OwnProcess()
+        self._rests: dict[str, float] = {}  # by lane: until when its limits let nothing through
+        self._turns = count()
         self._lock = threading.Lock()
         self._endpoints = dict(setup.endpoints)
         self._endpoint_came = threading.Event()
 
     # facts
+
+    @property
+    def rests(self) -> bool:
+        """Whether a task may wait aside while its model does not answer: others are asked meanwhile."""
+        return self.setup.all_models and len(self._models) > 1
 
     def name(self, index: int) -> str | None:
         """A model's name, None where the job has no models."""
@@ -79,11 +88,18 @@ class ModelClients:
 
     def identities(self, index: int) -> Iterator[str | list[str]]:
         """What enters the digest of a call to a model: its own identity, then those with each that may stand in."""
-        return (self._identity(index, model) for model in self._candidates(index))
+        return (self._identity(index, model) for model in self._own(index))
 
     def _identity(self, index: int, model: Model) -> str | list[str]:
         first = self._models[index]
-        return first.identity if model.name == first.name else [first.identity, model.identity]
+        return first.identity if model.identity == first.identity else [first.identity, model.identity]
+
+    def secrets(self) -> list[str]:
+        """Keys, header values and passwords, those of callable headers too: no message may repeat them."""
+        found = secrets(model.spec for model in self._models)
+        for provider in list(self._providers.values()):
+            found += [part for value in getattr(provider, "hidden", ()) for part in header_parts(value)]
+        return [value for value in found if len(value) >= SHORTEST_SECRET]
 
     # calls
 
@@ -93,6 +109,8 @@ class ModelClients:
         request: Request,
         *,
         digest_of: Callable[[str | list[str]], bytes],
+        stored: Callable[[bytes], list[records.CallRecord]],
+        heard: Callable[[str], None],
         task: m.Start,
         chunk: Chunk,
         patience: Deadline,
@@ -100,40 +118,67 @@ class ModelClients:
         on_truncation: str,
         reusable: bool,
     ) -> tuple[Completion, float | None]:
-        """Ask a model, and its fallbacks where it fails; the completion and its cost in USD (None: price unknown)."""
-        from mrengine.providers.call.answers import answer
-        from mrengine.providers.call.fallbacks import ask_any
+        """Ask a model, and its fallbacks where it fails; the completion and its cost in USD (None: price unknown).
 
-        last: list[_Call] = []
+        ``stored(digest)``: the answers that the log has already; ``heard`` is given the text of each answer.
+        """
+        from mrengine.providers.call.fallbacks import ask_any, fitted
+
+        self._process.check()
+        cost_usd: float | None = 0.0
 
         def attempt(model: Model, breaker: Breaker, alternatives: bool) -> Completion:
+            nonlocal cost_usd
             digest = digest_of(self._identity(index, model))
-            call = _Call(self, model, task, digest, chunk, patience, breaker, alternatives=alternatives)
-            last[:] = [call]
-            try:
-                fitted = _fitted(request, model)
-                completion = answer(call.send, fitted, response_model=response_model, on_truncation=on_truncation)
-            except BaseException:  # a stop or a spent Budget, too: what was answered before it was paid for
-                call.settle()
-                raise
-            call.keep(completion, reusable)
+            known = stored(digest)
+            call = LoggedCall(
+                self,
+                model,
+                task,
+                digest,
+                chunk,
+                patience,
+                breaker,
+                alternatives=alternatives,
+                turn=len(known),
+                reusable=reusable,
+                heard=heard,
+            )
+            turns = Turns(known, heard)
+            asked = fitted(request, model)
+            completion = turns.answer(asked, live=call.send, response_model=response_model, on_truncation=on_truncation)
+            unknown = turns.cost_usd is None or call.cost_usd is None
+            cost_usd = None if unknown else (turns.cost_usd or 0.0) + (call.cost_usd or 0.0)
             return completion
 
         candidates = self._candidates(index)
-        completion = ask_any(candidates, self._breakers, attempt)
-        return completion, last[0].cost_usd
+        completion = ask_any(candidates, self._breakers, attempt, self._models[index].spec.fallbacks_on)
+        return completion, cost_usd
 
     def _candidates(self, index: int) -> list[Model]:
-        """The model, its fallbacks, and the job's others where a chunk may go to any of them."""
-        first = self._models[index]
-        others = () if self.setup.all_models else self._models
-        found = {model.name: model for model in (first, *first.fallbacks, *others)}
+        """Those that may answer a call, by each of their keys."""
+        found = {lane.name: lane for model in self._own(index) for lane in self._lanes(model)}
         for name in found:
             if name not in self._breakers:
                 from mrengine.providers.call.breaker import Breaker
 
                 self._breakers.setdefault(name, Breaker())
         return list(found.values())
+
+    def _own(self, index: int) -> list[Model]:
+        """The model, its fallbacks, and the job's others where a chunk may go to any of them."""
+        first = self._models[index]
+        others = () if self.setup.all_models else self._models
+        return list({model.name: model for model in (first, *first.fallbacks, *others)}.values())
+
+    def _lanes(self, model: Model) -> list[Model]:
+        """A model by each of its keys, in turn; those that must wait for their limits come last."""
+        if not model.lanes:
+            return [model]
+        turn, now = next(self._turns), time.monotonic()
+        lanes = [model, *model.lanes]
+        lanes = lanes[turn % len(lanes) :] + lanes[: turn % len(lanes)]
+        return sorted(lanes, key=lambda lane: max(0.0, self._rests.get(lane.name, 0.0) - now))
 
     def own(
         self,
@@ -146,6 +191,7 @@ class ModelClients:
         done: Callable[[Usage, float | None], None],
     ) -> AbstractContextManager[ExternalCall]:
         """Leave for a call with a client of the user's own, once the model's limits give it."""
+        self._process.check()
         model = self._models[index]
         if self.budget is None:
             raise ConfigError("this job has no budget to reserve from", setting="limits")
@@ -167,10 +213,13 @@ class ModelClients:
         return external_call(lease, model, grant, task=task, round_=self.setup.round, emit=self.emit, done=done)
 
     def on_wait(self, model: str, wait_ms: float) -> None:
+        self._rests[model] = time.monotonic() + wait_ms / 1e3
         self.note("budget:wait", {"model": model, "wait_ms": wait_ms})
 
     def note(self, name: str, fields: dict[str, Any]) -> None:
         """Tell the host something that is not for the log."""
+        if name == "call:retry" and fields["limited"]:
+            self._rests[fields["model"]] = time.monotonic() + fields["wait_s"]
         self.emit(m.NOTE, -1, -1, msgpack.packb([name, fields]))
 
     def provider(self, model: Model) -> Provider:
@@ -216,168 +265,3 @@ class ModelClients:
             for provider in self._providers.values():
                 provider.close()
             self._providers.clear()
-
-
-def _fitted(request: Request, model: Model) -> Request:
-    """No model is asked for more than it can say: a fallback's limit may be smaller than the first one's."""
-    most = model.max_output
-    return request if most is None or request.max_tokens <= most else replace(request, max_tokens=most)
-
-
-class _Call:
-    """One call of ``complete()`` to one model: each request is an intent in the log, and settled by a CALL.
-
-    It stands between the retry loop and both of its partners: as the provider it writes intents, as the budget it adds
-    what the loop does not know.
-    """
-
-    def __init__(
-        self,
-        models: ModelClients,
-        model: Model,
-        task: m.Start,
-        digest: bytes,
-        chunk: Chunk,
-        patience: Deadline,
-        breaker: Breaker,
-        *,
-        alternatives: bool,
-    ) -> None:
-        self._models, self._model, self._task, self._digest = models, model, task, digest
-        self._chunk, self._patience, self._breaker = chunk, patience, breaker
-        self._alternatives = alternatives
-        self._usage = Usage()
-        self._latency_ms = 0.0
-        self._unsettled = False
-        self._bound = 0
-        self._lease: Any = None
-        self.cost_usd: float | None = None
-
-    def send(self, request: Request) -> Completion:
-        """One turn: the retry loop."""
-        from mrengine.providers.call import context_window
-        from mrengine.providers.call.retry import call
-
-        if self._model.context_window is not None:
-            context_window.check(request, name=self._model.name, window=self._model.context_window)
-        self._bound = upper_bound(request.prompt, request.system, extra_bytes=context_window.room_beside(request))
-        return call(
-            self,
-            request,
-            deadline=lambda: self._patience.deadline,
-            model=self._model.name,
-            budget=self if self._models.budget is not None else None,
-            input_tokens=self._tokens(request),
-            priority=self._models.setup.priority,
-            backoff_s=self._models.setup.backoff_s,
-            stopping=self._models.stopping,
-            breaker=self._breaker,
-            alternatives=self._alternatives,
-            on_retry=self._on_retry,
-            on_wait=self._models.on_wait,
-        )
-
-    def _tokens(self, request: Request) -> int:
-        rest = "".join(text for _, text in request.turns) + ("" if request.schema is None else in_words(request.schema))
-        return estimate_tokens(request.prompt + rest, self._chunk.text, self._chunk.tokens, request.system)
-
-    def acquire(
-        self,
-        model: str,
-        input_tokens: int,
-        output_tokens: int,
-        *,
-        priority: Any,
-        stopping: threading.Event,
-        on_wait: Any,
-    ) -> Any:
-        """The budget that the retry loop sees."""
-        try:
-            with self._patience.standing_in_line(on_wait) as waiting:
-                self._lease = self._models.budget.acquire(
-                    model,
-                    input_tokens,
-                    output_tokens,
-                    priority=priority,
-                    bound_tokens=self._bound,
-                    stopping=stopping.is_set,
-                    on_wait=waiting,
-                )
-        except NoGrant:
-            raise Stopped from None
-        return self._lease
-
-    def complete(self, request: Request) -> Completion:
-        """The provider that the retry loop sees: an intent before each request, its settlement after a refusal."""
-        if self._models.stopping.is_set():
-            raise Stopped
-        self.settle()  # an answer before this one: to a first question, or an earlier part
-        provider = self._models.provider(self._model)
-        self._emit_intent(request)
-        try:
-            completion: Any = provider.complete(request)
-        except ModelError as error:
-            if error.usage is not None and error.usage.total_tokens:  # an answer that is none, and was paid for
-                self._emit_call(error.usage, "", "no answer", 0.0, reusable=False)
-            elif not error.sent or error.status in TURNED_AWAY:
-                self._emit_call(Usage(), "", "refused", 0.0, reusable=False)
-            raise
-        if not isinstance(completion, Completion):  # a provider of somebody else's
-            told = f"{self._model.name}: its provider gave a {type(completion).__name__}, not a Completion"
-            raise ModelRefused(told, model=self._model.name)
-        self._usage, self._latency_ms, self._unsettled = completion.usage, completion.latency_ms, True
-        return completion
-
-    def close(self) -> None:
-        """Part of the provider's protocol; the provider belongs to the set."""
-
-    def settle(self) -> None:
-        """An answer that is not kept was paid for, all the same."""
-        if self._unsettled:
-            self._emit_call(self._usage, "", "asked again", self._latency_ms, reusable=False)
-
-    def keep(self, completion: Completion, reusable: bool) -> None:
-        """The final answer goes into the log, and may answer an identical call later."""
-        self._emit_call(
-            self._usage, completion.text, completion.finish_reason, completion.latency_ms, reusable=reusable
-        )
-
-    def _emit_call(self, usage: Usage, text: str, reason: str, latency_ms: float, *, reusable: bool) -> None:
-        price = self._model.price
-        cost = None if price is None else price.cost(usage)
-        self.cost_usd = cost if self.cost_usd is None or cost is None else self.cost_usd + cost
-        self._unsettled = False
-        record = records.CallRecord(
-            round=self._models.setup.round,
-            chunk_id=self._task.chunk,
-            model_index=self._task.model,
-            digest=self._digest,
-            at=time.time(),
-            usage=usage,
-            cost_usd=cost,
-            reusable=reusable,
-            model=self._model.name,
-            finish_reason=reason,
-            latency_ms=latency_ms,
-            text=text,
-        )
-        self._models.emit(codec.CALL, self._task.chunk, self._task.model, records.pack_call(record))
-
-    def _emit_intent(self, request: Request) -> None:
-        record = records.IntentRecord(
-            round=self._models.setup.round,
-            chunk_id=self._task.chunk,
-            model_index=self._task.model,
-            digest=self._digest,
-            at=time.time(),
-            input_tokens=self._tokens(request),
-            output_tokens=request.max_tokens,
-            bound_tokens=self._bound,
-            model=self._model.name,
-        )
-        self._models.emit(codec.INTENT, self._task.chunk, self._task.model, records.pack_intent(record))
-
-    def _on_retry(self, error: ModelError, attempt: int, wait_s: float) -> None:
-        fields = {"chunk_id": self._task.chunk, "model": self._model.name, "status": error.status, "attempt": attempt}
-        told = {"error": str(error), "wait_s": wait_s, "limited": isinstance(error, RateLimited)}
-        self._models.note("call:retry", {**fields, **told})

@@ -14,7 +14,7 @@ from mrengine.log.file.reader import LogReader
 from mrengine.log.format import records
 from mrengine.records import Completion, Request
 
-__all__ = ["StoredCalls", "call_digest", "completion_of", "index_answer"]
+__all__ = ["StoredCalls", "call_digest", "completion_of", "index_answer", "turn_digest"]
 
 DIGEST_AT, REUSABLE_AT, REUSABLE = 24, 85, 0xC3  # in the payload of a CALL, see docs/log-format.md
 CALL_FORMAT = 1  # part of every digest: a change of meaning here makes old answers unknown, never wrong
@@ -23,7 +23,7 @@ CALL_FORMAT = 1  # part of every digest: a change of meaning here makes old answ
 def call_digest(identity: Any, request: Request, chunk_text: str, nth: int = 0) -> bytes:
     """16 bytes of blake2b over everything an answer depends on, in canonical msgpack.
 
-    ``identity``: the model's provider, name, endpoint and parameters, without keys; a list of two where one model
+    ``identity``: the model's provider, name and parameters, without address and keys; a list of two where one model
     stands in for another. The chunk's text is part of it even where the prompt holds it: a prompt made by other means
     than the text must not meet another chunk's answer. ``nth``: how many identical calls this attempt has made
     before: who asks three times wants three answers, and the same three after a crash.
@@ -64,6 +64,11 @@ def completion_of(call: records.CallRecord) -> Completion:
     )
 
 
+def turn_digest(digest: bytes, turn: int) -> bytes:
+    """The digest of a call's n-th answer, from 0."""
+    return digest if turn == 0 else blake2b(digest + turn.to_bytes(4, "big"), digest_size=16).digest()
+
+
 class StoredCalls:
     """Answers of this run and of earlier ones, found by digest in an index that the supervisor keeps in shared
     memory.
@@ -72,6 +77,13 @@ class StoredCalls:
     def __init__(self, reader: LogReader, index: CallIndex | None, *, run_began: int) -> None:
         """``run_began``: the log's end when this run began."""
         self._reader, self._index, self._run_began = reader, index, run_began
+
+    def turns(self, digest: bytes, *, chunk: int, attempt: int) -> list[records.CallRecord]:
+        """All answers that the log has to a call, in the order in which they were given."""
+        found: list[records.CallRecord] = []
+        while (call := self.find(turn_digest(digest, len(found)), chunk=chunk, attempt=attempt)) is not None:
+            found.append(call)
+        return found
 
     def find(self, digest: bytes, *, chunk: int, attempt: int) -> records.CallRecord | None:
         """The answer of an earlier run, or of an earlier attempt of this one; not another chunk's of the same run.

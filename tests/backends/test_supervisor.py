@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import os
-import tempfile
 import time
+from pathlib import Path
 
 import pytest
 
@@ -19,7 +19,11 @@ from mrengine.backends.process.supervisor import Supervisor
 def crash(supervisor, payload):
     supervisor._link.note("talk", {"said": "x" * (8 << 20)})
     raise RuntimeError("no way on")
+def closed(supervisor, close=Supervisor.close):
+    close(supervisor)
+    open(os.environ["CLOSED"], "w").close()
 Supervisor._on_sync = crash
+Supervisor.close = closed
 main(fd, facts)"""
 DISK_FULL_AT_THE_END = """
 from mrengine.backends.process.supervisor import Supervisor
@@ -35,16 +39,14 @@ Supervisor._on_run = on_run_and_then
 main(fd, facts)"""
 
 
-def test_a_crash_is_heard_by_a_host_that_was_slow_to_listen(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_crash_is_heard_by_a_host_that_was_slow_to_listen(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """Behind the rest of the frame that did not fit, not in the middle of it."""
     boot = supervisor_handle._BOOT.replace("main(fd, facts)", TALKS_AND_CRASHES)
     monkeypatch.setattr(supervisor_handle, "_BOOT", boot)
-    with tempfile.TemporaryDirectory(dir="/tmp") as folder:
-        monkeypatch.setenv("TMPDIR", folder)
-        supervisor = SupervisorHandle()
-        wait_for(lambda: os.listdir(folder))
-        supervisor.send(framing.SYNC)
-        wait_for(lambda: not os.listdir(folder))  # all that is left to do is to say why
+    monkeypatch.setenv("CLOSED", os.fspath(tmp_path / "closed"))
+    supervisor = SupervisorHandle()
+    supervisor.send(framing.SYNC)
+    wait_for((tmp_path / "closed").exists)  # all that is left to do is to say why
     frames: list[tuple[int, bytes]] = []
     until = time.monotonic() + 30
     while not supervisor.gone and time.monotonic() < until:

@@ -240,3 +240,17 @@ def test_a_dead_process_holds_nothing():
     limiter.forget("p1")
     assert limiter.line.waiting() == [("p2/0.0", 3)]
     assert limiter.serve((("p2/0.0", 3),), 0.0, process="p2")[0]
+
+
+def test_where_all_were_refused_one_alone_tries_and_waits_longer_each_time():
+    """Whoever waits with it is not sent into the same refusal."""
+    limiter, now, waits = Limiter(RateLimit(), 0.0), 100.0, []
+    assert wave(limiter, 0, 20, now) == 20
+    for n in range(1, 5):
+        waits.append(limiter.hold_until - now)
+        now = limiter.hold_until
+        assert wave(limiter, 100 * n, 1, now) == 1
+    assert waits == sorted(waits)
+    assert waits[-1] >= 4 * waits[0]
+    now = limiter.hold_until
+    assert [wave(limiter, 1000 + 100 * n, 0, now + 2.0 * n) for n in range(3)] == [1, 2, 4]

@@ -38,7 +38,7 @@ def test_what_is_done_is_told_until_it_is_answered():
     desk.take(([1, 2], [], [], []), 0)
     Lease(tickets[0], desk.settle).settle(Usage(90, 5, 1), Observed(limit_tokens=7))
     (told,) = desk.message()[1]
-    assert told[:6] == (1, "m", 100, 20, (90, 5, 1), True)
+    assert told[:6] == (1, "m", 100, 20, (90, 5, 1, 0, 0, 0, False), True)
     assert 7 in told[6]
     Lease(tickets[1], desk.settle).settle(made=False)
     desk.take(([], [], [], []), 1)

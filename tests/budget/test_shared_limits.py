@@ -9,6 +9,7 @@ import time
 
 import pytest
 
+from mrengine.budget import shared_limits
 from mrengine.budget.limiter import Limiter
 from mrengine.budget.manager import TokenBucketManager
 from mrengine.budget.shared_limits import SharedLimit, Shares, is_alive, process_name
@@ -126,6 +127,23 @@ def test_the_slots_of_a_killed_process_are_free(tmp_path):
     other = Limiter(RateLimit(concurrent=1), 0.0)
     with SharedLimit(path, other):
         assert other.in_flight == {}
+
+
+def test_the_slots_of_a_process_that_cannot_be_seen_are_its_own_until_it_dies(tmp_path, monkeypatch):
+    """In another container its pid means nothing: the kernel's lock on its name tells."""
+    path, name = tmp_path / "f", "7:1 of another namespace"
+    monkeypatch.setattr(shared_limits, "process_name", lambda: name)
+    theirs, mine = (SharedLimit(path, Limiter(RateLimit(concurrent=1), 0.0), alive=lambda name: False) for _ in "ab")
+    with theirs as limiter:
+        limiter.occupy(name)
+    monkeypatch.setattr(shared_limits, "process_name", lambda: "mine")
+    monkeypatch.setattr(shared_limits, "LOOK_FOR_DEAD_S", 0.0)
+    with mine as limiter:
+        assert limiter.in_flight == {name: 1}
+    theirs.close()
+    with mine as limiter:
+        assert limiter.in_flight == {}
+    assert path.stat().st_size < 4096
 
 
 def test_a_process_is_known_by_pid_and_start():

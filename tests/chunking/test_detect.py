@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -89,6 +90,14 @@ def test_a_callable_that_returns_no_offsets_is_a_chunking_error(answer: object) 
     """It says what came back, not what the text was."""
     with pytest.raises(ChunkingError, match="splitter"):
         list(safe_chunk("word " * 100, target_tokens=20, overlap_tokens=0, splitter=lambda text: answer))
+
+
+@pytest.mark.parametrize("answer", [str.splitlines, str.split, lambda text: text, lambda text: [(0, 5), (5, 9)]])
+def test_a_callable_that_returns_pieces_is_told_what_to_return(answer: Any) -> None:
+    """Of strings or spans: offsets, not pieces; the text is not shown."""
+    with pytest.raises(ChunkingError, match="return offsets, not pieces") as caught:
+        list(safe_chunk("secret words " * 100, target_tokens=20, overlap_tokens=0, splitter=answer))
+    assert "secret" not in str(caught.value)
 
 
 class _Three:

@@ -25,8 +25,10 @@ def cli(state_dir: Path, tmp_path: Path) -> Any:
     base = {**os.environ, "PYTHONPATH": path, "MRENGINE_STATE_DIR": str(state_dir)}
     (tmp_path / "visit.txt").write_text(TEXT)
 
-    def run(*args: str, start: bool = False, env: dict[str, str] | None = None, **more: Any) -> Any:
-        command = [sys.executable, "-m", "mrengine", *args]
+    def run(
+        *args: str, start: bool = False, env: dict[str, str] | None = None, module: bool = True, **more: Any
+    ) -> Any:
+        command = [sys.executable, *(["-m", "mrengine"] if module else []), *args]
         streams = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
         settings: dict[str, Any] = {"cwd": tmp_path, "env": {**base, **(env or {})}, "text": True, **streams, **more}
         return subprocess.Popen(command, **settings) if start else subprocess.run(command, timeout=60, **settings)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import signal
 import subprocess
 import time
@@ -27,8 +28,12 @@ ASK = ["--prompt", "x", "--model", "fake"]
         (["run", "visit.txt"], 2, "--prompt"),
         (["run", "visit.txt", "--map", "nomodule:f"], 2, "cannot be imported"),
         (["run", "visit.txt", "--prompt", "x", "--model", "gtp"], 2, "unknown model"),
-        (["run", "visit.txt", "--prompt", "x", "--model", "gtp"], 2, "another one needs a program"),
-        (["run", "visit.txt", *ASK, "--max-cost", "1"], 2, "limit --max-tokens-total instead"),
+        (["run", "visit.txt", "--prompt", "x", "--model", "gtp"], 2, "http(s)://host:port/v1#name"),
+        (
+            ["run", "visit.txt", *ASK, "--max-cost", "1"],
+            2,
+            "give it with --price IN:OUT, or limit --max-tokens-total instead",
+        ),
         (["run", "visit.txt", *ASK, "--target-tokens", "10", "--overlap-tokens", "350"], 2, "--overlap-tokens 350"),
         (["run", "visit.txt", "--prompt", "x", "--model", "gpt-4o"], 2, "OPENAI_API_KEY"),
         (["run", "visit.txt", *ASK, "--limits", "nonsense"], 2, "tpm"),
@@ -66,7 +71,10 @@ def test_all_chunks_failed_is_1(cli: Any, tmp_path: Path) -> None:
     (tmp_path / "own.py").write_text("def f(chunk, context):\n    raise KeyError('k')\n")
     done = cli("run", "visit.txt", "--map", "own:f")
     assert done.returncode == 1
-    assert "KeyError" in done.stderr.splitlines()[-1]
+    assert "its only chunk failed (error): KeyError" in done.stderr.splitlines()[-1]
+    several = cli("run", "visit.txt", "--map", "own:f", "--target-tokens", "200").stderr.splitlines()
+    assert re.search(r"all \d+ chunks failed; the first one \(error\): KeyError", several[-1])
+    assert re.fullmatch(r"failed: 0 of (\d+) chunks, \1 failed, [\d.]+ s, no tokens; job auto-\w+", several[-2])
 
 
 def test_where_a_function_failed_is_told(cli: Any, tmp_path: Path) -> None:
@@ -170,12 +178,42 @@ def test_a_signal_drains_and_the_same_command_resumes(
         assert process.returncode == code
         assert out == ""
         assert told.splitlines()[-1].endswith("; the same command resumes")
+        assert re.fullmatch(
+            r"stopped: \d+ of 40 chunks, [\d.]+ s, [\d,]+ tokens, .+; job auto-\w+", told.splitlines()[-2]
+        )
         assert "Traceback" not in told
         assert 4 <= server.stats().ok < 40
         done = cli(*options)
         assert done.returncode == 0
         assert len(done.stdout.splitlines()) == 40
         assert server.stats().paid_twice == 0
+
+
+@pytest.mark.parametrize(
+    ("code", "told"),
+    [
+        ("def f(:", "'own:f' cannot be imported: SyntaxError: invalid syntax (own.py, line 1)"),
+        ("1 / 0", "'own:f' cannot be imported: ZeroDivisionError: division by zero"),
+        ("f = 5", "'own:f' is of type int, not a function"),
+        ("def f(chunk):\n    return 1", "the function of --map f(chunk) is called with (chunk, context): too many"),
+    ],
+)
+def test_a_function_that_is_none_is_told_before_the_work(cli: Any, tmp_path: Path, code: str, told: str) -> None:
+    """In one line, as a mistake in the command; nothing is run."""
+    (tmp_path / "own.py").write_text(code)
+    done = cli("run", "visit.txt", "--map", "own:f", "--model", "fake")
+    assert (done.returncode, len(done.stderr.splitlines())) == (2, 1)
+    assert done.stderr.startswith(f"mrengine: {told}")
+
+
+def test_a_reduce_that_fails_has_its_end_line(cli: Any, tmp_path: Path) -> None:
+    """The chunks are done and paid for, and that is said before the error."""
+    (tmp_path / "own.py").write_text("def broken(results):\n    raise KeyError('x')\n")
+    done = cli("run", "visit.txt", *ASK, "--reduce", "own:broken")
+    assert done.returncode == 1
+    end, error = done.stderr.splitlines()[-2:]
+    assert end.startswith("failed: 1 chunk, ")
+    assert "KeyError" in error
 
 
 def test_a_signal_before_the_run_ends_at_once(cli: Any) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -23,14 +24,75 @@ def job(cli: Any) -> str:
     return "j1"
 
 
-def test_jobs_are_listed_shown_and_exported(cli: Any, job: str) -> None:
+def test_jobs_are_listed_shown_and_exported(cli: Any, job: str, state_dir: Path) -> None:
     """For people and as JSON."""
-    assert cli("jobs").stdout.startswith("j1\tdone\t")
+    header, line = cli("jobs").stdout.splitlines()
+    assert header.split() == ["JOB", "STATE", "CHUNKS", "SIZE", "CHANGED", "MODEL", "SOURCE", "PROMPT"]
+    assert re.match(r"j1 +done +(\d+)/\1 +[\d.]+ kB .* fake +visit.txt +x \$text$", line)
     shown = json.loads(cli("show", job, "--json").stdout)
     assert shown["done"] == shown["total"] > 1
-    assert f"{shown['total']} done" in cli("show", job).stdout
+    page = cli("show", job).stdout
+    assert f"{shown['total']} done" in page
+    rows = dict(re.findall(r"^([a-z ]+): +(.*)$", page, re.MULTILINE))
+    assert (rows["model"], rows["source"], rows["prompt"]) == ("fake", "visit.txt", "x $text")
+    assert rows["folder"] == str(state_dir / "jobs" / job) == shown["folder"]
+    used = shown["usage"]
+    assert rows["tokens"].startswith(f"{used['input_tokens'] + used['output_tokens']:,}: ")
+    assert shown["size_bytes"] > 1000
     records = [json.loads(line) for line in cli("export", job).stdout.splitlines()]
     assert [record["chunk_id"] for record in records] == list(range(shown["total"]))
+
+
+def test_failures_are_shown_with_what_the_model_had_said(cli: Any, tmp_path: Path) -> None:
+    """For people, and as JSON; the run itself keeps quiet about it."""
+    (tmp_path / "s.json").write_text(json.dumps({"type": "object", "required": ["dose"]}))
+    with LLMServer(answer="I do not know.\nSorry.") as server:
+        options = ["--prompt", "x $text", "--model", f"{server.url}#m", "--job-id", "j2", "--schema", "s.json"]
+        ran = cli("run", "visit.txt", *options)
+    assert ran.returncode != 0
+    assert "Sorry" not in ran.stdout + ran.stderr
+    shown = cli("show", "j2", "--failures").stdout
+    assert shown.count("InvalidAnswer") == 1
+    assert "answer 1 of 1:\n    I do not know.\n    Sorry.\n" in shown
+    record = json.loads(cli("show", "j2", "--failures", "--json").stdout)
+    assert record["answers"] == ["I do not know.\nSorry."]
+
+
+def test_an_id_may_be_shortened_to_what_no_other_begins_with(cli: Any, job: str) -> None:
+    """Wherever one is taken; where it is not enough, those that begin so are named, and nothing is done."""
+    options = ["--prompt", "x", "--model", "fake"]
+    for name in ("visits-1", "visits-2", "visits"):
+        assert cli("run", "visit.txt", *options, "--job-id", name).returncode == 0
+    for command in ("show", "export", "verify", "cancel", "uncancel", "resume"):
+        several = cli(command, "visits-")
+        assert several.returncode == 2
+        assert "2 jobs begin with 'visits-': visits-1, visits-2" in several.stderr
+        assert cli(command, "j").returncode == 0
+    assert cli("show", "visits").stdout.startswith("job:       visits\n")
+    purged = cli("purge", "nope", "visits-2", "none", "j")
+    assert purged.returncode == 1
+    assert "purged visits-2\n" in purged.stderr
+    assert "no job 'nope'" in purged.stderr
+    assert "no job 'none'" in purged.stderr.splitlines()[-1]
+    left = [json.loads(line)["job_id"] for line in cli("jobs", "--json").stdout.splitlines()]
+    assert left == ["visits-1", "visits"]
+
+
+def test_a_shell_completes_jobs_and_models(cli: Any, job: str) -> None:
+    """As --help says; where nothing can be listed it hears of no error."""
+
+    def completed(*words: str, **env: str) -> list[str]:
+        told = {"_MRENGINE_COMPLETE": "bash_complete", "COMP_WORDS": " ".join(words), "COMP_CWORD": str(len(words) - 1)}
+        code = "import sys; sys.argv[0] = 'mrengine'; from mrengine.__main__ import main; main()"
+        done = cli("-c", code, module=False, env={**told, **env})
+        assert done.stderr == ""
+        return [line.partition(",")[2] for line in done.stdout.splitlines() if line]
+
+    assert completed("mrengine", "show", "j") == [job]
+    assert completed("mrengine", "purge", "x", "") == [job]
+    assert completed("mrengine", "show", "j", MRENGINE_STATE_DIR="/dev/null") == []
+    assert "gpt-4o-mini" in completed("mrengine", "run", "a.txt", "--model", "gpt-4o")
+    assert "_MRENGINE_COMPLETE=bash_source mrengine" in cli("--help").stdout
 
 
 def test_what_is_done_is_not_cancelled(cli: Any, job: str) -> None:

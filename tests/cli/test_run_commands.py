@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import gzip
 import json
 import re
 from pathlib import Path
 from typing import Any
+
+import pytest
 
 from mrengine.testing.server import LLMServer
 
@@ -21,7 +24,10 @@ def test_a_run_prints_data_on_stdout_and_the_rest_on_stderr(cli: Any) -> None:
     assert told
     again = cli("run", "visit.txt", *ASK)
     assert again.stdout == done.stdout
-    assert f"job {told[1]}: {told[2]} chunks, {told[2]} done" in again.stderr
+    assert f"job {told[1]}: {told[2]} chunks, {told[2]} done already\n" in again.stderr
+    last = done.stderr.splitlines()[-1]
+    assert re.fullmatch(rf"done: {told[2]} chunks, [\d.]+ s, [\d,]+ tokens, cost unknown; job {told[1]}", last)
+    assert f"done: {told[2]} chunks, {told[2]} of earlier runs, " in again.stderr.splitlines()[-1]
 
 
 def test_json_is_a_line_for_each_record(cli: Any) -> None:
@@ -59,8 +65,14 @@ def test_a_mended_function_goes_on_with_its_job_and_its_answers(cli: Any, tmp_pa
         done = cli(*command)
         assert (failed.returncode, done.returncode) == (1, 0)
         assert asked > 1
+        (job,) = set(re.findall("auto-[0-9a-f]{16}", failed.stderr))
+        (tmp_path / "mine.py").write_text(code.replace('{}["text"]', "answer * 2"))
+        refused = cli("resume", job)
+        again = cli("resume", job, "--on-mismatch", "recompute")
         assert server.stats().requests == asked
     assert set(done.stdout.split()) == {"bought"}
+    assert (refused.returncode, "--on-mismatch 'recompute'" in refused.stderr) == (1, True)
+    assert (again.returncode, set(again.stdout.split())) == (0, {"boughtbought"})
     assert re.findall("auto-[0-9a-f]{16}", failed.stderr)[0] in done.stderr
 
 
@@ -91,7 +103,9 @@ def test_failed_chunks_withhold_the_answer(cli: Any, tmp_path: Path) -> None:
     assert done.returncode == 3
     assert done.stdout == ""
     assert "chunk 0 of visit.txt failed (error): ZeroDivisionError" in done.stderr
-    assert "--max-failed" in done.stderr
+    assert "--max-failed is 0: the reduced answer is withheld" in done.stderr
+    assert "results.failures" not in done.stderr
+    assert "withheld" not in cli(*options).stderr
     records = cli(*options, "--json")
     assert records.returncode == 3
     assert {json.loads(line)["type"] for line in records.stdout.splitlines()} == {"result", "failure"}
@@ -110,10 +124,14 @@ def test_what_json_or_the_terminal_cannot_say_is_escaped(cli: Any, tmp_path: Pat
 
 
 def test_a_dry_run_calls_nothing(cli: Any) -> None:
-    """It says chunks, calls and tokens."""
-    done = cli("run", "visit.txt", *ASK, "--dry-run")
-    estimate = json.loads(done.stdout)
+    """It says chunks, calls and tokens: to people, or with --json in a line."""
+    estimate = json.loads(cli("run", "visit.txt", *ASK, "--dry-run", "--json").stdout)
     assert estimate["calls"] == estimate["chunks"] > 1
+    told = cli("run", "visit.txt", *ASK, "--dry-run").stdout
+    assert f"chunks:        {estimate['chunks']}\ncalls:         {estimate['calls']} to fake\n" in told
+    assert "cost:          unknown: no price of fake is known; --price IN:OUT gives it" in told
+    priced = json.loads(cli("run", "visit.txt", *ASK, "--dry-run", "--json", "--price", "1:0").stdout)
+    assert priced["cost_usd"] == pytest.approx(estimate["input_tokens"] * 1.3e-6, rel=0.01)
     assert cli("jobs").stdout == ""
 
 
@@ -141,3 +159,239 @@ def test_chunk_prints_the_chunks(cli: Any, tmp_path: Path) -> None:
     assert [row[2] for row in rows[1:]] == [row[3] for row in rows[:-1]]
     assert rows[-1][3] == str(len((tmp_path / "visit.txt").read_text()))
     assert all(int(row[5]) <= 100 for row in rows)
+
+
+@pytest.mark.parametrize("command", [["run", "visit.txt", "--prompt", "x"], ["summarize", "visit.txt"]])
+@pytest.mark.parametrize("model", [["--model", "gpt-4o"], ["--model", "claude-sonnet-4-5", "--model", "gpt-4o"], []])
+def test_a_dry_run_needs_no_key(cli: Any, command: list[str], model: list[str]) -> None:
+    """Nor a model: then the embedded one is asked, which costs nothing, or the cost is unknown. What was assumed is
+    said, and nothing is an upper bound.
+    """
+    done = cli(*command, *model, "--dry-run")
+    assert done.returncode == 0, done.stderr
+    assert "assumed:" in done.stdout
+    assert "at most" not in done.stdout
+    cost = next(line for line in done.stdout.splitlines() if line.startswith("cost:"))
+    if model:
+        assert re.fullmatch(r"cost: +\$0\.0\d*[1-9]\d*", cost)
+    elif " to local" in done.stdout:
+        assert re.fullmatch(r"cost: +nothing: local runs on this machine", cost)
+    else:
+        assert re.fullmatch(r"cost: +unknown: no model is named \(--model\)", cost)
+    refused = cli(*command, "--model", "gpt-4o")
+    assert (refused.returncode, "OPENAI_API_KEY" in refused.stderr) == (2, True)
+    assert cli("jobs", "--json").stdout == ""
+
+
+def test_a_dry_run_counts_the_calls_of_a_function(cli: Any, tmp_path: Path) -> None:
+    """As it is told, or by a few chunks with a fake model."""
+    code = "def twice(chunk, context):\n    return [context.complete(chunk.text).text for _ in range(2)]\n"
+    (tmp_path / "triage.py").write_text(code)
+    options = ["run", "visit.txt", "--map", "triage:twice", "--target-tokens", "200", "--dry-run", "--json"]
+    one, told, measured = (
+        json.loads(cli(*options, *more).stdout) for more in ([], ["--calls-per-chunk", "2"], ["--sample", "3"])
+    )
+    assert one["calls"] == one["chunks"]
+    assert told["calls"] == measured["calls"] == 2 * one["chunks"]
+    assert "--sample" in one["assumed"][0] or "sample" in one["assumed"][0]
+
+
+def test_records_are_printed_where_every_chunk_failed(cli: Any, tmp_path: Path) -> None:
+    """With --json, a line for each failure, and the exit code of a failed job; by resume, too, and after a budget."""
+    (tmp_path / "triage.py").write_text("def bad(chunk, context):\n    raise KeyError('x')\n")
+    options = ["--target-tokens", "200", "--model", "fake", "--job-id", "bad", "--json"]
+    for done in (cli("run", "visit.txt", "--map", "triage:bad", *options), cli("resume", "bad", "--json")):
+        records = [json.loads(line) for line in done.stdout.splitlines()]
+        assert done.returncode == 1
+        assert len(records) > 1
+        assert {record["type"] for record in records} == {"failure"}
+    stopped = cli("run", "visit.txt", *ASK, "--max-tokens-total", "1200", "--json", "--workers", "1")
+    assert stopped.returncode == 4
+    kinds = [json.loads(line)["type"] for line in stopped.stdout.splitlines()]
+    assert set(kinds) <= {"result"}
+
+
+MODULE = """
+import os
+from pydantic import BaseModel
+import mrengine, words
+
+class Visit(BaseModel):
+    text: str = "n"
+
+ask = mrengine.map_prompt("$text", response_model=Visit)
+
+def classify(chunk, context):
+    if os.path.exists(os.path.join(os.path.dirname(__file__), "broken")) and chunk.id > 1:
+        raise ValueError
+    import later
+    return [words.count(chunk.text), later.NAME]
+"""
+
+
+def test_resume_finds_the_function_that_run_map_used(cli: Any, tmp_path: Path) -> None:
+    """In the same folder, in another one that has a module of the same name, and what it imports later; not once it is
+    gone, and then it says where it was.
+    """
+    (tmp_path / "words.py").write_text("def count(text):\n    return len(text.split())\n")
+    (tmp_path / "later.py").write_text("NAME = 'later'\n")
+    module = tmp_path / "triage.py"
+    module.write_text(MODULE)
+    (tmp_path / "broken").touch()
+    options = ["run", "visit.txt", "--map", "triage:classify", "--target-tokens", "200", "--job-id", "j"]
+    assert cli(*options).returncode == 3
+    other = tmp_path / "elsewhere"
+    other.mkdir()
+    (other / "triage.py").write_text("raise ImportError('another one')\n")
+    assert cli("resume", "j", cwd=tmp_path).returncode == 3
+    (tmp_path / "broken").unlink()
+    for folder in (other, tmp_path):
+        done = cli("resume", "j", "--json", cwd=folder)
+        assert done.returncode == 0, done.stderr
+        assert {json.loads(line)["result"][1] for line in done.stdout.splitlines()} == {"later"}
+    module.unlink()
+    done = cli("resume", "j", cwd=other)
+    assert (done.returncode, str(tmp_path) in done.stderr) == (2, True)
+
+
+def test_results_that_are_instances_are_printed_as_json(cli: Any, tmp_path: Path) -> None:
+    """A prompt of the user's module, whose response model is a class."""
+    (tmp_path / "words.py").touch()
+    (tmp_path / "triage.py").write_text(MODULE)
+    done = cli("run", "visit.txt", "--map", "triage:ask", "--model", "fake", "--json")
+    assert json.loads(done.stdout)["result"] == {"text": "n"}
+    assert json.loads(cli("run", "visit.txt", "--map", "triage:ask", "--model", "fake").stdout) == {"text": "n"}
+    collected = cli("run", "visit.txt", "--map", "triage:ask", "--model", "fake", "--reduce", "collect")
+    assert json.loads(collected.stdout) == [{"text": "n"}]
+
+
+def test_a_command_can_wait_for_another_one(cli: Any, tmp_path: Path) -> None:
+    """--wait: it prints what the other one has done; without it, exit code 5 and the way out."""
+    (tmp_path / "triage.py").write_text(
+        "import os, time\n\ndef slow(chunk, context):\n    print('here')\n"
+        "    while not os.path.exists('go'):\n        time.sleep(0.05)\n    return chunk.id\n"
+    )
+    options = ["run", "visit.txt", "--map", "triage:slow", "--target-tokens", "200", "--job-id", "j", "--json"]
+    first = cli(*options, "--workers", "1", start=True)
+    while "here" not in (line := first.stderr.readline()):
+        assert line
+    busy = cli(*options)
+    assert (busy.returncode, "--wait" in busy.stderr) == (5, True)
+    second = cli(*options, "--wait", "--timeout", "50", start=True)
+    (tmp_path / "go").touch()
+    waited, told = second.communicate(timeout=60)
+    assert second.returncode == 0, told
+    results = [[json.loads(line)["result"] for line in out.splitlines()] for out in (waited, first.communicate()[0])]
+    assert results[0] == results[1]
+
+
+def test_results_of_several_sources_have_headings(cli: Any, tmp_path: Path) -> None:
+    """A heading for each source, not for each line of it; one source has none, and JSON never."""
+    (tmp_path / "a.txt").write_text("one\ntwo\n")
+    (tmp_path / "b.txt").write_text("three\n")
+    (tmp_path / "own.py").write_text("def text(chunk, context):\n    return chunk.text.strip()\n")
+    options = ["--map", "own:text", "--model", "fake"]
+    assert cli("run", "a.txt", "b.txt", *options).stdout == "# a.txt\n\none\ntwo\n\n# b.txt\n\nthree\n"
+    lines = ["run", "a.txt", "b.txt", "--each-line", *options, "--job-id", "lines"]
+    assert cli(*lines).stdout == "# a.txt\n\none\ntwo\n\n# b.txt\n\nthree\n"
+    assert cli("resume", "lines").stdout == "# a.txt\n\none\ntwo\n\n# b.txt\n\nthree\n"
+    assert cli("run", "b.txt", *options).stdout == "three\n"
+    assert len(cli(*lines, "--json").stdout.splitlines()) == 3
+
+
+@pytest.mark.parametrize("prompt", ["Say {text}", "Say $txt", "Say {{ chunk }}", "Say ${document}", "Say %(text)s"])
+def test_a_prompt_that_means_the_chunk_otherwise_is_warned_of(cli: Any, prompt: str) -> None:
+    """It is sent as it stands; $text, and prompts with braces of their own beside it, are not warned of."""
+    options = ["--model", "fake"]
+    told = cli("run", "visit.txt", "--prompt", prompt, *options).stderr
+    assert f"the prompt holds {prompt[4:]}, which is sent as it is: only $text stands for the chunk" in told
+    sound = 'Answer as {"fever": bool, "costs": {usd}}, in $100 at most: $text'
+    assert "sent as it is" not in cli("run", "visit.txt", "--prompt", sound, *options).stderr
+    assert "sent as it is" not in cli("run", "visit.txt", "--prompt", "no place", *options).stderr
+
+
+def test_all_sources_that_cannot_be_read_are_named(cli: Any, tmp_path: Path) -> None:
+    """Whatever is wrong with each, with the pipe that makes text of it; nothing is asked, and no job begun."""
+    (tmp_path / "paper.txt").write_bytes(b"%PDF-1.4\n1 0 obj\n")
+    (tmp_path / "my notes.gz").write_bytes(gzip.compress(b"notes"))
+    (tmp_path / "wide.txt").write_bytes("The fever fell.".encode("utf-16-le"))
+    (tmp_path / "late.txt").write_bytes(b"fine\n" * 9 + b"\xe4")
+    sources = ["paper.txt", "visit.txt", "my notes.gz", "wide.txt", "late.txt"]
+    for more in ([], ["nofile", "."]):
+        done = cli("run", *sources, *more, *ASK)
+        assert (done.returncode, done.stdout) == (1, "")
+        assert f"{4 + len(more)} of {5 + len(more)} sources cannot be read:\n" in done.stderr
+        assert (
+            "paper.txt is a PDF, not UTF-8 text: extract its text with 'pdftotext paper.txt - | mrengine … -'"
+            in done.stderr
+        )
+        assert "'gzip -dc 'my notes.gz' | mrengine … -' unpacks it" in done.stderr
+        assert "'iconv -f UTF-16LE -t UTF-8 wide.txt | mrengine … -' converts it" in done.stderr
+        assert "late.txt is not UTF-8 at byte 45 (line 10)" in done.stderr
+    assert "nofile: there is no such file" in done.stderr
+    assert cli("jobs").stdout == ""
+
+
+def test_a_broken_line_of_json_is_told_and_not_sent(cli: Any, tmp_path: Path) -> None:
+    """With path and line; a byte order mark breaks none, and lines that are text are no JSON."""
+    with LLMServer(record=9) as server:
+        ask = ["--each-line", "--prompt", "x $text", "--model", f"{server.url}#m"]
+        for name in ("visits.jsonl", "visits.txt"):
+            (tmp_path / name).write_text('{"a": 1}\n{"a": "secret\n\n{"a": 3}\n{"a"}\n')
+            done = cli("run", name, *ask)
+            assert (done.returncode, done.stdout) == (1, "")
+            assert f"{name}, line 2: not JSON" in done.stderr
+            assert f"{name}, line 5: not JSON" in done.stderr
+            assert "secret" not in done.stderr
+        assert server.stats().requests == 0
+        (tmp_path / "visits.jsonl").write_text('\ufeff{"a": 1}\n[2]\n')
+        (tmp_path / "lines.log").write_text("[a line\n{another\n")
+        assert cli("run", "visits.jsonl", "lines.log", *ask).returncode == 0
+        assert server.stats().ok == 4
+
+
+def test_a_price_makes_a_cost_limit_work_for_any_endpoint(cli: Any) -> None:
+    """Given for all models or for one, in a run and in what resumes it; it changes nothing in the job."""
+    with LLMServer(latency_s=0.01) as server:
+        options = ["run", "visit.txt", "--prompt", "x $text", "--model", f"{server.url}#m", "--target-tokens", "100"]
+        options += ["--max-tokens", "20", "--job-id", "priced", "--workers", "1"]
+        stopped = cli(*options, "--price", "m=1000:1000", "--max-cost", "1")
+        assert stopped.returncode == 4
+        assert "could exceed the budget: " in stopped.stderr
+        assert "USD are spent" in stopped.stderr
+        assert "20 for the answer (its max_tokens)" in stopped.stderr
+        assert "a larger --max-tokens-total or --max-cost goes on" in stopped.stderr
+        assert re.search(
+            r"^stopped: \d of \d+ chunks, .* tokens, \$[01]\.\d+; job priced$", stopped.stderr, re.MULTILINE
+        )
+        done = cli("resume", "priced", "--price", "0.1:0.2", "--max-cost", "2")
+        assert done.returncode == 0, done.stderr
+        assert "$" in done.stderr.splitlines()[-1]
+        assert server.stats().paid_twice == 0
+    for wrong in ("1", "a:b", "-1:2", "nan:1", "m:1:2:3"):
+        assert "write IN:OUT" in cli("run", "visit.txt", *ASK, "--price", wrong).stderr
+    assert "'z' is none of the models" in cli("run", "visit.txt", *ASK, "--price", "z=1:2").stderr
+
+
+def test_sources_that_cannot_be_read_may_be_left_out(cli: Any, tmp_path: Path) -> None:
+    """Those that are missing, too; each is told, and the others are done."""
+    (tmp_path / "paper.txt").write_bytes(b"%PDF-1.4\n1 0 obj\n")
+    options = [*ASK, "--skip-unreadable"]
+    done = cli("run", "visit.txt", "paper.txt", "nofile", *options)
+    assert done.returncode == 0, done.stderr
+    assert "An answer" in done.stdout
+    assert "2 of 3 sources cannot be read:" in done.stderr
+    assert "nofile: there is no such file" in done.stderr
+    assert "paper.txt is a PDF" in done.stderr
+    assert "they are left out" in done.stderr
+    records = [
+        json.loads(line)
+        for line in cli("run", "visit.txt", "paper.txt", "nofile", *options, "--json").stdout.splitlines()
+    ]
+    told = [(record["document_id"], record["kind"]) for record in records if record["type"] == "failure"]
+    assert told == [("paper.txt", "source"), ("nofile", "source")]
+    assert cli("run", "nofile", "paper.txt", *options).returncode == 1
+    one = cli("run", "visit.txt", "nofile", *ASK).stderr
+    assert (
+        "1 of 2 sources cannot be read:\n  nofile: there is no such file\n  --skip-unreadable leaves them out\n" in one
+    )

@@ -3,20 +3,24 @@
 from __future__ import annotations
 
 import dataclasses
+import logging
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from mrengine import MapReduceRunner
-from mrengine.errors import LogError
+from mrengine import MapReduceRunner, ModelSpec, ResumeEngine, map_prompt
+from mrengine.errors import ConfigError, JobCancelled, LogError
 from mrengine.host.stored import StoredJob, stored_job
+from mrengine.testing.server import LLMServer
 
 
 @pytest.fixture
 def stored(state_dir: Path) -> StoredJob:
     MapReduceRunner("stored", models="fake", strategy="sequential").run("text", lambda chunk, context: 1)
-    return stored_job(state_dir / "jobs" / "stored", "stored")
+    with ResumeEngine(state_dir / "jobs" / "stored") as view:
+        return stored_job(view, "stored")
 
 
 @pytest.mark.parametrize("models", [[["fake", None]], [3], "fake", [["fake", None, None, None, None]]])
@@ -32,3 +36,99 @@ def test_a_prompt_of_other_fields_is_an_error_of_the_log(stored: StoredJob) -> N
     record = dataclasses.replace(stored.record, map_source={"template": "$text", "colour": "red"})
     with pytest.raises(LogError, match="job stored says nothing of its prompt"):
         StoredJob(record).map_fn()
+
+
+@pytest.fixture(scope="module")
+def somewhere() -> Iterator[LLMServer]:
+    """An endpoint that only the log names; it keeps the headers that it is sent."""
+    with LLMServer(record=100) as server:
+        yield server
+
+
+SECRET = "the-value-of-any-variable"
+CLAIMS = {
+    "a variable and an address": lambda url: ModelSpec("m", base_url=url, api_key_env="SECRET"),
+    "the same in a model's name": lambda url: ModelSpec(f"{url}#m", api_key_env="SECRET"),
+    "several variables": lambda url: ModelSpec("m", base_url=url, api_key_env=["SECRET", "OPENAI_API_KEY"]),
+}
+KEYLESS = {
+    "a vendor's model elsewhere": lambda url: ModelSpec("gpt-4o-mini", base_url=url),
+    "anthropic's": lambda url: ModelSpec("claude-3-5-haiku-latest", base_url=url.removesuffix("/v1")),
+}
+
+
+def left_by_another(url: str, claim: str, job: str = "theirs") -> None:
+    """A job folder in which there is something left to do."""
+    runner = MapReduceRunner(job, workers=1, models=(CLAIMS | KEYLESS)[claim](url), target_tokens=None)
+    runner.on("chunk:processed", lambda event: runner.stop())
+    with pytest.raises(JobCancelled):
+        runner.run([f"letter {n}" for n in range(40)], map_prompt("Diagnoses: $text"))
+
+
+def sent(server: LLMServer) -> bool:
+    return SECRET in str([request["headers"] for request in server.requests()])
+
+
+@pytest.fixture
+def secret(monkeypatch: pytest.MonkeyPatch) -> None:
+    """One value in every variable that could be sent."""
+    for name in ("SECRET", "OPENAI_API_KEY", "ANTHROPIC_API_KEY"):
+        monkeypatch.setenv(name, SECRET)
+
+
+@pytest.mark.usefixtures("secret")
+@pytest.mark.parametrize("claim", CLAIMS)
+def test_a_resume_by_id_sends_no_key_where_only_the_log_says_so(
+    claim: str, somewhere: LLMServer, state_dir: Path
+) -> None:
+    """It is told which variable would go where; the model or the variable, named again, lets it go."""
+    left_by_another(somewhere.url, claim)
+    somewhere.reset(record=100)
+    with pytest.raises(ConfigError, match=r"send the value of .*SECRET.* to http://127.0.0.1.* named? .*again"):
+        MapReduceRunner().resume("theirs")
+    assert somewhere.stats().requests == 0
+    done = MapReduceRunner().resume("theirs", api_key_env="SECRET")
+    assert len(done.results) == 40
+    assert sent(somewhere)
+
+
+@pytest.mark.usefixtures("secret")
+@pytest.mark.parametrize("claim", KEYLESS)
+def test_a_vendors_key_goes_to_no_other_host_when_a_job_is_resumed(
+    claim: str, somewhere: LLMServer, state_dir: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """As when it began: nobody is asked, for no key is sent. A variable that is named goes there."""
+    somewhere.reset(record=100)
+    left_by_another(somewhere.url, claim)
+    assert len(MapReduceRunner().resume("theirs").results) == 40
+    assert not sent(somewhere)
+    assert "goes on with model" in caplog.text
+    left_by_another(somewhere.url, claim, "again")
+    MapReduceRunner().resume("again", api_key_env="SECRET")
+    assert sent(somewhere)
+
+
+def test_a_model_that_is_named_again_gets_its_key(
+    somewhere: LLMServer, state_dir: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The caller has said where it goes."""
+    monkeypatch.setenv("SECRET", SECRET)
+    claim = "a variable and an address"
+    left_by_another(somewhere.url, claim)
+    assert len(MapReduceRunner(models=CLAIMS[claim](somewhere.url)).resume("theirs").results) == 40
+
+
+def test_an_address_of_the_log_is_shown_before_anything_is_sent(
+    somewhere: LLMServer, state_dir: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Without a key it may go on: the text is in the caller's own folder."""
+    runner = MapReduceRunner("plain", workers=1, models=f"{somewhere.url}#m", target_tokens=None)
+    runner.on("chunk:processed", lambda event: runner.stop())
+    with pytest.raises(JobCancelled):
+        runner.run([f"letter {n}" for n in range(40)], map_prompt("Diagnoses: $text"))
+    again = MapReduceRunner()
+    before: list[str] = []
+    again.on("job:start", lambda event: before.extend(record.getMessage() for record in caplog.records))
+    with caplog.at_level(logging.WARNING, "mrengine"):
+        again.resume("plain")
+    assert f"job plain goes on with model m at {somewhere.url}" in before

@@ -82,7 +82,7 @@ def begin(
     record = replace(record, documents=(len(documents), *record.documents[1:]))
     wal.append(codec.JOB, r.pack_job(record))
     rows = tuple(r.DocumentRow(name, digest(name), 0, 10, 10) for name in documents)
-    wal.append(codec.DOCUMENTS, r.pack_documents(r.DocumentsRecord(0, rows)))
+    wal.append(codec.DOCUMENTS, r.pack_documents(r.DocumentsRecord(0, rows, record.epoch)))
     table = b"".join(row((of or [0] * len(texts))[i], text, i, i + 1) for i, text in enumerate(texts))
     wal.append(codec.CHUNKS, stamp(r.pack_chunks(0, 0, table), record.epoch))
     if round_:

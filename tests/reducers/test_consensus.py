@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from mrengine.errors import ConfigError
 from mrengine.records import ChunkFailure, ChunkResult
 from mrengine.reducers import consensus_aggregator
 
@@ -41,6 +42,7 @@ def test_majority_wins() -> None:
                 "confidence": pytest.approx(2 / 3),
                 "votes": {"flu": 2, "cold": 1},
                 "models": ["a", "b", "c"],
+                "tie": False,
             }
         ],
         "metadata": {"avg_confidence": pytest.approx(2 / 3)},
@@ -51,6 +53,24 @@ def test_tie_is_settled_by_confidence_then_by_model_order() -> None:
     """The surer side wins; equally sure, the first model does."""
     assert only([vote(0, "a", "flu", 0.4), vote(0, "b", "cold", 0.6)])["consensus_prediction"] == "cold"
     assert only([vote(0, "a", "flu", 0.5), vote(0, "b", "cold", 0.5)])["consensus_prediction"] == "flu"
+
+
+def test_a_tie_is_told() -> None:
+    """One against one is no agreement, though one of them has to be taken."""
+    assert only([vote(0, "a", "flu"), vote(0, "b", "cold")])["tie"] is True
+    assert only([vote(0, "a", "flu"), vote(0, "b", "flu"), vote(0, "c", "cold")])["tie"] is False
+    assert only([vote(0, "a", None)])["tie"] is False
+
+
+def test_below_the_quorum_nothing_is_predicted() -> None:
+    """Two votes are needed, whichever models are down."""
+    reduce = consensus_aggregator(quorum=2)
+    votes = [vote(0, "a", "flu"), vote(0, "b", "cold"), vote(1, "a", "flu"), vote(1, "b", "flu")]
+    first, second = reduce(votes)["consensus_results"]
+    assert (first["consensus_prediction"], first["quorum"], first["votes"]) == (None, False, {"flu": 1, "cold": 1})
+    assert (second["consensus_prediction"], second["quorum"]) == ("flu", True)
+    with pytest.raises(ConfigError, match="quorum=0"):
+        consensus_aggregator(votes, quorum=0)
 
 
 def test_missing_vote_counts_against_the_confidence() -> None:
@@ -76,7 +96,7 @@ def test_chunk_without_votes_is_told() -> None:
     """All models failed on it: no prediction, no confidence, but an entry."""
     answer = consensus_aggregator(Results([vote(0, "a", "x")], (ChunkFailure(1, "d", "a", "crash", "died"),)))
     assert answer["consensus_results"][1] == {
-        "chunk_id": 1, "consensus_prediction": None, "confidence": 0.0, "votes": {}, "models": [],
+        "chunk_id": 1, "consensus_prediction": None, "confidence": 0.0, "votes": {}, "models": [], "tie": False,
     }  # fmt: skip
 
 

@@ -324,7 +324,7 @@ def test_whatever_is_struck_the_job_ends_with_the_same_results_and_buys_what_is_
 
 
 def test_a_text_that_is_not_what_was_cut_is_never_given_to_map_fn(server: LLMServer) -> None:
-    """The spool is struck: its chunk fails, says so, and no call is made for it."""
+    """The spool is struck: its chunk fails, says so, and no call is made for it; documents given again heal it."""
 
     def stop_first(say: Say) -> None:
         host = runner(model_of(server), strategy="sequential")
@@ -334,9 +334,12 @@ def test_a_text_that_is_not_what_was_cut_is_never_given_to_map_fn(server: LLMSer
     Host(stop_first).finish()
     (spool,) = Job("job").folder.glob("spool-*")
     flip(spool, spool.stat().st_size - 3)
-    run = runner(model_of(server)).run(DOCUMENTS, ask)
-    assert [(failure.chunk_id, "damaged" in failure.message) for failure in run.failures] == [(23, True)]
+    run = runner(model_of(server)).resume("job", ask)
+    assert [(failure.chunk_id, failure.kind) for failure in run.failures] == [(23, "damaged")]
+    assert "run the job again with its documents" in run.failures[0].message
     assert server.stats().requests == 23
+    assert len(runner(model_of(server)).run(DOCUMENTS, ask).results) == 24
+    assert server.stats().requests == 24
 
 
 def test_the_second_reader_agrees_on_a_log_that_the_engine_wrote(server: LLMServer) -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import secrets
-import shutil
 import time
 from collections import deque
 from collections.abc import Callable, Mapping
@@ -12,6 +11,7 @@ from typing import Any
 
 from mrengine import posix
 from mrengine.backends.process.child import ChildProcess
+from mrengine.backends.process.private_folder import SocketPlace
 from mrengine.backends.process.selector import Selector
 from mrengine.budget.server import BudgetConfig, serve
 from mrengine.engine.protocol import Message
@@ -23,17 +23,20 @@ __all__ = ["HelperProcesses"]
 
 Tell = Callable[[str, str, str], None]
 Notify = Callable[[str, Mapping[str, Any]], None]
+BIND_S = 5.0  # a Manager has its socket long before
 MANAGERS = 20  # replaced more often than that within a minute, the job ends
 
 
 class HelperProcesses:
-    """Children of the supervisor that serve all workers, in a private folder that goes with the last of them."""
+    """Children of the supervisor that serve all workers."""
 
-    def __init__(self, switchboard: Selector, runtime: str, notify: Notify, broken: Callable[[str], None]) -> None:
-        self._switchboard, self._runtime, self._notify, self._broken = switchboard, runtime, notify, broken
+    def __init__(
+        self, switchboard: Selector, sockets: SocketPlace, notify: Notify, broken: Callable[[str], None]
+    ) -> None:
+        self._switchboard, self._sockets, self._notify, self._broken = switchboard, sockets, notify, broken
+        self._bound_by = 0.0  # when the Manager's socket is there at the latest
         self._managers: deque[float] = deque(maxlen=MANAGERS)
         self._manager: ChildProcess | None = None
-        self._address = os.path.join(runtime, "budget")
         self._authkey = secrets.token_bytes(32)
         self._terms: Callable[[], BudgetConfig] | None = None
         self._servers: dict[str, _Served] = {}
@@ -44,12 +47,15 @@ class HelperProcesses:
         """Start the Manager for a job, at the level that its log implies; its address and key. OSError: no process."""
         self._end_manager()
         self._terms = lambda: terms_of(order, job)
+        self._sockets.choose(os.fspath(job.folder))
         self._start_manager()
-        return self._address, self._authkey
+        return self._sockets.address, self._authkey
 
     def _start_manager(self) -> None:
         assert self._terms is not None
-        args = (self._address, self._authkey, self._terms())
+        self._sockets.restore()
+        self._bound_by = time.monotonic() + BIND_S
+        args = (self._sockets.address, self._authkey, self._terms())
         self._manager = ChildProcess(_serve_budget, args, "mrengine-manager", daemon=True)
         self._switchboard.watch(self._manager.life, self._on_manager_gone)
 
@@ -73,16 +79,27 @@ class HelperProcesses:
     def forget_job(self) -> None:
         """The job is over: a Manager that ends now is not replaced before the next one."""
         self._terms = None
+        self._sockets.vacate()
 
     def look_after(self) -> None:
-        """Replace what was stopped by a signal: it would never answer, and never end."""
-        if self._manager is not None and (self._manager.ended or posix.is_stopped(self._manager.pid)):
+        """Replace what was stopped by a signal: it would never answer, and never end; or cannot be reached any more."""
+        manager = self._manager
+        if manager is not None and (manager.ended or posix.is_stopped(manager.pid) or self._is_cut_off()):
             self._on_manager_gone()
         for served in self._servers.values():
             served.look_after()
 
+    def _is_cut_off(self) -> bool:
+        """Whether somebody has removed the Manager's socket: workers that come later could not speak with it."""
+        if os.path.lexists(self._sockets.address):
+            self._bound_by = 0.0
+            return False
+        return self._terms is not None and time.monotonic() > self._bound_by
+
     def _end_manager(self) -> None:
         if self._manager is not None:
+            if self._terms is not None:
+                self._sockets.vacate()
             self._switchboard.forget(self._manager.life)
             posix.end_process(self._manager.pid)
             self._manager.exitcode(5)
@@ -99,11 +116,11 @@ class HelperProcesses:
         served.ask(tell)
 
     def close(self) -> None:
-        """End them, remove the folder."""
+        """End them, remove the place of their sockets."""
         self._end_manager()
         for served in self._servers.values():
             served.stop()
-        shutil.rmtree(self._runtime, ignore_errors=True)
+        self._sockets.close()
 
 
 def _serve_budget(life_fd: int, address: str, authkey: bytes, terms: BudgetConfig) -> None:
@@ -138,7 +155,7 @@ class _Served:
         try:
             self._server = self._server or model_server(self._name, context_window=self._context_window)
             self._server.start()
-        except ConfigError as error:
+        except (ConfigError, OSError) as error:
             self._tell_all("", str(error))
             return
         self._switchboard.watch(self._server.ready_fd, self._on_ready)

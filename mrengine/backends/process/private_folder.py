@@ -1,49 +1,132 @@
-"""Owns the supervisor's private folder for sockets, and the sweeping of those that nobody was left to remove."""
+"""Owns the place of the supervisor's socket: the job's own folder, or a private one, held by a lock, under TMPDIR."""
 
 from __future__ import annotations
 
 import os
-import re
 import shutil
+import socket
+import stat
 import tempfile
+from contextlib import suppress
 from pathlib import Path
 
-from mrengine import posix
-from mrengine.log.file.lock import process_start_time
+from mrengine.private import FolderLock
 
-__all__ = ["private_folder"]
+__all__ = ["SocketPlace"]
 
-_NAME = re.compile(r"mre-(\d+)-(\d+)-.+")
+LONGEST = 100  # bytes of an AF_UNIX address; it ends at 108, on macOS at 104
+_NAME, _PREFIX = "socket", "mre-"
+_TRIES = 20
 
 
-def private_folder() -> str:
-    """A new folder, 0700, under a short path: an AF_UNIX address ends at 108 bytes, and TMPDIR may be long.
+class SocketPlace:
+    """Where the sockets of a supervisor's job are: ``address`` is one for the budget manager.
 
-    Its name tells whose it is. Where all processes of a job were killed at once, the next supervisor removes what is
-    left.
+    The job's own folder is as private, as safe from those who clean up /tmp, and as long there as the job; what a
+    killed supervisor left in it, the next holder of the job's lock removes. Where its path is too long for a socket, or
+    its file system has none, a folder under TMPDIR is made. A ``flock`` on that shows that it is in use: to other
+    supervisors, in whatever container, and to systemd-tmpfiles. It is made again where it was removed all the same.
     """
-    usual = tempfile.gettempdir()
-    parent = usual if len(usual) <= 60 else "/tmp"  # noqa: S108  # mkdtemp makes a folder of its own in it
-    _sweep(Path(parent))
-    pid = os.getpid()
-    return tempfile.mkdtemp(prefix=f"mre-{pid}-{process_start_time(pid) or 0}-", dir=parent)
+
+    def __init__(self) -> None:
+        self.address = ""
+        self.private = ""  # the folder under TMPDIR, for whoever dies last to remove
+        self._lock: FolderLock | None = None
+
+    def choose(self, job_folder: str) -> None:
+        """Find the place for a job, whose lock is held. OSError: there is none, and what is needed."""
+        address = os.path.join(job_folder, _NAME)
+        if _can_bind(address):
+            self.address = address
+            return
+        if not self.private:
+            self._make_private(job_folder)
+        self.address = os.path.join(self.private, _NAME)
+
+    def restore(self) -> None:
+        """Make the private folder again, under its name, where it was removed. OSError."""
+        if not self.private or os.path.isdir(self.private):
+            return
+        os.mkdir(self.private, 0o700)
+        self._hold()
+
+    def vacate(self) -> None:
+        """Remove the socket, before the job's lock is given up: another supervisor may bind there afterwards."""
+        if self.address:
+            with suppress(OSError):
+                os.unlink(self.address)
+
+    def close(self) -> None:
+        """Remove what is private."""
+        if self.private:
+            shutil.rmtree(self.private, ignore_errors=True)
+        if self._lock is not None:
+            self._lock.release()
+            self._lock = None
+
+    def _make_private(self, job_folder: str) -> None:
+        try:
+            usual = tempfile.gettempdir()
+            parent = usual if len(os.fsencode(usual)) <= 60 else "/tmp"  # noqa: S108  # mkdtemp makes its own in it
+            _sweep(Path(parent))
+            for _ in range(_TRIES):
+                self.private = tempfile.mkdtemp(prefix=_PREFIX, dir=parent)
+                if self._hold():
+                    return
+        except OSError as error:
+            self.private = ""
+            needed = f"no place for a socket: {_needed(job_folder)}, and TMPDIR names no folder that can be written"
+            raise OSError(error.errno, f"{needed} ({error.strerror})") from error
+        raise OSError(f"no place for a socket: another process removes what is made in {parent}")
+
+    def _hold(self) -> bool:
+        """Lock the private folder; False: it was swept away before. A file system without locks has no sweeping."""
+        if self._lock is not None:
+            self._lock.release()
+        try:
+            self._lock = FolderLock.take(self.private)
+        except OSError:
+            return os.path.isdir(self.private)
+        return self._lock is not None
+
+
+def _needed(job_folder: str) -> str:
+    size = len(os.fsencode(job_folder))
+    if size + 1 + len(_NAME) > LONGEST:
+        return f"the path of the job's folder has {size} bytes, above {LONGEST - 1 - len(_NAME)} (a shorter state_dir=)"
+    return "the job's folder takes none"
+
+
+def _can_bind(address: str) -> bool:
+    """Whether a socket may stand here; one that is left over is removed."""
+    if len(os.fsencode(address)) > LONGEST:
+        return False
+    try:
+        with suppress(FileNotFoundError):
+            if not stat.S_ISSOCK(os.lstat(address).st_mode):
+                return False
+            os.unlink(address)
+        with socket.socket(socket.AF_UNIX) as probe:
+            probe.bind(address)
+        os.unlink(address)
+    except OSError:
+        return False
+    return True
 
 
 def _sweep(parent: Path) -> None:
-    try:
-        found = [entry for entry in os.scandir(parent) if _is_left_over(entry)]
-    except OSError:
-        return
-    for entry in found:
-        shutil.rmtree(entry.path, ignore_errors=True)
+    """Remove the folders of supervisors that were killed together with their hosts: nobody holds their locks."""
+    with suppress(OSError):
+        for entry in list(os.scandir(parent)):
+            if entry.name.startswith(_PREFIX) and entry.is_dir(follow_symlinks=False):
+                _remove_unused(entry)
 
 
-def _is_left_over(entry: os.DirEntry[str]) -> bool:
-    """A folder of ours whose supervisor is dead: no living process has its pid and its start time."""
-    named = _NAME.fullmatch(entry.name)
-    if named is None or not entry.is_dir(follow_symlinks=False):
-        return False
-    if entry.stat(follow_symlinks=False).st_uid != os.getuid():
-        return False
-    pid, began = int(named[1]), int(named[2])
-    return process_start_time(pid) != began or posix.process_state(pid) in ("Z", "X")
+def _remove_unused(entry: os.DirEntry[str]) -> None:
+    with suppress(OSError):
+        if entry.stat(follow_symlinks=False).st_uid != os.geteuid():
+            return
+        lock = FolderLock.take(entry.path)
+        if lock is not None:
+            shutil.rmtree(entry.path, ignore_errors=True)
+            lock.release()

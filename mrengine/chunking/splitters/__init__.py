@@ -1,1 +1,1 @@
-"""."""
+"""One module for each kind of text: where its units begin."""

@@ -51,18 +51,25 @@ class Custom:
         return min(start, self._offsets[place] - self._base) if place < len(self._offsets) else start
 
 
+WAY = "return offsets, not pieces: positions in the text, as ints, where a chunk may begin"
+
+
 def _checked(offsets: Any, length: int) -> list[int]:
     if not isinstance(offsets, Iterable) or isinstance(offsets, (str, bytes)):
-        raise ChunkingError(f"the splitter returned {type(offsets).__name__}, not offsets", splitter="callable")
+        raise ChunkingError(f"the splitter returned {_kind_of(offsets)}: {WAY}", splitter="callable")
     return sorted({_offset(value, length) for value in offsets})
 
 
 def _offset(value: Any, length: int) -> int:
-    offset = index(value) if hasattr(value, "__index__") else -1
+    if not hasattr(value, "__index__") or isinstance(value, bool):
+        told = f"the splitter returned {_kind_of(value)} among its offsets"
+        raise ChunkingError(f"{told}: {WAY}", splitter="callable", length=length)
+    offset = index(value)
     if not 0 <= offset <= length:
-        raise ChunkingError(
-            "the splitter returned an offset that is not an int from 0 to the text's length",
-            splitter="callable",
-            length=length,
-        )
+        told = f"the splitter returned the offset {offset}, which is outside of the text's 0 to {length}"
+        raise ChunkingError(told, splitter="callable", length=length)
     return offset
+
+
+def _kind_of(value: Any) -> str:
+    return "None" if value is None else f"a {type(value).__name__}"

@@ -1,1 +1,1 @@
-"""."""
+"""Exact token counts, fast: the tokenizer, where tokens end, and where counts may be added up."""

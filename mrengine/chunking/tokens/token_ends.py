@@ -1,9 +1,10 @@
 r"""Owns finding the edges of all tokens of a text: by pretokens where it is ASCII, by the tokenizer where it is not.
 
 The way round the tokenizer is several times as fast, and its edges are the tokenizer's own: tests compare them, and
-:class:`TokenEnds` does too, on a sample, before it goes that way. A text that is ASCII but for a few words is two: between
-a letter or digit and a space or mark token counts add up, whichever they are (``safecuts``, rules 2 and 3), so the words
-that are not ASCII are joined and tokenised; so is the rest; and the edges of both are put back to where they belong.
+:class:`TokenEnds` does too, on a sample, before it goes that way. A text that is ASCII but for a few words is two:
+between a letter or digit and a space or mark token counts add up, whichever they are (``safecuts``, rules 2 and 3),
+so the words that are not ASCII are joined and tokenised; so is the rest; and the edges of both are put back to where
+they belong.
 """
 
 from __future__ import annotations

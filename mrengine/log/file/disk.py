@@ -6,6 +6,8 @@ import contextlib
 import os
 import sys
 
+from mrengine.private import open_file
+
 __all__ = ["OsFiles"]
 
 
@@ -13,11 +15,8 @@ class OsFiles:
     """The operating system's files. Every method may raise OSError; none retries."""
 
     def open(self, path: str, flags: int, mode: int = 0o600) -> int:
-        """A descriptor that no child inherits. A symlink in the last place is refused; 0600 whatever the umask."""
-        fd = os.open(path, flags | os.O_CLOEXEC | os.O_NOFOLLOW, mode)
-        if flags & os.O_CREAT:
-            os.fchmod(fd, mode)
-        return fd
+        """A descriptor of a regular file, see :func:`mrengine.private.open_file`."""
+        return open_file(path, flags, mode)
 
     def size(self, fd: int) -> int:
         """Bytes in the file."""

@@ -1,20 +1,43 @@
-"""Owns removing what a job has kept: under its lock, and out of the way at once."""
+"""Owns a job's folder as a whole: claimed by whoever begins, removed under its lock, and out of the way at once."""
 
 from __future__ import annotations
 
 import os
 import secrets
 import shutil
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 from mrengine.errors import JobBusy
 from mrengine.log.file.lock import JobLock
+from mrengine.private import FolderLock, make_private
 
-__all__ = ["locked", "remove"]
+__all__ = ["claimed", "locked", "remove"]
 
 _PURGED = ".purged-"  # no job has such a name
+_CLAIMS, _CLAIM_S = 100, 0.01
+
+
+def claimed(folder: Path) -> FolderLock | None:
+    """Make a job's folder and share a lock on it: a run that is refused removes no folder that another one has claimed.
+
+    None: there are no locks on this file system. ConfigError: see ``make_private``.
+    """
+    for _ in range(_CLAIMS):
+        make_private(folder.parent)
+        make_private(folder)
+        try:
+            claim = FolderLock.take(folder, shared=True)
+        except FileNotFoundError:
+            continue
+        except OSError:
+            return None
+        if claim is not None:
+            return claim
+        time.sleep(_CLAIM_S)  # it is just being removed
+    return None
 
 
 @contextmanager
@@ -24,7 +47,8 @@ def locked(folder: Path) -> Iterator[None]:
     if not lock.try_acquire():
         owner = lock.holder()
         pid = owner.pid if owner is not None else None
-        raise JobBusy(f"job {folder.name!r} is run by process {pid}: cancel it first", job_id=folder.name, pid=pid)
+        who = owner if owner is not None else "another process"
+        raise JobBusy(f"job {folder.name!r} is run by {who}: cancel it first", job_id=folder.name, pid=pid)
     try:
         yield
     finally:

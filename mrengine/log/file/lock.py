@@ -37,7 +37,8 @@ _BUSY = frozenset({errno.EAGAIN, errno.EACCES, errno.EWOULDBLOCK})
 class Owner:
     """Who holds a job. ``start_time``: clock ticks since boot, as /proc says. ``drain_s``: how long it may drain.
 
-    ``host``: whom the holder works for, with its own ``host_start_time``; 0: for itself.
+    ``host``: whom the holder works for, with its own ``host_start_time``; 0: for itself. ``namespace``: of pids; "":
+    it has no /proc. The lock itself is the proof that somebody holds it; its pid says more only where it can be seen.
     """
 
     pid: int
@@ -47,17 +48,29 @@ class Owner:
     drain_s: float = 0.0
     host: int = 0
     host_start_time: int = 0
+    namespace: str = ""
+
+    @property
+    def seen(self) -> bool:
+        """Whether its pid means here what it means there: not in another container, nor without /proc."""
+        return self.start_time != 0 and (self.boot_id, self.namespace) == (_boot_id(), _pid_namespace())
 
     @property
     def draining(self) -> bool:
         """It starts nothing new and will be gone within ``drain_s``, though it may not know yet that its host died."""
-        orphan = self.host != 0 and process_start_time(self.host) != self.host_start_time
+        orphan = self.seen and self.host != 0 and process_start_time(self.host) != self.host_start_time
         return self.state == "draining" or orphan
 
     @property
     def alive(self) -> bool:
         """False: the holder is dead, and a child that it forked still has the lock open."""
-        return self.boot_id == _boot_id() and process_start_time(self.pid) == self.start_time
+        return not self.seen or process_start_time(self.pid) == self.start_time
+
+    def __str__(self) -> str:
+        """For messages: "process 12", and whether that is one of another container."""
+        if self.state == "unknown":
+            return "another process"
+        return f"process {self.pid}" if self.seen or not self.namespace else f"process {self.pid} of another container"
 
 
 class JobLock:
@@ -92,11 +105,16 @@ class JobLock:
         self._tell("draining", drain_s)
 
     def holder(self) -> Owner | None:
-        """Who holds the lock now, or None. Needs no lock, changes nothing. pid 0: held, the facts cannot be read."""
+        """Who holds the lock now, or None. Needs no lock, changes nothing. pid 0: held, the facts cannot be read.
+
+        LogError: what stands in the lock's place is no file, or cannot be read.
+        """
         try:
-            fd = self._open(os.O_RDWR)
-        except LogError:
-            return None
+            fd = self._open(os.O_RDONLY)
+        except LogError as error:
+            if isinstance(error.__cause__, FileNotFoundError):
+                return None
+            raise
         try:
             return _read_owner(fd) if _is_locked(fd) else None
         finally:
@@ -125,7 +143,7 @@ class JobLock:
 
     def _tell(self, state: State, drain_s: float = 0.0) -> None:
         started, host_started = (process_start_time(pid) or 0 for pid in (os.getpid(), self._host))
-        owner = Owner(os.getpid(), _boot_id(), started, state, drain_s, self._host, host_started)
+        owner = Owner(os.getpid(), _boot_id(), started, state, drain_s, self._host, host_started, _pid_namespace())
         facts = json.dumps(asdict(owner)).encode().ljust(_FACTS_BYTES)
         with suppress(OSError):  # a full disk must not keep anyone from draining; the lock itself needs no room
             os.pwrite(self._fd, facts, 0)
@@ -162,12 +180,20 @@ def _boot_id() -> str:
         return ""
 
 
+def _pid_namespace() -> str:
+    try:
+        return os.readlink("/proc/self/ns/pid")
+    except OSError:
+        return ""
+
+
 def _read_owner(fd: int) -> Owner:
     try:
         facts = json.loads(os.pread(fd, _FACTS_BYTES, 0))
         state: State = "draining" if facts["state"] == "draining" else "running"
         pid, start_time, host, host_start_time = (int(facts[name]) for name in _NUMBERS)
-        return Owner(pid, str(facts["boot_id"]), start_time, state, float(facts["drain_s"]), host, host_start_time)
+        boot_id, namespace = str(facts["boot_id"]), str(facts["namespace"])
+        return Owner(pid, boot_id, start_time, state, float(facts["drain_s"]), host, host_start_time, namespace)
     except (OSError, ValueError, KeyError, TypeError):
         return Owner(0, "", 0, "unknown")
 

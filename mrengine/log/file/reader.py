@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from types import TracebackType
 
 from mrengine.errors import JobNotFound, LogError
 from mrengine.log.file.disk import OsFiles
-from mrengine.log.file.recovery import Recovery, Source, walk
+from mrengine.log.file.recovery import BLOCK_BYTES, Recovery, Source, walk
 from mrengine.log.format.codec import HEADER_BYTES, MAX_PAYLOAD_BYTES, OVERHEAD_BYTES, Frame, Header
+from mrengine.private import check_private
 
 __all__ = ["LogReader", "open_log"]
 
@@ -19,8 +21,17 @@ _LONGEST_FRAME = OVERHEAD_BYTES + MAX_PAYLOAD_BYTES
 class LogReader:
     """Reads frames of a log, given its path or a descriptor (which is dup'ed)."""
 
-    def __init__(self, path: str | os.PathLike[str] | int, *, files: OsFiles | None = None) -> None:
-        """LogError: the file cannot be used; reason "io" where it cannot be opened."""
+    def __init__(
+        self,
+        path: str | os.PathLike[str] | int,
+        *,
+        files: OsFiles | None = None,
+        job_id: str | None = None,
+        header: Header | None = None,
+    ) -> None:
+        """LogError: the file cannot be used; reason "io" where it cannot be opened. ``header``: as it is known; that of
+        ``job_id`` is made anew where it is damaged.
+        """
         self._files = files or OsFiles()
         self._fd = -1
         self._path = None if isinstance(path, int) else os.fspath(path)
@@ -29,7 +40,10 @@ class LogReader:
         except OSError as error:
             raise LogError(f"cannot open {self._path or 'the log'}: {error.strerror}", reason="io") from error
         try:
-            self._source = Source.over(self._fd, self._files, self._path)
+            if header is not None:
+                self._source = Source(self._fd, header, self._files, self._path)
+            else:
+                self._source = Source.over(self._fd, self._files, self._path, job_id=job_id)
         except BaseException:
             self.close()
             raise
@@ -66,6 +80,11 @@ class LogReader:
         """All frames that recovery would keep, without changing the file; ``after``: go on from an earlier walk."""
         return walk(self._source, visit, after=after)
 
+    def raw(self, start: int, stop: int) -> Iterator[bytes]:
+        """The bytes between two offsets, as they are; fewer where the file ends. LogError: the disk failed."""
+        for offset in range(start, stop, BLOCK_BYTES):
+            yield self._source.read(min(BLOCK_BYTES, stop - offset), offset)
+
     def frame(self, offset: int) -> Frame:
         """The frame at ``offset``, checked. LogError(reason="damaged"): there is none."""
         found = self._source.frame_at(offset, offset + _LONGEST_FRAME) if offset >= HEADER_BYTES else None
@@ -80,7 +99,7 @@ class LogReader:
 
     def duplicate(self) -> LogReader:
         """Another reader with a descriptor of its own, which outlives this one and the name of the file."""
-        return LogReader(self._fd, files=self._files)
+        return LogReader(self._fd, files=self._files, header=self._source.header)
 
     def close(self) -> None:
         """Close the descriptor. May be called twice."""
@@ -99,10 +118,15 @@ class LogReader:
 
 
 def open_log(job_folder: str | os.PathLike[str]) -> LogReader:
-    """A reader of the log in a job folder. JobNotFound: there is none, or it was purged just now. LogError."""
+    """A reader of the log in a job folder. JobNotFound: there is none, or it was purged just now. LogError.
+
+    ConfigError: the folder is somebody else's, or others may write to it.
+    """
+    folder = Path(os.path.abspath(job_folder))
+    check_private(folder)
     path = os.path.join(os.fspath(job_folder), "log")
     try:
-        return LogReader(path)
+        return LogReader(path, job_id=folder.name)
     except LogError as error:
         if not isinstance(error.__cause__, (FileNotFoundError, NotADirectoryError)):
             raise

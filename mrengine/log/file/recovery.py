@@ -7,7 +7,16 @@ from dataclasses import dataclass, field
 
 from mrengine.errors import LogError
 from mrengine.log.file.disk import OsFiles
-from mrengine.log.format.codec import HEADER_BYTES, OVERHEAD_BYTES, Frame, Header, decode_frame, decode_header
+from mrengine.log.file.header_rescue import rescued_header
+from mrengine.log.format.codec import (
+    HEADER_BYTES,
+    OVERHEAD_BYTES,
+    Frame,
+    Header,
+    decode_frame,
+    decode_header,
+    is_intact,
+)
 
 __all__ = ["Recovery", "Source", "walk"]
 
@@ -35,6 +44,7 @@ class Source:
     header: Header
     files: OsFiles
     path: str | None = None
+    rescued: bool = False  # the header in the file is damaged: this one was made of the frames
     prefix: bytes = field(init=False)
     seed: int = field(init=False)
 
@@ -42,9 +52,18 @@ class Source:
         self.prefix, self.seed = self.header.prefix, self.header.seed
 
     @classmethod
-    def over(cls, fd: int, files: OsFiles, path: str | None = None) -> Source:
-        """Read the header. LogError: it cannot be used, or read."""
-        return cls(fd, decode_header(_read(files, fd, HEADER_BYTES, 0, path), path=path), files, path)
+    def over(cls, fd: int, files: OsFiles, path: str | None = None, *, job_id: str | None = None) -> Source:
+        """Read the header; one that is damaged is made anew for ``job_id``. LogError: it cannot be used, or read."""
+        data = _read(files, fd, HEADER_BYTES, 0, path)
+        try:
+            return cls(fd, decode_header(data, path=path), files, path)
+        except LogError:
+            if job_id is None or is_intact(data):
+                raise
+            rescued = rescued_header(lambda n, at: _read(files, fd, n, at, path), files.size(fd), job_id)
+            if rescued is None:
+                raise
+            return cls(fd, rescued, files, path, rescued=True)
 
     def size(self) -> int:
         """Bytes in the file now."""
@@ -105,7 +124,8 @@ def walk(
     The rules are those of docs/log-format.md. One pass where there is no gap; from the first gap on, the rest is
     surveyed once more, for its watermarks decide what the gap is. ``after``: an earlier walk, to go on from its end.
     """
-    size, before = source.size(), after or Recovery(HEADER_BYTES)
+    struck = ((0, HEADER_BYTES),) if source.rescued else ()
+    size, before = source.size(), after or Recovery(HEADER_BYTES, damage=struck)
     position, watermark, surveyed = before.end, before.watermark, False
     damage = list(before.damage)
     while True:

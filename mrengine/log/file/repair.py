@@ -6,7 +6,15 @@ import os
 from collections.abc import Iterator
 
 from mrengine.log.file.recovery import BLOCK_BYTES, Recovery, Source
-from mrengine.log.format.codec import MAX_PAYLOAD_BYTES, OVERHEAD_BYTES, VOID, encode_frame, padding
+from mrengine.log.format.codec import (
+    HEADER_BYTES,
+    MAX_PAYLOAD_BYTES,
+    OVERHEAD_BYTES,
+    VOID,
+    encode_frame,
+    encode_header,
+    padding,
+)
 
 __all__ = ["REPAIRED", "repair_log", "voids"]
 
@@ -17,8 +25,10 @@ def repair_log(source: Source, recovery: Recovery) -> int:
     """Make the file what ``recovery`` says it is; its end. OSError: the disk failed; doing it again is harmless."""
     for start, end in recovery.damage:
         _save_aside(source, start, end)
+    if source.rescued:
+        _write(source, encode_header(source.header), 0)
     for start, end in recovery.damage:
-        for offset, frame in voids(source, start, end):
+        for offset, frame in voids(source, max(start, HEADER_BYTES), end):
             _write(source, frame, offset)
     if recovery.torn:
         source.files.truncate(source.fd, recovery.end)

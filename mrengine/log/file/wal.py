@@ -101,7 +101,7 @@ class WriteAheadLog:
         except OSError as error:
             _fail(error, path)
         try:
-            source = Source.over(fd, files, path)
+            source = Source.over(fd, files, path, job_id=job_id)
             if job_id is not None and source.header.job_id != job_id:
                 message = f"{path} is the log of job {source.header.job_id!r}, not of {job_id!r}"
                 raise LogError(message, reason="not_a_log", path=path)

@@ -18,6 +18,7 @@ __all__ = [
     "KINDS",
     "MAX_ROWS",
     "ROW_BYTES",
+    "Batch",
     "ChunkRow",
     "ChunkTable",
     "DocumentNames",
@@ -134,6 +135,14 @@ def chunks_segment(payload: bytes, frame_offset: int) -> Segment:
     return Segment(tags[3] & 0xFFFF, tags[5], size // ROW_BYTES, frame_offset + OVERHEAD_BYTES + HEAD_BYTES)
 
 
+class Batch(NamedTuple):
+    """Documents ``first`` to ``first + rows - 1`` are named by the DOCUMENTS frame at ``offset``."""
+
+    first: int
+    rows: int
+    offset: int
+
+
 class ChunkTable:
     """Row *i* of a round by one pread of the log file. Holds a few numbers for each 16,384 rows, and 64 rows at most.
 
@@ -195,28 +204,38 @@ class DocumentNames:
     Safe from any thread: when there are too many, another cache takes the place of the one that others may be reading.
     """
 
-    def __init__(self, reader: LogReader, batches: Sequence[tuple[int, int]]) -> None:
-        """``batches``: (first index, offset of the DOCUMENTS frame), in order; ``reader`` stays the caller's."""
+    def __init__(self, reader: LogReader, batches: Sequence[Sequence[int]]) -> None:
+        """``batches``: of ``Batch``, in order, perhaps with holes; ``reader`` stays the caller's."""
         self._reader = reader
-        self._batches = tuple(batches)
-        self._firsts = [first for first, _ in batches]
+        self._batches = tuple(Batch(*batch) for batch in batches)
+        self._firsts = [batch.first for batch in self._batches]
         self._cache: dict[int, tuple[DocumentRow, ...]] = {}
 
     def __getitem__(self, index: int) -> DocumentRow:
-        """IndexError: no such document. LogError: its record cannot be read."""
+        """LogError: its record was lost, or cannot be read."""
         at = bisect_right(self._firsts, index) - 1
-        if index < 0 or at < 0:
-            raise IndexError(index)
-        return self._rows(at)[index - self._firsts[at]]
+        rows = self._rows(at) if at >= 0 else ()
+        if at < 0 or not 0 <= index - self._firsts[at] < len(rows):
+            message = f"the log has lost what it knew of document {index}: run the job again with its documents"
+            raise LogError(message, reason="damaged")
+        return rows[index - self._firsts[at]]
 
     def __iter__(self) -> Iterator[DocumentRow]:
+        """Those that are known."""
         for at in range(len(self._batches)):
             yield from self._rows(at)
+
+    def get(self, index: int) -> DocumentRow | None:
+        """None: its record was lost."""
+        try:
+            return self[index]
+        except LogError:
+            return None
 
     def _rows(self, at: int) -> tuple[DocumentRow, ...]:
         rows = self._cache.get(at)
         if rows is None:
-            rows = unpack_documents(self._reader.payload(self._batches[at][1])).rows
+            rows = unpack_documents(self._reader.payload(self._batches[at].offset)).rows
             if len(self._cache) >= _CACHED_BATCHES:
                 self._cache = {}
             self._cache[at] = rows

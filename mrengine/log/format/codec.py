@@ -88,17 +88,24 @@ def encode_header(header: Header) -> bytes:
     return body + crc32(body).to_bytes(4, "little")
 
 
+def is_intact(data: bytes) -> bool:
+    """Whether the CRC of a header's bytes vouches for them, whatever they say."""
+    whole = len(data) >= HEADER_BYTES
+    return whole and crc32(data[: HEADER_BYTES - 4]) == int.from_bytes(data[HEADER_BYTES - 4 : HEADER_BYTES], "little")
+
+
 def decode_header(data: bytes, *, path: str | None = None) -> Header:
     """The header in ``data``. LogError: "not_a_log", "newer" or "damaged"; the file must then be left as it is."""
     if len(data) < HEADER_BYTES or data[:8] != MAGIC:
         raise LogError(f"{path or 'the file'} is not a log of mrengine", reason="not_a_log", path=path)
     _, version, flags, salt, length, name = _HEADER.unpack(data[: HEADER_BYTES - 4])
-    intact = crc32(data[: HEADER_BYTES - 4]) == int.from_bytes(data[HEADER_BYTES - 4 : HEADER_BYTES], "little")
+    intact = is_intact(data)
     if version != VERSION or (intact and flags):
         message = f"{path or 'the log'} has format version {version}, flags {flags}; this mrengine reads {VERSION}, 0"
         raise LogError(message + ": upgrade mrengine, or start under another job id", reason="newer", path=path)
     if not intact or not any(salt[:4]) or not 0 < length <= 100:
-        message = f"the header of {path or 'the log'} is damaged; nothing was changed. Restore it, or purge the job"
+        what = f"the header of {path or 'the log'} is damaged, and no record tells of it"
+        message = f"{what}; nothing was changed. Restore it, or run under another job id"
         raise LogError(message, reason="damaged", path=path, ranges=[(0, HEADER_BYTES)])
     return Header(name[:length].decode("ascii", "replace"), salt)
 

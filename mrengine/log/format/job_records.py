@@ -70,10 +70,11 @@ class JobRecord:
 
 @dataclass(frozen=True, slots=True)
 class DocumentsRecord:
-    """A batch of documents, the first of which has the index ``first``."""
+    """A batch of documents, the first of which has the index ``first``. ``epoch``: as in the JOB it belongs to."""
 
     first: int
     rows: tuple[DocumentRow, ...]
+    epoch: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -136,29 +137,29 @@ def unpack_job(payload: bytes) -> JobRecord:
         raise bad_record("JOB") from None
 
 
-def batch_documents(first: int, rows: Sequence[DocumentRow]) -> Iterator[bytes]:
+def batch_documents(first: int, rows: Sequence[DocumentRow], *, epoch: int = 0) -> Iterator[bytes]:
     """Payloads of DOCUMENTS of at most about 1 MiB each (one row with a longer id excepted)."""
     start, size = 0, 0
     for index, row in enumerate(rows):
         weight = 4 * len(row.id) + 60
         if size + weight > MAX_BATCH_BYTES and index > start:
-            yield pack_documents(DocumentsRecord(first + start, tuple(rows[start:index])))
+            yield pack_documents(DocumentsRecord(first + start, tuple(rows[start:index]), epoch))
             start, size = index, 0
         size += weight
     if start < len(rows):
-        yield pack_documents(DocumentsRecord(first + start, tuple(rows[start:])))
+        yield pack_documents(DocumentsRecord(first + start, tuple(rows[start:]), epoch))
 
 
 def pack_documents(record: DocumentsRecord) -> bytes:
     """The payload of a DOCUMENTS."""
-    return pack([record.first, [list(row) for row in record.rows]])
+    return pack([record.first, [list(row) for row in record.rows], record.epoch])
 
 
 def unpack_documents(payload: bytes) -> DocumentsRecord:
     """A DOCUMENTS of its payload."""
-    first, rows = array(payload, 2, "DOCUMENTS")
+    first, rows, epoch = array(payload, 3, "DOCUMENTS")
     try:
-        return DocumentsRecord(int(first), tuple(DocumentRow(*row[:5]) for row in rows))
+        return DocumentsRecord(int(first), tuple(DocumentRow(*row[:5]) for row in rows), int(epoch))
     except (TypeError, ValueError):
         raise bad_record("DOCUMENTS") from None
 

@@ -10,12 +10,12 @@ from __future__ import annotations
 
 import math
 import struct
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Set
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple, TypeVar
 
 from mrengine.log.format.chunk_rows import pack_chunks, unpack_chunks
-from mrengine.log.format.codec import MAX_PAYLOAD_BYTES
+from mrengine.log.format.codec import MAX_PAYLOAD_BYTES, RESULT
 from mrengine.log.format.job_records import (
     CloseRecord,
     DocumentRow,
@@ -31,12 +31,16 @@ from mrengine.log.format.job_records import (
     unpack_job,
     unpack_round,
 )
-from mrengine.log.format.packing import HEAD_BYTES, bad_record, head, pack, task
+from mrengine.log.format.packing import HEAD_BYTES, bad_record, check_types, head, pack, task
 from mrengine.log.format.values import Plain, Unstorable
 from mrengine.records import Usage
 
 __all__ = [
+    "CONTINUATION",
+    "FIRST",
+    "FROM_INSTANCE",
     "READ_POSITION",
+    "REASK",
     "AttemptRecord",
     "CallRecord",
     "CarryRecord",
@@ -48,6 +52,7 @@ __all__ = [
     "JobRecord",
     "ResultRecord",
     "RoundRecord",
+    "check_outcome",
     "pack_attempt",
     "pack_call",
     "pack_carry",
@@ -73,9 +78,20 @@ __all__ = [
     "unpack_round",
 ]
 
+FIRST, REASK, CONTINUATION = 0, 1, 2  # the turn of a CALL: to the prompt; to what was wrong; of a part that was cut
 READ_POSITION = 1  # a flag of RESULT: the map function read chunk.id, chunk.start or chunk.end
+FROM_INSTANCE = 2  # a flag of RESULT: the value was, or held, a dataclass or pydantic model; it is valid as it stands
 
 _T = TypeVar("_T")
+_NONE, _INT, _STR, _NUMBER = type(None), {int}, {str}, {int, float}
+_NAME, _COST = {str, _NONE}, {int, float, _NONE}
+# Of flags, document_id, model, worker_id, attempt, at, duration_ms, usage, cost_usd, calls, reused_calls …
+_RESULT_TYPES: tuple[Set[object], ...] = (
+    _INT, _STR, _NAME, _INT, _INT, _NUMBER, _NUMBER, {list, _NONE}, _COST, _INT, _INT,
+)  # fmt: skip
+# … and of document_id, model, worker_id, attempts, at, kind, message, traceback, facts.
+_FAILURE_TYPES: tuple[Set[object], ...] = _STR, _NAME, _INT, _INT, _NUMBER, _STR, _STR, _STR, {dict}
+_COUNTS = frozenset({int, bool})
 _INTENT = struct.Struct(">BB16sBdBQBQBQ")
 _CALL = struct.Struct(">BB16sBdBQBQBQBdB")
 
@@ -102,8 +118,9 @@ class IntentRecord:
 class CallRecord:
     """What became of a call. ``reusable``: its text may answer an identical call.
 
-    A call that failed, a re-ask and a call with ``reuse=False`` are written with ``reusable=False`` (and no text): they
-    settle their intent. ``cost_usd`` is None where the price is unknown.
+    A call that failed and one with ``reuse=False`` are written with ``reusable=False``: they settle their intent.
+    ``turn``: what the answer is an answer to (``FIRST``, ``REASK`` or ``CONTINUATION``). ``cost_usd`` is None where the
+    price is unknown.
     """
 
     round: int
@@ -118,10 +135,11 @@ class CallRecord:
     finish_reason: str
     latency_ms: float
     text: str = field(repr=False)
+    turn: int = 0
 
 
 class ResultRecord(NamedTuple):
-    """A finished task. ``result`` is a plain value (``values.normalise``); ``flags`` may hold READ_POSITION.
+    """A finished task. ``result`` is a plain value (``values.normalise``), ``flags`` READ_POSITION | FROM_INSTANCE.
 
     A tuple, unlike the others: there are as many as chunks, and a frozen dataclass takes four times as long to make.
     """
@@ -149,7 +167,7 @@ class ResultRecord(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class FailureRecord:
-    """A task that has no result. ``facts``: plain values, such as waits and causes."""
+    """A task that has no result. ``facts``: plain values, such as waits, causes and the models' ``answers``."""
 
     round: int
     chunk_id: int
@@ -162,7 +180,13 @@ class FailureRecord:
     kind: str
     message: str
     traceback: str = field(default="", repr=False)
-    facts: Mapping[str, Plain] = field(default_factory=dict)
+    facts: Mapping[str, Plain] = field(default_factory=dict, repr=False)
+
+    @property
+    def answers(self) -> tuple[str, ...]:
+        """What the models had said."""
+        found = self.facts.get("answers")
+        return tuple(text for text in found if isinstance(text, str)) if isinstance(found, list) else ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -207,16 +231,23 @@ def pack_call(record: CallRecord) -> bytes:
     cost = math.nan if r.cost_usd is None else r.cost_usd
     counts = 0xCF, usage.input_tokens, 0xCF, usage.output_tokens, 0xCF, usage.cached_tokens
     fixed = _CALL.pack(0xC4, 16, r.digest, 0xCB, r.at, *counts, 0xCB, cost, 0xC3 if r.reusable else 0xC2)
-    rest = b"".join(map(pack, (r.model, r.finish_reason, r.latency_ms, r.text)))
-    return _capped(head(14, r.round, r.chunk_id, r.model_index) + fixed + rest, "the answer of a call")
+    rest = b"".join(map(pack, (r.model, r.finish_reason, r.latency_ms, r.text, _details(usage), r.turn)))
+    return _capped(head(16, r.round, r.chunk_id, r.model_index) + fixed + rest, "the answer of a call")
+
+
+def _details(usage: Usage) -> list[int | bool]:
+    """What a usage holds beside input, output and cached tokens."""
+    u = usage
+    return [u.cache_write_tokens, u.reasoning_tokens, u.cache_write_1h_tokens, u.estimated]
 
 
 def unpack_call(payload: bytes) -> CallRecord:
     """A CALL of its payload."""
-    values = task(payload, 14, "CALL")
+    values = task(payload, 14, "CALL", most=16)  # the last two are missing in logs that were written before them
 
     def build(*v: Any) -> CallRecord:
-        fields = [*v[:5], Usage(*v[5:8]), None if math.isnan(v[8]) else v[8], *v[9:]]
+        usage = Usage(*v[5:8], *(v[14] if len(v) > 14 else ()))
+        fields = [*v[:5], usage, None if math.isnan(v[8]) else v[8], *v[9:14], *v[15:]]
         return CallRecord(*fields)
 
     return _build(build, values, "CALL")
@@ -227,7 +258,8 @@ def pack_result(record: ResultRecord) -> bytes:
     r = record
     if not 0 <= r.flags < 128:
         raise ValueError("flags have 7 bits")
-    usage = None if r.usage is None else [r.usage.input_tokens, r.usage.output_tokens, r.usage.cached_tokens]
+    u = r.usage
+    usage = None if u is None else [u.input_tokens, u.output_tokens, u.cached_tokens, *_details(u)]
     values = (r.document_id, r.model, r.worker_id, r.attempt, r.at, r.duration_ms, usage, r.cost_usd, r.calls)
     rest = pack([*values, r.reused_calls, r.result])[1:]  # without its own header: 11 elements are a fixarray
     return _capped(head(15, r.round, r.chunk_id, r.model_index) + bytes((r.flags,)) + rest, "result")
@@ -235,14 +267,27 @@ def pack_result(record: ResultRecord) -> bytes:
 
 def unpack_result(payload: bytes) -> ResultRecord:
     """A RESULT of its payload."""
-
-    values = task(payload, 15, "RESULT")
+    values = _result_values(payload)
     if values[10] is not None:
-        try:
-            values[10] = Usage(*values[10])
-        except TypeError:
-            raise bad_record("RESULT") from None
+        values[10] = Usage(*values[10])
     return ResultRecord._make(values)
+
+
+def check_outcome(kind: int, payload: bytes) -> None:
+    """LogError: a RESULT or FAILURE that its CRC vouches for, and that is none all the same."""
+    if kind == RESULT:
+        _result_values(payload)
+    else:
+        unpack_failure(payload)
+
+
+def _result_values(payload: bytes) -> list[Any]:
+    values = task(payload, 15, "RESULT")
+    check_types(values[3:14], _RESULT_TYPES, "RESULT")
+    usage = values[10]
+    if usage is not None and not (3 <= len(usage) <= 7 and _COUNTS.issuperset(map(type, usage))):
+        raise bad_record("RESULT")
+    return values
 
 
 def result_flags(payload: bytes) -> int:
@@ -261,7 +306,9 @@ def pack_failure(record: FailureRecord) -> bytes:
 
 def unpack_failure(payload: bytes) -> FailureRecord:
     """A FAILURE of its payload."""
-    return _build(FailureRecord, task(payload, 12, "FAILURE"), "FAILURE")
+    values = task(payload, 12, "FAILURE")
+    check_types(values[3:], _FAILURE_TYPES, "FAILURE")
+    return FailureRecord(*values)
 
 
 def pack_attempt(record: AttemptRecord) -> bytes:

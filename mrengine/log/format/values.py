@@ -19,7 +19,7 @@ from typing import Any
 from mrengine.errors import MrengineError
 from mrengine.records import Completion
 
-__all__ = ["MAX_DEPTH", "Plain", "Unstorable", "normalise"]
+__all__ = ["MAX_DEPTH", "Plain", "Unstorable", "enum_value", "normalise"]
 
 MAX_DEPTH = 200
 _LEAST_INT, _GREATEST_INT = -(2**63), 2**64 - 1
@@ -116,12 +116,13 @@ def _shown(key: str) -> str:
     return json.dumps(key if len(key) <= _SHOWN_KEY else key[:_SHOWN_KEY] + "…", ensure_ascii=False)
 
 
-def _enum(value: enum.Enum) -> str:
+def enum_value(value: enum.Enum) -> str:
+    """What an Enum is stored as: its value if that is a string, else its name."""
     return str.__str__(value.value) if isinstance(value.value, str) else value.name or str(value.value)
 
 
 _CONVERSIONS: tuple[tuple[type | tuple[type, ...], Callable[[Any], Plain]], ...] = (
-    (enum.Enum, _enum),
+    (enum.Enum, enum_value),
     (str, str.__str__),
     (float, float),
     ((bytes, bytearray, memoryview), bytes),

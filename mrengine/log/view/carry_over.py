@@ -1,4 +1,4 @@
-"""Owns which results of earlier epochs fit into a new one: chunks are matched by what the map function was given."""
+"""Which results of earlier epochs fit into a new one: chunks are matched by what the map function was given."""
 
 from __future__ import annotations
 
@@ -84,14 +84,15 @@ def _model_index(origin: Epoch, job: JobRecord, index: int) -> int | None:
     return job.models.index(models[index])
 
 
-_Row = tuple[str, ChunkRow, Heads]  # document id, row, what stands above the chunk
+_Row = tuple[str | None, ChunkRow, Heads]  # document id (None: it was lost), row, what stands above the chunk
 
 
 def _stored_rows(reader: LogReader, epoch: Epoch) -> Iterator[_Row]:
     names = DocumentNames(reader, epoch.documents)
     table = ChunkTable(reader.fd, epoch.segments.get(0, []))
     for index, row in enumerate(table):
-        yield names[row.document].id, row, table.heads(index, row)
+        known = names.get(row.document)
+        yield known.id if known is not None else None, row, table.heads(index, row)
 
 
 def _new_rows(documents: Sequence[DocumentRow], tables: Sequence[bytes]) -> Iterator[_Row]:
@@ -103,9 +104,14 @@ def _new_rows(documents: Sequence[DocumentRow], tables: Sequence[bytes]) -> Iter
 
 
 def _places(rows: Iterator[_Row]) -> Iterator[tuple[bytes, _Place]]:
-    """(digest of document id, overlap, text and what stands above; id, start and end) of every chunk, in order."""
+    """(digest of document id, overlap, text and what stands above; id, start and end) of every chunk, in order. Of a
+    document whose id was lost: a digest that no other chunk has.
+    """
     document, name = None, b""
     for chunk_id, (document_id, row, heads) in enumerate(rows):
+        if document_id is None:
+            yield b"", (chunk_id, row.start, row.end)
+            continue
         if document_id != document:
             document = document_id
             name = blake2b(document_id.encode("utf-8", "surrogatepass"), digest_size=16).digest()

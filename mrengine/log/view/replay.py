@@ -1,14 +1,15 @@
-"""Owns the state that a log adds up to: epochs, rounds, outcomes, calls. Fed by recovery and by tailing alike."""
+"""The state that a log adds up to: epochs, rounds, outcomes, calls. Fed by recovery and by following alike."""
 
 from __future__ import annotations
 
+from bisect import insort
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from mrengine.errors import LogError
 from mrengine.log.file.repair import REPAIRED
 from mrengine.log.format import codec
-from mrengine.log.format.chunk_rows import Segment, chunks_segment
+from mrengine.log.format.chunk_rows import Batch, Segment, chunks_segment
 from mrengine.log.format.codec import HEADER_BYTES, OVERHEAD_BYTES, Frame
 from mrengine.log.format.packing import full_key, key
 from mrengine.log.format.records import (
@@ -16,6 +17,7 @@ from mrengine.log.format.records import (
     DocumentsRecord,
     JobRecord,
     RoundRecord,
+    check_outcome,
     unpack_attempt,
     unpack_carry,
     unpack_close,
@@ -33,15 +35,14 @@ __all__ = ["Epoch", "Replay"]
 class Epoch:
     """A job as one JOB record and what follows it describe it. ``offset``: of the JOB.
 
-    ``documents``: (first index, offset of the DOCUMENTS frame); ``segments``: where the rows of CHUNKS stand;
+    ``documents``: batches, in order, with a hole where a record was lost; ``segments``: where the rows of CHUNKS stand;
     ``indexes``: the outcomes of each round; ``attempts``: kinds of the ATTEMPTs of each task; ``assigned``: the model
     index that an INTENT fixed for a chunk, by (round, chunk_id), where there is no result yet.
     """
 
     job: JobRecord
     offset: int
-    documents: list[tuple[int, int]] = field(default_factory=list)
-    n_documents: int = 0
+    documents: list[Batch] = field(default_factory=list)
     number: int = 0
     segments: dict[int, list[Segment]] = field(default_factory=dict)
     rounds: dict[int, RoundRecord] = field(default_factory=dict)
@@ -75,12 +76,21 @@ class Epoch:
         return segments[-1].first + segments[-1].rows if segments else 0
 
     def add_documents(self, record: DocumentsRecord, offset: int) -> None:
-        """More documents. LogError: they do not follow those that are there, or are more than the job has."""
-        if record.first != self.n_documents or record.first + len(record.rows) > self.job.documents[0]:
-            message = f"documents {record.first} to {record.first + len(record.rows)} after {self.n_documents}"
-            raise LogError(f"{message} of {self.job.documents[0]}", reason="damaged")
-        self.documents.append((record.first, offset))
-        self.n_documents += len(record.rows)
+        """More documents, of those that no earlier record has named. LogError: they are others, or not this epoch's."""
+        first, stop = record.first, record.first + len(record.rows)
+        if record.epoch != self.job.epoch or not any(a <= first and stop <= b for a, b in self.lost_documents()):
+            message = f"documents {first} to {stop} of epoch {record.epoch} are known already, or of another epoch"
+            raise LogError(message, reason="damaged")
+        insort(self.documents, Batch(first, len(record.rows), offset))
+
+    def lost_documents(self) -> list[tuple[int, int]]:
+        """Ranges of indexes, (first, stop), that the job has and no record names."""
+        holes, known = [], 0
+        for batch in (*self.documents, Batch(self.job.documents[0], 0, 0)):
+            if batch.first > known:
+                holes.append((known, batch.first))
+            known = batch.first + batch.rows
+        return holes
 
     def forget_rounds(self) -> None:
         """All later rounds are played anew."""
@@ -117,7 +127,8 @@ class Replay:
     """The state. ``add`` every frame in order; ``problems``: (offset, why) of records that make no sense.
 
     ``closed``: how the last run ended, None where it goes on or was interrupted. ``updated``: the newest time of a JOB,
-    ROUND or CLOSE. ``round_offset``: where the newest ROUND 0 stands, that is, where the last run began.
+    ROUND or CLOSE. ``round_offset``: where the newest ROUND 0 stands, that is, where the last run began. ``end``: of
+    the newest frame.
     """
 
     def __init__(self) -> None:
@@ -131,7 +142,8 @@ class Replay:
         self._newest: Epoch | None = None
         self._gaps = False
         self._lost: list[tuple[int, int]] = []
-        self._end = HEADER_BYTES
+        self.end = HEADER_BYTES
+        self._unreadable: set[int] = set()  # outcomes whose CRC vouches for them, and that are none
         self._takers: dict[int, Callable[[Frame], object]] = {
             codec.VOID: self._void,
             codec.JOB: self._job,
@@ -163,9 +175,9 @@ class Replay:
         A record that its CRC vouches for and that makes no sense all the same is noted and skipped.
         """
         offset, kind, payload, _ = frame
-        if offset != self._end:
-            self._lost.append((self._end, offset))
-        self._end = offset + OVERHEAD_BYTES + len(payload)
+        if offset != self.end:
+            self._lost.append((self.end, offset))
+        self.end = offset + OVERHEAD_BYTES + len(payload)
         take = self._takers.get(kind)
         if take is None:
             return False
@@ -211,9 +223,22 @@ class Replay:
         epoch = self._owner(number)
         if frame.kind == codec.CARRY and self._lost and self._is_lost(unpack_carry(frame.payload).offset):
             return False
-        if epoch.assigned and frame.kind != codec.FAILURE:
+        readable = self._is_readable(frame)
+        if epoch.assigned and readable and frame.kind != codec.FAILURE:
             epoch.assigned.pop((round_, chunk_id), None)
-        return epoch.index(round_).put(frame, chunk_id, model_index)
+        return epoch.index(round_).put(frame, chunk_id, model_index, readable=readable)
+
+    def _is_readable(self, frame: Frame) -> bool:
+        """An outcome that is not closes its own chunk alone, as a failure: the next run takes it up again."""
+        if frame.kind == codec.CARRY:
+            return unpack_carry(frame.payload).offset not in self._unreadable
+        try:
+            check_outcome(frame.kind, frame.payload)
+        except LogError as error:
+            self._unreadable.add(frame.offset)
+            self.problems.append((frame.offset, str(error)))
+            return False
+        return True
 
     def _intent(self, frame: Frame) -> None:
         self.ledger.intent(frame)

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
-from mrengine.errors import ConfigError, InvalidAnswer, ModelError, TruncatedAnswer
-from mrengine.providers.call.structured import in_words, schema_of, validate
+from mrengine.errors import ConfigError, ModelError, TruncatedAnswer
+from mrengine.providers.call.structured import checked, in_words, schema_of
+from mrengine.providers.call.thoughts import used_up
 from mrengine.records import Completion, Request, Usage
 
-__all__ = ["ON_TRUNCATION", "answer"]
+__all__ = ["ON_TRUNCATION", "Ask", "answer", "check_call", "is_continuation"]
 
 MAX_PARTS = 8
 MAX_REASKS = 2
@@ -24,6 +26,21 @@ _AGAIN = "That is not what was asked for:\n{problems}{schema}"
 _MIN_REPEAT, _MAX_REPEAT = 16, 400
 
 Ask = Callable[[Request], Completion]
+
+
+def check_call(prompt: Any, system: Any, max_tokens: Any, temperature: Any, on_truncation: Any) -> None:
+    """ConfigError for what no model can be asked, before anything is reserved. It shows no text."""
+    for name, value in (("prompt", prompt), ("system", "" if system is None else system)):
+        if not isinstance(value, str):
+            raise ConfigError(f"{name} is a str, not of type {type(value).__name__}", setting=name)
+    if type(max_tokens) is not int or max_tokens < 1:
+        raise ConfigError(f"max_tokens is a whole number, 1 or more, not {max_tokens!r}", setting="max_tokens")
+    number = isinstance(temperature, (int, float)) and not isinstance(temperature, bool)
+    if temperature is not None and not (number and 0 <= temperature < math.inf):
+        raise ConfigError(f"temperature is a number, 0 or more, not {temperature!r}", setting="temperature")
+    if on_truncation not in ON_TRUNCATION:
+        told = ", ".join(map(repr, ON_TRUNCATION))
+        raise ConfigError(f"on_truncation={on_truncation!r}: it is one of {told}", setting="on_truncation")
 
 
 def answer(ask: Ask, request: Request, *, response_model: Any = None, on_truncation: str = "error") -> Completion:
@@ -51,6 +68,11 @@ def answer(ask: Ask, request: Request, *, response_model: Any = None, on_truncat
         raise
 
 
+def is_continuation(request: Request) -> bool:
+    """Whether a request asks a model to go on where its answer was cut."""
+    return bool(request.turns) and request.turns[-1] == ("user", _CONTINUE)
+
+
 class _Counted:
     """``ask``, and what it has cost."""
 
@@ -73,6 +95,8 @@ def _whole(ask: Ask, request: Request, on_truncation: str) -> Completion:
     completion = ask(request)
     text = completion.text
     parts = 1
+    if completion.finish_reason == "length" and not text.strip() and completion.usage.reasoning_tokens:
+        raise _thought_too_long(request, completion.usage)
     while completion.finish_reason == "length" and on_truncation != "allow":
         if on_truncation == "error" or parts == MAX_PARTS or not completion.text.strip():
             raise _truncated(request, parts)
@@ -91,6 +115,14 @@ def _truncated(request: Request, parts: int) -> TruncatedAnswer:
     )
 
 
+def _thought_too_long(request: Request, usage: Usage) -> TruncatedAnswer:
+    """Whatever ``on_truncation``: there is nothing to allow, and nothing to continue."""
+    advice = "raise max_tokens, or ask the model to reason less (params)"
+    return TruncatedAnswer(
+        f"the answer of {request.model} is empty: {used_up(usage, request.max_tokens)}: {advice}", model=request.model
+    )
+
+
 def _joined(text: str, part: str) -> str:
     """Models that are asked to go on sometimes repeat the end: a repetition of some length is dropped."""
     for size in range(min(len(text), len(part), _MAX_REPEAT), _MIN_REPEAT - 1, -1):
@@ -100,21 +132,18 @@ def _joined(text: str, part: str) -> str:
 
 
 def _valid(ask: Ask, request: Request, response_model: Any, on_truncation: str) -> Completion:
-    for _ in range(MAX_REASKS):
+    for attempts in range(1, MAX_REASKS + 2):
         completion = _whole(ask, request, on_truncation)
-        try:
-            return replace(completion, parsed=validate(completion.text, response_model))
-        except InvalidAnswer as invalid:
-            problems = "\n".join(invalid.problems)
+        found = checked(completion.text, response_model)
+        if not found.problems:
+            return replace(completion, parsed=found.value)
+        if attempts > MAX_REASKS:
+            break
         # Providers refuse an empty turn.
         said = completion.text if completion.text.strip() else "(nothing)"
-        again = _AGAIN.format(problems=problems, schema=in_words(schema_of(response_model)))
+        again = _AGAIN.format(problems=found.told(), schema=in_words(schema_of(response_model)))
         turns = (*request.turns, ("assistant", said), ("user", again))
         request = replace(request, turns=turns)
-    completion = _whole(ask, request, on_truncation)
-    try:
-        return replace(completion, parsed=validate(completion.text, response_model))
-    except InvalidAnswer as invalid:
-        invalid.model = request.model
-        invalid.attempts = MAX_REASKS + 1
-        raise
+    invalid = found.failure()
+    invalid.model, invalid.attempts = request.model, attempts
+    raise invalid

@@ -22,8 +22,9 @@ __all__ = ["Breaker"]
 class Breaker:
     """One model's. ``threshold`` failures in a row open it for ``cooldown_s``, doubled each time up to ``max_s``.
 
-    A failure is a transient one, not a 429 (that is the budget's business); a refusal of the whole model (401, quota)
-    ends it for good; a refusal of one chunk proves that the model answers. Thread-safe.
+    A failure is a transient one, not a 429 (that is the budget's business); a certain refusal of the whole model
+    (quota) ends it for good, a doubtful one (401) teaches nothing; a refusal of one chunk proves that the model
+    answers. Thread-safe.
     """
 
     def __init__(
@@ -79,7 +80,7 @@ class Breaker:
 
     def failed(self, error: ModelError) -> None:
         """A call failed."""
-        if isinstance(error, RateLimited):
+        if (isinstance(error, RateLimited) and error.transient) or not error.certain:
             with self._lock:
                 self._probing = False
         elif error.transient:

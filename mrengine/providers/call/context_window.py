@@ -16,7 +16,7 @@ from mrengine.providers.models import resolution
 from mrengine.providers.models.model import Model
 from mrengine.records import Request
 
-__all__ = ["ask_window", "check", "room_beside", "size", "told_windows"]
+__all__ = ["ask_window", "check", "room_beside", "size", "spoken", "told_windows"]
 
 Get = Callable[[str], Response]
 TOOL_TOKENS = 1024  # what a provider puts around a tool that must be called, at most
@@ -27,10 +27,11 @@ _FIELDS = ("max_model_len", "context_length", "context_window", "max_context_len
 
 def size(request: Request) -> int:
     """Bytes of all texts of a request: no tokenizer makes more tokens of them."""
-    return sum(len(text) if text.isascii() else len(text.encode("utf-8", "surrogatepass")) for text in _texts(request))
+    return sum(len(text) if text.isascii() else len(text.encode("utf-8", "surrogatepass")) for text in spoken(request))
 
 
-def _texts(request: Request) -> list[str]:
+def spoken(request: Request) -> list[str]:
+    """All texts of a request."""
     schema = [] if request.schema is None else [in_words(request.schema)]
     return [request.prompt, request.system or "", *(text for _, text in request.turns), *schema]
 
@@ -51,7 +52,7 @@ def check(request: Request, *, name: str, window: int) -> None:
         return
     from mrengine.chunking.tokens.tokenizer import count
 
-    tokens = sum(count(text) for text in _texts(request) if text) + request.max_tokens
+    tokens = sum(count(text) for text in spoken(request) if text) + request.max_tokens
     if tokens > window:
         raise error_map.overflow(name, tokens=tokens, window=window)
 

@@ -1,45 +1,60 @@
-"""The one error map: what went wrong at a provider, as an ``errors.ModelError``. No message holds what a body says.
+"""The one error map: what went wrong at a provider, as an ``errors.ModelError``.
 
-A provider's error text may repeat the prompt or a key; only its ``code``, ``type`` and ``param``, where they look like
-identifiers and are nothing of what the request's headers held, and numbers enter a message.
+``said`` reads a refusal, ``classify`` is the table of what it means, ``redact`` says what of its prose may be shown: a
+provider's error text may repeat the prompt or a key. A code, type or parameter is told where it looks like an
+identifier and is nothing of what the request's headers held.
 """
 
 from __future__ import annotations
 
-import json
 import re
-from collections.abc import Collection, Iterator, Mapping
+import time
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from datetime import datetime, timezone
 from typing import Any
 
 from mrengine.errors import ContextOverflow, ModelError, ModelRefused, ModelUnavailable, RateLimited
+from mrengine.providers.call import shown_prose
+from mrengine.providers.call.classify import LONG_S, Verdict, classify
+from mrengine.providers.call.said import Said, read
 from mrengine.providers.http.http1 import Malformed
-from mrengine.providers.http.rate_limit_headers import observed
-from mrengine.records import Usage
+from mrengine.providers.http.rate_limit_headers import exhausted_s, observed
+from mrengine.records import Observed, Usage
 
-__all__ = ["TURNED_AWAY", "from_exception", "from_status", "inner_status", "not_an_answer", "overflow", "refused"]
+__all__ = [
+    "LONG_S",
+    "from_exception",
+    "from_status",
+    "given_up",
+    "inner_status",
+    "lasting",
+    "overflow",
+    "refused",
+    "turned_away",
+]
 
 # Answers to a request that no model has worked on: nothing is billed, and what was reserved for it comes back.
-TURNED_AWAY = frozenset({400, 401, 402, 403, 404, 405, 413, 422, 429})
-_TRANSIENT = frozenset({408, 409, 425, 429, 529})
-_ENDS_MODEL = frozenset({401, 402, 403, 407})
-_NO_MONEY = re.compile(r"insufficient_quota|billing|credit balance|account_deactivated|payment_required", re.IGNORECASE)
-_NO_MODEL = re.compile(
-    r"model_not_found|models?\b.{0,200}(?:does not exist|not found|not supported|decommissioned)",
-    re.IGNORECASE | re.DOTALL,
-)
-_TOO_LONG = re.compile(
-    r"context_length_exceeded|exceed_context_size|prompt is too long|context (?:window|size|length|limit)"
-    r"|exceeds the maximum number of tokens",
+_TURNED_AWAY = frozenset({400, 401, 402, 403, 404, 405, 413, 422, 429, 498})
+_FINAL = frozenset({"overflow", "too_large", "money", "key", "forbidden", "place", "no_model", "used_up", "limit"})
+_WINDOW = re.compile(
+    r'(?:length (?:is|of)(?: only)?|context size \(|"n_ctx":|tokens >|\+ \d{1,9} >|tokens allowed \(|model with'
+    r"|n_ctx \(|be <=|less than|prompt length is|limit of|token limit:|should be \[1,|cannot exceed|context length \("
+    r"|supports up to"
+    r"|maximum input length \(|maximum model length of|context window (?:is|of))\s*(\d{1,9})",
     re.IGNORECASE,
 )
-_WINDOW = re.compile(
-    r'(?:length (?:is|of)|context size \(|"n_ctx":|tokens >|\+ \d{1,9} >|tokens allowed \(|model with)\s*(\d{1,9})'
-)
 _TOKENS = re.compile(
-    r'(?:requested|resulted in|too long:|request \(|"n_prompt_tokens":|token count \(|contains)\s*(\d{1,9})'
+    r'(?:requested(?: about)?:?|resulted in|too long:|request \(|"n_prompt_tokens":|token count (?:of |is )?\(?'
+    r"|contains(?: at least)?|n_keep \(|keep the first|received|prompt is|input \(|length \(|prompt \(length|given:"
+    r"|total of(?: at least)?)"
+    r"\s*(\d{1,9})",
+    re.IGNORECASE,
 )
-_SUM = re.compile(r"context limit: (\d{1,9}) \+ (\d{1,9}) >")
-_IDENTIFIER = re.compile(r"[A-Za-z][A-Za-z0-9_.\-\[\]]{0,63}")
+_SUM = re.compile(
+    r"context limit: (\d{1,9}) \+ (\d{1,9}) >|given: (\d{1,9}) `?inputs`? tokens and (\d{1,9})", re.IGNORECASE
+)
+_IDENTIFIER = re.compile(r"[A-Za-z][A-Za-z0-9_.\-\[\]]{0,63}|\d{3,6}")
 _UNKNOWN_ISSUER = frozenset({2, 18, 19, 20, 21})  # of OpenSSL's codes, X509_V_ERR_*
 _NOT_TLS = frozenset({"WRONG_VERSION_NUMBER", "HTTP_REQUEST", "PACKET_LENGTH_TOO_LONG"})
 _PROXY = "the proxy wants a name and password: give them in proxy= or in the environment's proxy URL"
@@ -48,29 +63,59 @@ _STATUS = {
     "not_found_error": 404, "model_not_found": 404, "invalid_request_error": 400, "context_length_exceeded": 400,
     "rate_limit_error": 429, "rate_limit_exceeded": 429, "insufficient_quota": 429, "overloaded_error": 529,
 }  # fmt: skip
+_YEAR_S = 366 * 86400.0
 _SECRET = 8  # characters; what is shorter is no key, and may stand in one by chance
-_ADVICE = {
-    401: "check the API key",
-    402: "check the account's billing",
-    403: "check what the API key is allowed to use",
-    404: "check the model's name and the base URL",
-    407: _PROXY,
-    413: "the request is too large: use smaller chunks",
-}
+_UNTOLD = frozenset({"error", "none", "null", "invalid_request_error", "unknown_error", "api_error", "bad_request"})
 
 
 def from_status(
-    status: int, headers: Mapping[str, str], body: bytes, *, model: str, hidden: Collection[str] = ()
+    status: int,
+    headers: Mapping[str, str],
+    body: bytes,
+    *,
+    model: str,
+    hidden: Collection[str] = (),
+    texts: Sequence[str] | None = None,
+    now: Callable[[], float] = time.time,
 ) -> ModelError:
     """Map an answer that is no success. ``headers``: names in lower case. ``hidden``: values that no message may
-    repeat, those of the request's headers.
+    repeat, those of the request's headers. ``texts``: those of the request; without them nothing of the provider's
+    prose is told.
     """
-    details = _details(body, hidden)
-    seen = observed(headers)
-    error = _of_status(status, details, model=model, retry_after_s=seen.retry_after_s if seen else None)
-    error.observed = seen
-    error.param = details["param"]
+    said = read(body, code=headers.get("x-amzn-errortype", ""))
+    if texts:
+        said = replace(said, message=shown_prose.unechoed(said.message, texts))
+    told = {**said.headers, **headers}
+    seen = observed(told, now=now)
+    wait_s = _wait_s(status, seen, said, told, now)
+    verdict = classify(_told_status(status, said), said, wait_s=wait_s)
+    words = "" if texts is None else shown_prose.shown(said.message, texts, hidden)
+    error = _of(verdict, _Told(model, status, _codes(said, hidden), words, body, said.message), now)
+    if verdict.transient and wait_s is not None:
+        seen = replace(seen or Observed(), retry_after_s=wait_s)
+    error.observed, error.param = seen, _identifier(said.param, hidden)
+    error.reason, error.certain = verdict.reason, verdict.certain
     return error
+
+
+def _told_status(status: int, said: Said) -> int:
+    """A gateway that fails because its own vendor refused says 500, and the refusal's status in the body."""
+    return said.status if status >= 500 and 400 <= said.status < 500 else status
+
+
+def _wait_s(
+    status: int, seen: Observed | None, said: Said, headers: Mapping[str, str], now: Callable[[], float]
+) -> float | None:
+    """The longer of what header and body ask for; else the reset of what is used up."""
+    waits = [wait for wait in (seen.retry_after_s if seen else None, said.retry_s) if wait is not None]
+    if waits:
+        return max(waits)
+    return exhausted_s(headers, now=now) if status in (403, 429) else None
+
+
+def turned_away(error: ModelError) -> bool:
+    """Whether no model has worked on a call: it is not billed."""
+    return not error.sent or error.status in _TURNED_AWAY or error.reason in _FINAL
 
 
 def inner_status(error: Mapping[str, Any]) -> int:
@@ -84,91 +129,121 @@ def inner_status(error: Mapping[str, Any]) -> int:
     return 502
 
 
-def _of_status(status: int, details: dict[str, str], *, model: str, retry_after_s: float | None) -> ModelError:
-    text, said = details["text"], _said(details)
-    facts: dict[str, Any] = {"model": model, "status": status, "retry_after_s": retry_after_s}
-    if status in _ENDS_MODEL or (status in (400, 429) and _NO_MONEY.search(text)):
-        advice = _ADVICE.get(status, "check the account's quota and billing")
-        return ModelRefused(f"{model} refused with status {status}{said}: {advice}", **facts, scope="model")
-    if status == 429:
-        return RateLimited(f"{model} is over its rate limit{said}", **facts)
-    if status in _TRANSIENT or status >= 500:
-        return ModelUnavailable(f"{model} is unavailable: status {status}{said}", **facts)
-    if status == 404 and (
-        _NO_MODEL.search(text) or details["param"] == "model" or details["type"] == "not_found_error"
-    ):
-        return ModelRefused(f"{model} is not known there{said}: {_ADVICE[404]}", **facts, scope="model")
-    if status in (400, 413) and _TOO_LONG.search(text):
-        return _overflow_of(details, facts)
-    if 300 <= status < 400:
-        return ModelRefused(f"{model}'s base URL redirects (status {status}): use its target", **facts, scope="model")
-    advice = f": {_ADVICE[status]}" if status in _ADVICE else ""
-    return ModelRefused(f"{model} refused with status {status}{said}{advice}", **facts)
+@dataclass(frozen=True, slots=True)
+class _Told:
+    """What a message is made of. ``codes``: in brackets; ``words``: the provider's, as they may be shown."""
+
+    model: str
+    status: int
+    codes: str
+    words: str
+    body: bytes
+    message: str
+
+    def line(self, what: str, advice: str = "") -> str:
+        """``model what (codes): words: advice``."""
+        parts = [f"{self.model} {what}{self.codes}", self.words, advice]
+        return ": ".join(part for part in parts if part)
 
 
-def _details(body: bytes, hidden: Collection[str]) -> dict[str, str]:
-    """``code``, ``type``, ``param`` as far as they are identifiers; ``text``: all that is said, for matching only."""
-    error: Any = None
-    try:
-        error = json.loads(body)
-    except ValueError:
-        pass
-    if isinstance(error, list) and error:  # Google answers with a list
-        error = error[0]
-    if isinstance(error, dict) and isinstance(error.get("error"), (dict, str)):
-        error = error["error"]
-    fields = error if isinstance(error, dict) else {}
-    details = {name: _identifier(fields.get(name), hidden) for name in ("code", "type", "param")}
-    details["text"] = body[:4000].decode("utf-8", "replace")
-    return details
+def _of(verdict: Verdict, told: _Told, now: Callable[[], float]) -> ModelError:
+    facts: dict[str, Any] = {
+        "model": told.model, "status": told.status, "retry_after_s": verdict.wait_s, "scope": verdict.hits,
+    }  # fmt: skip
+    reason = verdict.reason
+    if reason == "limit":
+        return RateLimited(told.line("is over its rate limit"), **facts)
+    if reason in ("used_up", "away"):
+        return _for_long(verdict, told, facts, now)
+    if reason == "unavailable":
+        return ModelUnavailable(told.line(f"is unavailable: status {told.status}"), **facts)
+    if reason == "overflow":
+        return _overflow_of(told, facts)
+    if reason in ("no_model", "no_route"):
+        what = "is not known there" if reason == "no_model" else f"is not served there (status {told.status})"
+        return ModelRefused(told.line(what, verdict.advice), **facts)
+    if reason == "redirect":
+        return ModelRefused(f"{told.model}'s base URL redirects (status {told.status}): use its target", **facts)
+    return ModelRefused(told.line(f"refused with status {told.status}", verdict.advice), **facts)
+
+
+def _for_long(verdict: Verdict, told: _Told, facts: dict[str, Any], now: Callable[[], float]) -> ModelError:
+    """What comes back in hours or days: nobody waits for it, and the user is told when."""
+    until = "for longer than a job waits"
+    if verdict.wait_s is not None:
+        instant = datetime.fromtimestamp(now() + verdict.wait_s, timezone.utc)
+        until = f"until {instant:%Y-%m-%d %H:%M} UTC"
+    if verdict.reason == "away":
+        error: ModelError = ModelUnavailable(told.line(f"is unavailable {until}", verdict.advice), **facts)
+    else:
+        error = RateLimited(told.line(f"has used up its limit {until}", verdict.advice), **facts)
+    error.transient = False
+    return error
+
+
+def lasting(error: ModelError, *, now: Callable[[], float] = time.time) -> ModelError:
+    """The error of any provider, a user's own, too: final for the model where it passes in hours alone."""
+    if error.transient and error.retry_after_s is not None and error.retry_after_s >= LONG_S:
+        instant = datetime.fromtimestamp(now() + min(error.retry_after_s, _YEAR_S), timezone.utc)
+        error.args = (f"{error} (not before {instant:%Y-%m-%d %H:%M} UTC)", *error.args[1:])
+        error.transient, error.scope = False, "model"
+        error.reason = "used_up" if isinstance(error, RateLimited) else "away"
+    return error
+
+
+def given_up(error: RateLimited) -> None:
+    """Make final, of its model, a limit that has refused a call over and over; another call may have more luck."""
+    told = "run the job again later, lower limits=, or add a model or a key"
+    error.args = (f"{error}: it has refused this call all along: {told}", *error.args[1:])
+    error.transient, error.scope, error.reason, error.certain = False, "model", "used_up", False
+
+
+def _codes(said: Said, hidden: Collection[str]) -> str:
+    """The most precise code, and the parameter, as far as they are identifiers."""
+    codes = [told for told in (_identifier(code, hidden) for code in said.codes) if told and told not in _UNTOLD]
+    param = _identifier(said.param, hidden)
+    told = ", ".join([*codes[:2], *([f"parameter {param}"] if param else [])])
+    return f" ({told})" if told else ""
 
 
 def _identifier(value: Any, hidden: Collection[str]) -> str:
     if not isinstance(value, str) or not _IDENTIFIER.fullmatch(value):
         return ""
-    secrets = {word for text in hidden for word in text.split() if len(word) >= _SECRET}
-    repeats = any(value in word or word in value for word in secrets) if len(value) >= _SECRET else False
+    secrets = {word.casefold() for text in hidden for word in text.split() if len(word) >= _SECRET}
+    word = value.casefold()
+    repeats = any(word in secret or secret in word for secret in secrets) if len(value) >= _SECRET else False
     return "" if repeats else value
 
 
-def _said(details: dict[str, str]) -> str:
-    said = [details["code"] or details["type"]]
-    if details["param"]:
-        said.append(f"parameter {details['param']}")
-    told = ", ".join(word for word in said if word)
-    return f" ({told})" if told else ""
-
-
-def _overflow_of(details: dict[str, str], facts: dict[str, Any]) -> ContextOverflow:
+def _overflow_of(told: _Told, facts: dict[str, Any]) -> ContextOverflow:
     """The numbers are the provider's own, where its message holds them in one of the known forms."""
-    text = details["text"].replace(",", "")
+    text = f"{told.message} {told.body[:4000].decode('utf-8', 'replace')}".replace(",", "")
     tokens, window = _TOKENS.search(text), _WINDOW.search(text)
     found = {"tokens": int(tokens[1]) if tokens else 0, "window": int(window[1]) if window else 0}
     if (parts := _SUM.search(text)) is not None:  # prompt and max_tokens
-        found["tokens"] = int(parts[1]) + int(parts[2])
-    return overflow(facts.pop("model"), **found, **facts)
+        found["tokens"] = sum(int(part) for part in parts.groups() if part)
+    return overflow(facts.pop("model"), **found, words=told.words, **facts)
 
 
-def overflow(model: str, *, tokens: int, window: int, **facts: Any) -> ContextOverflow:
-    """A prompt, with the room for its answer, that the model cannot hold."""
+def overflow(model: str, *, tokens: int, window: int, words: str = "", **facts: Any) -> ContextOverflow:
+    """A prompt, with the room for its answer, that the model cannot hold. ``words``: the provider's."""
     told = f"{tokens} tokens, prompt and answer, do not fit" if tokens else "prompt and answer do not fit"
     room = f" the {window} of its context window" if window else " its context window"
     advice = "use a smaller target_tokens or max_tokens"
-    return ContextOverflow(
-        f"{model}: {told}{room}: {advice}", tokens=tokens, context_window=window, model=model, **facts
+    said = f" ({words})" if words and not (tokens and window) else ""
+    error = ContextOverflow(
+        f"{model}: {told}{room}{said}: {advice}", tokens=tokens, context_window=window, model=model, **facts
     )
+    error.reason = "overflow"
+    return error
 
 
 def refused(model: str, reason: str, usage: Usage) -> ModelRefused:
     """The model answered, and declined; it is paid for."""
     error = ModelRefused(f"{model} declined to answer ({reason})", model=model, status=200)
+    error.reason = "filtered"
     error.usage = usage if usage.total_tokens else None
     return error
-
-
-def not_an_answer(model: str, status: int = 200) -> ModelUnavailable:
-    """A success whose body is cut off, is not JSON, or is JSON of another shape."""
-    return ModelUnavailable(f"{model} sent a body that is no answer (status {status})", model=model, status=status)
 
 
 def from_exception(error: BaseException, *, model: str) -> ModelError:

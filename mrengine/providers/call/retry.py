@@ -11,11 +11,12 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import replace
 from typing import Any, Protocol
 
 from mrengine.budget.token_estimates import estimate_tokens
-from mrengine.errors import ModelError, ModelUnavailable, MrengineError
+from mrengine.errors import ModelError, ModelUnavailable, MrengineError, RateLimited
 from mrengine.providers.base import Provider, Stopped
 from mrengine.providers.call import error_map
 from mrengine.providers.call.breaker import Breaker
@@ -27,6 +28,8 @@ MAX_BACKOFF_S = 60.0
 MIN_BACKOFF_S = 0.01  # a job with backoff_s=0 must not spin
 MAX_CAUSES = 12
 MIN_ATTEMPT_S = 30.0
+UNTOLD_S = 1.0  # a limit that tells no time
+UNTOLD_MOST_S = 90.0  # a call that such a limit refuses for so long met no limit of a minute
 
 
 class LeaseLike(Protocol):
@@ -67,8 +70,10 @@ def call(
     stopping: threading.Event | None = None,
     breaker: Breaker | None = None,
     alternatives: bool = False,
+    aside: bool = False,
     on_retry: Callable[[ModelError, int, float], None] | None = None,
     on_wait: Callable[..., None] | None = None,
+    in_line: Callable[[], AbstractContextManager[object]] | None = None,
     clock: Callable[[], float] = time.monotonic,
     sleep: Callable[[float], object] | None = None,
     rng: Callable[[], float] = random.random,
@@ -78,17 +83,20 @@ def call(
 
     ``model``: the name that the budget knows, the request's by default. ``input_tokens``: our own count, estimated
     where it is None. ``breaker`` hears of every outcome; where it has opened and the caller has ``alternatives``
-    (another model), the failure is raised at once. ``on_retry(error, attempt, wait_s)`` and ``on_wait`` (of the
-    budget) only tell.
+    (another model), the failure is raised at once. ``aside``: the caller can wait without holding anything up, and is
+    told at once of a model that does not answer (``error.aside``). ``on_retry(error, attempt, wait_s)`` and
+    ``on_wait`` (of the budget) only tell. ``in_line()``: while a limit is waited for, which puts the deadline off, too;
+    a limit that refuses a call on end for its own time, and for 15 minutes (untold: 90 s), ends its model.
 
     Raises the last ``ModelError``, whose message, ``attempts``, ``waited_s`` and ``causes`` say what was tried, or
-    ``Stopped`` when ``stopping`` is set during a wait. One attempt has half of the time that is left, or 30 s.
+    ``Stopped`` when ``stopping`` is set during a wait. An answer must begin within half of the time that is left, or
+    30 s; one that has begun has all of it.
     """
     name = model or request.model
     tokens = _estimate(request) if input_tokens is None else input_tokens
     until = deadline if callable(deadline) else lambda: deadline
     wait_until = _Waiter(stopping, clock, sleep)
-    story = _Story(clock())
+    story = _Story(clock(), until() - clock())
     while True:
         lease = None
         if budget is not None:
@@ -99,28 +107,35 @@ def call(
             _withdraw(lease, breaker)
             raise story.cut_short(name, clock())
         story.attempts += 1
-        outcome = _settled(provider, request, name, lease, _attempt_s(left_s))
+        outcome = _settled(provider, request, name, lease, left_s)
         _tell(breaker, outcome)
+        story.judge(outcome, clock())
         if isinstance(outcome, Completion):
             return outcome
         left_s = until() - clock()
         wait_s = _backoff(story.attempts, backoff_s, rng, outcome.retry_after_s, left_s)
-        late = wait_s >= left_s
+        limited = isinstance(outcome, RateLimited) and outcome.transient
+        queues = limited and not alternatives and in_line is not None
+        late = wait_s >= left_s and not queues
         elsewhere = alternatives and breaker is not None and breaker.state != "closed"
-        if not outcome.transient or late or elsewhere:
+        few = story.enough_of(outcome)
+        passing = outcome.transient and not isinstance(outcome, RateLimited)
+        outcome.aside = aside and not alternatives and passing and not few
+        if not outcome.transient or late or elsewhere or few or outcome.aside:
             raise story.told(outcome, clock())
         if on_retry is not None:
             on_retry(outcome, story.attempts, wait_s)
         story.add(outcome, wait_s)
-        wait_until(clock() + wait_s)
+        with in_line() if queues and in_line is not None else nullcontext():
+            wait_until(clock() + wait_s)
 
 
 def _settled(
-    provider: Provider, request: Request, name: str, lease: LeaseLike | None, timeout_s: float
+    provider: Provider, request: Request, name: str, lease: LeaseLike | None, left_s: float
 ) -> Completion | ModelError:
     """One call, of which the budget is told whatever comes."""
     try:
-        outcome = _attempt(provider, request, name, timeout_s)
+        outcome = _attempt(provider, request, name, left_s)
     except BaseException as error:
         if lease is not None:  # a setting that is wrong, or a stop: nothing was sent
             lease.settle(None, None, made=not isinstance(error, (Stopped, MrengineError)))
@@ -129,17 +144,17 @@ def _settled(
     return outcome
 
 
-def _attempt(provider: Provider, request: Request, name: str, timeout_s: float) -> Completion | ModelError:
+def _attempt(provider: Provider, request: Request, name: str, left_s: float) -> Completion | ModelError:
     """One call; what a provider raises becomes a value, without the context that may hold a prompt or a key."""
     try:
-        return provider.complete(replace(request, timeout_s=timeout_s))
+        return provider.complete(replace(request, timeout_s=_attempt_s(left_s), finish_s=left_s))
     except ModelError as failed:
         error: ModelError = failed
     except (Stopped, MrengineError):
         raise
     except Exception as failed:  # noqa: BLE001  # a provider of the user's may raise anything
         error = error_map.from_exception(failed, model=name)
-    return error
+    return error_map.lasting(error)
 
 
 def _attempt_s(left_s: float) -> float:
@@ -162,8 +177,18 @@ def _settle(lease: LeaseLike | None, outcome: Completion | ModelError) -> None:
         usage = outcome.usage if outcome.usage.total_tokens else None
         lease.settle(usage, outcome.observed)
     else:
-        made = outcome.sent and outcome.status not in error_map.TURNED_AWAY
-        lease.settle(outcome.usage, outcome.observed, made=made)
+        lease.settle(outcome.usage, _heard(outcome), made=not error_map.turned_away(outcome))
+
+
+def _heard(failed: ModelError) -> Observed | None:
+    """What the budget learns of a failure. A limit that tells no time is told as one of a moment: whoever waits for
+    the same model must not run into it, too.
+    """
+    seen = failed.observed
+    if not isinstance(failed, RateLimited) or not failed.transient or (seen and seen.retry_after_s is not None):
+        return seen
+    told_s = failed.retry_after_s if failed.retry_after_s is not None else UNTOLD_S
+    return replace(seen or Observed(), retry_after_s=told_s)
 
 
 def _tell(breaker: Breaker | None, outcome: Completion | ModelError) -> None:
@@ -211,12 +236,30 @@ class _Waiter:
 class _Story:
     """What was tried so far."""
 
-    def __init__(self, started: float) -> None:
+    def __init__(self, started: float, own_s: float) -> None:
         self.attempts = 0
+        self._own_s = own_s
+        self._refused_since: float | None = None
         self._started = started
         self._waited_s = 0.0
         self._causes: deque[str] = deque(maxlen=MAX_CAUSES)
         self._last: ModelError | None = None
+        self._bounded = 0
+
+    def enough_of(self, error: ModelError) -> bool:
+        """Whether a failure that is tried only a few times has come so often."""
+        self._bounded += error.tries is not None
+        return error.tries is not None and self._bounded >= error.tries
+
+    def judge(self, outcome: Completion | ModelError, now: float) -> None:
+        """A limit that has refused the call for too long is one for which nobody waits."""
+        if not isinstance(outcome, RateLimited) or not outcome.transient:
+            self._refused_since = None
+            return
+        self._refused_since = now if self._refused_since is None else self._refused_since
+        least_s = UNTOLD_MOST_S if outcome.retry_after_s is None else error_map.LONG_S
+        if now - self._refused_since >= max(least_s, self._own_s):
+            error_map.given_up(outcome)
 
     def add(self, error: ModelError, wait_s: float) -> None:
         self._last = error

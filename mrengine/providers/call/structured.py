@@ -1,41 +1,54 @@
 """Structured answers: the schema that a provider is given, and what its answer is checked against.
 
-``response_model`` is a pydantic model (or anything pydantic's ``TypeAdapter`` takes as a class) or a JSON schema. No
-exception holds the answer: places are named only as far as the schema itself names them.
+``response_model`` is a JSON schema, a pydantic model, or whatever else pydantic's ``TypeAdapter`` takes:
+``list[Model]``, a dataclass, a ``Literal``. No exception holds the answer: places are named only as far as the schema
+itself names them.
 """
 
 from __future__ import annotations
 
 import json
 from collections.abc import Mapping
+from dataclasses import dataclass, field
+from functools import lru_cache
 from typing import Any
 
 from mrengine.errors import ConfigError, InvalidAnswer
-from mrengine.providers import jsonschema
+from mrengine.providers.call import schemas
+from mrengine.providers.call.lenient_json import json_in, parse
+from mrengine.providers.call.schemas import Problem
 
-__all__ = ["in_words", "schema_of", "strict", "validate"]
+__all__ = ["Checked", "checked", "in_words", "schema_of", "strict", "validate"]
 
 _MAX_ERRORS = 10
 
 
-def _invalid(problems: list[str]) -> InvalidAnswer:
-    """One answer that does not fit: what is wrong, without values."""
-    shown = problems[:_MAX_ERRORS]
-    more = f" and {len(problems) - len(shown)} more" if len(problems) > len(shown) else ""
-    told = f"the answer is not what response_model asks for: {'; '.join(shown)}{more}"
-    return InvalidAnswer(told, problems=shown)
+@dataclass(frozen=True, slots=True)
+class Checked:
+    """An answer that was looked at: its ``value``, or the ``problems`` that it has instead."""
+
+    value: Any = field(default=None, repr=False)
+    problems: tuple[Problem, ...] = ()
+
+    def failure(self) -> InvalidAnswer:
+        """What is wrong, without values."""
+        shown = [problem.line for problem in self.problems[:_MAX_ERRORS]]
+        left = len(self.problems) - len(shown)
+        more = f" and {left} more" if left else ""
+        told = f"the answer is not what response_model asks for: {'; '.join(shown)}{more}"
+        return InvalidAnswer(told, problems=shown)
+
+    def told(self) -> str:
+        """What is wrong, in the validator's own words, for the model that gave the answer."""
+        return "\n".join(problem.told for problem in self.problems[:_MAX_ERRORS])
 
 
 def schema_of(response_model: Any) -> dict[str, Any]:
-    """The JSON schema of a response model. Raises ConfigError for what is neither a schema nor a pydantic model."""
+    """The JSON schema of a response model. ConfigError: it is no schema, and nothing that pydantic can validate."""
     if isinstance(response_model, Mapping):
+        schemas.check(response_model)
         return dict(response_model)
-    make = getattr(response_model, "model_json_schema", None)
-    if isinstance(response_model, type) and callable(make):
-        return _rooted(dict(make()))
-    raise ConfigError(
-        "response_model must be a pydantic model class or a JSON schema (a dict)", setting="response_model"
-    )
+    return _rooted(_adapter(response_model).schema)
 
 
 def _rooted(schema: dict[str, Any]) -> dict[str, Any]:
@@ -45,72 +58,122 @@ def _rooted(schema: dict[str, Any]) -> dict[str, Any]:
     return schema if found is None else {**found, "$defs": schema["$defs"]}
 
 
+class _Adapter:
+    """What pydantic makes of a type: its schema, and a validator of JSON texts.
+
+    Values come by the JSON road (``validate_json``): a strict model takes a date, an enum or a tuple from JSON, and
+    from no Python value that JSON has.
+    """
+
+    def __init__(self, wanted: Any) -> None:
+        make = getattr(wanted, "model_json_schema", None)
+        self.validate_json: Any = getattr(wanted, "model_validate_json", None)
+        if not isinstance(wanted, type) or make is None or self.validate_json is None:
+            try:
+                from pydantic import TypeAdapter
+            except ImportError:
+                raise _not_a_model("pydantic is not installed") from None
+            adapter = _tried(lambda: TypeAdapter(wanted))
+            make, self.validate_json = adapter.json_schema, adapter.validate_json
+        self.schema: dict[str, Any] = dict(_tried(make))
+        self.names = schemas.names(self.schema)
+
+
+def _tried(make: Any) -> Any:
+    why = ""
+    try:
+        return make()
+    except Exception as error:  # noqa: BLE001  # whatever pydantic raises of a type: it is the user's
+        why = f"{type(error).__name__} by pydantic"
+    raise _not_a_model(why)
+
+
+def _not_a_model(why: str) -> ConfigError:
+    wanted = "a pydantic model class, a type that pydantic validates, or a JSON schema (a dict)"
+    return ConfigError(f"response_model must be {wanted}: {why}", setting="response_model")
+
+
+_remembered = lru_cache(maxsize=64)(_Adapter)
+
+
+def _adapter(response_model: Any) -> _Adapter:
+    if isinstance(response_model, (str, bytes, int, float, list, tuple, set)) or response_model is None:
+        raise _not_a_model(f"this is a {type(response_model).__name__}")
+    try:
+        hash(response_model)
+    except TypeError:
+        return _Adapter(response_model)
+    return _remembered(response_model)
+
+
 def validate(text: str, response_model: Any) -> Any:
     """The value that an answer's text holds: a dict or list for a schema, an instance for a model. InvalidAnswer."""
-    try:
-        value = json.loads(_unfenced(text), parse_constant=_no_constant)
-    except ValueError as error:
-        where = f" at character {error.pos}" if isinstance(error, json.JSONDecodeError) else ""
-        problem = f"/: not JSON{where}"
-    except RecursionError:
-        problem = "/: nested too deeply"
-    else:
-        return _fit(value, response_model)
-    raise _invalid([problem])
+    found = checked(text, response_model)
+    if found.problems:
+        raise found.failure()
+    return found.value
 
 
-def _no_constant(name: str) -> None:
-    """NaN and Infinity, which Python reads, are no JSON."""
-    raise ValueError(name)
+def checked(text: str, response_model: Any) -> Checked:
+    """Look at an answer's text. Of several values in it the first that fits counts.
 
-
-def _unfenced(text: str) -> str:
-    """Without the thoughts that some servers leave before an answer, and the Markdown fence that models put around
-    JSON although they were told not to.
+    Raises what a validator of the caller's raises that is no ValueError: its own fault, not the answer's.
     """
-    text = text.strip()
-    if text.startswith("<think>"):
-        text = text.partition("</think>")[2].strip()
-    if text.startswith("```") and text.endswith("```") and "\n" in text:
-        text = text[text.index("\n") + 1 : -3]
-    return text
+    first: Checked | None = None
+    for candidate in json_in(text):
+        found = _fit(candidate, response_model)
+        if not found.problems:
+            return found
+        first = first or found
+    return first or Checked(problems=(_no_json(text),))
 
 
-def _fit(value: Any, response_model: Any) -> Any:
+def _no_json(text: str) -> Problem:
+    try:
+        parse(text.strip())
+    except json.JSONDecodeError as error:
+        where = f"/: not JSON at character {error.pos}"
+        return Problem(where, f"{where}: {error.msg}")
+    except RecursionError:
+        return Problem("/: nested too deeply", "/: nested too deeply")
+    except ValueError:
+        pass
+    return Problem("/: not JSON", "/: NaN and Infinity are not JSON")
+
+
+def _fit(text: str, response_model: Any, *, unpacked: bool = False) -> Checked:
+    """A JSON text against the model. One that is a string may hold the JSON that was meant."""
+    value = parse(text)
     if isinstance(response_model, Mapping):
-        problems = jsonschema.errors(value, response_model)
+        found = Checked(value, tuple(schemas.problems(value, response_model)))
     else:
-        try:
-            return response_model.model_validate(value)
-        except ValueError as error:  # pydantic's own is a ValueError; its text holds the input
-            problems = _problems(error, response_model)
-    if problems:
-        raise _invalid(problems)
-    return value
+        found = _by_pydantic(text, value, _adapter(response_model))
+    if found.problems and isinstance(value, str) and not unpacked:
+        for inner in json_in(value):
+            if not (other := _fit(inner, response_model, unpacked=True)).problems:
+                return other
+    return found
 
 
-def _problems(error: ValueError, response_model: Any) -> list[str]:
+def _by_pydantic(text: str, value: Any, adapter: _Adapter) -> Checked:
+    if "\\ud" in text.lower():  # an escape of half a character, which pydantic's reader refuses
+        text = json.dumps(value, ensure_ascii=False).encode("utf-16", "surrogatepass").decode("utf-16", "replace")
+    try:
+        return Checked(adapter.validate_json(text))
+    except ValueError as error:  # pydantic's own is a ValueError; its text holds the input
+        return Checked(problems=tuple(_problems(error, adapter.names)))
+
+
+def _problems(error: ValueError, known: set[str]) -> list[Problem]:
     details = getattr(error, "errors", None)
     if not callable(details):
-        return [f"/: the model's validator raised {type(error).__name__}"]
-    names = _names(schema_of(response_model))
+        return [Problem(f"/: the model's validator raised {type(error).__name__}", f"/: {str(error)[:300]}")]
     found = details(include_url=False, include_context=False, include_input=False)
-    return [f"{_place(one['loc'], names)}: {one['type']}" for one in found] or ["/: invalid"]
-
-
-def _place(location: tuple[int | str, ...], names: set[str]) -> str:
-    parts = [str(part) if isinstance(part, int) or part in names else "*" for part in location]
-    return "/" + "/".join(parts)
-
-
-def _names(schema: Any) -> set[str]:
-    """Every property name that a schema knows."""
-    if isinstance(schema, Mapping):
-        own = set(schema["properties"]) if isinstance(schema.get("properties"), Mapping) else set()
-        return own.union(*(_names(part) for part in schema.values()))
-    if isinstance(schema, list):
-        return set().union(*(_names(part) for part in schema))
-    return set()
+    told = [
+        Problem(f"{schemas.place(one['loc'], known)}: {one['type']}", f"{schemas.place(one['loc'])}: {one['msg']}")
+        for one in found
+    ]
+    return told or [Problem("/: invalid", "/: invalid")]
 
 
 def in_words(schema: Mapping[str, Any]) -> str:

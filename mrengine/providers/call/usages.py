@@ -1,22 +1,18 @@
-"""What a client of a user's own says that a call has used, in whatever form, as our ``Usage``."""
+"""What a call has used: as a client of the user's own says it, and by our own count where a provider does not say."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 from mrengine.errors import ConfigError
-from mrengine.providers.http.apis import count
-from mrengine.records import Usage
+from mrengine.providers.call.counting import usage_in
+from mrengine.records import Completion, Usage
 
-__all__ = ["usage_of"]
+__all__ = ["completed", "usage_of"]
 
-_INPUT = ("input_tokens", "prompt_tokens", "prompt_token_count", "inputTokens")
-_OUTPUT = ("output_tokens", "completion_tokens", "candidates_token_count", "outputTokens")
-_TOTAL = ("total_tokens", "total_token_count")
-_CACHED = ("cached_content_token_count", "cache_read_input_tokens")
-_DETAILS = ("prompt_tokens_details", "input_tokens_details", "input_token_details")
-_BESIDE = ("cache_read_input_tokens", "cache_creation_input_tokens")  # Anthropic's input leaves them out
+_BYTES_A_TOKEN = 3  # of a text of which nothing is known
 
 
 def usage_of(said: Any) -> Usage:
@@ -28,31 +24,37 @@ def usage_of(said: Any) -> Usage:
         return said
     if isinstance(said, int) and not isinstance(said, bool) and said >= 0:
         return Usage(said, 0)
-    for inner in ("usage", "usage_metadata"):
-        if (found := _get(said, inner)) is not None and not callable(found):
+    for inner in ("usage", "usage_metadata", "usageMetadata"):
+        found = said.get(inner) if isinstance(said, Mapping) else getattr(said, inner, None)
+        if found is not None and not callable(found):
             return usage_of(found)
-    given, answered, total = _first(said, _INPUT), _first(said, _OUTPUT), _first(said, _TOTAL)
-    if given is None and answered is None:
-        if total is not None:
-            return Usage(total, 0)
+    usage = usage_in(said)
+    if usage is None:
         raise ConfigError(
             f"used() takes a Usage, a number of tokens, or a provider's usage; not {type(said).__name__}",
             setting="usage",
         )
-    beside = sum(count(_get(said, name)) for name in _BESIDE)
-    total_in = (given or 0) + beside
-    thought = (total or 0) - total_in  # where thinking is counted in the total alone
-    return Usage(total_in, max(answered or 0, thought), _cached(said))
+    return replace(usage, estimated=False)
 
 
-def _cached(said: Any) -> int:
-    details = next((found for name in _DETAILS if (found := _get(said, name)) is not None), None)
-    return _first(said, _CACHED) or count(_get(details, "cached_tokens")) or count(_get(details, "cache_read"))
+def completed(completion: Completion, input_tokens: int, max_tokens: int) -> Completion:
+    """The completion with our own count of what its provider did not say. ``input_tokens``: our count of the prompt.
+
+    A usage of nothing would be paid again and again out of the same Budget.
+    """
+    usage, text = completion.usage, completion.text
+    answered = usage.output_tokens or min(_tokens_of(text), max_tokens)
+    if completion.finish_reason == "length" and not usage.output_tokens:
+        answered = max_tokens
+    if usage.input_tokens and not usage.output_tokens and not usage.estimated and text:
+        answered = min(answered, usage.input_tokens - 1)  # nothing but a total was told
+        given = usage.input_tokens - answered
+    elif usage.estimated or not usage.input_tokens:
+        given = usage.input_tokens or input_tokens
+    else:
+        return completion
+    return replace(completion, usage=replace(usage, input_tokens=given, output_tokens=answered, estimated=True))
 
 
-def _get(said: Any, name: str) -> Any:
-    return said.get(name) if isinstance(said, Mapping) else getattr(said, name, None)
-
-
-def _first(said: Any, names: tuple[str, ...]) -> int | None:
-    return next((count(found) for name in names if (found := _get(said, name)) is not None), None)
+def _tokens_of(text: str) -> int:
+    return -(-len(text.encode("utf-8", "surrogatepass")) // _BYTES_A_TOKEN)

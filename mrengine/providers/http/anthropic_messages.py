@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
+from mrengine.providers.call.counting import usage_in
 from mrengine.providers.call.structured import in_words
-from mrengine.providers.http.apis import NotAnAnswer, Refused, clean, count
+from mrengine.providers.call.thoughts import apart
+from mrengine.providers.http.apis import NotAnAnswer, Refused, clean
 from mrengine.providers.http.quirks import Quirks
 from mrengine.records import Completion, Request, Usage
 
-__all__ = ["PATH", "answer", "body", "key_headers"]
+__all__ = ["PATH", "answer", "body", "joined", "key_headers"]
 
 PATH = "/v1/messages"
 _TOOL = "answer"
@@ -40,6 +42,7 @@ def body(request: Request, *, model: str, params: Mapping[str, Any], dialect: Qu
     messages = [{"role": "user", "content": prompt}]
     messages += ({"role": role, "content": clean(text)} for role, text in request.turns)
     sent: dict[str, Any] = {"model": model, "max_tokens": request.max_tokens, "messages": messages}
+    sent["stream"] = dialect.stream
     if request.system is not None:
         sent["system"] = clean(request.system)
     if request.temperature is not None and dialect.temperature:
@@ -51,36 +54,79 @@ def body(request: Request, *, model: str, params: Mapping[str, Any], dialect: Qu
     return sent
 
 
-def answer(data: Any, *, model: str) -> Completion:
+def answer(data: Any, *, model: str, reasoning: str = "drop") -> Completion:
     """Read a message: its texts joined, or what it put into the tool."""
     content = data.get("content") if isinstance(data, dict) else None
+    usage = _usage(data.get("usage")) if isinstance(data, dict) else Usage(estimated=True)
     if not isinstance(content, list) or not all(isinstance(block, dict) for block in content):
-        raise NotAnAnswer
+        raise NotAnAnswer("without an answer in it", usage)
     reason = data.get("stop_reason")
     if not isinstance(reason, str):
         reason = "end_turn"
+    texts = [block["text"] for block in content if block.get("type") == "text" and isinstance(block.get("text"), str)]
     if reason == "refusal":
-        raise Refused("refusal", _usage(data.get("usage")))
+        raise Refused("refusal", usage, "".join(texts))
     used = [block for block in content if block.get("type") == "tool_use"]
     tools = [block.get("input") for block in used if block.get("name") == _TOOL]
-    texts = [block["text"] for block in content if block.get("type") == "text" and isinstance(block.get("text"), str)]
     if not tools and not texts and content and all(block.get("type") == "text" for block in content):
-        raise NotAnAnswer
+        raise NotAnAnswer("without a text in it", usage)
     if used and not tools and not texts:
-        raise Refused("tool_use", _usage(data.get("usage")))
+        raise Refused("tool_use", usage)
     said = data.get("model")
-    return Completion(
+    completion = Completion(
         text=json.dumps(tools[0], ensure_ascii=False) if tools else "".join(texts),
-        usage=_usage(data.get("usage")),
+        usage=usage,
         model=said if isinstance(said, str) else model,
         finish_reason=_FINISH.get(reason, reason),
     )
+    thoughts = [str(block.get("thinking") or "") for block in content if block.get("type") == "thinking"]
+    hidden = any(block.get("type") == "redacted_thinking" for block in content)
+    completion, thought = apart(completion, "\n".join(thoughts), keep=reasoning == "keep")
+    if (thought or hidden) and not completion.text.strip() and completion.finish_reason != "length":
+        raise NotAnAnswer("with thoughts and no answer", completion.usage)
+    return completion
 
 
-def _usage(usage: Any) -> Usage:
-    """``input_tokens`` leaves out what came from, or went into, the cache; ours is the whole prompt."""
-    if not isinstance(usage, dict):
-        return Usage()
-    cached = count(usage.get("cache_read_input_tokens"))
-    fresh = count(usage.get("input_tokens")) + count(usage.get("cache_creation_input_tokens"))
-    return Usage(fresh + cached, count(usage.get("output_tokens")), cached)
+def joined(events: Sequence[Any]) -> Any:
+    """The events of a stream as one message; None: they are none.
+
+    https://platform.claude.com/docs/en/build-with-claude/streaming
+    """
+    whole: dict[str, Any] = {}
+    blocks: dict[Any, dict[str, Any]] = {}
+    for event in events:
+        kind = event.get("type") if isinstance(event, dict) else None
+        if kind == "message_start" and isinstance(event.get("message"), dict):
+            whole = dict(event["message"])
+        elif kind == "content_block_start" and isinstance(event.get("content_block"), dict):
+            blocks[event.get("index")] = dict(event["content_block"])
+        elif kind == "content_block_delta":
+            _add(blocks.setdefault(event.get("index"), {}), event.get("delta"))
+        elif kind == "message_delta":
+            whole.update(event.get("delta") or {})
+            whole["usage"] = {**(whole.get("usage") or {}), **(event.get("usage") or {})}
+        elif kind == "error":
+            return event
+    if whole.get("stop_reason") is None:
+        return None  # it ended before its end
+    return {**whole, "content": [_closed(blocks[index]) for index in sorted(blocks, key=str)]}
+
+
+_DELTAS = {"text_delta": "text", "thinking_delta": "thinking", "input_json_delta": "partial_json"}
+
+
+def _add(block: dict[str, Any], delta: Any) -> None:
+    name = _DELTAS.get(delta.get("type", "")) if isinstance(delta, dict) else None
+    if name is not None and isinstance(delta.get(name), str):
+        block[name] = block.get(name, "") + delta[name]
+
+
+def _closed(block: dict[str, Any]) -> dict[str, Any]:
+    """A tool's input comes as pieces of JSON. ValueError: they make none."""
+    given = block.pop("partial_json", "")
+    return {**block, "input": json.loads(given)} if given else block
+
+
+def _usage(said: Any) -> Usage:
+    found = usage_in(said) if isinstance(said, dict) else None
+    return Usage(estimated=True) if found is None else found

@@ -2,28 +2,34 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from types import ModuleType
 from typing import Any, Protocol, cast
 
 from mrengine.providers.http.quirks import Quirks
 from mrengine.records import Completion, Request, Usage
 
-__all__ = ["Api", "NotAnAnswer", "Refused", "api", "clean", "count"]
-
-_MOST = 2**53  # what is more was never counted
+__all__ = ["Api", "NotAnAnswer", "Refused", "api", "clean"]
 
 
 class NotAnAnswer(Exception):
-    """A body with status 200 that is no answer of this API."""
+    """A body with status 200 that is no answer of this API. ``why``, in words of ours; ``usage``: what it cost all
+    the same.
+    """
+
+    def __init__(self, why: str = "", usage: Usage | None = None) -> None:
+        super().__init__(why)
+        self.why, self.usage = why, usage
 
 
 class Refused(Exception):
-    """The model itself declined. ``reason``: the provider's word for it, never the text; ``usage``: what it cost."""
+    """The model itself declined. ``reason``: the provider's word for it; ``usage``: what it cost; ``text``: what it
+    said.
+    """
 
-    def __init__(self, reason: str, usage: Usage) -> None:
+    def __init__(self, reason: str, usage: Usage, text: str = "") -> None:
         super().__init__(reason)
-        self.reason, self.usage = reason, usage
+        self.reason, self.usage, self.text = reason, usage, text
 
 
 class Api(Protocol):
@@ -40,8 +46,14 @@ class Api(Protocol):
         """The JSON body. ``params`` are the caller's own and win; ``dialect``: what this endpoint takes."""
         ...
 
-    def answer(self, data: Any, *, model: str) -> Completion:
-        """Read an answer. Raises ``NotAnAnswer`` or ``Refused``."""
+    def answer(self, data: Any, *, model: str, reasoning: str = "drop") -> Completion:
+        """Read an answer. ``reasoning``: "drop" or "keep" what was thought aloud. Raises ``NotAnAnswer`` or
+        ``Refused``.
+        """
+        ...
+
+    def joined(self, events: Sequence[Any]) -> Any:
+        """The answer that the events of a stream make; None: they make none."""
         ...
 
 
@@ -66,10 +78,3 @@ def clean(text: str) -> str:
     except UnicodeEncodeError:
         return text.encode("utf-16-le", "surrogatepass").decode("utf-16-le", "replace")
     return text
-
-
-def count(value: Any) -> int:
-    """A number of tokens as JSON gives it; 0 for what is none."""
-    if type(value) is float and value.is_integer():
-        value = int(value)
-    return value if type(value) is int and 0 < value < _MOST else 0

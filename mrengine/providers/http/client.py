@@ -20,7 +20,6 @@ from mrengine.providers.http.proxies import Proxy, Route
 __all__ = ["HttpClient", "ProxyRefused", "Response"]
 
 CONNECT_S = 15.0
-STALL_S = 60.0
 _RECV = 256 * 1024
 
 
@@ -64,22 +63,25 @@ class HttpClient:
         # A proxy is given the whole URL of a plain request; a TLS one goes through a tunnel (RFC 9112, 3.2).
         relayed = self._proxy is not None and not secure
         self._prefix = (f"http://{host}" if relayed else "") + parts.path.rstrip("/")
+        self._query = f"?{parts.query}" if parts.query else ""
         self._fixed = f"Host: {host}\r\nAccept: application/json\r\nAccept-Encoding: identity\r\n"
         if relayed and self._proxy and self._proxy.authorization:
             self._fixed += f"Proxy-Authorization: {self._proxy.authorization}\r\n"
 
     def head(self, method: str, path: str, headers: Mapping[str, str]) -> bytes:
         """The part of a request that stays the same from call to call. ValueError: a header holds a line break."""
-        lines = [f"{method} {self._prefix}{path} HTTP/1.1\r\n{self._fixed}"]
+        lines = [f"{method} {self._prefix}{path}{self._query} HTTP/1.1\r\n{self._fixed}"]
         for name, value in headers.items():
             if any(mark in name or mark in value for mark in "\r\n\0"):
                 raise ValueError(f"the header {name.strip()!r} holds a line break")
             lines.append(f"{name}: {value}\r\n")
         return "".join(lines).encode("latin-1")
 
-    def send(self, head: bytes, body: bytes | None, *, timeout_s: float) -> Response:
-        """One request, one answer, all within ``timeout_s``."""
-        deadline = self._clock() + timeout_s
+    def send(self, head: bytes, body: bytes | None, *, timeout_s: float, finish_s: float = 0.0) -> Response:
+        """One request, one answer, all within ``timeout_s``; one that has begun may take ``finish_s``, if that is
+        more: proxies send the head at once, and the body when the model has thought.
+        """
+        deadline = _Deadline(self._clock() + timeout_s, self._clock() + max(timeout_s, finish_s))
         length = b"\r\n" if body is None else b"Content-Length: %d\r\n\r\n%b" % (len(body), body)
         message = head + length
         connection = self._take()
@@ -89,7 +91,7 @@ class HttpClient:
             except _NotSent:
                 pass  # the server had closed it: what it cannot have read may be sent again
         try:
-            return self._exchange(self._dial(deadline), message, deadline)
+            return self._exchange(self._dial(deadline.begin), message, deadline)
         except _NotSent:
             raise ConnectionResetError("the server closed the connection while the request was sent") from None
 
@@ -110,7 +112,7 @@ class HttpClient:
                 return connection
             connection.close()
 
-    def _exchange(self, connection: _Connection, message: bytes, deadline: float) -> Response:
+    def _exchange(self, connection: _Connection, message: bytes, deadline: _Deadline) -> Response:
         try:
             reader = connection.exchange(message, deadline, self._clock)
         except BaseException:
@@ -138,6 +140,14 @@ class HttpClient:
             raise
 
 
+@dataclass(frozen=True, slots=True)
+class _Deadline:
+    """On the client's clock: until when an answer must have begun, and until when it must be whole."""
+
+    begin: float
+    end: float
+
+
 class _NotSent(Exception):
     """The request did not leave whole, and no answer came: nobody can have acted on it."""
 
@@ -156,21 +166,19 @@ class _Connection:
         """An idle connection that has something to say was closed, or is out of step."""
         return bool(self._poll.poll(0))
 
-    def exchange(self, message: bytes, deadline: float, clock: Callable[[], float]) -> ResponseReader:
+    def exchange(self, message: bytes, deadline: _Deadline, clock: Callable[[], float]) -> ResponseReader:
         sock = self._sock
         reader = ResponseReader()
-        sock.settimeout(_left(deadline, clock))
+        sock.settimeout(_left(deadline.begin, clock))
         try:
             sock.sendall(message)
         except (BrokenPipeError, ConnectionResetError, ssl.SSLEOFError):
             return self._early_answer(reader)
-        wait = _left(deadline, clock)
         while True:
-            sock.settimeout(wait)
+            # Silence within an answer is no death: a peer that is gone is told by keep-alive probes.
+            sock.settimeout(_left(deadline.end if reader.started else deadline.begin, clock))
             if reader.feed(sock.recv(_RECV)):
                 return reader
-            # An answer comes in one piece as a rule: one that began and stalls is a dropped connection.
-            wait = min(_left(deadline, clock), STALL_S)
 
     def _early_answer(self, reader: ResponseReader) -> ResponseReader:
         """A server may refuse (413, 401) and close before it has read everything."""
@@ -207,11 +215,20 @@ def _connect(host: str, port: int, until: float, clock: Callable[[], float]) -> 
             sock.settimeout(_left(until, clock) / (len(found) - number))
             sock.connect(address)
             sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            _probe(sock)
             return sock
         except OSError as error:
             sock.close()
             failure = error
     raise failure
+
+
+def _probe(sock: socket.socket) -> None:
+    """Have the kernel ask a silent peer whether it lives: after 30 s, and given up after as long again."""
+    sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+    for name, seconds in (("TCP_KEEPIDLE", 30), ("TCP_KEEPINTVL", 10), ("TCP_KEEPCNT", 3)):
+        if hasattr(socket, name):
+            sock.setsockopt(socket.IPPROTO_TCP, getattr(socket, name), seconds)
 
 
 def _tunnel(sock: socket.socket, proxy: Proxy, authority: str, until: float, clock: Callable[[], float]) -> None:

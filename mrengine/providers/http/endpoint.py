@@ -26,14 +26,14 @@ class HttpProvider(RemoteProvider):
         self._client = HttpClient(base_url, route=route, slots=slots)
         self._heads: tuple[int, bytes] = (-1, b"")
 
-    def send(self, body: bytes, headers: Mapping[str, str], version: int, timeout_s: float) -> Response:
+    def send(self, body: bytes, headers: Mapping[str, str], version: int, times: tuple[float, float]) -> Response:
         """See RemoteProvider. The head is built once for each version of the headers."""
         built, head = self._heads
         if built != version:
             merged = {"content-type": "application/json", "user-agent": "mrengine", **headers}
             head = self._client.head("POST", self._shape.PATH, merged)
             self._heads = (version, head)
-        return self._client.send(head, body, timeout_s=timeout_s)
+        return self._client.send(head, body, timeout_s=times[0], finish_s=times[1])
 
     def get(self, path: str) -> Response:
         """See RemoteProvider."""

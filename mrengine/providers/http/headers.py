@@ -11,6 +11,7 @@ from typing import Any
 from mrengine.errors import ConfigError, ModelError, ModelRefused, MrengineError
 from mrengine.providers.call import error_map
 from mrengine.providers.http.apis import api
+from mrengine.providers.models import keys
 from mrengine.providers.models.model import Model
 
 __all__ = ["Headers"]
@@ -29,9 +30,11 @@ class Headers:
     def __init__(self, model: Model, *, key: str | None = None, env: Mapping[str, str] = os.environ) -> None:
         self._model, self._env = model, env
         self._lock = threading.Lock()
-        self.key = key or ((env.get(model.key_env) or "").strip() if model.key_env else None) or None
+        self.key = key or (keys.checked(model.key_env, env) if model.key_env else None)
         # An SDK sends its key by itself.
         self._fixed = {} if model.kind == model.shape else api(model.shape).key_headers(self.key or "")
+        if self.key and keys.below(model.base_url or "", *keys.AZURE):
+            self._fixed = {"api-key": self.key}
         self.version = 0
         self.current = self._read()
         if _CREDENTIALS & self.current.keys() - self._fixed.keys():

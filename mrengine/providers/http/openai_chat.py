@@ -3,24 +3,33 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
+from mrengine.providers.call.counting import usage_in
 from mrengine.providers.call.structured import in_words, strict
-from mrengine.providers.http.apis import NotAnAnswer, Refused, clean, count
+from mrengine.providers.call.thoughts import apart
+from mrengine.providers.http.apis import NotAnAnswer, Refused, clean
 from mrengine.providers.http.quirks import Quirks
 from mrengine.records import Completion, Request, Usage
 
-__all__ = ["PATH", "answer", "body", "key_headers", "reasons"]
+__all__ = ["PATH", "answer", "body", "joined", "key_headers", "reasons"]
 
 PATH = "/chat/completions"
 # gpt-5 and later and the o-series think before they answer; the "chat" variants of gpt-5 do not.
 _FINISH = {
     "stop": "stop", "eos": "stop", "end_turn": "stop",
-    "length": "length", "max_tokens": "length", "model_length": "length",
+    "length": "length", "max_tokens": "length", "model_length": "length", "model_context_window_exceeded": "length",
     "content_filter": "content_filter", "safety": "content_filter", "recitation": "content_filter",
-    "prohibited_content": "content_filter", "error": "error", "abort": "error", "cancelled": "error",
+    "prohibited_content": "content_filter", "blocklist": "content_filter", "spii": "content_filter",
+    "sensitive": "content_filter",  # Zhipu
+    "error": "error", "abort": "error", "cancelled": "error", "timeout": "error",
+    "insufficient_system_resource": "error",  # DeepSeek
+    "network_error": "error",  # Zhipu
+    "malformed_response": "error",  # Gemini
+    "load": "error", "unload": "error",  # Ollama: the model was loaded, and asked nothing
 }  # fmt: skip
+_THOUGHTS = ("reasoning_content", "reasoning", "thinking")
 _REASONS = re.compile(r"(?:o\d|gpt-(?:[5-9]|\d\d))(?!.*-chat)")
 
 
@@ -45,7 +54,10 @@ def body(request: Request, *, model: str, params: Mapping[str, Any], dialect: Qu
     if request.system is not None:
         messages.insert(0, {"role": "system", "content": clean(request.system)})
     messages += ({"role": role, "content": clean(text)} for role, text in request.turns)
-    sent: dict[str, Any] = {"model": model, "messages": messages}
+    # Said even where it goes without saying: some servers stream by default.
+    sent: dict[str, Any] = {"model": model, "messages": messages, "stream": dialect.stream}
+    if dialect.stream:
+        sent["stream_options"] = {"include_usage": True}
     thinks = reasons(model)
     long = thinks if dialect.completion_tokens is None else dialect.completion_tokens
     sent["max_completion_tokens" if long else "max_tokens"] = request.max_tokens
@@ -63,25 +75,81 @@ def _format(schema: Mapping[str, Any]) -> dict[str, Any]:
     return {"type": "json_schema", "json_schema": said}
 
 
-def answer(data: Any, *, model: str) -> Completion:
+def answer(data: Any, *, model: str, reasoning: str = "drop") -> Completion:
     """Read a chat completion."""
+    usage = _usage(data.get("usage")) if isinstance(data, dict) else Usage(estimated=True)
     try:
         choice = data["choices"][0]
         message = choice.get("message") or {}
         content = message.get("content")
     except (TypeError, KeyError, IndexError, AttributeError):
-        raise NotAnAnswer from None
-    finish, text, usage = _finish(choice.get("finish_reason")), _text(content), _usage(data.get("usage"))
+        raise NotAnAnswer("without an answer in it", usage) from None
+    finish, text = _finish(choice.get("finish_reason")), _text(content)
     if finish == "content_filter" or (message.get("refusal") and not text):
-        raise Refused("content_filter" if finish == "content_filter" else "refusal", usage)
+        told = message.get("refusal") or text
+        refusal = told if isinstance(told, str) else ""
+        raise Refused("content_filter" if finish == "content_filter" else "refusal", usage, refusal)
     if text is None and message.get("tool_calls"):
         raise Refused("tool_calls", usage)
-    if finish == "error" or (text is None and (not message or finish not in ("stop", "length"))):
-        raise NotAnAnswer
+    if (finish == "error" and not _is_partial(choice, text)) or (
+        text is None and (not message or finish != "length") and not _thoughts(message)
+    ):
+        raise NotAnAnswer(f"without an answer in it (finish_reason {finish})", usage)
     said = data.get("model")
-    return Completion(
+    completion = Completion(
         text=text or "", usage=usage, model=said if isinstance(said, str) else model, finish_reason=finish
     )
+    return _answered(completion, message, keep=reasoning == "keep")
+
+
+def _is_partial(choice: Mapping[str, Any], text: str | None) -> bool:
+    """An answer that a server calls loaded, and that is there: of a model that was loaded to give it."""
+    return bool(text) and str(choice.get("finish_reason")).lower() == "load"
+
+
+def _answered(completion: Completion, message: Mapping[str, Any], *, keep: bool) -> Completion:
+    """The answer without its thoughts. Thoughts alone are no answer, unless max_tokens ended them."""
+    completion, thought = apart(completion, _thoughts(message), keep=keep)
+    if thought and not completion.text.strip() and completion.finish_reason != "length":
+        raise NotAnAnswer("with thoughts and no answer", completion.usage)
+    return completion
+
+
+def _thoughts(message: Mapping[str, Any]) -> str:
+    return next((found for name in _THOUGHTS if isinstance(found := message.get(name), str) and found), "")
+
+
+def joined(events: Sequence[Any]) -> Any:
+    """The chunks of a stream as one chat completion; None: they are none."""
+    message: dict[str, Any] = {}
+    whole: dict[str, Any] = {}
+    finish: Any = None
+    for event in events:
+        if not isinstance(event, dict):
+            return None
+        whole.update((name, event[name]) for name in ("model", "usage", "error") if event.get(name))
+        if isinstance(groq := event.get("x_groq"), dict) and groq.get("usage"):
+            whole["usage"] = groq["usage"]
+        for choice in event.get("choices") or ():
+            if not isinstance(choice, dict) or choice.get("index"):
+                continue
+            finish = choice.get("finish_reason") or finish
+            _add(message, choice.get("delta") or choice.get("message"))
+            if choice.get("error"):
+                whole["error"] = choice["error"]
+    if "error" in whole:
+        return whole  # whatever came before it
+    if finish is None:
+        return None  # it ended before its end
+    return whole | {"choices": [{"message": message, "finish_reason": finish}] if message else []}
+
+
+def _add(message: dict[str, Any], delta: Any) -> None:
+    for name, part in delta.items() if isinstance(delta, dict) else ():
+        if isinstance(part, str) and name != "role":
+            message[name] = message.get(name, "") + part
+        elif part and name not in message:
+            message[name] = part
 
 
 def _finish(reason: Any) -> str:
@@ -98,15 +166,9 @@ def _text(content: Any) -> str | None:
         return "".join(part["text"] for part in content if isinstance(part, dict) and isinstance(part.get("text"), str))
     if content is None:
         return None
-    raise NotAnAnswer
+    raise NotAnAnswer("whose content is no text")
 
 
-def _usage(usage: Any) -> Usage:
-    """Google and xAI leave the tokens of thinking out of ``completion_tokens``; the total has them."""
-    if not isinstance(usage, dict):
-        return Usage()
-    details = usage.get("prompt_tokens_details")
-    cached = details.get("cached_tokens") if isinstance(details, dict) else 0
-    given = count(usage.get("prompt_tokens"))
-    thought_of = count(usage.get("total_tokens")) - given if given else 0
-    return Usage(given, max(count(usage.get("completion_tokens")), thought_of), count(cached))
+def _usage(said: Any) -> Usage:
+    found = usage_in(said) if isinstance(said, dict) else None
+    return Usage(estimated=True) if found is None else found

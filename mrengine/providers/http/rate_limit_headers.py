@@ -1,8 +1,11 @@
 """What a provider's headers say of its limits, read into one value.
 
 Formats: ``x-ratelimit-{limit,remaining,reset}-{requests,tokens}`` with resets like ``6m0s`` or ``20ms`` (OpenAI and
-those who copy it); ``anthropic-ratelimit-{requests,tokens,input-tokens,output-tokens}-{limit,remaining,reset}`` with
-RFC 3339 resets; ``retry-after`` in seconds or as an HTTP date (RFC 9110, 10.2.3); ``retry-after-ms`` (OpenAI, Azure).
+those who copy it; Mistral and Cerebras add ``-minute``); ``anthropic-ratelimit-{requests,tokens,input-tokens,
+output-tokens}-{limit,remaining,reset}`` with RFC 3339 resets; ``x-ratelimit-{limit,remaining,reset}`` of whatever is
+limited, its reset in seconds, in epoch seconds (GitHub) or epoch milliseconds (OpenRouter); ``ratelimit-reset``;
+``retry-after`` in seconds or as an HTTP date (RFC 9110, 10.2.3); ``retry-after-ms`` (OpenAI, Azure). Instants are
+measured against the answer's own ``Date``: nobody knows how far its clock is from ours.
 """
 
 from __future__ import annotations
@@ -17,12 +20,15 @@ from typing import TypeVar
 
 from mrengine.records import Observed
 
-__all__ = ["observed"]
+__all__ = ["exhausted_s", "observed", "span"]
 
-_PREFIXES = ("x-ratelimit-", "anthropic-ratelimit-", "retry-after")
+_PREFIXES = ("x-ratelimit-", "anthropic-ratelimit-", "ratelimit-", "retry-after")
 _SPAN = re.compile(r"(\d+(?:\.\d+)?)(ms|us|µs|ns|s|m|h|d)")
 _SECONDS = {"ns": 1e-9, "us": 1e-6, "µs": 1e-6, "ms": 1e-3, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
+# Requests that are full again no sooner are those of a day: Groq's always, OpenAI's of a free tier.
+_MINUTE_AT_MOST_S = 90.0
 _MAX_WAIT_S = 7 * 86400.0
+_EPOCH_S, _EPOCH_MS = 1e9, 1e11  # a reset that is more than this is an instant
 T = TypeVar("T")
 
 
@@ -31,26 +37,64 @@ def observed(headers: Mapping[str, str], *, now: Callable[[], float] = time.time
     said = {name: value for name, value in headers.items() if name.startswith(_PREFIXES)}
     if not said:
         return None
+    clock = _clock(headers, now)
 
     def count(*names: str) -> int | None:
         return _first(_count, said, names)
 
-    def span(*names: str) -> float | None:
-        return _first(lambda text: _span(text, now), said, names)
+    def reset(*names: str) -> float | None:
+        return _first(lambda text: span(text, clock), said, names)
 
+    requests_s = reset(*_names("reset", "requests"))
+    requests = requests_s is None or requests_s <= _MINUTE_AT_MOST_S
     return Observed(
-        limit_requests=count("x-ratelimit-limit-requests", "anthropic-ratelimit-requests-limit"),
-        remaining_requests=count("x-ratelimit-remaining-requests", "anthropic-ratelimit-requests-remaining"),
-        reset_requests_s=span("x-ratelimit-reset-requests", "anthropic-ratelimit-requests-reset"),
-        limit_tokens=count("x-ratelimit-limit-tokens", "anthropic-ratelimit-tokens-limit"),
-        remaining_tokens=count("x-ratelimit-remaining-tokens", "anthropic-ratelimit-tokens-remaining"),
-        reset_tokens_s=span("x-ratelimit-reset-tokens", "anthropic-ratelimit-tokens-reset"),
+        limit_requests=count(*_names("limit", "requests")) if requests else None,
+        remaining_requests=count(*_names("remaining", "requests")) if requests else None,
+        reset_requests_s=requests_s,
+        limit_tokens=count(*_names("limit", "tokens")),
+        remaining_tokens=count(*_names("remaining", "tokens")),
+        reset_tokens_s=reset(*_names("reset", "tokens")),
         limit_input_tokens=count("anthropic-ratelimit-input-tokens-limit"),
         remaining_input_tokens=count("anthropic-ratelimit-input-tokens-remaining"),
         limit_output_tokens=count("anthropic-ratelimit-output-tokens-limit"),
         remaining_output_tokens=count("anthropic-ratelimit-output-tokens-remaining"),
-        retry_after_s=_retry_after(said, now),
+        retry_after_s=_retry_after(said, clock),
     )
+
+
+def exhausted_s(headers: Mapping[str, str], *, now: Callable[[], float] = time.time) -> float | None:
+    """Of an answer that a limit has refused: seconds until what is used up is there again, by the reset headers.
+
+    A reset beside something that is left is about another limit. None: no header says it.
+    """
+    clock, waits = _clock(headers, now), []
+    for name, value in headers.items():
+        if not name.startswith(_PREFIXES) or "reset" not in name:
+            continue
+        left = headers.get(name.replace("reset", "remaining"))
+        wait = span(value, clock) if left is None or _count(left.partition(".")[0]) == 0 else None
+        if wait is not None and (left is not None or _unnamed(name)):
+            waits.append(wait)
+    return max(waits, default=None)
+
+
+def _unnamed(name: str) -> bool:
+    """Whether a reset is that of the only limit there is."""
+    return name in ("x-ratelimit-reset", "ratelimit-reset", "x-ratelimit-reset-after")
+
+
+def _names(what: str, of: str) -> tuple[str, str, str]:
+    return f"x-ratelimit-{what}-{of}", f"anthropic-ratelimit-{of}-{what}", f"x-ratelimit-{what}-{of}-minute"
+
+
+def _clock(headers: Mapping[str, str], now: Callable[[], float]) -> Callable[[], float]:
+    """The provider's own clock, where the answer tells it."""
+    try:
+        told = parsedate_to_datetime(headers["date"])
+    except (KeyError, ValueError, TypeError, IndexError):
+        return now
+    instant = _instant(told)
+    return lambda: instant
 
 
 def _first(read: Callable[[str], T | None], said: Mapping[str, str], names: tuple[str, ...]) -> T | None:
@@ -65,46 +109,41 @@ def _count(text: str) -> int | None:
     return int(text) if text.isdecimal() and len(text) < 16 else None
 
 
-def _span(text: str, now: Callable[[], float]) -> float | None:
-    """Seconds from "1.5", "6m0s", "20ms" or an RFC 3339 instant."""
+def span(text: str, now: Callable[[], float] = time.time) -> float | None:
+    """Seconds from "1.5", "6m0s", "20ms", an epoch in seconds or milliseconds, an RFC 3339 instant or an HTTP date."""
     text = text.strip()
     number = _number(text)
     if number is not None:
-        return number
+        return _bounded(number if number < _EPOCH_S else (number / (1e3 if number > _EPOCH_MS else 1.0)) - now())
     parts = _SPAN.findall(text)
     if parts and "".join(value + unit for value, unit in parts) == text:
         return _bounded(sum(float(value) * _SECONDS[unit] for value, unit in parts))
     try:
-        instant = datetime.fromisoformat(text.replace("Z", "+00:00"))
+        return _until(datetime.fromisoformat(text.replace("Z", "+00:00")), now)
     except ValueError:
-        return None
-    return _until(instant, now)
-
-
-def _retry_after(said: Mapping[str, str], now: Callable[[], float]) -> float | None:
-    """The longer of what the headers say: never earlier than told."""
-    waits = []
-    if "retry-after-ms" in said and (ms := _number(said["retry-after-ms"])) is not None:
-        waits.append(ms / 1000)
-    if "retry-after" in said and (wait := _seconds_or_date(said["retry-after"].strip(), now)) is not None:
-        waits.append(wait)
-    return max(waits, default=None)
-
-
-def _seconds_or_date(text: str, now: Callable[[], float]) -> float | None:
-    number = _number(text)
-    if number is not None:
-        return number
+        pass
     try:
         return _until(parsedate_to_datetime(text), now)
     except (ValueError, TypeError, IndexError):
         return None
 
 
+def _retry_after(said: Mapping[str, str], now: Callable[[], float]) -> float | None:
+    """The longer of what the headers say: never earlier than told."""
+    waits = []
+    if "retry-after-ms" in said and (ms := _number(said["retry-after-ms"])) is not None:
+        waits.append(_bounded(ms / 1000))
+    if "retry-after" in said and (wait := span(said["retry-after"], now)) is not None:
+        waits.append(wait)
+    return max(waits, default=None)
+
+
 def _until(instant: datetime, now: Callable[[], float]) -> float:
-    if instant.tzinfo is None:
-        instant = instant.replace(tzinfo=timezone.utc)
-    return _bounded(instant.timestamp() - now())
+    return _bounded(_instant(instant) - now())
+
+
+def _instant(told: datetime) -> float:
+    return (told if told.tzinfo is not None else told.replace(tzinfo=timezone.utc)).timestamp()
 
 
 def _number(text: str) -> float | None:
@@ -112,7 +151,7 @@ def _number(text: str) -> float | None:
         value = float(text)
     except ValueError:
         return None
-    return _bounded(value) if math.isfinite(value) else None
+    return value if math.isfinite(value) else None
 
 
 def _bounded(seconds: float) -> float:

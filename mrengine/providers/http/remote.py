@@ -16,12 +16,14 @@ from typing import Any
 
 from mrengine.errors import ModelError
 from mrengine.providers.call import error_map
-from mrengine.providers.call.context_window import ask_window, check, size
+from mrengine.providers.call.context_window import ask_window, check, size, spoken
+from mrengine.providers.http import no_answer
 from mrengine.providers.http.apis import NotAnAnswer, Refused, api
 from mrengine.providers.http.client import Response
 from mrengine.providers.http.headers import Headers
-from mrengine.providers.http.quirks import Quirks, learned
+from mrengine.providers.http.quirks import Quirks, adapted, learned
 from mrengine.providers.http.rate_limit_headers import observed
+from mrengine.providers.http.streams import events_in, is_stream, without_comments
 from mrengine.providers.models.model import Model
 from mrengine.records import Completion, Request
 
@@ -48,9 +50,16 @@ class RemoteProvider(ABC):
     def __repr__(self) -> str:
         return f"{type(self).__name__}({self._name!r})"
 
+    @property
+    def hidden(self) -> list[str]:
+        """Values of its headers, as they are now: no message may repeat them."""
+        return self._headers.hidden
+
     @abstractmethod
-    def send(self, body: bytes, headers: Mapping[str, str], version: int, timeout_s: float) -> Response:
-        """POST a body; an answer of any status, or whatever the client raises. ``version``: of the headers."""
+    def send(self, body: bytes, headers: Mapping[str, str], version: int, times: tuple[float, float]) -> Response:
+        """POST a body; an answer of any status, or whatever the client raises. ``version``: of the headers;
+        ``times``: the request's ``timeout_s`` and ``finish_s``.
+        """
 
     @abstractmethod
     def get(self, path: str) -> Response:
@@ -89,60 +98,76 @@ class RemoteProvider(ABC):
         dialect = known = self._dialect
         while True:
             body = self._body(request, dialect)
-            response = self._answered(body, request.timeout_s)
+            response = self._answered(body, (request.timeout_s, request.finish_s))
             other = learned(dialect, request, body, response.status, response.body)
             if other is None:
                 break
             dialect = other
         if not 200 <= response.status < 300:
-            raise error_map.from_status(
-                response.status, response.headers, response.body, model=self._name, hidden=self._headers.hidden
-            )
+            bad = no_answer.sampled_badly(self._name, response.status, response.body)
+            raise bad or self._failure(response.status, response, request)
         if dialect != known:
             self._dialect = dialect
-        return self._read(response)
+        return self._read(response, request)
+
+    def _failure(self, status: int, response: Response, request: Request) -> ModelError:
+        hidden, texts = self._headers.hidden, spoken(request)
+        return error_map.from_status(
+            status, response.headers, response.body, model=self._name, hidden=hidden, texts=texts
+        )
 
     def _body(self, request: Request, dialect: Quirks) -> bytes:
-        sent = self._shape.body(request, model=self._model.wire_name, params=self._params, dialect=dialect)
+        sent = self._shape.body(
+            adapted(request, dialect), model=self._model.wire_name, params=self._params, dialect=dialect
+        )
         return _encode(sent).encode("utf-8", "replace")
 
-    def _answered(self, body: bytes, timeout_s: float) -> Response:
+    def _answered(self, body: bytes, times: tuple[float, float]) -> Response:
         seen = self._headers.version
-        response = self._sent(body, timeout_s)
+        response = self._sent(body, times)
         if response.status == 401 and self._headers.renewable:
             self._headers.renew(seen)
-            response = self._sent(body, timeout_s)
+            response = self._sent(body, times)
         return response
 
-    def _sent(self, body: bytes, timeout_s: float) -> Response:
+    def _sent(self, body: bytes, times: tuple[float, float]) -> Response:
         """Send; a foreign exception leaves no trace: not even as context, for its request holds prompt and key."""
         failed: ModelError
         try:
-            return self.send(body, self._headers.current, self._headers.version, timeout_s)
+            return self.send(body, self._headers.current, self._headers.version, times)
         except Exception as error:  # noqa: BLE001  # whatever a client raises is mapped, in one place
             failed = error_map.from_exception(error, model=self._name)
         raise failed
 
-    def _read(self, response: Response) -> Completion:
+    def _read(self, response: Response, request: Request) -> Completion:
         failed: ModelError
+        seen, data = observed(response.headers), None
         try:
-            data = json.loads(response.body)
-            if isinstance(data, dict) and isinstance(data.get("error"), dict) and not data.get("choices"):
-                raise self._inner_failure(data["error"], response)
-            completion = self._shape.answer(data, model=self._name)
-        except (ValueError, RecursionError, NotAnAnswer):
-            failed = error_map.not_an_answer(self._name, response.status)
+            data = self._data(response)
+            inner = no_answer.inner_error(
+                data, response.headers, model=self._name, hidden=self._headers.hidden, texts=spoken(request)
+            )
+            if inner is not None:
+                raise inner
+            completion = self._shape.answer(data, model=self._name, reasoning=self._model.spec.reasoning)
+        except NotAnAnswer as nothing:
+            failed = no_answer.no_answer(self._name, nothing.why, nothing.usage, data=data)
+        except (ValueError, RecursionError):
+            failed = no_answer.no_answer(self._name)
         except Refused as refusal:
             failed = error_map.refused(self._name, refusal.reason, refusal.usage)
+            failed.answer = refusal.text
         else:
-            seen = observed(response.headers)
             return completion if seen is None else replace(completion, observed=seen)
-        failed.observed = observed(response.headers)
+        failed.observed = seen
         raise failed
 
-    def _inner_failure(self, error: Mapping[str, Any], response: Response) -> ModelError:
-        """Gateways answer 200 and put the real status into the body."""
-        status = error_map.inner_status(error)
-        return error_map.from_status(
-            status, response.headers, response.body, model=self._name, hidden=self._headers.hidden
-        )
+    def _data(self, response: Response) -> Any:
+        """The JSON of a body, or of the stream that it is. ValueError: it is neither."""
+        body = without_comments(response.body)
+        if not is_stream(body):
+            return json.loads(body)
+        data = self._shape.joined(events_in(body))
+        if data is None:
+            raise ValueError("the stream ended before its answer did")
+        return data

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import json
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
 from mrengine.records import Price
 
-__all__ = ["DEFAULTS", "Entry", "date", "find"]
+__all__ = ["DEFAULTS", "Entry", "date", "find", "names"]
 
 DEFAULTS = {"openai": "gpt-4o-mini", "anthropic": "claude-haiku-4-5"}
 """The models that are taken where none is named: cheap ones that answer without thinking first."""
@@ -40,6 +40,11 @@ def date() -> str:
     return str(_table()["date"])
 
 
+def names() -> list[str]:
+    """All models of the table."""
+    return sorted(_table()["models"])
+
+
 def find(name: str) -> Entry | None:
     """A model by its name or by its dated snapshot's; never by likeness: ``gpt-4o-audio`` is not ``gpt-4o``."""
     models = _table()["models"]
@@ -47,4 +52,12 @@ def find(name: str) -> Entry | None:
     if row is None:
         return None
     price = row.get("price")
-    return Entry(row.get("context_window"), row.get("max_output"), Price(*price) if price else None)
+    return Entry(row.get("context_window"), row.get("max_output"), _price(name, price) if price else None)
+
+
+def _price(name: str, row: list[float]) -> Price:
+    """Anthropic's prices of cache writes are multiples of the input's: docs/en/build-with-claude/prompt-caching."""
+    price = Price(*row)
+    if not name.startswith("claude"):
+        return price
+    return replace(price, cache_write=price.input * 1.25, cache_write_1h=price.input * 2.0)

@@ -13,7 +13,7 @@ from mrengine.errors import ConfigError
 from mrengine.providers.models import catalog, resolution
 from mrengine.records import ModelSpec, Price, RateLimit
 
-__all__ = ["Model", "resolve_models"]
+__all__ = ["Model", "every_lane", "names_of", "resolve_models"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,7 +23,8 @@ class Model:
     ``name`` is what limits, results and events call it, ``wire_name`` what its endpoint does. ``kind``: "openai",
     "anthropic", "http", "local", "fake" or "custom"; ``shape``: "openai" or "anthropic". ``identity`` is what makes
     its answers its own: it enters call digests and tells whether a job is the same; no key, header or address does.
-    ``preloads`` is what ``preload()`` is given. ``None``: not known.
+    ``preloads`` is what ``preload()`` is given. ``lanes``: the same model by its other keys, each with a name, and
+    so with limits, of its own. ``None``: not known.
     """
 
     index: int
@@ -41,6 +42,7 @@ class Model:
     limits: RateLimit | None = None
     preloads: tuple[str, ...] = ()
     fallbacks: tuple[Model, ...] = ()
+    lanes: tuple[Model, ...] = ()
 
     def describe(self) -> dict[str, Any]:
         """Plain values for processes that open no pickles: the supervisor, the manager."""
@@ -53,23 +55,30 @@ _OURS = frozenset(
     {"model", "messages", "system", "stream", "n", "max_tokens", "max_completion_tokens", "response_format"}
 )
 _INSTEAD = "answers are never streamed, and the rest is an argument of complete() and map_prompt()"
+_FALLBACKS_ON = frozenset({"unavailable", "overflow", "filtered"})
 Given = str | ModelSpec | Sequence[str | ModelSpec] | None
 
 
 def resolve_models(
-    models: Given, *, limits: Mapping[str, RateLimit] | None = None, env: Mapping[str, str] = os.environ
+    models: Given,
+    *,
+    limits: Mapping[str, RateLimit] | None = None,
+    env: Mapping[str, str] = os.environ,
+    keys: bool = True,
 ) -> tuple[Model, ...]:
     """Resolve what a user gave. Raises ConfigError that names what is missing and the way out; makes no call.
 
     ``None`` is the default model: OpenAI's if its key is set, else Anthropic's, else the embedded one if it is
-    installed.
+    installed. Without ``keys`` a missing key or SDK is no error: nothing is to be called.
     """
     if models is None:
         models = _default(env)
-    given = [models] if isinstance(models, (str, ModelSpec)) else list(models)
+    given = [models] if isinstance(models, (str, ModelSpec)) else models
+    if not isinstance(given, Sequence):
+        raise ConfigError(f"models is a name, a ModelSpec or a list of these, not {_a(models)}", setting="models")
     if not given:
         raise ConfigError("models is empty: name at least one", setting="models")
-    resolved = [_resolve(_spec(item), index, limits or {}, env) for index, item in enumerate(given)]
+    resolved = [_resolve(_spec(item), index, limits or {}, env, keys) for index, item in enumerate(given)]
     return tuple(_distinct(resolved))
 
 
@@ -92,20 +101,58 @@ def _spec(item: Any) -> ModelSpec:
         return item
     if isinstance(item, str):
         return ModelSpec(item)
-    raise ConfigError(f"a model is a name or a ModelSpec, not {type(item).__name__}", setting="models")
+    raise ConfigError(f"a model is a name or a ModelSpec, not {_a(item)}", setting="models")
 
 
-def _resolve(spec: ModelSpec, index: int, limits: Mapping[str, RateLimit], env: Mapping[str, str]) -> Model:
-    place = resolution.place(spec, env)
+def _a(value: Any) -> str:
+    return f"of type {type(value).__name__}"
+
+
+def _check_spec(spec: ModelSpec) -> None:
+    """ConfigError: a field of it is of another kind. Values are not shown: headers may hold keys."""
+    for name, what, sound in (
+        ("name", "a str", isinstance(spec.name, str)),
+        ("base_url", "a str", spec.base_url is None or isinstance(spec.base_url, str)),
+        ("headers", "a dict, or a function that returns one", spec.headers is None or _is_headers(spec.headers)),
+        ("params", "a dict", spec.params is None or isinstance(spec.params, Mapping)),
+        ("price", "a Price(input, output)", spec.price is None or isinstance(spec.price, Price)),
+        ("limits", "a RateLimit", spec.limits is None or isinstance(spec.limits, RateLimit)),
+        ("context_window", "a whole number above 0", _is_size(spec.context_window)),
+        ("max_output", "a whole number above 0", _is_size(spec.max_output)),
+        ("fallbacks", "a list of names or ModelSpecs", isinstance(spec.fallbacks, (list, tuple))),
+    ):
+        if not sound:
+            raise ConfigError(f"ModelSpec.{name} of {spec.name!r} is {what}", setting=name)
+
+
+def _is_headers(value: Any) -> bool:
+    return callable(value) or (
+        isinstance(value, Mapping) and all(isinstance(one, str) for pair in value.items() for one in pair)
+    )
+
+
+def _is_size(value: Any) -> bool:
+    return value is None or (type(value) is int and value > 0)
+
+
+def _resolve(spec: ModelSpec, index: int, limits: Mapping[str, RateLimit], env: Mapping[str, str], keys: bool) -> Model:
+    _check_spec(spec)
+    spec = resolution.of_plugin(spec)
+    place = resolution.place(spec, env if keys else resolution.AnyKey(env))
+    if keys:
+        resolution.check_sdk(place)
     if ours := _OURS & (spec.params or {}).keys():
         raise ConfigError(f"params of {place.name} cannot hold {min(ours)}: {_INSTEAD}", setting="params")
+    if spec.reasoning not in ("drop", "keep"):
+        raise ConfigError(f'reasoning of {place.name} is "drop" or "keep", not {spec.reasoning!r}', setting="reasoning")
+    _check_fallbacks(spec)
     listed = None if place.kind in ("fake", "local") else catalog.find(place.wire_name)
     known = listed or catalog.Entry(None, None, None)
     own_limits: RateLimit | None = None
     if place.kind == "local":
         from mrengine.providers.local import embedded
 
-        known, own_limits = catalog.Entry(embedded.CONTEXT_WINDOW, None, None), embedded.LIMITS
+        known, own_limits = catalog.Entry(embedded.CONTEXT_WINDOW, None, Price(0.0, 0.0)), embedded.LIMITS
     model = Model(
         index=index,
         name=place.name,
@@ -115,31 +162,63 @@ def _resolve(spec: ModelSpec, index: int, limits: Mapping[str, RateLimit], env: 
         identity=_identity(spec, place),
         spec=spec,
         base_url=place.base_url,
-        key_env=place.key_env,
+        key_env=place.key_envs[0] if place.key_envs else None,
         context_window=spec.context_window or known.context_window,
         max_output=spec.max_output or known.max_output,
         price=spec.price or known.price,
-        limits=limits.get(spec.name) or limits.get(place.name) or spec.limits or own_limits,
+        limits=next((limits[name] for name in names_of(spec, place.name) if name in limits), spec.limits or own_limits),
         preloads=place.preloads,
     )
-    fallbacks = [_resolve(_spec(item), index, limits, env) for item in spec.fallbacks]
-    return replace(model, fallbacks=tuple(fallbacks))
+    fallbacks = [_resolve(_spec(item), index, limits, env, keys) for item in spec.fallbacks]
+    lanes = tuple(_lane(model, variable, limits) for variable in place.key_envs[1:])
+    return replace(model, fallbacks=tuple(fallbacks), lanes=lanes)
+
+
+def _lane(model: Model, variable: str, limits: Mapping[str, RateLimit]) -> Model:
+    name = f"{model.name} ({variable})"
+    return replace(model, name=name, key_env=variable, limits=limits.get(name) or model.limits)
+
+
+def every_lane(models: Sequence[Model]) -> list[Model]:
+    """All that a call may go to: the models, their fallbacks, and both by each of their keys."""
+    own = [one for model in models for one in (model, *model.fallbacks)]
+    return [lane for model in own for lane in (model, *model.lanes)]
+
+
+def _check_fallbacks(spec: ModelSpec) -> None:
+    on = spec.fallbacks_on
+    if isinstance(on, str) or not set(on) <= _FALLBACKS_ON:
+        told = ", ".join(repr(one) for one in sorted(_FALLBACKS_ON))
+        raise ConfigError(f"fallbacks_on={on!r}: a tuple of any of {told}", setting="fallbacks_on")
+
+
+def names_of(spec: ModelSpec, name: str) -> tuple[str, ...]:
+    """What ``limits`` may call a model."""
+    brought = (f"{spec.provider}:{spec.name}",) if isinstance(spec.provider, str) else ()
+    return (spec.name, name, *brought)
 
 
 def _identity(spec: ModelSpec, place: resolution.ResolvedModel) -> str:
     """Canonical JSON. The address is left out: a server that moved to another port is still the same model."""
     facts = {"provider": place.origin, "model": place.wire_name, "params": dict(spec.params or {})}
+    if spec.reasoning != "drop":
+        facts["reasoning"] = spec.reasoning  # another text is another answer
     try:
         return json.dumps(facts, sort_keys=True, ensure_ascii=True)
     except (TypeError, ValueError):
         raise ConfigError(f"params of {place.name} must be what JSON holds", setting="params") from None
 
 
+def _at_address(model: Model) -> Model:
+    name = f"{model.name}@{model.base_url}"
+    return replace(model, name=name, lanes=tuple(replace(m, name=f"{name} ({m.key_env})") for m in model.lanes))
+
+
 def _distinct(models: list[Model]) -> list[Model]:
     """Names must tell models apart: where two endpoints serve one name, the address is added to it."""
     names = [model.name for model in models]
     shared = {name for name in names if names.count(name) > 1}
-    told = [replace(m, name=f"{m.name}@{m.base_url}") if m.name in shared and m.base_url else m for m in models]
+    told = [_at_address(m) if m.name in shared and m.base_url else m for m in models]
     names = [model.name for model in told]
     twice = sorted({name for name in names if names.count(name) > 1})
     if twice:

@@ -5,24 +5,43 @@ from __future__ import annotations
 import importlib.util
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 from urllib.parse import urlsplit
 
 from mrengine.errors import ConfigError
+from mrengine.providers.models import keys
 from mrengine.records import ModelSpec
 
-__all__ = ["ENTRY_POINTS", "OPENAI", "VENDORS", "ResolvedModel", "custom_class", "place"]
+__all__ = [
+    "ENTRY_POINTS",
+    "OPENAI",
+    "SDKS",
+    "VENDORS",
+    "AnyKey",
+    "ResolvedModel",
+    "check_sdk",
+    "custom_class",
+    "of_plugin",
+    "place",
+    "plugins",
+]
 
 ENTRY_POINTS = "mrengine.providers"
 OPENAI, ANTHROPIC = "https://api.openai.com/v1", "https://api.anthropic.com"
 GEMINI = "https://generativelanguage.googleapis.com/v1beta/openai"
 VENDORS = (OPENAI, ANTHROPIC, GEMINI)
-UNDERSTOOD = (
-    "gpt-*, o1*, o3*, o4*, chatgpt-* (OpenAI), claude-* (Anthropic), gemini-* (Google), local, "
-    "local:/path/to/model.gguf, http(s)://host:port/v1#name, fake; for others give "
-    "ModelSpec(name, provider=…, base_url=…)"
+SDKS = {"openai": 3, "anthropic": 2}  # and their first versions that are built on httpx2, as setup.cfg has them
+NAMES = (
+    "gpt-*, o1*, o3*, o4*, chatgpt-* (OpenAI)",
+    "claude-* (Anthropic)",
+    "gemini-* (Google)",
+    "local",
+    "local:/path/to/model.gguf",
+    "http(s)://host:port/v1#name",
+    "fake",
 )
+OTHERS = "for others give ModelSpec(name, provider=…, base_url=…)"
 _BY_NAME = (
     (re.compile(r"gpt-|chatgpt-|o\d"), "openai"),
     (re.compile(r"claude-"), "anthropic"),
@@ -31,6 +50,7 @@ _BY_NAME = (
     (re.compile(r"fake$"), "fake"),
     (re.compile(r"https?://"), "http"),
 )
+_SECRET = re.compile(r"(?:^|[&_.-])(?:\w*key|token|sig|signature|secret|password|code)=", re.IGNORECASE)
 _PROXIES = ("http_proxy", "https_proxy", "all_proxy")
 
 
@@ -44,8 +64,30 @@ class ResolvedModel:
     shape: str
     origin: str
     base_url: str | None = None
-    key_env: str | None = None
+    key_envs: tuple[str, ...] = ()
     preloads: tuple[str, ...] = ()
+
+
+class AnyKey(dict[str, str]):
+    """An environment in which no key is missing, for an estimate: nothing is called, and no value is used."""
+
+    def get(self, name: str, default: Any = None) -> Any:
+        return super().get(name) or ("-" if not name.lower().endswith(("_base_url", "_proxy")) else default)
+
+
+def plugins() -> dict[str, Any]:
+    """The entry points of the group ``mrengine.providers``, by name: providers of other packages."""
+    from importlib.metadata import entry_points
+
+    return {point.name: point for point in entry_points(group=ENTRY_POINTS)}
+
+
+def of_plugin(spec: ModelSpec) -> ModelSpec:
+    """ "acme:large", where an installed package brings the provider "acme", is its model "large"; "acme" is its own."""
+    if spec.provider is not None or spec.base_url is not None or _by_name(spec.name):
+        return spec
+    name, _, rest = spec.name.partition(":")
+    return replace(spec, name=rest or name, provider=name) if name in plugins() else spec
 
 
 def place(spec: ModelSpec, env: Mapping[str, str]) -> ResolvedModel:
@@ -67,7 +109,25 @@ def place(spec: ModelSpec, env: Mapping[str, str]) -> ResolvedModel:
         return ResolvedModel(spec.name, spec.name, "fake", "openai", "fake")
     if provider is not None:
         return _custom(spec, custom_class(provider))
-    raise ConfigError(f"unknown model {spec.name!r}; understood are {UNDERSTOOD}", setting="models")
+    brought = "".join(f", {name}:NAME (a plugin)" for name in sorted(plugins()))
+    raise ConfigError(
+        f"unknown model {spec.name!r}; understood are {', '.join(NAMES)}{brought}; {OTHERS}", setting="models"
+    )
+
+
+def check_sdk(place: ResolvedModel) -> None:
+    """Raise ConfigError where the SDK that a model is asked through is missing or too old."""
+    sdk = place.kind
+    if sdk not in SDKS or all(importlib.util.find_spec(package) is not None for package in (sdk, "httpx2")):
+        return
+    missing = importlib.util.find_spec(sdk) is None
+    what = f"is missing: pip install {sdk}" if missing else f"is too old: pip install '{sdk}>={SDKS[sdk]}'"
+    straight = "http" if _by_name(place.wire_name) == sdk else f"http:{sdk}"
+    raise ConfigError(
+        f"{place.name} is asked through the SDK {sdk!r}, which {what}; or go without it, with "
+        f'ModelSpec({place.wire_name!r}, provider="{straight}"), or as {place.base_url}#{place.wire_name}',
+        setting="models",
+    )
 
 
 def _by_name(name: str) -> str | None:
@@ -75,8 +135,9 @@ def _by_name(name: str) -> str | None:
 
 
 def _vendor(spec: ModelSpec, name: str, env: Mapping[str, str]) -> ResolvedModel:
-    """Through the vendor's SDK where it is installed; else straight, which says and hears the same."""
-    kind = name if importlib.util.find_spec(name) is not None else "http"
+    """Through the vendor's SDK, whether or not it is installed: ``check_sdk`` says where it is missing."""
+    azure = keys.below(spec.base_url or "", *keys.AZURE)  # whose keys have a header of their own
+    kind = "http" if azure else name
     return _at(spec, kind, name, spec.name, spec.base_url, f"{name.upper()}_API_KEY", env)
 
 
@@ -99,23 +160,37 @@ def _http(spec: ModelSpec, shape: str, env: Mapping[str, str]) -> ResolvedModel:
 def _at(
     spec: ModelSpec, kind: str, shape: str, name: str, url: str | None, key_env: str | None, env: Mapping[str, str]
 ) -> ResolvedModel:
-    own = url is not None and url != GEMINI
-    if url is None and (from_env := env.get(f"{shape.upper()}_BASE_URL")):
-        url, own = from_env, True
-    url = _checked(url or (ANTHROPIC if shape == "anthropic" else OPENAI))
-    if shape == "anthropic":
-        url = url.removesuffix("/messages").removesuffix("/v1")  # the path of Messages begins with it
-    url = url.removesuffix("/chat/completions")  # whoever gives the whole address means its base
-    key_env = spec.api_key_env or key_env
-    required = spec.api_key_env is not None or (key_env is not None and not own and spec.headers is None)
-    if key_env is not None and not env.get(key_env):
-        if required:
-            raise ConfigError(f"no key for {name}: set {key_env} in the environment", setting=key_env)
-        key_env = None
-    return ResolvedModel(name, name, kind, shape, shape, url, key_env, _preloads(kind, url, spec, env))
+    """``key_env``: the variable of the vendor that the name belongs to. A host of somebody else's gets its key only if
+    the environment names it beside the key (``OPENAI_BASE_URL``), or ``api_key_env`` says so.
+    """
+    given = url
+    if url is None:
+        url = env.get(f"{shape.upper()}_BASE_URL") or (ANTHROPIC if shape == "anthropic" else OPENAI)
+    vendors_own = keys.vendor_variable(url)
+    url = _checked(url, shape)
+    named = keys.named(spec.api_key_env)
+    keys.check_variables(spec.headers, env)
+    if not named:
+        own = vendors_own if given is not None else key_env
+        found = own if own is not None and keys.checked(own, env) else None
+        if found is None and key_env is not None and vendors_own == key_env and spec.headers is None:
+            raise _no_key(name, key_env)
+        named = (found,) if found is not None else ()
+    for variable in named:
+        if keys.checked(variable, env) is None:
+            raise _no_key(name, variable)
+    return ResolvedModel(name, name, kind, shape, shape, url, named, _preloads(kind, url, spec, env))
 
 
-def _checked(url: str) -> str:
+def _no_key(name: str, variable: str) -> ConfigError:
+    if not variable.isupper():  # as no variable of a key is: it may be the key itself, and is not shown
+        told = "api_key_env names a variable that is not set: it is the name of one, and not the key"
+        return ConfigError(f"no key for {name}: {told}", setting="api_key_env")
+    return ConfigError(f"no key for {name}: set {variable} in the environment", setting=variable)
+
+
+def _checked(url: str, shape: str) -> str:
+    """A base URL: without the path of the calls, which is often given too, and with its query (``?api-version=``)."""
     try:
         parts = urlsplit(url)
         sound = parts.scheme in ("http", "https") and parts.hostname and (parts.port is None or parts.port > 0)
@@ -123,9 +198,15 @@ def _checked(url: str) -> str:
         sound = False
     if not sound:
         raise ConfigError("base_url must look like https://host:port/v1", setting="base_url")
-    if parts.username or parts.password or parts.query:
-        raise ConfigError("base_url must hold no password or query: use headers= or api_key_env=", setting="base_url")
-    return url.partition("#")[0].rstrip("/")
+    if parts.username or parts.password or _SECRET.search(parts.query):
+        raise ConfigError("base_url must hold no password or key: use headers= or api_key_env=", setting="base_url")
+    if not (url.isascii() and url.isprintable() and " " not in url):
+        raise ConfigError("base_url holds a space, or a character that no address has", setting="base_url")
+    path = parts.path.rstrip("/")
+    if shape == "anthropic":
+        path = path.removesuffix("/messages").removesuffix("/v1")  # the path of Messages begins with it
+    path = path.removesuffix("/chat/completions")  # whoever gives the whole address means its base
+    return f"{parts.scheme}://{parts.netloc}{path}" + (f"?{parts.query}" if parts.query else "")
 
 
 def _preloads(kind: str, url: str, spec: ModelSpec, env: Mapping[str, str]) -> tuple[str, ...]:
@@ -160,13 +241,10 @@ def _custom(spec: ModelSpec, provider: Any) -> ResolvedModel:
 
 def custom_class(name: str) -> type[Any]:
     """The class that an entry point of the group ``mrengine.providers`` names."""
-    from importlib.metadata import entry_points
-
-    known = entry_points(group=ENTRY_POINTS)
-    for point in known:
-        if point.name == name:
-            return _loaded(point)
-    names = ["openai", "anthropic", "http", "http:anthropic", "local", "fake", *sorted({point.name for point in known})]
+    known = plugins()
+    if name in known:
+        return _loaded(known[name])
+    names = ["openai", "anthropic", "http", "http:anthropic", "local", "fake", *sorted(known)]
     raise ConfigError(f"unknown provider {name!r}; there are {', '.join(names)}", setting="provider")
 
 

@@ -134,7 +134,7 @@ def test_documents_are_found_by_index_over_batches(tmp_path: Path) -> None:
     batches = []
     for first in range(0, 60, 3):
         batch = tuple(DocumentRow(f"d{i}", bytes(16), i, 1, 1) for i in range(first, first + 3))
-        batches.append((first, wal.append(codec.DOCUMENTS, pack_documents(DocumentsRecord(first, batch)))))
+        batches.append((first, 3, wal.append(codec.DOCUMENTS, pack_documents(DocumentsRecord(first, batch)))))
     wal.commit()
     with LogReader(tmp_path / "log") as reader:
         names = DocumentNames(reader, batches)
@@ -142,8 +142,9 @@ def test_documents_are_found_by_index_over_batches(tmp_path: Path) -> None:
         assert [row.id for row in names] == [f"d{i}" for i in range(60)]
         assert len(names._cache) <= 8
         for index in (-1, 60):
-            with pytest.raises(IndexError):
+            with pytest.raises(LogError, match="run the job again with its documents"):
                 names[index]
+            assert names.get(index) is None
     wal.close()
 
 
@@ -155,6 +156,7 @@ def test_rows_and_names_may_be_read_by_many_threads_at_once(tmp_path: Path) -> N
     batches = [
         (
             i,
+            1,
             wal.append(
                 codec.DOCUMENTS, pack_documents(DocumentsRecord(i, (DocumentRow(f"d{i}", bytes(16), i, 1, 1),)))
             ),

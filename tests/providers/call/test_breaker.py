@@ -150,3 +150,17 @@ def test_a_refusal_of_the_chunk_is_not_taken_elsewhere() -> None:
     with pytest.raises(ModelRefused):
         ask_any(found, breakers, refuse)
     assert asked == ["a", "b"]
+
+
+def test_a_doubt_ends_no_model_and_a_limit_of_a_day_does() -> None:
+    """Whether one 401 is about the key the engine judges; a used up limit is certain."""
+    breaker = Breaker()
+    doubt = ModelRefused("401", scope="model")
+    doubt.certain = False
+    for _ in range(10):
+        breaker.failed(doubt)
+    assert breaker.state == "closed"
+    used_up = RateLimited("a day", scope="model")
+    used_up.transient = False
+    breaker.failed(used_up)
+    assert breaker.state == "ended"

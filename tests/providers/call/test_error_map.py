@@ -40,7 +40,7 @@ FIELD = [
     (404, {"object": "error", "message": "The model `x` does not exist.", "type": "NotFoundError", "code": 404},
      ModelRefused, "model"),
     (404, {"error": "model 'x' not found, try pulling it first"}, ModelRefused, "model"),
-    (404, {"detail": "Not Found"}, ModelRefused, "chunk"),
+    (404, {"detail": "Not Found"}, ModelRefused, "model"),
     (400, {"error": {"message": "Unsupported parameter: 'max_tokens'", "param": "max_tokens",
                      "code": "unsupported_parameter"}}, ModelRefused, "chunk"),
     (413, {"error": {"type": "request_too_large", "message": "x"}}, ModelRefused, "chunk"),

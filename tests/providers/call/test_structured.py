@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 import json
-from typing import Any
+from dataclasses import dataclass
+from datetime import date, datetime
+from decimal import Decimal
+from enum import Enum
+from typing import Any, Literal
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from pydantic import BaseModel, Field, field_validator
+from pydantic import BaseModel, ConfigDict, Field, field_validator
 
 from mrengine.errors import ConfigError, InvalidAnswer, ModelUnavailable, TruncatedAnswer
-from mrengine.providers import jsonschema
+from mrengine.providers.call import schemas
 from mrengine.providers.call.answers import answer
-from mrengine.providers.call.structured import schema_of, strict, validate
+from mrengine.providers.call.structured import checked, schema_of, strict, validate
 from mrengine.providers.fake import example
 from mrengine.records import Completion, Request, Usage
 
@@ -29,6 +33,11 @@ class Drug(BaseModel):
         if value == "poison":
             raise ValueError(f"bad name {value}")
         return value
+
+
+def lines(value: Any, schema: Any) -> list[str]:
+    """What is wrong with a value, as logs and exceptions say it."""
+    return [problem.line for problem in schemas.problems(value, schema)]
 
 
 class Tree(BaseModel):
@@ -71,7 +80,7 @@ def test_pydantics_message_is_not_ours() -> None:
 
 def test_only_models_and_schemas_are_taken() -> None:
     """A ConfigError before any call."""
-    for wrong in (3, "x", Drug(name="a", dose_mg=1), int):
+    for wrong in (3, "x", None, Drug(name="a", dose_mg=1), [Drug]):
         with pytest.raises(ConfigError):
             schema_of(wrong)
 
@@ -121,22 +130,20 @@ INVALID: list[tuple[Any, Any]] = [
 @pytest.mark.parametrize(("schema", "value"), VALID)
 def test_what_a_schema_allows_passes(schema: Any, value: Any) -> None:
     """A case for each keyword."""
-    assert jsonschema.errors(value, schema) == []
+    assert lines(value, schema) == []
 
 
 @pytest.mark.parametrize(("schema", "value"), INVALID)
 def test_what_a_schema_forbids_is_found(schema: Any, value: Any) -> None:
     """One line for each keyword that is broken."""
-    assert len(jsonschema.errors(value, schema)) == 1
+    assert len(lines(value, schema)) == 1
 
 
 def test_a_schema_that_refers_to_itself_ends() -> None:
     """Trees of any depth."""
     tree = {"type": "object", "properties": {"child": {"$ref": "#"}}, "additionalProperties": False}
-    assert jsonschema.errors({"child": {"child": {}}}, tree) == []
-    assert jsonschema.errors({"child": {"child": {"x": 1}}}, tree) == [
-        "/child/child: 1 properties that are not allowed"
-    ]
+    assert lines({"child": {"child": {}}}, tree) == []
+    assert lines({"child": {"child": {"x": 1}}}, tree) == ["/child/child: violates additionalProperties false"]
 
 
 JSON = st.recursive(
@@ -150,9 +157,7 @@ JSON = st.recursive(
 def test_no_value_enters_an_error(value: Any) -> None:
     """Errors name places and rules: nothing of a text that the schema does not hold."""
     secret = json.loads(json.dumps(value).replace('""', '"x"'))
-    told = jsonschema.errors(
-        {"Jane": secret, "list": ["Roe"]}, {"type": "object", "additionalProperties": {"type": "null"}}
-    )
+    told = lines({"Jane": secret, "list": ["Roe"]}, {"type": "object", "additionalProperties": {"type": "null"}})
     assert not any("Jane" in line or "Roe" in line for line in told)
 
 
@@ -176,7 +181,7 @@ def test_strict_mode_closes_objects_or_is_left() -> None:
 @pytest.mark.parametrize("schema", [schema_of(Drug) | {"required": ["name"]}, SCHEMA | {"properties": {"code": {}}}])
 def test_the_example_of_a_schema_fits_it(schema: Any) -> None:
     """What fakes answer to a schema."""
-    assert jsonschema.errors(example(schema), schema) == []
+    assert lines(example(schema), schema) == []
 
 
 class Answers:
@@ -204,8 +209,8 @@ def test_an_answer_that_does_not_fit_is_asked_again_with_what_was_wrong() -> Non
     assert completion.latency_ms == 10
     (_, said), (_, again) = ask.requests[1].turns
     assert said == '{"name": 1}'
-    assert "/name: string_type" in again
-    assert "/dose_mg: missing" in again
+    assert "/name: Input should be a valid string" in again
+    assert "/dose_mg: Field required" in again
 
 
 def test_a_second_question_tells_the_schema() -> None:
@@ -224,13 +229,15 @@ def test_a_model_that_refers_to_itself_has_an_object_at_its_root() -> None:
     """pydantic gives a reference, which providers refuse."""
     schema = schema_of(Tree)
     assert schema["type"] == "object"
-    assert jsonschema.errors({"name": "a", "parts": [{"name": "b", "parts": []}]}, schema) == []
-    assert jsonschema.errors({"name": "a", "parts": [{"parts": []}]}, schema) == ["/parts/0/name: missing"]
+    assert lines({"name": "a", "parts": [{"name": "b", "parts": []}]}, schema) == []
+    assert lines({"name": "a", "parts": [{"parts": []}]}, schema) == ["/parts/0/name: missing"]
 
 
 def test_a_pattern_of_another_dialect_passes() -> None:
     """The provider may understand it; we do not fail an answer because of it."""
-    assert jsonschema.errors("é", {"type": "string", "pattern": r"^\p{L}$"}) == []
+    schema = schema_of({"type": "string", "pattern": r"^\p{L}$"})
+    assert lines("é", schema) == []
+    assert lines("1", schema) != []
 
 
 def test_a_structured_answer_is_continued_in_words() -> None:
@@ -286,3 +293,139 @@ def test_a_failure_on_the_way_knows_what_was_paid_before_it() -> None:
     with pytest.raises(ModelUnavailable) as caught:
         answer(ask, REQUEST, response_model=SCHEMA)
     assert caught.value.usage == Usage(10, 1)
+
+
+class Kind(Enum):
+    new = "new"
+    old = "old"
+
+
+class Strict(BaseModel):
+    model_config = ConfigDict(strict=True)
+    day: date
+    at: datetime
+    kind: Kind
+    span: tuple[int, int]
+    tags: set[str]
+    dose: Decimal
+
+
+@dataclass
+class Visit:
+    day: int
+    notes: list[str]
+
+
+def test_a_strict_model_is_read_from_json() -> None:
+    """By the JSON road: JSON has no dates, enums, tuples or sets."""
+    text = (
+        '{"day": "2026-11-27", "at": "2026-11-27T10:00:00Z", "kind": "old", "span": [1, 2], "tags": ["a"], '
+        '"dose": "1.10"}'
+    )
+    found = validate(f"Here it is: {text}", Strict)
+    assert (found.day, found.kind, found.span, found.tags) == (date(2026, 11, 27), Kind.old, (1, 2), {"a"})
+    assert str(found.dose) == "1.10"
+    with pytest.raises(InvalidAnswer, match="/span/0: int_type"):
+        validate(text.replace("[1, 2]", '["1", 2]'), Strict)
+
+
+TYPES: list[tuple[Any, str, Any]] = [
+    (list[Drug], '[{"name": "a", "dose_mg": 1},]', [Drug(name="a", dose_mg=1)]),
+    (dict[str, int], 'so: {"a": 1}', {"a": 1}),
+    (Visit, '{"day": 1, "notes": ["x"]}', Visit(1, ["x"])),
+    (list[Visit] | None, "null", None),
+    (Literal["yes", "no"], '"yes"', "yes"),
+    (int, "3", 3),
+]
+
+
+@pytest.mark.parametrize(("wanted", "text", "value"), TYPES)
+def test_whatever_pydantic_validates_is_a_response_model(wanted: Any, text: str, value: Any) -> None:
+    """With a schema of its own, which goes into the prompt where it is no object."""
+    assert validate(text, wanted) == value
+    assert json.dumps(schema_of(wanted))
+    with pytest.raises(InvalidAnswer):
+        validate('{"a": "b"}', wanted)
+
+
+def test_json_in_a_string_is_unpacked() -> None:
+    """Some models quote their JSON; a string that is wanted stays one."""
+    quoted = json.dumps('{"code": "A"}')
+    assert validate(quoted, SCHEMA) == {"code": "A"}
+    assert validate(quoted, {"type": "string"}) == '{"code": "A"}'
+
+
+def test_of_several_values_the_first_that_fits_counts() -> None:
+    """Prose may hold examples."""
+    text = 'Not {"n": 1, "m": "a much longer example"} but {"code": "A"}.'
+    assert validate(text, SCHEMA) == {"code": "A"}
+
+
+def test_half_a_character_is_no_reason_to_refuse() -> None:
+    """An escaped lone surrogate is JSON, and pydantic's reader refuses it."""
+    assert validate(r'{"name": "a\ud83d", "dose_mg": 1}', Drug).name == "a\ufffd"
+
+
+NO_SCHEMAS: list[tuple[Any, str]] = [
+    ({"type": "objekt"}, "/type"),
+    ({"type": "object", "properties": {"a": "string"}}, "/properties/a"),
+    ({"type": "object", "required": "a"}, "/required"),
+    ({"name": "string", "age": "integer"}, "none of its keywords"),
+    ({"type": "object", "propertys": {"a": {}}}, "is it properties"),
+    ({"type": "object", "properties": {"a": {"type": "string", "patern": "x"}}}, "is it pattern"),
+    ({"type": "array", "items": {"$ref": "#/$defs/nobody"}}, "points to nothing"),
+    ({"$ref": "https://example.com/schema.json"}, "nothing is fetched"),
+    ({"type": "string", "pattern": "("}, "no regular expression"),
+    ({"enum": {1, 2}}, "what JSON does not"),
+    ({"type": "integer", "minimum": "3"}, "/minimum"),
+]
+
+
+@pytest.mark.parametrize(("schema", "told"), NO_SCHEMAS)
+def test_a_schema_that_is_none_is_a_config_error(schema: Any, told: str) -> None:
+    """It would take every answer, or none; the message says where and why."""
+    with pytest.raises(ConfigError) as caught:
+        schema_of(schema)
+    assert told in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "schema",
+    [
+        {},
+        {"type": "object", "x-order": ["a"], "properties": {"propertys": {"type": "string"}}},
+        {"$schema": "http://json-schema.org/draft-07/schema#", "definitions": {"a": {}}, "$ref": "#/definitions/a"},
+        {"type": "object", "properties": {"a": {"type": "string", "nullable": True, "example": "x"}}},
+        Drug.model_json_schema(),
+        Tree.model_json_schema(),
+    ],
+)
+def test_a_schema_of_the_field_passes(schema: Any) -> None:
+    """Older drafts, OpenAPI's words, names of properties that look like keywords."""
+    assert schema_of(schema) == schema
+
+
+BEYOND: list[tuple[Any, Any]] = [
+    ({"patternProperties": {"^a": {"type": "integer"}}}, {"ab": "x"}),
+    ({"minProperties": 1}, {}),
+    ({"contains": {"type": "integer"}}, ["a"]),
+    ({"propertyNames": {"maxLength": 1}}, {"ab": 1}),
+    ({"if": {"minimum": 5}, "then": {"maximum": 6}}, 7),
+    ({"dependentRequired": {"a": ["b"]}}, {"a": 1}),
+]
+
+
+@pytest.mark.parametrize(("schema", "value"), BEYOND)
+def test_no_keyword_is_passed_over(schema: Any, value: Any) -> None:
+    """All of the draft's; the line names the keyword."""
+    (line,) = lines(value, schema)
+    assert any(keyword in line for keyword in (*schema, "maximum", "maxLength", "type"))
+
+
+def test_the_model_is_told_more_than_the_log() -> None:
+    """Values and the validator's own words."""
+    found = checked('{"name": "poison", "dose_mg": 1}', Drug)
+    assert "bad name poison" in found.told()
+    assert "poison" not in str(found.failure()) + repr(found)
+    found = checked('{"code": "lower", "n": 1}', SCHEMA)
+    assert "does not match ^[A-Z]" in found.told()

@@ -60,9 +60,9 @@ def test_usage_counts_cached_tokens_once() -> None:
     assert OPENAI.answer(CHAT | {"usage": usage}, model="m").usage == Usage(10, 2, 4)
     usage = {"input_tokens": 6, "cache_read_input_tokens": 3, "cache_creation_input_tokens": 1, "output_tokens": 2}
     said = {"content": [{"type": "text", "text": "hi"}], "usage": usage}
-    assert ANTHROPIC.answer(said, model="m").usage == Usage(10, 2, 3)
+    assert ANTHROPIC.answer(said, model="m").usage == Usage(10, 2, 3, 1)
     for nonsense in (None, 3, {"prompt_tokens": "x"}, {"prompt_tokens": -1}):
-        assert OPENAI.answer(CHAT | {"usage": nonsense}, model="m").usage == Usage()
+        assert OPENAI.answer(CHAT | {"usage": nonsense}, model="m").usage == Usage(estimated=True)
 
 
 @pytest.mark.parametrize(
@@ -117,7 +117,7 @@ def test_anthropics_refusal_is_one() -> None:
     said = {"content": [{"type": "text", "text": "half"}], "stop_reason": "refusal", "usage": {"input_tokens": 3}}
     with pytest.raises(Refused) as caught:
         ANTHROPIC.answer(said, model="m")
-    assert caught.value.usage == Usage(3, 0)
+    assert caught.value.usage == Usage(3, 0, estimated=True)
 
 
 @pytest.mark.parametrize(
@@ -141,12 +141,12 @@ def test_an_answer_that_broke_off_is_none(reason: str) -> None:
 
 @pytest.mark.parametrize(
     ("usage", "counted"),
-    [({"prompt_tokens": 10, "completion_tokens": 2, "total_tokens": 62}, Usage(10, 52)),
+    [({"prompt_tokens": 10, "completion_tokens": 2, "total_tokens": 62}, Usage(10, 52, reasoning_tokens=50)),
      ({"prompt_tokens": 10, "completion_tokens": 2, "total_tokens": 12}, Usage(10, 2)),
      ({"prompt_tokens": 10.0, "completion_tokens": 2.0}, Usage(10, 2)),
-     ({"prompt_tokens": float("nan"), "completion_tokens": float("inf")}, Usage()),
-     ({"prompt_tokens": 10**30, "completion_tokens": -1, "total_tokens": True}, Usage()),
-     ({"total_tokens": 9}, Usage())],
+     ({"prompt_tokens": float("nan"), "completion_tokens": float("inf")}, Usage(estimated=True)),
+     ({"prompt_tokens": 10**30, "completion_tokens": -1, "total_tokens": True}, Usage(estimated=True)),
+     ({"total_tokens": 9}, Usage(9))],
 )  # fmt: skip
 def test_what_is_no_count_counts_nothing(usage: Any, counted: Usage) -> None:
     """Thinking that only the total has is paid for; what JSON holds beyond numbers of tokens is left out."""

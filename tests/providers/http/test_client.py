@@ -211,21 +211,48 @@ def test_the_deadline_is_for_the_whole_call() -> None:
         client.close()
 
 
-def test_an_answer_that_stalls_is_given_up_before_the_deadline(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Silence before the answer is thinking; silence within it is a dead connection."""
-    monkeypatch.setattr("mrengine.providers.http.client.STALL_S", 0.1)
+def test_a_body_that_comes_long_after_its_head_is_waited_for() -> None:
+    """Proxies send the head at once and the body when the model has thought: the call's own deadline counts."""
 
     def serve(sock: socket.socket, number: int) -> None:
         request(sock)
-        time.sleep(0.3)
-        sock.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 1000\r\n\r\nsome")
-        sock.recv(1)
+        sock.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\n")
+        time.sleep(0.8)
+        sock.sendall(b"some")
 
     with listening(serve) as url:
         client = HttpClient(url, route=Route())
+        head = client.head("POST", "/chat", {})
+        assert client.send(head, b"{}", timeout_s=0.3, finish_s=60).body == b"some"
         with pytest.raises(TimeoutError):
-            post(client, timeout_s=60)
+            client.send(head, b"{}", timeout_s=0.1, finish_s=0.4)
         client.close()
+
+
+def test_a_peer_that_is_gone_is_noticed_without_a_timeout() -> None:
+    """The kernel asks it: nothing else tells a silent model from a pulled cable."""
+    with listening(lambda sock, number: None) as url:
+        client = HttpClient(url, route=Route())
+        sock = client._dial(time.monotonic() + 5)._sock
+        assert sock.getsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE)
+        sock.close()
+
+
+@pytest.mark.parametrize("road", ROADS)
+def test_an_answer_that_has_begun_may_take_the_calls_own_time(road: str, connected: Connect) -> None:
+    """On every road: it is paid for, and cutting it off buys it again."""
+
+    def serve(sock: socket.socket, number: int) -> None:
+        request(sock)
+        sock.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\n")
+        time.sleep(0.8)
+        sock.sendall(b'{"a": 1} ')
+
+    with listening(serve) as url:
+        provider = connected(road, base_url=url)
+        with pytest.raises(ModelUnavailable, match="sent a body"):
+            provider.complete(ask(timeout_s=0.3, finish_s=30.0))
+        provider.close()
 
 
 def answer_of(body: bytes) -> bytes:

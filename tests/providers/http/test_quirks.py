@@ -16,6 +16,7 @@ from tests.providers.http.test_client import listening, request
 
 SCHEMA = {"type": "object", "properties": {"dose": {"type": "integer"}}}
 TEMPERATURE, TOKENS, WORDS = Quirks(temperature=False), Quirks(completion_tokens=True), Quirks(native_schema=False)
+SYSTEM = Quirks(system=False)
 
 FIELD: list[tuple[str, Any, Quirks | None]] = [
     ("OpenAI", {"message": "Unsupported parameter: 'max_tokens' is not supported with this model. Use "
@@ -31,16 +32,29 @@ FIELD: list[tuple[str, Any, Quirks | None]] = [
     ("vLLM", {"message": "The provided JSON schema contains features not supported by xgrammar."}, WORDS),
     ("OpenAI", {"message": "max_tokens is too large: 99999. This model takes at most 4096 completion tokens"}, None),
     ("anybody", {"message": "messages: field required"}, None),
+    ("Moonshot", {"message": "invalid temperature: only 1 is allowed for this model"}, TEMPERATURE),
+    ("Anthropic", {"message": "`temperature` may only be set to 1 when thinking is enabled."}, TEMPERATURE),
+    ("anybody", {"message": "temperature must be set to 1 for this model"}, TEMPERATURE),
+    ("anybody", {"message": "temperature must be between 0 and 1"}, None),
+    ("vLLM", {"message": "System role not supported"}, SYSTEM),
+    ("Gemini", {"message": "Developer instruction is not enabled for models/x"}, SYSTEM),
+    ("Mistral", {"message": "Only user and assistant roles are supported!"}, SYSTEM),
+    ("Mistral", {"message": "Conversation roles must alternate user/assistant/user/assistant/..."}, SYSTEM),
+    ("a server", {"message": "Unexpected role 'system'"}, SYSTEM),
+    ("a server", {"message": "This model does not support system messages"}, SYSTEM),
+    ("a server", {"message": "The system is busy"}, None),
 ]  # fmt: skip
 
 
 @pytest.mark.parametrize(("who", "error", "dialect"), FIELD)
 def test_refusals_of_the_field_are_understood(who: str, error: Any, dialect: Quirks | None) -> None:
     """The parameter that is named is left out, or said otherwise; all else stays the refusal that it is."""
-    asked = Request("m", "p", temperature=0.2, schema=SCHEMA)
+    asked = Request("m", "p", system="Be brief.", temperature=0.2, schema=SCHEMA)
     body = json.dumps({"error": error}).encode()
     assert learned(Quirks(), asked, b'{"max_tokens":5}', 400, body) == dialect
-    assert learned(Quirks(), asked, b"{}", 500, body) is None
+    of_schema = dialect == WORDS and b"tool_choice" not in body
+    assert learned(Quirks(), asked, b"{}", 500, body) == (dialect if of_schema or dialect == SYSTEM else None)
+    assert learned(Quirks(), asked, b"{}", 503, body) is None
 
 
 def test_what_was_not_sent_is_not_left_out() -> None:
@@ -103,3 +117,28 @@ def test_what_did_not_help_is_not_kept(connected: Connect) -> None:
     half = len(picky.bodies) // 2
     assert picky.bodies[:half] == picky.bodies[half:]
     assert "temperature" in picky.bodies[0]
+
+
+@pytest.mark.parametrize("status", [b"400 No", b"500 TemplateError"])
+def test_a_model_without_a_system_role_is_told_in_the_prompt(status: bytes, connected: Connect) -> None:
+    """Its instructions open the prompt, and from the second call on nothing is asked in vain."""
+    bodies: list[dict[str, Any]] = []
+
+    def serve(sock: socket.socket, number: int) -> None:
+        while True:
+            bodies.append(json.loads(request(sock).partition(b"\r\n\r\n")[2]))
+            roles = [message["role"] for message in bodies[-1]["messages"]]
+            said: Any = {"choices": [{"message": {"content": "hi"}, "finish_reason": "stop"}]}
+            if "system" in roles:
+                said = {"object": "error", "message": "System role not supported", "code": 400}
+            body = json.dumps(said).encode()
+            line = status if "system" in roles else b"200 OK"
+            sock.sendall(b"HTTP/1.1 %b\r\nContent-Length: %d\r\n\r\n%b" % (line, len(body), body))
+
+    with listening(serve) as url:
+        provider = connected("http:openai", base_url=url)
+        for _ in range(2):
+            assert provider.complete(ask("Tell me.", system="Be brief.")).text == "hi"
+        provider.close()
+    assert len(bodies) == 3
+    assert bodies[-1]["messages"] == [{"role": "user", "content": "Be brief.\n\nTell me."}]

@@ -42,7 +42,7 @@ TRANSIENT = [
     ("empty", ModelUnavailable),
     ("wrong_shape", ModelUnavailable),
 ]
-FINAL = [("400", "chunk"), ("404", "chunk"), ("413", "chunk"), ("401", "model"), ("403", "model"), ("quota", "model")]
+FINAL = [("400", "chunk"), ("404", "model"), ("413", "chunk"), ("401", "model"), ("403", "model"), ("quota", "model")]
 
 pytestmark = pytest.mark.parametrize("road", ROADS)
 
@@ -98,7 +98,7 @@ def test_a_transient_failure_is_one_and_is_tried_again(
 def test_a_final_failure_ends_the_chunk_or_the_model_at_once(
     road: str, fault: str, scope: str, server: LLMServer, connected: Connect
 ) -> None:
-    """400, 404, 413 end the chunk; 401, 403 and an empty account end the model; nothing is tried again."""
+    """400, 413 end the chunk; 401, 403, 404 and an empty account end the model; nothing is tried again."""
     server.reset(script=[fault])
     with pytest.raises(ModelRefused) as caught:
         persist(connected(road))
@@ -227,7 +227,7 @@ def test_a_model_that_never_fits_ends_as_invalid(road: str, server: LLMServer, c
     """After three questions, with what they cost, and nothing of what it said."""
     schema = {"type": "object", "properties": {"dose": {"type": "integer"}}, "required": ["dose"]}
     server.reset(answer='{"dose": "a secret"}')
-    with pytest.raises(InvalidAnswer, match="/dose: not of type integer") as caught:
+    with pytest.raises(InvalidAnswer, match='/dose: violates type "integer"') as caught:
         answer(connected(road).complete, ask(schema=schema), response_model=schema)
     assert server.stats().requests == 3
     assert caught.value.usage is not None

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -64,7 +65,7 @@ def test_a_name_says_where_a_model_is(
             "GEMINI_API_KEY",
         ),
         (ModelSpec("any", provider="http:anthropic", base_url="http://h:1"), "http", "anthropic", None),
-        (ModelSpec("any", provider="openai", base_url="http://h:1/v1"), "openai", "openai", "OPENAI_API_KEY"),
+        (ModelSpec("any", provider="openai", base_url="http://h:1/v1"), "openai", "openai", None),
     ],
 )
 def test_a_spec_says_the_rest(spec: ModelSpec, kind: str, shape: str, key: str | None) -> None:
@@ -108,7 +109,14 @@ def test_base_urls_of_the_environment_are_used() -> None:
         (ModelSpec("x", provider=dict), "complete"),
         (ModelSpec("fake", params={"f": object()}), "params"),
         ([], "empty"),
-        ([3], "not int"),
+        ([3], "not of type int"),
+        (3, "a list of these, not of type int"),
+        (ModelSpec("gpt-4o", api_key_env="sk-1234"), "not the key itself"),
+        (ModelSpec("gpt-4o", api_key_env="gsk_1234"), "not the key"),
+        (ModelSpec("fake", params="x"), "ModelSpec.params"),
+        (ModelSpec("fake", price=0.1), "ModelSpec.price"),
+        (ModelSpec("fake", context_window=-1), "ModelSpec.context_window"),
+        (ModelSpec("http://h/v1#m", headers="X: secret"), "ModelSpec.headers"),
         (["fake", "fake"], "twice"),
     ],
 )
@@ -120,18 +128,43 @@ def test_mistakes_are_told_early_with_the_way_out(given: Any, told: str) -> None
     assert "hunter2" not in str(caught.value)
 
 
-@pytest.mark.parametrize(("given", "key"), [("gpt-4o", "OPENAI_API_KEY"), ("claude-opus-5", "ANTHROPIC_API_KEY")])
-def test_a_vendor_is_reached_without_its_sdk(given: str, key: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Same address, key, shape and identity: a job goes on where the other was installed."""
-    env = {key: "k"}
-    through = one(given, env=env)
-    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
-    straight = one(given, env=env)
+def without(monkeypatch: pytest.MonkeyPatch, *packages: str) -> None:
+    """As if these were not installed."""
+    found = importlib.util.find_spec
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None if name in packages else found(name))
+
+
+@pytest.mark.parametrize(("name", "sdk"), [("gpt-4o", "openai"), ("o3", "openai"), ("claude-opus-5", "anthropic")])
+def test_a_vendors_name_means_its_sdk_whatever_is_installed(
+    name: str, sdk: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where the SDK is missing the error says how to get it, and how to go without; an estimate needs none."""
+    address = one(name).base_url
+    without(monkeypatch, sdk)
+    with pytest.raises(ConfigError, match=f"pip install {sdk};.*{address}#{name}") as caught:
+        one(name)
+    assert f'ModelSpec({name!r}, provider="http")' in str(caught.value)
+    assert one(name, keys=False).kind == sdk
+    with pytest.raises(ConfigError, match=f"pip install {sdk};"):
+        one(ModelSpec("fake", fallbacks=(name,)))
+    for straight in (ModelSpec(name, provider="http"), f"{address}#{name}"):
+        assert (one(straight).kind, one(straight).shape) == ("http", sdk)
+
+
+def test_an_sdk_that_is_too_old_is_told_from_a_missing_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It was built on another HTTP library; a name that is no vendor's keeps its shape on the way straight."""
+    without(monkeypatch, "httpx2")
+    with pytest.raises(ConfigError, match=r"too old: pip install 'anthropic>=2'.*provider=\"http:anthropic\""):
+        one(ModelSpec("lab-model", provider="anthropic", base_url="http://h:1"))
+
+
+@pytest.mark.parametrize("name", ["gpt-4o", "claude-opus-5"])
+def test_a_job_goes_on_by_the_other_client(name: str) -> None:
+    """Address, key, shape and identity are the same with ``provider="http"``."""
+    through, straight = one(name), one(ModelSpec(name, provider="http"))
     assert (through.kind, straight.kind) == (through.shape, "http")
     for fact in ("name", "wire_name", "shape", "base_url", "key_env", "identity", "price"):
         assert getattr(straight, fact) == getattr(through, fact)
-    with pytest.raises(ConfigError, match=key):
-        one(given, env={})
 
 
 def test_the_embedded_models_package_is_named_with_its_command(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -252,3 +285,83 @@ def test_what_to_preload_follows_from_the_job() -> None:
     assert one("http://127.0.0.1:1/v1#m").preloads == ()
     assert one("http://h:1/v1#m", {"http_proxy": "http://p:1"}).preloads == ("requests",)
     assert one("fake").preloads == ()
+
+
+@pytest.mark.parametrize(
+    ("given", "key"),
+    [
+        (ModelSpec("gpt-4o", base_url="https://proxy.example/v1"), None),
+        (ModelSpec("gpt-4o", base_url="http://api.openai.com/v1"), None),
+        (ModelSpec("gpt-4o", base_url="https://api.openai.com.evil.example/v1"), None),
+        (ModelSpec("claude-opus-5", base_url="https://proxy.example"), None),
+        (ModelSpec("gemini-2.5-pro", base_url="https://proxy.example/v1"), None),
+        ("https://proxy.example/v1#gpt-4o", None),
+        ("https://api.openai.com/v1#gpt-4o", "OPENAI_API_KEY"),
+        ("https://eu.api.openai.com/v1#gpt-4o", "OPENAI_API_KEY"),
+        (ModelSpec("my-model", base_url="https://api.groq.com/openai/v1"), "GROQ_API_KEY"),
+        (ModelSpec("gpt-4o", base_url="https://proxy.example/v1", api_key_env="OPENAI_API_KEY"), "OPENAI_API_KEY"),
+    ],
+)
+def test_a_vendors_key_goes_to_its_own_hosts_alone(given: Any, key: str | None) -> None:
+    """However the address is given; elsewhere only where ``api_key_env`` says so."""
+    assert one(given, KEYS | {"GROQ_API_KEY": "gsk-1"}).key_env == key
+
+
+@pytest.mark.parametrize(
+    ("key", "told"),
+    [
+        ("sk-1\u200b2345", "a zero-width space at character 5"),
+        ("sk-1\n2345", "a line break"),
+        ("sk-1 2345", "a space"),
+        ("Bearer sk-12345", "a space"),
+        ("sk-1\u20132345", "U+2013"),
+        ("\ufeffsk-12345", "a byte order mark"),
+        ("'sk-12345'", "quotation marks"),
+    ],
+)
+@pytest.mark.parametrize("given", ["gpt-4o", ModelSpec("m", base_url="http://h/v1", api_key_env="OPENAI_API_KEY")])
+def test_a_key_that_no_header_can_carry_is_told_by_its_variable(key: str, told: str, given: Any) -> None:
+    """Before any worker is started, and without a character of the key."""
+    with pytest.raises(ConfigError, match=f"OPENAI_API_KEY.*{re.escape(told)}") as caught:
+        resolve_models(given, env={"OPENAI_API_KEY": key})
+    assert "2345" not in str(caught.value)
+    assert resolve_models("gpt-4o", env={"OPENAI_API_KEY": " sk-1\r\n"})[0].key_env == "OPENAI_API_KEY"
+
+
+def test_a_variable_of_a_header_is_checked_too() -> None:
+    """Once, in the host."""
+    spec = ModelSpec("m", base_url="http://h/v1", headers={"x-key": "Token ${MINE}"})
+    with pytest.raises(ConfigError, match="MINE holds a line break"):
+        resolve_models(spec, env={"MINE": "a\nb"})
+
+
+def test_a_base_url_may_have_a_query_but_no_key() -> None:
+    """Azure's version, with or without the path of the calls."""
+    base = "https://x.openai.azure.com/openai/deployments/d"
+    for path in ("", "/", "/chat/completions"):
+        model = one(ModelSpec("d", base_url=f"{base}{path}?api-version=2024-10-21", api_key_env="GEMINI_API_KEY"))
+        assert model.base_url == f"{base}?api-version=2024-10-21"
+    for query in ("key=1", "api_key=1", "x=1&token=2", "subscription-key=3", "sig=4"):
+        with pytest.raises(ConfigError, match="password or key"):
+            resolve_models(ModelSpec("d", base_url=f"https://h/v1?{query}"), env={})
+
+
+def test_several_keys_are_lanes_with_limits_of_their_own() -> None:
+    """The model keeps its name; another key is named beside it."""
+    env = {"A": "sk-a", "B": "sk-b"}
+    spec = ModelSpec("m", base_url="http://h/v1", api_key_env=["A", "B"], limits=RateLimit(rpm=10))
+    (model,) = resolve_models(spec, limits={"m (B)": RateLimit(rpm=5)}, env=env)
+    assert (model.name, model.key_env, model.limits) == ("m", "A", RateLimit(rpm=10))
+    assert [(lane.name, lane.key_env, lane.limits) for lane in model.lanes] == [("m (B)", "B", RateLimit(rpm=5))]
+    assert model.lanes[0].identity == model.identity
+    with pytest.raises(ConfigError, match="set B in"):
+        resolve_models(spec, env={"A": "sk-a"})
+    with pytest.raises(ConfigError, match="api_key_env"):
+        resolve_models(ModelSpec("m", base_url="http://h/v1", api_key_env=["A", "A"]), env=env)
+
+
+def test_fallbacks_on_takes_known_words_only() -> None:
+    """A misspelt one would be a fallback that is never asked."""
+    for wrong in ("overflow", ("overflows",)):
+        with pytest.raises(ConfigError, match="fallbacks_on"):
+            resolve_models(ModelSpec("fake", fallbacks_on=wrong), env={})

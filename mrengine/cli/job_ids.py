@@ -1,0 +1,60 @@
+"""Owns the ids and names that a user types: a job by any unique beginning of its id, and what the shell completes."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, TypeVar
+
+import click
+
+from mrengine.config import jobs_folder
+from mrengine.errors import ConfigError, JobNotFound, MrengineError
+from mrengine.jobs import Job, list_jobs
+from mrengine.providers.models import catalog
+from mrengine.providers.models.resolution import plugins
+
+__all__ = ["complete_models", "find_job", "job_argument", "jobs_argument"]
+
+Command = TypeVar("Command", bound=Callable[..., Any])
+SHOWN = 5
+OTHER_MODELS = ("local", "fake", "http://", "https://")
+
+
+def find_job(given: str, state_dir: str | None) -> Job:
+    """The job of this id, or the one whose id begins so. ConfigError: several do; JobNotFound: none does."""
+    exact = Job(given, state_dir=state_dir)
+    if exact.folder.is_dir():
+        return exact
+    found = [job for job in list_jobs(state_dir) if job.job_id.startswith(given)]
+    if len(found) > 1:
+        more = f" and {len(found) - SHOWN} more" if len(found) > SHOWN else ""
+        told = ", ".join(job.job_id for job in found[:SHOWN])
+        raise ConfigError(f"{len(found)} jobs begin with {given!r}: {told}{more}; type more of the id", setting="JOB")
+    if not found:
+        told = f"there is no job {given!r} in {jobs_folder(state_dir)}, and none that begins so"
+        raise JobNotFound(f"{told}; 'mrengine jobs' lists them", job_id=given)
+    return found[0]
+
+
+def _complete_jobs(context: click.Context, _parameter: click.Parameter, begun: str) -> list[str]:
+    """Ids of jobs, the newest first. A shell must never see an error here."""
+    try:
+        known = [job.job_id for job in list_jobs(context.params.get("state_dir"))]
+    except (MrengineError, OSError):
+        return []
+    return [job_id for job_id in reversed(known) if job_id.startswith(begun)]
+
+
+def complete_models(_context: click.Context, _parameter: click.Parameter, begun: str) -> list[str]:
+    """Names of models whose window and price are known, and the ways to name others."""
+    return [name for name in (*catalog.names(), *OTHER_MODELS, *plugins()) if name.startswith(begun)]
+
+
+def job_argument(command: Command) -> Command:
+    """The argument JOB."""
+    return click.argument("job_id", metavar="JOB", shell_complete=_complete_jobs)(command)
+
+
+def jobs_argument(command: Command) -> Command:
+    """The argument JOB..."""
+    return click.argument("job_ids", nargs=-1, required=True, metavar="JOB...", shell_complete=_complete_jobs)(command)

@@ -1,0 +1,102 @@
+"""Owns which models rest, and the tasks that wait aside for them: they hold no slot, and fail together.
+
+Where every model runs on every chunk, a model that is down would hold a slot for each of its tasks, and those that are
+sound would wait behind it. So a task whose call failed comes back at once. A model that fails several times in a row
+gets no task but one now and then that tries it; after the time that one task may take it is given up.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+
+from mrengine.errors import ModelUnavailable
+from mrengine.providers.call.breaker import Breaker
+
+__all__ = ["Outages"]
+
+IN_A_ROW = 3  # failures of tasks, of any chunk
+
+
+@dataclass(slots=True)
+class _Outage:
+    """One model's: its ``tasks`` that wait, in order, and since when it has not answered."""
+
+    breaker: Breaker
+    tasks: dict[int, None] = field(default_factory=dict)
+    since: float | None = None
+    probe: int | None = None  # the task that tries whether it is back
+    again_at: float = 0.0
+    cause: str = ""
+    given_up: bool = False
+
+
+class Outages:
+    """``patience_s``: how long a model, or one task, may fail. ``backoff_s``: between two tries while it is thought
+    to be well.
+    """
+
+    def __init__(self, models: int, *, patience_s: float, backoff_s: float, clock: Callable[[], float]) -> None:
+        self._patience_s, self._backoff_s, self._clock = patience_s, backoff_s, clock
+        cooldown_s, most_s = min(5.0, patience_s / 10), min(60.0, patience_s / 4)
+        self._outages = [
+            _Outage(Breaker(threshold=IN_A_ROW, cooldown_s=cooldown_s, max_s=most_s, clock=clock))
+            for _ in range(models)
+        ]
+        self._first: dict[int, float] = {}  # when a task failed first
+
+    def __len__(self) -> int:
+        return sum(len(outage.tasks) for outage in self._outages)
+
+    def holds(self, model: int, key: int) -> bool:
+        """Whether a task that is about to be given out waits aside instead."""
+        outage = self._outages[model]
+        well = outage.since is None or outage.breaker.state == "closed" or key == outage.probe
+        if well and not outage.given_up:
+            return False
+        outage.tasks[key] = None
+        return True
+
+    def failed(self, model: int, key: int, cause: str) -> None:
+        """A task came back, as its model did not answer."""
+        outage, now = self._outages[model], self._clock()
+        outage.breaker.failed(ModelUnavailable(cause))
+        outage.since = now if outage.since is None else outage.since
+        outage.tasks[key] = None
+        self._first.setdefault(key, now)
+        outage.probe = None if key == outage.probe else outage.probe
+        outage.cause, outage.again_at = cause, now + self._backoff_s
+
+    def ended(self, model: int, key: int) -> None:
+        """A task of the model has its outcome, and so the model works."""
+        outage = self._outages[model]
+        self._first.pop(key, None)
+        if outage.since is not None:
+            outage.breaker.succeeded()
+            outage.since, outage.again_at, outage.probe = None, 0.0, None
+
+    def ready(self) -> Iterator[int]:
+        """Tasks that may be given out: all of a model that is well, one of a model whose rest is over."""
+        now = self._clock()
+        for outage in self._outages:
+            if not outage.tasks or outage.given_up:
+                continue
+            if outage.breaker.state == "closed":
+                if now >= outage.again_at:
+                    waiting, outage.tasks = outage.tasks, {}
+                    yield from waiting
+            elif outage.breaker.allow():
+                outage.probe = key = next(iter(outage.tasks))
+                del outage.tasks[key]
+                yield key
+
+    def lost(self) -> Iterator[tuple[int, str]]:
+        """Tasks that have waited long enough, each with its cause; all of a model that is given up."""
+        now = self._clock()
+        for outage in self._outages:
+            down = outage.since is not None and outage.breaker.state != "closed"
+            outage.given_up |= down and now - (outage.since or now) >= self._patience_s
+            for key in list(outage.tasks):
+                if outage.given_up or now - self._first.get(key, now) >= self._patience_s:
+                    del outage.tasks[key]
+                    yield key, outage.cause

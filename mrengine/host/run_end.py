@@ -1,0 +1,92 @@
+"""How a run ends: which error a round's end means, the state and CLOSE of the run, and what is kept of its folder."""
+
+from __future__ import annotations
+
+import logging
+import time
+from pathlib import Path
+from typing import NamedTuple
+
+from mrengine.errors import (
+    BudgetExhausted,
+    JobBusy,
+    JobCancelled,
+    JobError,
+    JobFailed,
+    JobTimeout,
+    LogError,
+    PoolBroken,
+    SupervisorDied,
+)
+from mrengine.log.file.folder import locked, remove
+from mrengine.log.format.job_records import CloseRecord, pack_close
+from mrengine.log.format.values import normalise
+from mrengine.records import RunSummary
+from mrengine.sources.spool import sweep_spools
+
+__all__ = ["Ending", "clear", "close_payload", "end_state", "ending"]
+
+
+log = logging.getLogger("mrengine")
+
+
+class Ending(NamedTuple):
+    """``state``: for the run's CLOSE record. ``has_facts``: what the engine told beside the message is the error's."""
+
+    error: type[JobError]
+    message: str
+    state: str
+    has_facts: bool = False
+
+
+def ending(state: str, message: str, job_id: str, *, trouble: str) -> Ending:
+    """What a round's final state means; ``message`` is the engine's. ``trouble``: why a call was made again last."""
+    if state == "budget":
+        return Ending(BudgetExhausted, message, "budget", has_facts=True)
+    if state == "broken":
+        return Ending(PoolBroken, message, "failed", has_facts=True)
+    if state == "failed":
+        return Ending(JobFailed, f"job {job_id}: {message}", "failed")
+    if state == "died":
+        return Ending(SupervisorDied, message, "stopped")
+    if state == "timeout":
+        why = f"; a call had failed and was made again: {trouble}" if trouble else ""
+        return Ending(JobTimeout, f"job {job_id}: timeout_s is over; it can be resumed{why}", "timeout")
+    if state == "cancelled":
+        return Ending(JobCancelled, f"job {job_id} was cancelled", "cancelled")
+    return Ending(JobCancelled, f"job {job_id} was stopped; it can be resumed", "stopped")
+
+
+def end_state(state: str, error: BaseException | None, *, began: bool) -> str:
+    """How a run ended, for ``job:end``. ``state``: that of its CLOSE record, "done" before ``reduce_fn`` was called.
+
+    ``began``: whether there was a ``job:start``.
+    """
+    if error is None:
+        return "done"
+    if not began:
+        if isinstance(error, (JobTimeout, JobCancelled)):
+            return "timeout" if isinstance(error, JobTimeout) else "cancelled"
+        return "refused" if isinstance(error, Exception) else "stopped"
+    if state == "done":
+        return "failed" if isinstance(error, Exception) else "stopped"
+    return state
+
+
+def close_payload(state: str, summary: RunSummary, reason: str = "") -> bytes:
+    """The CLOSE record of a run, for the log's writer."""
+    return pack_close(CloseRecord(time.time(), state, normalise({**summary.to_dict(), "reason": reason})))
+
+
+def clear(folder: Path, keep: str) -> None:
+    """Remove what is not to be kept of a job that is done."""
+    try:
+        if keep == "results":
+            with locked(folder):
+                sweep_spools(folder)
+        elif keep == "on_failure":
+            remove(folder)
+    except (JobBusy, LogError):
+        pass  # another run of it has begun, or removed it
+    except OSError as error:  # its answer is there all the same
+        log.warning("%s could not be cleared (%s): it holds documents", folder, error.strerror)

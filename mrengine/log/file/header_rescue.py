@@ -1,0 +1,88 @@
+"""Owns a header that was struck: all of it but the salt is known, and the salt is in every frame.
+
+A frame's CRC starts at ``CRC(salt) + offset``, and a CRC can be run backwards: each frame tells ``CRC(salt)``, beside
+the salt's first four bytes, with which it begins. The other four follow from both.
+"""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Callable
+from zlib import crc32
+
+from mrengine.log.format.codec import (
+    HEADER_BYTES,
+    KIND_NAMES,
+    OVERHEAD_BYTES,
+    SECTOR_BYTES,
+    Frame,
+    Header,
+    decode_frame,
+)
+
+__all__ = ["rescued_header"]
+
+_ALL = 0xFFFFFFFF
+_FRAME = struct.Struct("<4sIIQB")
+_COVERED_AT = 8
+_LONGEST = 1 << 16  # running backwards is slow: shorter frames tell as much
+_LOOKED_AT = 4096  # sectors: two megabytes of a log without a short frame are not looked beyond
+_TABLE = [crc32(bytes([n]), _ALL) ^ _ALL for n in range(256)]  # zlib's own
+_BY_TOP = {entry >> 24: n for n, entry in enumerate(_TABLE)}
+
+Read = Callable[[int, int], bytes]  # (count, offset)
+
+
+def rescued_header(read: Read, size: int, job_id: str) -> Header | None:
+    """The header that the frames of a file imply; None: there is no frame, or it is no log.
+
+    Frames begin at sectors: a commit ends with one. What a frame implies counts where another frame confirms it.
+    """
+    seen: set[tuple[bytes, int]] = set()
+    for offset in range(HEADER_BYTES, min(size, HEADER_BYTES + _LOOKED_AT * SECTOR_BYTES), SECTOR_BYTES):
+        found = _implied(read, offset, size)
+        if found is None:
+            continue
+        if found in seen or _confirmed(read, offset, size, *found):
+            return Header(job_id, _salt(*found))
+        seen.add(found)
+    return None
+
+
+def _implied(read: Read, offset: int, size: int) -> tuple[bytes, int] | None:
+    """(the salt's first four bytes, CRC of the salt), if a frame begins at ``offset``."""
+    head = read(OVERHEAD_BYTES, offset)
+    if len(head) < OVERHEAD_BYTES:
+        return None
+    prefix, crc, length, watermark, kind = _FRAME.unpack(head)
+    end = offset + OVERHEAD_BYTES + length
+    if not any(prefix) or length > _LONGEST or end > size or kind >= len(KIND_NAMES):
+        return None
+    if not HEADER_BYTES <= watermark <= offset:
+        return None
+    covered = head[_COVERED_AT:] + read(length, offset + OVERHEAD_BYTES)
+    return prefix, (_started_at(crc, covered) - offset) & _ALL
+
+
+def _confirmed(read: Read, offset: int, size: int, prefix: bytes, seed: int) -> bool:
+    """Whether the next frame is one of the same file."""
+    length: int = _FRAME.unpack(read(OVERHEAD_BYTES, offset))[2]
+    after = offset + OVERHEAD_BYTES + length
+    block = read(min(_LONGEST, size - after), after)
+    return isinstance(decode_frame(block, 0, after, prefix, seed), Frame)
+
+
+def _started_at(crc: int, data: bytes) -> int:
+    """The start value with which zlib's CRC of ``data`` is ``crc``."""
+    register = crc ^ _ALL
+    for byte in reversed(data):
+        index = _BY_TOP[register >> 24]
+        register = ((register ^ _TABLE[index]) << 8 & _ALL) | (index ^ byte)
+    return register ^ _ALL
+
+
+def _salt(prefix: bytes, seed: int) -> bytes:
+    """The eight bytes that begin with ``prefix`` and whose CRC is ``seed``: four bytes can give any CRC."""
+    before = _started_at(seed, bytes(4))
+    rest = (before ^ crc32(prefix)).to_bytes(4, "little")
+    return prefix + rest

@@ -1,0 +1,77 @@
+"""Documents whose DOCUMENTS record was lost: what else names them, and the records that put them back.
+
+The caller may have given them again; else the rest of the log tells: outcomes have a document's id, rows of the chunk
+table its place in the spool, and the digest of each chunk says whether that is what stands there.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from contextlib import suppress
+from hashlib import blake2b
+from itertools import groupby
+
+from mrengine.errors import LogError
+from mrengine.log.format.chunk_rows import ChunkRow
+from mrengine.log.format.job_records import DocumentRow, batch_documents
+from mrengine.log.format.records import unpack_failure, unpack_result
+from mrengine.log.view.job_view import ResumeEngine
+from mrengine.log.view.replay import Epoch
+from mrengine.sources.spool import Text
+
+__all__ = ["lacking_documents", "retold_documents"]
+
+_Chunks = list[tuple[int, ChunkRow]]
+
+
+def lacking_documents(epoch: Epoch, known: Mapping[int, DocumentRow]) -> Iterator[bytes]:
+    """Payloads of DOCUMENTS for those that the log has lost and somebody knows, by index."""
+    for first, stop in epoch.lost_documents():
+        found = (index for index in range(first, stop) if index in known)
+        for _, run in groupby(enumerate(found), lambda item: item[1] - item[0]):
+            indexes = [index for _, index in run]
+            yield from batch_documents(indexes[0], [known[index] for index in indexes], epoch=epoch.job.epoch)
+
+
+def retold_documents(stored: ResumeEngine, text: Text) -> dict[int, DocumentRow]:
+    """Lost documents that the rest of the log tells of, by index; only those whose every chunk is in the spool."""
+    epoch = stored.epoch
+    if epoch is None or not epoch.lost_documents():
+        return {}
+    chunks: dict[int, _Chunks] = {}
+    lost = epoch.lost_documents()
+    for chunk_id, row in enumerate(stored.chunk_table()):
+        if any(first <= row.document < stop for first, stop in lost):
+            chunks.setdefault(row.document, []).append((chunk_id, row))
+    found: dict[int, DocumentRow] = {}
+    for index, of_document in chunks.items():
+        name = _name(stored, of_document)
+        retold = _row(name, [row for _, row in of_document], text) if name is not None else None
+        if retold is not None:
+            found[index] = retold
+    return found
+
+
+def _name(stored: ResumeEngine, chunks: _Chunks) -> str | None:
+    """The document's id, by the outcome of any of its chunks."""
+    index = stored.index()
+    for chunk_id, _ in chunks:
+        for slot in range(chunk_id * index.models, (chunk_id + 1) * index.models):
+            with suppress(LogError):
+                if at := index.result(slot):
+                    return unpack_result(stored.reader.payload(at)).document_id
+                if at := index.failure(slot):
+                    return unpack_failure(stored.reader.payload(at)).document_id or None
+    return None
+
+
+def _row(name: str, rows: list[ChunkRow], text: Text) -> DocumentRow | None:
+    """Where a document stands. None: a chunk of it is not in the spool any more."""
+    digest, end = blake2b(digest_size=16), rows[0].spool_from
+    for row in rows:
+        data = text.read(row.spool_from, row.spool_to)
+        if data is None or blake2b(data, digest_size=16).digest() != row.digest:
+            return None
+        digest.update(data[end - row.spool_from :])
+        end = row.spool_to
+    return DocumentRow(name, digest.digest(), rows[0].spool_from, end - rows[0].spool_from, rows[-1].end)

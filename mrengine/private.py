@@ -1,0 +1,171 @@
+"""Owns what keeps state private: folders that nobody else may write to, files that are files, a lock on a folder."""
+
+from __future__ import annotations
+
+import errno
+import fcntl
+import os
+import shlex
+import stat
+from contextlib import suppress
+from pathlib import Path
+
+from mrengine.errors import ConfigError
+
+__all__ = ["FolderLock", "check_private", "check_writable", "make_private", "open_file"]
+
+_PURGES = 20  # so often a job may be purged by another process while its folder is made
+_ELSEWHERE = "or set MRENGINE_STATE_DIR or state_dir= to a folder of your own"
+_KINDS = (
+    (stat.S_ISLNK, "a symbolic link"),
+    (stat.S_ISDIR, "a folder"),
+    (stat.S_ISFIFO, "a FIFO"),
+    (stat.S_ISSOCK, "a socket"),
+    (stat.S_ISCHR, "a device"),
+    (stat.S_ISBLK, "a device"),
+)
+
+
+def open_file(path: str | os.PathLike[str], flags: int, mode: int = 0o600) -> int:
+    """A descriptor of a regular file, which no child inherits; one that is made has ``mode`` whatever the umask.
+
+    OSError for whatever else has the name, and it says what that is: opening a FIFO would wait for its other end, a
+    device may act, a link leads elsewhere. Looked at before it is opened, and once more in case it was exchanged.
+    """
+    with suppress(FileNotFoundError):
+        _check_regular(os.lstat(path), path)
+    fd = os.open(path, flags | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_NOCTTY, mode)
+    try:
+        _check_regular(os.fstat(fd), path)
+        if flags & os.O_CREAT:
+            os.fchmod(fd, mode)
+    except BaseException:
+        os.close(fd)
+        raise
+    return fd
+
+
+def _check_regular(found: os.stat_result, path: str | os.PathLike[str]) -> None:
+    for is_kind, name in _KINDS:
+        if is_kind(found.st_mode):
+            raise OSError(errno.EINVAL, f"it is {name}, and not a file: remove it", os.fspath(path))
+
+
+def make_private(folder: Path, *, top: bool = False) -> None:
+    """Make a folder, 0700 whatever the umask, and those above it. ConfigError: it cannot be made, see check_private."""
+    try:
+        for left in reversed(range(_PURGES)):
+            try:
+                folder.parent.mkdir(parents=True, exist_ok=True)
+                with suppress(FileExistsError):
+                    os.mkdir(folder, 0o700)
+                    os.chmod(folder, 0o700)
+                return _check_private(folder, top=top)
+            except FileNotFoundError:
+                if not left:
+                    raise
+    except OSError as error:
+        raise _unusable(folder, error) from error
+
+
+def check_private(folder: Path, *, top: bool = False) -> None:
+    """ConfigError: a folder is a link or no folder, belongs to somebody else, or others may write to it.
+
+    Who can put a log there says where the documents and keys of a resumed job are sent. One that is not there is fine.
+    ``top``: the user's own choice may be a link, or like /tmp, where nobody can take another's folder away.
+    """
+    try:
+        with suppress(FileNotFoundError):
+            _check_private(folder, top=top)
+    except OSError as error:
+        raise _unusable(folder, error) from error
+
+
+def _check_private(folder: Path, *, top: bool = False) -> None:
+    found = os.stat(folder) if top else os.lstat(folder)
+    mode, me = found.st_mode, os.geteuid()
+    if not stat.S_ISDIR(mode):
+        raise ConfigError(f"{folder} is not a folder of its own (a link or a file): remove it", setting="state_dir")
+    quoted = shlex.quote(os.fspath(folder))
+    if found.st_uid not in (me, 0):
+        _refuse(f"{folder} belongs to user {found.st_uid}, and not to you", f"chown -R {me} {quoted}")
+    if mode & (stat.S_IWGRP | stat.S_IWOTH) and not (top and mode & stat.S_ISVTX):
+        _refuse(f"others may write to {folder} (mode {stat.S_IMODE(mode):04o})", f"chmod go-w {quoted}")
+
+
+def _refuse(what: str, command: str) -> None:
+    why = "whoever can write there can have your documents and keys sent elsewhere"
+    raise ConfigError(f"{what}: {why}. If you trust what is in it, run: {command}; {_ELSEWHERE}", setting="state_dir")
+
+
+def check_writable(folder: Path) -> None:
+    """ConfigError: nothing can be written to a folder."""
+    try:
+        if not os.access(folder, os.W_OK | os.X_OK):
+            os.lstat(folder)  # what is gone by now cannot be written, either
+            read_only = os.statvfs(folder).f_flag & os.ST_RDONLY
+            code = errno.EROFS if read_only else errno.EACCES
+            raise OSError(code, os.strerror(code))
+    except OSError as error:
+        raise _unusable(folder, error) from error
+
+
+def _unusable(folder: Path, error: OSError) -> ConfigError:
+    return ConfigError(
+        f"the state folder {folder} cannot be made or written ({error.strerror}): make it so, {_ELSEWHERE}",
+        setting="state_dir",
+    )
+
+
+class FolderLock:
+    """A ``flock`` on a folder: the kernel's proof that somebody uses it, in whatever container or PID namespace.
+
+    It ends with the process, and with children that have the descriptor; none is inherited by a program.
+    """
+
+    def __init__(self, fd: int) -> None:
+        self._fd, self._pid = fd, os.getpid()
+
+    @classmethod
+    def take(cls, folder: str | os.PathLike[str], *, shared: bool = False) -> FolderLock | None:
+        """The lock; None: somebody else has it, or the folder went away meanwhile. OSError: no folder, no locks."""
+        fd = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC | os.O_NOFOLLOW)
+        lock = cls(fd)
+        try:
+            if lock._flock(fcntl.LOCK_SH if shared else fcntl.LOCK_EX) and _is_named(fd, folder):
+                return lock
+        except BaseException:
+            lock.release()
+            raise
+        lock.release()
+        return None
+
+    def alone(self) -> bool:
+        """Make it exclusive, if nobody else shares it; False where that cannot be told, too. Then it may be gone."""
+        try:
+            return self._flock(fcntl.LOCK_EX)
+        except OSError:
+            return False  # NFS wants a descriptor to write with
+
+    def _flock(self, how: int) -> bool:
+        try:
+            fcntl.flock(self._fd, how | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return False
+        return True
+
+    def release(self) -> None:
+        """Let it go. May be called twice."""
+        if self._fd >= 0:
+            if os.getpid() == self._pid:  # for forks that have it open, too
+                fcntl.flock(self._fd, fcntl.LOCK_UN)
+            os.close(self._fd)
+            self._fd = -1
+
+
+def _is_named(fd: int, path: str | os.PathLike[str]) -> bool:
+    try:
+        ours, named = os.fstat(fd), os.lstat(path)
+    except OSError:
+        return False
+    return (ours.st_dev, ours.st_ino) == (named.st_dev, named.st_ino)

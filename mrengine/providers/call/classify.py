@@ -1,0 +1,330 @@
+"""The table of what providers refuse: fields first, then numbers, words only where there are none, the status last.
+
+One answer becomes one ``Verdict``: whom it hits, whether asking again helps, for how long, and what the user can do. To
+teach it another vendor, add the vendor's codes to ``_CODES`` or its words to ``_WORDS`` (docs/providers.md says how).
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import Literal
+
+from mrengine.providers.call.said import Said
+
+__all__ = ["LONG_S", "Reason", "Verdict", "classify"]
+
+LONG_S = 900.0  # a wait that is longer is no wait: the model is given up, and its return told
+
+Reason = Literal[
+    "limit", "used_up", "away", "too_large", "unavailable", "overflow", "filtered", "money", "key", "forbidden",
+    "place", "no_model", "no_memory", "no_route", "proxy", "redirect", "request",
+]  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """``hits``: whose calls fail, the "chunk"'s or all of the "model"'s. ``transient``: the same call may succeed
+    later, ``wait_s`` from now where that was told. ``certain`` False: of one chunk, it may be about its content, or a
+    passing mood; only several chunks in a row, or a model that has never answered, end the model.
+    """
+
+    reason: Reason
+    hits: Literal["chunk", "model"]
+    transient: bool = False
+    certain: bool = True
+    wait_s: float | None = None
+    advice: str = ""
+
+
+_VERDICTS: Mapping[Reason, Verdict] = {
+    verdict.reason: verdict
+    for verdict in (
+        Verdict("limit", "chunk", transient=True),
+        Verdict("used_up", "model", advice="run the job again then, or add a model, a key or a higher limit"),
+        Verdict("away", "model", advice="run the job again then, or add a model"),
+        Verdict("too_large", "chunk", advice="use a smaller target_tokens or max_tokens, or a higher limit"),
+        Verdict("unavailable", "chunk", transient=True),
+        Verdict("overflow", "chunk", advice="use a smaller target_tokens or max_tokens"),
+        Verdict("filtered", "chunk", advice="its content filter refuses this text"),
+        Verdict("money", "model", advice="check the account's quota and billing"),
+        Verdict("key", "model", certain=False, advice="check the API key"),
+        Verdict("forbidden", "model", certain=False, advice="check what the API key is allowed to use"),
+        Verdict("place", "model", advice="it is not served in your country or network"),
+        Verdict("no_model", "model", certain=False, advice="check the model's name and the base URL"),
+        Verdict(
+            "no_memory", "model", certain=False,
+            advice="its server has too little memory for it: free some there, or use a smaller model",
+        ),
+        Verdict("no_route", "model", certain=False, advice="check the base URL: it ends with /v1 as a rule"),
+        Verdict(
+            "proxy", "model", certain=False,
+            advice="the proxy wants a name and password: give them in proxy= or in the environment's proxy URL",
+        ),
+        Verdict("redirect", "model", advice="use the address it redirects to as the base URL"),
+        Verdict("request", "chunk"),
+    )
+}  # fmt: skip
+
+# Codes, types and reasons, in lower case: the vendors' own words for what happened, wherever they stand.
+_LISTED: Mapping[Reason, str] = {
+    "overflow": """
+        context_length_exceeded exceed_context_size_error string_above_max_length context_window_exceeded
+        model_max_prompt_tokens_exceeded contextwindowexceedederror context_overflow prompt_too_long 1261
+        input_too_long minimax:1039
+    """,
+    "filtered": """
+        content_filter content_policy_violation contentpolicyviolationerror responsibleaipolicyviolation
+        data_inspection_failed datainspectionfailed invalid_prompt moderation_blocked content_blocked
+        sensitive_word moderation_error moderation_failed content_moderation prohibited_content safety 1301
+        minimax:1026 minimax:1027 guardrail_intervened sensitivecontentdetected
+        inputtextsensitivecontentdetected outputtextsensitivecontentdetected censorship_blocked content_filtered
+        sensitive_content cyber_policy_violation
+    """,
+    "money": """
+        insufficient_quota billing_error billing_not_active billing_hard_limit_reached payment_required
+        account_deactivated insufficient_balance insufficient_credits insufficient_user_quota arrearage
+        insufficient_funds credit_limit_reached creditserror balance_not_enough exceeded_current_quota_error
+        account_suspended consumer_suspended insufficient_g1_credits_balance 1110 1111 1112 1113 1309 30001
+        minimax:1008 accountoverdueerror accessdenied.unpurchased allocationquota.freetieronly billing_disabled
+        spend_limit_exceeded budget_exceeded prepaymentrequired
+    """,
+    "used_up": """
+        daily_limit_exceeded 1304 1308 1310 usage_limit_reached usage_limit_exceeded quota_exceeded_daily
+        free-models-per-day requestsperday
+    """,
+    "limit": """
+        requestbursttoofast setlimitexceeded serveroverloaded rate_limit_exceeded rate_limit_error rate_limited
+        ratelimitexceeded rate_limit ratelimitreached requests tokens too_many_requests toomanyrequests
+        too_many_requests_error throttlingexception throttling throttling_error throttled resource_exhausted
+        ratelimiterror token_quota_exceeded request_quota_exceeded userratelimitexceeded limit_requests
+        limit_burst_rate throttling.ratequota throttling.burstrate 1300 1302 1303 429 throttling.allocationquota
+        insufficient_tokens_per_minute dynamic_request_limited minimax:1002 minimax:1041
+        rate_limit_reached_error concurrency_limit_exceeded
+    """,
+    "unavailable": """
+        overloaded_error overloaded engine_overloaded engine_overloaded_error capacity_exceeded queue_exceeded
+        3505 1305 1312 service_unavailable serviceunavailable unavailable server_overloaded model_overloaded
+        modelnotreadyexception serviceunavailableexception modeltimeoutexception timeout_error
+        internalserverexception deadline_exceeded modelerrorexception minimax:1000 minimax:1001 minimax:1013
+        request_timeout timeout incomplete_generation overloaded_model no_capacity nocapacity aborted
+    """,
+    "key": """
+        invalid_api_key authentication_error invalid_authentication_error unauthorized invalidapikey
+        api_key_invalid unauthenticated incorrect_api_key_error token_expired invalid_token
+        unrecognizedclientexception expiredtokenexception invalidsignatureexception
+        minimax:1004 minimax:2049 permissiondenied:key missing_api_key no_api_key authenticationerror
+        credentials_missing
+    """,
+    "place": "unsupported_country_region_territory location_not_supported user_location_is_not_supported",
+    "no_model": """
+        model_not_found modelnotfound model_not_available deploymentnotfound model_decommissioned
+        model_not_supported model_terms_required unknown_model 1211 model_deprecated modelnotfoundexception
+        operationnotsupported modelnotopen invalidendpointormodel.notfound invalid_model model_not_exist
+        invalidmodel minimax:2061
+    """,
+    "forbidden": "accessdeniedexception permission_error permission_denied access_denied",
+}  # fmt: skip
+_CODES: Mapping[str, Reason] = {code: reason for reason, codes in _LISTED.items() for code in codes.split()}
+# Where a body names several, what is more definite decides: "rate_limit_exceeded" beside "insufficient_quota".
+_ORDER: tuple[Reason, ...] = (
+    "overflow", "filtered", "money", "place", "used_up", "no_model", "key", "limit", "unavailable", "forbidden",
+)  # fmt: skip
+_INVALID_WORDS = """invalid_request_error badrequesterror validation_error validationexception invalid_parameter_error
+    validation invalid_argument invalid_request unprocessable_entity unsupported_parameter unsupported_value
+    invalidparameter bad_request missing_required_parameter invalid_value"""
+_INVALID = frozenset(_INVALID_WORDS.split())
+
+
+def _words(*patterns: str) -> re.Pattern[str]:
+    return re.compile("|".join(patterns), re.IGNORECASE | re.DOTALL)
+
+
+_LONG_CONTEXT = _words(r"long[- ]context")
+_BUSY = _words(
+    r"overloaded", r"(?:at|over|out of|no|exceeded|insufficient) (?:available )?capacity", r"capacity (?:is )?exceeded",
+    r"currently loading|is loading|loading model|model (?:is )?unloaded|warming up|not ready yet",
+    r"temporar(?:y|ily)", r"high demand|too busy|server (?:is )?busy|try again later|currently unavailable",
+)  # fmt: skip
+_SLOW_DOWN = _words(
+    r"too many (?:requests|tokens,? please wait)", r"throttl", r"rate[ _-]?limit", r"please wait before",
+    r"tokens per min|requests per min|per[ _-]minute", r"slow down",
+)  # fmt: skip
+_OVERFLOW = _words(
+    r"context[ _](?:window|size|length|limit)|maximum (?:model|input|sequence|prompt) len(?:gth)?",
+    r"(?:prompt|input|request|message|conversation|query)s?(?: text)? (?:is |are |was )?too (?:long|large)",
+    r"(?:input|prompt|request|decoder prompt)\b.{0,60}?(?:is )?longer than",
+    r"exceed\w* (?:the |model |a |this model'?s? )*(?:maximum |max )?(?:number of |input |allowed |prompt )*tokens?"
+    r"(?! per| you requested)",
+    r"reduce the (?:length|size) of (?:the|your) (?:messages|prompt|input)",
+    r"`?inputs`? tokens \+ `?max_new_tokens`? must be|`?inputs`? must have less than",
+    r"tokens? count .{0,40}exceeds|exceeds? the (?:limit|maximum) of \d+|n_keep .{0,20}>= n_ctx|tokens to keep from",
+    r"exceeded (?:the )?(?:model )?token limit|token limit (?:exceeded|of \d)|range of input length should be",
+    r"too many (?:input )?tokens|max_tokens must be at least 1, got -|expected max(?:imum )?length: ?\d+, actual",
+    r"model only supports up to|max_input_len|max_seq_len|max_model_len|string too long|maximum allowed length",
+    r"输入长度|上下文|超过.{0,12}(?:长度|token)|prompt tokens exceed",
+)  # fmt: skip
+_TOO_MUCH_ASKED = _words(  # of max_tokens alone: no prompt is too long for that
+    r"max(?:imum|_)? ?(?:completion_|new_)?tokens (?:you requested|is too large|must be (?:less|<|at most)"
+    r"|\(\d+\) exceeds"
+    r"|value|parameter)",
+    r"completion tokens, whereas", r"max_(?:completion_)?tokens.{0,40}(?:supports at most|less than or equal)",
+    r"maximum (?:output|completion) tokens|allowed number of output tokens", r"range of max_tokens should be",
+)  # fmt: skip
+_MONEY = _words(
+    r"insufficient[ _](?:account[ _])?(?:balance|funds?|credits?)|balance is (?:insufficient|too low|not enough)",
+    r"(?:out of|no|not enough|more|all available|purchase|negative) credits?\b|credit balance|spend(?:ing)? limit",
+    r"insufficient_quota|exceeded your current quota|billing (?:hard limit|details|is not|has not|account)",
+    r"payment (?:required|method)|free tier .{0,40}exhausted|额度(?:不足|已用尽)",
+    r"(?:account|organi[sz]ation|workspace) (?:is |was |has been )?(?:not active|deactivated|suspended|in arrears"
+    r"|overdue|disabled|banned|blocked)",
+    r"overdue|arrear|usage limits?\. you will regain|余额|欠费|充值|prepaid|recharge|top up|can only afford",
+)  # fmt: skip
+_WORDS: tuple[tuple[Reason, re.Pattern[str], frozenset[int] | None], ...] = (
+    ("filtered", _words(
+        r"content (?:management|filter(?:ing)?|usage|safety) polic", r"content[ _]filter",
+        r"usage (?:policy|guidelines)",
+        r"inappropriate content|sensitive (?:content|information|words?)|content exists risk|flagged (?:as|for|by)",
+        r"(?:violat\w+|blocked by|failed|requires) .{0,40}(?:polic|moderation|safety|guideline|guardrail)",
+        r"moderation|prohibited[ _]content|safety system|responsible ai|敏感|不安全",
+    ), frozenset({400, 403, 406, 422, 451, 498, 500})),
+    ("money", _MONEY, None),
+    ("too_large", _words(r"(?:payload|body|request)(?: size)? exceeds the (?:size )?limit\b.{0,40}bytes"),
+     frozenset({400, 413})),
+    ("no_memory", _words(
+        r"requires more (?:system |gpu |video )?memory|(?:not enough|insufficient) (?:system |gpu |video )*"
+        r"(?:memory|resources) (?:to|for|available)|due to insufficient system resources",
+    ), frozenset({400, 500, 503})),
+    ("place", _words(r"(?:country|region|territory|location)[^.]{0,40} (?:is )?not (?:supported|available)"), None),
+    ("no_model", _words(
+        r"\bmodels?\b.{0,160}(?:does not exist|do(?:es)?n'?t exist|not found|not supported|decommissioned|deprecated"
+        r"|not available|is not a valid|unknown|has been (?:removed|retired|shut down)|no longer)",
+        r"\bmodel\b.{0,160}(?:isn.t supported|not exist|identifier is invalid)|does not support (?:chat|generate)\b",
+        r"not a chat model|unknown model|no such model|invalid model|no models? loaded|模型不存在",
+        r"deployment .{0,60}does not exist",
+        r"no (?:allowed providers|endpoints) (?:are available|found)|not a valid model|no available channel",
+    ), frozenset({400, 403, 404, 410, 422, 500, 501, 503})),
+    ("no_route", _words(r"http request was sent to https|http request to an https server"), frozenset({400, 497})),
+    ("key", _words(
+        r"(?:invalid|incorrect|missing|expired|revoked|wrong|no|bad)\b.{0,20}"
+        r"(?:api|access|auth\w*|bearer)[ _-]?(?:key|token)",
+        r"api key (?:not valid|not found|expired|is invalid|has expired)|no auth credentials|unauthori[sz]ed",
+    ), frozenset({400, 403, 500})),
+)  # fmt: skip
+
+
+def classify(status: int, said: Said, *, wait_s: float | None = None) -> Verdict:
+    """The verdict on an answer that is no success. ``wait_s``: what its headers tell."""
+    wait_s = wait_s if wait_s is not None else said.retry_s
+    reason = _reason(status, said, wait_s)
+    verdict = _VERDICTS[reason]
+    if verdict.transient and wait_s is not None and wait_s >= LONG_S:
+        verdict = _VERDICTS["used_up" if reason == "limit" else "away"]
+    if verdict.transient or verdict.reason in ("used_up", "away"):
+        verdict = replace(verdict, wait_s=wait_s)
+    return _advised(verdict, status, said)
+
+
+def _reason(status: int, said: Said, wait_s: float | None) -> Reason:
+    by_number = _by_number(status, said, wait_s)
+    if by_number is not None:
+        return by_number
+    if (status == 400 and said.filtered) or (status == 403 and said.filtered):
+        return "filtered"
+    by_code = _by_code(status, said)
+    if by_code is not None:
+        return by_code
+    return _by_words(status, said, wait_s) or _by_status(status, said)
+
+
+def _by_number(status: int, said: Said, wait_s: float | None) -> Reason | None:
+    """A request that is larger than the limit never fits it; a limit of a day or of nothing is no pause."""
+    limits = status in (413, 429) or "limit" in _known(said)
+    if said.requested is not None and said.limit is not None and said.requested > said.limit and limits:
+        return "too_large"
+    if status not in (403, 429) or not limits or "money" in _known(said):
+        return None
+    if said.none_at_all:
+        return "money"
+    if said.daily and wait_s is None and "limit" not in _known(said) and _MONEY.search(said.message):
+        return None if _SLOW_DOWN.search(said.message) else "money"
+    if said.daily and (wait_s is None or wait_s >= LONG_S or "resource_exhausted" in said.codes):
+        return "used_up"
+    return None
+
+
+def _known(said: Said) -> set[Reason]:
+    return {_CODES[code] for code in said.codes if code in _CODES}
+
+
+def _by_code(status: int, said: Said) -> Reason | None:
+    known = _known(said)
+    if status == 402:
+        return "money"
+    if status in (401, 404) and "limit" in known:
+        known.discard("limit")
+    reason = next((reason for reason in _ORDER if reason in known), None)
+    if reason == "used_up" and said.retry_s is not None and said.retry_s < LONG_S:
+        return "limit"
+    if reason == "limit" and _LONG_CONTEXT.search(said.message):
+        return "too_large"
+    if reason in ("limit", "unavailable") and status in (400, 413, 422) and _OVERFLOW.search(said.message):
+        return None if _SLOW_DOWN.search(said.message) is None else reason
+    return reason
+
+
+def _by_words(status: int, said: Said, wait_s: float | None) -> Reason | None:
+    text, broken = said.message, status >= 500
+    if not text or status in (402, 407) or 300 <= status < 400:
+        return None
+    if status == 429:
+        return _limit_in_words(text, wait_s)
+    if (status in (400, 403, 422, 424) or broken) and _SLOW_DOWN.search(text):
+        return "limit"
+    if status in (400, 422) and _TOO_MUCH_ASKED.search(text):
+        return "request"
+    if (status in (400, 413, 422, 424) or broken) and _OVERFLOW.search(text):
+        return "overflow"
+    found = next((r for r, words, by in _WORDS if (by is None or status in by) and words.search(text)), None)
+    if found is None and status not in (401, 407, 413) and _BUSY.search(text):
+        found = "unavailable"
+    return found or ("request" if broken and _INVALID & set(said.codes) else None)
+
+
+def _limit_in_words(text: str, wait_s: float | None) -> Reason | None:
+    """A 429 that names no code. One that tells when to come again is a limit, whatever it advertises."""
+    if wait_s is not None:
+        return "limit"
+    if _MONEY.search(text) and not _SLOW_DOWN.search(text):
+        return "money"
+    if _LONG_CONTEXT.search(text):
+        return "too_large"
+    return "limit"
+
+
+def _by_status(status: int, said: Said) -> Reason:
+    if status == 429:
+        return "limit"
+    if status in (408, 409, 423, 424, 425, 498, 499) or status >= 500:
+        return "unavailable"
+    if status == 404:
+        return "no_model" if said.param == "model" or "not_found_error" in said.codes else "no_route"
+    by: Mapping[int, Reason] = {
+        401: "key", 402: "money", 403: "forbidden", 405: "no_route", 407: "proxy", 413: "too_large", 451: "filtered",
+    }  # fmt: skip
+    return "redirect" if 300 <= status < 400 else by.get(status, "request")
+
+
+def _advised(verdict: Verdict, status: int, said: Said) -> Verdict:
+    """What can be said more precisely of this one."""
+    if verdict.reason == "too_large" and said.requested is not None:
+        told = f"one request of {said.requested} tokens is more than its limit of {said.limit}"
+        return replace(verdict, advice=f"{told}: {verdict.advice}")
+    if verdict.reason == "money" and status == 402:
+        return replace(verdict, advice="check the account's billing")
+    if verdict.reason == "request" and _TOO_MUCH_ASKED.search(said.message):
+        return replace(verdict, advice="use a smaller max_tokens, or ModelSpec(max_output=…)")
+    if verdict.reason == "too_large":
+        return replace(verdict, advice="the request is too large: use smaller chunks")
+    return verdict

@@ -1,0 +1,236 @@
+"""JSON schemas, checked and applied by the library ``jsonschema``: what is none is refused before anything is asked.
+
+Problems name a place and a keyword. Of an answer's own words they hold nothing but in ``told``, which is for the model
+that gave the answer.
+"""
+
+from __future__ import annotations
+
+import difflib
+import json
+import re
+from collections.abc import Collection, Iterator, Mapping
+from dataclasses import dataclass, field
+from decimal import Decimal
+from functools import lru_cache
+from importlib import import_module
+from typing import Any
+
+from mrengine.errors import ConfigError
+
+__all__ = ["Problem", "check", "names", "place", "problems"]
+
+_TOLD = 300  # characters of one message to the model: it may repeat a whole value
+_RULE = 60
+_PATTERN_S = 1.0
+_SUBSCHEMAS = frozenset({
+    "additionalProperties", "contains", "contentSchema", "else", "if", "items", "not", "propertyNames", "then",
+    "unevaluatedItems", "unevaluatedProperties", "additionalItems",
+})  # fmt: skip
+_LISTS = frozenset({"allOf", "anyOf", "oneOf", "prefixItems", "items"})
+_MAPS = frozenset({"$defs", "definitions", "dependentSchemas", "patternProperties", "properties"})
+_KNOWN = _SUBSCHEMAS | _LISTS | _MAPS | {
+    "$anchor", "$comment", "$dynamicAnchor", "$dynamicRef", "$id", "$recursiveAnchor", "$recursiveRef", "$ref",
+    "$schema", "$vocabulary", "const", "contentEncoding", "contentMediaType", "default", "dependencies",
+    "dependentRequired", "deprecated", "description", "discriminator", "enum", "example", "examples",
+    "exclusiveMaximum", "exclusiveMinimum", "format", "id", "maxContains", "maxItems", "maxLength", "maxProperties",
+    "maximum", "minContains", "minItems", "minLength", "minProperties", "minimum", "multipleOf", "nullable", "pattern",
+    "readOnly", "required", "title", "type", "uniqueItems", "writeOnly",
+}  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True)
+class Problem:
+    """What is wrong with an answer: in ``line`` without any value of it, in ``told`` as the validator says it."""
+
+    line: str
+    told: str = field(repr=False)
+
+
+def check(schema: Mapping[str, Any]) -> None:
+    """ConfigError: this is no JSON schema, or none that can be applied here."""
+    try:
+        text = json.dumps(schema)
+    except (TypeError, ValueError, RecursionError):
+        raise ConfigError("the schema in response_model holds what JSON does not", setting="response_model") from None
+    _check(text)
+
+
+@lru_cache(maxsize=64)
+def _check(text: str) -> None:
+    import jsonschema
+
+    schema = json.loads(text)
+    wrong = ""
+    try:
+        draft: Any = jsonschema.validators.validator_for(schema, jsonschema.Draft202012Validator)
+        draft.check_schema(schema, format_checker=jsonschema.FormatChecker(formats=()))  # patterns: see below
+    except jsonschema.SchemaError as error:
+        wrong = f"at /{'/'.join(map(str, error.absolute_path))}: {error.message[:_TOLD]}"
+    except RecursionError:
+        wrong = "it is nested too deeply"
+    wrong = wrong or next(_slips(schema), "")
+    if not wrong and schema and not _KNOWN & schema.keys():
+        wrong = "it has none of its keywords (type, properties, …), so that any answer would do"
+    if wrong:
+        raise ConfigError(f"response_model is no JSON schema: {wrong}", setting="response_model")
+
+
+def _slips(root: Mapping[str, Any]) -> Iterator[str]:
+    """What the meta-schema lets pass: references to nothing, patterns that are none, keywords that are misspelt."""
+    for at, schema in _walk(root, ""):
+        for name in schema.keys() - _KNOWN:
+            if close := difflib.get_close_matches(name, _KNOWN, 1, 0.8):
+                yield f"at {at or '/'}: {name} is no keyword: is it {close[0]}?"
+        if isinstance(ref := schema.get("$ref"), str) and not _found(ref, root):
+            yield f"at {at or '/'}: $ref {ref[:100]} points to nothing in it, and nothing is fetched"
+        for pattern in (schema.get("pattern"), *schema.get("patternProperties", ())):
+            named = pattern is not schema.get("pattern")
+            if isinstance(pattern, str) and not _compiles(pattern, named=named):
+                yield f"at {at or '/'}: the pattern {pattern[:100]!r} is no regular expression"
+
+
+def _walk(schema: Any, at: str) -> Iterator[tuple[str, Mapping[str, Any]]]:
+    """A schema and all in it, each with its place."""
+    if not isinstance(schema, Mapping):
+        return
+    yield at, schema
+    for name, part in schema.items():
+        if name in _LISTS and isinstance(part, list):
+            for number, one in enumerate(part):
+                yield from _walk(one, f"{at}/{name}/{number}")
+        elif name in _MAPS and isinstance(part, Mapping):
+            for key, one in part.items():
+                yield from _walk(one, f"{at}/{name}/{key}")
+        elif name in _SUBSCHEMAS:
+            yield from _walk(part, f"{at}/{name}")
+
+
+def _found(ref: str, root: Any) -> bool:
+    """Whether a JSON pointer leads anywhere; references by ``$id`` and anchors are left to the library."""
+    if not ref.startswith("#/"):
+        return not ref.startswith(("http://", "https://", "file:")) or any(ref.startswith(one) for one in _ids(root))
+    node = root
+    for part in ref[2:].split("/"):
+        name = part.replace("~1", "/").replace("~0", "~")
+        if isinstance(node, list) and name.isdecimal() and int(name) < len(node):
+            node = node[int(name)]
+        elif isinstance(node, Mapping) and name in node:
+            node = node[name]
+        else:
+            return False
+    return True
+
+
+def _ids(root: Any) -> set[str]:
+    own = root.get("$id") if isinstance(root, Mapping) else None
+    return {"https://json-schema.org/", "http://json-schema.org/"} | ({own} if isinstance(own, str) and own else set())
+
+
+def _compiles(pattern: str, *, named: bool) -> bool:
+    """``named``: of ``patternProperties``, which the library matches by Python's own dialect."""
+    import regex
+
+    try:
+        re.compile(pattern) if named else regex.compile(pattern)
+    except (re.error, regex.error):
+        return False
+    return True
+
+
+def problems(value: Any, schema: Any) -> list[Problem]:
+    """What is wrong with a value. Empty: it is valid."""
+    known = names(schema)
+    found: list[Problem] = []
+    try:
+        for error in _validator(schema).iter_errors(value):
+            at = place(error.absolute_path, known)
+            found.append(Problem(f"{at}: {_rule(error)}", f"{place(error.absolute_path)}: {error.message[:_TOLD]}"))
+    except RecursionError:
+        found.append(Problem("/: nested too deeply", "/: nested too deeply"))
+    except Exception as error:  # noqa: BLE001  # a reference that only shows itself when it is followed
+        told = f"response_model is no JSON schema that can be applied: {type(error).__name__}"
+        raise ConfigError(told, setting="response_model") from None
+    return found
+
+
+def _rule(error: Any) -> str:
+    """The keyword, and what the schema says of it, where that is short."""
+    if error.validator is None:
+        return "not allowed"
+    if error.validator == "required":
+        return "missing"
+    if isinstance(error.validator_value, (str, int, float, bool)) or error.validator in ("type", "enum"):
+        shown = json.dumps(error.validator_value, ensure_ascii=False)
+        return f"violates {error.validator} {shown if len(shown) <= _RULE else ''}".rstrip()
+    return f"violates {error.validator}"
+
+
+def _validator(schema: Any) -> Any:
+    import jsonschema
+
+    draft = jsonschema.validators.validator_for(schema, jsonschema.Draft202012Validator)
+    return _ours(draft)(schema, registry=_registry())
+
+
+@lru_cache(maxsize=8)
+def _ours(draft: Any) -> Any:
+    """The library's validator, with patterns of more than Python's dialect, and a place for what is missing."""
+    import jsonschema
+
+    def pattern(validator: Any, wanted: str, value: Any, schema: Any) -> Iterator[Any]:
+        if isinstance(value, str) and not _matches(wanted, value):
+            yield jsonschema.ValidationError(f"does not match {wanted}")
+
+    def required(validator: Any, wanted: Any, value: Any, schema: Any) -> Iterator[Any]:
+        for name in wanted if isinstance(value, dict) and isinstance(wanted, list) else ():
+            if name not in value:
+                yield jsonschema.ValidationError("is missing", path=[name])
+
+    def multiple_of(validator: Any, wanted: Any, value: Any, schema: Any) -> Iterator[Any]:
+        if type(value) in (int, float) and not _is_multiple(value, wanted):
+            yield jsonschema.ValidationError(f"is no multiple of {wanted}")
+
+    own = {"pattern": pattern, "required": required, "multipleOf": multiple_of}
+    extend: Any = jsonschema.validators.extend
+    return extend(draft, own)
+
+
+def _registry() -> Any:
+    """The meta-schemas, and no way to fetch others."""
+    return import_module("jsonschema_specifications").REGISTRY
+
+
+def _is_multiple(value: float, wanted: float) -> bool:
+    """By the decimal digits that JSON shows: 5.3 is a multiple of 0.1."""
+    try:
+        return Decimal(str(value)) % Decimal(str(wanted)) == 0
+    except ArithmeticError:
+        return False
+
+
+def _matches(pattern: str, value: str) -> bool:
+    import regex
+
+    try:
+        return regex.search(pattern, value, timeout=_PATTERN_S) is not None
+    except TimeoutError:
+        return True  # it would take for ever: the provider may have understood it
+
+
+def place(path: Collection[int | str], known: Collection[str] | None = None) -> str:
+    """``/claims/3/dose``; a name that the schema does not know is the answer's own: ``*``. None: all names are told."""
+    parts = [str(part) if isinstance(part, int) or known is None or part in known else "*" for part in path]
+    return "/" + "/".join(parts)
+
+
+def names(schema: Any) -> set[str]:
+    """Every property name that a schema knows."""
+    if isinstance(schema, Mapping):
+        own = set(schema["properties"]) if isinstance(schema.get("properties"), Mapping) else set()
+        if isinstance(schema.get("required"), list):
+            own.update(name for name in schema["required"] if isinstance(name, str))
+        return own.union(*(names(part) for part in schema.values()))
+    if isinstance(schema, list):
+        return set().union(*(names(part) for part in schema))
+    return set()

@@ -1,0 +1,128 @@
+"""What of a provider's prose may be shown: nothing that repeats the request, and no key.
+
+A message is taken apart into words. A word that also stands in the request, and is none of those that every refusal is
+made of, is replaced; so are its neighbours that are no such word, for providers cut and mask what they repeat.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Collection, Iterable
+from itertools import pairwise
+
+__all__ = ["LONGEST", "shown", "unechoed"]
+
+LONGEST = 240  # characters: an engine's error line holds the rest of the story, too
+HOLE = "…"
+_TOKEN = re.compile(r"[^\W_]+|[\W_]", re.UNICODE)
+_ESCAPE = re.compile(r"\\(?:u[0-9a-fA-F]{4}|[nrtbf\"'\\/])")
+_KEY = re.compile(
+    r"(?:Bearer\s+|Basic\s+)\S+"
+    r"|\b(?:sk|pk|gsk|key|xai|hf|r8|pplx|csk|tgp|nvapi|org|proj|AIza|ya29|AKIA|ASIA|eyJ|ghp|glpat)[-_.A-Za-z0-9]*[-_.A-Za-z0-9*•…]{6,}"
+    r"|\S*(?:\*{2,}|•{2,})\S*"
+    r"|\b(?=[A-Za-z0-9_]*\d)(?=[A-Za-z0-9_]*[A-Za-z])[A-Za-z0-9_]{24,}\b",
+)
+_KEY_TOLD = re.compile(r"((?:key|token)(?: (?:was|is|provided|given|supplied))*:\s*)(\S+)", re.IGNORECASE)
+_SECRET = 6  # characters of a key in a row are a part of it
+_ECHO = 4  # words in a row that also stand in the request are a repetition
+
+# The words that refusals are made of. They tell nothing of a text, whatever is in it.
+_HARMLESS = """
+    a an and are as at be been but by can cannot could did do does doesn't don't for from had has have however if in
+    into is isn't it its may more most must no not of on only or please should so such than that the their them then
+    there these they this those to too try up upon use used using was we were what when where which while will with
+    within without would you your again also all any because before after about above below between both each either
+    abort aborted access account action active add address algorithm allowed allow already an answer api append apply
+    argument array assistant attempt attention audio auth authentication authorization available bad balance base bad
+    batch beta billing blocked body bool boolean budget bytes call cancelled capacity chars characters chat check choice
+    choose client code collection completion completions concurrent config configuration connection contact contains
+    content contents context control conversation cost count country create credentials credit credits current currently
+    daily data day days decode default define defined delete deployment deprecated detail details developer different
+    disabled document documentation documents double due duplicate each email empty enable enabled end endpoint engine
+    enough ensure enum error errors exceed exceeded exceeding exceeds exist exists expected expired extra failed failure
+    fetch field fields file files filter filtered filtering finish first float following forbidden format found free
+    function generate generated generation got greater guidelines has header headers help here hour hours http https id
+    image images inappropriate include incorrect index info input inputs insufficient int integer internal invalid issue
+    issues item json keep key keys kind language large larger last later latest length less level limit limited limits
+    line list load loaded loading long longer lower make management manage many mapping max maximum memory message
+    messages method min minimum minute minutes missing mode model models moderation modify month more name names need
+    network new next none null number object objects off one operation option optional options organization output over
+    overloaded page parameter parameters parse part parts pass path payment permission permitted plan policies policy
+    position possible present processing project prompt prompts properties property provide provided provider purchase
+    quota range rate read reached reason received reduce refused region register rejected related remove request
+    requested requests required requires reset resource response responses restricted result resulted retry role roles
+    run safety schema second seconds section see select send sensitive sent server service session set settings short
+    shorter should size small smaller some something source specified specify spending start state status stop stream
+    streaming string structured subscription support supported supports system tag temperature text tier time timeout
+    times token tokens too tool tools top total triggering true false truncated type types unable unavailable undefined
+    unexpected unit unknown unsupported update upgrade usage user users valid validate validation value values version
+    via view violates violation visit wait want window wrong year yet zero you've your"""
+_COMMON = frozenset(_HARMLESS.split())
+
+
+def shown(message: str, texts: Iterable[str], hidden: Collection[str]) -> str:
+    """A provider's message as an error may tell it. ``texts``: the request's; ``hidden``: values of its headers."""
+    message = _unescaped(message)[:2000]
+    message = _KEY.sub(HOLE, _KEY_TOLD.sub(lambda m: m[1] + HOLE, message))
+    secrets = {word for text in hidden for word in text.split()}
+    known = _words_of(texts)
+    tokens = _TOKEN.findall(message)
+    bad = [_tells(token, known, secrets) for token in tokens]
+    _spread(tokens, bad)
+    told = "".join(HOLE if hide else token for token, hide in zip(tokens, bad, strict=True))
+    told = re.sub(rf"{HOLE}(?:[\s\W_]*{HOLE})+", HOLE, told)
+    told = " ".join(told.split()).strip(" .:")
+    return told if len(told) <= LONGEST else told[: LONGEST - 1].rstrip() + HOLE
+
+
+def unechoed(message: str, texts: Iterable[str]) -> str:
+    """A message without what it repeats of the request at length: what is left are the provider's own words."""
+    words = re.findall(r"\S+", _unescaped(message))
+    if len(words) < _ECHO:
+        return message
+    joined = " ".join(" ".join(text.split()).casefold() for text in texts)
+    echo = [False] * len(words)
+    for at in range(len(words) - _ECHO + 1):
+        if " ".join(words[at : at + _ECHO]).casefold().strip("\"'`“”.,:;…") in joined:
+            echo[at : at + _ECHO] = [True] * _ECHO
+    return " ".join(word for word, hide in zip(words, echo, strict=True) if not hide)
+
+
+def _unescaped(message: str) -> str:
+    def character(match: re.Match[str]) -> str:
+        found = match[0]
+        if found[1] == "u":
+            return chr(int(found[2:], 16))  # noqa: FURB166  # no prefix that int knows
+        return " " if found[1] in "nrtbf" else found[1]
+
+    return _ESCAPE.sub(character, message)
+
+
+def _words_of(texts: Iterable[str]) -> set[str]:
+    known: set[str] = set()
+    for text in texts:
+        for word in re.findall(r"[^\W_]+", text):
+            known.add(word.casefold())
+            if not word.isascii():
+                known.update(word[at : at + 2] for at in range(len(word) - 1))
+    return known
+
+
+def _tells(token: str, known: set[str], secrets: set[str]) -> bool:
+    word = token.casefold()
+    if len(token) >= _SECRET and any(token in secret for secret in secrets):
+        return True
+    if word in _COMMON:
+        return False
+    if not token.isascii():  # scripts without spaces between words
+        return word in known or any(token[at : at + 2] in known for at in range(len(token) - 1))
+    return word in known and (not token.isdigit() or len(token) >= 3)
+
+
+def _spread(tokens: list[str], bad: list[bool]) -> None:
+    """What stands beside a word that was repeated is a repetition, too, unless every refusal has that word."""
+    words = [at for at, token in enumerate(tokens) if token[0].isalnum()]
+    for order in (words, words[::-1]):
+        for before, at in pairwise(order):
+            if bad[before] and not bad[at] and tokens[at].casefold() not in _COMMON and not tokens[at].isdigit():
+                bad[at] = True

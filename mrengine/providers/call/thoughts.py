@@ -1,0 +1,60 @@
+"""What a reasoning model thinks aloud, told apart from its answer.
+
+Servers without a parser for it leave it in the text: ``<think>…</think>`` (DeepSeek R1, Qwen, most others; the opening
+tag may be missing, for the chat template had said it), ``[THINK]…[/THINK]`` (Magistral). Others give it in a field of
+its own: ``reasoning_content`` (DeepSeek, vLLM), ``reasoning`` (OpenRouter, Groq), ``thinking`` blocks (Anthropic).
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import replace
+
+from mrengine.records import Completion, Usage
+
+__all__ = ["apart", "used_up", "without_thoughts"]
+
+_TAGS = ("think", "thinking", "thought", "reasoning")
+_OPEN = re.compile(rf"\s*(?:<({'|'.join(_TAGS)})>|\[(THINK)\])", re.IGNORECASE)
+# A closing tag alone: on a line of its own, so that a text about tags is left alone.
+_LONE = re.compile(r"(?:\A|\n)[ \t]*(?:</think>|\[/THINK\])[ \t]*(?=\n|\Z)", re.IGNORECASE)
+
+
+def without_thoughts(text: str) -> tuple[str, str]:
+    """(thoughts, answer) of a text. Thoughts that never end are all of it."""
+    thoughts: list[str] = []
+    while (opened := _OPEN.match(text)) is not None:
+        end = f"</{opened[1]}>" if opened[1] else "[/THINK]"
+        closed = re.search(re.escape(end), text[opened.end() :], re.IGNORECASE)
+        if closed is None:
+            return "\n".join([*thoughts, text[opened.end() :].strip()]), ""
+        thoughts.append(text[opened.end() : opened.end() + closed.start()].strip())
+        text = text[opened.end() + closed.end() :].lstrip()
+    if not thoughts and (lone := _LONE.search(text)) is not None:
+        thoughts.append(text[: lone.start()].strip())
+        text = text[lone.end() :].lstrip()
+    return "\n".join(thoughts), text
+
+
+def apart(completion: Completion, said: str = "", *, keep: bool) -> tuple[Completion, bool]:
+    """The completion whose text is the answer alone (``keep``: after the thoughts), and whether there were thoughts.
+
+    ``said``: thoughts that came in a field of their own. Reasoning tokens that the provider does not count apart are
+    the output's share by length.
+    """
+    inside, text = without_thoughts(completion.text)
+    thoughts = "\n".join(filter(None, (said.strip(), inside)))
+    usage = completion.usage
+    if not thoughts:
+        return completion, usage.reasoning_tokens > 0
+    if not usage.reasoning_tokens:
+        share = len(thoughts) / (len(thoughts) + len(text))
+        usage = replace(usage, reasoning_tokens=round(usage.output_tokens * share))
+    shown = f"<think>\n{thoughts}\n</think>\n\n{text}" if keep and text else text
+    return replace(completion, text=shown, usage=usage), True
+
+
+def used_up(usage: Usage, max_tokens: int) -> str:
+    """How an answer came to be empty, in words."""
+    spent = f"{usage.reasoning_tokens:,} tokens" if usage.reasoning_tokens else "all"
+    return f"reasoning took {spent} of max_tokens={max_tokens}, and nothing was left for the answer"

@@ -1,0 +1,98 @@
+"""Successes that hold no answer: what they are, whether they pass, and what they cost.
+
+Gateways answer 200 and put the real status into the body, or into the one choice; some servers answer 200 to a path
+that they do not have; a model may think and then say nothing. Some of it passes, so it is tried again, but a few times
+only: each try may be billed.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Collection, Mapping, Sequence
+from typing import Any
+
+from mrengine.errors import ModelError, ModelRefused, ModelUnavailable, RateLimited
+from mrengine.providers.call import error_map
+from mrengine.providers.call.counting import usage_in
+from mrengine.records import Usage
+
+__all__ = ["TRIES", "inner_error", "no_answer", "sampled_badly"]
+
+TRIES = 4
+_NO_SUCH_PATH = re.compile(
+    r"(?:unexpected|unknown|invalid|no such|unsupported) (?:endpoint|path|route|url)|cannot post|page not found"
+    r"|(?:endpoint|path|route|url) .{0,80}not (?:found|supported)|method not allowed",
+    re.IGNORECASE | re.DOTALL,
+)
+_BASE_URL = "check the base URL (most end in /v1)"
+# What a constrained sampler made was no JSON, or no call of the tool: chance, at Groq.
+_BAD_SAMPLES = re.compile(rb'"code"\s*:\s*"(?:json_validate_failed|tool_use_failed)"')
+
+
+def no_answer(model: str, why: str = "", usage: Usage | None = None, *, data: Any = None) -> ModelUnavailable:
+    """A success whose body is cut off, is not JSON, or is JSON of another shape (``data``, where it was read)."""
+    told = f" {why}" if why else " that is no answer"
+    advice = "" if isinstance(data, Mapping) and ("choices" in data or "content" in data) else f": {_BASE_URL}"
+    error = ModelUnavailable(f"{model} sent a body{told} (status 200){advice}", model=model, status=200)
+    error.usage = usage if usage is not None and usage.total_tokens else None
+    error.tries = TRIES
+    return error
+
+
+def sampled_badly(model: str, status: int, body: bytes) -> ModelUnavailable | None:
+    """The refusal of an answer that its own server found to be no JSON; None: it is another refusal."""
+    if status != 400 or not _BAD_SAMPLES.search(body):
+        return None
+    error = ModelUnavailable(f"{model} wrote no valid JSON (status 400)", model=model, status=400)
+    error.tries = TRIES
+    return error
+
+
+def inner_error(
+    data: Any,
+    headers: Mapping[str, str],
+    *,
+    model: str,
+    hidden: Collection[str] = (),
+    texts: Sequence[str] | None = None,
+) -> ModelError | None:
+    """The error that a body with status 200 holds, in itself or in its first choice; None: it holds none."""
+    data = data[0] if isinstance(data, list) and len(data) == 1 else data  # Google answers with a list
+    found = _error_in(data)
+    if found is None:
+        return None
+    if isinstance(found, str) and _NO_SUCH_PATH.search(found):
+        told = f"{model}: its server does not know the path that it was asked at: {_BASE_URL}"
+        return ModelRefused(told, model=model, status=200, scope="model")
+    fields = found if isinstance(found, Mapping) else {"message": found}
+    status = error_map.inner_status(fields)
+    body = json.dumps({"error": found}).encode("utf-8", "replace")
+    error = error_map.from_status(status, headers, body, model=model, hidden=hidden, texts=texts)
+    if not (fields.get("code") or fields.get("type") or fields.get("status")):
+        error.args = (f"{error}: {_BASE_URL}", *error.args[1:])
+    usage = usage_in(data.get("usage")) if isinstance(data.get("usage"), Mapping) else None
+    error.usage = usage if usage is not None and usage.total_tokens else None
+    if error.transient and not isinstance(error, RateLimited):
+        error.tries = TRIES
+    return error
+
+
+def _error_in(data: Any) -> Mapping[str, Any] | str | None:
+    if not isinstance(data, Mapping):
+        return None
+    base = data.get("base_resp")  # MiniMax says all with status 200
+    if isinstance(base, Mapping) and base.get("status_code"):
+        return {"code": f"minimax:{base['status_code']}", "message": str(base.get("status_msg", ""))}
+    choices = data.get("choices")
+    choice = choices[0] if isinstance(choices, list) and choices and isinstance(choices[0], Mapping) else {}
+    if error := choice.get("error"):
+        return error if isinstance(error, (Mapping, str)) else None
+    error = None if choice else data.get("error") or _bare_error(data)
+    return error if error and isinstance(error, (Mapping, str)) else None
+
+
+def _bare_error(data: Mapping[str, Any]) -> Mapping[str, Any] | None:
+    """An error that is the body itself: vLLM and Mistral say ``"object": "error"``."""
+    bare = data.get("object") == "error" or (data.get("type") == "error" and "message" in data)
+    return data if bare else None

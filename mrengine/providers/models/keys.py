@@ -1,0 +1,90 @@
+"""Which key goes where: a vendor's key to its own hosts alone, and no key that a header could not carry."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from urllib.parse import urlsplit
+
+from mrengine.errors import ConfigError
+
+__all__ = ["AZURE", "below", "check_variables", "checked", "named", "vendor_variable"]
+
+# A host, or all hosts below it, and the variable that holds the key which its vendor gives out.
+_HOSTS = (
+    ("openai.com", "OPENAI_API_KEY"),
+    ("anthropic.com", "ANTHROPIC_API_KEY"),
+    ("generativelanguage.googleapis.com", "GEMINI_API_KEY"),
+    ("api.groq.com", "GROQ_API_KEY"),
+    ("api.mistral.ai", "MISTRAL_API_KEY"),
+    ("api.deepseek.com", "DEEPSEEK_API_KEY"),
+    ("api.together.xyz", "TOGETHER_API_KEY"),
+    ("openrouter.ai", "OPENROUTER_API_KEY"),
+    ("api.perplexity.ai", "PERPLEXITY_API_KEY"),
+    ("api.x.ai", "XAI_API_KEY"),
+    ("api.cerebras.ai", "CEREBRAS_API_KEY"),
+    ("api.fireworks.ai", "FIREWORKS_API_KEY"),
+)
+AZURE = ("openai.azure.com", "cognitiveservices.azure.com", "services.ai.azure.com")
+_VARIABLE = re.compile(r"\$\{([A-Za-z_][A-Za-z0-9_]*)\}")
+_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
+_NAMES = {"\u200b": "a zero-width space", "\ufeff": "a byte order mark", "\u00a0": "a no-break space", " ": "a space"}
+
+
+def below(url: str, *hosts: str) -> bool:
+    """Whether an address is at one of the hosts, or at one below it."""
+    found = (urlsplit(url).hostname or "").lower()
+    return any(found == host or found.endswith(f".{host}") for host in hosts)
+
+
+def vendor_variable(url: str) -> str | None:
+    """The variable of the vendor whose own host this is. Keys go over TLS only."""
+    if not url.startswith("https://"):
+        return None
+    return next((variable for host, variable in _HOSTS if below(url, host)), None)
+
+
+def named(api_key_env: str | Sequence[str] | None) -> tuple[str, ...]:
+    """The variables that a spec names."""
+    if api_key_env is None:
+        return ()
+    found = (api_key_env,) if isinstance(api_key_env, str) else tuple(api_key_env)
+    if not all(map(_named, found)) or not found or len(set(found)) < len(found):
+        # Its value is not shown: it may be the key itself.
+        raise ConfigError(
+            "api_key_env is the name of the variable that holds the key (letters, digits, _), or a list of different "
+            "ones, and not the key itself",
+            setting="api_key_env",
+        )
+    return found
+
+
+def _named(value: object) -> bool:
+    return isinstance(value, str) and _NAME.fullmatch(value) is not None
+
+
+def checked(variable: str, env: Mapping[str, str]) -> str | None:
+    """The key in a variable, without the white space around it; None where there is none. ConfigError names the
+    variable, and what is in it that no key holds.
+    """
+    key = (env.get(variable) or "").strip()
+    for at, character in enumerate(key):
+        if not "!" <= character <= "~":
+            what = _NAMES.get(character) or ("a line break" if character in "\r\n" else f"U+{ord(character):04X}")
+            raise ConfigError(
+                f"{variable} holds {what} at character {at + 1}, which no key does: copy the key again",
+                setting=variable,
+            )
+    if len(key) > 1 and key[0] == key[-1] and key[0] in "'\"":
+        raise ConfigError(f"{variable} holds its quotation marks, too: set it without them", setting=variable)
+    return key or None
+
+
+def check_variables(headers: object, env: Mapping[str, str]) -> None:
+    """ConfigError for a variable of a header's that is set and cannot stand in one: here, once, and not in workers."""
+    for value in headers.values() if isinstance(headers, Mapping) else ():
+        for variable in _VARIABLE.findall(value) if isinstance(value, str) else ():
+            text = (env.get(variable) or "").strip()
+            if not text.isascii() or any(mark in text for mark in "\r\n\0"):
+                told = "a character beyond ASCII" if not text.isascii() else "a line break"
+                raise ConfigError(f"{variable} holds {told}, which no header can: copy it again", setting=variable)

@@ -1,0 +1,367 @@
+"""The settings of a runner: the one place for their defaults, their environment variables and their documentation.
+
+Each field says what it does in its ``doc``; ``docs/reference.md`` is generated from it. An argument beats the
+environment, which beats the default.
+"""
+
+from __future__ import annotations
+
+import difflib
+import inspect
+import math
+import os
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import MISSING, Field, dataclass, field, fields, replace
+from typing import Any, Literal, TypedDict, get_args
+
+from mrengine.errors import ChunkingError, ConfigError
+from mrengine.records import Budget, ModelSpec, RateLimit
+
+__all__ = ["RunnerSettings", "Settings", "check_number", "setting_fields"]
+
+PRIORITIES = {"P0": "P0_critical", "P1": "P1_user", "P2": "P2_batch"}
+
+Models = str | ModelSpec | Sequence[str | ModelSpec] | None
+Priority = Literal["P0_critical", "P1_user", "P2_batch", "P0", "P1", "P2"]
+Balance = Literal["round_robin", "least_used", "budget", "all"]
+Assignment = Literal["modulo", "steal"]
+Strategy = Literal["parallel", "sequential"]
+OnBusy = Literal["error", "wait"]
+OnMismatch = Literal["error", "extend", "recompute", "restart"]
+OnSourceError = Literal["fail", "skip"]
+Keep = Literal["always", "on_failure", "results"]
+Durability = Literal["fsync", "flush"]
+Backend = Literal["process"]
+
+
+def _whole(text: str) -> int:
+    return int(text)
+
+
+def _target(text: str) -> int | str | None:
+    return None if text == "none" else text if text == "auto" else int(text)
+
+
+def _names(text: str) -> str | list[str]:
+    names = [part.strip() for part in text.split(",") if part.strip()]
+    return names if len(names) > 1 else names[0]
+
+
+def _setting(
+    default: Any,
+    doc: str,
+    *,
+    env: Callable[[str], Any] | None = None,
+    choices: Sequence[Any] = (),
+    least: float | None = None,
+    most: float = math.inf,
+    whole: bool = True,
+) -> Any:
+    """A field of ``Settings``. ``env`` parses its ``MRENGINE_`` variable; ``least`` and ``most`` bound a number."""
+    facts = {"doc": doc, "env": env, "choices": tuple(choices), "least": least, "most": most, "whole": whole}
+    return field(default=default, metadata=facts)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Settings:
+    """The settings of a runner, checked. Times are in seconds, sizes in bytes or tokens, as their names say."""
+
+    workers: int = _setting(5, "Worker processes.", env=_whole, least=1, most=1024)
+    slots: int = _setting(
+        1,
+        "Concurrent tasks in each worker, a thread each. Many suit calls that wait for a model; CPU work wants one.",
+        env=_whole,
+        least=1,
+        most=4096,
+    )
+    models: Models = _setting(
+        None,
+        "A model's name, a `ModelSpec`, or a list of these. None: `gpt-4o-mini` if `OPENAI_API_KEY` is set, else "
+        "`claude-haiku-4-5` if `ANTHROPIC_API_KEY` is, else the embedded model.",
+        env=_names,
+    )
+    priority: Priority = _setting(
+        "P1_user",
+        "Who goes first where several jobs share a limit. A class leaves part of the bucket to higher priorities.",
+        env=str,
+        choices=get_args(Priority),
+    )
+    balance: Balance | None = _setting(
+        None,
+        "How chunks are spread over several models; `all` sends every chunk to every model. None: `all` where the "
+        "reducer asks for it (consensus), else `round_robin`.",
+        choices=(None, *get_args(Balance)),
+    )
+    assignment: Assignment = _setting(
+        "modulo",
+        "`modulo`: a chunk runs in worker `chunk.id % workers`. `steal`: an idle worker takes from the longest queue.",
+        choices=get_args(Assignment),
+    )
+    strategy: Strategy = _setting(
+        "parallel",
+        "`sequential` runs everything in this process, one task at a time, for pdb and profilers.",
+        choices=get_args(Strategy),
+    )
+    target_tokens: int | Literal["auto"] | None = _setting(
+        "auto",
+        "Tokens of a chunk, its overlap included. `auto`: what the smallest model holds beside its answer, at most "
+        "6000. None: one chunk a document.",
+        env=_target,
+        least=1,
+    )
+    overlap_tokens: int | None = _setting(
+        None,
+        "Tokens of the text before a chunk that are repeated at its head. None: 350, at most a quarter of the target.",
+        least=0,
+    )
+    encoding: str = _setting("o200k_base", "The tiktoken encoding that counts tokens: `o200k_base` or `cl100k_base`.")
+    splitter: str | Callable[[str], Any] = _setting(
+        "auto", "The kind of text, or a callable that takes the text and returns the offsets where to cut."
+    )
+    limits: Mapping[str, RateLimit] | None = _setting(
+        None, "The provider's limits, by model: `{'gpt-4o': RateLimit(tpm=…, rpm=…)}`. What is not given is learned."
+    )
+    budget: Budget | None = _setting(
+        None,
+        "What may be spent at most. An upper bound is reserved before each call; the job stops rather than exceed it.",
+    )
+    max_attempts: int = _setting(
+        3, "Attempts of a chunk whose worker crashes or hangs, or whose function raises `Retry`.", least=1
+    )
+    max_failed: int | None = _setting(
+        None,
+        "Failed chunks to accept: one more ends the job with `JobFailed`. None: any number, as long as one succeeds.",
+        least=0,
+    )
+    chunk_timeout_s: float = _setting(
+        600.0,
+        "A task that runs longer is ended with its worker. Time spent waiting for the budget does not count.",
+        least=0.001,
+        whole=False,
+    )
+    drain_s: float = _setting(
+        10.0, "How long calls in flight may take to end once a job stops.", least=0.0, whole=False
+    )
+    backoff_s: float = _setting(
+        1.0,
+        "The first wait before another attempt; each further one is up to twice as long.",
+        least=0.0,
+        whole=False,
+    )
+    max_worker_rss: int | None = _setting(
+        None, "Resident bytes beyond which a worker is replaced once its tasks have ended.", least=1
+    )
+    map_version: str | None = _setting(
+        None, "Names the version of the map function in the log. None: a digest of its code and of the values it uses."
+    )
+    on_busy: OnBusy = _setting(
+        "error",
+        "What to do when another process, or another run of this runner, has the job: `error` raises `JobBusy`, `wait` "
+        "waits for its end, at most `timeout_s`, and takes over what it has done.",
+        choices=get_args(OnBusy),
+    )
+    on_mismatch: OnMismatch | None = _setting(
+        None,
+        "What to do when the job was started with other inputs: `error` raises `JobMismatch`, `extend` accepts added "
+        "documents, `recompute` keeps what still fits, `restart` begins anew. None: `error`, and `recompute` for a job "
+        "that is named by its inputs.",
+        choices=(None, *get_args(OnMismatch)),
+    )
+    on_source_error: OnSourceError = _setting(
+        "fail",
+        "What to do about sources that cannot be read: `fail` raises one `SourceError` that names them all, before "
+        "anything runs; `skip` leaves them out and warns of them.",
+        choices=get_args(OnSourceError),
+    )
+    initializer: Callable[..., None] | None = _setting(
+        None, "Called once in each worker before the map function is loaded: `django.setup`, logging."
+    )
+    initargs: Sequence[Any] = _setting((), "The arguments of `initializer`.")
+    preload: Sequence[str] = _setting(
+        (),
+        "Installed modules to import once, before the workers are forked, beside those the map function imports.",
+    )
+    keep: Keep | None = _setting(
+        None,
+        "What stays after success: `always` the job, `results` the job without its documents, `on_failure` nothing. "
+        "None: `always` for a job with a name, else `on_failure`.",
+        choices=(None, *get_args(Keep)),
+    )
+    state_dir: str | os.PathLike[str] | None = _setting(
+        None, "Where jobs are kept. None: `$XDG_STATE_HOME/mrengine`, or `~/.local/state/mrengine`.", env=str
+    )
+    durability: Durability = _setting(
+        "fsync",
+        "`fsync`: what was announced survives a power cut. `flush`: it survives the death of every process.",
+        choices=get_args(Durability),
+    )
+    strict: bool = _setting(False, "Refuse a damaged log with `LogError` instead of repairing it.")
+    backend: Backend = _setting("process", "What carries tasks to workers.", choices=get_args(Backend))
+    progress: bool | None = _setting(None, "Whether to draw a progress bar. None: only on a terminal.")
+
+    @classmethod
+    def of(cls, given: Mapping[str, Any], environ: Mapping[str, str] | None = None) -> Settings:
+        """Settings from keyword arguments and ``MRENGINE_*`` variables; raises ConfigError, ChunkingError."""
+        known = setting_fields()
+        for name in sorted(set(given) - set(known)):
+            meant = "".join(f"; did you mean {like}?" for like in difflib.get_close_matches(name, known, 1))
+            raise ConfigError(f"unknown setting: {name}{meant}", setting=name)
+        settings = cls(**{**_from_environment(given, os.environ if environ is None else environ), **given})
+        for name, one in known.items():
+            _check(name, getattr(settings, name), one.metadata)
+        settings._check_together()
+        return settings
+
+    def with_(self, **changes: Any) -> Settings:
+        """The same settings but for these, checked."""
+        changed = replace(self, **changes)
+        for name in changes:
+            _check(name, getattr(changed, name), setting_fields()[name].metadata)
+        return changed
+
+    def _check_together(self) -> None:
+        target, overlap = self.target_tokens, self.overlap_tokens
+        if isinstance(target, int) and overlap is not None and overlap >= target:
+            raise ChunkingError(
+                f"overlap_tokens={overlap} leaves no room in target_tokens={target}: make it smaller",
+                target_tokens=target,
+                overlap_tokens=overlap,
+            )
+        if self.budget is not None:
+            _check_budget(self.budget)
+        for name, (what, sound) in _KINDS.items():
+            value = getattr(self, name)
+            if value is not None and not sound(value):
+                raise ConfigError(f"{name}={value!r}: it is {what}", setting=name)
+        limits: Any = self.limits
+        mapping = isinstance(limits, Mapping) and all(isinstance(limit, RateLimit) for limit in limits.values())
+        if limits is not None and not mapping:
+            raise ConfigError("limits: write {'gpt-4o': RateLimit(tpm=…, rpm=…)}", setting="limits")
+
+    @property
+    def full_priority(self) -> str:
+        """The priority by its long name."""
+        return PRIORITIES.get(self.priority, self.priority)
+
+
+def setting_fields() -> dict[str, Field[Any]]:
+    """The fields of ``Settings`` by name, each with its ``doc`` and ``env`` as metadata."""
+    return {one.name: one for one in fields(Settings)}
+
+
+def signature(*first: inspect.Parameter) -> inspect.Signature:
+    """What a function shows that takes ``first`` and all settings: editors and ``help()`` list them with defaults."""
+    rest = [
+        inspect.Parameter(
+            name,
+            inspect.Parameter.KEYWORD_ONLY,
+            default=one.default if one.default is not MISSING else inspect.Parameter.empty,
+            annotation=one.type,
+        )
+        for name, one in setting_fields().items()
+    ]
+    return inspect.Signature([*first, *rest])
+
+
+_KINDS: Mapping[str, tuple[str, Callable[[Any], bool]]] = {
+    "encoding": ("a str", lambda value: isinstance(value, str)),
+    "map_version": ("a str", lambda value: isinstance(value, str)),
+    "initializer": ("a function", callable),
+    "initargs": ("a tuple or list of arguments", lambda value: isinstance(value, (tuple, list))),
+    "preload": (
+        "a list of modules' names",
+        lambda value: isinstance(value, Sequence) and not isinstance(value, str) and all(map(_is_str, value)),
+    ),
+    "state_dir": ("a str or a Path", lambda value: isinstance(value, (str, os.PathLike)) and value != ""),
+    "strict": ("True or False", lambda value: isinstance(value, bool)),
+    "progress": ("True, False or None", lambda value: isinstance(value, bool)),
+}
+
+
+def _is_str(value: Any) -> bool:
+    return isinstance(value, str)
+
+
+def _check_budget(budget: Any) -> None:
+    if not isinstance(budget, Budget):
+        raise ConfigError(f"budget={budget!r}: write Budget(max_tokens=…, max_cost_usd=…)", setting="budget")
+    check_number("Budget.max_tokens", budget.max_tokens, least=1, setting="budget")
+    check_number("Budget.max_cost_usd", budget.max_cost_usd, least=0, setting="budget")
+    if budget.max_tokens is None and budget.max_cost_usd is None:
+        raise ConfigError("budget=Budget() limits nothing: give it max_tokens= or max_cost_usd=", setting="budget")
+    if budget.per not in ("job", "run"):
+        raise ConfigError(f"Budget.per={budget.per!r}: it is one of 'job', 'run'", setting="budget")
+
+
+def check_number(name: str, value: Any, *, least: float = -math.inf, setting: str = "") -> Any:
+    """The value, None or a number that is finite and at least so much. ConfigError: it is something else."""
+    number = isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)
+    if value is not None and not (number and value >= least):
+        bound = f", at least {least:g}" if least > -math.inf else ""
+        raise ConfigError(f"{name}={value!r}: it is a number{bound}", setting=setting or name)
+    return value
+
+
+def _check(name: str, value: Any, facts: Mapping[str, Any]) -> None:
+    choices, least = facts["choices"], facts["least"]
+    if choices and value not in choices:
+        listed = ", ".join(repr(choice) for choice in choices)
+        raise ConfigError(f"{name}={value!r}: it is one of {listed}", setting=name)
+    if least is None or value is None or (name == "target_tokens" and value == "auto"):
+        return
+    kinds = (int,) if facts["whole"] else (int, float)
+    bounds = f"at least {least:g}" + (f" and at most {facts['most']:g}" if facts["most"] < math.inf else "")
+    if not isinstance(value, kinds) or isinstance(value, bool) or not least <= value <= facts["most"]:
+        what = "a whole number" if facts["whole"] else "a number"
+        raise ConfigError(f"{name}={value!r}: it is {what}, {bounds}", setting=name)
+
+
+def _from_environment(given: Mapping[str, Any], environ: Mapping[str, str]) -> dict[str, Any]:
+    values: dict[str, Any] = {}
+    for name, one in setting_fields().items():
+        variable = "MRENGINE_" + name.upper()
+        text = environ.get(variable)
+        if not text or name in given or one.metadata["env"] is None:
+            continue
+        try:
+            values[name] = one.metadata["env"](text)
+        except ValueError:
+            raise ConfigError(f"{variable}={text!r} is not a number", setting=name) from None
+    return values
+
+
+class RunnerSettings(TypedDict, total=False):
+    """The types of the keyword arguments, for type checkers; a test holds it against ``Settings``."""
+
+    workers: int
+    slots: int
+    models: Models
+    priority: Priority
+    balance: Balance | None
+    assignment: Assignment
+    strategy: Strategy
+    target_tokens: int | Literal["auto"] | None
+    overlap_tokens: int | None
+    encoding: str
+    splitter: str | Callable[[str], Any]
+    limits: Mapping[str, RateLimit] | None
+    budget: Budget | None
+    max_attempts: int
+    max_failed: int | None
+    chunk_timeout_s: float
+    drain_s: float
+    backoff_s: float
+    max_worker_rss: int | None
+    map_version: str | None
+    on_busy: OnBusy
+    on_mismatch: OnMismatch | None
+    on_source_error: OnSourceError
+    initializer: Callable[..., None] | None
+    initargs: Sequence[Any]
+    preload: Sequence[str]
+    keep: Keep | None
+    state_dir: str | os.PathLike[str] | None
+    durability: Durability
+    strict: bool
+    backend: Backend
+    progress: bool | None

@@ -1,0 +1,131 @@
+"""Owns files of lines: numbered lines of a source, and JSON Lines, whose faults are told by path and line."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+from mrengine.errors import ConfigError, SourceError
+from mrengine.records import Document
+from mrengine.sources.read import read_source
+
+__all__ = ["SUFFIXES", "is_json_lines", "numbered_lines", "parse_line", "read_jsonl"]
+
+SUFFIXES = (".jsonl", ".ndjson", ".jsonlines")
+BEGINS = ("{", "[")
+
+
+def numbered_lines(origin: Any, *, name: str) -> Iterator[tuple[int, str]]:
+    """The lines of a source that are not blank, with their numbers; 1 is the first. SourceError.
+
+    A line ends with a line feed and nothing else: JSON strings may hold all other separators that Unicode has. Of a
+    byte order mark and of CRLF nothing is left.
+    """
+    waiting: list[str] = []
+    number = 0
+    for block in read_source(origin, name=name):
+        first, *others = block.split("\n")
+        waiting.append(first)
+        for following in others:
+            number += 1
+            yield from _unless_blank(number, "".join(waiting))
+            waiting = [following]
+    yield from _unless_blank(number + 1, "".join(waiting))
+
+
+def _unless_blank(number: int, line: str) -> Iterator[tuple[int, str]]:
+    line = line.removesuffix("\r")
+    if number == 1:
+        line = line.removeprefix("\ufeff")
+    if line.strip():
+        yield number, line
+
+
+def is_json_lines(name: str, lines: list[tuple[int, str]]) -> bool:
+    """Whether the lines of a source are meant as JSON: by its suffix, or because the first line is a JSON object.
+
+    A .jsonl in which no line looks like JSON is taken for what it is, lines of text.
+    """
+    if name.lower().endswith(SUFFIXES):
+        return any(line.lstrip().startswith(BEGINS) for _, line in lines)
+    return bool(lines) and lines[0][1].lstrip().startswith("{") and _fault_of(lines[0][1]) is None
+
+
+def parse_line(line: str, *, name: str, number: int) -> Any:
+    """The value of a line of JSON Lines. SourceError with path and line, without a word of its text."""
+    if (fault := _fault_of(line)) is not None:
+        raise _at(name, number, f"not JSON ({fault})")
+    return json.loads(line)
+
+
+def _fault_of(line: str) -> str | None:
+    try:
+        json.loads(line)
+    except json.JSONDecodeError as error:
+        return f"{error.msg}, column {error.colno}"
+    except (ValueError, RecursionError) as error:  # a number of too many digits; brackets too deep
+        return "nested too deeply" if isinstance(error, RecursionError) else "a number that is too long"
+    return None
+
+
+def read_jsonl(path: str | os.PathLike[str], *, id: str | None = None, text: str | None = None) -> Iterator[Document]:
+    """A JSON Lines file as documents, one a line: ``id`` and ``text`` name the fields; without ``text``, the line
+    itself, without ``id``, its number. Raises SourceError, with path and line, for a line that is no JSON or lacks a
+    field, and for an id that an earlier line had.
+    """
+    if not isinstance(path, (str, os.PathLike)):
+        raise ConfigError(f"read_jsonl takes a path, not what is of type {type(path).__name__}", setting="path")
+    name = os.fspath(path)
+    seen: dict[str, int] = {}
+    for number, line in numbered_lines(Path(name), name=name):
+        record = parse_line(line, name=name, number=number)
+        fields = _Fields(record, lambda what, number=number: _at(name, number, what))  # type: ignore[misc]
+        own = str(number) if id is None else fields.id(id)
+        if own in seen:
+            raise _at(name, number, f"the id {own!r} is that of line {seen[own]}, too; each needs one of its own")
+        seen[own] = number
+        yield Document(own, line if text is None else fields.text(text))
+
+
+class _Fields:
+    """The fields of one record; ``fault`` makes the error of its line."""
+
+    def __init__(self, record: Any, fault: Callable[[str], SourceError]) -> None:
+        self._record, self._fault = record, fault
+
+    def _get(self, field: str) -> Any:
+        if not isinstance(self._record, dict):
+            raise self._fault(f"{_json_type(self._record)} and no object, so that it has no field {field!r}")
+        if field not in self._record:
+            raise self._fault(f"it has no field {field!r}")
+        return self._record[field]
+
+    def id(self, field: str) -> str:
+        """A string that is not empty, or a number as one."""
+        value = self._get(field)
+        if isinstance(value, bool) or not isinstance(value, (str, int, float)) or value == "":
+            told = "empty" if value == "" else _json_type(value)
+            raise self._fault(f"the id in {field!r} is {told}: it must be a string or a number")
+        return str(value)
+
+    def text(self, field: str) -> str:
+        """A string."""
+        value = self._get(field)
+        if not isinstance(value, str):
+            raise self._fault(f"the text in {field!r} is {_json_type(value)}: it must be a string")
+        return value
+
+
+def _json_type(value: Any) -> str:
+    """What JSON calls it: no value is quoted."""
+    if value is None or isinstance(value, bool):
+        return "null" if value is None else "a boolean"
+    names = {"dict": "an object", "list": "a list", "str": "a string"}
+    return names.get(type(value).__name__, "a number")
+
+
+def _at(name: str, number: int, what: str) -> SourceError:
+    return SourceError(f"{name}, line {number}: {what}", source=name, line=number)

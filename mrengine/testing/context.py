@@ -1,0 +1,136 @@
+"""Owns ``FakeContext``: a map function under test is called with it, without a runner, a process or a log."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from mrengine.log.format.instances import check_result_type, instance_of
+from mrengine.providers.call.answers import answer, check_call
+from mrengine.providers.call.structured import schema_of
+from mrengine.providers.fake import Answer, FakeProvider, fake
+from mrengine.records import Chunk, Completion, ModelSpec, Request
+from mrengine.worker.context import Context, check_tokens
+from mrengine.worker.external_call import ExternalCall
+from mrengine.worker.task_runner import stored_value
+
+__all__ = ["FakeContext", "fake_chunk"]
+
+
+class FakeContext(Context):
+    """A ``context`` whose calls a fake answers: ``context.run(map_fn, "some text")`` gives what a job would store.
+
+    ``answer``: a str, a callable(Request) → str, Completion or exception, or a model of ``fake()``; None: the ``fake``
+    model's own, the smallest value that fits where there is a ``response_model``. An exception is raised as a real
+    call raises it once its retries are over. ``requests`` has all requests, re-asks too, ``grants`` what was reserved
+    with ``budget()``.
+    """
+
+    __slots__ = ("_attempt", "_job_id", "_model", "_priority", "_provider", "_worker_id", "chunk", "grants", "requests")
+
+    def __init__(
+        self,
+        answer: Answer | ModelSpec | None = None,
+        *,
+        model: str = "fake",
+        worker_id: int = 0,
+        attempt: int = 1,
+        priority: str = "P1_user",
+        job_id: str = "test",
+    ) -> None:
+        spec = answer if isinstance(answer, ModelSpec) else _spec(answer, model)
+        self._provider = _provider(spec)
+        self._model, self._worker_id, self._attempt = spec.name, worker_id, attempt
+        self._priority, self._job_id = priority, job_id
+        self.chunk: Chunk | None = None
+        self.requests: list[Request] = []
+        self.grants: list[ExternalCall] = []
+
+    @property
+    def model(self) -> str | None:
+        return self._model
+
+    @property
+    def worker_id(self) -> int:
+        return self._worker_id
+
+    @property
+    def attempt(self) -> int:
+        return self._attempt
+
+    @property
+    def priority(self) -> str:
+        return self._priority
+
+    @property
+    def job_id(self) -> str:
+        return self._job_id
+
+    def run(self, map_fn: Callable[[Any, Any], Any], chunk: Chunk | str, *, result_type: Any = None) -> Any:
+        """Call ``map_fn(chunk, self)``; its value as a result of a job would be, normalised and with its type.
+
+        ``chunk``: a Chunk, or the text of one. Raises what the map function raises, and for a value that a job could
+        not store what its chunk would fail of (a TypeError).
+        """
+        kind = check_result_type(result_type if result_type is not None else getattr(map_fn, "result_type", None))
+        self.chunk = fake_chunk(chunk) if isinstance(chunk, str) else chunk
+        plain, made = stored_value(map_fn(self.chunk, self), kind)
+        return instance_of(kind, plain, made=made)
+
+    def complete(
+        self,
+        prompt: str,
+        *,
+        system: str | None = None,
+        max_tokens: int = 1024,
+        temperature: float | None = None,
+        response_model: Any = None,
+        model: str | None = None,
+        reuse: bool = True,
+        on_truncation: str = "error",
+    ) -> Completion:
+        """The fake's answer, checked, continued and validated as a model's."""
+        check_call(prompt, system, max_tokens, temperature, on_truncation)
+        request = Request(
+            model=model or self._model,
+            prompt=prompt,
+            system=system,
+            max_tokens=max_tokens,
+            temperature=temperature,
+            schema=None if response_model is None else schema_of(response_model),
+            chunk_id=None if self.chunk is None else self.chunk.id,
+            document_id=None if self.chunk is None else self.chunk.document_id,
+            attempt=self._attempt,
+        )
+        return answer(self._send, request, response_model=response_model, on_truncation=on_truncation)
+
+    def _send(self, request: Request) -> Completion:
+        self.requests.append(request)
+        completion: Completion = self._provider.complete(request)
+        return completion
+
+    @contextmanager
+    def budget(self, tokens: int, *, max_tokens: int = 0, model: str | None = None) -> Iterator[ExternalCall]:
+        """Granted at once; what ``used()`` said is in ``grants``."""
+        check_tokens(tokens, max_tokens)
+        grant = ExternalCall(model or self._model, tokens, max_tokens)
+        self.grants.append(grant)
+        yield grant
+
+
+def fake_chunk(
+    text: str, *, id: int = 0, document_id: str = "document", start: int = 0, overlap: int = 0, kind: str = "prose"
+) -> Chunk:
+    """A chunk of this text, as a job would cut it: ``start`` is where it begins behind its ``overlap`` characters."""
+    from mrengine.chunking.tokens import tokenizer
+
+    return Chunk(id, document_id, start, start + len(text) - overlap, overlap, tokenizer.count(text), kind, text)
+
+
+def _spec(said: Answer | None, name: str) -> ModelSpec:
+    return ModelSpec(name, provider="fake") if said is None else fake(said, name=name)
+
+
+def _provider(spec: ModelSpec) -> Any:
+    return spec.provider(spec) if isinstance(spec.provider, type) else FakeProvider(spec)

@@ -1,0 +1,216 @@
+"""Owns the road of one call to a model: ``intent record → budget → provider → call record``; both go into the log."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+from mrengine.budget import Stopped as NoGrant
+from mrengine.budget import estimate_tokens, upper_bound
+from mrengine.engine import protocol as m
+from mrengine.errors import ModelError, ModelRefused, RateLimited
+from mrengine.log.format import codec, records
+from mrengine.providers.base import Stopped
+from mrengine.providers.call.error_map import turned_away
+from mrengine.providers.call.structured import in_words
+from mrengine.providers.call.usages import completed
+from mrengine.records import Chunk, Completion, Request
+from mrengine.worker.redact import told
+from mrengine.worker.stored_answers import turn_digest
+from mrengine.worker.turns import turn_of
+
+if TYPE_CHECKING:
+    from mrengine.providers.call.breaker import Breaker
+    from mrengine.providers.models.model import Model
+    from mrengine.worker.deadline import Deadline
+    from mrengine.worker.model_clients import ModelClients
+
+__all__ = ["LoggedCall"]
+
+LARGEST_TEXT = codec.MAX_PAYLOAD_BYTES // 4 - 4096  # characters of an answer that fit into a record in any case
+
+
+class LoggedCall:
+    """One call of ``complete()`` to one model: each request is an intent in the log, and settled by a CALL.
+
+    It has as many turns as it takes: an answer that is no good is asked again, one that was cut goes on.
+
+    It stands between the retry loop and both of its partners: as the provider it writes intents, as the budget it adds
+    what the loop does not know.
+    """
+
+    def __init__(
+        self,
+        models: ModelClients,
+        model: Model,
+        task: m.Start,
+        digest: bytes,
+        chunk: Chunk,
+        patience: Deadline,
+        breaker: Breaker,
+        *,
+        alternatives: bool,
+        turn: int,
+        reusable: bool,
+        heard: Callable[[str], None],
+    ) -> None:
+        """``turn``: how many answers to this call the log has already. ``reusable``: the new ones may be taken for an
+        identical call. ``heard`` is given the text of each.
+        """
+        self._models, self._model, self._task, self._digest = models, model, task, digest
+        self._chunk, self._patience, self._breaker = chunk, patience, breaker
+        self._alternatives = alternatives
+        self._turn, self._reusable, self._heard = turn, reusable, heard
+        self._bound = 0
+        self._texts: list[str] = []  # what no message may repeat
+        self._lease: Any = None
+        self.cost_usd: float | None = 0.0
+
+    def send(self, request: Request) -> Completion:
+        """One turn: the retry loop."""
+        from mrengine.providers.call import context_window
+        from mrengine.providers.call.retry import call
+
+        self._texts = [self._chunk.text, request.prompt, request.system or ""]
+        if self._model.context_window is not None:
+            context_window.check(request, name=self._model.name, window=self._model.context_window)
+        self._bound = upper_bound(request.prompt, request.system, extra_bytes=context_window.room_beside(request))
+        return call(
+            self,
+            request,
+            deadline=lambda: self._patience.deadline,
+            model=self._model.name,
+            budget=self if self._models.budget is not None else None,
+            input_tokens=self._tokens(request),
+            priority=self._models.setup.priority,
+            backoff_s=self._models.setup.backoff_s,
+            stopping=self._models.stopping,
+            breaker=self._breaker,
+            alternatives=self._alternatives,
+            aside=self._models.rests and self._model.index == self._task.model,
+            on_retry=self._on_retry,
+            on_wait=self._models.on_wait,
+            in_line=self._in_line,
+        )
+
+    @contextmanager
+    def _in_line(self) -> Iterator[None]:
+        """A limit is waited for: no fault of the task's."""
+        with self._patience.standing_in_line(lambda model, wait_ms: None) as waiting:
+            waiting(self._model.name, 0.0)
+            yield
+
+    def _tokens(self, request: Request) -> int:
+        rest = "".join(text for _, text in request.turns) + ("" if request.schema is None else in_words(request.schema))
+        return estimate_tokens(request.prompt + rest, self._chunk.text, self._chunk.tokens, request.system)
+
+    def acquire(
+        self,
+        model: str,
+        input_tokens: int,
+        output_tokens: int,
+        *,
+        priority: Any,
+        stopping: threading.Event,
+        on_wait: Any,
+    ) -> Any:
+        """The budget that the retry loop sees."""
+        try:
+            with self._patience.standing_in_line(on_wait) as waiting:
+                self._lease = self._models.budget.acquire(
+                    model,
+                    input_tokens,
+                    output_tokens,
+                    priority=priority,
+                    bound_tokens=self._bound,
+                    stopping=stopping.is_set,
+                    on_wait=waiting,
+                )
+        except NoGrant:
+            raise Stopped from None
+        return self._lease
+
+    def complete(self, request: Request) -> Completion:
+        """The provider that the retry loop sees: an intent before each request, its settlement after a refusal.
+
+        An answer is in the log before anybody has looked at it: whatever becomes of it, it was paid for.
+        """
+        if self._models.stopping.is_set():
+            raise Stopped
+        provider = self._models.provider(self._model)
+        self._emit_intent(request)
+        try:
+            given: Any = provider.complete(request)
+        except ModelError as error:
+            self._settle(request, error)
+            raise
+        if not isinstance(given, Completion):  # a provider of somebody else's
+            message = f"{self._model.name}: its provider gave a {type(given).__name__}, not a Completion"
+            raise ModelRefused(message, model=self._model.name)
+        completion = completed(given, self._tokens(request), request.max_tokens)
+        self._heard(completion.text)
+        self._emit_call(request, completion, completion.finish_reason, reusable=self._reusable)
+        self._turn += 1
+        return completion
+
+    def close(self) -> None:
+        """Part of the provider's protocol; the provider belongs to the set."""
+
+    def _settle(self, request: Request, error: ModelError) -> None:
+        """A call without an answer. One that may have been billed, nobody knows how much, stays open."""
+        said, error.answer = error.answer, ""  # an exception holds no text
+        if said:
+            self._heard(said)
+        if error.usage is not None and error.usage.total_tokens:
+            paid = completed(Completion(said, usage=error.usage), self._tokens(request), request.max_tokens)
+            error.usage = paid.usage  # what the budget is told
+            self._emit_call(request, paid, "no answer", reusable=False)
+        elif turned_away(error):
+            self._emit_call(request, Completion(said), "refused", reusable=False)
+
+    def _emit_call(self, request: Request, answer: Completion, reason: str, *, reusable: bool) -> None:
+        price, usage = self._model.price, answer.usage
+        cost = None if price is None else price.cost(usage)
+        self.cost_usd = None if self.cost_usd is None or cost is None else self.cost_usd + cost
+        text = answer.text
+        if len(text) > LARGEST_TEXT:  # no record holds it: the call counts, and is made again when it is asked for
+            text, reusable = "", False
+        record = records.CallRecord(
+            round=self._models.setup.round,
+            chunk_id=self._task.chunk,
+            model_index=self._task.model,
+            digest=turn_digest(self._digest, self._turn),
+            at=time.time(),
+            usage=usage,
+            cost_usd=cost,
+            reusable=reusable,
+            model=self._model.name,
+            finish_reason=reason,
+            latency_ms=answer.latency_ms,
+            text=text,
+            turn=turn_of(request),
+        )
+        self._models.emit(codec.CALL, self._task.chunk, self._task.model, records.pack_call(record))
+
+    def _emit_intent(self, request: Request) -> None:
+        record = records.IntentRecord(
+            round=self._models.setup.round,
+            chunk_id=self._task.chunk,
+            model_index=self._task.model,
+            digest=turn_digest(self._digest, self._turn),
+            at=time.time(),
+            input_tokens=self._tokens(request),
+            output_tokens=request.max_tokens,
+            bound_tokens=self._bound,
+            model=self._model.name,
+        )
+        self._models.emit(codec.INTENT, self._task.chunk, self._task.model, records.pack_intent(record))
+
+    def _on_retry(self, error: ModelError, attempt: int, wait_s: float) -> None:
+        fields = {"chunk_id": self._task.chunk, "model": self._model.name, "status": error.status, "attempt": attempt}
+        fields["error"] = told(error, self._texts, self._models.secrets())  # a provider of the user's own may quote
+        fields |= {"wait_s": wait_s, "limited": isinstance(error, RateLimited)}
+        self._models.note("call:retry", fields)

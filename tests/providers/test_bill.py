@@ -1,0 +1,147 @@
+"""The bill: what summary, results, log and Budget say is what the server has counted, whatever it sent on the way."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+
+from mrengine import Job, MapReduceRunner, map_prompt
+from mrengine.errors import JobError
+from mrengine.records import Budget, ModelSpec, Price, RunSummary, Usage
+from mrengine.testing.server import LLMServer
+
+pytestmark = pytest.mark.usefixtures("state_dir")
+PRICE = Price(2.0, 10.0, 0.5)
+SCHEMA = {"type": "object", "properties": {"n": {"type": "integer", "minimum": 3}}, "required": ["n"]}
+DOCUMENTS = [f"document number {n} of some words" for n in range(12)]
+
+
+@pytest.fixture(scope="module")
+def shared() -> Iterator[LLMServer]:
+    with LLMServer() as running:
+        yield running
+
+
+@pytest.fixture
+def server(shared: LLMServer) -> LLMServer:
+    shared.reset()
+    return shared
+
+
+def spec(server: LLMServer, road: str) -> ModelSpec:
+    base_url = server.root if "anthropic" in road else server.url
+    return ModelSpec("model-1", provider=road, base_url=base_url, api_key_env="CANARY", price=PRICE)
+
+
+def run(server: LLMServer, road: str, prompt: Any, **settings: Any) -> RunSummary:
+    settings = {"workers": 2, "slots": 2, "target_tokens": None, "max_failed": 99, "backoff_s": 0.01, **settings}
+    runner = MapReduceRunner("j", models=spec(server, road), **settings)
+    try:
+        return runner.run(DOCUMENTS, prompt).summary
+    except JobError as error:
+        if error.summary is None:
+            raise
+        return error.summary
+
+
+MOODS: dict[str, dict[str, Any]] = {
+    "no answers now and then": {"faults": {"no_choices": 0.1, "choice_error": 0.1, "thoughts_only": 0.1, "load": 0.1}},
+    "never an answer": {"faults": {"no_choices": 1.0}},
+    "thoughts": {"thoughts": "well well well", "faults": {"bad_sample": 0.2}},
+    "thoughts that take all": {"thoughts": "w " * 500},
+    "streams": {"stream": True},
+    "cut off": {"answer": "word " * 500},
+}
+
+
+@pytest.fixture(autouse=True)
+def key(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CANARY", "sk-canary-3141592653589793")
+
+
+@pytest.mark.parametrize("road", ["openai", "anthropic", "http:openai", "http:anthropic"])
+@pytest.mark.parametrize("mood", MOODS)
+def test_the_bill_is_the_servers(server: LLMServer, road: str, mood: str) -> None:
+    """Answers, refused ones and none at all: every token that was billed is counted once."""
+    server.reset(seed=3, **MOODS[mood])
+    on_truncation = "continue" if mood == "cut off" else "error"
+    summary = run(server, road, map_prompt("Say: $text", max_tokens=60, on_truncation=on_truncation))
+    stats, used = server.stats(), summary.usage.get("model-1", Usage())
+    assert (used.input_tokens, used.output_tokens) == (stats.input_tokens, stats.output_tokens)
+    assert summary.cost_usd == pytest.approx(PRICE.cost(used))
+    assert Job("j").status().cost_usd == pytest.approx(PRICE.cost(used))
+    assert not used.estimated
+
+
+@pytest.mark.parametrize("road", ["openai", "http:anthropic"])
+def test_refused_answers_are_on_the_bill(server: LLMServer, road: str) -> None:
+    """And the next run, which asks anew, adds what it buys."""
+    server.reset(answer='{"n": 1}')
+    prompt = map_prompt("Say: $text", response_model=SCHEMA)
+    first = run(server, road, prompt).usage["model-1"]
+    assert server.stats().requests == 3 * len(DOCUMENTS)
+    assert first.input_tokens == server.stats().input_tokens
+    second = run(server, road, prompt).usage["model-1"]
+    assert first.input_tokens + second.input_tokens == server.stats().input_tokens
+
+
+CACHES: list[tuple[str, Callable[[int, int], Any], Callable[[int, int], Usage]]] = [
+    (
+        "http:openai",
+        lambda i, o: {"prompt_tokens": i, "completion_tokens": o, "total_tokens": i + o, "prompt_cache_hit_tokens": 4},
+        lambda i, o: Usage(i, o, 4),
+    ),
+    (
+        "http:openai",
+        lambda i, o: {
+            "prompt_tokens": i,
+            "completion_tokens": o,
+            "total_tokens": i + o + 10_000,
+            "prompt_tokens_details": {"cached_tokens": 10_000},
+        },
+        lambda i, o: Usage(i + 10_000, o, 10_000),
+    ),
+    (
+        "anthropic",
+        lambda i, o: {
+            "input_tokens": i,
+            "output_tokens": o,
+            "cache_read_input_tokens": 100,
+            "cache_creation_input_tokens": 50,
+            "cache_creation": {"ephemeral_5m_input_tokens": 20, "ephemeral_1h_input_tokens": 30},
+        },
+        lambda i, o: Usage(i + 150, o, 100, 50, 0, 30),
+    ),
+]
+
+
+@pytest.mark.parametrize(("road", "usage", "counted"), CACHES)
+def test_caches_cost_what_their_vendor_takes(
+    server: LLMServer, road: str, usage: Callable[[int, int], Any], counted: Callable[[int, int], Usage]
+) -> None:
+    """In the result of each chunk, in the summary, and after a resume."""
+    server.reset(usage=usage, input_tokens=20)
+    prompt = map_prompt("Say: $text", max_tokens=60)
+    for _ in range(2):
+        runner = MapReduceRunner("j", models=spec(server, road), workers=1, target_tokens=None)
+        results = runner.run(DOCUMENTS[:3], prompt).results
+        for result in results:
+            assert result.usage == counted(20, result.usage.output_tokens)
+            assert result.cost_usd == pytest.approx(PRICE.cost(result.usage))
+    assert server.stats().requests == 3
+
+
+@pytest.mark.parametrize("fault", [None, "no_choices", "thoughts_only"])
+@pytest.mark.parametrize("unit", ["max_tokens", "max_cost_usd"])
+def test_a_budget_is_never_exceeded_by_what_the_server_counts(server: LLMServer, fault: str | None, unit: str) -> None:
+    """Over several runs, whatever the calls came to."""
+    server.reset(faults={} if fault is None else {fault: 0.3}, seed=1)
+    limit = 900 if unit == "max_tokens" else 900 * 4e-6
+    prompt = map_prompt("Say: $text", max_tokens=60)
+    for _ in range(3):
+        run(server, "http:openai", prompt, budget=Budget(**{unit: limit}))
+    stats = server.stats()
+    spent = Usage(stats.input_tokens, stats.output_tokens)
+    assert 0 < (spent.total_tokens if unit == "max_tokens" else PRICE.cost(spent)) <= limit

@@ -1,0 +1,237 @@
+"""Disks and namespaces as containers have them: read-only roots, full disks, one /tmp for two PID namespaces."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import tempfile
+import textwrap
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from mrengine import Job, MapReduceRunner
+from mrengine.log.file.lock import JobLock
+from tests.system.processes import wait_for
+
+ROOT = Path(__file__).parents[2]
+PRELUDE = f"""
+import os, sys, time
+sys.path.insert(0, {str(ROOT)!r})
+from mrengine import Job, MapReduceRunner
+from mrengine.errors import *
+DOCUMENTS = ["one", "two", "three"]
+def runner(job_id="job", **more):
+    return MapReduceRunner(job_id, **{{"workers": 2, "models": "fake", "map_version": "1", **more}})
+def ask(chunk, context):
+    return context.complete(chunk.text).text
+"""
+
+
+@pytest.fixture
+def unshare(require: Callable[[str], str]) -> Iterator[Callable[..., subprocess.Popen[str]]]:
+    """Run a shell's lines, and then a program, in namespaces of their own."""
+    program = require("unshare")
+    if subprocess.run([program, "--mount", "--pid", "--fork", "true"], check=False).returncode:
+        reason = "this user may not unshare"
+        pytest.fail(reason) if os.environ.get("CI") == "true" else pytest.skip(reason)
+
+    def start(python: str, *flags: str, shell: str = ":", **env: str) -> subprocess.Popen[str]:
+        command = [program, "--mount", *flags, "sh", "-ec", f'{shell}\nexec "$0" -c "$1"']
+        code = PRELUDE + textwrap.dedent(python)
+        process = subprocess.Popen(
+            [*command, sys.executable, code],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            env={**os.environ, **env},
+        )
+        started.append(process)
+        return process
+
+    started: list[subprocess.Popen[str]] = []
+    yield start
+    for process in started:
+        if process.poll() is None:
+            process.kill()
+        process.communicate()
+
+
+Unshare = Callable[..., "subprocess.Popen[str]"]
+
+
+@pytest.fixture
+def temp(monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """A temporary folder, short, as sockets want it."""
+    with tempfile.TemporaryDirectory(prefix="t", dir="/tmp") as folder:
+        monkeypatch.setenv("TMPDIR", folder)
+        yield Path(folder)
+
+
+def said(process: subprocess.Popen[str]) -> str:
+    out, err = process.communicate(timeout=90)
+    assert process.returncode == 0, err[-3000:]
+    return out
+
+
+@pytest.mark.parametrize(
+    "disk", ["mount --bind {state} {state}; mount -o remount,ro,bind {state}", "mount -t tmpfs -o size=256k t {full}"]
+)
+def test_a_finished_job_returns_at_once_where_nothing_can_be_written(
+    disk: str, state_dir: Path, unshare: Unshare
+) -> None:
+    """On a read-only disk, and on one that is full: its results are there."""
+    full = state_dir.parent / "full"
+    full.mkdir()
+    shell = disk.format(state=state_dir, full=full)
+    if "tmpfs" in disk:
+        shell += f"; cp -r {state_dir} {full}/state; cat /dev/zero > {full}/filled 2> /dev/null || true"
+    MapReduceRunner("job", workers=1, models="fake", map_version="1").run(
+        ["one", "two", "three" * 100_000][:2], lambda chunk, context: context.complete(chunk.text).text
+    )
+    program = """
+        run = runner().run(DOCUMENTS[:2], ask)
+        print(len(run.results), run.summary.resumed_chunks, len(runner().resume("job", ask).results))
+        try:
+            runner().run(DOCUMENTS, ask)
+        except JobMismatch:
+            print("mismatch")
+        try:
+            runner(on_mismatch="extend").run([*DOCUMENTS[:2], "x" * 10_000_000], ask)
+        except (ConfigError, SourceError, LogError) as error:
+            print(type(error).__name__, error)
+    """
+    where = full / "state" if "tmpfs" in disk else state_dir
+    lines = said(unshare(program, shell=shell, MRENGINE_STATE_DIR=str(where))).splitlines()
+    assert lines[:2] == ["2 2 2", "mismatch"]
+    assert "Read-only file system" in lines[2] or "No space left" in lines[2]
+
+
+NOWHERE = "mount -t tmpfs -o ro t /tmp; mount -t tmpfs -o ro t /var/tmp; mount -o remount,ro,bind /; cd /"
+
+
+def test_a_read_only_root_needs_a_state_folder_and_no_more(unshare: Unshare) -> None:
+    """Sockets stand in the job's own folder."""
+    shell = f"mount -t tmpfs t /mnt; {NOWHERE}"
+    program = """
+        print(len(runner().run(DOCUMENTS, ask).results))
+        print(sorted(os.listdir("/mnt/state/jobs/job")))
+    """
+    out = said(unshare(program, shell=shell, MRENGINE_STATE_DIR="/mnt/state", TMPDIR="/tmp"))
+    count, files = out.splitlines()
+    assert count == "3"
+    assert "socket" not in files
+
+
+def test_without_room_for_a_socket_it_is_said_what_is_needed(unshare: Unshare) -> None:
+    """A path that is too long for one, and no temporary folder."""
+    program = """
+        try:
+            runner().run(DOCUMENTS, ask)
+        except PoolBroken as error:
+            print(error)
+    """
+    deep = f"/mnt/{'d' * 100}"
+    out = said(unshare(program, shell=f"mount -t tmpfs t /mnt; {NOWHERE}", MRENGINE_STATE_DIR=deep, TMPDIR="/tmp"))
+    assert "no place for a socket" in out
+    assert "a shorter state_dir=" in out
+    assert "TMPDIR" in out
+
+
+LONG = "d" * 90  # no room for a socket in the job's folder
+HOLDS = """
+    def wait(chunk, context):
+        if chunk.id == 0:
+            print("runs", flush=True)
+            while not os.path.exists(os.environ["GO"]):
+                time.sleep(0.01)
+        elif context.attempt == 1:
+            time.sleep(0.3)
+            os.kill(os.getpid(), 9)  # its successor needs the socket
+        return ask(chunk, context)
+    import logging
+    logging.basicConfig(level="INFO", stream=sys.stdout, format="%(message)s")
+    run = runner(workers=3).run(DOCUMENTS, wait)
+    print("done", len(run.results), run.summary.worker_restarts, flush=True)
+"""
+
+
+@pytest.mark.parametrize("state", ["s", LONG])
+@pytest.mark.parametrize("proc", ["its own", "the host's", "none"])
+def test_two_containers_that_share_tmp_and_state(
+    proc: str, state: str, unshare: Unshare, temp: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A start in another PID namespace, whatever /proc it has, sweeps nothing of a living job, which is seen as running
+    and is busy.
+    """
+    folder, go = tmp_path / state, tmp_path / "go"
+    env = {"MRENGINE_STATE_DIR": str(folder), "TMPDIR": str(temp), "GO": str(go)}
+    for name, value in env.items():
+        monkeypatch.setenv(name, value)
+    apart = ("--pid", "--fork", "--mount-proc")
+    flags = {"its own": apart, "the host's": apart[:2], "none": ()}[proc]
+    hide = "mount -t tmpfs t /proc" if proc == "none" else ":"
+    first = unshare(HOLDS, *apart, **env)
+    assert first.stdout is not None
+    while first.stdout.readline().strip() != "runs":
+        assert first.poll() is None
+    try:
+        before = sorted(path.name for path in temp.glob("mre-*"))
+        assert (before != []) == (state == LONG)
+        other = """
+            print(len(runner("other").run(DOCUMENTS, ask).results), Job("job").status().state)
+            try:
+                runner().run(DOCUMENTS, ask)
+            except JobBusy as error:
+                print("busy", error.draining)
+        """
+        assert said(unshare(other, *flags, shell=hide, **env)).splitlines() == ["3 running", "busy False"]
+        assert Job("job").status().state == "running"
+        assert sorted(path.name for path in temp.glob("mre-*")) == before
+    finally:
+        go.touch()
+    out = said(first)
+    assert "done 3" in out
+    assert list(temp.iterdir()) == []
+    wait_for(lambda: JobLock(folder / "jobs" / "job").holder() is None)
+
+
+@pytest.mark.parametrize(("what", "state"), [("folder", LONG), ("socket", LONG), ("socket", "s")])
+def test_a_socket_that_was_cleaned_away_is_made_again(
+    what: str, state: str, temp: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """systemd-tmpfiles does that after ten days: workers that come later find it all the same."""
+    monkeypatch.setenv("MRENGINE_STATE_DIR", str(tmp_path / state))
+    place = temp if state == LONG else tmp_path / state / "jobs" / "job"
+
+    cleaned = tmp_path / "cleaned"
+
+    def dies(chunk: Any, context: Any) -> str:
+        while chunk.id > 1 and not cleaned.exists():
+            time.sleep(0.01)
+        answer: str = context.complete("x").text
+        if context.attempt == 1 and chunk.id > 1:
+            os.kill(os.getpid(), 9)
+        return answer
+
+    def clean(_event: Any) -> None:
+        if not cleaned.exists():
+            wait_for(lambda: list(place.rglob("socket")))
+            (path,) = place.rglob("socket")
+            path.unlink()
+            if what == "folder":
+                path.parent.rmdir()
+            cleaned.touch()
+
+    runner = MapReduceRunner("job", workers=2, models="fake")
+    runner.on("chunk:processed", clean)
+    found = runner.run([str(n) for n in range(6)], dies)
+    assert [r.result for r in found.results] == [found.results[0].result] * 6
+    assert found.summary.worker_restarts == 4
+    assert list(temp.iterdir()) == []
+    assert not list(place.rglob("socket"))
