@@ -54,8 +54,8 @@ class StoredJob:
     def models(self, limits: Mapping[str, RateLimit] | None, *, api_key_env: str | None = None) -> tuple[Model, ...]:
         """The job's models, by the names that they were given by. LogError: the record names them in no known way.
 
-        The caller has named no address: a key goes to the vendor's own hosts, and to others where ``api_key_env`` names
-        it. ConfigError: another one would need a key.
+        The caller has named no address. A vendor's key goes to its own hosts alone, as in ``run()`` (``models/keys``);
+        a variable that only the log names goes nowhere until ``api_key_env`` names it, too: ConfigError.
         """
         given = self.record.settings.get("models") or []
         try:
@@ -73,9 +73,10 @@ class StoredJob:
         """Tell of an address that only the log names, before anything is sent there."""
         if not _elsewhere(model.spec):
             return
-        if model.key_env is not None and not named:
+        variables = " and ".join(lane.key_env for lane in (model, *model.lanes) if lane.key_env is not None)
+        if variables and not named:
             raise ConfigError(
-                f"job {self.record.job_id} would send the value of {model.key_env} to {model.base_url}, which only its "
+                f"job {self.record.job_id} would send the value of {variables} to {model.base_url}, which only its "
                 "log names. If that is right, say so: name the model (models=, --model) or the variable (api_key_env=, "
                 "--api-key-env) again",
                 setting="api_key_env",
