@@ -5,7 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from hashlib import blake2b
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
+
+if TYPE_CHECKING:
+    from mrengine.errors import SourceError
 
 __all__ = [
     "Budget",
@@ -193,7 +196,7 @@ class ChunkFailure:
     """A chunk that has no result.
 
     ``kind``: "error" (map_fn raised), "unstorable" (its result), "model" (a call), "crash", "hang", "retries",
-    "damaged" (its text or its document's name is lost).
+    "damaged" (its text, its document's name or the record of its outcome is lost).
     ``traceback`` names files, lines and functions only: no source line, no value. ``answers``: what the models had
     answered to the calls of the last attempt, as they said it, refused answers included.
     """
@@ -364,6 +367,7 @@ class Throughput:
 class RunSummary:
     """What a run did. ``usage``: tokens per model. ``cost_usd``: None where a price is unknown, never 0. ``retries``:
     chunks and calls that were tried again; ``rate_limited``: the calls among them that a limit had refused.
+    ``unread_sources``: those that could not be read, and were left out (``on_source_error="skip"``).
     """
 
     job_id: str
@@ -381,6 +385,7 @@ class RunSummary:
     cost_usd: float | None = None
     errors: tuple[str, ...] = ()
     warnings: tuple[str, ...] = ()
+    unread_sources: tuple[str, ...] = ()
 
     def to_dict(self) -> dict[str, Any]:
         """Plain dicts, lists and numbers, as JSON takes them."""
@@ -388,10 +393,13 @@ class RunSummary:
 
 
 class RunResult(tuple[Any, RunSummary]):
-    """``result, summary = run``; also ``.result .summary .results .failures .job_id``."""
+    """``result, summary = run``; also ``.result .summary .results .failures .job_id``. ``unread``: the SourceError of
+    each source that was left out.
+    """
 
     results: Sequence[ChunkResult]
     failures: Sequence[ChunkFailure]
+    unread: Sequence[SourceError]
 
     def __new__(
         cls,
@@ -399,10 +407,12 @@ class RunResult(tuple[Any, RunSummary]):
         summary: RunSummary,
         results: Sequence[ChunkResult] = (),
         failures: Sequence[ChunkFailure] = (),
+        unread: Sequence[SourceError] = (),
     ) -> RunResult:
         self = super().__new__(cls, (result, summary))
         self.results = results
         self.failures = failures
+        self.unread = unread
         return self
 
     @property

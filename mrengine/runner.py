@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 from mrengine import events
 from mrengine.config import check_job_id, check_platform, jobs_folder, new_job_id
 from mrengine.errors import ConfigError, JobNotFound
+from mrengine.host.callables import check_map, check_reduce
 from mrengine.host.documents import names_a_file, spool_unnamed, without_tables
 from mrengine.host.estimate import estimate
 from mrengine.host.job_identity import auto_job_id
@@ -41,7 +42,7 @@ from mrengine.records import (
     RunResult,
 )
 from mrengine.reducers.tree import TreeReduce
-from mrengine.settings import Keep, OnBusy, RunnerSettings, Settings, signature
+from mrengine.settings import Keep, OnBusy, RunnerSettings, Settings, check_number, signature
 
 if TYPE_CHECKING:
     from typing_extensions import Unpack
@@ -163,7 +164,8 @@ class MapReduceRunner:
 
         Without ``map_fn`` the job's own is used: a prompt of ``map_prompt``, or an importable function. Without
         ``models=`` its own models are; a key then goes to the vendors' own hosts alone, unless ``api_key_env`` names
-        the variable that holds it. Raises JobNotFound, JobMismatch, and what ``run()`` raises.
+        the variable that holds it. Other models or another function, as one that was mended, are a JobMismatch, unless
+        ``on_mismatch`` is "recompute" or "restart". Raises JobNotFound, and what ``run()`` raises.
         """
         told_by_log = map_fn is None or self._settings.models is None
         folder = jobs_folder(self._settings.state_dir) / check_job_id(job_id)
@@ -185,16 +187,17 @@ class MapReduceRunner:
             return reduce_run(run, asked.reduce_fn, per_document=per_document)
 
     def _one_run(self, asked: _Asked) -> _Running:
-        until = None if asked.timeout_s is None else time.monotonic() + asked.timeout_s
+        timeout_s = check_number("timeout_s", asked.timeout_s)  # of a deadline that is over: below 0
+        until = None if timeout_s is None else time.monotonic() + timeout_s
         settings = self._settings.with_(on_busy=asked.on_busy or self._settings.on_busy)
         if told := names_a_file(asked.document):
             log.warning("%s", told)
-        if not callable(asked.map_fn):
-            raise ConfigError(f"map_fn is a {type(asked.map_fn).__name__}, not a function", setting="map_fn")
+        check_map(asked.map_fn)
+        check_reduce(asked.reduce_fn)
         self._turns.take(wait=settings.on_busy == "wait", until=until)
         try:
             self._resolve(keys=True)
-            given, document = asked.job_id or self._job_id, without_tables(asked.document)
+            given, document = self._job_id if asked.job_id is None else asked.job_id, without_tables(asked.document)
             mapping = self._describe(asked, named=given is not None)
             # By an id of its inputs a job can meet no others: only the function's code can differ.
             on_mismatch = settings.on_mismatch or ("recompute" if given == "auto" else "error")

@@ -30,13 +30,15 @@ _PACKAGES = frozenset(
 class Spooled:
     """Documents that were read: the spool with their text, which is not published yet, and what the log says of them.
 
-    ``blank``: none of them has more than blanks. ``unread``: what is told of sources that were left out.
+    ``blank``: none of them has more than blanks. ``unread``: the sources that were left out, ``told`` what
+    is said of them.
     """
 
     spool: Spool
     rows: Sequence[DocumentRow]
     blank: bool
-    unread: str = ""
+    unread: tuple[SourceError, ...] = ()
+    told: str = ""
 
 
 def spool_documents(folder: Path, document: Any, *, skip: bool, optional: bool = False) -> Spooled:
@@ -56,7 +58,8 @@ def spool_documents(folder: Path, document: Any, *, skip: bool, optional: bool =
             rows.append(DocumentRow(kept.id, kept.digest, kept.offset, kept.n_bytes, kept.n_chars))
         reading.check()
         spool.flush()
-        return Spooled(spool, rows, not text.found, reading.told() if reading.errors else "")
+        told = reading.told() if reading.errors else ""
+        return Spooled(spool, rows, not text.found, tuple(reading.errors), told)
     except BaseException:
         spool.discard()
         raise

@@ -118,8 +118,7 @@ class JobRun:
             self._warn(notices.damaged(self.job_id, ready.damage))
         for message in ready.notes:
             self._warn(message)
-        if ready.unread:
-            self._warn(f"job {self.job_id}: {ready.unread}\n  they are left out")
+        self.tally.unread = tuple(ready.unread)
         if textless := [row.id for row in ready.documents if not row.n_bytes and row is not LOST]:
             self._warn(notices.empty(self.job_id, textless))
         if ready.blank_chunks:

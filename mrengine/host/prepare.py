@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from mrengine.backends.process.driver import Driver
-from mrengine.errors import JobBusy, JobCancelled, JobMismatch, JobNotFound, LogError, SupervisorDied
+from mrengine.errors import JobBusy, JobCancelled, JobMismatch, JobNotFound, LogError, SourceError, SupervisorDied
 from mrengine.host import notices
 from mrengine.host.chunk_table import lacking_text, not_held
 from mrengine.host.documents import Spooled, check_documents, spool_documents
@@ -42,7 +42,7 @@ class Prepared:
 
     ``finished``: every chunk has its result, and no session was begun. ``damage``: ranges of the log that are lost.
     ``notes``: what else the caller must hear of. ``fresh``: the documents as they were read, of a finished job: its
-    spool may be gone. Whoever has it discards it. ``unread``: what is told of sources that were left out.
+    spool may be gone. Whoever has it discards it. ``unread``: why each source that was left out could not be read.
     ``blank_chunks``: so many have nothing but blanks, and are not sent.
     """
 
@@ -55,7 +55,7 @@ class Prepared:
     notes: Sequence[str] = ()
     fresh: Spool | None = None
     blank_chunks: int = 0
-    unread: str = ""
+    unread: Sequence[SourceError] = ()
 
 
 class Preparation:
@@ -81,7 +81,7 @@ class Preparation:
         self._damage: Sequence[tuple[int, int]] = ()
         self._notes: list[str] = []
         self._view = view
-        self._unread_sources = ""
+        self._unread_sources: tuple[SourceError, ...] = ()
         self._on_mismatch = parts.settings.on_mismatch or "error"
 
     def from_documents(self, document: Any) -> Prepared:
@@ -108,6 +108,8 @@ class Preparation:
         spooled = self._spooled(document, optional=existed)
         spool: Spool | None = spooled.spool
         self._unread_sources = spooled.unread
+        if spooled.told:
+            self._notes.append(f"job {self._job_id}: {spooled.told}\n  they are left out")
         try:
             check_documents(spooled)
             plan = self._plan(spooled.rows)
@@ -230,10 +232,10 @@ class Preparation:
         plan.job = replace(plan.job, chunking=job.chunking, documents=job.documents)
         if view.epoch.complete and self._finished(plan, view):
             return replace(self._prepared(plan), finished=True)
-        action = plan.check(view, "error")
+        action = plan.check(view, self._on_mismatch)
         if not exists:
             raise no_text(self._job_id, why)
-        if action != "resume":  # the chunk table was lost
+        if action != "resume":  # the chunk table was lost, or other inputs are accepted
             plan = self._cut_again(plan, sound=not damaged and LOST not in documents)
         for message in notices.lost(self._job_id, [row.id for row in damaged], documents.count(LOST)):
             self._notes.append(message)
@@ -242,9 +244,12 @@ class Preparation:
 
     def _cut_again(self, plan: Plan, *, sound: bool) -> Plan:
         """The plan, with the chunking that the log tells of: the documents are cut once more, where all are there."""
-        chunking = stored_chunking(plan.job)
-        if not sound or chunking is None:
+        if not sound:
             raise self._unread()
+        chunking = stored_chunking(plan.job)
+        if chunking is None:
+            message = f"job {self._job_id} was cut by a function of the caller's: run it with its documents again"
+            raise JobNotFound(message, job_id=self._job_id)
         return Plan(plan.job, plan.documents, chunking)
 
     def _unread(self) -> JobNotFound:

@@ -42,7 +42,7 @@ def reduce_run(run: JobRun, reduce_fn: Callable[[Any], Any] | TreeReduce | None,
                 told = "reduce_fn raised %s; the results of job %s are kept: run it again with job_id=%r"
                 log.warning(told, type(error).__name__, run.job_id, run.job_id)
             raise
-    return RunResult(value, run.completed(), results, results.failures)
+    return RunResult(value, run.completed(), results, results.failures, run.tally.unread)
 
 
 def _reduced(results: Results, reduce_fn: Callable[[Any], Any] | None, *, per_document: bool) -> Any:

@@ -115,11 +115,13 @@ def import_function(name: str, *, folder: str = "") -> Callable[..., Any]:
         found: Any = _imported(module, folder)
         for part in path.split("."):
             found = getattr(found, part)
-    except (ImportError, AttributeError) as error:
+    except Exception as error:  # what a module does when it is imported may raise anything
         there = f"; the job began with it in {folder}" if folder else ""
-        raise ConfigError(f"{name!r} cannot be imported: {error}{there}", setting="map") from error
+        known = isinstance(error, (ImportError, AttributeError))
+        why = str(error) if known else f"{type(error).__name__}: {error}"
+        raise ConfigError(f"{name!r} cannot be imported: {why}{there}", setting="map") from error
     if not callable(found):
-        raise ConfigError(f"{name!r} is a {type(found).__name__}, not a function", setting="map")
+        raise ConfigError(f"{name!r} is of type {type(found).__name__}, not a function", setting="map")
     return found  # type: ignore[no-any-return]
 
 

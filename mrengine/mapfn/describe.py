@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import inspect
 import os
 import sys
 from collections.abc import Callable, Mapping
@@ -37,7 +36,6 @@ class MapFunction:
 
 def describe_map(map_fn: Callable[..., Any], *, version: str | None, named: bool, blob: bytes) -> MapFunction:
     """Name a map function's version. A job without a name is never resumed: there a function may have no digest."""
-    _check_plain(map_fn)
     prompt = getattr(map_fn, "prompt_fields", None)
     source: str | Mapping[str, Any] | None = prompt() if callable(prompt) else _importable(map_fn)
     name = getattr(map_fn, "__qualname__", type(map_fn).__qualname__)
@@ -55,16 +53,6 @@ def describe_map(map_fn: Callable[..., Any], *, version: str | None, named: bool
             known = ""
     folder = _folder_of(map_fn.__module__) if isinstance(source, str) else ""
     return MapFunction(known, name, python, source, blob, map_fn, told, folder)
-
-
-def _check_plain(map_fn: Callable[..., Any]) -> None:
-    """ConfigError for what would return a coroutine or a generator instead of its result."""
-    for function in (map_fn, type(map_fn).__call__):
-        if inspect.iscoroutinefunction(function) or inspect.isasyncgenfunction(function):
-            way = "make it a plain function, which may end in asyncio.run(…): workers have no event loop"
-            raise ConfigError(f"map_fn is an async function: {way}", setting="map_fn")
-        if inspect.isgeneratorfunction(function):
-            raise ConfigError("map_fn is a generator function (it yields): return a list", setting="map_fn")
 
 
 def _importable(map_fn: Callable[..., Any]) -> str | None:
