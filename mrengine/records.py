@@ -274,7 +274,7 @@ class Price:
 class ModelSpec:
     """A model, by name, and what its name does not say.
 
-    ``provider``: a name ("openai", "anthropic", "http", "local", "fake", an entry point) or a Provider class.
+    ``provider``: "openai" or "anthropic" (the vendor's SDK), "http" (straight), "local", "fake", a plugin, a class.
     ``api_key_env``: the variable that holds the key; of several each is a key with limits of its own, and calls go to
     whichever has room.
     ``headers``: a mapping, ``${VAR}`` expanded in the worker, or a callable that returns one (asked again after a 401).
