@@ -17,14 +17,6 @@ def plain(chunk: Any, _context: Any) -> int:
     return len(chunk.text)
 
 
-async def waits(_chunk: Any, _context: Any) -> int:
-    return 1
-
-
-def yields(_chunk: Any, _context: Any) -> Any:
-    yield 1
-
-
 def described(map_fn: Any, *, version: str | None = None, named: bool = True) -> MapFunction:
     return describe_map(map_fn, version=version, named=named, blob=b"")
 
@@ -68,9 +60,3 @@ def test_a_job_without_a_name_needs_no_digest() -> None:
             described(using)
     finally:
         opened.close()
-
-
-@pytest.mark.parametrize(("map_fn", "told"), [(waits, "asyncio.run"), (yields, "return a list")])
-def test_what_would_return_no_result_is_refused(map_fn: Any, told: str) -> None:
-    with pytest.raises(ConfigError, match=told):
-        described(map_fn)
