@@ -113,7 +113,8 @@ def resume(job_id: str, map_name: str | None, reduce_name: str | None, api_key_e
     job = find_job(job_id, given["state_dir"])
     settings = runner_settings(given)
     if given["prices"] and "models" not in settings:
-        stored = stored_job(job.folder, job.job_id).models(None)
+        with mrengine.ResumeEngine(job.folder) as view:
+            stored = stored_job(view, job.job_id).models(None)
         settings["models"] = priced([model.spec for model in stored], given["prices"])
     runner = mrengine.MapReduceRunner(**settings)
     announce(runner, quiet=given["quiet"])

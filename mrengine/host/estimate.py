@@ -1,4 +1,4 @@
-"""Owns what a job would cost, without a call: its chunks are cut and counted, nothing is kept."""
+"""What a job would cost, without a call: its chunks are cut and counted, nothing is kept."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Owns the arithmetic of a run's summary: what the log's records of this run add up to."""
+"""The arithmetic of a run's summary: what the log's records of this run add up to."""
 
 from __future__ import annotations
 

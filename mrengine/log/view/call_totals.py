@@ -1,4 +1,4 @@
-"""Owns what the calls of a job add up to: answers to find again, tokens and money spent, the last minute's use."""
+"""What the calls of a job add up to: answers to find again, tokens and money spent, the last minute's use."""
 
 from __future__ import annotations
 

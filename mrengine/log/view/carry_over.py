@@ -1,4 +1,4 @@
-"""Owns which results of earlier epochs fit into a new one: chunks are matched by what the map function was given."""
+"""Which results of earlier epochs fit into a new one: chunks are matched by what the map function was given."""
 
 from __future__ import annotations
 

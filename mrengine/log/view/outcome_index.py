@@ -1,4 +1,4 @@
-"""Owns which task of a round has which outcome: an offset a key, 8 bytes each, fed by replay and by tailing alike."""
+"""Which task of a round has which outcome: one offset of 8 bytes for each key."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Owns the state that a log adds up to: epochs, rounds, outcomes, calls. Fed by recovery and by tailing alike."""
+"""The state that a log adds up to: epochs, rounds, outcomes, calls. Fed by recovery and by following alike."""
 
 from __future__ import annotations
 
@@ -126,7 +126,8 @@ class Replay:
     """The state. ``add`` every frame in order; ``problems``: (offset, why) of records that make no sense.
 
     ``closed``: how the last run ended, None where it goes on or was interrupted. ``updated``: the newest time of a JOB,
-    ROUND or CLOSE. ``round_offset``: where the newest ROUND 0 stands, that is, where the last run began.
+    ROUND or CLOSE. ``round_offset``: where the newest ROUND 0 stands, that is, where the last run began. ``end``: of
+    the newest frame.
     """
 
     def __init__(self) -> None:
@@ -140,7 +141,7 @@ class Replay:
         self._newest: Epoch | None = None
         self._gaps = False
         self._lost: list[tuple[int, int]] = []
-        self._end = HEADER_BYTES
+        self.end = HEADER_BYTES
         self._takers: dict[int, Callable[[Frame], object]] = {
             codec.VOID: self._void,
             codec.JOB: self._job,
@@ -172,9 +173,9 @@ class Replay:
         A record that its CRC vouches for and that makes no sense all the same is noted and skipped.
         """
         offset, kind, payload, _ = frame
-        if offset != self._end:
-            self._lost.append((self._end, offset))
-        self._end = offset + OVERHEAD_BYTES + len(payload)
+        if offset != self.end:
+            self._lost.append((self.end, offset))
+        self.end = offset + OVERHEAD_BYTES + len(payload)
         take = self._takers.get(kind)
         if take is None:
             return False

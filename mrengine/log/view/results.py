@@ -1,21 +1,22 @@
-"""Owns results and failures as the world sees them: lazy sequences over the log, in chunk order, nothing held."""
+"""Results and failures as users see them: lazy sequences over the log, in chunk order; nothing is held in memory."""
 
 from __future__ import annotations
 
 from abc import abstractmethod
 from array import array
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any, Generic, TypeVar, overload
 
 from mrengine.errors import LogError
 from mrengine.log.file.reader import LogReader
 from mrengine.log.format.codec import FAILURE, RESULT
 from mrengine.log.format.instances import instance_of
-from mrengine.log.format.records import FROM_INSTANCE, ResultRecord, unpack_failure, unpack_result
+from mrengine.log.format.records import FROM_INSTANCE, FailureRecord, ResultRecord, unpack_failure, unpack_result
 from mrengine.log.view.outcome_index import OutcomeIndex
 from mrengine.records import ChunkFailure, ChunkResult, Usage
 
-__all__ = ["Failures", "Results", "result_of"]
+__all__ = ["Failures", "Results", "failure_of", "result_of"]
 
 _T = TypeVar("_T")
 
@@ -64,8 +65,7 @@ class Failures(_Outcomes[ChunkFailure]):
         super().__init__(reader, slots, array("Q", map(index.failure, slots)), index.models)
 
     def _read(self, chunk_id: int, offset: int) -> ChunkFailure:
-        r = unpack_failure(self._payload(offset, FAILURE))
-        return ChunkFailure(chunk_id, r.document_id, r.model, r.kind, r.message, r.attempts, r.traceback, r.answers)
+        return failure_of(replace(unpack_failure(self._payload(offset, FAILURE)), chunk_id=chunk_id))
 
 
 class Results(_Outcomes[ChunkResult]):
@@ -103,3 +103,8 @@ def result_of(r: ResultRecord, result_type: Any, *, resumed: bool) -> ChunkResul
     return ChunkResult(
         r.chunk_id, r.document_id, r.model, r.worker_id, result, usage, r.cost_usd, r.duration_ms, r.attempt, resumed
     )
+
+
+def failure_of(r: FailureRecord) -> ChunkFailure:
+    """A record as the world sees it."""
+    return ChunkFailure(r.chunk_id, r.document_id, r.model, r.kind, r.message, r.attempts, r.traceback, r.answers)

@@ -69,7 +69,7 @@ def resolve_models(
     """Resolve what a user gave. Raises ConfigError that names what is missing and the way out; makes no call.
 
     ``None`` is the default model: OpenAI's if its key is set, else Anthropic's, else the embedded one if it is
-    installed. Without ``keys`` one that is missing is no error: nothing is to be called.
+    installed. Without ``keys`` a missing key or SDK is no error: nothing is to be called.
     """
     if models is None:
         models = _default(env)
@@ -139,6 +139,8 @@ def _resolve(spec: ModelSpec, index: int, limits: Mapping[str, RateLimit], env: 
     _check_spec(spec)
     spec = resolution.of_plugin(spec)
     place = resolution.place(spec, env if keys else resolution.AnyKey(env))
+    if keys:
+        resolution.check_sdk(place)
     if ours := _OURS & (spec.params or {}).keys():
         raise ConfigError(f"params of {place.name} cannot hold {min(ours)}: {_INSTEAD}", setting="params")
     if spec.reasoning not in ("drop", "keep"):
