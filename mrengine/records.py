@@ -196,7 +196,7 @@ class ChunkFailure:
     """A chunk that has no result.
 
     ``kind``: "error" (map_fn raised), "unstorable" (its result), "model" (a call), "crash", "hang", "retries",
-    "damaged" (its text or its document's name is lost).
+    "damaged" (its text, its document's name or the record of its outcome is lost).
     ``traceback`` names files, lines and functions only: no source line, no value. ``answers``: what the models had
     answered to the calls of the last attempt, as they said it, refused answers included.
     """

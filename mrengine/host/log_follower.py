@@ -12,12 +12,14 @@ from typing import Any
 
 from mrengine import events
 from mrengine.backends.process.driver import Line, News, Note
+from mrengine.errors import LogError
 from mrengine.host.run_summary import SummaryBuilder
 from mrengine.log.format import codec
 from mrengine.log.format.codec import Frame
-from mrengine.log.format.records import ResultRecord, unpack_call, unpack_failure, unpack_result
+from mrengine.log.format.packing import key
+from mrengine.log.format.records import FailureRecord, ResultRecord, unpack_call, unpack_failure, unpack_result
 from mrengine.log.view.job_view import ResumeEngine
-from mrengine.log.view.results import Results, failure_of, result_of
+from mrengine.log.view.results import UNREADABLE, Results, failure_of, result_of
 from mrengine.progress import Progress, Silent
 from mrengine.providers.models.balancer import ModelLoadBalancer
 from mrengine.records import ChunkFailure, ChunkResult, Usage
@@ -68,6 +70,12 @@ class LogFollower:
                 yield outcome
 
     def _take(self, frame: Frame, counts: bool, wanted: bool) -> Outcome | None:
+        try:
+            return self._told(frame, counts, wanted)
+        except LogError:  # its CRC vouches for it, and it is none all the same
+            return self._failure(_damaged(frame), wanted) if counts and self.round == 0 else None
+
+    def _told(self, frame: Frame, counts: bool, wanted: bool) -> Outcome | None:
         if frame.kind == codec.CALL:
             call = unpack_call(frame.payload)
             if call.finish_reason != "refused":
@@ -78,15 +86,14 @@ class LogFollower:
         elif not counts or self.round != 0:
             return None
         elif frame.kind == codec.RESULT:
-            return self._result(frame, wanted)
+            return self._result(unpack_result(frame.payload), wanted)
         elif frame.kind == codec.FAILURE:
-            return self._failure(frame, wanted)
+            return self._failure(unpack_failure(frame.payload), wanted)
         return None
 
-    def _result(self, frame: Frame, wanted: bool) -> ChunkResult | None:
+    def _result(self, record: ResultRecord, wanted: bool) -> ChunkResult | None:
         tally = self.tally
         tally.processed += 1
-        record = unpack_result(frame.payload)
         tally.reused_calls += record.reused_calls
         self._count(record.model, done=1)
         if self._dispatcher.wants("chunk:processed") or not isinstance(self._progress, Silent):
@@ -110,8 +117,8 @@ class LogFollower:
             progress=done / total if total else 1.0,
         )
 
-    def _failure(self, frame: Frame, wanted: bool) -> ChunkFailure | None:
-        record, tally = unpack_failure(frame.payload), self.tally
+    def _failure(self, record: FailureRecord, wanted: bool) -> ChunkFailure | None:
+        tally = self.tally
         tally.failure(f"{record.kind}: {record.message}")
         self._count(record.model, failed=1)
         self._emit(
@@ -187,3 +194,9 @@ class LogFollower:
     def close(self) -> None:
         """Close the view; results that were handed out have a descriptor of their own."""
         self.view.close()
+
+
+def _damaged(frame: Frame) -> FailureRecord:
+    """What is told of an outcome that cannot be read."""
+    round_, chunk_id, model_index = key(frame.payload)
+    return FailureRecord(round_ & 0xFFFF, chunk_id, model_index, "", None, 0, 1, time.time(), "damaged", UNREADABLE)

@@ -146,7 +146,8 @@ class ResumeEngine:
 
     def results(self, round_: int = 0, *, resumed_before: int = 0, result_type: Any = None) -> Results:
         """The results of a round, lazily, with a descriptor of their own; ``.failures`` has the rest."""
-        return Results(self.reader, self.index(round_), resumed_before=resumed_before, result_type=result_type)
+        index, before = self.index(round_), resumed_before
+        return Results(self.reader, index, self.epoch, resumed_before=before, result_type=result_type)
 
     def failures(self, round_: int = 0) -> Sequence[ChunkFailure]:
         """The failures of a round, lazily."""

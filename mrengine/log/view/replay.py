@@ -17,6 +17,7 @@ from mrengine.log.format.records import (
     DocumentsRecord,
     JobRecord,
     RoundRecord,
+    check_outcome,
     unpack_attempt,
     unpack_carry,
     unpack_close,
@@ -142,6 +143,7 @@ class Replay:
         self._gaps = False
         self._lost: list[tuple[int, int]] = []
         self.end = HEADER_BYTES
+        self._unreadable: set[int] = set()  # outcomes whose CRC vouches for them, and that are none
         self._takers: dict[int, Callable[[Frame], object]] = {
             codec.VOID: self._void,
             codec.JOB: self._job,
@@ -221,9 +223,22 @@ class Replay:
         epoch = self._owner(number)
         if frame.kind == codec.CARRY and self._lost and self._is_lost(unpack_carry(frame.payload).offset):
             return False
-        if epoch.assigned and frame.kind != codec.FAILURE:
+        readable = self._is_readable(frame)
+        if epoch.assigned and readable and frame.kind != codec.FAILURE:
             epoch.assigned.pop((round_, chunk_id), None)
-        return epoch.index(round_).put(frame, chunk_id, model_index)
+        return epoch.index(round_).put(frame, chunk_id, model_index, readable=readable)
+
+    def _is_readable(self, frame: Frame) -> bool:
+        """An outcome that is not closes its own chunk alone, as a failure: the next run takes it up again."""
+        if frame.kind == codec.CARRY:
+            return unpack_carry(frame.payload).offset not in self._unreadable
+        try:
+            check_outcome(frame.kind, frame.payload)
+        except LogError as error:
+            self._unreadable.add(frame.offset)
+            self.problems.append((frame.offset, str(error)))
+            return False
+        return True
 
     def _intent(self, frame: Frame) -> None:
         self.ledger.intent(frame)
