@@ -230,6 +230,7 @@ class ModelError(MrengineError):
     reason: str = ""
     certain: bool = True
     aside: bool = False  # its task waits for the model without holding a slot
+    silent_s: float = 0.0  # how long the last attempt had waited for an answer
     sent: bool = True
     usage: Usage | None = None
     tries: int | None = None  # a call that fails so is made so often at most; None: until its deadline

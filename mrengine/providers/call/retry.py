@@ -107,6 +107,7 @@ def call(
             _withdraw(lease, breaker)
             raise story.cut_short(name, clock())
         story.attempts += 1
+        asked = clock()
         outcome = _settled(provider, request, name, lease, left_s)
         _tell(breaker, outcome)
         story.judge(outcome, clock())
@@ -120,6 +121,7 @@ def call(
         elsewhere = alternatives and breaker is not None and breaker.state != "closed"
         few = story.enough_of(outcome)
         passing = outcome.transient and not isinstance(outcome, RateLimited)
+        outcome.silent_s = clock() - asked
         outcome.aside = aside and not alternatives and passing and not few
         if not outcome.transient or late or elsewhere or few or outcome.aside:
             raise story.told(outcome, clock())
