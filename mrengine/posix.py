@@ -9,29 +9,39 @@ import signal
 import sys
 import time
 from collections.abc import Collection, Sequence
+from contextlib import suppress
 
 __all__ = [
+    "Orphans",
     "adopt_orphans",
     "close_all_but",
+    "close_if",
     "die_with_parent",
     "end_adopted",
     "end_group",
     "end_process",
     "enlarge_pipe",
+    "identity",
     "is_stopped",
     "is_zombie",
     "open_pidfd",
+    "opened_in",
     "pipes",
+    "prefer_when_out_of_memory",
     "process_state",
     "readable",
     "reset_signals",
     "session_members",
     "started_with",
+    "stopped_by",
     "thread_count",
     "writable",
 ]
 
 PIPE_BYTES = 1 << 20
+OOM_SCORE = 500  # of 1000: half of the machine's memory
+MANY_DEAD = 4
+KEEP_S = 0.5
 _PR_SET_PDEATHSIG = 1
 _PR_SET_CHILD_SUBREAPER = 36
 
@@ -53,6 +63,85 @@ def die_with_parent(parent: int, signum: int = signal.SIGKILL) -> None:
     _prctl(_PR_SET_PDEATHSIG, signum)
     if os.getppid() != parent:
         os._exit(1)
+
+
+def prefer_when_out_of_memory() -> None:
+    """Be the one that the kernel ends when memory runs out (Linux), before supervisor and host: what this process runs
+    is what grew, and its end costs one chunk.
+    """
+    try:
+        with open("/proc/self/oom_score_adj", "r+", encoding="ascii") as file:
+            score = min(1000, int(file.read()) + OOM_SCORE)
+            file.seek(0)
+            file.write(str(score))
+    except (OSError, ValueError):
+        pass  # not Linux, or no /proc
+
+
+class Orphans:
+    """Descendants that come to this process when their parent dies; one that has ended is a zombie until it is buried.
+
+    The kernel gives them to the main thread. What map_fn has started itself is a child of another thread, or of the
+    main thread since ``know()``: it is not buried here, for map_fn may wait for it. Where a thread of map_fn's own
+    has started it and ended, it is buried after ``KEEP_S``.
+    """
+
+    def __init__(self) -> None:
+        self._known: set[int] = set()
+        self._dead: dict[int, float] = {}
+        self.any = False  # whether there were some at the last look, dead or alive
+
+    def know(self) -> None:
+        """The children that there are now are not orphans."""
+        self._known.update(_children())
+
+    def bury(self) -> None:
+        """Those that have been dead for a while; all of them where they are many."""
+        children, now = set(_children()), time.monotonic()
+        self._known &= children
+        dead = {pid: self._dead.get(pid, now) for pid in children - self._known if is_zombie(pid)}
+        for pid, since in list(dead.items()):
+            if len(dead) > MANY_DEAD or since + KEEP_S <= now:
+                _bury(pid)
+        self._dead, self.any = dead, bool(children - self._known)
+
+
+def _bury(child: int) -> None:
+    try:
+        os.waitpid(child, os.WNOHANG)
+    except ChildProcessError:
+        pass  # map_fn was faster
+
+
+def identity(fd: int) -> tuple[int, int]:
+    """What a descriptor stands for: equal for equal files, pipes, sockets. (-1, -1): it is closed."""
+    try:
+        found = os.fstat(fd)
+    except OSError as error:
+        if error.errno is None:
+            raise  # a TimeoutError that another thread has raised in this one
+        return -1, -1
+    return found.st_dev, found.st_ino
+
+
+def opened_in(folder: str) -> list[tuple[int, tuple[int, int]]]:
+    """The descriptors of this process that stand for files of a folder, each with its ``identity``; none where there
+    is no /proc.
+    """
+    found, prefix = [], os.path.join(os.path.realpath(folder), "")
+    for name in os.listdir("/proc/self/fd") if os.path.isdir("/proc/self/fd") else ():
+        try:
+            if os.readlink(f"/proc/self/fd/{name}").startswith(prefix):
+                found.append((int(name), identity(int(name))))
+        except OSError:
+            continue  # that of the listing itself
+    return found
+
+
+def close_if(fd: int, known: tuple[int, int]) -> None:
+    """Close a descriptor, unless it stands for something else by now."""
+    if identity(fd) == known:
+        os.close(fd)
 
 
 def open_pidfd(pid: int) -> int | None:
@@ -141,12 +230,15 @@ def end_group(pid: int) -> None:
             pass
 
 
-def end_process(pid: int) -> None:
-    """SIGKILL one process."""
+def end_process(pid: int) -> bool:
+    """SIGKILL one process; False: it is another user's, and cannot be ended."""
     try:
         os.kill(pid, signal.SIGKILL)
     except ProcessLookupError:
         pass
+    except PermissionError:
+        return False
+    return True
 
 
 def end_adopted(known: Collection[int]) -> None:
@@ -154,13 +246,16 @@ def end_adopted(known: Collection[int]) -> None:
 
     Those of the killed come to this process in their turn; what does not end at once is left to the next time.
     """
+    foreign = set(known)  # and those that may not be ended
     for _ in range(100):
-        left = [pid for pid in _children() if pid not in known and _group(pid) not in (0, os.getpgrp())]
+        left = [pid for pid in _children() if pid not in foreign and _group(pid) not in (0, os.getpgrp())]
         if not left:
             return
         for pid in left:
-            end_process(pid)
-            os.waitpid(pid, os.WNOHANG)
+            if not end_process(pid):
+                foreign.add(pid)
+            with suppress(ChildProcessError):
+                os.waitpid(pid, os.WNOHANG)
         time.sleep(0.001)
 
 
@@ -176,7 +271,7 @@ def _children() -> list[int]:
 def _group(pid: int) -> int:
     try:
         return os.getpgid(pid)
-    except ProcessLookupError:
+    except OSError:
         return 0
 
 
@@ -210,6 +305,17 @@ def is_stopped(pid: int) -> bool:
     return process_state(pid) == "T"
 
 
+def stopped_by(child: int) -> int:
+    """The signal that has stopped a child of this process; 0: none, or it goes on."""
+    if not is_stopped(child):
+        return 0
+    try:
+        found = os.waitid(os.P_PID, child, os.WSTOPPED | os.WNOHANG | os.WNOWAIT)
+    except ChildProcessError:
+        return 0
+    return signal.SIGSTOP if found is None else found.si_status
+
+
 def is_zombie(child: int) -> bool:
     """Whether a child of this process has ended; False where that cannot be told without burying it (macOS)."""
     if not hasattr(os, "waitid"):
@@ -222,7 +328,10 @@ def is_zombie(child: int) -> bool:
 
 def _pids() -> list[int]:
     """All processes; none where there is no /proc."""
-    return [int(name) for name in os.listdir("/proc") if name.isdigit()] if os.path.isdir("/proc/self") else []
+    try:
+        return [int(name) for name in os.listdir("/proc") if name.isdigit()] if os.path.isdir("/proc/self") else []
+    except OSError:
+        return []
 
 
 def session_members(session: int) -> list[int]:

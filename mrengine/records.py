@@ -5,7 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from hashlib import blake2b
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
+
+if TYPE_CHECKING:
+    from mrengine.errors import SourceError
 
 __all__ = [
     "Budget",
@@ -46,6 +49,8 @@ class Chunk:
 
     ``text`` is ``document[start - overlap : end]``; ``start:end`` of all chunks tile the document. ``tokens`` is
     tiktoken's own count of ``text``. ``kind`` is what the splitter took the text for ("prose", "json", …).
+    ``headings``: the titles that stand above ``start``, outermost first; ``table_header``: the first lines of the CSV
+    or Markdown table that began before it. Neither is part of ``text``; the limit has room for both.
     """
 
     id: int
@@ -56,11 +61,21 @@ class Chunk:
     tokens: int
     kind: str
     text: str = field(repr=False)
+    headings: tuple[str, ...] = field(default=(), repr=False)
+    table_header: str = field(default="", repr=False)
 
     @property
     def fenced(self) -> str:
-        """The text as marked data for a prompt: between two tags that the text itself cannot contain."""
-        return fence(self.text)
+        """The text, below its headings and table header, as marked data for a prompt: between two tags that the text
+        itself cannot contain.
+        """
+        return fence(above(self.headings, self.table_header) + self.text)
+
+
+def above(headings: Sequence[str], table_header: str) -> str:
+    """What stands above a chunk's text in a prompt: the titles in one line, then the head of its table."""
+    title = " > ".join(headings)
+    return "".join(f"{part}\n" for part in (f"[{title}]" if title else "", table_header.rstrip("\r\n")) if part)
 
 
 def fence(text: str) -> str:
@@ -181,7 +196,7 @@ class ChunkFailure:
     """A chunk that has no result.
 
     ``kind``: "error" (map_fn raised), "unstorable" (its result), "model" (a call), "crash", "hang", "retries",
-    "damaged" (its text or its document's name is lost).
+    "damaged" (its text, its document's name or the record of its outcome is lost).
     ``traceback`` names files, lines and functions only: no source line, no value. ``answers``: what the models had
     answered to the calls of the last attempt, as they said it, refused answers included.
     """
@@ -352,6 +367,7 @@ class Throughput:
 class RunSummary:
     """What a run did. ``usage``: tokens per model. ``cost_usd``: None where a price is unknown, never 0. ``retries``:
     chunks and calls that were tried again; ``rate_limited``: the calls among them that a limit had refused.
+    ``unread_sources``: those that could not be read, and were left out (``on_source_error="skip"``).
     """
 
     job_id: str
@@ -369,6 +385,7 @@ class RunSummary:
     cost_usd: float | None = None
     errors: tuple[str, ...] = ()
     warnings: tuple[str, ...] = ()
+    unread_sources: tuple[str, ...] = ()
 
     def to_dict(self) -> dict[str, Any]:
         """Plain dicts, lists and numbers, as JSON takes them."""
@@ -376,10 +393,13 @@ class RunSummary:
 
 
 class RunResult(tuple[Any, RunSummary]):
-    """``result, summary = run``; also ``.result .summary .results .failures .job_id``."""
+    """``result, summary = run``; also ``.result .summary .results .failures .job_id``. ``unread``: the SourceError of
+    each source that was left out.
+    """
 
     results: Sequence[ChunkResult]
     failures: Sequence[ChunkFailure]
+    unread: Sequence[SourceError]
 
     def __new__(
         cls,
@@ -387,10 +407,12 @@ class RunResult(tuple[Any, RunSummary]):
         summary: RunSummary,
         results: Sequence[ChunkResult] = (),
         failures: Sequence[ChunkFailure] = (),
+        unread: Sequence[SourceError] = (),
     ) -> RunResult:
         self = super().__new__(cls, (result, summary))
         self.results = results
         self.failures = failures
+        self.unread = unread
         return self
 
     @property

@@ -21,6 +21,7 @@ GATHER_S = 0.002  # asks that come within this time after an exchange go togethe
 RIDE_S = (0.005, 0.02)  # what is done waits so long for an ask to ride with: while others wait, and while none does
 REFRESH_S = 0.25  # how old the news may be that a model has no limit
 BACKOFF_S = (0.005, 0.25)
+THREAD_PAUSES_S = (0.05, 0.2, 0.8, 2.0)  # between tries to start the thread
 BROKEN = (OSError, EOFError, AuthenticationError)
 
 
@@ -122,8 +123,20 @@ class BudgetClient:
             self._pid = os.getpid()
             with self._starting:
                 if self._thread is None:
-                    self._thread = threading.Thread(target=self._run, name="mrengine-budget", daemon=True)
-                    self._thread.start()
+                    self._thread = self._started()
+
+    def _started(self) -> threading.Thread:
+        """RuntimeError: the system has no room for a thread, for a while. The next task tries again."""
+        for pause_s in (*THREAD_PAUSES_S, None):
+            thread = threading.Thread(target=self._run, name="mrengine-budget", daemon=True)
+            try:
+                thread.start()
+                break
+            except RuntimeError:
+                if pause_s is None:
+                    raise
+                time.sleep(pause_s)
+        return thread
 
     # the budget thread
 

@@ -1,4 +1,4 @@
-"""Owns what a job is given: documents into the spool, chunks cut from it, and the log's records of both."""
+"""A job's chunk table: cut from the documents in its spool, or made of the texts of a later round."""
 
 from __future__ import annotations
 
@@ -8,13 +8,11 @@ from hashlib import blake2b
 from pathlib import Path
 from typing import Any
 
-from mrengine.errors import ConfigError, SourceError
 from mrengine.log.format import codec
-from mrengine.log.format.chunk_rows import MAX_ROWS, ROW_BYTES, ChunkRow, pack_chunks, pack_row
+from mrengine.log.format.chunk_rows import MAX_ROWS, ROW_BYTES, ChunkRow, Heads, pack_chunks, pack_row
 from mrengine.log.format.job_records import DocumentRow, DocumentsDigest
 from mrengine.private import open_file
-from mrengine.sources import Reading, Spool, documents_of
-from mrengine.sources.spool import Text, read_pieces
+from mrengine.sources.spool import Text, not_kept, read_pieces
 
 __all__ = [
     "append_inputs",
@@ -23,37 +21,9 @@ __all__ = [
     "input_version",
     "lacking_text",
     "not_held",
-    "spool_documents",
 ]
 
-
-def spool_documents(
-    folder: Path, document: Any, reading: Reading, *, optional: bool = False
-) -> tuple[Spool, list[DocumentRow]]:
-    """Read all documents into a spool that is not published yet, see there for ``optional``. ConfigError: there is
-    none; SourceError: all are empty, or some cannot be read; those that ``reading`` may skip are left out.
-    """
-    spool = Spool(folder, optional=optional)
-    try:
-        rows = []
-        for source in documents_of(document):
-            before = len(reading.errors)
-            kept = spool.add(source.id, reading.text(source))
-            if len(reading.errors) > before:
-                spool.take_back(kept)
-                continue
-            rows.append(DocumentRow(kept.id, kept.digest, kept.offset, kept.n_bytes, kept.n_chars))
-        reading.check()
-        if not rows:
-            raise ConfigError("there is no document", setting="document")
-        if not any(row.n_bytes for row in rows):
-            what = f"the document {rows[0].id!r} is" if len(rows) == 1 else f"all {len(rows)} documents are"
-            raise SourceError(f"{what} empty: there is nothing to run the map function on", source=rows[0].id)
-        spool.flush()
-        return spool, rows
-    except BaseException:
-        spool.discard()
-        raise
+_MOST_HEADS = 1 << 20  # characters of headings and table headers in one record
 
 
 def digest_of(rows: Sequence[DocumentRow]) -> tuple[int, int, bytes]:
@@ -65,13 +35,19 @@ def digest_of(rows: Sequence[DocumentRow]) -> tuple[int, int, bytes]:
 
 
 def chunk_records(
-    spool: Path, documents: Sequence[DocumentRow], chunk: Callable[..., Iterator[Any]], *, round_: int = 0
+    spool: Path,
+    documents: Sequence[DocumentRow],
+    chunk: Callable[..., Iterator[Any]],
+    *,
+    round_: int = 0,
+    blank: Callable[[], None] = lambda: None,
 ) -> Iterator[bytes]:
     """Cut the documents of a spool; payloads of CHUNKS records, each with the rows of at most 16,384 chunks.
 
-    ``chunk``: ``Chunker.chunk`` or what acts like it.
+    ``chunk``: ``Chunker.chunk`` or what acts like it. ``blank`` is called for each chunk that is left out, because what
+    it has of its own is nothing but blanks: no call is made for it.
     """
-    rows, first, next_id = bytearray(), 0, 0
+    batch, next_id = _Batch(round_, 0), 0
     for index, document in enumerate(documents):
         position = document.spool_offset
         text = read_pieces(spool, document.spool_offset, document.n_bytes)
@@ -79,6 +55,9 @@ def chunk_records(
             data = piece.text.encode("utf-8", "surrogatepass")
             own = len(data) if not piece.overlap else len(data) - _bytes(piece.text[: piece.overlap])
             position += own
+            if (piece.text[piece.overlap :] if piece.overlap else piece.text).isspace():
+                blank()
+                continue
             row = ChunkRow(
                 index,
                 piece.kind,
@@ -90,14 +69,38 @@ def chunk_records(
                 position,
                 blake2b(data, digest_size=16).digest(),
             )
-            rows += pack_row(row)
+            batch.add(row, (piece.headings, piece.table_header))
             next_id += 1
-            if next_id - first == MAX_ROWS:
-                yield pack_chunks(round_, first, bytes(rows))
-                rows.clear()
-                first = next_id
-    if rows:
-        yield pack_chunks(round_, first, bytes(rows))
+            if batch.is_full:
+                yield batch.payload()
+                batch = _Batch(round_, next_id)
+    if batch.rows:
+        yield batch.payload()
+
+
+class _Batch:
+    """The rows of one CHUNKS record, and what stands above their chunks: each headings and header once in a row."""
+
+    def __init__(self, round_: int, first: int) -> None:
+        self.rows = bytearray()
+        self._round, self._first = round_, first
+        self._heads: list[Heads] = []
+        self._size = 0  # characters of them
+
+    def add(self, row: ChunkRow, heads: Heads) -> None:
+        if heads != ((), ""):
+            if not self._heads or self._heads[-1] != heads:
+                self._heads.append(heads)
+                self._size += sum(map(len, heads[0])) + len(heads[1])
+            row = row._replace(context=len(self._heads))
+        self.rows += pack_row(row)
+
+    @property
+    def is_full(self) -> bool:
+        return len(self.rows) == MAX_ROWS * ROW_BYTES or self._size > _MOST_HEADS
+
+    def payload(self) -> bytes:
+        return pack_chunks(self._round, self._first, bytes(self.rows), self._heads)
 
 
 def input_version(version: str, inputs: Sequence[tuple[str, str]]) -> str:
@@ -130,18 +133,21 @@ def append_inputs(spool: Path, round_: int, inputs: Sequence[tuple[int, str]]) -
     from mrengine.chunking.tokens import tokenizer
 
     rows = bytearray()
-    with os.fdopen(open_file(spool, os.O_RDWR), "r+b") as file:  # one that is not there has no documents, either
-        position = file.seek(0, os.SEEK_END)
-        for document, text in inputs:
-            data = text.encode("utf-8", "surrogatepass")
-            file.write(data)
-            digest = blake2b(data, digest_size=16).digest()
-            end = position + len(data)
-            row = ChunkRow(document, "text", 0, tokenizer.count(text), 0, len(text), position, end, digest)
-            rows += pack_row(row)
-            position = end
-        file.flush()
-        os.fsync(file.fileno())
+    try:
+        with os.fdopen(open_file(spool, os.O_RDWR), "r+b") as file:  # one that is not there has no documents, either
+            position = file.seek(0, os.SEEK_END)
+            for document, text in inputs:
+                data = text.encode("utf-8", "surrogatepass")
+                file.write(data)
+                digest = blake2b(data, digest_size=16).digest()
+                end = position + len(data)
+                row = ChunkRow(document, "text", 0, tokenizer.count(text), 0, len(text), position, end, digest)
+                rows += pack_row(row)
+                position = end
+            file.flush()
+            os.fsync(file.fileno())
+    except OSError as error:
+        raise not_kept(error, spool.parent) from error
     size = MAX_ROWS * ROW_BYTES
     for at in range(0, len(rows), size):
         yield codec.CHUNKS, pack_chunks(round_, at // ROW_BYTES, bytes(rows[at : at + size]))

