@@ -71,7 +71,7 @@ def run(report: Report, road: str, url: str, folder: Path) -> Any:
         done = context.complete(f"Summarise: {chunk.text}", max_tokens=200, **report.call)
         return str(done) if done.parsed is None else [repr(done.parsed)]
 
-    settings = {"strategy": "sequential", "workers": 1, "backoff_s": 0.01, "chunk_timeout_s": 8.0, "progress": False}
+    settings = {"strategy": "sequential", "workers": 1, "backoff_s": 0.01, "chunk_timeout_s": 60.0, "progress": False}
     runner = MapReduceRunner("reported", models=spec, state_dir=folder, **settings)
     return runner.run(DOCUMENTS, ask, collect)
 

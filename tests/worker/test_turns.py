@@ -291,7 +291,7 @@ class Visit(BaseModel):
 
 
 def test_a_list_of_models_is_a_response_model(server: LLMServer) -> None:
-    """The schema goes into the prompt, for providers take objects alone; the values are instances."""
+    """Providers take objects alone, so that it is asked for in one, strictly; the values are instances."""
     server.reset(answer='Here: [{"day": 1}, {"day": 2},]', record=1)
 
     def ask(chunk: Any, context: Any) -> list[int]:
@@ -300,7 +300,9 @@ def test_a_list_of_models_is_a_response_model(server: LLMServer) -> None:
     settings: dict[str, Any] = {"strategy": "sequential", "target_tokens": None}
     result = MapReduceRunner("j", models=f"{server.url}#m", **settings).run("one", ask)
     assert result.results[0].result == [1, 2]
-    assert '"day"' in server.requests()[0]["body"]["messages"][0]["content"]
+    wanted = server.requests()[0]["body"]["response_format"]["json_schema"]
+    assert wanted["strict"]
+    assert list(wanted["schema"]["properties"]) == ["answer"]
 
 
 def test_the_model_is_told_what_the_validator_said(server: LLMServer) -> None:

@@ -17,6 +17,7 @@ from typing import Any
 from mrengine.errors import ModelError
 from mrengine.providers.call import error_map
 from mrengine.providers.call.context_window import ask_window, check, size, spoken
+from mrengine.providers.call.structured import unboxed
 from mrengine.providers.http import no_answer
 from mrengine.providers.http.apis import NotAnAnswer, Refused, api
 from mrengine.providers.http.client import Response
@@ -158,6 +159,8 @@ class RemoteProvider(ABC):
             failed = error_map.refused(self._name, refusal.reason, refusal.usage)
             failed.answer = refusal.text
         else:
+            if request.schema is not None and self._dialect.native_schema:
+                completion = replace(completion, text=unboxed(completion.text, request.schema))
             return completion if seen is None else replace(completion, observed=seen)
         failed.observed = seen
         raise failed
