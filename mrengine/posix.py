@@ -1,4 +1,4 @@
-"""Owns the few calls to the operating system that Python has no name for."""
+"""The operating system: signals, process groups, descriptors, prctl and everything that is read from /proc."""
 
 from __future__ import annotations
 
@@ -12,20 +12,25 @@ from collections.abc import Collection, Sequence
 
 __all__ = [
     "adopt_orphans",
+    "boot_id",
     "close_all_but",
     "die_with_parent",
-    "end_adopted",
-    "end_group",
-    "end_process",
     "enlarge_pipe",
+    "has_proc",
     "is_stopped",
     "is_zombie",
+    "kill_group",
+    "kill_orphans",
+    "kill_process",
     "open_pidfd",
+    "pid_namespace",
     "pipes",
+    "proc_pid",
     "process_state",
     "readable",
     "reset_signals",
     "session_members",
+    "start_time",
     "started_with",
     "thread_count",
     "writable",
@@ -44,12 +49,15 @@ def _prctl(option: int, value: int) -> None:
 
 
 def adopt_orphans() -> None:
-    """Become the parent of what a descendant leaves behind (Linux), a daemon with a session of its own too."""
+    """Become the parent of processes orphaned by any descendant (Linux), even of daemons with their own session."""
     _prctl(_PR_SET_CHILD_SUBREAPER, 1)
 
 
 def die_with_parent(parent: int, signum: int = signal.SIGKILL) -> None:
-    """Ask the kernel to end this process with its parent (Linux), and end it now if the parent is gone already."""
+    """Ask the kernel to signal this process when its parent dies (Linux); exit now if ``parent`` is dead already.
+
+    The kernel sends nothing for a parent that died before the call, hence the check after it.
+    """
     _prctl(_PR_SET_PDEATHSIG, signum)
     if os.getppid() != parent:
         os._exit(1)
@@ -66,11 +74,11 @@ def open_pidfd(pid: int) -> int | None:
 
 
 def pipes(count: int) -> list[tuple[int, int]]:
-    """So many pipes, or none: OSError."""
+    """Open this many pipes, or none and raise OSError."""
     made: list[tuple[int, int]] = []
     try:
         for _ in range(count):
-            made.append(os.pipe())  # noqa: PERF401  # those that were made are closed where one is not
+            made.append(os.pipe())  # noqa: PERF401  # on a failure those opened so far must be closed
     except OSError:
         for pair in made:
             os.close(pair[0])
@@ -80,8 +88,10 @@ def pipes(count: int) -> list[tuple[int, int]]:
 
 
 def readable(fds: Sequence[int], timeout_s: float) -> set[int]:
-    """Those that can be read, after waiting at most so long for one. Looked up anew each time: a host that is patched
-    by gevent waits with its other greenlets, and eventlet takes ``poll`` away.
+    """The descriptors that can be read, after waiting at most ``timeout_s`` for one.
+
+    ``select`` is looked up on each call: under gevent's monkey patching it then yields to other greenlets, and eventlet
+    removes ``poll``.
     """
     if not hasattr(select, "poll"):
         return set(select.select(fds, [], [], timeout_s)[0])
@@ -92,7 +102,7 @@ def readable(fds: Sequence[int], timeout_s: float) -> set[int]:
 
 
 def writable(fd: int, timeout_s: float) -> bool:
-    """The same for one that is to be written."""
+    """Whether a descriptor can be written, after waiting at most ``timeout_s``."""
     if not hasattr(select, "poll"):
         return bool(select.select((), (fd,), (), timeout_s)[1])
     waiting = select.poll()
@@ -115,16 +125,16 @@ def close_all_but(keep: Collection[int]) -> None:
 
 
 def enlarge_pipe(fd: int) -> None:
-    """Let a pipe hold a megabyte, where the system allows it."""
+    """Enlarge a pipe's buffer to one megabyte where the system allows it."""
     if hasattr(fcntl, "F_SETPIPE_SZ"):
         try:
             fcntl.fcntl(fd, fcntl.F_SETPIPE_SZ, PIPE_BYTES)
         except OSError:
-            pass  # a limit of this user: the pipe works at its default size
+            pass  # a per-user limit is reached: the pipe works at its default size
 
 
 def reset_signals() -> None:
-    """Forget what was inherited: an ignored SIGCHLD hides every death, a blocked SIGTERM every end."""
+    """Undo inherited signal settings: an ignored SIGCHLD hides every death, a blocked SIGTERM every stop."""
     for signum in (signal.SIGCHLD, signal.SIGTERM, signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2, signal.SIGALRM):
         signal.signal(signum, signal.SIG_DFL)
     signal.signal(signal.SIGINT, signal.SIG_IGN)
@@ -132,8 +142,8 @@ def reset_signals() -> None:
     signal.pthread_sigmask(signal.SIG_SETMASK, [])
 
 
-def end_group(pid: int) -> None:
-    """SIGKILL a process and whatever it left in its process group."""
+def kill_group(pid: int) -> None:
+    """SIGKILL a process and everything left in its process group."""
     for kill in (os.killpg, os.kill):
         try:
             kill(pid, signal.SIGKILL)
@@ -141,7 +151,7 @@ def end_group(pid: int) -> None:
             pass
 
 
-def end_process(pid: int) -> None:
+def kill_process(pid: int) -> None:
     """SIGKILL one process."""
     try:
         os.kill(pid, signal.SIGKILL)
@@ -149,17 +159,18 @@ def end_process(pid: int) -> None:
         pass
 
 
-def end_adopted(known: Collection[int]) -> None:
+def kill_orphans(known: Collection[int]) -> None:
     """SIGKILL what a dead child left behind: children that are neither ``known`` nor in this process's own group.
 
-    Those of the killed come to this process in their turn; what does not end at once is left to the next time.
+    Orphaned grandchildren are reparented here as their parents die, hence the loop. Whatever has not died by its end
+    is left to the next call.
     """
     for _ in range(100):
         left = [pid for pid in _children() if pid not in known and _group(pid) not in (0, os.getpgrp())]
         if not left:
             return
         for pid in left:
-            end_process(pid)
+            kill_process(pid)
             os.waitpid(pid, os.WNOHANG)
         time.sleep(0.001)
 
@@ -181,7 +192,7 @@ def _group(pid: int) -> int:
 
 
 def thread_count() -> int:
-    """Threads of this process, those of C libraries counted too."""
+    """The number of threads of this process, those of C libraries included."""
     try:
         return len(os.listdir("/proc/self/task"))
     except OSError:
@@ -200,18 +211,60 @@ def _stat(pid: int) -> list[str]:
 
 
 def process_state(pid: int) -> str:
-    """The letter of a process's state (R, S, T, Z, …), empty when it is gone or cannot be told."""
+    """The letter of a process's state (R, S, T, Z, …); "" if it is gone or there is no /proc."""
     fields = _stat(pid)
     return fields[0] if fields else ""
 
 
+def start_time(pid: int) -> int | None:
+    """When a process started, in clock ticks since boot. None: it is gone, or a zombie.
+
+    Together with the pid and the boot id this identifies a process for good, as pids are reused.
+    """
+    fields = _stat(pid)
+    try:
+        return None if fields[0] in "ZX" else int(fields[19])
+    except (ValueError, IndexError):
+        return None
+
+
+def boot_id() -> str:
+    """A random id of this boot of the machine; "" where there is none (macOS)."""
+    try:
+        with open("/proc/sys/kernel/random/boot_id", encoding="ascii") as file:
+            return file.read().strip()
+    except OSError:
+        return ""
+
+
+def pid_namespace() -> str:
+    """The PID namespace of this process, within which its pid has a meaning; "" where there is none."""
+    try:
+        return os.readlink("/proc/self/ns/pid")
+    except OSError:
+        return ""
+
+
+def proc_pid() -> int:
+    """This process's pid as /proc has it: another one in a PID namespace that sees its parent's /proc."""
+    try:
+        return int(os.readlink("/proc/self"))
+    except OSError:
+        return os.getpid()
+
+
+def has_proc() -> bool:
+    """Whether processes can be looked up in /proc."""
+    return os.path.isdir("/proc/self")
+
+
 def is_stopped(pid: int) -> bool:
-    """Whether a process was stopped by a signal; not by a debugger, which lets it go on."""
+    """Whether a process is stopped by a signal. A debugger's stop ("t") does not count, as it is continued soon."""
     return process_state(pid) == "T"
 
 
 def is_zombie(child: int) -> bool:
-    """Whether a child of this process has ended; False where that cannot be told without burying it (macOS)."""
+    """Whether a child of this process has ended; False where that cannot be checked without reaping it (macOS)."""
     if not hasattr(os, "waitid"):
         return False
     try:
@@ -221,18 +274,18 @@ def is_zombie(child: int) -> bool:
 
 
 def _pids() -> list[int]:
-    """All processes; none where there is no /proc."""
-    return [int(name) for name in os.listdir("/proc") if name.isdigit()] if os.path.isdir("/proc/self") else []
+    """The pids of all processes; none where there is no /proc."""
+    return [int(name) for name in os.listdir("/proc") if name.isdigit()] if has_proc() else []
 
 
 def session_members(session: int) -> list[int]:
-    """The pids of all living processes of a session: of one that has ended init may not have heard for a second."""
+    """The pids of all living processes of a session. Zombies do not count: init may take a second to reap them."""
     stats = ((pid, _stat(pid)) for pid in _pids())
     return [pid for pid, fields in stats if len(fields) > 3 and int(fields[3]) == session and fields[0] not in "ZX"]
 
 
 def started_with(setting: str) -> list[int]:
-    """The pids of this user's processes that have ``NAME=value`` in their environment, themselves or by a fork."""
+    """The pids of this user's processes started with ``NAME=value`` in the environment, and of their forks."""
     mark, found = setting.encode(), []
     for pid in _pids():
         try:

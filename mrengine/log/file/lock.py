@@ -19,10 +19,11 @@ from dataclasses import asdict, dataclass
 from typing import Literal
 from weakref import WeakSet
 
+from mrengine import posix
 from mrengine.errors import LogError
 from mrengine.log.file.disk import OsFiles
 
-__all__ = ["JobLock", "Owner", "process_start_time"]
+__all__ = ["JobLock", "Owner"]
 
 _FACTS_BYTES = 512
 _NUMBERS = ("pid", "start_time", "host", "host_start_time")
@@ -53,18 +54,18 @@ class Owner:
     @property
     def seen(self) -> bool:
         """Whether its pid means here what it means there: not in another container, nor without /proc."""
-        return self.start_time != 0 and (self.boot_id, self.namespace) == (_boot_id(), _pid_namespace())
+        return self.start_time != 0 and (self.boot_id, self.namespace) == (posix.boot_id(), posix.pid_namespace())
 
     @property
     def draining(self) -> bool:
         """It starts nothing new and will be gone within ``drain_s``, though it may not know yet that its host died."""
-        orphan = self.seen and self.host != 0 and process_start_time(self.host) != self.host_start_time
+        orphan = self.seen and self.host != 0 and posix.start_time(self.host) != self.host_start_time
         return self.state == "draining" or orphan
 
     @property
     def alive(self) -> bool:
         """False: the holder is dead, and a child that it forked still has the lock open."""
-        return not self.seen or process_start_time(self.pid) == self.start_time
+        return not self.seen or posix.start_time(self.pid) == self.start_time
 
     def __str__(self) -> str:
         """For messages: "process 12", and whether that is one of another container."""
@@ -142,8 +143,10 @@ class JobLock:
             raise LogError(message, reason="io", path=self._path) from error
 
     def _tell(self, state: State, drain_s: float = 0.0) -> None:
-        started, host_started = (process_start_time(pid) or 0 for pid in (os.getpid(), self._host))
-        owner = Owner(os.getpid(), _boot_id(), started, state, drain_s, self._host, host_started, _pid_namespace())
+        started, host_started = (posix.start_time(pid) or 0 for pid in (os.getpid(), self._host))
+        owner = Owner(
+            os.getpid(), posix.boot_id(), started, state, drain_s, self._host, host_started, posix.pid_namespace()
+        )
         facts = json.dumps(asdict(owner)).encode().ljust(_FACTS_BYTES)
         with suppress(OSError):  # a full disk must not keep anyone from draining; the lock itself needs no room
             os.pwrite(self._fd, facts, 0)
@@ -158,33 +161,6 @@ def _forget_all() -> None:
 
 
 os.register_at_fork(after_in_child=_forget_all)
-
-
-def process_start_time(pid: int) -> int | None:
-    """When a process started, in clock ticks since boot: field 22 of /proc/<pid>/stat. None: it is gone, or dead and
-    not buried.
-    """
-    try:
-        with open(f"/proc/{pid}/stat", "rb") as stat:
-            fields = stat.read().rpartition(b")")[2].split()
-            return None if fields[0] in b"ZX" else int(fields[19])
-    except (OSError, ValueError, IndexError):
-        return None
-
-
-def _boot_id() -> str:
-    try:
-        with open("/proc/sys/kernel/random/boot_id") as file:
-            return file.read().strip()
-    except OSError:
-        return ""
-
-
-def _pid_namespace() -> str:
-    try:
-        return os.readlink("/proc/self/ns/pid")
-    except OSError:
-        return ""
 
 
 def _read_owner(fd: int) -> Owner:
