@@ -46,6 +46,8 @@ class Chunk:
 
     ``text`` is ``document[start - overlap : end]``; ``start:end`` of all chunks tile the document. ``tokens`` is
     tiktoken's own count of ``text``. ``kind`` is what the splitter took the text for ("prose", "json", …).
+    ``headings``: the titles that stand above ``start``, outermost first; ``table_header``: the first lines of the CSV
+    or Markdown table that began before it. Neither is part of ``text``; the limit has room for both.
     """
 
     id: int
@@ -56,11 +58,21 @@ class Chunk:
     tokens: int
     kind: str
     text: str = field(repr=False)
+    headings: tuple[str, ...] = field(default=(), repr=False)
+    table_header: str = field(default="", repr=False)
 
     @property
     def fenced(self) -> str:
-        """The text as marked data for a prompt: between two tags that the text itself cannot contain."""
-        return fence(self.text)
+        """The text, below its headings and table header, as marked data for a prompt: between two tags that the text
+        itself cannot contain.
+        """
+        return fence(above(self.headings, self.table_header) + self.text)
+
+
+def above(headings: Sequence[str], table_header: str) -> str:
+    """What stands above a chunk's text in a prompt: the titles in one line, then the head of its table."""
+    title = " > ".join(headings)
+    return "".join(f"{part}\n" for part in (f"[{title}]" if title else "", table_header.rstrip("\r\n")) if part)
 
 
 def fence(text: str) -> str:

@@ -104,6 +104,34 @@ def test_a_mapping_or_a_set_is_no_row_of_documents(make: Any) -> None:
             make().run(document, lengths)
 
 
+def above(chunk: Any, _context: Any) -> list[Any]:
+    return [list(chunk.headings), chunk.table_header, chunk.fenced.split("\n", 1)[1].startswith("[Part > Chapter]")]
+
+
+def test_headings_and_table_header_reach_the_map_function_also_after_a_resume(make: Any) -> None:
+    """They stand in the log; chunk.fenced begins with them."""
+    rows = "".join(f"| row {number} | some words of a cell |\n" for number in range(99))
+    text = "# Part\n\nSome text.\n\n## Chapter\n\n| name | words |\n| --- | --- |\n" + rows
+    first = make("heads", splitter="markdown", target_tokens=120).run(text, above)
+    again = make("heads", splitter="markdown", target_tokens=120).run(text, above)
+    inside = [result.result for result in first.results][1:]
+    assert len(inside) > 3
+    assert all(found == [["Part", "Chapter"], "| name | words |\n| --- | --- |\n", True] for found in inside)
+    assert [result.result for result in again.results] == [result.result for result in first.results]
+    assert all(result.resumed for result in again.results)
+
+
+def test_a_blank_chunk_costs_no_call_and_is_told(make: Any, caplog: pytest.LogCaptureFixture) -> None:
+    """Neither does a blank document; a job with nothing else is refused."""
+    blanks = " \n" * 3000
+    run = make().run([Document("a", TEXT + blanks + TEXT), Document("b", blanks)], lengths)
+    assert 0 < sum(result.result for result in run.results) < 2 * len(TEXT) + 2000
+    assert all(result.document_id == "a" for result in run.results)
+    assert "have nothing but blanks" in " ".join(record.getMessage() for record in caplog.records)
+    with pytest.raises(SourceError, match="blank"):
+        make().run(blanks, lengths)
+
+
 def test_empty_documents_among_others_are_told(make: Any, caplog: pytest.LogCaptureFixture) -> None:
     """By their ids, a few of them, in the summary and in the log."""
     run = make().run([Document("full", TEXT), *(Document(f"empty{i}", "") for i in range(7))], lengths)

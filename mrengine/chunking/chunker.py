@@ -5,17 +5,21 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
+from mrengine.chunking.boundaries import NO_CONTEXT, Context
 from mrengine.chunking.detect import Splitter, SplitterChoice, check, choose, detect
 from mrengine.chunking.text_blocks import BLOCK, Source, blocks
 from mrengine.chunking.tokens.safe_cuts import safe_cuts
 from mrengine.chunking.tokens.tokenizer import PAIR, tokenizer
 from mrengine.errors import ChunkingError
-from mrengine.records import Chunk
+from mrengine.records import Chunk, above
 
 if TYPE_CHECKING:
     from mrengine.chunking.tokens.token_index import TokenIndex
 
 __all__ = ["Chunker"]
+
+_CONTEXT = 0.25  # of a chunk may be titles and the head of a table
+_JOINT = 2  # tokens: a text behind another has at most so many more than by itself
 
 
 class Chunker:
@@ -41,6 +45,7 @@ class Chunker:
         check(splitter)
         self._tokenizer = tokenizer(encoding)
         self._cuts = safe_cuts(encoding)
+        self._above: tuple[tuple[tuple[str, ...], str], int] = (((), ""), 0)  # what was counted last
 
     def prepare(self) -> None:
         """Load now what cutting needs (numpy, tables: 0.14 s, 25 MB), not with the first document that is cut."""
@@ -86,13 +91,38 @@ class Chunker:
             if ruler.text is not seen:
                 seen = ruler.text
                 splitter.see(seen, ruler.base)
-            lead, end, count = self._next(ruler, splitter, lead, start, target)
-            text = ruler.text[lead:end]
-            base = ruler.base
-            yield Chunk(chunk_id, document_id, base + start, base + end, start - lead, count, splitter.kind, text)
+            context, room = self._context(splitter, ruler.text, start, target)
+            lead, end, count = self._next(ruler, splitter, lead, start, room)
+            splitter.spent(1 - count / room)
+            text, base = ruler.text[lead:end], ruler.base
+            yield Chunk(
+                chunk_id, document_id, base + start, base + end, start - lead, count, splitter.kind, text, *context
+            )
             chunk_id += 1
             previous, start = start, end
             lead = self._lead(ruler, splitter, previous, start)
+
+    def _context(self, splitter: Splitter, text: str, start: int, target: int) -> tuple[Context, int]:
+        """What a chunk at ``start`` has lost, and the tokens that are left for its text.
+
+        Where titles and table header would take too much, first the header is left out, then the outermost titles.
+        """
+        context = splitter.context(text, start)
+        if context == NO_CONTEXT:
+            return context, target
+        most = int(target * _CONTEXT)
+        headings, header = context
+        while (taken := self._taken(headings, header)) > most:
+            if not headings and not header:
+                return NO_CONTEXT, target
+            headings, header = (headings, "") if header else (headings[1:], "")
+        return Context(headings, header), target - taken
+
+    def _taken(self, headings: tuple[str, ...], header: str) -> int:
+        """The tokens of what stands above a text."""
+        if self._above[0] != (headings, header):
+            self._above = ((headings, header), self._tokenizer.count(above(headings, header)) + _JOINT)
+        return self._above[1]
 
     def _next(self, ruler: TokenIndex, splitter: Splitter, lead: int, start: int, target: int) -> tuple[int, int, int]:
         """Where the chunk begins (with its overlap) and ends, and its tokens: the most that fits."""
@@ -132,7 +162,7 @@ class Chunker:
             return start
         low = max(previous + 1, ruler.before(start, self.overlap_tokens))
         while low < start:
-            lead = splitter.resume(ruler.text, low, start)
+            lead = max(low, splitter.resume(ruler.text, low, start))
             if lead >= start or ruler.count(lead, start) <= self.overlap_tokens:
                 return lead
             low = lead + 1

@@ -1,17 +1,19 @@
-"""Owns the kinds of text: which splitter a text gets, by name or by looking at its beginning."""
+"""Owns the kinds of text: which splitter a text gets, by name or by looking at its first block.
+
+To add a kind: a module with its ``Kind`` and a ``looks(sample)``, and a line in ``_KINDS`` here.
+"""
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Iterator
 from itertools import chain
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
-from mrengine.chunking.splitters.code import Code
+from mrengine.chunking.boundaries import Context, Kind
+from mrengine.chunking.cutter import Cutter, Fits
+from mrengine.chunking.sample import Sample
+from mrengine.chunking.splitters import code, codelooks, dicom, markdown, prose
 from mrengine.chunking.splitters.custom import Custom
-from mrengine.chunking.splitters.dicom import Dicom
-from mrengine.chunking.splitters.markdown import Markdown
-from mrengine.chunking.splitters.prose import Prose
 from mrengine.errors import ChunkingError
 
 __all__ = ["Splitter", "SplitterChoice", "check", "choose", "detect"]
@@ -20,7 +22,10 @@ SplitterChoice = str | Callable[[str], object]
 
 
 class Splitter(Protocol):
-    """Where to cut. Offsets are characters of the window ``text``; one object serves one document."""
+    """Where to cut. Offsets are characters of the window ``text``; one object serves one document.
+
+    Nearly every kind of text has a ``Cutter`` for a splitter.
+    """
 
     @property
     def kind(self) -> str:
@@ -29,11 +34,17 @@ class Splitter(Protocol):
     def see(self, text: str, base: int) -> None:
         """Look at the window, which begins at ``base`` in the document, before it is cut."""
 
-    def cut(self, text: str, start: int, high: int, fits: Callable[[int, int], bool]) -> int:
+    def cut(self, text: str, start: int, high: int, fits: Fits) -> int:
         """The best cut in ``start + 1 .. high``. ``fits(a, b)``: whether that span fits into a chunk."""
 
     def resume(self, text: str, low: int, start: int) -> int:
         """Where whole units begin that end at ``start``: the first such place in ``low .. start``."""
+
+    def spent(self, share: float) -> None:
+        """Told of each chunk: what share of it stays empty."""
+
+    def context(self, text: str, start: int) -> Context:
+        """What a chunk that begins at ``start`` has lost; asked for one start after another."""
 
 
 def _json(target: int) -> Splitter:
@@ -42,12 +53,27 @@ def _json(target: int) -> Splitter:
     return Json(target)
 
 
-_KINDS: dict[str, Callable[[int], Splitter]] = {
-    "prose": Prose,
-    "markdown": Markdown,
-    "code": Code,
-    "json": _json,
-    "dicom": Dicom,
+def _never(sample: Sample) -> float:
+    """It is found by its brackets, before any line is looked at."""
+    return 0.0
+
+
+class _Entry(NamedTuple):
+    make: Callable[[int], Splitter]
+    looks: Callable[[Sample], float]  # 0: surely not … 1: surely
+
+
+def _kind(make: Callable[[int], Kind], looks: Callable[[Sample], float]) -> _Entry:
+    return _Entry(lambda target: Cutter(make(target), target), looks)
+
+
+# The first of those that look best is taken.
+_KINDS: dict[str, _Entry] = {
+    "prose": _kind(prose.Prose, prose.looks),
+    "markdown": _Entry(lambda target: Cutter(markdown.Markdown(target), target), markdown.looks),
+    "code": _kind(code.Code, codelooks.looks),
+    "json": _Entry(_json, _never),
+    "dicom": _kind(dicom.Dicom, dicom.looks),
 }
 
 
@@ -65,75 +91,12 @@ def choose(splitter: SplitterChoice, target: int, blocks: Iterator[str]) -> tupl
         return Custom(target, text, splitter), iter((text,))
     first = next(blocks, "")
     name = detect(first) if splitter == "auto" else splitter
-    return _KINDS[name](target), chain((first,), blocks)
-
-
-# Detection -------------------------------------------------------------------------------------------------------
-
-_SAMPLE = 3000  # characters are looked at, at three places each
-_STRING = r'"(?:[^"\\\n]|\\.)*"'
-_NUMBER = r"-?\d[\d.eE+-]*"
-_JSON = re.compile(
-    rf"\ufeff?\s*(?:\{{\s*(?:{_STRING}\s*:|\}})"
-    rf"|\[\s*(?:[\[{{\]]|(?:{_STRING}|{_NUMBER}|true|false|null)\s*(?:,|\]\s*(?:\n|$))))"
-)
-_TAG = re.compile(r"^\ufeff?(?:.*\n){0,12}?[ \t]*\([0-9A-Fa-f]{4},[ ]?[0-9A-Fa-f]{4}\) ")
-_FENCE = re.compile(r"\n {0,3}(?:```|~~~)")
-_HEADING = re.compile(r"#{1,6}\s+\S")
-_ITEM = re.compile(r"[-*+>]\s+\S|\|.*\|$|=+$|-+$")
-# At the left margin these are code, whatever the rest is.
-_SURELY_CODE = re.compile(
-    r"import [\w.]+|from \S+ import |(?:async )?def \w+\(|class \w+.*[:{]$|#include|package [\w.]+;?$|using [\w.:]+;"
-    r"|func \w+|(?:pub )?fn \w+|(?:export )?(?:async )?function\*? \w+|(?:export )?(?:const|let|var) \w+ ?="
-)
-_CODE = re.compile(
-    r".*[;{}]$|/\*|//|\*/|(?:def|class|async def|for|while|if|elif|else|try|except|with)\b.*:$"
-    r"|(?:return|raise|yield|self\.|this\.|const|let|var|public|private|protected|static|end)\b|#!/|@\w|[)\]}]+,?$"
-    r"|[A-Za-z_][\w.\[\]]*(?:\(.*\)$|[ \t]*[+\-*/|&:]?=[ \t]*\S)"
-)
+    return _KINDS[name].make(target), chain((first,), blocks)
 
 
 def detect(text: str) -> str:
-    """The kind of a text, from samples of its first block: "json", "dicom", "code", "markdown" or "prose"."""
-    start = text[:_SAMPLE]
-    if start.lstrip("\ufeff \t\r\n")[:1] in ("{", "[") and _JSON.match(start):
+    """The kind of a text, from its first block: one of the names that ``splitter=`` takes."""
+    sample = Sample(text)
+    if sample.is_json:
         return "json"
-    if "\n" not in start:
-        return "prose"
-    if "(" in start and _TAG.match(start):
-        return "dicom"
-    parts = _FENCE.split("\n" + text)  # every other one lies in a fenced block
-    fences = len(parts) // 2
-    return _by_lines(_samples("\n".join(parts[::2]) if fences else text), fences)
-
-
-def _samples(text: str) -> list[str]:
-    """Lines from three places of a text; fewer of a short one, which is soon cut."""
-    size = min(max(1000, len(text) // 16), _SAMPLE)
-    lines = text[:size].split("\n")
-    for place in (len(text) // 3, len(text) * 2 // 3):
-        if place > size:
-            lines += text[place : place + size].split("\n")[1:-1]
-    return lines
-
-
-def _by_lines(lines: list[str], fences: int) -> str:
-    """Code, Markdown or prose: by how many lines look like it."""
-    said = code = surely_code = marks = headings = links = 0
-    for line in lines:
-        body = line.strip()
-        if body:
-            said += 1
-            surely_code += _SURELY_CODE.match(line) is not None
-            headings += body[0] == "#" and _HEADING.match(line) is not None
-            marks += _ITEM.match(body) is not None
-            code += _CODE.match(body) is not None
-            links += "](" in body or "**" in body
-    if lines[0].startswith("#!/") or surely_code > 1:
-        return "code"
-    if code >= 3 and code > 0.3 * said and code > marks + headings + 2 * fences:
-        return "code"
-    hard = headings + links + 2 * fences
-    if hard >= 2 or (hard and marks >= 3) or marks + headings > 0.3 * said:
-        return "markdown"
-    return "prose"
+    return max(_KINDS, key=lambda name: _KINDS[name].looks(sample))

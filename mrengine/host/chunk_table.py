@@ -10,7 +10,7 @@ from typing import Any
 
 from mrengine.errors import ConfigError, SourceError
 from mrengine.log.format import codec
-from mrengine.log.format.chunk_rows import MAX_ROWS, ROW_BYTES, ChunkRow, pack_chunks, pack_row
+from mrengine.log.format.chunk_rows import MAX_ROWS, ROW_BYTES, ChunkRow, Heads, pack_chunks, pack_row
 from mrengine.log.format.job_records import DocumentRow, DocumentsDigest
 from mrengine.private import open_file
 from mrengine.sources import Reading, Spool, documents_of
@@ -26,19 +26,22 @@ __all__ = [
     "spool_documents",
 ]
 
+_MOST_HEADS = 1 << 20  # characters of headings and table headers in one record
+
 
 def spool_documents(
     folder: Path, document: Any, reading: Reading, *, optional: bool = False
 ) -> tuple[Spool, list[DocumentRow]]:
     """Read all documents into a spool that is not published yet, see there for ``optional``. ConfigError: there is
-    none; SourceError: all are empty, or some cannot be read; those that ``reading`` may skip are left out.
+    none; SourceError: all are empty or blank, or some cannot be read; those that ``reading`` may skip are left out.
     """
     spool = Spool(folder, optional=optional)
+    text = _Text()
     try:
         rows = []
         for source in documents_of(document):
             before = len(reading.errors)
-            kept = spool.add(source.id, reading.text(source))
+            kept = spool.add(source.id, text.noted(reading.text(source)))
             if len(reading.errors) > before:
                 spool.take_back(kept)
                 continue
@@ -46,14 +49,27 @@ def spool_documents(
         reading.check()
         if not rows:
             raise ConfigError("there is no document", setting="document")
-        if not any(row.n_bytes for row in rows):
+        if not text.found:
             what = f"the document {rows[0].id!r} is" if len(rows) == 1 else f"all {len(rows)} documents are"
-            raise SourceError(f"{what} empty: there is nothing to run the map function on", source=rows[0].id)
+            how = "blank" if any(row.n_bytes for row in rows) else "empty"
+            raise SourceError(f"{what} {how}: there is nothing to run the map function on", source=rows[0].id)
         spool.flush()
         return spool, rows
     except BaseException:
         spool.discard()
         raise
+
+
+class _Text:
+    """Whether any of the pieces that came by has more than blanks."""
+
+    def __init__(self) -> None:
+        self.found = False
+
+    def noted(self, pieces: Iterator[str]) -> Iterator[str]:
+        for piece in pieces:
+            self.found = self.found or not (not piece or piece.isspace())
+            yield piece
 
 
 def digest_of(rows: Sequence[DocumentRow]) -> tuple[int, int, bytes]:
@@ -65,13 +81,19 @@ def digest_of(rows: Sequence[DocumentRow]) -> tuple[int, int, bytes]:
 
 
 def chunk_records(
-    spool: Path, documents: Sequence[DocumentRow], chunk: Callable[..., Iterator[Any]], *, round_: int = 0
+    spool: Path,
+    documents: Sequence[DocumentRow],
+    chunk: Callable[..., Iterator[Any]],
+    *,
+    round_: int = 0,
+    blank: Callable[[], None] = lambda: None,
 ) -> Iterator[bytes]:
     """Cut the documents of a spool; payloads of CHUNKS records, each with the rows of at most 16,384 chunks.
 
-    ``chunk``: ``Chunker.chunk`` or what acts like it.
+    ``chunk``: ``Chunker.chunk`` or what acts like it. ``blank`` is called for each chunk that is left out, because what
+    it has of its own is nothing but blanks: no call is made for it.
     """
-    rows, first, next_id = bytearray(), 0, 0
+    batch, next_id = _Batch(round_, 0), 0
     for index, document in enumerate(documents):
         position = document.spool_offset
         text = read_pieces(spool, document.spool_offset, document.n_bytes)
@@ -79,6 +101,9 @@ def chunk_records(
             data = piece.text.encode("utf-8", "surrogatepass")
             own = len(data) if not piece.overlap else len(data) - _bytes(piece.text[: piece.overlap])
             position += own
+            if (piece.text[piece.overlap :] if piece.overlap else piece.text).isspace():
+                blank()
+                continue
             row = ChunkRow(
                 index,
                 piece.kind,
@@ -90,14 +115,38 @@ def chunk_records(
                 position,
                 blake2b(data, digest_size=16).digest(),
             )
-            rows += pack_row(row)
+            batch.add(row, (piece.headings, piece.table_header))
             next_id += 1
-            if next_id - first == MAX_ROWS:
-                yield pack_chunks(round_, first, bytes(rows))
-                rows.clear()
-                first = next_id
-    if rows:
-        yield pack_chunks(round_, first, bytes(rows))
+            if batch.is_full:
+                yield batch.payload()
+                batch = _Batch(round_, next_id)
+    if batch.rows:
+        yield batch.payload()
+
+
+class _Batch:
+    """The rows of one CHUNKS record, and what stands above their chunks: each headings and header once in a row."""
+
+    def __init__(self, round_: int, first: int) -> None:
+        self.rows = bytearray()
+        self._round, self._first = round_, first
+        self._heads: list[Heads] = []
+        self._size = 0  # characters of them
+
+    def add(self, row: ChunkRow, heads: Heads) -> None:
+        if heads != ((), ""):
+            if not self._heads or self._heads[-1] != heads:
+                self._heads.append(heads)
+                self._size += sum(map(len, heads[0])) + len(heads[1])
+            row = row._replace(context=len(self._heads))
+        self.rows += pack_row(row)
+
+    @property
+    def is_full(self) -> bool:
+        return len(self.rows) == MAX_ROWS * ROW_BYTES or self._size > _MOST_HEADS
+
+    def payload(self) -> bytes:
+        return pack_chunks(self._round, self._first, bytes(self.rows), self._heads)
 
 
 def input_version(version: str, inputs: Sequence[tuple[str, str]]) -> str:

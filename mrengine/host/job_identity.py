@@ -250,6 +250,7 @@ class Plan:
 
     def __init__(self, job: JobRecord, documents: Sequence[DocumentRow], chunking: Chunking) -> None:
         self.job, self.documents, self._chunking = job, documents, chunking
+        self.blank_chunks = 0  # left out by records()
 
     def differences(self, stored: ResumeEngine) -> Differences:
         """What the log has other than the caller."""
@@ -282,6 +283,9 @@ class Plan:
             return "new_epoch"
         raise JobMismatch(_mismatch_message(self.job.job_id, found, on_mismatch), differences=found.lines)
 
+    def _note_blank(self) -> None:
+        self.blank_chunks += 1
+
     def records(self, spool: Path, stored: ResumeEngine | None = None) -> Iterator[Record]:
         """The records of a new epoch, all but its ROUND; with what it takes over from the epochs of ``stored``."""
         epoch = max((known.job.epoch + 1 for known in stored.state.epochs), default=0) if stored is not None else 0
@@ -290,7 +294,8 @@ class Plan:
         for payload in batch_documents(0, self.documents, epoch=epoch):
             yield codec.DOCUMENTS, payload
         tables = []
-        for payload in chunk_records(spool, self.documents, self._chunking.chunker().chunk):
+        self.blank_chunks = 0
+        for payload in chunk_records(spool, self.documents, self._chunking.chunker().chunk, blank=self._note_blank):
             tables.append(payload)
             yield codec.CHUNKS, payload
         if stored is not None and stored.state.epochs:

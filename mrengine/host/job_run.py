@@ -126,6 +126,8 @@ class JobRun:
             self._warn(f"job {self.job_id}: {ready.unread}\n  they are left out")
         if textless := [row.id for row in ready.documents if not row.n_bytes and row is not LOST]:
             self._warn(notices.empty(self.job_id, textless))
+        if ready.blank_chunks:
+            self._warn(notices.blank(self.job_id, ready.blank_chunks))
         parts = self.parts
         kind = self._mapping.result_type
         relay = LogFollower(

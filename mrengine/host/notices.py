@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from typing import Any
 
-__all__ = ["damaged", "empty", "failed", "lost", "names_a_file", "partly_failed"]
+__all__ = ["blank", "damaged", "empty", "failed", "lost", "names_a_file", "partly_failed"]
 
 SHOWN = 5  # names in one message
 
@@ -37,6 +37,12 @@ def empty(job_id: str, names: Sequence[str]) -> str:
     more = f" and {len(names) - SHOWN} more" if len(names) > SHOWN else ""
     what = "a document is empty and has" if len(names) == 1 else f"{len(names)} documents are empty and have"
     return f"job {job_id}: {what} no chunk: {', '.join(map(repr, names[:SHOWN]))}{more}"
+
+
+def blank(job_id: str, count: int) -> str:
+    """Chunks that are not sent."""
+    what = "a chunk has" if count == 1 else f"{count} chunks have"
+    return f"job {job_id}: {what} nothing but blanks, and cost{'s' * (count == 1)} no call"
 
 
 def partly_failed(job_id: str, failed: int, total: int) -> str:

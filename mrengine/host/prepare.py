@@ -42,6 +42,7 @@ class Prepared:
     ``finished``: every chunk has its result, and no session was begun. ``damage``: ranges of the log that are lost.
     ``notes``: what else the caller must hear of. ``fresh``: the documents as they were read, of a finished job: its
     spool may be gone. Whoever has it discards it. ``unread``: what is told of sources that were left out.
+    ``blank_chunks``: so many have nothing but blanks, and are not sent.
     """
 
     documents: Sequence[DocumentRow]
@@ -52,6 +53,7 @@ class Prepared:
     damage: Sequence[tuple[int, int]] = ()
     notes: Sequence[str] = ()
     fresh: Spool | None = None
+    blank_chunks: int = 0
     unread: str = ""
 
 
@@ -141,7 +143,8 @@ class Preparation:
             return Prepared(plan.documents, place, durable, damage=self._damage, notes=self._notes)
         total = _append(session, records)
         durable = session.sync()
-        return Prepared(plan.documents, place, durable, total or None, damage=self._damage, notes=self._notes)
+        facts: dict[str, Any] = {"damage": self._damage, "notes": self._notes, "blank_chunks": plan.blank_chunks}
+        return Prepared(plan.documents, place, durable, total or None, **facts)
 
     def _lacking(self, plan: Plan, stored: ResumeEngine) -> Iterator[Record]:
         """What the log has lost of documents that are known all the same."""

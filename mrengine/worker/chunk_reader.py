@@ -9,7 +9,7 @@ from typing import Any
 
 from mrengine.errors import LogError
 from mrengine.log.file.reader import LogReader
-from mrengine.log.format.chunk_rows import ChunkRow, ChunkTable, DocumentNames, Segment
+from mrengine.log.format.chunk_rows import ChunkRow, ChunkTable, DocumentNames, Heads, Segment
 from mrengine.private import open_file
 from mrengine.records import Chunk
 
@@ -24,12 +24,14 @@ class TrackedChunk(Chunk):
 
     __slots__ = ("_facts", "_seen")
 
-    _facts: tuple[int, str, ChunkRow, int, bool]
+    _facts: tuple[int, str, ChunkRow, int, bool, Heads]
     _seen: dict[str, Any]
 
-    def __init__(self, chunk_id: int, document_id: str, row: ChunkRow, spool_fd: int, check: bool) -> None:
+    def __init__(
+        self, chunk_id: int, document_id: str, row: ChunkRow, spool_fd: int, check: bool, heads: Heads = ((), "")
+    ) -> None:
         set_slot = object.__setattr__
-        set_slot(self, "_facts", (chunk_id, document_id, row, spool_fd, check))
+        set_slot(self, "_facts", (chunk_id, document_id, row, spool_fd, check, heads))
         set_slot(self, "_seen", {})
 
     @property
@@ -64,10 +66,18 @@ class TrackedChunk(Chunk):
         return self._facts[2].kind
 
     @property
+    def headings(self) -> tuple[str, ...]:
+        return self._facts[5][0]
+
+    @property
+    def table_header(self) -> str:
+        return self._facts[5][1]
+
+    @property
     def text(self) -> str:
         text: str | None = self._seen.get("text")
         if text is None:
-            chunk_id, _, row, fd, check = self._facts
+            chunk_id, _, row, fd, check, _ = self._facts
             data = read_bytes(fd, row.spool_from, row.spool_to)
             if data is None or (check and blake2b(data, digest_size=16).digest() != row.digest):
                 message = f"the text of chunk {chunk_id} in the spool is damaged: run the job again with its documents"
@@ -88,7 +98,7 @@ class TrackedChunk(Chunk):
     def __reduce__(self) -> tuple[Any, ...]:
         """Elsewhere (in a process that map_fn starts) it is a plain chunk."""
         fields = (self.id, self.document_id, self.start, self.end, self.overlap, self.tokens, self.kind, self.text)
-        return Chunk, fields
+        return Chunk, (*fields, *self._facts[5])
 
 
 def read_bytes(spool_fd: int, start: int, stop: int) -> bytes | None:
@@ -126,7 +136,8 @@ class ChunkReader:
     def read(self, chunk: int) -> TrackedChunk:
         """A chunk; its text is read when it is asked for."""
         row = self._table[chunk]
-        return TrackedChunk(chunk, self._names[row.document].id, row, self._spool_fd, self._check)
+        heads = self._table.heads(chunk, row)
+        return TrackedChunk(chunk, self._names[row.document].id, row, self._spool_fd, self._check, heads)
 
     def close(self) -> None:
         """Close both files."""

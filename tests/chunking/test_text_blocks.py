@@ -24,7 +24,7 @@ _MEASURE = """
 import sys
 from pathlib import Path
 from mrengine.chunking import safe_chunk
-from mrengine.chunking.tokens.tokenizer import tokenizer as tokens
+from mrengine.chunking.tokens import tokenizer as tokens
 
 def peak_kb():
     return int(next(line for line in open("/proc/self/status") if line.startswith("VmHWM")).split()[1])

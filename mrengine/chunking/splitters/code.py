@@ -1,131 +1,137 @@
-"""Owns the cutting of source code: between functions and top-level blocks, then at blank lines, then at lines.
+"""Owns source code: functions with what stands above them, blocks, lines.
 
 Nothing is known of any language but what indentation says: a block is a line and all lines after it that are indented
-deeper; lines that only close one (``}``, ``else:``) belong to what they close.
+deeper. Lines that only close or go on with one (``}``, ``else:``) belong to it; comments, decorators, attributes and
+the head of a function with its doc string belong to what follows.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
 from functools import lru_cache
 
-from mrengine.chunking.splitters.lines import line_begins, lines_near, soft_window
-from mrengine.chunking.splitters.prose import Prose
+from mrengine.chunking.boundaries import OPEN_ENDS, RECORD, WHOLE, Boundary, Stateless, opening
 
-__all__ = ["Code", "best_line", "enclosing_function"]
+__all__ = ["Code"]
 
-# Lines that go on with the block above.
-_GOES_ON = re.compile(r"(?:else|elif|except|finally|catch|end|endif|done|fi|esac)\b")
-_TOP = re.compile(rf"(?!{_GOES_ON.pattern})[^\s)}}\]]")
-_INDENT = re.compile(r"[ \t]*")
-_METHOD = re.compile(r"(?:async )?def \w+\((?:self|cls)\b")
-_FAR = 8000  # characters: a function that began before is not kept whole
-_FIRST_CREDIT = 0.25
-_FUNCTION = re.compile(
-    r"(?:@|(?:(?:async|export|default|public|private|protected|internal|static|final|abstract|override|virtual|inline"
-    r"|extern|unsafe|const|pub(?:\([a-z]+\))?)\s+)*(?:def|function\*?|func|fn|fun|sub|proc|lambda)\b"
-    r"|[A-Za-z_][\w:<>,*&\[\]. ]*\([^;{}]{0,400}\)[^;{}\n]*\{?[ \t]*\r?(?:\n|$))"
+# What stands right above a function or type and belongs to it.
+_ABOVE = r"@\w|#\[|#(?![a-z])|//|/\*|--|;|%|\[\w+|template\s*<"
+# Lines that go on with what is above: brackets, branches, operators, labels, the inside of a comment.
+_GOES_ON = (
+    r"[){}\].?&|+,:]|\*(?!\w)|#(?:if|else|elif|endif|ifn?def|define|undef|pragma)\b|(?=[a-z])(?:\w+:[ \t\r]*(?:\n|$)"
+    r"|(?=[cdefrtw])(?:else|elif|elsif|except|finally|catch|rescue|end|endif|endfunction|done|fi|esac|then|do|where)\b)"
 )
+_HEAD = r"(?:async |export |pub |public |static |private )*(?:def|func|fn|fun|function|class)\b[^\n]*\([ \t]*(?=\n)"
+_BEGIN = re.compile(rf"\n([ \t]*)(?:({_ABOVE})|(?=[acdefps])({_HEAD})|(?=\S)(?!{_GOES_ON}))")
+_DEEPEST = 60
+_DOC_INSIDE = 2 * _DEEPEST + 10  # added to the levels inside of a doc string
+_FAR = 3000  # characters: a longer doc string is not known for one
+_PARAMETERS = 1000  # characters: so many may the parameters of a function take
+_TAB = 4  # blanks
 
 
-class Code:
-    """The splitter of source code. Of what it cut before, it keeps only how full the chunks became."""
+class Code(Stateless):
+    """Source code by its indentation."""
 
-    kind = "code"
+    name = "code"
+    outermost = RECORD
+    opens = opening(rf"[ \t]*(?:{_ABOVE}|\*(?:[^/]|$)|[rRuU]?\"{{3}}.*\"{{3}}$)")
+    open_ends = (*OPEN_ENDS, "{", "(", "[", "\\", " =", "=>", "->", "&&", "||", "*/", " then", " do")
 
     def __init__(self, target: int) -> None:
-        self._window = soft_window(target)
-        self._prose = Prose(target)
-        self._credit = _FIRST_CREDIT
+        super().__init__(target)
+        self._has_docs = True
 
     def see(self, text: str, base: int) -> None:
-        """Nothing is learnt in advance."""
+        """Whether there are doc strings at all."""
+        self._has_docs = '"""' in text
 
-    def cut(self, text: str, start: int, high: int, fits: Callable[[int, int], bool]) -> int:
-        """The last line of the outermost block near ``high``; before a function that fits, if the fill affords it."""
-        span = high - start
-        best = best_line(text, high - int(span * self._window), high)
-        if best <= start:
-            return self._prose.cut(text, start, high, fits)
-        credit = self._credit + self._window / 2 - (high - best) / span
-        if credit > 0:
-            whole = enclosing_function(text, start, best, fits, max(0, best - int(credit * span)))
-            if whole and credit >= (best - whole) / span:
-                credit -= (best - whole) / span
-                best = whole
-        self._credit = min(credit, 2 * _FIRST_CREDIT)
-        return best
+    def boundaries(self, text: str, low: int, high: int) -> list[Boundary]:
+        """Lines by indentation; those right below a comment, decorator or attribute are none."""
+        found = _lines(_BEGIN, text, max(low, 0), high)
+        docs = _docs(text, max(low, 0), high) if self._has_docs else []
+        return _outside(found, docs) if docs else found
 
-    def resume(self, text: str, low: int, start: int) -> int:
-        """The first line at ``low`` or later."""
-        return next(line_begins(text, low, start), start)
+    def top(self, text: str, near: int, far: int, high: int) -> Boundary | None:
+        """The last line at the left margin behind a blank one."""
+        low = max(far, 0)
+        blank = text.rfind("\n\n", low, high - 1)
+        while blank >= 0:
+            if _OUTERMOST.match(text, blank + 1):
+                return blank + 2, RECORD, WHOLE
+            blank = text.rfind("\n\n", low, blank)
+        return None
+
+    def far(self, text: str, low: int, high: int, below: int) -> list[Boundary]:
+        """Only lines that are indented less, and without regard to doc strings where those are at the left margin."""
+        if below >= RECORD + 2 * _DEEPEST:
+            return self.boundaries(text, low, high)
+        return _lines(_within((below - 1 - RECORD) // 2), text, max(low, 0), high)
+
+    def after(self, text: str, level: int, low: int, high: int) -> int:
+        """The first boundary in ``low + 1 .. high`` with the level or a smaller one; 0 if there is none."""
+        match = _within(min((level - RECORD) // 2, 2 * _DEEPEST)).search(text, max(low, 0), high + 100)
+        return match.start() + 1 if match and match.start() < high else 0
 
 
-def enclosing_function(text: str, start: int, cut: int, fits: Callable[[int, int], bool], least: int = 0) -> int:
-    """The begin of the outermost function behind ``start`` that a cut before the line at ``cut`` tears, and that fits.
-
-    0 if there is none, or if even the innermost begins before ``least``, where it would be of no use. What
-    encloses a line are the nearest lines above that are indented less, one after another.
-    """
-    width = len(_INDENT.match(text, cut).group())  # type: ignore[union-attr] # it matches nothing, too
-    if width and _METHOD.match(text, cut + width):
-        return 0  # between the methods of a class: nothing that encloses them is a function
-    start = max(start, cut - _FAR)
-    found, header = 0, cut
-    while width:
-        header = _last_line(text, start if found else max(start, least - 1), header, width - 1)
-        if not header:
+def _lines(pattern: re.Pattern[str], text: str, low: int, high: int) -> list[Boundary]:
+    """The boundaries at the lines that a pattern made like ``_BEGIN`` finds."""
+    found: list[Boundary] = []
+    attached, inside = False, 0  # inside: the parameters of a function
+    for match in pattern.finditer(text, low, high + 100):
+        begin = match.start() + 1
+        if begin > high:
             break
-        width = len(_INDENT.match(text, header).group())  # type: ignore[union-attr]
-        if _FUNCTION.match(text, header + width):
-            after = _line_within(width).search(text, cut)
-            if fits(header, after.start() + 1 if after else len(text)):
-                found = header
-    return _with_decorators(text, start, found)
+        if begin < inside:
+            continue
+        above = text[begin - 2 : begin - 1]
+        parted = above == "\n" or (above == "\r" and text[begin - 3 : begin - 2] == "\n")
+        if not attached or parted:
+            indent = match.group(1)
+            width = len(indent) if "\t" not in indent else len(indent.expandtabs(_TAB))
+            found.append((begin, RECORD + 2 * min(width, _DEEPEST) + (not parted), WHOLE))
+        attached = match.lastindex == 2
+        if match.lastindex == 3:
+            inside = text.find(f"\n{match.group(1)})", begin, begin + _PARAMETERS)
+    return found
 
 
-def _last_line(text: str, start: int, stop: int, width: int) -> int:
-    """The begin of the last line between ``start`` and ``stop`` that is indented by at most ``width``; or 0."""
-    end, step, finditer = stop, 256, _line_within(width).finditer
-    while stop > start:
-        begin = max(start, stop - step)
-        found = 0
-        for match in finditer(text, begin, end):
-            found = match.start() + 1
-        if found:
-            return found
-        stop, end = begin, min(end, begin + width + 2)  # seen already, but for a newline and what must follow it
-        step *= 2
-    return 0
+@lru_cache(maxsize=128)
+def _within(width: int) -> re.Pattern[str]:
+    """``_BEGIN`` for lines that are indented by at most so many blanks, or tabs that are as wide."""
+    deeper = "[ \\t]" if width == 0 else f"[ ]{{{width + 1}}}|\\t{{{width // _TAB + 1}}}"
+    return re.compile(rf"\n(?!{deeper})([ \t]*)(?:({_ABOVE})|(?=\S)(?!{_GOES_ON}))")
 
 
-def _with_decorators(text: str, start: int, begin: int) -> int:
-    """The begin of the first of the lines right above that belong to a function: decorators and comments."""
-    while begin > start:
-        above = text.rfind("\n", start, begin - 1) + 1
-        if not above or not text[above:begin].lstrip().startswith(("@", "#", "//", "/*", "*", "[")):
-            return begin
-        begin = above
-    return begin
+_OUTERMOST = _within(0)
 
 
-@lru_cache(maxsize=64)
-def _line_within(width: int) -> re.Pattern[str]:
-    return re.compile(rf"\n[ \t]{{0,{width}}}(?=[^\s)}}\]#])")
+def _docs(text: str, low: int, high: int) -> list[tuple[int, int]]:
+    """The spans of the doc strings that reach into ``low .. high``, from the begin of their first line to a line's."""
+    found = []
+    place = text.rfind('"""', max(0, low - _FAR), low)
+    place = text.find('"""', low, high) if place < 0 else place
+    while 0 <= place < high:
+        closed = text.find('"""', place + 3)
+        begin = text.rfind("\n", 0, place) + 1
+        if text[begin:place].strip(" \trRuUfF") or text[max(0, begin - 200) : begin].rstrip()[-1:] != ":":
+            place = (
+                closed if place + 3 < closed < high and place >= low else text.find('"""', max(low, place + 3), high)
+            )
+            continue
+        closed = text.find("\n", closed) + 1 if closed >= 0 else 0
+        found.append((begin, closed or len(text)))
+        place = text.find('"""', max(low, closed or high), high)
+    return found
 
 
-def best_line(text: str, low: int, high: int) -> int:
-    """The last line in ``low .. high`` of the outermost block, better after a blank line; 0 if there is no line."""
-    place = text.rfind("\n\n", max(low - 2, 0), high)
-    if place >= 0 and place + 2 >= low and _TOP.match(text, place + 2):
-        return place + 2
-    best, least = 0, 1 << 30
-    tabs = text.find("\t", low, high) >= 0
-    for begin, indent, body, above in lines_near(text, low, high):
-        rank = 2 * indent + (above != "")
-        if tabs:
-            rank += 6 * text.count("\t", begin, begin + indent)
-        if rank <= least and body[0] not in ")}]" and not _GOES_ON.match(body):
-            best, least = begin, rank
-    return best
+def _outside(found: list[Boundary], docs: list[tuple[int, int]]) -> list[Boundary]:
+    """The boundaries, those inside of doc strings deeper, and none before a doc string and right behind one."""
+    for begin, end in docs:
+        behind = next((at for at, _, _ in found if at >= end), -1)
+        found = [
+            (at, level + _DOC_INSIDE if begin <= at < end else level, whole)
+            for at, level, whole in found
+            if at not in (begin, behind)
+        ]
+    return found

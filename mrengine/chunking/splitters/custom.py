@@ -7,6 +7,8 @@ from collections.abc import Callable, Iterable
 from operator import index
 from typing import Any
 
+from mrengine.chunking.boundaries import NO_CONTEXT, Context
+from mrengine.chunking.cutter import Cutter
 from mrengine.chunking.splitters.prose import Prose
 from mrengine.errors import ChunkingError
 
@@ -23,7 +25,7 @@ class Custom:
 
     def __init__(self, target: int, text: str, preferred: Callable[[str], Any]) -> None:
         self._offsets = _checked(preferred(text), len(text))
-        self._prose = Prose(target)
+        self._prose = Cutter(Prose(target), target)
         self._base = 0
 
     def see(self, text: str, base: int) -> None:
@@ -35,6 +37,13 @@ class Custom:
         place = bisect_right(self._offsets, high + self._base) - 1
         best = self._offsets[place] - self._base if place >= 0 else 0
         return best if best > start else self._prose.cut(text, start, high, fits)
+
+    def spent(self, share: float) -> None:
+        """Its cuts do not depend on it."""
+
+    def context(self, text: str, start: int) -> Context:
+        """Nothing is lost."""
+        return NO_CONTEXT
 
     def resume(self, text: str, low: int, start: int) -> int:
         """The first preferred offset at ``low`` or later."""

@@ -2,54 +2,59 @@
 
 from __future__ import annotations
 
+import re
 import warnings
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from mrengine.chunking.splitters.lines import line_begins, lines_near, soft_window
-from mrengine.chunking.splitters.prose import Prose
+from mrengine.chunking.boundaries import RECORD, SOFT, Boundary, Stateless
+from mrengine.chunking.sample import Sample
+from mrengine.chunking.splitters.lines import lines_between
 from mrengine.errors import ConfigError, SourceError
 
-__all__ = ["PREAMBLE", "Dicom", "dump", "dump_file", "is_dicom"]
+__all__ = ["PREAMBLE", "Dicom", "dump", "dump_file", "is_dicom", "looks"]
 
 _UNDEFINED = 0xFFFFFFFF  # the length of an element that ends with a mark of its own (PS3.5, 7.1)
+_NONE = 1 << 30  # no unit is kept whole at the cost of fill
 PREAMBLE = 132  # bytes a DICOM file begins with, the letters DICM last (PS3.10, 7.1)
 
 
-class Dicom:
-    """The splitter of a data set's dump. It keeps nothing from one call to the next.
+class Dicom(Stateless):
+    """A data set's dump. It keeps nothing from one call to the next.
 
     pydicom prints an element a line: ``(gggg,eeee) name VR: value``, indented by three blanks for each sequence it
     lies in, and a rule of hyphens behind each item of a sequence.
     """
 
-    kind = "dicom"
+    name = "dicom"
+    outermost = _NONE
+    opens = re.compile(r"(?!)")  # a rule ends an item
+    open_ends = ()
 
-    def __init__(self, target: int) -> None:
-        self._window = soft_window(target)
-        self._prose = Prose(target)
-
-    def see(self, text: str, base: int) -> None:
-        """Nothing is learnt in advance."""
-
-    def cut(self, text: str, start: int, high: int, fits: Callable[[int, int], bool]) -> int:
-        """The last outermost begin of a group, sequence item or element near ``high``."""
-        low = max(start + 1, high - int((high - start) * self._window))
-        best, least, group = 0, 1 << 30, ""
-        for begin, indent, body, above in lines_near(text, low - 200, high):
+    def boundaries(self, text: str, low: int, high: int) -> list[Boundary]:
+        """Groups, sequence items and elements, by how deep they lie."""
+        found: list[Boundary] = []
+        group = above = ""
+        for begin, line, after_blank in lines_between(text, low - 200, high):
+            body = line.lstrip()
+            indent = len(line) - len(body)
             title = body[0] != "("
             changed = title or (not indent and body[1:5] != group)
-            rank = 4 * (indent // 3) + (0 if changed or above.startswith("-----") else 2)
+            level = RECORD + 4 * (indent // 3) + (0 if changed or above.startswith("-----") or after_blank else 2)
             if not indent:
                 group = body[1:5]
-            if rank <= least and begin >= low and not body.startswith("---"):
-                best, least = begin, rank
-        return best or self._prose.cut(text, start, high, fits)
+            if low < begin and not body.startswith("---"):
+                found.append((begin, level, SOFT))
+            above = body
+        return found
 
-    def resume(self, text: str, low: int, start: int) -> int:
-        """The first element at ``low`` or later."""
-        return next(line_begins(text, low, start), start)
+
+_TAG = re.compile(r"(?:.*\n){0,12}?[ \t]*\([0-9A-Fa-f]{4},[ ]?[0-9A-Fa-f]{4}\) ")
+
+
+def looks(sample: Sample) -> float:
+    """How much a text looks like a data set's dump."""
+    return 1.0 if "(" in sample.head and _TAG.match(sample.head) else 0.0
 
 
 def is_dicom(data: bytes) -> bool:

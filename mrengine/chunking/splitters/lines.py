@@ -1,43 +1,41 @@
-"""Owns looking at a text line by line near a place."""
+"""Owns looking at a text line by line near a place. A line ends with LF, CRLF or CR alone."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+__all__ = ["Line", "lines_between", "unified"]
 
-__all__ = ["Line", "line_begins", "lines_near", "soft_window"]
-
-
-# A line that is not blank: where it begins, how many characters it is indented, its text from there, and the text of
-# the line above, which is empty if that is blank.
-Line = tuple[int, int, str, str]
+_MORE = 160  # characters of the last line that are looked at
 
 
-def soft_window(target: int) -> float:
-    """What part of a chunk a better cut may cost. On average half of it is: 5% of large chunks, 9% of small."""
-    return 0.09 if target >= 2000 else 0.18
+# A line that is not blank: where it begins, the line without its end, and whether the line above is blank.
+Line = tuple[int, str, bool]
 
 
-def lines_near(text: str, low: int, high: int) -> Iterator[Line]:
-    """The lines that begin in ``low .. high``, blank ones left out. The last body may be cut short."""
-    begin = text.find("\n", max(low - 1, 0), high) + 1
-    if not begin:
-        return
-    above = text[text.rfind("\n", 0, begin - 1) + 1 : begin].strip()
-    for line in text[begin : high + 80].split("\n"):
+def unified(text: str) -> str:
+    """The text with LF for every end of a line, as long as it was: the CR of a CRLF becomes a blank."""
+    return text.replace("\r\n", " \n").replace("\r", "\n") if "\r" in text else text
+
+
+def lines_between(text: str, low: int, high: int, more: int = _MORE) -> list[Line]:
+    """The lines that begin in ``low + 1 .. high``, blank ones left out. The last may be cut short after ``more``."""
+    low = max(low, 0)
+    piece = text[low : high + more]
+    if "\r" in piece:
+        piece = unified(piece)
+    first = piece.find("\n") + 1
+    if not first or low + first > high:
+        return []
+    above = piece[:first] if piece[: first - 1].strip() else unified(text[max(0, low - 200) : low]) + piece[:first]
+    blank = not above[above.rfind("\n", 0, len(above) - 1) + 1 :].strip()
+    found = []
+    begin = low + first
+    for line in piece[first:].split("\n"):
         if begin > high:
-            return
-        body = line.lstrip()
-        if body:
-            yield begin, len(line) - len(body), body, above
-        above = body
+            break
+        if line and not line.isspace():
+            found.append((begin, line, blank))
+            blank = False
+        else:
+            blank = True
         begin += len(line) + 1
-
-
-def line_begins(text: str, low: int, high: int) -> Iterator[int]:
-    """The begins of lines in ``low .. high - 1``."""
-    begin = low if low == 0 or text[low - 1] == "\n" else text.find("\n", low, high) + 1
-    while low <= begin < high:
-        yield begin
-        begin = text.find("\n", begin, high) + 1
-        if not begin:
-            return
+    return found

@@ -1,109 +1,260 @@
-"""Owns the cutting of Markdown: a fenced block stays whole if it fits; else headings, paragraphs, items, sentences."""
+"""Owns Markdown: headings of both makes, paragraphs, lists, tables; a fenced block stays whole if it fits."""
 
 from __future__ import annotations
 
 import re
 from bisect import bisect_right
-from collections.abc import Callable
 
+from mrengine.chunking.boundaries import (
+    ALWAYS,
+    ITEM,
+    PARAGRAPH,
+    SECTION,
+    SOFT,
+    WHOLE,
+    Boundary,
+    Context,
+    Stateless,
+    opening,
+)
+from mrengine.chunking.sample import Sample, is_underline
 from mrengine.chunking.splitters.code import Code
-from mrengine.chunking.splitters.lines import lines_near, soft_window
-from mrengine.chunking.splitters.prose import Prose, sentence_begins
+from mrengine.chunking.splitters.headings import Headings
+from mrengine.chunking.splitters.lines import lines_between
+from mrengine.chunking.splitters.prose import TITLES, Prose
 
-__all__ = ["Fences", "Markdown"]
+__all__ = ["Fences", "Markdown", "looks"]
 
-_HEADING = re.compile(r"#{1,6}\s")
-_ITEM_MARK = re.compile(r"(?:[-*+]|\d{1,9}[.)])\s")
+_ITEM = re.compile(r"[-*+•][ \t]|\d{1,9}[.)][ \t]")
+_HEADINGS = ("\n#", "\n==", "\n--")  # so begin headings, and the rules below
+_BLANK = (" ", "\t", "\r", "\n")
+_DEEP = 1000  # the levels inside a fenced block
+_LONG = 4000  # characters of a table's first two lines
+_MORE = 240  # characters before the boundaries that are asked for: the lines above
 
 
-class Markdown:
-    """The splitter of Markdown; it remembers where fenced blocks are."""
+class Markdown(Stateless):
+    """Markdown. It remembers where fenced blocks are, which headings stand above, and how lines are wrapped."""
 
-    kind = "markdown"
+    name = "markdown"
+    opens = opening(r"\s*\*\*[^*]{1,80}\*\*$", r"\s*\|?[ \t]*:?-+:?[ \t]*(?:\|[ \t:|-]*)$", *TITLES)
 
     def __init__(self, target: int) -> None:
-        self._window = 0.6 * soft_window(target)  # fenced blocks that stay whole cost fill, too
-        self._prose = Prose(target)
+        super().__init__(target)
+        self._surely = 2 * target  # characters: a fenced block that is shorter fits
         self._code = Code(target)
+        self._prose = Prose(target)
         self._fences = Fences()
+        self._headings = Headings(_HEADINGS, _heading)
+        self._base = self._seen = 0
+        self._last = 0  # where the chunk before began; in characters of the document
+        self._header = ""  # of the table in which it began
 
     def see(self, text: str, base: int) -> None:
         """Note the fenced blocks of the text that is new."""
+        self._base = base
         self._fences.see(text, base)
+        begin = max(0, self._seen - base)
+        self._seen = base + len(text)
+        self._prose.see(text, base)
+        self.outermost = PARAGRAPH if text.find("|", begin) >= 0 else self._prose.outermost
 
-    def cut(self, text: str, start: int, high: int, fits: Callable[[int, int], bool]) -> int:
-        """Before a fenced block that the limit would tear and that fits; else the best line or sentence.
+    def top(self, text: str, near: int, far: int, high: int) -> Boundary | None:
+        """The fenced block around ``high``; else the last heading, or the last paragraph that is no item."""
+        around = self._fences.around
+        if fence := around(high):
+            return (fence[0], PARAGRAPH, ALWAYS) if fence[1] - fence[0] < self._surely else None
+        mark = text.rfind("\n#", max(near, 0), high)
+        if mark >= 0 and not around(mark + 1) and (heading := _heading(text, mark + 1)):
+            return mark + 1, SECTION + heading[0], SOFT
+        blank = text.rfind("\n\n", max(near, 0), high - 1)
+        if blank >= 0 and text[blank + 2 : blank + 3].isalpha() and _is_plain(text, blank + 2):
+            return None if around(blank + 2) else (blank + 2, PARAGRAPH, SOFT)
+        return None
 
-        Behind ``high``, if such a block begins at ``start``: its last token may be one with the newline behind it.
-        """
-        fence = self._fences.around(high)
-        if fence:
-            opened, closed = fence
-            if not text[start : max(start, opened)].strip() and fits(start, closed):
-                return min(closed, len(text))
-            if opened > start and fits(opened, closed):
-                high = opened
-                if self._begins_well(text, opened):
-                    return opened
+    def after(self, text: str, level: int, low: int, high: int) -> int:
+        """As the boundaries say; behind a fenced block, the next line that is not blank."""
+        fence = self._fences.around(low) if level < _DEEP else None
+        if fence is None:
+            return super().after(text, level, low, high)
+        begin = fence[1]
+        while text[begin : begin + 1] in _BLANK:
+            begin += 1
+        begin = max(fence[1], text.rfind("\n", fence[1], begin) + 1)
+        return begin if begin <= high else 0
+
+    def boundaries(self, text: str, low: int, high: int) -> list[Boundary]:
+        """Headings, paragraphs, items, rows; fenced blocks, and what is in them."""
+        fences = self._fences.between(low, high)
+        found = self._outside(text, low, high, fences)
+        if fences:
+            found += self._fenced(text, low, high, fences)
+            found.sort()
+        return found
+
+    def _outside(self, text: str, low: int, high: int, fences: list[tuple[int, int]]) -> list[Boundary]:
+        """What begins outside of fenced blocks. What a line is, the one below it may change."""
+        found: list[Boundary] = []
+        above, behind_rule = "", False
+        inside, until = fences[0] if fences else (high, high)
+        if inside < low and until > high:
+            return found
+        for begin, line, after_blank in lines_between(text, max(0, low - _MORE), high):
+            if begin > inside:
+                while begin >= until:
+                    inside, until = next((span for span in fences if span[1] > begin), (high, high + 1))
+                if begin > inside:
+                    above = ""
+                    continue
+            body = line.strip()
+            is_rule = body[0] in "=-|:" and (not body.strip("=") or not body.strip("-:| "))
+            if is_rule and not after_blank and above:
+                if found and begin > low:
+                    found[-1] = _headed(found[-1], body)
+                behind_rule = "|" in body
+            elif begin > low and not (behind_rule and not after_blank):
+                boundary = self._line(begin, line, body, above, after_blank)
+                if boundary:
+                    found.append(boundary)
+                behind_rule = False
             else:
-                inside = max(start, opened + 1)
-                cut = self._code.cut(text, inside, high, fits) if high > inside else high
-                return cut if cut > start else high
-        low = high - int((high - start) * self._window)
-        best = self._best_line(text, max(low, start + 1), high)
-        return best or self._outside(self._prose.cut(text, start, high, fits), start, fits)
+                behind_rule = False
+            above = body
+        return found
 
-    def _begins_well(self, text: str, offset: int) -> bool:
-        return text[max(0, offset - 2) : offset] == "\n\n"
+    def _line(self, begin: int, line: str, body: str, above: str, after_blank: bool) -> Boundary | None:
+        """What begins at a line, if anything does."""
+        first = body[0]
+        indent = len(line) - len(line.lstrip())
+        if first == "#" and (level := len(body) - len(body.lstrip("#"))) < 7 and body[level : level + 1] in " \t":
+            return begin, SECTION + level, SOFT
+        if first == "|":
+            return begin, PARAGRAPH if after_blank else ITEM, WHOLE
+        if _ITEM.match(body):
+            return begin, ITEM + indent, WHOLE
+        if after_blank and indent > 1:
+            return begin, ITEM + indent, SOFT
+        if not after_blank and " | " in body:
+            return begin, ITEM, WHOLE
+        return self._prose.line(begin, line, above, after_blank)
 
-    def _outside(self, cut: int, start: int, fits: Callable[[int, int], bool]) -> int:
-        """The cut, or the begin of the fenced block that it would tear."""
-        fence = self._fences.around(cut)
-        return fence[0] if fence and fence[0] > start and fits(*fence) else cut
+    def _fenced(self, text: str, low: int, high: int, fences: list[tuple[int, int]]) -> list[Boundary]:
+        found: list[Boundary] = []
+        for begin, end in fences:
+            if low < begin <= high or begin <= low <= high < end:
+                mark = text[begin : begin + 80]
+                indent = len(mark) - len(mark.lstrip(" "))
+                found.append((begin, ITEM + indent if indent > 1 else PARAGRAPH, ALWAYS))
+            if end - begin < self._surely:
+                continue
+            inside = self._code.boundaries(text, max(low, begin), min(high, end - 1))
+            found += [(place, level + _DEEP, whole) for place, level, whole in inside if place > begin]
+        return found
 
-    def _best_line(self, text: str, low: int, high: int) -> int:
-        """The last line in ``low .. high`` with the least rank, outside of fenced blocks; or 0."""
-        best, least = 0, 1 << 30
-        for begin, indent, body, above in lines_near(text, low, high):
-            rank = _rank(indent, body, above)
-            # A heading is not parted from what it heads.
-            if (
-                rank <= least
-                and not self._fences.around(begin)
-                and (rank < _PARAGRAPH or not _headed(text, begin, above))
-            ):
-                best, least = begin, rank
-        return best
+    def context(self, text: str, start: int) -> Context:
+        """The headings above, and the first two lines of the table that goes on."""
+        headings = self._headings.above(text, self._base, start, self._fences.around)
+        header = self._table_header(text, start) if self.outermost == PARAGRAPH else ""
+        self._last, self._header = start + self._base, header
+        return Context(headings, header) if headings or header else Context()
 
-    def resume(self, text: str, low: int, start: int) -> int:
-        """The first sentence or line at ``low`` or later that is not inside a fenced block; else the first inside."""
-        first = start
-        for begin in sentence_begins(text, low, start):
-            fence = self._fences.around(begin)
-            if not fence:
-                return begin
-            first = min(first, begin)
-            if fence[1] >= start:
-                break
-        return first
-
-
-_PARAGRAPH, _ITEM, _ROW = 10, 20, 90
-
-
-def _rank(indent: int, body: str, above: str) -> int:
-    """Smaller is better: headings by level, paragraphs, list items by indentation, lines."""
-    if body[0] == "#" and (heading := _HEADING.match(body)):
-        return heading.end() - 1
-    if not above:
-        return _PARAGRAPH + min(indent, 9)
-    return _ITEM + min(indent, 60) if _ITEM_MARK.match(body) else _ROW
+    def _table_header(self, text: str, start: int) -> str:
+        """The header and rule of the table that the line at ``start`` goes on with; looked for in the chunk before."""
+        if "|" not in _line_at(text, start) or "|" not in _line_before(text, start):
+            return ""
+        place = start
+        while place > max(0, self._last - self._base):
+            line = _line_before(text, place)
+            if "|" not in line:
+                return ""
+            begin = place - len(line)
+            above = _line_before(text, begin)
+            if not line.strip(" \t\r\n|:-") and "-" in line and "|" in above:
+                return (above + line)[:_LONG]
+            place = begin
+        return self._header
 
 
-def _headed(text: str, begin: int, above: str) -> bool:
-    """Whether the last line before, blank ones aside, is a heading or the rule under one."""
-    above = above or text[max(0, begin - 100) : begin].rstrip().rpartition("\n")[2]
-    return above.startswith("#") or not above.strip("=-")
+def _headed(boundary: Boundary, rule: str) -> Boundary:
+    """The boundary of a line below which there is a rule: of a title, or of a table's header."""
+    if "|" in rule:
+        return boundary[0], PARAGRAPH, WHOLE
+    return boundary[0], SECTION + (1 if rule[0] == "=" else 2), SOFT
+
+
+def _is_plain(text: str, begin: int) -> bool:
+    """Whether the line below is neither the rule of a heading nor that of a table."""
+    below = text.find("\n", begin) + 1
+    return not below or text[below : below + 1] not in ("=", "-", "|", ":", " ")
+
+
+def _line_at(text: str, begin: int) -> str:
+    end = text.find("\n", begin)
+    return text[begin : end if end >= 0 else len(text)]
+
+
+def _line_before(text: str, begin: int) -> str:
+    """The line that ends at ``begin``, with its newline."""
+    return text[text.rfind("\n", 0, max(begin - 1, 0)) + 1 : begin]
+
+
+def _heading(text: str, begin: int) -> tuple[int, str] | None:
+    """Level and title of the heading whose line, or the rule below it, begins at ``begin``; None if there is none."""
+    mark = text[begin : begin + 1]
+    if mark not in ("#", "=", "-"):
+        return None
+    line = _line_at(text, begin).rstrip()
+    if mark == "#":
+        title = line.lstrip("#")
+        level = len(line) - len(title)
+        return (level, title.strip().rstrip("#").rstrip()) if level < 7 and title[:1] in (" ", "\t") else None
+    if mark not in ("=", "-") or line.strip(mark) or (mark == "-" and len(line) < 2):
+        return None
+    title = _line_before(text, begin).strip()
+    if not title or "|" in title or title[0] in "-*+>#`~=":
+        return None
+    return (1 if mark == "=" else 2), title
+
+
+_LINK = re.compile(r"\]\([^)\s]|\*\*\w[^*]*\*\*|\]\[|:\w+:`|`_|(?<!`)`[^`\s][^`]*`(?!`)|::$")
+_TARGET = re.compile(r"\[[^\]]+\]: |\.\. (?:[\w-]+::|_)")
+_TITLE = re.compile(r"#{1,6} +\S")
+_TABLE = re.compile(r"\s*\|?[ \t]*:?-{2,}:?[ \t]*\|[ \t:|-]*$")
+_BULLET = re.compile(r"\s{0,8}[-*+]\s+\S")
+_SETEXT = re.compile(r"([-=~^\"])\1{2,}$")
+
+
+def looks(sample: Sample) -> float:
+    """How much a text looks like Markdown: by titles that stand alone, links and emphasis, lists, tables, fences."""
+    rows = ["", *sample.outer, ""]
+    marks = 0.0
+    bullets = said = titles = 0
+    for above, row, below in zip(rows, rows[1:], rows[2:], strict=False):
+        if not row:
+            continue
+        said += 1
+        first = row.lstrip()[:1]
+        if first == "#":
+            if _TITLE.match(row) and not above and not below.startswith("#") and (not below or len(row) < 70):
+                titles += 1
+                marks += 1 if below else 2
+            elif not below.startswith("#"):
+                marks -= 0.5
+        elif first in '-=~^"' and _SETEXT.match(row) and above and abs(len(above) - len(row)) < 3:
+            marks += 2
+        elif "|" in row and _TABLE.match(row):
+            marks += 3
+        elif first in "-*+" and _BULLET.match(row):
+            bullets += 1
+        if (first in "[." and _TARGET.match(row)) or (
+            ("`" in row or "](" in row or "**" in row or "][" in row or row[-1] == ":") and _LINK.search(row)
+        ):
+            marks += 1
+    strong = titles > 0 or sample.fences > 0 or marks >= 3
+    marks += 3 * sample.fences + bullets / 4
+    if marks >= 2.5 and strong and marks > 0.05 * said:
+        return 0.75 if marks < 0.25 * said else 0.82
+    return 0.7 if said > 1 and bullets > 0.7 * said else 0.0
 
 
 class Fences:
@@ -141,6 +292,12 @@ class Fences:
         if text[begin:found].strip(" \t>-*+0123456789.)"):
             return after
         line = text[found:after]
+        if (
+            line[0] == "~"
+            and not self._open
+            and is_underline(text[begin:after], text[text.rfind("\n", 0, max(begin - 1, 0)) + 1 : begin])
+        ):
+            return after
         marks = line[: len(line) - len(line.lstrip(line[0]))]
         rest = line[len(marks) :]
         if not self._open:
@@ -159,6 +316,13 @@ class Fences:
             return None
         end = self._ends[index] - self._base if index < len(self._ends) else 1 << 62
         return (self._begins[index] - self._base, end) if offset < end else None
+
+    def between(self, low: int, high: int) -> list[tuple[int, int]]:
+        """The blocks that reach into ``low .. high`` of the window."""
+        first = bisect_right(self._ends, low + self._base)
+        last = bisect_right(self._begins, high + self._base)
+        ends = [*self._ends[first:last], 1 << 62][: last - first]
+        return [(a - self._base, b - self._base) for a, b in zip(self._begins[first:last], ends, strict=True)]
 
 
 def _find(text: str, mark: str, low: int, high: int, known: int) -> int:

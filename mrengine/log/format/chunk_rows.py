@@ -12,7 +12,7 @@ from mrengine.errors import LogError
 from mrengine.log.file.reader import LogReader
 from mrengine.log.format.codec import OVERHEAD_BYTES
 from mrengine.log.format.job_records import DocumentRow, unpack_documents
-from mrengine.log.format.packing import HEAD_BYTES, bad_record
+from mrengine.log.format.packing import HEAD_BYTES, bad_record, pack, unpack
 
 __all__ = [
     "KINDS",
@@ -22,11 +22,13 @@ __all__ = [
     "ChunkRow",
     "ChunkTable",
     "DocumentNames",
+    "Heads",
     "Segment",
     "chunks_segment",
     "pack_chunks",
     "pack_row",
     "unpack_chunks",
+    "unpack_heads",
     "unpack_row",
 ]
 
@@ -34,7 +36,7 @@ ROW_BYTES = 64
 MAX_ROWS = (1 << 20) // ROW_BYTES  # a CHUNKS record holds at most 1 MiB of rows
 KINDS = ("prose", "markdown", "code", "json", "dicom", "custom")
 _OTHER = 255
-_ROW = struct.Struct("<IB3xIIQQQQ16s")
+_ROW = struct.Struct("<IB3sIIQQQQ16s")
 _CHUNKS = struct.Struct(">BHBIBQBI")
 _CACHED_BATCHES = 8
 _BLOCK_ROWS = 64  # a worker's tasks lie close together: one pread serves many
@@ -43,7 +45,8 @@ _BLOCK_ROWS = 64  # a worker's tasks lie close together: one pread serves many
 class ChunkRow(NamedTuple):
     """A row: ``document`` is an index; ``overlap``, ``start``, ``end`` are characters, ``spool_from:spool_to`` bytes.
 
-    ``digest``: 16 bytes blake2b of the chunk's text (overlap included) in UTF-8, surrogatepass.
+    ``digest``: 16 bytes blake2b of the chunk's text (overlap included) in UTF-8, surrogatepass. ``context``: the
+    number, from 1, of its headings and table header among those that stand behind the rows of its record; 0: none.
     """
 
     document: int
@@ -55,6 +58,11 @@ class ChunkRow(NamedTuple):
     spool_from: int
     spool_to: int
     digest: bytes
+    context: int = 0
+
+
+Heads = tuple[tuple[str, ...], str]  # a chunk's headings, and its table header
+_NO_HEADS: Heads = ((), "")
 
 
 class Segment(NamedTuple):
@@ -69,29 +77,45 @@ class Segment(NamedTuple):
 def pack_row(row: ChunkRow) -> bytes:
     """The 64 bytes of a row. A kind that has no number is stored as "other". struct.error: a number out of range."""
     kind = KINDS.index(row.kind) if row.kind in KINDS else _OTHER
-    return _ROW.pack(row.document, kind, *row[2:])
+    return _ROW.pack(row.document, kind, row.context.to_bytes(3, "little"), *row[2:9])
 
 
 def unpack_row(data: bytes, at: int = 0) -> ChunkRow:
     """The row in ``data[at : at + 64]``. LogError: there are not enough bytes."""
     try:
-        document, kind, *rest = _ROW.unpack_from(data, at)
+        document, kind, context, *numbers, digest = _ROW.unpack_from(data, at)
     except struct.error:
         raise bad_record("CHUNKS") from None
-    return ChunkRow(document, KINDS[kind] if kind < len(KINDS) else "other", *rest)
+    name = KINDS[kind] if kind < len(KINDS) else "other"
+    overlap, tokens, start, end, spool_from, spool_to = numbers
+    heads = int.from_bytes(context, "little")
+    return ChunkRow(document, name, overlap, tokens, start, end, spool_from, spool_to, digest, heads)
 
 
-def pack_chunks(round_: int, first: int, rows: bytes) -> bytes:
-    """The payload of a CHUNKS. ``rows``: at most ``MAX_ROWS`` packed rows. ValueError: more, or no whole rows."""
+def pack_chunks(round_: int, first: int, rows: bytes, heads: Sequence[Heads] = ()) -> bytes:
+    """The payload of a CHUNKS. ``rows``: at most ``MAX_ROWS`` packed rows. ValueError: more, or no whole rows.
+
+    ``heads``: what the rows' ``context`` counts in.
+    """
     if len(rows) % ROW_BYTES or not 0 < len(rows) <= MAX_ROWS * ROW_BYTES:
         raise ValueError(f"a CHUNKS record holds 1 to {MAX_ROWS} rows of {ROW_BYTES} bytes")
-    return _CHUNKS.pack(0xDC, 3, 0xCE, round_, 0xCF, first, 0xC6, len(rows)) + rows
+    start = _CHUNKS.pack(0xDC, 4 if heads else 3, 0xCE, round_, 0xCF, first, 0xC6, len(rows))
+    return start + rows + pack(list(heads)) if heads else start + rows
 
 
 def unpack_chunks(payload: bytes) -> tuple[int, int, bytes]:
     """(round, first chunk id, rows) of a CHUNKS payload."""
     segment = chunks_segment(payload, 0)
-    return segment.round, segment.first, payload[HEAD_BYTES:]
+    return segment.round, segment.first, payload[HEAD_BYTES : HEAD_BYTES + segment.rows * ROW_BYTES]
+
+
+def unpack_heads(payload: bytes) -> list[Heads]:
+    """The headings and table headers behind the rows of a CHUNKS payload. LogError: they are not what they must be."""
+    rest = payload[HEAD_BYTES + chunks_segment(payload, 0).rows * ROW_BYTES :]
+    try:
+        return [(tuple(map(str, titles)), str(header)) for titles, header in unpack(rest)] if rest else []
+    except (TypeError, ValueError):
+        raise bad_record("CHUNKS") from None
 
 
 def chunks_segment(payload: bytes, frame_offset: int) -> Segment:
@@ -100,8 +124,9 @@ def chunks_segment(payload: bytes, frame_offset: int) -> Segment:
         tags = _CHUNKS.unpack_from(payload)
     except struct.error:
         raise bad_record("CHUNKS") from None
-    size = tags[7]
-    if tags[::2] != (0xDC, 0xCE, 0xCF, 0xC6) or size != len(payload) - HEAD_BYTES or not size or size % ROW_BYTES:
+    size, rest = tags[7], len(payload) - HEAD_BYTES - tags[7]
+    sized = rest == 0 if tags[1] == 3 else tags[1] == 4 and rest > 0
+    if tags[::2] != (0xDC, 0xCE, 0xCF, 0xC6) or not sized or not size or size % ROW_BYTES:
         raise bad_record("CHUNKS")
     return Segment(tags[3] & 0xFFFF, tags[5], size // ROW_BYTES, frame_offset + OVERHEAD_BYTES + HEAD_BYTES)
 
@@ -126,6 +151,7 @@ class ChunkTable:
         self._firsts = [segment.first for segment in segments]
         self._segments = tuple(segments)
         self._block = (0, b"")  # the first row in it, and the rows
+        self._heads: tuple[int, list[Heads]] = (-1, [])  # the segment whose heads were read last, and these
 
     def __len__(self) -> int:
         return self._segments[-1].first + self._segments[-1].rows if self._segments else 0
@@ -143,6 +169,23 @@ class ChunkTable:
             rows, at = _pread(self._fd, size, segment.offset + before * ROW_BYTES), 0
             self._block = (index, rows)
         return unpack_row(rows, at)
+
+    def heads(self, index: int, row: ChunkRow) -> Heads:
+        """The headings and table header of row ``index``. LogError: they cannot be read."""
+        if not row.context:
+            return _NO_HEADS
+        at = bisect_right(self._firsts, index) - 1
+        known, heads = self._heads
+        if known != at:
+            heads = self._read_heads(self._segments[at])
+            self._heads = (at, heads)
+        if row.context > len(heads):
+            raise bad_record("CHUNKS")
+        return heads[row.context - 1]
+
+    def _read_heads(self, segment: Segment) -> list[Heads]:
+        with LogReader(self._fd) as reader:
+            return unpack_heads(reader.payload(segment.offset - OVERHEAD_BYTES - HEAD_BYTES))
 
     def __iter__(self) -> Iterator[ChunkRow]:
         for segment in self._segments:

@@ -4,13 +4,22 @@ from __future__ import annotations
 
 from bisect import bisect_right
 from collections import deque
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from hashlib import blake2b
 
 from mrengine.log.file.reader import LogReader
-from mrengine.log.format.chunk_rows import ROW_BYTES, ChunkRow, ChunkTable, DocumentNames, unpack_chunks, unpack_row
+from mrengine.log.format.chunk_rows import (
+    ROW_BYTES,
+    ChunkRow,
+    ChunkTable,
+    DocumentNames,
+    Heads,
+    unpack_chunks,
+    unpack_heads,
+    unpack_row,
+)
 from mrengine.log.format.job_records import DocumentRow, JobRecord
-from mrengine.log.format.packing import key
+from mrengine.log.format.packing import key, pack
 from mrengine.log.format.records import READ_POSITION, CarryRecord, pack_carry, result_flags
 from mrengine.log.view.job_view import ResumeEngine
 from mrengine.log.view.replay import Epoch
@@ -75,34 +84,39 @@ def _model_index(origin: Epoch, job: JobRecord, index: int) -> int | None:
     return job.models.index(models[index])
 
 
-def _stored_rows(reader: LogReader, epoch: Epoch) -> Iterator[tuple[str | None, ChunkRow]]:
+_Row = tuple[str | None, ChunkRow, Heads]  # document id (None: it was lost), row, what stands above the chunk
+
+
+def _stored_rows(reader: LogReader, epoch: Epoch) -> Iterator[_Row]:
     names = DocumentNames(reader, epoch.documents)
-    for row in ChunkTable(reader.fd, epoch.segments.get(0, [])):
+    table = ChunkTable(reader.fd, epoch.segments.get(0, []))
+    for index, row in enumerate(table):
         known = names.get(row.document)
-        yield known.id if known is not None else None, row
+        yield known.id if known is not None else None, row, table.heads(index, row)
 
 
-def _new_rows(documents: Sequence[DocumentRow], tables: Sequence[bytes]) -> Iterator[tuple[str, ChunkRow]]:
+def _new_rows(documents: Sequence[DocumentRow], tables: Sequence[bytes]) -> Iterator[_Row]:
     for payload in tables:
-        rows = unpack_chunks(payload)[2]
+        rows, heads = unpack_chunks(payload)[2], [((), ""), *unpack_heads(payload)]
         for at in range(0, len(rows), ROW_BYTES):
             row = unpack_row(rows, at)
-            yield documents[row.document].id, row
+            yield documents[row.document].id, row, heads[row.context]
 
 
-def _places(rows: Iterable[tuple[str | None, ChunkRow]]) -> Iterator[tuple[bytes, _Place]]:
-    """(digest of document id, overlap and text; id, start and end) of every chunk, in order. Of a document whose id was
-    lost: a digest that no other chunk has.
+def _places(rows: Iterator[_Row]) -> Iterator[tuple[bytes, _Place]]:
+    """(digest of document id, overlap, text and what stands above; id, start and end) of every chunk, in order. Of a
+    document whose id was lost: a digest that no other chunk has.
     """
     document, name = None, b""
-    for chunk_id, (document_id, row) in enumerate(rows):
+    for chunk_id, (document_id, row, heads) in enumerate(rows):
         if document_id is None:
             yield b"", (chunk_id, row.start, row.end)
             continue
         if document_id != document:
             document = document_id
             name = blake2b(document_id.encode("utf-8", "surrogatepass"), digest_size=16).digest()
-        digest = blake2b(name + row.digest + row.overlap.to_bytes(4, "little"), digest_size=16).digest()
+        above = pack(heads) if row.context else b""
+        digest = blake2b(name + row.digest + row.overlap.to_bytes(4, "little") + above, digest_size=16).digest()
         yield digest, (chunk_id, row.start, row.end)
 
 

@@ -12,7 +12,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mrengine.chunking import safe_chunk
-from mrengine.chunking.splitters.prose import last_cluster, sentence_begins
+from mrengine.chunking.splitters.breaks import last_cluster
+from mrengine.chunking.splitters.sentences import sentence_begins
 from tests.chunking.texts import assert_promises, recount
 
 
@@ -31,7 +32,7 @@ def _sentences(text: str) -> list[str]:
         ("What?! No... Yes. (Really.) Fine.", ["What?!", "No...", "Yes.", "(Really.)", "Fine."]),
         ("今天很好。明天呢？他说：“好的！”然后走了。", ["今天很好。", "明天呢？", "他说：“好的！”", "然后走了。"]),
         ("यह एक वाक्य है। यह दूसरा है।", ["यह एक वाक्य है।", "यह दूसरा है।"]),
-        ("A line\nanother line", ["A line", "another line"]),
+        ("A line\nanother line", ["A line\nanother line"]),
     ],
 )
 def test_sentences_end_where_they_do(text: str, sentences: list[str] | None) -> None:

@@ -28,6 +28,7 @@ from mrengine.log.format.chunk_rows import (
     pack_chunks,
     pack_row,
     unpack_chunks,
+    unpack_heads,
     unpack_row,
 )
 from mrengine.log.format.job_records import DocumentRow, DocumentsRecord, pack_documents
@@ -44,6 +45,7 @@ rows = st.builds(
     large,
     large,
     st.binary(min_size=16, max_size=16),
+    st.integers(0, 2**24 - 1),
 )
 
 
@@ -56,8 +58,7 @@ def test_a_row_has_64_bytes_and_is_read_back(row: ChunkRow) -> None:
     assert unpack_row(data) == row
     numbers = (
         row.document,
-        KINDS.index(row.kind),
-        0,
+        KINDS.index(row.kind) + (row.context << 8),
         row.overlap,
         row.tokens,
         row.start,
@@ -65,7 +66,7 @@ def test_a_row_has_64_bytes_and_is_read_back(row: ChunkRow) -> None:
         row.spool_from,
         row.spool_to,
     )
-    assert data == struct.pack("<IBxH IIQQQQ", *numbers) + row.digest
+    assert data == struct.pack("<IIIIQQQQ", *numbers) + row.digest
 
 
 def test_a_kind_without_a_number_is_other() -> None:
@@ -177,4 +178,27 @@ def test_rows_and_names_may_be_read_by_many_threads_at_once(tmp_path: Path) -> N
             list(threads.map(read, range(8)))
         finally:
             sys.setswitchinterval(before)
+    wal.close()
+
+
+def test_what_stands_above_a_chunk_is_found_with_its_row(tmp_path: Path) -> None:
+    """Behind the rows of the record, each list of headings once; rows without any have none."""
+    heads = [(("Part", "Chapter \u0416"), ""), ((), "a,b\n")]
+    rows = [numbered(i)._replace(context=(0, 1, 1, 2)[i % 4]) for i in range(8)]
+    wal = WriteAheadLog.create(tmp_path / "log", "j")
+    segments = []
+    for first in (0, 8):
+        payload = pack_chunks(0, first, b"".join(map(pack_row, rows)), heads)
+        assert unpack_chunks(payload) == (0, first, b"".join(map(pack_row, rows)))
+        assert unpack_heads(payload) == heads
+        segments.append(chunks_segment(payload, wal.append(codec.CHUNKS, payload)))
+    wal.commit()
+    table = ChunkTable(wal._fd, segments)
+    wanted = [((), ""), heads[0], heads[0], heads[1]] * 4
+    assert [table.heads(index, row) for index, row in enumerate(table)] == wanted
+    with pytest.raises(LogError):
+        table.heads(3, table[3]._replace(context=3))
+    for bad in (payload[:-1], payload[: 22 + 8 * ROW_BYTES] + b"\x91\xc0"):
+        with pytest.raises(LogError):
+            unpack_heads(bad)
     wal.close()

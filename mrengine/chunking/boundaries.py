@@ -1,0 +1,185 @@
+"""Owns the scale of boundaries, and what a kind of text must say of them: where its units begin, and how they nest.
+
+A *boundary* is a place where a unit begins: a section, a record, a paragraph, a function, a line. It is a tuple
+``(offset, level, whole)``:
+
+* ``offset``: characters of the window; the cut lies before the unit's first character, behind the newline before it.
+* ``level``: how far out the unit lies. A unit reaches to the next boundary with its level or a smaller one.
+* ``whole``: how wrong it is to tear the unit where it fits into a chunk. ``SOFT``: only a small part of a chunk may
+  stay empty for it; ``WHOLE``: up to half of a chunk, as long as the mean fill affords it; ``ALWAYS``: whatever it costs.
+
+The scale, from the best cut to the worst. A kind adds to a level what nests inside it (depth, indentation):
+
+=============  =====================================================================================
+``DOCUMENT``   a document of a stream: YAML's ``---``, the next file of a diff, an HL7 message
+``SECTION``    + the level of its heading
+``RECORD``     + depth: a row, event, element, statement, turn, cue, hunk; a function, then its blocks
+``PARAGRAPH``  behind a blank line; a table, a fenced block
+``ITEM``       + indentation: an item of a list, a row of a table
+``LINE``       a line that is a unit of its own, and none of the above
+sentence       from here on the cutter looks by itself (``sentences``, ``breaks``)
+clause         behind ``;``, then behind ``,``
+word           then between letters and marks, then between grapheme clusters
+=============  =====================================================================================
+
+A newline is no boundary by itself: the kind says so by listing the line, or by not listing it. In wrapped prose a
+line's end means nothing; in records it is worth more than a sentence's.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import NamedTuple, Protocol
+
+__all__ = [
+    "ALWAYS",
+    "DOCUMENT",
+    "ITEM",
+    "LINE",
+    "NO_CONTEXT",
+    "OPENING",
+    "OPEN_ENDS",
+    "PARAGRAPH",
+    "RECORD",
+    "SECTION",
+    "SOFT",
+    "WHOLE",
+    "Boundary",
+    "Context",
+    "Kind",
+    "Stateless",
+    "opening",
+]
+
+DOCUMENT, SECTION, RECORD, PARAGRAPH, ITEM, LINE = 0, 100, 200, 400, 500, 700
+
+_STEP = 300  # characters
+
+SOFT, WHOLE, ALWAYS = 0, 1, 2
+
+Boundary = tuple[int, int, int]
+
+
+class Context(NamedTuple):
+    """What a reader of a chunk no longer sees: the titles above it, outermost first; the head of its table."""
+
+    headings: tuple[str, ...] = ()
+    table_header: str = ""
+
+
+NO_CONTEXT = Context()
+
+# Lines that belong to what follows, in any kind of text. Matched against one line without the blanks at its end.
+_OPENING = (
+    r"#{1,6}(?:\s.*)?$",  # a heading, a comment
+    r"[-=*_](?: ?[-=*_]){2,}$",  # a rule, a separator
+    r"@\w?\S",  # a decorator, the head of a hunk
+    r"(?:[-*+•‣◦▪–—]|[(\[]?(?:\d+|[ivxlc]+|[a-zA-Z])(?:\.\d+)*[.)\]]?|\d+(?:\.\d+)+)$",  # a bullet or number alone
+    r"(?:§+\s*|(?i:art(?:icle|\.)?|sec(?:tion|\.)|clause|chapter|part|annex|schedule|appendix|no\.|nr\.)\s+)"
+    r"[\divxlcIVXLC(][\divxlcIVXLC.()]*$",
+    r"(?:Table|Figure|Fig\.|Tab\.|Listing|Tabelle|Abbildung|Abb\.|Tableau|Tabla|Figura)\s\d+(?:\.\d+)*(?:[.:][^.]{0,80}\.?)?$",
+)
+
+
+def opening(*more: str) -> re.Pattern[str]:
+    """The expression of the lines that belong to what follows: those of any text, and ``more``.
+
+    It is matched against a line from its begin, blanks and all, to its last character that is not blank.
+    """
+    return re.compile("|".join((rf"[ \t]*(?:{'|'.join(_OPENING)})", *more)))
+
+
+OPENING = opening()
+OPEN_ENDS = (":", "：")  # an introduction, a speaker, a key
+
+
+class Kind(Protocol):
+    """A kind of text: where its units begin. One object serves one document, from its beginning to its end.
+
+    Offsets are characters of ``text``, the window, which moves along the document. Nothing may take longer than the
+    text it looks at is long: compiled expressions over the given span, not Python for each character.
+    """
+
+    @property
+    def name(self) -> str:
+        """As chunks carry it."""
+
+    @property
+    def opens(self) -> re.Pattern[str]:
+        """Matches a line that belongs to what follows: made with :func:`opening`."""
+
+    @property
+    def open_ends(self) -> tuple[str, ...]:
+        """What such a line may end with; ``OPEN_ENDS`` and more."""
+
+    def see(self, text: str, base: int) -> None:
+        """Look at a window that has new text, before it is cut. ``base``: where it begins in the document.
+
+        Here a kind keeps what cannot be known from near the cut: open quotes, open fences, the first row.
+        """
+
+    def boundaries(self, text: str, low: int, high: int) -> list[Boundary]:
+        """The boundaries with ``low < offset <= high``, by offset. A place that would be wrong is not among them.
+
+        The begin of a unit that is ``ALWAYS`` whole may stand before ``low``, if the unit reaches beyond ``high``.
+        """
+
+    def top(self, text: str, near: int, far: int, high: int) -> Boundary | None:
+        """The last boundary of the outermost level, if it is quickly found: behind ``far``, or ``near`` where it is
+        ``SOFT``, and up to ``high``.
+        """
+
+    @property
+    def outermost(self) -> int:
+        """The least level that a unit has here which is to stay whole: behind one so far out, none is looked for."""
+
+    def far(self, text: str, low: int, high: int, below: int) -> list[Boundary]:
+        """The boundaries of these places whose level is less than ``below``; others may be among them."""
+
+    def after(self, text: str, level: int, low: int, high: int) -> int:
+        """The first boundary in ``low + 1 .. high`` with the level or a smaller one; 0 if there is none."""
+
+    def context(self, text: str, start: int) -> Context:
+        """What is lost for a chunk that begins at ``start``. Called for one start after another, forwards."""
+
+
+class Stateless:
+    """A kind that knows all it needs from near the cut; inherit, and give ``name`` and ``boundaries``."""
+
+    name = ""
+    opens = OPENING
+    open_ends: tuple[str, ...] = OPEN_ENDS
+    outermost = DOCUMENT
+
+    def __init__(self, target: int) -> None:
+        """``target``: the limit of a chunk in tokens."""
+
+    def see(self, text: str, base: int) -> None:
+        """Nothing is learnt in advance."""
+
+    def boundaries(self, text: str, low: int, high: int) -> list[Boundary]:
+        """To be given."""
+        raise NotImplementedError
+
+    def top(self, text: str, near: int, far: int, high: int) -> Boundary | None:
+        """It is not quickly found; to be given where it is."""
+        return None
+
+    def far(self, text: str, low: int, high: int, below: int) -> list[Boundary]:
+        """All of them; to be given where fewer are quicker found."""
+        return self.boundaries(text, low, high)
+
+    def after(self, text: str, level: int, low: int, high: int) -> int:
+        """As the boundaries say, looked for in growing steps; to be given where it is quicker found."""
+        step = _STEP
+        while low < high:
+            stop = min(high, low + step)
+            for place, outer, _ in self.boundaries(text, low, stop):
+                if outer <= level and place > low:
+                    return place
+            low, step = stop, 2 * step
+        return 0
+
+    def context(self, text: str, start: int) -> Context:
+        """Nothing is lost."""
+        return NO_CONTEXT

@@ -1,0 +1,200 @@
+"""Owns the choice of a cut among the boundaries of a text: one way for all kinds.
+
+The units that a cut at the limit would tear lie one inside the other. Seen from the limit backwards they are the
+boundaries whose level is less than that of all behind them, from the innermost to the outermost. The cut comes before
+the outermost one that is worth it: any that begins near the limit; farther back, up to half of the chunk, one that is
+to stay whole and would fit. What the chunks lost so far stands in an account, which keeps the mean fill where it was
+promised. Where no boundary is near, sentences, clauses and words are looked for.
+
+Whatever the cut is, what ends there must not belong to what follows: a heading, an introduction, a number.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from math import log
+
+from mrengine.chunking.boundaries import ALWAYS, SOFT, WHOLE, Boundary, Context, Kind
+from mrengine.chunking.splitters.breaks import last_word
+from mrengine.chunking.splitters.sentences import last_clause, last_sentence, sentence_begins
+
+__all__ = ["Cutter", "soft_window", "spare"]
+
+Fits = Callable[[int, int], bool]
+
+_REACH = 0.5  # of a chunk: more is not left empty to keep a unit whole
+_BACK = 0.7  # and not more for what belongs to what follows
+_FEW = 2000  # tokens: below, a unit is large beside a chunk
+_MANY = 6000
+_BLANKS = ("\n", "\r", " ", "\t")
+_NEARLY = 6  # characters: a line that lacks so few may fit
+_NONE = 1 << 30  # a level that no boundary has
+_OPENINGS = 8  # lines in a row that belong to what follows
+_CLOSES = (";", "}")  # so ends no line that belongs to what follows
+_STOPS = (",", "!", "?", ".", ")", '"', "'", "”", "»")  # nor so, if it begins with a letter
+_DOUBTFUL = (".", ")", '"', "'", "”", "»")  # and is not short
+_SHORT = 60
+_LINE = 400  # characters of a line's end are looked at
+
+
+def soft_window(target: int) -> float:
+    """What part of a chunk a better cut may cost. On average half of it is: 3% of large chunks, 6% of small."""
+    return 0.06 if target >= _FEW else 0.12
+
+
+def spare(target: int) -> float:
+    """What part of the chunks may stay empty on average: 16% of small ones, 4.5% of those of 6000 tokens and more."""
+    if target <= _FEW:
+        return 0.16
+    if target >= _MANY:
+        return 0.045
+    return 0.16 - 0.115 * log(target / _FEW) / log(_MANY / _FEW)
+
+
+class Cutter:
+    """A splitter made of a kind: the chunker asks it where to cut, it asks the kind where units begin."""
+
+    def __init__(self, kind: Kind, target: int, *, near: float | None = None) -> None:
+        """``near``: the share of a chunk that a better cut may cost, whatever it keeps whole."""
+        self._kind = kind
+        self.kind = kind.name
+        self.see = kind.see
+        self.context: Callable[[str, int], Context] = kind.context
+        self._find = kind.boundaries
+        self._quick = kind.top
+        self._far = kind.far
+        self._after = kind.after
+        self._opens = kind.opens.match
+        self._ends = kind.open_ends
+        self._near = soft_window(target) if near is None else near
+        self._spare = spare(target)
+        self._account = 3 * self._spare
+
+    def spent(self, share: float) -> None:
+        """Note that this share of a chunk stayed empty."""
+        self._account = min(_REACH, self._account + self._spare - share)
+
+    def cut(self, text: str, start: int, high: int, fits: Fits) -> int:
+        """The best cut in ``start + 1 .. high``."""
+        high = self._with_newline(text, start, high, fits)
+        best = self._top(text, start, high, fits) or self._listed(text, start, high, fits)
+        return self._unbound(text, high - int((high - start) * _BACK), best)
+
+    def _top(self, text: str, start: int, high: int, fits: Fits) -> int:
+        """The last boundary of the outermost level, if it is quickly found and worth it; else 0."""
+        span = high - start
+        near, far = high - int(span * self._near), high - int(span * _REACH)
+        blank_behind = text[high : high + 1] in _BLANKS and text[high - 1 : high] == "\n"
+        top = None if blank_behind else self._quick(text, near, far, high)
+        return self._unit(text, start, high, [top], fits) if top else 0
+
+    def _listed(self, text: str, start: int, high: int, fits: Fits) -> int:
+        """The best of all boundaries, those far from the limit only where they lie farther out; else inside a unit."""
+        span = high - start
+        near, far = high - int(span * self._near), high - int(span * _REACH)
+        found = self._find(text, near, high)
+        if text[high : high + 1] in _BLANKS and text[high - 1 : high] == "\n":
+            found += self._behind_blanks(text, high)
+        least = min([level for _, level, _ in found], default=_NONE)
+        if least > self._kind.outermost:
+            found = self._far(text, far, near, least) + found
+        unit = self._unit(text, start, high, found, fits) or self._first_part(text, start, high, found, fits)
+        return unit or self._inside(text, start, high, found, fits)
+
+    def _behind_blanks(self, text: str, high: int) -> list[Boundary]:
+        """``high`` itself, if nothing but blank lines parts it from a boundary."""
+        begin = high + len(text[high : high + _LINE]) - len(text[high : high + _LINE].lstrip())
+        return [(high, level, whole) for place, level, whole in self._find(text, high, begin) if place > high][-1:]
+
+    def _with_newline(self, text: str, start: int, high: int, fits: Fits) -> int:
+        """``high``, or the end of its line, if what is missing fits: the last token may be one with the newline."""
+        if text[high - 1 : high] != "\n":
+            newline = text.find("\n", high, high + _NEARLY)
+            if newline >= 0 and fits(start, newline + 1):
+                return newline + 1
+        return high
+
+    def _unit(self, text: str, start: int, high: int, found: list[Boundary], fits: Fits) -> int:
+        """The begin of the outermost unit that is worth it; 0 if none is."""
+        span = high - start
+        near = high - int(span * self._near)
+        far = high - int(span * self._account)
+        chain, least = [], _NONE
+        for boundary in reversed(found):
+            if boundary[1] < least:
+                least = boundary[1]
+                chain.append(boundary)
+        for offset, level, whole in reversed(chain):
+            if offset >= near:
+                return offset
+            if whole == ALWAYS or (whole == WHOLE and offset >= far):
+                stop = min(len(text), max(offset, start) + span + (span >> 2))
+                end = self._after(text, level, high, stop)
+                end = _bare(text, high, end or stop) if end or stop == len(text) else 0
+                if end and whole == ALWAYS and not text[start:offset].strip() and fits(start, end):
+                    return end  # behind the limit: its last token may be one with the newline
+                if end and offset > start and fits(offset, end):
+                    return offset
+        return 0
+
+    def _first_part(self, text: str, start: int, high: int, found: list[Boundary], fits: Fits) -> int:
+        """The begin of the innermost unit, where it is too large, but what is first in it would fit; else 0."""
+        span = high - start
+        offset, _, whole = found[-1] if found else (0, 0, SOFT)
+        if whole != WHOLE or offset < high - int(span * self._account) or offset <= start:
+            return 0
+        end = self._after(text, _NONE, high, min(len(text), offset + span))
+        return offset if end and fits(offset, end) else 0
+
+    def _inside(self, text: str, start: int, high: int, found: list[Boundary], fits: Fits) -> int:
+        """In the innermost unit: behind a sentence, at a boundary of little worth, behind a clause, between words."""
+        span = high - start
+        inner = found[-1][0] if found else 0
+        low = max(inner, high - int(span * _REACH))
+        sentence = last_sentence(text, low, high)
+        if sentence:
+            return sentence
+        if found and not found[-1][2]:
+            return inner
+        return last_clause(text, max(low, high - span // 4), high) or last_word(text, max(start, inner), high, fits)
+
+    def _unbound(self, text: str, low: int, cut: int) -> int:
+        """The cut, or one before it and behind ``low``, if what ends there belongs to what follows."""
+        place = cut
+        for _ in range(_OPENINGS):
+            tail = text[max(0, place - _LINE) : place].rstrip()
+            begin = (tail.rfind("\n") if "\r" not in tail else max(tail.rfind("\n"), tail.rfind("\r"))) + 1
+            last = tail[-1:]
+            if last in _CLOSES or (
+                last in _STOPS and tail[begin:].lstrip()[:1].isalpha() and not tail.endswith(self._ends)
+            ):
+                if last in _CLOSES or last not in _DOUBTFUL or len(tail) - begin > _SHORT:
+                    return place
+            if not tail.endswith(self._ends) and not self._opens(tail, begin):
+                return place
+            begin += max(0, place - _LINE)
+            if len(tail) - begin > 100:
+                begin = last_sentence(text, begin, place - 1) or begin
+            if begin <= low:
+                return cut
+            place = begin
+        return cut
+
+    def resume(self, text: str, low: int, start: int) -> int:
+        """Where an overlap that ends at ``start`` begins: the first of the outermost whole units at ``low`` or later.
+
+        Else the first boundary or sentence; ``start``, if there is none.
+        """
+        found = [boundary for boundary in self._find(text, low - 1, start - 1) if boundary[0] >= low]
+        outer = min((level for _, level, whole in found if whole), default=-1)
+        if outer >= 0:
+            return next(offset for offset, level, _ in found if level <= outer)
+        first = found[0][0] if found else start
+        return next(sentence_begins(text, low, first), first)
+
+
+def _bare(text: str, low: int, end: int) -> int:
+    """The end of a unit without the blank lines behind it; at least ``low``."""
+    tail = text[max(low, end - _LINE) : end]
+    body = len(tail.rstrip())
+    return end - len(tail) + body + (tail[body : body + 1] == "\n") + 2 * (tail[body : body + 2] == "\r\n")

@@ -1,0 +1,82 @@
+"""Owns how source code is told from other texts: as many lines of code as of prose, comments and lists aside."""
+
+from __future__ import annotations
+
+import re
+
+from mrengine.chunking.sample import GAP, Sample
+
+__all__ = ["looks"]
+
+# Comments say nothing of the rest; those of C and doc strings go over lines.
+_COMMENT = re.compile(r"#(?=[\s#!:,.~|-]|$)|//|--|;|%|\*|/\*|\.\.|\"\"\"|rem\b|REM\b|dnl\b")
+_BLOCK = re.compile(
+    r"/\*.*?(?:\*/|\Z)|\"\"\".*?(?:\"\"\"|\Z)|\x27{3}.*?\x27{3}|<!--.*?-->|^=(?:pod|head\d|over|item).*?(?:^=cut|\Z)",
+    re.DOTALL | re.MULTILINE,
+)
+_ALONE = re.compile(r'[^"]*^[ \t]*"""[ \t]*$', re.MULTILINE)
+_WORDS = (
+    r"return|raise|yield|assert|self\.|this\.|const|let|var|val|public|private|protected|static|extern|typedef|struct"
+    r"|enum|union|namespace|using|template|inline|void|int|char|unsigned|bool|double|float|export|import|package|func"
+    r"|fn|sub|local|my|our|use|require|module|include|elif|else|fi|done|esac|then|do|end|endif|begin|set|unset|echo"
+    r"|exit|case|switch|break|continue|async|await|function|def|class|interface|impl|pub|msgid|msgstr|msgctxt|macro"
+)
+_CODE = re.compile(
+    r"(?:def|class|for|while|if|elif|else|try|except|finally|with|async def|do|switch|case)\b.*[:({\[\\]$"
+    rf"|(?:{_WORDS})(?:[ \t]+[\w$\"'*&<{{(\[:@.\\/-]+){{0,3}}(?:[ \t]*[=({{\[:,].*)?$"
+    r"|[\w$][\w.\[\]>:$-]*[ \t]*(?:[+\-*/|&:.?]?=|:=|=>|\+=)[ \t]*\S"
+    r"|[\w$][\w.:>$-]*\(.*\)?[,;:{\\]?$|\w+[ \t]*=$"
+    r"|\"[^\"]*\"[,:;)]*$|'[^']*'[,:;)]*$|\$\w|\[[^\]]+\]$|@\w|#(?:include|define|if|endif|else|pragma|import)"
+)
+# The same, also where it might be prose.
+_STRONG = re.compile(r"(?:from\s+\S+\s+)?import\s+\S|(?:async )?def\s+\w+\(|#include|[\w.]+\s*[-+]?=\s")
+_ITEM = re.compile(r"[-*+>•]\s|[(\[]?(?:\d+|[ivxlc]+|[a-z])[.)\]]\s|\|")
+_OPERATOR = re.compile(r"[={}<>\[\]|\\$]")
+_KEYWORDS = ("import ", "from ", "return ", "def ", "class ", "public ", "private ", "static ", "const ", "#include")
+_WORDY = 4  # blanks between the words of a line of prose
+
+
+def looks(sample: Sample) -> float:
+    """How much a text looks like source code: 0 to 0.85."""
+    if sample.head.startswith("#!"):
+        return 0.85
+    text = "".join(map(_uncommented, "\n".join(sample.outer).split(GAP)))
+    code = prose = comments = code_outside = prose_outside = 0  # outside: not indented
+    for row in text.split("\n"):
+        body = row.strip()
+        if not body:
+            continue
+        wordy = body.count(" ") >= _WORDY and not _OPERATOR.search(body) and not body.startswith(_KEYWORDS)
+        if _COMMENT.match(body):
+            comments += 1
+        elif not wordy and _is_code(body):
+            code += 1
+            code_outside += row[0] not in " \t"
+        elif wordy and not _ITEM.match(body):
+            prose += 1
+            prose_outside += row[0] not in " \t"
+    if not code:
+        return 0.5 if comments > 4 and not prose else 0.0
+    if prose and (code < 3 or (prose_outside and not code_outside)):
+        return 0.0  # prose with examples
+    return 0.8 if code >= 1.2 * prose else 0.6 if code >= 0.8 * prose else 0.0
+
+
+def _is_code(body: str) -> bool:
+    """Whether a line looks like code."""
+    first, last = body[0], body[-1]
+    if first in ")]}{" or last in "{}\\" or body.endswith(("&&", "||")):
+        return True
+    if _ITEM.match(body):
+        return False
+    if last == ";":
+        return body.count(" ") < _WORDY or _OPERATOR.search(body) is not None
+    return _STRONG.match(body) is not None or _CODE.match(body) is not None
+
+
+def _uncommented(text: str) -> str:
+    """A part of a text without comments and doc strings; the part may begin inside of one."""
+    if text.count('"""') % 2 and (first := _ALONE.match(text)):
+        text = text[first.end() :]
+    marked = "/*" in text or '"""' in text or "\x27\x27\x27" in text or "<!--" in text or "\n=" in text
+    return _BLOCK.sub("", text) if marked else text

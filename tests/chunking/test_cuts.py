@@ -1,0 +1,110 @@
+"""Cuts where a person would cut: texts that know their units judge them, kind by kind."""
+
+from __future__ import annotations
+
+import random
+from functools import cache
+from itertools import pairwise
+
+import pytest
+
+from bench.chunking_cuts import ALL, measure
+from bench.chunking_judge import Builder, judge
+from mrengine.chunking import safe_chunk
+from mrengine.chunking.detect import _KINDS
+from mrengine.records import above
+from tests.chunking.texts import assert_promises, recount
+
+# Per cent of the cuts, where units take at most a quarter of the limit; and the least mean fill.
+_MOST = {200: 8.0, 512: 2.0, 2000: 1.0, 6000: 1.0}
+_LEAST = {200: 0.75, 512: 0.8, 2000: 0.85, 6000: 0.94}
+
+
+@pytest.mark.parametrize("name", ALL)
+def test_units_of_a_kind_stay_whole(name: str) -> None:
+    """A few variants of each kind of text, at the two limits where it is hardest."""
+    for target in (200, 512):
+        row = measure(name, target, 3, "mrengine")
+        assert row["of a quarter %"] <= _MOST[target], row
+        assert row["fill"] >= _LEAST[target], row
+
+
+@pytest.mark.system
+@pytest.mark.parametrize("target", [200, 512, 2000])
+@pytest.mark.parametrize("name", ALL)
+def test_units_of_a_kind_stay_whole_in_forty_variants(name: str, target: int) -> None:
+    """What issue 15 asks for."""
+    row = measure(name, target, 40, "mrengine")
+    assert row["of a quarter %"] <= _MOST[target], row
+    assert row["fill"] >= _LEAST[target], row
+
+
+@pytest.mark.system
+@pytest.mark.parametrize("name", ALL)
+def test_at_the_defaults_neither_a_cut_nor_an_overlap_tears_a_unit(name: str) -> None:
+    """6000 tokens with 350 of overlap."""
+    row = measure(name, 6000, 10, "mrengine", overlap=350)
+    assert row["of a quarter %"] <= _MOST[6000], row
+    assert row["torn overlaps %"] <= 5.0, row
+    assert row["fill"] >= _LEAST[6000], row
+
+
+@cache
+def _text(name: str) -> str:
+    return ALL[name](random.Random(5), 6000).text
+
+
+@pytest.mark.parametrize("kind", [name for name in _KINDS if name != "json"])
+def test_a_kind_keeps_its_contract_with_any_text(kind: str) -> None:
+    """Boundaries lie in the span that was asked for, in order; what is quicker found is among them."""
+    for name in ALL:
+        text = _text(name)
+        splitter = _KINDS[kind].make(200)
+        splitter.see(text, 0)
+        unit = getattr(splitter, "_kind", None)
+        if unit is None:
+            continue
+        for low, high in ((-5, 300), (0, 1), (700, 700), (900, 2400), (2000, len(text))):
+            found = unit.boundaries(text, low, high)
+            places = [place for place, _, whole in found if whole < 2]
+            assert all(low < place <= high for place in places)
+            assert all(a < b for a, b in pairwise(places))
+            top = unit.top(text, low, low, high)
+            assert top is None or top[2] == 2 or max(low, 0) < top[0] <= high
+            after = unit.after(text, 1 << 29, low, high)
+            assert after == 0 or max(low, 0) < after <= high
+
+
+@pytest.mark.parametrize("newline", ["\r\n", "\r"])
+def test_every_end_of_a_line_is_one(newline: str) -> None:
+    """CRLF, and CR alone as old systems wrote it: records are not torn."""
+    rows = [f"2024-05-{number % 28 + 1:02d} entry {number} was made. It has two sentences." for number in range(200)]
+    text = newline.join(rows)
+    chunks = list(safe_chunk(text, target_tokens=100, overlap_tokens=0))
+    assert_promises(text, chunks, 100)
+    assert all(chunk.text.lstrip("\r\n").startswith("2024-") for chunk in chunks)
+
+
+def test_what_stands_above_a_chunk_goes_with_it_and_counts() -> None:
+    """The titles in force at its start, and the head of its table; chunk.fenced has both, within the limit."""
+    made = "# One\n\n## Two\n\n" + "Some words stand here. " * 90 + "\n\nThree\n-----\n\n| a | b |\n| - | - |\n"
+    text = made + "".join(f"| {number} | words of a cell |\n" for number in range(90)) + "\n# Four\n\nThe end.\n"
+    chunks = list(safe_chunk(text, target_tokens=120, overlap_tokens=20, splitter="markdown"))
+    assert_promises(text, chunks, 120)
+    assert chunks[0].headings == ()
+    assert {chunk.headings for chunk in chunks} == {(), ("One", "Two"), ("One",), ("One", "Three")}
+    for chunk in chunks:
+        head = above(chunk.headings, chunk.table_header)
+        assert recount(head + chunk.text) <= 120
+        assert head + chunk.text in chunk.fenced
+        in_table = text[: chunk.start].endswith("|\n") and text[chunk.start : chunk.start + 2] == "| "
+        assert chunk.table_header == ("| a | b |\n| - | - |\n" if in_table else "")
+
+
+def test_the_judge_sees_what_is_torn_and_what_is_left_last() -> None:
+    """A judge that finds nothing would prove nothing."""
+    made = Builder().opening("# Title").add("\n\n").unit("One sentence.").add(" ").unit("Another one.").done()
+    behind_title, inside, between = 9, 14, 23
+    assert judge(made, [behind_title, inside, between], 50, recount) == (behind_title, inside)
+    assert judge(made, [inside], 2, recount) == ()
+    assert judge(made, [behind_title], 50, recount, leads=True) == ()
