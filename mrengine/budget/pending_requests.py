@@ -9,7 +9,7 @@ from dataclasses import astuple, dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from mrengine.budget.wait_queue import rank_of
-from mrengine.errors import BudgetExhausted, ConfigError, ModelRefused, ModelUnavailable, MrengineError
+from mrengine.errors import BudgetExhausted, ConfigError, ModelRefused, ModelUnavailable, MrengineError, Stopped
 from mrengine.records import Observed, Priority, Usage
 
 if TYPE_CHECKING:  # the host needs no sockets
@@ -18,10 +18,6 @@ if TYPE_CHECKING:  # the host needs no sockets
 __all__ = ["Lease", "PendingRequest", "PendingRequests", "Stopped", "check", "wait"]
 
 LOOK_S = 0.25  # how often a waiting thread checks whether the job is stopping
-
-
-class Stopped(MrengineError):
-    """The job is stopping: nothing was granted, and no model may be called."""
 
 
 @dataclass(slots=True, eq=False)

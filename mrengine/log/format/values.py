@@ -16,7 +16,7 @@ import uuid
 from collections.abc import Callable
 from typing import Any
 
-from mrengine.errors import MrengineError
+from mrengine.errors import Unstorable
 from mrengine.records import Completion
 
 __all__ = ["MAX_DEPTH", "Plain", "Unstorable", "enum_value", "normalise"]
@@ -26,18 +26,6 @@ _LEAST_INT, _GREATEST_INT = -(2**63), 2**64 - 1
 _SHOWN_KEY = 40
 
 Plain = Any  # None, bool, int of 64 bits, float, str, bytes, list of these, dict of str → these
-
-
-class Unstorable(MrengineError, TypeError):
-    """A value that cannot be stored. ``path`` is where it stands, such as ``result["x"][3]``, ``what`` what it is."""
-
-    def __init__(self, path: str, what: str) -> None:
-        super().__init__(f"{path}: {what}")
-        self.path = path
-        self.what = what
-
-    def __reduce__(self) -> tuple[type[Unstorable], tuple[str, str]]:
-        return type(self), (self.path, self.what)
 
 
 def normalise(value: object, path: str = "result") -> Plain:
