@@ -1,7 +1,7 @@
 """Rebuilds a damaged header: all of it but the salt is known, and every frame implies the salt.
 
-A frame's CRC starts at ``CRC(salt) + offset``, and a CRC can be run backwards: each frame tells ``CRC(salt)``, beside
-the salt's first four bytes, with which it begins. The other four follow from both.
+A frame's CRC starts at ``CRC(salt) + offset``, and a CRC can be run backwards: each frame implies ``CRC(salt)``, and
+begins with the first four bytes of the salt. The other four follow from both.
 """
 
 from __future__ import annotations

@@ -1,9 +1,9 @@
 """The lock of a job folder: who may write its log, and what others can learn about the holder.
 
 An open-file-description lock (Linux, F_OFD_SETLK): closing an unrelated descriptor of the file does not drop it, as it
-drops a lock of ``lockf``. A forked child keeps it, so every child closes it first. F_OFD_GETLK tells no pid: the
-holder writes pid, boot id and start time into the file. Elsewhere ``flock``. A child of ``os.fork`` closes it by
-itself; one that C code forks must be told which descriptors to close.
+drops a lock of ``lockf``. A forked child keeps it, so every child closes it first. F_OFD_GETLK returns no pid, so
+the holder writes pid, boot id and start time into the file. Other systems use ``flock``. A child of ``os.fork`` closes
+it in a hook; for one that C code forks, the caller must pass the descriptors to close.
 """
 
 from __future__ import annotations

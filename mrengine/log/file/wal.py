@@ -34,8 +34,8 @@ class WriteAheadLog:
 
     ``append`` keeps frames in memory, ``write`` hands them to the kernel, ``commit`` makes them durable. ``durable`` is
     the offset that may be announced, ``size`` the end with what is still in memory. The first write or sync that fails
-    poisons the log: it is cut back to ``durable``, and every later call raises the same LogError, because an fsync that
-    is tried again can lie.
+    poisons the log: it is cut back to ``durable``, and every later call raises the same LogError, because a repeated
+    fsync may report success for data that is lost.
     """
 
     def __init__(
@@ -92,7 +92,7 @@ class WriteAheadLog:
     ) -> WriteAheadLog:
         """Open, recover and repair a log; ``visit`` receives every frame, so that a replay costs no second pass.
 
-        ``recovery`` then tells what was cut and what was damaged. LogError: no log of this job, newer, its header
+        ``recovery`` then holds what was cut and what was damaged. LogError: no log of this job, newer, its header
         damaged, or ``strict`` and there is damage; the file is then as it was.
         """
         path, files = os.fspath(path), files or OsFiles()

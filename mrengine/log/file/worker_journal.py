@@ -1,10 +1,10 @@
 """Saves answers that would die with the supervisor: each worker keeps its latest ones in a file.
 
 ``salvage-<worker>-<pid>`` in the job folder has the format of a log and holds CALLs alone. A write needs no sync to
-outlive every process. The file is a ring: a pipe to the supervisor holds a megabyte, and the supervisor commits each
-that it has read, so what was written more than two megabytes ago is in the log, but for the answers that the slots are
-just sending: where they are large, the ring grows with them. Whoever opens the job next appends what the log does not
-have.
+outlive every process. The file is a ring: the pipe to the supervisor holds one megabyte, and the supervisor commits
+whatever it has read, so anything written more than two megabytes ago is in the log. The exception is answers that are
+just being sent: where these are large, the ring grows with them. Whoever opens the job next appends what the log
+lacks.
 """
 
 from __future__ import annotations

@@ -67,7 +67,7 @@ class Header:
 
     @property
     def seed(self) -> int:
-        """Plus a frame's offset, modulo 2³², the start value of its CRC: a frame copied elsewhere is not valid there."""
+        """Plus a frame's offset, modulo 2³², the start of its CRC: a frame copied elsewhere is not valid there."""
         return crc32(self.salt)
 
 

@@ -73,9 +73,9 @@ def check_result_type(result_type: Any) -> Any:
         or (isinstance(result_type, type) and _is_known(result_type))
     )
     if not known:
-        told = getattr(result_type, "__qualname__", None) or type(result_type).__qualname__
+        name = getattr(result_type, "__qualname__", None) or type(result_type).__qualname__
         raise ConfigError(
-            f"result_type={told}: it is a dataclass, a pydantic model, a TypedDict, a NamedTuple, an Enum, or a list, "
+            f"result_type={name}: it is a dataclass, a pydantic model, a TypedDict, a NamedTuple, an Enum, or a list, "
             "dict or union of these, such as list[Visit]",
             setting="result_type",
         )
