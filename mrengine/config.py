@@ -42,13 +42,21 @@ def new_job_id() -> str:
 def state_folder(state_dir: str | os.PathLike[str] | None = None) -> Path:
     """The state folder: the argument, MRENGINE_STATE_DIR, $XDG_STATE_HOME/mrengine, ~/.local/state/mrengine."""
     if state_dir is not None:
-        return Path(os.path.abspath(os.path.expanduser(os.fspath(state_dir))))
+        return _absolute(os.fspath(state_dir), "state_dir")
     if given := os.environ.get("MRENGINE_STATE_DIR"):
-        return Path(os.path.abspath(os.path.expanduser(given)))
+        return _absolute(given, "MRENGINE_STATE_DIR")
     home = os.environ.get("XDG_STATE_HOME")
     if home and os.path.isabs(home):
         return Path(home) / "mrengine"
     return Path(os.path.expanduser("~")) / ".local" / "state" / "mrengine"
+
+
+def _absolute(folder: str, setting: str) -> Path:
+    try:
+        return Path(os.path.abspath(os.path.expanduser(folder)))
+    except OSError as error:
+        told = f"{setting}={folder!r} is relative to the current folder, which was removed: give an absolute path"
+        raise ConfigError(told, setting=setting) from error
 
 
 def jobs_folder(state_dir: str | os.PathLike[str] | None = None, *, create: bool = False) -> Path:

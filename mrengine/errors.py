@@ -229,6 +229,11 @@ class LogError(MrengineError):
         self.path = path
         self.ranges = tuple(ranges)
 
+    @property
+    def facts(self) -> dict[str, Any]:
+        """Message and attributes, as plain values."""
+        return {"message": str(self), "reason": self.reason, "path": self.path, "ranges": list(self.ranges)}
+
 
 class ModelError(MrengineError):
     """One call to a model failed.

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from mrengine.config import check_job_id, jobs_folder
-from mrengine.errors import JobNotFound, LogError
+from mrengine.errors import ConfigError, JobNotFound, LogError
 from mrengine.log.file.folder import remove
 from mrengine.log.file.lock import JobLock
 from mrengine.log.format.instances import check_result_type
@@ -101,14 +101,19 @@ class Job:
                 os.close(open_file(mark, os.O_WRONLY | os.O_CREAT))
         except FileNotFoundError:
             raise JobNotFound(f"job {self.job_id!r} was purged just now", job_id=self.job_id) from None
+        except OSError as error:
+            raise _unwritable(self.folder, error) from error
 
     def uncancel(self) -> None:
         """Let it run again."""
         self._open().close()
         mark = self.folder / "cancelled"
-        if mark.is_dir() and not mark.is_symlink():
-            mark.rename(mark.with_name(f"not-cancelled-{secrets.token_hex(4)}"))
-        mark.unlink(missing_ok=True)
+        try:
+            if mark.is_dir() and not mark.is_symlink():
+                mark.rename(mark.with_name(f"not-cancelled-{secrets.token_hex(4)}"))
+            mark.unlink(missing_ok=True)
+        except OSError as error:
+            raise _unwritable(self.folder, error) from error
 
     def purge(self) -> None:
         """Remove the job with all it has kept. JobBusy: a process runs it."""
@@ -116,10 +121,16 @@ class Job:
             raise JobNotFound(f"there is no job {self.job_id!r} in {self.folder.parent}", job_id=self.job_id)
         try:
             remove(self.folder)
+        except OSError as error:
+            raise _unwritable(self.folder, error) from error
         except LogError:
             if self.folder.exists():
                 raise
             raise JobNotFound(f"job {self.job_id!r} was purged just now", job_id=self.job_id) from None
+
+
+def _unwritable(folder: Path, error: OSError) -> ConfigError:
+    return ConfigError(f"{folder} cannot be changed: {error.strerror or error}", setting="state_dir")
 
 
 def _facts(stored: ResumeEngine, folder: Path) -> dict[str, Any]:

@@ -9,22 +9,28 @@ import signal
 import sys
 import time
 from collections.abc import Collection, Sequence
+from contextlib import suppress
 
 __all__ = [
     "adopt_orphans",
     "boot_id",
+    "children",
     "close_all_but",
+    "close_if",
     "die_with_parent",
     "enlarge_pipe",
     "has_proc",
+    "identity",
     "is_stopped",
     "is_zombie",
     "kill_group",
     "kill_orphans",
     "kill_process",
     "open_pidfd",
+    "opened_in",
     "pid_namespace",
     "pipes",
+    "prefer_when_out_of_memory",
     "proc_pid",
     "process_state",
     "readable",
@@ -32,11 +38,13 @@ __all__ = [
     "session_members",
     "start_time",
     "started_with",
+    "stopped_by",
     "thread_count",
     "writable",
 ]
 
 PIPE_BYTES = 1 << 20
+OOM_SCORE = 500  # of 1000: half of the machine's memory
 _PR_SET_PDEATHSIG = 1
 _PR_SET_CHILD_SUBREAPER = 36
 
@@ -61,6 +69,52 @@ def die_with_parent(parent: int, signum: int = signal.SIGKILL) -> None:
     _prctl(_PR_SET_PDEATHSIG, signum)
     if os.getppid() != parent:
         os._exit(1)
+
+
+def prefer_when_out_of_memory() -> None:
+    """Make the kernel's OOM killer choose this process before supervisor and host (Linux).
+
+    What grows is usually the code that this process runs, and its death costs one chunk.
+    """
+    try:
+        with open("/proc/self/oom_score_adj", "r+", encoding="ascii") as file:
+            score = min(1000, int(file.read()) + OOM_SCORE)
+            file.seek(0)
+            file.write(str(score))
+    except (OSError, ValueError):
+        pass  # not Linux, or no /proc
+
+
+def identity(fd: int) -> tuple[int, int]:
+    """What a descriptor refers to, equal for the same file, pipe or socket. (-1, -1): it is closed."""
+    try:
+        found = os.fstat(fd)
+    except OSError as error:
+        if error.errno is None:
+            raise  # a TimeoutError that another thread has raised in this one
+        return -1, -1
+    return found.st_dev, found.st_ino
+
+
+def opened_in(folder: str) -> list[tuple[int, tuple[int, int]]]:
+    """The descriptors of this process that refer to files of a folder, each with its ``identity``.
+
+    None where there is no /proc.
+    """
+    found, prefix = [], os.path.join(os.path.realpath(folder), "")
+    for name in os.listdir("/proc/self/fd") if os.path.isdir("/proc/self/fd") else ():
+        try:
+            if os.readlink(f"/proc/self/fd/{name}").startswith(prefix):
+                found.append((int(name), identity(int(name))))
+        except OSError:
+            continue  # the descriptor of the listing itself
+    return found
+
+
+def close_if(fd: int, known: tuple[int, int]) -> None:
+    """Close a descriptor, unless it refers to something else by now: its number may have been reused."""
+    if identity(fd) == known:
+        os.close(fd)
 
 
 def open_pidfd(pid: int) -> int | None:
@@ -151,12 +205,15 @@ def kill_group(pid: int) -> None:
             pass
 
 
-def kill_process(pid: int) -> None:
-    """SIGKILL one process."""
+def kill_process(pid: int) -> bool:
+    """SIGKILL one process. False: it belongs to another user, and cannot be killed."""
     try:
         os.kill(pid, signal.SIGKILL)
     except ProcessLookupError:
         pass
+    except PermissionError:
+        return False
+    return True
 
 
 def kill_orphans(known: Collection[int]) -> None:
@@ -165,17 +222,21 @@ def kill_orphans(known: Collection[int]) -> None:
     Orphaned grandchildren are reparented here as their parents die, hence the loop. Whatever has not died by its end
     is left to the next call.
     """
+    foreign = set(known)  # and those that may not be killed
     for _ in range(100):
-        left = [pid for pid in _children() if pid not in known and _group(pid) not in (0, os.getpgrp())]
+        left = [pid for pid in children() if pid not in foreign and _group(pid) not in (0, os.getpgrp())]
         if not left:
             return
         for pid in left:
-            kill_process(pid)
-            os.waitpid(pid, os.WNOHANG)
+            if not kill_process(pid):
+                foreign.add(pid)
+            with suppress(ChildProcessError):
+                os.waitpid(pid, os.WNOHANG)
         time.sleep(0.001)
 
 
-def _children() -> list[int]:
+def children() -> list[int]:
+    """The children of this process's main thread, zombies included; none where there is no /proc."""
     pid = os.getpid()
     try:
         with open(f"/proc/self/task/{pid}/children", encoding="ascii") as file:
@@ -187,7 +248,7 @@ def _children() -> list[int]:
 def _group(pid: int) -> int:
     try:
         return os.getpgid(pid)
-    except ProcessLookupError:
+    except OSError:
         return 0
 
 
@@ -263,6 +324,17 @@ def is_stopped(pid: int) -> bool:
     return process_state(pid) == "T"
 
 
+def stopped_by(child: int) -> int:
+    """The signal that stopped a child of this process; 0: it is not stopped, or continued already."""
+    if not is_stopped(child):
+        return 0
+    try:
+        found = os.waitid(os.P_PID, child, os.WSTOPPED | os.WNOHANG | os.WNOWAIT)
+    except ChildProcessError:
+        return 0
+    return signal.SIGSTOP if found is None else found.si_status
+
+
 def is_zombie(child: int) -> bool:
     """Whether a child of this process has ended; False where that cannot be checked without reaping it (macOS)."""
     if not hasattr(os, "waitid"):
@@ -274,8 +346,11 @@ def is_zombie(child: int) -> bool:
 
 
 def _pids() -> list[int]:
-    """The pids of all processes; none where there is no /proc."""
-    return [int(name) for name in os.listdir("/proc") if name.isdigit()] if has_proc() else []
+    """All processes; none where there is no /proc."""
+    try:
+        return [int(name) for name in os.listdir("/proc") if name.isdigit()] if os.path.isdir("/proc/self") else []
+    except OSError:
+        return []
 
 
 def session_members(session: int) -> list[int]:

@@ -12,6 +12,7 @@ import sys
 import time
 from collections import deque
 from collections.abc import Callable
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any, Protocol, TextIO
 
 from mrengine.errors import ConfigError
@@ -96,6 +97,9 @@ class Progress(Protocol):
     def state(self, text: str) -> None:
         """Show what the run is doing: "reading", "draining", or "" for normal work."""
 
+    def say(self, text: str) -> None:
+        """A line on stderr, above the bar."""
+
     def close(self) -> None:
         """Remove the bar from the screen; idempotent."""
 
@@ -112,6 +116,11 @@ class Silent:
     def state(self, text: str) -> None:
         """Nothing to show."""
 
+    def say(self, text: str) -> None:
+        with suppress(OSError, ValueError, AttributeError):  # closed, or none at all
+            sys.stderr.write(text + "\n")
+            sys.stderr.flush()
+
     def close(self) -> None:
         """Nothing to remove."""
 
@@ -122,7 +131,7 @@ def open_progress(wanted: bool | None, *, stream: TextIO | None = None, clock: C
     Raises ConfigError where a bar is wanted and rich is not installed.
     """
     stream = sys.stderr if stream is None else stream
-    if wanted is False or (wanted is None and not _is_terminal(stream)):
+    if wanted is False or stream is None or (wanted is None and not _is_terminal(stream)):
         return Silent()
     try:
         return Bar(stream, clock=clock)
@@ -184,6 +193,13 @@ class Bar:
         """Show what the run is doing: "reading", "draining", or "" for normal work."""
         self._text = text
         self._draw()
+
+    def say(self, text: str) -> None:
+        """A line above the bar."""
+        if self._live is None:
+            Silent().say(text)
+        else:
+            self._console.print(text, markup=False, highlight=False, emoji=False, soft_wrap=True)
 
     def close(self) -> None:
         """Remove the bar from the screen, so that a traceback does not print into it."""

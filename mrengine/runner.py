@@ -5,7 +5,7 @@ from __future__ import annotations
 import inspect
 import logging
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from functools import cached_property
 from types import TracebackType
@@ -25,6 +25,7 @@ from mrengine.host.requests import RunConfig, check_terms
 from mrengine.host.stored import stored_job
 from mrengine.host.tables import without_tables
 from mrengine.host.turns import Turns
+from mrengine.host.uninterrupted import freed
 from mrengine.jobs import Job
 from mrengine.log.format.instances import check_result_type
 from mrengine.log.view.job_view import ResumeEngine
@@ -236,7 +237,9 @@ class MapReduceRunner:
         models = self._resolve()
         check_terms(settings, models)
         if settings.models is not None:
-            _fetch_embedded(models)
+            from mrengine.providers.local.model_file import ensure_for
+
+            ensure_for(models)
         return RunConfig(
             settings=settings,
             models=models,
@@ -339,26 +342,22 @@ class _Running:
         return self._run
 
     def __exit__(self, kind: Any, value: BaseException | None, tb: Any) -> None:
-        runner, run = self._runner, self._run
         try:
             if value is not None:
-                run.interrupted(value)
-            run.finish()
+                self._run.interrupted(value)
+            self._run.finish()
         finally:
-            runner._run = None
             try:
-                run.close()
-                if not runner._pool.kept:
-                    runner.close()
+                freed(self._free)
             finally:
-                runner._turns.give_back()
-                run.ended(value)
+                self._run.ended(value)
 
-
-def _fetch_embedded(models: Sequence[Model]) -> None:
-    """The embedded model's file, if the job was given that model: fetched when it is first used."""
-    for model in models:
-        if model.kind == "local" and model.base_url is None:
-            from mrengine.providers.local.model_file import ensure
-
-            ensure(model.spec.name)
+    def _free(self) -> None:
+        runner = self._runner
+        runner._run = None
+        try:
+            self._run.close()
+            if not runner._pool.kept:
+                runner.close()
+        finally:
+            runner._turns.give_back()

@@ -98,8 +98,8 @@ class SequentialBackend:
     def resident(self, worker: int) -> int:
         return 0
 
-    def stopped(self, worker: int) -> bool:
-        return False
+    def stopped(self, worker: int) -> int:
+        return 0
 
     def drain(self) -> None:
         self._stopping.set()

@@ -21,6 +21,7 @@ GATHER_S = 0.002  # requests that arrive within this time after an exchange shar
 RIDE_S = (0.005, 0.02)  # how long a report waits for a request to travel with: while others wait, and while none does
 REFRESH_S = 0.25  # for how long a model is taken to have no limit: a header may set one at any time
 BACKOFF_S = (0.005, 0.25)
+THREAD_PAUSES_S = (0.05, 0.2, 0.8, 2.0)  # between tries to start the thread
 BROKEN = (OSError, EOFError, AuthenticationError)
 
 
@@ -124,8 +125,20 @@ class BudgetClient:
             self._pid = os.getpid()
             with self._starting:
                 if self._thread is None:
-                    self._thread = threading.Thread(target=self._run, name="mrengine-budget", daemon=True)
-                    self._thread.start()
+                    self._thread = self._started()
+
+    def _started(self) -> threading.Thread:
+        """RuntimeError: the system has no room for a thread, for a while. The next task tries again."""
+        for pause_s in (*THREAD_PAUSES_S, None):
+            thread = threading.Thread(target=self._run, name="mrengine-budget", daemon=True)
+            try:
+                thread.start()
+                break
+            except RuntimeError:
+                if pause_s is None:
+                    raise
+                time.sleep(pause_s)
+        return thread
 
     # the budget thread
 

@@ -26,7 +26,9 @@ def say(text: str, *, quiet: bool = False) -> None:
 
 
 def _redraws() -> bool:
-    return sys.stderr.isatty() and os.environ.get("TERM") not in (None, "", "dumb", "unknown")
+    return (
+        sys.stderr is not None and sys.stderr.isatty() and os.environ.get("TERM") not in (None, "", "dumb", "unknown")
+    )
 
 
 class _Notes(logging.Handler):

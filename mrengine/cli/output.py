@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import dataclasses
+import errno
 import json
 import math
 import os
@@ -39,6 +40,8 @@ class StdoutClosed(BaseException):
 
 def echo(text: str) -> None:
     """A line on stdout; what its encoding cannot say (a lone surrogate) is escaped. StdoutClosed, OSError."""
+    if sys.stdout is None:  # ">&-"
+        raise OSError(errno.EBADF, "it is closed", "stdout")
     try:
         encoding = sys.stdout.encoding or "utf-8"
         click.echo(text.encode(encoding, "backslashreplace").decode(encoding))

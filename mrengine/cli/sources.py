@@ -49,6 +49,8 @@ def _open(source: str) -> Document:
     if re.match(r"[A-Za-z][A-Za-z0-9+.-]*://", source):
         raise ConfigError(f"{source}: URLs are not fetched yet; save the page and give its path", setting="SOURCE")
     if source == "-":
+        if sys.stdin is None:  # "<&-"
+            raise SourceError("stdin is closed: there is nothing to read from it", source="-")
         return Document("stdin", sys.stdin.buffer.read())
     path = Path(source)
     try:

@@ -8,7 +8,7 @@ charged, and finding one guilty task among n costs log2(n) deaths.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 
 __all__ = ["AttemptCounter", "CrashBisection"]
 
@@ -20,6 +20,7 @@ class AttemptCounter:
         self._max = max_attempts
         self._charges: dict[int, int] = {}
         self._starts: dict[int, int] = {}
+        self._stopped: set[int] = set()
 
     def started(self, key: int) -> int:
         """Count a start that did not come to an outcome; the next attempt's number."""
@@ -38,8 +39,17 @@ class AttemptCounter:
     def charges(self, key: int) -> int:
         return self._charges.get(key, 0)
 
+    def stopped(self, keys: Collection[int]) -> bool:
+        """A signal has stopped the worker that ran them. Whether that is a crash: once it may have come from outside,
+        under the same task again it has not.
+        """
+        again = not self._stopped.isdisjoint(keys)
+        self._stopped.update(keys)
+        return again
+
     def close(self, key: int) -> None:
         """Forget a task that has its outcome."""
+        self._stopped.discard(key)
         self._charges.pop(key, None)
         self._starts.pop(key, None)
 

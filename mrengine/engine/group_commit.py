@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Protocol
 
+from mrengine.errors import LogError
 from mrengine.log.format import codec
 
 __all__ = ["GroupCommit", "Log"]
@@ -22,31 +23,50 @@ class GroupCommit:
     """Appends records; ``commit()`` makes them durable and tells ``durable(offset)``.
 
     ``answered(payload, offset)`` hears of each CALL when it is durable. An INTENT is written and not synced: it has to
-    survive this process, not the machine.
+    survive this process, not the machine. ``failed``: why the log takes no more; from then on nothing is written, and
+    nothing announced: what calls in flight answer is in the workers' own files.
     """
 
     def __init__(self, log: Log, durable: Callable[[int], None], answered: Callable[[bytes, int], object]) -> None:
         self._log, self._durable, self._answered = log, durable, answered
         self._calls: list[tuple[bytes, int]] = []
         self._unsynced = self._unwritten = False
+        self.failed: LogError | None = None
 
     def append(self, kind: int, payload: bytes) -> None:
         """A record that the next commit makes durable."""
         self._unsynced = True
-        self._log.append(kind, payload)
+        self._append(kind, payload)
 
     def call(self, payload: bytes) -> None:
         """The answer of a call."""
         self._unsynced = True
-        self._calls.append((payload, self._log.append(codec.CALL, payload)))
+        offset = self._append(codec.CALL, payload)
+        if offset is not None:
+            self._calls.append((payload, offset))
 
     def intent(self, payload: bytes) -> None:
         """A call is about to be made."""
         self._unwritten = True
-        self._log.append(codec.INTENT, payload)
+        self._append(codec.INTENT, payload)
+
+    def _append(self, kind: int, payload: bytes) -> int | None:
+        if self.failed is None:
+            try:
+                return self._log.append(kind, payload)
+            except LogError as error:
+                self.failed = error
+        return None
 
     def commit(self) -> None:
-        """Write all, sync what must be synced, then announce. LogError: the log takes no more."""
+        """Write all, sync what must be synced, then announce."""
+        if self.failed is None:
+            try:
+                self._commit()
+            except LogError as error:
+                self.failed = error
+
+    def _commit(self) -> None:
         if self._unsynced:
             self._unsynced = self._unwritten = False
             offset = self._log.commit()

@@ -15,6 +15,7 @@ import msgpack
 
 from mrengine.engine import protocol as m
 from mrengine.engine.crash_attribution import AttemptCounter, CrashBisection
+from mrengine.engine.deaths import Aftermath, aftermath
 from mrengine.engine.failure_records import FailureRecords, RestartLimiter, allowed_deaths
 from mrengine.engine.group_commit import GroupCommit, Log
 from mrengine.engine.model_choice import ModelChoice
@@ -36,7 +37,7 @@ class Engine:
     ``pending``: the keys to run (see :class:`TaskQueues`). ``document_of(chunk)``: a document's id, for failures that
     no worker could write. ``answered(payload, offset)`` hears of each CALL record when it is durable. ``begun``: the
     models that tasks were given in earlier runs, where a call was begun and there is no result. ``state`` is
-    None while it runs, then "done", "failed", "broken", "budget" or the reason that
+    None while it runs, then "done", "failed", "broken", "budget", "log" (it takes no more) or the reason that
     ``stop()`` was given, with ``facts`` beside it.
     """
 
@@ -115,9 +116,10 @@ class Engine:
         if self.state is None:
             self._wake()
             self._refill()
-        self.commit()
         if self._clock() >= self._next_tick:
             self._tick()
+        self.commit()
+        self._stop_if_log_failed()
         self._finish_if_over()
 
     def record(self, message: m.Message) -> None:
@@ -299,57 +301,42 @@ class Engine:
             self._cannot_start(f"{death.cause} while it started")
         worker.ready, worker.died, worker.began = False, True, self._clock()
         self._commit_first = True
-        mark = self._watch.died(index)
-        deliberate = mark.explains(death.exitcode)
-        cause = f"the worker was replaced: {mark.reason}" if deliberate else death.cause
-        self._announcer.note("worker:crashed", {"worker_id": index, "exitcode": death.exitcode, "cause": cause})
-        running = {self._key(s.chunk, s.model) for s in death.started} & worker.flight.keys()
-        waiting = [key for key in worker.flight if key not in running]
-        models = {key: worker.flight[key] for key in running}
-        for model in worker.flight.values():
+        models = dict(worker.flight)
+        after = aftermath(
+            tuple(models),
+            death,
+            self._watch.died(index),
+            key=self._key,
+            docket=self._docket,
+            chunk_timeout_s=self._settings.chunk_timeout_s,
+        )
+        self._announcer.note("worker:crashed", {"worker_id": index, "exitcode": death.exitcode, "cause": after.cause})
+        for model in models.values():
             self._balance.back(model)
         worker.flight.clear()
-        self._give_back(worker, waiting)
-        if deliberate:
-            self._after_retirement(index, running, mark.overdue, models)
-        elif len(running) == 1:
-            self._charge(index, running.pop(), models, "crash", death.cause)
-        else:
-            self._begun_before(running)
-            worker.cells.accuse(sorted(running))
+        self._give_back(worker, after)
+        for key in after.charged:
+            self._charge(index, key, models[key], after.kind, after.why)
         worker.in_cell = False
-        deaths = self._toll.died(self._clock())
+        deaths = 0 if after.blameless else self._toll.died(self._clock())
         if deaths:
-            message = f"{deaths} workers died within 60 s and no task was finished; the last one: {cause}"
-            self.stop("broken", message=message, cause=cause)
+            message = f"{deaths} workers died within 60 s and no task was finished; the last one: {after.cause}"
+            self.stop("broken", message=message, cause=after.cause)
 
-    def _begun_before(self, keys: Iterable[int]) -> None:
-        """Not charged, and yet the next one is a further attempt: it finds what this one has paid for."""
-        for key in keys:
-            self._docket.started(key)
-
-    def _give_back(self, worker: Worker, keys: Sequence[int]) -> None:
-        """Tasks that had not been started: free of charge; those of a cell stay in one."""
+    def _give_back(self, worker: Worker, after: Aftermath) -> None:
+        """Tasks that are not charged. Those of a cell that had not been started stay in one."""
         if worker.in_cell:
-            worker.cells.resume(keys)
+            worker.cells.resume(after.waiting)
         else:
-            for key in reversed(keys):
+            for key in reversed(after.waiting):
                 self._queues.put_back(key)
-
-    def _after_retirement(
-        self, index: int, running: set[int], overdue: frozenset[int], models: Mapping[int, int]
-    ) -> None:
-        self._begun_before(running - overdue)
-        for key in running - overdue:
+        for key in (*after.suspects, *after.begun):
+            self._docket.started(key)  # the next one is a further attempt: it finds what this one has paid for
+        worker.cells.accuse(after.suspects)
+        for key in after.begun:
             self._queues.put_back(key)
-        for key in running & overdue:
-            limit = self._settings.chunk_timeout_s
-            self._charge(
-                index, key, models, "hang", f"it ran longer than chunk_timeout_s={limit:g}; its worker was replaced"
-            )
 
-    def _charge(self, index: int, key: int, models: Mapping[int, int], kind: str, cause: str) -> None:
-        model = models[key]
+    def _charge(self, index: int, key: int, model: int, kind: str, cause: str) -> None:
         self._attempt_record(key, model, kind, cause)
         if self._docket.charge(key):
             self._quarantine(key, model, index, kind, cause)
@@ -383,6 +370,12 @@ class Engine:
             if self._watch.must_go(index, worker, now):
                 self._backend.kill(index)
 
+    def _stop_if_log_failed(self) -> None:
+        """Calls in flight are paid for: they have ``drain_s`` all the same, and their workers keep the answers."""
+        if self._log.failed is not None:
+            self.stop("log")
+            self._draining, self.facts = "log", self._log.failed.facts
+
     def _finish_if_over(self) -> None:
         if self.state is not None:
             return
@@ -393,6 +386,5 @@ class Engine:
             self._end("done")
 
     def _end(self, state: str) -> None:
-        self.commit()
         self._balance.tell(self._announcer.note)
         self.state = state

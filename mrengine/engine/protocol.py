@@ -9,6 +9,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any, NamedTuple, Protocol
 
+from mrengine.log.format.codec import FAILURE, RESULT
+
 __all__ = [
     "AT_WORK",
     "BUDGET_SPENT",
@@ -22,6 +24,7 @@ __all__ = [
     "MODEL_RESTS",
     "NEED_ENDPOINT",
     "NOTE",
+    "OUTCOMES",
     "READY",
     "RETRY",
     "Backend",
@@ -42,6 +45,7 @@ LINE = 71  # a line that map_fn printed or logged: msgpack [logger, level, text]
 NEED_ENDPOINT = 72  # a server that the job runs itself is asked for; payload: msgpack [model's name, context window]
 IN_LINE = 73  # a task waits for its budget; for the board, it goes no further
 AT_WORK = 74  # it does not wait any more
+OUTCOMES = frozenset({RESULT, FAILURE, RETRY, DROPPED, MODEL_DOWN, BUDGET_SPENT})  # each ends a task's stay in a worker
 MODEL_DOUBT = 80  # a refusal that may be about the model, or about this task alone; payload: cause, UTF-8
 MODEL_RESTS = 81  # a model that does not answer just now; its task holds no slot meanwhile; payload: cause, UTF-8
 DIED = 100  # the worker process is gone; payload: a Death
@@ -66,11 +70,14 @@ class Started(NamedTuple):
 
 
 class Death(NamedTuple):
-    """A worker that is gone: what it had started, and how it ended (negative exit code: the signal)."""
+    """A worker that is gone: what it had started, and how it ended (negative exit code: the signal). ``garbled``: what
+    it said last could not be read, and may have been outcomes.
+    """
 
     started: Sequence[Started]
     exitcode: int | None
     cause: str
+    garbled: bool = False
 
 
 class Backend(Protocol):
@@ -91,8 +98,8 @@ class Backend(Protocol):
     def resident(self, worker: int) -> int:
         """Bytes of memory that a worker holds; 0 where that cannot be told."""
 
-    def stopped(self, worker: int) -> bool:
-        """Whether a worker was stopped by a signal: it would hold its tasks for ever."""
+    def stopped(self, worker: int) -> int:
+        """The signal that has stopped a worker, which would hold its tasks for ever; 0: none has."""
 
     def drain(self) -> None:
         """Tell all workers to start nothing, and to end what only waits."""

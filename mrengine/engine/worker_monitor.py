@@ -1,19 +1,26 @@
-"""Owns which workers must go: overdue, too large, stopped by a signal. What is in a worker is the engine's to write."""
+"""Owns which workers must go: overdue, too large, stopped by a signal, or at odds with what they were given.
+
+A worker's board says what runs in it, the engine's flight what it was given. Each way in which they differ has a clock.
+What is in a worker is the engine's to write.
+"""
 
 from __future__ import annotations
 
 import signal
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from mrengine.engine import protocol as m
 from mrengine.engine.crash_attribution import CrashBisection
 from mrengine.engine.prefetch import PrefetchWindow
 from mrengine.engine.round import RoundSettings
 
-__all__ = ["HANG_GRACE_S", "Worker", "WorkerHealth", "WorkerMonitor"]
+__all__ = ["HANG_GRACE_S", "SETTLED_S", "UNCLAIMED_S", "Worker", "WorkerHealth", "WorkerMonitor"]
 
 HANG_GRACE_S = 2.0  # past its deadline a task has this long to notice by itself
+SETTLED_S = 5.0  # a task whose outcome is known has this long to leave its slot
+UNCLAIMED_S = 10.0  # a worker that runs nothing has this long to take what it was given
+UNSEEN_S = 5.0  # after a pause of the supervisor's own nothing is held against a worker
 
 
 @dataclass(slots=True)
@@ -36,8 +43,12 @@ class WorkerHealth:
     retire_at: float | None = None  # set: takes nothing new, and is replaced when idle or at this time
     reason: str = ""  # why it is replaced
     overdue: frozenset[int] = frozenset()
-    stopped: bool = False  # by a signal, when it was last looked at
+    stopped: int = 0  # by which signal, when it was last looked at
+    halted: bool = False  # it is ended because of that
     killed: bool = False  # its end was decided here
+    settled: dict[int, float] = field(default_factory=dict)  # keys that have their outcome and run on: since when
+    unclaimed: dict[int, float] = field(default_factory=dict)  # keys that were given and run nowhere: since when
+    lost: frozenset[int] = frozenset()  # of these, those for which it is ended
 
     def explains(self, exitcode: int | None) -> bool:
         """Whether it ended because it was to be replaced: one that crashes before that did it by itself."""
@@ -50,6 +61,7 @@ class WorkerMonitor:
     def __init__(self, backend: m.Backend, settings: RoundSettings, key: Callable[[int, int], int]) -> None:
         self._backend, self._settings, self._key = backend, settings, key
         self._marks = [WorkerHealth() for _ in range(backend.workers)]
+        self._looked = [float("-inf")] * backend.workers
 
     def starts_too_long(self, worker: Worker, now: float) -> bool:
         """Whether its initializer and its imports have had the time of a task."""
@@ -67,21 +79,55 @@ class WorkerMonitor:
     def must_go(self, index: int, worker: Worker, now: float) -> bool:
         """Whether a worker is to be killed now; one that is to be replaced later is marked."""
         mark, overdue = self._marks[index], self._overdue(index, worker, now)
-        if mark.retire_at is None and overdue:
-            mark.retire_at, mark.reason = now + self._settings.drain_s, "a task ran too long in it"
-        elif mark.retire_at is None and worker.ready and self._too_large(index):
-            # What it began last has its time before that, and counts as a hang if it hangs.
-            mark.retire_at = now + self._settings.chunk_timeout_s + 2 * HANG_GRACE_S
-            mark.reason = "it held more than max_worker_rss"
+        self._compare(index, worker, now)
+        if mark.retire_at is None:
+            self._judge(mark, index, worker, now, overdue)
         mark.stopped, before = self._backend.stopped(index), mark.stopped
         if mark.stopped and before:  # twice: whoever stopped the whole tree lets it go on one by one
-            mark.retire_at, mark.reason = now, "it was stopped by a signal"
+            name = signal.Signals(mark.stopped).name
+            mark.retire_at, mark.reason, mark.halted = now, f"it was stopped by {name}", True
         if mark.retire_at is None:
             return False
         mark.overdue |= overdue
         if now >= mark.retire_at or worker.flight.keys() <= mark.overdue:
             mark.killed = True
         return mark.killed
+
+    def _judge(self, mark: WorkerHealth, index: int, worker: Worker, now: float, overdue: frozenset[int]) -> None:
+        mark.lost = self._lost(mark, index, now)
+        if overdue:
+            mark.retire_at, mark.reason = now + self._settings.drain_s, "a task ran too long in it"
+        elif any(since + SETTLED_S <= now for since in mark.settled.values()):
+            at_work = worker.flight.keys() & self._running(index)
+            mark.retire_at = now + self._settings.drain_s if at_work else now
+            mark.reason = "a task that had its outcome did not end in it"
+        elif mark.lost:
+            mark.retire_at, mark.reason = now, "it did not begin a task that it was given"
+        elif worker.ready and self._too_large(index):
+            # What it began last has its time before that, and counts as a hang if it hangs.
+            mark.retire_at = now + self._settings.chunk_timeout_s + 2 * HANG_GRACE_S
+            mark.reason = "it held more than max_worker_rss"
+
+    def _compare(self, index: int, worker: Worker, now: float) -> None:
+        """Note how long its board and its flight have differed."""
+        mark = self._marks[index]
+        if now - self._looked[index] > UNSEEN_S:
+            mark.settled, mark.unclaimed = {}, {}
+        self._looked[index] = now
+        running = self._running(index)
+        idle = worker.ready and len(self._backend.started(index)) < self._backend.slots
+        mark.settled = {key: mark.settled.get(key, now) for key in running - worker.flight.keys()}
+        unclaimed = worker.flight.keys() - running if idle else ()
+        mark.unclaimed = {key: mark.unclaimed.get(key, now) for key in unclaimed}
+
+    def _running(self, index: int) -> set[int]:
+        return {self._key(s.chunk, s.model) for s in self._backend.started(index)}
+
+    def _lost(self, mark: WorkerHealth, index: int, now: float) -> frozenset[int]:
+        """What it will not begin any more. One that runs something may hold the interpreter's lock as long as that."""
+        busy = bool(self._backend.started(index))
+        within_s = self._settings.chunk_timeout_s + HANG_GRACE_S if busy else UNCLAIMED_S
+        return frozenset(key for key, since in mark.unclaimed.items() if since + within_s <= now)
 
     def died(self, index: int) -> WorkerHealth:
         """What was known of a worker that is gone; another takes its place."""

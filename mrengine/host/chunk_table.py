@@ -14,7 +14,7 @@ from mrengine.log.format.chunk_rows import MAX_ROWS, ROW_BYTES, ChunkRow, Heads,
 from mrengine.log.format.job_records import DocumentRow, DocumentsDigest
 from mrengine.private import open_file
 from mrengine.sources import Reading, Spool, documents_of
-from mrengine.sources.spool import Text, read_pieces
+from mrengine.sources.spool import Text, not_kept, read_pieces
 
 __all__ = [
     "append_inputs",
@@ -179,18 +179,21 @@ def append_inputs(spool: Path, round_: int, inputs: Sequence[tuple[int, str]]) -
     from mrengine.chunking.tokens import tokenizer
 
     rows = bytearray()
-    with os.fdopen(open_file(spool, os.O_RDWR), "r+b") as file:  # one that is not there has no documents, either
-        position = file.seek(0, os.SEEK_END)
-        for document, text in inputs:
-            data = text.encode("utf-8", "surrogatepass")
-            file.write(data)
-            digest = blake2b(data, digest_size=16).digest()
-            end = position + len(data)
-            row = ChunkRow(document, "text", 0, tokenizer.count(text), 0, len(text), position, end, digest)
-            rows += pack_row(row)
-            position = end
-        file.flush()
-        os.fsync(file.fileno())
+    try:
+        with os.fdopen(open_file(spool, os.O_RDWR), "r+b") as file:  # one that is not there has no documents, either
+            position = file.seek(0, os.SEEK_END)
+            for document, text in inputs:
+                data = text.encode("utf-8", "surrogatepass")
+                file.write(data)
+                digest = blake2b(data, digest_size=16).digest()
+                end = position + len(data)
+                row = ChunkRow(document, "text", 0, tokenizer.count(text), 0, len(text), position, end, digest)
+                rows += pack_row(row)
+                position = end
+            file.flush()
+            os.fsync(file.fileno())
+    except OSError as error:
+        raise not_kept(error, spool.parent) from error
     size = MAX_ROWS * ROW_BYTES
     for at in range(0, len(rows), size):
         yield codec.CHUNKS, pack_chunks(round_, at // ROW_BYTES, bytes(rows[at : at + size]))

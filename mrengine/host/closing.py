@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import time
 from contextlib import suppress
 from pathlib import Path
@@ -15,6 +16,8 @@ from mrengine.records import RunSummary
 from mrengine.sources.spool import sweep_spools
 
 __all__ = ["clear", "close_done", "close_payload"]
+
+log = logging.getLogger("mrengine")
 
 
 def close_payload(state: str, summary: RunSummary, reason: str = "") -> bytes:
@@ -30,9 +33,13 @@ def close_done(folder: Path, job_id: str, summary: RunSummary, *, durability: st
 
 def clear(folder: Path, keep: str) -> None:
     """Remove what is not to be kept of a job that is done."""
-    with suppress(JobBusy, LogError):  # another run of it has begun, or removed it
+    try:
         if keep == "results":
             with locked(folder):
                 sweep_spools(folder)
         elif keep == "on_failure":
             remove(folder)
+    except (JobBusy, LogError):
+        pass  # another run of it has begun, or removed it
+    except OSError as error:  # its answer is there all the same
+        log.warning("%s could not be cleared (%s): it holds documents", folder, error.strerror)

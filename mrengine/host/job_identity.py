@@ -290,7 +290,12 @@ class Plan:
         """The records of a new epoch, all but its ROUND; with what it takes over from the epochs of ``stored``."""
         epoch = max((known.job.epoch + 1 for known in stored.state.epochs), default=0) if stored is not None else 0
         settings = {**self.job.settings, "cut_tokens": self._chunking.cut_tokens()}
-        yield codec.JOB, pack_job(replace(self.job, epoch=epoch, settings=settings))
+        job = pack_job(replace(self.job, epoch=epoch, settings=settings))
+        if len(job) > codec.MAX_PAYLOAD_BYTES:
+            most = codec.MAX_PAYLOAD_BYTES >> 20
+            told = f"what names the job (its prompt, map_version, models) has {len(job) >> 20} MB; {most} MB are kept"
+            raise ConfigError(f"{told}: give long texts as documents, or in a map function", setting="map_fn")
+        yield codec.JOB, job
         for payload in batch_documents(0, self.documents, epoch=epoch):
             yield codec.DOCUMENTS, payload
         tables = []

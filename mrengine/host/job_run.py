@@ -256,7 +256,8 @@ class JobRun:
         self.relay.catch_up(durable)
         self._begin_round(round_)
         if self._ready is not None:
-            sweep_spools(self.folder, keep=self._ready.spool)
+            with suppress(OSError):  # what is left is swept another time
+                sweep_spools(self.folder, keep=self._ready.spool)
 
     def _begin_round(self, round_: int) -> None:
         assert self.relay is not None

@@ -30,6 +30,7 @@ __all__ = ["LogFollower", "Outcome"]
 Outcome = ChunkResult | ChunkFailure
 _NO_USAGE = Usage()
 log = logging.getLogger("mrengine")
+PRINTED = "map_fn"  # the logger of what map functions print
 
 
 class LogFollower:
@@ -157,7 +158,16 @@ class LogFollower:
         if isinstance(news, Note):
             self._note(news)
         elif isinstance(news, Line):
-            logging.getLogger(news.logger).log(news.level, "%s", news.text)
+            self._line(news)
+
+    def _line(self, line: Line) -> None:
+        """What was printed is seen on stderr, as in any program, unless logging shows it or was told not to."""
+        logger = logging.getLogger(line.logger)
+        shown = logger.hasHandlers() and logger.isEnabledFor(line.level)
+        if line.logger == PRINTED and not shown and logger.level == logging.NOTSET:
+            self._progress.say(line.text)
+        else:
+            logger.log(line.level, "%s", line.text)
 
     def _note(self, note: Note) -> None:
         if note.name == "worker:crashed":

@@ -7,6 +7,7 @@ import os
 from mrengine.backends.process.driver import Driver, ProcessDriver
 from mrengine.host.event_loops import warn_in_event_loop
 from mrengine.host.sequential import SequentialDriver
+from mrengine.host.uninterrupted import uninterrupted
 
 __all__ = ["Pool"]
 
@@ -30,18 +31,21 @@ class Pool:
                 self._session = SequentialDriver()
             else:
                 warn_in_event_loop()
-                self._session = ProcessDriver(drain_s=self._drain_s)
+                with uninterrupted():  # a supervisor that nobody holds would not be ended
+                    self._session = ProcessDriver(drain_s=self._drain_s)
         return self._session
 
     def drop(self) -> None:
         """End it at once: its supervisor has died."""
-        session, self._session = self._session, None
-        if session is not None:
-            session.kill()
-            session.close()
+        with uninterrupted():
+            session, self._session = self._session, None
+            if session is not None:
+                session.kill()
+                session.close()
 
     def close(self) -> None:
         """End it; nothing is left running."""
-        session, self._session = self._session, None
-        if session is not None:
-            session.close()
+        with uninterrupted():
+            session, self._session = self._session, None
+            if session is not None:
+                session.close()

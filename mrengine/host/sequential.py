@@ -102,7 +102,7 @@ class SequentialDriver:
                 raise
             if engine.state is not None:
                 self._engine = None
-                if self._job is not None:
+                if self._job is not None and engine.state != "log":
                     self._job.settled()
                 self._news.append(Ended(engine.state, engine.facts))
         news, self._news = self._news, []

@@ -15,6 +15,9 @@ from mrengine.records import Document
 __all__ = ["Reading", "Source", "documents_of", "read_source"]
 
 
+LONGEST_ID = 4096  # characters: a path fits
+
+
 @dataclass(frozen=True, slots=True)
 class Source:
     """One document to be read: its id and what to read it from."""
@@ -69,6 +72,9 @@ def _named(item: Any, default: str) -> Source:
         name: Any = item.id
         if not isinstance(name, str) or not name:
             raise ConfigError("a document's id is a str that is not empty", setting="document")
+        if len(name) > LONGEST_ID:
+            told = f"a document's id has at most {LONGEST_ID} characters, not {len(name)}: is the text in its place?"
+            raise ConfigError(told, setting="document")
         return Source(item.id, item.source)
     if isinstance(item, os.PathLike):
         return Source(os.fspath(item) if isinstance(os.fspath(item), str) else os.fsdecode(os.fspath(item)), item)

@@ -15,7 +15,7 @@ from typing import BinaryIO
 from mrengine.errors import ConfigError, SourceError
 from mrengine.private import open_file
 
-__all__ = ["Spool", "SpooledDocument", "Text", "read_pieces", "spool_name", "sweep_spools"]
+__all__ = ["Spool", "SpooledDocument", "Text", "not_kept", "read_pieces", "spool_name", "sweep_spools"]
 
 BLOCK_BYTES = 1 << 20
 
@@ -92,7 +92,7 @@ class Spool:
     def require(self) -> None:
         """SourceError: the documents could not be written."""
         if self._error is not None:
-            raise _full(self._error, self._folder) from self._error
+            raise not_kept(self._error, self._folder) from self._error
 
     @property
     def path(self) -> Path:
@@ -139,7 +139,7 @@ class Spool:
             self._path, self._published = place, True
             _sync_folder(self._folder)
         except OSError as error:
-            raise _full(error, self._folder) from error
+            raise not_kept(error, self._folder) from error
 
     def flush(self) -> None:
         """Make all that was added readable at ``path``."""
@@ -227,7 +227,8 @@ class Text:
         self.close()
 
 
-def _full(error: OSError, folder: Path) -> SourceError:
+def not_kept(error: OSError, folder: Path) -> SourceError:
+    """The error of documents, or of texts of a later round, that the folder cannot take."""
     return SourceError(
         f"the documents cannot be kept in {folder} ({error.strerror}): make room there, or set state_dir=",
         source=str(folder),

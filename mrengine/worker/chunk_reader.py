@@ -86,9 +86,12 @@ class TrackedChunk(Chunk):
         return text
 
     @property
-    def text_read(self) -> str:
-        """The text, if it was asked for; else nothing."""
-        return str(self._seen.get("text", ""))
+    def text_or_nothing(self) -> str:
+        """The text; nothing where it cannot be read."""
+        try:
+            return self.text
+        except (LogError, OSError):
+            return ""
 
     @property
     def position_read(self) -> bool:

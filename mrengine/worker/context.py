@@ -165,7 +165,7 @@ class Context:
             document_id=self._chunk.document_id,
             attempt=self._task.attempt,
         )
-        self._calls.texts.append(prompt)
+        self._calls.texts += [prompt, system or ""]
         text = self._chunk.text
         nth = self._calls.nth(call_digest("", request, text)) if reuse else 0
 

@@ -17,6 +17,7 @@ from mrengine.providers.call.error_map import turned_away
 from mrengine.providers.call.structured import in_words
 from mrengine.providers.call.usages import completed
 from mrengine.records import Chunk, Completion, Request
+from mrengine.worker.redact import told
 from mrengine.worker.stored_answers import turn_digest
 from mrengine.worker.turns import turn_of
 
@@ -27,6 +28,8 @@ if TYPE_CHECKING:
     from mrengine.worker.model_clients import ModelClients
 
 __all__ = ["LoggedCall"]
+
+LARGEST_TEXT = codec.MAX_PAYLOAD_BYTES // 4 - 4096  # characters of an answer that fit into a record in any case
 
 
 class LoggedCall:
@@ -61,6 +64,7 @@ class LoggedCall:
         self._alternatives = alternatives
         self._turn, self._reusable, self._heard = turn, reusable, heard
         self._bound = 0
+        self._texts: list[str] = []  # what no message may repeat
         self._lease: Any = None
         self.cost_usd: float | None = 0.0
 
@@ -69,6 +73,7 @@ class LoggedCall:
         from mrengine.providers.call import context_window
         from mrengine.providers.call.retry import call
 
+        self._texts = [self._chunk.text, request.prompt, request.system or ""]
         if self._model.context_window is not None:
             context_window.check(request, name=self._model.name, window=self._model.context_window)
         self._bound = upper_bound(request.prompt, request.system, extra_bytes=context_window.room_beside(request))
@@ -134,8 +139,8 @@ class LoggedCall:
             self._settle(request, error)
             raise
         if not isinstance(given, Completion):  # a provider of somebody else's
-            told = f"{self._model.name}: its provider gave a {type(given).__name__}, not a Completion"
-            raise ModelRefused(told, model=self._model.name)
+            message = f"{self._model.name}: its provider gave a {type(given).__name__}, not a Completion"
+            raise ModelRefused(message, model=self._model.name)
         completion = completed(given, self._tokens(request), request.max_tokens)
         self._heard(completion.text)
         self._emit_call(request, completion, completion.finish_reason, reusable=self._reusable)
@@ -161,6 +166,9 @@ class LoggedCall:
         price, usage = self._model.price, answer.usage
         cost = None if price is None else price.cost(usage)
         self.cost_usd = None if self.cost_usd is None or cost is None else self.cost_usd + cost
+        text = answer.text
+        if len(text) > LARGEST_TEXT:  # no record holds it: the call counts, and is made again when it is asked for
+            text, reusable = "", False
         record = records.CallRecord(
             round=self._models.setup.round,
             chunk_id=self._task.chunk,
@@ -173,7 +181,7 @@ class LoggedCall:
             model=self._model.name,
             finish_reason=reason,
             latency_ms=answer.latency_ms,
-            text=answer.text,
+            text=text,
             turn=turn_of(request),
         )
         self._models.emit(codec.CALL, self._task.chunk, self._task.model, records.pack_call(record))
@@ -194,5 +202,6 @@ class LoggedCall:
 
     def _on_retry(self, error: ModelError, attempt: int, wait_s: float) -> None:
         fields = {"chunk_id": self._task.chunk, "model": self._model.name, "status": error.status, "attempt": attempt}
-        told = {"error": str(error), "wait_s": wait_s, "limited": isinstance(error, RateLimited)}
-        self._models.note("call:retry", {**fields, **told})
+        fields["error"] = told(error, self._texts, self._models.secrets())  # a provider of the user's own may quote
+        fields |= {"wait_s": wait_s, "limited": isinstance(error, RateLimited)}
+        self._models.note("call:retry", fields)

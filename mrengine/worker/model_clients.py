@@ -9,7 +9,6 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
-from dataclasses import replace
 from itertools import count
 from typing import TYPE_CHECKING, Any
 
@@ -23,7 +22,9 @@ from mrengine.log.format import records
 from mrengine.providers.base import Stopped
 from mrengine.records import Chunk, Completion, Request, Usage
 from mrengine.worker.external_call import ExternalCall, external_call
+from mrengine.worker.forks import OwnProcess
 from mrengine.worker.logged_call import LoggedCall
+from mrengine.worker.redact import SHORTEST_SECRET, header_parts, secrets
 from mrengine.worker.turns import Turns
 
 if TYPE_CHECKING:
@@ -51,6 +52,7 @@ class ModelClients:
         self._models: tuple[Model, ...] = cloudpickle.loads(setup.models_blob)
         self._providers: dict[str, Provider] = {}
         self._breakers: dict[str, Breaker] = {}
+        self._process = OwnProcess()
         self._rests: dict[str, float] = {}  # by lane: until when its limits let nothing through
         self._turns = count()
         self._lock = threading.Lock()
@@ -92,6 +94,13 @@ class ModelClients:
         first = self._models[index]
         return first.identity if model.identity == first.identity else [first.identity, model.identity]
 
+    def secrets(self) -> list[str]:
+        """Keys, header values and passwords, those of callable headers too: no message may repeat them."""
+        found = secrets(model.spec for model in self._models)
+        for provider in list(self._providers.values()):
+            found += [part for value in getattr(provider, "hidden", ()) for part in header_parts(value)]
+        return [value for value in found if len(value) >= SHORTEST_SECRET]
+
     # calls
 
     def ask(
@@ -113,8 +122,9 @@ class ModelClients:
 
         ``stored(digest)``: the answers that the log has already; ``heard`` is given the text of each answer.
         """
-        from mrengine.providers.call.fallbacks import ask_any
+        from mrengine.providers.call.fallbacks import ask_any, fitted
 
+        self._process.check()
         cost_usd: float | None = 0.0
 
         def attempt(model: Model, breaker: Breaker, alternatives: bool) -> Completion:
@@ -135,10 +145,8 @@ class ModelClients:
                 heard=heard,
             )
             turns = Turns(known, heard)
-            fitted = _fitted(request, model)
-            completion = turns.answer(
-                fitted, live=call.send, response_model=response_model, on_truncation=on_truncation
-            )
+            asked = fitted(request, model)
+            completion = turns.answer(asked, live=call.send, response_model=response_model, on_truncation=on_truncation)
             unknown = turns.cost_usd is None or call.cost_usd is None
             cost_usd = None if unknown else (turns.cost_usd or 0.0) + (call.cost_usd or 0.0)
             return completion
@@ -183,6 +191,7 @@ class ModelClients:
         done: Callable[[Usage, float | None], None],
     ) -> AbstractContextManager[ExternalCall]:
         """Leave for a call with a client of the user's own, once the model's limits give it."""
+        self._process.check()
         model = self._models[index]
         if self.budget is None:
             raise ConfigError("this job has no budget to reserve from", setting="limits")
@@ -256,9 +265,3 @@ class ModelClients:
             for provider in self._providers.values():
                 provider.close()
             self._providers.clear()
-
-
-def _fitted(request: Request, model: Model) -> Request:
-    """No model is asked for more than it can say: a fallback's limit may be smaller than the first one's."""
-    most = model.max_output
-    return request if most is None or request.max_tokens <= most else replace(request, max_tokens=most)

@@ -1,62 +1,396 @@
-"""Owns what an error message may say: nothing of a document, a prompt or an answer, and no key."""
+"""Hides what an error message must not repeat: text of the chunk, its prompts and answers, keys and header values.
+
+A map function's own exception quotes values: ``int(text)``, ``table[text]``, ``a, b = text.split()``. Messages are
+therefore compared with the texts in a folded form, letters and digits alone, that is the same for upper and lower case,
+accents, other separators, URL quoting, escapes of repr, JSON and HTML, base64 and hex.
+"""
 
 from __future__ import annotations
 
+import base64
+import binascii
+import builtins
+import html
 import os
 import re
+import sys
 import traceback as tb
-from collections.abc import Iterable, Mapping
+import types
+import unicodedata
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from urllib.parse import unquote_to_bytes, urlsplit
 
-__all__ = ["describe", "scrub", "secrets", "where"]
+from mrengine.errors import MrengineError
+from mrengine.records import ModelSpec
 
-_SECRET = re.compile(r"KEY|TOKEN|SECRET|PASSW|CREDENTIAL", re.IGNORECASE)
+__all__ = ["describe", "header_parts", "scrub", "secrets", "told", "where"]
+
 LONGEST = 500
-RUN = 10  # a shorter piece is a word that any message may share with any text
+RUN = 8  # characters that a message may share with a text by chance, at most less one
+RUN_WITH_DIGIT = 6  # letters and digits: a number stands in a message by chance less often than a word
+RUN_IN_QUOTES = 3  # what an exception quotes is a value
+LARGEST = 1_000_000  # characters of texts: more cannot be compared in a moment
+DASH = "…"
+
+_SECRET_NAME = re.compile(r"KEY|TOKEN|SECRET|PASSW|CREDENTIAL|AUTHORI[SZ]ATION", re.IGNORECASE)
+_VARIABLE = re.compile(r"\$\{([A-Za-z_][A-Za-z0-9_]*)\}")
+_SCHEMES = frozenset({"basic", "bearer", "token"})
+SHORTEST_SECRET = 4
+# What Python itself says, and documents may say, too.
+_STANDARD = re.compile(
+    r"invalid literal for int\(\) with base \d+|could not convert string to float"
+    r"|not enough values to unpack \(expected (at least )?\d+, got \d+\)|too many values to unpack \(expected \d+\)"
+    r"|(list|string|tuple) index out of range|index out of range|division by zero|substring not found"
+    r"|object (is not (callable|iterable|subscriptable)|has no attribute)|unsupported operand type\(s\) for"
+    r"|Expecting (value|property name enclosed in double quotes|',' delimiter|':' delimiter)|Extra data"
+    r"|line \d+ column \d+ \(char \d+\)|validation errors? for|is not in list|maximum recursion depth exceeded"
+)
+_QUOTED = re.compile(r"""(?:(?<!\w)|(?<=\bb))('(?:[^'\\]|\\.)*'|"(?:[^"\\]|\\.)*"|`[^`]*`)(?!\w)""")
+_ENCODED = re.compile(r"[A-Za-z0-9+/_-]{11,}={0,2}")
+_CODED = re.compile(
+    r"(?P<url>(?:%[0-9A-Fa-f]{2})+)|(?P<bytes>(?:\\x[0-9A-Fa-f]{2})+)|(?P<utf16>(?:\\u[0-9A-Fa-f]{4})+)"
+    r"|(?P<utf32>\\U[0-9A-Fa-f]{8})|(?P<escape>\\[abfnrtv\\'\"/])|(?P<entity>&(?:#\d+|#[xX][0-9A-Fa-f]+|\w+);)"
+)
+_FILE = re.compile(r"[\w./+@~-]+\.py")
+_INTERACTIVE = re.compile(
+    r"<(stdin|console|dynamic-code|ipython-input-[\w-]+|frozen [\w.]+)>|/\S*/ipykernel_\d+/\d+\.py"
+)
+Span = tuple[int, int]
+View = list[tuple[str, int, int]]  # characters of a message, each with the span of the message that it stands for
 
 
-def scrub(message: str, texts: Iterable[str]) -> str:
-    """Replace every run of ``RUN`` or more characters that also stands in one of the texts by an ellipsis."""
-    message = message[:LONGEST]
+def secrets(specs: Iterable[ModelSpec | str] = (), env: Mapping[str, str] = os.environ) -> list[str]:
+    """Values that no message may repeat: of variables whose names say so, and of the models' keys, headers (with their
+    ``${VAR}``) and passwords.
+    """
+    found = {value for name, value in env.items() if _SECRET_NAME.search(name) and len(value) >= RUN}
+    for spec in specs:
+        found |= {value for value in _of_spec(spec, env) if len(value) >= SHORTEST_SECRET}
+    return list(found)
+
+
+def _of_spec(spec: ModelSpec | str, env: Mapping[str, str]) -> Iterator[str]:
+    if isinstance(spec, str):
+        return
+    names = [spec.api_key_env] if isinstance(spec.api_key_env, str) else spec.api_key_env or ()
+    yield from (env.get(name, "") for name in names)
+    for value in spec.headers.values() if isinstance(spec.headers, Mapping) else ():
+        yield from (env.get(name, "") for name in _VARIABLE.findall(str(value)))
+        yield from header_parts(_VARIABLE.sub(lambda match: env.get(match[1], ""), str(value)))
+    for address in (spec.base_url, spec.proxy):
+        if address and "@" in address:
+            yield from _of_address(address)
+    for other in spec.fallbacks:
+        yield from _of_spec(other, env)
+
+
+def header_parts(value: str) -> Iterator[str]:
+    """The value of a header, and its words: of "Bearer …" the second one is the secret."""
+    yield value
+    yield from (word for word in value.split() if word.casefold() not in _SCHEMES)
+
+
+def _of_address(address: str) -> Iterator[str]:
+    try:
+        parts = urlsplit(address)
+    except ValueError:
+        return
+    yield from (unquote_to_bytes(part).decode("utf-8", "replace") for part in (parts.username, parts.password) if part)
+
+
+def scrub(
+    message: str, texts: Iterable[str], *, hidden: Iterable[str] = (), code: Iterable[types.CodeType] = ()
+) -> str:
+    """Replace by an ellipsis whatever also stands in one of the texts: ``RUN`` or more characters, in any of the forms
+    above; between quotes ``RUN_IN_QUOTES`` or more.
+
+    A single word that ``code`` names (a key, an attribute) stays. ``hidden``: secrets, whatever the code says, whole
+    ones at any length.
+    """
+    message = message[: LONGEST + 100]  # a value that is cut off there is long enough to be known
     texts = [text for text in texts if text]
-    out: list[str] = []
-    i = 0
-    while i < len(message):
-        end = i
-        for text in texts:
-            stop = i + RUN
-            while stop <= len(message) and message[i:stop] in text:
-                end = max(end, stop)
-                stop += 1
-        if end > i:
-            out.append("…")
-            i = end
+    if sum(map(len, texts)) > LARGEST:
+        return "its message is not shown: the chunk is too large to be compared with it"
+    views = list(_views(message))
+    spans = _of_texts(message, views, texts, code) if texts else []
+    spans += _of_secrets(views, list(hidden))
+    return _without(message, spans)[:LONGEST].encode("utf-8", "replace").decode()
+
+
+def _of_texts(message: str, views: list[View], texts: list[str], code: Iterable[types.CodeType]) -> list[Span]:
+    found: list[Span] = []
+    for fold, enough in _FOLDS:
+        folded = [fold(text) for text in texts]
+        for view in views:
+            found += _shared(_folded(view, fold), folded, enough)
+    standard = [match.span() for match in _STANDARD.finditer(message)]
+    found = [span for span in found if not any(a <= span[0] and span[1] <= b for a, b in standard)]
+    found += _of_quotes(message, views, texts)
+    known = _words(code) if found else set()
+    widened = (_widened(message, *span) for span in found)
+    found = [span for span in widened if not _names(message[slice(*span)], known)]
+    return found + _of_encoded(message, [_alphanumeric(text) for text in texts])
+
+
+def _names(piece: str, known: set[str]) -> bool:
+    word = piece.strip("'\"` .,:;()[]{}")
+    return re.fullmatch(r"\w+", word) is not None and word.casefold() in known
+
+
+def _of_quotes(message: str, views: list[View], texts: list[str]) -> list[Span]:
+    """Words between quotes that are words of a text; where it has no spaces between words, pieces of it."""
+    quotes = [match.span(1) for match in _QUOTED.finditer(message)]
+    if not quotes:
+        return []
+    plain = [unicodedata.normalize("NFKD", text.casefold()) for text in texts]
+    words = {word for text in plain for word in re.findall(r"\w+", text)}
+    found = []
+    for view in views:
+        for start, stop in quotes:
+            inside = _folded([c for c in view if start < c[1] and c[2] < stop], _decomposed)
+            chars = "".join(char for char, _, _ in inside)
+            for match in re.finditer(r"\w+", chars):
+                word = match[0]
+                piece = not word.isascii() and any(word in text for text in plain)
+                if piece or (len(word) >= RUN_IN_QUOTES and word in words):
+                    found.append((inside[match.start()][1], inside[match.end() - 1][2]))
+    return found
+
+
+def _decomposed(text: str) -> str:
+    return unicodedata.normalize("NFKD", text.casefold())
+
+
+def _of_secrets(views: list[View], secrets: list[str]) -> list[Span]:
+    """Pieces of secrets, and whole ones at any length."""
+    found: list[Span] = []
+    folded = [plain for secret in secrets if (plain := _alphanumeric(secret))]
+    for view in views:
+        message = _folded(view, _alphanumeric)
+        found += _shared(message, folded, _is_long)
+        text = "".join(char for char, _, _ in message)
+        for secret in folded:
+            for match in re.finditer(re.escape(secret), text):
+                found.append((message[match.start()][1], message[match.end() - 1][2]))
+    return found + _of_encoded("".join(char for char, _, _ in views[0]), folded)
+
+
+def _of_encoded(message: str, folded: list[str]) -> list[Span]:
+    """Pieces that are base64 or hex of something in the texts."""
+    found = []
+    for match in _ENCODED.finditer(message):
+        for decoded in _decodings(match[0]):
+            plain = _alphanumeric(decoded)
+            view = [(char, 0, 0) for char in plain]
+            if next(_shared(view, folded, _is_long), None) is not None:
+                found.append(match.span())
+    return found
+
+
+def _decodings(piece: str) -> Iterator[str]:
+    padded = piece.rstrip("=").replace("-", "+").replace("_", "/")
+    padded += "=" * (-len(padded) % 4)
+    for decode, text in ((bytes.fromhex, piece), (base64.b64decode, padded)):
+        try:
+            yield decode(text).decode("utf-8", "replace")
+        except (ValueError, binascii.Error):
+            continue
+
+
+# folding
+
+
+def _alphanumeric(text: str) -> str:
+    """Letters and digits alone, without case and accents."""
+    return re.sub(r"[\W_]+", "", unicodedata.normalize("NFKD", text.casefold()))
+
+
+def _closed_up(text: str) -> str:
+    """Without case and spaces: for values of which many characters are neither letters nor digits."""
+    return "".join(text.casefold().split())
+
+
+def _is_long(run: str) -> bool:
+    return len(run) >= RUN or (len(run) >= RUN_WITH_DIGIT and any(map(str.isdigit, run)))
+
+
+def _is_long_with_marks(run: str) -> bool:
+    alphanumeric = sum(map(str.isalnum, run))
+    return len(run) >= RUN and (alphanumeric >= RUN_WITH_DIGIT or any(map(str.isdigit, run)))
+
+
+_FOLDS: tuple[tuple[Callable[[str], str], Callable[[str], bool]], ...] = (
+    (_alphanumeric, _is_long),
+    (_closed_up, _is_long_with_marks),
+)
+
+
+def _folded(view: View, fold: Callable[[str], str]) -> View:
+    return [(folded, start, stop) for char, start, stop in view for folded in fold(char)]
+
+
+def _views(message: str) -> Iterator[View]:
+    """The message as it is, then with what was quoted or escaped read, thrice at most: a URL inside of JSON."""
+    view = [(char, at, at + 1) for at, char in enumerate(message)]
+    yield view
+    for _ in range(3):
+        text = "".join(char for char, _, _ in view)
+        matches = list(_CODED.finditer(text))
+        if not matches:
+            return
+        decoded: View = []
+        at = 0
+        for match in matches:
+            decoded += view[at : match.start()]
+            span = view[match.start()][1], view[match.end() - 1][2]
+            decoded += [(char, *span) for char in _read(match)]
+            at = match.end()
+        view = decoded + view[at:]
+        yield view
+
+
+def _read(match: re.Match[str]) -> str:
+    text = match[0]
+    if match["url"] or match["bytes"]:
+        data = bytes.fromhex(text.replace("%", "").replace("\\x", ""))
+        try:
+            return data.decode()
+        except UnicodeDecodeError:
+            return data.decode("latin-1")  # repr() of a str writes é so
+    if match["utf16"]:
+        return bytes.fromhex(text.replace("\\u", "")).decode("utf-16-be", "replace")
+    if match["utf32"]:
+        return chr(min(int(text, base=0), sys.maxunicode))
+    if match["escape"]:
+        return " " if text[1].isalpha() else text[1]
+    return html.unescape(text)
+
+
+# matching
+
+
+def _shared(message: View, texts: Sequence[str], enough: Callable[[str], bool]) -> Iterator[Span]:
+    """Spans of the message whose folded form stands in a text, and is long enough to be no chance."""
+    chars = "".join(char for char, _, _ in message)
+    at = 0
+    while at < len(chars):
+        end = max((_reach(chars, at, text) for text in texts), default=at)
+        if enough(chars[at:end]):
+            yield message[at][1], message[end - 1][2]
+            at = end
         else:
-            out.append(message[i])
-            i += 1
-    return "".join(out)
+            at += 1
 
 
-def secrets(env: Mapping[str, str] = os.environ) -> list[str]:
-    """The values of variables whose names say that they are secret."""
-    return [value for name, value in env.items() if _SECRET.search(name)]
+def _reach(chars: str, at: int, text: str) -> int:
+    """How far the characters from ``at`` on stand in the text as they are: doubling, then halving."""
+    low, step = 0, RUN_WITH_DIGIT
+    while at + low + step <= len(chars) and chars[at : at + low + step] in text:
+        low += step
+        step *= 2
+    while step:
+        if at + low + step <= len(chars) and chars[at : at + low + step] in text:
+            low += step
+        else:
+            step //= 2
+    return at + low
 
 
-def describe(error: BaseException, texts: Iterable[str] = ()) -> str:
-    """``Type: message`` of an exception, scrubbed of the texts, and of keys: clients of the user's own repeat them.
+def _widened(message: str, start: int, stop: int) -> Span:
+    """To the ends of the words that it begins and ends in."""
+    while start and message[start - 1].isalnum() and message[start].isalnum():
+        start -= 1
+    while stop < len(message) and message[stop - 1].isalnum() and message[stop].isalnum():
+        stop += 1
+    return start, stop
+
+
+def _without(message: str, spans: list[Span]) -> str:
+    out: list[str] = []
+    at = 0
+    for start, stop in sorted(spans):
+        if stop <= at:
+            continue
+        if start > at or not out:
+            out += [message[at:start], DASH]
+        at = stop
+    return "".join([*out, message[at:]])
+
+
+def _words(code: Iterable[types.CodeType]) -> set[str]:
+    """Words that code names and that are its constants, and Python's own names."""
+    found = {name.casefold() for name in dir(builtins)} | {"nonetype"}
+    waiting: list[object] = list(code)
+    while waiting:
+        item = waiting.pop()
+        if isinstance(item, types.CodeType):
+            waiting += [*item.co_consts, *item.co_names, *item.co_varnames, *item.co_freevars, item.co_name]
+        elif isinstance(item, (tuple, frozenset)):
+            waiting += item
+        elif isinstance(item, str):
+            found.update(re.findall(r"\w+", item.casefold()))
+    return found
+
+
+# exceptions
+
+
+# Past what a class or a metaclass of the user's own puts in the way.
+_NAME_OF = type.__dict__["__name__"].__get__
+_MODULE_OF = type.__dict__["__module__"].__get__
+_TRACEBACK_OF = BaseException.__dict__["__traceback__"].__get__
+
+
+def describe(error: BaseException, texts: Iterable[str] = (), hidden: Iterable[str] | None = None) -> str:
+    """``Type: message`` of an exception, scrubbed. ``hidden``: secrets; None: those of the environment.
 
     Always text that can be stored: without lone surrogates.
     """
+    texts, hidden = list(texts), secrets() if hidden is None else list(hidden)
+    name, text = _type_name(error, texts, hidden), told(error, texts, hidden)
+    return f"{name}: {text}" if text else name
+
+
+def told(error: BaseException, texts: Iterable[str], hidden: Iterable[str]) -> str:
+    """The message of an exception alone, scrubbed."""
     try:
-        text = scrub(str(error), [*texts, *secrets()])
-    except Exception:  # noqa: BLE001  # its own __str__
-        text = "its message cannot be read"
-    name = type(error).__name__
-    return (f"{name}: {text}" if text else name).encode("utf-8", "replace").decode()
+        return scrub(str(error), texts, hidden=hidden, code=_code_of(error))
+    except BaseException:  # noqa: BLE001  # its own __str__, whatever that raises
+        return "its message cannot be read"
+
+
+def _type_name(error: BaseException, texts: Iterable[str], hidden: Iterable[str]) -> str:
+    """A class that stands in its module has its name from the code; another one may have been named after a value."""
+    try:
+        kind = type(error)
+        name = str(_NAME_OF(kind))  # not kind.__name__: a metaclass may raise
+        if getattr(sys.modules.get(str(_MODULE_OF(kind))), name, None) is kind:
+            return name
+        return scrub(f"'{name}'", texts, hidden=hidden, code=_code_of(error)).strip("'")
+    except BaseException:  # noqa: BLE001  # a metaclass of the user's own
+        return "an exception"
+
+
+def _code_of(error: BaseException) -> list[types.CodeType]:
+    """The code that raised it; the package's messages about models, whose words documents use, are made elsewhere."""
+    code = [frame.f_code for frame, _ in tb.walk_tb(_TRACEBACK_OF(error))]
+    if issubclass(type(error), MrengineError):
+        from mrengine.providers.call import error_map
+
+        code += [value.__code__ for value in vars(error_map).values() if isinstance(value, types.FunctionType)]
+    return code
 
 
 def where(error: BaseException, *, own: str) -> str:
     """The frames of an exception below those in files under ``own``: file, line and function, no source and no
-    value.
+    value. Code that was made at run time may be named after one: it has nothing but its line.
     """
-    frames = [f for f in tb.extract_tb(error.__traceback__) if not f.filename.startswith(own)]
-    return "\n".join(f'File "{f.filename}", line {f.lineno}, in {f.name}' for f in frames[-20:])
+    frames = [f for f in tb.extract_tb(_TRACEBACK_OF(error), limit=None) if not f.filename.startswith(own)]
+    return "\n".join(map(_frame, frames[-20:]))
+
+
+def _frame(frame: tb.FrameSummary) -> str:
+    name = frame.filename
+    if _FILE.fullmatch(name) or os.path.exists(name) or _INTERACTIVE.fullmatch(name):
+        return f'File "{name}", line {frame.lineno}, in {frame.name}'
+    return f'File "{name if name == "<string>" else "<unknown>"}", line {frame.lineno}'

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import os
 import sys
 import threading
@@ -25,11 +26,12 @@ from mrengine.log.format.values import Unstorable, normalise
 from mrengine.worker.chunk_reader import ChunkReader, TrackedChunk
 from mrengine.worker.context import Context, Stopped, TaskCalls, WorkerServices
 from mrengine.worker.deadline import Deadline
+from mrengine.worker.forks import OwnProcess, leave
 from mrengine.worker.model_clients import ModelClients
-from mrengine.worker.redact import describe, where
+from mrengine.worker.redact import describe, secrets, told, where
 from mrengine.worker.stored_answers import StoredCalls
 
-__all__ = ["Emit", "TaskRunner", "stored_value"]
+__all__ = ["Emit", "TaskRunner", "cannot_start", "stored_value"]
 
 Emit = Callable[[int, int, int, bytes], None]
 OWN_FILES = os.path.join(os.path.dirname(os.path.dirname(os.path.abspath(__file__))), "")
@@ -45,10 +47,27 @@ def _loaded(blob: bytes) -> Callable[[Any, Any], Any]:
     function: Callable[[Any, Any], Any] = cloudpickle.loads(blob)
     scope = getattr(function, "__globals__", {})
     name = scope.get("__name__")
-    if name == "__main__" or (isinstance(name, str) and name not in sys.modules):
+    if name == "__main__" or (isinstance(name, str) and name not in sys.modules and not _is_found(name)):
         module = sys.modules[name] = types.ModuleType(name)
         vars(module).update(scope)
     return function
+
+
+def cannot_start(error: BaseException, setup: WorkerConfig) -> str:
+    """Why a worker could not load what it needs, without the models' keys and header values."""
+    try:
+        specs = [model.spec for model in cloudpickle.loads(setup.models_blob)]
+    except Exception:  # noqa: BLE001  # a provider class that cannot be imported here may be the very cause
+        specs = []
+    return describe(error, (), secrets(specs))
+
+
+def _is_found(name: str) -> bool:
+    """Whether a module can be imported here: others that travelled by its name need all of it."""
+    try:
+        return importlib.util.find_spec(name) is not None
+    except (ImportError, ValueError, AttributeError):
+        return False
 
 
 def _result_type(blob: bytes) -> Any:
@@ -81,7 +100,8 @@ class TaskRunner:
         objects: LocalFunctions | None = None,
         initialize: bool = True,
     ) -> None:
-        self._setup, self._worker, self._emit, self._stopping = setup, worker, emit, stopping
+        self._setup, self._worker, self._send, self._stopping = setup, worker, emit, stopping
+        self._process = OwnProcess()
         self._ends_run = objects.ends_run if objects is not None else None
         if setup.path is not None:
             sys.path[:] = setup.path
@@ -99,15 +119,23 @@ class TaskRunner:
         self._budget = budget
         self._salvage = WorkerJournal(setup.folder, setup.job_id, worker, slots)
         self._models = ModelClients(setup, worker, slots, self._emit_kept, stopping, budget)
-        self._desk = WorkerServices(setup, worker, self._models, stored, emit, stopping)
+        self._desk = WorkerServices(setup, worker, self._models, stored, self._emit, stopping)
         self._timeout_s = setup.chunk_timeout_s
 
     def endpoint_came(self, name: str, url: str, key: str) -> None:
         """Where a server that the job runs itself is to be found."""
         self._models.endpoint_came(name, url, key)
 
+    def _emit(self, kind: int, chunk: int, model: int, payload: bytes) -> None:
+        if not self._process.here:
+            if kind in m.OUTCOMES:
+                leave()  # a fork that returned from map_fn: the outcome is its parent's to tell
+            self._process.check()
+        self._send(kind, chunk, model, payload)
+
     def _emit_kept(self, kind: int, chunk: int, model: int, payload: bytes) -> None:
         """An answer is kept before it is sent: it was paid for, whatever becomes of the supervisor."""
+        self._process.check()
         if kind == codec.CALL:
             self._salvage.keep(payload)
         self._emit(kind, chunk, model, payload)
@@ -131,19 +159,33 @@ class TaskRunner:
         calls = TaskCalls()
         try:
             self._run(task, calls)
-        except Stopped:
-            self._emit(m.DROPPED, task.chunk, task.model, b"")
-        except BudgetExhausted as error:
-            packed = pack([str(error), error.spent, error.limit, error.unit])
-            self._emit(m.BUDGET_SPENT, task.chunk, task.model, packed)
         except BaseException as error:
+            if not self._process.here:
+                leave(error)
             if self._ends_run is not None and (not isinstance(error, Exception) or self._ends_run(error)):
                 raise  # Ctrl-C in the host ends the run; sys.exit() in a worker ends the chunk
-            try:
+            self._tell(task, error, calls)
+
+    def fail(self, task: m.Start, error: BaseException) -> None:
+        """Emit the failure of a task that was not told, for an exception that came from elsewhere."""
+        self._tell(task, error, TaskCalls())
+
+    def _tell(self, task: m.Start, error: BaseException, calls: TaskCalls) -> None:
+        """Emit what an exception means. Its class and its attributes are user code, too, and may raise anything."""
+        try:
+            if issubclass(type(error), Stopped) and self._stopping.is_set():
+                self._emit(m.DROPPED, task.chunk, task.model, b"")
+            elif issubclass(type(error), BudgetExhausted):
+                self._emit_spent(task, error, calls)
+            else:
                 self._emit_error(task, error, calls)
-            except Exception as strange:  # noqa: BLE001  # an exception that cannot be told either
-                message = f"{type(error).__name__}, of which nothing can be told: {type(strange).__name__}"
-                self._emit_failure(task, "error", message)
+        except BaseException as strange:  # noqa: BLE001
+            message = f"{describe(error, self._texts(calls))}; more cannot be told: {type(strange).__name__}"
+            self._emit_failure(task, "error", message)
+
+    def _emit_spent(self, task: m.Start, error: Any, calls: TaskCalls) -> None:
+        packed = pack([self._told(error, calls), error.spent, error.limit, error.unit])
+        self._emit(m.BUDGET_SPENT, task.chunk, task.model, packed)
 
     def _run(self, task: m.Start, calls: TaskCalls) -> None:
         started = time.monotonic()
@@ -179,7 +221,7 @@ class TaskRunner:
 
     def _emit_error(self, task: m.Start, error: BaseException, calls: TaskCalls) -> None:
         chunk = calls.chunk
-        message = describe(error, [chunk.text_read if chunk is not None else "", *calls.texts])
+        message = describe(error, self._texts(calls), self._models.secrets())
         if isinstance(error, Unstorable):
             message += f"; {STORABLE}"
         tried = isinstance(error, ModelError) and error.causes  # until the deadline
@@ -194,18 +236,19 @@ class TaskRunner:
         else:
             self._emit_failure(
                 task,
-                "unstorable"
-                if isinstance(error, Unstorable)
-                else "model"
-                if isinstance(error, ModelError)
-                else "damaged"
-                if isinstance(error, LogError)
-                else "error",
+                _kind_of(error),
                 message,
                 document_id=chunk.document_id if chunk is not None else "",
                 traceback=where(error, own=OWN_FILES),
-                facts=_facts(error) | _answers(calls),
+                facts=self._facts(error, calls) | _answers(calls),
             )
+
+    def _texts(self, calls: TaskCalls) -> list[str]:
+        """What no message of this task may repeat. The chunk's text, too, where map_fn has it by a way of its own."""
+        return [calls.chunk.text_or_nothing if calls.chunk is not None else "", *calls.texts]
+
+    def _told(self, error: BaseException, calls: TaskCalls) -> str:
+        return told(error, self._texts(calls), self._models.secrets())
 
     def _emit_failure(self, task: m.Start, kind: str, message: str, document_id: str = "", **more: Any) -> None:
         failure = records.FailureRecord(
@@ -223,15 +266,15 @@ class TaskRunner:
         )
         self._emit(codec.FAILURE, task.chunk, task.model, records.pack_failure(failure))
 
-
-def _facts(error: BaseException) -> dict[str, Any]:
-    """How often a call was tried, how long it waited and why, where the error tells."""
-    if not isinstance(error, ModelError):
-        return {}
-    facts = {"attempts": error.attempts, "waited_s": error.waited_s, "causes": list(error.causes)}
-    if error.status is not None:
-        facts["status"] = error.status
-    return facts
+    def _facts(self, error: BaseException, calls: TaskCalls) -> dict[str, Any]:
+        """How often a call was tried, how long it waited and why, where the error tells."""
+        if not isinstance(error, ModelError):
+            return {}
+        causes = [self._told(ModelError(cause), calls) for cause in error.causes]
+        facts = {"attempts": error.attempts, "waited_s": error.waited_s, "causes": causes}
+        if error.status is not None:
+            facts["status"] = error.status
+        return facts
 
 
 MOST_ANSWERS, MOST_CHARACTERS = 16, 1_000_000
@@ -247,3 +290,11 @@ def _answers(calls: TaskCalls) -> dict[str, Any]:
         kept.insert(0, text)
         left -= len(text)
     return {"answers": kept} if kept else {}
+
+
+def _kind_of(error: BaseException) -> str:
+    if isinstance(error, Unstorable):
+        return "unstorable"
+    if isinstance(error, ModelError):
+        return "model"
+    return "damaged" if isinstance(error, LogError) else "error"

@@ -12,7 +12,8 @@ import pytest
 from mrengine.engine import protocol as m
 from mrengine.engine.loop import Engine
 from mrengine.engine.round import RoundSettings
-from mrengine.engine.worker_monitor import HANG_GRACE_S
+from mrengine.engine.worker_monitor import HANG_GRACE_S, SETTLED_S, UNCLAIMED_S
+from mrengine.errors import LogError
 from mrengine.log.format import codec, records
 
 
@@ -65,6 +66,7 @@ class Journal:
         self.size = 0
         self.durable_to = 0
         self.failed: set[int] = set()
+        self.error: LogError | None = None
 
     def append(self, kind: int, payload: bytes) -> int:
         self.events.append(("append", kind))
@@ -77,6 +79,8 @@ class Journal:
         self.events.append(("write", None))
 
     def commit(self) -> int:
+        if self.error is not None:
+            raise self.error
         self.events.append(("commit", None))
         self.durable_to = self.size
         return self.size
@@ -171,6 +175,34 @@ def test_an_intent_is_written_and_not_synced() -> None:
     bench.journal.events.clear()
     bench.say((0, codec.INTENT, 0, 0, b"intent"))
     assert [what for what, _ in bench.journal.events] == ["append", "write"]
+
+
+def test_a_log_that_fails_lets_what_is_in_flight_end() -> None:
+    """Its calls are paid for, and their workers keep the answers: ``drain_s``, as at every stop."""
+    bench = Bench(chunks=4, workers=2, slots=1, drain_s=10.0)
+    bench.journal.error = LogError("no room", reason="full", path="log")
+    bench.result(0)
+    assert bench.engine.state is None
+    assert bench.backend.drained
+    assert bench.holds(0) == [2]  # it was given out before the disk was asked
+    bench.clock.now += 9.0
+    bench.result(1)
+    bench.say((0, m.DROPPED, 2, 0, b""))
+    assert bench.engine.state == "log"
+    assert bench.engine.facts == {"message": "no room", "reason": "full", "path": "log", "ranges": []}
+    assert [what for what, _ in bench.journal.events].count("durable") == 0
+
+
+def test_a_log_that_fails_while_the_job_drains_is_told() -> None:
+    """What was asked for before cannot be had; what hangs is not waited for."""
+    bench = Bench(chunks=4, workers=2, slots=1, drain_s=10.0)
+    bench.engine.stop("stopped")
+    bench.journal.error = LogError("no room", reason="full")
+    bench.result(0)
+    assert bench.engine.state is None
+    bench.clock.now += 11.0
+    bench.say()
+    assert bench.engine.state == "log"
 
 
 def test_an_outcome_counts_once() -> None:
@@ -293,6 +325,108 @@ def test_a_worker_that_was_stopped_is_replaced() -> None:
     bench.die(0, [0, 1])
     assert codec.ATTEMPT not in bench.journal.kinds()
     assert sorted(bench.holds()) == [0, 1]
+
+
+def _pass(bench: Bench, seconds: float) -> None:
+    """Time goes by, second by second, and nobody says anything."""
+    until = bench.clock.now + seconds
+    while bench.clock.now < until and not bench.backend.killed:
+        bench.clock.now += 1
+        bench.say()
+
+
+def test_a_task_that_is_stopped_again_and_again_is_given_up() -> None:
+    """The first stop may have come from outside; those after it are crashes, and do not break the pool."""
+    bench = Bench(chunks=5, max_attempts=3)
+    for charges in (0, 1, 2, 3):
+        bench.backend.halted, bench.backend.killed = {0}, []
+        _pass(bench, 3)
+        assert bench.backend.killed == [0]
+        bench.backend.halted = set()
+        bench.die(0, [0])
+        assert bench.journal.kinds().count(codec.ATTEMPT) == charges
+    assert bench.journal.failed == {0}
+    assert bench.engine.state is None
+
+
+def test_every_task_may_be_stopped_once() -> None:
+    """Whoever stops workers from outside breaks no pool."""
+    bench = Bench(chunks=20, slots=1, max_attempts=1)
+    while bench.holds():
+        bench.backend.halted, bench.backend.killed = {0}, []
+        _pass(bench, 3)
+        bench.backend.halted = set()
+        bench.die(0, bench.holds()[:1])
+        bench.result()
+    assert bench.engine.state == "done"
+    assert not bench.journal.failed
+
+
+def test_a_task_that_runs_on_after_its_outcome_is_ended() -> None:
+    """Soon, where nothing else runs in the worker; it costs nobody an attempt."""
+    bench = Bench(chunks=3)
+    bench.backend.running = {0: [m.Started(0, 0, bench.clock.now)]}
+    bench.result()
+    assert bench.holds()[0] == 1
+    _pass(bench, SETTLED_S + 2)
+    assert bench.backend.killed == [0]
+    bench.backend.running = {}
+    bench.die(0, [])
+    assert bench.holds()[0] == 1
+    assert codec.ATTEMPT not in bench.journal.kinds()
+
+
+def test_what_runs_beside_a_task_that_does_not_end_has_time_to_come_to_its_outcome() -> None:
+    """Then the worker is replaced, and its tasks are charged nothing."""
+    bench = Bench(chunks=4, slots=2, drain_s=10.0)
+    bench.backend.running = {0: [m.Started(0, 0, bench.clock.now), m.Started(1, 0, bench.clock.now)]}
+    bench.result()
+    _pass(bench, SETTLED_S + 2)
+    assert bench.backend.killed == []
+    _pass(bench, 10)
+    assert bench.backend.killed == [0]
+    bench.die(0, [1])
+    assert codec.ATTEMPT not in bench.journal.kinds()
+
+
+def test_a_task_that_nobody_runs_is_given_out_again_and_not_for_ever() -> None:
+    """A worker that runs nothing and has a task is replaced; it is the task's fault when it is alone."""
+    bench = Bench(chunks=2, max_attempts=2)
+    for _ in range(2):
+        assert bench.holds() == [0]
+        bench.backend.killed = []
+        _pass(bench, UNCLAIMED_S + 2)
+        assert bench.backend.killed == [0]
+        bench.die(0, [])
+    assert bench.journal.failed == {0}
+    assert bench.holds() == [1]
+
+
+def test_a_worker_that_runs_something_may_take_its_time_with_the_rest() -> None:
+    """Code in C may hold the interpreter as long as a task may take."""
+    bench = Bench(chunks=2, slots=2, chunk_timeout_s=60.0)
+    bench.backend.running = {0: [m.Started(0, 0, bench.clock.now)]}
+    _pass(bench, UNCLAIMED_S * 3)
+    assert bench.backend.killed == []
+    _pass(bench, 80)
+    assert bench.backend.killed == [0]
+
+
+def test_what_a_worker_said_last_and_nobody_can_read_may_have_been_any_of_its_tasks() -> None:
+    """All of them are suspects, for the guilty one may have left its slot."""
+    bench = Bench(chunks=2, slots=2)
+    bench.backend.held[0].clear()
+    bench.say((0, m.DIED, -1, -1, m.Death([], -9, "junk", garbled=True)), (0, m.READY, -1, -1, b""))
+    assert bench.holds() == [0]
+
+
+def test_after_a_pause_of_its_own_nothing_is_held_against_a_worker() -> None:
+    """A laptop that slept: what the workers have said since is still to be read."""
+    bench = Bench(chunks=2)
+    _pass(bench, 2)
+    bench.clock.now += 3600
+    bench.say()
+    assert bench.backend.killed == []
 
 
 @pytest.mark.parametrize("slots", [1, 4, 16, 64])

@@ -18,8 +18,8 @@ import msgpack
 
 from mrengine import posix
 from mrengine.backends.process import framing
-from mrengine.backends.process.supervisor_handle import SupervisorHandle
-from mrengine.errors import JobBusy, LogError, SupervisorDied
+from mrengine.backends.process.supervisor_handle import SupervisorHandle, host_path
+from mrengine.errors import ConfigError, JobBusy, LogError, SupervisorDied
 
 __all__ = ["Driver", "Durable", "Ended", "Line", "News", "Note", "ProcessDriver"]
 
@@ -107,8 +107,10 @@ class ProcessDriver:
 
     def __init__(self, *, drain_s: float) -> None:
         self._drain_s = drain_s
-        self._supervisor = SupervisorHandle()
-        self._wake_read, self._wake_write = os.pipe()
+        try:
+            self._wake_read, self._wake_write = os.pipe()
+        except OSError as error:
+            raise ConfigError(f"the supervisor cannot be started: {error}", setting="workers") from error
         os.set_blocking(self._wake_read, False)
         os.set_blocking(self._wake_write, False)
         self._waking = threading.RLock()  # a signal handler may come while its own thread holds it
@@ -116,6 +118,11 @@ class ProcessDriver:
         self._told: str | None = None
         self._early: list[tuple[int, bytes]] = []
         self._order, self._job_id = b"", ""
+        try:
+            self._supervisor = SupervisorHandle()
+        except BaseException:
+            self._close_pipe()
+            raise
 
     @property
     def pid(self) -> int:
@@ -134,7 +141,6 @@ class ProcessDriver:
             kind, answer = self._await(framing.OPENED, framing.REFUSED)
             facts = msgpack.unpackb(answer)
             if kind == framing.OPENED:
-                self._supervisor.runtime = facts["runtime"]
                 return int(facts["durable"])
             patience_s = PATIENCE_S + max(self._drain_s, facts.get("drain_s", 0.0))
             if not (facts["why"] == "busy" and facts["draining"] and time.monotonic() - began < patience_s):
@@ -173,7 +179,8 @@ class ProcessDriver:
         return self.opened()
 
     def play(self, order: Mapping[str, Any]) -> None:
-        self._supervisor.send(framing.RUN, msgpack.packb({key: order[key] for key in order if key != "objects"}))
+        told = {key: order[key] for key in order if key != "objects"}
+        self._supervisor.send(framing.RUN, msgpack.packb({**told, "path": host_path()}))
         self._tell()
 
     def receive(self, timeout_s: float) -> list[News]:
@@ -227,6 +234,8 @@ class ProcessDriver:
 
 
 def _refusal(facts: Mapping[str, Any], job_id: str) -> Exception:
+    if facts["why"] == "config":
+        return ConfigError(facts["message"], setting=facts["setting"])
     if facts["why"] == "busy":
         return JobBusy(facts["message"], job_id=job_id, pid=facts.get("pid"))
     ranges = [tuple(span) for span in facts.get("ranges", ())]

@@ -155,7 +155,7 @@ class _Served:
         try:
             self._server = self._server or model_server(self._name, context_window=self._context_window)
             self._server.start()
-        except ConfigError as error:
+        except (ConfigError, OSError) as error:
             self._tell_all("", str(error))
             return
         self._switchboard.watch(self._server.ready_fd, self._on_ready)

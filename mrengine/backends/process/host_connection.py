@@ -32,7 +32,7 @@ class HostConnection:
         self.write_fd = os.dup(fd)  # one that can be watched for room while the other is watched for frames
         self._reader = framing.FrameReader(fd)
         self._queue: deque[bytes] = deque()
-        self.rest = b""  # of the frame that is being sent
+        self.rest = memoryview(b"")  # of the frame that is being sent
         self._durable: int | None = None
         self._beaten = 0.0
         self.dropped = 0
@@ -98,7 +98,7 @@ class HostConnection:
         """Write as much as the socket takes."""
         while self.waiting and not self.broken:
             if not self.rest:
-                self.rest = self._queue.popleft() if self._queue else self._durable_frame()
+                self.rest = memoryview(self._queue.popleft() if self._queue else self._durable_frame())
             try:
                 self.rest = self.rest[os.write(self.fd, self.rest) :]
             except BlockingIOError:

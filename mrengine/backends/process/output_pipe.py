@@ -25,15 +25,33 @@ class OutputPipe:
 
     def read(self) -> list[bytes]:
         """The whole lines that have arrived."""
+        return self._lines() if self._fill() else []
+
+    def last(self) -> list[bytes]:
+        """All that has arrived, the line that was not ended too."""
+        lines: list[bytes] = []
+        while self._fill():
+            lines += self._lines()
+        rest, self._rest = self._rest, b""
+        return lines + self._packed([rest])
+
+    def _fill(self) -> bool:
         try:
-            self._rest += os.read(self.fd, 1 << 16)
+            data = os.read(self.fd, 1 << 16)
         except BlockingIOError:
-            return []
+            return False
+        self._rest += data
+        return bool(data)
+
+    def _lines(self) -> list[bytes]:
         *lines, self._rest = self._rest.split(b"\n")
         if len(self._rest) > LONGEST:
             whole = _cut(self._rest, (len(self._rest) - 1) // LONGEST * LONGEST)
             lines.append(self._rest[:whole])
             self._rest = self._rest[whole:]
+        return self._packed(lines)
+
+    def _packed(self, lines: list[bytes]) -> list[bytes]:
         return [
             msgpack.packb([self._logger, self._level, piece.decode("utf-8", "replace")])
             for line in lines

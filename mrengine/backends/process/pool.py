@@ -20,7 +20,8 @@ from mrengine.log.file.call_index import CallIndex
 
 __all__ = ["ProcessPool"]
 
-FINISH_S = 0.5  # a worker that is asked to end has this long
+FINISH_S = 3.0  # a worker that is asked to end has this long: it runs what user code has registered for that
+SHORT_S = 0.5  # where nobody waits for the job any more, or what runs there has had its time
 
 
 class ProcessPool:
@@ -58,12 +59,12 @@ class ProcessPool:
         handle = self._handles[worker]
         try:
             return int(psutil.Process(handle.pid).memory_info().rss) if handle is not None else 0
-        except psutil.Error:
+        except (psutil.Error, OSError):
             return 0
 
-    def stopped(self, worker: int) -> bool:
+    def stopped(self, worker: int) -> int:
         handle = self._handles[worker]
-        return handle is not None and posix.is_stopped(handle.pid)
+        return posix.stopped_by(handle.pid) if handle is not None else 0
 
     def drain(self) -> None:
         for worker in range(self.workers):
@@ -146,7 +147,12 @@ class ProcessPool:
         return messages
 
     def look_after(self) -> list[Message]:
-        """Those that are dead and do not say so: without pidfds, a child of theirs may hold what would tell."""
+        """Those that are dead and do not say so: without pidfds, a child of theirs may hold what would tell. Those that
+        live and cannot be heard are ended.
+        """
+        for handle in self._handles:
+            if handle is not None:
+                handle.end_if_cut()
         return [said for handle in self._handles if handle and handle.dead for said in self._on_death(handle)]
 
     def _bury(self, handle: WorkerHandle) -> list[Message]:
@@ -157,16 +163,14 @@ class ProcessPool:
         posix.kill_orphans(self.pids())
         return [*last, (handle.index, DIED, -1, -1, death)]
 
-    def end_workers(self) -> list[Message]:
-        """Ask all workers to end, wait, then kill: a map function may leave threads that never end. They are gone
-        after it.
-        """
+    def end_workers(self, within_s: float = FINISH_S) -> list[Message]:
+        """Ask all workers to end, wait, then kill: what user code runs at exit may never end. They are gone then."""
         self.keep_alive = False
         messages: list[Message] = []
         handles = [handle for handle in self._handles if handle is not None]
         for handle in handles:
             handle.send(framing.frame(framing.LEAVE))
-        until = time.monotonic() + FINISH_S
+        until = time.monotonic() + within_s
         for handle in handles:
             waiting = select.poll()
             waiting.register(handle.life, select.POLLIN)
@@ -174,9 +178,13 @@ class ProcessPool:
             messages += self._bury(handle)
         return messages
 
-    def close(self) -> None:
+    def last_lines(self) -> list[bytes]:
+        """What was printed and not heard yet, without an end of line too."""
+        return [line for pipe in self._pipes for line in pipe.last()]
+
+    def close(self, within_s: float = FINISH_S) -> None:
         """End all workers and close what they printed to."""
-        self.end_workers()
+        self.end_workers(within_s)
         for pipe in self._pipes:
             self._switchboard.forget(pipe.fd)
             pipe.close()

@@ -3,7 +3,7 @@
 ::
 
     a slot, 4 × i64:   chunk (-1: idle) │ model │ started, ns of CLOCK_MONOTONIC │ in line since, 0: at work
-    behind all slots:  calls that were sent and not answered
+    behind all slots:  calls that were sent and not answered │ why the worker ended itself, 256 bytes of UTF-8
 
 Eight aligned bytes are stored at once; the chunk is written last, so whoever reads it finds the rest in place. A
 process that is SIGKILLED leaves its board as it was: nothing has to be sent to announce a start.
@@ -19,6 +19,7 @@ from mrengine.engine.protocol import Started
 __all__ = ["Scoreboard"]
 
 _WORDS = 4
+_CAUSE_BYTES = 256
 
 
 class Scoreboard:
@@ -26,7 +27,7 @@ class Scoreboard:
 
     def __init__(self, slots: int) -> None:
         self._slots = slots
-        self._memory = mmap.mmap(-1, (slots * _WORDS + 1) * 8)
+        self._memory = mmap.mmap(-1, (slots * _WORDS + 1) * 8 + _CAUSE_BYTES)
         self._words = memoryview(self._memory).cast("q")
         self.wipe()
 
@@ -67,6 +68,17 @@ class Scoreboard:
     def calls(self) -> int:
         """Calls that were sent and not answered."""
         return max(0, self._words[self._slots * _WORDS])
+
+    def last_words(self, cause: str) -> None:
+        """Why the worker ends itself; the first cause counts."""
+        if not self.cause:
+            data = cause.encode("utf-8", "replace")[: _CAUSE_BYTES - 1]
+            self._memory[-_CAUSE_BYTES : len(data) - _CAUSE_BYTES] = data
+
+    @property
+    def cause(self) -> str:
+        """Why the worker ended itself; empty where it did not say."""
+        return self._memory[-_CAUSE_BYTES:].rstrip(b"\0").decode("utf-8", "ignore")
 
     def started(self) -> list[Started]:
         """What the slots run; ``since`` is later by the time that a task has waited for its budget."""

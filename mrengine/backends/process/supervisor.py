@@ -5,9 +5,9 @@ It never runs user code and has one thread whenever it forks. One loop, whose bo
 
 from __future__ import annotations
 
+import errno
 import os
 import time
-import traceback
 from collections.abc import Callable
 from contextlib import suppress
 from typing import Any
@@ -18,15 +18,16 @@ from mrengine import posix
 from mrengine.backends.process import framing
 from mrengine.backends.process.helper_processes import HelperProcesses
 from mrengine.backends.process.host_connection import HostConnection
-from mrengine.backends.process.pool import ProcessPool
+from mrengine.backends.process.pool import FINISH_S, SHORT_S, ProcessPool
 from mrengine.backends.process.preload import HostGone, preload, while_alive
 from mrengine.backends.process.private_folder import SocketPlace
 from mrengine.backends.process.selector import Selector
 from mrengine.engine.loop import Engine, RoundSettings
 from mrengine.engine.protocol import LINE, NEED_ENDPOINT, Message
-from mrengine.errors import JobBusy, LogError
+from mrengine.errors import ConfigError, JobBusy, LogError
 from mrengine.job.job_store import JobStore
 from mrengine.log.file.call_index import CallIndex
+from mrengine.worker.redact import describe, where
 from mrengine.worker.stored_answers import index_answer
 
 __all__ = ["Supervisor", "main"]
@@ -38,10 +39,9 @@ LOOK_S = 0.5
 class Supervisor:
     """``over`` when the host has closed the session, or is gone and what it had paid for is committed."""
 
-    def __init__(self, fd: int, host: int, path: list[str]) -> None:
+    def __init__(self, fd: int, host: int) -> None:
         self._switchboard = Selector()
         self._link = HostConnection(fd)
-        self._path = path
         self._sockets = SocketPlace()
         self._pool: ProcessPool | None = None
         self._helpers = HelperProcesses(self._switchboard, self._sockets, self._link.note, self._on_broken)
@@ -96,8 +96,8 @@ class Supervisor:
     def _hear(self, kind: int, payload: bytes) -> None:
         try:
             self._handlers[kind](payload)
-        except LogError as error:
-            self._log_failed(error)
+        except (LogError, OSError) as error:
+            self._log_failed(_log_error(error))
 
     def _keep_sending(self) -> None:
         """While something waits to be sent, wake up when the host has room for it."""
@@ -124,8 +124,8 @@ class Supervisor:
             return
         try:
             engine.take([message for message in messages if message[1] != NEED_ENDPOINT])
-        except LogError as error:
-            self._log_failed(error)
+        except (LogError, OSError) as error:
+            self._log_failed(_log_error(error))
             return
         if engine.state is not None:
             self._end_round(engine)
@@ -152,15 +152,17 @@ class Supervisor:
     def _end_round(self, engine: Engine) -> None:
         assert self._pool is not None
         self._engine = None
-        if not engine.in_flight and self._job is not None:
+        if not engine.in_flight and self._job is not None and engine.state != "log":
             try:
                 self._job.settled()
-            except LogError as error:
-                self._log_failed(error)
+            except (LogError, OSError) as error:
+                self._log_failed(_log_error(error))
                 return
-        if engine.in_flight or self._host_gone:
-            self._pool.end_workers()
-        self._pass_lines(self._switchboard.poll(0.0))  # what was printed last
+        if engine.in_flight or self._host_gone or engine.state == "log":
+            self._pool.end_workers(SHORT_S)
+        self._pass_lines(self._switchboard.poll(0.0))
+        for line in self._pool.last_lines():
+            self._link.line(line)
         self._link.note_dropped()
         self._link.send(framing.END, msgpack.packb([engine.state, engine.facts]))
 
@@ -174,8 +176,7 @@ class Supervisor:
         self._engine = None
         if self._pool is not None:
             self._pool.end_workers()
-        facts = {"message": str(error), "reason": error.reason, "path": error.path, "ranges": list(error.ranges)}
-        self._link.send(framing.END, msgpack.packb(["log", facts]))
+        self._link.send(framing.END, msgpack.packb(["log", error.facts]))
 
     # the host
 
@@ -206,11 +207,12 @@ class Supervisor:
         except JobBusy as error:
             self._refuse("busy", str(error), pid=error.pid, draining=error.draining, drain_s=error.drain_s)
             return
-        except LogError as error:
-            self._refuse_log(error)
+        except (LogError, OSError) as error:
+            self._refuse_log(_log_error(error))
             return
         with suppress(OSError):  # the Manager, which needs it, says why
             self._sockets.choose(order["folder"])
+        self._link.send(framing.FOLDER, self._sockets.private.encode())  # whoever kills this process removes it
         self._tell_opened(self._job.log.durable)
         if self._pool is None:
             self._pool = ProcessPool(self._switchboard, order["workers"], order["slots"])
@@ -227,7 +229,7 @@ class Supervisor:
         self._link.send(framing.REFUSED, msgpack.packb({"why": why, "message": message, **facts}))
 
     def _refuse_log(self, error: LogError) -> None:
-        self._refuse("log", str(error), reason=error.reason, path=error.path, ranges=list(error.ranges))
+        self._refuse("log", **error.facts)
 
     def _on_restart(self, _payload: bytes) -> None:
         if self._job is not None:
@@ -246,7 +248,7 @@ class Supervisor:
             self._refuse_log(error)
 
     def _tell_opened(self, durable: int) -> None:
-        self._link.send(framing.OPENED, msgpack.packb({"runtime": self._sockets.private, "durable": durable}))
+        self._link.send(framing.OPENED, msgpack.packb({"durable": durable}))
 
     def _on_run(self, payload: bytes) -> None:
         order = msgpack.unpackb(payload, max_bin_len=len(payload))
@@ -264,7 +266,7 @@ class Supervisor:
             cause = f"no process can be started: {error.strerror or error}"
             self._link.send(framing.END, msgpack.packb(["broken", {"message": cause, "cause": cause}]))
             return
-        setup = job.setup(order["setup"], path=self._path, manager=manager, endpoints={})
+        setup = job.setup(order["setup"], path=order["path"], manager=manager, endpoints={})
         self._engine = Engine(
             backend=pool,
             log=job.task_log(),
@@ -290,7 +292,7 @@ class Supervisor:
         if job is not None:
             try:
                 job.finish(payload)
-            except LogError:
+            except (LogError, OSError):
                 pass  # its CLOSE is not in the log: the run counts as interrupted
         self._link.send(framing.FINISHED)
 
@@ -300,17 +302,27 @@ class Supervisor:
     @property
     def half_sent(self) -> bytes:
         """The rest of a frame of which the host may have a part."""
-        return self._link.rest
+        return bytes(self._link.rest)
 
     def close(self) -> None:
         """End every child, free the lock, remove the private folder."""
         if self._pool is not None:
-            self._pool.close()
+            self._pool.close(SHORT_S if self._host_gone else FINISH_S)
         self._helpers.close()
         if self._job is not None:
             self._job.close()
             self._job = None
         self._link.flush()
+
+
+def _log_error(error: LogError | OSError) -> LogError:
+    """Of the system's errors those are meant that a job's files have: all others are met where they come."""
+    if isinstance(error, LogError):
+        return error
+    full = error.errno in (errno.ENOSPC, errno.EDQUOT)
+    path = error.filename if isinstance(error.filename, str) else None
+    message = f"the job's files cannot be read or written: {error.strerror or error}{f' ({path})' if path else ''}"
+    return LogError(message, reason="full" if full else "io", path=path)
 
 
 def main(fd: int, facts: dict[str, Any]) -> None:
@@ -320,11 +332,16 @@ def main(fd: int, facts: dict[str, Any]) -> None:
     code = 0
     supervisor = None
     try:
-        supervisor = Supervisor(fd, facts["host"], facts["path"])
+        supervisor = Supervisor(fd, facts["host"])
         supervisor.run()
-    except BaseException:  # noqa: BLE001  # whatever it is, the host must hear of it
+    except ConfigError as error:
+        code = 1
+        refusal = {"why": "config", "message": str(error), "setting": error.setting}
+        with suppress(OSError):
+            os.write(fd, framing.frame(framing.REFUSED, msgpack.packb(refusal)))
+    except BaseException as error:  # noqa: BLE001  # whatever it is, the host must hear of it
         code = 70
-        report = traceback.format_exc().encode("utf-8", "replace")
+        report = f"{where(error, own='/dev/null')}\n{describe(error)}".encode()
         try:
             os.set_blocking(fd, True)
             half_sent = b"" if supervisor is None else supervisor.half_sent

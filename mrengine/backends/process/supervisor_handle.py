@@ -4,22 +4,23 @@ from __future__ import annotations
 
 import fcntl
 import json
+import logging
 import os
 import secrets
 import shutil
-import signal
 import socket
 import struct
 import subprocess
 import sys
 import time
+import weakref
 from pathlib import Path
 
 from mrengine import posix
 from mrengine.backends.process import framing
 from mrengine.errors import ConfigError
 
-__all__ = ["SupervisorHandle", "python_executable"]
+__all__ = ["SupervisorHandle", "host_path", "python_executable"]
 
 # Read on the way in: what the supervisor imports for itself comes from where the host has it, and from the
 # interpreter's own site-packages before the host's path: a msgpack.py in the current folder must not be met.
@@ -42,6 +43,7 @@ sys.path += [p for p in [facts["home"], *facts["path"]] if p not in sys.path]
 from mrengine.backends.process.supervisor import main
 main(fd, facts)
 """
+log = logging.getLogger("mrengine")
 MARK = "MRENGINE_SUPERVISOR"
 WHOLE_BYTES = 4096  # a frame of this size is written whole or not at all
 STOPPED_AFTER_S = 5.0  # silence after which a supervisor is looked at: one that was stopped by a signal is ended
@@ -61,17 +63,36 @@ def python_executable() -> str:
     raise ConfigError("no python is found to start the supervisor with: set MRENGINE_PYTHON", setting="MRENGINE_PYTHON")
 
 
-def _absolute_path() -> list[str]:
+def host_path() -> list[str]:
+    """sys.path as this interpreter means it. A relative entry is where it was when it was first used, whatever the
+    current folder is by now: its finder remembers that.
+    """
     try:
-        here = os.getcwd()
-    except FileNotFoundError:
-        return [entry for entry in sys.path if os.path.isabs(entry)]
-    return [os.path.join(here, entry) for entry in sys.path]
+        here: str | None = os.getcwd()
+    except OSError:  # the current folder was removed
+        here = None
+    found = []
+    for entry in sys.path:
+        finder = sys.path_importer_cache.get(entry) if entry else None
+        path = getattr(finder, "path", entry)
+        if os.path.isabs(path):
+            found.append(path)
+        elif here is not None:
+            found.append(os.path.join(here, path))
+    return found
 
 
-def _above_stderr(sock: socket.socket) -> int:
-    """A copy of a socket's descriptor above 2: a host whose stdout is closed hands out its number."""
-    return fcntl.fcntl(sock.fileno(), fcntl.F_DUPFD_CLOEXEC, 3)
+def _connection() -> tuple[socket.socket, int]:
+    """The host's end, and a descriptor of the supervisor's above 2: a host whose stdout is closed hands out its number.
+    ConfigError: the host has too many files open.
+    """
+    try:
+        ours, theirs = socket.socketpair()
+        with theirs:
+            os.set_blocking(ours.fileno(), False)
+            return ours, fcntl.fcntl(theirs.fileno(), fcntl.F_DUPFD_CLOEXEC, 3)
+    except OSError as error:
+        raise ConfigError(f"the supervisor cannot be started: {error}", setting="workers") from error
 
 
 class SupervisorHandle:
@@ -81,12 +102,9 @@ class SupervisorHandle:
     """
 
     def __init__(self) -> None:
-        ours, theirs = socket.socketpair()
-        os.set_blocking(ours.fileno(), False)
-        fd = _above_stderr(theirs)
-        theirs.close()
-        self._socket = ours
-        self._mark = secrets.token_hex(8)  # in the environment of all that is below it, a daemon's too
+        self._socket, fd = _connection()
+        # In the environment of all that is below it: a daemon's too, and the supervisor's of a run inside of map_fn.
+        self._mark = f"{MARK}_{secrets.token_hex(8)}"
         try:
             self._process = subprocess.Popen(
                 [python_executable(), "-I", "-c", _BOOT, str(fd)],
@@ -94,7 +112,7 @@ class SupervisorHandle:
                 stdout=subprocess.DEVNULL,
                 stderr=subprocess.DEVNULL,
                 pass_fds=(fd,),
-                env={**os.environ, MARK: self._mark},
+                env={**os.environ, self._mark: "1"},
                 start_new_session=True,
             )
         except BaseException as error:
@@ -107,14 +125,25 @@ class SupervisorHandle:
         self.pid = self._process.pid
         self._host = os.getpid()
         self._reader = framing.FrameReader(self._socket.fileno())
-        self.runtime = ""  # its private folder, if it has one, for whoever dies last to remove
+        self._below = _Below(self._process, self._mark)
+        self._abandoned = weakref.finalize(self, self._below.abandoned, self._socket)
+        self._abandoned.atexit = False  # the end of the host is heard, and lets calls in flight end
         self._heard = time.monotonic()
         self._introduce()
 
     def _introduce(self) -> None:
         home = str(Path(__file__).resolve().parents[3])
-        facts = json.dumps({"home": home, "path": _absolute_path(), "host": os.getpid()}).encode()
+        facts = json.dumps({"home": home, "path": host_path(), "host": os.getpid()}).encode()
         self._send_all(struct.pack("<I", len(facts)) + facts)
+
+    @property
+    def runtime(self) -> str | None:
+        """Its private folder, for whoever dies last to remove; "" where it has none, None: it has not told yet."""
+        return self._below.runtime
+
+    @runtime.setter
+    def runtime(self, folder: str) -> None:
+        self._below.runtime = folder
 
     def send(self, kind: int, payload: bytes = b"") -> bool:
         """Send a frame; False when the supervisor is gone."""
@@ -151,10 +180,15 @@ class SupervisorHandle:
             return []
         if self._socket.fileno() in posix.readable((self._socket.fileno(), *also), max(0.0, timeout_s)):
             self._heard = time.monotonic()
-            frames = self._reader.read()
-            return [frame for frame in frames if frame[0] != framing.BEAT]
+            return [frame for frame in self._reader.read() if not self._is_its_own(*frame)]
         self._end_if_stopped()
         return []
+
+    def _is_its_own(self, kind: int, payload: bytes) -> bool:
+        """Frames for this object alone."""
+        if kind == framing.FOLDER:
+            self.runtime = payload.decode()
+        return kind in (framing.BEAT, framing.FOLDER)
 
     @property
     def gone(self) -> bool:
@@ -184,13 +218,14 @@ class SupervisorHandle:
     def kill(self) -> None:
         """SIGKILL it; its children follow."""
         if not self._forked and self._process.poll() is None:
-            os.kill(self.pid, signal.SIGKILL)
+            posix.kill_process(self.pid)
 
     def close(self, *, wait_s: float) -> None:
         """Ask it to end, wait, then make sure: afterwards nothing of its session is left, nor its private folder."""
         if self._forked:
             self._process.poll()  # no child of this process: it will not ask after it again
             self._socket.close()
+            self._abandoned.detach()
             return
         self.send(framing.CLOSE)
         try:
@@ -198,28 +233,46 @@ class SupervisorHandle:
         except subprocess.TimeoutExpired:
             self.kill()
             self._process.wait()
+        until = time.monotonic() + 1.0
+        while self.runtime is None and not self.gone and time.monotonic() < until:
+            self.receive(0.0)  # it may have been killed before it was heard
         self._socket.close()
-        self._clear_up()
+        self._below.clear_up()
+        self._abandoned.detach()
 
-    def _clear_up(self) -> None:
+
+class _Below:
+    """All that a supervisor starts, and its private folder: what its host clears up."""
+
+    def __init__(self, process: subprocess.Popen[bytes], mark: str) -> None:
+        self.process, self._mark, self._host = process, mark, os.getpid()
+        self.runtime: str | None = None
+
+    def abandoned(self, connection: socket.socket) -> None:
+        """Nobody holds the supervisor any more: a second Ctrl-C may strike before anything can close it."""
+        connection.close()
+        if os.getpid() == self._host and self.process.poll() is None:
+            posix.kill_process(self.process.pid)
+            self.process.wait()
+            self.clear_up()
+
+    def clear_up(self) -> None:
         """What a supervisor that was killed could not end itself: its session's processes, daemons of map_fn that had
         left it, its folder.
         """
-        until = time.monotonic() + 1.0
-        while left := self._left():
-            for pid in left:
-                try:
-                    os.kill(pid, signal.SIGKILL)
-                except ProcessLookupError:
-                    pass
+        until, foreign = time.monotonic() + 1.0, set[int]()
+        while left := set(self._left()) - foreign:
+            foreign |= {pid for pid in left if not posix.kill_process(pid)}
             if time.monotonic() > until:
                 break
             time.sleep(0.002)
+        for pid in sorted(foreign):
+            log.warning("process %d, which map_fn has left, belongs to another user: it cannot be ended from here", pid)
         if self.runtime:
             shutil.rmtree(self.runtime, ignore_errors=True)
 
     def _left(self) -> list[int]:
-        left = posix.session_members(self.pid)
-        if self._process.returncode == 0:  # it has ended those that had left the session by itself
+        left = posix.session_members(self.process.pid)
+        if self.process.returncode == 0:  # it has ended those that had left the session by itself
             return left
-        return [*left, *posix.started_with(f"{MARK}={self._mark}")]
+        return [*left, *posix.started_with(f"{self._mark}=1")]

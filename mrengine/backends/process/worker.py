@@ -10,62 +10,33 @@ import logging
 import os
 import sys
 import threading
-import traceback
-from queue import SimpleQueue
+from collections.abc import Sequence
+from select import POLLIN as _POLLIN
+from select import poll as _poll  # the system's own, whatever patches the module later
+from time import monotonic as _now
 from typing import Literal, TextIO
 
 import msgpack
 
 from mrengine import posix
-from mrengine.backends.process import framing
+from mrengine.backends.process import framing, leaving
+from mrengine.backends.process.greenlets import GREENLETS, patched
+from mrengine.backends.process.orphans import Orphans
+from mrengine.backends.process.outbox import CLOSED, Lines, Outbox
 from mrengine.backends.process.scoreboard import Scoreboard
+from mrengine.backends.process.slots import Slots
 from mrengine.engine import protocol as m
 from mrengine.engine.setup import WorkerConfig
+from mrengine.errors import ConfigError
 from mrengine.log.file.call_index import CallIndex
-from mrengine.log.format import codec
-from mrengine.worker.redact import describe
-from mrengine.worker.task_runner import TaskRunner
+from mrengine.worker.forks import leave
+from mrengine.worker.redact import describe, where
+from mrengine.worker.task_runner import TaskRunner, cannot_start
 
-__all__ = ["Outbox", "worker_main"]
+__all__ = ["worker_main"]
 
-
-class Outbox:
-    """The pipe to the supervisor: one frame at a time, whole, from any thread. A full pipe makes the writer wait."""
-
-    def __init__(self, fd: int, board: Scoreboard) -> None:
-        self._fd, self._board = fd, board
-        self._lock = threading.Lock()
-
-    def emit(self, kind: int, chunk: int, model: int, payload: bytes = b"") -> None:
-        """Send one frame; what only the board has to know stays here."""
-        if kind in (m.IN_LINE, m.AT_WORK):
-            self._board.in_line(chunk, model, waits=kind == m.IN_LINE)
-            return
-        data = framing.tagged(kind, chunk, model, payload)
-        with self._lock:
-            if kind == codec.INTENT:
-                self._board.called(1)
-            elif kind == codec.CALL:
-                self._board.called(-1)
-            sent = os.write(self._fd, data)
-            while sent < len(data):
-                sent += os.write(self._fd, memoryview(data)[sent:])
-
-
-class _Lines(logging.Handler):
-    """What map_fn logs goes to the logger of the same name in the host."""
-
-    def __init__(self, outbox: Outbox) -> None:
-        super().__init__()
-        self._outbox = outbox
-
-    def emit(self, record: logging.LogRecord) -> None:
-        try:
-            line = msgpack.packb([record.name, record.levelno, self.format(record)[:8192]])
-        except Exception:  # noqa: BLE001  # a record's own formatting; logging must not end a task
-            self.handleError(record)
-            return
-        self._outbox.emit(m.LINE, -1, -1, line)
+LOOK_S = 0.5
+ORPHANS_S = 0.02
 
 
 class _Worker:
@@ -74,18 +45,18 @@ class _Worker:
     def __init__(
         self, index: int, slots: int, board: Scoreboard, answers: CallIndex, outbox: Outbox, made: int
     ) -> None:
-        self._index, self._slots, self._board, self._answers, self._outbox = index, slots, board, answers, outbox
+        self._index, self._count, self._answers, self._outbox = index, slots, answers, outbox
         self._made = made  # calls that the worker before this one had sent and not heard of
-        self._queue: SimpleQueue[m.Start | None] = SimpleQueue()
+        self._slots = Slots(slots, board, outbox, self)
         self._stopping = threading.Event()
         self._executor: TaskRunner | None = None
         self._initialized = b""  # the initializer that has run in this process
-        self._threads: list[threading.Thread] = []
+        self._orphans = Orphans()
 
     def handle(self, kind: int, payload: bytes) -> bool:
         """One frame of the supervisor; False: go."""
         if kind == framing.TASKS:
-            put = self._queue.put
+            put = self._slots.put
             for task in framing.unpack_tasks(payload):
                 put(task)
         elif kind == framing.SETUP:
@@ -100,45 +71,64 @@ class _Worker:
         return True
 
     def _set_up(self, payload: bytes) -> None:
+        setup = WorkerConfig.unpack(payload)
         try:
+            self._slots.files = []
             self.close()
             self._stopping = threading.Event()
-            setup = WorkerConfig.unpack(payload)
             logging.getLogger().setLevel(setup.log_level)
             self._executor = TaskRunner(
                 setup,
                 self._index,
-                self._slots,
-                self._outbox.emit,
+                self._count,
+                self._slots.emit,
                 self._stopping,
                 answers=self._answers,
                 made=self._made,
                 initialize=setup.initializer_blob != self._initialized,
             )
             self._initialized = setup.initializer_blob
+            if patched():
+                raise ConfigError(GREENLETS, setting="map_fn")
+            self._slots.files = posix.opened_in(setup.folder)
+            self._slots.start()
         except BaseException as error:  # noqa: BLE001  # user code: an import, an initializer
-            self._outbox.emit(m.FAILED_START, -1, -1, describe(error).encode("utf-8", "replace"))
+            if not self._outbox.own:
+                leave(error)
+            self._outbox.emit(m.FAILED_START, -1, -1, cannot_start(error, setup).encode())
             return
-        if not self._threads:
-            for slot in range(self._slots):
-                thread = threading.Thread(target=self._serve, args=(slot,), name=f"mrengine-slot-{slot}", daemon=True)
-                thread.start()
-                self._threads.append(thread)
+        if not self._outbox.own:
+            leave()  # a fork that came back from an import, or from the initializer
+        self._orphans.know()  # what these have started is theirs to wait for
         self._outbox.emit(m.READY, -1, -1)
 
-    def _serve(self, slot: int) -> None:
-        get, board, emit = self._queue.get, self._board, self._outbox.emit
-        while True:
-            task = get()
-            if task is None:
-                return
-            executor = self._executor
-            if executor is None or self._stopping.is_set():
-                emit(m.DROPPED, task.chunk, task.model)
-                continue
-            board.start(slot, task.chunk, task.model)
+    def run(self, task: m.Start) -> None:
+        """A slot runs a task."""
+        executor = self._executor
+        if executor is None or self._stopping.is_set():
+            self._slots.emit(m.DROPPED, task.chunk, task.model)
+        else:
             executor.run(task)
-            board.clear(slot)
+
+    def fail(self, task: m.Start, error: BaseException) -> None:
+        """A slot could not tell what became of a task."""
+        executor = self._executor
+        if executor is None:
+            self._slots.emit(m.DROPPED, task.chunk, task.model)
+        else:
+            executor.fail(task, error)
+
+    def look_after(self) -> None:
+        """What nothing tells of: a thread that ended, files that were closed by a short task, orphans that ended."""
+        if not self._slots.whole:
+            self._outbox.end("one of its threads has ended")
+        self._slots.check()
+        self._orphans.reap()
+
+    @property
+    def look_s(self) -> float:
+        """How often to look; a map function that leaves processes behind may have little room for their zombies."""
+        return ORPHANS_S if self._orphans.any else LOOK_S
 
     def close(self) -> None:
         """Close what the last job had opened."""
@@ -168,21 +158,58 @@ def worker_main(
     posix.die_with_parent(supervisor)
     os.setpgid(0, 0)
     posix.adopt_orphans()
+    posix.prefer_when_out_of_memory()
     os.dup2(out_fd, 1)
     os.dup2(err_fd, 2)
     posix.close_all_but({0, 1, 2, life_fd, dispatch_fd, outbox_fd})
     sys.stdin, sys.stdout, sys.stderr = _text(0, "r"), _text(1, "w"), _text(2, "w")  # nothing comes from the first
+    leaving.begin()
     outbox = Outbox(outbox_fd, board)
-    logging.getLogger().handlers[:] = [_Lines(outbox)]
-    worker = _Worker(index, slots, board, answers, outbox, made)
-    reader = framing.FrameReader(dispatch_fd)
+    own = [(fd, posix.identity(fd)) for fd in (life_fd, dispatch_fd)]
+    os.register_at_fork(after_in_child=lambda: _give_back(outbox, own))
+    logging.getLogger().handlers[:] = [Lines(outbox)]
     try:
-        while not reader.ended:
+        left = _serve(_Worker(index, slots, board, answers, outbox, made), dispatch_fd)
+        if not left:
+            outbox.end(CLOSED)
+        leaving.leave()
+    except BaseException as error:  # noqa: BLE001  # the process ends here; its cause goes to the host's logger
+        if not outbox.own:
+            leave(error)
+        if isinstance(error, OSError) and posix.identity(dispatch_fd) != own[1][1]:
+            outbox.end(CLOSED)
+        sys.stderr.write(f"{where(error, own='/dev/null')}\n{describe(error)}\n")
+        outbox.end(f"its main thread was ended by {describe(error)}")
+    finally:
+        os._exit(1)
+
+
+def _serve(worker: _Worker, dispatch_fd: int) -> bool:
+    """Hear the supervisor until it says to go; False: the pipe has ended, and so has the supervisor, or it was closed
+    here.
+    """
+    reader = framing.FrameReader(dispatch_fd)
+    look_at = 0.0
+    while not reader.ended:
+        if _readable(dispatch_fd, worker.look_s):
             for kind, payload in reader.read():
                 if not worker.handle(kind, payload):
                     worker.close()
-                    os._exit(0)
-    except BaseException:  # noqa: BLE001  # the process ends here; its cause goes to the host's logger
-        traceback.print_exc()
-    finally:
-        os._exit(1)
+                    return True
+        if (now := _now()) >= look_at:
+            look_at = now + worker.look_s
+            worker.look_after()
+    return False
+
+
+def _readable(fd: int, timeout_s: float) -> bool:
+    waiting = _poll()
+    waiting.register(fd, _POLLIN)
+    return bool(waiting.poll(timeout_s * 1e3))
+
+
+def _give_back(outbox: Outbox, own: Sequence[tuple[int, tuple[int, int]]]) -> None:
+    """In a fork of the worker: its pipes end when it does."""
+    outbox.forget()
+    for fd, identity in own:
+        posix.close_if(fd, identity)

@@ -4,18 +4,22 @@ from __future__ import annotations
 
 import os
 import signal
+import time
 from collections import deque
 from collections.abc import Sequence
 
 from mrengine import posix
 from mrengine.backends.process import framing
 from mrengine.backends.process.child import ChildProcess
+from mrengine.backends.process.outbox import CLOSED
 from mrengine.backends.process.scoreboard import Scoreboard
 from mrengine.backends.process.worker import worker_main
 from mrengine.engine.protocol import Death, Message
 from mrengine.log.file.call_index import CallIndex
 
 __all__ = ["WorkerHandle"]
+
+DYING_S = 0.5  # between the end of its pipes and that of a process
 
 
 class WorkerHandle:
@@ -42,16 +46,32 @@ class WorkerHandle:
             os.close(write_end)
         self.pid, self.life = self._child.pid, self._child.life
         self._reader = framing.TaggedReader(self.outbox)
-        self._unsent: deque[bytes] = deque()
+        self._ended_for = ""  # why it was killed from here
+        self._cut_at: float | None = None  # when one of its pipes was seen to be closed
+        self._unsent: deque[memoryview] = deque()
 
     def read(self) -> list[Message]:
-        """What the worker has written."""
-        return list(self._reader.read(self.index))
+        """What the worker has written. One who writes what is no frame is ended: the rest cannot be told apart."""
+        messages = list(self._reader.read(self.index))
+        if self._reader.broken:
+            self.end("something else than the worker wrote into its pipe to the supervisor")
+        if self._reader.ended:
+            self._cut()
+        return messages
+
+    def _cut(self) -> None:
+        if self._cut_at is None:
+            self._cut_at = time.monotonic()
+
+    def end_if_cut(self) -> None:
+        """A pipe that ends while its process lives is a death, too; one that is dying has a moment to say so itself."""
+        if self._cut_at is not None and time.monotonic() >= self._cut_at + DYING_S and not self.dead:
+            self.end(CLOSED)
 
     @property
     def ended(self) -> bool:
-        """Whether the worker's outbox is closed."""
-        return self._reader.ended
+        """Whether nothing more is to be read from the worker's outbox."""
+        return self._reader.ended or self._reader.broken
 
     @property
     def dead(self) -> bool:
@@ -60,7 +80,7 @@ class WorkerHandle:
 
     def send(self, data: bytes) -> bool:
         """Write a frame, or keep what the pipe does not take; True when all is written."""
-        self._unsent.append(data)
+        self._unsent.append(memoryview(data))
         return self.flush()
 
     def flush(self) -> bool:
@@ -73,6 +93,7 @@ class WorkerHandle:
                 return False
             except BrokenPipeError:
                 self._unsent.clear()
+                self._cut()
                 return True
             if sent < len(data):
                 self._unsent[0] = data[sent:]
@@ -84,6 +105,11 @@ class WorkerHandle:
         """SIGKILL the worker and what it left in its process group."""
         posix.kill_group(self.pid)
 
+    def end(self, cause: str) -> None:
+        """Kill it for a fault of its own; the first cause counts."""
+        self._ended_for = self._ended_for or cause
+        self.kill()
+
     def bury(self) -> tuple[Sequence[Message], Death]:
         """After its death: what it still said, then how it died. Its group goes with it; nothing of it is left."""
         posix.kill_group(self.pid)
@@ -91,12 +117,17 @@ class WorkerHandle:
         while True:
             more = self.read()
             last += more
-            if self._reader.ended or not more:
+            if self.ended or not more:
                 break
         started = self.board.started()
         code = self._child.exitcode(5)
         self.close()
-        return last, Death(started, code, _cause(code))
+        return last, Death(started, code, self._why(code), self._reader.broken)
+
+    def _why(self, code: int | None) -> str:
+        """What the worker said itself goes before what was done to it, and that before how it ended."""
+        told = self.board.cause or self._ended_for
+        return f"the worker was ended: {told}" if told else _cause(code)
 
     def close(self) -> None:
         """Close the supervisor's ends."""

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 
 from mrengine.errors import ModelError
 from mrengine.providers.call.breaker import Breaker
 from mrengine.providers.models.model import Model
-from mrengine.records import Completion
+from mrengine.records import Completion, Request
 
-__all__ = ["ask_any", "choose"]
+__all__ = ["ask_any", "choose", "fitted"]
 
 Attempt = Callable[[Model, Breaker, bool], Completion]
 
@@ -45,6 +46,12 @@ def ask_any(
             left = _others(error, model, left, on)
             if not left:
                 raise
+
+
+def fitted(request: Request, model: Model) -> Request:
+    """No model is asked for more than it can say: a fallback's limit may be smaller than the first one's."""
+    most = model.max_output
+    return request if most is None or request.max_tokens <= most else replace(request, max_tokens=most)
 
 
 def _others(error: ModelError, model: Model, left: Sequence[Model], on: Sequence[str]) -> list[Model]:

@@ -50,6 +50,11 @@ class RemoteProvider(ABC):
     def __repr__(self) -> str:
         return f"{type(self).__name__}({self._name!r})"
 
+    @property
+    def hidden(self) -> list[str]:
+        """Values of its headers, as they are now: no message may repeat them."""
+        return self._headers.hidden
+
     @abstractmethod
     def send(self, body: bytes, headers: Mapping[str, str], version: int, times: tuple[float, float]) -> Response:
         """POST a body; an answer of any status, or whatever the client raises. ``version``: of the headers;

@@ -14,14 +14,17 @@ import sys
 import tempfile
 import time
 import zipfile
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, TextIO
+from typing import IO, TYPE_CHECKING, TextIO
 
 from mrengine.errors import ConfigError
 
-__all__ = ["PINNED", "Pinned", "cache_dir", "ensure", "fetch", "find", "is_embedded", "locate"]
+if TYPE_CHECKING:
+    from mrengine.providers.models.model import Model
+
+__all__ = ["PINNED", "Pinned", "cache_dir", "ensure", "ensure_for", "fetch", "find", "is_embedded", "locate"]
 
 BLOCK = 1 << 20
 FETCH_S = 3600.0
@@ -92,6 +95,13 @@ def locate(name: str = "local") -> Path:
 def ensure(name: str = "local", *, pinned: Pinned = PINNED, stream: TextIO | None = None) -> Path:
     """As ``find``; the embedded model is fetched where it is missing. Raises ConfigError."""
     return find(name, pinned=pinned) or fetch(pinned=pinned, stream=stream)
+
+
+def ensure_for(models: Iterable[Model]) -> None:
+    """The same, if the embedded model is one of these."""
+    for model in models:
+        if model.kind == "local" and model.base_url is None:
+            ensure(model.spec.name)
 
 
 def fetch(*, pinned: Pinned = PINNED, stream: TextIO | None = None) -> Path:

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import os
+import select
 
-from hypothesis import given, settings
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from mrengine.backends.process import framing
@@ -48,6 +49,33 @@ def test_a_worker_that_dies_in_the_middle_leaves_whole_frames(sent: list[tuple[i
         assert got == [(3, kind, chunk, model, payload) for kind, chunk, model, payload in sent[:-1]]
     finally:
         os.close(read_end)
+
+
+@settings(max_examples=200)
+@given(st.binary(max_size=200), st.binary(min_size=30, max_size=60), st.data())
+def test_what_is_no_frame_is_never_taken_for_one(payload: bytes, junk: bytes, data: st.DataObject) -> None:
+    """What was whole before it counts; what something else wrote ends the reading: before a frame, or in the middle of
+    one that is larger than what a pipe takes at once.
+    """
+    good = framing.tagged(1, 7, 0, payload)
+    at = data.draw(st.integers(0, len(good) - len(payload) - 1))
+    spoilt = good[:at] + bytes([good[at] ^ 0x20]) + good[at + 1 :]
+    large = framing.tagged(1, 7, 0, payload + bytes(select.PIPE_BUF))
+    at = data.draw(st.integers(1, len(large) - 1))
+    torn = large[:at] + junk + large[at:]
+    assume(not torn.startswith(large))
+    for second in (junk + good, spoilt + good, torn):
+        read_end, write_end = os.pipe()
+        try:
+            os.write(write_end, good + second)
+            reader = framing.TaggedReader(read_end)
+            assert reader.read(3) == [(3, 1, 7, 0, payload)]
+            assert reader.broken
+            os.write(write_end, good)
+            assert reader.read(3) == []
+        finally:
+            os.close(read_end)
+            os.close(write_end)
 
 
 def test_tasks_are_sixteen_bytes() -> None:

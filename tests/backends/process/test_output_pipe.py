@@ -23,3 +23,13 @@ def test_long_lines_come_in_pieces_and_whole() -> None:
     pipe.close()
     assert "".join(said) == "a" * (2 * LONGEST + 5) + "b" + "é" * LONGEST + "cd"
     assert said[-1] == "d"
+
+
+def test_what_was_printed_last_needs_no_end() -> None:
+    """Nor does it matter how much is in the pipe."""
+    pipe = OutputPipe("map_fn", 20)
+    written = b"".join(b"%d\n" % n for n in range(8000)) + b"the end"
+    assert os.write(pipe.write_fd, written) == len(written)
+    assert [msgpack.unpackb(packed)[2] for packed in pipe.last()][-2:] == ["7999", "the end"]
+    assert pipe.last() == []
+    pipe.close()

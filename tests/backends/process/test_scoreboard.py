@@ -27,6 +27,21 @@ def test_what_a_killed_process_had_started_is_read() -> None:
     assert board.calls == 1
 
 
+def test_why_a_worker_ended_itself_outlives_it() -> None:
+    """The first cause counts; a long one is cut between characters."""
+    board = Scoreboard(2)
+    assert board.cause == ""
+    pid = os.fork()
+    if pid == 0:
+        board.last_words("its pipe was closed " + "é" * 300)
+        board.last_words("another")
+        os._exit(1)
+    os.waitpid(pid, 0)
+    assert board.cause.startswith("its pipe was closed é")
+    assert set(board.cause[len("its pipe was closed ") :]) == {"é"}
+    assert board.started() == []
+
+
 def test_a_new_board_is_idle() -> None:
     """Zeros would be chunk 0."""
     assert Scoreboard(4).started() == []

@@ -1,0 +1,141 @@
+"""Owns the threads of a worker that run its tasks. None loses a task, and none is lost unnoticed.
+
+Libraries raise exceptions in threads that are not theirs (decorators that end a function after a while), and may be
+late: the function has returned, and its thread is between two tasks. A slot goes on after that.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections import deque
+from itertools import islice
+from queue import SimpleQueue
+from threading import get_ident  # the system's own, whatever patches the module later
+from time import monotonic as _now
+from typing import Any, Protocol
+
+from mrengine import posix
+from mrengine.backends.process.greenlets import GREENLETS, patched
+from mrengine.backends.process.outbox import Outbox, Parcel, flush_prints
+from mrengine.backends.process.scoreboard import Scoreboard
+from mrengine.engine import protocol as m
+from mrengine.log.format.codec import RESULT
+
+__all__ = ["Slots", "Work"]
+
+MOST_STRAYS = 1000
+# Each look costs system calls, which an empty task would feel. One that does something gets a look of its own.
+SHORT_S = 25e-6
+LOOK_S = 1e-3  # between two looks while tasks are shorter than that
+
+
+class Work(Protocol):
+    """What the threads do."""
+
+    def run(self, task: m.Start) -> None:
+        """Run a task, and emit its outcome."""
+
+    def fail(self, task: m.Start, error: BaseException) -> None:
+        """Emit a failure as its outcome."""
+
+
+class _Slot:
+    """One thread."""
+
+    def __init__(self, index: int, queue: SimpleQueue[m.Start], board: Scoreboard, outbox: Outbox, work: Work) -> None:
+        self._index, self._board, self._outbox, self._work = index, board, outbox, work
+        self._take = iter(queue.get, None)
+        self._claim: deque[Any] = deque()  # the task, then its outcome
+        self.began = 0.0  # when its task did; 0: it has not
+        self._strays = 0  # since a task has ended
+
+    def say(self, parcel: Parcel) -> None:
+        """Send the outcome of the task; the first one counts."""
+        self._claim.append(parcel)
+        self._outbox.send(self._claim[1])
+
+    def live(self) -> None:
+        """Run tasks for ever."""
+        stray: BaseException | None = None
+        while True:
+            try:
+                if stray is not None and self.began and len(self._claim) == 1:
+                    self._work.fail(self._claim[0], stray)  # struck while it ran, as if map_fn had raised it
+                while True:
+                    self._step()
+            except BaseException as error:  # noqa: BLE001  # raised here by another thread
+                stray = error
+                self._strays += 1
+            if self._strays > MOST_STRAYS:
+                self._outbox.end(f"{type(stray).__name__} was raised in one of its threads again and again")
+
+    def _step(self) -> None:
+        """Take a task, run it, send its outcome. After an exception in the middle the next step goes on from there."""
+        if not self._claim:
+            # One step of the interpreter: no exception comes while the task has left the queue and is not here yet.
+            self._claim.extend(islice(self._take, 1))
+        if len(self._claim) == 1:
+            task = self._claim[0]
+            self._board.start(self._index, task.chunk, task.model)
+            self.began = _now()
+            self._work.run(task)
+        self._outbox.send(self._claim[1])
+        self._board.clear(self._index)
+        self.began = 0.0
+        self._claim.clear()
+        self._strays = 0
+
+
+class Slots:
+    """``count`` threads over one queue."""
+
+    def __init__(self, count: int, board: Scoreboard, outbox: Outbox, work: Work) -> None:
+        self._queue: SimpleQueue[m.Start] = SimpleQueue()
+        self._outbox = outbox
+        self._slots = [_Slot(index, self._queue, board, outbox, work) for index in range(count)]
+        self._by_thread: dict[int, _Slot] = {}
+        self._threads: list[threading.Thread] = []
+        self._looked = 0.0
+        self.files: list[tuple[int, tuple[int, int]]] = []  # that every task needs: descriptor and identity
+
+    def start(self) -> None:
+        """Start those that are not there. RuntimeError: the system has no room for so many threads."""
+        for slot in self._slots[len(self._threads) :]:
+            name = f"mrengine-slot-{len(self._threads)}"
+            thread = threading.Thread(target=self._live, args=(slot,), name=name, daemon=True)
+            thread.start()
+            self._threads.append(thread)
+
+    def _live(self, slot: _Slot) -> None:
+        self._by_thread[get_ident()] = slot
+        slot.live()
+
+    def put(self, task: m.Start) -> None:
+        """Queue a task."""
+        self._queue.put(task)
+
+    def emit(self, kind: int, chunk: int, model: int, payload: bytes = b"") -> None:
+        """Send a message; an outcome waits until its task has left map_fn for good."""
+        if kind in m.OUTCOMES:
+            slot = self._by_thread[get_ident()]
+            now = _now()
+            if kind != RESULT or now - slot.began >= SHORT_S or now - self._looked >= LOOK_S:
+                self.check()
+            flush_prints()
+            slot.say(Parcel(kind, chunk, model, payload))
+        else:
+            self._outbox.emit(kind, chunk, model, payload)
+
+    def check(self) -> None:
+        """What would harm the next tasks in this worker ends it now: the guilty task is one of those that run."""
+        self._looked = _now()
+        self._outbox.check()
+        if patched():
+            self._outbox.end(GREENLETS)
+        if any(posix.identity(fd) != known for fd, known in self.files):
+            self._outbox.end("files of the job were closed in it")
+
+    @property
+    def whole(self) -> bool:
+        """Whether all threads live."""
+        return all(thread.is_alive() for thread in self._threads)

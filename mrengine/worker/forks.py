@@ -1,0 +1,54 @@
+"""Owns what becomes of a process that a map function forked and that comes out of it: it ends there, and says nothing.
+
+Only the process that took a task speaks for it. The parent has the outcome; its child has a copy of everything, and
+would send, write and settle all of it a second time.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from typing import NoReturn
+
+from mrengine.errors import ConfigError
+
+__all__ = ["OwnProcess", "leave"]
+
+
+class OwnProcess:
+    """Remembers the process that made it. Not told by ``os.register_at_fork``: a fork in C goes around that."""
+
+    def __init__(self) -> None:
+        self._pid = os.getpid()
+
+    @property
+    def here(self) -> bool:
+        """Whether this is still that process, not a fork of it."""
+        return os.getpid() == self._pid
+
+    def check(self) -> None:
+        """ConfigError in a fork."""
+        if not self.here:
+            raise ConfigError(
+                "a process that map_fn forked has no budget and no log of its own: call the model in map_fn itself"
+            )
+
+
+def leave(error: BaseException | None = None) -> NoReturn:
+    """End a forked process that came out of map_fn, with the exit code that the interpreter would give it."""
+    code = 0 if error is None else 1
+    try:
+        if error is not None:
+            code = _exit_code(error)
+        sys.stdout.flush()
+        sys.stderr.flush()
+    finally:
+        os._exit(code)
+
+
+def _exit_code(error: BaseException) -> int:
+    if not issubclass(type(error), SystemExit):
+        sys.stderr.write(f"a process that map_fn forked ended with {type(error).__name__}\n")
+        return 1
+    code = getattr(error, "code", None)
+    return code & 0xFF if isinstance(code, int) else int(code is not None)
