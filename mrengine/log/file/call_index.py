@@ -35,22 +35,22 @@ class CallIndex:
         self._words = memoryview(self._map).cast("Q")
 
     @classmethod
-    def build(cls, ledger: CallTotals, *, expected: int = 0) -> CallIndex:
+    def build(cls, call_totals: CallTotals, *, expected: int = 0) -> CallIndex:
         """An index of the answers of a replay, with room for ``expected`` more."""
-        index = cls(len(ledger.offsets) + expected)
+        index = cls(len(call_totals.offsets) + expected)
         place = index._place
-        for prefix, offset in zip(ledger.prefixes, ledger.offsets, strict=True):
+        for prefix, offset in zip(call_totals.prefixes, call_totals.offsets, strict=True):
             place(prefix, offset)
         return index
 
-    def refill(self, ledger: CallTotals, *, expected: int = 0) -> bool:
+    def refill(self, call_totals: CallTotals, *, expected: int = 0) -> bool:
         """Replace the content by the answers of another replay, while nobody looks up. False: no room for them."""
-        if len(ledger.offsets) + expected > self._limit:
+        if len(call_totals.offsets) + expected > self._limit:
             return False
         if self._count:
             self._map[:] = bytes(len(self._map))
             self._count = 0
-        for prefix, offset in zip(ledger.prefixes, ledger.offsets, strict=True):
+        for prefix, offset in zip(call_totals.prefixes, call_totals.offsets, strict=True):
             self._place(prefix, offset)
         return True
 

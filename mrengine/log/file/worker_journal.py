@@ -62,13 +62,13 @@ class WorkerJournal:
                 self._fd = -1
 
 
-def journaled_answers(folder: Path, log: LogReader, ledger: CallTotals) -> list[bytes]:
+def journaled_answers(folder: Path, log: LogReader, call_totals: CallTotals) -> list[bytes]:
     """CALLs in the journals of a job that its log lacks, unordered. Only the holder of the job's lock may call this."""
     found: dict[int, set[bytes]] = {}
     for path in _files(folder):
         for payload in answers_in(path):
             found.setdefault(int.from_bytes(payload[_DIGEST_AT : _DIGEST_AT + 8], "little"), set()).add(payload)
-    for prefix, offset in zip(ledger.prefixes, ledger.offsets, strict=True) if found else ():
+    for prefix, offset in zip(call_totals.prefixes, call_totals.offsets, strict=True) if found else ():
         if prefix in found:
             with suppress(LogError):
                 found[prefix].discard(log.payload(offset))

@@ -1,4 +1,4 @@
-"""Owns what a job folder tells anyone who looks: the replayed log, without a lock and without changing a byte."""
+"""A job folder as seen from outside: its replayed log, read without a lock and without changing a byte."""
 
 from __future__ import annotations
 
@@ -20,17 +20,17 @@ __all__ = ["ResumeEngine"]
 
 
 class ResumeEngine:
-    """A job as its log says it is now. ``recovery`` tells damage and torn tail, ``state`` the rest."""
+    """The current state of a job by its log. ``recovery``: damage and torn tail; ``state``: the rest."""
 
     def __init__(self, job_folder: str | os.PathLike[str]) -> None:
-        """JobNotFound: the folder holds no log. LogError: it cannot be used."""
+        """JobNotFound: the folder holds no log. LogError: the log cannot be used."""
         self.reader = open_log(job_folder)
         self.state = Replay()
         self.recovery = Recovery(HEADER_BYTES)
         self.refresh()
 
     def refresh(self) -> Recovery:
-        """Read what was added since, and say what the log's end and damage are now."""
+        """Take in what was added since, and update the log's end and damage."""
         self.recovery = self.reader.walk(self.state.add, after=self.recovery)
         return self.recovery
 
@@ -40,7 +40,7 @@ class ResumeEngine:
         return self.state.epoch
 
     def index(self, round_: int = 0) -> OutcomeIndex:
-        """The outcomes of a round; empty where there are none."""
+        """The outcomes of a round; empty if there are none."""
         return self.epoch.index(round_) if self.epoch else OutcomeIndex(round_, 0)
 
     def pending(self, round_: int = 0) -> Iterator[tuple[int, int]]:
@@ -69,7 +69,7 @@ class ResumeEngine:
         return DocumentNames(self.reader, self.epoch.documents if self.epoch else [])
 
     def close(self) -> None:
-        """Close the descriptor; results that were handed out have their own."""
+        """Close the descriptor; results already returned have their own."""
         self.reader.close()
 
     def __enter__(self) -> ResumeEngine:
