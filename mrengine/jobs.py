@@ -1,4 +1,4 @@
-"""Owns a job seen from any process: its status, results, cancel and purge, by its id alone."""
+"""A job seen from any process, by its id alone: its status, results, cancel and purge."""
 
 from __future__ import annotations
 
@@ -74,9 +74,9 @@ class Job:
         if os.path.lexists(self.folder / "cancelled"):
             return "cancelled"
         closed = stored.state.closed
-        if closed is None:
-            return "interrupted"
-        return _STATES.get(closed.state, "stopped")
+        if closed is not None:
+            return _STATES.get(closed.state, "stopped")
+        return "done" if stored.complete else "interrupted"  # a run may be killed after its last result
 
     def results(self, *, result_type: Any = None) -> Results:
         """The results so far, lazily, in chunk order; readable after the folder is gone.

@@ -8,9 +8,12 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from hashlib import blake2b
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from mrengine.model_settings import Budget, ModelSpec, Price, Priority, RateLimit, Usage
+
+if TYPE_CHECKING:
+    from mrengine.errors import SourceError
 
 __all__ = [
     "Budget",
@@ -162,7 +165,7 @@ class ChunkFailure:
     """A chunk that has no result.
 
     ``kind``: "error" (map_fn raised), "unstorable" (its result), "model" (a call), "crash", "hang", "retries",
-    "damaged" (its text or its document's name is lost).
+    "damaged" (its text, its document's name or the record of its outcome is lost).
     ``traceback`` names files, lines and functions only: no source line, no value. ``answers``: the models' answers to
     the calls of the last attempt, verbatim, refused answers included.
     """
@@ -240,6 +243,7 @@ class Throughput:
 class RunSummary:
     """What a run did. ``usage``: tokens per model. ``cost_usd``: None, never 0, where a price is unknown. ``retries``:
     repeated chunks and calls; ``rate_limited``: the calls among them that a rate limit had refused.
+    ``unread_sources``: those that could not be read and were left out (``on_source_error="skip"``).
     """
 
     job_id: str
@@ -257,6 +261,7 @@ class RunSummary:
     cost_usd: float | None = None
     errors: tuple[str, ...] = ()
     warnings: tuple[str, ...] = ()
+    unread_sources: tuple[str, ...] = ()
 
     def to_dict(self) -> dict[str, Any]:
         """Plain dicts, lists and numbers, ready for JSON."""
@@ -264,10 +269,14 @@ class RunSummary:
 
 
 class RunResult(tuple[Any, RunSummary]):
-    """What a run returns; unpacks as ``result, summary = run``. ``results`` and ``failures`` are lazy sequences."""
+    """What a run returns; unpacks as ``result, summary = run``. ``results`` and ``failures`` are lazy sequences.
+
+    ``unread``: the SourceError of each source that was left out.
+    """
 
     results: Sequence[ChunkResult]
     failures: Sequence[ChunkFailure]
+    unread: Sequence[SourceError]
 
     def __new__(
         cls,
@@ -275,10 +284,12 @@ class RunResult(tuple[Any, RunSummary]):
         summary: RunSummary,
         results: Sequence[ChunkResult] = (),
         failures: Sequence[ChunkFailure] = (),
+        unread: Sequence[SourceError] = (),
     ) -> RunResult:
         self = super().__new__(cls, (result, summary))
         self.results = results
         self.failures = failures
+        self.unread = unread
         return self
 
     @property

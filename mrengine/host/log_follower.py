@@ -1,7 +1,6 @@
-"""Owns the host's reading of a running job: the log up to where it is durable becomes events, counts and results.
+"""Follows the log of a running job: what is durable becomes events, counts and results.
 
-Nothing of an outcome comes by message: what is announced was read from the disk's own file, so a callback that is slow
-slows only itself.
+No outcome comes by message: everything announced was read from the log itself, so a slow callback slows only itself.
 """
 
 from __future__ import annotations
@@ -9,18 +8,18 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 from mrengine import events
 from mrengine.backends.process.driver import Line, News, Note
+from mrengine.errors import LogError
 from mrengine.host.run_summary import SummaryBuilder
-from mrengine.log.file.reader import LogReader
 from mrengine.log.format import codec
-from mrengine.log.format.codec import HEADER_BYTES, Frame
+from mrengine.log.format.codec import Frame
+from mrengine.log.format.packing import key
 from mrengine.log.format.records import FailureRecord, ResultRecord, unpack_call, unpack_failure, unpack_result
-from mrengine.log.view.replay import Replay
-from mrengine.log.view.results import Results, result_of
+from mrengine.log.view.job_view import ResumeEngine
+from mrengine.log.view.results import UNREADABLE, Results, failure_of, result_of
 from mrengine.progress import Progress, Silent
 from mrengine.providers.models.balancer import ModelLoadBalancer
 from mrengine.records import ChunkFailure, ChunkResult, Usage
@@ -34,11 +33,11 @@ PRINTED = "map_fn"  # the logger of what map functions print
 
 
 class LogFollower:
-    """Follows one run of a job. ``state`` is what the log adds up to as far as it was read."""
+    """Follows one run of a job. ``view`` is the log as far as it was read; whoever prepared the run had begun it."""
 
     def __init__(
         self,
-        folder: Path,
+        view: ResumeEngine,
         job_id: str,
         dispatcher: events.Dispatcher,
         progress: Progress,
@@ -49,46 +48,34 @@ class LogFollower:
         self._job_id, self._dispatcher, self._progress, self.tally = job_id, dispatcher, progress, tally
         self._balancer = balancer  # for its statistics alone: the supervisor has one of its own, and decides
         self._result_type = result_type  # of the map round's results
-        self._reader = LogReader(folder / "log")
-        self.state = Replay()
-        self.position = HEADER_BYTES
+        self.view = view
         self.started_at: int | None = None
         self.round = 0
-
-    def catch_up(self, stop: int) -> None:
-        """Read what stood in the log before this run, up to ``stop``, which is durable: no events are made of it."""
-        for frame in self._reader.frames(self.position, stop):
-            self.state.add(frame)
-        self.position = stop
 
     def begin(self, round_: int) -> None:
         """A round starts here: what comes from now on is this run's."""
         self.round = round_
         if self.started_at is None:
-            self.started_at = self.position
-        index = self.index
+            self.started_at = self.view.position
         if round_ == 0:
+            index = self.view.index(0)
             self.tally.total, self.tally.resumed = index.total, index.done
             self._emit("job:start", total=index.total, resumed=index.done)
 
-    @property
-    def index(self) -> Any:
-        """The outcomes of the round that runs."""
-        assert self.state.epoch is not None
-        return self.state.epoch.index(self.round)
-
     def follow(self, durable: int, *, outcomes: bool = False) -> Iterator[Outcome]:
         """Read on to ``durable``: count, tell who listens, and yield outcomes where they are asked for."""
-        if durable <= self.position:
-            return
-        for frame in self._reader.frames(self.position, durable):
-            counts = self.state.add(frame)
-            self.position = frame.end
+        for frame, counts in self.view.follow(durable):
             outcome = self._take(frame, counts, outcomes)
             if outcome is not None:
                 yield outcome
 
     def _take(self, frame: Frame, counts: bool, wanted: bool) -> Outcome | None:
+        try:
+            return self._told(frame, counts, wanted)
+        except LogError:  # its CRC vouches for it, and it is none all the same
+            return self._failure(_damaged(frame), wanted) if counts and self.round == 0 else None
+
+    def _told(self, frame: Frame, counts: bool, wanted: bool) -> Outcome | None:
         if frame.kind == codec.CALL:
             call = unpack_call(frame.payload)
             if call.finish_reason != "refused":
@@ -99,15 +86,14 @@ class LogFollower:
         elif not counts or self.round != 0:
             return None
         elif frame.kind == codec.RESULT:
-            return self._result(frame, wanted)
+            return self._result(unpack_result(frame.payload), wanted)
         elif frame.kind == codec.FAILURE:
-            return self._failure(frame, wanted)
+            return self._failure(unpack_failure(frame.payload), wanted)
         return None
 
-    def _result(self, frame: Frame, wanted: bool) -> ChunkResult | None:
+    def _result(self, record: ResultRecord, wanted: bool) -> ChunkResult | None:
         tally = self.tally
         tally.processed += 1
-        record = unpack_result(frame.payload)
         tally.reused_calls += record.reused_calls
         self._count(record.model, done=1)
         if self._dispatcher.wants("chunk:processed") or not isinstance(self._progress, Silent):
@@ -131,8 +117,8 @@ class LogFollower:
             progress=done / total if total else 1.0,
         )
 
-    def _failure(self, frame: Frame, wanted: bool) -> ChunkFailure | None:
-        record, tally = unpack_failure(frame.payload), self.tally
+    def _failure(self, record: FailureRecord, wanted: bool) -> ChunkFailure | None:
+        tally = self.tally
         tally.failure(f"{record.kind}: {record.message}")
         self._count(record.model, failed=1)
         self._emit(
@@ -147,7 +133,7 @@ class LogFollower:
             total=tally.total,
             progress=tally.done / tally.total if tally.total else 1.0,
         )
-        return _chunk_failure(record) if wanted else None
+        return failure_of(record) if wanted else None
 
     def _count(self, model: str | None, usage: Usage | None = None, *, done: int = 0, failed: int = 0) -> None:
         if self._balancer is not None and model is not None:
@@ -201,16 +187,16 @@ class LogFollower:
         self._emit(name, **fields)
 
     def results(self, round_: int = 0) -> Results:
-        """The results so far, lazily, with ``.failures``."""
-        assert self.state.epoch is not None
+        """The results so far, lazily, with ``.failures``; empty where the log has no such round."""
         kind = self._result_type if round_ == 0 else None
-        index = self.state.epoch.index(round_)
-        return Results(self._reader, index, resumed_before=self.started_at or 0, result_type=kind)
+        return self.view.results(round_, resumed_before=self.started_at or 0, result_type=kind)
 
     def close(self) -> None:
-        """Close the reader; results that were handed out have their own."""
-        self._reader.close()
+        """Close the view; results that were handed out have a descriptor of their own."""
+        self.view.close()
 
 
-def _chunk_failure(r: FailureRecord) -> ChunkFailure:
-    return ChunkFailure(r.chunk_id, r.document_id, r.model, r.kind, r.message, r.attempts, r.traceback, r.answers)
+def _damaged(frame: Frame) -> FailureRecord:
+    """What is told of an outcome that cannot be read."""
+    round_, chunk_id, model_index = key(frame.payload)
+    return FailureRecord(round_ & 0xFFFF, chunk_id, model_index, "", None, 0, 1, time.time(), "damaged", UNREADABLE)

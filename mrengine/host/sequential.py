@@ -1,4 +1,4 @@
-"""Owns the session without processes: the engine steps in the host's own thread, whenever the host waits for news."""
+"""The driver without processes: the engine steps in the host's own thread, whenever the host waits for news."""
 
 from __future__ import annotations
 

@@ -7,11 +7,11 @@ from contextlib import contextmanager
 from typing import Any
 
 from mrengine.log.format.instances import check_result_type, instance_of
-from mrengine.providers.call.answers import answer
+from mrengine.providers.call.answers import answer, check_call
 from mrengine.providers.call.structured import schema_of
 from mrengine.providers.fake import Answer, FakeProvider, fake
 from mrengine.records import Chunk, Completion, ModelSpec, Request
-from mrengine.worker.context import Context, check_call, check_tokens
+from mrengine.worker.context import Context, check_tokens
 from mrengine.worker.external_call import ExternalCall
 from mrengine.worker.task_runner import stored_value
 

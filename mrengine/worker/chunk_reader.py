@@ -106,6 +106,8 @@ class TrackedChunk(Chunk):
 
 def read_bytes(spool_fd: int, start: int, stop: int) -> bytes | None:
     """The bytes between two offsets of a spool; None: it is shorter."""
+    if not start <= stop <= os.fstat(spool_fd).st_size:  # a row that tells of anything
+        return None
     data = os.pread(spool_fd, stop - start, start)
     while len(data) < stop - start:
         more = os.pread(spool_fd, stop - start - len(data), start + len(data))

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 from mrengine.budget import Stopped as NoGrant
@@ -92,7 +93,15 @@ class LoggedCall:
             aside=self._models.rests and self._model.index == self._task.model,
             on_retry=self._on_retry,
             on_wait=self._models.on_wait,
+            in_line=self._in_line,
         )
+
+    @contextmanager
+    def _in_line(self) -> Iterator[None]:
+        """A limit is waited for: no fault of the task's."""
+        with self._patience.standing_in_line(lambda model, wait_ms: None) as waiting:
+            waiting(self._model.name, 0.0)
+            yield
 
     def _tokens(self, request: Request) -> int:
         rest = "".join(text for _, text in request.turns) + ("" if request.schema is None else in_words(request.schema))

@@ -16,12 +16,16 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from click.testing import CliRunner
 
 from mrengine import Document, Job, MapReduceRunner
+from mrengine.cli import main
 from mrengine.errors import JobCancelled, JobMismatch, JobNotFound, LogError
 from mrengine.jobs import list_jobs
 from mrengine.log.file.reader import LogReader
 from mrengine.log.format import codec
+from mrengine.log.format.packing import key
+from mrengine.log.view.verify import verify
 from mrengine.testing import fake
 
 DOCUMENTS = [Document(f"doc-{n}", "\n\n".join(f"Visit {n}.{k} of patient {n}: " + "fine. " * 20 for k in range(3)))
@@ -224,6 +228,73 @@ def test_a_record_that_was_struck(
         if way == "documents":
             assert len(asked.chunks) == len(whole) - done
     assert run_again(whole).chunks == []
+
+
+def rewrite(log: Path, offset: int, change: Callable[[bytearray], object]) -> None:
+    """Change a record's payload, and let its CRC vouch for it."""
+    with LogReader(log) as reader:
+        frame, header = reader.frame(offset), reader.header
+    payload = bytearray(frame.payload)
+    change(payload)
+    bare = codec.Frame(offset, frame.kind, bytes(payload), frame.watermark)
+    data = codec.encode_frame(header.prefix, header.seed, offset, bare.watermark, bare.kind, bare.payload)
+    assert bare.end == frame.end
+    with open(log, "r+b") as file:
+        file.seek(offset)
+        file.write(data)
+
+
+def fill(payload: bytearray, byte: int, *, keep: int = 22) -> None:
+    payload[keep:] = bytes([byte]) * (len(payload) - keep)
+
+
+NONSENSE: dict[str, Callable[[bytearray], object]] = {
+    "no msgpack": lambda payload: fill(payload, 0xC1),
+    "other types": lambda payload: fill(payload, 0x01),
+    "nothing": lambda payload: fill(payload, 0xC0),
+    "half": lambda payload: fill(payload, 0xC1, keep=len(payload) * 3 // 4),
+    "no text": lambda payload: fill(payload, 0xFF, keep=len(payload) - 4),
+    "no head": lambda payload: fill(payload, 0xC1, keep=0),
+}
+
+
+@pytest.mark.parametrize("damage", short(NONSENSE, "no msgpack", "other types"))
+@pytest.mark.parametrize("kind", [kind for kind in KINDS if kind != "CHUNKS"])  # rows are numbers: any are rows
+def test_a_record_that_its_crc_vouches_for_and_that_is_none(
+    kind: str, damage: str, job: Path, half_done: tuple[Path, dict[int, str]]
+) -> None:
+    """It costs its own chunk, or nothing: all else stays readable, and the next run sets it right."""
+    whole = half_done[1]
+    struck = frames(job, codec.KIND_NAMES.index(kind))
+    rewrite(job / "log", struck[len(struck) // 2][0], NONSENSE[damage])
+    look()
+    run_again(whole)
+    assert run_again(whole).chunks == []
+
+
+@pytest.mark.parametrize("damage", [name for name in NONSENSE if name != "no head"])
+@pytest.mark.parametrize("kind", ["RESULT", "FAILURE"])
+def test_an_unreadable_outcome_is_a_failure_of_its_own_chunk(
+    kind: str, damage: str, job: Path, half_done: tuple[Path, dict[int, str]]
+) -> None:
+    """Results, failures, status, export and verify agree about it."""
+    before = Job("job").status()
+    whole, offset = half_done[1], frames(job, codec.KIND_NAMES.index(kind))[0][0]
+    with LogReader(job / "log") as log:
+        chunk = key(log.payload(offset))[1]
+    rewrite(job / "log", offset, NONSENSE[damage])
+    results, status = Job("job").results(), Job("job").status()
+    assert {r.chunk_id: r.result for r in results}.items() < whole.items()
+    damaged = [failure for failure in results.failures if failure.kind == "damaged"]
+    assert [(f.chunk_id, f.document_id) for f in damaged] == [(chunk, whole[chunk].partition("|")[0])]
+    lost = kind == "RESULT"
+    assert (len(results), len(results.failures)) == (before.done - lost, before.failed + lost)
+    assert (status.done, status.failed) == (len(results), len(results.failures))
+    assert [at for at, _ in verify(job).problems] == [offset]
+    export = CliRunner().invoke(main, ["export", "job"])
+    assert export.exit_code == 0
+    assert len(export.output.splitlines()) == before.done + before.failed
+    run_again(whole)
 
 
 @pytest.mark.parametrize("way", ["documents", "id"])

@@ -212,6 +212,19 @@ def test_a_part_never_passes_for_a_whole(server: LLMServer) -> None:
     assert server.stats().requests == 4
 
 
+def test_no_part_is_bought_twice_whatever_came_before(server: LLMServer, state_dir: Path) -> None:
+    """Cut, cut again, then continued, and broken off in the middle: the last is continued, in each run alike."""
+    server.reset(answer=LONG, script=[None, None, None, "400"])
+    for _ in range(2):
+        with pytest.raises(JobFailed):
+            run(server, max_tokens=10)
+    with pytest.raises(JobFailed):
+        run(server, max_tokens=10, on_truncation="continue")
+    assert [call.turn for call in calls(state_dir) if call.text] == [FIRST, FIRST, CONTINUATION]
+    assert run(server, max_tokens=10, on_truncation="continue").result[0].result == LONG
+    assert server.stats().ok == 4
+
+
 def test_what_a_model_said_to_decline_is_kept(server: LLMServer, state_dir: Path) -> None:
     """A refusal is paid for, too."""
     from mrengine.providers.http.apis import Refused, api

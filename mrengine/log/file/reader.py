@@ -9,7 +9,7 @@ from types import TracebackType
 
 from mrengine.errors import JobNotFound, LogError
 from mrengine.log.file.disk import OsFiles
-from mrengine.log.file.recovery import Recovery, Source, walk
+from mrengine.log.file.recovery import BLOCK_BYTES, Recovery, Source, walk
 from mrengine.log.format.codec import HEADER_BYTES, MAX_PAYLOAD_BYTES, OVERHEAD_BYTES, Frame, Header
 from mrengine.private import check_private
 
@@ -79,6 +79,11 @@ class LogReader:
     def walk(self, visit: Callable[[Frame], object] = lambda frame: None, *, after: Recovery | None = None) -> Recovery:
         """All frames that recovery would keep, without changing the file; ``after``: continue an earlier walk."""
         return walk(self._source, visit, after=after)
+
+    def raw(self, start: int, stop: int) -> Iterator[bytes]:
+        """The bytes between two offsets, as they are; fewer where the file ends. LogError: the disk failed."""
+        for offset in range(start, stop, BLOCK_BYTES):
+            yield self._source.read(min(BLOCK_BYTES, stop - offset), offset)
 
     def frame(self, offset: int) -> Frame:
         """The frame at ``offset``, with its CRC checked. LogError(reason="damaged"): there is none."""

@@ -3,16 +3,30 @@
 from __future__ import annotations
 
 import struct
+from collections.abc import Sequence, Set
 from typing import Any
 
 import msgpack
 
 from mrengine.errors import LogError
 
-__all__ = ["HEAD_BYTES", "array", "bad_record", "full_key", "head", "key", "pack", "stamp", "task", "unpack"]
+__all__ = [
+    "HEAD_BYTES",
+    "array",
+    "bad_record",
+    "check_types",
+    "full_key",
+    "head",
+    "key",
+    "pack",
+    "stamp",
+    "task",
+    "unpack",
+]
 
 HEAD_BYTES = 22
 _MAX_ITEMS = 1 << 24
+_KNOWN_ROWS: dict[str, set[tuple[type, ...]]] = {}  # by the name of a record: as many as its types allow
 _HEAD = struct.Struct(">BHBIBQBi")
 _KEY = struct.Struct(">4xHHxQxi")
 
@@ -52,6 +66,17 @@ def array(payload: bytes, least: int, name: str, *, most: int | None = None) -> 
 def bad_record(name: str) -> LogError:
     """The error for a record that passed its CRC but does not have the layout of its kind."""
     return LogError(f"a {name} record does not hold what it must", reason="damaged")
+
+
+def check_types(values: Sequence[Any], allowed: Sequence[Set[object]], name: str) -> None:
+    """LogError: a value is of none of the types that stand at its place. Rows that were seen before are known."""
+    row = tuple(map(type, values))
+    known = _KNOWN_ROWS.setdefault(name, set())
+    if row in known:
+        return
+    if len(row) != len(allowed) or any(kind not in kinds for kind, kinds in zip(row, allowed, strict=True)):
+        raise bad_record(name)
+    known.add(row)
 
 
 def head(elements: int, round_: int, chunk_id: int, model_index: int) -> bytes:

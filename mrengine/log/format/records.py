@@ -10,12 +10,12 @@ from __future__ import annotations
 
 import math
 import struct
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Set
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple, TypeVar
 
 from mrengine.log.format.chunk_rows import pack_chunks, unpack_chunks
-from mrengine.log.format.codec import MAX_PAYLOAD_BYTES
+from mrengine.log.format.codec import MAX_PAYLOAD_BYTES, RESULT
 from mrengine.log.format.job_records import (
     CloseRecord,
     DocumentRow,
@@ -31,7 +31,7 @@ from mrengine.log.format.job_records import (
     unpack_job,
     unpack_round,
 )
-from mrengine.log.format.packing import HEAD_BYTES, bad_record, head, pack, task
+from mrengine.log.format.packing import HEAD_BYTES, bad_record, check_types, head, pack, task
 from mrengine.log.format.values import Plain, Unstorable
 from mrengine.records import Usage
 
@@ -52,6 +52,7 @@ __all__ = [
     "JobRecord",
     "ResultRecord",
     "RoundRecord",
+    "check_outcome",
     "pack_attempt",
     "pack_call",
     "pack_carry",
@@ -82,6 +83,15 @@ READ_POSITION = 1  # a flag of RESULT: the map function read chunk.id, chunk.sta
 FROM_INSTANCE = 2  # a flag of RESULT: the value was, or held, a dataclass or pydantic model; it is valid as it stands
 
 _T = TypeVar("_T")
+_NONE, _INT, _STR, _NUMBER = type(None), {int}, {str}, {int, float}
+_NAME, _COST = {str, _NONE}, {int, float, _NONE}
+# Of flags, document_id, model, worker_id, attempt, at, duration_ms, usage, cost_usd, calls, reused_calls …
+_RESULT_TYPES: tuple[Set[object], ...] = (
+    _INT, _STR, _NAME, _INT, _INT, _NUMBER, _NUMBER, {list, _NONE}, _COST, _INT, _INT,
+)  # fmt: skip
+# … and of document_id, model, worker_id, attempts, at, kind, message, traceback, facts.
+_FAILURE_TYPES: tuple[Set[object], ...] = _STR, _NAME, _INT, _INT, _NUMBER, _STR, _STR, _STR, {dict}
+_COUNTS = frozenset({int, bool})
 _INTENT = struct.Struct(">BB16sBdBQBQBQ")
 _CALL = struct.Struct(">BB16sBdBQBQBQBdB")
 
@@ -257,14 +267,27 @@ def pack_result(record: ResultRecord) -> bytes:
 
 def unpack_result(payload: bytes) -> ResultRecord:
     """Unpack a RESULT."""
-
-    values = task(payload, 15, "RESULT")
+    values = _result_values(payload)
     if values[10] is not None:
-        try:
-            values[10] = Usage(*values[10])
-        except TypeError:
-            raise bad_record("RESULT") from None
+        values[10] = Usage(*values[10])
     return ResultRecord._make(values)
+
+
+def check_outcome(kind: int, payload: bytes) -> None:
+    """LogError: a RESULT or FAILURE that its CRC vouches for, and that is none all the same."""
+    if kind == RESULT:
+        _result_values(payload)
+    else:
+        unpack_failure(payload)
+
+
+def _result_values(payload: bytes) -> list[Any]:
+    values = task(payload, 15, "RESULT")
+    check_types(values[3:14], _RESULT_TYPES, "RESULT")
+    usage = values[10]
+    if usage is not None and not (3 <= len(usage) <= 7 and _COUNTS.issuperset(map(type, usage))):
+        raise bad_record("RESULT")
+    return values
 
 
 def result_flags(payload: bytes) -> int:
@@ -283,7 +306,9 @@ def pack_failure(record: FailureRecord) -> bytes:
 
 def unpack_failure(payload: bytes) -> FailureRecord:
     """Unpack a FAILURE."""
-    return _build(FailureRecord, task(payload, 12, "FAILURE"), "FAILURE")
+    values = task(payload, 12, "FAILURE")
+    check_types(values[3:], _FAILURE_TYPES, "FAILURE")
+    return FailureRecord(*values)
 
 
 def pack_attempt(record: AttemptRecord) -> bytes:

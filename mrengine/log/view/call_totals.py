@@ -1,4 +1,4 @@
-"""What the calls of a job add up to: reusable answers, tokens and money spent, use during the last minute."""
+"""What the calls of a job add up to: answers to find again, tokens and money spent, the last minute's use."""
 
 from __future__ import annotations
 
@@ -70,7 +70,7 @@ class CallTotals:
         try:
             digest, at, inputs, outputs, bound = _INTENT.unpack_from(frame.payload)
             model = self._name(frame.payload, _INTENT.size)
-        except (struct.error, IndexError):
+        except (struct.error, IndexError, UnicodeDecodeError):
             raise bad_record("INTENT") from None
         mine = _Intent(at, model, inputs, outputs, bound, frame.offset, key(frame.payload))
         self._open.setdefault(digest, []).append(mine)
@@ -81,7 +81,7 @@ class CallTotals:
         try:
             digest, at, inputs, outputs, cached, cost, reusable = _CALL.unpack_from(frame.payload)
             model = self._name(frame.payload, _CALL.size)
-        except (struct.error, IndexError):
+        except (struct.error, IndexError, UnicodeDecodeError):
             raise bad_record("CALL") from None
         if digest in self._open:
             self._open[digest].pop()

@@ -1,4 +1,4 @@
-"""Decides which results of earlier epochs a new one keeps, by matching what the map function was given."""
+"""Which results of earlier epochs fit into a new one: chunks are matched by what the map function was given."""
 
 from __future__ import annotations
 

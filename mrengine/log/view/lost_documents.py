@@ -1,7 +1,7 @@
-"""Restores documents whose DOCUMENTS record was lost.
+"""Documents whose DOCUMENTS record was lost: what else names them, and the records that put them back.
 
-The caller may have supplied them again. If not, the rest of the log implies them: outcomes hold a document's id, rows
-of the chunk table its place in the spool, and the digest of each chunk proves that the text is still there.
+The caller may have given them again; else the rest of the log tells: outcomes have a document's id, rows of the chunk
+table its place in the spool, and the digest of each chunk says whether that is what stands there.
 """
 
 from __future__ import annotations

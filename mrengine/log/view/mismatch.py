@@ -1,4 +1,4 @@
-"""Compares a job with the inputs that its log was started with: the differences, for people and ``on_mismatch``."""
+"""Compares a job with what its log was started with: what differs, for people and for ``on_mismatch``. Pure."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Maps the tasks of a round to their outcomes: one offset of 8 bytes each. Replay and tailing both feed it."""
+"""Which task of a round has which outcome: one offset of 8 bytes for each key."""
 
 from __future__ import annotations
 
@@ -61,15 +61,15 @@ class OutcomeIndex:
         _, chunk_id, model_index = key(frame.payload)
         return self.put(frame, chunk_id, model_index)
 
-    def put(self, frame: Frame, chunk_id: int, model_index: int) -> bool:
-        """``add``, where the frame's key is known."""
+    def put(self, frame: Frame, chunk_id: int, model_index: int, *, readable: bool = True) -> bool:
+        """``add``, where the frame's key is known. One that is not ``readable`` is a failure, of kind "damaged"."""
         slot = chunk_id
         if self.models > 1 or slot >= len(self._slots):
             slot = self.slot(chunk_id, model_index)
         known = self._slots[slot]
         if known and not known & _FAILED:
             return False
-        failed = frame.kind == FAILURE
+        failed = frame.kind == FAILURE or not readable
         self._slots[slot] = frame.offset | _FAILED if failed else _result_offset(frame)
         self.failed += failed - bool(known)
         self.done += not failed

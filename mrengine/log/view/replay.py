@@ -1,4 +1,4 @@
-"""The state that a log adds up to: epochs, rounds, outcomes, calls. Recovery and tailing both feed it."""
+"""The state that a log adds up to: epochs, rounds, outcomes, calls. Fed by recovery and by following alike."""
 
 from __future__ import annotations
 
@@ -17,6 +17,7 @@ from mrengine.log.format.records import (
     DocumentsRecord,
     JobRecord,
     RoundRecord,
+    check_outcome,
     unpack_attempt,
     unpack_carry,
     unpack_close,
@@ -126,7 +127,8 @@ class Replay:
     """The state. ``add`` every frame in order; ``problems``: (offset, why) of inconsistent records.
 
     ``closed``: how the last run ended, None where it goes on or was interrupted. ``updated``: the newest time of a JOB,
-    ROUND or CLOSE. ``round_offset``: where the newest ROUND 0 stands, that is, where the last run began.
+    ROUND or CLOSE. ``round_offset``: where the newest ROUND 0 stands, that is, where the last run began. ``end``: of
+    the newest frame.
     """
 
     def __init__(self) -> None:
@@ -140,7 +142,8 @@ class Replay:
         self._newest: Epoch | None = None
         self._gaps = False
         self._lost: list[tuple[int, int]] = []
-        self._end = HEADER_BYTES
+        self.end = HEADER_BYTES
+        self._unreadable: set[int] = set()  # outcomes whose CRC vouches for them, and that are none
         self._takers: dict[int, Callable[[Frame], object]] = {
             codec.VOID: self._void,
             codec.JOB: self._job,
@@ -172,9 +175,9 @@ class Replay:
         A record with a valid CRC that is inconsistent nevertheless is noted in ``problems`` and skipped.
         """
         offset, kind, payload, _ = frame
-        if offset != self._end:
-            self._lost.append((self._end, offset))
-        self._end = offset + OVERHEAD_BYTES + len(payload)
+        if offset != self.end:
+            self._lost.append((self.end, offset))
+        self.end = offset + OVERHEAD_BYTES + len(payload)
         take = self._takers.get(kind)
         if take is None:
             return False
@@ -220,9 +223,22 @@ class Replay:
         epoch = self._owner(number)
         if frame.kind == codec.CARRY and self._lost and self._is_lost(unpack_carry(frame.payload).offset):
             return False
-        if epoch.assigned and frame.kind != codec.FAILURE:
+        readable = self._is_readable(frame)
+        if epoch.assigned and readable and frame.kind != codec.FAILURE:
             epoch.assigned.pop((round_, chunk_id), None)
-        return epoch.index(round_).put(frame, chunk_id, model_index)
+        return epoch.index(round_).put(frame, chunk_id, model_index, readable=readable)
+
+    def _is_readable(self, frame: Frame) -> bool:
+        """An outcome that is not closes its own chunk alone, as a failure: the next run takes it up again."""
+        if frame.kind == codec.CARRY:
+            return unpack_carry(frame.payload).offset not in self._unreadable
+        try:
+            check_outcome(frame.kind, frame.payload)
+        except LogError as error:
+            self._unreadable.add(frame.offset)
+            self.problems.append((frame.offset, str(error)))
+            return False
+        return True
 
     def _intent(self, frame: Frame) -> None:
         self.call_totals.intent(frame)

@@ -1,21 +1,27 @@
-"""Results and failures as users see them: lazy sequences over the log, in chunk order, holding no values."""
+"""Results and failures as users see them: lazy sequences over the log, in chunk order; nothing is held in memory."""
 
 from __future__ import annotations
 
 from abc import abstractmethod
 from array import array
 from collections.abc import Sequence
+from contextlib import suppress
+from dataclasses import replace
 from typing import Any, Generic, TypeVar, overload
 
 from mrengine.errors import LogError
 from mrengine.log.file.reader import LogReader
+from mrengine.log.format.chunk_rows import ChunkTable, DocumentNames
 from mrengine.log.format.codec import FAILURE, RESULT
 from mrengine.log.format.instances import instance_of
-from mrengine.log.format.records import FROM_INSTANCE, ResultRecord, unpack_failure, unpack_result
+from mrengine.log.format.records import FROM_INSTANCE, FailureRecord, ResultRecord, unpack_failure, unpack_result
 from mrengine.log.view.outcome_index import OutcomeIndex
+from mrengine.log.view.replay import Epoch
 from mrengine.records import ChunkFailure, ChunkResult, Usage
 
-__all__ = ["Failures", "Results", "result_of"]
+__all__ = ["UNREADABLE", "Failures", "Results", "failure_of", "result_of"]
+
+UNREADABLE = "the record of its outcome cannot be read: the next run of the job runs it again"
 
 _T = TypeVar("_T")
 
@@ -57,15 +63,27 @@ class _Outcomes(Sequence[_T], Generic[_T]):
 
 
 class Failures(_Outcomes[ChunkFailure]):
-    """The chunks without a result, in chunk order."""
+    """The chunks that have no result, in chunk order; one whose record cannot be read is "damaged", whatever it was."""
 
-    def __init__(self, reader: LogReader, index: OutcomeIndex) -> None:
+    def __init__(self, reader: LogReader, index: OutcomeIndex, epoch: Epoch | None) -> None:
         slots = index.failure_slots()
         super().__init__(reader, slots, array("Q", map(index.failure, slots)), index.models)
+        self._table = ChunkTable(reader.fd, epoch.segments.get(index.round, []) if epoch else [])
+        self._names = DocumentNames(reader, epoch.documents if epoch else [])
 
     def _read(self, chunk_id: int, offset: int) -> ChunkFailure:
-        r = unpack_failure(self._payload(offset, FAILURE))
-        return ChunkFailure(chunk_id, r.document_id, r.model, r.kind, r.message, r.attempts, r.traceback, r.answers)
+        frame = self._reader.frame(offset)
+        if frame.kind == FAILURE:
+            with suppress(LogError):
+                return failure_of(replace(unpack_failure(frame.payload), chunk_id=chunk_id))
+        return ChunkFailure(chunk_id, self._document(chunk_id), None, "damaged", UNREADABLE)
+
+    def _document(self, chunk_id: int) -> str:
+        """As the chunk table has it; "" where that is lost, too."""
+        with suppress(LogError, IndexError):
+            known = self._names.get(self._table[chunk_id].document)
+            return known.id if known is not None else ""
+        return ""
 
 
 class Results(_Outcomes[ChunkResult]):
@@ -76,17 +94,24 @@ class Results(_Outcomes[ChunkResult]):
     """
 
     def __init__(
-        self, reader: LogReader, index: OutcomeIndex, *, resumed_before: int = 0, result_type: Any = None
+        self,
+        reader: LogReader,
+        index: OutcomeIndex,
+        epoch: Epoch | None = None,
+        *,
+        resumed_before: int = 0,
+        result_type: Any = None,
     ) -> None:
-        """``resumed_before``: results that stand before this offset of the log are ``resumed``. ``result_type``: what
-        each result is made of again; reading one that it does not fit raises InvalidResult.
+        """``epoch``: names the documents of damaged outcomes. ``resumed_before``: results that stand before this offset
+        of the log are ``resumed``. ``result_type``: what each result is made of again; reading one that it does not
+        fit raises InvalidResult.
         """
         own = reader.duplicate()
         complete = index.done == index.total
         slots: Sequence[int] = range(index.total) if complete else index.result_slots()
         super().__init__(own, slots, index.results(), index.models)
         self._resumed_before, self._result_type = resumed_before, result_type
-        self.failures: Sequence[ChunkFailure] = Failures(own, index)
+        self.failures: Sequence[ChunkFailure] = Failures(own, index, epoch)
 
     def _read(self, chunk_id: int, offset: int) -> ChunkResult:
         record = unpack_result(self._payload(offset, RESULT))._replace(chunk_id=chunk_id)
@@ -103,3 +128,8 @@ def result_of(r: ResultRecord, result_type: Any, *, resumed: bool) -> ChunkResul
     return ChunkResult(
         r.chunk_id, r.document_id, r.model, r.worker_id, result, usage, r.cost_usd, r.duration_ms, r.attempt, resumed
     )
+
+
+def failure_of(r: FailureRecord) -> ChunkFailure:
+    """A record as the world sees it."""
+    return ChunkFailure(r.chunk_id, r.document_id, r.model, r.kind, r.message, r.attempts, r.traceback, r.answers)

@@ -1,4 +1,4 @@
-"""Checks a log from end to end: every byte by its CRC, every record by the layout of its kind."""
+"""Checks a log from end to end: every byte by its CRC, every record by what its kind promises."""
 
 from __future__ import annotations
 

@@ -23,7 +23,7 @@ from mrengine.providers.http.client import Response
 from mrengine.providers.http.headers import Headers
 from mrengine.providers.http.quirks import Quirks, adapted, learned
 from mrengine.providers.http.rate_limit_headers import observed
-from mrengine.providers.http.streams import events_in, is_stream
+from mrengine.providers.http.streams import events_in, is_stream, without_comments
 from mrengine.providers.models.model import Model
 from mrengine.records import Completion, Request
 
@@ -164,9 +164,10 @@ class RemoteProvider(ABC):
 
     def _data(self, response: Response) -> Any:
         """The JSON of a body, or of the stream that it is. ValueError: it is neither."""
-        if not is_stream(response.body):
-            return json.loads(response.body)
-        data = self._shape.joined(events_in(response.body))
+        body = without_comments(response.body)
+        if not is_stream(body):
+            return json.loads(body)
+        data = self._shape.joined(events_in(body))
         if data is None:
             raise ValueError("the stream ended before its answer did")
         return data
