@@ -53,7 +53,7 @@ def manager(limits: dict[str, RateLimit]) -> Iterator[str]:
 
 
 def our_grants(address: str, number: int, until: float, together: int = 1) -> int:
-    """Exchanges of some asks and as many settlements, over one connection, as fast as they go."""
+    """Exchanges with a few requests and as many settlements each, over one connection, as fast as possible."""
     wire = Connection(address, KEY)
     wire.call("hello", number, 0, [], None)
     grants, done = 0, list[CallReport]()
@@ -67,7 +67,7 @@ def our_grants(address: str, number: int, until: float, together: int = 1) -> in
 
 
 def our_batches(address: str, number: int, until: float) -> int:
-    """The same for 16 tasks that wait in each worker."""
+    """The same, with 16 waiting tasks in each worker."""
     return our_grants(address, number, until, 16)
 
 
