@@ -49,7 +49,7 @@ class Job:
             index = stored.index(0)
             owner = JobLock(self.folder).holder()
             running = owner is not None and owner.alive
-            spent = state.ledger.spent().values()
+            spent = state.call_totals.spent().values()
             costs = [used.cost_usd for used in spent]
             pace = _Pace(stored)
             return JobStatus(
@@ -135,7 +135,7 @@ def _unwritable(folder: Path, error: OSError) -> ConfigError:
 
 def _facts(stored: ResumeEngine, folder: Path) -> dict[str, Any]:
     """What the job is made of and what it takes, for people who have forgotten it."""
-    spent = stored.state.ledger.spent().values()
+    spent = stored.state.call_totals.spent().values()
     usage = sum((used.usage for used in spent), Usage())
     facts: dict[str, Any] = {"usage": usage, "size_bytes": _size(folder), "folder": os.fspath(folder)}
     if stored.epoch is None:
@@ -172,7 +172,7 @@ def _reason(summary: Mapping[str, Any]) -> str:
 def _in_flight(stored: ResumeEngine) -> int:
     """Tasks that wait for an answer: a call was begun in this run, and no outcome came after it."""
     state = stored.state
-    tasks = state.ledger.open_since(state.round_offset)
+    tasks = state.call_totals.open_since(state.round_offset)
     return sum(at > stored.index(round_).outcome(chunk, model) for (round_, chunk, model), at in tasks.items())
 
 

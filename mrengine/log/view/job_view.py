@@ -34,7 +34,7 @@ class ResumeEngine:
     recovery: Recovery
 
     def __init__(self, job_folder: str | os.PathLike[str]) -> None:
-        """JobNotFound: the folder holds no log. LogError: it cannot be used."""
+        """JobNotFound: the folder holds no log. LogError: the log cannot be used."""
         self._folder = job_folder
         self._open()
         try:
@@ -133,7 +133,7 @@ class ResumeEngine:
         return all(epoch.index(round_).done == epoch.index(round_).total for round_ in epoch.rounds)
 
     def index(self, round_: int = 0) -> OutcomeIndex:
-        """The outcomes of a round; empty where there are none."""
+        """The outcomes of a round; empty if there are none."""
         return self.epoch.index(round_) if self.epoch else OutcomeIndex(round_, 0)
 
     def pending(self, round_: int = 0) -> Iterator[tuple[int, int]]:
@@ -163,7 +163,7 @@ class ResumeEngine:
         return DocumentNames(self.reader, self.epoch.documents if self.epoch else [])
 
     def close(self) -> None:
-        """Close the descriptor; results that were handed out have their own."""
+        """Close the descriptor; results already returned have their own."""
         self.reader.close()
 
     def __enter__(self) -> ResumeEngine:

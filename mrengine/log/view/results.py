@@ -27,7 +27,7 @@ _T = TypeVar("_T")
 
 
 class _Outcomes(Sequence[_T], Generic[_T]):
-    """Outcomes by position: two numbers each, the rest is read from the log when it is asked for."""
+    """Outcomes by position: two numbers each; the rest is read from the log on access."""
 
     def __init__(self, reader: LogReader, slots: Sequence[int], offsets: array[int], models: int) -> None:
         self._reader = reader
@@ -43,7 +43,7 @@ class _Outcomes(Sequence[_T], Generic[_T]):
     @overload
     def __getitem__(self, index: slice) -> list[_T]: ...
     def __getitem__(self, index: int | slice) -> _T | list[_T]:
-        """LogError: the record cannot be read any more."""
+        """Read one outcome. LogError: the record cannot be read any more."""
         if isinstance(index, slice):
             return [self[at] for at in range(*index.indices(len(self)))]
         return self._read(self._slots[index] // self._models, self._offsets[index])
@@ -89,8 +89,8 @@ class Failures(_Outcomes[ChunkFailure]):
 class Results(_Outcomes[ChunkResult]):
     """The results of a round, in chunk order (with all models: in model order within a chunk).
 
-    A snapshot of ``index``, with a descriptor of its own: it stays readable when the log grows and when the job folder
-    is deleted. 8 bytes a result, 16 where some are missing. ``failures``: the rest.
+    A snapshot of ``index``, with a descriptor of its own: it stays readable while the log grows and after the job
+    folder is deleted. 8 bytes a result, 16 where some are missing. ``failures``: the rest.
     """
 
     def __init__(
@@ -119,7 +119,7 @@ class Results(_Outcomes[ChunkResult]):
 
 
 def result_of(r: ResultRecord, result_type: Any, *, resumed: bool) -> ChunkResult:
-    """A record as the world sees it. InvalidResult: it is not what ``result_type`` says."""
+    """A record as users see it. InvalidResult: it does not match ``result_type``."""
     result = r.result
     if result_type is not None:
         made = bool(r.flags & FROM_INSTANCE)

@@ -44,11 +44,6 @@ class Model:
     fallbacks: tuple[Model, ...] = ()
     lanes: tuple[Model, ...] = ()
 
-    def describe(self) -> dict[str, Any]:
-        """Plain values for processes that open no pickles: the supervisor, the manager."""
-        limits = None if self.limits is None else {name: getattr(self.limits, name) for name in RateLimit.__slots__}
-        return {"index": self.index, "name": self.name, "kind": self.kind, "limits": limits, "preloads": self.preloads}
-
 
 # What a call's budget, its answer and its identity hang on is said where it is known.
 _OURS = frozenset(

@@ -225,14 +225,10 @@ def test_an_identity_tells_models_apart_and_holds_no_secret() -> None:
     assert "s3cret" not in repr(same)
 
 
-def test_a_model_travels_and_describes_itself_plainly() -> None:
-    """Through cloudpickle to workers; as plain values to the supervisor."""
-    import msgpack
-
+def test_a_model_travels_to_workers() -> None:
+    """Through cloudpickle."""
     model = one(fake(lambda request: "x", name="f"), limits={"f": RateLimit(tpm=5)})
     assert cloudpickle.loads(cloudpickle.dumps(model)).name == "f"
-    told = msgpack.unpackb(msgpack.packb(model.describe()))
-    assert (told["name"], told["kind"], told["limits"]["tpm"]) == ("f", "fake", 5)
 
 
 class Echo:
