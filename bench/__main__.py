@@ -5,7 +5,8 @@ from __future__ import annotations
 import subprocess
 import sys
 
-NAMES = ("log", "budget", "calls", "limit", "chunking", "pool", "crash", "steal")
+NAMES = ("log", "budget", "calls", "limit", "chunking", "chunking_first", "chunking_cuts", "pool", "crash", "steal")
+OPTIONS = {"chunking_cuts": ["--save"]}  # by itself it only prints: it is a tool of whoever changes a splitter
 
 
 def main() -> int:
@@ -15,7 +16,8 @@ def main() -> int:
     if unknown:
         print(f"no benchmark {', '.join(unknown)}; there are {', '.join(NAMES)}", file=sys.stderr)
         return 2
-    return sum(subprocess.run([sys.executable, "-m", f"bench.{name}"], check=False).returncode != 0 for name in wanted)
+    commands = [[sys.executable, "-m", f"bench.{name}", *OPTIONS.get(name, [])] for name in wanted]
+    return sum(subprocess.run(command, check=False).returncode != 0 for command in commands)
 
 
 if __name__ == "__main__":

@@ -24,7 +24,7 @@ from typing import Any
 
 from bench.machine import save
 from mrengine.budget.client import BudgetClient
-from mrengine.budget.connection import Asked, Connection, Done
+from mrengine.budget.connection import CallReport, Connection, RequestRow
 from mrengine.budget.server import BudgetConfig, serve
 from mrengine.records import RateLimit, Usage
 
@@ -53,12 +53,12 @@ def manager(limits: dict[str, RateLimit]) -> Iterator[str]:
 
 
 def our_grants(address: str, number: int, until: float, together: int = 1) -> int:
-    """Exchanges of some asks and as many settlements, over one connection, as fast as they go."""
+    """Exchanges with a few requests and as many settlements each, over one connection, as fast as possible."""
     wire = Connection(address, KEY)
     wire.call("hello", number, 0, [], None)
-    grants, done = 0, list[Done]()
+    grants, done = 0, list[CallReport]()
     while time.monotonic() < until:
-        asks: list[Asked] = [(grants + i, "m", 700, 20, 1, 700, True) for i in range(together)]
+        asks: list[RequestRow] = [(grants + i, "m", 700, 20, 1, 700, True) for i in range(together)]
         granted = wire.call("exchange", number, 0, asks, done)[0]
         done = [(number, "m", 700, 20, (1018, 20, 0), True, None) for number in granted]
         grants += len(granted)
@@ -67,7 +67,7 @@ def our_grants(address: str, number: int, until: float, together: int = 1) -> in
 
 
 def our_batches(address: str, number: int, until: float) -> int:
-    """The same for 16 tasks that wait in each worker."""
+    """The same, with 16 waiting tasks in each worker."""
     return our_grants(address, number, until, 16)
 
 

@@ -106,7 +106,7 @@ def measure(name: str, texts: list[str], target: int, tools: list[str]) -> Itera
 
 
 def judge(name: str, text: str, pieces: list[str], target: int, encode: Callable[[str], list[int]]) -> dict[str, Any]:
-    """What became of the text: limits, losses, fill and what was torn."""
+    """The quality of the chunks: limits kept, text lost, fill, and units torn."""
     counts = [len(encode(piece)) for piece in pieces]
     fill = sum(counts[:-1]) / max(1, len(counts) - 1) / target
     row = {"chunks": len(pieces), "over": sum(count > target for count in counts), "fill": round(fill, 3)}

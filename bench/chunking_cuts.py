@@ -2,7 +2,8 @@
 
 For each kind of text, 40 variants: the share of the cuts that are wrong (inside a unit that would have fitted into a
 chunk, or behind what belongs to what follows), of any unit that fits and of those of at most a quarter of the limit;
-and how full the chunks are; beside other chunkers, with ``--tools``. With ``--overlap``, at 6000 tokens with 350 of overlap, also where the overlaps begin.
+and how full the chunks are. ``--tools`` names other chunkers, to stand beside. With ``--overlap``, at 6000 tokens with
+350 of overlap, also where the overlaps begin.
 """
 
 from __future__ import annotations

@@ -2,7 +2,7 @@
 
 Eight tasks on two workers, one of which ends its worker: how many of the seven innocent ones come back, and whether the
 program does. Then the parent is SIGKILLed while all tasks run: how many processes are left three seconds later. Last,
-workers of a running job of ours are SIGKILLed one by one: how long until the host hears of it, and until the
+workers of a running job of ours are SIGKILLed one by one: how long until the host gets the event, and until the
 replacement is ready, beside a bare fork.
 """
 

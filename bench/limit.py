@@ -39,7 +39,7 @@ def mrengine(url: str) -> int:
 
 
 def mrengine_learned(url: str) -> int:
-    """The same, with what the headers tell."""
+    """The same, learning the limit from the headers."""
     from mrengine import MapReduceRunner
 
     def ask(chunk: Any, context: Any) -> str:
@@ -71,7 +71,7 @@ def openai_sdk(url: str) -> int:
 
 
 def openai_patient(url: str) -> int:
-    """The SDK in threads, told to try thirty times."""
+    """The SDK in threads, with thirty retries."""
     import openai
 
     client = openai.OpenAI(base_url=url, api_key="none", max_retries=30)
@@ -83,7 +83,7 @@ def _body(prompt: str) -> dict[str, Any]:
 
 
 def litellm_router(url: str) -> int:
-    """The Router, told the limit, with thirty retries."""
+    """The Router, given the limit, with thirty retries."""
     import litellm
 
     params = {"model": "openai/m", "api_base": url, "api_key": "none", "tpm": TPM}
@@ -92,7 +92,7 @@ def litellm_router(url: str) -> int:
 
 
 def langchain(url: str) -> int:
-    """``batch`` of 16, which gives back what was answered."""
+    """``batch`` of 16, which returns the answered calls."""
     from langchain_openai import ChatOpenAI
 
     model = ChatOpenAI(model="m", base_url=url, api_key="none", max_tokens=OUTPUT)

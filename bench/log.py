@@ -137,7 +137,7 @@ def replay(folder: Path) -> dict[str, Any]:
     engine = ResumeEngine(folder)
     indexed = time.process_time()
     index_mb = peak_mb() - before
-    calls = CallIndex.build(engine.state.ledger)
+    calls = CallIndex.build(engine.state.call_totals)
     built = time.process_time()
     size = sum(len(x.result) for x in engine.results())
     reduced = time.process_time()

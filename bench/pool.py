@@ -57,13 +57,13 @@ def documents(tasks: int) -> Iterator[str]:
 
 
 def reads(chunk: Any, context: Any) -> str:
-    """Our task, with the text in its hands."""
+    """Our task, which reads the text."""
     assert chunk.text
     return RESULT
 
 
 def noop(chunk: Any, context: Any) -> str:
-    """Our task, where the text is not asked for."""
+    """Our task, which does not read the text."""
     return RESULT
 
 
@@ -72,17 +72,17 @@ def durable(tasks: int, map_fn: Callable[[Any, Any], str]) -> float:
     shutil.rmtree(folder(), ignore_errors=True)
     runner = MapReduceRunner(JOB, workers=WORKERS, models="fake", target_tokens=None)
     at: dict[str, float] = {}
-    heard: list[int] = []
-    runner.on("chunk:processed", lambda event: heard.append(event.chunk_id))
+    processed: list[int] = []
+    runner.on("chunk:processed", lambda event: processed.append(event.chunk_id))
     for name in ("job:start", "job:complete"):
         runner.on(name, lambda event: at.setdefault(event.name, time.perf_counter()))
     runner.run(documents(tasks), map_fn, len)
-    assert len(heard) == tasks
+    assert len(processed) == tasks
     return tasks / (at["job:complete"] - at["job:start"])
 
 
 class Nothing:
-    """A log that keeps nothing, and an announcer that tells nobody."""
+    """A log and an announcer that discard everything."""
 
     def append(self, kind: int, payload: bytes) -> int:
         return 0

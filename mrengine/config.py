@@ -1,4 +1,4 @@
-"""Job ids and the state folder: what a job may be called, where jobs are kept, and that only their owner reads them."""
+"""Job ids and the state folder: how jobs may be named, where they are kept, and that they stay private."""
 
 from __future__ import annotations
 
@@ -19,13 +19,13 @@ _JOB_ID = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]{0,99}")
 
 
 def check_platform() -> None:
-    """Refuse Windows: there is no fork, and no way to notice a death at once."""
+    """Refuse Windows, which has neither fork nor an immediate signal of a process's death."""
     if sys.platform == "win32":
         raise ConfigError("mrengine runs on Linux and macOS; on Windows, use WSL", setting="platform")
 
 
 def check_job_id(job_id: Any) -> str:
-    """A job id names a folder, and nothing but one: ``[A-Za-z0-9_][A-Za-z0-9._-]{0,99}``."""
+    """ConfigError unless a job id is a safe folder name: ``[A-Za-z0-9_][A-Za-z0-9._-]{0,99}``."""
     if not isinstance(job_id, str) or not _JOB_ID.fullmatch(job_id):
         raise ConfigError(
             f"job id {job_id!r}: it starts with a letter, a digit or _ and holds at most 100 letters, digits, . _ -",
@@ -35,12 +35,12 @@ def check_job_id(job_id: Any) -> str:
 
 
 def new_job_id() -> str:
-    """An id that no other run has: the time, for people, and 40 random bits."""
+    """A unique job id: the time, for people, and 40 random bits."""
     return time.strftime("%Y%m%d-%H%M%S-", time.gmtime()) + secrets.token_hex(5)
 
 
 def state_folder(state_dir: str | os.PathLike[str] | None = None) -> Path:
-    """Where jobs are kept: the argument, MRENGINE_STATE_DIR, $XDG_STATE_HOME/mrengine, ~/.local/state/mrengine."""
+    """The state folder: the argument, MRENGINE_STATE_DIR, $XDG_STATE_HOME/mrengine, ~/.local/state/mrengine."""
     if state_dir is not None:
         return _absolute(os.fspath(state_dir), "state_dir")
     if given := os.environ.get("MRENGINE_STATE_DIR"):
@@ -60,7 +60,7 @@ def _absolute(folder: str, setting: str) -> Path:
 
 
 def jobs_folder(state_dir: str | os.PathLike[str] | None = None, *, create: bool = False) -> Path:
-    """The folder of all job folders; with ``create`` it is made. ConfigError: others own it, or may write to it."""
+    """The folder that holds all job folders. ConfigError: others own it, or may write to it."""
     state = state_folder(state_dir)
     secure = make_private if create else check_private
     secure(state, top=True)

@@ -1,4 +1,4 @@
-"""The exceptions of mrengine: one tree, imported by every room, importing none.
+"""The exceptions of mrengine: one tree that every room may import, and that imports none of them.
 
 ::
 
@@ -10,13 +10,15 @@
     │   ├─ JobBusy                  a living process runs this job
     │   ├─ JobMismatch              other inputs than the job was started with
     │   ├─ JobNotFound
-    │   ├─ JobFailed                every chunk failed, more than max_failed, or a model that no call can use
+    │   ├─ JobFailed                every chunk failed, more than max_failed did, or no usable model is left
     │   ├─ JobCancelled             Job.cancel() was called; sticky until uncancel()
     │   ├─ JobTimeout(TimeoutError) timeout_s ran out
     │   ├─ PoolBroken               workers die faster than they finish tasks, or cannot start
     │   ├─ SupervisorDied
     │   └─ BudgetExhausted          Budget(max_tokens, max_cost_usd) is spent
-    ├─ InvalidResult(TypeError)     a stored result that is not what result_type says
+    ├─ InvalidResult(TypeError)     a stored result that does not match result_type
+    ├─ Unstorable(TypeError)        a value that the log cannot hold
+    ├─ Stopped                      the job is stopping: a wait was cut short (internal)
     ├─ LogError                     the write-ahead log: damaged, newer, full
     └─ ModelError                   one call to a model
         ├─ RateLimited              429
@@ -26,8 +28,10 @@
         ├─ ModelRefused             400, 404, 413: final for the chunk; 401, 403, quota: final for the model
         └─ ModelUnavailable         5xx, dropped connections, timeouts
 
-Every class carries its facts as attributes; no message has to be parsed. No message holds text of a document, a prompt
-or an answer.
+    Retry(Exception)                raised by map functions to have their chunk tried again
+
+Exceptions that never leave their room are defined there. Every class carries its facts as attributes; no message has to
+be parsed. No message holds text of a document, a prompt or an answer.
 """
 
 from __future__ import annotations
@@ -62,17 +66,19 @@ __all__ = [
     "RateLimited",
     "Retry",
     "SourceError",
+    "Stopped",
     "SupervisorDied",
     "TruncatedAnswer",
+    "Unstorable",
 ]
 
 
 class MrengineError(Exception):
-    """The root: whatever mrengine raises by itself is one of these."""
+    """The root: every exception that mrengine itself raises derives from it."""
 
 
 class ConfigError(MrengineError, ValueError):
-    """A setting that cannot work. ``setting`` names it, where there is one."""
+    """A setting that cannot work; ``setting`` names it if there is one to blame."""
 
     def __init__(self, message: str, *, setting: str | None = None) -> None:
         super().__init__(message)
@@ -80,7 +86,7 @@ class ConfigError(MrengineError, ValueError):
 
 
 class ChunkingError(MrengineError, ValueError):
-    """Limits or an encoding with which no text can be cut. ``facts`` holds the numbers; each is an attribute, too."""
+    """Limits or an encoding with which no text can be cut. ``facts`` holds the numbers, also as attributes."""
 
     def __init__(self, message: str, **facts: Any) -> None:
         super().__init__(message)
@@ -89,8 +95,10 @@ class ChunkingError(MrengineError, ValueError):
 
 
 class SourceError(MrengineError):
-    """A source that cannot be read or decoded. ``source`` names it; ``offset`` (bytes) and ``line`` (1 is the first)
-    say where, if that is known. ``command`` prints it as text. ``errors``: one for each, where there are several.
+    """A source that cannot be read or decoded.
+
+    ``source`` names it; ``offset`` (in bytes) and ``line`` (from 1) say where, if known. ``command``: a shell command
+    that prints it as text. ``errors``: one for each source, if there are several.
     """
 
     def __init__(
@@ -112,11 +120,27 @@ class SourceError(MrengineError):
 
 
 class InvalidResult(MrengineError, TypeError):
-    """A result that is not what ``result_type`` says. The message names places and types, never a value."""
+    """A result that does not match ``result_type``. The message names places and types, never a value."""
+
+
+class Unstorable(MrengineError, TypeError):
+    """A value that cannot be stored. ``path``: where, such as ``result["x"][3]``; ``what``: what it is."""
+
+    def __init__(self, path: str, what: str) -> None:
+        super().__init__(f"{path}: {what}")
+        self.path = path
+        self.what = what
+
+    def __reduce__(self) -> tuple[type[Unstorable], tuple[str, str]]:
+        return type(self), (self.path, self.what)
+
+
+class Stopped(MrengineError):
+    """The job is stopping: a wait for the budget or a model was cut short, and the task stays pending."""
 
 
 class JobError(MrengineError):
-    """A job that ended without its answer. What was finished is in the log, and in ``results`` and ``failures``."""
+    """A job that ended without an answer. Finished work is in the log, and in ``results`` and ``failures``."""
 
     def __init__(
         self,
@@ -135,9 +159,7 @@ class JobError(MrengineError):
 
 
 class JobBusy(JobError):
-    """A living process runs this job; ``pid`` is its supervisor's. ``draining``: it ends within ``drain_s`` by
-    itself.
-    """
+    """A living process runs this job; ``pid``: its supervisor's. ``draining``: it will end by itself in ``drain_s``."""
 
     draining = False
     drain_s = 0.0
@@ -148,7 +170,7 @@ class JobBusy(JobError):
 
 
 class JobMismatch(JobError):
-    """Other inputs than the job was started with. ``differences`` lists them, a line each."""
+    """The inputs differ from those the job was started with. ``differences``: one line each."""
 
     def __init__(self, message: str, *, differences: Sequence[str] = (), **facts: Any) -> None:
         super().__init__(message, **facts)
@@ -164,7 +186,7 @@ class JobFailed(JobError):
 
 
 class JobCancelled(JobError):
-    """The job was cancelled; ``Job(job_id).uncancel()`` lets it run again."""
+    """The job was cancelled. ``Job(job_id).uncancel()`` lets it run again."""
 
 
 class JobTimeout(JobError, TimeoutError):
@@ -172,7 +194,7 @@ class JobTimeout(JobError, TimeoutError):
 
 
 class PoolBroken(JobError):
-    """Workers cannot start, or die faster than they finish tasks; ``cause`` says of what."""
+    """Workers cannot start, or die faster than they finish tasks; ``cause`` says why."""
 
     def __init__(self, message: str, *, cause: str = "", **facts: Any) -> None:
         super().__init__(message, **facts)
@@ -180,7 +202,7 @@ class PoolBroken(JobError):
 
 
 class SupervisorDied(JobError):
-    """The supervisor died more often than it is started again. The job is resumable."""
+    """The supervisor died more often than it may be restarted. The job is resumable."""
 
 
 class BudgetExhausted(JobError):
@@ -194,8 +216,9 @@ class BudgetExhausted(JobError):
 
 
 class LogError(MrengineError):
-    """The write-ahead log. ``reason`` is "damaged", "newer", "full", "io" or "not_a_log"; ``ranges`` are byte
-    offsets.
+    """The write-ahead log cannot be read or written.
+
+    ``reason``: "damaged", "newer", "full", "io" or "not_a_log"; ``ranges``: the damaged parts, as byte offsets.
     """
 
     def __init__(
@@ -216,12 +239,14 @@ class ModelError(MrengineError):
     """One call to a model failed.
 
     ``transient``: the same call may succeed later. ``scope``: what a final error ends, "chunk" or "model".
-    ``status``: HTTP status, where there was one. ``retry_after_s``: never earlier than this, as the provider said.
-    ``observed``: what the headers said of limits. ``param``: the parameter that was refused. ``usage``: of an answer
-    that was paid for. ``sent``: False when the request cannot have reached the model. ``reason``: what happened, a word
-    of ``mrengine.providers.call.classify`` ("limit", "overflow", "filtered", "money", "key", …), "" where nobody knows.
-    ``certain`` False: though it is told of the whole model, it may be about this chunk, or pass. The retry loop adds
-    ``attempts``, ``waited_s`` and ``causes``, one line for each attempt that failed.
+    ``status``: the HTTP status, if any. ``retry_after_s``: the earliest retry, by the provider. ``observed``: limits in
+    the headers. ``param``: the refused parameter. ``usage``: of an answer that was paid for. ``sent``: False if the
+    request cannot have reached the model. ``reason``: the cause, as a word of ``mrengine.providers.call.classify``
+    ("limit", "overflow", "filtered", "money", "key", …), or "". ``certain`` False: the error speaks of the whole model,
+    but may concern this chunk only, or pass.
+
+    The facts below the constructor's are filled in while the error travels: by the mapping of the response, and by the
+    retry loop, which adds ``attempts``, ``waited_s`` and ``causes``, one line for each failed attempt.
     """
 
     transient = False
@@ -229,11 +254,12 @@ class ModelError(MrengineError):
     param: str = ""
     reason: str = ""
     certain: bool = True
-    aside: bool = False  # its task waits for the model without holding a slot
+    aside: bool = False  # its task gives up its slot while it waits for the model
+    silent_s: float = 0.0  # how long the last attempt had waited for an answer
     sent: bool = True
     usage: Usage | None = None
-    tries: int | None = None  # a call that fails so is made so often at most; None: until its deadline
-    answer: str = ""  # what the model said to decline; the engine moves it into the log
+    tries: int | None = None  # at most this many tries for a call that fails so; None: until its deadline
+    answer: str = ""  # the text with which the model declined; the worker moves it into the log
     attempts: int = 1
     waited_s: float = 0.0
     causes: tuple[str, ...] = ()
@@ -255,13 +281,13 @@ class ModelError(MrengineError):
 
 
 class RateLimited(ModelError):
-    """429, or what a provider says instead. Not ``transient``, and of the whole model, where it lasts for hours."""
+    """429 or its equivalent. Where the limit lasts for hours, not ``transient``, and final for the whole model."""
 
     transient = True
 
 
 class ContextOverflow(ModelError):
-    """The prompt exceeds the context window: ``tokens`` were needed, ``context_window`` there are."""
+    """The prompt needs ``tokens``, more than the model's ``context_window``."""
 
     def __init__(self, message: str, *, tokens: int = 0, context_window: int = 0, **facts: Any) -> None:
         super().__init__(message, **facts)
@@ -274,9 +300,7 @@ class TruncatedAnswer(ModelError):
 
 
 class InvalidAnswer(ModelError):
-    """An answer that is not what ``response_model`` asks for, after the re-asks. ``problems`` has a line each, without
-    values.
-    """
+    """An answer that does not match ``response_model``, even after re-asking. ``problems``: a line each, no values."""
 
     def __init__(self, message: str, *, problems: Sequence[str] = (), **facts: Any) -> None:
         super().__init__(message, **facts)
@@ -284,11 +308,11 @@ class InvalidAnswer(ModelError):
 
 
 class ModelRefused(ModelError):
-    """The provider refuses: 400, 404, 413 end the chunk; 401, 403, quota and billing end the model."""
+    """The provider refused: 400, 404 and 413 end the chunk; 401, 403, quota and billing end the model."""
 
 
 class ModelUnavailable(ModelError):
-    """5xx, a dropped connection, a timeout, a body that is no answer."""
+    """5xx, a dropped connection, a timeout, or a body that is no answer."""
 
     transient = True
 
@@ -304,7 +328,7 @@ class Retry(Exception):
 
 
 def seconds(value: Any) -> float | None:
-    """A wait that user code or a header told, as a number that one can wait for; None: it is none."""
+    """A wait time from user code or a header, if it is a finite number that is not negative; else None."""
     try:
         number = float(value)
     except (TypeError, ValueError, OverflowError):

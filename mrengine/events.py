@@ -1,8 +1,8 @@
-"""Owns the events of a run: frozen objects, and the dict of lists that hands them to callbacks.
+"""The events of a run: frozen objects, and the dispatcher that passes them to callbacks.
 
-Callbacks run in the host, in the thread that called ``run()``, one after another. A callback that raises is logged and
-stops nothing. What is not the callback's own passes through: a ``BaseException`` such as KeyboardInterrupt, and
-whatever a signal handler raised while the callback ran (Celery's SoftTimeLimitExceeded is a plain ``Exception``).
+Callbacks run in the host, in the thread that called ``run()``, one after another. An exception in a callback is logged
+and stops nothing, unless it is not the callback's own: a ``BaseException`` such as KeyboardInterrupt, or whatever a
+signal handler raised while the callback ran (Celery's SoftTimeLimitExceeded is a plain ``Exception``).
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ Callback = TypeVar("Callback", bound=Callable[[Any], Any])
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Event:
-    """What every event has. ``at``: seconds since the epoch."""
+    """The fields of every event. ``at``: seconds since the epoch."""
 
     name: str = field(default="", init=False)
     job_id: str
@@ -99,7 +99,7 @@ class ChunkFailed(Event):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ChunkRetry(Event):
-    """A chunk is tried again, ``wait_s`` from now; ``attempt`` is the one that ended."""
+    """A chunk will be tried again in ``wait_s``; ``attempt``: the one that ended."""
 
     name: str = field(default="chunk:retry", init=False)
     chunk_id: int
@@ -110,7 +110,7 @@ class ChunkRetry(Event):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CallRetry(Event):
-    """A call to a model failed and is made again, ``wait_s`` from now. ``status``: HTTP, where there was an answer."""
+    """A call to a model failed and is repeated in ``wait_s``. ``status``: of HTTP, if there was a response."""
 
     name: str = field(default="call:retry", init=False)
     chunk_id: int
@@ -132,7 +132,7 @@ class BudgetWait(Event):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class WorkerCrashed(Event):
-    """A worker died. ``exitcode`` as ``multiprocessing`` gives it: negative for a signal, None if nobody knows."""
+    """A worker died. ``exitcode`` as in ``multiprocessing``: negative for a signal; None: unknown."""
 
     name: str = field(default="worker:crashed", init=False)
     worker_id: int
@@ -142,7 +142,7 @@ class WorkerCrashed(Event):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class WorkerRespawned(Event):
-    """Another process took the place of a worker that died."""
+    """A new process has replaced a worker that died."""
 
     name: str = field(default="worker:respawned", init=False)
     worker_id: int
@@ -150,7 +150,7 @@ class WorkerRespawned(Event):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class JobDraining(Event):
-    """Nothing new is started; ``in_flight`` tasks are given time to end."""
+    """No task is started any more; the ``in_flight`` ones are given time to finish."""
 
     name: str = field(default="job:draining", init=False)
     in_flight: int
@@ -158,7 +158,7 @@ class JobDraining(Event):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ReduceStart(Event):
-    """``results`` successes go to the reduce function."""
+    """The reduce function starts, with ``results`` results."""
 
     name: str = field(default="reduce:start", init=False)
     results: int
@@ -166,7 +166,7 @@ class ReduceStart(Event):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class JobComplete(Event):
-    """The run ended with its answer."""
+    """The run ended with a result."""
 
     name: str = field(default="job:complete", init=False)
     summary: RunSummary
@@ -174,7 +174,7 @@ class JobComplete(Event):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class JobEnd(Event):
-    """The run is over, one way or another: the last event of every run, once.
+    """The run is over, however it ended: the last event of every run, exactly once.
 
     ``state``: "done", "failed" (JobFailed, PoolBroken, or ``reduce_fn`` raised), "timeout", "budget", "cancelled",
     "stopped" (``stop()``, Ctrl-C, a stream that was left, a supervisor that died), or "refused": it never began.
@@ -205,12 +205,12 @@ EVENTS: Mapping[str, type[Event]] = {
 
 
 def make(name: str, *, job_id: str, at: float, **fields: Any) -> Event:
-    """The event of this name; ``fields`` are the class's own."""
+    """Create an event by name; ``fields`` are those of its class."""
     return EVENTS[name](job_id=job_id, at=at, **fields)
 
 
 class Dispatcher:
-    """Who listens to what."""
+    """The registered callbacks, by event name."""
 
     def __init__(self) -> None:
         self._callbacks: dict[str, list[Callable[[Any], Any]]] = {}
@@ -218,7 +218,7 @@ class Dispatcher:
         self._handlers = _handler_codes()
 
     def on(self, name: str, callback: Callback) -> Callback:
-        """Call ``callback(event)`` at each event of this name, or at all of them ("*"). Returns the callback.
+        """Call ``callback(event)`` for every event of this name, or for all events ("*"). Returns the callback.
 
         Raises ConfigError for a name that no event has.
         """
@@ -230,17 +230,17 @@ class Dispatcher:
         return callback
 
     def off(self, name: str, callback: Callable[[Any], Any]) -> None:
-        """Stop calling it. One that was not registered is ignored."""
+        """Stop calling ``callback``; ignored if it is not registered."""
         listeners = self._callbacks.get(name, [])
         if callback in listeners:
             listeners.remove(callback)
 
     def wants(self, name: str) -> bool:
-        """Whether anybody listens: an event that nobody wants need not be made."""
+        """Whether there is a callback for this event: others need not be created."""
         return bool(self._callbacks.get(name) or self._callbacks.get("*"))
 
     def emit(self, event: Event) -> None:
-        """Call everybody who listens; a callback may add or remove callbacks meanwhile."""
+        """Call the callbacks of an event, which may register or remove others meanwhile."""
         for callback in (*self._callbacks.get(event.name, ()), *self._callbacks.get("*", ())):
             try:
                 callback(event)
@@ -250,10 +250,10 @@ class Dispatcher:
                 self._blame(callback, event, error)
 
     def ends_run(self, error: Exception) -> bool:
-        """Whether it came out of user code and is not that code's own: a debugger was left, or a signal handler raised.
+        """Whether an exception from user code must end the run: a debugger was quit, or a signal handler raised.
 
-        Python runs a handler on top of whatever it interrupted, so the handler's frame is in the traceback. The
-        handlers are those of now, and those of when this object was made: one may restore the old before it raises.
+        Python runs a handler on top of the code it interrupts, so its frame is in the traceback. Both the current
+        handlers and those at this object's creation count: a handler may restore the old one before it raises.
         """
         bdb = sys.modules.get("bdb")
         if bdb is not None and isinstance(error, bdb.BdbQuit):
@@ -262,7 +262,10 @@ class Dispatcher:
         return any(code in codes for code in _codes(error.__traceback__))
 
     def _blame(self, callback: Callable[[Any], Any], event: Event, error: Exception) -> None:
-        """Log where it was raised, once for a callback and event: the message may hold the text of a document."""
+        """Log where an exception was raised, but not its message, which may hold text of a document.
+
+        At error level only once for each callback and event, as it may fail for every chunk.
+        """
         again = (callback, event.name) in self._blamed
         self._blamed.add((callback, event.name))
         where = error.__traceback__
@@ -292,12 +295,12 @@ def _handler_codes() -> frozenset[CodeType]:
 
 
 def _code_of(handler: Any) -> CodeType | None:
-    """Code of a function, method, partial or callable object; None for SIG_DFL, SIG_IGN and what is not Python."""
+    """The code of a function, method, partial or callable object; None for SIG_DFL, SIG_IGN and non-Python."""
     while isinstance(handler, functools.partial):
         handler = handler.func
     if not callable(handler) or isinstance(handler, signal.Handlers):
         return None
-    code = getattr(handler, "__code__", None)  # methods hand on their function's
+    code = getattr(handler, "__code__", None)  # a method passes on that of its function
     if code is None:
         code = getattr(type(handler).__call__, "__code__", None)
     return code if isinstance(code, CodeType) else None

@@ -1,4 +1,4 @@
-"""Owns a job seen from any process: its status, results, cancel and purge, by its id alone."""
+"""A job seen from any process, by its id alone: its status, results, cancel and purge."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ class Job:
             index = stored.index(0)
             owner = JobLock(self.folder).holder()
             running = owner is not None and owner.alive
-            spent = state.ledger.spent().values()
+            spent = state.call_totals.spent().values()
             costs = [used.cost_usd for used in spent]
             pace = _Pace(stored)
             return JobStatus(
@@ -74,9 +74,9 @@ class Job:
         if os.path.lexists(self.folder / "cancelled"):
             return "cancelled"
         closed = stored.state.closed
-        if closed is None:
-            return "interrupted"
-        return _STATES.get(closed.state, "stopped")
+        if closed is not None:
+            return _STATES.get(closed.state, "stopped")
+        return "done" if stored.complete else "interrupted"  # a run may be killed after its last result
 
     def results(self, *, result_type: Any = None) -> Results:
         """The results so far, lazily, in chunk order; readable after the folder is gone.
@@ -135,7 +135,7 @@ def _unwritable(folder: Path, error: OSError) -> ConfigError:
 
 def _facts(stored: ResumeEngine, folder: Path) -> dict[str, Any]:
     """What the job is made of and what it takes, for people who have forgotten it."""
-    spent = stored.state.ledger.spent().values()
+    spent = stored.state.call_totals.spent().values()
     usage = sum((used.usage for used in spent), Usage())
     facts: dict[str, Any] = {"usage": usage, "size_bytes": _size(folder), "folder": os.fspath(folder)}
     if stored.epoch is None:
@@ -172,7 +172,7 @@ def _reason(summary: Mapping[str, Any]) -> str:
 def _in_flight(stored: ResumeEngine) -> int:
     """Tasks that wait for an answer: a call was begun in this run, and no outcome came after it."""
     state = stored.state
-    tasks = state.ledger.open_since(state.round_offset)
+    tasks = state.call_totals.open_since(state.round_offset)
     return sum(at > stored.index(round_).outcome(chunk, model) for (round_, chunk, model), at in tasks.items())
 
 

@@ -1,4 +1,4 @@
-"""Owns the few calls to the operating system that Python has no name for."""
+"""The operating system: signals, process groups, descriptors, prctl and everything that is read from /proc."""
 
 from __future__ import annotations
 
@@ -12,26 +12,31 @@ from collections.abc import Collection, Sequence
 from contextlib import suppress
 
 __all__ = [
-    "Orphans",
     "adopt_orphans",
+    "boot_id",
+    "children",
     "close_all_but",
     "close_if",
     "die_with_parent",
-    "end_adopted",
-    "end_group",
-    "end_process",
     "enlarge_pipe",
+    "has_proc",
     "identity",
     "is_stopped",
     "is_zombie",
+    "kill_group",
+    "kill_orphans",
+    "kill_process",
     "open_pidfd",
     "opened_in",
+    "pid_namespace",
     "pipes",
     "prefer_when_out_of_memory",
+    "proc_pid",
     "process_state",
     "readable",
     "reset_signals",
     "session_members",
+    "start_time",
     "started_with",
     "stopped_by",
     "thread_count",
@@ -40,9 +45,6 @@ __all__ = [
 
 PIPE_BYTES = 1 << 20
 OOM_SCORE = 500  # of 1000: half of the machine's memory
-MANY_DEAD = 4
-KEEP_S = 0.5
-LATE_S = 10.0
 _PR_SET_PDEATHSIG = 1
 _PR_SET_CHILD_SUBREAPER = 36
 
@@ -55,20 +57,24 @@ def _prctl(option: int, value: int) -> None:
 
 
 def adopt_orphans() -> None:
-    """Become the parent of what a descendant leaves behind (Linux), a daemon with a session of its own too."""
+    """Become the parent of processes orphaned by any descendant (Linux), even of daemons with their own session."""
     _prctl(_PR_SET_CHILD_SUBREAPER, 1)
 
 
 def die_with_parent(parent: int, signum: int = signal.SIGKILL) -> None:
-    """Ask the kernel to end this process with its parent (Linux), and end it now if the parent is gone already."""
+    """Ask the kernel to signal this process when its parent dies (Linux); exit now if ``parent`` is dead already.
+
+    The kernel sends nothing for a parent that died before the call, hence the check after it.
+    """
     _prctl(_PR_SET_PDEATHSIG, signum)
     if os.getppid() != parent:
         os._exit(1)
 
 
 def prefer_when_out_of_memory() -> None:
-    """Be the one that the kernel ends when memory runs out (Linux), before supervisor and host: what this process runs
-    is what grew, and its end costs one chunk.
+    """Make the kernel's OOM killer choose this process before supervisor and host (Linux).
+
+    What grows is usually the code that this process runs, and its death costs one chunk.
     """
     try:
         with open("/proc/self/oom_score_adj", "r+", encoding="ascii") as file:
@@ -79,50 +85,8 @@ def prefer_when_out_of_memory() -> None:
         pass  # not Linux, or no /proc
 
 
-class Orphans:
-    """Descendants that come to this process when their parent dies; one that has ended is a zombie until it is buried.
-
-    The kernel gives them to the main thread. What map_fn has started itself is a child of another thread, or of the
-    main thread since ``know()``: it is not buried here, for map_fn may wait for it. Where a thread of map_fn's own
-    has started it and ended, it is buried after ``KEEP_S``.
-    """
-
-    def __init__(self) -> None:
-        self._known: set[int] = set()
-        self._dead: dict[int, float] = {}
-        self._seen = time.monotonic()
-
-    @property
-    def any(self) -> bool:
-        """Whether there were some of late, dead or alive, or may soon be: zombies must not fill what room there is."""
-        return time.monotonic() - self._seen < LATE_S
-
-    def know(self) -> None:
-        """The children that there are now are not orphans."""
-        self._known.update(_children())
-
-    def bury(self) -> None:
-        """Those that have been dead for a while; all of them where they are many."""
-        children, now = set(_children()), time.monotonic()
-        self._known &= children
-        dead = {pid: self._dead.get(pid, now) for pid in children - self._known if is_zombie(pid)}
-        for pid, since in list(dead.items()):
-            if len(dead) > MANY_DEAD or since + KEEP_S <= now:
-                _bury(pid)
-        self._dead = dead
-        if children - self._known:
-            self._seen = now
-
-
-def _bury(child: int) -> None:
-    try:
-        os.waitpid(child, os.WNOHANG)
-    except ChildProcessError:
-        pass  # map_fn was faster
-
-
 def identity(fd: int) -> tuple[int, int]:
-    """What a descriptor stands for: equal for equal files, pipes, sockets. (-1, -1): it is closed."""
+    """What a descriptor refers to, equal for the same file, pipe or socket. (-1, -1): it is closed."""
     try:
         found = os.fstat(fd)
     except OSError as error:
@@ -133,8 +97,9 @@ def identity(fd: int) -> tuple[int, int]:
 
 
 def opened_in(folder: str) -> list[tuple[int, tuple[int, int]]]:
-    """The descriptors of this process that stand for files of a folder, each with its ``identity``; none where there
-    is no /proc.
+    """The descriptors of this process that refer to files of a folder, each with its ``identity``.
+
+    None where there is no /proc.
     """
     found, prefix = [], os.path.join(os.path.realpath(folder), "")
     for name in os.listdir("/proc/self/fd") if os.path.isdir("/proc/self/fd") else ():
@@ -142,12 +107,12 @@ def opened_in(folder: str) -> list[tuple[int, tuple[int, int]]]:
             if os.readlink(f"/proc/self/fd/{name}").startswith(prefix):
                 found.append((int(name), identity(int(name))))
         except OSError:
-            continue  # that of the listing itself
+            continue  # the descriptor of the listing itself
     return found
 
 
 def close_if(fd: int, known: tuple[int, int]) -> None:
-    """Close a descriptor, unless it stands for something else by now."""
+    """Close a descriptor, unless it refers to something else by now: its number may have been reused."""
     if identity(fd) == known:
         os.close(fd)
 
@@ -163,11 +128,11 @@ def open_pidfd(pid: int) -> int | None:
 
 
 def pipes(count: int) -> list[tuple[int, int]]:
-    """So many pipes, or none: OSError."""
+    """Open this many pipes, or none and raise OSError."""
     made: list[tuple[int, int]] = []
     try:
         for _ in range(count):
-            made.append(os.pipe())  # noqa: PERF401  # those that were made are closed where one is not
+            made.append(os.pipe())  # noqa: PERF401  # on a failure those opened so far must be closed
     except OSError:
         for pair in made:
             os.close(pair[0])
@@ -177,8 +142,10 @@ def pipes(count: int) -> list[tuple[int, int]]:
 
 
 def readable(fds: Sequence[int], timeout_s: float) -> set[int]:
-    """Those that can be read, after waiting at most so long for one. Looked up anew each time: a host that is patched
-    by gevent waits with its other greenlets, and eventlet takes ``poll`` away.
+    """The descriptors that can be read, after waiting at most ``timeout_s`` for one.
+
+    ``select`` is looked up on each call: under gevent's monkey patching it then yields to other greenlets, and eventlet
+    removes ``poll``.
     """
     if not hasattr(select, "poll"):
         return set(select.select(fds, [], [], timeout_s)[0])
@@ -189,7 +156,7 @@ def readable(fds: Sequence[int], timeout_s: float) -> set[int]:
 
 
 def writable(fd: int, timeout_s: float) -> bool:
-    """The same for one that is to be written."""
+    """Whether a descriptor can be written, after waiting at most ``timeout_s``."""
     if not hasattr(select, "poll"):
         return bool(select.select((), (fd,), (), timeout_s)[1])
     waiting = select.poll()
@@ -212,16 +179,16 @@ def close_all_but(keep: Collection[int]) -> None:
 
 
 def enlarge_pipe(fd: int) -> None:
-    """Let a pipe hold a megabyte, where the system allows it."""
+    """Enlarge a pipe's buffer to one megabyte where the system allows it."""
     if hasattr(fcntl, "F_SETPIPE_SZ"):
         try:
             fcntl.fcntl(fd, fcntl.F_SETPIPE_SZ, PIPE_BYTES)
         except OSError:
-            pass  # a limit of this user: the pipe works at its default size
+            pass  # a per-user limit is reached: the pipe works at its default size
 
 
 def reset_signals() -> None:
-    """Forget what was inherited: an ignored SIGCHLD hides every death, a blocked SIGTERM every end."""
+    """Undo inherited signal settings: an ignored SIGCHLD hides every death, a blocked SIGTERM every stop."""
     for signum in (signal.SIGCHLD, signal.SIGTERM, signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2, signal.SIGALRM):
         signal.signal(signum, signal.SIG_DFL)
     signal.signal(signal.SIGINT, signal.SIG_IGN)
@@ -229,8 +196,8 @@ def reset_signals() -> None:
     signal.pthread_sigmask(signal.SIG_SETMASK, [])
 
 
-def end_group(pid: int) -> None:
-    """SIGKILL a process and whatever it left in its process group."""
+def kill_group(pid: int) -> None:
+    """SIGKILL a process and everything left in its process group."""
     for kill in (os.killpg, os.kill):
         try:
             kill(pid, signal.SIGKILL)
@@ -238,8 +205,8 @@ def end_group(pid: int) -> None:
             pass
 
 
-def end_process(pid: int) -> bool:
-    """SIGKILL one process; False: it is another user's, and cannot be ended."""
+def kill_process(pid: int) -> bool:
+    """SIGKILL one process. False: it belongs to another user, and cannot be killed."""
     try:
         os.kill(pid, signal.SIGKILL)
     except ProcessLookupError:
@@ -249,25 +216,27 @@ def end_process(pid: int) -> bool:
     return True
 
 
-def end_adopted(known: Collection[int]) -> None:
+def kill_orphans(known: Collection[int]) -> None:
     """SIGKILL what a dead child left behind: children that are neither ``known`` nor in this process's own group.
 
-    Those of the killed come to this process in their turn; what does not end at once is left to the next time.
+    Orphaned grandchildren are reparented here as their parents die, hence the loop. Whatever has not died by its end
+    is left to the next call.
     """
-    foreign = set(known)  # and those that may not be ended
+    foreign = set(known)  # and those that may not be killed
     for _ in range(100):
-        left = [pid for pid in _children() if pid not in foreign and _group(pid) not in (0, os.getpgrp())]
+        left = [pid for pid in children() if pid not in foreign and _group(pid) not in (0, os.getpgrp())]
         if not left:
             return
         for pid in left:
-            if not end_process(pid):
+            if not kill_process(pid):
                 foreign.add(pid)
             with suppress(ChildProcessError):
                 os.waitpid(pid, os.WNOHANG)
         time.sleep(0.001)
 
 
-def _children() -> list[int]:
+def children() -> list[int]:
+    """The children of this process's main thread, zombies included; none where there is no /proc."""
     pid = os.getpid()
     try:
         with open(f"/proc/self/task/{pid}/children", encoding="ascii") as file:
@@ -284,7 +253,7 @@ def _group(pid: int) -> int:
 
 
 def thread_count() -> int:
-    """Threads of this process, those of C libraries counted too."""
+    """The number of threads of this process, those of C libraries included."""
     try:
         return len(os.listdir("/proc/self/task"))
     except OSError:
@@ -305,8 +274,11 @@ def _has_own_proc() -> bool:
 
 def _stat(pid: int) -> list[str]:
     """The fields of /proc/<pid>/stat from the third on (state, ppid, pgrp, session, …), or an empty list."""
-    if not _has_own_proc():
-        return []
+    return _numbered(pid) if _has_own_proc() else []
+
+
+def _numbered(pid: int) -> list[str]:
+    """The same of a process by the number that /proc has it under, which may be another namespace's."""
     try:
         with open(f"/proc/{pid}/stat", encoding="utf-8", errors="replace") as file:
             return file.read().rpartition(")")[2].split()
@@ -315,18 +287,60 @@ def _stat(pid: int) -> list[str]:
 
 
 def process_state(pid: int) -> str:
-    """The letter of a process's state (R, S, T, Z, …), empty when it is gone or cannot be told."""
+    """The letter of a process's state (R, S, T, Z, …); "" if it is gone or there is no /proc."""
     fields = _stat(pid)
     return fields[0] if fields else ""
 
 
+def start_time(pid: int) -> int | None:
+    """When a process started, in clock ticks since boot. None: it is gone, or a zombie.
+
+    Together with the pid and the boot id this identifies a process for good, as pids are reused.
+    """
+    fields = _numbered(pid)
+    try:
+        return None if fields[0] in "ZX" else int(fields[19])
+    except (ValueError, IndexError):
+        return None
+
+
+def boot_id() -> str:
+    """A random id of this boot of the machine; "" where there is none (macOS)."""
+    try:
+        with open("/proc/sys/kernel/random/boot_id", encoding="ascii") as file:
+            return file.read().strip()
+    except OSError:
+        return ""
+
+
+def pid_namespace() -> str:
+    """The PID namespace of this process, within which its pid has a meaning; "" where there is none."""
+    try:
+        return os.readlink("/proc/self/ns/pid")
+    except OSError:
+        return ""
+
+
+def proc_pid() -> int:
+    """This process's pid as /proc has it: another one in a PID namespace that sees its parent's /proc."""
+    try:
+        return int(os.readlink("/proc/self"))
+    except OSError:
+        return os.getpid()
+
+
+def has_proc() -> bool:
+    """Whether processes can be looked up in /proc."""
+    return os.path.isdir("/proc/self")
+
+
 def is_stopped(pid: int) -> bool:
-    """Whether a process was stopped by a signal; not by a debugger, which lets it go on."""
+    """Whether a process is stopped by a signal. A debugger's stop ("t") does not count, as it is continued soon."""
     return process_state(pid) == "T"
 
 
 def stopped_by(child: int) -> int:
-    """The signal that has stopped a child of this process; 0: none, or it goes on."""
+    """The signal that stopped a child of this process; 0: it is not stopped, or continued already."""
     if not is_stopped(child):
         return 0
     try:
@@ -337,7 +351,7 @@ def stopped_by(child: int) -> int:
 
 
 def is_zombie(child: int) -> bool:
-    """Whether a child of this process has ended; False where that cannot be told without burying it (macOS)."""
+    """Whether a child of this process has ended; False where that cannot be checked without reaping it (macOS)."""
     if not hasattr(os, "waitid"):
         return False
     try:
@@ -355,13 +369,13 @@ def _pids() -> list[int]:
 
 
 def session_members(session: int) -> list[int]:
-    """The pids of all living processes of a session: of one that has ended init may not have heard for a second."""
+    """The pids of all living processes of a session. Zombies do not count: init may take a second to reap them."""
     stats = ((pid, _stat(pid)) for pid in _pids())
     return [pid for pid, fields in stats if len(fields) > 3 and int(fields[3]) == session and fields[0] not in "ZX"]
 
 
 def started_with(setting: str) -> list[int]:
-    """The pids of this user's processes that have ``NAME=value`` in their environment, themselves or by a fork."""
+    """The pids of this user's processes started with ``NAME=value`` in the environment, and of their forks."""
     mark, found = setting.encode(), []
     for pid in _pids():
         try:

@@ -1,4 +1,4 @@
-"""Owns what keeps state private: folders that nobody else may write to, files that are files, a lock on a folder."""
+"""Keeps state private: folders that nobody else may write to, regular files only, a lock on a folder."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from mrengine.errors import ConfigError
 
 __all__ = ["FolderLock", "check_private", "check_writable", "make_private", "open_file"]
 
-_PURGES = 20  # so often a job may be purged by another process while its folder is made
+_PURGES = 20  # tries, as another process may purge the job while its folder is made
 _ELSEWHERE = "or set MRENGINE_STATE_DIR or state_dir= to a folder of your own"
 _KINDS = (
     (stat.S_ISLNK, "a symbolic link"),
@@ -27,10 +27,10 @@ _KINDS = (
 
 
 def open_file(path: str | os.PathLike[str], flags: int, mode: int = 0o600) -> int:
-    """A descriptor of a regular file, which no child inherits; one that is made has ``mode`` whatever the umask.
+    """Open a regular file, close-on-exec; a new one gets ``mode`` whatever the umask.
 
-    OSError for whatever else has the name, and it says what that is: opening a FIFO would wait for its other end, a
-    device may act, a link leads elsewhere. Looked at before it is opened, and once more in case it was exchanged.
+    OSError for anything else of that name, and it says what: opening a FIFO would wait for its other end, opening a
+    device may have effects, a link leads elsewhere. Checked before opening, and again in case it was exchanged since.
     """
     with suppress(FileNotFoundError):
         _check_regular(os.lstat(path), path)
@@ -52,7 +52,7 @@ def _check_regular(found: os.stat_result, path: str | os.PathLike[str]) -> None:
 
 
 def make_private(folder: Path, *, top: bool = False) -> None:
-    """Make a folder, 0700 whatever the umask, and those above it. ConfigError: it cannot be made, see check_private."""
+    """Create a folder, 0700 whatever the umask, and its parents. ConfigError: it cannot be, or see check_private."""
     try:
         for left in reversed(range(_PURGES)):
             try:
@@ -69,10 +69,10 @@ def make_private(folder: Path, *, top: bool = False) -> None:
 
 
 def check_private(folder: Path, *, top: bool = False) -> None:
-    """ConfigError: a folder is a link or no folder, belongs to somebody else, or others may write to it.
+    """ConfigError if a folder is a link or no folder, belongs to somebody else, or is writable by others.
 
-    Who can put a log there says where the documents and keys of a resumed job are sent. One that is not there is fine.
-    ``top``: the user's own choice may be a link, or like /tmp, where nobody can take another's folder away.
+    Whoever can put a log there decides where the documents and keys of a resumed job are sent. A missing folder is
+    fine. ``top``: chosen by the user, so it may be a link, or sticky like /tmp, where others cannot remove a folder.
     """
     try:
         with suppress(FileNotFoundError):
@@ -99,10 +99,10 @@ def _refuse(what: str, command: str) -> None:
 
 
 def check_writable(folder: Path) -> None:
-    """ConfigError: nothing can be written to a folder."""
+    """ConfigError if a folder is not writable."""
     try:
         if not os.access(folder, os.W_OK | os.X_OK):
-            os.lstat(folder)  # what is gone by now cannot be written, either
+            os.lstat(folder)  # raises if it has vanished
             read_only = os.statvfs(folder).f_flag & os.ST_RDONLY
             code = errno.EROFS if read_only else errno.EACCES
             raise OSError(code, os.strerror(code))
@@ -120,7 +120,7 @@ def _unusable(folder: Path, error: OSError) -> ConfigError:
 class FolderLock:
     """A ``flock`` on a folder: the kernel's proof that somebody uses it, in whatever container or PID namespace.
 
-    It ends with the process, and with children that have the descriptor; none is inherited by a program.
+    It ends with the process and all children that share the descriptor, which is closed on exec.
     """
 
     def __init__(self, fd: int) -> None:
@@ -128,7 +128,7 @@ class FolderLock:
 
     @classmethod
     def take(cls, folder: str | os.PathLike[str], *, shared: bool = False) -> FolderLock | None:
-        """The lock; None: somebody else has it, or the folder went away meanwhile. OSError: no folder, no locks."""
+        """Take the lock. None: somebody else has it, or the folder has vanished. OSError: no folder, or no locks."""
         fd = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC | os.O_NOFOLLOW)
         lock = cls(fd)
         try:
@@ -141,11 +141,11 @@ class FolderLock:
         return None
 
     def alone(self) -> bool:
-        """Make it exclusive, if nobody else shares it; False where that cannot be told, too. Then it may be gone."""
+        """Make the lock exclusive. False: somebody shares it, or that cannot be checked; the lock may then be lost."""
         try:
             return self._flock(fcntl.LOCK_EX)
         except OSError:
-            return False  # NFS wants a descriptor to write with
+            return False  # NFS needs a writable descriptor for an exclusive lock
 
     def _flock(self, how: int) -> bool:
         try:
@@ -155,9 +155,9 @@ class FolderLock:
         return True
 
     def release(self) -> None:
-        """Let it go. May be called twice."""
+        """Release the lock; idempotent."""
         if self._fd >= 0:
-            if os.getpid() == self._pid:  # for forks that have it open, too
+            if os.getpid() == self._pid:  # also for forked children that have it open
                 fcntl.flock(self._fd, fcntl.LOCK_UN)
             os.close(self._fd)
             self._fd = -1

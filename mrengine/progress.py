@@ -1,7 +1,9 @@
-"""Owns what a user sees of a run on a terminal: the arithmetic in ``Meter``, the drawing in ``Bar``.
+"""What a user sees of a run on a terminal: the arithmetic in ``Meter``, the drawing in ``Bar``.
 
 The bar draws to stderr, in the caller's thread, at most ten times a second, and leaves sys.stdout and sys.stderr as
-they are. rich is imported when the first bar is drawn.
+they are. rich is imported when the first bar is drawn. It uses rich's ``Live`` and not its ``Progress``: a host may
+fork, so there must be no refresh thread; and on a narrow terminal the pace and the state must give way before the time
+left, which columns that are laid out one by one cannot do.
 """
 
 from __future__ import annotations
@@ -40,7 +42,7 @@ Clock = Callable[[], float]
 
 
 class Meter:
-    """Counts, pace and time left. ``done`` counts failures and what was resumed; the pace is of this run alone."""
+    """Counts, pace and time left. ``done`` includes failures and resumed chunks; the pace is that of this run."""
 
     def __init__(self, *, clock: Clock = time.monotonic) -> None:
         self._clock = clock
@@ -48,7 +50,7 @@ class Meter:
         self.begin(0, 0)
 
     def begin(self, total: int, resumed: int) -> None:
-        """A round starts."""
+        """Start a round."""
         self.total = total
         self.done = resumed
         self.failed = 0
@@ -57,7 +59,7 @@ class Meter:
         self._samples.append((self._started, resumed))
 
     def count(self, *, done: int, failed: int) -> None:
-        """What is done by now, failures among it."""
+        """Update the counts; ``done`` includes failures."""
         self.done, self.failed = done, failed
         now = self._clock()
         if now - self._samples[-1][0] >= SAMPLE_S:
@@ -66,13 +68,8 @@ class Meter:
             self._samples.popleft()
 
     @property
-    def fraction(self) -> float:
-        """0 to 1."""
-        return self.done / self.total if self.total else 0.0
-
-    @property
     def elapsed_s(self) -> float:
-        """Since the round began."""
+        """Seconds since the round began."""
         return self._clock() - self._started
 
     @property
@@ -83,28 +80,28 @@ class Meter:
 
     @property
     def eta_s(self) -> float | None:
-        """Seconds left at this pace; None before there is one."""
+        """Seconds left at the current pace; None before there is one."""
         pace = self.per_second
         return (self.total - self.done) / pace if pace > 0 else None
 
 
 class Progress(Protocol):
-    """Shows what happens; a callback for all events."""
+    """Shows the state of a run; a callback for all events."""
 
     def __call__(self, event: Event) -> None:
-        """Take in what an event says."""
+        """Update by an event."""
 
     def tick(self) -> None:
-        """Time went by without an event."""
+        """Redraw although no event has come."""
 
     def state(self, text: str) -> None:
-        """Say what the run is doing: "reading", "draining", "" for its normal work."""
+        """Show what the run is doing: "reading", "draining", or "" for normal work."""
 
     def say(self, text: str) -> None:
         """A line on stderr, above the bar."""
 
     def close(self) -> None:
-        """Take the bar off the screen. May be called again."""
+        """Remove the bar from the screen; idempotent."""
 
 
 class Silent:
@@ -114,10 +111,10 @@ class Silent:
         pass
 
     def tick(self) -> None:
-        pass
+        """Nothing to redraw."""
 
     def state(self, text: str) -> None:
-        pass
+        """Nothing to show."""
 
     def say(self, text: str) -> None:
         with suppress(OSError, ValueError, AttributeError):  # closed, or none at all
@@ -125,13 +122,13 @@ class Silent:
             sys.stderr.flush()
 
     def close(self) -> None:
-        pass
+        """Nothing to remove."""
 
 
 def open_progress(wanted: bool | None, *, stream: TextIO | None = None, clock: Clock = time.monotonic) -> Progress:
-    """A bar, or one that shows nothing. ``wanted=None``: only on a terminal that can redraw a line, if rich is there.
+    """A bar, or one that shows nothing. ``wanted=None``: a bar only if stderr is a terminal and rich is installed.
 
-    Raises ConfigError where a bar is asked for and rich is not installed.
+    Raises ConfigError where a bar is wanted and rich is not installed.
     """
     stream = sys.stderr if stream is None else stream
     if wanted is False or stream is None or (wanted is None and not _is_terminal(stream)):
@@ -145,7 +142,7 @@ def open_progress(wanted: bool | None, *, stream: TextIO | None = None, clock: C
 
 
 def _is_terminal(stream: TextIO | None) -> bool:
-    """Python without a console has no stderr, and a closed one raises."""
+    """Whether a stream is a terminal. Without a console sys.stderr is None, and a closed one raises."""
     try:
         return stream is not None and stream.isatty()
     except ValueError:
@@ -168,7 +165,7 @@ class Bar:
         self._drawn = float("-inf")
 
     def __call__(self, event: Event) -> None:
-        """Take in what an event says."""
+        """Update by an event."""
         if isinstance(event, (ChunkProcessed, ChunkFailed)):
             failed = self.meter.failed + isinstance(event, ChunkFailed)
             self.meter.count(done=event.done, failed=failed)
@@ -188,12 +185,12 @@ class Bar:
             self.close()
 
     def tick(self) -> None:
-        """Draw again, if the last time is long enough ago."""
+        """Redraw, unless it was drawn just now."""
         if self._clock() - self._drawn >= REDRAW_S:
             self._draw()
 
     def state(self, text: str) -> None:
-        """Say what the run is doing: "reading", "draining", "" for its normal work."""
+        """Show what the run is doing: "reading", "draining", or "" for normal work."""
         self._text = text
         self._draw()
 
@@ -205,7 +202,7 @@ class Bar:
             self._console.print(text, markup=False, highlight=False, emoji=False, soft_wrap=True)
 
     def close(self) -> None:
-        """Take the bar off the screen."""
+        """Remove the bar from the screen, so that a traceback does not print into it."""
         self._closed = True
         if self._live is not None:
             self._live.stop()
@@ -218,7 +215,7 @@ class Bar:
         if self._live is None:
             from rich.live import Live
 
-            # Without a thread of its own, and without putting itself in the place of sys.stdout and sys.stderr.
+            # No refresh thread, as the host may fork; no redirection: sys.stdout and sys.stderr stay the user's.
             self._live = Live(
                 console=self._console,
                 auto_refresh=False,
@@ -236,7 +233,7 @@ class Bar:
 
         words = describe(self.meter, self._state(), width=self._console.width - 1)
         room = min(BAR, self._console.width - 1 - len(words) - 1)
-        if room < LEAST_BAR:  # the words say more
+        if room < LEAST_BAR:  # no room for both: the words are more useful
             return Text(words, no_wrap=True, overflow="ellipsis")
         line = Table.grid(Column(width=room), Column(no_wrap=True, overflow="ellipsis"), padding=(0, 1))
         bar = ProgressBar(total=self.meter.total or None, completed=self.meter.done, pulse=not self.meter.total)
@@ -254,9 +251,9 @@ class Bar:
 
 
 def describe(meter: Meter, state: str = "", *, width: int = 10_000) -> str:
-    """The words of the line, as "12/40 chunks, draining, 1 failed, 3.1/s, 0:09 left".
+    """The text of the line, as "12/40 chunks, draining, 1 failed, 3.1/s, 0:09 left".
 
-    Where ``width`` is less than that, the pace gives way first, then what is being done; the time left is the last.
+    If it exceeds ``width``, the pace is dropped first, then the state; the time left is always shown.
     """
     count = f"{meter.done}/{meter.total} chunks" if meter.total else ""
     failed = f"{meter.failed} failed" if meter.failed else ""

@@ -120,13 +120,22 @@ def map_prompt(
     ``on_truncation``: "error", "allow" or "continue", for an answer that ``max_tokens`` has cut. ConfigError: no
     prompt, or a schema that is none.
     """
-    if not isinstance(template, str) or not template.strip():
-        raise ConfigError("the prompt is empty", setting="template")
-    if response_model is not None:
-        from mrengine.providers.call.structured import schema_of
-
-        schema_of(response_model)
+    prompt = check_prompt(PromptMap(template, system, max_tokens, temperature, response_model, on_truncation))
     if stray := stray_placeholder(template):
         instead = "" if _TEXT.search(template) else ", and without it the chunk comes at the end"
         log.warning("the prompt holds %s, which is sent as it is: only $text stands for the chunk%s", stray, instead)
-    return PromptMap(template, system, max_tokens, temperature, response_model, on_truncation)
+    return prompt
+
+
+def check_prompt(prompt: PromptMap) -> PromptMap:
+    """The same. ConfigError: what every call would be refused for, told before the first."""
+    from mrengine.providers.call.answers import check_call
+
+    check_call(prompt.template, prompt.system, prompt.max_tokens, prompt.temperature, prompt.on_truncation)
+    if not prompt.template.strip():
+        raise ConfigError("the prompt is empty", setting="template")
+    if prompt.response_model is not None:
+        from mrengine.providers.call.structured import schema_of
+
+        schema_of(prompt.response_model)
+    return prompt

@@ -1,11 +1,19 @@
-"""The values that travel: frozen, slotted dataclasses, no behaviour beyond their own arithmetic."""
+"""The values that pass between rooms and to the user: frozen, slotted dataclasses without behaviour of their own.
+
+What users say about models is defined in ``model_settings``, and importable from here.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from hashlib import blake2b
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
+
+from mrengine.model_settings import Budget, ModelSpec, Price, Priority, RateLimit, Usage
+
+if TYPE_CHECKING:
+    from mrengine.errors import SourceError
 
 __all__ = [
     "Budget",
@@ -29,12 +37,10 @@ __all__ = [
     "Usage",
 ]
 
-Priority = Literal["P0_critical", "P1_user", "P2_batch"]
-
 
 @dataclass(frozen=True, slots=True)
 class Document:
-    """A document with an id of the caller's choice; ``source`` is a str (text), Path, bytes or file object."""
+    """A document with an id of the caller's choice. ``source``: a str (the text), Path, bytes or file object."""
 
     id: str
     source: Any
@@ -45,7 +51,7 @@ class Chunk:
     """A span of one document. Offsets are characters of the document.
 
     ``text`` is ``document[start - overlap : end]``; ``start:end`` of all chunks tile the document. ``tokens`` is
-    tiktoken's own count of ``text``. ``kind`` is what the splitter took the text for ("prose", "json", …).
+    tiktoken's own count of ``text``. ``kind``: how the splitter classified the text ("prose", "json", …).
     ``headings``: the titles that stand above ``start``, outermost first; ``table_header``: the first lines of the CSV
     or Markdown table that began before it. Neither is part of ``text``; the limit has room for both.
     """
@@ -82,42 +88,8 @@ def fence(text: str) -> str:
 
 
 @dataclass(frozen=True, slots=True)
-class Usage:
-    """Tokens of one call, or of many, as the provider counted them.
-
-    ``input_tokens`` is the whole prompt; ``cached_tokens`` and ``cache_write_tokens`` (read from and written into the
-    provider's cache) are part of it, ``cache_write_1h_tokens`` of the latter. ``output_tokens`` is the whole answer;
-    ``reasoning_tokens`` are part of it. ``estimated``: the provider did not say (all of) it, so it is our own count.
-    How each vendor counts: ``mrengine.providers.call.counting``.
-    """
-
-    input_tokens: int = 0
-    output_tokens: int = 0
-    cached_tokens: int = 0
-    cache_write_tokens: int = 0
-    reasoning_tokens: int = 0
-    cache_write_1h_tokens: int = 0
-    estimated: bool = False
-
-    @property
-    def total_tokens(self) -> int:
-        return self.input_tokens + self.output_tokens
-
-    def __add__(self, other: Usage) -> Usage:
-        return Usage(
-            self.input_tokens + other.input_tokens,
-            self.output_tokens + other.output_tokens,
-            self.cached_tokens + other.cached_tokens,
-            self.cache_write_tokens + other.cache_write_tokens,
-            self.reasoning_tokens + other.reasoning_tokens,
-            self.cache_write_1h_tokens + other.cache_write_1h_tokens,
-            self.estimated or other.estimated,
-        )
-
-
-@dataclass(frozen=True, slots=True)
 class Observed:
-    """What a provider's headers said of its limits. ``None``: it said nothing. Times in seconds from the answer."""
+    """The limits in a provider's response headers; ``None`` where a header is missing. Seconds from the response."""
 
     limit_requests: int | None = None
     remaining_requests: int | None = None
@@ -134,8 +106,10 @@ class Observed:
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """One request to a model, as a provider gets it. ``schema``: a JSON schema or None. ``timeout_s``: for the whole
-    call. ``finish_s``: for one whose answer has begun, where that is more.
+    """One request to a model, as a provider receives it.
+
+    ``schema``: a JSON schema or None. ``timeout_s``: for the whole call. ``finish_s``: for a call whose answer has
+    begun, where that is longer.
     """
 
     model: str
@@ -149,15 +123,13 @@ class Request:
     attempt: int = 1
     timeout_s: float = 600.0
     finish_s: float = 0.0
-    # The turns so far, where the model is asked again (continuation, a re-ask); (role, content) pairs after the prompt.
+    # The turns so far of a continuation or a re-ask: (role, content) pairs that follow the prompt.
     turns: tuple[tuple[str, str], ...] = field(default=(), repr=False)
 
 
 @dataclass(frozen=True, slots=True)
 class Completion:
-    """The answer to one call. ``parsed``: the validated value where ``response_model`` was given. ``str()`` is the
-    text.
-    """
+    """The answer to one call; ``str()`` is its text. ``parsed``: the validated value, given a ``response_model``."""
 
     text: str = field(repr=False)
     parsed: Any = field(default=None, repr=False)
@@ -194,8 +166,8 @@ class ChunkFailure:
 
     ``kind``: "error" (map_fn raised), "unstorable" (its result), "model" (a call), "crash", "hang", "retries",
     "damaged" (its text, its document's name or the record of its outcome is lost).
-    ``traceback`` names files, lines and functions only: no source line, no value. ``answers``: what the models had
-    answered to the calls of the last attempt, as they said it, refused answers included.
+    ``traceback`` names files, lines and functions only: no source line, no value. ``answers``: the models' answers to
+    the calls of the last attempt, verbatim, refused answers included.
     """
 
     chunk_id: int
@@ -209,101 +181,8 @@ class ChunkFailure:
 
 
 @dataclass(frozen=True, slots=True)
-class RateLimit:
-    """A provider's limits for one model, per minute; ``rps``: requests per second, spaced evenly.
-    ``burst_s``: seconds of the rate that may be used at once.
-
-    ``concurrent``: calls in flight. ``shared``: a name under which all processes of this machine that call the model at
-    the same endpoint draw on one limit.
-    """
-
-    tpm: int | None = None
-    rpm: int | None = None
-    rps: float | None = None
-    input_tpm: int | None = None
-    output_tpm: int | None = None
-    concurrent: int | None = None
-    burst_s: float = 60.0
-    shared: str | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class Budget:
-    """A hard stop. ``per="job"`` counts all runs of the job, "run" this one."""
-
-    max_tokens: int | None = None
-    max_cost_usd: float | None = None
-    per: Literal["job", "run"] = "job"
-
-
-@dataclass(frozen=True, slots=True)
-class Price:
-    """USD per million tokens.
-
-    Where a price is not given: ``cached`` is ``input``; ``cache_write`` is 1.25 and ``cache_write_1h`` 2 times
-    ``input``, as at Anthropic, the only vendor that charges more for them
-    (https://platform.claude.com/docs/en/build-with-claude/prompt-caching). Reasoning costs what other output costs.
-    """
-
-    input: float
-    output: float
-    cached: float | None = None
-    cache_write: float | None = None
-    cache_write_1h: float | None = None
-
-    def cost(self, usage: Usage) -> float:
-        """USD for this usage."""
-        cached = self.input if self.cached is None else self.cached
-        written = self.input * 1.25 if self.cache_write is None else self.cache_write
-        written_1h = self.input * 2.0 if self.cache_write_1h is None else self.cache_write_1h
-        fresh = usage.input_tokens - usage.cached_tokens - usage.cache_write_tokens
-        cost = fresh * self.input + usage.cached_tokens * cached + usage.output_tokens * self.output
-        cost += (usage.cache_write_tokens - usage.cache_write_1h_tokens) * written
-        return (cost + usage.cache_write_1h_tokens * written_1h) / 1e6
-
-    def most(self, usage: Usage) -> float:
-        """USD at most, where nobody knows yet how much of the input will be written into a cache."""
-        written = usage.input_tokens if (self.cache_write or 0.0) > self.input else 0
-        return self.cost(Usage(usage.input_tokens, usage.output_tokens, 0, written))
-
-
-@dataclass(frozen=True, slots=True)
-class ModelSpec:
-    """A model, by name, and what its name does not say.
-
-    ``provider``: a name ("openai", "anthropic", "http", "local", "fake", an entry point) or a Provider class.
-    ``api_key_env``: the variable that holds the key; of several each is a key with limits of its own, and calls go to
-    whichever has room.
-    ``headers``: a mapping, ``${VAR}`` expanded in the worker, or a callable that returns one (asked again after a 401).
-    ``params``: sent with every request. ``fallbacks``: names or specs that take this model's chunks when it fails;
-    ``fallbacks_on``: of what, any of "unavailable" (it cannot be used, or not now), "overflow" (a text that it does
-    not hold; the fallbacks with a larger window are asked) and "filtered" (a content filter refused).
-    ``reasoning``: "drop", or "keep" to have what the model thinks aloud in the text, before the answer, as
-    ``<think>…</think>``.
-    """
-
-    name: str
-    provider: str | type[Any] | None = None
-    base_url: str | None = None
-    api_key_env: str | Sequence[str] | None = None
-    headers: Mapping[str, str] | Callable[[], Mapping[str, str]] | None = field(default=None, repr=False)
-    verify: bool | str = True
-    proxy: str | None = field(default=None, repr=False)
-    params: Mapping[str, Any] | None = None
-    context_window: int | None = None
-    max_output: int | None = None
-    price: Price | None = None
-    limits: RateLimit | None = None
-    fallbacks: Sequence[str | ModelSpec] = ()
-    reasoning: Literal["drop", "keep"] = "drop"
-    fallbacks_on: Sequence[str] = ("unavailable", "overflow")
-
-
-@dataclass(frozen=True, slots=True)
 class Grant:
-    """What a bucket says: ``granted`` tokens (0: not yet), what remains, and the wait in ms until it could be
-    granted.
-    """
+    """A token bucket's reply: ``granted`` tokens (0: not yet), what remains, and the wait in ms for the rest."""
 
     granted: int
     remaining: int
@@ -313,7 +192,7 @@ class Grant:
 
 @dataclass(frozen=True, slots=True)
 class Estimate:
-    """What a job would do and cost under what is ``assumed``; nothing was called, and it is no upper bound.
+    """What a job would do and cost, given what is ``assumed``. Nothing was called, and it is no upper bound.
 
     ``output_tokens``: as many as the calls allow (``max_tokens``). ``cost_usd``: None where a price is unknown.
     """
@@ -329,7 +208,7 @@ class Estimate:
 
 @dataclass(frozen=True, slots=True)
 class JobStatus:
-    """A job as its log and lock tell. Times are seconds since the epoch; ``eta_s`` None when it cannot be told."""
+    """The state of a job, from its log and lock. Times are seconds since the epoch; ``eta_s`` None: unknown."""
 
     job_id: str
     state: Literal["running", "done", "failed", "stopped", "cancelled", "interrupted"]
@@ -342,7 +221,7 @@ class JobStatus:
     cost_usd: float | None = None
     eta_s: float | None = None
     updated: float = 0.0
-    reason: str = ""  # why the last run was not done, or what chunks failed of
+    reason: str = ""  # why the last run did not finish, or why chunks failed
     models: tuple[str, ...] = ()
     function: str = field(default="", repr=False)  # its name, or the beginning of the prompt
     documents: int = 0
@@ -354,7 +233,7 @@ class JobStatus:
 
 @dataclass(frozen=True, slots=True)
 class Throughput:
-    """Of this run's own work, resumed chunks not counted."""
+    """The pace of this run's own work; resumed chunks do not count."""
 
     chunks_per_second: float = 0.0
     tokens_per_second: float = 0.0
@@ -362,8 +241,9 @@ class Throughput:
 
 @dataclass(frozen=True, slots=True)
 class RunSummary:
-    """What a run did. ``usage``: tokens per model. ``cost_usd``: None where a price is unknown, never 0. ``retries``:
-    chunks and calls that were tried again; ``rate_limited``: the calls among them that a limit had refused.
+    """What a run did. ``usage``: tokens per model. ``cost_usd``: None, never 0, where a price is unknown. ``retries``:
+    repeated chunks and calls; ``rate_limited``: the calls among them that a rate limit had refused.
+    ``unread_sources``: those that could not be read and were left out (``on_source_error="skip"``).
     """
 
     job_id: str
@@ -381,17 +261,22 @@ class RunSummary:
     cost_usd: float | None = None
     errors: tuple[str, ...] = ()
     warnings: tuple[str, ...] = ()
+    unread_sources: tuple[str, ...] = ()
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain dicts, lists and numbers, as JSON takes them."""
+        """Plain dicts, lists and numbers, ready for JSON."""
         return asdict(self)
 
 
 class RunResult(tuple[Any, RunSummary]):
-    """``result, summary = run``; also ``.result .summary .results .failures .job_id``."""
+    """What a run returns; unpacks as ``result, summary = run``. ``results`` and ``failures`` are lazy sequences.
+
+    ``unread``: the SourceError of each source that was left out.
+    """
 
     results: Sequence[ChunkResult]
     failures: Sequence[ChunkFailure]
+    unread: Sequence[SourceError]
 
     def __new__(
         cls,
@@ -399,20 +284,25 @@ class RunResult(tuple[Any, RunSummary]):
         summary: RunSummary,
         results: Sequence[ChunkResult] = (),
         failures: Sequence[ChunkFailure] = (),
+        unread: Sequence[SourceError] = (),
     ) -> RunResult:
         self = super().__new__(cls, (result, summary))
         self.results = results
         self.failures = failures
+        self.unread = unread
         return self
 
     @property
     def result(self) -> Any:
+        """What the reducer returned."""
         return self[0]
 
     @property
     def summary(self) -> RunSummary:
+        """Counts, usage and cost."""
         return self[1]
 
     @property
     def job_id(self) -> str:
+        """For ``resume`` and ``Job``."""
         return self.summary.job_id

@@ -1,4 +1,4 @@
-"""Owns the front door: ``MapReduceRunner``. It wires the rooms together and holds no logic of its own."""
+"""The front door: ``MapReduceRunner``. It wires the rooms together and holds no logic of its own."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import inspect
 import logging
 import time
 from collections.abc import Callable, Iterator
+from contextlib import nullcontext
 from dataclasses import replace
 from functools import cached_property
 from itertools import chain
@@ -15,21 +16,21 @@ from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 from mrengine import events
 from mrengine.config import check_job_id, check_platform, jobs_folder, new_job_id
 from mrengine.errors import ConfigError, JobNotFound
-from mrengine.host.auto import auto_job_id
+from mrengine.host.callables import check_map, check_reduce
+from mrengine.host.documents import names_a_file, spool_unnamed, without_tables
 from mrengine.host.estimate import estimate
-from mrengine.host.job_identity import MapFunction, describe_map
+from mrengine.host.job_identity import auto_job_id
 from mrengine.host.job_run import JobRun
-from mrengine.host.notices import names_a_file
 from mrengine.host.pool import Pool
 from mrengine.host.reduce import reduce_run
 from mrengine.host.requests import RunConfig, check_terms
 from mrengine.host.stored import stored_job
-from mrengine.host.tables import without_tables
-from mrengine.host.turns import Turns
 from mrengine.host.uninterrupted import Signals
+from mrengine.host.waiting import Turns
 from mrengine.jobs import Job
 from mrengine.log.format.instances import check_result_type
 from mrengine.log.view.job_view import ResumeEngine
+from mrengine.mapfn.describe import MapFunction, describe_map
 from mrengine.mapfn.pickling import pack, pack_function
 from mrengine.progress import open_progress
 from mrengine.providers.models.balancer import ModelLoadBalancer
@@ -42,7 +43,7 @@ from mrengine.records import (
     RunResult,
 )
 from mrengine.reducers.tree import TreeReduce
-from mrengine.settings import Keep, OnBusy, RunnerSettings, Settings, signature
+from mrengine.settings import Keep, OnBusy, RunnerSettings, Settings, check_number, signature
 
 if TYPE_CHECKING:
     from typing_extensions import Unpack
@@ -53,7 +54,6 @@ log = logging.getLogger("mrengine")
 
 MapFn = Callable[[Any, Any], Any]
 ReduceFn = Callable[[Any], Any] | TreeReduce
-_STORED = object()  # stands for the documents in a job's spool
 Callback = TypeVar("Callback", bound=Callable[[Any], Any])
 
 
@@ -125,11 +125,7 @@ class MapReduceRunner:
         whatever ``reduce_fn`` raises.
         """
         asked = _Asked(document, map_fn, reduce_fn, job_id, timeout_s, result_type, on_busy)
-        with _Running(self, asked) as running, running.signals.open():
-            run = running.prepare()
-            for _ in run.outcomes():
-                pass
-            return reduce_run(run, reduce_fn, per_document=per_document)
+        return self._run_and_reduce(asked, per_document=per_document)
 
     def stream(
         self,
@@ -171,36 +167,44 @@ class MapReduceRunner:
 
         Without ``map_fn`` the job's own is used: a prompt of ``map_prompt``, or an importable function. Without
         ``models=`` its own models are; a key then goes to the vendors' own hosts alone, unless ``api_key_env`` names
-        the variable that holds it. Raises JobNotFound, JobMismatch, and what ``run()`` raises.
+        the variable that holds it. Other models or another function, as one that was mended, are a JobMismatch, unless
+        ``on_mismatch`` is "recompute" or "restart". Raises JobNotFound, and what ``run()`` raises.
         """
-        if map_fn is None or self._settings.models is None:
-            stored = stored_job(jobs_folder(self._settings.state_dir) / check_job_id(job_id), job_id)
-            map_fn = map_fn or stored.map_fn()
-            if self._settings.models is None:
-                self._models = stored.models(self._settings.limits, api_key_env=api_key_env)
-                self._keyed = True
-        asked = _Asked(_STORED, map_fn, reduce_fn, job_id, timeout_s, result_type, on_busy)
+        told_by_log = map_fn is None or self._settings.models is None
+        folder = jobs_folder(self._settings.state_dir) / check_job_id(job_id)
+        with ResumeEngine(folder) if told_by_log else nullcontext() as view:
+            if view is not None:
+                stored = stored_job(view, job_id)
+                map_fn = map_fn or stored.map_fn()
+                if self._settings.models is None:
+                    self._models = stored.models(self._settings.limits, api_key_env=api_key_env)
+                    self._keyed = True
+            assert map_fn is not None
+            asked = _Asked(_Stored(view), map_fn, reduce_fn, job_id, timeout_s, result_type, on_busy)
+            return self._run_and_reduce(asked, per_document=per_document)
+
+    def _run_and_reduce(self, asked: _Asked, *, per_document: bool) -> RunResult:
         with _Running(self, asked) as running, running.signals.open():
             run = running.prepare()
             for _ in run.outcomes():
                 pass
-            return reduce_run(run, reduce_fn, per_document=per_document)
+            return reduce_run(run, asked.reduce_fn, per_document=per_document)
 
     def _prepared(self, asked: _Asked, settings: Settings, until: float | None) -> tuple[JobRun, Any]:
         """A run of the job that is asked for, and its documents."""
         self._resolve(keys=True)
-        given, document = asked.job_id or self._job_id, without_tables(asked.document)
+        given, document = self._job_id if asked.job_id is None else asked.job_id, without_tables(asked.document)
         mapping = self._describe(asked, named=given is not None)
-        on_mismatch = settings.on_mismatch or "error"
-        if given == "auto":
-            on_mismatch = settings.on_mismatch or "recompute"  # only the function's code can differ
-            document, given = auto_job_id(document, settings, self._resolve(), mapping)
-        name = check_job_id(given) if given is not None else new_job_id()
-        self._last_id = name
+        # By an id of its inputs a job can meet no others: only the function's code can differ.
+        on_mismatch = settings.on_mismatch or ("recompute" if given == "auto" else "error")
         keep = settings.keep or ("always" if given is not None else "on_failure")
-        parts = self._parts(settings.with_(on_mismatch=on_mismatch), self._all_models(asked.reduce_fn), keep)
-        folder = jobs_folder(settings.state_dir, create=True) / name
-        return JobRun(parts, name, folder, mapping, until=until), document
+        config = self._config(settings.with_(on_mismatch=on_mismatch), self._all_models(asked.reduce_fn), keep)
+        jobs = jobs_folder(settings.state_dir, create=True)
+        if given == "auto":
+            document = spool_unnamed(jobs, document, skip=settings.on_source_error == "skip")
+            given = auto_job_id(document.rows, settings, self._resolve(), mapping)
+        self._last_id = name = check_job_id(given) if given is not None else new_job_id()
+        return JobRun(config, name, jobs / name, mapping, until=until), document
 
     def _describe(self, asked: _Asked, *, named: bool) -> MapFunction:
         map_fn = asked.map_fn
@@ -227,7 +231,7 @@ class MapReduceRunner:
                 self._models, self._keyed = (), True  # a map function may call none; complete() says what to do
         return self._models
 
-    def _parts(self, settings: Settings, all_models: bool, keep: Keep) -> RunConfig:
+    def _config(self, settings: Settings, all_models: bool, keep: Keep) -> RunConfig:
         models = self._resolve()
         check_terms(settings, models)
         if settings.models is not None:
@@ -301,6 +305,12 @@ class MapReduceRunner:
         self._pool.close()
 
 
+class _Stored(NamedTuple):
+    """Stands for the documents in a job's spool; with the view of its log, where that was read already."""
+
+    view: ResumeEngine | None
+
+
 class _Asked(NamedTuple):
     """What one run was asked for."""
 
@@ -335,18 +345,19 @@ class _Running:
     def prepare(self) -> JobRun:
         """The run, with its log and its chunks."""
         runner, asked = self._runner, self._asked
-        until = None if asked.timeout_s is None else time.monotonic() + asked.timeout_s
+        timeout_s = check_number("timeout_s", asked.timeout_s)  # of a deadline that is over: below 0
+        until = None if timeout_s is None else time.monotonic() + timeout_s
         settings = runner._settings.with_(on_busy=asked.on_busy or runner._settings.on_busy)
         if told := names_a_file(asked.document):
             log.warning("%s", told)
-        if not callable(asked.map_fn):
-            raise ConfigError(f"map_fn is a {type(asked.map_fn).__name__}, not a function", setting="map_fn")
+        check_map(asked.map_fn)
+        check_reduce(asked.reduce_fn)
         runner._turns.take(self, wait=settings.on_busy == "wait", until=until)
         run, document = runner._prepared(asked, settings, until)
         self._run = runner._run = run
         run.remind = self.signals.remind
-        if document is _STORED:
-            run.prepare_stored()
+        if isinstance(document, _Stored):
+            run.prepare_stored(document.view)
         else:
             run.prepare(document)
         return run

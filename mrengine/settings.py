@@ -6,6 +6,7 @@ environment, which beats the default.
 
 from __future__ import annotations
 
+import difflib
 import inspect
 import math
 import os
@@ -16,7 +17,7 @@ from typing import Any, Literal, TypedDict, get_args
 from mrengine.errors import ChunkingError, ConfigError
 from mrengine.records import Budget, ModelSpec, RateLimit
 
-__all__ = ["RunnerSettings", "Settings", "setting_fields"]
+__all__ = ["RunnerSettings", "Settings", "check_number", "setting_fields"]
 
 PRIORITIES = {"P0": "P0_critical", "P1": "P1_user", "P2": "P2_batch"}
 
@@ -202,9 +203,9 @@ class Settings:
     def of(cls, given: Mapping[str, Any], environ: Mapping[str, str] | None = None) -> Settings:
         """Settings from keyword arguments and ``MRENGINE_*`` variables; raises ConfigError, ChunkingError."""
         known = setting_fields()
-        unknown = sorted(set(given) - set(known))
-        if unknown:
-            raise ConfigError(f"unknown setting: {', '.join(unknown)}", setting=unknown[0])
+        for name in sorted(set(given) - set(known)):
+            meant = "".join(f"; did you mean {like}?" for like in difflib.get_close_matches(name, known, 1))
+            raise ConfigError(f"unknown setting: {name}{meant}", setting=name)
         settings = cls(**{**_from_environment(given, os.environ if environ is None else environ), **given})
         for name, one in known.items():
             _check(name, getattr(settings, name), one.metadata)
@@ -226,8 +227,12 @@ class Settings:
                 target_tokens=target,
                 overlap_tokens=overlap,
             )
-        if self.budget is not None and not isinstance(self.budget, Budget):
-            raise ConfigError(f"budget={self.budget!r}: write Budget(max_tokens=…, max_cost_usd=…)", setting="budget")
+        if self.budget is not None:
+            _check_budget(self.budget)
+        for name, (what, sound) in _KINDS.items():
+            value = getattr(self, name)
+            if value is not None and not sound(value):
+                raise ConfigError(f"{name}={value!r}: it is {what}", setting=name)
         limits: Any = self.limits
         mapping = isinstance(limits, Mapping) and all(isinstance(limit, RateLimit) for limit in limits.values())
         if limits is not None and not mapping:
@@ -256,6 +261,45 @@ def signature(*first: inspect.Parameter) -> inspect.Signature:
         for name, one in setting_fields().items()
     ]
     return inspect.Signature([*first, *rest])
+
+
+_KINDS: Mapping[str, tuple[str, Callable[[Any], bool]]] = {
+    "encoding": ("a str", lambda value: isinstance(value, str)),
+    "map_version": ("a str", lambda value: isinstance(value, str)),
+    "initializer": ("a function", callable),
+    "initargs": ("a tuple or list of arguments", lambda value: isinstance(value, (tuple, list))),
+    "preload": (
+        "a list of modules' names",
+        lambda value: isinstance(value, Sequence) and not isinstance(value, str) and all(map(_is_str, value)),
+    ),
+    "state_dir": ("a str or a Path", lambda value: isinstance(value, (str, os.PathLike)) and value != ""),
+    "strict": ("True or False", lambda value: isinstance(value, bool)),
+    "progress": ("True, False or None", lambda value: isinstance(value, bool)),
+}
+
+
+def _is_str(value: Any) -> bool:
+    return isinstance(value, str)
+
+
+def _check_budget(budget: Any) -> None:
+    if not isinstance(budget, Budget):
+        raise ConfigError(f"budget={budget!r}: write Budget(max_tokens=…, max_cost_usd=…)", setting="budget")
+    check_number("Budget.max_tokens", budget.max_tokens, least=1, setting="budget")
+    check_number("Budget.max_cost_usd", budget.max_cost_usd, least=0, setting="budget")
+    if budget.max_tokens is None and budget.max_cost_usd is None:
+        raise ConfigError("budget=Budget() limits nothing: give it max_tokens= or max_cost_usd=", setting="budget")
+    if budget.per not in ("job", "run"):
+        raise ConfigError(f"Budget.per={budget.per!r}: it is one of 'job', 'run'", setting="budget")
+
+
+def check_number(name: str, value: Any, *, least: float = -math.inf, setting: str = "") -> Any:
+    """The value, None or a number that is finite and at least so much. ConfigError: it is something else."""
+    number = isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)
+    if value is not None and not (number and value >= least):
+        bound = f", at least {least:g}" if least > -math.inf else ""
+        raise ConfigError(f"{name}={value!r}: it is a number{bound}", setting=setting or name)
+    return value
 
 
 def _check(name: str, value: Any, facts: Mapping[str, Any]) -> None:

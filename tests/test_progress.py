@@ -59,7 +59,7 @@ def terminal(monkeypatch: pytest.MonkeyPatch, *, width: int = 80) -> Iterator[tu
 def processed(done: int, total: int) -> ChunkProcessed:
     return ChunkProcessed(
         job_id="j", at=0.0, chunk_id=done - 1, document_id="d", model="m", worker_id=0, attempt=1, duration_ms=1.0,
-        usage=Usage(), done=done, total=total, progress=done / total,
+        usage=Usage(), cost_usd=None, done=done, total=total, progress=done / total,
     )  # fmt: skip
 
 
@@ -80,7 +80,6 @@ def test_meter_leaves_resumed_chunks_out_of_the_pace() -> None:
     meter.count(done=110, failed=0)
     assert meter.per_second == pytest.approx(2)
     assert meter.eta_s == pytest.approx(45)
-    assert meter.fraction == pytest.approx(0.55)
 
 
 def test_meter_forgets_an_old_pace() -> None:
@@ -106,7 +105,6 @@ def test_meter_never_goes_out_of_range(steps: list[tuple[float, int]]) -> None:
         clock.now += wait_s
         done += n
         meter.count(done=done, failed=0)
-        assert 0 <= meter.fraction <= 1
         assert meter.eta_s is None or meter.eta_s >= 0
         assert describe(meter)
     assert len(meter._samples) <= progress.WINDOW_S / progress.SAMPLE_S + 2

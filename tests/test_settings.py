@@ -51,7 +51,7 @@ def test_a_value_from_the_environment_is_checked_like_an_argument() -> None:
         ({"balance": "random"}, "balance='random': it is one of None, 'round_robin'"),
         ({"budget": 5}, r"budget=5: write Budget\("),
         ({"limits": {"gpt-4o": 60_000}}, "limits: write"),
-        ({"wokers": 5}, "unknown setting: wokers"),
+        ({"wokers": 5}, "unknown setting: wokers; did you mean workers?"),
     ],
 )
 def test_a_setting_that_cannot_work_is_refused_by_name(given: dict[str, Any], message: str) -> None:

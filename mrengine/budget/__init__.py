@@ -1,8 +1,8 @@
-"""The budget of a model: how fast it may be called, and how much a job may spend.
+"""The budget: how fast a model may be called, and how much a job may spend.
 
-``buckets`` → ``line`` → ``limiter`` → ``manager`` is arithmetic with the caller's clock; ``ledger`` keeps the tickets
-of all workers; ``server`` is the process that serves it, ``client`` a worker's end, ``local`` the same in one process,
-``shared`` limits that several processes draw on.
+``bucket`` → ``wait_queue`` → ``limiter`` → ``manager`` is arithmetic on the caller's clock. ``service`` tracks the open
+calls of all workers; ``server`` is the process that serves it, ``client`` a worker's end of the connection,
+``in_process`` the same without either. ``shared_limits`` holds the limits that several processes draw on.
 """
 
 from __future__ import annotations

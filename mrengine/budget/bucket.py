@@ -1,7 +1,7 @@
-"""Owns the arithmetic of one token bucket: a level that refills, grants that lower it, what is given back.
+"""The arithmetic of one token bucket: a level that refills, grants that lower it, settlements that give back.
 
-The clock is the caller's: every method is told ``now`` in seconds and nothing here ever waits. The rule is the one of
-the providers' own buckets. In any ``w`` seconds the grants, as they were settled, sum to at most ``burst + rate × w``.
+The clock is the caller's: every method takes ``now`` in seconds, and nothing here ever waits. The invariant is that of
+the providers' own buckets: in any ``w`` seconds the settled grants sum to at most ``burst + rate × w``.
 """
 
 from __future__ import annotations
@@ -13,26 +13,26 @@ from typing import Any
 __all__ = ["HEADROOM_S", "MINUTE_S", "Bucket", "burst", "implied_level"]
 
 MINUTE_S = 60.0
-# The first call travels slowest, so the provider's bucket starts to drain later than ours refills. A full minute gives
-# a 429 at the end of the burst; 0.6 s of the rate less gives none with delays of up to 0.2 s.
+# The first call travels slowest (it opens the connection), so the provider's bucket starts to refill later than ours.
+# A full minute's burst then ends in a 429; 0.6 s of the rate less causes none with delays of up to 0.2 s.
 HEADROOM_S = 0.6
-# Levels are floats: a wait that was computed as enough must be enough.
+# Levels are floats: after the wait that was computed, the grant must not fail for a rounding error.
 EPSILON = 1e-6
-# How far from full a bucket was is remembered in steps of its capacity, so that it keeps no more marks than there are
-# steps. Of all that is given back after one filling about a step may be lost.
+# The gaps that ``give_back`` needs are remembered in steps of the capacity, which bounds their number. In exchange, up
+# to about one step of what is given back may be lost each time the bucket fills up.
 STEPS = 128
 
 
 def burst(limit: float, burst_s: float = MINUTE_S) -> float:
-    """What may be granted at once, of ``limit`` a minute: ``burst_s`` seconds of the rate, less 0.6 s."""
+    """How much of ``limit`` a minute may be granted at once: ``burst_s`` seconds of the rate, less 0.6 s."""
     return max(0.0, (min(burst_s, MINUTE_S) - HEADROOM_S) * limit / MINUTE_S)
 
 
 class Bucket:
     """``level`` tokens of at most ``capacity``, refilled at ``rate`` tokens a second.
 
-    An amount above the capacity is granted when the bucket is full, and the level goes into debt: with a capacity of 0
-    grants are spaced evenly, each after the time that the one before it is worth.
+    An amount above the capacity is granted when the bucket is full, and the level goes into debt. With a capacity of 0
+    grants are therefore spaced evenly, each waiting until the one before it is paid off.
     """
 
     __slots__ = ("at", "capacity", "level", "lows", "marks", "rate")
@@ -42,7 +42,7 @@ class Bucket:
         self.rate = rate
         self.level = capacity if level is None else min(level, capacity)
         self.at = now
-        # How far from full the bucket was just before each grant, as suffix minima: (number of the grant, gap), rising.
+        # (grant number, how far from full the bucket was just before it); only suffix minima are kept, so both rise.
         self.lows: list[tuple[int, float]] = []
         self.marks = 0
 
@@ -55,9 +55,10 @@ class Bucket:
     def wait_s(
         self, need: float, ahead: float = 0.0, floor: float = 0.0, least: float = 0.0, falling: float = 0.0
     ) -> float:
-        """Seconds until ``need`` may be taken, if nobody else takes anything; 0: now. The level must be current.
+        """Seconds until ``need`` may be taken if nobody else takes anything; 0: now. Call ``refill`` first.
 
-        ``ahead`` is owed to others, ``floor`` has to be left, and falls by ``falling`` a second to ``least``.
+        ``ahead`` belongs to requests earlier in the queue. ``floor`` must be left in the bucket; it falls by
+        ``falling`` a second, down to ``least``.
         """
         missing = min(need + floor, self.capacity) + ahead - self.level
         if missing <= EPSILON:
@@ -65,7 +66,7 @@ class Bucket:
         return max(missing / (self.rate + falling), (missing - (floor - least)) / self.rate if falling else 0.0)
 
     def take(self, amount: float) -> int:
-        """Lower the level; the mark that is returned is asked for when something is given back."""
+        """Lower the level; ``give_back`` needs the mark that is returned."""
         gap = self.capacity - self.level
         while self.lows and self.lows[-1][1] >= gap:
             self.lows.pop()
@@ -79,9 +80,9 @@ class Bucket:
     def give_back(self, amount: float, mark: int) -> None:
         """Return a part of the grant ``mark``; a negative ``amount`` takes more.
 
-        The level becomes what it would be had the grant been smaller from the start. A bucket that was nearly full
-        since then would have spilled the difference, so no more comes back than the smallest gap since the grant: with
-        a plain ``min(capacity, level + amount)`` old grants could be paid out a second time on top of a full burst.
+        The level becomes what it would be had the grant been smaller from the start. A bucket that has been nearly
+        full since would have overflowed, so no more comes back than the smallest gap since the grant. With a plain
+        ``min(capacity, level + amount)`` old grants could be paid out a second time on top of a full burst.
         """
         if amount > 0:
             since = bisect_right(self.lows, mark, key=_number)
@@ -108,10 +109,10 @@ def _number(low: tuple[int, float]) -> int:
 
 
 def implied_level(capacity: float, rate: float, spent: Iterable[tuple[float, float]]) -> float:
-    """The least level a bucket can have after ``spent``, pairs of (seconds ago, amount) of its last minute.
+    """The lowest level a bucket can have, given its last minute as ``spent``: pairs of (seconds ago, amount).
 
-    A minute ago it may have been empty; but every grant found its amount in the bucket, so the level was never below
-    zero after one. Both together bound it from below, exactly where the minute began with an empty or a full bucket.
+    A minute ago it may have been empty; but every grant found its amount in the bucket, so none left the level below
+    zero. Together these bound the level from below, exactly so if the minute began with an empty or a full bucket.
     """
     level, at = 0.0, MINUTE_S
     for ago, amount in sorted(spent, reverse=True):

@@ -1,4 +1,4 @@
-"""Owns a worker's end of the budget: one thread that asks the manager for all tasks that wait, in one call."""
+"""A worker's end of the budget: one thread that exchanges messages with the manager for all waiting tasks at once."""
 
 from __future__ import annotations
 
@@ -10,27 +10,27 @@ from multiprocessing import AuthenticationError
 from queue import Empty, SimpleQueue
 from typing import Any
 
-from mrengine.budget.connection import PATIENCE_S, UNASKED, Connection, Done, Made, end_stopped
+from mrengine.budget.connection import PATIENCE_S, UNMETERED, CallReport, Connection, Made, kill_if_stopped
 from mrengine.budget.pending_requests import Lease, PendingRequest, PendingRequests, wait
 from mrengine.errors import ConfigError
 from mrengine.records import Priority
 
 __all__ = ["BudgetClient"]
 
-GATHER_S = 0.002  # asks that come within this time after an exchange go together
-RIDE_S = (0.005, 0.02)  # what is done waits so long for an ask to ride with: while others wait, and while none does
-REFRESH_S = 0.25  # how old the news may be that a model has no limit
+GATHER_S = 0.002  # requests that arrive within this time after an exchange share the next one
+RIDE_S = (0.005, 0.02)  # how long a report waits for a request to travel with: while others wait, and while none does
+REFRESH_S = 0.25  # for how long a model is taken to have no limit: a header may set one at any time
 BACKOFF_S = (0.005, 0.25)
 THREAD_PAUSES_S = (0.05, 0.2, 0.8, 2.0)  # between tries to start the thread
 BROKEN = (OSError, EOFError, AuthenticationError)
 
 
 class BudgetClient:
-    """Asks the manager at ``address`` for one worker. Made before or after the fork; connects at the first ``acquire``.
+    """One worker's client of the manager at ``address``; connects at the first ``acquire``, so it may cross a fork.
 
-    ``made``: by the log's intents, the tickets of this worker's dead predecessor whose calls were sent, or how many
-    were; the others are given back. None: all were. A manager that does not answer within ``patience_s`` because it is
-    stopped is killed: its supervisor sees that at once and replaces it.
+    ``made``: which calls of this worker's dead predecessor were sent, by the intents in the log, or how many; None: all
+    of them. The grants of the others are returned. A manager that is stopped and does not answer within ``patience_s``
+    is killed, so that its supervisor notices and replaces it.
     """
 
     def __init__(
@@ -48,16 +48,16 @@ class BudgetClient:
         self._worker = (worker_id, incarnation)
         self._made = made
         self._patience_s = patience_s
-        self._desk = PendingRequests()
-        self._news: SimpleQueue[bool] = SimpleQueue()  # True: an ask, at once; False: something to report, soon
+        self._pending = PendingRequests()
+        self._wakeups: SimpleQueue[bool] = SimpleQueue()  # True: a request, exchange now; False: a report, soon
         self._thread: threading.Thread | None = None
         self._starting = threading.Lock()
         self._pid = 0
-        self._wire: Connection | None = None
+        self._connection: Connection | None = None
         self._failed: BaseException | None = None
         self._backoff_s = 0.0
-        self._asked_at = float("-inf")
-        self._free: dict[str, float] = {}  # models without a limit, and until when that is taken for true
+        self._exchanged_at = float("-inf")
+        self._unlimited: dict[str, float] = {}  # models without a limit → until when that may be assumed
         self._closing = False
 
     def acquire(
@@ -73,48 +73,50 @@ class BudgetClient:
         stopping: Callable[[], bool] | None = None,
         on_wait: Callable[[str, float], None] | None = None,
     ) -> Lease:
-        """Block until a call of so many tokens may be made.
+        """Block until a call of this size may be made.
 
-        ``input_tokens`` by our own count, raised by the model's learned ratio if it is ``estimated``. ``bound_tokens``:
-        an upper bound of the input, for ``Budget``. ``deadline``: on ``time.monotonic``. ``on_wait(model, wait_ms)`` is
+        ``input_tokens`` by our own count, raised by the model's learned ratio if ``estimated``. ``bound_tokens``: an
+        upper bound of the input, for ``Budget``. ``deadline``: on ``time.monotonic``. ``on_wait(model, wait_ms)`` is
         called once, if there is a wait. Raises Stopped, ModelUnavailable at the deadline, ModelRefused for a call
         larger than the limit, BudgetExhausted, ConfigError.
         """
-        if self._free.get(model, 0.0) > time.monotonic():
-            return self._free_lease(model)
+        if self._unlimited.get(model, 0.0) > time.monotonic():
+            return self._unmetered_lease(model)
         self._start()
-        ticket = self._desk.ask(
+        request = self._pending.add(
             model, input_tokens, output_tokens, priority=priority, bound_tokens=bound_tokens, estimated=estimated
         )
-        self._news.put(True)
+        self._wakeups.put(True)
         try:
-            wait(ticket, deadline=deadline, stopping=stopping, on_wait=on_wait, why=self._why)
+            wait(request, deadline=deadline, stopping=stopping, on_wait=on_wait, why=self._why)
         except BaseException:
-            self._desk.give_up(ticket)
-            self._news.put(False)
+            self._pending.give_up(request)
+            self._wakeups.put(False)
             raise
-        return Lease(ticket, self._settle)
+        return Lease(request, self._settle)
 
     def close(self, timeout_s: float = 0.5) -> None:
-        """Report what is left, for at most ``timeout_s``; idempotent."""
+        """Send the remaining reports, for at most ``timeout_s``; idempotent."""
         self._closing = True
         if self._thread is not None and self._thread.is_alive():
-            self._news.put(True)
+            self._wakeups.put(True)
             self._thread.join(timeout_s)
 
-    def _free_lease(self, model: str) -> Lease:
-        """A model without a limit: nothing to ask. What its headers say is reported: it may have one."""
-        ticket = PendingRequest((UNASKED, model, 0, 0, 0, 0, False), granted=True)
-        return Lease(ticket, self._settle_free)
+    def _unmetered_lease(self, model: str) -> Lease:
+        """A model without a limit needs no grant. Headers are still reported, as they may reveal a limit."""
+        request = PendingRequest((UNMETERED, model, 0, 0, 0, 0, False), granted=True)
+        return Lease(request, self._settle_unmetered)
 
-    def _settle_free(self, done: Done) -> None:
+    def _settle_unmetered(self, done: CallReport) -> None:
         if done[6] is not None and any(value is not None for value in done[6]):
             self._settle(done)
 
-    def _settle(self, done: Done) -> None:
-        told_off = done[6] is not None and done[6][-1] is not None  # Retry-After: the others must hear of it at once
-        if self._desk.settle(done) or told_off:
-            self._news.put(told_off)
+    def _settle(self, done: CallReport) -> None:
+        back_off = (
+            done[6] is not None and done[6][-1] is not None
+        )  # Retry-After: other workers must learn of it at once
+        if self._pending.settle(done) or back_off:
+            self._wakeups.put(back_off)
 
     def _start(self) -> None:
         if self._thread is not None and self._pid != os.getpid():
@@ -142,84 +144,84 @@ class BudgetClient:
 
     def _run(self) -> None:
         wait_s: float | None = None
-        while not (self._closing and self._desk.idle()):
-            self._listen(wait_s)
+        while not (self._closing and self._pending.idle()):
+            self._wait_for_work(wait_s)
             wait_s = self._step()
             if self._closing and self._failed is not None:
                 break
-        self._hang_up()
+        self._disconnect()
 
-    def _listen(self, wait_s: float | None) -> None:
-        """Sleep until there is an ask, until what is done has waited long enough, or until ``wait_s`` is over.
+    def _wait_for_work(self, wait_s: float | None) -> None:
+        """Sleep until there is a request, until reports have waited long enough, or for ``wait_s``.
 
-        First a short sleep in which news gather: under load it is the only one.
+        A short sleep comes first, in which requests gather: under load it is the only one.
         """
         now = time.monotonic()
         end = None if wait_s is None else now + wait_s
-        pause = self._asked_at + GATHER_S - now
+        pause = self._exchanged_at + GATHER_S - now
         if pause > 0 and not self._closing:
             time.sleep(pause)
         while True:
             try:
-                urgent = self._news.get(timeout=None if end is None else max(0.0, end - time.monotonic()))
+                urgent = self._wakeups.get(timeout=None if end is None else max(0.0, end - time.monotonic()))
             except Empty:
                 return
             if self._drained() or urgent or self._closing:
                 return
-            soon = time.monotonic() + RIDE_S[0 if self._desk.waiting() else 1]
+            soon = time.monotonic() + RIDE_S[0 if self._pending.waiting() else 1]
             end = soon if end is None else min(end, soon)
 
     def _drained(self) -> bool:
-        """Take all news that there are. Whether one of them is urgent."""
+        """Empty the queue of wake-ups. True if one of them was urgent."""
         urgent = False
         while True:
             try:
-                urgent |= self._news.get_nowait()
+                urgent |= self._wakeups.get_nowait()
             except Empty:
                 return urgent
 
     def _step(self) -> float | None:
-        """One exchange; seconds until the next is due, None: when there is something to say."""
+        """Make one exchange. Seconds until the next is due; None: not before there is something to send."""
         try:
             reply, reported = self._exchange()
         except BROKEN as error:
             return self._broken(error)
         self._failed = None
-        self._asked_at = time.monotonic()
-        self._free = {model: until for model, until in self._free.items() if until > self._asked_at}
-        self._free.update(dict.fromkeys(reply[3], self._asked_at + REFRESH_S))
-        due_s = self._desk.take(reply, reported)
-        if not self._desk.reports():
+        self._exchanged_at = time.monotonic()
+        self._unlimited = {model: until for model, until in self._unlimited.items() if until > self._exchanged_at}
+        self._unlimited.update(dict.fromkeys(reply[3], self._exchanged_at + REFRESH_S))
+        due_s = self._pending.take(reply, reported)
+        if not self._pending.reports():
             return due_s
-        return RIDE_S[1] if due_s is None else min(due_s, RIDE_S[1])  # what was done during the exchange, without news
+        return RIDE_S[1] if due_s is None else min(due_s, RIDE_S[1])  # calls that ended during the exchange
 
     def _exchange(self) -> tuple[Any, int]:
-        if self._wire is None:
-            self._wire = Connection(self._address, self._authkey, timeout_s=self._patience_s)
-            if not self._wire.call("hello", *self._worker, self._desk.held(), self._made):
+        if self._connection is None:
+            self._connection = Connection(self._address, self._authkey, timeout_s=self._patience_s)
+            if not self._connection.call("hello", *self._worker, self._pending.held(), self._made):
                 raise ConnectionRefusedError("a newer incarnation of this worker is known")
-        asks, done = self._desk.message()
-        reply = self._wire.call("exchange", *self._worker, asks, done)
+        requests, done = self._pending.message()
+        reply = self._connection.call("exchange", *self._worker, requests, done)
         if reply is None:
             raise ConnectionResetError("the manager does not know this worker")
         return reply, len(done)
 
     def _broken(self, error: BaseException) -> float | None:
-        self._hang_up()
+        self._disconnect()
         least, most = BACKOFF_S
         self._backoff_s = least if self._failed is None else min(most, self._backoff_s * 2)
         if isinstance(error, BlockingIOError):
-            end_stopped(self._address)
-        # Without its frames: they hold this object, and a view of what was sent, of which the collector complains on
-        # stderr (Python 3.13: BufferError of a BytesIO).
+            kill_if_stopped(self._address)
+        # Without its traceback: the frames keep this object alive, and a view of the message that was being sent, which
+        # makes Python 3.13's collector print a BufferError of a BytesIO to stderr.
         self._failed = error.with_traceback(None)
         time.sleep(self._backoff_s)
-        return None if self._desk.idle() else 0.0
+        return None if self._pending.idle() else 0.0
 
-    def _hang_up(self) -> None:
-        if self._wire is not None:
-            self._wire.close()
-            self._wire = None
+    def _disconnect(self) -> None:
+        if self._connection is not None:
+            self._connection.close()
+            self._connection = None
 
     def _why(self) -> str:
         if self._failed is None:

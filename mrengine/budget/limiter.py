@@ -1,6 +1,6 @@
-"""Owns one limit: its buckets, its slots and its waiting line; decides who is granted what, and when.
+"""One limit: its buckets, slots and wait queue. Decides which request is granted, and when.
 
-Every method is told the time; nothing here waits, locks or talks to anybody.
+Every method takes the time as an argument; nothing here waits, locks or does I/O.
 """
 
 from __future__ import annotations
@@ -19,28 +19,29 @@ __all__ = ["DIMENSIONS", "GRACE_S", "Held", "Limiter", "Spent", "Wait"]
 
 DIMENSIONS = ("tokens", "input tokens", "output tokens", "requests")
 REQUESTS = 3
-# A wait without an end that could be computed (a slot that somebody has to leave) is looked at again in this time.
+# A wait for a slot has no end that could be computed: it is checked again within these bounds.
 LOOK_AGAIN_S = (0.005, 1.0)
-# Who does not come back within this time after the wait that it was told has left the line.
+# A requester that has not come back this long after its wait was over has left the queue.
 GRACE_S = 2.0
 NEARLY_EMPTY = 0.1
-WIDEST = 256  # calls in flight beyond which a provider of unknown limits is taken to have none
-# A lone refusal among answers is about its call, which waits as it was told; two in a row, or as many among a few, are
-# about the limit, and hold everybody: the weight of the newest answer, and the share of refusals that is too much.
+UNLIMITED_AT = 256  # calls in flight at which a provider of unknown limits is taken to have none
+# A lone refusal among answers concerns its own call, which waits for its Retry-After. Two in a row, or a similar share,
+# concern the limit and hold every request: the weight of the newest answer, and the share of refusals that is too high.
 NEWEST = 0.25
 TROUBLE = 0.4
-# Below what was refused once, more may be in flight with each success; that much again is tried after such a silence.
-DARE_S = 15.0
-LONGEST_HOLD_S = 60.0  # that nobody has told
-DARE = 1.25
-YOUNG_S = 5.0  # calls that were made before there was a limiter to count them are still under way
+# The window grows with each success up to the ceiling, which is where a refusal once came; after this long without a
+# refusal the ceiling is raised by the factor below.
+PROBE_AFTER_S = 15.0
+LONGEST_HOLD_S = 60.0  # unless Retry-After says more
+PROBE_FACTOR = 1.25
+YOUNG_S = 5.0  # after start, calls granted before this limiter existed may be in flight, uncounted
 
 Spent = tuple[float, float, float]  # seconds ago, input tokens, output tokens of one call
 
 
 @dataclass(slots=True)
 class Held:
-    """A grant that is not settled: what was taken, its mark in each bucket, and when."""
+    """An unsettled grant: what was taken and when, and its mark in each bucket."""
 
     need: Need
     marks: dict[int, int]
@@ -50,7 +51,7 @@ class Held:
 
 @dataclass(frozen=True, slots=True)
 class Wait:
-    """An ask that was not granted: seconds until it may be, and its place in the line, from 1."""
+    """A request that was not granted: seconds until it may be, and its place in the queue, from 1."""
 
     key: Key
     wait_s: float
@@ -58,12 +59,12 @@ class Wait:
 
 
 class Limiter:
-    """The limit of one model: tokens, input, output and requests per minute apart, and calls in flight.
+    """The limit of one model: total, input and output tokens and requests per minute, and calls in flight.
 
-    ``own`` are the buckets of the limits that were given or learned, by dimension; ``seen`` what the provider's headers
-    said, which wins when it says less. An ask is granted when its owner is there to take it and the level holds it on
-    top of all that is ahead of it in the line: an owner that comes late finds its tokens still there, and no grant lies
-    about.
+    ``own`` are the buckets of configured or learned limits, by dimension; ``server_buckets`` come from the provider's
+    headers, which win where they are stricter. A request is granted only while its requester is present, if the levels
+    suffice for it on top of everything ahead of it in the queue: one that comes late finds its tokens still there, and
+    no grant is left unclaimed.
     """
 
     def __init__(
@@ -71,16 +72,16 @@ class Limiter:
     ) -> None:
         self.limit = limit
         self.own: dict[int, Bucket] = _buckets(limit, now, list(spent))
-        self.seen: dict[int, ServerBucket] = {}
-        self.line = WaitQueue(now, idle)
+        self.server_buckets: dict[int, ServerBucket] = {}
+        self.queue = WaitQueue(now, idle)
         self.in_flight: dict[str, int] = {}  # by process, where several share the limit
         self.taken = [0.0] * len(DIMENSIONS)  # by the calls in flight of this process
         self.hold_until = float("-inf")
-        self.window: int | None = None  # calls in flight that a provider of unknown limits is given at once …
-        self.ceiling = WIDEST  # … and at most, until it has been silent for a while
-        self.refused = (float("-inf"), 0)  # when, and the last call granted before
+        self.window: int | None = None  # calls in flight allowed where limits are unknown …
+        self.ceiling = UNLIMITED_AT  # … and how far that may grow until no refusal has come for a while
+        self.refused = (float("-inf"), 0)  # when the last refusal came, and the last call granted before it
         self.misses = 0  # probes in a row that were refused
-        self.borne = 0  # calls in flight at the last refusal, without those that it was one of
+        self.tolerated = 0  # calls in flight at the last refusal that were not refused themselves
         self.trouble = 0.0  # the share of refusals among the latest answers
         self.call_s = 1.0
         self.number = 0
@@ -89,7 +90,7 @@ class Limiter:
     # asking
 
     def refuse_oversize(self, need: Need) -> None:
-        """ConfigError for an ask that no full bucket could hold."""
+        """ConfigError for a request that exceeds even a full bucket."""
         for i, bucket in self.own.items():
             amount = need[i]
             if amount <= bucket.capacity:
@@ -104,70 +105,69 @@ class Limiter:
                 )
 
     def serve(self, keys: Collection[Key], now: float, *, process: str = "") -> tuple[dict[Key, Held], list[Wait]]:
-        """Grant what can be granted to those who are here, ``keys``; the waits of the others of them."""
+        """Grant what can be granted of ``keys``, the requests whose requesters are present; the waits of the rest."""
         self._refill(now)
         granted: dict[Key, Held] = {}
         waits: list[Wait] = []
         ahead, position = [0.0] * len(DIMENSIONS), 0
         skipped: list[QueuedRequest] = []
-        for ask, starved in self.line.in_order(now):
-            here = ask.key in keys
-            if here:
-                wait_s = self._wait_s(ask, ahead, skipped, starved, now)
+        for request, starved in self.queue.in_order(now):
+            if request.key in keys:
+                wait_s = self._wait_s(request, ahead, skipped, starved, now)
                 if wait_s <= 0.0:
-                    granted[ask.key] = self._grant(ask, now, process)
+                    granted[request.key] = self._grant(request, now, process)
                     if self.slots() is not None:
                         for other in skipped:
                             other.passed += 1
                     continue
-                ask.expires = now + wait_s + GRACE_S
-                waits.append(Wait(ask.key, wait_s, position + 1))
+                request.expires = now + wait_s + GRACE_S
+                waits.append(Wait(request.key, wait_s, position + 1))
             position += 1
-            skipped.append(ask)
-            for i, amount in enumerate(ask.need):
+            skipped.append(request)
+            for i, amount in enumerate(request.need):
                 ahead[i] += amount
         return granted, waits
 
     def _wait_s(
-        self, ask: QueuedRequest, ahead: list[float], skipped: list[QueuedRequest], starved: bool, now: float
+        self, request: QueuedRequest, ahead: list[float], skipped: list[QueuedRequest], starved: bool, now: float
     ) -> float:
         wait_s = max(0.0, self.hold_until - now)
-        rank = ask.rank
+        rank = request.rank
         for i, own in self.own.items():
-            amount = ask.need[i]
+            amount = request.need[i]
             if amount and amount > own.level - ahead[i] - SHARES[rank] * own.capacity:
-                reserve = NO_RESERVE if starved else self.line.reserve(rank, own.capacity, own.rate, now)
+                reserve = NO_RESERVE if starved else self.queue.reserve(rank, own.capacity, own.rate, now)
                 wait_s = max(wait_s, own.wait_s(amount, ahead[i], *reserve))
-        for i, seen in self.seen.items():
-            if amount := ask.need[i]:
+        for i, seen in self.server_buckets.items():
+            if amount := request.need[i]:
                 wait_s = max(wait_s, seen.bucket.wait_s(amount, ahead[i]))
         slots = self.slots()
         return wait_s if slots is None else max(wait_s, self._slot_wait_s(slots, skipped))
 
     def slots(self) -> int | None:
-        """How many calls may be in flight: by the limit, or by what a provider of unknown limits was seen to bear."""
+        """How many calls may be in flight: by the limit, or by what a provider of unknown limits has tolerated."""
         if self.window is None:
             return self.limit.concurrent
         return self.window if self.limit.concurrent is None else min(self.limit.concurrent, self.window)
 
     def _slot_wait_s(self, slots: int, skipped: list[QueuedRequest]) -> float:
-        """Slots are not saved up: who is here may pass those who are not, but each of them only a few times."""
+        """Free slots are not kept for absent requesters: present ones may pass them, but each only a few times."""
         free = slots - sum(self.in_flight.values())
-        before = sum(ask.passed >= PASSES for ask in skipped)
+        before = sum(request.passed >= PASSES for request in skipped)
         if free - before >= 1:
             return 0.0
         least, most = LOOK_AGAIN_S
         return min(most, max(least, self.call_s * (len(skipped) + 1) / slots))
 
-    def _grant(self, ask: QueuedRequest, now: float, process: str) -> Held:
-        self.line.serve(ask, now)
-        return self.take(ask.need, now, process)
+    def _grant(self, request: QueuedRequest, now: float, process: str) -> Held:
+        self.queue.serve(request, now)
+        return self.take(request.need, now, process)
 
     def take(self, need: Need, now: float, process: str = "") -> Held:
-        """Charge the buckets and occupy a slot, whatever the level."""
+        """Charge the buckets and occupy a slot, whatever the levels."""
         self.number += 1
         marks = {i: bucket.take(need[i]) for i, bucket in self.own.items()}
-        for i, seen in self.seen.items():
+        for i, seen in self.server_buckets.items():
             seen.bucket.level -= need[i]
         self.occupy(process)
         for i, amount in enumerate(need):
@@ -175,7 +175,7 @@ class Limiter:
         return Held(need, marks, now, self.number)
 
     def charge(self, used: Need, now: float) -> None:
-        """Charge our own buckets for a call that was made before there were any; what the headers said knows of it."""
+        """Charge our own buckets for a call made before they existed; the provider's headers already include it."""
         self._refill(now)
         for i, bucket in self.own.items():
             bucket.take(used[i])
@@ -187,11 +187,11 @@ class Limiter:
             self.taken[i] -= amount
 
     def occupy(self, process: str = "") -> None:
-        """Count a call that is in flight without charging for it: one that an earlier manager granted."""
+        """Count a call in flight without charging for it: an earlier manager granted it."""
         self.in_flight[process] = self.in_flight.get(process, 0) + 1
 
     def vacate(self, process: str = "") -> None:
-        """Count a call in flight less, one that was occupied."""
+        """Free a slot taken by ``occupy``."""
         left = self.in_flight.get(process, 0) - 1
         if left > 0:
             self.in_flight[process] = left
@@ -199,20 +199,20 @@ class Limiter:
             self.in_flight.pop(process, None)
 
     def processes(self) -> set[str]:
-        """The names of the processes that hold or wait for something."""
-        return {process_of(key) for key in self.line.waiting()} | self.in_flight.keys()
+        """The names of the processes with calls in flight or waiting requests."""
+        return {process_of(key) for key in self.queue.waiting()} | self.in_flight.keys()
 
     def forget(self, process: str) -> None:
-        """A process is dead: it waits no more and its calls have ended. What they were charged stays charged."""
+        """Drop the requests and slots of a dead process. What its calls were charged stays charged."""
         self.in_flight.pop(process, None)
-        for key in self.line.waiting():
+        for key in self.queue.waiting():
             if process_of(key) == process:
-                self.line.leave(key)
+                self.queue.leave(key)
 
     # settling
 
     def settle(self, held: Held, used: Need | None, now: float, *, process: str = "") -> None:
-        """The call has ended and used this much; None: nobody knows, all that was taken stays taken."""
+        """Settle an ended call for what it ``used``; None: unknown, so all that was taken stays taken."""
         self._refill(now)
         self.release(held, process)
         self.call_s += 0.2 * (now - held.at - self.call_s)
@@ -224,18 +224,18 @@ class Limiter:
             self._widen(now)
         for i, mark in held.marks.items():
             self.own[i].give_back(held.need[i] - used[i], mark)
-        for i, seen in self.seen.items():
+        for i, seen in self.server_buckets.items():
             if held.number > seen.number:
                 seen.bucket.level = min(seen.bucket.capacity, seen.bucket.level + held.need[i] - used[i])
 
     def _widen(self, now: float) -> None:
-        """A success where no limit is known: one more call may be in flight, if that many were never refused."""
+        """After a success where no limit is known, allow one more call in flight, up to the ceiling."""
         assert self.window is not None
         self.misses = 0
-        if now - self.refused[0] > DARE_S:
-            self.ceiling, self.refused = max(self.ceiling + 1, int(self.ceiling * DARE)), (now, self.refused[1])
+        if now - self.refused[0] > PROBE_AFTER_S:
+            self.ceiling, self.refused = max(self.ceiling + 1, int(self.ceiling * PROBE_FACTOR)), (now, self.refused[1])
         self.window = min(self.window + 1, self.ceiling)
-        if self.window >= WIDEST:
+        if self.window >= UNLIMITED_AT:
             self.window = None
 
     def observe(
@@ -247,72 +247,74 @@ class Limiter:
         refused: bool = False,
         others: Callable[[], Iterable[Held]] = tuple,
     ) -> None:
-        """Learn from an answer's headers. ``held``: its call; ``others()``: the calls that are in flight beside it.
+        """Learn from an answer's headers. ``held``: the grant of its call; ``others()``: those still in flight.
 
-        ``refused``: it was turned away for want of budget.
+        ``refused``: the call was refused for lack of budget.
         """
         self._refill(now)
         if observed.retry_after_s is not None:
             self.trouble += NEWEST * (1.0 - self.trouble)
             if self.trouble > TROUBLE:
                 self._hold(observed.retry_after_s, now)
-        for i, (limit, told) in enumerate(pairs(observed)):
+        for i, (limit, stated) in enumerate(pairs(observed)):
             own = self.own.get(i)
             if limit and own is None:
                 own = self.own[i] = Bucket(burst(limit, self.limit.burst_s), limit / MINUTE_S, now)
-            guess = refused and held is not None and told is None and self.trouble > TROUBLE
-            remaining = _left(held.need[i], observed.retry_after_s, own) if guess and held is not None else told
+            guess = refused and held is not None and stated is None and self.trouble > TROUBLE
+            remaining = _left(held.need[i], observed.retry_after_s, own) if guess and held is not None else stated
             if remaining is None or own is None:
                 continue
             rate = min(own.rate, limit / MINUTE_S) if limit else own.rate
             if remaining - self.taken[i] - MARGIN_S * rate >= own.level:
-                self.seen.pop(i, None)  # it says no less, even if it has not seen one of the calls in flight
-            elif i not in self.seen or held is None or held.number >= self.seen[i].number:
-                news = HeaderReading(limit or own.rate * MINUTE_S, rate, remaining, now)
-                self.seen[i] = self._carry_on(i, news, held, others())
+                self.server_buckets.pop(
+                    i, None
+                )  # our own bucket is the stricter one, even if the provider has seen no call in flight
+            elif i not in self.server_buckets or held is None or held.number >= self.server_buckets[i].number:
+                reading = HeaderReading(limit or own.rate * MINUTE_S, rate, remaining, now)
+                self.server_buckets[i] = self._updated(i, reading, held, others())
 
-    def _carry_on(self, i: int, news: HeaderReading, held: Held | None, others: Iterable[Held]) -> ServerBucket:
-        """The level by now, with what was granted after the call that brings the news."""
+    def _updated(self, i: int, reading: HeaderReading, held: Held | None, others: Iterable[Held]) -> ServerBucket:
+        """The provider's bucket now: the reading, less what was granted after the call that brought it."""
         later = [other for other in others if held is None or other.number > held.number]
         taken = sum(other.need[i] for other in later)
-        travelling = sum(other.need[i] for other in later if news.now - other.at < TRAVEL_S)
-        since_s = 0.0 if held is None else news.now - held.at
-        return ServerBucket.of(news, since_s, taken, travelling, self.number if held is None else held.number)
+        travelling = sum(other.need[i] for other in later if reading.now - other.at < TRAVEL_S)
+        since_s = 0.0 if held is None else reading.now - held.at
+        return ServerBucket.of(reading, since_s, taken, travelling, self.number if held is None else held.number)
 
     def _hold(self, seconds: float, now: float) -> None:
-        """Grant nothing to anybody for so long."""
+        """Grant nothing for this long."""
         if not self.own:
             seconds = self._narrow(seconds, now)
         self.hold_until = max(self.hold_until, now + seconds)
 
     def _narrow(self, seconds: float, now: float) -> float:
-        """Where no limit is known all that waits would run into the next refusal together.
+        """Reduce the calls in flight after a refusal where no limit is known: else all waiters run into the next one.
 
-        So half as many calls may be in flight afterwards, or as many as were borne; one alone tries where none was. One
-        more may be for each that succeeds. A probe that is refused doubles the wait: what was told, or guessed, was too
-        little.
+        The window halves at the first refusal of a burst, and shrinks to what was tolerated with those that follow;
+        where nothing was, a single call probes. Each refused probe doubles the wait, since Retry-After, or our guess,
+        was too short.
         """
         if now >= self.hold_until:
             self.misses = min(self.misses + 1, 16) if self.window == 1 else 0
             seconds = max(seconds, min(seconds * 2.0**self.misses, LONGEST_HOLD_S))
-            self.borne, self.refused = sum(self.in_flight.values()), (now + seconds, self.number)
-            self.window = max(1, (self.borne + 1) // 2)
-            if now - self.born > YOUNG_S and not self.misses:  # a lone probe tells nothing of how many are borne
-                self.ceiling = max(1, self.borne)
+            self.tolerated, self.refused = sum(self.in_flight.values()), (now + seconds, self.number)
+            self.window = max(1, (self.tolerated + 1) // 2)
+            if now - self.born > YOUNG_S and not self.misses:  # a lone probe does not show how many calls are tolerated
+                self.ceiling = max(1, self.tolerated)
         elif self.window is not None:
-            self.borne -= 1
-            self.window = max(1, min(self.window, self.borne))
+            self.tolerated -= 1
+            self.window = max(1, min(self.window, self.tolerated))
         return seconds
 
     def remaining(self) -> int:
-        """Tokens that could be granted now, of the dimension that has least; a large number where none is limited."""
+        """Tokens that could be granted now, in the tightest dimension; a large number where none is limited."""
         own = [bucket.level for i, bucket in self.own.items() if i != REQUESTS]
-        seen = [seen.bucket.level for i, seen in self.seen.items() if i != REQUESTS]
+        seen = [seen.bucket.level for i, seen in self.server_buckets.items() if i != REQUESTS]
         return max(0, int(min(own + seen, default=float(2**62))))
 
     def nearly_empty(self) -> bool:
-        """Whether a bucket is so low that a refusal may be about what the calls in flight were taken for."""
-        buckets = [*self.own.values(), *(seen.bucket for seen in self.seen.values())]
+        """Whether a bucket is so low that the estimates of the calls in flight may explain a refusal."""
+        buckets = [*self.own.values(), *(seen.bucket for seen in self.server_buckets.values())]
         return any(bucket.level < NEARLY_EMPTY * bucket.capacity for bucket in buckets)
 
     def _refill(self, now: float) -> None:
@@ -321,33 +323,33 @@ class Limiter:
         self.at = now
         for bucket in self.own.values():
             bucket.refill(now)
-        for seen in self.seen.values():
+        for seen in self.server_buckets.values():
             seen.bucket.refill(now)
 
     # state, for limits that processes share
 
     def dump(self) -> list[Any]:
-        """All that processes must agree on, as plain lists and numbers."""
+        """The state that processes share, as plain lists and numbers."""
         own = {i: bucket.dump() for i, bucket in self.own.items()}
-        seen = {i: one.dump() for i, one in self.seen.items()}
-        borne = [self.window, self.ceiling, self.refused, self.trouble, self.misses, self.borne]
-        return [own, seen, self.line.dump(), self.in_flight, self.hold_until, borne, self.call_s, self.number]
+        seen = {i: one.dump() for i, one in self.server_buckets.items()}
+        probing = [self.window, self.ceiling, self.refused, self.trouble, self.misses, self.tolerated]
+        return [own, seen, self.queue.dump(), self.in_flight, self.hold_until, probing, self.call_s, self.number]
 
     def load(self, state: list[Any]) -> None:
-        """Take over the state that ``dump`` described; capacities and rates stay those of this limit."""
-        own, seen, line, self.in_flight, self.hold_until, borne, self.call_s, self.number = state
-        self.window, self.ceiling, (at, number), self.trouble, self.misses, self.borne = borne
+        """Restore the state that ``dump`` described; capacities and rates stay those of this limit."""
+        own, seen, queue, self.in_flight, self.hold_until, probing, self.call_s, self.number = state
+        self.window, self.ceiling, (at, number), self.trouble, self.misses, self.tolerated = probing
         self.refused = (at, number)
         self.own.update({i: _adopt(self.own.get(i), dumped) for i, dumped in own.items()})
-        self.seen = {i: ServerBucket.load(dumped) for i, dumped in seen.items()}
-        self.line = WaitQueue.load(line)
+        self.server_buckets = {i: ServerBucket.load(dumped) for i, dumped in seen.items()}
+        self.queue = WaitQueue.load(queue)
         self.at = float("-inf")
 
 
 def _left(asked: float, retry_after_s: float | None, own: Bucket | None) -> int | None:
-    """What a provider that tells no level had left when it turned a call away: so much that the call fits when it says.
+    """The level of a provider that reports none, from a refusal: just so low that the call fits after Retry-After.
 
-    Without that all who wait would come together then, and all but the first be turned away again.
+    Without this guess all waiters would come back together at that time, and all but the first be refused again.
     """
     if own is None or retry_after_s is None:
         return None
@@ -363,9 +365,9 @@ def _adopt(mine: Bucket | None, dumped: list[Any]) -> Bucket:
 
 
 def _requests(limit: RateLimit) -> float | None:
-    """Requests a minute, by whichever limit says less."""
-    told = [limit.rpm, None if limit.rps is None else limit.rps * MINUTE_S]
-    return min((float(one) for one in told if one is not None), default=None)
+    """Requests a minute, by the stricter of the two limits."""
+    limits = [limit.rpm, None if limit.rps is None else limit.rps * MINUTE_S]
+    return min((float(one) for one in limits if one is not None), default=None)
 
 
 def _buckets(limit: RateLimit, now: float, spent: list[Spent]) -> dict[int, Bucket]:

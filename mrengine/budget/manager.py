@@ -1,4 +1,4 @@
-"""Owns the limits of all models: plain arithmetic in the process that holds it; it starts nothing."""
+"""The limits of all models: plain arithmetic, without a thread, a process or I/O of its own."""
 
 from __future__ import annotations
 
@@ -20,14 +20,14 @@ UNLIMITED = 2**62
 
 
 class Sharing(Protocol):
-    """Where limits that several processes draw on are kept; see ``mrengine.budget.shared_limits``."""
+    """How limits that several processes draw on are opened; see ``mrengine.budget.shared_limits``."""
 
     def __call__(self, model: str, limit: RateLimit, limiter: Limiter) -> Access | None:
         """Exclusive access to the limit, or None where this one is not shared."""
 
 
-class _Own:
-    """Access to a limit that nobody else has."""
+class _Unshared:
+    """Access to a limit that this process alone draws on."""
 
     __slots__ = ("limiter",)
 
@@ -44,9 +44,10 @@ class _Own:
 class TokenBucketManager:
     """The token buckets of each model in ``limits``; a model without a limit is granted everything at once.
 
-    ``clock``: seconds, monotonic. ``idle``: priorities that cannot come, so that nothing is left for them. ``history``:
-    calls of the last minute, by model, as (seconds ago, input tokens, output tokens): the levels they imply are what
-    is started with. ``sharing`` keeps limits that other processes draw on, too; ``process`` names this one for them.
+    ``clock``: seconds, monotonic. ``idle``: priorities that no caller uses, so nothing is reserved for them.
+    ``history``: the calls of the last minute, by model, as (seconds ago, input tokens, output tokens); the buckets
+    start at the levels these imply. ``sharing`` opens limits that other processes draw on as well; ``process`` is the
+    name of this one among them.
     """
 
     def __init__(
@@ -80,9 +81,9 @@ class TokenBucketManager:
     ) -> Grant:
         """Ask for ``tokens`` (input) and ``output_tokens``; never blocks.
 
-        Not granted: ``granted`` is 0, and the caller comes again after ``wait_ms``. Its place in the line is kept until
-        two seconds after that; who asks is the calling thread, or the ``ticket``. ConfigError for an unknown priority
-        and for more than can ever be granted at once.
+        If ``granted`` is 0, ask again after ``wait_ms``; the place in the queue is kept until two seconds after that.
+        A requester is identified by its thread, or by ``ticket``. ConfigError for an unknown priority and for more
+        than can ever be granted at once.
         """
         rank = rank_of(priority)
         _check_amounts(tokens, output_tokens)
@@ -95,7 +96,7 @@ class TokenBucketManager:
             need: Need = (total, tokens, output_tokens, 1.0)
             limiter.refuse_oversize(need)
             key = (f"{self.process}/{threading.get_ident()}/{rank}", -1 if ticket is None else ticket)
-            limiter.line.join(QueuedRequest(key, rank, need, now, now + GRACE_S))
+            limiter.queue.join(QueuedRequest(key, rank, need, now, now + GRACE_S))
             granted, waits = limiter.serve((key,), now)
             if granted:
                 limiter.release(granted[key])
@@ -108,19 +109,19 @@ class TokenBucketManager:
         return self._models.get(model)
 
     def learn(self, model: str, observed: Observed) -> Access | None:
-        """Access to the limit of a model of which a header spoke; it has one from now on."""
-        if model not in self._models and says_something(observed):
+        """Access to the limit of a model; where ``observed`` holds its first limit, the model has one from now on."""
+        if model not in self._models and has_limits(observed):
             self._add(model, RateLimit(), ())
         return self._models.get(model)
 
     def _add(self, model: str, limit: RateLimit, spent: Iterable[Spent]) -> None:
         limiter = Limiter(limit, self.clock(), idle=self._idle, spent=spent)
         access = self._sharing(model, limit, limiter) if self._sharing is not None else None
-        self._models[model] = access if access is not None else _Own(limiter)
+        self._models[model] = access if access is not None else _Unshared(limiter)
 
 
-def says_something(observed: Observed) -> bool:
-    """Whether headers hold a limit, or a time before which nothing may be sent."""
+def has_limits(observed: Observed) -> bool:
+    """Whether headers state a limit, or a time before which nothing may be sent."""
     return bool(
         observed.retry_after_s is not None
         or observed.limit_tokens

@@ -1,4 +1,4 @@
-"""Owns what one worker waits for and has to report: tickets in, messages out, replies back to those who wait."""
+"""The requests of one worker: those that wait for a grant, and the reports of calls that have ended."""
 
 from __future__ import annotations
 
@@ -9,26 +9,25 @@ from dataclasses import astuple, dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from mrengine.budget.wait_queue import rank_of
-from mrengine.errors import BudgetExhausted, ConfigError, ModelRefused, ModelUnavailable, MrengineError
+from mrengine.errors import BudgetExhausted, ConfigError, ModelRefused, ModelUnavailable, MrengineError, Stopped
 from mrengine.records import Observed, Priority, Usage
 
 if TYPE_CHECKING:  # the host needs no sockets
-    from mrengine.budget.connection import Asked, Done, HeldCall, Reply
+    from mrengine.budget.connection import CallReport, HeldCall, Reply, RequestRow
 
 __all__ = ["Lease", "PendingRequest", "PendingRequests", "Stopped", "check", "wait"]
 
-LOOK_S = 0.25  # how often one who waits looks whether the job is stopping
-
-
-class Stopped(MrengineError):
-    """The job is stopping: nothing was granted and nothing is to be called."""
+LOOK_S = 0.25  # how often a waiting thread checks whether the job is stopping
 
 
 @dataclass(slots=True, eq=False)
 class PendingRequest:
-    """One wait for the budget, and then one call. ``ready`` is a lock that is released when there is news."""
+    """A request for the budget of one call. ``ready``: a lock, released when there is something new for the waiter.
 
-    ask: Asked
+    A lock and not an Event: it costs a tenth, and a waiter needs nothing else.
+    """
+
+    row: RequestRow
     ready: Any = field(default_factory=threading.Lock)
     error: MrengineError | None = None
     wait_ms: float = 0.0
@@ -40,55 +39,50 @@ class PendingRequest:
 
     @property
     def model(self) -> str:
-        """The model that is to be called."""
-        return self.ask[1]
+        """The model to be called."""
+        return self.row[1]
 
-    def ring(self) -> None:
-        """Wake the one who waits; he may not have heard the last ring yet."""
+    def wake(self) -> None:
+        """Wake the waiter, which may not have woken from the last time yet."""
         if self.ready.locked():
             self.ready.release()
 
 
 class Lease:
-    """Leave to make one call. ``settle`` it when the call has ended, whatever became of it."""
+    """Permission to make one call. ``settle`` it when the call has ended, whatever its outcome."""
 
-    __slots__ = ("_settle", "_ticket")
+    __slots__ = ("_request", "_settle")
 
-    def __init__(self, ticket: PendingRequest, settle: Callable[[Done], None]) -> None:
-        self._ticket: PendingRequest | None = ticket
+    def __init__(self, request: PendingRequest, settle: Callable[[CallReport], None]) -> None:
+        self._request: PendingRequest | None = request
         self._settle = settle
 
-    @property
-    def number(self) -> int:
-        """The ticket's number, unique within this incarnation of the worker: for the log's intent."""
-        return self._ticket.ask[0] if self._ticket is not None else -1
-
     def settle(self, usage: Usage | None = None, observed: Observed | None = None, *, made: bool = True) -> None:
-        """Report the call's end; never blocks; only the first time counts.
+        """Report the end of the call. Never blocks; only the first report counts.
 
-        ``usage`` None: unknown, all that was reserved counts as spent. ``made=False``: the call was never sent, or
-        turned away unread (429, with its headers in ``observed``): the tokens are given back.
+        ``usage`` None: unknown, so the whole reservation counts as spent. ``made=False``: the call was never sent, or
+        refused unread (a 429, with its headers in ``observed``); its tokens are returned.
         """
-        ticket, self._ticket = self._ticket, None
-        if ticket is None:
+        request, self._request = self._request, None
+        if request is None:
             return
-        number, model, counted, output, _, _, estimated = ticket.ask
+        number, model, counted, output, _, _, estimated = request.row
         tokens = None if usage is None else astuple(usage)
-        said = None if observed is None else astuple(observed)
-        self._settle((number, model, counted if estimated else 0, output, tokens, made, said))
+        headers = None if observed is None else astuple(observed)
+        self._settle((number, model, counted if estimated else 0, output, tokens, made, headers))
 
 
 class PendingRequests:
-    """All tickets of one worker. Every method may be called from any thread."""
+    """All requests of one worker. Thread-safe."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._waiting: dict[int, PendingRequest] = {}
         self._held: dict[int, HeldCall] = {}
-        self._done: list[Done] = []
+        self._done: list[CallReport] = []
         self._number = 0
 
-    def ask(
+    def add(
         self,
         model: str,
         input_tokens: int,
@@ -98,38 +92,38 @@ class PendingRequests:
         bound_tokens: int | None,
         estimated: bool,
     ) -> PendingRequest:
-        """A new ticket, which waits from now on."""
+        """Add a request, which waits from now on."""
         rank = rank_of(priority)
         bound = input_tokens if bound_tokens is None else bound_tokens
         with self._lock:
             self._number += 1
-            ticket = PendingRequest((self._number, model, input_tokens, output_tokens, rank, bound, estimated))
-            self._waiting[self._number] = ticket
-        return ticket
+            request = PendingRequest((self._number, model, input_tokens, output_tokens, rank, bound, estimated))
+            self._waiting[self._number] = request
+        return request
 
-    def give_up(self, ticket: PendingRequest) -> None:
-        """Nobody waits for this ticket any more; one that was granted meanwhile is given back."""
+    def give_up(self, request: PendingRequest) -> None:
+        """Withdraw a request nobody waits for any more; a grant that has arrived meanwhile is returned."""
         with self._lock:
-            ticket.given_up = True
-            number, model = ticket.ask[:2]
+            request.given_up = True
+            number, model = request.row[:2]
             self._waiting.pop(number, None)
-            if ticket.granted and self._held.pop(number, None) is not None:
+            if request.granted and self._held.pop(number, None) is not None:
                 self._done.append((number, model, 0, 0, None, False, None))
 
-    def settle(self, done: Done) -> bool:
-        """A call has ended. Whether it is the first to be reported since the last message."""
+    def settle(self, done: CallReport) -> bool:
+        """Queue the report of an ended call. True if it is the only one queued."""
         with self._lock:
             self._held.pop(done[0], None)
             self._done.append(done)
             return len(self._done) == 1
 
-    def message(self) -> tuple[list[Asked], list[Done]]:
-        """All that waits, and all that is done since the last reply."""
+    def message(self) -> tuple[list[RequestRow], list[CallReport]]:
+        """The next message: every waiting request, and every call that has ended since the last reply."""
         with self._lock:
-            return [ticket.ask for ticket in self._waiting.values()], list(self._done)
+            return [request.row for request in self._waiting.values()], list(self._done)
 
     def held(self) -> list[HeldCall]:
-        """The calls in flight, for a manager that may not know them."""
+        """The calls in flight, for a new manager that may not know them."""
         with self._lock:
             return list(self._held.values())
 
@@ -138,17 +132,17 @@ class PendingRequests:
         return not self._waiting and not self._done
 
     def reports(self) -> bool:
-        """Whether anything is to be reported."""
+        """Whether ended calls are still to be reported."""
         return bool(self._done)
 
     def waiting(self) -> bool:
-        """Whether anybody waits."""
+        """Whether any request waits."""
         return bool(self._waiting)
 
     def take(self, reply: Reply, reported: int) -> float | None:
-        """Hand the reply to those who wait. Seconds until the first of the rest may be granted, None where none waits.
+        """Pass a reply on to the waiters. Seconds until the first of the rest may be granted; None if none waits.
 
-        ``reported``: how many of the calls that are done the answered message held.
+        ``reported``: how many ended calls were in the message that this replies to; more may have ended since.
         """
         granted, refused, waits, _ = reply
         with self._lock:
@@ -156,33 +150,33 @@ class PendingRequests:
             for number in granted:
                 self._grant(number)
             for number, kind, why, facts in refused:
-                if (ticket := self._waiting.pop(number, None)) is not None:
-                    ticket.error = _refusal(ticket, kind, why, facts)
-                    ticket.ring()
+                if (request := self._waiting.pop(number, None)) is not None:
+                    request.error = _refusal(request, kind, why, facts)
+                    request.wake()
             for number, wait_s, _ in waits:
-                if (ticket := self._waiting.get(number)) is not None and not ticket.wait_ms:
-                    ticket.wait_ms = max(wait_s * 1000.0, 0.001)
-                    ticket.ring()
+                if (request := self._waiting.get(number)) is not None and not request.wait_ms:
+                    request.wait_ms = max(wait_s * 1000.0, 0.001)
+                    request.wake()
         return min((wait_s for _, wait_s, _ in waits), default=None)
 
     def _grant(self, number: int) -> None:
-        ticket = self._waiting.pop(number, None)
-        if ticket is not None:
-            ticket.granted = True
-            self._held[number] = (number, ticket.model, ticket.ask[5], ticket.ask[3])
-            ticket.ring()
+        request = self._waiting.pop(number, None)
+        if request is not None:
+            request.granted = True
+            self._held[number] = (number, request.model, request.row[5], request.row[3])
+            request.wake()
         elif number not in self._held and not any(done[0] == number for done in self._done):
-            self._done.append((number, "", 0, 0, None, False, None))  # whoever asked has given up meanwhile
+            self._done.append((number, "", 0, 0, None, False, None))  # its requester has given up meanwhile
 
 
-def _refusal(ticket: PendingRequest, kind: str, why: str, facts: tuple[str, float, float]) -> MrengineError:
+def _refusal(request: PendingRequest, kind: str, why: str, facts: tuple[str, float, float]) -> MrengineError:
     if kind == "exhausted":
         unit, spent, limit = facts
-        _, _, _, output, _, prompt, _ = ticket.ask
-        # A token a byte is what no tokenizer exceeds; in a re-ask the answers before it are part of the prompt.
+        _, _, _, output, _, prompt, _ = request.row
+        # No tokenizer exceeds one token per byte. In a re-ask the answers so far are part of the prompt.
         parts = f"{prompt} for the prompt and what is asked again, {output} for the answer (its max_tokens)"
         return BudgetExhausted(
-            f"the next call to {ticket.model!r} could exceed the budget: {spent:g} of {limit:g} {unit} are spent, and "
+            f"the next call to {request.model!r} could exceed the budget: {spent:g} of {limit:g} {unit} are spent, and "
             f"it reserves {why} at most: {parts}; the same job with a larger Budget goes on from here",
             spent=spent,
             limit=limit,
@@ -190,40 +184,42 @@ def _refusal(ticket: PendingRequest, kind: str, why: str, facts: tuple[str, floa
         )
     if facts[0] == "USD":
         return ConfigError(why, setting="budget")
-    return ModelRefused(f"{ticket.model!r}: {why}", model=ticket.model)
+    return ModelRefused(f"{request.model!r}: {why}", model=request.model)
 
 
 def check(
-    ticket: PendingRequest,
+    request: PendingRequest,
     *,
     deadline: float | None,
     stopping: Callable[[], bool] | None,
     clock: Callable[[], float] = time.monotonic,
     why: Callable[[], str] = lambda: "its rate limit did not allow it",
 ) -> None:
-    """Raise what ends a wait: what refused the ticket, Stopped, or ModelUnavailable at the deadline."""
-    if ticket.error is not None:
-        raise ticket.error
+    """Raise whatever ends the wait: the refusal of the request, Stopped, or ModelUnavailable at the deadline."""
+    if request.error is not None:
+        raise request.error
     if stopping is not None and stopping():
-        raise Stopped(f"the job is stopping; {ticket.model!r} is not called")
+        raise Stopped(f"the job is stopping; {request.model!r} is not called")
     if deadline is not None and clock() >= deadline:
-        raise ModelUnavailable(f"{ticket.model!r} could not be called before the deadline: {why()}", model=ticket.model)
+        raise ModelUnavailable(
+            f"{request.model!r} could not be called before the deadline: {why()}", model=request.model
+        )
 
 
 def wait(
-    ticket: PendingRequest,
+    request: PendingRequest,
     *,
     deadline: float | None,
     stopping: Callable[[], bool] | None,
     on_wait: Callable[[str, float], None] | None,
     why: Callable[[], str],
 ) -> None:
-    """Block until the ticket is granted, or raise what ``check`` raises; looks up four times a second."""
-    told = False
-    while not ticket.granted:
-        check(ticket, deadline=deadline, stopping=stopping, why=why)
+    """Block until the request is granted or ``check`` raises; checks four times a second."""
+    reported = False
+    while not request.granted:
+        check(request, deadline=deadline, stopping=stopping, why=why)
         left = LOOK_S if deadline is None else deadline - time.monotonic()
-        ticket.ready.acquire(timeout=max(0.0, min(left, LOOK_S)))
-        if on_wait is not None and ticket.wait_ms and not told and not ticket.granted:
-            told = True
-            on_wait(ticket.model, ticket.wait_ms)
+        request.ready.acquire(timeout=max(0.0, min(left, LOOK_S)))
+        if on_wait is not None and request.wait_ms and not reported and not request.granted:
+            reported = True
+            on_wait(request.model, request.wait_ms)

@@ -1,17 +1,17 @@
-"""Owns the manager process: a ``multiprocessing`` Manager that serves one ledger on a socket of the caller's choice."""
+"""The manager process: a ``multiprocessing`` Manager that serves the budget on a socket of the caller's choice."""
 
 from __future__ import annotations
 
-import ctypes
 import os
 import signal
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from multiprocessing import parent_process
 from multiprocessing.managers import BaseManager
 
+from mrengine import posix
 from mrengine.budget.connection import TYPEID
 from mrengine.budget.limiter import Spent
 from mrengine.budget.manager import TokenBucketManager
@@ -21,22 +21,20 @@ from mrengine.budget.spend_limit import SpendLimit, Sum
 from mrengine.budget.token_estimates import TokenEstimator
 from mrengine.records import Budget, Price, Priority, RateLimit
 
-__all__ = ["BudgetConfig", "Call", "make_ledger", "serve"]
-
-PR_SET_PDEATHSIG = 1
+__all__ = ["BudgetConfig", "Call", "make_service", "serve"]
 
 Call = tuple[float, str, int, int]  # seconds since the epoch, model, input tokens, output tokens
 
 
 @dataclass(frozen=True, slots=True)
 class BudgetConfig:
-    """All that a manager has to know. A new one is made of the log whenever the manager is replaced.
+    """Everything a manager starts from. It is rebuilt from the log whenever the manager is replaced.
 
-    ``history``: the calls of the last minute by the log; an intent without an answer with what was reserved for it.
-    ``spent``: (tokens, USD) that count towards ``budget``, such intents at their upper bound. ``priority``: the only
-    one that can come, if no limit is shared. ``exact``: models whose tokenizer is the one we count with.
-    ``shared_dir``: where limits with a name are kept. ``host``: a name that all runners of one host program have in
-    common; then they draw on one limit, too. ``places``: the endpoint of each model, for these limits.
+    ``history``: the calls of the last minute according to the log; those without an answer, as they were reserved.
+    ``spent``: (tokens, USD) that count towards ``budget``; calls without an answer at their upper bound. ``priority``:
+    the only one in use, unless a limit is shared. ``exact``: models that use the tokenizer we count with.
+    ``shared_dir``: the folder of the shared limits. ``host``: a name common to all runners of one host program, which
+    makes them draw on one limit as well. ``places``: the endpoint of each model, as part of a shared limit's name.
     """
 
     limits: Mapping[str, RateLimit] = field(default_factory=dict)
@@ -51,27 +49,27 @@ class BudgetConfig:
     places: Mapping[str, str] = field(default_factory=dict)
 
 
-def make_ledger(terms: BudgetConfig) -> BudgetService:
-    """The state object, in this process; the sequential backend uses it as it is (``LocalBudget``)."""
+def make_service(config: BudgetConfig) -> BudgetService:
+    """The service, in this process; the sequential backend uses it directly (``LocalBudget``)."""
     manager = TokenBucketManager(
-        terms.limits,
-        idle=_idle(terms),
-        history=_by_model(terms.history, time.time()),
-        sharing=None if terms.shared_dir is None else Shares(terms.shared_dir, terms.host, places=terms.places),
+        config.limits,
+        idle=_idle(config),
+        history=_by_model(config.history, time.time()),
+        sharing=None if config.shared_dir is None else Shares(config.shared_dir, config.host, places=config.places),
         process=process_name(),
     )
-    purse = SpendLimit(terms.budget, prices=terms.prices, spent=terms.spent)
-    return BudgetService(manager, purse=purse, ratios=TokenEstimator(terms.exact))
+    spend_limit = SpendLimit(config.budget, prices=config.prices, spent=config.spent)
+    return BudgetService(manager, spend_limit=spend_limit, token_estimator=TokenEstimator(config.exact))
 
 
-def _idle(terms: BudgetConfig) -> list[Priority | str]:
-    """Classes that cannot come. With others on the same limit only P0, of which nobody has heard yet."""
+def _idle(config: BudgetConfig) -> list[Priority | str]:
+    """Priorities nothing is reserved for. On a limit of several runners only P0, until one is first seen."""
     everybody: list[Priority | str] = ["P0_critical", "P1_user", "P2_batch"]
-    if any(limit.shared for limit in terms.limits.values()):
+    if any(limit.shared for limit in config.limits.values()):
         return []
-    if terms.host is not None and terms.shared_dir is not None:
+    if config.host is not None and config.shared_dir is not None:
         return everybody[:1]
-    return [] if terms.priority is None else [name for name in everybody if name != terms.priority]
+    return [] if config.priority is None else [name for name in everybody if name != config.priority]
 
 
 def _by_model(history: Sequence[Call], now: float) -> dict[str, list[Spent]]:
@@ -82,35 +80,22 @@ def _by_model(history: Sequence[Call], now: float) -> dict[str, list[Spent]]:
 
 
 class _Manager(BaseManager):
-    """Its own class: registering is per class."""
+    """A class of its own, since ``register`` changes the class."""
 
 
-def serve(address: str, authkey: bytes, terms: BudgetConfig, *, close_fds: Iterable[int] = ()) -> None:
-    """Serve until the parent is gone or a signal comes: the target of a ``multiprocessing.Process`` of the supervisor.
+def serve(address: str, authkey: bytes, config: BudgetConfig) -> None:
+    """Serve until the parent dies or a signal comes: the target of a ``multiprocessing.Process`` of the supervisor.
 
-    A socket file that an earlier manager left at ``address`` is replaced. ``close_fds``: descriptors of the supervisor
-    that must not be held open here.
+    A socket file that an earlier manager left at ``address`` is replaced.
     """
-    _follow_parent()
+    parent = parent_process()
+    posix.die_with_parent(os.getppid() if parent is None or parent.pid is None else parent.pid)
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     for name in (signal.SIGTERM, signal.SIGCHLD, signal.SIGHUP):
         signal.signal(name, signal.SIG_DFL)
     signal.pthread_sigmask(signal.SIG_SETMASK, ())
-    for descriptor in close_fds:
-        with suppress(OSError):
-            os.close(descriptor)
-    ledger = make_ledger(terms)
-    _Manager.register(TYPEID, callable=lambda: ledger, exposed=("hello", "exchange"))
+    service = make_service(config)
+    _Manager.register(TYPEID, callable=lambda: service, exposed=("hello", "exchange"))
     with suppress(FileNotFoundError):
         os.unlink(address)
     _Manager(address, authkey).get_server().serve_forever()
-
-
-def _follow_parent() -> None:
-    """Die with the process that started this one (Linux)."""
-    libc = ctypes.CDLL(None)
-    if hasattr(libc, "prctl"):
-        libc.prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
-    parent = parent_process()
-    if parent is not None and os.getppid() != parent.pid:  # it died before the line above
-        os._exit(0)

@@ -1,4 +1,4 @@
-"""Owns what the provider's headers say of its buckets, and how far that holds by now."""
+"""The provider's own buckets, as its response headers describe them, brought up to date with our later calls."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ __all__ = ["MARGIN_S", "TRAVEL_S", "HeaderReading", "ServerBucket", "pairs"]
 
 # Calls granted this shortly before an answer may not have reached the provider when it wrote that answer.
 TRAVEL_S = 0.25
-# Of the rate, left in a level that the provider told: one call may travel faster than the one that brought the news.
+# Safety margin on a level from a header, in seconds of the rate: a call may overtake the one that brought the reading.
 MARGIN_S = 0.2
 
 
@@ -27,7 +27,7 @@ def pairs(observed: Observed) -> tuple[tuple[int | None, int | None], ...]:
 
 
 class HeaderReading(NamedTuple):
-    """A header: ``limit`` a minute, the ``rate`` that follows, what remains, and when that was heard."""
+    """One reading of a header: the ``limit`` a minute, its ``rate`` a second, what remains, and when it arrived."""
 
     limit: float
     rate: float
@@ -37,25 +37,25 @@ class HeaderReading(NamedTuple):
 
 @dataclass(slots=True)
 class ServerBucket:
-    """The provider's bucket as call ``number`` saw it, carried on from there with what was granted since.
+    """The provider's bucket as call ``number`` saw it, less what has been granted since.
 
-    It is replaced by the news of each later call, so that no mistake in one of them stays.
+    Each later reading replaces it, so no error accumulates.
     """
 
     bucket: Bucket
     number: int
 
     @classmethod
-    def of(cls, news: HeaderReading, since_s: float, later: float, travelling: float, number: int) -> ServerBucket:
-        """The level now, when the answer to a call granted ``since_s`` ago brings ``news``.
+    def of(cls, reading: HeaderReading, since_s: float, later: float, travelling: float, number: int) -> ServerBucket:
+        """The level now, from a ``reading`` in the answer to a call granted ``since_s`` ago.
 
-        Some providers tell the level at which the call was admitted: since then it has refilled, and what was granted
-        ``later`` was taken. Others tell the level of the moment in which they answer, and have seen all but the calls
-        that are still ``travelling``. Nobody says which, so the lower of the two is taken.
+        Some providers report the level at which the call was admitted: since then the bucket has refilled, and what
+        was granted ``later`` has been taken. Others report the level when they answer, which includes all calls but
+        those still ``travelling``. Headers do not say which, so the lower of the two counts.
         """
-        change = min(news.rate * since_s - later, -travelling)
-        level = news.remaining + change - MARGIN_S * news.rate
-        return cls(Bucket(news.limit, news.rate, news.now, level), number)
+        change = min(reading.rate * since_s - later, -travelling)
+        level = reading.remaining + change - MARGIN_S * reading.rate
+        return cls(Bucket(reading.limit, reading.rate, reading.now, level), number)
 
     def dump(self) -> list[Any]:
         """The state, as plain lists and numbers."""

@@ -1,8 +1,8 @@
-"""Owns who holds what: the tickets of all workers, and the one method that answers a whole worker at once.
+"""The budget of a whole job: tracks the open calls of every worker and answers a worker's exchange.
 
-Everything is named by tickets that the worker numbers, and a worker always tells *all* its waiting asks. So an exchange
-that is repeated after a broken connection changes nothing, an ask that is no longer told has been withdrawn, and a
-manager that was replaced learns by the next exchange what its predecessor knew.
+The worker numbers its requests, and each exchange lists *all* that are still waiting. That makes the protocol
+idempotent: repeating an exchange after a broken connection changes nothing, a request missing from the list has been
+withdrawn, and a replacement manager learns from the next exchange what its predecessor knew.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
-from mrengine.budget.connection import UNASKED, Asked, Done, HeldCall, Made, Refused, Reply, Waiting
+from mrengine.budget.connection import UNMETERED, CallReport, HeldCall, Made, Refused, Reply, RequestRow, Waiting
 from mrengine.budget.limiter import GRACE_S, Held, Limiter
 from mrengine.budget.manager import TokenBucketManager
 from mrengine.budget.server_bucket import pairs
@@ -24,18 +24,19 @@ from mrengine.records import Observed, Usage
 
 __all__ = ["BudgetService"]
 
-LONGEST_S = 30.0  # the longest wait that is told to a worker: the line may move faster than it looks
-LOOK_AGAIN_S = 0.1  # for a purse that others have to give back to
+LONGEST_S = 30.0  # the longest wait reported to a worker: the queue may move faster than estimated
+LOOK_AGAIN_S = 0.1  # when a request waits for other calls to release their part of the spend limit
 NOTHING: Sum = (0.0, 0.0)
 UNSENT: Need = (0.0, 0.0, 0.0, 0.0)
 TURNED_AWAY: Need = (0.0, 0.0, 0.0, 1.0)  # a provider that answers with its limits has counted a request
 
 
 @dataclass(slots=True, eq=False)
-class _Ticket:
+class _OpenCall:
     """A granted call that is not settled. ``held`` is None where no bucket of this manager was charged for it.
 
-    ``bound``: what the purse put aside. ``max_tokens``: of an estimated call, else 0: nobody expects less of it.
+    ``bound``: what the spend limit reserved. ``max_tokens``: of an estimated call; 0 where less is never reserved.
+    ``adopted``: an earlier manager granted it.
     """
 
     held: Held | None
@@ -46,252 +47,273 @@ class _Ticket:
 
 @dataclass(slots=True, eq=False)
 class _Worker:
-    """One incarnation of a worker: its name in the lines, its open tickets and where its asks wait."""
+    """One incarnation of a worker: its name in the queues, its open calls, and the model each request waits for."""
 
     incarnation: int
     name: str
-    tickets: dict[int, tuple[str, _Ticket]] = field(default_factory=dict)
+    open_calls: dict[int, tuple[str, _OpenCall]] = field(default_factory=dict)
     waiting: dict[int, str] = field(default_factory=dict)
 
 
 @dataclass(slots=True, eq=False)
-class _Work:
-    """What one exchange has to do at one model's limit, so that it is opened once."""
+class _ModelWork:
+    """What one exchange does to one model's limit, collected so that the limit is locked only once."""
 
-    ended: list[tuple[_Ticket | None, Need | None, Observed | None]] = field(default_factory=list)
+    ended: list[tuple[_OpenCall | None, Need | None, Observed | None]] = field(default_factory=list)
     withdrawn: list[int] = field(default_factory=list)
-    asks: list[tuple[Asked, Sum]] = field(default_factory=list)
+    requests: list[tuple[RequestRow, Sum]] = field(default_factory=list)
 
 
 class BudgetService:
-    """The state of the manager process: buckets, purse, ratios and the tickets of every worker."""
+    """The state of the manager process: buckets, spend limit, token estimator and the open calls of every worker."""
 
     def __init__(
         self,
         manager: TokenBucketManager,
         *,
-        purse: SpendLimit | None = None,
-        ratios: TokenEstimator | None = None,
+        spend_limit: SpendLimit | None = None,
+        token_estimator: TokenEstimator | None = None,
     ) -> None:
         self._manager = manager
-        self._purse = purse or SpendLimit(None)
-        self._ratios = ratios or TokenEstimator()
+        self._spend_limit = spend_limit or SpendLimit(None)
+        self._token_estimator = token_estimator or TokenEstimator()
         self._process = manager.process
         self._workers: dict[int, _Worker] = {}
-        self._lock = threading.Lock()  # the threads of the server; no other process ever waits for it
+        # Only between this server's threads. No other process can hold it, so a stopped worker blocks nobody.
+        self._lock = threading.Lock()
 
-    def hello(self, worker: int, incarnation: int, held: Sequence[HeldCall], made: Made = None) -> bool:
-        """A worker has connected. ``held``: calls it has in flight, of whom an earlier manager may have granted some.
+    def hello(self, worker_id: int, incarnation: int, held: Sequence[HeldCall], made: Made = None) -> bool:
+        """Register a worker. ``held``: its calls in flight, some of which an earlier manager may have granted.
 
-        A new incarnation replaces the dead one: its asks leave the line, its open grants are given back. Only the
-        tickets in ``made``, whose calls were sent, stay spent (a number: the oldest so many; None: all). False: a newer
-        incarnation is known, the caller is a ghost.
+        A new incarnation replaces the dead one, whose requests leave the queue and whose open grants are returned.
+        Only the calls in ``made``, which were sent, stay spent (an int: the oldest so many; None: all of them).
+        False: the caller is a stale incarnation, a newer one is already known.
         """
         with self._lock:
-            mine = self._workers.get(worker)
-            if mine is not None and mine.incarnation > incarnation:
+            worker = self._workers.get(worker_id)
+            if worker is not None and worker.incarnation > incarnation:
                 return False
-            if mine is None or mine.incarnation < incarnation:
-                if mine is not None:
-                    self._bury(mine, made)
-                mine = _Worker(incarnation, f"{self._process}/{worker}.{incarnation}")
-                self._workers[worker] = mine
+            if worker is None or worker.incarnation < incarnation:
+                if worker is not None:
+                    self._reap(worker, made)
+                worker = _Worker(incarnation, f"{self._process}/{worker_id}.{incarnation}")
+                self._workers[worker_id] = worker
             for call in held:
-                if call[0] not in mine.tickets:
-                    self._adopt(mine, *call)
+                if call[0] not in worker.open_calls:
+                    self._adopt(worker, *call)
             return True
 
-    def _adopt(self, mine: _Worker, number: int, model: str, bound_tokens: int, output: int) -> None:
-        """A call that an earlier manager granted: it has a slot, and its upper bound is put aside.
+    def _adopt(self, worker: _Worker, number: int, model: str, bound_tokens: int, output: int) -> None:
+        """Take over a call that an earlier manager granted: it occupies a slot, and its upper bound is reserved.
 
-        The log may have told of it already, as a call without an answer; then it is counted twice, and the job stops
-        too early rather than too late. When it is run again the log knows better.
+        The log this manager was started from may already count it, as a call without an answer. It is then counted
+        twice, and the job stops too early rather than too late; the next run reads the settled usage from the log.
         """
         access, bound = self._manager.open(model), NOTHING
-        if self._purse.limited:
-            bound = self._purse.bound(model, Usage(bound_tokens, output))
-            self._purse.put_aside(bound)
+        if self._spend_limit.limited:
+            bound = self._spend_limit.bound(model, Usage(bound_tokens, output))
+            self._spend_limit.force_reserve(bound)
         if access is not None:
             with access as limiter:
                 limiter.occupy(self._process)
-        if access is not None or self._purse.limited:
-            mine.tickets[number] = model, _Ticket(None, bound, adopted=access is not None)
+        if access is not None or self._spend_limit.limited:
+            worker.open_calls[number] = model, _OpenCall(None, bound, adopted=access is not None)
 
-    def exchange(self, worker: int, incarnation: int, asks: Sequence[Asked], done: Sequence[Done]) -> Reply | None:
-        """Settle what is done, grant what can be granted of all that waits in a worker. None: say hello first."""
+    def exchange(
+        self, worker_id: int, incarnation: int, requests: Sequence[RequestRow], done: Sequence[CallReport]
+    ) -> Reply | None:
+        """Settle the calls that have ended, and grant what can be granted. None: the worker must say hello first."""
         with self._lock:
-            mine = self._workers.get(worker)
-            if mine is None or mine.incarnation != incarnation:
+            worker = self._workers.get(worker_id)
+            if worker is None or worker.incarnation != incarnation:
                 return None
-            return self._exchange(mine, asks, done)
+            return self._exchange(worker, requests, done)
 
-    def _exchange(self, mine: _Worker, asks: Sequence[Asked], done: Iterable[Done]) -> Reply:
+    def _exchange(self, worker: _Worker, requests: Sequence[RequestRow], done: Iterable[CallReport]) -> Reply:
         now = self._manager.clock()
         reply: Reply = ([], [], [], [])
-        work: dict[str, _Work] = defaultdict(_Work)
+        work: dict[str, _ModelWork] = defaultdict(_ModelWork)
         for call in done:
-            self._report(mine, call, work[call[1]])
-        if mine.waiting:
-            still = {ask[0] for ask in asks}
-            for number in [number for number in mine.waiting if number not in still]:
-                work[mine.waiting.pop(number)].withdrawn.append(number)
-        for ask in asks:
-            if ask[0] in mine.tickets:  # granted before, and the reply was lost
-                reply[0].append(ask[0])
-            elif (bound := self._put_aside(ask, reply[1], reply[2])) is not None:
-                work[ask[1]].asks.append((ask, bound))
+            self._end(worker, call, work[call[1]])
+        if worker.waiting:
+            still = {request[0] for request in requests}
+            for number in [number for number in worker.waiting if number not in still]:
+                work[worker.waiting.pop(number)].withdrawn.append(number)
+        for request in requests:
+            if request[0] in worker.open_calls:  # granted before, and the reply was lost
+                reply[0].append(request[0])
+            elif (bound := self._reserve(request, reply[1], reply[2])) is not None:
+                work[request[1]].requests.append((request, bound))
         for model, some in work.items():
-            self._do(mine, model, some, now, reply)
+            self._do(worker, model, some, now, reply)
         return reply
 
-    def _bury(self, dead: _Worker, made: Made) -> None:
-        """The worker is dead: nothing of it waits, and what it was granted is settled."""
+    def _reap(self, dead: _Worker, made: Made) -> None:
+        """Withdraw the requests of a dead worker and settle its open calls."""
         if isinstance(made, int):
-            made = sorted(dead.tickets)[:made]
-        done = [(n, model, 0, 0, None, made is None or n in made, None) for n, (model, _) in dead.tickets.items()]
+            made = sorted(dead.open_calls)[:made]
+        done = [(n, model, 0, 0, None, made is None or n in made, None) for n, (model, _) in dead.open_calls.items()]
         self._exchange(dead, (), done)
 
-    def _report(self, mine: _Worker, call: Done, work: _Work) -> None:
-        """A call has ended: what it teaches, what it cost, and what its limit is to be told.
+    def _end(self, worker: _Worker, call: CallReport, work: _ModelWork) -> None:
+        """Settle an ended call with the spend limit and the estimator; queue the rest for its model's limiter.
 
-        One that was made and did not tell its usage keeps all that was reserved.
+        A call that was sent but reports no usage keeps its whole reservation.
         """
-        number, model, counted, output, tokens, made, said = call
+        number, model, counted, output, tokens, made, headers = call
         usage = None if tokens is None else Usage(*tokens)
-        used = None if made else UNSENT if said is None else TURNED_AWAY
+        used = None if made else UNSENT if headers is None else TURNED_AWAY
         if usage is not None:
             used = (float(usage.total_tokens), float(usage.input_tokens), float(usage.output_tokens), 1.0)
             if usage.input_tokens and counted and not usage.estimated:
-                self._ratios.learn(model, counted, usage.input_tokens)
-                self._ratios.learn_output(model, output, usage.output_tokens)
-        _, ticket = mine.tickets.pop(number, (model, _Ticket(None, NOTHING) if number == UNASKED else None))
-        if ticket is not None and self._purse.limited:
-            spent = ticket.bound if made else NOTHING
-            self._purse.settle(ticket.bound, spent if usage is None else self._purse.cost(model, usage))
-        work.ended.append((ticket, used, None if said is None else Observed(*said)))
+                self._token_estimator.learn(model, counted, usage.input_tokens)
+                self._token_estimator.learn_output(model, output, usage.output_tokens)
+        ungranted = _OpenCall(None, NOTHING) if number == UNMETERED else None
+        _, open_call = worker.open_calls.pop(number, (model, ungranted))
+        if open_call is not None and self._spend_limit.limited:
+            spent = open_call.bound if made else NOTHING
+            cost = spent if usage is None else self._spend_limit.cost(model, usage)
+            self._spend_limit.settle(open_call.bound, cost)
+        work.ended.append((open_call, used, None if headers is None else Observed(*headers)))
 
-    def _put_aside(self, ask: Asked, refused: list[Refused], waits: list[Waiting]) -> Sum | None:
-        """The purse's part: an upper bound for this call, or None where it has to wait or cannot be paid."""
-        if not self._purse.limited:
+    def _reserve(self, request: RequestRow, refused: list[Refused], waits: list[Waiting]) -> Sum | None:
+        """Reserve the upper bound of a call with the spend limit; None where it has to wait or cannot be paid."""
+        if not self._spend_limit.limited:
             return NOTHING
-        number, model, _, output, _, bound_tokens, _ = ask
+        number, model, _, output, _, bound_tokens, _ = request
         try:
-            bound = self._purse.bound(model, Usage(bound_tokens, output))
-        except ConfigError as error:  # a model that was not announced, of unknown price
+            bound = self._spend_limit.bound(model, Usage(bound_tokens, output))
+        except ConfigError as error:  # a model of unknown price that was not announced
             refused.append((number, "config", str(error), ("USD", 0.0, 0.0)))
             return None
-        if self._purse.reserve(bound):
+        if self._spend_limit.reserve(bound):
             return bound
-        if (facts := self._purse.exhausted(bound)) is not None:
+        if (facts := self._spend_limit.exhausted(bound)) is not None:
             refused.append((number, "exhausted", f"{bound[0]:.0f} tokens", facts))
         else:
             waits.append((number, LOOK_AGAIN_S, 0))
         return None
 
-    def _do(self, mine: _Worker, model: str, work: _Work, now: float, reply: Reply) -> None:
+    def _do(self, worker: _Worker, model: str, work: _ModelWork, now: float, reply: Reply) -> None:
         access = self._manager.open(model)
         for _, _, observed in work.ended:
             if access is None and observed is not None:
                 access = self._manager.learn(model, observed)
         if access is None:
-            self._grant_free(mine, model, work.asks, reply)
+            self._grant_free(worker, model, work.requests, reply)
             return
         with access as limiter:
-            for ticket, used, observed in work.ended:
-                self._settle(limiter, model, ticket, used, observed, now)
+            for open_call, used, observed in work.ended:
+                self._settle(limiter, model, open_call, used, observed, now)
             for number in work.withdrawn:
-                limiter.line.leave((mine.name, number))
-            if work.asks:
-                self._serve(mine, model, limiter, work.asks, now, reply)
+                limiter.queue.leave((worker.name, number))
+            if work.requests:
+                self._serve(worker, model, limiter, work.requests, now, reply)
 
-    def _grant_free(self, mine: _Worker, model: str, asks: list[tuple[Asked, Sum]], reply: Reply) -> None:
-        """A model without a limit: there is only the purse."""
-        reply[0].extend(ask[0] for ask, _ in asks)
-        mine.tickets.update((ask[0], (model, _Ticket(None, bound))) for ask, bound in asks)
-        if asks and not self._purse.limited:
+    def _grant_free(self, worker: _Worker, model: str, requests: list[tuple[RequestRow, Sum]], reply: Reply) -> None:
+        """A model without a rate limit: only the spend limit applies."""
+        reply[0].extend(request[0] for request, _ in requests)
+        worker.open_calls.update((request[0], (model, _OpenCall(None, bound))) for request, bound in requests)
+        if requests and not self._spend_limit.limited:
             reply[3].append(model)
 
     def _serve(
-        self, mine: _Worker, model: str, limiter: Limiter, asks: list[tuple[Asked, Sum]], now: float, reply: Reply
+        self,
+        worker: _Worker,
+        model: str,
+        limiter: Limiter,
+        requests: list[tuple[RequestRow, Sum]],
+        now: float,
+        reply: Reply,
     ) -> None:
         granted, refused, waits, _ = reply
-        tickets: dict[Key, _Ticket] = {}
-        for ask, bound in asks:
+        open_calls: dict[Key, _OpenCall] = {}
+        for request, bound in requests:
             try:
-                tickets[self._join(mine, model, limiter, ask, now)] = _Ticket(None, bound, ask[3] if ask[6] else 0)
+                open_calls[self._join(worker, model, limiter, request, now)] = _OpenCall(
+                    None, bound, request[3] if request[6] else 0
+                )
             except ConfigError as error:
-                refused.append((ask[0], "config", str(error), ("tokens", 0.0, 0.0)))
-                self._purse.settle(bound, NOTHING)
-        took, later = limiter.serve(tickets, now, process=self._process)
-        for key, held in took.items():
-            mine.waiting.pop(key[1], None)
-            tickets[key].held = held
-            mine.tickets[key[1]] = model, tickets[key]
+                refused.append((request[0], "config", str(error), ("tokens", 0.0, 0.0)))
+                self._spend_limit.settle(bound, NOTHING)
+        taken, later = limiter.serve(open_calls, now, process=self._process)
+        for key, held in taken.items():
+            worker.waiting.pop(key[1], None)
+            open_calls[key].held = held
+            worker.open_calls[key[1]] = model, open_calls[key]
             granted.append(key[1])
         for wait in later:
-            self._purse.settle(tickets[wait.key].bound, NOTHING)
+            self._spend_limit.settle(open_calls[wait.key].bound, NOTHING)
             waits.append((wait.key[1], min(wait.wait_s, LONGEST_S), wait.position))
 
-    def _join(self, mine: _Worker, model: str, limiter: Limiter, ask: Asked, now: float) -> Key:
-        number, _, given, output, rank, _, estimated = ask
+    def _join(self, worker: _Worker, model: str, limiter: Limiter, request: RequestRow, now: float) -> Key:
+        number, _, given, output, rank, _, estimated = request
         if estimated:
-            given = self._ratios.reserve(model, given)
-            output = self._ratios.reserve_output(model, given, output)
+            given = self._token_estimator.reserve(model, given)
+            output = self._token_estimator.reserve_output(model, given, output)
         need = (float(given + output), float(given), float(output), 1.0)
         limiter.refuse_oversize(need)
-        key = (mine.name, number)
-        limiter.line.join(QueuedRequest(key, rank, need, now, now + GRACE_S))
-        mine.waiting[number] = model
+        key = (worker.name, number)
+        limiter.queue.join(QueuedRequest(key, rank, need, now, now + GRACE_S))
+        worker.waiting[number] = model
         return key
 
     def _settle(
         self,
         limiter: Limiter,
         model: str,
-        ticket: _Ticket | None,
+        open_call: _OpenCall | None,
         used: Need | None,
         observed: Observed | None,
         now: float,
     ) -> None:
-        held = None if ticket is None else ticket.held
+        held = None if open_call is None else open_call.held
         refused = used == TURNED_AWAY and observed is not None and observed.retry_after_s is not None
-        if held is not None and ticket is not None:
+        if held is not None and open_call is not None:
             if refused and observed is not None:
-                self._learn_refusal(limiter, model, ticket, held.need, observed)
-            used = self._judge(model, held.need, ticket.max_tokens, used)
+                self._learn_refusal(limiter, model, open_call, held.need, observed)
+            used = self._charged(model, held.need, open_call.max_tokens, used)
             limiter.settle(held, used, now, process=self._process)
-        elif ticket is not None and ticket.adopted:
+        elif open_call is not None and open_call.adopted:
             limiter.vacate(self._process)
         if observed is not None:
             limiter.observe(observed, now, held=held, refused=refused, others=lambda: self._in_flight(model))
-        if ticket is not None and held is None and used is not None and not ticket.adopted:
-            limiter.charge(used, now)  # granted before there was a limit
+        if open_call is not None and held is None and used is not None and not open_call.adopted:
+            limiter.charge(used, now)  # granted before the model had a limit
 
-    def _learn_refusal(self, limiter: Limiter, model: str, ticket: _Ticket, need: Need, observed: Observed) -> None:
-        """A provider that turns a call away although its bucket has enough for it counts all of max_tokens.
+    def _learn_refusal(
+        self, limiter: Limiter, model: str, open_call: _OpenCall, need: Need, observed: Observed
+    ) -> None:
+        """Detect a provider that counts all of max_tokens: it refuses a call although its bucket holds enough for it.
 
-        Its own word for the level is the better witness. Without it: ours was nearly empty, so that it had just enough.
+        The level in its own headers is the better evidence. Without one, only a refusal while our bucket was nearly
+        empty counts: then the difference between the estimate and max_tokens decided.
         """
-        if not ticket.max_tokens:
+        if not open_call.max_tokens:
             return
-        told = [(left, asked) for (_, left), asked in zip(pairs(observed), need, strict=True) if left is not None]
-        if len(told) > (observed.remaining_requests is not None):
-            if all(left >= asked for left, asked in told):
-                self._ratios.be_strict(model)
+        levels = [(left, asked) for (_, left), asked in zip(pairs(observed), need, strict=True) if left is not None]
+        if len(levels) > (observed.remaining_requests is not None):
+            if all(left >= asked for left, asked in levels):
+                self._token_estimator.be_strict(model)
         elif limiter.nearly_empty():
-            self._ratios.be_strict(model, keeps=need[2] >= ticket.max_tokens)
+            self._token_estimator.be_strict(model, keeps=need[2] >= open_call.max_tokens)
 
-    def _judge(self, model: str, need: Need, max_tokens: int, used: Need | None) -> Need | None:
-        """What is to be charged for a call, where the provider may count max_tokens instead of what was used of it."""
-        if used is None or used[0] == 0.0 or not max_tokens or not self._ratios.keeps(model, need[1], max_tokens):
+    def _charged(self, model: str, need: Need, max_tokens: int, used: Need | None) -> Need | None:
+        """What to charge for a call: a provider that keeps max_tokens charges all of it, whatever was used."""
+        if (
+            used is None
+            or used[0] == 0.0
+            or not max_tokens
+            or not self._token_estimator.keeps(model, need[1], max_tokens)
+        ):
             return used
         output = max(used[2], need[2])
         return used[1] + output, used[1], output, used[3]
 
     def _in_flight(self, model: str) -> list[Held]:
         return [
-            ticket.held
+            open_call.held
             for worker in self._workers.values()
-            for name, ticket in worker.tickets.values()
-            if ticket.held is not None and name == model
+            for name, open_call in worker.open_calls.values()
+            if open_call.held is not None and name == model
         ]

@@ -1,7 +1,7 @@
-"""Owns limits that several processes draw on: a small state file for each, under a kernel file lock.
+"""Limits that several processes draw on: a small state file for each, under a kernel file lock.
 
-The lock is the kernel's: it is released when its holder dies, whatever the signal. The file holds the levels and the
-waiting line, so that all processes stand in one line; what each of them was granted it remembers by itself.
+The kernel releases the lock when its holder dies, whatever the signal. The file holds the levels and the wait queue, so
+that all processes share one queue; each process remembers its own grants.
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ from zlib import crc32
 
 import msgpack
 
+from mrengine import posix
 from mrengine.budget.limiter import Limiter
 from mrengine.budget.manager import Access
 from mrengine.private import open_file
@@ -35,40 +36,35 @@ _OFD = hasattr(fcntl, "F_OFD_SETLK") and sys.platform.startswith("linux")
 UNUSED_S = 86_400.0
 
 
-def process_name(pid: int | str = "self") -> str:
-    """A name that no other process of this boot has: the pid and when it started. "" where there is no such process."""
-    try:
-        stat = Path(f"/proc/{pid}/stat").read_text()
-    except OSError:
-        return "" if Path("/proc/self/stat").exists() else f"{os.getpid() if pid == 'self' else pid}"
-    number, _, rest = stat.partition(" (")
-    state, *fields = rest.rpartition(")")[2].split()
-    return "" if state in "ZX" else f"{number}:{fields[18]}"
+def process_name(pid: int | None = None) -> str:
+    """A name unique to a process within this boot: its pid and start time. "" if there is no such process.
+
+    Without /proc (macOS) the pid alone has to do, whether or not the process lives.
+    """
+    number = posix.proc_pid() if pid is None else pid
+    started = posix.start_time(number)
+    if started is None:
+        return "" if posix.has_proc() else f"{number}"
+    return f"{number}:{started}"
 
 
 def is_alive(name: str) -> bool:
     """Whether the process of this name still runs."""
-    return process_name(name.partition(":")[0]) == name
-
-
-def _boot() -> str:
-    try:
-        return Path("/proc/sys/kernel/random/boot_id").read_text().strip()
-    except OSError:
-        return ""
+    pid = name.partition(":")[0]
+    return pid.isdigit() and process_name(int(pid)) == name
 
 
 class SharedLimit:
     """Access to one limit in ``path``: ``with`` locks the file, reads the state, and writes it back.
 
-    A file that is damaged, of another boot or another format is begun anew, at the level that the limiter has.
+    A file that is damaged, or of another boot or format, is replaced by the state that the limiter has.
     """
 
     def __init__(self, path: Path, limiter: Limiter, *, alive: Callable[[str], bool] = is_alive) -> None:
         self._path = path
         self._alive = alive
         self._limiter = limiter
-        self._boot = _boot()
+        self._boot = posix.boot_id()
         self._descriptor: int | None = None
         self._looked = 0.0
 
@@ -92,7 +88,7 @@ class SharedLimit:
             fcntl.flock(self._descriptor, fcntl.LOCK_UN)
 
     def _locked(self) -> int:
-        """The locked file; opened again where somebody has removed the one that was open."""
+        """Open and lock the file. Another process may have removed it in between (``_sweep``): then once more."""
         while True:
             if self._descriptor is None:
                 self._descriptor = open_file(self._path, os.O_RDWR | os.O_CREAT)
@@ -104,7 +100,7 @@ class SharedLimit:
             self.close()
 
     def _forget_dead(self) -> None:
-        """Free the slots and the places in the line of processes that were killed."""
+        """Free the slots and queue places of processes that were killed."""
         now = time.monotonic()
         if now - self._looked < LOOK_FOR_DEAD_S:
             return
@@ -122,14 +118,14 @@ class SharedLimit:
 
 
 def _hold(descriptor: int, name: str) -> None:
-    """Say that a process of this name lives, to those who cannot see its pid: the kernel takes the lock back."""
+    """Prove that this process lives to those in other PID namespaces: the kernel drops the lock when it dies."""
     if _OFD:
         with suppress(OSError):
             fcntl.fcntl(descriptor, fcntl.F_OFD_SETLK, _byte_of(name, fcntl.F_RDLCK))
 
 
 def _is_held(descriptor: int, name: str) -> bool:
-    """Whether a process of this name lives, in whatever container."""
+    """Whether a process of this name lives, in any container."""
     if not _OFD:
         return False
     found = fcntl.fcntl(descriptor, fcntl.F_OFD_GETLK, _byte_of(name, fcntl.F_WRLCK))
@@ -137,7 +133,7 @@ def _is_held(descriptor: int, name: str) -> bool:
 
 
 def _byte_of(name: str, kind: int) -> bytes:
-    """A byte far behind the state, one for each name: it is locked, and never written."""
+    """A lock on one byte far beyond the end of the file, chosen by the name. The byte is never written."""
     digest = blake2b(name.encode(), digest_size=5).digest()
     return _FLOCK.pack(kind, os.SEEK_SET, 1 << 48 | int.from_bytes(digest, "little"), 1, 0)
 
@@ -160,17 +156,17 @@ def _write(descriptor: int, state: list[object]) -> None:
 
 
 def _sweep(folder: Path) -> None:
-    """Remove limits that nobody has drawn on for a day: full buckets, and hosts that are long gone."""
+    """Remove limits unused for a day: their buckets are full, or their hosts long gone."""
     for path in folder.iterdir():
-        with suppress(OSError):  # another process sweeps, too
+        with suppress(OSError):  # another process may be sweeping, too
             if time.time() - path.stat().st_mtime > UNUSED_S:
                 path.unlink()
 
 
 class Shares:
-    """The shared limits of one folder. ``host``: a name under which unnamed limits are shared; None: they are not.
+    """The shared limits of one folder. ``host``: the name under which unnamed limits are shared; None: they are not.
 
-    ``places``: where each model is served: the same name at another endpoint has another limit.
+    ``places``: the endpoint of each model; the same model name at another endpoint has a limit of its own.
     """
 
     def __init__(self, folder: str | Path, host: str | None = None, *, places: Mapping[str, str] | None = None) -> None:
@@ -180,7 +176,7 @@ class Shares:
         self._swept = False
 
     def __call__(self, model: str, limit: RateLimit, limiter: Limiter) -> Access | None:
-        """Access to the limit, in a file of its own."""
+        """Access to a limit, each in a file of its own; None where it is not shared."""
         name = f"team {limit.shared}" if limit.shared is not None else f"host {self._host}"
         if limit.shared is None and self._host is None:
             return None

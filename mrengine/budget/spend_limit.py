@@ -1,4 +1,4 @@
-"""Owns the hard stop: what a job may still spend, in tokens and in USD."""
+"""The hard stop: what a job may still spend, in tokens and in USD."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ Sum = tuple[float, float]  # tokens, USD
 
 
 class SpendLimit:
-    """Reserves an upper bound before each call, so that what is spent never exceeds the ``Budget``.
+    """Reserves an upper bound before each call, so that spending never exceeds the ``Budget``.
 
-    ``spent`` is what the log holds: the usage of answers, and for intents without an answer their upper bound.
+    ``spent`` comes from the log: the usage of every answer, and the upper bound of every call without one.
     """
 
     def __init__(
@@ -31,7 +31,7 @@ class SpendLimit:
 
     @property
     def limited(self) -> bool:
-        """Whether there is anything to watch."""
+        """Whether any limit is set."""
         return self._limits != (float("inf"), float("inf"))
 
     def cost(self, model: str, usage: Usage) -> Sum:
@@ -40,12 +40,12 @@ class SpendLimit:
         return (float(usage.total_tokens), 0.0 if price is None else price.cost(usage))
 
     def bound(self, model: str, usage: Usage) -> Sum:
-        """Tokens and USD at most, before the call; ConfigError as for ``cost``."""
+        """The upper bound of a call, in tokens and USD; ConfigError as for ``cost``."""
         price = self._price(model)
         return (float(usage.total_tokens), 0.0 if price is None else price.most(usage))
 
     def _price(self, model: str) -> Price | None:
-        """None: no cost is limited."""
+        """The price of a model; None where no cost is limited."""
         if self._limits[1] == float("inf"):
             return None
         price = self._prices.get(model)
@@ -54,25 +54,25 @@ class SpendLimit:
         return price
 
     def reserve(self, amount: Sum) -> bool:
-        """Put an upper bound aside. False: it does not fit while other calls are open, or for ever (``exhausted``)."""
+        """Reserve an upper bound. False: it does not fit while other calls are open, or ever (see ``exhausted``)."""
         if any(self._over(amount, self.reserved)):
             return False
-        self.put_aside(amount)
+        self.force_reserve(amount)
         return True
 
-    def put_aside(self, amount: Sum) -> None:
-        """An upper bound of a call that is under way already, whether it fits or not."""
+    def force_reserve(self, amount: Sum) -> None:
+        """Reserve the bound of a call that is already under way, whether it fits or not."""
         self.reserved = _add(self.reserved, amount)
 
     def exhausted(self, amount: Sum) -> tuple[str, float, float] | None:
-        """(unit, spent, limit) where the amount would not fit even if all that is reserved came back."""
+        """(unit, spent, limit) if the amount would not fit even after every reservation was returned; else None."""
         for i, over in enumerate(self._over(amount, (0.0, 0.0))):
             if over:
                 return ("tokens", "USD")[i], self.spent[i], self._limits[i]
         return None
 
     def settle(self, reserved: Sum, used: Sum) -> None:
-        """The call has ended: its bound is free again, and this much is spent."""
+        """Replace a reservation by what the call really used."""
         self.reserved = _add(self.reserved, (-reserved[0], -reserved[1]))
         self.spent = _add(self.spent, used)
 

@@ -1,4 +1,4 @@
-"""Owns the waiting line of one limit: who asked, in what order they are served, how much a class leaves to its betters.
+"""The wait queue of one limit: who is waiting, in which order they are served, what is kept for higher priorities.
 
 Rank 0 is ``P0_critical``, 1 ``P1_user``, 2 ``P2_batch``. Within a rank first come, first served.
 """
@@ -26,23 +26,23 @@ __all__ = [
 ]
 
 Need = tuple[float, float, float, float]  # tokens, input tokens, output tokens, requests
-Key = tuple[str, int]  # who asks, and the number of the ask
+Key = tuple[str, int]  # the requester, and the number of its request
 
 RANKS: dict[str, int] = {"P0_critical": 0, "P1_user": 1, "P2_batch": 2, "P0": 0, "P1": 1, "P2": 2}
-SHARES = (0.0, 0.3, 0.6)  # of the capacity, left to the betters of each rank
-# A reserve is given up evenly over this silence of those it is kept for: a third of the minute in which a bucket
-# refills, so that a job that is alone has used burst and rate in full when the minute is over.
+SHARES = (0.0, 0.3, 0.6)  # of the capacity, that each rank leaves for higher priorities
+# A reserve is released linearly while those it is kept for are silent. A third of the minute in which a bucket refills,
+# so that a job that is alone has used burst and rate in full by the end of that minute.
 RELEASE_S = 20.0
-# Batch work gives up all of its reserve but this much of the rate: a better call that comes is served soon.
+# Batch work never releases this last part of its reserve, in seconds of the rate: an urgent call is served soon.
 KEPT_S = 0.5
-# However busy its betters are, the first of a class waits no longer than this after the last one: a refill period.
+# Starvation bound: however busy higher priorities are, a rank is served again after one refill period.
 PATIENCE_S = 60.0
-# Being passed for a slot by those who are there to take it, at most so often.
+# How often requests behind it in the queue may take a slot before a request whose worker is absent.
 PASSES = 4
 
 
 def process_of(key: Key) -> str:
-    """The process that an ask comes from: owners are named ``process/…``."""
+    """The process that a request comes from: requesters are named ``process/…``."""
     return key[0].partition("/")[0]
 
 
@@ -57,7 +57,7 @@ def rank_of(priority: Priority | str) -> int:
 
 @dataclass(slots=True, eq=False)
 class QueuedRequest:
-    """One wait. ``expires``: forgotten then, if its owner has not come again. Seconds of the line's clock."""
+    """A waiting request, dropped at ``expires`` unless its requester renews it. Seconds on the queue's clock."""
 
     key: Key
     rank: int
@@ -68,7 +68,7 @@ class QueuedRequest:
 
 
 class ClassReserve(NamedTuple):
-    """``floor`` tokens are left for now; that falls by ``falling`` a second to ``least``."""
+    """What a rank must leave in a bucket: ``floor`` tokens now, falling by ``falling`` a second down to ``least``."""
 
     floor: float
     least: float
@@ -79,71 +79,71 @@ NO_RESERVE = ClassReserve(0.0, 0.0, 0.0)
 
 
 class WaitQueue:
-    """All asks that wait for one limit, whichever worker or process they come from."""
+    """All requests that wait for one limit, from whichever worker or process."""
 
-    __slots__ = ("asks", "heard", "served")
+    __slots__ = ("last_seen", "requests", "served")
 
     def __init__(self, now: float, idle: Collection[int] = ()) -> None:
-        self.asks: tuple[dict[Key, QueuedRequest], ...] = ({}, {}, {})
-        # A class that cannot come (``idle``) has been silent for ever; the others may come any moment.
-        self.heard = [float("-inf") if rank in idle else now for rank in range(3)]
+        self.requests: tuple[dict[Key, QueuedRequest], ...] = ({}, {}, {})
+        # Nothing is kept for ranks that no job uses (``idle``); a request of any other rank may come at any moment.
+        self.last_seen = [float("-inf") if rank in idle else now for rank in range(3)]
         self.served = [now] * 3
 
     def __len__(self) -> int:
-        return sum(map(len, self.asks))
+        return sum(map(len, self.requests))
 
-    def join(self, ask: QueuedRequest) -> None:
-        """Put an ask at the end of its class; one that is there already keeps its place, and is brought up to date."""
-        self.heard[ask.rank] = ask.since
-        there = self.asks[ask.rank].setdefault(ask.key, ask)
-        there.need, there.expires = ask.need, ask.expires
+    def join(self, request: QueuedRequest) -> None:
+        """Append a request to its rank. One that is already queued keeps its place; its need and expiry are updated."""
+        self.last_seen[request.rank] = request.since
+        queued = self.requests[request.rank].setdefault(request.key, request)
+        queued.need, queued.expires = request.need, request.expires
 
     def leave(self, key: Key) -> QueuedRequest | None:
-        """Take an ask out, wherever it is."""
-        for asks in self.asks:
-            if key in asks:
-                return asks.pop(key)
+        """Remove a request, whatever its rank."""
+        for requests in self.requests:
+            if key in requests:
+                return requests.pop(key)
         return None
 
     def waiting(self) -> list[Key]:
-        """Who waits, in no order that matters."""
-        return [key for asks in self.asks for key in asks]
+        """The keys of all waiting requests, in no particular order."""
+        return [key for requests in self.requests for key in requests]
 
     def in_order(self, now: float) -> Iterator[tuple[QueuedRequest, bool]]:
-        """Every ask in the order of service, and whether its class was starved; the expired are dropped on the way."""
-        starved = [ask for ask in map(self._starved, (1, 2), (now, now)) if ask is not None]
-        first = {ask.key for ask in starved}
-        for ask in starved:
-            yield ask, True
-        for rank, asks in enumerate(self.asks):
-            for ask in list(asks.values()):
-                if ask.expires < now:
-                    del asks[ask.key]
-                elif ask.key not in first:
-                    yield ask, False
-            if asks:
-                self.heard[rank] = now
+        """Every request in the order of service, and whether its rank is starved. Expired requests are dropped."""
+        starved = [request for request in map(self._starved, (1, 2), (now, now)) if request is not None]
+        first = {request.key for request in starved}
+        for request in starved:
+            yield request, True
+        for rank, requests in enumerate(self.requests):
+            for request in list(requests.values()):
+                if request.expires < now:
+                    del requests[request.key]
+                elif request.key not in first:
+                    yield request, False
+            if requests:
+                self.last_seen[rank] = now
 
     def _starved(self, rank: int, now: float) -> QueuedRequest | None:
-        head = next(iter(self.asks[rank].values()), None)
+        head = next(iter(self.requests[rank].values()), None)
         if head is None or head.expires < now or now - max(head.since, self.served[rank]) < PATIENCE_S:
             return None
         return head
 
-    def serve(self, ask: QueuedRequest, now: float) -> None:
-        """Take out an ask that was granted."""
-        del self.asks[ask.rank][ask.key]
-        self.served[ask.rank] = self.heard[ask.rank] = now
+    def serve(self, request: QueuedRequest, now: float) -> None:
+        """Remove a request that was granted."""
+        del self.requests[request.rank][request.key]
+        self.served[request.rank] = self.last_seen[request.rank] = now
 
     def silence_s(self, rank: int, now: float) -> float:
-        """Since when no better class has asked; 0 while one waits."""
-        better = range(rank)
-        if any(self.asks[i] for i in better):
+        """How long no request of a higher priority has come; 0 while one waits."""
+        higher = range(rank)
+        if any(self.requests[i] for i in higher):
             return 0.0
-        return min((now - self.heard[i] for i in better), default=float("inf"))
+        return min((now - self.last_seen[i] for i in higher), default=float("inf"))
 
     def reserve(self, rank: int, capacity: float, rate: float, now: float) -> ClassReserve:
-        """What a class leaves in a bucket: its share of the capacity, less with the silence of its betters."""
+        """What a rank leaves in a bucket: its share of the capacity, less the longer higher priorities are silent."""
         silence = self.silence_s(rank, now)
         if silence == float("inf"):
             return NO_RESERVE
@@ -155,19 +155,19 @@ class WaitQueue:
     def dump(self) -> list[Any]:
         """The state, as plain lists and numbers."""
         waiting = [
-            [*ask.key, ask.rank, ask.need, ask.since, ask.expires, ask.passed]
-            for asks in self.asks
-            for ask in asks.values()
+            [*request.key, request.rank, request.need, request.since, request.expires, request.passed]
+            for requests in self.requests
+            for request in requests.values()
         ]
-        return [waiting, self.heard, self.served]
+        return [waiting, self.last_seen, self.served]
 
     @classmethod
     def load(cls, state: list[Any]) -> WaitQueue:
-        """The line that ``dump`` described."""
-        waiting, heard, served = state
-        line = cls(0.0)
-        line.heard, line.served = heard, served
+        """The queue that ``dump`` described."""
+        waiting, last_seen, served = state
+        queue = cls(0.0)
+        queue.last_seen, queue.served = last_seen, served
         for owner, number, rank, need, since, expires, passed in waiting:
-            ask = QueuedRequest((owner, number), rank, tuple(need), since, expires, passed)
-            line.asks[rank][ask.key] = ask
-        return line
+            request = QueuedRequest((owner, number), rank, tuple(need), since, expires, passed)
+            queue.requests[rank][request.key] = request
+        return queue

@@ -6,7 +6,7 @@ A *boundary* is a place where a unit begins: a section, a record, a paragraph, a
 * ``offset``: characters of the window; the cut lies before the unit's first character, behind the newline before it.
 * ``level``: how far out the unit lies. A unit reaches to the next boundary with its level or a smaller one.
 * ``whole``: how wrong it is to tear the unit where it fits into a chunk. ``SOFT``: only a small part of a chunk may
-  stay empty for it; ``WHOLE``: up to half of a chunk, as long as the mean fill affords it; ``ALWAYS``: whatever it costs.
+  stay empty for it; ``WHOLE``: up to half of one, as long as the mean fill affords it; ``ALWAYS``: whatever it costs.
 
 The scale, from the best cut to the worst. A kind adds to a level what nests inside it (depth, indentation):
 
@@ -74,10 +74,11 @@ _OPENING = (
     r"#{1,6}(?:\s.*)?$",  # a heading, a comment
     r"[-=*_](?: ?[-=*_]){2,}$",  # a rule, a separator
     r"@\w?\S",  # a decorator, the head of a hunk
-    r"(?:[-*+•‣◦▪–—]|[(\[]?(?:\d+|[ivxlc]+|[a-zA-Z])(?:\.\d+)*[.)\]]?|\d+(?:\.\d+)+)$",  # a bullet or number alone
-    r"(?:§+\s*|(?i:art(?:icle|\.)?|sec(?:tion|\.)|clause|chapter|part|annex|schedule|appendix|no\.|nr\.)\s+)"
-    r"[\divxlcIVXLC(][\divxlcIVXLC.()]*$",
-    r"(?:Table|Figure|Fig\.|Tab\.|Listing|Tabelle|Abbildung|Abb\.|Tableau|Tabla|Figura)\s\d+(?:\.\d+)*(?:[.:][^.]{0,80}\.?)?$",
+    # a bullet or number alone
+    r"(?:[-*+•‣◦▪–—]|[(\[]?(?:\d{1,3}|[ivxlc]+|[a-zA-Z])(?:\.\d{1,3})*[.)\]]?|\d{1,3}(?:\.\d{1,3})+)$",
+    # a name with a number
+    r"(?:§+\s*|(?i:art(?:icle|\.)?|sec(?:tion|\.)|clause|chapter|part|annex|schedule|appendix|no\.|nr\.)\s+)[\divxlcIVXLC(.)]+$",
+    r"(?:Table|Figure|Fig\.|Tab\.|Listing|Tabelle|Abb(?:ildung|\.)|Tableau|Tabla|Figura)\s\d+(?:[.:][^.]{0,80}\.?)?$",
 )
 
 
@@ -129,6 +130,9 @@ class Kind(Protocol):
         ``SOFT``, and up to ``high``.
         """
 
+    def near(self, text: str, low: int, high: int) -> list[Boundary]:
+        """The boundaries of these places among which the best cut is; others may be left out."""
+
     @property
     def outermost(self) -> int:
         """The least level that a unit has here which is to stay whole: behind one so far out, none is looked for."""
@@ -164,6 +168,10 @@ class Stateless:
     def top(self, text: str, near: int, far: int, high: int) -> Boundary | None:
         """It is not quickly found; to be given where it is."""
         return None
+
+    def near(self, text: str, low: int, high: int) -> list[Boundary]:
+        """All of them; to be given where the best are quicker found."""
+        return self.boundaries(text, low, high)
 
     def far(self, text: str, low: int, high: int, below: int) -> list[Boundary]:
         """All of them; to be given where fewer are quicker found."""

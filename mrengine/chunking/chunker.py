@@ -50,7 +50,7 @@ class Chunker:
     def prepare(self) -> None:
         """Load now what cutting needs (numpy, tables: 0.14 s, 25 MB), not with the first document that is cut."""
         if self.target_tokens is not None:
-            _ = self._tokenizer.edges
+            _ = self._tokenizer.token_ends
 
     def chunk(self, document: Source, *, document_id: str = "document", first_id: int = 0) -> Iterator[Chunk]:
         """The chunks of one document, in order, ids from ``first_id``. An empty document has none.

@@ -62,6 +62,7 @@ class Cutter:
         self.context: Callable[[str, int], Context] = kind.context
         self._find = kind.boundaries
         self._quick = kind.top
+        self._nearest = kind.near
         self._far = kind.far
         self._after = kind.after
         self._opens = kind.opens.match
@@ -92,7 +93,7 @@ class Cutter:
         """The best of all boundaries, those far from the limit only where they lie farther out; else inside a unit."""
         span = high - start
         near, far = high - int(span * self._near), high - int(span * _REACH)
-        found = self._find(text, near, high)
+        found = self._nearest(text, near, high)
         if text[high : high + 1] in _BLANKS and text[high - 1 : high] == "\n":
             found += self._behind_blanks(text, high)
         least = min([level for _, level, _ in found], default=_NONE)
@@ -164,13 +165,7 @@ class Cutter:
         for _ in range(_OPENINGS):
             tail = text[max(0, place - _LINE) : place].rstrip()
             begin = (tail.rfind("\n") if "\r" not in tail else max(tail.rfind("\n"), tail.rfind("\r"))) + 1
-            last = tail[-1:]
-            if last in _CLOSES or (
-                last in _STOPS and tail[begin:].lstrip()[:1].isalpha() and not tail.endswith(self._ends)
-            ):
-                if last in _CLOSES or last not in _DOUBTFUL or len(tail) - begin > _SHORT:
-                    return place
-            if not tail.endswith(self._ends) and not self._opens(tail, begin):
+            if not self._is_opening(tail, begin):
                 return place
             begin += max(0, place - _LINE)
             if len(tail) - begin > 100:
@@ -179,6 +174,16 @@ class Cutter:
                 return cut
             place = begin
         return cut
+
+    def _is_opening(self, text: str, begin: int) -> bool:
+        """Whether the line from ``begin`` to the end belongs to what follows: most are told by their last mark."""
+        if text.endswith(self._ends):
+            return True
+        last = text[-1:]
+        if last in _CLOSES:
+            return False
+        told = last in _STOPS and (last not in _DOUBTFUL or len(text) - begin > _SHORT)
+        return not (told and text[begin:].lstrip()[:1].isalpha()) and self._opens(text, begin) is not None
 
     def resume(self, text: str, low: int, start: int) -> int:
         """Where an overlap that ends at ``start`` begins: the first of the outermost whole units at ``low`` or later.

@@ -12,13 +12,32 @@ from typing import NamedTuple, Protocol
 from mrengine.chunking.boundaries import Context, Kind
 from mrengine.chunking.cutter import Cutter, Fits
 from mrengine.chunking.sample import Sample
-from mrengine.chunking.splitters import code, codelooks, dicom, markdown, prose
+from mrengine.chunking.splitters import (
+    chat,
+    code,
+    codelooks,
+    csvtext,
+    dicom,
+    diff,
+    hl7,
+    html,
+    log,
+    markdown,
+    prose,
+    sql,
+    subtitles,
+    xml,
+    yamltext,
+)
 from mrengine.chunking.splitters.custom import Custom
+from mrengine.chunking.splitters.tags import MarkupCutter
 from mrengine.errors import ChunkingError
 
 __all__ = ["Splitter", "SplitterChoice", "check", "choose", "detect"]
 
 SplitterChoice = str | Callable[[str], object]
+
+_RECORDS = ("csv", "log", "yaml", "xml", "html", "chat", "diff", "sql", "hl7", "subtitles")
 
 
 class Splitter(Protocol):
@@ -67,6 +86,8 @@ def _kind(make: Callable[[int], Kind], looks: Callable[[Sample], float]) -> _Ent
     return _Entry(lambda target: Cutter(make(target), target), looks)
 
 
+_SURE = 0.9  # so a kind must look to be taken for one where a text begins like JSON
+
 # The first of those that look best is taken.
 _KINDS: dict[str, _Entry] = {
     "prose": _kind(prose.Prose, prose.looks),
@@ -74,6 +95,16 @@ _KINDS: dict[str, _Entry] = {
     "code": _kind(code.Code, codelooks.looks),
     "json": _Entry(_json, _never),
     "dicom": _kind(dicom.Dicom, dicom.looks),
+    "csv": _kind(csvtext.Csv, csvtext.looks),
+    "log": _kind(log.Log, log.looks),
+    "yaml": _kind(yamltext.Yaml, yamltext.looks),
+    "xml": _Entry(lambda target: MarkupCutter(xml.Xml(target), target), xml.looks),
+    "html": _Entry(lambda target: MarkupCutter(html.Html(target), target), html.looks),
+    "chat": _kind(chat.Chat, chat.looks),
+    "diff": _kind(diff.Diff, diff.looks),
+    "sql": _kind(sql.Sql, sql.looks),
+    "hl7": _kind(hl7.Hl7, hl7.looks),
+    "subtitles": _kind(subtitles.Subtitles, subtitles.looks),
 }
 
 
@@ -98,5 +129,11 @@ def detect(text: str) -> str:
     """The kind of a text, from its first block: one of the names that ``splitter=`` takes."""
     sample = Sample(text)
     if sample.is_json:
-        return "json"
-    return max(_KINDS, key=lambda name: _KINDS[name].looks(sample))
+        looks = {"chat": chat.looks(sample), "log": log.looks(sample)}
+        return max(looks, key=lambda name: looks[name]) if max(looks.values()) >= _SURE else "json"
+    looks = {name: _KINDS[name].looks(sample) for name in _RECORDS}
+    best = max(looks, key=lambda name: looks[name])
+    if looks[best] < _SURE:
+        looks |= {name: entry.looks(sample) for name, entry in _KINDS.items() if name not in looks}
+        best = max(_KINDS, key=lambda name: looks[name])
+    return best

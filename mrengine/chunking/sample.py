@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from functools import cached_property
 
 __all__ = ["GAP", "Sample", "is_underline"]
 
 GAP = "\0"  # a row between two runs
+_FEW = 40
 _RUNS, _RUN = 5, 32  # so many runs of so many lines each, spread over the block
 _BEGIN, _END = 160, 40  # characters: of a longer line, so much of its begin and end
 _STRING = r'"(?:[^"\\\n]|\\.)*"'
@@ -30,6 +31,40 @@ def is_underline(row: str, above: str) -> bool:
         and bool(above.strip())
         and abs(len(above.rstrip()) - len(row)) < 3
     )
+
+
+def _runs(rows: list[str]) -> Iterator[list[str]]:
+    """The parts between the gaps; each but the last with the gap behind it."""
+    begin = 0
+    while GAP in rows[begin:]:
+        end = rows.index(GAP, begin) + 1
+        yield rows[begin:end]
+        begin = end
+    yield rows[begin:]
+
+
+def _unfenced(run: list[str]) -> tuple[list[str], int]:
+    """The rows of a part outside of fenced blocks, and how many these are. A part may begin and end inside of one."""
+    marks: list[int] = []
+    for index, row in enumerate(run):
+        mark = row.lstrip()[:3]
+        if mark in ("```", "~~~") and not (mark == "~~~" and is_underline(row, run[index - 1] if index else "")):
+            bare = not row.strip(" " + mark[0])
+            if len(marks) % 2 == 0 or (bare and run[marks[-1]].lstrip()[:3] == mark):
+                marks.append(index)
+    if len(marks) % 2:
+        first = run[marks[0]].strip()
+        if len(marks) > 1 and not first.strip(first[0]):
+            run, marks = run[marks[0] + 1 :], [mark - marks[0] - 1 for mark in marks[1:]]
+        else:
+            last = marks.pop()
+            if run[-1] == GAP:
+                run = run[:last]  # it goes on where the part ends; elsewhere, never closed, it is none
+    outer, begin = [], 0
+    for opened, closed in zip(marks[::2], marks[1::2], strict=True):
+        outer += run[begin:opened]
+        begin = closed + 1
+    return outer + run[begin:], len(marks) // 2
 
 
 class Sample:
@@ -74,6 +109,11 @@ class Sample:
         return [line for line in self.rows if line and line != GAP]
 
     @cached_property
+    def few(self) -> list[str]:
+        """Some of the lines, from all over the block: enough to see that a kind is out of the question."""
+        return self.lines[:: len(self.lines) // _FEW + 1]
+
+    @cached_property
     def outer(self) -> list[str]:
         """The rows outside of fenced blocks. A fence that is never closed is none."""
         return self._split[0]
@@ -86,17 +126,11 @@ class Sample:
     @cached_property
     def _split(self) -> tuple[list[str], int]:
         rows: list[str] = []
-        fence, opened, above, fences = "", 0, "", 0
-        for row in self.rows:
-            mark = row.lstrip()[:3]
-            if mark in ("```", "~~~") and not (fence and mark != fence) and (fence or not is_underline(row, above)):
-                if fence:
-                    del rows[opened:]
-                    fences += 1
-                fence, opened = ("", 0) if fence else (mark, len(rows))
-            else:
-                rows.append(row)
-            above = row
+        fences = 0
+        for run in _runs(self.rows):
+            outer, found = _unfenced(run)
+            rows += outer
+            fences += found
         return rows, fences
 
     def share(self, matches: Callable[[str], object]) -> float:

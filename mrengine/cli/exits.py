@@ -21,12 +21,12 @@ from mrengine.errors import (
     ConfigError,
     JobBusy,
     JobCancelled,
-    JobError,
     JobFailed,
     JobTimeout,
     MrengineError,
     SourceError,
 )
+from mrengine.events import JobEnd
 from mrengine.records import RunSummary
 
 __all__ = ["DONE", "FAILED", "TOO_MANY_FAILED", "Group", "Invocation", "ended", "place_of", "with_debug"]
@@ -43,11 +43,19 @@ class Terminated(BaseException):
 
 @dataclass(slots=True)
 class Invocation:
-    """What the end of a command has to know: ``resumes`` says how its job goes on, once there is one."""
+    """What the end of a command has to know: ``resumes`` says how its job goes on, once there is one; ``end`` is the
+    last line of its run, as ``job:end`` told it, until that is printed.
+    """
 
     debug: bool = False
     quiet: bool = False
     resumes: str = ""
+    end: str = ""
+
+    def run_ended(self, event: JobEnd) -> None:
+        """A run is over, one way or another. One that never began has nothing to tell."""
+        if event.summary.total_chunks:
+            self.end = ended(event.summary, event.state if event.state in ("done", "failed") else "stopped")
 
 
 def _terminate(_signum: int, _frame: Any) -> NoReturn:
@@ -81,9 +89,11 @@ class Group(click.Group):
         except (click.ClickException, click.exceptions.Exit):
             raise
         except KeyboardInterrupt:
+            _say_end(told)
             say(f"interrupted{told.resumes}")
             code = INTERRUPTED
         except Terminated:
+            _say_end(told)
             say(f"terminated{told.resumes}")
             code = TERMINATED
         except StdoutClosed:
@@ -91,11 +101,14 @@ class Group(click.Group):
         except Exception as error:  # noqa: BLE001  # of the library, of a user's function, of the system: all end here
             if told.debug:
                 traceback.print_exception(error)
-            if isinstance(error, JobError) and error.summary is not None and error.summary.total_chunks:
-                say(ended(error.summary, "failed" if isinstance(error, JobFailed) else "stopped"), quiet=told.quiet)
+            _say_end(told)
             say(f"mrengine: {line_of(error)}")
             code = code_of(error)
         context.exit(code if isinstance(code, int) else DONE)
+
+
+def _say_end(told: Invocation) -> None:
+    say(told.end, quiet=told.quiet or not told.end)
 
 
 def line_of(error: Exception) -> str:

@@ -24,7 +24,11 @@ def table(statuses: Iterable[JobStatus]) -> list[str]:
         return []
     widths = [max(len(row[column]) for row in rows) for column in range(len(HEADER))]
     lines = ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows]
-    return [_cut(line, shutil.get_terminal_size().columns) for line in lines] if sys.stdout.isatty() else lines
+    return (
+        [_cut(line, shutil.get_terminal_size().columns) for line in lines]
+        if sys.stdout and sys.stdout.isatty()
+        else lines
+    )
 
 
 def _row(status: JobStatus) -> Sequence[str]:

@@ -13,7 +13,7 @@ from mrengine.cli.output import echo, print_json
 from mrengine.errors import ConfigError
 from mrengine.providers.local.model_file import ensure, find
 from mrengine.providers.models.model import resolve_models
-from mrengine.providers.models.resolution import custom_class, plugins
+from mrengine.providers.models.resolution import SDKS, custom_class, plugins
 from mrengine.settings import Settings
 
 __all__ = ["models"]
@@ -25,7 +25,6 @@ ROWS = (
     ("http(s)://host:port/v1#name", "any endpoint of OpenAI's shape", None),
     ("fake", "deterministic, for tests", None),
 )
-SDKS = {"OPENAI_API_KEY": "openai", "ANTHROPIC_API_KEY": "anthropic"}
 
 
 @click.group(invoke_without_command=True)
@@ -47,10 +46,14 @@ def models(context: click.Context, as_json: bool) -> None:
 
 
 def _set_or_not(key: str) -> str:
-    """Also how its vendor is reached: an SDK is used where it is installed, and missed by nobody."""
-    sdk = SDKS.get(key, "")
-    through = f", through {sdk}" if sdk and importlib.util.find_spec(sdk) is not None else ", without an SDK"
-    return f"{key} is {'set' if os.environ.get(key) else 'not set'}{through}"
+    """Also through which SDK its vendor is asked, and whether that is there."""
+    state = f"{key} is {'set' if os.environ.get(key) else 'not set'}"
+    sdk = key.removesuffix("_API_KEY").lower()
+    if sdk not in SDKS:
+        return f"{state}, without an SDK"
+    if importlib.util.find_spec(sdk) is None:
+        return f"{state}; pip install {sdk}"
+    return f"{state}, through {sdk}"
 
 
 def _embedded() -> str:

@@ -174,6 +174,7 @@ def announce(runner: mrengine.MapReduceRunner, *, quiet: bool, chosen: bool = Fa
             say(f"model: {names}, as none was named; --model names another", quiet=quiet)
 
     runner.on("job:start", started)
+    runner.on("job:end", told.run_ended)
 
 
 def _target(text: str) -> int | str | None:

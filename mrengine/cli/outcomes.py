@@ -52,6 +52,8 @@ def _print_records(run: RunResult | JobError, *, as_json: bool, each_line: bool)
     if as_json:
         for outcome in (*run.results, *run.failures):
             print_json(record_of(outcome))
+        for error in getattr(run, "unread", ()):
+            print_json({"type": "failure", "document_id": error.source, "kind": "source", "message": str(error)})
         return
     ends: list[Any] = [*run.results[:1], *run.results[-1:], *run.failures[:1], *run.failures[-1:]]
     several = len({_source_of(outcome, each_line) for outcome in ends}) > 1
@@ -114,6 +116,8 @@ def print_estimate(
     if estimate.cost_usd is None:
         told = f": no price of {', '.join(unknown)} is known; --price IN:OUT gives it" if unknown else ""
         echo(f"cost:          unknown{told or ': no model is named (--model)'}")
+    elif models and all(model.kind == "local" for model in runner.models):
+        echo(f"cost:          nothing: {', '.join(models)} runs on this machine")
     else:
         echo(f"cost:          ${estimate.cost_usd:.4f}")
     for assumed in estimate.assumed:

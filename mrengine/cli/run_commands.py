@@ -95,6 +95,12 @@ def run(sources: tuple[str, ...], each_line: bool, reduce_name: str | None, **gi
 @click.option(
     "--api-key-env", default=None, metavar="NAME", help="The variable with the key of a model at an address of its own."
 )
+@click.option(
+    "--on-mismatch",
+    type=click.Choice(["error", "recompute", "restart"]),
+    default=None,
+    help="When the function was mended, or another model is named: recompute keeps what still fits.  [default: error]",
+)
 @resume_options
 def resume(job_id: str, map_name: str | None, reduce_name: str | None, api_key_env: str | None, **given: Any) -> int:
     """Go on with a job of a prompt or an importable function; its documents are in its folder.
@@ -107,7 +113,8 @@ def resume(job_id: str, map_name: str | None, reduce_name: str | None, api_key_e
     job = find_job(job_id, given["state_dir"])
     settings = runner_settings(given)
     if given["prices"] and "models" not in settings:
-        stored = stored_job(job.folder, job.job_id).models(None)
+        with mrengine.ResumeEngine(job.folder) as view:
+            stored = stored_job(view, job.job_id).models(None)
         settings["models"] = priced([model.spec for model in stored], given["prices"])
     runner = mrengine.MapReduceRunner(**settings)
     announce(runner, quiet=given["quiet"])

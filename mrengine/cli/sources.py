@@ -9,11 +9,9 @@ from pathlib import Path
 
 import click
 
-from mrengine.cli.notes import say
-from mrengine.cli.terms import piped
 from mrengine.errors import ConfigError, SourceError
 from mrengine.records import Document
-from mrengine.sources import Reading, Source
+from mrengine.sources import Reading, Source, Unreadable
 from mrengine.sources.jsonl import SUFFIXES, is_json_lines, numbered_lines, parse_line
 
 __all__ = ["open_sources"]
@@ -23,7 +21,7 @@ SHOWN = 5
 
 def open_sources(sources: tuple[str, ...], *, each_line: bool = False, skip: bool = False) -> list[Document]:
     """A document for each source; with ``each_line``, for each of its lines that is not blank: "visits.jsonl:3".
-    ``skip``: sources that cannot be read are told and left out.
+    ``skip``: the run leaves out those that cannot be read, unless that is all.
 
     SourceError, which names all that cannot be read; ConfigError; BadParameter: a source given twice.
     """
@@ -33,15 +31,16 @@ def open_sources(sources: tuple[str, ...], *, each_line: bool = False, skip: boo
     documents: list[Document] = []
     reading = Reading(skip=skip)
     for source in sources:
+        known = len(reading.errors)
         with reading.opening():
             document = _open(source)
             documents += _lines(document) if each_line else [document]
+        if skip:  # the run leaves it out, and tells why, with those that it cannot read itself
+            documents += [Document(source, Unreadable(error)) for error in reading.errors[known:]]
     if reading.errors and not each_line and not skip:
         for document in documents:  # what is wrong with the others is told now, too, and not in the next try
             reading.exhaust(Source(document.id, document.source))
     reading.check()
-    for error in reading.errors:  # of those that could not even be opened; the run tells the rest
-        say(f"left out: {piped(error)}")
     return documents
 
 

@@ -39,6 +39,7 @@ _WAYS_OUT = (
         "response_model must be a pydantic model class, a dataclass or a JSON schema (a dict)",
         "--schema must hold a JSON schema",
     ),
+    ("response_model is no JSON schema", "--schema holds no JSON schema"),
     ("on_busy='wait'", "--wait"),
     ("give map_fn, or run the program that started it again", "name it with --map, or run the same command again"),
     ("on_source_error='skip'", "--skip-unreadable"),

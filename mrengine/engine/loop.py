@@ -87,7 +87,8 @@ class Engine:
             m.FAILED_START: self._on_failed_start,
             m.RETRY: self._on_retry,
             m.DROPPED: self._on_dropped,
-            **{kind: partial(self._on_model, kind) for kind in (m.MODEL_DOWN, m.MODEL_DOUBT, m.MODEL_RESTS)},
+            **{kind: partial(self._on_model, kind) for kind in (m.MODEL_DOWN, m.MODEL_DOUBT)},
+            m.MODEL_RESTS: self._on_rests,
             m.BUDGET_SPENT: self._on_budget_spent,
             m.NOTE: self._on_note,
             m.LINE: self._on_line,
@@ -277,6 +278,11 @@ class Engine:
     def _on_model(self, kind: int, index: int, chunk: int, model: int, payload: bytes) -> None:
         self._commit_first = True
         self._models.told(kind, self._settle(index, chunk, model), model, index, payload.decode("utf-8", "replace"))
+
+    def _on_rests(self, index: int, chunk: int, model: int, payload: bytes) -> None:
+        self._commit_first = True
+        if (key := self._settle(index, chunk, model)) is not None:
+            self._models.rests(key, model, *msgpack.unpackb(payload))
 
     def _on_budget_spent(self, index: int, chunk: int, model: int, payload: bytes) -> None:
         self._on_dropped(index, chunk, model, b"")

@@ -46,10 +46,8 @@ class ModelNews:
         """What a task said; ``key`` None: it had its outcome before."""
         if kind == m.MODEL_DOWN:
             self._down(key, model, cause)
-        elif key is not None and kind == m.MODEL_DOUBT:
-            self._doubt(key, model, worker, cause)
         elif key is not None:
-            self._rest(key, model, cause)
+            self._doubt(key, model, worker, cause)
 
     def _down(self, key: int | None, model: int, cause: str) -> None:
         none_left = self._balance.down(model)
@@ -67,12 +65,13 @@ class ModelNews:
         else:
             self._later(key)
 
-    def _rest(self, key: int, model: int, cause: str) -> None:
+    def rests(self, key: int, model: int, cause: str, silent_s: float) -> None:
+        """A task came back from a model that does not answer just now; ``silent_s``: so long it had waited for it."""
         if self._outages is None:
             self._later(key)
         else:
             self._docket.started(key)  # a further attempt: it finds what this one has paid for
-            self._outages.failed(model, key, cause)
+            self._outages.failed(model, key, cause, silent_s=silent_s)
 
     def ended(self, key: int, model: int, *, well: bool) -> None:
         """A task has its outcome."""

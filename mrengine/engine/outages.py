@@ -1,12 +1,14 @@
 """Owns which models rest, and the tasks that wait aside for them: they hold no slot, and fail together.
 
 Where every model runs on every chunk, a model that is down would hold a slot for each of its tasks, and those that are
-sound would wait behind it. So a task whose call failed comes back at once. A model that fails several times in a row
-gets no task but one now and then that tries it; after the time that one task may take it is given up.
+sound would wait behind it. So a task whose call failed comes back at once. A model that fails several times in a row,
+or once by silence, gets no task but one now and then that tries it; after the time that one task may take it is given
+up.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 
@@ -16,6 +18,7 @@ from mrengine.providers.call.breaker import Breaker
 __all__ = ["Outages"]
 
 IN_A_ROW = 3  # failures of tasks, of any chunk
+SILENT = 4  # of the time that a task may take, a part so large counts as all of them: the next one would wait as long
 
 
 @dataclass(slots=True)
@@ -25,6 +28,7 @@ class _Outage:
     breaker: Breaker
     tasks: dict[int, None] = field(default_factory=dict)
     since: float | None = None
+    answered_at: float = -math.inf
     probe: int | None = None  # the task that tries whether it is back
     again_at: float = 0.0
     cause: str = ""
@@ -57,13 +61,15 @@ class Outages:
         outage.tasks[key] = None
         return True
 
-    def failed(self, model: int, key: int, cause: str) -> None:
-        """A task came back, as its model did not answer."""
+    def failed(self, model: int, key: int, cause: str, *, silent_s: float = 0.0) -> None:
+        """A task came back, as its model did not answer, for ``silent_s`` where it said nothing at all."""
         outage, now = self._outages[model], self._clock()
-        outage.breaker.failed(ModelUnavailable(cause))
-        outage.since = now if outage.since is None else outage.since
+        times = IN_A_ROW if silent_s >= self._patience_s / SILENT else 1
+        outage.breaker.failed(ModelUnavailable(cause), times=times)
+        if outage.since is None:
+            outage.since = max(now - silent_s, outage.answered_at)
         outage.tasks[key] = None
-        self._first.setdefault(key, now)
+        self._first.setdefault(key, now - silent_s)
         outage.probe = None if key == outage.probe else outage.probe
         outage.cause, outage.again_at = cause, now + self._backoff_s
 
@@ -71,6 +77,7 @@ class Outages:
         """A task of the model has its outcome, and so the model works."""
         outage = self._outages[model]
         self._first.pop(key, None)
+        outage.answered_at = self._clock()
         if outage.since is not None:
             outage.breaker.succeeded()
             outage.since, outage.again_at, outage.probe = None, 0.0, None

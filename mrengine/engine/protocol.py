@@ -47,7 +47,9 @@ IN_LINE = 73  # a task waits for its budget; for the board, it goes no further
 AT_WORK = 74  # it does not wait any more
 OUTCOMES = frozenset({RESULT, FAILURE, RETRY, DROPPED, MODEL_DOWN, BUDGET_SPENT})  # each ends a task's stay in a worker
 MODEL_DOUBT = 80  # a refusal that may be about the model, or about this task alone; payload: cause, UTF-8
-MODEL_RESTS = 81  # a model that does not answer just now; its task holds no slot meanwhile; payload: cause, UTF-8
+MODEL_RESTS = (
+    81  # a model that does not answer just now; its task holds no slot meanwhile; payload: [cause, seconds of silence]
+)
 DIED = 100  # the worker process is gone; payload: a Death
 
 Message = tuple[int, int, int, int, Any]

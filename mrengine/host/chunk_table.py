@@ -1,4 +1,4 @@
-"""Owns what a job is given: documents into the spool, chunks cut from it, and the log's records of both."""
+"""A job's chunk table: cut from the documents in its spool, or made of the texts of a later round."""
 
 from __future__ import annotations
 
@@ -8,12 +8,10 @@ from hashlib import blake2b
 from pathlib import Path
 from typing import Any
 
-from mrengine.errors import ConfigError, SourceError
 from mrengine.log.format import codec
 from mrengine.log.format.chunk_rows import MAX_ROWS, ROW_BYTES, ChunkRow, Heads, pack_chunks, pack_row
 from mrengine.log.format.job_records import DocumentRow, DocumentsDigest
 from mrengine.private import open_file
-from mrengine.sources import Reading, Spool, documents_of
 from mrengine.sources.spool import Text, not_kept, read_pieces
 
 __all__ = [
@@ -23,53 +21,9 @@ __all__ = [
     "input_version",
     "lacking_text",
     "not_held",
-    "spool_documents",
 ]
 
 _MOST_HEADS = 1 << 20  # characters of headings and table headers in one record
-
-
-def spool_documents(
-    folder: Path, document: Any, reading: Reading, *, optional: bool = False
-) -> tuple[Spool, list[DocumentRow]]:
-    """Read all documents into a spool that is not published yet, see there for ``optional``. ConfigError: there is
-    none; SourceError: all are empty or blank, or some cannot be read; those that ``reading`` may skip are left out.
-    """
-    spool = Spool(folder, optional=optional)
-    text = _Text()
-    try:
-        rows = []
-        for source in documents_of(document):
-            before = len(reading.errors)
-            kept = spool.add(source.id, text.noted(reading.text(source)))
-            if len(reading.errors) > before:
-                spool.take_back(kept)
-                continue
-            rows.append(DocumentRow(kept.id, kept.digest, kept.offset, kept.n_bytes, kept.n_chars))
-        reading.check()
-        if not rows:
-            raise ConfigError("there is no document", setting="document")
-        if not text.found:
-            what = f"the document {rows[0].id!r} is" if len(rows) == 1 else f"all {len(rows)} documents are"
-            how = "blank" if any(row.n_bytes for row in rows) else "empty"
-            raise SourceError(f"{what} {how}: there is nothing to run the map function on", source=rows[0].id)
-        spool.flush()
-        return spool, rows
-    except BaseException:
-        spool.discard()
-        raise
-
-
-class _Text:
-    """Whether any of the pieces that came by has more than blanks."""
-
-    def __init__(self) -> None:
-        self.found = False
-
-    def noted(self, pieces: Iterator[str]) -> Iterator[str]:
-        for piece in pieces:
-            self.found = self.found or not (not piece or piece.isspace())
-            yield piece
 
 
 def digest_of(rows: Sequence[DocumentRow]) -> tuple[int, int, bytes]:

@@ -1,4 +1,4 @@
-"""Owns what a job would cost, without a call: its chunks are cut and counted, nothing is kept."""
+"""What a job would cost, without a call: its chunks are cut and counted, nothing is kept."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from typing import Any
 
 from mrengine.budget import estimate_tokens
 from mrengine.errors import ConfigError
+from mrengine.host.callables import check_map
 from mrengine.host.job_identity import chunking_of
 from mrengine.providers.call.structured import in_words
 from mrengine.providers.models.model import Model
@@ -69,8 +70,10 @@ def _check(map_fn: Any, calls_per_chunk: Any, sample: Any) -> None:
         raise ConfigError(f"sample={sample!r}: it is a number of chunks, 0 or more", setting="sample")
     if sample and calls_per_chunk is not None:
         raise ConfigError("calls_per_chunk is said or measured by sample=: give one of them", setting="sample")
-    if sample and not callable(map_fn):
+    if sample and map_fn is None:
         raise ConfigError("sample= runs the map function over some chunks: give it", setting="sample")
+    if map_fn is not None:
+        check_map(map_fn)
 
 
 def _chunks(document: Any, settings: Settings, models: Sequence[Model]) -> Iterable[Chunk]:

@@ -1,16 +1,15 @@
-"""Owns the question of what a job is: the JOB record of what the caller gave, held against the one in the log."""
+"""What a job is: the JOB record of what the caller gave, compared with the one in the log."""
 
 from __future__ import annotations
 
-import inspect
-import os
-import sys
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
 from hashlib import blake2b
 from pathlib import Path
 from typing import Any
+
+import msgpack
 
 from mrengine._version import __version__
 from mrengine.errors import ChunkingError, ConfigError, JobMismatch
@@ -20,8 +19,8 @@ from mrengine.log.format.job_records import DocumentRow, JobRecord, RoundRecord,
 from mrengine.log.view.carry_over import carried
 from mrengine.log.view.job_view import ResumeEngine
 from mrengine.log.view.mismatch import Differences, compare
-from mrengine.mapfn.digest import digest, parts
-from mrengine.mapfn.module_origin import is_own
+from mrengine.mapfn.describe import MapFunction
+from mrengine.mapfn.digest import digest
 from mrengine.providers.models.model import Model
 from mrengine.records import ModelSpec
 from mrengine.settings import Settings
@@ -29,11 +28,10 @@ from mrengine.settings import Settings
 __all__ = [
     "AUTO_TARGET",
     "Chunking",
-    "MapFunction",
     "Plan",
     "Record",
+    "auto_job_id",
     "chunking_of",
-    "describe_map",
     "job_record",
     "round_record",
     "stored_chunking",
@@ -43,24 +41,6 @@ ANSWER_ROOM = 1024 + 256  # tokens of a context window that are not the document
 AUTO_TARGET = 6000
 DEFAULT_OVERLAP = 350
 Record = tuple[int, bytes]
-
-
-@dataclass(frozen=True, slots=True)
-class MapFunction:
-    """A map function as the log knows it. ``source``: "module:qualname" or a prompt's fields, None where neither
-    helps. ``result_type``: what its results are, where the caller says so; None: any.
-    """
-
-    version: str
-    name: str
-    python: str
-    source: str | Mapping[str, Any] | None
-    blob: bytes = field(default=b"", repr=False)
-    function: Any = field(default=None, repr=False, compare=False)
-    parts: Mapping[str, str] = field(default_factory=dict, repr=False, compare=False)
-    folder: str = ""  # the entry of sys.path that a module of the user's own was found in
-    result_type: Any = field(default=None, repr=False, compare=False)
-    result_blob: bytes = field(default=b"", repr=False)
 
 
 @dataclass(slots=True)
@@ -110,55 +90,6 @@ class Chunking:
             "encoding": self.encoding,
             "splitter": self.splitter if named else digest(self.splitter).digest,
         }
-
-
-def describe_map(map_fn: Callable[..., Any], *, version: str | None, named: bool, blob: bytes) -> MapFunction:
-    """Name a map function's version. A job without a name is never resumed: there a function may have no digest."""
-    _check_plain(map_fn)
-    prompt = getattr(map_fn, "prompt_fields", None)
-    source: str | Mapping[str, Any] | None = prompt() if callable(prompt) else _importable(map_fn)
-    name = getattr(map_fn, "__qualname__", type(map_fn).__qualname__)
-    told: Mapping[str, str] = {}
-    python = ""  # bytecode is another in each minor version; names are not
-    known = version if version is not None else getattr(map_fn, "map_version", None)
-    if not isinstance(known, str):
-        python = f"{sys.version_info[0]}.{sys.version_info[1]}"
-        try:
-            found = digest(map_fn)
-            known, name, told = found.digest, found.name, parts(map_fn)
-        except ConfigError:
-            if named:
-                raise
-            known = ""
-    folder = _folder_of(map_fn.__module__) if isinstance(source, str) else ""
-    return MapFunction(known, name, python, source, blob, map_fn, told, folder)
-
-
-def _check_plain(map_fn: Callable[..., Any]) -> None:
-    """ConfigError for what would return a coroutine or a generator instead of its result."""
-    for function in (map_fn, type(map_fn).__call__):
-        if inspect.iscoroutinefunction(function) or inspect.isasyncgenfunction(function):
-            way = "make it a plain function, which may end in asyncio.run(…): workers have no event loop"
-            raise ConfigError(f"map_fn is an async function: {way}", setting="map_fn")
-        if inspect.isgeneratorfunction(function):
-            raise ConfigError("map_fn is a generator function (it yields): return a list", setting="map_fn")
-
-
-def _importable(map_fn: Callable[..., Any]) -> str | None:
-    module, name = getattr(map_fn, "__module__", None), getattr(map_fn, "__qualname__", "")
-    if not module or not name or module == "__main__" or "<" in name:  # without a name: a partial, an object
-        return None
-    return f"{module}:{name}"
-
-
-def _folder_of(name: str) -> str:
-    """Where a job that goes on by its id finds this module again; "" for installed ones, which are found anyway."""
-    file = getattr(sys.modules.get(name), "__file__", None)
-    if not isinstance(file, str) or not is_own(name):
-        return ""
-    path = Path(os.path.abspath(file))
-    inside = name.count(".") + (path.stem == "__init__")
-    return os.fspath(path.parents[inside])
 
 
 def chunking_of(settings: Settings, models: Sequence[Model]) -> Chunking:
@@ -236,6 +167,20 @@ def job_record(
             "models": [_named(model.spec) for model in models],
         },
     )
+
+
+def auto_job_id(
+    documents: Sequence[DocumentRow], settings: Settings, models: Sequence[Model], mapping: MapFunction
+) -> str:
+    """``auto-`` with 16 hex digits of what the job is made of: the same command again resumes.
+
+    A prompt counts as what it says; a function as what it is named by, and not its code: mended, it goes on with its
+    job. Its version counts where that is exact (a prompt's), or all that there is (no name to import).
+    """
+    named = mapping.source if isinstance(mapping.source, str) and mapping.parts else mapping.version
+    digests = [[row.id, row.digest] for row in documents]
+    facts = [digests, chunking_of(settings, models).fields(), [model.identity for model in models], named]
+    return f"auto-{blake2b(msgpack.packb(facts, unicode_errors='surrogatepass'), digest_size=8).hexdigest()}"
 
 
 def _named(spec: ModelSpec) -> list[str | list[str] | None]:

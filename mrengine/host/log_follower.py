@@ -1,7 +1,6 @@
-"""Owns the host's reading of a running job: the log up to where it is durable becomes events, counts and results.
+"""Follows the log of a running job: what is durable becomes events, counts and results.
 
-Nothing of an outcome comes by message: what is announced was read from the disk's own file, so a callback that is slow
-slows only itself.
+No outcome comes by message: everything announced was read from the log itself, so a slow callback slows only itself.
 """
 
 from __future__ import annotations
@@ -9,19 +8,17 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 from mrengine import events
 from mrengine.backends.process.driver import Line, News, Note
 from mrengine.errors import LogError
 from mrengine.host.run_summary import SummaryBuilder
-from mrengine.log.file.reader import LogReader
 from mrengine.log.format import codec
-from mrengine.log.format.codec import HEADER_BYTES, Frame
+from mrengine.log.format.codec import Frame
 from mrengine.log.format.packing import key
 from mrengine.log.format.records import FailureRecord, ResultRecord, unpack_call, unpack_failure, unpack_result
-from mrengine.log.view.replay import Replay
+from mrengine.log.view.job_view import ResumeEngine
 from mrengine.log.view.results import UNREADABLE, Results, failure_of, result_of
 from mrengine.progress import Progress, Silent
 from mrengine.providers.models.balancer import ModelLoadBalancer
@@ -36,11 +33,11 @@ PRINTED = "map_fn"  # the logger of what map functions print
 
 
 class LogFollower:
-    """Follows one run of a job. ``state`` is what the log adds up to as far as it was read."""
+    """Follows one run of a job. ``view`` is the log as far as it was read; whoever prepared the run had begun it."""
 
     def __init__(
         self,
-        folder: Path,
+        view: ResumeEngine,
         job_id: str,
         dispatcher: events.Dispatcher,
         progress: Progress,
@@ -51,41 +48,23 @@ class LogFollower:
         self._job_id, self._dispatcher, self._progress, self.tally = job_id, dispatcher, progress, tally
         self._balancer = balancer  # for its statistics alone: the supervisor has one of its own, and decides
         self._result_type = result_type  # of the map round's results
-        self._reader = LogReader(folder / "log")
-        self.state = Replay()
-        self.position = HEADER_BYTES
+        self.view = view
         self.started_at: int | None = None
         self.round = 0
-
-    def catch_up(self, stop: int) -> None:
-        """Read what stood in the log before this run, up to ``stop``, which is durable: no events are made of it."""
-        for frame in self._reader.frames(self.position, stop):
-            self.state.add(frame)
-        self.position = stop
 
     def begin(self, round_: int) -> None:
         """A round starts here: what comes from now on is this run's."""
         self.round = round_
         if self.started_at is None:
-            self.started_at = self.position
-        index = self.index
+            self.started_at = self.view.position
         if round_ == 0:
+            index = self.view.index(0)
             self.tally.total, self.tally.resumed = index.total, index.done
             self._emit("job:start", total=index.total, resumed=index.done)
 
-    @property
-    def index(self) -> Any:
-        """The outcomes of the round that runs."""
-        assert self.state.epoch is not None
-        return self.state.epoch.index(self.round)
-
     def follow(self, durable: int, *, outcomes: bool = False) -> Iterator[Outcome]:
         """Read on to ``durable``: count, tell who listens, and yield outcomes where they are asked for."""
-        if durable <= self.position:
-            return
-        for frame in self._reader.frames(self.position, durable):
-            counts = self.state.add(frame)
-            self.position = frame.end
+        for frame, counts in self.view.follow(durable):
             outcome = self._take(frame, counts, outcomes)
             if outcome is not None:
                 yield outcome
@@ -208,15 +187,13 @@ class LogFollower:
         self._emit(name, **fields)
 
     def results(self, round_: int = 0) -> Results:
-        """The results so far, lazily, with ``.failures``."""
-        epoch = self.state.epoch
-        assert epoch is not None
-        kind, before = self._result_type if round_ == 0 else None, self.started_at or 0
-        return Results(self._reader, epoch.index(round_), epoch, resumed_before=before, result_type=kind)
+        """The results so far, lazily, with ``.failures``; empty where the log has no such round."""
+        kind = self._result_type if round_ == 0 else None
+        return self.view.results(round_, resumed_before=self.started_at or 0, result_type=kind)
 
     def close(self) -> None:
-        """Close the reader; results that were handed out have their own."""
-        self._reader.close()
+        """Close the view; results that were handed out have a descriptor of their own."""
+        self.view.close()
 
 
 def _damaged(frame: Frame) -> FailureRecord:

@@ -1,13 +1,10 @@
-"""Owns the words of what a run warns of: log, documents and failures that are not what the caller may expect."""
+"""What a run says in its warnings: of a log, documents and failures that are not what the caller may expect."""
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator, Sequence
-from contextlib import suppress
-from typing import Any
 
-__all__ = ["blank", "damaged", "empty", "failed", "lost", "names_a_file", "partly_failed"]
+__all__ = ["blank", "damaged", "empty", "failed", "lost", "partly_failed"]
 
 SHOWN = 5  # names in one message
 
@@ -56,12 +53,3 @@ def failed(failed: int, total: int) -> str:
     if total == 1:
         return "its only chunk failed"
     return f"{f'all {total}' if failed == total else f'{failed} of {total}'} chunks failed; the first one"
-
-
-def names_a_file(document: Any) -> str | None:
-    """A str is text, also where it names a file: whoever meant the file should hear of it."""
-    if isinstance(document, str) and len(document) < 4096 and "\n" not in document and "\0" not in document:
-        with suppress(OSError, ValueError):
-            if os.path.isfile(document):
-                return "the document is a str, so it is the text; it names a file, too: for that give Path(…)"
-    return None

@@ -1,51 +1,81 @@
-"""Owns a runner's session: opened when a run needs it, kept for the next one in a ``with`` block, never a parent's."""
+"""A runner's driver: opened when a run needs it, kept for the next one in a ``with`` block, never a parent's."""
 
 from __future__ import annotations
 
 import os
+import sys
+import types
+import warnings
 
 from mrengine.backends.process.driver import Driver, ProcessDriver
-from mrengine.host.event_loops import warn_in_event_loop
 from mrengine.host.sequential import SequentialDriver
 from mrengine.host.uninterrupted import uninterrupted
 
 __all__ = ["Pool"]
 
+_OURS = os.path.dirname(os.path.dirname(os.path.abspath(__file__))) + os.sep
+
 
 class Pool:
-    """The session that is open, if one is. ``kept``: it outlives its run."""
+    """The driver that is open, if one is. ``kept``: it outlives its run."""
 
     def __init__(self, strategy: str, *, drain_s: float) -> None:
         self._strategy, self._drain_s = strategy, drain_s
-        self._session: Driver | None = None
+        self._driver: Driver | None = None
         self._pid = 0
         self.kept = False
 
     def open(self) -> Driver:
-        """The session that is open, or a new one."""
-        if self._session is not None and self._pid != os.getpid():
+        """The driver that is open, or a new one."""
+        if self._driver is not None and self._pid != os.getpid():
             self.close()  # a fork of the process that opened it: the pool belongs to the parent
-        if self._session is None:
+        if self._driver is None:
             self._pid = os.getpid()
             if self._strategy == "sequential":
-                self._session = SequentialDriver()
+                self._driver = SequentialDriver()
             else:
-                warn_in_event_loop()
+                _warn_in_event_loop()
                 with uninterrupted():  # a supervisor that nobody holds would not be ended
-                    self._session = ProcessDriver(drain_s=self._drain_s)
-        return self._session
+                    self._driver = ProcessDriver(drain_s=self._drain_s)
+        return self._driver
 
     def drop(self) -> None:
         """End it at once: its supervisor has died."""
         with uninterrupted():
-            session, self._session = self._session, None
-            if session is not None:
-                session.kill()
-                session.close()
+            driver, self._driver = self._driver, None
+            if driver is not None:
+                driver.kill()
+                driver.close()
 
     def close(self) -> None:
         """End it; nothing is left running."""
         with uninterrupted():
-            session, self._session = self._session, None
-            if session is not None:
-                session.close()
+            driver, self._driver = self._driver, None
+            if driver is not None:
+                driver.close()
+
+
+def _warn_in_event_loop() -> None:
+    """Warn at the user's own line, if this thread runs a loop. A notebook's cell blocks its kernel's by nature."""
+    asyncio = sys.modules.get("asyncio.events")
+    if asyncio is not None and asyncio._get_running_loop() is not None and not _in_a_cell():
+        warnings.warn(
+            "run() blocks the running event loop until the job is done: use await asyncio.to_thread(runner.run, …)",
+            RuntimeWarning,
+            stacklevel=_frames_of_ours(),
+        )
+
+
+def _in_a_cell() -> bool:
+    frame: types.FrameType | None = sys._getframe(1)
+    while frame is not None and frame.f_globals.get("__name__") != "IPython.core.interactiveshell":
+        frame = frame.f_back
+    return frame is not None
+
+
+def _frames_of_ours() -> int:
+    """How far up the stack of the caller the user's code begins, as ``stacklevel`` counts."""
+    frame, level = sys._getframe(1), 1
+    while frame.f_back is not None and frame.f_code.co_filename.startswith(_OURS):
+        frame, level = frame.f_back, level + 1
+    return level

@@ -1,66 +1,67 @@
-"""Owns all that comes before the first round: documents read and held against the log, the chunk table in it."""
+"""All that comes before the first round: documents are read and compared with the log, which then has the chunk table.
+
+The log is replayed once. The view of it that decides what to do is caught up when the lock is ours, and handed on to
+whoever follows the run.
+"""
 
 from __future__ import annotations
 
 import os
-import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import suppress
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from mrengine.backends.process.driver import Driver
-from mrengine.errors import JobBusy, JobCancelled, JobMismatch, JobNotFound, LogError, SupervisorDied
+from mrengine.errors import JobBusy, JobCancelled, JobMismatch, JobNotFound, LogError, SourceError, SupervisorDied
 from mrengine.host import notices
-from mrengine.host.chunk_table import lacking_text, not_held, spool_documents
-from mrengine.host.job_identity import MapFunction, Plan, Record, chunking_of, job_record, stored_chunking
+from mrengine.host.chunk_table import lacking_text, not_held
+from mrengine.host.documents import Spooled, check_documents, spool_documents
+from mrengine.host.job_identity import Plan, Record, chunking_of, job_record, stored_chunking
 from mrengine.host.requests import RunConfig
-from mrengine.log.file.lock import JobLock, Owner
+from mrengine.host.waiting import BusyWait
 from mrengine.log.format import codec
-from mrengine.log.format.chunk_rows import ROW_BYTES, unpack_chunks
-from mrengine.log.format.codec import HEADER_BYTES
 from mrengine.log.format.job_records import DocumentRow
 from mrengine.log.view.job_view import ResumeEngine
 from mrengine.log.view.lost_documents import lacking_documents, retold_documents
+from mrengine.mapfn.describe import MapFunction
 from mrengine.private import check_writable
-from mrengine.sources import Reading
 from mrengine.sources.spool import Spool, Text, spool_name
 
 __all__ = ["SUPERVISORS", "Preparation", "Prepared", "identity", "is_begun", "no_text"]
 
-SETTLE_S = 0.2
 LOST = DocumentRow("", b"", 0, 0, 0)  # stands for a document of which the log has lost all
 SUPERVISORS = 4  # how many may die before a job is given up
 
 
 @dataclass(frozen=True, slots=True)
 class Prepared:
-    """A job that is ready. ``durable``: the log up to where it can be read. ``total``: chunks, None: as the log has
-    them.
+    """A job that is ready. ``view``: its log as far as it was read; who has this closes it. ``durable``: where this run
+    begins in the log.
 
     ``finished``: every chunk has its result, and no session was begun. ``damage``: ranges of the log that are lost.
     ``notes``: what else the caller must hear of. ``fresh``: the documents as they were read, of a finished job: its
-    spool may be gone. Whoever has it discards it. ``unread``: what is told of sources that were left out.
+    spool may be gone. Whoever has it discards it. ``unread``: why each source that was left out could not be read.
     ``blank_chunks``: so many have nothing but blanks, and are not sent.
     """
 
     documents: Sequence[DocumentRow]
     spool: Path
+    view: ResumeEngine
     durable: int
-    total: int | None = None
     finished: bool = False
     damage: Sequence[tuple[int, int]] = ()
     notes: Sequence[str] = ()
     fresh: Spool | None = None
     blank_chunks: int = 0
-    unread: str = ""
+    unread: Sequence[SourceError] = ()
 
 
 class Preparation:
     """Prepares one run of a job. ``begin()`` starts a session and asks for the job; it is called when it is needed.
     ``drop()`` ends one whose supervisor has died. ``wait()`` is given a JobBusy: it raises that, or something else, or
-    returns when it is time to look again.
+    returns when it is time to look again. ``view``: of the job's log, where the caller has one already.
     """
 
     def __init__(
@@ -71,35 +72,52 @@ class Preparation:
         mapping: MapFunction,
         begin: Callable[[], Driver],
         drop: Callable[[], None],
-        wait: Callable[[JobBusy], None],
+        wait: BusyWait,
+        view: ResumeEngine | None = None,
     ) -> None:
         self._parts, self._job_id, self._folder, self._mapping = parts, job_id, folder, mapping
         self._begin_once, self._drop, self._wait = begin, drop, wait
         self._died = 0
         self._damage: Sequence[tuple[int, int]] = ()
         self._notes: list[str] = []
+        self._view = view
+        self._unread_sources: tuple[SourceError, ...] = ()
         self._on_mismatch = parts.settings.on_mismatch or "error"
 
     def from_documents(self, document: Any) -> Prepared:
-        """Read the documents, hold them against the log, and write what it lacks. JobBusy, JobMismatch, SourceError,
+        """Read the documents, compare them with the log, and write what it lacks. JobBusy, JobMismatch, SourceError,
         …
         """
-        reading = Reading(skip=self._parts.settings.on_source_error == "skip")
-        ready = self._from_documents(document, reading)
-        return replace(ready, unread=reading.told()) if reading.errors else ready
+        with self._closing_view():
+            return self._from_documents(document)
 
-    def _from_documents(self, document: Any, reading: Reading) -> Prepared:
+    @contextmanager
+    def _closing_view(self) -> Iterator[None]:
+        """Close the view of the log, unless the run takes it over."""
+        try:
+            yield
+        except BaseException:
+            if self._view is not None:
+                self._view.close()
+            raise
+
+    def _from_documents(self, document: Any) -> Prepared:
         self._check_folder()
         existed = os.path.lexists(self._folder / "log")
         session = None if existed else self._begin()
-        spool: Spool | None
-        spool, documents = spool_documents(self._folder, document, reading, optional=existed)
+        spooled = self._spooled(document, optional=existed)
+        spool: Spool | None = spooled.spool
+        self._unread_sources = spooled.unread
+        if spooled.told:
+            self._notes.append(f"job {self._job_id}: {spooled.told}\n  they are left out")
         try:
-            plan = self._plan(documents)
-            if existed and (end := self._finished(plan)) is not None:
-                ready = Prepared(documents, self._spool(plan), end, finished=True, damage=self._damage, fresh=spool)
+            check_documents(spooled)
+            plan = self._plan(spooled.rows)
+            if existed and self._finished(plan, self._refreshed()):
+                ready = replace(self._prepared(plan), finished=True, fresh=spool)
                 spool = None
                 return ready
+            assert spool is not None
             check_writable(self._folder)
             spool.require()
             # A new job is cut while the supervisor starts; for one that the log knows, that is known first.
@@ -108,6 +126,13 @@ class Preparation:
         finally:
             if spool is not None:
                 spool.discard()
+
+    def _spooled(self, document: Any, *, optional: bool) -> Spooled:
+        if not isinstance(document, Spooled):
+            skip = self._parts.settings.on_source_error == "skip"
+            return spool_documents(self._folder, document, skip=skip, optional=optional)
+        document.spool.move(self._folder)
+        return document
 
     def _settle(self, plan: Plan, fresh: Spool | None, records: list[Record] | None, session: Driver) -> Prepared:
         """``_settled``, by another supervisor where one dies."""
@@ -126,25 +151,59 @@ class Preparation:
         """
         durable, place = session.opened(), self._spool(plan)
         text = place if fresh is None else fresh.path
-        with ResumeEngine(self._folder) as stored:
-            action = plan.check(stored, self._on_mismatch)
-            if action == "new_epoch":
-                records = list(plan.records(text, stored))
-            elif action == "resume":
-                records = list(self._lacking(plan, stored))
-        if action == "restart":
+        view = self._caught_up(durable)
+        action = plan.check(view, self._on_mismatch)
+        if action == "new_epoch":
+            records = list(plan.records(text, view))
+        elif action == "resume":
+            records = list(self._lacking(plan, view))
+        elif action == "restart":
             session.restart()
-            durable = HEADER_BYTES
         if records is None:
             records = list(plan.records(text))
         if fresh is not None and lacking_text(place, plan.documents) is not None:
             fresh.publish(place)
-        if not records:
-            return Prepared(plan.documents, place, durable, damage=self._damage, notes=self._notes)
-        total = _append(session, records)
-        durable = session.sync()
-        facts: dict[str, Any] = {"damage": self._damage, "notes": self._notes, "blank_chunks": plan.blank_chunks}
-        return Prepared(plan.documents, place, durable, total or None, **facts)
+        if records:
+            for record in records:
+                session.append(*record)
+            view.catch_up(session.sync())
+        return self._prepared(plan)
+
+    def _prepared(self, plan: Plan) -> Prepared:
+        assert self._view is not None
+        place, end = self._spool(plan), self._view.position
+        return Prepared(
+            plan.documents,
+            place,
+            self._view,
+            end,
+            damage=self._damage,
+            notes=self._notes,
+            blank_chunks=plan.blank_chunks,
+            unread=self._unread_sources,
+        )
+
+    def _caught_up(self, durable: int) -> ResumeEngine:
+        """The log as the writer that has its lock for us has opened it."""
+        if self._view is None:
+            self._view = ResumeEngine(self._folder)
+        self._view.catch_up(durable)
+        return self._view
+
+    def _refreshed(self) -> ResumeEngine:
+        """The log as it is now, and what of it was announced and is lost. LogError with ``strict``, before anything is
+        changed.
+        """
+        if self._view is None:
+            self._view = ResumeEngine(self._folder)
+        else:
+            self._view.refresh()
+        self._damage = self._view.recovery.damage
+        if self._damage and self._parts.settings.strict:
+            path = os.fspath(self._folder / "log")
+            message = f"{path} is damaged in {len(self._damage)} range(s); nothing was changed"
+            raise LogError(message, reason="damaged", path=path, ranges=self._damage)
+        return self._view
 
     def _lacking(self, plan: Plan, stored: ResumeEngine) -> Iterator[Record]:
         """What the log has lost of documents that are known all the same."""
@@ -158,24 +217,25 @@ class Preparation:
         if not os.path.lexists(self._folder / "log"):
             raise JobNotFound(f"there is no job {self._job_id!r} in {self._folder.parent}", job_id=self._job_id)
         self._check_folder()
-        with ResumeEngine(self._folder) as stored:
-            self._look(stored)
-            if stored.epoch is None:
-                raise self._unread()
-            job = stored.epoch.job
-            place = self._folder / spool_name(job.documents[2])
-            with Text(place) as text:
-                documents = _known_documents(stored, text)
-                exists, why = text.exists, text.why
-                damaged = not_held(text, [row for row in documents if row is not LOST]) if exists else []
-            plan = self._plan(documents)
-            plan.job = replace(plan.job, chunking=job.chunking, documents=job.documents)
-            if stored.epoch.complete and (end := self._finished(plan)) is not None:
-                return Prepared(documents, place, end, finished=True, damage=self._damage)
-            action = plan.check(stored, "error")
+        with self._closing_view():
+            return self._from_log(self._refreshed())
+
+    def _from_log(self, view: ResumeEngine) -> Prepared:
+        if view.epoch is None:
+            raise self._unread()
+        job = view.epoch.job
+        with Text(self._folder / spool_name(job.documents[2])) as text:
+            documents = _known_documents(view, text)
+            exists, why = text.exists, text.why
+            damaged = not_held(text, [row for row in documents if row is not LOST]) if exists else []
+        plan = self._plan(documents)
+        plan.job = replace(plan.job, chunking=job.chunking, documents=job.documents)
+        if view.epoch.complete and self._finished(plan, view):
+            return replace(self._prepared(plan), finished=True)
+        action = plan.check(view, self._on_mismatch)
         if not exists:
             raise no_text(self._job_id, why)
-        if action != "resume":  # the chunk table was lost
+        if action != "resume":  # the chunk table was lost, or other inputs are accepted
             plan = self._cut_again(plan, sound=not damaged and LOST not in documents)
         for message in notices.lost(self._job_id, [row.id for row in damaged], documents.count(LOST)):
             self._notes.append(message)
@@ -184,9 +244,12 @@ class Preparation:
 
     def _cut_again(self, plan: Plan, *, sound: bool) -> Plan:
         """The plan, with the chunking that the log tells of: the documents are cut once more, where all are there."""
-        chunking = stored_chunking(plan.job)
-        if not sound or chunking is None:
+        if not sound:
             raise self._unread()
+        chunking = stored_chunking(plan.job)
+        if chunking is None:
+            message = f"job {self._job_id} was cut by a function of the caller's: run it with its documents again"
+            raise JobNotFound(message, job_id=self._job_id)
         return Plan(plan.job, plan.documents, chunking)
 
     def _unread(self) -> JobNotFound:
@@ -215,35 +278,23 @@ class Preparation:
         if os.path.lexists(self._folder / "cancelled"):
             message = f"job {self._job_id} was cancelled; Job({self._job_id!r}).uncancel() lets it run again"
             raise JobCancelled(message, job_id=self._job_id)
-        while (owner := _runs(self._folder)) is not None and _runs(self._folder, after_s=SETTLE_S):
-            message = f"job {self._job_id} is run by {owner}: wait for it (on_busy='wait'), or cancel it"
-            self._wait(JobBusy(message, job_id=self._job_id, pid=owner.pid))
+        self._wait.until_free(self._folder)
 
-    def _finished(self, plan: Plan) -> int | None:
-        """The log's end, if every chunk has its result: such a job needs no pool, no lock and no call."""
-        with ResumeEngine(self._folder) as stored:
-            self._look(stored)
-            try:
-                action = plan.check(stored, self._on_mismatch)
-            except JobMismatch as error:
-                if not self._damage:
-                    raise
-                if plan.has_other_documents(stored) and self._spool(plan).is_file():
-                    self._on_mismatch = "recompute"  # they were accepted once: damage struck the record that says so
-                    return None
-                message = f"{error}. Its log is damaged, too, perhaps where it told of other inputs"
-                raise JobMismatch(message, job_id=self._job_id, differences=error.differences) from None
-            if action != "resume" or self._damage:
-                return None  # damage is repaired by who holds the lock
-            return stored.recovery.end if next(stored.pending(), None) is None else None
-
-    def _look(self, stored: ResumeEngine) -> None:
-        """What was announced and is lost. LogError with ``strict``, before anything is changed."""
-        self._damage = stored.recovery.damage
-        if self._damage and self._parts.settings.strict:
-            path = os.fspath(self._folder / "log")
-            message = f"{path} is damaged in {len(self._damage)} range(s); nothing was changed"
-            raise LogError(message, reason="damaged", path=path, ranges=self._damage)
+    def _finished(self, plan: Plan, view: ResumeEngine) -> bool:
+        """Whether every chunk has its result: such a job needs no pool, no lock and no call."""
+        try:
+            action = plan.check(view, self._on_mismatch)
+        except JobMismatch as error:
+            if not self._damage:
+                raise
+            if plan.has_other_documents(view) and self._spool(plan).is_file():
+                self._on_mismatch = "recompute"  # they were accepted once: damage struck the record that says so
+                return False
+            message = f"{error}. Its log is damaged, too, perhaps where it told of other inputs"
+            raise JobMismatch(message, job_id=self._job_id, differences=error.differences) from None
+        if action != "resume" or self._damage:
+            return False  # damage is repaired by who holds the lock
+        return next(view.pending(), None) is None
 
     def _plan(self, documents: Sequence[DocumentRow]) -> Plan:
         settings, models, all_models = self._parts.settings, self._parts.models, self._parts.all_models
@@ -253,14 +304,6 @@ class Preparation:
 
     def _spool(self, plan: Plan) -> Path:
         return self._folder / spool_name(plan.job.documents[2])
-
-
-def _runs(folder: Path, *, after_s: float = 0.0) -> Owner | None:
-    """Who runs a job, and is not about to end: a supervisor hears of its host's death some milliseconds after it."""
-    time.sleep(after_s)
-    owner = JobLock(folder).holder()
-    known = owner is not None and owner.state != "unknown"  # it may just be taken, or given up
-    return owner if owner is not None and known and owner.alive and not owner.draining else None
 
 
 def _known_documents(stored: ResumeEngine, text: Text) -> list[DocumentRow]:
@@ -274,17 +317,6 @@ def no_text(job_id: str, why: str = "") -> JobNotFound:
     """The error of a job that needs its documents, and has kept none."""
     cause = why or "keep='results'"
     return JobNotFound(f"job {job_id} keeps no document text ({cause}): run it with its documents again", job_id=job_id)
-
-
-def _append(session: Driver, records: Iterable[Record]) -> int:
-    """Send the records of a new epoch; how many chunks it has."""
-    total = 0
-    for kind, payload in records:
-        session.append(kind, payload)
-        if kind == codec.CHUNKS:
-            _, first, rows = unpack_chunks(payload)
-            total = first + len(rows) // ROW_BYTES
-    return total
 
 
 def is_begun(folder: Path) -> bool:

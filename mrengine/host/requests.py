@@ -1,4 +1,4 @@
-"""Owns what a session is told: which job to open, what to import for it, and everything that a round needs."""
+"""What a driver is asked for: which job to open, what to import for it, and everything that a round needs."""
 
 from __future__ import annotations
 
@@ -6,7 +6,6 @@ import logging
 import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 from mrengine import events
@@ -17,9 +16,9 @@ from mrengine.budget.spend_limit import SpendLimit
 from mrengine.config import state_folder
 from mrengine.engine.setup import LocalFunctions
 from mrengine.errors import ConfigError
-from mrengine.host.job_identity import MapFunction, Record
+from mrengine.host.job_identity import Record
 from mrengine.job.budget_config import pack_terms
-from mrengine.log.view.job_view import ResumeEngine
+from mrengine.mapfn.describe import MapFunction
 from mrengine.mapfn.modules import preloads
 from mrengine.progress import Progress
 from mrengine.providers.models.balancer import ModelLoadBalancer
@@ -28,7 +27,7 @@ from mrengine.providers.models.resolution import OPENAI
 from mrengine.records import RateLimit
 from mrengine.settings import Settings
 
-__all__ = ["RoundSpec", "RunConfig", "check_terms", "lacking", "open_order", "round_order"]
+__all__ = ["RoundSpec", "RunConfig", "check_terms", "open_order", "round_order"]
 
 CALL_ROOM = 4096  # answers beyond two a task that the index of stored calls has room for
 
@@ -61,15 +60,6 @@ class RoundSpec:
     total: int
     mapping: MapFunction
     records: tuple[Record, ...] = ()
-
-
-def lacking(folder: Path, round_: RoundSpec) -> Sequence[Record]:
-    """The round's records that a supervisor took with it. Where the log has the round, they stand before it."""
-    if not round_.records:
-        return ()
-    with ResumeEngine(folder) as stored:
-        known = stored.epoch.rounds.get(round_.number) if stored.epoch is not None else None
-    return () if known is not None and known.version == round_.mapping.version else round_.records
 
 
 def check_terms(settings: Settings, models: Sequence[Model]) -> None:

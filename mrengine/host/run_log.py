@@ -1,4 +1,4 @@
-"""Owns what a run writes to the ``mrengine`` logger at INFO: its start, its progress once a minute, its end."""
+"""What a run writes to the ``mrengine`` logger at INFO: its start, its progress once a minute, its end."""
 
 from __future__ import annotations
 

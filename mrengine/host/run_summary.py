@@ -1,9 +1,10 @@
-"""Owns the arithmetic of a run's summary: what the log's records of this run add up to."""
+"""The arithmetic of a run's summary: what the log's records of this run add up to."""
 
 from __future__ import annotations
 
 from collections import Counter
 
+from mrengine.errors import SourceError
 from mrengine.records import RunSummary, Throughput, Usage
 
 __all__ = ["SummaryBuilder"]
@@ -25,6 +26,7 @@ class SummaryBuilder:
         self._troubles: set[str] = set()
         self.trouble = ""  # why the latest call that was made again had failed
         self.warnings: list[str] = []
+        self.unread: tuple[SourceError, ...] = ()  # of sources that were left out
 
     def call(self, model: str, usage: Usage, cost_usd: float | None) -> None:
         """An answer that was bought in this run."""
@@ -83,4 +85,5 @@ class SummaryBuilder:
             cost_usd=self._cost,
             errors=errors,
             warnings=(*self.warnings, *told),
+            unread_sources=tuple(error.source or "" for error in self.unread),
         )

@@ -1,4 +1,4 @@
-"""Owns the session without processes: the engine steps in the host's own thread, whenever the host waits for news."""
+"""The driver without processes: the engine steps in the host's own thread, whenever the host waits for news."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ import msgpack
 from mrengine.backends.process.driver import DRAIN_POLL_S, PATIENCE_S, Durable, Ended, Line, News, Note
 from mrengine.backends.sequential import SequentialBackend
 from mrengine.budget.in_process import LocalBudget
-from mrengine.budget.server import make_ledger
+from mrengine.budget.server import make_service
 from mrengine.engine.loop import Engine, RoundSettings
 from mrengine.engine.protocol import Message
 from mrengine.errors import JobBusy
@@ -72,7 +72,7 @@ class SequentialDriver:
         self.durable(job.log.durable)
         settings = RoundSettings(**order["round"])
         answers = job.call_index(None, order["room"])
-        budget = LocalBudget(make_ledger(terms_of(order["terms"], job)))
+        budget = LocalBudget(make_service(terms_of(order["terms"], job)))
         setup = job.setup(order["setup"], path=None, manager=None, endpoints={})
         self._engine = Engine(
             backend=self._backend,

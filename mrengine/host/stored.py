@@ -1,4 +1,4 @@
-"""Owns what a job's log says of its map function and models, so that it can go on with its id alone."""
+"""What a job's log says of its map function and models, so that it can go on by its id alone."""
 
 from __future__ import annotations
 
@@ -8,7 +8,6 @@ import os
 import sys
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -55,8 +54,8 @@ class StoredJob:
     def models(self, limits: Mapping[str, RateLimit] | None, *, api_key_env: str | None = None) -> tuple[Model, ...]:
         """The job's models, by the names that they were given by. LogError: the record names them in no known way.
 
-        The caller has named no address: a key goes to the vendor's own hosts, and to others where ``api_key_env`` names
-        it. ConfigError: another one would need a key.
+        The caller has named no address. A vendor's key goes to its own hosts alone, as in ``run()`` (``models/keys``);
+        a variable that only the log names goes nowhere until ``api_key_env`` names it, too: ConfigError.
         """
         given = self.record.settings.get("models") or []
         try:
@@ -74,9 +73,10 @@ class StoredJob:
         """Tell of an address that only the log names, before anything is sent there."""
         if not _elsewhere(model.spec):
             return
-        if model.key_env is not None and not named:
+        variables = " and ".join(lane.key_env for lane in (model, *model.lanes) if lane.key_env is not None)
+        if variables and not named:
             raise ConfigError(
-                f"job {self.record.job_id} would send the value of {model.key_env} to {model.base_url}, which only its "
+                f"job {self.record.job_id} would send the value of {variables} to {model.base_url}, which only its "
                 "log names. If that is right, say so: name the model (models=, --model) or the variable (api_key_env=, "
                 "--api-key-env) again",
                 setting="api_key_env",
@@ -95,12 +95,11 @@ def _elsewhere(spec: ModelSpec) -> bool:
     return bool(address.scheme) and (address.scheme != "https" or address.hostname not in _VENDOR_HOSTS)
 
 
-def stored_job(folder: Path, job_id: str) -> StoredJob:
-    """A job in its folder. JobNotFound: there is none, or nothing of it was kept."""
-    with ResumeEngine(folder) as stored:
-        if stored.epoch is None:
-            raise JobNotFound(f"there is no job {job_id!r} in {folder.parent}", job_id=job_id)
-        return StoredJob(stored.epoch.job)
+def stored_job(view: ResumeEngine, job_id: str) -> StoredJob:
+    """A job, by its log. JobNotFound: nothing of it was kept."""
+    if view.epoch is None:
+        raise JobNotFound(f"there is no job {job_id!r}: it was interrupted before its first record", job_id=job_id)
+    return StoredJob(view.epoch.job)
 
 
 def import_function(name: str, *, folder: str = "") -> Callable[..., Any]:
@@ -116,11 +115,13 @@ def import_function(name: str, *, folder: str = "") -> Callable[..., Any]:
         found: Any = _imported(module, folder)
         for part in path.split("."):
             found = getattr(found, part)
-    except (ImportError, AttributeError) as error:
+    except Exception as error:  # what a module does when it is imported may raise anything
         there = f"; the job began with it in {folder}" if folder else ""
-        raise ConfigError(f"{name!r} cannot be imported: {error}{there}", setting="map") from error
+        known = isinstance(error, (ImportError, AttributeError))
+        why = str(error) if known else f"{type(error).__name__}: {error}"
+        raise ConfigError(f"{name!r} cannot be imported: {why}{there}", setting="map") from error
     if not callable(found):
-        raise ConfigError(f"{name!r} is a {type(found).__name__}, not a function", setting="map")
+        raise ConfigError(f"{name!r} is of type {type(found).__name__}, not a function", setting="map")
     return found  # type: ignore[no-any-return]
 
 

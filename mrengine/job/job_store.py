@@ -39,7 +39,7 @@ class JobStore:
         self._names: DocumentNames | None = None
         self._cancel_mark = folder / "cancelled"
         self._resumed = bool(state.epochs)  # log and spool are an earlier run's
-        self._counted = log.size  # up to where ``state.ledger`` knows the calls
+        self._counted = log.size  # up to where ``state.call_totals`` knows the calls
 
     @classmethod
     def open(
@@ -74,7 +74,7 @@ class JobStore:
 
     def _take_in_salvage(self) -> None:
         """Answers that workers had, and a supervisor that died did not commit: they were paid for."""
-        for payload in journaled_answers(self.folder, self._reader, self.state.ledger):
+        for payload in journaled_answers(self.folder, self._reader, self.state.call_totals):
             self.append(codec.CALL, payload)
         self.settled()
 
@@ -179,20 +179,20 @@ class JobStore:
         What workers say goes into the log past ``state``: here the rest of it is read.
         """
         if since is not None:
-            ledger = CallTotals()
-            self._count(since, ledger)
-            return ledger
-        self._counted = self._count(self._counted, self.state.ledger)
-        return self.state.ledger
+            call_totals = CallTotals()
+            self._count(since, call_totals)
+            return call_totals
+        self._counted = self._count(self._counted, self.state.call_totals)
+        return self.state.call_totals
 
-    def _count(self, start: int, ledger: CallTotals) -> int:
+    def _count(self, start: int, call_totals: CallTotals) -> int:
         for frame in self._reader.frames(start):
             start = frame.end
             with suppress(LogError):  # its CRC vouches for it, and it makes no sense: skipped, as everywhere
                 if frame.kind == codec.INTENT:
-                    ledger.intent(frame)
+                    call_totals.intent(frame)
                 elif frame.kind == codec.CALL:
-                    ledger.call(frame)
+                    call_totals.call(frame)
         return start
 
     def recent_calls(self) -> list[tuple[float, str, int, int]]:

@@ -1,10 +1,10 @@
-"""Owns the digest of a map function: equal in every process, different after every edit that matters.
+"""The digest of a map function: equal in every process, different after every edit that matters.
 
-What is digested, in canonical msgpack and never by repr, marshal or pickle: bytecode, constants, names, defaults,
-closure values, and the values of the globals that the code names, recursively through the modules of the user
-(functions, classes, strings, numbers, containers with sets sorted); installed packages by name and version. File
-names and line numbers are not. Dicts keep their order, which code can see; annotations count in classes only, where
-dataclasses and pydantic read them.
+It covers, in canonical msgpack and never by repr, marshal or pickle: bytecode, constants, names, defaults, closure
+values, and the values of the globals that the code names, recursively through the user's modules (functions, classes,
+strings, numbers, containers with sets sorted); installed packages by name and version. File names and line numbers are
+left out. Dicts keep their order, which code can observe; annotations count in classes only, where dataclasses and
+pydantic read them.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ MOST_PARTS = 64
 
 @dataclass(frozen=True, slots=True)
 class MapVersion:
-    """``digest``: 32 hex digits. ``python``: "3.11", each has another bytecode. ``name``: module:qualname."""
+    """``digest``: 32 hex digits. ``python``: "3.11", each has other bytecode. ``name``: module:qualname."""
 
     digest: str
     python: str
@@ -51,9 +51,9 @@ def digest(function: Callable[..., Any]) -> MapVersion:
 
 
 def parts(function: Callable[..., Any]) -> dict[str, str]:
-    """Short digests of what a map function consists of, by name: its code, its defaults, and what it names.
+    """Short digests of the parts of a map function, by name: its code, its defaults, and what it names.
 
-    They say what was edited; whether anything was, ``digest`` says. Empty for what is no function of Python.
+    They show what was edited; ``digest`` decides whether anything was. Empty for a callable without Python code.
     """
     inner: Any = function
     while isinstance(inner, functools.partial):

@@ -1,4 +1,4 @@
-"""Owns what frameworks make of a user's objects: proxies, globals of their own, classes that a metaclass rewrites."""
+"""What frameworks make of a user's objects: proxies, framework globals, classes rewritten by a metaclass."""
 
 from __future__ import annotations
 
@@ -16,20 +16,21 @@ __all__ = ["held", "is_framework_class", "is_proxy", "stands_in_a_library", "wri
 
 
 def is_proxy(value: Any) -> bool:
-    """Whether a value stands for another one, as Flask's request and Django's settings do. What that is may differ by
-    process, thread and instant, and may be nothing.
+    """Whether a value is a proxy, as Flask's request and Django's settings are.
+
+    Its target may differ by process, thread and moment, and may not exist at all.
     """
     kind = type(value)
     if hasattr(kind, "_get_current_object"):  # werkzeug, Celery
         return True
     try:
         return value.__class__ is not kind
-    except Exception:  # noqa: BLE001  # whatever it says when it stands for nothing
+    except Exception:  # noqa: BLE001  # whatever an unbound proxy raises
         return True
 
 
 def held(value: Any, name: str) -> Any:
-    """An attribute that is there, or None: ``__getattr__`` is not asked, which may open a connection or raise."""
+    """A stored attribute, or None. Bypasses ``__getattr__``, which may open a connection or raise."""
     missing = object()
     return None if inspect.getattr_static(value, name, missing) is missing else getattr(value, name, None)
 
@@ -45,16 +46,19 @@ def stands_in_a_library(value: Any) -> bool:
 
 
 def is_framework_class(value: type) -> bool:
-    """A user's class with a framework's metaclass (Django, SQLAlchemy): what stands in it is not what was written."""
+    """Whether a framework's metaclass made a user's class (Django, SQLAlchemy): its content is not what was written."""
     top = type(value).__module__.partition(".")[0]
     return top not in sys.stdlib_module_names and not is_own(top) and not hasattr(value, "__pydantic_complete__")
 
 
 def written_by_the_user(value: type) -> Iterator[tuple[str, Any]]:
-    """Its source, without comments and places, and the methods in it, for what they use. No source: the methods."""
+    """The source of such a class, without comments and positions, and its methods, for the names they use.
+
+    Only the methods where there is no source.
+    """
     try:
         yield "source", ast.dump(ast.parse(textwrap.dedent(inspect.getsource(value))))
-    except (OSError, TypeError, SyntaxError):  # typed into python, or made by exec
+    except (OSError, TypeError, SyntaxError):  # defined interactively, or by exec
         pass
     for name, member in value.__dict__.items():
         function = getattr(member, "__func__", None) or getattr(member, "fget", None) or member

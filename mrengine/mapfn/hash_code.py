@@ -1,4 +1,4 @@
-"""Owns entering functions and code into a fingerprint: what they do, and the values of what they name."""
+"""Fingerprints of functions and code: what they do, and the values of what they name."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ _MISSING = object()
 
 
 def function(fp: Fingerprint, value: Any, path: str) -> None:
-    """A function of the user's own in full; an installed one by name and version, with what its closure holds."""
+    """Enter a function: the user's own in full, an installed one by name and version, with its closure."""
     own = is_own(value.__module__ or "__main__")
     fp.items("defaults", [(path, value.__defaults__), (path, value.__kwdefaults__)])
     fp.items("closure", [entry for name, held in closed_over(value).items() for entry in ((path, name), (name, held))])
@@ -42,13 +42,13 @@ def function(fp: Fingerprint, value: Any, path: str) -> None:
 
 
 def closed_over(value: types.FunctionType) -> dict[str, Any]:
-    """What the closure of a function holds, by name; a variable that is not set yet is left out."""
+    """The closure of a function, by name; variables that are not set yet are left out."""
     cells = zip(value.__code__.co_freevars, value.__closure__ or (), strict=True)
     return {name: cell.cell_contents for name, cell in cells if _filled(cell)}
 
 
 def code(fp: Fingerprint, value: types.CodeType, path: str) -> None:
-    """What a code object does; where it stands is left out."""
+    """Enter what a code object does, but not where it is defined."""
     fp.put("code", value.co_code, getattr(value, "co_exceptiontable", b""))
     fp.put(*(getattr(value, name) for name in _COUNTS))
     for names in _NAMES:
@@ -59,7 +59,7 @@ def code(fp: Fingerprint, value: types.CodeType, path: str) -> None:
 
 
 def names_of(value: types.CodeType) -> tuple[list[str], set[str], list[tuple[str, int]]]:
-    """Of a code object and those inside it: the globals it reads, the attributes it takes, the modules it imports."""
+    """What a code object and those nested in it use: globals read, attributes taken, modules imported."""
     globals_: dict[str, None] = {}
     attributes: set[str] = set()
     imports: dict[tuple[str, int], None] = {}
@@ -99,7 +99,7 @@ def _globals(fp: Fingerprint, value: types.FunctionType) -> None:
 
 
 def named(fp: Fingerprint, value: Any, path: str, attributes: set[str]) -> None:
-    """A value; of a module of the user's own also what the code takes from it by name, through its submodules."""
+    """Enter a value; of a user's module, also what the code takes from it by name, through its submodules."""
     fp.add(value, path)
     if not issubclass(type(value), types.ModuleType) or not is_own(value.__name__):
         return
@@ -109,7 +109,7 @@ def named(fp: Fingerprint, value: Any, path: str, attributes: set[str]) -> None:
 
 
 def _import(fp: Fingerprint, target: str, level: int, scope: dict[str, Any], attributes: set[str]) -> None:
-    """An import statement inside a function; the user's own module is imported, as the function would do it."""
+    """Enter an import inside a function. A user's module is imported here, as the function would do."""
     try:
         name = importlib.util.resolve_name("." * level + target, scope.get("__package__") or "") if level else target
         if not is_own(name):
@@ -134,7 +134,7 @@ def _filled(cell: types.CellType) -> bool:
 
 
 def _line_constant(value: types.CodeType) -> int | None:
-    """Since Python 3.13 the body of a class stores its first line; which constant that is."""
+    """The index of the constant with a class's first line, which its body stores since Python 3.13."""
     if "__firstlineno__" not in value.co_names:
         return None
     before = None

@@ -1,4 +1,4 @@
-"""Owns turning a value into a digest: plain values here, code in ``codeprint``, classes in ``classprint``."""
+"""Fingerprints of values: plain ones here, code in ``hash_code``, classes in ``hash_classes``."""
 
 from __future__ import annotations
 
@@ -33,20 +33,20 @@ from mrengine.mapfn.module_origin import is_own, label
 
 __all__ = ["Fingerprint", "Undigestible"]
 
-# What they hold is of one process.
+# Their content is specific to one process.
 _STATELESS = (
     *(type(threading.Lock()), type(threading.RLock()), threading.local, threading.Event, threading.Condition),
     *(threading.Semaphore, threading.Barrier, concurrent.futures.Executor, type(os.environ)),
     *(weakref.WeakKeyDictionary, weakref.WeakValueDictionary, weakref.WeakSet),
 )
-# Values, though of a library: taken apart as copy.copy() does it. Others may hold counters, caches or connections.
+# Libraries whose objects are values: taken apart as copy.copy() does. Others may hold counters, caches, connections.
 _OF_VALUES = frozenset(
     {"argparse", "array", "attr", "collections", "datetime", "decimal", "functools", "ipaddress", "operator"}
     | {"pandas", "pydantic", "string", "tenacity", "tiktoken", "types", "zoneinfo"}
 )
 _PLAIN = frozenset({type(None), bool, int, float, str, bytes})
 _SENTINELS = (type(dataclasses.MISSING), type(dataclasses.KW_ONLY))
-# Whether two equal ones are one object is a matter of chance (constants, caches): they are entered each time.
+# Entered each time they are met: whether two equal ones are the same object is chance (constants, caches).
 _NOT_NUMBERED = (tuple, frozenset, re.Pattern, types.CodeType, pathlib.PurePath, range, slice)
 
 
@@ -60,15 +60,15 @@ class Undigestible(Exception):
 
 
 class Fingerprint:
-    """Feeds values into one hash, as msgpack. Each object is entered once; a second meeting gives its number."""
+    """Feeds values into one hash, as msgpack. Each object is entered once, and by its number from then on."""
 
     def __init__(self) -> None:
         self._hash = blake2b(digest_size=16)
         self._met: dict[int, int] = {}
-        self._kept: list[object] = []  # or an id could be given to another object
+        self._kept: list[object] = []  # keeps objects alive, as the id of a dead one may be reused
 
     def of(self, value: object, path: str) -> str:
-        """The digest of a value, 32 hex digits. Undigestible: something in it has none."""
+        """The digest of a value, 32 hex digits. Undigestible: part of it has none."""
         try:
             self.add(value, path)
         except RecursionError:
@@ -76,16 +76,16 @@ class Fingerprint:
         return self.hexdigest()
 
     def hexdigest(self) -> str:
-        """The digest of what was entered, 32 hex digits."""
+        """The digest of everything entered, 32 hex digits."""
         return self._hash.hexdigest()
 
     def put(self, *tokens: bool | int | float | str | bytes | None) -> None:
-        """Enter plain tokens; each is framed by its own msgpack header."""
+        """Enter plain tokens. The msgpack header of each separates it from the next."""
         for token in tokens:
             self._hash.update(msgpack.packb(token, use_bin_type=True, unicode_errors="surrogatepass"))
 
     def items(self, tag: str, values: Iterable[tuple[str, Any]]) -> None:
-        """Enter a tagged list of (path, value); its length goes before it."""
+        """Enter a tagged list of (path, value), preceded by its length."""
         entries = list(values)
         self.put(tag, len(entries))
         for path, value in entries:
@@ -125,7 +125,7 @@ class Fingerprint:
         return True
 
     def alone(self, value: object, path: str) -> bytes:
-        """The digest of a value by itself, whatever was met before: for the members of a set, which have no order."""
+        """The digest of a value alone, independent of what was entered before: for the members of a set."""
         twin = Fingerprint()
         twin.add(value, path)
         return twin._hash.digest()
@@ -160,7 +160,7 @@ class Fingerprint:
 
 
 def _state(value: Any) -> dict[str, Any]:
-    """The attributes of an instance of a class of the user's own, slots included."""
+    """The attributes of an instance of a user's class, slots included."""
     state = dict(getattr(value, "__dict__", {}))
     for kind in type(value).__mro__:
         names = kind.__dict__.get("__slots__", ())
@@ -171,7 +171,7 @@ def _state(value: Any) -> dict[str, Any]:
 
 
 def _parts(value: Any) -> list[Any] | None:
-    """What a library's value is made of; None: it is not known for a value, or cannot be taken apart."""
+    """The parts of a library's value; None: its library is not listed as one of values, or it cannot be taken apart."""
     kind = type(value)
     lazy = kind.__qualname__ == "lazy.<locals>.__proxy__"  # Django's gettext_lazy
     known = lazy or kind.__module__.partition(".")[0] in _OF_VALUES or isinstance(value, Exception)
@@ -188,7 +188,7 @@ def _parts(value: Any) -> list[Any] | None:
 
 
 def _installed_name(value: Any) -> tuple[str, str] | None:
-    """Package and name of something that an installed module holds under its own name, such as ``numpy.sum``."""
+    """Package and name of an object that an installed module holds under its own name, such as ``numpy.sum``."""
     module = getattr(value, "__module__", None) or type(value).__module__
     name = held(value, "__qualname__") or held(value, "__name__")
     if not isinstance(module, str) or not isinstance(name, str) or is_own(module):
@@ -281,7 +281,7 @@ def _path(fp: Fingerprint, value: Any, path: str) -> None:
 
 
 def _module(fp: Fingerprint, value: Any, path: str) -> None:
-    """A module by itself; what the code takes from one of the user's own is entered by ``codeprint``."""
+    """A module by itself; what the code takes from a user's module is entered by ``hash_code``."""
     fp.put("module", value.__name__, "" if is_own(value.__name__) else label(value.__name__))
 
 

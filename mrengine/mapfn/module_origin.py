@@ -1,4 +1,4 @@
-"""Owns whose a module is: Python's, an installed package's (with its version), or the user's own."""
+"""Where a module comes from: Python, an installed package (with its version), or the user."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _INSTALLED = frozenset({"site-packages", "dist-packages"})
 
 @lru_cache(maxsize=1024)
 def is_own(module: str) -> bool:
-    """Whether a module belongs to the user: not Python's, mrengine's or in site-packages. Editable installs do."""
+    """Whether a module is the user's: not Python's, mrengine's or in site-packages. Editable installs are."""
     top = module.partition(".")[0]
     if module == "__main__":
         return True
@@ -28,7 +28,7 @@ def is_own(module: str) -> bool:
 
 @lru_cache(maxsize=1024)
 def label(module: str) -> str:
-    """Name and version of the package that a module comes from, such as "requests 2.32.3"; Python's are "python"."""
+    """Name and version of a module's package, such as "requests 2.32.3"; "python" for Python's own."""
     top = module.partition(".")[0]
     if top in sys.stdlib_module_names and not _shadows(top):
         return "python"
@@ -59,7 +59,7 @@ def _file(top: str) -> str | None:
 
 
 def _shadows(top: str) -> bool:
-    """A user's file with the name of a module of the standard library, found before it."""
+    """Whether a user's file shadows a module of the standard library."""
     origin = _file(top)
     if origin is None or top in sys.builtin_module_names or not origin.endswith(".py"):
         return False

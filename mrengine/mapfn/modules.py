@@ -1,7 +1,7 @@
-"""Owns which installed packages a map function will need: they are imported once, before the workers are forked.
+"""Which installed packages a map function will need: they are imported once, before workers are forked.
 
-The user's own files never are: the supervisor runs no user code. Packages that start threads when they are imported
-(numpy does, and whatever imports it) stay out: a process with threads cannot be forked safely.
+The user's own files are never among them, as the supervisor runs no user code. Nor are packages that start threads when
+imported (numpy, and everything that imports it), as a process with threads cannot be forked safely.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ KNOWN = frozenset(
 
 
 def preloads(function: Callable[..., Any] | None, wanted: Sequence[str]) -> list[str]:
-    """Names of modules to import: those asked for, and the installed ones that the function's module has imported."""
+    """The modules to import: those requested, and the installed ones that the function's module has imported."""
     found = dict.fromkeys(wanted)
     if isinstance(function, PromptMap):
         found.update(dict.fromkeys(function.preloads))
@@ -51,12 +51,12 @@ def preloads(function: Callable[..., Any] | None, wanted: Sequence[str]) -> list
 
 
 def _modules_of(function: Any) -> Iterable[str]:
-    """Modules in the globals that a function can see: all of its module's, or those that it names if it has none."""
+    """Modules in the globals of a function: all of its module's, or only those it names if it has no module."""
     scope = getattr(function, "__globals__", None)
     if scope is None:
         scope = getattr(sys.modules.get(type(function).__module__), "__dict__", {})
     names = set(scope)
-    if scope.get("__name__") == "__main__":  # it travels by value: only what it names goes with it
+    if scope.get("__name__") == "__main__":  # it is pickled by value, with only the globals that it names
         code = getattr(function, "__code__", None)
         names = set(code.co_names) if code is not None else set()
     for name in sorted(names):
@@ -66,8 +66,8 @@ def _modules_of(function: Any) -> Iterable[str]:
 
 
 def _origin(value: Any) -> str | None:
-    """The module that a value comes from. It is not asked itself: a proxy (Flask's request, Django's settings, a Celery
-    task) would look for what it stands for.
+    """The module that a value comes from, without evaluating a proxy (Flask's request, Django's settings, a Celery
+    task), which would look up its target.
     """
     kind = type(value)
     if issubclass(kind, types.ModuleType):
@@ -90,7 +90,7 @@ def _installed(top: str) -> bool:
 
 
 def _threaded(top: str) -> bool:
-    """Whether a package, or one that it uses as far as this process has imported them, is known to start threads."""
+    """Whether a package, or one it uses, is known to start threads; judged by what this process has imported."""
     modules = _by_package()
     waiting, seen = [top], set[str]()
     while waiting:
@@ -104,7 +104,7 @@ def _threaded(top: str) -> bool:
 
 
 def _by_package() -> dict[str, list[types.ModuleType]]:
-    """What this process has imported, by top-level package."""
+    """The imported modules of this process, by top-level package."""
     found: dict[str, list[types.ModuleType]] = {}
     for name, module in list(sys.modules.items()):
         if issubclass(type(module), types.ModuleType):

@@ -1,7 +1,8 @@
-"""Owns how functions travel to workers: cloudpickle, and an error that names the variable that cannot.
+"""How functions travel to workers: cloudpickle, and an error that names the variable that cannot be pickled.
 
-A function of a module travels by name, one of ``__main__`` by value; so does one of a module that a worker would not
-find, or not the same: the main module of a process that ``multiprocessing`` spawned, a plugin loaded from its file.
+Functions of a module are pickled by name, those of ``__main__`` by value. So are those of a module that a worker would
+not find, or find another one: the main module of a process that ``multiprocessing`` spawned, a plugin loaded from its
+file.
 """
 
 from __future__ import annotations
@@ -23,7 +24,7 @@ __all__ = ["pack", "pack_function"]
 
 
 def pack_function(function: Any, *, setting: str) -> bytes:
-    """The cloudpickle of a function. ConfigError: the variable that cannot travel, by name."""
+    """Pickle a function. ConfigError names the variable that cannot be pickled."""
     try:
         packed = pack(function)
     except Exception as error:  # noqa: BLE001  # whatever a value's own __reduce__ raises
@@ -38,12 +39,12 @@ def pack_function(function: Any, *, setting: str) -> bytes:
 
 
 class _Pickler(cloudpickle.Pickler):  # type: ignore[misc]
-    """Tells cloudpickle, as it meets them, which modules workers would not find."""
+    """Registers modules that workers would not find with cloudpickle, as it meets them."""
 
     def __init__(self, file: io.BytesIO) -> None:
         super().__init__(file)
         self._seen: set[str] = set()
-        self.told: list[types.ModuleType] = []
+        self.by_value: list[types.ModuleType] = []
 
     def reducer_override(self, obj: Any) -> Any:
         kind = type(obj)
@@ -61,11 +62,11 @@ class _Pickler(cloudpickle.Pickler):  # type: ignore[misc]
         known = top in cloudpickle.list_registry_pickle_by_value()
         if isinstance(module, types.ModuleType) and module.__name__ == top and not known and _lost(module):
             cloudpickle.register_pickle_by_value(module)
-            self.told.append(module)
+            self.by_value.append(module)
 
 
 def _lost(module: types.ModuleType) -> bool:
-    """Whether an interpreter with this path would not find a module of the user's, or another one."""
+    """Whether an interpreter with this path would not find a user's module, or would find another one."""
     if module.__name__ == "__main__" or not is_own(module.__name__):
         return False
     for finder in sys.meta_path:
@@ -81,20 +82,20 @@ def _same(origin: str, file: str) -> bool:
 
 
 def pack(value: Any) -> bytes:
-    """The cloudpickle of anything; raises whatever cloudpickle does."""
+    """Pickle anything; raises whatever cloudpickle does."""
     file = io.BytesIO()
     with _REGISTER:
         pickler = _Pickler(file)
         try:
             pickler.dump(value)
         finally:
-            for module in pickler.told:
+            for module in pickler.by_value:
                 cloudpickle.unregister_pickle_by_value(module)
     return file.getvalue()
 
 
 _REGISTER = threading.RLock()  # cloudpickle's is one for all threads
-# A fork must not meet it held by a thread that it has not.
+# Held across fork(), so that no child inherits it locked by a thread that does not exist there.
 os.register_at_fork(before=_REGISTER.acquire, after_in_child=_REGISTER.release, after_in_parent=_REGISTER.release)
 
 
@@ -111,14 +112,14 @@ def _name(function: Any) -> str:
 
 
 def _variables(function: Any) -> Iterator[tuple[str, Any]]:
-    """What a function refers to: closure, defaults, globals; the fields of an object, the arguments of a partial."""
+    """Everything a function refers to: closure, defaults, globals; an object's fields, a partial's arguments."""
     code = getattr(function, "__code__", None)
     if code is not None:
         for name, cell in zip(code.co_freevars, function.__closure__ or (), strict=False):
             try:
                 yield f"the variable {name!r}", cell.cell_contents
             except ValueError:
-                continue  # not assigned yet
+                continue  # not yet assigned
         for value in function.__defaults__ or ():
             yield "a default argument", value
         for name in code.co_names:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Protocol, runtime_checkable
 
+from mrengine.errors import Stopped
 from mrengine.records import Completion, Request
 
 __all__ = ["Provider", "Stopped"]
@@ -24,7 +25,3 @@ class Provider(Protocol):
     def close(self) -> None:
         """Give back connections. Called once, with no call in flight."""
         ...
-
-
-class Stopped(Exception):
-    """A wait was cut short because the job stops: the task is neither done nor failed, and stays pending."""

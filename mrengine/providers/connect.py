@@ -47,7 +47,7 @@ def _custom(model: Model) -> Provider:
         return FakeProvider(model.spec)
     cls = custom_class(provider) if isinstance(provider, str) else provider
     try:
-        return cast(Provider, cls(model.spec))  # type: ignore[misc]  # kinds.place() has made sure that it is a class
+        return cast(Provider, cls(model.spec))  # type: ignore[misc]  # resolution.place() has made sure that it is a class
     except Exception as error:
         told = f"the provider {cls!r} cannot be made of its ModelSpec: {type(error).__name__}: {error}"
         raise ConfigError(told, setting="provider") from error

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from mrengine.errors import ConfigError
-from mrengine.prompts import PromptMap
+from mrengine.prompts import PromptMap, check_prompt
 
 __all__ = ["TreeReduce", "tree_reduce"]
 
@@ -34,6 +34,6 @@ def tree_reduce(
 
     The calls are durable, budgeted and resumed as those of the map round. A single result is passed on as it is.
     """
-    if fan_in is not None and fan_in < 2:
-        raise ConfigError(f"fan_in={fan_in}: a group has at least 2 results", setting="fan_in")
-    return TreeReduce(PromptMap(prompt, system, max_tokens, None, response_model, on_truncation), fan_in)
+    if fan_in is not None and (type(fan_in) is not int or fan_in < 2):
+        raise ConfigError(f"fan_in={fan_in!r}: a whole number, as a group has at least 2 results", setting="fan_in")
+    return TreeReduce(check_prompt(PromptMap(prompt, system, max_tokens, None, response_model, on_truncation)), fan_in)

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-from mrengine.errors import SourceError
+from mrengine.errors import ConfigError, SourceError
 from mrengine.records import Document
 from mrengine.sources.read import read_source
 
@@ -76,6 +76,8 @@ def read_jsonl(path: str | os.PathLike[str], *, id: str | None = None, text: str
     itself, without ``id``, its number. Raises SourceError, with path and line, for a line that is no JSON or lacks a
     field, and for an id that an earlier line had.
     """
+    if not isinstance(path, (str, os.PathLike)):
+        raise ConfigError(f"read_jsonl takes a path, not what is of type {type(path).__name__}", setting="path")
     name = os.fspath(path)
     seen: dict[str, int] = {}
     for number, line in numbered_lines(Path(name), name=name):

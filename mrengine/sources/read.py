@@ -12,7 +12,7 @@ from mrengine.chunking.text_blocks import blocks
 from mrengine.errors import ConfigError, SourceError
 from mrengine.records import Document
 
-__all__ = ["Reading", "Source", "documents_of", "read_source"]
+__all__ = ["Reading", "Source", "Unreadable", "documents_of", "read_source"]
 
 
 LONGEST_ID = 4096  # characters: a path fits
@@ -24,6 +24,17 @@ class Source:
 
     id: str
     origin: Any
+
+
+class Unreadable:
+    """Stands for a source that was tried in vain, and cannot or need not be tried again."""
+
+    def __init__(self, error: SourceError) -> None:
+        self._error = error
+
+    def read(self, _size: int = -1) -> str:
+        """SourceError."""
+        raise self._error
 
 
 def documents_of(document: Any) -> Iterator[Source]:
@@ -50,7 +61,8 @@ def documents_of(document: Any) -> Iterator[Source]:
     for place, item in enumerate(document):
         if not _is_one(item):
             raise ConfigError(
-                f"document {place} is a {type(item).__name__}: each is a str, Path, bytes, file object or Document",
+                f"document {place} is of type {type(item).__name__}: each is a str, Path, bytes, file object or "
+                f"Document{_meant(item)}",
                 setting="document",
             )
         source = _named(item, str(place))
@@ -61,6 +73,12 @@ def documents_of(document: Any) -> Iterator[Source]:
             )
         seen[source.id] = place
         yield source
+
+
+def _meant(item: Any) -> str:
+    if isinstance(item, tuple) and len(item) == 2:
+        return ", which has an id: Document(id, text)"
+    return ". Give one flat list" if isinstance(item, (list, tuple)) else ""
 
 
 def _is_one(item: Any) -> bool:
@@ -88,7 +106,7 @@ def read_source(origin: Any, *, name: str = "document") -> Iterator[str]:
     SourceError: it cannot be read, is binary (it says what it is, and what makes text of it), or is not UTF-8.
     """
     if isinstance(origin, Document) or not _is_one(origin):
-        raise ConfigError(f"{name} cannot be read: it is a {type(origin).__name__}", setting="document")
+        raise ConfigError(f"{name} cannot be read: it is of type {type(origin).__name__}", setting="document")
     return blocks(origin, name=name)
 
 

@@ -1,4 +1,4 @@
-"""Owns the spool: one file that holds a job's documents one after another, as UTF-8 (``surrogatepass``)."""
+"""The spool: one file that holds a job's documents one after another, as UTF-8 (``surrogatepass``)."""
 
 from __future__ import annotations
 
@@ -140,6 +140,16 @@ class Spool:
             _sync_folder(self._folder)
         except OSError as error:
             raise not_kept(error, self._folder) from error
+
+    def move(self, folder: Path) -> None:
+        """Go on in another folder of the same file system: that of the job, now that its name is known."""
+        place = folder / self._path.name
+        if self._file is not None:
+            try:
+                os.rename(self._path, place)
+            except OSError as error:
+                self._failed(error)
+        self._folder, self._path = folder, place
 
     def flush(self) -> None:
         """Make all that was added readable at ``path``."""

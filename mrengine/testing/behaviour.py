@@ -1,4 +1,4 @@
-"""What the test server does with a request: pure decisions on a clock and a seed, no socket."""
+"""How the test server reacts to a request: pure decisions by a clock and a seed, no socket."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ class Behaviour:
 
     ``latency_s``: a number, ``(median, sigma)`` of a lognormal, or a callable that is given a ``random.Random``.
     ``faults``: kind → probability, drawn with ``seed`` in the order of arrival; kinds are a status ("429", "500",
-    "529", …), "quota" (429 for want of money), "drop" (closed without a byte), "reset", "truncate" (closed within the
+    "529", …), "quota" (429 for lack of money), "drop" (closed without a byte), "reset", "truncate" (closed within the
     body), "garbage" (not HTTP), "non_json", "empty", "wrong_shape" (all three with status 200), "hang" (no answer,
     the connection stays), "no_choices", "choice_error", "error_text", "no_path", "load", "thoughts_only" (successes
     without an answer, see ``odd``), "bad_sample" (Groq's ``json_validate_failed``). ``script``: faults of the first
@@ -36,7 +36,7 @@ class Behaviour:
     ``answer``: a str or a callable(prompt). ``api_key``: others get 401. ``models``: others get 404.
     ``context_window``: longer ones get 400. ``native_schema``: False refuses response_format and tools. ``record``:
     how many requests are kept for ``requests()``. ``usage``: a callable(input, output) that gives an answer's usage;
-    None says none. ``thoughts``: what the model thinks aloud first, a word a token, out of its ``max_tokens``;
+    None: no usage. ``thoughts``: the model's reasoning before its answer, a word a token, within ``max_tokens``;
     ``thoughts_in``: "field", or "text" for tags before the answer. ``stream``: whatever is asked for, answers are
     streams.
     """
@@ -86,34 +86,35 @@ class Bucket:
         self.limit, self._level, self._at = per_minute, float(per_minute), now
 
     def level(self, now: float) -> float:
-        """What could be taken at this instant."""
+        """What can be taken at ``now``."""
         self._level = min(self.limit, self._level + (now - self._at) * self.limit / 60)
         self._at = now
         return self._level
 
     def wait_s(self, amount: float, now: float) -> float:
-        """How long until the amount could be taken; 0: now."""
+        """Seconds until the amount can be taken; 0: now."""
         return max(0.0, amount - self.level(now)) * 60 / self.limit
 
     def take(self, amount: float) -> None:
+        """Charge a call; ``wait_s`` must have been 0."""
         self._level -= amount
 
 
 class Simulator:
-    """One model server: decides what each request gets, and counts. ``now`` is given with every call."""
+    """One model server: decides the reply to each request, and counts. The clock is the caller's."""
 
     def __init__(self, behaviour: Behaviour, now: float) -> None:
         self.behaviour = behaviour
         self.counts = Counts()
         self._random = random.Random(behaviour.seed)
         self._script = list(behaviour.script)
-        self._told: dict[bytes, float] = {}
+        self._not_before: dict[bytes, float] = {}
         self.requests: list[dict[str, Any]] = []
         limits = {name: getattr(behaviour, name) for name in ("tpm", "rpm", "input_tpm", "output_tpm")}
         self.buckets = {name: Bucket(limit, now) for name, limit in limits.items() if limit}
 
     def decide(self, path: str, headers: Mapping[str, str], body: bytes, now: float) -> Reply:
-        """What this request gets. ``headers``: names in lower case."""
+        """The reply to a request. ``headers``: names in lower case."""
         path = path.partition("?")[0]
         if path.endswith("/models"):
             return self._plain(200, bodies.models(self.behaviour.models, self.behaviour.context_window))
@@ -124,7 +125,7 @@ class Simulator:
         if asked is None:
             return self._plain(400, bodies.error("invalid_request_error", "the body is not a request"))
         self._keep(headers, asked)
-        self.counts.arrived(now, digest, asked.model, early=now < self._told.get(digest, 0.0) - 0.001)
+        self.counts.arrived(now, digest, asked.model, early=now < self._not_before.get(digest, 0.0) - 0.001)
         reply = self._answer(headers, asked, digest, now)
         return replace(reply, digest=digest)
 
@@ -188,14 +189,14 @@ class Simulator:
         if fault == "hang":
             return Reply(b"", ending="hang", status=0)
         status = int(fault)
-        told = self.behaviour.retry_after_s if status in (429, 503, 529) else None
-        return self._told_off(status, bodies.error(f"status_{status}", "on demand"), told, digest, now)
+        retry_after_s = self.behaviour.retry_after_s if status in (429, 503, 529) else None
+        return self._refuse(status, bodies.error(f"status_{status}", "on demand"), retry_after_s, digest, now)
 
-    def _told_off(self, status: int, body: bytes, told_s: float | None, digest: bytes, now: float) -> Reply:
+    def _refuse(self, status: int, body: bytes, retry_after_s: float | None, digest: bytes, now: float) -> Reply:
         extra = {}
-        if told_s is not None:
-            self._told[digest] = now + told_s
-            extra["retry-after"] = f"{told_s:.3f}".rstrip("0").rstrip(".")
+        if retry_after_s is not None:
+            self._not_before[digest] = now + retry_after_s
+            extra["retry-after"] = f"{retry_after_s:.3f}".rstrip("0").rstrip(".")
         return self._plain(status, body, extra | self._limit_headers(now))
 
     def _limited(self, asked: bodies.Asked, digest: bytes, now: float) -> Reply | None:
@@ -204,8 +205,8 @@ class Simulator:
         cost = self._cost(asked)
         waits = [bucket.wait_s(cost[name], now) for name, bucket in self.buckets.items()]
         if max(waits) > 0:
-            told = math.ceil(max(waits) * 1000) / 1000
-            return self._told_off(429, bodies.error("rate_limit_exceeded", "slow down"), told, digest, now)
+            retry_after_s = math.ceil(max(waits) * 1000) / 1000
+            return self._refuse(429, bodies.error("rate_limit_exceeded", "slow down"), retry_after_s, digest, now)
         for name, bucket in self.buckets.items():
             bucket.take(cost[name])
         return None
@@ -223,13 +224,13 @@ class Simulator:
         for name, bucket in self.buckets.items():
             kind, level = names[name], bucket.level(now)
             reset_s = (bucket.limit - level) * 60 / bucket.limit
-            said = {
+            values = {
                 "limit": str(bucket.limit),
                 "remaining": str(max(0, int(level))),
                 "reset": f"{reset_s * 1000:.0f}ms",
             }
             anthropic = name in ("input_tpm", "output_tpm")
-            for what, value in said.items():
+            for what, value in values.items():
                 if anthropic and what == "reset":
                     continue
                 headers[f"anthropic-ratelimit-{kind}-{what}" if anthropic else f"x-ratelimit-{what}-{kind}"] = value
@@ -248,7 +249,7 @@ class Simulator:
         return latency if isinstance(latency, (int, float)) else latency(self._random)
 
     def _text(self, asked: bodies.Asked) -> tuple[str, bool]:
-        """The answer and whether ``max_tokens`` cut it; after a cut, a next turn gets what follows."""
+        """The answer, and whether ``max_tokens`` cut it off; a next turn then gets the rest."""
         given = self.behaviour.answer
         text = given if isinstance(given, str) else given(asked.prompt) if given is not None else asked.default
         words = text.split()[asked.answered :] if asked.answered else text.split()
@@ -272,7 +273,7 @@ class Simulator:
         return replace(self._plain(200, body, headers, delay_s=delay), good=True)
 
     def _late(self, fault: str, asked: bodies.Asked, delay: float) -> Reply:
-        """Faults that come instead of an answer, when it is due."""
+        """The faults that replace an answer when it is due."""
         if fault == "non_json":
             return self._plain(200, b"<html><body>upstream error</body></html>", delay_s=delay)
         if fault == "empty":

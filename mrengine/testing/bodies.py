@@ -1,4 +1,4 @@
-"""The test server's side of the two shapes: what a request asks, and the bytes of an answer."""
+"""The test server's side of both APIs: parsing requests, and the bytes of answers."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ class Asked:
 
     @property
     def default(self) -> str:
-        """The answer where none was configured: it depends on the prompt alone."""
+        """The default answer, which depends on the prompt alone."""
         if self.schema is not None:
             return json.dumps(example(self.schema))
         digest = blake2b(self.prompt.encode("utf-8", "surrogatepass"), digest_size=6).hexdigest()
@@ -79,7 +79,7 @@ def _schema(data: Mapping[str, Any], shape: str) -> tuple[Mapping[str, Any] | No
 def answer(
     asked: Asked, text: str, cut: bool, tokens: tuple[int, int], *, usage: Callable[[int, int], Any] | None = None
 ) -> bytes:
-    """The JSON of an answer. ``cut``: ``max_tokens`` ended it. ``tokens``: input and output; ``usage`` says them."""
+    """The JSON of an answer. ``cut``: ``max_tokens`` ended it. ``tokens``: input, output; ``usage`` replaces them."""
     data = _message(asked, text, cut, tokens) if asked.shape == "anthropic" else _chat(asked, text, cut, tokens)
     if usage is not None:
         data["usage"] = usage(*tokens)
@@ -87,7 +87,7 @@ def answer(
 
 
 def thinking(asked: Asked, body: bytes, thoughts: str, *, where: str) -> bytes:
-    """An answer with thoughts before it, in a "field" of their own or in the "text"."""
+    """An answer with reasoning before it, in a "field" of its own or in the "text"."""
     data = json.loads(body)
     if asked.shape == "anthropic":
         data["content"].insert(0, {"type": "thinking", "thinking": thoughts, "signature": ""})
@@ -138,14 +138,14 @@ def _message(asked: Asked, text: str, cut: bool, tokens: tuple[int, int]) -> dic
 
 
 def error(code: str, message: str, *, param: str | None = None) -> bytes:
-    """An error body, as both shapes have it."""
+    """An error body that fits both APIs."""
     return json.dumps(
         {"type": "error", "error": {"message": message, "type": code, "code": code, "param": param}}
     ).encode()
 
 
 def models(names: Sequence[str] | None, window: int | None) -> bytes:
-    """The list of models; ``max_model_len`` as vLLM says it."""
+    """The list of models, with ``max_model_len`` as vLLM has it."""
     listed = [{"id": name, "object": "model", "max_model_len": window} for name in names or ["any"]]
     return json.dumps({"object": "list", "data": listed}).encode()
 

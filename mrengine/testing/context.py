@@ -1,4 +1,4 @@
-"""Owns ``FakeContext``: a map function under test is called with it, without a runner, a process or a log."""
+"""``FakeContext``: runs a map function under test without a runner, a process or a log."""
 
 from __future__ import annotations
 
@@ -7,11 +7,11 @@ from contextlib import contextmanager
 from typing import Any
 
 from mrengine.log.format.instances import check_result_type, instance_of
-from mrengine.providers.call.answers import answer
+from mrengine.providers.call.answers import answer, check_call
 from mrengine.providers.call.structured import schema_of
 from mrengine.providers.fake import Answer, FakeProvider, fake
 from mrengine.records import Chunk, Completion, ModelSpec, Request
-from mrengine.worker.context import Context, check_call, check_tokens
+from mrengine.worker.context import Context, check_tokens
 from mrengine.worker.external_call import ExternalCall
 from mrengine.worker.task_runner import stored_value
 
@@ -22,9 +22,8 @@ class FakeContext(Context):
     """A ``context`` whose calls a fake answers: ``context.run(map_fn, "some text")`` gives what a job would store.
 
     ``answer``: a str, a callable(Request) → str, Completion or exception, or a model of ``fake()``; None: the ``fake``
-    model's own, the smallest value that fits where there is a ``response_model``. An exception is raised as a real
-    call raises it once its retries are over. ``requests`` has all requests, re-asks too, ``grants`` what was reserved
-    with ``budget()``.
+    model's own, which is the smallest value that fits a ``response_model``. An exception is raised as a real call
+    raises it after its retries. ``requests``: all requests, re-asks included; ``grants``: what ``budget()`` reserved.
     """
 
     __slots__ = ("_attempt", "_job_id", "_model", "_priority", "_provider", "_worker_id", "chunk", "grants", "requests")
@@ -49,29 +48,34 @@ class FakeContext(Context):
 
     @property
     def model(self) -> str | None:
+        """The model of the chunk."""
         return self._model
 
     @property
     def worker_id(self) -> int:
+        """As given."""
         return self._worker_id
 
     @property
     def attempt(self) -> int:
+        """As given; 1 is the first."""
         return self._attempt
 
     @property
     def priority(self) -> str:
+        """As given."""
         return self._priority
 
     @property
     def job_id(self) -> str:
+        """As given."""
         return self._job_id
 
     def run(self, map_fn: Callable[[Any, Any], Any], chunk: Chunk | str, *, result_type: Any = None) -> Any:
-        """Call ``map_fn(chunk, self)``; its value as a result of a job would be, normalised and with its type.
+        """Call ``map_fn(chunk, self)``; returns its value as the result of a job, normalised and with its type.
 
-        ``chunk``: a Chunk, or the text of one. Raises what the map function raises, and for a value that a job could
-        not store what its chunk would fail of (a TypeError).
+        ``chunk``: a Chunk, or the text of one. Raises what the map function raises, and the TypeError with which a
+        chunk fails whose value cannot be stored.
         """
         kind = check_result_type(result_type if result_type is not None else getattr(map_fn, "result_type", None))
         self.chunk = fake_chunk(chunk) if isinstance(chunk, str) else chunk
@@ -90,7 +94,7 @@ class FakeContext(Context):
         reuse: bool = True,
         on_truncation: str = "error",
     ) -> Completion:
-        """The fake's answer, checked, continued and validated as a model's."""
+        """The fake's answer, checked, continued and validated like that of a model."""
         check_call(prompt, system, max_tokens, temperature, on_truncation)
         request = Request(
             model=model or self._model,
@@ -112,7 +116,7 @@ class FakeContext(Context):
 
     @contextmanager
     def budget(self, tokens: int, *, max_tokens: int = 0, model: str | None = None) -> Iterator[ExternalCall]:
-        """Granted at once; what ``used()`` said is in ``grants``."""
+        """Grant at once. Whatever ``used()`` reports is in ``grants``."""
         check_tokens(tokens, max_tokens)
         grant = ExternalCall(model or self._model, tokens, max_tokens)
         self.grants.append(grant)
@@ -122,14 +126,14 @@ class FakeContext(Context):
 def fake_chunk(
     text: str, *, id: int = 0, document_id: str = "document", start: int = 0, overlap: int = 0, kind: str = "prose"
 ) -> Chunk:
-    """A chunk of this text, as a job would cut it: ``start`` is where it begins behind its ``overlap`` characters."""
+    """A chunk of this text, as a job would cut it. ``start``: where it begins after its ``overlap`` characters."""
     from mrengine.chunking.tokens import tokenizer
 
     return Chunk(id, document_id, start, start + len(text) - overlap, overlap, tokenizer.count(text), kind, text)
 
 
-def _spec(said: Answer | None, name: str) -> ModelSpec:
-    return ModelSpec(name, provider="fake") if said is None else fake(said, name=name)
+def _spec(answer: Answer | None, name: str) -> ModelSpec:
+    return ModelSpec(name, provider="fake") if answer is None else fake(answer, name=name)
 
 
 def _provider(spec: ModelSpec) -> Any:

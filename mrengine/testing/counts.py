@@ -1,4 +1,4 @@
-"""What the test server was asked, on its own clock."""
+"""Counts what the test server received, on its own clock."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ class Stats:
     """The server's account. Times are seconds of its own monotonic clock.
 
     ``distinct``: different requests. ``ok``: real answers. ``paid_twice``: those beyond the first to the same request.
-    ``early``: requests that came again earlier than ``Retry-After`` had told. ``span_s``: first request to last
+    ``early``: requests repeated before their ``Retry-After`` was over. ``span_s``: first request to last
     answer.
     """
 
@@ -35,12 +35,14 @@ class Stats:
 
     @property
     def span_s(self) -> float:
+        """Seconds from the first request to the last answer."""
         if self.first_request_s is None or self.last_answer_s is None:
             return 0.0
         return self.last_answer_s - self.first_request_s
 
     @property
     def rate_limited(self) -> int:
+        """Requests answered with 429."""
         return self.statuses.get("429", 0)
 
 
@@ -59,7 +61,7 @@ class Counts:
         self._last: float | None = None
 
     def arrived(self, now: float, digest: bytes, model: str, *, early: bool) -> None:
-        """A request came."""
+        """A request has arrived."""
         self._first = now if self._first is None else self._first
         self._asked[digest] += 1
         self._models[model] += 1
@@ -68,12 +70,12 @@ class Counts:
         self._in_flight_max = max(self._in_flight_max, self._in_flight)
 
     def spent(self, input_tokens: int, output_tokens: int) -> None:
-        """Tokens of an answer."""
+        """Add the tokens of an answer."""
         self._input += input_tokens
         self._output += output_tokens
 
     def left(self, now: float, digest: bytes, status: int, *, good: bool) -> None:
-        """Its answer went out, or its connection ended (status 0). ``good``: a real answer, that costs money."""
+        """Its answer was sent, or its connection ended (status 0). ``good``: a real answer, which costs money."""
         self._last = now
         self._in_flight -= 1
         self._statuses[str(status or "dropped")] += 1

@@ -1,4 +1,4 @@
-"""Odd answers of the field, all with status 200: what gateways, local servers and reasoning models send at times."""
+"""Odd answers with status 200, as gateways, local servers and reasoning models really send them."""
 
 from __future__ import annotations
 
@@ -69,7 +69,7 @@ ODD: dict[str, tuple[Callable[[bodies.Asked, Tokens], dict[str, Any]], bool]] = 
 
 
 def odd(fault: str, asked: bodies.Asked, tokens: Tokens) -> tuple[bytes, Tokens]:
-    """The body of an odd answer, and the tokens that it is billed with."""
+    """The body of an odd answer, and the tokens it is billed for."""
     make, billed = ODD[fault]
     data = make(asked, tokens)
     return json.dumps(data).encode(), tokens if billed and "usage" in data else (0, 0)
@@ -110,8 +110,8 @@ def _message_events(data: dict[str, Any]) -> list[dict[str, Any]]:
         events += ({"type": "content_block_delta", "index": index, "delta": delta} for delta in deltas)
         events.append({"type": "content_block_stop", "index": index})
     delta = {"stop_reason": data["stop_reason"], "stop_sequence": None}
-    told = {"output_tokens": usage["output_tokens"]} if "output_tokens" in usage else {}
-    return [*events, {"type": "message_delta", "delta": delta, "usage": told}, {"type": "message_stop"}]
+    reported = {"output_tokens": usage["output_tokens"]} if "output_tokens" in usage else {}
+    return [*events, {"type": "message_delta", "delta": delta, "usage": reported}, {"type": "message_stop"}]
 
 
 def _halves(text: str) -> list[str]:

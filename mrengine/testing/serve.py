@@ -20,14 +20,14 @@ _RESET = struct.pack("ii", 1, 0)  # SO_LINGER on, 0 s: close() sends RST
 
 
 class _Server:
-    """What all connections share."""
+    """State shared by all connections."""
 
     def __init__(self) -> None:
         self.simulator: Simulator | None = None
         self.listener: asyncio.Server | None = None
 
     async def handle(self, what: str, argument: Any) -> Any:
-        """One message of the test."""
+        """Handle one message from the test."""
         if what == "start":
             self.simulator = Simulator(argument["behaviour"], time.monotonic())
             return await self._listen(argument["port"], argument["tls"])
@@ -58,7 +58,7 @@ class _Server:
 
 
 class _Connection(asyncio.Protocol):
-    """One client. Requests are answered one after the other."""
+    """One client connection. Its requests are answered one after the other."""
 
     def __init__(self, server: _Server) -> None:
         self._server = server
@@ -135,7 +135,7 @@ class _Connection(asyncio.Protocol):
 
 
 class _Control(asyncio.Protocol):
-    """The pipe to the test. When it closes, the test is gone, and so are we."""
+    """The pipe to the test. It closes when the test ends, and the server ends with it."""
 
     def __init__(self, server: _Server, gone: asyncio.Event) -> None:
         self._server, self._gone = server, gone

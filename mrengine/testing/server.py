@@ -35,7 +35,7 @@ class LLMServer:
 
     def __init__(self, *, port: int = 0, tls: tuple[str, str] | None = None, **options: Any) -> None:
         behaviour = Behaviour(**options)
-        # The child imports mrengine from where we did; what a behaviour calls travels by value or from the same path.
+        # The child imports mrengine from the same path; callables of a behaviour are pickled by value or found there.
         path = os.pathsep.join(entry or os.getcwd() for entry in sys.path)
         self._lock = threading.Lock()
         self._process = subprocess.Popen(
@@ -55,16 +55,16 @@ class LLMServer:
         self.url = f"{self.root}/v1"
 
     def stats(self) -> Stats:
-        """What was asked so far."""
+        """The counts so far."""
         return Stats(**self._ask("stats", None))
 
     def requests(self) -> list[dict[str, Any]]:
-        """The last requests, ``headers`` and ``body``, as many as ``record`` says."""
+        """The last requests, ``headers`` and ``body``; ``record`` limits their number."""
         kept: list[dict[str, Any]] = self._ask("requests", None)
         return kept
 
     def reset(self, **options: Any) -> None:
-        """Start counting anew, with another behaviour. Connections stay."""
+        """Reset the counts, and change the behaviour. Connections stay open."""
         self._ask("reset", Behaviour(**options))
 
     def close(self) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
@@ -13,7 +12,7 @@ from mrengine.engine import protocol as m
 from mrengine.engine.setup import WorkerConfig
 from mrengine.errors import ConfigError
 from mrengine.log.format.records import CallRecord
-from mrengine.providers.call.answers import ON_TRUNCATION
+from mrengine.providers.call.answers import check_call
 from mrengine.providers.call.structured import schema_of
 from mrengine.records import Completion, Request, Usage
 from mrengine.worker.chunk_reader import TrackedChunk
@@ -23,7 +22,7 @@ from mrengine.worker.model_clients import ModelClients
 from mrengine.worker.stored_answers import StoredCalls, call_digest
 from mrengine.worker.turns import Turns, Unanswered
 
-__all__ = ["Context", "Stopped", "TaskCalls", "WorkerServices", "check_call", "check_tokens"]
+__all__ = ["Context", "Stopped", "TaskCalls", "WorkerServices", "check_tokens"]
 
 DigestOf = Callable[[str | list[str]], bytes]
 
@@ -247,20 +246,6 @@ class Context:
             raise Stopped from None
         with own as grant:
             yield grant
-
-
-def check_call(prompt: Any, system: Any, max_tokens: Any, temperature: Any, on_truncation: Any) -> None:
-    """ConfigError for what no model can be asked, before anything is reserved. It shows no text."""
-    for name, value in (("prompt", prompt), ("system", "" if system is None else system)):
-        if not isinstance(value, str):
-            raise ConfigError(f"{name} is a str, not {type(value).__name__}", setting=name)
-    if type(max_tokens) is not int or max_tokens < 1:
-        raise ConfigError(f"max_tokens is a whole number, 1 or more, not {max_tokens!r}", setting="max_tokens")
-    number = isinstance(temperature, (int, float)) and not isinstance(temperature, bool)
-    if temperature is not None and not (number and 0 <= temperature < math.inf):
-        raise ConfigError(f"temperature is a number, 0 or more, not {temperature!r}", setting="temperature")
-    if on_truncation not in ON_TRUNCATION:
-        raise ConfigError(f"on_truncation must be one of {', '.join(ON_TRUNCATION)}", setting="on_truncation")
 
 
 def check_tokens(*numbers: Any) -> None:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 from mrengine.budget import Stopped as NoGrant
@@ -15,7 +16,9 @@ from mrengine.log.format import codec, records
 from mrengine.providers.base import Stopped
 from mrengine.providers.call.error_map import turned_away
 from mrengine.providers.call.structured import in_words
+from mrengine.providers.call.thoughts import apart
 from mrengine.providers.call.usages import completed
+from mrengine.providers.http.no_answer import no_answer
 from mrengine.records import Chunk, Completion, Request
 from mrengine.worker.redact import told
 from mrengine.worker.stored_answers import turn_digest
@@ -92,7 +95,15 @@ class LoggedCall:
             aside=self._models.rests and self._model.index == self._task.model,
             on_retry=self._on_retry,
             on_wait=self._models.on_wait,
+            in_line=self._in_line,
         )
+
+    @contextmanager
+    def _in_line(self) -> Iterator[None]:
+        """A limit is waited for: no fault of the task's."""
+        with self._patience.standing_in_line(lambda model, wait_ms: None) as waiting:
+            waiting(self._model.name, 0.0)
+            yield
 
     def _tokens(self, request: Request) -> int:
         rest = "".join(text for _, text in request.turns) + ("" if request.schema is None else in_words(request.schema))
@@ -134,7 +145,7 @@ class LoggedCall:
         provider = self._models.provider(self._model)
         self._emit_intent(request)
         try:
-            given: Any = provider.complete(request)
+            given: Any = self._answer_alone(provider.complete(request))
         except ModelError as error:
             self._settle(request, error)
             raise
@@ -145,6 +156,15 @@ class LoggedCall:
         self._heard(completion.text)
         self._emit_call(request, completion, completion.finish_reason, reusable=self._reusable)
         self._turn += 1
+        return completion
+
+    def _answer_alone(self, given: Any) -> Any:
+        """What a provider of somebody else's gave, without its model's thoughts, as our own do it."""
+        if self._model.kind != "custom" or not isinstance(given, Completion):
+            return given
+        completion, thought = apart(given, keep=self._model.spec.reasoning == "keep")
+        if thought and not completion.text.strip() and completion.finish_reason != "length":
+            raise no_answer(self._model.name, "with thoughts and no answer", completion.usage, data={"content": None})
         return completion
 
     def close(self) -> None:

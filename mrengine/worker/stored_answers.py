@@ -23,7 +23,7 @@ CALL_FORMAT = 1  # part of every digest: a change of meaning here makes old answ
 def call_digest(identity: Any, request: Request, chunk_text: str, nth: int = 0) -> bytes:
     """16 bytes of blake2b over everything an answer depends on, in canonical msgpack.
 
-    ``identity``: the model's provider, name, endpoint and parameters, without keys; a list of two where one model
+    ``identity``: the model's provider, name and parameters, without address and keys; a list of two where one model
     stands in for another. The chunk's text is part of it even where the prompt holds it: a prompt made by other means
     than the text must not meet another chunk's answer. ``nth``: how many identical calls this attempt has made
     before: who asks three times wants three answers, and the same three after a crash.

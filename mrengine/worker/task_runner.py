@@ -226,7 +226,7 @@ class TaskRunner:
             message += f"; {STORABLE}"
         tried = isinstance(error, ModelError) and error.causes  # until the deadline
         if isinstance(error, ModelError) and error.aside:
-            self._emit(m.MODEL_RESTS, task.chunk, task.model, message.encode("utf-8", "replace"))
+            self._emit(m.MODEL_RESTS, task.chunk, task.model, pack([message, error.silent_s]))
         elif isinstance(error, Retry) or (isinstance(error, ModelError) and error.transient and not tried):
             after_s = error.after_s if isinstance(error, Retry) else error.retry_after_s
             self._emit(m.RETRY, task.chunk, task.model, pack([message, seconds(after_s)]))

@@ -23,6 +23,10 @@ class Unanswered(Exception):
     """The log does not hold all answers that are needed."""
 
 
+class _LeftBehind(Exception):
+    """A cut answer after which the call began again, so that what follows it in the log continues another."""
+
+
 def turn_of(request: Request) -> int:
     """What a request asks for, as a CALL has it."""
     if not request.turns:
@@ -63,16 +67,22 @@ class Turns:
 
             try:
                 return answer(ask, request, response_model=response_model, on_truncation=on_truncation)
+            except _LeftBehind:
+                continue
             except (InvalidAnswer, TruncatedAnswer):
                 if asked:
                     raise
 
     def _take(self, turn: int) -> Completion | None:
-        """The next stored answer to such a turn. A part answers nothing but the part before it; others all do."""
+        """The next stored answer to such a turn. A part answers nothing but the part before it; others all do.
+
+        Only the last answer of the log is continued: a part that was bought for an earlier one would stand after later
+        ones, where no run would find it.
+        """
         while self._next < len(self._stored):
             record = self._stored[self._next]
             if turn == CONTINUATION and record.turn != CONTINUATION:
-                return None
+                raise _LeftBehind
             self._next += 1
             if (record.turn == CONTINUATION) == (turn == CONTINUATION):
                 self._heard(record.text)

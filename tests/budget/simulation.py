@@ -8,7 +8,7 @@ from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
-from mrengine.budget.connection import Done
+from mrengine.budget.connection import CallReport
 from mrengine.budget.service import BudgetService
 from mrengine.budget.wait_queue import rank_of
 from mrengine.records import Observed
@@ -18,7 +18,7 @@ RIDE_S = 0.005
 
 
 class Clock:
-    """Seconds that pass only when told."""
+    """Seconds that pass only when advanced."""
 
     def __init__(self, now: float = 1000.0) -> None:
         self.now = now
@@ -61,15 +61,15 @@ class Provider:
     def headers(self, remaining: int) -> Observed | None:
         if self.tells is None:
             return None
-        told = remaining if self.tells == "admission" else int(self.now_level())
-        return Observed(limit_tokens=int(self.limit), remaining_tokens=told)
+        stated = remaining if self.tells == "admission" else int(self.now_level())
+        return Observed(limit_tokens=int(self.limit), remaining_tokens=stated)
 
 
 @dataclass
 class Job:
     """One worker process of a run: ``calls`` to make, ``slots`` at a time."""
 
-    ledger: BudgetService
+    service: BudgetService
     worker: int
     calls: int
     slots: int
@@ -125,7 +125,7 @@ class Simulation:
 
     @property
     def waits(self) -> list[float]:
-        """Seconds from ask to grant, of all workers."""
+        """Seconds from request to grant, of all workers."""
         return [wait_s for worker in self.workers for wait_s in worker.waits]
 
     def travel(self) -> float:
@@ -139,13 +139,13 @@ class _Worker:
         self.simulation, self.job = simulation, job
         self.left = deque(range(1, job.calls + 1))
         self.waiting: dict[int, float] = {}
-        self.done: list[Done] = []
+        self.done: list[CallReport] = []
         self.number = 0
         self.waits: list[float] = []
         self.due: float | None = None
 
     def begin(self) -> None:
-        self.job.ledger.hello(self.job.worker, 0, ())
+        self.job.service.hello(self.job.worker, 0, ())
         for _ in range(self.job.slots):
             self.next_call()
 
@@ -173,7 +173,7 @@ class _Worker:
         job, rank = self.job, rank_of(self.job.priority)
         asks = [(n, "m", job.counted, job.output, rank, 0, self.simulation.estimated) for n in self.waiting]
         done, self.done = self.done, []
-        reply = job.ledger.exchange(job.worker, 0, asks, done)
+        reply = job.service.exchange(job.worker, 0, asks, done)
         assert reply is not None
         granted, refused, waits, _ = reply
         assert not refused
@@ -197,11 +197,11 @@ class _Worker:
 
     def answer(self, number: int, admitted: bool, remaining: int) -> None:
         simulation = self.simulation
-        said = simulation.provider.headers(remaining)
-        told = None if said is None else tuple(getattr(said, name) for name in said.__slots__)
+        headers = simulation.provider.headers(remaining)
+        stated = None if headers is None else tuple(getattr(headers, name) for name in headers.__slots__)
         usage = simulation.usage if admitted else (0, 0, 0)
         self.done.append(
-            (number, "m", self.job.counted if simulation.estimated else 0, self.job.output, usage, True, told)
+            (number, "m", self.job.counted if simulation.estimated else 0, self.job.output, usage, True, stated)
         )
         self.wake(RIDE_S)
         simulation.last = simulation.clock.now

@@ -18,12 +18,12 @@ CALLS = 90
 LIMIT = RateLimit(tpm=60_000)
 
 
-def jobs_of(ledger, workers=4, slots=4, calls=CALLS, **how):
+def jobs_of(service, workers=4, slots=4, calls=CALLS, **how):
     shares = [calls // workers + (number < calls % workers) for number in range(workers)]
-    return [Job(ledger, number, shares[number], slots, **how) for number in range(workers)]
+    return [Job(service, number, shares[number], slots, **how) for number in range(workers)]
 
 
-def ledger_of(clock, limit=LIMIT, idle=("P0", "P2")):
+def service_of(clock, limit=LIMIT, idle=("P0", "P2")):
     return BudgetService(TokenBucketManager({"m": limit}, clock=clock, idle=idle))
 
 
@@ -38,7 +38,7 @@ def test_near_the_ideal_without_a_429(workers, slots, seed):
     """At most 35.5 s, no refusal, and at most two calls to the manager for a grant, however the slots are spread."""
     clock = Clock()
     provider = Provider(clock)
-    took, simulation = run(provider, jobs_of(ledger_of(clock), workers, slots), seed=seed)
+    took, simulation = run(provider, jobs_of(service_of(clock), workers, slots), seed=seed)
     assert provider.refused == []
     assert len(provider.admitted) == CALLS
     assert took <= 35.5
@@ -51,7 +51,7 @@ def test_a_provider_that_counts_otherwise_than_we_do(tells, max_tokens):
     """681 tokens by our count are 1,018 by the provider's, and 20 of max_tokens are used."""
     clock = Clock()
     provider = Provider(clock, tells=tells)
-    jobs = jobs_of(ledger_of(clock), counted=681, output=max_tokens)
+    jobs = jobs_of(service_of(clock), counted=681, output=max_tokens)
     took, _ = run(provider, jobs, estimated=True, usage=(1018, 20, 0))
     assert provider.refused == []
     assert took <= 35.5
@@ -62,7 +62,7 @@ def test_a_provider_that_charges_max_tokens_whatever_is_used(tells):
     """It takes 1,018 + 20 on arrival and gives nothing back, and the answers have 5."""
     clock = Clock()
     provider = Provider(clock, tells=tells)
-    jobs = jobs_of(ledger_of(clock), counted=681, output=20)
+    jobs = jobs_of(service_of(clock), counted=681, output=20)
     took, _ = run(provider, jobs, estimated=True, usage=(1018, 5, 0))
     assert provider.refused == []
     assert took <= 35.5
@@ -73,7 +73,7 @@ def test_a_priority_that_others_could_precede_is_as_fast(priority):
     """What is kept for better classes that never come is given up in time."""
     clock = Clock()
     provider = Provider(clock)
-    took, _ = run(provider, jobs_of(ledger_of(clock, idle=()), priority=priority))
+    took, _ = run(provider, jobs_of(service_of(clock, idle=()), priority=priority))
     assert provider.refused == []
     assert took <= 35.5
 
@@ -84,7 +84,7 @@ def test_a_bucket_that_others_drained_refuses_no_more_than_the_first_calls(tells
     """16 calls are on their way before anybody can know; from the first header on there is no 429."""
     clock = Clock()
     provider = Provider(clock, level=0.0, tells=tells)
-    took, _ = run(provider, jobs_of(ledger_of(clock)), latency_s=latency_s)
+    took, _ = run(provider, jobs_of(service_of(clock)), latency_s=latency_s)
     assert len(provider.refused) <= 17
     ideal = CALLS * 1.038 + latency_s
     assert took <= 1.05 * ideal
@@ -94,7 +94,7 @@ def test_a_resumed_job_does_not_get_the_limit_twice():
     """Killed when half was done, and started again: the two halves together keep the rule."""
     clock = Clock()
     provider = Provider(clock)
-    run(provider, jobs_of(ledger_of(clock), calls=70))
+    run(provider, jobs_of(service_of(clock), calls=70))
     history = [(clock.now - at, cost, 0.0) for at, cost in provider.admitted]
     resumed = TokenBucketManager({"m": LIMIT}, clock=clock, idle=("P0", "P2"), history={"m": history})
     took, _ = run(provider, jobs_of(BudgetService(resumed), calls=20))
@@ -108,7 +108,7 @@ def test_input_and_output_limits_apart():
     clock = Clock()
     provider = Provider(clock)
     limit = RateLimit(input_tpm=60_000, output_tpm=60_000)
-    jobs = jobs_of(ledger_of(clock, limit), counted=1018, output=20)
+    jobs = jobs_of(service_of(clock, limit), counted=1018, output=20)
     took, _ = run(provider, jobs, cost=1018, usage=(1018, 20, 0))
     assert provider.refused == []
     assert took <= (CALLS * 1.018 - 60 + 0.3) / 0.95
@@ -118,7 +118,7 @@ def test_saturation_uses_97_percent_of_the_rate():
     """Over minutes, after the burst."""
     clock = Clock()
     provider = Provider(clock)
-    run(provider, jobs_of(ledger_of(clock), calls=400))
+    run(provider, jobs_of(service_of(clock), calls=400))
     assert provider.refused == []
     start = provider.admitted[0][0]
     late = [cost for at, cost in provider.admitted if at > start + 60]
@@ -131,9 +131,9 @@ def test_p0_in_a_flood_of_p2_waits_at_most_a_second(arrives_s):
     """Whenever it comes; alone it would not wait at all."""
     clock = Clock()
     provider = Provider(clock)
-    ledger = ledger_of(clock, idle=())
-    urgent = Job(ledger, 9, 3, 1, "P0_critical", start_s=arrives_s)
-    _, simulation = run(provider, [*jobs_of(ledger, calls=120, priority="P2_batch"), urgent])
+    service = service_of(clock, idle=())
+    urgent = Job(service, 9, 3, 1, "P0_critical", start_s=arrives_s)
+    _, simulation = run(provider, [*jobs_of(service, calls=120, priority="P2_batch"), urgent])
     assert provider.refused == []
     assert len(simulation.workers[-1].waits) == 3
     assert max(simulation.workers[-1].waits) <= 1.0

@@ -9,24 +9,24 @@ import pytest
 
 from mrengine.budget.in_process import LocalBudget
 from mrengine.budget.pending_requests import Stopped
-from mrengine.budget.server import BudgetConfig, make_ledger
+from mrengine.budget.server import BudgetConfig, make_service
 from mrengine.errors import BudgetExhausted, ModelRefused, ModelUnavailable
 from mrengine.records import Budget, RateLimit, Usage
 
 
 def local(**terms):
-    return LocalBudget(make_ledger(BudgetConfig(priority="P1_user", **terms)))
+    return LocalBudget(make_service(BudgetConfig(priority="P1_user", **terms)))
 
 
 def test_a_call_waits_for_its_tokens():
     """The second waits as long as the first is worth, and hears of it."""
-    budget, heard = local(limits={"m": RateLimit(tpm=60_000)}), []
+    budget, waits = local(limits={"m": RateLimit(tpm=60_000)}), []
     budget.acquire("m", 59_400, 0, estimated=False).settle(Usage(59_400))
     start = time.monotonic()
-    budget.acquire("m", 200, 0, estimated=False, on_wait=lambda model, wait_ms: heard.append(wait_ms))
+    budget.acquire("m", 200, 0, estimated=False, on_wait=lambda model, wait_ms: waits.append(wait_ms))
     assert time.monotonic() - start >= 0.15
-    assert len(heard) == 1
-    assert 100 < heard[0] <= 200
+    assert len(waits) == 1
+    assert 100 < waits[0] <= 200
 
 
 def test_threads_share_it():

@@ -13,7 +13,7 @@ FULL = 59_400.0
 
 def join(limiter, number, tokens=1000.0, *, rank=0, owner="a", now=0.0):
     key = (owner, number)
-    limiter.line.join(QueuedRequest(key, rank, (tokens, tokens, 0.0, 1.0), now, now + GRACE_S))
+    limiter.queue.join(QueuedRequest(key, rank, (tokens, tokens, 0.0, 1.0), now, now + GRACE_S))
     return key
 
 
@@ -40,7 +40,7 @@ def test_who_comes_late_finds_its_tokens_still_there():
 
 
 def test_all_that_a_worker_waits_for_is_granted_in_one_call():
-    """As much as there is, in order; the rest is told when."""
+    """As much as there is, in order; the rest learn when."""
     limiter = limiter_of(tpm=6000)
     keys = [join(limiter, number) for number in range(8)]
     granted, waits = limiter.serve(keys, 0.0)
@@ -53,9 +53,9 @@ def test_all_that_a_worker_waits_for_is_granted_in_one_call():
 def test_one_dimension_that_is_empty_does_not_block_another():
     """Who needs no output tokens passes one who waits for them; what that one needs of the rest stays its own."""
     limiter = limiter_of(tpm=6000, output_tpm=60)
-    limiter.line.join(QueuedRequest(("a", 1), 0, (1059.0, 1000.0, 59.0, 1.0), 0.0, 9.0))
+    limiter.queue.join(QueuedRequest(("a", 1), 0, (1059.0, 1000.0, 59.0, 1.0), 0.0, 9.0))
     limiter.serve((("a", 1),), 0.0)
-    limiter.line.join(QueuedRequest(("a", 2), 0, (1050.0, 1000.0, 50.0, 1.0), 0.0, 99.0))
+    limiter.queue.join(QueuedRequest(("a", 2), 0, (1050.0, 1000.0, 50.0, 1.0), 0.0, 99.0))
     passing = join(limiter, 3, 3000.0)
     granted, waits = limiter.serve((("a", 2), passing), 0.0)
     assert list(granted) == [passing]
@@ -110,14 +110,14 @@ def test_a_header_that_says_more_changes_nothing():
 
 
 def test_a_header_counts_calls_that_its_provider_had_not_seen():
-    """Two calls granted after the one that brings the news are on their way: what they take is not there any more."""
+    """Two calls granted after the one that brought the header are on their way: what they take is gone already."""
     limiter = limiter_of()
     first, *later = [grant(limiter, number, 1000.0) for number in range(3)]
     limiter.observe(Observed(limit_tokens=60_000, remaining_tokens=5000), 0.05, held=first, others=lambda: later)
     assert limiter.remaining() == pytest.approx(5000 - 2000 - 200, abs=100)
 
 
-def test_the_header_of_an_older_call_does_not_replace_newer_news():
+def test_the_header_of_an_older_call_does_not_replace_a_newer_reading():
     """Answers come in any order."""
     limiter = limiter_of()
     first, second = grant(limiter, 1), grant(limiter, 2)
@@ -126,14 +126,14 @@ def test_the_header_of_an_older_call_does_not_replace_newer_news():
     assert limiter.remaining() < 4000
 
 
-def refuse(limiter, held, now, **said):
+def refuse(limiter, held, now, **headers):
     """A call is turned away."""
     limiter.settle(held, (0.0, 0.0, 0.0, 1.0), now)
-    limiter.observe(Observed(**said), now, held=held, refused=True)
+    limiter.observe(Observed(**headers), now, held=held, refused=True)
 
 
 def test_retry_after_holds_everybody_until_then():
-    """Two refusals in a row are about the limit: no grant earlier than told, to nobody."""
+    """Two refusals in a row are about the limit: nobody is granted anything before Retry-After is over."""
     limiter = limiter_of()
     for held in [grant(limiter, number) for number in range(2)]:
         refuse(limiter, held, 1.0, retry_after_s=7.0, remaining_tokens=50_000)
@@ -178,7 +178,7 @@ def wave(limiter, number, refused, now):
         if i < refused:
             limiter.observe(Observed(retry_after_s=1.0), now + 0.5, held=one, refused=True)
     for key in keys:
-        limiter.line.leave(key)
+        limiter.queue.leave(key)
     return len(held)
 
 
@@ -210,7 +210,7 @@ def test_the_first_calls_say_nothing_about_how_many_are_borne():
 def test_settling_gives_back_in_each_dimension():
     """What was reserved and not used, apart for input and output; the request stays counted."""
     limiter = limiter_of(tpm=60_000, output_tpm=6000, rpm=60)
-    limiter.line.join(QueuedRequest(("a", 1), 0, (3000.0, 2000.0, 1000.0, 1.0), 0.0, 9.0))
+    limiter.queue.join(QueuedRequest(("a", 1), 0, (3000.0, 2000.0, 1000.0, 1.0), 0.0, 9.0))
     held = limiter.serve((("a", 1),), 0.0)[0]["a", 1]
     limiter.settle(held, (1500.0, 1400.0, 100.0, 1.0), 0.0)
     levels = {i: bucket.level for i, bucket in limiter.own.items()}
@@ -232,13 +232,13 @@ def test_a_dead_process_holds_nothing():
     """Its slots are free and its asks gone; those of the others stay."""
     limiter = limiter_of(concurrent=1)
     dead = ("p1/0.0", 1)
-    limiter.line.join(QueuedRequest(dead, 0, (1.0, 1.0, 0.0, 1.0), 0.0, 9.0))
+    limiter.queue.join(QueuedRequest(dead, 0, (1.0, 1.0, 0.0, 1.0), 0.0, 9.0))
     limiter.serve((dead,), 0.0, process="p1")
     join(limiter, 2, owner="p1/0.0")
     join(limiter, 3, owner="p2/0.0")
     assert limiter.processes() == {"p1", "p2"}
     limiter.forget("p1")
-    assert limiter.line.waiting() == [("p2/0.0", 3)]
+    assert limiter.queue.waiting() == [("p2/0.0", 3)]
     assert limiter.serve((("p2/0.0", 3),), 0.0, process="p2")[0]
 
 

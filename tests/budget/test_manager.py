@@ -136,7 +136,7 @@ def test_a_better_class_goes_first_though_it_came_later():
 
 @pytest.mark.parametrize("priority", ["P1_user", "P2_batch"])
 def test_a_class_whose_betters_fell_silent_gets_the_full_rate_within_a_refill_period(priority):
-    """P0 empties the bucket and is heard no more: in the second minute the class gets all that refills."""
+    """P0 empties the bucket and falls silent: in the second minute the class gets all that refills."""
     clock = Clock()
     budget = manager(clock)
     take_all(budget, "P0_critical")

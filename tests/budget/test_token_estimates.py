@@ -38,67 +38,67 @@ def test_lone_surrogates_are_counted():
 
 def test_the_ratio_is_learned_from_the_first_answer_on():
     """It starts at 1.3, at 1 where the tokenizer is ours, and follows what the provider counts."""
-    ratios = TokenEstimator(exact=["ours"])
-    assert ratios.ratio("theirs") == FIRST_RATIO
-    assert ratios.ratio("ours") == 1.0
-    assert ratios.reserve("theirs", 681) == 886
-    ratios.learn("theirs", 681, 1018)
-    assert ratios.reserve("theirs", 681) == 1018
+    estimator = TokenEstimator(exact=["ours"])
+    assert estimator.ratio("theirs") == FIRST_RATIO
+    assert estimator.ratio("ours") == 1.0
+    assert estimator.reserve("theirs", 681) == 886
+    estimator.learn("theirs", 681, 1018)
+    assert estimator.reserve("theirs", 681) == 1018
     for _ in range(50):
-        ratios.learn("theirs", 100, 120)
-    assert 1.2 <= ratios.ratio("theirs") < 1.25
+        estimator.learn("theirs", 100, 120)
+    assert 1.2 <= estimator.ratio("theirs") < 1.25
 
 
 def test_answers_that_cost_nothing_teach_nothing():
     """A cached or refused answer must not lower the ratio to zero."""
-    ratios = TokenEstimator()
-    ratios.learn("m", 100, 0)
-    ratios.learn("m", 0, 100)
-    assert ratios.ratio("m") == FIRST_RATIO
+    estimator = TokenEstimator()
+    estimator.learn("m", 100, 0)
+    estimator.learn("m", 0, 100)
+    assert estimator.ratio("m") == FIRST_RATIO
 
 
 def test_varying_counts_reserve_more_than_their_mean():
     """The deviation is added, so that most calls are covered."""
-    ratios = TokenEstimator()
+    estimator = TokenEstimator()
     for i in range(100):
-        ratios.learn("m", 100, 100 + 40 * (i % 2))
-    assert ratios.ratio("m") > 1.3
+        estimator.learn("m", 100, 100 + 40 * (i % 2))
+    assert estimator.ratio("m") > 1.3
 
 
 def test_max_tokens_is_reserved_until_answers_have_shown_their_length():
     """Then a little more than the longest; one longer answer counts at once; never more than max_tokens."""
-    ratios = TokenEstimator()
+    estimator = TokenEstimator()
     for _ in range(ENOUGH):
-        assert ratios.reserve_output("m", 900, 1024) == 1024
-        ratios.learn_output("m", 1024, 20)
-    assert 20 < ratios.reserve_output("m", 900, 1024) < 40
-    assert ratios.reserve_output("m", 900, 4096) == 4096
-    ratios.learn_output("m", 1024, 900)
-    assert ratios.reserve_output("m", 900, 1024) >= 900
-    ratios.learn_output("m", 1024, 1024)
-    assert ratios.reserve_output("m", 900, 1024) == 1024
+        assert estimator.reserve_output("m", 900, 1024) == 1024
+        estimator.learn_output("m", 1024, 20)
+    assert 20 < estimator.reserve_output("m", 900, 1024) < 40
+    assert estimator.reserve_output("m", 900, 4096) == 4096
+    estimator.learn_output("m", 1024, 900)
+    assert estimator.reserve_output("m", 900, 1024) >= 900
+    estimator.learn_output("m", 1024, 1024)
+    assert estimator.reserve_output("m", 900, 1024) == 1024
 
 
 def test_a_strict_provider_gets_all_of_max_tokens():
     """After a refusal that the bucket cannot explain it is reserved for good; after another none of it comes back."""
-    ratios = TokenEstimator()
+    estimator = TokenEstimator()
     for _ in range(ENOUGH):
-        ratios.learn_output("m", 1024, 20)
-    assert not ratios.strict("m", 900, 1024)
-    ratios.be_strict("m")
-    assert ratios.reserve_output("m", 900, 1024) == 1024
-    assert not ratios.keeps("m", 900, 1024)
-    ratios.be_strict("m", keeps=True)
-    ratios.be_strict("m")
-    assert ratios.keeps("m", 900, 1024)
-    assert not ratios.strict("other", 900, 1024)
+        estimator.learn_output("m", 1024, 20)
+    assert not estimator.strict("m", 900, 1024)
+    estimator.be_strict("m")
+    assert estimator.reserve_output("m", 900, 1024) == 1024
+    assert not estimator.keeps("m", 900, 1024)
+    estimator.be_strict("m", keeps=True)
+    estimator.be_strict("m")
+    assert estimator.keeps("m", 900, 1024)
+    assert not estimator.strict("other", 900, 1024)
 
 
 def test_a_small_max_tokens_is_always_reserved():
     """Whether the provider counts it is not worth a 429."""
-    ratios = TokenEstimator()
+    estimator = TokenEstimator()
     for _ in range(ENOUGH):
-        ratios.learn_output("m", 20, 3)
-    assert ratios.reserve_output("m", 1000, 20) == 20
-    assert ratios.keeps("m", 1000, 20)
-    assert not ratios.keeps("m", 500, 20)
+        estimator.learn_output("m", 20, 3)
+    assert estimator.reserve_output("m", 1000, 20) == 20
+    assert estimator.keeps("m", 1000, 20)
+    assert not estimator.keeps("m", 500, 20)

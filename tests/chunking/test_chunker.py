@@ -14,6 +14,7 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from mrengine.chunking import Chunker, safe_chunk
+from mrengine.chunking.detect import _KINDS
 from mrengine.errors import ChunkingError, SourceError
 from mrengine.records import Chunk
 from tests.chunking.texts import assert_promises, nasty_lengths, nasty_text, recount
@@ -25,7 +26,7 @@ from tests.chunking.texts import assert_promises, nasty_lengths, nasty_text, rec
     st.integers(4, 60),
     st.integers(0, 30),
     st.sampled_from(["o200k_base", "cl100k_base"]),
-    st.sampled_from(["auto", "prose", "markdown", "code", "json", "dicom"]),
+    st.sampled_from(["auto", *_KINDS]),
 )
 def test_chunks_tile_the_document_and_count_exactly(
     document: str, target: int, overlap: int, encoding: str, splitter: str

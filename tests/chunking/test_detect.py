@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from mrengine.chunking import safe_chunk
-from mrengine.chunking.detect import detect
+from mrengine.chunking.detect import _KINDS, detect
 from mrengine.errors import ChunkingError
 from tests.chunking.texts import assert_promises
 
@@ -62,7 +62,7 @@ def test_python_source_is_code() -> None:
         assert detect(path.read_text()) == "code"
 
 
-@pytest.mark.parametrize("kind", ["prose", "markdown", "code", "json", "dicom"])
+@pytest.mark.parametrize("kind", [*_KINDS])
 def test_a_named_splitter_takes_any_text(kind: str) -> None:
     """A wrong name costs good places to cut, nothing else."""
     for text in (text for texts in _TEXTS.values() for text in texts):

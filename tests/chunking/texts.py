@@ -32,6 +32,38 @@ PIECES = (
         ":",
         "(0010,0010) Patient's Name  PN: 'X'\n",
     ),
+    *(
+        '<a b="c">',
+        "</a>",
+        "<br/>",
+        "<!--",
+        "-->",
+        "<![CDATA[",
+        "<h1>t</h1>",
+        "<tr><th>",
+        "<script>",
+        "<p>",
+        "a: |\n",
+        "---\n",
+    ),
+    *(
+        "2024-01-01 12:00:00 x\n",
+        "    at a.b(C)\n",
+        'a,"b\n',
+        "1,2,3\n",
+        "MSH|^~\\&|\r",
+        "OBX|1\r",
+        "@@ -1 +1 @@\n",
+        "--- a\n",
+    ),
+    *(
+        "$$",
+        "INSERT INTO t VALUES\n(1),\n",
+        "COPY t FROM stdin;\n",
+        "Alice: hi\n",
+        "00:00:01,000 --> 00:00:02,000\n",
+        "From: a\n",
+    ),
 )
 
 nasty_text = st.lists(

@@ -15,6 +15,7 @@ FUNCTION = "def size(chunk, context):\n    print('printed')\n    return len(chun
     ("command", "code", "out", "err"),
     [
         ("run text.txt --map function:size >&-", 1, "", "mrengine: stdout: it is closed"),
+        ("jobs >&-", 1, "", "mrengine: stdout: it is closed"),
         ("jobs --json >&-", 1, "", "mrengine: stdout: it is closed"),
         ("chunk text.txt >&-", 1, "", "mrengine: stdout: it is closed"),
         ("run text.txt --map function:size 2>&-", 0, "4\n", ""),

@@ -178,12 +178,42 @@ def test_a_signal_drains_and_the_same_command_resumes(
         assert process.returncode == code
         assert out == ""
         assert told.splitlines()[-1].endswith("; the same command resumes")
+        assert re.fullmatch(
+            r"stopped: \d+ of 40 chunks, [\d.]+ s, [\d,]+ tokens, .+; job auto-\w+", told.splitlines()[-2]
+        )
         assert "Traceback" not in told
         assert 4 <= server.stats().ok < 40
         done = cli(*options)
         assert done.returncode == 0
         assert len(done.stdout.splitlines()) == 40
         assert server.stats().paid_twice == 0
+
+
+@pytest.mark.parametrize(
+    ("code", "told"),
+    [
+        ("def f(:", "'own:f' cannot be imported: SyntaxError: invalid syntax (own.py, line 1)"),
+        ("1 / 0", "'own:f' cannot be imported: ZeroDivisionError: division by zero"),
+        ("f = 5", "'own:f' is of type int, not a function"),
+        ("def f(chunk):\n    return 1", "the function of --map f(chunk) is called with (chunk, context): too many"),
+    ],
+)
+def test_a_function_that_is_none_is_told_before_the_work(cli: Any, tmp_path: Path, code: str, told: str) -> None:
+    """In one line, as a mistake in the command; nothing is run."""
+    (tmp_path / "own.py").write_text(code)
+    done = cli("run", "visit.txt", "--map", "own:f", "--model", "fake")
+    assert (done.returncode, len(done.stderr.splitlines())) == (2, 1)
+    assert done.stderr.startswith(f"mrengine: {told}")
+
+
+def test_a_reduce_that_fails_has_its_end_line(cli: Any, tmp_path: Path) -> None:
+    """The chunks are done and paid for, and that is said before the error."""
+    (tmp_path / "own.py").write_text("def broken(results):\n    raise KeyError('x')\n")
+    done = cli("run", "visit.txt", *ASK, "--reduce", "own:broken")
+    assert done.returncode == 1
+    end, error = done.stderr.splitlines()[-2:]
+    assert end.startswith("failed: 1 chunk, ")
+    assert "KeyError" in error
 
 
 def test_a_signal_before_the_run_ends_at_once(cli: Any) -> None:

@@ -65,8 +65,14 @@ def test_a_mended_function_goes_on_with_its_job_and_its_answers(cli: Any, tmp_pa
         done = cli(*command)
         assert (failed.returncode, done.returncode) == (1, 0)
         assert asked > 1
+        (job,) = set(re.findall("auto-[0-9a-f]{16}", failed.stderr))
+        (tmp_path / "mine.py").write_text(code.replace('{}["text"]', "answer * 2"))
+        refused = cli("resume", job)
+        again = cli("resume", job, "--on-mismatch", "recompute")
         assert server.stats().requests == asked
     assert set(done.stdout.split()) == {"bought"}
+    assert (refused.returncode, "--on-mismatch 'recompute'" in refused.stderr) == (1, True)
+    assert (again.returncode, set(again.stdout.split())) == (0, {"boughtbought"})
     assert re.findall("auto-[0-9a-f]{16}", failed.stderr)[0] in done.stderr
 
 
@@ -158,12 +164,20 @@ def test_chunk_prints_the_chunks(cli: Any, tmp_path: Path) -> None:
 @pytest.mark.parametrize("command", [["run", "visit.txt", "--prompt", "x"], ["summarize", "visit.txt"]])
 @pytest.mark.parametrize("model", [["--model", "gpt-4o"], ["--model", "claude-sonnet-4-5", "--model", "gpt-4o"], []])
 def test_a_dry_run_needs_no_key(cli: Any, command: list[str], model: list[str]) -> None:
-    """Nor a model: then the cost is unknown. What was assumed is said, and nothing is an upper bound."""
+    """Nor a model: then the embedded one is asked, which costs nothing, or the cost is unknown. What was assumed is
+    said, and nothing is an upper bound.
+    """
     done = cli(*command, *model, "--dry-run")
     assert done.returncode == 0, done.stderr
     assert "assumed:" in done.stdout
     assert "at most" not in done.stdout
-    assert ("$" in done.stdout) == bool(model)
+    cost = next(line for line in done.stdout.splitlines() if line.startswith("cost:"))
+    if model:
+        assert re.fullmatch(r"cost: +\$0\.0\d*[1-9]\d*", cost)
+    elif " to local" in done.stdout:
+        assert re.fullmatch(r"cost: +nothing: local runs on this machine", cost)
+    else:
+        assert re.fullmatch(r"cost: +unknown: no model is named \(--model\)", cost)
     refused = cli(*command, "--model", "gpt-4o")
     assert (refused.returncode, "OPENAI_API_KEY" in refused.stderr) == (2, True)
     assert cli("jobs", "--json").stdout == ""
@@ -254,7 +268,8 @@ def test_results_that_are_instances_are_printed_as_json(cli: Any, tmp_path: Path
 def test_a_command_can_wait_for_another_one(cli: Any, tmp_path: Path) -> None:
     """--wait: it prints what the other one has done; without it, exit code 5 and the way out."""
     (tmp_path / "triage.py").write_text(
-        "import time\n\ndef slow(chunk, context):\n    print('here')\n    time.sleep(0.3)\n    return chunk.id\n"
+        "import os, time\n\ndef slow(chunk, context):\n    print('here')\n"
+        "    while not os.path.exists('go'):\n        time.sleep(0.05)\n    return chunk.id\n"
     )
     options = ["run", "visit.txt", "--map", "triage:slow", "--target-tokens", "200", "--job-id", "j", "--json"]
     first = cli(*options, "--workers", "1", start=True)
@@ -262,11 +277,11 @@ def test_a_command_can_wait_for_another_one(cli: Any, tmp_path: Path) -> None:
         assert line
     busy = cli(*options)
     assert (busy.returncode, "--wait" in busy.stderr) == (5, True)
-    waited = cli(*options, "--wait", "--timeout", "50")
-    assert waited.returncode == 0, waited.stderr
-    results = [
-        [json.loads(line)["result"] for line in out.splitlines()] for out in (waited.stdout, first.communicate()[0])
-    ]
+    second = cli(*options, "--wait", "--timeout", "50", start=True)
+    (tmp_path / "go").touch()
+    waited, told = second.communicate(timeout=60)
+    assert second.returncode == 0, told
+    results = [[json.loads(line)["result"] for line in out.splitlines()] for out in (waited, first.communicate()[0])]
     assert results[0] == results[1]
 
 
@@ -365,9 +380,16 @@ def test_sources_that_cannot_be_read_may_be_left_out(cli: Any, tmp_path: Path) -
     done = cli("run", "visit.txt", "paper.txt", "nofile", *options)
     assert done.returncode == 0, done.stderr
     assert "An answer" in done.stdout
-    assert "left out: nofile: there is no such file" in done.stderr
+    assert "2 of 3 sources cannot be read:" in done.stderr
+    assert "nofile: there is no such file" in done.stderr
     assert "paper.txt is a PDF" in done.stderr
     assert "they are left out" in done.stderr
+    records = [
+        json.loads(line)
+        for line in cli("run", "visit.txt", "paper.txt", "nofile", *options, "--json").stdout.splitlines()
+    ]
+    told = [(record["document_id"], record["kind"]) for record in records if record["type"] == "failure"]
+    assert told == [("paper.txt", "source"), ("nofile", "source")]
     assert cli("run", "nofile", "paper.txt", *options).returncode == 1
     one = cli("run", "visit.txt", "nofile", *ASK).stderr
     assert (

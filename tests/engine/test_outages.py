@@ -86,3 +86,24 @@ def test_a_task_that_alone_fails_again_and_again_is_lost_alone() -> None:
         assert list(outages.ready()) == [0]
     assert lost == [(0, "500")]
     assert not outages.holds(0, 4)
+
+
+def test_silence_rests_a_model_at_once_and_counts_from_its_beginning() -> None:
+    """The next task would be silent as long; but what was answered meanwhile tells that the model lives."""
+    clock = Clock()
+    outages = Outages(2, patience_s=100.0, backoff_s=1.0, clock=clock)
+    outages.failed(0, 0, "no answer", silent_s=50.0)
+    assert outages.holds(0, 2)
+    clock.now += 49.0
+    assert list(outages.lost()) == []
+    clock.now += 1.0
+    assert sorted(outages.lost()) == [(0, "no answer"), (2, "no answer")]
+    clock.now += 100.0
+    outages.ended(1, 1)
+    clock.now += 10.0
+    outages.failed(1, 3, "no answer", silent_s=50.0)
+    clock.now += 89.0
+    assert outages.holds(1, 5)
+    assert [key for key, _ in outages.lost()] == [3]  # it alone has had its time
+    clock.now += 1.0
+    assert [key for key, _ in outages.lost()] == [5]

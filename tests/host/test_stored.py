@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from mrengine import MapReduceRunner, ModelSpec, map_prompt
+from mrengine import MapReduceRunner, ModelSpec, ResumeEngine, map_prompt
 from mrengine.errors import ConfigError, JobCancelled, LogError
 from mrengine.host.stored import StoredJob, stored_job
 from mrengine.testing.server import LLMServer
@@ -19,7 +19,8 @@ from mrengine.testing.server import LLMServer
 @pytest.fixture
 def stored(state_dir: Path) -> StoredJob:
     MapReduceRunner("stored", models="fake", strategy="sequential").run("text", lambda chunk, context: 1)
-    return stored_job(state_dir / "jobs" / "stored", "stored")
+    with ResumeEngine(state_dir / "jobs" / "stored") as view:
+        return stored_job(view, "stored")
 
 
 @pytest.mark.parametrize("models", [[["fake", None]], [3], "fake", [["fake", None, None, None, None]]])
@@ -48,14 +49,17 @@ SECRET = "the-value-of-any-variable"
 CLAIMS = {
     "a variable and an address": lambda url: ModelSpec("m", base_url=url, api_key_env="SECRET"),
     "the same in a model's name": lambda url: ModelSpec(f"{url}#m", api_key_env="SECRET"),
+    "several variables": lambda url: ModelSpec("m", base_url=url, api_key_env=["SECRET", "OPENAI_API_KEY"]),
+}
+KEYLESS = {
     "a vendor's model elsewhere": lambda url: ModelSpec("gpt-4o-mini", base_url=url),
     "anthropic's": lambda url: ModelSpec("claude-3-5-haiku-latest", base_url=url.removesuffix("/v1")),
 }
 
 
-def left_by_another(url: str, claim: str) -> None:
+def left_by_another(url: str, claim: str, job: str = "theirs") -> None:
     """A job folder in which there is something left to do."""
-    runner = MapReduceRunner("theirs", workers=1, models=CLAIMS[claim](url), target_tokens=None)
+    runner = MapReduceRunner(job, workers=1, models=(CLAIMS | KEYLESS)[claim](url), target_tokens=None)
     runner.on("chunk:processed", lambda event: runner.stop())
     with pytest.raises(JobCancelled):
         runner.run([f"letter {n}" for n in range(40)], map_prompt("Diagnoses: $text"))
@@ -65,21 +69,42 @@ def sent(server: LLMServer) -> bool:
     return SECRET in str([request["headers"] for request in server.requests()])
 
 
-@pytest.mark.parametrize("claim", CLAIMS)
-def test_a_resume_by_id_sends_no_key_where_only_the_log_says_so(
-    claim: str, somewhere: LLMServer, state_dir: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """It is told which variable would go where; the model or the variable, named again, lets it go."""
+@pytest.fixture
+def secret(monkeypatch: pytest.MonkeyPatch) -> None:
+    """One value in every variable that could be sent."""
     for name in ("SECRET", "OPENAI_API_KEY", "ANTHROPIC_API_KEY"):
         monkeypatch.setenv(name, SECRET)
+
+
+@pytest.mark.usefixtures("secret")
+@pytest.mark.parametrize("claim", CLAIMS)
+def test_a_resume_by_id_sends_no_key_where_only_the_log_says_so(
+    claim: str, somewhere: LLMServer, state_dir: Path
+) -> None:
+    """It is told which variable would go where; the model or the variable, named again, lets it go."""
     left_by_another(somewhere.url, claim)
     somewhere.reset(record=100)
-    with pytest.raises(ConfigError, match=r"send the value of \w+ to http://127.0.0.1.* named? .*again|only its log"):
+    with pytest.raises(ConfigError, match=r"send the value of .*SECRET.* to http://127.0.0.1.* named? .*again"):
         MapReduceRunner().resume("theirs")
     assert somewhere.stats().requests == 0
-    named = "SECRET" if "variable" in claim or "same" in claim else "OPENAI_API_KEY"
-    done = MapReduceRunner().resume("theirs", api_key_env=named)
+    done = MapReduceRunner().resume("theirs", api_key_env="SECRET")
     assert len(done.results) == 40
+    assert sent(somewhere)
+
+
+@pytest.mark.usefixtures("secret")
+@pytest.mark.parametrize("claim", KEYLESS)
+def test_a_vendors_key_goes_to_no_other_host_when_a_job_is_resumed(
+    claim: str, somewhere: LLMServer, state_dir: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """As when it began: nobody is asked, for no key is sent. A variable that is named goes there."""
+    somewhere.reset(record=100)
+    left_by_another(somewhere.url, claim)
+    assert len(MapReduceRunner().resume("theirs").results) == 40
+    assert not sent(somewhere)
+    assert "goes on with model" in caplog.text
+    left_by_another(somewhere.url, claim, "again")
+    MapReduceRunner().resume("again", api_key_env="SECRET")
     assert sent(somewhere)
 
 

@@ -269,7 +269,7 @@ class JobMachine(RuleBasedStateMachine):
             assert found == self.epochs[-1].results
             assert engine.get_pending_chunks() == [i for i, place in enumerate(places) if place not in found]
             prefixes = {int.from_bytes(digest(name)[:8], "little") for name in self.answers}
-            assert prefixes <= set(engine.state.ledger.prefixes)
+            assert prefixes <= set(engine.state.call_totals.prefixes)
 
 
 JobMachine.TestCase.settings = settings(max_examples=120, stateful_step_count=50, deadline=None)

@@ -135,3 +135,32 @@ def test_a_class_without_its_methods_is_a_config_error() -> None:
     """Before anything starts."""
     with pytest.raises(ConfigError, match=r"complete\(request\) and close\(\)"):
         MapReduceRunner(models=ModelSpec("c", provider=Unfinished)).run("x", map_prompt("$text"))
+
+
+class Thinks:
+    """Thinks aloud before each answer; the first time it does nothing else."""
+
+    asked = 0
+
+    def __init__(self, spec: ModelSpec) -> None:
+        pass
+
+    def complete(self, request: Request) -> Completion:
+        Thinks.asked += 1
+        answer = "" if Thinks.asked == 1 else "fine"
+        return Completion(f"<think>hm</think>{answer}", usage=Usage(10, 4), model=request.model)
+
+    def close(self) -> None:
+        pass
+
+
+@pytest.mark.parametrize(("reasoning", "text"), [("drop", "fine"), ("keep", "<think>\nhm\n</think>\n\nfine")])
+def test_thoughts_are_no_answer_of_anybodys(reasoning: str, text: str, tmp_path: Path) -> None:
+    """As of our own providers: they are left out, and alone they are asked for again, and paid for."""
+    Thinks.asked = 0
+    spec = ModelSpec("deep", provider=Thinks, reasoning=reasoning)
+    runner = MapReduceRunner("j", models=spec, state_dir=tmp_path, strategy="sequential", backoff_s=0.01)
+    run = runner.run("one", map_prompt("$text"), collect)
+    assert run.result == [text]
+    assert Thinks.asked == 2
+    assert run.summary.usage["deep"].total_tokens == 28

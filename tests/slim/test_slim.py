@@ -10,11 +10,11 @@ from pathlib import Path
 
 import pytest
 
-from mrengine import Document, MapReduceRunner, collect, map_prompt, safe_chunk
+from mrengine import Document, MapReduceRunner, ModelSpec, collect, map_prompt, safe_chunk
 from mrengine.errors import ConfigError
 from mrengine.testing import LLMServer
 
-LEFT_OUT = ("openai", "anthropic", "click", "rich")
+LEFT_OUT = ("openai", "anthropic", "httpx2", "pydantic", "click", "rich")
 if present := [name for name in LEFT_OUT if importlib.util.find_spec(name) is not None]:
     pytest.skip(f"{', '.join(present)} is installed: tox -e slim", allow_module_level=True)
 
@@ -52,14 +52,26 @@ def test_the_fake_model_runs_a_whole_job(state_dir: Path) -> None:
 
 @pytest.mark.parametrize("name", ["gpt-4o-mini", "claude-haiku-4-5", "{url}#any"])
 def test_models_are_reached_without_an_sdk(name: str, server: LLMServer, state_dir: Path) -> None:
-    """By their usual names, with the key of each; a schema is validated without pydantic."""
+    """With ``provider="http"`` or by an address, with the key of each; a schema is validated without pydantic."""
     server.reset(record=1)
-    runner = MapReduceRunner(models=name.format(url=server.url), workers=2, target_tokens=500)
+    model = ModelSpec(name.format(url=server.url), provider="http")
+    runner = MapReduceRunner(models=model, workers=2, target_tokens=500)
     run = runner.run(TEXT, map_prompt("Dose: $text", response_model=SCHEMA), collect)
     assert run.summary.failed_chunks == 0
     assert {tuple(result.result) for result in run.results} == {("dose",)}
     if not name.startswith("{"):
         assert "sk-canary-" in str(server.requests()[0]["headers"])
+
+
+@pytest.mark.parametrize(("name", "sdk"), [("gpt-4o-mini", "openai"), ("claude-haiku-4-5", "anthropic")])
+def test_a_model_whose_sdk_is_missing_says_so(name: str, sdk: str, server: LLMServer, state_dir: Path) -> None:
+    """Before anything is started, with both ways out; an estimate needs no client."""
+    server.reset(record=1)
+    runner = MapReduceRunner(models=name, workers=2, target_tokens=500)
+    assert runner.estimate(TEXT, map_prompt("Dose: $text")).calls > 1
+    with pytest.raises(ConfigError, match=f'pip install {sdk};.*provider="http"'):
+        runner.run(TEXT, map_prompt("Dose: $text"), collect)
+    assert server.requests() == []
 
 
 @pytest.mark.parametrize(

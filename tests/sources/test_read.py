@@ -58,6 +58,9 @@ def test_they_may_be_left_out(tmp_path: Path, state_dir: Path, job_id: str | Non
     (warning,) = run.summary.warnings
     assert "4 of 6 sources cannot be read:" in warning
     assert "paper is a PDF" in warning
+    assert [error.line for error in run.unread] == [50_001, None, None, None]
+    assert run.summary.unread_sources == tuple(error.source for error in run.unread)
+    assert "paper" in run.summary.to_dict()["unread_sources"]
     with pytest.raises(SourceError, match="2 of 2 sources"):
         runner.run([tmp_path / "wide.txt", Document("paper", io.BytesIO(PDF))], text_of, job_id="none")
     assert runner.estimate(sources(tmp_path)).chunks == 2

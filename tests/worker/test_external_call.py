@@ -108,10 +108,10 @@ def test_a_wrong_usage_is_told(make: Any, server: LLMServer) -> None:
 
 @pytest.mark.parametrize(
     ("asked", "told"),
-    [({"prompt": b"x"}, "prompt is a str, not bytes"), ({"system": 3}, "system is a str"),
+    [({"prompt": b"x"}, "prompt is a str, not of type bytes"), ({"system": 3}, "system is a str"),
      ({"max_tokens": 0}, "max_tokens"), ({"max_tokens": True}, "max_tokens"), ({"max_tokens": 1.5}, "max_tokens"),
      ({"temperature": float("nan")}, "temperature"), ({"temperature": "hot"}, "temperature"),
-     ({"on_truncation": "maybe"}, "error, allow, continue"), ({"model": "gpt-7"}, "the job has no model 'gpt-7'"),
+     ({"on_truncation": "maybe"}, "'error', 'allow', 'continue'"), ({"model": "gpt-7"}, "the job has no model 'gpt-7'"),
      ({"response_model": 5}, "JSON schema")],
 )  # fmt: skip
 def test_what_no_model_can_be_asked_is_told(asked: Any, told: str, server: LLMServer) -> None:

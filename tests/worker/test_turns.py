@@ -212,6 +212,19 @@ def test_a_part_never_passes_for_a_whole(server: LLMServer) -> None:
     assert server.stats().requests == 4
 
 
+def test_no_part_is_bought_twice_whatever_came_before(server: LLMServer, state_dir: Path) -> None:
+    """Cut, cut again, then continued, and broken off in the middle: the last is continued, in each run alike."""
+    server.reset(answer=LONG, script=[None, None, None, "400"])
+    for _ in range(2):
+        with pytest.raises(JobFailed):
+            run(server, max_tokens=10)
+    with pytest.raises(JobFailed):
+        run(server, max_tokens=10, on_truncation="continue")
+    assert [call.turn for call in calls(state_dir) if call.text] == [FIRST, FIRST, CONTINUATION]
+    assert run(server, max_tokens=10, on_truncation="continue").result[0].result == LONG
+    assert server.stats().ok == 4
+
+
 def test_what_a_model_said_to_decline_is_kept(server: LLMServer, state_dir: Path) -> None:
     """A refusal is paid for, too."""
     from mrengine.providers.http.apis import Refused, api
@@ -278,7 +291,7 @@ class Visit(BaseModel):
 
 
 def test_a_list_of_models_is_a_response_model(server: LLMServer) -> None:
-    """The schema goes into the prompt, for providers take objects alone; the values are instances."""
+    """Providers take objects alone, so that it is asked for in one, strictly; the values are instances."""
     server.reset(answer='Here: [{"day": 1}, {"day": 2},]', record=1)
 
     def ask(chunk: Any, context: Any) -> list[int]:
@@ -287,7 +300,9 @@ def test_a_list_of_models_is_a_response_model(server: LLMServer) -> None:
     settings: dict[str, Any] = {"strategy": "sequential", "target_tokens": None}
     result = MapReduceRunner("j", models=f"{server.url}#m", **settings).run("one", ask)
     assert result.results[0].result == [1, 2]
-    assert '"day"' in server.requests()[0]["body"]["messages"][0]["content"]
+    wanted = server.requests()[0]["body"]["response_format"]["json_schema"]
+    assert wanted["strict"]
+    assert list(wanted["schema"]["properties"]) == ["answer"]
 
 
 def test_the_model_is_told_what_the_validator_said(server: LLMServer) -> None:

@@ -101,7 +101,7 @@ class HelperProcesses:
             if self._terms is not None:
                 self._sockets.vacate()
             self._switchboard.forget(self._manager.life)
-            posix.end_process(self._manager.pid)
+            posix.kill_process(self._manager.pid)
             self._manager.exitcode(5)
             self._manager.close()
             self._manager = None
@@ -192,7 +192,7 @@ class _Served:
         if self._server is None or self._server.pid is None:
             return
         if posix.is_stopped(self._server.pid):
-            posix.end_process(self._server.pid)
+            posix.kill_process(self._server.pid)
         elif self._answer is not None and self._pidfd is None and not self._server.alive:
             self._on_gone()
 

@@ -160,7 +160,7 @@ class ProcessPool:
             self._switchboard.forget(fd)
         self._handles[handle.index] = None
         last, death = handle.bury()
-        posix.end_adopted(self.pids())
+        posix.kill_orphans(self.pids())
         return [*last, (handle.index, DIED, -1, -1, death)]
 
     def end_workers(self, within_s: float = FINISH_S) -> list[Message]:

@@ -86,7 +86,7 @@ def _tried(name: str, within_s: float) -> str | None:
         in_time = bool(posix.readable((child.life,), max(0.0, within_s)))
     finally:
         if not child.ended:
-            posix.end_process(child.pid)
+            posix.kill_process(child.pid)
         code = child.exitcode(5)
         child.close()
     if not in_time:

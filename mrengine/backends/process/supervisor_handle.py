@@ -218,7 +218,7 @@ class SupervisorHandle:
     def kill(self) -> None:
         """SIGKILL it; its children follow."""
         if not self._forked and self._process.poll() is None:
-            posix.end_process(self.pid)
+            posix.kill_process(self.pid)
 
     def close(self, *, wait_s: float) -> None:
         """Ask it to end, wait, then make sure: afterwards nothing of its session is left, nor its private folder."""
@@ -252,7 +252,7 @@ class _Below:
         """Nobody holds the supervisor any more: a second Ctrl-C may strike before anything can close it."""
         connection.close()
         if os.getpid() == self._host and self.process.poll() is None:
-            posix.end_process(self.process.pid)
+            posix.kill_process(self.process.pid)
             self.process.wait()
             self.clear_up()
 
@@ -262,7 +262,7 @@ class _Below:
         """
         until, foreign = time.monotonic() + 1.0, set[int]()
         while left := set(self._left()) - foreign:
-            foreign |= {pid for pid in left if not posix.end_process(pid)}
+            foreign |= {pid for pid in left if not posix.kill_process(pid)}
             if time.monotonic() > until:
                 break
             time.sleep(0.002)

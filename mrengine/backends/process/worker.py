@@ -21,6 +21,7 @@ import msgpack
 from mrengine import posix
 from mrengine.backends.process import framing, leaving
 from mrengine.backends.process.greenlets import GREENLETS, patched
+from mrengine.backends.process.orphans import Orphans
 from mrengine.backends.process.outbox import CLOSED, Lines, Outbox
 from mrengine.backends.process.scoreboard import Scoreboard
 from mrengine.backends.process.slots import Slots
@@ -50,7 +51,7 @@ class _Worker:
         self._stopping = threading.Event()
         self._executor: TaskRunner | None = None
         self._initialized = b""  # the initializer that has run in this process
-        self._orphans = posix.Orphans()
+        self._orphans = Orphans()
 
     def handle(self, kind: int, payload: bytes) -> bool:
         """One frame of the supervisor; False: go."""
@@ -122,7 +123,7 @@ class _Worker:
         if not self._slots.whole:
             self._outbox.end("one of its threads has ended")
         self._slots.check()
-        self._orphans.bury()
+        self._orphans.reap()
 
     @property
     def look_s(self) -> float:

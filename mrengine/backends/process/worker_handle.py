@@ -103,7 +103,7 @@ class WorkerHandle:
 
     def kill(self) -> None:
         """SIGKILL the worker and what it left in its process group."""
-        posix.end_group(self.pid)
+        posix.kill_group(self.pid)
 
     def end(self, cause: str) -> None:
         """Kill it for a fault of its own; the first cause counts."""
@@ -112,7 +112,7 @@ class WorkerHandle:
 
     def bury(self) -> tuple[Sequence[Message], Death]:
         """After its death: what it still said, then how it died. Its group goes with it; nothing of it is left."""
-        posix.end_group(self.pid)
+        posix.kill_group(self.pid)
         last: list[Message] = []
         while True:
             more = self.read()

@@ -31,6 +31,13 @@ _BESIDE = {
     _PART: re.compile(f"[{_LAST_MARK}]"),
 }
 _NEAR = {_WORD: 64, _PART: 16}  # characters: to begin the next chunk with what does not fit costs little
+# A vowel that is written before its consonant begins a syllable in Thai and Lao; a consonant in Khmer and Burmese,
+# unless it is joined to the one before, or ends a syllable.
+_SYLLABLE = re.compile(
+    "(?=[\u0e40-\u0e44\u0ec0-\u0ec4][\u0e01-\u0e2e\u0e81-\u0eae])"
+    "|(?<!\u17d2)(?=[\u1780-\u17b3])|(?<!\u1039)(?=[\u1000-\u102a](?![\u103a\u1039]))"
+)
+_SYLLABLES = 40  # characters
 _FLAG = re.compile("[\U0001f1e6-\U0001f1ff]")
 
 
@@ -42,8 +49,18 @@ def last_word(text: str, start: int, high: int, fits: Callable[[int, int], bool]
     return (
         _last_edge(_WORD, text, start, high, fits)
         or _last_edge(_PART, text, start, high, fits)
+        or _last_syllable(text, start, high)
         or last_cluster(text, start, high)
     )
+
+
+def _last_syllable(text: str, start: int, high: int) -> int:
+    """The last begin of a syllable near ``high`` in Thai, Lao, Khmer or Burmese, written without blanks; else 0."""
+    if not (0 < start + 1 < high < len(text) and "\u0e00" <= text[high - 1] <= "\u17ff"):
+        return 0
+    begin = max(start + 1, high - _SYLLABLES)
+    found = [match.start() for match in _SYLLABLE.finditer(text, begin, high + 4) if match.start() <= high]
+    return found[-1] if found else 0
 
 
 def _last_edge(edge: re.Pattern[str], text: str, start: int, high: int, fits: Callable[[int, int], bool]) -> int:

@@ -30,6 +30,9 @@ _CODE = re.compile(
 )
 # The same, also where it might be prose.
 _STRONG = re.compile(r"(?:from\s+\S+\s+)?import\s+\S|(?:async )?def\s+\w+\(|#include|[\w.]+\s*[-+]?=\s")
+_SURE = re.compile(
+    r"(?:from\s+\S+\s+)?import\s+\S|(?:async )?def\s+\w+\(|class\s+\w+.*[:{]$|#include|package [\w.]+;?$|using [\w.]+;"
+)
 _ITEM = re.compile(r"[-*+>•]\s|[(\[]?(?:\d+|[ivxlc]+|[a-z])[.)\]]\s|\|")
 _OPERATOR = re.compile(r"[={}<>\[\]|\\$]")
 _KEYWORDS = ("import ", "from ", "return ", "def ", "class ", "public ", "private ", "static ", "const ", "#include")
@@ -40,18 +43,25 @@ def looks(sample: Sample) -> float:
     """How much a text looks like source code: 0 to 0.85."""
     if sample.head.startswith("#!"):
         return 0.85
-    text = "".join(map(_uncommented, "\n".join(sample.outer).split(GAP)))
-    code = prose = comments = code_outside = prose_outside = 0  # outside: not indented
+    first, *parts = "\n".join(sample.outer).split(GAP)
+    text = _uncommented(first) + "".join(map(_uncommented, map(_outside, parts)))
+    code = prose = comments = code_outside = prose_outside = strong = 0  # outside: not indented
     for row in text.split("\n"):
         body = row.strip()
         if not body:
             continue
-        wordy = body.count(" ") >= _WORDY and not _OPERATOR.search(body) and not body.startswith(_KEYWORDS)
+        wordy = (
+            body[0] != "#"
+            and body.count(" ") >= _WORDY
+            and not _OPERATOR.search(body)
+            and not body.startswith(_KEYWORDS)
+        )
         if _COMMENT.match(body):
             comments += 1
         elif not wordy and _is_code(body):
             code += 1
             code_outside += row[0] not in " \t"
+            strong += row[0] == body[0] and _SURE.match(body) is not None
         elif wordy and not _ITEM.match(body):
             prose += 1
             prose_outside += row[0] not in " \t"
@@ -59,6 +69,8 @@ def looks(sample: Sample) -> float:
         return 0.5 if comments > 4 and not prose else 0.0
     if prose and (code < 3 or (prose_outside and not code_outside)):
         return 0.0  # prose with examples
+    if strong > 1 and code >= 2 * prose and not sample.fences:
+        return 0.84  # what its doc strings look like does not matter
     return 0.8 if code >= 1.2 * prose else 0.6 if code >= 0.8 * prose else 0.0
 
 
@@ -74,9 +86,13 @@ def _is_code(body: str) -> bool:
     return _STRONG.match(body) is not None or _CODE.match(body) is not None
 
 
+def _outside(text: str) -> str:
+    """A part of a text without the doc string in which it begins, as far as that can be told."""
+    first = _ALONE.match(text) if text.count('"""') % 2 else None
+    return text[first.end() :] if first else text
+
+
 def _uncommented(text: str) -> str:
-    """A part of a text without comments and doc strings; the part may begin inside of one."""
-    if text.count('"""') % 2 and (first := _ALONE.match(text)):
-        text = text[first.end() :]
+    """A part of a text without comments and doc strings."""
     marked = "/*" in text or '"""' in text or "\x27\x27\x27" in text or "<!--" in text or "\n=" in text
     return _BLOCK.sub("", text) if marked else text

@@ -25,7 +25,7 @@ from typing import Any
 import numpy
 
 from mrengine.chunking.boundaries import NO_CONTEXT, Context
-from mrengine.chunking.cutter import Cutter
+from mrengine.chunking.cutter import Cutter, spare
 from mrengine.chunking.splitters.prose import Prose
 
 __all__ = ["Json"]
@@ -35,6 +35,8 @@ _QUOTE, _COMMA, _COLON, _NEWLINE, _RETURN, _BACKSLASH = b'",:\n\r\\'
 _ESCAPE = re.compile(
     r"(?<!\\)(?:\\\\)*((?:\\u[Dd][89ABab][0-9A-Fa-f]{2})?\\(?:u[0-9A-Fa-f]{0,3})?|\\u[Dd][89ABab][0-9A-Fa-f]{2})\Z"
 )
+_FEW = 500  # tokens
+_SAVED = 1.0  # of a chunk may stay empty for the sake of objects, beyond what may on average
 _BLANKS = 400  # around an element: so many are looked at, for a text may have nothing else
 _IS_MARK = bytes(char in b'"{}[],:\n\\' for char in range(256))
 
@@ -52,6 +54,9 @@ class Json:
         self._prose = Cutter(Prose(target), target)
         self._scan = _Scanner()
         self._base = 0
+        self._spare = spare(target)
+        self._account = _SAVED
+        self._measured = target >= _FEW  # of small chunks no fill is promised
 
     def see(self, text: str, base: int) -> None:
         """Find the structure of the text that is new."""
@@ -115,7 +120,8 @@ class Json:
         span = high - start
         near = bisect_left(begins, high - int(span * self._window / 2))
         outermost = _first_that_fits(near, lambda number: fits(*bare(number)))
-        while outermost < near and begins[outermost] < high - span * self._window and is_array(outermost):
+        costly = self._account < 0
+        while outermost < near and begins[outermost] < high - span * self._window and (costly or is_array(outermost)):
             outermost += 1  # an array is kept whole only where that costs little
         if outermost < len(torn):
             # It may need the room of the blanks before it.
@@ -129,7 +135,9 @@ class Json:
         return _before_escape(text, begins[-1], self._prose.cut(text, begins[-1], high, fits))
 
     def spent(self, share: float) -> None:
-        """Its cuts do not depend on it."""
+        """Note that this share of a chunk stayed empty: while more did than may, objects are kept whole no more."""
+        if self._measured:
+            self._account = min(_SAVED, self._account + self._spare - share)
 
     def context(self, text: str, start: int) -> Context:
         """Nothing is lost."""

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from bisect import bisect_right
 
 from mrengine.chunking.boundaries import (
     ALWAYS,
@@ -17,16 +16,17 @@ from mrengine.chunking.boundaries import (
     Stateless,
     opening,
 )
-from mrengine.chunking.sample import Sample, is_underline
+from mrengine.chunking.sample import Sample
 from mrengine.chunking.splitters.code import Code
+from mrengine.chunking.splitters.fences import Fences
 from mrengine.chunking.splitters.headings import Headings
 from mrengine.chunking.splitters.lines import lines_between
 from mrengine.chunking.splitters.prose import TITLES, Prose
 
-__all__ = ["Fences", "Markdown", "looks"]
+__all__ = ["Markdown", "looks"]
 
 _ITEM = re.compile(r"[-*+•][ \t]|\d{1,9}[.)][ \t]")
-_HEADINGS = ("\n#", "\n==", "\n--")  # so begin headings, and the rules below
+_HEADINGS = ("\n#", "\n=", "\n--")  # so begin headings, and the rules below
 _BLANK = (" ", "\t", "\r", "\n")
 _DEEP = 1000  # the levels inside a fenced block
 _LONG = 4000  # characters of a table's first two lines
@@ -216,7 +216,8 @@ def _heading(text: str, begin: int) -> tuple[int, str] | None:
     return (1 if mark == "=" else 2), title
 
 
-_LINK = re.compile(r"\]\([^)\s]|\*\*\w[^*]*\*\*|\]\[|:\w+:`|`_|(?<!`)`[^`\s][^`]*`(?!`)|::$")
+_LINK = re.compile(r"\]\([^)\s]|\*\*\w[^*]*\*\*|\]\[|:\w+:`|`_|::$")
+_SPAN = re.compile(r"(?<!`)`[^`\s][^`]*`(?!`)")
 _TARGET = re.compile(r"\[[^\]]+\]: |\.\. (?:[\w-]+::|_)")
 _TITLE = re.compile(r"#{1,6} +\S")
 _TABLE = re.compile(r"\s*\|?[ \t]*:?-{2,}:?[ \t]*\|[ \t:|-]*$")
@@ -228,7 +229,7 @@ def looks(sample: Sample) -> float:
     """How much a text looks like Markdown: by titles that stand alone, links and emphasis, lists, tables, fences."""
     rows = ["", *sample.outer, ""]
     marks = 0.0
-    bullets = said = titles = 0
+    bullets = said = titles = links = spans = 0
     for above, row, below in zip(rows, rows[1:], rows[2:], strict=False):
         if not row:
             continue
@@ -246,88 +247,22 @@ def looks(sample: Sample) -> float:
             marks += 3
         elif first in "-*+" and _BULLET.match(row):
             bullets += 1
-        if (first in "[." and _TARGET.match(row)) or (
-            ("`" in row or "](" in row or "**" in row or "][" in row or row[-1] == ":") and _LINK.search(row)
-        ):
-            marks += 1
+        linked = _is_linked(row, first)
+        links += linked
+        spans += not linked and "`" in row and _SPAN.search(row) is not None
+    marks += links
     strong = titles > 0 or sample.fences > 0 or marks >= 3
-    marks += 3 * sample.fences + bullets / 4
+    marks += 3 * sample.fences + bullets / 4 + spans
     if marks >= 2.5 and strong and marks > 0.05 * said:
+        if sample.fences and titles:
+            return 0.86
         return 0.75 if marks < 0.25 * said else 0.82
     return 0.7 if said > 1 and bullets > 0.7 * said else 0.0
 
 
-class Fences:
-    """Where the fenced blocks lie that end in the window or behind it."""
-
-    def __init__(self) -> None:
-        self._begins: list[int] = []  # of the opening line; in characters of the document
-        self._ends: list[int] = []  # behind the closing line
-        self._open = ""  # the marks of the block that is open
-        self._seen = 0
-        self._base = 0
-
-    def see(self, text: str, base: int) -> None:
-        """Go on reading at the first line that was not complete last time; forget what ends before the window."""
-        self._base = base
-        gone = bisect_right(self._ends, base)
-        del self._begins[:gone], self._ends[:gone]
-        end = text.rfind("\n") + 1
-        position = max(0, self._seen - base)
-        ticks = tildes = -1
-        tilded = text.find("~", position, end) >= 0  # one character is found ten times as fast as three
-        while position < end:
-            ticks = _find(text, "```", position, end, ticks)
-            tildes = _find(text, "~~~", position, end, tildes) if tilded else end
-            found = min(ticks, tildes)
-            if found == end:
-                break
-            position = self._line(text, found)
-        self._seen = max(self._seen, base + end)
-
-    def _line(self, text: str, found: int) -> int:
-        """Take note of the marks at ``found``, if they begin their line; returns where the next line begins."""
-        begin = text.rfind("\n", 0, found) + 1
-        after = text.find("\n", found) + 1
-        if text[begin:found].strip(" \t>-*+0123456789.)"):
-            return after
-        line = text[found:after]
-        if (
-            line[0] == "~"
-            and not self._open
-            and is_underline(text[begin:after], text[text.rfind("\n", 0, max(begin - 1, 0)) + 1 : begin])
-        ):
-            return after
-        marks = line[: len(line) - len(line.lstrip(line[0]))]
-        rest = line[len(marks) :]
-        if not self._open:
-            if marks[0] == "~" or "`" not in rest:
-                self._open = marks
-                self._begins.append(begin + self._base)
-        elif marks.startswith(self._open) and not rest.strip():
-            self._open = ""
-            self._ends.append(after + self._base)
-        return after
-
-    def around(self, offset: int) -> tuple[int, int] | None:
-        """The block that a cut at ``offset`` of the window would tear, or None. An open one ends far away."""
-        index = bisect_right(self._begins, offset + self._base - 1) - 1
-        if index < 0:
-            return None
-        end = self._ends[index] - self._base if index < len(self._ends) else 1 << 62
-        return (self._begins[index] - self._base, end) if offset < end else None
-
-    def between(self, low: int, high: int) -> list[tuple[int, int]]:
-        """The blocks that reach into ``low .. high`` of the window."""
-        first = bisect_right(self._ends, low + self._base)
-        last = bisect_right(self._begins, high + self._base)
-        ends = [*self._ends[first:last], 1 << 62][: last - first]
-        return [(a - self._base, b - self._base) for a, b in zip(self._begins[first:last], ends, strict=True)]
-
-
-def _find(text: str, mark: str, low: int, high: int, known: int) -> int:
-    """The next ``mark`` at ``low`` or later, ``high`` if there is none. ``known``: the last answer."""
-    if known >= low:
-        return known
-    found = text.find(mark, low, high)
-    return high if found < 0 else found
+def _is_linked(row: str, first: str) -> bool:
+    """Whether a row has a link, emphasis, or what reStructuredText has in their place."""
+    if first in "[." and _TARGET.match(row):
+        return True
+    may = "`" in row or "](" in row or "**" in row or "][" in row or row[-1] == ":"
+    return may and _LINK.search(row) is not None

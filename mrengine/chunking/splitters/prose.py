@@ -13,6 +13,7 @@ from itertools import pairwise
 
 from mrengine.chunking.boundaries import ITEM, LINE, PARAGRAPH, SOFT, WHOLE, Boundary, Stateless, opening
 from mrengine.chunking.sample import Sample
+from mrengine.chunking.splitters.abbreviations import is_abbreviation
 from mrengine.chunking.splitters.lines import lines_between, unified
 
 __all__ = ["ITEM_MARK", "TITLES", "Prose", "looks"]
@@ -44,6 +45,7 @@ _FURNITURE = re.compile(
     r"\f|\s*(?:(?:page|seite|página|pagina|стр\.?|p\.?)\s*)?[-–—\[]?\s*\d+\s*(?:(?:of|/|von|de|di|sur|из)\s*\d+\s*)?[-–—\]]?\s*$",
     re.IGNORECASE,
 )
+_GAP = re.compile(r"[^\s.!?:;,]\s{2,}\S")  # not the two blanks behind a sentence
 _DIGITS = re.compile(r"\d+")
 _BEGINS = re.compile(r"\s*(?:[\[(<#*|\"']*)([A-Za-z]+|\d+)?([^\w\s]+|\s)")
 _OTHER = frozenset("|#-*+>=~`:<•")  # a row, a heading, an item, a fence: nothing that is wrapped
@@ -55,6 +57,7 @@ _ANY_ITEM = re.compile(
 )
 _LEARNT = 90  # lines
 _LOOKED = 2500  # characters: in three such parts of a window an item is looked for
+_INDENTED = 12  # characters: behind them, wide gaps are those of a table
 _LONG_WORD = 10  # characters
 _NONE = 1 << 30  # no unit is kept whole at the cost of fill
 _WIDEST = 200  # characters: no text is wrapped at more
@@ -85,7 +88,8 @@ class Prose(Stateless):
             self._learn([line.rstrip() for line in lines[:_LEARNT]])
         third = len(new) // 3
         marked = any(_ANY_ITEM.search(new, at, at + _LOOKED) for at in (0, third, 2 * third))
-        self.outermost = ITEM if marked else LINE if self._whole and len(lines) > 2 else _NONE
+        rows = self._whole or any(map(_has_cells, lines[:_LEARNT]))
+        self.outermost = ITEM if marked else LINE if rows and len(lines) > 2 else _NONE
         self._heads = _running_heads(lines) if self._wrapped else frozenset()
 
     def _learn(self, lines: list[str]) -> None:
@@ -134,7 +138,8 @@ class Prose(Stateless):
             if wrapped and len(line) < full and self._is_furniture(line):
                 parted = True
                 continue
-            if begin > low and not (wrapped and len(above) > full and not parted):
+            goes_on = wrapped and len(above) > full and not parted and above[-1] not in _ENDS
+            if begin > low and not (goes_on and above.find("  ", _INDENTED) < 0):
                 boundary = self.line(begin, line, above.rstrip(), parted)
                 if boundary:
                     found.append(boundary)
@@ -148,10 +153,11 @@ class Prose(Stateless):
     def line(self, begin: int, line: str, above: str, parted: bool) -> Boundary | None:
         """What begins at a line, below the line above (blank lines and furniture between them: ``parted``)."""
         ended = not above or above[-1] in _ENDS
-        first = line.lstrip()[:1]
-        if self._wrapped and not ended and (first.islower() or len(above) > 0.7 * self._width):
-            return None  # a sentence goes on
-        if self._wrapped and not parted and self._is_forced(above, line) and not ended:
+        if above[-1:] == "." and is_abbreviation(above, len(above) - 1):
+            ended = False
+        if not parted and _has_cells(line) and _has_cells(above):
+            return begin, LINE, WHOLE  # a row of a table
+        if self._goes_on(line, above, parted, ended):
             return None
         mark = ITEM_MARK.match(line)
         if mark and (parted or ended or not self._wrapped):
@@ -160,9 +166,22 @@ class Prose(Stateless):
             return begin, PARAGRAPH, SOFT
         if not self._wrapped:
             return begin, LINE, self._whole
-        if self._is_forced(above, line):
-            return None
-        return (begin, PARAGRAPH + 1, SOFT) if ended else None
+        return (begin, PARAGRAPH + 1, SOFT) if ended and not self._is_forced(above, line) else None
+
+    def _goes_on(self, line: str, above: str, parted: bool, ended: bool) -> bool:
+        """Whether a line goes on with a sentence, or says who wrote what stands above."""
+        body = line.lstrip()
+        if body.startswith(("-- ", "— ")):
+            return True
+        if not self._wrapped or ended:
+            return False
+        return body[0].islower() or len(above) > 0.7 * self._width or (not parted and self._is_forced(above, line))
+
+
+def _has_cells(line: str) -> bool:
+    """Whether a line is divided by tabs, bars or wide gaps."""
+    body = line.strip()
+    return "\t" in body or " | " in body or ("  " in body and _GAP.search(body) is not None)
 
 
 def _running_heads(lines: list[str]) -> frozenset[str]:

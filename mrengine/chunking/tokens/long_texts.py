@@ -1,4 +1,4 @@
-"""Owns exact counts of long texts, and of stretches so long that tiktoken's regular expression gives up on them."""
+"""Exact counts of long texts, including runs so long that tiktoken's regular expression fails on them."""
 
 from __future__ import annotations
 
@@ -7,12 +7,12 @@ from mrengine.chunking.tokens.tokenizer import LONG, Tokenizer
 
 __all__ = ["count_in_parts"]
 
-# Up to here tiktoken takes any run of one character (it fails at about a million, and gets slower before).
+# Up to here tiktoken handles any run of one character; it fails at about a million, and is slow well before.
 _WHOLE = 300_000
 
 
 def count_in_parts(tokens: Tokenizer, text: str) -> int:
-    """Tokens of a text of any length: part by part, each ending at a safe cut."""
+    """Count the tokens of a text of any length, part by part, each ending at a safe cut."""
     cuts = safe_cuts(tokens.name)
     total = position = 0
     while len(text) - position > LONG:
@@ -32,7 +32,7 @@ def _count_part(tokens: Tokenizer, text: str) -> int:
 
 
 def _count_pieces(tokens: Tokenizer, text: str) -> int:
-    """The same split by the ``regex`` module (which tiktoken depends on and which does not give up), piece by piece."""
+    """Split by the ``regex`` module, a dependency of tiktoken that does not fail on long runs; count each piece."""
     import regex
 
     merge = tokens.encoding._core_bpe.encode_single_piece

@@ -1,9 +1,9 @@
-"""Owns what pretokens are made of: the merges of each distinct one are done once, and then looked up, all at once.
+"""Caches the tokens of pretokens: the merges of each distinct one are made once, and looked up from then on.
 
-Those of up to eight bytes are known by their bytes as one number, of up to sixteen as two; longer ones stand in a dict.
-Numpy finds a whole block's numbers in tables at some 30 ns each. New ones are learnt together: joined by a digit, they
-are tokenised as one text. A digit stands alone between two pretokens that are no numbers, and where it follows, each
-but blanks is what it was, for the expressions look ahead for nothing but blanks.
+Pretokens of up to eight bytes are keyed by their bytes as one integer, of up to sixteen as two; longer ones are in a
+dict. Numpy looks up a whole block at some 30 ns each. New ones are learned together: joined by digits, they are
+tokenised as one text. A digit between two pretokens that are no numbers is a pretoken of its own, and does not change
+those before it, unless they are blanks: the expressions look ahead for nothing but blanks.
 """
 
 from __future__ import annotations
@@ -20,17 +20,17 @@ __all__ = ["PretokenCache"]
 _SLOTS = 16  # bits
 _SPREAD = 0x9E3779B97F4A7C15  # Knuth's multiplicative hashing: 2 ** 64 / the golden ratio
 _DIGIT = b"7"
-_ENTRY = 128  # bytes, about, that a dict takes for one of its entries
+_ENTRY = 128  # bytes that a dict takes for an entry, roughly
 
 
 class PretokenCache:
-    """Pretokens → the edges of their tokens. It grows with each new one: ``stored`` says, in bytes, about how far.
+    """Pretokens → where their tokens end. Grows with each new pretoken; ``stored``: its approximate size in bytes.
 
-    An interrupt leaves it without an entry, never with a wrong one.
+    After an interrupt an entry may be missing, but never wrong.
     """
 
     def __init__(self, tokenizer: Tokenizer, widths: Any) -> None:
-        """``widths``: the bytes of each token, by its number."""
+        """``widths``: the bytes of each token, by id."""
         self.stored = 0
         self._ranks = tokenizer.encoding._mergeable_ranks
         self._encode = tokenizer.encoding._core_bpe.encode_single_piece
@@ -43,12 +43,12 @@ class PretokenCache:
         # By kind of pretoken: where its part of ``_inner`` begins, which ends where that of the next begins. Kind 0 is
         # one token.
         self._first = numpy.zeros(2, numpy.int64)
-        self._inner = numpy.zeros(0, numpy.int64)  # where its tokens end inside of it, counted from its beginning
+        self._inner = numpy.zeros(0, numpy.int64)  # where tokens end inside a pretoken, from its beginning
         self._short, self._medium = _Table(), _Table()
         self._long: dict[bytes, int] = {}  # pretoken → kind
 
-    def edges(self, data: bytes, starts: Any, sizes: Any) -> Any:
-        """Where each token of ASCII bytes without NULs ends, given where its pretokens begin and their sizes."""
+    def token_ends(self, data: bytes, starts: Any, sizes: Any) -> Any:
+        """Where each token ends in ASCII bytes without NULs, given the begins and sizes of the pretokens."""
         kinds = self._kinds(data, starts, sizes)
         ends = starts + sizes
         several = numpy.flatnonzero(kinds)
@@ -56,16 +56,16 @@ class PretokenCache:
             return ends
         kinds, first = kinds.take(several), self._first
         low = first.take(kinds)
-        more = first.take(kinds + 1) - low  # edges inside of a pretoken, beside the one at its end
+        more = first.take(kinds + 1) - low  # ends of tokens inside a pretoken, without the one at its own end
         places = numpy.ones(len(ends), numpy.int64)
         places[several] += more
         places = places.cumsum() - 1
-        edges = numpy.empty(int(places[-1]) + 1, numpy.int64)
-        edges[places] = ends
+        token_ends = numpy.empty(int(places[-1]) + 1, numpy.int64)
+        token_ends[places] = ends
         nth = self._nth(more)
         where = (places.take(several) - more).repeat(more) + nth
-        edges[where] = starts.take(several).repeat(more) + self._inner.take(low.repeat(more) + nth)
-        return edges
+        token_ends[where] = starts.take(several).repeat(more) + self._inner.take(low.repeat(more) + nth)
+        return token_ends
 
     def _nth(self, counts: Any) -> Any:
         """0, 1 .. counts[0] - 1, 0, 1 .. counts[1] - 1, and so on."""
@@ -98,7 +98,7 @@ class PretokenCache:
         return kinds
 
     def _looked_up(self, table: _Table, data: bytes, starts: Any, sizes: Any, low: Any, high: Any = None) -> Any:
-        """The kinds of pretokens that the table does not have, but has from now on."""
+        """Add pretokens that the table lacks, and return their kinds."""
         first, which = table.distinct(low, high)
         kinds = self._learnt(data, starts.take(first), sizes.take(first))
         table.store(kinds, low.take(first), None if high is None else high.take(first))
@@ -116,7 +116,7 @@ class PretokenCache:
         return numpy.fromiter(map(self._long.__getitem__, pieces), numpy.int32, len(pieces))
 
     def _learnt(self, data: bytes, starts: Any, sizes: Any) -> Any:
-        """The kinds of pretokens that are new."""
+        """Tokenise new pretokens, and return their kinds."""
         kinds = numpy.zeros(len(starts), numpy.int32)
         codes = numpy.frombuffer(data, numpy.uint8)
         alone = self._is_digit.take(codes.take(starts)) | self._is_blank.take(codes.take(starts + sizes - 1))
@@ -141,10 +141,10 @@ class PretokenCache:
         nth = self._nth(sizes)
         text[begins.repeat(sizes) + nth] = codes.take(starts.repeat(sizes) + nth)
         numbers = numpy.frombuffer(self._tokens(text.tobytes().decode("ascii")), numpy.uint32)
-        edges = self._widths.take(numbers).cumsum(dtype=numpy.int64)
-        before = edges.searchsorted(begins)
-        more = edges.searchsorted(ends) - before - 1
-        inner = edges.take((before + 1).repeat(more) + self._nth(more)) - begins.repeat(more)
+        token_ends = self._widths.take(numbers).cumsum(dtype=numpy.int64)
+        before = token_ends.searchsorted(begins)
+        more = token_ends.searchsorted(ends) - before - 1
+        inner = token_ends.take((before + 1).repeat(more) + self._nth(more)) - begins.repeat(more)
         kinds = numpy.zeros(len(starts), numpy.int32)
         several = numpy.flatnonzero(more)
         kinds[several] = self._store(more.take(several), inner)
@@ -152,7 +152,7 @@ class PretokenCache:
         return kinds
 
     def _store(self, counts: Any, inner: Any) -> Any:
-        """New kinds, which have so many edges inside."""
+        """Register new kinds, given how many tokens end inside each."""
         kind = len(self._first) - 1
         self.stored += 8 * (len(counts) + len(inner))
         self._inner = numpy.append(self._inner[: self._first[-1]], inner)
@@ -161,10 +161,10 @@ class PretokenCache:
 
 
 class _Table:
-    """Pretokens, as one number of 64 bits or two, → kinds; many are looked up at once.
+    """Pretokens, as one or two integers of 64 bits, → kinds; a whole array is looked up at once.
 
-    A pretoken has two places, and may be pushed out of the second by another: it is then unknown again. The first
-    number is never 0, which stands in empty places.
+    Two-way hashing: a pretoken has two places, and another may evict it from the second; it is then learned again. The
+    first integer is never 0, which marks empty places.
     """
 
     def __init__(self) -> None:
@@ -172,7 +172,7 @@ class _Table:
         self._kinds = numpy.zeros(2 << _SLOTS, numpy.int32)
 
     def look(self, low: Any, high: Any = None) -> Any:
-        """The kinds, -1 where one is not known."""
+        """The kinds; -1 where unknown."""
         spread = _spread(low, high)
         places = (spread >> (64 - _SLOTS)).view("i8")
         kinds = self._kinds.take(places)
@@ -184,7 +184,7 @@ class _Table:
         return kinds
 
     def distinct(self, low: Any, high: Any = None) -> tuple[Any, Any]:
-        """One of each, by index, and for all which of these it is. A few may stand twice among them."""
+        """Distinct pretokens, by index, and for each of all its distinct one. A few duplicates may remain."""
         places = (_spread(low, high) >> (64 - _SLOTS)).view("i8")
         number = numpy.arange(len(low))
         owner = numpy.empty(1 << _SLOTS, numpy.int64)
@@ -198,7 +198,7 @@ class _Table:
         return numpy.flatnonzero(mine), (mine.cumsum() - 1).take(owner)
 
     def store(self, kinds: Any, low: Any, high: Any = None) -> None:
-        """Remember. If this is interrupted, places are empty, never wrong."""
+        """Store kinds. Ordered so that an interrupt leaves places empty, never wrong."""
         spread = _spread(low, high)
         places = (spread >> (64 - _SLOTS)).view("i8")
         there = self._low.take(places)

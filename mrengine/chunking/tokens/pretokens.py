@@ -1,9 +1,10 @@
-r"""Owns where pretokens begin in ASCII text: all at once with numpy, ten times as fast as the expression that says it.
+r"""Finds where pretokens begin in ASCII text: all at once with numpy, ten times as fast as the regular expression.
 
-A tokenizer of OpenAI's splits a text into *pretokens* by a regular expression, and merges the bytes of each into
-tokens. Whether a pretoken begins between two characters is said by their classes and those of their neighbours
-(:func:`_begins`), but for a few places that are looked at one by one: apostrophes, blank lines, slashes behind
-newlines, long numbers, the end. ``tests/chunking/test_edges.py`` compares all contexts of five characters.
+An OpenAI tokenizer splits a text into *pretokens* by a regular expression, and merges the bytes of each into tokens.
+Whether a pretoken begins between two characters follows from their classes and those of their neighbours
+(:func:`_begins`), except at a few places that are decided one by one: apostrophes, blank lines, slashes after
+newlines, long numbers, the end of the text. ``tests/chunking/tokens/test_token_ends.py`` compares all contexts of five
+characters.
 """
 
 from __future__ import annotations
@@ -15,10 +16,10 @@ import numpy
 
 __all__ = ["Pretokens"]
 
-# Classes of characters. Their order makes the questions asked of whole arrays single comparisons.
+# Classes of characters, ordered so that each test on a whole array is a single comparison.
 _LOWER, _UPPER, _DIGIT, _BLANK, _NEWLINE, _SPACE, _MARK, _SLASH = range(8)
 _LETTERS, _WHITE, _MARKS = (_LOWER, _UPPER), (_BLANK, _NEWLINE, _SPACE), (_MARK, _SLASH)
-_ASK = 2  # neither yes nor no: it depends on what is farther away
+_DEPENDS = 2  # neither yes nor no: it depends on characters farther away
 
 _CONTRACTION = re.compile(rb"'(?:[sdmtSDMT]|[lL][lL]|[vV][eE]|[rR][eE])")
 
@@ -36,10 +37,10 @@ _CLASSES = bytes(_class_of(chr(byte)) if byte < 128 else _MARK for byte in range
 
 
 def _begins(left: int, right: int, *, joined: bool, blank_follows: bool, modern: bool) -> int:
-    r"""Whether a pretoken begins between the classes ``left`` and ``right``: 0, 1 or ``_ASK``.
+    r"""Whether a pretoken begins between the classes ``left`` and ``right``: 0, 1 or ``_DEPENDS``.
 
-    ``joined``: what is before ``left`` is a mark or a space, so a mark at ``left`` belongs to it, not to the word.
-    ``modern``: o200k's expression, which parts words where capitals begin and lets marks take ``[\r\n/]*``, not
+    ``joined``: a mark or a space precedes ``left``, so a mark at ``left`` belongs to it, not to the word.
+    ``modern``: o200k's expression, which splits words where capitals begin and lets marks take ``[\r\n/]*``, not
     ``[\r\n]*``.
     """
     if right in _LETTERS:
@@ -50,10 +51,10 @@ def _begins(left: int, right: int, *, joined: bool, blank_follows: bool, modern:
         return left != _DIGIT
     if right in _MARKS:
         if left == _NEWLINE and right == _SLASH and modern:
-            return _ASK
+            return _DEPENDS
         return left not in (*_MARKS, _SPACE)
     if right == _NEWLINE:
-        return _ASK if left in (_BLANK, _SPACE) else left not in (*_MARKS, _NEWLINE)
+        return _DEPENDS if left in (_BLANK, _SPACE) else left not in (*_MARKS, _NEWLINE)
     return not blank_follows if left in (_BLANK, _SPACE) else True
 
 
@@ -66,14 +67,14 @@ def _answers(*, modern: bool) -> bytes:
 
 
 class Pretokens:
-    """Finds where the pretokens of cl100k or of o200k (``modern``) begin; it keeps nothing from text to text."""
+    """Finds where the pretokens of cl100k or of o200k (``modern``) begin; keeps no state between texts."""
 
     def __init__(self, *, modern: bool) -> None:
         self._modern = modern
         self._answers = _answers(modern=modern)
 
     def begins(self, data: bytes) -> Any:
-        """For each character whether a pretoken begins with it; None for a text of mostly blank lines."""
+        """For each character, whether a pretoken begins with it. None for text of mostly blank lines: too slow here."""
         classes = data.translate(_CLASSES)
         what = numpy.frombuffer(classes, numpy.uint8)
         code = what * numpy.uint8(4)
@@ -82,15 +83,15 @@ class Pretokens:
         white = (what >= _BLANK) & (what <= _SPACE)
         code[:-1] += white[1:]
         code[-1] += 1
-        said = code.tobytes().translate(self._answers)
-        asked = said.count(_ASK)
-        if asked > len(data) >> 4:
+        answers = code.tobytes().translate(self._answers)
+        open_places = answers.count(_DEPENDS)
+        if open_places > len(data) >> 4:
             return None
-        begins = numpy.frombuffer(said, numpy.uint8) == 1
+        begins = numpy.frombuffer(answers, numpy.uint8) == 1
         begins[0] = True
         self._numbers(begins, what == _DIGIT)
-        if asked:
-            self._asked(begins, said, classes)
+        if open_places:
+            self._decide_from_afar(begins, answers, classes)
         if not self._modern:
             self._end(begins, classes)
         if b"'" in data:
@@ -98,7 +99,7 @@ class Pretokens:
         return begins
 
     def _numbers(self, begins: Any, digit: Any) -> None:
-        """Numbers are parted behind every third digit."""
+        """Split numbers after every third digit."""
         fourth = digit[3:] & digit[2:-1] & digit[1:-2] & digit[:-3]  # or any later one
         places = numpy.flatnonzero(fourth)
         if len(places):
@@ -106,9 +107,9 @@ class Pretokens:
             since = places - numpy.maximum.accumulate(places * new)
             begins[places[since % 3 == 0] + 3] = True
 
-    def _asked(self, begins: Any, said: bytes, classes: bytes) -> None:
-        """Blanks before a newline belong to it and to newlines before them; slashes behind one to marks before it."""
-        done, place = 0, said.find(_ASK)
+    def _decide_from_afar(self, begins: Any, answers: bytes, classes: bytes) -> None:
+        """Blanks before a newline join it and the newlines before them; slashes after one join the marks before it."""
+        done, place = 0, answers.find(_DEPENDS)
         while place >= 0:
             if classes[place] == _NEWLINE:
                 above = _back(classes, place, _BLANK, _SPACE)
@@ -123,10 +124,10 @@ class Pretokens:
                 begins[done : done + 1] = True
                 if classes[done : done + 1] == bytes((_MARK,)) and taken and classes[done + 1 : done + 2] in _LETTER:
                     begins[done + 1 : done + 2] = False
-            place = said.find(_ASK, place + 1)
+            place = answers.find(_DEPENDS, place + 1)
 
     def _end(self, begins: Any, classes: bytes) -> None:
-        """cl100k takes the blanks and newlines at the end of a text as one; but for newlines that belong to a mark."""
+        """cl100k takes blanks and newlines at the end of a text as one, except newlines that belong to a mark."""
         first = _back(classes, len(classes), *_WHITE)
         if first and classes[first - 1] in _MARKS:
             while classes[first : first + 1] == bytes((_NEWLINE,)):
@@ -135,7 +136,7 @@ class Pretokens:
         begins[first : first + 1] = True
 
     def _contractions(self, begins: Any, data: bytes, classes: bytes) -> None:
-        """``'s``, ``'ll`` and the like: the end of a word in o200k, pretokens of their own in cl100k."""
+        """``'s``, ``'ll`` and so on: the end of a word in o200k, pretokens of their own in cl100k."""
         after = 0
         for match in _CONTRACTION.finditer(data):
             begin, end = match.span()
@@ -154,8 +155,8 @@ _LETTER = tuple(bytes((kind,)) for kind in _LETTERS)
 
 
 def _back(classes: bytes, place: int, *kinds: int) -> int:
-    """The first place of the run of such classes that ends at ``place``."""
-    low = max(0, place - 64)  # most runs are short, and a copy of all that is before would cost
+    """The beginning of the run of such classes that ends at ``place``."""
+    low = max(0, place - 64)  # most runs are short, and copying everything before would be expensive
     kept = classes[low:place].rstrip(bytes(kinds))
     return low + len(kept) if kept else len(classes[:low].rstrip(bytes(kinds)))
 

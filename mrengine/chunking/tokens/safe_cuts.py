@@ -1,7 +1,7 @@
-r"""Owns the rule of safe cuts: where token counts of the two sides of a cut add up exactly, whatever surrounds it.
+r"""Safe cuts: places where the token counts of both sides add up exactly, whatever the surrounding text.
 
 tiktoken's encodings split a text by a regular expression and merge bytes only inside the pieces. Where that expression
-must split anyway, tokens(left) + tokens(right) = tokens(left + right). For o200k_base and cl100k_base (and
+must split in any case, tokens(left) + tokens(right) = tokens(left + right). For o200k_base and cl100k_base (and
 o200k_harmony, which has o200k's expression) such places are:
 
 1. after the last newline of a run of Unicode White_Space that goes on to something else, unless ``/`` follows
@@ -11,7 +11,7 @@ o200k_harmony, which has o200k's expression) such places are:
    CJK punctuation;
 4. between an ASCII letter and a digit, either way.
 
-The older encodings know rules 2 to 4 only. ``tests/chunking/test_safecuts.py`` fuzzes them.
+For older encodings only rules 2 to 4 hold. ``tests/chunking/tokens/test_safe_cuts.py`` fuzzes them.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ _LETTER_DIGIT = "(?<=[A-Za-z])(?=[0-9])|(?<=[0-9])(?=[A-Za-z])"
 _MODERN = re.compile("|".join((_AFTER_NEWLINE, _BEFORE_BLANK, _BEFORE_MARK, _LETTER_DIGIT)))
 _OLD = re.compile("|".join((_BEFORE_BLANK, _BEFORE_MARK, _LETTER_DIGIT)))
 
-# Part of rules 2 and 3. It begins with a set of characters, to which the re module skips three times as fast.
+# Part of rules 2 and 3. It begins with a character set, to which the re module skips three times as fast.
 _NEAR = re.compile(rf"[0-9A-Za-z](?=[{_PUNCTUATION} \t])").search
 
 
@@ -48,22 +48,22 @@ class SafeCuts:
         self._finditer = pattern.finditer
 
     def first(self, text: str, low: int, high: int) -> int | None:
-        """A safe cut in ``low..high``, among the first there; None if there is none. Offsets are characters."""
+        """One of the first safe cuts in ``low..high``, or None. Offsets are characters."""
         near = _NEAR(text, low, min(low + 16, high + 1))
         if near:
             return near.end()
-        # The pattern looks at the character after the cut, and past blanks: some more text must be visible.
+        # The pattern looks at the character after the cut and past blanks, so it needs some more text.
         match = self._search(text, low, high + 64)
         return match.start() if match and match.start() <= high else None
 
     def last(self, text: str, low: int, high: int) -> int | None:
         """The last cut in ``low..high`` that is safe for a left side that ends at ``high``, or None.
 
-        Before ``high`` the rule must not look past it: what follows there belongs to the other side.
+        The rule must not look past ``high``: what follows belongs to the other side.
         """
         if self._match(text, high, high + 64):
             return high
-        for place in range(high - 1, max(low, high - 8) - 1, -1):  # most are very near, and so found four times as fast
+        for place in range(high - 1, max(low, high - 8) - 1, -1):  # most are very near: four times as fast
             if self._match(text, place, high):
                 return place
         step = 64

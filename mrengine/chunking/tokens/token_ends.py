@@ -1,10 +1,9 @@
-r"""Owns finding the edges of all tokens of a text: by pretokens where it is ASCII, by the tokenizer where it is not.
+r"""Finds where every token of a text ends: by pretokens where it is ASCII, by the tokenizer where it is not.
 
-The way round the tokenizer is several times as fast, and its edges are the tokenizer's own: tests compare them, and
-:class:`TokenEnds` does too, on a sample, before it goes that way. A text that is ASCII but for a few words is two:
-between a letter or digit and a space or mark token counts add up, whichever they are (``safecuts``, rules 2 and 3),
-so the words that are not ASCII are joined and tokenised; so is the rest; and the edges of both are put back to where
-they belong.
+Going around the tokenizer is several times as fast and gives the same result: tests compare them, and so does
+:class:`TokenEnds`, on a sample, before it takes that way. A text that is ASCII except for a few words is treated as
+two: between a letter or digit and a space or mark token counts always add up (``safe_cuts``, rules 2 and 3), so the
+words that are not ASCII are joined and tokenised, as is the rest, and the ends of both are mapped back.
 """
 
 from __future__ import annotations
@@ -23,11 +22,11 @@ if TYPE_CHECKING:
 
 __all__ = ["TokenEnds"]
 
-_LEAST = 4096  # characters: below, the tokenizer is as fast
+_LEAST = 4096  # characters; below, the tokenizer is as fast
 _LONGEST = 512  # characters of a pretoken
-_MANY = 40  # characters: where on average so many have a word that is not ASCII, taking the text apart does not pay
+_MANY = 40  # characters per non-ASCII word, on average; below, taking the text apart does not pay
 _MOST_STORED = 4 << 20  # bytes
-_MODERN = {"o200k_base": True, "o200k_harmony": True, "cl100k_base": False}  # the others have another expression
+_MODERN = {"o200k_base": True, "o200k_harmony": True, "cl100k_base": False}  # other encodings have other expressions
 _LEFT, _RIGHT = 1, 2  # sides of a cut at which counts add up
 _SAMPLE = 20 * (
     "The patient's HbA1c was 7.25% (2026-11-26); I don't own an iPhone\n\n  \n\tstop:\r\n//see http://a.b/c?d=e'll\n"
@@ -52,7 +51,7 @@ class TokenEnds:
         self._tokenizer = tokenizer
         self._busy = threading.Lock()
         self._widths, self._characters = _sizes(tokenizer.encoding._mergeable_ranks)
-        self._merges = PretokenCache(tokenizer, self._widths)
+        self._pretoken_cache = PretokenCache(tokenizer, self._widths)
         self._pretokens: Pretokens | None = None
         if tokenizer.name in _MODERN:
             self._pretokens = Pretokens(modern=_MODERN[tokenizer.name])
@@ -62,7 +61,7 @@ class TokenEnds:
                 self._pretokens = None
 
     def of(self, text: str) -> Any:
-        """The edges of a text of at most about a million characters."""
+        """Where each token of a text of up to about a million characters ends."""
         data = text.encode()
         found = self._ascii(data) if len(data) == len(text) else self._apart(data, len(text))
         return self._tokenised(text) if found is None else found
@@ -75,9 +74,10 @@ class TokenEnds:
         return widths.take(numbers).cumsum(dtype=numpy.int64)
 
     def _ascii(self, data: bytes) -> Any:
-        """The edges of an ASCII text; None if it must be tokenised.
+        """Where the tokens of an ASCII text end; None if it must be tokenised.
 
-        Threads do not wait for each other: the second tokenises. So does the child of a fork at such a moment.
+        The cache is not shared at the same time: a second thread tokenises instead of waiting, as does a child that was
+        forked while the lock was held.
         """
         if not self._pretokens or len(data) < _LEAST or not self._busy.acquire(blocking=False):
             return None
@@ -89,20 +89,20 @@ class TokenEnds:
             sizes = numpy.diff(starts, append=len(data))
             if int(sizes.max()) > _LONGEST:
                 return None
-            if self._merges.stored > _MOST_STORED:
-                self._merges = PretokenCache(self._tokenizer, self._widths)
-            return self._merges.edges(data, starts, sizes)
+            if self._pretoken_cache.stored > _MOST_STORED:
+                self._pretoken_cache = PretokenCache(self._tokenizer, self._widths)
+            return self._pretoken_cache.token_ends(data, starts, sizes)
         finally:
             self._busy.release()
 
     def _apart(self, data: bytes, length: int) -> Any:
-        """The edges of a text, as UTF-8, that has a few words that are not ASCII; None where they are many.
+        """Where the tokens of a UTF-8 text with a few non-ASCII words end; None where there are many.
 
-        The words lie between ASCII parts, of which the first and the last may be empty.
+        The words lie between ASCII parts; the first and the last of these may be empty.
         """
         high = numpy.frombuffer(data, numpy.uint8) > 0x7F
         most = length // _MANY
-        # Soon seen: the text is of another script, or it would be taken apart into too many words.
+        # Decided early: the text is of another script, or would be split into too many words.
         if numpy.count_nonzero(high) > len(data) // 3 or numpy.count_nonzero(high[1:] > high[:-1]) > 2 * most:
             return None
         other = numpy.flatnonzero(high)  # bytes
@@ -120,26 +120,26 @@ class TokenEnds:
         return self._put_together(plain, rest, bounds, within)
 
     def _put_together(self, plain: Any, rest: Any, bounds: Any, within: Any) -> Any:
-        """Edges in the joined ASCII parts and in the joined rest, in bytes → edges in the text, in characters.
+        """Map ends in the joined ASCII parts and in the joined rest, in bytes, to ends in the text, in characters.
 
-        ``bounds``: of these parts, by turns. ``within``: where bytes are that go on with a character.
+        ``bounds``: of the parts, alternating. ``within``: where the continuation bytes of characters are.
         """
         sizes = numpy.diff(bounds)
         moved, counts = bounds[:-1].copy(), numpy.empty(len(sizes), numpy.int64)
-        for edges, here in ((plain, slice(0, None, 2)), (rest, slice(1, None, 2))):
+        for token_ends, here in ((plain, slice(0, None, 2)), (rest, slice(1, None, 2))):
             ends = sizes[here].cumsum()
             moved[here] -= ends - sizes[here]
-            counts[here] = numpy.diff(edges.searchsorted(ends, "right"), prepend=0)
+            counts[here] = numpy.diff(token_ends.searchsorted(ends, "right"), prepend=0)
         moved[::2] -= within.searchsorted(bounds[:-1:2])
         of_rest = (numpy.arange(len(counts)) % 2 == 1).repeat(counts)
-        edges = moved.repeat(counts)
-        edges[~of_rest] += plain
-        rest = edges[of_rest] + rest
-        edges[of_rest] = rest - within.searchsorted(rest)
-        return edges
+        token_ends = moved.repeat(counts)
+        token_ends[~of_rest] += plain
+        rest = token_ends[of_rest] + rest
+        token_ends[of_rest] = rest - within.searchsorted(rest)
+        return token_ends
 
     def _words(self, data: bytes, begins: Any, ends: Any) -> Any:
-        """Where what is not ASCII, with what belongs to it, begins and ends by turns, in bytes."""
+        """Where non-ASCII parts, with whatever belongs to them, begin and end, alternating, in bytes."""
         sides = numpy.frombuffer(data.translate(_SIDES), numpy.uint8)
         cuts = numpy.flatnonzero((sides[:-1] == _LEFT) & (sides[1:] == _RIGHT)) + 1
         cuts = numpy.concatenate(((0,), cuts, (len(data),)))
@@ -151,7 +151,7 @@ class TokenEnds:
 
 
 def _sizes(ranks: dict[bytes, int]) -> tuple[Any, Any]:
-    """Of each token, by its number, how many bytes it has and how many characters begin in it."""
+    """For each token id, how many bytes the token has and how many characters begin in it."""
     numbers = numpy.fromiter(ranks.values(), numpy.int64, len(ranks))
     sizes = numpy.fromiter(map(len, ranks), numpy.uint8, len(ranks))
     begins = numpy.frombuffer(b"".join(ranks), numpy.uint8) & 0xC0 != 0x80

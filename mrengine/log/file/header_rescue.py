@@ -1,7 +1,7 @@
-"""Owns a header that was struck: all of it but the salt is known, and the salt is in every frame.
+"""Rebuilds a damaged header: all of it but the salt is known, and every frame implies the salt.
 
-A frame's CRC starts at ``CRC(salt) + offset``, and a CRC can be run backwards: each frame tells ``CRC(salt)``, beside
-the salt's first four bytes, with which it begins. The other four follow from both.
+A frame's CRC starts at ``CRC(salt) + offset``, and a CRC can be run backwards: each frame implies ``CRC(salt)``, and
+begins with the first four bytes of the salt. The other four follow from both.
 """
 
 from __future__ import annotations
@@ -25,16 +25,16 @@ __all__ = ["rescued_header"]
 _ALL = 0xFFFFFFFF
 _FRAME = struct.Struct("<4sIIQB")
 _COVERED_AT = 8
-_LONGEST = 1 << 16  # running backwards is slow: shorter frames tell as much
-_LOOKED_AT = 4096  # sectors: two megabytes of a log without a short frame are not looked beyond
-_TABLE = [crc32(bytes([n]), _ALL) ^ _ALL for n in range(256)]  # zlib's own
+_LONGEST = 1 << 16  # running a CRC backwards is slow, and shorter frames imply as much
+_LOOKED_AT = 4096  # sectors: give up after two megabytes without a short frame
+_TABLE = [crc32(bytes([n]), _ALL) ^ _ALL for n in range(256)]  # the table of zlib's CRC
 _BY_TOP = {entry >> 24: n for n, entry in enumerate(_TABLE)}
 
 Read = Callable[[int, int], bytes]  # (count, offset)
 
 
 def rescued_header(read: Read, size: int, job_id: str) -> Header | None:
-    """The header that the frames of a file imply; None: there is no frame, or it is no log.
+    """The header that the frames of a file imply; None: there is no frame, or the file is no log.
 
     Frames begin at sectors: a commit ends with one. What a frame implies counts where another frame confirms it.
     """
@@ -65,7 +65,7 @@ def _implied(read: Read, offset: int, size: int) -> tuple[bytes, int] | None:
 
 
 def _confirmed(read: Read, offset: int, size: int, prefix: bytes, seed: int) -> bool:
-    """Whether the next frame is one of the same file."""
+    """Whether the next frame confirms the salt: a single match may be chance."""
     length: int = _FRAME.unpack(read(OVERHEAD_BYTES, offset))[2]
     after = offset + OVERHEAD_BYTES + length
     block = read(min(_LONGEST, size - after), after)

@@ -1,9 +1,9 @@
-"""Owns the lock of a job folder: who may write its log, and what others may know of them.
+"""The lock of a job folder: who may write its log, and what others can learn about the holder.
 
 An open-file-description lock (Linux, F_OFD_SETLK): closing an unrelated descriptor of the file does not drop it, as it
-drops a lock of ``lockf``. A forked child keeps it, so every child closes it first. F_OFD_GETLK tells no pid: the
-holder writes pid, boot id and start time into the file. Elsewhere ``flock``. A child of ``os.fork`` closes it by
-itself; one that C code forks must be told which descriptors to close.
+drops a lock of ``lockf``. A forked child keeps it, so every child closes it first. F_OFD_GETLK returns no pid, so
+the holder writes pid, boot id and start time into the file. Other systems use ``flock``. A child of ``os.fork`` closes
+it in a hook; for one that C code forks, the caller must pass the descriptors to close.
 """
 
 from __future__ import annotations
@@ -19,10 +19,11 @@ from dataclasses import asdict, dataclass
 from typing import Literal
 from weakref import WeakSet
 
+from mrengine import posix
 from mrengine.errors import LogError
 from mrengine.log.file.disk import OsFiles
 
-__all__ = ["JobLock", "Owner", "process_start_time"]
+__all__ = ["JobLock", "Owner"]
 
 _FACTS_BYTES = 512
 _NUMBERS = ("pid", "start_time", "host", "host_start_time")
@@ -35,7 +36,7 @@ _BUSY = frozenset({errno.EAGAIN, errno.EACCES, errno.EWOULDBLOCK})
 
 @dataclass(frozen=True, slots=True)
 class Owner:
-    """Who holds a job. ``start_time``: clock ticks since boot, as /proc says. ``drain_s``: how long it may drain.
+    """The holder of a job. ``start_time``: clock ticks since boot, from /proc. ``drain_s``: how long it may drain.
 
     ``host``: whom the holder works for, with its own ``host_start_time``; 0: for itself. ``namespace``: of pids; "":
     it has no /proc. The lock itself is the proof that somebody holds it; its pid says more only where it can be seen.
@@ -52,22 +53,22 @@ class Owner:
 
     @property
     def seen(self) -> bool:
-        """Whether its pid means here what it means there: not in another container, nor without /proc."""
-        return self.start_time != 0 and (self.boot_id, self.namespace) == (_boot_id(), _pid_namespace())
+        """Whether the pid is meaningful here: not if it is of another container, nor without /proc."""
+        return self.start_time != 0 and (self.boot_id, self.namespace) == (posix.boot_id(), posix.pid_namespace())
 
     @property
     def draining(self) -> bool:
-        """It starts nothing new and will be gone within ``drain_s``, though it may not know yet that its host died."""
-        orphan = self.seen and self.host != 0 and process_start_time(self.host) != self.host_start_time
+        """Whether it starts nothing new and ends within ``drain_s``; it may not have noticed yet that its host died."""
+        orphan = self.seen and self.host != 0 and posix.start_time(self.host) != self.host_start_time
         return self.state == "draining" or orphan
 
     @property
     def alive(self) -> bool:
-        """False: the holder is dead, and a child that it forked still has the lock open."""
-        return not self.seen or process_start_time(self.pid) == self.start_time
+        """Whether the holder lives. False: only a child that it forked still has the lock open."""
+        return not self.seen or posix.start_time(self.pid) == self.start_time
 
     def __str__(self) -> str:
-        """For messages: "process 12", and whether that is one of another container."""
+        """The holder in words: "process 12", or "process 12 of another container"."""
         if self.state == "unknown":
             return "another process"
         return f"process {self.pid}" if self.seen or not self.namespace else f"process {self.pid} of another container"
@@ -83,7 +84,7 @@ class JobLock:
         self._host = 0
 
     def try_acquire(self, *, host: int = 0) -> bool:
-        """Take the lock for ``host`` if nobody has it. A purge that removes the file in between is noticed.
+        """Take the lock for ``host`` if nobody has it. A purge that removes the file in between is detected.
 
         LogError(reason="io"): the folder is gone or cannot be written.
         """
@@ -96,16 +97,16 @@ class JobLock:
             if _same_file(fd, self._path):
                 self._fd = fd
                 _HELD.add(self)
-                self._tell("running")
+                self._write_owner("running")
                 return True
             self._files.close(fd)
 
     def mark_draining(self, drain_s: float = 0.0) -> None:
-        """Let others know that they may wait: the host is gone, the calls in flight end within ``drain_s``."""
-        self._tell("draining", drain_s)
+        """Tell others that waiting is worthwhile: the host is gone, and calls in flight end within ``drain_s``."""
+        self._write_owner("draining", drain_s)
 
     def holder(self) -> Owner | None:
-        """Who holds the lock now, or None. Needs no lock, changes nothing. pid 0: held, the facts cannot be read.
+        """The current holder, or None. Takes no lock, changes nothing. pid 0: held, but its facts cannot be read.
 
         LogError: what stands in the lock's place is no file, or cannot be read.
         """
@@ -121,7 +122,7 @@ class JobLock:
             self._files.close(fd)
 
     def release(self) -> None:
-        """Give the lock up, for children that still have it open, too. May be called twice."""
+        """Release the lock, even where forked children still have it open; idempotent."""
         if self._fd >= 0:
             with suppress(OSError):
                 os.pwrite(self._fd, b" " * _FACTS_BYTES, 0)
@@ -129,7 +130,7 @@ class JobLock:
             self.forget()
 
     def forget(self) -> None:
-        """Close the descriptor and leave the lock to the process that took it: what a forked child does first."""
+        """Close the descriptor but leave the lock to the process that took it: a forked child calls this first."""
         if self._fd >= 0:
             self._files.close(self._fd)
             self._fd = -1
@@ -141,11 +142,13 @@ class JobLock:
             message = f"cannot open {self._path}: {error.strerror}"
             raise LogError(message, reason="io", path=self._path) from error
 
-    def _tell(self, state: State, drain_s: float = 0.0) -> None:
-        started, host_started = (process_start_time(pid) or 0 for pid in (os.getpid(), self._host))
-        owner = Owner(os.getpid(), _boot_id(), started, state, drain_s, self._host, host_started, _pid_namespace())
+    def _write_owner(self, state: State, drain_s: float = 0.0) -> None:
+        started, host_started = (posix.start_time(pid) or 0 for pid in (os.getpid(), self._host))
+        owner = Owner(
+            os.getpid(), posix.boot_id(), started, state, drain_s, self._host, host_started, posix.pid_namespace()
+        )
         facts = json.dumps(asdict(owner)).encode().ljust(_FACTS_BYTES)
-        with suppress(OSError):  # a full disk must not keep anyone from draining; the lock itself needs no room
+        with suppress(OSError):  # a full disk must not prevent draining; the lock itself needs no space
             os.pwrite(self._fd, facts, 0)
 
 
@@ -158,33 +161,6 @@ def _forget_all() -> None:
 
 
 os.register_at_fork(after_in_child=_forget_all)
-
-
-def process_start_time(pid: int) -> int | None:
-    """When a process started, in clock ticks since boot: field 22 of /proc/<pid>/stat. None: it is gone, or dead and
-    not buried.
-    """
-    try:
-        with open(f"/proc/{pid}/stat", "rb") as stat:
-            fields = stat.read().rpartition(b")")[2].split()
-            return None if fields[0] in b"ZX" else int(fields[19])
-    except (OSError, ValueError, IndexError):
-        return None
-
-
-def _boot_id() -> str:
-    try:
-        with open("/proc/sys/kernel/random/boot_id") as file:
-            return file.read().strip()
-    except OSError:
-        return ""
-
-
-def _pid_namespace() -> str:
-    try:
-        return os.readlink("/proc/self/ns/pid")
-    except OSError:
-        return ""
 
 
 def _read_owner(fd: int) -> Owner:

@@ -1,4 +1,4 @@
-"""Owns reading a log that somebody else may be writing: a descriptor of its own, no lock, nothing changed."""
+"""Reads a log that another process may be writing: its own descriptor, no lock, nothing changed."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from types import TracebackType
 
 from mrengine.errors import JobNotFound, LogError
 from mrengine.log.file.disk import OsFiles
-from mrengine.log.file.recovery import Recovery, Source, walk
+from mrengine.log.file.recovery import BLOCK_BYTES, Recovery, Source, walk
 from mrengine.log.format.codec import HEADER_BYTES, MAX_PAYLOAD_BYTES, OVERHEAD_BYTES, Frame, Header
 from mrengine.private import check_private
 
@@ -55,15 +55,15 @@ class LogReader:
 
     @property
     def header(self) -> Header:
-        """What the file's header says."""
+        """The header of the file."""
         return self._source.header
 
     def size(self) -> int:
-        """Bytes in the file now; its end may be half written."""
+        """The current size; the end may be half written."""
         return self._source.size()
 
     def frames(self, start: int = HEADER_BYTES, stop: int | None = None) -> Iterator[Frame]:
-        """The frames from ``start`` up to ``stop``, an offset that was announced as durable; nothing beyond it is read.
+        """The frames from ``start`` up to ``stop``, which was announced as durable; nothing beyond it is read.
 
         LogError(reason="damaged"): there is not an unbroken row of frames up to ``stop``. With no ``stop``: up to the
         first byte that is no frame, silently.
@@ -77,11 +77,16 @@ class LogReader:
             raise LogError(message, reason="damaged", path=self._path, ranges=[(position, stop)])
 
     def walk(self, visit: Callable[[Frame], object] = lambda frame: None, *, after: Recovery | None = None) -> Recovery:
-        """All frames that recovery would keep, without changing the file; ``after``: go on from an earlier walk."""
+        """All frames that recovery would keep, without changing the file; ``after``: continue an earlier walk."""
         return walk(self._source, visit, after=after)
 
+    def raw(self, start: int, stop: int) -> Iterator[bytes]:
+        """The bytes between two offsets, as they are; fewer where the file ends. LogError: the disk failed."""
+        for offset in range(start, stop, BLOCK_BYTES):
+            yield self._source.read(min(BLOCK_BYTES, stop - offset), offset)
+
     def frame(self, offset: int) -> Frame:
-        """The frame at ``offset``, checked. LogError(reason="damaged"): there is none."""
+        """The frame at ``offset``, with its CRC checked. LogError(reason="damaged"): there is none."""
         found = self._source.frame_at(offset, offset + _LONGEST_FRAME) if offset >= HEADER_BYTES else None
         if found is None:
             message = f"no record at byte {offset} of {self._path or 'the log'}"
@@ -93,11 +98,11 @@ class LogReader:
         return self.frame(offset).payload
 
     def duplicate(self) -> LogReader:
-        """Another reader with a descriptor of its own, which outlives this one and the name of the file."""
+        """Another reader with its own descriptor, which stays valid after this one is closed or the file is removed."""
         return LogReader(self._fd, files=self._files, header=self._source.header)
 
     def close(self) -> None:
-        """Close the descriptor. May be called twice."""
+        """Close the descriptor; idempotent."""
         if self._fd >= 0:
             self._files.close(self._fd)
             self._fd = -1
@@ -113,7 +118,7 @@ class LogReader:
 
 
 def open_log(job_folder: str | os.PathLike[str]) -> LogReader:
-    """A reader of the log in a job folder. JobNotFound: there is none, or it was purged just now. LogError.
+    """Open the log in a job folder. JobNotFound: there is none, or it was purged just now. LogError.
 
     ConfigError: the folder is somebody else's, or others may write to it.
     """

@@ -1,4 +1,4 @@
-"""Owns the recovery rules: which bytes of a log are frames, which are damage, and where the log ends. Read-only."""
+"""The recovery rules: which bytes of a log are frames, which are damage, and where the log ends. Read-only."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ BLOCK_BYTES = 1 << 20
 
 @dataclass(frozen=True, slots=True)
 class Recovery:
-    """What a walk over a log found. ``end``: where the log ends; ``torn``: bytes dropped after it.
+    """The outcome of a walk over a log. ``end``: where the log ends; ``torn``: bytes dropped after it.
 
     ``damage``: ranges of acknowledged bytes that are lost. ``watermark``: up to here the disk is known to have had it.
     """
@@ -38,13 +38,13 @@ class Recovery:
 
 @dataclass(slots=True)
 class Source:
-    """A log to read from: a descriptor, its header, and the files it is read through."""
+    """A log to read from: a descriptor, its header, and the file system it is read through."""
 
     fd: int
     header: Header
     files: OsFiles
     path: str | None = None
-    rescued: bool = False  # the header in the file is damaged: this one was made of the frames
+    rescued: bool = False  # the header in the file is damaged: this one was rebuilt from the frames
     prefix: bytes = field(init=False)
     seed: int = field(init=False)
 
@@ -53,7 +53,7 @@ class Source:
 
     @classmethod
     def over(cls, fd: int, files: OsFiles, path: str | None = None, *, job_id: str | None = None) -> Source:
-        """Read the header; one that is damaged is made anew for ``job_id``. LogError: it cannot be used, or read."""
+        """Read the header; a damaged one is rebuilt for ``job_id``. LogError: it cannot be read or used."""
         data = _read(files, fd, HEADER_BYTES, 0, path)
         try:
             return cls(fd, decode_header(data, path=path), files, path)
@@ -66,7 +66,7 @@ class Source:
             return cls(fd, rescued, files, path, rescued=True)
 
     def size(self) -> int:
-        """Bytes in the file now."""
+        """The current size of the file."""
         return self.files.size(self.fd)
 
     def read(self, count: int, offset: int) -> bytes:
@@ -102,7 +102,7 @@ class Source:
             start += at
 
     def resync(self, start: int, stop: int) -> int | None:
-        """The least offset from ``start`` on at which a valid frame begins."""
+        """The first offset at or after ``start`` where a valid frame begins."""
         while start < stop:
             block = self.read(min(BLOCK_BYTES, stop - start), start)
             at = block.find(self.prefix)
@@ -119,7 +119,7 @@ class Source:
 def walk(
     source: Source, visit: Callable[[Frame], object] = lambda frame: None, *, after: Recovery | None = None
 ) -> Recovery:
-    """Give every frame of the log, in order, to ``visit``; say where the log ends and what is damaged.
+    """Pass every frame of the log, in order, to ``visit``; return where the log ends and what is damaged.
 
     The rules are those of docs/log-format.md. One pass where there is no gap; from the first gap on, the rest is
     surveyed once more, for its watermarks decide what the gap is. ``after``: an earlier walk, to go on from its end.

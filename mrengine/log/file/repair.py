@@ -1,4 +1,4 @@
-"""Owns what recovery does to a log's file: damaged bytes saved aside and filled, the tail cut, all synced."""
+"""What recovery does to a log's file: save damaged bytes aside and fill the gap, cut the tail, sync."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ REPAIRED = b"\1"  # the first byte of a VOID that took the place of damage; that
 
 
 def repair_log(source: Source, recovery: Recovery) -> int:
-    """Make the file what ``recovery`` says it is; its end. OSError: the disk failed; doing it again is harmless."""
+    """Make the file match ``recovery``; returns its end. OSError: the disk failed; repeating it is harmless."""
     for start, end in recovery.damage:
         _save_aside(source, start, end)
     if source.rescued:
@@ -42,7 +42,7 @@ def repair_log(source: Source, recovery: Recovery) -> int:
 
 
 def voids(source: Source, start: int, end: int) -> Iterator[tuple[int, bytes]]:
-    """VOID frames that fill ``start:end`` exactly; a gap has at least 21 bytes, for a frame was there."""
+    """VOID frames that fill ``start:end`` exactly; a gap has at least 21 bytes, as it held a frame."""
     offset = start
     while offset < end:
         piece = min(end - offset, MAX_PAYLOAD_BYTES + OVERHEAD_BYTES)

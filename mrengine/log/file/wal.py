@@ -1,4 +1,4 @@
-"""Owns the log file for writing: append, group commit, repair on opening. One writer: the caller holds the lock."""
+"""The log file, open for writing: append, group commit, repair on opening. One writer: the caller holds the lock."""
 
 from __future__ import annotations
 
@@ -34,8 +34,8 @@ class WriteAheadLog:
 
     ``append`` keeps frames in memory, ``write`` hands them to the kernel, ``commit`` makes them durable. ``durable`` is
     the offset that may be announced, ``size`` the end with what is still in memory. The first write or sync that fails
-    poisons the log: it is cut back to ``durable``, and every later call raises the same LogError, because an fsync that
-    is tried again can lie.
+    poisons the log: it is cut back to ``durable``, and every later call raises the same LogError, because a repeated
+    fsync may report success for data that is lost.
     """
 
     def __init__(
@@ -60,7 +60,7 @@ class WriteAheadLog:
         durability: Durability = "fsync",
         files: OsFiles | None = None,
     ) -> WriteAheadLog:
-        """A new log, on disk with its name when this returns. LogError: there is one already, or no room for it."""
+        """Create a log; on return, file and name are durable. LogError: there is one already, or no space for it."""
         path, files = os.fspath(path), files or OsFiles()
         if files.exists(path):
             raise LogError(f"{path} exists already", reason="io", path=path)
@@ -90,9 +90,9 @@ class WriteAheadLog:
         visit: Callable[[Frame], object] = lambda frame: None,
         files: OsFiles | None = None,
     ) -> WriteAheadLog:
-        """Open, recover and repair a log; ``visit`` is given every frame, so that a replay costs no second pass.
+        """Open, recover and repair a log; ``visit`` receives every frame, so that a replay costs no second pass.
 
-        ``recovery`` then tells what was cut and what was damaged. LogError: no log of this job, newer, its header
+        ``recovery`` then holds what was cut and what was damaged. LogError: no log of this job, newer, its header
         damaged, or ``strict`` and there is damage; the file is then as it was.
         """
         path, files = os.fspath(path), files or OsFiles()
@@ -120,11 +120,11 @@ class WriteAheadLog:
 
     @property
     def header(self) -> Header:
-        """What the file's header says."""
+        """The header of the file."""
         return self._source.header
 
     def append(self, kind: int, payload: bytes) -> int:
-        """Frame a record; return its offset. ValueError: above the cap of 64 MiB. Nothing reaches the kernel yet."""
+        """Frame and buffer a record; return its offset. ValueError: above the cap of 64 MiB."""
         self._check()
         offset = self.size
         frame = encode_frame(self._prefix, self._seed, offset, self._watermark, kind, payload)
@@ -133,7 +133,7 @@ class WriteAheadLog:
         return offset
 
     def write(self) -> None:
-        """Hand what was appended to the kernel: it survives this process, not the machine."""
+        """Hand the buffer to the kernel: it then survives this process, but not the machine."""
         self._check()
         if not self._buffer:
             return
@@ -145,7 +145,7 @@ class WriteAheadLog:
         self._buffer = bytearray()
 
     def commit(self) -> int:
-        """One write, one fdatasync of all that was appended; the durable offset, which may now be announced."""
+        """One write and one fdatasync for all appended records; returns the durable offset, which may be announced."""
         self._check()
         filler = padding(self.size) if self._fsync and self.size > self.durable else None
         if filler is not None:
@@ -163,7 +163,7 @@ class WriteAheadLog:
         return self.durable
 
     def close(self) -> None:
-        """Close the descriptor; what was not committed is dropped. May be called twice, and by a forked child."""
+        """Close the descriptor and drop what was not committed. Idempotent; a forked child may call it, too."""
         if self._fd >= 0:
             self._files.close(self._fd)
             self._fd, self._poison = -1, self._poison or ("io", "the log is closed")
@@ -179,7 +179,9 @@ class WriteAheadLog:
             raise LogError(self._poison[1], reason=self._poison[0], path=self._source.path)
 
     def _poisoned(self, error: OSError) -> NoReturn:
-        """What was not announced is cut off: its pages may be marked clean now, though they are not on disk."""
+        """Cut off what was not announced. After a failed fsync its pages may be marked clean though they never reached
+        the disk, so a second fsync would succeed and prove nothing.
+        """
         self._buffer = bytearray()
         with suppress(OSError):
             self._files.truncate(self._fd, self.durable)

@@ -1,10 +1,10 @@
-"""Owns the answers that a supervisor may take with it when it dies: each worker keeps its last ones in a file.
+"""Saves answers that would die with the supervisor: each worker keeps its latest ones in a file.
 
 ``salvage-<worker>-<pid>`` in the job folder has the format of a log and holds CALLs alone. A write needs no sync to
-outlive every process. The file is a ring: a pipe to the supervisor holds a megabyte, and the supervisor commits each
-that it has read, so what was written more than two megabytes ago is in the log, but for the answers that the slots are
-just sending: where they are large, the ring grows with them. Whoever opens the job next appends what the log does not
-have.
+outlive every process. The file is a ring: the pipe to the supervisor holds one megabyte, and the supervisor commits
+whatever it has read, so anything written more than two megabytes ago is in the log. The exception is answers that are
+just being sent: where these are large, the ring grows with them. Whoever opens the job next appends what the log
+lacks.
 """
 
 from __future__ import annotations
@@ -25,12 +25,12 @@ from mrengine.log.view.call_totals import CallTotals
 __all__ = ["RING_BYTES", "WorkerJournal", "answers_in", "discard", "journaled_answers"]
 
 RING_BYTES = 4 << 20
-_ON_THE_WAY_BYTES = 2 << 20  # in the pipe, and read but not yet committed
+_ON_THE_WAY_BYTES = 2 << 20  # the most that can be in the pipe, or read but not yet committed
 _DIGEST_AT, _REUSABLE_AT, _REUSABLE = 24, 85, 0xC3  # in the payload of a CALL, see docs/log-format.md
 
 
 class WorkerJournal:
-    """One worker's file, made with its first answer. Any thread may write; a disk that is full costs no task."""
+    """One worker's file, created with its first answer. Thread-safe; a full disk fails no task."""
 
     def __init__(self, folder: str | os.PathLike[str], job_id: str, worker: int, slots: int = 1) -> None:
         self._path = os.path.join(os.fspath(folder), f"salvage-{worker}-{os.getpid()}")
@@ -41,7 +41,7 @@ class WorkerJournal:
         self._lock = threading.Lock()
 
     def keep(self, payload: bytes) -> None:
-        """A CALL, before it is sent. One that may not answer another call is not kept."""
+        """Keep a CALL before it is sent to the supervisor; one that may not be reused is not kept."""
         if payload[_REUSABLE_AT] != _REUSABLE:
             return
         with self._lock, suppress(OSError):
@@ -55,20 +55,20 @@ class WorkerJournal:
             self._at += os.pwrite(self._fd, frame, self._at)
 
     def close(self) -> None:
-        """Close the file; it stays until the supervisor has committed all."""
+        """Close the file, which stays until the supervisor has committed everything."""
         with self._lock:
             if self._fd >= 0:
                 os.close(self._fd)
                 self._fd = -1
 
 
-def journaled_answers(folder: Path, log: LogReader, ledger: CallTotals) -> list[bytes]:
-    """CALLs of a job's workers that its log does not have, in no order. Only the holder of its lock may ask."""
+def journaled_answers(folder: Path, log: LogReader, call_totals: CallTotals) -> list[bytes]:
+    """CALLs in the journals of a job that its log lacks, unordered. Only the holder of the job's lock may call this."""
     found: dict[int, set[bytes]] = {}
     for path in _files(folder):
         for payload in answers_in(path):
             found.setdefault(int.from_bytes(payload[_DIGEST_AT : _DIGEST_AT + 8], "little"), set()).add(payload)
-    for prefix, offset in zip(ledger.prefixes, ledger.offsets, strict=True) if found else ():
+    for prefix, offset in zip(call_totals.prefixes, call_totals.offsets, strict=True) if found else ():
         if prefix in found:
             with suppress(LogError):
                 found[prefix].discard(log.payload(offset))
@@ -76,9 +76,9 @@ def journaled_answers(folder: Path, log: LogReader, ledger: CallTotals) -> list[
 
 
 def discard(folder: Path) -> None:
-    """Remove the files: all that they hold is in the log."""
+    """Remove the files, whose content is in the log by now."""
     for path in _files(folder):
-        with suppress(OSError):  # a folder that cannot be written any more: the next run finds nothing new in it
+        with suppress(OSError):  # not writable any more: the next run finds nothing new in the files
             path.unlink()
 
 
@@ -87,7 +87,7 @@ def _files(folder: Path) -> Iterable[Path]:
 
 
 def answers_in(path: Path) -> Iterator[bytes]:
-    """The CALLs of one file; where the ring was overwritten, the next whole one is looked for."""
+    """The CALLs of one file; where the ring was overwritten, it is searched for the next whole one."""
     files = OsFiles()
     try:
         fd = files.open(os.fspath(path), os.O_RDONLY)
@@ -102,6 +102,6 @@ def answers_in(path: Path) -> Iterator[bytes]:
                 yield frame.payload
             at = source.resync(at, source.size())
     except LogError:
-        return  # it was killed before its header was whole
+        return  # killed before its header was complete
     finally:
         os.close(fd)

@@ -1,4 +1,4 @@
-"""Owns the rows of the chunk table: 64 bytes each, inside CHUNKS records, found in the log by one pread."""
+"""The rows of the chunk table: 64 bytes each, inside CHUNKS records, so that one pread finds any of them."""
 
 from __future__ import annotations
 
@@ -34,7 +34,11 @@ __all__ = [
 
 ROW_BYTES = 64
 MAX_ROWS = (1 << 20) // ROW_BYTES  # a CHUNKS record holds at most 1 MiB of rows
-KINDS = ("prose", "markdown", "code", "json", "dicom", "custom")
+# Numbers are in logs: only append.
+KINDS = (
+    *("prose", "markdown", "code", "json", "dicom", "custom"),
+    *("csv", "log", "yaml", "xml", "html", "chat", "diff", "sql", "hl7", "subtitles"),
+)
 _OTHER = 255
 _ROW = struct.Struct("<IB3sIIQQQQ16s")
 _CHUNKS = struct.Struct(">BHBIBQBI")
@@ -46,7 +50,7 @@ class ChunkRow(NamedTuple):
     """A row: ``document`` is an index; ``overlap``, ``start``, ``end`` are characters, ``spool_from:spool_to`` bytes.
 
     ``digest``: 16 bytes blake2b of the chunk's text (overlap included) in UTF-8, surrogatepass. ``context``: the
-    number, from 1, of its headings and table header among those that stand behind the rows of its record; 0: none.
+    number, from 1, of its headings and table header among those that follow the rows of its record; 0: none.
     """
 
     document: int
@@ -66,7 +70,7 @@ _NO_HEADS: Heads = ((), "")
 
 
 class Segment(NamedTuple):
-    """Where rows stand: rows ``first`` to ``first + rows - 1`` of ``round`` begin at ``offset`` of the log file."""
+    """Where rows are: rows ``first`` to ``first + rows - 1`` of ``round`` begin at ``offset`` of the log file."""
 
     round: int
     first: int
@@ -75,13 +79,13 @@ class Segment(NamedTuple):
 
 
 def pack_row(row: ChunkRow) -> bytes:
-    """The 64 bytes of a row. A kind that has no number is stored as "other". struct.error: a number out of range."""
+    """Pack a row into 64 bytes. An unknown kind is stored as "other". struct.error: a number is out of range."""
     kind = KINDS.index(row.kind) if row.kind in KINDS else _OTHER
     return _ROW.pack(row.document, kind, row.context.to_bytes(3, "little"), *row[2:9])
 
 
 def unpack_row(data: bytes, at: int = 0) -> ChunkRow:
-    """The row in ``data[at : at + 64]``. LogError: there are not enough bytes."""
+    """Unpack the row in ``data[at : at + 64]``. LogError: too few bytes."""
     try:
         document, kind, context, *numbers, digest = _ROW.unpack_from(data, at)
     except struct.error:
@@ -95,7 +99,7 @@ def unpack_row(data: bytes, at: int = 0) -> ChunkRow:
 def pack_chunks(round_: int, first: int, rows: bytes, heads: Sequence[Heads] = ()) -> bytes:
     """The payload of a CHUNKS. ``rows``: at most ``MAX_ROWS`` packed rows. ValueError: more, or no whole rows.
 
-    ``heads``: what the rows' ``context`` counts in.
+    ``heads``: what ``context`` of the rows refers to.
     """
     if len(rows) % ROW_BYTES or not 0 < len(rows) <= MAX_ROWS * ROW_BYTES:
         raise ValueError(f"a CHUNKS record holds 1 to {MAX_ROWS} rows of {ROW_BYTES} bytes")
@@ -110,7 +114,7 @@ def unpack_chunks(payload: bytes) -> tuple[int, int, bytes]:
 
 
 def unpack_heads(payload: bytes) -> list[Heads]:
-    """The headings and table headers behind the rows of a CHUNKS payload. LogError: they are not what they must be."""
+    """The headings and table headers after the rows of a CHUNKS payload. LogError: they are malformed."""
     rest = payload[HEAD_BYTES + chunks_segment(payload, 0).rows * ROW_BYTES :]
     try:
         return [(tuple(map(str, titles)), str(header)) for titles, header in unpack(rest)] if rest else []
@@ -119,7 +123,7 @@ def unpack_heads(payload: bytes) -> list[Heads]:
 
 
 def chunks_segment(payload: bytes, frame_offset: int) -> Segment:
-    """Where the rows of a CHUNKS frame stand in the file. LogError: the record is not what it must be."""
+    """Where the rows of a CHUNKS frame are in the file. LogError: the record is malformed."""
     try:
         tags = _CHUNKS.unpack_from(payload)
     except struct.error:
@@ -140,9 +144,9 @@ class Batch(NamedTuple):
 
 
 class ChunkTable:
-    """Row *i* of a round by one pread of the log file. Holds a few numbers for each 16,384 rows, and 64 rows at most.
+    """Row *i* of a round, by one pread of the log. Memory: a few numbers per 16,384 rows, and one block of 64 rows.
 
-    Safe from any thread: what is held is replaced, never changed.
+    Thread-safe without a lock: cached blocks are replaced, never changed.
     """
 
     def __init__(self, fd: int, segments: Sequence[Segment]) -> None:
@@ -151,13 +155,13 @@ class ChunkTable:
         self._firsts = [segment.first for segment in segments]
         self._segments = tuple(segments)
         self._block = (0, b"")  # the first row in it, and the rows
-        self._heads: tuple[int, list[Heads]] = (-1, [])  # the segment whose heads were read last, and these
+        self._heads: tuple[int, list[Heads]] = (-1, [])  # the segment whose heads were read last, and the heads
 
     def __len__(self) -> int:
         return self._segments[-1].first + self._segments[-1].rows if self._segments else 0
 
     def __getitem__(self, index: int) -> ChunkRow:
-        """IndexError: no such chunk. LogError: the file is shorter than it was, or cannot be read."""
+        """The row of a chunk. IndexError: no such chunk. LogError: the file has shrunk, or cannot be read."""
         first, rows = self._block
         at = (index - first) * ROW_BYTES
         if not 0 <= at < len(rows):
@@ -195,9 +199,9 @@ class ChunkTable:
 
 
 class DocumentNames:
-    """The documents of an epoch by index, decoded a batch at a time; only a few batches are kept.
+    """The documents of an epoch by index, decoded a batch at a time; only a few batches are cached.
 
-    Safe from any thread: when there are too many, another cache takes the place of the one that others may be reading.
+    Thread-safe without a lock: a full cache is replaced by a new one, as other threads may be reading the old.
     """
 
     def __init__(self, reader: LogReader, batches: Sequence[Sequence[int]]) -> None:
@@ -208,7 +212,7 @@ class DocumentNames:
         self._cache: dict[int, tuple[DocumentRow, ...]] = {}
 
     def __getitem__(self, index: int) -> DocumentRow:
-        """LogError: its record was lost, or cannot be read."""
+        """The document. LogError: its record was lost, or cannot be read."""
         at = bisect_right(self._firsts, index) - 1
         rows = self._rows(at) if at >= 0 else ()
         if at < 0 or not 0 <= index - self._firsts[at] < len(rows):
@@ -217,12 +221,12 @@ class DocumentNames:
         return rows[index - self._firsts[at]]
 
     def __iter__(self) -> Iterator[DocumentRow]:
-        """Those that are known."""
+        """The documents whose records are there."""
         for at in range(len(self._batches)):
             yield from self._rows(at)
 
     def get(self, index: int) -> DocumentRow | None:
-        """None: its record was lost."""
+        """The batch that holds a document; None: its record was lost."""
         try:
             return self[index]
         except LogError:

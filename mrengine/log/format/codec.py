@@ -1,4 +1,4 @@
-"""Owns the bytes of the log: header and frames, as pure functions of bytes. No file is opened here.
+"""The bytes of the log: header and frames, as pure functions. No file is opened here.
 
 ::
 
@@ -26,7 +26,7 @@ OVERHEAD_BYTES = 21
 MAX_PAYLOAD_BYTES = 64 * 1024 * 1024
 
 VOID, JOB, DOCUMENTS, CHUNKS, ROUND, INTENT, CALL, RESULT, FAILURE, ATTEMPT, CARRY, CLOSE = range(12)
-STAMPED = frozenset({CHUNKS, RESULT, FAILURE, ATTEMPT, CARRY})  # their rounds say of which epoch they are
+STAMPED = frozenset({CHUNKS, RESULT, FAILURE, ATTEMPT, CARRY})  # their round says which epoch they belong to
 KIND_NAMES = (
     "VOID", "JOB", "DOCUMENTS", "CHUNKS", "ROUND", "INTENT", "CALL", "RESULT", "FAILURE", "ATTEMPT", "CARRY", "CLOSE",
 )  # fmt: skip
@@ -39,7 +39,7 @@ _PAYLOAD_AT = _COVERED.size
 
 
 class Frame(NamedTuple):
-    """A valid frame. ``offset`` is where it begins in the file, ``payload`` its bytes, not decoded."""
+    """A valid frame. ``offset``: where it begins in the file; ``payload``: its bytes, not decoded."""
 
     offset: int
     kind: int
@@ -54,7 +54,7 @@ class Frame(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Header:
-    """What the first 512 bytes say. ``salt``: 8 random bytes that bind the frames to this file."""
+    """The first 512 bytes. ``salt``: 8 random bytes that bind the frames to this file."""
 
     job_id: str
     salt: bytes
@@ -62,12 +62,12 @@ class Header:
 
     @property
     def prefix(self) -> bytes:
-        """The four bytes with which every frame begins."""
+        """The four bytes that begin every frame."""
         return self.salt[:4]
 
     @property
     def seed(self) -> int:
-        """The start value of a frame's CRC is this plus the frame's offset, modulo 2³²."""
+        """Plus a frame's offset, modulo 2³², the start of its CRC: a frame copied elsewhere is not valid there."""
         return crc32(self.salt)
 
 
@@ -89,13 +89,13 @@ def encode_header(header: Header) -> bytes:
 
 
 def is_intact(data: bytes) -> bool:
-    """Whether the CRC of a header's bytes vouches for them, whatever they say."""
+    """Whether the CRC of a header's bytes is right, whatever they mean."""
     whole = len(data) >= HEADER_BYTES
     return whole and crc32(data[: HEADER_BYTES - 4]) == int.from_bytes(data[HEADER_BYTES - 4 : HEADER_BYTES], "little")
 
 
 def decode_header(data: bytes, *, path: str | None = None) -> Header:
-    """The header in ``data``. LogError: "not_a_log", "newer" or "damaged"; the file must then be left as it is."""
+    """Parse a header. LogError: "not_a_log", "newer" or "damaged"; the file must then be left untouched."""
     if len(data) < HEADER_BYTES or data[:8] != MAGIC:
         raise LogError(f"{path or 'the file'} is not a log of mrengine", reason="not_a_log", path=path)
     _, version, flags, salt, length, name = _HEADER.unpack(data[: HEADER_BYTES - 4])
@@ -111,7 +111,7 @@ def decode_header(data: bytes, *, path: str | None = None) -> Header:
 
 
 def encode_frame(header_prefix: bytes, seed: int, offset: int, watermark: int, kind: int, payload: bytes) -> bytes:
-    """A frame for this offset. ValueError: the payload is above the cap."""
+    """The bytes of a frame at this offset. ValueError: the payload is above the cap."""
     if len(payload) > MAX_PAYLOAD_BYTES:
         raise ValueError(f"a record of {len(payload)} bytes is above the cap of {MAX_PAYLOAD_BYTES}")
     covered = _COVERED.pack(len(payload), watermark, kind) + payload
@@ -119,9 +119,9 @@ def encode_frame(header_prefix: bytes, seed: int, offset: int, watermark: int, k
 
 
 def padding(size: int) -> int | None:
-    """Bytes of payload in the VOID frame that brings a log of ``size`` bytes to the end of a sector; None: it is there.
+    """The payload size of the VOID frame that pads a log of ``size`` bytes to the end of a sector; None: no need.
 
-    A sector that holds acknowledged bytes is never written again: a power cut may destroy what is being written.
+    A sector with acknowledged bytes is never written again, since a power cut may destroy the sector being written.
     """
     missing = -size % SECTOR_BYTES
     if not missing:
@@ -130,9 +130,9 @@ def padding(size: int) -> int | None:
 
 
 def decode_frame(block: bytes, at: int, offset: int, prefix: bytes, seed: int) -> Frame | int:
-    """The valid frame at ``block[at:]``, which is ``offset`` of the file; else how many bytes of it are needed.
+    """The valid frame at ``block[at:]``, which is at ``offset`` in the file; else the number of bytes needed.
 
-    0: there is no valid frame. n > 0: it may be one, but ``n`` bytes from ``at`` on are needed to tell.
+    0: there is no valid frame. n > 0: there may be one, but deciding it takes ``n`` bytes from ``at`` on.
     """
     available = len(block) - at
     if available < OVERHEAD_BYTES:

@@ -1,8 +1,8 @@
-"""Owns the way back from a stored value: the dataclass, pydantic model or other type that a map function returned.
+"""Turns stored values back into what the map function returned: dataclasses, pydantic models and other types.
 
-``normalise()`` made plain values of instances; here they are made again. What was an instance is put together as it
-was, without its validators: they ran once, and many do not take their own output (``"a, b"`` → ``["a", "b"]``). What
-was none, a dict that a map function read from JSON, is validated.
+This inverts ``normalise()``. A value that was an instance is rebuilt without its validators: they ran once, and many
+do not accept their own output (``"a, b"`` → ``["a", "b"]``). A value that was none, such as a dict that a map function
+read from JSON, is validated.
 """
 
 from __future__ import annotations
@@ -53,7 +53,7 @@ _SEQUENCES: dict[Any, type] = {
 
 
 class _Misfit(Exception):
-    """``place`` is where, as ``["visits"][2]``; ``what`` names types and never a value."""
+    """A value does not fit its type. ``place``: where, as ``["visits"][2]``; ``what`` names types, never a value."""
 
     def __init__(self, what: str, place: str = "") -> None:
         super().__init__(what)
@@ -64,7 +64,7 @@ class _Misfit(Exception):
 
 
 def check_result_type(result_type: Any) -> Any:
-    """The type, if values can be made of it. ConfigError says which ones can."""
+    """Return ``result_type`` if values can be rebuilt as it; else ConfigError, which lists the supported types."""
     known = (
         result_type is None
         or result_type is Any
@@ -73,9 +73,9 @@ def check_result_type(result_type: Any) -> Any:
         or (isinstance(result_type, type) and _is_known(result_type))
     )
     if not known:
-        told = getattr(result_type, "__qualname__", None) or type(result_type).__qualname__
+        name = getattr(result_type, "__qualname__", None) or type(result_type).__qualname__
         raise ConfigError(
-            f"result_type={told}: it is a dataclass, a pydantic model, a TypedDict, a NamedTuple, an Enum, or a list, "
+            f"result_type={name}: it is a dataclass, a pydantic model, a TypedDict, a NamedTuple, an Enum, or a list, "
             "dict or union of these, such as list[Visit]",
             setting="result_type",
         )
@@ -89,7 +89,7 @@ def _is_known(kind: type) -> bool:
 
 
 def holds_instances(value: Any) -> bool:
-    """Whether a map function's value is, or is a list or dict of nothing but, dataclass or pydantic instances."""
+    """Whether a value is a dataclass or pydantic instance, or a list or dict of nothing else."""
     items = value.values() if isinstance(value, dict) else value if isinstance(value, (list, tuple)) else ()
     return _is_instance(value) or (bool(items) and all(map(_is_instance, items)))
 
@@ -100,9 +100,9 @@ def _is_instance(value: Any) -> bool:
 
 
 def instance_of(result_type: Any, plain: Plain, *, made: bool, path: str = "result") -> Any:
-    """A stored value as an instance of ``result_type``; None stays None: a map function may have nothing to say.
+    """A stored value as an instance of ``result_type``. None stays None, as a map function may find nothing.
 
-    ``made``: it was stored from an instance. Raises InvalidResult: it is no ``result_type``, and why, without values.
+    ``made``: it was stored from an instance. Raises InvalidResult, which says why it does not fit, without values.
     """
     if plain is None or result_type is None or result_type is Any:
         return plain
@@ -120,15 +120,15 @@ def instance_of(result_type: Any, plain: Plain, *, made: bool, path: str = "resu
 
 
 class _Maker:
-    """``validating``: by pydantic where there is a model, or as it was made. ``lenient``: a field may hold a plain
-    value that its annotation does not name (``age: int = None``).
+    """Rebuilds one value. ``validating``: run pydantic's validators, else rebuild as it was. ``lenient``: a field may
+    hold a plain value that its annotation does not allow (``age: int = None``).
     """
 
     def __init__(self, *, validating: bool = False, lenient: bool = False) -> None:
         self._validating, self._lenient = validating, lenient
 
     def make(self, kind: Any, value: Plain) -> Any:
-        """The instance. _Misfit."""
+        """The instance; raises _Misfit."""
         if kind is Any or kind is object or isinstance(kind, typing.TypeVar):
             return value
         if kind is None:
@@ -171,7 +171,7 @@ class _Maker:
             raise misfit.under(place) from None
 
     def _union(self, args: tuple[Any, ...], value: Plain) -> Any:
-        """The first that fits exactly, whatever else may be lenient: kinds are told apart by their fields."""
+        """The first union member that fits exactly, even where lenient: members are told apart by their fields."""
         for maker in (_Maker(validating=self._validating), self):
             for kind in args:
                 try:
@@ -294,7 +294,7 @@ def _is_required(field: dataclasses.Field[Any]) -> bool:
 
 
 def _hints(kind: Any) -> dict[str, Any]:
-    """The fields' types; names that only a type checker knows leave a field with no type that could be held to."""
+    """The types of the fields. A field whose annotation only a type checker can resolve is not checked."""
     try:
         return typing.get_type_hints(kind)
     except Exception:  # noqa: BLE001  # an annotation is any expression
@@ -324,7 +324,7 @@ def _literal(args: tuple[Any, ...], value: Plain) -> Any:
 
 
 def _told(kind: Any, validate: Callable[[Plain], Any], value: Plain) -> Any:
-    """What a model's own validation gives; its errors name places and kinds, never the input."""
+    """Run a model's own validation; its errors name places and kinds, never the input."""
     try:
         return validate(value)
     except ValueError as error:
@@ -338,7 +338,7 @@ def _told(kind: Any, validate: Callable[[Plain], Any], value: Plain) -> Any:
 
 
 def _problem(error: dict[str, Any], names: set[str]) -> str:
-    """Keys that no schema names may be text of the document."""
+    """Hide keys that no schema names: they may be text of the document."""
     parts = [str(part) if isinstance(part, int) or part in names else "*" for part in error["loc"]]
     return f"/{'/'.join(parts)}: {error['type']}"
 

@@ -1,6 +1,6 @@
-"""Owns the records of the job itself: JOB, DOCUMENTS, ROUND and CLOSE, as dataclasses and payloads.
+"""The records of the job itself: JOB, DOCUMENTS, ROUND and CLOSE, as dataclasses and payloads.
 
-Positions are drawn in docs/log-format.md. Every ``unpack_x`` raises LogError(reason="damaged") and nothing else.
+Their layout is in docs/log-format.md. Every ``unpack_x`` raises LogError(reason="damaged") and nothing else.
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ class DocumentRow(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class JobRecord:
-    """What a job is, and from when: the first record of an epoch.
+    """What the job is from here on: the first record of an epoch.
 
     ``python``: "3.11". ``documents``: (count, bytes of UTF-8, digest) as ``DocumentsDigest`` makes it. ``models``:
     (name, digest of its parameters) each. ``all_models``: every model runs on every chunk. ``map_source``:
@@ -70,7 +70,7 @@ class JobRecord:
 
 @dataclass(frozen=True, slots=True)
 class DocumentsRecord:
-    """A batch of documents, the first of which has the index ``first``. ``epoch``: as in the JOB it belongs to."""
+    """A batch of documents; the first has the index ``first``. ``epoch``: that of the JOB it belongs to."""
 
     first: int
     rows: tuple[DocumentRow, ...]
@@ -79,7 +79,7 @@ class DocumentsRecord:
 
 @dataclass(frozen=True, slots=True)
 class RoundRecord:
-    """The start, or a further run, of a round of ``total`` tasks' chunks. ``version``: of what runs in it."""
+    """The start, or a further run, of a round of ``total`` chunks. ``version``: of the function that runs in it."""
 
     round: int
     at: float
@@ -98,14 +98,14 @@ class CloseRecord:
 
 
 class DocumentsDigest:
-    """Sums up a row of documents, in order: ``add`` each, then ``summary()`` is JobRecord.documents."""
+    """Digests a sequence of documents: ``add`` each in order; ``summary()`` then is ``JobRecord.documents``."""
 
     def __init__(self) -> None:
         self._count = self._bytes = 0
         self._hash = blake2b(digest_size=16)
 
     def add(self, document_id: str, digest: bytes, n_bytes: int) -> None:
-        """One more document; ``digest`` has 16 bytes."""
+        """Add a document; ``digest`` has 16 bytes."""
         name = document_id.encode("utf-8", "surrogatepass")
         self._hash.update(len(name).to_bytes(8, "little") + name + digest)
         self._count += 1
@@ -126,7 +126,7 @@ def pack_job(record: JobRecord) -> bytes:
 
 
 def unpack_job(payload: bytes) -> JobRecord:
-    """A JOB of its payload."""
+    """Unpack a JOB."""
     v = array(payload, 13, "JOB")
     try:
         count, size, digest = v[5]
@@ -156,7 +156,7 @@ def pack_documents(record: DocumentsRecord) -> bytes:
 
 
 def unpack_documents(payload: bytes) -> DocumentsRecord:
-    """A DOCUMENTS of its payload."""
+    """Unpack a DOCUMENTS."""
     first, rows, epoch = array(payload, 3, "DOCUMENTS")
     try:
         return DocumentsRecord(int(first), tuple(DocumentRow(*row[:5]) for row in rows), int(epoch))
@@ -170,7 +170,7 @@ def pack_round(record: RoundRecord) -> bytes:
 
 
 def unpack_round(payload: bytes) -> RoundRecord:
-    """A ROUND of its payload."""
+    """Unpack a ROUND."""
     values = array(payload, 5, "ROUND")
     _check(values, (int, float, int, str, dict), "ROUND")
     return RoundRecord(*values)
@@ -182,7 +182,7 @@ def pack_close(record: CloseRecord) -> bytes:
 
 
 def unpack_close(payload: bytes) -> CloseRecord:
-    """A CLOSE of its payload."""
+    """Unpack a CLOSE."""
     values = array(payload, 3, "CLOSE")
     _check(values, (float, str, dict), "CLOSE")
     return CloseRecord(*values)

@@ -1,4 +1,4 @@
-"""Owns the one way in which the log packs and unpacks msgpack, and the fixed heads that are read without unpacking."""
+"""How the log packs and unpacks msgpack, and the fixed-size heads that are read without unpacking."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def pack(value: Any) -> bytes:
 
 
 def unpack(payload: bytes) -> Any:
-    """The value of a payload. LogError(reason="damaged"): not msgpack, or beyond its limits."""
+    """Unpack a payload. LogError(reason="damaged"): not msgpack, or beyond the limits."""
     size = len(payload)
     try:
         return msgpack.unpackb(
@@ -56,7 +56,7 @@ def unpack(payload: bytes) -> Any:
 
 
 def array(payload: bytes, least: int, name: str, *, most: int | None = None) -> list[Any]:
-    """The first ``least`` elements of a payload, or up to ``most``. LogError: it is no array, or has fewer."""
+    """The first ``least`` elements of a payload, or up to ``most``. LogError: no array, or fewer elements."""
     values = unpack(payload)
     if not isinstance(values, list) or len(values) < least:
         raise bad_record(name)
@@ -64,7 +64,7 @@ def array(payload: bytes, least: int, name: str, *, most: int | None = None) -> 
 
 
 def bad_record(name: str) -> LogError:
-    """The error for a record that passed its CRC and yet does not hold what its kind promises."""
+    """The error for a record that passed its CRC but does not have the layout of its kind."""
     return LogError(f"a {name} record does not hold what it must", reason="damaged")
 
 
@@ -80,7 +80,7 @@ def check_types(values: Sequence[Any], allowed: Sequence[Set[object]], name: str
 
 
 def head(elements: int, round_: int, chunk_id: int, model_index: int) -> bytes:
-    """The 22 bytes with which the payload of a task's record begins. struct.error: a number out of range."""
+    """The 22 bytes that begin the payload of a task's record. struct.error: a number is out of range."""
     return _HEAD.pack(0xDC, elements, 0xCE, round_, 0xCF, chunk_id, 0xD2, model_index)
 
 
@@ -90,7 +90,7 @@ def key(payload: bytes) -> tuple[int, int, int]:
 
 
 def full_key(payload: bytes) -> tuple[int, int, int, int]:
-    """(epoch, round, chunk_id, model_index); the epoch is the one that it was stamped with, modulo 65,536."""
+    """(epoch, round, chunk_id, model_index); the epoch is that of its stamp, modulo 65,536."""
     try:
         return _KEY.unpack_from(payload)
     except struct.error:
@@ -98,7 +98,7 @@ def full_key(payload: bytes) -> tuple[int, int, int, int]:
 
 
 def task(payload: bytes, least: int, name: str, *, most: int | None = None) -> list[Any]:
-    """``array`` of a record with a head; the round without the epoch. LogError."""
+    """Like ``array``, for a record with a head; the round comes without the epoch. LogError."""
     values = array(payload, least, name, most=most)
     if not isinstance(values[0], int):
         raise bad_record(name)
@@ -107,5 +107,5 @@ def task(payload: bytes, least: int, name: str, *, most: int | None = None) -> l
 
 
 def stamp(payload: bytes, epoch: int) -> bytes:
-    """The same payload as a record of this epoch: the upper half of its round says which."""
+    """Stamp a payload with an epoch, which is stored in the upper half of its round."""
     return payload[:4] + (epoch & 0xFFFF).to_bytes(2, "big") + payload[6:]

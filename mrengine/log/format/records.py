@@ -1,8 +1,8 @@
-"""Owns the records of tasks: one dataclass a kind, ``pack_x(record) -> bytes`` and ``unpack_x(bytes)``.
+"""The records of tasks: one dataclass a kind, with ``pack_x(record) -> bytes`` and ``unpack_x(bytes)``.
 
 Workers pack, the supervisor appends the bytes as they are. The records of the job itself (JOB, DOCUMENTS, ROUND, CLOSE)
-are in ``jobrecords``, the rows of CHUNKS in ``chunktable``; their names are importable from here, too. Positions are
-drawn in docs/log-format.md. Every ``unpack_x`` raises LogError(reason="damaged") and nothing else. Times ``at`` are
+are in ``job_records``, the rows of CHUNKS in ``chunk_rows``; all names can be imported from here. The layout is in
+docs/log-format.md. Every ``unpack_x`` raises LogError(reason="damaged") and nothing else. Times ``at`` are
 seconds since the epoch; ``model_index`` counts in the job's models, -1 is none.
 """
 
@@ -100,7 +100,7 @@ _CALL = struct.Struct(">BB16sBdBQBQBQBdB")
 class IntentRecord:
     """A call is about to be made. ``digest``: 16 bytes, of the call.
 
-    Input tokens as they are estimated, and at most (``bound_tokens``); output tokens as they are limited.
+    Input tokens are an estimate, ``bound_tokens`` their upper bound; output tokens are the limit of the call.
     """
 
     round: int
@@ -116,10 +116,10 @@ class IntentRecord:
 
 @dataclass(frozen=True, slots=True)
 class CallRecord:
-    """What became of a call. ``reusable``: its text may answer an identical call.
+    """The outcome of a call. ``reusable``: its text may answer an identical call.
 
-    A call that failed and one with ``reuse=False`` are written with ``reusable=False``: they settle their intent.
-    ``turn``: what the answer is an answer to (``FIRST``, ``REASK`` or ``CONTINUATION``). ``cost_usd`` is None where the
+    Failed calls and those with ``reuse=False`` are written with ``reusable=False``, in order to settle their intent.
+    ``turn``: what was asked (``FIRST``, ``REASK`` or ``CONTINUATION``). ``cost_usd`` is None where the
     price is unknown.
     """
 
@@ -141,7 +141,7 @@ class CallRecord:
 class ResultRecord(NamedTuple):
     """A finished task. ``result`` is a plain value (``values.normalise``), ``flags`` READ_POSITION | FROM_INSTANCE.
 
-    A tuple, unlike the others: there are as many as chunks, and a frozen dataclass takes four times as long to make.
+    A NamedTuple, unlike the others: there is one per chunk, and a frozen dataclass takes four times as long to create.
     """
 
     round: int
@@ -161,13 +161,13 @@ class ResultRecord(NamedTuple):
     result: Plain
 
     def __repr__(self) -> str:
-        """Without the result: it may be text of a document."""
+        """Omits the result, which may hold text of a document."""
         return f"ResultRecord(round={self.round}, chunk_id={self.chunk_id}, model={self.model!r})"
 
 
 @dataclass(frozen=True, slots=True)
 class FailureRecord:
-    """A task that has no result. ``facts``: plain values, such as waits, causes and the models' ``answers``."""
+    """A task without a result. ``facts``: plain values, such as waits, causes and the models' ``answers``."""
 
     round: int
     chunk_id: int
@@ -184,14 +184,14 @@ class FailureRecord:
 
     @property
     def answers(self) -> tuple[str, ...]:
-        """What the models had said."""
+        """The answers that the models had given."""
         found = self.facts.get("answers")
         return tuple(text for text in found if isinstance(text, str)) if isinstance(found, list) else ()
 
 
 @dataclass(frozen=True, slots=True)
 class AttemptRecord:
-    """An attempt that ended without an outcome. ``kind``: "crash", "hang" or "retry"; ``cause`` in one line."""
+    """An attempt that ended without an outcome. ``kind``: "crash", "hang" or "retry"; ``cause``: one line."""
 
     round: int
     chunk_id: int
@@ -204,7 +204,7 @@ class AttemptRecord:
 
 @dataclass(frozen=True, slots=True)
 class CarryRecord:
-    """A result of an earlier epoch that this key takes over; ``offset`` is where its RESULT stands."""
+    """A result of an earlier epoch that this key takes over; ``offset``: that of its RESULT."""
 
     round: int
     chunk_id: int
@@ -221,7 +221,7 @@ def pack_intent(record: IntentRecord) -> bytes:
 
 
 def unpack_intent(payload: bytes) -> IntentRecord:
-    """An INTENT of its payload."""
+    """Unpack an INTENT."""
     return _build(IntentRecord, task(payload, 9, "INTENT"), "INTENT")
 
 
@@ -236,14 +236,14 @@ def pack_call(record: CallRecord) -> bytes:
 
 
 def _details(usage: Usage) -> list[int | bool]:
-    """What a usage holds beside input, output and cached tokens."""
+    """The parts of a usage beyond input, output and cached tokens."""
     u = usage
     return [u.cache_write_tokens, u.reasoning_tokens, u.cache_write_1h_tokens, u.estimated]
 
 
 def unpack_call(payload: bytes) -> CallRecord:
-    """A CALL of its payload."""
-    values = task(payload, 14, "CALL", most=16)  # the last two are missing in logs that were written before them
+    """Unpack a CALL."""
+    values = task(payload, 14, "CALL", most=16)  # the last two are missing in older logs
 
     def build(*v: Any) -> CallRecord:
         usage = Usage(*v[5:8], *(v[14] if len(v) > 14 else ()))
@@ -266,7 +266,7 @@ def pack_result(record: ResultRecord) -> bytes:
 
 
 def unpack_result(payload: bytes) -> ResultRecord:
-    """A RESULT of its payload."""
+    """Unpack a RESULT."""
     values = _result_values(payload)
     if values[10] is not None:
         values[10] = Usage(*values[10])
@@ -305,7 +305,7 @@ def pack_failure(record: FailureRecord) -> bytes:
 
 
 def unpack_failure(payload: bytes) -> FailureRecord:
-    """A FAILURE of its payload."""
+    """Unpack a FAILURE."""
     values = task(payload, 12, "FAILURE")
     check_types(values[3:], _FAILURE_TYPES, "FAILURE")
     return FailureRecord(*values)
@@ -318,7 +318,7 @@ def pack_attempt(record: AttemptRecord) -> bytes:
 
 
 def unpack_attempt(payload: bytes) -> AttemptRecord:
-    """An ATTEMPT of its payload."""
+    """Unpack an ATTEMPT."""
     return _build(AttemptRecord, task(payload, 7, "ATTEMPT"), "ATTEMPT")
 
 
@@ -328,7 +328,7 @@ def pack_carry(record: CarryRecord) -> bytes:
 
 
 def unpack_carry(payload: bytes) -> CarryRecord:
-    """A CARRY of its payload."""
+    """Unpack a CARRY."""
     return _build(CarryRecord, task(payload, 4, "CARRY"), "CARRY")
 
 

@@ -1,6 +1,6 @@
-"""Owns what a map function may return: any value → the plain value that is stored, or an error that names the place.
+"""Turns what a map function returns into the plain value that is stored, or an error that names the place.
 
-Normalising before anyone sees the value makes the first, the resumed and the sequential run agree.
+Values are normalised before anything else sees them, so that first, resumed and sequential runs agree.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ import uuid
 from collections.abc import Callable
 from typing import Any
 
-from mrengine.errors import MrengineError
+from mrengine.errors import Unstorable
 from mrengine.records import Completion
 
 __all__ = ["MAX_DEPTH", "Plain", "Unstorable", "enum_value", "normalise"]
@@ -28,20 +28,8 @@ _SHOWN_KEY = 40
 Plain = Any  # None, bool, int of 64 bits, float, str, bytes, list of these, dict of str → these
 
 
-class Unstorable(MrengineError, TypeError):
-    """A value that cannot be stored. ``path`` is where it stands, such as ``result["x"][3]``, ``what`` what it is."""
-
-    def __init__(self, path: str, what: str) -> None:
-        super().__init__(f"{path}: {what}")
-        self.path = path
-        self.what = what
-
-    def __reduce__(self) -> tuple[type[Unstorable], tuple[str, str]]:
-        return type(self), (self.path, self.what)
-
-
 def normalise(value: object, path: str = "result") -> Plain:
-    """The plain value of ``value``. Unstorable: something in it has none.
+    """The plain form of ``value``. Unstorable: part of it has none.
 
     dataclasses and pydantic models become dicts; tuples lists; a Completion its ``parsed``, else its ``text``; dates,
     Decimal, UUID and Path strings; an Enum its value if that is a string, else its name; numpy scalars numbers. NaN,
@@ -66,7 +54,7 @@ def _plain(value: Any, path: str, depth: int) -> Plain:
 
 
 def _uncommon(value: Any, path: str, depth: int) -> Plain:
-    """The rest: by ``isinstance``, the order matters (an IntEnum is an int, a datetime a date)."""
+    """Everything else, by ``isinstance``. The order matters: an IntEnum is an int, a datetime a date."""
     for kinds, convert in _CONVERSIONS:
         if isinstance(value, kinds):
             return convert(value)
@@ -85,7 +73,7 @@ def _uncommon(value: Any, path: str, depth: int) -> Plain:
 
 
 def _foreign(value: Any, path: str, depth: int) -> Plain:
-    """Values of libraries that are never imported here: known by their shape."""
+    """Values of libraries that are not imported here, recognised by their attributes."""
     kind = type(value)
     if hasattr(kind, "model_fields") and callable(getattr(value, "model_dump", None)):  # pydantic 2
         return _plain(value.model_dump(), path, depth + 1)

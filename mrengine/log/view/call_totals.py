@@ -1,4 +1,4 @@
-"""Owns what the calls of a job add up to: answers to find again, tokens and money spent, the last minute's use."""
+"""What the calls of a job add up to: answers to find again, tokens and money spent, the last minute's use."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from mrengine.records import Usage
 __all__ = ["CallTotals", "Spent"]
 
 RECENT_S = 60.0
-_SLACK_S = 60.0  # clocks of workers differ, and calls do not come in order
+_SLACK_S = 60.0  # the clocks of workers differ, and calls arrive out of order
 _INTENT = struct.Struct(">22x2x16sxdxQxQxQ")
 _CALL = struct.Struct(">22x2x16sxdxQxQxQxdB")
 _DIGEST_PREFIX = struct.Struct("<Q")
@@ -25,9 +25,9 @@ _REUSABLE = 0xC3
 
 @dataclass(frozen=True, slots=True)
 class Spent:
-    """What one model was used for: ``calls`` that were answered, or settled, with their ``usage``.
+    """The use of one model: ``calls`` that were answered or settled, with their ``usage``.
 
-    ``cost_usd``: None where a price was unknown for any call. ``unanswered`` calls may have been billed, with ``bound``
+    ``cost_usd``: None where a price was unknown for any call. ``unanswered`` calls may have been billed, ``bound``
     at most.
     """
 
@@ -39,7 +39,7 @@ class Spent:
 
 
 class _Intent(NamedTuple):
-    """A call without an answer; the tokens are those reserved, and the most that its input can have.
+    """A call without an answer, with its reserved tokens and the upper bound of its input.
 
     ``offset``: of its INTENT, made for ``task``.
     """
@@ -54,11 +54,11 @@ class _Intent(NamedTuple):
 
 
 class CallTotals:
-    """Calls and intents over all epochs, as small numbers; no answer is held."""
+    """Calls and intents of all epochs, as a few numbers each; answers are not held."""
 
     def __init__(self) -> None:
         self.prefixes = array("Q")  # of the digests of reusable CALLs, in the order of the log …
-        self.offsets = array("Q")  # … and where they stand
+        self.offsets = array("Q")  # … and their offsets
         self.latest = 0.0
         self._names: dict[bytes, str] = {}
         self._totals: dict[str, list[float]] = {}  # calls, input, output, cached, cost
@@ -66,7 +66,7 @@ class CallTotals:
         self._recent: deque[tuple[float, str, int, int]] = deque()
 
     def intent(self, frame: Frame) -> None:
-        """A call is about to be made. LogError: the record is too short."""
+        """Count an INTENT: a call about to be made. LogError: the record is too short."""
         try:
             digest, at, inputs, outputs, bound = _INTENT.unpack_from(frame.payload)
             model = self._name(frame.payload, _INTENT.size)
@@ -77,7 +77,7 @@ class CallTotals:
         self.latest = max(self.latest, at)
 
     def call(self, frame: Frame) -> None:
-        """A call was answered, or is settled. LogError: the record is too short."""
+        """Count a CALL: one answered or settled. LogError: the record is too short."""
         try:
             digest, at, inputs, outputs, cached, cost, reusable = _CALL.unpack_from(frame.payload)
             model = self._name(frame.payload, _CALL.size)
@@ -101,7 +101,7 @@ class CallTotals:
         self._remember(at, model, inputs, outputs)
 
     def spent(self) -> dict[str, Spent]:
-        """Per model, over all that was counted."""
+        """The use of each model."""
         found: dict[str, Spent] = {}
         for model, (calls, inputs, outputs, cached, cost) in self._totals.items():
             usage = Usage(int(inputs), int(outputs), int(cached))
@@ -144,7 +144,7 @@ class CallTotals:
             recent.popleft()
 
     def _name(self, payload: bytes, at: int) -> str:
-        """The string at ``at``, whose first byte says its length (fixstr, str 8); IndexError: it is not all there."""
+        """The msgpack string at ``at`` (fixstr or str 8). IndexError: it is incomplete."""
         first = payload[at]
         size, at = (payload[at + 1], at + 2) if first == 0xD9 else (first & 0x1F, at + 1)
         if not (0xA0 <= first < 0xC0 or first == 0xD9) or at + size > len(payload):

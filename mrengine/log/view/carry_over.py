@@ -1,4 +1,4 @@
-"""Owns which results of earlier epochs fit into a new one: chunks are matched by what the map function was given."""
+"""Which results of earlier epochs fit into a new one: chunks are matched by what the map function was given."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ _Place = tuple[int, int, int]  # chunk id, start, end
 def carried(
     stored: ResumeEngine, job: JobRecord, documents: Sequence[DocumentRow], tables: Sequence[bytes]
 ) -> Iterator[bytes]:
-    """Payloads of the CARRY records with which a new epoch takes over what fits of those in the log.
+    """Payloads of the CARRY records with which a new epoch takes over the fitting results in the log.
 
     ``job``, ``documents`` and ``tables`` (payloads of CHUNKS) describe the new epoch; none of it need be in the log. A
     chunk keeps model and result where text, overlap, document id and map version are the same and the model is still
@@ -70,12 +70,12 @@ def _taken_over(
 
 
 def _origin(epochs: Sequence[Epoch], offset: int) -> Epoch:
-    """The epoch in which a RESULT was written: its model index counts in that epoch's models."""
+    """The epoch in which a RESULT was written, whose models its model index refers to."""
     return epochs[bisect_right([epoch.offset for epoch in epochs], offset) - 1]
 
 
 def _model_index(origin: Epoch, job: JobRecord, index: int) -> int | None:
-    """The place among the new job's models of the one that made a result; None: it is not there any more."""
+    """The index among the new job's models of the one that made a result; None: it is no longer one of them."""
     if index < 0:
         return None if job.all_models and job.models else -1
     models = origin.job.models
@@ -123,9 +123,9 @@ def _places(rows: Iterator[_Row]) -> Iterator[tuple[bytes, _Place]]:
 def _matches(
     source: Iterator[tuple[bytes, _Place]], target: Iterator[tuple[bytes, _Place]]
 ) -> Iterator[tuple[_Place, _Place]]:
-    """(place, old place) of every chunk of ``target`` that ``source`` has, too.
+    """(position, old position) of every chunk of ``target`` that ``source`` has as well.
 
-    What both begin with needs no memory; duplicates there are as many on both sides, so the rest may count anew.
+    A common prefix needs no memory; it has equally many duplicates on both sides, so counting restarts after it.
     """
     for (digest, place), (old_digest, old_place) in zip(target, source, strict=False):
         if digest != old_digest:
@@ -140,7 +140,7 @@ def _matches(
 def _by_digest(
     digest: bytes, place: _Place, rest: Iterator[tuple[bytes, _Place]]
 ) -> dict[bytes, _Place | deque[_Place]]:
-    """Where each digest stands; a deque only for those that stand more than once."""
+    """The positions of each digest; a deque only for those that occur more than once."""
     found: dict[bytes, _Place | deque[_Place]] = {digest: place}
     for further, further_place in rest:
         known = found.setdefault(further, further_place)

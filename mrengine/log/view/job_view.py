@@ -1,16 +1,19 @@
-"""Owns what a job folder tells anyone who looks: the replayed log, without a lock and without changing a byte."""
+"""One view of a job's log for anyone who looks: replayed once, then continued; no lock, and not a byte is changed."""
 
 from __future__ import annotations
 
 import os
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
+from dataclasses import replace
+from hashlib import blake2b
 from types import TracebackType
 from typing import Any
 
-from mrengine.log.file.reader import open_log
+from mrengine.log.file.reader import LogReader, open_log
 from mrengine.log.file.recovery import Recovery
 from mrengine.log.format.chunk_rows import ChunkTable, DocumentNames
-from mrengine.log.format.codec import HEADER_BYTES
+from mrengine.log.format.codec import HEADER_BYTES, Frame
 from mrengine.log.view.outcome_index import OutcomeIndex
 from mrengine.log.view.replay import Epoch, Replay
 from mrengine.log.view.results import Results
@@ -20,27 +23,117 @@ __all__ = ["ResumeEngine"]
 
 
 class ResumeEngine:
-    """A job as its log says it is now. ``recovery`` tells damage and torn tail, ``state`` the rest."""
+    """A job as its log says it is now. ``recovery`` tells damage and torn tail, ``state`` the rest.
+
+    It can be continued in two ways: ``refresh()`` takes whatever has been added, ``catch_up()`` and ``follow()`` stop
+    at an offset that the log's writer has announced as durable.
+    """
+
+    reader: LogReader
+    state: Replay
+    recovery: Recovery
 
     def __init__(self, job_folder: str | os.PathLike[str]) -> None:
-        """JobNotFound: the folder holds no log. LogError: it cannot be used."""
-        self.reader = open_log(job_folder)
+        """JobNotFound: the folder holds no log. LogError: the log cannot be used."""
+        self._folder = job_folder
+        self._open()
+        try:
+            self._walk()
+        except BaseException:
+            self.close()
+            raise
+
+    def _open(self) -> None:
+        self.reader = open_log(self._folder)
         self.state = Replay()
         self.recovery = Recovery(HEADER_BYTES)
-        self.refresh()
+        self._durable = HEADER_BYTES  # as far as a writer has said so
+        # Start, stop and digest of what a writer may still cut back.
+        self._tail = HEADER_BYTES, HEADER_BYTES, self._digest(HEADER_BYTES, HEADER_BYTES)
+
+    def _reopen(self) -> None:
+        before = self.reader
+        self._open()
+        before.close()
+
+    @property
+    def position(self) -> int:
+        """The end of what was read."""
+        return self.state.end
 
     def refresh(self) -> Recovery:
-        """Read what was added since, and say what the log's end and damage are now."""
-        self.recovery = self.reader.walk(self.state.add, after=self.recovery)
+        """Read what was added since, and say what the log's end and damage are now. JobNotFound: it was purged."""
+        if not self._stands():
+            self._reopen()
+        self._walk()
         return self.recovery
+
+    def _walk(self) -> None:
+        # The first walk starts without an earlier one: only then is a damaged header reported as damage.
+        after = None
+        if self.position > HEADER_BYTES:
+            watermark = max(self.recovery.watermark, self._durable)
+            after = replace(self.recovery, end=self.position, watermark=watermark)
+        self.recovery = self.reader.walk(self.state.add, after=after)
+        start, stop = min(self.recovery.watermark, self.position), self.position
+        self._tail = start, stop, self._digest(start, stop)
+
+    def catch_up(self, durable: int) -> None:
+        """Read up to ``durable``, by the writer that has just opened the log. LogError, JobNotFound.
+
+        All is read anew where that writer has repaired damage or cut the log back, or where another log has its name.
+        """
+        if self.position > durable or not self._stands():
+            self._reopen()
+        for _ in self.follow(durable):
+            pass
+
+    def follow(self, durable: int) -> Iterator[tuple[Frame, bool]]:
+        """The frames up to ``durable``, each with whether it is an outcome that counts; nothing beyond is read."""
+        self._durable = max(self._durable, durable)
+        if durable > self.position:
+            for frame in self.reader.frames(self.position, durable):
+                yield frame, self.state.add(frame)
+
+    def _stands(self) -> bool:
+        """Whether the log can still be what was read of it.
+
+        A writer whose disk fails cuts the log back to what is durable, and another one goes on from there: whatever was
+        read beyond the newest watermark may be other bytes by now. Damage that was seen is repaired by the next writer,
+        and then reads otherwise.
+        """
+        if self.recovery.damage or not self._is_named():
+            return False
+        start, stop, digest = self._tail
+        return self._digest(start, stop) == digest
+
+    def _digest(self, start: int, stop: int) -> bytes:
+        found = blake2b(digest_size=16)
+        for data in self.reader.raw(start, stop):
+            found.update(data)
+        return found.digest()
+
+    def _is_named(self) -> bool:
+        with suppress(OSError):
+            named = os.stat(os.path.join(os.fspath(self._folder), "log"), follow_symlinks=False)
+            return os.path.samestat(named, os.fstat(self.reader.fd))
+        return False
 
     @property
     def epoch(self) -> Epoch | None:
         """The epoch that counts; None: the job was interrupted before its first record."""
         return self.state.epoch
 
+    @property
+    def complete(self) -> bool:
+        """Whether every task of every round has its result, so that a run would find nothing left to do."""
+        epoch = self.epoch
+        if epoch is None or epoch is not self.state.newest or not epoch.complete:
+            return False
+        return all(epoch.index(round_).done == epoch.index(round_).total for round_ in epoch.rounds)
+
     def index(self, round_: int = 0) -> OutcomeIndex:
-        """The outcomes of a round; empty where there are none."""
+        """The outcomes of a round; empty if there are none."""
         return self.epoch.index(round_) if self.epoch else OutcomeIndex(round_, 0)
 
     def pending(self, round_: int = 0) -> Iterator[tuple[int, int]]:
@@ -70,7 +163,7 @@ class ResumeEngine:
         return DocumentNames(self.reader, self.epoch.documents if self.epoch else [])
 
     def close(self) -> None:
-        """Close the descriptor; results that were handed out have their own."""
+        """Close the descriptor; results already returned have their own."""
         self.reader.close()
 
     def __enter__(self) -> ResumeEngine:

@@ -1,4 +1,4 @@
-"""Owns documents whose DOCUMENTS record was lost: what else names them, and the records that put them back.
+"""Documents whose DOCUMENTS record was lost: what else names them, and the records that put them back.
 
 The caller may have given them again; else the rest of the log tells: outcomes have a document's id, rows of the chunk
 table its place in the spool, and the digest of each chunk says whether that is what stands there.
@@ -25,7 +25,7 @@ _Chunks = list[tuple[int, ChunkRow]]
 
 
 def lacking_documents(epoch: Epoch, known: Mapping[int, DocumentRow]) -> Iterator[bytes]:
-    """Payloads of DOCUMENTS for those that the log has lost and somebody knows, by index."""
+    """Payloads of DOCUMENTS for lost documents that can be restored, by index."""
     for first, stop in epoch.lost_documents():
         found = (index for index in range(first, stop) if index in known)
         for _, run in groupby(enumerate(found), lambda item: item[1] - item[0]):
@@ -34,7 +34,7 @@ def lacking_documents(epoch: Epoch, known: Mapping[int, DocumentRow]) -> Iterato
 
 
 def retold_documents(stored: ResumeEngine, text: Text) -> dict[int, DocumentRow]:
-    """Lost documents that the rest of the log tells of, by index; only those whose every chunk is in the spool."""
+    """Lost documents that the rest of the log implies, by index; only those with every chunk in the spool."""
     epoch = stored.epoch
     if epoch is None or not epoch.lost_documents():
         return {}
@@ -53,7 +53,7 @@ def retold_documents(stored: ResumeEngine, text: Text) -> dict[int, DocumentRow]
 
 
 def _name(stored: ResumeEngine, chunks: _Chunks) -> str | None:
-    """The document's id, by the outcome of any of its chunks."""
+    """The document's id, from the outcome of any of its chunks."""
     index = stored.index()
     for chunk_id, _ in chunks:
         for slot in range(chunk_id * index.models, (chunk_id + 1) * index.models):
@@ -66,7 +66,7 @@ def _name(stored: ResumeEngine, chunks: _Chunks) -> str | None:
 
 
 def _row(name: str, rows: list[ChunkRow], text: Text) -> DocumentRow | None:
-    """Where a document stands. None: a chunk of it is not in the spool any more."""
+    """Where a document is in the spool. None: one of its chunks is not there any more."""
     digest, end = blake2b(digest_size=16), rows[0].spool_from
     for row in rows:
         data = text.read(row.spool_from, row.spool_to)

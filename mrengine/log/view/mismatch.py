@@ -1,4 +1,4 @@
-"""Owns comparing a job with what its log was started with: what differs, for people and for ``on_mismatch``. Pure."""
+"""Compares a job with what its log was started with: what differs, for people and for ``on_mismatch``. Pure."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ _SHOWN = 5
 
 @dataclass(frozen=True, slots=True)
 class Differences:
-    """``lines``: what differs, for people; empty: nothing. ``extends``: documents were added, and nothing else."""
+    """``lines``: the differences, for people. ``extends``: documents were added, and nothing else changed."""
 
     lines: tuple[str, ...] = ()
     extends: bool = field(default=False)
@@ -29,7 +29,7 @@ def compare(
     stored_documents: Iterable[tuple[str, bytes]] = (),
     new_documents: Iterable[tuple[str, bytes]] = (),
 ) -> Differences:
-    """What the new job has other than the stored one. The documents, (id, digest) each, are only read where needed."""
+    """How the new job differs from the stored one. The documents, (id, digest) each, are only read if needed."""
     others = [*_chunking(stored, new), *_models(stored, new), *_map(stored, new)]
     if stored.documents == new.documents:
         return Differences(tuple(others))
@@ -85,7 +85,7 @@ def _map(stored: JobRecord, new: JobRecord) -> Iterator[str]:
 
 
 def _changed_parts(stored: JobRecord, new: JobRecord) -> list[str]:
-    """What of a function, or of a prompt, is not as it was; nothing where all of it is, as in another Python."""
+    """Which parts of a function or prompt have changed; none if only the Python version has."""
     if isinstance(stored.map_source, Mapping) and isinstance(new.map_source, Mapping):
         was, now = stored.map_source, new.map_source
     else:

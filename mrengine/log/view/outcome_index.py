@@ -1,4 +1,4 @@
-"""Owns which task of a round has which outcome: an offset a key, 8 bytes each, fed by replay and by tailing alike."""
+"""Which task of a round has which outcome: one offset of 8 bytes for each key."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ class OutcomeIndex:
     """
 
     def __init__(self, round_: int, chunks: int, models: int = 1) -> None:
-        """``models``: with ``all_models`` their number, else 1."""
+        """``models``: their number with ``all_models``, else 1."""
         self.round = round_
         self.models = models
         self.done = self.failed = 0
@@ -32,7 +32,7 @@ class OutcomeIndex:
 
     @property
     def total(self) -> int:
-        """Outcomes that the round will have when it is done."""
+        """The number of outcomes when the round is done."""
         return len(self._slots)
 
     @property
@@ -41,7 +41,7 @@ class OutcomeIndex:
         return len(self._slots) // self.models
 
     def grow(self, chunks: int) -> None:
-        """Make room for this many chunks; what is there stays."""
+        """Make room for this many chunks; present outcomes stay."""
         missing = chunks * self.models - len(self._slots)
         if missing > 0:
             self._slots.frombytes(bytes(8 * missing))
@@ -54,7 +54,7 @@ class OutcomeIndex:
         return slot
 
     def add(self, frame: Frame) -> bool:
-        """Take a RESULT, FAILURE or CARRY of this round; True: it counts (a second RESULT of a key does not).
+        """Add a RESULT, FAILURE or CARRY of this round. True: it counts (a second RESULT of a key does not).
 
         LogError: the round has no such task.
         """
@@ -86,12 +86,12 @@ class OutcomeIndex:
         return value & _OFFSET if value & _FAILED else 0
 
     def outcome(self, chunk_id: int, model_index: int) -> int:
-        """Offset of the outcome of a task; 0: it has none, or the round has no such task."""
+        """Offset of a task's outcome; 0: none, or no such task."""
         slot = chunk_id if self.models == 1 else chunk_id * self.models + model_index
         return self._slots[slot] & _OFFSET if 0 <= slot < len(self._slots) else 0
 
     def pending(self) -> Iterator[tuple[int, int]]:
-        """(chunk_id, model_index) of every key that has no RESULT, failed ones too; -1 where models share a key."""
+        """(chunk_id, model_index) of every key without a RESULT, failed ones too; -1 where models share a key."""
         models = self.models
         for slot, value in enumerate(self._slots):
             if not value or value & _FAILED:
@@ -110,7 +110,7 @@ class OutcomeIndex:
         return array("Q", (slot for slot, value in enumerate(self._slots) if value & _FAILED))
 
     def copy(self) -> OutcomeIndex:
-        """A snapshot, which later outcomes do not change."""
+        """A snapshot that later outcomes do not change."""
         twin = OutcomeIndex(self.round, 0, self.models)
         twin._slots = self._slots[:]
         twin.done, twin.failed = self.done, self.failed

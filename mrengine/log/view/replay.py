@@ -1,4 +1,4 @@
-"""Owns the state that a log adds up to: epochs, rounds, outcomes, calls. Fed by recovery and by tailing alike."""
+"""The state that a log adds up to: epochs, rounds, outcomes, calls. Fed by recovery and by following alike."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ __all__ = ["Epoch", "Replay"]
 
 @dataclass(slots=True)
 class Epoch:
-    """A job as one JOB record and what follows it describe it. ``offset``: of the JOB.
+    """A job as described by one JOB record and those that follow it. ``offset``: that of the JOB.
 
     ``documents``: batches, in order, with a hole where a record was lost; ``segments``: where the rows of CHUNKS stand;
     ``indexes``: the outcomes of each round; ``attempts``: kinds of the ATTEMPTs of each task; ``assigned``: the model
@@ -55,7 +55,7 @@ class Epoch:
 
     @property
     def complete(self) -> bool:
-        """Whether the chunk table is all there."""
+        """Whether the chunk table is complete."""
         return 0 in self.rounds
 
     @property
@@ -76,7 +76,7 @@ class Epoch:
         return segments[-1].first + segments[-1].rows if segments else 0
 
     def add_documents(self, record: DocumentsRecord, offset: int) -> None:
-        """More documents, of those that no earlier record has named. LogError: they are others, or not this epoch's."""
+        """Add documents not named by an earlier record. LogError: they differ, or belong to another epoch."""
         first, stop = record.first, record.first + len(record.rows)
         if record.epoch != self.job.epoch or not any(a <= first and stop <= b for a, b in self.lost_documents()):
             message = f"documents {first} to {stop} of epoch {record.epoch} are known already, or of another epoch"
@@ -84,7 +84,7 @@ class Epoch:
         insort(self.documents, Batch(first, len(record.rows), offset))
 
     def lost_documents(self) -> list[tuple[int, int]]:
-        """Ranges of indexes, (first, stop), that the job has and no record names."""
+        """Ranges of document indexes, (first, stop), that no record names."""
         holes, known = [], 0
         for batch in (*self.documents, Batch(self.job.documents[0], 0, 0)):
             if batch.first > known:
@@ -93,14 +93,14 @@ class Epoch:
         return holes
 
     def forget_rounds(self) -> None:
-        """All later rounds are played anew."""
+        """Drop all later rounds, which will be run again."""
         for known in (self.segments, self.indexes, self.rounds):
             for round_ in [number for number in known if number]:
                 del known[round_]
 
     def add_segment(self, segment: Segment) -> None:
-        """More rows. LogError: they do not follow those that are there."""
-        if segment.round and segment.first == 0:  # the round is played over other inputs
+        """Add rows. LogError: they do not follow the present ones."""
+        if segment.round and segment.first == 0:  # the round is run on other inputs
             for known in (self.segments, self.indexes, self.rounds):
                 known.pop(segment.round, None)
         if segment.first != self.chunks(segment.round):
@@ -110,7 +110,7 @@ class Epoch:
         self.index(segment.round).grow(segment.first + segment.rows)
 
     def start_round(self, record: RoundRecord) -> None:
-        """A ROUND: continues the round with the same total and version, else starts it afresh."""
+        """A ROUND: continues a round with the same total and version, else restarts it."""
         known = self.rounds.get(record.round)
         if record.round and known and (known.total, known.version) != (record.total, record.version):
             self.indexes.pop(record.round, None)
@@ -124,15 +124,16 @@ class Epoch:
 
 
 class Replay:
-    """The state. ``add`` every frame in order; ``problems``: (offset, why) of records that make no sense.
+    """The state. ``add`` every frame in order; ``problems``: (offset, why) of inconsistent records.
 
     ``closed``: how the last run ended, None where it goes on or was interrupted. ``updated``: the newest time of a JOB,
-    ROUND or CLOSE. ``round_offset``: where the newest ROUND 0 stands, that is, where the last run began.
+    ROUND or CLOSE. ``round_offset``: where the newest ROUND 0 stands, that is, where the last run began. ``end``: of
+    the newest frame.
     """
 
     def __init__(self) -> None:
         self.epochs: list[Epoch] = []
-        self.ledger = CallTotals()
+        self.call_totals = CallTotals()
         self.closed: CloseRecord | None = None
         self.updated = 0.0
         self.round_offset = 0
@@ -141,8 +142,8 @@ class Replay:
         self._newest: Epoch | None = None
         self._gaps = False
         self._lost: list[tuple[int, int]] = []
+        self.end = HEADER_BYTES
         self._unreadable: set[int] = set()  # outcomes whose CRC vouches for them, and that are none
-        self._end = HEADER_BYTES
         self._takers: dict[int, Callable[[Frame], object]] = {
             codec.VOID: self._void,
             codec.JOB: self._job,
@@ -150,7 +151,7 @@ class Replay:
             codec.CHUNKS: self._chunks,
             codec.ROUND: self._round,
             codec.INTENT: self._intent,
-            codec.CALL: self.ledger.call,
+            codec.CALL: self.call_totals.call,
             codec.RESULT: self._outcome,
             codec.FAILURE: self._outcome,
             codec.CARRY: self._outcome,
@@ -169,14 +170,14 @@ class Replay:
         return self._newest
 
     def add(self, frame: Frame) -> bool:
-        """Take one frame; True: it is an outcome that counts.
+        """Take in one frame. True: it is an outcome that counts.
 
-        A record that its CRC vouches for and that makes no sense all the same is noted and skipped.
+        A record with a valid CRC that is inconsistent nevertheless is noted in ``problems`` and skipped.
         """
         offset, kind, payload, _ = frame
-        if offset != self._end:
-            self._lost.append((self._end, offset))
-        self._end = offset + OVERHEAD_BYTES + len(payload)
+        if offset != self.end:
+            self._lost.append((self.end, offset))
+        self.end = offset + OVERHEAD_BYTES + len(payload)
         take = self._takers.get(kind)
         if take is None:
             return False
@@ -185,12 +186,12 @@ class Replay:
         try:
             return bool(take(frame))
         except LogError as error:
-            if not self._gaps:  # after one, records may be of something that was lost
+            if not self._gaps:  # after one, records may refer to something lost
                 self.problems.append((frame.offset, str(error)))
             return False
 
     def _void(self, frame: Frame) -> None:
-        """Padding; or damage that was repaired, in which a later round may have been started afresh."""
+        """Padding, or repaired damage; the latter may have held the restart of a later round."""
         if frame.payload[:1] == REPAIRED:
             self._gaps = True
             self._lost.append((frame.offset, frame.end))
@@ -240,7 +241,7 @@ class Replay:
         return True
 
     def _intent(self, frame: Frame) -> None:
-        self.ledger.intent(frame)
+        self.call_totals.intent(frame)
         round_, chunk_id, model_index = key(frame.payload)
         if model_index >= 0 and self._newest is not None and (round_ or self._newest.models == 1):
             self._newest.assigned[round_, chunk_id] = model_index

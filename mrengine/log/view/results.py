@@ -1,4 +1,4 @@
-"""Owns results and failures as the world sees them: lazy sequences over the log, in chunk order, nothing held."""
+"""Results and failures as users see them: lazy sequences over the log, in chunk order; nothing is held in memory."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ from abc import abstractmethod
 from array import array
 from collections.abc import Sequence
 from contextlib import suppress
+from dataclasses import replace
 from typing import Any, Generic, TypeVar, overload
 
 from mrengine.errors import LogError
@@ -26,7 +27,7 @@ _T = TypeVar("_T")
 
 
 class _Outcomes(Sequence[_T], Generic[_T]):
-    """Outcomes by position: two numbers each, the rest is read from the log when it is asked for."""
+    """Outcomes by position: two numbers each; the rest is read from the log on access."""
 
     def __init__(self, reader: LogReader, slots: Sequence[int], offsets: array[int], models: int) -> None:
         self._reader = reader
@@ -42,7 +43,7 @@ class _Outcomes(Sequence[_T], Generic[_T]):
     @overload
     def __getitem__(self, index: slice) -> list[_T]: ...
     def __getitem__(self, index: int | slice) -> _T | list[_T]:
-        """LogError: the record cannot be read any more."""
+        """Read one outcome. LogError: the record cannot be read any more."""
         if isinstance(index, slice):
             return [self[at] for at in range(*index.indices(len(self)))]
         return self._read(self._slots[index] // self._models, self._offsets[index])
@@ -74,7 +75,7 @@ class Failures(_Outcomes[ChunkFailure]):
         frame = self._reader.frame(offset)
         if frame.kind == FAILURE:
             with suppress(LogError):
-                return failure_of(unpack_failure(frame.payload))
+                return failure_of(replace(unpack_failure(frame.payload), chunk_id=chunk_id))
         return ChunkFailure(chunk_id, self._document(chunk_id), None, "damaged", UNREADABLE)
 
     def _document(self, chunk_id: int) -> str:
@@ -85,16 +86,11 @@ class Failures(_Outcomes[ChunkFailure]):
         return ""
 
 
-def failure_of(r: FailureRecord) -> ChunkFailure:
-    """A record as the world sees it."""
-    return ChunkFailure(r.chunk_id, r.document_id, r.model, r.kind, r.message, r.attempts, r.traceback, r.answers)
-
-
 class Results(_Outcomes[ChunkResult]):
     """The results of a round, in chunk order (with all models: in model order within a chunk).
 
-    A snapshot of ``index``, with a descriptor of its own: it stays readable when the log grows and when the job folder
-    is deleted. 8 bytes a result, 16 where some are missing. ``failures``: the rest.
+    A snapshot of ``index``, with a descriptor of its own: it stays readable while the log grows and after the job
+    folder is deleted. 8 bytes a result, 16 where some are missing. ``failures``: the rest.
     """
 
     def __init__(
@@ -123,7 +119,7 @@ class Results(_Outcomes[ChunkResult]):
 
 
 def result_of(r: ResultRecord, result_type: Any, *, resumed: bool) -> ChunkResult:
-    """A record as the world sees it. InvalidResult: it is not what ``result_type`` says."""
+    """A record as users see it. InvalidResult: it does not match ``result_type``."""
     result = r.result
     if result_type is not None:
         made = bool(r.flags & FROM_INSTANCE)
@@ -132,3 +128,8 @@ def result_of(r: ResultRecord, result_type: Any, *, resumed: bool) -> ChunkResul
     return ChunkResult(
         r.chunk_id, r.document_id, r.model, r.worker_id, result, usage, r.cost_usd, r.duration_ms, r.attempt, resumed
     )
+
+
+def failure_of(r: FailureRecord) -> ChunkFailure:
+    """A record as the world sees it."""
+    return ChunkFailure(r.chunk_id, r.document_id, r.model, r.kind, r.message, r.attempts, r.traceback, r.answers)

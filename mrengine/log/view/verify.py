@@ -1,4 +1,4 @@
-"""Owns checking a log from end to end: every byte by its CRC, every record by what its kind promises."""
+"""Checks a log from end to end: every byte by its CRC, every record by what its kind promises."""
 
 from __future__ import annotations
 
@@ -33,10 +33,10 @@ _UNPACK: dict[int, Callable[[bytes], object]] = {
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """What a check found. ``records``: how many of each kind, by name. Ranges are byte offsets of the log.
+    """The result of a check. ``records``: how many of each kind, by name. Ranges are byte offsets of the log.
 
-    ``damage``: announced bytes that are lost now; ``repaired``: ranges that an earlier opening found damaged, saved
-    aside and filled; ``problems``: (offset, why) of records that make no sense; ``torn``: bytes after the end, which
+    ``damage``: announced bytes that are lost; ``repaired``: ranges that an earlier opening found damaged, saved
+    aside and filled; ``problems``: (offset, why) of inconsistent records; ``torn``: bytes after the end, which
     were never announced.
     """
 
@@ -49,12 +49,12 @@ class Verdict:
 
     @property
     def sound(self) -> bool:
-        """Nothing that was announced is lost or unreadable. What was repaired has been run again since, or will be."""
+        """Whether nothing announced is lost or unreadable. Repaired parts have been run again since, or will be."""
         return not self.damage and not self.problems
 
 
 def verify(job_folder: str | os.PathLike[str]) -> Verdict:
-    """Read the whole log and change nothing. JobNotFound: there is none. LogError: its header cannot be used."""
+    """Check a whole log without changing it. JobNotFound: there is none. LogError: its header is unusable."""
     state, counts = Replay(), Counter[str]()
     repaired: list[tuple[int, int]] = []
     problems: dict[int, str] = {}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
@@ -11,7 +12,7 @@ from mrengine.providers.call.structured import checked, in_words, schema_of
 from mrengine.providers.call.thoughts import used_up
 from mrengine.records import Completion, Request, Usage
 
-__all__ = ["ON_TRUNCATION", "Ask", "answer", "is_continuation"]
+__all__ = ["ON_TRUNCATION", "Ask", "answer", "check_call", "is_continuation"]
 
 MAX_PARTS = 8
 MAX_REASKS = 2
@@ -25,6 +26,21 @@ _AGAIN = "That is not what was asked for:\n{problems}{schema}"
 _MIN_REPEAT, _MAX_REPEAT = 16, 400
 
 Ask = Callable[[Request], Completion]
+
+
+def check_call(prompt: Any, system: Any, max_tokens: Any, temperature: Any, on_truncation: Any) -> None:
+    """ConfigError for what no model can be asked, before anything is reserved. It shows no text."""
+    for name, value in (("prompt", prompt), ("system", "" if system is None else system)):
+        if not isinstance(value, str):
+            raise ConfigError(f"{name} is a str, not of type {type(value).__name__}", setting=name)
+    if type(max_tokens) is not int or max_tokens < 1:
+        raise ConfigError(f"max_tokens is a whole number, 1 or more, not {max_tokens!r}", setting="max_tokens")
+    number = isinstance(temperature, (int, float)) and not isinstance(temperature, bool)
+    if temperature is not None and not (number and 0 <= temperature < math.inf):
+        raise ConfigError(f"temperature is a number, 0 or more, not {temperature!r}", setting="temperature")
+    if on_truncation not in ON_TRUNCATION:
+        told = ", ".join(map(repr, ON_TRUNCATION))
+        raise ConfigError(f"on_truncation={on_truncation!r}: it is one of {told}", setting="on_truncation")
 
 
 def answer(ask: Ask, request: Request, *, response_model: Any = None, on_truncation: str = "error") -> Completion:

@@ -78,13 +78,13 @@ class Breaker:
             self._failures, self._until, self._probing = 0, None, False
             self._cooldown_s = self._first_s
 
-    def failed(self, error: ModelError) -> None:
-        """A call failed."""
+    def failed(self, error: ModelError, *, times: int = 1) -> None:
+        """A call failed, and counts for so many."""
         if (isinstance(error, RateLimited) and error.transient) or not error.certain:
             with self._lock:
                 self._probing = False
         elif error.transient:
-            self._count()
+            self._count(times)
         elif error.scope == "model":
             with self._lock:
                 self._ended = True
@@ -96,9 +96,9 @@ class Breaker:
         with self._lock:
             self._probing = False
 
-    def _count(self) -> None:
+    def _count(self, times: int) -> None:
         with self._lock:
-            self._failures += 1
+            self._failures += times
             if self._until is not None and self._clock() < self._until:
                 return  # calls that were under way when it opened
             if self._probing or self._failures >= self._threshold:

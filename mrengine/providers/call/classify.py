@@ -19,7 +19,7 @@ LONG_S = 900.0  # a wait that is longer is no wait: the model is given up, and i
 
 Reason = Literal[
     "limit", "used_up", "away", "too_large", "unavailable", "overflow", "filtered", "money", "key", "forbidden",
-    "place", "no_model", "no_route", "proxy", "redirect", "request",
+    "place", "no_model", "no_memory", "no_route", "proxy", "redirect", "request",
 ]  # fmt: skip
 
 
@@ -53,6 +53,10 @@ _VERDICTS: Mapping[Reason, Verdict] = {
         Verdict("forbidden", "model", certain=False, advice="check what the API key is allowed to use"),
         Verdict("place", "model", advice="it is not served in your country or network"),
         Verdict("no_model", "model", certain=False, advice="check the model's name and the base URL"),
+        Verdict(
+            "no_memory", "model", certain=False,
+            advice="its server has too little memory for it: free some there, or use a smaller model",
+        ),
         Verdict("no_route", "model", certain=False, advice="check the base URL: it ends with /v1 as a rule"),
         Verdict(
             "proxy", "model", certain=False,
@@ -137,6 +141,7 @@ def _words(*patterns: str) -> re.Pattern[str]:
     return re.compile("|".join(patterns), re.IGNORECASE | re.DOTALL)
 
 
+_LONG_CONTEXT = _words(r"long[- ]context")
 _BUSY = _words(
     r"overloaded", r"(?:at|over|out of|no|exceeded|insufficient) (?:available )?capacity", r"capacity (?:is )?exceeded",
     r"currently loading|is loading|loading model|model (?:is )?unloaded|warming up|not ready yet",
@@ -183,8 +188,14 @@ _WORDS: tuple[tuple[Reason, re.Pattern[str], frozenset[int] | None], ...] = (
         r"inappropriate content|sensitive (?:content|information|words?)|content exists risk|flagged (?:as|for|by)",
         r"(?:violat\w+|blocked by|failed|requires) .{0,40}(?:polic|moderation|safety|guideline|guardrail)",
         r"moderation|prohibited[ _]content|safety system|responsible ai|敏感|不安全",
-    ), frozenset({400, 403, 406, 422, 451, 500})),
+    ), frozenset({400, 403, 406, 422, 451, 498, 500})),
     ("money", _MONEY, None),
+    ("too_large", _words(r"(?:payload|body|request)(?: size)? exceeds the (?:size )?limit\b.{0,40}bytes"),
+     frozenset({400, 413})),
+    ("no_memory", _words(
+        r"requires more (?:system |gpu |video )?memory|(?:not enough|insufficient) (?:system |gpu |video )*"
+        r"(?:memory|resources) (?:to|for|available)|due to insufficient system resources",
+    ), frozenset({400, 500, 503})),
     ("place", _words(r"(?:country|region|territory|location)[^.]{0,40} (?:is )?not (?:supported|available)"), None),
     ("no_model", _words(
         r"\bmodels?\b.{0,160}(?:does not exist|do(?:es)?n'?t exist|not found|not supported|decommissioned|deprecated"
@@ -256,8 +267,8 @@ def _by_code(status: int, said: Said) -> Reason | None:
     reason = next((reason for reason in _ORDER if reason in known), None)
     if reason == "used_up" and said.retry_s is not None and said.retry_s < LONG_S:
         return "limit"
-    if reason == "limit" and status >= 500:
-        return "limit"
+    if reason == "limit" and _LONG_CONTEXT.search(said.message):
+        return "too_large"
     if reason in ("limit", "unavailable") and status in (400, 413, 422) and _OVERFLOW.search(said.message):
         return None if _SLOW_DOWN.search(said.message) is None else reason
     return reason
@@ -287,7 +298,7 @@ def _limit_in_words(text: str, wait_s: float | None) -> Reason | None:
         return "limit"
     if _MONEY.search(text) and not _SLOW_DOWN.search(text):
         return "money"
-    if re.search(r"long[- ]context", text, re.IGNORECASE):
+    if _LONG_CONTEXT.search(text):
         return "too_large"
     return "limit"
 

@@ -16,13 +16,23 @@ from typing import Any
 
 from mrengine.errors import ContextOverflow, ModelError, ModelRefused, ModelUnavailable, RateLimited
 from mrengine.providers.call import shown_prose
-from mrengine.providers.call.classify import Verdict, classify
+from mrengine.providers.call.classify import LONG_S, Verdict, classify
 from mrengine.providers.call.said import Said, read
 from mrengine.providers.http.http1 import Malformed
 from mrengine.providers.http.rate_limit_headers import exhausted_s, observed
 from mrengine.records import Observed, Usage
 
-__all__ = ["from_exception", "from_status", "inner_status", "overflow", "refused", "turned_away"]
+__all__ = [
+    "LONG_S",
+    "from_exception",
+    "from_status",
+    "given_up",
+    "inner_status",
+    "lasting",
+    "overflow",
+    "refused",
+    "turned_away",
+]
 
 # Answers to a request that no model has worked on: nothing is billed, and what was reserved for it comes back.
 _TURNED_AWAY = frozenset({400, 401, 402, 403, 404, 405, 413, 422, 429, 498})
@@ -53,6 +63,7 @@ _STATUS = {
     "not_found_error": 404, "model_not_found": 404, "invalid_request_error": 400, "context_length_exceeded": 400,
     "rate_limit_error": 429, "rate_limit_exceeded": 429, "insufficient_quota": 429, "overloaded_error": 529,
 }  # fmt: skip
+_YEAR_S = 366 * 86400.0
 _SECRET = 8  # characters; what is shorter is no key, and may stand in one by chance
 _UNTOLD = frozenset({"error", "none", "null", "invalid_request_error", "unknown_error", "api_error", "bad_request"})
 
@@ -77,7 +88,7 @@ def from_status(
     told = {**said.headers, **headers}
     seen = observed(told, now=now)
     wait_s = _wait_s(status, seen, said, told, now)
-    verdict = classify(status, said, wait_s=wait_s)
+    verdict = classify(_told_status(status, said), said, wait_s=wait_s)
     words = "" if texts is None else shown_prose.shown(said.message, texts, hidden)
     error = _of(verdict, _Told(model, status, _codes(said, hidden), words, body, said.message), now)
     if verdict.transient and wait_s is not None:
@@ -85,6 +96,11 @@ def from_status(
     error.observed, error.param = seen, _identifier(said.param, hidden)
     error.reason, error.certain = verdict.reason, verdict.certain
     return error
+
+
+def _told_status(status: int, said: Said) -> int:
+    """A gateway that fails because its own vendor refused says 500, and the refusal's status in the body."""
+    return said.status if status >= 500 and 400 <= said.status < 500 else status
 
 
 def _wait_s(
@@ -163,6 +179,23 @@ def _for_long(verdict: Verdict, told: _Told, facts: dict[str, Any], now: Callabl
         error = RateLimited(told.line(f"has used up its limit {until}", verdict.advice), **facts)
     error.transient = False
     return error
+
+
+def lasting(error: ModelError, *, now: Callable[[], float] = time.time) -> ModelError:
+    """The error of any provider, a user's own, too: final for the model where it passes in hours alone."""
+    if error.transient and error.retry_after_s is not None and error.retry_after_s >= LONG_S:
+        instant = datetime.fromtimestamp(now() + min(error.retry_after_s, _YEAR_S), timezone.utc)
+        error.args = (f"{error} (not before {instant:%Y-%m-%d %H:%M} UTC)", *error.args[1:])
+        error.transient, error.scope = False, "model"
+        error.reason = "used_up" if isinstance(error, RateLimited) else "away"
+    return error
+
+
+def given_up(error: RateLimited) -> None:
+    """Make final, of its model, a limit that has refused a call over and over; another call may have more luck."""
+    told = "run the job again later, lower limits=, or add a model or a key"
+    error.args = (f"{error}: it has refused this call all along: {told}", *error.args[1:])
+    error.transient, error.scope, error.reason, error.certain = False, "model", "used_up", False
 
 
 def _codes(said: Said, hidden: Collection[str]) -> str:

@@ -2,11 +2,12 @@
 
 Read, from the most faithful to the most lenient: the whole text; what a Markdown fence holds; the values in prose. Each
 as it is, and mended: raw line breaks in strings, trailing commas, comments, and Python's True, False and None. What is
-cut off, or is NaN, stays what it is: no JSON.
+cut off, or is NaN, stays what it is: no JSON. A Python dict or list is read, too, where it is all there is.
 """
 
 from __future__ import annotations
 
+import ast
 import json
 import re
 from collections.abc import Iterator
@@ -19,6 +20,7 @@ __all__ = ["json_in", "parse"]
 _FENCE = re.compile(r"```[ \t]*(?:json[c5]?|JSON)?[ \t]*\n?(.*?)```", re.DOTALL)
 _START = re.compile(r"[{\[]")
 _MOST_STARTS = 64
+_MOST_PYTHON = 100_000  # characters: its parser takes more memory than JSON's
 # A string is matched first, so that nothing inside of one is touched.
 _SLIPS = re.compile(
     r'"(?:[^"\\]|\\.)*"|//[^\n]*|/\*.*?\*/|,(?=(?:\s|//[^\n]*\n|/\*.*?\*/)*[}\]])|\b(?:True|False|None)\b', re.DOTALL
@@ -61,7 +63,19 @@ def _mended(text: str) -> str | None:
         except RecursionError:
             return None
         return attempt
-    return None
+    return _from_python(text)
+
+
+def _from_python(text: str) -> str | None:
+    """A dict or list as Python writes it, with single quotes."""
+    if not text.startswith(("{", "[")) or len(text) > _MOST_PYTHON:
+        return None
+    try:
+        shown = json.dumps(ast.literal_eval(text), ensure_ascii=False, allow_nan=False)
+        parse(shown)
+    except (ValueError, TypeError, SyntaxError, RecursionError, MemoryError):
+        return None
+    return shown
 
 
 def _mend(match: re.Match[str]) -> str:

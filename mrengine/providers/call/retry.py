@@ -11,6 +11,7 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import replace
 from typing import Any, Protocol
 
@@ -28,6 +29,7 @@ MIN_BACKOFF_S = 0.01  # a job with backoff_s=0 must not spin
 MAX_CAUSES = 12
 MIN_ATTEMPT_S = 30.0
 UNTOLD_S = 1.0  # a limit that tells no time
+UNTOLD_MOST_S = 90.0  # a call that such a limit refuses for so long met no limit of a minute
 
 
 class LeaseLike(Protocol):
@@ -71,6 +73,7 @@ def call(
     aside: bool = False,
     on_retry: Callable[[ModelError, int, float], None] | None = None,
     on_wait: Callable[..., None] | None = None,
+    in_line: Callable[[], AbstractContextManager[object]] | None = None,
     clock: Callable[[], float] = time.monotonic,
     sleep: Callable[[float], object] | None = None,
     rng: Callable[[], float] = random.random,
@@ -82,7 +85,8 @@ def call(
     where it is None. ``breaker`` hears of every outcome; where it has opened and the caller has ``alternatives``
     (another model), the failure is raised at once. ``aside``: the caller can wait without holding anything up, and is
     told at once of a model that does not answer (``error.aside``). ``on_retry(error, attempt, wait_s)`` and
-    ``on_wait`` (of the budget) only tell.
+    ``on_wait`` (of the budget) only tell. ``in_line()``: while a limit is waited for, which puts the deadline off, too;
+    a limit that refuses a call on end for its own time, and for 15 minutes (untold: 90 s), ends its model.
 
     Raises the last ``ModelError``, whose message, ``attempts``, ``waited_s`` and ``causes`` say what was tried, or
     ``Stopped`` when ``stopping`` is set during a wait. An answer must begin within half of the time that is left, or
@@ -92,7 +96,7 @@ def call(
     tokens = _estimate(request) if input_tokens is None else input_tokens
     until = deadline if callable(deadline) else lambda: deadline
     wait_until = _Waiter(stopping, clock, sleep)
-    story = _Story(clock())
+    story = _Story(clock(), until() - clock())
     while True:
         lease = None
         if budget is not None:
@@ -103,23 +107,29 @@ def call(
             _withdraw(lease, breaker)
             raise story.cut_short(name, clock())
         story.attempts += 1
+        asked = clock()
         outcome = _settled(provider, request, name, lease, left_s)
         _tell(breaker, outcome)
+        story.judge(outcome, clock())
         if isinstance(outcome, Completion):
             return outcome
         left_s = until() - clock()
         wait_s = _backoff(story.attempts, backoff_s, rng, outcome.retry_after_s, left_s)
-        late = wait_s >= left_s
+        limited = isinstance(outcome, RateLimited) and outcome.transient
+        queues = limited and not alternatives and in_line is not None
+        late = wait_s >= left_s and not queues
         elsewhere = alternatives and breaker is not None and breaker.state != "closed"
         few = story.enough_of(outcome)
         passing = outcome.transient and not isinstance(outcome, RateLimited)
+        outcome.silent_s = clock() - asked
         outcome.aside = aside and not alternatives and passing and not few
         if not outcome.transient or late or elsewhere or few or outcome.aside:
             raise story.told(outcome, clock())
         if on_retry is not None:
             on_retry(outcome, story.attempts, wait_s)
         story.add(outcome, wait_s)
-        wait_until(clock() + wait_s)
+        with in_line() if queues and in_line is not None else nullcontext():
+            wait_until(clock() + wait_s)
 
 
 def _settled(
@@ -146,7 +156,7 @@ def _attempt(provider: Provider, request: Request, name: str, left_s: float) -> 
         raise
     except Exception as failed:  # noqa: BLE001  # a provider of the user's may raise anything
         error = error_map.from_exception(failed, model=name)
-    return error
+    return error_map.lasting(error)
 
 
 def _attempt_s(left_s: float) -> float:
@@ -228,8 +238,10 @@ class _Waiter:
 class _Story:
     """What was tried so far."""
 
-    def __init__(self, started: float) -> None:
+    def __init__(self, started: float, own_s: float) -> None:
         self.attempts = 0
+        self._own_s = own_s
+        self._refused_since: float | None = None
         self._started = started
         self._waited_s = 0.0
         self._causes: deque[str] = deque(maxlen=MAX_CAUSES)
@@ -240,6 +252,16 @@ class _Story:
         """Whether a failure that is tried only a few times has come so often."""
         self._bounded += error.tries is not None
         return error.tries is not None and self._bounded >= error.tries
+
+    def judge(self, outcome: Completion | ModelError, now: float) -> None:
+        """A limit that has refused the call for too long is one for which nobody waits."""
+        if not isinstance(outcome, RateLimited) or not outcome.transient:
+            self._refused_since = None
+            return
+        self._refused_since = now if self._refused_since is None else self._refused_since
+        least_s = UNTOLD_MOST_S if outcome.retry_after_s is None else error_map.LONG_S
+        if now - self._refused_since >= max(least_s, self._own_s):
+            error_map.given_up(outcome)
 
     def add(self, error: ModelError, wait_s: float) -> None:
         self._last = error

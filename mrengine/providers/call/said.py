@@ -14,6 +14,7 @@
 
 from __future__ import annotations
 
+import ast
 import json
 import re
 from collections.abc import Iterator, Mapping
@@ -26,12 +27,14 @@ __all__ = ["Said", "read"]
 
 _MOST = 64 * 1024  # bytes of a body that are looked at
 _DEEP = 6
+_REPR = 8000  # characters of a Python value that are looked at
+_WRAPPED = re.compile(r"\berror code:? ([45]\d\d)\b", re.IGNORECASE)
 _NUMBER = r"(\d[\d,_]{0,14})"
 _URL = re.compile(r"https?://\S+")
 _TAG = re.compile(r"<(?:script|style).*?</(?:script|style)>|<[^>]{0,500}>", re.DOTALL | re.IGNORECASE)
 _AGAIN = re.compile(
     r"(?:try again|retry|please wait|available|reset\w*)[^.;\d]{0,40}?(?:in|after|for)\s+(?:about )?"
-    r"((?:\d+(?:\.\d+)?\s*(?:ms|milliseconds?|s|secs?|seconds?|m|mins?|minutes?|h|hrs?|hours?|d|days?)\b\s*)+)"
+    r"((?:\d+(?:\.\d+)?\s*(?:ms|milliseconds?|s|secs?|seconds?|m|mins?|minutes?|h|hrs?|hours?|d|days?)(?![a-z])\s*)+)"
     r"|(?:try again|retry) (?:in|after):? ((?:\d+(?:\.\d+)?(?:ms|s|m|h|d))+)",
     re.IGNORECASE,
 )
@@ -85,6 +88,8 @@ class _Reader:
             return
         if isinstance(value, str):
             inner = _json_in(value)
+            if (wrapped := _WRAPPED.search(value[:200])) is not None:
+                self._code(int(wrapped[1]))
             if inner is not None:
                 self.take(inner, depth + 1)
             elif value.strip():
@@ -154,15 +159,23 @@ class _Reader:
 
 
 def _json_in(text: str) -> Any:
-    """JSON that a gateway put into a message, perhaps behind a status and a word of its own."""
+    """JSON, or the Python dict, that a gateway put into a message, perhaps behind a status and a word of its own."""
     start = min((at for at in (text.find("{"), text.find("[{")) if at >= 0), default=-1)
     if start < 0:
         return None
-    try:
-        found = json.loads(text[start : text.rfind("]" if text[start] == "[" else "}") + 1])
-    except (ValueError, RecursionError):
-        return None
+    found = _value(text[start : text.rfind("]" if text[start] == "[" else "}") + 1])
     return found if isinstance(found, (dict, list)) and found else None
+
+
+def _value(text: str) -> Any:
+    try:
+        return json.loads(text)
+    except (ValueError, RecursionError):
+        pass
+    try:
+        return ast.literal_eval(text) if len(text) <= _REPR else None
+    except (ValueError, SyntaxError, RecursionError, MemoryError):
+        return None
 
 
 def read(body: bytes, *, code: str = "") -> Said:

@@ -8,6 +8,7 @@ itself names them.
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import lru_cache
@@ -18,9 +19,12 @@ from mrengine.providers.call import schemas
 from mrengine.providers.call.lenient_json import json_in, parse
 from mrengine.providers.call.schemas import Problem
 
-__all__ = ["Checked", "checked", "in_words", "schema_of", "strict", "validate"]
+__all__ = ["Checked", "boxed", "checked", "in_words", "schema_of", "strict", "unboxed", "validate"]
 
 _MAX_ERRORS = 10
+_BOX = "answer"
+_ROOTED = frozenset({"$defs", "definitions", "$schema"})  # where references and validators look for them
+_OTHER_REFERENCE = re.compile(r'"\$(?:ref|dynamicRef)": "(?!#/(?:\$defs|definitions)/)|"\$(?:id|anchor)": ')
 
 
 @dataclass(frozen=True, slots=True)
@@ -181,6 +185,31 @@ def in_words(schema: Mapping[str, Any]) -> str:
     return "\n\nAnswer with one JSON value that is valid under this JSON Schema, and with nothing else:\n" + json.dumps(
         schema, ensure_ascii=False
     )
+
+
+def boxed(schema: Mapping[str, Any]) -> dict[str, Any] | None:
+    """The schema as providers take it, who take objects alone: a list or a scalar is the one property of an object.
+
+    None: it refers to places within itself that would be elsewhere then.
+    """
+    if schema.get("type") == "object":
+        return dict(schema)
+    if _OTHER_REFERENCE.search(json.dumps(schema)):
+        return None
+    inner = {name: part for name, part in schema.items() if name not in _ROOTED}
+    rest = {name: schema[name] for name in _ROOTED & schema.keys()}
+    return {"type": "object", "properties": {_BOX: inner}, "required": [_BOX], "additionalProperties": False, **rest}
+
+
+def unboxed(text: str, schema: Mapping[str, Any]) -> str:
+    """The answer to a schema that was boxed: what is in the box, or the text as it is."""
+    if schema.get("type") == "object":
+        return text
+    for candidate in json_in(text):
+        found = parse(candidate)
+        if isinstance(found, dict) and list(found) == [_BOX]:
+            return json.dumps(found[_BOX], ensure_ascii=False)
+    return text
 
 
 def strict(schema: Mapping[str, Any]) -> dict[str, Any] | None:

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from mrengine.providers.call.counting import usage_in
-from mrengine.providers.call.structured import in_words
+from mrengine.providers.call.structured import boxed, in_words
 from mrengine.providers.call.thoughts import apart
 from mrengine.providers.http.apis import NotAnAnswer, Refused, clean
 from mrengine.providers.http.quirks import Quirks
@@ -35,9 +35,9 @@ def key_headers(key: str) -> dict[str, str]:
 def body(request: Request, *, model: str, params: Mapping[str, Any], dialect: Quirks) -> dict[str, Any]:
     """The request's JSON. A schema is a tool that the model must call: the form which every Claude understands."""
     schema = request.schema
-    native = schema is not None and dialect.native_schema and schema.get("type") == "object"
+    native = boxed(schema) if schema is not None and dialect.native_schema else None
     prompt = clean(request.prompt)
-    if schema is not None and not native:
+    if schema is not None and native is None:
         prompt += in_words(schema)
     messages = [{"role": "user", "content": prompt}]
     messages += ({"role": role, "content": clean(text)} for role, text in request.turns)
@@ -48,7 +48,7 @@ def body(request: Request, *, model: str, params: Mapping[str, Any], dialect: Qu
     if request.temperature is not None and dialect.temperature:
         sent["temperature"] = request.temperature
     if native:
-        sent["tools"] = [{"name": _TOOL, "description": "Give the answer.", "input_schema": schema}]
+        sent["tools"] = [{"name": _TOOL, "description": "Give the answer.", "input_schema": native}]
         sent["tool_choice"] = {"type": "tool", "name": _TOOL, "disable_parallel_tool_use": True}
     sent.update(params)
     return sent

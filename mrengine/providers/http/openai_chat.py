@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from mrengine.providers.call.counting import usage_in
-from mrengine.providers.call.structured import in_words, strict
+from mrengine.providers.call.structured import boxed, in_words, strict
 from mrengine.providers.call.thoughts import apart
 from mrengine.providers.http.apis import NotAnAnswer, Refused, clean
 from mrengine.providers.http.quirks import Quirks
@@ -46,9 +46,9 @@ def reasons(model: str) -> bool:
 def body(request: Request, *, model: str, params: Mapping[str, Any], dialect: Quirks) -> dict[str, Any]:
     """The request's JSON. ``temperature`` is left out for models that refuse the whole call because of it."""
     schema = request.schema
-    native = schema is not None and dialect.native_schema and schema.get("type") == "object"
+    native = boxed(schema) if schema is not None and dialect.native_schema else None
     prompt = clean(request.prompt)
-    if schema is not None and not native:
+    if schema is not None and native is None:
         prompt += in_words(schema)
     messages = [{"role": "user", "content": prompt}]
     if request.system is not None:
@@ -63,8 +63,8 @@ def body(request: Request, *, model: str, params: Mapping[str, Any], dialect: Qu
     sent["max_completion_tokens" if long else "max_tokens"] = request.max_tokens
     if request.temperature is not None and dialect.temperature and not thinks:
         sent["temperature"] = request.temperature
-    if schema is not None and native:
-        sent["response_format"] = _format(schema)
+    if native is not None:
+        sent["response_format"] = _format(native)
     sent.update(params)
     return sent
 

@@ -43,6 +43,7 @@ _UNKNOWN = re.compile(
     r"|cannot be (?:set|changed|specified)",
     re.IGNORECASE,
 )
+_WRAPPED = re.compile(r"\berror code:? (4\d\d)\b", re.IGNORECASE)  # a gateway's 500 for its vendor's refusal
 _HEAD = 2000  # bytes of a refusal that are looked at
 
 
@@ -74,6 +75,8 @@ def learned(dialect: Quirks, request: Request, sent: bytes, status: int, refusal
     for the parameters that were sent, and the dialect must not be kept unless the next answer is none.
     """
     words = refusal[:_HEAD].decode("utf-8", "replace")
+    if status >= 500 and (wrapped := _WRAPPED.search(words)) is not None:
+        status = int(wrapped[1])
     if request.system is not None and dialect.system and status in _TEMPLATE and _SYSTEM.search(words):
         return replace(dialect, system=False)
     if status in (400, 422, 500) and request.schema is not None and dialect.native_schema and _BAD_SCHEMA.search(words):

@@ -25,6 +25,8 @@ __all__ = ["exhausted_s", "observed", "span"]
 _PREFIXES = ("x-ratelimit-", "anthropic-ratelimit-", "ratelimit-", "retry-after")
 _SPAN = re.compile(r"(\d+(?:\.\d+)?)(ms|us|µs|ns|s|m|h|d)")
 _SECONDS = {"ns": 1e-9, "us": 1e-6, "µs": 1e-6, "ms": 1e-3, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
+# Requests that are full again no sooner are those of a day: Groq's always, OpenAI's of a free tier.
+_MINUTE_AT_MOST_S = 90.0
 _MAX_WAIT_S = 7 * 86400.0
 _EPOCH_S, _EPOCH_MS = 1e9, 1e11  # a reset that is more than this is an instant
 T = TypeVar("T")
@@ -43,10 +45,12 @@ def observed(headers: Mapping[str, str], *, now: Callable[[], float] = time.time
     def reset(*names: str) -> float | None:
         return _first(lambda text: span(text, clock), said, names)
 
+    requests_s = reset(*_names("reset", "requests"))
+    requests = requests_s is None or requests_s <= _MINUTE_AT_MOST_S
     return Observed(
-        limit_requests=count(*_names("limit", "requests")),
-        remaining_requests=count(*_names("remaining", "requests")),
-        reset_requests_s=reset(*_names("reset", "requests")),
+        limit_requests=count(*_names("limit", "requests")) if requests else None,
+        remaining_requests=count(*_names("remaining", "requests")) if requests else None,
+        reset_requests_s=requests_s,
         limit_tokens=count(*_names("limit", "tokens")),
         remaining_tokens=count(*_names("remaining", "tokens")),
         reset_tokens_s=reset(*_names("reset", "tokens")),

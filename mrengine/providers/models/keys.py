@@ -27,6 +27,7 @@ _HOSTS = (
 )
 AZURE = ("openai.azure.com", "cognitiveservices.azure.com", "services.ai.azure.com")
 _VARIABLE = re.compile(r"\$\{([A-Za-z_][A-Za-z0-9_]*)\}")
+_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 _NAMES = {"\u200b": "a zero-width space", "\ufeff": "a byte order mark", "\u00a0": "a no-break space", " ": "a space"}
 
 
@@ -49,14 +50,17 @@ def named(api_key_env: str | Sequence[str] | None) -> tuple[str, ...]:
         return ()
     found = (api_key_env,) if isinstance(api_key_env, str) else tuple(api_key_env)
     if not all(map(_named, found)) or not found or len(set(found)) < len(found):
+        # Its value is not shown: it may be the key itself.
         raise ConfigError(
-            f"api_key_env={api_key_env!r}: the name of a variable, or a list of different ones", setting="api_key_env"
+            "api_key_env is the name of the variable that holds the key (letters, digits, _), or a list of different "
+            "ones, and not the key itself",
+            setting="api_key_env",
         )
     return found
 
 
 def _named(value: object) -> bool:
-    return isinstance(value, str) and value != ""
+    return isinstance(value, str) and _NAME.fullmatch(value) is not None
 
 
 def checked(variable: str, env: Mapping[str, str]) -> str | None:

@@ -44,11 +44,6 @@ class Model:
     fallbacks: tuple[Model, ...] = ()
     lanes: tuple[Model, ...] = ()
 
-    def describe(self) -> dict[str, Any]:
-        """Plain values for processes that open no pickles: the supervisor, the manager."""
-        limits = None if self.limits is None else {name: getattr(self.limits, name) for name in RateLimit.__slots__}
-        return {"index": self.index, "name": self.name, "kind": self.kind, "limits": limits, "preloads": self.preloads}
-
 
 # What a call's budget, its answer and its identity hang on is said where it is known.
 _OURS = frozenset(
@@ -69,11 +64,13 @@ def resolve_models(
     """Resolve what a user gave. Raises ConfigError that names what is missing and the way out; makes no call.
 
     ``None`` is the default model: OpenAI's if its key is set, else Anthropic's, else the embedded one if it is
-    installed. Without ``keys`` one that is missing is no error: nothing is to be called.
+    installed. Without ``keys`` a missing key or SDK is no error: nothing is to be called.
     """
     if models is None:
         models = _default(env)
-    given = [models] if isinstance(models, (str, ModelSpec)) else list(models)
+    given = [models] if isinstance(models, (str, ModelSpec)) else models
+    if not isinstance(given, Sequence):
+        raise ConfigError(f"models is a name, a ModelSpec or a list of these, not {_a(models)}", setting="models")
     if not given:
         raise ConfigError("models is empty: name at least one", setting="models")
     resolved = [_resolve(_spec(item), index, limits or {}, env, keys) for index, item in enumerate(given)]
@@ -99,12 +96,46 @@ def _spec(item: Any) -> ModelSpec:
         return item
     if isinstance(item, str):
         return ModelSpec(item)
-    raise ConfigError(f"a model is a name or a ModelSpec, not {type(item).__name__}", setting="models")
+    raise ConfigError(f"a model is a name or a ModelSpec, not {_a(item)}", setting="models")
+
+
+def _a(value: Any) -> str:
+    return f"of type {type(value).__name__}"
+
+
+def _check_spec(spec: ModelSpec) -> None:
+    """ConfigError: a field of it is of another kind. Values are not shown: headers may hold keys."""
+    for name, what, sound in (
+        ("name", "a str", isinstance(spec.name, str)),
+        ("base_url", "a str", spec.base_url is None or isinstance(spec.base_url, str)),
+        ("headers", "a dict, or a function that returns one", spec.headers is None or _is_headers(spec.headers)),
+        ("params", "a dict", spec.params is None or isinstance(spec.params, Mapping)),
+        ("price", "a Price(input, output)", spec.price is None or isinstance(spec.price, Price)),
+        ("limits", "a RateLimit", spec.limits is None or isinstance(spec.limits, RateLimit)),
+        ("context_window", "a whole number above 0", _is_size(spec.context_window)),
+        ("max_output", "a whole number above 0", _is_size(spec.max_output)),
+        ("fallbacks", "a list of names or ModelSpecs", isinstance(spec.fallbacks, (list, tuple))),
+    ):
+        if not sound:
+            raise ConfigError(f"ModelSpec.{name} of {spec.name!r} is {what}", setting=name)
+
+
+def _is_headers(value: Any) -> bool:
+    return callable(value) or (
+        isinstance(value, Mapping) and all(isinstance(one, str) for pair in value.items() for one in pair)
+    )
+
+
+def _is_size(value: Any) -> bool:
+    return value is None or (type(value) is int and value > 0)
 
 
 def _resolve(spec: ModelSpec, index: int, limits: Mapping[str, RateLimit], env: Mapping[str, str], keys: bool) -> Model:
+    _check_spec(spec)
     spec = resolution.of_plugin(spec)
     place = resolution.place(spec, env if keys else resolution.AnyKey(env))
+    if keys:
+        resolution.check_sdk(place)
     if ours := _OURS & (spec.params or {}).keys():
         raise ConfigError(f"params of {place.name} cannot hold {min(ours)}: {_INSTEAD}", setting="params")
     if spec.reasoning not in ("drop", "keep"):

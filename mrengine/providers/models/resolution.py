@@ -16,9 +16,11 @@ from mrengine.records import ModelSpec
 __all__ = [
     "ENTRY_POINTS",
     "OPENAI",
+    "SDKS",
     "VENDORS",
     "AnyKey",
     "ResolvedModel",
+    "check_sdk",
     "custom_class",
     "of_plugin",
     "place",
@@ -29,6 +31,7 @@ ENTRY_POINTS = "mrengine.providers"
 OPENAI, ANTHROPIC = "https://api.openai.com/v1", "https://api.anthropic.com"
 GEMINI = "https://generativelanguage.googleapis.com/v1beta/openai"
 VENDORS = (OPENAI, ANTHROPIC, GEMINI)
+SDKS = {"openai": 3, "anthropic": 2}  # and their first versions that are built on httpx2, as setup.cfg has them
 NAMES = (
     "gpt-*, o1*, o3*, o4*, chatgpt-* (OpenAI)",
     "claude-* (Anthropic)",
@@ -112,14 +115,29 @@ def place(spec: ModelSpec, env: Mapping[str, str]) -> ResolvedModel:
     )
 
 
+def check_sdk(place: ResolvedModel) -> None:
+    """Raise ConfigError where the SDK that a model is asked through is missing or too old."""
+    sdk = place.kind
+    if sdk not in SDKS or all(importlib.util.find_spec(package) is not None for package in (sdk, "httpx2")):
+        return
+    missing = importlib.util.find_spec(sdk) is None
+    what = f"is missing: pip install {sdk}" if missing else f"is too old: pip install '{sdk}>={SDKS[sdk]}'"
+    straight = "http" if _by_name(place.wire_name) == sdk else f"http:{sdk}"
+    raise ConfigError(
+        f"{place.name} is asked through the SDK {sdk!r}, which {what}; or go without it, with "
+        f'ModelSpec({place.wire_name!r}, provider="{straight}"), or as {place.base_url}#{place.wire_name}',
+        setting="models",
+    )
+
+
 def _by_name(name: str) -> str | None:
     return next((kind for pattern, kind in _BY_NAME if pattern.match(name)), None)
 
 
 def _vendor(spec: ModelSpec, name: str, env: Mapping[str, str]) -> ResolvedModel:
-    """Through the vendor's SDK where it is installed; else straight, which says and hears the same."""
+    """Through the vendor's SDK, whether or not it is installed: ``check_sdk`` says where it is missing."""
     azure = keys.below(spec.base_url or "", *keys.AZURE)  # whose keys have a header of their own
-    kind = name if importlib.util.find_spec(name) is not None and not azure else "http"
+    kind = "http" if azure else name
     return _at(spec, kind, name, spec.name, spec.base_url, f"{name.upper()}_API_KEY", env)
 
 
@@ -165,6 +183,9 @@ def _at(
 
 
 def _no_key(name: str, variable: str) -> ConfigError:
+    if not variable.isupper():  # as no variable of a key is: it may be the key itself, and is not shown
+        told = "api_key_env names a variable that is not set: it is the name of one, and not the key"
+        return ConfigError(f"no key for {name}: {told}", setting="api_key_env")
     return ConfigError(f"no key for {name}: set {variable} in the environment", setting=variable)
 
 

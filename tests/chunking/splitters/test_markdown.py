@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mrengine.chunking import safe_chunk
-from mrengine.chunking.splitters.markdown import Fences
+from mrengine.chunking.splitters.fences import Fences
 from mrengine.records import above
 from tests.chunking.texts import assert_promises, recount
 

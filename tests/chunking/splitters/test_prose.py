@@ -116,6 +116,22 @@ def test_a_run_of_letters_that_fits_to_its_last_token_is_not_torn(
         assert not any(len(before) < chunk.start < len(before) + len(word) for chunk in chunks)
 
 
+@pytest.mark.parametrize(
+    ("text", "begins"),
+    [
+        ("เขาไปโรงเรียนและเล่นเกม" * 40, "เแโใไ"),
+        ("ខ្ញុំទៅផ្សារជាមួយម្តាយ" * 40, "ខទផជមត"),
+        ("ကျွန်တော်ဈေးကိုသွားတယ်" * 40, "ကနတဈသယ"),
+    ],
+    ids=["Thai", "Khmer", "Burmese"],
+)
+def test_scripts_without_blanks_are_cut_before_a_syllable(text: str, begins: str) -> None:
+    """Not between a vowel and its consonant, nor before a consonant that ends one."""
+    chunks = list(safe_chunk(text, target_tokens=40, overlap_tokens=0))
+    assert_promises(text, chunks, 40)
+    assert all(chunk.text[0] in begins for chunk in chunks[1:])
+
+
 _clusters = st.sampled_from(
     ["a", "é", "e\u0301\u0302", "👩‍👩‍👧‍👦", "🇩🇪", "👍🏽", "한", "\u1112\u1161\u11ab", "\r\n", "क्षि", "❤️", "中"]
 )

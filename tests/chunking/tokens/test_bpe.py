@@ -24,13 +24,13 @@ ENCODINGS = ["o200k_base", "cl100k_base"]
 @pytest.fixture(name="tiktoken_alone")
 def _tiktoken_alone(monkeypatch: pytest.MonkeyPatch) -> None:
     for encoding in ENCODINGS:
-        monkeypatch.setattr(tokenizer.tokenizer(encoding), "_faster", None)
+        monkeypatch.setattr(tokenizer.tokenizer(encoding), "_bpe", None)
 
 
 @pytest.mark.parametrize("encoding", ENCODINGS)
 def test_it_agrees_with_tiktoken(encoding: str) -> None:
     """Token by token, on nasty texts and on random ones of all of Unicode."""
-    second = tokenizer.tokenizer(encoding)._faster
+    second = tokenizer.tokenizer(encoding)._bpe
     assert second is not None
     theirs = tokenizer.load(encoding).encode_ordinary
 
@@ -49,7 +49,7 @@ def test_it_agrees_with_tiktoken(encoding: str) -> None:
 def test_it_agrees_on_long_monotony(name: str) -> None:
     """One letter, one blank, one mark, thousands of times."""
     text = tokenizer.mend(nasty_lengths(30_000)[name])
-    second = tokenizer.tokenizer("o200k_base")._faster
+    second = tokenizer.tokenizer("o200k_base")._bpe
     assert second is not None
     assert second.encode(text) == tokenizer.load().encode_ordinary(text)
 
@@ -61,7 +61,7 @@ def test_chunks_are_the_same_with_it_and_without(text: str, target: int, encodin
     options: dict[str, Any] = {"target_tokens": target, "overlap_tokens": target // 4, "encoding": encoding}
     chunks = list(safe_chunk(text, **options))
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(tokenizer.tokenizer(encoding), "_faster", None)
+        patch.setattr(tokenizer.tokenizer(encoding), "_bpe", None)
         assert list(safe_chunk(text, **options)) == chunks
 
 
@@ -103,7 +103,7 @@ def test_the_package_itself_is_not_imported() -> None:
         "import sys; "
         "from mrengine.chunking.tokens import tokenizer as tokens; "
         "tokens.count('x'); print('bpe_openai' in sys.modules); "
-        "import bpe_openai; print(tokens.tokenizer('o200k_base')._faster is not None)"
+        "import bpe_openai; print(tokens.tokenizer('o200k_base')._bpe is not None)"
     )
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout == (
         "False\nTrue\n"

@@ -123,14 +123,14 @@ def test_what_it_remembers_is_bounded(short_texts: token_ends.TokenEnds, monkeyp
     for _ in range(30):
         text = " ".join("".join(chance.choices("abcdefgh", k=chance.randrange(3, 24))) for _ in range(500))
         assert short_texts._ascii(text.encode()).tolist() == wanted(short_texts, text)
-        assert short_texts._merges.stored < small + 500 * 300
-        assert len(short_texts._merges._long) < small // 128 + 500
+        assert short_texts._pretoken_cache.stored < small + 500 * 300
+        assert len(short_texts._pretoken_cache._long) < small // 128 + 500
 
 
 def test_pretokens_that_share_a_place(short_texts: token_ends.TokenEnds, monkeypatch: pytest.MonkeyPatch) -> None:
     """In tables of four places nearly all collide."""
     monkeypatch.setattr(pretoken_cache, "_SLOTS", 1)
-    short_texts._merges = pretoken_cache.PretokenCache(short_texts._tokenizer, short_texts._widths)
+    short_texts._pretoken_cache = pretoken_cache.PretokenCache(short_texts._tokenizer, short_texts._widths)
     chance = random.Random(10)
     for _ in range(20):
         text = " ".join("".join(chance.choices("abAB01", k=chance.randrange(1, 20))) for _ in range(300))
@@ -142,7 +142,7 @@ def test_an_interrupt_leaves_no_wrong_entry(short_texts: token_ends.TokenEnds, m
     text = "alpha betaGamma deltaEpsilon zetaetatheta iotakappalambda " * 9
     right = wanted(short_texts, text)
     for steps in range(400):
-        short_texts._merges = pretoken_cache.PretokenCache(short_texts._tokenizer, short_texts._widths)
+        short_texts._pretoken_cache = pretoken_cache.PretokenCache(short_texts._tokenizer, short_texts._widths)
         left = [steps]
 
         def trace(frame: Any, event: str, _argument: Any, left: list[int] = left) -> Any:

@@ -35,7 +35,7 @@ def reader(wal: WriteAheadLog, tmp_path: Path) -> Iterator[LogReader]:
         yield found
 
 
-def ledger(*entries: tuple[int, bytes]) -> CallTotals:
+def call_totals(*entries: tuple[int, bytes]) -> CallTotals:
     """After these records."""
     found = CallTotals()
     for at, (kind, payload) in enumerate(entries):
@@ -131,7 +131,7 @@ def test_an_answer_that_cannot_be_read_is_an_error(wal: WriteAheadLog, reader: L
 
 def test_only_reusable_answers_are_found_again() -> None:
     """Failures, re-asks and reuse=False settle their intent and no more."""
-    found = ledger((codec.CALL, call("a")), (codec.CALL, call("b", reusable=False)))
+    found = call_totals((codec.CALL, call("a")), (codec.CALL, call("b", reusable=False)))
     assert list(found.offsets) == [512]
     assert found.spent()["m"].calls == 2
 
@@ -139,7 +139,7 @@ def test_only_reusable_answers_are_found_again() -> None:
 def test_an_intent_without_an_answer_may_have_been_billed() -> None:
     """At its upper bound. An answer settles the newest intent of its digest."""
     asked = (codec.INTENT, intent("a")), (codec.INTENT, intent("a")), (codec.INTENT, intent("b", model="n"))
-    found = ledger(*asked, (codec.CALL, call("a")))
+    found = call_totals(*asked, (codec.CALL, call("a")))
     assert found.unanswered() == 2
     assert found.spent() == {
         "m": Spent(1, Usage(10, 5, 2), 0.5, 1, Usage(400, 50)),
@@ -149,7 +149,7 @@ def test_an_intent_without_an_answer_may_have_been_billed() -> None:
 
 def test_tasks_that_wait_for_an_answer_are_known_by_where_they_asked() -> None:
     """Since a place in the log: those of a run that crashed earlier wait for nothing any more."""
-    found = ledger((codec.INTENT, intent("a", 1)), (codec.INTENT, intent("b", 2)), (codec.CALL, call("b", 2)))
+    found = call_totals((codec.INTENT, intent("a", 1)), (codec.INTENT, intent("b", 2)), (codec.CALL, call("b", 2)))
     assert found.open_since(512) == {(0, 1, 0): 512}
     assert found.open_since(513) == {}
 
@@ -157,13 +157,13 @@ def test_tasks_that_wait_for_an_answer_are_known_by_where_they_asked() -> None:
 def test_an_unknown_price_stays_unknown() -> None:
     """Never 0."""
     unpriced = r.pack_call(r.CallRecord(0, 0, 0, digest("u"), 1.0, Usage(1, 1), None, True, "m", "stop", 1.0, ""))
-    assert ledger((codec.CALL, call("a")), (codec.CALL, unpriced)).spent()["m"].cost_usd is None
+    assert call_totals((codec.CALL, call("a")), (codec.CALL, unpriced)).spent()["m"].cost_usd is None
 
 
 def test_the_last_minute_is_what_a_resumed_bucket_starts_from() -> None:
     """Calls at their usage, open intents at what they reserved; older ones are forgotten."""
     entries = [(codec.CALL, call(f"c{at}", at=1000.0 + at)) for at in range(0, 200, 10)]
-    found = ledger(*entries, (codec.INTENT, intent("open", at=1191.0)), (codec.INTENT, intent("old", at=1000.0)))
+    found = call_totals(*entries, (codec.INTENT, intent("open", at=1191.0)), (codec.INTENT, intent("old", at=1000.0)))
     recent = found.recent_usage(now=1200.0)
     calls = [(1000.0 + at, 1, 10, 5) for at in range(140, 200, 10)]
     assert recent == {"m": [*calls, (1191.0, 1, 100, 50)]}
@@ -174,4 +174,6 @@ def test_the_last_minute_is_what_a_resumed_bucket_starts_from() -> None:
 @pytest.mark.parametrize("name", ["m", "m" * 31, "m" * 32, "m" * 255, "modèle-ü"])
 def test_model_names_of_any_length_are_read_from_the_head(name: str) -> None:
     """fixstr and str 8."""
-    assert list(ledger((codec.CALL, call("a", model=name)), (codec.INTENT, intent("b", model=name))).spent()) == [name]
+    assert list(call_totals((codec.CALL, call("a", model=name)), (codec.INTENT, intent("b", model=name))).spent()) == [
+        name
+    ]

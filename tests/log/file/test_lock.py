@@ -14,7 +14,8 @@ import pytest
 
 from mrengine.errors import LogError
 from mrengine.log.file.disk import OsFiles
-from mrengine.log.file.lock import JobLock, process_start_time
+from mrengine.log.file.lock import JobLock
+from mrengine.posix import start_time
 
 ROOT = Path(__file__).resolve().parents[2]
 ENV = {**os.environ, "PYTHONPATH": str(ROOT)}
@@ -224,12 +225,12 @@ def test_a_pid_that_was_given_again_is_told_by_its_start_time() -> None:
     """Two processes never share pid and start time on one boot."""
     process = subprocess.Popen(["sleep", "60"])
     try:
-        assert process_start_time(process.pid) == process_start_time(process.pid)
-        assert process_start_time(process.pid) >= process_start_time(os.getpid())  # type: ignore[operator]
+        assert start_time(process.pid) == start_time(process.pid)
+        assert start_time(process.pid) >= start_time(os.getpid())  # type: ignore[operator]
     finally:
         process.kill()
         process.wait()
-    assert process_start_time(process.pid) is None
+    assert start_time(process.pid) is None
 
 
 def test_no_folder_is_an_error_and_no_lock_is_no_holder(tmp_path: Path) -> None:

@@ -103,7 +103,7 @@ def test_an_epoch_counts_once_its_chunk_table_is_complete(wal: WriteAheadLog, tm
         assert engine.epoch.job.epoch == 1
         assert engine.get_pending_chunks() == [0, 1]
         assert [(x.chunk_id, x.result) for x in engine.results()] == [(2, "old")]
-        assert len(engine.state.ledger.offsets) == 1
+        assert len(engine.state.call_totals.offsets) == 1
 
 
 def test_a_first_epoch_that_is_not_complete_still_has_its_results(wal: WriteAheadLog, tmp_path: Path) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from mrengine.providers.call.counting import usage_in
@@ -84,6 +84,7 @@ NAMES = sorted({name for _, said, _ in VENDORS for name in said})
 NUMBER = st.none() | st.integers(-5, 10**6) | st.floats() | st.text(max_size=3) | st.booleans()
 
 
+@settings(suppress_health_check=[HealthCheck.too_slow])  # of a machine under load
 @given(st.dictionaries(st.sampled_from(NAMES), NUMBER | st.dictionaries(st.sampled_from(NAMES), NUMBER), max_size=6))
 def test_parts_are_never_more_than_the_whole(said: dict[str, Any]) -> None:
     """Whatever is told; a cost is never negative."""

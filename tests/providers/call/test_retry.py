@@ -5,7 +5,8 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import pytest
@@ -339,3 +340,62 @@ def test_an_answer_has_the_calls_own_time_once_it_has_begun() -> None:
     provider = Scripted(clock)
     run(provider, clock, deadline=clock.now + 600)
     assert (provider.requests[0].timeout_s, provider.requests[0].finish_s) == (300.0, 600.0)
+
+
+def refusals(clock: Clock, *, told_s: float | None, timeout_s: float, alternatives: bool = False) -> Any:
+    """A call that its limit always refuses, and in whose time waits for limits do not count."""
+    limited = [RateLimited("m is over its rate limit", retry_after_s=told_s) for _ in range(2000)]
+    end = [clock.now + timeout_s]
+
+    @contextmanager
+    def in_line() -> Iterator[None]:
+        began = clock.now
+        yield
+        end[0] += clock.now - began
+
+    provider = Scripted(clock, *limited)
+    with pytest.raises(RateLimited) as failed:
+        call(
+            provider, Request("m", "p"), deadline=lambda: end[0], clock=clock, sleep=clock.sleep, rng=lambda: 1.0,
+            in_line=in_line, alternatives=alternatives,
+        )  # fmt: skip
+    return failed.value, provider
+
+
+def test_a_wait_that_is_longer_than_the_calls_time_is_waited_for() -> None:
+    """Standing in line is not the chunk's fault: 600 s are told, the chunk has 60."""
+    clock = Clock()
+    refused, provider = refusals(clock, told_s=600.0, timeout_s=60.0)
+    assert [at - 1000.0 for at in provider.times] == [0.0, 600.0, 1200.0]
+    assert (refused.transient, refused.scope, refused.reason, refused.certain) == (False, "model", "used_up", False)
+
+
+def test_another_model_is_asked_rather_than_a_limit_waited_for() -> None:
+    """For longer than the call has."""
+    clock = Clock()
+    refused, provider = refusals(clock, told_s=600.0, timeout_s=60.0, alternatives=True)
+    assert len(provider.times) == 1
+    assert refused.transient
+
+
+def test_a_limit_that_never_ends_is_given_up() -> None:
+    """One that tells no time, too: no job waits for ever."""
+    clock = Clock()
+    refused, _ = refusals(clock, told_s=None, timeout_s=5.0)
+    assert 90.0 <= clock.now - 1000.0 < 200.0
+    assert not refused.transient
+    assert "refused this call all along" in str(refused)
+    clock = Clock()
+    refusals(clock, told_s=None, timeout_s=600.0)
+    assert clock.now - 1000.0 >= 600.0
+
+
+@pytest.mark.parametrize(("error", "reason"), [(RateLimited, "used_up"), (ModelUnavailable, "away")])
+def test_hours_told_by_a_provider_of_the_users_own_end_its_model(error: type[ModelError], reason: str) -> None:
+    """As those in a header do, and until when is said."""
+    clock = Clock()
+    provider = Scripted(clock, error("m is resting", retry_after_s=7200.0))
+    with pytest.raises(error, match=r"not before 20\d\d-.* UTC") as failed:
+        call(provider, Request("m", "p"), deadline=clock.now + 60, clock=clock, sleep=clock.sleep)
+    assert (failed.value.transient, failed.value.scope, failed.value.reason) == (False, "model", reason)
+    assert clock.sleeps == []

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from datetime import date, datetime
 from decimal import Decimal
 from enum import Enum
+from pathlib import Path
 from typing import Any, Literal
 
 import pytest
@@ -17,7 +18,7 @@ from pydantic import BaseModel, ConfigDict, Field, field_validator
 from mrengine.errors import ConfigError, InvalidAnswer, ModelUnavailable, TruncatedAnswer
 from mrengine.providers.call import schemas
 from mrengine.providers.call.answers import answer
-from mrengine.providers.call.structured import checked, schema_of, strict, validate
+from mrengine.providers.call.structured import boxed, checked, schema_of, strict, unboxed, validate
 from mrengine.providers.fake import example
 from mrengine.records import Completion, Request, Usage
 
@@ -429,3 +430,47 @@ def test_the_model_is_told_more_than_the_log() -> None:
     assert "poison" not in str(found.failure()) + repr(found)
     found = checked('{"code": "lower", "n": 1}', SCHEMA)
     assert "does not match ^[A-Z]" in found.told()
+
+
+BOXED: list[tuple[Any, str, Any]] = [
+    (list[Drug], '[{"name": "a", "dose_mg": 1}]', [Drug(name="a", dose_mg=1)]),
+    (Literal["yes", "no"], '"yes"', "yes"),
+    (Drug | None, "null", None),
+    (int, "3", 3),
+    ({"type": "array", "items": {"type": "integer"}}, "[1, 2]", [1, 2]),
+]
+
+
+@pytest.mark.parametrize(("wanted", "said", "value"), BOXED)
+def test_what_is_no_object_is_asked_for_in_one(wanted: Any, said: str, value: Any) -> None:
+    """For no provider takes anything else; strictly, and taken out of it again. References lead where they did."""
+    schema = schema_of(wanted)
+    sent = boxed(schema)
+    assert sent is not None
+    schemas.check(sent)
+    assert strict(sent) is not None
+    assert validate(unboxed(f'{{"answer": {said}}}', schema), wanted) == value
+    assert validate(unboxed(said, schema), wanted) == value
+
+
+def test_a_schema_that_refers_to_its_own_places_is_told_in_words() -> None:
+    """In a box they would be elsewhere."""
+    assert boxed({"type": "array", "items": {"anyOf": [{"type": "integer"}, {"$ref": "#"}]}}) is None
+    assert boxed({"type": "object", "properties": {}}) == {"type": "object", "properties": {}}
+    assert unboxed('{"answer": 1}', {"type": "object"}) == '{"answer": 1}'
+
+
+@pytest.mark.parametrize("road", ["openai", "http:openai", "anthropic", "http:anthropic"])
+def test_a_list_comes_out_of_its_box_on_every_road(road: str, tmp_path: Path) -> None:
+    """The test server fills in the schema that it is given."""
+    from mrengine import MapReduceRunner, ModelSpec
+    from mrengine.testing import LLMServer
+
+    def ask(chunk: Any, context: Any) -> list[str]:
+        return [drug.name for drug in context.complete("Drugs?", response_model=list[Drug]).parsed]
+
+    with LLMServer() as server:
+        spec = ModelSpec("m", provider=road, base_url=server.root if "anthropic" in road else server.url)
+        result = MapReduceRunner("j", models=spec, state_dir=tmp_path, strategy="sequential").run("one", ask)
+        assert result.results[0].result == [drug["name"] for drug in example(schema_of(list[Drug]))]
+        assert server.stats().requests == 1

@@ -153,13 +153,19 @@ def test_what_is_no_count_counts_nothing(usage: Any, counted: Usage) -> None:
     assert OPENAI.answer(CHAT | {"usage": usage}, model="m").usage == counted
 
 
-def test_a_schema_without_an_object_at_its_root_is_told_in_words() -> None:
-    """No provider's native form takes a list."""
+def test_a_schema_without_an_object_at_its_root_is_put_into_one() -> None:
+    """Or told in words, where it refers to its own root: no provider's native form takes a list."""
     schema = {"type": "array", "items": {"type": "integer"}}
+    request = Request("m", "p", schema=schema)
+    wanted = OPENAI.body(request, model="m", params={}, dialect=Quirks())["response_format"]["json_schema"]["schema"]
+    assert wanted["properties"] == {"answer": schema}
+    (tool,) = ANTHROPIC.body(request, model="m", params={}, dialect=Quirks())["tools"]
+    assert tool["input_schema"]["properties"] == {"answer": schema}
     for one in (OPENAI, ANTHROPIC):
-        body = one.body(Request("m", "p", schema=schema), model="m", params={}, dialect=Quirks())
+        request = Request("m", "p", schema={"type": "array", "items": {"$ref": "#"}})
+        body = one.body(request, model="m", params={}, dialect=Quirks())
         assert not {"response_format", "tools"} & body.keys()
-        assert "JSON Schema" in body["messages"][0]["content"]
+        assert "JSON Schema" in str(body["messages"])
 
 
 JSON = st.recursive(

@@ -91,3 +91,19 @@ def test_nonsense_is_unsaid_and_never_raised(headers: dict[str, str]) -> None:
     """Whatever a proxy writes, the answer is not lost for it."""
     seen = observed(headers)
     assert seen is None or seen.retry_after_s is None or 0 <= seen.retry_after_s <= 604800
+
+
+def test_a_limit_that_is_full_again_in_hours_is_none_of_a_minute() -> None:
+    """Groq's requests are counted by the day, under the name of those of a minute."""
+    groq = {
+        "x-ratelimit-limit-requests": "14400",
+        "x-ratelimit-remaining-requests": "14370",
+        "x-ratelimit-reset-requests": "2m59.56s",
+        "x-ratelimit-limit-tokens": "18000",
+        "x-ratelimit-remaining-tokens": "17997",
+        "x-ratelimit-reset-tokens": "7.66ms",
+    }
+    seen = observed(groq)
+    assert seen is not None
+    assert (seen.limit_requests, seen.remaining_requests) == (None, None)
+    assert (seen.limit_tokens, seen.remaining_tokens) == (18000, 17997)

@@ -109,7 +109,14 @@ def test_base_urls_of_the_environment_are_used() -> None:
         (ModelSpec("x", provider=dict), "complete"),
         (ModelSpec("fake", params={"f": object()}), "params"),
         ([], "empty"),
-        ([3], "not int"),
+        ([3], "not of type int"),
+        (3, "a list of these, not of type int"),
+        (ModelSpec("gpt-4o", api_key_env="sk-1234"), "not the key itself"),
+        (ModelSpec("gpt-4o", api_key_env="gsk_1234"), "not the key"),
+        (ModelSpec("fake", params="x"), "ModelSpec.params"),
+        (ModelSpec("fake", price=0.1), "ModelSpec.price"),
+        (ModelSpec("fake", context_window=-1), "ModelSpec.context_window"),
+        (ModelSpec("http://h/v1#m", headers="X: secret"), "ModelSpec.headers"),
         (["fake", "fake"], "twice"),
     ],
 )
@@ -121,18 +128,43 @@ def test_mistakes_are_told_early_with_the_way_out(given: Any, told: str) -> None
     assert "hunter2" not in str(caught.value)
 
 
-@pytest.mark.parametrize(("given", "key"), [("gpt-4o", "OPENAI_API_KEY"), ("claude-opus-5", "ANTHROPIC_API_KEY")])
-def test_a_vendor_is_reached_without_its_sdk(given: str, key: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Same address, key, shape and identity: a job goes on where the other was installed."""
-    env = {key: "k"}
-    through = one(given, env=env)
-    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
-    straight = one(given, env=env)
+def without(monkeypatch: pytest.MonkeyPatch, *packages: str) -> None:
+    """As if these were not installed."""
+    found = importlib.util.find_spec
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None if name in packages else found(name))
+
+
+@pytest.mark.parametrize(("name", "sdk"), [("gpt-4o", "openai"), ("o3", "openai"), ("claude-opus-5", "anthropic")])
+def test_a_vendors_name_means_its_sdk_whatever_is_installed(
+    name: str, sdk: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where the SDK is missing the error says how to get it, and how to go without; an estimate needs none."""
+    address = one(name).base_url
+    without(monkeypatch, sdk)
+    with pytest.raises(ConfigError, match=f"pip install {sdk};.*{address}#{name}") as caught:
+        one(name)
+    assert f'ModelSpec({name!r}, provider="http")' in str(caught.value)
+    assert one(name, keys=False).kind == sdk
+    with pytest.raises(ConfigError, match=f"pip install {sdk};"):
+        one(ModelSpec("fake", fallbacks=(name,)))
+    for straight in (ModelSpec(name, provider="http"), f"{address}#{name}"):
+        assert (one(straight).kind, one(straight).shape) == ("http", sdk)
+
+
+def test_an_sdk_that_is_too_old_is_told_from_a_missing_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It was built on another HTTP library; a name that is no vendor's keeps its shape on the way straight."""
+    without(monkeypatch, "httpx2")
+    with pytest.raises(ConfigError, match=r"too old: pip install 'anthropic>=2'.*provider=\"http:anthropic\""):
+        one(ModelSpec("lab-model", provider="anthropic", base_url="http://h:1"))
+
+
+@pytest.mark.parametrize("name", ["gpt-4o", "claude-opus-5"])
+def test_a_job_goes_on_by_the_other_client(name: str) -> None:
+    """Address, key, shape and identity are the same with ``provider="http"``."""
+    through, straight = one(name), one(ModelSpec(name, provider="http"))
     assert (through.kind, straight.kind) == (through.shape, "http")
     for fact in ("name", "wire_name", "shape", "base_url", "key_env", "identity", "price"):
         assert getattr(straight, fact) == getattr(through, fact)
-    with pytest.raises(ConfigError, match=key):
-        one(given, env={})
 
 
 def test_the_embedded_models_package_is_named_with_its_command(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -193,14 +225,10 @@ def test_an_identity_tells_models_apart_and_holds_no_secret() -> None:
     assert "s3cret" not in repr(same)
 
 
-def test_a_model_travels_and_describes_itself_plainly() -> None:
-    """Through cloudpickle to workers; as plain values to the supervisor."""
-    import msgpack
-
+def test_a_model_travels_to_workers() -> None:
+    """Through cloudpickle."""
     model = one(fake(lambda request: "x", name="f"), limits={"f": RateLimit(tpm=5)})
     assert cloudpickle.loads(cloudpickle.dumps(model)).name == "f"
-    told = msgpack.unpackb(msgpack.packb(model.describe()))
-    assert (told["name"], told["kind"], told["limits"]["tpm"]) == ("f", "fake", 5)
 
 
 class Echo:

@@ -54,7 +54,15 @@ job.run([f"long {n}" for n in range(60)], ask)
 run = runner("interrupted").run([f"long {n}" for n in range(60)], ask)
 print(len(run.results), run.summary.resumed_chunks > 0)
 """,
-    # 4: top-level await
+    # 4: what a map function prints stands below the cell
+    """
+def loud(chunk, context):
+    print("printed", chunk.id)
+    return chunk.id
+play(loud, docs=["a", "b"], job_id="loud")
+None
+""",
+    # 5: top-level await
     """
 import asyncio
 run = await asyncio.to_thread(play, ask, docs=["awaited 1", "awaited 2"])
@@ -76,5 +84,6 @@ def test_a_notebook(stage: Stage, require_packages: Callable[..., None]) -> None
     assert outputs[:2] == ["", "8 8\n"]
     assert outputs[2] == "KeyboardInterrupt"
     assert outputs[3] == "60 True\n"
-    assert outputs[4] == "['Q AWAITED 1', 'Q AWAITED 2']\n"
+    assert sorted(outputs[4].split()) == ["0", "1", "printed", "printed"]
+    assert outputs[5] == "['Q AWAITED 1', 'Q AWAITED 2']\n"
     stage.check_calls(8 + 60 + 2 + 8)

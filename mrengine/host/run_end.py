@@ -1,12 +1,33 @@
-"""Owns what the end of a round means that is not done: the error, what it says, and the state of the run."""
+"""How a run ends: which error a round's end means, the state and CLOSE of the run, and what is kept of its folder."""
 
 from __future__ import annotations
 
+import logging
+import time
+from pathlib import Path
 from typing import NamedTuple
 
-from mrengine.errors import BudgetExhausted, JobCancelled, JobError, JobFailed, JobTimeout, PoolBroken
+from mrengine.errors import (
+    BudgetExhausted,
+    JobBusy,
+    JobCancelled,
+    JobError,
+    JobFailed,
+    JobTimeout,
+    LogError,
+    PoolBroken,
+    SupervisorDied,
+)
+from mrengine.log.file.folder import locked, remove
+from mrengine.log.format.job_records import CloseRecord, pack_close
+from mrengine.log.format.values import normalise
+from mrengine.records import RunSummary
+from mrengine.sources.spool import sweep_spools
 
-__all__ = ["Ending", "end_state", "ending"]
+__all__ = ["Ending", "clear", "close_payload", "end_state", "ending"]
+
+
+log = logging.getLogger("mrengine")
 
 
 class Ending(NamedTuple):
@@ -26,6 +47,8 @@ def ending(state: str, message: str, job_id: str, *, trouble: str) -> Ending:
         return Ending(PoolBroken, message, "failed", has_facts=True)
     if state == "failed":
         return Ending(JobFailed, f"job {job_id}: {message}", "failed")
+    if state == "died":
+        return Ending(SupervisorDied, message, "stopped")
     if state == "timeout":
         why = f"; a call had failed and was made again: {trouble}" if trouble else ""
         return Ending(JobTimeout, f"job {job_id}: timeout_s is over; it can be resumed{why}", "timeout")
@@ -48,3 +71,22 @@ def end_state(state: str, error: BaseException | None, *, began: bool) -> str:
     if state == "done":
         return "failed" if isinstance(error, Exception) else "stopped"
     return state
+
+
+def close_payload(state: str, summary: RunSummary, reason: str = "") -> bytes:
+    """The CLOSE record of a run, for the log's writer."""
+    return pack_close(CloseRecord(time.time(), state, normalise({**summary.to_dict(), "reason": reason})))
+
+
+def clear(folder: Path, keep: str) -> None:
+    """Remove what is not to be kept of a job that is done."""
+    try:
+        if keep == "results":
+            with locked(folder):
+                sweep_spools(folder)
+        elif keep == "on_failure":
+            remove(folder)
+    except (JobBusy, LogError):
+        pass  # another run of it has begun, or removed it
+    except OSError as error:  # its answer is there all the same
+        log.warning("%s could not be cleared (%s): it holds documents", folder, error.strerror)

@@ -1,0 +1,56 @@
+"""Reaps orphaned descendants of a worker, without taking from map_fn the children it waits for itself."""
+
+from __future__ import annotations
+
+import os
+import time
+
+from mrengine import posix
+
+__all__ = ["Orphans"]
+
+MANY_DEAD = 4
+KEEP_S = 0.5
+LATE_S = 10.0
+
+
+class Orphans:
+    """Descendants that were reparented to this process; one that has ended stays a zombie until it is reaped.
+
+    The kernel makes them children of the main thread. Processes that map_fn started itself are children of another
+    thread, or of the main thread since before ``know()``: they are not reaped here, as map_fn may wait for them. If
+    a thread of map_fn's own started one and ended since, it is reaped after ``KEEP_S``.
+    """
+
+    def __init__(self) -> None:
+        self._known: set[int] = set()
+        self._dead: dict[int, float] = {}
+        self._seen = time.monotonic()
+
+    @property
+    def any(self) -> bool:
+        """Whether there were some of late, dead or alive, or may soon be: zombies must not fill what room there is."""
+        return time.monotonic() - self._seen < LATE_S
+
+    def know(self) -> None:
+        """Take the present children for known: they are no orphans."""
+        self._known.update(posix.children())
+
+    def reap(self) -> None:
+        """Reap those that have been dead for a while; all dead ones if they are many."""
+        children, now = set(posix.children()), time.monotonic()
+        self._known &= children
+        dead = {pid: self._dead.get(pid, now) for pid in children - self._known if posix.is_zombie(pid)}
+        for pid, since in list(dead.items()):
+            if len(dead) > MANY_DEAD or since + KEEP_S <= now:
+                _reap(pid)
+        self._dead = dead
+        if children - self._known:
+            self._seen = now
+
+
+def _reap(child: int) -> None:
+    try:
+        os.waitpid(child, os.WNOHANG)
+    except ChildProcessError:
+        pass  # map_fn was faster

@@ -1,0 +1,178 @@
+"""Plays the rounds of a run on its driver: what becomes durable, and another supervisor in place of one that died."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections import deque
+from collections.abc import Callable, Generator, Sequence
+from contextlib import suppress
+from pathlib import Path
+
+from mrengine.backends.process.driver import Driver, Durable, Ended, News
+from mrengine.errors import LogError, SupervisorDied
+from mrengine.host.job_identity import Record, round_record
+from mrengine.host.log_follower import LogFollower, Outcome
+from mrengine.host.prepare import SUPERVISORS
+from mrengine.host.requests import RoundSpec, RunConfig, open_order, round_order
+from mrengine.log.view.job_view import ResumeEngine
+from mrengine.mapfn.describe import MapFunction
+
+__all__ = ["RoundPlayer"]
+
+log = logging.getLogger("mrengine")
+WAIT_S = 0.5
+DRAIN_WAIT_S, DRAIN_GRACE_S = 0.2, 2.0
+
+
+class RoundPlayer:
+    """The driver of one run: begun when it is needed, replaced where its supervisor dies, told to stop, finished."""
+
+    def __init__(
+        self,
+        config: RunConfig,
+        job_id: str,
+        folder: Path,
+        mapping: MapFunction,
+        *,
+        until: float | None,
+        tick: Callable[[], None],
+    ) -> None:
+        """``until``: when the run's time is over, of ``time.monotonic()``. ``tick()``: called at least every 0.5 s."""
+        self._config, self._job_id, self._folder, self._mapping = config, job_id, folder, mapping
+        self._until, self._tick = until, tick
+        self._driver: Driver | None = None
+        self._news: deque[News] = deque()  # received, and not dealt with yet
+        self._durable = 0  # up to where the log is durable, as far as was heard
+        self._died, self._progress = 0, 0  # supervisors that died in a row, and how far the run was then
+        self.playing = False
+        self.stop_reason: str | None = None
+
+    @property
+    def has_driver(self) -> bool:
+        """Whether the job is, or may be, held by a driver of ours."""
+        return self._driver is not None
+
+    def begin(self) -> Driver:
+        """Ask for the job's lock, by the runner's driver. JobBusy, where that can be told at once."""
+        self._driver = self._config.session()
+        self._driver.begin(self._folder, open_order(self._config, self._job_id, self._mapping))
+        return self._driver
+
+    def drop(self) -> None:
+        """End a driver whose supervisor has died: nothing more is asked of it."""
+        self._driver = None
+        self._config.drop_session()
+
+    def play(
+        self, round_: RoundSpec, follower: LogFollower, *, since: int, wanted: bool, begun: Callable[[], None]
+    ) -> Generator[Outcome, None, Ended]:
+        """Play a round; yields its outcomes where they are ``wanted``, and returns how it ended.
+
+        ``since``: where the run begins in the log. ``begun()`` is called when the round's own record is durable: what
+        comes after it is news. The state "died" says that one supervisor after another did.
+        """
+        self._start(round_, round_.records, since)
+        is_begun = False
+        while True:
+            news = self._next(self._wait_s)
+            if isinstance(news, Durable):
+                if not is_begun:
+                    is_begun = True
+                    follower.view.catch_up(news.offset)
+                    begun()
+                yield from follower.follow(news.offset, outcomes=wanted)
+            elif isinstance(news, Ended):
+                ended = news if news.state != "died" else self._revive(round_, follower, since, begun=is_begun)
+                if ended is not None:
+                    self.playing = False
+                    return ended
+            elif news is not None:
+                follower.tell(news)
+
+    def _start(self, round_: RoundSpec, records: Sequence[Record], since: int) -> None:
+        driver = self._driver
+        assert driver is not None
+        self._news.clear()
+        for record in records:
+            driver.append(*record)
+        driver.append(*round_record(round_.number, round_.total, round_.mapping.version))
+        driver.play(round_order(self._config, self._job_id, round_, since=since))
+        self.playing = True
+        if self.stop_reason is not None:
+            driver.stop(self.stop_reason)
+
+    def _next(self, wait_s: Callable[[], float]) -> News | None:
+        """The oldest news; the rest waits here, for ``drain()`` too, where an exception strikes meanwhile."""
+        if not self._news:
+            assert self._driver is not None
+            self._news.extend(self._driver.receive(wait_s()))
+        news = self._news.popleft() if self._news else None
+        if isinstance(news, Durable):
+            self._durable = news.offset
+        return news
+
+    def _wait_s(self) -> float:
+        left_s = WAIT_S if self._until is None else self._until - time.monotonic()
+        if left_s <= 0:
+            self.stop("timeout")
+        self._tick()
+        return min(WAIT_S, left_s) if left_s > 0 else WAIT_S
+
+    def _revive(self, round_: RoundSpec, follower: LogFollower, since: int, *, begun: bool) -> Ended | None:
+        """Go on by another supervisor; the end of the round where too many died in a row without progress."""
+        if follower.tally.progress > self._progress:
+            self._died, self._progress = 0, follower.tally.progress
+        while True:
+            self._died += 1
+            self.drop()
+            if self._died >= SUPERVISORS:
+                return Ended("died", {"message": f"{self._died} supervisors died in a row; the job can be resumed"})
+            log.warning("the supervisor of job %s died; another one goes on", self._job_id)
+            with suppress(SupervisorDied):
+                durable = self.begin().opened()
+                break
+        if not begun:  # else what the dead one did not announce is news yet, and is told of when it is followed
+            follower.view.catch_up(durable)
+        self._start(round_, _lacking(follower.view, round_), since)
+        return None
+
+    # the end
+
+    def stop(self, reason: str) -> None:
+        """Start nothing new, let what is in flight end. From any thread, and from signal handlers."""
+        self.stop_reason = self.stop_reason or reason
+        if self._driver is not None:
+            self._driver.stop(self.stop_reason)
+
+    def drain(self, follower: LogFollower) -> None:
+        """After an exception: let what is in flight end, for ``drain_s``."""
+        if self._driver is None or not self.playing:
+            return
+        self._config.progress.state("draining")
+        self.stop("stopped")
+        until = time.monotonic() + self._config.settings.drain_s + DRAIN_GRACE_S
+        while time.monotonic() < until:
+            for _ in follower.follow(self._durable):
+                pass
+            news = self._next(lambda: DRAIN_WAIT_S)
+            if isinstance(news, Ended):
+                return
+            if news is not None:
+                follower.tell(news)
+
+    def finish(self, close: bytes) -> None:
+        """Have the log's writer add this CLOSE, if there is one, and free the job."""
+        driver, self._driver = self._driver, None
+        if driver is None:
+            return
+        try:
+            driver.finish(close)
+        except (SupervisorDied, LogError):
+            self._config.drop_session()  # a run without its CLOSE counts as interrupted, unless all has its result
+
+
+def _lacking(view: ResumeEngine, round_: RoundSpec) -> Sequence[Record]:
+    """The round's records that a supervisor took with it. Where the log has the round, they stand before it."""
+    known = view.epoch.rounds.get(round_.number) if view.epoch is not None else None
+    return () if known is not None and known.version == round_.mapping.version else round_.records

@@ -1,0 +1,91 @@
+"""What a run may have to wait for before it begins: another run of its runner, another run of its job."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+from mrengine.errors import ConfigError, JobBusy, JobCancelled, JobTimeout
+from mrengine.log.file.lock import JobLock, Owner
+from mrengine.progress import Progress
+
+__all__ = ["BusyWait", "Turns"]
+
+POLL_S = 0.2
+SETTLE_S = 0.2
+TURN_S = 0.01  # between two looks whether the other run has given its turn back
+
+
+class BusyWait:
+    """Call it with a JobBusy: it returns when it is time to look again, or raises what ends the wait.
+
+    ``until``: of ``time.monotonic()``, None: for ever. ``stopped()``: whether ``runner.stop()`` was called meanwhile.
+    """
+
+    def __init__(
+        self, job_id: str, *, on_busy: str, until: float | None, stopped: Callable[[], bool], progress: Progress
+    ) -> None:
+        self._job_id, self._on_busy, self._until = job_id, on_busy, until
+        self._stopped, self._progress = stopped, progress
+
+    def __call__(self, busy: JobBusy) -> None:
+        """JobBusy: nobody wants to wait. JobTimeout, JobCancelled: not any longer."""
+        if self._on_busy != "wait":
+            raise busy
+        if self._stopped():
+            message = f"job {self._job_id} was stopped while it waited for process {busy.pid}"
+            raise JobCancelled(message, job_id=self._job_id)
+        left_s = POLL_S if self._until is None else self._until - time.monotonic()
+        if left_s <= 0:
+            message = f"job {self._job_id} was still run by process {busy.pid} when timeout_s was over"
+            raise JobTimeout(message, job_id=self._job_id) from busy
+        self._progress.state("waiting for another run of this job")
+        time.sleep(min(POLL_S, left_s))
+
+    def until_free(self, folder: Path) -> None:
+        """Wait while somebody runs the job of a folder, and is not about to end."""
+        while (owner := _runs(folder)) is not None and _runs(folder, after_s=SETTLE_S):
+            message = f"job {self._job_id} is run by {owner}: wait for it (on_busy='wait'), or cancel it"
+            self(JobBusy(message, job_id=self._job_id, pid=owner.pid))
+
+
+def _runs(folder: Path, *, after_s: float = 0.0) -> Owner | None:
+    """Who runs a job, and is not about to end: a supervisor hears of its host's death some milliseconds after it."""
+    time.sleep(after_s)
+    owner = JobLock(folder).holder()
+    known = owner is not None and owner.state != "unknown"  # it may just be taken, or given up
+    return owner if owner is not None and known and owner.alive and not owner.draining else None
+
+
+class Turns:
+    """Taken by one run, given back at its end, from any thread (a generator may be closed by another one)."""
+
+    def __init__(self) -> None:
+        self._taken: dict[str, tuple[object, int]] = {}  # "by": a run and its thread
+
+    def take(self, run: object, *, wait: bool, until: float | None) -> None:
+        """ConfigError: a run is going on, and its end is not to be waited for, or would never come. JobTimeout: it
+        did not come by ``until`` (of ``time.monotonic()``).
+        """
+        mine = run, threading.get_ident()
+        while True:
+            taken = self._taken.setdefault("by", mine)  # one step: an interrupt cannot come between
+            if taken is mine:
+                return
+            if not wait:
+                told = "this runner runs a job already: use one runner for each job at a time, or on_busy='wait'"
+                raise ConfigError(told, setting="job_id")
+            if taken[1] == mine[1]:
+                told = "this runner runs a job in this very thread, in a callback or a stream: waiting would never end"
+                raise ConfigError(told, setting="on_busy")
+            if until is not None and time.monotonic() >= until:
+                raise JobTimeout("this runner was still busy with another run when timeout_s was over")
+            time.sleep(TURN_S)
+
+    def give_back(self, run: object) -> None:
+        """The run is over, if it had its turn."""
+        taken = self._taken.get("by")
+        if taken is not None and taken[0] is run:
+            del self._taken["by"]

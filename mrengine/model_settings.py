@@ -1,0 +1,140 @@
+"""What a user says about a model: spec, limits, price and budget; and the usage that prices apply to.
+
+Public as names of ``mrengine`` and ``mrengine.records``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+__all__ = ["Budget", "ModelSpec", "Price", "Priority", "RateLimit", "Usage"]
+
+Priority = Literal["P0_critical", "P1_user", "P2_batch"]
+
+
+@dataclass(frozen=True, slots=True)
+class Usage:
+    """Tokens of one call, or of many, as the provider counted them.
+
+    ``input_tokens`` is the whole prompt; ``cached_tokens`` and ``cache_write_tokens`` (read from and written into the
+    provider's cache) are part of it, ``cache_write_1h_tokens`` of the latter. ``output_tokens`` is the whole answer;
+    ``reasoning_tokens`` are part of it. ``estimated``: part of it is our own count.
+    How each vendor counts: ``mrengine.providers.call.counting``.
+    """
+
+    input_tokens: int = 0
+    output_tokens: int = 0
+    cached_tokens: int = 0
+    cache_write_tokens: int = 0
+    reasoning_tokens: int = 0
+    cache_write_1h_tokens: int = 0
+    estimated: bool = False
+
+    @property
+    def total_tokens(self) -> int:
+        """Input and output together."""
+        return self.input_tokens + self.output_tokens
+
+    def __add__(self, other: Usage) -> Usage:
+        return Usage(
+            self.input_tokens + other.input_tokens,
+            self.output_tokens + other.output_tokens,
+            self.cached_tokens + other.cached_tokens,
+            self.cache_write_tokens + other.cache_write_tokens,
+            self.reasoning_tokens + other.reasoning_tokens,
+            self.cache_write_1h_tokens + other.cache_write_1h_tokens,
+            self.estimated or other.estimated,
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Price:
+    """USD per million tokens.
+
+    Where a price is not given: ``cached`` is ``input``; ``cache_write`` is 1.25 and ``cache_write_1h`` 2 times
+    ``input``, as at Anthropic, the only vendor that charges more for them
+    (https://platform.claude.com/docs/en/build-with-claude/prompt-caching). Reasoning costs what other output costs.
+    """
+
+    input: float
+    output: float
+    cached: float | None = None
+    cache_write: float | None = None
+    cache_write_1h: float | None = None
+
+    def cost(self, usage: Usage) -> float:
+        """USD for this usage."""
+        cached = self.input if self.cached is None else self.cached
+        written = self.input * 1.25 if self.cache_write is None else self.cache_write
+        written_1h = self.input * 2.0 if self.cache_write_1h is None else self.cache_write_1h
+        fresh = usage.input_tokens - usage.cached_tokens - usage.cache_write_tokens
+        cost = fresh * self.input + usage.cached_tokens * cached + usage.output_tokens * self.output
+        cost += (usage.cache_write_tokens - usage.cache_write_1h_tokens) * written
+        return (cost + usage.cache_write_1h_tokens * written_1h) / 1e6
+
+    def most(self, usage: Usage) -> float:
+        """The upper bound in USD: nobody knows yet how much of the input will be written into a cache."""
+        written = usage.input_tokens if (self.cache_write or 0.0) > self.input else 0
+        return self.cost(Usage(usage.input_tokens, usage.output_tokens, 0, written))
+
+
+@dataclass(frozen=True, slots=True)
+class RateLimit:
+    """A provider's limits for one model: tokens (``tpm``), requests (``rpm``), input and output tokens per minute.
+
+    ``rps``: requests per second, spaced evenly. ``concurrent``: calls in flight. ``burst_s``: how many seconds of the
+    rate may be used at once. ``shared``: a name; all processes of this machine that use it and call the model at the
+    same endpoint draw on one limit.
+    """
+
+    tpm: int | None = None
+    rpm: int | None = None
+    rps: float | None = None
+    input_tpm: int | None = None
+    output_tpm: int | None = None
+    concurrent: int | None = None
+    burst_s: float = 60.0
+    shared: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Budget:
+    """A hard stop: no call that could exceed it is made. ``per="job"`` counts all runs of the job, "run" this one."""
+
+    max_tokens: int | None = None
+    max_cost_usd: float | None = None
+    per: Literal["job", "run"] = "job"
+
+
+@dataclass(frozen=True, slots=True)
+class ModelSpec:
+    """A model: its name, and whatever the name does not imply.
+
+    ``provider``: "openai" or "anthropic" (the vendor's SDK), "http" (straight), "local", "fake", a plugin, a class.
+    ``api_key_env``: the environment variable with the key. Of several, each is a key with its own limits, and calls go
+    to whichever has room.
+    ``headers``: a mapping, ``${VAR}`` expanded in the worker, or a callable that returns one (asked again after a 401).
+    ``params``: sent with every request. ``fallbacks``: names or specs of models that take over this model's chunks;
+    ``fallbacks_on``: when, any of "unavailable" (it cannot be used, or not now), "overflow" (the text exceeds its
+    window; fallbacks with a larger one are tried) and "filtered" (a content filter refused).
+    ``reasoning``: "drop", or "keep" to have the model's reasoning in the text, before the answer, as
+    ``<think>…</think>``.
+    """
+
+    name: str
+    provider: str | type[Any] | None = None
+    base_url: str | None = None
+    api_key_env: str | Sequence[str] | None = None
+    headers: Mapping[str, str] | Callable[[], Mapping[str, str]] | None = field(default=None, repr=False)
+    verify: bool | str = True
+    proxy: str | None = field(default=None, repr=False)
+    params: Mapping[str, Any] | None = None
+    context_window: int | None = None
+    max_output: int | None = None
+    price: Price | None = None
+    limits: RateLimit | None = None
+    fallbacks: Sequence[str | ModelSpec] = ()
+    reasoning: Literal["drop", "keep"] = "drop"
+    fallbacks_on: Sequence[str] = ("unavailable", "overflow")
