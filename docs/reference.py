@@ -95,9 +95,10 @@ def errors() -> Iterator[str]:
 def command_line() -> Iterator[str]:
     """The help of every command; exit codes and the environment stand in the first one."""
     yield "## Command line\n"
+    how: Any = {"terminal_width": WIDTH, "max_content_width": WIDTH, "help_option_names": ["-h", "--help"]}
     for name, command in [("mrengine", cli.main), *sorted(cli.main.commands.items())]:
         path = name if name == "mrengine" else f"mrengine {name}"
-        shown = click.Context(command, info_name=path, terminal_width=WIDTH, max_content_width=WIDTH)
+        shown = click.Context(command, info_name=path, **how)
         yield f"### {path}\n"
         yield "```text\n" + command.get_help(shown) + "\n```\n"
 

@@ -40,7 +40,7 @@ def sweep_spools(folder: Path, *, keep: Path | None = None) -> None:
     """Remove all spools of a job folder but one: of earlier inputs, and what killed hosts left half written."""
     for entry in folder.glob("spool*"):
         if (keep is None or entry.name != keep.name) and not _is_being_written(entry):
-            with suppress(OSError):  # a folder: none of ours
+            with suppress(FileNotFoundError, IsADirectoryError, PermissionError):  # a folder: none of ours
                 entry.unlink()
 
 

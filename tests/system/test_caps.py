@@ -139,7 +139,7 @@ def test_a_call_that_fails_until_the_deadline_is_a_failure_that_tells_its_story(
     """
     with LLMServer(faults={"500": 1.0}) as server:
         with pytest.raises(JobFailed) as caught:
-            runner(server, Budget(), chunk_timeout_s=1.5, workers=1, slots=1).run(DOCS[:1], ask)
+            runner(server, Budget(max_tokens=1_000_000), chunk_timeout_s=1.5, workers=1, slots=1).run(DOCS[:1], ask)
         (failure,) = caught.value.failures
         assert (failure.kind, failure.attempts) == ("model", 1)
         assert "status 500" in failure.message
