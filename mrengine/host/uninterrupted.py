@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import ctypes
 import signal
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import cache
 from types import FrameType
 from typing import Any
 
@@ -38,7 +40,8 @@ class Signals:
         try:
             for number in _NUMBERS:
                 handler: Any = signal.getsignal(number)
-                if callable(handler) and not isinstance(handler, signal.Handlers) and handler != self._strike:
+                own = callable(handler) and not isinstance(handler, signal.Handlers) and handler != self._strike
+                if own and _is_pythons(number):
                     self._handlers[number] = handler
                     signal.signal(number, self._strike)
         except BaseException:
@@ -88,6 +91,36 @@ class Signals:
         came, self._came = self._came, []
         for number in dict.fromkeys(came):
             signal.raise_signal(number)
+
+
+@cache
+def _installed() -> Callable[[int], int | None]:
+    """What the system calls at a signal: an address."""
+    ask = ctypes.pythonapi.PyOS_getsig
+    ask.restype, ask.argtypes = ctypes.c_void_p, [ctypes.c_int]
+    return ask
+
+
+def _is_pythons(number: int) -> bool:
+    """Whether the system calls Python at this signal. Where a program embeds Python (uWSGI), its own handler may be
+    where Python believes that its own is: ``signal.signal()`` would lose it, and the program could not be ended.
+    """
+    return _installed()(number) == _trampoline()
+
+
+@cache
+def _trampoline() -> int | None:
+    """The one function of Python that the system calls at every signal with a handler in Python: seen at a signal that
+    nobody uses, for a moment. None: there is none, and then no handler is touched.
+    """
+    for number in (signal.SIGURG, signal.SIGCONT, signal.SIGWINCH):  # whose default is to do nothing
+        if signal.getsignal(number) is signal.SIG_DFL:
+            signal.signal(number, lambda number, frame: None)
+            try:
+                return _installed()(number)
+            finally:
+                signal.signal(number, signal.SIG_DFL)
+    return 0
 
 
 class _Open:

@@ -47,7 +47,9 @@ def _loaded(blob: bytes) -> Callable[[Any, Any], Any]:
     function: Callable[[Any, Any], Any] = cloudpickle.loads(blob)
     scope = getattr(function, "__globals__", {})
     name = scope.get("__name__")
-    if name == "__main__" or (isinstance(name, str) and name not in sys.modules and not _is_found(name, function)):
+    if name == "__main__" or (
+        isinstance(name, str) and name not in sys.modules and not _is_found(name, scope.get("__file__"))
+    ):
         module = sys.modules[name] = types.ModuleType(name)
         vars(module).update(scope)
     return function
@@ -62,18 +64,17 @@ def cannot_start(error: BaseException, setup: WorkerConfig) -> str:
     return describe(error, (), secrets(specs))
 
 
-def _is_found(name: str, function: Any) -> bool:
+def _is_found(name: str, file: object) -> bool:
     """Whether the module that a function came from can be imported here: others that travelled by its name need all
-    of it. Another file of that name is not the module.
+    of it. Another ``file`` of that name is not the module.
     """
     try:
         spec = importlib.util.find_spec(name)
     except (ImportError, ValueError, AttributeError):
         return False
-    code: types.CodeType | None = getattr(function, "__code__", None)
-    if spec is None or spec.origin is None or code is None:
+    if spec is None or spec.origin is None or not isinstance(file, str):
         return spec is not None
-    return os.path.realpath(spec.origin) == os.path.realpath(code.co_filename)
+    return os.path.realpath(spec.origin) == os.path.realpath(file)
 
 
 def _result_type(blob: bytes) -> Any:
