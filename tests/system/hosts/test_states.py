@@ -20,8 +20,9 @@ STATES = {
 
 @pytest.mark.parametrize("state", STATES)
 def test_a_host_in_a_strange_state(stage: Stage, state: str) -> None:
-    """Its job runs as any other, and leaves it in the state it was in. Meanwhile Python's own handlers are called by way
-    of the run, which puts them off while it cleans up; what is ignored or left to the system stays so.
+    """Its job runs as any other, and leaves it in the state it was in.
+
+    Meanwhile Python's own handlers are called by way of the run; what is ignored or left to the system stays so.
     """
     text = f"""
     import signal
