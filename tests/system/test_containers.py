@@ -112,7 +112,10 @@ def test_a_finished_job_returns_at_once_where_nothing_can_be_written(
     assert "Read-only file system" in lines[2] or "No space left" in lines[2]
 
 
-NOWHERE = "mount -t tmpfs -o ro t /tmp; mount -t tmpfs -o ro t /var/tmp; mount -o remount,ro,bind /; cd /"
+# What is below /tmp stays to be read: this very checkout may be there.
+NOWHERE = (
+    "for d in /tmp /var/tmp; do mount --bind $d $d; mount -o remount,ro,bind $d; done; mount -o remount,ro,bind /; cd /"
+)
 
 
 def test_a_read_only_root_needs_a_state_folder_and_no_more(unshare: Unshare) -> None:
