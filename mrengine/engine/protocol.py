@@ -148,12 +148,13 @@ class JobFiles:
 class LocalFunctions(NamedTuple):
     """What user code comes as where it does not travel: in the host itself.
 
-    ``ends_run``: whether an exception is not map_fn's own, though it came out of it.
+    ``ends_run``: whether an exception is not map_fn's own, though it came out of it. None, in threads that no signal
+    strikes: whatever comes out of map_fn is its own, SystemExit too.
     """
 
     initializer: tuple[Callable[..., None] | None, Sequence[Any]]
     map_fn: Callable[[Any, Any], Any]
-    ends_run: Callable[[Exception], bool]
+    ends_run: Callable[[Exception], bool] | None
     result_type: Any = None
 
 

@@ -14,11 +14,13 @@ from mrengine.backends.registry import find_backend
 from mrengine.budget.server import BudgetConfig
 from mrengine.engine import protocol as m
 from mrengine.engine.protocol import Backend, JobFiles, LocalFunctions, Message, RoundSetup, WorkerConfig
+from mrengine.errors import ModelRefused
 from mrengine.log.file.call_index import CallIndex
 from mrengine.log.format import codec, records
 from mrengine.log.view.job_view import ResumeEngine
 
 WORKERS, SLOTS = 2, 2
+ANSWERS = CallIndex()  # the same in all rounds, as in a job: workers stay
 
 
 def text(chunk: Any, _context: Any) -> str:
@@ -47,11 +49,18 @@ def set_up(folder: Path, map_fn: Any, recorded: list[Message]) -> RoundSetup:
     return RoundSetup(
         WorkerConfig(folder.name, 0, "P1_user", False, pack(map_fn), pack(()), pack((None, ())), 600.0, 1.0, 30),
         JobFiles(str(folder), spool, segments, documents, run_began=0, check_texts=False),
-        CallIndex(),
+        ANSWERS,
         BudgetConfig,
         recorded.append,
         LocalFunctions((None, ()), map_fn, lambda error: False),
     )
+
+
+def refused(chunk: Any, _context: Any) -> str:
+    """As a gateway refuses a key now and then: the engine will judge."""
+    error = ModelRefused("a wrong key, perhaps", model="m")
+    error.scope, error.certain = "model", False
+    raise error
 
 
 class Bench:
@@ -108,6 +117,15 @@ def what_a_drain_finds_waiting_comes_back(bench: Bench) -> None:
     Path(os.environ["MAY_END"]).touch()
     bench.until(lambda: len(bench.of_kind(m.DROPPED)) + len(bench.of_kind(codec.RESULT)) == 12)
     assert len(bench.of_kind(codec.RESULT)) == slots
+
+
+def an_outcome_is_the_last_word_on_its_task(bench: Bench) -> None:
+    """Of any kind: what is said after it would be taken for that of another attempt."""
+    bench.begin(refused)
+    bench.send(*range(8))
+    bench.until(lambda: len(bench.of_kind(m.MODEL_DOUBT)) == 8)
+    bench.begin(text)  # what was still to be said has been said by now
+    assert [message for message in bench.said if message[2] >= 0] == []
 
 
 def a_worker_that_is_killed_says_so_and_is_replaced(bench: Bench) -> None:

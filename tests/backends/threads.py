@@ -13,8 +13,6 @@ from collections.abc import Sequence
 from contextlib import suppress
 from queue import Empty, SimpleQueue
 
-import msgpack
-
 from mrengine.budget.in_process import LocalBudget
 from mrengine.budget.server import make_service
 from mrengine.engine import protocol as m
@@ -26,7 +24,7 @@ JOIN_S = 5.0
 
 
 class Worker:
-    """One worker: tasks in, messages out. ``begin()`` loads map_fn in a thread of its own, and says READY."""
+    """One worker: tasks in, messages out."""
 
     def __init__(
         self, index: int, slots: int, setup: m.RoundSetup, budget: LocalBudget, inbox: SimpleQueue[m.Message]
@@ -44,8 +42,10 @@ class Worker:
     def _load(self) -> None:
         config = self._setup.worker
         try:
+            assert self._setup.functions is not None  # user code as it is: this process has it
+            own = self._setup.functions._replace(ends_run=None)
             at = self._index, self._slots, self._emit, self.stopping
-            self._runner = TaskRunner(config, *at, open_ports=self._ports)
+            self._runner = TaskRunner(config, *at, open_ports=self._ports, functions=own)
         except BaseException as error:
             self._emit(m.FAILED_START, -1, -1, cannot_start(error, config).encode())
             return
@@ -71,8 +71,6 @@ class Worker:
     def _emit(self, kind: int, chunk: int, model: int, payload: bytes = b"") -> None:
         if kind in (m.IN_LINE, m.AT_WORK):  # the time in line does not count: its own begins anew
             self._since[chunk, model] = math.inf if kind == m.IN_LINE else time.monotonic()
-        elif kind == m.NEED_ENDPOINT and self._runner is not None:
-            self._runner.endpoint_came(msgpack.unpackb(payload)[0], "", "threads serve no embedded model")
         else:
             with self._lock:
                 if not self._gone or kind in (codec.INTENT, codec.CALL):
