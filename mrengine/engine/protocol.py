@@ -58,8 +58,10 @@ MODEL_DOWN = 68  # a model that no call can use any more; payload: cause, UTF-8
 BUDGET_SPENT = 69  # the job's Budget; payload: msgpack [message, spent, limit, unit]
 NOTE = 70  # for the host alone: msgpack [name, fields]
 LINE = 71  # a line that map_fn printed or logged: msgpack [logger, level, text]
-NEED_ENDPOINT = 72  # a server that the job runs itself is asked for; payload: msgpack [model's name, context window]
-IN_LINE = 73  # a task waits for its budget; for the board, it goes no further
+# A server that the job runs itself is asked for; payload: msgpack [model's name, context window]. It is for the backend,
+# which answers by ``TaskRunner.endpoint_came``, and goes no further.
+NEED_ENDPOINT = 72
+IN_LINE = 73  # a task waits for its budget; for ``Backend.started``, it goes no further
 AT_WORK = 74  # it does not wait any more
 BROKEN = 75  # the backend itself cannot go on; payload: the cause, UTF-8
 MODEL_DOUBT = 80  # a refusal that may be about the model, or about this task alone; payload: cause, UTF-8

@@ -11,16 +11,17 @@ import threading
 import time
 from collections.abc import Sequence
 from contextlib import suppress
+from functools import partial
 from queue import Empty, SimpleQueue
+
+import msgpack
 
 from mrengine.budget.in_process import LocalBudget
 from mrengine.budget.server import make_service
 from mrengine.engine import protocol as m
 from mrengine.log.format import codec
-from mrengine.worker.ports import WorkerPorts, local_ports
+from mrengine.worker.ports import local_ports
 from mrengine.worker.task_runner import TaskRunner, cannot_start
-
-JOIN_S = 5.0
 
 
 class Worker:
@@ -40,23 +41,19 @@ class Worker:
         self._threads[0].start()
 
     def _load(self) -> None:
-        config = self._setup.worker
+        setup, at = self._setup, (self._index, self._slots)
+        own = setup.functions and setup.functions._replace(ends_run=None)  # this process has user code as it is
+        open_ports = partial(local_ports, setup.worker, setup.files, *at, answers=setup.answers, budget=self._budget)
         try:
-            assert self._setup.functions is not None  # user code as it is: this process has it
-            own = self._setup.functions._replace(ends_run=None)
-            at = self._index, self._slots, self._emit, self.stopping
-            self._runner = TaskRunner(config, *at, open_ports=self._ports, functions=own)
+            runner = TaskRunner(setup.worker, *at, self._emit, self.stopping, open_ports=open_ports, functions=own)
         except BaseException as error:
-            self._emit(m.FAILED_START, -1, -1, cannot_start(error, config).encode())
+            self._emit(m.FAILED_START, -1, -1, cannot_start(error, setup.worker).encode())
             return
+        self._runner = runner
         self._threads += [threading.Thread(target=self._live, daemon=True) for _ in range(self._slots)]
         for thread in self._threads[1:]:
             thread.start()
         self._emit(m.READY, -1, -1)
-
-    def _ports(self) -> WorkerPorts:
-        setup, at = self._setup, (self._index, self._slots)
-        return local_ports(setup.worker, setup.files, *at, answers=setup.answers, budget=self._budget)
 
     def _live(self) -> None:
         assert self._runner is not None
@@ -71,6 +68,8 @@ class Worker:
     def _emit(self, kind: int, chunk: int, model: int, payload: bytes = b"") -> None:
         if kind in (m.IN_LINE, m.AT_WORK):  # the time in line does not count: its own begins anew
             self._since[chunk, model] = math.inf if kind == m.IN_LINE else time.monotonic()
+        elif kind == m.NEED_ENDPOINT and self._runner is not None:
+            self._runner.endpoint_came(msgpack.unpackb(payload)[0], "", "threads serve no embedded model")
         else:
             with self._lock:
                 if not self._gone or kind in (codec.INTENT, codec.CALL):
@@ -142,7 +141,7 @@ class ThreadBackend:
         self._team[worker] = self._begun(worker)
 
     def close(self) -> None:
-        until = time.monotonic() + JOIN_S
+        until = time.monotonic() + 5.0
         for worker in self._team:
             worker.leave()
         for worker in self._team:
