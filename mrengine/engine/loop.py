@@ -21,12 +21,12 @@ from mrengine.engine.group_commit import GroupCommit, Log
 from mrengine.engine.model_choice import ModelChoice
 from mrengine.engine.model_news import ModelNews
 from mrengine.engine.prefetch import PrefetchWindow
+from mrengine.engine.protocol import Announcer, RoundSettings
 from mrengine.engine.queues import TaskQueues
-from mrengine.engine.round import Announcer, RoundSettings
 from mrengine.engine.worker_monitor import Worker, WorkerMonitor
 from mrengine.log.format import codec
 
-__all__ = ["Announcer", "Engine", "RoundSettings"]
+__all__ = ["Engine"]
 
 TICK_S = 0.5  # how often deadlines, resident memory and the cancel mark are looked at
 
@@ -92,6 +92,7 @@ class Engine:
             m.BUDGET_SPENT: self._on_budget_spent,
             m.NOTE: self._on_note,
             m.LINE: lambda _index, _chunk, _model, payload: announcer.line(payload),
+            m.BROKEN: self._on_broken,
             m.DIED: self._on_died,
         }
 
@@ -115,8 +116,10 @@ class Engine:
             self._commit_first = False
             self.commit()
         if self.state is None:
-            self._wake()
-            self._refill()
+            self._queues.wake(self._clock())
+            if self._draining is None:
+                self._models.wake()
+                self._refill()
         if self._clock() >= self._next_tick:
             self._tick()
         self.commit()
@@ -158,8 +161,6 @@ class Engine:
     # giving out
 
     def _refill(self) -> None:
-        if self._draining is not None:
-            return
         for index, worker in enumerate(self._workers):
             if not worker.ready or self._watch.retires(index):
                 continue
@@ -250,6 +251,9 @@ class Engine:
     def _on_failed_start(self, _index: int, _chunk: int, _model: int, payload: bytes) -> None:
         self._cannot_start(payload.decode("utf-8", "replace"))
 
+    def _on_broken(self, _index: int, _chunk: int, _model: int, payload: bytes) -> None:
+        self.stop("broken", message=(cause := payload.decode("utf-8", "replace")), cause=cause)
+
     def _cannot_start(self, cause: str) -> None:
         """An initializer or an import would fail in the next worker as well."""
         self.stop("broken", message=f"a worker could not start: {cause}", cause=cause)
@@ -287,8 +291,7 @@ class Engine:
 
     def _on_budget_spent(self, index: int, chunk: int, model: int, payload: bytes) -> None:
         self._on_dropped(index, chunk, model, b"")
-        message, spent, limit, unit = msgpack.unpackb(payload)
-        self.stop("budget", message=message, spent=spent, limit=limit, unit=unit)
+        self.stop("budget", **dict(zip(("message", "spent", "limit", "unit"), msgpack.unpackb(payload), strict=True)))
 
     def _on_note(self, index: int, chunk: int, _model: int, payload: bytes) -> None:
         name, fields = msgpack.unpackb(payload)
@@ -363,11 +366,6 @@ class Engine:
         self._fail(key, self._verdicts.given_up(chunk, model, worker, attempts, kind, cause))
 
     # time
-
-    def _wake(self) -> None:
-        self._queues.wake(self._clock())
-        if self._draining is None:
-            self._models.wake()
 
     def _tick(self) -> None:
         now = self._clock()
