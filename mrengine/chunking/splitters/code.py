@@ -10,7 +10,7 @@ from __future__ import annotations
 import re
 from functools import lru_cache
 
-from mrengine.chunking.boundaries import OPEN_ENDS, RECORD, WHOLE, Boundary, Stateless, opening
+from mrengine.chunking.boundaries import OPEN_ENDS, RECORD, WHOLE, Boundary, Stateless
 
 __all__ = ["Code"]
 
@@ -35,7 +35,10 @@ class Code(Stateless):
 
     name = "code"
     outermost = RECORD
-    opens = opening(rf"[ \t]*(?:{_ABOVE}|\*(?:[^/]|$)|[rRuU]?\"{{3}}.*\"{{3}}$)")
+    # Most lines are told by their first letter.
+    opens = re.compile(
+        rf"[ \t]*(?=[-#=*_@/;%\[t\"rRuU])(?:{_ABOVE}|#|[-=*_](?: ?[-=*_]){{2,}}$|@\S|\*(?:[^/]|$)|[rRuU]?\"{{3}}.*\"{{3}}$)"
+    )
     open_ends = (*OPEN_ENDS, "{", "(", "[", "\\", " =", "=>", "->", "&&", "||", "*/", " then", " do")
 
     def __init__(self, target: int) -> None:
@@ -51,6 +54,18 @@ class Code(Stateless):
         found = _lines(_BEGIN, text, max(low, 0), high)
         docs = _docs(text, max(low, 0), high) if self._has_docs else []
         return _outside(found, docs) if docs else found
+
+    def near(self, text: str, low: int, high: int) -> list[Boundary]:
+        """Only lines that are indented no more than the last one, for no others can be better."""
+        last = text.rfind("\n", max(low, 0), high)
+        while last >= 0 and not (match := _BEGIN.match(text, last)):
+            last = text.rfind("\n", max(low, 0), last)
+        doubtful = last < 0 or match.lastindex != 1 or text[last - 1 : last] in ("(", ",", "\r")
+        if doubtful or (self._has_docs and _docs(text, max(low, 0), high)):
+            return self.boundaries(text, low, high)
+        begin, end = match.span(1)
+        width = end - begin if "\t" not in match[1] else len(match[1].expandtabs(_TAB))
+        return _lines(_within(min(width, _DEEPEST)), text, max(low, 0), high)
 
     def top(self, text: str, near: int, far: int, high: int) -> Boundary | None:
         """The last line at the left margin behind a blank one."""
@@ -78,8 +93,9 @@ def _lines(pattern: re.Pattern[str], text: str, low: int, high: int) -> list[Bou
     """The boundaries at the lines that a pattern made like ``_BEGIN`` finds."""
     found: list[Boundary] = []
     attached, inside = False, 0  # inside: the parameters of a function
+    tabbed = text.find("\t", low, high + 100) >= 0
     for match in pattern.finditer(text, low, high + 100):
-        begin = match.start() + 1
+        begin, end = match.span(1)
         if begin > high:
             break
         if begin < inside:
@@ -87,12 +103,14 @@ def _lines(pattern: re.Pattern[str], text: str, low: int, high: int) -> list[Bou
         above = text[begin - 2 : begin - 1]
         parted = above == "\n" or (above == "\r" and text[begin - 3 : begin - 2] == "\n")
         if not attached or parted:
-            indent = match.group(1)
-            width = len(indent) if "\t" not in indent else len(indent.expandtabs(_TAB))
-            found.append((begin, RECORD + 2 * min(width, _DEEPEST) + (not parted), WHOLE))
-        attached = match.lastindex == 2
-        if match.lastindex == 3:
-            inside = text.find(f"\n{match.group(1)})", begin, begin + _PARAMETERS)
+            width = end - begin if not tabbed else len(match[1].expandtabs(_TAB))
+            if width > _DEEPEST:
+                width = _DEEPEST
+            found.append((begin, RECORD + 2 * width + (not parted), WHOLE))
+        last = match.lastindex
+        attached = last == 2
+        if last == 3:
+            inside = text.find(f"\n{match[1]})", begin, begin + _PARAMETERS)
     return found
 
 
