@@ -27,7 +27,7 @@ _BACK = 0.7  # and not more for what belongs to what follows
 _FEW = 2000  # tokens: below, a unit is large beside a chunk
 _MANY = 6000
 _SPARE_FEW, _SPARE_MANY = 0.19, 0.045
-_SURELY = 1.4  # times the spare part, a quarter of a small chunk: so much is affordable however much was spent,
+_SURELY = 1.6  # times the spare part, over a quarter of a small chunk: so much is affordable however much was spent,
 # because chunks that leave no more than that empty leave half of it on average, which is less than the spare part
 _BLANKS = ("\n", "\r", " ", "\t")
 _NEARLY = 6  # characters: a line that lacks so few may fit
@@ -72,8 +72,8 @@ class Cutter:
         self._ends = kind.open_ends
         self._near = soft_window(target) if near is None else near
         self._spare = spare(target)
-        self._account = 3 * self._spare
-        self._afforded = min(_REACH, self._account)  # what part of a chunk a unit may cost to be kept whole
+        self._account = 2 * self._spare
+        self._afforded = self._account  # what part of a chunk a unit may cost to be kept whole
 
     def spent(self, share: float) -> None:
         """Note that this share of a chunk stayed empty."""

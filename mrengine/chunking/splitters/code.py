@@ -31,13 +31,14 @@ _TAB = 4  # blanks
 
 
 class Code(Stateless):
-    """Source code by its indentation."""
+    """Source code by its level."""
 
     name = "code"
     outermost = RECORD
     # Most lines are told by their first letter.
     opens = re.compile(
-        rf"[ \t]*(?=[-#=*_@/;%\[t\"rRuU])(?:{_ABOVE}|#|[-=*_](?: ?[-=*_]){{2,}}$|@\S|\*(?:[^/]|$)|[rRuU]?\"{{3}}.*\"{{3}}$)"
+        rf"[ \t]*(?=[-#=*_@/;%\[t\"rRuU])"
+        rf"(?:{_ABOVE}|#|[-=*_](?: ?[-=*_]){{2,}}$|@\S|\*(?:[^/]|$)|[rRuU]?\"{{3}}.*\"{{3}}$)"
     )
     open_ends = (*OPEN_ENDS, "{", "(", "[", "\\", " =", "=>", "->", "&&", "||", "*/", " then", " do")
 
@@ -57,15 +58,21 @@ class Code(Stateless):
 
     def near(self, text: str, low: int, high: int) -> list[Boundary]:
         """Only lines that are indented no more than the last one, for no others can be better."""
-        last = text.rfind("\n", max(low, 0), high)
-        while last >= 0 and not (match := _BEGIN.match(text, last)):
-            last = text.rfind("\n", max(low, 0), last)
-        doubtful = last < 0 or match.lastindex != 1 or text[last - 1 : last] in ("(", ",", "\r")
-        if doubtful or (self._has_docs and _docs(text, max(low, 0), high)):
+        low = max(low, 0)
+        last = text.rfind("\n", low, high)
+        match = _BEGIN.match(text, last) if last >= 0 else None
+        while last >= 0 and not match:
+            last = text.rfind("\n", low, last)
+            match = _BEGIN.match(text, last) if last >= 0 else None
+        if (
+            not match
+            or match.lastindex != 1
+            or text[last - 1 : last] in ("(", ",", "\r")
+            or (self._has_docs and _docs(text, low, high))
+        ):
             return self.boundaries(text, low, high)
-        begin, end = match.span(1)
-        width = end - begin if "\t" not in match[1] else len(match[1].expandtabs(_TAB))
-        return _lines(_within(min(width, _DEEPEST)), text, max(low, 0), high)
+        width = len(match[1].expandtabs(_TAB))
+        return _lines(_within(min(width, _DEEPEST)), text, low, high)
 
     def top(self, text: str, near: int, far: int, high: int) -> Boundary | None:
         """The last line at the left margin behind a blank one."""
@@ -124,8 +131,8 @@ def _within(width: int) -> re.Pattern[str]:
 _OUTERMOST = _within(0)
 
 
-def _docs(text: str, low: int, high: int) -> list[tuple[int, int]]:
-    """The spans of the doc strings that reach into ``low .. high``, from the begin of their first line to a line's."""
+def _docs(text: str, low: int, high: int) -> list[tuple[int, int, int]]:
+    """The doc strings that reach into ``low .. high``: from the begin of their first line to a line's; level."""
     found = []
     place = text.rfind('"""', max(0, low - _FAR), low)
     place = text.find('"""', low, high) if place < 0 else place
@@ -138,15 +145,16 @@ def _docs(text: str, low: int, high: int) -> list[tuple[int, int]]:
             )
             continue
         closed = text.find("\n", closed) + 1 if closed >= 0 else 0
-        found.append((begin, closed or len(text)))
+        width = len(text[begin:place].rstrip("rRuUfF").expandtabs(_TAB))
+        found.append((begin, closed or len(text), RECORD + 2 * min(width, _DEEPEST)))
         place = text.find('"""', max(low, closed or high), high)
     return found
 
 
-def _outside(found: list[Boundary], docs: list[tuple[int, int]]) -> list[Boundary]:
-    """The boundaries, those inside of doc strings deeper, and none before a doc string and right behind one."""
-    for begin, end in docs:
-        behind = next((at for at, _, _ in found if at >= end), -1)
+def _outside(found: list[Boundary], docs: list[tuple[int, int, int]]) -> list[Boundary]:
+    """The boundaries, those inside of doc strings deeper; none before one, nor where its own block goes on behind."""
+    for begin, end, inner in docs:
+        behind = next((at if level >= inner else -1 for at, level, _ in found if at >= end), -1)
         found = [
             (at, level + _DOC_INSIDE if begin <= at < end else level, whole)
             for at, level, whole in found

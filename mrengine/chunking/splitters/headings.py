@@ -72,4 +72,3 @@ class Headings:
             while self._stack and self._stack[-1][0] >= level:
                 self._stack.pop()
             self._stack.append((level, title[:_LONGEST]))
-
