@@ -9,6 +9,7 @@ from collections.abc import Callable
 __all__ = ["Headings"]
 
 _LONGEST = 200  # characters of a title
+_NONE = 1 << 30  # a level that no heading has
 _MARK = 4  # characters: a mark, and the newline before it, are no longer
 _RULES = ("=", "-")  # what the line below a title may be made of
 
@@ -33,10 +34,10 @@ class Headings:
         """The titles above ``start`` of the window, outermost first. ``inside``: whether a place has no headings."""
         self._find(text, base)
         until = bisect_left(self._places, start + base)
-        for place in self._places[:until]:
-            if not (inside and inside(place - base)):
-                self._note(text, place - base)
-        del self._places[:until]
+        if until:
+            here = [place - base for place in self._places[:until]]
+            self._note(text, [place for place in here if not inside(place)] if inside else here)
+            del self._places[:until]
         if not self._stack:
             return ()
         least = self._next_level(text, start)
@@ -63,12 +64,19 @@ class Headings:
         below = text.find("\n", start) + 1
         if not found and text[below : below + 1] in _RULES:
             found = self._read(text, below)
-        return found[0] if found else 1 << 30
+        return found[0] if found else _NONE
 
-    def _note(self, text: str, place: int) -> None:
-        found = self._read(text, place)
-        if found:
-            level, title = found
-            while self._stack and self._stack[-1][0] >= level:
-                self._stack.pop()
-            self._stack.append((level, title[:_LONGEST]))
+    def _note(self, text: str, places: list[int]) -> None:
+        """Take the headings at these marks. Read backwards: what lies before one that is as far out is no longer seen."""
+        new: list[tuple[int, str]] = []
+        least = _NONE
+        for place in reversed(places):
+            found = self._read(text, place)
+            if found and found[0] < least:
+                least = found[0]
+                new.append((least, found[1][:_LONGEST]))
+                if least == 1:
+                    break
+        while self._stack and self._stack[-1][0] >= least:
+            self._stack.pop()
+        self._stack += reversed(new)

@@ -55,7 +55,7 @@ _ANY_ITEM = re.compile(
     .replace("?P<letter>", "?:")
     .replace("?P<bullet>", "?:")
 )
-_LEARNT = 90  # lines
+_LEARNT = 64  # lines
 _LOOKED = 2500  # characters: in three such parts of a window an item is looked for
 _INDENTED = 12  # characters: behind them, wide gaps are those of a table
 _LONG_WORD = 10  # characters
@@ -83,12 +83,14 @@ class Prose(Stateless):
         begin = max(0, self._seen - base)
         self._seen = base + len(text)
         new = unified(text[begin:])
-        lines = new[: 80 * _LEARNT].split("\n")[:-1]
+        head = new[: 80 * _LEARNT]
+        lines = head.split("\n")[:-1]
         if len(lines) > 2:
             self._learn([line.rstrip() for line in lines[:_LEARNT]])
         third = len(new) // 3
         marked = any(_ANY_ITEM.search(new, at, at + _LOOKED) for at in (0, third, 2 * third))
-        rows = self._whole or any(map(_has_cells, lines[:_LEARNT]))
+        divided = "  " in head or "\t" in head or " | " in head
+        rows = self._whole or (divided and any(map(_has_cells, lines[:_LEARNT])))
         self.outermost = ITEM if marked else LINE if rows and len(lines) > 2 else _NONE
         self._heads = _running_heads(lines) if self._wrapped else frozenset()
 
