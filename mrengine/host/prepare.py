@@ -19,6 +19,7 @@ from mrengine.host.chunk_table import lacking_text, not_held
 from mrengine.host.documents import Spooled, check_documents, spool_documents
 from mrengine.host.job_identity import Plan, Record, chunking_of, job_record, stored_chunking
 from mrengine.host.requests import RunConfig
+from mrengine.host.stage_times import stage
 from mrengine.host.waiting import BusyWait
 from mrengine.job.driver import Driver
 from mrengine.log.format import codec
@@ -105,7 +106,8 @@ class Preparation:
         self._check_folder()
         existed = os.path.lexists(self._folder / "log")
         session = None if existed else self._begin()
-        spooled = self._spooled(document, optional=existed)
+        with self._stage("read"):
+            spooled = self._spooled(document, optional=existed)
         spool: Spool | None = spooled.spool
         self._unread_sources = spooled.unread
         if spooled.told:
@@ -121,11 +123,18 @@ class Preparation:
             check_writable(self._folder)
             spool.require()
             # A new job is cut while the supervisor starts; for one that the log knows, that is known first.
-            records = None if existed else list(plan.records(spool.path))
+            records = None if existed else self._cut(plan, spool.path)
             return self._settle(plan, spool, records, session or self._begin())
         finally:
             if spool is not None:
                 spool.discard()
+
+    def _stage(self, name: str) -> Any:
+        return stage(self._parts.settings.collector, name)
+
+    def _cut(self, plan: Plan, *text_and_view: Any) -> list[Record]:
+        with self._stage("cut"):
+            return list(plan.records(*text_and_view))
 
     def _spooled(self, document: Any, *, optional: bool) -> Spooled:
         if not isinstance(document, Spooled):
@@ -154,13 +163,13 @@ class Preparation:
         view = self._caught_up(durable)
         action = plan.check(view, self._on_mismatch)
         if action == "new_epoch":
-            records = list(plan.records(text, view))
+            records = self._cut(plan, text, view)
         elif action == "resume":
             records = list(self._lacking(plan, view))
         elif action == "restart":
             session.restart()
         if records is None:
-            records = list(plan.records(text))
+            records = self._cut(plan, text)
         if fresh is not None and lacking_text(place, plan.documents) is not None:
             fresh.publish(place)
         if records:
