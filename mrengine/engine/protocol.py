@@ -58,8 +58,8 @@ MODEL_DOWN = 68  # a model that no call can use any more; payload: cause, UTF-8
 BUDGET_SPENT = 69  # the job's Budget; payload: msgpack [message, spent, limit, unit]
 NOTE = 70  # for the host alone: msgpack [name, fields]
 LINE = 71  # a line that map_fn printed or logged: msgpack [logger, level, text]
-# A server that the job runs itself is asked for; payload: msgpack [model's name, context window]. The backend answers
-# by ``TaskRunner.endpoint_came``; it goes no further.
+# A server that the job runs itself is asked for; payload: msgpack [model's name, context window]. It is for the
+# backend, which answers by ``TaskRunner.endpoint_came``, and goes no further.
 NEED_ENDPOINT = 72
 IN_LINE = 73  # a task waits for its budget; for ``Backend.started``, it goes no further
 AT_WORK = 74  # it does not wait any more

@@ -11,13 +11,12 @@ import mmap
 
 from mrengine.log.file.reader import LogReader
 from mrengine.log.format.codec import CALL
-from mrengine.log.format.packing import HEAD_BYTES
+from mrengine.log.format.records import DIGEST_AT, REUSABLE, REUSABLE_AT
 from mrengine.log.view.call_totals import CallTotals
 
-__all__ = ["DIGEST_AT", "REUSABLE", "REUSABLE_AT", "CallIndex"]
+__all__ = ["CallIndex"]
 
 _LEAST_SLOTS = 1 << 16
-DIGEST_AT, REUSABLE_AT, REUSABLE = HEAD_BYTES + 2, 112, 0xC3  # in the payload of a CALL, see docs/log-format.md
 
 
 class CallIndex:
