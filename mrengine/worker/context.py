@@ -12,7 +12,7 @@ from mrengine.engine import protocol as m
 from mrengine.engine.protocol import WorkerConfig
 from mrengine.errors import ConfigError, Stopped
 from mrengine.log.format.records import CallRecord
-from mrengine.providers.call.answers import check_call
+from mrengine.providers.call.answers import check_cache, check_call
 from mrengine.providers.call.structured import schema_of
 from mrengine.records import Completion, Request, Usage
 from mrengine.worker.chunk_reader import TrackedChunk
@@ -139,6 +139,8 @@ class Context:
         model: str | None = None,
         reuse: bool = True,
         on_truncation: str = "error",
+        cache: str | None = None,
+        prefix: int = 0,
     ) -> Completion:
         """Ask a model; the answer is in the log before this chunk's result is.
 
@@ -146,9 +148,12 @@ class Context:
         (``completion.reused``) unless ``reuse`` is False; who asks the same twice in one attempt gets two answers, and
         the same two later. ``max_tokens``: of the answer. ``response_model``: a pydantic
         model or a JSON schema; the validated value is ``completion.parsed``. ``on_truncation``: "error", "allow" or
-        "continue". Raises a :class:`mrengine.errors.ModelError`.
+        "continue". ``cache``: "auto" or "1h" where all calls begin alike, with their schema, their system and the first
+        ``prefix`` characters of the prompt: the provider is asked to cache that, where it is long enough, and one call
+        goes first. Raises a :class:`mrengine.errors.ModelError`.
         """
         check_call(prompt, system, max_tokens, temperature, on_truncation)
+        keep = check_cache(cache, prefix)
         index = self._services.models.index(model, self._task.model)
         request = Request(
             model=self._services.models.name(index) or "",
@@ -160,6 +165,8 @@ class Context:
             chunk_id=self._task.chunk,
             document_id=self._chunk.document_id,
             attempt=self._task.attempt,
+            cache=keep,
+            prefix=prefix,
         )
         self._calls.texts += [prompt, system or ""]
         text = self._chunk.text
