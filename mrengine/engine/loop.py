@@ -21,9 +21,8 @@ from mrengine.engine.group_commit import GroupCommit, Log
 from mrengine.engine.model_choice import ModelChoice
 from mrengine.engine.model_news import ModelNews
 from mrengine.engine.notes import Notes
-from mrengine.engine.prefetch import PrefetchWindow
 from mrengine.engine.protocol import Announcer, RoundSettings
-from mrengine.engine.queues import TaskQueues
+from mrengine.engine.queues import PrefetchWindow, TaskQueues
 from mrengine.engine.worker_monitor import Worker, WorkerMonitor
 from mrengine.log.format import codec
 

@@ -58,7 +58,7 @@ DROPPED = 67  # a task that was given back unfinished while draining
 MODEL_DOWN = 68  # a model that no call can use any more; payload: cause, UTF-8
 BUDGET_SPENT = 69  # the job's Budget; payload: msgpack [message, spent, limit, unit]
 NOTE = 70  # an event, for the host and for reports: msgpack [name, fields]
-PROFILED = 75  # durations, for the host alone: msgpack [[name, ms]…]
+PROFILED = 76  # durations, for the host alone: msgpack [[name, ms]…]
 LINE = 71  # a line that map_fn printed or logged: msgpack [logger, level, text]
 # A server that the job runs itself is asked for; payload: msgpack [model's name, context window]. It is for the
 # backend, which answers by ``TaskRunner.endpoint_came``, and goes no further.

@@ -12,8 +12,8 @@ from dataclasses import dataclass, field
 
 from mrengine.engine import protocol as m
 from mrengine.engine.crash_attribution import CrashBisection
-from mrengine.engine.prefetch import PrefetchWindow
 from mrengine.engine.protocol import RoundSettings
+from mrengine.engine.queues import PrefetchWindow
 
 __all__ = ["HANG_GRACE_S", "SETTLED_S", "UNCLAIMED_S", "Worker", "WorkerHealth", "WorkerMonitor"]
 

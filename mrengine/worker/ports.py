@@ -8,9 +8,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
-from mrengine.budget import Lease
 from mrengine.engine.protocol import JobFiles, WorkerConfig
 from mrengine.log.file.call_index import CallIndex
 from mrengine.log.file.worker_journal import WorkerJournal
@@ -18,6 +17,9 @@ from mrengine.log.format.records import CallRecord
 from mrengine.records import Priority
 from mrengine.worker.chunk_reader import ChunkReader, TrackedChunk
 from mrengine.worker.stored_answers import StoredCalls
+
+if TYPE_CHECKING:
+    from mrengine.providers.call.retry import LeaseLike
 
 __all__ = ["AnswerJournal", "BudgetPort", "ChunkTexts", "StoredAnswers", "WorkerPorts", "local_ports"]
 
@@ -55,7 +57,7 @@ class BudgetPort(Protocol):
         stopping: Callable[[], bool] | None = None,
         on_wait: Callable[[str, float], None] | None = None,
         prefix: str = "",
-    ) -> Lease:
+    ) -> LeaseLike:
         """Wait until a call of this size may be made, as :meth:`mrengine.budget.client.BudgetClient.acquire` does."""
 
     def close(self) -> None:

@@ -16,13 +16,13 @@ import cloudpickle
 from mrengine import profiling
 from mrengine.engine import protocol as m
 from mrengine.engine.protocol import LocalFunctions, WorkerConfig
-from mrengine.errors import BudgetExhausted, LogError, ModelError, Retry, seconds
+from mrengine.errors import BudgetExhausted, LogError, ModelError, Retry, Stopped, seconds
 from mrengine.log.format import codec, records
 from mrengine.log.format.instances import holds_instances, instance_of
 from mrengine.log.format.packing import pack
 from mrengine.log.format.values import Unstorable, normalise
 from mrengine.worker.chunk_reader import TrackedChunk
-from mrengine.worker.context import Context, Stopped, TaskCalls, WorkerServices
+from mrengine.worker.context import Context, TaskCalls, WorkerServices
 from mrengine.worker.deadline import Deadline
 from mrengine.worker.forks import OwnProcess, leave
 from mrengine.worker.model_clients import ModelClients

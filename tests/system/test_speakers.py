@@ -205,7 +205,7 @@ def test_a_stop_that_map_fn_raises_itself_is_its_failure() -> None:
     """The job does not stop: it would be given the same chunk for ever."""
 
     def raises(chunk: Any, context: Any) -> int:
-        from mrengine.worker.context import Stopped
+        from mrengine.errors import Stopped
 
         raise Stopped
 
