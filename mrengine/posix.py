@@ -19,6 +19,7 @@ __all__ = [
     "close_if",
     "die_with_parent",
     "enlarge_pipe",
+    "has_lost",
     "has_proc",
     "identity",
     "is_stopped",
@@ -260,6 +261,15 @@ def thread_count() -> int:
         import threading
 
         return threading.active_count()
+
+
+def has_lost(pid: int, threads: Sequence[int]) -> bool:
+    """Whether one of a process's threads has ended. False where no /proc tells."""
+    try:
+        living = set(os.listdir(f"/proc/{pid}/task")) if threads and _has_own_proc() else set()
+    except OSError:
+        return False
+    return bool(living) and not living.issuperset(map(str, threads))
 
 
 def _has_own_proc() -> bool:

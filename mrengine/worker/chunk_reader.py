@@ -9,7 +9,7 @@ from typing import Any
 
 from mrengine.errors import LogError
 from mrengine.log.file.reader import LogReader
-from mrengine.log.format.chunk_rows import ChunkRow, ChunkTable, DocumentNames, Heads, Segment
+from mrengine.log.format.chunk_rows import ChunkRow, ChunkTable, DocumentNames, Heads, Segment, document_of
 from mrengine.private import open_file
 from mrengine.records import Chunk
 
@@ -143,6 +143,10 @@ class ChunkReader:
         row = self._table[chunk]
         heads = self._table.heads(chunk, row)
         return TrackedChunk(chunk, self._names[row.document].id, row, self._spool_fd, self._check, heads)
+
+    def document_of(self, chunk: int) -> str:
+        """The id of its document; "" where the log has lost it."""
+        return document_of(self._table, self._names, chunk)
 
     def close(self) -> None:
         """Close both files."""

@@ -152,7 +152,7 @@ class ProcessPool:
         """
         for handle in self._handles:
             if handle is not None:
-                handle.end_if_cut()
+                handle.end_if_half_dead()
         return [said for handle in self._handles if handle and handle.dead for said in self._on_death(handle)]
 
     def _bury(self, handle: WorkerHandle) -> list[Message]:

@@ -10,7 +10,7 @@ import threading
 from collections import deque
 from itertools import islice
 from queue import SimpleQueue
-from threading import get_ident  # the system's own, whatever patches the module later
+from threading import get_ident, get_native_id  # the system's own, whatever patches the module later
 from time import monotonic as _now
 from typing import Any, Protocol
 
@@ -56,6 +56,7 @@ class _Slot:
 
     def live(self) -> None:
         """Run tasks for ever."""
+        self._board.serve(self._index, get_native_id())
         stray: BaseException | None = None
         while True:
             try:
