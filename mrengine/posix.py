@@ -12,6 +12,7 @@ from collections.abc import Collection, Sequence
 from contextlib import suppress
 
 __all__ = [
+    "PR_SET_PDEATHSIG",
     "adopt_orphans",
     "boot_id",
     "children",
@@ -46,7 +47,7 @@ __all__ = [
 
 PIPE_BYTES = 1 << 20
 OOM_SCORE = 500  # of 1000: half of the machine's memory
-_PR_SET_PDEATHSIG = 1
+PR_SET_PDEATHSIG = 1
 _PR_SET_CHILD_SUBREAPER = 36
 
 
@@ -67,7 +68,7 @@ def die_with_parent(parent: int, signum: int = signal.SIGKILL) -> None:
 
     The kernel sends nothing for a parent that died before the call, hence the check after it.
     """
-    _prctl(_PR_SET_PDEATHSIG, signum)
+    _prctl(PR_SET_PDEATHSIG, signum)
     if os.getppid() != parent:
         os._exit(1)
 

@@ -171,6 +171,21 @@ def test_a_process_that_is_stopped_is_replaced(server: LLMServer, state_dir: Pat
     assert tree.left() == []
 
 
+def test_a_stopped_supervisor_ends_when_its_host_is_killed(server: LLMServer, state_dir: Path) -> None:
+    """Nobody is left to find it: the kernel lets it go on, and it drains as always."""
+    tree = Tree(server, state_dir)
+    tree.wait_for(20)
+    supervisor = tree.supervisor()
+    os.kill(supervisor, signal.SIGSTOP)
+    wait_for(lambda: processes.state(supervisor) == "T")
+    tree.host.kill()
+    tree.host.communicate()
+    tree.wait_until_gone(DRAIN_S + 1)
+    tree.start()
+    tree.finish()
+    assert server.stats().requests == TASKS
+
+
 @pytest.mark.parametrize("who", ["supervisor", "all"])
 def test_what_was_answered_is_not_asked_again(server: LLMServer, state_dir: Path, who: str) -> None:
     """Though the supervisor, stopped and then killed, never read the answers."""
