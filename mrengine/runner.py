@@ -35,13 +35,7 @@ from mrengine.mapfn.pickling import pack, pack_function
 from mrengine.progress import open_progress
 from mrengine.providers.models.balancer import ModelLoadBalancer
 from mrengine.providers.models.model import Model, resolve_models
-from mrengine.records import (
-    ChunkFailure,
-    ChunkResult,
-    Estimate,
-    JobStatus,
-    RunResult,
-)
+from mrengine.records import ChunkFailure, ChunkResult, Estimate, JobStatus, RunResult
 from mrengine.reducers.tree import TreeReduce
 from mrengine.settings import Keep, OnBusy, RunnerSettings, Settings, check_number, signature
 
@@ -363,7 +357,13 @@ class _Running:
         return run
 
     def __exit__(self, kind: Any, value: BaseException | None, tb: Any) -> None:
-        self.signals.take()  # a stream is closed where it was left: outside
+        try:
+            self.signals.take()  # a stream is closed where it was left: outside
+        finally:
+            self._leave(value)
+
+    def _leave(self, value: BaseException | None) -> None:
+        self.signals.take()  # the first time a signal may have struck in the middle of it
         try:
             if self._run is not None:
                 self._end(self._run, value)

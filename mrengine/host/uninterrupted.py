@@ -62,14 +62,9 @@ class Signals:
         """A ``with`` block within which signals strike, those that were put off at its beginning."""
         return _Open(self)
 
-    @contextmanager
-    def outside(self) -> Iterator[None]:
-        """While the caller's own code runs, of which nobody knows when it comes back."""
-        self._restore()
-        try:
-            yield
-        finally:
-            self.take()
+    def outside(self) -> _Outside:
+        """A ``with`` block in which the caller's own code runs, of which nobody knows when it comes back."""
+        return _Outside(self)
 
     def _strike(self, number: int, frame: FrameType | None) -> None:
         if not self._open or time.monotonic() < self._quiet_until:
@@ -134,6 +129,19 @@ class _Open:
 
     def __exit__(self, *error: object) -> None:
         self._signals._open = False
+
+
+class _Outside:
+    """No generator: one that is struck while it is left goes on when it is collected, when all was given back."""
+
+    def __init__(self, signals: Signals) -> None:
+        self._signals = signals
+
+    def __enter__(self) -> None:
+        self._signals._restore()
+
+    def __exit__(self, *error: object) -> None:
+        self._signals.take()
 
 
 @contextmanager

@@ -220,10 +220,13 @@ ASKS = """
 """
 
 
-@pytest.mark.parametrize("killed", ["mine", "its own"])
+APART = ("--pid", "--fork", "--mount-proc")
+ORDERS = [("first", APART), ("second", APART[:2]), ("first", APART[:2]), ("second", APART)]
+ORDERS += [(who, ("--user", "--map-root-user", *APART[:2])) for who in ("first", "second")]
+
+
 @pytest.mark.parametrize(
-    "flags",
-    [("--pid", "--fork", "--mount-proc"), ("--pid", "--fork"), ("--user", "--map-root-user", "--pid", "--fork")],
+    ("killed", "flags"), [*ORDERS[:1], *(pytest.param(*order, marks=pytest.mark.system) for order in ORDERS[1:])]
 )
 def test_of_two_containers_one_is_killed(
     killed: str, flags: tuple[str, ...], unshare: Unshare, temp: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
@@ -235,10 +238,10 @@ def test_of_two_containers_one_is_killed(
         monkeypatch.setenv(name, value)
     first, second = (begun(unshare(ASKS.replace("sys.argv[1]", repr(job)), *flags, **env)) for job in ("a", "b"))
     assert len(list(temp.glob("mre-*"))) == 2
-    dead, alive_, names = (first, second, "ab") if killed == "mine" else (second, first, "ba")
+    dead, alive_, names = (first, second, "ab") if killed == "first" else (second, first, "ba")
     kill_container(dead)
     assert (Job(names[0]).status().state, Job(names[1]).status().state) == ("interrupted", "running")
-    third = 'print(len(runner("c").run(DOCUMENTS, ask).results), Job("%s").status().state)' % names[1]
+    third = f'print(len(runner("c").run(DOCUMENTS, ask).results), Job("{names[1]}").status().state)'
     assert said(unshare(third, *flags, **env)).split() == ["3", "running"]
     assert len(list(temp.glob("mre-*"))) == 1
     go.touch()
