@@ -345,20 +345,28 @@ def has_proc() -> bool:
     return os.path.isdir("/proc/self")
 
 
-def is_stopped(pid: int) -> bool:
-    """Whether a process is stopped by a signal. A debugger's stop ("t") does not count, as it is continued soon."""
-    return process_state(pid) == "T"
+def is_stopped(child: int) -> bool:
+    """Whether a child of this process is stopped by a signal. Where no /proc tells, its parent can wait for that.
+
+    A debugger's stop ("t") does not count, as it is continued soon.
+    """
+    state = process_state(child)
+    return state == "T" if state else bool(_stop_signal(child))
 
 
 def stopped_by(child: int) -> int:
     """The signal that stopped a child of this process; 0: it is not stopped, or continued already."""
-    if not is_stopped(child):
+    return (_stop_signal(child) or signal.SIGSTOP) if is_stopped(child) else 0
+
+
+def _stop_signal(child: int) -> int:
+    if not hasattr(os, "waitid"):
         return 0
     try:
         found = os.waitid(os.P_PID, child, os.WSTOPPED | os.WNOHANG | os.WNOWAIT)
     except ChildProcessError:
         return 0
-    return signal.SIGSTOP if found is None else found.si_status
+    return 0 if found is None else found.si_status
 
 
 def is_zombie(child: int) -> bool:

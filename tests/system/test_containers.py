@@ -266,6 +266,28 @@ def kill_container(process: subprocess.Popen[str]) -> None:
     wait_until_gone(lambda: [pid for pid in everybody if alive(pid)], within_s=10)
 
 
+@pytest.mark.parametrize("shell", ["mount -t tmpfs t /proc", ":"], ids=["none", "the host's"])
+def test_who_is_stopped_by_a_signal_is_seen_without_proc(shell: str, unshare: Unshare, state_dir: Path) -> None:
+    """A worker that a chunk stops again and again, a supervisor that is stopped once: nobody waits for ever."""
+    program = """
+        import signal
+        once = os.environ["MRENGINE_STATE_DIR"] + "/once"
+        def stops(chunk, context):
+            if chunk.id == 0:
+                os.kill(os.getpid(), signal.SIGSTOP)
+            if chunk.id == 1 and not os.path.exists(once):
+                open(once, "w").close()
+                os.kill(os.getppid(), signal.SIGSTOP)
+                time.sleep(3600)
+            return ask(chunk, context)
+        run = runner(max_attempts=2).run(DOCUMENTS, stops)
+        (failure,) = run.failures
+        print([r.chunk_id for r in run.results], failure.chunk_id, failure.kind, "SIGSTOP" in failure.message)
+    """
+    state_dir.mkdir(mode=0o700)
+    assert said(unshare(program, *APART[:2], shell=shell)) == "[1, 2] 0 crash True\n"
+
+
 def test_the_numbers_of_another_namespaces_proc_are_nobody_here(unshare: Unshare) -> None:
     """A PID namespace that shows the host's /proc: whoever has the same number there is not looked at, nor ended."""
     program = """
