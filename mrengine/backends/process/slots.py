@@ -133,8 +133,9 @@ class Slots:
         self._outbox.check()
         if patched():
             self._outbox.end(GREENLETS)
-        if any(posix.identity(fd) != known for fd, known in self.files):
-            self._outbox.end("files of the job were closed in it")
+        for fd, known in self.files:
+            if posix.identity(fd) != known:
+                self._outbox.end("files of the job were closed in it")
 
     @property
     def whole(self) -> bool:
