@@ -67,7 +67,7 @@ class MapReduceRunner:
         self._dispatcher = events.Dispatcher()
         self._models: tuple[Model, ...] | None = None
         self._keyed = False
-        self._pool = Pool(self._settings.strategy, drain_s=self._settings.drain_s)
+        self._pool = Pool(self._settings.backend_name, drain_s=self._settings.drain_s)
         self._run: JobRun | None = None
         self._turns = Turns()
         self._last_id: str | None = self._job_id if self._job_id != "auto" else None
@@ -171,7 +171,9 @@ class MapReduceRunner:
                 stored = stored_job(view, job_id)
                 map_fn = map_fn or stored.map_fn()
                 if self._settings.models is None:
-                    self._models = stored.models(self._settings.limits, api_key_env=api_key_env)
+                    self._models = stored.models(
+                        self._settings.limits, api_key_env=api_key_env, prices=self._settings.prices
+                    )
                     self._keyed = True
             assert map_fn is not None
             asked = _Asked(_Stored(view), map_fn, reduce_fn, job_id, timeout_s, result_type, on_busy)
@@ -216,9 +218,9 @@ class MapReduceRunner:
     def _resolve(self, *, keys: bool = False) -> tuple[Model, ...]:
         """``keys``: one that is missing is an error; whoever only looks needs none."""
         if self._models is None or (keys and not self._keyed):
-            given, limits = self._settings.models, self._settings.limits
+            given, limits, prices = self._settings.models, self._settings.limits, self._settings.prices
             try:
-                self._models, self._keyed = resolve_models(given, limits=limits, keys=keys), keys
+                self._models, self._keyed = resolve_models(given, limits=limits, keys=keys, prices=prices), keys
             except ConfigError:
                 if given is not None:
                     raise
@@ -358,13 +360,6 @@ class _Running:
 
     def __exit__(self, kind: Any, value: BaseException | None, tb: Any) -> None:
         try:
-            self.signals.take()  # a stream is closed where it was left: outside
-        finally:
-            self._leave(value)
-
-    def _leave(self, value: BaseException | None) -> None:
-        self.signals.take()  # the first time a signal may have struck in the middle of it
-        try:
             if self._run is not None:
                 self._end(self._run, value)
         finally:
@@ -380,6 +375,7 @@ class _Running:
     def _end(self, run: JobRun, value: BaseException | None) -> None:
         """What is in flight may end; an exception that comes meanwhile ends everything at once."""
         try:
+            self.signals.take_surely()  # a stream is closed where it was left: outside
             with self.signals.open():
                 if value is not None:
                     run.interrupted()

@@ -48,6 +48,13 @@ class Signals:
             self._restore()
             raise
 
+    def take_surely(self) -> None:
+        """The same, to its end also where a signal strikes in the middle of it, which is raised then."""
+        try:
+            self.take()
+        finally:
+            self.take()
+
     def give_back(self) -> None:
         """The handlers are as they were; what was put off strikes."""
         self._restore()
