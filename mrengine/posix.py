@@ -12,6 +12,7 @@ from collections.abc import Collection, Sequence
 from contextlib import suppress
 
 __all__ = [
+    "PR_SET_PDEATHSIG",
     "adopt_orphans",
     "boot_id",
     "children",
@@ -19,6 +20,7 @@ __all__ = [
     "close_if",
     "die_with_parent",
     "enlarge_pipe",
+    "has_lost",
     "has_proc",
     "identity",
     "is_stopped",
@@ -45,7 +47,7 @@ __all__ = [
 
 PIPE_BYTES = 1 << 20
 OOM_SCORE = 500  # of 1000: half of the machine's memory
-_PR_SET_PDEATHSIG = 1
+PR_SET_PDEATHSIG = 1
 _PR_SET_CHILD_SUBREAPER = 36
 
 
@@ -66,7 +68,7 @@ def die_with_parent(parent: int, signum: int = signal.SIGKILL) -> None:
 
     The kernel sends nothing for a parent that died before the call, hence the check after it.
     """
-    _prctl(_PR_SET_PDEATHSIG, signum)
+    _prctl(PR_SET_PDEATHSIG, signum)
     if os.getppid() != parent:
         os._exit(1)
 
@@ -262,6 +264,15 @@ def thread_count() -> int:
         return threading.active_count()
 
 
+def has_lost(pid: int, threads: Sequence[int]) -> bool:
+    """Whether one of a process's threads has ended. False where no /proc tells."""
+    try:
+        living = set(os.listdir(f"/proc/{pid}/task")) if threads and _has_own_proc() else set()
+    except OSError:
+        return False
+    return bool(living) and not living.issuperset(map(str, threads))
+
+
 def _has_own_proc() -> bool:
     """Whether /proc counts processes as this one does: in a PID namespace it may be the host's, whose numbers are other
     processes here.
@@ -334,20 +345,28 @@ def has_proc() -> bool:
     return os.path.isdir("/proc/self")
 
 
-def is_stopped(pid: int) -> bool:
-    """Whether a process is stopped by a signal. A debugger's stop ("t") does not count, as it is continued soon."""
-    return process_state(pid) == "T"
+def is_stopped(child: int) -> bool:
+    """Whether a child of this process is stopped by a signal. Where no /proc tells, its parent can wait for that.
+
+    A debugger's stop ("t") does not count, as it is continued soon.
+    """
+    state = process_state(child)
+    return state == "T" if state else bool(_stop_signal(child))
 
 
 def stopped_by(child: int) -> int:
     """The signal that stopped a child of this process; 0: it is not stopped, or continued already."""
-    if not is_stopped(child):
+    return (_stop_signal(child) or signal.SIGSTOP) if is_stopped(child) else 0
+
+
+def _stop_signal(child: int) -> int:
+    if not hasattr(os, "waitid"):
         return 0
     try:
         found = os.waitid(os.P_PID, child, os.WSTOPPED | os.WNOHANG | os.WNOWAIT)
     except ChildProcessError:
         return 0
-    return signal.SIGSTOP if found is None else found.si_status
+    return 0 if found is None else found.si_status
 
 
 def is_zombie(child: int) -> bool:

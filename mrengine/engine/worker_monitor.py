@@ -89,7 +89,8 @@ class WorkerMonitor:
         if mark.retire_at is None:
             return False
         mark.overdue |= overdue
-        if now >= mark.retire_at or worker.flight.keys() <= mark.overdue:
+        nothing_can_end = worker.flight.keys() <= mark.overdue or len(overdue) >= self._backend.slots
+        if now >= mark.retire_at or nothing_can_end:
             mark.killed = True
         return mark.killed
 

@@ -16,6 +16,7 @@ from mrengine.host.run_summary import SummaryBuilder
 from mrengine.host.stage_times import StageTimes
 from mrengine.job.driver import Line, News, Note
 from mrengine.log.format import codec
+from mrengine.log.format.chunk_rows import document_of
 from mrengine.log.format.codec import Frame
 from mrengine.log.format.packing import key
 from mrengine.log.format.records import FailureRecord, ResultRecord, unpack_call, unpack_failure, unpack_result
@@ -77,7 +78,13 @@ class LogFollower:
         try:
             return self._told(frame, counts, wanted)
         except LogError:  # its CRC vouches for it, and it is none all the same
-            return self._failure(_damaged(frame), wanted) if counts and self.round == 0 else None
+            return self._failure(self._damaged(frame), wanted) if counts and self.round == 0 else None
+
+    def _damaged(self, frame: Frame) -> FailureRecord:
+        """What is told of an outcome that cannot be read."""
+        round_, chunk, model = key(frame.payload)
+        document = document_of(self.view.chunk_table(), self.view.documents(), chunk)
+        return FailureRecord(round_ & 0xFFFF, chunk, model, document, None, 0, 1, time.time(), "damaged", UNREADABLE)
 
     def _told(self, frame: Frame, counts: bool, wanted: bool) -> Outcome | None:
         if frame.kind == codec.CALL:
@@ -204,9 +211,3 @@ class LogFollower:
     def close(self) -> None:
         """Close the view; results that were handed out have a descriptor of their own."""
         self.view.close()
-
-
-def _damaged(frame: Frame) -> FailureRecord:
-    """What is told of an outcome that cannot be read."""
-    round_, chunk_id, model_index = key(frame.payload)
-    return FailureRecord(round_ & 0xFFFF, chunk_id, model_index, "", None, 0, 1, time.time(), "damaged", UNREADABLE)

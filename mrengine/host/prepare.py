@@ -15,7 +15,7 @@ from typing import Any
 
 from mrengine.errors import JobBusy, JobCancelled, JobMismatch, JobNotFound, LogError, SourceError, SupervisorDied
 from mrengine.host import notices
-from mrengine.host.chunk_table import lacking_text, not_held
+from mrengine.host.chunk_table import has_wrong_rows, lacking_text, not_held
 from mrengine.host.documents import Spooled, check_documents, spool_documents
 from mrengine.host.job_identity import Plan, Record, chunking_of, job_record, stored_chunking
 from mrengine.host.requests import RunConfig
@@ -161,7 +161,7 @@ class Preparation:
         durable, place = session.opened(), self._spool(plan)
         text = place if fresh is None else fresh.path
         view = self._caught_up(durable)
-        action = plan.check(view, self._on_mismatch)
+        action = self._action(plan, view)
         if action == "new_epoch":
             records = self._cut(plan, text, view)
         elif action == "resume":
@@ -177,6 +177,12 @@ class Preparation:
                 session.append(*record)
             view.catch_up(session.sync())
         return self._prepared(plan)
+
+    def _action(self, plan: Plan, view: ResumeEngine) -> str:
+        action = plan.check(view, self._on_mismatch)
+        if action == "resume" and has_wrong_rows(view, self._spool(plan), plan.documents):
+            return "new_epoch"  # cut again
+        return action
 
     def _prepared(self, plan: Plan) -> Prepared:
         assert self._view is not None
@@ -241,7 +247,7 @@ class Preparation:
         plan.job = replace(plan.job, chunking=job.chunking, documents=job.documents)
         if view.epoch.complete and self._finished(plan, view):
             return replace(self._prepared(plan), finished=True)
-        action = plan.check(view, self._on_mismatch)
+        action = self._action(plan, view)
         if not exists:
             raise no_text(self._job_id, why)
         if action != "resume":  # the chunk table was lost, or other inputs are accepted

@@ -27,6 +27,9 @@ __all__ = ["AnswerJournal", "BudgetPort", "ChunkTexts", "StoredAnswers", "Worker
 class ChunkTexts(Protocol):
     """Chunks by id. Safe from any thread."""
 
+    def document_of(self, chunk: int) -> str:
+        """The id of its document; "" where the log has lost it."""
+
     def read(self, chunk: int) -> TrackedChunk:
         """A chunk; its text is read when it is asked for. LogError: it is lost, or not as it was."""
 

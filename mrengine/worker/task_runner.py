@@ -238,7 +238,6 @@ class TaskRunner:
         self._emit(codec.RESULT, task.chunk, task.model, payload)
 
     def _emit_error(self, task: m.Start, error: BaseException, calls: TaskCalls) -> None:
-        chunk = calls.chunk
         message = describe(error, self._texts(calls), self._models.secrets())
         if isinstance(error, Unstorable):
             message += f"; {STORABLE}"
@@ -256,7 +255,6 @@ class TaskRunner:
                 task,
                 _kind_of(error),
                 message,
-                document_id=chunk.document_id if chunk is not None else "",
                 traceback=where(error, own=OWN_FILES),
                 facts=self._facts(error, calls) | _answers(calls),
             )
@@ -268,12 +266,12 @@ class TaskRunner:
     def _told(self, error: BaseException, calls: TaskCalls) -> str:
         return told(error, self._texts(calls), self._models.secrets())
 
-    def _emit_failure(self, task: m.Start, kind: str, message: str, document_id: str = "", **more: Any) -> None:
+    def _emit_failure(self, task: m.Start, kind: str, message: str, **more: Any) -> None:
         failure = records.FailureRecord(
             round=self._config.round,
             chunk_id=task.chunk,
             model_index=task.model,
-            document_id=document_id,
+            document_id=self._ports.chunks.document_of(task.chunk),
             model=self._models.name(task.model),
             worker_id=self._worker,
             attempts=task.attempt,

@@ -24,8 +24,14 @@ __all__ = ["SupervisorHandle", "host_path", "python_executable"]
 
 # Read on the way in: what the supervisor imports for itself comes from where the host has it, and from the
 # interpreter's own site-packages before the host's path: a msgpack.py in the current folder must not be met.
-_BOOT = """
-import json, os, struct, sys
+# First it asks the kernel (Linux) to be continued when the host dies: one that a signal has stopped would notice
+# nothing, and stay for ever. To one that runs SIGCONT means nothing.
+_BOOT = f"""
+import sys
+if sys.platform == "linux":
+    import ctypes, signal
+    ctypes.CDLL(None).prctl({posix.PR_SET_PDEATHSIG}, int(signal.SIGCONT), 0, 0, 0)
+import json, os, struct
 def read(n):
     data = b""
     while len(data) < n:

@@ -7,6 +7,7 @@ from collections import deque
 from collections.abc import Iterator, Sequence
 from hashlib import blake2b
 
+from mrengine.errors import LogError
 from mrengine.log.file.reader import LogReader
 from mrengine.log.format.chunk_rows import (
     ROW_BYTES,
@@ -84,7 +85,7 @@ def _model_index(origin: Epoch, job: JobRecord, index: int) -> int | None:
     return job.models.index(models[index])
 
 
-_Row = tuple[str | None, ChunkRow, Heads]  # document id (None: it was lost), row, what stands above the chunk
+_Row = tuple[str | None, ChunkRow, Heads]  # document id (None: the log lost something), row, what stands above it
 
 
 def _stored_rows(reader: LogReader, epoch: Epoch) -> Iterator[_Row]:
@@ -92,7 +93,11 @@ def _stored_rows(reader: LogReader, epoch: Epoch) -> Iterator[_Row]:
     table = ChunkTable(reader.fd, epoch.segments.get(0, []))
     for index, row in enumerate(table):
         known = names.get(row.document)
-        yield known.id if known is not None else None, row, table.heads(index, row)
+        try:
+            heads = table.heads(index, row)
+        except LogError:
+            known, heads = None, ((), "")
+        yield known.id if known is not None else None, row, heads
 
 
 def _new_rows(documents: Sequence[DocumentRow], tables: Sequence[bytes]) -> Iterator[_Row]:
