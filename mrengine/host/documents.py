@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from mrengine.errors import ConfigError, SourceError
+from mrengine.log.format.document_facts import pack_facts
 from mrengine.log.format.job_records import DocumentRow
 from mrengine.private import make_private
 from mrengine.records import Document
@@ -31,7 +32,7 @@ class Spooled:
     """Documents that were read: the spool with their text, which is not published yet, and what the log says of them.
 
     ``blank``: none of them has more than blanks. ``unread``: the sources that were left out, ``told`` what
-    is said of them.
+    is said of them. ``warnings``: what else the caller must hear.
     """
 
     spool: Spool
@@ -39,6 +40,7 @@ class Spooled:
     blank: bool
     unread: tuple[SourceError, ...] = ()
     told: str = ""
+    warnings: Sequence[str] = ()
 
 
 def spool_documents(folder: Path, document: Any, *, skip: bool, optional: bool = False) -> Spooled:
@@ -55,11 +57,12 @@ def spool_documents(folder: Path, document: Any, *, skip: bool, optional: bool =
             if len(reading.errors) > before:
                 spool.take_back(kept)
                 continue
-            rows.append(DocumentRow(kept.id, kept.digest, kept.offset, kept.n_bytes, kept.n_chars))
+            facts = pack_facts(kept.id, source.fields, reading.pages)
+            rows.append(DocumentRow(kept.id, kept.digest, kept.offset, kept.n_bytes, kept.n_chars, facts))
         reading.check()
         spool.flush()
         told = reading.told() if reading.errors else ""
-        return Spooled(spool, rows, not text.found, tuple(reading.errors), told)
+        return Spooled(spool, rows, not text.found, tuple(reading.errors), told, reading.warnings)
     except BaseException:
         spool.discard()
         raise

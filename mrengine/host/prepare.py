@@ -108,6 +108,7 @@ class Preparation:
         spooled = self._spooled(document, optional=existed)
         spool: Spool | None = spooled.spool
         self._unread_sources = spooled.unread
+        self._notes += notices.of_sources(self._job_id, spooled.warnings)
         if spooled.told:
             self._notes.append(f"job {self._job_id}: {spooled.told}\n  they are left out")
         try:
@@ -299,7 +300,8 @@ class Preparation:
     def _plan(self, documents: Sequence[DocumentRow]) -> Plan:
         settings, models, all_models = self._parts.settings, self._parts.models, self._parts.all_models
         chunking = chunking_of(settings, models)
-        job = job_record(self._job_id, settings, models, self._mapping, documents, chunking, all_models=all_models)
+        what = (self._job_id, settings, models, self._mapping, documents, chunking)
+        job = job_record(*what, all_models=all_models, unread=self._unread_sources)
         return Plan(job, documents, chunking)
 
     def _spool(self, plan: Plan) -> Path:
