@@ -12,12 +12,22 @@ from typing import Any
 from mrengine.errors import ConfigError, SourceError
 from mrengine.log.format.document_facts import pack_facts
 from mrengine.log.format.job_records import DocumentRow
+from mrengine.log.view.document_facts import unread_of
+from mrengine.log.view.replay import Epoch
 from mrengine.private import make_private
 from mrengine.records import Document
 from mrengine.sources import Reading, Spool, documents_of
 from mrengine.sources.spool import sweep_spools
 
-__all__ = ["Spooled", "check_documents", "names_a_file", "spool_documents", "spool_unnamed", "without_tables"]
+__all__ = [
+    "Spooled",
+    "check_documents",
+    "names_a_file",
+    "spool_documents",
+    "spool_unnamed",
+    "unread_before",
+    "without_tables",
+]
 
 UNNAMED = ".unnamed"  # beside the jobs, none of which can have such a name
 
@@ -66,6 +76,15 @@ def spool_documents(folder: Path, document: Any, *, skip: bool, optional: bool =
     except BaseException:
         spool.discard()
         raise
+
+
+def unread_before(epoch: Epoch) -> tuple[SourceError, ...]:
+    """The sources that a job was begun without, as its log has them."""
+    found = []
+    for name, why in unread_of(epoch):
+        found.append(SourceError(why, source=name))
+        found[-1].document_id = name
+    return tuple(found)
 
 
 class _Text:

@@ -17,7 +17,7 @@ from mrengine.backends.process.driver import Driver
 from mrengine.errors import JobBusy, JobCancelled, JobMismatch, JobNotFound, LogError, SourceError, SupervisorDied
 from mrengine.host import notices
 from mrengine.host.chunk_table import lacking_text, not_held
-from mrengine.host.documents import Spooled, check_documents, spool_documents
+from mrengine.host.documents import Spooled, check_documents, spool_documents, unread_before
 from mrengine.host.job_identity import Plan, Record, chunking_of, job_record, stored_chunking
 from mrengine.host.requests import RunConfig
 from mrengine.host.waiting import BusyWait
@@ -224,7 +224,7 @@ class Preparation:
     def _from_log(self, view: ResumeEngine) -> Prepared:
         if view.epoch is None:
             raise self._unread()
-        job = view.epoch.job
+        job, self._unread_sources = view.epoch.job, unread_before(view.epoch)
         with Text(self._folder / spool_name(job.documents[2])) as text:
             documents = _known_documents(view, text)
             exists, why = text.exists, text.why
