@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from hashlib import blake2b
 from typing import Any
 
 from mrengine.errors import LogError
 from mrengine.log.file.reader import LogReader
 from mrengine.log.format.chunk_rows import ChunkRow, ChunkTable, DocumentNames, Heads, Segment
-from mrengine.log.format.document_facts import Facts, pages_between, unpack_facts
+from mrengine.log.format.document_facts import Facts, pages_between, unpack_facts, without_pages
 from mrengine.private import open_file
 from mrengine.records import Chunk
 
 __all__ = ["ChunkReader", "TrackedChunk", "read_bytes"]
+
+
+TextOf = Callable[[int, ChunkRow], str]
 
 
 class TrackedChunk(Chunk):
@@ -25,7 +28,7 @@ class TrackedChunk(Chunk):
 
     __slots__ = ("_facts", "_seen")
 
-    _facts: tuple[int, str, ChunkRow, int, bool, Heads, bytes]
+    _facts: tuple[int, str, ChunkRow, TextOf, Heads, bytes]
     _seen: dict[str, Any]
 
     def __init__(
@@ -33,13 +36,13 @@ class TrackedChunk(Chunk):
         chunk_id: int,
         document_id: str,
         row: ChunkRow,
-        spool_fd: int,
-        check: bool,
+        text_of: TextOf,
         heads: Heads = ((), ""),
         facts: bytes = b"",
     ) -> None:
+        """``text_of(chunk_id, row)`` reads the text; LogError: it is damaged."""
         set_slot = object.__setattr__
-        set_slot(self, "_facts", (chunk_id, document_id, row, spool_fd, check, heads, facts))
+        set_slot(self, "_facts", (chunk_id, document_id, row, text_of, heads, facts))
         set_slot(self, "_seen", {})
 
     @property
@@ -75,16 +78,16 @@ class TrackedChunk(Chunk):
 
     @property
     def headings(self) -> tuple[str, ...]:
-        return self._facts[5][0]
+        return self._facts[4][0]
 
     @property
     def table_header(self) -> str:
-        return self._facts[5][1]
+        return self._facts[4][1]
 
     def _known(self) -> Facts:
         known: Facts | None = self._seen.get("known")
         if known is None:
-            known = self._seen["known"] = unpack_facts(self._facts[6])
+            known = self._seen["known"] = unpack_facts(self._facts[5])
         return known
 
     @property
@@ -108,12 +111,8 @@ class TrackedChunk(Chunk):
     def text(self) -> str:
         text: str | None = self._seen.get("text")
         if text is None:
-            chunk_id, _, row, fd, check, *_ = self._facts
-            data = read_bytes(fd, row.spool_from, row.spool_to)
-            if data is None or (check and blake2b(data, digest_size=16).digest() != row.digest):
-                message = f"the text of chunk {chunk_id} in the spool is damaged: run the job again with its documents"
-                raise LogError(message, reason="damaged")
-            text = self._seen["text"] = data.decode("utf-8", "surrogatepass")
+            chunk_id, _, row, text_of, *_ = self._facts
+            text = self._seen["text"] = text_of(chunk_id, row)
         return text
 
     @property
@@ -138,14 +137,14 @@ class TrackedChunk(Chunk):
     def field_texts(self) -> list[str]:
         """The texts among its fields, which no message may repeat either."""
         try:
-            return list(_texts_in(self._known().fields)) if self._facts[6] else []
+            return list(_texts_in(self._known().fields)) if self._facts[5] else []
         except LogError:
             return []
 
     def __reduce__(self) -> tuple[Any, ...]:
         """Elsewhere (in a process that map_fn starts) it is a plain chunk."""
         fields = (self.id, self.document_id, self.start, self.end, self.overlap, self.tokens, self.kind, self.text)
-        return Chunk, (*fields, *self._facts[5], dict(self.fields), self.page_marks)
+        return Chunk, (*fields, *self._facts[4], dict(self.fields), self.page_marks)
 
 
 def _texts_in(value: Any) -> Iterator[str]:
@@ -188,6 +187,7 @@ class ChunkReader:
         self.reader = LogReader(os.path.join(folder, "log"))
         self._spool_fd = open_file(os.path.join(folder, spool), os.O_RDONLY)
         self._table = ChunkTable(self.reader.fd, [Segment(*segment) for segment in table])
+        self._paged = not any(Segment(*segment).round for segment in table)  # a later round's texts are on no page
         self._names = DocumentNames(self.reader, documents)
 
     def read(self, chunk: int) -> TrackedChunk:
@@ -195,7 +195,15 @@ class ChunkReader:
         row = self._table[chunk]
         heads = self._table.heads(chunk, row)
         document = self._names[row.document]
-        return TrackedChunk(chunk, document.id, row, self._spool_fd, self._check, heads, document.facts)
+        facts = document.facts if self._paged or not document.facts else without_pages(document.facts)
+        return TrackedChunk(chunk, document.id, row, self._text_of, heads, facts)
+
+    def _text_of(self, chunk: int, row: ChunkRow) -> str:
+        data = read_bytes(self._spool_fd, row.spool_from, row.spool_to)
+        if data is None or (self._check and blake2b(data, digest_size=16).digest() != row.digest):
+            message = f"the text of chunk {chunk} in the spool is damaged: run the job again with its documents"
+            raise LogError(message, reason="damaged")
+        return data.decode("utf-8", "surrogatepass")
 
     def close(self) -> None:
         """Close both files."""

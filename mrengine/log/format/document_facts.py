@@ -10,7 +10,7 @@ from mrengine.errors import ConfigError
 from mrengine.log.format.packing import bad_record, pack, unpack
 from mrengine.log.format.values import Unstorable, normalise
 
-__all__ = ["MAX_FIELDS_BYTES", "NO_FACTS", "Facts", "pack_facts", "pages_between", "unpack_facts"]
+__all__ = ["MAX_FIELDS_BYTES", "NO_FACTS", "Facts", "pack_facts", "pages_between", "unpack_facts", "without_pages"]
 
 MAX_FIELDS_BYTES = 1 << 16  # packed: what is longer is a text, and no fact about one
 Mark = tuple[int, int]  # the number of a page, and the offset of its first character in the document
@@ -55,6 +55,11 @@ def unpack_facts(data: bytes) -> Facts:
         return Facts(dict(fields), tuple(zip(map(int, flat[::2]), map(int, flat[1::2]), strict=True)))
     except (TypeError, ValueError):
         raise bad_record("DOCUMENTS") from None
+
+
+def without_pages(data: bytes) -> bytes:
+    """Packed facts without their pages."""
+    return pack([dict(unpack_facts(data).fields), []])
 
 
 def pages_between(pages: Sequence[Mark], start: int, end: int) -> tuple[Mark, ...]:
