@@ -6,6 +6,8 @@
     ├─ ConfigError(ValueError)      a setting, a model name, a job id, a missing key, price or extra, a platform
     ├─ ChunkingError(ValueError)    limits and encodings that cannot work
     ├─ SourceError                  unreadable, undecodable, too large
+    │   ├─ MissingExtra             also a ConfigError: a package is not installed
+    │   └─ UrlRefused               a URL that the guard does not fetch; .rule says why
     ├─ JobError                     .job_id .summary .results .failures
     │   ├─ JobBusy                  a living process runs this job
     │   ├─ JobMismatch              other inputs than the job was started with
@@ -58,6 +60,7 @@ __all__ = [
     "JobNotFound",
     "JobTimeout",
     "LogError",
+    "MissingExtra",
     "ModelError",
     "ModelRefused",
     "ModelUnavailable",
@@ -70,6 +73,7 @@ __all__ = [
     "SupervisorDied",
     "TruncatedAnswer",
     "Unstorable",
+    "UrlRefused",
 ]
 
 
@@ -98,8 +102,11 @@ class SourceError(MrengineError):
     """A source that cannot be read or decoded.
 
     ``source`` names it; ``offset`` (in bytes) and ``line`` (from 1) say where, if known. ``command``: a shell command
-    that prints it as text. ``errors``: one for each source, if there are several.
+    that prints it as text. ``errors``: one for each source, if there are several. ``document_id``: of the document that
+    it was to be, in a job.
     """
+
+    document_id: str | None = None
 
     def __init__(
         self,
@@ -117,6 +124,27 @@ class SourceError(MrengineError):
         self.line = line
         self.command = command
         self.errors = tuple(errors)
+
+
+class UrlRefused(SourceError):
+    """A URL that is not fetched, or an answer that is not taken.
+
+    ``rule``: "scheme", "userinfo", "syntax", "length", "port", "host", "spelling", "resolve", "address", "redirects",
+    "content_type", "max_bytes" or "timeout_s". ``url``: without query.
+    """
+
+    def __init__(self, message: str, *, rule: str, url: str) -> None:
+        super().__init__(message, source=url)
+        self.rule = rule
+        self.url = url
+
+
+class MissingExtra(SourceError, ConfigError):
+    """A source that needs a package which is not installed; ``extra`` of mrengine brings it."""
+
+    def __init__(self, message: str, *, extra: str, source: str | None = None) -> None:
+        super().__init__(message, source=source)
+        self.extra = extra
 
 
 class InvalidResult(MrengineError, TypeError):

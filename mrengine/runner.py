@@ -32,10 +32,11 @@ from mrengine.log.format.instances import check_result_type
 from mrengine.log.view.job_view import ResumeEngine
 from mrengine.mapfn.describe import MapFunction, describe_map
 from mrengine.mapfn.pickling import pack, pack_function
+from mrengine.outputs.run_result import RunResult
 from mrengine.progress import open_progress
 from mrengine.providers.models.balancer import ModelLoadBalancer
 from mrengine.providers.models.model import Model, resolve_models
-from mrengine.records import ChunkFailure, ChunkResult, Estimate, JobStatus, RunResult
+from mrengine.records import ChunkFailure, ChunkResult, Estimate, JobStatus
 from mrengine.reducers.tree import TreeReduce
 from mrengine.settings import Keep, OnBusy, RunnerSettings, Settings, check_number, signature
 

@@ -174,9 +174,9 @@ class Settings:
         choices=(None, *get_args(OnMismatch)),
     )
     on_source_error: OnSourceError = _setting(
-        "fail",
-        "What to do about sources that cannot be read: `fail` raises one `SourceError` that names them all, before "
-        "anything runs; `skip` leaves them out and warns of them.",
+        "skip",
+        "What to do about sources that cannot be read, among others that can: `skip` runs the others, and each of them "
+        "is a failure with its cause; `fail` raises one `SourceError` that names them all, before anything runs.",
         choices=get_args(OnSourceError),
     )
     initializer: Callable[..., None] | None = _setting(

@@ -12,7 +12,8 @@ from mrengine.cli.notes import say
 from mrengine.cli.output import StdoutClosed, echo, print_json, print_value, record_of, rounded
 from mrengine.cli.terms import in_cli_terms
 from mrengine.errors import JobError
-from mrengine.records import ChunkFailure, ChunkResult, Document, RunResult
+from mrengine.outputs.run_result import RunResult
+from mrengine.records import ChunkFailure, ChunkResult, Document
 
 __all__ = ["print_done", "print_estimate", "print_failures", "print_run", "too_many_failed"]
 
@@ -52,8 +53,6 @@ def _print_records(run: RunResult | JobError, *, as_json: bool, each_line: bool)
     if as_json:
         for outcome in (*run.results, *run.failures):
             print_json(record_of(outcome))
-        for error in getattr(run, "unread", ()):
-            print_json({"type": "failure", "document_id": error.source, "kind": "source", "message": str(error)})
         return
     ends: list[Any] = [*run.results[:1], *run.results[-1:], *run.failures[:1], *run.failures[-1:]]
     several = len({_source_of(outcome, each_line) for outcome in ends}) > 1
@@ -72,7 +71,7 @@ def _source_of(outcome: ChunkResult | ChunkFailure, each_line: bool) -> str:
 
 def too_many_failed(run: RunResult, max_failed: int, *, withheld: str) -> bool:
     """Whether more chunks failed than were to be accepted; if so, the first of them are told, and what that means."""
-    failed = len(run.failures)
+    failed = len(run.failures) - len(run.unread)  # what could not be read was accepted, or nothing would have run
     if failed <= max_failed:
         return False
     for failure in run.failures[:SHOWN]:

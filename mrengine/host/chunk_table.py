@@ -33,7 +33,7 @@ def digest_of(rows: Sequence[DocumentRow]) -> tuple[int, int, bytes]:
     """(count, bytes, digest over all ids and digests)."""
     digest = DocumentsDigest()
     for row in rows:
-        digest.add(row.id, row.digest, row.n_bytes)
+        digest.add(row.id, row.identity, row.n_bytes)
     return digest.summary()
 
 

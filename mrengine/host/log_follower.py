@@ -20,6 +20,7 @@ from mrengine.log.format.chunk_rows import document_of
 from mrengine.log.format.codec import Frame
 from mrengine.log.format.packing import key
 from mrengine.log.format.records import FailureRecord, ResultRecord, unpack_call, unpack_failure, unpack_result
+from mrengine.log.view.document_facts import ChunkFacts
 from mrengine.log.view.job_view import ResumeEngine
 from mrengine.log.view.results import UNREADABLE, Results, failure_of, result_of
 from mrengine.profiling import PerformanceCollector
@@ -54,6 +55,7 @@ class LogFollower:
         self._result_type = result_type  # of the map round's results
         self._stages = StageTimes(collector) if collector is not None else None
         self.view = view
+        self._chunk_facts: ChunkFacts | None = None
         self.started_at: int | None = None
         self.round = 0
 
@@ -113,7 +115,15 @@ class LogFollower:
         self._count(record.model, done=1)
         if self._dispatcher.wants("chunk:processed") or not isinstance(self._progress, Silent):
             self._send(self._processed(record, tally.done, tally.total))
-        return result_of(record, self._result_type, resumed=False) if wanted else None
+        if not wanted:
+            return None
+        return result_of(record, self._result_type, resumed=False, facts=self._facts().of(record.chunk_id))
+
+    def _facts(self) -> ChunkFacts:
+        """Of the documents of this run."""
+        if self._chunk_facts is None:
+            self._chunk_facts = ChunkFacts(self.view.reader, self.view.epoch)
+        return self._chunk_facts
 
     def _processed(self, r: ResultRecord, done: int, total: int) -> events.ChunkProcessed:
         return events.ChunkProcessed(
@@ -148,7 +158,7 @@ class LogFollower:
             total=tally.total,
             progress=tally.done / tally.total if tally.total else 1.0,
         )
-        return failure_of(record) if wanted else None
+        return failure_of(record, self._facts().of(record.chunk_id)) if wanted else None
 
     def _count(self, model: str | None, usage: Usage | None = None, *, done: int = 0, failed: int = 0) -> None:
         if self._balancer is not None and model is not None:

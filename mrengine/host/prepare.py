@@ -16,7 +16,7 @@ from typing import Any
 from mrengine.errors import JobBusy, JobCancelled, JobMismatch, JobNotFound, LogError, SourceError, SupervisorDied
 from mrengine.host import notices
 from mrengine.host.chunk_table import has_wrong_rows, lacking_text, not_held
-from mrengine.host.documents import Spooled, check_documents, spool_documents
+from mrengine.host.documents import Spooled, check_documents, spool_documents, unread_before
 from mrengine.host.job_identity import Plan, Record, chunking_of, job_record, stored_chunking
 from mrengine.host.requests import RunConfig
 from mrengine.host.stage_times import stage
@@ -110,6 +110,7 @@ class Preparation:
             spooled = self._spooled(document, optional=existed)
         spool: Spool | None = spooled.spool
         self._unread_sources = spooled.unread
+        self._notes += notices.of_sources(self._job_id, spooled.warnings)
         if spooled.told:
             self._notes.append(f"job {self._job_id}: {spooled.told}\n  they are left out")
         try:
@@ -238,7 +239,7 @@ class Preparation:
     def _from_log(self, view: ResumeEngine) -> Prepared:
         if view.epoch is None:
             raise self._unread()
-        job = view.epoch.job
+        job, self._unread_sources = view.epoch.job, unread_before(view.epoch)
         with Text(self._folder / spool_name(job.documents[2])) as text:
             documents = _known_documents(view, text)
             exists, why = text.exists, text.why
@@ -314,7 +315,8 @@ class Preparation:
     def _plan(self, documents: Sequence[DocumentRow]) -> Plan:
         settings, models, all_models = self._parts.settings, self._parts.models, self._parts.all_models
         chunking = chunking_of(settings, models)
-        job = job_record(self._job_id, settings, models, self._mapping, documents, chunking, all_models=all_models)
+        what = (self._job_id, settings, models, self._mapping, documents, chunking)
+        job = job_record(*what, all_models=all_models, unread=self._unread_sources)
         return Plan(job, documents, chunking)
 
     def _spool(self, plan: Plan) -> Path:

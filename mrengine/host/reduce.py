@@ -15,7 +15,8 @@ from mrengine.log.format.values import normalise
 from mrengine.log.view.results import Results
 from mrengine.mapfn.describe import MapFunction
 from mrengine.mapfn.pickling import pack_function
-from mrengine.records import ChunkFailure, ChunkResult, RunResult
+from mrengine.outputs.run_result import RunResult
+from mrengine.records import ChunkFailure, ChunkResult
 from mrengine.reducers.tree import TreeReduce
 
 __all__ = ["groups_of", "reduce_run"]

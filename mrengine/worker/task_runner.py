@@ -210,7 +210,8 @@ class TaskRunner:
         calls.chunk = chunk = self._ports.chunks.read(task.chunk)
         context = Context(self._services, task, chunk, calls, self._patience(task))
         value, made = stored_value(self._map_fn(chunk, context), self._result_type)
-        flags = chunk.position_read * records.READ_POSITION | made * records.FROM_INSTANCE
+        flags = chunk.position_read * records.READ_POSITION | chunk.facts_read * records.READ_FACTS
+        flags |= made * records.FROM_INSTANCE
         self._emit_result(task, chunk, value, calls, started, flags)
 
     def _emit_result(
@@ -261,7 +262,8 @@ class TaskRunner:
 
     def _texts(self, calls: TaskCalls) -> list[str]:
         """What no message of this task may repeat. The chunk's text, too, where map_fn has it by a way of its own."""
-        return [calls.chunk.text_or_nothing if calls.chunk is not None else "", *calls.texts]
+        own = [] if calls.chunk is None else [calls.chunk.text_or_nothing, *calls.chunk.field_texts]
+        return [*own, *calls.texts]
 
     def _told(self, error: BaseException, calls: TaskCalls) -> str:
         return told(error, self._texts(calls), self._models.secrets())
