@@ -27,7 +27,7 @@ def test_a_collector_is_filled_with_stages_and_the_workers_records(strategy: Any
     collector = PerformanceCollector()
     with MapReduceRunner(models="fake", workers=2, strategy=strategy, collector=collector) as runner:
         result = runner.run([Document("a", "one"), Document("b", "two"), Document("c", "three")], map_fn, len)
-    assert result.value == 3
+    assert result[0] == 3
     found = {name: statistics.count for name, statistics in collector.by_name().items()}
     assert set(found) >= STAGES
     assert (found["own stage"], found["call"], found["map function"], found["reduce"]) == (3, 3, 3, 1)

@@ -293,8 +293,8 @@ def test_the_numbers_of_another_namespaces_proc_are_nobody_here(unshare: Unshare
     program = """
         from mrengine import posix
         print(os.getpid() != int(os.readlink("/proc/self")))
-        print(posix.session_members(os.getsid(0)), posix.started_with("PATH=" + os.environ["PATH"]))
-        print(repr(posix.process_state(1)), posix.is_stopped(1))
+        print(proc.session_members(os.getsid(0)), proc.started_with("PATH=" + os.environ["PATH"]))
+        print(repr(proc.process_state(1)), posix.is_stopped(1))
     """
     assert said(unshare(program, "--pid", "--fork")).splitlines() == ["True", "[] []", "'' False"]
 

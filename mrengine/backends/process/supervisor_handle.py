@@ -16,7 +16,7 @@ import time
 import weakref
 from pathlib import Path
 
-from mrengine import posix
+from mrengine import posix, proc
 from mrengine.backends.process import framing
 from mrengine.errors import ConfigError
 
@@ -278,7 +278,7 @@ class _Below:
             shutil.rmtree(self.runtime, ignore_errors=True)
 
     def _left(self) -> list[int]:
-        left = posix.session_members(self.process.pid)
+        left = proc.session_members(self.process.pid)
         if self.process.returncode == 0:  # it has ended those that had left the session by itself
             return left
-        return [*left, *posix.started_with(f"{self._mark}=1")]
+        return [*left, *proc.started_with(f"{self._mark}=1")]

@@ -8,7 +8,7 @@ import time
 from collections import deque
 from collections.abc import Sequence
 
-from mrengine import posix
+from mrengine import posix, proc
 from mrengine.backends.process import framing
 from mrengine.backends.process.child import ChildProcess
 from mrengine.backends.process.outbox import CLOSED, THREAD_ENDED
@@ -26,7 +26,7 @@ class WorkerHandle:
     """A forked worker. ``out_fd`` and ``err_fd`` are where its stdout and stderr go."""
 
     def __init__(self, index: int, slots: int, answers: CallIndex, out_fd: int, err_fd: int, made: int) -> None:
-        if (threads := posix.thread_count()) != 1:
+        if (threads := proc.thread_count()) != 1:
             raise AssertionError(f"the supervisor forks with {threads} threads")
         self.index = index
         self.board = Scoreboard(slots)
