@@ -15,7 +15,7 @@ from mrengine.errors import JobError
 from mrengine.outputs.run_result import RunResult
 from mrengine.records import ChunkFailure, ChunkResult, Document
 
-__all__ = ["print_done", "print_estimate", "print_failures", "print_run", "too_many_failed"]
+__all__ = ["print_done", "print_estimate", "print_failures", "print_run", "print_written", "too_many_failed"]
 
 SHOWN = 5
 
@@ -36,6 +36,13 @@ def print_run(
             print_json(run.result) if as_json else print_value(run.result)
     except StdoutClosed:  # the exit code still says what the run was
         pass
+    say(ended(run.summary), quiet=quiet)
+    return TOO_MANY_FAILED if too_many else DONE
+
+
+def print_written(run: RunResult, *, max_failed: int, quiet: bool) -> int:
+    """What is said of a run whose results went to a file. The exit code."""
+    too_many = too_many_failed(run, max_failed, withheld="what succeeded is in the file all the same")
     say(ended(run.summary), quiet=quiet)
     return TOO_MANY_FAILED if too_many else DONE
 

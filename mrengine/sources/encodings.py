@@ -30,6 +30,13 @@ _SAMPLE_BYTES = 1 << 16
 _LEAST_SENSE = 0.6  # of the characters beyond ASCII: letters within words, or usual marks
 _USUAL = frozenset("“”‘’„‚‹›«»–—…•·€£¥§°©®™ªº¹²³½¼¾µ±×÷¿¡†‡´¨¸ß\xa0\xad")
 _FEW_PAIRS = 3
+_LEAST_ODD = 4  # bytes, of an encoding that is not the most common one
+_COMMON = (
+    *("cp1250", "cp1251", "cp1252", "cp1253", "cp1254", "cp1255", "cp1256", "cp1257", "cp1258", "cp874"),
+    *("iso8859_2", "iso8859_5", "iso8859_7", "iso8859_8", "iso8859_15", "koi8_r", "koi8_u", "mac_roman", "cp437"),
+    *("gb18030", "big5", "big5hkscs", "cp932", "shift_jis", "euc_jp", "cp949"),
+)
+_RARE = "ÿþ"  # 255 and 254: of binary data rather
 _SLACK = 0.05  # of two guesses as good as each other the more common one
 # Letters that no language of Western Europe has together, and the encoding in which they are others.
 _STRANGERS = (("ø", "ìèùò", "cp1250"), ("ðþý", "çü", "cp1254"))
@@ -145,13 +152,14 @@ def _likely(data: bytes, told: str) -> str:
         return told
     from charset_normalizer import from_bytes
 
-    found = list(from_bytes(sample, steps=1, chunk_size=max(1, len(sample))))
+    found = list(from_bytes(sample, steps=1, chunk_size=max(1, len(sample)), cp_isolation=list(_COMMON)))
     least = min((match.chaos for match in found), default=1.0) + _SLACK
     names: dict[str, Any] = {name: match for match in found for name in (match.encoding, *match.could_be_from_charset)}
     western = names.get("cp1252")
     if western is not None and western.chaos <= least:
         return _checked(sample, _western(sample))
-    return _checked(sample, found[0].encoding) if found else ""
+    odd = sum(byte > 0x7F for byte in sample)
+    return _checked(sample, found[0].encoding) if found and odd >= _LEAST_ODD else ""
 
 
 def _western(sample: bytes) -> str:
@@ -190,7 +198,8 @@ def _makes_sense(sample: bytes, encoding: str) -> bool:
             total += 1
             kind = unicodedata.category(char)
             beside = text[at - 1 : at] + text[at + 1 : at + 2] if at else text[1:2]
-            good += char in _USUAL or (kind[0] in "LMN" and any(other.isalpha() for other in beside))
+            within = kind[0] in "LMN" and any(other.isalpha() for other in beside)
+            good += char in _USUAL or (within and char not in _RARE)
             good += kind[0] in "PS" and char > "\u2fff"
     return total > 0 and good >= _LEAST_SENSE * total
 
