@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import secrets
+import shutil
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
@@ -125,11 +126,12 @@ class Job:
             raise _unwritable(self.folder, error) from error
 
     def purge(self) -> None:
-        """Remove the job with all it has kept. JobBusy: a process runs it."""
+        """Remove the job with all it has kept, what ``mrengine mcp`` knows of it included. JobBusy: a process runs it."""
         if self.folder.is_symlink() or not self.folder.is_dir():
             raise JobNotFound(f"there is no job {self.job_id!r} in {self.folder.parent}", job_id=self.job_id)
         try:
             remove(self.folder)
+            shutil.rmtree(self.folder.parent.parent / "mcp" / self.job_id, ignore_errors=True)
         except OSError as error:
             raise _unwritable(self.folder, error) from error
         except LogError:
