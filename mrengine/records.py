@@ -10,6 +10,7 @@ from dataclasses import asdict, dataclass, field
 from hashlib import blake2b
 from typing import Any, Literal
 
+from mrengine.html_views import facts_html
 from mrengine.model_settings import Budget, ModelSpec, Price, Priority, RateLimit, Usage
 
 __all__ = [
@@ -230,6 +231,10 @@ class Estimate:
     calls_per_chunk: float = 1.0
     assumed: tuple[str, ...] = ()
 
+    def _repr_html_(self) -> str:
+        """For notebooks."""
+        return facts_html(self)
+
 
 @dataclass(frozen=True, slots=True)
 class JobStatus:
@@ -254,6 +259,10 @@ class JobStatus:
     usage: Usage = Usage()  # of all runs
     size_bytes: int = 0  # of the job's folder
     folder: str = ""
+
+    def _repr_html_(self) -> str:
+        """For notebooks."""
+        return facts_html(self)
 
 
 @dataclass(frozen=True, slots=True)
@@ -291,3 +300,7 @@ class RunSummary:
     def to_dict(self) -> dict[str, Any]:
         """Plain dicts, lists and numbers, ready for JSON."""
         return asdict(self)
+
+    def _repr_html_(self) -> str:
+        """For notebooks."""
+        return facts_html(self)
