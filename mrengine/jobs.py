@@ -126,7 +126,7 @@ class Job:
             raise _unwritable(self.folder, error) from error
 
     def purge(self) -> None:
-        """Remove the job with all it has kept, what ``mrengine mcp`` knows of it included. JobBusy: a process runs it."""
+        """Remove the job with all it has kept, and what ``mrengine mcp`` knows of it. JobBusy: a process runs it."""
         if self.folder.is_symlink() or not self.folder.is_dir():
             raise JobNotFound(f"there is no job {self.job_id!r} in {self.folder.parent}", job_id=self.job_id)
         try:
