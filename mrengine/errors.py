@@ -20,7 +20,6 @@
     │   └─ BudgetExhausted          Budget(max_tokens, max_cost_usd) is spent
     ├─ InvalidResult(TypeError)     a stored result that does not match result_type
     ├─ Unstorable(TypeError)        a value that the log cannot hold
-    ├─ Stopped                      the job is stopping: a wait was cut short (internal)
     ├─ LogError                     the write-ahead log: damaged, newer, full
     └─ ModelError                   one call to a model
         ├─ RateLimited              429
@@ -31,6 +30,7 @@
         └─ ModelUnavailable         5xx, dropped connections, timeouts
 
     Retry(Exception)                raised by map functions to have their chunk tried again
+    Stopped(BaseException)          the job is stopping: its task is given back unfinished (internal)
 
 Exceptions that never leave their room are defined there. Every class carries its facts as attributes; no message has to
 be parsed. No message holds text of a document, a prompt or an answer.
@@ -163,8 +163,11 @@ class Unstorable(MrengineError, TypeError):
         return type(self), (self.path, self.what)
 
 
-class Stopped(MrengineError):
-    """The job is stopping: a wait for the budget or a model was cut short, and the task stays pending."""
+class Stopped(BaseException):
+    """The job is stopping: a wait for the budget or a model was cut short, and the task is given back unfinished.
+
+    Not an Exception, so that no map function takes it for one.
+    """
 
 
 class JobError(MrengineError):

@@ -360,7 +360,6 @@ class _Running:
         return run
 
     def __exit__(self, kind: Any, value: BaseException | None, tb: Any) -> None:
-        self.signals.take()  # a stream is closed where it was left: outside
         try:
             if self._run is not None:
                 self._end(self._run, value)
@@ -377,6 +376,7 @@ class _Running:
     def _end(self, run: JobRun, value: BaseException | None) -> None:
         """What is in flight may end; an exception that comes meanwhile ends everything at once."""
         try:
+            self.signals.take_surely()  # a stream is closed where it was left: outside
             with self.signals.open():
                 if value is not None:
                     run.interrupted()

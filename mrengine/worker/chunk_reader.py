@@ -9,7 +9,7 @@ from typing import Any
 
 from mrengine.errors import LogError
 from mrengine.log.file.reader import LogReader
-from mrengine.log.format.chunk_rows import ChunkRow, ChunkTable, DocumentNames, Heads, Segment
+from mrengine.log.format.chunk_rows import ChunkRow, ChunkTable, DocumentNames, Heads, Segment, document_of
 from mrengine.log.format.document_facts import Facts, pages_between, unpack_facts, without_pages
 from mrengine.private import open_file
 from mrengine.records import Chunk
@@ -204,6 +204,10 @@ class ChunkReader:
             message = f"the text of chunk {chunk} in the spool is damaged: run the job again with its documents"
             raise LogError(message, reason="damaged")
         return data.decode("utf-8", "surrogatepass")
+
+    def document_of(self, chunk: int) -> str:
+        """The id of its document; "" where the log has lost it."""
+        return document_of(self._table, self._names, chunk)
 
     def close(self) -> None:
         """Close both files."""

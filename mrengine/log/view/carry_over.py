@@ -7,6 +7,7 @@ from collections import deque
 from collections.abc import Iterator, Sequence
 from hashlib import blake2b
 
+from mrengine.errors import LogError
 from mrengine.log.file.reader import LogReader
 from mrengine.log.format.chunk_rows import (
     ROW_BYTES,
@@ -86,7 +87,7 @@ def _model_index(origin: Epoch, job: JobRecord, index: int) -> int | None:
     return job.models.index(models[index])
 
 
-# The document (None: it was lost), the row, what stands above the chunk.
+# The document (None: the log lost something), the row, what stands above the chunk.
 _Row = tuple[DocumentRow | None, ChunkRow, Heads]
 
 
@@ -95,7 +96,11 @@ def _stored_rows(reader: LogReader, epoch: Epoch) -> Iterator[_Row]:
     table = ChunkTable(reader.fd, epoch.segments.get(0, []))
     for index, row in enumerate(table):
         known = names.get(row.document)
-        yield known, row, table.heads(index, row)
+        try:
+            heads = table.heads(index, row)
+        except LogError:
+            known, heads = None, ((), "")
+        yield known, row, heads
 
 
 def _new_rows(documents: Sequence[DocumentRow], tables: Sequence[bytes]) -> Iterator[_Row]:

@@ -11,7 +11,7 @@ from typing import Any, Generic, TypeVar, overload
 
 from mrengine.errors import LogError
 from mrengine.log.file.reader import LogReader
-from mrengine.log.format.chunk_rows import ChunkTable, DocumentNames
+from mrengine.log.format.chunk_rows import ChunkTable, DocumentNames, document_of
 from mrengine.log.format.codec import FAILURE, RESULT
 from mrengine.log.format.instances import instance_of
 from mrengine.log.format.records import FROM_INSTANCE, FailureRecord, ResultRecord, unpack_failure, unpack_result
@@ -80,15 +80,8 @@ class Failures(_Outcomes[ChunkFailure]):
             with suppress(LogError):
                 record = replace(unpack_failure(frame.payload), chunk_id=chunk_id)
                 return failure_of(record, self._facts.of(chunk_id))
-        document = self._document(chunk_id)
+        document = document_of(self._table, self._names, chunk_id)
         return ChunkFailure(chunk_id, document, None, "damaged", UNREADABLE, **self._facts.of(chunk_id))
-
-    def _document(self, chunk_id: int) -> str:
-        """As the chunk table has it; "" where that is lost, too."""
-        with suppress(LogError, IndexError):
-            known = self._names.get(self._table[chunk_id].document)
-            return known.id if known is not None else ""
-        return ""
 
 
 class Results(_Outcomes[ChunkResult]):
