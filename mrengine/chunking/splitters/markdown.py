@@ -16,14 +16,13 @@ from mrengine.chunking.boundaries import (
     Stateless,
     opening,
 )
-from mrengine.chunking.sample import Sample
 from mrengine.chunking.splitters.code import Code
 from mrengine.chunking.splitters.fences import Fences
 from mrengine.chunking.splitters.headings import Headings
 from mrengine.chunking.splitters.lines import lines_between
 from mrengine.chunking.splitters.prose import TITLES, Prose
 
-__all__ = ["Markdown", "looks"]
+__all__ = ["Markdown"]
 
 _ITEM = re.compile(r"[-*+•][ \t]|\d{1,9}[.)][ \t]")
 _HEADINGS = ("\n#", "\n=", "\n--")  # so begin headings, and the rules below
@@ -214,55 +213,3 @@ def _heading(text: str, begin: int) -> tuple[int, str] | None:
     if not title or "|" in title or title[0] in "-*+>#`~=":
         return None
     return (1 if mark == "=" else 2), title
-
-
-_LINK = re.compile(r"\]\([^)\s]|\*\*\w[^*]*\*\*|\]\[|:\w+:`|`_|::$")
-_SPAN = re.compile(r"(?<!`)`[^`\s][^`]*`(?!`)")
-_TARGET = re.compile(r"\[[^\]]+\]: |\.\. (?:[\w-]+::|_)")
-_TITLE = re.compile(r"#{1,6} +\S")
-_TABLE = re.compile(r"\s*\|?[ \t]*:?-{2,}:?[ \t]*\|[ \t:|-]*$")
-_BULLET = re.compile(r"\s{0,8}[-*+]\s+\S")
-_SETEXT = re.compile(r"([-=~^\"])\1{2,}$")
-
-
-def looks(sample: Sample) -> float:
-    """How much a text looks like Markdown: by titles that stand alone, links and emphasis, lists, tables, fences."""
-    rows = ["", *sample.outer, ""]
-    marks = 0.0
-    bullets = said = titles = links = spans = 0
-    for above, row, below in zip(rows, rows[1:], rows[2:], strict=False):
-        if not row:
-            continue
-        said += 1
-        first = row.lstrip()[:1]
-        if first == "#":
-            if _TITLE.match(row) and not above and not below.startswith("#") and (not below or len(row) < 70):
-                titles += 1
-                marks += 1 if below else 2
-            elif not below.startswith("#"):
-                marks -= 0.5
-        elif first in '-=~^"' and _SETEXT.match(row) and above and abs(len(above) - len(row)) < 3:
-            marks += 2
-        elif "|" in row and _TABLE.match(row):
-            marks += 3
-        elif first in "-*+" and _BULLET.match(row):
-            bullets += 1
-        linked = _is_linked(row, first)
-        links += linked
-        spans += not linked and "`" in row and _SPAN.search(row) is not None
-    marks += links
-    strong = titles > 0 or sample.fences > 0 or marks >= 3
-    marks += 3 * sample.fences + bullets / 4 + spans
-    if marks >= 2.5 and strong and marks > 0.05 * said:
-        if sample.fences and titles:
-            return 0.86
-        return 0.75 if marks < 0.25 * said else 0.82
-    return 0.7 if said > 1 and bullets > 0.7 * said else 0.0
-
-
-def _is_linked(row: str, first: str) -> bool:
-    """Whether a row has a link, emphasis, or what reStructuredText has in their place."""
-    if first in "[." and _TARGET.match(row):
-        return True
-    may = "`" in row or "](" in row or "**" in row or "][" in row or row[-1] == ":"
-    return may and _LINK.search(row) is not None

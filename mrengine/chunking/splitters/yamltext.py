@@ -80,7 +80,7 @@ def _within(level: int) -> re.Pattern[str]:
 
 
 _KEY = re.compile(
-    r"(?:-[ ]+)*(?:\"[^\"]+\"|'[^']+'|[\w.$/@*<\[{][^\s:#,;={}()]*(?:[ ][\w./-]+){0,3})[ ]*:(?:[ ]+\S.*|[ ]*)$"
+    r"(?:-[ ]+)*(?:\"[^\"]+\"|'[^']+'|[\w.$/@*<\[{][^\s:#,;={}()]*(?:[ ][\w./-]+){0,3})[ ]*:(?:[ \t]+\S.*|[ ]*)$"
 )
 _ITEM = re.compile(r"-[ ]+\S|-$|---|\.\.\.$")
 _BLOCK = re.compile(r".*[:-][ ]+(?:![\w!]+[ ]+)?[|>][-+]?\d?[-+]?(?:[ ]+#.*)?$")
@@ -133,7 +133,7 @@ class _Seen:
         if not _KEY.match(body):
             return False
         self.keys += 1
-        self.nested += self._opened and indent > self._width
+        self.nested += self._opened and indent >= self._width + (body[0] != "-")
         if not indent and body[0] != "-":
             name = body[: body.find(":")]
             self.again += name in self.names
@@ -170,4 +170,6 @@ def looks(sample: Sample) -> float:
         return 0.93
     if seen.starts:
         return 0.95 if sample.head.startswith(("---", "%YAML")) else 0.9
+    if seen.nested and not seen.other:
+        return 0.74
     return 0.74 if seen.keys > 0.8 * said and len(seen.names) == seen.keys and said + seen.comments > 2 else 0.4
