@@ -74,7 +74,7 @@ def looks(sample: Sample) -> float:
         if row:
             marks.row(above, row, below)
     said, titles = marks.said, marks.titles
-    if titles and not (marks.wordy or marks.links or marks.bullets or sample.fences):
+    if titles and not (marks.on_top or marks.wordy or marks.links or marks.bullets or sample.fences):
         return 0.0  # comments
     weight = marks.weight + marks.links
     strong = titles > 0 or sample.fences > 0 or marks.directives > 0 or weight >= 3
