@@ -13,7 +13,7 @@ import textwrap
 from collections.abc import Callable
 
 from bench.chunking_judge import Builder, Labelled
-from bench.chunking_made import sentence, words
+from bench.chunking_made import sentence, words, wrapped
 
 __all__ = ["WILD"]
 
@@ -70,7 +70,7 @@ def _log(name: str) -> Callable[[Chance, int], Labelled]:
             level = chance.choice(("INFO", "WARN", "ERROR", "DEBUG"))
             event = form.format(
                 **{"d": chance.randrange(1, 9), "h": hour, "m": minute, "s": second, "ms": ms, "n": chance.randrange(10, 9999)},
-                **{"level": level, "small": level.lower()[:4], "said": sentence(chance, 4, 16)},
+                **{"level": level, "small": {"INFO": "info", "WARN": "warn", "ERROR": "fail", "DEBUG": "dbug"}[level], "said": sentence(chance, 4, 16)},
             )
             if trace and chance.random() < 0.2:
                 event += trace.format(sentence(chance, 3, 9), words(chance, 3, 9))
@@ -142,9 +142,9 @@ def rfc(chance: Chance, size: int) -> Labelled:
         if chance.random() < 0.3:
             section += 1
             made.opening(f"{section}.  {words(chance, 1, 4).title()}").add("\n\n")
-        lines = textwrap.wrap(" ".join(sentence(chance) for _ in range(chance.randrange(1, 4))), 69)
-        made.unit("\n".join("   " + line for line in lines)).add("\n\n")
-        row += len(lines) + 2
+        wrapped(made, chance, chance.randrange(1, 4), 72, indent="   ")
+        made.add("\n")
+        row += 5
     return made.done()
 
 
@@ -326,9 +326,10 @@ def mbox(chance: Chance, size: int) -> Labelled:
             f"From a@example.org Mon May  6 10:00:00 2024\nFrom: {chance.choice(_NAMES)} <a@example.org>\nTo: list@example.org\nDate: Mon, 6 May 2024 10:00:00 +0000\nSubject: Re: {words(chance, 2, 5)}\nMessage-ID: <{made.length}@example.org>"
         ).add("\n\n")
         made.opening("On Sun, 5 May 2024, Bo wrote:").add("\n")
-        made.unit("\n".join("> " + line for line in textwrap.wrap(f"{sentence(chance)} {sentence(chance)}", 70))).add("\n\n")
+        made.unit("\n".join("> " + line for line in textwrap.wrap(sentence(chance), 70))).add("\n\n")
         for _ in range(chance.randrange(1, 4)):
-            made.unit("\n".join(textwrap.wrap(f"{sentence(chance)} {sentence(chance)}", 72))).add("\n\n")
+            wrapped(made, chance, 2, 72)
+            made.add("\n")
     return made.done()
 
 

@@ -16,7 +16,7 @@ from mrengine.chunking.splitters.log import LEVEL
 
 __all__ = ["Chat", "looks"]
 
-_NAME = r"(?:[^\W\d_]|[A-Z]\d?)[\w.'’@+-]*(?:[ ](?:[\w.'’@&+-]+|\([^()\n]{1,30}\))){0,4}"
+_NAME = r"(?:[^\W\d_]|[A-Z]\d?)[\w.'’@+-]*(?:[ ](?:[\w.'’@&+-]+|\((?!\d)[^()\n]{1,30}\))){0,4}"
 _CLOCK = r"\d{1,2}[:.]\d\d(?:[:.]\d\d)?(?:[.,]\d{1,3})?(?:[\s\u202f]?[AaPp]\.?[Mm]\.?)?"
 _DATE = r"\d{1,4}[-/.]\d{1,2}[-/.]\d{1,4}"
 _WHEN = rf"(?:{_DATE},?[ ]+(?:um[ ]|at[ ])?)?{_CLOCK}"
@@ -81,6 +81,7 @@ class Chat(Formed):
         return found[0][0] if found else 0
 
 
+_TIME_OF_TURN = re.compile(r"[\[(]\d[^\])]*[\])]")
 _WORDS = re.compile(r"\S+\s+\S+\s+\S")
 
 
@@ -105,7 +106,7 @@ def looks(sample: Sample) -> float:
             return 0.0  # Markdown
         form = match(line) if _may_begin(line) else None
         if form and form.lastindex == _SPEAKERS:
-            name = form.group().strip("*_: ")
+            name = _TIME_OF_TURN.sub("", form.group()).strip("*_: ")
             names[name] += 1
             again += name in stanza or not stanza
             stanza.add(name)

@@ -19,7 +19,7 @@ _DATE = rf"(?:\d{{4}}[-/.]\d\d[-/.]\d\d|\d\d[-/.](?:\d\d|{_MONTH})[-/.](?:\d{{4}
 LEVEL = (
     "(?:TRACE|DEBUG|DBG|VERBOSE|INFO|INF|NOTICE|NOTE|WARN|WARNING|WRN|ERROR|ERR|SEVERE|FATAL|CRITICAL|CRIT|ALERT"
     "|EMERG|PANIC|LOG|STATEMENT|DETAIL|HINT|CONTEXT"
-    "|trace|debug|info|notice|warn|warning|error|fatal|critical|dbug|fail|crit)"
+    "|trace|trce|debug|info|notice|warn|warning|error|fatal|critical|dbug|fail|crit)"
 )
 # What begins an event: a time, perhaps behind a word or two (host, level, container, stream).
 TIMES = (

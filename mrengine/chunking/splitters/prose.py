@@ -28,7 +28,7 @@ ITEM_MARK = re.compile(
     rf"[ \t]*(?:(?P<named>(?:{_NAMES})[ \t]+(?:\d[\d.]*|{_ROMAN}\b)|§+[ \t]*\d|第.{{1,5}}[条章节])"
     r"|(?P<number>[(\[]?\d{1,3}(?:\.\d{1,3})*[.)\]:]|\d{1,3}(?:\.\d{1,3})+)(?=\s|$)"
     rf"|(?P<letter>[(\[]?(?:[A-Za-z]|{_ROMAN})[)\]](?=\s|$)|[a-zA-Z]\.(?=\s+[A-Z]))"
-    r"|(?P<bullet>[-*+•‣◦▪·–—o][ \t]+(?=\S)))"
+    r"|(?P<bullet>[-*+•‣◦▪·–—o][ \t]+(?=\S)|--?[A-Za-z][\w-]*(?=[,=\[< \t]|$)))"
 )
 _RANK = {"named": 0, "number": 2, "letter": 10, "bullet": 14}
 # A title: a short line that ends no sentence, behind a blank line; numbered, or in capitals, wherever it stands.
@@ -157,7 +157,7 @@ class Prose(Stateless):
             ended = False
         if not parted and _has_cells(line) and _has_cells(above):
             return begin, LINE, WHOLE  # a row of a table
-        if self._goes_on(line, above, parted, ended):
+        if self._goes_on(line, above, parted, ended) or (not (parted or ended) and _hangs(line, above)):
             return None
         mark = ITEM_MARK.match(line)
         if mark and (parted or ended or not self._wrapped):
@@ -178,6 +178,11 @@ class Prose(Stateless):
         return body[0].islower() or len(above) > 0.7 * self._width or (not parted and self._is_forced(above, line))
 
 
+def _hangs(line: str, above: str) -> bool:
+    """Whether a line is indented deeper than the one above: what that names, it describes."""
+    return line[0] in " \t" and len(line) - len(line.lstrip()) > len(above) - len(above.lstrip()) + 1
+
+
 def _has_cells(line: str) -> bool:
     """Whether a line is divided by tabs, bars or wide gaps."""
     body = line.strip()
@@ -186,7 +191,11 @@ def _has_cells(line: str) -> bool:
 
 def _running_heads(lines: list[str]) -> frozenset[str]:
     """Short lines that come again and again, but for their numbers."""
-    short = Counter(_DIGITS.sub("0", line.strip()) for line in lines if 3 < len(line) < 60)
+    short = Counter(
+        _DIGITS.sub("0", line.strip())
+        for line, below in pairwise((*lines, ""))
+        if 3 < len(line) < 60 and not (below[:1] in (" ", "\t") and _hangs(below, line))
+    )
     return frozenset(line for line, count in short.items() if count > 2 and line[-1] not in ".;:,")
 
 
