@@ -602,13 +602,13 @@ def mixed_notes(chance: Chance, size: int) -> Labelled:
         kind = chance.randrange(3)
         if kind == 0:
             made.add("```\n")
-            for n in range(chance.randrange(10, 60)):
+            for n in range(chance.randrange(60, 120)):
                 trace = "Traceback (most recent call last):\n  File \"a.py\", line 1, in f\n    go()\nValueError: no\n" if n % 7 == 3 else ""
                 made.unit(f"2024-05-01 12:{n % 60:02}:00 ERROR {sentence(chance, 3, 9)}\n{trace}")
             made.add("```\n\n")
         elif kind == 1:
             made.add("```json\n")
-            for n in range(chance.randrange(5, 40)):
+            for n in range(chance.randrange(60, 120)):
                 made.unit(json.dumps({"id": n, "text": sentence(chance)}) + "\n")
             made.add("```\n\n")
         else:

@@ -8,7 +8,7 @@ from collections.abc import Callable
 __all__ = ["Headings"]
 
 _LONGEST = 200  # characters of a title
-_RULES = ("=", "-")  # what the line below a title may be made of
+_RULES = ("=", "-", "~", "^", '"', "*", "+")  # what the line below a title may be made of
 
 
 class Headings:
@@ -25,6 +25,10 @@ class Headings:
         self._places: list[int] = []  # where marks are that were not read yet; in characters of the document
         self._known = -1  # the last mark found
         self._seen = 0  # characters of the document
+
+    def add_marks(self, marks: tuple[str, ...]) -> None:
+        """More marks, before any text was read."""
+        self._marks += marks
 
     def above(self, text: str, base: int, start: int, inside: Callable[[int], object] | None = None) -> tuple[str, ...]:
         """The titles above ``start`` of the window, outermost first. ``inside``: whether a place has no headings."""

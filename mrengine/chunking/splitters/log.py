@@ -71,6 +71,8 @@ def looks(sample: Sample) -> float:
     match = any_of(_FORMS).match
     if not any(_may_begin(line) and match(line) for line in sample.few):
         return 0.0
+    if sample.fences and not match(sample.lines[0]):
+        return 0.0  # a text that quotes one
     events = sure = inner = objects = 0
     for line in sample.lines:
         form = match(line) if line[0] == "{" or _may_begin(line) else None
@@ -81,7 +83,7 @@ def looks(sample: Sample) -> float:
         elif line[0] in " \t" or _TRACE.match(line):
             inner += 1
     count = len(sample.lines)
-    if sure >= 2 and sure > (0.5 if "```" in sample.head else 0.12) * count:
+    if sure >= 2 and sure > 0.12 * count:
         return 0.92
     if events > 3 and objects < 0.5 * events:
         known = events + inner

@@ -58,6 +58,7 @@ _ANY_ITEM = re.compile(
 _LEARNT = 90  # lines
 _LOOKED = 2500  # characters: in three such parts of a window an item is looked for
 _INDENTED = 12  # characters: behind them, wide gaps are those of a table
+_HALF = 0.6  # of the width: so short a line is not wrapped
 _LONG_WORD = 10  # characters
 _NONE = 1 << 30  # no unit is kept whole at the cost of fill
 _WIDEST = 200  # characters: no text is wrapped at more
@@ -116,6 +117,11 @@ class Prose(Stateless):
         word = _FIRST_WORD.match(line)
         return word is not None and len(above) + 1 + len(word.group().lstrip()) > self._width
 
+    @property
+    def is_wrapped(self) -> bool:
+        """Whether the lines of the window are."""
+        return self._wrapped
+
     def top(self, text: str, near: int, far: int, high: int) -> Boundary | None:
         """The last paragraph that is no item."""
         blank = text.rfind("\n\n", max(near, 0), high - 1)
@@ -160,7 +166,7 @@ class Prose(Stateless):
         if self._goes_on(line, above, parted, ended) or (not (parted or ended) and _hangs(line, above)):
             return None
         mark = ITEM_MARK.match(line)
-        if mark and (parted or ended or not self._wrapped):
+        if mark and (parted or ended or not self._wrapped or len(above) < _HALF * self._width):
             return begin, ITEM + _RANK[mark.lastgroup or "bullet"] + min(mark.start(mark.lastgroup or 0), 80), WHOLE
         if parted:
             return begin, PARAGRAPH, SOFT
