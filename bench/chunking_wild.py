@@ -1,4 +1,4 @@
-# ruff: noqa: E501, PLW2901 - texts, line by line
+# ruff: noqa: C901, E501, PIE804 - texts, line by line
 """Labelled texts in the forms of real programs: frameworks' logs, contracts, manifests, dumps, chats. All is invented.
 
 The kinds are those of ``chunking_made`` and ``chunking_records``, the forms are others: a rule that fits only its own
@@ -69,8 +69,19 @@ def _log(name: str) -> Callable[[Chance, int], Labelled]:
             hour, minute, second, ms = _clock(chance, tick)
             level = chance.choice(("INFO", "WARN", "ERROR", "DEBUG"))
             event = form.format(
-                **{"d": chance.randrange(1, 9), "h": hour, "m": minute, "s": second, "ms": ms, "n": chance.randrange(10, 9999)},
-                **{"level": level, "small": {"INFO": "info", "WARN": "warn", "ERROR": "fail", "DEBUG": "dbug"}[level], "said": sentence(chance, 4, 16)},
+                **{
+                    "d": chance.randrange(1, 9),
+                    "h": hour,
+                    "m": minute,
+                    "s": second,
+                    "ms": ms,
+                    "n": chance.randrange(10, 9999),
+                },
+                **{
+                    "level": level,
+                    "small": {"INFO": "info", "WARN": "warn", "ERROR": "fail", "DEBUG": "dbug"}[level],
+                    "said": sentence(chance, 4, 16),
+                },
             )
             if trace and chance.random() < 0.2:
                 event += trace.format(sentence(chance, 3, 9), words(chance, 3, 9))
@@ -137,7 +148,9 @@ def rfc(chance: Chance, size: int) -> Labelled:
     made, row, page, section = Builder(), 0, 1, 0
     while made.length < size:
         if row > 40:
-            made.add(f"\n\n\nDoe                        Informational                 [Page {page}]\n\f\nRFC 9999                     A Protocol                 May 2024\n\n\n")
+            made.add(
+                f"\n\n\nDoe                        Informational                 [Page {page}]\n\f\nRFC 9999                     A Protocol                 May 2024\n\n\n"
+            )
             row, page = 0, page + 1
         if chance.random() < 0.3:
             section += 1
@@ -155,8 +168,12 @@ def manual_page(chance: Chance, size: int) -> Labelled:
     while made.length < size:
         made.opening(words(chance, 1, 3).upper()).add("\n")
         for _ in range(chance.randrange(2, 6)):
-            said = "\n".join("              " + line for line in textwrap.wrap(f"{sentence(chance)} {sentence(chance)}", 64))
-            made.unit(f"       -{chance.choice('abcdefg')}, --{chance.choice(('long', 'all', 'out-file'))}=VALUE\n{said}").add("\n\n")
+            said = "\n".join(
+                "              " + line for line in textwrap.wrap(f"{sentence(chance)} {sentence(chance)}", 64)
+            )
+            made.unit(
+                f"       -{chance.choice('abcdefg')}, --{chance.choice(('long', 'all', 'out-file'))}=VALUE\n{said}"
+            ).add("\n\n")
     return made.done()
 
 
@@ -191,9 +208,29 @@ def fhir_xml(chance: Chance, size: int) -> Labelled:
     made.opening('<?xml version="1.0" encoding="UTF-8"?>' + gap(0) + '<Bundle xmlns="http://hl7.org/fhir">').add(gap(1))
     while made.length < size:
         begin = made.length
-        made.add("<entry>" + gap(2) + "<resource>" + gap(3) + "<Observation>" + gap(4) + f'<id value="{made.length}"/>' + gap(4))
-        made.add(f'<code><coding><code value="{chance.randrange(9999)}-4"/><display value="{words(chance, 2, 4)}"/></coding></code>' + gap(4))
-        made.add(f'<note><text value="{sentence(chance)}"/></note>' + gap(3) + "</Observation>" + gap(2) + "</resource>" + gap(1) + "</entry>")
+        made.add(
+            "<entry>"
+            + gap(2)
+            + "<resource>"
+            + gap(3)
+            + "<Observation>"
+            + gap(4)
+            + f'<id value="{made.length}"/>'
+            + gap(4)
+        )
+        made.add(
+            f'<code><coding><code value="{chance.randrange(9999)}-4"/><display value="{words(chance, 2, 4)}"/></coding></code>'
+            + gap(4)
+        )
+        made.add(
+            f'<note><text value="{sentence(chance)}"/></note>'
+            + gap(3)
+            + "</Observation>"
+            + gap(2)
+            + "</resource>"
+            + gap(1)
+            + "</entry>"
+        )
         made.end(begin).add(gap(1))
     return made.add("</Bundle>").done()
 
@@ -220,18 +257,24 @@ def hl7_adt(chance: Chance, size: int) -> Labelled:
 def mysqldump(chance: Chance, size: int) -> Labelled:
     """With its comments, conditional statements and long INSERTs."""
     made = Builder()
-    made.add("-- MySQL dump 10.13  Distrib 8.0.36, for Linux (x86_64)\n--\n-- Host: localhost    Database: shop\n-- ------------------------------------------------------\n\n/*!40101 SET NAMES utf8mb4 */;\n\n")
+    made.add(
+        "-- MySQL dump 10.13  Distrib 8.0.36, for Linux (x86_64)\n--\n-- Host: localhost    Database: shop\n-- ------------------------------------------------------\n\n/*!40101 SET NAMES utf8mb4 */;\n\n"
+    )
     while made.length < size:
         name = f"t{chance.randrange(99)}"
         made.opening(f"--\n-- Table structure for table `{name}`\n--").add("\n\n")
         made.unit(f"DROP TABLE IF EXISTS `{name}`;").add("\n")
-        made.unit(f"CREATE TABLE `{name}` (\n  `id` int NOT NULL AUTO_INCREMENT,\n  `note` text,\n  PRIMARY KEY (`id`)\n) ENGINE=InnoDB DEFAULT CHARSET=utf8mb4;").add("\n\n")
+        made.unit(
+            f"CREATE TABLE `{name}` (\n  `id` int NOT NULL AUTO_INCREMENT,\n  `note` text,\n  PRIMARY KEY (`id`)\n) ENGINE=InnoDB DEFAULT CHARSET=utf8mb4;"
+        ).add("\n\n")
         made.opening(f"--\n-- Dumping data for table `{name}`\n--").add("\n\n")
         made.add(f"LOCK TABLES `{name}` WRITE;\n")
         made.opening(f"INSERT INTO `{name}` VALUES").add(" ")
         count = chance.randrange(5, 60)
         for number in range(count):
-            made.unit(f"({number},'{sentence(chance, 3, 9)}',NULL,'it\\'s {words(chance, 1, 4)}')").add(";\n" if number == count - 1 else ",")
+            made.unit(f"({number},'{sentence(chance, 3, 9)}',NULL,'it\\'s {words(chance, 1, 4)}')").add(
+                ";\n" if number == count - 1 else ","
+            )
         made.add("UNLOCK TABLES;\n\n")
     return made.done()
 
@@ -283,8 +326,20 @@ def _chat(name: str) -> Callable[[Chance, int], Labelled]:
             who = chance.choice(_NAMES)
             said = [sentence(chance, 3, 14) for _ in range(chance.randrange(1, 5))]
             text = form.format(
-                **{"d": chance.randrange(1, 9), "h": hour % 12 + 1, "m": minute, "s": second, "name": who, "nick": who.split()[0].lower()},
-                **{"said": " ".join(said), "line": " ".join(said), "who": chance.choice("QA"), "caps": f"MR. {who.split()[0].upper()}"},
+                **{
+                    "d": chance.randrange(1, 9),
+                    "h": hour % 12 + 1,
+                    "m": minute,
+                    "s": second,
+                    "name": who,
+                    "nick": who.split()[0].lower(),
+                },
+                **{
+                    "said": " ".join(said),
+                    "line": " ".join(said),
+                    "who": chance.choice("QA"),
+                    "caps": f"MR. {who.split()[0].upper()}",
+                },
             )
             parts = text.split("\nCustomer") if name == "support" else [text]
             made.unit(parts[0])
@@ -300,7 +355,12 @@ def slack_json(chance: Chance, size: int) -> Labelled:
     made, indent = Builder(), chance.choice((2, 4))
     made.add("[\n")
     while made.length < size:
-        message = {"type": "message", "user": f"U{chance.randrange(10**6)}", "text": f"{sentence(chance)} {sentence(chance)}", "ts": f"17145{chance.randrange(10**5)}.000100"}
+        message = {
+            "type": "message",
+            "user": f"U{chance.randrange(10**6)}",
+            "text": f"{sentence(chance)} {sentence(chance)}",
+            "ts": f"17145{chance.randrange(10**5)}.000100",
+        }
         if made.length > 2:
             made.add(",\n")
         made.add(" " * indent).unit(textwrap.indent(json.dumps(message, indent=indent), " " * indent).lstrip())
@@ -314,7 +374,9 @@ def webvtt(chance: Chance, size: int) -> Labelled:
     while made.length < size:
         clock += chance.randrange(1, 5)
         time = f"{clock // 60:02}:{clock % 60:02}"
-        made.unit(f"{time}.000 --> {time}.900 align:start position:0%\n<v {chance.choice(_NAMES)}>{words(chance, 3, 9)}</v>\n- {words(chance, 3, 9)}").add("\n\n")
+        made.unit(
+            f"{time}.000 --> {time}.900 align:start position:0%\n<v {chance.choice(_NAMES)}>{words(chance, 3, 9)}</v>\n- {words(chance, 3, 9)}"
+        ).add("\n\n")
     return made.done()
 
 
@@ -347,11 +409,18 @@ def git_log(chance: Chance, size: int) -> Labelled:
         for _ in range(chance.randrange(1, 3)):
             name, inner = words(chance, 1, 2).replace(" ", "/") + ".c", made.length
             new = chance.random() < 0.3
-            made.opening(f"diff --git a/{name} b/{name}\n{'new file mode 100644' + chr(10) if new else ''}index 1234567..89abcde{'' if new else ' 100644'}\n--- {'/dev/null' if new else 'a/' + name}\n+++ b/{name}\n")
+            made.opening(
+                f"diff --git a/{name} b/{name}\n{'new file mode 100644' + chr(10) if new else ''}index 1234567..89abcde{'' if new else ' 100644'}\n--- {'/dev/null' if new else 'a/' + name}\n+++ b/{name}\n"
+            )
             for _ in range(1 if new else chance.randrange(1, 4)):
                 mark = "+" if new else " -+ "
-                lines = "".join(f"{chance.choice(mark)}    {chance.choice(('# ', '- ', '', '* '))}{words(chance, 1, 9)}\n" for _ in range(chance.randrange(3, 14)))
-                made.unit(f"@@ -{0 if new else 12},{0 if new else 7} +1,9 @@{'' if new else ' static int f(void)'}\n{lines}")
+                lines = "".join(
+                    f"{chance.choice(mark)}    {chance.choice(('# ', '- ', '', '* '))}{words(chance, 1, 9)}\n"
+                    for _ in range(chance.randrange(3, 14))
+                )
+                made.unit(
+                    f"@@ -{0 if new else 12},{0 if new else 7} +1,9 @@{'' if new else ' static int f(void)'}\n{lines}"
+                )
             made.end(inner)
         made.end(begin).add("\n")
     return made.done()
@@ -369,13 +438,30 @@ def markdown_styles(chance: Chance, size: int) -> Labelled:
     while made.length < size:
         level = chance.randrange(1, 5)
         title = words(chance, 1, 5).title()
-        made.opening(chance.choice((f"{'#' * level} {title}", f"{'#' * level} {title} {'#' * level}", f"{title}\n{'=' * len(title)}", f"{title}\n{'-' * len(title)}"))).add("\n\n")
+        made.opening(
+            chance.choice(
+                (
+                    f"{'#' * level} {title}",
+                    f"{'#' * level} {title} {'#' * level}",
+                    f"{title}\n{'=' * len(title)}",
+                    f"{title}\n{'-' * len(title)}",
+                )
+            )
+        ).add("\n\n")
         for _ in range(chance.randrange(1, 4)):
             kind = chance.randrange(7)
             if kind == 0:
                 made.opening(f"{words(chance, 3, 7).capitalize()}:").add("\n\n")
                 for n in range(chance.randrange(2, 7)):
-                    made.unit(chance.choice((f"{bullet} {sentence(chance, 4, 12)}", f"{bullet} [x] {sentence(chance, 4, 9)}", f"{bullet} {sentence(chance, 4, 9)}\n  {sentence(chance, 4, 9)}"))).add("\n")
+                    made.unit(
+                        chance.choice(
+                            (
+                                f"{bullet} {sentence(chance, 4, 12)}",
+                                f"{bullet} [x] {sentence(chance, 4, 9)}",
+                                f"{bullet} {sentence(chance, 4, 9)}\n  {sentence(chance, 4, 9)}",
+                            )
+                        )
+                    ).add("\n")
                     if n % 3 == 1:
                         made.unit(f"    {bullet} {sentence(chance, 3, 9)}").add("\n")
             elif kind == 1:
@@ -388,9 +474,18 @@ def markdown_styles(chance: Chance, size: int) -> Labelled:
             elif kind == 3:
                 made.unit("> " + f"{sentence(chance)}\n> {sentence(chance)}").add("\n")
             elif kind == 4:
-                made.unit("~~~ python\n" + "".join(f"x{n} = '{words(chance, 1, 5)}'  # {words(chance, 1, 3)}\n" for n in range(chance.randrange(2, 8))) + "~~~").add("\n")
+                made.unit(
+                    "~~~ python\n"
+                    + "".join(
+                        f"x{n} = '{words(chance, 1, 5)}'  # {words(chance, 1, 3)}\n"
+                        for n in range(chance.randrange(2, 8))
+                    )
+                    + "~~~"
+                ).add("\n")
             else:
-                made.unit(sentence(chance)).add(" ").unit(f"{sentence(chance)[:-1]}[^1] with `code` and [a link](https://example.org/a_b).").add("\n")
+                made.unit(sentence(chance)).add(" ").unit(
+                    f"{sentence(chance)[:-1]}[^1] with `code` and [a link](https://example.org/a_b)."
+                ).add("\n")
             made.add("\n")
     return made.done()
 
@@ -408,13 +503,16 @@ def rst_styles(chance: Chance, size: int) -> Labelled:
                 made.unit(f".. note::\n\n   {sentence(chance)}").add("\n\n")
             elif kind == 1:
                 made.opening(f"{words(chance, 3, 7).capitalize()}::").add("\n\n")
-                made.unit("".join(f"    {words(chance, 1, 3)} = {n}\n" for n in range(chance.randrange(2, 6)))).add("\n")
+                made.unit("".join(f"    {words(chance, 1, 3)} = {n}\n" for n in range(chance.randrange(2, 6)))).add(
+                    "\n"
+                )
             elif kind == 2:
                 for _ in range(chance.randrange(2, 5)):
                     made.unit(f":param {words(chance, 1, 2).split()[0]}: {sentence(chance, 4, 9)}").add("\n")
                 made.add("\n")
             else:
-                made.unit("\n".join(textwrap.wrap(f"{sentence(chance)} See :ref:`{words(chance, 1, 3)}`.", 76))).add("\n\n")
+                wrapped(made, chance, chance.randrange(1, 4), 76)
+                made.add("\n")
     return made.done()
 
 
@@ -428,7 +526,9 @@ def tsv_notes(chance: Chance, size: int) -> Labelled:
     made.opening(mark.join(("id", "name", "note", "value"))).add("\n")
     while made.length < size:
         said = f"{sentence(chance)} {sentence(chance)}".replace(";", ",")
-        made.unit(mark.join((str(made.length), chance.choice(_NAMES), said, chance.choice(("", str(chance.randrange(99))))))).add("\n")
+        made.unit(
+            mark.join((str(made.length), chance.choice(_NAMES), said, chance.choice(("", str(chance.randrange(99))))))
+        ).add("\n")
     return made.done()
 
 
@@ -437,7 +537,7 @@ def csv_mail(chance: Chance, size: int) -> Labelled:
     made, end = Builder(), chance.choice(("\n", "\r\n"))
     made.opening('"id","from","body","stars"').add(end)
     while made.length < size:
-        body = f"Dear Sir,{end}{end}{sentence(chance)} He said ""no"", and left.{end}{sentence(chance)}{end}{end}Yours"
+        body = f'Dear Sir,{end}{end}{sentence(chance)} He said ""no"", and left.{end}{sentence(chance)}{end}{end}Yours'
         made.unit(f'"{made.length}","{chance.choice(_NAMES)}","{body}","{chance.randrange(5)}"').add(end)
     return made.done()
 
@@ -457,7 +557,9 @@ def feed(chance: Chance, size: int) -> Labelled:
 def html_docs(chance: Chance, size: int) -> Labelled:
     """Nested divisions, definition lists, tables, preformatted text, scripts."""
     made = Builder()
-    made.opening('<!DOCTYPE html>\n<html lang="en">\n<head><meta charset="utf-8"><title>A page</title></head>\n<body>\n<div id="main">').add("\n")
+    made.opening(
+        '<!DOCTYPE html>\n<html lang="en">\n<head><meta charset="utf-8"><title>A page</title></head>\n<body>\n<div id="main">'
+    ).add("\n")
     while made.length < size:
         made.add('<div class="section">\n')
         made.opening(f'<h{chance.randrange(2, 5)} id="s{made.length}">{words(chance, 1, 4)}</h2>').add("\n")
@@ -483,9 +585,13 @@ def kubernetes(chance: Chance, size: int) -> Labelled:
         made.opening("---").add("\n")
         begin = made.length
         name = words(chance, 1, 2).replace(" ", "-")
-        made.add(f"# {words(chance, 3, 7)}\napiVersion: v1\nkind: ConfigMap\nmetadata:\n  name: {name}\n  labels:\n    app: {name}\ndata:\n")
+        made.add(
+            f"# {words(chance, 3, 7)}\napiVersion: v1\nkind: ConfigMap\nmetadata:\n  name: {name}\n  labels:\n    app: {name}\ndata:\n"
+        )
         for n in range(chance.randrange(1, 4)):
-            made.unit(f"  script{n}.sh: |\n    #!/bin/sh\n    # {words(chance, 2, 6)}\n    echo \"{words(chance, 2, 6)}\"\n\n    exit 0\n")
+            made.unit(
+                f'  script{n}.sh: |\n    #!/bin/sh\n    # {words(chance, 2, 6)}\n    echo "{words(chance, 2, 6)}"\n\n    exit 0\n'
+            )
         made.end(begin)
     return made.done()
 
@@ -518,10 +624,23 @@ def _code(name: str) -> Callable[[Chance, int], Labelled]:
 
     def make(chance: Chance, size: int) -> Labelled:
         made = Builder()
-        made.add({"java": "package a;\n\nimport java.util.*;\n\n", "c": "#include <stdio.h>\n\n", "js": "import go from './go.js';\n\n", "shell": "#!/bin/sh\nset -eu\n\n", "rust": "use std::fmt;\n\n", "ruby": "require 'set'\n\n"}[name])
+        made.add(
+            {
+                "java": "package a;\n\nimport java.util.*;\n\n",
+                "c": "#include <stdio.h>\n\n",
+                "js": "import go from './go.js';\n\n",
+                "shell": "#!/bin/sh\nset -eu\n\n",
+                "rust": "use std::fmt;\n\n",
+                "ruby": "require 'set'\n\n",
+            }[name]
+        )
         while made.length < size:
-            body = "".join(line.format(few=words(chance, 1, 4), n=chance.randrange(99)) for _ in range(chance.randrange(1, 5)))
-            made.unit(head.format(said=sentence(chance), few=words(chance, 2, 5), name=f"f{made.length}", body=body)).add("\n")
+            body = "".join(
+                line.format(few=words(chance, 1, 4), n=chance.randrange(99)) for _ in range(chance.randrange(1, 5))
+            )
+            made.unit(
+                head.format(said=sentence(chance), few=words(chance, 2, 5), name=f"f{made.length}", body=body)
+            ).add("\n")
         return made.done()
 
     return make
@@ -576,7 +695,17 @@ _SCRIPTS = {
     "chinese": ("昨天我和朋友一起去看了电影", "这种药每天服用三次", "研究结果如下所示", "她真的会来吗"),
     "korean": ("어제 친구와 함께 영화를 보았습니다", "이 약은 하루에 세 번 드십시오", "연구 결과는 다음과 같습니다"),
 }  # fmt: skip
-_STOPS = {"japanese": "。？！", "japanese half": "｡?!", "khmer": "។", "burmese": "။", "thai": " ", "hindi": "।", "arabic": ".؟!", "chinese": "。？！", "korean": ".?!"}
+_STOPS = {
+    "japanese": "。？！",
+    "japanese half": "｡?!",
+    "khmer": "។",
+    "burmese": "။",
+    "thai": " ",
+    "hindi": "।",
+    "arabic": ".؟!",
+    "chinese": "。？！",
+    "korean": ".?!",
+}
 
 
 def _script(name: str) -> Callable[[Chance, int], Labelled]:
@@ -603,7 +732,11 @@ def mixed_notes(chance: Chance, size: int) -> Labelled:
         if kind == 0:
             made.add("```\n")
             for n in range(chance.randrange(60, 120)):
-                trace = "Traceback (most recent call last):\n  File \"a.py\", line 1, in f\n    go()\nValueError: no\n" if n % 7 == 3 else ""
+                trace = (
+                    'Traceback (most recent call last):\n  File "a.py", line 1, in f\n    go()\nValueError: no\n'
+                    if n % 7 == 3
+                    else ""
+                )
                 made.unit(f"2024-05-01 12:{n % 60:02}:00 ERROR {sentence(chance, 3, 9)}\n{trace}")
             made.add("```\n\n")
         elif kind == 1:
@@ -628,7 +761,15 @@ def log_with_json(chance: Chance, size: int) -> Labelled:
         if kind == 0:
             made.unit(head + sentence(chance) + "\n")
         elif kind == 1:
-            made.unit(head + "payload:\n" + json.dumps({"id": made.length, "items": [words(chance, 1, 3) for _ in range(4)], "note": sentence(chance)}, indent=2) + "\n")
+            made.unit(
+                head
+                + "payload:\n"
+                + json.dumps(
+                    {"id": made.length, "items": [words(chance, 1, 3) for _ in range(4)], "note": sentence(chance)},
+                    indent=2,
+                )
+                + "\n"
+            )
         else:
             made.unit(json.dumps({"time": "2024-05-01T12:00:00Z", "level": "info", "msg": sentence(chance)}) + "\n")
     return made.done()

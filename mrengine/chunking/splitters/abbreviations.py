@@ -81,10 +81,9 @@ def is_abbreviation(text: str, stop: int) -> bool:
     small = word.lower()
     if small in _WORDS or small.endswith(_ENDINGS) or _ROMAN.match(word):
         return True
-    if size <= _SHORT and text[stop + 1 : stop + 2] == " " and text[stop + 2 : stop + 3].isdigit():
-        return True  # hardly a sentence begins with a number
-    if not small.isalpha():
-        return False
+    numbered = size <= _SHORT and text[stop + 1 : stop + 2] == " " and text[stop + 2 : stop + 3].isdigit()
+    if numbered or not small.isalpha():
+        return numbered  # hardly a sentence begins with a number
     if "\u0400" <= small[0] <= "\u052f":
         return size <= 2
     return size <= 4 and small[0] < "\u0250" and _VOWEL.search(small) is None

@@ -37,6 +37,7 @@ TIMES = (
     rf"(?:\[[^\]\n]{{1,40}}\][ ]?){{1,3}}[\[(]?{_DATE}[T ]{_CLOCK}",  # a thread, a time
     rf"[\w.-]{{1,40}}[ ](?:{LEVEL}[ ])?[\[(]?{_DATE}[T ]{_CLOCK}",  # a word, a time
     r"(?:time|ts|timestamp|at|t)=[\"']?\d{4}-?\d\d",  # logfmt
+    r"# Time: \d",  # MySQL's slow queries
     r"\[?1[0-9]{9}(?:\.\d+|\d{3})?\]?[ :]",  # seconds since 1970
 )
 _LEVELS = (
@@ -46,6 +47,7 @@ _LEVELS = (
 )
 _FORMS = (*TIMES, *_LEVELS, r"\{[ ]?\"\w")
 _SURE = len(TIMES)
+_FIRST = "#[(IWEFDVTNCAPSLHiwefdtncal1"
 _NEAR = 90  # characters in which a time stands
 
 
@@ -63,7 +65,7 @@ _TRACE = re.compile(
 
 def _may_begin(line: str) -> bool:
     """Whether it is worth to look whether a line begins an event."""
-    return ":" in line[:_NEAR] or (line[0] in "[(IWEFDVTNCAPSLHiwefdtncal1" and line[1:2] not in "abcghjklmopqsuvwxyz ")
+    return ":" in line[:_NEAR] or (line[0] in _FIRST and line[1:2] not in "abcghjklmopqsuvwxyz ")
 
 
 def looks(sample: Sample) -> float:

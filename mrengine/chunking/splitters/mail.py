@@ -40,10 +40,11 @@ def messages(text: str, low: int, high: int) -> list[Boundary]:
     for match in _BEGIN.finditer(text, max(low, 0), high):
         place = match.start() + 1
         mail = _MAIL.match(text, match.end())
-        if mail and not (mail.lastindex and _below_header(text, place)):
-            above = text[max(0, place - 300) : match.start()].rstrip(_QUOTES)
-            if above[-1:] in ("\n", "") or mail.group()[0] in "-_":
-                found.append((place, RECORD, WHOLE))
+        if mail is None or (mail.lastindex and _below_header(text, place)):
+            continue
+        above = text[max(0, place - 300) : match.start()].rstrip(_QUOTES)
+        if above[-1:] in ("\n", "") or mail.group()[0] in "-_":
+            found.append((place, RECORD, WHOLE))
     return found
 
 
@@ -55,9 +56,8 @@ def boundaries(text: str, low: int, high: int) -> list[Boundary]:
     while place > 1:
         while text[place : place + 1] == "\n":
             place += 1
-        if low < place <= high and place not in begins:
-            if not _below_header(text, place):
-                found.append((place, PARAGRAPH, SOFT))
+        if low < place <= high and place not in begins and not _below_header(text, place):
+            found.append((place, PARAGRAPH, SOFT))
         place = text.find("\n\n", place, high - 1) + 2
     found.sort()
     return found

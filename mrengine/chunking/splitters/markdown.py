@@ -32,6 +32,7 @@ _RULES = ("\n~~", "\n^^", '\n""', "\n**", "\n++")  # and those of reStructuredTe
 _BETWEEN_RULES = r"(?<=[=~^\"*+-]{3}\n)[ \t]*(?=[^\W_])[^\n]{0,70}[^\s.!?;,:]$"
 _BLANK = (" ", "\t", "\r", "\n")
 _DEEP = 1000  # the levels inside a fenced block
+_FARTHER = 4  # times what is near
 _LONG = 4000  # characters of a table's first two lines
 _MORE = 240  # characters before the boundaries that are asked for: the lines above
 
@@ -68,6 +69,8 @@ class Markdown(Stateless):
                 self._headings.add_marks(_RULES)
         whole = text.find("|", begin) >= 0 or text.find("\n>", begin) >= 0
         self.outermost = PARAGRAPH if whole else self._prose.outermost
+        if self.outermost > _DEEP and self._fences.between(0, len(text)):
+            self.outermost = _DEEP  # the blocks, and the records of what stands in them
 
     def top(self, text: str, near: int, far: int, high: int) -> Boundary | None:
         """The fenced block around ``high``; else the last heading, or the last paragraph that is no item."""
@@ -100,6 +103,15 @@ class Markdown(Stateless):
         if fences:
             found += self._in_fences(text, low, high, fences)
             found.sort()
+        return found
+
+    def near(self, text: str, low: int, high: int) -> list[Boundary]:
+        """All of them; of a long block that began before, what is in it from farther back, too."""
+        found = self.boundaries(text, low, high)
+        if found and found[0][0] <= low:
+            block = self._fences.around(low)
+            if block and block[1] - block[0] > self._surely:
+                return self.boundaries(text, low - _FARTHER * (high - low), high)
         return found
 
     def _outside(self, text: str, low: int, high: int, fences: list[tuple[int, int]]) -> list[Boundary]:

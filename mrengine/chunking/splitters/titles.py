@@ -13,7 +13,8 @@ __all__ = ["RULES", "Titles"]
 RULES = "=-~^\"*+`'.:#_"
 _RST = re.compile(r"(?:\n|^)\.\. (?:[\w:-]+::|_)|:\w+:`|\n([\^\"*+])\1{3,}[ \t]*\n")
 _TITLED = re.compile(
-    rf"(?:^|\n)(?:(?P<over>(?P<o>[{RULES}])(?P=o){{2,}})[ \t]*\n)?[ \t]*[^\s\n][^\n]*\n(?P<u>[{RULES}])(?P=u){{2,}}[ \t]*(?=\n|$)"
+    rf"(?:^|\n)(?:(?P<over>(?P<o>[{RULES}])(?P=o){{2,}})[ \t]*\n)?[ \t]*[^\s\n][^\n]*"
+    rf"\n(?P<u>[{RULES}])(?P=u){{2,}}[ \t]*(?=\n|$)"
 )
 _NO_TITLE = "-*+>#`~="  # so begins no title of Markdown
 _DEEPEST = 6

@@ -174,4 +174,5 @@ def looks(sample: Sample) -> float:
         return 0.95 if sample.head.startswith(("---", "%YAML")) else 0.9
     if seen.nested and not seen.other:
         return 0.74
-    return 0.74 if seen.keys > 0.8 * said and seen.outer == seen.keys and not seen.again and said + seen.comments > 2 else 0.4
+    is_flat = seen.keys > 0.8 * said and seen.outer == seen.keys and not seen.again
+    return 0.74 if is_flat and said + seen.comments > 2 else 0.4
