@@ -17,6 +17,7 @@ from mrengine.chunking.sample import Sample
 from mrengine.chunking.splitters import tags
 from mrengine.chunking.splitters.forms import NOTHING
 from mrengine.chunking.splitters.places import Places
+from mrengine.chunking.splitters.tables import TableHeads, markup_head
 
 __all__ = ["Html", "looks"]
 
@@ -69,6 +70,7 @@ class Html(Stateless):
         self._base = 0
         self._titles: deque[tuple[int, int, str]] = deque()  # place in the document, level, title: of what comes
         self._above: list[tuple[int, str]] = []
+        self._heads = TableHeads(markup_head)
 
     def see(self, text: str, base: int) -> None:
         """Find the blocks of the text that is new, up to its last whole tag."""
@@ -118,23 +120,23 @@ class Html(Stateless):
         return self._places.between(low, high)
 
     def context(self, text: str, start: int) -> Context:
-        """The headings above."""
+        """The headings above, and the head of the table that goes on."""
+        begin = text[start : start + _NEAR].lstrip()[:3]
+        head = self._heads.above(text, self._base, start, goes_on=begin in ("<tr", "<TR"))
+        titles = self._titles_above(text, start, begin)
+        return Context(titles, head) if titles or head else NO_CONTEXT
+
+    def _titles_above(self, text: str, start: int, begin: str) -> tuple[str, ...]:
         here = self._base + start
         while self._titles and self._titles[0][0] < here:
             _, level, title = self._titles.popleft()
             while self._above and self._above[-1][0] >= level:
                 self._above.pop()
             self._above.append((level, title))
-        if not self._above:
-            return NO_CONTEXT
         least = _LAST_HEADING + 1
-        if (
-            self._titles
-            and self._titles[0][0] < here + _NEAR
-            and text[start : start + _NEAR].lstrip()[:2] in ("<h", "<H")
-        ):
+        if self._titles and self._titles[0][0] < here + _NEAR and begin[:2] in ("<h", "<H"):
             least = self._titles[0][1]  # a heading ends the sections that are as deep
-        return Context(tuple([title for level, title in self._above if level < least]))
+        return tuple([title for level, title in self._above if level < least])
 
     def after(self, text: str, level: int, low: int, high: int) -> int:
         """The next block that lies as far out."""
