@@ -16,7 +16,7 @@ from functools import lru_cache
 from itertools import pairwise
 from typing import Any
 
-from bench.chunking import ENCODING, TOOLS
+from bench.chunking import ENCODING, PACKAGES, TOOLS
 from bench.chunking_judge import Labelled, judge
 from bench.chunking_made import MADE
 from bench.chunking_records import RECORDS
@@ -102,7 +102,7 @@ def main() -> None:
                 print("  ".join(f"{key} {value}" for key, value in row.items()), flush=True)
                 rows.append(row)
     if options.save:
-        print(f"written to {save('chunking_cuts', rows, packages=('tiktoken',), variants=options.variants)}")
+        print(f"written to {save('chunking_cuts', rows, packages=PACKAGES, variants=options.variants)}")
 
 
 if __name__ == "__main__":

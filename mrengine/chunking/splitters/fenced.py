@@ -12,7 +12,12 @@ from mrengine.chunking.splitters.lines import lines_between
 
 __all__ = ["Fenced"]
 
-_SAMPLE = 6000  # characters
+_SAMPLE = 3000  # characters
+# What the mark that opens a block says of it; under other names stands code.
+_TAGS = (
+    *("", "text", "txt", "plain", "plaintext", "log", "logs", "console", "output", "terminal", "json", "jsonl"),
+    *("ndjson", "csv", "tsv", "diff", "patch", "yaml", "yml"),
+)
 _SURE = 0.9
 _LINES = 0.9  # of the lines: objects
 _Looks = Callable[[Sample], float]
@@ -50,7 +55,7 @@ class Fenced:
     def boundaries(self, text: str, block: tuple[int, int], low: int, high: int) -> list[Boundary]:
         """The boundaries in ``low + 1 .. high`` of a block of the window."""
         begin, end = block
-        kind = self._kinds.get(begin + self._base) or self._new(text, begin, end)
+        kind = self._kind(text, begin, end)
         if kind is self._code:
             return self._code.boundaries(text, low, high)
         first = max(begin, 0)
@@ -60,15 +65,23 @@ class Fenced:
         found = kind.boundaries(self._piece[1], low - first, high - first)
         return [(place + first, level, whole) for place, level, whole in found]
 
+    def has_records(self, text: str, block: tuple[int, int]) -> bool:
+        """Whether it is no code."""
+        return self._kind(text, *block) is not self._code
+
+    def _kind(self, text: str, begin: int, end: int) -> Kind:
+        known = self._kinds.get(begin + self._base)
+        if known is None:
+            known = self._kinds[begin + self._base] = self._new(text, max(begin, 0), end)
+        return known
+
     def _new(self, text: str, begin: int, end: int) -> Kind:
-        body = text.find("\n", max(begin, 0)) + 1
+        body = text.find("\n", begin) + 1
+        if text[begin:body].strip(" \t\r\n`~").lower() not in _TAGS:
+            return self._code
         stop = text.rfind("\n", body, min(end - 1, body + _SAMPLE))  # without the mark that closes it
         sample = Sample(text[body:stop])
         lines = sample.lines
-        kind: Kind = self._code
         if lines and sum(line[0] in "{[" and line[-1] in "}]" for line in lines) > _LINES * len(lines):
-            kind = _Objects(self._target)
-        else:
-            kind = next((make(self._target) for looks, make in _KINDS if looks(sample) >= _SURE), kind)
-        self._kinds[begin + self._base] = kind
-        return kind
+            return _Objects(self._target)
+        return next((make(self._target) for looks, make in _KINDS if looks(sample) >= _SURE), self._code)

@@ -69,8 +69,8 @@ class Markdown(Stateless):
                 self._headings.add_marks(_RULES)
         whole = text.find("|", begin) >= 0 or text.find("\n>", begin) >= 0
         self.outermost = PARAGRAPH if whole else self._prose.outermost
-        if self.outermost > _DEEP and self._fences.between(0, len(text)):
-            self.outermost = _DEEP  # the blocks, and the records of what stands in them
+        if self.outermost > 2 * _DEEP and self._fences.between(0, len(text)):
+            self.outermost = 2 * _DEEP  # the blocks, where nothing begins near the limit
 
     def top(self, text: str, near: int, far: int, high: int) -> Boundary | None:
         """The fenced block around ``high``; else the last heading, or the last paragraph that is no item."""
@@ -110,7 +110,7 @@ class Markdown(Stateless):
         found = self.boundaries(text, low, high)
         if found and found[0][0] <= low:
             block = self._fences.around(low)
-            if block and block[1] - block[0] > self._surely:
+            if block and block[1] - block[0] > self._surely and self._fenced.has_records(text, block):
                 return self.boundaries(text, low - _FARTHER * (high - low), high)
         return found
 

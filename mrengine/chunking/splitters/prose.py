@@ -197,12 +197,15 @@ def _has_cells(line: str) -> bool:
 
 def _running_heads(lines: list[str]) -> frozenset[str]:
     """Short lines that come again and again, but for their numbers."""
-    short = Counter(
-        _DIGITS.sub("0", line.strip())
-        for line, below in pairwise((*lines, ""))
-        if 3 < len(line) < 60 and not (below[:1] in (" ", "\t") and _hangs(below, line))
-    )
-    return frozenset(line for line, count in short.items() if count > 2 and line[-1] not in ".;:,")
+    short = Counter(_DIGITS.sub("0", line.strip()) for line in lines if 3 < len(line) < 60)
+    heads = {line for line, count in short.items() if count > 2 and line[-1] not in ".;:,"}
+    if heads:  # what the line below it describes is none
+        heads -= {
+            _DIGITS.sub("0", line.strip())
+            for line, below in pairwise(lines)
+            if 3 < len(line) < 60 and below[:1] in (" ", "\t") and _hangs(below, line)
+        }
+    return frozenset(heads)
 
 
 def _begin_alike(lines: list[str]) -> bool:

@@ -11,12 +11,14 @@ import re
 __all__ = ["RULES", "Titles"]
 
 RULES = "=-~^\"*+`'.:#_"
-_RST = re.compile(r"(?:\n|^)\.\. (?:[\w:-]+::|_)|:\w+:`|\n([\^\"*+])\1{3,}[ \t]*\n")
+_MARKS = ("\n.. ", ":`", "\n^^^^", "\n****", "\n++++", '\n""""')  # one of them has whatever the expression finds
+_RST = re.compile(r"\n\.\. (?:[\w:-]+::|_)|:\w+:`|\n([\^\"*+])\1{3,}[ \t]*\n")
 _TITLED = re.compile(
     rf"(?:^|\n)(?:(?P<over>(?P<o>[{RULES}])(?P=o){{2,}})[ \t]*\n)?[ \t]*[^\s\n][^\n]*"
     rf"\n(?P<u>[{RULES}])(?P=u){{2,}}[ \t]*(?=\n|$)"
 )
 _NO_TITLE = "-*+>#`~="  # so begins no title of Markdown
+_SEEN = 60_000  # characters
 _DEEPEST = 6
 _UNKNOWN = 3
 
@@ -34,7 +36,8 @@ class Titles:
         if self._looked:
             return
         self._looked = True
-        self.is_rst = _RST.search(text) is not None
+        text = "\n" + text[:_SEEN]
+        self.is_rst = any(mark in text for mark in _MARKS) and _RST.search(text) is not None
         if self.is_rst:
             for match in _TITLED.finditer(text):
                 if match["over"] is None or match["o"] == match["u"]:
