@@ -81,6 +81,7 @@ class Chat(Formed):
         return found[0][0] if found else 0
 
 
+_ROLES = frozenset(("system", "user", "assistant", "human", "bot", "agent", "tool", "model", "customer", "interviewer"))
 _TIME_OF_TURN = re.compile(r"[\[(]\d[^\])]*[\])]")
 _WORDS = re.compile(r"\S+\s+\S+\s+\S")
 
@@ -128,6 +129,6 @@ def looks(sample: Sample) -> float:
         or not 1 < len(names) <= (_NAMES_AT_MOST if turns < 0.5 * count else 0.75) * turns
     ):
         return 0.0
-    upper = sum(count for name, count in names.items() if name[0].isupper() or name[0] == "@")
+    upper = sum(count for name, count in names.items() if name[0].isupper() or name[0] == "@" or name in _ROLES)
     # Names that come once in each stanza are the fields of a record.
     return 0.9 if upper > 0.8 * turns and said > 0.5 * turns and again > 0.6 * turns else 0.0
