@@ -178,6 +178,26 @@ def test_the_titles_of_restructuredtext_nest_as_they_come() -> None:
         assert lines[-1] not in ("****", "====", "~~~~~~~", "~~~~", "=====", "Book", "Part", "Chapter", "Next", "Other")
 
 
+def test_the_titles_of_numbered_sections_stand_above_their_text() -> None:
+    """Parts, chapters, articles; neither references nor items are titles, and a clause without a title ends one."""
+    words = "The supplier shall deliver what was agreed, in time and in full. The customer shall pay. " * 6
+    text = (
+        f"PART I\nGENERAL\n\nChapter 1 Scope\n\nArticle 1 - Definitions\n\n{words}\n\n"
+        f"Under Article 7 of the law\nit holds. {words}\n\n"
+        f"Article 2 - Delivery\n\n1. {words}\n2. {words}\n\nArticle 3 {words}\n\n"
+        f"Chapter 2 Money\n\nArticle 4 - Price\n\n{words}\n"
+    )
+    scope, money = ("PART I GENERAL", "Chapter 1 Scope"), ("PART I GENERAL", "Chapter 2 Money")
+    for piece in (17, len(text)):
+        pieces = (text[at : at + piece] for at in range(0, len(text), piece))
+        chunks = list(safe_chunk(pieces, target_tokens=80, overlap_tokens=0))
+        assert_promises(text, chunks, 80)
+        assert {chunk.kind for chunk in chunks} == {"prose"}
+        paths = list(dict.fromkeys(chunk.headings for chunk in chunks))
+        articles = [(*scope, "Article 1 - Definitions"), (*scope, "Article 2 - Delivery"), scope]
+        assert [path for path in paths if path] == [*articles, (*money, "Article 4 - Price")]
+
+
 def test_a_log_in_a_fence_is_cut_as_a_log() -> None:
     """What stands in a fenced block that does not fit is cut by its own kind."""
     trace = 'Traceback (most recent call last):\n  File "a.py", line 1, in f\n    go()\nValueError: no\n'

@@ -11,23 +11,30 @@ import re
 from collections import Counter
 from itertools import pairwise
 
-from mrengine.chunking.boundaries import ITEM, LINE, PARAGRAPH, SOFT, WHOLE, Boundary, Stateless, opening
+from mrengine.chunking.boundaries import (
+    ITEM,
+    LINE,
+    NO_CONTEXT,
+    PARAGRAPH,
+    SOFT,
+    WHOLE,
+    Boundary,
+    Context,
+    Stateless,
+    opening,
+)
 from mrengine.chunking.sample import Sample
 from mrengine.chunking.splitters.abbreviations import is_abbreviation
+from mrengine.chunking.splitters.clauses import NAMES, ROMAN, Clauses
 from mrengine.chunking.splitters.lines import lines_between, unified
 
 __all__ = ["ITEM_MARK", "TITLES", "Prose", "looks"]
 
-_ROMAN = "[ivxlcIVXLC]{1,7}"
-_NAMES = (
-    "Section|Article|Art\\.|Clause|Chapter|Part|Annex|Schedule|Appendix|Paragraph|Rule|Abschnitt|Artikel|Kapitel|Anlage"
-    "|Teil|Chapitre|Artículo|Capítulo|Sección|Artigo|Articolo|Статья|Глава|Раздел|Artykuł|Rozdział"
-)
 # What an item, clause or numbered section begins with. The groups say how far out it lies.
 ITEM_MARK = re.compile(
-    rf"[ \t]*(?:(?P<named>(?:{_NAMES})[ \t]+(?:\d[\d.]*|{_ROMAN}\b)|§+[ \t]*\d|第.{{1,5}}[条章节])"
+    rf"[ \t]*(?:(?P<named>(?:{NAMES})[ \t]+(?:\d[\d.]*|{ROMAN}\b)|§+[ \t]*\d|第.{{1,5}}[条章节])"
     r"|(?P<number>[(\[]?\d{1,3}(?:\.\d{1,3})*[.)\]:]|\d{1,3}(?:\.\d{1,3})+)(?=\s|$)"
-    rf"|(?P<letter>[(\[]?(?:[A-Za-z]|{_ROMAN})[)\]](?=\s|$)|[a-zA-Z]\.(?=\s+[A-Z]))"
+    rf"|(?P<letter>[(\[]?(?:[A-Za-z]|{ROMAN})[)\]](?=\s|$)|[a-zA-Z]\.(?=\s+[A-Z]))"
     r"|(?P<bullet>[-*+•‣◦▪·–—o][ \t]+(?=\S)|--?[A-Za-z][\w-]*(?=[,=\[< \t]|$)))"
 )
 _RANK = {"named": 0, "number": 2, "letter": 10, "bullet": 14}
@@ -35,7 +42,7 @@ _RANK = {"named": 0, "number": 2, "letter": 10, "bullet": 14}
 _TITLE = r"(?=[^\W_])[^\n]{0,70}[^\s.!?;,:。！？،؛]$"
 TITLES = (
     rf"(?:(?<=\n\n)|(?<=\n\r\n)|(?<=\n \n)|(?<=^)|(?<=\f))[ \t]*{_TITLE}",
-    rf"(?:\d{{1,3}}(?:\.\d{{1,3}})*\.?|{_ROMAN}\.|§[ \t]*\d+\.?|(?:{_NAMES})[ \t][\dIVXLC.]+)[ \t]+{_TITLE}",
+    rf"(?:\d{{1,3}}(?:\.\d{{1,3}})*\.?|{ROMAN}\.|§[ \t]*\d+\.?|(?:{NAMES})[ \t][\dIVXLC.]+)[ \t]+{_TITLE}",
     r"[ \t]*[^a-z\n]{0,60}[A-ZÀ-ÞА-Я]{2}[^a-z\n]{0,60}(?<![.!?;,])$",
     r"\s*~{4,}$|\s*\^{4,}$|\s*\"{4,}$",
 )
@@ -77,12 +84,13 @@ class Prose(Stateless):
         self._width = 0
         self._whole = SOFT  # of lines in a text that is not wrapped
         self._heads: frozenset[str] = frozenset()
-        self._seen = 0
+        self._seen = self._base = 0
+        self._clauses = Clauses()
 
     def see(self, text: str, base: int) -> None:
         """Learn from the text that is new how its lines are made."""
         begin = max(0, self._seen - base)
-        self._seen = base + len(text)
+        self._seen, self._base = base + len(text), base
         new = unified(text[begin:])
         lines = new[: 80 * _LEARNT].split("\n")[:-1]
         if len(lines) > 2:
@@ -91,6 +99,8 @@ class Prose(Stateless):
         marked = any(_ANY_ITEM.search(new, at, at + _LOOKED) for at in (0, third, 2 * third))
         rows = self._whole or any(map(_has_cells, lines[:_LEARNT]))
         self.outermost = ITEM if marked else LINE if rows and len(lines) > 2 else _NONE
+        if marked:
+            self._clauses.see(text, base)
         self._heads = _running_heads(lines) if self._wrapped else frozenset()
 
     def _learn(self, lines: list[str]) -> None:
@@ -151,6 +161,11 @@ class Prose(Stateless):
                     found.append(boundary)
             above, parted = line, False
         return found
+
+    def context(self, text: str, start: int) -> Context:
+        """The titles of numbered sections."""
+        titles = self._clauses.above(text, self._base, start)
+        return Context(titles) if titles else NO_CONTEXT
 
     def _is_furniture(self, line: str) -> bool:
         """Whether it is a page number or a running head."""
