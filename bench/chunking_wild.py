@@ -13,7 +13,8 @@ import textwrap
 from collections.abc import Callable
 
 from bench.chunking_judge import Builder, Labelled
-from bench.chunking_made import sentence, words, wrapped
+from bench.chunking_made import wrapped
+from bench.chunking_made_words import sentence, words
 
 __all__ = ["WILD"]
 

@@ -27,8 +27,8 @@ from mrengine.chunking.splitters.titles import Titles
 __all__ = ["Markdown"]
 
 _ITEM = re.compile(r"[-*+•][ \t]|\d{1,9}[.)][ \t]")
-_HEADINGS = ("\n#", "\n=", "\n--")  # so begin headings, and the rules below
-_RULES = ("\n~~", "\n^^", '\n""', "\n**", "\n++")  # and those of reStructuredText
+_HEADINGS = "#|=|--"  # so begin headings, and the rules below
+_RULES = rf"{_HEADINGS}|~~|\^\^|\"\"|\*\*|\+\+"  # and those of reStructuredText
 _BETWEEN_RULES = r"(?<=[=~^\"*+-]{3}\n)[ \t]*(?=[^\W_])[^\n]{0,70}[^\s.!?;,:]$"
 _BLANK = (" ", "\t", "\r", "\n")
 _DEEP = 1000  # the levels inside a fenced block
@@ -66,7 +66,7 @@ class Markdown(Stateless):
         if not base:
             self._titles.see(text)
             if self._titles.is_rst:
-                self._headings.add_marks(_RULES)
+                self._headings.look_for(_RULES)
         whole = text.find("|", begin) >= 0 or text.find("\n>", begin) >= 0
         self.outermost = PARAGRAPH if whole else self._prose.outermost
         if self.outermost > 2 * _DEEP and self._fences.between(0, len(text)):

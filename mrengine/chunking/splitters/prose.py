@@ -54,7 +54,7 @@ _FURNITURE = re.compile(
 )
 _GAP = re.compile(r"[^\s.!?:;,]\s{2,}\S")  # not the two blanks behind a sentence
 _DIGITS = re.compile(r"\d+")
-_BEGINS = re.compile(r"\s*(?:[\[(<#*|\"']*)([A-Za-z]+|\d+)?([^\w\s]+|\s)")
+_BEGINS = re.compile(r"\s*(?:[\[(<#*|\"']*)([^\W\d_]+|\d+)?([^\w\s，。、！？]+|\s)")
 _OTHER = frozenset("|#-*+>=~`:<•")  # a row, a heading, an item, a fence: nothing that is wrapped
 _ANY_ITEM = re.compile(
     rf"\n{ITEM_MARK.pattern}".replace("?P<named>", "?:")
@@ -62,7 +62,7 @@ _ANY_ITEM = re.compile(
     .replace("?P<letter>", "?:")
     .replace("?P<bullet>", "?:")
 )
-_LEARNT = 90  # lines
+_LEARNT = 64  # lines
 _LOOKED = 2500  # characters: in three such parts of a window an item is looked for
 _INDENTED = 12  # characters: behind them, wide gaps are those of a table
 _HALF = 0.6  # of the width: so short a line is not wrapped
@@ -92,12 +92,14 @@ class Prose(Stateless):
         begin = max(0, self._seen - base)
         self._seen, self._base = base + len(text), base
         new = unified(text[begin:])
-        lines = new[: 80 * _LEARNT].split("\n")[:-1]
+        head = new[: 80 * _LEARNT]
+        lines = head.split("\n")[:-1]
         if len(lines) > 2:
             self._learn([line.rstrip() for line in lines[:_LEARNT]])
         third = len(new) // 3
         marked = any(_ANY_ITEM.search(new, at, at + _LOOKED) for at in (0, third, 2 * third))
-        rows = self._whole or any(map(_has_cells, lines[:_LEARNT]))
+        divided = "  " in head or "\t" in head or " | " in head
+        rows = self._whole or (divided and any(map(_has_cells, lines[:_LEARNT])))
         self.outermost = ITEM if marked else LINE if rows and len(lines) > 2 else _NONE
         if marked:
             self._clauses.see(text, base)
@@ -173,15 +175,19 @@ class Prose(Stateless):
 
     def line(self, begin: int, line: str, above: str, parted: bool) -> Boundary | None:
         """What begins at a line, below the line above (blank lines and furniture between them: ``parted``)."""
-        ended = not above or above[-1] in _ENDS
-        if above[-1:] == "." and is_abbreviation(above, len(above) - 1):
-            ended = False
         if not parted and _has_cells(line) and _has_cells(above):
             return begin, LINE, WHOLE  # a row of a table
-        if self._goes_on(line, above, parted, ended) or (not (parted or ended) and _hangs(line, above)):
+        body = line.lstrip()
+        if body.startswith(("-- ", "— ")):
+            return None  # it says who wrote what stands above
+        has_ended = _has_ended(above)
+        ended = not self._wrapped or has_ended
+        if not ended and self._goes_on(line, body, above, parted):
+            return None
+        if not (parted or has_ended) and _hangs(line, above):
             return None
         mark = ITEM_MARK.match(line)
-        if mark and (parted or ended or not self._wrapped or len(above) < _HALF * self._width):
+        if mark and (parted or ended or len(above) < _HALF * self._width):
             return begin, ITEM + _RANK[mark.lastgroup or "bullet"] + min(mark.start(mark.lastgroup or 0), 80), WHOLE
         if parted:
             return begin, PARAGRAPH, SOFT
@@ -189,19 +195,21 @@ class Prose(Stateless):
             return begin, LINE, self._whole
         return (begin, PARAGRAPH + 1, SOFT) if ended and not self._is_forced(above, line) else None
 
-    def _goes_on(self, line: str, above: str, parted: bool, ended: bool) -> bool:
-        """Whether a line goes on with a sentence, or says who wrote what stands above."""
-        body = line.lstrip()
-        if body.startswith(("-- ", "— ")):
-            return True
-        if not self._wrapped or ended:
-            return False
+    def _goes_on(self, line: str, body: str, above: str, parted: bool) -> bool:
+        """Whether a wrapped line goes on with the sentence above."""
         return body[0].islower() or len(above) > 0.7 * self._width or (not parted and self._is_forced(above, line))
 
 
 def _hangs(line: str, above: str) -> bool:
     """Whether a line is indented deeper than the one above: what that names, it describes."""
     return line[0] in " \t" and len(line) - len(line.lstrip()) > len(above) - len(above.lstrip()) + 1
+
+
+def _has_ended(above: str) -> bool:
+    """Whether a line is the end of a sentence, as far as its last mark tells."""
+    if not above:
+        return True
+    return above[-1] in _ENDS and not (above[-1] == "." and is_abbreviation(above, len(above) - 1))
 
 
 def _has_cells(line: str) -> bool:
@@ -230,7 +238,7 @@ def _begin_alike(lines: list[str]) -> bool:
         return False
     shapes = Counter(_shape(line) for line in said)
     shape, most = shapes.most_common(1)[0]
-    return most > 0.6 * len(said) and len(said) > 3 and shape not in ("a ", "A ")
+    return most > 0.6 * len(said) and len(said) > 3 and shape not in ("", "a ", "A ")
 
 
 def _shape(line: str) -> str:
