@@ -245,9 +245,10 @@ def hl7_adt(chance: Chance, size: int) -> Labelled:
             f"MSH|^~\\&|ADT1|GOOD HEALTH|LAB|X|20240501120000||ADT^A01^ADT_A01|{made.length}|P|2.8",
             "EVN|A01|20240501120000", f"PID|1||{chance.randrange(10**6)}^5^M11^ADT1^MR||EVERYWOMAN^EVE^E||19620320|F||2106-3|153 FERNWOOD DR.^^CITY^ST^35292",
             f"NK1|1|{words(chance, 1, 2)}^X|FTH", f"PV1|1|I|2000^2012^01||||004777^{chance.choice(_NAMES)}^A.", f"AL1|1||^{words(chance, 2, 5)}||{sentence(chance, 3, 6)}",
-            f"NTE|1||{sentence(chance)}\\.br\\{sentence(chance)}",
+            f"NTE|1||{sentence(chance, 3, 6)}\\.br\\{words(chance, 2, 4)}",
         ):  # fmt: skip
-            made.unit(segment).add(end)
+            if segment[:3] not in ("NK1", "AL1", "NTE") or chance.random() < 0.6:
+                made.unit(segment).add(end)
         made.end(begin)
     return made.done()
 
