@@ -16,17 +16,18 @@ from functools import lru_cache
 from itertools import pairwise
 from typing import Any
 
-from bench.chunking import ENCODING, TOOLS
+from bench.chunking import ENCODING, PACKAGES, TOOLS
 from bench.chunking_judge import Labelled, judge
 from bench.chunking_made import MADE
 from bench.chunking_nested import BUNDLES
 from bench.chunking_records import RECORDS
+from bench.chunking_wild import WILD
 from bench.machine import save
 from mrengine.chunking import safe_chunk
 from mrengine.chunking.tokens import tokenizer
 
 SIZES = {200: 12_000, 512: 24_000, 2000: 60_000, 6000: 150_000}  # characters of a text, by limit
-ALL: dict[str, Callable[[random.Random, int], Labelled]] = {**MADE, **RECORDS}
+ALL: dict[str, Callable[[random.Random, int], Labelled]] = {**MADE, **RECORDS, **WILD}
 _EVERY = {**ALL, **BUNDLES}
 
 
@@ -103,7 +104,7 @@ def main() -> None:
                 print("  ".join(f"{key} {value}" for key, value in row.items()), flush=True)
                 rows.append(row)
     if options.save:
-        print(f"written to {save('chunking_cuts', rows, packages=('tiktoken',), variants=options.variants)}")
+        print(f"written to {save('chunking_cuts', rows, packages=PACKAGES, variants=options.variants)}")
 
 
 if __name__ == "__main__":

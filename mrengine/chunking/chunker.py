@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from mrengine.chunking.boundaries import NO_CONTEXT, Context
@@ -66,20 +68,22 @@ class Chunker:
                 return self._single(document, count, document_id, first_id)
         return self._cut(document, target, document_id, first_id)
 
-    def _single(self, text: str, count: int, document_id: str, chunk_id: int) -> Iterator[Chunk]:
+    def _single(self, text: str, count: int, document_id: str, chunk_id: int, name: str = "") -> Iterator[Chunk]:
         if not text:
             return iter(())
-        kind = detect(text[:BLOCK]) if self.splitter == "auto" else _kind(self.splitter)
+        name = name or document_id
+        kind = detect(text[:BLOCK], name) if self.splitter == "auto" else _kind(self.splitter)
         return iter((Chunk(chunk_id, document_id, 0, len(text), 0, count, kind, text),))
 
     def _whole(self, document: Source, document_id: str, first_id: int) -> Iterator[Chunk]:
         text = document if isinstance(document, str) else "".join(blocks(document))
-        yield from self._single(text, self._tokenizer.count(text), document_id, first_id)
+        count = self._tokenizer.count(text)
+        yield from self._single(text, count, document_id, first_id, _name(document, document_id))
 
     def _cut(self, document: Source, target: int, document_id: str, chunk_id: int) -> Iterator[Chunk]:
         from mrengine.chunking.tokens.token_index import TokenIndex
 
-        splitter, source = choose(self.splitter, target, blocks(document))
+        splitter, source = choose(self.splitter, target, blocks(document), _name(document, document_id))
         ruler = TokenIndex(source, self._tokenizer, self._cuts, near=max(64, min(target, 4096)))
         previous = lead = start = 0
         seen = ""
@@ -167,6 +171,11 @@ class Chunker:
                 return lead
             low = lead + 1
         return start
+
+
+def _name(document: Source, document_id: str) -> str:
+    """What a document is called, where it has a name of its own."""
+    return os.fspath(document) if isinstance(document, Path) else document_id
 
 
 def _kind(splitter: SplitterChoice) -> str:

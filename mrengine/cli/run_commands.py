@@ -169,14 +169,19 @@ def _printing(given: dict[str, Any]) -> dict[str, Any]:
 @click.option("--target-tokens", type=click.IntRange(1), default=6000, show_default=True)
 @click.option("--overlap-tokens", type=click.IntRange(0), default=0, show_default=True)
 @click.option("--encoding", default="o200k_base", show_default=True)
-@click.option("--splitter", default="auto", show_default=True, help="auto, prose, markdown, code, json or dicom.")
+@click.option("--splitter", default="auto", show_default=True, help="auto, or a kind of text (see the reference).")
 @click.option("--json", "as_json", is_flag=True, help="The text of each chunk, too.")
 def chunk(source: str, target_tokens: int, overlap_tokens: int, encoding: str, splitter: str, as_json: bool) -> None:
     """Cut a document and print its chunks: id, kind, start, end, overlap (characters), tokens."""
     document = open_sources((source,))[0]
     pieces = mrengine.read_source(document.source, name=document.id)
     for piece in mrengine.safe_chunk(
-        pieces, target_tokens=target_tokens, overlap_tokens=overlap_tokens, encoding=encoding, splitter=splitter
+        pieces,
+        target_tokens=target_tokens,
+        overlap_tokens=overlap_tokens,
+        encoding=encoding,
+        splitter=splitter,
+        document_id=document.id,
     ):
         if as_json:
             print_json({**dataclasses.asdict(piece), "document_id": document.id})
