@@ -131,6 +131,16 @@ class Settings:
         None,
         "What may be spent at most. An upper bound is reserved before each call; the job stops rather than exceed it.",
     )
+    answers: str | os.PathLike[str] = _setting(
+        "job",
+        "Where calls look for answers to identical calls before they are made: `job`, in the job's own log; `shared`, "
+        "also in a file of the state folder, where all jobs with this setting leave theirs; a Path: such a file.",
+        env=str,
+    )
+    single_flight: bool = _setting(
+        False,
+        "Whether identical calls of a job, whichever chunks make them, are made once; else each chunk has its own.",
+    )
     max_attempts: int = _setting(
         3, "Attempts of a chunk whose worker crashes or hangs, or whose function raises `Retry`.", least=1
     )
@@ -279,6 +289,13 @@ _KINDS: Mapping[str, tuple[str, Callable[[Any], bool]]] = {
         lambda value: isinstance(value, Sequence) and not isinstance(value, str) and all(map(_is_str, value)),
     ),
     "state_dir": ("a str or a Path", lambda value: isinstance(value, (str, os.PathLike)) and value != ""),
+    "answers": (
+        '"job", "shared" or a Path',
+        lambda value: (
+            value in ("job", "shared") or isinstance(value, os.PathLike) or (_is_str(value) and os.sep in value)
+        ),
+    ),
+    "single_flight": ("True or False", lambda value: isinstance(value, bool)),
     "strict": ("True or False", lambda value: isinstance(value, bool)),
     "progress": ("True, False or None", lambda value: isinstance(value, bool)),
 }
@@ -353,6 +370,8 @@ class RunnerSettings(TypedDict, total=False):
     limits: Mapping[str, RateLimit] | None
     prices: str | os.PathLike[str] | Mapping[str, Price] | None
     budget: Budget | None
+    answers: str | os.PathLike[str]
+    single_flight: bool
     max_attempts: int
     max_failed: int | None
     chunk_timeout_s: float

@@ -33,6 +33,8 @@ class WorkerConfig:
     chunk_timeout_s: float
     backoff_s: float
     log_level: int
+    answers: Sequence[str] | None = None  # [path, name of the run]: the file of answers that jobs share
+    single_flight: bool = False
     result_blob: bytes = field(default=b"", repr=False)  # the type of results; empty: any
     path: Sequence[str] | None = None  # the host's sys.path; None: this is the host
 

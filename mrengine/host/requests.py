@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import logging
 import os
+import secrets
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from mrengine import events
@@ -13,7 +14,7 @@ from mrengine.backends.process.driver import Driver
 from mrengine.budget.manager import check_limit
 from mrengine.budget.shared_limits import process_name
 from mrengine.budget.spend_limit import SpendLimit
-from mrengine.config import state_folder
+from mrengine.config import answers_file, state_folder
 from mrengine.engine.setup import LocalFunctions
 from mrengine.errors import ConfigError
 from mrengine.host.job_identity import Record
@@ -47,6 +48,7 @@ class RunConfig:
     initializer_blob: bytes
     session: Callable[[], Driver]  # the session that is open, or a new one
     drop_session: Callable[[], None]  # after its supervisor died
+    run: str = field(default_factory=lambda: secrets.token_hex(8))  # what tells it from any other
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,9 +131,16 @@ def round_order(parts: RunConfig, job_id: str, round_: RoundSpec, *, since: int)
             "initializer_blob": parts.initializer_blob,
             "chunk_timeout_s": settings.chunk_timeout_s,
             "backoff_s": settings.backoff_s,
+            "answers": _shared_answers(parts),
+            "single_flight": settings.single_flight,
             "log_level": logging.getLogger().getEffectiveLevel(),
         },
     }
+
+
+def _shared_answers(parts: RunConfig) -> list[str] | None:
+    path = answers_file(parts.settings.answers, parts.settings.state_dir)
+    return None if path is None else [os.fspath(path), parts.run]
 
 
 def _speed(limit: RateLimit | None) -> float:

@@ -23,6 +23,7 @@ from mrengine.log.format import codec, records
 from mrengine.log.format.instances import holds_instances, instance_of
 from mrengine.log.format.packing import pack
 from mrengine.log.format.values import Unstorable, normalise
+from mrengine.log.shared_answers import SharedAnswers
 from mrengine.worker.chunk_reader import ChunkReader, TrackedChunk
 from mrengine.worker.context import Context, Stopped, TaskCalls, WorkerServices
 from mrengine.worker.deadline import Deadline
@@ -119,13 +120,19 @@ class TaskRunner:
         self._result_type = objects.result_type if objects else _result_type(setup.result_blob)
         self._map_fn = objects.map_fn if objects else _loaded(setup.map_blob)
         self._chunks = ChunkReader(setup.folder, setup.spool, setup.table, setup.documents, check=setup.check_texts)
-        stored = StoredCalls(self._chunks.reader, answers, run_began=setup.run_began)
+        self._stored = stored = StoredCalls(
+            self._chunks.reader,
+            answers,
+            run_began=setup.run_began,
+            shared=None if setup.answers is None else SharedAnswers(*setup.answers),
+            any_chunk=setup.single_flight,
+        )
         if budget is None and setup.manager is not None:
             address, authkey = setup.manager
             budget = BudgetClient(address, authkey, worker, time.monotonic_ns(), made=made)
         self._budget = budget
         self._salvage = WorkerJournal(setup.folder, setup.job_id, worker, slots)
-        self._models = ModelClients(setup, worker, slots, self._emit_kept, stopping, budget)
+        self._models = ModelClients(setup, worker, slots, self._emit_kept, stopping, budget, share=stored.share)
         self._desk = WorkerServices(setup, worker, self._models, stored, self._emit, stopping)
         self._timeout_s = setup.chunk_timeout_s
 
@@ -154,6 +161,7 @@ class TaskRunner:
         if self._budget is not None:
             self._budget.close()
         self._chunks.close()
+        self._stored.close()
 
     def _patience(self, task: m.Start) -> Deadline:
         def tell(waiting: bool) -> None:
