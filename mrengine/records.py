@@ -24,6 +24,7 @@ __all__ = [
     "Document",
     "Estimate",
     "Grant",
+    "JobDiff",
     "JobStatus",
     "ModelSpec",
     "Observed",
@@ -206,6 +207,25 @@ class Estimate:
     cost_usd: float | None
     output_tokens: int = 0
     calls_per_chunk: float = 1.0
+    assumed: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class JobDiff:
+    """What a job would do with other documents, by the same function and models; nothing was called.
+
+    ``kept`` of the ``chunks`` have their results; the rest is ``asked`` again, ``asked_tokens`` of text. ``cost_usd``:
+    what these would cost at the price that the job's chunks had so far; None where that is not known.
+    """
+
+    chunks: int
+    kept: int
+    asked: int
+    asked_tokens: int
+    cost_usd: float | None
+    added: tuple[str, ...] = ()
+    removed: tuple[str, ...] = ()
+    changed: tuple[str, ...] = ()
     assumed: tuple[str, ...] = ()
 
 

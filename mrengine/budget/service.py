@@ -66,6 +66,7 @@ class _Worker:
     name: str
     open_calls: dict[int, tuple[str, _OpenCall]] = field(default_factory=dict)
     waiting: dict[int, str] = field(default_factory=dict)
+    told: set[int] = field(default_factory=set)  # requests whose like was answered before they came
 
 
 @dataclass(slots=True, eq=False)
@@ -164,7 +165,9 @@ class BudgetService:
         for call in done:
             self._end(worker, call, work[call[1]])
             self._prefixes.ended((worker.name, call[0]), answered=call[4] is not None, now=now)
-        self._prefixes.keep(worker.name, {request[0] for request in requests} | worker.open_calls.keys(), now)
+        alive = {request[0] for request in requests} | worker.open_calls.keys()
+        self._prefixes.keep(worker.name, alive, now)
+        worker.told &= alive
         if worker.waiting:
             still = {request[0] for request in requests}
             for number in [number for number in worker.waiting if number not in still]:
@@ -186,8 +189,13 @@ class BudgetService:
         """
         flight, prefix = gates or ("", "")
         call = worker.name, request[0]
-        if flight and not self._prefixes.may_go("", flight, call, now):
-            return SAME_CALL
+        if flight:
+            leads = self._prefixes.leads("", flight, call)
+            if not self._prefixes.may_go("", flight, call, now):
+                return SAME_CALL
+            if not leads and not self._prefixes.leads("", flight, call) and request[0] not in worker.told:
+                worker.told.add(request[0])  # it was answered already: the worker is to look for that first
+                return SAME_CALL
         if prefix and not self._prefixes.may_go(request[1], prefix, call, now):
             return SAME_PREFIX
         return None

@@ -49,6 +49,11 @@ class WarmPrefixes:
         self._leads.setdefault(call, set()).add((model, prefix))
         return True
 
+    def leads(self, model: str, prefix: str, call: tuple[str, int]) -> bool:
+        """Whether a call is the one that goes first."""
+        known = self._known.get((model, prefix))
+        return known is not None and known.leader == call
+
     def ended(self, call: tuple[str, int], *, answered: bool, now: float) -> None:
         """The end of a call. Without an answer the next one that asks goes first."""
         for key in self._leads.pop(call, ()):
