@@ -5,7 +5,14 @@ from __future__ import annotations
 import click
 
 from mrengine._version import __version__
-from mrengine.cli import answer_commands, job_commands, model_commands, run_commands, summary_commands
+from mrengine.cli import (
+    answer_commands,
+    job_commands,
+    model_commands,
+    report_commands,
+    run_commands,
+    summary_commands,
+)
 from mrengine.cli.exits import Group, with_debug
 
 __all__ = ["main"]
@@ -50,6 +57,7 @@ for _command in (
     summary_commands.summarize,
     *run_commands.COMMANDS,
     *job_commands.COMMANDS,
+    *report_commands.COMMANDS,
     model_commands.models,
     answer_commands.answers,
 ):

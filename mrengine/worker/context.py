@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from typing import Any
 
 from mrengine.engine import protocol as m
-from mrengine.engine.setup import WorkerConfig
+from mrengine.engine.protocol import WorkerConfig
 from mrengine.errors import ConfigError
 from mrengine.log.format.records import CallRecord
 from mrengine.providers.call.answers import check_cache, check_call
@@ -19,13 +19,14 @@ from mrengine.worker.chunk_reader import TrackedChunk
 from mrengine.worker.deadline import Deadline
 from mrengine.worker.external_call import ExternalCall
 from mrengine.worker.model_clients import ModelClients
-from mrengine.worker.stored_answers import StoredCalls, call_digest
+from mrengine.worker.ports import StoredAnswers
+from mrengine.worker.stored_answers import call_digest
 from mrengine.worker.turns import Turns, Unanswered
 
 __all__ = ["Context", "Stopped", "TaskCalls", "WorkerServices", "check_tokens"]
 
 DigestOf = Callable[[str | list[str]], bytes]
-Stored = Callable[[bytes], list[CallRecord]]
+Stored = Callable[[bytes], Sequence[CallRecord]]
 
 
 class Stopped(BaseException):
@@ -86,10 +87,10 @@ class TaskCalls:
 class WorkerServices:
     """What all tasks of one worker share."""
 
-    setup: WorkerConfig
+    config: WorkerConfig
     worker_id: int
     models: ModelClients
-    stored: StoredCalls
+    stored: StoredAnswers
     emit: Callable[[int, int, int, bytes], None]
     stopping: threading.Event
 
@@ -100,22 +101,22 @@ class Context:
     ``patience``: when the task must have ended.
     """
 
-    __slots__ = ("_calls", "_chunk", "_desk", "_patience", "_task")
+    __slots__ = ("_calls", "_chunk", "_patience", "_services", "_task")
 
     def __init__(
-        self, desk: WorkerServices, task: m.Start, chunk: TrackedChunk, calls: TaskCalls, patience: Deadline
+        self, services: WorkerServices, task: m.Start, chunk: TrackedChunk, calls: TaskCalls, patience: Deadline
     ) -> None:
-        self._desk, self._task, self._chunk, self._calls, self._patience = desk, task, chunk, calls, patience
+        self._services, self._task, self._chunk, self._calls, self._patience = services, task, chunk, calls, patience
 
     @property
     def model(self) -> str | None:
         """The name of the task's model, None for a job without models."""
-        return self._desk.models.name(self._task.model)
+        return self._services.models.name(self._task.model)
 
     @property
     def worker_id(self) -> int:
         """The number of the worker: 0, 1, …"""
-        return self._desk.worker_id
+        return self._services.worker_id
 
     @property
     def attempt(self) -> int:
@@ -125,12 +126,12 @@ class Context:
     @property
     def priority(self) -> str:
         """The job's: "P0_critical", "P1_user" or "P2_batch"."""
-        return self._desk.setup.priority
+        return self._services.config.priority
 
     @property
     def job_id(self) -> str:
         """The job's name."""
-        return self._desk.setup.job_id
+        return self._services.config.job_id
 
     def complete(
         self,
@@ -158,9 +159,9 @@ class Context:
         """
         check_call(prompt, system, max_tokens, temperature, on_truncation)
         keep = check_cache(cache, prefix)
-        index = self._desk.models.index(model, self._task.model)
+        index = self._services.models.index(model, self._task.model)
         request = Request(
-            model=self._desk.models.name(index) or "",
+            model=self._services.models.name(index) or "",
             prompt=prompt,
             system=system,
             max_tokens=max_tokens,
@@ -174,13 +175,13 @@ class Context:
         )
         self._calls.texts += [prompt, system or ""]
         # Who asks for a single flight means the call, whichever chunk makes it.
-        text = "" if self._desk.setup.single_flight else self._chunk.text
+        text = "" if self._services.config.single_flight else self._chunk.text
         nth = self._calls.nth(call_digest("", request, text)) if reuse else 0
 
-        owner = self._desk.models.owner(index)
+        owner = self._services.models.owner(index)
 
-        def stored(digest: bytes) -> list[CallRecord]:
-            return self._desk.stored.turns(digest, chunk=self._task.chunk, attempt=self._task.attempt, owner=owner)
+        def stored(digest: bytes) -> Sequence[CallRecord]:
+            return self._services.stored.turns(digest, chunk=self._task.chunk, attempt=self._task.attempt, owner=owner)
 
         def digest_of(identity: str | list[str]) -> bytes:
             return call_digest(identity, request, text, nth)
@@ -188,7 +189,7 @@ class Context:
         found = self._find(index, request, digest_of, response_model, on_truncation, stored) if reuse else None
         if found is not None:
             return found
-        if self._desk.stopping.is_set():
+        if self._services.stopping.is_set():
             raise Stopped
         return self._ask(index, request, digest_of, response_model, on_truncation, stored if reuse else None)
 
@@ -202,7 +203,7 @@ class Context:
         stored: Stored,
     ) -> Completion | None:
         """The answer in the log, of the model or of one that stood in for it; None: none that is good for this call."""
-        for identity in self._desk.models.identities(index):
+        for identity in self._services.models.identities(index):
             turns = Turns(stored(digest_of(identity)), self._calls.heard)
             with suppress(Unanswered):
                 completion = turns.answer(
@@ -224,11 +225,11 @@ class Context:
         from mrengine.providers.base import Stopped as Interrupted
 
         try:
-            completion, cost = self._desk.models.ask(
+            completion, cost = self._services.models.ask(
                 index,
                 request,
                 digest_of=digest_of,
-                stored=stored or (lambda digest: []),
+                stored=stored or (lambda digest: ()),
                 heard=self._calls.heard,
                 task=self._task,
                 chunk=self._chunk,
@@ -254,9 +255,9 @@ class Context:
         from mrengine.providers.base import Stopped as Interrupted
 
         check_tokens(tokens, max_tokens)
-        index = self._desk.models.index(model, self._task.model)
+        index = self._services.models.index(model, self._task.model)
         try:
-            own = self._desk.models.own(
+            own = self._services.models.own(
                 index, tokens, max_tokens, task=self._task, patience=self._patience, done=self._calls.own
             )
         except Interrupted:

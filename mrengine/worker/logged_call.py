@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
@@ -67,7 +67,7 @@ class LoggedCall:
         turn: int,
         reusable: bool,
         heard: Callable[[str], None],
-        stored: Callable[[], list[records.CallRecord]] = list,
+        stored: Callable[[], Sequence[records.CallRecord]] = tuple,
         owner: bytes = b"",
     ) -> None:
         """``turn``: how many answers to this call the log has already. ``reusable``: the new ones may be taken for an
@@ -113,8 +113,8 @@ class LoggedCall:
             model=self._model.name,
             budget=self if self._models.budget is not None else None,
             input_tokens=self._tokens(request),
-            priority=self._models.setup.priority,
-            backoff_s=self._models.setup.backoff_s,
+            priority=self._models.config.priority,
+            backoff_s=self._models.config.backoff_s,
             stopping=self._models.stopping,
             breaker=self._breaker,
             alternatives=self._alternatives,
@@ -146,6 +146,7 @@ class LoggedCall:
         on_wait: Any,
     ) -> Any:
         """The budget that the retry loop sees."""
+        assert self._models.budget is not None
         try:
             with self._patience.standing_in_line(on_wait) as waiting:
                 self._lease = self._models.budget.acquire(
@@ -166,7 +167,7 @@ class LoggedCall:
         return self._lease
 
     def _gates(self) -> tuple[str, str]:
-        alone = self._reusable and self._models.setup.single_flight
+        alone = self._reusable and self._models.config.single_flight
         return turn_digest(self._digest, self._turn).hex() if alone else "", self._prefix
 
     def _of_another(self, stopping: threading.Event) -> records.CallRecord | None:
@@ -236,7 +237,7 @@ class LoggedCall:
         if len(text) > LARGEST_TEXT:  # no record holds it: the call counts, and is made again when it is asked for
             text, reusable = "", False
         record = records.CallRecord(
-            round=self._models.setup.round,
+            round=self._models.config.round,
             chunk_id=self._task.chunk,
             model_index=self._task.model,
             digest=turn_digest(self._digest, self._turn),
@@ -256,7 +257,7 @@ class LoggedCall:
 
     def _emit_intent(self, request: Request) -> None:
         record = records.IntentRecord(
-            round=self._models.setup.round,
+            round=self._models.config.round,
             chunk_id=self._task.chunk,
             model_index=self._task.model,
             digest=turn_digest(self._digest, self._turn),

@@ -20,9 +20,7 @@ PROMPT = map_prompt("Say: $text", max_tokens=50)
 
 def run(document: Any, prompt: Any = PROMPT, **settings: Any) -> Any:
     spec = fake(lambda request: str(len(request.prompt)), name="m")
-    model = ModelSpec(
-        spec.name, provider=spec.provider, params=spec.params, price=settings.pop("price", Price(1.0, 2.0))
-    )
+    model = replace(spec, price=settings.pop("price", Price(1.0, 2.0)))
     given = {"target_tokens": 500, "overlap_tokens": 50, "workers": 2, "on_mismatch": "recompute", **settings}
     return MapReduceRunner("j", models=model, **given).run(document, prompt)
 

@@ -21,14 +21,17 @@ from mrengine.log.format.job_records import (
     DocumentRow,
     DocumentsRecord,
     JobRecord,
+    NoteRecord,
     RoundRecord,
     pack_close,
     pack_documents,
     pack_job,
+    pack_note,
     pack_round,
     unpack_close,
     unpack_documents,
     unpack_job,
+    unpack_note,
     unpack_round,
 )
 from mrengine.log.format.packing import HEAD_BYTES, bad_record, check_types, head, pack, task
@@ -37,10 +40,13 @@ from mrengine.records import Usage
 
 __all__ = [
     "CONTINUATION",
+    "DIGEST_AT",
     "FIRST",
     "FROM_INSTANCE",
     "READ_POSITION",
     "REASK",
+    "REUSABLE",
+    "REUSABLE_AT",
     "AttemptRecord",
     "CallRecord",
     "CarryRecord",
@@ -50,6 +56,7 @@ __all__ = [
     "FailureRecord",
     "IntentRecord",
     "JobRecord",
+    "NoteRecord",
     "ResultRecord",
     "RoundRecord",
     "check_outcome",
@@ -62,6 +69,7 @@ __all__ = [
     "pack_failure",
     "pack_intent",
     "pack_job",
+    "pack_note",
     "pack_result",
     "pack_round",
     "result_flags",
@@ -74,6 +82,7 @@ __all__ = [
     "unpack_failure",
     "unpack_intent",
     "unpack_job",
+    "unpack_note",
     "unpack_result",
     "unpack_round",
 ]
@@ -95,6 +104,7 @@ _COUNTS = frozenset({int, bool})
 _USAGE = tuple(Usage.__dataclass_fields__)  # in the order of the format
 _INTENT = struct.Struct(">BB16sBdBQBQBQ")
 _CALL = struct.Struct(">BB16sBdBQBQBQBQBQBQBdBB")
+DIGEST_AT, REUSABLE_AT, REUSABLE = HEAD_BYTES + 2, 112, 0xC3  # in the payload of a CALL, without unpacking it
 
 
 @dataclass(frozen=True, slots=True)
