@@ -24,10 +24,12 @@ __all__ = [
     "Document",
     "Estimate",
     "Grant",
+    "Interval",
     "JobDiff",
     "JobStatus",
     "ModelSpec",
     "Observed",
+    "Pilot",
     "Price",
     "Priority",
     "RateLimit",
@@ -208,6 +210,32 @@ class Estimate:
     output_tokens: int = 0
     calls_per_chunk: float = 1.0
     assumed: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Interval:
+    """Where a number lies, in all likelihood: in at least 95 of 100 jobs between ``low`` and ``high``."""
+
+    low: float
+    estimate: float
+    high: float
+
+    def __contains__(self, value: float) -> bool:
+        return self.low <= value <= self.high
+
+
+@dataclass(frozen=True, slots=True)
+class Pilot:
+    """What a pilot has found: its ``results``, and what the whole job of ``chunks`` will cost (None where a price is
+    unknown) and take, its own calls included.
+    """
+
+    results: tuple[ChunkResult, ...] = field(repr=False)
+    cost_usd: Interval | None
+    duration_s: Interval
+    chunks: int = 0
+    job_id: str = ""
+    summary: RunSummary | None = field(default=None, repr=False)
 
 
 @dataclass(frozen=True, slots=True)
