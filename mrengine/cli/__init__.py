@@ -8,6 +8,7 @@ from mrengine._version import __version__
 from mrengine.cli import (
     answer_commands,
     job_commands,
+    mcp_commands,
     model_commands,
     report_commands,
     run_commands,
@@ -60,5 +61,6 @@ for _command in (
     *report_commands.COMMANDS,
     model_commands.models,
     answer_commands.answers,
+    mcp_commands.mcp,
 ):
     main.add_command(with_debug(_command))

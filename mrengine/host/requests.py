@@ -112,6 +112,7 @@ def round_request(parts: RunConfig, job_id: str, round_: RoundSpec, *, since: in
             max_worker_rss=settings.max_worker_rss,
             weights=[_speed(model.limits) for model in models],
             only=round_.only,
+            profile=settings.collector is not None,
         ),
         worker=WorkerConfig(
             job_id=job_id,
@@ -127,6 +128,7 @@ def round_request(parts: RunConfig, job_id: str, round_: RoundSpec, *, since: in
             answers=_shared_answers(parts),
             single_flight=settings.single_flight,
             result_blob=round_.mapping.result_blob,
+            profile=settings.collector is not None,
         ),
         budget=_terms(parts, since),
         expected_calls=CALL_ROOM + 2 * round_.total,
