@@ -15,6 +15,7 @@ from dataclasses import MISSING, Field, dataclass, field, fields, replace
 from typing import Any, Literal, TypedDict, get_args
 
 from mrengine.errors import ChunkingError, ConfigError
+from mrengine.model_settings import check_budget, check_number
 from mrengine.profiling import PerformanceCollector
 from mrengine.records import Budget, ModelSpec, Price, RateLimit
 
@@ -256,7 +257,7 @@ class Settings:
             told = f"strategy='sequential' and backend={self.backend!r} are two backends: leave one of them out"
             raise ConfigError(told, setting="backend")
         if self.budget is not None:
-            _check_budget(self.budget)
+            check_budget(self.budget)
         for name, (what, sound) in _KINDS.items():
             value = getattr(self, name)
             if value is not None and not sound(value):
@@ -322,26 +323,6 @@ _KINDS: Mapping[str, tuple[str, Callable[[Any], bool]]] = {
 
 def _is_str(value: Any) -> bool:
     return isinstance(value, str)
-
-
-def _check_budget(budget: Any) -> None:
-    if not isinstance(budget, Budget):
-        raise ConfigError(f"budget={budget!r}: write Budget(max_tokens=…, max_cost_usd=…)", setting="budget")
-    check_number("Budget.max_tokens", budget.max_tokens, least=1, setting="budget")
-    check_number("Budget.max_cost_usd", budget.max_cost_usd, least=0, setting="budget")
-    if budget.max_tokens is None and budget.max_cost_usd is None:
-        raise ConfigError("budget=Budget() limits nothing: give it max_tokens= or max_cost_usd=", setting="budget")
-    if budget.per not in ("job", "run"):
-        raise ConfigError(f"Budget.per={budget.per!r}: it is one of 'job', 'run'", setting="budget")
-
-
-def check_number(name: str, value: Any, *, least: float = -math.inf, setting: str = "") -> Any:
-    """The value, None or a number that is finite and at least so much. ConfigError: it is something else."""
-    number = isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)
-    if value is not None and not (number and value >= least):
-        bound = f", at least {least:g}" if least > -math.inf else ""
-        raise ConfigError(f"{name}={value!r}: it is a number{bound}", setting=setting or name)
-    return value
 
 
 def _check(name: str, value: Any, facts: Mapping[str, Any]) -> None:
