@@ -65,7 +65,7 @@ def _cost(
     """
     costs = []
     for of_one in tried.values():
-        paid = [one.cost_usd for one in of_one]
+        paid = [_paid(run, one) for one in of_one]
         if None in paid:
             return None
         costs.append(sum(cost for cost in paid if cost is not None))
@@ -73,6 +73,12 @@ def _cost(
     if whole is not None and not any(one.resumed for of_one in tried.values() for one in of_one) and whole > own > 0:
         costs = [cost * whole / own for cost in costs]
     return total(costs, [sizes[chunk] for chunk in tried], rest, left)
+
+
+def _paid(run: JobRun, one: ChunkResult) -> float | None:
+    """At today's price, where none was known when it was made."""
+    price = next((model.price for model in run.config.models if model.name == one.model), None)
+    return price.cost(one.usage) if one.cost_usd is None and price is not None else one.cost_usd
 
 
 def _duration(
