@@ -21,7 +21,7 @@ from mrengine.log.view.job_view import ResumeEngine
 from mrengine.log.view.results import Results
 from mrengine.outputs.run_result import Outcomes, with_unread
 from mrengine.private import open_file
-from mrengine.records import ChunkFailure, JobStatus, Usage
+from mrengine.records import ChunkFailure, JobDiff, JobStatus, Usage
 
 __all__ = ["Job", "list_jobs"]
 
@@ -90,6 +90,15 @@ class Job:
         check_result_type(result_type)
         with self._open() as stored:
             return stored.results(result_type=result_type)
+
+    def diff(self, document: Any) -> JobDiff:
+        """What a run with ``on_mismatch="recompute"`` would ask again for these documents, and what that would cost;
+        the function and the models are the job's own. Nothing is called. SourceError, LogError, JobNotFound.
+        """
+        from mrengine.host.diff import diff
+
+        self._open().close()
+        return diff(self.folder, self.job_id, document)
 
     def failures(self) -> Sequence[ChunkFailure]:
         """The failures so far, lazily; those of sources that could not be read come last."""

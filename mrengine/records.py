@@ -22,9 +22,12 @@ __all__ = [
     "Document",
     "Estimate",
     "Grant",
+    "Interval",
+    "JobDiff",
     "JobStatus",
     "ModelSpec",
     "Observed",
+    "Pilot",
     "Price",
     "Priority",
     "RateLimit",
@@ -234,6 +237,51 @@ class Estimate:
     def _repr_html_(self) -> str:
         """For notebooks."""
         return facts_html(self)
+
+
+@dataclass(frozen=True, slots=True)
+class Interval:
+    """Where a number lies, in all likelihood: in at least 95 of 100 jobs between ``low`` and ``high``."""
+
+    low: float
+    estimate: float
+    high: float
+
+    def __contains__(self, value: float) -> bool:
+        return self.low <= value <= self.high
+
+
+@dataclass(frozen=True, slots=True)
+class Pilot:
+    """What a pilot has found: its ``results``, and what the whole job of ``chunks`` will cost (None where a price is
+    unknown) and take, its own calls included.
+    """
+
+    results: tuple[ChunkResult, ...] = field(repr=False)
+    cost_usd: Interval | None
+    duration_s: Interval
+    chunks: int = 0
+    job_id: str = ""
+    summary: RunSummary | None = field(default=None, repr=False)
+
+
+@dataclass(frozen=True, slots=True)
+class JobDiff:
+    """What a job would do with other documents, by the same function and models; nothing was called.
+
+    ``kept`` of the ``chunks`` have their results; the rest is ``asked`` again, ``asked_tokens`` of text. ``cost_usd``:
+    what these would cost at the price that the job's chunks had so far; None where that is not known.
+    """
+
+    chunks: int
+    kept: int
+    asked: int
+    asked_tokens: int
+    cost_usd: float | None
+    added: tuple[str, ...] = ()
+    removed: tuple[str, ...] = ()
+    changed: tuple[str, ...] = ()
+    assumed: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

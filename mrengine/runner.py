@@ -11,16 +11,19 @@ from dataclasses import replace
 from functools import cached_property
 from itertools import chain
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from mrengine import events
 from mrengine.config import check_job_id, check_platform, jobs_folder, new_job_id
 from mrengine.errors import ConfigError, JobNotFound
+from mrengine.host.asked import Asked as _Asked
+from mrengine.host.asked import Stored as _Stored
 from mrengine.host.callables import check_map, check_reduce
 from mrengine.host.documents import names_a_file, spool_unnamed, without_tables
 from mrengine.host.estimate import estimate
 from mrengine.host.job_identity import auto_job_id
 from mrengine.host.job_run import JobRun
+from mrengine.host.pilot import check_size, pilot
 from mrengine.host.pool import Pool
 from mrengine.host.reduce import reduce_run
 from mrengine.host.requests import RunConfig, check_terms
@@ -36,7 +39,7 @@ from mrengine.outputs.run_result import RunResult
 from mrengine.progress import open_progress
 from mrengine.providers.models.balancer import ModelLoadBalancer
 from mrengine.providers.models.model import Model, resolve_models
-from mrengine.records import ChunkFailure, ChunkResult, Estimate, JobStatus
+from mrengine.records import ChunkFailure, ChunkResult, Estimate, JobStatus, Pilot
 from mrengine.reducers.tree import TreeReduce
 from mrengine.settings import Keep, OnBusy, RunnerSettings, Settings, check_number, signature
 
@@ -283,6 +286,18 @@ class MapReduceRunner:
         document = without_tables(document)
         return estimate(document, map_fn, self._settings, models, calls_per_chunk=calls_per_chunk, sample=sample)
 
+    def pilot(
+        self, document: Any, map_fn: MapFn, n: int = 20, *, job_id: str | None = None, timeout_s: float | None = None
+    ) -> Pilot:
+        """Run ``n`` chunks spread over the input, and say what the whole job will cost and how long it will take. The
+        calls are real, and their results are kept: ``run()`` with the pilot's ``job_id`` goes on with them. Raises what
+        ``run()`` raises.
+        """
+        check_size(n)
+        asked = _Asked(document, map_fn, None, job_id, timeout_s, None, None)
+        with _Running(self, asked) as running, running.signals.open():
+            return pilot(running.prepare(), n)
+
     # a warm pool
 
     def initialize(self) -> None:
@@ -300,24 +315,6 @@ class MapReduceRunner:
     def close(self) -> None:
         """End the pool; nothing is left running."""
         self._pool.close()
-
-
-class _Stored(NamedTuple):
-    """Stands for the documents in a job's spool; with the view of its log, where that was read already."""
-
-    view: ResumeEngine | None
-
-
-class _Asked(NamedTuple):
-    """What one run was asked for."""
-
-    document: Any
-    map_fn: MapFn
-    reduce_fn: ReduceFn | None
-    job_id: str | None
-    timeout_s: float | None
-    result_type: Any
-    on_busy: OnBusy | None
 
 
 _PARAMETERS = inspect.signature(MapReduceRunner.__init__).parameters

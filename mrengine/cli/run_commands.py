@@ -14,7 +14,7 @@ from mrengine.cli.functions import imported, map_function, map_option, reduce_fu
 from mrengine.cli.job_ids import find_job, job_argument
 from mrengine.cli.notes import log_to_stderr, say
 from mrengine.cli.options import announce, default_models, job_options, priced, resume_options, runner_settings
-from mrengine.cli.outcomes import print_done, print_estimate, print_run, print_written
+from mrengine.cli.outcomes import print_done, print_estimate, print_pilot, print_run, print_written
 from mrengine.cli.output import echo, print_json
 from mrengine.cli.sources import open_sources
 from mrengine.errors import JobError
@@ -76,6 +76,13 @@ Examples:
     metavar="N",
     help="With --dry-run: run --map over N chunks, answered by a fake model, and count its calls.",
 )
+@click.option(
+    "--pilot",
+    type=click.IntRange(1),
+    default=None,
+    metavar="N",
+    help="Run N chunks spread over the input, keep them, and say what the whole will cost and take.",
+)
 @job_options
 def run(sources: tuple[str, ...], each_line: bool, reduce_name: str | None, **given: Any) -> int:
     """Run a prompt or a function over the chunks of documents. SOURCE is a path, a folder, a URL or - for stdin.
@@ -108,6 +115,9 @@ def run(sources: tuple[str, ...], each_line: bool, reduce_name: str | None, **gi
         how = {name: given[name] for name in ("calls_per_chunk", "sample")}
         return print_estimate(runner, documents, map_fn, as_json=given["as_json"], **how)
     announce(runner, quiet=given["quiet"], chosen=chosen)
+    if given["pilot"]:
+        found = runner.pilot(documents, map_fn, given["pilot"], timeout_s=given["timeout"])
+        return print_pilot(found, as_json=given["as_json"])
     try:
         done = runner.run(documents, map_fn, reduce_fn, timeout_s=given["timeout"])
     except JobError as error:

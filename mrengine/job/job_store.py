@@ -131,7 +131,10 @@ class JobStore:
         epoch = self.state.epoch
         assert epoch is not None
         per_chunk = len(settings.models) if settings.all_models else 1
+        only = None if settings.only is None else set(settings.only)
         for chunk, model in epoch.index(settings.round).pending():
+            if only is not None and chunk not in only:
+                continue
             yield chunk if per_chunk == 1 else chunk * per_chunk + model
 
     def begun(self, settings: RoundSettings) -> dict[int, int]:

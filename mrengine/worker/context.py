@@ -26,6 +26,7 @@ from mrengine.worker.turns import Turns, Unanswered
 __all__ = ["Context", "TaskCalls", "WorkerServices", "check_tokens"]
 
 DigestOf = Callable[[str | list[str]], bytes]
+Stored = Callable[[bytes], Sequence[CallRecord]]
 
 
 class TaskCalls:
@@ -169,28 +170,37 @@ class Context:
             prefix=prefix,
         )
         self._calls.texts += [prompt, system or ""]
-        text = self._chunk.text
+        # Who asks for a single flight means the call, whichever chunk makes it.
+        text = "" if self._services.config.single_flight else self._chunk.text
         nth = self._calls.nth(call_digest("", request, text)) if reuse else 0
+
+        owner = self._services.models.owner(index)
+
+        def stored(digest: bytes) -> Sequence[CallRecord]:
+            return self._services.stored.turns(digest, chunk=self._task.chunk, attempt=self._task.attempt, owner=owner)
 
         def digest_of(identity: str | list[str]) -> bytes:
             return call_digest(identity, request, text, nth)
 
-        found = self._find(index, request, digest_of, response_model, on_truncation) if reuse else None
+        found = self._find(index, request, digest_of, response_model, on_truncation, stored) if reuse else None
         if found is not None:
             return found
         if self._services.stopping.is_set():
             raise Stopped
-        return self._ask(index, request, digest_of, response_model, on_truncation, reuse)
-
-    def _stored(self, digest: bytes) -> Sequence[CallRecord]:
-        return self._services.stored.turns(digest, chunk=self._task.chunk, attempt=self._task.attempt)
+        return self._ask(index, request, digest_of, response_model, on_truncation, stored if reuse else None)
 
     def _find(
-        self, index: int, request: Request, digest_of: DigestOf, response_model: Any, on_truncation: str
+        self,
+        index: int,
+        request: Request,
+        digest_of: DigestOf,
+        response_model: Any,
+        on_truncation: str,
+        stored: Stored,
     ) -> Completion | None:
         """The answer in the log, of the model or of one that stood in for it; None: none that is good for this call."""
         for identity in self._services.models.identities(index):
-            turns = Turns(self._stored(digest_of(identity)), self._calls.heard)
+            turns = Turns(stored(digest_of(identity)), self._calls.heard)
             with suppress(Unanswered):
                 completion = turns.answer(
                     request, live=None, response_model=response_model, on_truncation=on_truncation
@@ -206,20 +216,20 @@ class Context:
         digest_of: DigestOf,
         response_model: Any,
         on_truncation: str,
-        reuse: bool,
+        stored: Stored | None,
     ) -> Completion:
         completion, cost = self._services.models.ask(
             index,
             request,
             digest_of=digest_of,
-            stored=self._stored if reuse else lambda digest: [],
+            stored=stored or (lambda digest: ()),
             heard=self._calls.heard,
             task=self._task,
             chunk=self._chunk,
             patience=self._patience,
             response_model=response_model,
             on_truncation=on_truncation,
-            reusable=reuse,
+            reusable=stored is not None,
         )
         self._calls.add(completion, cost)
         return completion
