@@ -7,28 +7,17 @@ import time
 from bisect import bisect_right
 from collections.abc import Iterable, Sequence
 from html import escape
-from typing import NamedTuple
+from itertools import accumulate
 
 from mrengine.profiling import format_duration
 from mrengine.report.numbers import Share
-from mrengine.report.story import Run, Story
+from mrengine.report.story import Run
 
-__all__ = ["Axis", "coverage_strip", "gantt", "histogram", "stacked_bar", "tokens_over_time"]
+__all__ = ["Axis", "coverage_strip", "histogram", "stacked_bar", "tokens_over_time"]
 
 WIDTH, LEFT = 1000.0, 90.0
 GAP = 14.0  # between two runs
-SINGLE = 1_000  # tasks that are drawn one by one; more are joined where they lie closer than a pixel
 SLICES = 100  # of the time, each with a tip
-LANES = 64  # rows at most; beyond it a row is a worker, and beyond that several
-ROW, BAR = 14.0, 10.0
-MOST_MARKS = 400
-
-
-class Lane(NamedTuple):
-    """A row of the Gantt chart: its name, and its tasks as (start, end, index), which do not overlap."""
-
-    name: str
-    tasks: list[tuple[float, float, int]]
 
 
 class Axis:
@@ -58,14 +47,17 @@ class Axis:
         """Lines and times: the beginning and the end of each run."""
         parts = []
         for number, (began, ended, left, right) in enumerate(self.parts, 1):
-            parts.append(f'<path class="grid" d="M{_n(left)} 0V{_n(height)}M{_n(right)} 0V{_n(height)}"/>')
-            if right - left > 120:
-                told = _clock(began, ended)
-                run = f"run {number}: " if len(self.parts) > 1 else ""
-                parts.append(f'<text class="dim" x="{_n(left)}" y="{_n(height + 13)}">{run}{told}</text>')
+            parts.append(f'<path class="grid" d="M{num(left)} 0V{num(height)}M{num(right)} 0V{num(height)}"/>')
+            room, several = right - left, len(self.parts) > 1
+            told = f"run {number}" if several and room > 32 else ""
+            if room > (250 if several else 190):
+                told += (": " if told else "") + _clock(began, ended)
+            if told:
+                parts.append(f'<text class="dim" x="{num(left)}" y="{num(height + 13)}">{told}</text>')
+            if room > 100:
                 length = f"+{format_duration((ended - began) * 1000)}"
                 parts.append(
-                    f'<text class="dim" x="{_n(right)}" y="{_n(height + 13)}" text-anchor="end">{length}</text>'
+                    f'<text class="dim" x="{num(right)}" y="{num(height + 13)}" text-anchor="end">{length}</text>'
                 )
         return "".join(parts)
 
@@ -79,141 +71,11 @@ class Axis:
                 yield began + number * step, began + (number + 1) * step
 
 
-def lanes(story: Story) -> list[Lane]:
-    """The tasks of each worker in as many rows as ran at once: its slots, as far as they can be told."""
-    rows: dict[int, list[list[tuple[float, float, int]]]] = {}
-    tasks = story.tasks
-    for index in sorted(range(len(tasks)), key=tasks.start.__getitem__):
-        start, end = tasks.start[index], tasks.end[index]
-        mine = rows.setdefault(tasks.worker[index], [])
-        for row in mine:
-            if row[-1][1] <= start + 0.002:
-                row.append((start, end, index))
-                break
-        else:
-            mine.append([(start, end, index)])
-    found = [
-        Lane(f"worker {worker}" + (f".{number}" if len(mine) > 1 else ""), row)
-        for worker, mine in sorted(rows.items())
-        for number, row in enumerate(mine)
-    ]
-    if len(found) <= LANES:
-        return found
-    step = math.ceil(len(found) / LANES)
-    joined = [found[at : at + step] for at in range(0, len(found), step)]
-    return [Lane(f"{g[0].name} …", sorted(task for lane in g for task in lane.tasks)) for g in joined]
-
-
-def gantt(story: Story) -> str:
-    """Rows of tasks for each worker and slot; deaths, refusals and retries marked above the row of their worker."""
-    axis, rows = Axis(story.runs), lanes(story)
-    height = ROW * max(1, len(rows)) + 16
-    place = {lane.name: 16 + number * ROW for number, lane in enumerate(rows)}
-    single = len(story.tasks) <= SINGLE
-    body = [axis.frame(height)]
-    for lane in rows:
-        y = place[lane.name]
-        body.append(f'<text x="{LEFT - 6:.0f}" y="{_n(y + 9)}" text-anchor="end">{escape(lane.name)}</text>')
-        body.append(_single(story, axis, lane, y) if single else _joined(story, axis, lane, y))
-    if not single:
-        body.append(_slices(story, axis, height))
-    body.append(_marks(story, axis, rows, place))
-    label = f"Tasks over time: {len(story.tasks)} tasks in {len(rows)} rows."
-    return _svg(height + 18, "".join(body), label)
-
-
-def _single(story: Story, axis: Axis, lane: Lane, y: float) -> str:
-    tasks = story.tasks
-    parts: list[str] = []
-    for start, end, index in lane.tasks:
-        x, right = axis.x(start), axis.x(end)
-        kind = 'class="task done"' if tasks.ok[index] else 'class="task" fill="url(#hatch)"'
-        outcome = "done" if tasks.ok[index] else "failed"
-        of_round = f", round {tasks.round[index]}" if tasks.round[index] else ""
-        tip = f"chunk {tasks.chunk[index]}{of_round}: {outcome}, {format_duration((end - start) * 1000)}"
-        parts.append(
-            f'<rect {kind} x="{_n(x)}" y="{_n(y)}" width="{_n(max(1.5, right - x))}" height="{BAR:.0f}" '
-            f'data-tip="{escape(tip)}" tabindex="{0 if not parts else -1}"/>'
-        )
-    return "".join(parts)
-
-
-def _joined(story: Story, axis: Axis, lane: Lane, y: float) -> str:
-    """Bars as two paths, done and failed; those closer than a pixel are one."""
-    paths = []
-    step = 1.0 if len(story.runs) * len(lane.tasks) < 50_000 else 2.0
-    for ok, look in ((1, 'class="done"'), (0, 'fill="url(#hatch)"')):
-        spans: list[list[float]] = []
-        for start, end, index in lane.tasks:
-            if story.tasks.ok[index] != ok:
-                continue
-            x, right = round(axis.x(start)), round(max(axis.x(end), axis.x(start) + 1))
-            if spans and x - spans[-1][1] <= step:
-                spans[-1][1] = max(spans[-1][1], right)
-            else:
-                spans.append([x, right])
-        if spans:
-            drawn = "".join(f"M{x:.0f} {y:.0f}h{right - x:.0f}v{BAR:.0f}h{x - right:.0f}z" for x, right in spans)
-            paths.append(f'<path {look} d="{drawn}"/>')
-    return "".join(paths)
-
-
-def _slices(story: Story, axis: Axis, height: float) -> str:
-    """Transparent columns whose tips tell what happened in that time."""
-    tasks = story.tasks
-    ends = sorted(zip(tasks.end, tasks.ok, strict=True))
-    crashes = sorted(note.at for note in story.notes if note.name == "worker:crashed")
-    waits = sorted(note.at for note in story.notes if note.name == "budget:wait")
-    refusals = sorted(note.at for note in story.notes if note.name == "call:retry")
-    parts: list[str] = []
-    for since, until in axis.slices():
-        first, last = bisect_right(ends, (since, -1)), bisect_right(ends, (until, 2))
-        ok = sum(done for _, done in ends[first:last])
-        lines = [f"{_time(since)} – {_time(until)}", f"{ok} done, {last - first - ok} failed"]
-        for times, what in ((crashes, "crashes"), (waits, "waits for the limit"), (refusals, "calls tried again")):
-            count = bisect_right(times, until) - bisect_right(times, since)
-            lines += [f"{count} {what}"] if count else []
-        x = axis.x(since)
-        tip = escape("\n".join(lines))
-        parts.append(
-            f'<rect class="hit" x="{_n(x)}" y="0" width="{_n(max(1.0, axis.x(until) - x))}" height="{_n(height)}" '
-            f'data-tip="{tip}" tabindex="{0 if not parts else -1}"/>'
-        )
-    return "".join(parts)
-
-
-def _marks(story: Story, axis: Axis, rows: Sequence[Lane], place: dict[str, float]) -> str:
-    """Deaths first: they must not be left out where there are too many marks."""
-    first: dict[str, float] = {}
-    for lane in rows:
-        first.setdefault(lane.name.split(".")[0], place[lane.name])
-    order = {"worker:crashed": 0, "chunk:retry": 1, "call:retry": 2}
-    shapes = {"worker:crashed": "crash", "chunk:retry": "again", "call:retry": "refusal"}
-    notes = sorted((note for note in story.notes if note.name in order), key=lambda note: order[note.name])
-    parts, taken = [], set()
-    for note in notes:
-        x, y = axis.x(note.at), first.get(f"worker {note.worker_id}", 8.0) + 5
-        cell = (note.name, round(x / 4), y)
-        if cell in taken:
-            continue
-        taken.add(cell)
-        cause = note.fields.get("cause") or note.fields.get("error") or ""
-        tip = f"{_time(note.at)} {note.name}, worker {note.worker_id}\n{str(cause)[:120]}"
-        parts.append(f'<use href="#{shapes[note.name]}" x="{_n(x)}" y="{_n(y)}" data-tip="{escape(tip)}"/>')
-        if len(parts) >= MOST_MARKS:
-            break
-    return "".join(parts)
-
-
-def tokens_over_time(story: Story, limit: float | None) -> str:
-    """Tokens granted in the minute before each instant, against the limit."""
-    axis = Axis(story.runs)
-    height, top = 150.0, 8.0
-    grants = sorted(zip(story.granted_at, story.granted, strict=True))
+def tokens_over_time(axis: Axis, grants: Sequence[tuple[float, int]], limit: float | None) -> str:
+    """Tokens in the minute before each instant, against the limit. ``grants``: (when, tokens), sorted."""
+    height, top = 120.0, 16.0
     times = [at for at, _ in grants]
-    sums = [0]
-    for _, tokens in grants:
-        sums.append(sums[-1] + tokens)
+    sums = list(accumulate((tokens for _, tokens in grants), initial=0))
     points = []
     for _, until in axis.slices():
         level = sums[bisect_right(times, until)] - sums[bisect_right(times, until - 60)]
@@ -223,23 +85,22 @@ def tokens_over_time(story: Story, limit: float | None) -> str:
     def y(level: float) -> float:
         return top + (height - top) * (1 - level / most)
 
-    drawn = "".join(f"{'L' if number else 'M'}{_n(x)} {_n(y(level))}" for number, (x, level) in enumerate(points))
+    drawn = "".join(f"{'L' if number else 'M'}{num(x)} {num(y(level))}" for number, (x, level) in enumerate(points))
     body = [axis.frame(height), f'<path class="curve" d="{drawn or "M0 0"}"/>']
     if limit:
-        body.append(f'<path class="limit" d="M{LEFT:.0f} {_n(y(limit))}H{WIDTH:.0f}"/>')
-        body.append(
-            f'<text x="{WIDTH:.0f}" y="{_n(y(limit) - 3)}" text-anchor="end">limit {limit:,.0f} a minute</text>'
-        )
+        body.append(f'<path class="limit" d="M{LEFT:.0f} {num(y(limit))}H{WIDTH:.0f}"/>')
+        told = f"limit: {limit:,.0f} a minute"
+        body.append(f'<text x="{LEFT + 6:.0f}" y="{num(y(limit) - 4)}">{told}</text>')
     for share in (0, 0.5, 1):
-        at, told = _n(y(most * share) + 4), _short(most * share)
+        at, told = num(y(most * share) + 4), _short(most * share)
         body.append(f'<text class="dim" x="{LEFT - 6:.0f}" y="{at}" text-anchor="end">{told}</text>')
-    for x, level in points:
-        tip = f"{level:,} tokens granted in the minute before"
+    for number, (x, level) in enumerate(points):
+        tip = f"{level:,} tokens in the minute before" + (f", {level / limit:.0%} of the limit" if limit else "")
         body.append(
-            f'<rect class="hit" x="{_n(x - 4)}" y="0" width="8" height="{height:.0f}" data-tip="{tip}" '
-            f'tabindex="{0 if x == points[0][0] else -1}"/>'
+            f'<rect class="hit" x="{num(x - 4)}" y="0" width="8" height="{height:.0f}" data-tip="{tip}" '
+            f'tabindex="{-1 if number else 0}"/>'
         )
-    return _svg(height + 18, "".join(body), f"Tokens granted a minute; at most {most:,.0f}.")
+    return svg(height + 18, "".join(body), f"Tokens a minute; at most {most:,.0f}.")
 
 
 def histogram(values: Sequence[float]) -> str:
@@ -257,19 +118,25 @@ def histogram(values: Sequence[float]) -> str:
         x = LEFT + number * step
         tip = f"{format_duration(a)} – {format_duration(b)}: {count:,} calls"
         body.append(
-            f'<rect class="call" x="{_n(x)}" y="{_n(height - tall)}" width="{_n(step - 1)}" height="{_n(tall)}"/>'
+            f'<rect class="call" x="{num(x)}" y="{num(height - tall)}" width="{num(step - 1)}" height="{num(tall)}"/>'
         )
         body.append(
-            f'<rect class="hit" x="{_n(x)}" y="0" width="{_n(step)}" height="{height:.0f}" data-tip="{tip}" '
+            f'<rect class="hit" x="{num(x)}" y="0" width="{num(step)}" height="{height:.0f}" data-tip="{tip}" '
             f'tabindex="{-1 if number else 0}"/>'
         )
         if number % 8 == 0:
-            body.append(f'<text class="dim" x="{_n(x)}" y="{height + 13:.0f}">{format_duration(a)}</text>')
+            body.append(f'<text class="dim" x="{num(x)}" y="{height + 13:.0f}">{format_duration(a)}</text>')
     body.append(f'<text class="dim" x="{LEFT - 6:.0f}" y="12" text-anchor="end">{most:,} calls</text>')
-    return _svg(height + 18, "".join(body), f"Latencies of {len(values):,} calls.")
+    end = f'y="{height + 13:.0f}" text-anchor="end"'
+    body.append(f'<text class="dim" x="{WIDTH:.0f}" {end}>{format_duration(values[-1])}</text>')
+    body.append(f'<text class="dim" x="{LEFT - 6:.0f}" {end}>took</text>')
+    return svg(height + 18, "".join(body), f"Latencies of {len(values):,} calls.")
 
 
-_LOOKS = ('class="call"', 'fill="url(#dots)"', 'fill="url(#hatch)"', 'class="own"', 'class="idle"')
+_LOOKS = (
+    'class="call"', 'fill="url(#dots)"', 'fill="url(#hatch)"', 'class="own"', 'fill="url(#lost)"', 'fill="url(#lines)"',
+    'class="idle"', 'fill="url(#grains)"',
+)  # fmt: skip
 
 
 def stacked_bar(parts: Sequence[Share]) -> str:
@@ -281,11 +148,11 @@ def stacked_bar(parts: Sequence[Share]) -> str:
         width = WIDTH * part.seconds / whole
         tip = escape(f"{part.name}: {part.seconds / whole:.1%}, {format_duration(part.seconds * 1000)}\n{part.what}")
         body.append(
-            f'<rect {look} x="{_n(x)}" y="0" width="{_n(width)}" height="26" data-tip="{tip}" '
+            f'<rect {look} x="{num(x)}" y="0" width="{num(width)}" height="26" data-tip="{tip}" '
             f'tabindex="{-1 if body else 0}"/>'
         )
         x += width
-    return _svg(26, "".join(body), "Where the time went.", wide=False)
+    return svg(26, "".join(body), "Where the time went.", wide=False)
 
 
 def swatch(number: int) -> str:
@@ -304,18 +171,17 @@ def coverage_strip(length: int, spans: Sequence[tuple[int, int, int]]) -> str:
             continue
         last[state] = right
         body.append(f'<rect {looks[state]} x="{x}" y="0" width="{max(1, right - x)}" height="12"/>')
-    return _svg(12, "".join(body), "Coverage from the first to the last character.", wide=False)
+    return svg(12, "".join(body), "Coverage from the first to the last character.", wide=False)
 
 
-def _svg(height: float, body: str, label: str, *, wide: bool = True) -> str:
+def svg(height: float, body: str, label: str, *, wide: bool = True) -> str:
     look = ' class="wide"' if wide else ""
     ratio = "" if wide else ' preserveAspectRatio="none"'
-    return (
-        f'<svg{look} viewBox="0 0 {WIDTH:.0f} {_n(height)}"{ratio} role="img" aria-label="{escape(label)}">{body}</svg>'
-    )
+    box = f'viewBox="0 0 {WIDTH:.0f} {num(height)}"{ratio}'
+    return f'<svg{look} {box} role="img" aria-label="{escape(label)}">{body}</svg>'
 
 
-def _n(value: float) -> str:
+def num(value: float) -> str:
     return f"{value:.1f}".rstrip("0").rstrip(".")
 
 
@@ -326,7 +192,7 @@ def _short(value: float) -> str:
     return f"{value:.0f}"
 
 
-def _time(at: float) -> str:
+def clock_time(at: float) -> str:
     return time.strftime("%H:%M:%S", time.localtime(at))
 
 

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import math
 import re
+from bisect import bisect_left, bisect_right
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-from mrengine.report.story import Failure, Story
+from mrengine.report.story import DONE, FAILED, LOST, Failure, Story
 
-__all__ = ["Cause", "Share", "causes", "cost", "latencies", "percentile", "shares", "verdict", "wall_s"]
+__all__ = ["Cause", "Share", "causes", "cost", "latencies", "percentile", "shares", "verdict", "waited_s", "wall_s"]
 
+HTTP_LIMIT = 429
 _NUMBERS = re.compile(r"\d[\d,._]*")
 
 
@@ -48,44 +51,124 @@ def slots(story: Story) -> int:
 
 def shares(story: Story) -> list[Share]:
     """Where the time of the slots went, in the order of a task's way; the parts add up to slots × wall time."""
-    tasks, calls = story.tasks, story.calls
-    busy = sum(end - start for start, end in zip(tasks.start, tasks.end, strict=True))
-    model = sum(calls.latency_ms) / 1000
-    limit = refusals = 0.0
-    for note in story.notes:
-        if note.name == "budget:wait":
-            limit += _number(note.fields.get("wait_ms")) / 1000
-        elif note.name == "call:retry":
-            refusals += _number(note.fields.get("wait_s"))
-    whole = max(slots(story) * wall_s(story), busy)
-    # Waits are told when they begin, with the length that is expected: what is over busy time never happened.
-    limit = min(limit, max(0.0, busy - model))
-    refusals = min(refusals, max(0.0, busy - model - limit))
-    own = max(0.0, busy - model - limit - refusals)
+    busy, lost = _busy(story, DONE) + _busy(story, FAILED), _busy(story, LOST)
+    whole = max(slots(story) * wall_s(story), busy + lost)
+    left = busy
+    taken = []
+    # The calls of lost attempts are among them, and waits of old logs were told before they were over.
+    for seconds in (math.fsum(story.calls.latency_ms) / 1000, waited_s(story), _refused_s(story)):
+        taken.append(min(left, seconds))
+        left -= taken[-1]
+    model, limit, refusals = taken
+    idle = max(0.0, whole - busy - lost)
+    starting, ending = _edges(story)
+    starting = min(idle, starting)
+    ending = min(idle - starting, ending)
     return [
-        Share("model", min(model, busy), "calls on their way: the provider works"),
-        Share("token limit", limit, "calls wait for the budget of the model"),
+        Share("model", model, "calls on their way: the provider works"),
+        Share("token limit", limit, "calls wait for the rate limit of the model"),
         Share("refused calls", refusals, "waits after 429s and errors, before the next try"),
-        Share("map function", own, "the function itself, and the engine around it"),
-        Share("no task", max(0.0, whole - busy), "slots without a task: start, end, crashes, and too few chunks"),
+        Share("map function", left, "the function itself, and the engine around it"),
+        Share("lost work", lost, "attempts that ended with a crash, a hang or a kill, and had to be made again"),
+        Share("starting", starting, "from the start of each run to its first task: processes, imports, reading"),
+        Share("idle at the end", ending, "no chunk was left to start while the last ones ran"),
+        Share(
+            "idle between",
+            idle - starting - ending,
+            "slots without a task: after a crash its suspects run one by one; waits before another attempt",
+        ),
     ]
 
 
+def waited_s(story: Story) -> float:
+    """Seconds for which calls waited for limits, summed; as expected when they began where a log tells no more."""
+    told = {"budget:waited": 0.0, "budget:wait": 0.0}
+    for note in story.notes:
+        if note.name in told:
+            told[note.name] += _number(note.fields.get("wait_ms")) / 1000
+    return told["budget:waited"] or told["budget:wait"]
+
+
+def _refused_s(story: Story) -> float:
+    return sum(_number(note.fields.get("wait_s")) for note in story.notes if note.name == "call:retry")
+
+
+def _busy(story: Story, outcome: int) -> float:
+    tasks = story.tasks
+    return sum(end - start for start, end, ok in zip(tasks.start, tasks.end, tasks.ok, strict=True) if ok == outcome)
+
+
+def _edges(story: Story) -> tuple[float, float]:
+    """Idle seconds of all slots before the first task of each run, and after the last one had started."""
+    tasks, starting, ending, width = story.tasks, 0.0, 0.0, slots(story)
+    order = sorted(range(len(tasks)), key=tasks.start.__getitem__)
+    begins = [tasks.start[index] for index in order]
+    for run in story.runs:
+        first, last = bisect_left(begins, run.began), bisect_right(begins, run.ended)
+        if first >= last:
+            starting += width * max(0.0, run.ended - run.began)
+            continue
+        starting += width * (begins[first] - run.began)
+        since = begins[last - 1]
+        busy = sum(max(0.0, min(tasks.end[index], run.ended) - since) for index in order[first:last])
+        ending += max(0.0, width * (run.ended - since) - busy)
+    return starting, ending
+
+
+_WHY = {
+    "model": (
+        "calls to the model",
+        "More slots or workers would put more calls on their way at once, as far as the limit allows.",
+    ),
+    "token limit": ("waits for the rate limit", "The limit sets the pace; more workers would only wait as well."),
+    "refused calls": (
+        "waits after refused calls",
+        "The provider refused calls; a lower limit in `limits` would waste fewer of them.",
+    ),
+    "map function": (
+        "the map function",
+        "It computes; more worker processes help as far as there are cores, more slots do not.",
+    ),
+    "lost work": ("work that was lost", "What crashed, hung or was killed had to be done again: see the failures."),
+    "starting": ("starting", "The run was too short, or was started too often, for what a start costs."),
+    "idle at the end": (
+        "idle slots at the end",
+        "There were too few chunks for so many slots, or the last chunks took long.",
+    ),
+    "idle between": (
+        "idle slots",
+        "Slots had no task: after a crash the chunks that may have caused it run one by one, and retries wait.",
+    ),
+}
+
+
 def verdict(story: Story) -> str:
-    """One sentence: why the run took as long as it did."""
+    """Why the run took as long as it did, in a few sentences."""
     parts = shares(story)
     whole = sum(part.seconds for part in parts)
     if not whole or not len(story.tasks):
         return "No task has ended yet."
-    most = max(parts, key=lambda part: part.seconds)
-    advice = {
-        "model": "More slots or workers would put more calls on their way at once, as far as the limit allows.",
-        "token limit": "The token limit sets the pace; more workers would only wait as well.",
-        "refused calls": "The provider refused calls; a lower limit in `limits` would waste fewer of them.",
-        "map function": "The map function computes; more worker processes help as far as there are cores.",
-        "no task": "Slots stood idle; there were too few chunks for the pool, or it was started and ended often.",
-    }[most.name]
-    return f"{most.seconds / whole:.0%} of the slots' time went to: {most.name} ({most.what}). {advice}"
+    first, second = sorted(parts, key=lambda part: -part.seconds)[:2]
+    said = f"{first.seconds / whole:.0%} of the slots’ time went to {_WHY[first.name][0]}"
+    if second.seconds > whole / 10:
+        said += f", {second.seconds / whole:.0%} to {_WHY[second.name][0]}"
+    advice = [_WHY[part.name][1] for part in (first, second) if part is first or part.seconds > whole / 4]
+    return " ".join((f"{said}.", *advice, *_troubles(story)))
+
+
+def _troubles(story: Story) -> list[str]:
+    notes = Counter(note.name for note in story.notes)
+    limited = sum(note.name == "call:retry" and note.fields.get("status") == HTTP_LIMIT for note in story.notes)
+    lost, runs = story.tasks.ok.count(LOST), len(story.runs)
+    told = (
+        (notes["worker:crashed"], "1 worker crashed", f"{notes['worker:crashed']:,} workers crashed"),
+        (lost, "1 attempt was lost", f"{lost:,} attempts were lost"),
+        (limited, "1 call was refused with 429", f"{limited:,} calls were refused with 429"),
+        (runs - 1, "it took 2 runs", f"it took {runs} runs"),
+    )
+    found = [one if count == 1 else many for count, one, many in told if count > 0]
+    text = ", ".join(found)
+    return [text[0].upper() + text[1:] + "."] if found else []
 
 
 def percentile(ordered: Sequence[float], share: float) -> float:

@@ -13,9 +13,16 @@
   }
   ["pointermove", "pointerdown", "focusin"].forEach(function (name) { document.addEventListener(name, show); });
   ["focusout", "scroll"].forEach(function (name) { document.addEventListener(name, hide); });
+  function reveal() {
+    var row = document.getElementById(location.hash.slice(1)), group = row && row.closest("details");
+    if (group && !group.open) { group.open = true; row.scrollIntoView(); }
+  }
+  window.addEventListener("hashchange", reveal);
+  reveal();
   document.addEventListener("keydown", function (event) {
     var at = document.activeElement, step = { ArrowRight: 1, ArrowLeft: -1 }[event.key];
     if (event.key === "Escape") hide();
+    if (event.key === "Enter" && at && at.closest("svg a")) location.hash = at.closest("svg a").getAttribute("href");
     if (!step || !at || !at.matches("svg [tabindex]")) return;
     var all = Array.from(at.ownerSVGElement.querySelectorAll("[tabindex]")), next = all[all.indexOf(at) + step];
     if (!next) return;

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 import time
 from collections.abc import Iterable, Sequence
 from html import escape
@@ -9,8 +10,9 @@ from pathlib import Path
 
 from mrengine.profiling import format_duration
 from mrengine.report import charts, numbers, theme
+from mrengine.report.gantt import gantt
 from mrengine.report.numbers import Cause
-from mrengine.report.story import Failure, Story, read_story
+from mrengine.report.story import DONE, Failure, Story, read_story
 
 __all__ = ["render", "write_report"]
 
@@ -18,6 +20,7 @@ ROWS = 100  # of failures in one group
 ALL_ROWS = 500
 DOCUMENTS = 100
 WHOLE = 12  # documents that are shown where all are whole
+MODELS = 6  # with a chart of their own
 LONGEST = 300  # characters of a message
 
 
@@ -74,13 +77,15 @@ def _head(story: Story) -> str:
 def _cards(story: Story) -> str:
     now, projected = numbers.cost(story)
     wall = numbers.wall_s(story)
-    ended = sum(story.tasks.ok)
+    ended = story.tasks.ok.count(DONE)
     crashes = sum(note.name == "worker:crashed" for note in story.notes)
+    several = story.total > story.chunks
     refused = sum(note.name == "call:retry" for note in story.notes)
     usage = [use.usage for use in story.spending.values()]
     cells = [
-        (f"{story.done:,} of {story.total:,}", "chunks done"),
-        (f"{story.failed:,}", "chunks failed"),
+        (f"{story.done:,} of {story.total:,}", "tasks done: each chunk by each model" if several else "chunks done"),
+        (f"{story.failed:,}", "failed"),
+        *([(f"{story.in_flight:,}", "in flight now")] if story.in_flight else []),
         (format_duration(wall * 1000), "in runs"),
         (f"{ended / wall:,.1f}" if wall > 0 else "–", "results a second"),
         (f"{sum(use.calls for use in story.spending.values()):,}", "calls answered"),
@@ -111,11 +116,13 @@ def _timeline(story: Story) -> str:
     key = _key(
         ('<rect width="14" height="10" y="2" class="done"/>', "result"),
         ('<rect width="14" height="10" y="2" fill="url(#hatch)"/>', "failure"),
+        ('<rect width="14" height="10" y="2" fill="url(#lost)"/>', "attempt lost"),
+        ('<rect width="14" height="6" y="4" fill="url(#dots)"/>', "waits for the rate limit"),
         ('<use href="#crash" x="7" y="7"/>', "worker crashed"),
         ('<use href="#again" x="7" y="7"/>', "chunk tried again"),
         ('<use href="#refusal" x="7" y="7"/>', "call refused and tried again"),
     )
-    return f"<section><h2>Tasks over time</h2>{key}{_scroll(charts.gantt(story), 'Tasks over time')}</section>"
+    return f"<section><h2>Tasks over time</h2>{key}{_scroll(gantt(story), 'Tasks over time')}</section>"
 
 
 def _key(*pairs: tuple[str, str]) -> str:
@@ -126,12 +133,24 @@ def _key(*pairs: tuple[str, str]) -> str:
 def _tokens(story: Story) -> str:
     if not story.granted:
         return ""
+    of: dict[int, list[tuple[float, int]]] = {}
+    for at, tokens, model in zip(story.granted_at, story.granted, story.granted_to, strict=True):
+        of.setdefault(model, []).append((at, tokens))
+    order = sorted(of, key=lambda model: -sum(tokens for _, tokens in of[model]))
+    parts = [_granted(story, story.models[model], of[model]) for model in order[:MODELS]]
+    if more := len(order) - MODELS:
+        parts.append(f'<p class="dim">… and {more} more models.</p>' if more > 0 else "")
+    told = '<p class="dim">Of each minute before: what calls reserved, less what they gave back once answered.</p>'
+    return f"<section><h2>Tokens granted a minute, against the limit</h2>{told}{''.join(parts)}</section>"
+
+
+def _granted(story: Story, model: str, grants: list[tuple[float, int]]) -> str:
     limits = story.runs[-1].facts.get("limits")
-    known = [value for value in limits.values() if value] if isinstance(limits, dict) else []
-    limit = float(sum(known)) if known and isinstance(limits, dict) and len(known) == len(limits) else None
-    told = "" if limit else '<p class="dim">No limit was given; the provider’s own may hold.</p>'
-    chart = _scroll(charts.tokens_over_time(story, limit), "Tokens granted over time")
-    return f"<section><h2>Tokens granted in the last minute, against the limit</h2>{told}{chart}</section>"
+    known = limits.get(model) if isinstance(limits, dict) else None
+    limit = float(known) if isinstance(known, (int, float)) and known > 0 else None
+    told = "" if limit else '<span class="dim">: no limit was given; the provider’s own may hold</span>'
+    chart = _scroll(charts.tokens_over_time(charts.Axis(story.runs), sorted(grants), limit), f"Tokens granted: {model}")
+    return f"<p>{_cut(model)}{told}</p>{chart}"
 
 
 def _latency(story: Story) -> str:
@@ -158,22 +177,31 @@ def _failures(story: Story) -> str:
         return "<section><h2>Failures</h2><p>None.</p></section>"
     left = ALL_ROWS
     groups: list[str] = []
+    named: set[int] = set()  # with several models a chunk has several rows
     for cause in numbers.causes(story.failures):
         shown = cause.failures[: min(ROWS, left)]
         left -= len(shown)
-        groups.append(_group(cause, shown, opened=not groups))
+        groups.append(_group(story, cause, shown, named, opened=not groups))
     return f"<section><h2>Failures by cause</h2>{''.join(groups)}</section>"
 
 
-def _group(cause: Cause, shown: Sequence[Failure], *, opened: bool) -> str:
-    rows = [
-        f'<tr id="chunk-{failure.chunk_id}"><td class="n">{failure.chunk_id}</td><td>{_cut(failure.document_id)}</td>'
-        f'<td>{_cut(failure.model)}</td><td class="n">{failure.attempts}</td><td>{_cut(failure.message)}</td></tr>'
-        for failure in shown
-    ]
+def _group(story: Story, cause: Cause, shown: Sequence[Failure], named: set[int], *, opened: bool) -> str:
+    rows = []
+    for failure in shown:
+        name = f' id="chunk-{failure.chunk_id}"' if failure.chunk_id not in named else ""
+        named.add(failure.chunk_id)
+        span = story.spans.get(failure.chunk_id)
+        where = f"{span[0]:,}–{span[1]:,}" if span else ""
+        rows.append(
+            f'<tr{name}><td class="n">{failure.chunk_id}</td><td class="t">{_cut(failure.document_id)}</td>'
+            f'<td class="n">{where}</td><td class="t">{_cut(failure.model)}</td><td class="n">{failure.attempts}</td>'
+            f'<td class="t">{_cut(failure.message)}</td></tr>'
+        )
     more = len(cause.failures) - len(rows)
-    told = f'<p class="dim">… and {more:,} more: <code>mrengine show JOB --failures</code></p>' if more else ""
-    head = '<tr><th class="n">chunk</th><th>document</th><th>model</th><th class="n">attempts</th><th>cause</th></tr>'
+    shell = f"mrengine show {shlex.quote(story.job_id)} --failures"
+    told = f'<p class="dim">… and {more:,} more: <code>{escape(shell)}</code></p>' if more else ""
+    head = '<tr><th class="n">chunk</th><th>document</th><th class="n">characters</th>'
+    head += '<th>model</th><th class="n">attempts</th><th>cause</th></tr>'
     summary = f"<b>{len(cause.failures):,} × {_cut(cause.kind)}</b>: {_cut(cause.message)}"
     return f"<details{' open' if opened else ''}><summary>{summary}</summary>{_table(head, rows)}{told}</details>"
 
@@ -192,7 +220,7 @@ def _coverage(story: Story) -> str:
         done = sum(end - start for start, end, state in spans if state == 1)
         share = f"{done / length:.1%}" if length else "–"
         rows.append(
-            f'<tr><td style="width:30%">{_cut(name)}</td><td class="n">{share}</td>'
+            f'<tr><td class="t" style="width:30%">{_cut(name)}</td><td class="n">{share}</td>'
             f'<td style="width:55%">{charts.coverage_strip(length, spans)}</td></tr>'
         )
     more = len(documents) - len(rows)
@@ -246,7 +274,7 @@ def _against(story: Story, other: Story) -> str:
             ("chunks done", one.done, ""),
             ("chunks failed", one.failed, ""),
             ("time in runs", wall * 1000, "ms"),
-            ("results a second", sum(one.tasks.ok) / wall if wall else None, ""),
+            ("results a second", one.tasks.ok.count(DONE) / wall if wall else None, ""),
             ("calls answered", sum(use.calls for use in one.spending.values()), ""),
             ("tokens of prompts", sum(use.input_tokens for use in used), ""),
             ("tokens of answers", sum(use.output_tokens for use in used), ""),

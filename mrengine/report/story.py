@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import struct
 from array import array
+from bisect import bisect_right
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -16,11 +17,12 @@ from mrengine.log.view.job_view import ResumeEngine
 from mrengine.log.view.outcome_index import OutcomeIndex
 from mrengine.records import Usage
 
-__all__ = ["Failure", "Run", "Span", "Story", "read_story"]
+__all__ = ["DONE", "FAILED", "LOST", "Failure", "Run", "Story", "read_story"]
 
 MOST_NOTES = 200_000
 MOST_FAILURES = 20_000
-_INTENT = struct.Struct(">22x2x16sxdxQxQ")
+DONE, FAILED, LOST = 1, 0, -1
+SAME_S = 2.0  # between a crash and the records of the attempts that it ended
 
 
 @dataclass(slots=True)
@@ -50,17 +52,13 @@ class Failure(NamedTuple):
     at: float
 
 
-class Span(NamedTuple):
-    """Something with a length at a worker: a task, a call, a wait. Seconds since the epoch."""
-
-    worker: int
-    start: float
-    end: float
-
-
 @dataclass(slots=True)
 class Tasks:
-    """Finished tasks, one entry in each column. ``ok``: 1 for a result. Times in seconds since the epoch."""
+    """Tasks that ended, one entry in each column. Times in seconds since the epoch.
+
+    ``ok``: DONE, FAILED, or LOST for an attempt whose work is gone. ``worker``: -1 where nothing tells it. A failure
+    and a lost attempt begin with their first call, as the log knows no earlier time of theirs.
+    """
 
     chunk: array[int] = field(default_factory=lambda: array("q"))
     round: array[int] = field(default_factory=lambda: array("i"))
@@ -69,12 +67,12 @@ class Tasks:
     end: array[float] = field(default_factory=lambda: array("d"))
     ok: array[int] = field(default_factory=lambda: array("b"))
 
-    def add(self, chunk: int, round_: int, worker: int, start: float, end: float, *, ok: bool) -> None:
+    def add(self, chunk: int, round_: int, worker: int, start: float, end: float, ok: int) -> None:
         for column, value in (
-            (self.chunk, chunk), (self.round, round_), (self.worker, worker), (self.ok, int(ok)),
+            (self.chunk, chunk), (self.round, round_), (self.worker, worker), (self.ok, ok),
         ):  # fmt: skip
             column.append(value)
-        self.start.append(start)
+        self.start.append(min(start, end))
         self.end.append(end)
 
     def __len__(self) -> int:
@@ -107,7 +105,12 @@ class Spending:
 
 @dataclass(slots=True)
 class Story:
-    """A job's life. ``damage``: ranges of the log that are lost; ``now``: the newest time that any record tells."""
+    """A job's life. ``damage``: ranges of the log that are lost; ``now``: the newest time that any record tells.
+
+    ``granted``: reserved for a call, and later what its settlement gives back, below zero; ``granted_to``: the model's
+    place in ``models``. ``spans``: of each failed chunk, its characters in the document.
+    ``in_flight``: tasks that have called a model and not ended. ``documents``: id, characters, and what became of them.
+    """
 
     job_id: str = ""
     state: str = "interrupted"
@@ -116,6 +119,7 @@ class Story:
     settings: dict[str, Any] = field(default_factory=dict)
     models: tuple[str, ...] = ()
     total: int = 0
+    chunks: int = 0
     done: int = 0
     failed: int = 0
     runs: list[Run] = field(default_factory=list)
@@ -123,11 +127,13 @@ class Story:
     calls: Calls = field(default_factory=Calls)
     granted_at: array[float] = field(default_factory=lambda: array("d"))
     granted: array[int] = field(default_factory=lambda: array("q"))
+    granted_to: array[int] = field(default_factory=lambda: array("i"))
     notes: list[records.NoteRecord] = field(default_factory=list)
-    attempts: list[records.AttemptRecord] = field(default_factory=list)
     failures: list[Failure] = field(default_factory=list)
     spending: dict[str, Spending] = field(default_factory=dict)
     documents: list[tuple[str, int, list[tuple[int, int, int]]]] = field(default_factory=list)
+    spans: dict[int, tuple[int, int]] = field(default_factory=dict)
+    in_flight: int = 0
     damage: int = 0
     now: float = 0.0
 
@@ -139,6 +145,10 @@ class _Reader:
         self.story = Story()
         self.failures: dict[tuple[int, int], Failure] = {}
         self._models: dict[str, int] = {}
+        self._begun: dict[tuple[int, int, int], float] = {}  # the first call of tasks that have not ended
+        self._reserved: dict[tuple[int, int, bytes], int] = {}  # tokens of calls that are not settled
+        self._orphans: list[int] = []  # lost attempts whose worker is not known
+        self._redone: list[tuple[int, int, int, float, float]] = []  # chunk, round, worker; first call, new start
         self._take: dict[int, Callable[[bytes], None]] = {
             codec.ROUND: self._round,
             codec.INTENT: self._intent,
@@ -168,17 +178,28 @@ class _Reader:
         record = records.unpack_round(payload)
         story = self.story
         if record.round == 0 or not story.runs or story.runs[-1].state != "interrupted":
+            self._all_lost()
             story.runs.append(Run(len(story.runs) + 1, record.at, record.at, facts=dict(record.facts)))
         self._seen(record.at)
 
     def _intent(self, payload: bytes) -> None:
-        _, at, inputs, outputs = _INTENT.unpack_from(payload)
+        record = records.unpack_intent(payload)
+        tokens = record.input_tokens + record.output_tokens
+        self._reserved[record.chunk_id, record.model_index, record.digest] = tokens
+        self._grant(record.at, tokens, record.model)
+        self._begun.setdefault((record.round, record.chunk_id, record.model_index), record.at)
+        self._seen(record.at)
+
+    def _grant(self, at: float, tokens: int, model: str) -> None:
         self.story.granted_at.append(at)
-        self.story.granted.append(inputs + outputs)
-        self._seen(at)
+        self.story.granted.append(tokens)
+        self.story.granted_to.append(self._models.setdefault(model, len(self._models)))
 
     def _call(self, payload: bytes) -> None:
         record = records.unpack_call(payload)
+        reserved = self._reserved.pop((record.chunk_id, record.model_index, record.digest), None)
+        if reserved is not None:
+            self._grant(record.at, record.usage.total_tokens - reserved, record.model)
         calls = self.story.calls
         calls.chunk.append(record.chunk_id)
         calls.at.append(record.at)
@@ -197,12 +218,16 @@ class _Reader:
     def _result(self, payload: bytes) -> None:
         r = records.unpack_result(payload)
         start = r.at - r.duration_ms / 1000
-        self.story.tasks.add(r.chunk_id, r.round & 0xFFFF, r.worker_id, start, r.at, ok=True)
+        begun = self._begun.pop((r.round, r.chunk_id, r.model_index), start)
+        if begun < start:  # it may have been lost with a worker that another chunk ended
+            self._redone.append((r.chunk_id, r.round & 0xFFFF, r.worker_id, begun, start))
+        self.story.tasks.add(r.chunk_id, r.round & 0xFFFF, r.worker_id, start, r.at, DONE)
         self._seen(r.at)
 
     def _failure(self, payload: bytes) -> None:
         r = records.unpack_failure(payload)
-        self.story.tasks.add(r.chunk_id, r.round & 0xFFFF, r.worker_id, r.at, r.at, ok=False)
+        start = self._begun.pop((r.round, r.chunk_id, r.model_index), r.at)
+        self.story.tasks.add(r.chunk_id, r.round & 0xFFFF, r.worker_id, start, r.at, FAILED)
         if r.round & 0xFFFF == 0 and len(self.failures) < MOST_FAILURES:
             failure = Failure(r.chunk_id, r.document_id, r.model or "", r.kind, r.message, r.attempts, r.at)
             self.failures[r.chunk_id, r.model_index] = failure
@@ -210,8 +235,36 @@ class _Reader:
 
     def _attempt(self, payload: bytes) -> None:
         record = records.unpack_attempt(payload)
-        self.story.attempts.append(record)
+        start = self._begun.pop((record.round, record.chunk_id, record.model_index), record.at)
+        self._orphans.append(len(self.story.tasks))
+        self.story.tasks.add(record.chunk_id, record.round & 0xFFFF, -1, start, record.at, LOST)
         self._seen(record.at)
+
+    def _all_lost(self) -> None:
+        """What was in flight when the run before was killed."""
+        ended = self.story.runs[-1].ended if self.story.runs else 0.0
+        for (round_, chunk, _), at in self._begun.items():
+            self.story.tasks.add(chunk, round_ & 0xFFFF, -1, at, max(at, ended), LOST)
+        self._begun.clear()
+
+    def finish(self, *, running: bool) -> None:
+        """After the last record: what is open still, and whose attempts crashes took."""
+        if running:
+            self.story.in_flight = len(self._begun)
+        else:
+            self._all_lost()
+        crashes = sorted((note.at, note.worker_id) for note in self.story.notes if note.name == "worker:crashed")
+        for chunk, round_, worker, begun, start in self._redone:
+            for at, crashed in crashes[bisect_right(crashes, (begun, -1)) : bisect_right(crashes, (start, MOST_NOTES))]:
+                if crashed == worker:
+                    self.story.tasks.add(chunk, round_, worker, begun, at, LOST)
+                    break
+        for index in self._orphans if crashes else ():
+            at = self.story.tasks.end[index]
+            place = bisect_right(crashes, (at, MOST_NOTES))
+            near = min(crashes[max(0, place - 1) : place + 1], key=lambda crash: abs(crash[0] - at))
+            if abs(near[0] - at) < SAME_S:
+                self.story.tasks.worker[index] = near[1]
 
     def _note(self, payload: bytes) -> None:
         record = records.unpack_note(payload)
@@ -225,7 +278,8 @@ class _Reader:
         if self.story.runs:
             run = self.story.runs[-1]
             reason = record.summary.get("reason")
-            run.ended, run.state, run.reason = record.at, record.state, reason if isinstance(reason, str) else ""
+            run.state, run.reason = record.state, reason if isinstance(reason, str) else ""
+            run.ended = max(run.began, record.at)  # the clock may have been set back
 
     @property
     def models(self) -> tuple[str, ...]:
@@ -242,6 +296,7 @@ def read_story(folder: Path, *, state: str = "") -> Story:
         if stored.epoch is None:
             raise JobNotFound(f"the log in {folder} holds no job yet", job_id=folder.name)
         stored.reader.walk(reader.add)
+        reader.finish(running=state == "running")
         story = reader.story
         job = stored.epoch.job
         index = stored.index(0)
@@ -252,6 +307,10 @@ def read_story(folder: Path, *, state: str = "") -> Story:
         story.failures = [found for (chunk, model), found in reader.failures.items() if _fails(index, chunk, model)]
         story.damage += len(stored.recovery.damage)
         story.documents = _coverage(stored)
+        rows = stored.chunk_table(0)
+        story.chunks = len(rows)
+        failed = {failure.chunk_id for failure in story.failures}
+        story.spans = {chunk: (rows[chunk].start, rows[chunk].end) for chunk in failed if chunk < len(rows)}
     story.now = story.now or job.at
     story.runs = story.runs or [Run(1, job.at, story.now)]
     story.state = state or (story.runs[-1].state)

@@ -7,10 +7,12 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, TextIO
 
-from mrengine.report.charts import lanes
-from mrengine.report.story import Story, read_story
+from mrengine.report.gantt import lanes
+from mrengine.report.story import DONE, FAILED, LOST, Story, read_story
 
 __all__ = ["trace_events", "write_trace"]
+
+OUTCOMES = {DONE: "result", FAILED: "failure", LOST: "lost"}
 
 
 def write_trace(folder: Path, path: Path) -> None:
@@ -52,7 +54,7 @@ def trace_events(story: Story) -> Iterator[dict[str, Any]]:
                 "tid": row,
                 "ts": us(start),
                 "dur": us(end) - us(start),
-                "args": {"round": tasks.round[index], "outcome": "result" if tasks.ok[index] else "failure"},
+                "args": {"round": tasks.round[index], "outcome": OUTCOMES[tasks.ok[index]]},
             }
     calls = story.calls
     for number, at in enumerate(calls.at):
@@ -79,4 +81,4 @@ def trace_events(story: Story) -> Iterator[dict[str, Any]]:
     total = 0
     for at, tokens in sorted(zip(story.granted_at, story.granted, strict=True)):
         total += tokens
-        yield {"ph": "C", "name": "tokens granted", "pid": 0, "ts": us(at), "args": {"tokens": total}}
+        yield {"ph": "C", "name": "tokens taken", "pid": 0, "ts": us(at), "args": {"tokens": total}}

@@ -130,7 +130,7 @@ class LoggedCall:
 
     def _reserve(self, budget: BudgetPort, request: Request) -> LeaseLike:
         """Wait for permission to make one attempt: the task's own time stands still meanwhile."""
-        with self._patience.standing_in_line(self._models.on_wait) as waiting:
+        with self._models.in_line(self._patience, self._task.chunk) as waiting:
             lease = budget.acquire(
                 self._model.name,
                 self._tokens(request),
@@ -250,4 +250,4 @@ class LoggedCall:
         fields = {"chunk_id": self._task.chunk, "model": self._model.name, "status": error.status, "attempt": attempt}
         fields["error"] = told(error, self._texts, self._models.secrets())  # a provider of the user's own may quote
         fields |= {"wait_s": wait_s, "limited": isinstance(error, RateLimited)}
-        self._models.note("call:retry", fields)
+        self._models.note("call:retry", fields, self._task.chunk)

@@ -8,7 +8,7 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, contextmanager
 from itertools import count
 from typing import TYPE_CHECKING, Any
 
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from mrengine.providers.base import Provider
     from mrengine.providers.call.breaker import Breaker
     from mrengine.providers.models.model import Model
-    from mrengine.worker.deadline import Deadline
+    from mrengine.worker.deadline import Deadline, OnWait
     from mrengine.worker.ports import BudgetPort
 
 __all__ = ["ModelClients"]
@@ -216,7 +216,7 @@ class ModelClients:
         model = self._models[index]
         if self.budget is None:
             raise ConfigError("this job has no budget to reserve from", setting="limits")
-        with patience.standing_in_line(self.on_wait) as on_wait:
+        with self.in_line(patience, task.chunk) as on_wait:
             lease = self.budget.acquire(
                 model.name,
                 tokens,
@@ -230,15 +230,29 @@ class ModelClients:
         grant = ExternalCall(model.name, tokens, max_tokens)
         return external_call(lease, model, grant, task=task, round_=self.config.round, emit=self.emit, done=done)
 
-    def on_wait(self, model: str, wait_ms: float) -> None:
-        self._rests[model] = time.monotonic() + wait_ms / 1e3
-        self.note("budget:wait", {"model": model, "wait_ms": wait_ms})
+    @contextmanager
+    def in_line(self, patience: Deadline, chunk: int) -> Iterator[OnWait]:
+        """While a chunk's call waits for a budget: told when that takes a while, and at its end how long."""
+        began, waiting = time.monotonic(), ""
 
-    def note(self, name: str, fields: dict[str, Any]) -> None:
-        """Tell the host something that is not for the log."""
+        def on_wait(model: str, wait_ms: float) -> None:
+            nonlocal waiting
+            waiting, self._rests[model] = model, time.monotonic() + wait_ms / 1e3
+            self.note("budget:wait", {"model": model, "wait_ms": wait_ms}, chunk)
+
+        try:
+            with patience.standing_in_line(on_wait) as told:
+                yield told
+        finally:
+            if waiting:
+                waited_ms = (time.monotonic() - began) * 1e3
+                self.note("budget:waited", {"model": waiting, "wait_ms": waited_ms}, chunk)
+
+    def note(self, name: str, fields: dict[str, Any], chunk: int) -> None:
+        """Tell the host of something that is no outcome, and leave it in the log for reports."""
         if name == "call:retry" and fields["limited"]:
             self._rests[fields["model"]] = time.monotonic() + fields["wait_s"]
-        self.emit(m.NOTE, -1, -1, msgpack.packb([name, fields]))
+        self.emit(m.NOTE, chunk, -1, msgpack.packb([name, fields]))
 
     def provider(self, model: Model) -> Provider:
         """A model's provider; made once a worker, after the fork."""

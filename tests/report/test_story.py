@@ -11,7 +11,8 @@ from mrengine.errors import JobNotFound
 from mrengine.log.file.wal import WriteAheadLog
 from mrengine.log.format import codec
 from mrengine.report import numbers
-from mrengine.report.charts import Axis, lanes
+from mrengine.report.charts import Axis
+from mrengine.report.gantt import lanes
 from mrengine.report.story import read_story
 from tests.log.sample import result
 from tests.report.logs import HOUR, write
@@ -21,7 +22,8 @@ def test_a_run_is_read_with_its_tasks_calls_notes_and_money(tmp_path: Path) -> N
     write(tmp_path / "j", chunks=60, failed=(3, 30))
     story = read_story(tmp_path / "j")
     assert (story.state, story.total, story.done, story.failed) == ("done", 60, 58, 2)
-    assert len(story.tasks) == len(story.calls) == len(story.granted) == 60
+    assert len(story.tasks) == len(story.calls) == 60
+    assert sum(story.granted) == story.spending["plain"].usage.total_tokens
     assert {note.name for note in story.notes} == {"worker:crashed", "call:retry", "budget:wait"}
     assert [failure.chunk_id for failure in story.failures] == [3, 30]
     assert story.spending["plain"].usage.input_tokens == 6_000
@@ -34,7 +36,7 @@ def test_the_shares_add_up_to_the_time_of_all_slots(tmp_path: Path) -> None:
     parts = {part.name: part.seconds for part in numbers.shares(story)}
     assert math.fsum(parts.values()) == pytest.approx(numbers.wall_s(story) * 6)
     assert max(parts, key=parts.__getitem__) == "model"
-    assert "went to: model" in numbers.verdict(story)
+    assert "went to calls to the model" in numbers.verdict(story)
 
 
 def test_a_job_that_was_killed_ends_with_its_last_record(tmp_path: Path) -> None:

@@ -1,0 +1,217 @@
+"""The chart of tasks over time, a row for each worker and slot."""
+
+from __future__ import annotations
+
+import math
+from bisect import bisect_right
+from collections.abc import Mapping, Sequence
+from html import escape
+from typing import Any, NamedTuple
+
+from mrengine.profiling import format_duration
+from mrengine.report.charts import LEFT, Axis, clock_time, num, svg
+from mrengine.report.story import DONE, FAILED, LOST, Story
+
+__all__ = ["gantt", "lanes"]
+
+SINGLE = 1_000  # tasks that are drawn one by one; more are joined where they lie closer than a pixel
+LANES = 64  # rows at most; beyond it a row is a worker, and beyond that several
+ROW, BAR = 14.0, 10.0
+MOST_MARKS = 400
+ROWS_TOLD = 500  # failures that have a row in the page
+
+
+class Lane(NamedTuple):
+    """A row of the Gantt chart: its name, and its tasks as (start, end, index), which do not overlap."""
+
+    name: str
+    tasks: list[tuple[float, float, int]]
+
+
+def lanes(story: Story) -> list[Lane]:
+    """The tasks of each worker in as many rows as ran at once: its slots, as far as they can be told."""
+    rows: dict[int, list[list[tuple[float, float, int]]]] = {}
+    tasks = story.tasks
+    for index in sorted(range(len(tasks)), key=tasks.start.__getitem__):
+        if tasks.worker[index] < 0:  # nothing tells who had it
+            continue
+        start, end = tasks.start[index], tasks.end[index]
+        mine = rows.setdefault(tasks.worker[index], [])
+        for row in mine:
+            if row[-1][1] <= start + 0.002:
+                row.append((start, end, index))
+                break
+        else:
+            mine.append([(start, end, index)])
+    found = [
+        Lane(f"worker {worker}" + (f".{number}" if len(mine) > 1 else ""), row)
+        for worker, mine in sorted(rows.items())
+        for number, row in enumerate(mine)
+    ]
+    if len(found) <= LANES:
+        return found
+    step = math.ceil(len(found) / LANES)
+    joined = [found[at : at + step] for at in range(0, len(found), step)]
+    return [Lane(f"{g[0].name} …", sorted(task for lane in g for task in lane.tasks)) for g in joined]
+
+
+_LOOKS = {DONE: 'class="done"', FAILED: 'fill="url(#hatch)"', LOST: 'fill="url(#lost)"'}
+_PAINTS = {DONE: "var(--done)", FAILED: "url(#hatch)", LOST: "url(#lost)"}
+_NAMES = {DONE: "done", FAILED: "failed", LOST: "lost"}
+
+
+class _Places:
+    """Where the tasks of the chunks that notes tell of were drawn."""
+
+    def __init__(self, story: Story, rows: Sequence[Lane], tops: Sequence[float]) -> None:
+        self._told = {note.chunk_id for note in story.notes if note.chunk_id >= 0}
+        self._of: dict[int, list[tuple[float, float, float]]] = {}
+        self._first: dict[str, float] = {}
+        for lane, y in zip(rows, tops, strict=True):
+            self._first.setdefault(lane.name.split(".")[0], y)
+            for start, end, index in lane.tasks:
+                chunk = story.tasks.chunk[index]
+                if chunk in self._told:
+                    self._of.setdefault(chunk, []).append((start, end, y))
+
+    def y(self, chunk: int, worker: int, at: float) -> float:
+        """The row of the chunk's task at that time; else the first of the worker, else above all."""
+        for start, end, y in self._of.get(chunk, ()):
+            if start - 0.05 <= at <= end + 0.05:
+                return y
+        return self._first.get(f"worker {worker}", 2.0)
+
+
+def gantt(story: Story) -> str:
+    """Rows of tasks for each worker and slot, with their waits; deaths, refusals and retries are marked on them."""
+    axis, rows = Axis(story.runs), lanes(story)
+    height = ROW * max(1, len(rows)) + 16
+    tops = [16 + number * ROW for number in range(len(rows))]
+    places = _Places(story, rows, tops)
+    single = len(story.tasks) <= SINGLE
+    body = [axis.frame(height)]
+    for lane, y in zip(rows, tops, strict=True):
+        body.append(f'<text x="{LEFT - 6:.0f}" y="{num(y + 9)}" text-anchor="end">{escape(lane.name)}</text>')
+        body.append(_single(story, axis, lane, y) if single else _joined(story, axis, lane, y))
+    body.append(_waits(story, axis, places))
+    if not single:
+        body.append(_slices(story, axis, height))
+    body.append(_marks(story, axis, places))
+    label = f"Tasks over time: {len(story.tasks)} tasks in {len(rows)} rows."
+    return svg(height + 18, "".join(body), label)
+
+
+def _single(story: Story, axis: Axis, lane: Lane, y: float) -> str:
+    tasks, shown = story.tasks, {failure.chunk_id for failure in story.failures[:ROWS_TOLD]}
+    parts: list[str] = []
+    for start, end, index in lane.tasks:
+        x, right, outcome = axis.x(start), axis.x(end), tasks.ok[index]
+        of_round = f", round {tasks.round[index]}" if tasks.round[index] else ""
+        tip = f"chunk {tasks.chunk[index]}{of_round}: {_NAMES[outcome]}, {format_duration((end - start) * 1000)}"
+        rect = (
+            f'<rect {_LOOKS[outcome]} x="{num(x)}" y="{num(y)}" width="{num(max(1.5, right - x))}" '
+            f'height="{BAR:.0f}" data-tip="{escape(tip)}" tabindex="{-1 if parts else 0}"/>'
+        )
+        linked = outcome == FAILED and tasks.chunk[index] in shown
+        parts.append(f'<a href="#chunk-{tasks.chunk[index]}" tabindex="-1">{rect}</a>' if linked else rect)
+    return f'<g class="tasks">{"".join(parts)}</g>'
+
+
+def _joined(story: Story, axis: Axis, lane: Lane, y: float) -> str:
+    """Bars as a path of each outcome; those closer than a pixel are one."""
+    paths = []
+    step = 1.0 if len(story.runs) * len(lane.tasks) < 50_000 else 2.0
+    for outcome, paint in _PAINTS.items():
+        times = [(start, end) for start, end, index in lane.tasks if story.tasks.ok[index] == outcome]
+        if times:
+            paths.append(f'<path class="row" stroke="{paint}" d="{_line(_merged(axis, times, step), y + BAR / 2)}"/>')
+    return "".join(paths)
+
+
+def _merged(axis: Axis, times: Sequence[tuple[float, float]], step: float) -> list[list[int]]:
+    """Whole pixels from and to, of sorted times."""
+    spans: list[list[int]] = []
+    for start, end in times:
+        x = round(axis.x(start))
+        right = max(x + 1, round(axis.x(end)))
+        if spans and x - spans[-1][1] <= step:
+            spans[-1][1] = max(spans[-1][1], right)
+        else:
+            spans.append([x, right])
+    return spans
+
+
+def _line(spans: Sequence[Sequence[int]], y: float) -> str:
+    """Spans as a broken line, each relative to the one before it: a third of the bytes of boxes."""
+    drawn, at = [f"M{spans[0][0]} {num(y)}"], spans[0][0]
+    for x, right in spans:
+        drawn.append(f"m{x - at} 0h{right - x}" if x > at else f"h{right - x}")
+        at = right
+    return "".join(drawn)
+
+
+def _waits(story: Story, axis: Axis, places: _Places) -> str:
+    """Waits for the rate limit, on the tasks that waited."""
+    rows: dict[float, list[tuple[float, float]]] = {}
+    for note in story.notes:
+        waited = note.fields.get("wait_ms") if note.name == "budget:waited" else None
+        if isinstance(waited, (int, float)) and 0 < waited < math.inf:
+            y = places.y(note.chunk_id, note.worker_id, note.at)
+            rows.setdefault(y, []).append((note.at - waited / 1000, note.at))
+    drawn = "".join(_line(_merged(axis, sorted(times), 1.0), y + BAR / 2) for y, times in rows.items())
+    return f'<path class="wait-line" stroke="url(#dots)" d="{drawn}"/>' if drawn else ""
+
+
+def _slices(story: Story, axis: Axis, height: float) -> str:
+    """Transparent columns whose tips tell what happened in that time."""
+    tasks = story.tasks
+    ends = sorted(zip(tasks.end, tasks.ok, strict=True))
+    notes = {name: sorted(note.at for note in story.notes if note.name == name) for name in _TOLD}
+    parts: list[str] = []
+    for since, until in axis.slices():
+        inside = [ok for _, ok in ends[bisect_right(ends, (since, 2)) : bisect_right(ends, (until, 2))]]
+        lines = [f"{clock_time(since)} – {clock_time(until)}"]
+        lines.append(", ".join(f"{inside.count(ok)} {name}" for ok, name in _NAMES.items() if ok >= 0 or ok in inside))
+        for name, what in _TOLD.items():
+            count = bisect_right(notes[name], until) - bisect_right(notes[name], since)
+            lines += [f"{count} {what}"] if count else []
+        x = axis.x(since)
+        tip = escape("\n".join(lines))
+        parts.append(
+            f'<rect class="hit" x="{num(x)}" y="0" width="{num(max(1.0, axis.x(until) - x))}" height="{num(height)}" '
+            f'data-tip="{tip}" tabindex="{-1 if parts else 0}"/>'
+        )
+    return "".join(parts)
+
+
+_TOLD = {"worker:crashed": "crashes", "budget:wait": "waits for the limit", "call:retry": "calls tried again"}
+_SHAPES = {"worker:crashed": "crash", "chunk:retry": "again", "call:retry": "refusal"}  # in the order of their weight
+_SAID = {"worker:crashed": "worker crashed", "chunk:retry": "tried again", "call:retry": "call refused"}
+
+
+def _marks(story: Story, axis: Axis, places: _Places) -> str:
+    """Deaths first: they must not be left out where there are too many marks."""
+    order = list(_SHAPES)
+    notes = sorted((note for note in story.notes if note.name in order), key=lambda note: order.index(note.name))
+    parts: list[str] = []
+    taken: set[tuple[str, int, float]] = set()
+    for note in notes:
+        chunk = _chunk(note.chunk_id, note.fields)
+        x, y = axis.x(note.at), places.y(chunk, note.worker_id, note.at) + BAR / 2
+        cell = (note.name, round(x / 4), y)
+        if cell in taken:
+            continue
+        taken.add(cell)
+        cause = note.fields.get("cause") or note.fields.get("error") or ""
+        who = f", chunk {chunk}" if chunk >= 0 else f", worker {note.worker_id}"
+        tip = f"{clock_time(note.at)} {_SAID[note.name]}{who}\n{str(cause)[:120]}"
+        parts.append(f'<use href="#{_SHAPES[note.name]}" x="{num(x)}" y="{num(y)}" data-tip="{escape(tip)}"/>')
+        if len(parts) >= MOST_MARKS:
+            break
+    return "".join(parts)
+
+
+def _chunk(chunk: int, fields: Mapping[str, Any]) -> int:
+    """Also of a retry, whose chunk is told by its fields alone."""
+    told = fields.get("chunk_id", -1)
+    return chunk if chunk >= 0 or not isinstance(told, int) else told
