@@ -45,6 +45,7 @@ from mrengine.settings import Keep, OnBusy, RunnerSettings, Settings, check_numb
 
 if TYPE_CHECKING:
     from typing_extensions import Unpack
+from mrengine.telemetry.watcher import open_watchers
 
 __all__ = ["MapReduceRunner"]
 
@@ -204,6 +205,8 @@ class MapReduceRunner:
             document = spool_unnamed(jobs, document, skip=settings.on_source_error == "skip")
             given = auto_job_id(document.rows, settings, self._resolve(), mapping)
         self._last_id = name = check_job_id(given) if given is not None else new_job_id()
+        kinds = {model.name: model.kind for model in config.models}
+        config = replace(config, watchers=open_watchers(settings.telemetry, name, kinds))
         return JobRun(config, name, jobs / name, mapping, until=until), document
 
     def _describe(self, asked: _Asked, *, named: bool) -> MapFunction:

@@ -12,12 +12,15 @@ import math
 import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import MISSING, Field, dataclass, field, fields, replace
-from typing import Any, Literal, TypedDict, get_args
+from typing import TYPE_CHECKING, Any, Literal, TypedDict, get_args
 
 from mrengine.errors import ChunkingError, ConfigError
 from mrengine.model_settings import check_budget, check_number
 from mrengine.profiling import PerformanceCollector
 from mrengine.records import Budget, ModelSpec, Price, RateLimit
+
+if TYPE_CHECKING:
+    from mrengine.telemetry.watcher import Watcher
 
 __all__ = ["RunnerSettings", "Settings", "check_number", "setting_fields"]
 
@@ -160,10 +163,7 @@ class Settings:
         10.0, "How long calls in flight may take to end once a job stops.", least=0.0, whole=False
     )
     backoff_s: float = _setting(
-        1.0,
-        "The first wait before another attempt; each further one is up to twice as long.",
-        least=0.0,
-        whole=False,
+        1.0, "The first wait before another attempt; each further one may be twice as long.", least=0.0, whole=False
     )
     max_worker_rss: int | None = _setting(
         None, "Resident bytes beyond which a worker is replaced once its tasks have ended.", least=1
@@ -221,8 +221,12 @@ class Settings:
     progress: bool | None = _setting(None, "Whether to draw a progress bar. None: only on a terminal.")
     collector: PerformanceCollector | None = _setting(
         None,
-        "A `mrengine.profiling.PerformanceCollector` that runs fill with their stages, and with what functions under "
-        "`@profile` take in the workers.",
+        "A `mrengine.profiling.PerformanceCollector`: runs fill it with their stages, workers with their `@profile`s.",
+    )
+    telemetry: bool | Watcher | Sequence[Watcher] = _setting(
+        False,
+        "True: OpenTelemetry spans and metrics, by the providers that the program has set up (extra `otel`). Or what "
+        "watches runs: `mrengine.telemetry.OpenTelemetry`, `mrengine.telemetry.Prometheus`, or a list of these.",
     )
 
     @classmethod
@@ -392,3 +396,4 @@ class RunnerSettings(TypedDict, total=False):
     backend: str
     progress: bool | None
     collector: PerformanceCollector | None
+    telemetry: bool | Watcher | Sequence[Watcher]

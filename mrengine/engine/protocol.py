@@ -140,6 +140,7 @@ class WorkerConfig:
     single_flight: bool = False
     result_blob: bytes = field(default=b"", repr=False)  # the type of results; empty: any
     profile: bool = False  # what functions under @profile take goes to the host
+    traceparent: str = ""  # W3C's, of the run's trace; empty: there is none
 
 
 @dataclass(frozen=True, slots=True)

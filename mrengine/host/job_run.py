@@ -134,6 +134,7 @@ class JobRun:
             config.balancer,
             kind,
             config.settings.collector,
+            config.watchers,
         )
         if ready.finished:
             self._begin_round(0)
@@ -308,6 +309,7 @@ class JobRun:
         state, summary = end_state(self._state, error, began=self._log.started), self.summary()
         if self._log.started:
             self._log.end(state, summary)
+        self.config.watchers.end(state)
         self.config.dispatcher.emit(events.JobEnd(job_id=self.job_id, at=time.time(), state=state, summary=summary))
 
     def close(self) -> None:

@@ -19,7 +19,14 @@ from mrengine.log.format import codec
 from mrengine.log.format.chunk_rows import document_of
 from mrengine.log.format.codec import Frame
 from mrengine.log.format.packing import key
-from mrengine.log.format.records import FailureRecord, ResultRecord, unpack_call, unpack_failure, unpack_result
+from mrengine.log.format.records import (
+    FailureRecord,
+    ResultRecord,
+    unpack_attempt,
+    unpack_call,
+    unpack_failure,
+    unpack_result,
+)
 from mrengine.log.view.document_facts import ChunkFacts
 from mrengine.log.view.job_view import ResumeEngine
 from mrengine.log.view.results import UNREADABLE, Results, failure_of, result_of
@@ -27,11 +34,13 @@ from mrengine.profiling import PerformanceCollector
 from mrengine.progress import Progress, Silent
 from mrengine.providers.models.balancer import ModelLoadBalancer
 from mrengine.records import ChunkFailure, ChunkResult, Usage
+from mrengine.telemetry.watcher import Watchers
 
 __all__ = ["LogFollower", "Outcome"]
 
 Outcome = ChunkResult | ChunkFailure
 _NO_USAGE = Usage()
+NOBODY = Watchers(())
 log = logging.getLogger("mrengine")
 PRINTED = "map_fn"  # the logger of what map functions print
 
@@ -49,11 +58,13 @@ class LogFollower:
         balancer: ModelLoadBalancer | None,
         result_type: Any = None,
         collector: PerformanceCollector | None = None,
+        watchers: Watchers = NOBODY,
     ) -> None:
         self._job_id, self._dispatcher, self._progress, self.tally = job_id, dispatcher, progress, tally
         self._balancer = balancer  # for its statistics alone: the supervisor has one of its own, and decides
         self._result_type = result_type  # of the map round's results
         self._stages = StageTimes(collector) if collector is not None else None
+        self._watchers = watchers
         self.view = view
         self._chunk_facts: ChunkFacts | None = None
         self.started_at: int | None = None
@@ -64,6 +75,8 @@ class LogFollower:
         self.round = round_
         if self.started_at is None:
             self.started_at = self.view.position
+        if self._watchers:
+            self._watchers.begin_round(round_, self.view.index(round_).total)
         if round_ == 0:
             index = self.view.index(0)
             self.tally.total, self.tally.resumed = index.total, index.done
@@ -88,7 +101,19 @@ class LogFollower:
         document = document_of(self.view.chunk_table(), self.view.documents(), chunk)
         return FailureRecord(round_ & 0xFFFF, chunk, model, document, None, 0, 1, time.time(), "damaged", UNREADABLE)
 
+    def _watched(self, frame: Frame, counts: bool) -> None:
+        if frame.kind == codec.CALL:
+            self._watchers.call(unpack_call(frame.payload))
+        elif frame.kind == codec.ATTEMPT:
+            self._watchers.attempt(unpack_attempt(frame.payload))
+        elif counts and frame.kind == codec.RESULT:
+            self._watchers.outcome(unpack_result(frame.payload))
+        elif counts and frame.kind == codec.FAILURE:
+            self._watchers.outcome(unpack_failure(frame.payload))
+
     def _told(self, frame: Frame, counts: bool, wanted: bool) -> Outcome | None:
+        if self._watchers:
+            self._watched(frame, counts)
         if frame.kind == codec.CALL:
             call = unpack_call(frame.payload)
             if self._stages is not None:
@@ -181,6 +206,7 @@ class LogFollower:
             logger.log(line.level, "%s", line.text)
 
     def _note(self, note: Note) -> None:
+        self._watchers.note(note.name, note.fields)
         if note.name == "worker:crashed":
             self.tally.worker_restarts += 1
         elif note.name == "call:retry":
@@ -189,7 +215,7 @@ class LogFollower:
             self._progress.load(sum(note.fields["in_flight"].values()))
             if self._balancer is not None:
                 self._balancer.carries(note.fields["in_flight"])
-        elif note.name in ("profile", "budget:wait") and self._stages is not None:
+        elif note.name in ("profile", "budget:waited") and self._stages is not None:
             self._stages.note(note)
         elif note.name == "supervisor:crashed":
             log.error("the supervisor crashed:\n%s", note.fields["report"])

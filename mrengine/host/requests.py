@@ -28,6 +28,7 @@ from mrengine.providers.models.model import Model, every_lane, names_of
 from mrengine.providers.models.resolution import OPENAI
 from mrengine.records import Priority, RateLimit
 from mrengine.settings import Settings
+from mrengine.telemetry.watcher import Watchers
 
 __all__ = ["RoundSpec", "RunConfig", "check_terms", "open_request", "round_request"]
 
@@ -50,6 +51,7 @@ class RunConfig:
     session: Callable[[], Driver]  # the session that is open, or a new one
     drop_session: Callable[[], None]  # after its supervisor died
     run: str = field(default_factory=lambda: secrets.token_hex(8))  # what tells it from any other
+    watchers: Watchers = field(default_factory=lambda: Watchers(()))  # OpenTelemetry, Prometheus
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,6 +131,7 @@ def round_request(parts: RunConfig, job_id: str, round_: RoundSpec, *, since: in
             single_flight=settings.single_flight,
             result_blob=round_.mapping.result_blob,
             profile=settings.collector is not None,
+            traceparent=parts.watchers.traceparent,
         ),
         budget=_terms(parts, since),
         expected_calls=CALL_ROOM + 2 * round_.total,

@@ -37,7 +37,7 @@ class StageTimes:
 
     def note(self, note: Note) -> None:
         """Records of a worker or of the supervisor, or a wait for the budget."""
-        if note.name == "budget:wait":
+        if note.name == "budget:waited":
             self._collector.record("wait for budget", max(0.0, note.fields["wait_ms"]))
         else:
             self._collector.merge((name, ms) for name, ms in msgpack.unpackb(note.fields["records"]))

@@ -129,6 +129,11 @@ class Context:
         """The job's name."""
         return self._services.config.job_id
 
+    @property
+    def traceparent(self) -> str:
+        """W3C's, of the run's trace, for what a map function calls; "" without the setting ``telemetry``."""
+        return self._services.config.traceparent
+
     def complete(
         self,
         prompt: str,

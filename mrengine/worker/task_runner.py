@@ -21,6 +21,7 @@ from mrengine.log.format import codec, records
 from mrengine.log.format.instances import holds_instances, instance_of
 from mrengine.log.format.packing import pack
 from mrengine.log.format.values import Unstorable, normalise
+from mrengine.telemetry.context import continued
 from mrengine.worker.chunk_reader import TrackedChunk
 from mrengine.worker.context import Context, TaskCalls, WorkerServices
 from mrengine.worker.deadline import Deadline
@@ -211,7 +212,9 @@ class TaskRunner:
         started = time.monotonic()
         calls.chunk = chunk = self._ports.chunks.read(task.chunk)
         context = Context(self._services, task, chunk, calls, self._patience(task))
-        value, made = stored_value(self._map_fn(chunk, context), self._result_type)
+        with continued(self._config.traceparent):
+            given = self._map_fn(chunk, context)
+        value, made = stored_value(given, self._result_type)
         flags = chunk.position_read * records.READ_POSITION | chunk.facts_read * records.READ_FACTS
         flags |= made * records.FROM_INSTANCE
         self._emit_result(task, chunk, value, calls, started, flags)

@@ -1,0 +1,183 @@
+"""Spans and metrics of a run for OpenTelemetry, by the semantic conventions for generative AI.
+
+A job's span holds those of its rounds, a round's those of its chunks, a chunk's those of its calls. They are made in
+the host, with the times that the log tells, once a chunk has ended.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+from mrengine._version import __version__
+from mrengine.errors import ConfigError
+from mrengine.log.format.records import AttemptRecord, CallRecord, FailureRecord, ResultRecord
+from mrengine.telemetry import names
+from mrengine.telemetry.watcher import RunWatch
+
+if TYPE_CHECKING:
+    from opentelemetry.metrics import MeterProvider
+    from opentelemetry.trace import Span, TracerProvider
+
+__all__ = ["OpenTelemetry"]
+
+REFUSED = "refused"
+Key = tuple[int, int, int]
+
+
+class OpenTelemetry:
+    """For the setting ``telemetry``. None: the providers that the program has set up (``set_tracer_provider``, …)."""
+
+    def __init__(
+        self, *, tracer_provider: TracerProvider | None = None, meter_provider: MeterProvider | None = None
+    ) -> None:
+        try:
+            from opentelemetry import metrics, trace
+        except ImportError:
+            told = "telemetry: OpenTelemetry is not installed: pip install 'mrengine[otel]'"
+            raise ConfigError(told, setting="telemetry") from None
+        self._tracer = trace.get_tracer("mrengine", __version__, tracer_provider)
+        meter = metrics.get_meter("mrengine", __version__, meter_provider)
+        self.tokens = meter.create_histogram(
+            names.TOKEN_USAGE,
+            unit="{token}",
+            description="Tokens of prompts and answers.",
+            explicit_bucket_boundaries_advisory=names.TOKEN_BUCKETS,
+        )
+        self.durations = meter.create_histogram(
+            names.DURATION,
+            unit="s",
+            description="How long calls to models take.",
+            explicit_bucket_boundaries_advisory=names.DURATION_BUCKETS,
+        )
+        self.cost = meter.create_counter(names.COST, unit="USD", description="What answered calls cost.")
+        self.tasks = meter.create_counter(names.TASKS, unit="{task}", description="Tasks that ended, by outcome.")
+        self.retries = meter.create_counter(names.RETRIES, unit="{retry}", description="Calls and chunks tried again.")
+        self.waits = meter.create_histogram(names.WAIT, unit="s", description="Waits of calls for a rate limit.")
+        self.crashes = meter.create_counter(names.CRASHES, unit="{crash}", description="Workers that died.")
+
+    def watch(self, job_id: str, models: Mapping[str, str]) -> RunWatch:
+        """Start the job's span, in the context of this thread."""
+        return _Watch(self, self._tracer, job_id, models)
+
+
+class _Watch:
+    """One run. Calls of tasks that have not ended are kept, as their chunk's span comes first."""
+
+    def __init__(self, to: OpenTelemetry, tracer: Any, job_id: str, models: Mapping[str, str]) -> None:
+        from opentelemetry import trace
+        from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
+
+        self._to, self._tracer, self._models, self._trace = to, tracer, models, trace
+        self._job: Span = tracer.start_span(f"mrengine job {job_id}", attributes={names.JOB: job_id})
+        self._round: Span | None = None
+        self._calls: dict[Key, list[CallRecord]] = {}
+        carrier: dict[str, str] = {}
+        TraceContextTextMapPropagator().inject(carrier, trace.set_span_in_context(self._job))
+        self.traceparent = carrier.get("traceparent", "")
+
+    def begin_round(self, number: int, total: int) -> None:
+        """Start its span."""
+        self._end_round()
+        attributes = {names.ROUND: number, names.TASKS: total}
+        name = f"round {number}" if number else "map round"
+        self._round = self._tracer.start_span(name, self._within(self._job), attributes=attributes)
+
+    def _within(self, span: Span) -> Any:
+        return self._trace.set_span_in_context(span)
+
+    def call(self, record: CallRecord) -> None:
+        """Count what it used; its span waits for its chunk's."""
+        self._calls.setdefault((record.round, record.chunk_id, record.model_index), []).append(record)
+        attributes = self._attributes(record)
+        if record.finish_reason == REFUSED:
+            return
+        to = self._to
+        to.tokens.record(record.usage.input_tokens, {**attributes, names.TOKEN_TYPE: "input"})
+        to.tokens.record(record.usage.output_tokens, {**attributes, names.TOKEN_TYPE: "output"})
+        to.durations.record(max(0.0, record.latency_ms) / 1000, attributes)
+        if record.cost_usd:
+            to.cost.add(record.cost_usd, attributes)
+
+    def _attributes(self, record: CallRecord) -> dict[str, Any]:
+        kind = self._models.get(record.model, "")
+        found = {names.OPERATION: "chat", names.REQUEST_MODEL: record.model}
+        found[names.PROVIDER] = names.PROVIDERS.get(kind, kind or "unknown")
+        return found
+
+    def outcome(self, record: ResultRecord | FailureRecord) -> None:
+        """A chunk's span, with those of its calls."""
+        calls = self._calls.pop((record.round, record.chunk_id, record.model_index), [])
+        attributes: dict[str, Any] = {names.CHUNK: record.chunk_id, names.WORKER: record.worker_id}
+        if isinstance(record, ResultRecord):
+            start, state, failed = record.at - record.duration_ms / 1000, "done", ""
+            attributes[names.ATTEMPT] = record.attempt
+        else:
+            start = min([record.at, *(_began(call) for call in calls)])
+            state, failed = "failed", record.kind
+            attributes[names.ATTEMPT] = record.attempts
+        counted = {names.OUTCOME: state, **({names.ERROR_TYPE: failed} if failed else {})}
+        self._to.tasks.add(1, counted)
+        span = self._tracer.start_span(
+            "chunk", self._within(self._round or self._job), attributes={**attributes, **counted}, start_time=_ns(start)
+        )
+        if failed:
+            span.set_status(self._trace.Status(self._trace.StatusCode.ERROR, failed))
+        self._spans(calls, span)
+        span.end(_ns(record.at))
+
+    def _spans(self, calls: list[CallRecord], parent: Span) -> None:
+        for call in calls:
+            attributes = self._attributes(call)
+            attributes |= {names.INPUT_TOKENS: call.usage.input_tokens, names.OUTPUT_TOKENS: call.usage.output_tokens}
+            attributes |= {names.CACHED_TOKENS: call.usage.cached_tokens, names.FINISH_REASONS: (call.finish_reason,)}
+            if call.finish_reason == REFUSED:
+                attributes[names.ERROR_TYPE] = REFUSED
+            span = self._tracer.start_span(
+                f"chat {call.model}",
+                self._within(parent),
+                kind=self._trace.SpanKind.CLIENT,
+                attributes=attributes,
+                start_time=_ns(_began(call)),
+            )
+            span.end(_ns(call.at))
+
+    def attempt(self, record: AttemptRecord) -> None:
+        """Another one follows."""
+        self._to.retries.add(1, {names.RETRY_OF: "chunk", names.ERROR_TYPE: record.kind})
+
+    def note(self, name: str, fields: Mapping[str, Any]) -> None:
+        """Retries of calls, waits, crashes."""
+        if name == "call:retry":
+            status = fields.get("status")
+            error = str(status) if status else "no answer"
+            told = {names.RETRY_OF: "call", names.REQUEST_MODEL: fields["model"], names.ERROR_TYPE: error}
+            self._to.retries.add(1, told)
+        elif name == "budget:waited":
+            self._to.waits.record(fields["wait_ms"] / 1000, {names.REQUEST_MODEL: fields["model"]})
+        elif name == "worker:crashed":
+            self._to.crashes.add(1)
+
+    def _end_round(self) -> None:
+        if self._round is not None:
+            for calls in self._calls.values():  # of tasks that have not ended
+                self._spans(calls, self._round)
+            self._round.end()
+        self._calls, self._round = {}, None
+
+    def end(self, state: str) -> None:
+        """The job's span ends; one that failed is an error."""
+        self._end_round()
+        self._job.set_attribute(names.STATE, state)
+        if state in ("failed", "timeout", "budget", "refused"):
+            self._job.set_status(self._trace.Status(self._trace.StatusCode.ERROR, state))
+        self._job.end(time.time_ns())
+
+
+def _began(call: CallRecord) -> float:
+    return call.at - max(0.0, call.latency_ms) / 1000
+
+
+def _ns(at: float) -> int:
+    return max(0, int(at * 1e9))
