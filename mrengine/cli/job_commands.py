@@ -12,6 +12,7 @@ from typing import Any
 import click
 
 from mrengine.cli.exits import DONE, FAILED
+from mrengine.cli.following import Following
 from mrengine.cli.job_ids import find_job, job_argument, jobs_argument
 from mrengine.cli.job_views import page, table
 from mrengine.cli.notes import say
@@ -28,6 +29,7 @@ from mrengine.records import JobStatus
 __all__ = ["COMMANDS"]
 
 FOLLOW_S = 0.5
+FOLLOW_LINES_S = 2.0
 
 
 @click.command()
@@ -63,7 +65,11 @@ def _record(status: JobStatus) -> dict[str, Any]:
 
 @click.command()
 @job_argument
-@click.option("--follow", is_flag=True, help="Print again whenever it changes, until it has ended.")
+@click.option(
+    "--follow",
+    is_flag=True,
+    help="Then a line whenever it changes, until it has ended: counts, pace, tokens, cost, time left, waits.",
+)
 @click.option("--failures", is_flag=True, help="The chunks that failed, why, and what the models had answered.")
 @state_option
 @click.option("--json", "as_json", is_flag=True, help="As JSON.")
@@ -73,15 +79,21 @@ def show(job_id: str, follow: bool, failures: bool, state_dir: str | None, as_js
     if failures:
         print_failures(job.failures(), as_json=as_json)
         return
+    following: Following | None = None
     while True:
         status = job.status()
         known = dataclasses.replace(status, updated=0, eta_s=None)
-        if known != last:
-            print_json(_record(status)) if as_json else echo(page(status))
+        ends = not follow or status.state != "running"
+        if known != last or ends:
+            if as_json:
+                print_json(_record(status)) if known != last else None
+            else:
+                echo(page(status) if following is None or ends else following.line(status))
             last = known
-        if not follow or status.state != "running":
+        if ends:
             return
-        time.sleep(FOLLOW_S)
+        following = following or Following(status)
+        time.sleep(FOLLOW_S if as_json else FOLLOW_LINES_S)
 
 
 @click.command()

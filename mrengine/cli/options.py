@@ -18,6 +18,7 @@ from mrengine.cli.job_ids import complete_models
 from mrengine.cli.notes import log_to_stderr, say
 from mrengine.cli.sources import has_folder
 from mrengine.errors import ConfigError
+from mrengine.profiling import PerformanceCollector
 from mrengine.providers.models.model import resolve_models
 from mrengine.records import Budget, ModelSpec, Price, RateLimit
 from mrengine.settings import Settings
@@ -104,6 +105,13 @@ _RUNNING = [
     click.option(
         "--wait", is_flag=True, help="Where another process runs the job, wait for its end: --timeout at most."
     ),
+    click.option(
+        "--profile",
+        type=click.Path(dir_okay=False, path_type=Path),
+        default=None,
+        metavar="FILE",
+        help="Write how long the stages of the run took to a JSON file, also where the run fails.",
+    ),
     state_option,
     click.option("--json", "as_json", is_flag=True, help="A line of JSON for each source or record."),
     click.option("--quiet", is_flag=True, help="No progress, no notes."),
@@ -138,6 +146,8 @@ def runner_settings(given: dict[str, Any]) -> dict[str, Any]:
         settings["answers"] = given["answers"] if given["answers"] in ("job", "shared") else Path(given["answers"])
     if given["single_flight"]:
         settings["single_flight"] = True
+    if given["profile"]:
+        settings["collector"] = _profiled(given["profile"])
     if given["price_file"]:
         settings["prices"] = given["price_file"]
     if given.get("target_tokens") is not None:
@@ -145,6 +155,22 @@ def runner_settings(given: dict[str, Any]) -> dict[str, Any]:
     if models := list(given["models"]) or Settings.of({}).models:
         settings["models"] = priced(models if isinstance(models, list) else [models], given["prices"])
     return settings
+
+
+def _profiled(path: Path) -> PerformanceCollector:
+    """A collector whose statistics are written when the command ends, however it does."""
+    if not path.parent.is_dir():
+        raise ConfigError(f"{path} cannot be written: there is no folder {path.parent}", setting="--profile")
+    collector = PerformanceCollector()
+
+    def write() -> None:
+        try:
+            collector.export(path)
+        except OSError as error:
+            say(f"{path} cannot be written: {error.strerror or error}")
+
+    click.get_current_context().call_on_close(write)
+    return collector
 
 
 def default_models(*, dry_run: bool) -> list[ModelSpec]:

@@ -162,16 +162,30 @@ def swatch(number: int) -> str:
 
 def coverage_strip(length: int, spans: Sequence[tuple[int, int, int]]) -> str:
     """A document from its first to its last character: done, failed, nothing yet."""
-    body = []
-    looks = {1: 'class="done"', 0: 'fill="url(#hatch)"', -1: 'class="idle"'}
-    last = {1: -1, 0: -1, -1: -1}
+    paints = {1: "var(--done)", 0: "url(#hatch)", -1: "var(--idle)"}
+    drawn: dict[int, list[list[int]]] = {state: [] for state in paints}
     for start, end, state in spans:
         x, right = round(start * WIDTH / max(1, length)), round(end * WIDTH / max(1, length))
-        if right <= last[state]:
-            continue
-        last[state] = right
-        body.append(f'<rect {looks[state]} x="{x}" y="0" width="{max(1, right - x)}" height="12"/>')
+        known = drawn[state]
+        if known and x <= known[-1][1]:
+            known[-1][1] = max(known[-1][1], right)
+        else:
+            known.append([x, max(x + 1, right)])
+    body = [
+        f'<path class="strip" stroke="{paint}" d="{line(drawn[state], 6)}"/>'
+        for state, paint in paints.items()
+        if drawn[state]
+    ]
     return svg(12, "".join(body), "Coverage from the first to the last character.", wide=False)
+
+
+def line(spans: Sequence[Sequence[int]], y: float) -> str:
+    """Spans as a broken line, each relative to the one before it: a third of the bytes of boxes."""
+    drawn, at = [f"M{spans[0][0]} {num(y)}"], spans[0][0]
+    for x, right in spans:
+        drawn.append(f"m{x - at} 0h{right - x}" if x != at else f"h{right - x}")
+        at = right
+    return "".join(drawn)
 
 
 def svg(height: float, body: str, label: str, *, wide: bool = True) -> str:

@@ -9,7 +9,7 @@ from html import escape
 from typing import Any, NamedTuple
 
 from mrengine.profiling import format_duration
-from mrengine.report.charts import LEFT, Axis, clock_time, num, svg
+from mrengine.report.charts import LEFT, Axis, clock_time, line, num, svg
 from mrengine.report.story import DONE, FAILED, LOST, Story
 
 __all__ = ["gantt", "lanes"]
@@ -124,7 +124,7 @@ def _joined(story: Story, axis: Axis, lane: Lane, y: float) -> str:
     for outcome, paint in _PAINTS.items():
         times = [(start, end) for start, end, index in lane.tasks if story.tasks.ok[index] == outcome]
         if times:
-            paths.append(f'<path class="row" stroke="{paint}" d="{_line(_merged(axis, times, step), y + BAR / 2)}"/>')
+            paths.append(f'<path class="row" stroke="{paint}" d="{line(_merged(axis, times, step), y + BAR / 2)}"/>')
     return "".join(paths)
 
 
@@ -141,15 +141,6 @@ def _merged(axis: Axis, times: Sequence[tuple[float, float]], step: float) -> li
     return spans
 
 
-def _line(spans: Sequence[Sequence[int]], y: float) -> str:
-    """Spans as a broken line, each relative to the one before it: a third of the bytes of boxes."""
-    drawn, at = [f"M{spans[0][0]} {num(y)}"], spans[0][0]
-    for x, right in spans:
-        drawn.append(f"m{x - at} 0h{right - x}" if x > at else f"h{right - x}")
-        at = right
-    return "".join(drawn)
-
-
 def _waits(story: Story, axis: Axis, places: _Places) -> str:
     """Waits for the rate limit, on the tasks that waited."""
     rows: dict[float, list[tuple[float, float]]] = {}
@@ -158,7 +149,7 @@ def _waits(story: Story, axis: Axis, places: _Places) -> str:
         if isinstance(waited, (int, float)) and 0 < waited < math.inf:
             y = places.y(note.chunk_id, note.worker_id, note.at)
             rows.setdefault(y, []).append((note.at - waited / 1000, note.at))
-    drawn = "".join(_line(_merged(axis, sorted(times), 1.0), y + BAR / 2) for y, times in rows.items())
+    drawn = "".join(line(_merged(axis, sorted(times), 1.0), y + BAR / 2) for y, times in rows.items())
     return f'<path class="wait-line" stroke="url(#dots)" d="{drawn}"/>' if drawn else ""
 
 

@@ -32,14 +32,17 @@ def test_a_run_prints_data_on_stdout_and_the_rest_on_stderr(cli: Any) -> None:
     assert f"done: {told[2]} chunks, {told[2]} of earlier runs, " in again.stderr.splitlines()[-1]
 
 
-def test_json_is_a_line_for_each_record(cli: Any) -> None:
+def test_json_is_a_line_for_each_record(cli: Any, tmp_path: Path) -> None:
     """Results as objects, with their usage; --quiet says nothing else."""
-    done = cli("run", "visit.txt", *ASK, "--json", "--quiet")
+    done = cli("run", "visit.txt", *ASK, "--json", "--quiet", "--profile", "profile.json")
     records = [json.loads(line) for line in done.stdout.splitlines()]
     assert [record["chunk_id"] for record in records] == list(range(len(records)))
     assert {record["type"] for record in records} == {"result"}
     assert records[0]["usage"]["output_tokens"] > 0
     assert done.stderr == ""
+    stages = json.loads((tmp_path / "profile.json").read_text())["statistics"]
+    assert {"read", "cut", "call", "map function", "commit"} <= stages.keys()
+    assert stages["call"]["count"] == len(records)
 
 
 def test_lines_end_with_a_line_feed_alone(cli: Any, tmp_path: Path) -> None:
