@@ -134,7 +134,7 @@ def test_a_running_job_is_busy_followed_and_cancelled(
 ) -> None:
     """5 for the second run and for purge; 4 for the cancelled one, and for runs after it, until uncancel."""
     (tmp_path / "lines.txt").write_text("".join(f"line {i}\n" for i in range(60)))
-    with LLMServer(latency_s=0.3) as server:
+    with LLMServer(latency_s=1.0) as server:
         options = ["run", "lines.txt", "--each-line", "--prompt", "Say $text", "--model", f"{server.url}#m"]
         options += ["--job-id", "slow", "--workers", "2"]
         process = cli(*options, start=True)

@@ -10,10 +10,12 @@ import pytest
 from mrengine.errors import JobNotFound
 from mrengine.log.file.wal import WriteAheadLog
 from mrengine.log.format import codec
+from mrengine.log.format import records as r
 from mrengine.report import numbers
 from mrengine.report.charts import Axis
 from mrengine.report.gantt import lanes
-from mrengine.report.story import read_story
+from mrengine.report.page import render
+from mrengine.report.story import LOST, read_story
 from tests.log.sample import result
 from tests.report.logs import HOUR, write
 
@@ -86,3 +88,54 @@ def test_a_folder_without_a_job_is_told(tmp_path: Path) -> None:
     tmp_path.chmod(0o700)
     with pytest.raises(JobNotFound):
         read_story(tmp_path)
+
+
+def test_waits_and_lost_attempts_stand_on_the_rows_where_they_were(tmp_path: Path) -> None:
+    """A chunk of worker 1 called, was lost with its worker, called again; another waited for 0.4 s."""
+    write(tmp_path / "j", chunks=12, workers=2, slots=1)
+    wal = WriteAheadLog.open(tmp_path / "j" / "log")
+    at = read_story(tmp_path / "j").now + 1
+    facts = {"workers": 2, "slots": 1, "limits": {}}
+    wal.append(codec.ROUND, r.pack_round(r.RoundRecord(0, at, 12, "v1", facts)))
+    wal.append(codec.INTENT, r.pack_intent(r.IntentRecord(0, 3, 0, b"d" * 16, at + 1, 10, 10, 10, "other")))
+    waited = {"model": "other", "wait_ms": 400.0}
+    wal.append(codec.NOTE, r.pack_note(r.NoteRecord(0, at + 1, "budget:waited", 1, 3, waited)))
+    crash = {"cause": "signal 9", "exitcode": -9}
+    wal.append(codec.NOTE, r.pack_note(r.NoteRecord(0, at + 3, "worker:crashed", 1, -1, crash)))
+    wal.append(codec.ATTEMPT, r.pack_attempt(r.AttemptRecord(0, 3, 0, at + 3, 1, "crash", "signal 9")))
+    wal.append(codec.INTENT, r.pack_intent(r.IntentRecord(0, 4, 0, b"e" * 16, at + 3, 10, 10, 10, "other")))
+    wal.append(codec.CLOSE, r.pack_close(r.CloseRecord(at + 4, "stopped", {})))
+    wal.commit()
+    wal.close()
+    story = read_story(tmp_path / "j")
+    lost = [index for index, ok in enumerate(story.tasks.ok) if ok == LOST]
+    assert [(story.tasks.chunk[index], story.tasks.worker[index]) for index in lost] == [(3, 1), (4, -1)]
+    assert story.tasks.end[lost[0]] - story.tasks.start[lost[0]] == pytest.approx(2)
+    assert numbers.waited_s(story) == pytest.approx(0.4)
+    page = render(story)
+    assert "chunk 3: lost, 2 s" in page
+    assert 'stroke="url(#dots)"' in page
+    assert "Tokens granted: other" in page
+    assert "it took 2 runs" in numbers.verdict(story)
+    running = read_story(tmp_path / "j", state="running")
+    assert running.in_flight == 1
+
+
+def test_records_of_kinds_to_come_and_notes_of_any_form_break_nothing(tmp_path: Path) -> None:
+    """Whatever a later version writes beside what this one knows; a clock that was set back."""
+    write(tmp_path / "j", chunks=12, close=False)
+    known = {kind for name, kind in vars(codec).items() if name.isupper() and isinstance(kind, int)}
+    wal = WriteAheadLog.open(tmp_path / "j" / "log")
+    for kind in sorted(set(range(1, 40)) - known):
+        wal.append(kind, b"\x93\x01\x02\x03")
+    for name in ("budget:waited", "budget:wait", "call:retry", "worker:crashed", "batch:sent"):
+        for value in ("x", None, -1.0, 1e300, {"a": 1}):
+            fields = {"wait_ms": value, "wait_s": value, "chunk_id": value, "cause": value}
+            wal.append(codec.NOTE, r.pack_note(r.NoteRecord(0, 5.0, name, -1, -1, fields)))
+    wal.append(codec.CLOSE, r.pack_close(r.CloseRecord(1.0, "stopped", {"reason": 3})))
+    wal.commit()
+    wal.close()
+    story = read_story(tmp_path / "j")
+    assert story.state == "stopped"
+    assert all(run.ended >= run.began for run in story.runs)
+    assert "Tasks over time" in render(story)
