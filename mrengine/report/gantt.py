@@ -14,7 +14,7 @@ from mrengine.report.story import DONE, FAILED, LOST, Story
 
 __all__ = ["gantt", "lanes"]
 
-SINGLE = 1_000  # tasks that are drawn one by one; more are joined where they lie closer than a pixel
+SINGLE = 1_300  # tasks that are drawn one by one; more are joined where they lie closer than a pixel
 LANES = 64  # rows at most; beyond it a row is a worker, and beyond that several
 ROW, BAR = 14.0, 10.0
 MOST_MARKS = 400

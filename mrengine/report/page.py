@@ -218,7 +218,7 @@ def _coverage(story: Story) -> str:
     for number in order[:shown]:
         name, length, spans = documents[number]
         done = sum(end - start for start, end, state in spans if state == 1)
-        share = f"{done / length:.1%}" if length else "–"
+        share = f"{min(1.0, done / length):.1%}" if length else "–"
         rows.append(
             f'<tr><td class="t" style="width:30%">{_cut(name)}</td><td class="n">{share}</td>'
             f'<td style="width:55%">{charts.coverage_strip(length, spans)}</td></tr>'
