@@ -83,7 +83,10 @@ def above(headings: Sequence[str], table_header: str) -> str:
 
 def fence(text: str) -> str:
     """Put a text between tags named by its own digest, so that no document can close its fence."""
-    tag = "data-" + blake2b(text.encode("utf-8", "surrogatepass"), digest_size=6).hexdigest()
+    data = text.encode("utf-8", "surrogatepass")
+    tag = "data-" + blake2b(data, digest_size=6).hexdigest()
+    while tag in text:  # one that was computed to name itself
+        tag = "data-" + blake2b(data, digest_size=6, salt=tag[-12:].encode()).hexdigest()
     return f"<{tag}>\n{text}\n</{tag}>"
 
 

@@ -28,11 +28,13 @@ from mrengine.host.rounds import RoundPlayer
 from mrengine.host.run_end import clear, close_payload, end_state, ending
 from mrengine.host.run_log import RunLog
 from mrengine.host.run_summary import SummaryBuilder
+from mrengine.host.stored_chunks import chunks_of
 from mrengine.host.waiting import BusyWait
 from mrengine.log.file.folder import claimed, remove
 from mrengine.log.view.job_view import ResumeEngine
 from mrengine.log.view.results import Results
 from mrengine.mapfn.describe import MapFunction
+from mrengine.mapfn.pickling import pack_function
 from mrengine.private import FolderLock
 from mrengine.records import ChunkResult, RunSummary
 from mrengine.sources.spool import sweep_spools
@@ -147,7 +149,18 @@ class JobRun:
             return
         newest = self.ready.view.state.newest
         assert newest is not None
-        yield from self._play(RoundSpec(0, newest.chunks(), self._mapping), wanted=wanted)
+        yield from self._play(RoundSpec(0, newest.chunks(), self._bound()), wanted=wanted)
+
+    def _bound(self) -> MapFunction:
+        """The map function; one that chooses among the chunks has seen them all."""
+        prepared = getattr(self._mapping.function, "prepared", None)
+        if prepared is None:
+            return self._mapping
+        epoch = self.follower.view.epoch
+        assert epoch is not None
+        chunks = chunks_of(self.follower.view, self.ready.spool)
+        function = prepared(chunks, epoch.job.settings.get("room_tokens"))
+        return replace(self._mapping, function=function, blob=pack_function(function, setting="map_fn"))
 
     def play_round(self, round_: int, inputs: Sequence[tuple[str, str]], mapping: MapFunction) -> Results:
         """Play a later round over texts, (document id, text) each, one task a text; its results, in order.
@@ -197,7 +210,7 @@ class JobRun:
     def _begin_round(self, round_: int) -> None:
         self.follower.begin(round_)
         if not self._log.started:
-            workers = self.config.settings.workers if self.config.settings.strategy == "parallel" else 1
+            workers = 1 if self.config.settings.strategy == "sequential" else self.config.settings.workers
             self._log.start(workers=workers, models=[model.name for model in self.config.models])
 
     def _tick(self) -> None:
