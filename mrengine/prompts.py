@@ -20,6 +20,7 @@ __all__ = ["PromptMap", "map_prompt"]
 
 _TEXT = re.compile(r"\$(?:text\b|\{text\})")
 _VALUE = re.compile(r"\$(?:(text|query|summary)\b|\{(text|query|summary)\})")
+_SHARE = 0.5
 LEAST_ANSWER = 200  # tokens that an answer may have, however short its text is
 # {name}, {{name}}, %(name)s, $name and ${name}: how other template languages name a value.
 _PLACEHOLDER = re.compile(
@@ -43,6 +44,7 @@ class PromptMap:
     on_truncation: str = "error"
     query: str | None = field(default=None, repr=False)
     most_tokens: int | None = None  # where max_tokens is None: what the model can answer at most
+    share: float = _SHARE  # and of the text's tokens, so many
 
     def __call__(self, chunk: Any, context: Any) -> Any:
         """The model's answer for one chunk."""
@@ -64,10 +66,10 @@ class PromptMap:
         return completion.text if self.response_model is None else completion.parsed
 
     def answer_tokens(self, text_tokens: int) -> int:
-        """``max_tokens``; where it is None, half as many as the text has, at least 200, and what the model can do."""
+        """``max_tokens``; where it is None, a share of what the text has, at least 200, and what the model can do."""
         if self.max_tokens is not None:
             return self.max_tokens
-        wanted = max(LEAST_ANSWER, text_tokens // 2)
+        wanted = max(LEAST_ANSWER, int(text_tokens * self.share))
         return wanted if self.most_tokens is None else min(wanted, self.most_tokens)
 
     def fill(self, fenced: str, summary: str | None = None) -> str:
@@ -108,6 +110,7 @@ class PromptMap:
             "on_truncation": self.on_truncation,
             **({} if self.query is None else {"query": self.query}),
             **({} if self.most_tokens is None else {"most_tokens": self.most_tokens}),
+            **({} if self.share == _SHARE else {"share": self.share}),
         }
 
     @property

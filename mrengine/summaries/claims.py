@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import json
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
-from mrengine.errors import TruncatedAnswer
+from mrengine.errors import InvalidAnswer, TruncatedAnswer
 from mrengine.prompts import PromptMap
+from mrengine.providers.call.structured import in_words
 from mrengine.summaries.quotes import QuoteFinder, numbers_in, page_at
 
 __all__ = ["CLAIMS", "ClaimMap"]
 
+_BRACE = re.compile(r"\{(?=\s*\")")
 _VERSION = 1  # of what is done with an answer
 _MOST = 200  # claims of one chunk: what is beyond is a model in a loop
 _WIDEST = 4_000  # characters of one claim, or of one quote
@@ -55,10 +59,23 @@ class ClaimMap:
         return {"claims": list(found.values())}
 
     def _asked(self, chunk: Any, context: Any) -> Any:
+        """The model's claims. A list that was cut is continued, in words, as a schema makes each part of an answer a
+        value of its own; of one that has no end, what is whole is taken.
+        """
         try:
             return self.prompt(chunk, context)
-        except TruncatedAnswer:  # another way to ask, as a schema makes each part of an answer a value of its own
+        except TruncatedAnswer:
+            pass
+        try:
             return replace(self.prompt, on_truncation="continue")(chunk, context)
+        except (TruncatedAnswer, InvalidAnswer):
+            plain = context.complete(
+                self.prompt.fill(chunk.fenced) + in_words(CLAIMS),
+                system=self.prompt.system,
+                max_tokens=self.prompt.answer_tokens(chunk.tokens),
+                on_truncation="allow",
+            )
+            return {"claims": _whole_ones(plain.text)}
 
     @property
     def map_version(self) -> str:
@@ -69,6 +86,20 @@ class ClaimMap:
     def preloads(self) -> tuple[str, ...]:
         """See PromptMap."""
         return self.prompt.preloads
+
+
+def _whole_ones(text: str) -> list[dict[str, str]]:
+    """The claims in a list that has no end."""
+    found: list[dict[str, str]] = []
+    decode = json.JSONDecoder().raw_decode
+    for brace in _BRACE.finditer(text):
+        try:
+            value, _ = decode(text, brace.start())
+        except (ValueError, RecursionError):
+            continue
+        if isinstance(value, dict) and all(isinstance(value.get(name), str) for name in ("text", "quote")):
+            found.append({"text": value["text"], "quote": value["quote"]})
+    return found
 
 
 def _checked(text: str, quote: str, finder: QuoteFinder, chunk: Any) -> dict[str, Any]:

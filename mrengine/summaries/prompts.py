@@ -89,17 +89,18 @@ class Asked:
 
     def claims(self) -> ClaimMap:
         """Of the map round of a cited summary."""
-        return ClaimMap(self._prompt(CLAIM_QUERY if self.query else CLAIM, response_model=CLAIMS))
+        return ClaimMap(self._prompt(CLAIM_QUERY if self.query else CLAIM, response_model=CLAIMS, share=1.0))
 
     def cited(self) -> PromptMap:
         """Of a group of claims."""
-        return self._prompt(CITE_QUERY if self.query else CITE)
+        return self._prompt(CITE_QUERY if self.query else CITE, share=1.0)
 
     def cited_refine(self) -> RefinePrompt:
         """Of a cited summary and the claims of the next part."""
-        return RefinePrompt(self._prompt(CITE_REFINE + (_ABOUT if self.query else "") + _SO_FAR))
+        return RefinePrompt(self._prompt(CITE_REFINE + (_ABOUT if self.query else "") + _SO_FAR, share=1.0))
 
-    def _prompt(self, template: str, *, response_model: Any = None) -> PromptMap:
+    def _prompt(self, template: str, *, response_model: Any = None, share: float = 0.5) -> PromptMap:
+        """``share``: quotes and marks take more than a summary does."""
         return PromptMap(
             template + _TAIL,
             SYSTEM,
@@ -108,6 +109,7 @@ class Asked:
             on_truncation="continue" if response_model is None else "error",
             query=self.query or None,
             most_tokens=self.most_tokens,
+            share=share,
         )
 
 

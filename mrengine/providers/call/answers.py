@@ -10,7 +10,7 @@ from typing import Any
 from mrengine.errors import ConfigError, ModelError, TruncatedAnswer
 from mrengine.providers.call.structured import checked, in_words, schema_of
 from mrengine.providers.call.thoughts import used_up
-from mrengine.records import Completion, Request, Usage
+from mrengine.records import Completion, Request, Usage, fence
 
 __all__ = ["ON_TRUNCATION", "Ask", "answer", "check_call", "is_continuation"]
 
@@ -21,7 +21,8 @@ _CONTINUE = (
     "Your answer was cut off. Continue exactly where it stopped: repeat nothing, explain nothing, and begin with a "
     "space if a new word begins."
 )
-# With the schema: a server that ignores response_format has not shown it to the model.
+# With the schema: a server that ignores response_format has not shown it to the model. The problems as data: they
+# may hold words of the answer, and so of the document.
 _AGAIN = "That is not what was asked for:\n{problems}{schema}"
 _MIN_REPEAT, _MAX_REPEAT = 16, 400
 
@@ -141,7 +142,7 @@ def _valid(ask: Ask, request: Request, response_model: Any, on_truncation: str) 
             break
         # Providers refuse an empty turn.
         said = completion.text if completion.text.strip() else "(nothing)"
-        again = _AGAIN.format(problems=found.told(), schema=in_words(schema_of(response_model)))
+        again = _AGAIN.format(problems=fence(found.told()), schema=in_words(schema_of(response_model)))
         turns = (*request.turns, ("assistant", said), ("user", again))
         request = replace(request, turns=turns)
     invalid = found.failure()
