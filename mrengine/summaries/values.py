@@ -54,16 +54,17 @@ class Summary:
     def __str__(self) -> str:
         return self.text
 
-    def to_dict(self) -> dict[str, Any]:
-        """All but the run, as plain values for JSON."""
+    def evidence(self) -> dict[str, Any]:
+        """What the text rests on, as plain values for JSON."""
         return {
-            "text": self.text,
-            "job_id": self.job_id,
-            "texts": dict(self.texts),
             **{name: [asdict(claim) for claim in getattr(self, name)] for name in ("claims", "citations")},
             **{name: list(getattr(self, name)) for name in ("unsupported", "uncovered", "left_out")},
             "contradictions": [[asdict(a), asdict(b)] for a, b in self.contradictions],
         }
+
+    def to_dict(self) -> dict[str, Any]:
+        """All but the run, as plain values for JSON."""
+        return {"text": self.text, "job_id": self.job_id, "texts": dict(self.texts), **self.evidence()}
 
 
 @dataclass(frozen=True, slots=True)

@@ -42,21 +42,8 @@ def test_what_stands_there_is_found_as_it_stands(quote: str, found: str) -> None
 @pytest.mark.parametrize(
     "quote",
     [
-        "5 mg daily",
-        "operable",
-        "cost 2",
-        "5 million",
-        "was 25 mg weekly",
-        "The tumour was operable",
-        "",
-        "mg",
-        "…",
-        "12",
-        "患者发热四天",
-        "The patient … Jupiter",
-        "234 euros",
-        "the dose … the moon",
-        "made of cheese",
+        *("5 mg daily", "operable", "cost 2", "5 million", "was 25 mg weekly", "The tumour was operable", "", "mg"),
+        *("…", "12", "患者发热四天", "The patient … Jupiter", "234 euros", "the dose … the moon", "made of cheese"),
     ],
 )
 def test_what_does_not_stand_there_is_not_found(quote: str) -> None:
