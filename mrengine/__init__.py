@@ -38,7 +38,7 @@ if TYPE_CHECKING:
     from mrengine.selection import select_top_k
     from mrengine.sources import read_jsonl, read_source
     from mrengine.summaries.extract import select_sentences
-    from mrengine.summarizer import Claim, Summary, SummaryProgress, summarize
+    from mrengine.summarizer import Claim, Summary, SummaryProgress, SummaryStream, summarize
     from mrengine.worker.context import Context
 
 _HOMES = {
@@ -71,7 +71,7 @@ _HOMES = {
     "mrengine.sources": ("read_jsonl", "read_source"),
     "mrengine.selection": ("select_top_k",),
     "mrengine.summaries.extract": ("select_sentences",),
-    "mrengine.summarizer": ("Claim", "Summary", "SummaryProgress", "summarize"),
+    "mrengine.summarizer": ("Claim", "Summary", "SummaryProgress", "SummaryStream", "summarize"),
 }
 _HOME_OF = {name: home for home, names in _HOMES.items() for name in names}
 
@@ -96,6 +96,7 @@ __all__ = [
     "RunSummary",
     "Summary",
     "SummaryProgress",
+    "SummaryStream",
     "TokenBucketManager",
     "Usage",
     "__version__",

@@ -45,6 +45,7 @@ class PromptMap:
     query: str | None = field(default=None, repr=False)
     most_tokens: int | None = None  # where max_tokens is None: what the model can answer at most
     share: float = _SHARE  # and of the text's tokens, so many
+    shown: bool = False  # to the run's on_text, as the model writes it; part of no version
 
     def __call__(self, chunk: Any, context: Any) -> Any:
         """The model's answer for one chunk."""
@@ -62,6 +63,7 @@ class PromptMap:
             temperature=self.temperature,
             response_model=self.response_model,
             on_truncation=self.on_truncation,
+            **({"shown": True} if self.shown else {}),
         )
         return completion.text if self.response_model is None else completion.parsed
 

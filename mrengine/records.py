@@ -5,7 +5,7 @@ What users say about models is defined in ``model_settings``, and importable fro
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from hashlib import blake2b
 from typing import TYPE_CHECKING, Any, Literal
@@ -128,6 +128,8 @@ class Request:
     finish_s: float = 0.0
     # The turns so far of a continuation or a re-ask: (role, content) pairs that follow the prompt.
     turns: tuple[tuple[str, str], ...] = field(default=(), repr=False)
+    # Who is shown the answer while it is written, piece by piece; a provider that cannot stream shows nothing.
+    pieces: Callable[[str], None] | None = field(default=None, repr=False, compare=False)
 
 
 @dataclass(frozen=True, slots=True)

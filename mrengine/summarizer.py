@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, Literal, overload
 
 from mrengine.errors import ConfigError
 from mrengine.providers.models.model import Model, resolve_models
@@ -17,10 +17,11 @@ from mrengine.summaries.extract import EXTRACT_TOKENS, ExtractMap, extracted
 from mrengine.summaries.markers import renumbered
 from mrengine.summaries.prompts import Asked, RefineMap
 from mrengine.summaries.small import small_functions
+from mrengine.summaries.stream import SummaryStream, Writing
 from mrengine.summaries.top_k import TopKMap, is_left_out
 from mrengine.summaries.values import Claim, Summary, SummaryProgress
 
-__all__ = ["Claim", "Summary", "SummaryProgress", "summarize", "summary_runner"]
+__all__ = ["Claim", "Summary", "SummaryProgress", "SummaryStream", "summarize", "summary_runner"]
 
 METHODS = ("map_reduce", "refine", "extract")
 AT_ONCE = 50  # calls, over all workers, where neither workers nor slots are said
@@ -36,6 +37,14 @@ class _Default(str):
 
 
 _PARALLEL: Any = _Default("parallel")
+
+
+@overload
+def summarize(source: Any, *, stream: Literal[False] = False, **options: Any) -> Summary: ...
+
+
+@overload
+def summarize(source: Any, *, stream: Literal[True], **options: Any) -> SummaryStream: ...
 
 
 def summarize(
@@ -55,15 +64,16 @@ def summarize(
     timeout_s: float | None = None,
     runner: MapReduceRunner | None = None,
     **settings: Any,
-) -> Summary:
+) -> Summary | SummaryStream:
     """Summarise a document of any size, or many: a str is text, a Path is read, an iterable is many.
 
     ``query``: summarise what is said about it. ``top_k``: only of the chunks that have most to do with it.
     ``method``: "map_reduce"; "refine", a running summary, in order; "extract", sentences of the text, without a model.
     ``cite``: statements rest on quotes that were looked up; the text names them as [1], [2, 3]. ``together``: one
     summary over all documents; else ``texts`` has one each. ``max_tokens``: of each answer; None: half as many as its
-    text. ``group_by="heading"``: sections are joined first. ``settings`` are those of :class:`MapReduceRunner`. Raises
-    ConfigError, and what ``run()`` raises.
+    text. ``group_by="heading"``: sections are joined first. ``stream``: an iterator over ``SummaryProgress``, then
+    pieces of the text as the model writes it; its ``summary`` is the whole. ``settings`` are those of
+    :class:`MapReduceRunner`. Raises ConfigError, and what ``run()`` raises.
     """
     job = _Job(query, method, cite, top_k, together, max_tokens, group_by)
     job.check()
@@ -75,20 +85,69 @@ def summarize(
     elif models is not None or settings:
         told = ", ".join(sorted({*settings, *(("models",) if models is not None else ())}))
         raise ConfigError(f"{told}: settings of the runner that is given", setting=told.split(",")[0])
-    plan = job.plan(() if method == "extract" else runner.models)
-    try:
-        run = runner.run(
-            source,
-            plan.map_fn,
-            plan.reduce_fn,
-            job_id=None if own else job_id,
-            per_document=not together,
-            timeout_s=timeout_s,
-        )
-    finally:
-        if own:
-            runner.close()
-    return plan.summary(run)
+    work = _Work(job, source, runner, None if own else job_id, timeout_s, own=own)
+    if stream:
+        return SummaryStream(work.told, runner.stop)
+    return work.done()
+
+
+@dataclass(frozen=True, slots=True)
+class _Work:
+    """A summary to be made."""
+
+    job: _Job
+    source: Any
+    runner: MapReduceRunner
+    job_id: str | None
+    timeout_s: float | None
+    own: bool
+
+    def __post_init__(self) -> None:
+        self.plan()  # what cannot be is told at once
+
+    def plan(self) -> _Plan:
+        """The functions of the job. ConfigError: its model cannot do it."""
+        return self.job.plan(() if self.job.method == "extract" else self.runner.models)
+
+    def done(self, on_text: Callable[[int, str], None] | None = None) -> Summary:
+        """The summary."""
+        plan = self.plan()
+        try:
+            run = self.runner.run(
+                self.source,
+                plan.map_fn,
+                plan.reduce_fn,
+                job_id=self.job_id,
+                per_document=not self.job.together,
+                timeout_s=self.timeout_s,
+                on_text=on_text,
+            )
+        finally:
+            if self.own:
+                self.runner.close()
+        return plan.summary(run)
+
+    def told(self, tell: Callable[[Any], None]) -> Summary:
+        """The summary; ``tell`` is given its progress, and its text as it is written."""
+
+        def progress(event: Any) -> None:
+            facts = (event.done, event.total, event.progress, event.document_id, event.chunk_id)
+            tell(SummaryProgress("map", *facts))
+
+        def reducing(event: Any) -> None:
+            tell(SummaryProgress("reduce", 0, event.results, 0.0))
+
+        writing = Writing(tell, cited=self.job.cite)
+        callbacks = {"chunk:processed": progress, "chunk:failed": progress, "reduce:start": reducing}
+        for name, callback in callbacks.items():
+            self.runner.on(name, callback)
+        try:
+            summary = self.done(writing.piece)
+        finally:
+            for name, callback in callbacks.items():
+                self.runner.off(name, callback)
+        writing.end(summary.text)
+        return summary
 
 
 def summary_runner(

@@ -21,7 +21,7 @@ from mrengine.errors import ConfigError, JobBusy, JobError, JobFailed, JobNotFou
 from mrengine.host import notices
 from mrengine.host.chunk_table import append_inputs, input_version, lacking_text
 from mrengine.host.documents import Spooled
-from mrengine.host.log_follower import LogFollower, Outcome
+from mrengine.host.log_follower import LogFollower, OnText, Outcome
 from mrengine.host.prepare import LOST, Preparation, Prepared, identity, is_begun, no_text
 from mrengine.host.requests import RoundSpec, RunConfig
 from mrengine.host.rounds import RoundPlayer
@@ -33,7 +33,7 @@ from mrengine.host.waiting import BusyWait
 from mrengine.log.file.folder import claimed, remove
 from mrengine.log.view.job_view import ResumeEngine
 from mrengine.log.view.results import Results
-from mrengine.mapfn.describe import MapFunction
+from mrengine.mapfn.describe import MapFunction, shown
 from mrengine.mapfn.pickling import pack_function
 from mrengine.private import FolderLock
 from mrengine.records import ChunkResult, RunSummary
@@ -62,6 +62,7 @@ class JobRun:
         self._reason = ""  # why the run ended, where it is not done
         self._husk = False  # a new job was refused: nothing of it stays
         self._claim: FolderLock | None = None
+        self.on_text: OnText | None = None  # is given what a model writes of the run's last answer
         self.remind: Callable[[], None] = lambda: None  # of signals that were put off: called now and then
 
     @property
@@ -130,6 +131,7 @@ class JobRun:
         self._follower = LogFollower(
             ready.view, self.job_id, config.dispatcher, config.progress, self.tally, config.balancer, kind
         )
+        self._follower.on_text = self.on_text
         if ready.finished:
             self._begin_round(0)
 
@@ -154,16 +156,19 @@ class JobRun:
     def _bound(self) -> MapFunction:
         """The map function; one that chooses among the chunks has seen them all."""
         prepared = getattr(self._mapping.function, "prepared", None)
-        if prepared is None:
-            return self._mapping
         epoch = self.follower.view.epoch
         assert epoch is not None
+        if prepared is None:
+            return shown(self._mapping) if self.on_text is not None and epoch.chunks() == 1 else self._mapping
         chunks = chunks_of(self.follower.view, self.ready.spool)
         function = prepared(chunks, epoch.job.settings.get("room_tokens"))
         return replace(self._mapping, function=function, blob=pack_function(function, setting="map_fn"))
 
-    def play_round(self, round_: int, inputs: Sequence[tuple[str, str]], mapping: MapFunction) -> Results:
-        """Play a later round over texts, (document id, text) each, one task a text; its results, in order.
+    def play_round(
+        self, round_: int, inputs: Sequence[tuple[str, str]], mapping: MapFunction, *, last: bool = False
+    ) -> Results:
+        """Play a later round over texts, (document id, text) each, one task a text; its results, in order. ``last``:
+        its one answer is the run's.
 
         A round that the log has in full, over the same texts and with the same function, is not played again.
         """
@@ -177,6 +182,7 @@ class JobRun:
             indexes = {row.id: index for index, row in enumerate(self.ready.documents)}
             texts = [(indexes[name], text) for name, text in inputs]
             records = tuple(append_inputs(self.ready.spool, round_, texts))
+            mapping = shown(mapping) if last and self.on_text is not None else mapping
             spec = RoundSpec(round_, len(inputs), replace(mapping, version=version), records)
             for _ in self._play(spec, wanted=False):
                 pass

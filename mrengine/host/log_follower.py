@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 from mrengine import events
@@ -29,6 +29,7 @@ __all__ = ["LogFollower", "Outcome"]
 Outcome = ChunkResult | ChunkFailure
 _NO_USAGE = Usage()
 log = logging.getLogger("mrengine")
+OnText = Callable[[int, str], None]
 PRINTED = "map_fn"  # the logger of what map functions print
 
 
@@ -49,6 +50,7 @@ class LogFollower:
         self._balancer = balancer  # for its statistics alone: the supervisor has one of its own, and decides
         self._result_type = result_type  # of the map round's results
         self.view = view
+        self.on_text: OnText | None = None  # is given what the model writes of an answer that is shown
         self.started_at: int | None = None
         self.round = 0
 
@@ -160,6 +162,8 @@ class LogFollower:
             self.tally.worker_restarts += 1
         elif note.name == "call:retry":
             self._call_retry(note.fields["model"], note.fields["error"], limited=note.fields["limited"])
+        elif note.name == "answer:piece" and self.on_text is not None:
+            self.on_text(note.fields["at"], note.fields["text"])
         elif note.name == "models:load" and self._balancer is not None:
             self._balancer.carries(note.fields["in_flight"])
         elif note.name == "supervisor:crashed":

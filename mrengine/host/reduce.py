@@ -99,7 +99,8 @@ def _play_tree(run: JobRun, tree: TreeReduce, results: Sequence[ChunkResult], *,
         level += 1
         groups = _groups(items, tree, limit)
         asked = [group for group in groups if len(group) > 1]
-        played = run.play_round(level, [(group[0].name, _text(tree, group)) for group in asked], mapping)
+        inputs = [(group[0].name, _text(tree, group)) for group in asked]
+        played = run.play_round(level, inputs, mapping, last=len(groups) == 1)
         answers = (instance_of(kind, result.result, made=True) for result in played)
         items = [_merged(tree, group, next(answers)) if len(group) > 1 else group[0] for group in groups]
         items = [item for item in items if item.value is not None]

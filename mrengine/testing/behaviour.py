@@ -38,7 +38,7 @@ class Behaviour:
     how many requests are kept for ``requests()``. ``usage``: a callable(input, output) that gives an answer's usage;
     None: no usage. ``thoughts``: the model's reasoning before its answer, a word a token, within ``max_tokens``;
     ``thoughts_in``: "field", or "text" for tags before the answer. ``stream``: whatever is asked for, answers are
-    streams.
+    streams. ``pace_s``: between two events of a stream.
     """
 
     latency_s: Latency = 0.0
@@ -62,6 +62,7 @@ class Behaviour:
     thoughts: str = ""
     thoughts_in: str = "field"
     stream: bool = False
+    pace_s: float = 0.0
     chunked: bool = False
     interim: bool = False
     keep_alive_s: float = 60.0
@@ -77,6 +78,7 @@ class Reply:
     status: int = 200
     digest: bytes = b""
     good: bool = False
+    pace_s: float = 0.0
 
 
 class Bucket:
@@ -268,9 +270,11 @@ class Simulator:
         if thoughts:
             body = bodies.thinking(asked, body, " ".join(thoughts), where=behaviour.thoughts_in)
         headers = self._limit_headers(now)
-        if behaviour.stream:
+        streams = behaviour.stream or asked.body.get("stream") is True
+        if streams:
             body, headers = streamed(asked, body), headers | {"content-type": "text/event-stream"}
-        return replace(self._plain(200, body, headers, delay_s=delay), good=True)
+        pace_s = behaviour.pace_s if streams else 0.0
+        return replace(self._plain(200, body, headers, delay_s=delay), good=True, pace_s=pace_s)
 
     def _late(self, fault: str, asked: bodies.Asked, delay: float) -> Reply:
         """The faults that replace an answer when it is due."""

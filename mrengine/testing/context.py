@@ -93,6 +93,7 @@ class FakeContext(Context):
         model: str | None = None,
         reuse: bool = True,
         on_truncation: str = "error",
+        shown: bool = False,
     ) -> Completion:
         """The fake's answer, checked, continued and validated like that of a model."""
         check_call(prompt, system, max_tokens, temperature, on_truncation)

@@ -19,6 +19,7 @@ from mrengine.worker.chunk_reader import TrackedChunk
 from mrengine.worker.deadline import Deadline
 from mrengine.worker.external_call import ExternalCall
 from mrengine.worker.model_clients import ModelClients
+from mrengine.worker.shown_answer import ShownAnswer
 from mrengine.worker.stored_answers import StoredCalls, call_digest
 from mrengine.worker.turns import Turns, Unanswered
 
@@ -142,6 +143,7 @@ class Context:
         model: str | None = None,
         reuse: bool = True,
         on_truncation: str = "error",
+        shown: bool = False,
     ) -> Completion:
         """Ask a model; the answer is in the log before this chunk's result is.
 
@@ -149,7 +151,8 @@ class Context:
         (``completion.reused``) unless ``reuse`` is False; who asks the same twice in one attempt gets two answers, and
         the same two later. ``max_tokens``: of the answer. ``response_model``: a pydantic
         model or a JSON schema; the validated value is ``completion.parsed``. ``on_truncation``: "error", "allow" or
-        "continue". Raises a :class:`mrengine.errors.ModelError`.
+        "continue". ``shown``: what the model writes is handed to the run's ``on_text`` as it comes. Raises a
+        :class:`mrengine.errors.ModelError`.
         """
         check_call(prompt, system, max_tokens, temperature, on_truncation)
         index = self._desk.models.index(model, self._task.model)
@@ -163,6 +166,7 @@ class Context:
             chunk_id=self._task.chunk,
             document_id=self._chunk.document_id,
             attempt=self._task.attempt,
+            pieces=ShownAnswer(self._show) if shown else None,
         )
         self._calls.texts += [prompt, system or ""]
         text = self._chunk.text
@@ -177,6 +181,10 @@ class Context:
         if self._desk.stopping.is_set():
             raise Stopped
         return self._ask(index, request, digest_of, response_model, on_truncation, reuse)
+
+    def _show(self, at: int, piece: str) -> None:
+        """A piece of the answer, for the host alone: it is in no log before the answer is whole."""
+        self._desk.models.note("answer:piece", {"at": at, "text": piece})
 
     def _stored(self, digest: bytes) -> list[CallRecord]:
         return self._desk.stored.turns(digest, chunk=self._task.chunk, attempt=self._task.attempt)

@@ -12,7 +12,7 @@ from mrengine.providers.call.structured import checked, in_words, schema_of
 from mrengine.providers.call.thoughts import used_up
 from mrengine.records import Completion, Request, Usage, fence
 
-__all__ = ["ON_TRUNCATION", "Ask", "answer", "check_call", "is_continuation"]
+__all__ = ["ON_TRUNCATION", "Ask", "answer", "check_call", "is_continuation", "joined"]
 
 MAX_PARTS = 8
 MAX_REASKS = 2
@@ -24,7 +24,7 @@ _CONTINUE = (
 # With the schema: a server that ignores response_format has not shown it to the model. The problems as data: they
 # may hold words of the answer, and so of the document.
 _AGAIN = "That is not what was asked for:\n{problems}{schema}"
-_MIN_REPEAT, _MAX_REPEAT = 16, 400
+MIN_REPEAT, MAX_REPEAT = 16, 400
 
 Ask = Callable[[Request], Completion]
 
@@ -103,7 +103,7 @@ def _whole(ask: Ask, request: Request, on_truncation: str) -> Completion:
             raise _truncated(request, parts)
         turns = (*request.turns, ("assistant", text), ("user", _CONTINUE))
         completion = ask(replace(request, turns=turns))
-        text = _joined(text, completion.text)
+        text = joined(text, completion.text)
         parts += 1
     return completion if parts == 1 else replace(completion, text=text)
 
@@ -124,9 +124,9 @@ def _thought_too_long(request: Request, usage: Usage) -> TruncatedAnswer:
     )
 
 
-def _joined(text: str, part: str) -> str:
+def joined(text: str, part: str) -> str:
     """Models that are asked to go on sometimes repeat the end: a repetition of some length is dropped."""
-    for size in range(min(len(text), len(part), _MAX_REPEAT), _MIN_REPEAT - 1, -1):
+    for size in range(min(len(text), len(part), MAX_REPEAT), MIN_REPEAT - 1, -1):
         if text.endswith(part[:size]):
             return text + part[size:]
     return text + part
