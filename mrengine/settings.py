@@ -107,7 +107,7 @@ class Settings:
     target_tokens: int | Literal["auto", "fit"] | None = _setting(
         "auto",
         "Tokens of a chunk, its overlap included. `auto`: what the smallest model holds beside its answer, at most "
-        "6000. `fit`: a document that one call can hold is one chunk, a longer one is cut into about 48 of 1200 to "
+        "6000. `fit`: a document that one call can hold is one chunk, a longer one is cut into about 72 of 800 to "
         "6000 tokens (what `summarize` uses). None: one chunk a document.",
         env=_target,
         least=1,

@@ -24,7 +24,7 @@ from mrengine.summaries.values import Claim, Summary, SummaryProgress
 __all__ = ["Claim", "Summary", "SummaryProgress", "SummaryStream", "summarize", "summary_runner"]
 
 METHODS = ("map_reduce", "refine", "extract")
-AT_ONCE = 50  # calls, over all workers, where neither workers nor slots are said
+AT_ONCE = 75  # calls, over all workers, where neither workers nor slots are said
 MOST_MERGED = 30_000  # tokens of one reduce call: with more, models lose facts
 
 Method = Literal["map_reduce", "refine", "extract"]
@@ -191,7 +191,7 @@ def _sized(settings: Mapping[str, Any]) -> dict[str, Any]:
     told = {name for name in ("target_tokens", "workers", "slots") if os.environ.get(f"MRENGINE_{name.upper()}")}
     wanted: dict[str, Any] = {"target_tokens": "fit", "slots": max(1, AT_ONCE // settings.get("workers", 5))}
     if "workers" in told:
-        wanted["slots"] = 10
+        wanted["slots"] = 15
     return {**{name: value for name, value in wanted.items() if name not in told}, **settings}
 
 

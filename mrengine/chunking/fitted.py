@@ -16,8 +16,8 @@ from mrengine.records import Chunk
 
 __all__ = ["FittedChunker"]
 
-AT_ONCE = 48  # chunks of a document that is cut: so many calls go at once, where limits allow it
-LEAST = 1200  # tokens of a chunk: below that, prompts cost more than texts, and sentences lose what they refer to
+AT_ONCE = 72  # chunks of a document that is cut: so many calls go at once, where limits allow it
+LEAST = 800  # tokens of a chunk: below that, prompts cost more than texts, and sentences lose what they refer to
 MOST = 6000  # beyond that, models pass over facts
 _OVERLAP = 8  # of a chunk of running text, an eighth at most stands in the one before, too
 _DENSE = frozenset({"csv", "json", "log", "xml", "sql", "hl7", "diff", "yaml"})  # fewer words' worth in each token
@@ -53,7 +53,11 @@ class FittedChunker:
             return self.room
         kind = self._splitter if isinstance(self._splitter, str) else ""
         kind = detect(head[:BLOCK]) if kind == "auto" else kind
-        pace = MOST if tokens is None else max(LEAST * (2 if kind in _DENSE else 1), tokens // AT_ONCE)
+        pace = (
+            MOST
+            if tokens is None
+            else max(LEAST * (2 if kind in _DENSE else 1), tokens * _OVERLAP // (AT_ONCE * (_OVERLAP - 1)))
+        )
         return min(pace, MOST, self.room)
 
     def _chunker(self, target: int) -> Chunker:

@@ -38,7 +38,10 @@ def collect(
     singles = [one for one in singles if one is not None]
     if count is not False:
         return dict(Counter(_named(key(one)) for one in singles).most_common())
-    return list({_named(key(one)): one for one in reversed(singles)}.values())[::-1]
+    first: dict[str, Any] = {}
+    for one in singles:
+        first.setdefault(_named(key(one)), one)
+    return list(first.values())
 
 
 def _key(option: Any) -> Callable[[Any], Any]:

@@ -75,3 +75,18 @@ def document(n: int, *, words: int = 250) -> str:
 def options(state_dir: Any, **more: Any) -> dict[str, Any]:
     """Settings of a small job."""
     return {"state_dir": state_dir, "strategy": "sequential", "target_tokens": 600, "overlap_tokens": 60, **more}
+
+
+ASKED: list[Request] = []  # what models of this process were asked: a closure's list would travel as a copy
+
+
+def note(request: Request) -> None:
+    """Keep a request."""
+    ASKED.append(request)
+
+
+def noted() -> list[Request]:
+    """What was asked since this was asked last."""
+    asked = list(ASKED)
+    ASKED.clear()
+    return asked
