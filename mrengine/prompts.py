@@ -20,6 +20,7 @@ __all__ = ["PromptMap", "map_prompt"]
 
 _TEXT = re.compile(r"\$(?:text\b|\{text\})")
 _VALUE = re.compile(r"\$(?:(text|query|summary)\b|\{(text|query|summary)\})")
+_VARYING = re.compile(r"\$(?:(?:text|summary)\b|\{(?:text|summary)\})")
 _SHARE = 0.5
 LEAST_ANSWER = 200  # tokens that an answer may have, however short its text is
 # {name}, {{name}}, %(name)s, $name and ${name}: how other template languages name a value.
@@ -42,6 +43,7 @@ class PromptMap:
     temperature: float | None = None
     response_model: Any = field(default=None, repr=False)
     on_truncation: str = "error"
+    cache: str = "auto"
     query: str | None = field(default=None, repr=False)
     most_tokens: int | None = None  # where max_tokens is None: what the model can answer at most
     share: float = _SHARE  # and of the text's tokens, so many
@@ -63,6 +65,8 @@ class PromptMap:
             temperature=self.temperature,
             response_model=self.response_model,
             on_truncation=self.on_truncation,
+            cache=self.cache,
+            prefix=self.prefix,
             **({"shown": True} if self.shown else {}),
         )
         return completion.text if self.response_model is None else completion.parsed
@@ -79,17 +83,21 @@ class PromptMap:
         query and ``$summary`` the ``summary``, where there is one, as marked data. What is put in is never looked at
         again: no text is a template.
         """
-        values = {"text": fenced}
-        if self.query is not None:
-            values["query"] = fence(self.query)
-        if summary is not None:
-            values["summary"] = summary
-
-        def value(found: re.Match[str]) -> str:
-            return values.get(found[1] or found[2], found[0])
-
-        filled = _VALUE.sub(value, self.template)
+        filled = self._filled(self.template, {"text": fenced} | ({} if summary is None else {"summary": summary}))
         return filled if _TEXT.search(self.template) else f"{filled.rstrip()}\n\n{fenced}"
+
+    def _filled(self, template: str, values: dict[str, str]) -> str:
+        if self.query is not None:
+            values = {**values, "query": fence(self.query)}
+        return _VALUE.sub(lambda found: values.get(found[1] or found[2], found[0]), template)
+
+    @property
+    def prefix(self) -> int:
+        """Characters of each prompt that stand before the text, the same for all chunks."""
+        found = _VARYING.search(self.template)
+        if found:
+            return len(self._filled(self.template[: found.start()], {}))
+        return len(self._filled(self.template.rstrip(), {})) + 2
 
     @property
     def result_type(self) -> Any:
@@ -110,6 +118,7 @@ class PromptMap:
             "temperature": self.temperature,
             "response_model": schema,
             "on_truncation": self.on_truncation,
+            "cache": self.cache,
             **({} if self.query is None else {"query": self.query}),
             **({} if self.most_tokens is None else {"most_tokens": self.most_tokens}),
             **({} if self.share == _SHARE else {"share": self.share}),
@@ -124,8 +133,9 @@ class PromptMap:
 
     @property
     def map_version(self) -> str:
-        """A digest of all that makes the prompt."""
-        packed = msgpack.packb(sorted(self.prompt_fields().items()), unicode_errors="surrogatepass")
+        """A digest of all that makes the prompt; not of ``cache``, which changes what it costs and no answer."""
+        fields = [(name, value) for name, value in sorted(self.prompt_fields().items()) if name != "cache"]
+        packed = msgpack.packb(fields, unicode_errors="surrogatepass")
         return "prompt-" + blake2b(packed, digest_size=8).hexdigest()
 
 
@@ -151,6 +161,7 @@ def map_prompt(
     temperature: float | None = None,
     response_model: Any = None,
     on_truncation: str = "error",
+    cache: str = "auto",
     query: str | None = None,
     most_tokens: int | None = None,
 ) -> PromptMap:
@@ -160,10 +171,12 @@ def map_prompt(
     ``query``: what ``$query`` stands for, fenced as data like the chunk.
     ``response_model``: a pydantic model, a dataclass, ``list[Model]`` or another type that pydantic validates, whose
     instances the results are then; or a JSON schema, whose values they are.
-    ``on_truncation``: "error", "allow" or "continue", for an answer that ``max_tokens`` has cut. ConfigError: no
-    prompt, or a schema that is none.
+    ``on_truncation``: "error", "allow" or "continue", for an answer that ``max_tokens`` has cut.
+    ``cache``: what stands before ``$text`` (schema, system, instructions, examples) is the same for all chunks, and is
+    kept in the provider's cache where it is long enough: "auto", "1h" (kept longer, at a higher price) or "off".
+    ConfigError: no prompt, or a schema that is none.
     """
-    fields = (template, system, max_tokens, temperature, response_model, on_truncation, query, most_tokens)
+    fields = (template, system, max_tokens, temperature, response_model, on_truncation, cache, query, most_tokens)
     prompt = check_prompt(PromptMap(*fields))
     if stray := stray_placeholder(template, query=query is not None):
         instead = "" if _TEXT.search(template) else ", and without it the chunk comes at the end"
@@ -173,8 +186,9 @@ def map_prompt(
 
 def check_prompt(prompt: PromptMap) -> PromptMap:
     """The same. ConfigError: what every call would be refused for, told before the first."""
-    from mrengine.providers.call.answers import check_call
+    from mrengine.providers.call.answers import check_cache, check_call
 
+    check_cache(prompt.cache)
     most = LEAST_ANSWER if prompt.max_tokens is None else prompt.max_tokens
     check_call(prompt.template, prompt.system, most, prompt.temperature, prompt.on_truncation)
     if prompt.query is not None and not isinstance(prompt.query, str):

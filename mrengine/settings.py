@@ -15,7 +15,7 @@ from dataclasses import MISSING, Field, dataclass, field, fields, replace
 from typing import Any, Literal, TypedDict, get_args
 
 from mrengine.errors import ChunkingError, ConfigError
-from mrengine.records import Budget, ModelSpec, RateLimit
+from mrengine.records import Budget, ModelSpec, Price, RateLimit
 
 __all__ = ["RunnerSettings", "Settings", "check_number", "setting_fields"]
 
@@ -31,7 +31,6 @@ OnMismatch = Literal["error", "extend", "recompute", "restart"]
 OnSourceError = Literal["fail", "skip"]
 Keep = Literal["always", "on_failure", "results"]
 Durability = Literal["fsync", "flush"]
-Backend = Literal["process"]
 
 
 def _whole(text: str) -> int:
@@ -124,6 +123,12 @@ class Settings:
     limits: Mapping[str, RateLimit] | None = _setting(
         None, "The provider's limits, by model: `{'gpt-4o': RateLimit(tpm=…, rpm=…)}`. What is not given is learned."
     )
+    prices: str | os.PathLike[str] | Mapping[str, Price] | None = _setting(
+        None,
+        "What models cost: `{name: Price(input, output)}`, or a JSON file of the form of the package's `prices.json`. "
+        "It goes before the package's table; `ModelSpec(price=…)` goes before both.",
+        env=str,
+    )
     budget: Budget | None = _setting(
         None,
         "What may be spent at most. An upper bound is reserved before each call; the job stops rather than exceed it.",
@@ -199,7 +204,11 @@ class Settings:
         choices=get_args(Durability),
     )
     strict: bool = _setting(False, "Refuse a damaged log with `LogError` instead of repairing it.")
-    backend: Backend = _setting("process", "What carries tasks to workers.", choices=get_args(Backend))
+    backend: str = _setting(
+        "process",
+        "What carries tasks to workers: `process`, `sequential` (the same as `strategy='sequential'`), or one that an "
+        "installed package registers as an entry point of the group `mrengine.backends`.",
+    )
     progress: bool | None = _setting(None, "Whether to draw a progress bar. None: only on a terminal.")
 
     @classmethod
@@ -230,6 +239,9 @@ class Settings:
                 target_tokens=target,
                 overlap_tokens=overlap,
             )
+        if self.strategy == "sequential" and self.backend not in ("process", "sequential"):
+            told = f"strategy='sequential' and backend={self.backend!r} are two backends: leave one of them out"
+            raise ConfigError(told, setting="backend")
         if self.budget is not None:
             _check_budget(self.budget)
         for name, (what, sound) in _KINDS.items():
@@ -240,6 +252,11 @@ class Settings:
         mapping = isinstance(limits, Mapping) and all(isinstance(limit, RateLimit) for limit in limits.values())
         if limits is not None and not mapping:
             raise ConfigError("limits: write {'gpt-4o': RateLimit(tpm=…, rpm=…)}", setting="limits")
+
+    @property
+    def backend_name(self) -> str:
+        """The backend, with what ``strategy`` says of it."""
+        return "sequential" if self.strategy == "sequential" else self.backend
 
     @property
     def full_priority(self) -> str:
@@ -267,6 +284,7 @@ def signature(*first: inspect.Parameter) -> inspect.Signature:
 
 
 _KINDS: Mapping[str, tuple[str, Callable[[Any], bool]]] = {
+    "backend": ("the name of one", lambda value: isinstance(value, str)),
     "encoding": ("a str", lambda value: isinstance(value, str)),
     "map_version": ("a str", lambda value: isinstance(value, str)),
     "initializer": ("a function", callable),
@@ -348,6 +366,7 @@ class RunnerSettings(TypedDict, total=False):
     encoding: str
     splitter: str | Callable[[str], Any]
     limits: Mapping[str, RateLimit] | None
+    prices: str | os.PathLike[str] | Mapping[str, Price] | None
     budget: Budget | None
     max_attempts: int
     max_failed: int | None
@@ -366,5 +385,5 @@ class RunnerSettings(TypedDict, total=False):
     state_dir: str | os.PathLike[str] | None
     durability: Durability
     strict: bool
-    backend: Backend
+    backend: str
     progress: bool | None

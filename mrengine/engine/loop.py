@@ -21,12 +21,12 @@ from mrengine.engine.group_commit import GroupCommit, Log
 from mrengine.engine.model_choice import ModelChoice
 from mrengine.engine.model_news import ModelNews
 from mrengine.engine.prefetch import PrefetchWindow
+from mrengine.engine.protocol import Announcer, RoundSettings
 from mrengine.engine.queues import TaskQueues
-from mrengine.engine.round import Announcer, RoundSettings
 from mrengine.engine.worker_monitor import Worker, WorkerMonitor
 from mrengine.log.format import codec
 
-__all__ = ["Announcer", "Engine", "RoundSettings"]
+__all__ = ["Engine"]
 
 TICK_S = 0.5  # how often deadlines, resident memory and the cancel mark are looked at
 
@@ -91,7 +91,8 @@ class Engine:
             m.MODEL_RESTS: self._on_rests,
             m.BUDGET_SPENT: self._on_budget_spent,
             m.NOTE: self._on_note,
-            m.LINE: self._on_line,
+            m.LINE: lambda _index, _chunk, _model, payload: announcer.line(payload),
+            m.BROKEN: self._on_broken,
             m.DIED: self._on_died,
         }
 
@@ -115,8 +116,10 @@ class Engine:
             self._commit_first = False
             self.commit()
         if self.state is None:
-            self._wake()
-            self._refill()
+            self._queues.wake(self._clock())
+            if self._draining is None:
+                self._models.wake()
+                self._refill()
         if self._clock() >= self._next_tick:
             self._tick()
         self.commit()
@@ -148,7 +151,7 @@ class Engine:
             self._draining, self.facts = reason, dict(facts)
             self._drain_until = self._clock() + self._settings.drain_s
             self._backend.drain()
-            self._announcer.note("job:draining", {"in_flight": self.in_flight})
+            self._note("job:draining", {"in_flight": self.in_flight})
 
     @property
     def in_flight(self) -> int:
@@ -158,8 +161,6 @@ class Engine:
     # giving out
 
     def _refill(self) -> None:
-        if self._draining is not None:
-            return
         for index, worker in enumerate(self._workers):
             if not worker.ready or self._watch.retires(index):
                 continue
@@ -245,10 +246,13 @@ class Engine:
         worker.ready = True
         if worker.died:
             worker.died = False
-            self._announcer.note("worker:respawned", {"worker_id": index})
+            self._note("worker:respawned", {"worker_id": index}, worker=index)
 
     def _on_failed_start(self, _index: int, _chunk: int, _model: int, payload: bytes) -> None:
         self._cannot_start(payload.decode("utf-8", "replace"))
+
+    def _on_broken(self, _index: int, _chunk: int, _model: int, payload: bytes) -> None:
+        self.stop("broken", message=(cause := payload.decode("utf-8", "replace")), cause=cause)
 
     def _cannot_start(self, cause: str) -> None:
         """An initializer or an import would fail in the next worker as well."""
@@ -268,7 +272,8 @@ class Engine:
         self._docket.started(key)
         wait = after_s if after_s is not None else self._settings.backoff_s * 2 ** (attempt - 1)
         self._queues.later(key, self._clock() + wait)
-        self._announcer.note("chunk:retry", {"chunk_id": chunk, "attempt": attempt, "error": cause, "wait_s": wait})
+        fields = {"chunk_id": chunk, "attempt": attempt, "error": cause, "wait_s": wait}
+        self._note("chunk:retry", fields, worker=index, chunk=chunk)
 
     def _on_dropped(self, index: int, chunk: int, model: int, _payload: bytes) -> None:
         key = self._settle(index, chunk, model)
@@ -286,17 +291,18 @@ class Engine:
 
     def _on_budget_spent(self, index: int, chunk: int, model: int, payload: bytes) -> None:
         self._on_dropped(index, chunk, model, b"")
-        message, spent, limit, unit = msgpack.unpackb(payload)
-        self.stop("budget", message=message, spent=spent, limit=limit, unit=unit)
+        self.stop("budget", **dict(zip(("message", "spent", "limit", "unit"), msgpack.unpackb(payload), strict=True)))
 
-    def _on_note(self, _index: int, _chunk: int, _model: int, payload: bytes) -> None:
+    def _on_note(self, index: int, chunk: int, _model: int, payload: bytes) -> None:
         name, fields = msgpack.unpackb(payload)
         if name == "budget:wait":
             self._balance.waits(fields["model"], fields["wait_ms"])
-        self._announcer.note(name, fields)
+        self._note(name, fields, worker=index, chunk=chunk)
 
-    def _on_line(self, _index: int, _chunk: int, _model: int, payload: bytes) -> None:
-        self._announcer.line(payload)
+    def _note(self, name: str, fields: Mapping[str, Any], *, worker: int = -1, chunk: int = -1) -> None:
+        """Tell the host, and leave it in the log for reports."""
+        self._announcer.note(name, fields)
+        self._log.note(self._verdicts.note(name, fields, worker, chunk))
 
     # death
 
@@ -316,7 +322,8 @@ class Engine:
             docket=self._docket,
             chunk_timeout_s=self._settings.chunk_timeout_s,
         )
-        self._announcer.note("worker:crashed", {"worker_id": index, "exitcode": death.exitcode, "cause": after.cause})
+        fields = {"worker_id": index, "exitcode": death.exitcode, "cause": after.cause}
+        self._note("worker:crashed", fields, worker=index)
         for model in models.values():
             self._balance.back(model)
         worker.flight.clear()
@@ -359,11 +366,6 @@ class Engine:
         self._fail(key, self._verdicts.given_up(chunk, model, worker, attempts, kind, cause))
 
     # time
-
-    def _wake(self) -> None:
-        self._queues.wake(self._clock())
-        if self._draining is None:
-            self._models.wake()
 
     def _tick(self) -> None:
         now = self._clock()

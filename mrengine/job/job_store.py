@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 from mrengine.engine.group_commit import Log
-from mrengine.engine.loop import RoundSettings
-from mrengine.engine.setup import WorkerConfig
+from mrengine.engine.protocol import JobFiles, RoundSettings
 from mrengine.errors import JobBusy, LogError
 from mrengine.log.file.call_index import CallIndex
 from mrengine.log.file.lock import JobLock
@@ -158,19 +157,17 @@ class JobStore:
         row = self._names.get(table[chunk].document)
         return row.id if row is not None else ""
 
-    def setup(self, given: Mapping[str, Any], **more: Any) -> WorkerConfig:
-        """What workers need: what the host gave, and where things stand in the log."""
+    def files(self, round_: int) -> JobFiles:
+        """Where the texts and the answers of a round stand."""
         epoch = self.state.epoch
         assert epoch is not None
-        return WorkerConfig(
+        return JobFiles(
             folder=os.fspath(self.folder),
             spool=spool_name(epoch.job.documents[2]),
-            table=[list(segment) for segment in self._segments(given["round"])],
+            table=[list(segment) for segment in self._segments(round_)],
             documents=[list(batch) for batch in epoch.documents],
             run_began=self.log.durable,
             check_texts=self._resumed,
-            **given,
-            **more,
         )
 
     def used(self, since: int | None = None) -> CallTotals:

@@ -106,7 +106,7 @@ def tree_reduce(
     if fan_in is not None and (type(fan_in) is not int or fan_in < 2):
         raise ConfigError(f"fan_in={fan_in!r}: a whole number, as a group has at least 2 results", setting="fan_in")
     check_group_by(group_by)
-    asked = PromptMap(prompt, system, max_tokens, None, response_model, on_truncation, query)
+    asked = PromptMap(prompt, system, max_tokens, None, response_model, on_truncation, query=query)
     return TreeReduce(check_prompt(asked), fan_in, group_by)
 
 
@@ -122,7 +122,7 @@ def refine(
     """A reduce function that goes through the results in order: ``$summary`` is the answer so far (first, the first
     result), ``$text`` the next result. As many calls as results, less one, one after the other.
     """
-    asked = PromptMap(prompt, system, max_tokens, None, response_model, on_truncation, query)
+    asked = PromptMap(prompt, system, max_tokens, None, response_model, on_truncation, query=query)
     return TreeReduce(RefinePrompt(check_prompt(asked)), running=True)
 
 

@@ -13,6 +13,7 @@ from typing import Any
 from mrengine.testing import bodies
 from mrengine.testing.counts import Counts
 from mrengine.testing.odd import ODD, odd, streamed
+from mrengine.testing.prompt_cache import Billed, PromptCache, TooManyMarks, dollars, usage
 
 __all__ = ["Behaviour", "Bucket", "Reply", "Simulator"]
 
@@ -38,7 +39,10 @@ class Behaviour:
     how many requests are kept for ``requests()``. ``usage``: a callable(input, output) that gives an answer's usage;
     None: no usage. ``thoughts``: the model's reasoning before its answer, a word a token, within ``max_tokens``;
     ``thoughts_in``: "field", or "text" for tags before the answer. ``stream``: whatever is asked for, answers are
-    streams. ``pace_s``: between two events of a stream.
+    streams. ``pace_s``: between two events of a stream. ``cache_min``: prompts are cached by the vendors' rules from so
+    many tokens on, and usage tells of it (``testing.prompt_cache``). ``prices``: the model's name, or "" for all, to US
+    dollars of a million tokens: "input", "output", "cached", "cache_write", "cache_write_1h"; ``stats().billed_usd`` is
+    the bill.
     """
 
     latency_s: Latency = 0.0
@@ -63,6 +67,8 @@ class Behaviour:
     thoughts_in: str = "field"
     stream: bool = False
     pace_s: float = 0.0
+    cache_min: int | None = None
+    prices: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
     chunked: bool = False
     interim: bool = False
     keep_alive_s: float = 60.0
@@ -112,6 +118,7 @@ class Simulator:
         self._script = list(behaviour.script)
         self._not_before: dict[bytes, float] = {}
         self.requests: list[dict[str, Any]] = []
+        self._cache = None if behaviour.cache_min is None else PromptCache(behaviour.cache_min)
         limits = {name: getattr(behaviour, name) for name in ("tpm", "rpm", "input_tpm", "output_tpm")}
         self.buckets = {name: Bucket(limit, now) for name, limit in limits.items() if limit}
 
@@ -149,11 +156,14 @@ class Simulator:
         delay = self._latency()
         if fault is not None:
             return self._late(fault, asked, delay)
-        return self._good(asked, delay, now)
+        try:
+            return self._good(headers, asked, delay, now)
+        except TooManyMarks:
+            return self._plain(400, bodies.error("invalid_request_error", "A maximum of 4 blocks with cache_control"))
 
     def _refusal(self, headers: Mapping[str, str], asked: bodies.Asked) -> Reply | None:
         behaviour = self.behaviour
-        key = headers.get("x-api-key") or headers.get("authorization", "").removeprefix("Bearer ")
+        key = _key(headers)
         if behaviour.api_key is not None and key != behaviour.api_key:
             return self._plain(401, bodies.error("invalid_api_key", f"wrong API key provided: {key}"))
         if behaviour.models is not None and asked.model not in behaviour.models:
@@ -260,21 +270,29 @@ class Simulator:
         gap = " " if asked.answered and words else ""
         return gap + " ".join(words[: asked.max_tokens]), len(words) > asked.max_tokens
 
-    def _good(self, asked: bodies.Asked, delay: float, now: float) -> Reply:
+    def _good(self, headers: Mapping[str, str], asked: bodies.Asked, delay: float, now: float) -> Reply:
         behaviour = self.behaviour
         thoughts = behaviour.thoughts.split()[: asked.max_tokens]
         text, cut = self._text(replace(asked, max_tokens=asked.max_tokens - len(thoughts)))
-        tokens = (self._input(asked), len(thoughts) + len(text.split()))
-        self.counts.spent(*tokens)
-        body = bodies.answer(asked, text, cut, tokens, usage=behaviour.usage)
+        billed, say = Billed(self._input(asked), len(thoughts) + len(text.split())), behaviour.usage
+        if self._cache is not None:
+            billed = self._cache.bill(asked.shape, asked.body, billed.output, key=_key(headers), now=now, delay_s=delay)
+            told = usage(asked.shape, billed)
+            say = say or (lambda *_: told)
+        self._bill(asked, billed)
+        body = bodies.answer(asked, text, cut, (billed.input, billed.output), usage=say)
         if thoughts:
             body = bodies.thinking(asked, body, " ".join(thoughts), where=behaviour.thoughts_in)
-        headers = self._limit_headers(now)
+        extra = self._limit_headers(now)
         streams = behaviour.stream or asked.body.get("stream") is True
         if streams:
-            body, headers = streamed(asked, body), headers | {"content-type": "text/event-stream"}
+            body, extra = streamed(asked, body), extra | {"content-type": "text/event-stream"}
         pace_s = behaviour.pace_s if streams else 0.0
-        return replace(self._plain(200, body, headers, delay_s=delay), good=True, pace_s=pace_s)
+        return replace(self._plain(200, body, extra, delay_s=delay), good=True, pace_s=pace_s)
+
+    def _bill(self, asked: bodies.Asked, billed: Billed) -> None:
+        price = self.behaviour.prices.get(asked.model) or self.behaviour.prices.get("")
+        self.counts.billed(billed, None if price is None else dollars(price, billed))
 
     def _late(self, fault: str, asked: bodies.Asked, delay: float) -> Reply:
         """The faults that replace an answer when it is due."""
@@ -289,8 +307,8 @@ class Simulator:
         if fault == "reset":
             return Reply(b"", delay, "reset", 0)
         if fault in ODD:
-            body, billed = odd(fault, asked, (self._input(asked), 3))
-            self.counts.spent(*billed)
+            body, tokens = odd(fault, asked, (self._input(asked), 3))
+            self._bill(asked, Billed(*tokens))
             return self._plain(200, body, delay_s=delay)
         text, cut = self._text(asked)
         whole = self._plain(200, bodies.answer(asked, text, cut, (asked.words, 1)), delay_s=delay)
@@ -303,6 +321,10 @@ class Simulator:
         if self.behaviour.interim:
             data = b"HTTP/1.1 103 Early Hints\r\nlink: </x>\r\n\r\n" + data
         return Reply(data, delay_s, "keep", status)
+
+
+def _key(headers: Mapping[str, str]) -> str:
+    return headers.get("x-api-key") or headers.get("authorization", "").removeprefix("Bearer ")
 
 
 _LATE = frozenset({"non_json", "empty", "wrong_shape", "garbage", "reset", "truncate", *ODD})

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 from collections import Counter
 from dataclasses import dataclass, field
+from decimal import Decimal
 from typing import Any
+
+from mrengine.testing.prompt_cache import Billed
 
 __all__ = ["Counts", "Stats"]
 
@@ -14,8 +17,9 @@ class Stats:
     """The server's account. Times are seconds of its own monotonic clock.
 
     ``distinct``: different requests. ``ok``: real answers. ``paid_twice``: those beyond the first to the same request.
-    ``early``: requests repeated before their ``Retry-After`` was over. ``span_s``: first request to last
-    answer.
+    ``read_calls``: answers whose prompt was partly read from the cache, ``read_tokens`` and ``written_tokens`` of all.
+    ``billed_usd``: the bill, by the server's own prices. ``early``: requests repeated before their ``Retry-After`` was
+    over. ``span_s``: first request to last answer.
     """
 
     requests: int = 0
@@ -27,6 +31,10 @@ class Stats:
     connections: int = 0
     input_tokens: int = 0
     output_tokens: int = 0
+    read_calls: int = 0
+    read_tokens: int = 0
+    written_tokens: int = 0
+    billed_usd: float = 0.0
     first_request_s: float | None = None
     last_answer_s: float | None = None
     cpu_s: float = 0.0
@@ -56,7 +64,8 @@ class Counts:
         self._statuses: Counter[str] = Counter()
         self._models: Counter[str] = Counter()
         self._in_flight = self._in_flight_max = self._early = 0
-        self._input = self._output = 0
+        self._input = self._output = self._read_calls = self._read = self._written = 0
+        self._usd = Decimal(0)
         self._first: float | None = None
         self._last: float | None = None
 
@@ -69,10 +78,14 @@ class Counts:
         self._in_flight += 1
         self._in_flight_max = max(self._in_flight_max, self._in_flight)
 
-    def spent(self, input_tokens: int, output_tokens: int) -> None:
-        """Add the tokens of an answer."""
-        self._input += input_tokens
-        self._output += output_tokens
+    def billed(self, billed: Billed, usd: Decimal | None) -> None:
+        """Add the tokens of an answer, and what it costs."""
+        self._input += billed.input
+        self._output += billed.output
+        self._read_calls += billed.read > 0
+        self._read += billed.read
+        self._written += billed.written + billed.written_1h
+        self._usd += usd or 0
 
     def left(self, now: float, digest: bytes, status: int, *, good: bool) -> None:
         """Its answer was sent, or its connection ended (status 0). ``good``: a real answer, which costs money."""
@@ -95,6 +108,10 @@ class Counts:
             "connections": self.connections,
             "input_tokens": self._input,
             "output_tokens": self._output,
+            "read_calls": self._read_calls,
+            "read_tokens": self._read,
+            "written_tokens": self._written,
+            "billed_usd": float(self._usd),
             "first_request_s": self._first,
             "last_answer_s": self._last,
             "cpu_s": cpu_s,

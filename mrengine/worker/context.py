@@ -3,24 +3,25 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from typing import Any
 
 from mrengine.engine import protocol as m
-from mrengine.engine.setup import WorkerConfig
+from mrengine.engine.protocol import WorkerConfig
 from mrengine.errors import ConfigError
 from mrengine.log.format.records import CallRecord
-from mrengine.providers.call.answers import check_call
+from mrengine.providers.call.answers import check_cache, check_call
 from mrengine.providers.call.structured import schema_of
 from mrengine.records import Completion, Request, Usage
 from mrengine.worker.chunk_reader import TrackedChunk
 from mrengine.worker.deadline import Deadline
 from mrengine.worker.external_call import ExternalCall
 from mrengine.worker.model_clients import ModelClients
+from mrengine.worker.ports import StoredAnswers
 from mrengine.worker.shown_answer import ShownAnswer
-from mrengine.worker.stored_answers import StoredCalls, call_digest
+from mrengine.worker.stored_answers import call_digest
 from mrengine.worker.turns import Turns, Unanswered
 
 __all__ = ["Context", "Stopped", "TaskCalls", "WorkerServices", "check_tokens"]
@@ -86,10 +87,10 @@ class TaskCalls:
 class WorkerServices:
     """What all tasks of one worker share."""
 
-    setup: WorkerConfig
+    config: WorkerConfig
     worker_id: int
     models: ModelClients
-    stored: StoredCalls
+    stored: StoredAnswers
     emit: Callable[[int, int, int, bytes], None]
     stopping: threading.Event
 
@@ -100,22 +101,22 @@ class Context:
     ``patience``: when the task must have ended.
     """
 
-    __slots__ = ("_calls", "_chunk", "_desk", "_patience", "_task")
+    __slots__ = ("_calls", "_chunk", "_patience", "_services", "_task")
 
     def __init__(
-        self, desk: WorkerServices, task: m.Start, chunk: TrackedChunk, calls: TaskCalls, patience: Deadline
+        self, services: WorkerServices, task: m.Start, chunk: TrackedChunk, calls: TaskCalls, patience: Deadline
     ) -> None:
-        self._desk, self._task, self._chunk, self._calls, self._patience = desk, task, chunk, calls, patience
+        self._services, self._task, self._chunk, self._calls, self._patience = services, task, chunk, calls, patience
 
     @property
     def model(self) -> str | None:
         """The name of the task's model, None for a job without models."""
-        return self._desk.models.name(self._task.model)
+        return self._services.models.name(self._task.model)
 
     @property
     def worker_id(self) -> int:
         """The number of the worker: 0, 1, …"""
-        return self._desk.worker_id
+        return self._services.worker_id
 
     @property
     def attempt(self) -> int:
@@ -125,12 +126,12 @@ class Context:
     @property
     def priority(self) -> str:
         """The job's: "P0_critical", "P1_user" or "P2_batch"."""
-        return self._desk.setup.priority
+        return self._services.config.priority
 
     @property
     def job_id(self) -> str:
         """The job's name."""
-        return self._desk.setup.job_id
+        return self._services.config.job_id
 
     def complete(
         self,
@@ -143,6 +144,8 @@ class Context:
         model: str | None = None,
         reuse: bool = True,
         on_truncation: str = "error",
+        cache: str | None = None,
+        prefix: int = 0,
         shown: bool = False,
     ) -> Completion:
         """Ask a model; the answer is in the log before this chunk's result is.
@@ -151,13 +154,16 @@ class Context:
         (``completion.reused``) unless ``reuse`` is False; who asks the same twice in one attempt gets two answers, and
         the same two later. ``max_tokens``: of the answer. ``response_model``: a pydantic
         model or a JSON schema; the validated value is ``completion.parsed``. ``on_truncation``: "error", "allow" or
-        "continue". ``shown``: what the model writes is handed to the run's ``on_text`` as it comes. Raises a
+        "continue". ``cache``: "auto" or "1h" where all calls begin alike, with their schema, their system and the first
+        ``prefix`` characters of the prompt: the provider is asked to cache that, where it is long enough, and one call
+        goes first. ``shown``: what the model writes is handed to the run's ``on_text`` as it comes. Raises a
         :class:`mrengine.errors.ModelError`.
         """
         check_call(prompt, system, max_tokens, temperature, on_truncation)
-        index = self._desk.models.index(model, self._task.model)
+        keep = check_cache(cache, prefix)
+        index = self._services.models.index(model, self._task.model)
         request = Request(
-            model=self._desk.models.name(index) or "",
+            model=self._services.models.name(index) or "",
             prompt=prompt,
             system=system,
             max_tokens=max_tokens,
@@ -166,6 +172,8 @@ class Context:
             chunk_id=self._task.chunk,
             document_id=self._chunk.document_id,
             attempt=self._task.attempt,
+            cache=keep,
+            prefix=prefix,
             pieces=ShownAnswer(self._show) if shown else None,
         )
         self._calls.texts += [prompt, system or ""]
@@ -178,22 +186,22 @@ class Context:
         found = self._find(index, request, digest_of, response_model, on_truncation) if reuse else None
         if found is not None:
             return found
-        if self._desk.stopping.is_set():
+        if self._services.stopping.is_set():
             raise Stopped
         return self._ask(index, request, digest_of, response_model, on_truncation, reuse)
 
     def _show(self, at: int, piece: str) -> None:
         """A piece of the answer, for the host alone: it is in no log before the answer is whole."""
-        self._desk.models.note("answer:piece", {"at": at, "text": piece})
+        self._services.models.note("answer:piece", {"at": at, "text": piece})
 
-    def _stored(self, digest: bytes) -> list[CallRecord]:
-        return self._desk.stored.turns(digest, chunk=self._task.chunk, attempt=self._task.attempt)
+    def _stored(self, digest: bytes) -> Sequence[CallRecord]:
+        return self._services.stored.turns(digest, chunk=self._task.chunk, attempt=self._task.attempt)
 
     def _find(
         self, index: int, request: Request, digest_of: DigestOf, response_model: Any, on_truncation: str
     ) -> Completion | None:
         """The answer in the log, of the model or of one that stood in for it; None: none that is good for this call."""
-        for identity in self._desk.models.identities(index):
+        for identity in self._services.models.identities(index):
             turns = Turns(self._stored(digest_of(identity)), self._calls.heard)
             with suppress(Unanswered):
                 completion = turns.answer(
@@ -215,7 +223,7 @@ class Context:
         from mrengine.providers.base import Stopped as Interrupted
 
         try:
-            completion, cost = self._desk.models.ask(
+            completion, cost = self._services.models.ask(
                 index,
                 request,
                 digest_of=digest_of,
@@ -245,9 +253,9 @@ class Context:
         from mrengine.providers.base import Stopped as Interrupted
 
         check_tokens(tokens, max_tokens)
-        index = self._desk.models.index(model, self._task.model)
+        index = self._services.models.index(model, self._task.model)
         try:
-            own = self._desk.models.own(
+            own = self._services.models.own(
                 index, tokens, max_tokens, task=self._task, patience=self._patience, done=self._calls.own
             )
         except Interrupted:

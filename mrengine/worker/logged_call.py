@@ -15,6 +15,7 @@ from mrengine.errors import ModelError, ModelRefused, RateLimited
 from mrengine.log.format import codec, records
 from mrengine.providers.base import Stopped
 from mrengine.providers.call.error_map import turned_away
+from mrengine.providers.call.prefixes import cacheable, prefix_digest
 from mrengine.providers.call.structured import in_words
 from mrengine.providers.call.thoughts import apart
 from mrengine.providers.call.usages import completed
@@ -68,6 +69,7 @@ class LoggedCall:
         self._alternatives = alternatives
         self._turn, self._reusable, self._heard = turn, reusable, heard
         self._bound = 0
+        self._prefix = ""
         self._texts: list[str] = []  # what no message may repeat
         self._lease: Any = None
         self.cost_usd: float | None = 0.0
@@ -77,6 +79,8 @@ class LoggedCall:
         from mrengine.providers.call import context_window
         from mrengine.providers.call.retry import call
 
+        request = cacheable(request, self._model)
+        self._prefix = prefix_digest(request)
         self._texts = [self._chunk.text, request.prompt, request.system or ""]
         if self._model.context_window is not None:
             context_window.check(request, name=self._model.name, window=self._model.context_window)
@@ -88,8 +92,8 @@ class LoggedCall:
             model=self._model.name,
             budget=self if self._models.budget is not None else None,
             input_tokens=self._tokens(request),
-            priority=self._models.setup.priority,
-            backoff_s=self._models.setup.backoff_s,
+            priority=self._models.config.priority,
+            backoff_s=self._models.config.backoff_s,
             stopping=self._models.stopping,
             breaker=self._breaker,
             alternatives=self._alternatives,
@@ -121,6 +125,7 @@ class LoggedCall:
         on_wait: Any,
     ) -> Any:
         """The budget that the retry loop sees."""
+        assert self._models.budget is not None
         try:
             with self._patience.standing_in_line(on_wait) as waiting:
                 self._lease = self._models.budget.acquire(
@@ -131,6 +136,7 @@ class LoggedCall:
                     bound_tokens=self._bound,
                     stopping=stopping.is_set,
                     on_wait=waiting,
+                    prefix=self._prefix,
                 )
         except NoGrant:
             raise Stopped from None
@@ -193,7 +199,7 @@ class LoggedCall:
         if len(text) > LARGEST_TEXT:  # no record holds it: the call counts, and is made again when it is asked for
             text, reusable = "", False
         record = records.CallRecord(
-            round=self._models.setup.round,
+            round=self._models.config.round,
             chunk_id=self._task.chunk,
             model_index=self._task.model,
             digest=turn_digest(self._digest, self._turn),
@@ -211,7 +217,7 @@ class LoggedCall:
 
     def _emit_intent(self, request: Request) -> None:
         record = records.IntentRecord(
-            round=self._models.setup.round,
+            round=self._models.config.round,
             chunk_id=self._task.chunk,
             model_index=self._task.model,
             digest=turn_digest(self._digest, self._turn),

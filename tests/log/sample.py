@@ -9,7 +9,7 @@ from hashlib import blake2b
 from mrengine.log.file.wal import WriteAheadLog
 from mrengine.log.format import codec
 from mrengine.log.format import records as r
-from mrengine.log.format.chunk_rows import ChunkRow, pack_row
+from mrengine.log.format.chunk_rows import MAX_ROWS, ChunkRow, pack_row
 from mrengine.log.format.packing import stamp
 from mrengine.records import Usage
 
@@ -83,8 +83,11 @@ def begin(
     wal.append(codec.JOB, r.pack_job(record))
     rows = tuple(r.DocumentRow(name, digest(name), 0, 10, 10) for name in documents)
     wal.append(codec.DOCUMENTS, r.pack_documents(r.DocumentsRecord(0, rows, record.epoch)))
-    table = b"".join(row((of or [0] * len(texts))[i], text, i, i + 1) for i, text in enumerate(texts))
-    wal.append(codec.CHUNKS, stamp(r.pack_chunks(0, 0, table), record.epoch))
+    of = of or [0] * len(texts)
+    table = [row(of[i], text, i, i + 1) for i, text in enumerate(texts)]
+    for first in range(0, len(table), MAX_ROWS):
+        rows = b"".join(table[first : first + MAX_ROWS])
+        wal.append(codec.CHUNKS, stamp(r.pack_chunks(0, first, rows), record.epoch))
     if round_:
         wal.append(codec.ROUND, r.pack_round(r.RoundRecord(0, 1.5, len(texts), "v1")))
 
@@ -102,6 +105,7 @@ def every_kind(wal: WriteAheadLog) -> list[int]:
     wal.append(codec.FAILURE, failure(1))
     ends.append(wal.commit())
     wal.append(codec.CARRY, r.pack_carry(r.CarryRecord(0, 2, 0, ends[0])))
+    wal.append(codec.NOTE, r.pack_note(r.NoteRecord(0, 2.6, "worker:crashed", 1, -1, {"exitcode": -9})))
     ends.append(wal.commit())
     wal.append(codec.CLOSE, r.pack_close(r.CloseRecord(9.0, "done", {"n": 1})))
     ends.append(wal.commit())

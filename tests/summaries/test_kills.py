@@ -57,7 +57,9 @@ def how(server: LLMServer, state_dir: Path) -> dict[str, Any]:
     return {"models": f"{server.url}#m", "state_dir": state_dir, **options}
 
 
-@pytest.mark.parametrize("where", ["map", "second", "stream"])
+@pytest.mark.parametrize(
+    "where", [pytest.param("map", marks=pytest.mark.system), "second", pytest.param("stream", marks=pytest.mark.system)]
+)
 def test_a_kill_costs_nothing(server: LLMServer, state_dir: Path, tmp_path: Path, where: str) -> None:
     text = " ".join(f"Sentence {n} tells of crate {n * 7} and of nothing else at all." for n in range(2600))
     whole, requests, chunks = in_full(server, state_dir, text)

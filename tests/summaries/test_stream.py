@@ -17,11 +17,10 @@ from mrengine.providers.http.streams import Shown
 from mrengine.summaries.stream import Writing
 from mrengine.testing import fake
 from mrengine.testing.server import LLMServer
-from tests.summaries import models
-from tests.summaries.models import FENCED, document, faithful, options
+from tests.summaries.models import document, faithful, options
 
-for own in (__name__, models.__name__):  # the server's process cannot import them
-    cloudpickle.register_pickle_by_value(sys.modules[own])
+cloudpickle.register_pickle_by_value(sys.modules[__name__])  # the server's process cannot import it
+FENCED = re.compile(r"<(data-[0-9a-f]{12})>\n(.*?)\n</\1>", re.DOTALL)
 TEXT = "All day long the rain fell on the hills, and nobody knew why. " * 200
 STORY = " ".join(f"Word {n} is here." for n in range(40))
 
