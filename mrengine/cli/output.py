@@ -50,9 +50,9 @@ def printable(text: str) -> str:
     return _UNSEEN.sub("", _SEQUENCE.sub("", text.replace("\r\n", "\n")))
 
 
-def echo(text: str) -> None:
-    """A line on stdout; what its encoding cannot say (a lone surrogate) is escaped, and a terminal gets no control
-    characters. StdoutClosed, OSError.
+def echo(text: str, *, end: str = "\n") -> None:
+    """A line on stdout, or a part of one. What its encoding cannot say (a lone surrogate) is escaped, and a terminal
+    gets no control characters. StdoutClosed, OSError.
     """
     if sys.stdout is None:  # ">&-"
         raise OSError(errno.EBADF, "it is closed", "stdout")
@@ -60,7 +60,7 @@ def echo(text: str) -> None:
         text = printable(text)
     try:
         encoding = sys.stdout.encoding or "utf-8"
-        click.echo(text.encode(encoding, "backslashreplace").decode(encoding))
+        click.echo(text.encode(encoding, "backslashreplace").decode(encoding) + end, nl=False)
     except OSError as error:
         # Python would try, and complain, once more when it closes stdout.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

@@ -53,6 +53,9 @@ Examples:
 @click.option(
     "--max-tokens", type=click.IntRange(1), default=None, help="Of each answer.  [default: as its text needs]"
 )
+@click.option(
+    "--stream", "live", is_flag=True, help="Show the text as the model writes it (one source, or --together)."
+)
 @click.option("--by-heading", is_flag=True, help="Join sections first.")
 @job_options
 def summarize(
@@ -65,6 +68,7 @@ def summarize(
     method: Any,
     strategy: str | None,
     max_tokens: int | None,
+    live: bool,
     by_heading: bool,
     **given: Any,
 ) -> int:
@@ -81,18 +85,24 @@ def summarize(
     if output is not None:
         writable_folder(output)
     announce(runner, quiet=given["quiet"], chosen=chosen)
-    summary = mrengine.summarize(
-        documents,
-        query=query,
-        method=method,
-        cite=cite,
-        top_k=top_k,
-        together=together,
-        max_tokens=max_tokens,
-        group_by="heading" if by_heading else None,
-        runner=runner,
-        timeout_s=given["timeout"],
-    )
+    if live and (given["as_json"] or output is not None or (len(documents) > 1 and not together)):
+        raise click.UsageError("--stream prints one text: without --json and -o, over one source or with --together")
+    together = together or live
+    asked: dict[str, Any] = {
+        "query": query,
+        "method": method,
+        "cite": cite,
+        "top_k": top_k,
+        "together": together,
+        "max_tokens": max_tokens,
+        "group_by": "heading" if by_heading else None,
+        "runner": runner,
+        "timeout_s": given["timeout"],
+    }
+    if live:
+        summary = _live(mrengine.summarize(documents, stream=True, **asked), cite=cite)
+    else:
+        summary = mrengine.summarize(documents, **asked)
     if too_many_failed(summary.run, given["max_failed"], withheld="the summaries are withheld"):
         say(ended(summary.run.summary), quiet=given["quiet"])
         return TOO_MANY_FAILED
@@ -103,12 +113,27 @@ def summarize(
     if output is not None:
         _write(parts, output, quiet=given["quiet"], cite=cite)
     try:
-        _print(parts, as_json=given["as_json"], as_text=output is None, cite=cite)
+        _print(parts, as_json=given["as_json"], as_text=output is None and not live, cite=cite)
     except StdoutClosed:
         pass
     _tell(summary, quiet=given["quiet"], cite=cite)
     say(ended(summary.run.summary), quiet=given["quiet"])
     return DONE
+
+
+def _live(stream: mrengine.SummaryStream, *, cite: bool) -> mrengine.Summary:
+    """The text on stdout as it comes, then its footnotes. Where it begins anew, a rule stands between."""
+    with stream:
+        begun = False
+        for one in stream:
+            if isinstance(one, str):
+                begun = True
+                echo(printable(one), end="")
+            elif one.stage == "again" and begun:
+                echo("\n\n---\n")
+    notes = footnotes(stream.summary) if cite else ""
+    echo(f"\n\n{printable(notes)}" if notes else "")
+    return stream.summary
 
 
 def _tell(summary: mrengine.Summary, *, quiet: bool, cite: bool) -> None:

@@ -103,3 +103,14 @@ def test_the_embedded_model_cannot_cite(cli: Any) -> None:
     done = cli("summarize", "visit.txt", "--cite", "--model", "local")
     assert done.returncode == 2
     assert "embedded model cannot" in done.stderr
+
+
+def test_stream_prints_the_text_as_it_is_written(cli: Any) -> None:
+    """The same text as without, and its footnotes."""
+    plain = cli("summarize", "visit.txt", "--together", env=FAKE)
+    live = cli("summarize", "visit.txt", "--stream", env=FAKE)
+    assert live.returncode == 0, live.stderr
+    assert live.stdout == plain.stdout
+    noted = cli("summarize", "visit.txt", "--stream", "--method", "extract", "--cite")
+    assert "\n\n[1] visit.txt, characters 0-" in noted.stdout
+    assert cli("summarize", "visit.txt", "--stream", "--json", env=FAKE).returncode == 2
