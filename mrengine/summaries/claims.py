@@ -11,7 +11,7 @@ from typing import Any
 from mrengine.errors import InvalidAnswer, TruncatedAnswer
 from mrengine.prompts import PromptMap
 from mrengine.providers.call.structured import in_words
-from mrengine.summaries.quotes import QuoteFinder, numbers_in, page_at
+from mrengine.summaries.quotes import QuoteFinder, numbers_in, page_of
 
 __all__ = ["CLAIMS", "ClaimMap"]
 
@@ -113,5 +113,5 @@ def _checked(text: str, quote: str, finder: QuoteFinder, chunk: Any) -> dict[str
     if not text or not numbers_in(text) <= numbers_in(quote):
         text = " ".join(quote.split())
     base = chunk.start - chunk.overlap
-    page = page_at(getattr(chunk, "pages", ()), base + start)
+    page = page_of(chunk, base + start)
     return {"text": text, "quote": quote, "start": base + start, "end": base + end, "page": page, "verified": True}

@@ -12,7 +12,7 @@ from typing import Any
 
 from mrengine.errors import ConfigError
 from mrengine.selection import best, scores, words_of
-from mrengine.summaries.quotes import page_at
+from mrengine.summaries.quotes import page_of
 from mrengine.summaries.sentences import sentences
 from mrengine.summaries.values import Claim
 
@@ -75,7 +75,7 @@ class ExtractMap:
                 "quote": chunk.text[start:end],
                 "start": base + start,
                 "end": base + end,
-                "page": page_at(getattr(chunk, "pages", ()), base + start),
+                "page": page_of(chunk, base + start),
                 "verified": True,
             }
             for start, end in _selected(chunk.text, self.query, self.token_budget)

@@ -9,11 +9,11 @@ from __future__ import annotations
 
 import unicodedata
 from array import array
-from bisect import bisect_left
+from typing import Any
 
 import regex
 
-__all__ = ["QuoteFinder", "number_places", "numbers_in", "page_at"]
+__all__ = ["QuoteFinder", "number_places", "numbers_in", "page_of"]
 
 _CLUSTER = regex.compile(r"\X")
 _MARKS = str.maketrans(
@@ -187,10 +187,8 @@ def _plain(number: str) -> str:
     return f"{digits}{mark}{rest}" if rest else digits
 
 
-def page_at(pages: object, offset: int) -> int | None:
-    """The page that a document's offset lies on. ``pages``: (offset of its first character, page number) each."""
-    marks = [tuple(mark) for mark in pages] if isinstance(pages, (list, tuple)) else []
-    if not marks:
-        return None
-    at = bisect_left([mark[0] for mark in marks], offset + 1) - 1
-    return int(marks[max(at, 0)][1])
+def page_of(chunk: Any, offset: int) -> int | None:
+    """The page that an offset of the chunk's document lies on; None: the document has no pages."""
+    found = getattr(chunk, "page_at", None)
+    page = found(offset) if callable(found) else None
+    return page if isinstance(page, int) else None

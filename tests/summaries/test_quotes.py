@@ -6,7 +6,7 @@ import unicodedata
 
 import pytest
 
-from mrengine.summaries.quotes import QuoteFinder, numbers_in, page_at
+from mrengine.summaries.quotes import QuoteFinder, numbers_in, page_of
 
 TEXT = (
     "The patient’s treat-\nment began “early” on 3 May; the dose was 25 mg  daily. The tumour was inoperable.\n"
@@ -65,5 +65,11 @@ def test_numbers_have_one_form() -> None:
 
 
 def test_a_page_is_where_an_offset_lies() -> None:
-    assert [page_at([(0, 1), (100, 2), (250, 3)], at) for at in (0, 99, 100, 249, 250, 9999)] == [1, 1, 2, 2, 3, 3]
-    assert page_at((), 5) is None
+    """As the chunk tells it; most documents have none."""
+
+    class Paged:
+        def page_at(self, offset: int) -> int | None:
+            return 1 + offset // 100
+
+    assert [page_of(Paged(), at) for at in (0, 99, 100)] == [1, 1, 2]
+    assert page_of(object(), 5) is None
