@@ -13,9 +13,10 @@ from mrengine._version import __version__
 if TYPE_CHECKING:
     from mrengine.budget import TokenBucketManager
     from mrengine.chunking import safe_chunk
-    from mrengine.errors import Retry
+    from mrengine.errors import Retry, UrlRefused
     from mrengine.jobs import Job
     from mrengine.log.view.job_view import ResumeEngine
+    from mrengine.outputs.run_result import RunResult
     from mrengine.prompts import map_prompt
     from mrengine.providers.models.balancer import ModelLoadBalancer
     from mrengine.records import (
@@ -28,7 +29,6 @@ if TYPE_CHECKING:
         ModelSpec,
         Price,
         RateLimit,
-        RunResult,
         RunSummary,
         Usage,
     )
@@ -36,7 +36,7 @@ if TYPE_CHECKING:
     from mrengine.reducers.tree import refine, tree_reduce
     from mrengine.runner import MapReduceRunner
     from mrengine.selection import select_top_k
-    from mrengine.sources import read_jsonl, read_source
+    from mrengine.sources import Loader, Url, read_folder, read_jsonl, read_source, read_table
     from mrengine.summaries.extract import select_sentences
     from mrengine.summarizer import Claim, Summary, SummaryProgress, SummaryStream, summarize
     from mrengine.worker.context import Context
@@ -45,9 +45,10 @@ _HOMES = {
     "mrengine.budget": ("TokenBucketManager",),
     "mrengine.chunking": ("safe_chunk",),
     "mrengine.worker.context": ("Context",),
-    "mrengine.errors": ("Retry",),
+    "mrengine.errors": ("Retry", "UrlRefused"),
     "mrengine.jobs": ("Job",),
     "mrengine.log.view.job_view": ("ResumeEngine",),
+    "mrengine.outputs.run_result": ("RunResult",),
     "mrengine.prompts": ("map_prompt",),
     "mrengine.providers.models.balancer": ("ModelLoadBalancer",),
     "mrengine.records": (
@@ -61,14 +62,13 @@ _HOMES = {
         "ModelSpec",
         "Price",
         "RateLimit",
-        "RunResult",
         "RunSummary",
         "Usage",
     ),
     "mrengine.reducers": ("collect", "concatenate", "consensus_aggregator", "medical_report_aggregator", "vote"),
     "mrengine.reducers.tree": ("refine", "tree_reduce"),
     "mrengine.runner": ("MapReduceRunner",),
-    "mrengine.sources": ("read_jsonl", "read_source"),
+    "mrengine.sources": ("Loader", "Url", "read_folder", "read_jsonl", "read_source", "read_table"),
     "mrengine.selection": ("select_top_k",),
     "mrengine.summaries.extract": ("select_sentences",),
     "mrengine.summarizer": ("Claim", "Summary", "SummaryProgress", "SummaryStream", "summarize"),
@@ -85,6 +85,7 @@ __all__ = [
     "Context",
     "Document",
     "Job",
+    "Loader",
     "MapReduceRunner",
     "ModelLoadBalancer",
     "ModelSpec",
@@ -98,6 +99,8 @@ __all__ = [
     "SummaryProgress",
     "SummaryStream",
     "TokenBucketManager",
+    "Url",
+    "UrlRefused",
     "Usage",
     "__version__",
     "collect",
@@ -105,8 +108,10 @@ __all__ = [
     "consensus_aggregator",
     "map_prompt",
     "medical_report_aggregator",
+    "read_folder",
     "read_jsonl",
     "read_source",
+    "read_table",
     "refine",
     "safe_chunk",
     "select_sentences",

@@ -15,6 +15,7 @@ from dataclasses import MISSING, Field, dataclass, field, fields, replace
 from typing import Any, Literal, TypedDict, get_args
 
 from mrengine.errors import ChunkingError, ConfigError
+from mrengine.profiling import PerformanceCollector
 from mrengine.records import Budget, ModelSpec, Price, RateLimit
 
 __all__ = ["RunnerSettings", "Settings", "check_number", "setting_fields"]
@@ -176,9 +177,9 @@ class Settings:
         choices=(None, *get_args(OnMismatch)),
     )
     on_source_error: OnSourceError = _setting(
-        "fail",
-        "What to do about sources that cannot be read: `fail` raises one `SourceError` that names them all, before "
-        "anything runs; `skip` leaves them out and warns of them.",
+        "skip",
+        "What to do about sources that cannot be read, among others that can: `skip` runs the others, and each of them "
+        "is a failure with its cause; `fail` raises one `SourceError` that names them all, before anything runs.",
         choices=get_args(OnSourceError),
     )
     initializer: Callable[..., None] | None = _setting(
@@ -210,6 +211,11 @@ class Settings:
         "installed package registers as an entry point of the group `mrengine.backends`.",
     )
     progress: bool | None = _setting(None, "Whether to draw a progress bar. None: only on a terminal.")
+    collector: PerformanceCollector | None = _setting(
+        None,
+        "A `mrengine.profiling.PerformanceCollector` that runs fill with their stages, and with what functions under "
+        "`@profile` take in the workers.",
+    )
 
     @classmethod
     def of(cls, given: Mapping[str, Any], environ: Mapping[str, str] | None = None) -> Settings:
@@ -294,6 +300,7 @@ _KINDS: Mapping[str, tuple[str, Callable[[Any], bool]]] = {
         lambda value: isinstance(value, Sequence) and not isinstance(value, str) and all(map(_is_str, value)),
     ),
     "state_dir": ("a str or a Path", lambda value: isinstance(value, (str, os.PathLike)) and value != ""),
+    "collector": ("a PerformanceCollector", lambda value: isinstance(value, PerformanceCollector)),
     "strict": ("True or False", lambda value: isinstance(value, bool)),
     "progress": ("True, False or None", lambda value: isinstance(value, bool)),
 }
@@ -387,3 +394,4 @@ class RunnerSettings(TypedDict, total=False):
     strict: bool
     backend: str
     progress: bool | None
+    collector: PerformanceCollector | None

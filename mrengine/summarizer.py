@@ -8,8 +8,9 @@ from dataclasses import dataclass
 from typing import Any, Literal, overload
 
 from mrengine.errors import ConfigError
+from mrengine.outputs.run_result import RunResult
 from mrengine.providers.models.model import Model, resolve_models
-from mrengine.records import ChunkResult, ModelSpec, RunResult
+from mrengine.records import ChunkResult, ModelSpec
 from mrengine.reducers.tree import TreeReduce, ValueMerge, check_group_by
 from mrengine.runner import MapReduceRunner
 from mrengine.summaries.cited import CitedMerge, Finished, Noted, finished
@@ -331,7 +332,9 @@ class _Plan:
         own = {} if self.job.together else texts
         if done is None:
             return Summary(text, run.job_id, run, own, left_out=left_out)
-        chunks = {result.chunk_id for result in run.results} | {failure.chunk_id for failure in run.failures}
+        chunks = {result.chunk_id for result in run.results} | {
+            failure.chunk_id for failure in run.failures if failure.chunk_id >= 0
+        }
         uncovered = tuple(sorted(chunks - done.covered - set(left_out)))
         return Summary(
             text,

@@ -23,10 +23,10 @@ __all__ = ["summarize"]
 EPILOG = """\b
 Examples:
   mrengine summarize report.txt
-  mrengine summarize contracts/*.txt -o summaries --query 'notice periods' --cite
+  mrengine summarize contracts/*.pdf -o summaries --query 'notice periods' --cite
   mrengine summarize report.txt --query 'side effects' --top-k 8
   mrengine summarize notes.txt --method extract
-  pdftotext paper.pdf - | mrengine summarize - --model gpt-4o-mini --json
+  mrengine summarize https://example.com/report.html --model gpt-4o-mini --json
 """
 
 
@@ -72,9 +72,11 @@ def summarize(
     by_heading: bool,
     **given: Any,
 ) -> int:
-    """Summarise documents: one summary each, or one over all with --together. SOURCE is a path or - for stdin."""
-    documents = open_sources(sources, skip=given["skip_unreadable"])
-    settings = runner_settings(given) | ({} if strategy is None else {"strategy": strategy})
+    """Summarise documents: one summary each, or one over all with --together. SOURCE is a path, a folder,
+    a URL or - for stdin."""
+    settings = runner_settings({**given, "sources": sources}) | ({} if strategy is None else {"strategy": strategy})
+    skip = settings["on_source_error"] == "skip"
+    documents = open_sources(sources, skip=skip, allow_private=given["allow_private"])
     chosen = "models" not in settings and method != "extract"
     if chosen and given["prices"]:
         settings["models"] = priced(default_models(dry_run=given["dry_run"]), given["prices"]) or None

@@ -129,7 +129,14 @@ class JobRun:
             self._warn(notices.blank(self.job_id, ready.blank_chunks))
         config, kind = self.config, self._mapping.result_type
         self._follower = LogFollower(
-            ready.view, self.job_id, config.dispatcher, config.progress, self.tally, config.balancer, kind
+            ready.view,
+            self.job_id,
+            config.dispatcher,
+            config.progress,
+            self.tally,
+            config.balancer,
+            kind,
+            config.settings.collector,
         )
         self._follower.on_text = self.on_text
         if ready.finished:

@@ -108,6 +108,7 @@ def round_request(parts: RunConfig, job_id: str, round_: RoundSpec, *, since: in
             backoff_s=settings.backoff_s,
             max_worker_rss=settings.max_worker_rss,
             weights=[_speed(model.limits) for model in models],
+            profile=settings.collector is not None,
         ),
         worker=WorkerConfig(
             job_id=job_id,
@@ -121,6 +122,7 @@ def round_request(parts: RunConfig, job_id: str, round_: RoundSpec, *, since: in
             backoff_s=settings.backoff_s,
             log_level=logging.getLogger().getEffectiveLevel(),
             result_blob=round_.mapping.result_blob,
+            profile=settings.collector is not None,
         ),
         budget=_terms(parts, since),
         expected_calls=CALL_ROOM + 2 * round_.total,

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
-from mrengine.records import RunResult
+from mrengine.outputs.run_result import RunResult
 
 __all__ = ["Claim", "Summary", "SummaryProgress"]
 
