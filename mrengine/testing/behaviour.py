@@ -5,12 +5,14 @@ from __future__ import annotations
 import json
 import math
 import random
+import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from hashlib import blake2b
 from typing import Any
 
 from mrengine.testing import bodies
+from mrengine.testing.batches import BatchDesk, BatchRules, Dropped
 from mrengine.testing.counts import Counts
 from mrengine.testing.odd import ODD, odd, streamed
 
@@ -38,7 +40,7 @@ class Behaviour:
     how many requests are kept for ``requests()``. ``usage``: a callable(input, output) that gives an answer's usage;
     None: no usage. ``thoughts``: the model's reasoning before its answer, a word a token, within ``max_tokens``;
     ``thoughts_in``: "field", or "text" for tags before the answer. ``stream``: whatever is asked for, answers are
-    streams.
+    streams. ``batches``: how both batch APIs go, see ``BatchRules``.
     """
 
     latency_s: Latency = 0.0
@@ -65,6 +67,7 @@ class Behaviour:
     chunked: bool = False
     interim: bool = False
     keep_alive_s: float = 60.0
+    batches: BatchRules = BatchRules()  # noqa: RUF009  (frozen: it can be shared)
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,9 +115,12 @@ class Simulator:
         self.requests: list[dict[str, Any]] = []
         limits = {name: getattr(behaviour, name) for name in ("tpm", "rpm", "input_tpm", "output_tpm")}
         self.buckets = {name: Bucket(limit, now) for name, limit in limits.items() if limit}
+        self.batches = BatchDesk(behaviour.batches, self._batched, self._words, now)
 
-    def decide(self, path: str, headers: Mapping[str, str], body: bytes, now: float) -> Reply:
+    def decide(self, path: str, headers: Mapping[str, str], body: bytes, now: float, method: str = "POST") -> Reply:
         """The reply to a request. ``headers``: names in lower case."""
+        if _BATCHES.search(path):
+            return self._of_batches(method, path, headers, body, now)
         path = path.partition("?")[0]
         if path.endswith("/models"):
             return self._plain(200, bodies.models(self.behaviour.models, self.behaviour.context_window))
@@ -128,6 +134,33 @@ class Simulator:
         self.counts.arrived(now, digest, asked.model, early=now < self._not_before.get(digest, 0.0) - 0.001)
         reply = self._answer(headers, asked, digest, now)
         return replace(reply, digest=digest)
+
+    def _of_batches(self, method: str, path: str, headers: Mapping[str, str], body: bytes, now: float) -> Reply:
+        if not self._has_key(headers):
+            return self._plain(401, bodies.error("invalid_api_key", "wrong API key provided"))
+        try:
+            status, answer = self.batches.answer(method, path, headers, body, now)
+        except Dropped:
+            return Reply(b"", ending="close", status=0)
+        return self._plain(status, answer)
+
+    def _batched(self, shape: str, body: Mapping[str, Any]) -> tuple[int, bytes]:
+        """The answer to one request of a batch; it is counted as a direct one of the same bytes would be."""
+        sent = json.dumps(body, ensure_ascii=False, separators=(",", ":")).encode("utf-8", "replace")
+        asked = bodies.read("/messages" if shape == "anthropic" else "/chat/completions", sent)
+        if asked is None:
+            return 400, bodies.error("invalid_request_error", "the body is not a request")
+        refused = self._refused(asked)
+        if refused is not None:
+            return refused
+        text, cut = self._text(asked)
+        tokens = (self._input(asked), len(text.split()))
+        self.counts.batched(blake2b(sent, digest_size=12).digest(), asked.model, *tokens)
+        return 200, bodies.answer(asked, text, cut, tokens, usage=self.behaviour.usage)
+
+    def _words(self, shape: str, body: Mapping[str, Any]) -> int:
+        asked = bodies.read("/messages" if shape == "anthropic" else "/chat/completions", json.dumps(body).encode())
+        return 0 if asked is None else asked.words
 
     def _keep(self, headers: Mapping[str, str], asked: bodies.Asked) -> None:
         if self.behaviour.record:
@@ -150,22 +183,31 @@ class Simulator:
         return self._good(asked, delay, now)
 
     def _refusal(self, headers: Mapping[str, str], asked: bodies.Asked) -> Reply | None:
-        behaviour = self.behaviour
-        key = headers.get("x-api-key") or headers.get("authorization", "").removeprefix("Bearer ")
-        if behaviour.api_key is not None and key != behaviour.api_key:
+        if not self._has_key(headers):
+            key = headers.get("x-api-key") or headers.get("authorization", "").removeprefix("Bearer ")
             return self._plain(401, bodies.error("invalid_api_key", f"wrong API key provided: {key}"))
+        refused = self._refused(asked)
+        return None if refused is None else self._plain(*refused)
+
+    def _has_key(self, headers: Mapping[str, str]) -> bool:
+        key = headers.get("x-api-key") or headers.get("authorization", "").removeprefix("Bearer ")
+        return self.behaviour.api_key is None or key == self.behaviour.api_key
+
+    def _refused(self, asked: bodies.Asked) -> tuple[int, bytes] | None:
+        """Status and body for a request that no such model takes."""
+        behaviour = self.behaviour
         if behaviour.models is not None and asked.model not in behaviour.models:
             message = f"The model `{asked.model}` does not exist"
-            return self._plain(404, bodies.error("model_not_found", message, param="model"))
+            return (404, bodies.error("model_not_found", message, param="model"))
         if not behaviour.native_schema and asked.schema_param:
-            return self._plain(400, bodies.error("unsupported", "no schemas here", param=asked.schema_param))
+            return (400, bodies.error("unsupported", "no schemas here", param=asked.schema_param))
         tokens = self._input(asked) + asked.max_tokens
         if behaviour.context_window is not None and tokens > behaviour.context_window:
             message = (
                 f"This model's maximum context length is {behaviour.context_window} tokens. However, you requested "
                 f"{tokens} tokens. The prompt began: {asked.prompt[:200]}"
             )
-            return self._plain(400, bodies.error("context_length_exceeded", message))
+            return (400, bodies.error("context_length_exceeded", message))
         return None
 
     def _fault(self) -> str | None:
@@ -301,4 +343,5 @@ class Simulator:
         return Reply(data, delay_s, "keep", status)
 
 
+_BATCHES = re.compile(r"/(?:files|batches)(?:[/?]|$)")
 _LATE = frozenset({"non_json", "empty", "wrong_shape", "garbage", "reset", "truncate", *ODD})

@@ -14,7 +14,8 @@ class Stats:
     """The server's account. Times are seconds of its own monotonic clock.
 
     ``distinct``: different requests. ``ok``: real answers. ``paid_twice``: those beyond the first to the same request.
-    ``early``: requests repeated before their ``Retry-After`` was over. ``span_s``: first request to last
+    ``batched``: real answers in batches, counted in ``ok``, ``distinct`` and ``paid_twice``, with their tokens; the
+    other tokens are those of direct calls. ``early``: requests repeated before their ``Retry-After`` was over. ``span_s``: first request to last
     answer.
     """
 
@@ -27,6 +28,9 @@ class Stats:
     connections: int = 0
     input_tokens: int = 0
     output_tokens: int = 0
+    batched: int = 0
+    batched_input_tokens: int = 0
+    batched_output_tokens: int = 0
     first_request_s: float | None = None
     last_answer_s: float | None = None
     cpu_s: float = 0.0
@@ -57,6 +61,7 @@ class Counts:
         self._models: Counter[str] = Counter()
         self._in_flight = self._in_flight_max = self._early = 0
         self._input = self._output = 0
+        self._batched = [0, 0, 0]
         self._first: float | None = None
         self._last: float | None = None
 
@@ -73,6 +78,14 @@ class Counts:
         """Add the tokens of an answer."""
         self._input += input_tokens
         self._output += output_tokens
+
+    def batched(self, digest: bytes, model: str, input_tokens: int, output_tokens: int) -> None:
+        """A request of a batch was answered."""
+        self._asked[digest] += 1
+        self._answered[digest] += 1
+        self._models[model] += 1
+        for at, amount in enumerate((1, input_tokens, output_tokens)):
+            self._batched[at] += amount
 
     def left(self, now: float, digest: bytes, status: int, *, good: bool) -> None:
         """Its answer was sent, or its connection ended (status 0). ``good``: a real answer, which costs money."""
@@ -95,6 +108,9 @@ class Counts:
             "connections": self.connections,
             "input_tokens": self._input,
             "output_tokens": self._output,
+            "batched": self._batched[0],
+            "batched_input_tokens": self._batched[1],
+            "batched_output_tokens": self._batched[2],
             "first_request_s": self._first,
             "last_answer_s": self._last,
             "cpu_s": cpu_s,
