@@ -1,11 +1,12 @@
-"""Owns the records that the engine writes itself: attempts that came to nothing, and tasks that it gives up."""
+"""The records that the engine writes itself: attempts that came to nothing, tasks that it gives up, notes."""
 
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 from mrengine.log.format import records
+from mrengine.log.format.values import Plain
 
 __all__ = ["FailureRecords", "RestartLimiter", "allowed_deaths"]
 
@@ -17,7 +18,7 @@ _WHAT = {
 
 
 class FailureRecords:
-    """Packs ATTEMPT and FAILURE records of one round. ``document_of(chunk)``: a document's id."""
+    """Packs ATTEMPT, FAILURE and NOTE records of one round. ``document_of(chunk)``: a document's id."""
 
     def __init__(
         self,
@@ -40,6 +41,10 @@ class FailureRecords:
             cause=cause,
         )
         return records.pack_attempt(record)
+
+    def note(self, name: str, fields: Mapping[str, Plain], worker: int, chunk: int) -> bytes:
+        """What an event tells, for reports."""
+        return records.pack_note(records.NoteRecord(self._round, self._wall(), name, worker, chunk, fields))
 
     def refused(self, chunk: int, model: int, worker: int, attempts: int, cause: str) -> bytes:
         """A task whose model did not answer it, as the task itself told."""

@@ -45,6 +45,10 @@ class GroupCommit:
         if offset is not None:
             self._calls.append((payload, offset))
 
+    def note(self, payload: bytes) -> None:
+        """Something for reports. It goes with the next commit, and causes none."""
+        self._append(codec.NOTE, payload)
+
     def intent(self, payload: bytes) -> None:
         """A call is about to be made."""
         self._unwritten = True

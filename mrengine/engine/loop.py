@@ -91,7 +91,7 @@ class Engine:
             m.MODEL_RESTS: self._on_rests,
             m.BUDGET_SPENT: self._on_budget_spent,
             m.NOTE: self._on_note,
-            m.LINE: self._on_line,
+            m.LINE: lambda _index, _chunk, _model, payload: announcer.line(payload),
             m.DIED: self._on_died,
         }
 
@@ -148,7 +148,7 @@ class Engine:
             self._draining, self.facts = reason, dict(facts)
             self._drain_until = self._clock() + self._settings.drain_s
             self._backend.drain()
-            self._announcer.note("job:draining", {"in_flight": self.in_flight})
+            self._note("job:draining", {"in_flight": self.in_flight})
 
     @property
     def in_flight(self) -> int:
@@ -245,7 +245,7 @@ class Engine:
         worker.ready = True
         if worker.died:
             worker.died = False
-            self._announcer.note("worker:respawned", {"worker_id": index})
+            self._note("worker:respawned", {"worker_id": index}, worker=index)
 
     def _on_failed_start(self, _index: int, _chunk: int, _model: int, payload: bytes) -> None:
         self._cannot_start(payload.decode("utf-8", "replace"))
@@ -268,7 +268,8 @@ class Engine:
         self._docket.started(key)
         wait = after_s if after_s is not None else self._settings.backoff_s * 2 ** (attempt - 1)
         self._queues.later(key, self._clock() + wait)
-        self._announcer.note("chunk:retry", {"chunk_id": chunk, "attempt": attempt, "error": cause, "wait_s": wait})
+        fields = {"chunk_id": chunk, "attempt": attempt, "error": cause, "wait_s": wait}
+        self._note("chunk:retry", fields, worker=index, chunk=chunk)
 
     def _on_dropped(self, index: int, chunk: int, model: int, _payload: bytes) -> None:
         key = self._settle(index, chunk, model)
@@ -289,14 +290,16 @@ class Engine:
         message, spent, limit, unit = msgpack.unpackb(payload)
         self.stop("budget", message=message, spent=spent, limit=limit, unit=unit)
 
-    def _on_note(self, _index: int, _chunk: int, _model: int, payload: bytes) -> None:
+    def _on_note(self, index: int, chunk: int, _model: int, payload: bytes) -> None:
         name, fields = msgpack.unpackb(payload)
         if name == "budget:wait":
             self._balance.waits(fields["model"], fields["wait_ms"])
-        self._announcer.note(name, fields)
+        self._note(name, fields, worker=index, chunk=chunk)
 
-    def _on_line(self, _index: int, _chunk: int, _model: int, payload: bytes) -> None:
-        self._announcer.line(payload)
+    def _note(self, name: str, fields: Mapping[str, Any], *, worker: int = -1, chunk: int = -1) -> None:
+        """Tell the host, and leave it in the log for reports."""
+        self._announcer.note(name, fields)
+        self._log.note(self._verdicts.note(name, fields, worker, chunk))
 
     # death
 
@@ -316,7 +319,8 @@ class Engine:
             docket=self._docket,
             chunk_timeout_s=self._settings.chunk_timeout_s,
         )
-        self._announcer.note("worker:crashed", {"worker_id": index, "exitcode": death.exitcode, "cause": after.cause})
+        fields = {"worker_id": index, "exitcode": death.exitcode, "cause": after.cause}
+        self._note("worker:crashed", fields, worker=index)
         for model in models.values():
             self._balance.back(model)
         worker.flight.clear()

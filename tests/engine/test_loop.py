@@ -67,8 +67,12 @@ class Journal:
         self.durable_to = 0
         self.failed: set[int] = set()
         self.error: LogError | None = None
+        self.notes: list[records.NoteRecord] = []
 
     def append(self, kind: int, payload: bytes) -> int:
+        if kind == codec.NOTE:
+            self.notes.append(records.unpack_note(payload))
+            return self.size
         self.events.append(("append", kind))
         if kind == codec.FAILURE:
             self.failed.add(records.unpack_failure(payload).chunk_id)
@@ -221,6 +225,8 @@ def test_a_task_that_kills_its_worker_is_given_up() -> None:
         bench.die(0, [0])
     assert bench.journal.kinds().count(codec.ATTEMPT) == 3
     assert bench.journal.kinds()[-1] == codec.FAILURE
+    deaths = [note for note in bench.journal.notes if note.name == "worker:crashed"]
+    assert [(note.worker_id, note.fields["exitcode"]) for note in deaths] == [(0, -9)] * 3
     assert bench.holds() == [1]
     bench.result()
     assert bench.engine.state == "done"
@@ -597,7 +603,7 @@ def test_the_failure_of_a_given_up_task_is_a_whole_record() -> None:
     append = bench.journal.append
     bench.journal.append = lambda kind, payload: (written.append(payload), append(kind, payload))[1]  # type: ignore[method-assign]
     bench.die(0, [0])
-    record = records.unpack_failure(written[-1])
+    record = records.unpack_failure(written[-2])
     assert (record.document_id, record.model, record.kind, record.attempts) == ("doc-0", "m", "crash", 1)
     assert "SIGKILL" in record.message
 

@@ -102,6 +102,7 @@ def every_kind(wal: WriteAheadLog) -> list[int]:
     wal.append(codec.FAILURE, failure(1))
     ends.append(wal.commit())
     wal.append(codec.CARRY, r.pack_carry(r.CarryRecord(0, 2, 0, ends[0])))
+    wal.append(codec.NOTE, r.pack_note(r.NoteRecord(0, 2.6, "worker:crashed", 1, -1, {"exitcode": -9})))
     ends.append(wal.commit())
     wal.append(codec.CLOSE, r.pack_close(r.CloseRecord(9.0, "done", {"n": 1})))
     ends.append(wal.commit())

@@ -1,4 +1,4 @@
-"""The records of the job itself: JOB, DOCUMENTS, ROUND and CLOSE, as dataclasses and payloads.
+"""The records of the job itself: JOB, DOCUMENTS, ROUND, NOTE and CLOSE, as dataclasses and payloads.
 
 Their layout is in docs/log-format.md. Every ``unpack_x`` raises LogError(reason="damaged") and nothing else.
 """
@@ -19,15 +19,18 @@ __all__ = [
     "DocumentsDigest",
     "DocumentsRecord",
     "JobRecord",
+    "NoteRecord",
     "RoundRecord",
     "batch_documents",
     "pack_close",
     "pack_documents",
     "pack_job",
+    "pack_note",
     "pack_round",
     "unpack_close",
     "unpack_documents",
     "unpack_job",
+    "unpack_note",
     "unpack_round",
 ]
 
@@ -86,6 +89,21 @@ class RoundRecord:
     total: int
     version: str = ""
     facts: Mapping[str, Plain] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class NoteRecord:
+    """Something that happened during a round and changes nothing: a death, a wait for the budget, a call tried again.
+
+    ``name``: that of the event; ``fields``: the event's. ``worker_id`` and ``chunk_id`` are -1 where it concerns none.
+    """
+
+    round: int
+    at: float
+    name: str
+    worker_id: int
+    chunk_id: int
+    fields: Mapping[str, Plain] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -174,6 +192,19 @@ def unpack_round(payload: bytes) -> RoundRecord:
     values = array(payload, 5, "ROUND")
     _check(values, (int, float, int, str, dict), "ROUND")
     return RoundRecord(*values)
+
+
+def pack_note(record: NoteRecord) -> bytes:
+    """The payload of a NOTE."""
+    r = record
+    return pack([r.round, r.at, r.name, r.worker_id, r.chunk_id, dict(r.fields)])
+
+
+def unpack_note(payload: bytes) -> NoteRecord:
+    """Unpack a NOTE."""
+    values = array(payload, 6, "NOTE")
+    _check(values, (int, float, str, int, int, dict), "NOTE")
+    return NoteRecord(*values)
 
 
 def pack_close(record: CloseRecord) -> bytes:

@@ -28,6 +28,7 @@ _UNPACK: dict[int, Callable[[bytes], object]] = {
     codec.ATTEMPT: records.unpack_attempt,
     codec.CARRY: records.unpack_carry,
     codec.CLOSE: records.unpack_close,
+    codec.NOTE: records.unpack_note,
 }
 
 

@@ -31,6 +31,7 @@ UNPACKERS = {
     codec.ATTEMPT: records.unpack_attempt,
     codec.CARRY: records.unpack_carry,
     codec.CLOSE: records.unpack_close,
+    codec.NOTE: records.unpack_note,
 }
 
 
