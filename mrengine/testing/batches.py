@@ -1,4 +1,4 @@
-"""The test server's two batch APIs, OpenAI's (files, batches) and Anthropic's (message batches), on a clock of their own.
+"""The test server's batch APIs, OpenAI's (files, batches) and Anthropic's (message batches), on a clock of their own.
 
 A batch's life is computed from its rules and the clock whenever somebody looks, so that a test that moves the clock
 sees every state, and no thread is needed. What is executed is billed then, and only then.
@@ -30,8 +30,8 @@ class BatchRules:
     same, and it is created ``late_s`` of real time later), "dropped" (it is not created), "failed" (validation fails),
     or a status. ``upload``: the same for files. ``statuses``: a callable(prompt) that gives the HTTP status of a
     request, or None. ``enqueued_tokens``: words that may wait in all batches of a model; what is above fails as OpenAI
-    has it. ``max_requests``, ``max_bytes``: 413 or 400 above. ``shuffle``: answers come in any order. ``page``: how many
-    batches a list holds. ``cancelled_lines``: whether requests that a cancel struck stand in the error file.
+    has it. ``max_requests``, ``max_bytes``: 413 or 400 above. ``shuffle``: answers come in any order. ``page``: how
+    many batches a list holds. ``cancelled_lines``: whether requests that a cancel struck stand in the error file.
     """
 
     validating_s: float = 0.0

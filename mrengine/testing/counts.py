@@ -14,8 +14,8 @@ class Stats:
     """The server's account. Times are seconds of its own monotonic clock.
 
     ``distinct``: different requests. ``ok``: real answers. ``paid_twice``: those beyond the first to the same request.
-    ``batched``: real answers in batches, counted in ``ok``, ``distinct`` and ``paid_twice``, with their tokens; the
-    other tokens are those of direct calls. ``early``: requests repeated before their ``Retry-After`` was over. ``span_s``: first request to last
+    ``batched``: real answers in batches, which count in the three, with their tokens; the other tokens are those of
+    direct calls. ``early``: requests repeated before their ``Retry-After`` was over. ``span_s``: first request to last
     answer.
     """
 

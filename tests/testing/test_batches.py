@@ -54,8 +54,7 @@ class OpenAIShape:
 
 def test_openais_sdk_takes_a_batch_through_its_states(shared: LLMServer) -> None:
     """validating → in_progress → finalizing → completed; successes and failures stand in two files."""
-    bad = (lambda prompt: 400 if "three" in prompt else None)  # fmt: skip
-    shared.reset(batches=slow(statuses=bad))
+    shared.reset(batches=slow(statuses=lambda prompt: 400 if "three" in prompt else None))
     side = OpenAIShape(shared)
     batch = side.create(["one", "two", "three", "four"])
     seen = [batch.status]
@@ -110,8 +109,7 @@ def test_too_many_enqueued_tokens_and_lost_answers(shared: LLMServer) -> None:
 
 def test_anthropics_sdk_takes_a_batch_through_its_states(shared: LLMServer) -> None:
     """in_progress → ended, canceling → ended; results in any order, each with its own end."""
-    bad = (lambda prompt: 529 if "two" in prompt else None)  # fmt: skip
-    shared.reset(batches=slow(statuses=bad, cancelling_s=5))
+    shared.reset(batches=slow(statuses=lambda prompt: 529 if "two" in prompt else None, cancelling_s=5))
     client = anthropic.Anthropic(base_url=shared.root, api_key="k", max_retries=0)
     requests = [
         {
