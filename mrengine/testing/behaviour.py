@@ -146,7 +146,10 @@ class Simulator:
 
     def _batched(self, shape: str, body: Mapping[str, Any]) -> tuple[int, bytes]:
         """The answer to one request of a batch; it is counted as a direct one of the same bytes would be."""
-        sent = json.dumps(body, ensure_ascii=False, separators=(",", ":")).encode("utf-8", "replace")
+        said: dict[str, Any] = {}
+        for name, value in body.items():  # as a direct call says it
+            said |= {name: value} | ({"stream": False} if name == "messages" else {})
+        sent = json.dumps(said, ensure_ascii=False, separators=(",", ":")).encode("utf-8", "replace")
         asked = bodies.read("/messages" if shape == "anthropic" else "/chat/completions", sent)
         if asked is None:
             return 400, bodies.error("invalid_request_error", "the body is not a request")

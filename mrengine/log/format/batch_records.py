@@ -99,7 +99,8 @@ def unpack_request(payload: bytes) -> RequestRecord:
     digest, turns = values[3], values[13]
     if not isinstance(digest, bytes) or len(digest) != DIGEST_BYTES or not all(map(_is_turn, turns)):
         raise bad_record("REQUEST")
-    return RequestRecord(*values[:13], turns=tuple((role, text) for role, text in turns))
+    values[13] = tuple((role, text) for role, text in turns)
+    return RequestRecord(*values)
 
 
 def _is_turn(value: Any) -> bool:

@@ -72,7 +72,8 @@ class HttpClient:
 
     def head(self, method: str, path: str, headers: Mapping[str, str]) -> bytes:
         """The part of a request that stays the same from call to call. ValueError: a header holds a line break."""
-        lines = [f"{method} {self._prefix}{path}{self._query} HTTP/1.1\r\n{self._fixed}"]
+        query = self._query.replace("?", "&", 1) if "?" in path else self._query
+        lines = [f"{method} {self._prefix}{path}{query} HTTP/1.1\r\n{self._fixed}"]
         for name, value in headers.items():
             if any(mark in name or mark in value for mark in "\r\n\0"):
                 raise ValueError(f"the header {name.strip()!r} holds a line break")

@@ -77,6 +77,31 @@ class RemoteProvider(ABC):
         completion = self._complete(request)
         return replace(completion, latency_ms=(time.perf_counter() - started) * 1000)
 
+    def encoded(self, request: Request) -> bytes:
+        """The body of a request in a batch, by what is known of the endpoint: no batch streams."""
+        dialect = replace(self._dialect, stream=False)
+        sent = self._shape.body(
+            adapted(request, dialect), model=self._model.wire_name, params=self._params, dialect=dialect
+        )
+        del sent["stream"]
+        return _encode(sent).encode("utf-8", "replace")
+
+    def decoded(self, request: Request, status: int, body: bytes) -> Completion:
+        """The completion that an answer holds, however it came. Raises ModelError."""
+        response = Response(status, {}, body)
+        if not 200 <= status < 300:
+            bad = no_answer.sampled_badly(self._name, status, body)
+            raise bad or self._failure(status, response, request)
+        return self._read(response, request)
+
+    def learn(self, request: Request, status: int, body: bytes) -> bool:
+        """Whether the same request, said otherwise, may be taken after this refusal; from now on it is."""
+        other = learned(self._dialect, request, self.encoded(request), status, body)
+        if other is None:
+            return False
+        self._dialect = other
+        return True
+
     def _check_window(self, request: Request) -> None:
         window = self._model.context_window
         if window is None and size(request) > ASK_ABOVE_BYTES:
