@@ -54,8 +54,9 @@ class Price:
     """USD per million tokens.
 
     Where a price is not given: ``cached`` is ``input``; ``cache_write`` is 1.25 and ``cache_write_1h`` 2 times
-    ``input``, as at Anthropic, the only vendor that charges more for them
-    (https://platform.claude.com/docs/en/build-with-claude/prompt-caching). Reasoning costs what other output costs.
+    ``input``, as at Anthropic (https://platform.claude.com/docs/en/build-with-claude/prompt-caching); no vendor takes
+    more. Reasoning costs what other output costs. ``batch_factor``: what a call costs in a batch, as a part of the
+    direct price; 0.5 at all vendors that have batches.
     """
 
     input: float
@@ -63,21 +64,33 @@ class Price:
     cached: float | None = None
     cache_write: float | None = None
     cache_write_1h: float | None = None
+    batch_factor: float = 0.5
 
-    def cost(self, usage: Usage) -> float:
-        """USD for this usage."""
-        cached = self.input if self.cached is None else self.cached
-        written = self.input * 1.25 if self.cache_write is None else self.cache_write
-        written_1h = self.input * 2.0 if self.cache_write_1h is None else self.cache_write_1h
+    def cost(self, usage: Usage, *, batch: bool = False) -> float:
+        """USD for this usage, asked directly or in a batch."""
+        read, written, written_1h = self.cache_rates
         fresh = usage.input_tokens - usage.cached_tokens - usage.cache_write_tokens
-        cost = fresh * self.input + usage.cached_tokens * cached + usage.output_tokens * self.output
+        cost = fresh * self.input + usage.cached_tokens * read + usage.output_tokens * self.output
         cost += (usage.cache_write_tokens - usage.cache_write_1h_tokens) * written
-        return (cost + usage.cache_write_1h_tokens * written_1h) / 1e6
+        cost += usage.cache_write_1h_tokens * written_1h
+        return cost / 1e6 * (self.batch_factor if batch else 1.0)
 
-    def most(self, usage: Usage) -> float:
-        """The upper bound in USD: nobody knows yet how much of the input will be written into a cache."""
-        written = usage.input_tokens if (self.cache_write or 0.0) > self.input else 0
-        return self.cost(Usage(usage.input_tokens, usage.output_tokens, 0, written))
+    def most(self, usage: Usage, *, batch: bool = False) -> float:
+        """The upper bound in USD of a call of so many tokens: nobody knows yet how much of its input will be read from
+        a cache or written into one, so all of it counts as what costs most.
+        """
+        dearest = max(self.input, *self.cache_rates)
+        cost = usage.input_tokens * dearest + usage.output_tokens * self.output
+        return cost / 1e6 * (self.batch_factor if batch else 1.0)
+
+    @property
+    def cache_rates(self) -> tuple[float, float, float]:
+        """Of a token that is read from a cache, written into it, and written for an hour."""
+        return (
+            self.input if self.cached is None else self.cached,
+            self.input * 1.25 if self.cache_write is None else self.cache_write,
+            self.input * 2.0 if self.cache_write_1h is None else self.cache_write_1h,
+        )
 
 
 @dataclass(frozen=True, slots=True)

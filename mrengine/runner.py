@@ -177,7 +177,9 @@ class MapReduceRunner:
                 stored = stored_job(view, job_id)
                 map_fn = map_fn or stored.map_fn()
                 if self._settings.models is None:
-                    self._models = stored.models(self._settings.limits, api_key_env=api_key_env)
+                    self._models = stored.models(
+                        self._settings.limits, api_key_env=api_key_env, prices=self._settings.prices
+                    )
                     self._keyed = True
             assert map_fn is not None
             asked = _Asked(_Stored(view), map_fn, reduce_fn, job_id, timeout_s, result_type, on_busy)
@@ -222,9 +224,9 @@ class MapReduceRunner:
     def _resolve(self, *, keys: bool = False) -> tuple[Model, ...]:
         """``keys``: one that is missing is an error; whoever only looks needs none."""
         if self._models is None or (keys and not self._keyed):
-            given, limits = self._settings.models, self._settings.limits
+            given, limits, prices = self._settings.models, self._settings.limits, self._settings.prices
             try:
-                self._models, self._keyed = resolve_models(given, limits=limits, keys=keys), keys
+                self._models, self._keyed = resolve_models(given, limits=limits, keys=keys, prices=prices), keys
             except ConfigError:
                 if given is not None:
                     raise

@@ -15,7 +15,7 @@ from dataclasses import MISSING, Field, dataclass, field, fields, replace
 from typing import Any, Literal, TypedDict, get_args
 
 from mrengine.errors import ChunkingError, ConfigError
-from mrengine.records import Budget, ModelSpec, RateLimit
+from mrengine.records import Budget, ModelSpec, Price, RateLimit
 
 __all__ = ["RunnerSettings", "Settings", "check_number", "setting_fields"]
 
@@ -120,6 +120,12 @@ class Settings:
     )
     limits: Mapping[str, RateLimit] | None = _setting(
         None, "The provider's limits, by model: `{'gpt-4o': RateLimit(tpm=…, rpm=…)}`. What is not given is learned."
+    )
+    prices: str | os.PathLike[str] | Mapping[str, Price] | None = _setting(
+        None,
+        "What models cost: `{name: Price(input, output)}`, or a JSON file of the form of the package's `prices.json`. "
+        "It goes before the package's table; `ModelSpec(price=…)` goes before both.",
+        env=str,
     )
     budget: Budget | None = _setting(
         None,
@@ -345,6 +351,7 @@ class RunnerSettings(TypedDict, total=False):
     encoding: str
     splitter: str | Callable[[str], Any]
     limits: Mapping[str, RateLimit] | None
+    prices: str | os.PathLike[str] | Mapping[str, Price] | None
     budget: Budget | None
     max_attempts: int
     max_failed: int | None

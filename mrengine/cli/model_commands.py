@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import importlib.util
 import os
 from typing import Any
@@ -12,6 +13,7 @@ from mrengine.cli.notes import say
 from mrengine.cli.output import echo, print_json
 from mrengine.errors import ConfigError
 from mrengine.providers.local.model_file import ensure, find
+from mrengine.providers.models import catalog
 from mrengine.providers.models.model import resolve_models
 from mrengine.providers.models.resolution import SDKS, custom_class, plugins
 from mrengine.settings import Settings
@@ -29,9 +31,14 @@ ROWS = (
 
 @click.group(invoke_without_command=True)
 @click.option("--json", "as_json", is_flag=True, help="A line of JSON for each row.")
+@click.option(
+    "--price-file", type=click.Path(exists=True, dir_okay=False), metavar="FILE", help="Prices of your own, as JSON."
+)
 @click.pass_context
-def models(context: click.Context, as_json: bool) -> None:
-    """Say which models can be named, what each needs, and which is used where none is named."""
+def models(context: click.Context, as_json: bool, price_file: str | None) -> None:
+    """Say which models can be named, what each needs, which is used where none is named, and what is known of each:
+    window, longest answer, prices.
+    """
     if context.invoked_subcommand is not None:
         return
     rows = [(names, what, "" if key is None else _set_or_not(key)) for names, what, key in ROWS]
@@ -42,7 +49,45 @@ def models(context: click.Context, as_json: bool) -> None:
             print_json({"names": names, "provider": what, "state": state or "no key needed"})
         else:
             echo(f"{names:<34}{what:<32}{state}".rstrip())
+    known = catalog.catalog(catalog.chosen(price_file))
+    if as_json:
+        for name in sorted(known.models):
+            print_json(_facts(known, name))
+    else:
+        _print_prices(known)
     say(f"where none is named: {_default()}")
+
+
+def _facts(known: catalog.Catalog, name: str) -> dict[str, Any]:
+    entry = known.models[name]
+    state = f"prices of {known.source}" if name in known.own else f"prices of {catalog.date()}"
+    return {"names": name, "provider": "known", "state": state, **dataclasses.asdict(entry)}
+
+
+_COLUMNS = ("window", "answer", "input", "output", "read", "write", "write 1h", "batch")
+
+
+def _print_prices(known: catalog.Catalog) -> None:
+    """What is known of each model; "-" is what is not."""
+    echo(f"\n{'tokens; US dollars of a million of them':<42}" + "".join(f"{name:>9}" for name in _COLUMNS))
+    for name in sorted(known.models):
+        entry = known.models[name]
+        price = entry.price
+        reads = (None, None, None) if price is None else price.cache_rates
+        costs = (None, None) if price is None else (price.input, price.output)
+        factor = None if price is None else price.batch_factor
+        figures = (entry.context_window, entry.max_output, *costs, *reads, factor)
+        told = name + (" *" if name in known.own else "")
+        echo(f"{told:<42}" + "".join(f"{_figure(one):>9}" for one in figures))
+    echo(f"\nprices of {known.date or 'an unknown day'}, from:")
+    for source in known.sources:
+        echo(f"  {source}")
+    if known.own:
+        echo(f"* from {known.source}, over the package's table of {catalog.date()}")
+
+
+def _figure(value: float | None) -> str:
+    return "-" if value is None else f"{value:.9g}"
 
 
 def _set_or_not(key: str) -> str:

@@ -68,8 +68,16 @@ _RUNNING = [
         "--price",
         "prices",
         multiple=True,
-        metavar="[MODEL=]IN:OUT",
-        help="US dollars of a million tokens of prompts and answers, where they are not known; of all models or one.",
+        metavar="[MODEL=]IN:OUT[:CACHED[:WRITE[:WRITE_1H]]]",
+        help="US dollars of a million tokens of prompts and answers, of cache reads and writes; of all models or one.",
+    ),
+    click.option(
+        "--price-file",
+        "price_file",
+        type=click.Path(exists=True, dir_okay=False),
+        default=None,
+        metavar="FILE",
+        help="A JSON file with prices, before those that are known. See 'mrengine models'.",
     ),
     click.option("--max-failed", type=click.IntRange(0), default=0, show_default=True, help="Failed chunks to accept."),
     click.option(
@@ -112,6 +120,8 @@ def runner_settings(given: dict[str, Any]) -> dict[str, Any]:
             settings[name] = given[name]
     if given["wait"]:
         settings["on_busy"] = "wait"
+    if given["price_file"]:
+        settings["prices"] = given["price_file"]
     if given.get("target_tokens") is not None:
         settings["target_tokens"] = _target(given["target_tokens"])
     if models := list(given["models"]) or Settings.of({}).models:
@@ -147,11 +157,14 @@ def _price(text: str) -> tuple[str, Price]:
     model, _, rest = text.rpartition("=")
     try:
         numbers = [float(part) for part in rest.split(":")]
-        if len(numbers) == 2 and all(0 <= number < math.inf for number in numbers):
+        if 2 <= len(numbers) <= 5 and all(0 <= number < math.inf for number in numbers):
             return model, Price(*numbers)
     except ValueError:
         pass
-    told = f"{text!r}: write IN:OUT, US dollars of a million tokens of prompts and of answers, as 0.15:0.60"
+    told = (
+        f"{text!r}: write IN:OUT, US dollars of a million tokens of prompts and of answers, as 0.15:0.60; then, where "
+        "they are known, those of cache reads, of cache writes, and of cache writes for 1 h"
+    )
     raise click.BadParameter(told, param_hint="--price")
 
 

@@ -15,6 +15,7 @@ from mrengine.errors import ConfigError, JobNotFound, LogError
 from mrengine.log.format.job_records import JobRecord
 from mrengine.log.view.job_view import ResumeEngine
 from mrengine.prompts import map_prompt
+from mrengine.providers.models.catalog import Prices
 from mrengine.providers.models.model import Model, resolve_models
 from mrengine.providers.models.resolution import VENDORS
 from mrengine.records import ModelSpec, RateLimit
@@ -51,7 +52,9 @@ class StoredJob:
         folder = self.record.settings.get("map_folder")
         return folder if isinstance(folder, str) else ""
 
-    def models(self, limits: Mapping[str, RateLimit] | None, *, api_key_env: str | None = None) -> tuple[Model, ...]:
+    def models(
+        self, limits: Mapping[str, RateLimit] | None, *, api_key_env: str | None = None, prices: Prices = None
+    ) -> tuple[Model, ...]:
         """The job's models, by the names that they were given by. LogError: the record names them in no known way.
 
         The caller has named no address. A vendor's key goes to its own hosts alone, as in ``run()`` (``models/keys``);
@@ -64,7 +67,7 @@ class StoredJob:
             raise self._unreadable("models") from None
         if api_key_env is not None:
             specs = [replace(spec, api_key_env=api_key_env) if _elsewhere(spec) else spec for spec in specs]
-        models = resolve_models(specs, limits=limits) if specs else ()
+        models = resolve_models(specs, limits=limits, prices=prices) if specs else ()
         for model in models:
             self._show(model, named=api_key_env is not None)
         return models

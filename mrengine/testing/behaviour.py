@@ -15,6 +15,7 @@ from mrengine.testing import bodies
 from mrengine.testing.batches import BatchDesk, BatchRules, Dropped
 from mrengine.testing.counts import Counts
 from mrengine.testing.odd import ODD, odd, streamed
+from mrengine.testing.prompt_cache import Billed, PromptCache, TooManyMarks, dollars, usage
 
 __all__ = ["Behaviour", "Bucket", "Reply", "Simulator"]
 
@@ -40,7 +41,10 @@ class Behaviour:
     how many requests are kept for ``requests()``. ``usage``: a callable(input, output) that gives an answer's usage;
     None: no usage. ``thoughts``: the model's reasoning before its answer, a word a token, within ``max_tokens``;
     ``thoughts_in``: "field", or "text" for tags before the answer. ``stream``: whatever is asked for, answers are
-    streams. ``batches``: how both batch APIs go, see ``BatchRules``.
+    streams. ``cache_min``: prompts are cached by the vendors' rules from so many tokens on, and usage tells of it
+    (``testing.prompt_cache``). ``prices``: the model's name, or "" for all, to US dollars of a million tokens: "input",
+    "output", "cached", "cache_write", "cache_write_1h"; ``stats().billed_usd`` is the bill. ``batches``:
+    how both batch APIs go, see ``BatchRules``; what they answer costs half.
     """
 
     latency_s: Latency = 0.0
@@ -64,6 +68,8 @@ class Behaviour:
     thoughts: str = ""
     thoughts_in: str = "field"
     stream: bool = False
+    cache_min: int | None = None
+    prices: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
     chunked: bool = False
     interim: bool = False
     keep_alive_s: float = 60.0
@@ -113,6 +119,7 @@ class Simulator:
         self._script = list(behaviour.script)
         self._not_before: dict[bytes, float] = {}
         self.requests: list[dict[str, Any]] = []
+        self._cache = None if behaviour.cache_min is None else PromptCache(behaviour.cache_min)
         limits = {name: getattr(behaviour, name) for name in ("tpm", "rpm", "input_tpm", "output_tpm")}
         self.buckets = {name: Bucket(limit, now) for name, limit in limits.items() if limit}
         self.batches = BatchDesk(behaviour.batches, self._batched, self._words, now)
@@ -157,9 +164,10 @@ class Simulator:
         if refused is not None:
             return refused
         text, cut = self._text(asked)
-        tokens = (self._input(asked), len(text.split()))
-        self.counts.batched(blake2b(sent, digest_size=12).digest(), asked.model, *tokens)
-        return 200, bodies.answer(asked, text, cut, tokens, usage=self.behaviour.usage)
+        billed = Billed(self._input(asked), len(text.split()))
+        self._bill(asked, billed, factor=0.5)
+        self.counts.batched(blake2b(sent, digest_size=12).digest(), asked.model)
+        return 200, bodies.answer(asked, text, cut, (billed.input, billed.output), usage=self.behaviour.usage)
 
     def _words(self, shape: str, body: Mapping[str, Any]) -> int:
         asked = bodies.read("/messages" if shape == "anthropic" else "/chat/completions", json.dumps(body).encode())
@@ -183,18 +191,20 @@ class Simulator:
         delay = self._latency()
         if fault is not None:
             return self._late(fault, asked, delay)
-        return self._good(asked, delay, now)
+        try:
+            return self._good(headers, asked, delay, now)
+        except TooManyMarks:
+            return self._plain(400, bodies.error("invalid_request_error", "A maximum of 4 blocks with cache_control"))
 
     def _refusal(self, headers: Mapping[str, str], asked: bodies.Asked) -> Reply | None:
         if not self._has_key(headers):
-            key = headers.get("x-api-key") or headers.get("authorization", "").removeprefix("Bearer ")
+            key = _key(headers)
             return self._plain(401, bodies.error("invalid_api_key", f"wrong API key provided: {key}"))
         refused = self._refused(asked)
         return None if refused is None else self._plain(*refused)
 
     def _has_key(self, headers: Mapping[str, str]) -> bool:
-        key = headers.get("x-api-key") or headers.get("authorization", "").removeprefix("Bearer ")
-        return self.behaviour.api_key is None or key == self.behaviour.api_key
+        return self.behaviour.api_key is None or _key(headers) == self.behaviour.api_key
 
     def _refused(self, asked: bodies.Asked) -> tuple[int, bytes] | None:
         """Status and body for a request that no such model takes."""
@@ -303,19 +313,27 @@ class Simulator:
         gap = " " if asked.answered and words else ""
         return gap + " ".join(words[: asked.max_tokens]), len(words) > asked.max_tokens
 
-    def _good(self, asked: bodies.Asked, delay: float, now: float) -> Reply:
+    def _good(self, headers: Mapping[str, str], asked: bodies.Asked, delay: float, now: float) -> Reply:
         behaviour = self.behaviour
         thoughts = behaviour.thoughts.split()[: asked.max_tokens]
         text, cut = self._text(replace(asked, max_tokens=asked.max_tokens - len(thoughts)))
-        tokens = (self._input(asked), len(thoughts) + len(text.split()))
-        self.counts.spent(*tokens)
-        body = bodies.answer(asked, text, cut, tokens, usage=behaviour.usage)
+        billed, say = Billed(self._input(asked), len(thoughts) + len(text.split())), behaviour.usage
+        if self._cache is not None:
+            billed = self._cache.bill(asked.shape, asked.body, billed.output, key=_key(headers), now=now, delay_s=delay)
+            told = usage(asked.shape, billed)
+            say = say or (lambda *_: told)
+        self._bill(asked, billed)
+        body = bodies.answer(asked, text, cut, (billed.input, billed.output), usage=say)
         if thoughts:
             body = bodies.thinking(asked, body, " ".join(thoughts), where=behaviour.thoughts_in)
-        headers = self._limit_headers(now)
+        extra = self._limit_headers(now)
         if behaviour.stream:
-            body, headers = streamed(asked, body), headers | {"content-type": "text/event-stream"}
-        return replace(self._plain(200, body, headers, delay_s=delay), good=True)
+            body, extra = streamed(asked, body), extra | {"content-type": "text/event-stream"}
+        return replace(self._plain(200, body, extra, delay_s=delay), good=True)
+
+    def _bill(self, asked: bodies.Asked, billed: Billed, *, factor: float = 1.0) -> None:
+        price = self.behaviour.prices.get(asked.model) or self.behaviour.prices.get("")
+        self.counts.billed(billed, None if price is None else dollars(price, billed, factor=factor))
 
     def _late(self, fault: str, asked: bodies.Asked, delay: float) -> Reply:
         """The faults that replace an answer when it is due."""
@@ -330,8 +348,8 @@ class Simulator:
         if fault == "reset":
             return Reply(b"", delay, "reset", 0)
         if fault in ODD:
-            body, billed = odd(fault, asked, (self._input(asked), 3))
-            self.counts.spent(*billed)
+            body, tokens = odd(fault, asked, (self._input(asked), 3))
+            self._bill(asked, Billed(*tokens))
             return self._plain(200, body, delay_s=delay)
         text, cut = self._text(asked)
         whole = self._plain(200, bodies.answer(asked, text, cut, (asked.words, 1)), delay_s=delay)
@@ -347,4 +365,10 @@ class Simulator:
 
 
 _BATCHES = re.compile(r"/(?:files|batches)(?:[/?]|$)")
+
+
+def _key(headers: Mapping[str, str]) -> str:
+    return headers.get("x-api-key") or headers.get("authorization", "").removeprefix("Bearer ")
+
+
 _LATE = frozenset({"non_json", "empty", "wrong_shape", "garbage", "reset", "truncate", *ODD})

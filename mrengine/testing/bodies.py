@@ -46,8 +46,7 @@ def read(path: str, body: bytes) -> Asked | None:
     except (ValueError, KeyError, TypeError):
         return None
     texts = [text for _, text in messages]
-    if isinstance(data.get("system"), str):
-        texts.append(data["system"])
+    texts += [_text(data["system"])] if data.get("system") else []
     shape = "anthropic" if path.endswith("/messages") else "openai"
     schema, param = _schema(data, shape)
     answered = sum(len(text.split()) for role, text in messages if role == "assistant") if schema is None else 0

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 from collections import Counter
 from dataclasses import dataclass, field
+from decimal import Decimal
 from typing import Any
+
+from mrengine.testing.prompt_cache import Billed
 
 __all__ = ["Counts", "Stats"]
 
@@ -14,9 +17,9 @@ class Stats:
     """The server's account. Times are seconds of its own monotonic clock.
 
     ``distinct``: different requests. ``ok``: real answers. ``paid_twice``: those beyond the first to the same request.
-    ``batched``: real answers in batches, which count in the three, with their tokens; the other tokens are those of
-    direct calls. ``early``: requests repeated before their ``Retry-After`` was over. ``span_s``: first request to last
-    answer.
+    ``batched``: those of them that batches held. ``read_calls``: answers whose prompt was partly read from the cache,
+    ``read_tokens`` and ``written_tokens`` of all. ``billed_usd``: the bill, by the server's own prices. ``early``:
+    requests repeated before their ``Retry-After`` was over. ``span_s``: first request to last answer.
     """
 
     requests: int = 0
@@ -29,8 +32,10 @@ class Stats:
     input_tokens: int = 0
     output_tokens: int = 0
     batched: int = 0
-    batched_input_tokens: int = 0
-    batched_output_tokens: int = 0
+    read_calls: int = 0
+    read_tokens: int = 0
+    written_tokens: int = 0
+    billed_usd: float = 0.0
     first_request_s: float | None = None
     last_answer_s: float | None = None
     cpu_s: float = 0.0
@@ -60,8 +65,8 @@ class Counts:
         self._statuses: Counter[str] = Counter()
         self._models: Counter[str] = Counter()
         self._in_flight = self._in_flight_max = self._early = 0
-        self._input = self._output = 0
-        self._batched = [0, 0, 0]
+        self._input = self._output = self._read_calls = self._read = self._written = self._batched = 0
+        self._usd = Decimal(0)
         self._first: float | None = None
         self._last: float | None = None
 
@@ -74,18 +79,21 @@ class Counts:
         self._in_flight += 1
         self._in_flight_max = max(self._in_flight_max, self._in_flight)
 
-    def spent(self, input_tokens: int, output_tokens: int) -> None:
-        """Add the tokens of an answer."""
-        self._input += input_tokens
-        self._output += output_tokens
+    def billed(self, billed: Billed, usd: Decimal | None) -> None:
+        """Add the tokens of an answer, and what it costs."""
+        self._input += billed.input
+        self._output += billed.output
+        self._read_calls += billed.read > 0
+        self._read += billed.read
+        self._written += billed.written + billed.written_1h
+        self._usd += usd or 0
 
-    def batched(self, digest: bytes, model: str, input_tokens: int, output_tokens: int) -> None:
+    def batched(self, digest: bytes, model: str) -> None:
         """A request of a batch was answered."""
         self._asked[digest] += 1
         self._answered[digest] += 1
         self._models[model] += 1
-        for at, amount in enumerate((1, input_tokens, output_tokens)):
-            self._batched[at] += amount
+        self._batched += 1
 
     def left(self, now: float, digest: bytes, status: int, *, good: bool) -> None:
         """Its answer was sent, or its connection ended (status 0). ``good``: a real answer, which costs money."""
@@ -108,9 +116,11 @@ class Counts:
             "connections": self.connections,
             "input_tokens": self._input,
             "output_tokens": self._output,
-            "batched": self._batched[0],
-            "batched_input_tokens": self._batched[1],
-            "batched_output_tokens": self._batched[2],
+            "batched": self._batched,
+            "read_calls": self._read_calls,
+            "read_tokens": self._read,
+            "written_tokens": self._written,
+            "billed_usd": float(self._usd),
             "first_request_s": self._first,
             "last_answer_s": self._last,
             "cpu_s": cpu_s,

@@ -16,7 +16,7 @@ from mrengine.records import Completion, Request
 
 __all__ = ["StoredCalls", "call_digest", "completion_of", "index_answer", "turn_digest"]
 
-DIGEST_AT, REUSABLE_AT, REUSABLE = 24, 85, 0xC3  # in the payload of a CALL, see docs/log-format.md
+DIGEST_AT, REUSABLE_AT, REUSABLE = 24, 112, 0xC3  # in the payload of a CALL, see docs/log-format.md
 CALL_FORMAT = 1  # part of every digest: a change of meaning here makes old answers unknown, never wrong
 
 

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from mrengine.cli.model_commands import ROWS
+from mrengine.providers.models import catalog
 from mrengine.providers.models.model import resolve_models
 
 
@@ -28,3 +30,19 @@ def test_the_names_that_are_told_are_understood(row: tuple[str, str, str]) -> No
     for pattern in row[0].split(", "):
         (model,) = resolve_models(pattern.replace("*", "x"), env={row[2]: "k"})
         assert model.key_env == row[2]
+
+
+def test_models_shows_what_is_known(cli: Any, tmp_path: Path) -> None:
+    """With the day and the sources, and what the caller's own file says."""
+    file = tmp_path / "prices.json"
+    file.write_text(json.dumps({"sources": ["a contract"], "models": {"mine": {"price": [1.0, 2.0]}}}))
+    plain = cli("models")
+    (row,) = [line.split() for line in plain.stdout.splitlines() if line.startswith("claude-opus-4-5 ")]
+    assert row[1:] == ["200000", "64000", "5", "25", "0.5", "6.25", "10", "0.5"]
+    assert catalog.date() in plain.stdout
+    assert "https://platform.claude.com/docs/en/about-claude/pricing" in plain.stdout
+    own = cli("models", "--price-file", str(file))
+    assert "a contract" in own.stdout
+    assert "mine *" in own.stdout
+    rows = {row["names"]: row for row in map(json.loads, cli("models", "--json").stdout.splitlines())}
+    assert rows["claude-opus-4-5"]["price"]["cache_write"] == 6.25

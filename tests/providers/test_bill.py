@@ -36,8 +36,16 @@ def spec(server: LLMServer, road: str) -> ModelSpec:
 
 
 def run(server: LLMServer, road: str, prompt: Any, **settings: Any) -> RunSummary:
-    settings = {"workers": 2, "slots": 2, "target_tokens": None, "max_failed": 99, "backoff_s": 0.01, **settings}
-    runner = MapReduceRunner("j", models=spec(server, road), **settings)
+    settings = {
+        "models": spec(server, road),
+        "workers": 2,
+        "slots": 2,
+        "target_tokens": None,
+        "max_failed": 99,
+        "backoff_s": 0.01,
+        **settings,
+    }
+    runner = MapReduceRunner("j", **settings)
     try:
         return runner.run(DOCUMENTS, prompt).summary
     except JobError as error:
@@ -145,3 +153,29 @@ def test_a_budget_is_never_exceeded_by_what_the_server_counts(server: LLMServer,
     stats = server.stats()
     spent = Usage(stats.input_tokens, stats.output_tokens)
     assert 0 < (spent.total_tokens if unit == "max_tokens" else PRICE.cost(spent)) <= limit
+
+
+RATES = {"input": 2.0, "output": 10.0, "cached": 0.5, "cache_write": 2.5, "cache_write_1h": 4.0}
+
+
+def test_the_bill_of_a_year_is_right_to_the_cent(server: LLMServer) -> None:
+    """The server bills by its own prices and its own cache; a job that was stopped by its budget and resumed twice
+    comes to the same, and never above the cap.
+    """
+    million = 1e5  # a token costs what a hundred thousand do
+    rates = {name: rate * million for name, rate in RATES.items()}
+    server.reset(cache_min=8, prices={"": rates}, latency_s=0.01)
+    price = Price(*rates.values())
+    model = ModelSpec("model-1", base_url=server.url, price=price)
+    prompt = map_prompt("Say in some words, as short as you can, what this is: $text", max_tokens=20)
+    total = 0.0
+    for dollars in (115.0, 145.0, None):
+        budget = None if dollars is None else Budget(max_cost_usd=dollars)
+        total += run(server, "http:openai", prompt, models=model, budget=budget).cost_usd or 0.0
+        stats = server.stats()
+        assert total == pytest.approx(stats.billed_usd, abs=0.005)
+        assert Job("j").status().cost_usd == pytest.approx(stats.billed_usd, abs=0.005)
+        assert dollars is None or 0 < stats.billed_usd <= dollars
+        assert dollars is None or 0 < stats.requests < len(DOCUMENTS)
+    assert stats.requests == len(DOCUMENTS)
+    assert Job("j").status().usage.cached_tokens == stats.read_tokens > 0

@@ -26,7 +26,7 @@ __all__ = ["RING_BYTES", "WorkerJournal", "answers_in", "discard", "journaled_an
 
 RING_BYTES = 4 << 20
 _ON_THE_WAY_BYTES = 2 << 20  # the most that can be in the pipe, or read but not yet committed
-_DIGEST_AT, _REUSABLE_AT, _REUSABLE = 24, 85, 0xC3  # in the payload of a CALL, see docs/log-format.md
+_DIGEST_AT, _REUSABLE_AT, _REUSABLE = 24, 112, 0xC3  # in the payload of a CALL, see docs/log-format.md
 
 
 class WorkerJournal:

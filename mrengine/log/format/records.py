@@ -98,8 +98,9 @@ _RESULT_TYPES: tuple[Set[object], ...] = (
 # … and of document_id, model, worker_id, attempts, at, kind, message, traceback, facts.
 _FAILURE_TYPES: tuple[Set[object], ...] = _STR, _NAME, _INT, _INT, _NUMBER, _STR, _STR, _STR, {dict}
 _COUNTS = frozenset({int, bool})
+_USAGE = tuple(Usage.__dataclass_fields__)  # in the order of the format
 _INTENT = struct.Struct(">BB16sBdBQBQBQ")
-_CALL = struct.Struct(">BB16sBdBQBQBQBdB")
+_CALL = struct.Struct(">BB16sBdBQBQBQBQBQBQBdBB")
 
 
 @dataclass(frozen=True, slots=True)
@@ -233,27 +234,25 @@ def unpack_intent(payload: bytes) -> IntentRecord:
 
 def pack_call(record: CallRecord) -> bytes:
     """The payload of a CALL. Unstorable: the text is above the cap."""
-    r, usage = record, record.usage
+    r, u = record, record.usage
     cost = math.nan if r.cost_usd is None else r.cost_usd
-    counts = 0xCF, usage.input_tokens, 0xCF, usage.output_tokens, 0xCF, usage.cached_tokens
-    fixed = _CALL.pack(0xC4, 16, r.digest, 0xCB, r.at, *counts, 0xCB, cost, 0xC3 if r.reusable else 0xC2)
-    rest = b"".join(map(pack, (r.model, r.finish_reason, r.latency_ms, r.text, _details(usage), r.turn)))
-    return _capped(head(16, r.round, r.chunk_id, r.model_index) + fixed + rest, "the answer of a call")
-
-
-def _details(usage: Usage) -> list[int | bool]:
-    """The parts of a usage beyond input, output and cached tokens."""
-    u = usage
-    return [u.cache_write_tokens, u.reasoning_tokens, u.cache_write_1h_tokens, u.estimated]
+    counts = [u.input_tokens, u.output_tokens, u.cached_tokens]
+    counts += [u.cache_write_tokens, u.reasoning_tokens, u.cache_write_1h_tokens]
+    tokens = (part for count in counts for part in (0xCF, count))
+    flags = (0xC3 if flag else 0xC2 for flag in (r.reusable, u.estimated))
+    fixed = _CALL.pack(0xC4, 16, r.digest, 0xCB, r.at, *tokens, 0xCB, cost, *flags)
+    rest = b"".join(map(pack, (r.model, r.finish_reason, r.latency_ms, r.text, r.turn)))
+    return _capped(head(19, r.round, r.chunk_id, r.model_index) + fixed + rest, "the answer of a call")
 
 
 def unpack_call(payload: bytes) -> CallRecord:
     """Unpack a CALL."""
-    values = task(payload, 14, "CALL", most=16)  # the last two are missing in older logs
+    values = task(payload, 19, "CALL")
 
     def build(*v: Any) -> CallRecord:
-        usage = Usage(*v[5:8], *(v[14] if len(v) > 14 else ()))
-        fields = [*v[:5], usage, None if math.isnan(v[8]) else v[8], *v[9:14], *v[15:]]
+        cost = None if math.isnan(v[11]) else v[11]
+        usage = Usage(*[*v[5:11], v[13]])
+        fields = [*v[:5], usage, cost, v[12], *v[14:]]
         return CallRecord(*fields)
 
     return _build(build, values, "CALL")
@@ -265,7 +264,7 @@ def pack_result(record: ResultRecord) -> bytes:
     if not 0 <= r.flags < 128:
         raise ValueError("flags have 7 bits")
     u = r.usage
-    usage = None if u is None else [u.input_tokens, u.output_tokens, u.cached_tokens, *_details(u)]
+    usage = None if u is None else [getattr(u, name) for name in _USAGE]
     values = (r.document_id, r.model, r.worker_id, r.attempt, r.at, r.duration_ms, usage, r.cost_usd, r.calls)
     rest = pack([*values, r.reused_calls, r.result])[1:]  # without its own header: 11 elements are a fixarray
     return _capped(head(15, r.round, r.chunk_id, r.model_index) + bytes((r.flags,)) + rest, "result")
@@ -291,7 +290,7 @@ def _result_values(payload: bytes) -> list[Any]:
     values = task(payload, 15, "RESULT")
     check_types(values[3:14], _RESULT_TYPES, "RESULT")
     usage = values[10]
-    if usage is not None and not (3 <= len(usage) <= 7 and _COUNTS.issuperset(map(type, usage))):
+    if usage is not None and not (len(usage) == len(_USAGE) and _COUNTS.issuperset(map(type, usage))):
         raise bad_record("RESULT")
     return values
 

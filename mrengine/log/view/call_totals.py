@@ -18,9 +18,10 @@ __all__ = ["CallTotals", "Spent"]
 RECENT_S = 60.0
 _SLACK_S = 60.0  # the clocks of workers differ, and calls arrive out of order
 _INTENT = struct.Struct(">22x2x16sxdxQxQxQ")
-_CALL = struct.Struct(">22x2x16sxdxQxQxQxdB")
+_CALL = struct.Struct(">22x2x16sxdxQxQxQxQxQxQxdBB")
 _DIGEST_PREFIX = struct.Struct("<Q")
-_REUSABLE = 0xC3
+_TRUE = 0xC3
+_COUNTS = [name for name in Usage.__dataclass_fields__ if name != "estimated"]  # in the order of the format
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,6 +54,26 @@ class _Intent(NamedTuple):
     task: tuple[int, int, int]
 
 
+class _Total:
+    """The sums of one model's calls; ``counts`` in the order of ``Usage``."""
+
+    __slots__ = ("calls", "cost", "counts", "estimated")
+
+    def __init__(self) -> None:
+        self.calls, self.cost, self.estimated = 0, 0.0, False
+        self.counts = [0] * 6
+
+    @property
+    def usage(self) -> Usage:
+        return Usage(**dict(zip(_COUNTS, self.counts, strict=True)), estimated=self.estimated)
+
+    def add(self, counts: list[int], cost: float, estimated: bool) -> None:
+        self.calls += 1
+        self.cost += cost
+        self.estimated |= estimated
+        self.counts = [one + other for one, other in zip(self.counts, counts, strict=True)]
+
+
 class CallTotals:
     """Calls and intents of all epochs, as a few numbers each; answers are not held."""
 
@@ -61,7 +82,7 @@ class CallTotals:
         self.offsets = array("Q")  # … and their offsets
         self.latest = 0.0
         self._names: dict[bytes, str] = {}
-        self._totals: dict[str, list[float]] = {}  # calls, input, output, cached, cost
+        self._totals: dict[str, _Total] = {}
         self._open: dict[bytes, list[_Intent]] = {}
         self._recent: deque[tuple[float, str, int, int]] = deque()
 
@@ -79,7 +100,7 @@ class CallTotals:
     def call(self, frame: Frame) -> None:
         """Count a CALL: one answered or settled. LogError: the record is too short."""
         try:
-            digest, at, inputs, outputs, cached, cost, reusable = _CALL.unpack_from(frame.payload)
+            digest, at, *counts, cost, reusable, estimated = _CALL.unpack_from(frame.payload)
             model = self._name(frame.payload, _CALL.size)
         except (struct.error, IndexError, UnicodeDecodeError):
             raise bad_record("CALL") from None
@@ -87,25 +108,21 @@ class CallTotals:
             self._open[digest].pop()
             if not self._open[digest]:
                 del self._open[digest]
-        if reusable == _REUSABLE:
+        if reusable == _TRUE:
             self.prefixes.append(_DIGEST_PREFIX.unpack_from(digest)[0])
             self.offsets.append(frame.offset)
-        totals = self._totals.get(model)
-        if totals is None:
-            totals = self._totals[model] = [0, 0, 0, 0, 0.0]
-        totals[0] += 1
-        totals[1] += inputs
-        totals[2] += outputs
-        totals[3] += cached
-        totals[4] += cost
-        self._remember(at, model, inputs, outputs)
+        total = self._totals.get(model)
+        if total is None:
+            total = self._totals[model] = _Total()
+        total.add(counts, cost, estimated == _TRUE)
+        self._remember(at, model, counts[0], counts[1])
 
     def spent(self) -> dict[str, Spent]:
         """The use of each model."""
         found: dict[str, Spent] = {}
-        for model, (calls, inputs, outputs, cached, cost) in self._totals.items():
-            usage = Usage(int(inputs), int(outputs), int(cached))
-            found[model] = Spent(int(calls), usage, None if math.isnan(cost) else cost)
+        for model, total in self._totals.items():
+            usage = total.usage
+            found[model] = Spent(total.calls, usage, None if math.isnan(total.cost) else total.cost)
         for intent in self._unanswered():
             known = found.get(intent.model, Spent())
             bound = known.bound + Usage(intent.bound_tokens, intent.output_tokens)

@@ -1,63 +1,166 @@
-"""Windows, output limits and prices of well-known models, from the one data file ``prices.json`` and its date."""
+"""Windows, output limits and prices of models: the data file ``prices.json``, with its date and sources, below whatever
+the caller says: a file of the same form, or prices by name.
+"""
 
 from __future__ import annotations
 
 import json
+import math
+import os
 import re
-from dataclasses import dataclass, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, fields, replace
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
+from mrengine.errors import ConfigError
 from mrengine.records import Price
 
-__all__ = ["DEFAULTS", "Entry", "date", "find", "names"]
+__all__ = ["DEFAULTS", "Catalog", "Entry", "Prices", "catalog", "check_price", "date", "find", "names"]
 
 DEFAULTS = {"openai": "gpt-4o-mini", "anthropic": "claude-haiku-4-5"}
 """The models that are taken where none is named: cheap ones that answer without thinking first."""
 
+Prices = str | os.PathLike[str] | Mapping[str, Price] | None
+"""A file of the form of ``prices.json``, or prices by the names of models."""
+
 _FILE = Path(__file__).with_name("prices.json")
 _DATED = re.compile(r"-(?:\d{4}-\d{2}-\d{2}|\d{8}|latest)$")
+_FIELDS = tuple(one.name for one in fields(Price))
+_SIZES = ("context_window", "max_output", "cache_min")
 
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """What is known of a model; tokens, and USD per million tokens. ``None``: not known."""
+    """What is known of a model; tokens, and USD per million tokens. ``None``: not known.
 
-    context_window: int | None
-    max_output: int | None
-    price: Price | None
+    ``cache_min``: tokens of the shortest prefix that its provider caches.
+    """
+
+    context_window: int | None = None
+    max_output: int | None = None
+    price: Price | None = None
+    cache_min: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Catalog:
+    """What is known of models by their names. ``date``: the day of the figures, as YYYY-MM-DD; "" where none is told.
+
+    ``own``: what the caller added to the package's table, from ``source``.
+    """
+
+    date: str
+    sources: tuple[str, ...]
+    models: Mapping[str, Entry]
+    own: frozenset[str] = frozenset()
+    source: str = ""
+
+    def find(self, name: str) -> Entry | None:
+        """A model by its name or by its dated snapshot's; never by likeness: ``gpt-4o-audio`` is not ``gpt-4o``."""
+        return self.models.get(name) or self.models.get(_DATED.sub("", name))
+
+    def priced(self, *known_as: str) -> Price | None:
+        """The caller's own price for a model, by any of its names."""
+        return next((self.models[name].price for name in known_as if name in self.own), None)
 
 
 @lru_cache(maxsize=1)
-def _table() -> dict[str, Any]:
-    table: dict[str, Any] = json.loads(_FILE.read_text(encoding="utf-8"))
-    return table
+def _packaged() -> Catalog:
+    return _read(_FILE)
 
 
-def date() -> str:
-    """The day of the figures, as YYYY-MM-DD."""
-    return str(_table()["date"])
+def chosen(prices: Prices, env: Mapping[str, str] = os.environ) -> Prices:
+    """The caller's prices, else the file that MRENGINE_PRICES names."""
+    return prices if prices is not None else env.get("MRENGINE_PRICES") or None
+
+
+def catalog(prices: Prices = None) -> Catalog:
+    """The package's table, and the caller's prices over it. ConfigError: a file or price that is none."""
+    base = _packaged()
+    if prices is None:
+        return base
+    if isinstance(prices, Mapping):
+        entries = {name: Entry(price=check_price(price, name)) for name, price in prices.items()}
+        return _over(base, Catalog("", (), entries), "prices=")
+    if not isinstance(prices, (str, os.PathLike)):
+        raise _wrong(f"a file's name or {{name: Price(input, output)}}, not of type {type(prices).__name__}")
+    path = Path(os.path.expanduser(prices))
+    return _over(base, _read(path), str(path))
+
+
+def _over(base: Catalog, own: Catalog, source: str) -> Catalog:
+    models = dict(base.models)
+    for name, entry in own.models.items():
+        given = {one: getattr(entry, one) for one in Entry.__dataclass_fields__ if getattr(entry, one) is not None}
+        models[name] = replace(models.get(name, Entry()), **given)
+    priced = frozenset(name for name, entry in own.models.items() if entry.price is not None)
+    return Catalog(own.date or base.date, own.sources or base.sources, models, priced, source)
 
 
 def names() -> list[str]:
-    """All models of the table."""
-    return sorted(_table()["models"])
+    """All models of the package's table."""
+    return sorted(_packaged().models)
+
+
+def date() -> str:
+    """The day of its figures."""
+    return _packaged().date
 
 
 def find(name: str) -> Entry | None:
-    """A model by its name or by its dated snapshot's; never by likeness: ``gpt-4o-audio`` is not ``gpt-4o``."""
-    models = _table()["models"]
-    row = models.get(name) or models.get(_DATED.sub("", name))
-    if row is None:
-        return None
+    """A model of the package's table."""
+    return _packaged().find(name)
+
+
+def _read(path: Path) -> Catalog:
+    try:
+        table = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        why = error.strerror if isinstance(error, OSError) else "it is no JSON"
+        raise _wrong(f"{path} cannot be read: {why}") from error
+    rows = table.get("models") if isinstance(table, dict) else None
+    if not isinstance(rows, dict) or not all(isinstance(row, dict) for row in rows.values()):
+        form = '{"date": "2026-11-22", "sources": ["…"], "models": {"name": {"price": [input, output]}}}'
+        raise _wrong(f"{path} is not of the form {form}")
+    factor = table.get("batch_factor", Price.__dataclass_fields__["batch_factor"].default)
+    sources = table.get("sources") or ()
+    told = (sources,) if isinstance(sources, str) else tuple(map(str, sources))
+    return Catalog(str(table.get("date") or ""), told, {name: _entry(name, row, factor) for name, row in rows.items()})
+
+
+def _entry(name: str, row: Mapping[str, Any], factor: Any) -> Entry:
+    sizes = {one: row.get(one) for one in _SIZES}
+    if wrong := [one for one, size in sizes.items() if size is not None and (type(size) is not int or size < 1)]:
+        raise _wrong(f"{wrong[0]} of {name} is a whole number above 0")
     price = row.get("price")
-    return Entry(row.get("context_window"), row.get("max_output"), _price(name, price) if price else None)
+    return Entry(price=None if price is None else _price(name, price, factor), **sizes)
 
 
-def _price(name: str, row: list[float]) -> Price:
-    """Anthropic's prices of cache writes are multiples of the input's: docs/en/build-with-claude/prompt-caching."""
-    price = Price(*row)
-    if not name.startswith("claude"):
-        return price
-    return replace(price, cache_write=price.input * 1.25, cache_write_1h=price.input * 2.0)
+def _price(name: str, given: Any, factor: Any) -> Price:
+    """A list, [input, output, cache read, cache write, cache write for 1 h], or the fields of a Price by name."""
+    if isinstance(given, Mapping) and set(given) <= set(_FIELDS) and {"input", "output"} <= set(given):
+        return check_price(Price(**{"batch_factor": factor, **given}), name)
+    listed = isinstance(given, Sequence) and not isinstance(given, str) and 2 <= len(given) < len(_FIELDS)
+    if not listed:
+        raise _wrong(f"the price of {name} is [input, output, …] or an object of {', '.join(_FIELDS)}")
+    return check_price(replace(Price(*given), batch_factor=factor), name)
+
+
+def check_price(price: Any, name: str) -> Price:
+    """The same. ConfigError: no price, or one of what is no number, or below 0."""
+    if not isinstance(price, Price):
+        raise _wrong(f"the price of {name} is a Price(input, output), not of type {type(price).__name__}")
+    for one in _FIELDS:
+        value = getattr(price, one)
+        number = isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)
+        if (value is None and one in ("input", "output", "batch_factor")) or (
+            value is not None and not (number and value >= 0)
+        ):
+            raise _wrong(f"{one} of the price of {name} is {value!r}: it is a number of US dollars, at least 0")
+    return price
+
+
+def _wrong(told: str) -> ConfigError:
+    return ConfigError(f"prices: {told}", setting="prices")

@@ -11,6 +11,7 @@ from typing import Any
 
 from mrengine.errors import ConfigError
 from mrengine.providers.models import catalog, resolution
+from mrengine.providers.models.catalog import Catalog, Entry
 from mrengine.records import ModelSpec, Price, RateLimit
 
 __all__ = ["Model", "every_lane", "names_of", "resolve_models"]
@@ -39,6 +40,7 @@ class Model:
     context_window: int | None = None
     max_output: int | None = None
     price: Price | None = None
+    cache_min: int | None = None  # tokens of the shortest prefix that is cached
     limits: RateLimit | None = None
     preloads: tuple[str, ...] = ()
     fallbacks: tuple[Model, ...] = ()
@@ -60,11 +62,13 @@ def resolve_models(
     limits: Mapping[str, RateLimit] | None = None,
     env: Mapping[str, str] = os.environ,
     keys: bool = True,
+    prices: catalog.Prices = None,
 ) -> tuple[Model, ...]:
     """Resolve what a user gave. Raises ConfigError that names what is missing and the way out; makes no call.
 
     ``None`` is the default model: OpenAI's if its key is set, else Anthropic's, else the embedded one if it is
-    installed. Without ``keys`` a missing key or SDK is no error: nothing is to be called.
+    installed. Without ``keys`` a missing key or SDK is no error: nothing is to be called. ``prices``: the caller's own,
+    below those of the specs; None: those that MRENGINE_PRICES names.
     """
     if models is None:
         models = _default(env)
@@ -73,7 +77,8 @@ def resolve_models(
         raise ConfigError(f"models is a name, a ModelSpec or a list of these, not {_a(models)}", setting="models")
     if not given:
         raise ConfigError("models is empty: name at least one", setting="models")
-    resolved = [_resolve(_spec(item), index, limits or {}, env, keys) for index, item in enumerate(given)]
+    known = catalog.catalog(catalog.chosen(prices, env))
+    resolved = [_resolve(_spec(item), index, limits or {}, env, keys, known) for index, item in enumerate(given)]
     return tuple(_distinct(resolved))
 
 
@@ -130,7 +135,9 @@ def _is_size(value: Any) -> bool:
     return value is None or (type(value) is int and value > 0)
 
 
-def _resolve(spec: ModelSpec, index: int, limits: Mapping[str, RateLimit], env: Mapping[str, str], keys: bool) -> Model:
+def _resolve(
+    spec: ModelSpec, index: int, limits: Mapping[str, RateLimit], env: Mapping[str, str], keys: bool, listed: Catalog
+) -> Model:
     _check_spec(spec)
     spec = resolution.of_plugin(spec)
     place = resolution.place(spec, env if keys else resolution.AnyKey(env))
@@ -141,13 +148,14 @@ def _resolve(spec: ModelSpec, index: int, limits: Mapping[str, RateLimit], env: 
     if spec.reasoning not in ("drop", "keep"):
         raise ConfigError(f'reasoning of {place.name} is "drop" or "keep", not {spec.reasoning!r}', setting="reasoning")
     _check_fallbacks(spec)
-    listed = None if place.kind in ("fake", "local") else catalog.find(place.wire_name)
-    known = listed or catalog.Entry(None, None, None)
+    _check_price(spec)
+    known = (None if place.kind in ("fake", "local") else listed.find(place.wire_name)) or Entry()
+    own_price = listed.priced(*names_of(spec, place.name), place.wire_name)
     own_limits: RateLimit | None = None
     if place.kind == "local":
         from mrengine.providers.local import embedded
 
-        known, own_limits = catalog.Entry(embedded.CONTEXT_WINDOW, None, Price(0.0, 0.0)), embedded.LIMITS
+        known, own_limits = Entry(embedded.CONTEXT_WINDOW, None, Price(0.0, 0.0)), embedded.LIMITS
     model = Model(
         index=index,
         name=place.name,
@@ -160,11 +168,12 @@ def _resolve(spec: ModelSpec, index: int, limits: Mapping[str, RateLimit], env: 
         key_env=place.key_envs[0] if place.key_envs else None,
         context_window=spec.context_window or known.context_window,
         max_output=spec.max_output or known.max_output,
-        price=spec.price or known.price,
+        price=spec.price or own_price or known.price,
+        cache_min=known.cache_min,
         limits=next((limits[name] for name in names_of(spec, place.name) if name in limits), spec.limits or own_limits),
         preloads=place.preloads,
     )
-    fallbacks = [_resolve(_spec(item), index, limits, env, keys) for item in spec.fallbacks]
+    fallbacks = [_resolve(_spec(item), index, limits, env, keys, listed) for item in spec.fallbacks]
     lanes = tuple(_lane(model, variable, limits) for variable in place.key_envs[1:])
     return replace(model, fallbacks=tuple(fallbacks), lanes=lanes)
 
@@ -178,6 +187,11 @@ def every_lane(models: Sequence[Model]) -> list[Model]:
     """All that a call may go to: the models, their fallbacks, and both by each of their keys."""
     own = [one for model in models for one in (model, *model.fallbacks)]
     return [lane for model in own for lane in (model, *model.lanes)]
+
+
+def _check_price(spec: ModelSpec) -> None:
+    if spec.price is not None:
+        catalog.check_price(spec.price, spec.name)
 
 
 def _check_fallbacks(spec: ModelSpec) -> None:

@@ -106,5 +106,26 @@ def test_a_cache_costs_what_it_costs() -> None:
 
 def test_what_may_be_written_into_a_cache_is_reserved() -> None:
     """A hard stop reckons with it, for vendors that charge more for it."""
-    assert Price(10.0, 1.0, cache_write=12.5).most(Usage(1000, 10)) == pytest.approx((12_500 + 10) / 1e6)
-    assert Price(10.0, 1.0).most(Usage(1000, 10)) == pytest.approx((10_000 + 10) / 1e6)
+    assert Price(10.0, 1.0).most(Usage(1000, 10)) == pytest.approx((20_000 + 10) / 1e6)
+    plain = Price(10.0, 1.0, 1.0, 10.0, 10.0)
+    assert plain.most(Usage(1000, 10)) == pytest.approx((10_000 + 10) / 1e6)
+    assert plain.most(Usage(1000, 10), batch=True) == pytest.approx((10_000 + 10) / 2e6)
+
+
+@given(
+    st.lists(st.floats(0, 100), min_size=5, max_size=5),
+    st.lists(st.booleans(), min_size=3, max_size=3),
+    st.lists(st.integers(0, 10_000), min_size=5, max_size=5),
+    st.booleans(),
+)
+def test_no_mix_costs_more_than_was_reserved(
+    rates: list[float], told: list[bool], counts: list[int], batch: bool
+) -> None:
+    """Whatever of the input is read or written, whichever of its prices are known, directly and in a batch."""
+    caches = [rate if known else None for rate, known in zip(rates[2:], told, strict=True)]
+    price = Price(rates[0], rates[1], *caches, batch_factor=0.5)  # type: ignore[arg-type]
+    fresh, read, written, hour, output = counts
+    usage = Usage(fresh + read + written + hour, output, read, written + hour, 0, hour)
+    cost = price.cost(usage, batch=batch)
+    assert cost <= price.most(Usage(usage.input_tokens, output), batch=batch) * (1 + 1e-9)
+    assert price.cost(usage, batch=True) == pytest.approx(price.cost(usage) / 2)

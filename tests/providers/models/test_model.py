@@ -194,7 +194,7 @@ def test_prices_and_windows_are_known_unknown_or_given() -> None:
     """A dated snapshot has its model's figures; an unknown model has None, never 0; the spec wins."""
     known = one("gpt-4o-mini-2024-07-18")
     assert (known.context_window, known.max_output) == (128000, 16384)
-    assert known.price == Price(0.15, 0.6, 0.075)
+    assert known.price == Price(0.15, 0.6, 0.075, 0.15, 0.15)
     unknown = one("http://h:1/v1#some-model")
     assert (unknown.context_window, unknown.max_output, unknown.price) == (None, None, None)
     assert one("gpt-4o-audio-preview").price is None

@@ -1,0 +1,182 @@
+"""The test server's prompt cache, by the rules that vendors publish, and its bill, by arithmetic of its own.
+
+Anthropic: what stands before a ``cache_control`` mark, tools and system first, is written under the mark and read by
+later calls whose beginning is the same, block by block, up to 20 blocks before a mark; nothing shorter than the minimum
+is cached; at most four marks. OpenAI: the longest beginning that an earlier call had, in steps, from the minimum on,
+without a mark. In both, what is being written can be read once the answer of its writer has begun: a cold fan-out
+reads nothing. A word is a token.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from decimal import Decimal
+from hashlib import blake2b
+from typing import Any
+
+__all__ = ["Billed", "PromptCache", "TooManyMarks", "dollars", "usage"]
+
+_TTL_S = {"5m": 300.0, "1h": 3600.0}
+_LOOK_BACK = 20
+_MOST_MARKS = 4
+
+
+class TooManyMarks(ValueError):
+    """A request with more than four marks."""
+
+
+@dataclass(frozen=True, slots=True)
+class Billed:
+    """Tokens of one answer. ``fresh``: neither read from the cache nor written into it."""
+
+    fresh: int
+    output: int
+    read: int = 0
+    written: int = 0
+    written_1h: int = 0
+
+    @property
+    def input(self) -> int:
+        """The whole prompt."""
+        return self.fresh + self.read + self.written + self.written_1h
+
+
+def dollars(price: Mapping[str, float], billed: Billed, *, factor: float = 1.0) -> Decimal:
+    """The bill of one answer, exact. ``price``: US dollars of a million tokens; ``factor``: of a batch."""
+    each = {
+        "input": billed.fresh,
+        "output": billed.output,
+        "cached": billed.read,
+        "cache_write": billed.written,
+        "cache_write_1h": billed.written_1h,
+    }
+    total = sum((Decimal(str(price.get(name, price["input"]))) * count for name, count in each.items()), Decimal(0))
+    return total * Decimal(str(factor)) / 1_000_000
+
+
+def usage(shape: str, billed: Billed) -> dict[str, Any]:
+    """As the vendors tell it: Anthropic's input leaves out what the cache had or got, OpenAI's does not."""
+    if shape == "anthropic":
+        return {
+            "input_tokens": billed.fresh,
+            "output_tokens": billed.output,
+            "cache_read_input_tokens": billed.read,
+            "cache_creation_input_tokens": billed.written + billed.written_1h,
+            "cache_creation": {
+                "ephemeral_5m_input_tokens": billed.written,
+                "ephemeral_1h_input_tokens": billed.written_1h,
+            },
+        }
+    return {
+        "prompt_tokens": billed.input,
+        "completion_tokens": billed.output,
+        "total_tokens": billed.input + billed.output,
+        "prompt_tokens_details": {"cached_tokens": billed.read, "cache_write_tokens": billed.written},
+    }
+
+
+@dataclass(slots=True)
+class _Entry:
+    readable_at: float
+    until: float
+    ttl_s: float
+
+
+class PromptCache:
+    """One cache for each key and model. ``minimum``: tokens of the shortest prefix; ``step``: of OpenAI's steps."""
+
+    def __init__(self, minimum: int, step: int = 128) -> None:
+        self._minimum, self._step = minimum, step
+        self._entries: dict[bytes, _Entry] = {}
+
+    def bill(self, shape: str, body: Mapping[str, Any], output: int, *, key: str, now: float, delay_s: float) -> Billed:
+        """Look a request up, write what it writes, and say what it comes to. TooManyMarks."""
+        whose = f"{key}\0{body.get('model')}\0"
+        if shape == "anthropic":
+            return self._marked(whose, _blocks(body), output, now, now + delay_s)
+        return self._automatic(whose, _words(body), output, now, now + delay_s)
+
+    def _marked(self, whose: str, blocks: Sequence[_Block], output: int, now: float, ready: float) -> Billed:
+        ends, tokens, hasher = [], 0, blake2b(whose.encode(), digest_size=16)
+        for block in blocks:
+            tokens += block.tokens
+            hasher.update(block.bytes)
+            ends.append((tokens, hasher.digest()))
+        marks = [n for n, block in enumerate(blocks) if block.ttl]
+        if len(marks) > _MOST_MARKS:
+            raise TooManyMarks
+        looked = sorted({n for mark in marks for n in range(max(0, mark - _LOOK_BACK), mark + 1)}, reverse=True)
+        read = next((ends[n][0] for n in looked if self._reads(ends[n][1], now)), 0)
+        written, upto = {"5m": 0, "1h": 0}, read
+        for mark in marks:
+            total, digest = ends[mark]
+            if total >= self._minimum and total > read:
+                self._write(digest, ready, blocks[mark].ttl)
+                written[blocks[mark].ttl] += total - upto
+                upto = total
+        return Billed(tokens - read - sum(written.values()), output, read, written["5m"], written["1h"])
+
+    def _automatic(self, whose: str, words: Sequence[str], output: int, now: float, ready: float) -> Billed:
+        read, hasher, begun = 0, blake2b(whose.encode(), digest_size=16), 0
+        for end in range(self._minimum, len(words) + 1, self._step):
+            hasher.update(("\0".join(words[begun:end]) + "\0").encode("utf-8", "surrogatepass"))
+            begun, digest = end, hasher.digest()
+            if self._reads(digest, now):
+                read = end
+            elif digest not in self._entries or self._entries[digest].until <= now:
+                self._write(digest, ready, "5m")
+        return Billed(len(words) - read, output, read)
+
+    def _reads(self, digest: bytes, now: float) -> bool:
+        entry = self._entries.get(digest)
+        if entry is None or not entry.readable_at <= now < entry.until:
+            return False
+        entry.until = now + entry.ttl_s
+        return True
+
+    def _write(self, digest: bytes, ready: float, ttl: str) -> None:
+        self._entries[digest] = _Entry(ready, ready + _TTL_S[ttl], _TTL_S[ttl])
+
+
+@dataclass(frozen=True, slots=True)
+class _Block:
+    bytes: bytes
+    tokens: int
+    ttl: str  # of its mark; "": it has none
+
+
+def _blocks(body: Mapping[str, Any]) -> list[_Block]:
+    """All blocks of a request to Messages, in the order of the cache: tools, system, messages."""
+    found = [_block(tool, "tool") for tool in body.get("tools") or ()]
+    system = body.get("system")
+    found += [_block(one, "system") for one in _listed(system)]
+    for message in body.get("messages") or ():
+        found += [_block(one, str(message.get("role"))) for one in _listed(message.get("content"))]
+    return found
+
+
+def _listed(content: Any) -> list[Any]:
+    if content is None:
+        return []
+    return content if isinstance(content, list) else [{"type": "text", "text": content}]
+
+
+def _block(given: Mapping[str, Any], role: str) -> _Block:
+    mark = given.get("cache_control")
+    ttl = str(mark.get("ttl", "5m")) if isinstance(mark, dict) else ""
+    plain = {name: value for name, value in given.items() if name != "cache_control"}
+    text = plain["text"] if plain.get("type") == "text" else json.dumps(plain.get("input_schema", plain))
+    return _Block(json.dumps([role, plain], sort_keys=True).encode(), len(text.split()), ttl)
+
+
+def _words(body: Mapping[str, Any]) -> list[str]:
+    """All words of a request to Chat Completions; its schema stands before the messages."""
+    shown = body.get("response_format")
+    words = json.dumps(shown).split() if shown else []
+    for message in body.get("messages") or ():
+        content = message.get("content")
+        text = content if isinstance(content, str) else " ".join(str(part.get("text", "")) for part in content or ())
+        words += [f"<{message.get('role')}>", *text.split()]
+    return words
