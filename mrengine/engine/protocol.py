@@ -25,6 +25,7 @@ __all__ = [
     "NEED_ENDPOINT",
     "NOTE",
     "OUTCOMES",
+    "PARKED",
     "READY",
     "RETRY",
     "Backend",
@@ -45,7 +46,10 @@ LINE = 71  # a line that map_fn printed or logged: msgpack [logger, level, text]
 NEED_ENDPOINT = 72  # a server that the job runs itself is asked for; payload: msgpack [model's name, context window]
 IN_LINE = 73  # a task waits for its budget; for the board, it goes no further
 AT_WORK = 74  # it does not wait any more
-OUTCOMES = frozenset({RESULT, FAILURE, RETRY, DROPPED, MODEL_DOWN, BUDGET_SPENT})  # each ends a task's stay in a worker
+PARKED = 82  # a task whose calls wait for a batch; its REQUEST records came before it
+OUTCOMES = frozenset(
+    {RESULT, FAILURE, RETRY, DROPPED, MODEL_DOWN, BUDGET_SPENT, PARKED}
+)  # each ends a task's stay in a worker
 MODEL_DOUBT = 80  # a refusal that may be about the model, or about this task alone; payload: cause, UTF-8
 MODEL_RESTS = (
     81  # a model that does not answer just now; its task holds no slot meanwhile; payload: [cause, seconds of silence]

@@ -34,6 +34,7 @@ class WorkerConfig:
     backoff_s: float
     log_level: int
     result_blob: bytes = field(default=b"", repr=False)  # the type of results; empty: any
+    batch: dict[str, Any] | None = None  # how batches stand, see worker.batched_call.BatchMode; None: no batches
     path: Sequence[str] | None = None  # the host's sys.path; None: this is the host
 
     def pack(self) -> bytes:

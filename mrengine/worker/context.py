@@ -11,7 +11,6 @@ from typing import Any
 from mrengine.engine import protocol as m
 from mrengine.engine.setup import WorkerConfig
 from mrengine.errors import ConfigError
-from mrengine.log.format.records import CallRecord
 from mrengine.providers.call.answers import check_call
 from mrengine.providers.call.structured import schema_of
 from mrengine.records import Completion, Request, Usage
@@ -19,7 +18,7 @@ from mrengine.worker.chunk_reader import TrackedChunk
 from mrengine.worker.deadline import Deadline
 from mrengine.worker.external_call import ExternalCall
 from mrengine.worker.model_clients import ModelClients
-from mrengine.worker.stored_answers import StoredCalls, call_digest
+from mrengine.worker.stored_answers import StoredCalls, StoredTurns, call_digest
 from mrengine.worker.turns import Turns, Unanswered
 
 __all__ = ["Context", "Stopped", "TaskCalls", "WorkerServices", "check_tokens"]
@@ -41,12 +40,17 @@ class TaskCalls:
         self.chunk: TrackedChunk | None = None
         self.made = 0
         self.reused = 0
+        self.parked = False
         self.usage: Usage | None = None
         self.cost_usd: float | None = 0.0
         self.texts: list[str] = []
         self.answers: dict[str, None] = {}  # in order, each once: a stored one may be looked at twice
         self._asked: dict[bytes, int] = {}
         self._lock = threading.Lock()
+
+    def park(self) -> None:
+        """A call waits for a batch: whatever the map function makes of that, the task has no outcome yet."""
+        self.parked = True
 
     def nth(self, digest: bytes) -> int:
         """How often the same was asked before, in this attempt."""
@@ -147,7 +151,8 @@ class Context:
 
         The same call in a later attempt, run or version of the map function takes its answer from the log
         (``completion.reused``) unless ``reuse`` is False; who asks the same twice in one attempt gets two answers, and
-        the same two later. ``max_tokens``: of the answer. ``response_model``: a pydantic
+        the same two later. Where calls wait for a batch, the task is run again from its start when the answers are
+        there; one with ``reuse=False`` is asked directly. ``max_tokens``: of the answer. ``response_model``: a pydantic
         model or a JSON schema; the validated value is ``completion.parsed``. ``on_truncation``: "error", "allow" or
         "continue". Raises a :class:`mrengine.errors.ModelError`.
         """
@@ -178,7 +183,7 @@ class Context:
             raise Stopped
         return self._ask(index, request, digest_of, response_model, on_truncation, reuse)
 
-    def _stored(self, digest: bytes) -> list[CallRecord]:
+    def _stored(self, digest: bytes) -> StoredTurns:
         return self._desk.stored.turns(digest, chunk=self._task.chunk, attempt=self._task.attempt)
 
     def _find(
@@ -186,7 +191,7 @@ class Context:
     ) -> Completion | None:
         """The answer in the log, of the model or of one that stood in for it; None: none that is good for this call."""
         for identity in self._desk.models.identities(index):
-            turns = Turns(self._stored(digest_of(identity)), self._calls.heard)
+            turns = Turns(self._stored(digest_of(identity)).answers, self._calls.heard)
             with suppress(Unanswered):
                 completion = turns.answer(
                     request, live=None, response_model=response_model, on_truncation=on_truncation
@@ -211,8 +216,10 @@ class Context:
                 index,
                 request,
                 digest_of=digest_of,
-                stored=self._stored if reuse else lambda digest: [],
+                stored=self._stored if reuse else lambda digest: StoredTurns([], 0),
+                text_at=self._desk.stored.text,
                 heard=self._calls.heard,
+                park=self._calls.park,
                 task=self._task,
                 chunk=self._chunk,
                 patience=self._patience,

@@ -18,13 +18,14 @@ import msgpack
 from mrengine.budget import Stopped as NoGrant
 from mrengine.engine import protocol as m
 from mrengine.errors import ConfigError
-from mrengine.log.format import records
 from mrengine.providers.base import Stopped
 from mrengine.records import Chunk, Completion, Request, Usage
+from mrengine.worker.batched_call import BatchedCall, BatchMode
 from mrengine.worker.external_call import ExternalCall, external_call
 from mrengine.worker.forks import OwnProcess
-from mrengine.worker.logged_call import LoggedCall
+from mrengine.worker.logged_call import LoggedCall, tokens_of
 from mrengine.worker.redact import SHORTEST_SECRET, header_parts, secrets
+from mrengine.worker.stored_answers import StoredTurns, turn_digest
 from mrengine.worker.turns import Turns
 
 if TYPE_CHECKING:
@@ -58,6 +59,7 @@ class ModelClients:
         self._lock = threading.Lock()
         self._endpoints = dict(setup.endpoints)
         self._endpoint_came = threading.Event()
+        self.batch_mode = BatchMode.of(setup.batch)
 
     # facts
 
@@ -109,8 +111,10 @@ class ModelClients:
         request: Request,
         *,
         digest_of: Callable[[str | list[str]], bytes],
-        stored: Callable[[bytes], list[records.CallRecord]],
+        stored: Callable[[bytes], StoredTurns],
+        text_at: Callable[[int], str],
         heard: Callable[[str], None],
+        park: Callable[[], None],
         task: m.Start,
         chunk: Chunk,
         patience: Deadline,
@@ -120,7 +124,8 @@ class ModelClients:
     ) -> tuple[Completion, float | None]:
         """Ask a model, and its fallbacks where it fails; the completion and its cost in USD (None: price unknown).
 
-        ``stored(digest)``: the answers that the log has already; ``heard`` is given the text of each answer.
+        ``stored(digest)``: the answers that the log has already; ``heard`` is given the text of each answer. In batch
+        mode what they lack is asked for in a batch: ``park()`` is called, and Parked raised.
         """
         from mrengine.providers.call.fallbacks import ask_any, fitted
 
@@ -130,21 +135,28 @@ class ModelClients:
         def attempt(model: Model, breaker: Breaker, alternatives: bool) -> Completion:
             nonlocal cost_usd
             digest = digest_of(self._identity(index, model))
-            known = stored(digest)
-            call = LoggedCall(
-                self,
-                model,
-                task,
-                digest,
-                chunk,
-                patience,
-                breaker,
-                alternatives=alternatives,
-                turn=len(known),
-                reusable=reusable,
-                heard=heard,
-            )
-            turns = Turns(known, heard)
+            known, earlier = stored(digest)
+            call: LoggedCall | BatchedCall
+            mode, turn = self.batch_mode, len(known)
+            if mode is not None and reusable and mode.takes(model, turn_digest(digest, turn)):
+                call = BatchedCall(
+                    self, mode, model, task, digest, chunk, turn=turn, stored=text_at, park=park, tokens=tokens_of
+                )
+            else:
+                call = LoggedCall(
+                    self,
+                    model,
+                    task,
+                    digest,
+                    chunk,
+                    patience,
+                    breaker,
+                    alternatives=alternatives,
+                    turn=turn,
+                    reusable=reusable,
+                    heard=heard,
+                )
+            turns = Turns(known, heard, earlier=earlier)
             asked = fitted(request, model)
             completion = turns.answer(asked, live=call.send, response_model=response_model, on_truncation=on_truncation)
             unknown = turns.cost_usd is None or call.cost_usd is None
@@ -157,7 +169,8 @@ class ModelClients:
 
     def _candidates(self, index: int) -> list[Model]:
         """Those that may answer a call, by each of their keys."""
-        found = {lane.name: lane for model in self._own(index) for lane in self._lanes(model)}
+        lanes = self._lanes if self.batch_mode is None else lambda model: [model]
+        found = {lane.name: lane for model in self._own(index) for lane in lanes(model)}
         for name in found:
             if name not in self._breakers:
                 from mrengine.providers.call.breaker import Breaker

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from hashlib import blake2b
-from typing import Any
+from typing import Any, NamedTuple
 
 import msgpack
 
@@ -14,7 +14,7 @@ from mrengine.log.file.reader import LogReader
 from mrengine.log.format import records
 from mrengine.records import Completion, Request
 
-__all__ = ["StoredCalls", "call_digest", "completion_of", "index_answer", "turn_digest"]
+__all__ = ["StoredCalls", "StoredTurns", "call_digest", "completion_of", "index_answer", "turn_digest"]
 
 DIGEST_AT, REUSABLE_AT, REUSABLE = 24, 112, 0xC3  # in the payload of a CALL, see docs/log-format.md
 CALL_FORMAT = 1  # part of every digest: a change of meaning here makes old answers unknown, never wrong
@@ -69,27 +69,50 @@ def turn_digest(digest: bytes, turn: int) -> bytes:
     return digest if turn == 0 else blake2b(digest + turn.to_bytes(4, "big"), digest_size=16).digest()
 
 
+class StoredTurns(NamedTuple):
+    """The answers to a call. ``earlier``: how many of them were not asked for in the run that is going on."""
+
+    answers: list[records.CallRecord]
+    earlier: int
+
+
 class StoredCalls:
     """Answers of this run and of earlier ones, found by digest in an index that the supervisor keeps in shared
     memory.
     """
 
-    def __init__(self, reader: LogReader, index: CallIndex | None, *, run_began: int) -> None:
-        """``run_began``: the log's end when this run began."""
-        self._reader, self._index, self._run_began = reader, index, run_began
+    def __init__(
+        self, reader: LogReader, index: CallIndex | None, *, run_began: int, batches_since: int | None = None
+    ) -> None:
+        """``run_began``: the log's end when this run began. ``batches_since``: in batch mode, where the logical run
+        began, which may be going on in another process by now.
+        """
+        self._reader, self._index, self._run_began, self._since = reader, index, run_began, batches_since
 
-    def turns(self, digest: bytes, *, chunk: int, attempt: int) -> list[records.CallRecord]:
+    def turns(self, digest: bytes, *, chunk: int, attempt: int) -> StoredTurns:
         """All answers that the log has to a call, in the order in which they were given."""
         found: list[records.CallRecord] = []
-        while (call := self.find(turn_digest(digest, len(found)), chunk=chunk, attempt=attempt)) is not None:
+        earlier = 0
+        while (place := self._find(turn_digest(digest, len(found)), chunk=chunk, attempt=attempt)) is not None:
+            offset, call = place
             found.append(call)
-        return found
+            earlier += self._since is None or offset < self._since
+        return StoredTurns(found, earlier)
+
+    def text(self, offset: int) -> str:
+        """The text of a CALL. LogError: it cannot be read."""
+        return records.unpack_call(self._reader.payload(offset)).text
 
     def find(self, digest: bytes, *, chunk: int, attempt: int) -> records.CallRecord | None:
-        """The answer of an earlier run, or of an earlier attempt of this one; not another chunk's of the same run.
+        """The answer of an earlier run, or of an earlier attempt of this one; not another chunk's of the same run,
+        unless a batch has brought it: that was sent once for all.
 
         One that cannot be read any more is asked for again: damage costs a call, not the chunk.
         """
+        found = self._find(digest, chunk=chunk, attempt=attempt)
+        return None if found is None else found[1]
+
+    def _find(self, digest: bytes, *, chunk: int, attempt: int) -> tuple[int, records.CallRecord] | None:
         try:
             offset = None if self._index is None else self._index.lookup(digest, self._reader)
             if offset is None:
@@ -98,7 +121,7 @@ class StoredCalls:
         except LogError:
             return None
         if offset < self._run_began or call.chunk_id == chunk or attempt > 1:
-            return call
+            return offset, call
         return None
 
 
