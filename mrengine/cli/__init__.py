@@ -5,7 +5,7 @@ from __future__ import annotations
 import click
 
 from mrengine._version import __version__
-from mrengine.cli import job_commands, model_commands, run_commands, summary_commands
+from mrengine.cli import job_commands, model_commands, report_commands, run_commands, summary_commands
 from mrengine.cli.exits import Group, with_debug
 
 __all__ = ["main"]
@@ -45,5 +45,11 @@ def main() -> None:
 
 
 with_debug(main)
-for _command in (summary_commands.summarize, *run_commands.COMMANDS, *job_commands.COMMANDS, model_commands.models):
+for _command in (
+    summary_commands.summarize,
+    *run_commands.COMMANDS,
+    *job_commands.COMMANDS,
+    *report_commands.COMMANDS,
+    model_commands.models,
+):
     main.add_command(with_debug(_command))

@@ -16,6 +16,7 @@ from mrengine.errors import ChunkingError, ConfigError, JobMismatch
 from mrengine.host.chunk_table import chunk_records, digest_of
 from mrengine.log.format import codec
 from mrengine.log.format.job_records import DocumentRow, JobRecord, RoundRecord, batch_documents, pack_job, pack_round
+from mrengine.log.format.values import Plain
 from mrengine.log.view.carry_over import carried
 from mrengine.log.view.job_view import ResumeEngine
 from mrengine.log.view.mismatch import Differences, compare
@@ -253,9 +254,11 @@ class Plan:
                 yield codec.CARRY, payload
 
 
-def round_record(round_: int, total: int, version: str) -> Record:
-    """The record that starts, or goes on with, a round."""
-    return codec.ROUND, pack_round(RoundRecord(round_, time.time(), total, version))
+def round_record(round_: int, total: int, version: str, settings: Settings) -> Record:
+    """The record that starts, or goes on with, a round; with the size of the pool and the limits, for reports."""
+    limits: dict[str, Plain] = {name: limit.tpm for name, limit in (settings.limits or {}).items()}
+    facts: dict[str, Plain] = {"workers": settings.workers, "slots": settings.slots, "limits": limits}
+    return codec.ROUND, pack_round(RoundRecord(round_, time.time(), total, version, facts))
 
 
 def _pairs(rows: Iterable[DocumentRow]) -> Iterator[tuple[str, bytes]]:

@@ -96,7 +96,7 @@ class RoundPlayer:
         self._news.clear()
         for record in records:
             driver.append(*record)
-        driver.append(*round_record(round_.number, round_.total, round_.mapping.version))
+        driver.append(*round_record(round_.number, round_.total, round_.mapping.version, self._config.settings))
         driver.play(round_order(self._config, self._job_id, round_, since=since))
         self.playing = True
         if self.stop_reason is not None:

@@ -10,7 +10,7 @@ from mrengine.log.file.wal import WriteAheadLog
 from mrengine.log.format import codec
 from mrengine.log.format import records as r
 from mrengine.log.format.batch_records import BatchRecord, RequestRecord, pack_batch, pack_request
-from mrengine.log.format.chunk_rows import ChunkRow, pack_row
+from mrengine.log.format.chunk_rows import MAX_ROWS, ChunkRow, pack_row
 from mrengine.log.format.packing import stamp
 from mrengine.records import Usage
 
@@ -99,8 +99,11 @@ def begin(
     wal.append(codec.JOB, r.pack_job(record))
     rows = tuple(r.DocumentRow(name, digest(name), 0, 10, 10) for name in documents)
     wal.append(codec.DOCUMENTS, r.pack_documents(r.DocumentsRecord(0, rows, record.epoch)))
-    table = b"".join(row((of or [0] * len(texts))[i], text, i, i + 1) for i, text in enumerate(texts))
-    wal.append(codec.CHUNKS, stamp(r.pack_chunks(0, 0, table), record.epoch))
+    of = of or [0] * len(texts)
+    table = [row(of[i], text, i, i + 1) for i, text in enumerate(texts)]
+    for first in range(0, len(table), MAX_ROWS):
+        rows = b"".join(table[first : first + MAX_ROWS])
+        wal.append(codec.CHUNKS, stamp(r.pack_chunks(0, first, rows), record.epoch))
     if round_:
         wal.append(codec.ROUND, r.pack_round(r.RoundRecord(0, 1.5, len(texts), "v1")))
 

@@ -1,0 +1,295 @@
+"""The page: one HTML file that asks nobody for anything. All text from outside is escaped where it is put in."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterable, Sequence
+from html import escape
+from pathlib import Path
+
+from mrengine.profiling import format_duration
+from mrengine.report import charts, numbers, theme
+from mrengine.report.numbers import Cause
+from mrengine.report.story import Failure, Story, read_story
+
+__all__ = ["render", "write_report"]
+
+ROWS = 100  # of failures in one group
+ALL_ROWS = 500
+DOCUMENTS = 100
+WHOLE = 12  # documents that are shown where all are whole
+LONGEST = 300  # characters of a message
+
+
+def write_report(folder: Path, path: Path, *, state: str = "", against: Path | None = None) -> None:
+    """Write the report of the job in ``folder`` to ``path``; ``against``: the folder of a job to compare it with.
+
+    ``state``: "running" where the job's lock is held. JobNotFound, LogError; OSError where the file cannot be written.
+    """
+    other = None if against is None else read_story(against)
+    path.write_text(render(read_story(folder, state=state), other), encoding="utf-8")
+
+
+def render(story: Story, other: Story | None = None) -> str:
+    """The whole page."""
+    sections = [
+        _head(story),
+        _cards(story),
+        f'<p class="verdict">{escape(numbers.verdict(story))}</p>',
+        _where(story),
+        _timeline(story),
+        _tokens(story),
+        _latency(story),
+        _failures(story),
+        _coverage(story),
+        _spending(story),
+        _runs(story),
+    ]
+    if other is not None:
+        sections.insert(3, _against(story, other))
+    title, code = escape(f"{story.job_id}: {story.state}"), theme.script()
+    return "".join((
+        '<!doctype html><html lang="en"><head><meta charset="utf-8">',
+        f'<meta http-equiv="Content-Security-Policy" content="{theme.policy(code)}">',
+        '<meta name="viewport" content="width=device-width,initial-scale=1">',
+        '<meta name="referrer" content="no-referrer"><link rel="icon" href="data:,">',
+        f"<title>{title}</title><style>{theme.style()}</style></head><body>{theme.marks()}<main>",
+        *sections,
+        f'</main><div id="tip" role="tooltip"></div><script>{code}</script></body></html>\n',
+    ))  # fmt: skip
+
+
+def _head(story: Story) -> str:
+    began = _when(story.runs[0].began)
+    runs = f"{len(story.runs)} runs" if len(story.runs) > 1 else "1 run"
+    damage = f"<p><b>{story.damage} records of the log could not be read.</b></p>" if story.damage else ""
+    models = ", ".join(story.models) or "no model was called"
+    return (
+        f"<header><h1>{escape(story.job_id)}</h1>"
+        f'<p class="dim">{escape(story.state)} · {escape(story.map_name)} · {escape(models)} · begun {began} · '
+        f"{runs} · mrengine {escape(story.version)}</p>{damage}</header>"
+    )
+
+
+def _cards(story: Story) -> str:
+    now, projected = numbers.cost(story)
+    wall = numbers.wall_s(story)
+    ended = sum(story.tasks.ok)
+    crashes = sum(note.name == "worker:crashed" for note in story.notes)
+    refused = sum(note.name == "call:retry" for note in story.notes)
+    usage = [use.usage for use in story.spending.values()]
+    cells = [
+        (f"{story.done:,} of {story.total:,}", "chunks done"),
+        (f"{story.failed:,}", "chunks failed"),
+        (format_duration(wall * 1000), "in runs"),
+        (f"{ended / wall:,.1f}" if wall > 0 else "–", "results a second"),
+        (f"{sum(use.calls for use in story.spending.values()):,}", "calls answered"),
+        (f"{sum(use.input_tokens for use in usage):,}", "tokens of prompts"),
+        (f"{sum(use.output_tokens for use in usage):,}", "tokens of answers"),
+        (_usd(now), "cost so far"),
+        (_usd(projected), "cost of all chunks at this rate"),
+        (f"{refused:,}", "calls tried again"),
+        (f"{crashes:,}", "workers crashed"),
+    ]
+    return '<div class="cards">' + "".join(f'<div class="card"><b>{v}</b>{k}</div>' for v, k in cells) + "</div>"
+
+
+def _where(story: Story) -> str:
+    parts = numbers.shares(story)
+    whole = sum(part.seconds for part in parts) or 1.0
+    rows = [
+        f"<tr><td>{charts.swatch(number)} {escape(part.name)}</td>"
+        f'<td class="n">{part.seconds / whole:.1%}</td><td class="n">{format_duration(part.seconds * 1000)}</td>'
+        f'<td class="dim">{escape(part.what)}</td></tr>'
+        for number, part in enumerate(parts)
+    ]
+    table = f'<div class="scroll"><table class="key">{"".join(rows)}</table></div>'
+    return f"<section><h2>Where the time of the slots went</h2>{charts.stacked_bar(parts)}{table}</section>"
+
+
+def _timeline(story: Story) -> str:
+    key = _key(
+        ('<rect width="14" height="10" y="2" class="done"/>', "result"),
+        ('<rect width="14" height="10" y="2" fill="url(#hatch)"/>', "failure"),
+        ('<use href="#crash" x="7" y="7"/>', "worker crashed"),
+        ('<use href="#again" x="7" y="7"/>', "chunk tried again"),
+        ('<use href="#refusal" x="7" y="7"/>', "call refused and tried again"),
+    )
+    return f"<section><h2>Tasks over time</h2>{key}{_scroll(charts.gantt(story), 'Tasks over time')}</section>"
+
+
+def _key(*pairs: tuple[str, str]) -> str:
+    marks = (f'<li><svg viewBox="0 0 14 14" aria-hidden="true">{mark}</svg>{name}</li>' for mark, name in pairs)
+    return f'<ul class="key">{"".join(marks)}</ul>'
+
+
+def _tokens(story: Story) -> str:
+    if not story.granted:
+        return ""
+    limits = story.runs[-1].facts.get("limits")
+    known = [value for value in limits.values() if value] if isinstance(limits, dict) else []
+    limit = float(sum(known)) if known and isinstance(limits, dict) and len(known) == len(limits) else None
+    told = "" if limit else '<p class="dim">No limit was given; the provider’s own may hold.</p>'
+    chart = _scroll(charts.tokens_over_time(story, limit), "Tokens granted over time")
+    return f"<section><h2>Tokens granted in the last minute, against the limit</h2>{told}{chart}</section>"
+
+
+def _latency(story: Story) -> str:
+    found = numbers.latencies(story)
+    if not found:
+        return ""
+    every = sorted(value for values in found.values() for value in values)
+    head = (
+        "<tr><th>model</th>"
+        + "".join(f'<th class="n">{name}</th>' for name in ("calls", "min", "p50", "p90", "p95", "p99", "max"))
+        + "</tr>"
+    )
+    rows = []
+    for model, values in found.items():
+        told = [values[0], *(numbers.percentile(values, share) for share in (0.5, 0.9, 0.95, 0.99)), values[-1]]
+        cells = "".join(f'<td class="n">{format_duration(value)}</td>' for value in told)
+        rows.append(f'<tr><td>{escape(model)}</td><td class="n">{len(values):,}</td>{cells}</tr>')
+    chart = _scroll(charts.histogram(every), "Histogram of latencies")
+    return f"<section><h2>Latency of calls</h2>{chart}{_table(head, rows)}</section>"
+
+
+def _failures(story: Story) -> str:
+    if not story.failures:
+        return "<section><h2>Failures</h2><p>None.</p></section>"
+    left = ALL_ROWS
+    groups: list[str] = []
+    for cause in numbers.causes(story.failures):
+        shown = cause.failures[: min(ROWS, left)]
+        left -= len(shown)
+        groups.append(_group(cause, shown, opened=not groups))
+    return f"<section><h2>Failures by cause</h2>{''.join(groups)}</section>"
+
+
+def _group(cause: Cause, shown: Sequence[Failure], *, opened: bool) -> str:
+    rows = [
+        f'<tr id="chunk-{failure.chunk_id}"><td class="n">{failure.chunk_id}</td><td>{_cut(failure.document_id)}</td>'
+        f'<td>{_cut(failure.model)}</td><td class="n">{failure.attempts}</td><td>{_cut(failure.message)}</td></tr>'
+        for failure in shown
+    ]
+    more = len(cause.failures) - len(rows)
+    told = f'<p class="dim">… and {more:,} more: <code>mrengine show JOB --failures</code></p>' if more else ""
+    head = '<tr><th class="n">chunk</th><th>document</th><th>model</th><th class="n">attempts</th><th>cause</th></tr>'
+    summary = f"<b>{len(cause.failures):,} × {_cut(cause.kind)}</b>: {_cut(cause.message)}"
+    return f"<details{' open' if opened else ''}><summary>{summary}</summary>{_table(head, rows)}{told}</details>"
+
+
+def _coverage(story: Story) -> str:
+    documents = story.documents
+    if not documents:
+        return ""
+    # Those with something missing first: nobody looks for the whole ones.
+    whole = [all(span[2] == 1 for span in spans) for _, _, spans in documents]
+    order = sorted(range(len(documents)), key=whole.__getitem__)
+    shown = min(DOCUMENTS, max(WHOLE, whole.count(False)))
+    rows = []
+    for number in order[:shown]:
+        name, length, spans = documents[number]
+        done = sum(end - start for start, end, state in spans if state == 1)
+        share = f"{done / length:.1%}" if length else "–"
+        rows.append(
+            f'<tr><td style="width:30%">{_cut(name)}</td><td class="n">{share}</td>'
+            f'<td style="width:55%">{charts.coverage_strip(length, spans)}</td></tr>'
+        )
+    more = len(documents) - len(rows)
+    rest = "more documents" if shown < whole.count(False) else "more, all whole"
+    told = f'<p class="dim">… and {more:,} {rest}.</p>' if more else ""
+    key = _key(
+        ('<rect width="14" height="10" y="2" class="done"/>', "done"),
+        ('<rect width="14" height="10" y="2" fill="url(#hatch)"/>', "failed"),
+        ('<rect width="14" height="10" y="2" class="idle"/>', "nothing yet"),
+    )
+    return f"<section><h2>Coverage of the documents</h2>{key}{_table('', rows)}{told}</section>"
+
+
+def _spending(story: Story) -> str:
+    if not story.spending:
+        return ""
+    names = ("calls", "prompt tokens", "of these cached", "answer tokens", "cost")
+    head = "<tr><th>model</th>" + "".join(f'<th class="n">{name}</th>' for name in names) + "</tr>"
+    rows = []
+    for model, use in story.spending.items():
+        counts = (use.calls, use.usage.input_tokens, use.usage.cached_tokens, use.usage.output_tokens)
+        cells = "".join(f'<td class="n">{count:,}</td>' for count in counts)
+        rows.append(f'<tr><td>{escape(model)}</td>{cells}<td class="n">{_usd(use.cost_usd)}</td></tr>')
+    return f"<section><h2>Tokens and money</h2>{_table(head, rows)}</section>"
+
+
+def _runs(story: Story) -> str:
+    head = "<tr><th>run</th><th>begun</th><th>length</th><th>ended as</th><th>pool</th></tr>"
+    rows = []
+    for run in story.runs:
+        pool = run.facts.get("workers"), run.facts.get("slots")
+        told = f"{pool[0]} workers × {pool[1]} slots" if all(isinstance(value, int) for value in pool) else ""
+        reason = f" ({_cut(run.reason)})" if run.reason else ""
+        length = format_duration(1000 * (run.ended - run.began))
+        rows.append(
+            f"<tr><td>{run.number}</td><td>{_when(run.began)}</td><td>{length}</td>"
+            f"<td>{escape(run.state)}{reason}</td><td>{told}</td></tr>"
+        )
+    return f"<section><h2>Runs</h2>{_table(head, rows)}</section>"
+
+
+def _against(story: Story, other: Story) -> str:
+    """Two jobs side by side, with the ratio of the first to the second."""
+
+    def facts(one: Story) -> list[tuple[str, float | None, str]]:
+        every = sorted(value for values in numbers.latencies(one).values() for value in values)
+        wall = numbers.wall_s(one)
+        used = [use.usage for use in one.spending.values()]
+        shares = numbers.shares(one)
+        return [
+            ("chunks done", one.done, ""),
+            ("chunks failed", one.failed, ""),
+            ("time in runs", wall * 1000, "ms"),
+            ("results a second", sum(one.tasks.ok) / wall if wall else None, ""),
+            ("calls answered", sum(use.calls for use in one.spending.values()), ""),
+            ("tokens of prompts", sum(use.input_tokens for use in used), ""),
+            ("tokens of answers", sum(use.output_tokens for use in used), ""),
+            ("cost", numbers.cost(one)[0], "$"),
+            ("latency p50", numbers.percentile(every, 0.5) if every else None, "ms"),
+            ("latency p95", numbers.percentile(every, 0.95) if every else None, "ms"),
+            *((f"slot time: {share.name}", share.seconds * 1000, "ms") for share in shares),
+        ]
+
+    rows = []
+    for (name, mine, unit), (_, theirs, _) in zip(facts(story), facts(other), strict=True):
+        ratio = f"{mine / theirs:.2f}" if mine is not None and theirs else "–"
+        cells = "".join(f'<td class="n">{_value(value, unit)}</td>' for value in (mine, theirs))
+        rows.append(f'<tr><td>{escape(name)}</td>{cells}<td class="n">{ratio}</td></tr>')
+    names = "".join(f'<th class="n">{escape(one.job_id)}</th>' for one in (story, other))
+    head = f'<tr><th></th>{names}<th class="n">ratio</th></tr>'
+    return f"<section><h2>Compared with {escape(other.job_id)}</h2>{_table(head, rows)}</section>"
+
+
+def _value(value: float | None, unit: str) -> str:
+    if value is None:
+        return "–"
+    if unit == "ms":
+        return format_duration(value)
+    return _usd(value) if unit == "$" else f"{value:,.6g}"
+
+
+def _table(head: str, rows: Iterable[str]) -> str:
+    return _scroll(f"<table><thead>{head}</thead><tbody>{''.join(rows)}</tbody></table>", "Table")
+
+
+def _scroll(inner: str, label: str) -> str:
+    """What is wider than a phone scrolls by itself; by keyboard too, so that it can be focused."""
+    return f'<div class="scroll" tabindex="0" role="region" aria-label="{escape(label)}">{inner}</div>'
+
+
+def _cut(text: str) -> str:
+    return escape(text if len(text) <= LONGEST else text[: LONGEST - 1] + "…")
+
+
+def _usd(value: float | None) -> str:
+    return "unknown" if value is None else f"${value:,.4f}" if value < 1 else f"${value:,.2f}"
+
+
+def _when(at: float) -> str:
+    return time.strftime("%Y-%m-%d %H:%M:%S %z", time.localtime(at))

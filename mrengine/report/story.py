@@ -1,0 +1,290 @@
+"""What happened in a job, read from its log in one pass: columns of tasks, calls and grants; runs; notes."""
+
+from __future__ import annotations
+
+import struct
+from array import array
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from mrengine.errors import JobNotFound, LogError
+from mrengine.log.format import codec, records
+from mrengine.log.format.codec import Frame
+from mrengine.log.view.job_view import ResumeEngine
+from mrengine.log.view.outcome_index import OutcomeIndex
+from mrengine.records import Usage
+
+__all__ = ["Failure", "Run", "Span", "Story", "read_story"]
+
+MOST_NOTES = 200_000
+MOST_FAILURES = 20_000
+_INTENT = struct.Struct(">22x2x16sxdxQxQ")
+
+
+@dataclass(slots=True)
+class Run:
+    """One run of the job: from a ROUND record to a CLOSE, or to the last record where it was killed.
+
+    ``state``: that of the CLOSE, else "interrupted". ``facts``: what its ROUND record says of pool and limits.
+    """
+
+    number: int
+    began: float
+    ended: float
+    state: str = "interrupted"
+    reason: str = ""
+    facts: dict[str, Any] = field(default_factory=dict)
+
+
+class Failure(NamedTuple):
+    """A chunk without a result. ``at``: seconds since the epoch."""
+
+    chunk_id: int
+    document_id: str
+    model: str
+    kind: str
+    message: str
+    attempts: int
+    at: float
+
+
+class Span(NamedTuple):
+    """Something with a length at a worker: a task, a call, a wait. Seconds since the epoch."""
+
+    worker: int
+    start: float
+    end: float
+
+
+@dataclass(slots=True)
+class Tasks:
+    """Finished tasks, one entry in each column. ``ok``: 1 for a result. Times in seconds since the epoch."""
+
+    chunk: array[int] = field(default_factory=lambda: array("q"))
+    round: array[int] = field(default_factory=lambda: array("i"))
+    worker: array[int] = field(default_factory=lambda: array("i"))
+    start: array[float] = field(default_factory=lambda: array("d"))
+    end: array[float] = field(default_factory=lambda: array("d"))
+    ok: array[int] = field(default_factory=lambda: array("b"))
+
+    def add(self, chunk: int, round_: int, worker: int, start: float, end: float, *, ok: bool) -> None:
+        for column, value in (
+            (self.chunk, chunk), (self.round, round_), (self.worker, worker), (self.ok, int(ok)),
+        ):  # fmt: skip
+            column.append(value)
+        self.start.append(start)
+        self.end.append(end)
+
+    def __len__(self) -> int:
+        return len(self.chunk)
+
+
+@dataclass(slots=True)
+class Calls:
+    """Calls that were settled: when each was answered, how long it took, what it used. ``cost``: NaN where unknown."""
+
+    chunk: array[int] = field(default_factory=lambda: array("q"))
+    at: array[float] = field(default_factory=lambda: array("d"))
+    latency_ms: array[float] = field(default_factory=lambda: array("d"))
+    tokens: array[int] = field(default_factory=lambda: array("q"))
+    model: array[int] = field(default_factory=lambda: array("i"))
+    refused: array[int] = field(default_factory=lambda: array("b"))
+
+    def __len__(self) -> int:
+        return len(self.at)
+
+
+@dataclass(slots=True)
+class Spending:
+    """What one model was used for. ``cost_usd``: None where a price was unknown."""
+
+    calls: int = 0
+    usage: Usage = Usage()  # noqa: RUF009  (frozen: it can be shared)
+    cost_usd: float | None = 0.0
+
+
+@dataclass(slots=True)
+class Story:
+    """A job's life. ``damage``: ranges of the log that are lost; ``now``: the newest time that any record tells."""
+
+    job_id: str = ""
+    state: str = "interrupted"
+    map_name: str = ""
+    version: str = ""
+    settings: dict[str, Any] = field(default_factory=dict)
+    models: tuple[str, ...] = ()
+    total: int = 0
+    done: int = 0
+    failed: int = 0
+    runs: list[Run] = field(default_factory=list)
+    tasks: Tasks = field(default_factory=Tasks)
+    calls: Calls = field(default_factory=Calls)
+    granted_at: array[float] = field(default_factory=lambda: array("d"))
+    granted: array[int] = field(default_factory=lambda: array("q"))
+    notes: list[records.NoteRecord] = field(default_factory=list)
+    attempts: list[records.AttemptRecord] = field(default_factory=list)
+    failures: list[Failure] = field(default_factory=list)
+    spending: dict[str, Spending] = field(default_factory=dict)
+    documents: list[tuple[str, int, list[tuple[int, int, int]]]] = field(default_factory=list)
+    damage: int = 0
+    now: float = 0.0
+
+
+class _Reader:
+    """Takes frames in; each kind has a method."""
+
+    def __init__(self) -> None:
+        self.story = Story()
+        self.failures: dict[tuple[int, int], Failure] = {}
+        self._models: dict[str, int] = {}
+        self._take: dict[int, Callable[[bytes], None]] = {
+            codec.ROUND: self._round,
+            codec.INTENT: self._intent,
+            codec.CALL: self._call,
+            codec.RESULT: self._result,
+            codec.FAILURE: self._failure,
+            codec.ATTEMPT: self._attempt,
+            codec.NOTE: self._note,
+            codec.CLOSE: self._close,
+        }
+
+    def add(self, frame: Frame) -> None:
+        take = self._take.get(frame.kind)
+        if take is not None:
+            try:
+                take(frame.payload)
+            except (LogError, struct.error):
+                self.story.damage += 1
+
+    def _seen(self, at: float) -> None:
+        story = self.story
+        story.now = max(story.now, at)
+        if story.runs and story.runs[-1].state == "interrupted":
+            story.runs[-1].ended = max(story.runs[-1].ended, at)
+
+    def _round(self, payload: bytes) -> None:
+        record = records.unpack_round(payload)
+        story = self.story
+        if record.round == 0 or not story.runs or story.runs[-1].state != "interrupted":
+            story.runs.append(Run(len(story.runs) + 1, record.at, record.at, facts=dict(record.facts)))
+        self._seen(record.at)
+
+    def _intent(self, payload: bytes) -> None:
+        _, at, inputs, outputs = _INTENT.unpack_from(payload)
+        self.story.granted_at.append(at)
+        self.story.granted.append(inputs + outputs)
+        self._seen(at)
+
+    def _call(self, payload: bytes) -> None:
+        record = records.unpack_call(payload)
+        calls = self.story.calls
+        calls.chunk.append(record.chunk_id)
+        calls.at.append(record.at)
+        calls.latency_ms.append(record.latency_ms)
+        calls.tokens.append(record.usage.total_tokens)
+        calls.model.append(self._models.setdefault(record.model, len(self._models)))
+        calls.refused.append(record.finish_reason == "refused")
+        if record.finish_reason != "refused":
+            spent = self.story.spending.setdefault(record.model, Spending())
+            spent.calls += 1
+            spent.usage += record.usage
+            known = spent.cost_usd is not None and record.cost_usd is not None
+            spent.cost_usd = spent.cost_usd + record.cost_usd if known else None  # type: ignore[operator]
+        self._seen(record.at)
+
+    def _result(self, payload: bytes) -> None:
+        r = records.unpack_result(payload)
+        start = r.at - r.duration_ms / 1000
+        self.story.tasks.add(r.chunk_id, r.round & 0xFFFF, r.worker_id, start, r.at, ok=True)
+        self._seen(r.at)
+
+    def _failure(self, payload: bytes) -> None:
+        r = records.unpack_failure(payload)
+        self.story.tasks.add(r.chunk_id, r.round & 0xFFFF, r.worker_id, r.at, r.at, ok=False)
+        if r.round & 0xFFFF == 0 and len(self.failures) < MOST_FAILURES:
+            failure = Failure(r.chunk_id, r.document_id, r.model or "", r.kind, r.message, r.attempts, r.at)
+            self.failures[r.chunk_id, r.model_index] = failure
+        self._seen(r.at)
+
+    def _attempt(self, payload: bytes) -> None:
+        record = records.unpack_attempt(payload)
+        self.story.attempts.append(record)
+        self._seen(record.at)
+
+    def _note(self, payload: bytes) -> None:
+        record = records.unpack_note(payload)
+        if len(self.story.notes) < MOST_NOTES:
+            self.story.notes.append(record)
+        self._seen(record.at)
+
+    def _close(self, payload: bytes) -> None:
+        record = records.unpack_close(payload)
+        self._seen(record.at)
+        if self.story.runs:
+            run = self.story.runs[-1]
+            reason = record.summary.get("reason")
+            run.ended, run.state, run.reason = record.at, record.state, reason if isinstance(reason, str) else ""
+
+    @property
+    def models(self) -> tuple[str, ...]:
+        return tuple(self._models)
+
+
+def read_story(folder: Path, *, state: str = "") -> Story:
+    """Read the log of a job folder; nothing is locked or changed. JobNotFound, LogError.
+
+    ``state``: what is known of the job otherwise, such as that it runs just now.
+    """
+    reader = _Reader()
+    with ResumeEngine(folder) as stored:
+        if stored.epoch is None:
+            raise JobNotFound(f"the log in {folder} holds no job yet", job_id=folder.name)
+        stored.reader.walk(reader.add)
+        story = reader.story
+        job = stored.epoch.job
+        index = stored.index(0)
+        story.job_id, story.map_name, story.version = job.job_id, job.map_name, job.version
+        story.settings, story.total = dict(job.settings), index.total
+        story.done, story.failed = index.done, index.failed
+        story.models = reader.models
+        story.failures = [found for (chunk, model), found in reader.failures.items() if _fails(index, chunk, model)]
+        story.damage += len(stored.recovery.damage)
+        story.documents = _coverage(stored)
+    story.now = story.now or job.at
+    story.runs = story.runs or [Run(1, job.at, story.now)]
+    story.state = state or (story.runs[-1].state)
+    if state == "running":
+        story.runs[-1].state = "running"
+    return story
+
+
+def _coverage(stored: ResumeEngine) -> list[tuple[str, int, list[tuple[int, int, int]]]]:
+    """Of each document: id, characters, and (start, end, 1 done | 0 failed | -1 nothing yet) of its chunks, joined."""
+    found: list[tuple[str, int, list[tuple[int, int, int]]]] = [(row.id, row.n_chars, []) for row in stored.documents()]
+    index, table = stored.index(0), stored.chunk_table(0)
+    for number, row in enumerate(table):
+        if row.document >= len(found):
+            continue
+        state = _outcome(index, number)
+        spans = found[row.document][2]
+        if spans and spans[-1][2] == state and spans[-1][1] == row.start:
+            spans[-1] = (spans[-1][0], row.end, state)
+        else:
+            spans.append((row.start, row.end, state))
+    return found
+
+
+def _outcome(index: OutcomeIndex, chunk: int) -> int:
+    """1: every model has a result of the chunk; 0: at least one failed; -1: something is missing, nothing failed."""
+    slots = range(chunk * index.models, (chunk + 1) * index.models)
+    if any(index.failure(slot) for slot in slots):
+        return 0
+    return 1 if all(index.result(slot) for slot in slots) else -1
+
+
+def _fails(index: OutcomeIndex, chunk: int, model: int) -> bool:
+    """Whether a task still has no result: a later run may have mended its failure."""
+    slot = chunk if index.models == 1 else chunk * index.models + model
+    return 0 <= slot < index.total and index.failure(slot) != 0

@@ -1,0 +1,82 @@
+"""A run for Perfetto and chrome://tracing, in the JSON array form of the Trace Event Format."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, TextIO
+
+from mrengine.report.charts import lanes
+from mrengine.report.story import Story, read_story
+
+__all__ = ["trace_events", "write_trace"]
+
+
+def write_trace(folder: Path, path: Path) -> None:
+    """Write the trace of the job in ``folder``. JobNotFound, LogError; OSError where the file cannot be written."""
+    story = read_story(folder)
+    with path.open("w", encoding="utf-8") as file:
+        _write(story, file)
+
+
+def _write(story: Story, file: TextIO) -> None:
+    file.write('{"displayTimeUnit":"ms","traceEvents":[\n')
+    for number, event in enumerate(trace_events(story)):
+        file.write(",\n" if number else "")
+        json.dump(event, file, ensure_ascii=False, separators=(",", ":"))
+    file.write("\n]}\n")
+
+
+def trace_events(story: Story) -> Iterator[dict[str, Any]]:
+    """Runs, tasks by worker and slot, calls, what happened on the way, and the tokens granted; times in µs."""
+    zero = story.runs[0].began
+
+    def us(at: float) -> int:
+        return round((at - zero) * 1e6)
+
+    yield {"ph": "M", "name": "process_name", "pid": 0, "args": {"name": f"job {story.job_id}"}}
+    for run in story.runs:
+        length = us(run.ended) - us(run.began)
+        name = f"run {run.number}: {run.state}"
+        yield {"ph": "X", "name": name, "cat": "run", "pid": 0, "tid": 0, "ts": us(run.began), "dur": length}
+    for row, lane in enumerate(lanes(story), 1):
+        yield {"ph": "M", "name": "thread_name", "pid": 0, "tid": row, "args": {"name": lane.name}}
+        for start, end, index in lane.tasks:
+            tasks = story.tasks
+            yield {
+                "ph": "X",
+                "name": f"chunk {tasks.chunk[index]}",
+                "cat": "task",
+                "pid": 0,
+                "tid": row,
+                "ts": us(start),
+                "dur": us(end) - us(start),
+                "args": {"round": tasks.round[index], "outcome": "result" if tasks.ok[index] else "failure"},
+            }
+    calls = story.calls
+    for number, at in enumerate(calls.at):
+        begun = {"name": story.models[calls.model[number]], "cat": "call", "id": number, "pid": 1, "tid": 0}
+        yield {
+            "ph": "b",
+            "ts": us(at - calls.latency_ms[number] / 1000),
+            "args": {"chunk": calls.chunk[number]},
+            **begun,
+        }
+        yield {"ph": "e", "ts": us(at), "args": {"tokens": calls.tokens[number]}, **begun}
+    for note in story.notes:
+        fields = {key: value for key, value in note.fields.items() if isinstance(value, (str, int, float, type(None)))}
+        yield {
+            "ph": "i",
+            "s": "p",
+            "name": note.name,
+            "cat": "note",
+            "pid": 0,
+            "tid": 0,
+            "ts": us(note.at),
+            "args": fields,
+        }
+    total = 0
+    for at, tokens in sorted(zip(story.granted_at, story.granted, strict=True)):
+        total += tokens
+        yield {"ph": "C", "name": "tokens granted", "pid": 0, "ts": us(at), "args": {"tokens": total}}
