@@ -28,9 +28,9 @@ import cloudpickle
 from bench.machine import save
 from mrengine import MapReduceRunner
 from mrengine.backends.process.pool import ProcessPool
-from mrengine.backends.process.selector import Selector
-from mrengine.engine.loop import Engine, RoundSettings
-from mrengine.engine.setup import WorkerConfig
+from mrengine.budget.server import BudgetConfig
+from mrengine.engine.loop import Engine
+from mrengine.engine.protocol import JobFiles, RoundSettings, RoundSetup, WorkerConfig
 from mrengine.log.file.call_index import CallIndex
 from mrengine.log.view.job_view import ResumeEngine
 
@@ -105,27 +105,21 @@ def no_log(tasks: int, map_fn: Callable[[Any, Any], str]) -> float:
         assert job.epoch is not None
         table = [list(segment) for segment in job.epoch.segments[0]]
         names = [list(batch) for batch in job.epoch.documents]
-    setup = WorkerConfig(
+    config = WorkerConfig(
         job_id=JOB,
         round=0,
         priority="P1_user",
         all_models=False,
-        folder=str(folder()),
-        spool=next(folder().glob("spool-*")).name,
         map_blob=cloudpickle.dumps(map_fn),
         models_blob=cloudpickle.dumps(()),
         initializer_blob=cloudpickle.dumps((None, ())),
-        table=table,
-        documents=names,
-        manager=None,
-        endpoints={},
-        run_began=0,
-        check_texts=False,
         chunk_timeout_s=600.0,
         backoff_s=1.0,
         log_level=30,
     )
-    pool = ProcessPool(Selector(), WORKERS, 1)
+    spool = next(folder().glob("spool-*")).name
+    files = JobFiles(str(folder()), spool, table, names, run_began=0, check_texts=False)
+    pool = ProcessPool(WORKERS, 1)
     nothing = Nothing()
     engine = Engine(
         backend=pool,
@@ -135,7 +129,7 @@ def no_log(tasks: int, map_fn: Callable[[Any, Any], str]) -> float:
         pending=range(tasks),
         document_of=str,
     )
-    pool.set_up(setup.pack(), CallIndex())
+    pool.set_up(RoundSetup(config, files, CallIndex(), BudgetConfig, lambda message: None))
     while not all(worker.ready for worker in engine._workers):
         engine.take(pool.poll(0.1))
     left, began = engine._left, time.perf_counter()

@@ -31,7 +31,6 @@ OnMismatch = Literal["error", "extend", "recompute", "restart"]
 OnSourceError = Literal["fail", "skip"]
 Keep = Literal["always", "on_failure", "results"]
 Durability = Literal["fsync", "flush"]
-Backend = Literal["process"]
 
 
 def _whole(text: str) -> int:
@@ -202,7 +201,11 @@ class Settings:
         choices=get_args(Durability),
     )
     strict: bool = _setting(False, "Refuse a damaged log with `LogError` instead of repairing it.")
-    backend: Backend = _setting("process", "What carries tasks to workers.", choices=get_args(Backend))
+    backend: str = _setting(
+        "process",
+        "What carries tasks to workers: `process`, `sequential` (the same as `strategy='sequential'`), or one that an "
+        "installed package registers as an entry point of the group `mrengine.backends`.",
+    )
     progress: bool | None = _setting(None, "Whether to draw a progress bar. None: only on a terminal.")
 
     @classmethod
@@ -233,6 +236,9 @@ class Settings:
                 target_tokens=target,
                 overlap_tokens=overlap,
             )
+        if self.strategy == "sequential" and self.backend not in ("process", "sequential"):
+            told = f"strategy='sequential' and backend={self.backend!r} are two backends: leave one of them out"
+            raise ConfigError(told, setting="backend")
         if self.budget is not None:
             _check_budget(self.budget)
         for name, (what, sound) in _KINDS.items():
@@ -243,6 +249,11 @@ class Settings:
         mapping = isinstance(limits, Mapping) and all(isinstance(limit, RateLimit) for limit in limits.values())
         if limits is not None and not mapping:
             raise ConfigError("limits: write {'gpt-4o': RateLimit(tpm=…, rpm=…)}", setting="limits")
+
+    @property
+    def backend_name(self) -> str:
+        """The backend, with what ``strategy`` says of it."""
+        return "sequential" if self.strategy == "sequential" else self.backend
 
     @property
     def full_priority(self) -> str:
@@ -270,6 +281,7 @@ def signature(*first: inspect.Parameter) -> inspect.Signature:
 
 
 _KINDS: Mapping[str, tuple[str, Callable[[Any], bool]]] = {
+    "backend": ("the name of one", lambda value: isinstance(value, str)),
     "encoding": ("a str", lambda value: isinstance(value, str)),
     "map_version": ("a str", lambda value: isinstance(value, str)),
     "initializer": ("a function", callable),
@@ -370,5 +382,5 @@ class RunnerSettings(TypedDict, total=False):
     state_dir: str | os.PathLike[str] | None
     durability: Durability
     strict: bool
-    backend: Backend
+    backend: str
     progress: bool | None

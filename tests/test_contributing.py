@@ -61,8 +61,10 @@ def test_the_places_that_recipes_name_are_there() -> None:
         "KINDS": "log/format/chunk_rows.py",
         "RunnerSettings": "settings.py",
         "class Backend": "engine/protocol.py",
-        "class Driver": "backends/process/driver.py",
-        "class SequentialDriver": "host/sequential.py",
+        "_OWN": "backends/registry.py",
+        "class Driver": "job/driver.py",
+        "class LocalDriver": "job/local_driver.py",
+        "class RoundDriver": "job/round_driver.py",
     }.items():
         assert name.removeprefix("class ") in PAGE
         assert name in (ROOT / "mrengine" / file).read_text(), file

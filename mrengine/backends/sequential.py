@@ -1,4 +1,4 @@
-"""Owns the backend without processes: one task at a time, in this thread, so that pdb and a profiler see map_fn."""
+"""The backend without processes: one task at a time, in the host's thread, so that pdb and a profiler see map_fn."""
 
 from __future__ import annotations
 
@@ -9,48 +9,59 @@ from typing import Any
 
 import msgpack
 
-from mrengine.engine.protocol import AT_WORK, DROPPED, IN_LINE, NEED_ENDPOINT, READY, Message, Start, Started
-from mrengine.engine.setup import LocalFunctions, WorkerConfig
-from mrengine.log.file.call_index import CallIndex
+from mrengine.budget.in_process import LocalBudget
+from mrengine.budget.server import make_service
+from mrengine.engine.protocol import (
+    AT_WORK,
+    DROPPED,
+    IN_LINE,
+    NEED_ENDPOINT,
+    READY,
+    Message,
+    RoundSetup,
+    Start,
+    Started,
+)
 from mrengine.log.format import codec
+from mrengine.worker.ports import local_ports
 from mrengine.worker.task_runner import TaskRunner
 
 __all__ = ["SequentialBackend"]
 
 
 class SequentialBackend:
-    """One worker of one slot in this process; implements :class:`mrengine.engine.protocol.Backend`."""
+    """One worker of one slot in this process, whatever was asked for; implements
+    :class:`mrengine.engine.protocol.Backend`.
+    """
 
     workers = 1
     slots = 1
 
-    def __init__(self) -> None:
+    def __init__(self, _workers: int = 1, _slots: int = 1) -> None:
         self._queue: deque[Start] = deque()
         self._messages: list[Message] = []
         self._record: Callable[[Message], None] = self._messages.append
         self._stopping = threading.Event()
-        self._executor: TaskRunner | None = None
+        self._runner: TaskRunner | None = None
         self._servers: dict[str, Any] = {}
 
-    def set_up(
-        self,
-        setup: WorkerConfig,
-        answers: CallIndex,
-        budget: Any,
-        objects: LocalFunctions,
-        record: Callable[[Message], None],
-    ) -> None:
-        """Load what a round needs. Whatever the initializer or map_fn's import raises passes to the caller.
-
-        ``record`` takes the records of calls while their task runs: there is no other process that would keep them.
-        """
-        self.close()
-        self._record = record
-        self._stopping = threading.Event()
-        self._executor = TaskRunner(
-            setup, 0, 1, self._emit, self._stopping, answers=answers, budget=budget, objects=objects
+    def set_up(self, setup: RoundSetup) -> list[Message]:
+        """Load what a round needs. Whatever the initializer or map_fn's import raises passes to the caller."""
+        self._close_runner()
+        self._record = setup.record  # the records of calls, at once: there is no other process that would keep them
+        self._messages, self._stopping = [], threading.Event()
+        budget = LocalBudget(make_service(setup.budget()))
+        self._runner = TaskRunner(
+            setup.worker,
+            0,
+            1,
+            self._emit,
+            self._stopping,
+            open_ports=lambda: local_ports(setup.worker, setup.files, 0, 1, answers=setup.answers, budget=budget),
+            path=setup.path,
+            functions=setup.functions,
         )
-        self._messages = [(0, READY, -1, -1, b"")]
+        return [(0, READY, -1, -1, b"")]
 
     def _emit(self, kind: int, chunk: int, model: int, payload: bytes = b"") -> None:
         if kind == NEED_ENDPOINT:
@@ -72,18 +83,18 @@ class SequentialBackend:
             server = self._servers[name] = model_server(name, context_window=context_window)
             server.start()
         url, key = server.address()
-        assert self._executor is not None
-        self._executor.endpoint_came(name, url, key)
+        assert self._runner is not None
+        self._runner.endpoint_came(name, url, key)
 
     def send(self, worker: int, tasks: Sequence[Start]) -> None:
         self._queue.extend(tasks)
 
     def poll(self, timeout_s: float) -> list[Message]:
         """Run the next task, if there is one, and return what it said; else wait."""
-        if self._queue and self._executor is not None:
+        if self._queue and self._runner is not None:
             task = self._queue.popleft()
             try:
-                self._executor.run(task)
+                self._runner.run(task)
             except BaseException:  # an interrupt: the task has left the worker all the same
                 self._messages.append((0, DROPPED, task.chunk, task.model, b""))
                 raise
@@ -111,14 +122,13 @@ class SequentialBackend:
         """There is no process to end: a task that hangs here hangs under the debugger of whoever asked for it."""
 
     def close(self) -> None:
-        """Close what the executor had opened."""
-        if self._executor is not None:
-            self._executor.close()
-            self._executor = None
-
-    def end(self) -> None:
-        """Close, and end the servers that were started."""
-        self.close()
+        """Close what the runner had opened, and end the servers that were started."""
+        self._close_runner()
         for server in self._servers.values():
             server.stop()
         self._servers.clear()
+
+    def _close_runner(self) -> None:
+        if self._runner is not None:
+            self._runner.close()
+            self._runner = None

@@ -21,12 +21,12 @@ from mrengine.engine.group_commit import GroupCommit, Log
 from mrengine.engine.model_choice import ModelChoice
 from mrengine.engine.model_news import ModelNews
 from mrengine.engine.prefetch import PrefetchWindow
+from mrengine.engine.protocol import Announcer, RoundSettings
 from mrengine.engine.queues import TaskQueues
-from mrengine.engine.round import Announcer, RoundSettings
 from mrengine.engine.worker_monitor import Worker, WorkerMonitor
 from mrengine.log.format import codec
 
-__all__ = ["Announcer", "Engine", "RoundSettings"]
+__all__ = ["Engine"]
 
 TICK_S = 0.5  # how often deadlines, resident memory and the cancel mark are looked at
 
@@ -36,9 +36,9 @@ class Engine:
 
     ``pending``: the keys to run (see :class:`TaskQueues`). ``document_of(chunk)``: a document's id, for failures that
     no worker could write. ``answered(payload, offset)`` hears of each CALL record when it is durable. ``begun``: the
-    models that tasks were given in earlier runs, where a call was begun and there is no result. ``state`` is
-    None while it runs, then "done", "failed", "broken", "budget", "log" (it takes no more) or the reason that
-    ``stop()`` was given, with ``facts`` beside it.
+    models that tasks were given in earlier runs, where a call was begun and there is no result. ``state`` is None
+    while it runs, then "done", "parked" (the rest waits for batches), "failed", "broken", "budget", "log" (it takes no
+    more) or the reason that ``stop()`` was given, with ``facts`` beside it.
     """
 
     def __init__(
@@ -74,7 +74,7 @@ class Engine:
         )  # fmt: skip
         self._left = len(self._queues)
         self._draining: str | None = None
-        self._failed, self._drain_until = 0, 0.0
+        self._failed, self._drain_until, self._parked = 0, 0.0, False
         self._next_tick = clock() + TICK_S
         self.state: str | None = None
         self.facts: dict[str, Any] = {}
@@ -82,16 +82,18 @@ class Engine:
             codec.RESULT: self._on_result,
             codec.FAILURE: self._on_failure,
             codec.CALL: self._on_call,
-            codec.INTENT: self._on_intent,
+            **{kind: partial(self._on_begun, kind) for kind in (codec.INTENT, codec.REQUEST)},
             m.READY: self._on_ready,
             m.FAILED_START: self._on_failed_start,
             m.RETRY: self._on_retry,
             m.DROPPED: self._on_dropped,
+            m.PARKED: self._on_parked,
             **{kind: partial(self._on_model, kind) for kind in (m.MODEL_DOWN, m.MODEL_DOUBT)},
             m.MODEL_RESTS: self._on_rests,
             m.BUDGET_SPENT: self._on_budget_spent,
             m.NOTE: self._on_note,
             m.LINE: lambda _index, _chunk, _model, payload: announcer.line(payload),
+            m.BROKEN: self._on_broken,
             m.DIED: self._on_died,
         }
 
@@ -115,8 +117,10 @@ class Engine:
             self._commit_first = False
             self.commit()
         if self.state is None:
-            self._wake()
-            self._refill()
+            self._queues.wake(self._clock())
+            if self._draining is None:
+                self._models.wake()
+                self._refill()
         if self._clock() >= self._next_tick:
             self._tick()
         self.commit()
@@ -125,25 +129,20 @@ class Engine:
 
     def record(self, message: m.Message) -> None:
         """Take the record of a call before its task has ended: an intent is written, an answer durable, at once."""
-        worker, kind, chunk, model, payload = message
-        self._handlers[kind](worker, chunk, model, payload)
+        self._handlers[message[1]](message[0], *message[2:])
         self.commit()
 
     def wait_s(self) -> float:
         """How long the next poll may wait."""
         due = min(self._queues.due, self._next_tick)
-        if self._draining is not None:
-            due = min(due, self._drain_until)
-        return max(0.0, due - self._clock())
+        return max(0.0, (due if self._draining is None else min(due, self._drain_until)) - self._clock())
 
     def commit(self) -> None:
         """Make what was appended durable, and only then announce it."""
         self._log.commit()
 
     def stop(self, reason: str = "stopped", **facts: Any) -> None:
-        """Start nothing new, let what is in flight end for ``drain_s``, then end with ``reason``. Only the first
-        reason counts.
-        """
+        """Start nothing new, let what is in flight end for ``drain_s``, then end with ``reason``; the first counts."""
         if self._draining is None and self.state is None:
             self._draining, self.facts = reason, dict(facts)
             self._drain_until = self._clock() + self._settings.drain_s
@@ -158,8 +157,6 @@ class Engine:
     # giving out
 
     def _refill(self) -> None:
-        if self._draining is not None:
-            return
         for index, worker in enumerate(self._workers):
             if not worker.ready or self._watch.retires(index):
                 continue
@@ -235,10 +232,16 @@ class Engine:
     def _on_call(self, _index: int, _chunk: int, _model: int, payload: bytes) -> None:
         self._log.call(payload)
 
-    def _on_intent(self, _index: int, chunk: int, model: int, payload: bytes) -> None:
+    def _on_begun(self, kind: int, _index: int, chunk: int, model: int, payload: bytes) -> None:
         if not self._settings.all_models:
             self._balance.begin(chunk, model)
-        self._log.intent(payload)
+        self._log.intent(payload) if kind == codec.INTENT else self._log.append(kind, payload)
+
+    def _on_parked(self, index: int, chunk: int, model: int, _payload: bytes) -> None:
+        if (key := self._settle(index, chunk, model)) is not None:
+            self._docket.close(key)
+            self._left -= 1
+            self._parked = True
 
     def _on_ready(self, index: int, _chunk: int, _model: int, _payload: bytes) -> None:
         worker = self._workers[index]
@@ -249,6 +252,9 @@ class Engine:
 
     def _on_failed_start(self, _index: int, _chunk: int, _model: int, payload: bytes) -> None:
         self._cannot_start(payload.decode("utf-8", "replace"))
+
+    def _on_broken(self, _index: int, _chunk: int, _model: int, payload: bytes) -> None:
+        self.stop("broken", message=(cause := payload.decode("utf-8", "replace")), cause=cause)
 
     def _cannot_start(self, cause: str) -> None:
         """An initializer or an import would fail in the next worker as well."""
@@ -287,8 +293,7 @@ class Engine:
 
     def _on_budget_spent(self, index: int, chunk: int, model: int, payload: bytes) -> None:
         self._on_dropped(index, chunk, model, b"")
-        message, spent, limit, unit = msgpack.unpackb(payload)
-        self.stop("budget", message=message, spent=spent, limit=limit, unit=unit)
+        self.stop("budget", **dict(zip(("message", "spent", "limit", "unit"), msgpack.unpackb(payload), strict=True)))
 
     def _on_note(self, index: int, chunk: int, _model: int, payload: bytes) -> None:
         name, fields = msgpack.unpackb(payload)
@@ -364,11 +369,6 @@ class Engine:
 
     # time
 
-    def _wake(self) -> None:
-        self._queues.wake(self._clock())
-        if self._draining is None:
-            self._models.wake()
-
     def _tick(self) -> None:
         now = self._clock()
         self._next_tick = now + TICK_S
@@ -393,7 +393,7 @@ class Engine:
             if self.in_flight == 0 or self._clock() >= self._drain_until:
                 self._end(self._draining)
         elif self._left == 0:
-            self._end("done")
+            self._end("parked" if self._parked else "done")
 
     def _end(self, state: str) -> None:
         self._balance.tell(self._announcer.note)

@@ -10,8 +10,8 @@ from mrengine.engine.doubts import Doubts
 from mrengine.engine.failure_records import FailureRecords
 from mrengine.engine.model_choice import ModelChoice
 from mrengine.engine.outages import Outages
+from mrengine.engine.protocol import RoundSettings
 from mrengine.engine.queues import TaskQueues
-from mrengine.engine.round import RoundSettings
 
 __all__ = ["ModelNews"]
 

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from mrengine.engine import protocol as m
 from mrengine.engine.crash_attribution import CrashBisection
 from mrengine.engine.prefetch import PrefetchWindow
-from mrengine.engine.round import RoundSettings
+from mrengine.engine.protocol import RoundSettings
 
 __all__ = ["HANG_GRACE_S", "SETTLED_S", "UNCLAIMED_S", "Worker", "WorkerHealth", "WorkerMonitor"]
 

@@ -16,7 +16,6 @@ from pathlib import Path
 from typing import Any
 
 from mrengine import events
-from mrengine.backends.process.driver import Ended
 from mrengine.errors import ConfigError, JobBusy, JobError, JobFailed, JobNotFound, LogError, SourceError
 from mrengine.host import notices
 from mrengine.host.chunk_table import append_inputs, input_version, lacking_text
@@ -29,6 +28,7 @@ from mrengine.host.run_end import clear, close_payload, end_state, ending
 from mrengine.host.run_log import RunLog
 from mrengine.host.run_summary import SummaryBuilder
 from mrengine.host.waiting import BusyWait
+from mrengine.job.driver import Ended
 from mrengine.log.file.folder import claimed, remove
 from mrengine.log.view.job_view import ResumeEngine
 from mrengine.log.view.results import Results
@@ -197,7 +197,7 @@ class JobRun:
     def _begin_round(self, round_: int) -> None:
         self.follower.begin(round_)
         if not self._log.started:
-            workers = self.config.settings.workers if self.config.settings.strategy == "parallel" else 1
+            workers = 1 if self.config.settings.backend_name == "sequential" else self.config.settings.workers
             self._log.start(workers=workers, models=[model.name for model in self.config.models])
 
     def _tick(self) -> None:

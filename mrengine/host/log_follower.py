@@ -11,9 +11,9 @@ from collections.abc import Iterator
 from typing import Any
 
 from mrengine import events
-from mrengine.backends.process.driver import Line, News, Note
 from mrengine.errors import LogError
 from mrengine.host.run_summary import SummaryBuilder
+from mrengine.job.driver import Line, News, Note
 from mrengine.log.format import codec
 from mrengine.log.format.codec import Frame
 from mrengine.log.format.packing import key

@@ -7,9 +7,9 @@ import sys
 import types
 import warnings
 
-from mrengine.backends.process.driver import Driver, ProcessDriver
-from mrengine.host.sequential import SequentialDriver
+from mrengine.backends.registry import find_backend, open_driver
 from mrengine.host.uninterrupted import uninterrupted
+from mrengine.job.driver import Driver
 
 __all__ = ["Pool"]
 
@@ -17,10 +17,10 @@ _OURS = os.path.dirname(os.path.dirname(os.path.abspath(__file__))) + os.sep
 
 
 class Pool:
-    """The driver that is open, if one is. ``kept``: it outlives its run."""
+    """The driver that is open, if one is. ``kept``: it outlives its run. ConfigError: there is no such ``backend``."""
 
-    def __init__(self, strategy: str, *, drain_s: float) -> None:
-        self._strategy, self._drain_s = strategy, drain_s
+    def __init__(self, backend: str, *, drain_s: float) -> None:
+        self._name, self._make, self._drain_s = backend, find_backend(backend), drain_s
         self._driver: Driver | None = None
         self._pid = 0
         self.kept = False
@@ -31,12 +31,10 @@ class Pool:
             self.close()  # a fork of the process that opened it: the pool belongs to the parent
         if self._driver is None:
             self._pid = os.getpid()
-            if self._strategy == "sequential":
-                self._driver = SequentialDriver()
-            else:
+            if self._name != "sequential":
                 _warn_in_event_loop()
-                with uninterrupted():  # a supervisor that nobody holds would not be ended
-                    self._driver = ProcessDriver(drain_s=self._drain_s)
+            with uninterrupted():  # a supervisor that nobody holds would not be ended
+                self._driver = open_driver(self._make, drain_s=self._drain_s)
         return self._driver
 
     def drop(self) -> None:

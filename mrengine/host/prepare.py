@@ -13,7 +13,6 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from mrengine.backends.process.driver import Driver
 from mrengine.errors import JobBusy, JobCancelled, JobMismatch, JobNotFound, LogError, SourceError, SupervisorDied
 from mrengine.host import notices
 from mrengine.host.chunk_table import lacking_text, not_held
@@ -21,6 +20,7 @@ from mrengine.host.documents import Spooled, check_documents, spool_documents
 from mrengine.host.job_identity import Plan, Record, chunking_of, job_record, stored_chunking
 from mrengine.host.requests import RunConfig
 from mrengine.host.waiting import BusyWait
+from mrengine.job.driver import Driver
 from mrengine.log.format import codec
 from mrengine.log.format.job_records import DocumentRow
 from mrengine.log.view.job_view import ResumeEngine

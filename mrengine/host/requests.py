@@ -1,4 +1,4 @@
-"""What a driver is asked for: which job to open, what to import for it, and everything that a round needs."""
+"""Makes what a driver is asked for: which job to open, what to import for it, and everything that a round needs."""
 
 from __future__ import annotations
 
@@ -6,28 +6,29 @@ import logging
 import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from pathlib import Path
+from typing import cast
 
 from mrengine import events
-from mrengine.backends.process.driver import Driver
 from mrengine.budget.manager import check_limit
 from mrengine.budget.shared_limits import process_name
 from mrengine.budget.spend_limit import SpendLimit
 from mrengine.config import state_folder
-from mrengine.engine.setup import LocalFunctions
+from mrengine.engine.protocol import LocalFunctions, RoundSettings, WorkerConfig
 from mrengine.errors import ConfigError
 from mrengine.host.job_identity import Record
-from mrengine.job.budget_config import pack_terms
+from mrengine.job.budget_config import BudgetTerms
+from mrengine.job.driver import Driver, OpenRequest, RoundRequest
 from mrengine.mapfn.describe import MapFunction
 from mrengine.mapfn.modules import preloads
 from mrengine.progress import Progress
 from mrengine.providers.models.balancer import ModelLoadBalancer
 from mrengine.providers.models.model import Model, every_lane, names_of
 from mrengine.providers.models.resolution import OPENAI
-from mrengine.records import RateLimit
+from mrengine.records import Priority, RateLimit
 from mrengine.settings import Settings
 
-__all__ = ["RoundSpec", "RunConfig", "check_terms", "open_order", "round_order"]
+__all__ = ["RoundSpec", "RunConfig", "check_terms", "open_request", "round_request"]
 
 CALL_ROOM = 4096  # answers beyond two a task that the index of stored calls has room for
 
@@ -74,64 +75,62 @@ def check_terms(settings: Settings, models: Sequence[Model]) -> None:
     SpendLimit(settings.budget, prices={model.name: model.price for model in every})
 
 
-def open_order(parts: RunConfig, job_id: str, mapping: MapFunction) -> dict[str, Any]:
-    """What the supervisor is told first: the job, the pool's size, and what to import before it forks."""
+def open_request(parts: RunConfig, job_id: str, folder: Path, mapping: MapFunction) -> OpenRequest:
+    """What a driver is asked for first: the job, the workers, and what to import before there are any."""
     settings = parts.settings
-    kinds = [kind for model in parts.models for kind in (model.kind, *model.preloads)]
-    return {
-        "job_id": job_id,
-        "durability": settings.durability,
-        "strict": settings.strict,
-        "workers": settings.workers,
-        "slots": settings.slots,
-        "preload": {"kinds": kinds, "modules": preloads(mapping.function, settings.preload)},
-    }
+    return OpenRequest(
+        folder=os.fspath(folder),
+        job_id=job_id,
+        durability=settings.durability,
+        strict=settings.strict,
+        workers=settings.workers,
+        slots=settings.slots,
+        kinds=[kind for model in parts.models for kind in (model.kind, *model.preloads)],
+        modules=preloads(mapping.function, settings.preload),
+    )
 
 
-def round_order(parts: RunConfig, job_id: str, round_: RoundSpec, *, since: int) -> dict[str, Any]:
-    """Everything that a round needs; functions and models as cloudpickle, which workers alone open.
-
-    ``since``: where the run begins in the log. ``objects``: functions as they are, for a session of this process.
-    """
+def round_request(parts: RunConfig, job_id: str, round_: RoundSpec, *, since: int) -> RoundRequest:
+    """Everything that a round needs. ``since``: where the run begins in the log."""
     settings, models = parts.settings, parts.models
     all_models = parts.all_models and round_.number == 0
-    return {
-        "round": {
-            "round": round_.number,
-            "models": [model.name for model in models],
-            "all_models": all_models,
-            "balance": settings.balance or "round_robin",
-            "weights": [_speed(model.limits) for model in models],
-            "steal": settings.assignment == "steal",
-            "max_attempts": settings.max_attempts,
-            "max_failed": settings.max_failed,
-            "chunk_timeout_s": settings.chunk_timeout_s,
-            "drain_s": settings.drain_s,
-            "backoff_s": settings.backoff_s,
-            "max_worker_rss": settings.max_worker_rss,
-        },
-        "room": CALL_ROOM + 2 * round_.total,
-        "terms": _terms(parts, since),
-        "objects": LocalFunctions(
+    return RoundRequest(
+        settings=RoundSettings(
+            round=round_.number,
+            models=[model.name for model in models],
+            all_models=all_models,
+            balance=settings.balance or "round_robin",
+            steal=settings.assignment == "steal",
+            max_attempts=settings.max_attempts,
+            max_failed=settings.max_failed,
+            chunk_timeout_s=settings.chunk_timeout_s,
+            drain_s=settings.drain_s,
+            backoff_s=settings.backoff_s,
+            max_worker_rss=settings.max_worker_rss,
+            weights=[_speed(model.limits) for model in models],
+        ),
+        worker=WorkerConfig(
+            job_id=job_id,
+            round=round_.number,
+            priority=settings.full_priority,
+            all_models=all_models,
+            map_blob=round_.mapping.blob,
+            models_blob=parts.models_blob,
+            initializer_blob=parts.initializer_blob,
+            chunk_timeout_s=settings.chunk_timeout_s,
+            backoff_s=settings.backoff_s,
+            log_level=logging.getLogger().getEffectiveLevel(),
+            result_blob=round_.mapping.result_blob,
+        ),
+        budget=_terms(parts, since),
+        expected_calls=CALL_ROOM + 2 * round_.total,
+        functions=LocalFunctions(
             (settings.initializer, settings.initargs),
             round_.mapping.function,
             parts.dispatcher.ends_run,
             round_.mapping.result_type,
         ),
-        "setup": {
-            "job_id": job_id,
-            "round": round_.number,
-            "priority": settings.full_priority,
-            "all_models": all_models,
-            "map_blob": round_.mapping.blob,
-            "result_blob": round_.mapping.result_blob,
-            "models_blob": parts.models_blob,
-            "initializer_blob": parts.initializer_blob,
-            "chunk_timeout_s": settings.chunk_timeout_s,
-            "backoff_s": settings.backoff_s,
-            "log_level": logging.getLogger().getEffectiveLevel(),
-        },
-    }
+    )
 
 
 def _speed(limit: RateLimit | None) -> float:
@@ -141,14 +140,14 @@ def _speed(limit: RateLimit | None) -> float:
     return limit.tpm or limit.input_tpm or limit.rpm or (limit.rps or 0) * 60 or 1
 
 
-def _terms(parts: RunConfig, since: int) -> dict[str, Any]:
+def _terms(parts: RunConfig, since: int) -> BudgetTerms:
     settings = parts.settings
     every = every_lane(parts.models)
-    return pack_terms(
+    return BudgetTerms(
         limits={model.name: model.limits for model in every if model.limits is not None},
         budget=settings.budget,
         prices={model.name: model.price for model in every},
-        priority=settings.full_priority,
+        priority=cast(Priority, settings.full_priority),
         exact=tuple(model.name for model in every if model.base_url == OPENAI),
         shared_dir=os.fspath(state_folder(settings.state_dir) / "limits"),
         host=process_name(),

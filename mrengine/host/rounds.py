@@ -9,12 +9,12 @@ from collections.abc import Callable, Generator, Sequence
 from contextlib import suppress
 from pathlib import Path
 
-from mrengine.backends.process.driver import Driver, Durable, Ended, News
 from mrengine.errors import LogError, SupervisorDied
 from mrengine.host.job_identity import Record, round_record
 from mrengine.host.log_follower import LogFollower, Outcome
 from mrengine.host.prepare import SUPERVISORS
-from mrengine.host.requests import RoundSpec, RunConfig, open_order, round_order
+from mrengine.host.requests import RoundSpec, RunConfig, open_request, round_request
+from mrengine.job.driver import Driver, Durable, Ended, News
 from mrengine.log.view.job_view import ResumeEngine
 from mrengine.mapfn.describe import MapFunction
 
@@ -56,7 +56,7 @@ class RoundPlayer:
     def begin(self) -> Driver:
         """Ask for the job's lock, by the runner's driver. JobBusy, where that can be told at once."""
         self._driver = self._config.session()
-        self._driver.begin(self._folder, open_order(self._config, self._job_id, self._mapping))
+        self._driver.begin(open_request(self._config, self._job_id, self._folder, self._mapping))
         return self._driver
 
     def drop(self) -> None:
@@ -97,7 +97,7 @@ class RoundPlayer:
         for record in records:
             driver.append(*record)
         driver.append(*round_record(round_.number, round_.total, round_.mapping.version, self._config.settings))
-        driver.play(round_order(self._config, self._job_id, round_, since=since))
+        driver.play(round_request(self._config, self._job_id, round_, since=since))
         self.playing = True
         if self.stop_reason is not None:
             driver.stop(self.stop_reason)

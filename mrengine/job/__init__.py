@@ -1,1 +1,4 @@
-"""One job on any backend, for the process that runs its engine: lock, open log, and what the budget must know."""
+"""One job on any backend: what the host asks for, and the round driver that carries it out where the engine runs.
+
+Begin with ``driver``, the host's view, then ``round_driver``.
+"""

@@ -3,44 +3,42 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any
 
 from mrengine.budget.server import BudgetConfig
 from mrengine.job.job_store import JobStore
 from mrengine.log.view.call_totals import CallTotals
-from mrengine.records import Budget, Price, RateLimit
+from mrengine.records import Budget, Price, Priority, RateLimit
 
-__all__ = ["pack_terms", "terms_of"]
-
-
-def pack_terms(
-    *,
-    limits: Mapping[str, RateLimit],
-    budget: Budget | None,
-    prices: Mapping[str, Price | None],
-    priority: str,
-    exact: tuple[str, ...],
-    shared_dir: str,
-    host: str,
-    places: Mapping[str, str],
-    since: int,
-) -> dict[str, Any]:
-    """The host's part, as plain values. ``since``: where this run begins in the log."""
-    return {
-        "limits": {model: _fields(limit) for model, limit in limits.items()},
-        "budget": None if budget is None else _fields(budget),
-        "prices": {model: None if price is None else _fields(price) for model, price in prices.items()},
-        "priority": priority,
-        "exact": list(exact),
-        "shared_dir": shared_dir,
-        "host": host,
-        "places": dict(places),
-        "since": since,
-    }
+__all__ = ["BudgetTerms", "budget_config"]
 
 
-def _fields(value: Any) -> dict[str, Any]:
-    return {name: getattr(value, name) for name in value.__dataclass_fields__}
+@dataclass(frozen=True, slots=True)
+class BudgetTerms:
+    """The host's part of a ``BudgetConfig``. ``since``: where this run begins in the log."""
+
+    limits: Mapping[str, RateLimit]
+    budget: Budget | None
+    prices: Mapping[str, Price | None]
+    priority: Priority
+    exact: tuple[str, ...]
+    shared_dir: str
+    host: str
+    places: Mapping[str, str]
+    since: int
+
+    @classmethod
+    def of(cls, plain: Mapping[str, Any]) -> BudgetTerms:
+        """From what ``dataclasses.asdict`` has made of one, after it has travelled."""
+        budget, prices = plain["budget"], plain["prices"]
+        values = {
+            "limits": {model: RateLimit(**limit) for model, limit in plain["limits"].items()},
+            "budget": None if budget is None else Budget(**budget),
+            "prices": {model: None if price is None else Price(**price) for model, price in prices.items()},
+            "exact": tuple(plain["exact"]),
+        }
+        return cls(**{**plain, **values})
 
 
 def _spent(used: CallTotals, prices: Mapping[str, Price | None]) -> tuple[float, float]:
@@ -56,21 +54,20 @@ def _spent(used: CallTotals, prices: Mapping[str, Price | None]) -> tuple[float,
     return tokens, cost
 
 
-def terms_of(order: Mapping[str, Any], job: JobStore) -> BudgetConfig:
+def budget_config(terms: BudgetTerms, job: JobStore) -> BudgetConfig:
     """With the log's part: what was used in the last minute, and what was spent so far."""
-    budget = None if order["budget"] is None else Budget(**order["budget"])
-    prices = {model: None if price is None else Price(**price) for model, price in order["prices"].items()}
+    spent = (0.0, 0.0)
+    if terms.budget is not None:
+        spent = _spent(job.used(None if terms.budget.per == "job" else terms.since), terms.prices)
     return BudgetConfig(
-        limits={model: RateLimit(**limit) for model, limit in order["limits"].items()},
-        budget=budget,
-        prices=prices,
-        spent=(0.0, 0.0)
-        if budget is None
-        else _spent(job.used() if budget.per == "job" else job.used(order["since"]), prices),
+        limits=terms.limits,
+        budget=terms.budget,
+        prices=terms.prices,
+        spent=spent,
         history=job.recent_calls(),
-        priority=order["priority"],
-        exact=tuple(order["exact"]),
-        shared_dir=order["shared_dir"],
-        host=order["host"],
-        places=order["places"],
+        priority=terms.priority,
+        exact=terms.exact,
+        shared_dir=terms.shared_dir,
+        host=terms.host,
+        places=terms.places,
     )

@@ -93,7 +93,7 @@ class BatchedCall:
         bound = upper_bound(request.prompt, request.system, extra_bytes=context_window.room_beside(request))
         self._park()
         record = RequestRecord(
-            round=self._models.setup.round,
+            round=self._models.config.round,
             chunk_id=self._task.chunk,
             model_index=self._task.model,
             digest=self._digest,

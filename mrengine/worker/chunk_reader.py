@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from hashlib import blake2b
 from typing import Any
 
@@ -16,6 +16,9 @@ from mrengine.records import Chunk
 __all__ = ["ChunkReader", "TrackedChunk", "read_bytes"]
 
 
+TextOf = Callable[[int, ChunkRow], str]
+
+
 class TrackedChunk(Chunk):
     """A chunk in a worker: its text is read when it is asked for, and it notes whether its place was looked at.
 
@@ -24,14 +27,15 @@ class TrackedChunk(Chunk):
 
     __slots__ = ("_facts", "_seen")
 
-    _facts: tuple[int, str, ChunkRow, int, bool, Heads]
+    _facts: tuple[int, str, ChunkRow, TextOf, Heads]
     _seen: dict[str, Any]
 
     def __init__(
-        self, chunk_id: int, document_id: str, row: ChunkRow, spool_fd: int, check: bool, heads: Heads = ((), "")
+        self, chunk_id: int, document_id: str, row: ChunkRow, text_of: TextOf, heads: Heads = ((), "")
     ) -> None:
+        """``text_of(chunk_id, row)`` reads the text; LogError: it is damaged."""
         set_slot = object.__setattr__
-        set_slot(self, "_facts", (chunk_id, document_id, row, spool_fd, check, heads))
+        set_slot(self, "_facts", (chunk_id, document_id, row, text_of, heads))
         set_slot(self, "_seen", {})
 
     @property
@@ -67,22 +71,18 @@ class TrackedChunk(Chunk):
 
     @property
     def headings(self) -> tuple[str, ...]:
-        return self._facts[5][0]
+        return self._facts[4][0]
 
     @property
     def table_header(self) -> str:
-        return self._facts[5][1]
+        return self._facts[4][1]
 
     @property
     def text(self) -> str:
         text: str | None = self._seen.get("text")
         if text is None:
-            chunk_id, _, row, fd, check, _ = self._facts
-            data = read_bytes(fd, row.spool_from, row.spool_to)
-            if data is None or (check and blake2b(data, digest_size=16).digest() != row.digest):
-                message = f"the text of chunk {chunk_id} in the spool is damaged: run the job again with its documents"
-                raise LogError(message, reason="damaged")
-            text = self._seen["text"] = data.decode("utf-8", "surrogatepass")
+            chunk_id, _, row, text_of, _ = self._facts
+            text = self._seen["text"] = text_of(chunk_id, row)
         return text
 
     @property
@@ -101,7 +101,7 @@ class TrackedChunk(Chunk):
     def __reduce__(self) -> tuple[Any, ...]:
         """Elsewhere (in a process that map_fn starts) it is a plain chunk."""
         fields = (self.id, self.document_id, self.start, self.end, self.overlap, self.tokens, self.kind, self.text)
-        return Chunk, (*fields, *self._facts[5])
+        return Chunk, (*fields, *self._facts[4])
 
 
 def read_bytes(spool_fd: int, start: int, stop: int) -> bytes | None:
@@ -142,7 +142,14 @@ class ChunkReader:
         """A chunk; its text is read when it is asked for."""
         row = self._table[chunk]
         heads = self._table.heads(chunk, row)
-        return TrackedChunk(chunk, self._names[row.document].id, row, self._spool_fd, self._check, heads)
+        return TrackedChunk(chunk, self._names[row.document].id, row, self._text_of, heads)
+
+    def _text_of(self, chunk: int, row: ChunkRow) -> str:
+        data = read_bytes(self._spool_fd, row.spool_from, row.spool_to)
+        if data is None or (self._check and blake2b(data, digest_size=16).digest() != row.digest):
+            message = f"the text of chunk {chunk} in the spool is damaged: run the job again with its documents"
+            raise LogError(message, reason="damaged")
+        return data.decode("utf-8", "surrogatepass")
 
     def close(self) -> None:
         """Close both files."""

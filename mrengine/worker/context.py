@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from mrengine.engine import protocol as m
-from mrengine.engine.setup import WorkerConfig
+from mrengine.engine.protocol import WorkerConfig
 from mrengine.errors import ConfigError
 from mrengine.providers.call.answers import check_call
 from mrengine.providers.call.structured import schema_of
@@ -18,7 +18,8 @@ from mrengine.worker.chunk_reader import TrackedChunk
 from mrengine.worker.deadline import Deadline
 from mrengine.worker.external_call import ExternalCall
 from mrengine.worker.model_clients import ModelClients
-from mrengine.worker.stored_answers import StoredCalls, StoredTurns, call_digest
+from mrengine.worker.ports import StoredAnswers
+from mrengine.worker.stored_answers import StoredTurns, call_digest
 from mrengine.worker.turns import Turns, Unanswered
 
 __all__ = ["Context", "Stopped", "TaskCalls", "WorkerServices", "check_tokens"]
@@ -89,10 +90,10 @@ class TaskCalls:
 class WorkerServices:
     """What all tasks of one worker share."""
 
-    setup: WorkerConfig
+    config: WorkerConfig
     worker_id: int
     models: ModelClients
-    stored: StoredCalls
+    stored: StoredAnswers
     emit: Callable[[int, int, int, bytes], None]
     stopping: threading.Event
 
@@ -103,22 +104,22 @@ class Context:
     ``patience``: when the task must have ended.
     """
 
-    __slots__ = ("_calls", "_chunk", "_desk", "_patience", "_task")
+    __slots__ = ("_calls", "_chunk", "_patience", "_services", "_task")
 
     def __init__(
-        self, desk: WorkerServices, task: m.Start, chunk: TrackedChunk, calls: TaskCalls, patience: Deadline
+        self, services: WorkerServices, task: m.Start, chunk: TrackedChunk, calls: TaskCalls, patience: Deadline
     ) -> None:
-        self._desk, self._task, self._chunk, self._calls, self._patience = desk, task, chunk, calls, patience
+        self._services, self._task, self._chunk, self._calls, self._patience = services, task, chunk, calls, patience
 
     @property
     def model(self) -> str | None:
         """The name of the task's model, None for a job without models."""
-        return self._desk.models.name(self._task.model)
+        return self._services.models.name(self._task.model)
 
     @property
     def worker_id(self) -> int:
         """The number of the worker: 0, 1, …"""
-        return self._desk.worker_id
+        return self._services.worker_id
 
     @property
     def attempt(self) -> int:
@@ -128,12 +129,12 @@ class Context:
     @property
     def priority(self) -> str:
         """The job's: "P0_critical", "P1_user" or "P2_batch"."""
-        return self._desk.setup.priority
+        return self._services.config.priority
 
     @property
     def job_id(self) -> str:
         """The job's name."""
-        return self._desk.setup.job_id
+        return self._services.config.job_id
 
     def complete(
         self,
@@ -157,9 +158,9 @@ class Context:
         "continue". Raises a :class:`mrengine.errors.ModelError`.
         """
         check_call(prompt, system, max_tokens, temperature, on_truncation)
-        index = self._desk.models.index(model, self._task.model)
+        index = self._services.models.index(model, self._task.model)
         request = Request(
-            model=self._desk.models.name(index) or "",
+            model=self._services.models.name(index) or "",
             prompt=prompt,
             system=system,
             max_tokens=max_tokens,
@@ -179,18 +180,18 @@ class Context:
         found = self._find(index, request, digest_of, response_model, on_truncation) if reuse else None
         if found is not None:
             return found
-        if self._desk.stopping.is_set():
+        if self._services.stopping.is_set():
             raise Stopped
         return self._ask(index, request, digest_of, response_model, on_truncation, reuse)
 
     def _stored(self, digest: bytes) -> StoredTurns:
-        return self._desk.stored.turns(digest, chunk=self._task.chunk, attempt=self._task.attempt)
+        return self._services.stored.turns(digest, chunk=self._task.chunk, attempt=self._task.attempt)
 
     def _find(
         self, index: int, request: Request, digest_of: DigestOf, response_model: Any, on_truncation: str
     ) -> Completion | None:
         """The answer in the log, of the model or of one that stood in for it; None: none that is good for this call."""
-        for identity in self._desk.models.identities(index):
+        for identity in self._services.models.identities(index):
             turns = Turns(self._stored(digest_of(identity)).answers, self._calls.heard)
             with suppress(Unanswered):
                 completion = turns.answer(
@@ -212,12 +213,12 @@ class Context:
         from mrengine.providers.base import Stopped as Interrupted
 
         try:
-            completion, cost = self._desk.models.ask(
+            completion, cost = self._services.models.ask(
                 index,
                 request,
                 digest_of=digest_of,
                 stored=self._stored if reuse else lambda digest: StoredTurns([], 0),
-                text_at=self._desk.stored.text,
+                text_at=self._services.stored.text,
                 heard=self._calls.heard,
                 park=self._calls.park,
                 task=self._task,
@@ -244,9 +245,9 @@ class Context:
         from mrengine.providers.base import Stopped as Interrupted
 
         check_tokens(tokens, max_tokens)
-        index = self._desk.models.index(model, self._task.model)
+        index = self._services.models.index(model, self._task.model)
         try:
-            own = self._desk.models.own(
+            own = self._services.models.own(
                 index, tokens, max_tokens, task=self._task, patience=self._patience, done=self._calls.own
             )
         except Interrupted:

@@ -93,8 +93,8 @@ class LoggedCall:
             model=self._model.name,
             budget=self if self._models.budget is not None else None,
             input_tokens=self._tokens(request),
-            priority=self._models.setup.priority,
-            backoff_s=self._models.setup.backoff_s,
+            priority=self._models.config.priority,
+            backoff_s=self._models.config.backoff_s,
             stopping=self._models.stopping,
             breaker=self._breaker,
             alternatives=self._alternatives,
@@ -125,6 +125,7 @@ class LoggedCall:
         on_wait: Any,
     ) -> Any:
         """The budget that the retry loop sees."""
+        assert self._models.budget is not None
         try:
             with self._patience.standing_in_line(on_wait) as waiting:
                 self._lease = self._models.budget.acquire(
@@ -195,7 +196,7 @@ class LoggedCall:
         if len(text) > LARGEST_TEXT:  # no record holds it: the call counts, and is made again when it is asked for
             text, reusable = "", False
         record = records.CallRecord(
-            round=self._models.setup.round,
+            round=self._models.config.round,
             chunk_id=self._task.chunk,
             model_index=self._task.model,
             digest=turn_digest(self._digest, self._turn),
@@ -213,7 +214,7 @@ class LoggedCall:
 
     def _emit_intent(self, request: Request) -> None:
         record = records.IntentRecord(
-            round=self._models.setup.round,
+            round=self._models.config.round,
             chunk_id=self._task.chunk,
             model_index=self._task.model,
             digest=turn_digest(self._digest, self._turn),

@@ -29,11 +29,12 @@ from mrengine.worker.stored_answers import StoredTurns, turn_digest
 from mrengine.worker.turns import Turns
 
 if TYPE_CHECKING:
-    from mrengine.engine.setup import WorkerConfig
+    from mrengine.engine.protocol import WorkerConfig
     from mrengine.providers.base import Provider
     from mrengine.providers.call.breaker import Breaker
     from mrengine.providers.models.model import Model
     from mrengine.worker.deadline import Deadline
+    from mrengine.worker.ports import BudgetPort
 
 __all__ = ["ModelClients"]
 
@@ -46,27 +47,33 @@ class ModelClients:
     """The models of a job in one worker, shared by its slots."""
 
     def __init__(
-        self, setup: WorkerConfig, worker: int, slots: int, emit: Emit, stopping: threading.Event, budget: Any
+        self,
+        config: WorkerConfig,
+        worker: int,
+        slots: int,
+        emit: Emit,
+        stopping: threading.Event,
+        budget: BudgetPort | None,
     ) -> None:
-        self.setup, self._worker, self._slots = setup, worker, slots
+        self.config, self._worker, self._slots = config, worker, slots
         self.emit, self.stopping, self.budget = emit, stopping, budget
-        self._models: tuple[Model, ...] = cloudpickle.loads(setup.models_blob)
+        self._models: tuple[Model, ...] = cloudpickle.loads(config.models_blob)
         self._providers: dict[str, Provider] = {}
         self._breakers: dict[str, Breaker] = {}
         self._process = OwnProcess()
         self._rests: dict[str, float] = {}  # by lane: until when its limits let nothing through
         self._turns = count()
         self._lock = threading.Lock()
-        self._endpoints = dict(setup.endpoints)
+        self._endpoints: dict[str, tuple[str, str]] = {}  # of servers that the job runs itself: URL and key
         self._endpoint_came = threading.Event()
-        self.batch_mode = BatchMode.of(setup.batch)
+        self.batch_mode = BatchMode.of(config.batch)
 
     # facts
 
     @property
     def rests(self) -> bool:
         """Whether a task may wait aside while its model does not answer: others are asked meanwhile."""
-        return self.setup.all_models and len(self._models) > 1
+        return self.config.all_models and len(self._models) > 1
 
     def name(self, index: int) -> str | None:
         """A model's name, None where the job has no models."""
@@ -181,7 +188,7 @@ class ModelClients:
     def _own(self, index: int) -> list[Model]:
         """The model, its fallbacks, and the job's others where a chunk may go to any of them."""
         first = self._models[index]
-        others = () if self.setup.all_models else self._models
+        others = () if self.config.all_models else self._models
         return list({model.name: model for model in (first, *first.fallbacks, *others)}.values())
 
     def _lanes(self, model: Model) -> list[Model]:
@@ -214,7 +221,7 @@ class ModelClients:
                     model.name,
                     tokens,
                     max_tokens,
-                    priority=self.setup.priority,
+                    priority=self.config.priority,
                     estimated=False,
                     bound_tokens=tokens,
                     stopping=self.stopping.is_set,
@@ -223,7 +230,7 @@ class ModelClients:
         except NoGrant:
             raise Stopped from None
         grant = ExternalCall(model.name, tokens, max_tokens)
-        return external_call(lease, model, grant, task=task, round_=self.setup.round, emit=self.emit, done=done)
+        return external_call(lease, model, grant, task=task, round_=self.config.round, emit=self.emit, done=done)
 
     def on_wait(self, model: str, wait_ms: float) -> None:
         self._rests[model] = time.monotonic() + wait_ms / 1e3

@@ -14,9 +14,8 @@ from mrengine.log.file.reader import LogReader
 from mrengine.log.format import records
 from mrengine.records import Completion, Request
 
-__all__ = ["StoredCalls", "StoredTurns", "call_digest", "completion_of", "index_answer", "turn_digest"]
+__all__ = ["StoredCalls", "StoredTurns", "call_digest", "completion_of", "turn_digest"]
 
-DIGEST_AT, REUSABLE_AT, REUSABLE = 24, 112, 0xC3  # in the payload of a CALL, see docs/log-format.md
 CALL_FORMAT = 1  # part of every digest: a change of meaning here makes old answers unknown, never wrong
 
 
@@ -123,9 +122,3 @@ class StoredCalls:
         if offset < self._run_began or call.chunk_id == chunk or attempt > 1:
             return offset, call
         return None
-
-
-def index_answer(index: CallIndex, payload: bytes, offset: int) -> None:
-    """Put a durable CALL into the index, if it may answer another call."""
-    if payload[REUSABLE_AT] == REUSABLE:
-        index.add(payload[DIGEST_AT : DIGEST_AT + 16], offset)

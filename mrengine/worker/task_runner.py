@@ -8,29 +8,26 @@ import sys
 import threading
 import time
 import types
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import cloudpickle
 
-from mrengine.budget.client import BudgetClient
 from mrengine.engine import protocol as m
-from mrengine.engine.setup import LocalFunctions, WorkerConfig
+from mrengine.engine.protocol import LocalFunctions, WorkerConfig
 from mrengine.errors import BudgetExhausted, LogError, ModelError, Retry, seconds
-from mrengine.log.file.call_index import CallIndex
-from mrengine.log.file.worker_journal import WorkerJournal
 from mrengine.log.format import codec, records
 from mrengine.log.format.instances import holds_instances, instance_of
 from mrengine.log.format.packing import pack
 from mrengine.log.format.values import Unstorable, normalise
 from mrengine.worker.batched_call import Parked
-from mrengine.worker.chunk_reader import ChunkReader, TrackedChunk
+from mrengine.worker.chunk_reader import TrackedChunk
 from mrengine.worker.context import Context, Stopped, TaskCalls, WorkerServices
 from mrengine.worker.deadline import Deadline
 from mrengine.worker.forks import OwnProcess, leave
 from mrengine.worker.model_clients import ModelClients
+from mrengine.worker.ports import WorkerPorts
 from mrengine.worker.redact import describe, secrets, told, where
-from mrengine.worker.stored_answers import StoredCalls
 
 __all__ = ["Emit", "TaskRunner", "cannot_start", "stored_value"]
 
@@ -56,10 +53,10 @@ def _loaded(blob: bytes) -> Callable[[Any, Any], Any]:
     return function
 
 
-def cannot_start(error: BaseException, setup: WorkerConfig) -> str:
+def cannot_start(error: BaseException, config: WorkerConfig) -> str:
     """Why a worker could not load what it needs, without the models' keys and header values."""
     try:
-        specs = [model.spec for model in cloudpickle.loads(setup.models_blob)]
+        specs = [model.spec for model in cloudpickle.loads(config.models_blob)]
     except Exception:  # noqa: BLE001  # a provider class that cannot be imported here may be the very cause
         specs = []
     return describe(error, (), secrets(specs))
@@ -92,44 +89,38 @@ def stored_value(value: Any, result_type: Any = None) -> tuple[Any, bool]:
 
 
 class TaskRunner:
-    """Runs tasks of one round; one a process, used by all its slots."""
+    """Runs tasks of one round; one a worker, used by all its slots."""
 
     def __init__(
         self,
-        setup: WorkerConfig,
+        config: WorkerConfig,
         worker: int,
         slots: int,
         emit: Emit,
         stopping: threading.Event,
         *,
-        budget: Any = None,
-        answers: CallIndex | None = None,
-        made: int = 0,
-        objects: LocalFunctions | None = None,
+        open_ports: Callable[[], WorkerPorts],
+        path: Sequence[str] | None = None,
+        functions: LocalFunctions | None = None,
         initialize: bool = True,
     ) -> None:
-        self._setup, self._worker, self._send, self._stopping = setup, worker, emit, stopping
+        """``open_ports`` is called when user code is loaded: an initializer may close what it finds open. ``path``: the
+        host's ``sys.path``, where this is not its interpreter. ``functions``: user code that need not travel.
+        """
+        self._config, self._worker, self._send, self._stopping = config, worker, emit, stopping
         self._process = OwnProcess()
-        self._ends_run = objects.ends_run if objects is not None else None
-        if setup.path is not None:
-            sys.path[:] = setup.path
-        initializer, initargs = objects.initializer if objects else cloudpickle.loads(setup.initializer_blob)
+        self._ends_run = functions.ends_run if functions is not None else None
+        if path is not None:
+            sys.path[:] = path
+        initializer, initargs = functions.initializer if functions else cloudpickle.loads(config.initializer_blob)
         if initializer is not None and initialize:
             initializer(*initargs)  # before map_fn is loaded: its module may need what this sets up
         # The type first: its module is imported, before a function that came by value stands in for that.
-        self._result_type = objects.result_type if objects else _result_type(setup.result_blob)
-        self._map_fn = objects.map_fn if objects else _loaded(setup.map_blob)
-        self._chunks = ChunkReader(setup.folder, setup.spool, setup.table, setup.documents, check=setup.check_texts)
-        since = None if setup.batch is None else setup.batch["since"]
-        stored = StoredCalls(self._chunks.reader, answers, run_began=setup.run_began, batches_since=since)
-        if budget is None and setup.manager is not None:
-            address, authkey = setup.manager
-            budget = BudgetClient(address, authkey, worker, time.monotonic_ns(), made=made)
-        self._budget = budget
-        self._salvage = WorkerJournal(setup.folder, setup.job_id, worker, slots)
-        self._models = ModelClients(setup, worker, slots, self._emit_kept, stopping, budget)
-        self._desk = WorkerServices(setup, worker, self._models, stored, self._emit, stopping)
-        self._timeout_s = setup.chunk_timeout_s
+        self._result_type = functions.result_type if functions else _result_type(config.result_blob)
+        self._map_fn = functions.map_fn if functions else _loaded(config.map_blob)
+        self._ports = open_ports()
+        self._models = ModelClients(config, worker, slots, self._emit_kept, stopping, self._ports.budget)
+        self._services = WorkerServices(config, worker, self._models, self._ports.stored, self._emit, stopping)
 
     def endpoint_came(self, name: str, url: str, key: str) -> None:
         """Where a server that the job runs itself is to be found."""
@@ -146,22 +137,19 @@ class TaskRunner:
         """An answer is kept before it is sent: it was paid for, whatever becomes of the supervisor."""
         self._process.check()
         if kind == codec.CALL:
-            self._salvage.keep(payload)
+            self._ports.journal.keep(payload)
         self._emit(kind, chunk, model, payload)
 
     def close(self) -> None:
-        """Close providers, budget and files."""
+        """Close providers and ports."""
         self._models.close()
-        self._salvage.close()
-        if self._budget is not None:
-            self._budget.close()
-        self._chunks.close()
+        self._ports.close()
 
     def _patience(self, task: m.Start) -> Deadline:
         def tell(waiting: bool) -> None:
             self._emit(m.IN_LINE if waiting else m.AT_WORK, task.chunk, task.model, b"")
 
-        return Deadline(self._timeout_s, tell)
+        return Deadline(self._config.chunk_timeout_s, tell)
 
     def run(self, task: m.Start) -> None:
         """Run one task and emit its outcome, whatever user code raises or returns."""
@@ -201,8 +189,8 @@ class TaskRunner:
 
     def _run(self, task: m.Start, calls: TaskCalls) -> None:
         started = time.monotonic()
-        calls.chunk = chunk = self._chunks.read(task.chunk)
-        context = Context(self._desk, task, chunk, calls, self._patience(task))
+        calls.chunk = chunk = self._ports.chunks.read(task.chunk)
+        context = Context(self._services, task, chunk, calls, self._patience(task))
         returned = self._map_fn(chunk, context)
         if calls.parked:  # in a thread of its own, or by an except clause that catches everything
             raise Parked
@@ -215,7 +203,7 @@ class TaskRunner:
     ) -> None:
         payload = records.pack_result(
             records.ResultRecord(
-                round=self._setup.round,
+                round=self._config.round,
                 chunk_id=task.chunk,
                 model_index=task.model,
                 document_id=chunk.document_id,
@@ -267,7 +255,7 @@ class TaskRunner:
 
     def _emit_failure(self, task: m.Start, kind: str, message: str, document_id: str = "", **more: Any) -> None:
         failure = records.FailureRecord(
-            round=self._setup.round,
+            round=self._config.round,
             chunk_id=task.chunk,
             model_index=task.model,
             document_id=document_id,

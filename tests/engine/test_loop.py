@@ -11,7 +11,7 @@ import pytest
 
 from mrengine.engine import protocol as m
 from mrengine.engine.loop import Engine
-from mrengine.engine.round import RoundSettings
+from mrengine.engine.protocol import RoundSettings
 from mrengine.engine.worker_monitor import HANG_GRACE_S, SETTLED_S, UNCLAIMED_S
 from mrengine.errors import LogError
 from mrengine.log.format import codec, records

@@ -9,10 +9,10 @@ from typing import Any
 import pytest
 
 from mrengine import events
-from mrengine.backends.process.driver import Line, Note
 from mrengine.errors import InvalidResult
 from mrengine.host.log_follower import LogFollower
 from mrengine.host.run_summary import SummaryBuilder
+from mrengine.job.driver import Line, Note
 from mrengine.log.file.wal import WriteAheadLog
 from mrengine.log.format import codec
 from mrengine.log.view.job_view import ResumeEngine

@@ -32,7 +32,7 @@ def test_an_open_driver_is_used_again() -> None:
 
 def test_a_fork_has_a_pool_of_its_own() -> None:
     """The parent's goes on."""
-    pool = Pool("parallel", drain_s=1.0)
+    pool = Pool("process", drain_s=1.0)
     driver = pool.open()
     assert isinstance(driver, ProcessDriver)
     child = os.fork()

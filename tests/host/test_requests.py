@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
-import msgpack
 import pytest
 
 from mrengine import Budget, ModelSpec, RateLimit
 from mrengine.errors import ConfigError
 from mrengine.events import Dispatcher
-from mrengine.host.requests import RoundSpec, RunConfig, check_terms, open_order, round_order
+from mrengine.host.requests import RoundSpec, RunConfig, check_terms, open_request, round_request
+from mrengine.job.driver import OpenRequest, RoundRequest
 from mrengine.mapfn.describe import MapFunction
 from mrengine.progress import Silent
 from mrengine.providers.models.model import resolve_models
@@ -34,22 +36,25 @@ def config(*, all_models: bool = False, **given: Any) -> RunConfig:
     )
 
 
-def test_requests_travel_as_plain_data() -> None:
-    """No function, model or key is in them but as bytes, which workers alone open."""
-    parts = config(budget=Budget(max_tokens=10), limits={"fake": RateLimit(rpm=5)})
-    msgpack.packb(open_order(parts, "j", MAPPING))
-    order = round_order(parts, "j", RoundSpec(0, 7, MAPPING), since=99)
-    objects = order.pop("objects")
-    assert objects.map_fn is function
-    assert msgpack.unpackb(msgpack.packb(order))["setup"]["map_blob"] == b"packed"
-    assert order["round"]["models"] == ["fake", "b"]
-    assert order["terms"]["since"] == 99
+def test_requests_travel_as_plain_data(tmp_path: Path) -> None:
+    """All of them, and nothing else: no function, model or key is in them but as bytes, which workers alone open."""
+    parts = config(budget=Budget(max_tokens=10))
+    opening = open_request(parts, "j", tmp_path, MAPPING)
+    assert OpenRequest.unpack(opening.pack()) == opening
+    request = round_request(parts, "j", RoundSpec(0, 7, MAPPING), since=99)
+    assert request.functions is not None
+    assert request.functions.map_fn is function
+    assert RoundRequest.unpack(request.pack()) == replace(request, functions=None)
+    assert request.worker.map_blob == b"packed"
+    assert request.settings.models == ["fake", "b"]
+    assert (request.budget.since, request.budget.budget) == (99, Budget(max_tokens=10))
 
 
 def test_only_the_map_round_runs_on_all_models() -> None:
     parts = config(all_models=True)
-    orders = [round_order(parts, "j", RoundSpec(n, 1, MAPPING), since=0) for n in (0, 1)]
-    assert [order["round"]["all_models"] for order in orders] == [True, False]
+    requests = [round_request(parts, "j", RoundSpec(n, 1, MAPPING), since=0) for n in (0, 1)]
+    assert [request.settings.all_models for request in requests] == [True, False]
+    assert [request.worker.all_models for request in requests] == [True, False]
 
 
 @pytest.mark.parametrize(

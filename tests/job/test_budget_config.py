@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from mrengine.budget.server import BudgetConfig
-from mrengine.job.budget_config import pack_terms, terms_of
+from mrengine.job.budget_config import BudgetTerms, budget_config
 from mrengine.job.job_store import JobStore
 from mrengine.log.format import codec
 from mrengine.records import Budget, Price
@@ -16,7 +16,7 @@ from tests.log.sample import call, intent
 
 
 def terms(job: JobStore, budget: Budget | None, since: int = 0, price: Price | None = None) -> BudgetConfig:
-    order: dict[str, Any] = pack_terms(
+    given = BudgetTerms(
         limits={},
         budget=budget,
         prices={"m": price},
@@ -27,7 +27,7 @@ def terms(job: JobStore, budget: Budget | None, since: int = 0, price: Price | N
         places={},
         since=since,
     )
-    return terms_of(order, job)
+    return budget_config(given, job)
 
 
 @pytest.fixture

@@ -10,7 +10,7 @@ from typing import Any
 import cloudpickle
 import pytest
 
-from mrengine.engine.setup import WorkerConfig
+from mrengine.engine.protocol import WorkerConfig
 from mrengine.providers.base import Stopped
 from mrengine.providers.models.model import resolve_models
 from mrengine.records import Completion, Usage
@@ -22,7 +22,7 @@ def model_set(stopping: threading.Event, emit: Any) -> ModelClients:
     fake = resolve_models("fake")[0]
     models = (fake, replace(fake, name="embedded", kind="local", index=1))
     nothing: dict[str, Any] = dict.fromkeys(WorkerConfig.__dataclass_fields__)
-    setup = WorkerConfig(**{**nothing, "models_blob": cloudpickle.dumps(models), "endpoints": {}})
+    setup = WorkerConfig(**{**nothing, "models_blob": cloudpickle.dumps(models)})
     return ModelClients(setup, 0, 1, emit, stopping, None)
 
 

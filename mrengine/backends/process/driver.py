@@ -1,7 +1,4 @@
-"""Owns the host's view of a backend: open a job, give it records and rounds, hear what became durable.
-
-A session is used by one run at a time; a ``with`` block keeps it, and its warm pool, for several.
-"""
+"""The host's end of the process backend: requests and news over the connection to a supervisor."""
 
 from __future__ import annotations
 
@@ -10,9 +7,8 @@ import struct
 import threading
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass
-from pathlib import Path
-from typing import Any, Protocol
+from dataclasses import replace
+from typing import Any
 
 import msgpack
 
@@ -20,90 +16,18 @@ from mrengine import posix
 from mrengine.backends.process import framing
 from mrengine.backends.process.supervisor_handle import SupervisorHandle, host_path
 from mrengine.errors import ConfigError, JobBusy, LogError, SupervisorDied
+from mrengine.job.driver import Durable, Ended, Line, News, Note, OpenRequest, RoundRequest
+from mrengine.job.local_driver import DRAIN_POLL_S, PATIENCE_S
 
-__all__ = ["Driver", "Durable", "Ended", "Line", "News", "Note", "ProcessDriver"]
+__all__ = ["ProcessDriver"]
 
 OPEN_S = 60.0  # how long a supervisor may take to open a log
-PATIENCE_S = 5.0  # longer than a supervisor that drains said it needs
-DRAIN_POLL_S = 0.05
-
-
-@dataclass(frozen=True, slots=True)
-class Durable:
-    """All records of the log below ``offset`` are on disk."""
-
-    offset: int
-
-
-@dataclass(frozen=True, slots=True)
-class Note:
-    """An event that is not in the log."""
-
-    name: str
-    fields: Mapping[str, Any]
-
-
-@dataclass(frozen=True, slots=True)
-class Line:
-    """A line that map_fn printed or logged."""
-
-    logger: str
-    level: int
-    text: str
-
-
-@dataclass(frozen=True, slots=True)
-class Ended:
-    """A round has ended; ``state`` as the engine has it, "log" for a log that takes no more, "died" for a lost
-    supervisor.
-    """
-
-    state: str
-    facts: Mapping[str, Any]
-
-
-News = Durable | Note | Line | Ended
-
-
-class Driver(Protocol):
-    """What a run needs of a backend; process and sequential have the same."""
-
-    def begin(self, folder: Path, order: Mapping[str, Any]) -> None:
-        """Ask for the job's lock, and for its log to be opened or made."""
-
-    def opened(self) -> int:
-        """Wait for it; the offset below which the log is durable. Raises JobBusy, LogError."""
-
-    def restart(self) -> None:
-        """Set the log aside and begin another."""
-
-    def append(self, kind: int, payload: bytes) -> None:
-        """Append a record that the host has packed."""
-
-    def sync(self) -> int:
-        """Make what was appended durable; the offset up to which it is. SupervisorDied."""
-
-    def play(self, order: Mapping[str, Any]) -> None:
-        """Start a round."""
-
-    def receive(self, timeout_s: float) -> list[News]:
-        """What has happened, after waiting at most ``timeout_s``."""
-
-    def stop(self, reason: str) -> None:
-        """Start nothing new, end when what is in flight has. From any thread, and from signal handlers."""
-
-    def finish(self, close: bytes) -> None:
-        """Write the run's CLOSE record and free the job."""
-
-    def kill(self) -> None:
-        """End everything now."""
-
-    def close(self) -> None:
-        """End the pool; nothing is left running."""
 
 
 class ProcessDriver:
-    """A supervisor and its pool. Started at once, so that its imports overlap with reading and chunking."""
+    """Implements :class:`mrengine.job.driver.Driver`: a supervisor and its pool. Started at once, so that its imports
+    overlap with reading and chunking.
+    """
 
     def __init__(self, *, drain_s: float) -> None:
         self._drain_s = drain_s
@@ -117,7 +41,7 @@ class ProcessDriver:
         self._reason: str | None = None
         self._told: str | None = None
         self._early: list[tuple[int, bytes]] = []
-        self._order, self._job_id = b"", ""
+        self._request, self._job_id = b"", ""
         try:
             self._supervisor = SupervisorHandle()
         except BaseException:
@@ -129,11 +53,10 @@ class ProcessDriver:
         """The supervisor's pid."""
         return self._supervisor.pid
 
-    def begin(self, folder: Path, order: Mapping[str, Any]) -> None:
+    def begin(self, request: OpenRequest) -> None:
         self._reason = self._told = None
-        self._order = msgpack.packb({**order, "folder": os.fspath(folder)})
-        self._job_id = order["job_id"]
-        self._supervisor.send(framing.OPEN, self._order)
+        self._request, self._job_id = request.pack(), request.job_id
+        self._supervisor.send(framing.OPEN, self._request)
 
     def opened(self) -> int:
         began = time.monotonic()
@@ -146,7 +69,7 @@ class ProcessDriver:
             if not (facts["why"] == "busy" and facts["draining"] and time.monotonic() - began < patience_s):
                 raise _refusal(facts, self._job_id)
             time.sleep(DRAIN_POLL_S)  # the supervisor of a dead host commits what was paid for
-            self._supervisor.send(framing.OPEN, self._order)
+            self._supervisor.send(framing.OPEN, self._request)
 
     def restart(self) -> None:
         self._supervisor.send(framing.RESTART)
@@ -178,9 +101,8 @@ class ProcessDriver:
         self._supervisor.send(framing.SYNC)
         return self.opened()
 
-    def play(self, order: Mapping[str, Any]) -> None:
-        told = {key: order[key] for key in order if key != "objects"}
-        self._supervisor.send(framing.RUN, msgpack.packb({**told, "path": host_path()}))
+    def play(self, request: RoundRequest) -> None:
+        self._supervisor.send(framing.RUN, replace(request, path=host_path()).pack())
         self._tell()
 
     def receive(self, timeout_s: float) -> list[News]:

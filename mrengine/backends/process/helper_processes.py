@@ -6,34 +6,31 @@ import os
 import secrets
 import time
 from collections import deque
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from typing import Any
+
+import msgpack
 
 from mrengine import posix
 from mrengine.backends.process.child import ChildProcess
 from mrengine.backends.process.private_folder import SocketPlace
 from mrengine.backends.process.selector import Selector
 from mrengine.budget.server import BudgetConfig, serve
-from mrengine.engine.protocol import Message
+from mrengine.engine.protocol import BROKEN, NOTE, Message
 from mrengine.errors import LogError
-from mrengine.job.budget_config import terms_of
-from mrengine.job.job_store import JobStore
 
 __all__ = ["HelperProcesses"]
 
 Tell = Callable[[str, str, str], None]
-Notify = Callable[[str, Mapping[str, Any]], None]
 BIND_S = 5.0  # a Manager has its socket long before
 MANAGERS = 20  # replaced more often than that within a minute, the job ends
 
 
 class HelperProcesses:
-    """Children of the supervisor that serve all workers."""
+    """Children of the supervisor that serve all workers. What becomes of them is told by messages of no worker."""
 
-    def __init__(
-        self, switchboard: Selector, sockets: SocketPlace, notify: Notify, broken: Callable[[str], None]
-    ) -> None:
-        self._switchboard, self._sockets, self._notify, self._broken = switchboard, sockets, notify, broken
+    def __init__(self, switchboard: Selector, sockets: SocketPlace) -> None:
+        self._switchboard, self._sockets = switchboard, sockets
         self._bound_by = 0.0  # when the Manager's socket is there at the latest
         self._managers: deque[float] = deque(maxlen=MANAGERS)
         self._manager: ChildProcess | None = None
@@ -43,11 +40,13 @@ class HelperProcesses:
 
     # the Manager
 
-    def manager(self, order: Mapping[str, Any], job: JobStore) -> tuple[str, bytes]:
-        """Start the Manager for a job, at the level that its log implies; its address and key. OSError: no process."""
+    def manager(self, terms: Callable[[], BudgetConfig], folder: str) -> tuple[str, bytes]:
+        """Start the Manager for the job in ``folder``, at the level that its log implies; its address and key. OSError:
+        no process.
+        """
         self._end_manager()
-        self._terms = lambda: terms_of(order, job)
-        self._sockets.choose(os.fspath(job.folder))
+        self._terms = terms
+        self._sockets.choose(folder)
         self._start_manager()
         return self._sockets.address, self._authkey
 
@@ -65,29 +64,27 @@ class HelperProcesses:
         if self._terms is None:
             return []  # no job needs it
         if len(self._managers) == MANAGERS and time.monotonic() - self._managers[0] < 60:
-            self._broken(f"the budget manager ended {MANAGERS} times within 60 s")
-            return []
+            return _broken(f"the budget manager ended {MANAGERS} times within 60 s")
         self._managers.append(time.monotonic())
         try:
             self._start_manager()
         except (OSError, LogError) as error:
-            self._broken(f"the budget manager ended and cannot be started again: {error}")
-            return []
-        self._notify("manager:replaced", {})
-        return []
+            return _broken(f"the budget manager ended and cannot be started again: {error}")
+        return [(-1, NOTE, -1, -1, msgpack.packb(["manager:replaced", {}]))]
 
     def forget_job(self) -> None:
         """The job is over: a Manager that ends now is not replaced before the next one."""
         self._terms = None
         self._sockets.vacate()
 
-    def look_after(self) -> None:
+    def look_after(self) -> list[Message]:
         """Replace what was stopped by a signal: it would never answer, and never end; or cannot be reached any more."""
-        manager = self._manager
-        if manager is not None and (manager.ended or posix.is_stopped(manager.pid) or self._is_cut_off()):
-            self._on_manager_gone()
         for served in self._servers.values():
             served.look_after()
+        manager = self._manager
+        if manager is not None and (manager.ended or posix.is_stopped(manager.pid) or self._is_cut_off()):
+            return self._on_manager_gone()
+        return []
 
     def _is_cut_off(self) -> bool:
         """Whether somebody has removed the Manager's socket: workers that come later could not speak with it."""
@@ -121,6 +118,10 @@ class HelperProcesses:
         for served in self._servers.values():
             served.stop()
         self._sockets.close()
+
+
+def _broken(cause: str) -> list[Message]:
+    return [(-1, BROKEN, -1, -1, cause.encode())]
 
 
 def _serve_budget(life_fd: int, address: str, authkey: bytes, terms: BudgetConfig) -> None:

@@ -1,5 +1,6 @@
-"""Owns the pool of worker processes: their pipes and lives are watched in one place; a dead worker is replaced at
-once.
+"""The backend of processes: pipes and lives of all workers are watched in one place; a dead worker is replaced at once.
+
+The processes beside the workers are its own as well: the budget manager, and servers of embedded models.
 """
 
 from __future__ import annotations
@@ -12,42 +13,73 @@ import msgpack
 
 from mrengine import posix
 from mrengine.backends.process import framing
+from mrengine.backends.process.helper_processes import HelperProcesses
 from mrengine.backends.process.output_pipe import OutputPipe
+from mrengine.backends.process.private_folder import SocketPlace
 from mrengine.backends.process.selector import Selector
+from mrengine.backends.process.worker import WorkerSetup
 from mrengine.backends.process.worker_handle import WorkerHandle
-from mrengine.engine.protocol import DIED, FAILED_START, Message, Start, Started
+from mrengine.engine.protocol import BROKEN, DIED, FAILED_START, NEED_ENDPOINT, Message, RoundSetup, Start, Started
+from mrengine.job.driver import Driver
 from mrengine.log.file.call_index import CallIndex
 
 __all__ = ["ProcessPool"]
 
 FINISH_S = 3.0  # a worker that is asked to end has this long: it runs what user code has registered for that
+LOOK_S = 0.5  # how often to look for what nothing tells of
 SHORT_S = 0.5  # where nobody waits for the job any more, or what runs there has had its time
 
 
 class ProcessPool:
-    """``workers`` forked processes of ``slots`` threads each; implements :class:`mrengine.engine.protocol.Backend`."""
+    """``workers`` forked processes of ``slots`` threads each; implements :class:`mrengine.engine.protocol.Backend`.
 
-    def __init__(self, switchboard: Selector, workers: int, slots: int) -> None:
+    It forks: the process that has it runs no other thread. ``selector`` and ``sockets``: that process's, where it waits
+    for more than the pool.
+    """
+
+    def __init__(
+        self, workers: int, slots: int, selector: Selector | None = None, sockets: SocketPlace | None = None
+    ) -> None:
         self.workers, self.slots = workers, slots
-        self._switchboard = switchboard
+        self._selector = selector or Selector()
+        self._helpers = HelperProcesses(self._selector, sockets or SocketPlace())
         self._handles: list[WorkerHandle | None] = [None] * workers
         self._pipes: list[OutputPipe] = []
         self._setup = b""
         self._answers: CallIndex | None = None
+        self._look_at = 0.0
         self.keep_alive = True  # whether a dead worker is replaced
+
+    @staticmethod
+    def driver(*, drain_s: float) -> Driver:
+        """The host's end: a supervisor, which has the pool and the engine."""
+        from mrengine.backends.process.driver import ProcessDriver
+
+        return ProcessDriver(drain_s=drain_s)
 
     # the engine's side
 
     def poll(self, timeout_s: float) -> list[Message]:
-        return self._switchboard.poll(timeout_s)
+        messages = self._selector.poll(timeout_s)
+        if time.monotonic() >= self._look_at:
+            self._look_at = time.monotonic() + LOOK_S
+            messages += self._look_after()
+        return [message for message in messages if message[1] != NEED_ENDPOINT or self._serve(message[4])]
+
+    def _serve(self, payload: bytes) -> bool:
+        """A worker wants the embedded model: its server tells all of them where it is, when it is up. False: there is
+        nothing else to tell.
+        """
+        name, context_window = msgpack.unpackb(payload)
+        self._helpers.serve(name, context_window, self._tell_endpoint)
+        return False
+
+    def _tell_endpoint(self, name: str, url: str, key: str) -> None:
+        for worker in range(self.workers):
+            self._write(worker, framing.frame(framing.ENDPOINT, msgpack.packb([name, url, key])))
 
     def send(self, worker: int, tasks: Sequence[Start]) -> None:
         self._write(worker, framing.frame(framing.TASKS, framing.pack_tasks(tasks)))
-
-    def tell_endpoint(self, name: str, url: str, key: str) -> None:
-        """Tell all workers where a server that the job runs itself is to be found."""
-        for worker in range(self.workers):
-            self._write(worker, framing.frame(framing.ENDPOINT, msgpack.packb([name, url, key])))
 
     def started(self, worker: int) -> Sequence[Started]:
         handle = self._handles[worker]
@@ -81,16 +113,21 @@ class ProcessPool:
 
     # life and death
 
-    def set_up(self, setup: bytes, answers: CallIndex) -> list[Message]:
-        """Give all workers, and those that will replace them, what a round needs; fork those that are not there. What
-        cannot be forked is told.
+    def set_up(self, setup: RoundSetup) -> list[Message]:
+        """Start the budget manager; give all workers, and those that will replace them, what the round needs; fork
+        those that are not there.
 
         Workers that were forked with another index of stored answers are forked anew: memory is shared by a fork alone.
         """
-        if answers is not self._answers:
+        try:
+            manager = self._helpers.manager(setup.budget, setup.files.folder)
+        except OSError as error:  # as where no worker can be started: trying again would not help
+            return [(-1, BROKEN, -1, -1, f"no process can be started: {error.strerror or error}".encode())]
+        if setup.answers is not self._answers:
             self.end_workers()
-        self._answers = answers
-        self._setup = framing.frame(framing.SETUP, setup)
+        self._answers = setup.answers
+        worker_setup = WorkerSetup(setup.worker, setup.files, *manager, setup.path)
+        self._setup = framing.frame(framing.SETUP, worker_setup.pack())
         self.keep_alive = True
         messages: list[Message] = []
         for index, handle in enumerate(self._handles):
@@ -110,24 +147,24 @@ class ProcessPool:
         except OSError as error:  # no more processes, descriptors or memory: trying again would not help
             return [(index, FAILED_START, -1, -1, f"no process can be started: {error}".encode())]
         self._handles[index] = handle
-        self._switchboard.watch(handle.outbox, lambda: self._on_outbox(handle))
-        self._switchboard.watch(handle.life, lambda: self._on_death(handle))
+        self._selector.watch(handle.outbox, lambda: self._on_outbox(handle))
+        self._selector.watch(handle.life, lambda: self._on_death(handle))
         self._write(index, self._setup)
         return []
 
     def _open_pipes(self) -> None:
         self._pipes = [OutputPipe("map_fn", 20), OutputPipe("map_fn", 30)]  # stdout: INFO, stderr: WARNING
         for pipe in self._pipes:
-            self._switchboard.watch(pipe.fd, pipe.messages)
+            self._selector.watch(pipe.fd, pipe.messages)
 
     def _write(self, worker: int, data: bytes) -> None:
         handle = self._handles[worker]
         if handle is not None and not handle.send(data):
-            self._switchboard.watch(handle.dispatch, lambda: self._on_room(handle), write=True)
+            self._selector.watch(handle.dispatch, lambda: self._on_room(handle), write=True)
 
     def _on_room(self, handle: WorkerHandle) -> list[Message]:
         if self._handles[handle.index] is handle and handle.flush():
-            self._switchboard.forget(handle.dispatch)
+            self._selector.forget(handle.dispatch)
         return []
 
     def _on_outbox(self, handle: WorkerHandle) -> list[Message]:
@@ -135,7 +172,7 @@ class ProcessPool:
             return []
         messages = handle.read()
         if handle.ended:  # its pidfd tells the death; an outbox at its end would only keep the selector awake
-            self._switchboard.forget(handle.outbox)
+            self._selector.forget(handle.outbox)
         return messages
 
     def _on_death(self, handle: WorkerHandle) -> list[Message]:
@@ -146,18 +183,23 @@ class ProcessPool:
             messages += self._fork(handle.index, handle.board.calls)
         return messages
 
-    def look_after(self) -> list[Message]:
+    def forget_job(self) -> None:
+        """The job is over: what serves it need not be replaced before the next one."""
+        self._helpers.forget_job()
+
+    def _look_after(self) -> list[Message]:
         """Those that are dead and do not say so: without pidfds, a child of theirs may hold what would tell. Those that
         live and cannot be heard are ended.
         """
         for handle in self._handles:
             if handle is not None:
                 handle.end_if_cut()
-        return [said for handle in self._handles if handle and handle.dead for said in self._on_death(handle)]
+        dead = [handle for handle in self._handles if handle is not None and handle.dead]
+        return [*self._helpers.look_after(), *(said for handle in dead for said in self._on_death(handle))]
 
     def _bury(self, handle: WorkerHandle) -> list[Message]:
         for fd in (handle.outbox, handle.life, handle.dispatch):
-            self._switchboard.forget(fd)
+            self._selector.forget(fd)
         self._handles[handle.index] = None
         last, death = handle.bury()
         posix.kill_orphans(self.pids())
@@ -183,9 +225,10 @@ class ProcessPool:
         return [line for pipe in self._pipes for line in pipe.last()]
 
     def close(self, within_s: float = FINISH_S) -> None:
-        """End all workers and close what they printed to."""
+        """End all workers, close what they printed to, end what served them."""
         self.end_workers(within_s)
         for pipe in self._pipes:
-            self._switchboard.forget(pipe.fd)
+            self._selector.forget(pipe.fd)
             pipe.close()
         self._pipes = []
+        self._helpers.close()

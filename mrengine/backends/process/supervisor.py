@@ -16,19 +16,16 @@ import msgpack
 
 from mrengine import posix
 from mrengine.backends.process import framing
-from mrengine.backends.process.helper_processes import HelperProcesses
 from mrengine.backends.process.host_connection import HostConnection
 from mrengine.backends.process.pool import FINISH_S, SHORT_S, ProcessPool
 from mrengine.backends.process.preload import HostGone, preload, while_alive
 from mrengine.backends.process.private_folder import SocketPlace
 from mrengine.backends.process.selector import Selector
-from mrengine.engine.loop import Engine, RoundSettings
-from mrengine.engine.protocol import LINE, NEED_ENDPOINT, Message
+from mrengine.engine.protocol import LINE, NOTE, Message
 from mrengine.errors import ConfigError, JobBusy, LogError
-from mrengine.job.job_store import JobStore
-from mrengine.log.file.call_index import CallIndex
+from mrengine.job.driver import Ended, OpenRequest, RoundRequest
+from mrengine.job.round_driver import RoundDriver
 from mrengine.worker.redact import describe, where
-from mrengine.worker.stored_answers import index_answer
 
 __all__ = ["Supervisor", "main"]
 
@@ -44,14 +41,11 @@ class Supervisor:
         self._link = HostConnection(fd)
         self._sockets = SocketPlace()
         self._pool: ProcessPool | None = None
-        self._helpers = HelperProcesses(self._switchboard, self._sockets, self._link.note, self._on_broken)
-        self._job: JobStore | None = None
-        self._engine: Engine | None = None
+        self._rounds = RoundDriver(self._link)
         self._inbox: list[tuple[int, bytes]] = []
         self._host, self._host_gone = host, False
         self._drain_s = 0.0
         self._look_at = 0.0
-        self._answers: CallIndex | None = None
         self.over = False
         self._switchboard.watch(fd, self._on_link)
         self._host_life = posix.open_pidfd(host)
@@ -80,16 +74,17 @@ class Supervisor:
 
     def step(self) -> None:
         """Wait for something to happen; hear the host; let the engine take what workers said; tell the host."""
-        timeout_s = BEAT_S if self._engine is None else min(BEAT_S, self._engine.wait_s())
-        messages = self._switchboard.poll(timeout_s)
+        poll = self._switchboard.poll if self._pool is None else self._pool.poll
+        messages = poll(self._rounds.wait_s(BEAT_S))
         if time.monotonic() >= self._look_at:
             self._look_at = time.monotonic() + LOOK_S
-            messages += self._look_around()
+            if os.getppid() != self._host:  # where nothing tells of it
+                self._on_host_gone()
         inbox, self._inbox = self._inbox, []
         for kind, payload in inbox:
             self._hear(kind, payload)
         self._advance(messages)
-        self.over = self.over or (self._host_gone and self._engine is None)
+        self.over = self.over or (self._host_gone and self._rounds.engine is None)
         self._link.beat()
         self._keep_sending()
 
@@ -114,66 +109,38 @@ class Supervisor:
     # a round
 
     def _advance(self, messages: list[Message]) -> None:
-        for message in messages:
-            if message[1] == NEED_ENDPOINT:
-                name, context_window = msgpack.unpackb(message[4])
-                self._helpers.serve(name, context_window, self._tell_endpoint)
-        engine = self._engine
-        if engine is None:
-            self._pass_lines(messages)
+        if self._rounds.engine is None:
+            self._pass_on(messages)
             return
         try:
-            engine.take([message for message in messages if message[1] != NEED_ENDPOINT])
+            ended = self._rounds.take(messages)
         except (LogError, OSError) as error:
             self._log_failed(_log_error(error))
             return
-        if engine.state is not None:
-            self._end_round(engine)
+        if ended is not None:
+            self._end_round(ended)
 
-    def _look_around(self) -> list[Message]:
-        """What nothing may tell of: a cancel mark, a Manager that was stopped; deaths, where there are no pidfds."""
-        if os.getppid() != self._host:
-            self._on_host_gone()
-        if self._engine is None:
-            return []
-        if self._job is not None and self._job.cancelled():
-            self._engine.stop("cancelled")
-        self._helpers.look_after()
-        return self._pool.look_after() if self._pool is not None else []
-
-    def _on_broken(self, cause: str) -> None:
-        if self._engine is not None:
-            self._engine.stop("broken", message=cause, cause=cause)
-
-    def _tell_endpoint(self, name: str, url: str, key: str) -> None:
-        if self._pool is not None:
-            self._pool.tell_endpoint(name, url, key)
-
-    def _end_round(self, engine: Engine) -> None:
+    def _end_round(self, ended: Ended) -> None:
         assert self._pool is not None
-        self._engine = None
-        if not engine.in_flight and self._job is not None and engine.state != "log":
-            try:
-                self._job.settled()
-            except (LogError, OSError) as error:
-                self._log_failed(_log_error(error))
-                return
-        if engine.in_flight or self._host_gone or engine.state == "log":
+        if self._rounds.in_flight or self._host_gone or ended.state == "log":
             self._pool.end_workers(SHORT_S)
-        self._pass_lines(self._switchboard.poll(0.0))
+        self._pass_on(self._pool.poll(0.0))
         for line in self._pool.last_lines():
             self._link.line(line)
         self._link.note_dropped()
-        self._link.send(framing.END, msgpack.packb([engine.state, engine.facts]))
+        self._link.send(framing.END, msgpack.packb([ended.state, ended.facts]))
 
-    def _pass_lines(self, messages: list[Message]) -> None:
-        for message in messages:
-            if message[1] == LINE:
-                self._link.line(message[4])
+    def _pass_on(self, messages: list[Message]) -> None:
+        """What the host is told of while there is no round."""
+        for _, kind, _, _, payload in messages:
+            if kind == LINE:
+                self._link.line(payload)
+            elif kind == NOTE:
+                self._link.note(*msgpack.unpackb(payload))
 
     def _log_failed(self, error: LogError) -> None:
         """The log takes no more: end what runs, say why. Nothing that was announced is lost."""
-        self._engine = None
+        self._rounds.engine = None
         if self._pool is not None:
             self._pool.end_workers()
         self._link.send(framing.END, msgpack.packb(["log", error.facts]))
@@ -193,17 +160,15 @@ class Supervisor:
             self._switchboard.forget(self._host_life)
         if not self._host_gone:
             self._host_gone = True
-            if self._job is not None:
-                self._job.mark_draining(self._drain_s)
-            if self._engine is not None:
-                self._engine.stop("interrupted")
+            if self._rounds.job is not None:
+                self._rounds.job.mark_draining(self._drain_s)
+            self._rounds.stop("interrupted")
         return []
 
     def _on_open(self, payload: bytes) -> None:
-        order = msgpack.unpackb(payload)
+        request = OpenRequest.unpack(payload)
         try:
-            how = {"durability": order["durability"], "strict": order["strict"], "host": self._host}
-            self._job = JobStore.open(order["folder"], order["job_id"], **how)
+            durable = self._rounds.open(request, host=self._host)
         except JobBusy as error:
             self._refuse("busy", str(error), pid=error.pid, draining=error.draining, drain_s=error.drain_s)
             return
@@ -211,14 +176,14 @@ class Supervisor:
             self._refuse_log(_log_error(error))
             return
         with suppress(OSError):  # the Manager, which needs it, says why
-            self._sockets.choose(order["folder"])
+            self._sockets.choose(request.folder)
         self._link.send(framing.FOLDER, self._sockets.private.encode())  # whoever kills this process removes it
-        self._tell_opened(self._job.log.durable)
+        self._tell_opened(durable)
         if self._pool is None:
-            self._pool = ProcessPool(self._switchboard, order["workers"], order["slots"])
+            self._pool = ProcessPool(request.workers, request.slots, self._switchboard, self._sockets)
         try:
             with while_alive(self._host):
-                preload(order["preload"]["kinds"], order["preload"]["modules"], self._on_not_preloaded)
+                preload(request.kinds, request.modules, self._on_not_preloaded)
         except HostGone:
             self._on_host_gone()
 
@@ -232,18 +197,18 @@ class Supervisor:
         self._refuse("log", **error.facts)
 
     def _on_restart(self, _payload: bytes) -> None:
-        if self._job is not None:
-            self._job.restart()
+        if self._rounds.job is not None:
+            self._rounds.job.restart()
 
     def _on_append(self, payload: bytes) -> None:
-        if self._job is not None:
-            self._job.append(payload[0], payload[1:])
+        if self._rounds.job is not None:
+            self._rounds.job.append(payload[0], payload[1:])
 
     def _on_sync(self, _payload: bytes) -> None:
-        if self._job is None:
+        if self._rounds.job is None:
             return
         try:
-            self._tell_opened(self._job.log.commit())
+            self._tell_opened(self._rounds.job.log.commit())
         except LogError as error:  # of an APPEND before it, too: a log that failed once fails ever after
             self._refuse_log(error)
 
@@ -251,49 +216,24 @@ class Supervisor:
         self._link.send(framing.OPENED, msgpack.packb({"durable": durable}))
 
     def _on_run(self, payload: bytes) -> None:
-        order = msgpack.unpackb(payload, max_bin_len=len(payload))
-        job, pool = self._job, self._pool
-        assert job is not None
-        assert pool is not None
-        job.begin_round()
-        self._link.durable(job.log.durable)
-        settings = RoundSettings(**order["round"])
-        self._drain_s = settings.drain_s
-        answers = self._answers = job.call_index(self._answers, order["room"])
-        try:
-            manager = self._helpers.manager(order["terms"], job)
-        except OSError as error:  # as where no worker can be started: trying again would not help
-            cause = f"no process can be started: {error.strerror or error}"
-            self._link.send(framing.END, msgpack.packb(["broken", {"message": cause, "cause": cause}]))
-            return
-        setup = job.setup(order["setup"], path=order["path"], manager=manager, endpoints={})
-        self._engine = Engine(
-            backend=pool,
-            log=job.task_log(),
-            announcer=self._link,
-            settings=settings,
-            pending=job.pending(settings),
-            document_of=lambda chunk: job.document_of(settings.round, chunk),
-            answered=lambda call, offset: index_answer(answers, call, offset),
-            begun=job.begun(settings),
-        )
-        self._engine.take(pool.set_up(setup.pack(), answers))
-        if self._host_gone:
-            self._engine.stop("interrupted")
+        request = RoundRequest.unpack(payload)
+        assert self._pool is not None
+        self._drain_s = request.settings.drain_s
+        ended = self._rounds.play(request, self._pool)
+        if ended is not None:
+            self._end_round(ended)
+        elif self._host_gone:
+            self._rounds.stop("interrupted")
 
     def _on_stop(self, payload: bytes) -> None:
-        if self._engine is not None:
-            self._engine.stop(payload.decode())
+        self._rounds.stop(payload.decode())
 
     def _on_finish(self, payload: bytes) -> None:
         """The run is over: its CLOSE record, and the job's lock is free."""
-        job, self._job = self._job, None
-        self._helpers.forget_job()
-        if job is not None:
-            try:
-                job.finish(payload)
-            except (LogError, OSError):
-                pass  # its CLOSE is not in the log: the run counts as interrupted
+        if self._pool is not None:
+            self._pool.forget_job()
+        with suppress(LogError, OSError):  # its CLOSE is not in the log: the run counts as interrupted
+            self._rounds.finish(payload)
         self._link.send(framing.FINISHED)
 
     def _on_close(self, _payload: bytes) -> None:
@@ -308,10 +248,8 @@ class Supervisor:
         """End every child, free the lock, remove the private folder."""
         if self._pool is not None:
             self._pool.close(SHORT_S if self._host_gone else FINISH_S)
-        self._helpers.close()
-        if self._job is not None:
-            self._job.close()
-            self._job = None
+        self._sockets.close()
+        self._rounds.close()
         self._link.flush()
 
 

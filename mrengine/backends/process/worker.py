@@ -10,7 +10,9 @@ import logging
 import os
 import sys
 import threading
+import time
 from collections.abc import Sequence
+from dataclasses import asdict, dataclass
 from select import POLLIN as _POLLIN
 from select import poll as _poll  # the system's own, whatever patches the module later
 from time import monotonic as _now
@@ -25,18 +27,42 @@ from mrengine.backends.process.orphans import Orphans
 from mrengine.backends.process.outbox import CLOSED, Lines, Outbox
 from mrengine.backends.process.scoreboard import Scoreboard
 from mrengine.backends.process.slots import Slots
+from mrengine.budget.client import BudgetClient
 from mrengine.engine import protocol as m
-from mrengine.engine.setup import WorkerConfig
+from mrengine.engine.protocol import JobFiles, WorkerConfig
 from mrengine.errors import ConfigError
 from mrengine.log.file.call_index import CallIndex
 from mrengine.worker.forks import leave
+from mrengine.worker.ports import WorkerPorts, local_ports
 from mrengine.worker.redact import describe, where
 from mrengine.worker.task_runner import TaskRunner, cannot_start
 
-__all__ = ["worker_main"]
+__all__ = ["WorkerSetup", "worker_main"]
 
 LOOK_S = 0.1
 ORPHANS_S = 0.02
+
+
+@dataclass(frozen=True, slots=True)
+class WorkerSetup:
+    """What a SETUP frame holds. ``address`` and ``authkey``: of the budget manager."""
+
+    config: WorkerConfig
+    files: JobFiles
+    address: str
+    authkey: bytes
+    path: Sequence[str] | None
+
+    def pack(self) -> bytes:
+        """All of it."""
+        packed: bytes = msgpack.packb(asdict(self))
+        return packed
+
+    @classmethod
+    def unpack(cls, data: bytes) -> WorkerSetup:
+        """The reverse of ``pack``."""
+        parts = msgpack.unpackb(data, max_bin_len=len(data))
+        return cls(**{**parts, "config": WorkerConfig(**parts["config"]), "files": JobFiles(**parts["files"])})
 
 
 class _Worker:
@@ -71,36 +97,41 @@ class _Worker:
         return True
 
     def _set_up(self, payload: bytes) -> None:
-        setup = WorkerConfig.unpack(payload)
+        setup = WorkerSetup.unpack(payload)
+        config = setup.config
         try:
             self._slots.files = []
             self.close()
             self._stopping = threading.Event()
-            logging.getLogger().setLevel(setup.log_level)
+            logging.getLogger().setLevel(config.log_level)
             self._executor = TaskRunner(
-                setup,
+                config,
                 self._index,
                 self._count,
                 self._slots.emit,
                 self._stopping,
-                answers=self._answers,
-                made=self._made,
-                initialize=setup.initializer_blob != self._initialized,
+                open_ports=lambda: self._ports(setup),
+                path=setup.path,
+                initialize=config.initializer_blob != self._initialized,
             )
-            self._initialized = setup.initializer_blob
+            self._initialized = config.initializer_blob
             if patched():
                 raise ConfigError(GREENLETS, setting="map_fn")
-            self._slots.files = posix.opened_in(setup.folder)
+            self._slots.files = posix.opened_in(setup.files.folder)
             self._slots.start()
         except BaseException as error:  # noqa: BLE001  # user code: an import, an initializer
             if not self._outbox.own:
                 leave(error)
-            self._outbox.emit(m.FAILED_START, -1, -1, cannot_start(error, setup).encode())
+            self._outbox.emit(m.FAILED_START, -1, -1, cannot_start(error, config).encode())
             return
         if not self._outbox.own:
             leave()  # a fork that came back from an import, or from the initializer
         self._orphans.know()  # what these have started is theirs to wait for
         self._outbox.emit(m.READY, -1, -1)
+
+    def _ports(self, setup: WorkerSetup) -> WorkerPorts:
+        budget = BudgetClient(setup.address, setup.authkey, self._index, time.monotonic_ns(), made=self._made)
+        return local_ports(setup.config, setup.files, self._index, self._count, answers=self._answers, budget=budget)
 
     def run(self, task: m.Start) -> None:
         """A slot runs a task."""

@@ -18,6 +18,7 @@ __all__ = ["CallIndex"]
 
 _LEAST_SLOTS = 1 << 16
 _DIGEST_AT = HEAD_BYTES + 2
+_REUSABLE_AT, _REUSABLE = 85, 0xC3  # in the payload of a CALL, see docs/log-format.md
 
 
 class CallIndex:
@@ -61,6 +62,11 @@ class CallIndex:
     def add(self, digest: bytes, offset: int) -> bool:
         """Add a durable CALL; the newest of a digest counts. False: the table is full, the call will be repeated."""
         return self._place(int.from_bytes(digest[:8], "little"), offset)
+
+    def add_call(self, payload: bytes, offset: int) -> None:
+        """Add a durable CALL record, if it may answer another call."""
+        if payload[_REUSABLE_AT] == _REUSABLE:
+            self.add(payload[_DIGEST_AT : _DIGEST_AT + 16], offset)
 
     def lookup(self, digest: bytes, reader: LogReader) -> int | None:
         """The offset of the CALL with this digest, checked against the record. LogError: it cannot be read."""

@@ -1,4 +1,4 @@
-"""The driver without processes: a whole run in this thread, with the same log."""
+"""The driver whose engine steps in the host's own thread: a whole run there, with the same log."""
 
 from __future__ import annotations
 
@@ -10,8 +10,10 @@ from typing import Any
 import pytest
 
 from mrengine import Job, MapReduceRunner
+from mrengine.backends.sequential import SequentialBackend
 from mrengine.errors import JobBusy
-from mrengine.host.sequential import SequentialDriver
+from mrengine.job.driver import OpenRequest
+from mrengine.job.local_driver import LocalDriver
 from mrengine.log.file.lock import JobLock
 
 DOCUMENTS = [f"text {i}" for i in range(6)]
@@ -48,8 +50,8 @@ def test_a_job_that_is_run_elsewhere_is_busy(tmp_path: Path) -> None:
     """At once; the lock is the other's."""
     lock = JobLock(tmp_path)
     assert lock.try_acquire()
-    driver = SequentialDriver()
+    driver = LocalDriver(SequentialBackend)
     with pytest.raises(JobBusy):
-        driver.begin(tmp_path, {"job_id": tmp_path.name, "durability": "fsync", "strict": False})
+        driver.begin(OpenRequest(str(tmp_path), tmp_path.name, "fsync", strict=False, workers=1, slots=1))
     driver.close()
     lock.release()

@@ -1,0 +1,73 @@
+"""The backends by name: those of mrengine, and those that other packages register.
+
+A backend is a class, or a function, that is called with the numbers of workers and slots and makes a
+:class:`mrengine.engine.protocol.Backend`; an entry point of the group ``mrengine.backends`` names it. The engine then
+runs in the host's own thread. One that has ``driver(drain_s=…)`` brings a :class:`mrengine.job.driver.Driver` of its
+own instead, and with it a place for the engine.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from mrengine.engine.protocol import Backend
+from mrengine.errors import ConfigError
+from mrengine.job.driver import Driver
+from mrengine.job.local_driver import LocalDriver
+
+__all__ = ["GROUP", "MakeBackend", "backend_names", "find_backend", "open_driver"]
+
+GROUP = "mrengine.backends"
+MakeBackend = Callable[[int, int], Backend]
+
+
+def _process() -> MakeBackend:
+    from mrengine.backends.process.pool import ProcessPool
+
+    return ProcessPool
+
+
+def _sequential() -> MakeBackend:
+    from mrengine.backends.sequential import SequentialBackend
+
+    return SequentialBackend
+
+
+_OWN: dict[str, Callable[[], MakeBackend]] = {"process": _process, "sequential": _sequential}
+
+
+def backend_names() -> list[str]:
+    """All that there are."""
+    return [*_OWN, *(name for name in _registered() if name not in _OWN)]
+
+
+def _registered() -> dict[str, Any]:
+    from importlib.metadata import entry_points
+
+    return {point.name: point for point in entry_points(group=GROUP)}
+
+
+def find_backend(name: str) -> MakeBackend:
+    """A backend by name. ConfigError: there is none, or its package cannot be imported."""
+    if name in _OWN:
+        return _OWN[name]()
+    point = _registered().get(name)
+    if point is None:
+        told = ", ".join(map(repr, backend_names()))
+        raise ConfigError(f"backend={name!r}: it is one of {told}, or one that a package brings", setting="backend")
+    try:
+        made: MakeBackend = point.load()
+    except (ImportError, AttributeError) as error:
+        raise ConfigError(
+            f"backend={name!r} cannot be loaded from {point.value}: {error}", setting="backend"
+        ) from error
+    if not callable(made):
+        raise ConfigError(f"backend={name!r}: {point.value} is no class or function", setting="backend")
+    return made
+
+
+def open_driver(make: MakeBackend, *, drain_s: float) -> Driver:
+    """The host's end of a backend. ``drain_s``: how long calls in flight may take to end."""
+    own: Callable[..., Driver] | None = getattr(make, "driver", None)
+    return LocalDriver(make) if own is None else own(drain_s=drain_s)

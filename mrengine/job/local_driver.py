@@ -1,0 +1,117 @@
+"""The driver whose engine steps in the host's own thread, over any backend, whenever the host waits for news."""
+
+from __future__ import annotations
+
+import time
+from collections import deque
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import msgpack
+
+from mrengine.engine.protocol import Backend
+from mrengine.errors import JobBusy
+from mrengine.job.driver import Durable, Line, News, Note, OpenRequest, RoundRequest
+from mrengine.job.job_store import JobStore
+from mrengine.job.round_driver import RoundDriver
+
+__all__ = ["LocalDriver"]
+
+PATIENCE_S = 5.0  # longer than a supervisor that drains said it needs
+DRAIN_POLL_S = 0.05
+
+
+class LocalDriver:
+    """Implements :class:`mrengine.job.driver.Driver`. ``make(workers, slots)`` makes the backend for the first job."""
+
+    def __init__(self, make: Callable[[int, int], Backend]) -> None:
+        self._make = make
+        self._backend: Backend | None = None
+        self._news: deque[News] = deque()  # other threads add to it
+        self._reason: str | None = None
+        self._rounds = RoundDriver(self, look_s=0.0)
+
+    @property
+    def _job(self) -> JobStore:
+        assert self._rounds.job is not None
+        return self._rounds.job
+
+    def begin(self, request: OpenRequest) -> None:
+        self._reason = None
+        if self._backend is None:
+            self._backend = self._make(request.workers, request.slots)
+        until = time.monotonic() + PATIENCE_S
+        while True:
+            try:
+                self._rounds.open(request)
+                return
+            except JobBusy as error:
+                if not error.draining or time.monotonic() >= until + error.drain_s:
+                    raise
+            time.sleep(DRAIN_POLL_S)  # the supervisor of a dead host commits what was paid for
+
+    def opened(self) -> int:
+        return self._job.log.durable
+
+    def restart(self) -> None:
+        self._job.restart()
+
+    def append(self, kind: int, payload: bytes) -> None:
+        self._job.append(kind, payload)
+
+    def sync(self) -> int:
+        return self._job.log.commit()
+
+    def play(self, request: RoundRequest) -> None:
+        assert self._backend is not None
+        ended = self._rounds.play(request, self._backend)
+        if ended is not None:
+            self._news.append(ended)
+
+    def receive(self, timeout_s: float) -> list[News]:
+        if self._rounds.engine is not None:
+            self._step(timeout_s)
+        return [self._news.popleft() for _ in range(len(self._news))]
+
+    def _step(self, timeout_s: float) -> None:
+        assert self._backend is not None
+        if self._reason is not None:
+            self._rounds.stop(self._reason)
+        try:
+            ended = self._rounds.take(self._backend.poll(self._rounds.wait_s(timeout_s)))
+        except BaseException:  # an interrupt: what was answered is kept
+            self._rounds.commit()
+            raise
+        if ended is not None:
+            self._news.append(ended)
+
+    # what the engine announces
+
+    def durable(self, offset: int) -> None:
+        self._news.append(Durable(offset))
+
+    def note(self, name: str, fields: Mapping[str, Any]) -> None:
+        self._news.append(Note(name, fields))
+
+    def line(self, packed: bytes) -> None:
+        self._news.append(Line(*msgpack.unpackb(packed)))
+
+    # the end
+
+    def stop(self, reason: str) -> None:
+        self._reason = self._reason or reason
+
+    def finish(self, close: bytes) -> None:
+        self._rounds.finish(close)
+
+    def kill(self) -> None:
+        self._rounds.engine = None
+
+    def close(self) -> None:
+        self._rounds.engine = None
+        try:
+            if self._backend is not None:
+                self._backend.close()
+        finally:
+            self._backend = None
+            self._rounds.close()

@@ -1,0 +1,142 @@
+"""Carries out what the host asks for, in the process that runs the engine: a job is opened, its rounds are played.
+
+Written once for every backend. It never waits: whoever owns it polls the backend, and has it ``take`` what came.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Sequence
+
+from mrengine.engine.loop import Engine
+from mrengine.engine.protocol import Announcer, Backend, Message, RoundSetup
+from mrengine.job.budget_config import budget_config
+from mrengine.job.driver import Ended, OpenRequest, RoundRequest
+from mrengine.job.job_store import JobStore
+from mrengine.log.file.call_index import CallIndex
+
+__all__ = ["LOOK_S", "RoundDriver"]
+
+LOOK_S = 0.5  # how often a mark that cancels the job is looked for
+
+
+class RoundDriver:
+    """One job at a time, and one round of it at a time. ``announcer``: where the engine's news go.
+
+    One thread uses it, but for ``record``.
+    """
+
+    def __init__(self, announcer: Announcer, *, look_s: float = LOOK_S) -> None:
+        self._announcer, self._look_s = announcer, look_s
+        self._look_at = 0.0
+        self._answers: CallIndex | None = None  # kept from round to round: workers may share its memory
+        self._lock = threading.Lock()
+        self.job: JobStore | None = None
+        self.engine: Engine | None = None
+        self.in_flight = 0  # tasks that were not over when the last round was
+
+    # the job
+
+    def open(self, request: OpenRequest, *, host: int = 0) -> int:
+        """Take the job's lock and open its log; the offset below which that is durable. JobBusy, LogError.
+
+        ``host``: the pid for which a supervisor works.
+        """
+        self.job = JobStore.open(
+            request.folder, request.job_id, durability=request.durability, strict=request.strict, host=host
+        )
+        return self.job.log.durable
+
+    def finish(self, close: bytes) -> None:
+        """Write the run's CLOSE record, if there is one, and free the job. LogError: it is free, and has no CLOSE."""
+        job, self.job = self.job, None
+        if job is not None:
+            job.finish(close)
+
+    def close(self) -> None:
+        """Free the job; a round that is played ends where it is."""
+        self.engine = None
+        if self.job is not None:
+            self.job.close()
+            self.job = None
+
+    # a round
+
+    def play(self, request: RoundRequest, backend: Backend) -> Ended | None:
+        """Start a round; how it ended, where it could not be started. LogError, OSError; and what user code raises
+        where workers share this process.
+        """
+        job, settings = self.job, request.settings
+        assert job is not None
+        job.begin_round()
+        self._announcer.durable(job.log.durable)
+        answers = self._answers = job.call_index(self._answers, request.expected_calls)
+        setup = RoundSetup(
+            request.worker,
+            job.files(settings.round),
+            answers,
+            budget=lambda: budget_config(request.budget, job),
+            record=self.record,
+            functions=request.functions,
+            path=request.path,
+        )
+        self.engine = Engine(
+            backend=backend,
+            log=job.task_log(),
+            announcer=self._announcer,
+            settings=settings,
+            pending=job.pending(settings, frozenset(request.held)),
+            document_of=lambda chunk: job.document_of(settings.round, chunk),
+            answered=answers.add_call,
+            begun=job.begun(settings),
+        )
+        try:
+            return self.take(backend.set_up(setup))
+        except BaseException:
+            self.engine = None
+            raise
+
+    def wait_s(self, most_s: float) -> float:
+        """How long the next poll of the backend may wait: at most ``most_s``."""
+        return most_s if self.engine is None else min(most_s, self.engine.wait_s())
+
+    def take(self, messages: Sequence[Message]) -> Ended | None:
+        """One step of the round, with what the backend has said; how the round ended, once it has. LogError, OSError.
+
+        A round that ends in order, with nothing in flight, has in the log all that its workers had.
+        """
+        engine, job = self.engine, self.job
+        if engine is None or job is None:
+            return None
+        self._look()
+        with self._lock:
+            engine.take(messages)
+        if engine.state is None:
+            return None
+        self.engine, self.in_flight = None, engine.in_flight
+        if not engine.in_flight and engine.state != "log":
+            job.settled()
+        return Ended(engine.state, engine.facts)
+
+    def _look(self) -> None:
+        if time.monotonic() >= self._look_at:
+            self._look_at = time.monotonic() + self._look_s
+            if self.job is not None and self.job.cancelled():
+                self.stop("cancelled")
+
+    def record(self, message: Message) -> None:
+        """The record of a call, durable at once: from whichever thread of this process made it."""
+        with self._lock:
+            if self.engine is not None:
+                self.engine.record(message)
+
+    def commit(self) -> None:
+        """Make durable what was appended: an exception has struck between two steps."""
+        if self.engine is not None:
+            self.engine.commit()
+
+    def stop(self, reason: str) -> None:
+        """Start nothing new, end when what is in flight has."""
+        if self.engine is not None:
+            self.engine.stop(reason)

@@ -1,0 +1,106 @@
+"""What a worker needs from outside to run tasks: chunk texts, stored answers, a budget, and a journal of its answers.
+
+Where the job's folder can be seen, ``local_ports`` opens all of them there. A backend whose workers sit elsewhere
+brings its own, and nothing else in this room changes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Protocol
+
+from mrengine.budget import Lease
+from mrengine.engine.protocol import JobFiles, WorkerConfig
+from mrengine.log.file.call_index import CallIndex
+from mrengine.log.file.worker_journal import WorkerJournal
+from mrengine.records import Priority
+from mrengine.worker.chunk_reader import ChunkReader, TrackedChunk
+from mrengine.worker.stored_answers import StoredCalls, StoredTurns
+
+__all__ = ["AnswerJournal", "BudgetPort", "ChunkTexts", "StoredAnswers", "WorkerPorts", "local_ports"]
+
+
+class ChunkTexts(Protocol):
+    """Chunks by id. Safe from any thread."""
+
+    def read(self, chunk: int) -> TrackedChunk:
+        """A chunk; its text is read when it is asked for. LogError: it is lost, or not as it was."""
+
+    def close(self) -> None:
+        """Give back what is open."""
+
+
+class StoredAnswers(Protocol):
+    """Answers that were paid for. Safe from any thread."""
+
+    def turns(self, digest: bytes, *, chunk: int, attempt: int) -> StoredTurns:
+        """All answers to the call of this digest, in the order in which they were given, that a task may take."""
+
+    def text(self, offset: int) -> str:
+        """The text of the CALL at an offset of the log. LogError: it cannot be read."""
+
+
+class BudgetPort(Protocol):
+    """Permission to make calls. Safe from any thread."""
+
+    def acquire(
+        self,
+        model: str,
+        input_tokens: int,
+        output_tokens: int,
+        *,
+        priority: Priority | str = "P1_user",
+        bound_tokens: int | None = None,
+        estimated: bool = True,
+        deadline: float | None = None,
+        stopping: Callable[[], bool] | None = None,
+        on_wait: Callable[[str, float], None] | None = None,
+    ) -> Lease:
+        """Wait until a call of this size may be made, as :meth:`mrengine.budget.client.BudgetClient.acquire` does."""
+
+    def close(self) -> None:
+        """Report what is left to report."""
+
+
+class AnswerJournal(Protocol):
+    """Keeps the latest answers where the death of the process that owns the log does not reach them."""
+
+    def keep(self, payload: bytes) -> None:
+        """Keep a CALL record, before it is sent. Never fails a task."""
+
+    def close(self) -> None:
+        """Give back what is open; what was kept stays."""
+
+
+@dataclass(frozen=True, slots=True)
+class WorkerPorts:
+    """All four; ``TaskRunner`` closes them. ``budget`` None: calls are neither limited nor counted."""
+
+    chunks: ChunkTexts
+    stored: StoredAnswers
+    budget: BudgetPort | None
+    journal: AnswerJournal
+
+    def close(self) -> None:
+        """Close all of them."""
+        self.journal.close()
+        if self.budget is not None:
+            self.budget.close()
+        self.chunks.close()
+
+
+def local_ports(
+    config: WorkerConfig,
+    files: JobFiles,
+    worker: int,
+    slots: int,
+    *,
+    answers: CallIndex | None,
+    budget: BudgetPort | None,
+) -> WorkerPorts:
+    """The ports of a worker that sees the job's folder. ``answers``: shared with the process that owns the log."""
+    chunks = ChunkReader(files.folder, files.spool, files.table, files.documents, check=files.check_texts)
+    since = None if config.batch is None else config.batch["since"]
+    stored = StoredCalls(chunks.reader, answers, run_began=files.run_began, batches_since=since)
+    return WorkerPorts(chunks, stored, budget, WorkerJournal(files.folder, config.job_id, worker, slots))
