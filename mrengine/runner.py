@@ -35,13 +35,7 @@ from mrengine.mapfn.pickling import pack, pack_function
 from mrengine.progress import open_progress
 from mrengine.providers.models.balancer import ModelLoadBalancer
 from mrengine.providers.models.model import Model, resolve_models
-from mrengine.records import (
-    ChunkFailure,
-    ChunkResult,
-    Estimate,
-    JobStatus,
-    RunResult,
-)
+from mrengine.records import ChunkFailure, ChunkResult, Estimate, JobStatus, RunResult
 from mrengine.reducers.tree import TreeReduce
 from mrengine.settings import Keep, OnBusy, RunnerSettings, Settings, check_number, signature
 

@@ -72,19 +72,27 @@ class BudgetClient:
         deadline: float | None = None,
         stopping: Callable[[], bool] | None = None,
         on_wait: Callable[[str, float], None] | None = None,
+        prefix: str = "",
     ) -> Lease:
         """Block until a call of this size may be made.
 
         ``input_tokens`` by our own count, raised by the model's learned ratio if ``estimated``. ``bound_tokens``: an
         upper bound of the input, for ``Budget``. ``deadline``: on ``time.monotonic``. ``on_wait(model, wait_ms)`` is
-        called once, if there is a wait. Raises Stopped, ModelUnavailable at the deadline, ModelRefused for a call
+        called once, if there is a wait. ``prefix``: the digest of what a provider may cache of the prompt: one call
+        goes first, the others when it has been answered. Raises Stopped, ModelUnavailable at the deadline, ModelRefused for a call
         larger than the limit, BudgetExhausted, ConfigError.
         """
-        if self._unlimited.get(model, 0.0) > time.monotonic():
+        if not prefix and self._unlimited.get(model, 0.0) > time.monotonic():
             return self._unmetered_lease(model)
         self._start()
         request = self._pending.add(
-            model, input_tokens, output_tokens, priority=priority, bound_tokens=bound_tokens, estimated=estimated
+            model,
+            input_tokens,
+            output_tokens,
+            priority=priority,
+            bound_tokens=bound_tokens,
+            estimated=estimated,
+            prefix=prefix,
         )
         self._wakeups.put(True)
         try:
@@ -201,7 +209,7 @@ class BudgetClient:
             if not self._connection.call("hello", *self._worker, self._pending.held(), self._made):
                 raise ConnectionRefusedError("a newer incarnation of this worker is known")
         requests, done = self._pending.message()
-        reply = self._connection.call("exchange", *self._worker, requests, done)
+        reply = self._connection.call("exchange", *self._worker, requests, done, self._pending.prefixes())
         if reply is None:
             raise ConnectionResetError("the manager does not know this worker")
         return reply, len(done)

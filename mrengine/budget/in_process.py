@@ -35,10 +35,17 @@ class LocalBudget:
         deadline: float | None = None,
         stopping: Callable[[], bool] | None = None,
         on_wait: Callable[[str, float], None] | None = None,
+        prefix: str = "",
     ) -> Lease:
         """Block until a call of so many tokens may be made; arguments and errors as of ``BudgetClient.acquire``."""
         request = self._pending.add(
-            model, input_tokens, output_tokens, priority=priority, bound_tokens=bound_tokens, estimated=estimated
+            model,
+            input_tokens,
+            output_tokens,
+            priority=priority,
+            bound_tokens=bound_tokens,
+            estimated=estimated,
+            prefix=prefix,
         )
         reported = False
         try:
@@ -74,7 +81,7 @@ class LocalBudget:
     def _step(self) -> float | None:
         with self._changed:
             requests, done = self._pending.message()
-            reply = self._service.exchange(0, 0, requests, done)
+            reply = self._service.exchange(0, 0, requests, done, self._pending.prefixes())
             assert reply is not None  # nobody else says hello to this service, so this incarnation is never stale
             due_s = self._pending.take(reply, len(done))
             if len(reply[0]) + len(done):

@@ -28,6 +28,7 @@ class PendingRequest:
     """
 
     row: RequestRow
+    prefix: str = ""  # the digest of what a provider may cache of its prompt
     ready: Any = field(default_factory=threading.Lock)
     error: MrengineError | None = None
     wait_ms: float = 0.0
@@ -91,13 +92,15 @@ class PendingRequests:
         priority: Priority | str,
         bound_tokens: int | None,
         estimated: bool,
+        prefix: str = "",
     ) -> PendingRequest:
         """Add a request, which waits from now on."""
         rank = rank_of(priority)
         bound = input_tokens if bound_tokens is None else bound_tokens
         with self._lock:
             self._number += 1
-            request = PendingRequest((self._number, model, input_tokens, output_tokens, rank, bound, estimated))
+            row = self._number, model, input_tokens, output_tokens, rank, bound, estimated
+            request = PendingRequest(row, prefix)
             self._waiting[self._number] = request
         return request
 
@@ -121,6 +124,11 @@ class PendingRequests:
         """The next message: every waiting request, and every call that has ended since the last reply."""
         with self._lock:
             return [request.row for request in self._waiting.values()], list(self._done)
+
+    def prefixes(self) -> dict[int, str]:
+        """What the prompts of waiting requests begin with, where a provider may cache it."""
+        with self._lock:
+            return {number: request.prefix for number, request in self._waiting.items() if request.prefix}
 
     def held(self) -> list[HeldCall]:
         """The calls in flight, for a new manager that may not know them."""

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import threading
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from mrengine.budget.connection import UNMETERED, CallReport, HeldCall, Made, Refused, Reply, RequestRow, Waiting
@@ -18,6 +18,7 @@ from mrengine.budget.manager import TokenBucketManager
 from mrengine.budget.server_bucket import pairs
 from mrengine.budget.spend_limit import SpendLimit, Sum
 from mrengine.budget.token_estimates import TokenEstimator
+from mrengine.budget.warm_prefixes import WarmPrefixes
 from mrengine.budget.wait_queue import Key, Need, QueuedRequest
 from mrengine.errors import ConfigError
 from mrengine.records import Observed, Usage
@@ -79,6 +80,7 @@ class BudgetService:
         self._token_estimator = token_estimator or TokenEstimator()
         self._process = manager.process
         self._workers: dict[int, _Worker] = {}
+        self._prefixes = WarmPrefixes()
         # Only between this server's threads. No other process can hold it, so a stopped worker blocks nobody.
         self._lock = threading.Lock()
 
@@ -120,21 +122,37 @@ class BudgetService:
             worker.open_calls[number] = model, _OpenCall(None, bound, adopted=access is not None)
 
     def exchange(
-        self, worker_id: int, incarnation: int, requests: Sequence[RequestRow], done: Sequence[CallReport]
+        self,
+        worker_id: int,
+        incarnation: int,
+        requests: Sequence[RequestRow],
+        done: Sequence[CallReport],
+        prefixes: Mapping[int, str] | None = None,
     ) -> Reply | None:
-        """Settle the calls that have ended, and grant what can be granted. None: the worker must say hello first."""
+        """Settle the calls that have ended, and grant what can be granted. None: the worker must say hello first.
+
+        ``prefixes``: of the requests whose prompts begin with what a provider may cache, the digest of that.
+        """
         with self._lock:
             worker = self._workers.get(worker_id)
             if worker is None or worker.incarnation != incarnation:
                 return None
-            return self._exchange(worker, requests, done)
+            return self._exchange(worker, requests, done, prefixes or {})
 
-    def _exchange(self, worker: _Worker, requests: Sequence[RequestRow], done: Iterable[CallReport]) -> Reply:
+    def _exchange(
+        self,
+        worker: _Worker,
+        requests: Sequence[RequestRow],
+        done: Iterable[CallReport],
+        prefixes: Mapping[int, str],
+    ) -> Reply:
         now = self._manager.clock()
         reply: Reply = ([], [], [], [])
         work: dict[str, _ModelWork] = defaultdict(_ModelWork)
         for call in done:
             self._end(worker, call, work[call[1]])
+            self._prefixes.ended((worker.name, call[0]), answered=call[4] is not None, now=now)
+        self._prefixes.keep(worker.name, {request[0] for request in requests} | worker.open_calls.keys(), now)
         if worker.waiting:
             still = {request[0] for request in requests}
             for number in [number for number in worker.waiting if number not in still]:
@@ -142,18 +160,24 @@ class BudgetService:
         for request in requests:
             if request[0] in worker.open_calls:  # granted before, and the reply was lost
                 reply[0].append(request[0])
+            elif not self._warm(worker, request, prefixes.get(request[0], ""), now):
+                reply[2].append((request[0], LOOK_AGAIN_S, 0))
             elif (bound := self._reserve(request, reply[1], reply[2])) is not None:
                 work[request[1]].requests.append((request, bound))
         for model, some in work.items():
             self._do(worker, model, some, now, reply)
         return reply
 
+    def _warm(self, worker: _Worker, request: RequestRow, prefix: str, now: float) -> bool:
+        """Whether a provider's cache has what the call begins with, or the call is the one that writes it."""
+        return not prefix or self._prefixes.may_go(request[1], prefix, (worker.name, request[0]), now)
+
     def _reap(self, dead: _Worker, made: Made) -> None:
         """Withdraw the requests of a dead worker and settle its open calls."""
         if isinstance(made, int):
             made = sorted(dead.open_calls)[:made]
         done = [(n, model, 0, 0, None, made is None or n in made, None) for n, (model, _) in dead.open_calls.items()]
-        self._exchange(dead, (), done)
+        self._exchange(dead, (), done, {})
 
     def _end(self, worker: _Worker, call: CallReport, work: _ModelWork) -> None:
         """Settle an ended call with the spend limit and the estimator; queue the rest for its model's limiter.

@@ -11,14 +11,12 @@ import mmap
 
 from mrengine.log.file.reader import LogReader
 from mrengine.log.format.codec import CALL
-from mrengine.log.format.packing import HEAD_BYTES
+from mrengine.log.format.records import DIGEST_AT, REUSABLE, REUSABLE_AT
 from mrengine.log.view.call_totals import CallTotals
 
 __all__ = ["CallIndex"]
 
 _LEAST_SLOTS = 1 << 16
-_DIGEST_AT = HEAD_BYTES + 2
-_REUSABLE_AT, _REUSABLE = 85, 0xC3  # in the payload of a CALL, see docs/log-format.md
 
 
 class CallIndex:
@@ -65,8 +63,8 @@ class CallIndex:
 
     def add_call(self, payload: bytes, offset: int) -> None:
         """Add a durable CALL record, if it may answer another call."""
-        if payload[_REUSABLE_AT] == _REUSABLE:
-            self.add(payload[_DIGEST_AT : _DIGEST_AT + 16], offset)
+        if payload[REUSABLE_AT] == REUSABLE:
+            self.add(payload[DIGEST_AT : DIGEST_AT + 16], offset)
 
     def lookup(self, digest: bytes, reader: LogReader) -> int | None:
         """The offset of the CALL with this digest, checked against the record. LogError: it cannot be read."""
@@ -74,7 +72,7 @@ class CallIndex:
         if offset is None:
             return None
         frame = reader.frame(offset)
-        return offset if frame.kind == CALL and frame.payload[_DIGEST_AT : _DIGEST_AT + 16] == digest else None
+        return offset if frame.kind == CALL and frame.payload[DIGEST_AT : DIGEST_AT + 16] == digest else None
 
     def close(self) -> None:
         """Free the memory; idempotent."""

@@ -20,13 +20,13 @@ from mrengine.log.file.disk import OsFiles
 from mrengine.log.file.reader import LogReader
 from mrengine.log.file.recovery import Source
 from mrengine.log.format.codec import CALL, HEADER_BYTES, Header, encode_frame, encode_header, new_salt
+from mrengine.log.format.records import DIGEST_AT, REUSABLE, REUSABLE_AT
 from mrengine.log.view.call_totals import CallTotals
 
 __all__ = ["RING_BYTES", "WorkerJournal", "answers_in", "discard", "journaled_answers"]
 
 RING_BYTES = 4 << 20
 _ON_THE_WAY_BYTES = 2 << 20  # the most that can be in the pipe, or read but not yet committed
-_DIGEST_AT, _REUSABLE_AT, _REUSABLE = 24, 112, 0xC3  # in the payload of a CALL, see docs/log-format.md
 
 
 class WorkerJournal:
@@ -42,7 +42,7 @@ class WorkerJournal:
 
     def keep(self, payload: bytes) -> None:
         """Keep a CALL before it is sent to the supervisor; one that may not be reused is not kept."""
-        if payload[_REUSABLE_AT] != _REUSABLE:
+        if payload[REUSABLE_AT] != REUSABLE:
             return
         with self._lock, suppress(OSError):
             if self._fd < 0:
@@ -67,7 +67,7 @@ def journaled_answers(folder: Path, log: LogReader, call_totals: CallTotals) -> 
     found: dict[int, set[bytes]] = {}
     for path in _files(folder):
         for payload in answers_in(path):
-            found.setdefault(int.from_bytes(payload[_DIGEST_AT : _DIGEST_AT + 8], "little"), set()).add(payload)
+            found.setdefault(int.from_bytes(payload[DIGEST_AT : DIGEST_AT + 8], "little"), set()).add(payload)
     for prefix, offset in zip(call_totals.prefixes, call_totals.offsets, strict=True) if found else ():
         if prefix in found:
             with suppress(LogError):

@@ -40,10 +40,13 @@ from mrengine.records import Usage
 
 __all__ = [
     "CONTINUATION",
+    "DIGEST_AT",
     "FIRST",
     "FROM_INSTANCE",
     "READ_POSITION",
     "REASK",
+    "REUSABLE",
+    "REUSABLE_AT",
     "AttemptRecord",
     "CallRecord",
     "CarryRecord",
@@ -101,6 +104,7 @@ _COUNTS = frozenset({int, bool})
 _USAGE = tuple(Usage.__dataclass_fields__)  # in the order of the format
 _INTENT = struct.Struct(">BB16sBdBQBQBQ")
 _CALL = struct.Struct(">BB16sBdBQBQBQBQBQBQBdBB")
+DIGEST_AT, REUSABLE_AT, REUSABLE = HEAD_BYTES + 2, 112, 0xC3  # in the payload of a CALL, without unpacking it
 
 
 @dataclass(frozen=True, slots=True)
