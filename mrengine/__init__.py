@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from mrengine.prompts import map_prompt
     from mrengine.providers.models.balancer import ModelLoadBalancer
     from mrengine.records import (
+        Batch,
         Budget,
         Chunk,
         ChunkFailure,
@@ -49,6 +50,7 @@ _HOMES = {
     "mrengine.prompts": ("map_prompt",),
     "mrengine.providers.models.balancer": ("ModelLoadBalancer",),
     "mrengine.records": (
+        "Batch",
         "Budget",
         "Chunk",
         "ChunkFailure",

@@ -10,12 +10,13 @@ from dataclasses import asdict, dataclass, field
 from hashlib import blake2b
 from typing import TYPE_CHECKING, Any, Literal
 
-from mrengine.model_settings import Budget, ModelSpec, Price, Priority, RateLimit, Usage
+from mrengine.model_settings import Batch, Budget, ModelSpec, Price, Priority, RateLimit, Usage
 
 if TYPE_CHECKING:
     from mrengine.errors import SourceError
 
 __all__ = [
+    "Batch",
     "Budget",
     "Chunk",
     "ChunkFailure",
@@ -211,7 +212,7 @@ class JobStatus:
     """The state of a job, from its log and lock. Times are seconds since the epoch; ``eta_s`` None: unknown."""
 
     job_id: str
-    state: Literal["running", "done", "failed", "stopped", "cancelled", "interrupted"]
+    state: Literal["running", "done", "failed", "stopped", "cancelled", "interrupted", "waiting"]
     round: int = 0
     total: int = 0
     done: int = 0

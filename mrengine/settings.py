@@ -15,7 +15,8 @@ from dataclasses import MISSING, Field, dataclass, field, fields, replace
 from typing import Any, Literal, TypedDict, get_args
 
 from mrengine.errors import ChunkingError, ConfigError
-from mrengine.records import Budget, ModelSpec, Price, RateLimit
+from mrengine.model_settings import check_batch, check_budget, check_number
+from mrengine.records import Batch, Budget, ModelSpec, Price, RateLimit
 
 __all__ = ["RunnerSettings", "Settings", "check_number", "setting_fields"]
 
@@ -130,6 +131,11 @@ class Settings:
         None,
         "What may be spent at most. An upper bound is reserved before each call; the job stops rather than exceed it.",
     )
+    batch: bool | Batch | None = _setting(
+        None,
+        "Calls go through the provider's Batch API, at half the price or less, and the job waits for them: True, or a "
+        "`Batch(deadline_s=…)`. None: where the job has batches under way. False: what is under way is cancelled.",
+    )
     max_attempts: int = _setting(
         3, "Attempts of a chunk whose worker crashes or hangs, or whose function raises `Retry`.", least=1
     )
@@ -240,7 +246,9 @@ class Settings:
             told = f"strategy='sequential' and backend={self.backend!r} are two backends: leave one of them out"
             raise ConfigError(told, setting="backend")
         if self.budget is not None:
-            _check_budget(self.budget)
+            check_budget(self.budget)
+        if isinstance(self.batch, Batch):
+            check_batch(self.batch)
         for name, (what, sound) in _KINDS.items():
             value = getattr(self, name)
             if value is not None and not sound(value):
@@ -254,6 +262,11 @@ class Settings:
     def backend_name(self) -> str:
         """The backend, with what ``strategy`` says of it."""
         return "sequential" if self.strategy == "sequential" else self.backend
+
+    @property
+    def batching(self) -> Batch | None:
+        """How batches go, where they are wanted."""
+        return self.batch if isinstance(self.batch, Batch) else Batch() if self.batch else None
 
     @property
     def full_priority(self) -> str:
@@ -281,6 +294,7 @@ def signature(*first: inspect.Parameter) -> inspect.Signature:
 
 
 _KINDS: Mapping[str, tuple[str, Callable[[Any], bool]]] = {
+    "batch": ("True, False or a Batch(…)", lambda value: isinstance(value, (bool, Batch))),
     "backend": ("the name of one", lambda value: isinstance(value, str)),
     "encoding": ("a str", lambda value: isinstance(value, str)),
     "map_version": ("a str", lambda value: isinstance(value, str)),
@@ -298,26 +312,6 @@ _KINDS: Mapping[str, tuple[str, Callable[[Any], bool]]] = {
 
 def _is_str(value: Any) -> bool:
     return isinstance(value, str)
-
-
-def _check_budget(budget: Any) -> None:
-    if not isinstance(budget, Budget):
-        raise ConfigError(f"budget={budget!r}: write Budget(max_tokens=…, max_cost_usd=…)", setting="budget")
-    check_number("Budget.max_tokens", budget.max_tokens, least=1, setting="budget")
-    check_number("Budget.max_cost_usd", budget.max_cost_usd, least=0, setting="budget")
-    if budget.max_tokens is None and budget.max_cost_usd is None:
-        raise ConfigError("budget=Budget() limits nothing: give it max_tokens= or max_cost_usd=", setting="budget")
-    if budget.per not in ("job", "run"):
-        raise ConfigError(f"Budget.per={budget.per!r}: it is one of 'job', 'run'", setting="budget")
-
-
-def check_number(name: str, value: Any, *, least: float = -math.inf, setting: str = "") -> Any:
-    """The value, None or a number that is finite and at least so much. ConfigError: it is something else."""
-    number = isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)
-    if value is not None and not (number and value >= least):
-        bound = f", at least {least:g}" if least > -math.inf else ""
-        raise ConfigError(f"{name}={value!r}: it is a number{bound}", setting=setting or name)
-    return value
 
 
 def _check(name: str, value: Any, facts: Mapping[str, Any]) -> None:
@@ -365,6 +359,7 @@ class RunnerSettings(TypedDict, total=False):
     limits: Mapping[str, RateLimit] | None
     prices: str | os.PathLike[str] | Mapping[str, Price] | None
     budget: Budget | None
+    batch: bool | Batch | None
     max_attempts: int
     max_failed: int | None
     chunk_timeout_s: float

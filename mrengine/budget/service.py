@@ -18,8 +18,8 @@ from mrengine.budget.manager import TokenBucketManager
 from mrengine.budget.server_bucket import pairs
 from mrengine.budget.spend_limit import SpendLimit, Sum
 from mrengine.budget.token_estimates import TokenEstimator
-from mrengine.budget.warm_prefixes import WarmPrefixes
 from mrengine.budget.wait_queue import Key, Need, QueuedRequest
+from mrengine.budget.warm_prefixes import WarmPrefixes
 from mrengine.errors import ConfigError
 from mrengine.records import Observed, Usage
 
