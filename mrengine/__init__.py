@@ -73,6 +73,7 @@ _HOMES = {
 _HOME_OF = {name: home for home, names in _HOMES.items() for name in names}
 
 __all__ = [
+    "Batch",
     "Budget",
     "Chunk",
     "ChunkFailure",

@@ -1,0 +1,71 @@
+"""Which prefixes a provider's cache has: one call goes first, and the rest when it has been answered.
+
+A provider's cache can be read once the answer to the call that wrote it has begun. Calls that start together with it
+read nothing and, where writes cost more, each of them pays for a write.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from dataclasses import dataclass
+
+__all__ = ["WarmPrefixes"]
+
+WARM_S = 240.0  # the caches of all vendors last 5 minutes from the last read on
+LEAD_S = 60.0  # for so long the others wait for the first, or for news of it
+MOST = 4096  # prefixes that are remembered
+
+
+@dataclass(slots=True)
+class _Prefix:
+    """``leader``: (worker, number) of the call that goes first, ``since`` when it was last heard of."""
+
+    leader: tuple[str, int] | None = None
+    since: float = 0.0
+    warm_until: float = float("-inf")
+
+
+class WarmPrefixes:
+    """By model (each key's lane apart: caches belong to a key) and prefix. Times are those of the caller's clock."""
+
+    def __init__(self) -> None:
+        self._known: dict[tuple[str, str], _Prefix] = {}
+        self._leads: dict[tuple[str, int], tuple[str, str]] = {}
+
+    def may_go(self, model: str, prefix: str, call: tuple[str, int], now: float) -> bool:
+        """Whether a call may be made: its prefix is warm, or this is the one that goes first."""
+        known = self._known.get((model, prefix))
+        if known is None:
+            known = self._remember((model, prefix), now)
+        if now < known.warm_until:
+            known.warm_until = now + WARM_S  # who reads keeps it alive
+            return True
+        if known.leader not in (None, call) and now - known.since < LEAD_S:
+            return False
+        if known.leader is not None:
+            self._leads.pop(known.leader, None)
+        known.leader, known.since = call, now
+        self._leads[call] = (model, prefix)
+        return True
+
+    def ended(self, call: tuple[str, int], *, answered: bool, now: float) -> None:
+        """The end of a call. Without an answer the next one that asks goes first."""
+        known = self._known.get(self._leads.pop(call, ("", "")))
+        if known is not None and known.leader == call:
+            known.leader = None
+            known.warm_until = now + WARM_S if answered else known.warm_until
+
+    def keep(self, worker: str, numbers: Collection[int], now: float) -> None:
+        """Those of a worker's calls that wait or are open: it has given up the others."""
+        for call in [call for call in self._leads if call[0] == worker and call[1] not in numbers]:
+            self.ended(call, answered=False, now=now)
+
+    def _remember(self, key: tuple[str, str], now: float) -> _Prefix:
+        if len(self._known) >= MOST:
+            old = [key for key, known in self._known.items() if known.leader is None and known.warm_until <= now]
+            for one in old or list(self._known)[: MOST // 2]:
+                leader = self._known.pop(one).leader
+                if leader is not None:
+                    self._leads.pop(leader, None)
+        self._known[key] = known = _Prefix()
+        return known
