@@ -57,6 +57,7 @@ __all__ = [
     "JobMismatch",
     "JobNotFound",
     "JobTimeout",
+    "JobWaiting",
     "LogError",
     "ModelError",
     "ModelRefused",
@@ -191,6 +192,10 @@ class JobCancelled(JobError):
 
 class JobTimeout(JobError, TimeoutError):
     """``timeout_s`` ran out. The job is resumable."""
+
+
+class JobWaiting(JobError):
+    """The job was left to its batches, which are under way. ``resume()`` collects them."""
 
 
 class PoolBroken(JobError):

@@ -32,12 +32,14 @@ class Parked(BaseException):
 class BatchMode:
     """How calls are asked in this round. ``late``: the batches' time is over: "direct" or "fail"; "" while it is not.
 
-    ``since``: where the logical run began in the log: answers from there on count as asked for. ``refused``: by digest,
-    the CALL that holds a refusal. ``direct``: digests that batches have failed to answer too often.
+    ``since``: where the logical run began in the log: answers from there on count as asked for. ``refused``: by
+    digest, the CALL that holds a refusal. ``direct``: digests that batches have failed to answer too often; ``finish``
+    says what becomes of them.
     """
 
     since: int
     late: str = ""
+    finish: str = "direct"
     refused: Mapping[bytes, int] = field(default_factory=dict)
     direct: frozenset[bytes] = frozenset()
 
@@ -46,11 +48,13 @@ class BatchMode:
         """As a round's order has it; None: calls are asked directly."""
         if told is None:
             return None
-        return cls(told["since"], told["late"], dict(told["refused"]), frozenset(told["direct"]))
+        fields = {**told, "refused": dict(told["refused"]), "direct": frozenset(told["direct"])}
+        return cls(**fields)
 
     def takes(self, model: Model, digest: bytes) -> bool:
         """Whether a call goes into a batch, or fails for want of one."""
-        return has_batches(model) and self.late != "direct" and digest not in self.direct
+        direct = self.late == "direct" or (self.finish == "direct" and digest in self.direct)
+        return has_batches(model) and not direct
 
 
 class BatchedCall:
@@ -87,7 +91,9 @@ class BatchedCall:
         if offset is not None:
             return self._refused(request, offset)
         if self._mode.late:
-            self._too_late()
+            self._give_up("did not end within deadline_s, and was cancelled")
+        if self._digest in self._mode.direct:
+            self._give_up("and others after it did not answer this call")
         if self._model.context_window is not None:
             context_window.check(request, name=self._model.name, window=self._model.context_window)
         bound = upper_bound(request.prompt, request.system, extra_bytes=context_window.room_beside(request))
@@ -122,8 +128,8 @@ class BatchedCall:
         completion: Completion = provider.decoded(request, status, body.encode("utf-8", "surrogatepass"))
         return completion
 
-    def _too_late(self) -> NoReturn:
+    def _give_up(self, why: str) -> NoReturn:
         name = self._model.name
-        error = ModelUnavailable(f"{name}: its batch did not end within deadline_s, and was cancelled", model=name)
+        error = ModelUnavailable(f"{name}: its batch {why}", model=name)
         error.transient = False  # it would not end in another attempt, either
         raise error

@@ -20,12 +20,15 @@ REFUSED = '{"status":'  # how the text of a CALL begins that holds a refusal
 
 
 class Wanted(NamedTuple):
-    """A REQUEST without an answer. ``task``: (round, chunk_id, model_index); ``bound``: input tokens at most."""
+    """A REQUEST without an answer. ``tasks``: (round, chunk_id, model_index) of all that want it; ``tokens``: an
+    estimate of its input, ``bound``: what that is at most.
+    """
 
     offset: int
     epoch: int
-    task: tuple[int, int, int]
+    tasks: tuple[tuple[int, int, int], ...]
     model: str
+    tokens: int
     bound: int
     max_tokens: int
 
@@ -75,9 +78,11 @@ class BatchLedger:
     def request(self, frame: Frame) -> None:
         """A REQUEST. LogError."""
         record, epoch = unpack_request(frame.payload), full_key(frame.payload)[0]
-        task = record.round, record.chunk_id, record.model_index
+        known = self.wanted.get(record.digest)
+        others = () if known is None or known.epoch != epoch else known.tasks
+        tasks = tuple(dict.fromkeys((*others, (record.round, record.chunk_id, record.model_index))))
         self.wanted[record.digest] = Wanted(
-            frame.offset, epoch, task, record.model, record.bound_tokens, record.max_tokens
+            frame.offset, epoch, tasks, record.model, record.input_tokens, record.bound_tokens, record.max_tokens
         )
 
     def batch(self, frame: Frame) -> None:
@@ -138,8 +143,8 @@ class BatchLedger:
 
     def waiting(self, round_: int) -> set[tuple[int, int]]:
         """(chunk_id, model_index) of the tasks of a round that want an answer: it would be of no use to run them."""
-        mine = (one for one in self.wanted.values() if one.task[0] == round_ and one.epoch == self._epoch)
-        return {one.task[1:] for one in mine}
+        mine = (one.tasks for one in self.wanted.values() if one.epoch == self._epoch)
+        return {task[1:] for tasks in mine for task in tasks if task[0] == round_}
 
     def next_number(self) -> int:
         """The number of the next batch."""
