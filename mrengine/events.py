@@ -216,7 +216,8 @@ class JobEnd(Event):
     """The run is over, however it ended: the last event of every run, exactly once.
 
     ``state``: "done", "failed" (JobFailed, PoolBroken, or ``reduce_fn`` raised), "timeout", "budget", "cancelled",
-    "waiting" (for batches), "stopped" (``stop()``, Ctrl-C, a stream that was left, a supervisor that died), or "refused": it never began.
+    "waiting" (for batches), "stopped" (``stop()``, Ctrl-C, a stream that was left, a supervisor that died), or
+    "refused": it never began.
     """
 
     name: str = field(default="job:end", init=False)
