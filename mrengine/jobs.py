@@ -23,8 +23,8 @@ from mrengine.records import ChunkFailure, JobStatus, Usage
 __all__ = ["Job", "list_jobs"]
 
 FUNCTION_CHARS = 200
-_State = Literal["running", "done", "failed", "stopped", "cancelled", "interrupted"]
-_STATES: dict[str, _State] = {"done": "done", "failed": "failed", "cancelled": "cancelled"}
+_State = Literal["running", "done", "failed", "stopped", "cancelled", "interrupted", "waiting"]
+_STATES: dict[str, _State] = {"done": "done", "failed": "failed", "cancelled": "cancelled", "waiting": "waiting"}
 
 
 class Job:
@@ -76,6 +76,8 @@ class Job:
         closed = stored.state.closed
         if closed is not None:
             return _STATES.get(closed.state, "stopped")
+        if stored.state.batches.under_way():
+            return "waiting"
         return "done" if stored.complete else "interrupted"  # a run may be killed after its last result
 
     def results(self, *, result_type: Any = None) -> Results:

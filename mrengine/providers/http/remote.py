@@ -94,9 +94,17 @@ class RemoteProvider(ABC):
             raise bad or self._failure(status, response, request)
         return self._read(response, request)
 
-    def learn(self, request: Request, status: int, body: bytes) -> bool:
-        """Whether the same request, said otherwise, may be taken after this refusal; from now on it is."""
-        other = learned(self._dialect, request, self.encoded(request), status, body)
+    @property
+    def dialect(self) -> Quirks:
+        """What is known of the endpoint."""
+        return self._dialect
+
+    def learn(self, request: Request, status: int, body: bytes, *, said: Quirks) -> bool:
+        """Whether the request, which was ``said`` in one way, may be taken in another after this refusal; from now on
+        it is said so.
+        """
+        sent = self._shape.body(adapted(request, said), model=self._model.wire_name, params=self._params, dialect=said)
+        other = learned(said, request, _encode(sent).encode("utf-8", "replace"), status, body)
         if other is None:
             return False
         self._dialect = other
