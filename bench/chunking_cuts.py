@@ -19,16 +19,12 @@ from typing import Any
 from bench.chunking import ENCODING, TOOLS
 from bench.chunking_judge import Labelled, judge
 from bench.chunking_made import MADE
+from bench.chunking_records import RECORDS
 from bench.machine import save
 from mrengine.chunking import safe_chunk
 from mrengine.chunking.tokens import tokenizer
 
 SIZES = {200: 12_000, 512: 24_000, 2000: 60_000, 6000: 150_000}  # characters of a text, by limit
-
-try:
-    from bench.chunking_records import RECORDS
-except ImportError:
-    RECORDS = {}
 ALL: dict[str, Callable[[random.Random, int], Labelled]] = {**MADE, **RECORDS}
 
 

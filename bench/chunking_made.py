@@ -1,4 +1,4 @@
-# ruff: noqa: E501, PLW2901, SIM905 - texts, line by line
+# ruff: noqa: E501, PLW2901 - texts, line by line
 """Labelled texts of the kinds that people read: prose, Markdown, clauses, code. All of it is invented.
 
 Each generator takes a source of chance and a size in characters, and gives a text that knows where its units are.
@@ -11,24 +11,13 @@ import textwrap
 from collections.abc import Callable
 
 from bench.chunking_judge import Builder, Labelled
+from bench.chunking_made_code import CODE
+from bench.chunking_made_words import sentence, words
 
-__all__ = ["MADE", "sentence"]
+__all__ = ["MADE"]
 
 Chance = random.Random
 
-_WORDS = (
-    "the a this each every patient report system value result change study window river garden market letter question"
-    " answer service public private early late small large clear recent common general found shows gives takes keeps"
-    " moves rises falls remains becomes describes follows requires with without under over between during after before"
-    " because although while therefore again often seldom always never nearly quite very much more most less and or but"
-    " treatment pressure agreement delivery payment notice party supplier customer period section table measure data"
-    " examination laboratory temperature condition responsibility information organisation development"
-).split()
-_ABBREVIATED = (
-    "Dr. Miller", "Mr. Jones", "Gov. Adams", "Mt. Hood", "fig. 3", "Fig. 12", "No. 5", "Art. 7", "Pt. 2", "10 mg b.i.d.",
-    "42 U.S.C. 1983", "e.g. water", "i.e. all", "approx. 40", "vs. others", "Prof. Lee", "J. R. Smith", "St. Paul", "at 3.14 p.m.",
-    "Inc. shares", "Sec. 4(b)", "ca. 1900", "vol. 3", "pp. 12", "et al. 2020", "Jan. 5", "Sen. Brown", "Capt. Ross", "Ave. 12",
-)  # fmt: skip
 _FOREIGN = {
     "de": ("Die Wohnung in der Hauptstr. 5 wurde am 3. Mai besichtigt", "Herr Dr. Müller kam z. B. um ca. 8 Uhr",
            "Vgl. hierzu Abs. 2 Nr. 4 des Gesetzes", "Der Patient nahm bzw. erhielt evtl. 5 mg", "Am 24. Dezember war er im Krankenhaus"),
@@ -47,26 +36,6 @@ _FOREIGN = {
     "tr": ("Prof. Yılmaz bu konuyu anlattı", "Atatürk Cad. 5 numarada oturuyor", "Bkz. Madde 3 ve s. 12"),
     "el": ("Ο κ. Παπαδόπουλος μένει εδώ", "Βλ. σελ. 12 και αρ. 5 του νόμου", "Είναι π.χ. νερό"),
 }  # fmt: skip
-
-
-def words(chance: Chance, low: int, high: int) -> str:
-    return " ".join(chance.choices(_WORDS, k=chance.randrange(low, high)))
-
-
-def sentence(chance: Chance, low: int = 6, high: int = 22) -> str:
-    """One sentence, sometimes with an abbreviation, a quotation, a number, an ellipsis."""
-    said = words(chance, low, high).split()
-    if chance.random() < 0.25:
-        said.insert(chance.randrange(1, len(said)), chance.choice(_ABBREVIATED))
-    if chance.random() < 0.1:
-        said.insert(chance.randrange(1, len(said)), f"{chance.randrange(1, 90)}.{chance.randrange(100)}")
-    if chance.random() < 0.3:
-        said[len(said) // 2] += ","
-    text = " ".join(said)
-    text = text[0].upper() + text[1:]
-    if text.endswith("."):
-        text += " patients"
-    return text + chance.choice("......?!")
 
 
 def prose_plain(chance: Chance, size: int) -> Labelled:
@@ -332,87 +301,6 @@ def markdown_tables(chance: Chance, size: int) -> Labelled:
     return made.done()
 
 
-# Code -------------------------------------------------------------------------------------------------------------
-
-
-def _name(chance: Chance) -> str:
-    return "_".join(chance.choices(("load", "save", "find", "row", "item", "user", "count", "state"), k=2)) + str(
-        chance.randrange(99)
-    )
-
-
-def _statements(chance: Chance, indent: str, end: str, count: int) -> str:
-    forms = ("{0} = {1}({0}, {2})", "{1}({0})", "{0} = {0} + {2}", '{1}({0}, {0}, "{0} of {1}")')
-    lines = (
-        indent + chance.choice(forms).format(_name(chance), _name(chance), chance.randrange(99)) + end + "\n"
-        for _ in range(count)
-    )
-    return "".join(line + ("\n" if chance.random() < 0.15 else "") for line in lines)
-
-
-def code_python(chance: Chance, size: int) -> Labelled:
-    """Functions with decorators, comments, doc strings, and classes with methods."""
-    made = Builder().add("import os\nimport sys\n\n\n")
-    while made.length < size:
-        if chance.random() < 0.3:
-            made.opening(f'class {_name(chance).title()}:\n    """{sentence(chance, 3, 8)}"""').add("\n\n")
-            for _ in range(chance.randrange(1, 4)):
-                _python_function(made, chance, "    ")
-            made.add("\n")
-        else:
-            _python_function(made, chance, "")
-            made.add("\n")
-    return made.done()
-
-
-def _python_function(made: Builder, chance: Chance, indent: str) -> None:
-    begin = made.length
-    if chance.random() < 0.3:
-        made.opening(f"{indent}# {sentence(chance, 4, 9)}").add("\n")
-    if chance.random() < 0.4:
-        made.opening(f"{indent}@{_name(chance)}").add("\n")
-    if chance.random() < 0.3:
-        made.opening(
-            f'{indent}def {_name(chance)}(\n{indent}    first: int,\n{indent}    second: str = "x",\n{indent}) -> int:'
-        ).add("\n")
-    else:
-        made.opening(f"{indent}def {_name(chance)}(first, second=None):").add("\n")
-    if chance.random() < 0.5:
-        made.unit(f'{indent}    """{sentence(chance, 5, 12)}"""').add("\n")
-    made.add(_statements(chance, indent + "    ", "", chance.randrange(2, 9)))
-    made.add(f"{indent}    return first\n").end(begin).add("\n")
-
-
-_BRACED = {
-    "typescript": ("/**\n * {0}\n */\n", "export async function {1}(first: number, second?: string): Promise<void> {{\n", ";", "  ", "export class {1} {{\n"),
-    "go": ("// {1} {0}\n", "func {1}(first int, second string) error {{\n", "", "\t", "type {1} struct {{\n"),
-    "java": ("/**\n * {0}\n */\n@Override\n", "public int {1}(int first, String second) {{\n", ";", "    ", "public class {1} {{\n"),
-    "c": ("/* {0} */\n", "static int {1}(int first, const char *second)\n{{\n", ";", "    ", "struct {1} {{\n"),
-    "rust": ("/// {0}\n#[inline]\n", "pub fn {1}(first: i32, second: &str) -> i32 {{\n", ";", "    ", "pub struct {1} {{\n"),
-    "shell": ("# {0}\n", "{1}() {{\n", "", "  ", "if true; then # {1}\n"),
-    "javascript": ("// {0}\n", "const {1} = (first, second) => {{\n", ";", "  ", "class {1} {{\n"),
-}  # fmt: skip
-
-
-def _braced(language: str) -> Callable[[Chance, int], Labelled]:
-    comment, head, end, indent, _ = _BRACED[language]
-
-    def make(chance: Chance, size: int) -> Labelled:
-        made = Builder()
-        if language == "shell":
-            made.add("#!/bin/sh\nset -e\n\n")
-        while made.length < size:
-            begin, name = made.length, _name(chance)
-            if chance.random() < 0.7:
-                made.opening(comment.format(sentence(chance, 4, 12), name))
-            made.opening(head.format("", name))
-            made.add(_statements(chance, indent, end, chance.randrange(2, 9)))
-            made.add("}\n").end(begin).add("\n")
-        return made.done()
-
-    return make
-
-
 MADE: dict[str, Callable[[Chance, int], Labelled]] = {
     "prose plain": prose_plain,
     "prose wrapped": prose_wrapped,
@@ -428,6 +316,5 @@ MADE: dict[str, Callable[[Chance, int], Labelled]] = {
     "markdown setext": markdown_setext,
     "markdown lists": markdown_lists,
     "markdown tables": markdown_tables,
-    "code python": code_python,
-    **{f"code {language}": _braced(language) for language in _BRACED},
+    **CODE,
 }

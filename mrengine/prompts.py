@@ -38,6 +38,7 @@ class PromptMap:
     temperature: float | None = None
     response_model: Any = field(default=None, repr=False)
     on_truncation: str = "error"
+    cache: str = "auto"
 
     def __call__(self, chunk: Any, context: Any) -> Any:
         """The model's answer for one chunk."""
@@ -48,6 +49,8 @@ class PromptMap:
             temperature=self.temperature,
             response_model=self.response_model,
             on_truncation=self.on_truncation,
+            cache=self.cache,
+            prefix=self.prefix,
         )
         return completion.text if self.response_model is None else completion.parsed
 
@@ -56,6 +59,12 @@ class PromptMap:
         if not _TEXT.search(self.template):
             return f"{self.template.rstrip()}\n\n{fenced}"
         return _TEXT.sub(lambda _: fenced, self.template)
+
+    @property
+    def prefix(self) -> int:
+        """Characters of each prompt that stand before the text, the same for all chunks."""
+        found = _TEXT.search(self.template)
+        return found.start() if found else len(self.template.rstrip()) + 2
 
     @property
     def result_type(self) -> Any:
@@ -76,6 +85,7 @@ class PromptMap:
             "temperature": self.temperature,
             "response_model": schema,
             "on_truncation": self.on_truncation,
+            "cache": self.cache,
         }
 
     @property
@@ -87,8 +97,9 @@ class PromptMap:
 
     @property
     def map_version(self) -> str:
-        """A digest of all that makes the prompt."""
-        packed = msgpack.packb(sorted(self.prompt_fields().items()), unicode_errors="surrogatepass")
+        """A digest of all that makes the prompt; not of ``cache``, which changes what it costs and no answer."""
+        fields = [(name, value) for name, value in sorted(self.prompt_fields().items()) if name != "cache"]
+        packed = msgpack.packb(fields, unicode_errors="surrogatepass")
         return "prompt-" + blake2b(packed, digest_size=8).hexdigest()
 
 
@@ -112,15 +123,19 @@ def map_prompt(
     temperature: float | None = None,
     response_model: Any = None,
     on_truncation: str = "error",
+    cache: str = "auto",
 ) -> PromptMap:
     """A map function from a prompt: ``$text`` stands for the chunk, fenced as data. ``max_tokens``: of each answer.
 
     ``response_model``: a pydantic model, a dataclass, ``list[Model]`` or another type that pydantic validates, whose
     instances the results are then; or a JSON schema, whose values they are.
-    ``on_truncation``: "error", "allow" or "continue", for an answer that ``max_tokens`` has cut. ConfigError: no
+    ``on_truncation``: "error", "allow" or "continue", for an answer that ``max_tokens`` has cut.
+    ``cache``: what stands before ``$text`` (schema, system, instructions, examples) is the same for all chunks, and is
+    kept in the provider's cache where it is long enough: "auto", "1h" (kept longer, at a higher price) or "off".
+    ConfigError: no
     prompt, or a schema that is none.
     """
-    prompt = check_prompt(PromptMap(template, system, max_tokens, temperature, response_model, on_truncation))
+    prompt = check_prompt(PromptMap(template, system, max_tokens, temperature, response_model, on_truncation, cache))
     if stray := stray_placeholder(template):
         instead = "" if _TEXT.search(template) else ", and without it the chunk comes at the end"
         log.warning("the prompt holds %s, which is sent as it is: only $text stands for the chunk%s", stray, instead)
@@ -129,8 +144,9 @@ def map_prompt(
 
 def check_prompt(prompt: PromptMap) -> PromptMap:
     """The same. ConfigError: what every call would be refused for, told before the first."""
-    from mrengine.providers.call.answers import check_call
+    from mrengine.providers.call.answers import check_cache, check_call
 
+    check_cache(prompt.cache)
     check_call(prompt.template, prompt.system, prompt.max_tokens, prompt.temperature, prompt.on_truncation)
     if not prompt.template.strip():
         raise ConfigError("the prompt is empty", setting="template")

@@ -110,7 +110,8 @@ class Request:
     """One request to a model, as a provider receives it.
 
     ``schema``: a JSON schema or None. ``timeout_s``: for the whole call. ``finish_s``: for a call whose answer has
-    begun, where that is longer.
+    begun, where that is longer. ``cache``: for how long the provider is asked to keep what the call begins with, its
+    schema, system and the first ``prefix`` characters of the prompt: "5m" or "1h".
     """
 
     model: str
@@ -126,6 +127,8 @@ class Request:
     finish_s: float = 0.0
     # The turns so far of a continuation or a re-ask: (role, content) pairs that follow the prompt.
     turns: tuple[tuple[str, str], ...] = field(default=(), repr=False)
+    cache: str | None = None
+    prefix: int = 0
 
 
 @dataclass(frozen=True, slots=True)

@@ -79,8 +79,8 @@ class BudgetClient:
         ``input_tokens`` by our own count, raised by the model's learned ratio if ``estimated``. ``bound_tokens``: an
         upper bound of the input, for ``Budget``. ``deadline``: on ``time.monotonic``. ``on_wait(model, wait_ms)`` is
         called once, if there is a wait. ``prefix``: the digest of what a provider may cache of the prompt: one call
-        goes first, the others when it has been answered. Raises Stopped, ModelUnavailable at the deadline, ModelRefused for a call
-        larger than the limit, BudgetExhausted, ConfigError.
+        goes first, the others when it has been answered. Raises Stopped, ModelUnavailable at the deadline,
+        ModelRefused for a call larger than the limit, BudgetExhausted, ConfigError.
         """
         if not prefix and self._unlimited.get(model, 0.0) > time.monotonic():
             return self._unmetered_lease(model)

@@ -29,6 +29,7 @@ line's end means nothing; in records it is worth more than a sentence's.
 from __future__ import annotations
 
 import re
+from abc import ABC, abstractmethod
 from typing import NamedTuple, Protocol
 
 __all__ = [
@@ -147,7 +148,7 @@ class Kind(Protocol):
         """What is lost for a chunk that begins at ``start``. Called for one start after another, forwards."""
 
 
-class Stateless:
+class Stateless(ABC):
     """A kind that knows all it needs from near the cut; inherit, and give ``name`` and ``boundaries``."""
 
     name = ""
@@ -161,9 +162,9 @@ class Stateless:
     def see(self, text: str, base: int) -> None:
         """Nothing is learnt in advance."""
 
+    @abstractmethod
     def boundaries(self, text: str, low: int, high: int) -> list[Boundary]:
-        """To be given."""
-        raise NotImplementedError
+        """As :class:`Kind` says."""
 
     def top(self, text: str, near: int, far: int, high: int) -> Boundary | None:
         """It is not quickly found; to be given where it is."""

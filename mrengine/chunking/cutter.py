@@ -26,6 +26,9 @@ _REACH = 0.5  # of a chunk: more is not left empty to keep a unit whole
 _BACK = 0.7  # and not more for what belongs to what follows
 _FEW = 2000  # tokens: below, a unit is large beside a chunk
 _MANY = 6000
+_SPARE_FEW, _SPARE_MANY = 0.19, 0.045
+_SURELY = 1.6  # times the spare part, over a quarter of a small chunk: so much is affordable however much was spent,
+# because chunks that leave no more than that empty leave half of it on average, which is less than the spare part
 _BLANKS = ("\n", "\r", " ", "\t")
 _NEARLY = 6  # characters: a line that lacks so few may fit
 _NONE = 1 << 30  # a level that no boundary has
@@ -43,12 +46,12 @@ def soft_window(target: int) -> float:
 
 
 def spare(target: int) -> float:
-    """What part of the chunks may stay empty on average: 16% of small ones, 4.5% of those of 6000 tokens and more."""
+    """What part of the chunks may stay empty on average: 19% of small ones, 4.5% of those of 6000 tokens and more."""
     if target <= _FEW:
-        return 0.16
+        return _SPARE_FEW
     if target >= _MANY:
-        return 0.045
-    return 0.16 - 0.115 * log(target / _FEW) / log(_MANY / _FEW)
+        return _SPARE_MANY
+    return _SPARE_FEW - (_SPARE_FEW - _SPARE_MANY) * log(target / _FEW) / log(_MANY / _FEW)
 
 
 class Cutter:
@@ -69,11 +72,13 @@ class Cutter:
         self._ends = kind.open_ends
         self._near = soft_window(target) if near is None else near
         self._spare = spare(target)
-        self._account = 3 * self._spare
+        self._account = 2 * self._spare
+        self._afforded = self._account  # what part of a chunk a unit may cost to be kept whole
 
     def spent(self, share: float) -> None:
         """Note that this share of a chunk stayed empty."""
         self._account = min(_REACH, self._account + self._spare - share)
+        self._afforded = max(self._account, _SURELY * self._spare)
 
     def cut(self, text: str, start: int, high: int, fits: Fits) -> int:
         """The best cut in ``start + 1 .. high``."""
@@ -119,7 +124,7 @@ class Cutter:
         """The begin of the outermost unit that is worth it; 0 if none is."""
         span = high - start
         near = high - int(span * self._near)
-        far = high - int(span * self._account)
+        far = high - int(span * self._afforded)
         chain, least = [], _NONE
         for boundary in reversed(found):
             if boundary[1] < least:
@@ -142,7 +147,7 @@ class Cutter:
         """The begin of the innermost unit, where it is too large, but what is first in it would fit; else 0."""
         span = high - start
         offset, _, whole = found[-1] if found else (0, 0, SOFT)
-        if whole != WHOLE or offset < high - int(span * self._account) or offset <= start:
+        if whole != WHOLE or offset < high - int(span * self._afforded) or offset <= start:
             return 0
         end = self._after(text, _NONE, high, min(len(text), offset + span))
         return offset if end and fits(offset, end) else 0

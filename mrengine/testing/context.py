@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from typing import Any
 
 from mrengine.log.format.instances import check_result_type, instance_of
-from mrengine.providers.call.answers import answer, check_call
+from mrengine.providers.call.answers import answer, check_cache, check_call
 from mrengine.providers.call.structured import schema_of
 from mrengine.providers.fake import Answer, FakeProvider, fake
 from mrengine.records import Chunk, Completion, ModelSpec, Request
@@ -93,9 +93,12 @@ class FakeContext(Context):
         model: str | None = None,
         reuse: bool = True,
         on_truncation: str = "error",
+        cache: str | None = None,
+        prefix: int = 0,
     ) -> Completion:
         """The fake's answer, checked, continued and validated like that of a model."""
         check_call(prompt, system, max_tokens, temperature, on_truncation)
+        keep = check_cache(cache, prefix)
         request = Request(
             model=model or self._model,
             prompt=prompt,
@@ -106,6 +109,8 @@ class FakeContext(Context):
             chunk_id=None if self.chunk is None else self.chunk.id,
             document_id=None if self.chunk is None else self.chunk.document_id,
             attempt=self._attempt,
+            cache=keep,
+            prefix=prefix,
         )
         return answer(self._send, request, response_model=response_model, on_truncation=on_truncation)
 

@@ -11,7 +11,7 @@ from typing import Any
 from mrengine.engine import protocol as m
 from mrengine.engine.protocol import WorkerConfig
 from mrengine.errors import ConfigError
-from mrengine.providers.call.answers import check_call
+from mrengine.providers.call.answers import check_cache, check_call
 from mrengine.providers.call.structured import schema_of
 from mrengine.records import Completion, Request, Usage
 from mrengine.worker.chunk_reader import TrackedChunk
@@ -147,6 +147,8 @@ class Context:
         model: str | None = None,
         reuse: bool = True,
         on_truncation: str = "error",
+        cache: str | None = None,
+        prefix: int = 0,
     ) -> Completion:
         """Ask a model; the answer is in the log before this chunk's result is.
 
@@ -155,9 +157,12 @@ class Context:
         the same two later. Where calls wait for a batch, the task is run again from its start when the answers are
         there; one with ``reuse=False`` is asked directly. ``max_tokens``: of the answer. ``response_model``: a pydantic
         model or a JSON schema; the validated value is ``completion.parsed``. ``on_truncation``: "error", "allow" or
-        "continue". Raises a :class:`mrengine.errors.ModelError`.
+        "continue". ``cache``: "auto" or "1h" where all calls begin alike, with their schema, their system and the first
+        ``prefix`` characters of the prompt: the provider is asked to cache that, where it is long enough, and one call
+        goes first. Raises a :class:`mrengine.errors.ModelError`.
         """
         check_call(prompt, system, max_tokens, temperature, on_truncation)
+        keep = check_cache(cache, prefix)
         index = self._services.models.index(model, self._task.model)
         request = Request(
             model=self._services.models.name(index) or "",
@@ -169,6 +174,8 @@ class Context:
             chunk_id=self._task.chunk,
             document_id=self._chunk.document_id,
             attempt=self._task.attempt,
+            cache=keep,
+            prefix=prefix,
         )
         self._calls.texts += [prompt, system or ""]
         text = self._chunk.text

@@ -15,6 +15,7 @@ from mrengine.errors import ModelError, ModelRefused, RateLimited
 from mrengine.log.format import codec, records
 from mrengine.providers.base import Stopped
 from mrengine.providers.call.error_map import turned_away
+from mrengine.providers.call.prefixes import cacheable, prefix_digest
 from mrengine.providers.call.structured import in_words
 from mrengine.providers.call.thoughts import apart
 from mrengine.providers.call.usages import completed
@@ -73,6 +74,7 @@ class LoggedCall:
         self._alternatives = alternatives
         self._turn, self._reusable, self._heard = turn, reusable, heard
         self._bound = 0
+        self._prefix = ""
         self._texts: list[str] = []  # what no message may repeat
         self._lease: Any = None
         self.cost_usd: float | None = 0.0
@@ -82,6 +84,8 @@ class LoggedCall:
         from mrengine.providers.call import context_window
         from mrengine.providers.call.retry import call
 
+        request = cacheable(request, self._model)
+        self._prefix = prefix_digest(request)
         self._texts = [self._chunk.text, request.prompt, request.system or ""]
         if self._model.context_window is not None:
             context_window.check(request, name=self._model.name, window=self._model.context_window)
@@ -136,6 +140,7 @@ class LoggedCall:
                     bound_tokens=self._bound,
                     stopping=stopping.is_set,
                     on_wait=waiting,
+                    prefix=self._prefix,
                 )
         except NoGrant:
             raise Stopped from None

@@ -56,6 +56,7 @@ class BudgetPort(Protocol):
         deadline: float | None = None,
         stopping: Callable[[], bool] | None = None,
         on_wait: Callable[[str, float], None] | None = None,
+        prefix: str = "",
     ) -> Lease:
         """Wait until a call of this size may be made, as :meth:`mrengine.budget.client.BudgetClient.acquire` does."""
 

@@ -30,6 +30,7 @@ _BESIDE = {
     _WORD: re.compile("[\\s、，。；：！？…”’」』）》】\u3041-\u30ff\u3400-\u9fff]"),
     _PART: re.compile(f"[{_LAST_MARK}]"),
 }
+_LONGEST = 16_000  # characters: what is longer is no word, and not looked through
 _NEAR = {_WORD: 64, _PART: 16}  # characters: to begin the next chunk with what does not fit costs little
 # A vowel that is written before its consonant begins a syllable in Thai and Lao; a consonant in Khmer and Burmese,
 # unless it is joined to the one before, or ends a syllable.
@@ -71,6 +72,7 @@ def _last_edge(edge: re.Pattern[str], text: str, start: int, high: int, fits: Ca
         return 0
     beside = _BESIDE[edge].search
     step, begin, end = 64, high, high
+    start = max(start, high - _LONGEST)
     while begin > start + 1:
         begin, end = max(start + 1, high - step), begin
         found = None

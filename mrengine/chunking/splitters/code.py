@@ -10,7 +10,7 @@ from __future__ import annotations
 import re
 from functools import lru_cache
 
-from mrengine.chunking.boundaries import OPEN_ENDS, RECORD, WHOLE, Boundary, Stateless, opening
+from mrengine.chunking.boundaries import OPEN_ENDS, RECORD, WHOLE, Boundary, Stateless
 
 __all__ = ["Code"]
 
@@ -31,11 +31,15 @@ _TAB = 4  # blanks
 
 
 class Code(Stateless):
-    """Source code by its indentation."""
+    """Source code by its level."""
 
     name = "code"
     outermost = RECORD
-    opens = opening(rf"[ \t]*(?:{_ABOVE}|\*(?:[^/]|$)|[rRuU]?\"{{3}}.*\"{{3}}$)")
+    # Most lines are told by their first letter.
+    opens = re.compile(
+        rf"[ \t]*(?=[-#=*_@/;%\[t\"rRuU])"
+        rf"(?:{_ABOVE}|#|[-=*_](?: ?[-=*_]){{2,}}$|@\S|\*(?:[^/]|$)|[rRuU]?\"{{3}}.*\"{{3}}$)"
+    )
     open_ends = (*OPEN_ENDS, "{", "(", "[", "\\", " =", "=>", "->", "&&", "||", "*/", " then", " do")
 
     def __init__(self, target: int) -> None:
@@ -51,6 +55,24 @@ class Code(Stateless):
         found = _lines(_BEGIN, text, max(low, 0), high)
         docs = _docs(text, max(low, 0), high) if self._has_docs else []
         return _outside(found, docs) if docs else found
+
+    def near(self, text: str, low: int, high: int) -> list[Boundary]:
+        """Only lines that are indented no more than the last one, for no others can be better."""
+        low = max(low, 0)
+        last = text.rfind("\n", low, high)
+        match = _BEGIN.match(text, last) if last >= 0 else None
+        while last >= 0 and not match:
+            last = text.rfind("\n", low, last)
+            match = _BEGIN.match(text, last) if last >= 0 else None
+        if (
+            not match
+            or match.lastindex != 1
+            or text[last - 1 : last] in ("(", ",", "\r")
+            or (self._has_docs and _docs(text, low, high))
+        ):
+            return self.boundaries(text, low, high)
+        width = len(match[1].expandtabs(_TAB))
+        return _lines(_within(min(width, _DEEPEST)), text, low, high)
 
     def top(self, text: str, near: int, far: int, high: int) -> Boundary | None:
         """The last line at the left margin behind a blank one."""
@@ -78,8 +100,9 @@ def _lines(pattern: re.Pattern[str], text: str, low: int, high: int) -> list[Bou
     """The boundaries at the lines that a pattern made like ``_BEGIN`` finds."""
     found: list[Boundary] = []
     attached, inside = False, 0  # inside: the parameters of a function
+    tabbed = text.find("\t", low, high + 100) >= 0
     for match in pattern.finditer(text, low, high + 100):
-        begin = match.start() + 1
+        begin, end = match.span(1)
         if begin > high:
             break
         if begin < inside:
@@ -87,12 +110,14 @@ def _lines(pattern: re.Pattern[str], text: str, low: int, high: int) -> list[Bou
         above = text[begin - 2 : begin - 1]
         parted = above == "\n" or (above == "\r" and text[begin - 3 : begin - 2] == "\n")
         if not attached or parted:
-            indent = match.group(1)
-            width = len(indent) if "\t" not in indent else len(indent.expandtabs(_TAB))
-            found.append((begin, RECORD + 2 * min(width, _DEEPEST) + (not parted), WHOLE))
-        attached = match.lastindex == 2
-        if match.lastindex == 3:
-            inside = text.find(f"\n{match.group(1)})", begin, begin + _PARAMETERS)
+            width = end - begin if not tabbed else len(match[1].expandtabs(_TAB))
+            if width > _DEEPEST:
+                width = _DEEPEST
+            found.append((begin, RECORD + 2 * width + (not parted), WHOLE))
+        last = match.lastindex
+        attached = last == 2
+        if last == 3:
+            inside = text.find(f"\n{match[1]})", begin, begin + _PARAMETERS)
     return found
 
 
@@ -106,8 +131,8 @@ def _within(width: int) -> re.Pattern[str]:
 _OUTERMOST = _within(0)
 
 
-def _docs(text: str, low: int, high: int) -> list[tuple[int, int]]:
-    """The spans of the doc strings that reach into ``low .. high``, from the begin of their first line to a line's."""
+def _docs(text: str, low: int, high: int) -> list[tuple[int, int, int]]:
+    """The doc strings that reach into ``low .. high``: from the begin of their first line to a line's; level."""
     found = []
     place = text.rfind('"""', max(0, low - _FAR), low)
     place = text.find('"""', low, high) if place < 0 else place
@@ -120,15 +145,16 @@ def _docs(text: str, low: int, high: int) -> list[tuple[int, int]]:
             )
             continue
         closed = text.find("\n", closed) + 1 if closed >= 0 else 0
-        found.append((begin, closed or len(text)))
+        width = len(text[begin:place].rstrip("rRuUfF").expandtabs(_TAB))
+        found.append((begin, closed or len(text), RECORD + 2 * min(width, _DEEPEST)))
         place = text.find('"""', max(low, closed or high), high)
     return found
 
 
-def _outside(found: list[Boundary], docs: list[tuple[int, int]]) -> list[Boundary]:
-    """The boundaries, those inside of doc strings deeper, and none before a doc string and right behind one."""
-    for begin, end in docs:
-        behind = next((at for at, _, _ in found if at >= end), -1)
+def _outside(found: list[Boundary], docs: list[tuple[int, int, int]]) -> list[Boundary]:
+    """The boundaries, those inside of doc strings deeper; none before one, nor where its own block goes on behind."""
+    for begin, end, inner in docs:
+        behind = next((at if level >= inner else -1 for at, level, _ in found if at >= end), -1)
         found = [
             (at, level + _DOC_INSIDE if begin <= at < end else level, whole)
             for at, level, whole in found

@@ -2,24 +2,28 @@
 
 from __future__ import annotations
 
+import re
 from bisect import bisect_left
 from collections.abc import Callable
 
 __all__ = ["Headings"]
 
 _LONGEST = 200  # characters of a title
+_NONE = 1 << 30  # a level that no heading has
+_MARK = 4  # characters: a mark, and the newline before it, are no longer
 _RULES = ("=", "-")  # what the line below a title may be made of
 
 
 class Headings:
     """The headings in force at one place after another; the text is read once.
 
-    ``marks``: what a heading, or the rule below one, begins with, newline first. ``read(text, offset)``: level (1 is
-    outermost) and title of what has its mark's second character there; None if that is no heading.
+    ``mark``: what a heading, or the rule below one, begins with; the begin of its line is looked for here. ``read(text,
+    offset)``: level (1 is outermost) and title of what has its mark there; None if that is no heading.
     """
 
-    def __init__(self, marks: tuple[str, ...], read: Callable[[str, int], tuple[int, str] | None]) -> None:
-        self._marks = marks
+    def __init__(self, mark: str, read: Callable[[str, int], tuple[int, str] | None]) -> None:
+        self._first = re.compile(mark).match
+        self._marks = re.compile(rf"\n(?={mark})").finditer  # one pass over the newlines
         self._read = read
         self._stack: list[tuple[int, str]] = []
         self._places: list[int] = []  # where marks are that were not read yet; in characters of the document
@@ -30,10 +34,10 @@ class Headings:
         """The titles above ``start`` of the window, outermost first. ``inside``: whether a place has no headings."""
         self._find(text, base)
         until = bisect_left(self._places, start + base)
-        for place in self._places[:until]:
-            if not (inside and inside(place - base)):
-                self._note(text, place - base)
-        del self._places[:until]
+        if until:
+            here = [place - base for place in self._places[:until]]
+            self._note(text, [place for place in here if not inside(place)] if inside else here)
+            del self._places[:until]
         if not self._stack:
             return ()
         least = self._next_level(text, start)
@@ -43,12 +47,12 @@ class Headings:
         """Find the marks in the text that is new; one at its end may not be complete yet."""
         if base + len(text) == self._seen:
             return
-        if self._seen == 0 and text.startswith(tuple(mark[1:] for mark in self._marks)):
+        if self._seen == 0 and self._first(text):
             self._places.append(0)
-        low = max(0, self._seen - base - max(map(len, self._marks)))
-        last = self._places[-1] if self._places else -1
-        found = sorted({at + 1 + base for mark in self._marks for at in _places(text, mark, low, len(text))})
-        self._places += [place for place in found if place > max(last, self._known)]
+        low = max(0, self._seen - base - _MARK)
+        last = max(self._places[-1] if self._places else -1, self._known)
+        found = [match.start() + 1 + base for match in self._marks(text, low)]
+        self._places += [place for place in found if place > last]
         self._known = max(self._known, self._places[-1]) if self._places else self._known
         self._seen = base + len(text)
 
@@ -60,21 +64,19 @@ class Headings:
         below = text.find("\n", start) + 1
         if not found and text[below : below + 1] in _RULES:
             found = self._read(text, below)
-        return found[0] if found else 1 << 30
+        return found[0] if found else _NONE
 
-    def _note(self, text: str, place: int) -> None:
-        found = self._read(text, place)
-        if found:
-            level, title = found
-            while self._stack and self._stack[-1][0] >= level:
-                self._stack.pop()
-            self._stack.append((level, title[:_LONGEST]))
-
-
-def _places(text: str, mark: str, low: int, high: int) -> list[int]:
-    found = []
-    place = text.find(mark, low, high)
-    while place >= 0:
-        found.append(place)
-        place = text.find(mark, place + 1, high)
-    return found
+    def _note(self, text: str, places: list[int]) -> None:
+        """Take the headings at these marks. Read backwards: what lies before one that is as far out is no longer seen."""
+        new: list[tuple[int, str]] = []
+        least = _NONE
+        for place in reversed(places):
+            found = self._read(text, place)
+            if found and found[0] < least:
+                least = found[0]
+                new.append((least, found[1][:_LONGEST]))
+                if least == 1:
+                    break
+        while self._stack and self._stack[-1][0] >= least:
+            self._stack.pop()
+        self._stack += reversed(new)

@@ -55,7 +55,7 @@ class Json:
         self._scan = _Scanner()
         self._base = 0
         self._spare = spare(target)
-        self._account = _SAVED
+        self._account = 2 * self._spare
         self._measured = target >= _FEW  # of small chunks no fill is promised
 
     def see(self, text: str, base: int) -> None:
@@ -120,9 +120,12 @@ class Json:
         span = high - start
         near = bisect_left(begins, high - int(span * self._window / 2))
         outermost = _first_that_fits(near, lambda number: fits(*bare(number)))
-        costly = self._account < 0
-        while outermost < near and begins[outermost] < high - span * self._window and (costly or is_array(outermost)):
-            outermost += 1  # an array is kept whole only where that costs little
+        cheap, afforded = high - int(span * self._window), high - int(span * max(self._account, 0))
+        while outermost < near and begins[outermost] < cheap:
+            if (self._measured and begins[outermost] < afforded) or is_array(outermost):
+                outermost += 1  # an array is kept whole only where that costs little
+            else:
+                break
         if outermost < len(torn):
             # It may need the room of the blanks before it.
             inner, behind = bare(outermost)
@@ -135,7 +138,7 @@ class Json:
         return _before_escape(text, begins[-1], self._prose.cut(text, begins[-1], high, fits))
 
     def spent(self, share: float) -> None:
-        """Note that this share of a chunk stayed empty: while more did than may, objects are kept whole no more."""
+        """Note that this share of a chunk stayed empty: what an object may cost is what was saved."""
         if self._measured:
             self._account = min(_SAVED, self._account + self._spare - share)
 

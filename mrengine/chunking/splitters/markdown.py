@@ -26,7 +26,7 @@ from mrengine.chunking.splitters.prose import TITLES, Prose
 __all__ = ["Markdown", "looks"]
 
 _ITEM = re.compile(r"[-*+•][ \t]|\d{1,9}[.)][ \t]")
-_HEADINGS = ("\n#", "\n=", "\n--")  # so begin headings, and the rules below
+_HEADINGS = "#|=|--"  # so begin headings, and the rules below
 _BLANK = (" ", "\t", "\r", "\n")
 _DEEP = 1000  # the levels inside a fenced block
 _LONG = 4000  # characters of a table's first two lines

@@ -47,7 +47,7 @@ _FURNITURE = re.compile(
 )
 _GAP = re.compile(r"[^\s.!?:;,]\s{2,}\S")  # not the two blanks behind a sentence
 _DIGITS = re.compile(r"\d+")
-_BEGINS = re.compile(r"\s*(?:[\[(<#*|\"']*)([A-Za-z]+|\d+)?([^\w\s]+|\s)")
+_BEGINS = re.compile(r"\s*(?:[\[(<#*|\"']*)([^\W\d_]+|\d+)?([^\w\s，。、！？]+|\s)")
 _OTHER = frozenset("|#-*+>=~`:<•")  # a row, a heading, an item, a fence: nothing that is wrapped
 _ANY_ITEM = re.compile(
     rf"\n{ITEM_MARK.pattern}".replace("?P<named>", "?:")
@@ -55,7 +55,7 @@ _ANY_ITEM = re.compile(
     .replace("?P<letter>", "?:")
     .replace("?P<bullet>", "?:")
 )
-_LEARNT = 90  # lines
+_LEARNT = 64  # lines
 _LOOKED = 2500  # characters: in three such parts of a window an item is looked for
 _INDENTED = 12  # characters: behind them, wide gaps are those of a table
 _LONG_WORD = 10  # characters
@@ -83,12 +83,14 @@ class Prose(Stateless):
         begin = max(0, self._seen - base)
         self._seen = base + len(text)
         new = unified(text[begin:])
-        lines = new[: 80 * _LEARNT].split("\n")[:-1]
+        head = new[: 80 * _LEARNT]
+        lines = head.split("\n")[:-1]
         if len(lines) > 2:
             self._learn([line.rstrip() for line in lines[:_LEARNT]])
         third = len(new) // 3
         marked = any(_ANY_ITEM.search(new, at, at + _LOOKED) for at in (0, third, 2 * third))
-        rows = self._whole or any(map(_has_cells, lines[:_LEARNT]))
+        divided = "  " in head or "\t" in head or " | " in head
+        rows = self._whole or (divided and any(map(_has_cells, lines[:_LEARNT])))
         self.outermost = ITEM if marked else LINE if rows and len(lines) > 2 else _NONE
         self._heads = _running_heads(lines) if self._wrapped else frozenset()
 
@@ -152,15 +154,16 @@ class Prose(Stateless):
 
     def line(self, begin: int, line: str, above: str, parted: bool) -> Boundary | None:
         """What begins at a line, below the line above (blank lines and furniture between them: ``parted``)."""
-        ended = not above or above[-1] in _ENDS
-        if above[-1:] == "." and is_abbreviation(above, len(above) - 1):
-            ended = False
         if not parted and _has_cells(line) and _has_cells(above):
             return begin, LINE, WHOLE  # a row of a table
-        if self._goes_on(line, above, parted, ended):
+        body = line.lstrip()
+        if body.startswith(("-- ", "— ")):
+            return None  # it says who wrote what stands above
+        ended = not self._wrapped or _has_ended(above)
+        if not ended and self._goes_on(line, body, above, parted):
             return None
         mark = ITEM_MARK.match(line)
-        if mark and (parted or ended or not self._wrapped):
+        if mark and (parted or ended):
             return begin, ITEM + _RANK[mark.lastgroup or "bullet"] + min(mark.start(mark.lastgroup or 0), 80), WHOLE
         if parted:
             return begin, PARAGRAPH, SOFT
@@ -168,14 +171,16 @@ class Prose(Stateless):
             return begin, LINE, self._whole
         return (begin, PARAGRAPH + 1, SOFT) if ended and not self._is_forced(above, line) else None
 
-    def _goes_on(self, line: str, above: str, parted: bool, ended: bool) -> bool:
-        """Whether a line goes on with a sentence, or says who wrote what stands above."""
-        body = line.lstrip()
-        if body.startswith(("-- ", "— ")):
-            return True
-        if not self._wrapped or ended:
-            return False
+    def _goes_on(self, line: str, body: str, above: str, parted: bool) -> bool:
+        """Whether a wrapped line goes on with the sentence above."""
         return body[0].islower() or len(above) > 0.7 * self._width or (not parted and self._is_forced(above, line))
+
+
+def _has_ended(above: str) -> bool:
+    """Whether a line is the end of a sentence, as far as its last mark tells."""
+    if not above:
+        return True
+    return above[-1] in _ENDS and not (above[-1] == "." and is_abbreviation(above, len(above) - 1))
 
 
 def _has_cells(line: str) -> bool:
@@ -197,7 +202,7 @@ def _begin_alike(lines: list[str]) -> bool:
         return False
     shapes = Counter(_shape(line) for line in said)
     shape, most = shapes.most_common(1)[0]
-    return most > 0.6 * len(said) and len(said) > 3 and shape not in ("a ", "A ")
+    return most > 0.6 * len(said) and len(said) > 3 and shape not in ("", "a ", "A ")
 
 
 def _shape(line: str) -> str:

@@ -51,19 +51,17 @@ class PretokenCache:
         """Where each token ends in ASCII bytes without NULs, given the begins and sizes of the pretokens."""
         kinds = self._kinds(data, starts, sizes)
         ends = starts + sizes
-        several = numpy.flatnonzero(kinds)
+        several = numpy.flatnonzero(kinds != 0)  # of booleans they are found several times as fast
         if not len(several):
             return ends
         kinds, first = kinds.take(several), self._first
         low = first.take(kinds)
         more = first.take(kinds + 1) - low  # ends of tokens inside a pretoken, without the one at its own end
-        places = numpy.ones(len(ends), numpy.int64)
-        places[several] += more
-        places = places.cumsum() - 1
-        token_ends = numpy.empty(int(places[-1]) + 1, numpy.int64)
-        token_ends[places] = ends
+        counts = numpy.ones(len(ends), numpy.int64)
+        counts[several] += more
+        token_ends = ends.repeat(counts)
         nth = self._nth(more)
-        where = (places.take(several) - more).repeat(more) + nth
+        where = (several + more.cumsum() - more).repeat(more) + nth
         token_ends[where] = starts.take(several).repeat(more) + self._inner.take(low.repeat(more) + nth)
         return token_ends
 
@@ -75,8 +73,8 @@ class PretokenCache:
     def _kinds(self, data: bytes, starts: Any, sizes: Any) -> Any:
         """The kind of each pretoken."""
         eights = numpy.ndarray((len(data) + 8,), "<u8", data + bytes(16), 0, (1,))  # the eight bytes from each on
-        low = eights.take(starts)
-        low &= self._masks.take(numpy.minimum(sizes, 8))
+        low = eights.take(starts)  # it copies them all, and is twice as fast for that
+        low &= self._masks.take(sizes, mode="clip")
         kinds = self._short.look(low)
         long = numpy.flatnonzero(sizes > 8)
         kinds[long] = 0
@@ -85,7 +83,7 @@ class PretokenCache:
             kinds[new] = self._looked_up(self._short, data, starts.take(new), sizes.take(new), low.take(new))
         medium = long[sizes.take(long) <= 16]
         low = low.take(medium)
-        high = eights.take(starts.take(medium) + 8)
+        high = eights[starts.take(medium) + 8]
         high &= self._masks.take(sizes.take(medium) - 8)
         kinds[medium] = found = self._medium.look(low, high)
         new = numpy.flatnonzero(found < 0)

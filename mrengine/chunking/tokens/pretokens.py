@@ -84,10 +84,11 @@ class Pretokens:
         code[:-1] += white[1:]
         code[-1] += 1
         answers = code.tobytes().translate(self._answers)
-        open_places = answers.count(_DEPENDS)
+        answer = numpy.frombuffer(answers, numpy.uint8)
+        open_places = numpy.count_nonzero(answer == _DEPENDS)
         if open_places > len(data) >> 4:
             return None
-        begins = numpy.frombuffer(answers, numpy.uint8) == 1
+        begins = answer == 1
         begins[0] = True
         self._numbers(begins, what == _DIGIT)
         if open_places:
@@ -95,7 +96,7 @@ class Pretokens:
         if not self._modern:
             self._end(begins, classes)
         if b"'" in data:
-            self._contractions(begins, data, classes)
+            self._contractions(begins, data, classes, what)
         return begins
 
     def _numbers(self, begins: Any, digit: Any) -> None:
@@ -135,11 +136,18 @@ class Pretokens:
         begins[first + 1 :] = False
         begins[first : first + 1] = True
 
-    def _contractions(self, begins: Any, data: bytes, classes: bytes) -> None:
+    def _contractions(self, begins: Any, data: bytes, classes: bytes, what: Any) -> None:
         """``'s``, ``'ll`` and so on: the end of a word in o200k, pretokens of their own in cl100k."""
+        places = numpy.flatnonzero(numpy.frombuffer(data, numpy.uint8) == ord("'"))
+        places = places[what.take(places + 1, mode="clip") <= _UPPER]
+        if self._modern:
+            places = places[what.take(places - 1, mode="clip") <= _UPPER]
         after = 0
-        for match in _CONTRACTION.finditer(data):
-            begin, end = match.span()
+        for begin in places.tolist():
+            match = _CONTRACTION.match(data, begin)
+            if not match:
+                continue
+            end = match.end()
             before = classes[begin - 1] if begin else _NEWLINE
             if self._modern and (before not in _LETTERS or begin == after):
                 continue

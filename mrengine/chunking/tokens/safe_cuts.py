@@ -37,6 +37,8 @@ _OLD = re.compile("|".join((_BEFORE_BLANK, _BEFORE_MARK, _LETTER_DIGIT)))
 
 # Part of rules 2 and 3. It begins with a character set, to which the re module skips three times as fast.
 _NEAR = re.compile(rf"[0-9A-Za-z](?=[{_PUNCTUATION} \t])").search
+# No safe cut is without one of these beside it: long runs of a mark are passed over thirty times as fast.
+_BESIDE = re.compile(f"[\n 0-9A-Za-z{_SPACE}{_CJK}]").search
 
 
 class SafeCuts:
@@ -70,8 +72,9 @@ class SafeCuts:
         while True:
             begin = max(low, high - step)
             found = None
-            for match in self._finditer(text, begin, high):
-                found = match
+            if step == 64 or _BESIDE(text, max(begin - 1, 0), high + 1):
+                for match in self._finditer(text, begin, high):
+                    found = match
             if found is not None:
                 return found.start()
             if begin == low:

@@ -43,6 +43,18 @@ def check_call(prompt: Any, system: Any, max_tokens: Any, temperature: Any, on_t
         raise ConfigError(f"on_truncation={on_truncation!r}: it is one of {told}", setting="on_truncation")
 
 
+CACHES = {"auto": "5m", "5m": "5m", "1h": "1h", "off": None, None: None}
+
+
+def check_cache(cache: Any, prefix: Any = 0) -> str | None:
+    """For how long a prefix is to be cached; None: not at all. ConfigError."""
+    if cache not in CACHES:
+        raise ConfigError(f'cache={cache!r}: it is one of "auto", "1h" and "off"', setting="cache")
+    if type(prefix) is not int or prefix < 0:
+        raise ConfigError(f"prefix is a number of characters, 0 or more, not {prefix!r}", setting="prefix")
+    return CACHES[cache]
+
+
 def answer(ask: Ask, request: Request, *, response_model: Any = None, on_truncation: str = "error") -> Completion:
     """Get a whole and valid answer. ``ask`` makes one call, with its retries.
 

@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from mrengine.providers.call.counting import usage_in
+from mrengine.providers.call.prefixes import parted
 from mrengine.providers.call.structured import boxed, in_words
 from mrengine.providers.call.thoughts import apart
 from mrengine.providers.http.apis import NotAnAnswer, Refused, clean
@@ -36,10 +37,8 @@ def body(request: Request, *, model: str, params: Mapping[str, Any], dialect: Qu
     """The request's JSON. A schema is a tool that the model must call: the form which every Claude understands."""
     schema = request.schema
     native = boxed(schema) if schema is not None and dialect.native_schema else None
-    prompt = clean(request.prompt)
-    if schema is not None and native is None:
-        prompt += in_words(schema)
-    messages = [{"role": "user", "content": prompt}]
+    head, tail = parted(request, "" if schema is None or native is not None else in_words(schema), clean)
+    messages: list[dict[str, Any]] = [{"role": "user", "content": head + tail}]
     messages += ({"role": role, "content": clean(text)} for role, text in request.turns)
     sent: dict[str, Any] = {"model": model, "max_tokens": request.max_tokens, "messages": messages}
     sent["stream"] = dialect.stream
@@ -50,8 +49,25 @@ def body(request: Request, *, model: str, params: Mapping[str, Any], dialect: Qu
     if native:
         sent["tools"] = [{"name": _TOOL, "description": "Give the answer.", "input_schema": native}]
         sent["tool_choice"] = {"type": "tool", "name": _TOOL, "disable_parallel_tool_use": True}
+    if request.cache:
+        _mark(sent, head, tail, ttl=request.cache)
     sent.update(params)
     return sent
+
+
+def _mark(sent: dict[str, Any], head: str, tail: str, *, ttl: str) -> None:
+    """Mark the last block that all calls have in common; what comes before it (tools, system) is cached with it.
+
+    https://platform.claude.com/docs/en/build-with-claude/prompt-caching
+    """
+    mark = {"type": "ephemeral"} if ttl == "5m" else {"type": "ephemeral", "ttl": ttl}
+    if head.strip() and tail.strip():
+        first = {"type": "text", "text": head, "cache_control": mark}
+        sent["messages"][0]["content"] = [first, {"type": "text", "text": tail}]
+    elif str(sent.get("system", "")).strip():
+        sent["system"] = [{"type": "text", "text": sent["system"], "cache_control": mark}]
+    elif sent.get("tools"):
+        sent["tools"][-1]["cache_control"] = mark
 
 
 def answer(data: Any, *, model: str, reasoning: str = "drop") -> Completion:

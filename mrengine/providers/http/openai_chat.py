@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from mrengine.providers.call.counting import usage_in
+from mrengine.providers.call.prefixes import parted
 from mrengine.providers.call.structured import boxed, in_words, strict
 from mrengine.providers.call.thoughts import apart
 from mrengine.providers.http.apis import NotAnAnswer, Refused, clean
@@ -47,10 +48,8 @@ def body(request: Request, *, model: str, params: Mapping[str, Any], dialect: Qu
     """The request's JSON. ``temperature`` is left out for models that refuse the whole call because of it."""
     schema = request.schema
     native = boxed(schema) if schema is not None and dialect.native_schema else None
-    prompt = clean(request.prompt)
-    if schema is not None and native is None:
-        prompt += in_words(schema)
-    messages = [{"role": "user", "content": prompt}]
+    head, tail = parted(request, "" if schema is None or native is not None else in_words(schema), clean)
+    messages = [{"role": "user", "content": head + tail}]
     if request.system is not None:
         messages.insert(0, {"role": "system", "content": clean(request.system)})
     messages += ({"role": role, "content": clean(text)} for role, text in request.turns)

@@ -65,7 +65,8 @@ def adapted(request: Request, dialect: Quirks) -> Request:
     """The request as an endpoint takes it, whatever its shape."""
     if request.system is None or dialect.system:
         return request
-    return replace(request, system=None, prompt=f"{request.system}\n\n{request.prompt}")
+    prefix = request.prefix + len(request.system) + 2
+    return replace(request, system=None, prompt=f"{request.system}\n\n{request.prompt}", prefix=prefix)
 
 
 def learned(dialect: Quirks, request: Request, sent: bytes, status: int, refusal: bytes) -> Quirks | None:

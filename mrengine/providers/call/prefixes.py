@@ -1,0 +1,52 @@
+"""What a provider may cache of a prompt: schema, system and the beginning that all calls have in common."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from dataclasses import replace
+from hashlib import blake2b
+
+from mrengine.providers.models.model import Model
+from mrengine.records import Request
+
+__all__ = ["cacheable", "parted", "prefix_digest"]
+
+SHORTEST = 1024  # tokens of a prefix that is cached, where the model's own minimum is not known
+_BYTES_A_TOKEN = 3.5  # rather too few: a mark on a prefix that is too short costs nothing
+_REMOTE = frozenset({"openai", "anthropic", "http"})
+
+
+def cacheable(request: Request, model: Model) -> Request:
+    """The same request; without ``cache`` where its provider would not cache what it begins with."""
+    if not request.cache:
+        return request
+    least = model.cache_min or SHORTEST
+    long = sum(len(part.encode("utf-8", "surrogatepass")) for part in _parts(request)) >= least * _BYTES_A_TOKEN
+    return request if long and model.kind in _REMOTE else replace(request, cache=None)
+
+
+def prefix_digest(request: Request) -> str:
+    """What tells one prefix from another; "" for a request that has none to cache."""
+    if not request.cache:
+        return ""
+    hasher = blake2b(digest_size=12)
+    for part in _parts(request):
+        encoded = part.encode("utf-8", "surrogatepass")
+        hasher.update(len(encoded).to_bytes(8, "big") + encoded)
+    return hasher.hexdigest()
+
+
+def _parts(request: Request) -> tuple[str, str, str]:
+    schema = "" if request.schema is None else json.dumps(request.schema, ensure_ascii=False)
+    return schema, request.system or "", request.prompt[: request.prefix]
+
+
+def parted(request: Request, words: str, clean: Callable[[str], str]) -> tuple[str, str]:
+    """(what may be cached, the rest) of a prompt. ``words``: the schema, where it has to be told: after a prompt, but
+    before what differs between calls where that begins.
+    """
+    if not request.cache:
+        return "", clean(request.prompt) + words
+    head, tail = clean(request.prompt[: request.prefix]), clean(request.prompt[request.prefix :])
+    return (f"{words.lstrip()}\n\n{head}" if words else head), tail
