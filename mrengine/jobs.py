@@ -64,6 +64,7 @@ class Job:
                 cost_usd=None if None in costs else float(sum(cost for cost in costs if cost is not None)),
                 eta_s=pace.eta_s(index.total - index.done - index.failed) if running else None,
                 updated=max(state.updated, os.fstat(stored.reader.fd).st_mtime),
+                batches=tuple(_batches(stored)),
                 reason="" if running or state.closed is None else _reason(state.closed.summary),
                 **_facts(stored, self.folder),
             )
@@ -94,8 +95,13 @@ class Job:
         """The failures so far, lazily."""
         return self.results().failures
 
-    def cancel(self) -> None:
-        """Stop the job where it runs, and let no run of it start until ``uncancel()``."""
+    def cancel(self, *, wait_s: float = 600.0) -> int:
+        """Stop the job where it runs, and let no run of it start until ``uncancel()``.
+
+        Its batches are cancelled with the provider, and what they had done by then is kept. Where nobody runs it, that
+        is done here, for ``wait_s`` at most; returns how many are still under way. ConfigError: the job is cancelled,
+        but its batches cannot be: a key is missing.
+        """
         self._open().close()
         mark = self.folder / "cancelled"
         try:
@@ -105,6 +111,9 @@ class Job:
             raise JobNotFound(f"job {self.job_id!r} was purged just now", job_id=self.job_id) from None
         except OSError as error:
             raise _unwritable(self.folder, error) from error
+        from mrengine.host.cancel_batches import cancel_batches
+
+        return cancel_batches(self.job_id, self.folder, wait_s=wait_s)
 
     def uncancel(self) -> None:
         """Let it run again."""
@@ -161,6 +170,13 @@ def _size(folder: Path) -> int:
         for entry in entries:
             size += entry.stat(follow_symlinks=False).st_size
     return size
+
+
+def _batches(stored: ResumeEngine) -> Iterator[Mapping[str, Any]]:
+    for one in stored.state.batches.batches.values():
+        record, facts = one.record, one.record.facts
+        told = {"batch_id": record.name, "state": record.state, "model": record.model, "requests": one.requests}
+        yield {**told, "began": one.began, **{name: facts[name] for name in ("answered", "refused") if name in facts}}
 
 
 def _reason(summary: Mapping[str, Any]) -> str:

@@ -198,7 +198,8 @@ class Grant:
 class Estimate:
     """What a job would do and cost, given what is ``assumed``. Nothing was called, and it is no upper bound.
 
-    ``output_tokens``: as many as the calls allow (``max_tokens``). ``cost_usd``: None where a price is unknown.
+    ``output_tokens``: as many as the calls allow (``max_tokens``). ``cost_usd``: None where a price is unknown;
+    ``batch_cost_usd``: the same in batches, None where a model has none.
     """
 
     chunks: int
@@ -208,6 +209,7 @@ class Estimate:
     output_tokens: int = 0
     calls_per_chunk: float = 1.0
     assumed: tuple[str, ...] = ()
+    batch_cost_usd: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -233,6 +235,7 @@ class JobStatus:
     usage: Usage = Usage()  # of all runs
     size_bytes: int = 0  # of the job's folder
     folder: str = ""
+    batches: tuple[Mapping[str, Any], ...] = ()  # batch_id, state, model, requests, began; answered, refused
 
 
 @dataclass(frozen=True, slots=True)

@@ -19,7 +19,7 @@ from mrengine.providers.call.usages import completed
 from mrengine.providers.http.endpoint import HttpProvider
 from mrengine.providers.http.headers import Headers
 from mrengine.providers.models.model import Model
-from mrengine.records import Completion, Request, Usage
+from mrengine.records import Completion, Price, Request, Usage
 from mrengine.worker.turns import turn_of
 
 __all__ = ["Collected", "Reader", "request_of"]
@@ -63,6 +63,7 @@ class Reader:
         self._provider = HttpProvider(model, Headers(replace(model, kind="http")), base_url=model.base_url or "")
 
         self._said = self._provider.dialect  # how what is collected was said
+        self._price = model.price
 
     def encoded(self, request: Request) -> bytes:
         """The body of a request."""
@@ -83,6 +84,7 @@ class Reader:
         """Append a CALL for each answer that the log has not yet. ModelError: the files cannot be fetched."""
         found, asked, mine = Collected(), view.state.batches.wanted, frozenset(batch.digests)
         self._said = self._provider.dialect
+        self._price = self.model.price or _price(batch.record.facts.get("price"))
         ran_ms = (time.time() - batch.began) * 1e3
         for number, answer in enumerate(client.answers(seen), 1):
             digest = _digest(answer.custom_id)
@@ -136,7 +138,7 @@ class Reader:
     def _call(
         self, record: RequestRecord, request: Request, answer: Completion, append: Append, *, reusable: bool = True
     ) -> None:
-        price = self.model.price
+        price = self._price
         text = answer.text
         if len(text) > LARGEST_TEXT:  # no record holds it
             text, reusable = "", False
@@ -164,6 +166,14 @@ def _told(answer: Answer) -> str:
     told: Any = json.dumps({"status": answer.status, "body": body[: LARGEST_TEXT // 8]}, ensure_ascii=False)
     assert told.startswith(REFUSED)
     return str(told)
+
+
+def _price(told: Any) -> Price | None:
+    """As the batch's own record has it."""
+    try:
+        return Price(*told) if isinstance(told, list) else None
+    except TypeError:
+        return None
 
 
 def _digest(custom_id: str) -> bytes:

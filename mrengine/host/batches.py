@@ -10,9 +10,9 @@ import logging
 import re
 import secrets
 import time
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import replace
+from dataclasses import astuple, replace
 from hashlib import blake2b
 from pathlib import Path
 from typing import Any, Protocol
@@ -20,7 +20,6 @@ from typing import Any, Protocol
 from mrengine.errors import LogError, ModelError
 from mrengine.host.batch_answers import Reader, request_of
 from mrengine.host.batch_budget import Allowance
-from mrengine.host.requests import RunConfig
 from mrengine.job.driver import Ended
 from mrengine.log.format import codec
 from mrengine.log.format.batch_records import BatchRecord, pack_batch
@@ -30,7 +29,7 @@ from mrengine.log.view.job_view import ResumeEngine
 from mrengine.providers.batches.client import BatchClient, Limits, Seen, Upload
 from mrengine.providers.batches.connect import connect_batches
 from mrengine.providers.models.model import Model
-from mrengine.records import Batch
+from mrengine.records import Batch, Budget
 
 __all__ = ["BatchDesk", "BatchLog"]
 
@@ -69,7 +68,8 @@ class BatchDesk:
 
     def __init__(
         self,
-        config: RunConfig,
+        models: Sequence[Model],
+        budget: Budget | None,
         batch: Batch,
         job_id: str,
         folder: Path,
@@ -77,9 +77,9 @@ class BatchDesk:
         detach: bool,
         clock: Callable[[], float] = time.time,
     ) -> None:
-        self._config, self._batch, self._job_id, self._folder = config, batch, job_id, folder
+        self._budget, self._batch, self._job_id, self._folder = budget, batch, job_id, folder
         self._detach, self._clock = detach, clock
-        own = [one for model in config.models for one in (model, *model.fallbacks)]
+        own = [one for model in models for one in (model, *model.fallbacks)]
         self.models: dict[str, Model] = {model.name: model for model in own}
         self._clients: dict[str, BatchClient] = {}
         self._readers: dict[str, Reader] = {}
@@ -178,7 +178,7 @@ class BatchDesk:
 
     def _submit(self, place: BatchLog, ledger: BatchLedger) -> dict[str, Any] | None:
         """Send what is wanted, as far as limits and budget allow; what is to be said where the latter did not."""
-        budget = self._config.settings.budget
+        budget = self._budget
         used = place.view.state.call_totals if budget is None or budget.per == "job" else self._of_this_run(place)
         allowance = Allowance(budget, ledger, used, self.models)
         groups: dict[str, list[tuple[bytes, Wanted]]] = {}
@@ -239,7 +239,9 @@ class BatchDesk:
             since = client.newest()
         except ModelError as error:
             return self._put_off(model, error)
-        facts = {"requests": len(digests), "bytes": upload.bytes, "since": since}
+        facts: dict[str, Any] = {"requests": len(digests), "bytes": upload.bytes, "since": since}
+        if model.price is not None:  # whoever collects may not know it
+            facts["price"] = list(astuple(model.price))
         record = BatchRecord(
             ledger.next_number(),
             self._clock(),

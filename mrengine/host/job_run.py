@@ -214,7 +214,9 @@ class JobRun:
             if batch is None and self.follower.view.state.batches.under_way():
                 batch = Batch() if settings.batch is None else Batch(deadline_s=0)
             if batch is not None:
-                self._desk = BatchDesk(self.config, batch, self.job_id, self.folder, detach=self._detach)
+                self._desk = BatchDesk(
+                    self.config.models, settings.budget, batch, self.job_id, self.folder, detach=self._detach
+                )
         return self._desk
 
     def _begin_round(self, round_: int) -> None:
