@@ -115,7 +115,9 @@ def provider(kind: str) -> Callable[[str, int], Callable[[], Call]]:
         connected = connect(model, slots=threads)
 
         def call(prompt: str) -> str:
-            return retried(connected, Request("any", prompt, max_tokens=64), deadline=time.monotonic() + 60).text
+            return retried(
+                connected.complete, Request("any", prompt, max_tokens=64), deadline=time.monotonic() + 60
+            ).text
 
         return lambda: call
 

@@ -13,9 +13,10 @@ from mrengine._version import __version__
 if TYPE_CHECKING:
     from mrengine.budget import TokenBucketManager
     from mrengine.chunking import safe_chunk
-    from mrengine.errors import Retry
+    from mrengine.errors import Retry, UrlRefused
     from mrengine.jobs import Job
     from mrengine.log.view.job_view import ResumeEngine
+    from mrengine.outputs.run_result import RunResult
     from mrengine.prompts import map_prompt
     from mrengine.providers.models.balancer import ModelLoadBalancer
     from mrengine.records import (
@@ -29,14 +30,13 @@ if TYPE_CHECKING:
         ModelSpec,
         Price,
         RateLimit,
-        RunResult,
         RunSummary,
         Usage,
     )
     from mrengine.reducers import collect, concatenate, consensus_aggregator, medical_report_aggregator
     from mrengine.reducers.tree import tree_reduce
     from mrengine.runner import MapReduceRunner
-    from mrengine.sources import read_jsonl, read_source
+    from mrengine.sources import Loader, Url, read_folder, read_jsonl, read_source, read_table
     from mrengine.summarizer import Summary, summarize
     from mrengine.worker.context import Context
 
@@ -44,9 +44,10 @@ _HOMES = {
     "mrengine.budget": ("TokenBucketManager",),
     "mrengine.chunking": ("safe_chunk",),
     "mrengine.worker.context": ("Context",),
-    "mrengine.errors": ("Retry",),
+    "mrengine.errors": ("Retry", "UrlRefused"),
     "mrengine.jobs": ("Job",),
     "mrengine.log.view.job_view": ("ResumeEngine",),
+    "mrengine.outputs.run_result": ("RunResult",),
     "mrengine.prompts": ("map_prompt",),
     "mrengine.providers.models.balancer": ("ModelLoadBalancer",),
     "mrengine.records": (
@@ -60,14 +61,13 @@ _HOMES = {
         "ModelSpec",
         "Price",
         "RateLimit",
-        "RunResult",
         "RunSummary",
         "Usage",
     ),
     "mrengine.reducers": ("collect", "concatenate", "consensus_aggregator", "medical_report_aggregator"),
     "mrengine.reducers.tree": ("tree_reduce",),
     "mrengine.runner": ("MapReduceRunner",),
-    "mrengine.sources": ("read_jsonl", "read_source"),
+    "mrengine.sources": ("Loader", "Url", "read_folder", "read_jsonl", "read_source", "read_table"),
     "mrengine.summarizer": ("Summary", "summarize"),
 }
 _HOME_OF = {name: home for home, names in _HOMES.items() for name in names}
@@ -82,6 +82,7 @@ __all__ = [
     "Context",
     "Document",
     "Job",
+    "Loader",
     "MapReduceRunner",
     "ModelLoadBalancer",
     "ModelSpec",
@@ -93,6 +94,8 @@ __all__ = [
     "RunSummary",
     "Summary",
     "TokenBucketManager",
+    "Url",
+    "UrlRefused",
     "Usage",
     "__version__",
     "collect",
@@ -100,8 +103,10 @@ __all__ = [
     "consensus_aggregator",
     "map_prompt",
     "medical_report_aggregator",
+    "read_folder",
     "read_jsonl",
     "read_source",
+    "read_table",
     "safe_chunk",
     "summarize",
     "tree_reduce",

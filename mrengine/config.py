@@ -52,6 +52,8 @@ def state_folder(state_dir: str | os.PathLike[str] | None = None) -> Path:
 
 
 def _absolute(folder: str, setting: str) -> Path:
+    if "\0" in folder:
+        raise ConfigError(f"{setting}={folder!r}: no path holds a NUL", setting=setting)
     try:
         return Path(os.path.abspath(os.path.expanduser(folder)))
     except OSError as error:

@@ -6,6 +6,8 @@
     ├─ ConfigError(ValueError)      a setting, a model name, a job id, a missing key, price or extra, a platform
     ├─ ChunkingError(ValueError)    limits and encodings that cannot work
     ├─ SourceError                  unreadable, undecodable, too large
+    │   ├─ MissingExtra             also a ConfigError: a package is not installed
+    │   └─ UrlRefused               a URL that the guard does not fetch; .rule says why
     ├─ JobError                     .job_id .summary .results .failures
     │   ├─ JobBusy                  a living process runs this job
     │   ├─ JobMismatch              other inputs than the job was started with
@@ -18,7 +20,6 @@
     │   └─ BudgetExhausted          Budget(max_tokens, max_cost_usd) is spent
     ├─ InvalidResult(TypeError)     a stored result that does not match result_type
     ├─ Unstorable(TypeError)        a value that the log cannot hold
-    ├─ Stopped                      the job is stopping: a wait was cut short (internal)
     ├─ LogError                     the write-ahead log: damaged, newer, full
     └─ ModelError                   one call to a model
         ├─ RateLimited              429
@@ -29,6 +30,7 @@
         └─ ModelUnavailable         5xx, dropped connections, timeouts
 
     Retry(Exception)                raised by map functions to have their chunk tried again
+    Stopped(BaseException)          the job is stopping: its task is given back unfinished (internal)
 
 Exceptions that never leave their room are defined there. Every class carries its facts as attributes; no message has to
 be parsed. No message holds text of a document, a prompt or an answer.
@@ -59,6 +61,7 @@ __all__ = [
     "JobTimeout",
     "JobWaiting",
     "LogError",
+    "MissingExtra",
     "ModelError",
     "ModelRefused",
     "ModelUnavailable",
@@ -71,6 +74,7 @@ __all__ = [
     "SupervisorDied",
     "TruncatedAnswer",
     "Unstorable",
+    "UrlRefused",
 ]
 
 
@@ -99,8 +103,11 @@ class SourceError(MrengineError):
     """A source that cannot be read or decoded.
 
     ``source`` names it; ``offset`` (in bytes) and ``line`` (from 1) say where, if known. ``command``: a shell command
-    that prints it as text. ``errors``: one for each source, if there are several.
+    that prints it as text. ``errors``: one for each source, if there are several. ``document_id``: of the document that
+    it was to be, in a job.
     """
+
+    document_id: str | None = None
 
     def __init__(
         self,
@@ -120,6 +127,27 @@ class SourceError(MrengineError):
         self.errors = tuple(errors)
 
 
+class UrlRefused(SourceError):
+    """A URL that is not fetched, or an answer that is not taken.
+
+    ``rule``: "scheme", "userinfo", "syntax", "length", "port", "host", "spelling", "resolve", "address", "redirects",
+    "content_type", "max_bytes" or "timeout_s". ``url``: without query.
+    """
+
+    def __init__(self, message: str, *, rule: str, url: str) -> None:
+        super().__init__(message, source=url)
+        self.rule = rule
+        self.url = url
+
+
+class MissingExtra(SourceError, ConfigError):
+    """A source that needs a package which is not installed; ``extra`` of mrengine brings it."""
+
+    def __init__(self, message: str, *, extra: str, source: str | None = None) -> None:
+        super().__init__(message, source=source)
+        self.extra = extra
+
+
 class InvalidResult(MrengineError, TypeError):
     """A result that does not match ``result_type``. The message names places and types, never a value."""
 
@@ -136,8 +164,11 @@ class Unstorable(MrengineError, TypeError):
         return type(self), (self.path, self.what)
 
 
-class Stopped(MrengineError):
-    """The job is stopping: a wait for the budget or a model was cut short, and the task stays pending."""
+class Stopped(BaseException):
+    """The job is stopping: a wait for the budget or a model was cut short, and the task is given back unfinished.
+
+    Not an Exception, so that no map function takes it for one.
+    """
 
 
 class JobError(MrengineError):

@@ -15,8 +15,10 @@ from mrengine.errors import ConfigError, JobNotFound, LogError
 from mrengine.log.file.folder import remove
 from mrengine.log.file.lock import JobLock
 from mrengine.log.format.instances import check_result_type
+from mrengine.log.view.document_facts import unread_of
 from mrengine.log.view.job_view import ResumeEngine
 from mrengine.log.view.results import Results
+from mrengine.outputs.run_result import Outcomes, with_unread
 from mrengine.private import open_file
 from mrengine.records import ChunkFailure, JobStatus, Usage
 
@@ -92,8 +94,15 @@ class Job:
             return stored.results(result_type=result_type)
 
     def failures(self) -> Sequence[ChunkFailure]:
-        """The failures so far, lazily."""
-        return self.results().failures
+        """The failures so far, lazily; those of sources that could not be read come last."""
+        with self._open() as stored:
+            return with_unread(stored.results().failures, unread_of(stored.epoch))
+
+    def outcomes(self, *, result_type: Any = None) -> Outcomes:
+        """Results and failures so far: ``rows()``, ``to_frame()`` and ``export(path)`` make tables of them."""
+        found = Outcomes()
+        found.results, found.failures = self.results(result_type=result_type), self.failures()
+        return found
 
     def cancel(self, *, wait_s: float = 600.0) -> int:
         """Stop the job where it runs, and let no run of it start until ``uncancel()``.

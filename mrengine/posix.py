@@ -1,4 +1,4 @@
-"""The operating system: signals, process groups, descriptors, prctl and everything that is read from /proc."""
+"""The operating system: signals, process groups, descriptors and prctl."""
 
 from __future__ import annotations
 
@@ -11,15 +11,17 @@ import time
 from collections.abc import Collection, Sequence
 from contextlib import suppress
 
+from mrengine.proc import has_own_proc, process_state
+
 __all__ = [
+    "PR_SET_PDEATHSIG",
     "adopt_orphans",
-    "boot_id",
     "children",
     "close_all_but",
     "close_if",
     "die_with_parent",
     "enlarge_pipe",
-    "has_proc",
+    "has_lost",
     "identity",
     "is_stopped",
     "is_zombie",
@@ -28,24 +30,17 @@ __all__ = [
     "kill_process",
     "open_pidfd",
     "opened_in",
-    "pid_namespace",
     "pipes",
     "prefer_when_out_of_memory",
-    "proc_pid",
-    "process_state",
     "readable",
     "reset_signals",
-    "session_members",
-    "start_time",
-    "started_with",
     "stopped_by",
-    "thread_count",
     "writable",
 ]
 
 PIPE_BYTES = 1 << 20
 OOM_SCORE = 500  # of 1000: half of the machine's memory
-_PR_SET_PDEATHSIG = 1
+PR_SET_PDEATHSIG = 1
 _PR_SET_CHILD_SUBREAPER = 36
 
 
@@ -66,7 +61,7 @@ def die_with_parent(parent: int, signum: int = signal.SIGKILL) -> None:
 
     The kernel sends nothing for a parent that died before the call, hence the check after it.
     """
-    _prctl(_PR_SET_PDEATHSIG, signum)
+    _prctl(PR_SET_PDEATHSIG, signum)
     if os.getppid() != parent:
         os._exit(1)
 
@@ -252,102 +247,37 @@ def _group(pid: int) -> int:
         return 0
 
 
-def thread_count() -> int:
-    """The number of threads of this process, those of C libraries included."""
+def has_lost(pid: int, threads: Sequence[int]) -> bool:
+    """Whether one of a process's threads has ended. False where no /proc tells."""
     try:
-        return len(os.listdir("/proc/self/task"))
-    except OSError:
-        import threading
-
-        return threading.active_count()
-
-
-def _has_own_proc() -> bool:
-    """Whether /proc counts processes as this one does: in a PID namespace it may be the host's, whose numbers are other
-    processes here.
-    """
-    try:
-        return os.readlink("/proc/self") == str(os.getpid())
+        living = set(os.listdir(f"/proc/{pid}/task")) if threads and has_own_proc() else set()
     except OSError:
         return False
+    return bool(living) and not living.issuperset(map(str, threads))
 
 
-def _stat(pid: int) -> list[str]:
-    """The fields of /proc/<pid>/stat from the third on (state, ppid, pgrp, session, …), or an empty list."""
-    return _numbered(pid) if _has_own_proc() else []
+def is_stopped(child: int) -> bool:
+    """Whether a child of this process is stopped by a signal. Where no /proc tells, its parent can wait for that.
 
-
-def _numbered(pid: int) -> list[str]:
-    """The same of a process by the number that /proc has it under, which may be another namespace's."""
-    try:
-        with open(f"/proc/{pid}/stat", encoding="utf-8", errors="replace") as file:
-            return file.read().rpartition(")")[2].split()
-    except OSError:
-        return []
-
-
-def process_state(pid: int) -> str:
-    """The letter of a process's state (R, S, T, Z, …); "" if it is gone or there is no /proc."""
-    fields = _stat(pid)
-    return fields[0] if fields else ""
-
-
-def start_time(pid: int) -> int | None:
-    """When a process started, in clock ticks since boot. None: it is gone, or a zombie.
-
-    Together with the pid and the boot id this identifies a process for good, as pids are reused.
+    A debugger's stop ("t") does not count, as it is continued soon.
     """
-    fields = _numbered(pid)
-    try:
-        return None if fields[0] in "ZX" else int(fields[19])
-    except (ValueError, IndexError):
-        return None
-
-
-def boot_id() -> str:
-    """A random id of this boot of the machine; "" where there is none (macOS)."""
-    try:
-        with open("/proc/sys/kernel/random/boot_id", encoding="ascii") as file:
-            return file.read().strip()
-    except OSError:
-        return ""
-
-
-def pid_namespace() -> str:
-    """The PID namespace of this process, within which its pid has a meaning; "" where there is none."""
-    try:
-        return os.readlink("/proc/self/ns/pid")
-    except OSError:
-        return ""
-
-
-def proc_pid() -> int:
-    """This process's pid as /proc has it: another one in a PID namespace that sees its parent's /proc."""
-    try:
-        return int(os.readlink("/proc/self"))
-    except OSError:
-        return os.getpid()
-
-
-def has_proc() -> bool:
-    """Whether processes can be looked up in /proc."""
-    return os.path.isdir("/proc/self")
-
-
-def is_stopped(pid: int) -> bool:
-    """Whether a process is stopped by a signal. A debugger's stop ("t") does not count, as it is continued soon."""
-    return process_state(pid) == "T"
+    state = process_state(child)
+    return state == "T" if state else bool(_stop_signal(child))
 
 
 def stopped_by(child: int) -> int:
     """The signal that stopped a child of this process; 0: it is not stopped, or continued already."""
-    if not is_stopped(child):
+    return (_stop_signal(child) or signal.SIGSTOP) if is_stopped(child) else 0
+
+
+def _stop_signal(child: int) -> int:
+    if not hasattr(os, "waitid"):
         return 0
     try:
         found = os.waitid(os.P_PID, child, os.WSTOPPED | os.WNOHANG | os.WNOWAIT)
     except ChildProcessError:
         return 0
-    return signal.SIGSTOP if found is None else found.si_status
+    return 0 if found is None else found.si_status
 
 
 def is_zombie(child: int) -> bool:
@@ -358,30 +288,3 @@ def is_zombie(child: int) -> bool:
         return os.waitid(os.P_PID, child, os.WEXITED | os.WNOHANG | os.WNOWAIT) is not None
     except ChildProcessError:
         return False
-
-
-def _pids() -> list[int]:
-    """All processes; none where there is no /proc, or another namespace's."""
-    try:
-        return [int(name) for name in os.listdir("/proc") if name.isdigit()] if _has_own_proc() else []
-    except OSError:
-        return []
-
-
-def session_members(session: int) -> list[int]:
-    """The pids of all living processes of a session. Zombies do not count: init may take a second to reap them."""
-    stats = ((pid, _stat(pid)) for pid in _pids())
-    return [pid for pid, fields in stats if len(fields) > 3 and int(fields[3]) == session and fields[0] not in "ZX"]
-
-
-def started_with(setting: str) -> list[int]:
-    """The pids of this user's processes started with ``NAME=value`` in the environment, and of their forks."""
-    mark, found = setting.encode(), []
-    for pid in _pids():
-        try:
-            with open(f"/proc/{pid}/environ", "rb") as file:
-                if mark in file.read().split(b"\0"):
-                    found.append(pid)
-        except OSError:
-            continue  # another user's, or gone
-    return found

@@ -8,12 +8,9 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from hashlib import blake2b
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Any, Literal
 
 from mrengine.model_settings import Batch, Budget, ModelSpec, Price, Priority, RateLimit, Usage
-
-if TYPE_CHECKING:
-    from mrengine.errors import SourceError
 
 __all__ = [
     "Batch",
@@ -32,7 +29,6 @@ __all__ = [
     "Priority",
     "RateLimit",
     "Request",
-    "RunResult",
     "RunSummary",
     "Throughput",
     "Usage",
@@ -41,10 +37,15 @@ __all__ = [
 
 @dataclass(frozen=True, slots=True)
 class Document:
-    """A document with an id of the caller's choice. ``source``: a str (the text), Path, bytes or file object."""
+    """A document with an id of the caller's choice. ``source``: a str (the text), Path, Url, bytes or file object.
+
+    ``fields``: what else is known of it, a small dict of plain values (64 KiB at most); every chunk, result and export
+    has it, and a job resumes with the same ones only.
+    """
 
     id: str
     source: Any
+    fields: Mapping[str, Any] | None = field(default=None, kw_only=True, hash=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,7 +55,8 @@ class Chunk:
     ``text`` is ``document[start - overlap : end]``; ``start:end`` of all chunks tile the document. ``tokens`` is
     tiktoken's own count of ``text``. ``kind``: how the splitter classified the text ("prose", "json", …).
     ``headings``: the titles that stand above ``start``, outermost first; ``table_header``: the first lines of the CSV
-    or Markdown table that began before it. Neither is part of ``text``; the limit has room for both.
+    or Markdown table that began before it. Neither is part of ``text``; the limit has room for both. ``fields``: those
+    of the document. ``page_marks``: (number, offset in the document) of each page that ``text`` touches.
     """
 
     id: int
@@ -67,6 +69,19 @@ class Chunk:
     text: str = field(repr=False)
     headings: tuple[str, ...] = field(default=(), repr=False)
     table_header: str = field(default="", repr=False)
+    fields: Mapping[str, Any] = field(default_factory=dict, repr=False, hash=False)
+    page_marks: tuple[tuple[int, int], ...] = field(default=(), repr=False)
+
+    @property
+    def pages(self) -> tuple[int, ...]:
+        """The numbers of the pages that ``start:end`` stands on; none where the document has no pages."""
+        last = self.page_marks[-1:]
+        ends = [at for _, at in self.page_marks[1:]] + [self.end for _ in last]
+        return tuple(number for (number, _), stop in zip(self.page_marks, ends, strict=True) if stop > self.start)
+
+    def page_at(self, offset: int) -> int | None:
+        """The page on which a character of the text stands; ``offset``: in the document. None: it has no pages."""
+        return next((number for number, at in reversed(self.page_marks) if at <= offset), None)
 
     @property
     def fenced(self) -> str:
@@ -150,7 +165,9 @@ class Completion:
 
 @dataclass(frozen=True, slots=True)
 class ChunkResult:
-    """A finished chunk. ``cost_usd`` is None where a price is unknown."""
+    """A finished chunk. ``cost_usd`` is None where a price is unknown. ``fields``: those of its document; ``pages``:
+    the numbers of those that it stands on.
+    """
 
     chunk_id: int
     document_id: str
@@ -162,6 +179,8 @@ class ChunkResult:
     duration_ms: float = 0.0
     attempt: int = 1
     resumed: bool = False
+    fields: Mapping[str, Any] = field(default_factory=dict, repr=False, hash=False)
+    pages: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -169,7 +188,8 @@ class ChunkFailure:
     """A chunk that has no result.
 
     ``kind``: "error" (map_fn raised), "unstorable" (its result), "model" (a call), "crash", "hang", "retries",
-    "damaged" (its text, its document's name or the record of its outcome is lost).
+    "damaged" (its text, its document's name or the record of its outcome is lost), "source" (a whole source that could
+    not be read: its chunk_id is -1).
     ``traceback`` names files, lines and functions only: no source line, no value. ``answers``: the models' answers to
     the calls of the last attempt, verbatim, refused answers included.
     """
@@ -182,6 +202,8 @@ class ChunkFailure:
     attempts: int = 1
     traceback: str = field(default="", repr=False)
     answers: tuple[str, ...] = field(default=(), repr=False)
+    fields: Mapping[str, Any] = field(default_factory=dict, repr=False, hash=False)
+    pages: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -273,43 +295,3 @@ class RunSummary:
     def to_dict(self) -> dict[str, Any]:
         """Plain dicts, lists and numbers, ready for JSON."""
         return asdict(self)
-
-
-class RunResult(tuple[Any, RunSummary]):
-    """What a run returns; unpacks as ``result, summary = run``. ``results`` and ``failures`` are lazy sequences.
-
-    ``unread``: the SourceError of each source that was left out.
-    """
-
-    results: Sequence[ChunkResult]
-    failures: Sequence[ChunkFailure]
-    unread: Sequence[SourceError]
-
-    def __new__(
-        cls,
-        result: Any,
-        summary: RunSummary,
-        results: Sequence[ChunkResult] = (),
-        failures: Sequence[ChunkFailure] = (),
-        unread: Sequence[SourceError] = (),
-    ) -> RunResult:
-        self = super().__new__(cls, (result, summary))
-        self.results = results
-        self.failures = failures
-        self.unread = unread
-        return self
-
-    @property
-    def result(self) -> Any:
-        """What the reducer returned."""
-        return self[0]
-
-    @property
-    def summary(self) -> RunSummary:
-        """Counts, usage and cost."""
-        return self[1]
-
-    @property
-    def job_id(self) -> str:
-        """For ``resume`` and ``Job``."""
-        return self.summary.job_id

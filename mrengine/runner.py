@@ -33,11 +33,12 @@ from mrengine.log.format.instances import check_result_type
 from mrengine.log.view.job_view import ResumeEngine
 from mrengine.mapfn.describe import MapFunction, describe_map
 from mrengine.mapfn.pickling import pack, pack_function
+from mrengine.outputs.run_result import RunResult
 from mrengine.progress import open_progress
 from mrengine.providers.batches.connect import check_batches
 from mrengine.providers.models.balancer import ModelLoadBalancer
 from mrengine.providers.models.model import Model, resolve_models
-from mrengine.records import ChunkFailure, ChunkResult, Estimate, JobStatus, RunResult
+from mrengine.records import ChunkFailure, ChunkResult, Estimate, JobStatus
 from mrengine.reducers.tree import TreeReduce
 from mrengine.settings import Keep, OnBusy, RunnerSettings, Settings, check_number, signature
 
@@ -361,7 +362,6 @@ class _Running:
         return run
 
     def __exit__(self, kind: Any, value: BaseException | None, tb: Any) -> None:
-        self.signals.take()  # a stream is closed where it was left: outside
         try:
             if self._run is not None:
                 self._end(self._run, value)
@@ -378,6 +378,7 @@ class _Running:
     def _end(self, run: JobRun, value: BaseException | None) -> None:
         """What is in flight may end; an exception that comes meanwhile ends everything at once."""
         try:
+            self.signals.take_surely()  # a stream is closed where it was left: outside
             with self.signals.open():
                 if value is not None:
                     run.interrupted()

@@ -16,6 +16,7 @@ from typing import Any, Literal, TypedDict, get_args
 
 from mrengine.errors import ChunkingError, ConfigError
 from mrengine.model_settings import check_batch, check_budget, check_number
+from mrengine.profiling import PerformanceCollector
 from mrengine.records import Batch, Budget, ModelSpec, Price, RateLimit
 
 __all__ = ["RunnerSettings", "Settings", "check_number", "setting_fields"]
@@ -179,9 +180,9 @@ class Settings:
         choices=(None, *get_args(OnMismatch)),
     )
     on_source_error: OnSourceError = _setting(
-        "fail",
-        "What to do about sources that cannot be read: `fail` raises one `SourceError` that names them all, before "
-        "anything runs; `skip` leaves them out and warns of them.",
+        "skip",
+        "What to do about sources that cannot be read, among others that can: `skip` runs the others, and each of them "
+        "is a failure with its cause; `fail` raises one `SourceError` that names them all, before anything runs.",
         choices=get_args(OnSourceError),
     )
     initializer: Callable[..., None] | None = _setting(
@@ -213,6 +214,11 @@ class Settings:
         "installed package registers as an entry point of the group `mrengine.backends`.",
     )
     progress: bool | None = _setting(None, "Whether to draw a progress bar. None: only on a terminal.")
+    collector: PerformanceCollector | None = _setting(
+        None,
+        "A `mrengine.profiling.PerformanceCollector` that runs fill with their stages, and with what functions under "
+        "`@profile` take in the workers.",
+    )
 
     @classmethod
     def of(cls, given: Mapping[str, Any], environ: Mapping[str, str] | None = None) -> Settings:
@@ -305,6 +311,7 @@ _KINDS: Mapping[str, tuple[str, Callable[[Any], bool]]] = {
         lambda value: isinstance(value, Sequence) and not isinstance(value, str) and all(map(_is_str, value)),
     ),
     "state_dir": ("a str or a Path", lambda value: isinstance(value, (str, os.PathLike)) and value != ""),
+    "collector": ("a PerformanceCollector", lambda value: isinstance(value, PerformanceCollector)),
     "strict": ("True or False", lambda value: isinstance(value, bool)),
     "progress": ("True, False or None", lambda value: isinstance(value, bool)),
 }
@@ -379,3 +386,4 @@ class RunnerSettings(TypedDict, total=False):
     strict: bool
     backend: str
     progress: bool | None
+    collector: PerformanceCollector | None

@@ -10,10 +10,11 @@ from hashlib import blake2b
 from typing import Any
 
 from mrengine.errors import ConfigError
+from mrengine.outputs.run_result import RunResult
 from mrengine.prompts import map_prompt
 from mrengine.providers.local import small
 from mrengine.providers.models.model import Model, resolve_models
-from mrengine.records import ModelSpec, RunResult, fence
+from mrengine.records import ModelSpec, fence
 from mrengine.reducers.tree import TreeReduce, tree_reduce
 from mrengine.runner import MapReduceRunner
 

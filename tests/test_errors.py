@@ -31,7 +31,9 @@ def test_every_mrengine_error_is_defined_in_errors() -> None:
 
 def test_all_is_complete() -> None:
     """Every exception of the module is in ``__all__``."""
-    defined = {name for name, kind in vars(errors).items() if isinstance(kind, type) and issubclass(kind, Exception)}
+    defined = {
+        name for name, kind in vars(errors).items() if isinstance(kind, type) and issubclass(kind, BaseException)
+    }
     assert defined == set(errors.__all__)
 
 

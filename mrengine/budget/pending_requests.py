@@ -15,7 +15,7 @@ from mrengine.records import Observed, Priority, Usage
 if TYPE_CHECKING:  # the host needs no sockets
     from mrengine.budget.connection import CallReport, HeldCall, Reply, RequestRow
 
-__all__ = ["Lease", "PendingRequest", "PendingRequests", "Stopped", "check", "wait"]
+__all__ = ["Lease", "PendingRequest", "PendingRequests", "check", "wait"]
 
 LOOK_S = 0.25  # how often a waiting thread checks whether the job is stopping
 

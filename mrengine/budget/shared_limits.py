@@ -20,7 +20,7 @@ from zlib import crc32
 
 import msgpack
 
-from mrengine import posix
+from mrengine import proc
 from mrengine.budget.limiter import Limiter
 from mrengine.budget.manager import Access
 from mrengine.private import open_file
@@ -41,10 +41,10 @@ def process_name(pid: int | None = None) -> str:
 
     Without /proc (macOS) the pid alone has to do, whether or not the process lives.
     """
-    number = posix.proc_pid() if pid is None else pid
-    started = posix.start_time(number)
+    number = proc.proc_pid() if pid is None else pid
+    started = proc.start_time(number)
     if started is None:
-        return "" if posix.has_proc() else f"{number}"
+        return "" if proc.has_proc() else f"{number}"
     return f"{number}:{started}"
 
 
@@ -64,7 +64,7 @@ class SharedLimit:
         self._path = path
         self._alive = alive
         self._limiter = limiter
-        self._boot = posix.boot_id()
+        self._boot = proc.boot_id()
         self._descriptor: int | None = None
         self._looked = 0.0
 

@@ -156,10 +156,10 @@ class Stateless(ABC):
     open_ends: tuple[str, ...] = OPEN_ENDS
     outermost = DOCUMENT
 
-    def __init__(self, target: int) -> None:
+    def __init__(self, target: int) -> None:  # noqa: B027 - not every kind needs it
         """``target``: the limit of a chunk in tokens."""
 
-    def see(self, text: str, base: int) -> None:
+    def see(self, text: str, base: int) -> None:  # noqa: B027 - nor this
         """Nothing is learnt in advance."""
 
     @abstractmethod

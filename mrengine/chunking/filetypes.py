@@ -15,7 +15,16 @@ from typing import NamedTuple
 
 from mrengine.errors import SourceError
 
-__all__ = ["PROBE_BYTES", "FileType", "not_text", "refuse_binary", "undecodable"]
+__all__ = [
+    "PROBE_BYTES",
+    "SAMPLE_BYTES",
+    "FileType",
+    "is_wide_text",
+    "looks_binary",
+    "not_text",
+    "refuse_binary",
+    "undecodable",
+]
 
 LEAST_BYTES = 8  # fewer tell nothing, unless they are a mark or a signature
 LEAST_SAMPLE = 512
@@ -136,6 +145,16 @@ def not_text(first: bytes) -> FileType | None:
         if sample.startswith(mark):
             return _encoded(encoding)
     return _signed(first) or _recoded(sample) or _by_controls(sample)
+
+
+def looks_binary(sample: bytes) -> bool:
+    """Whether some bytes from within a source are full of controls, or UTF-16."""
+    return _by_controls(sample[:SAMPLE_BYTES]) is not None
+
+
+def is_wide_text(sample: bytes, encoding: str) -> bool:
+    """Whether what follows a byte order mark is text in its encoding: other files begin with these bytes, too."""
+    return _reads_as(sample[:SAMPLE_BYTES].ljust(len(sample[:SAMPLE_BYTES]) // 4 * 4), encoding.upper())
 
 
 def refuse_binary(first: bytes, name: str) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import click
 
 from mrengine._version import __version__
-from mrengine.cli import job_commands, model_commands, report_commands, run_commands, summary_commands
+from mrengine.cli import job_commands, mcp_commands, model_commands, report_commands, run_commands, summary_commands
 from mrengine.cli.exits import Group, with_debug
 
 __all__ = ["main"]
@@ -52,5 +52,6 @@ for _command in (
     *job_commands.COMMANDS,
     *report_commands.COMMANDS,
     model_commands.models,
+    mcp_commands.mcp,
 ):
     main.add_command(with_debug(_command))

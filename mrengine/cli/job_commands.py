@@ -6,6 +6,7 @@ import dataclasses
 import re
 import time
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import click
@@ -111,10 +112,20 @@ def uncancel(job_id: str, state_dir: str | None) -> None:
 @click.command()
 @job_argument
 @state_option
-def export(job_id: str, state_dir: str | None) -> None:
-    """Print results, then failures, as JSON Lines."""
-    results = find_job(job_id, state_dir).results()
-    for outcome in (*results, *results.failures):
+@click.option(
+    "-o",
+    "--output",
+    type=click.Path(dir_okay=False, path_type=Path),
+    default=None,
+    help="Write a table instead, .csv, .tsv, .jsonl or .parquet: a row for each chunk.",
+)
+def export(job_id: str, state_dir: str | None, output: Path | None) -> None:
+    """Print results, then failures, as JSON Lines; or write them to a file."""
+    found = find_job(job_id, state_dir).outcomes()
+    if output is not None:
+        say(f"wrote {found.export(output)}")
+        return
+    for outcome in (*found.results, *found.failures):
         print_json(record_of(outcome))
 
 

@@ -15,6 +15,7 @@ import mrengine
 from mrengine.cli.exits import Invocation
 from mrengine.cli.job_ids import complete_models
 from mrengine.cli.notes import log_to_stderr, say
+from mrengine.cli.sources import has_folder
 from mrengine.errors import ConfigError
 from mrengine.providers.models.model import resolve_models
 from mrengine.records import Batch, Budget, ModelSpec, Price, RateLimit
@@ -47,7 +48,12 @@ _INPUTS = [
         default=None,
         help="When a job of this id had other inputs.  [default: error; recompute where the id is a digest]",
     ),
-    click.option("--skip-unreadable", is_flag=True, help="Leave out sources that cannot be read, and say which."),
+    click.option(
+        "--skip-unreadable",
+        is_flag=True,
+        help="Leave out sources that cannot be read, and say which; files of a folder are left out anyway.",
+    ),
+    click.option("--allow-private", is_flag=True, help="Fetch URLs of the own network and of this machine, too."),
     click.option("--dry-run", is_flag=True, help="Count chunks, tokens and cost; call nothing."),
 ]
 _RUNNING = [
@@ -125,7 +131,7 @@ def runner_settings(given: dict[str, Any]) -> dict[str, Any]:
         "budget": _budget(given["max_tokens_total"], given["max_cost"]),
         "progress": False if given["quiet"] else None,
         "keep": "always",
-        "on_source_error": "skip" if given.get("skip_unreadable") else "fail",
+        "on_source_error": "skip" if given.get("skip_unreadable") or has_folder(given.get("sources", ())) else "fail",
     }
     for name in ("workers", "slots", "priority", "overlap_tokens", "on_mismatch", "state_dir"):
         if given.get(name) is not None:

@@ -12,9 +12,10 @@ from mrengine.cli.notes import say
 from mrengine.cli.output import StdoutClosed, echo, print_json, print_value, record_of, rounded
 from mrengine.cli.terms import in_cli_terms
 from mrengine.errors import JobError
-from mrengine.records import ChunkFailure, ChunkResult, Document, RunResult
+from mrengine.outputs.run_result import RunResult
+from mrengine.records import ChunkFailure, ChunkResult, Document
 
-__all__ = ["print_done", "print_estimate", "print_failures", "print_run", "too_many_failed"]
+__all__ = ["print_done", "print_estimate", "print_failures", "print_run", "print_written", "too_many_failed"]
 
 SHOWN = 5
 
@@ -39,6 +40,13 @@ def print_run(
     return TOO_MANY_FAILED if too_many else DONE
 
 
+def print_written(run: RunResult, *, max_failed: int, quiet: bool) -> int:
+    """What is said of a run whose results went to a file. The exit code."""
+    too_many = too_many_failed(run, max_failed, withheld="what succeeded is in the file all the same")
+    say(ended(run.summary), quiet=quiet)
+    return TOO_MANY_FAILED if too_many else DONE
+
+
 def print_done(error: JobError, *, reduced: bool, as_json: bool) -> None:
     """The records of a job that ended with an error: what was done until then, and what failed."""
     if as_json and not reduced:
@@ -52,8 +60,6 @@ def _print_records(run: RunResult | JobError, *, as_json: bool, each_line: bool)
     if as_json:
         for outcome in (*run.results, *run.failures):
             print_json(record_of(outcome))
-        for error in getattr(run, "unread", ()):
-            print_json({"type": "failure", "document_id": error.source, "kind": "source", "message": str(error)})
         return
     ends: list[Any] = [*run.results[:1], *run.results[-1:], *run.failures[:1], *run.failures[-1:]]
     several = len({_source_of(outcome, each_line) for outcome in ends}) > 1
@@ -72,7 +78,7 @@ def _source_of(outcome: ChunkResult | ChunkFailure, each_line: bool) -> str:
 
 def too_many_failed(run: RunResult, max_failed: int, *, withheld: str) -> bool:
     """Whether more chunks failed than were to be accepted; if so, the first of them are told, and what that means."""
-    failed = len(run.failures)
+    failed = len(run.failures) - len(run.unread)  # what could not be read was accepted, or nothing would have run
     if failed <= max_failed:
         return False
     for failure in run.failures[:SHOWN]:

@@ -15,11 +15,12 @@ from mrengine.cli.functions import imported, map_function, map_option, reduce_fu
 from mrengine.cli.job_ids import find_job, job_argument
 from mrengine.cli.notes import log_to_stderr, say
 from mrengine.cli.options import announce, default_models, job_options, priced, resume_options, runner_settings
-from mrengine.cli.outcomes import print_done, print_estimate, print_run
+from mrengine.cli.outcomes import print_done, print_estimate, print_run, print_written
 from mrengine.cli.output import echo, print_json
 from mrengine.cli.sources import open_sources
 from mrengine.errors import JobError, JobWaiting
 from mrengine.host.stored import stored_job
+from mrengine.outputs.files import check_path
 
 __all__ = ["COMMANDS"]
 
@@ -32,6 +33,7 @@ RUN_EPILOG = """\b
 Examples:
   mrengine run notes.txt --prompt 'Diagnoses, one a line: $text' --model gpt-4o-mini
   mrengine run visits.jsonl --each-line --prompt-file ask.txt --schema visit.json --json
+  mrengine run visits.csv --text-column note --id-column visit --prompt 'Diagnoses: $text' -o out.csv
   mrengine run big.log --map triage:classify --reduce collect --workers 8
   mrengine run notes.txt --prompt '…' --limits gpt-4o:tpm=60000,rpm=500 --model gpt-4o
 """
@@ -56,6 +58,20 @@ Examples:
     help="Every line of a source that is not blank is a document, with an id FILE:LINE; a long one has many chunks.",
 )
 @click.option(
+    "--text-column",
+    default=None,
+    metavar="NAME",
+    help="Every row of a CSV, TSV or Parquet source is a document: the text in this column; the others are its fields.",
+)
+@click.option("--id-column", default=None, metavar="NAME", help="With --text-column: the column of ids; FILE:ID each.")
+@click.option(
+    "-o",
+    "--output",
+    type=click.Path(dir_okay=False, path_type=Path),
+    default=None,
+    help="Write the results to a .csv, .tsv, .jsonl or .parquet file, a row for each chunk, failures too.",
+)
+@click.option(
     "--calls-per-chunk", type=click.FloatRange(0), default=None, help="With --dry-run: how many calls --map makes."
 )
 @click.option(
@@ -68,15 +84,27 @@ Examples:
 @detach_option
 @job_options
 def run(sources: tuple[str, ...], each_line: bool, reduce_name: str | None, detach: bool, **given: Any) -> int:
-    """Run a prompt or a function over the chunks of documents. SOURCE is a path or - for stdin.
+    """Run a prompt or a function over the chunks of documents. SOURCE is a path, a folder, a URL or - for stdin.
 
-    Without --reduce the results are printed in order; with --json a record for each chunk, failures too.
+    Text, PDF, HTML, DOCX, PPTX, XLSX, Parquet and DICOM are read, packed with gzip or zstd or not. Without --reduce
+    the results are printed in order; with --json a record for each chunk, failures too; with -o they go to a file.
     """
+    output, columns = given.pop("output"), {name: given.pop(f"{name}_column") for name in ("text", "id")}
+    if output is not None:
+        check_path(output)
+    given["sources"] = sources
     log_to_stderr(quiet=given["quiet"])
     asked = {name: given.pop(name) for name in ("prompt", "prompt_file", "map_name", "schema", "system", "max_tokens")}
     map_fn, reduce_fn = map_function(**asked), reduce_function(reduce_name)
-    documents = open_sources(sources, each_line=each_line, skip=given["skip_unreadable"])
     settings = runner_settings(given)
+    documents = open_sources(
+        sources,
+        each_line=each_line,
+        skip=settings["on_source_error"] == "skip",
+        allow_private=given["allow_private"],
+        text=columns["text"],
+        id_column=columns["id"],
+    )
     chosen = asked["map_name"] is None and "models" not in settings
     if chosen or (given["prices"] and "models" not in settings):
         # A prompt needs a model: named here, the embedded one is fetched where it is the one that will be used.
@@ -94,7 +122,12 @@ def run(sources: tuple[str, ...], each_line: bool, reduce_name: str | None, deta
     except JobError as error:
         print_done(error, reduced=reduce_fn is not None, as_json=given["as_json"])
         raise
-    return print_run(done, reduced=reduce_fn is not None, each_line=each_line, **_printing(given))
+    named_by_place = each_line or columns["text"] is not None
+    if output is not None:
+        say(f"wrote {done.export(output)}", quiet=given["quiet"])
+        if reduce_fn is None:
+            return print_written(done, max_failed=given["max_failed"], quiet=given["quiet"])
+    return print_run(done, reduced=reduce_fn is not None, each_line=named_by_place, **_printing(given))
 
 
 @click.command()

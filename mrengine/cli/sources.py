@@ -1,7 +1,8 @@
-"""Owns what SOURCE means: paths and "-" become documents, named by their paths."""
+"""Owns what SOURCE means: paths, folders, URLs and "-" become documents, named by these."""
 
 from __future__ import annotations
 
+import os
 import re
 import sys
 from collections.abc import Iterable, Iterator
@@ -9,18 +10,34 @@ from pathlib import Path
 
 import click
 
-from mrengine.errors import ConfigError, SourceError
+from mrengine.errors import SourceError
 from mrengine.records import Document
-from mrengine.sources import Reading, Source, Unreadable
+from mrengine.sources import Reading, Source, Unreadable, Url, read_folder, read_table
 from mrengine.sources.jsonl import SUFFIXES, is_json_lines, numbered_lines, parse_line
+from mrengine.sources.urls import parse
 
-__all__ = ["open_sources"]
+__all__ = ["has_folder", "open_sources"]
 
 SHOWN = 5
+_URL = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://")
 
 
-def open_sources(sources: tuple[str, ...], *, each_line: bool = False, skip: bool = False) -> list[Document]:
-    """A document for each source; with ``each_line``, for each of its lines that is not blank: "visits.jsonl:3".
+def has_folder(sources: tuple[str, ...]) -> bool:
+    """Whether any source is a folder: of what lies in one, nobody has said that all of it can be read."""
+    return any(not _URL.match(source) and os.path.isdir(source) for source in sources)
+
+
+def open_sources(
+    sources: tuple[str, ...],
+    *,
+    each_line: bool = False,
+    skip: bool = False,
+    allow_private: bool = False,
+    text: str | None = None,
+    id_column: str | None = None,
+) -> list[Document]:
+    """A document for each source, and for each file of a folder; with ``each_line``, for each of its lines that is not
+    blank: "visits.jsonl:3"; with ``text``, for each row of a table, which is read in this column: "visits.csv:7".
     ``skip``: the run leaves out those that cannot be read, unless that is all.
 
     SourceError, which names all that cannot be read; ConfigError; BadParameter: a source given twice.
@@ -33,8 +50,11 @@ def open_sources(sources: tuple[str, ...], *, each_line: bool = False, skip: boo
     for source in sources:
         known = len(reading.errors)
         with reading.opening():
-            document = _open(source)
-            documents += _lines(document) if each_line else [document]
+            if text is not None:
+                documents += _rows(source, text, id_column)
+                continue
+            found = _open(source, allow_private=allow_private)
+            documents += [line for document in found for line in _lines(document)] if each_line else found
         if skip:  # the run leaves it out, and tells why, with those that it cannot read itself
             documents += [Document(source, Unreadable(error)) for error in reading.errors[known:]]
     if reading.errors and not each_line and not skip:
@@ -44,24 +64,30 @@ def open_sources(sources: tuple[str, ...], *, each_line: bool = False, skip: boo
     return documents
 
 
-def _open(source: str) -> Document:
-    if re.match(r"[A-Za-z][A-Za-z0-9+.-]*://", source):
-        raise ConfigError(f"{source}: URLs are not fetched yet; save the page and give its path", setting="SOURCE")
+def _open(source: str, *, allow_private: bool) -> list[Document]:
+    if _URL.match(source):
+        parse(source)
+        return [Document(source, Url(source, allow_private=allow_private))]
     if source == "-":
         if sys.stdin is None:  # "<&-"
             raise SourceError("stdin is closed: there is nothing to read from it", source="-")
-        return Document("stdin", sys.stdin.buffer.read())
+        return [Document("stdin", sys.stdin.buffer.read())]
     path = Path(source)
     try:
         if path.is_dir():
-            raise SourceError(f"{source} is a folder: name the files in it", source=source)
+            return [Document(f"{source.rstrip('/')}/{one.id}", one.source) for one in read_folder(path)]
         if not path.exists():
             raise SourceError(f"{source}: there is no such file", source=source)
         if not path.is_file():  # a pipe, as of the shell's <(command): it can be read only once
-            return Document(source, path.read_bytes())
+            return [Document(source, path.read_bytes())]
     except OSError as error:  # a name that is too long, a folder that may not be entered
         raise SourceError(f"cannot read {source}: {error.strerror or error}", source=source) from None
-    return Document(source, path)
+    return [Document(source, path)]
+
+
+def _rows(source: str, text: str, id_column: str | None) -> Iterator[Document]:
+    for row in read_table(source, text=text, id=id_column):
+        yield Document(f"{source}:{row.id}", row.source, fields=row.fields)
 
 
 def _lines(document: Document) -> Iterator[Document]:

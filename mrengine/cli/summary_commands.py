@@ -21,8 +21,8 @@ __all__ = ["summarize"]
 EPILOG = """\b
 Examples:
   mrengine summarize report.txt
-  mrengine summarize contracts/*.txt -o summaries --query 'notice periods'
-  pdftotext paper.pdf - | mrengine summarize - --model gpt-4o-mini --json
+  mrengine summarize contracts/*.pdf -o summaries --query 'notice periods'
+  mrengine summarize https://example.com/report.html --model gpt-4o-mini --json
 """
 
 
@@ -33,9 +33,11 @@ Examples:
 @click.option("--query", default=None, help="Summarise what is said about this.")
 @job_options
 def summarize(sources: tuple[str, ...], output: Path | None, together: bool, query: str | None, **given: Any) -> int:
-    """Summarise documents: one summary each, or one over all with --together. SOURCE is a path or - for stdin."""
-    documents = open_sources(sources, skip=given["skip_unreadable"])
-    settings = runner_settings(given)
+    """Summarise documents: one summary each, or one over all with --together. SOURCE is a path, a folder,
+    a URL or - for stdin."""
+    settings = runner_settings({**given, "sources": sources})
+    skip = settings["on_source_error"] == "skip"
+    documents = open_sources(sources, skip=skip, allow_private=given["allow_private"])
     chosen = "models" not in settings
     if chosen and given["prices"]:
         settings["models"] = priced(default_models(dry_run=given["dry_run"]), given["prices"]) or None

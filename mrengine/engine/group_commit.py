@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
 from typing import Protocol
 
@@ -32,6 +33,7 @@ class GroupCommit:
         self._calls: list[tuple[bytes, int]] = []
         self._unsynced = self._unwritten = False
         self.failed: LogError | None = None
+        self.taken: list[float] | None = None  # how long commits took, in ms, where somebody asks
 
     def append(self, kind: int, payload: bytes) -> None:
         """A record that the next commit makes durable."""
@@ -73,7 +75,10 @@ class GroupCommit:
     def _commit(self) -> None:
         if self._unsynced:
             self._unsynced = self._unwritten = False
+            began = time.perf_counter()
             offset = self._log.commit()
+            if self.taken is not None:
+                self.taken.append((time.perf_counter() - began) * 1e3)
             for payload, at in self._calls:
                 self._answered(payload, at)
             self._calls.clear()

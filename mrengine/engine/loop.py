@@ -20,9 +20,9 @@ from mrengine.engine.failure_records import FailureRecords, RestartLimiter, allo
 from mrengine.engine.group_commit import GroupCommit, Log
 from mrengine.engine.model_choice import ModelChoice
 from mrengine.engine.model_news import ModelNews
-from mrengine.engine.prefetch import PrefetchWindow
+from mrengine.engine.notes import Notes
 from mrengine.engine.protocol import Announcer, RoundSettings
-from mrengine.engine.queues import TaskQueues
+from mrengine.engine.queues import PrefetchWindow, TaskQueues
 from mrengine.engine.worker_monitor import Worker, WorkerMonitor
 from mrengine.log.format import codec
 
@@ -58,6 +58,7 @@ class Engine:
         self._backend, self._announcer, self._settings, self._clock = backend, announcer, settings, clock
         self._log = GroupCommit(log, announcer.durable, answered)
         self._verdicts = FailureRecords(settings.round, settings.models, document_of, wall)
+        self._notes = Notes(announcer, self._log, self._verdicts, profile=settings.profile)
         self._per_chunk = len(settings.models) if settings.all_models else 1
         self._queues = TaskQueues(pending, workers=backend.workers, per_chunk=self._per_chunk, steal=settings.steal)
         self._workers = [
@@ -92,7 +93,8 @@ class Engine:
             m.MODEL_RESTS: self._on_rests,
             m.BUDGET_SPENT: self._on_budget_spent,
             m.NOTE: self._on_note,
-            m.LINE: lambda _index, _chunk, _model, payload: announcer.line(payload),
+            m.PROFILED: self._notes.profiled,
+            m.LINE: self._notes.line,
             m.BROKEN: self._on_broken,
             m.DIED: self._on_died,
         }
@@ -147,7 +149,7 @@ class Engine:
             self._draining, self.facts = reason, dict(facts)
             self._drain_until = self._clock() + self._settings.drain_s
             self._backend.drain()
-            self._note("job:draining", {"in_flight": self.in_flight})
+            self._notes.tell("job:draining", {"in_flight": self.in_flight})
 
     @property
     def in_flight(self) -> int:
@@ -248,7 +250,7 @@ class Engine:
         worker.ready = True
         if worker.died:
             worker.died = False
-            self._note("worker:respawned", {"worker_id": index}, worker=index)
+            self._notes.tell("worker:respawned", {"worker_id": index}, worker=index)
 
     def _on_failed_start(self, _index: int, _chunk: int, _model: int, payload: bytes) -> None:
         self._cannot_start(payload.decode("utf-8", "replace"))
@@ -275,7 +277,7 @@ class Engine:
         wait = after_s if after_s is not None else self._settings.backoff_s * 2 ** (attempt - 1)
         self._queues.later(key, self._clock() + wait)
         fields = {"chunk_id": chunk, "attempt": attempt, "error": cause, "wait_s": wait}
-        self._note("chunk:retry", fields, worker=index, chunk=chunk)
+        self._notes.tell("chunk:retry", fields, worker=index, chunk=chunk)
 
     def _on_dropped(self, index: int, chunk: int, model: int, _payload: bytes) -> None:
         key = self._settle(index, chunk, model)
@@ -299,12 +301,7 @@ class Engine:
         name, fields = msgpack.unpackb(payload)
         if name == "budget:wait":
             self._balance.waits(fields["model"], fields["wait_ms"])
-        self._note(name, fields, worker=index, chunk=chunk)
-
-    def _note(self, name: str, fields: Mapping[str, Any], *, worker: int = -1, chunk: int = -1) -> None:
-        """Tell the host, and leave it in the log for reports."""
-        self._announcer.note(name, fields)
-        self._log.note(self._verdicts.note(name, fields, worker, chunk))
+        self._notes.tell(name, fields, worker=index, chunk=chunk)
 
     # death
 
@@ -325,7 +322,7 @@ class Engine:
             chunk_timeout_s=self._settings.chunk_timeout_s,
         )
         fields = {"worker_id": index, "exitcode": death.exitcode, "cause": after.cause}
-        self._note("worker:crashed", fields, worker=index)
+        self._notes.tell("worker:crashed", fields, worker=index)
         for model in models.values():
             self._balance.back(model)
         worker.flight.clear()
@@ -373,6 +370,7 @@ class Engine:
         now = self._clock()
         self._next_tick = now + TICK_S
         self._balance.tell(self._announcer.note)
+        self._notes.commits()
         for index, worker in enumerate(self._workers):
             if self._watch.starts_too_long(worker, now):
                 limit = self._settings.chunk_timeout_s
@@ -397,4 +395,5 @@ class Engine:
 
     def _end(self, state: str) -> None:
         self._balance.tell(self._announcer.note)
+        self._notes.commits()
         self.state = state

@@ -36,6 +36,7 @@ __all__ = [
     "NOTE",
     "OUTCOMES",
     "PARKED",
+    "PROFILED",
     "READY",
     "RETRY",
     "Announcer",
@@ -57,7 +58,8 @@ RETRY = 66  # map_fn asked for another attempt; payload: msgpack [cause, after_s
 DROPPED = 67  # a task that was given back unfinished while draining
 MODEL_DOWN = 68  # a model that no call can use any more; payload: cause, UTF-8
 BUDGET_SPENT = 69  # the job's Budget; payload: msgpack [message, spent, limit, unit]
-NOTE = 70  # for the host alone: msgpack [name, fields]
+NOTE = 70  # an event, for the host and for reports: msgpack [name, fields]
+PROFILED = 76  # durations, for the host alone: msgpack [[name, ms]…]
 LINE = 71  # a line that map_fn printed or logged: msgpack [logger, level, text]
 # A server that the job runs itself is asked for; payload: msgpack [model's name, context window]. It is for the
 # backend, which answers by ``TaskRunner.endpoint_came``, and goes no further.
@@ -118,6 +120,7 @@ class RoundSettings:
     backoff_s: float = 1.0
     max_worker_rss: int | None = None  # bytes
     weights: Sequence[float] = ()  # of the models, for balance="budget"
+    profile: bool = False  # how long commits take is told, too
 
 
 @dataclass(frozen=True, slots=True)
@@ -136,6 +139,7 @@ class WorkerConfig:
     log_level: int
     result_blob: bytes = field(default=b"", repr=False)  # the type of results; empty: any
     batch: dict[str, Any] | None = None  # how batches stand, see worker.batched_call.BatchMode; None: there are none
+    profile: bool = False  # what functions under @profile take goes to the host
 
 
 @dataclass(frozen=True, slots=True)

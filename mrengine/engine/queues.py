@@ -1,5 +1,6 @@
-"""Owns which tasks wait, and for what: one queue a worker, by home, with stealing where it is asked for; those that
-wait for an instant stand beside them.
+"""Which tasks wait, and for what: one queue a worker, by home, with stealing where it is asked for; those that wait for
+an instant stand beside them. And how many of them a worker may hold: its slots, and as many more as it ends while a
+commit takes.
 """
 
 from __future__ import annotations
@@ -9,7 +10,10 @@ from array import array
 from collections import deque
 from collections.abc import Callable, Iterable
 
-__all__ = ["TaskQueues"]
+__all__ = ["MOST", "PrefetchWindow", "TaskQueues"]
+
+HORIZON_S = 0.02  # several fsyncs
+MOST = 2048
 
 
 class _Queue:
@@ -110,3 +114,30 @@ class TaskQueues:
     def due(self) -> float:
         """The next instant that a task waits for; infinity: none does."""
         return self._timers[0][0] if self._timers else float("inf")
+
+
+class PrefetchWindow:
+    """The window of one worker, in tasks.
+
+    A task of a second leaves the window at the number of slots: nothing waits at a worker that another could take. A
+    task of 20 µs brings it to hundreds, so that a worker does not stand still while the supervisor syncs the log.
+    """
+
+    def __init__(self, slots: int, clock: Callable[[], float]) -> None:
+        self._slots = slots
+        self._clock = clock
+        self._since = clock()
+        self._count = 0
+        self.window = slots
+
+    def finished(self) -> None:
+        """A task came to its end."""
+        self._count += 1
+        elapsed = self._clock() - self._since
+        if elapsed >= HORIZON_S / 4:
+            ahead = int(self._count / elapsed * HORIZON_S)
+            self.window = self._slots + min(MOST, ahead)
+            self._since += elapsed
+            self._count = 0
+        elif self._count >= self.window:
+            self.window = min(self._slots + MOST, self.window * 2)

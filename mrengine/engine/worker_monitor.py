@@ -12,8 +12,8 @@ from dataclasses import dataclass, field
 
 from mrengine.engine import protocol as m
 from mrengine.engine.crash_attribution import CrashBisection
-from mrengine.engine.prefetch import PrefetchWindow
 from mrengine.engine.protocol import RoundSettings
+from mrengine.engine.queues import PrefetchWindow
 
 __all__ = ["HANG_GRACE_S", "SETTLED_S", "UNCLAIMED_S", "Worker", "WorkerHealth", "WorkerMonitor"]
 
@@ -89,7 +89,8 @@ class WorkerMonitor:
         if mark.retire_at is None:
             return False
         mark.overdue |= overdue
-        if now >= mark.retire_at or worker.flight.keys() <= mark.overdue:
+        nothing_can_end = worker.flight.keys() <= mark.overdue or len(overdue) >= self._backend.slots
+        if now >= mark.retire_at or nothing_can_end:
             mark.killed = True
         return mark.killed
 

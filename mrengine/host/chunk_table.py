@@ -8,9 +8,11 @@ from hashlib import blake2b
 from pathlib import Path
 from typing import Any
 
+from mrengine.errors import LogError
 from mrengine.log.format import codec
-from mrengine.log.format.chunk_rows import MAX_ROWS, ROW_BYTES, ChunkRow, Heads, pack_chunks, pack_row
+from mrengine.log.format.chunk_rows import MAX_ROWS, ROW_BYTES, ChunkRow, ChunkTable, Heads, pack_chunks, pack_row
 from mrengine.log.format.job_records import DocumentRow, DocumentsDigest
+from mrengine.log.view.job_view import ResumeEngine
 from mrengine.private import open_file
 from mrengine.sources.spool import Text, not_kept, read_pieces
 
@@ -18,6 +20,7 @@ __all__ = [
     "append_inputs",
     "chunk_records",
     "digest_of",
+    "has_wrong_rows",
     "input_version",
     "lacking_text",
     "not_held",
@@ -30,7 +33,7 @@ def digest_of(rows: Sequence[DocumentRow]) -> tuple[int, int, bytes]:
     """(count, bytes, digest over all ids and digests)."""
     digest = DocumentsDigest()
     for row in rows:
-        digest.add(row.id, row.digest, row.n_bytes)
+        digest.add(row.id, row.identity, row.n_bytes)
     return digest.summary()
 
 
@@ -124,6 +127,31 @@ def lacking_text(place: Path, documents: Iterable[DocumentRow]) -> str | None:
         if not text.exists:
             return text.why
         return f"{place} is damaged" if not_held(text, documents) else None
+
+
+def has_wrong_rows(stored: ResumeEngine, place: Path, documents: Sequence[DocumentRow]) -> bool:
+    """Whether the chunk table tells of what the spool has not, though that has all documents: its records were wrong
+    before their CRCs were made. Such rows have failed their chunks, and are looked for among those.
+    """
+    failed = [failure.chunk_id for failure in stored.failures() if failure.kind == "damaged"]
+    if not failed or lacking_text(place, documents) is not None:
+        return False
+    table = stored.chunk_table()
+    with Text(place) as text:
+        return any(not _is_right(table, chunk, text, documents) for chunk in failed)
+
+
+def _is_right(table: ChunkTable, chunk: int, text: Text, documents: Sequence[DocumentRow]) -> bool:
+    try:
+        row = table[chunk]
+        table.heads(chunk, row)
+        document = documents[row.document]
+    except (LogError, IndexError):
+        return False
+    start, stop = document.spool_offset, document.spool_offset + document.n_bytes
+    return start <= row.spool_from <= row.spool_to <= stop and text.holds(
+        row.spool_from, row.spool_to - row.spool_from, row.digest
+    )
 
 
 def append_inputs(spool: Path, round_: int, inputs: Sequence[tuple[int, str]]) -> Iterator[tuple[int, bytes]]:

@@ -10,13 +10,24 @@ from pathlib import Path
 from typing import Any
 
 from mrengine.errors import ConfigError, SourceError
+from mrengine.log.format.document_facts import pack_facts
 from mrengine.log.format.job_records import DocumentRow
+from mrengine.log.view.document_facts import unread_of
+from mrengine.log.view.replay import Epoch
 from mrengine.private import make_private
 from mrengine.records import Document
 from mrengine.sources import Reading, Spool, documents_of
 from mrengine.sources.spool import sweep_spools
 
-__all__ = ["Spooled", "check_documents", "names_a_file", "spool_documents", "spool_unnamed", "without_tables"]
+__all__ = [
+    "Spooled",
+    "check_documents",
+    "names_a_file",
+    "spool_documents",
+    "spool_unnamed",
+    "unread_before",
+    "without_tables",
+]
 
 UNNAMED = ".unnamed"  # beside the jobs, none of which can have such a name
 
@@ -31,7 +42,7 @@ class Spooled:
     """Documents that were read: the spool with their text, which is not published yet, and what the log says of them.
 
     ``blank``: none of them has more than blanks. ``unread``: the sources that were left out, ``told`` what
-    is said of them.
+    is said of them. ``warnings``: what else the caller must hear.
     """
 
     spool: Spool
@@ -39,6 +50,7 @@ class Spooled:
     blank: bool
     unread: tuple[SourceError, ...] = ()
     told: str = ""
+    warnings: Sequence[str] = ()
 
 
 def spool_documents(folder: Path, document: Any, *, skip: bool, optional: bool = False) -> Spooled:
@@ -55,14 +67,24 @@ def spool_documents(folder: Path, document: Any, *, skip: bool, optional: bool =
             if len(reading.errors) > before:
                 spool.take_back(kept)
                 continue
-            rows.append(DocumentRow(kept.id, kept.digest, kept.offset, kept.n_bytes, kept.n_chars))
+            facts = pack_facts(kept.id, source.fields, reading.pages)
+            rows.append(DocumentRow(kept.id, kept.digest, kept.offset, kept.n_bytes, kept.n_chars, facts))
         reading.check()
         spool.flush()
         told = reading.told() if reading.errors else ""
-        return Spooled(spool, rows, not text.found, tuple(reading.errors), told)
+        return Spooled(spool, rows, not text.found, tuple(reading.errors), told, reading.warnings)
     except BaseException:
         spool.discard()
         raise
+
+
+def unread_before(epoch: Epoch) -> tuple[SourceError, ...]:
+    """The sources that a job was begun without, as its log has them."""
+    found = []
+    for name, why in unread_of(epoch):
+        found.append(SourceError(why, source=name))
+        found[-1].document_id = name
+    return tuple(found)
 
 
 class _Text:

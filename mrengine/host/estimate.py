@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from mrengine.budget import estimate_tokens
 from mrengine.errors import ConfigError
 from mrengine.host.callables import check_map
 from mrengine.host.job_identity import chunking_of
+from mrengine.log.format.document_facts import pack_facts, pages_between, unpack_facts
 from mrengine.providers.batches.connect import has_batches
 from mrengine.providers.call.structured import in_words
 from mrengine.providers.models.model import Model
@@ -97,6 +98,16 @@ def _chunks(document: Any, settings: Settings, models: Sequence[Model]) -> Itera
     for source in documents_of(document):
         before = len(reading.errors)
         found = list(chunker.chunk(reading.text(source), document_id=source.id, first_id=first))
+        if source.fields or reading.pages:
+            facts = unpack_facts(pack_facts(source.id, source.fields, reading.pages))
+            found = [
+                replace(
+                    chunk,
+                    fields=facts.fields,
+                    page_marks=pages_between(facts.pages, chunk.start - chunk.overlap, chunk.end),
+                )
+                for chunk in found
+            ]
         if len(reading.errors) == before:  # else it is left out, or refused when all are read
             first += len(found)
             yield from found

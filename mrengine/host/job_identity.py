@@ -12,12 +12,13 @@ from typing import Any
 import msgpack
 
 from mrengine._version import __version__
-from mrengine.errors import ChunkingError, ConfigError, JobMismatch
+from mrengine.errors import ChunkingError, ConfigError, JobMismatch, SourceError
 from mrengine.host.chunk_table import chunk_records, digest_of
 from mrengine.log.format import codec
 from mrengine.log.format.job_records import DocumentRow, JobRecord, RoundRecord, batch_documents, pack_job, pack_round
 from mrengine.log.format.values import Plain
 from mrengine.log.view.carry_over import carried
+from mrengine.log.view.document_facts import FACTS, UNREAD
 from mrengine.log.view.job_view import ResumeEngine
 from mrengine.log.view.mismatch import Differences, compare
 from mrengine.mapfn.describe import MapFunction
@@ -40,6 +41,7 @@ __all__ = [
 
 ANSWER_ROOM = 1024 + 256  # tokens of a context window that are not the document's: the answer, and the prompt around
 AUTO_TARGET = 6000
+MOST_UNREAD, UNREAD_CHARS = 10_000, 1000  # what the log keeps of sources that could not be read
 DEFAULT_OVERLAP = 350
 Record = tuple[int, bytes]
 
@@ -144,6 +146,7 @@ def job_record(
     chunking: Chunking,
     *,
     all_models: bool,
+    unread: Sequence[SourceError] = (),
 ) -> JobRecord:
     """What the caller gave, as the log keeps it."""
     return JobRecord(
@@ -167,6 +170,10 @@ def job_record(
             "map_folder": mapping.folder,
             "models": [_named(model.spec) for model in models],
             "batch": asdict(settings.batching) if settings.batching is not None else None,
+            FACTS: any(row.facts for row in documents),
+            UNREAD: [
+                [error.document_id or error.source or "", str(error)[:UNREAD_CHARS]] for error in unread[:MOST_UNREAD]
+            ],
         },
     )
 
@@ -180,7 +187,7 @@ def auto_job_id(
     job. Its version counts where that is exact (a prompt's), or all that there is (no name to import).
     """
     named = mapping.source if isinstance(mapping.source, str) and mapping.parts else mapping.version
-    digests = [[row.id, row.digest] for row in documents]
+    digests = [[row.id, row.identity] for row in documents]
     facts = [digests, chunking_of(settings, models).fields(), [model.identity for model in models], named]
     return f"auto-{blake2b(msgpack.packb(facts, unicode_errors='surrogatepass'), digest_size=8).hexdigest()}"
 
@@ -263,7 +270,7 @@ def round_record(round_: int, total: int, version: str, settings: Settings) -> R
 
 
 def _pairs(rows: Iterable[DocumentRow]) -> Iterator[tuple[str, bytes]]:
-    return ((row.id, row.digest) for row in rows)
+    return ((row.id, row.identity) for row in rows)
 
 
 def _mismatch_message(job_id: str, found: Differences, on_mismatch: str) -> str:

@@ -136,7 +136,14 @@ class JobRun:
             self._warn(notices.blank(self.job_id, ready.blank_chunks))
         config, kind = self.config, self._mapping.result_type
         self._follower = LogFollower(
-            ready.view, self.job_id, config.dispatcher, config.progress, self.tally, config.balancer, kind
+            ready.view,
+            self.job_id,
+            config.dispatcher,
+            config.progress,
+            self.tally,
+            config.balancer,
+            kind,
+            config.settings.collector,
         )
         if ready.finished:
             self._begin_round(0)

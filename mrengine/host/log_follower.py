@@ -13,13 +13,17 @@ from typing import Any
 from mrengine import events
 from mrengine.errors import LogError
 from mrengine.host.run_summary import SummaryBuilder
+from mrengine.host.stage_times import StageTimes
 from mrengine.job.driver import Line, News, Note
 from mrengine.log.format import codec
+from mrengine.log.format.chunk_rows import document_of
 from mrengine.log.format.codec import Frame
 from mrengine.log.format.packing import key
 from mrengine.log.format.records import FailureRecord, ResultRecord, unpack_call, unpack_failure, unpack_result
+from mrengine.log.view.document_facts import ChunkFacts
 from mrengine.log.view.job_view import ResumeEngine
 from mrengine.log.view.results import UNREADABLE, Results, failure_of, result_of
+from mrengine.profiling import PerformanceCollector
 from mrengine.progress import Progress, Silent
 from mrengine.providers.models.balancer import ModelLoadBalancer
 from mrengine.records import ChunkFailure, ChunkResult, Usage
@@ -44,11 +48,14 @@ class LogFollower:
         tally: SummaryBuilder,
         balancer: ModelLoadBalancer | None,
         result_type: Any = None,
+        collector: PerformanceCollector | None = None,
     ) -> None:
         self._job_id, self._dispatcher, self._progress, self.tally = job_id, dispatcher, progress, tally
         self._balancer = balancer  # for its statistics alone: the supervisor has one of its own, and decides
         self._result_type = result_type  # of the map round's results
+        self._stages = StageTimes(collector) if collector is not None else None
         self.view = view
+        self._chunk_facts: ChunkFacts | None = None
         self.started_at: int | None = None
         self.round = 0
 
@@ -73,11 +80,19 @@ class LogFollower:
         try:
             return self._told(frame, counts, wanted)
         except LogError:  # its CRC vouches for it, and it is none all the same
-            return self._failure(_damaged(frame), wanted) if counts and self.round == 0 else None
+            return self._failure(self._damaged(frame), wanted) if counts and self.round == 0 else None
+
+    def _damaged(self, frame: Frame) -> FailureRecord:
+        """What is told of an outcome that cannot be read."""
+        round_, chunk, model = key(frame.payload)
+        document = document_of(self.view.chunk_table(), self.view.documents(), chunk)
+        return FailureRecord(round_ & 0xFFFF, chunk, model, document, None, 0, 1, time.time(), "damaged", UNREADABLE)
 
     def _told(self, frame: Frame, counts: bool, wanted: bool) -> Outcome | None:
         if frame.kind == codec.CALL:
             call = unpack_call(frame.payload)
+            if self._stages is not None:
+                self._stages.call(call)
             if call.finish_reason != "refused":
                 self.tally.call(call.model, call.usage, call.cost_usd)
                 self._count(call.model, call.usage)
@@ -92,13 +107,23 @@ class LogFollower:
         return None
 
     def _result(self, record: ResultRecord, wanted: bool) -> ChunkResult | None:
+        if self._stages is not None:
+            self._stages.result(record)
         tally = self.tally
         tally.processed += 1
         tally.reused_calls += record.reused_calls
         self._count(record.model, done=1)
         if self._dispatcher.wants("chunk:processed") or not isinstance(self._progress, Silent):
             self._send(self._processed(record, tally.done, tally.total))
-        return result_of(record, self._result_type, resumed=False) if wanted else None
+        if not wanted:
+            return None
+        return result_of(record, self._result_type, resumed=False, facts=self._facts().of(record.chunk_id))
+
+    def _facts(self) -> ChunkFacts:
+        """Of the documents of this run."""
+        if self._chunk_facts is None:
+            self._chunk_facts = ChunkFacts(self.view.reader, self.view.epoch)
+        return self._chunk_facts
 
     def _processed(self, r: ResultRecord, done: int, total: int) -> events.ChunkProcessed:
         return events.ChunkProcessed(
@@ -133,7 +158,7 @@ class LogFollower:
             total=tally.total,
             progress=tally.done / tally.total if tally.total else 1.0,
         )
-        return failure_of(record) if wanted else None
+        return failure_of(record, self._facts().of(record.chunk_id)) if wanted else None
 
     def _count(self, model: str | None, usage: Usage | None = None, *, done: int = 0, failed: int = 0) -> None:
         if self._balancer is not None and model is not None:
@@ -162,6 +187,8 @@ class LogFollower:
             self._call_retry(note.fields["model"], note.fields["error"], limited=note.fields["limited"])
         elif note.name == "models:load" and self._balancer is not None:
             self._balancer.carries(note.fields["in_flight"])
+        elif note.name in ("profile", "budget:wait") and self._stages is not None:
+            self._stages.note(note)
         elif note.name == "supervisor:crashed":
             log.error("the supervisor crashed:\n%s", note.fields["report"])
         elif note.name == "preload:failed":
@@ -194,9 +221,3 @@ class LogFollower:
     def close(self) -> None:
         """Close the view; results that were handed out have a descriptor of their own."""
         self.view.close()
-
-
-def _damaged(frame: Frame) -> FailureRecord:
-    """What is told of an outcome that cannot be read."""
-    round_, chunk_id, model_index = key(frame.payload)
-    return FailureRecord(round_ & 0xFFFF, chunk_id, model_index, "", None, 0, 1, time.time(), "damaged", UNREADABLE)

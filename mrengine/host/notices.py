@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
-__all__ = ["blank", "damaged", "empty", "failed", "lost", "partly_failed"]
+__all__ = ["blank", "damaged", "empty", "failed", "lost", "of_sources", "partly_failed"]
 
 SHOWN = 5  # names in one message
+SOURCES_SHOWN = 20
 
 
 def damaged(job_id: str, ranges: Sequence[tuple[int, int]]) -> str:
@@ -53,3 +54,11 @@ def failed(failed: int, total: int) -> str:
     if total == 1:
         return "its only chunk failed"
     return f"{f'all {total}' if failed == total else f'{failed} of {total}'} chunks failed; the first one"
+
+
+def of_sources(job_id: str, warnings: Sequence[str]) -> list[str]:
+    """What is said of sources that were read, though not as they came: the first of them, and how many more."""
+    told = [f"job {job_id}: {warning}" for warning in warnings[:SOURCES_SHOWN]]
+    if len(warnings) > SOURCES_SHOWN:
+        told.append(f"job {job_id}: {len(warnings) - SOURCES_SHOWN} more sources were read so")
+    return told

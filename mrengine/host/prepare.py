@@ -15,10 +15,11 @@ from typing import Any
 
 from mrengine.errors import JobBusy, JobCancelled, JobMismatch, JobNotFound, LogError, SourceError, SupervisorDied
 from mrengine.host import notices
-from mrengine.host.chunk_table import lacking_text, not_held
-from mrengine.host.documents import Spooled, check_documents, spool_documents
+from mrengine.host.chunk_table import has_wrong_rows, lacking_text, not_held
+from mrengine.host.documents import Spooled, check_documents, spool_documents, unread_before
 from mrengine.host.job_identity import Plan, Record, chunking_of, job_record, stored_chunking
 from mrengine.host.requests import RunConfig
+from mrengine.host.stage_times import stage
 from mrengine.host.waiting import BusyWait
 from mrengine.job.driver import Driver
 from mrengine.log.format import codec
@@ -105,9 +106,11 @@ class Preparation:
         self._check_folder()
         existed = os.path.lexists(self._folder / "log")
         session = None if existed else self._begin()
-        spooled = self._spooled(document, optional=existed)
+        with self._stage("read"):
+            spooled = self._spooled(document, optional=existed)
         spool: Spool | None = spooled.spool
         self._unread_sources = spooled.unread
+        self._notes += notices.of_sources(self._job_id, spooled.warnings)
         if spooled.told:
             self._notes.append(f"job {self._job_id}: {spooled.told}\n  they are left out")
         try:
@@ -121,11 +124,18 @@ class Preparation:
             check_writable(self._folder)
             spool.require()
             # A new job is cut while the supervisor starts; for one that the log knows, that is known first.
-            records = None if existed else list(plan.records(spool.path))
+            records = None if existed else self._cut(plan, spool.path)
             return self._settle(plan, spool, records, session or self._begin())
         finally:
             if spool is not None:
                 spool.discard()
+
+    def _stage(self, name: str) -> Any:
+        return stage(self._parts.settings.collector, name)
+
+    def _cut(self, plan: Plan, *text_and_view: Any) -> list[Record]:
+        with self._stage("cut"):
+            return list(plan.records(*text_and_view))
 
     def _spooled(self, document: Any, *, optional: bool) -> Spooled:
         if not isinstance(document, Spooled):
@@ -152,15 +162,15 @@ class Preparation:
         durable, place = session.opened(), self._spool(plan)
         text = place if fresh is None else fresh.path
         view = self._caught_up(durable)
-        action = plan.check(view, self._on_mismatch)
+        action = self._action(plan, view)
         if action == "new_epoch":
-            records = list(plan.records(text, view))
+            records = self._cut(plan, text, view)
         elif action == "resume":
             records = list(self._lacking(plan, view))
         elif action == "restart":
             session.restart()
         if records is None:
-            records = list(plan.records(text))
+            records = self._cut(plan, text)
         if fresh is not None and lacking_text(place, plan.documents) is not None:
             fresh.publish(place)
         if records:
@@ -168,6 +178,12 @@ class Preparation:
                 session.append(*record)
             view.catch_up(session.sync())
         return self._prepared(plan)
+
+    def _action(self, plan: Plan, view: ResumeEngine) -> str:
+        action = plan.check(view, self._on_mismatch)
+        if action == "resume" and has_wrong_rows(view, self._spool(plan), plan.documents):
+            return "new_epoch"  # cut again
+        return action
 
     def _prepared(self, plan: Plan) -> Prepared:
         assert self._view is not None
@@ -223,7 +239,7 @@ class Preparation:
     def _from_log(self, view: ResumeEngine) -> Prepared:
         if view.epoch is None:
             raise self._unread()
-        job = view.epoch.job
+        job, self._unread_sources = view.epoch.job, unread_before(view.epoch)
         with Text(self._folder / spool_name(job.documents[2])) as text:
             documents = _known_documents(view, text)
             exists, why = text.exists, text.why
@@ -232,7 +248,7 @@ class Preparation:
         plan.job = replace(plan.job, chunking=job.chunking, documents=job.documents)
         if view.epoch.complete and self._finished(plan, view):
             return replace(self._prepared(plan), finished=True)
-        action = plan.check(view, self._on_mismatch)
+        action = self._action(plan, view)
         if not exists:
             raise no_text(self._job_id, why)
         if action != "resume":  # the chunk table was lost, or other inputs are accepted
@@ -299,7 +315,8 @@ class Preparation:
     def _plan(self, documents: Sequence[DocumentRow]) -> Plan:
         settings, models, all_models = self._parts.settings, self._parts.models, self._parts.all_models
         chunking = chunking_of(settings, models)
-        job = job_record(self._job_id, settings, models, self._mapping, documents, chunking, all_models=all_models)
+        what = (self._job_id, settings, models, self._mapping, documents, chunking)
+        job = job_record(*what, all_models=all_models, unread=self._unread_sources)
         return Plan(job, documents, chunking)
 
     def _spool(self, plan: Plan) -> Path:

@@ -9,12 +9,14 @@ from typing import Any
 
 from mrengine.host.job_identity import AUTO_TARGET
 from mrengine.host.job_run import JobRun
+from mrengine.host.stage_times import stage
 from mrengine.log.format.instances import instance_of
 from mrengine.log.format.values import normalise
 from mrengine.log.view.results import Results
 from mrengine.mapfn.describe import MapFunction
 from mrengine.mapfn.pickling import pack_function
-from mrengine.records import ChunkFailure, ChunkResult, RunResult
+from mrengine.outputs.run_result import RunResult
+from mrengine.records import ChunkFailure, ChunkResult
 from mrengine.reducers.tree import TreeReduce
 
 __all__ = ["groups_of", "reduce_run"]
@@ -31,12 +33,14 @@ def reduce_run(run: JobRun, reduce_fn: Callable[[Any], Any] | TreeReduce | None,
     if reduce_fn is not None or per_document:
         run.follower.emit("reduce:start", results=len(results))
     if isinstance(reduce_fn, TreeReduce):
-        value = _play_tree(run, reduce_fn, results, per_document=per_document)
+        with stage(run.config.settings.collector, "reduce"):
+            value = _play_tree(run, reduce_fn, results, per_document=per_document)
         run.complete()
     else:
         run.complete()  # the job is free while the caller's own function runs
         try:
-            value = _reduced(results, reduce_fn, per_document=per_document)
+            with stage(run.config.settings.collector, "reduce"):
+                value = _reduced(results, reduce_fn, per_document=per_document)
         except Exception as error:
             if run.config.keep == "on_failure":  # it has no name of the caller's
                 told = "reduce_fn raised %s; the results of job %s are kept: run it again with job_id=%r"

@@ -125,6 +125,7 @@ def round_request(
             backoff_s=settings.backoff_s,
             max_worker_rss=settings.max_worker_rss,
             weights=[_speed(model.limits) for model in models],
+            profile=settings.collector is not None,
         ),
         worker=WorkerConfig(
             job_id=job_id,
@@ -139,6 +140,7 @@ def round_request(
             log_level=logging.getLogger().getEffectiveLevel(),
             result_blob=round_.mapping.result_blob,
             batch=None if batches is None else batches.mode,
+            profile=settings.collector is not None,
         ),
         budget=_terms(parts, since, (0.0, 0.0) if batches is None else batches.reserved),
         held=() if batches is None else batches.held,

@@ -48,6 +48,13 @@ class Signals:
             self._restore()
             raise
 
+    def take_surely(self) -> None:
+        """The same, to its end also where a signal strikes in the middle of it, which is raised then."""
+        try:
+            self.take()
+        finally:
+            self.take()
+
     def give_back(self) -> None:
         """The handlers are as they were; what was put off strikes."""
         self._restore()
@@ -62,14 +69,9 @@ class Signals:
         """A ``with`` block within which signals strike, those that were put off at its beginning."""
         return _Open(self)
 
-    @contextmanager
-    def outside(self) -> Iterator[None]:
-        """While the caller's own code runs, of which nobody knows when it comes back."""
-        self._restore()
-        try:
-            yield
-        finally:
-            self.take()
+    def outside(self) -> _Outside:
+        """A ``with`` block in which the caller's own code runs, of which nobody knows when it comes back."""
+        return _Outside(self)
 
     def _strike(self, number: int, frame: FrameType | None) -> None:
         if not self._open or time.monotonic() < self._quiet_until:
@@ -134,6 +136,19 @@ class _Open:
 
     def __exit__(self, *error: object) -> None:
         self._signals._open = False
+
+
+class _Outside:
+    """No generator: one that is struck while it is left goes on when it is collected, when all was given back."""
+
+    def __init__(self, signals: Signals) -> None:
+        self._signals = signals
+
+    def __enter__(self) -> None:
+        self._signals._restore()
+
+    def __exit__(self, *error: object) -> None:
+        self._signals.take()
 
 
 @contextmanager

@@ -18,7 +18,7 @@ from mrengine.log.file.reader import LogReader
 from mrengine.log.file.wal import WriteAheadLog
 from mrengine.log.file.worker_journal import discard, journaled_answers
 from mrengine.log.format import codec
-from mrengine.log.format.chunk_rows import ChunkTable, DocumentNames, Segment
+from mrengine.log.format.chunk_rows import ChunkTable, DocumentNames, Segment, document_of
 from mrengine.log.format.codec import Frame
 from mrengine.log.format.packing import stamp
 from mrengine.log.view.call_totals import CallTotals
@@ -165,8 +165,7 @@ class JobStore:
         """The id of a chunk's document; "" where the log has lost it."""
         table = ChunkTable(self._reader.fd, self._segments(round_))
         assert self._names is not None
-        row = self._names.get(table[chunk].document)
-        return row.id if row is not None else ""
+        return document_of(table, self._names, chunk)
 
     def files(self, round_: int) -> JobFiles:
         """Where the texts and the answers of a round stand."""

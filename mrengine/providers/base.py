@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from typing import Protocol, runtime_checkable
 
-from mrengine.errors import Stopped
 from mrengine.records import Completion, Request
 
-__all__ = ["Provider", "Stopped"]
+__all__ = ["Provider"]
 
 
 @runtime_checkable

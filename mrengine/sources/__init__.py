@@ -1,7 +1,56 @@
-"""From what a caller gives — text, a path, bytes, a stream, many of these — to documents."""
+"""From what a caller gives — text, a path, a URL, bytes, a stream, a table, many of these — to documents."""
 
-from mrengine.sources.jsonl import read_jsonl
-from mrengine.sources.read import Reading, Source, Unreadable, documents_of, read_source
-from mrengine.sources.spool import Spool, SpooledDocument
+from __future__ import annotations
 
-__all__ = ["Reading", "Source", "Spool", "SpooledDocument", "Unreadable", "documents_of", "read_jsonl", "read_source"]
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from mrengine.sources.folders import read_folder
+    from mrengine.sources.jsonl import read_jsonl
+    from mrengine.sources.pieces import Loader, Piece
+    from mrengine.sources.read import Reading, Source, Unreadable, documents_of, read_source
+    from mrengine.sources.spool import Spool, SpooledDocument
+    from mrengine.sources.tables import read_table
+    from mrengine.sources.urls import Url
+
+# Each when it is first used: chunking is built on some of them, and others on chunking.
+_HOMES = {
+    "Loader": "pieces",
+    "Piece": "pieces",
+    "Reading": "read",
+    "Source": "read",
+    "Spool": "spool",
+    "SpooledDocument": "spool",
+    "Unreadable": "read",
+    "Url": "urls",
+    "documents_of": "read",
+    "read_folder": "folders",
+    "read_jsonl": "jsonl",
+    "read_source": "read",
+    "read_table": "tables",
+}
+
+__all__ = [
+    "Loader",
+    "Piece",
+    "Reading",
+    "Source",
+    "Spool",
+    "SpooledDocument",
+    "Unreadable",
+    "Url",
+    "documents_of",
+    "read_folder",
+    "read_jsonl",
+    "read_source",
+    "read_table",
+]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    value = getattr(import_module(f"mrengine.sources.{_HOMES[name]}"), name)
+    globals()[name] = value
+    return value

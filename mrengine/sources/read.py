@@ -11,6 +11,9 @@ from typing import Any
 from mrengine.chunking.text_blocks import blocks
 from mrengine.errors import ConfigError, SourceError
 from mrengine.records import Document
+from mrengine.sources.notes import Notes
+from mrengine.sources.opening import File
+from mrengine.sources.urls import Url
 
 __all__ = ["Reading", "Source", "Unreadable", "documents_of", "read_source"]
 
@@ -20,10 +23,11 @@ LONGEST_ID = 4096  # characters: a path fits
 
 @dataclass(frozen=True, slots=True)
 class Source:
-    """One document to be read: its id and what to read it from."""
+    """One document to be read: its id, what to read it from, and what the caller says of it."""
 
     id: str
     origin: Any
+    fields: Mapping[str, Any] | None = None
 
 
 class Unreadable:
@@ -82,7 +86,8 @@ def _meant(item: Any) -> str:
 
 
 def _is_one(item: Any) -> bool:
-    return isinstance(item, (str, bytes, bytearray, memoryview, os.PathLike, Document)) or hasattr(item, "read")
+    kinds = (str, bytes, bytearray, memoryview, os.PathLike, Document, Url, File)
+    return isinstance(item, kinds) or hasattr(item, "read")
 
 
 def _named(item: Any, default: str) -> Source:
@@ -93,47 +98,69 @@ def _named(item: Any, default: str) -> Source:
         if len(name) > LONGEST_ID:
             told = f"a document's id has at most {LONGEST_ID} characters, not {len(name)}: is the text in its place?"
             raise ConfigError(told, setting="document")
-        return Source(item.id, item.source)
+        fields: Any = item.fields
+        if fields is not None and not isinstance(fields, Mapping):
+            told = f"a document's fields are a dict, not of type {type(fields).__name__}"
+            raise ConfigError(told, setting="fields")
+        return Source(item.id, item.source, item.fields)
     if isinstance(item, os.PathLike):
         return Source(os.fspath(item) if isinstance(os.fspath(item), str) else os.fsdecode(os.fspath(item)), item)
+    if isinstance(item, Url):
+        return Source(item.url, item)
     return Source(default, item)
 
 
 def read_source(origin: Any, *, name: str = "document") -> Iterator[str]:
-    """The text of one document, in pieces. Bytes are UTF-8, a byte order mark is part of the text; a DICOM file is the
-    dump of its metadata. ``name``: what errors call a source that has no name of its own.
+    """The text of one document, in pieces: a str itself; of a Path, Url, bytes or file object whatever kind it is of.
 
-    SourceError: it cannot be read, is binary (it says what it is, and what makes text of it), or is not UTF-8.
+    Text is read by its byte order mark, as UTF-8, or as what it looks like, which is then logged as a warning. Of PDF,
+    HTML, DOCX, PPTX, XLSX, Parquet and DICOM, packed with gzip or zstd or not, the text is taken. ``name``: what errors
+    call a source that has no name of its own.
+
+    SourceError: it cannot be read, or is binary (it says what it is, and what makes text of it); UrlRefused;
+    MissingExtra.
     """
+    _check_one(origin, name)
+    return blocks(origin, name=name)
+
+
+def _check_one(origin: Any, name: str) -> None:
     if isinstance(origin, Document) or not _is_one(origin):
         raise ConfigError(f"{name} cannot be read: it is of type {type(origin).__name__}", setting="document")
-    return blocks(origin, name=name)
 
 
 class Reading:
     """Reads sources one after another, and names all that cannot be read, not the first alone.
 
-    ``skip``: some may be left out, but not all; ``errors`` says which.
+    ``skip``: some may be left out, but not all; ``errors`` says which. ``pages``: the marks of the pages of the
+    document that was read last; ``warnings``: what else the caller must hear.
     """
 
     def __init__(self, *, skip: bool = False) -> None:
         self.errors: list[SourceError] = []
+        self.pages: list[tuple[int, int]] = []
+        self.warnings: list[str] = []
         self._skip = skip
         self._sources = 0
 
     @contextmanager
-    def opening(self) -> Iterator[None]:
+    def opening(self, document_id: str | None = None) -> Iterator[None]:
         """The opening of one source; its SourceError is told by ``check()``, after the last."""
         self._sources += 1
         try:
             yield
         except SourceError as error:
+            error.document_id = document_id
             self.errors.append(error)
 
     def text(self, source: Source) -> Iterator[str]:
         """The pieces of one document; what is wrong with it is told by ``check()``."""
-        with self.opening():
-            yield from read_source(source.origin, name=source.id)
+        with self.opening(source.id):
+            notes = Notes()
+            self.pages = notes.pages
+            _check_one(source.origin, source.id)
+            yield from blocks(source.origin, name=source.id, notes=notes)
+            self.warnings += notes.told
 
     def exhaust(self, source: Source) -> None:
         """Read one that was opened before, for its faults alone."""
@@ -154,5 +181,5 @@ class Reading:
             raise self.errors[0]
         if self.errors:
             first, some = self.errors[0], len(self.errors) < self._sources
-            told = self.told() + "\n  on_source_error='skip' leaves them out" * some
+            told = self.told() + "\n  on_source_error='skip' leaves them out" * (some and not self._skip)
             raise SourceError(told, source=first.source, offset=first.offset, line=first.line, errors=self.errors)

@@ -206,7 +206,7 @@ class Text:
         while start < stop:
             try:
                 data = os.pread(self._fd, min(BLOCK_BYTES, stop - start), start)
-            except OSError:
+            except (OSError, OverflowError):  # a row of the chunk table may tell of anything
                 return None
             if not data:
                 return None

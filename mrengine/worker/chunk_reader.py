@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from hashlib import blake2b
 from typing import Any
 
 from mrengine.errors import LogError
 from mrengine.log.file.reader import LogReader
-from mrengine.log.format.chunk_rows import ChunkRow, ChunkTable, DocumentNames, Heads, Segment
+from mrengine.log.format.chunk_rows import ChunkRow, ChunkTable, DocumentNames, Heads, Segment, document_of
+from mrengine.log.format.document_facts import Facts, pages_between, unpack_facts, without_pages
 from mrengine.private import open_file
 from mrengine.records import Chunk
 
@@ -27,15 +28,21 @@ class TrackedChunk(Chunk):
 
     __slots__ = ("_facts", "_seen")
 
-    _facts: tuple[int, str, ChunkRow, TextOf, Heads]
+    _facts: tuple[int, str, ChunkRow, TextOf, Heads, bytes]
     _seen: dict[str, Any]
 
     def __init__(
-        self, chunk_id: int, document_id: str, row: ChunkRow, text_of: TextOf, heads: Heads = ((), "")
+        self,
+        chunk_id: int,
+        document_id: str,
+        row: ChunkRow,
+        text_of: TextOf,
+        heads: Heads = ((), ""),
+        facts: bytes = b"",
     ) -> None:
         """``text_of(chunk_id, row)`` reads the text; LogError: it is damaged."""
         set_slot = object.__setattr__
-        set_slot(self, "_facts", (chunk_id, document_id, row, text_of, heads))
+        set_slot(self, "_facts", (chunk_id, document_id, row, text_of, heads, facts))
         set_slot(self, "_seen", {})
 
     @property
@@ -77,11 +84,34 @@ class TrackedChunk(Chunk):
     def table_header(self) -> str:
         return self._facts[4][1]
 
+    def _known(self) -> Facts:
+        known: Facts | None = self._seen.get("known")
+        if known is None:
+            known = self._seen["known"] = unpack_facts(self._facts[5])
+        return known
+
+    @property
+    def fields(self) -> Mapping[str, Any]:
+        self._seen["facts"] = True
+        return self._known().fields
+
+    @property
+    def page_marks(self) -> tuple[tuple[int, int], ...]:
+        self._seen["facts"] = True
+        row = self._facts[2]
+        return pages_between(self._known().pages, row.start - row.overlap, row.end)
+
+    @property
+    def pages(self) -> tuple[int, ...]:
+        self._seen["facts"] = True
+        row = self._facts[2]
+        return tuple(number for number, _ in pages_between(self._known().pages, row.start, row.end))
+
     @property
     def text(self) -> str:
         text: str | None = self._seen.get("text")
         if text is None:
-            chunk_id, _, row, text_of, _ = self._facts
+            chunk_id, _, row, text_of, *_ = self._facts
             text = self._seen["text"] = text_of(chunk_id, row)
         return text
 
@@ -98,10 +128,31 @@ class TrackedChunk(Chunk):
         """Whether ``id``, ``start`` or ``end`` was read."""
         return "place" in self._seen
 
+    @property
+    def facts_read(self) -> bool:
+        """Whether its fields or pages were read."""
+        return "facts" in self._seen
+
+    @property
+    def field_texts(self) -> list[str]:
+        """The texts among its fields, which no message may repeat either."""
+        try:
+            return list(_texts_in(self._known().fields)) if self._facts[5] else []
+        except LogError:
+            return []
+
     def __reduce__(self) -> tuple[Any, ...]:
         """Elsewhere (in a process that map_fn starts) it is a plain chunk."""
         fields = (self.id, self.document_id, self.start, self.end, self.overlap, self.tokens, self.kind, self.text)
-        return Chunk, (*fields, *self._facts[4])
+        return Chunk, (*fields, *self._facts[4], dict(self.fields), self.page_marks)
+
+
+def _texts_in(value: Any) -> Iterator[str]:
+    if isinstance(value, str):
+        yield value
+    elif isinstance(value, (list, Mapping)):
+        for item in value.values() if isinstance(value, Mapping) else value:
+            yield from _texts_in(item)
 
 
 def read_bytes(spool_fd: int, start: int, stop: int) -> bytes | None:
@@ -136,13 +187,16 @@ class ChunkReader:
         self.reader = LogReader(os.path.join(folder, "log"))
         self._spool_fd = open_file(os.path.join(folder, spool), os.O_RDONLY)
         self._table = ChunkTable(self.reader.fd, [Segment(*segment) for segment in table])
+        self._paged = not any(Segment(*segment).round for segment in table)  # a later round's texts are on no page
         self._names = DocumentNames(self.reader, documents)
 
     def read(self, chunk: int) -> TrackedChunk:
         """A chunk; its text is read when it is asked for."""
         row = self._table[chunk]
         heads = self._table.heads(chunk, row)
-        return TrackedChunk(chunk, self._names[row.document].id, row, self._text_of, heads)
+        document = self._names[row.document]
+        facts = document.facts if self._paged or not document.facts else without_pages(document.facts)
+        return TrackedChunk(chunk, document.id, row, self._text_of, heads, facts)
 
     def _text_of(self, chunk: int, row: ChunkRow) -> str:
         data = read_bytes(self._spool_fd, row.spool_from, row.spool_to)
@@ -150,6 +204,10 @@ class ChunkReader:
             message = f"the text of chunk {chunk} in the spool is damaged: run the job again with its documents"
             raise LogError(message, reason="damaged")
         return data.decode("utf-8", "surrogatepass")
+
+    def document_of(self, chunk: int) -> str:
+        """The id of its document; "" where the log has lost it."""
+        return document_of(self._table, self._names, chunk)
 
     def close(self) -> None:
         """Close both files."""

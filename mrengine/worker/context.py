@@ -10,7 +10,7 @@ from typing import Any
 
 from mrengine.engine import protocol as m
 from mrengine.engine.protocol import WorkerConfig
-from mrengine.errors import ConfigError
+from mrengine.errors import ConfigError, Stopped
 from mrengine.providers.call.answers import check_cache, check_call
 from mrengine.providers.call.structured import schema_of
 from mrengine.records import Completion, Request, Usage
@@ -22,13 +22,9 @@ from mrengine.worker.ports import StoredAnswers
 from mrengine.worker.stored_answers import StoredTurns, call_digest
 from mrengine.worker.turns import Turns, Unanswered
 
-__all__ = ["Context", "Stopped", "TaskCalls", "WorkerServices", "check_tokens"]
+__all__ = ["Context", "TaskCalls", "WorkerServices", "check_tokens"]
 
 DigestOf = Callable[[str | list[str]], bytes]
-
-
-class Stopped(BaseException):
-    """The job stops: the task is given back unfinished. Not an Exception, so that no map function takes it for one."""
 
 
 class TaskCalls:
@@ -217,26 +213,21 @@ class Context:
         on_truncation: str,
         reuse: bool,
     ) -> Completion:
-        from mrengine.providers.base import Stopped as Interrupted
-
-        try:
-            completion, cost = self._services.models.ask(
-                index,
-                request,
-                digest_of=digest_of,
-                stored=self._stored if reuse else lambda digest: StoredTurns([], 0),
-                text_at=self._services.stored.text,
-                heard=self._calls.heard,
-                park=self._calls.park,
-                task=self._task,
-                chunk=self._chunk,
-                patience=self._patience,
-                response_model=response_model,
-                on_truncation=on_truncation,
-                reusable=reuse,
-            )
-        except Interrupted:
-            raise Stopped from None
+        completion, cost = self._services.models.ask(
+            index,
+            request,
+            digest_of=digest_of,
+            stored=self._stored if reuse else lambda digest: StoredTurns([], 0),
+            text_at=self._services.stored.text,
+            heard=self._calls.heard,
+            park=self._calls.park,
+            task=self._task,
+            chunk=self._chunk,
+            patience=self._patience,
+            response_model=response_model,
+            on_truncation=on_truncation,
+            reusable=reuse,
+        )
         self._calls.add(completion, cost)
         return completion
 
@@ -249,16 +240,11 @@ class Context:
         :class:`Usage`, a number of tokens, or what the client's answer says of it; without it the reserved tokens count
         as used, unless an exception says that the call was turned away or never sent.
         """
-        from mrengine.providers.base import Stopped as Interrupted
-
         check_tokens(tokens, max_tokens)
         index = self._services.models.index(model, self._task.model)
-        try:
-            own = self._services.models.own(
-                index, tokens, max_tokens, task=self._task, patience=self._patience, done=self._calls.own
-            )
-        except Interrupted:
-            raise Stopped from None
+        own = self._services.models.own(
+            index, tokens, max_tokens, task=self._task, patience=self._patience, done=self._calls.own
+        )
         with own as grant:
             yield grant
 

@@ -2,18 +2,15 @@
 
 from __future__ import annotations
 
-import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
-from mrengine.budget import Stopped as NoGrant
 from mrengine.budget import estimate_tokens, upper_bound
 from mrengine.engine import protocol as m
-from mrengine.errors import ModelError, ModelRefused, RateLimited
+from mrengine.errors import ModelError, ModelRefused, RateLimited, Stopped
 from mrengine.log.format import codec, records
-from mrengine.providers.base import Stopped
 from mrengine.providers.call.error_map import turned_away
 from mrengine.providers.call.prefixes import cacheable, prefix_digest
 from mrengine.providers.call.structured import in_words
@@ -27,9 +24,11 @@ from mrengine.worker.turns import turn_of
 
 if TYPE_CHECKING:
     from mrengine.providers.call.breaker import Breaker
+    from mrengine.providers.call.retry import LeaseLike
     from mrengine.providers.models.model import Model
     from mrengine.worker.deadline import Deadline
     from mrengine.worker.model_clients import ModelClients
+    from mrengine.worker.ports import BudgetPort
 
 __all__ = ["LoggedCall", "tokens_of"]
 
@@ -46,9 +45,6 @@ class LoggedCall:
     """One call of ``complete()`` to one model: each request is an intent in the log, and settled by a CALL.
 
     It has as many turns as it takes: an answer that is no good is asked again, one that was cut goes on.
-
-    It stands between the retry loop and both of its partners: as the provider it writes intents, as the budget it adds
-    what the loop does not know.
     """
 
     def __init__(
@@ -76,7 +72,6 @@ class LoggedCall:
         self._bound = 0
         self._prefix = ""
         self._texts: list[str] = []  # what no message may repeat
-        self._lease: Any = None
         self.cost_usd: float | None = 0.0
 
     def send(self, request: Request) -> Completion:
@@ -90,21 +85,19 @@ class LoggedCall:
         if self._model.context_window is not None:
             context_window.check(request, name=self._model.name, window=self._model.context_window)
         self._bound = upper_bound(request.prompt, request.system, extra_bytes=context_window.room_beside(request))
+        budget = self._models.budget
         return call(
-            self,
+            self._attempt,
             request,
             deadline=lambda: self._patience.deadline,
             model=self._model.name,
-            budget=self if self._models.budget is not None else None,
-            input_tokens=self._tokens(request),
-            priority=self._models.config.priority,
+            reserve=None if budget is None else lambda: self._reserve(budget, request),
             backoff_s=self._models.config.backoff_s,
             stopping=self._models.stopping,
             breaker=self._breaker,
             alternatives=self._alternatives,
             aside=self._models.rests and self._model.index == self._task.model,
             on_retry=self._on_retry,
-            on_wait=self._models.on_wait,
             in_line=self._in_line,
         )
 
@@ -118,36 +111,22 @@ class LoggedCall:
     def _tokens(self, request: Request) -> int:
         return tokens_of(request, self._chunk)
 
-    def acquire(
-        self,
-        model: str,
-        input_tokens: int,
-        output_tokens: int,
-        *,
-        priority: Any,
-        stopping: threading.Event,
-        on_wait: Any,
-    ) -> Any:
-        """The budget that the retry loop sees."""
-        assert self._models.budget is not None
-        try:
-            with self._patience.standing_in_line(on_wait) as waiting:
-                self._lease = self._models.budget.acquire(
-                    model,
-                    input_tokens,
-                    output_tokens,
-                    priority=priority,
-                    bound_tokens=self._bound,
-                    stopping=stopping.is_set,
-                    on_wait=waiting,
-                    prefix=self._prefix,
-                )
-        except NoGrant:
-            raise Stopped from None
-        return self._lease
+    def _reserve(self, budget: BudgetPort, request: Request) -> LeaseLike:
+        """Wait for permission to make one attempt: the task's own time stands still meanwhile."""
+        with self._patience.standing_in_line(self._models.on_wait) as waiting:
+            return budget.acquire(
+                self._model.name,
+                self._tokens(request),
+                request.max_tokens,
+                priority=self._models.config.priority,
+                bound_tokens=self._bound,
+                stopping=self._models.stopping.is_set,
+                on_wait=waiting,
+                prefix=self._prefix,
+            )
 
-    def complete(self, request: Request) -> Completion:
-        """The provider that the retry loop sees: an intent before each request, its settlement after a refusal.
+    def _attempt(self, request: Request) -> Completion:
+        """One request: an intent before it, its settlement after a refusal.
 
         An answer is in the log before anybody has looked at it: whatever becomes of it, it was paid for.
         """
@@ -177,9 +156,6 @@ class LoggedCall:
         if thought and not completion.text.strip() and completion.finish_reason != "length":
             raise no_answer(self._model.name, "with thoughts and no answer", completion.usage, data={"content": None})
         return completion
-
-    def close(self) -> None:
-        """Part of the provider's protocol; the provider belongs to the set."""
 
     def _settle(self, request: Request, error: ModelError) -> None:
         """A call without an answer. One that may have been billed, nobody knows how much, stays open."""

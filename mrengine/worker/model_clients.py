@@ -15,10 +15,8 @@ from typing import TYPE_CHECKING, Any
 import cloudpickle
 import msgpack
 
-from mrengine.budget import Stopped as NoGrant
 from mrengine.engine import protocol as m
-from mrengine.errors import ConfigError
-from mrengine.providers.base import Stopped
+from mrengine.errors import ConfigError, Stopped
 from mrengine.records import Chunk, Completion, Request, Usage
 from mrengine.worker.batched_call import BatchedCall, BatchMode
 from mrengine.worker.external_call import ExternalCall, external_call
@@ -215,20 +213,17 @@ class ModelClients:
         model = self._models[index]
         if self.budget is None:
             raise ConfigError("this job has no budget to reserve from", setting="limits")
-        try:
-            with patience.standing_in_line(self.on_wait) as on_wait:
-                lease = self.budget.acquire(
-                    model.name,
-                    tokens,
-                    max_tokens,
-                    priority=self.config.priority,
-                    estimated=False,
-                    bound_tokens=tokens,
-                    stopping=self.stopping.is_set,
-                    on_wait=on_wait,
-                )
-        except NoGrant:
-            raise Stopped from None
+        with patience.standing_in_line(self.on_wait) as on_wait:
+            lease = self.budget.acquire(
+                model.name,
+                tokens,
+                max_tokens,
+                priority=self.config.priority,
+                estimated=False,
+                bound_tokens=tokens,
+                stopping=self.stopping.is_set,
+                on_wait=on_wait,
+            )
         grant = ExternalCall(model.name, tokens, max_tokens)
         return external_call(lease, model, grant, task=task, round_=self.config.round, emit=self.emit, done=done)
 

@@ -8,9 +8,8 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
-from mrengine.budget import Lease
 from mrengine.engine.protocol import JobFiles, WorkerConfig
 from mrengine.log.file.call_index import CallIndex
 from mrengine.log.file.worker_journal import WorkerJournal
@@ -18,11 +17,17 @@ from mrengine.records import Priority
 from mrengine.worker.chunk_reader import ChunkReader, TrackedChunk
 from mrengine.worker.stored_answers import StoredCalls, StoredTurns
 
+if TYPE_CHECKING:
+    from mrengine.providers.call.retry import LeaseLike
+
 __all__ = ["AnswerJournal", "BudgetPort", "ChunkTexts", "StoredAnswers", "WorkerPorts", "local_ports"]
 
 
 class ChunkTexts(Protocol):
     """Chunks by id. Safe from any thread."""
+
+    def document_of(self, chunk: int) -> str:
+        """The id of its document; "" where the log has lost it."""
 
     def read(self, chunk: int) -> TrackedChunk:
         """A chunk; its text is read when it is asked for. LogError: it is lost, or not as it was."""
@@ -57,7 +62,7 @@ class BudgetPort(Protocol):
         stopping: Callable[[], bool] | None = None,
         on_wait: Callable[[str, float], None] | None = None,
         prefix: str = "",
-    ) -> Lease:
+    ) -> LeaseLike:
         """Wait until a call of this size may be made, as :meth:`mrengine.budget.client.BudgetClient.acquire` does."""
 
     def close(self) -> None:

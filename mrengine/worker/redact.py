@@ -2,7 +2,7 @@
 
 A map function's own exception quotes values: ``int(text)``, ``table[text]``, ``a, b = text.split()``. Messages are
 therefore compared with the texts in a folded form, letters and digits alone, that is the same for upper and lower case,
-accents, other separators, URL quoting, escapes of repr, JSON and HTML, base64 and hex.
+accents, other separators, URL quoting, escapes of repr, JSON and HTML, base64, base32 and hex.
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ _STANDARD = re.compile(
     r"|line \d+ column \d+ \(char \d+\)|validation errors? for|is not in list|maximum recursion depth exceeded"
 )
 _QUOTED = re.compile(r"""(?:(?<!\w)|(?<=\bb))('(?:[^'\\]|\\.)*'|"(?:[^"\\]|\\.)*"|`[^`]*`)(?!\w)""")
-_ENCODED = re.compile(r"[A-Za-z0-9+/_-]{11,}={0,2}")
+_ENCODED = re.compile(r"\b(?:[0-9A-Fa-f]{2}[ :-]){5,}[0-9A-Fa-f]{2}\b|[A-Za-z0-9+/_-]{11,}={0,6}")
 _CODED = re.compile(
     r"(?P<url>(?:%[0-9A-Fa-f]{2})+)|(?P<bytes>(?:\\x[0-9A-Fa-f]{2})+)|(?P<utf16>(?:\\u[0-9A-Fa-f]{4})+)"
     r"|(?P<utf32>\\U[0-9A-Fa-f]{8})|(?P<escape>\\[abfnrtv\\'\"/])|(?P<entity>&(?:#\d+|#[xX][0-9A-Fa-f]+|\w+);)"
@@ -176,7 +176,7 @@ def _of_secrets(views: list[View], secrets: list[str]) -> list[Span]:
 
 
 def _of_encoded(message: str, folded: list[str]) -> list[Span]:
-    """Pieces that are base64 or hex of something in the texts."""
+    """Pieces that are base64, base32 or hex of something in the texts."""
     found = []
     for match in _ENCODED.finditer(message):
         for decoded in _decodings(match[0]):
@@ -188,9 +188,10 @@ def _of_encoded(message: str, folded: list[str]) -> list[Span]:
 
 
 def _decodings(piece: str) -> Iterator[str]:
-    padded = piece.rstrip("=").replace("-", "+").replace("_", "/")
-    padded += "=" * (-len(padded) % 4)
-    for decode, text in ((bytes.fromhex, piece), (base64.b64decode, padded)):
+    bare = piece.rstrip("=").replace("-", "+").replace("_", "/")
+    digits = re.sub("[ :-]", "", piece)
+    b32, b64 = (bare + "=" * (-len(bare) % size) for size in (8, 4))
+    for decode, text in ((bytes.fromhex, digits), (base64.b32decode, b32), (base64.b64decode, b64)):
         try:
             yield decode(text).decode("utf-8", "replace")
         except (ValueError, binascii.Error):

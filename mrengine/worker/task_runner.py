@@ -13,16 +13,17 @@ from typing import Any
 
 import cloudpickle
 
+from mrengine import profiling
 from mrengine.engine import protocol as m
 from mrengine.engine.protocol import LocalFunctions, WorkerConfig
-from mrengine.errors import BudgetExhausted, LogError, ModelError, Retry, seconds
+from mrengine.errors import BudgetExhausted, LogError, ModelError, Retry, Stopped, seconds
 from mrengine.log.format import codec, records
 from mrengine.log.format.instances import holds_instances, instance_of
 from mrengine.log.format.packing import pack
 from mrengine.log.format.values import Unstorable, normalise
 from mrengine.worker.batched_call import Parked
 from mrengine.worker.chunk_reader import TrackedChunk
-from mrengine.worker.context import Context, Stopped, TaskCalls, WorkerServices
+from mrengine.worker.context import Context, TaskCalls, WorkerServices
 from mrengine.worker.deadline import Deadline
 from mrengine.worker.forks import OwnProcess, leave
 from mrengine.worker.model_clients import ModelClients
@@ -88,6 +89,22 @@ def stored_value(value: Any, result_type: Any = None) -> tuple[Any, bool]:
     return normalise(fitted), made or holds_instances(fitted)
 
 
+class _Profiled:
+    """The process's own collector while a run profiles. In the host itself it is left as it was found."""
+
+    def __init__(self) -> None:
+        self._was_enabled = profiling.collector.enabled
+        profiling.collector.enable()
+
+    def packed(self) -> bytes:
+        """What was recorded since, as msgpack [[name, ms]…]; empty where nothing was."""
+        records = profiling.collector.drain()
+        return pack(records) if records else b""
+
+    def close(self) -> None:
+        profiling.collector.enabled = self._was_enabled
+
+
 class TaskRunner:
     """Runs tasks of one round; one a worker, used by all its slots."""
 
@@ -118,6 +135,7 @@ class TaskRunner:
         # The type first: its module is imported, before a function that came by value stands in for that.
         self._result_type = functions.result_type if functions else _result_type(config.result_blob)
         self._map_fn = functions.map_fn if functions else _loaded(config.map_blob)
+        self._profiled = _Profiled() if config.profile else None
         self._ports = open_ports()
         self._models = ModelClients(config, worker, slots, self._emit_kept, stopping, self._ports.budget)
         self._services = WorkerServices(config, worker, self._models, self._ports.stored, self._emit, stopping)
@@ -131,6 +149,8 @@ class TaskRunner:
             if kind in m.OUTCOMES:
                 leave()  # a fork that returned from map_fn: the outcome is its parent's to tell
             self._process.check()
+        if self._profiled is not None and kind in m.OUTCOMES and (taken := self._profiled.packed()):
+            self._send(m.PROFILED, -1, -1, taken)
         self._send(kind, chunk, model, payload)
 
     def _emit_kept(self, kind: int, chunk: int, model: int, payload: bytes) -> None:
@@ -144,6 +164,8 @@ class TaskRunner:
         """Close providers and ports."""
         self._models.close()
         self._ports.close()
+        if self._profiled is not None:
+            self._profiled.close()
 
     def _patience(self, task: m.Start) -> Deadline:
         def tell(waiting: bool) -> None:
@@ -195,7 +217,8 @@ class TaskRunner:
         if calls.parked:  # in a thread of its own, or by an except clause that catches everything
             raise Parked
         value, made = stored_value(returned, self._result_type)
-        flags = chunk.position_read * records.READ_POSITION | made * records.FROM_INSTANCE
+        flags = chunk.position_read * records.READ_POSITION | chunk.facts_read * records.READ_FACTS
+        flags |= made * records.FROM_INSTANCE
         self._emit_result(task, chunk, value, calls, started, flags)
 
     def _emit_result(
@@ -223,7 +246,6 @@ class TaskRunner:
         self._emit(codec.RESULT, task.chunk, task.model, payload)
 
     def _emit_error(self, task: m.Start, error: BaseException, calls: TaskCalls) -> None:
-        chunk = calls.chunk
         message = describe(error, self._texts(calls), self._models.secrets())
         if isinstance(error, Unstorable):
             message += f"; {STORABLE}"
@@ -241,24 +263,24 @@ class TaskRunner:
                 task,
                 _kind_of(error),
                 message,
-                document_id=chunk.document_id if chunk is not None else "",
                 traceback=where(error, own=OWN_FILES),
                 facts=self._facts(error, calls) | _answers(calls),
             )
 
     def _texts(self, calls: TaskCalls) -> list[str]:
         """What no message of this task may repeat. The chunk's text, too, where map_fn has it by a way of its own."""
-        return [calls.chunk.text_or_nothing if calls.chunk is not None else "", *calls.texts]
+        own = [] if calls.chunk is None else [calls.chunk.text_or_nothing, *calls.chunk.field_texts]
+        return [*own, *calls.texts]
 
     def _told(self, error: BaseException, calls: TaskCalls) -> str:
         return told(error, self._texts(calls), self._models.secrets())
 
-    def _emit_failure(self, task: m.Start, kind: str, message: str, document_id: str = "", **more: Any) -> None:
+    def _emit_failure(self, task: m.Start, kind: str, message: str, **more: Any) -> None:
         failure = records.FailureRecord(
             round=self._config.round,
             chunk_id=task.chunk,
             model_index=task.model,
-            document_id=document_id,
+            document_id=self._ports.chunks.document_of(task.chunk),
             model=self._models.name(task.model),
             worker_id=self._worker,
             attempts=task.attempt,

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import atexit
+import gzip
 import multiprocessing
 import os
 import tempfile
 import time
 import weakref
+from concurrent.futures import ThreadPoolExecutor
 from multiprocessing import shared_memory
 from pathlib import Path
 from typing import Any
@@ -26,10 +28,15 @@ class Thing:
 
 
 def _leaves(chunk: Any, context: Any) -> list[Any]:
-    """Once a worker: a folder, shared memory, a file that is not flushed, a child, and handlers that write theirs."""
+    """Once a worker: a folder, shared memory, files, threads, a child, and handlers that write theirs."""
     folder = Path(chunk.text)
     if not KEPT:
         KEPT["folder"] = tempfile.TemporaryDirectory()
+        KEPT["file"] = gzip.open(folder / "buffered.gz", "wt")  # noqa: SIM115
+        KEPT["file"].write("all of it")
+        KEPT["named"] = tempfile.NamedTemporaryFile(dir=folder, prefix="named")  # noqa: SIM115
+        KEPT["threads"] = ThreadPoolExecutor(1)
+        KEPT["threads"].submit(lambda: (time.sleep(0.2), (folder / "submitted").touch()))
         KEPT["memory"] = shared_memory.SharedMemory(create=True, size=100)
         KEPT["thing"] = Thing()
         weakref.finalize(KEPT["thing"], (folder / "finalized").touch)
@@ -60,6 +67,9 @@ def test_what_a_map_function_registers_is_run_at_the_end(tmp_path: Path) -> None
     assert not _lives(child)
     assert (tmp_path / "finalized").exists()
     assert (tmp_path / "atexit").exists()
+    assert (tmp_path / "submitted").exists()
+    assert gzip.decompress((tmp_path / "buffered.gz").read_bytes()) == b"all of it"
+    assert not list(tmp_path.glob("named*"))
 
 
 def test_a_warm_pool_keeps_it_until_it_is_closed(tmp_path: Path) -> None:

@@ -31,7 +31,17 @@ class Shell:
 
     def night(self, *more: str) -> subprocess.CompletedProcess[str]:
         source = str(self.folder / "visits.txt")
-        what = ["--each-line", "--prompt", "Sum up: $text", "--model", self.model, "--price", "1:2", "--job-id", "night"]
+        what = [
+            "--each-line",
+            "--prompt",
+            "Sum up: $text",
+            "--model",
+            self.model,
+            "--price",
+            "1:2",
+            "--job-id",
+            "night",
+        ]
         return self("run", source, *what, *more)
 
 

@@ -8,9 +8,8 @@ import time
 import pytest
 
 from mrengine.budget.in_process import LocalBudget
-from mrengine.budget.pending_requests import Stopped
 from mrengine.budget.server import BudgetConfig, make_service
-from mrengine.errors import BudgetExhausted, ModelRefused, ModelUnavailable
+from mrengine.errors import BudgetExhausted, ModelRefused, ModelUnavailable, Stopped
 from mrengine.records import Budget, RateLimit, Usage
 
 

@@ -6,8 +6,8 @@ import threading
 
 import pytest
 
-from mrengine.budget.pending_requests import Lease, PendingRequests, Stopped, wait
-from mrengine.errors import BudgetExhausted, ConfigError, ModelRefused, ModelUnavailable
+from mrengine.budget.pending_requests import Lease, PendingRequests, wait
+from mrengine.errors import BudgetExhausted, ConfigError, ModelRefused, ModelUnavailable, Stopped
 from mrengine.records import Observed, Usage
 
 

@@ -16,10 +16,9 @@ import pytest
 
 from mrengine.budget.client import BudgetClient
 from mrengine.budget.connection import kill_if_stopped
-from mrengine.budget.pending_requests import Stopped
 from mrengine.budget.server import BudgetConfig, serve
 from mrengine.budget.shared_limits import is_alive, process_name
-from mrengine.errors import BudgetExhausted, ConfigError, ModelRefused, ModelUnavailable
+from mrengine.errors import BudgetExhausted, ConfigError, ModelRefused, ModelUnavailable, Stopped
 from mrengine.records import Budget, Observed, RateLimit, Usage
 
 # A manager that replaces a killed one is forked beside the threads of this process; it uses none of their locks.

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import bz2
-import gzip
 import io
 import lzma
 import pickle
@@ -61,25 +60,19 @@ def _png() -> bytes:
 
 
 SAMPLES = {
-    "gzip data": gzip.compress(b"notes"),
     "bzip2 data": bz2.compress(b"notes"),
     "xz data": lzma.compress(b"notes"),
-    "zstd data": b"\x28\xb5\x2f\xfd\x04\x00" + b"notes",
     "a 7z archive": b"7z\xbc\xaf\x27\x1c\x00\x04" + b"\0" * 24,
     "a RAR archive": b"Rar!\x1a\x07\x01\x00",
     "a ZIP archive": _zip("notes.txt"),
-    "a Word document (DOCX)": _zip("[Content_Types].xml", "word/document.xml"),
-    "an Excel workbook (XLSX)": _zip("[Content_Types].xml", "xl/workbook.xml"),
     "a tar archive": _tar(),
     "an old Office file (DOC, XLS, PPT or MSG)": b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1" + b"\0" * 24,
-    "a PDF": b"%PDF-1.4\n1 0 obj\n<< /Type /Catalog >>\nendobj\ntrailer\n<< /Root 1 0 R >>\n%%EOF\n",
     "an RTF document": rb"{\rtf1\ansi The fever fell.}",
     "a PNG image": _png(),
     "a JPEG image": b"\xff\xd8\xff\xe0\x00\x10JFIF\x00",
     "a GIF image": b"GIF89a\x01\x00\x01\x00",
     "a program or library (ELF)": b"\x7fELF\x02\x01\x01" + b"\0" * 9,
     "a pickle": pickle.dumps(["notes"] * 9),
-    "a Parquet file": b"PAR1\x15\x04\x15\x20" + b"\0" * 20 + b"PAR1",
     "a Git LFS pointer": b"version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 9\n",
 }
 
@@ -110,10 +103,10 @@ def test_a_database_is_told_by_its_signature(tmp_path: Path) -> None:
         list(read_source(_sqlite(tmp_path)))
 
 
-@pytest.mark.parametrize("encoding", ["utf-16", "utf-16-le", "utf-16-be", "utf-32", "utf-32-le", "utf-32-be"])
+@pytest.mark.parametrize("encoding", ["utf-16-le", "utf-16-be", "utf-32-le", "utf-32-be"])
 @pytest.mark.parametrize("language", WORDS)
-def test_utf_16_and_32_are_told_with_a_mark_and_without(language: str, encoding: str, tmp_path: Path) -> None:
-    """And how they are converted: the command runs, and its output is the text."""
+def test_utf_16_and_32_without_a_mark_are_told(language: str, encoding: str, tmp_path: Path) -> None:
+    """And how they are converted: the command runs, and its output is the text. With a mark they are read."""
     path = tmp_path / "a note.txt"
     path.write_bytes((WORDS[language] * 3).encode(encoding))
     with pytest.raises(SourceError, match=r"is UTF-(16|32)") as caught:
@@ -121,21 +114,19 @@ def test_utf_16_and_32_are_told_with_a_mark_and_without(language: str, encoding:
     _, _, source, *_ = caught.value.command.split()
     assert source.lower().replace("utf-", "").startswith(encoding[4:6])
     assert caught.value.command.endswith(f"'{path}'")
+    path.write_bytes(("\ufeff" + WORDS[language] * 3).encode(encoding))
+    assert "".join(read_source(path)) == WORDS[language] * 3
 
 
 @pytest.mark.parametrize("language", WORDS)
 def test_other_encodings_are_no_binary_data(language: str, tmp_path: Path) -> None:
-    """The error says at which byte and line they are no UTF-8; UTF-8, with a mark or without, is none."""
+    """They are read; UTF-8, with a mark or without, is none."""
     text = f"fine\n{WORDS[language] * 3}"
     assert not_text(text.encode()) is None
     assert "".join(read_source(text.encode("utf-8-sig"))).endswith(text)
     for encoding in LEGACY:
         data = text.encode(encoding, "ignore")
-        if data.isascii():
-            continue
-        with pytest.raises(SourceError, match=r"is not UTF-8 at byte \d+ \(line 2\)") as caught:
-            list(read_source(data))
-        assert caught.value.line == 2
+        assert not_text(data) is None
 
 
 def test_random_bytes_are_binary_data_and_stay_it() -> None:
@@ -174,7 +165,7 @@ def test_text_with_a_few_controls_is_text() -> None:
 def test_later_bytes_are_told_with_their_line(tmp_path: Path) -> None:
     """Past the first block, too."""
     path = tmp_path / "long.txt"
-    path.write_bytes(b"a line of text\n" * 20_000 + "Größe".encode("latin1"))
+    path.write_bytes(b"a line of text\n" * 20_000 + b"\xc3\xa9\xff")
     with pytest.raises(SourceError) as caught:
         list(read_source(path))
     assert (caught.value.offset, caught.value.line) == (300_002, 20_001)

@@ -22,7 +22,7 @@ ASK = ["--prompt", "x", "--model", "fake"]
     ("args", "code", "told"),
     [
         (["run", "nofile", *ASK], 1, "no such file"),
-        (["run", ".", *ASK], 1, "is a folder"),
+        (["run", "nofolder/", *ASK], 1, "no such file"),
         (["run", "empty.txt", *ASK], 1, "empty"),
         (["run", "visit.txt", "visit.txt", *ASK], 2, "given twice"),
         (["run", "visit.txt"], 2, "--prompt"),
@@ -39,7 +39,7 @@ ASK = ["--prompt", "x", "--model", "fake"]
         (["run", "visit.txt", *ASK, "--limits", "nonsense"], 2, "tpm"),
         (["run", "visit.txt", *ASK, "--timeout", "-1"], 2, "--timeout"),
         (["run", "visit.txt", *ASK, "--job-id", "../x"], 2, "job id"),
-        (["summarize", "https://example.org/a", "--model", "fake"], 2, "URL"),
+        (["summarize", "https://user@example.org/a", "--model", "fake"], 1, "names and passwords"),
         (["show", "nope"], 1, "no job"),
     ],
 )
@@ -106,7 +106,7 @@ def test_messages_speak_of_options(cli: Any, tmp_path: Path) -> None:
     assert "extend" not in prompt
     (tmp_path / "more.txt").write_text("more")
     assert "--on-mismatch 'extend'" in cli("run", "visit.txt", "more.txt", "--prompt", "x", *ask).stderr
-    (tmp_path / "latin.txt").write_bytes("Größe".encode("latin1"))
+    (tmp_path / "latin.txt").write_bytes(b"fine \xe4")
     assert "iconv -f latin1 -t utf-8 latin.txt | mrengine" in cli("run", "latin.txt", *ASK).stderr
     with LLMServer(latency_s=0.3) as server:
         late = [

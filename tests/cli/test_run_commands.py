@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-import gzip
+import bz2
+import csv
 import json
 import re
 from pathlib import Path
@@ -11,6 +12,7 @@ from typing import Any
 import pytest
 
 from mrengine.testing.server import LLMServer
+from tests.sources.pages import page, site
 
 ASK = ["--prompt", "Say: $text", "--model", "fake", "--target-tokens", "200"]
 
@@ -312,20 +314,17 @@ def test_a_prompt_that_means_the_chunk_otherwise_is_warned_of(cli: Any, prompt: 
 
 def test_all_sources_that_cannot_be_read_are_named(cli: Any, tmp_path: Path) -> None:
     """Whatever is wrong with each, with the pipe that makes text of it; nothing is asked, and no job begun."""
-    (tmp_path / "paper.txt").write_bytes(b"%PDF-1.4\n1 0 obj\n")
-    (tmp_path / "my notes.gz").write_bytes(gzip.compress(b"notes"))
+    (tmp_path / "paper.txt").write_bytes(rb"{\rtf1\ansi The fever fell.}")
+    (tmp_path / "my notes.bz2").write_bytes(bz2.compress(b"notes"))
     (tmp_path / "wide.txt").write_bytes("The fever fell.".encode("utf-16-le"))
     (tmp_path / "late.txt").write_bytes(b"fine\n" * 9 + b"\xe4")
-    sources = ["paper.txt", "visit.txt", "my notes.gz", "wide.txt", "late.txt"]
-    for more in ([], ["nofile", "."]):
+    sources = ["paper.txt", "visit.txt", "my notes.bz2", "wide.txt", "late.txt"]
+    for more in ([], ["nofile", "https://user@example.org/"]):
         done = cli("run", *sources, *more, *ASK)
         assert (done.returncode, done.stdout) == (1, "")
         assert f"{4 + len(more)} of {5 + len(more)} sources cannot be read:\n" in done.stderr
-        assert (
-            "paper.txt is a PDF, not UTF-8 text: extract its text with 'pdftotext paper.txt - | mrengine … -'"
-            in done.stderr
-        )
-        assert "'gzip -dc 'my notes.gz' | mrengine … -' unpacks it" in done.stderr
+        assert "paper.txt is an RTF document, not UTF-8 text" in done.stderr
+        assert "'bzip2 -dc 'my notes.bz2' | mrengine … -' unpacks it" in done.stderr
         assert "'iconv -f UTF-16LE -t UTF-8 wide.txt | mrengine … -' converts it" in done.stderr
         assert "late.txt is not UTF-8 at byte 45 (line 10)" in done.stderr
     assert "nofile: there is no such file" in done.stderr
@@ -375,14 +374,14 @@ def test_a_price_makes_a_cost_limit_work_for_any_endpoint(cli: Any) -> None:
 
 def test_sources_that_cannot_be_read_may_be_left_out(cli: Any, tmp_path: Path) -> None:
     """Those that are missing, too; each is told, and the others are done."""
-    (tmp_path / "paper.txt").write_bytes(b"%PDF-1.4\n1 0 obj\n")
+    (tmp_path / "paper.txt").write_bytes(rb"{\rtf1\ansi The fever fell.}")
     options = [*ASK, "--skip-unreadable"]
     done = cli("run", "visit.txt", "paper.txt", "nofile", *options)
     assert done.returncode == 0, done.stderr
     assert "An answer" in done.stdout
     assert "2 of 3 sources cannot be read:" in done.stderr
     assert "nofile: there is no such file" in done.stderr
-    assert "paper.txt is a PDF" in done.stderr
+    assert "paper.txt is an RTF document" in done.stderr
     assert "they are left out" in done.stderr
     records = [
         json.loads(line)
@@ -395,3 +394,31 @@ def test_sources_that_cannot_be_read_may_be_left_out(cli: Any, tmp_path: Path) -
     assert (
         "1 of 2 sources cannot be read:\n  nofile: there is no such file\n  --skip-unreadable leaves them out\n" in one
     )
+
+
+def test_folders_urls_and_tables_are_sources(cli: Any, tmp_path: Path) -> None:
+    """A folder's files by their paths, one of which cannot be read; rows of a table; pages."""
+    ward = tmp_path / "ward"
+    ward.mkdir()
+    (ward / "a.txt").write_bytes("Größe".encode("utf-16"))
+    (ward / "b.txt").write_text("The fever fell.")
+    (ward / "c.png").write_bytes(b"\x89PNG\r\n\x1a\n\0\0\0")
+    done = cli("run", "ward", *ASK, "--json", "--job-id", "ward")
+    assert done.returncode == 0, done.stderr
+    records = [json.loads(line) for line in done.stdout.splitlines()]
+    assert [record["document_id"] for record in records] == ["ward/a.txt", "ward/b.txt", "ward/c.png"]
+    assert (records[2]["kind"], "PNG" in records[2]["message"]) == ("source", True)
+    (tmp_path / "visits.csv").write_text("visit,note,age\n7,It fell.,41\n9,It rose.,\n")
+    how = ["--text-column", "note", "--id-column", "visit", "-o", "out.csv", "--job-id", "visits"]
+    done = cli("run", "visits.csv", *ASK, *how)
+    assert (done.returncode, done.stdout) == (0, ""), done.stderr
+    assert "wrote out.csv" in done.stderr
+    with (tmp_path / "out.csv").open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert [(row["document_id"], row["fields.age"]) for row in rows] == [("visits.csv:7", "41"), ("visits.csv:9", "")]
+    assert "wrote again.jsonl" in cli("export", "visits", "-o", "again.jsonl").stderr
+    assert len((tmp_path / "again.jsonl").read_text().splitlines()) == 2
+    with site({"/": page(b"The fever fell.")}) as server:
+        assert "is loopback" in cli("run", server.url, *ASK).stderr
+        assert cli("run", server.url, *ASK, "--allow-private").returncode == 0
+    assert cli("run", "visit.txt", *ASK, "-o", "out.xls").returncode != 0

@@ -5,7 +5,7 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mrengine.engine.queues import TaskQueues
+from mrengine.engine.queues import MOST, PrefetchWindow, TaskQueues
 
 
 @given(st.sets(st.integers(0, 500)), st.integers(1, 7), st.integers(1, 3), st.booleans(), st.data())
@@ -44,3 +44,34 @@ def test_what_comes_back_is_first() -> None:
     queues.put_back(second)
     queues.put_back(first)
     assert queues.take(0, 3) == [0, 1, 2]
+
+
+class Clock:
+    now = 0.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+def test_slow_tasks_leave_the_window_at_the_slots() -> None:
+    """Nothing waits at a worker that another could take."""
+    clock = Clock()
+    pace = PrefetchWindow(4, clock)
+    for _ in range(40):
+        clock.now += 0.25
+        pace.finished()
+    assert pace.window == 4
+
+
+def test_quick_tasks_open_it_and_slow_ones_close_it_again() -> None:
+    """So that a worker does not stand still while the log is synced; never without bound."""
+    clock = Clock()
+    pace = PrefetchWindow(1, clock)
+    for _ in range(20_000):
+        clock.now += 20e-6
+        pace.finished()
+    assert 500 < pace.window <= 1 + MOST
+    for _ in range(5):
+        clock.now += 1.0
+        pace.finished()
+    assert pace.window == 1

@@ -61,7 +61,7 @@ def ask(prompt: str = "Tell me.", **fields: Any) -> Request:
 
 def persist(provider: Provider, prompt: str = "Tell me.", *, within_s: float = 10.0, **options: Any) -> Completion:
     """A call through the retry loop, with short waits."""
-    return call(provider, ask(prompt), deadline=time.monotonic() + within_s, backoff_s=0.02, **options)
+    return call(provider.complete, ask(prompt), deadline=time.monotonic() + within_s, backoff_s=0.02, **options)
 
 
 @pytest.fixture(scope="session")

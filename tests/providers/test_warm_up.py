@@ -56,7 +56,7 @@ from mrengine.providers.call.retry import call
 from mrengine.records import Request
 preload(["openai", "anthropic", "http"])
 (model,) = resolve_models(sys.argv[1] + "#any")
-print(call(connect(model), Request("any", "hi"), deadline=time.monotonic() + 10).finish_reason)
+print(call(connect(model).complete, Request("any", "hi"), deadline=time.monotonic() + 10).finish_reason)
 """
 
 

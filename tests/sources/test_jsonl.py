@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import bz2
 import gzip
 from pathlib import Path
 
@@ -61,6 +62,12 @@ def test_a_file_that_is_none_is_a_source_error(tmp_path: Path) -> None:
         _read(tmp_path, b'{"t": "a"}\n{"\xe4": 1}')
     assert caught.value.line == 2
     with pytest.raises(SourceError, match="UTF-16"):
-        _read(tmp_path, '{"t": "a"}\n'.encode("utf-16"))
-    with pytest.raises(SourceError, match="gzip"):
-        _read(tmp_path, gzip.compress(b'{"t": "a"}\n'))
+        _read(tmp_path, '{"t": "a"}\n'.encode("utf-16-le"))
+    with pytest.raises(SourceError, match="bzip2"):
+        _read(tmp_path, bz2.compress(b'{"t": "a"}\n'))
+
+
+def test_it_may_be_packed_and_in_another_encoding(tmp_path: Path) -> None:
+    line = '{"t": "Größe"}\n'
+    for data in (line.encode("utf-16"), gzip.compress(line.encode())):
+        assert _read(tmp_path, data, text="t") == [Document("1", "Größe")]

@@ -8,11 +8,11 @@ from typing import Any
 
 import pytest
 
-from mrengine import Document, MapReduceRunner
+from mrengine import Document, Job, MapReduceRunner
 from mrengine.errors import ConfigError, SourceError
 from mrengine.sources import documents_of
 
-PDF = b"%PDF-1.4\n1 0 obj\n"
+RTF = b"{\\rtf1\\ansi The fever fell.}"
 
 
 def text_of(chunk: Any, context: Any) -> str:
@@ -24,14 +24,14 @@ def sources(folder: Path) -> list[Any]:
     (folder / "good.txt").write_text("The fever fell.")
     (folder / "late.txt").write_bytes(b"fine\n" * 50_000 + b"\xff")
     (folder / "wide.txt").write_bytes("The fever fell.".encode("utf-16-be"))
-    bad = [folder / "late.txt", folder / "wide.txt", folder / "nowhere.txt", Document("paper", io.BytesIO(PDF))]
+    bad = [folder / "late.txt", folder / "wide.txt", folder / "nowhere.txt", Document("paper", io.BytesIO(RTF))]
     return [folder / "good.txt", *bad, Document("last", io.BytesIO(b"It rose again."))]
 
 
 @pytest.mark.parametrize("job_id", [None, "auto", "named"])
 def test_all_that_cannot_be_read_are_named(tmp_path: Path, state_dir: Path, job_id: str | None) -> None:
     """In one error, which has one for each; no job is begun."""
-    runner = MapReduceRunner(job_id, models="fake", strategy="sequential")
+    runner = MapReduceRunner(job_id, models="fake", strategy="sequential", on_source_error="fail")
     with pytest.raises(SourceError) as caught:
         runner.run(sources(tmp_path), text_of)
     told = str(caught.value)
@@ -39,7 +39,7 @@ def test_all_that_cannot_be_read_are_named(tmp_path: Path, state_dir: Path, job_
     assert "late.txt is not UTF-8 at byte 250000 (line 50001)" in told
     assert "wide.txt is UTF-16BE text" in told
     assert "cannot read " in told
-    assert "paper is a PDF" in told
+    assert "paper is an RTF document" in told
     assert told.endswith("on_source_error='skip' leaves them out")
     assert (caught.value.line, caught.value.offset) == (50_001, 250_000)
     assert [error.line for error in caught.value.errors] == [50_001, None, None, None]
@@ -49,7 +49,7 @@ def test_all_that_cannot_be_read_are_named(tmp_path: Path, state_dir: Path, job_
 @pytest.mark.parametrize("job_id", [None, "auto", "named"])
 def test_they_may_be_left_out(tmp_path: Path, state_dir: Path, job_id: str | None) -> None:
     """The others are done, whole; a warning says which were not. Where none can be read it is an error all the same."""
-    runner = MapReduceRunner(job_id, models="fake", workers=1, on_source_error="skip")
+    runner = MapReduceRunner(job_id, models="fake", workers=1)
     run = runner.run(sources(tmp_path), text_of)
     assert [(r.document_id, r.result) for r in run.results] == [
         (str(tmp_path / "good.txt"), "The fever fell."),
@@ -57,12 +57,15 @@ def test_they_may_be_left_out(tmp_path: Path, state_dir: Path, job_id: str | Non
     ]
     (warning,) = run.summary.warnings
     assert "4 of 6 sources cannot be read:" in warning
-    assert "paper is a PDF" in warning
+    assert "paper is an RTF document" in warning
     assert [error.line for error in run.unread] == [50_001, None, None, None]
     assert run.summary.unread_sources == tuple(error.source for error in run.unread)
     assert "paper" in run.summary.to_dict()["unread_sources"]
+    assert [(f.document_id, f.kind) for f in run.failures][-1] == ("paper", "source")
+    assert [f.message for f in run.failures] == [str(error) for error in run.unread]
+    assert [f.message for f in Job(run.job_id).failures()] == [f.message for f in run.failures] if job_id else True
     with pytest.raises(SourceError, match="2 of 2 sources"):
-        runner.run([tmp_path / "wide.txt", Document("paper", io.BytesIO(PDF))], text_of, job_id="none")
+        runner.run([tmp_path / "wide.txt", Document("paper", io.BytesIO(RTF))], text_of, job_id="none")
     assert runner.estimate(sources(tmp_path)).chunks == 2
     with pytest.raises(ConfigError, match="on_source_error"):
         MapReduceRunner(on_source_error="ignore")  # type: ignore[arg-type]

@@ -16,7 +16,7 @@ import pytest
 
 from mrengine import Job, MapReduceRunner
 from mrengine.log.file.lock import JobLock
-from tests.system.processes import wait_for
+from tests.system.processes import alive, children, tree, wait_for, wait_until_gone
 
 ROOT = Path(__file__).parents[2]
 PRELUDE = f"""
@@ -204,13 +204,97 @@ def test_two_containers_that_share_tmp_and_state(
     wait_for(lambda: JobLock(folder / "jobs" / "job").holder() is None)
 
 
+ASKS = """
+    def wait(chunk, context):
+        if not os.path.exists(os.environ["GO"]):
+            print("runs", flush=True)
+        while not os.path.exists(os.environ["GO"]):
+            time.sleep(0.01)
+        if context.attempt == 1 and chunk.id == 1:
+            os.kill(os.getpid(), 9)  # its successor needs the socket
+        return ask(chunk, context)
+    import logging
+    logging.basicConfig(level="INFO", stream=sys.stdout, format="%(message)s")
+    run = runner(sys.argv[1]).run(DOCUMENTS, wait)
+    print("done", len(run.results), run.summary.worker_restarts, flush=True)
+"""
+
+
+APART = ("--pid", "--fork", "--mount-proc")
+ORDERS = [("first", APART), ("second", APART[:2]), ("first", APART[:2]), ("second", APART)]
+ORDERS += [(who, ("--user", "--map-root-user", *APART[:2])) for who in ("first", "second")]
+
+
+@pytest.mark.parametrize(
+    ("killed", "flags"), [*ORDERS[:1], *(pytest.param(*order, marks=pytest.mark.system) for order in ORDERS[1:])]
+)
+def test_of_two_containers_one_is_killed(
+    killed: str, flags: tuple[str, ...], unshare: Unshare, temp: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """At once, with all that is in it: what it left is cleared away, what the other one has stays, in either order."""
+    folder, go = tmp_path / LONG, tmp_path / "go"
+    env = {"MRENGINE_STATE_DIR": str(folder), "TMPDIR": str(temp), "GO": str(go)}
+    for name, value in env.items():
+        monkeypatch.setenv(name, value)
+    first, second = (begun(unshare(ASKS.replace("sys.argv[1]", repr(job)), *flags, **env)) for job in ("a", "b"))
+    assert len(list(temp.glob("mre-*"))) == 2
+    dead, alive_, names = (first, second, "ab") if killed == "first" else (second, first, "ba")
+    kill_container(dead)
+    assert (Job(names[0]).status().state, Job(names[1]).status().state) == ("interrupted", "running")
+    third = f'print(len(runner("c").run(DOCUMENTS, ask).results), Job("{names[1]}").status().state)'
+    assert said(unshare(third, *flags, **env)).split() == ["3", "running"]
+    assert len(list(temp.glob("mre-*"))) == 1
+    go.touch()
+    assert "done 3 1" in said(alive_)
+    assert "done 3 1" in said(unshare(ASKS.replace("sys.argv[1]", repr(names[0])), *flags, **env))
+    assert list(temp.iterdir()) == []
+
+
+def begun(process: subprocess.Popen[str]) -> subprocess.Popen[str]:
+    assert process.stdout is not None
+    while process.stdout.readline().strip() != "runs":
+        assert process.poll() is None, process.communicate()
+    return process
+
+
+def kill_container(process: subprocess.Popen[str]) -> None:
+    """Its first process, and with that all others of its namespace."""
+    (init,) = children(process.pid)
+    everybody = tree(init)
+    os.kill(init, 9)
+    process.communicate()
+    wait_until_gone(lambda: [pid for pid in everybody if alive(pid)], within_s=10)
+
+
+@pytest.mark.parametrize("shell", ["mount -t tmpfs t /proc", ":"], ids=["none", "the host's"])
+def test_who_is_stopped_by_a_signal_is_seen_without_proc(shell: str, unshare: Unshare, state_dir: Path) -> None:
+    """A worker that a chunk stops again and again, a supervisor that is stopped once: nobody waits for ever."""
+    program = """
+        import signal
+        once = os.environ["MRENGINE_STATE_DIR"] + "/once"
+        def stops(chunk, context):
+            if chunk.id == 0:
+                os.kill(os.getpid(), signal.SIGSTOP)
+            if chunk.id == 1 and not os.path.exists(once):
+                open(once, "w").close()
+                os.kill(os.getppid(), signal.SIGSTOP)
+                time.sleep(3600)
+            return ask(chunk, context)
+        run = runner(max_attempts=2).run(DOCUMENTS, stops)
+        (failure,) = run.failures
+        print([r.chunk_id for r in run.results], failure.chunk_id, failure.kind, "SIGSTOP" in failure.message)
+    """
+    state_dir.mkdir(mode=0o700)
+    assert said(unshare(program, *APART[:2], shell=shell)) == "[1, 2] 0 crash True\n"
+
+
 def test_the_numbers_of_another_namespaces_proc_are_nobody_here(unshare: Unshare) -> None:
     """A PID namespace that shows the host's /proc: whoever has the same number there is not looked at, nor ended."""
     program = """
         from mrengine import posix
         print(os.getpid() != int(os.readlink("/proc/self")))
-        print(posix.session_members(os.getsid(0)), posix.started_with("PATH=" + os.environ["PATH"]))
-        print(repr(posix.process_state(1)), posix.is_stopped(1))
+        print(proc.session_members(os.getsid(0)), proc.started_with("PATH=" + os.environ["PATH"]))
+        print(repr(proc.process_state(1)), posix.is_stopped(1))
     """
     assert said(unshare(program, "--pid", "--fork")).splitlines() == ["True", "[] []", "'' False"]
 

@@ -7,6 +7,7 @@ import random
 import signal
 import time
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,7 @@ from mrengine.errors import ConfigError, SupervisorDied
 from mrengine.host.prepare import SUPERVISORS
 from mrengine.log.file.wal import WriteAheadLog
 from mrengine.log.file.worker_journal import answers_in
+from mrengine.log.view.verify import verify
 from mrengine.providers.local import model_file
 from mrengine.testing.server import LLMServer
 from tests.system import processes
@@ -169,6 +171,21 @@ def test_a_process_that_is_stopped_is_replaced(server: LLMServer, state_dir: Pat
     assert tree.left() == []
 
 
+def test_a_stopped_supervisor_ends_when_its_host_is_killed(server: LLMServer, state_dir: Path) -> None:
+    """Nobody is left to find it: the kernel lets it go on, and it drains as always."""
+    tree = Tree(server, state_dir)
+    tree.wait_for(20)
+    supervisor = tree.supervisor()
+    os.kill(supervisor, signal.SIGSTOP)
+    wait_for(lambda: processes.state(supervisor) == "T")
+    tree.host.kill()
+    tree.host.communicate()
+    tree.wait_until_gone(DRAIN_S + 1)
+    tree.start()
+    tree.finish()
+    assert server.stats().requests == TASKS
+
+
 @pytest.mark.parametrize("who", ["supervisor", "all"])
 def test_what_was_answered_is_not_asked_again(server: LLMServer, state_dir: Path, who: str) -> None:
     """Though the supervisor, stopped and then killed, never read the answers."""
@@ -236,39 +253,42 @@ def toll(tree: Tree, victim: int) -> int:
     return 2 if os.getpgid(victim) == victim else 0  # a worker leads a group of its own, the Manager does not
 
 
-def storm(kills: int, seed: int, server: LLMServer, state_dir: Path, how: signal.Signals = signal.SIGKILL) -> None:
-    """Kill somebody, again and again, at random instants, until the job is done; ``how``: workers and Managers."""
-    chance = random.Random(seed)
+def storm(kills: int, seed: int, server: LLMServer, state_dir: Path, *signals: signal.Signals) -> None:
+    """Signal somebody, again and again, at random instants, until the job is done; ``signals``: beside SIGKILL."""
+    dice = random.Random(seed)
     tree = Tree(server, state_dir)
     allowed = 0
     for _ in range(kills):
-        time.sleep(chance.uniform(0.05, 0.9))
+        time.sleep(dice.uniform(0.0, 0.9))
         if tree.host.poll() is not None:
             tree.finish()
             break
         host, *below = processes.tree(tree.host.pid)
-        who = chance.choice(["host", "supervisor", "below", "below", "below", "all"])
-        victims = {"host": [host], "supervisor": below[:1], "below": below[1:], "all": [host, *below]}[who]
+        who = dice.choice(["host", "supervisor", "below", "below", "below", "all", "everybody"])
+        victims = {"host": [host], "supervisor": below[:1], "below": below[1:]}.get(who, [host, *below])
         if who == "below" and victims:
-            victims = [chance.choice(victims)]
-        if who == "all":
-            allowed += SLOTS
+            victims = [dice.choice(victims)]
+        signum = signal.SIGKILL if who == "all" else dice.choice([signal.SIGKILL, *signals])
+        allowed += SLOTS if who in ("all", "everybody") else 0
         for pid in victims:
-            try:
-                allowed += toll(tree, pid) if who != "all" else 0
-                os.kill(pid, chance.choice([signal.SIGKILL, how]) if who == "below" else signal.SIGKILL)
-            except ProcessLookupError:
-                continue
-        if who in ("host", "all"):
-            tree.host.communicate()
-            tree.wait_until_gone(DRAIN_S + 1)
-            tree.start()
+            with suppress(ProcessLookupError):
+                allowed += toll(tree, pid) if who not in ("all", "everybody") else 0
+                os.kill(pid, signum)
+        if host in victims:
+            if signum == signal.SIGSTOP:
+                time.sleep(dice.uniform(0.0, 3.0))
+                tree.host.send_signal(signal.SIGCONT)
+            else:
+                tree.host.communicate(timeout=60)
+                tree.wait_until_gone(DRAIN_S + 1)
+                tree.start()
     if tree.host.returncode is None:
         tree.finish()
     announced = tree.announced()
     assert set(announced) <= set(range(TASKS))
     assert len(announced) == len(set(announced)), "an outcome was announced twice"
     assert len(Job("killed").results()) == TASKS
+    assert verify(state_dir / "jobs" / "killed").sound
     assert server.stats().paid_twice <= allowed
     assert tree.left() == []
 
@@ -282,6 +302,6 @@ def test_a_short_storm(server: LLMServer, state_dir: Path) -> None:
 @pytest.mark.timeout(600)
 @pytest.mark.parametrize("seed", range(25))
 def test_a_storm(server: LLMServer, state_dir: Path, seed: int) -> None:
-    """Eight kills each, two hundred in all; some are stopped and not killed."""
+    """Twelve signals each, three hundred in all; some are stopped, or asked to end, and not killed."""
     server.reset(latency_s=0.2)
-    storm(8, seed, server, state_dir, signal.SIGSTOP)
+    storm(12, seed, server, state_dir, signal.SIGSTOP, signal.SIGTERM, signal.SIGINT, signal.SIGHUP)

@@ -205,7 +205,7 @@ def test_a_stop_that_map_fn_raises_itself_is_its_failure() -> None:
     """The job does not stop: it would be given the same chunk for ever."""
 
     def raises(chunk: Any, context: Any) -> int:
-        from mrengine.worker.context import Stopped
+        from mrengine.errors import Stopped
 
         raise Stopped
 
@@ -356,6 +356,23 @@ def test_a_chunk_that_stops_its_worker_costs_itself(signum: signal.Signals, slot
     found, _ = run(stops, 8, workers=1, slots=slots)
     assert given_up(found) == [(3, "crash", 3)]
     assert signum.name in found.failures[0].message
+
+
+@pytest.mark.parametrize("slots", [1, 3])
+@pytest.mark.parametrize("library", [ctypes.PyDLL, ctypes.CDLL])  # with and without the interpreter's lock in its hand
+def test_a_thread_that_c_code_ends_costs_its_own_chunk(library: type[ctypes.CDLL], slots: int) -> None:
+    """Nobody holds the slot any more, or the lock for ever: it is told at once."""
+
+    def ends(chunk: Any, context: Any) -> int:
+        if chunk.id == 3:
+            library(None).pthread_exit(None)
+        return int(chunk.id)
+
+    began = time.monotonic()
+    found, _ = run(ends, 8, workers=1, slots=slots, max_attempts=2)
+    assert given_up(found) == [(3, "crash", 2)]
+    assert "one of its threads has ended" in found.failures[0].message
+    assert time.monotonic() - began < SOON_S
 
 
 def test_a_task_whose_outcome_is_known_holds_its_slot_for_seconds_at_most() -> None:

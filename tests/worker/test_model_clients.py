@@ -11,7 +11,7 @@ import cloudpickle
 import pytest
 
 from mrengine.engine.protocol import WorkerConfig
-from mrengine.providers.base import Stopped
+from mrengine.errors import Stopped
 from mrengine.providers.models.model import resolve_models
 from mrengine.records import Completion, Usage
 from mrengine.worker.context import TaskCalls

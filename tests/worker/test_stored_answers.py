@@ -17,8 +17,9 @@ from mrengine.errors import JobFailed
 from mrengine.log.file.call_index import CallIndex
 from mrengine.log.file.reader import LogReader
 from mrengine.log.file.wal import WriteAheadLog
+from mrengine.outputs.run_result import RunResult
 from mrengine.providers.call.structured import schema_of
-from mrengine.records import ModelSpec, Request, RunResult
+from mrengine.records import ModelSpec, Request
 from mrengine.testing.server import LLMServer
 from mrengine.worker.stored_answers import StoredCalls, call_digest
 from tests.system.forked import Host

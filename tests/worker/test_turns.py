@@ -17,7 +17,8 @@ from mrengine.errors import ConfigError, JobFailed
 from mrengine.log.format.codec import CALL
 from mrengine.log.format.records import CONTINUATION, FIRST, REASK, CallRecord, unpack_call
 from mrengine.log.view.job_view import ResumeEngine
-from mrengine.records import Budget, ModelSpec, Price, RunResult, Usage
+from mrengine.outputs.run_result import RunResult
+from mrengine.records import Budget, ModelSpec, Price, Usage
 from mrengine.testing.server import LLMServer
 
 pytestmark = pytest.mark.usefixtures("state_dir")

@@ -13,11 +13,12 @@ GREENLETS = (
     "module that map_fn or the initializer imports), and its slots are threads: patch in the program alone, under "
     "if __name__ == '__main__', or keep map_fn in a module that does not"
 )
-_MARKS = (("gevent.monkey", "saved"), ("eventlet.patcher", "already_patched"))
 
 
 def patched() -> bool:
     """Whether a thread that is started now would be a greenlet, or would wait for greenlets that nobody runs."""
     if _thread.start_new_thread is not start_new_thread:
         return True
-    return any(getattr(sys.modules.get(module), name, None) for module, name in _MARKS)
+    gevent, eventlet = map(sys.modules.get, ("gevent.monkey", "eventlet.patcher"))
+    saved, patches = getattr(gevent, "saved", None), getattr(eventlet, "already_patched", None)
+    return bool(saved or patches)

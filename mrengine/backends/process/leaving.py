@@ -7,9 +7,12 @@ every job. A worker that is killed leaves them, as any process does.
 from __future__ import annotations
 
 import atexit
+import gc
+import io
 import logging
 import os
 import sys
+import threading
 import weakref
 from contextlib import suppress
 
@@ -29,11 +32,34 @@ def begin() -> None:
 
 def leave() -> None:
     """Run all of that, then end the process. The supervisor bounds the time, and kills what takes longer."""
+    with suppress(Exception):
+        threading._shutdown()  # type: ignore[attr-defined]  # executors end, threads that are no daemons are waited for
     atexit._run_exitfuncs()
     for stream in (sys.stdout, sys.stderr):
         with suppress(Exception):  # closed, or replaced by user code
             stream.flush()
+    _close_files()
     os._exit(0)
+
+
+def _close_files() -> None:
+    """What an interpreter closes as it frees its modules: what is buffered is written, NamedTemporaryFiles go. Those
+    that write into others (text into bytes, gzip into a file) come first.
+    """
+    standard = {id(stream) for stream in (sys.stdin, sys.stdout, sys.stderr)}
+    temporary = getattr(sys.modules.get("tempfile"), "_TemporaryFileWrapper", io.IOBase)
+    found = [one for one in gc.get_objects() if issubclass(type(one), (io.IOBase, temporary))]
+    for one in sorted(found, key=lambda one: _depth(type(one))):
+        with suppress(Exception):
+            if id(one) not in standard:
+                one.close()
+
+
+def _depth(kind: type) -> int:
+    if issubclass(kind, io.TextIOBase):
+        return 0
+    below = ((io.RawIOBase, 3), (io.BufferedWriter, 2), (io.BufferedRandom, 2), (io.BufferedReader, 2))
+    return next((depth for base, depth in below if issubclass(kind, base)), 1)
 
 
 def _end_multiprocessing() -> None:

@@ -20,9 +20,10 @@ from mrengine.engine import protocol as m
 from mrengine.log.format import codec
 from mrengine.worker.forks import OwnProcess
 
-__all__ = ["CLOSED", "Lines", "Outbox", "Parcel", "flush_prints"]
+__all__ = ["CLOSED", "THREAD_ENDED", "Lines", "Outbox", "Parcel", "flush_prints"]
 
 CLOSED = "its pipe to the supervisor was closed in it"  # told at once: its tasks would hang for their whole time
+THREAD_ENDED = "one of its threads has ended"
 _write = os.write  # eventlet patches it
 _CALLS = {codec.INTENT: 1, codec.CALL: -1}
 

@@ -193,7 +193,7 @@ class ProcessPool:
         """
         for handle in self._handles:
             if handle is not None:
-                handle.end_if_cut()
+                handle.end_if_half_dead()
         dead = [handle for handle in self._handles if handle is not None and handle.dead]
         return [*self._helpers.look_after(), *(said for handle in dead for said in self._on_death(handle))]
 

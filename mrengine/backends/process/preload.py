@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from types import FrameType
 
-from mrengine import posix
+from mrengine import posix, proc
 from mrengine.backends.process.child import ChildProcess
 
 __all__ = ["HostGone", "preload", "while_alive"]
@@ -101,6 +101,6 @@ def _try(life_fd: int, parent: int, name: str) -> None:
         posix.die_with_parent(parent)
         posix.close_all_but({0, 1, 2, life_fd})
         importlib.import_module(name)
-        os._exit(_THREADS if posix.thread_count() > 1 else 0)
+        os._exit(_THREADS if proc.thread_count() > 1 else 0)
     finally:
         os._exit(1)

@@ -2,7 +2,7 @@
 
 ::
 
-    a slot, 4 × i64:   chunk (-1: idle) │ model │ started, ns of CLOCK_MONOTONIC │ in line since, 0: at work
+    a slot, 5 × i64:   chunk (-1: idle) │ model │ started, ns of CLOCK_MONOTONIC │ in line since, 0: at work │ thread
     behind all slots:  calls that were sent and not answered │ why the worker ended itself, 256 bytes of UTF-8
 
 Eight aligned bytes are stored at once; the chunk is written last, so whoever reads it finds the rest in place. A
@@ -18,7 +18,7 @@ from mrengine.engine.protocol import Started
 
 __all__ = ["Scoreboard"]
 
-_WORDS = 4
+_WORDS = 5
 _CAUSE_BYTES = 256
 
 
@@ -35,6 +35,15 @@ class Scoreboard:
         """All slots idle."""
         for slot in range(self._slots):
             self._words[slot * _WORDS] = -1
+
+    def serve(self, slot: int, thread: int) -> None:
+        """A thread, by the system's number for it, serves a slot until the worker ends."""
+        self._words[slot * _WORDS + 4] = thread
+
+    @property
+    def threads(self) -> list[int]:
+        """The threads that serve slots."""
+        return [thread for slot in range(self._slots) if (thread := self._words[slot * _WORDS + 4])]
 
     def start(self, slot: int, chunk: int, model: int) -> None:
         """A slot starts a task."""

@@ -10,7 +10,7 @@ import threading
 from collections import deque
 from itertools import islice
 from queue import SimpleQueue
-from threading import get_ident  # the system's own, whatever patches the module later
+from threading import get_ident, get_native_id  # the system's own, whatever patches the module later
 from time import monotonic as _now
 from typing import Any, Protocol
 
@@ -56,6 +56,7 @@ class _Slot:
 
     def live(self) -> None:
         """Run tasks for ever."""
+        self._board.serve(self._index, get_native_id())
         stray: BaseException | None = None
         while True:
             try:
@@ -132,8 +133,9 @@ class Slots:
         self._outbox.check()
         if patched():
             self._outbox.end(GREENLETS)
-        if any(posix.identity(fd) != known for fd, known in self.files):
-            self._outbox.end("files of the job were closed in it")
+        for fd, known in self.files:
+            if posix.identity(fd) != known:
+                self._outbox.end("files of the job were closed in it")
 
     @property
     def whole(self) -> bool:

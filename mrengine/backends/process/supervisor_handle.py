@@ -16,7 +16,7 @@ import time
 import weakref
 from pathlib import Path
 
-from mrengine import posix
+from mrengine import posix, proc
 from mrengine.backends.process import framing
 from mrengine.errors import ConfigError
 
@@ -24,8 +24,14 @@ __all__ = ["SupervisorHandle", "host_path", "python_executable"]
 
 # Read on the way in: what the supervisor imports for itself comes from where the host has it, and from the
 # interpreter's own site-packages before the host's path: a msgpack.py in the current folder must not be met.
-_BOOT = """
-import json, os, struct, sys
+# First it asks the kernel (Linux) to be continued when the host dies: one that a signal has stopped would notice
+# nothing, and stay for ever. To one that runs SIGCONT means nothing.
+_BOOT = f"""
+import sys
+if sys.platform == "linux":
+    import ctypes, signal
+    ctypes.CDLL(None).prctl({posix.PR_SET_PDEATHSIG}, int(signal.SIGCONT), 0, 0, 0)
+import json, os, struct
 def read(n):
     data = b""
     while len(data) < n:
@@ -272,7 +278,7 @@ class _Below:
             shutil.rmtree(self.runtime, ignore_errors=True)
 
     def _left(self) -> list[int]:
-        left = posix.session_members(self.process.pid)
+        left = proc.session_members(self.process.pid)
         if self.process.returncode == 0:  # it has ended those that had left the session by itself
             return left
-        return [*left, *posix.started_with(f"{self._mark}=1")]
+        return [*left, *proc.started_with(f"{self._mark}=1")]

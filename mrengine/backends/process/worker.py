@@ -24,7 +24,7 @@ from mrengine import posix
 from mrengine.backends.process import framing, leaving
 from mrengine.backends.process.greenlets import GREENLETS, patched
 from mrengine.backends.process.orphans import Orphans
-from mrengine.backends.process.outbox import CLOSED, Lines, Outbox
+from mrengine.backends.process.outbox import CLOSED, THREAD_ENDED, Lines, Outbox
 from mrengine.backends.process.scoreboard import Scoreboard
 from mrengine.backends.process.slots import Slots
 from mrengine.budget.client import BudgetClient
@@ -152,7 +152,7 @@ class _Worker:
     def look_after(self) -> None:
         """What nothing tells of: a thread that ended, files that were closed by a short task, orphans that ended."""
         if not self._slots.whole:
-            self._outbox.end("one of its threads has ended")
+            self._outbox.end(THREAD_ENDED)
         self._slots.check()
         self._orphans.reap()
 

@@ -8,10 +8,10 @@ import time
 from collections import deque
 from collections.abc import Sequence
 
-from mrengine import posix
+from mrengine import posix, proc
 from mrengine.backends.process import framing
 from mrengine.backends.process.child import ChildProcess
-from mrengine.backends.process.outbox import CLOSED
+from mrengine.backends.process.outbox import CLOSED, THREAD_ENDED
 from mrengine.backends.process.scoreboard import Scoreboard
 from mrengine.backends.process.worker import worker_main
 from mrengine.engine.protocol import Death, Message
@@ -26,7 +26,7 @@ class WorkerHandle:
     """A forked worker. ``out_fd`` and ``err_fd`` are where its stdout and stderr go."""
 
     def __init__(self, index: int, slots: int, answers: CallIndex, out_fd: int, err_fd: int, made: int) -> None:
-        if (threads := posix.thread_count()) != 1:
+        if (threads := proc.thread_count()) != 1:
             raise AssertionError(f"the supervisor forks with {threads} threads")
         self.index = index
         self.board = Scoreboard(slots)
@@ -48,6 +48,7 @@ class WorkerHandle:
         self._reader = framing.TaggedReader(self.outbox)
         self._ended_for = ""  # why it was killed from here
         self._cut_at: float | None = None  # when one of its pipes was seen to be closed
+        self._maimed_at: float | None = None  # when one of its slots' threads was seen to be gone
         self._unsent: deque[memoryview] = deque()
 
     def read(self) -> list[Message]:
@@ -63,10 +64,16 @@ class WorkerHandle:
         if self._cut_at is None:
             self._cut_at = time.monotonic()
 
-    def end_if_cut(self) -> None:
-        """A pipe that ends while its process lives is a death, too; one that is dying has a moment to say so itself."""
-        if self._cut_at is not None and time.monotonic() >= self._cut_at + DYING_S and not self.dead:
-            self.end(CLOSED)
+    def end_if_half_dead(self) -> None:
+        """A pipe or a thread that ends while its process lives is a death, too: C code may end a thread, and with the
+        interpreter's lock in its hand. A process that is dying has a moment to say so itself.
+        """
+        now = time.monotonic()
+        if self._maimed_at is None and posix.has_lost(self.pid, self.board.threads):
+            self._maimed_at = now
+        for since, cause in ((self._cut_at, CLOSED), (self._maimed_at, THREAD_ENDED)):
+            if since is not None and now >= since + DYING_S and not self.dead:
+                self.end(cause)
 
     @property
     def ended(self) -> bool:

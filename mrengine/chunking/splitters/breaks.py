@@ -40,6 +40,7 @@ _SYLLABLE = re.compile(
 )
 _SYLLABLES = 40  # characters
 _FLAG = re.compile("[\U0001f1e6-\U0001f1ff]")
+_FLAGS = "".join(map(chr, range(0x1F1E6, 0x1F200)))
 
 
 def last_word(text: str, start: int, high: int, fits: Callable[[int, int], bool]) -> int:
@@ -120,7 +121,5 @@ def _clusters() -> Pattern[str]:
 
 def _between_flags(text: str, start: int, high: int) -> int:
     """Flags are pairs of regional indicators, counted from the first of their run; chunks begin with a whole one."""
-    begin = high - 1
-    while begin > start and _FLAG.match(text, begin - 1):
-        begin -= 1
-    return high - (high - begin) % 2
+    before = text[start:high]
+    return high - (len(before) - len(before.rstrip(_FLAGS))) % 2

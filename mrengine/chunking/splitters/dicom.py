@@ -4,15 +4,14 @@ from __future__ import annotations
 
 import re
 import warnings
-from pathlib import Path
 from typing import Any
 
 from mrengine.chunking.boundaries import RECORD, SOFT, Boundary, Stateless
 from mrengine.chunking.sample import Sample
 from mrengine.chunking.splitters.lines import lines_between
-from mrengine.errors import ConfigError, SourceError
+from mrengine.errors import MissingExtra, SourceError
 
-__all__ = ["PREAMBLE", "Dicom", "dump", "dump_file", "is_dicom", "looks"]
+__all__ = ["PREAMBLE", "Dicom", "dump", "is_dicom", "looks"]
 
 _UNDEFINED = 0xFFFFFFFF  # the length of an element that ends with a mark of its own (PS3.5, 7.1)
 _NONE = 1 << 30  # no unit is kept whole at the cost of fill
@@ -62,22 +61,18 @@ def is_dicom(data: bytes) -> bool:
     return data[128:PREAMBLE] == b"DICM"
 
 
-def dump_file(path: Path) -> str:
-    """:func:`dump` of a file."""
-    return dump(path, str(path))
-
-
 def dump(source: Any, name: str) -> str:
     """The text of a DICOM file's metadata, as pydicom prints it; pixel data is not read. ``source``: path or file.
 
     A value that breaks a rule of DICOM is printed as it stands: files of good use are full of them.
-    Raises ConfigError without pydicom, SourceError for a file that pydicom cannot read, that has nothing but a header,
+    Raises MissingExtra without pydicom, SourceError for a file that pydicom cannot read, that has nothing but a header,
     or that ends inside an element. Neither the error nor a warning quotes a value: it may be a patient's name.
     """
     try:
         import pydicom
     except ImportError:
-        raise ConfigError(f"{name} is a DICOM file: pip install 'mrengine[dicom]'", setting="extra") from None
+        told = f"{name} is a DICOM file: pip install 'mrengine[dicom]'"
+        raise MissingExtra(told, extra="dicom", source=name) from None
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")

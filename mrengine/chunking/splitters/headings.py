@@ -67,7 +67,7 @@ class Headings:
         return found[0] if found else _NONE
 
     def _note(self, text: str, places: list[int]) -> None:
-        """Take the headings at these marks. Read backwards: what lies before one that is as far out is no longer seen."""
+        """Take the headings at these marks, from the last back: one before another that lies as far out is not seen."""
         new: list[tuple[int, str]] = []
         least = _NONE
         for place in reversed(places):

@@ -44,6 +44,8 @@ _HEADS = (
 _PARENTS = (*_CONTAINERS, "thead", "tr", "li", "td", "dd", "pre")
 _NOWHERE = ("th", "html", "body", "br")  # what begins no unit
 _LONGEST = 60_000  # characters of a script
+_LONG_SCRIPT_TAG = 2000
+_SCRIPT = re.compile("<s(?:cript|tyle)")
 _DEEPEST = 11
 _LAST_HEADING = 6  # the last rank of these
 _NEAR = 200  # characters
@@ -67,7 +69,7 @@ class Html(Stateless):
         self._is_first = True  # whether what comes belongs to what was read last
         self._read = 0  # characters of the document
         self._base = 0
-        self._titles: deque[tuple[int, int, str]] = deque()  # place in the document, level, title: of what comes
+        self._titles: deque[tuple[int, int]] = deque()  # place in the document, and level: of what comes
         self._above: list[tuple[int, str]] = []
 
     def see(self, text: str, base: int) -> None:
@@ -105,10 +107,9 @@ class Html(Stateless):
         which = numpy.flatnonzero(begins | broken)
         depth = (depths[which] - contained[which]).clip(0, _DEEPEST)
         levels = numpy.where(begins[which], RECORD + 16 * depth + ranks[names[which]], LINE)
-        for index in numpy.flatnonzero(found.opens & (names >= 0) & (names < _LAST_HEADING)).tolist():
-            place = int(found.places[index])
-            if title := _title(text, place):
-                self._titles.append((place + self._read, int(ranks[names[index]]), title))
+        titled = numpy.flatnonzero(found.opens & (names >= 0) & (names < _LAST_HEADING))
+        places = (found.places.take(titled) + self._read).tolist()
+        self._titles.extend(zip(places, ranks.take(names.take(titled)).tolist(), strict=True))
         kept = begins[which] & (ranks[names[which]] > self._softest)
         wholes = numpy.where(kept, WHOLE, SOFT)
         self._places.add((tags.edges(found, which) + self._read).tolist(), levels.tolist(), wholes.tolist())
@@ -120,11 +121,11 @@ class Html(Stateless):
     def context(self, text: str, start: int) -> Context:
         """The headings above."""
         here = self._base + start
+        passed: list[tuple[int, int]] = []
         while self._titles and self._titles[0][0] < here:
-            _, level, title = self._titles.popleft()
-            while self._above and self._above[-1][0] >= level:
-                self._above.pop()
-            self._above.append((level, title))
+            passed.append(self._titles.popleft())
+        if passed:
+            self._note(text, passed)
         if not self._above:
             return NO_CONTEXT
         least = _LAST_HEADING + 1
@@ -135,6 +136,18 @@ class Html(Stateless):
         ):
             least = self._titles[0][1]  # a heading ends the sections that are as deep
         return Context(tuple([title for level, title in self._above if level < least]))
+
+    def _note(self, text: str, passed: list[tuple[int, int]]) -> None:
+        """Take these headings. Read backwards: what lies before one that is as far out is no longer seen."""
+        new: list[tuple[int, str]] = []
+        least = _LAST_HEADING + 1
+        for place, level in reversed(passed):
+            if level < least and (title := _title(text, place - self._base)):
+                new.append((level, title))
+                least = level
+        while self._above and self._above[-1][0] >= least:
+            self._above.pop()
+        self._above += reversed(new)
 
     def after(self, text: str, level: int, low: int, high: int) -> int:
         """The next block that lies as far out."""
@@ -170,17 +183,17 @@ def _classes() -> tuple[Any, ...]:
 def _with_scripts(text: str, spans: list[tuple[int, int]]) -> list[tuple[int, int]]:
     """The spans, and those of what scripts and styles have inside."""
     found = []
-    for name in ("script", "style"):
-        place = text.find("<" + name)
-        end = 0
-        while place >= 0:
-            begin = text.find(">", place, place + 2000) + 1
-            if begin > end >= 0:
-                end = text.find("</" + name, begin)
-            if begin < end < begin + _LONGEST and begin:
-                found.append((begin, end))
-                place = end
-            place = text.find("<" + name, place + 6) if end >= 0 else -1
+    until, unclosed = 0, set()
+    for match in _SCRIPT.finditer(text):
+        begin = text.find(">", match.end(), match.end() + _LONG_SCRIPT_TAG) + 1
+        if match.start() < until or not begin or match[0] in unclosed:
+            continue
+        end = text.find("</" + match[0][1:], begin)
+        if end < 0:
+            unclosed.add(match[0])
+        elif begin < end < begin + _LONGEST:
+            found.append((begin, end))
+            until = end
     if not found:
         return spans
     # Neither may lie inside of the other.

@@ -19,7 +19,7 @@ from dataclasses import asdict, dataclass
 from typing import Literal
 from weakref import WeakSet
 
-from mrengine import posix
+from mrengine import proc
 from mrengine.errors import LogError
 from mrengine.log.file.disk import OsFiles
 
@@ -54,18 +54,18 @@ class Owner:
     @property
     def seen(self) -> bool:
         """Whether the pid is meaningful here: not if it is of another container, nor without /proc."""
-        return self.start_time != 0 and (self.boot_id, self.namespace) == (posix.boot_id(), posix.pid_namespace())
+        return self.start_time != 0 and (self.boot_id, self.namespace) == (proc.boot_id(), proc.pid_namespace())
 
     @property
     def draining(self) -> bool:
         """Whether it starts nothing new and ends within ``drain_s``; it may not have noticed yet that its host died."""
-        orphan = self.seen and self.host != 0 and posix.start_time(self.host) != self.host_start_time
+        orphan = self.seen and self.host != 0 and proc.start_time(self.host) != self.host_start_time
         return self.state == "draining" or orphan
 
     @property
     def alive(self) -> bool:
         """Whether the holder lives. False: only a child that it forked still has the lock open."""
-        return not self.seen or posix.start_time(self.pid) == self.start_time
+        return not self.seen or proc.start_time(self.pid) == self.start_time
 
     def __str__(self) -> str:
         """The holder in words: "process 12", or "process 12 of another container"."""
@@ -143,9 +143,9 @@ class JobLock:
             raise LogError(message, reason="io", path=self._path) from error
 
     def _write_owner(self, state: State, drain_s: float = 0.0) -> None:
-        started, host_started = (posix.start_time(pid) or 0 for pid in (os.getpid(), self._host))
+        started, host_started = (proc.start_time(pid) or 0 for pid in (os.getpid(), self._host))
         owner = Owner(
-            os.getpid(), posix.boot_id(), started, state, drain_s, self._host, host_started, posix.pid_namespace()
+            os.getpid(), proc.boot_id(), started, state, drain_s, self._host, host_started, proc.pid_namespace()
         )
         facts = json.dumps(asdict(owner)).encode().ljust(_FACTS_BYTES)
         with suppress(OSError):  # a full disk must not prevent draining; the lock itself needs no space

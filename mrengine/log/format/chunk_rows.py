@@ -6,6 +6,7 @@ import os
 import struct
 from bisect import bisect_right
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from typing import NamedTuple
 
 from mrengine.errors import LogError
@@ -25,6 +26,7 @@ __all__ = [
     "Heads",
     "Segment",
     "chunks_segment",
+    "document_of",
     "pack_chunks",
     "pack_row",
     "unpack_chunks",
@@ -180,12 +182,14 @@ class ChunkTable:
             return _NO_HEADS
         at = bisect_right(self._firsts, index) - 1
         known, heads = self._heads
-        if known != at:
-            heads = self._read_heads(self._segments[at])
-            self._heads = (at, heads)
-        if row.context > len(heads):
-            raise bad_record("CHUNKS")
-        return heads[row.context - 1]
+        try:
+            if known != at:
+                heads = self._read_heads(self._segments[at])
+                self._heads = (at, heads)
+            return heads[row.context - 1]
+        except (LogError, IndexError):
+            message = f"the log has lost what stands above chunk {index}: run the job again with its documents"
+            raise LogError(message, reason="damaged") from None
 
     def _read_heads(self, segment: Segment) -> list[Heads]:
         with LogReader(self._fd) as reader:
@@ -240,6 +244,14 @@ class DocumentNames:
                 self._cache = {}
             self._cache[at] = rows
         return rows
+
+
+def document_of(table: ChunkTable, names: DocumentNames, chunk: int) -> str:
+    """The id of a chunk's document; "" where the log has lost it."""
+    with suppress(LogError, IndexError):
+        known = names.get(table[chunk].document)
+        return known.id if known is not None else ""
+    return ""
 
 
 def _pread(fd: int, count: int, offset: int) -> bytes:

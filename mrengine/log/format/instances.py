@@ -63,6 +63,9 @@ class _Misfit(Exception):
         return _Misfit(self.what, place + self.place)
 
 
+_PLAIN = frozenset({str, int, float, bool, bytes, type(None)})  # most results; what follows costs them microseconds
+
+
 def check_result_type(result_type: Any) -> Any:
     """Return ``result_type`` if values can be rebuilt as it; else ConfigError, which lists the supported types."""
     known = (
@@ -90,12 +93,16 @@ def _is_known(kind: type) -> bool:
 
 def holds_instances(value: Any) -> bool:
     """Whether a value is a dataclass or pydantic instance, or a list or dict of nothing else."""
+    if type(value) in _PLAIN:
+        return False
     items = value.values() if isinstance(value, dict) else value if isinstance(value, (list, tuple)) else ()
     return _is_instance(value) or (bool(items) and all(map(_is_instance, items)))
 
 
 def _is_instance(value: Any) -> bool:
     kind = type(value)
+    if kind in _PLAIN:
+        return False
     return dataclasses.is_dataclass(kind) or _is_model(kind) or hasattr(kind, "_fields")
 
 

@@ -38,13 +38,22 @@ MAX_BATCH_BYTES = 1 << 20
 
 
 class DocumentRow(NamedTuple):
-    """A document in the spool. ``digest``: 16 bytes blake2b of its UTF-8; ``spool_offset`` and ``n_bytes``: where."""
+    """A document in the spool. ``digest``: 16 bytes blake2b of its UTF-8; ``spool_offset`` and ``n_bytes``: where.
+
+    ``facts``: its fields and pages as ``document_facts`` packs them; nothing where there are none.
+    """
 
     id: str
     digest: bytes
     spool_offset: int
     n_bytes: int
     n_chars: int
+    facts: bytes = b""
+
+    @property
+    def identity(self) -> bytes:
+        """What a document is known by beside its id: the digest of its text and of its facts."""
+        return blake2b(self.digest + self.facts, digest_size=16).digest() if self.facts else self.digest
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,7 +132,7 @@ class DocumentsDigest:
         self._hash = blake2b(digest_size=16)
 
     def add(self, document_id: str, digest: bytes, n_bytes: int) -> None:
-        """Add a document; ``digest`` has 16 bytes."""
+        """Add a document; ``digest``: 16 bytes, its ``identity``."""
         name = document_id.encode("utf-8", "surrogatepass")
         self._hash.update(len(name).to_bytes(8, "little") + name + digest)
         self._count += 1
@@ -159,7 +168,7 @@ def batch_documents(first: int, rows: Sequence[DocumentRow], *, epoch: int = 0) 
     """Payloads of DOCUMENTS of at most about 1 MiB each (one row with a longer id excepted)."""
     start, size = 0, 0
     for index, row in enumerate(rows):
-        weight = 4 * len(row.id) + 60
+        weight = 4 * len(row.id) + 60 + len(row.facts)
         if size + weight > MAX_BATCH_BYTES and index > start:
             yield pack_documents(DocumentsRecord(first + start, tuple(rows[start:index]), epoch))
             start, size = index, 0
@@ -170,14 +179,15 @@ def batch_documents(first: int, rows: Sequence[DocumentRow], *, epoch: int = 0) 
 
 def pack_documents(record: DocumentsRecord) -> bytes:
     """The payload of a DOCUMENTS."""
-    return pack([record.first, [list(row) for row in record.rows], record.epoch])
+    rows = [list(row if row.facts else row[:5]) for row in record.rows]
+    return pack([record.first, rows, record.epoch])
 
 
 def unpack_documents(payload: bytes) -> DocumentsRecord:
     """Unpack a DOCUMENTS."""
     first, rows, epoch = array(payload, 3, "DOCUMENTS")
     try:
-        return DocumentsRecord(int(first), tuple(DocumentRow(*row[:5]) for row in rows), int(epoch))
+        return DocumentsRecord(int(first), tuple(DocumentRow(*row[:6]) for row in rows), int(epoch))
     except (TypeError, ValueError):
         raise bad_record("DOCUMENTS") from None
 

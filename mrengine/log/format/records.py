@@ -43,6 +43,7 @@ __all__ = [
     "DIGEST_AT",
     "FIRST",
     "FROM_INSTANCE",
+    "READ_FACTS",
     "READ_POSITION",
     "REASK",
     "REUSABLE",
@@ -89,6 +90,7 @@ __all__ = [
 
 FIRST, REASK, CONTINUATION = 0, 1, 2  # the turn of a CALL: to the prompt; to what was wrong; of a part that was cut
 READ_POSITION = 1  # a flag of RESULT: the map function read chunk.id, chunk.start or chunk.end
+READ_FACTS = 4  # a flag of RESULT: the map function read chunk.fields or chunk.pages
 FROM_INSTANCE = 2  # a flag of RESULT: the value was, or held, a dataclass or pydantic model; it is valid as it stands
 
 _T = TypeVar("_T")

@@ -7,6 +7,7 @@ from collections import deque
 from collections.abc import Iterator, Sequence
 from hashlib import blake2b
 
+from mrengine.errors import LogError
 from mrengine.log.file.reader import LogReader
 from mrengine.log.format.chunk_rows import (
     ROW_BYTES,
@@ -20,13 +21,13 @@ from mrengine.log.format.chunk_rows import (
 )
 from mrengine.log.format.job_records import DocumentRow, JobRecord
 from mrengine.log.format.packing import key, pack
-from mrengine.log.format.records import READ_POSITION, CarryRecord, pack_carry, result_flags
+from mrengine.log.format.records import READ_FACTS, READ_POSITION, CarryRecord, pack_carry, result_flags
 from mrengine.log.view.job_view import ResumeEngine
 from mrengine.log.view.replay import Epoch
 
 __all__ = ["carried"]
 
-_Place = tuple[int, int, int]  # chunk id, start, end
+_Place = tuple[int, int, int, bytes]  # chunk id, start, end; the document's fields and pages, as a digest
 
 
 def carried(
@@ -37,7 +38,8 @@ def carried(
     ``job``, ``documents`` and ``tables`` (payloads of CHUNKS) describe the new epoch; none of it need be in the log. A
     chunk keeps model and result where text, overlap, document id and map version are the same and the model is still
     one of the job's; n-th duplicate goes to n-th duplicate, the newest epoch wins. A result whose map function
-    read the chunk's position stays with its id, start and end. LogError: a record cannot be read.
+    read the chunk's position stays with its id, start and end; one that read its fields or pages, with these. LogError:
+    a record cannot be read.
     """
     models = max(1, len(job.models)) if job.all_models else 1
     taken: set[int] = set()
@@ -62,7 +64,8 @@ def _taken_over(
         if not offset:
             continue
         payload = stored.reader.payload(offset)
-        if result_flags(payload) & READ_POSITION and place != old_place:
+        flags = result_flags(payload)
+        if (flags & READ_POSITION and place[:3] != old_place[:3]) or (flags & READ_FACTS and place[3] != old_place[3]):
             continue
         index = _model_index(_origin(stored.state.epochs, offset), job, key(payload)[2])
         if index is not None:
@@ -84,7 +87,8 @@ def _model_index(origin: Epoch, job: JobRecord, index: int) -> int | None:
     return job.models.index(models[index])
 
 
-_Row = tuple[str | None, ChunkRow, Heads]  # document id (None: it was lost), row, what stands above the chunk
+# The document (None: the log lost something), the row, what stands above the chunk.
+_Row = tuple[DocumentRow | None, ChunkRow, Heads]
 
 
 def _stored_rows(reader: LogReader, epoch: Epoch) -> Iterator[_Row]:
@@ -92,7 +96,11 @@ def _stored_rows(reader: LogReader, epoch: Epoch) -> Iterator[_Row]:
     table = ChunkTable(reader.fd, epoch.segments.get(0, []))
     for index, row in enumerate(table):
         known = names.get(row.document)
-        yield known.id if known is not None else None, row, table.heads(index, row)
+        try:
+            heads = table.heads(index, row)
+        except LogError:
+            known, heads = None, ((), "")
+        yield known, row, heads
 
 
 def _new_rows(documents: Sequence[DocumentRow], tables: Sequence[bytes]) -> Iterator[_Row]:
@@ -100,24 +108,25 @@ def _new_rows(documents: Sequence[DocumentRow], tables: Sequence[bytes]) -> Iter
         rows, heads = unpack_chunks(payload)[2], [((), ""), *unpack_heads(payload)]
         for at in range(0, len(rows), ROW_BYTES):
             row = unpack_row(rows, at)
-            yield documents[row.document].id, row, heads[row.context]
+            yield documents[row.document], row, heads[row.context]
 
 
 def _places(rows: Iterator[_Row]) -> Iterator[tuple[bytes, _Place]]:
     """(digest of document id, overlap, text and what stands above; id, start and end) of every chunk, in order. Of a
     document whose id was lost: a digest that no other chunk has.
     """
-    document, name = None, b""
-    for chunk_id, (document_id, row, heads) in enumerate(rows):
-        if document_id is None:
-            yield b"", (chunk_id, row.start, row.end)
+    last, name, facts = None, b"", b""
+    for chunk_id, (document, row, heads) in enumerate(rows):
+        if document is None:
+            yield b"", (chunk_id, row.start, row.end, b"")
             continue
-        if document_id != document:
-            document = document_id
-            name = blake2b(document_id.encode("utf-8", "surrogatepass"), digest_size=16).digest()
+        if document.id != last:
+            last = document.id
+            name = blake2b(last.encode("utf-8", "surrogatepass"), digest_size=16).digest()
+            facts = blake2b(document.facts, digest_size=16).digest() if document.facts else b""
         above = pack(heads) if row.context else b""
         digest = blake2b(name + row.digest + row.overlap.to_bytes(4, "little") + above, digest_size=16).digest()
-        yield digest, (chunk_id, row.start, row.end)
+        yield digest, (chunk_id, row.start, row.end, facts)
 
 
 def _matches(

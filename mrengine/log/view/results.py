@@ -4,17 +4,18 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from array import array
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import replace
 from typing import Any, Generic, TypeVar, overload
 
 from mrengine.errors import LogError
 from mrengine.log.file.reader import LogReader
-from mrengine.log.format.chunk_rows import ChunkTable, DocumentNames
+from mrengine.log.format.chunk_rows import ChunkTable, DocumentNames, document_of
 from mrengine.log.format.codec import FAILURE, RESULT
 from mrengine.log.format.instances import instance_of
 from mrengine.log.format.records import FROM_INSTANCE, FailureRecord, ResultRecord, unpack_failure, unpack_result
+from mrengine.log.view.document_facts import ChunkFacts
 from mrengine.log.view.outcome_index import OutcomeIndex
 from mrengine.log.view.replay import Epoch
 from mrengine.records import ChunkFailure, ChunkResult, Usage
@@ -24,6 +25,7 @@ __all__ = ["UNREADABLE", "Failures", "Results", "failure_of", "result_of"]
 UNREADABLE = "the record of its outcome cannot be read: the next run of the job runs it again"
 
 _T = TypeVar("_T")
+_NONE: Mapping[str, Any] = {}
 
 
 class _Outcomes(Sequence[_T], Generic[_T]):
@@ -70,20 +72,16 @@ class Failures(_Outcomes[ChunkFailure]):
         super().__init__(reader, slots, array("Q", map(index.failure, slots)), index.models)
         self._table = ChunkTable(reader.fd, epoch.segments.get(index.round, []) if epoch else [])
         self._names = DocumentNames(reader, epoch.documents if epoch else [])
+        self._facts = ChunkFacts(reader, epoch, index.round)
 
     def _read(self, chunk_id: int, offset: int) -> ChunkFailure:
         frame = self._reader.frame(offset)
         if frame.kind == FAILURE:
             with suppress(LogError):
-                return failure_of(replace(unpack_failure(frame.payload), chunk_id=chunk_id))
-        return ChunkFailure(chunk_id, self._document(chunk_id), None, "damaged", UNREADABLE)
-
-    def _document(self, chunk_id: int) -> str:
-        """As the chunk table has it; "" where that is lost, too."""
-        with suppress(LogError, IndexError):
-            known = self._names.get(self._table[chunk_id].document)
-            return known.id if known is not None else ""
-        return ""
+                record = replace(unpack_failure(frame.payload), chunk_id=chunk_id)
+                return failure_of(record, self._facts.of(chunk_id))
+        document = document_of(self._table, self._names, chunk_id)
+        return ChunkFailure(chunk_id, document, None, "damaged", UNREADABLE, **self._facts.of(chunk_id))
 
 
 class Results(_Outcomes[ChunkResult]):
@@ -111,25 +109,27 @@ class Results(_Outcomes[ChunkResult]):
         slots: Sequence[int] = range(index.total) if complete else index.result_slots()
         super().__init__(own, slots, index.results(), index.models)
         self._resumed_before, self._result_type = resumed_before, result_type
+        self._facts = ChunkFacts(own, epoch, index.round)
         self.failures: Sequence[ChunkFailure] = Failures(own, index, epoch)
 
     def _read(self, chunk_id: int, offset: int) -> ChunkResult:
         record = unpack_result(self._payload(offset, RESULT))._replace(chunk_id=chunk_id)
-        return result_of(record, self._result_type, resumed=offset < self._resumed_before)
+        resumed = offset < self._resumed_before
+        return result_of(record, self._result_type, resumed=resumed, facts=self._facts.of(chunk_id))
 
 
-def result_of(r: ResultRecord, result_type: Any, *, resumed: bool) -> ChunkResult:
-    """A record as users see it. InvalidResult: it does not match ``result_type``."""
+def result_of(r: ResultRecord, result_type: Any, *, resumed: bool, facts: Mapping[str, Any] = _NONE) -> ChunkResult:
+    """A record as users see it; ``facts``: of its document. InvalidResult: it does not match ``result_type``."""
     result = r.result
     if result_type is not None:
         made = bool(r.flags & FROM_INSTANCE)
         result = instance_of(result_type, result, made=made, path=f"chunk {r.chunk_id}: result")
     usage = r.usage or Usage()
-    return ChunkResult(
-        r.chunk_id, r.document_id, r.model, r.worker_id, result, usage, r.cost_usd, r.duration_ms, r.attempt, resumed
-    )
+    about = (r.chunk_id, r.document_id, r.model, r.worker_id, result, usage, r.cost_usd, r.duration_ms, r.attempt)
+    return ChunkResult(*about, resumed, **facts)
 
 
-def failure_of(r: FailureRecord) -> ChunkFailure:
-    """A record as the world sees it."""
-    return ChunkFailure(r.chunk_id, r.document_id, r.model, r.kind, r.message, r.attempts, r.traceback, r.answers)
+def failure_of(r: FailureRecord, facts: Mapping[str, Any] = _NONE) -> ChunkFailure:
+    """A record as the world sees it; ``facts``: of its document."""
+    about = (r.chunk_id, r.document_id, r.model, r.kind, r.message, r.attempts, r.traceback, r.answers)
+    return ChunkFailure(*about, **facts)

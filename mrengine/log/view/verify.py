@@ -13,6 +13,7 @@ from mrengine.log.file.repair import REPAIRED
 from mrengine.log.format import codec, records
 from mrengine.log.format.batch_records import unpack_batch, unpack_request
 from mrengine.log.format.codec import Frame
+from mrengine.log.format.packing import HEAD_BYTES, key
 from mrengine.log.view.replay import Replay
 
 __all__ = ["Verdict", "verify"]
@@ -33,6 +34,7 @@ _UNPACK: dict[int, Callable[[bytes], object]] = {
     codec.REQUEST: unpack_request,
     codec.BATCH: unpack_batch,
 }
+_OF_TASKS = frozenset({codec.INTENT, codec.CALL, codec.RESULT, codec.FAILURE, codec.ATTEMPT})
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,8 +42,8 @@ class Verdict:
     """The result of a check. ``records``: how many of each kind, by name. Ranges are byte offsets of the log.
 
     ``damage``: announced bytes that are lost; ``repaired``: ranges that an earlier opening found damaged, saved
-    aside and filled; ``problems``: (offset, why) of inconsistent records; ``torn``: bytes after the end, which
-    were never announced.
+    aside and filled, and unreadable records that a later run has replaced; ``problems``: (offset, why) of inconsistent
+    records that none has; ``torn``: bytes after the end, which were never announced.
     """
 
     bytes: int
@@ -62,21 +64,51 @@ def verify(job_folder: str | os.PathLike[str]) -> Verdict:
     state, counts = Replay(), Counter[str]()
     repaired: list[tuple[int, int]] = []
     problems: dict[int, str] = {}
+    suspects: dict[int, Frame] = {}
+    closed = 0
 
     def look(frame: Frame) -> None:
+        nonlocal closed
         if frame.kind == codec.VOID:
             state.add(frame)
             if frame.payload[:1] == REPAIRED:
                 repaired.append((frame.offset, frame.end))
             return
         counts[codec.KIND_NAMES[frame.kind] if frame.kind < len(codec.KIND_NAMES) else f"kind {frame.kind}"] += 1
+        known = len(state.problems)
         try:
             _UNPACK.get(frame.kind, len)(frame.payload)
+            closed = frame.offset if frame.kind == codec.CLOSE else closed
         except LogError as error:
             problems[frame.offset] = str(error)
         state.add(frame)
+        problems.update(state.problems[known:])
+        if frame.offset in problems:
+            suspects[frame.offset] = frame
 
     with open_log(job_folder) as reader:
         found = reader.walk(look)
-    problems.update(state.problems)
+    for offset, frame in suspects.items():
+        if _is_replaced(frame, state, closed):
+            del problems[offset]
+            repaired.append((offset, frame.end))
+    repaired.sort()
     return Verdict(found.end, dict(counts), found.damage, tuple(repaired), tuple(sorted(problems.items())), found.torn)
+
+
+def _is_replaced(frame: Frame, state: Replay, closed: int) -> bool:
+    """Whether a later record says what this one should have said. ``closed``: where the last readable CLOSE is."""
+    epoch = state.epoch
+    if epoch is None or not epoch.complete:
+        return False
+    if frame.kind in _OF_TASKS and len(frame.payload) >= HEAD_BYTES:
+        round_, chunk, model = key(frame.payload)
+        index = epoch.index(round_)
+        try:
+            return index.result(index.slot(chunk, model)) > frame.offset
+        except LogError:
+            return False
+    if frame.kind == codec.DOCUMENTS:
+        return not epoch.lost_documents()
+    later = {codec.CLOSE: closed, codec.ROUND: state.round_offset}.get(frame.kind, 0)
+    return frame.offset < max(epoch.offset, later)

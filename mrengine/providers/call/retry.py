@@ -1,4 +1,4 @@
-"""The one retry loop: asks the budget, makes the call, and tries transient failures again until the chunk's deadline.
+"""The one retry loop: asks for leave, makes the call, and tries transient failures again until the chunk's deadline.
 
 Waits are full-jitter exponential (https://aws.amazon.com/blogs/architecture/exponential-backoff-and-jitter/): uniform
 between 0 and ``backoff_s`` × 2ⁿ, at most a minute, and never less than what ``Retry-After`` told.
@@ -13,16 +13,14 @@ from collections import deque
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import replace
-from typing import Any, Protocol
+from typing import Protocol
 
-from mrengine.budget.token_estimates import estimate_tokens
-from mrengine.errors import ModelError, ModelUnavailable, MrengineError, RateLimited
-from mrengine.providers.base import Provider, Stopped
+from mrengine.errors import ModelError, ModelUnavailable, MrengineError, RateLimited, Stopped
 from mrengine.providers.call import error_map
 from mrengine.providers.call.breaker import Breaker
 from mrengine.records import Completion, Observed, Request, Usage
 
-__all__ = ["BudgetLike", "LeaseLike", "call"]
+__all__ = ["LeaseLike", "Send", "call"]
 
 MAX_BACKOFF_S = 60.0
 MIN_BACKOFF_S = 0.01  # a job with backoff_s=0 must not spin
@@ -30,6 +28,9 @@ MAX_CAUSES = 12
 MIN_ATTEMPT_S = 30.0
 UNTOLD_S = 1.0  # a limit that tells no time
 UNTOLD_MOST_S = 90.0  # a call that such a limit refuses for so long met no limit of a minute
+
+
+Send = Callable[[Request], Completion]
 
 
 class LeaseLike(Protocol):
@@ -40,39 +41,19 @@ class LeaseLike(Protocol):
         ...
 
 
-class BudgetLike(Protocol):
-    """What the loop needs of ``mrengine.budget``."""
-
-    def acquire(
-        self,
-        model: str,
-        input_tokens: int,
-        output_tokens: int,
-        *,
-        priority: Any,
-        stopping: Any,
-        on_wait: Any,
-    ) -> LeaseLike:
-        """Wait until the call may be made."""
-        ...
-
-
 def call(
-    provider: Provider,
+    send: Send,
     request: Request,
     *,
     deadline: float | Callable[[], float],
     model: str | None = None,
-    budget: BudgetLike | None = None,
-    input_tokens: int | None = None,
-    priority: str = "P1_user",
+    reserve: Callable[[], LeaseLike] | None = None,
     backoff_s: float = 1.0,
     stopping: threading.Event | None = None,
     breaker: Breaker | None = None,
     alternatives: bool = False,
     aside: bool = False,
     on_retry: Callable[[ModelError, int, float], None] | None = None,
-    on_wait: Callable[..., None] | None = None,
     in_line: Callable[[], AbstractContextManager[object]] | None = None,
     clock: Callable[[], float] = time.monotonic,
     sleep: Callable[[float], object] | None = None,
@@ -81,34 +62,31 @@ def call(
     """Make a call, as often as it takes until ``deadline`` (on ``clock``, seconds; called again after each wait for the
     budget, which may put it off).
 
-    ``model``: the name that the budget knows, the request's by default. ``input_tokens``: our own count, estimated
-    where it is None. ``breaker`` hears of every outcome; where it has opened and the caller has ``alternatives``
-    (another model), the failure is raised at once. ``aside``: the caller can wait without holding anything up, and is
-    told at once of a model that does not answer (``error.aside``). ``on_retry(error, attempt, wait_s)`` and
-    ``on_wait`` (of the budget) only tell. ``in_line()``: while a limit is waited for, which puts the deadline off, too;
-    a limit that refuses a call on end for its own time, and for 15 minutes (untold: 90 s), ends its model.
+    ``send`` makes one attempt, as ``Provider.complete`` does. ``reserve`` waits for permission to make one; what it
+    returns is settled, whatever comes. ``model``: its name in messages, the request's by default. ``breaker`` hears of
+    every outcome; where it has opened and the caller has ``alternatives`` (another model), the failure is raised at
+    once. ``aside``: the caller can wait without holding anything up, and is told at once of a model that does not
+    answer (``error.aside``). ``on_retry(error, attempt, wait_s)`` only tells. ``in_line()``: while a limit is waited
+    for, which puts the deadline off, too; a limit that refuses a call on end for its own time, and for 15 minutes
+    (untold: 90 s), ends its model.
 
     Raises the last ``ModelError``, whose message, ``attempts``, ``waited_s`` and ``causes`` say what was tried, or
     ``Stopped`` when ``stopping`` is set during a wait. An answer must begin within half of the time that is left, or
     30 s; one that has begun has all of it.
     """
     name = model or request.model
-    tokens = _estimate(request) if input_tokens is None else input_tokens
     until = deadline if callable(deadline) else lambda: deadline
     wait_until = _Waiter(stopping, clock, sleep)
     story = _Story(clock(), until() - clock())
     while True:
-        lease = None
-        if budget is not None:
-            more = {"priority": priority, "stopping": stopping, "on_wait": on_wait}
-            lease = budget.acquire(name, tokens, request.max_tokens, **more)
+        lease = None if reserve is None else reserve()
         left_s = until() - clock()
         if left_s <= 0:
             _withdraw(lease, breaker)
             raise story.cut_short(name, clock())
         story.attempts += 1
         asked = clock()
-        outcome = _settled(provider, request, name, lease, left_s)
+        outcome = _settled(send, request, name, lease, left_s)
         _tell(breaker, outcome)
         story.judge(outcome, clock())
         if isinstance(outcome, Completion):
@@ -133,11 +111,11 @@ def call(
 
 
 def _settled(
-    provider: Provider, request: Request, name: str, lease: LeaseLike | None, left_s: float
+    send: Send, request: Request, name: str, lease: LeaseLike | None, left_s: float
 ) -> Completion | ModelError:
     """One call, of which the budget is told whatever comes."""
     try:
-        outcome = _attempt(provider, request, name, left_s)
+        outcome = _attempt(send, request, name, left_s)
     except BaseException as error:
         if lease is not None:  # a setting that is wrong, or a stop: nothing was sent
             lease.settle(None, None, made=not isinstance(error, (Stopped, MrengineError)))
@@ -146,10 +124,10 @@ def _settled(
     return outcome
 
 
-def _attempt(provider: Provider, request: Request, name: str, left_s: float) -> Completion | ModelError:
+def _attempt(send: Send, request: Request, name: str, left_s: float) -> Completion | ModelError:
     """One call; what a provider raises becomes a value, without the context that may hold a prompt or a key."""
     try:
-        return provider.complete(replace(request, timeout_s=_attempt_s(left_s), finish_s=left_s))
+        return send(replace(request, timeout_s=_attempt_s(left_s), finish_s=left_s))
     except ModelError as failed:
         error: ModelError = failed
     except (Stopped, MrengineError):
@@ -200,11 +178,6 @@ def _tell(breaker: Breaker | None, outcome: Completion | ModelError) -> None:
         breaker.succeeded()
     else:
         breaker.failed(outcome)
-
-
-def _estimate(request: Request) -> int:
-    turns = "".join(text for _, text in request.turns)
-    return estimate_tokens(request.prompt + turns, system=request.system)
 
 
 def _backoff(attempt: int, backoff_s: float, rng: Callable[[], float], told_s: float | None, left_s: float) -> float:

@@ -13,7 +13,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from mrengine import posix
+from mrengine import proc
 from mrengine.backends.process import framing, supervisor_handle
 from mrengine.backends.process.supervisor_handle import SupervisorHandle, python_executable
 
@@ -88,5 +88,5 @@ def test_a_fork_cannot_speak_for_its_parent(supervisor: SupervisorHandle) -> Non
         supervisor.close(wait_s=1.0)
         os._exit(0 if not spoke and supervisor.gone and supervisor.receive(0.0) == [] else 1)
     assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
-    assert posix.process_state(supervisor.pid) not in ("", "Z", "X")
+    assert proc.process_state(supervisor.pid) not in ("", "Z", "X")
     assert supervisor.send(framing.SYNC)

@@ -95,3 +95,15 @@ def test_an_overlap_is_whole_lines() -> None:
         begin = chunk.start - chunk.overlap
         assert text[begin - 1] == "\n"
         assert recount(chunk.text[: chunk.overlap]) <= 90
+
+
+def test_a_class_behind_one_that_is_only_a_doc_string_is_a_unit() -> None:
+    """What follows a doc string at its own depth belongs to it, what lies farther out does not."""
+    text = "import a\n\n" + "".join(f'class C{n}(Base):\n    """Deprecated node."""\n\n' for n in range(9))
+    code = Code(512)
+    code.see(text, 0)
+    begins = {text[offset : offset + 5] for offset, _, _ in code.boundaries(text, 0, len(text) - 1)}
+    assert begins == {"class"}
+    text = '\ndef f():\n    """Said."""\n    x = 1\n    y = 2\n'
+    found = [text[offset:].split()[0] for offset, _, _ in code.boundaries(text, 0, len(text) - 1)]
+    assert found == ["def", "y"]

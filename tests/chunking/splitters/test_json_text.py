@@ -10,6 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from bench.chunking_records import RECORDS
 from mrengine.chunking import safe_chunk
 from tests.chunking.texts import assert_promises, recount
 
@@ -183,3 +184,14 @@ def test_structure_is_the_same_whatever_blocks_the_text_comes_in() -> None:
 def test_broken_json_is_cut_all_the_same(text: str) -> None:
     """Whatever is wrong with it, the promises hold."""
     assert_promises(text, list(safe_chunk(text, target_tokens=60, overlap_tokens=9, splitter="json")), 60)
+
+
+@pytest.mark.parametrize("name", ["json fhir", "json fhir indented"])
+def test_objects_cost_no_more_fill_than_was_saved(name: str) -> None:
+    """Bundles of resources of some hundred to two thousand tokens, in a few large chunks."""
+    fills: list[float] = []
+    for seed in range(3):
+        text = RECORDS[name](random.Random(seed), 150_000).text
+        chunks = list(safe_chunk(text, target_tokens=6000, overlap_tokens=0, splitter="json"))
+        fills += [chunk.tokens / 6000 for chunk in chunks[:-1]]
+    assert sum(fills) / len(fills) >= 0.94

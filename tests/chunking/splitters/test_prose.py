@@ -11,6 +11,7 @@ import regex
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from bench import chunking_texts
 from mrengine.chunking import safe_chunk
 from mrengine.chunking.splitters.breaks import last_cluster
 from mrengine.chunking.splitters.sentences import sentence_begins
@@ -68,6 +69,12 @@ def test_chinese_is_cut_between_sentences() -> None:
     assert_promises(text, chunks, 200)
     assert all(chunk.text[-1] in "。？！" for chunk in chunks)
     assert all(0 < recount(chunk.text[: chunk.overlap]) <= 30 for chunk in chunks[1:])
+
+
+def test_paragraphs_without_blanks_are_no_records() -> None:
+    """A line of Chinese begins with no pattern: to keep such lines whole would cost fill."""
+    chunks = list(safe_chunk(chunking_texts.chinese(120_000), target_tokens=512, overlap_tokens=0))
+    assert sum(chunk.tokens / 512 for chunk in chunks[:-1]) / (len(chunks) - 1) > 0.93
 
 
 def test_an_overlap_is_whole_sentences_and_counts_towards_the_limit() -> None:

@@ -15,7 +15,7 @@ import pytest
 from mrengine.errors import LogError
 from mrengine.log.file.disk import OsFiles
 from mrengine.log.file.lock import JobLock
-from mrengine.posix import start_time
+from mrengine.proc import start_time
 
 ROOT = Path(__file__).resolve().parents[2]
 ENV = {**os.environ, "PYTHONPATH": str(ROOT)}

@@ -13,8 +13,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mrengine.errors import BudgetExhausted, ConfigError, ModelError, ModelRefused, ModelUnavailable, RateLimited
-from mrengine.providers.base import Stopped
+from mrengine.errors import (
+    BudgetExhausted,
+    ConfigError,
+    ModelError,
+    ModelRefused,
+    ModelUnavailable,
+    RateLimited,
+    Stopped,
+)
 from mrengine.providers.call.breaker import Breaker
 from mrengine.providers.call.retry import call
 from mrengine.records import Completion, Observed, Request, Usage
@@ -60,11 +67,11 @@ class Budget:
     """Records what it is asked and told."""
 
     def __init__(self) -> None:
-        self.acquired: list[tuple[Any, ...]] = []
+        self.reserved = 0
         self.settled: list[tuple[Any, ...]] = []
 
-    def acquire(self, model: str, input_tokens: int, output_tokens: int, **options: Any) -> Budget:
-        self.acquired.append((model, input_tokens, output_tokens, options["priority"]))
+    def reserve(self) -> Budget:
+        self.reserved += 1
         return self
 
     def settle(self, usage: Usage | None, observed: Observed | None = None, *, made: bool = True) -> None:
@@ -76,7 +83,7 @@ REQUEST = Request("m", "a prompt", max_tokens=50)
 
 def run(provider: Scripted, clock: Clock, **options: Any) -> Completion:
     defaults: dict[str, Any] = {"deadline": clock.now + 600, "rng": lambda: 1.0, "clock": clock, "sleep": clock.sleep}
-    return call(provider, REQUEST, **(defaults | options))
+    return call(provider.complete, REQUEST, **(defaults | options))
 
 
 def unavailable(**facts: Any) -> ModelUnavailable:
@@ -158,14 +165,14 @@ def test_the_time_in_line_for_the_budget_does_not_count() -> None:
     class Slow(Budget):
         put_off = 0.0
 
-        def acquire(self, *asked: Any, **options: Any) -> Budget:
+        def reserve(self) -> Budget:
             clock.now += 900.0
             self.put_off += 900.0
-            return super().acquire(*asked, **options)
+            return super().reserve()
 
     budget, began = Slow(), clock.now
     provider = Scripted(clock, unavailable(status=500))
-    assert run(provider, clock, budget=budget, deadline=lambda: began + 600.0 + budget.put_off).text
+    assert run(provider, clock, reserve=budget.reserve, deadline=lambda: began + 600.0 + budget.put_off).text
     assert [request.timeout_s for request in provider.requests] == [300.0, pytest.approx(299.5)]
 
 
@@ -200,7 +207,7 @@ def test_time_that_runs_out_between_two_attempts_hides_no_cause() -> None:
         clock.now += seconds + 3
 
     with pytest.raises(ModelUnavailable) as caught:
-        run(provider, clock, deadline=clock.now + 7, sleep=oversleep, budget=budget, breaker=breaker)
+        run(provider, clock, deadline=clock.now + 7, sleep=oversleep, reserve=budget.reserve, breaker=breaker)
     error = caught.value
     assert str(error) == "m is unavailable (2 attempts in 9.0 s, 3.0 s of it waiting)"
     assert (error.status, error.attempts, len(provider.requests)) == (500, 2, 2)
@@ -229,11 +236,9 @@ def test_the_budget_is_asked_again_for_each_attempt_and_told_each_outcome() -> N
     run(
         Scripted(clock, limited, unavailable(status=500), unsent),
         clock,
-        budget=budget,
-        input_tokens=30,
-        priority="P2_batch",
+        reserve=budget.reserve,
     )
-    assert budget.acquired == [("m", 30, 50, "P2_batch")] * 4
+    assert budget.reserved == 4
     assert [(usage, made) for usage, _, made in budget.settled] == [
         (None, False),
         (None, True),
@@ -251,7 +256,7 @@ def test_a_stop_cuts_a_wait_short() -> None:
     threading.Timer(0.05, stopping.set).start()
     started = time.monotonic()
     with pytest.raises(Stopped):
-        call(provider, REQUEST, deadline=started + 600, stopping=stopping)
+        call(provider.complete, REQUEST, deadline=started + 600, stopping=stopping)
     assert time.monotonic() - started < 10
 
 
@@ -307,20 +312,20 @@ def test_what_ends_a_call_before_it_is_sent_gives_its_tokens_back(raised: BaseEx
     """Else they, and the slot, were lost to all calls that wait."""
     clock, budget = Clock(), Budget()
     with pytest.raises(type(raised)):
-        run(Scripted(clock, raised), clock, budget=budget)
+        run(Scripted(clock, raised), clock, reserve=budget.reserve)
     assert budget.settled == [(None, None, False)]
 
 
 def test_a_limit_that_tells_no_time_is_told_to_the_budget_as_one_of_a_moment() -> None:
     """Else all who wait run into the next refusal together; a limit of hours is no moment."""
     clock, budget = Clock(), Budget()
-    run(Scripted(clock, RateLimited("429"), RateLimited("429", retry_after_s=3.0)), clock, budget=budget)
+    run(Scripted(clock, RateLimited("429"), RateLimited("429", retry_after_s=3.0)), clock, reserve=budget.reserve)
     waits = [seen.retry_after_s for _, seen, _ in budget.settled[:2]]
     assert waits == [1.0, 3.0]
     used_up = RateLimited("a day", scope="model", retry_after_s=86400.0)
     used_up.transient = False
     with pytest.raises(RateLimited):
-        run(Scripted(clock, used_up), clock, budget=budget)
+        run(Scripted(clock, used_up), clock, reserve=budget.reserve)
     assert budget.settled[-1][1] is None
 
 
@@ -356,8 +361,8 @@ def refusals(clock: Clock, *, told_s: float | None, timeout_s: float, alternativ
     provider = Scripted(clock, *limited)
     with pytest.raises(RateLimited) as failed:
         call(
-            provider, Request("m", "p"), deadline=lambda: end[0], clock=clock, sleep=clock.sleep, rng=lambda: 1.0,
-            in_line=in_line, alternatives=alternatives,
+            provider.complete, Request("m", "p"), deadline=lambda: end[0], clock=clock, sleep=clock.sleep,
+            rng=lambda: 1.0, in_line=in_line, alternatives=alternatives,
         )  # fmt: skip
     return failed.value, provider
 
@@ -396,6 +401,6 @@ def test_hours_told_by_a_provider_of_the_users_own_end_its_model(error: type[Mod
     clock = Clock()
     provider = Scripted(clock, error("m is resting", retry_after_s=7200.0))
     with pytest.raises(error, match=r"not before 20\d\d-.* UTC") as failed:
-        call(provider, Request("m", "p"), deadline=clock.now + 60, clock=clock, sleep=clock.sleep)
+        call(provider.complete, Request("m", "p"), deadline=clock.now + 60, clock=clock, sleep=clock.sleep)
     assert (failed.value.transient, failed.value.scope, failed.value.reason) == (False, "model", reason)
     assert clock.sleeps == []

@@ -1,0 +1,41 @@
+"""What a round tells beside its outcomes: events, for the host and for reports; printed lines; how long things took."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import msgpack
+
+from mrengine.engine.failure_records import FailureRecords
+from mrengine.engine.group_commit import GroupCommit
+from mrengine.engine.protocol import Announcer
+
+__all__ = ["Notes"]
+
+
+class Notes:
+    """``profile``: whether durations are told, those of commits among them."""
+
+    def __init__(self, announcer: Announcer, log: GroupCommit, verdicts: FailureRecords, *, profile: bool) -> None:
+        self._announcer, self._log, self._verdicts = announcer, log, verdicts
+        self._log.taken = [] if profile else None
+
+    def tell(self, name: str, fields: Mapping[str, Any], *, worker: int = -1, chunk: int = -1) -> None:
+        """Tell the host of an event, and leave it in the log for reports."""
+        self._announcer.note(name, fields)
+        self._log.note(self._verdicts.note(name, fields, worker, chunk))
+
+    def line(self, _worker: int, _chunk: int, _model: int, payload: bytes) -> None:
+        """A line that map_fn printed or logged."""
+        self._announcer.line(payload)
+
+    def profiled(self, _worker: int, _chunk: int, _model: int, payload: bytes) -> None:
+        """Durations of a worker: msgpack [[name, ms]…]."""
+        self._announcer.note("profile", {"records": payload})
+
+    def commits(self) -> None:
+        """How long the commits since the last time took."""
+        if self._log.taken:
+            taken, self._log.taken = self._log.taken, []
+            self.profiled(-1, -1, -1, msgpack.packb([("commit", ms) for ms in taken]))

@@ -1,0 +1,53 @@
+"""The fields and pages of a chunk, by its id, for whoever reads outcomes."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from mrengine.errors import LogError
+from mrengine.log.file.reader import LogReader
+from mrengine.log.format.chunk_rows import ChunkTable, DocumentNames
+from mrengine.log.format.document_facts import pages_between, unpack_facts
+from mrengine.log.view.replay import Epoch
+
+__all__ = ["FACTS", "UNREAD", "ChunkFacts", "unread_of"]
+
+FACTS = "document_facts"  # of JOB's settings: whether any document has fields or pages
+UNREAD = "unread"  # of JOB's settings: [name, why] of each source that could not be read
+
+
+def unread_of(epoch: Epoch | None) -> list[tuple[str, str]]:
+    """(name, why) of the sources that a job was begun without."""
+    found = epoch.job.settings.get(UNREAD) if epoch is not None else None
+    return [(str(pair[0]), str(pair[1])) for pair in found or () if isinstance(pair, list) and len(pair) == 2]
+
+
+class ChunkFacts:
+    """Two reads of the log for a chunk, most of them of what was read last; none where no document has facts."""
+
+    def __init__(self, reader: LogReader, epoch: Epoch | None, round_: int = 0) -> None:
+        """``reader`` stays the caller's."""
+        self._reader, self._epoch, self._round = reader, epoch, round_
+        self._wanted = epoch is not None and bool(epoch.job.settings.get(FACTS))
+        self._open()
+
+    def _open(self) -> None:
+        epoch = self._epoch if self._wanted else None
+        self._table = ChunkTable(self._reader.fd, epoch.segments.get(self._round, []) if epoch else [])
+        self._names = DocumentNames(self._reader, epoch.documents if epoch else [])
+
+    def of(self, chunk_id: int) -> dict[str, Any]:
+        """``fields`` and ``pages`` of an outcome; nothing where there are none, or the log has lost them."""
+        if not self._wanted:
+            return {}
+        if chunk_id >= len(self._table):
+            self._open()  # it has grown
+        try:
+            row = self._table[chunk_id]
+            facts = unpack_facts(self._names[row.document].facts)
+        except (LogError, IndexError):
+            return {}
+        fields: Mapping[str, Any] = facts.fields
+        marks = pages_between(facts.pages, row.start, row.end) if self._round == 0 else ()
+        return {"fields": fields, "pages": tuple(number for number, _ in marks)}

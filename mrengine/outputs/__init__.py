@@ -1,0 +1,1 @@
+"""Outcomes as tables: rows, a data frame, files. It owns the names of their columns."""

@@ -1,0 +1,186 @@
+"""Rows as files, by suffix: CSV, TSV, JSON Lines, Parquet. Written beside their place, and moved there when whole."""
+
+from __future__ import annotations
+
+import base64
+import csv
+import json
+import math
+import os
+import tempfile
+from collections.abc import Callable, Iterable, Iterator
+from pathlib import Path
+from typing import Any
+
+from mrengine.errors import ConfigError, MissingExtra
+from mrengine.outputs.rows import flat
+
+__all__ = ["SUFFIXES", "check_path", "export_rows", "frame_of"]
+
+_BATCH_ROWS = 4096
+Rows = Callable[[], Iterator[dict[str, Any]]]
+
+
+def export_rows(rows: Rows, path: str | os.PathLike[str]) -> Path:
+    """Write rows to a file; ``rows`` is called once, or twice where the columns must be known first. Its path.
+
+    ConfigError: its suffix names no format, or its folder cannot be written; MissingExtra. What is there already is
+    replaced when the new file is whole.
+    """
+    place = check_path(path)
+    write = _WRITERS[place.suffix.lower()]
+    try:
+        fd, name = tempfile.mkstemp(dir=place.parent, prefix=f".{place.name[:100]}.")
+    except OSError as error:
+        raise ConfigError(f"{place} cannot be written: {error.strerror}", setting="path") from None
+    os.close(fd)
+    try:
+        write(rows, Path(name))
+        umask = os.umask(0)
+        os.umask(umask)
+        os.chmod(name, 0o666 & ~umask)
+        with open(name, "rb+") as file:
+            os.fsync(file.fileno())
+        os.replace(name, place)
+    except OSError as error:
+        Path(name).unlink(missing_ok=True)
+        raise ConfigError(f"{place} cannot be written: {error.strerror}", setting="path") from error
+    except BaseException:
+        Path(name).unlink(missing_ok=True)
+        raise
+    return place
+
+
+def check_path(path: str | os.PathLike[str]) -> Path:
+    """ConfigError: the suffix names no format."""
+    place = Path(path)
+    if place.suffix.lower() not in _WRITERS:
+        raise ConfigError(f"{place}: an export is {', '.join(_WRITERS)} by its suffix", setting="path")
+    if place.suffix.lower() in (".parquet", ".pq"):
+        _arrow()
+    return place
+
+
+def frame_of(rows: Iterable[dict[str, Any]]) -> Any:
+    """A pandas DataFrame of all rows. MissingExtra."""
+    try:
+        import pandas as pd
+    except ImportError:
+        told = "to_frame() needs pandas, which is not installed: pip install 'mrengine[tables]'"
+        raise MissingExtra(told, extra="tables") from None
+    found = [flat(row) for row in rows]
+    return pd.DataFrame(found, columns=_columns(iter(found)) or None)
+
+
+def _columns(rows: Iterator[dict[str, Any]]) -> list[str]:
+    """All columns, in the order of their first row; a result that is sometimes no dict keeps its own beside them."""
+    names: dict[str, None] = {}
+    for row in rows:
+        names.update(dict.fromkeys(row))
+    ends = ["model", "input_tokens", "output_tokens", "cost_usd", "failure"]
+    return [name for name in names if name not in ends] + [name for name in ends if name in names]
+
+
+def _write_csv(rows: Rows, path: Path, *, delimiter: str = ",") -> None:
+    columns = _columns(flat(row) for row in rows())
+    with path.open("w", encoding="utf-8", errors="backslashreplace", newline="") as file:
+        writer = csv.writer(file, delimiter=delimiter)
+        writer.writerow(columns)
+        for row in rows():
+            known = flat(row)
+            writer.writerow([_cell(known.get(name)) for name in columns])
+
+
+def _write_tsv(rows: Rows, path: Path) -> None:
+    _write_csv(rows, path, delimiter="\t")
+
+
+def _cell(value: Any) -> Any:
+    """Text and numbers as they are; lists and dicts as JSON."""
+    if isinstance(value, (list, dict)):
+        return json.dumps(_plain(value), ensure_ascii=False)
+    return base64.b64encode(value).decode() if isinstance(value, bytes) else value
+
+
+def _write_jsonl(rows: Rows, path: Path) -> None:
+    with path.open("w", encoding="utf-8", errors="backslashreplace") as file:
+        for row in rows():
+            whole = {name: value for name, value in row.items() if not name.startswith("result.")}
+            file.write(json.dumps(_plain(whole), ensure_ascii=False) + "\n")
+
+
+def _plain(value: Any) -> Any:
+    """What JSON can say: bytes as base64, NaN and infinities as null."""
+    if isinstance(value, dict):
+        return {name: _plain(item) for name, item in value.items()}
+    if isinstance(value, list):
+        return [_plain(item) for item in value]
+    if isinstance(value, bytes):
+        return base64.b64encode(value).decode()
+    if isinstance(value, str):
+        return value.encode("utf-8", "backslashreplace").decode()
+    if isinstance(value, float) and not math.isfinite(value):
+        return None
+    return value if value is None or isinstance(value, (bool, int, float)) else str(value)
+
+
+def _arrow() -> Any:
+    try:
+        import pyarrow
+        from pyarrow import parquet  # noqa: F401
+    except ImportError:
+        told = "a Parquet file needs pyarrow, which is not installed: pip install 'mrengine[tables]'"
+        raise MissingExtra(told, extra="tables") from None
+    return pyarrow
+
+
+def _write_parquet(rows: Rows, path: Path) -> None:
+    """Columns have the type that all their values fit; where there is none, they are text."""
+    arrow = _arrow()
+    from pyarrow import parquet
+
+    kinds: dict[str, set[type]] = {}
+    for row in rows():
+        for name, value in flat(row).items():
+            kinds.setdefault(name, set()).add(type(value))
+    columns = _columns(iter([dict.fromkeys(kinds)]))
+    types = {name: _arrow_type(arrow, kinds[name] - {type(None)}) for name in columns}
+    schema = arrow.schema([(name, types[name]) for name in columns])
+    with parquet.ParquetWriter(path, schema) as writer:
+        batch: list[dict[str, Any]] = []
+        for row in rows():
+            known = flat(row)
+            batch.append({name: _fitting(known.get(name), types[name] == arrow.string()) for name in columns})
+            if len(batch) == _BATCH_ROWS:
+                writer.write_table(arrow.Table.from_pylist(batch, schema=schema))
+                batch = []
+        writer.write_table(arrow.Table.from_pylist(batch, schema=schema))
+
+
+def _arrow_type(arrow: Any, kinds: set[type]) -> Any:
+    if kinds == {bool}:
+        return arrow.bool_()
+    if kinds == {int}:
+        return arrow.int64()
+    if kinds and kinds <= {int, float}:
+        return arrow.float64()
+    return arrow.binary() if kinds == {bytes} else arrow.string()
+
+
+def _fitting(value: Any, as_text: bool) -> Any:
+    if value is None or not as_text:
+        return value
+    if isinstance(value, str):
+        return value.encode("utf-8", "backslashreplace").decode()
+    return json.dumps(_plain(value), ensure_ascii=False)
+
+
+_WRITERS: dict[str, Callable[[Rows, Path], None]] = {
+    ".csv": _write_csv,
+    ".tsv": _write_tsv,
+    ".jsonl": _write_jsonl,
+    ".ndjson": _write_jsonl,
+    ".parquet": _write_parquet,
+    ".pq": _write_parquet,
+}
+SUFFIXES = tuple(_WRITERS)

@@ -1,0 +1,68 @@
+"""Outcomes as rows: a flat dict for each result and each failure, in chunk order, made as it is asked for."""
+
+from __future__ import annotations
+
+import heapq
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Any
+
+from mrengine.log.format.values import Unstorable, normalise
+from mrengine.records import ChunkFailure, ChunkResult
+
+__all__ = ["flat", "rows_of"]
+
+_LAST = 1 << 62  # failures of whole sources have no chunk: they come after all others
+
+
+def rows_of(results: Iterable[ChunkResult], failures: Iterable[ChunkFailure]) -> Iterator[dict[str, Any]]:
+    """``document_id``, ``chunk_id`` (None: a whole source), ``fields``, ``pages``, ``result``, ``model``, ``usage``,
+    ``cost_usd``, ``failure`` (None: there is a result). A result that is a dict has its items as ``result.NAME``, too.
+    """
+    done = ((result.chunk_id, _of_result(result)) for result in results)
+    failed = ((_LAST if one.chunk_id < 0 else one.chunk_id, _of_failure(one)) for one in failures)
+    for _, row in heapq.merge(done, failed, key=lambda item: item[0]):
+        yield row
+
+
+def _of_result(r: ChunkResult) -> dict[str, Any]:
+    try:
+        value = normalise(r.result)
+    except Unstorable:
+        value = r.result
+    parts = {f"result.{name}": item for name, item in value.items()} if isinstance(value, dict) else {}
+    usage = {"input_tokens": r.usage.input_tokens, "output_tokens": r.usage.output_tokens}
+    return _row(r, result=value, usage=usage, cost_usd=r.cost_usd, failure=None) | parts
+
+
+def _of_failure(f: ChunkFailure) -> dict[str, Any]:
+    return _row(f, result=None, usage=None, cost_usd=None, failure=f"{f.kind}: {f.message}")
+
+
+def _row(outcome: ChunkResult | ChunkFailure, **rest: Any) -> dict[str, Any]:
+    return {
+        "document_id": outcome.document_id,
+        "chunk_id": outcome.chunk_id if outcome.chunk_id >= 0 else None,
+        "fields": dict(outcome.fields),
+        "pages": list(outcome.pages),
+        "result": rest["result"],
+        "model": outcome.model,
+        "usage": rest["usage"],
+        "cost_usd": rest["cost_usd"],
+        "failure": rest["failure"],
+    }
+
+
+def flat(row: Mapping[str, Any]) -> dict[str, Any]:
+    """A row for a table: a column for each field (``fields.NAME``) and number of tokens; pages as "3, 4"."""
+    found: dict[str, Any] = {}
+    whole = not any(name.startswith("result.") for name in row)
+    for name, value in row.items():
+        if name == "fields":
+            found |= {f"fields.{key}": item for key, item in value.items()}
+        elif name == "usage":
+            found |= value or {"input_tokens": None, "output_tokens": None}
+        elif name == "pages":
+            found["pages"] = ", ".join(map(str, value)) or None
+        elif name != "result" or whole:
+            found[name] = value
+    return found

@@ -1,0 +1,118 @@
+"""What a run returns, and what its outcomes can be made into."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar, overload
+
+from mrengine.outputs.files import export_rows, frame_of
+from mrengine.outputs.rows import rows_of
+from mrengine.records import ChunkFailure, ChunkResult, RunSummary
+
+if TYPE_CHECKING:
+    from mrengine.errors import SourceError
+
+__all__ = ["Outcomes", "RunResult", "unread_failures", "with_unread"]
+
+_T = TypeVar("_T")
+
+
+class Outcomes:
+    """The rows of ``results`` and ``failures``; whoever has these has them so."""
+
+    results: Sequence[ChunkResult]
+    failures: Sequence[ChunkFailure]
+
+    def rows(self) -> Iterator[dict[str, Any]]:
+        """A dict for each chunk's result or failure, and for each source that could not be read.
+
+        ``document_id``, ``chunk_id``, ``fields``, ``pages``, ``result``, ``model``, ``usage``, ``cost_usd`` and
+        ``failure``; of a result that is a dict each item, too, as ``result.NAME``. They are read from the log as they
+        are asked for.
+        """
+        return rows_of(self.results, self.failures)
+
+    def to_frame(self) -> Any:
+        """The rows as a pandas DataFrame: fields as columns ``fields.NAME``, items of a dict as ``result.NAME``."""
+        return frame_of(self.rows())
+
+    def export(self, path: str | os.PathLike[str]) -> Path:
+        """Write the rows to a file, .csv, .tsv, .jsonl or .parquet by its suffix, in bounded memory; returns its path.
+
+        ConfigError: another suffix, or it cannot be written; MissingExtra: Parquet without pyarrow.
+        """
+        return export_rows(self.rows, path)
+
+
+class RunResult(tuple[Any, RunSummary], Outcomes):
+    """What a run returns; unpacks as ``result, summary = run``. ``results`` and ``failures`` are lazy sequences.
+
+    ``unread``: the SourceError of each source that could not be read; ``failures`` ends with one for each of them.
+    """
+
+    unread: Sequence[SourceError]
+
+    def __new__(
+        cls,
+        result: Any,
+        summary: RunSummary,
+        results: Sequence[ChunkResult] = (),
+        failures: Sequence[ChunkFailure] = (),
+        unread: Sequence[SourceError] = (),
+    ) -> RunResult:
+        self = super().__new__(cls, (result, summary))
+        self.results = results
+        self.failures = with_unread(
+            failures, [(error.document_id or error.source or "", str(error)) for error in unread]
+        )
+        self.unread = unread
+        return self
+
+    @property
+    def result(self) -> Any:
+        """What the reducer returned."""
+        return self[0]
+
+    @property
+    def summary(self) -> RunSummary:
+        """Counts, usage and cost."""
+        return self[1]
+
+    @property
+    def job_id(self) -> str:
+        """For ``resume`` and ``Job``."""
+        return self.summary.job_id
+
+
+def unread_failures(unread: Sequence[tuple[str, str]]) -> list[ChunkFailure]:
+    """(name, why) of sources that could not be read, as failures."""
+    return [ChunkFailure(-1, name, None, "source", why) for name, why in unread]
+
+
+def with_unread(failures: Sequence[ChunkFailure], unread: Sequence[tuple[str, str]]) -> Sequence[ChunkFailure]:
+    """The failures of chunks, then those of whole sources."""
+    return _Joined(failures, unread_failures(unread)) if unread else failures
+
+
+class _Joined(Sequence[_T]):
+    """Two sequences as one; the first stays lazy."""
+
+    def __init__(self, first: Sequence[_T], second: Sequence[_T]) -> None:
+        self._first, self._second = first, second
+
+    def __len__(self) -> int:
+        return len(self._first) + len(self._second)
+
+    @overload
+    def __getitem__(self, index: int) -> _T: ...
+    @overload
+    def __getitem__(self, index: slice) -> list[_T]: ...
+    def __getitem__(self, index: int | slice) -> _T | list[_T]:
+        if isinstance(index, slice):
+            return [self[at] for at in range(*index.indices(len(self)))]
+        at = index + len(self) if index < 0 else index
+        if not 0 <= at < len(self):
+            raise IndexError(index)
+        return self._first[at] if at < len(self._first) else self._second[at - len(self._first)]

@@ -1,0 +1,314 @@
+"""Owns the fetching of a ``Url``: one request for each hop, to an address that was judged, within all its limits.
+
+The whole body goes to a temporary file, which has no name, before anybody reads it.
+"""
+
+from __future__ import annotations
+
+import http.client
+import io
+import os
+import re
+import socket
+import ssl
+import tempfile
+import threading
+import time
+import zlib
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import IO, Any
+from urllib.parse import urljoin
+
+from mrengine._version import __version__
+from mrengine.errors import SourceError, UrlRefused
+from mrengine.sources.tunnel import environment_proxy, open_tunnel
+from mrengine.sources.urls import Target, Url, judged, parse
+
+__all__ = ["Fetched", "fetch"]
+
+_BLOCK = 1 << 16
+_BURST = 8  # fetches from one host that need not wait
+_REDIRECTS = frozenset({301, 302, 303, 307, 308})
+_TEXTS = re.compile(r"(text/.+|.+\+(xml|json|yaml)|application/(json|xml|xhtml|yaml|x-yaml|toml|sql|rtf|javascript|"
+                    r"ecmascript|x-javascript|x-ndjson|ndjson|jsonl|x-jsonlines|jsonlines|csv|x-sh|x-tex|x-subrip|"
+                    r"x-httpd-php|graphql|ld\+json|message|mbox|edi-x12|hl7-v2))")  # fmt: skip
+_FILES = re.compile(r"application/(pdf|x-pdf|gzip|x-gzip|zstd|octet-stream|x-octet-stream|binary|dicom|msword|"
+                    r"epub\+zip|vnd\.(openxmlformats-officedocument|apache)\..+)"
+                    r"|binary/octet-stream|message/rfc822")  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True)
+class Fetched:
+    """What came: an open file at its beginning, the media type and charset that were told, and the last hop's path."""
+
+    file: IO[bytes]
+    media_type: str
+    charset: str
+    path: str
+
+
+def fetch(url: Url) -> Fetched:
+    """Fetch it. UrlRefused: a rule of the guard; SourceError: any other status than 200, no connection, TLS."""
+    deadline = _Deadline(url.timeout_s)
+    target, first = parse(url.url), None
+    for _ in range(int(url.max_redirects) + 1):
+        if url.fetches_per_s:
+            deadline.extend(_PACE.wait(target.host, url.fetches_per_s))
+        first = first or target.origin
+        answer = _ask(url, target, deadline, own=target.origin == first)
+        if isinstance(answer, Fetched):
+            return answer
+        target = parse(answer)
+    told = f"{parse(url.url).shown}: more than {url.max_redirects} redirects"
+    raise UrlRefused(told, rule="redirects", url=target.shown)
+
+
+class _Deadline:
+    """The time that one fetch may take in all."""
+
+    def __init__(self, timeout_s: float) -> None:
+        self._until = time.monotonic() + timeout_s
+        self._timeout_s = timeout_s
+
+    def extend(self, waited_s: float) -> None:
+        """What was spent waiting for our own limit does not count."""
+        self._until += waited_s
+
+    def left(self, target: Target) -> float:
+        """Seconds. UrlRefused: there are none."""
+        left = self._until - time.monotonic()
+        if left <= 0:
+            told = f"{target.shown}: not fetched within {self._timeout_s:g} s (timeout_s)"
+            raise UrlRefused(told, rule="timeout_s", url=target.shown)
+        return left
+
+
+def _ask(url: Url, target: Target, deadline: _Deadline, *, own: bool) -> Fetched | str:
+    """One hop: what came, or where it says that it is. ``own``: the host that the headers are for."""
+    try:
+        sock = _connected(url, target, deadline)
+        with sock:
+            connection = http.client.HTTPConnection(target.host, target.port)
+            connection.auto_open = 0  # by its own means it would connect to whatever the name says now
+            connection.sock = _Timed(sock, lambda: deadline.left(target))
+            connection.putrequest("GET", target.path, skip_host=True, skip_accept_encoding=True)
+            for name, value in _headers(url, target, own).items():
+                connection.putheader(name, value)
+            connection.endheaders()
+            with connection.getresponse() as response:
+                return _answer(url, target, response, deadline)
+    except TimeoutError:
+        deadline.left(target)
+        told = f"{target.shown}: no answer within {url.timeout_s:g} s (timeout_s)"
+        raise UrlRefused(told, rule="timeout_s", url=target.shown) from None
+    except ssl.SSLError as error:
+        why = getattr(error, "verify_message", "") or error.reason or "the handshake failed"
+        raise SourceError(f"{target.shown}: TLS: {why}", source=target.shown) from None
+    except (OSError, http.client.HTTPException, zlib.error) as error:
+        why = getattr(error, "strerror", None) or type(error).__name__
+        raise SourceError(f"cannot fetch {target.shown}: {why}", source=target.shown) from None
+
+
+def _headers(url: Url, target: Target, own: bool) -> dict[str, str]:
+    accept = "text/html,application/xhtml+xml,text/*,application/pdf,application/json;q=0.9,*/*;q=0.5"
+    known = {
+        "User-Agent": f"mrengine/{__version__}",
+        "Accept": accept,
+        **((url.headers or {}) if own else {}),
+        "Host": target.authority,
+        "Accept-Encoding": "gzip, deflate",
+        "Connection": "close",
+    }
+    return {name: value.encode("utf-8").decode("latin-1") for name, value in known.items()}
+
+
+def _connected(url: Url, target: Target, deadline: _Deadline) -> socket.socket:
+    """A connection to one of the judged addresses: no name is resolved again."""
+    places = judged(target, allow_private=url.allow_private, timeout_s=deadline.left(target))
+    proxy = environment_proxy(target) if url.env_proxy else None
+    failed: OSError | None = None
+    for place, (family, address) in enumerate(places):
+        share = deadline.left(target) / (len(places) - place)  # a dead address must not take the others' time
+        try:
+            if proxy is not None:
+                sock = open_tunnel(proxy, str(address[0]), target.port, share)
+            else:
+                sock = socket.socket(family, socket.SOCK_STREAM)
+                _connect(sock, address, share)
+            return _secured(sock, target, deadline) if target.scheme == "https" else sock
+        except ssl.SSLError:
+            raise
+        except OSError as error:
+            failed = error
+    assert failed is not None
+    raise failed
+
+
+def _connect(sock: socket.socket, address: tuple[Any, ...], timeout_s: float) -> None:
+    try:
+        sock.settimeout(timeout_s)
+        sock.connect(address)
+    except BaseException:
+        sock.close()
+        raise
+
+
+def _secured(sock: socket.socket, target: Target, deadline: _Deadline) -> socket.socket:
+    """TLS with the name of the URL, for SNI and certificate alike, whatever address it goes to."""
+    try:
+        sock.settimeout(deadline.left(target))
+        return _tls().wrap_socket(sock, server_hostname=target.host.removesuffix("."))
+    except BaseException:
+        sock.close()
+        raise
+
+
+def _tls() -> ssl.SSLContext:
+    named = os.environ.get("REQUESTS_CA_BUNDLE") or os.environ.get("CURL_CA_BUNDLE")
+    if not named:
+        import certifi
+
+        named = os.environ.get("SSL_CERT_FILE") or certifi.where()
+    folder = os.path.isdir(named)
+    context = ssl.create_default_context(capath=named) if folder else ssl.create_default_context(cafile=named)
+    context.set_alpn_protocols(["http/1.1"])
+    return context
+
+
+class _Timed:
+    """A socket as ``http.client`` uses one, with one deadline for all that it does: a drip feeds no one for ever."""
+
+    def __init__(self, sock: socket.socket, left: Callable[[], float]) -> None:
+        self._sock, self._left = sock, left
+
+    def sendall(self, data: bytes) -> None:
+        self._sock.settimeout(self._left())
+        self._sock.sendall(data)
+
+    def makefile(self, _mode: str) -> io.BufferedReader:
+        return io.BufferedReader(_Reader(self._sock, self._left))
+
+    def close(self) -> None:
+        """Whoever has connected the socket closes it: what is left of an answer is read after this."""
+
+
+class _Reader(io.RawIOBase):
+    def __init__(self, sock: socket.socket, left: Callable[[], float]) -> None:
+        self._sock, self._left = sock, left
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: Any) -> int:
+        self._sock.settimeout(self._left())
+        return self._sock.recv_into(buffer)
+
+
+def _answer(url: Url, target: Target, response: http.client.HTTPResponse, deadline: _Deadline) -> Fetched | str:
+    where = response.getheader("Location")
+    if response.status in _REDIRECTS and where:
+        return urljoin(
+            f"{target.scheme}://{target.authority}{target.path}", where.encode("latin-1").decode("utf-8", "replace")
+        )
+    if response.status != 200:
+        told = f"{target.shown} answered {response.status} {http.client.responses.get(response.status, '')}"
+        raise SourceError(told.rstrip(), source=target.shown)
+    media_type, charset = _media_type(response.headers)
+    if media_type and not (_TEXTS.fullmatch(media_type) or _FILES.fullmatch(media_type)):
+        told = f"{target.shown} is of the type {media_type}, of which no text is made"
+        raise UrlRefused(told, rule="content_type", url=target.shown)
+    length = response.getheader("Content-Length", "")
+    if length.isdigit() and int(length) > url.max_bytes:
+        raise _too_large(url, target, f"it has {length} bytes")
+    file = tempfile.TemporaryFile()  # noqa: SIM115  # the caller closes it
+    try:
+        for data in _decoded(url, target, response, deadline):
+            file.write(data)
+        if response.length:  # http.client says nothing about a body that ends too early
+            raise http.client.IncompleteRead(b"", response.length)
+        file.seek(0)
+    except BaseException:
+        file.close()
+        raise
+    return Fetched(file, media_type, charset, target.path.partition("?")[0])
+
+
+def _media_type(headers: http.client.HTTPMessage) -> tuple[str, str]:
+    if "Content-Type" not in headers:
+        return "", ""
+    told = headers.get("Content-Type", "").partition(";")[0].strip().lower()
+    return told, headers.get_content_charset("")
+
+
+def _too_large(url: Url, target: Target, what: str) -> UrlRefused:
+    told = f"{target.shown}: {what}, and at most {url.max_bytes} are taken (max_bytes)"
+    return UrlRefused(told, rule="max_bytes", url=target.shown)
+
+
+def _decoded(url: Url, target: Target, response: http.client.HTTPResponse, deadline: _Deadline) -> Iterator[bytes]:
+    """The body without its content coding, no more of it than ``max_bytes``, sent or unpacked."""
+    coding = response.getheader("Content-Encoding", "identity").strip().lower()
+    if coding not in ("", "identity", "gzip", "x-gzip", "deflate"):
+        raise SourceError(f"{target.shown} came in an unknown content coding", source=target.shown)
+    inflate = _Inflate() if coding not in ("", "identity") else None
+    taken = given = 0
+    while data := response.read1(_BLOCK):
+        deadline.left(target)
+        taken += len(data)
+        if taken > url.max_bytes:
+            raise _too_large(url, target, "it has more bytes")
+        while data:
+            plain, data = (data, b"") if inflate is None else inflate.take(data)
+            given += len(plain)
+            if given > url.max_bytes:
+                raise _too_large(url, target, "unpacked it has more bytes")
+            yield plain
+    if inflate is not None and not inflate.ended:
+        raise zlib.error("cut off")
+
+
+class _Inflate:
+    """gzip, zlib, or deflate without a head, by the first byte; a block at a time, however much is packed in it."""
+
+    def __init__(self) -> None:
+        self._engine: Any = None
+
+    def take(self, data: bytes) -> tuple[bytes, bytes]:
+        """What some bytes unpack to, a block at most, and those that are left."""
+        if self._engine is None or (self._engine.eof and data):
+            zlib_head = len(data) > 1 and data[0] & 15 == 8 and (data[0] << 8 | data[1]) % 31 == 0
+            self._engine = zlib.decompressobj(47 if data[:1] == b"\x1f" or zlib_head else -15)
+        plain = self._engine.decompress(data, _BLOCK)
+        return plain, self._engine.unconsumed_tail or self._engine.unused_data
+
+    @property
+    def ended(self) -> bool:
+        return self._engine is None or bool(self._engine.eof)
+
+
+class _Pace:
+    """A bucket of fetches for each host of this process."""
+
+    def __init__(
+        self, clock: Callable[[], float] = time.monotonic, sleep: Callable[[float], None] = time.sleep
+    ) -> None:
+        self._clock, self._sleep = clock, sleep
+        self._lock = threading.Lock()
+        self._next: dict[str, float] = {}  # when the bucket of a host would be full again
+
+    def wait(self, host: str, per_s: float) -> float:
+        """Wait for one's turn; the seconds that it took."""
+        with self._lock:
+            now = self._clock()
+            if len(self._next) > 10_000:
+                self._next = {name: at for name, at in self._next.items() if at > now}
+            full = max(now, self._next.get(host, now)) + 1 / per_s
+            self._next[host] = full
+        wait_s = max(0.0, full - now - _BURST / per_s)
+        if wait_s:
+            self._sleep(wait_s)
+        return wait_s
+
+
+_PACE = _Pace()

@@ -1,0 +1,121 @@
+"""Owns which loader makes text of a file: by its first bytes, its name, the type that a server told."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterable, Iterator
+from functools import cache
+from importlib import import_module
+from importlib.metadata import entry_points
+from typing import Any, BinaryIO, NamedTuple
+
+from mrengine.errors import ConfigError, MissingExtra, MrengineError, SourceError
+from mrengine.sources.pieces import Loader, Piece
+
+__all__ = ["Found", "find_loader", "loading", "needs"]
+
+GROUP = "mrengine.loaders"
+_OFFICE = "application/vnd.openxmlformats-officedocument"
+
+
+class Found(NamedTuple):
+    """A loader for a file. ``what``: what the file is said to be, for errors."""
+
+    what: str
+    load: Callable[[BinaryIO], Iterable[Piece | str]]
+
+
+class _Kind(NamedTuple):
+    """A loader of our own: where it is, and what tells its files."""
+
+    what: str
+    home: str
+    suffixes: tuple[str, ...]
+    media_types: tuple[str, ...]
+    sign: str = ""  # a pattern of the first bytes
+
+
+_PARQUET = r"PAR1[\x00-\x08\x0e-\x19]"
+_ZIP = r"PK\x03\x04"
+_KINDS = (
+    _Kind("a PDF", "pdf", (".pdf",), ("application/pdf", "application/x-pdf"), r"(\xef\xbb\xbf)?\s{0,32}%PDF-\d"),
+    _Kind("a Word document", "docx", (".docx",), (f"{_OFFICE}.wordprocessingml.document",), _ZIP + r".*?word/"),
+    _Kind("a presentation", "pptx", (".pptx",), (f"{_OFFICE}.presentationml.presentation",), _ZIP + r".*?ppt/"),
+    _Kind("a workbook", "xlsx", (".xlsx",), (f"{_OFFICE}.spreadsheetml.sheet",), _ZIP + r".*?xl/"),
+    _Kind("a web page", "web_page", (".html", ".htm", ".xhtml"), ("text/html", "application/xhtml+xml")),
+    _Kind("a Parquet file", "parquet", (".parquet", ".pq"), ("application/vnd.apache.parquet",), _PARQUET),
+)  # fmt: skip
+
+
+def find_loader(name: str, media_type: str, first: bytes) -> Found | None:
+    """The loader for a file of this name that begins so; None: it is text, or nothing that is known.
+
+    A loader of the user's goes before ours. Of ours the first bytes choose; then the type, where a server told one,
+    and else the suffix.
+    """
+    suffix = _suffix(name)
+    for title, loader in _plugins():
+        if suffix in loader.suffixes or (media_type and media_type in loader.media_types):
+            return Found(f"a file for the loader {title}", loader.load)
+    signed = next((kind for kind in _KINDS if kind.sign and _signs()[kind.home].match(first)), None)
+    kind = signed or _by_name(suffix, media_type)
+    if kind is None:
+        return None
+    return Found(kind.what, import_module(f"mrengine.sources.formats.{kind.home}").load)
+
+
+def _suffix(name: str) -> str:
+    found = re.search(r"\.[^./\\]+$", name)
+    return found[0].lower() if found else ""
+
+
+def _by_name(suffix: str, media_type: str) -> _Kind | None:
+    told = next((kind for kind in _KINDS if media_type in kind.media_types), None)
+    if told is not None or media_type.startswith("text/") or media_type.endswith(("json", "xml")):
+        return told
+    return next((kind for kind in _KINDS if suffix in kind.suffixes), None)
+
+
+@cache
+def _signs() -> dict[str, re.Pattern[bytes]]:
+    return {kind.home: re.compile(kind.sign.encode("latin-1"), re.DOTALL) for kind in _KINDS}
+
+
+@cache
+def _plugins() -> tuple[tuple[str, Any], ...]:
+    """The loaders of other packages. ConfigError: one cannot be used."""
+    return tuple(_plugged())
+
+
+def _plugged() -> Iterator[tuple[str, Any]]:
+    for point in entry_points(group=GROUP):
+        try:
+            found = point.load()
+            loader = found() if isinstance(found, type) else found
+        except Exception as error:
+            told = f"the loader {point.name!r} of {point.value} cannot be imported: {type(error).__name__}"
+            raise ConfigError(told, setting=GROUP) from error
+        if not isinstance(loader, Loader):
+            told = f"the loader {point.name!r} of {point.value} lacks suffixes, media_types or load()"
+            raise ConfigError(told, setting=GROUP)
+        yield point.name, loader
+
+
+def needs(extra: str, what: str) -> MissingExtra:
+    """The error of a file that needs a package which is not installed."""
+    return MissingExtra(f"{what} needs a package that is not installed: pip install 'mrengine[{extra}]'", extra=extra)
+
+
+def loading(found: Found, binary: BinaryIO, name: str) -> Iterator[Piece | str]:
+    """What a loader gives. SourceError, whatever it raises: messages of parsers quote what they have parsed."""
+    try:
+        yield from found.load(binary)
+    except MissingExtra as error:
+        raise MissingExtra(f"{name} is {found.what}: {error}", extra=error.extra, source=name) from None
+    except SourceError as error:
+        raise SourceError(f"{name}: {error}", source=name, command=error.command) from None
+    except MrengineError:
+        raise
+    except Exception as error:  # noqa: BLE001  # parsers raise whatever damage leads to
+        told = f"{name} cannot be read as {found.what} ({type(error).__name__}): it is damaged, or something else"
+        raise SourceError(told, source=name) from None

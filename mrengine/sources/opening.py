@@ -1,0 +1,260 @@
+"""The way in of every source: what it is, told by its first bytes and its name, and from there to pieces of text."""
+
+from __future__ import annotations
+
+import gzip
+import io
+import os
+import tempfile
+import zlib
+from collections.abc import Iterable, Iterator
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, BinaryIO
+
+from mrengine.chunking import filetypes
+from mrengine.chunking.splitters import dicom
+from mrengine.errors import SourceError, UrlRefused
+from mrengine.sources.encodings import decoded, mark_of
+from mrengine.sources.fetch import fetch
+from mrengine.sources.loaders import Found, find_loader, loading, needs
+from mrengine.sources.notes import Notes
+from mrengine.sources.pieces import text_of
+from mrengine.sources.urls import Url, parse
+
+__all__ = ["File", "open_pieces"]
+
+_MOST_UNPACKED = 1 << 30  # bytes, of a file in a format that is read as a whole
+_NESTED = 3  # layers of packing
+
+
+@dataclass(frozen=True, slots=True)
+class File:
+    """A file whose encoding the caller names; ``encoding`` "" tells nothing."""
+
+    path: Path
+    encoding: str = ""
+
+
+def open_pieces(origin: Any, size: int, name: str, notes: Notes) -> Iterator[str]:
+    """The text of a path, ``File``, ``Url``, bytes or file object, in pieces. ``name``: of one that has none.
+
+    SourceError: it cannot be read, is of a kind of which no text is made, or needs a package.
+    """
+    if isinstance(origin, Url):
+        return _from_url(origin, size, notes)
+    if isinstance(origin, (os.PathLike, File)):
+        file = origin if isinstance(origin, File) else File(Path(origin))
+        return _from_path(file, size, notes)
+    if isinstance(origin, (bytes, bytearray, memoryview)):
+        return _Opened(io.BytesIO(origin), name or "bytes", size, notes).pieces()
+    return _from_file(origin, size, str(getattr(origin, "name", "") or name or type(origin).__name__), notes)
+
+
+def _from_path(file: File, size: int, notes: Notes) -> Iterator[str]:
+    path = file.path
+    try:
+        with path.open("rb") as binary:
+            yield from _Opened(binary, str(path), size, notes, encoding=file.encoding).pieces()
+    except OSError as error:
+        raise SourceError(f"cannot read {path}: {error.strerror or error}", source=str(path)) from error
+
+
+def _from_url(url: Url, size: int, notes: Notes) -> Iterator[str]:
+    shown = parse(url.url).shown
+    came = fetch(url)
+    with came.file as binary:
+        opened = _Opened(
+            binary,
+            shown,
+            size,
+            notes,
+            path=came.path,
+            media_type=came.media_type,
+            told=came.charset,
+            most=url.max_bytes,
+        )
+        yield from opened.pieces()
+
+
+def _from_file(file: Any, size: int, name: str, notes: Notes) -> Iterator[str]:
+    """An open file; one that was opened as text gives text."""
+    first = _read(file, size, name)
+    if isinstance(first, bytes):
+        return _Opened(file, name, size, notes, begun=first).pieces()
+    filetypes.refuse_signed(first, name)
+    return _checked(_chain(first, iter(lambda: _read(file, size, name), "")), name)
+
+
+class _Opened:
+    """A binary file on its way to text. ``path``: tells its kind by its suffix; ``begun``: what was read already.
+
+    ``most``: bytes that it may unpack to, of a Url.
+    """
+
+    def __init__(
+        self,
+        binary: Any,
+        name: str,
+        size: int,
+        notes: Notes,
+        *,
+        path: str = "",
+        media_type: str = "",
+        encoding: str = "",
+        told: str = "",
+        most: int | None = None,
+        begun: bytes = b"",
+        depth: int = 0,
+    ) -> None:
+        self._binary, self._name, self._size, self._notes = binary, name, size, notes
+        self._path, self._media_type = path or name, media_type
+        self._encoding, self._told, self._most, self._depth = encoding, told, most, depth
+        self._first = begun
+        self._copy: BinaryIO | None = None
+
+    def pieces(self) -> Iterator[str]:
+        """Its text."""
+        while len(self._first) < filetypes.PROBE_BYTES and (more := self._read()):
+            self._first += more  # a pipe gives as little as it likes; the kind of file is told by its beginning
+        first, name = self._first, self._name
+        if self._path.lower().endswith(".dcm") or dicom.is_dicom(first):
+            return iter((dicom.dump(self._rewound(), name),))
+        if (packing := _packing(first)) and self._depth < _NESTED:
+            return self._unpacked(packing)
+        found = None if mark_of(first) else find_loader(self._path, self._media_type, first)
+        if found is not None:
+            return self._loaded(found)
+        mark = mark_of(first)
+        if not self._encoding and not (mark and filetypes.is_wide_text(first, mark)):
+            filetypes.refuse_binary(first, name)
+        data = _chain(first, iter(self._read, b""))
+        return decoded(data, name, self._notes, encoding=self._encoding, told=self._told)
+
+    def _read(self) -> bytes:
+        data = _read(self._binary, self._size, self._name)
+        if not isinstance(data, bytes):
+            raise SourceError(f"{self._name}.read() gave text after bytes", source=self._name)
+        return data
+
+    def _rewound(self) -> Any:
+        """The file from its first byte again; in memory, if it cannot go back."""
+        try:
+            self._binary.seek(-len(self._first), io.SEEK_CUR)
+        except (OSError, AttributeError, ValueError):
+            return io.BytesIO(self._first + self._binary.read())
+        return self._binary
+
+    def _seekable(self) -> BinaryIO:
+        """The same for formats that are read from their end: a copy, unless it is a real file."""
+        file: Any = self._rewound()
+        if isinstance(file, (io.BytesIO, io.BufferedReader, io.BufferedRandom)):
+            return file
+        self._copy = copy = tempfile.TemporaryFile()  # noqa: SIM115  # _loaded() closes it
+        taken = 0
+        while data := _read(file, self._size, self._name):
+            taken += len(data)
+            if taken > _MOST_UNPACKED:
+                raise SourceError(f"{self._name} has more than {_MOST_UNPACKED} bytes unpacked", source=self._name)
+            copy.write(data)
+        copy.seek(0)
+        return copy
+
+    def _loaded(self, found: Found) -> Iterator[str]:
+        try:
+            yield from text_of(loading(found, self._as_told(), self._name), self._notes.pages, self._name)
+        finally:
+            if self._copy is not None:
+                self._copy.close()
+
+    def _as_told(self) -> BinaryIO:
+        """The file for a loader; a web page in the encoding that its server told, as UTF-8."""
+        file = self._seekable()
+        if self._told and self._media_type.endswith("html"):
+            data = file.read()
+            with suppress(LookupError, UnicodeError):
+                data = data if mark_of(data) else data.decode(self._told).encode("utf-8", "surrogatepass")
+            return io.BytesIO(data)
+        return file
+
+    def _unpacked(self, packing: str) -> Iterator[str]:
+        with _unpacker(packing, self._rewound(), self._name) as binary:
+            limited = binary if self._most is None else _Limited(binary, self._most, self._name)
+            suffix = Path(self._path).suffix.lower()
+            inner = self._path[: -len(suffix)] if suffix in (".gz", ".zst", ".zstd", ".gzip") else self._path
+            packed_type = self._media_type.endswith(("gzip", "zstd", "octet-stream"))
+            yield from _Opened(
+                limited,
+                self._name,
+                self._size,
+                self._notes,
+                path=inner,
+                media_type="" if packed_type else self._media_type,
+                encoding=self._encoding,
+                most=self._most,
+                depth=self._depth + 1,
+            ).pieces()
+
+
+def _packing(first: bytes) -> str:
+    if first[:2] == b"\x1f\x8b":
+        return "gzip"
+    return "zstd" if first[:4] == b"\x28\xb5\x2f\xfd" else ""
+
+
+def _unpacker(packing: str, binary: Any, name: str) -> Any:
+    if packing == "gzip":
+        return gzip.GzipFile(fileobj=binary, mode="rb")
+    try:
+        import zstandard
+    except ImportError:
+        raise needs("zstd", f"{name}, which is packed with zstd,") from None
+    return zstandard.ZstdDecompressor().stream_reader(binary, read_across_frames=True, closefd=False)
+
+
+class _Limited:
+    """What is unpacked, of what came from elsewhere: no more than a number of bytes."""
+
+    def __init__(self, binary: Any, most: int, name: str) -> None:
+        self._binary, self._left, self._name = binary, most, name
+
+    def read(self, size: int) -> bytes:
+        data: bytes = self._binary.read(size)
+        self._left -= len(data)
+        if self._left < 0:
+            told = f"{self._name}: unpacked it has more bytes than are taken (max_bytes)"
+            raise UrlRefused(told, rule="max_bytes", url=self._name)
+        return data
+
+
+def _chain(first: Any, rest: Iterator[Any]) -> Iterator[Any]:
+    if first:
+        yield first
+        yield from rest
+
+
+def _read(file: Any, size: int, name: str) -> Any:
+    try:
+        data = file.read(size)
+    except UnicodeDecodeError as error:
+        filetypes.refuse_binary(error.object, name)
+        raise filetypes.undecodable(name, error.encoding) from None
+    except (EOFError, zlib.error, gzip.BadGzipFile):
+        raise SourceError(f"{name} is packed, and damaged or cut off", source=name) from None
+    except (OSError, io.UnsupportedOperation, ValueError) as error:
+        raise SourceError(f"cannot read {name}: {error}", source=name) from error
+    except Exception as error:
+        if type(error).__module__.partition(".")[0] != "zstandard":
+            raise
+        raise SourceError(f"{name} is packed, and damaged or cut off", source=name) from None
+    if not isinstance(data, (str, bytes)):
+        raise SourceError(f"{name}.read() gave {type(data).__name__}, not str or bytes", source=name)
+    return data
+
+
+def _checked(pieces: Iterable[Any], name: str) -> Iterator[str]:
+    for piece in pieces:
+        if not isinstance(piece, str):
+            raise SourceError(f"{name}.read() gave {type(piece).__name__} after text", source=name)
+        yield piece
