@@ -73,7 +73,7 @@ class RoundRequest:
         """The reverse of ``pack``, but for ``functions``."""
         settings, worker, budget, expected_calls, path, held = msgpack.unpackb(data, max_bin_len=len(data))
         parts = RoundSettings(**settings), WorkerConfig(**worker), BudgetTerms.of(budget), expected_calls, path
-        return cls(*parts, held=array("Q", held))
+        return cls(*parts, held=tuple(array("Q", held)))
 
 
 @dataclass(frozen=True, slots=True)

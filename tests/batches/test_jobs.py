@@ -20,7 +20,7 @@ from mrengine.errors import (
     JobWaiting,
     ModelRefused,
 )
-from mrengine.records import RunResult
+from mrengine import RunResult
 from mrengine.testing import BatchRules, LLMServer
 
 PRICES = {"": {"input": 1000.0, "output": 2000.0}}
