@@ -101,28 +101,19 @@ class Sender:
 
     def _send(self, place: BatchLog, ledger: BatchLedger, model: Model, upload: Upload, digests: list[bytes]) -> bool:
         """One batch: its intent is durable before the provider hears of it. False: the next one has to wait."""
-        client = self._clients.client(model.name)
+        client, file, token = self._clients.client(model.name), upload.finish(), secrets.token_hex(12)
         try:
-            since = client.newest()
+            prepared, since = client.prepare(file, token=token), client.newest()
         except ModelError as error:
-            return self._put_off(model, error)
+            return self._too_large(error, len(digests)) or self._put_off(model, error)
         facts: dict[str, Any] = {"requests": len(digests), "bytes": upload.bytes, "since": since}
         if model.price is not None:  # whoever collects may not know it
             facts["price"] = list(astuple(model.price))
-        record = BatchRecord(
-            ledger.next_number(),
-            time.time(),
-            "intent",
-            model.name,
-            secrets.token_hex(12),
-            "",
-            b"".join(digests),
-            facts,
-        )
+        number = ledger.next_number()
+        record = BatchRecord(number, time.time(), "intent", model.name, token, "", b"".join(digests), facts)
         write(place, record)
-        file = upload.finish()
         try:
-            seen = client.create(file, token=record.token, job=_job_digest(self._job_id))
+            seen = client.create(file, prepared, token=token, job=_job_digest(self._job_id))
         except ModelError as error:
             if error.sent and (error.status is None or error.status >= 500):
                 self.unsure[record.number] = time.monotonic()  # it may have been made: look, before it is sent again

@@ -27,7 +27,9 @@ __all__ = ["BatchDesk"]
 
 log = logging.getLogger("mrengine")
 MOST_TRIES = 5  # batches that may fail to answer a request
-LEAST_GRACE_S, MOST_GRACE_S = 2.0, 60.0  # how long a create call that nobody heard of may still be under way
+LEAST_GRACE_S, MOST_GRACE_S = 2.0, 60.0  # how long a create call that nobody heard of may still be under way …
+SLOWEST = 1_000_000  # … beside the time that its body takes, in bytes a second
+LOOKS_S = 0.1  # between two looks for it; there are several, in any case
 MOST_REFUSALS = 5  # batches in a row that are refused as a whole
 _LIMIT = re.compile(r"[Ll]imit:?\s*([\d,_.]{3,})")
 
@@ -50,6 +52,8 @@ class BatchDesk:
         self._sender = Sender(self._clients, budget, batch, job_id, folder)
         self._strangers: set[str] = set()  # batches that were looked at, and are not ours
         self._waits_from: float | None = None
+        self._looked: dict[int, float] = {}  # when a batch was looked for, last …
+        self._sought: dict[int, float] = {}  # … and first
         self._cancelled: set[int] = set()  # batches whose end was asked for, here
 
     @property
@@ -148,20 +152,31 @@ class BatchDesk:
     def _adopt(self, place: BatchLog, ledger: BatchLedger) -> None:
         """Find the batches of which only the intent is known."""
         for batch in ledger.under_way():
-            if batch.record.model not in self._clients.models:
+            if batch.record.model not in self.models:
                 self._gone(place, batch)  # the job goes on with other models
             elif batch.record.state == "intent":
-                since = self._sender.unsure.setdefault(batch.number, time.monotonic())
                 with suppress(_Later):
-                    seen = self._find(batch, set(ledger.names()) | self._strangers)
-                    if seen is not None:
-                        self._sender.submitted(place, batch.record, seen, adopted=True)
-                    elif time.monotonic() - since >= self._grace_s:
-                        note(place, batch.record, "lost")
+                    self._look_for(place, ledger, batch)
 
-    @property
-    def _grace_s(self) -> float:
-        return min(MOST_GRACE_S, max(LEAST_GRACE_S, self._batch.poll_s))
+    def _look_for(self, place: BatchLog, ledger: BatchLedger, batch: Batched) -> None:
+        now, number = time.monotonic(), batch.number
+        if now < self._looked.get(number, 0.0) + LOOKS_S:
+            return
+        self._looked[number] = now
+        first = self._sought.setdefault(number, now)
+        seen = self._find(batch, set(ledger.names()) | self._strangers)
+        if seen is not None:
+            self._sender.submitted(place, batch.record, seen, adopted=True)
+        elif self._is_over(batch, now) and now >= first + 2 * LOOKS_S:
+            note(place, batch.record, "lost")
+
+    def _is_over(self, batch: Batched, now: float) -> bool:
+        """Whether a create call cannot be under way any more: of this process, or of one that was killed."""
+        grace_s = min(MOST_GRACE_S, max(LEAST_GRACE_S, self._batch.poll_s))
+        failed = self._sender.unsure.get(batch.number)
+        size = batch.record.facts.get("bytes")
+        sent_s = size / SLOWEST if isinstance(size, int) else 0.0
+        return now >= failed + grace_s if failed is not None else time.time() >= batch.began + grace_s + sent_s
 
     def _find(self, batch: Batched, known: Collection[str]) -> Seen | None:
         """The batch, among those of the account. _Later: it cannot be told yet."""

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from mrengine import Batch, Budget, Document, Job, MapReduceRunner, ModelSpec, Price, map_prompt, tree_reduce
+from mrengine import Batch, Budget, Document, Job, MapReduceRunner, ModelSpec, Price, RunResult, map_prompt, tree_reduce
 from mrengine.errors import (
     BudgetExhausted,
     ConfigError,
@@ -20,7 +20,6 @@ from mrengine.errors import (
     JobWaiting,
     ModelRefused,
 )
-from mrengine import RunResult
 from mrengine.testing import BatchRules, LLMServer
 
 PRICES = {"": {"input": 1000.0, "output": 2000.0}}

@@ -32,7 +32,11 @@ class AnthropicBatches(BatchClient):
     def line(self, custom_id: str, body: bytes, *, first: bool) -> bytes:
         return b'%b{"custom_id":"%b","params":%b}' % (b"" if first else b",\n", custom_id.encode(), body)
 
-    def create(self, file: BinaryIO, *, token: str, job: str) -> Seen:
+    def prepare(self, file: BinaryIO, *, token: str) -> str:
+        """Nothing: the create call has all of it."""
+        return ""
+
+    def create(self, file: BinaryIO, prepared: str, *, token: str, job: str) -> Seen:
         return self.shown(self.asked("POST", _ROOT, file))
 
     def seen(self, data: Mapping[str, Any]) -> Seen:

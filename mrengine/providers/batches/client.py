@@ -120,7 +120,11 @@ class BatchClient(ABC):
         """One request, as it stands in the file."""
 
     @abstractmethod
-    def create(self, file: BinaryIO, *, token: str, job: str) -> Seen:
+    def prepare(self, file: BinaryIO, *, token: str) -> str:
+        """Whatever has to be sent before, and costs nothing; what ``create`` is told of it."""
+
+    @abstractmethod
+    def create(self, file: BinaryIO, prepared: str, *, token: str, job: str) -> Seen:
         """Create a batch of a file. An error that may have come after the batch was made has ``sent`` True."""
 
     @abstractmethod

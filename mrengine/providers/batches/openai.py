@@ -37,14 +37,12 @@ class OpenAIBatches(BatchClient):
             body,
         )
 
-    def create(self, file: BinaryIO, *, token: str, job: str) -> Seen:
-        try:
-            name = self._uploaded(file, f"mrengine-{token}.jsonl")
-        except ModelError as error:
-            error.sent = False  # a file alone costs nothing
-            raise
+    def prepare(self, file: BinaryIO, *, token: str) -> str:
+        return self._uploaded(file, f"mrengine-{token}.jsonl")
+
+    def create(self, file: BinaryIO, prepared: str, *, token: str, job: str) -> Seen:
         wanted = {
-            "input_file_id": name,
+            "input_file_id": prepared,
             "endpoint": f"/v1{PATH}",
             "completion_window": "24h",
             "metadata": {"mrengine_job": job, "mrengine_batch": token},
