@@ -22,6 +22,7 @@ __all__ = [
     "Usage",
     "check_batch",
     "check_budget",
+    "check_limits",
     "check_number",
 ]
 
@@ -188,7 +189,7 @@ class ModelSpec:
 
 
 def check_budget(budget: Any) -> None:
-    """ConfigError: it is no Budget that can work."""
+    """ConfigError: no Budget, or one that limits nothing."""
     if not isinstance(budget, Budget):
         raise ConfigError(f"budget={budget!r}: write Budget(max_tokens=…, max_cost_usd=…)", setting="budget")
     check_number("Budget.max_tokens", budget.max_tokens, least=1, setting="budget")
@@ -199,8 +200,17 @@ def check_budget(budget: Any) -> None:
         raise ConfigError(f"Budget.per={budget.per!r}: it is one of 'job', 'run'", setting="budget")
 
 
-def check_batch(batch: Batch) -> None:
+def check_limits(limits: Any) -> None:
+    """ConfigError: no mapping of names to limits."""
+    mapping = isinstance(limits, Mapping) and all(isinstance(limit, RateLimit) for limit in limits.values())
+    if limits is not None and not mapping:
+        raise ConfigError("limits: write {'gpt-4o': RateLimit(tpm=…, rpm=…)}", setting="limits")
+
+
+def check_batch(batch: bool | Batch | None) -> None:
     """ConfigError: a field of it cannot work."""
+    if not isinstance(batch, Batch):
+        return
     for name, least in (("max_wait_s", 0), ("poll_s", 0), ("deadline_s", 0)):
         check_number(f"Batch.{name}", getattr(batch, name), least=least, setting="batch")
     for name in ("max_requests", "max_bytes", "max_tokens"):

@@ -10,6 +10,7 @@ from dataclasses import asdict, dataclass, field
 from hashlib import blake2b
 from typing import Any, Literal
 
+from mrengine.html_views import facts_html
 from mrengine.model_settings import Batch, Budget, ModelSpec, Price, Priority, RateLimit, Usage
 
 __all__ = [
@@ -22,9 +23,12 @@ __all__ = [
     "Document",
     "Estimate",
     "Grant",
+    "Interval",
+    "JobDiff",
     "JobStatus",
     "ModelSpec",
     "Observed",
+    "Pilot",
     "Price",
     "Priority",
     "RateLimit",
@@ -233,6 +237,55 @@ class Estimate:
     assumed: tuple[str, ...] = ()
     batch_cost_usd: float | None = None
 
+    def _repr_html_(self) -> str:
+        """For notebooks."""
+        return facts_html(self)
+
+
+@dataclass(frozen=True, slots=True)
+class Interval:
+    """Where a number lies, in all likelihood: in at least 95 of 100 jobs between ``low`` and ``high``."""
+
+    low: float
+    estimate: float
+    high: float
+
+    def __contains__(self, value: float) -> bool:
+        return self.low <= value <= self.high
+
+
+@dataclass(frozen=True, slots=True)
+class Pilot:
+    """What a pilot has found: its ``results``, and what the whole job of ``chunks`` will cost (None where a price is
+    unknown) and take, its own calls included.
+    """
+
+    results: tuple[ChunkResult, ...] = field(repr=False)
+    cost_usd: Interval | None
+    duration_s: Interval
+    chunks: int = 0
+    job_id: str = ""
+    summary: RunSummary | None = field(default=None, repr=False)
+
+
+@dataclass(frozen=True, slots=True)
+class JobDiff:
+    """What a job would do with other documents, by the same function and models; nothing was called.
+
+    ``kept`` of the ``chunks`` have their results; the rest is ``asked`` again, ``asked_tokens`` of text. ``cost_usd``:
+    what these would cost at the price that the job's chunks had so far; None where that is not known.
+    """
+
+    chunks: int
+    kept: int
+    asked: int
+    asked_tokens: int
+    cost_usd: float | None
+    added: tuple[str, ...] = ()
+    removed: tuple[str, ...] = ()
+    changed: tuple[str, ...] = ()
+    assumed: tuple[str, ...] = ()
+
 
 @dataclass(frozen=True, slots=True)
 class JobStatus:
@@ -258,6 +311,10 @@ class JobStatus:
     size_bytes: int = 0  # of the job's folder
     folder: str = ""
     batches: tuple[Mapping[str, Any], ...] = ()  # batch_id, state, model, requests, began; answered, refused
+
+    def _repr_html_(self) -> str:
+        """For notebooks."""
+        return facts_html(self)
 
 
 @dataclass(frozen=True, slots=True)
@@ -295,3 +352,7 @@ class RunSummary:
     def to_dict(self) -> dict[str, Any]:
         """Plain dicts, lists and numbers, ready for JSON."""
         return asdict(self)
+
+    def _repr_html_(self) -> str:
+        """For notebooks."""
+        return facts_html(self)

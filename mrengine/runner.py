@@ -7,7 +7,6 @@ import logging
 import time
 from collections.abc import Callable, Iterator
 from contextlib import nullcontext, suppress
-from dataclasses import replace
 from functools import cached_property
 from itertools import chain
 from types import TracebackType
@@ -16,12 +15,13 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from mrengine import events
 from mrengine.config import check_job_id, check_platform, jobs_folder, new_job_id
 from mrengine.errors import ConfigError, JobNotFound, JobWaiting
-from mrengine.host.asked import Asked, Stored
+from mrengine.host.asked import Asked, Stored, described
 from mrengine.host.callables import check_map, check_reduce
 from mrengine.host.documents import names_a_file, spool_unnamed, without_tables
 from mrengine.host.estimate import estimate
 from mrengine.host.job_identity import auto_job_id
 from mrengine.host.job_run import JobRun
+from mrengine.host.pilot import check_size, pilot
 from mrengine.host.pool import Pool
 from mrengine.host.reduce import reduce_run
 from mrengine.host.requests import RunConfig, check_terms
@@ -29,16 +29,14 @@ from mrengine.host.stored import stored_job
 from mrengine.host.uninterrupted import Signals
 from mrengine.host.waiting import Turns
 from mrengine.jobs import Job
-from mrengine.log.format.instances import check_result_type
 from mrengine.log.view.job_view import ResumeEngine
-from mrengine.mapfn.describe import MapFunction, describe_map
 from mrengine.mapfn.pickling import pack, pack_function
 from mrengine.outputs.run_result import RunResult
 from mrengine.progress import open_progress
 from mrengine.providers.batches.connect import check_batches
 from mrengine.providers.models.balancer import ModelLoadBalancer
 from mrengine.providers.models.model import Model, resolve_models
-from mrengine.records import ChunkFailure, ChunkResult, Estimate, JobStatus
+from mrengine.records import ChunkFailure, ChunkResult, Estimate, JobStatus, Pilot
 from mrengine.reducers.tree import TreeReduce
 from mrengine.settings import Keep, OnBusy, RunnerSettings, Settings, check_number, signature
 
@@ -134,8 +132,7 @@ class MapReduceRunner:
         asked = Asked(document, map_fn, None, job_id, timeout_s, None, None, detach=True)
         with suppress(JobWaiting):
             self._run_and_reduce(asked, per_document=False)
-        assert self._last_id is not None
-        return Job(self._last_id, state_dir=self._settings.state_dir)
+        return Job(self._last_id or "", state_dir=self._settings.state_dir)
 
     def stream(
         self,
@@ -209,7 +206,7 @@ class MapReduceRunner:
         """A run of the job that is asked for, and its documents."""
         self._resolve(keys=True)
         given, document = self._job_id if asked.job_id is None else asked.job_id, without_tables(asked.document)
-        mapping = self._describe(asked, named=given is not None)
+        mapping = described(asked, version=settings.map_version, named=given is not None)
         # By an id of its inputs a job can meet no others: only the function's code can differ.
         on_mismatch = settings.on_mismatch or ("recompute" if given == "auto" else "error")
         keep = settings.keep or ("always" if given is not None else "on_failure")
@@ -220,15 +217,6 @@ class MapReduceRunner:
             given = auto_job_id(document.rows, settings, self._resolve(), mapping)
         self._last_id = name = check_job_id(given) if given is not None else new_job_id()
         return JobRun(config, name, jobs / name, mapping, until=until, detach=asked.detach), document
-
-    def _describe(self, asked: Asked, *, named: bool) -> MapFunction:
-        map_fn = asked.map_fn
-        blob = pack_function(map_fn, setting="map_fn")
-        found = describe_map(map_fn, version=self._settings.map_version, named=named, blob=blob)
-        kind = asked.result_type if asked.result_type is not None else getattr(map_fn, "result_type", None)
-        if check_result_type(kind) is None:
-            return found
-        return replace(found, result_type=kind, result_blob=pack_function(kind, setting="result_type"))
 
     def _all_models(self, reduce_fn: ReduceFn | None) -> bool:
         wanted = self._settings.balance or getattr(getattr(reduce_fn, "func", reduce_fn), "balance", None)
@@ -273,8 +261,7 @@ class MapReduceRunner:
 
     def stop(self) -> None:
         """Stop the run gracefully: start nothing new, let what is in flight end. From any thread or signal handler."""
-        run = self._run
-        if run is not None:
+        if (run := self._run) is not None:
             run.stop("stopped")
 
     def status(self) -> JobStatus:
@@ -302,6 +289,18 @@ class MapReduceRunner:
         models = self._resolve()
         document = without_tables(document)
         return estimate(document, map_fn, self._settings, models, calls_per_chunk=calls_per_chunk, sample=sample)
+
+    def pilot(
+        self, document: Any, map_fn: MapFn, n: int = 20, *, job_id: str | None = None, timeout_s: float | None = None
+    ) -> Pilot:
+        """Run ``n`` chunks spread over the input, and say what the whole job will cost and how long it will take. The
+        calls are real, and their results are kept: ``run()`` with the pilot's ``job_id`` goes on with them. Raises what
+        ``run()`` raises.
+        """
+        check_size(n)
+        asked = Asked(document, map_fn, None, job_id, timeout_s, None, None)
+        with _Running(self, asked) as running, running.signals.open():
+            return pilot(running.prepare(), n)
 
     # a warm pool
 

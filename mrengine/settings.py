@@ -15,7 +15,7 @@ from dataclasses import MISSING, Field, dataclass, field, fields, replace
 from typing import Any, Literal, TypedDict, get_args
 
 from mrengine.errors import ChunkingError, ConfigError
-from mrengine.model_settings import check_batch, check_budget, check_number
+from mrengine.model_settings import check_batch, check_budget, check_limits, check_number
 from mrengine.profiling import PerformanceCollector
 from mrengine.records import Batch, Budget, ModelSpec, Price, RateLimit
 
@@ -137,6 +137,16 @@ class Settings:
         "Calls go through the provider's Batch API, at half the price or less, and the job waits for them: True, or a "
         "`Batch(deadline_s=…)`. None: where the job has batches under way. False: what is under way is cancelled.",
     )
+    answers: str | os.PathLike[str] = _setting(
+        "job",
+        "Where calls look for answers to identical calls before they are made: `job`, in the job's own log; `shared`, "
+        "also in a file of the state folder, where all jobs with this setting leave theirs; a Path: such a file.",
+        env=str,
+    )
+    single_flight: bool = _setting(
+        False,
+        "Whether identical calls of a job, whichever chunks make them, are made once; else each chunk has its own.",
+    )
     max_attempts: int = _setting(
         3, "Attempts of a chunk whose worker crashes or hangs, or whose function raises `Retry`.", least=1
     )
@@ -243,26 +253,19 @@ class Settings:
     def _check_together(self) -> None:
         target, overlap = self.target_tokens, self.overlap_tokens
         if isinstance(target, int) and overlap is not None and overlap >= target:
-            raise ChunkingError(
-                f"overlap_tokens={overlap} leaves no room in target_tokens={target}: make it smaller",
-                target_tokens=target,
-                overlap_tokens=overlap,
-            )
+            told = f"overlap_tokens={overlap} leaves no room in target_tokens={target}: make it smaller"
+            raise ChunkingError(told, target_tokens=target, overlap_tokens=overlap)
         if self.strategy == "sequential" and self.backend not in ("process", "sequential"):
             told = f"strategy='sequential' and backend={self.backend!r} are two backends: leave one of them out"
             raise ConfigError(told, setting="backend")
         if self.budget is not None:
             check_budget(self.budget)
-        if isinstance(self.batch, Batch):
-            check_batch(self.batch)
+        check_batch(self.batch)
         for name, (what, sound) in _KINDS.items():
             value = getattr(self, name)
             if value is not None and not sound(value):
                 raise ConfigError(f"{name}={value!r}: it is {what}", setting=name)
-        limits: Any = self.limits
-        mapping = isinstance(limits, Mapping) and all(isinstance(limit, RateLimit) for limit in limits.values())
-        if limits is not None and not mapping:
-            raise ConfigError("limits: write {'gpt-4o': RateLimit(tpm=…, rpm=…)}", setting="limits")
+        check_limits(self.limits)
 
     @property
     def backend_name(self) -> str:
@@ -311,6 +314,13 @@ _KINDS: Mapping[str, tuple[str, Callable[[Any], bool]]] = {
         lambda value: isinstance(value, Sequence) and not isinstance(value, str) and all(map(_is_str, value)),
     ),
     "state_dir": ("a str or a Path", lambda value: isinstance(value, (str, os.PathLike)) and value != ""),
+    "answers": (
+        '"job", "shared" or a Path',
+        lambda value: (
+            value in ("job", "shared") or isinstance(value, os.PathLike) or (_is_str(value) and os.sep in value)
+        ),
+    ),
+    "single_flight": ("True or False", lambda value: isinstance(value, bool)),
     "collector": ("a PerformanceCollector", lambda value: isinstance(value, PerformanceCollector)),
     "strict": ("True or False", lambda value: isinstance(value, bool)),
     "progress": ("True, False or None", lambda value: isinstance(value, bool)),
@@ -367,6 +377,8 @@ class RunnerSettings(TypedDict, total=False):
     prices: str | os.PathLike[str] | Mapping[str, Price] | None
     budget: Budget | None
     batch: bool | Batch | None
+    answers: str | os.PathLike[str]
+    single_flight: bool
     max_attempts: int
     max_failed: int | None
     chunk_timeout_s: float

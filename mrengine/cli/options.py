@@ -7,6 +7,7 @@ import math
 import re
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from pathlib import Path
 from typing import Any, TypeVar, cast
 
 import click
@@ -97,6 +98,13 @@ _RUNNING = [
         help="After so long the batches are cancelled, and the rest is asked directly: 8h, 90m, 45s.",
     ),
     click.option("--batch-poll", type=_ABOVE_ZERO, default=None, metavar="S", help="Between two looks.  [default: 60]"),
+    click.option(
+        "--answers",
+        default=None,
+        metavar="job|shared|FILE",
+        help="Where answers to identical calls are looked for: in the job, or in a file that jobs share.",
+    ),
+    click.option("--single-flight", is_flag=True, help="Make identical calls of the job once."),
     click.option("--max-failed", type=click.IntRange(0), default=0, show_default=True, help="Failed chunks to accept."),
     click.option(
         "--timeout",
@@ -140,6 +148,10 @@ def runner_settings(given: dict[str, Any]) -> dict[str, Any]:
         settings["on_busy"] = "wait"
     if (batch := _batch(given)) is not None:
         settings["batch"] = batch
+    if given["answers"]:
+        settings["answers"] = given["answers"] if given["answers"] in ("job", "shared") else Path(given["answers"])
+    if given["single_flight"]:
+        settings["single_flight"] = True
     if given["price_file"]:
         settings["prices"] = given["price_file"]
     if given.get("target_tokens") is not None:

@@ -14,6 +14,7 @@ import msgpack
 from mrengine._version import __version__
 from mrengine.errors import ChunkingError, ConfigError, JobMismatch, SourceError
 from mrengine.host.chunk_table import chunk_records, digest_of
+from mrengine.host.edited import guided
 from mrengine.log.format import codec
 from mrengine.log.format.job_records import DocumentRow, JobRecord, RoundRecord, batch_documents, pack_job, pack_round
 from mrengine.log.format.values import Plain
@@ -254,7 +255,8 @@ class Plan:
             yield codec.DOCUMENTS, payload
         tables = []
         self.blank_chunks = 0
-        for payload in chunk_records(spool, self.documents, self._chunking.chunker().chunk, blank=self._note_blank):
+        chunk = guided(self._chunking.chunker(), stored, self.job, self.documents, spool)
+        for payload in chunk_records(spool, self.documents, chunk, blank=self._note_blank):
             tables.append(payload)
             yield codec.CHUNKS, payload
         if stored is not None and stored.state.epochs:

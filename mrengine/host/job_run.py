@@ -166,6 +166,16 @@ class JobRun:
         assert newest is not None
         yield from self._play(RoundSpec(0, newest.chunks(), self._mapping), wanted=wanted)
 
+    def try_chunks(self, chunks: Sequence[int]) -> None:
+        """Play the map round for some chunks; those that have their results already are not played."""
+        if self.ready.finished:
+            return
+        newest = self.ready.view.state.newest
+        assert newest is not None
+        for _ in self._play(RoundSpec(0, newest.chunks(), self._mapping, only=tuple(chunks)), wanted=False):
+            pass
+        self._state, self._reason = "stopped", f"a pilot of {len(chunks)} chunks: run() goes on from here"
+
     def play_round(self, round_: int, inputs: Sequence[tuple[str, str]], mapping: MapFunction) -> Results:
         """Play a later round over texts, (document id, text) each, one task a text; its results, in order.
 

@@ -185,8 +185,10 @@ class LogFollower:
             self.tally.worker_restarts += 1
         elif note.name == "call:retry":
             self._call_retry(note.fields["model"], note.fields["error"], limited=note.fields["limited"])
-        elif note.name == "models:load" and self._balancer is not None:
-            self._balancer.carries(note.fields["in_flight"])
+        elif note.name == "models:load":
+            self._progress.load(sum(note.fields["in_flight"].values()))
+            if self._balancer is not None:
+                self._balancer.carries(note.fields["in_flight"])
         elif note.name in ("profile", "budget:wait") and self._stages is not None:
             self._stages.note(note)
         elif note.name == "supervisor:crashed":

@@ -140,9 +140,10 @@ class JobStore:
         epoch = self.state.epoch
         assert epoch is not None
         per_chunk = len(settings.models) if settings.all_models else 1
+        only = None if settings.only is None else set(settings.only)
         for chunk, model in epoch.index(settings.round).pending():
             key = chunk if per_chunk == 1 else chunk * per_chunk + model
-            if key not in held:
+            if (only is None or chunk in only) and key not in held:
                 yield key
 
     def begun(self, settings: RoundSettings) -> dict[int, int]:

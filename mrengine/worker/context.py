@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from typing import Any
@@ -11,6 +11,7 @@ from typing import Any
 from mrengine.engine import protocol as m
 from mrengine.engine.protocol import WorkerConfig
 from mrengine.errors import ConfigError, Stopped
+from mrengine.log.format.records import CallRecord
 from mrengine.providers.call.answers import check_cache, check_call
 from mrengine.providers.call.structured import schema_of
 from mrengine.records import Completion, Request, Usage
@@ -19,12 +20,13 @@ from mrengine.worker.deadline import Deadline
 from mrengine.worker.external_call import ExternalCall
 from mrengine.worker.model_clients import ModelClients
 from mrengine.worker.ports import StoredAnswers
-from mrengine.worker.stored_answers import StoredTurns, call_digest
+from mrengine.worker.stored_answers import call_digest
 from mrengine.worker.turns import Turns, Unanswered
 
 __all__ = ["Context", "TaskCalls", "WorkerServices", "check_tokens"]
 
 DigestOf = Callable[[str | list[str]], bytes]
+Stored = Callable[[bytes], Sequence[CallRecord]]
 
 
 class TaskCalls:
@@ -174,28 +176,40 @@ class Context:
             prefix=prefix,
         )
         self._calls.texts += [prompt, system or ""]
-        text = self._chunk.text
+        # Who asks for a single flight means the call, whichever chunk makes it.
+        text = "" if self._services.config.single_flight else self._chunk.text
         nth = self._calls.nth(call_digest("", request, text)) if reuse else 0
+
+        owner = self._services.models.owner(index)
+
+        def stored(digest: bytes) -> Sequence[CallRecord]:
+            return self._services.stored.turns(digest, chunk=self._task.chunk, attempt=self._task.attempt, owner=owner)
 
         def digest_of(identity: str | list[str]) -> bytes:
             return call_digest(identity, request, text, nth)
 
-        found = self._find(index, request, digest_of, response_model, on_truncation) if reuse else None
+        found = self._find(index, request, digest_of, response_model, on_truncation, stored) if reuse else None
         if found is not None:
             return found
         if self._services.stopping.is_set():
             raise Stopped
-        return self._ask(index, request, digest_of, response_model, on_truncation, reuse)
+        return self._ask(index, request, digest_of, response_model, on_truncation, stored if reuse else None)
 
-    def _stored(self, digest: bytes) -> StoredTurns:
-        return self._services.stored.turns(digest, chunk=self._task.chunk, attempt=self._task.attempt)
+    def _earlier(self, digest: bytes) -> int | None:
+        return self._services.stored.earlier(digest, chunk=self._task.chunk, attempt=self._task.attempt)
 
     def _find(
-        self, index: int, request: Request, digest_of: DigestOf, response_model: Any, on_truncation: str
+        self,
+        index: int,
+        request: Request,
+        digest_of: DigestOf,
+        response_model: Any,
+        on_truncation: str,
+        stored: Stored,
     ) -> Completion | None:
         """The answer in the log, of the model or of one that stood in for it; None: none that is good for this call."""
         for identity in self._services.models.identities(index):
-            turns = Turns(self._stored(digest_of(identity)).answers, self._calls.heard)
+            turns = Turns(stored(digest_of(identity)), self._calls.heard)
             with suppress(Unanswered):
                 completion = turns.answer(
                     request, live=None, response_model=response_model, on_truncation=on_truncation
@@ -211,13 +225,14 @@ class Context:
         digest_of: DigestOf,
         response_model: Any,
         on_truncation: str,
-        reuse: bool,
+        stored: Stored | None,
     ) -> Completion:
         completion, cost = self._services.models.ask(
             index,
             request,
             digest_of=digest_of,
-            stored=self._stored if reuse else lambda digest: StoredTurns([], 0),
+            stored=stored or (lambda digest: ()),
+            earlier=self._earlier,
             text_at=self._services.stored.text,
             heard=self._calls.heard,
             park=self._calls.park,
@@ -226,7 +241,7 @@ class Context:
             patience=self._patience,
             response_model=response_model,
             on_truncation=on_truncation,
-            reusable=reuse,
+            reusable=stored is not None,
         )
         self._calls.add(completion, cost)
         return completion

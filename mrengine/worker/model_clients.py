@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager
 from itertools import count
 from typing import TYPE_CHECKING, Any
@@ -17,13 +17,15 @@ import msgpack
 
 from mrengine.engine import protocol as m
 from mrengine.errors import ConfigError, Stopped
+from mrengine.log.format import records
 from mrengine.records import Chunk, Completion, Request, Usage
 from mrengine.worker.batched_call import BatchedCall, BatchMode
 from mrengine.worker.external_call import ExternalCall, external_call
 from mrengine.worker.forks import OwnProcess
 from mrengine.worker.logged_call import LoggedCall, tokens_of
+from mrengine.worker.owners import owner_of
 from mrengine.worker.redact import SHORTEST_SECRET, header_parts, secrets
-from mrengine.worker.stored_answers import StoredTurns, turn_digest
+from mrengine.worker.stored_answers import turn_digest
 from mrengine.worker.turns import Turns
 
 if TYPE_CHECKING:
@@ -52,7 +54,11 @@ class ModelClients:
         emit: Emit,
         stopping: threading.Event,
         budget: BudgetPort | None,
+        *,
+        share: Callable[[records.CallRecord, bytes, bytes], None] = lambda call, payload, owner: None,
     ) -> None:
+        self.share = share
+        self._owners: dict[int, bytes] = {}
         self.config, self._worker, self._slots = config, worker, slots
         self.emit, self.stopping, self.budget = emit, stopping, budget
         self._models: tuple[Model, ...] = cloudpickle.loads(config.models_blob)
@@ -101,6 +107,14 @@ class ModelClients:
         first = self._models[index]
         return first.identity if model.identity == first.identity else [first.identity, model.identity]
 
+    def owner(self, index: int) -> bytes:
+        """Whose answers a model's are: its endpoint and the keys that it is asked with, its stand-ins' too."""
+        if self.config.answers is None:
+            return b""
+        if index not in self._owners:
+            self._owners[index] = owner_of(self._own(index))
+        return self._owners[index]
+
     def secrets(self) -> list[str]:
         """Keys, header values and passwords, those of callable headers too: no message may repeat them."""
         found = secrets(model.spec for model in self._models)
@@ -116,7 +130,8 @@ class ModelClients:
         request: Request,
         *,
         digest_of: Callable[[str | list[str]], bytes],
-        stored: Callable[[bytes], StoredTurns],
+        stored: Callable[[bytes], Sequence[records.CallRecord]],
+        earlier: Callable[[bytes], int | None],
         text_at: Callable[[int], str],
         heard: Callable[[str], None],
         park: Callable[[], None],
@@ -140,10 +155,12 @@ class ModelClients:
         def attempt(model: Model, breaker: Breaker, alternatives: bool) -> Completion:
             nonlocal cost_usd
             digest = digest_of(self._identity(index, model))
-            known, earlier = stored(digest)
+            known = stored(digest)
+            owner = self.owner(index)
             call: LoggedCall | BatchedCall
-            mode, turn = self.batch_mode, len(known)
+            mode, turn, before = self.batch_mode, len(known), None
             if mode is not None and reusable and mode.takes(model, turn_digest(digest, turn)):
+                before = earlier(digest)
                 call = BatchedCall(
                     self, mode, model, task, digest, chunk, turn=turn, stored=text_at, park=park, tokens=tokens_of
                 )
@@ -160,8 +177,10 @@ class ModelClients:
                     turn=turn,
                     reusable=reusable,
                     heard=heard,
+                    stored=lambda: stored(digest),
+                    owner=owner,
                 )
-            turns = Turns(known, heard, earlier=earlier)
+            turns = Turns(known, heard, earlier=before)
             asked = fitted(request, model)
             completion = turns.answer(asked, live=call.send, response_model=response_model, on_truncation=on_truncation)
             unknown = turns.cost_usd is None or call.cost_usd is None
