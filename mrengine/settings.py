@@ -302,6 +302,10 @@ def signature(*first: inspect.Parameter) -> inspect.Signature:
     return inspect.Signature([*first, *rest])
 
 
+def _is_answers(value: Any) -> bool:
+    return value in ("job", "shared") or isinstance(value, os.PathLike) or (_is_str(value) and os.sep in value)
+
+
 _KINDS: Mapping[str, tuple[str, Callable[[Any], bool]]] = {
     "batch": ("True, False or a Batch(…)", lambda value: isinstance(value, (bool, Batch))),
     "backend": ("the name of one", lambda value: isinstance(value, str)),
@@ -311,15 +315,10 @@ _KINDS: Mapping[str, tuple[str, Callable[[Any], bool]]] = {
     "initargs": ("a tuple or list of arguments", lambda value: isinstance(value, (tuple, list))),
     "preload": (
         "a list of modules' names",
-        lambda value: isinstance(value, Sequence) and not isinstance(value, str) and all(map(_is_str, value)),
+        lambda value: isinstance(value, Sequence) and not _is_str(value) and all(map(_is_str, value)),
     ),
     "state_dir": ("a str or a Path", lambda value: isinstance(value, (str, os.PathLike)) and value != ""),
-    "answers": (
-        '"job", "shared" or a Path',
-        lambda value: (
-            value in ("job", "shared") or isinstance(value, os.PathLike) or (_is_str(value) and os.sep in value)
-        ),
-    ),
+    "answers": ('"job", "shared" or a Path', _is_answers),
     "single_flight": ("True or False", lambda value: isinstance(value, bool)),
     "collector": ("a PerformanceCollector", lambda value: isinstance(value, PerformanceCollector)),
     "strict": ("True or False", lambda value: isinstance(value, bool)),
