@@ -258,8 +258,7 @@ class Settings:
         if self.strategy == "sequential" and self.backend not in ("process", "sequential"):
             told = f"strategy='sequential' and backend={self.backend!r} are two backends: leave one of them out"
             raise ConfigError(told, setting="backend")
-        if self.budget is not None:
-            check_budget(self.budget)
+        check_budget(self.budget)
         check_batch(self.batch)
         for name, (what, sound) in _KINDS.items():
             value = getattr(self, name)
