@@ -5,7 +5,7 @@ What users say about models is defined in ``model_settings``, and importable fro
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from hashlib import blake2b
 from typing import Any, Literal
@@ -103,7 +103,10 @@ def above(headings: Sequence[str], table_header: str) -> str:
 
 def fence(text: str) -> str:
     """Put a text between tags named by its own digest, so that no document can close its fence."""
-    tag = "data-" + blake2b(text.encode("utf-8", "surrogatepass"), digest_size=6).hexdigest()
+    data = text.encode("utf-8", "surrogatepass")
+    tag = "data-" + blake2b(data, digest_size=6).hexdigest()
+    while tag in text:  # one that was computed to name itself
+        tag = "data-" + blake2b(data, digest_size=6, salt=tag[-12:].encode()).hexdigest()
     return f"<{tag}>\n{text}\n</{tag}>"
 
 
@@ -148,6 +151,8 @@ class Request:
     turns: tuple[tuple[str, str], ...] = field(default=(), repr=False)
     cache: str | None = None
     prefix: int = 0
+    # Who is shown the answer while it is written, piece by piece; a provider that cannot stream shows nothing.
+    pieces: Callable[[str], None] | None = field(default=None, repr=False, compare=False)
 
 
 @dataclass(frozen=True, slots=True)

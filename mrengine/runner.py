@@ -21,6 +21,7 @@ from mrengine.host.documents import names_a_file, spool_unnamed, without_tables
 from mrengine.host.estimate import estimate
 from mrengine.host.job_identity import auto_job_id
 from mrengine.host.job_run import JobRun
+from mrengine.host.log_follower import OnText
 from mrengine.host.pilot import check_size, pilot
 from mrengine.host.pool import Pool
 from mrengine.host.reduce import reduce_run
@@ -95,8 +96,6 @@ class MapReduceRunner:
         """Stop calling it."""
         self._dispatcher.off(name, callback)
 
-    # running
-
     def run(
         self,
         document: Any,
@@ -108,6 +107,7 @@ class MapReduceRunner:
         timeout_s: float | None = None,
         result_type: Any = None,
         on_busy: OnBusy | None = None,
+        on_text: OnText | None = None,
     ) -> RunResult:
         """Run ``map_fn(chunk, context)`` over all chunks and ``reduce_fn(results)`` over the results.
 
@@ -116,10 +116,11 @@ class MapReduceRunner:
         the result is the results. ``result_type``: a dataclass, pydantic model or other type that each result is made
         into, also where it comes from an earlier run; None: ``map_prompt``'s own response model, else plain values.
         ``on_busy="wait"``: where another process or thread runs the job, wait for its end, at most ``timeout_s``.
+        ``on_text(at, piece)``: of the run's one last answer to a prompt, as the model writes it; a retry begins at 0.
         Raises JobError (``.results`` has what was finished), ConfigError, SourceError, ChunkingError, LogError, and
         whatever ``reduce_fn`` raises.
         """
-        asked = Asked(document, map_fn, reduce_fn, job_id, timeout_s, result_type, on_busy)
+        asked = Asked(document, map_fn, reduce_fn, job_id, timeout_s, result_type, on_busy, on_text)
         return self._run_and_reduce(asked, per_document=per_document)
 
     def submit(self, document: Any, map_fn: MapFn, *, job_id: str | None = None, timeout_s: float | None = None) -> Job:
@@ -192,7 +193,7 @@ class MapReduceRunner:
                     )
                     self._keyed = True
             assert map_fn is not None
-            asked = Asked(Stored(view), map_fn, reduce_fn, job_id, timeout_s, result_type, on_busy, detach)
+            asked = Asked(Stored(view), map_fn, reduce_fn, job_id, timeout_s, result_type, on_busy, detach=detach)
             return self._run_and_reduce(asked, per_document=per_document)
 
     def _run_and_reduce(self, asked: Asked, *, per_document: bool) -> RunResult:
@@ -353,7 +354,7 @@ class _Running:
         runner._turns.take(self, wait=settings.on_busy == "wait", until=until)
         run, document = runner._prepared(asked, settings, until)
         self._run = runner._run = run
-        run.remind = self.signals.remind
+        run.remind, run.on_text = self.signals.remind, asked.on_text
         if isinstance(document, Stored):
             run.prepare_stored(document.view)
         else:

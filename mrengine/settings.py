@@ -27,7 +27,7 @@ Models = str | ModelSpec | Sequence[str | ModelSpec] | None
 Priority = Literal["P0_critical", "P1_user", "P2_batch", "P0", "P1", "P2"]
 Balance = Literal["round_robin", "least_used", "budget", "all"]
 Assignment = Literal["modulo", "steal"]
-Strategy = Literal["parallel", "sequential"]
+Strategy = Literal["parallel", "streaming", "sequential"]
 OnBusy = Literal["error", "wait"]
 OnMismatch = Literal["error", "extend", "recompute", "restart"]
 OnSourceError = Literal["fail", "skip"]
@@ -40,7 +40,7 @@ def _whole(text: str) -> int:
 
 
 def _target(text: str) -> int | str | None:
-    return None if text == "none" else text if text == "auto" else int(text)
+    return None if text == "none" else text if text in ("auto", "fit") else int(text)
 
 
 def _names(text: str) -> str | list[str]:
@@ -100,13 +100,16 @@ class Settings:
     )
     strategy: Strategy = _setting(
         "parallel",
-        "`sequential` runs everything in this process, one task at a time, for pdb and profilers.",
+        "`sequential` runs everything in this process, one task at a time, for pdb and profilers. `streaming` is "
+        "`parallel`; a summary hands over each part as it is done. Results and log are the same.",
+        env=str,
         choices=get_args(Strategy),
     )
-    target_tokens: int | Literal["auto"] | None = _setting(
+    target_tokens: int | Literal["auto", "fit"] | None = _setting(
         "auto",
         "Tokens of a chunk, its overlap included. `auto`: what the smallest model holds beside its answer, at most "
-        "6000. None: one chunk a document.",
+        "6000. `fit`: a document that one call can hold is one chunk, a longer one is cut into about 72 of 800 to "
+        "6000 tokens (what `summarize` uses). None: one chunk a document.",
         env=_target,
         least=1,
     )
@@ -335,7 +338,7 @@ def _check(name: str, value: Any, facts: Mapping[str, Any]) -> None:
     if choices and value not in choices:
         listed = ", ".join(repr(choice) for choice in choices)
         raise ConfigError(f"{name}={value!r}: it is one of {listed}", setting=name)
-    if least is None or value is None or (name == "target_tokens" and value == "auto"):
+    if least is None or value is None or (name == "target_tokens" and value in ("auto", "fit")):
         return
     kinds = (int,) if facts["whole"] else (int, float)
     bounds = f"at least {least:g}" + (f" and at most {facts['most']:g}" if facts["most"] < math.inf else "")
@@ -368,7 +371,7 @@ class RunnerSettings(TypedDict, total=False):
     balance: Balance | None
     assignment: Assignment
     strategy: Strategy
-    target_tokens: int | Literal["auto"] | None
+    target_tokens: int | Literal["auto", "fit"] | None
     overlap_tokens: int | None
     encoding: str
     splitter: str | Callable[[str], Any]

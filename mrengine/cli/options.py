@@ -246,8 +246,8 @@ def announce(runner: mrengine.MapReduceRunner, *, quiet: bool, chosen: bool = Fa
 
 
 def _target(text: str) -> int | str | None:
-    if text in ("auto", "none"):
-        return "auto" if text == "auto" else None
+    if text in ("auto", "fit", "none"):
+        return None if text == "none" else text
     if re.fullmatch(r"[1-9][0-9]{0,11}", text) is None:
         raise click.BadParameter(f"{text!r} is no number of tokens, nor 'auto' or 'none'", param_hint="--target-tokens")
     return int(text)

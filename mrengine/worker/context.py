@@ -20,6 +20,7 @@ from mrengine.worker.deadline import Deadline
 from mrengine.worker.external_call import ExternalCall
 from mrengine.worker.model_clients import ModelClients
 from mrengine.worker.ports import StoredAnswers
+from mrengine.worker.shown_answer import ShownAnswer
 from mrengine.worker.stored_answers import call_digest
 from mrengine.worker.turns import Turns, Unanswered
 
@@ -147,6 +148,7 @@ class Context:
         on_truncation: str = "error",
         cache: str | None = None,
         prefix: int = 0,
+        shown: bool = False,
     ) -> Completion:
         """Ask a model; the answer is in the log before this chunk's result is.
 
@@ -157,7 +159,8 @@ class Context:
         model or a JSON schema; the validated value is ``completion.parsed``. ``on_truncation``: "error", "allow" or
         "continue". ``cache``: "auto" or "1h" where all calls begin alike, with their schema, their system and the first
         ``prefix`` characters of the prompt: the provider is asked to cache that, where it is long enough, and one call
-        goes first. Raises a :class:`mrengine.errors.ModelError`.
+        goes first. ``shown``: what the model writes is handed to the run's ``on_text`` as it comes. Raises a
+        :class:`mrengine.errors.ModelError`.
         """
         check_call(prompt, system, max_tokens, temperature, on_truncation)
         keep = check_cache(cache, prefix)
@@ -174,6 +177,7 @@ class Context:
             attempt=self._task.attempt,
             cache=keep,
             prefix=prefix,
+            pieces=ShownAnswer(self._show) if shown else None,
         )
         self._calls.texts += [prompt, system or ""]
         # Who asks for a single flight means the call, whichever chunk makes it.
@@ -194,6 +198,10 @@ class Context:
         if self._services.stopping.is_set():
             raise Stopped
         return self._ask(index, request, digest_of, response_model, on_truncation, stored if reuse else None)
+
+    def _show(self, at: int, piece: str) -> None:
+        """A piece of the answer, for the host alone: it is in no log before the answer is whole."""
+        self._services.models.note("answer:piece", {"at": at, "text": piece})
 
     def _earlier(self, digest: bytes) -> int | None:
         return self._services.stored.earlier(digest, chunk=self._task.chunk, attempt=self._task.attempt)

@@ -19,6 +19,7 @@ from mrengine.providers.call.usages import completed
 from mrengine.providers.http.no_answer import no_answer
 from mrengine.records import Chunk, Completion, Request
 from mrengine.worker.redact import told
+from mrengine.worker.shown_answer import ShownAnswer
 from mrengine.worker.stored_answers import completion_of, turn_digest
 from mrengine.worker.turns import turn_of
 
@@ -176,6 +177,8 @@ class LoggedCall:
             raise Stopped
         provider = self._models.provider(self._model)
         self._emit_intent(request)
+        if isinstance(request.pieces, ShownAnswer):
+            request.pieces.begin(request)
         try:
             given: Any = self._answer_alone(provider.complete(request))
         except ModelError as error:

@@ -88,19 +88,21 @@ class HttpClient:
         timeout_s: float,
         finish_s: float = 0.0,
         into: BinaryIO | None = None,
+        seen: Callable[[bytes], None] | None = None,
     ) -> Response:
         """One request, one answer, all within ``timeout_s``; one that has begun may take ``finish_s``, if that is
         more: proxies send the head at once, and the body when the model has thought.
 
-        ``body``: a file is sent from its beginning. ``into``: a file that takes the body of a success.
+        ``body``: a file is sent from its beginning. ``into``: a file that takes the body of a success. ``seen`` is
+        given the body's parts as they come, of an answer with status 200 that is not compressed.
         """
         deadline = _Deadline(self._clock() + timeout_s, self._clock() + max(timeout_s, finish_s))
         if body is None:
-            sent = _Sent(head + b"\r\n", None, into)
+            sent = _Sent(head + b"\r\n", None, into, seen)
         elif isinstance(body, bytes):
-            sent = _Sent(head + b"Content-Length: %d\r\n\r\n%b" % (len(body), body), None, into)
+            sent = _Sent(head + b"Content-Length: %d\r\n\r\n%b" % (len(body), body), None, into, seen)
         else:
-            sent = _Sent(head + b"Content-Length: %d\r\n\r\n" % body.seek(0, SEEK_END), body, into)
+            sent = _Sent(head + b"Content-Length: %d\r\n\r\n" % body.seek(0, SEEK_END), body, into, seen)
         connection = self._take()
         if connection is not None:
             try:
@@ -167,11 +169,12 @@ class _Deadline:
 
 @dataclass(frozen=True, slots=True)
 class _Sent:
-    """A request: its first bytes, the file that follows them, and the file that takes the answer's body."""
+    """A request: its first bytes, the file that follows them, the file that takes the answer's body, and who sees it come."""
 
     first: bytes = field(repr=False)
     rest: BinaryIO | None
     into: BinaryIO | None
+    seen: Callable[[bytes], None] | None = None
 
 
 class _NotSent(Exception):
@@ -194,7 +197,7 @@ class _Connection:
 
     def exchange(self, sent: _Sent, deadline: _Deadline, clock: Callable[[], float]) -> ResponseReader:
         sock = self._sock
-        reader = ResponseReader(sent.into)
+        reader = ResponseReader(sent.into, sent.seen)
         sock.settimeout(_left(deadline.begin, clock))
         try:
             sock.sendall(sent.first)

@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import re
 import zlib
+from collections.abc import Callable
 from typing import BinaryIO
 
 __all__ = ["Malformed", "ResponseReader"]
@@ -33,13 +34,16 @@ class Malformed(ConnectionError):
 class ResponseReader:
     """Reads one response. After ``done``: ``status``, ``headers`` (names in lower case), ``body``, ``reusable``.
 
-    ``into``: a file that takes the body of a success, of any size, in place of ``body``.
+    ``into``: a file that takes the body of a success, of any size, in place of ``body``. ``seen``: is given the parts
+    of a body with status 200 as they come.
     """
 
-    __slots__ = ("_buffer", "_into", "_need", "_parts", "_size", "_state", "body", "headers", "reusable", "status")
+    __slots__ = (
+        "_buffer", "_into", "_need", "_parts", "_seen", "_size", "_state", "body", "headers", "reusable", "status",
+    )  # fmt: skip
 
-    def __init__(self, into: BinaryIO | None = None) -> None:
-        self._into = into
+    def __init__(self, into: BinaryIO | None = None, seen: Callable[[bytes], None] | None = None) -> None:
+        self._into, self._seen = into, seen
         self._buffer = b""
         self._state = _HEAD
         self._parts: list[bytes] = []
@@ -131,6 +135,8 @@ class ResponseReader:
             self._parts.append(data)
         else:
             self._into.write(data)
+        if self._seen is not None and data and self.status == 200 and "content-encoding" not in self.headers:
+            self._seen(data)
 
     def _advance(self) -> bool:
         if self._state == _CHUNKED:
