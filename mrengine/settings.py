@@ -313,7 +313,7 @@ _KINDS: Mapping[str, tuple[str, Callable[[Any], bool]]] = {
     "initargs": ("a tuple or list of arguments", lambda value: isinstance(value, (tuple, list))),
     "preload": (
         "a list of modules' names",
-        lambda value: isinstance(value, Sequence) and not isinstance(value, str) and all(map(_is_str, value)),
+        lambda value: isinstance(value, (list, tuple)) and all(map(_is_str, value)),
     ),
     "state_dir": ("a str or a Path", lambda value: isinstance(value, (str, os.PathLike)) and value != ""),
     "answers": (

@@ -169,7 +169,7 @@ class _Deadline:
 
 @dataclass(frozen=True, slots=True)
 class _Sent:
-    """A request: its first bytes, the file that follows them, the file that takes the answer's body, and who sees it come."""
+    """A request: its first bytes, the file that follows them; the file that takes the answer's body, who sees it."""
 
     first: bytes = field(repr=False)
     rest: BinaryIO | None
