@@ -311,15 +311,12 @@ _KINDS: Mapping[str, tuple[str, Callable[[Any], bool]]] = {
     "map_version": ("a str", lambda value: isinstance(value, str)),
     "initializer": ("a function", callable),
     "initargs": ("a tuple or list of arguments", lambda value: isinstance(value, (tuple, list))),
-    "preload": (
-        "a list of modules' names",
-        lambda value: isinstance(value, (list, tuple)) and all(map(_is_str, value)),
-    ),
+    "preload": ("a list of modules' names", lambda value: _are_names(value)),
     "state_dir": ("a str or a Path", lambda value: isinstance(value, (str, os.PathLike)) and value != ""),
     "answers": (
         '"job", "shared" or a Path',
         lambda value: (
-            value in ("job", "shared") or isinstance(value, os.PathLike) or (_is_str(value) and os.sep in value)
+            value in ("job", "shared") or isinstance(value, os.PathLike) or (isinstance(value, str) and os.sep in value)
         ),
     ),
     "single_flight": ("True or False", lambda value: isinstance(value, bool)),
@@ -329,8 +326,8 @@ _KINDS: Mapping[str, tuple[str, Callable[[Any], bool]]] = {
 }
 
 
-def _is_str(value: Any) -> bool:
-    return isinstance(value, str)
+def _are_names(value: Any) -> bool:
+    return isinstance(value, Sequence) and not isinstance(value, str) and all(isinstance(one, str) for one in value)
 
 
 def _check(name: str, value: Any, facts: Mapping[str, Any]) -> None:
