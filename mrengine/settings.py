@@ -304,6 +304,10 @@ def signature(*first: inspect.Parameter) -> inspect.Signature:
     return inspect.Signature([*first, *rest])
 
 
+def _are_names(value: Any) -> bool:
+    return isinstance(value, Sequence) and not isinstance(value, str) and all(isinstance(one, str) for one in value)
+
+
 _KINDS: Mapping[str, tuple[str, Callable[[Any], bool]]] = {
     "batch": ("True, False or a Batch(…)", lambda value: isinstance(value, (bool, Batch))),
     "backend": ("the name of one", lambda value: isinstance(value, str)),
@@ -311,7 +315,7 @@ _KINDS: Mapping[str, tuple[str, Callable[[Any], bool]]] = {
     "map_version": ("a str", lambda value: isinstance(value, str)),
     "initializer": ("a function", callable),
     "initargs": ("a tuple or list of arguments", lambda value: isinstance(value, (tuple, list))),
-    "preload": ("a list of modules' names", lambda value: _are_names(value)),
+    "preload": ("a list of modules' names", _are_names),
     "state_dir": ("a str or a Path", lambda value: isinstance(value, (str, os.PathLike)) and value != ""),
     "answers": (
         '"job", "shared" or a Path',
@@ -324,10 +328,6 @@ _KINDS: Mapping[str, tuple[str, Callable[[Any], bool]]] = {
     "strict": ("True or False", lambda value: isinstance(value, bool)),
     "progress": ("True, False or None", lambda value: isinstance(value, bool)),
 }
-
-
-def _are_names(value: Any) -> bool:
-    return isinstance(value, Sequence) and not isinstance(value, str) and all(isinstance(one, str) for one in value)
 
 
 def _check(name: str, value: Any, facts: Mapping[str, Any]) -> None:
