@@ -55,7 +55,7 @@ class Json:
         self._scan = _Scanner()
         self._base = 0
         self._spare = spare(target)
-        self._account = 2 * self._spare
+        self._account = self._spare
         self._measured = target >= _FEW  # of small chunks no fill is promised
 
     def see(self, text: str, base: int) -> None:
@@ -120,9 +120,10 @@ class Json:
         span = high - start
         near = bisect_left(begins, high - int(span * self._window / 2))
         outermost = _first_that_fits(near, lambda number: fits(*bare(number)))
-        cheap, afforded = high - int(span * self._window), high - int(span * max(self._account, 0))
+        share = max(self._account, self._spare / 2) if self._measured else 1.0
+        cheap, afforded = high - int(span * min(self._window, share)), high - int(span * share)
         while outermost < near and begins[outermost] < cheap:
-            if (self._measured and begins[outermost] < afforded) or is_array(outermost):
+            if begins[outermost] < afforded or is_array(outermost):
                 outermost += 1  # an array is kept whole only where that costs little
             else:
                 break
