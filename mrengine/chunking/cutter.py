@@ -13,22 +13,27 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from math import log
+from typing import Protocol
 
 from mrengine.chunking.boundaries import ALWAYS, SOFT, WHOLE, Boundary, Context, Kind
 from mrengine.chunking.splitters.breaks import last_word
 from mrengine.chunking.splitters.sentences import last_clause, last_sentence, sentence_begins
 
-__all__ = ["Cutter", "soft_window", "spare"]
+__all__ = ["Cutter", "Fits", "soft_window", "spare"]
 
-Fits = Callable[[int, int], bool]
+
+class Fits(Protocol):
+    """Whether ``text[start:stop]`` fits into a chunk, or into a ``share`` of one."""
+
+    def __call__(self, start: int, stop: int, share: float = 1.0, /) -> bool: ...
+
 
 _REACH = 0.5  # of a chunk: more is not left empty to keep a unit whole
 _BACK = 0.7  # and not more for what belongs to what follows
 _FEW = 2000  # tokens: below, a unit is large beside a chunk
 _MANY = 6000
 _SPARE_FEW, _SPARE_MANY = 0.19, 0.045
-_TINY = 500  # tokens: below, no fill is promised
-_DENSER = 1.4  # times the characters may a unit have there that takes a quarter of the tokens
+_DENSER = 2  # times the characters may a part of a chunk have that takes as many tokens as another
 _BLANKS = ("\n", "\r", " ", "\t")
 _NEARLY = 6  # characters: a line that lacks so few may fit
 _NONE = 1 << 30  # a level that no boundary has
@@ -74,7 +79,7 @@ class Cutter:
         self._spare = spare(target)
         # Units of so small a part of a chunk, a quarter of a small one, stay whole however much was spent: chunks of
         # such units alone leave no more than the spare part empty, even where all are of one length.
-        self._small = (_DENSER if target < _TINY else 1) / int(1 / self._spare - 1)
+        self._small = 1 / int(1 / self._spare - 1)
         self._account = self._spare
         self._afforded = self._spare  # what part of a chunk a larger unit may cost to be kept whole
 
@@ -89,11 +94,13 @@ class Cutter:
 
     def _from(self, high: int, span: int) -> int:
         """Where a unit that is to stay whole may begin, at the earliest."""
-        return high - int(span * max(self._afforded, self._small))
+        return high - int(span * max(self._afforded, min(_REACH, _DENSER * self._small)))
 
-    def _affords(self, offset: int, end: int, high: int, span: int) -> bool:
-        """Whether a unit that is to stay whole is worth what it costs."""
-        return high - offset <= span * self._afforded or end - offset <= span * self._small
+    def _affords(self, offset: int, end: int, high: int, span: int, fits: Fits) -> bool:
+        """Whether a unit that is to stay whole, and would fit, is worth what it costs."""
+        if high - offset <= span * self._afforded:
+            return fits(offset, end)
+        return end - offset <= _DENSER * span * self._small and fits(offset, end, self._small)
 
     def cut(self, text: str, start: int, high: int, fits: Fits) -> int:
         """The best cut in ``start + 1 .. high``."""
@@ -154,9 +161,10 @@ class Cutter:
                 end = _bare(text, high, end or stop) if end or stop == len(text) else 0
                 if end and whole == ALWAYS and not text[start:offset].strip() and fits(start, end):
                     return end  # behind the limit: its last token may be one with the newline
-                afforded = whole == ALWAYS or (end and self._affords(offset, end, high, span))
-                if end and afforded and offset > start and fits(offset, end):
-                    return offset
+                if end and offset > start:
+                    kept = fits(offset, end) if whole == ALWAYS else self._affords(offset, end, high, span, fits)
+                    if kept:
+                        return offset
         return 0
 
     def _first_part(self, text: str, start: int, high: int, found: list[Boundary], fits: Fits) -> int:
@@ -166,7 +174,7 @@ class Cutter:
         if whole != WHOLE or offset < self._from(high, span) or offset <= start:
             return 0
         end = self._after(text, _NONE, high, min(len(text), offset + span))
-        return offset if end and self._affords(offset, end, high, span) and fits(offset, end) else 0
+        return offset if end and self._affords(offset, end, high, span, fits) else 0
 
     def _inside(self, text: str, start: int, high: int, found: list[Boundary], fits: Fits) -> int:
         """In the innermost unit: behind a sentence, at a boundary of little worth, behind a clause, between words."""

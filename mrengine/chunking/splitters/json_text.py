@@ -25,7 +25,7 @@ from typing import Any
 import numpy
 
 from mrengine.chunking.boundaries import NO_CONTEXT, Context
-from mrengine.chunking.cutter import Cutter, spare
+from mrengine.chunking.cutter import Cutter, Fits, spare
 from mrengine.chunking.splitters.prose import Prose
 
 __all__ = ["Json"]
@@ -64,7 +64,7 @@ class Json:
         self._scan.drop(base)
         self._scan.read(text, base)
 
-    def cut(self, text: str, start: int, high: int, fits: Callable[[int, int], bool]) -> int:
+    def cut(self, text: str, start: int, high: int, fits: Fits) -> int:
         """Before the outermost element that the limit would tear and that fits; in the innermost, if none does.
 
         Behind ``high``, if what begins at ``start`` ends there and fits: there the last token may be another.
@@ -91,9 +91,7 @@ class Json:
                 return
             yield _bare(text, start, end, valued=self._scan.valued(first - 1))
 
-    def _cut(
-        self, text: str, start: int, high: int, fits: Callable[[int, int], bool], known: tuple[int, int, int]
-    ) -> int:
+    def _cut(self, text: str, start: int, high: int, fits: Fits, known: tuple[int, int, int]) -> int:
         places, base = self._scan.places, self._base
         first, limit, far = known
         if first == limit:
