@@ -60,14 +60,9 @@ def contradictions(texts: Sequence[str]) -> list[tuple[int, int]]:
     for one in said:
         for word in one.words:
             by_word[word].append(one)
-    pairs = {
-        (a.place, b.place)
-        for group in by_word.values()
-        if len(group) <= _BUCKET
-        for a, b in combinations(group, 2)
-        if _contradict(a, b)
-    }
-    return sorted(pairs)
+    groups = [[one.place for one in group] for group in by_word.values() if len(group) <= _BUCKET]
+    pairs = {pair for group in groups for pair in combinations(group, 2)}
+    return sorted((a, b) for a, b in pairs if _contradict(said[a], said[b]))
 
 
 def content_words(text: str) -> set[str]:
