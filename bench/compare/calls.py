@@ -1,4 +1,4 @@
-"""What a call costs, client by client: ``python -m bench.calls``.
+"""What a call costs, client by client: ``python -m bench.compare.calls``.
 
 Each client makes the same calls to the same server, from 2 processes of 100 threads each, in a fresh interpreter, one
 after
@@ -176,7 +176,7 @@ def run_threads(make: Callable[[], Call], process: int, calls: int, threads: int
 def measure(client: str, server: LLMServer, calls: int, threads: int) -> dict[str, float]:
     server.reset(latency_s=LATENCY_S)
     before, started = resource.getrusage(resource.RUSAGE_CHILDREN), time.monotonic()
-    command = [sys.executable, "-m", "bench.calls", "--client", client, "--url", server.url]
+    command = [sys.executable, "-m", "bench.compare.calls", "--client", client, "--url", server.url]
     subprocess.run([*command, "--calls", str(calls), "--threads", str(threads)], check=True, timeout=300)
     wall, after = time.monotonic() - started, resource.getrusage(resource.RUSAGE_CHILDREN)
     stats = server.stats()
@@ -219,7 +219,7 @@ def main() -> None:
     path = save(
         "calls", rows, packages=packages, calls=options.calls, in_flight=in_flight, rounds=options.rounds, ideal_s=ideal
     )
-    print(f"ideal {ideal:.2f} s; written to {path.relative_to(path.parents[2])}")
+    print(f"ideal {ideal:.2f} s; written to {path}")
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""What the log costs: ``python -m bench.log``. Commits, groups, tailing, and the replay of a large job.
+"""What the log costs: ``python -m bench.compare.log``. Commits, groups, tailing, and the replay of a large job.
 
 The peers of a commit are the same bytes with nothing but ``write`` and ``fdatasync`` (the floor), and SQLite in WAL
 mode with ``synchronous=FULL``. The replay runs in a fresh interpreter, whose peak memory is counted from its start.
@@ -184,7 +184,7 @@ def main() -> None:
             rows += commits(group, count, given.turns, folder)
         rows.append(tail(folder, 300_000))
         build(folder, given.chunks)
-        command = [sys.executable, "-m", "bench.log", "--replay", str(folder)]
+        command = [sys.executable, "-m", "bench.compare.log", "--replay", str(folder)]
         done = subprocess.run(command, check=True, capture_output=True, text=True)
         rows.append(json.loads(done.stdout))
     for row in rows:

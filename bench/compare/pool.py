@@ -1,4 +1,4 @@
-"""How many tasks a second a pool carries: ``python -m bench.pool``.
+"""How many tasks a second a pool carries: ``python -m bench.compare.pool``.
 
 No-op tasks with 24 KB of text in and 2 KB of result out, 2 workers. Each contestant runs in a fresh interpreter, in
 turn, several times; the median counts. Peers get the text through their pipes, one task or 32 at a time; mrengine's
@@ -218,7 +218,7 @@ def main() -> None:
         environment = {**os.environ, "MRENGINE_STATE_DIR": state}
         for _ in range(options.turns):
             for name in names:
-                command = [sys.executable, "-m", "bench.pool", "--only", name, "--tasks", str(options.tasks)]
+                command = [sys.executable, "-m", "bench.compare.pool", "--only", name, "--tasks", str(options.tasks)]
                 done = subprocess.run(command, env=environment, capture_output=True, text=True, check=True)
                 rates[name].append(float(done.stdout))
                 print(f"{name:34} {rates[name][-1]:>9,.0f} tasks/s", flush=True)

@@ -1,4 +1,4 @@
-"""A limit of 60,000 tokens a minute, kept by the server: ``python -m bench.limit``.
+"""A limit of 60,000 tokens a minute, kept by the server: ``python -m bench.compare.limits``.
 
 90 calls of 1,038 tokens, 16 in flight: ideally 33.7 s, all answered and none refused. Each client has a server of its
 own; all run at the same time, for they only wait. A peer that is not installed is left out. ``ratio`` is to the ideal.
@@ -114,7 +114,7 @@ def measure(client: str) -> dict[str, Any]:
     """One client in a fresh interpreter."""
     limits = {"tpm": TPM, "input_tokens": INPUT, "answer": "word " * OUTPUT, "latency_s": LATENCY_S}
     with LLMServer(**limits) as server:
-        command = [sys.executable, "-m", "bench.limit", "--client", client, "--url", server.url]
+        command = [sys.executable, "-m", "bench.compare.limits", "--client", client, "--url", server.url]
         try:
             done = subprocess.run(command, check=True, timeout=PATIENCE_S, capture_output=True, text=True)
             answered = int(done.stdout.split()[-1])
@@ -141,8 +141,8 @@ def main() -> None:
     for row in rows:
         print(json.dumps(row))
     packages = ["openai", "litellm", "langchain-openai", "httpx2"]
-    path = save("limit", rows, packages=packages, tpm=TPM, calls=CALLS, in_flight=IN_FLIGHT, ideal_s=round(IDEAL_S, 1))
-    print(f"ideal {IDEAL_S:.1f} s; written to {path.relative_to(path.parents[2])}")
+    path = save("limits", rows, packages=packages, tpm=TPM, calls=CALLS, in_flight=IN_FLIGHT, ideal_s=round(IDEAL_S, 1))
+    print(f"ideal {IDEAL_S:.1f} s; written to {path}")
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""What a crash costs, pool by pool: ``python -m bench.crash``.
+"""What a crash costs, pool by pool: ``python -m bench.compare.crash``.
 
 Eight tasks on two workers, one of which ends its worker: how many of the seven innocent ones come back, and whether the
 program does. Then the parent is SIGKILLed while all tasks run: how many processes are left three seconds later. Last,
@@ -21,12 +21,12 @@ from pathlib import Path
 from typing import Any
 
 from bench.machine import save
+from bench.processes import MARK, end_all, living
 
 TASKS, WORKERS, GUILTY = 8, 2, 3
 TASK_S = 0.05  # of the job whose workers are killed one by one
 LIMIT_S = 10.0
 LEFT_AFTER_S = 3.0
-MARK = "BENCH_CRASH"
 
 
 def task(number: int, ending: str) -> int:
@@ -116,30 +116,9 @@ POOLS: dict[str, Callable[[str], int]] = {
 }
 
 
-def living(mark: str) -> list[int]:
-    """Processes that were started with the mark, themselves or by a fork; not this one."""
-    found = []
-    for entry in Path("/proc").glob("[0-9]*"):
-        try:
-            if f"{MARK}={mark}".encode() in (entry / "environ").read_bytes().split(b"\0"):
-                state = (entry / "stat").read_text().rpartition(")")[2].split()[0]
-                found += [int(entry.name)] if state not in "ZX" else []
-        except OSError:
-            continue
-    return found
-
-
-def end_all(mark: str) -> None:
-    for pid in living(mark):
-        try:
-            os.kill(pid, signal.SIGKILL)
-        except ProcessLookupError:
-            continue
-
-
 def start(pool: str, ending: str) -> tuple[subprocess.Popen[str], str]:
     mark = f"{os.getpid()}-{time.monotonic_ns()}"
-    command = [sys.executable, "-m", "bench.crash", "--pool", pool, "--ending", ending]
+    command = [sys.executable, "-m", "bench.compare.crash", "--pool", pool, "--ending", ending]
     options: dict[str, Any] = {"stdout": subprocess.PIPE, "stderr": subprocess.DEVNULL, "text": True}
     return subprocess.Popen(command, env={**os.environ, MARK: mark}, **options), mark
 
@@ -276,7 +255,7 @@ def main() -> None:
     path = save(
         "crash", rows, packages=packages, tasks=TASKS, workers=WORKERS, limit_s=LIMIT_S, load=load, respawn=respawned
     )
-    print(f"written to {path.relative_to(path.parents[2])}")
+    print(f"written to {path}")
 
 
 if __name__ == "__main__":

@@ -1,0 +1,3 @@
+"""x"""
+def add_options(p): ...
+def main(o): return 0
