@@ -1,4 +1,4 @@
-"""The benchmarks: ``python -m bench COMMAND``. Results go to bench/results, with the machine, its load and the versions."""
+"""The benchmarks: ``python -m bench COMMAND``. Results go to bench/results, with machine, load and versions."""
 
 from __future__ import annotations
 
@@ -37,7 +37,9 @@ def _parser() -> argparse.ArgumentParser:
     ):
         module.add_options(commands.add_parser(name, help=about, description=module.__doc__))
     compare = commands.add_parser("compare", help="this engine and its peers in the same run")
-    compare.add_argument("what", nargs="*", choices=[*COMPARE, []], metavar="WHAT", help=f"{', '.join(COMPARE)}; or all")
+    compare.add_argument(
+        "what", nargs="*", choices=[*COMPARE, []], metavar="WHAT", help=f"{', '.join(COMPARE)}; or all"
+    )
     return parser
 
 

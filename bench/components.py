@@ -68,8 +68,6 @@ def committing() -> Iterator[Part]:
             yield some
 
 
-
-
 def calling() -> Iterator[Part]:
     """A call over a plain connection, body and answer included; the client's CPU."""
     from mrengine.providers.connect import connect
@@ -139,7 +137,15 @@ def main(options: argparse.Namespace) -> int:
     for name, found in samples.items():
         told = spread(found)
         share = round(medians[name] / whole, 3) if name in OF_A_CHUNK else None
-        rows.append({"part": name, "about": (PARTS[name].__doc__ or "").strip(), "cpu_us": told.pop("median"), "share": share, **told})
+        rows.append(
+            {
+                "part": name,
+                "about": (PARTS[name].__doc__ or "").strip(),
+                "cpu_us": told.pop("median"),
+                "share": share,
+                **told,
+            }
+        )
         print(f"{name:18} {rows[-1]['cpu_us']:10.2f} µs  {'' if share is None else f'{share:.1%}'}")
     print(f"written to {save('components', rows, packages=['tiktoken', 'msgpack'], turns=options.turns)}")
     return 0

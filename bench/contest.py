@@ -1,4 +1,4 @@
-"""Contestants side by side: each measurement in a process of its own, in turn, so that all share the machine's moods."""
+"""Contestants side by side: each measurement in a process of its own, in turn: all share the machine's moods."""
 
 from __future__ import annotations
 

@@ -80,7 +80,11 @@ def main(options: argparse.Namespace) -> int:
         row["overhead"] = None if row["median"] is None else row["median"] - options.latency_s * 1000
     for name, value in row.items():
         if name != "samples":
-            unit = " ms" if name in ("min", "mean", "median", "p95", "p99", "max", "overhead") and value is not None else ""
+            unit = (
+                " ms"
+                if name in ("min", "mean", "median", "p95", "p99", "max", "overhead") and value is not None
+                else ""
+            )
             print(f"{name:15} {round(value, 2) if isinstance(value, float) else value}{unit}")
     if not options.no_save:
         settings = {"latency_s": options.latency_s, "faults": dict(options.fault), "workers": WORKERS}

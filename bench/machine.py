@@ -11,6 +11,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from mrengine._version import __version__
+
 __all__ = ["FOLDER", "FORMAT", "ROOT", "describe", "save"]
 
 FORMAT = 2  # 2: the machine's load and memory, and raw samples in the rows
@@ -37,7 +39,7 @@ def describe(
             "load_before": [round(load, 2) for load in _LOAD_AT_START],
             "load_after": [round(load, 2) for load in os.getloadavg()],
         },
-        "versions": {package: _version(package) for package in ("mrengine", *packages)},
+        "versions": {"mrengine": __version__, **{package: _version(package) for package in packages}},
         "settings": settings,
         "rows": list(rows),
     }

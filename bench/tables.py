@@ -1,8 +1,8 @@
 """``python -m bench tables``: the tables that this project began with.
 
 ``in flight``: 17 chunks of about 6,000 tokens with 1, 5 and 17 calls in flight, with one model and with three, and with
-a limit that one model cannot meet. ``documents``: 5k, 10k, 30k and 100k tokens from text to result. ``growth``: how cost
-grows with the number of chunks and with the length of a text, as a power law.
+a limit that one model cannot meet. ``documents``: 5k, 10k, 30k and 100k tokens from text to result. ``growth``: how
+cost grows with the number of chunks and with the length of a text, as a power law.
 """
 
 from __future__ import annotations
@@ -42,7 +42,11 @@ def main(options: argparse.Namespace) -> int:
         what, arguments = options.only
         print(json.dumps(_ONE[what](*json.loads(arguments))))
         return 0
-    for name, rows in (("in_flight", _flights(options.turns)), ("documents", _documents(options.turns)), ("growth", _growth(options.turns))):
+    for name, rows in (
+        ("in_flight", _flights(options.turns)),
+        ("documents", _documents(options.turns)),
+        ("growth", _growth(options.turns)),
+    ):
         for row in rows:
             print("  ".join(f"{key} {value}" for key, value in row.items() if key != "samples"), flush=True)
         settings = {"turns": options.turns, "latency_s": LATENCY_S, "target_tokens": TOKENS, "limit_tpm": LIMIT_TPM}
@@ -182,7 +186,16 @@ def _growth(turns: int) -> list[dict[str, Any]]:
         # A job's start costs the same whatever its size, and would make growth look slower than it is.
         start = 0.0 if what == "characters" else min(_once("growth", what, 1)["cpu_s"] for _ in range(turns))
         above = [max(1e-9, cost - start) for cost in least]
-        rows.append({"of": what, "sizes": list(sizes), "cpu_s": [round(cost, 4) for cost in least], "start_cpu_s": round(start, 4), **fit(sizes, above), "samples": samples})
+        rows.append(
+            {
+                "of": what,
+                "sizes": list(sizes),
+                "cpu_s": [round(cost, 4) for cost in least],
+                "start_cpu_s": round(start, 4),
+                **fit(sizes, above),
+                "samples": samples,
+            }
+        )
     return rows
 
 

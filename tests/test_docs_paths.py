@@ -64,11 +64,13 @@ def test_every_module_that_is_to_be_run_exists(page: str) -> None:
 
 
 def test_the_benchmarks_are_all_listed() -> None:
-    """``python -m bench`` runs every module of ``bench`` that is a program."""
-    from bench.__main__ import NAMES
+    """``python -m bench compare`` runs every module of ``bench`` and ``bench/compare`` that is a program."""
+    from bench.__main__ import COMPARE
 
-    programs = [path.stem for path in (ROOT / "bench").glob("*.py") if 'if __name__ == "__main__"' in path.read_text()]
-    assert sorted(NAMES) == sorted(set(programs) - {"__main__"})
+    paths = [*(ROOT / "bench").glob("*.py"), *(ROOT / "bench" / "compare").glob("*.py")]
+    programs = {path for path in paths if 'if __name__ == "__main__"' in path.read_text()}
+    named = {ROOT.joinpath(*module.split(".")).with_suffix(".py") for run in COMPARE.values() for module, *_ in run}
+    assert programs - {ROOT / "bench" / "__main__.py"} == named
 
 
 @pytest.mark.parametrize("page", PAGES)

@@ -84,7 +84,7 @@ def async_batch_llm(steps: int, folder: Path) -> float:
     """async-batch-llm with a JSONL checkpoint that is synced."""
     import async_batch_llm as lib
 
-    async def invoke(prompt: str, *, attempt: int, timeout: float | None, state: Any) -> Any:  # noqa: ASYNC109  # its protocol
+    async def invoke(prompt: str, *, attempt: int, timeout: float | None, state: Any) -> Any:  # its protocol
         return lib.CallOutcome(RESULT)
 
     async def run() -> float:

@@ -68,7 +68,10 @@ def mrengine(workers: int, slots: int, strategy: str = "parallel") -> Callable[[
             return task(chunk.text)
 
         settings: dict[str, Any] = {"workers": workers, "slots": slots, "strategy": strategy, "target_tokens": None}
-        with tempfile.TemporaryDirectory() as state, MapReduceRunner(models="fake", state_dir=state, **settings) as runner:
+        with (
+            tempfile.TemporaryDirectory() as state,
+            MapReduceRunner(models="fake", state_dir=state, **settings) as runner,
+        ):
             return len(runner.run(questions, each).results)
 
     return run
@@ -99,7 +102,9 @@ def main() -> None:
     with LLMServer(latency_s=LATENCY_S) as server:
         os.environ["BENCH_URL"] = server.url
         for work, (_, kind) in WORKS.items():
-            ways = [way for way in WAYS if not (work == "320 calls" and "sequential" in way)]  # half a minute of waiting
+            ways = [
+                way for way in WAYS if not (work == "320 calls" and "sequential" in way)
+            ]  # half a minute of waiting
             contestants = {way: ["--only", work, way] for way in ways}
             samples, missing = interleave("bench.compare.processes", contestants, options.turns)
             found = rows_of(samples, missing, base=f"{IN_FLIGHT} threads", key="way", value="wall_s")

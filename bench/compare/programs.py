@@ -35,9 +35,10 @@ WHAT: dict[str, tuple[str, int, int]] = {
 def measure(tool: str, what: str) -> dict[str, float]:
     """One program, once; and once again for ``resume``."""
     _, calls, padding = WHAT[what]
-    with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as state, LLMServer(
-        latency_s=0.05, answer=answer_to
-    ) as server:
+    with (
+        tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as state,
+        LLMServer(latency_s=0.05, answer=answer_to) as server,
+    ):
         found = _run(tool, server, state, calls, padding, memory=what == "memory")
         bought = server.stats().ok
         if what == "resume":

@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import argparse
+import json
+import os
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 from typing import Any
 
 from bench.faults.cases import CASES
 from bench.faults.disk import compiler
 from bench.faults.play import CALLS, IN_FLIGHT, LATENCY_S, TIMEOUT_S, play
-from bench.machine import save
+from bench.machine import FOLDER, save
 from bench.peers.registry import PEERS, missing
 
 __all__ = ["add_options", "main"]
@@ -22,6 +26,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--tools", nargs="*", choices=list(PEERS), default=list(PEERS), metavar="TOOL")
     parser.add_argument("--calls", type=int, default=CALLS)
     parser.add_argument("--turns", type=int, default=1)
+    parser.add_argument("--keep", action="store_true", help="keep the rows of other faults and tools in the result")
     parser.add_argument("--together", type=int, default=2, help="programs that run at the same time")
 
 
@@ -34,13 +39,23 @@ def main(options: argparse.Namespace) -> int:
         for row in pool.map(lambda pair: _row(*pair, options.calls, options.turns), pairs):
             rows.append(row)
             print(_line(row), flush=True)
+    if options.keep:
+        rows = _kept(rows) + rows
     settings = {"calls": options.calls, "in_flight": IN_FLIGHT, "latency_s": LATENCY_S, "timeout_s": TIMEOUT_S}
-    about = {fault: CASES[fault].about for fault in options.faults}
-    tools = {tool: PEERS[tool].about for tool in options.tools}
+    about = {fault: case.about for fault, case in CASES.items()}
+    tools = {tool: peer.about for tool, peer in PEERS.items()}
     packages = [peer.package for peer in PEERS.values()]
     path = save("faults", rows, packages=packages, **settings, turns=options.turns, faults=about, tools=tools)
     print(f"written to {path}")
     return 0
+
+
+def _kept(rows: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
+    """The stored rows that were not measured again."""
+    path = Path(os.environ.get("BENCH_RESULTS", FOLDER)) / "faults.json"
+    new = {(row["fault"], row["tool"]) for row in rows}
+    stored = json.loads(path.read_text())["rows"] if path.exists() else []
+    return [row for row in stored if (row["fault"], row["tool"]) not in new]
 
 
 def _row(fault: str, tool: str, calls: int, turns: int) -> dict[str, Any]:

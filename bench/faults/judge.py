@@ -47,9 +47,9 @@ def judge(
     """The counts.
 
     ``bought_twice``: answers beyond the first to the same request, as the server counts them. ``asked_again``: the
-    questions of the last run's requests, where the first was struck. ``lost``: results that the tool had announced and that had to be bought
-    again, or are missing at the end. ``missing``: questions without an answer at the end; ``wrong``: with an answer
-    that the model never gave.
+    questions of the last run's requests, where the first was struck. ``lost``: results that the tool had announced and
+    that had to be bought again, or are missing at the end. ``missing``: questions without an answer at the end;
+    ``wrong``: with an answer that the model never gave.
     """
     last = runs[-1].answers or {}
     right = {number for number, answer in last.items() if number >= 0 and answer == answer_to(prompt(number))}

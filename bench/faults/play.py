@@ -85,7 +85,10 @@ def play(name: str, case: Case, calls: int = CALLS) -> dict[str, Any]:
     """The counts of one tool under one fault; see :func:`bench.faults.judge.judge`."""
     calls = case.calls or calls
     options: dict[str, Any] = {"latency_s": LATENCY_S, "answer": answer_to, "record": 50 * calls, **case.server}
-    with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as scratch, LLMServer(rpm=case.rpm, **options) as server:
+    with (
+        tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as scratch,
+        LLMServer(rpm=case.rpm, **options) as server,
+    ):
         state = Path(scratch) / "state"
         state.mkdir()
         disk = Disk(state, Path(scratch) / "disk") if case.on_disk else None

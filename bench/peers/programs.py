@@ -122,7 +122,7 @@ def async_batch_llm(work: Work) -> None:
     async def run() -> dict[int, str | None]:
         client = openai.AsyncOpenAI(base_url=work.url, api_key="none", max_retries=0, timeout=work.timeout_s)
 
-        async def invoke(question: str, *, attempt: int, timeout: float | None, state: Any) -> Any:  # noqa: ASYNC109  # its protocol
+        async def invoke(question: str, *, attempt: int, timeout: float | None, state: Any) -> Any:  # its protocol
             return lib.CallOutcome(_text(await client.chat.completions.create(**_body(question))))
 
         identity = lib.ArtifactIdentity(provider="bench", model="m")
@@ -173,8 +173,7 @@ def dbos(work: Work) -> None:
 
     @DBOS.workflow()
     def one(question: str) -> str:
-        text = ask(question)
-        return text
+        return str(ask(question))
 
     DBOS.launch()
     limiter: Any = {"limit": work.rpm, "period": 60.0} if work.rpm else None
@@ -257,9 +256,7 @@ def curator(work: Work) -> None:
         "request_timeout": int(work.timeout_s),
         "require_all_responses": False,
     }
-    llm = lib.LLM(
-        model_name="m", backend="openai", backend_params=params, generation_params={"max_tokens": OUTPUT}
-    )
+    llm = lib.LLM(model_name="m", backend="openai", backend_params=params, generation_params={"max_tokens": OUTPUT})
     rows = llm(work.prompts)
     texts = [str(row["response"]) for row in getattr(rows, "dataset", rows)]
     # Its rows do not name their prompt; what is no answer of the model has no number, and stands for a wrong one.

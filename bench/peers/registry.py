@@ -64,7 +64,9 @@ def missing(name: str) -> str | None:
         found = False
     if found:
         return None
-    own = f" (it pins old versions of the SDKs: give it a venv of its own, named by {peer.python})" if peer.python else ""
+    own = (
+        f" (it pins old versions of the SDKs: give it a venv of its own, named by {peer.python})" if peer.python else ""
+    )
     return f"{peer.package} is not installed{own}"
 
 
