@@ -41,8 +41,14 @@ def describe(
         },
         "versions": {"mrengine": __version__, **{package: _version(package) for package in packages}},
         "settings": settings,
-        "rows": list(rows),
+        "rows": [_with_samples(row) for row in rows],
     }
+
+
+def _with_samples(row: Mapping[str, Any]) -> dict[str, Any]:
+    """A row that was measured once, and has no samples of its own, is its one sample."""
+    reasons = {"missing_tool", "raised"} & set(row) or isinstance(row.get("missing"), str)
+    return dict(row) if "samples" in row or reasons else {**row, "samples": [dict(row)]}
 
 
 def save(name: str, rows: Sequence[Mapping[str, Any]], *, packages: Sequence[str] = (), **settings: Any) -> Path:

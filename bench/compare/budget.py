@@ -229,8 +229,10 @@ def main() -> None:
         cpu, wall = (statistics.median(result[key] for result in results) for key in ("cpu_us", "wall_s"))
         rows.append(
             {"calls": case, "cpu_us_a_call": round(cpu), "above_sleeping": round(cpu - floor), "wall_s": round(wall, 2)}
+            | {"samples": results}
         )
-    rows.append({"manager_start_ms": round(statistics.median(start_ms() for _ in range(2 * options.rounds + 1)), 1)})
+    starts = [start_ms() for _ in range(2 * options.rounds + 1)]
+    rows.append({"manager_start_ms": round(statistics.median(starts), 1), "samples": starts})
     for row in rows:
         print("  ".join(f"{name} {value}" for name, value in row.items()))
     in_flight = PROCESSES * THREADS

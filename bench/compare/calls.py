@@ -206,7 +206,12 @@ def main() -> None:
     medians = {c: {k: statistics.median(r[k] for r in rs) for k in rs[0]} for c, rs in found.items()}
     floor = medians["http.client"]["cpu_s"]
     rows = [
-        {"client": c, **{k: round(v, 3) for k, v in m.items()}, "ratio": round(m["cpu_s"] / floor, 2)}
+        {
+            "client": c,
+            **{k: round(v, 3) for k, v in m.items()},
+            "ratio": round(m["cpu_s"] / floor, 2),
+            "samples": found[c],
+        }
         for c, m in medians.items()
     ]
     print(f"{'client':20} {'span s':>7} {'wall s':>7} {'CPU s':>7} {'ms/call':>8} {'ratio':>6}")

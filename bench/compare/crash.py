@@ -17,12 +17,14 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterable
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
 from bench.machine import save
 from bench.processes import MARK, end_all, living
 
+PACKAGES = {"ProcessPoolExecutor": "concurrent", "multiprocessing.Pool": "multiprocessing"}
 TASKS, WORKERS, GUILTY = 8, 2, 3
 TASK_S = 0.05  # of the job whose workers are killed one by one
 LIMIT_S = 10.0
@@ -213,6 +215,7 @@ def respawns(kills: int) -> dict[str, Any]:
     measured = {"noticed": killer.noticed, "ready": killer.ready, "bare_fork": bare}
     return {
         "kills": len(killer.noticed),
+        "samples": measured,
         **{f"{name}_ms_p{p}": percentile(values, p) for name, values in measured.items() for p in (50, 99)},
     }
 
@@ -244,6 +247,9 @@ def main() -> None:
     rows: list[dict[str, Any]] = []
     print(f"{'pool':22} {'of 7, SIGKILL':>14} {'of 7, exit 0':>14} {'left of a dead parent':>22}")
     for pool in POOLS:
+        if find_spec(PACKAGES.get(pool, pool)) is None:
+            rows.append({"pool": pool, "missing": f"{pool} is not installed"})
+            continue
         killed, left_quietly, left = innocents(pool, "SIGKILL"), innocents(pool, "exit code 0"), orphans(pool)
         rows.append({"pool": pool, "sigkill": killed, "exit_0": left_quietly, "orphans": left})
         told = ["never returns" if r["came_back"] is None else r["came_back"] for r in (killed, left_quietly)]

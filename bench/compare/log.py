@@ -96,7 +96,7 @@ def commits(group: int, count: int, turns: int, folder: Path) -> Iterator[dict[s
         rate = statistics.median(found)
         ratio = round(rate / statistics.median(rates["bare"]), 2)
         speed = {"commits_per_s": round(rate), "records_per_s": round(rate * group)}
-        yield {"what": f"groups of {group}", "with": name, **speed, "ratio": ratio}
+        yield {"what": f"groups of {group}", "with": name, **speed, "ratio": ratio, "samples": found}
 
 
 def build(folder: Path, chunks: int) -> None:

@@ -223,10 +223,12 @@ def main() -> None:
                 rates[name].append(float(done.stdout))
                 print(f"{name:34} {rates[name][-1]:>9,.0f} tasks/s", flush=True)
     base = statistics.median(rates["multiprocessing/1"])
-    rows = [
+    rows: list[dict[str, Any]] = [
         {"pool": name, "tasks_per_s": round(middle := statistics.median(found)), "ratio": round(middle / base, 2)}
+        | {"samples": found}
         for name, found in rates.items()
     ]
+    rows += [{"pool": name, "missing": f"{name} is not installed"} for name in PEERS if name not in there]
     print(save("pool", rows, packages=PACKAGES, tasks=options.tasks, turns=options.turns, workers=WORKERS))
 
 

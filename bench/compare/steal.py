@@ -65,6 +65,7 @@ def main() -> None:
                 found.append(makespan(took, workers, slots, assignment) / bounds[-1])
         row = {name: round(statistics.median(found), 3) for name, found in ratios.items()}
         rows.append({"workers": workers, "slots": slots, "greedy_s": round(statistics.median(bounds), 3), **row})
+        rows[-1]["samples"] = {"greedy_s": bounds, **ratios}
         print(f"{workers:7} {slots:5} {rows[-1]['greedy_s']:9.2f} {row['steal']:6.3f} {row['modulo']:7.3f}", flush=True)
     path = save("steal", rows, chunks=CHUNKS, sigma=SIGMA, seeds=options.seeds)
     print(f"written to {path}")

@@ -100,7 +100,8 @@ def play(name: str, case: Case, calls: int = CALLS) -> dict[str, Any]:
         try:
             runs = [_first(programs[0], case, server, disk, calls)]
             before = len(server.requests())
-            if case.again:
+            again = case.again and not _complete(runs[0], calls)
+            if again:
                 if disk is not None:
                     disk.mend()
                 programs.append(Program(command, extra))
@@ -110,7 +111,7 @@ def play(name: str, case: Case, calls: int = CALLS) -> dict[str, Any]:
                 runs,
                 calls,
                 bought_twice=stats.paid_twice,
-                asked_again=asked(server.requests()[before:]) if case.again else [],
+                asked_again=asked(server.requests()[before:]) if again else [],
                 refused=stats.rate_limited,
                 early=stats.early,
             )
@@ -135,6 +136,11 @@ def _first(program: Program, case: Case, server: LLMServer, disk: Disk | None, c
     if disk is not None and "power" in case.strike:
         disk.cut_power()
     return run
+
+
+def _complete(run: Run, calls: int) -> bool:
+    """The fault did not reach it: nobody would start it again."""
+    return run.ended == "returned" and len(run.answers or {}) == calls
 
 
 def _until_bought(server: LLMServer, program: Program, answers: float) -> None:

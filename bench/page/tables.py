@@ -100,7 +100,8 @@ def _crash(results: Results) -> str:
         came = row[ending]["came_back"]
         return "never returns" if came is None else f"{came} of 7"
 
-    lines = [[row["pool"], told(row, "sigkill"), told(row, "exit_0"), row["orphans"]] for row in results.rows("crash")]
+    measured = [row for row in results.rows("crash") if "missing" not in row]
+    lines = [[row["pool"], told(row, "sigkill"), told(row, "exit_0"), row["orphans"]] for row in measured]
     return markdown(
         ["pool", "back after a SIGKILL", "back after an exit with 0", "processes left of a dead parent"], lines
     )

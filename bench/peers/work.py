@@ -63,19 +63,19 @@ def finish(answers: Mapping[int, str | None]) -> None:
 
 
 class Limiter:
-    """Requests a minute for threads of one process: starts full, refills evenly. What one writes by hand."""
+    """Requests or tokens a minute for threads of one process: starts full, refills evenly. What one writes by hand."""
 
     def __init__(self, per_minute: int | None) -> None:
         self._limit, self._level, self._at = per_minute, float(per_minute or 0), time.monotonic()
         self._mutex = threading.Lock()
 
-    def wait(self) -> None:
-        """Until a request may go."""
+    def wait(self, amount: float = 1) -> None:
+        """Until a request of this amount may go."""
         if self._limit is None:
             return
         with self._mutex:
             now = time.monotonic()
-            self._level = min(self._limit, self._level + (now - self._at) * self._limit / 60) - 1
+            self._level = min(self._limit, self._level + (now - self._at) * self._limit / 60) - amount
             self._at = now
             pause = max(0.0, -self._level * 60 / self._limit)
         time.sleep(pause)
