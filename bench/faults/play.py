@@ -19,6 +19,7 @@ from bench.peers.registry import PEERS, environment
 from bench.peers.work import answer_to
 from bench.processes import MARK, end_all, new_mark
 from mrengine.testing import LLMServer
+from mrengine.testing.server import Stats
 
 __all__ = ["CALLS", "IN_FLIGHT", "play"]
 
@@ -26,6 +27,27 @@ CALLS, IN_FLIGHT = 60, 8
 LATENCY_S = 0.1
 TIMEOUT_S = 5.0  # of a call, which every tool is told
 PATIENCE_S = 90.0
+
+
+class Provider(LLMServer):
+    """A model server that can refuse everything for a while."""
+
+    def __init__(self, **options: Any) -> None:
+        super().__init__(**options)
+        self._options = options
+        self._past: list[Stats] = []
+
+    def refuse(self, seconds: float) -> None:
+        """Its counts begin anew twice: an answer from before the storm that is bought again after it is not seen."""
+        for faults, pause in (({"429": 1.0}, seconds), ({}, 0.0)):
+            self._past.append(self.stats())
+            self.reset(**{**self._options, "faults": faults})
+            time.sleep(pause)
+
+    def refusals(self) -> dict[str, int]:
+        """Requests refused, and those repeated before the time they were told, over all its phases."""
+        phases = [*self._past, self.stats()]
+        return {"refused": sum(one.rate_limited for one in phases), "early": sum(one.early for one in phases)}
 
 
 class Program:
@@ -87,7 +109,7 @@ def play(name: str, case: Case, calls: int = CALLS) -> dict[str, Any]:
     options: dict[str, Any] = {"latency_s": LATENCY_S, "answer": answer_to, "record": 50 * calls, **case.server}
     with (
         tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as scratch,
-        LLMServer(rpm=case.rpm, **options) as server,
+        Provider(rpm=case.rpm, **options) as server,
     ):
         state = Path(scratch) / "state"
         state.mkdir()
@@ -106,25 +128,26 @@ def play(name: str, case: Case, calls: int = CALLS) -> dict[str, Any]:
                     disk.mend()
                 programs.append(Program(command, extra))
                 runs.append(programs[1].seen(programs[1].wait()))
-            stats = server.stats()
             return judge(
                 runs,
                 calls,
-                bought_twice=stats.paid_twice,
+                bought_twice=server.stats().paid_twice,
                 asked_again=asked(server.requests()[before:]) if again else [],
-                refused=stats.rate_limited,
-                early=stats.early,
+                **server.refusals(),
             )
         finally:
             for program in programs:
                 end_all(program.mark)
 
 
-def _first(program: Program, case: Case, server: LLMServer, disk: Disk | None, calls: int) -> Run:
+def _first(program: Program, case: Case, server: Provider, disk: Disk | None, calls: int) -> Run:
     """The run that is struck."""
     if not case.strike:
         return program.seen(program.wait())
     _until_bought(server, program, case.at * calls)
+    if case.strike == "storm":
+        server.refuse(case.storm_s)
+        return program.seen(program.wait())
     if disk is not None and "lie" in case.strike:
         disk.lie()
         _until_bought(server, program, (case.at + case.later) * calls)
@@ -143,7 +166,7 @@ def _complete(run: Run, calls: int) -> bool:
     return run.ended == "returned" and len(run.answers or {}) == calls
 
 
-def _until_bought(server: LLMServer, program: Program, answers: float) -> None:
+def _until_bought(server: Provider, program: Program, answers: float) -> None:
     until = time.monotonic() + PATIENCE_S
     while server.stats().ok < answers and not program.over and time.monotonic() < until:
         time.sleep(0.01)
