@@ -26,7 +26,7 @@ __all__ = ["CALLS", "IN_FLIGHT", "play"]
 CALLS, IN_FLIGHT = 60, 8
 LATENCY_S = 0.1
 TIMEOUT_S = 5.0  # of a call, which every tool is told
-PATIENCE_S = 90.0
+PATIENCE_S = 120.0
 
 
 class Provider(LLMServer):

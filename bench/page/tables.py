@@ -137,7 +137,7 @@ def _killed(row: Row) -> str:
 
 
 def _served(row: Row) -> str:
-    return f"{row['missing']} / {row['wrong']} / {row['early']}"
+    return f"{row['missing']} / {row['wrong']} / {row['early']} ({sum(row['samples'][-1]['wall_s']):.0f} s)"
 
 
 def _limited(results: Results) -> str:

@@ -15,6 +15,7 @@ from bench.peers.work import OUTPUT, Limiter, Work, announce, finish, number_of
 __all__ = ["PROGRAMS"]
 
 RETRIES = 6
+PATIENT_S = 75.0  # of a chunk of ours: its call has half of it, and at least 30 s, so that there can be a second
 
 
 def mrengine(work: Work) -> None:
@@ -34,7 +35,7 @@ def mrengine(work: Work) -> None:
         target_tokens=None,
         state_dir=work.state,
         on_busy="wait",
-        chunk_timeout_s=work.timeout_s,
+        chunk_timeout_s=max(work.timeout_s, PATIENT_S),
         **settings,
     ) as runner:
         runner.on("chunk:processed", lambda event: announce(event.chunk_id))
