@@ -6,6 +6,7 @@ import argparse
 import subprocess
 import sys
 from collections.abc import Sequence
+from pathlib import Path
 
 from bench import components, load, pipeline, tables
 from bench.faults import command as faults
@@ -24,6 +25,20 @@ COMPARE: dict[str, tuple[tuple[str, ...], ...]] = {
 }
 
 
+def programs() -> set[str]:
+    """The modules of ``bench`` and ``bench.compare`` that can be run."""
+    here = Path(__file__).parent
+    paths = [*here.glob("*.py"), *here.glob("compare/*.py")]
+    found = {path for path in paths if 'if __name__ == "__main__"' in path.read_text()} - {Path(__file__)}
+    return {".".join(path.relative_to(here.parent).with_suffix("").parts) for path in found}
+
+
+def words() -> dict[str, tuple[tuple[str, ...], ...]]:
+    """What ``compare`` takes: those above, and a program that none of them runs under its own name."""
+    rest = programs() - {module for commands in COMPARE.values() for module, *_ in commands}
+    return COMPARE | {module.rpartition(".")[2]: ((module,),) for module in sorted(rest)}
+
+
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m bench", description=__doc__)
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
@@ -38,13 +53,14 @@ def _parser() -> argparse.ArgumentParser:
         module.add_options(commands.add_parser(name, help=about, description=module.__doc__))
     compare = commands.add_parser("compare", help="this engine and its peers in the same run")
     compare.add_argument(
-        "what", nargs="*", choices=[*COMPARE, []], metavar="WHAT", help=f"{', '.join(COMPARE)}; or all"
+        "what", nargs="*", choices=[*words(), []], metavar="WHAT", help=f"{', '.join(words())}; or all"
     )
     return parser
 
 
 def _compare(wanted: Sequence[str]) -> int:
-    commands = [command for what in wanted or COMPARE for command in COMPARE[what]]
+    known = words()
+    commands = [command for what in wanted or known for command in known[what]]
     return sum(subprocess.run([sys.executable, "-m", *command], check=False).returncode != 0 for command in commands)
 
 

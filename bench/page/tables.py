@@ -95,6 +95,23 @@ def _chunk_quality(results: Results) -> str:
     )
 
 
+def _cuts(results: Results) -> str:
+    """Over all texts of known units, by tool and limit."""
+    lines = []
+    for target in sorted({row["target"] for row in results.rows("chunking_cuts")}):
+        for tool in dict.fromkeys(row["tool"] for row in results.rows("chunking_cuts")):
+            rows = [row for row in results.rows("chunking_cuts", target=target, tool=tool) if row.get("cuts")]
+            if rows:
+                cuts = sum(row["cuts"] for row in rows)
+                shares = [sum(row["cuts"] * row[name] for row in rows) / cuts for name in ("wrong %", "of a quarter %")]
+                fill = sum(row["fill"] for row in rows) / len(rows)
+                lines.append(
+                    [f"{tool}, {target}", len(rows), cuts, *(f"{share:.1f}" for share in shares), f"{fill:.2f}"]
+                )
+    wrong = ("cuts inside a unit that fits, %", "inside one of a quarter of the limit, %")
+    return markdown(["tool, tokens a chunk", "kinds of text", "cuts", *wrong, "fill"], lines)
+
+
 def _crash(results: Results) -> str:
     def told(row: Row, ending: str) -> str:
         came = row[ending]["came_back"]
@@ -170,6 +187,7 @@ TABLES: dict[str, Callable[[Results], str]] = {
     "versions": _versions,
     "chunking": _chunking,
     "chunk quality": _chunk_quality,
+    "cuts": _cuts,
     "crash": _crash,
     "fault list": _abouts,
     "kills": _faults(KILLS, _killed),
