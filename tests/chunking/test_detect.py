@@ -57,6 +57,11 @@ def test_the_kind_is_found_from_the_text(kind: str, text: str) -> None:
 
 _MORE = {
     "markdown": [
+        "Copyright 2020, [Some Company](https://www.example.org/).\nAll rights reserved.\n\nUse it as you wish.\n",
+        "Logic that is specific for `client.complete`.\n\nIncludes:\n\n- A bridge from requests to answers\n",
+        "Palettes\n\n+------+-------+\n| Name | Value |\n+======+=======+\n| HOT  | 1     |\n+------+-------+\n",
+        "<!---\nThanks for your contribution!\n\nPlease read the guide first.\n-->\n\nWhat does it change?\n",
+        "<!-- made by a tool -->\n|Operator|Note|\n|--------|----|\n" + "|ai.onnx:Abs||\n" * 60,
         "---\nname: Request for help\nabout: Guidance\n---\n\nPlease ask our forum first, and be kind to each other.\n",
         "## Library v2\n\n### Notice\n<pre>\n" + "Words of a licence\nwhich nobody reads.\n" * 90,
         ".. include:: ../../README.rst\n",
