@@ -51,7 +51,7 @@ class Meter:
 
     def begin(self, total: int, resumed: int) -> None:
         """Start a round."""
-        self.total = total
+        self.total, self.so_far = total, False
         self.done = resumed
         self.failed = 0
         self._started = self._clock()
@@ -78,11 +78,15 @@ class Meter:
         since, done = self._samples[0]
         return (self.done - done) / max(self._clock() - since, 1e-9)
 
+    def grow(self, total: int, *, so_far: bool) -> None:
+        """The total is known better; ``so_far``: and not to its end."""
+        self.total, self.so_far = total, so_far
+
     @property
     def eta_s(self) -> float | None:
-        """Seconds left at the current pace; None before there is one."""
+        """Seconds left at the current pace; None before there is one, and while the total is not known."""
         pace = self.per_second
-        return (self.total - self.done) / pace if pace > 0 else None
+        return (self.total - self.done) / pace if pace > 0 and not self.so_far else None
 
 
 class Progress(Protocol):
@@ -169,9 +173,11 @@ class Bar:
         if isinstance(event, (ChunkProcessed, ChunkFailed)):
             failed = self.meter.failed + isinstance(event, ChunkFailed)
             self.meter.count(done=event.done, failed=failed)
+            self.meter.grow(event.total, so_far=event.total_so_far)
             self.tick()
         elif isinstance(event, JobStart):
             self.meter.begin(event.total, event.resumed)
+            self.meter.grow(event.total, so_far=event.total_so_far)
             self.state("")
         elif isinstance(event, BudgetWait):
             self._wait("waiting for the rate limit", event.wait_ms / 1000)
@@ -255,7 +261,7 @@ def describe(meter: Meter, state: str = "", *, width: int = 10_000) -> str:
 
     If it exceeds ``width``, the pace is dropped first, then the state; the time left is always shown.
     """
-    count = f"{meter.done}/{meter.total} chunks" if meter.total else ""
+    count = f"{meter.done}/{meter.total}{'…' * meter.so_far} chunks" if meter.total else ""
     failed = f"{meter.failed} failed" if meter.failed else ""
     pace = ""
     if meter.per_second > 0:

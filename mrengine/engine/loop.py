@@ -73,7 +73,7 @@ class Engine:
             settings, self._queues, self._balance, self._verdicts, self._docket,
             fail=self._fail, stop=self.stop, running=self._watch.running, clock=clock,
         )  # fmt: skip
-        self._left = len(self._queues)
+        self._left, self._open = len(self._queues), settings.open
         self._draining: str | None = None
         self._failed, self._drain_until = 0, 0.0
         self._next_tick = clock() + TICK_S
@@ -154,6 +154,16 @@ class Engine:
             self._drain_until = self._clock() + self._settings.drain_s
             self._backend.drain()
             self._notes.tell("job:draining", {"in_flight": self.in_flight})
+
+    def extend(self, keys: Iterable[int]) -> None:
+        """More tasks of a round that is open; their rows of the chunk table are durable."""
+        before = len(self._queues)
+        self._queues.extend(keys)
+        self._left += len(self._queues) - before
+
+    def close_input(self) -> None:
+        """No more come: the round ends with the tasks that it has."""
+        self._open = False
 
     @property
     def in_flight(self) -> int:
@@ -388,7 +398,7 @@ class Engine:
         if self._draining is not None:
             if self.in_flight == 0 or self._clock() >= self._drain_until:
                 self._end(self._draining)
-        elif self._left == 0:
+        elif self._left == 0 and not self._open:
             self._end("done")
 
     def _end(self, state: str) -> None:

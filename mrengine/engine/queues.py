@@ -63,8 +63,12 @@ class TaskQueues:
         self._per_chunk = per_chunk
         self._steal = steal
         self._timers: list[tuple[float, int]] = []
+        self.extend(keys)
+
+    def extend(self, keys: Iterable[int]) -> None:
+        """More of them, behind those that wait."""
         for key in keys:
-            self._queues[key // per_chunk % workers].append(key)
+            self._queues[self.home(key)].append(key)
 
     def __len__(self) -> int:
         return sum(map(len, self._queues))

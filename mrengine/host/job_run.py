@@ -122,8 +122,8 @@ class JobRun:
         self.tally.unread = tuple(ready.unread)
         if textless := [row.id for row in ready.documents if not row.n_bytes and row is not LOST]:
             self._warn(notices.empty(self.job_id, textless))
-        if ready.blank_chunks:
-            self._warn(notices.blank(self.job_id, ready.blank_chunks))
+        if ready.rows is None and (blank := ready.blank()):
+            self._warn(notices.blank(self.job_id, blank))
         config, kind = self.config, self._mapping.result_type
         self._follower = LogFollower(
             ready.view,
@@ -152,9 +152,11 @@ class JobRun:
         """Play the map round; outcomes of this run as they become durable, where they are ``wanted``."""
         if self.ready.finished:
             return
-        newest = self.ready.view.state.newest
+        newest, rows = self.ready.view.state.newest, self.ready.rows
         assert newest is not None
-        yield from self._play(RoundSpec(0, newest.chunks(), self._mapping), wanted=wanted)
+        yield from self._play(RoundSpec(0, newest.chunks(), self._mapping, rows=rows), wanted=wanted)
+        if rows is not None and (blank := self.ready.blank()):
+            self._warn(notices.blank(self.job_id, blank))
 
     def play_round(self, round_: int, inputs: Sequence[tuple[str, str]], mapping: MapFunction) -> Results:
         """Play a later round over texts, (document id, text) each, one task a text; its results, in order.

@@ -17,6 +17,7 @@ from mrengine.config import state_folder
 from mrengine.engine.protocol import LocalFunctions, RoundSettings, WorkerConfig
 from mrengine.errors import ConfigError
 from mrengine.host.job_identity import Record
+from mrengine.host.row_stream import RowStream
 from mrengine.job.budget_config import BudgetTerms
 from mrengine.job.driver import Driver, OpenRequest, RoundRequest
 from mrengine.mapfn.describe import MapFunction
@@ -54,13 +55,25 @@ class RunConfig:
 class RoundSpec:
     """A pass of the pool: its number, its tasks' chunks, and the function that runs in it.
 
-    ``records``: what the log needs first, of a later round: the chunk table of its texts.
+    ``records``: what the log needs first, of a later round: the chunk table of its texts. ``rows``: of the map round,
+    the rest of a chunk table that is cut meanwhile; ``total`` is what there was when it began.
     """
 
     number: int
     total: int
     mapping: MapFunction
     records: tuple[Record, ...] = ()
+    rows: RowStream | None = None
+
+    @property
+    def is_open(self) -> bool:
+        """Whether more tasks will come."""
+        return self.rows is not None and not self.rows.ended
+
+    @property
+    def expected(self) -> int:
+        """About how many chunks it will have."""
+        return self.total if self.rows is None else self.rows.expected
 
 
 def check_terms(settings: Settings, models: Sequence[Model]) -> None:
@@ -109,6 +122,7 @@ def round_request(parts: RunConfig, job_id: str, round_: RoundSpec, *, since: in
             max_worker_rss=settings.max_worker_rss,
             weights=[_speed(model.limits) for model in models],
             profile=settings.collector is not None,
+            open=round_.is_open,
         ),
         worker=WorkerConfig(
             job_id=job_id,
@@ -125,7 +139,7 @@ def round_request(parts: RunConfig, job_id: str, round_: RoundSpec, *, since: in
             profile=settings.collector is not None,
         ),
         budget=_terms(parts, since),
-        expected_calls=CALL_ROOM + 2 * round_.total,
+        expected_calls=CALL_ROOM + 2 * round_.expected,
         functions=LocalFunctions(
             (settings.initializer, settings.initargs),
             round_.mapping.function,

@@ -14,7 +14,9 @@ from mrengine.host.job_identity import Record, round_record
 from mrengine.host.log_follower import LogFollower, Outcome
 from mrengine.host.prepare import SUPERVISORS
 from mrengine.host.requests import RoundSpec, RunConfig, open_request, round_request
+from mrengine.host.row_stream import AHEAD
 from mrengine.job.driver import Driver, Durable, Ended, News
+from mrengine.log.format.values import Plain
 from mrengine.log.view.job_view import ResumeEngine
 from mrengine.mapfn.describe import MapFunction
 
@@ -75,7 +77,17 @@ class RoundPlayer:
         self._start(round_, round_.records, since)
         is_begun = False
         while True:
-            news = self._next(self._wait_s)
+            fed = not self._news and round_.is_open and self._feed(round_, follower)
+            news = self._next((lambda: min(0.0, self._wait_s())) if fed else self._wait_s)
+            if isinstance(news, Ended) and news.state == "died":
+                news = self._revive(follower)
+                if isinstance(news, Durable) and not is_begun:
+                    follower.view.catch_up(news.offset)  # it is not news yet
+                elif isinstance(news, Durable):  # what the dead one did not announce is
+                    yield from follower.follow(news.offset, outcomes=wanted)
+                if isinstance(news, Durable):
+                    self._start(round_, _lacking(follower.view, round_), since)
+                    continue
             if isinstance(news, Durable):
                 if not is_begun:
                     is_begun = True
@@ -83,12 +95,27 @@ class RoundPlayer:
                     begun()
                 yield from follower.follow(news.offset, outcomes=wanted)
             elif isinstance(news, Ended):
-                ended = news if news.state != "died" else self._revive(round_, follower, since, begun=is_begun)
-                if ended is not None:
-                    self.playing = False
-                    return ended
+                self.playing = False
+                return news
             elif news is not None:
                 follower.tell(news)
+
+    def _feed(self, round_: RoundSpec, follower: LogFollower) -> bool:
+        """Cut on and send the rows, where the workers have not enough ahead of them; whether that was so."""
+        rows, driver, epoch = round_.rows, self._driver, follower.view.epoch
+        assert rows is not None
+        assert driver is not None
+        assert epoch is not None
+        rows.seen(epoch.chunks())
+        if self.stop_reason is not None or rows.count - follower.tally.done // epoch.models > AHEAD:
+            return False
+        for record in rows.next():
+            driver.append(*record)
+        if rows.ended:
+            version = round_.mapping.version
+            driver.append(*round_record(0, rows.count, version, self._config.settings, closes=True))
+        driver.extend(last=rows.ended)
+        return True
 
     def _start(self, round_: RoundSpec, records: Sequence[Record], since: int) -> None:
         driver = self._driver
@@ -96,7 +123,9 @@ class RoundPlayer:
         self._news.clear()
         for record in records:
             driver.append(*record)
-        driver.append(*round_record(round_.number, round_.total, round_.mapping.version, self._config.settings))
+        total = round_.total if round_.rows is None else round_.rows.count
+        told: dict[str, Plain] = {"open": True} if round_.is_open else {}
+        driver.append(*round_record(round_.number, total, round_.mapping.version, self._config.settings, **told))
         driver.play(round_request(self._config, self._job_id, round_, since=since))
         self.playing = True
         if self.stop_reason is not None:
@@ -119,8 +148,10 @@ class RoundPlayer:
         self._tick()
         return min(WAIT_S, left_s) if left_s > 0 else WAIT_S
 
-    def _revive(self, round_: RoundSpec, follower: LogFollower, since: int, *, begun: bool) -> Ended | None:
-        """Go on by another supervisor; the end of the round where too many died in a row without progress."""
+    def _revive(self, follower: LogFollower) -> Ended | Durable:
+        """Have another supervisor, and what it says is durable; the end of the round where too many died in a row
+        without progress.
+        """
         if follower.tally.progress > self._progress:
             self._died, self._progress = 0, follower.tally.progress
         while True:
@@ -130,12 +161,7 @@ class RoundPlayer:
                 return Ended("died", {"message": f"{self._died} supervisors died in a row; the job can be resumed"})
             log.warning("the supervisor of job %s died; another one goes on", self._job_id)
             with suppress(SupervisorDied):
-                durable = self.begin().opened()
-                break
-        if not begun:  # else what the dead one did not announce is news yet, and is told of when it is followed
-            follower.view.catch_up(durable)
-        self._start(round_, _lacking(follower.view, round_), since)
-        return None
+                return Durable(self.begin().opened())
 
     # the end
 
@@ -175,4 +201,7 @@ class RoundPlayer:
 def _lacking(view: ResumeEngine, round_: RoundSpec) -> Sequence[Record]:
     """The round's records that a supervisor took with it. Where the log has the round, they stand before it."""
     known = view.epoch.rounds.get(round_.number) if view.epoch is not None else None
+    if round_.rows is not None and view.epoch is not None:
+        round_.rows.seen(view.epoch.chunks())
+        return round_.rows.unseen
     return () if known is not None and known.version == round_.mapping.version else round_.records

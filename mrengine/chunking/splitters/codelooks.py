@@ -35,8 +35,8 @@ _SURE = re.compile(
 )
 _ITEM = re.compile(r"[-*+>•]\s|[(\[]?(?:\d+|[ivxlc]+|[a-z])[.)\]]\s|\|")
 _OPERATOR = re.compile(r"[={}<>\[\]|\\$]")
-_KEYWORDS = ("import ", "from ", "return ", "def ", "class ", "public ", "private ", "static ", "const ", "#include")
-_WORDY = 4  # blanks between the words of a line of prose
+KEYWORDS = ("import ", "from ", "return ", "def ", "class ", "public ", "private ", "static ", "const ", "#include")
+WORDY = 4  # blanks between the words of a line of prose
 
 
 def looks(sample: Sample) -> float:
@@ -51,10 +51,7 @@ def looks(sample: Sample) -> float:
         if not body:
             continue
         wordy = (
-            body[0] != "#"
-            and body.count(" ") >= _WORDY
-            and not _OPERATOR.search(body)
-            and not body.startswith(_KEYWORDS)
+            body[0] != "#" and body.count(" ") >= WORDY and not _OPERATOR.search(body) and not body.startswith(KEYWORDS)
         )
         if _COMMENT.match(body):
             comments += 1
@@ -82,7 +79,7 @@ def _is_code(body: str) -> bool:
     if _ITEM.match(body):
         return False
     if last == ";":
-        return body.count(" ") < _WORDY or _OPERATOR.search(body) is not None
+        return body.count(" ") < WORDY or _OPERATOR.search(body) is not None
     return _STRONG.match(body) is not None or _CODE.match(body) is not None
 
 
