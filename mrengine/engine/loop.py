@@ -155,15 +155,10 @@ class Engine:
             self._backend.drain()
             self._notes.tell("job:draining", {"in_flight": self.in_flight})
 
-    def extend(self, keys: Iterable[int]) -> None:
-        """More tasks of a round that is open; their rows of the chunk table are durable."""
-        before = len(self._queues)
-        self._queues.extend(keys)
-        self._left += len(self._queues) - before
-
-    def close_input(self) -> None:
-        """No more come: the round ends with the tasks that it has."""
-        self._open = False
+    def extend(self, keys: Iterable[int], *, last: bool) -> None:
+        """More tasks of an open round, whose rows are durable; the ``last`` ones: it ends with those that it has."""
+        self._left += self._queues.extend(keys)
+        self._open = self._open and not last
 
     @property
     def in_flight(self) -> int:

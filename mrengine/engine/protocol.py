@@ -119,7 +119,7 @@ class RoundSettings:
     max_worker_rss: int | None = None  # bytes
     weights: Sequence[float] = ()  # of the models, for balance="budget"
     profile: bool = False  # how long commits take is told, too
-    open: bool = False  # more tasks may come, until Engine.close_input()
+    open: bool = False  # more tasks may come, by Engine.extend()
 
 
 @dataclass(frozen=True, slots=True)

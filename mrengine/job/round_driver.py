@@ -107,9 +107,7 @@ class RoundDriver:
         with self._lock:
             self.engine.commit()
             self._announcer.durable(job.log.commit())
-            self.engine.extend(job.added(settings))
-            if last:
-                self.engine.close_input()
+            self.engine.extend(job.added(settings), last=last)
 
     def wait_s(self, most_s: float) -> float:
         """How long the next poll of the backend may wait: at most ``most_s``."""
