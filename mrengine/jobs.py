@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import secrets
+import shutil
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
@@ -20,7 +21,7 @@ from mrengine.log.view.job_view import ResumeEngine
 from mrengine.log.view.results import Results
 from mrengine.outputs.run_result import Outcomes, with_unread
 from mrengine.private import open_file
-from mrengine.records import ChunkFailure, JobStatus, Usage
+from mrengine.records import ChunkFailure, JobDiff, JobStatus, Usage
 
 __all__ = ["Job", "list_jobs"]
 
@@ -92,6 +93,15 @@ class Job:
         with self._open() as stored:
             return stored.results(result_type=result_type)
 
+    def diff(self, document: Any) -> JobDiff:
+        """What a run with ``on_mismatch="recompute"`` would ask again for these documents, and what that would cost;
+        the function and the models are the job's own. Nothing is called. SourceError, LogError, JobNotFound.
+        """
+        from mrengine.host.diff import diff
+
+        self._open().close()
+        return diff(self.folder, self.job_id, document)
+
     def failures(self) -> Sequence[ChunkFailure]:
         """The failures so far, lazily; those of sources that could not be read come last."""
         with self._open() as stored:
@@ -127,11 +137,12 @@ class Job:
             raise _unwritable(self.folder, error) from error
 
     def purge(self) -> None:
-        """Remove the job with all it has kept. JobBusy: a process runs it."""
+        """Remove the job with all it has kept, also for ``mrengine mcp``. JobBusy: a process runs it."""
         if self.folder.is_symlink() or not self.folder.is_dir():
             raise JobNotFound(f"there is no job {self.job_id!r} in {self.folder.parent}", job_id=self.job_id)
         try:
             remove(self.folder)
+            shutil.rmtree(self.folder.parent.parent / "mcp" / self.job_id, ignore_errors=True)
         except OSError as error:
             raise _unwritable(self.folder, error) from error
         except LogError:

@@ -5,11 +5,14 @@ Public as names of ``mrengine`` and ``mrengine.records``.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-__all__ = ["Budget", "ModelSpec", "Price", "Priority", "RateLimit", "Usage"]
+from mrengine.errors import ConfigError
+
+__all__ = ["Budget", "ModelSpec", "Price", "Priority", "RateLimit", "Usage", "check_budget", "check_number"]
 
 Priority = Literal["P0_critical", "P1_user", "P2_batch"]
 
@@ -151,3 +154,24 @@ class ModelSpec:
     fallbacks: Sequence[str | ModelSpec] = ()
     reasoning: Literal["drop", "keep"] = "drop"
     fallbacks_on: Sequence[str] = ("unavailable", "overflow")
+
+
+def check_budget(budget: Any) -> None:
+    """ConfigError: no Budget, or one that limits nothing."""
+    if not isinstance(budget, Budget):
+        raise ConfigError(f"budget={budget!r}: write Budget(max_tokens=…, max_cost_usd=…)", setting="budget")
+    check_number("Budget.max_tokens", budget.max_tokens, least=1, setting="budget")
+    check_number("Budget.max_cost_usd", budget.max_cost_usd, least=0, setting="budget")
+    if budget.max_tokens is None and budget.max_cost_usd is None:
+        raise ConfigError("budget=Budget() limits nothing: give it max_tokens= or max_cost_usd=", setting="budget")
+    if budget.per not in ("job", "run"):
+        raise ConfigError(f"Budget.per={budget.per!r}: it is one of 'job', 'run'", setting="budget")
+
+
+def check_number(name: str, value: Any, *, least: float = -math.inf, setting: str = "") -> Any:
+    """The value, None or a number that is finite and at least so much. ConfigError: it is something else."""
+    number = isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)
+    if value is not None and not (number and value >= least):
+        bound = f", at least {least:g}" if least > -math.inf else ""
+        raise ConfigError(f"{name}={value!r}: it is a number{bound}", setting=setting or name)
+    return value

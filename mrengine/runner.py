@@ -11,16 +11,20 @@ from dataclasses import replace
 from functools import cached_property
 from itertools import chain
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from mrengine import events
 from mrengine.config import check_job_id, check_platform, jobs_folder, new_job_id
 from mrengine.errors import ConfigError, JobNotFound
+from mrengine.host.asked import Asked as _Asked
+from mrengine.host.asked import Stored as _Stored
 from mrengine.host.callables import check_map, check_reduce
 from mrengine.host.documents import names_a_file, spool_unnamed, without_tables
 from mrengine.host.estimate import estimate
 from mrengine.host.job_identity import auto_job_id
 from mrengine.host.job_run import JobRun
+from mrengine.host.log_follower import OnText
+from mrengine.host.pilot import check_size, pilot
 from mrengine.host.pool import Pool
 from mrengine.host.reduce import reduce_run
 from mrengine.host.requests import RunConfig, check_terms
@@ -36,7 +40,7 @@ from mrengine.outputs.run_result import RunResult
 from mrengine.progress import open_progress
 from mrengine.providers.models.balancer import ModelLoadBalancer
 from mrengine.providers.models.model import Model, resolve_models
-from mrengine.records import ChunkFailure, ChunkResult, Estimate, JobStatus
+from mrengine.records import ChunkFailure, ChunkResult, Estimate, JobStatus, Pilot
 from mrengine.reducers.tree import TreeReduce
 from mrengine.settings import Keep, OnBusy, RunnerSettings, Settings, check_number, signature
 
@@ -95,8 +99,6 @@ class MapReduceRunner:
         """Stop calling it."""
         self._dispatcher.off(name, callback)
 
-    # running
-
     def run(
         self,
         document: Any,
@@ -108,6 +110,7 @@ class MapReduceRunner:
         timeout_s: float | None = None,
         result_type: Any = None,
         on_busy: OnBusy | None = None,
+        on_text: OnText | None = None,
     ) -> RunResult:
         """Run ``map_fn(chunk, context)`` over all chunks and ``reduce_fn(results)`` over the results.
 
@@ -116,11 +119,12 @@ class MapReduceRunner:
         the result is the results. ``result_type``: a dataclass, pydantic model or other type that each result is made
         into, also where it comes from an earlier run; None: ``map_prompt``'s own response model, else plain values.
         ``on_busy="wait"``: where another process or thread runs the job, wait for its end, at most ``timeout_s``.
+        ``on_text(at, piece)``: of the run's one last answer to a prompt, as the model writes it; a retry begins at 0.
         Raises JobError (``.results`` has what was finished), ConfigError, SourceError, ChunkingError, LogError, and
         whatever ``reduce_fn`` raises.
         """
-        asked = _Asked(document, map_fn, reduce_fn, job_id, timeout_s, result_type, on_busy)
-        return self._run_and_reduce(asked, per_document=per_document)
+        terms = _Asked(document, map_fn, reduce_fn, job_id, timeout_s, result_type, on_busy, on_text)
+        return self._run_and_reduce(terms, per_document=per_document)
 
     def stream(
         self,
@@ -283,6 +287,18 @@ class MapReduceRunner:
         document = without_tables(document)
         return estimate(document, map_fn, self._settings, models, calls_per_chunk=calls_per_chunk, sample=sample)
 
+    def pilot(
+        self, document: Any, map_fn: MapFn, n: int = 20, *, job_id: str | None = None, timeout_s: float | None = None
+    ) -> Pilot:
+        """Run ``n`` chunks spread over the input, and say what the whole job will cost and how long it will take. The
+        calls are real, and their results are kept: ``run()`` with the pilot's ``job_id`` goes on with them. Raises what
+        ``run()`` raises.
+        """
+        check_size(n)
+        asked = _Asked(document, map_fn, None, job_id, timeout_s, None, None)
+        with _Running(self, asked) as running, running.signals.open():
+            return pilot(running.prepare(whole=True), n)
+
     # a warm pool
 
     def initialize(self) -> None:
@@ -300,24 +316,6 @@ class MapReduceRunner:
     def close(self) -> None:
         """End the pool; nothing is left running."""
         self._pool.close()
-
-
-class _Stored(NamedTuple):
-    """Stands for the documents in a job's spool; with the view of its log, where that was read already."""
-
-    view: ResumeEngine | None
-
-
-class _Asked(NamedTuple):
-    """What one run was asked for."""
-
-    document: Any
-    map_fn: MapFn
-    reduce_fn: ReduceFn | None
-    job_id: str | None
-    timeout_s: float | None
-    result_type: Any
-    on_busy: OnBusy | None
 
 
 _PARAMETERS = inspect.signature(MapReduceRunner.__init__).parameters
@@ -339,8 +337,8 @@ class _Running:
         self.signals.take()
         return self
 
-    def prepare(self) -> JobRun:
-        """The run, with its log and its chunks."""
+    def prepare(self, *, whole: bool = False) -> JobRun:
+        """The run, with its log and its chunks: its first ones, unless the ``whole`` table is wanted."""
         runner, asked = self._runner, self._asked
         timeout_s = check_number("timeout_s", asked.timeout_s)  # of a deadline that is over: below 0
         until = None if timeout_s is None else time.monotonic() + timeout_s
@@ -352,7 +350,8 @@ class _Running:
         runner._turns.take(self, wait=settings.on_busy == "wait", until=until)
         run, document = runner._prepared(asked, settings, until)
         self._run = runner._run = run
-        run.remind = self.signals.remind
+        run.needs_whole = run.needs_whole or whole
+        run.remind, run.on_text = self.signals.remind, asked.on_text
         if isinstance(document, _Stored):
             run.prepare_stored(document.view)
         else:

@@ -15,6 +15,7 @@ from dataclasses import MISSING, Field, dataclass, field, fields, replace
 from typing import Any, Literal, TypedDict, get_args
 
 from mrengine.errors import ChunkingError, ConfigError
+from mrengine.model_settings import check_budget, check_number
 from mrengine.profiling import PerformanceCollector
 from mrengine.records import Budget, ModelSpec, Price, RateLimit
 
@@ -26,7 +27,7 @@ Models = str | ModelSpec | Sequence[str | ModelSpec] | None
 Priority = Literal["P0_critical", "P1_user", "P2_batch", "P0", "P1", "P2"]
 Balance = Literal["round_robin", "least_used", "budget", "all"]
 Assignment = Literal["modulo", "steal"]
-Strategy = Literal["parallel", "sequential"]
+Strategy = Literal["parallel", "streaming", "sequential"]
 OnBusy = Literal["error", "wait"]
 OnMismatch = Literal["error", "extend", "recompute", "restart"]
 OnSourceError = Literal["fail", "skip"]
@@ -39,7 +40,7 @@ def _whole(text: str) -> int:
 
 
 def _target(text: str) -> int | str | None:
-    return None if text == "none" else text if text == "auto" else int(text)
+    return None if text == "none" else text if text in ("auto", "fit") else int(text)
 
 
 def _names(text: str) -> str | list[str]:
@@ -99,13 +100,16 @@ class Settings:
     )
     strategy: Strategy = _setting(
         "parallel",
-        "`sequential` runs everything in this process, one task at a time, for pdb and profilers.",
+        "`sequential` runs everything in this process, one task at a time, for pdb and profilers. `streaming` is "
+        "`parallel`; a summary hands over each part as it is done. Results and log are the same.",
+        env=str,
         choices=get_args(Strategy),
     )
-    target_tokens: int | Literal["auto"] | None = _setting(
+    target_tokens: int | Literal["auto", "fit"] | None = _setting(
         "auto",
         "Tokens of a chunk, its overlap included. `auto`: what the smallest model holds beside its answer, at most "
-        "6000. None: one chunk a document.",
+        "6000. `fit`: a document that one call can hold is one chunk, a longer one is cut into about 72 of 800 to "
+        "6000 tokens (what `summarize` uses). None: one chunk a document.",
         env=_target,
         least=1,
     )
@@ -130,6 +134,16 @@ class Settings:
     budget: Budget | None = _setting(
         None,
         "What may be spent at most. An upper bound is reserved before each call; the job stops rather than exceed it.",
+    )
+    answers: str | os.PathLike[str] = _setting(
+        "job",
+        "Where calls look for answers to identical calls before they are made: `job`, in the job's own log; `shared`, "
+        "also in a file of the state folder, where all jobs with this setting leave theirs; a Path: such a file.",
+        env=str,
+    )
+    single_flight: bool = _setting(
+        False,
+        "Whether identical calls of a job, whichever chunks make them, are made once; else each chunk has its own.",
     )
     max_attempts: int = _setting(
         3, "Attempts of a chunk whose worker crashes or hangs, or whose function raises `Retry`.", least=1
@@ -246,7 +260,7 @@ class Settings:
             told = f"strategy='sequential' and backend={self.backend!r} are two backends: leave one of them out"
             raise ConfigError(told, setting="backend")
         if self.budget is not None:
-            _check_budget(self.budget)
+            check_budget(self.budget)
         for name, (what, sound) in _KINDS.items():
             value = getattr(self, name)
             if value is not None and not sound(value):
@@ -297,6 +311,13 @@ _KINDS: Mapping[str, tuple[str, Callable[[Any], bool]]] = {
         lambda value: isinstance(value, Sequence) and not isinstance(value, str) and all(map(_is_str, value)),
     ),
     "state_dir": ("a str or a Path", lambda value: isinstance(value, (str, os.PathLike)) and value != ""),
+    "answers": (
+        '"job", "shared" or a Path',
+        lambda value: (
+            value in ("job", "shared") or isinstance(value, os.PathLike) or (_is_str(value) and os.sep in value)
+        ),
+    ),
+    "single_flight": ("True or False", lambda value: isinstance(value, bool)),
     "collector": ("a PerformanceCollector", lambda value: isinstance(value, PerformanceCollector)),
     "strict": ("True or False", lambda value: isinstance(value, bool)),
     "progress": ("True, False or None", lambda value: isinstance(value, bool)),
@@ -307,32 +328,12 @@ def _is_str(value: Any) -> bool:
     return isinstance(value, str)
 
 
-def _check_budget(budget: Any) -> None:
-    if not isinstance(budget, Budget):
-        raise ConfigError(f"budget={budget!r}: write Budget(max_tokens=…, max_cost_usd=…)", setting="budget")
-    check_number("Budget.max_tokens", budget.max_tokens, least=1, setting="budget")
-    check_number("Budget.max_cost_usd", budget.max_cost_usd, least=0, setting="budget")
-    if budget.max_tokens is None and budget.max_cost_usd is None:
-        raise ConfigError("budget=Budget() limits nothing: give it max_tokens= or max_cost_usd=", setting="budget")
-    if budget.per not in ("job", "run"):
-        raise ConfigError(f"Budget.per={budget.per!r}: it is one of 'job', 'run'", setting="budget")
-
-
-def check_number(name: str, value: Any, *, least: float = -math.inf, setting: str = "") -> Any:
-    """The value, None or a number that is finite and at least so much. ConfigError: it is something else."""
-    number = isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)
-    if value is not None and not (number and value >= least):
-        bound = f", at least {least:g}" if least > -math.inf else ""
-        raise ConfigError(f"{name}={value!r}: it is a number{bound}", setting=setting or name)
-    return value
-
-
 def _check(name: str, value: Any, facts: Mapping[str, Any]) -> None:
     choices, least = facts["choices"], facts["least"]
     if choices and value not in choices:
         listed = ", ".join(repr(choice) for choice in choices)
         raise ConfigError(f"{name}={value!r}: it is one of {listed}", setting=name)
-    if least is None or value is None or (name == "target_tokens" and value == "auto"):
+    if least is None or value is None or (name == "target_tokens" and value in ("auto", "fit")):
         return
     kinds = (int,) if facts["whole"] else (int, float)
     bounds = f"at least {least:g}" + (f" and at most {facts['most']:g}" if facts["most"] < math.inf else "")
@@ -365,13 +366,15 @@ class RunnerSettings(TypedDict, total=False):
     balance: Balance | None
     assignment: Assignment
     strategy: Strategy
-    target_tokens: int | Literal["auto"] | None
+    target_tokens: int | Literal["auto", "fit"] | None
     overlap_tokens: int | None
     encoding: str
     splitter: str | Callable[[str], Any]
     limits: Mapping[str, RateLimit] | None
     prices: str | os.PathLike[str] | Mapping[str, Price] | None
     budget: Budget | None
+    answers: str | os.PathLike[str]
+    single_flight: bool
     max_attempts: int
     max_failed: int | None
     chunk_timeout_s: float

@@ -7,6 +7,7 @@ import math
 import re
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from pathlib import Path
 from typing import Any, TypeVar
 
 import click
@@ -85,6 +86,13 @@ _RUNNING = [
         metavar="FILE",
         help="A JSON file with prices, before those that are known. See 'mrengine models'.",
     ),
+    click.option(
+        "--answers",
+        default=None,
+        metavar="job|shared|FILE",
+        help="Where answers to identical calls are looked for: in the job, or in a file that jobs share.",
+    ),
+    click.option("--single-flight", is_flag=True, help="Make identical calls of the job once."),
     click.option("--max-failed", type=click.IntRange(0), default=0, show_default=True, help="Failed chunks to accept."),
     click.option(
         "--timeout",
@@ -126,6 +134,10 @@ def runner_settings(given: dict[str, Any]) -> dict[str, Any]:
             settings[name] = given[name]
     if given["wait"]:
         settings["on_busy"] = "wait"
+    if given["answers"]:
+        settings["answers"] = given["answers"] if given["answers"] in ("job", "shared") else Path(given["answers"])
+    if given["single_flight"]:
+        settings["single_flight"] = True
     if given["price_file"]:
         settings["prices"] = given["price_file"]
     if given.get("target_tokens") is not None:
@@ -198,8 +210,8 @@ def announce(runner: mrengine.MapReduceRunner, *, quiet: bool, chosen: bool = Fa
 
 
 def _target(text: str) -> int | str | None:
-    if text in ("auto", "none"):
-        return "auto" if text == "auto" else None
+    if text in ("auto", "fit", "none"):
+        return None if text == "none" else text
     if re.fullmatch(r"[1-9][0-9]{0,11}", text) is None:
         raise click.BadParameter(f"{text!r} is no number of tokens, nor 'auto' or 'none'", param_hint="--target-tokens")
     return int(text)

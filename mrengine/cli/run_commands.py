@@ -14,7 +14,7 @@ from mrengine.cli.functions import imported, map_function, map_option, reduce_fu
 from mrengine.cli.job_ids import find_job, job_argument
 from mrengine.cli.notes import log_to_stderr, say
 from mrengine.cli.options import announce, default_models, job_options, priced, resume_options, runner_settings
-from mrengine.cli.outcomes import print_done, print_estimate, print_run, print_written
+from mrengine.cli.outcomes import print_done, print_estimate, print_pilot, print_run, print_written
 from mrengine.cli.output import echo, print_json
 from mrengine.cli.sources import open_sources
 from mrengine.errors import JobError
@@ -76,6 +76,13 @@ Examples:
     metavar="N",
     help="With --dry-run: run --map over N chunks, answered by a fake model, and count its calls.",
 )
+@click.option(
+    "--pilot",
+    type=click.IntRange(1),
+    default=None,
+    metavar="N",
+    help="Run N chunks spread over the input, keep them, and say what the whole will cost and take.",
+)
 @job_options
 def run(sources: tuple[str, ...], each_line: bool, reduce_name: str | None, **given: Any) -> int:
     """Run a prompt or a function over the chunks of documents. SOURCE is a path, a folder, a URL or - for stdin.
@@ -108,6 +115,9 @@ def run(sources: tuple[str, ...], each_line: bool, reduce_name: str | None, **gi
         how = {name: given[name] for name in ("calls_per_chunk", "sample")}
         return print_estimate(runner, documents, map_fn, as_json=given["as_json"], **how)
     announce(runner, quiet=given["quiet"], chosen=chosen)
+    if given["pilot"]:
+        found = runner.pilot(documents, map_fn, given["pilot"], timeout_s=given["timeout"])
+        return print_pilot(found, as_json=given["as_json"])
     try:
         done = runner.run(documents, map_fn, reduce_fn, timeout_s=given["timeout"])
     except JobError as error:
@@ -169,14 +179,19 @@ def _printing(given: dict[str, Any]) -> dict[str, Any]:
 @click.option("--target-tokens", type=click.IntRange(1), default=6000, show_default=True)
 @click.option("--overlap-tokens", type=click.IntRange(0), default=0, show_default=True)
 @click.option("--encoding", default="o200k_base", show_default=True)
-@click.option("--splitter", default="auto", show_default=True, help="auto, prose, markdown, code, json or dicom.")
+@click.option("--splitter", default="auto", show_default=True, help="auto, or a kind of text (see the reference).")
 @click.option("--json", "as_json", is_flag=True, help="The text of each chunk, too.")
 def chunk(source: str, target_tokens: int, overlap_tokens: int, encoding: str, splitter: str, as_json: bool) -> None:
     """Cut a document and print its chunks: id, kind, start, end, overlap (characters), tokens."""
     document = open_sources((source,))[0]
     pieces = mrengine.read_source(document.source, name=document.id)
     for piece in mrengine.safe_chunk(
-        pieces, target_tokens=target_tokens, overlap_tokens=overlap_tokens, encoding=encoding, splitter=splitter
+        pieces,
+        target_tokens=target_tokens,
+        overlap_tokens=overlap_tokens,
+        encoding=encoding,
+        splitter=splitter,
+        document_id=document.id,
     ):
         if as_json:
             print_json({**dataclasses.asdict(piece), "document_id": document.id})

@@ -66,7 +66,6 @@ class Engine:
         ]
         self._watch = WorkerMonitor(backend, settings, self._key)
         self._docket = AttemptCounter(settings.max_attempts)
-        self._commit_first = False
         self._balance = ModelChoice(settings.models, settings.balance, settings.weights, begun)
         self._toll = RestartLimiter(allowed_deaths(backend.workers, backend.slots, settings.max_attempts))
         self._models = ModelNews(
@@ -75,7 +74,7 @@ class Engine:
         )  # fmt: skip
         self._left, self._open = len(self._queues), settings.open
         self._draining: str | None = None
-        self._failed, self._drain_until = 0, 0.0
+        self._failed, self._drain_until, self._commit_first = 0, 0.0, False
         self._next_tick = clock() + TICK_S
         self.state: str | None = None
         self.facts: dict[str, Any] = {}
@@ -192,8 +191,7 @@ class Engine:
             model = key % self._per_chunk if self._settings.all_models else self._balance.choose(key)
             worker.flight[key] = model
             self._balance.given(model)
-            chunk = key // self._per_chunk
-            batch.append(m.Start(chunk, model, self._docket.attempt(key)))
+            batch.append(m.Start(key // self._per_chunk, model, self._docket.attempt(key)))
         self._backend.send(index, batch)
 
     def _key(self, chunk: int, model: int) -> int:
@@ -236,8 +234,7 @@ class Engine:
         self._log.append(codec.FAILURE, payload)
         self._close(key)
         self._failed += 1
-        limit = self._settings.max_failed
-        if limit is not None and self._failed > limit:
+        if (limit := self._settings.max_failed) is not None and self._failed > limit:
             self.stop("failed", message=f"{self._failed} chunks failed, max_failed is {limit}")
 
     def _on_call(self, _index: int, _chunk: int, _model: int, payload: bytes) -> None:
@@ -333,8 +330,7 @@ class Engine:
         for key in after.charged:
             self._charge(index, key, models[key], after.kind, after.why)
         worker.in_cell = False
-        deaths = 0 if after.blameless else self._toll.died(self._clock())
-        if deaths:
+        if not after.blameless and (deaths := self._toll.died(self._clock())):
             message = f"{deaths} workers died within 60 s and no task was finished; the last one: {after.cause}"
             self.stop("broken", message=message, cause=after.cause)
 

@@ -118,6 +118,7 @@ class RoundSettings:
     backoff_s: float = 1.0
     max_worker_rss: int | None = None  # bytes
     weights: Sequence[float] = ()  # of the models, for balance="budget"
+    only: Sequence[int] | None = None  # of the round's chunks; None: all
     profile: bool = False  # how long commits take is told, too
     open: bool = False  # more tasks may come, by Engine.extend()
 
@@ -136,6 +137,8 @@ class WorkerConfig:
     chunk_timeout_s: float
     backoff_s: float
     log_level: int
+    answers: Sequence[str] | None = None  # [path, name of the run]: the file of answers that jobs share
+    single_flight: bool = False
     result_blob: bytes = field(default=b"", repr=False)  # the type of results; empty: any
     profile: bool = False  # what functions under @profile take goes to the host
 

@@ -130,7 +130,8 @@ class _Counted:
 
 def _assumed(map_fn: Any, calls_per_chunk: float | None, tokens: float) -> _Work:
     fields: dict[str, Any] = getattr(map_fn, "prompt_fields", dict)()
-    answer = int(fields.get("max_tokens") or ANSWER_TOKENS)
+    sized = getattr(map_fn, "answer_tokens", None)
+    answer = int(fields.get("max_tokens") or (sized(int(tokens)) if callable(sized) else ANSWER_TOKENS))
     schema = fields.get("response_model")
     texts = (fields.get("template"), fields.get("system"), in_words(schema) if schema else None)
     around = estimate_tokens("".join(text for text in texts if text)) if any(texts) else 0

@@ -7,6 +7,7 @@ left to ``reduce``.
 from __future__ import annotations
 
 import logging
+import math
 import os
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -20,19 +21,22 @@ from mrengine.errors import ConfigError, JobBusy, JobError, JobFailed, JobNotFou
 from mrengine.host import notices
 from mrengine.host.chunk_table import append_inputs, input_version, lacking_text
 from mrengine.host.documents import Spooled
-from mrengine.host.log_follower import LogFollower, Outcome
+from mrengine.host.log_follower import LogFollower, OnText, Outcome
 from mrengine.host.prepare import LOST, Preparation, Prepared, identity, is_begun, no_text
 from mrengine.host.requests import RoundSpec, RunConfig
 from mrengine.host.rounds import RoundPlayer
 from mrengine.host.run_end import clear, close_payload, end_state, ending
 from mrengine.host.run_log import RunLog
 from mrengine.host.run_summary import SummaryBuilder
+from mrengine.host.stored_chunks import chunks_of
 from mrengine.host.waiting import BusyWait
 from mrengine.job.driver import Ended
 from mrengine.log.file.folder import claimed, remove
 from mrengine.log.view.job_view import ResumeEngine
+from mrengine.log.view.replay import Epoch
 from mrengine.log.view.results import Results
-from mrengine.mapfn.describe import MapFunction
+from mrengine.mapfn.describe import MapFunction, shown
+from mrengine.mapfn.pickling import pack_function
 from mrengine.private import FolderLock
 from mrengine.records import ChunkResult, RunSummary
 from mrengine.sources.spool import sweep_spools
@@ -60,6 +64,8 @@ class JobRun:
         self._reason = ""  # why the run ended, where it is not done
         self._husk = False  # a new job was refused: nothing of it stays
         self._claim: FolderLock | None = None
+        self.on_text: OnText | None = None  # is given what a model writes of the run's last answer
+        self.needs_whole = getattr(mapping.function, "prepared", None) is not None  # table, before the first call
         self.remind: Callable[[], None] = lambda: None  # of signals that were put off: called now and then
 
     @property
@@ -111,7 +117,8 @@ class JobRun:
             progress=self.config.progress,
         )
         player = self._player
-        return Preparation(self.config, self.job_id, self.folder, self._mapping, player.begin, player.drop, wait, view)
+        what, first_s = (self.config, self.job_id, self.folder, self._mapping), math.inf if self.needs_whole else None
+        return Preparation(*what, player.begin, player.drop, wait, view, first_s=first_s)
 
     def _use(self, ready: Prepared) -> None:
         self._ready = ready
@@ -135,6 +142,7 @@ class JobRun:
             kind,
             config.settings.collector,
         )
+        self._follower.on_text = self.on_text
         if ready.finished:
             self._begin_round(0)
 
@@ -154,12 +162,39 @@ class JobRun:
             return
         newest, rows = self.ready.view.state.newest, self.ready.rows
         assert newest is not None
-        yield from self._play(RoundSpec(0, newest.chunks(), self._mapping, rows=rows), wanted=wanted)
+        yield from self._play(RoundSpec(0, newest.chunks(), self._bound(), rows=rows), wanted=wanted)
         if rows is not None and (blank := self.ready.blank()):
             self._warn(notices.blank(self.job_id, blank))
 
-    def play_round(self, round_: int, inputs: Sequence[tuple[str, str]], mapping: MapFunction) -> Results:
-        """Play a later round over texts, (document id, text) each, one task a text; its results, in order.
+    def try_chunks(self, chunks: Sequence[int]) -> None:
+        """Play the map round for some chunks; those that have their results already are not played."""
+        if self.ready.finished:
+            return
+        newest = self.ready.view.state.newest
+        assert newest is not None
+        for _ in self._play(RoundSpec(0, newest.chunks(), self._bound(), only=tuple(chunks)), wanted=False):
+            pass
+        self._state, self._reason = "stopped", f"a pilot of {len(chunks)} chunks: run() goes on from here"
+
+    def _bound(self) -> MapFunction:
+        """The map function; one that chooses among the chunks has seen them all."""
+        prepared = getattr(self._mapping.function, "prepared", None)
+        epoch = self.follower.view.epoch
+        assert epoch is not None
+        if prepared is None:
+            return shown(self._mapping) if self._is_one_call(epoch) else self._mapping
+        chunks = chunks_of(self.follower.view, self.ready.spool)
+        function = prepared(chunks, epoch.job.settings.get("room_tokens"))
+        return replace(self._mapping, function=function, blob=pack_function(function, setting="map_fn"))
+
+    def _is_one_call(self, epoch: Epoch) -> bool:
+        return self.on_text is not None and epoch.chunks() == 1 and self.ready.rows is None
+
+    def play_round(
+        self, round_: int, inputs: Sequence[tuple[str, str]], mapping: MapFunction, *, last: bool = False
+    ) -> Results:
+        """Play a later round over texts, (document id, text) each, one task a text; its results, in order. ``last``:
+        its one answer is the run's.
 
         A round that the log has in full, over the same texts and with the same function, is not played again.
         """
@@ -173,6 +208,7 @@ class JobRun:
             indexes = {row.id: index for index, row in enumerate(self.ready.documents)}
             texts = [(indexes[name], text) for name, text in inputs]
             records = tuple(append_inputs(self.ready.spool, round_, texts))
+            mapping = shown(mapping) if last and self.on_text is not None else mapping
             spec = RoundSpec(round_, len(inputs), replace(mapping, version=version), records)
             for _ in self._play(spec, wanted=False):
                 pass

@@ -65,7 +65,8 @@ class Prepared:
 class Preparation:
     """Prepares one run of a job. ``begin()`` starts a session and asks for the job; it is called when it is needed.
     ``drop()`` ends one whose supervisor has died. ``wait()`` is given a JobBusy: it raises that, or something else, or
-    returns when it is time to look again. ``view``: of the job's log, where the caller has one already.
+    returns when it is time to look again. ``view``: of the job's log, where the caller has one already. ``first_s``: of
+    cutting, after which the workers can begin.
     """
 
     def __init__(
@@ -78,6 +79,8 @@ class Preparation:
         drop: Callable[[], None],
         wait: BusyWait,
         view: ResumeEngine | None = None,
+        *,
+        first_s: float | None = None,
     ) -> None:
         self._parts, self._job_id, self._folder, self._mapping = parts, job_id, folder, mapping
         self._begin_once, self._drop, self._wait = begin, drop, wait
@@ -88,6 +91,7 @@ class Preparation:
         self._unread_sources: tuple[SourceError, ...] = ()
         self._on_mismatch = parts.settings.on_mismatch or "error"
         self._rows: RowStream | None = None
+        self._first_s = FIRST_S if first_s is None else first_s
 
     def from_documents(self, document: Any) -> Prepared:
         """Read the documents, compare them with the log, and write what it lacks. JobBusy, JobMismatch, SourceError,
@@ -146,7 +150,7 @@ class Preparation:
         """The first records; where there are more, ``_rows`` has them."""
         with self._stage("cut"):
             plan.load()
-            pace, count = Pace(FIRST_S), 0 if self._view is None else self._view.index(0).chunks
+            pace, count = Pace(self._first_s), 0 if self._view is None else self._view.index(0).chunks
             rows = RowStream(records(*text_and_view, is_due=pace.is_due), pace, count=count, n_bytes=plan.n_bytes)
             first = rows.first()
         self._rows = None if rows.ended else rows

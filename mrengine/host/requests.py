@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import logging
 import os
+import secrets
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import cast
 
@@ -13,7 +14,7 @@ from mrengine import events
 from mrengine.budget.manager import check_limit
 from mrengine.budget.shared_limits import process_name
 from mrengine.budget.spend_limit import SpendLimit
-from mrengine.config import state_folder
+from mrengine.config import answers_file, state_folder
 from mrengine.engine.protocol import LocalFunctions, RoundSettings, WorkerConfig
 from mrengine.errors import ConfigError
 from mrengine.host.job_identity import Record
@@ -49,6 +50,7 @@ class RunConfig:
     initializer_blob: bytes
     session: Callable[[], Driver]  # the session that is open, or a new one
     drop_session: Callable[[], None]  # after its supervisor died
+    run: str = field(default_factory=lambda: secrets.token_hex(8))  # what tells it from any other
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,6 +65,7 @@ class RoundSpec:
     total: int
     mapping: MapFunction
     records: tuple[Record, ...] = ()
+    only: tuple[int, ...] | None = None  # chunks; None: all
     rows: RowStream | None = None
 
     @property
@@ -121,6 +124,7 @@ def round_request(parts: RunConfig, job_id: str, round_: RoundSpec, *, since: in
             backoff_s=settings.backoff_s,
             max_worker_rss=settings.max_worker_rss,
             weights=[_speed(model.limits) for model in models],
+            only=round_.only,
             profile=settings.collector is not None,
             open=round_.is_open,
         ),
@@ -135,6 +139,8 @@ def round_request(parts: RunConfig, job_id: str, round_: RoundSpec, *, since: in
             chunk_timeout_s=settings.chunk_timeout_s,
             backoff_s=settings.backoff_s,
             log_level=logging.getLogger().getEffectiveLevel(),
+            answers=_shared_answers(parts),
+            single_flight=settings.single_flight,
             result_blob=round_.mapping.result_blob,
             profile=settings.collector is not None,
         ),
@@ -147,6 +153,11 @@ def round_request(parts: RunConfig, job_id: str, round_: RoundSpec, *, since: in
             round_.mapping.result_type,
         ),
     )
+
+
+def _shared_answers(parts: RunConfig) -> list[str] | None:
+    path = answers_file(parts.settings.answers, parts.settings.state_dir)
+    return None if path is None else [os.fspath(path), parts.run]
 
 
 def _speed(limit: RateLimit | None) -> float:

@@ -133,7 +133,10 @@ class JobStore:
         assert epoch is not None
         self._given = epoch.chunks()
         per_chunk = len(settings.models) if settings.all_models else 1
+        only = None if settings.only is None else set(settings.only)
         for chunk, model in epoch.index(settings.round).pending():
+            if only is not None and chunk not in only:
+                continue
             yield chunk if per_chunk == 1 else chunk * per_chunk + model
 
     def added(self, settings: RoundSettings) -> range:

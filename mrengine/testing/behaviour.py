@@ -39,9 +39,10 @@ class Behaviour:
     how many requests are kept for ``requests()``. ``usage``: a callable(input, output) that gives an answer's usage;
     None: no usage. ``thoughts``: the model's reasoning before its answer, a word a token, within ``max_tokens``;
     ``thoughts_in``: "field", or "text" for tags before the answer. ``stream``: whatever is asked for, answers are
-    streams. ``cache_min``: prompts are cached by the vendors' rules from so many tokens on, and usage tells of it
-    (``testing.prompt_cache``). ``prices``: the model's name, or "" for all, to US dollars of a million tokens: "input",
-    "output", "cached", "cache_write", "cache_write_1h"; ``stats().billed_usd`` is the bill.
+    streams. ``pace_s``: between two events of a stream. ``cache_min``: prompts are cached by the vendors' rules from so
+    many tokens on, and usage tells of it (``testing.prompt_cache``). ``prices``: the model's name, or "" for all, to US
+    dollars of a million tokens: "input", "output", "cached", "cache_write", "cache_write_1h"; ``stats().billed_usd`` is
+    the bill.
     """
 
     latency_s: Latency = 0.0
@@ -65,6 +66,7 @@ class Behaviour:
     thoughts: str = ""
     thoughts_in: str = "field"
     stream: bool = False
+    pace_s: float = 0.0
     cache_min: int | None = None
     prices: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
     chunked: bool = False
@@ -82,6 +84,7 @@ class Reply:
     status: int = 200
     digest: bytes = b""
     good: bool = False
+    pace_s: float = 0.0
 
 
 class Bucket:
@@ -281,9 +284,11 @@ class Simulator:
         if thoughts:
             body = bodies.thinking(asked, body, " ".join(thoughts), where=behaviour.thoughts_in)
         extra = self._limit_headers(now)
-        if behaviour.stream:
+        streams = behaviour.stream or asked.body.get("stream") is True
+        if streams:
             body, extra = streamed(asked, body), extra | {"content-type": "text/event-stream"}
-        return replace(self._plain(200, body, extra, delay_s=delay), good=True)
+        pace_s = behaviour.pace_s if streams else 0.0
+        return replace(self._plain(200, body, extra, delay_s=delay), good=True, pace_s=pace_s)
 
     def _bill(self, asked: bodies.Asked, billed: Billed) -> None:
         price = self.behaviour.prices.get(asked.model) or self.behaviour.prices.get("")

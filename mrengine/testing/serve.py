@@ -123,8 +123,25 @@ class _Connection(asyncio.Protocol):
             self._transport.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET)
             self._transport.abort()
             return
+        if reply.pace_s:
+            self._pour(reply.data.split(b"\n\n"), reply, close)
+            return
         if reply.data:
             self._transport.write(reply.data)
+        self._replied(reply, close)
+
+    def _pour(self, events: list[bytes], reply: Reply, close: bool) -> None:
+        """Write a stream one event after the other."""
+        if self._transport.is_closing():
+            return
+        if len(events) > 1:
+            self._transport.write(events[0] + b"\n\n")
+            self._loop.call_later(reply.pace_s, self._pour, events[1:], reply, close)
+            return
+        self._transport.write(events[0])
+        self._replied(reply, close)
+
+    def _replied(self, reply: Reply, close: bool) -> None:
         if reply.ending == "close" or close:
             self._transport.close()
             return

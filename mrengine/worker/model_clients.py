@@ -22,6 +22,7 @@ from mrengine.records import Chunk, Completion, Request, Usage
 from mrengine.worker.external_call import ExternalCall, external_call
 from mrengine.worker.forks import OwnProcess
 from mrengine.worker.logged_call import LoggedCall
+from mrengine.worker.owners import owner_of
 from mrengine.worker.redact import SHORTEST_SECRET, header_parts, secrets
 from mrengine.worker.turns import Turns
 
@@ -51,7 +52,11 @@ class ModelClients:
         emit: Emit,
         stopping: threading.Event,
         budget: BudgetPort | None,
+        *,
+        share: Callable[[records.CallRecord, bytes, bytes], None] = lambda call, payload, owner: None,
     ) -> None:
+        self.share = share
+        self._owners: dict[int, bytes] = {}
         self.config, self._worker, self._slots = config, worker, slots
         self.emit, self.stopping, self.budget = emit, stopping, budget
         self._models: tuple[Model, ...] = cloudpickle.loads(config.models_blob)
@@ -99,6 +104,14 @@ class ModelClients:
         first = self._models[index]
         return first.identity if model.identity == first.identity else [first.identity, model.identity]
 
+    def owner(self, index: int) -> bytes:
+        """Whose answers a model's are: its endpoint and the keys that it is asked with, its stand-ins' too."""
+        if self.config.answers is None:
+            return b""
+        if index not in self._owners:
+            self._owners[index] = owner_of(self._own(index))
+        return self._owners[index]
+
     def secrets(self) -> list[str]:
         """Keys, header values and passwords, those of callable headers too: no message may repeat them."""
         found = secrets(model.spec for model in self._models)
@@ -136,6 +149,7 @@ class ModelClients:
             nonlocal cost_usd
             digest = digest_of(self._identity(index, model))
             known = stored(digest)
+            owner = self.owner(index)
             call = LoggedCall(
                 self,
                 model,
@@ -148,6 +162,8 @@ class ModelClients:
                 turn=len(known),
                 reusable=reusable,
                 heard=heard,
+                stored=lambda: stored(digest),
+                owner=owner,
             )
             turns = Turns(known, heard)
             asked = fitted(request, model)

@@ -10,10 +10,12 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
+from mrengine.budget.connection import Gates
 from mrengine.engine.protocol import JobFiles, WorkerConfig
 from mrengine.log.file.call_index import CallIndex
 from mrengine.log.file.worker_journal import WorkerJournal
 from mrengine.log.format.records import CallRecord
+from mrengine.log.shared_answers import SharedAnswers
 from mrengine.records import Priority
 from mrengine.worker.chunk_reader import ChunkReader, TrackedChunk
 from mrengine.worker.stored_answers import StoredCalls
@@ -40,8 +42,16 @@ class ChunkTexts(Protocol):
 class StoredAnswers(Protocol):
     """Answers that were paid for. Safe from any thread."""
 
-    def turns(self, digest: bytes, *, chunk: int, attempt: int) -> Sequence[CallRecord]:
-        """All answers to the call of this digest, in the order in which they were given, that a task may take."""
+    def turns(self, digest: bytes, *, chunk: int, attempt: int, owner: bytes = b"") -> Sequence[CallRecord]:
+        """All answers to the call of this digest, in the order in which they were given, that a task may take; those of
+        other jobs, too, where ``owner`` says whose they may be.
+        """
+
+    def share(self, call: CallRecord, payload: bytes, owner: bytes) -> None:
+        """Leave an answer to other jobs. Never fails a task."""
+
+    def close(self) -> None:
+        """Give back what is open."""
 
 
 class BudgetPort(Protocol):
@@ -59,7 +69,7 @@ class BudgetPort(Protocol):
         deadline: float | None = None,
         stopping: Callable[[], bool] | None = None,
         on_wait: Callable[[str, float], None] | None = None,
-        prefix: str = "",
+        gates: Gates = ("", ""),
     ) -> LeaseLike:
         """Wait until a call of this size may be made, as :meth:`mrengine.budget.client.BudgetClient.acquire` does."""
 
@@ -91,6 +101,7 @@ class WorkerPorts:
         self.journal.close()
         if self.budget is not None:
             self.budget.close()
+        self.stored.close()
         self.chunks.close()
 
 
@@ -105,5 +116,11 @@ def local_ports(
 ) -> WorkerPorts:
     """The ports of a worker that sees the job's folder. ``answers``: shared with the process that owns the log."""
     chunks = ChunkReader(files.folder, files.spool, files.table, files.documents, check=files.check_texts)
-    stored = StoredCalls(chunks.reader, answers, run_began=files.run_began)
+    stored = StoredCalls(
+        chunks.reader,
+        answers,
+        run_began=files.run_began,
+        shared=None if config.answers is None else SharedAnswers(*config.answers),
+        any_chunk=config.single_flight,
+    )
     return WorkerPorts(chunks, stored, budget, WorkerJournal(files.folder, config.job_id, worker, slots))

@@ -12,6 +12,7 @@ from mrengine.errors import LogError
 from mrengine.log.file.call_index import CallIndex
 from mrengine.log.file.reader import LogReader
 from mrengine.log.format import records
+from mrengine.log.shared_answers import SharedAnswers
 from mrengine.records import Completion, Request
 
 __all__ = ["StoredCalls", "call_digest", "completion_of", "turn_digest"]
@@ -68,21 +69,61 @@ def turn_digest(digest: bytes, turn: int) -> bytes:
     return digest if turn == 0 else blake2b(digest + turn.to_bytes(4, "big"), digest_size=16).digest()
 
 
+def shared_digest(digest: bytes, owner: bytes) -> bytes:
+    """What names an answer that jobs share: the call, and whose key asked which endpoint."""
+    return blake2b(digest + owner, digest_size=16).digest()
+
+
 class StoredCalls:
     """Answers of this run and of earlier ones, found by digest in an index that the supervisor keeps in shared
     memory.
     """
 
-    def __init__(self, reader: LogReader, index: CallIndex | None, *, run_began: int) -> None:
-        """``run_began``: the log's end when this run began."""
+    def __init__(
+        self,
+        reader: LogReader,
+        index: CallIndex | None,
+        *,
+        run_began: int,
+        shared: SharedAnswers | None = None,
+        any_chunk: bool = False,
+    ) -> None:
+        """``run_began``: the log's end when this run began. ``shared``: the answers of other jobs. ``any_chunk``:
+        those of this run answer every chunk.
+        """
         self._reader, self._index, self._run_began = reader, index, run_began
+        self._shared, self._any_chunk = shared, any_chunk
 
-    def turns(self, digest: bytes, *, chunk: int, attempt: int) -> list[records.CallRecord]:
-        """All answers that the log has to a call, in the order in which they were given."""
+    def turns(self, digest: bytes, *, chunk: int, attempt: int, owner: bytes = b"") -> list[records.CallRecord]:
+        """All answers that the log has to a call, in the order in which they were given; where it has none, those
+        that another job has left. ``owner``: who may share them.
+        """
         found: list[records.CallRecord] = []
         while (call := self.find(turn_digest(digest, len(found)), chunk=chunk, attempt=attempt)) is not None:
             found.append(call)
+        if not found:
+            while (call := self._of_others(turn_digest(digest, len(found)), owner)) is not None:
+                found.append(call)
         return found
+
+    def _of_others(self, digest: bytes, owner: bytes) -> records.CallRecord | None:
+        payload = self._shared.find(shared_digest(digest, owner)) if self._shared is not None and owner else None
+        if payload is None:
+            return None
+        try:
+            return records.unpack_call(payload)
+        except LogError:
+            return None
+
+    def share(self, call: records.CallRecord, payload: bytes, owner: bytes) -> None:
+        """Leave an answer to other jobs."""
+        if self._shared is not None and call.reusable and owner:
+            self._shared.add(shared_digest(call.digest, owner), call.model, payload)
+
+    def close(self) -> None:
+        """Close the file of shared answers."""
+        if self._shared is not None:
+            self._shared.close()
 
     def find(self, digest: bytes, *, chunk: int, attempt: int) -> records.CallRecord | None:
         """The answer of an earlier run, or of an earlier attempt of this one; not another chunk's of the same run.
@@ -96,6 +137,6 @@ class StoredCalls:
             call = records.unpack_call(self._reader.payload(offset))
         except LogError:
             return None
-        if offset < self._run_began or call.chunk_id == chunk or attempt > 1:
+        if self._any_chunk or offset < self._run_began or call.chunk_id == chunk or attempt > 1:
             return call
         return None

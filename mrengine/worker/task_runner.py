@@ -136,7 +136,9 @@ class TaskRunner:
         self._map_fn = functions.map_fn if functions else _loaded(config.map_blob)
         self._profiled = _Profiled() if config.profile else None
         self._ports = open_ports()
-        self._models = ModelClients(config, worker, slots, self._emit_kept, stopping, self._ports.budget)
+        self._models = ModelClients(
+            config, worker, slots, self._emit_kept, stopping, self._ports.budget, share=self._ports.stored.share
+        )
         self._services = WorkerServices(config, worker, self._models, self._ports.stored, self._emit, stopping)
 
     def endpoint_came(self, name: str, url: str, key: str) -> None:

@@ -149,7 +149,8 @@ class Fails:
 
 
 @pytest.mark.usefixtures("at_once")
-def test_what_was_done_stays_where_a_later_document_cannot_be_cut() -> None:
+def test_what_was_done_stays_where_a_later_document_cannot_be_cut(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(rounds, "AHEAD", 30)  # so that it is cut when others are done
     given = [*DOCUMENTS, Document("bad", "impossible " * 400)]
     with pytest.raises(ChunkingError):
         MapReduceRunner("partly", splitter=Fails(), target_tokens=200).run(given, span_of)

@@ -77,9 +77,18 @@ class HttpClient:
             lines.append(f"{name}: {value}\r\n")
         return "".join(lines).encode("latin-1")
 
-    def send(self, head: bytes, body: bytes | None, *, timeout_s: float, finish_s: float = 0.0) -> Response:
+    def send(
+        self,
+        head: bytes,
+        body: bytes | None,
+        *,
+        timeout_s: float,
+        finish_s: float = 0.0,
+        seen: Callable[[bytes], None] | None = None,
+    ) -> Response:
         """One request, one answer, all within ``timeout_s``; one that has begun may take ``finish_s``, if that is
-        more: proxies send the head at once, and the body when the model has thought.
+        more: proxies send the head at once, and the body when the model has thought. ``seen`` is given the body's
+        parts as they come, of an answer with status 200 that is not compressed.
         """
         deadline = _Deadline(self._clock() + timeout_s, self._clock() + max(timeout_s, finish_s))
         length = b"\r\n" if body is None else b"Content-Length: %d\r\n\r\n%b" % (len(body), body)
@@ -87,11 +96,11 @@ class HttpClient:
         connection = self._take()
         if connection is not None:
             try:
-                return self._exchange(connection, message, deadline)
+                return self._exchange(connection, message, deadline, seen)
             except _NotSent:
                 pass  # the server had closed it: what it cannot have read may be sent again
         try:
-            return self._exchange(self._dial(deadline.begin), message, deadline)
+            return self._exchange(self._dial(deadline.begin), message, deadline, seen)
         except _NotSent:
             raise ConnectionResetError("the server closed the connection while the request was sent") from None
 
@@ -112,9 +121,11 @@ class HttpClient:
                 return connection
             connection.close()
 
-    def _exchange(self, connection: _Connection, message: bytes, deadline: _Deadline) -> Response:
+    def _exchange(
+        self, connection: _Connection, message: bytes, deadline: _Deadline, seen: Callable[[bytes], None] | None
+    ) -> Response:
         try:
-            reader = connection.exchange(message, deadline, self._clock)
+            reader = connection.exchange(message, deadline, self._clock, seen)
         except BaseException:
             connection.close()
             raise
@@ -166,9 +177,15 @@ class _Connection:
         """An idle connection that has something to say was closed, or is out of step."""
         return bool(self._poll.poll(0))
 
-    def exchange(self, message: bytes, deadline: _Deadline, clock: Callable[[], float]) -> ResponseReader:
+    def exchange(
+        self,
+        message: bytes,
+        deadline: _Deadline,
+        clock: Callable[[], float],
+        seen: Callable[[bytes], None] | None = None,
+    ) -> ResponseReader:
         sock = self._sock
-        reader = ResponseReader()
+        reader = ResponseReader(seen)
         sock.settimeout(_left(deadline.begin, clock))
         try:
             sock.sendall(message)

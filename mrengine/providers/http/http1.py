@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import re
 import zlib
+from collections.abc import Callable
 
 __all__ = ["Malformed", "ResponseReader"]
 
@@ -31,9 +32,11 @@ class Malformed(ConnectionError):
 class ResponseReader:
     """Reads one response. After ``done``: ``status``, ``headers`` (names in lower case), ``body``, ``reusable``."""
 
-    __slots__ = ("_buffer", "_need", "_parts", "_size", "_state", "body", "headers", "reusable", "status")
+    __slots__ = ("_buffer", "_need", "_parts", "_seen", "_size", "_state", "body", "headers", "reusable", "status")
 
-    def __init__(self) -> None:
+    def __init__(self, seen: Callable[[bytes], None] | None = None) -> None:
+        """``seen``: is given the parts of a body with status 200 as they come."""
+        self._seen = seen
         self._buffer = b""
         self._state = _HEAD
         self._parts: list[bytes] = []
@@ -116,6 +119,8 @@ class ResponseReader:
         if self._size > MAX_BODY:
             raise Malformed("the answer is too large")
         self._parts.append(data)
+        if self._seen is not None and data and self.status == 200 and "content-encoding" not in self.headers:
+            self._seen(data)
 
     def _advance(self) -> bool:
         if self._state == _CHUNKED:

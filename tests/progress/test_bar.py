@@ -17,9 +17,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mrengine import MapReduceRunner, map_prompt, progress
+from mrengine import MapReduceRunner, map_prompt
 from mrengine.events import BudgetWait, ChunkFailed, ChunkProcessed, JobComplete, JobDraining, JobStart
 from mrengine.progress import Bar, Meter, Silent, describe, open_progress
+from mrengine.progress import meter as meter_module
 from mrengine.records import RunSummary, Usage
 
 
@@ -107,7 +108,7 @@ def test_meter_never_goes_out_of_range(steps: list[tuple[float, int]]) -> None:
         meter.count(done=done, failed=0)
         assert meter.eta_s is None or meter.eta_s >= 0
         assert describe(meter)
-    assert len(meter._samples) <= progress.WINDOW_S / progress.SAMPLE_S + 2
+    assert len(meter._samples) <= meter_module.WINDOW_S / meter_module.SAMPLE_S + 2
 
 
 def test_line_says_what_matters() -> None:
