@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from bisect import bisect_left
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from hashlib import blake2b
 from pathlib import Path
 from typing import Any
@@ -208,6 +208,7 @@ def job_record(
             "map_parts": dict(mapping.parts),
             "map_folder": mapping.folder,
             "models": [_named(model.spec) for model in models],
+            "batch": asdict(settings.batching) if settings.batching is not None else None,
             FACTS: any(row.facts for row in documents),
             UNREAD: [
                 [error.document_id or error.source or "", str(error)[:UNREAD_CHARS]] for error in unread[:MOST_UNREAD]

@@ -19,6 +19,7 @@ from typing import Any
 from mrengine import events
 from mrengine.errors import ConfigError, JobBusy, JobError, JobFailed, JobNotFound, LogError, SourceError
 from mrengine.host import notices
+from mrengine.host.batches import BatchDesk
 from mrengine.host.chunk_table import append_inputs, input_version, lacking_text
 from mrengine.host.documents import Spooled
 from mrengine.host.log_follower import LogFollower, OnText, Outcome
@@ -38,7 +39,7 @@ from mrengine.log.view.results import Results
 from mrengine.mapfn.describe import MapFunction, shown
 from mrengine.mapfn.pickling import pack_function
 from mrengine.private import FolderLock
-from mrengine.records import ChunkResult, RunSummary
+from mrengine.records import Batch, ChunkResult, RunSummary
 from mrengine.sources.spool import sweep_spools
 
 __all__ = ["JobRun"]
@@ -50,9 +51,18 @@ class JobRun:
     """One ``run()``. ``summary()`` and ``follower`` may be asked at any time after ``prepare()``."""
 
     def __init__(
-        self, config: RunConfig, job_id: str, folder: Path, mapping: MapFunction, *, until: float | None
+        self,
+        config: RunConfig,
+        job_id: str,
+        folder: Path,
+        mapping: MapFunction,
+        *,
+        until: float | None,
+        detach: bool = False,
     ) -> None:
-        """``until``: when ``timeout_s`` is over, of ``time.monotonic()``."""
+        """``until``: when ``timeout_s`` is over, of ``time.monotonic()``. ``detach``: do not wait for batches."""
+        self._detach = detach
+        self._desk: BatchDesk | None = None
         self.config, self.job_id, self.folder, self._mapping = config, job_id, folder, mapping
         self._began, self._until = time.monotonic(), until
         self.tally = SummaryBuilder(job_id)
@@ -65,7 +75,8 @@ class JobRun:
         self._husk = False  # a new job was refused: nothing of it stays
         self._claim: FolderLock | None = None
         self.on_text: OnText | None = None  # is given what a model writes of the run's last answer
-        self.needs_whole = getattr(mapping.function, "prepared", None) is not None  # table, before the first call
+        chooses = getattr(mapping.function, "prepared", None) is not None
+        self.needs_whole = chooses or config.settings.batching is not None  # the whole table, before the first call
         self.remind: Callable[[], None] = lambda: None  # of signals that were put off: called now and then
 
     @property
@@ -236,8 +247,23 @@ class JobRun:
                 sweep_spools(self.folder, keep=self.ready.spool)
 
         since = self.ready.durable
-        ended = yield from self._player.play(round_, self.follower, since=since, wanted=wanted, begun=begun)
+        desk = self._batches()
+        play = self._player.play(round_, self.follower, since=since, wanted=wanted, begun=begun, desk=desk)
+        ended = yield from play
         self._check_end(ended)
+
+    def _batches(self) -> BatchDesk | None:
+        """Who owns the batches; None: there are none, and none are wanted."""
+        if self._desk is None:
+            settings = self.config.settings
+            batch = settings.batching
+            if batch is None and self.follower.view.state.batches.under_way():
+                batch = Batch() if settings.batch is None else Batch(deadline_s=0)
+            if batch is not None:
+                self._desk = BatchDesk(
+                    self.config.models, settings.budget, batch, self.job_id, self.folder, detach=self._detach
+                )
+        return self._desk
 
     def _begin_round(self, round_: int) -> None:
         self.follower.begin(round_)
@@ -341,6 +367,8 @@ class JobRun:
     def close(self) -> None:
         """Close what is open, and take the bar off the screen; results that were handed out stay readable."""
         self.config.progress.close()
+        if self._desk is not None:
+            self._desk.close()
         if self._ready is not None:
             self._ready.view.close()
             if self._ready.fresh is not None:
