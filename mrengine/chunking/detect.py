@@ -152,7 +152,7 @@ def choose(
 
 # One line of words, numbers and commas: whatever kind is looked for, it is none. Rows of a table are such texts by the
 # hundred thousand, and looking for all kinds takes longer than anything else that is done with one.
-_PLAIN = re.compile(r"[^\W\d_][^\W_]*(?:(?:[ ,.'’()/%+-]+|:)[^\W_]+)*[.!?)]*")
+_PLAIN = re.compile(r"[^\W\d_][^\W_]*(?:(?:[ ,.'’()/%+-]+|:)[^\W_]+)*[.!?) ]*\n?")
 _LONGEST_PLAIN = 3000
 
 

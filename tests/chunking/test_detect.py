@@ -220,7 +220,9 @@ def test_plain_lines_are_known_at_a_glance_for_what_they_are(monkeypatch: pytest
     words = _WORDS.split()
     marks = [*[" "] * 12, ", ", ". ", " (", ") ", "-", "/", "'", " - ", " + ", ":", "% ", ": "]
     for _ in range(4000):
-        text = "".join(random.choice(words) + random.choice(marks) for _ in range(random.randint(2, 60))).strip()
+        text = "".join(
+            random.choice(words) + random.choice(marks) for _ in range(random.randint(2, 60))
+        ).strip() + random.choice(["", ".", ". ", " ", "?\n", "\n"])
         if is_plain(text):
             plain += 1
             assert detect(text) == "prose"
