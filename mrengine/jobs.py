@@ -55,6 +55,7 @@ class Job:
             spent = state.call_totals.spent().values()
             costs = [used.cost_usd for used in spent]
             pace = _Pace(stored)
+            so_far = epoch is not None and index.total > 0 and not epoch.complete
             return JobStatus(
                 job_id=self.job_id,
                 state=self._state(stored, running),
@@ -65,7 +66,8 @@ class Job:
                 in_flight=_in_flight(stored) if running else 0,
                 resumed=pace.resumed,
                 cost_usd=None if None in costs else float(sum(cost for cost in costs if cost is not None)),
-                eta_s=pace.eta_s(index.total - index.done - index.failed) if running else None,
+                eta_s=pace.eta_s(index.total - index.done - index.failed) if running and not so_far else None,
+                total_so_far=so_far,
                 updated=max(state.updated, os.fstat(stored.reader.fd).st_mtime),
                 batches=tuple(_batches(stored)),
                 reason="" if running or state.closed is None else _reason(state.closed.summary),

@@ -301,7 +301,7 @@ class MapReduceRunner:
         check_size(n)
         asked = Asked(document, map_fn, None, job_id, timeout_s, None, None)
         with _Running(self, asked) as running, running.signals.open():
-            return pilot(running.prepare(), n)
+            return pilot(running.prepare(whole=True), n)
 
     # a warm pool
 
@@ -341,8 +341,8 @@ class _Running:
         self.signals.take()
         return self
 
-    def prepare(self) -> JobRun:
-        """The run, with its log and its chunks."""
+    def prepare(self, *, whole: bool = False) -> JobRun:
+        """The run, with its log and its chunks: its first ones, unless the ``whole`` table is wanted."""
         runner, asked = self._runner, self._asked
         timeout_s = check_number("timeout_s", asked.timeout_s)  # of a deadline that is over: below 0
         until = None if timeout_s is None else time.monotonic() + timeout_s
@@ -354,6 +354,7 @@ class _Running:
         runner._turns.take(self, wait=settings.on_busy == "wait", until=until)
         run, document = runner._prepared(asked, settings, until)
         self._run = runner._run = run
+        run.needs_whole = run.needs_whole or whole
         run.remind, run.on_text = self.signals.remind, asked.on_text
         if isinstance(document, Stored):
             run.prepare_stored(document.view)

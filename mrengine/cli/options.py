@@ -224,7 +224,8 @@ def announce(runner: mrengine.MapReduceRunner, *, quiet: bool, chosen: bool = Fa
 
     def started(event: Any) -> None:
         told.resumes = "; the same command resumes"
-        chunks = f"job {event.job_id}: {event.total} chunk{'' if event.total == 1 else 's'}"
+        so_far = " so far" * event.total_so_far
+        chunks = f"job {event.job_id}: {event.total} chunk{'' if event.total == 1 else 's'}{so_far}"
         finished = event.resumed == event.total
         say(f"{chunks}, {event.resumed} done{' already' if finished else told.resumes}", quiet=quiet)
         if chosen:

@@ -66,16 +66,15 @@ class Engine:
         ]
         self._watch = WorkerMonitor(backend, settings, self._key)
         self._docket = AttemptCounter(settings.max_attempts)
-        self._commit_first = False
         self._balance = ModelChoice(settings.models, settings.balance, settings.weights, begun)
         self._toll = RestartLimiter(allowed_deaths(backend.workers, backend.slots, settings.max_attempts))
         self._models = ModelNews(
             settings, self._queues, self._balance, self._verdicts, self._docket,
             fail=self._fail, stop=self.stop, running=self._watch.running, clock=clock,
         )  # fmt: skip
-        self._left = len(self._queues)
+        self._left, self._open = len(self._queues), settings.open
         self._draining: str | None = None
-        self._failed, self._drain_until, self._parked = 0, 0.0, False
+        self._failed, self._drain_until, self._commit_first, self._parked = 0, 0.0, False, False
         self._next_tick = clock() + TICK_S
         self.state: str | None = None
         self.facts: dict[str, Any] = {}
@@ -151,6 +150,11 @@ class Engine:
             self._backend.drain()
             self._notes.tell("job:draining", {"in_flight": self.in_flight})
 
+    def extend(self, keys: Iterable[int], *, last: bool) -> None:
+        """More tasks of an open round, whose rows are durable; the ``last`` ones: it ends with those that it has."""
+        self._left += self._queues.extend(keys)
+        self._open = self._open and not last
+
     @property
     def in_flight(self) -> int:
         """Tasks that a worker holds."""
@@ -183,8 +187,7 @@ class Engine:
             model = key % self._per_chunk if self._settings.all_models else self._balance.choose(key)
             worker.flight[key] = model
             self._balance.given(model)
-            chunk = key // self._per_chunk
-            batch.append(m.Start(chunk, model, self._docket.attempt(key)))
+            batch.append(m.Start(key // self._per_chunk, model, self._docket.attempt(key)))
         self._backend.send(index, batch)
 
     def _key(self, chunk: int, model: int) -> int:
@@ -227,8 +230,7 @@ class Engine:
         self._log.append(codec.FAILURE, payload)
         self._close(key)
         self._failed += 1
-        limit = self._settings.max_failed
-        if limit is not None and self._failed > limit:
+        if (limit := self._settings.max_failed) is not None and self._failed > limit:
             self.stop("failed", message=f"{self._failed} chunks failed, max_failed is {limit}")
 
     def _on_call(self, _index: int, _chunk: int, _model: int, payload: bytes) -> None:
@@ -330,8 +332,7 @@ class Engine:
         for key in after.charged:
             self._charge(index, key, models[key], after.kind, after.why)
         worker.in_cell = False
-        deaths = 0 if after.blameless else self._toll.died(self._clock())
-        if deaths:
+        if not after.blameless and (deaths := self._toll.died(self._clock())):
             message = f"{deaths} workers died within 60 s and no task was finished; the last one: {after.cause}"
             self.stop("broken", message=message, cause=after.cause)
 
@@ -390,7 +391,7 @@ class Engine:
         if self._draining is not None:
             if self.in_flight == 0 or self._clock() >= self._drain_until:
                 self._end(self._draining)
-        elif self._left == 0:
+        elif self._left == 0 and not self._open:
             self._end("parked" if self._parked else "done")
 
     def _end(self, state: str) -> None:

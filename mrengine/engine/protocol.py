@@ -122,6 +122,7 @@ class RoundSettings:
     weights: Sequence[float] = ()  # of the models, for balance="budget"
     only: Sequence[int] | None = None  # of the round's chunks; None: all
     profile: bool = False  # how long commits take is told, too
+    open: bool = False  # more tasks may come, by Engine.extend()
 
 
 @dataclass(frozen=True, slots=True)

@@ -68,8 +68,13 @@ class LogFollower:
             self.started_at = self.view.position
         if round_ == 0:
             index = self.view.index(0)
-            self.tally.total, self.tally.resumed = index.total, index.done
-            self._emit("job:start", total=index.total, resumed=index.done)
+            self.tally.resumed = index.done
+            self._total()
+            self._emit("job:start", total=index.total, resumed=index.done, total_so_far=self.tally.so_far)
+
+    def _total(self) -> None:
+        epoch = self.view.epoch
+        self.tally.total, self.tally.so_far = self.view.index(0).total, epoch is not None and not epoch.complete
 
     def follow(self, durable: int, *, outcomes: bool = False) -> Iterator[Outcome]:
         """Read on to ``durable``: count, tell who listens, and yield outcomes where they are asked for."""
@@ -100,6 +105,8 @@ class LogFollower:
                 self._count(call.model, call.usage)
         elif frame.kind == codec.ATTEMPT:
             self.tally.retries += 1
+        elif frame.kind in (codec.CHUNKS, codec.ROUND) and self.round == 0:
+            self._total()
         elif not counts or self.round != 0:
             return None
         elif frame.kind == codec.RESULT:
@@ -142,6 +149,7 @@ class LogFollower:
             done=done,
             total=total,
             progress=done / total if total else 1.0,
+            total_so_far=self.tally.so_far,
         )
 
     def _failure(self, record: FailureRecord, wanted: bool) -> ChunkFailure | None:
@@ -159,6 +167,7 @@ class LogFollower:
             done=tally.done,
             total=tally.total,
             progress=tally.done / tally.total if tally.total else 1.0,
+            total_so_far=self.tally.so_far,
         )
         return failure_of(record, self._facts().of(record.chunk_id)) if wanted else None
 

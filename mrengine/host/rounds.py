@@ -16,7 +16,9 @@ from mrengine.host.log_follower import LogFollower, Outcome
 from mrengine.host.prepare import SUPERVISORS
 from mrengine.host.requests import RoundSpec, RunConfig, open_request, round_request
 from mrengine.host.round_batches import LogPlace, has_work, in_batches
+from mrengine.host.row_stream import AHEAD
 from mrengine.job.driver import Driver, Durable, Ended, News
+from mrengine.log.format.values import Plain
 from mrengine.log.view.job_view import ResumeEngine
 from mrengine.mapfn.describe import MapFunction
 
@@ -134,7 +136,19 @@ class RoundPlayer:
         self._start(round_, round_.records, since, follower, again=begun is None)
         is_begun = begun is None
         while True:
-            news = self._next(self._wait_s)
+            fed = not self._news and round_.is_open and self._feed(round_, follower)
+            news = self._next((lambda: min(0.0, self._wait_s())) if fed else self._wait_s)
+            if isinstance(news, Ended) and news.state == "died":
+                durable = self._another(follower)
+                if durable is None:
+                    news = self._gave_up()
+                else:
+                    if is_begun:  # what the dead one did not announce is news
+                        yield from follower.follow(durable, outcomes=wanted)
+                    else:
+                        follower.view.catch_up(durable)
+                    self._start(round_, _lacking(follower.view, round_), since, follower)
+                    continue
             if isinstance(news, Durable):
                 if begun is not None and not is_begun:
                     is_begun = True
@@ -142,19 +156,36 @@ class RoundPlayer:
                     begun()
                 yield from follower.follow(news.offset, outcomes=wanted)
             elif isinstance(news, Ended):
-                ended = news if news.state != "died" else self._revive(round_, follower, since, begun=is_begun)
-                if ended is not None:
-                    self.playing = False
-                    return ended
+                self.playing = False
+                return news
             elif news is not None:
                 follower.tell(news)
+
+    def _feed(self, round_: RoundSpec, follower: LogFollower) -> bool:
+        """Cut on and send the rows, where the workers have not enough ahead of them; whether that was so."""
+        rows, driver, epoch = round_.rows, self._driver, follower.view.epoch
+        assert rows is not None
+        assert driver is not None
+        assert epoch is not None
+        rows.seen(epoch.chunks())
+        if self.stop_reason is not None or rows.count - follower.tally.done // epoch.models > AHEAD:
+            return False
+        for record in rows.next():
+            driver.append(*record)
+        if rows.ended:
+            version = round_.mapping.version
+            driver.append(*round_record(0, rows.count, version, self._config.settings, closes=True))
+        driver.extend(last=rows.ended)
+        return True
 
     def _append(self, round_: RoundSpec, records: Sequence[Record]) -> Driver:
         driver = self._driver
         assert driver is not None
         for record in records:
             driver.append(*record)
-        driver.append(*round_record(round_.number, round_.total, round_.mapping.version, self._config.settings))
+        total = round_.total if round_.rows is None else round_.rows.count
+        told: dict[str, Plain] = {"open": True} if round_.is_open else {}
+        driver.append(*round_record(round_.number, total, round_.mapping.version, self._config.settings, **told))
         return driver
 
     def _begin_round(self, round_: RoundSpec, records: Sequence[Record]) -> int:
@@ -189,16 +220,6 @@ class RoundPlayer:
             self.stop("timeout")
         self._tick()
         return min(WAIT_S, left_s) if left_s > 0 else WAIT_S
-
-    def _revive(self, round_: RoundSpec, follower: LogFollower, since: int, *, begun: bool) -> Ended | None:
-        """Go on by another supervisor; the end of the round where too many died in a row without progress."""
-        durable = self._another(follower)
-        if durable is None:
-            return self._gave_up()
-        if not begun:  # else what the dead one did not announce is news yet, and is told of when it is followed
-            follower.view.catch_up(durable)
-        self._start(round_, _lacking(follower.view, round_), since, follower)
-        return None
 
     def _another(self, follower: LogFollower) -> int | None:
         """Another supervisor in place of one that died: up to where its log is durable. None: too many died."""
@@ -254,4 +275,7 @@ class RoundPlayer:
 def _lacking(view: ResumeEngine, round_: RoundSpec) -> Sequence[Record]:
     """The round's records that a supervisor took with it. Where the log has the round, they stand before it."""
     known = view.epoch.rounds.get(round_.number) if view.epoch is not None else None
+    if round_.rows is not None and view.epoch is not None:
+        round_.rows.seen(view.epoch.chunks())
+        return round_.rows.unseen
     return () if known is not None and known.version == round_.mapping.version else round_.records

@@ -138,6 +138,11 @@ class Driver(Protocol):
     def play(self, request: RoundRequest) -> None:
         """Start a round."""
 
+    def extend(self, *, last: bool) -> None:
+        """Rows of the chunk table were appended to the round that is played, which was started as open: make them
+        durable and give them out. ``last``: no more come, and the round can end. Nothing where it has ended already.
+        """
+
     def receive(self, timeout_s: float) -> list[News]:
         """What has happened, after waiting at most ``timeout_s``."""
 

@@ -68,6 +68,9 @@ class LocalDriver:
         if ended is not None:
             self._news.append(ended)
 
+    def extend(self, *, last: bool) -> None:
+        self._rounds.extend(last=last)
+
     def receive(self, timeout_s: float) -> list[News]:
         if self._rounds.engine is not None:
             self._step(timeout_s)

@@ -5,10 +5,12 @@ from __future__ import annotations
 import json
 from collections.abc import Callable
 from pathlib import Path
+from random import Random
 from typing import Any
 
 import pytest
 
+from mrengine.chunking import detect as detection
 from mrengine.chunking import safe_chunk
 from mrengine.chunking.detect import _KINDS, detect
 from mrengine.errors import ChunkingError
@@ -209,3 +211,24 @@ def test_code_in_fences_of_any_make_leaves_markdown_markdown(mark: str) -> None:
     """Tildes and indentation, too."""
     block = f"{mark}python\nimport os\nimport sys\n\ndef f():\n    return os.name\n{mark}\n\n"
     assert detect(("## A heading\n\nSome words about [it](http://a.b).\n\n" + block) * 20) == "markdown"
+
+
+_WORDS = """the patient in at 12 3.5 has a return for if Select from GO Index diff print import let note Dr name INSERT
+    into you I def class 2024-01-01 12:03 12/3 Jan ERROR info WARN http Subject From To wrote key value end begin über
+    async await TITLE var function public MSH PID Note end"""
+
+
+def test_plain_lines_are_known_at_a_glance_for_what_they_are(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As the whole search finds them; words of all kinds, in any order."""
+    random, plain, is_plain = Random(20), 0, detection._is_plain
+    monkeypatch.setattr(detection, "_is_plain", lambda _text: False)
+    words = _WORDS.split()
+    marks = [*[" "] * 12, ", ", ". ", " (", ") ", "-", "/", "'", " - ", " + ", ":", "% ", ": "]
+    for _ in range(4000):
+        text = "".join(
+            random.choice(words) + random.choice(marks) for _ in range(random.randint(2, 60))
+        ).strip() + random.choice(["", ".", ". ", " ", "?\n", "\n"])
+        if is_plain(text):
+            plain += 1
+            assert detect(text) == "prose"
+    assert plain > 100

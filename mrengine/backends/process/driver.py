@@ -105,6 +105,9 @@ class ProcessDriver:
         self._supervisor.send(framing.RUN, replace(request, path=host_path()).pack())
         self._tell()
 
+    def extend(self, *, last: bool) -> None:
+        self._supervisor.send(framing.EXTEND, bytes([last]))
+
     def receive(self, timeout_s: float) -> list[News]:
         frames = self._early or self._supervisor.receive(timeout_s, self._wake_read)
         self._early = []

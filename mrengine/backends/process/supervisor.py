@@ -59,6 +59,7 @@ class Supervisor:
             framing.APPEND: self._on_append,
             framing.SYNC: self._on_sync,
             framing.RUN: self._on_run,
+            framing.EXTEND: self._on_extend,
             framing.STOP: self._on_stop,
             framing.FINISH: self._on_finish,
             framing.CLOSE: self._on_close,
@@ -224,6 +225,9 @@ class Supervisor:
             self._end_round(ended)
         elif self._host_gone:
             self._rounds.stop("interrupted")
+
+    def _on_extend(self, payload: bytes) -> None:
+        self._rounds.extend(last=payload == b"\1")
 
     def _on_stop(self, payload: bytes) -> None:
         self._rounds.stop(payload.decode())
