@@ -23,7 +23,7 @@ from mrengine.host.documents import names_a_file, spool_unnamed, without_tables
 from mrengine.host.estimate import estimate
 from mrengine.host.job_identity import auto_job_id
 from mrengine.host.job_run import JobRun
-from mrengine.host.log_follower import OnText
+from mrengine.host.log_follower import OnStep, OnText
 from mrengine.host.pilot import check_size, pilot
 from mrengine.host.pool import Pool
 from mrengine.host.reduce import reduce_run
@@ -111,6 +111,7 @@ class MapReduceRunner:
         result_type: Any = None,
         on_busy: OnBusy | None = None,
         on_text: OnText | None = None,
+        on_step: OnStep | None = None,
     ) -> RunResult:
         """Run ``map_fn(chunk, context)`` over all chunks and ``reduce_fn(results)`` over the results.
 
@@ -120,10 +121,11 @@ class MapReduceRunner:
         into, also where it comes from an earlier run; None: ``map_prompt``'s own response model, else plain values.
         ``on_busy="wait"``: where another process or thread runs the job, wait for its end, at most ``timeout_s``.
         ``on_text(at, piece)``: of the run's one last answer to a prompt, as the model writes it; a retry begins at 0.
+        ``on_step(step)``: of each result, in any round, as it becomes durable, and of each document's answer.
         Raises JobError (``.results`` has what was finished), ConfigError, SourceError, ChunkingError, LogError, and
         whatever ``reduce_fn`` raises.
         """
-        terms = _Asked(document, map_fn, reduce_fn, job_id, timeout_s, result_type, on_busy, on_text)
+        terms = _Asked(document, map_fn, reduce_fn, job_id, timeout_s, result_type, on_busy, on_text, on_step)
         return self._run_and_reduce(terms, per_document=per_document)
 
     def stream(
@@ -350,7 +352,7 @@ class _Running:
         runner._turns.take(self, wait=settings.on_busy == "wait", until=until)
         run, document = runner._prepared(asked, settings, until)
         self._run = runner._run = run
-        run.remind, run.on_text = self.signals.remind, asked.on_text
+        run.remind, run.on_text, run.on_step = self.signals.remind, asked.on_text, asked.on_step
         if isinstance(document, _Stored):
             run.prepare_stored(document.view)
         else:

@@ -101,7 +101,7 @@ class Settings:
     strategy: Strategy = _setting(
         "parallel",
         "`sequential` runs everything in this process, one task at a time, for pdb and profilers. `streaming` is "
-        "`parallel`; a summary hands over each part as it is done. Results and log are the same.",
+        "`parallel` by another name. Results and log are the same.",
         env=str,
         choices=get_args(Strategy),
     )

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
-from mrengine.host.log_follower import OnText
+from mrengine.host.log_follower import OnStep, OnText
 from mrengine.log.view.job_view import ResumeEngine
 from mrengine.settings import OnBusy
 
@@ -29,3 +29,4 @@ class Asked(NamedTuple):
     result_type: Any
     on_busy: OnBusy | None
     on_text: OnText | None = None
+    on_step: OnStep | None = None

@@ -20,7 +20,7 @@ from mrengine.errors import ConfigError, JobBusy, JobError, JobFailed, JobNotFou
 from mrengine.host import notices
 from mrengine.host.chunk_table import append_inputs, input_version, lacking_text
 from mrengine.host.documents import Spooled
-from mrengine.host.log_follower import LogFollower, OnText, Outcome
+from mrengine.host.log_follower import LogFollower, OnStep, OnText, Outcome
 from mrengine.host.prepare import LOST, Preparation, Prepared, identity, is_begun, no_text
 from mrengine.host.requests import RoundSpec, RunConfig
 from mrengine.host.rounds import RoundPlayer
@@ -63,6 +63,7 @@ class JobRun:
         self._husk = False  # a new job was refused: nothing of it stays
         self._claim: FolderLock | None = None
         self.on_text: OnText | None = None  # is given what a model writes of the run's last answer
+        self.on_step: OnStep | None = None  # is given each result as it becomes durable
         self.remind: Callable[[], None] = lambda: None  # of signals that were put off: called now and then
 
     @property
@@ -138,7 +139,7 @@ class JobRun:
             kind,
             config.settings.collector,
         )
-        self._follower.on_text = self.on_text
+        self._follower.on_text, self._follower.on_step = self.on_text, self.on_step
         if ready.finished:
             self._begin_round(0)
 
