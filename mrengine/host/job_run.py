@@ -22,7 +22,7 @@ from mrengine.host import notices
 from mrengine.host.batches import BatchDesk
 from mrengine.host.chunk_table import append_inputs, input_version, lacking_text
 from mrengine.host.documents import Spooled
-from mrengine.host.log_follower import LogFollower, OnText, Outcome
+from mrengine.host.log_follower import LogFollower, OnStep, OnText, Outcome
 from mrengine.host.prepare import LOST, Preparation, Prepared, identity, is_begun, no_text
 from mrengine.host.requests import RoundSpec, RunConfig
 from mrengine.host.rounds import RoundPlayer
@@ -75,6 +75,7 @@ class JobRun:
         self._husk = False  # a new job was refused: nothing of it stays
         self._claim: FolderLock | None = None
         self.on_text: OnText | None = None  # is given what a model writes of the run's last answer
+        self.on_step: OnStep | None = None  # is given each result as it becomes durable
         chooses = getattr(mapping.function, "prepared", None) is not None
         self.needs_whole = chooses or config.settings.batching is not None  # the whole table, before the first call
         self.remind: Callable[[], None] = lambda: None  # of signals that were put off: called now and then
@@ -153,7 +154,7 @@ class JobRun:
             kind,
             config.settings.collector,
         )
-        self._follower.on_text = self.on_text
+        self._follower.on_text, self._follower.on_step = self.on_text, self.on_step
         if ready.finished:
             self._begin_round(0)
 

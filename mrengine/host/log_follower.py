@@ -8,7 +8,7 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Callable, Iterator
-from typing import Any
+from typing import Any, NamedTuple
 
 from mrengine import events
 from mrengine.errors import LogError
@@ -28,12 +28,27 @@ from mrengine.progress import Progress, Silent
 from mrengine.providers.models.balancer import ModelLoadBalancer
 from mrengine.records import ChunkFailure, ChunkResult, Usage
 
-__all__ = ["LogFollower", "Outcome"]
+__all__ = ["LogFollower", "OnStep", "OnText", "Outcome", "Step"]
 
 Outcome = ChunkResult | ChunkFailure
 _NO_USAGE = Usage()
 log = logging.getLogger("mrengine")
 OnText = Callable[[int, str], None]
+
+
+class Step(NamedTuple):
+    """A durable result, ``done`` of ``total`` of its round; ``final``: a document's answer, of documents."""
+
+    round: int
+    done: int
+    total: int
+    document_id: str
+    chunk_id: int | None
+    value: Any
+    final: bool = False
+
+
+OnStep = Callable[[Step], None]
 PRINTED = "map_fn"  # the logger of what map functions print
 
 
@@ -57,6 +72,7 @@ class LogFollower:
         self._stages = StageTimes(collector) if collector is not None else None
         self.view = view
         self.on_text: OnText | None = None  # is given what the model writes of an answer that is shown
+        self.on_step: OnStep | None = None  # is given each result of any round
         self._chunk_facts: ChunkFacts | None = None
         self.started_at: int | None = None
         self.round = 0
@@ -108,6 +124,8 @@ class LogFollower:
         elif frame.kind in (codec.CHUNKS, codec.ROUND) and self.round == 0:
             self._total()
         elif not counts or self.round != 0:
+            if counts and frame.kind == codec.RESULT:
+                self._step(unpack_result(frame.payload))
             return None
         elif frame.kind == codec.RESULT:
             return self._result(unpack_result(frame.payload), wanted)
@@ -124,9 +142,17 @@ class LogFollower:
         self._count(record.model, done=1)
         if self._dispatcher.wants("chunk:processed") or not isinstance(self._progress, Silent):
             self._send(self._processed(record, tally.done, tally.total))
+        self._step(record)
         if not wanted:
             return None
         return result_of(record, self._result_type, resumed=False, facts=self._facts().of(record.chunk_id))
+
+    def _step(self, record: ResultRecord) -> None:
+        if self.on_step is not None:
+            index = self.view.index(self.round)
+            chunk = record.chunk_id if self.round == 0 else None
+            value = record.result
+            self.on_step(Step(self.round, index.done + index.failed, index.total, record.document_id, chunk, value))
 
     def _facts(self) -> ChunkFacts:
         """Of the documents of this run."""
