@@ -1,4 +1,4 @@
-"""Owns the ready-made job: a summary of documents of any size — chunk, summarise each, and one call over the
+"""The ready-made job: summarise documents of any size, chunk by chunk, then with one call over the
 summaries.
 """
 

@@ -1,4 +1,4 @@
-"""Owns the question whether bytes are text: by byte order mark, signature, NULs and control characters.
+"""Decides whether bytes are text: by byte order mark, signature, NULs and control characters.
 
 Only the beginning of a source is looked at. The answer to "no" is a SourceError that says what the source is and which
 command makes text of it; no byte of it is quoted.

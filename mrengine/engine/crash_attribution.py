@@ -1,4 +1,4 @@
-"""Owns the question of guilt: which task killed its worker, and how often a task may be tried.
+"""Finds the task that killed its worker, and counts how often each task may still be tried.
 
 Tasks that ran side by side in a worker that died are *suspects*. They run again in halves, each half alone in its
 worker (a *cell*), until one is alone when the worker dies: only that one is charged. An innocent task is never

@@ -1,4 +1,4 @@
-"""Owns what the death of a worker means for the tasks that it had: who is charged, suspected, or free to run again."""
+"""What a worker's death means for the tasks it held: charged, suspected, or free to run again."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Owns the question whether a model is to be given up: one chunk that is told "wrong key" is no proof of it.
+"""Decides when a model is to be given up: one chunk refused with "wrong key" does not prove the key wrong.
 
 Gateways answer 401 or 404 now and then, and a firewall 403 to what one text holds. So a model ends when it has never
 answered, or when several different chunks in a row are told the same.

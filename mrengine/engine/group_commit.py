@@ -1,4 +1,4 @@
-"""Owns the group commit: what was appended in a step is written and synced once, and only then announced."""
+"""Group commit: everything appended in one step is written and synced once, and announced only after that."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Owns one round of a job: what is in flight, what an outcome means, when it is durable, and when the round ends.
+"""Runs one round of a job: tracks what is in flight, what each outcome means, and when the round is over.
 
 The same on every backend: a backend carries ids out and messages in, and this loop decides. ``step()`` is the body of
 the loop, so that a test can take one step at a time.

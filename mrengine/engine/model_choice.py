@@ -1,4 +1,4 @@
-"""Owns which model a task is given to, by index: the policy is the load balancer's, the outcomes the engine's."""
+"""Chooses the model of each task, by index. The balancer supplies the policy, the engine the outcomes."""
 
 from __future__ import annotations
 

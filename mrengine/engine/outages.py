@@ -1,4 +1,4 @@
-"""Owns which models rest, and the tasks that wait aside for them: they hold no slot, and fail together.
+"""Rests models that do not answer. Their tasks wait aside without holding a slot, and fail together.
 
 Where every model runs on every chunk, a model that is down would hold a slot for each of its tasks, and those that are
 sound would wait behind it. So a task whose call failed comes back at once. A model that fails several times in a row,

@@ -1,4 +1,4 @@
-"""Owns which workers must go: overdue, too large, stopped by a signal, or at odds with what they were given.
+"""Decides which workers must be replaced: overdue, too large, stopped, or out of step with what they were given.
 
 A worker's board says what runs in it, the engine's flight what it was given. Each way in which they differ has a clock.
 What is in a worker is the engine's to write.

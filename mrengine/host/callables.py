@@ -1,4 +1,4 @@
-"""Owns what functions of the caller's must be: plain ones, that take what they will be given. Told before the work."""
+"""Checks the caller's functions before any work: plain functions that accept what they will be passed."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Owns an open job: its lock, its log and what the log adds up to. Used by whoever runs the engine."""
+"""An open job: its lock, its log and the state that the log adds up to. The process that runs the engine owns it."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Owns the reducers that join what they are given: collect, concatenate, and the medical report."""
+"""Reducers that join texts: collect, concatenate, and the medical report."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Owns which loader makes text of a file: by its first bytes, its name, the type that a server told."""
+"""Picks the loader that turns a file into text: by its first bytes, its name, or the server's content type."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Owns what a job's documents are, and their ids. A str is always text, never a path."""
+"""Turns whatever the caller gives into documents with ids. A str is always text, never a path."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Owns what a URL may be: ``Url``, the source, and the rules that its text and its host's addresses must keep.
+"""``Url``, the source, and the rules that its text and its host's addresses must satisfy.
 
 Nothing is sent here; ``fetch`` connects to an address that ``judged()`` has returned, and to no other.
 """

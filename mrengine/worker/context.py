@@ -1,4 +1,4 @@
-"""Owns what a map function is given beside its chunk: ``context.complete()`` and the facts of its task."""
+"""What a map function gets besides its chunk: ``context.complete()`` and the facts about its task."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Owns how long a task may take. Standing in line for a budget is not its fault, and does not count."""
+"""The time limit of a task. Time spent waiting for budget does not count: the task cannot help it."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Owns what becomes of a process that a map function forked and that comes out of it: it ends there, and says nothing.
+"""Stops a process that a map function forked from going on as a worker: it exits, and sends nothing.
 
 Only the process that took a task speaks for it. The parent has the outcome; its child has a copy of everything, and
 would send, write and settle all of it a second time.

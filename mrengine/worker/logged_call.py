@@ -1,4 +1,4 @@
-"""Owns the road of one call to a model: ``intent record → budget → provider → call record``; both go into the log."""
+"""Makes one call durable: ``intent record → budget → provider → call record``. Both records go into the log."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Owns a worker's models: their providers, made when first used, and the road of one call to them.
+"""The models of a worker: providers are connected when first used, and each call starts here.
 
 How one call goes is ``logged_call``'s.
 """

@@ -1,4 +1,4 @@
-"""Owns the running of one task, the same on every backend: chunk → map_fn → a packed outcome, and nothing is raised."""
+"""Runs one task, the same way on every backend: chunk → map_fn → a packed outcome. Never raises."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Owns the turns of one call to one model: which of its answers the log has already, and how they are taken again.
+"""The turns of one call to one model: those that the log holds are replayed before anything new is asked.
 
 Every answer is in the log as the model said it, before anybody looks at it: refused ones, answers to re-asks, parts.
 The n-th of a call stands under ``calls.turn_digest(digest, n)``. A later call takes them in the same order and judges

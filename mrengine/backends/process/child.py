@@ -1,4 +1,4 @@
-"""Owns a forked child of the supervisor's own, and the descriptor that tells of its end."""
+"""A child that the supervisor forks for itself, with a descriptor that becomes readable when it ends."""
 
 from __future__ import annotations
 

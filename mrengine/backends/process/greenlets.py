@@ -1,4 +1,4 @@
-"""Tells whether gevent or eventlet has patched this process: threads, or what they wait with, are greenlets then."""
+"""Detects whether gevent or eventlet has patched this process, so that threads or their waits are greenlets."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Owns the processes beside the pool: the Manager and the model server."""
+"""Runs the processes beside the pool: the budget's Manager and the model server."""
 
 from __future__ import annotations
 

@@ -1,5 +1,5 @@
-"""Owns the pipe by which a worker speaks to its supervisor. Only the worker itself does: not a process that it forked,
-and not into whatever stands at the pipe's number after map_fn has closed it.
+"""The pipe from a worker to its supervisor. Only the worker itself may write to it: a process that it forked may not,
+and nothing is written to whatever file took the descriptor's number after map_fn closed it.
 """
 
 from __future__ import annotations

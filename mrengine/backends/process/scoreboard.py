@@ -1,4 +1,4 @@
-"""Owns a worker's board: shared memory on which it notes what each slot runs, and which outlives it.
+"""A worker's scoreboard: shared memory that shows what each slot runs, and survives the worker.
 
 ::
 

@@ -1,4 +1,4 @@
-"""Owns the threads of a worker that run its tasks. None loses a task, and none is lost unnoticed.
+"""The threads of a worker that run its tasks. No task is lost, and no thread dies unnoticed.
 
 Libraries raise exceptions in threads that are not theirs (decorators that end a function after a while), and may be
 late: the function has returned, and its thread is between two tasks. A slot goes on after that.

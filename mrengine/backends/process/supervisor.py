@@ -1,4 +1,4 @@
-"""Owns the supervisor process: the pool, the log and the job's state; hears the host, and notices its death.
+"""The supervisor process: runs the pool, the log and the job, takes the host's requests, and notices its death.
 
 It never runs user code and has one thread whenever it forks. One loop, whose body is ``step()``.
 """

@@ -1,4 +1,4 @@
-"""Owns the host's end of a supervisor: starting it, speaking with it, noticing its death, and clearing up after it."""
+"""The host's handle on a supervisor: starts it, talks to it, notices its death, and cleans up after it."""
 
 from __future__ import annotations
 

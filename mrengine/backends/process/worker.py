@@ -1,4 +1,4 @@
-"""Owns a worker process: its pipe is read by the main thread, its tasks run in ``slots`` threads.
+"""A worker process: the main thread reads its pipe, and ``slots`` threads run its tasks.
 
 map_fn never runs in the main thread, so that a stop is heard whatever it does; its import and the initializer do,
 before anything else. When the pipe ends the supervisor is gone, and the worker goes at once.

@@ -1,4 +1,4 @@
-"""Owns one worker process as the supervisor sees it: its pipes, its board, its life."""
+"""One worker process as the supervisor sees it: its pipes, its scoreboard, its life."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Owns DICOM metadata: the text dump of a data set, and how it is cut, group by group and sequence item by item."""
+"""DICOM metadata: the text dump of a data set, cut group by group and sequence item by item."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Owns the process that serves the embedded model: started, watched and stopped by whoever needs it for a job.
+"""Starts, watches and stops the process that serves the embedded model, for whichever job needs it.
 
 It is a fresh interpreter (``server_main``) with llama.cpp's own HTTP server, on loopback, at a port of the system's
 choice. What it needs to know, the key above all, comes over its stdin, which stays open: its end is the child's end.
