@@ -1,6 +1,4 @@
-"""The ready-made job: summarise documents of any size, chunk by chunk, then with one call over the
-summaries.
-"""
+"""The ready-made job: summarise documents of any size, chunk by chunk, then in one call over all."""
 
 from __future__ import annotations
 
