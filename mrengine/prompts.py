@@ -1,5 +1,4 @@
-"""``map_prompt``: a map function that is a prompt, so that its version is exact and a job resumes by its id alone.
-"""
+"""``map_prompt``: a map function that is a prompt, so that its version is exact and a job resumes by its id alone."""
 
 from __future__ import annotations
 

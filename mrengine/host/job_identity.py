@@ -65,9 +65,9 @@ class Chunking:
         """
         if not self.askable or self.target_tokens is None:
             return self.target_tokens
-        from mrengine.providers.call.context_window import told_windows
+        from mrengine.providers.call.context_window import ask_windows
 
-        windows, self.askable = told_windows(self.askable), ()
+        windows, self.askable = ask_windows(self.askable), ()
         self.target_tokens = min([self.target_tokens, *map(_room, windows)])
         self.overlap_tokens = min(self.overlap_tokens, self.target_tokens // 4)
         return self.target_tokens

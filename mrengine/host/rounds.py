@@ -14,7 +14,7 @@ from mrengine.host.job_identity import Record, round_record
 from mrengine.host.log_follower import LogFollower, Outcome
 from mrengine.host.prepare import SUPERVISORS
 from mrengine.host.requests import RoundSpec, RunConfig, open_request, round_request
-from mrengine.job.driver import Driver, Durable, Ended, News
+from mrengine.job.driver import Driver, Durable, Ended, Update
 from mrengine.log.view.job_view import ResumeEngine
 from mrengine.mapfn.describe import MapFunction
 
@@ -42,7 +42,7 @@ class RoundPlayer:
         self._config, self._job_id, self._folder, self._mapping = config, job_id, folder, mapping
         self._until, self._tick = until, tick
         self._driver: Driver | None = None
-        self._news: deque[News] = deque()  # received, and not dealt with yet
+        self._updates: deque[Update] = deque()  # received, and not dealt with yet
         self._durable = 0  # up to where the log is durable, as far as was heard
         self._died, self._progress = 0, 0  # supervisors that died in a row, and how far the run was then
         self.playing = False
@@ -70,30 +70,30 @@ class RoundPlayer:
         """Play a round; yields its outcomes where they are ``wanted``, and returns how it ended.
 
         ``since``: where the run begins in the log. ``begun()`` is called when the round's own record is durable: what
-        comes after it is news. The state "died" says that one supervisor after another did.
+        comes after it is update. The state "died" says that one supervisor after another did.
         """
         self._start(round_, round_.records, since)
         is_begun = False
         while True:
-            news = self._next(self._wait_s)
-            if isinstance(news, Durable):
+            update = self._next(self._wait_s)
+            if isinstance(update, Durable):
                 if not is_begun:
                     is_begun = True
-                    follower.view.catch_up(news.offset)
+                    follower.view.catch_up(update.offset)
                     begun()
-                yield from follower.follow(news.offset, outcomes=wanted)
-            elif isinstance(news, Ended):
-                ended = news if news.state != "died" else self._revive(round_, follower, since, begun=is_begun)
+                yield from follower.follow(update.offset, outcomes=wanted)
+            elif isinstance(update, Ended):
+                ended = update if update.state != "died" else self._revive(round_, follower, since, begun=is_begun)
                 if ended is not None:
                     self.playing = False
                     return ended
-            elif news is not None:
-                follower.tell(news)
+            elif update is not None:
+                follower.report(update)
 
     def _start(self, round_: RoundSpec, records: Sequence[Record], since: int) -> None:
         driver = self._driver
         assert driver is not None
-        self._news.clear()
+        self._updates.clear()
         for record in records:
             driver.append(*record)
         driver.append(*round_record(round_.number, round_.total, round_.mapping.version, self._config.settings))
@@ -102,15 +102,15 @@ class RoundPlayer:
         if self.stop_reason is not None:
             driver.stop(self.stop_reason)
 
-    def _next(self, wait_s: Callable[[], float]) -> News | None:
+    def _next(self, wait_s: Callable[[], float]) -> Update | None:
         """The oldest news; the rest waits here, for ``drain()`` too, where an exception strikes meanwhile."""
-        if not self._news:
+        if not self._updates:
             assert self._driver is not None
-            self._news.extend(self._driver.receive(wait_s()))
-        news = self._news.popleft() if self._news else None
-        if isinstance(news, Durable):
-            self._durable = news.offset
-        return news
+            self._updates.extend(self._driver.receive(wait_s()))
+        update = self._updates.popleft() if self._updates else None
+        if isinstance(update, Durable):
+            self._durable = update.offset
+        return update
 
     def _wait_s(self) -> float:
         left_s = WAIT_S if self._until is None else self._until - time.monotonic()
@@ -155,11 +155,11 @@ class RoundPlayer:
         while time.monotonic() < until:
             for _ in follower.follow(self._durable):
                 pass
-            news = self._next(lambda: DRAIN_WAIT_S)
-            if isinstance(news, Ended):
+            update = self._next(lambda: DRAIN_WAIT_S)
+            if isinstance(update, Ended):
                 return
-            if news is not None:
-                follower.tell(news)
+            if update is not None:
+                follower.report(update)
 
     def finish(self, close: bytes) -> None:
         """Have the log's writer add this CLOSE, if there is one, and free the job."""

@@ -128,17 +128,17 @@ class ModelClients:
         *,
         digest_of: Callable[[str | list[str]], bytes],
         stored: Callable[[bytes], Sequence[records.CallRecord]],
-        heard: Callable[[str], None],
+        on_answer: Callable[[str], None],
         task: m.Start,
         chunk: Chunk,
-        patience: Deadline,
+        deadline: Deadline,
         response_model: Any,
         on_truncation: str,
         reusable: bool,
     ) -> tuple[Completion, float | None]:
         """Ask a model, and its fallbacks where it fails; the completion and its cost in USD (None: price unknown).
 
-        ``stored(digest)``: the answers that the log has already; ``heard`` is given the text of each answer.
+        ``stored(digest)``: the answers that the log has already; ``on_answer`` is given the text of each answer.
         """
         from mrengine.providers.call.fallbacks import ask_any, fitted
 
@@ -156,16 +156,16 @@ class ModelClients:
                 task,
                 digest,
                 chunk,
-                patience,
+                deadline,
                 breaker,
                 alternatives=alternatives,
                 turn=len(known),
                 reusable=reusable,
-                heard=heard,
+                on_answer=on_answer,
                 stored=lambda: stored(digest),
                 owner=owner,
             )
-            turns = Turns(known, heard)
+            turns = Turns(known, on_answer)
             asked = fitted(request, model)
             completion = turns.answer(asked, live=call.send, response_model=response_model, on_truncation=on_truncation)
             unknown = turns.cost_usd is None or call.cost_usd is None
@@ -208,7 +208,7 @@ class ModelClients:
         max_tokens: int,
         *,
         task: m.Start,
-        patience: Deadline,
+        deadline: Deadline,
         done: Callable[[Usage, float | None], None],
     ) -> AbstractContextManager[ExternalCall]:
         """Leave for a call with a client of the user's own, once the model's limits give it."""
@@ -216,7 +216,7 @@ class ModelClients:
         model = self._models[index]
         if self.budget is None:
             raise ConfigError("this job has no budget to reserve from", setting="limits")
-        with patience.standing_in_line(self.on_wait) as on_wait:
+        with deadline.paused(self.on_wait) as on_wait:
             lease = self.budget.acquire(
                 model.name,
                 tokens,

@@ -37,11 +37,11 @@ def turn_of(request: Request) -> int:
 class Turns:
     """The stored answers of one call, and the road from them to a whole and valid one.
 
-    ``heard`` is given each answer's text. ``cost_usd``: of the stored answers that the returned one is made of.
+    ``on_answer`` is given each answer's text. ``cost_usd``: of the stored answers that the returned one is made of.
     """
 
-    def __init__(self, stored: Sequence[CallRecord], heard: Callable[[str], None]) -> None:
-        self._stored, self._heard = stored, heard
+    def __init__(self, stored: Sequence[CallRecord], on_answer: Callable[[str], None]) -> None:
+        self._stored, self._on_answer = stored, on_answer
         self._next = 0
         self.cost_usd: float | None = 0.0
 
@@ -85,7 +85,7 @@ class Turns:
                 raise _LeftBehind
             self._next += 1
             if (record.turn == CONTINUATION) == (turn == CONTINUATION):
-                self._heard(record.text)
+                self._on_answer(record.text)
                 paid = record.cost_usd
                 self.cost_usd = None if self.cost_usd is None or paid is None else self.cost_usd + paid
                 return completion_of(record)

@@ -71,10 +71,10 @@ class ProcessPool:
         nothing else to tell.
         """
         name, context_window = msgpack.unpackb(payload)
-        self._helpers.serve(name, context_window, self._tell_endpoint)
+        self._helpers.serve(name, context_window, self._send_endpoint)
         return False
 
-    def _tell_endpoint(self, name: str, url: str, key: str) -> None:
+    def _send_endpoint(self, name: str, url: str, key: str) -> None:
         for worker in range(self.workers):
             self._write(worker, framing.frame(framing.ENDPOINT, msgpack.packb([name, url, key])))
 
@@ -83,7 +83,7 @@ class ProcessPool:
 
     def started(self, worker: int) -> Sequence[Started]:
         handle = self._handles[worker]
-        return handle.board.started() if handle is not None else ()
+        return handle.scoreboard.started() if handle is not None else ()
 
     def resident(self, worker: int) -> int:
         import psutil
@@ -178,9 +178,9 @@ class ProcessPool:
     def _on_death(self, handle: WorkerHandle) -> list[Message]:
         if self._handles[handle.index] is not handle:
             return []
-        messages = self._bury(handle)
+        messages = self._reap(handle)
         if self.keep_alive:
-            messages += self._fork(handle.index, handle.board.calls)
+            messages += self._fork(handle.index, handle.scoreboard.calls)
         return messages
 
     def forget_job(self) -> None:
@@ -197,11 +197,11 @@ class ProcessPool:
         dead = [handle for handle in self._handles if handle is not None and handle.dead]
         return [*self._helpers.look_after(), *(said for handle in dead for said in self._on_death(handle))]
 
-    def _bury(self, handle: WorkerHandle) -> list[Message]:
+    def _reap(self, handle: WorkerHandle) -> list[Message]:
         for fd in (handle.outbox, handle.life, handle.dispatch):
             self._selector.forget(fd)
         self._handles[handle.index] = None
-        last, death = handle.bury()
+        last, death = handle.reap()
         posix.kill_orphans(self.pids())
         return [*last, (handle.index, DIED, -1, -1, death)]
 
@@ -217,7 +217,7 @@ class ProcessPool:
             waiting = select.poll()
             waiting.register(handle.life, select.POLLIN)
             waiting.poll(max(0.0, until - time.monotonic()) * 1e3)
-            messages += self._bury(handle)
+            messages += self._reap(handle)
         return messages
 
     def last_lines(self) -> list[bytes]:

@@ -22,11 +22,10 @@ import msgpack
 
 from mrengine import posix
 from mrengine.backends.process import framing, leaving
-from mrengine.backends.process.greenlets import GREENLETS, patched
 from mrengine.backends.process.orphans import Orphans
 from mrengine.backends.process.outbox import CLOSED, THREAD_ENDED, Lines, Outbox
 from mrengine.backends.process.scoreboard import Scoreboard
-from mrengine.backends.process.slots import Slots
+from mrengine.backends.process.slots import GREENLETS, Slots, patched
 from mrengine.budget.client import BudgetClient
 from mrengine.engine import protocol as m
 from mrengine.engine.protocol import JobFiles, WorkerConfig
@@ -69,11 +68,11 @@ class _Worker:
     """Tasks in, outcomes out, in one process."""
 
     def __init__(
-        self, index: int, slots: int, board: Scoreboard, answers: CallIndex, outbox: Outbox, made: int
+        self, index: int, slots: int, scoreboard: Scoreboard, answers: CallIndex, outbox: Outbox, made: int
     ) -> None:
         self._index, self._count, self._answers, self._outbox = index, slots, answers, outbox
         self._made = made  # calls that the worker before this one had sent and not heard of
-        self._slots = Slots(slots, board, outbox, self)
+        self._slots = Slots(slots, scoreboard, outbox, self)
         self._stopping = threading.Event()
         self._executor: TaskRunner | None = None
         self._initialized = b""  # the initializer that has run in this process
@@ -176,7 +175,7 @@ def worker_main(
     life_fd: int,
     index: int,
     slots: int,
-    board: Scoreboard,
+    scoreboard: Scoreboard,
     answers: CallIndex,
     dispatch_fd: int,
     outbox_fd: int,
@@ -195,12 +194,12 @@ def worker_main(
     posix.close_all_but({0, 1, 2, life_fd, dispatch_fd, outbox_fd})
     sys.stdin, sys.stdout, sys.stderr = _text(0, "r"), _text(1, "w"), _text(2, "w")  # nothing comes from the first
     leaving.begin()
-    outbox = Outbox(outbox_fd, board)
+    outbox = Outbox(outbox_fd, scoreboard)
     own = [(fd, posix.identity(fd)) for fd in (life_fd, dispatch_fd)]
     os.register_at_fork(after_in_child=lambda: _give_back(outbox, own))
     logging.getLogger().handlers[:] = [Lines(outbox)]
     try:
-        left = _serve(_Worker(index, slots, board, answers, outbox, made), dispatch_fd)
+        left = _serve(_Worker(index, slots, scoreboard, answers, outbox, made), dispatch_fd)
         if not left:
             outbox.end(CLOSED)
         leaving.leave()

@@ -29,12 +29,12 @@ class WorkerHandle:
         if (threads := proc.thread_count()) != 1:
             raise AssertionError(f"the supervisor forks with {threads} threads")
         self.index = index
-        self.board = Scoreboard(slots)
+        self.scoreboard = Scoreboard(slots)
         (read_end, self.dispatch), (self.outbox, write_end) = posix.pipes(2)
         for fd in (self.dispatch, self.outbox):
             posix.enlarge_pipe(fd)
             os.set_blocking(fd, False)
-        args = (index, slots, self.board, answers, read_end, write_end, out_fd, err_fd, os.getpid(), made)
+        args = (index, slots, self.scoreboard, answers, read_end, write_end, out_fd, err_fd, os.getpid(), made)
         try:
             self._child = ChildProcess(worker_main, args, f"mrengine-worker-{index}", daemon=False)
         except BaseException:
@@ -69,7 +69,7 @@ class WorkerHandle:
         interpreter's lock in its hand. A process that is dying has a moment to say so itself.
         """
         now = time.monotonic()
-        if self._maimed_at is None and posix.has_lost(self.pid, self.board.threads):
+        if self._maimed_at is None and posix.has_lost(self.pid, self.scoreboard.threads):
             self._maimed_at = now
         for since, cause in ((self._cut_at, CLOSED), (self._maimed_at, THREAD_ENDED)):
             if since is not None and now >= since + DYING_S and not self.dead:
@@ -117,7 +117,7 @@ class WorkerHandle:
         self._ended_for = self._ended_for or cause
         self.kill()
 
-    def bury(self) -> tuple[Sequence[Message], Death]:
+    def reap(self) -> tuple[Sequence[Message], Death]:
         """After its death: what it still said, then how it died. Its group goes with it; nothing of it is left."""
         posix.kill_group(self.pid)
         last: list[Message] = []
@@ -126,14 +126,14 @@ class WorkerHandle:
             last += more
             if self.ended or not more:
                 break
-        started = self.board.started()
+        started = self.scoreboard.started()
         code = self._child.exitcode(5)
         self.close()
         return last, Death(started, code, self._why(code), self._reader.broken)
 
     def _why(self, code: int | None) -> str:
         """What the worker said itself goes before what was done to it, and that before how it ended."""
-        told = self.board.cause or self._ended_for
+        told = self.scoreboard.cause or self._ended_for
         return f"the worker was ended: {told}" if told else _cause(code)
 
     def close(self) -> None:

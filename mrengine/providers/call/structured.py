@@ -42,7 +42,7 @@ class Checked:
         told = f"the answer is not what response_model asks for: {'; '.join(shown)}{more}"
         return InvalidAnswer(told, problems=shown)
 
-    def told(self) -> str:
+    def explained(self) -> str:
         """What is wrong, in the validator's own words, for the model that gave the answer."""
         return "\n".join(problem.told for problem in self.problems[:_MAX_ERRORS])
 
