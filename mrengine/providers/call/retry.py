@@ -80,7 +80,7 @@ def call(
     history = _History(clock(), until() - clock())
     while True:
         lease = None if reserve is None else reserve()
-        left_s = until() - clock()
+        left_s = until() - clock()  # after the wait for budget, which may have put the deadline off
         if left_s <= 0:
             _withdraw(lease, breaker)
             raise history.cut_short(name, clock())
@@ -93,21 +93,29 @@ def call(
             return outcome
         left_s = until() - clock()
         wait_s = _backoff(history.attempts, backoff_s, rng, outcome.retry_after_s, left_s)
-        limited = isinstance(outcome, RateLimited) and outcome.transient
-        queues = limited and not alternatives and pause is not None
-        late = wait_s >= left_s and not queues
-        elsewhere = alternatives and breaker is not None and breaker.state != "closed"
-        few = history.enough_of(outcome)
-        passing = outcome.transient and not isinstance(outcome, RateLimited)
+        pauses = pause is not None and not alternatives and _is_limit(outcome)
+        late = wait_s >= left_s and not pauses
+        enough = history.enough_of(outcome)
         outcome.silent_s = clock() - asked
-        outcome.aside = aside and not alternatives and passing and not few
-        if not outcome.transient or late or elsewhere or few or outcome.aside:
+        outcome.aside = aside and not alternatives and not enough and _is_passing(outcome)
+        elsewhere = alternatives and breaker is not None and breaker.state != "closed"
+        if not outcome.transient or late or elsewhere or enough or outcome.aside:
             raise history.final(outcome, clock())
         if on_retry is not None:
             on_retry(outcome, history.attempts, wait_s)
         history.add(outcome, wait_s)
-        with pause() if queues and pause is not None else nullcontext():
+        with pause() if pauses and pause is not None else nullcontext():
             wait_until(clock() + wait_s)
+
+
+def _is_limit(error: ModelError) -> bool:
+    """A limit that ends by itself: waiting for it is no fault of the task's."""
+    return isinstance(error, RateLimited) and error.transient
+
+
+def _is_passing(error: ModelError) -> bool:
+    """A model that does not answer now, for a reason other than a limit."""
+    return error.transient and not isinstance(error, RateLimited)
 
 
 def _settled(
