@@ -188,8 +188,8 @@ def undecodable(
     where = "" if at is None else f" at byte {at}"
     where += "" if line is None else f" (line {line})"
     if kind := _by_controls(follows[:SAMPLE_BYTES]):
-        told = f"{name} is not {encoding.upper()}{where}: {kind.what} follows; {kind.advice}"
-        return SourceError(told, source=name, offset=at, line=line)
+        message = f"{name} is not {encoding.upper()}{where}: {kind.what} follows; {kind.advice}"
+        return SourceError(message, source=name, offset=at, line=line)
     here = os.path.exists(name)
     command = f"iconv -f latin1 -t utf-8 {shlex.quote(name) if here else 'FILE'}"
     return SourceError(

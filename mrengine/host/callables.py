@@ -51,5 +51,5 @@ def _check_arguments(function: Any, setting: str, *names: str) -> None:
         signature.bind(*names)
     except TypeError as error:
         name = getattr(function, "__qualname__", type(function).__qualname__)
-        told = f"{setting} {name}{signature} is called with ({', '.join(names)})"
-        raise ConfigError(f"{told}: {error}", setting=setting) from None
+        message = f"{setting} {name}{signature} is called with ({', '.join(names)})"
+        raise ConfigError(f"{message}: {error}", setting=setting) from None

@@ -79,7 +79,7 @@ class LogFollower:
     def _take(self, frame: Frame, counts: bool, wanted: bool) -> Outcome | None:
         try:
             return self._announced(frame, counts, wanted)
-        except LogError:  # its CRC vouches for it, and it is none all the same
+        except LogError:  # its CRC is right, and yet it cannot be unpacked
             return self._failure(self._damaged(frame), wanted) if counts and self.round == 0 else None
 
     def _damaged(self, frame: Frame) -> FailureRecord:
@@ -165,7 +165,7 @@ class LogFollower:
             self._balancer.count(model, usage, done=done, failed=failed)
 
     def report(self, update: Update) -> None:
-        """What is not in the log: an event, or a line that map_fn printed or logged, to the logger of its name."""
+        """Pass on what is not in the log: events, and lines that map_fn printed or logged, to the logger of their name."""
         if isinstance(update, Note):
             self._note(update)
         elif isinstance(update, Line):

@@ -16,7 +16,7 @@ __all__ = ["OwnProcess", "leave"]
 
 
 class OwnProcess:
-    """Remembers the process that made it. Not told by ``os.register_at_fork``: a fork in C goes around that."""
+    """Remembers the process that made it, by pid: a fork in C would bypass ``os.register_at_fork``."""
 
     def __init__(self) -> None:
         self._pid = os.getpid()

@@ -231,11 +231,12 @@ class ModelClients:
         return external_call(lease, model, grant, task=task, round_=self.config.round, emit=self.emit, done=done)
 
     def on_wait(self, model: str, wait_ms: float) -> None:
+        """A call waits for its model's budget: report it, and prefer other models meanwhile."""
         self._rests[model] = time.monotonic() + wait_ms / 1e3
         self.note("budget:wait", {"model": model, "wait_ms": wait_ms})
 
     def note(self, name: str, fields: dict[str, Any]) -> None:
-        """Tell the host something that is not for the log."""
+        """Report an event to the host."""
         if name == "call:retry" and fields["limited"]:
             self._rests[fields["model"]] = time.monotonic() + fields["wait_s"]
         self.emit(m.NOTE, -1, -1, msgpack.packb([name, fields]))

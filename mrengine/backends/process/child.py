@@ -39,7 +39,7 @@ class ChildProcess:
 
     @property
     def ended(self) -> bool:
-        """Whether it has ended; it is still to be buried, so that its pid stays its own."""
+        """Whether it has ended; it is not reaped yet, so that its pid cannot be given to another process."""
         return posix.is_zombie(self.pid)
 
     def exitcode(self, wait_s: float) -> int | None:

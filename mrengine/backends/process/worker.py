@@ -1,7 +1,7 @@
 """A worker process: the main thread reads its pipe, and ``slots`` threads run its tasks.
 
-map_fn never runs in the main thread, so that a stop is heard whatever it does; its import and the initializer do,
-before anything else. When the pipe ends the supervisor is gone, and the worker goes at once.
+map_fn never runs in the main thread, so that a stop gets through whatever it does; its import and the initializer do
+run there, before anything else. When the pipe ends the supervisor is gone, and the worker exits at once.
 """
 
 from __future__ import annotations
@@ -71,7 +71,7 @@ class _Worker:
         self, index: int, slots: int, scoreboard: Scoreboard, answers: CallIndex, outbox: Outbox, made: int
     ) -> None:
         self._index, self._count, self._answers, self._outbox = index, slots, answers, outbox
-        self._made = made  # calls that the worker before this one had sent and not heard of
+        self._made = made  # calls that its predecessor had sent, with no answer when it died
         self._slots = Slots(slots, scoreboard, outbox, self)
         self._stopping = threading.Event()
         self._executor: TaskRunner | None = None
@@ -79,7 +79,7 @@ class _Worker:
         self._orphans = Orphans()
 
     def handle(self, kind: int, payload: bytes) -> bool:
-        """One frame of the supervisor; False: go."""
+        """Handle one frame from the supervisor; False: leave."""
         if kind == framing.TASKS:
             put = self._slots.put
             for task in framing.unpack_tasks(payload):
@@ -125,7 +125,7 @@ class _Worker:
             return
         if not self._outbox.own:
             leave()  # a fork that came back from an import, or from the initializer
-        self._orphans.know()  # what these have started is theirs to wait for
+        self._orphans.know()  # children that imports and the initializer started are theirs to wait for
         self._outbox.emit(m.READY, -1, -1)
 
     def _ports(self, setup: WorkerSetup) -> WorkerPorts:
@@ -141,7 +141,7 @@ class _Worker:
             executor.run(task)
 
     def fail(self, task: m.Start, error: BaseException) -> None:
-        """A slot could not tell what became of a task."""
+        """A slot could not report the outcome of a task."""
         executor = self._executor
         if executor is None:
             self._slots.emit(m.DROPPED, task.chunk, task.model)
@@ -149,7 +149,7 @@ class _Worker:
             executor.fail(task, error)
 
     def look_after(self) -> None:
-        """What nothing tells of: a thread that ended, files that were closed by a short task, orphans that ended."""
+        """Poll for events without notification: ended threads, descriptors that a task closed, dead orphans."""
         if not self._slots.whole:
             self._outbox.end(THREAD_ENDED)
         self._slots.check()
@@ -157,7 +157,7 @@ class _Worker:
 
     @property
     def look_s(self) -> float:
-        """How often to look; a map function that leaves processes behind may have little room for their zombies."""
+        """How often to look. More often while orphans die: their zombies count against the limit of processes."""
         return ORPHANS_S if self._orphans.any else LOOK_S
 
     def close(self) -> None:
@@ -184,7 +184,7 @@ def worker_main(
     supervisor: int,
     made: int,
 ) -> None:
-    """The target of a worker's ``multiprocessing.Process``; ends the process itself. ``life_fd``: see ``Forked``."""
+    """The target of a worker's ``multiprocessing.Process``; ends the process itself. ``life_fd``: see ``ChildProcess``."""
     posix.die_with_parent(supervisor)
     os.setpgid(0, 0)
     posix.adopt_orphans()
@@ -215,9 +215,7 @@ def worker_main(
 
 
 def _serve(worker: _Worker, dispatch_fd: int) -> bool:
-    """Hear the supervisor until it says to go; False: the pipe has ended, and so has the supervisor, or it was closed
-    here.
-    """
+    """Read frames until LEAVE. False: the pipe has ended, because the supervisor died or because it was closed here."""
     reader = framing.FrameReader(dispatch_fd)
     look_at = 0.0
     while not reader.ended:
@@ -239,7 +237,7 @@ def _readable(fd: int, timeout_s: float) -> bool:
 
 
 def _give_back(outbox: Outbox, own: Sequence[tuple[int, tuple[int, int]]]) -> None:
-    """In a fork of the worker: its pipes end when it does."""
+    """In a fork of the worker: close the copies, so that the pipes still end with the worker itself."""
     outbox.forget()
     for fd, identity in own:
         posix.close_if(fd, identity)

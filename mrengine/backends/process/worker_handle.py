@@ -52,7 +52,7 @@ class WorkerHandle:
         self._unsent: deque[memoryview] = deque()
 
     def read(self) -> list[Message]:
-        """What the worker has written. One who writes what is no frame is ended: the rest cannot be told apart."""
+        """What the worker has written. One that writes bytes which are not a frame is killed: nothing after them can be read."""
         messages = list(self._reader.read(self.index))
         if self._reader.broken:
             self.end("something else than the worker wrote into its pipe to the supervisor")
@@ -65,8 +65,10 @@ class WorkerHandle:
             self._cut_at = time.monotonic()
 
     def end_if_half_dead(self) -> None:
-        """A pipe or a thread that ends while its process lives is a death, too: C code may end a thread, and with the
-        interpreter's lock in its hand. A process that is dying has a moment to say so itself.
+        """Kill a worker whose pipe or thread has ended while its process lives on.
+
+        C code may end a thread that holds the interpreter's lock; the rest of the process then hangs for ever. The
+        delay is for a process that is about to die anyway: its own exit status says more.
         """
         now = time.monotonic()
         if self._maimed_at is None and posix.has_lost(self.pid, self.scoreboard.threads):
@@ -118,7 +120,7 @@ class WorkerHandle:
         self.kill()
 
     def reap(self) -> tuple[Sequence[Message], Death]:
-        """After its death: what it still said, then how it died. Its group goes with it; nothing of it is left."""
+        """After its death: its last messages, then how it died. Kills its process group, so that nothing of it is left."""
         posix.kill_group(self.pid)
         last: list[Message] = []
         while True:
@@ -132,9 +134,9 @@ class WorkerHandle:
         return last, Death(started, code, self._why(code), self._reader.broken)
 
     def _why(self, code: int | None) -> str:
-        """What the worker said itself goes before what was done to it, and that before how it ended."""
-        told = self.scoreboard.cause or self._ended_for
-        return f"the worker was ended: {told}" if told else _cause(code)
+        """Its own last words are the best cause, then the reason it was killed for, then its exit status."""
+        cause = self.scoreboard.cause or self._ended_for
+        return f"the worker was ended: {cause}" if cause else _cause(code)
 
     def close(self) -> None:
         """Close the supervisor's ends."""

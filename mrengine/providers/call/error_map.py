@@ -286,17 +286,17 @@ def _distrusted(error: Any, model: str) -> ModelError:
     why = getattr(error, "verify_message", "").rstrip(".")
     unknown = getattr(error, "verify_code", 0) in _UNKNOWN_ISSUER or not why
     advice = ": pass verify= with the path of its CA, or set REQUESTS_CA_BUNDLE" if unknown else ""
-    told = f"{model}: the server's certificate is not trusted{f' ({why})' if why else ''}{advice}"
-    return _unsent(ModelRefused(told, model=model, scope="model"))
+    message = f"{model}: the server's certificate is not trusted{f' ({why})' if why else ''}{advice}"
+    return _unsent(ModelRefused(message, model=model, scope="model"))
 
 
 def _of_proxy(refusal: Any, model: str) -> ModelError:
     """No tunnel was made, so nothing was sent. 5xx: the proxy does not reach the server, at the moment."""
-    told = f"{model}: the proxy refused the tunnel (status {refusal.status})"
+    message = f"{model}: the proxy refused the tunnel (status {refusal.status})"
     if not 400 <= refusal.status < 500:
-        return _unsent(ModelUnavailable(told, model=model))
+        return _unsent(ModelUnavailable(message, model=model))
     advice = _PROXY if refusal.status == 407 else "ask who runs it"
-    return _unsent(ModelRefused(f"{told}: {advice}", model=model, status=refusal.status, scope="model"))
+    return _unsent(ModelRefused(f"{message}: {advice}", model=model, status=refusal.status, scope="model"))
 
 
 def _unsent(error: ModelError) -> ModelError:
