@@ -1,8 +1,8 @@
 """Rests models that do not answer. Their tasks wait aside without holding a slot, and fail together.
 
-Where every model runs on every chunk, the tasks of a model that is down would hold all slots, and the sound models would
-wait behind it. So a task whose call failed comes back at once. A model that fails several times in a row, or stays
-silent once, gets only a probe now and then; after the time that one task may take, it is given up.
+Where every model runs on every chunk, the tasks of a model that is down would hold all slots, and those of sound
+models would wait behind them. So a task whose call failed comes back at once. A model that fails several times in a
+row, or stays silent once, gets only a probe now and then; after the time that one task may take, it is given up.
 """
 
 from __future__ import annotations

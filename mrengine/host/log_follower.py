@@ -165,7 +165,7 @@ class LogFollower:
             self._balancer.count(model, usage, done=done, failed=failed)
 
     def report(self, update: Update) -> None:
-        """Pass on what is not in the log: events, and lines that map_fn printed or logged, to the logger of their name."""
+        """Pass on what is not in the log: events, and lines that map_fn printed or logged, each to its logger."""
         if isinstance(update, Note):
             self._note(update)
         elif isinstance(update, Line):

@@ -115,7 +115,7 @@ class ProcessPool:
     # life and death
 
     def set_up(self, setup: RoundSetup) -> list[Message]:
-        """Start the budget manager, send the round's setup to all workers and their replacements, and fork missing ones.
+        """Start the budget manager, send the round's setup to all workers, and fork those that are missing.
 
         Workers that were forked with another index of stored answers are replaced: only a fork shares its memory.
         """
@@ -207,7 +207,7 @@ class ProcessPool:
         return [*last, (handle.index, DIED, -1, -1, death)]
 
     def end_workers(self, within_s: float = FINISH_S) -> list[Message]:
-        """Ask all workers to leave, wait, then kill: exit handlers of user code may never return. Afterwards none is left."""
+        """Ask all workers to leave, wait, then kill: exit handlers of user code may never return."""
         self.keep_alive = False
         messages: list[Message] = []
         handles = [handle for handle in self._handles if handle is not None]

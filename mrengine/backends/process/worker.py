@@ -184,7 +184,7 @@ def worker_main(
     supervisor: int,
     made: int,
 ) -> None:
-    """The target of a worker's ``multiprocessing.Process``; ends the process itself. ``life_fd``: see ``ChildProcess``."""
+    """The target of a worker's ``multiprocessing.Process``; ends the process itself."""
     posix.die_with_parent(supervisor)
     os.setpgid(0, 0)
     posix.adopt_orphans()
@@ -215,7 +215,7 @@ def worker_main(
 
 
 def _serve(worker: _Worker, dispatch_fd: int) -> bool:
-    """Read frames until LEAVE. False: the pipe has ended, because the supervisor died or because it was closed here."""
+    """Read frames until LEAVE. False: the pipe has ended: the supervisor died, or user code closed it here."""
     reader = framing.FrameReader(dispatch_fd)
     look_at = 0.0
     while not reader.ended:

@@ -52,7 +52,7 @@ class WorkerHandle:
         self._unsent: deque[memoryview] = deque()
 
     def read(self) -> list[Message]:
-        """What the worker has written. One that writes bytes which are not a frame is killed: nothing after them can be read."""
+        """What the worker has written. Bytes that are no frame end it: nothing after them can be read."""
         messages = list(self._reader.read(self.index))
         if self._reader.broken:
             self.end("something else than the worker wrote into its pipe to the supervisor")
@@ -120,7 +120,7 @@ class WorkerHandle:
         self.kill()
 
     def reap(self) -> tuple[Sequence[Message], Death]:
-        """After its death: its last messages, then how it died. Kills its process group, so that nothing of it is left."""
+        """After its death: its last messages, then how it died. Its process group is killed with it."""
         posix.kill_group(self.pid)
         last: list[Message] = []
         while True:
