@@ -49,7 +49,7 @@ class McpJobs:
     def summary_of(self, source: str | Url, query: str | None) -> str:
         """A summary, at once."""
         document = Document("document", _text_of(source))
-        return summarize(document, query=query, **self._settings).text
+        return str(summarize(document, query=query, **self._settings))
 
     def url(self, url: str) -> Url:
         """A URL as a source."""

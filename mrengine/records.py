@@ -5,15 +5,16 @@ What users say about models is defined in ``model_settings``, and importable fro
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from hashlib import blake2b
 from typing import Any, Literal
 
 from mrengine.html_views import facts_html
-from mrengine.model_settings import Budget, ModelSpec, Price, Priority, RateLimit, Usage
+from mrengine.model_settings import Batch, Budget, ModelSpec, Price, Priority, RateLimit, Usage
 
 __all__ = [
+    "Batch",
     "Budget",
     "Chunk",
     "ChunkFailure",
@@ -102,7 +103,10 @@ def above(headings: Sequence[str], table_header: str) -> str:
 
 def fence(text: str) -> str:
     """Put a text between tags named by its own digest, so that no document can close its fence."""
-    tag = "data-" + blake2b(text.encode("utf-8", "surrogatepass"), digest_size=6).hexdigest()
+    data = text.encode("utf-8", "surrogatepass")
+    tag = "data-" + blake2b(data, digest_size=6).hexdigest()
+    while tag in text:  # one that was computed to name itself
+        tag = "data-" + blake2b(data, digest_size=6, salt=tag[-12:].encode()).hexdigest()
     return f"<{tag}>\n{text}\n</{tag}>"
 
 
@@ -147,6 +151,8 @@ class Request:
     turns: tuple[tuple[str, str], ...] = field(default=(), repr=False)
     cache: str | None = None
     prefix: int = 0
+    # Who is shown the answer while it is written, piece by piece; a provider that cannot stream shows nothing.
+    pieces: Callable[[str], None] | None = field(default=None, repr=False, compare=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -223,7 +229,8 @@ class Grant:
 class Estimate:
     """What a job would do and cost, given what is ``assumed``. Nothing was called, and it is no upper bound.
 
-    ``output_tokens``: as many as the calls allow (``max_tokens``). ``cost_usd``: None where a price is unknown.
+    ``output_tokens``: as many as the calls allow (``max_tokens``). ``cost_usd``: None where a price is unknown;
+    ``batch_cost_usd``: the same in batches, None where a model has none.
     """
 
     chunks: int
@@ -233,6 +240,7 @@ class Estimate:
     output_tokens: int = 0
     calls_per_chunk: float = 1.0
     assumed: tuple[str, ...] = ()
+    batch_cost_usd: float | None = None
 
     def _repr_html_(self) -> str:
         """For notebooks."""
@@ -289,7 +297,7 @@ class JobStatus:
     """The state of a job, from its log and lock. Times are seconds since the epoch; ``eta_s`` None: unknown."""
 
     job_id: str
-    state: Literal["running", "done", "failed", "stopped", "cancelled", "interrupted"]
+    state: Literal["running", "done", "failed", "stopped", "cancelled", "interrupted", "waiting"]
     round: int = 0
     total: int = 0
     done: int = 0
@@ -307,6 +315,7 @@ class JobStatus:
     usage: Usage = Usage()  # of all runs
     size_bytes: int = 0  # of the job's folder
     folder: str = ""
+    batches: tuple[Mapping[str, Any], ...] = ()  # batch_id, state, model, requests, began; answered, refused
 
     def _repr_html_(self) -> str:
         """For notebooks."""

@@ -33,6 +33,7 @@ __all__ = [
     "NEED_ENDPOINT",
     "NOTE",
     "OUTCOMES",
+    "PARKED",
     "PROFILED",
     "READY",
     "RESUMED",
@@ -68,8 +69,9 @@ RESUMED = 74  # it does not wait any more
 BROKEN = 75  # the backend itself cannot go on; payload: the cause, UTF-8
 MODEL_DOUBT = 80  # a refusal that may be about the model, or about this task alone; payload: cause, UTF-8
 MODEL_RESTS = 81  # a model that does not answer just now; payload: msgpack [cause, seconds of silence]
+PARKED = 82  # a task whose calls wait for a batch; its REQUEST records came before it
 # Each ends a task's stay in a worker, and is the last that is said of it there.
-OUTCOMES = frozenset({RESULT, FAILURE, RETRY, DROPPED, MODEL_DOWN, MODEL_DOUBT, MODEL_RESTS, BUDGET_SPENT})
+OUTCOMES = frozenset({RESULT, FAILURE, RETRY, DROPPED, MODEL_DOWN, MODEL_DOUBT, MODEL_RESTS, BUDGET_SPENT, PARKED})
 DIED = 100  # the worker process is gone; payload: a Death
 
 Message = tuple[int, int, int, int, Any]
@@ -139,6 +141,7 @@ class WorkerConfig:
     answers: Sequence[str] | None = None  # [path, name of the run]: the file of answers that jobs share
     single_flight: bool = False
     result_blob: bytes = field(default=b"", repr=False)  # the type of results; empty: any
+    batch: dict[str, Any] | None = None  # how batches stand, see worker.batched_call.BatchMode; None: there are none
     profile: bool = False  # what functions under @profile take goes to the host
 
 

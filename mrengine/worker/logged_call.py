@@ -18,7 +18,8 @@ from mrengine.providers.call.thoughts import apart
 from mrengine.providers.call.usages import completed
 from mrengine.providers.http.no_answer import no_answer
 from mrengine.records import Chunk, Completion, Request
-from mrengine.worker.redact import redacted_message
+from mrengine.worker.redact import told
+from mrengine.worker.shown_answer import ShownAnswer
 from mrengine.worker.stored_answers import completion_of, turn_digest
 from mrengine.worker.turns import turn_of
 
@@ -30,10 +31,16 @@ if TYPE_CHECKING:
     from mrengine.worker.model_clients import ModelClients
     from mrengine.worker.ports import BudgetPort
 
-__all__ = ["LoggedCall"]
+__all__ = ["LoggedCall", "tokens_of"]
 
 COMMIT_S, LOOK_S = 5.0, 0.02  # for the answer of an identical call to become durable
 LARGEST_TEXT = codec.MAX_PAYLOAD_BYTES // 4 - 4096  # characters of an answer that fit into a record in any case
+
+
+def tokens_of(request: Request, chunk: Chunk) -> int:
+    """Our own estimate of a request's input tokens."""
+    rest = "".join(text for _, text in request.turns) + ("" if request.schema is None else in_words(request.schema))
+    return estimate_tokens(request.prompt + rest, chunk.text, chunk.tokens, request.system)
 
 
 class _Answered(BaseException):
@@ -125,8 +132,7 @@ class LoggedCall:
             yield
 
     def _tokens(self, request: Request) -> int:
-        rest = "".join(text for _, text in request.turns) + ("" if request.schema is None else in_words(request.schema))
-        return estimate_tokens(request.prompt + rest, self._chunk.text, self._chunk.tokens, request.system)
+        return tokens_of(request, self._chunk)
 
     def _reserve(self, budget: BudgetPort, request: Request) -> LeaseLike:
         """Wait for permission to make one attempt: the task's own time stands still meanwhile."""
@@ -171,6 +177,8 @@ class LoggedCall:
             raise Stopped
         provider = self._models.provider(self._model)
         self._emit_intent(request)
+        if isinstance(request.pieces, ShownAnswer):
+            request.pieces.begin(request)
         try:
             given: Any = self._answer_alone(provider.complete(request))
         except ModelError as error:

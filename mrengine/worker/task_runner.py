@@ -21,6 +21,7 @@ from mrengine.log.format import codec, records
 from mrengine.log.format.instances import holds_instances, instance_of
 from mrengine.log.format.packing import pack
 from mrengine.log.format.values import Unstorable, normalise
+from mrengine.worker.batched_call import Parked
 from mrengine.worker.chunk_reader import TrackedChunk
 from mrengine.worker.context import Context, TaskCalls, WorkerServices
 from mrengine.worker.deadline import Deadline
@@ -182,7 +183,8 @@ class TaskRunner:
         except BaseException as error:
             if not self._process.here:
                 leave(error)
-            if self._ends_run is not None and (not isinstance(error, Exception) or self._ends_run(error)):
+            ours = isinstance(error, Parked)
+            if self._ends_run is not None and not ours and (not isinstance(error, Exception) or self._ends_run(error)):
                 raise  # Ctrl-C in the host ends the run; sys.exit() in a worker ends the chunk
             self._report(task, error, calls)
 
@@ -193,7 +195,9 @@ class TaskRunner:
     def _report(self, task: m.Start, error: BaseException, calls: TaskCalls) -> None:
         """Emit what an exception means. Its class and its attributes are user code, too, and may raise anything."""
         try:
-            if issubclass(type(error), Stopped) and self._stopping.is_set():
+            if calls.parked:
+                self._emit(m.PARKED, task.chunk, task.model, b"")
+            elif issubclass(type(error), Stopped) and self._stopping.is_set():
                 self._emit(m.DROPPED, task.chunk, task.model, b"")
             elif issubclass(type(error), BudgetExhausted):
                 self._emit_spent(task, error, calls)
@@ -210,8 +214,11 @@ class TaskRunner:
     def _run(self, task: m.Start, calls: TaskCalls) -> None:
         started = time.monotonic()
         calls.chunk = chunk = self._ports.chunks.read(task.chunk)
-        context = Context(self._services, task, chunk, calls, self._deadline(task))
-        value, made = stored_value(self._map_fn(chunk, context), self._result_type)
+        context = Context(self._services, task, chunk, calls, self._patience(task))
+        returned = self._map_fn(chunk, context)
+        if calls.parked:  # in a thread of its own, or by an except clause that catches everything
+            raise Parked
+        value, made = stored_value(returned, self._result_type)
         flags = chunk.position_read * records.READ_POSITION | chunk.facts_read * records.READ_FACTS
         flags |= made * records.FROM_INSTANCE
         self._emit_result(task, chunk, value, calls, started, flags)

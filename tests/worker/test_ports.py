@@ -40,6 +40,15 @@ class Shipped:
             found.append(known)
         return found
 
+    def document_of(self, chunk: int) -> str:
+        return "doc"
+
+    def earlier(self, digest: bytes, *, chunk: int, attempt: int) -> int | None:
+        return None
+
+    def text(self, offset: int) -> str:
+        raise AssertionError("nothing was shared")
+
     def share(self, call: records.CallRecord, payload: bytes, owner: bytes) -> None: ...
 
     def acquire(self, model: str, *tokens: int, bound_tokens: int | None = None, **more: Any) -> Any:
