@@ -235,12 +235,12 @@ class Engine:
 
     def _on_begun(self, kind: int, _index: int, chunk: int, model: int, payload: bytes) -> None:
         if not self._settings.all_models:
-            self._balance.begin(chunk, model)
+            self._choice.begin(chunk, model)
         self._log.intent(payload) if kind == codec.INTENT else self._log.append(kind, payload)
 
     def _on_parked(self, index: int, chunk: int, model: int, _payload: bytes) -> None:
         if (key := self._settle(index, chunk, model)) is not None:
-            self._docket.close(key)
+            self._attempts.close(key)
             self._left -= 1
             self._parked = True
 

@@ -34,7 +34,7 @@ class Notes:
         """Send an event to the host, and keep it in the log for reports."""
         self._announcer.note(name, fields)
         if name in LOGGED:
-            self._log.note(self._verdicts.note(name, fields, worker, chunk))
+            self._log.note(self._failures.note(name, fields, worker, chunk))
 
     def line(self, _worker: int, _chunk: int, _model: int, payload: bytes) -> None:
         """A line that map_fn printed or logged."""

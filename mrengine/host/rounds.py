@@ -16,7 +16,7 @@ from mrengine.host.log_follower import LogFollower, Outcome
 from mrengine.host.prepare import SUPERVISORS
 from mrengine.host.requests import RoundSpec, RunConfig, open_request, round_request
 from mrengine.host.round_batches import LogPlace, has_work, in_batches
-from mrengine.job.driver import Driver, Durable, Ended, News
+from mrengine.job.driver import Driver, Durable, Ended, Update
 from mrengine.log.view.job_view import ResumeEngine
 from mrengine.mapfn.describe import MapFunction
 
@@ -80,7 +80,7 @@ class RoundPlayer:
         """Play a round; yields its outcomes where they are ``wanted``, and returns how it ended.
 
         ``since``: where the run begins in the log. ``begun()`` is called when the round's own record is durable: what
-        comes after it is news. The state "died" says that one supervisor after another did. With a ``desk`` the round
+        comes after it is update. The state "died" says that one supervisor after another did. With a ``desk`` the round
         is played again whenever batches have brought something.
         """
         self._desk = desk
@@ -134,8 +134,8 @@ class RoundPlayer:
         self._start(round_, round_.records, since, follower, again=begun is None)
         is_begun = begun is None
         while True:
-            news = self._next(self._wait_s)
-            if isinstance(news, Durable):
+            update = self._next(self._wait_s)
+            if isinstance(update, Durable):
                 if begun is not None and not is_begun:
                     is_begun = True
                     follower.view.catch_up(update.offset)
@@ -164,7 +164,7 @@ class RoundPlayer:
     def _start(
         self, round_: RoundSpec, records: Sequence[Record], since: int, follower: LogFollower, *, again: bool = False
     ) -> None:
-        self._news.clear()
+        self._updates.clear()
         driver = self._driver if again else self._append(round_, records)
         assert driver is not None
         batches = None if self._desk is None else in_batches(self._desk, follower, round_.number)

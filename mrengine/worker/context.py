@@ -242,7 +242,7 @@ class Context:
             stored=stored or (lambda digest: ()),
             earlier=self._earlier,
             text_at=self._services.stored.text,
-            heard=self._calls.heard,
+            on_answer=self._calls.note_answer,
             park=self._calls.park,
             task=self._task,
             chunk=self._chunk,

@@ -18,7 +18,7 @@ from mrengine.providers.call.thoughts import apart
 from mrengine.providers.call.usages import completed
 from mrengine.providers.http.no_answer import no_answer
 from mrengine.records import Chunk, Completion, Request
-from mrengine.worker.redact import told
+from mrengine.worker.redact import redacted_message
 from mrengine.worker.shown_answer import ShownAnswer
 from mrengine.worker.stored_answers import completion_of, turn_digest
 from mrengine.worker.turns import turn_of

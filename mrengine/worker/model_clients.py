@@ -133,7 +133,7 @@ class ModelClients:
         stored: Callable[[bytes], Sequence[records.CallRecord]],
         earlier: Callable[[bytes], int | None],
         text_at: Callable[[int], str],
-        heard: Callable[[str], None],
+        on_answer: Callable[[str], None],
         park: Callable[[], None],
         task: m.Start,
         chunk: Chunk,
@@ -144,8 +144,8 @@ class ModelClients:
     ) -> tuple[Completion, float | None]:
         """Ask a model, and its fallbacks where it fails; the completion and its cost in USD (None: price unknown).
 
-        ``stored(digest)``: the answers that the log has already; ``heard`` is given the text of each answer. In batch
-        mode what they lack is asked for in a batch: ``park()`` is called, and Parked raised.
+        ``stored(digest)``: the answers that the log has already; ``on_answer`` is given the text of each answer. In
+        batch mode what they lack is asked for in a batch: ``park()`` is called, and Parked raised.
         """
         from mrengine.providers.call.fallbacks import ask_any, fitted
 
@@ -171,16 +171,16 @@ class ModelClients:
                     task,
                     digest,
                     chunk,
-                    patience,
+                    deadline,
                     breaker,
                     alternatives=alternatives,
                     turn=turn,
                     reusable=reusable,
-                    heard=heard,
+                    on_answer=on_answer,
                     stored=lambda: stored(digest),
                     owner=owner,
                 )
-            turns = Turns(known, heard, earlier=before)
+            turns = Turns(known, on_answer, earlier=before)
             asked = fitted(request, model)
             completion = turns.answer(asked, live=call.send, response_model=response_model, on_truncation=on_truncation)
             unknown = turns.cost_usd is None or call.cost_usd is None

@@ -214,7 +214,7 @@ class TaskRunner:
     def _run(self, task: m.Start, calls: TaskCalls) -> None:
         started = time.monotonic()
         calls.chunk = chunk = self._ports.chunks.read(task.chunk)
-        context = Context(self._services, task, chunk, calls, self._patience(task))
+        context = Context(self._services, task, chunk, calls, self._deadline(task))
         returned = self._map_fn(chunk, context)
         if calls.parked:  # in a thread of its own, or by an except clause that catches everything
             raise Parked

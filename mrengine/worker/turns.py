@@ -41,12 +41,12 @@ class Turns:
     """
 
     def __init__(
-        self, stored: Sequence[CallRecord], heard: Callable[[str], None], *, earlier: int | None = None
+        self, stored: Sequence[CallRecord], on_answer: Callable[[str], None], *, earlier: int | None = None
     ) -> None:
         """``earlier``: how many of the answers are of earlier runs; None: all. The others count as asked for: it was
         a batch that brought them, while the task was parked.
         """
-        self._stored, self._heard = stored, heard
+        self._stored, self._on_answer = stored, on_answer
         self._earlier = len(stored) if earlier is None else earlier
         self._next = 0
         self.cost_usd: float | None = 0.0
