@@ -1,4 +1,4 @@
-"""Owns the kinds of text: which splitter a text gets, by name or by looking at its first block.
+"""Picks the splitter for a text: by name, or by looking at its first block.
 
 To add a kind: a module with its ``Kind`` and a ``looks(sample)``, and a line in ``_KINDS`` here.
 """

@@ -1,4 +1,4 @@
-"""Owns how jobs look to people: the table of all, the page of one."""
+"""Shows jobs to people: a table of all of them, a page for one."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Owns the options that several commands share, and what they mean to the library."""
+"""The options that several commands share, and their translation into settings of the library."""
 
 from __future__ import annotations
 

@@ -71,9 +71,9 @@ class Chunking:
         """
         if not self.askable or self.target_tokens is None:
             return self.target_tokens
-        from mrengine.providers.call.context_window import told_windows
+        from mrengine.providers.call.context_window import ask_windows
 
-        windows = told_windows(self.askable)
+        windows = ask_windows(self.askable)
         declared = any(model.context_window is not None for model in self.askable)
         known = [self.room_tokens] if declared or not windows else []
         self.room_tokens = min([*known, *map(_room_beside_answer, windows)])

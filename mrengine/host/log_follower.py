@@ -14,7 +14,7 @@ from mrengine import events
 from mrengine.errors import LogError
 from mrengine.host.run_summary import SummaryBuilder
 from mrengine.host.stage_times import StageTimes
-from mrengine.job.driver import Line, News, Note
+from mrengine.job.driver import Line, Note, Update
 from mrengine.log.format import codec
 from mrengine.log.format.chunk_rows import document_of
 from mrengine.log.format.codec import Frame
@@ -101,17 +101,17 @@ class LogFollower:
 
     def _take(self, frame: Frame, counts: bool, wanted: bool) -> Outcome | None:
         try:
-            return self._told(frame, counts, wanted)
-        except LogError:  # its CRC vouches for it, and it is none all the same
+            return self._announced(frame, counts, wanted)
+        except LogError:  # its CRC is right, and yet it cannot be unpacked
             return self._failure(self._damaged(frame), wanted) if counts and self.round == 0 else None
 
     def _damaged(self, frame: Frame) -> FailureRecord:
-        """What is told of an outcome that cannot be read."""
+        """The failure that stands in for an outcome that cannot be read."""
         round_, chunk, model = key(frame.payload)
         document = document_of(self.view.chunk_table(), self.view.documents(), chunk)
         return FailureRecord(round_ & 0xFFFF, chunk, model, document, None, 0, 1, time.time(), "damaged", UNREADABLE)
 
-    def _told(self, frame: Frame, counts: bool, wanted: bool) -> Outcome | None:
+    def _announced(self, frame: Frame, counts: bool, wanted: bool) -> Outcome | None:
         if frame.kind == codec.CALL:
             call = unpack_call(frame.payload)
             if self._stages is not None:
@@ -201,12 +201,12 @@ class LogFollower:
         if self._balancer is not None and model is not None:
             self._balancer.count(model, usage, done=done, failed=failed)
 
-    def tell(self, news: News) -> None:
-        """What is not in the log: an event, or a line that map_fn printed or logged, to the logger of its name."""
-        if isinstance(news, Note):
-            self._note(news)
-        elif isinstance(news, Line):
-            self._line(news)
+    def report(self, update: Update) -> None:
+        """Pass on what is not in the log: events, and lines that map_fn printed or logged, each to its logger."""
+        if isinstance(update, Note):
+            self._note(update)
+        elif isinstance(update, Line):
+            self._line(update)
 
     def _line(self, line: Line) -> None:
         """What was printed is seen on stderr, as in any program, unless logging shows it or was told not to."""

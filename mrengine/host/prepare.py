@@ -26,7 +26,7 @@ from mrengine.job.driver import Driver
 from mrengine.log.format import codec
 from mrengine.log.format.job_records import DocumentRow
 from mrengine.log.view.job_view import ResumeEngine
-from mrengine.log.view.lost_documents import lacking_documents, retold_documents
+from mrengine.log.view.lost_documents import lacking_documents, restated_documents
 from mrengine.mapfn.describe import MapFunction
 from mrengine.private import check_writable
 from mrengine.sources.spool import Spool, Text, spool_name
@@ -349,7 +349,7 @@ class Preparation:
 def _known_documents(stored: ResumeEngine, text: Text) -> list[DocumentRow]:
     """All documents of a job, by index: as the log has them, or tells of them elsewhere; else ``LOST``."""
     assert stored.epoch is not None
-    names, retold = stored.documents(), retold_documents(stored, text)
+    names, retold = stored.documents(), restated_documents(stored, text)
     return [names.get(index) or retold.get(index, LOST) for index in range(stored.epoch.job.documents[0])]
 
 

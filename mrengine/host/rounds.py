@@ -17,7 +17,7 @@ from mrengine.host.prepare import SUPERVISORS
 from mrengine.host.requests import RoundSpec, RunConfig, open_request, round_request
 from mrengine.host.round_batches import LogPlace, has_work, in_batches
 from mrengine.host.row_stream import AHEAD
-from mrengine.job.driver import Driver, Durable, Ended, News
+from mrengine.job.driver import Driver, Durable, Ended, Update
 from mrengine.log.format.values import Plain
 from mrengine.log.view.job_view import ResumeEngine
 from mrengine.mapfn.describe import MapFunction
@@ -46,7 +46,7 @@ class RoundPlayer:
         self._config, self._job_id, self._folder, self._mapping = config, job_id, folder, mapping
         self._until, self._tick = until, tick
         self._driver: Driver | None = None
-        self._news: deque[News] = deque()  # received, and not dealt with yet
+        self._updates: deque[Update] = deque()  # received, and not dealt with yet
         self._durable = 0  # up to where the log is durable, as far as was heard
         self._died, self._progress = 0, 0  # supervisors that died in a row, and how far the run was then
         self._desk: BatchDesk | None = None
@@ -82,7 +82,7 @@ class RoundPlayer:
         """Play a round; yields its outcomes where they are ``wanted``, and returns how it ended.
 
         ``since``: where the run begins in the log. ``begun()`` is called when the round's own record is durable: what
-        comes after it is news. The state "died" says that one supervisor after another did. With a ``desk`` the round
+        comes after it is update. The state "died" says that one supervisor after another did. With a ``desk`` the round
         is played again whenever batches have brought something.
         """
         self._desk = desk
@@ -136,12 +136,12 @@ class RoundPlayer:
         self._start(round_, round_.records, since, follower, again=begun is None)
         is_begun = begun is None
         while True:
-            fed = not self._news and round_.is_open and self._feed(round_, follower)
-            news = self._next((lambda: min(0.0, self._wait_s())) if fed else self._wait_s)
-            if isinstance(news, Ended) and news.state == "died":
+            fed = not self._updates and round_.is_open and self._feed(round_, follower)
+            update = self._next((lambda: min(0.0, self._wait_s())) if fed else self._wait_s)
+            if isinstance(update, Ended) and update.state == "died":
                 durable = self._another(follower)
                 if durable is None:
-                    news = self._gave_up()
+                    update = self._gave_up()
                 else:
                     if is_begun:  # what the dead one did not announce is news
                         yield from follower.follow(durable, outcomes=wanted)
@@ -149,17 +149,17 @@ class RoundPlayer:
                         follower.view.catch_up(durable)
                     self._start(round_, _lacking(follower.view, round_), since, follower)
                     continue
-            if isinstance(news, Durable):
+            if isinstance(update, Durable):
                 if begun is not None and not is_begun:
                     is_begun = True
-                    follower.view.catch_up(news.offset)
+                    follower.view.catch_up(update.offset)
                     begun()
-                yield from follower.follow(news.offset, outcomes=wanted)
-            elif isinstance(news, Ended):
+                yield from follower.follow(update.offset, outcomes=wanted)
+            elif isinstance(update, Ended):
                 self.playing = False
-                return news
-            elif news is not None:
-                follower.tell(news)
+                return update
+            elif update is not None:
+                follower.report(update)
 
     def _feed(self, round_: RoundSpec, follower: LogFollower) -> bool:
         """Cut on and send the rows, where the workers have not enough ahead of them; whether that was so."""
@@ -195,7 +195,7 @@ class RoundPlayer:
     def _start(
         self, round_: RoundSpec, records: Sequence[Record], since: int, follower: LogFollower, *, again: bool = False
     ) -> None:
-        self._news.clear()
+        self._updates.clear()
         driver = self._driver if again else self._append(round_, records)
         assert driver is not None
         batches = None if self._desk is None else in_batches(self._desk, follower, round_.number)
@@ -204,15 +204,15 @@ class RoundPlayer:
         if self.stop_reason is not None:
             driver.stop(self.stop_reason)
 
-    def _next(self, wait_s: Callable[[], float]) -> News | None:
+    def _next(self, wait_s: Callable[[], float]) -> Update | None:
         """The oldest news; the rest waits here, for ``drain()`` too, where an exception strikes meanwhile."""
-        if not self._news:
+        if not self._updates:
             assert self._driver is not None
-            self._news.extend(self._driver.receive(wait_s()))
-        news = self._news.popleft() if self._news else None
-        if isinstance(news, Durable):
-            self._durable = news.offset
-        return news
+            self._updates.extend(self._driver.receive(wait_s()))
+        update = self._updates.popleft() if self._updates else None
+        if isinstance(update, Durable):
+            self._durable = update.offset
+        return update
 
     def _wait_s(self) -> float:
         left_s = WAIT_S if self._until is None else self._until - time.monotonic()
@@ -255,11 +255,11 @@ class RoundPlayer:
         while time.monotonic() < until:
             for _ in follower.follow(self._durable):
                 pass
-            news = self._next(lambda: DRAIN_WAIT_S)
-            if isinstance(news, Ended):
+            update = self._next(lambda: DRAIN_WAIT_S)
+            if isinstance(update, Ended):
                 return
-            if news is not None:
-                follower.tell(news)
+            if update is not None:
+                follower.report(update)
 
     def finish(self, close: bytes) -> None:
         """Have the log's writer add this CLOSE, if there is one, and free the job."""

@@ -1,4 +1,4 @@
-"""Owns an open job: its lock, its log and what the log adds up to. Used by whoever runs the engine."""
+"""An open job: its lock, its log and the state that the log adds up to. The process that runs the engine owns it."""
 
 from __future__ import annotations
 
@@ -66,13 +66,13 @@ class JobStore:
             lock.release()
             raise
         try:
-            job._take_in_salvage()
+            job._take_in_journals()
         except BaseException:
             job.close()
             raise
         return job
 
-    def _take_in_salvage(self) -> None:
+    def _take_in_journals(self) -> None:
         """Answers that workers had, and a supervisor that died did not commit: they were paid for."""
         for payload in journaled_answers(self.folder, self._reader, self.state.call_totals):
             self.append(codec.CALL, payload)

@@ -95,7 +95,7 @@ def describe(meter: Meter, state: str = "", *, width: int = 10_000) -> str:
     """
     count = f"{meter.done}/{meter.total}{'…' * meter.so_far} chunks" if meter.total else ""
     failed = f"{meter.failed} failed" if meter.failed else ""
-    words = [count, state, failed, _in_flight(meter), _pace(meter), _tokens(meter), _cost(meter), _time(meter)]
+    words = [count, state, failed, _in_flight(meter), _rate(meter), _tokens(meter), _cost(meter), _time(meter)]
     for least in (5, 3, 6, 4, 1, None):
         line = ", ".join(word for word in words if word)
         if len(line) <= width or least is None:
@@ -108,7 +108,7 @@ def _in_flight(meter: Meter) -> str:
     return f"{meter.in_flight} in flight" if meter.in_flight else ""
 
 
-def _pace(meter: Meter) -> str:
+def _rate(meter: Meter) -> str:
     pace = meter.per_second
     if pace <= 0:
         return ""

@@ -1,4 +1,4 @@
-"""Owns a worker's view of the documents: a chunk's row from the log, its text from the spool, read when asked for."""
+"""Reads chunks in a worker: the row from the log, the text from the spool, each only when asked for."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Owns the frames between host, supervisor and workers.
+"""The frames exchanged between host, supervisor and workers.
 
 ::
 

@@ -1,4 +1,4 @@
-"""Owns how source code is told from other texts: as many lines of code as of prose, comments and lists aside."""
+"""Recognises source code: as many lines of code as of prose, leaving comments and lists aside."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Owns logs: an event begins with a line that has a time, a level or an address at its begin, and has all lines below.
+"""Logs: an event begins with a line that opens with a time, a level or an address, and takes in the lines below.
 
 So the lines of a stack trace, of a statement or of an object over several lines belong to their event.
 """

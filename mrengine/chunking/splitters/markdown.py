@@ -1,4 +1,4 @@
-"""Owns Markdown: headings of both makes, paragraphs, lists, tables; a fenced block stays whole if it fits."""
+"""Markdown: headings of both styles, paragraphs, lists, tables; a fenced block stays whole if it fits."""
 
 from __future__ import annotations
 

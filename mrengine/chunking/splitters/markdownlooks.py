@@ -1,4 +1,4 @@
-"""Owns how Markdown and reStructuredText are told from other texts: by marks that stand where theirs do."""
+"""Recognises Markdown and reStructuredText by marks that stand where theirs do."""
 
 from __future__ import annotations
 
