@@ -87,9 +87,12 @@ class Markdown(Stateless):
         return None
 
     def _is_whole(self, text: str, fence: tuple[int, int]) -> bool:
-        """Whether a fenced block surely fits, and is not large and made of records: these may be parted."""
-        length = fence[1] - fence[0]
-        return length < self._surely and (length < self._large or not self._fenced.has_records(text, fence))
+        """Whether a fenced block surely fits, and is to stay whole whatever it costs."""
+        return fence[1] - fence[0] < self._surely and not self._has_records(text, fence)
+
+    def _has_records(self, text: str, fence: tuple[int, int]) -> bool:
+        """Whether a fenced block is large and made of records: these may be parted."""
+        return fence[1] - fence[0] >= self._large and self._fenced.has_records(text, fence)
 
     def after(self, text: str, level: int, low: int, high: int) -> int:
         """As the boundaries say; behind a fenced block, the next line that is not blank."""
@@ -116,7 +119,7 @@ class Markdown(Stateless):
         found = self.boundaries(text, low, high)
         if found and found[0][0] <= low:
             block = self._fences.around(low)
-            if block and block[1] - block[0] > self._surely and self._fenced.has_records(text, block):
+            if block and self._has_records(text, block):
                 return self.boundaries(text, low - _FARTHER * (high - low), high)
         return found
 
@@ -181,18 +184,13 @@ class Markdown(Stateless):
     def _in_fences(self, text: str, low: int, high: int, fences: list[tuple[int, int]]) -> list[Boundary]:
         found: list[Boundary] = []
         for begin, end in fences:
-            whole = self._is_whole(text, (begin, end))
+            records = self._has_records(text, (begin, end))
             if low < begin <= high or begin <= low <= high < end:
                 mark = text[begin : begin + 80]
                 indent = len(mark) - len(mark.lstrip(" "))
-                found.append(
-                    (
-                        begin,
-                        ITEM + indent if indent > 1 else PARAGRAPH,
-                        ALWAYS if whole or end - begin >= self._surely else WHOLE,
-                    )
-                )
-            if whole:
+                level = ITEM + indent if indent > 1 else PARAGRAPH
+                found.append((begin, level, WHOLE if records else ALWAYS))
+            if end - begin < self._surely and not records:
                 continue
             inside = self._fenced.boundaries(text, (begin, end), max(low, begin), min(high, end - 1))
             found += [(place, level + _DEEP, whole) for place, level, whole in inside if place > begin]
