@@ -247,13 +247,20 @@ class JobRun:
                 sweep_spools(self.folder, keep=self.ready.spool)
 
         since = self.ready.durable
-        desk = self._batches()
+        desk = self._batches(pilot=round_.only is not None)
         play = self._player.play(round_, self.follower, since=since, wanted=wanted, begun=begun, desk=desk)
         ended = yield from play
         self._check_end(ended)
 
-    def _batches(self) -> BatchDesk | None:
-        """Who owns the batches; None: there are none, and none are wanted."""
+    def _batches(self, *, pilot: bool) -> BatchDesk | None:
+        """Who owns the batches; None: there are none, and none are wanted. A pilot asks directly; ConfigError: what it
+        would ask may be in a batch.
+        """
+        if pilot and not self.follower.view.state.batches.under_way():
+            return None
+        if pilot:
+            told = f"job {self.job_id} waits for its batches: a pilot would ask again what they hold; resume it first"
+            raise ConfigError(told, setting="batch")
         if self._desk is None:
             settings = self.config.settings
             batch = settings.batching

@@ -48,7 +48,7 @@ class Markdown(Stateless):
         self._surely = 2 * target  # characters: a fenced block that is shorter fits
         self._fenced = Fenced(target)
         self._titles = Titles()
-        self._prose = Prose(target)
+        self._prose = Prose(target, titles=False)
         self._fences = Fences()
         self._headings = Headings(_HEADINGS, self._titles.read)
         self._base = self._seen = 0

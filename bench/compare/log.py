@@ -1,4 +1,4 @@
-"""What the log costs: ``python -m bench.log``. Commits, groups, tailing, and the replay of a large job.
+"""What the log costs: ``python -m bench.compare.log``. Commits, groups, tailing, and the replay of a large job.
 
 The peers of a commit are the same bytes with nothing but ``write`` and ``fdatasync`` (the floor), and SQLite in WAL
 mode with ``synchronous=FULL``. The replay runs in a fresh interpreter, whose peak memory is counted from its start.
@@ -96,7 +96,7 @@ def commits(group: int, count: int, turns: int, folder: Path) -> Iterator[dict[s
         rate = statistics.median(found)
         ratio = round(rate / statistics.median(rates["bare"]), 2)
         speed = {"commits_per_s": round(rate), "records_per_s": round(rate * group)}
-        yield {"what": f"groups of {group}", "with": name, **speed, "ratio": ratio}
+        yield {"what": f"groups of {group}", "with": name, **speed, "ratio": ratio, "samples": found}
 
 
 def build(folder: Path, chunks: int) -> None:
@@ -184,7 +184,7 @@ def main() -> None:
             rows += commits(group, count, given.turns, folder)
         rows.append(tail(folder, 300_000))
         build(folder, given.chunks)
-        command = [sys.executable, "-m", "bench.log", "--replay", str(folder)]
+        command = [sys.executable, "-m", "bench.compare.log", "--replay", str(folder)]
         done = subprocess.run(command, check=True, capture_output=True, text=True)
         rows.append(json.loads(done.stdout))
     for row in rows:

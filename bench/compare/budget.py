@@ -1,4 +1,4 @@
-"""What a grant costs: ``python -m bench.budget``.
+"""What a grant costs: ``python -m bench.compare.budget``.
 
 Grants a second of one manager process with 1 to 8 client processes that do nothing else, beside a ``multiprocessing``
 Manager whose clients guard a Value with its Lock, in the same run; then the CPU of a call at 200 in flight, whole tree,
@@ -229,13 +229,15 @@ def main() -> None:
         cpu, wall = (statistics.median(result[key] for result in results) for key in ("cpu_us", "wall_s"))
         rows.append(
             {"calls": case, "cpu_us_a_call": round(cpu), "above_sleeping": round(cpu - floor), "wall_s": round(wall, 2)}
+            | {"samples": results}
         )
-    rows.append({"manager_start_ms": round(statistics.median(start_ms() for _ in range(2 * options.rounds + 1)), 1)})
+    starts = [start_ms() for _ in range(2 * options.rounds + 1)]
+    rows.append({"manager_start_ms": round(statistics.median(starts), 1), "samples": starts})
     for row in rows:
         print("  ".join(f"{name} {value}" for name, value in row.items()))
     in_flight = PROCESSES * THREADS
     path = save("budget", rows, calls=options.calls, in_flight=in_flight, latency_s=LATENCY_S, rounds=options.rounds)
-    print(f"written to {path.relative_to(path.parents[2])}")
+    print(f"written to {path}")
 
 
 if __name__ == "__main__":

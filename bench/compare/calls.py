@@ -1,4 +1,4 @@
-"""What a call costs, client by client: ``python -m bench.calls``.
+"""What a call costs, client by client: ``python -m bench.compare.calls``.
 
 Each client makes the same calls to the same server, from 2 processes of 100 threads each, in a fresh interpreter, one
 after
@@ -176,7 +176,7 @@ def run_threads(make: Callable[[], Call], process: int, calls: int, threads: int
 def measure(client: str, server: LLMServer, calls: int, threads: int) -> dict[str, float]:
     server.reset(latency_s=LATENCY_S)
     before, started = resource.getrusage(resource.RUSAGE_CHILDREN), time.monotonic()
-    command = [sys.executable, "-m", "bench.calls", "--client", client, "--url", server.url]
+    command = [sys.executable, "-m", "bench.compare.calls", "--client", client, "--url", server.url]
     subprocess.run([*command, "--calls", str(calls), "--threads", str(threads)], check=True, timeout=300)
     wall, after = time.monotonic() - started, resource.getrusage(resource.RUSAGE_CHILDREN)
     stats = server.stats()
@@ -206,7 +206,12 @@ def main() -> None:
     medians = {c: {k: statistics.median(r[k] for r in rs) for k in rs[0]} for c, rs in found.items()}
     floor = medians["http.client"]["cpu_s"]
     rows = [
-        {"client": c, **{k: round(v, 3) for k, v in m.items()}, "ratio": round(m["cpu_s"] / floor, 2)}
+        {
+            "client": c,
+            **{k: round(v, 3) for k, v in m.items()},
+            "ratio": round(m["cpu_s"] / floor, 2),
+            "samples": found[c],
+        }
         for c, m in medians.items()
     ]
     print(f"{'client':20} {'span s':>7} {'wall s':>7} {'CPU s':>7} {'ms/call':>8} {'ratio':>6}")
@@ -219,7 +224,7 @@ def main() -> None:
     path = save(
         "calls", rows, packages=packages, calls=options.calls, in_flight=in_flight, rounds=options.rounds, ideal_s=ideal
     )
-    print(f"ideal {ideal:.2f} s; written to {path.relative_to(path.parents[2])}")
+    print(f"ideal {ideal:.2f} s; written to {path}")
 
 
 if __name__ == "__main__":

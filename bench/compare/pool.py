@@ -1,4 +1,4 @@
-"""How many tasks a second a pool carries: ``python -m bench.pool``.
+"""How many tasks a second a pool carries: ``python -m bench.compare.pool``.
 
 No-op tasks with 24 KB of text in and 2 KB of result out, 2 workers. Each contestant runs in a fresh interpreter, in
 turn, several times; the median counts. Peers get the text through their pipes, one task or 32 at a time; mrengine's
@@ -218,15 +218,17 @@ def main() -> None:
         environment = {**os.environ, "MRENGINE_STATE_DIR": state}
         for _ in range(options.turns):
             for name in names:
-                command = [sys.executable, "-m", "bench.pool", "--only", name, "--tasks", str(options.tasks)]
+                command = [sys.executable, "-m", "bench.compare.pool", "--only", name, "--tasks", str(options.tasks)]
                 done = subprocess.run(command, env=environment, capture_output=True, text=True, check=True)
                 rates[name].append(float(done.stdout))
                 print(f"{name:34} {rates[name][-1]:>9,.0f} tasks/s", flush=True)
     base = statistics.median(rates["multiprocessing/1"])
-    rows = [
+    rows: list[dict[str, Any]] = [
         {"pool": name, "tasks_per_s": round(middle := statistics.median(found)), "ratio": round(middle / base, 2)}
+        | {"samples": found}
         for name, found in rates.items()
     ]
+    rows += [{"pool": name, "missing": f"{name} is not installed"} for name in PEERS if name not in there]
     print(save("pool", rows, packages=PACKAGES, tasks=options.tasks, turns=options.turns, workers=WORKERS))
 
 

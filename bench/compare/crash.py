@@ -1,4 +1,4 @@
-"""What a crash costs, pool by pool: ``python -m bench.crash``.
+"""What a crash costs, pool by pool: ``python -m bench.compare.crash``.
 
 Eight tasks on two workers, one of which ends its worker: how many of the seven innocent ones come back, and whether the
 program does. Then the parent is SIGKILLed while all tasks run: how many processes are left three seconds later. Last,
@@ -17,16 +17,18 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterable
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
 from bench.machine import save
+from bench.processes import MARK, end_all, living
 
+PACKAGES = {"ProcessPoolExecutor": "concurrent", "multiprocessing.Pool": "multiprocessing"}
 TASKS, WORKERS, GUILTY = 8, 2, 3
 TASK_S = 0.05  # of the job whose workers are killed one by one
 LIMIT_S = 10.0
 LEFT_AFTER_S = 3.0
-MARK = "BENCH_CRASH"
 
 
 def task(number: int, ending: str) -> int:
@@ -116,30 +118,9 @@ POOLS: dict[str, Callable[[str], int]] = {
 }
 
 
-def living(mark: str) -> list[int]:
-    """Processes that were started with the mark, themselves or by a fork; not this one."""
-    found = []
-    for entry in Path("/proc").glob("[0-9]*"):
-        try:
-            if f"{MARK}={mark}".encode() in (entry / "environ").read_bytes().split(b"\0"):
-                state = (entry / "stat").read_text().rpartition(")")[2].split()[0]
-                found += [int(entry.name)] if state not in "ZX" else []
-        except OSError:
-            continue
-    return found
-
-
-def end_all(mark: str) -> None:
-    for pid in living(mark):
-        try:
-            os.kill(pid, signal.SIGKILL)
-        except ProcessLookupError:
-            continue
-
-
 def start(pool: str, ending: str) -> tuple[subprocess.Popen[str], str]:
     mark = f"{os.getpid()}-{time.monotonic_ns()}"
-    command = [sys.executable, "-m", "bench.crash", "--pool", pool, "--ending", ending]
+    command = [sys.executable, "-m", "bench.compare.crash", "--pool", pool, "--ending", ending]
     options: dict[str, Any] = {"stdout": subprocess.PIPE, "stderr": subprocess.DEVNULL, "text": True}
     return subprocess.Popen(command, env={**os.environ, MARK: mark}, **options), mark
 
@@ -234,6 +215,7 @@ def respawns(kills: int) -> dict[str, Any]:
     measured = {"noticed": killer.noticed, "ready": killer.ready, "bare_fork": bare}
     return {
         "kills": len(killer.noticed),
+        "samples": measured,
         **{f"{name}_ms_p{p}": percentile(values, p) for name, values in measured.items() for p in (50, 99)},
     }
 
@@ -265,6 +247,9 @@ def main() -> None:
     rows: list[dict[str, Any]] = []
     print(f"{'pool':22} {'of 7, SIGKILL':>14} {'of 7, exit 0':>14} {'left of a dead parent':>22}")
     for pool in POOLS:
+        if find_spec(PACKAGES.get(pool, pool)) is None:
+            rows.append({"pool": pool, "missing": f"{pool} is not installed"})
+            continue
         killed, left_quietly, left = innocents(pool, "SIGKILL"), innocents(pool, "exit code 0"), orphans(pool)
         rows.append({"pool": pool, "sigkill": killed, "exit_0": left_quietly, "orphans": left})
         told = ["never returns" if r["came_back"] is None else r["came_back"] for r in (killed, left_quietly)]
@@ -276,7 +261,7 @@ def main() -> None:
     path = save(
         "crash", rows, packages=packages, tasks=TASKS, workers=WORKERS, limit_s=LIMIT_S, load=load, respawn=respawned
     )
-    print(f"written to {path.relative_to(path.parents[2])}")
+    print(f"written to {path}")
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""How well the work is shared out: ``python -m bench.steal``.
+"""How well the work is shared out: ``python -m bench.compare.steal``.
 
 A thousand chunks whose latencies are lognormal (σ = 1), on several workers of several slots. The makespan, from the
 first start to the last end, of ``assignment="modulo"`` and ``"steal"``, as a ratio to greedy list scheduling: the next
@@ -65,9 +65,10 @@ def main() -> None:
                 found.append(makespan(took, workers, slots, assignment) / bounds[-1])
         row = {name: round(statistics.median(found), 3) for name, found in ratios.items()}
         rows.append({"workers": workers, "slots": slots, "greedy_s": round(statistics.median(bounds), 3), **row})
+        rows[-1]["samples"] = {"greedy_s": bounds, **ratios}
         print(f"{workers:7} {slots:5} {rows[-1]['greedy_s']:9.2f} {row['steal']:6.3f} {row['modulo']:7.3f}", flush=True)
     path = save("steal", rows, chunks=CHUNKS, sigma=SIGMA, seeds=options.seeds)
-    print(f"written to {path.relative_to(path.parents[2])}")
+    print(f"written to {path}")
 
 
 if __name__ == "__main__":
