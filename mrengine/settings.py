@@ -103,7 +103,8 @@ class Settings:
     )
     strategy: Strategy = _setting(
         "parallel",
-        "`sequential`: in this process, one task at a time, for pdb. Results and log are the same.",
+        "`sequential`: in this process, one task at a time, for pdb; `streaming`: `parallel` by another name. Results "
+        "and log are the same.",
         env=str,
         choices=get_args(Strategy),
     )
@@ -166,9 +167,7 @@ class Settings:
         least=0.001,
         whole=False,
     )
-    drain_s: float = _setting(
-        10.0, "How long calls in flight may take to end once a job stops.", least=0.0, whole=False
-    )
+    drain_s: float = _setting(10.0, "How long calls in flight may take once a job stops.", least=0.0, whole=False)
     backoff_s: float = _setting(
         1.0, "The first wait before another attempt; each further one may be twice as long.", least=0.0, whole=False
     )
