@@ -15,7 +15,7 @@ from collections.abc import Callable
 from math import log
 from typing import Protocol
 
-from mrengine.chunking.boundaries import ALWAYS, SOFT, WHOLE, Boundary, Context, Kind
+from mrengine.chunking.boundaries import ALWAYS, PARAGRAPH, SOFT, WHOLE, Boundary, Context, Kind
 from mrengine.chunking.splitters.breaks import last_word
 from mrengine.chunking.splitters.sentences import last_clause, last_sentence, sentence_begins
 
@@ -42,6 +42,7 @@ _CLOSES = (";", "}")  # so ends no line that belongs to what follows
 _STOPS = (",", "!", "?", ".", ")", '"', "'", "”", "»")  # nor so, if it begins with a letter
 _DOUBTFUL = (".", ")", '"', "'", "”", "»")  # and is not short
 _SHORT = 60
+_SOON = 0.4  # of an overlap: so much less is given up for a paragraph
 _LINE = 400  # characters of a line's end are looked at
 
 
@@ -217,12 +218,17 @@ class Cutter:
     def resume(self, text: str, low: int, start: int) -> int:
         """Where an overlap that ends at ``start`` begins: the first of the outermost whole units at ``low`` or later.
 
-        Else the first boundary or sentence; ``start``, if there is none.
+        Else a paragraph, if one begins in the first part of the reach; the first boundary or sentence; ``start``, if
+        there is none.
         """
         found = [boundary for boundary in self._find(text, low - 1, start - 1) if boundary[0] >= low]
         outer = min((level for _, level, whole in found if whole), default=-1)
         if outer >= 0:
             return next(offset for offset, level, _ in found if level <= outer)
+        near = low + int((start - low) * _SOON)
+        for offset, level, _ in found:
+            if level <= PARAGRAPH and offset <= near:
+                return offset
         first = found[0][0] if found else start
         return next(sentence_begins(text, low, first), first)
 

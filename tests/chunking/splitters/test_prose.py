@@ -164,3 +164,13 @@ def test_chunks_of_emoji_end_between_emoji() -> None:
     marks = "a" + "\u0301" * 400
     assert_promises(marks, list(safe_chunk(marks, target_tokens=50, overlap_tokens=0)), 50)
     assert unicodedata.combining(marks[1])
+
+
+def test_an_overlap_begins_at_a_paragraph_where_one_is_near() -> None:
+    """A sentence is taken only where no paragraph begins in the first part of its reach."""
+    paragraph = "A sentence of some words stands here. Another one follows it. And a third one.\n\n"
+    text = paragraph * 300
+    chunks = list(safe_chunk(text, target_tokens=400, overlap_tokens=101, splitter="prose"))
+    leads = [chunk.start - chunk.overlap for chunk in chunks[1:] if chunk.overlap]
+    assert len(leads) == len(chunks) - 1
+    assert all(text[:lead].endswith("\n\n") for lead in leads)
