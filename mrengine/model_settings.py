@@ -190,6 +190,8 @@ class ModelSpec:
 
 def check_budget(budget: Any) -> None:
     """ConfigError: no Budget, or one that limits nothing."""
+    if budget is None:
+        return
     if not isinstance(budget, Budget):
         raise ConfigError(f"budget={budget!r}: write Budget(max_tokens=…, max_cost_usd=…)", setting="budget")
     check_number("Budget.max_tokens", budget.max_tokens, least=1, setting="budget")

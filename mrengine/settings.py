@@ -100,7 +100,8 @@ class Settings:
     )
     strategy: Strategy = _setting(
         "parallel",
-        "`sequential`: in this process, one task at a time, for pdb. Results and log are the same.",
+        "`sequential`: in this process, one task at a time, for pdb; `streaming`: `parallel` by another name. Results "
+        "and log are the same.",
         env=str,
         choices=get_args(Strategy),
     )
@@ -258,8 +259,7 @@ class Settings:
         if self.strategy == "sequential" and self.backend not in ("process", "sequential"):
             told = f"strategy='sequential' and backend={self.backend!r} are two backends: leave one of them out"
             raise ConfigError(told, setting="backend")
-        if self.budget is not None:
-            check_budget(self.budget)
+        check_budget(self.budget)
         check_batch(self.batch)
         for name, (what, sound) in _KINDS.items():
             value = getattr(self, name)
@@ -303,7 +303,11 @@ def signature(*first: inspect.Parameter) -> inspect.Signature:
 
 
 def _is_answers(value: Any) -> bool:
-    return value in ("job", "shared") or isinstance(value, os.PathLike) or (_is_str(value) and os.sep in value)
+    return value in ("job", "shared") or isinstance(value, os.PathLike) or (isinstance(value, str) and os.sep in value)
+
+
+def _are_names(value: Any) -> bool:
+    return isinstance(value, Sequence) and not isinstance(value, str) and all(isinstance(one, str) for one in value)
 
 
 _KINDS: Mapping[str, tuple[str, Callable[[Any], bool]]] = {
@@ -313,10 +317,7 @@ _KINDS: Mapping[str, tuple[str, Callable[[Any], bool]]] = {
     "map_version": ("a str", lambda value: isinstance(value, str)),
     "initializer": ("a function", callable),
     "initargs": ("a tuple or list of arguments", lambda value: isinstance(value, (tuple, list))),
-    "preload": (
-        "a list of modules' names",
-        lambda value: isinstance(value, Sequence) and not _is_str(value) and all(map(_is_str, value)),
-    ),
+    "preload": ("a list of modules' names", _are_names),
     "state_dir": ("a str or a Path", lambda value: isinstance(value, (str, os.PathLike)) and value != ""),
     "answers": ('"job", "shared" or a Path', _is_answers),
     "single_flight": ("True or False", lambda value: isinstance(value, bool)),
@@ -324,10 +325,6 @@ _KINDS: Mapping[str, tuple[str, Callable[[Any], bool]]] = {
     "strict": ("True or False", lambda value: isinstance(value, bool)),
     "progress": ("True, False or None", lambda value: isinstance(value, bool)),
 }
-
-
-def _is_str(value: Any) -> bool:
-    return isinstance(value, str)
 
 
 def _check(name: str, value: Any, facts: Mapping[str, Any]) -> None:

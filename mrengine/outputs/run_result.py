@@ -39,12 +39,14 @@ class Outcomes:
         """The rows as a pandas DataFrame: fields as columns ``fields.NAME``, items of a dict as ``result.NAME``."""
         return frame_of(self.rows())
 
-    def export(self, path: str | os.PathLike[str]) -> Path:
+    def export(self, path: str | os.PathLike[str], *, formulas: bool = False) -> Path:
         """Write the rows to a file, .csv, .tsv, .jsonl or .parquet by its suffix, in bounded memory; returns its path.
 
+        In CSV and TSV a text that spreadsheets would run as a formula (=, +, -, @) stands behind a ', unless
+        ``formulas``.
         ConfigError: another suffix, or it cannot be written; MissingExtra: Parquet without pyarrow.
         """
-        return export_rows(self.rows, path)
+        return export_rows(self.rows, path, formulas=formulas)
 
 
 class RunResult(tuple[Any, RunSummary], Outcomes):

@@ -1,4 +1,4 @@
-"""Owns the reduce of a cited summary: calls see numbered claims with their quotes, and answer with these numbers."""
+"""The reduce of a cited summary: calls see numbered claims with their quotes, and answer with these numbers."""
 
 from __future__ import annotations
 
@@ -7,8 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from mrengine.records import ChunkResult
-from mrengine.selection import words_of
-from mrengine.summaries.contradictions import contradictions
+from mrengine.summaries.contradictions import content_words, contradictions
 from mrengine.summaries.markers import cited_in, each_sentence, renumbered, without_brackets
 from mrengine.summaries.quotes import numbers_in
 from mrengine.summaries.values import Claim, claims_of
@@ -17,6 +16,7 @@ __all__ = ["CitedMerge", "Finished", "Noted", "finished"]
 
 _MOST_TOLD = 20  # contradictions that are added to a text
 _STOPS = ".!?。！？"
+_OF_WORDS = 5  # of so many words of a sentence, one is in its evidence: a paraphrase has others
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,12 +33,12 @@ class CitedMerge:
     def __init__(self) -> None:
         self.claims: list[Claim] = []
         self.unverified: list[Claim] = []
-        self._by_document: dict[str, list[int]] = {}
+        self.chunks: list[set[int]] = []  # of each claim: overlaps make two chunks say the same
 
     def first(self, results: Sequence[ChunkResult]) -> list[Any]:
         """The claims of each chunk. Of the models' claims only those count whose quote was found."""
         self.__init__()  # type: ignore[misc]
-        known: set[tuple[str, int | None, int | None, str]] = set()
+        known: dict[tuple[str, int | None, int | None, str], int] = {}
         noted: list[Noted | None] = []
         for result in results:
             numbers = []
@@ -46,9 +46,12 @@ class CitedMerge:
                 key = (claim.document_id, claim.start, claim.end, claim.text)
                 if not claim.verified:
                     self.unverified.append(claim)
-                elif key not in known:
-                    known.add(key)
+                elif key in known:
+                    self.chunks[known[key]].add(claim.chunk_id)
+                else:
+                    known[key] = len(self.claims)
                     self.claims.append(claim)
+                    self.chunks.append({claim.chunk_id})
                     numbers.append(len(self.claims))
             noted.append(Noted("", tuple(numbers)) if numbers else None)
         return noted
@@ -112,7 +115,7 @@ def finished(merge: CitedMerge, answers: Mapping[str, Any], *, tell: bool = True
         citations,
         tuple(_unsupported(texts.values(), citations)),
         tuple((merge.claims[a - 1], merge.claims[b - 1]) for a, b in pairs),
-        frozenset(claim.chunk_id for claim in citations),
+        frozenset(chunk for number in by_number for chunk in merge.chunks[number - 1]),
     )
 
 
@@ -155,10 +158,15 @@ def _unsupported(texts: Iterable[str], citations: Sequence[Claim]) -> Iterable[s
 
 
 def _stands(sentence: str, claims: Sequence[Claim]) -> bool:
-    """Whether the claims can say this: they have its numbers, and a word of it at least."""
+    """Whether the claims can say this: they have its numbers and some of its words, and none of them says the same
+    with another number or without its "not", unless another one says it as it is.
+    """
     bare = renumbered(sentence, {})
     evidence = " ".join(f"{claim.text} {claim.quote}" for claim in claims)
-    if not numbers_in(bare) - {str(len(claims))} <= numbers_in(evidence):
+    if not numbers_in(bare) <= numbers_in(evidence):
         return False
-    words = set(words_of(bare))
-    return len(words) < 3 or bool(words & set(words_of(evidence)))
+    words = content_words(bare)
+    if len(words & content_words(evidence)) < min(len(words) // _OF_WORDS + 1, len(words)):
+        return False
+    against = [claim for claim in claims if contradictions([bare, claim.text])]
+    return not against or any(numbers_in(bare) <= numbers_in(one.text) for one in claims if one not in against)

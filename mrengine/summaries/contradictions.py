@@ -12,7 +12,7 @@ import regex
 from mrengine.selection import words_of
 from mrengine.summaries.quotes import number_places, numbers_in
 
-__all__ = ["contradictions"]
+__all__ = ["content_words", "contradictions"]
 
 _ALIKE = 0.75  # of the words of both
 _LEAST = 2  # words that two claims share
@@ -25,6 +25,15 @@ _NOT = frozenset(_NEGATIONS.split())
 _NOT_UNSPACED = regex.compile(r"[不没沒無无非未否]|ない|なし|ません|ไม่")
 _ARTICLES = "a an the of in on at to by for and or is was are were be been has have had it its this that with"
 _SMALL = frozenset(_ARTICLES.split())
+_OTHERS = (
+    "as from but he she they we you i his her their there then than also all not no had do did does will would can may "
+    "der die das den dem des ein eine einen einem einer und oder in im am an auf aus bei mit nach von vor zu zum zur "
+    "für ist sind war waren wird wurde hat haben es er sie sich als auch nicht dass le la les un une des du de et ou "
+    "en dans sur par pour avec est sont était a ont il elle ils ce se que qui au aux el los las una y o del al con por "
+    "para es son fue ha han lo su que se i gli di e da che è sono era non per het een van en op met te dat o os as um "
+    "uma e do da em no na и в на с по из не что он она они это был была"
+)
+_FUNCTION_WORDS = _SMALL | frozenset(_OTHERS.split())
 _NAMED = (
     "no number nr room section patient case item part chapter page table figure fig step day week month year grade "
     "type version phase level building unit line article visit box bed group site study sample test question row "
@@ -51,14 +60,15 @@ def contradictions(texts: Sequence[str]) -> list[tuple[int, int]]:
     for one in said:
         for word in one.words:
             by_word[word].append(one)
-    pairs = {
-        (a.place, b.place)
-        for group in by_word.values()
-        if len(group) <= _BUCKET
-        for a, b in combinations(group, 2)
-        if _contradict(a, b)
-    }
-    return sorted(pairs)
+    groups = [[one.place for one in group] for group in by_word.values() if len(group) <= _BUCKET]
+    pairs = {pair for group in groups for pair in combinations(group, 2)}
+    return sorted((a, b) for a, b in pairs if _contradict(said[a], said[b]))
+
+
+def content_words(text: str) -> set[str]:
+    """The words of a text that name something: not "the", nor numbers, which are compared by themselves."""
+    plain = _NUMBER.sub(" ", text)
+    return {word for word in words_of(plain) if word not in _FUNCTION_WORDS and not numbers_in(word)}
 
 
 def _said(place: int, text: str) -> _Said:
@@ -79,8 +89,10 @@ def _contradict(a: _Said, b: _Said) -> bool:
         return False  # where two differ, as a date and a value, they speak of two things
     if not differ:
         return a.negated != b.negated
-    return a.negated == b.negated and not any(
-        _names_a_thing(number, alone=len(a.numbers) == 1) for pair in differ for number in pair
+    return (
+        a.negated == b.negated
+        and any(x.lower() == y.lower() for x, y in zip(differ[0][0][1:], differ[0][1][1:], strict=True))  # one place
+        and not any(_names_a_thing(number, alone=len(a.numbers) == 1) for number in differ[0])
     )
 
 

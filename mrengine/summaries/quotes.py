@@ -1,4 +1,4 @@
-"""Owns the search for a quote in a text: code, not a model, says whether it stands there, and where.
+"""Looks a quote up in a text: code, not a model, decides whether it is there, and where.
 
 Both sides are folded: white space is dropped, quotation marks, dashes, ligatures and composed characters are made
 alike, and hyphens between letters go, as they may be those of a line's end. What is found are offsets of the text as
@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import unicodedata
 from array import array
+from collections.abc import Iterator
 from typing import Any
 
 import regex
@@ -42,6 +43,7 @@ _WORDS = {word: str(number) for number, word in enumerate(_COUNTED.split())}
 _ORDER = {"once": "1", "first": "1", "twice": "2", "second": "2", "third": "3", "both": "2", "single": "1"}
 _EITHER = regex.compile(rf"({_NUMBER.pattern})|(\p{{L}}+)")
 _BEFORE = regex.compile(r"(\p{L}+)[\s#.:]{0,3}$")
+_NEAR = 40  # characters before a number in which the word before it ends
 _BEHIND = regex.compile(r"\s?(\p{L}+)")
 
 
@@ -162,19 +164,25 @@ def _clusters(text: str) -> list[tuple[int, str]]:
 
 def numbers_in(text: str) -> set[str]:
     """The numbers that a text names, in one form: "1,500" and "1500", "2.50" and "2.5", "three" and "3"."""
-    return {number for number, _, _ in number_places(text)}
+    return {form for _, form in _forms_of(unicodedata.normalize("NFKC", text))}
 
 
 def number_places(text: str) -> list[tuple[str, str, str]]:
     """The numbers of a text, in order, each in one form, with the word before it and the one behind it."""
     text = unicodedata.normalize("NFKC", text)
     found = []
+    for match, form in _forms_of(text):
+        before = _BEFORE.search(text, max(0, match.start() - _NEAR), match.start())
+        behind = _BEHIND.match(text, match.end())
+        found.append((form, before[1] if before else "", behind[1] if behind else ""))
+    return found
+
+
+def _forms_of(text: str) -> Iterator[tuple[regex.Match[str], str]]:
     for match in _EITHER.finditer(text):
         form = _plain(match[1]) if match[1] else _WORDS.get(match[2].lower()) or _ORDER.get(match[2].lower())
         if form is not None:
-            before, behind = _BEFORE.search(text, 0, match.start()), _BEHIND.match(text, match.end())
-            found.append((form, before[1] if before else "", behind[1] if behind else ""))
-    return found
+            yield match, form
 
 
 def _plain(number: str) -> str:

@@ -396,3 +396,16 @@ def test_prompts_are_in_no_batch_record_but_the_requests_own(site: Site) -> None
         assert (ledger.wanted, ledger.under_way()) == ({}, [])
         facts = [one.record for one in ledger.batches.values()]
     assert "document" not in json.dumps([str(one) for one in facts])
+
+
+def test_a_pilot_asks_directly_and_never_what_a_batch_holds(site: Site) -> None:
+    """Its results are the job's; the rest goes into a batch."""
+    found = site.runner().pilot(texts(6), once, 2)
+    assert (len(found.results), site.sizes(), site.server.stats().ok) == (2, [], 2)
+    run = site.run(once, 6)
+    assert (len(run.results), site.sizes()) == (6, [4])
+    site.reset(work_s=100, speed=0)
+    site.runner("other").submit(texts(6), once)
+    with pytest.raises(ConfigError, match="batches"):
+        site.runner("other").pilot(texts(6), once, 2)
+    assert site.server.stats().ok == 0

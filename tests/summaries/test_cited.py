@@ -10,9 +10,11 @@ import pytest
 
 from mrengine import Document, Summary, summarize
 from mrengine.errors import ConfigError
+from mrengine.records import ChunkResult
+from mrengine.summaries.cited import CitedMerge, finished
 from mrengine.summaries.contradictions import contradictions
 from mrengine.testing import fake
-from tests.summaries.models import document, faithful, lying, options
+from tests.summaries.models import claims, document, faithful, lying, options
 
 
 def check(summary: Summary, *texts: tuple[str, str]) -> None:
@@ -147,3 +149,69 @@ def test_scripts_without_spaces(state_dir: Path) -> None:
 )
 def test_contradictions_as_code_can_tell_them(one: str, other: str, told: bool) -> None:
     assert bool(contradictions([one, "Something else was said here.", other])) == told
+
+
+SAID = {
+    1: "Hall 1 holds 48 crates of tea.",
+    2: "Hall 2 holds 85 crates of tea.",
+    3: "The patient has no fever.",
+    4: "The bridge was built by two brothers.",
+    5: "患者发热三天。",
+}
+
+
+@pytest.mark.parametrize(
+    ("sentence", "stands"),
+    [
+        ("Hall 1 holds 48 crates of tea [1].", True),
+        ("There are 48 crates of tea in hall 1 [1].", True),
+        ("Hall 1 holds 48 and hall 2 holds 85 crates [1, 2].", True),
+        ("The halls hold 48 and 85 crates [1, 2].", True),
+        ("Two brothers built the bridge [4].", True),
+        ("The patient is free of fever [3].", True),
+        ("患者发热三天 [5]。", True),
+        ("Hall 1 holds 85 crates of tea [1, 2].", False),  # merged: a number of the other's
+        ("Hall 1 holds 85 crates of tea [2, 1].", False),
+        ("Hall 2 holds 48 crates of tea [1, 2].", False),
+        ("Hall 1 holds 85 crates of tea [1].", False),
+        ("There are 2 crates of tea in the halls [1, 3].", False),  # two claims are no two crates
+        ("The patient has a fever [3].", False),
+        ("The bridge was built by two brothers [3].", False),  # moved: the number of another claim
+        ("The moon is made of cheese [1].", False),
+        ("The mayor of the town is a friend of the people [4].", False),
+        ("Hall 1 holds 48 crates of tea.", False),
+        ("Hall 1 holds 48 crates of tea [77].", False),
+        ("桥是两兄弟建的 [5]。", False),
+    ],
+)
+def test_a_sentence_is_held_against_the_claims_that_it_names(state_dir: Path, sentence: str, stands: bool) -> None:
+    """Claims moved to other statements, and statements made of two."""
+
+    def answer(request: Any) -> str:
+        if request.schema is not None:
+            part = request.prompt
+            return claims([said for said in SAID.values() if said in part])
+        return sentence
+
+    filler = "Nothing else was said of it at all. " * 25
+    text = "\n\n".join(f"{said} {filler}" for said in SAID.values())
+    summary = summarize(text, cite=True, models=fake(answer), **options(state_dir, target_tokens=250, overlap_tokens=0))
+    check(summary, ("document", text))
+    bare = re.sub(r"\s*\[[\d, ]+\]", "", sentence)
+    assert [re.sub(r"\s*\[[\d, ]+\]", "", one) for one in summary.unsupported] == ([] if stands else [bare])
+
+
+def test_what_is_uncovered_is_a_chunk_that_nothing_is_said_of(state_dir: Path) -> None:
+    """Blank chunks hold nothing; a fact that stands in the overlap of two chunks covers both; boilerplate is told."""
+    fact = "It is a fact that hall 9 holds 11 crates of tea."
+    boiler = "Page intentionally left blank, all rights reserved by the owner. " * 60
+    text = f"{boiler}\n\n{fact}\n\n{boiler}\n\n{chr(10) * 40_000}\n\n{fact.replace('9', '8')}"
+    how = options(state_dir, target_tokens=300, overlap_tokens=30)
+    summary = summarize(text, cite=True, models=fake(faithful), **how)
+    check(summary, ("document", text))
+    seen = {r.chunk_id: [c["quote"] for c in r.result["claims"]] for r in summary.run.results}
+    assert set(summary.uncovered) == {chunk for chunk, quotes in seen.items() if not quotes}
+    both = {"claims": [{"text": fact, "quote": fact, "start": 1, "end": 2, "page": None, "verified": True}]}
+    merge = CitedMerge()
+    values = merge.first([ChunkResult(at, "d", None, 0, both) for at in (0, 1)])
+    assert finished(merge, {"all": merge.merged("Hall 9 holds 11 crates [1].", values[:1])}).covered == {0, 1}
