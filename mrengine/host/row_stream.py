@@ -1,4 +1,4 @@
-"""Owns the rest of a job's chunk table: rows that are cut while the workers are at the first ones."""
+"""Streams the rest of a job's chunk table: rows that are cut while the workers run the first ones."""
 
 from __future__ import annotations
 
