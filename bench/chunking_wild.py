@@ -236,7 +236,12 @@ def fhir_xml(chance: Chance, size: int) -> Labelled:
     return made.add("</Bundle>").done()
 
 
-def hl7_adt(chance: Chance, size: int) -> Labelled:
+def hl7_even(chance: Chance, size: int) -> Labelled:
+    """Admissions of one length, a third to a half of a chunk of 512 tokens."""
+    return hl7_adt(chance, size, even=True)
+
+
+def hl7_adt(chance: Chance, size: int, *, even: bool = False) -> Labelled:
     """Admissions, with notes that hold repeated fields and escapes."""
     made, end = Builder(), chance.choice(("\r", "\n"))
     while made.length < size:
@@ -245,9 +250,9 @@ def hl7_adt(chance: Chance, size: int) -> Labelled:
             f"MSH|^~\\&|ADT1|GOOD HEALTH|LAB|X|20240501120000||ADT^A01^ADT_A01|{made.length}|P|2.8",
             "EVN|A01|20240501120000", f"PID|1||{chance.randrange(10**6)}^5^M11^ADT1^MR||EVERYWOMAN^EVE^E||19620320|F||2106-3|153 FERNWOOD DR.^^CITY^ST^35292",
             f"NK1|1|{words(chance, 1, 2)}^X|FTH", f"PV1|1|I|2000^2012^01||||004777^{chance.choice(_NAMES)}^A.", f"AL1|1||^{words(chance, 2, 5)}||{sentence(chance, 3, 6)}",
-            f"NTE|1||{sentence(chance, 3, 6)}\\.br\\{words(chance, 2, 4)}",
+            f"NTE|1||{sentence(chance)}\\.br\\{sentence(chance)}" if even else f"NTE|1||{sentence(chance, 3, 6)}\\.br\\{words(chance, 2, 4)}",
         ):  # fmt: skip
-            if segment[:3] not in ("NK1", "AL1", "NTE") or chance.random() < 0.6:
+            if even or segment[:3] not in ("NK1", "AL1", "NTE") or chance.random() < 0.6:
                 made.unit(segment).add(end)
         made.end(begin)
     return made.done()
@@ -800,6 +805,7 @@ WILD: dict[str, Callable[[Chance, int], Labelled]] = {
     "wild fhir json": fhir_json,
     "wild fhir xml": fhir_xml,
     "wild hl7": hl7_adt,
+    "wild hl7 even": hl7_even,
     "wild mysqldump": mysqldump,
     "wild pg_dump": pg_dump,
     **{f"wild chat {name}": _chat(name) for name in _CHATS},

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from mrengine.prompts import map_prompt
     from mrengine.providers.models.balancer import ModelLoadBalancer
     from mrengine.records import (
+        Batch,
         Budget,
         Chunk,
         ChunkFailure,
@@ -52,6 +53,7 @@ _HOMES = {
     "mrengine.prompts": ("map_prompt",),
     "mrengine.providers.models.balancer": ("ModelLoadBalancer",),
     "mrengine.records": (
+        "Batch",
         "Budget",
         "Chunk",
         "ChunkFailure",
@@ -76,6 +78,7 @@ _HOMES = {
 _HOME_OF = {name: home for home, names in _HOMES.items() for name in names}
 
 __all__ = [
+    "Batch",
     "Budget",
     "Chunk",
     "ChunkFailure",

@@ -26,8 +26,8 @@ from mrengine.records import ChunkFailure, JobDiff, JobStatus, Usage
 __all__ = ["Job", "list_jobs"]
 
 FUNCTION_CHARS = 200
-_State = Literal["running", "done", "failed", "stopped", "cancelled", "interrupted"]
-_STATES: dict[str, _State] = {"done": "done", "failed": "failed", "cancelled": "cancelled"}
+_State = Literal["running", "done", "failed", "stopped", "cancelled", "interrupted", "waiting"]
+_STATES: dict[str, _State] = {"done": "done", "failed": "failed", "cancelled": "cancelled", "waiting": "waiting"}
 
 
 class Job:
@@ -54,7 +54,8 @@ class Job:
             running = owner is not None and owner.alive
             spent = state.call_totals.spent().values()
             costs = [used.cost_usd for used in spent]
-            pace = _Pace(stored)
+            rate = _Rate(stored)
+            so_far = epoch is not None and index.total > 0 and not epoch.complete
             return JobStatus(
                 job_id=self.job_id,
                 state=self._state(stored, running),
@@ -63,10 +64,12 @@ class Job:
                 done=index.done,
                 failed=index.failed,
                 in_flight=_in_flight(stored) if running else 0,
-                resumed=pace.resumed,
+                resumed=rate.resumed,
                 cost_usd=None if None in costs else float(sum(cost for cost in costs if cost is not None)),
-                eta_s=pace.eta_s(index.total - index.done - index.failed) if running else None,
+                eta_s=rate.eta_s(index.total - index.done - index.failed) if running and not so_far else None,
+                total_so_far=so_far,
                 updated=max(state.updated, os.fstat(stored.reader.fd).st_mtime),
+                batches=tuple(_batches(stored)),
                 reason="" if running or state.closed is None else _reason(state.closed.summary),
                 **_facts(stored, self.folder),
             )
@@ -79,6 +82,8 @@ class Job:
         closed = stored.state.closed
         if closed is not None:
             return _STATES.get(closed.state, "stopped")
+        if stored.state.batches.under_way():
+            return "waiting"
         return "done" if stored.complete else "interrupted"  # a run may be killed after its last result
 
     def results(self, *, result_type: Any = None) -> Results:
@@ -111,8 +116,13 @@ class Job:
         found.results, found.failures = self.results(result_type=result_type), self.failures()
         return found
 
-    def cancel(self) -> None:
-        """Stop the job where it runs, and let no run of it start until ``uncancel()``."""
+    def cancel(self, *, wait_s: float = 600.0) -> int:
+        """Stop the job where it runs, and let no run of it start until ``uncancel()``.
+
+        Its batches are cancelled with the provider, and what they had done by then is kept. Where nobody runs it, that
+        is done here, for ``wait_s`` at most; returns how many are still under way. ConfigError: the job is cancelled,
+        but its batches cannot be: a key is missing.
+        """
         self._open().close()
         mark = self.folder / "cancelled"
         try:
@@ -122,6 +132,9 @@ class Job:
             raise JobNotFound(f"job {self.job_id!r} was purged just now", job_id=self.job_id) from None
         except OSError as error:
             raise _unwritable(self.folder, error) from error
+        from mrengine.host.cancel_batches import cancel_batches
+
+        return cancel_batches(self.job_id, self.folder, wait_s=wait_s)
 
     def uncancel(self) -> None:
         """Let it run again."""
@@ -181,6 +194,13 @@ def _size(folder: Path) -> int:
     return size
 
 
+def _batches(stored: ResumeEngine) -> Iterator[Mapping[str, Any]]:
+    for one in stored.state.batches.batches.values():
+        record, facts = one.record, one.record.facts
+        told = {"batch_id": record.name, "state": record.state, "model": record.model, "requests": one.requests}
+        yield {**told, "began": one.began, **{name: facts[name] for name in ("answered", "refused") if name in facts}}
+
+
 def _reason(summary: Mapping[str, Any]) -> str:
     """Why a run ended as it did, by its CLOSE; logs of other versions may lack it."""
     reason, errors = summary.get("reason"), summary.get("errors")
@@ -196,7 +216,7 @@ def _in_flight(stored: ResumeEngine) -> int:
     return sum(at > stored.index(round_).outcome(chunk, model) for (round_, chunk, model), at in tasks.items())
 
 
-class _Pace:
+class _Rate:
     """How fast the run that is going on has been: results since its ROUND record."""
 
     def __init__(self, stored: ResumeEngine) -> None:

@@ -11,9 +11,10 @@ from hashlib import blake2b
 from typing import Any, Literal
 
 from mrengine.html_views import facts_html
-from mrengine.model_settings import Budget, ModelSpec, Price, Priority, RateLimit, Usage
+from mrengine.model_settings import Batch, Budget, ModelSpec, Price, Priority, RateLimit, Usage
 
 __all__ = [
+    "Batch",
     "Budget",
     "Chunk",
     "ChunkFailure",
@@ -228,7 +229,8 @@ class Grant:
 class Estimate:
     """What a job would do and cost, given what is ``assumed``. Nothing was called, and it is no upper bound.
 
-    ``output_tokens``: as many as the calls allow (``max_tokens``). ``cost_usd``: None where a price is unknown.
+    ``output_tokens``: as many as the calls allow (``max_tokens``). ``cost_usd``: None where a price is unknown;
+    ``batch_cost_usd``: the same in batches, None where a model has none.
     """
 
     chunks: int
@@ -238,6 +240,7 @@ class Estimate:
     output_tokens: int = 0
     calls_per_chunk: float = 1.0
     assumed: tuple[str, ...] = ()
+    batch_cost_usd: float | None = None
 
     def _repr_html_(self) -> str:
         """For notebooks."""
@@ -291,10 +294,13 @@ class JobDiff:
 
 @dataclass(frozen=True, slots=True)
 class JobStatus:
-    """The state of a job, from its log and lock. Times are seconds since the epoch; ``eta_s`` None: unknown."""
+    """The state of a job, from its log and lock. Times are seconds since the epoch; ``eta_s`` None: unknown.
+
+    ``total_so_far``: not all documents are cut yet, and ``total`` is what there is so far.
+    """
 
     job_id: str
-    state: Literal["running", "done", "failed", "stopped", "cancelled", "interrupted"]
+    state: Literal["running", "done", "failed", "stopped", "cancelled", "interrupted", "waiting"]
     round: int = 0
     total: int = 0
     done: int = 0
@@ -312,6 +318,8 @@ class JobStatus:
     usage: Usage = Usage()  # of all runs
     size_bytes: int = 0  # of the job's folder
     folder: str = ""
+    total_so_far: bool = False
+    batches: tuple[Mapping[str, Any], ...] = ()  # batch_id, state, model, requests, began; answered, refused
 
     def _repr_html_(self) -> str:
         """For notebooks."""

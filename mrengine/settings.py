@@ -15,9 +15,9 @@ from dataclasses import MISSING, Field, dataclass, field, fields, replace
 from typing import Any, Literal, TypedDict, get_args
 
 from mrengine.errors import ChunkingError, ConfigError
-from mrengine.model_settings import check_budget, check_number
+from mrengine.model_settings import check_batch, check_budget, check_limits, check_number
 from mrengine.profiling import PerformanceCollector
-from mrengine.records import Budget, ModelSpec, Price, RateLimit
+from mrengine.records import Batch, Budget, ModelSpec, Price, RateLimit
 
 __all__ = ["RunnerSettings", "Settings", "check_number", "setting_fields"]
 
@@ -100,8 +100,8 @@ class Settings:
     )
     strategy: Strategy = _setting(
         "parallel",
-        "`sequential` runs everything in this process, one task at a time, for pdb and profilers. `streaming` is "
-        "`parallel` by another name. Results and log are the same.",
+        "`sequential`: in this process, one task at a time, for pdb; `streaming`: `parallel` by another name. Results "
+        "and log are the same.",
         env=str,
         choices=get_args(Strategy),
     )
@@ -134,6 +134,11 @@ class Settings:
     budget: Budget | None = _setting(
         None,
         "What may be spent at most. An upper bound is reserved before each call; the job stops rather than exceed it.",
+    )
+    batch: bool | Batch | None = _setting(
+        None,
+        "Calls go through the provider's Batch API, at half the price or less, and the job waits for them: True, or a "
+        "`Batch(deadline_s=…)`. None: where the job has batches under way. False: what is under way is cancelled.",
     )
     answers: str | os.PathLike[str] = _setting(
         "job",
@@ -223,9 +228,7 @@ class Settings:
     )
     progress: bool | None = _setting(None, "Whether to draw a progress bar. None: only on a terminal.")
     collector: PerformanceCollector | None = _setting(
-        None,
-        "A `mrengine.profiling.PerformanceCollector` that runs fill with their stages, and with what functions under "
-        "`@profile` take in the workers.",
+        None, "A `mrengine.profiling.PerformanceCollector` for the stages of runs, and for `@profile` in the workers."
     )
 
     @classmethod
@@ -251,29 +254,28 @@ class Settings:
     def _check_together(self) -> None:
         target, overlap = self.target_tokens, self.overlap_tokens
         if isinstance(target, int) and overlap is not None and overlap >= target:
-            raise ChunkingError(
-                f"overlap_tokens={overlap} leaves no room in target_tokens={target}: make it smaller",
-                target_tokens=target,
-                overlap_tokens=overlap,
-            )
+            told = f"overlap_tokens={overlap} leaves no room in target_tokens={target}: make it smaller"
+            raise ChunkingError(told, target_tokens=target, overlap_tokens=overlap)
         if self.strategy == "sequential" and self.backend not in ("process", "sequential"):
             told = f"strategy='sequential' and backend={self.backend!r} are two backends: leave one of them out"
             raise ConfigError(told, setting="backend")
-        if self.budget is not None:
-            check_budget(self.budget)
+        check_budget(self.budget)
+        check_batch(self.batch)
         for name, (what, sound) in _KINDS.items():
             value = getattr(self, name)
             if value is not None and not sound(value):
                 raise ConfigError(f"{name}={value!r}: it is {what}", setting=name)
-        limits: Any = self.limits
-        mapping = isinstance(limits, Mapping) and all(isinstance(limit, RateLimit) for limit in limits.values())
-        if limits is not None and not mapping:
-            raise ConfigError("limits: write {'gpt-4o': RateLimit(tpm=…, rpm=…)}", setting="limits")
+        check_limits(self.limits)
 
     @property
     def backend_name(self) -> str:
         """The backend, with what ``strategy`` says of it."""
         return "sequential" if self.strategy == "sequential" else self.backend
+
+    @property
+    def batching(self) -> Batch | None:
+        """How batches go, where they are wanted."""
+        return self.batch if isinstance(self.batch, Batch) else Batch() if self.batch else None
 
     @property
     def full_priority(self) -> str:
@@ -300,32 +302,29 @@ def signature(*first: inspect.Parameter) -> inspect.Signature:
     return inspect.Signature([*first, *rest])
 
 
+def _is_answers(value: Any) -> bool:
+    return value in ("job", "shared") or isinstance(value, os.PathLike) or (isinstance(value, str) and os.sep in value)
+
+
+def _are_names(value: Any) -> bool:
+    return isinstance(value, Sequence) and not isinstance(value, str) and all(isinstance(one, str) for one in value)
+
+
 _KINDS: Mapping[str, tuple[str, Callable[[Any], bool]]] = {
+    "batch": ("True, False or a Batch(…)", lambda value: isinstance(value, (bool, Batch))),
     "backend": ("the name of one", lambda value: isinstance(value, str)),
     "encoding": ("a str", lambda value: isinstance(value, str)),
     "map_version": ("a str", lambda value: isinstance(value, str)),
     "initializer": ("a function", callable),
     "initargs": ("a tuple or list of arguments", lambda value: isinstance(value, (tuple, list))),
-    "preload": (
-        "a list of modules' names",
-        lambda value: isinstance(value, Sequence) and not isinstance(value, str) and all(map(_is_str, value)),
-    ),
+    "preload": ("a list of modules' names", _are_names),
     "state_dir": ("a str or a Path", lambda value: isinstance(value, (str, os.PathLike)) and value != ""),
-    "answers": (
-        '"job", "shared" or a Path',
-        lambda value: (
-            value in ("job", "shared") or isinstance(value, os.PathLike) or (_is_str(value) and os.sep in value)
-        ),
-    ),
+    "answers": ('"job", "shared" or a Path', _is_answers),
     "single_flight": ("True or False", lambda value: isinstance(value, bool)),
     "collector": ("a PerformanceCollector", lambda value: isinstance(value, PerformanceCollector)),
     "strict": ("True or False", lambda value: isinstance(value, bool)),
     "progress": ("True, False or None", lambda value: isinstance(value, bool)),
 }
-
-
-def _is_str(value: Any) -> bool:
-    return isinstance(value, str)
 
 
 def _check(name: str, value: Any, facts: Mapping[str, Any]) -> None:
@@ -373,6 +372,7 @@ class RunnerSettings(TypedDict, total=False):
     limits: Mapping[str, RateLimit] | None
     prices: str | os.PathLike[str] | Mapping[str, Price] | None
     budget: Budget | None
+    batch: bool | Batch | None
     answers: str | os.PathLike[str]
     single_flight: bool
     max_attempts: int

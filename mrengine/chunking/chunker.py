@@ -1,4 +1,4 @@
-"""Owns the loop that turns a document into chunks: limit, tiling and overlap; where to cut, a splitter says."""
+"""Turns a document into chunks: limit, tiling and overlap. Splitters say where to cut."""
 
 from __future__ import annotations
 
@@ -140,12 +140,16 @@ class Chunker:
 
     def next(self, ruler: TokenIndex, splitter: Splitter, lead: int, start: int, target: int) -> tuple[int, int, int]:
         """Where the chunk begins (with its overlap) and ends, and its tokens: the most that fits."""
+
+        def fits(begin: int, stop: int, share: float = 1.0, /) -> bool:
+            return ruler.fits(begin, stop, int(target * share))
+
         limit = target
         while limit > 0:
             high = end = ruler.reach(lead, limit)
             if high > start and (high < len(ruler.text) or not ruler.ended):
                 # From ``lead``: where the overlap would tear what fits without it, the answer is not behind ``start``.
-                end = splitter.cut(ruler.text, lead, high, lambda a, b: ruler.fits(a, b, target))
+                end = splitter.cut(ruler.text, lead, high, fits)
             if end <= start:
                 break
             count = ruler.count(lead, end)

@@ -30,6 +30,7 @@ Examples:
 Exit codes:
   0 done    1 failed    2 usage    3 more failed chunks than --max-failed
   4 stopped by budget, timeout or cancel (resumable)    5 the job is busy
+  6 resume --detach: its batches are still under way
   130 Ctrl-C    143 SIGTERM (both resumable: the same command goes on)
 
 \b

@@ -93,7 +93,9 @@ def cancel(job_id: str, state_dir: str | None) -> None:
     if job.status().state == "done":
         say(f"job {job.job_id} is done: there is nothing to cancel")
         return
-    job.cancel()
+    left = job.cancel()
+    if left:
+        say(f"{left} of its batches {'is' if left == 1 else 'are'} being cancelled by the provider; say it again later")
     say(f"job {job.job_id} is cancelled; 'mrengine uncancel {job.job_id}' lets it run again")
 
 
@@ -138,11 +140,11 @@ def verify(job_id: str, state_dir: str | None, as_json: bool) -> int:
     if as_json:
         print_json({"job_id": job.job_id, "sound": verdict.sound, **dataclasses.asdict(verdict)})
     else:
-        _print_verdict(job.job_id, verdict)
+        _print_verification(job.job_id, verdict)
     return DONE if verdict.sound else FAILED
 
 
-def _print_verdict(job_id: str, verdict: Verdict) -> None:
+def _print_verification(job_id: str, verdict: Verdict) -> None:
     for start, stop in verdict.damage:
         echo(f"damaged: bytes {start} to {stop}")
     for start, stop in verdict.repaired:

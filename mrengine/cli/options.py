@@ -1,4 +1,4 @@
-"""Owns the options that several commands share, and what they mean to the library."""
+"""The options that several commands share, and their translation into settings of the library."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import re
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 
 import click
 
@@ -19,7 +19,7 @@ from mrengine.cli.notes import log_to_stderr, say
 from mrengine.cli.sources import has_folder
 from mrengine.errors import ConfigError
 from mrengine.providers.models.model import resolve_models
-from mrengine.records import Budget, ModelSpec, Price, RateLimit
+from mrengine.records import Batch, Budget, ModelSpec, Price, RateLimit
 from mrengine.settings import Settings
 
 __all__ = ["announce", "default_models", "job_options", "priced", "resume_options", "runner_settings", "state_option"]
@@ -87,6 +87,18 @@ _RUNNING = [
         help="A JSON file with prices, before those that are known. See 'mrengine models'.",
     ),
     click.option(
+        "--batch/--no-batch",
+        default=None,
+        help="Ask through the provider's Batch API, at half the price, and wait.  [default: as the job was begun]",
+    ),
+    click.option(
+        "--batch-deadline",
+        default=None,
+        metavar="8h",
+        help="After so long the batches are cancelled, and the rest is asked directly: 8h, 90m, 45s.",
+    ),
+    click.option("--batch-poll", type=_ABOVE_ZERO, default=None, metavar="S", help="Between two looks.  [default: 60]"),
+    click.option(
         "--answers",
         default=None,
         metavar="job|shared|FILE",
@@ -134,6 +146,8 @@ def runner_settings(given: dict[str, Any]) -> dict[str, Any]:
             settings[name] = given[name]
     if given["wait"]:
         settings["on_busy"] = "wait"
+    if (batch := _batch(given)) is not None:
+        settings["batch"] = batch
     if given["answers"]:
         settings["answers"] = given["answers"] if given["answers"] in ("job", "shared") else Path(given["answers"])
     if given["single_flight"]:
@@ -145,6 +159,19 @@ def runner_settings(given: dict[str, Any]) -> dict[str, Any]:
     if models := list(given["models"]) or Settings.of({}).models:
         settings["models"] = priced(models if isinstance(models, list) else [models], given["prices"])
     return settings
+
+
+def _batch(given: dict[str, Any]) -> bool | Batch | None:
+    deadline, poll_s = given["batch_deadline"], given["batch_poll"]
+    if deadline is None and poll_s is None:
+        return cast("bool | None", given["batch"])
+    if given["batch"] is False:
+        raise click.BadParameter("there are no batches to wait for", param_hint="--no-batch")
+    found = None if deadline is None else re.fullmatch(r"(\d{1,9})([smhd])", deadline)
+    if deadline is not None and found is None:
+        raise click.BadParameter(f"{deadline!r}: write 8h, 90m or 45s", param_hint="--batch-deadline")
+    seconds = None if found is None else float(found[1]) * {"s": 1, "m": 60, "h": 3600, "d": 86400}[found[2]]
+    return Batch(deadline_s=seconds) if poll_s is None else Batch(deadline_s=seconds, poll_s=poll_s)
 
 
 def default_models(*, dry_run: bool) -> list[ModelSpec]:
@@ -197,14 +224,25 @@ def announce(runner: mrengine.MapReduceRunner, *, quiet: bool, chosen: bool = Fa
 
     def started(event: Any) -> None:
         told.resumes = "; the same command resumes"
-        chunks = f"job {event.job_id}: {event.total} chunk{'' if event.total == 1 else 's'}"
+        so_far = " so far" * event.total_so_far
+        chunks = f"job {event.job_id}: {event.total} chunk{'' if event.total == 1 else 's'}{so_far}"
         finished = event.resumed == event.total
         say(f"{chunks}, {event.resumed} done{' already' if finished else told.resumes}", quiet=quiet)
         if chosen:
             names = ", ".join(model.name for model in runner.models)
             say(f"model: {names}, as none was named; --model names another", quiet=quiet)
 
+    def submitted(event: Any) -> None:
+        say(f"batch {event.batch_id}: {event.requests} requests to {event.model}", quiet=quiet)
+
+    def over(event: Any) -> None:
+        refused = f", {event.refused} refused" if event.refused else ""
+        told = f"{event.state}: {event.answered} of {event.requests} answered{refused}"
+        say(f"batch {event.batch_id} {told}", quiet=quiet)
+
     runner.on("job:start", started)
+    runner.on("batch:submitted", submitted)
+    runner.on("batch:ended", over)
     runner.on("job:end", told.run_ended)
 
 

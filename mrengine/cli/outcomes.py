@@ -1,4 +1,4 @@
-"""Owns what is said of a run's outcome: its records or its answer, its failures, an estimate."""
+"""Prints the outcome of a run: records or the answer, failures, an estimate."""
 
 from __future__ import annotations
 
@@ -133,7 +133,8 @@ def print_estimate(
     """What a run would do and cost, and under which assumptions: a few lines, or one of JSON."""
     estimate = runner.estimate(documents, map_fn, **how)
     if as_json:
-        print_json({**dataclasses.asdict(estimate), "cost_usd": rounded(estimate.cost_usd)})
+        costs = {name: rounded(getattr(estimate, name)) for name in ("cost_usd", "batch_cost_usd")}
+        print_json({**dataclasses.asdict(estimate), **costs})
         return DONE
     models = [model.name for model in runner.models]
     unknown = [model.name for model in runner.models if model.price is None]
@@ -148,7 +149,9 @@ def print_estimate(
     elif models and all(model.kind == "local" for model in runner.models):
         echo(f"cost:          nothing: {', '.join(models)} runs on this machine")
     else:
-        echo(f"cost:          ${estimate.cost_usd:.4f}")
+        batched = estimate.batch_cost_usd
+        told = "" if batched is None else f"; ${batched:.4f} in batches (--batch)"
+        echo(f"cost:          ${estimate.cost_usd:.4f}{told}")
     for assumed in estimate.assumed:
         echo(f"assumed:       {in_cli_terms(assumed)}")
     return DONE

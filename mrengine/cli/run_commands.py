@@ -10,6 +10,7 @@ from typing import Any
 import click
 
 import mrengine
+from mrengine.cli.exits import DONE, WAITING
 from mrengine.cli.functions import imported, map_function, map_option, reduce_function, reduce_option
 from mrengine.cli.job_ids import find_job, job_argument
 from mrengine.cli.notes import log_to_stderr, say
@@ -17,11 +18,15 @@ from mrengine.cli.options import announce, default_models, job_options, priced, 
 from mrengine.cli.outcomes import print_done, print_estimate, print_pilot, print_run, print_written
 from mrengine.cli.output import echo, print_json
 from mrengine.cli.sources import open_sources
-from mrengine.errors import JobError
+from mrengine.errors import JobError, JobWaiting
 from mrengine.host.stored import stored_job
 from mrengine.outputs.files import check_path
 
 __all__ = ["COMMANDS"]
+
+detach_option = click.option(
+    "--detach", is_flag=True, help="With --batch: return when the batches are under way; resume collects them."
+)
 
 FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
 RUN_EPILOG = """\b
@@ -76,6 +81,7 @@ Examples:
     metavar="N",
     help="With --dry-run: run --map over N chunks, answered by a fake model, and count its calls.",
 )
+@detach_option
 @click.option(
     "--pilot",
     type=click.IntRange(1),
@@ -84,7 +90,7 @@ Examples:
     help="Run N chunks spread over the input, keep them, and say what the whole will cost and take.",
 )
 @job_options
-def run(sources: tuple[str, ...], each_line: bool, reduce_name: str | None, **given: Any) -> int:
+def run(sources: tuple[str, ...], each_line: bool, reduce_name: str | None, detach: bool, **given: Any) -> int:
     """Run a prompt or a function over the chunks of documents. SOURCE is a path, a folder, a URL or - for stdin.
 
     Text, PDF, HTML, DOCX, PPTX, XLSX, Parquet and DICOM are read, packed with gzip or zstd or not. Without --reduce
@@ -115,6 +121,9 @@ def run(sources: tuple[str, ...], each_line: bool, reduce_name: str | None, **gi
         how = {name: given[name] for name in ("calls_per_chunk", "sample")}
         return print_estimate(runner, documents, map_fn, as_json=given["as_json"], **how)
     announce(runner, quiet=given["quiet"], chosen=chosen)
+    if detach:
+        _say_waiting(runner.submit(documents, map_fn, timeout_s=given["timeout"]))
+        return DONE
     if given["pilot"]:
         found = runner.pilot(documents, map_fn, given["pilot"], timeout_s=given["timeout"])
         return print_pilot(found, as_json=given["as_json"])
@@ -144,8 +153,11 @@ def run(sources: tuple[str, ...], each_line: bool, reduce_name: str | None, **gi
     default=None,
     help="When the function was mended, or another model is named: recompute keeps what still fits.  [default: error]",
 )
+@detach_option
 @resume_options
-def resume(job_id: str, map_name: str | None, reduce_name: str | None, api_key_env: str | None, **given: Any) -> int:
+def resume(
+    job_id: str, map_name: str | None, reduce_name: str | None, api_key_env: str | None, detach: bool, **given: Any
+) -> int:
     """Go on with a job of a prompt or an importable function; its documents are in its folder.
 
     Its own prompt or function and its own models are used where none is named. What was done to its results, --reduce,
@@ -161,13 +173,24 @@ def resume(job_id: str, map_name: str | None, reduce_name: str | None, api_key_e
         settings["models"] = priced([model.spec for model in stored], given["prices"])
     runner = mrengine.MapReduceRunner(**settings)
     announce(runner, quiet=given["quiet"])
+    how = {"timeout_s": given["timeout"], "api_key_env": api_key_env, "detach": detach}
     try:
-        done = runner.resume(job.job_id, map_fn, reduce_fn, timeout_s=given["timeout"], api_key_env=api_key_env)
+        done = runner.resume(job.job_id, map_fn, reduce_fn, **how)
+    except JobWaiting:
+        _say_waiting(job)
+        return WAITING
     except JobError as error:
         print_done(error, reduced=reduce_fn is not None, as_json=given["as_json"])
         raise
     lines = all(re.search(r":\d+$", outcome.document_id) for outcome in (*done.results[:1], *done.results[-1:]))
     return print_run(done, reduced=reduce_fn is not None, each_line=lines, **_printing(given))
+
+
+def _say_waiting(job: mrengine.Job) -> None:
+    """A job was left to its batches, or had nothing to wait for."""
+    done = job.status().state == "done"
+    say(f"job {job.job_id} is done" if done else f"job {job.job_id} waits for its batches; nothing need stay alive")
+    say(f"'mrengine resume {job.job_id}' {'prints' if done else 'collects'} the results")
 
 
 def _printing(given: dict[str, Any]) -> dict[str, Any]:

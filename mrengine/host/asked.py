@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any, NamedTuple
 
 from mrengine.host.log_follower import OnStep, OnText
+from mrengine.log.format.instances import check_result_type
 from mrengine.log.view.job_view import ResumeEngine
+from mrengine.mapfn.describe import MapFunction, describe_map
+from mrengine.mapfn.pickling import pack_function
 from mrengine.settings import OnBusy
 
-__all__ = ["Asked", "Stored"]
+__all__ = ["Asked", "Stored", "described"]
 
 
 class Stored(NamedTuple):
@@ -30,3 +34,15 @@ class Asked(NamedTuple):
     on_busy: OnBusy | None
     on_text: OnText | None = None
     on_step: OnStep | None = None
+    detach: bool = False
+
+
+def described(asked: Asked, *, version: str | None, named: bool) -> MapFunction:
+    """The map function as a job has it, with the type of its results."""
+    map_fn = asked.map_fn
+    blob = pack_function(map_fn, setting="map_fn")
+    found = describe_map(map_fn, version=version, named=named, blob=blob)
+    kind = asked.result_type if asked.result_type is not None else getattr(map_fn, "result_type", None)
+    if check_result_type(kind) is None:
+        return found
+    return replace(found, result_type=kind, result_blob=pack_function(kind, setting="result_type"))

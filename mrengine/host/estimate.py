@@ -12,6 +12,7 @@ from mrengine.errors import ConfigError
 from mrengine.host.callables import check_map
 from mrengine.host.job_identity import chunking_of
 from mrengine.log.format.document_facts import pack_facts, pages_between, unpack_facts
+from mrengine.providers.batches.connect import has_batches
 from mrengine.providers.call.structured import in_words
 from mrengine.providers.models.model import Model
 from mrengine.providers.models.resolution import OPENAI
@@ -56,11 +57,25 @@ def estimate(
     calls, asked, said = (
         math.ceil(round(number * counted.chunks, 6)) for number in (work.calls, work.input_tokens, work.output_tokens)
     )
-    costs = [_cost(model, asked, said) for model in models]
-    cost = None if not costs or None in costs else (sum(costs) if each > 1 else max(costs))  # type: ignore[arg-type, type-var]
+    cost = _together([_cost(model, asked, said) for model in models], all_models=each > 1)
+    batched = [_cost(model, asked, said, batch=True) if has_batches(model) else None for model in models]
     return Estimate(
-        counted.chunks, calls * each, asked * each, cost, said * each, work.calls, (work.assumed, NOT_COUNTED)
+        counted.chunks,
+        calls * each,
+        asked * each,
+        cost,
+        said * each,
+        work.calls,
+        (work.assumed, NOT_COUNTED),
+        _together(batched, all_models=each > 1),
     )
+
+
+def _together(costs: Sequence[float | None], *, all_models: bool) -> float | None:
+    known = [cost for cost in costs if cost is not None]
+    if not costs or len(known) < len(costs):
+        return None
+    return sum(known) if all_models else max(known)
 
 
 def _check(map_fn: Any, calls_per_chunk: Any, sample: Any) -> None:
@@ -171,6 +186,6 @@ def _measured(map_fn: Any, chunks: Sequence[Chunk]) -> _Work:
     return _Work(calls / number, asked / number, said / number, told)
 
 
-def _cost(model: Model, tokens: int, answers: int) -> float | None:
+def _cost(model: Model, tokens: int, answers: int, *, batch: bool = False) -> float | None:
     ratio = 1.0 if model.base_url == OPENAI else FOREIGN_RATIO
-    return None if model.price is None else model.price.cost(Usage(int(tokens * ratio) + 1, answers))
+    return None if model.price is None else model.price.cost(Usage(int(tokens * ratio) + 1, answers), batch=batch)

@@ -7,6 +7,7 @@ left to ``reduce``.
 from __future__ import annotations
 
 import logging
+import math
 import os
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -18,6 +19,7 @@ from typing import Any
 from mrengine import events
 from mrengine.errors import ConfigError, JobBusy, JobError, JobFailed, JobNotFound, LogError, SourceError
 from mrengine.host import notices
+from mrengine.host.batches import BatchDesk
 from mrengine.host.chunk_table import append_inputs, input_version, lacking_text
 from mrengine.host.documents import Spooled
 from mrengine.host.log_follower import LogFollower, OnStep, OnText, Outcome
@@ -32,11 +34,12 @@ from mrengine.host.waiting import BusyWait
 from mrengine.job.driver import Ended
 from mrengine.log.file.folder import claimed, remove
 from mrengine.log.view.job_view import ResumeEngine
+from mrengine.log.view.replay import Epoch
 from mrengine.log.view.results import Results
 from mrengine.mapfn.describe import MapFunction, shown
 from mrengine.mapfn.pickling import pack_function
 from mrengine.private import FolderLock
-from mrengine.records import ChunkResult, RunSummary
+from mrengine.records import Batch, ChunkResult, RunSummary
 from mrengine.sources.spool import sweep_spools
 
 __all__ = ["JobRun"]
@@ -48,9 +51,18 @@ class JobRun:
     """One ``run()``. ``summary()`` and ``follower`` may be asked at any time after ``prepare()``."""
 
     def __init__(
-        self, config: RunConfig, job_id: str, folder: Path, mapping: MapFunction, *, until: float | None
+        self,
+        config: RunConfig,
+        job_id: str,
+        folder: Path,
+        mapping: MapFunction,
+        *,
+        until: float | None,
+        detach: bool = False,
     ) -> None:
-        """``until``: when ``timeout_s`` is over, of ``time.monotonic()``."""
+        """``until``: when ``timeout_s`` is over, of ``time.monotonic()``. ``detach``: do not wait for batches."""
+        self._detach = detach
+        self._desk: BatchDesk | None = None
         self.config, self.job_id, self.folder, self._mapping = config, job_id, folder, mapping
         self._began, self._until = time.monotonic(), until
         self.tally = SummaryBuilder(job_id)
@@ -64,6 +76,8 @@ class JobRun:
         self._claim: FolderLock | None = None
         self.on_text: OnText | None = None  # is given what a model writes of the run's last answer
         self.on_step: OnStep | None = None  # is given each result as it becomes durable
+        chooses = getattr(mapping.function, "prepared", None) is not None
+        self.needs_whole = chooses or config.settings.batching is not None  # the whole table, before the first call
         self.remind: Callable[[], None] = lambda: None  # of signals that were put off: called now and then
 
     @property
@@ -115,7 +129,8 @@ class JobRun:
             progress=self.config.progress,
         )
         player = self._player
-        return Preparation(self.config, self.job_id, self.folder, self._mapping, player.begin, player.drop, wait, view)
+        what, first_s = (self.config, self.job_id, self.folder, self._mapping), math.inf if self.needs_whole else None
+        return Preparation(*what, player.begin, player.drop, wait, view, first_s=first_s)
 
     def _use(self, ready: Prepared) -> None:
         self._ready = ready
@@ -126,8 +141,8 @@ class JobRun:
         self.tally.unread = tuple(ready.unread)
         if textless := [row.id for row in ready.documents if not row.n_bytes and row is not LOST]:
             self._warn(notices.empty(self.job_id, textless))
-        if ready.blank_chunks:
-            self._warn(notices.blank(self.job_id, ready.blank_chunks))
+        if ready.rows is None and (blank := ready.blank()):
+            self._warn(notices.blank(self.job_id, blank))
         config, kind = self.config, self._mapping.result_type
         self._follower = LogFollower(
             ready.view,
@@ -157,9 +172,11 @@ class JobRun:
         """Play the map round; outcomes of this run as they become durable, where they are ``wanted``."""
         if self.ready.finished:
             return
-        newest = self.ready.view.state.newest
+        newest, rows = self.ready.view.state.newest, self.ready.rows
         assert newest is not None
-        yield from self._play(RoundSpec(0, newest.chunks(), self._bound()), wanted=wanted)
+        yield from self._play(RoundSpec(0, newest.chunks(), self._bound(), rows=rows), wanted=wanted)
+        if rows is not None and (blank := self.ready.blank()):
+            self._warn(notices.blank(self.job_id, blank))
 
     def try_chunks(self, chunks: Sequence[int]) -> None:
         """Play the map round for some chunks; those that have their results already are not played."""
@@ -177,10 +194,13 @@ class JobRun:
         epoch = self.follower.view.epoch
         assert epoch is not None
         if prepared is None:
-            return shown(self._mapping) if self.on_text is not None and epoch.chunks() == 1 else self._mapping
+            return shown(self._mapping) if self._is_one_call(epoch) else self._mapping
         chunks = chunks_of(self.follower.view, self.ready.spool)
         function = prepared(chunks, epoch.job.settings.get("room_tokens"))
         return replace(self._mapping, function=function, blob=pack_function(function, setting="map_fn"))
+
+    def _is_one_call(self, epoch: Epoch) -> bool:
+        return self.on_text is not None and epoch.chunks() == 1 and self.ready.rows is None
 
     def play_round(
         self, round_: int, inputs: Sequence[tuple[str, str]], mapping: MapFunction, *, last: bool = False
@@ -228,8 +248,30 @@ class JobRun:
                 sweep_spools(self.folder, keep=self.ready.spool)
 
         since = self.ready.durable
-        ended = yield from self._player.play(round_, self.follower, since=since, wanted=wanted, begun=begun)
+        desk = self._batches(pilot=round_.only is not None)
+        play = self._player.play(round_, self.follower, since=since, wanted=wanted, begun=begun, desk=desk)
+        ended = yield from play
         self._check_end(ended)
+
+    def _batches(self, *, pilot: bool) -> BatchDesk | None:
+        """Who owns the batches; None: there are none, and none are wanted. A pilot asks directly; ConfigError: what it
+        would ask may be in a batch.
+        """
+        if pilot and not self.follower.view.state.batches.under_way():
+            return None
+        if pilot:
+            told = f"job {self.job_id} waits for its batches: a pilot would ask again what they hold; resume it first"
+            raise ConfigError(told, setting="batch")
+        if self._desk is None:
+            settings = self.config.settings
+            batch = settings.batching
+            if batch is None and self.follower.view.state.batches.under_way():
+                batch = Batch() if settings.batch is None else Batch(deadline_s=0)
+            if batch is not None:
+                self._desk = BatchDesk(
+                    self.config.models, settings.budget, batch, self.job_id, self.folder, detach=self._detach
+                )
+        return self._desk
 
     def _begin_round(self, round_: int) -> None:
         self.follower.begin(round_)
@@ -333,6 +375,8 @@ class JobRun:
     def close(self) -> None:
         """Close what is open, and take the bar off the screen; results that were handed out stay readable."""
         self.config.progress.close()
+        if self._desk is not None:
+            self._desk.close()
         if self._ready is not None:
             self._ready.view.close()
             if self._ready.fresh is not None:

@@ -8,7 +8,7 @@ import secrets
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import cast
+from typing import Any, cast
 
 from mrengine import events
 from mrengine.budget.manager import check_limit
@@ -18,6 +18,7 @@ from mrengine.config import answers_file, state_folder
 from mrengine.engine.protocol import LocalFunctions, RoundSettings, WorkerConfig
 from mrengine.errors import ConfigError
 from mrengine.host.job_identity import Record
+from mrengine.host.row_stream import RowStream
 from mrengine.job.budget_config import BudgetTerms
 from mrengine.job.driver import Driver, OpenRequest, RoundRequest
 from mrengine.mapfn.describe import MapFunction
@@ -29,7 +30,7 @@ from mrengine.providers.models.resolution import OPENAI
 from mrengine.records import Priority, RateLimit
 from mrengine.settings import Settings
 
-__all__ = ["RoundSpec", "RunConfig", "check_terms", "open_request", "round_request"]
+__all__ = ["InBatches", "RoundSpec", "RunConfig", "check_terms", "open_request", "round_request"]
 
 CALL_ROOM = 4096  # answers beyond two a task that the index of stored calls has room for
 
@@ -56,7 +57,8 @@ class RunConfig:
 class RoundSpec:
     """A pass of the pool: its number, its tasks' chunks, and the function that runs in it.
 
-    ``records``: what the log needs first, of a later round: the chunk table of its texts.
+    ``records``: what the log needs first, of a later round: the chunk table of its texts. ``rows``: of the map round,
+    the rest of a chunk table that is cut meanwhile; ``total`` is what there was when it began.
     """
 
     number: int
@@ -64,6 +66,17 @@ class RoundSpec:
     mapping: MapFunction
     records: tuple[Record, ...] = ()
     only: tuple[int, ...] | None = None  # chunks; None: all
+    rows: RowStream | None = None
+
+    @property
+    def is_open(self) -> bool:
+        """Whether more tasks will come."""
+        return self.rows is not None and not self.rows.ended
+
+    @property
+    def expected(self) -> int:
+        """About how many chunks it will have."""
+        return self.total if self.rows is None else self.rows.expected
 
 
 def check_terms(settings: Settings, models: Sequence[Model]) -> None:
@@ -93,9 +106,26 @@ def open_request(parts: RunConfig, job_id: str, folder: Path, mapping: MapFuncti
     )
 
 
-def round_request(parts: RunConfig, job_id: str, round_: RoundSpec, *, since: int) -> RoundRequest:
+@dataclass(frozen=True, slots=True)
+class InBatches:
+    """What a round is told of batches. ``mode``: see worker.batched_call.BatchMode; ``held``: keys of tasks that are
+    not to be run; ``reserved``: tokens and USD that are under way; ``failed``: how many tasks have failed before.
+    """
+
+    mode: dict[str, Any]
+    held: Sequence[int] = ()
+    reserved: tuple[float, float] = (0.0, 0.0)
+    failed: int = 0
+
+
+def round_request(
+    parts: RunConfig, job_id: str, round_: RoundSpec, *, since: int, batches: InBatches | None = None
+) -> RoundRequest:
     """Everything that a round needs. ``since``: where the run begins in the log."""
     settings, models = parts.settings, parts.models
+    most = settings.max_failed
+    if batches is not None and most is not None:
+        most = max(0, most - batches.failed)
     all_models = parts.all_models and round_.number == 0
     return RoundRequest(
         settings=RoundSettings(
@@ -105,7 +135,7 @@ def round_request(parts: RunConfig, job_id: str, round_: RoundSpec, *, since: in
             balance=settings.balance or "round_robin",
             steal=settings.assignment == "steal",
             max_attempts=settings.max_attempts,
-            max_failed=settings.max_failed,
+            max_failed=most,
             chunk_timeout_s=settings.chunk_timeout_s,
             drain_s=settings.drain_s,
             backoff_s=settings.backoff_s,
@@ -113,6 +143,7 @@ def round_request(parts: RunConfig, job_id: str, round_: RoundSpec, *, since: in
             weights=[_speed(model.limits) for model in models],
             only=round_.only,
             profile=settings.collector is not None,
+            open=round_.is_open,
         ),
         worker=WorkerConfig(
             job_id=job_id,
@@ -128,10 +159,12 @@ def round_request(parts: RunConfig, job_id: str, round_: RoundSpec, *, since: in
             answers=_shared_answers(parts),
             single_flight=settings.single_flight,
             result_blob=round_.mapping.result_blob,
+            batch=None if batches is None else batches.mode,
             profile=settings.collector is not None,
         ),
-        budget=_terms(parts, since),
-        expected_calls=CALL_ROOM + 2 * round_.total,
+        budget=_terms(parts, since, (0.0, 0.0) if batches is None else batches.reserved),
+        held=() if batches is None else batches.held,
+        expected_calls=CALL_ROOM + 2 * round_.expected,
         functions=LocalFunctions(
             (settings.initializer, settings.initargs),
             round_.mapping.function,
@@ -153,7 +186,7 @@ def _speed(limit: RateLimit | None) -> float:
     return limit.tpm or limit.input_tpm or limit.rpm or (limit.rps or 0) * 60 or 1
 
 
-def _terms(parts: RunConfig, since: int) -> BudgetTerms:
+def _terms(parts: RunConfig, since: int, reserved: tuple[float, float]) -> BudgetTerms:
     settings = parts.settings
     every = every_lane(parts.models)
     return BudgetTerms(
@@ -166,4 +199,5 @@ def _terms(parts: RunConfig, since: int) -> BudgetTerms:
         host=process_name(),
         places={model.name: model.base_url or "" for model in every},
         since=since,
+        reserved=reserved,
     )

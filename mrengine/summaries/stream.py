@@ -1,4 +1,4 @@
-"""Owns a summary that is watched: progress, then the text as the model writes it, from a thread that does the work."""
+"""A summary that is watched: progress, then the text as the model writes it, from a thread that does the work."""
 
 from __future__ import annotations
 

@@ -40,6 +40,10 @@ class _Server:
             return None
         if what == "requests":
             return self.simulator.requests
+        if what == "advance":
+            self.simulator.batches.advance(argument)
+        if what in ("advance", "batches"):
+            return self.simulator.batches.told(time.monotonic())
         return self.simulator.counts.stats(time.process_time())
 
     async def _listen(self, port: int, tls: tuple[str, str] | None) -> Any:
@@ -105,9 +109,9 @@ class _Connection(asyncio.Protocol):
         if self._idle is not None:
             self._idle.cancel()
         self._busy = True
-        path = lines[0].split(" ")[1]
+        method, path = lines[0].split(" ")[:2]
         simulator = self._simulator()
-        reply = simulator.decide(path, headers, body, time.monotonic())
+        reply = simulator.decide(path, headers, body, time.monotonic(), method)
         close = headers.get("connection", "").lower() == "close"
         if reply.delay_s > 0:
             self._loop.call_later(reply.delay_s, self._reply, simulator, reply, close)

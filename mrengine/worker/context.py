@@ -1,4 +1,4 @@
-"""Owns what a map function is given beside its chunk: ``context.complete()`` and the facts of its task."""
+"""What a map function gets besides its chunk: ``context.complete()`` and the facts about its task."""
 
 from __future__ import annotations
 
@@ -40,12 +40,17 @@ class TaskCalls:
         self.chunk: TrackedChunk | None = None
         self.made = 0
         self.reused = 0
+        self.parked = False
         self.usage: Usage | None = None
         self.cost_usd: float | None = 0.0
         self.texts: list[str] = []
         self.answers: dict[str, None] = {}  # in order, each once: a stored one may be looked at twice
         self._asked: dict[bytes, int] = {}
         self._lock = threading.Lock()
+
+    def park(self) -> None:
+        """A call waits for a batch: whatever the map function makes of that, the task has no outcome yet."""
+        self.parked = True
 
     def nth(self, digest: bytes) -> int:
         """How often the same was asked before, in this attempt."""
@@ -68,8 +73,8 @@ class TaskCalls:
             self._count(completion.usage, cost_usd)
             self.texts.append(completion.text)
 
-    def heard(self, text: str) -> None:
-        """An answer as a model said it, whatever becomes of it."""
+    def note_answer(self, text: str) -> None:
+        """Keep an answer as the model gave it, even if it is refused later: no message may repeat its text."""
         with self._lock:
             if text and text not in self.answers:
                 self.answers[text] = None
@@ -95,15 +100,15 @@ class WorkerServices:
 class Context:
     """One task's connection to its models. Use it in the thread that runs the map function, or in threads of its own.
 
-    ``patience``: when the task must have ended.
+    ``deadline``: when the task must have ended.
     """
 
-    __slots__ = ("_calls", "_chunk", "_patience", "_services", "_task")
+    __slots__ = ("_calls", "_chunk", "_deadline", "_services", "_task")
 
     def __init__(
-        self, services: WorkerServices, task: m.Start, chunk: TrackedChunk, calls: TaskCalls, patience: Deadline
+        self, services: WorkerServices, task: m.Start, chunk: TrackedChunk, calls: TaskCalls, deadline: Deadline
     ) -> None:
-        self._services, self._task, self._chunk, self._calls, self._patience = services, task, chunk, calls, patience
+        self._services, self._task, self._chunk, self._calls, self._deadline = services, task, chunk, calls, deadline
 
     @property
     def model(self) -> str | None:
@@ -149,7 +154,8 @@ class Context:
 
         The same call in a later attempt, run or version of the map function takes its answer from the log
         (``completion.reused``) unless ``reuse`` is False; who asks the same twice in one attempt gets two answers, and
-        the same two later. ``max_tokens``: of the answer. ``response_model``: a pydantic
+        the same two later. Where calls wait for a batch, the task is run again from its start when the answers are
+        there; one with ``reuse=False`` is asked directly. ``max_tokens``: of the answer. ``response_model``: a pydantic
         model or a JSON schema; the validated value is ``completion.parsed``. ``on_truncation``: "error", "allow" or
         "continue". ``cache``: "auto" or "1h" where all calls begin alike, with their schema, their system and the first
         ``prefix`` characters of the prompt: the provider is asked to cache that, where it is long enough, and one call
@@ -197,6 +203,9 @@ class Context:
         """A piece of the answer, for the host alone: it is in no log before the answer is whole."""
         self._services.models.note("answer:piece", {"at": at, "text": piece})
 
+    def _earlier(self, digest: bytes) -> int | None:
+        return self._services.stored.earlier(digest, chunk=self._task.chunk, attempt=self._task.attempt)
+
     def _find(
         self,
         index: int,
@@ -208,7 +217,7 @@ class Context:
     ) -> Completion | None:
         """The answer in the log, of the model or of one that stood in for it; None: none that is good for this call."""
         for identity in self._services.models.identities(index):
-            turns = Turns(stored(digest_of(identity)), self._calls.heard)
+            turns = Turns(stored(digest_of(identity)), self._calls.note_answer)
             with suppress(Unanswered):
                 completion = turns.answer(
                     request, live=None, response_model=response_model, on_truncation=on_truncation
@@ -231,10 +240,13 @@ class Context:
             request,
             digest_of=digest_of,
             stored=stored or (lambda digest: ()),
-            heard=self._calls.heard,
+            earlier=self._earlier,
+            text_at=self._services.stored.text,
+            on_answer=self._calls.note_answer,
+            park=self._calls.park,
             task=self._task,
             chunk=self._chunk,
-            patience=self._patience,
+            deadline=self._deadline,
             response_model=response_model,
             on_truncation=on_truncation,
             reusable=stored is not None,
@@ -254,7 +266,7 @@ class Context:
         check_tokens(tokens, max_tokens)
         index = self._services.models.index(model, self._task.model)
         own = self._services.models.own(
-            index, tokens, max_tokens, task=self._task, patience=self._patience, done=self._calls.own
+            index, tokens, max_tokens, task=self._task, deadline=self._deadline, done=self._calls.own
         )
         with own as grant:
             yield grant

@@ -1,4 +1,4 @@
-"""Owns a worker's models: their providers, made when first used, and the road of one call to them.
+"""The models of a worker: providers are connected when first used, and each call starts here.
 
 How one call goes is ``logged_call``'s.
 """
@@ -19,11 +19,13 @@ from mrengine.engine import protocol as m
 from mrengine.errors import ConfigError, Stopped
 from mrengine.log.format import records
 from mrengine.records import Chunk, Completion, Request, Usage
+from mrengine.worker.batched_call import BatchedCall, BatchMode
 from mrengine.worker.external_call import ExternalCall, external_call
 from mrengine.worker.forks import OwnProcess
-from mrengine.worker.logged_call import LoggedCall
+from mrengine.worker.logged_call import LoggedCall, tokens_of
 from mrengine.worker.owners import owner_of
 from mrengine.worker.redact import SHORTEST_SECRET, header_parts, secrets
+from mrengine.worker.stored_answers import turn_digest
 from mrengine.worker.turns import Turns
 
 if TYPE_CHECKING:
@@ -68,6 +70,7 @@ class ModelClients:
         self._lock = threading.Lock()
         self._endpoints: dict[str, tuple[str, str]] = {}  # of servers that the job runs itself: URL and key
         self._endpoint_came = threading.Event()
+        self.batch_mode = BatchMode.of(config.batch)
 
     # facts
 
@@ -128,17 +131,21 @@ class ModelClients:
         *,
         digest_of: Callable[[str | list[str]], bytes],
         stored: Callable[[bytes], Sequence[records.CallRecord]],
-        heard: Callable[[str], None],
+        earlier: Callable[[bytes], int | None],
+        text_at: Callable[[int], str],
+        on_answer: Callable[[str], None],
+        park: Callable[[], None],
         task: m.Start,
         chunk: Chunk,
-        patience: Deadline,
+        deadline: Deadline,
         response_model: Any,
         on_truncation: str,
         reusable: bool,
     ) -> tuple[Completion, float | None]:
         """Ask a model, and its fallbacks where it fails; the completion and its cost in USD (None: price unknown).
 
-        ``stored(digest)``: the answers that the log has already; ``heard`` is given the text of each answer.
+        ``stored(digest)``: the answers that the log has already; ``on_answer`` is given the text of each answer. In
+        batch mode what they lack is asked for in a batch: ``park()`` is called, and Parked raised.
         """
         from mrengine.providers.call.fallbacks import ask_any, fitted
 
@@ -150,22 +157,30 @@ class ModelClients:
             digest = digest_of(self._identity(index, model))
             known = stored(digest)
             owner = self.owner(index)
-            call = LoggedCall(
-                self,
-                model,
-                task,
-                digest,
-                chunk,
-                patience,
-                breaker,
-                alternatives=alternatives,
-                turn=len(known),
-                reusable=reusable,
-                heard=heard,
-                stored=lambda: stored(digest),
-                owner=owner,
-            )
-            turns = Turns(known, heard)
+            call: LoggedCall | BatchedCall
+            mode, turn, before = self.batch_mode, len(known), None
+            if mode is not None and reusable and mode.takes(model, turn_digest(digest, turn)):
+                before = earlier(digest)
+                call = BatchedCall(
+                    self, mode, model, task, digest, chunk, turn=turn, stored=text_at, park=park, tokens=tokens_of
+                )
+            else:
+                call = LoggedCall(
+                    self,
+                    model,
+                    task,
+                    digest,
+                    chunk,
+                    deadline,
+                    breaker,
+                    alternatives=alternatives,
+                    turn=turn,
+                    reusable=reusable,
+                    on_answer=on_answer,
+                    stored=lambda: stored(digest),
+                    owner=owner,
+                )
+            turns = Turns(known, on_answer, earlier=before)
             asked = fitted(request, model)
             completion = turns.answer(asked, live=call.send, response_model=response_model, on_truncation=on_truncation)
             unknown = turns.cost_usd is None or call.cost_usd is None
@@ -178,7 +193,8 @@ class ModelClients:
 
     def _candidates(self, index: int) -> list[Model]:
         """Those that may answer a call, by each of their keys."""
-        found = {lane.name: lane for model in self._own(index) for lane in self._lanes(model)}
+        lanes = self._lanes if self.batch_mode is None else lambda model: [model]
+        found = {lane.name: lane for model in self._own(index) for lane in lanes(model)}
         for name in found:
             if name not in self._breakers:
                 from mrengine.providers.call.breaker import Breaker
@@ -208,7 +224,7 @@ class ModelClients:
         max_tokens: int,
         *,
         task: m.Start,
-        patience: Deadline,
+        deadline: Deadline,
         done: Callable[[Usage, float | None], None],
     ) -> AbstractContextManager[ExternalCall]:
         """Leave for a call with a client of the user's own, once the model's limits give it."""
@@ -216,7 +232,7 @@ class ModelClients:
         model = self._models[index]
         if self.budget is None:
             raise ConfigError("this job has no budget to reserve from", setting="limits")
-        with patience.standing_in_line(self.on_wait) as on_wait:
+        with deadline.paused(self.on_wait) as on_wait:
             lease = self.budget.acquire(
                 model.name,
                 tokens,
@@ -231,11 +247,12 @@ class ModelClients:
         return external_call(lease, model, grant, task=task, round_=self.config.round, emit=self.emit, done=done)
 
     def on_wait(self, model: str, wait_ms: float) -> None:
+        """A call waits for its model's budget: report it, and prefer other models meanwhile."""
         self._rests[model] = time.monotonic() + wait_ms / 1e3
         self.note("budget:wait", {"model": model, "wait_ms": wait_ms})
 
     def note(self, name: str, fields: dict[str, Any]) -> None:
-        """Tell the host something that is not for the log."""
+        """Report an event to the host."""
         if name == "call:retry" and fields["limited"]:
             self._rests[fields["model"]] = time.monotonic() + fields["wait_s"]
         self.emit(m.NOTE, -1, -1, msgpack.packb([name, fields]))

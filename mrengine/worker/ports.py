@@ -53,6 +53,12 @@ class StoredAnswers(Protocol):
     def close(self) -> None:
         """Give back what is open."""
 
+    def earlier(self, digest: bytes, *, chunk: int, attempt: int) -> int | None:
+        """In batch mode: how many of them were not asked for in the run that is going on; None: all."""
+
+    def text(self, offset: int) -> str:
+        """In batch mode: the text of the CALL at an offset of the log. LogError: it cannot be read."""
+
 
 class BudgetPort(Protocol):
     """Permission to make calls. Safe from any thread."""
@@ -116,11 +122,13 @@ def local_ports(
 ) -> WorkerPorts:
     """The ports of a worker that sees the job's folder. ``answers``: shared with the process that owns the log."""
     chunks = ChunkReader(files.folder, files.spool, files.table, files.documents, check=files.check_texts)
+    since = None if config.batch is None else config.batch["since"]
     stored = StoredCalls(
         chunks.reader,
         answers,
         run_began=files.run_began,
         shared=None if config.answers is None else SharedAnswers(*config.answers),
         any_chunk=config.single_flight,
+        batches_since=since,
     )
     return WorkerPorts(chunks, stored, budget, WorkerJournal(files.folder, config.job_id, worker, slots))

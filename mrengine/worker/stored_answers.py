@@ -1,4 +1,4 @@
-"""Owns durable calls: what names a call, and where its answer is found in the log."""
+"""Identifies a call by digest, and finds the answer to it that the log already holds."""
 
 from __future__ import annotations
 
@@ -87,10 +87,13 @@ class StoredCalls:
         run_began: int,
         shared: SharedAnswers | None = None,
         any_chunk: bool = False,
+        batches_since: int | None = None,
     ) -> None:
         """``run_began``: the log's end when this run began. ``shared``: the answers of other jobs. ``any_chunk``:
-        those of this run answer every chunk.
+        those of this run answer every chunk. ``batches_since``: in batch mode, where the logical run began, which may
+        be going on in another process by now.
         """
+        self._since = batches_since
         self._reader, self._index, self._run_began = reader, index, run_began
         self._shared, self._any_chunk = shared, any_chunk
 
@@ -105,6 +108,19 @@ class StoredCalls:
             while (call := self._of_others(turn_digest(digest, len(found)), owner)) is not None:
                 found.append(call)
         return found
+
+    def earlier(self, digest: bytes, *, chunk: int, attempt: int) -> int | None:
+        """How many answers to a call were not asked for in the logical run that is going on; None: all."""
+        known = 0
+        while (place := self._find(turn_digest(digest, known), chunk=chunk, attempt=attempt)) is not None:
+            if self._since is not None and place[0] >= self._since:
+                return known
+            known += 1
+        return None
+
+    def text(self, offset: int) -> str:
+        """The text of a CALL. LogError: it cannot be read."""
+        return records.unpack_call(self._reader.payload(offset)).text
 
     def _of_others(self, digest: bytes, owner: bytes) -> records.CallRecord | None:
         payload = self._shared.find(shared_digest(digest, owner)) if self._shared is not None and owner else None
@@ -126,10 +142,15 @@ class StoredCalls:
             self._shared.close()
 
     def find(self, digest: bytes, *, chunk: int, attempt: int) -> records.CallRecord | None:
-        """The answer of an earlier run, or of an earlier attempt of this one; not another chunk's of the same run.
+        """The answer of an earlier run, or of an earlier attempt of this one; not another chunk's of the same run,
+        unless a batch has brought it: that was sent once for all.
 
         One that cannot be read any more is asked for again: damage costs a call, not the chunk.
         """
+        found = self._find(digest, chunk=chunk, attempt=attempt)
+        return None if found is None else found[1]
+
+    def _find(self, digest: bytes, *, chunk: int, attempt: int) -> tuple[int, records.CallRecord] | None:
         try:
             offset = None if self._index is None else self._index.lookup(digest, self._reader)
             if offset is None:
@@ -138,5 +159,5 @@ class StoredCalls:
         except LogError:
             return None
         if self._any_chunk or offset < self._run_began or call.chunk_id == chunk or attempt > 1:
-            return call
+            return offset, call
         return None

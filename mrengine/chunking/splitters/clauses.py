@@ -1,9 +1,10 @@
-"""Owns the titles of numbered sections in running text: articles, chapters, paragraphs of laws, ``2.1 Scope``."""
+"""Titles of numbered sections in running text: articles, chapters, paragraphs of laws, ``2.1 Scope``."""
 
 from __future__ import annotations
 
 import re
 from collections import deque
+from itertools import chain
 
 from mrengine.chunking.splitters.lines import unified
 
@@ -17,12 +18,14 @@ _INNER = (
     "|CLÁUSULA|Artigo|ARTIGO|Articolo|Статья|Artykuł"
 )
 NAMES = f"{_OUTER}|{_MIDDLE}|{_INNER}"
-_HEAD = re.compile(
-    rf"(?:^|\n)[ \t]*(?:(?:(?P<outer>{_OUTER})|(?P<middle>{_MIDDLE})|(?:{_INNER}))"
+_CLAUSE = (
+    rf"[ \t]*(?:(?:(?P<outer>{_OUTER})|(?P<middle>{_MIDDLE})|(?:{_INNER}))"
     rf"[ \t]+(?:\d[\d.]*ª?|{ROMAN}\b|[A-Z]\b)"
     rf"|(?P<middle_too>第.{{1,4}}章)|§+[ \t]*\d+\w?|第.{{1,4}}[条节]"
     rf"|(?P<number>\d{{1,3}}(?:\.\d{{1,3}})*)\.?[ \t]+(?=[^\W\d_]))(?P<rest>[^\n]{{0,90}})"
 )
+_FIRST = re.compile(_CLAUSE).match
+_HEADS = re.compile(rf"\n{_CLAUSE}").finditer  # it begins with one character, so only the begins of lines are looked at
 _ENDS = (".", "!", "?", ";", ",", ":", "…", "。")
 _WORDS = 9  # of a title
 _NUMBERED = 10  # the level of what has a number alone; one more for each stop in it
@@ -42,7 +45,9 @@ class Clauses:
         begin = max(0, self._seen - base)
         text = unified(text)
         end = text.rfind("\n", 0, max(0, text.rfind("\n"))) + 1
-        for match in _HEAD.finditer(text, max(0, begin - 1), end):
+        first = _FIRST(text, 0, end) if base + begin == 0 else None
+        found = _HEADS(text, max(0, begin - 1), end)
+        for match in found if first is None else chain((first,), found):
             title = _title(text, match)
             if title is not None:
                 place = base + match.start() + (text[match.start()] == "\n")

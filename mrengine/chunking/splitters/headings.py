@@ -1,4 +1,4 @@
-"""Owns which titles stand above a place, for kinds of text that have headings."""
+"""Finds the titles that stand above a place, for kinds of text that have headings."""
 
 from __future__ import annotations
 
@@ -75,10 +75,14 @@ class Headings:
         """Take the headings at these marks, from the last back: one before another that lies as far out is not seen."""
         new: list[tuple[int, str]] = []
         least = _NONE
+        deeper = "#" * 7
         for place in reversed(places):
+            if text.startswith(deeper, place):
+                continue
             found = self._read(text, place)
             if found and found[0] < least:
                 least = found[0]
+                deeper = "#" * least
                 new.append((least, found[1][:_LONGEST]))
                 if least == 1:
                     break

@@ -1,4 +1,4 @@
-"""Owns running text: paragraphs, numbered clauses, items and titles, and what a newline means.
+"""Running text: paragraphs, numbered clauses, items and titles, and what a newline means.
 
 Whether lines are wrapped is learnt from each new window: in wrapped text hardly any line had room for the first word of
 the next. Such a line's end is no boundary. In other texts a line is a unit, and one to be kept whole where lines begin
@@ -78,8 +78,10 @@ class Prose(Stateless):
     name = "prose"
     opens = opening(*TITLES)
 
-    def __init__(self, target: int) -> None:
+    def __init__(self, target: int, *, titles: bool = True) -> None:
+        """``titles``: whether its context is asked for."""
         super().__init__(target)
+        self._titles = titles
         self._wrapped = False
         self._width = 0
         self._whole = SOFT  # of lines in a text that is not wrapped
@@ -101,7 +103,7 @@ class Prose(Stateless):
         divided = "  " in head or "\t" in head or " | " in head
         rows = self._whole or (divided and any(map(_has_cells, lines[:_LEARNT])))
         self.outermost = ITEM if marked else LINE if rows and len(lines) > 2 else _NONE
-        if marked:
+        if marked and self._titles:
             self._clauses.see(text, base)
         self._heads = _running_heads(lines) if self._wrapped else frozenset()
 

@@ -47,7 +47,7 @@ class RemoteProvider(ABC):
         self._shape = api(model.shape)
         self._params = dict(model.spec.params or {})
         self._dialect = Quirks()
-        self._told: int | None = None
+        self._asked_window: int | None = None
         self._asked, self._asking = threading.Event(), threading.Lock()
 
     def __repr__(self) -> str:
@@ -81,6 +81,39 @@ class RemoteProvider(ABC):
         completion = self._complete(request)
         return replace(completion, latency_ms=(time.perf_counter() - started) * 1000)
 
+    def encoded(self, request: Request) -> bytes:
+        """The body of a request in a batch, by what is known of the endpoint: no batch streams."""
+        dialect = replace(self._dialect, stream=False)
+        sent = self._shape.body(
+            adapted(request, dialect), model=self._model.wire_name, params=self._params, dialect=dialect
+        )
+        del sent["stream"]
+        return _encode(sent).encode("utf-8", "replace")
+
+    def decoded(self, request: Request, status: int, body: bytes) -> Completion:
+        """The completion that an answer holds, however it came. Raises ModelError."""
+        response = Response(status, {}, body)
+        if not 200 <= status < 300:
+            bad = no_answer.sampled_badly(self._name, status, body)
+            raise bad or self._failure(status, response, request)
+        return self._read(response, request)
+
+    @property
+    def dialect(self) -> Quirks:
+        """What is known of the endpoint."""
+        return self._dialect
+
+    def learn(self, request: Request, status: int, body: bytes, *, said: Quirks) -> bool:
+        """Whether the request, which was ``said`` in one way, may be taken in another after this refusal; from now on
+        it is said so.
+        """
+        sent = self._shape.body(adapted(request, said), model=self._model.wire_name, params=self._params, dialect=said)
+        other = learned(said, request, _encode(sent).encode("utf-8", "replace"), status, body)
+        if other is None:
+            return False
+        self._dialect = other
+        return True
+
     def _check_window(self, request: Request) -> None:
         window = self._model.context_window
         if window is None and size(request) > ASK_ABOVE_BYTES:
@@ -95,9 +128,9 @@ class RemoteProvider(ABC):
         if not self._asked.is_set():
             with self._asking:
                 if not self._asked.is_set():
-                    self._told = ask_window(self.get, self._model)
+                    self._asked_window = ask_window(self.get, self._model)
                     self._asked.set()
-        return self._told
+        return self._asked_window
 
     def _complete(self, request: Request) -> Completion:
         dialect = known = self._dialect
