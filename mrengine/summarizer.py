@@ -200,9 +200,15 @@ def _named(models: Models) -> Models:
 def _sized(settings: Mapping[str, Any]) -> dict[str, Any]:
     """Chunks that fit the window, and as many calls at once as make a long text short; what is said beats both."""
     told = {name for name in ("target_tokens", "workers", "slots") if os.environ.get(f"MRENGINE_{name.upper()}")}
-    wanted: dict[str, Any] = {"target_tokens": "fit", "slots": max(1, AT_ONCE // settings.get("workers", 5))}
-    if "workers" in told:
-        wanted["slots"] = 15
+    wanted: dict[str, Any] = {"target_tokens": "fit", "slots": 15}
+    if "workers" in settings:
+        wanted["slots"] = max(1, AT_ONCE // settings["workers"])
+    elif not {"workers", "slots"} & {
+        *told,
+        *settings,
+    }:  # calls wait: more processes than cores only take longer to start
+        workers = min(5, max(2, os.cpu_count() or 2))
+        wanted |= {"workers": workers, "slots": AT_ONCE // workers}
     return {**{name: value for name, value in wanted.items() if name not in told}, **settings}
 
 

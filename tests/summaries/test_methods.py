@@ -24,6 +24,7 @@ from mrengine.chunking.fitted import FittedChunker
 from mrengine.errors import ConfigError
 from mrengine.records import ChunkResult
 from mrengine.testing import fake
+from mrengine.testing.server import LLMServer
 from tests.summaries import models
 from tests.summaries.models import data, document, faithful, options
 
@@ -236,3 +237,17 @@ def test_strategies_have_the_same_results(state_dir: Path, monkeypatch: pytest.M
     with pytest.raises(ConfigError, match="strategy"):
         summarize(text, job_id="wrong", **how)
     assert summarize(text, strategy="sequential", job_id="given", **how).text == "noted"
+
+
+@pytest.mark.system
+def test_a_long_text_takes_two_rounds_of_calls(state_dir: Path) -> None:
+    """From the first request to the last answer; and from the start, by far less than one call after the other."""
+    how = {"models": "", "progress": False, "state_dir": state_dir}
+    for tokens, chunks, least in ((10_000, 15, 4), (30_000, 45, 8), (100_000, 70, 12)):
+        text = " ".join(f"Sentence {n} tells of crate {n * 7} and of nothing else at all." for n in range(tokens // 15))
+        with LLMServer(answer="In short.", latency_s=1.0) as server:
+            summary = summarize(text, job_id=f"long-{tokens}", **{**how, "models": f"{server.url}#m"})
+            stats = server.stats()
+        assert len(summary.run.results) >= chunks
+        assert stats.requests == len(summary.run.results) + 1
+        assert stats.requests / stats.span_s > least
