@@ -22,7 +22,7 @@ from mrengine.engine.model_choice import ModelChoice
 from mrengine.engine.model_news import ModelNews
 from mrengine.engine.notes import Notes
 from mrengine.engine.protocol import Announcer, RoundSettings
-from mrengine.engine.queues import PrefetchWindow, TaskQueues
+from mrengine.engine.queues import HORIZON_S, PrefetchWindow, TaskQueues
 from mrengine.engine.worker_monitor import Worker, WorkerMonitor
 from mrengine.log.format import codec
 
@@ -61,8 +61,10 @@ class Engine:
         self._notes = Notes(announcer, self._log, self._verdicts, profile=settings.profile)
         self._per_chunk = len(settings.models) if settings.all_models else 1
         self._queues = TaskQueues(pending, workers=backend.workers, per_chunk=self._per_chunk, steal=settings.steal)
+        horizon_s = getattr(backend, "horizon_s", HORIZON_S)
         self._workers = [
-            Worker({}, CrashBisection(), PrefetchWindow(backend.slots, clock), clock()) for _ in range(backend.workers)
+            Worker({}, CrashBisection(), PrefetchWindow(backend.slots, clock, horizon_s), clock())
+            for _ in range(backend.workers)
         ]
         self._watch = WorkerMonitor(backend, settings, self._key)
         self._docket = AttemptCounter(settings.max_attempts)

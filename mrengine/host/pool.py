@@ -19,8 +19,8 @@ _OURS = os.path.dirname(os.path.dirname(os.path.abspath(__file__))) + os.sep
 class Pool:
     """The driver that is open, if one is. ``kept``: it outlives its run. ConfigError: there is no such ``backend``."""
 
-    def __init__(self, backend: str, *, drain_s: float) -> None:
-        self._name, self._make, self._drain_s = backend, find_backend(backend), drain_s
+    def __init__(self, backend: str, *, drain_s: float, address: str | None = None) -> None:
+        self._name, self._make, self._drain_s = backend, find_backend(backend, address), drain_s
         self._driver: Driver | None = None
         self._pid = 0
         self.kept = False

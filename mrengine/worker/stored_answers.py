@@ -84,18 +84,28 @@ class StoredCalls:
             found.append(call)
         return found
 
-    def find(self, digest: bytes, *, chunk: int, attempt: int) -> records.CallRecord | None:
-        """The answer of an earlier run, or of an earlier attempt of this one; not another chunk's of the same run.
+    def payloads(self, digest: bytes, *, chunk: int, attempt: int) -> list[bytes]:
+        """The same as they stand in the log, for a worker elsewhere."""
+        found: list[bytes] = []
+        while (call := self._found(turn_digest(digest, len(found)), chunk=chunk, attempt=attempt)) is not None:
+            found.append(call[0])
+        return found
 
-        One that cannot be read any more is asked for again: damage costs a call, not the chunk.
-        """
+    def find(self, digest: bytes, *, chunk: int, attempt: int) -> records.CallRecord | None:
+        """The answer of an earlier run, or of an earlier attempt of this one; not another chunk's of the same run."""
+        found = self._found(digest, chunk=chunk, attempt=attempt)
+        return None if found is None else found[1]
+
+    def _found(self, digest: bytes, *, chunk: int, attempt: int) -> tuple[bytes, records.CallRecord] | None:
+        """One that cannot be read any more is asked for again: damage costs a call, not the chunk."""
         try:
             offset = None if self._index is None else self._index.lookup(digest, self._reader)
             if offset is None:
                 return None
-            call = records.unpack_call(self._reader.payload(offset))
+            payload = self._reader.payload(offset)
+            call = records.unpack_call(payload)
         except LogError:
             return None
         if offset < self._run_began or call.chunk_id == chunk or attempt > 1:
-            return call
+            return payload, call
         return None
