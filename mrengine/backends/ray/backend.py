@@ -37,6 +37,8 @@ class RayBackend:
 
     horizon_s = 0.25  # of work that a worker should have: a way there and back takes some milliseconds, or many
 
+    start_s = 120.0  # Ray starts processes when a node has room
+
     def __init__(self, workers: int, slots: int, *, address: str | None = None) -> None:
         self.workers, self.slots = workers, slots
         self._token = secrets.token_hex(8)
