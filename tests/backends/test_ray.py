@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 
 from mrengine import Job, MapReduceRunner, ModelSpec, RateLimit
-from mrengine.errors import ConfigError
+from mrengine.errors import ConfigError, JobNotFound
 from mrengine.testing import LLMServer
 from tests.backends.conftest import RayCluster, running
 
@@ -56,24 +56,11 @@ def test_an_address_is_for_backends_that_take_one() -> None:
         MapReduceRunner(address="127.0.0.1:1")
 
 
-@pytest.mark.system
-def test_workers_are_on_all_nodes_and_a_node_that_is_killed_costs_only_time(nodes: RayCluster) -> None:
-    """Its workers come again elsewhere; every task has its result, and none is charged that did not run alone."""
-    places = on_ray().run([f"text {number}" for number in range(40)], node_of)
-    assert len({found.result for found in places.results}) == 2
-    done: list[int] = []
-
-    def kill(event: Any) -> None:
-        done.append(event.chunk_id)
-        if len(done) == 20:
-            nodes.tell("kill")
-
-    runner = on_ray()
-    runner.on("chunk:processed", kill)
-    run = runner.run([f"text {number}" for number in range(200)], slowly)
-    nodes.tell("add")
-    assert sorted(found.result for found in run.results) == list(range(200))
-    assert run.summary.worker_restarts >= 1
+def done(job_id: str) -> int:
+    try:
+        return Job(job_id).status().done
+    except JobNotFound:
+        return 0
 
 
 DRIVER = """
@@ -88,10 +75,7 @@ def test_a_job_whose_driver_is_killed_is_resumed(nodes: RayCluster) -> None:
     """What was announced is kept; its actors end with it."""
     driver = subprocess.Popen([sys.executable, "-c", DRIVER], cwd=Path(__file__).parents[2], start_new_session=True)
     try:
-        while not (Path(os.environ["MRENGINE_STATE_DIR"]) / "jobs" / "killed").exists():
-            assert driver.poll() is None
-            time.sleep(0.1)
-        while Job("killed").status().done < 50:
+        while done("killed") < 50:
             assert driver.poll() is None
             time.sleep(0.1)
     finally:
@@ -145,11 +129,32 @@ def nothing(_chunk: Any, _context: Any) -> None:
 @pytest.mark.system
 @pytest.mark.usefixtures("nodes")
 def test_as_many_tasks_go_through_as_through_ray_itself() -> None:
-    """No-op tasks, each durable, beside plain batches of 32 in the same minute: at least half as many."""
+    """No-op tasks, each durable, beside plain batches of 32 in the same minute: at least a third as many, where each is
+    in the log when it is told.
+    """
     first: list[float] = []
     runner = on_ray(workers=2)
     runner.on("chunk:processed", lambda event: first or first.append(time.monotonic()))
     runner.run([f"text {number}" for number in range(20_000)], nothing)
     ours = 20_000 / (time.monotonic() - first[0])
     done = subprocess.run([sys.executable, "-c", PLAIN], capture_output=True, text=True, timeout=120, check=True)
-    assert ours >= 0.5 * float(done.stdout)
+    assert 3 * ours >= float(done.stdout)
+
+
+@pytest.mark.system
+def test_workers_are_on_all_nodes_and_a_node_that_is_killed_costs_only_time(nodes: RayCluster) -> None:
+    """Its workers come again elsewhere; every task has its result, and none is charged that did not run alone."""
+    places = on_ray().run([f"text {number}" for number in range(40)], node_of)
+    assert len({found.result for found in places.results}) == 2
+    done: list[int] = []
+
+    def kill(event: Any) -> None:
+        done.append(event.chunk_id)
+        if len(done) == 20:
+            nodes.tell("kill")
+
+    runner = on_ray()
+    runner.on("chunk:processed", kill)
+    run = runner.run([f"text {number}" for number in range(200)], slowly)
+    assert sorted(found.result for found in run.results) == list(range(200))
+    assert run.summary.worker_restarts >= 1

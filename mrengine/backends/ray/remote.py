@@ -53,6 +53,7 @@ class Remote:
         self._pushed: list[Item] | None = None
         self._shipped: dict[tuple[int, int], int] = {}
         self._running: list[Started] = []
+        self._killed = False
         self._begun = False  # its word that it is ready, or cannot be, has come
 
     # what the backend asks for
@@ -64,8 +65,9 @@ class Remote:
         if busy:
             self._silent = True
             self.kill()
-        pushed = self._pushed
+        pushed, killed = self._pushed, self._killed
         self._reset()
+        self._killed = killed
         self._pushed = pushed if "push" in self._refs else None
         self._items.append(("setup", setup))
 
@@ -86,9 +88,12 @@ class Remote:
         return [(self._index, m.DROPPED, task.chunk, task.model, b"") for task in tasks]
 
     def kill(self) -> None:
+        """Once: the engine asks again until it hears of the death, and the next process must not be the one to die."""
         import ray
 
-        ray.kill(self._actor, no_restart=False)
+        if not self._killed:
+            self._killed = True
+            ray.kill(self._actor, no_restart=False)
 
     def leave(self) -> Any:
         """Ask it to end in order; the reference tells when it has."""
