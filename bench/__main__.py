@@ -5,7 +5,19 @@ from __future__ import annotations
 import subprocess
 import sys
 
-NAMES = ("log", "budget", "calls", "limit", "chunking", "chunking_first", "chunking_cuts", "pool", "crash", "steal")
+NAMES = (
+    "log",
+    "budget",
+    "calls",
+    "limit",
+    "chunking",
+    "chunking_first",
+    "chunking_cuts",
+    "pool",
+    "crash",
+    "steal",
+    "scale",
+)
 OPTIONS = {"chunking_cuts": ["--save"]}  # by itself it only prints: it is a tool of whoever changes a splitter
 
 
