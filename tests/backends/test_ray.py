@@ -56,6 +56,26 @@ def test_an_address_is_for_backends_that_take_one() -> None:
         MapReduceRunner(address="127.0.0.1:1")
 
 
+def environment(_chunk: Any, _context: Any) -> list[str | None]:
+    return [os.environ.get(name) for name in ("RAY_TEST_KEY", "RAY_TEST_HEADER", "RAY_TEST_OTHER")]
+
+
+@pytest.mark.usefixtures("attached")
+def test_keys_reach_the_workers_and_nothing_else_of_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Those of a cluster were started in another one."""
+    for name in ("KEY", "HEADER", "OTHER"):
+        monkeypatch.setenv(f"RAY_TEST_{name}", name.lower())
+    model = ModelSpec(
+        "m",
+        provider="http:openai",
+        base_url="http://127.0.0.1:9",
+        api_key_env="RAY_TEST_KEY",
+        headers={"X-Team": "${RAY_TEST_HEADER}"},
+    )
+    run = on_ray(workers=1, models=model).run("text", environment)
+    assert [found.result for found in run.results] == [["key", "header", None]]
+
+
 def done(job_id: str) -> int:
     try:
         return Job(job_id).status().done

@@ -113,6 +113,7 @@ class Worker:
             self._stopping, self._texts = threading.Event(), ShippedTexts()
             self._answers = self._asked()
             logging.getLogger().setLevel(config.log_level)
+            os.environ.update(setup.variables)
             self._runner = TaskRunner(
                 config,
                 self._index,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import secrets
 import sys
 import time
@@ -67,7 +68,13 @@ class RayBackend:
         if not self._team:
             self._team = [Remote(index, self.slots, self._maker(index)) for index in range(self.workers)]
         mine = wire.WorkerSetup(
-            self._number, setup.worker, list(setup.path or sys.path), proc.boot_id(), files.folder, self._budget.name
+            number=self._number,
+            config=setup.worker,
+            path=list(setup.path or sys.path),
+            boot=proc.boot_id(),
+            folder=files.folder,
+            budget=self._budget.name,
+            variables=wire.variables_of(cloudpickle.loads(setup.worker.models_blob), os.environ),
         )
         packed = cloudpickle.dumps(mine)
         pack = partial(wire.pack_tasks, self._reader)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import msgpack
@@ -17,9 +17,21 @@ from mrengine.engine.protocol import Start, WorkerConfig
 from mrengine.errors import LogError, Stopped
 from mrengine.log.format.chunk_rows import ChunkRow
 from mrengine.log.format.records import CallRecord, unpack_call
+from mrengine.providers.models import keys
+from mrengine.providers.models.model import Model, every_lane
 from mrengine.worker.chunk_reader import ChunkReader, TrackedChunk
 
-__all__ = ["ASK", "AskedAnswers", "NoJournal", "ShippedTexts", "Task", "WorkerSetup", "pack_tasks", "unpack_tasks"]
+__all__ = [
+    "ASK",
+    "AskedAnswers",
+    "NoJournal",
+    "ShippedTexts",
+    "Task",
+    "WorkerSetup",
+    "pack_tasks",
+    "unpack_tasks",
+    "variables_of",
+]
 
 ASK = 96  # stored answers are asked for: msgpack [number, digest, chunk, attempt]; for the backend alone
 LOOK_S = 0.25
@@ -33,6 +45,7 @@ Task = list[
 class WorkerSetup:
     """What a worker is given for a round. ``number``: of the round in this backend. ``path``: the host's ``sys.path``,
     and ``folder`` the job's, for workers on the host's own machine, which ``boot`` names. ``budget``: its actor's name.
+    ``variables``: of the host's environment, those that models name for keys and headers.
     """
 
     number: int
@@ -41,6 +54,18 @@ class WorkerSetup:
     boot: str
     folder: str
     budget: str
+    variables: Mapping[str, str] = field(repr=False)
+
+
+def variables_of(models: Sequence[Model], environment: Mapping[str, str]) -> dict[str, str]:
+    """What models need of an environment, keys and all; nothing else of it travels."""
+    names: set[str] = set()
+    for model in every_lane(models):
+        names |= {model.key_env} if model.key_env else set()
+        headers = model.spec.headers
+        if isinstance(headers, Mapping):
+            names |= {name for value in headers.values() for name in keys.variables_in(value)}
+    return {name: environment[name] for name in names if name in environment}
 
 
 def task_of(reader: ChunkReader, start: Start, stored: bool) -> tuple[Task, bytes]:
