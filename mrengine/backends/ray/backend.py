@@ -36,7 +36,7 @@ GROUPS = {"do": 1, "say": 1, "life": 1}
 class RayBackend:
     """Implements :class:`mrengine.engine.protocol.Backend`. ``address``: of a running cluster."""
 
-    horizon_s = 0.25  # of work that a worker should have: a way there and back takes some milliseconds, or many
+    horizon_s = 0.5  # of work that a worker should have: a way there and back takes some milliseconds, or many
 
     start_s = 120.0  # Ray starts processes when a node has room
 

@@ -93,6 +93,8 @@ class Remote:
 
         if not self._killed:
             self._killed = True
+            self._life, self._was = "", self._life or self._was  # nothing more is sent to it
+            self._refs.clear()
             ray.kill(self._actor, no_restart=False)
 
     def leave(self) -> Any:
@@ -178,6 +180,8 @@ class Remote:
 
     def _hello_came(self, life: str, left: list[tuple[int, int, float]] | None, cause: str) -> list[Message]:
         self._refs.clear()
+        if self._killed and life == self._was:
+            return []  # it is still dying
         was, self._was, self._life = self._was, "", life
         if not was or was == life:
             return []

@@ -64,7 +64,7 @@ def variables_of(models: Sequence[Model], environment: Mapping[str, str]) -> dic
         names |= {model.key_env} if model.key_env else set()
         headers = model.spec.headers
         if isinstance(headers, Mapping):
-            names |= {name for value in headers.values() for name in keys.variables_in(value)}
+            names |= {name for value in map(str, headers.values()) for name in keys.variables_in(value)}
     return {name: environment[name] for name in names if name in environment}
 
 
