@@ -102,7 +102,13 @@ def measure(name: str, texts: list[str], target: int, tools: list[str]) -> Itera
             yield {**row, "raised": type(error).__name__}
             continue
         quality = judge(name, texts[-1], pieces, target, encode)
-        yield {**row, "ratio": round(min(ratios), 3), "median": round(statistics.median(ratios), 3), **quality}
+        yield {
+            **row,
+            "ratio": round(min(ratios), 3),
+            "median": round(statistics.median(ratios), 3),
+            **quality,
+            "samples": ratios,
+        }
 
 
 def judge(name: str, text: str, pieces: list[str], target: int, encode: Callable[[str], list[int]]) -> dict[str, Any]:

@@ -16,16 +16,19 @@ from functools import lru_cache
 from itertools import pairwise
 from typing import Any
 
-from bench.chunking import ENCODING, TOOLS
+from bench.chunking import ENCODING, PACKAGES, TOOLS
 from bench.chunking_judge import Labelled, judge
 from bench.chunking_made import MADE
+from bench.chunking_nested import BUNDLES
 from bench.chunking_records import RECORDS
+from bench.chunking_wild import WILD
 from bench.machine import save
 from mrengine.chunking import safe_chunk
 from mrengine.chunking.tokens import tokenizer
 
 SIZES = {200: 12_000, 512: 24_000, 2000: 60_000, 6000: 150_000}  # characters of a text, by limit
-ALL: dict[str, Callable[[random.Random, int], Labelled]] = {**MADE, **RECORDS}
+ALL: dict[str, Callable[[random.Random, int], Labelled]] = {**MADE, **RECORDS, **WILD}
+_EVERY = {**ALL, **BUNDLES}
 
 
 def ours(made: Labelled, target: int, overlap: int = 0) -> Iterator[tuple[int, int, int, str]]:
@@ -53,7 +56,7 @@ def measure(name: str, target: int, variants: int, tool: str, *, overlap: int = 
     fills: list[float] = []
     kinds: Counter[str] = Counter()
     for seed in range(variants):
-        made = ALL[name](random.Random(seed), SIZES[target])
+        made = _EVERY[name](random.Random(seed), SIZES[target])
         if tool == "mrengine":
             chunks = list(ours(made, target, overlap))
             places = [start for _, start, _, _ in chunks[1:]]
@@ -82,7 +85,7 @@ def _percent(part: int, whole: int) -> float:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--texts", nargs="*", default=list(ALL))
+    parser.add_argument("--texts", nargs="*", default=list(_EVERY))
     parser.add_argument("--tools", nargs="*", default=["mrengine"], choices=list(TOOLS))
     parser.add_argument("--targets", nargs="*", type=int, default=[200, 512, 2000], choices=list(SIZES))
     parser.add_argument("--variants", type=int, default=40)
@@ -90,7 +93,7 @@ def main() -> None:
     parser.add_argument("--save", action="store_true", help="write the figures to bench/results")
     options = parser.parse_args()
     rows = []
-    names = [name for name in ALL if any(name.startswith(given) for given in options.texts)]
+    names = [name for name in _EVERY if any(name.startswith(given) for given in options.texts)]
     for name in names:
         for target in [6000] if options.overlap else options.targets:
             for tool in options.tools:
@@ -101,7 +104,7 @@ def main() -> None:
                 print("  ".join(f"{key} {value}" for key, value in row.items()), flush=True)
                 rows.append(row)
     if options.save:
-        print(f"written to {save('chunking_cuts', rows, packages=('tiktoken',), variants=options.variants)}")
+        print(f"written to {save('chunking_cuts', rows, packages=PACKAGES, variants=options.variants)}")
 
 
 if __name__ == "__main__":

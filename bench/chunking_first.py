@@ -58,7 +58,7 @@ def main() -> None:
             for _ in range(options.repeats)
         ]
         medians = {key: round(statistics.median(one[key] for one in told), 3) for key in told[0]}
-        rows.append({"text": name, **medians})
+        rows.append({"text": name, **medians, "samples": told})
         print("  ".join(f"{key} {value}" for key, value in rows[-1].items()), flush=True)
     settings = {"size": options.size, "target": options.target, "repeats": options.repeats}
     print(f"written to {save('chunking_first', rows, packages=PACKAGES, **settings)}")

@@ -14,7 +14,7 @@ from bench.chunking_judge import Builder, Labelled
 from bench.chunking_made_code import CODE
 from bench.chunking_made_words import sentence, words
 
-__all__ = ["MADE"]
+__all__ = ["MADE", "wrapped"]
 
 Chance = random.Random
 
@@ -48,7 +48,7 @@ def prose_plain(chance: Chance, size: int) -> Labelled:
     return made.done()
 
 
-def _wrapped(made: Builder, chance: Chance, count: int, width: int, indent: str = "", first: str = "") -> None:
+def wrapped(made: Builder, chance: Chance, count: int, width: int, indent: str = "", first: str = "") -> None:
     """A paragraph wrapped at ``width``, with its sentences as units."""
     said = [sentence(chance) for _ in range(count)]
     lines = textwrap.wrap(
@@ -71,7 +71,7 @@ def prose_wrapped(chance: Chance, size: int) -> Labelled:
     """Wrapped at 60 to 80 columns, blank lines between paragraphs."""
     made, width = Builder(), chance.choice((60, 66, 72, 76, 80))
     while made.length < size:
-        _wrapped(made, chance, chance.randrange(2, 9), width)
+        wrapped(made, chance, chance.randrange(2, 9), width)
         made.add("\n")
     return made.done()
 
@@ -86,7 +86,7 @@ def prose_wrapped_headed(chance: Chance, size: int) -> Labelled:
         heading = title.upper() if manual else f"{number}.  {title.title()}"
         made.opening(heading + "\n").add("" if manual else "\n")
         for _ in range(chance.randrange(1, 5)):
-            _wrapped(made, chance, chance.randrange(1, 6), 72, indent="       " if manual else "   ")
+            wrapped(made, chance, chance.randrange(1, 6), 72, indent="       " if manual else "   ")
             made.add("\n")
     return made.done()
 
@@ -187,7 +187,7 @@ def clauses(chance: Chance, size: int) -> Labelled:
             made.opening(numbered(number)).add("\n")
             made.unit(" ".join(sentence(chance) for _ in range(chance.randrange(1, 4)))).end(begin).add("\n\n")
         else:
-            _wrapped(made, chance, chance.randrange(1, 4), 72, first=f"{numbered(number)} ")
+            wrapped(made, chance, chance.randrange(1, 4), 72, first=f"{numbered(number)} ")
             made.end(begin)
             made.add("\n" if chance.random() < 0.5 else "")
     return made.done()
@@ -238,7 +238,7 @@ def plain_headings(chance: Chance, size: int) -> Labelled:
 
 def _paragraph(made: Builder, chance: Chance) -> None:
     if chance.random() < 0.5:
-        _wrapped(made, chance, chance.randrange(2, 6), 76)
+        wrapped(made, chance, chance.randrange(2, 6), 76)
         made.add("\n")
         return
     for _ in range(chance.randrange(2, 6)):

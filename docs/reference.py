@@ -17,8 +17,20 @@ import click
 import mrengine.errors
 from mrengine import cli
 from mrengine.events import EVENTS, Event
-from mrengine.records import Budget, Chunk, ChunkFailure, ChunkResult, Completion, ModelSpec, Price, RateLimit, Usage
+from mrengine.records import (
+    Budget,
+    Chunk,
+    ChunkFailure,
+    ChunkResult,
+    Completion,
+    Document,
+    ModelSpec,
+    Price,
+    RateLimit,
+    Usage,
+)
 from mrengine.settings import setting_fields
+from mrengine.sources.urls import Url
 from mrengine.worker.context import Context
 
 PAGE = Path(__file__).with_name("reference.md")
@@ -26,7 +38,7 @@ HEAD = """# Reference
 
 Generated from the code by `python docs/reference.py`; do not edit it here.
 """
-VALUES = (ModelSpec, RateLimit, Budget, Price, Usage, Completion, Chunk, ChunkResult, ChunkFailure)
+VALUES = (ModelSpec, RateLimit, Budget, Price, Usage, Completion, Document, Url, Chunk, ChunkResult, ChunkFailure)
 WIDTH = 100
 
 

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from mrengine.prompts import map_prompt
     from mrengine.providers.models.balancer import ModelLoadBalancer
     from mrengine.records import (
+        Batch,
         Budget,
         Chunk,
         ChunkFailure,
@@ -32,11 +33,13 @@ if TYPE_CHECKING:
         RunSummary,
         Usage,
     )
-    from mrengine.reducers import collect, concatenate, consensus_aggregator, medical_report_aggregator
-    from mrengine.reducers.tree import tree_reduce
+    from mrengine.reducers import collect, concatenate, consensus_aggregator, medical_report_aggregator, vote
+    from mrengine.reducers.tree import refine, tree_reduce
     from mrengine.runner import MapReduceRunner
+    from mrengine.selection import select_top_k
     from mrengine.sources import Loader, Url, read_folder, read_jsonl, read_source, read_table
-    from mrengine.summarizer import Summary, summarize
+    from mrengine.summaries.extract import select_sentences
+    from mrengine.summarizer import Claim, Summary, SummaryProgress, SummaryStream, summarize
     from mrengine.worker.context import Context
 
 _HOMES = {
@@ -50,10 +53,12 @@ _HOMES = {
     "mrengine.prompts": ("map_prompt",),
     "mrengine.providers.models.balancer": ("ModelLoadBalancer",),
     "mrengine.records": (
+        "Batch",
         "Budget",
         "Chunk",
         "ChunkFailure",
         "ChunkResult",
+        "Claim",
         "Completion",
         "Document",
         "ModelSpec",
@@ -62,19 +67,23 @@ _HOMES = {
         "RunSummary",
         "Usage",
     ),
-    "mrengine.reducers": ("collect", "concatenate", "consensus_aggregator", "medical_report_aggregator"),
-    "mrengine.reducers.tree": ("tree_reduce",),
+    "mrengine.reducers": ("collect", "concatenate", "consensus_aggregator", "medical_report_aggregator", "vote"),
+    "mrengine.reducers.tree": ("refine", "tree_reduce"),
     "mrengine.runner": ("MapReduceRunner",),
     "mrengine.sources": ("Loader", "Url", "read_folder", "read_jsonl", "read_source", "read_table"),
-    "mrengine.summarizer": ("Summary", "summarize"),
+    "mrengine.selection": ("select_top_k",),
+    "mrengine.summaries.extract": ("select_sentences",),
+    "mrengine.summarizer": ("Claim", "Summary", "SummaryProgress", "SummaryStream", "summarize"),
 }
 _HOME_OF = {name: home for home, names in _HOMES.items() for name in names}
 
 __all__ = [
+    "Batch",
     "Budget",
     "Chunk",
     "ChunkFailure",
     "ChunkResult",
+    "Claim",
     "Completion",
     "Context",
     "Document",
@@ -90,6 +99,8 @@ __all__ = [
     "RunResult",
     "RunSummary",
     "Summary",
+    "SummaryProgress",
+    "SummaryStream",
     "TokenBucketManager",
     "Url",
     "UrlRefused",
@@ -104,9 +115,13 @@ __all__ = [
     "read_jsonl",
     "read_source",
     "read_table",
+    "refine",
     "safe_chunk",
+    "select_sentences",
+    "select_top_k",
     "summarize",
     "tree_reduce",
+    "vote",
 ]
 
 

@@ -13,7 +13,7 @@ from typing import Any
 from mrengine.errors import ConfigError
 from mrengine.private import check_private, make_private
 
-__all__ = ["check_job_id", "check_platform", "jobs_folder", "new_job_id", "state_folder"]
+__all__ = ["answers_file", "check_job_id", "check_platform", "jobs_folder", "new_job_id", "state_folder"]
 
 _JOB_ID = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]{0,99}")
 
@@ -59,6 +59,17 @@ def _absolute(folder: str, setting: str) -> Path:
     except OSError as error:
         told = f"{setting}={folder!r} is relative to the current folder, which was removed: give an absolute path"
         raise ConfigError(told, setting=setting) from error
+
+
+def answers_file(
+    answers: str | os.PathLike[str] = "shared", state_dir: str | os.PathLike[str] | None = None
+) -> Path | None:
+    """The file of shared answers that the setting ``answers`` means; None: a job keeps its own."""
+    if answers == "job":
+        return None
+    if answers == "shared":
+        return state_folder(state_dir) / "answers.sqlite3"
+    return _absolute(os.fspath(answers), "answers")
 
 
 def jobs_folder(state_dir: str | os.PathLike[str] | None = None, *, create: bool = False) -> Path:

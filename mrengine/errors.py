@@ -15,6 +15,7 @@
     │   ├─ JobFailed                every chunk failed, more than max_failed did, or no usable model is left
     │   ├─ JobCancelled             Job.cancel() was called; sticky until uncancel()
     │   ├─ JobTimeout(TimeoutError) timeout_s ran out
+    │   ├─ JobWaiting               left to its batches, which are under way
     │   ├─ PoolBroken               workers die faster than they finish tasks, or cannot start
     │   ├─ SupervisorDied
     │   └─ BudgetExhausted          Budget(max_tokens, max_cost_usd) is spent
@@ -59,6 +60,7 @@ __all__ = [
     "JobMismatch",
     "JobNotFound",
     "JobTimeout",
+    "JobWaiting",
     "LogError",
     "MissingExtra",
     "ModelError",
@@ -222,6 +224,10 @@ class JobCancelled(JobError):
 
 class JobTimeout(JobError, TimeoutError):
     """``timeout_s`` ran out. The job is resumable."""
+
+
+class JobWaiting(JobError):
+    """The job was left to its batches, which are under way. ``resume()`` collects them."""
 
 
 class PoolBroken(JobError):

@@ -21,6 +21,9 @@ from mrengine.records import RunSummary, Usage
 
 __all__ = [
     "EVENTS",
+    "BatchEnded",
+    "BatchProgress",
+    "BatchSubmitted",
     "BudgetWait",
     "CallRetry",
     "ChunkFailed",
@@ -165,6 +168,42 @@ class ReduceStart(Event):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class BatchSubmitted(Event):
+    """A batch of ``requests`` is with the provider, which calls it ``batch_id``."""
+
+    name: str = field(default="batch:submitted", init=False)
+    batch_id: str
+    model: str
+    requests: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BatchProgress(Event):
+    """A batch was looked at. ``state``: the provider's word; ``done`` and ``failed``: requests, as it counts them."""
+
+    name: str = field(default="batch:progress", init=False)
+    batch_id: str
+    model: str
+    state: str
+    requests: int
+    done: int
+    failed: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BatchEnded(Event):
+    """A batch is over, and all that it has brought is in the log: ``answered`` requests, and ``refused`` ones."""
+
+    name: str = field(default="batch:ended", init=False)
+    batch_id: str
+    model: str
+    state: str
+    requests: int
+    answered: int
+    refused: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class JobComplete(Event):
     """The run ended with a result."""
 
@@ -177,7 +216,8 @@ class JobEnd(Event):
     """The run is over, however it ended: the last event of every run, exactly once.
 
     ``state``: "done", "failed" (JobFailed, PoolBroken, or ``reduce_fn`` raised), "timeout", "budget", "cancelled",
-    "stopped" (``stop()``, Ctrl-C, a stream that was left, a supervisor that died), or "refused": it never began.
+    "waiting" (for batches), "stopped" (``stop()``, Ctrl-C, a stream that was left, a supervisor that died), or
+    "refused": it never began.
     """
 
     name: str = field(default="job:end", init=False)
@@ -198,6 +238,9 @@ EVENTS: Mapping[str, type[Event]] = {
         WorkerRespawned,
         JobDraining,
         ReduceStart,
+        BatchSubmitted,
+        BatchProgress,
+        BatchEnded,
         JobComplete,
         JobEnd,
     )

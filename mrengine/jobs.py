@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import secrets
+import shutil
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
@@ -20,13 +21,13 @@ from mrengine.log.view.job_view import ResumeEngine
 from mrengine.log.view.results import Results
 from mrengine.outputs.run_result import Outcomes, with_unread
 from mrengine.private import open_file
-from mrengine.records import ChunkFailure, JobStatus, Usage
+from mrengine.records import ChunkFailure, JobDiff, JobStatus, Usage
 
 __all__ = ["Job", "list_jobs"]
 
 FUNCTION_CHARS = 200
-_State = Literal["running", "done", "failed", "stopped", "cancelled", "interrupted"]
-_STATES: dict[str, _State] = {"done": "done", "failed": "failed", "cancelled": "cancelled"}
+_State = Literal["running", "done", "failed", "stopped", "cancelled", "interrupted", "waiting"]
+_STATES: dict[str, _State] = {"done": "done", "failed": "failed", "cancelled": "cancelled", "waiting": "waiting"}
 
 
 class Job:
@@ -66,6 +67,7 @@ class Job:
                 cost_usd=None if None in costs else float(sum(cost for cost in costs if cost is not None)),
                 eta_s=pace.eta_s(index.total - index.done - index.failed) if running else None,
                 updated=max(state.updated, os.fstat(stored.reader.fd).st_mtime),
+                batches=tuple(_batches(stored)),
                 reason="" if running or state.closed is None else _reason(state.closed.summary),
                 **_facts(stored, self.folder),
             )
@@ -78,6 +80,8 @@ class Job:
         closed = stored.state.closed
         if closed is not None:
             return _STATES.get(closed.state, "stopped")
+        if stored.state.batches.under_way():
+            return "waiting"
         return "done" if stored.complete else "interrupted"  # a run may be killed after its last result
 
     def results(self, *, result_type: Any = None) -> Results:
@@ -90,6 +94,15 @@ class Job:
         with self._open() as stored:
             return stored.results(result_type=result_type)
 
+    def diff(self, document: Any) -> JobDiff:
+        """What a run with ``on_mismatch="recompute"`` would ask again for these documents, and what that would cost;
+        the function and the models are the job's own. Nothing is called. SourceError, LogError, JobNotFound.
+        """
+        from mrengine.host.diff import diff
+
+        self._open().close()
+        return diff(self.folder, self.job_id, document)
+
     def failures(self) -> Sequence[ChunkFailure]:
         """The failures so far, lazily; those of sources that could not be read come last."""
         with self._open() as stored:
@@ -101,8 +114,13 @@ class Job:
         found.results, found.failures = self.results(result_type=result_type), self.failures()
         return found
 
-    def cancel(self) -> None:
-        """Stop the job where it runs, and let no run of it start until ``uncancel()``."""
+    def cancel(self, *, wait_s: float = 600.0) -> int:
+        """Stop the job where it runs, and let no run of it start until ``uncancel()``.
+
+        Its batches are cancelled with the provider, and what they had done by then is kept. Where nobody runs it, that
+        is done here, for ``wait_s`` at most; returns how many are still under way. ConfigError: the job is cancelled,
+        but its batches cannot be: a key is missing.
+        """
         self._open().close()
         mark = self.folder / "cancelled"
         try:
@@ -112,6 +130,9 @@ class Job:
             raise JobNotFound(f"job {self.job_id!r} was purged just now", job_id=self.job_id) from None
         except OSError as error:
             raise _unwritable(self.folder, error) from error
+        from mrengine.host.cancel_batches import cancel_batches
+
+        return cancel_batches(self.job_id, self.folder, wait_s=wait_s)
 
     def uncancel(self) -> None:
         """Let it run again."""
@@ -125,11 +146,12 @@ class Job:
             raise _unwritable(self.folder, error) from error
 
     def purge(self) -> None:
-        """Remove the job with all it has kept. JobBusy: a process runs it."""
+        """Remove the job with all it has kept, also for ``mrengine mcp``. JobBusy: a process runs it."""
         if self.folder.is_symlink() or not self.folder.is_dir():
             raise JobNotFound(f"there is no job {self.job_id!r} in {self.folder.parent}", job_id=self.job_id)
         try:
             remove(self.folder)
+            shutil.rmtree(self.folder.parent.parent / "mcp" / self.job_id, ignore_errors=True)
         except OSError as error:
             raise _unwritable(self.folder, error) from error
         except LogError:
@@ -168,6 +190,13 @@ def _size(folder: Path) -> int:
         for entry in entries:
             size += entry.stat(follow_symlinks=False).st_size
     return size
+
+
+def _batches(stored: ResumeEngine) -> Iterator[Mapping[str, Any]]:
+    for one in stored.state.batches.batches.values():
+        record, facts = one.record, one.record.facts
+        told = {"batch_id": record.name, "state": record.state, "model": record.model, "requests": one.requests}
+        yield {**told, "began": one.began, **{name: facts[name] for name in ("answered", "refused") if name in facts}}
 
 
 def _reason(summary: Mapping[str, Any]) -> str:

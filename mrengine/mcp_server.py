@@ -49,7 +49,7 @@ class McpJobs:
     def summary_of(self, source: str | Url, query: str | None) -> str:
         """A summary, at once."""
         document = Document("document", _text_of(source))
-        return summarize(document, query=query, **self._settings).text
+        return str(summarize(document, query=query, **self._settings))
 
     def url(self, url: str) -> Url:
         """A URL as a source."""
@@ -134,6 +134,7 @@ class McpJobs:
         except Exception as error:  # noqa: BLE001  # whoever asks must hear that it has ended
             found = {"error": f"{type(error).__name__}: see the server's log"}
         _write(folder / "result.json", json.dumps(found))
+        (folder / "source.txt").unlink(missing_ok=True)
 
 
 def _done(runner: MapReduceRunner, document: Document, asked: Mapping[str, Any]) -> dict[str, Any]:

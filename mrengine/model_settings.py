@@ -5,11 +5,26 @@ Public as names of ``mrengine`` and ``mrengine.records``.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-__all__ = ["Budget", "ModelSpec", "Price", "Priority", "RateLimit", "Usage"]
+from mrengine.errors import ConfigError
+
+__all__ = [
+    "Batch",
+    "Budget",
+    "ModelSpec",
+    "Price",
+    "Priority",
+    "RateLimit",
+    "Usage",
+    "check_batch",
+    "check_budget",
+    "check_limits",
+    "check_number",
+]
 
 Priority = Literal["P0_critical", "P1_user", "P2_batch"]
 
@@ -113,6 +128,26 @@ class RateLimit:
 
 
 @dataclass(frozen=True, slots=True)
+class Batch:
+    """How calls go through the provider's Batch API, at its price for them; times in seconds.
+
+    ``max_wait_s``: how long ``run()`` waits, before it raises JobTimeout and leaves the batches to ``resume()``.
+    ``poll_s``: between two looks at a batch. ``deadline_s``: how long after the first batch was begun the job may still
+    wait; then the batches are cancelled, what they had done is kept, and the rest is asked directly
+    (``finish="direct"``) or fails ("fail"). ``max_requests`` and ``max_bytes``: of one batch, where the provider's own
+    limits are too large; ``max_tokens``: estimated input tokens that may be under way at once.
+    """
+
+    max_wait_s: float = 86_400
+    poll_s: float = 60
+    deadline_s: float | None = None
+    finish: Literal["direct", "fail"] = "direct"
+    max_requests: int | None = None
+    max_bytes: int | None = None
+    max_tokens: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class Budget:
     """A hard stop: no call that could exceed it is made. ``per="job"`` counts all runs of the job, "run" this one."""
 
@@ -151,3 +186,45 @@ class ModelSpec:
     fallbacks: Sequence[str | ModelSpec] = ()
     reasoning: Literal["drop", "keep"] = "drop"
     fallbacks_on: Sequence[str] = ("unavailable", "overflow")
+
+
+def check_budget(budget: Any) -> None:
+    """ConfigError: no Budget, or one that limits nothing."""
+    if budget is None:
+        return
+    if not isinstance(budget, Budget):
+        raise ConfigError(f"budget={budget!r}: write Budget(max_tokens=…, max_cost_usd=…)", setting="budget")
+    check_number("Budget.max_tokens", budget.max_tokens, least=1, setting="budget")
+    check_number("Budget.max_cost_usd", budget.max_cost_usd, least=0, setting="budget")
+    if budget.max_tokens is None and budget.max_cost_usd is None:
+        raise ConfigError("budget=Budget() limits nothing: give it max_tokens= or max_cost_usd=", setting="budget")
+    if budget.per not in ("job", "run"):
+        raise ConfigError(f"Budget.per={budget.per!r}: it is one of 'job', 'run'", setting="budget")
+
+
+def check_limits(limits: Any) -> None:
+    """ConfigError: no mapping of names to limits."""
+    mapping = isinstance(limits, Mapping) and all(isinstance(limit, RateLimit) for limit in limits.values())
+    if limits is not None and not mapping:
+        raise ConfigError("limits: write {'gpt-4o': RateLimit(tpm=…, rpm=…)}", setting="limits")
+
+
+def check_batch(batch: bool | Batch | None) -> None:
+    """ConfigError: a field of it cannot work."""
+    if not isinstance(batch, Batch):
+        return
+    for name, least in (("max_wait_s", 0), ("poll_s", 0), ("deadline_s", 0)):
+        check_number(f"Batch.{name}", getattr(batch, name), least=least, setting="batch")
+    for name in ("max_requests", "max_bytes", "max_tokens"):
+        check_number(f"Batch.{name}", getattr(batch, name), least=1, setting="batch")
+    if batch.finish not in ("direct", "fail"):
+        raise ConfigError(f"Batch.finish={batch.finish!r}: it is one of 'direct', 'fail'", setting="batch")
+
+
+def check_number(name: str, value: Any, *, least: float = -math.inf, setting: str = "") -> Any:
+    """The value, None or a number that is finite and at least so much. ConfigError: it is something else."""
+    number = isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)
+    if value is not None and not (number and value >= least):
+        bound = f", at least {least:g}" if least > -math.inf else ""
+        raise ConfigError(f"{name}={value!r}: it is a number{bound}", setting=setting or name)
+    return value

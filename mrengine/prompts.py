@@ -14,10 +14,15 @@ from typing import Any
 import msgpack
 
 from mrengine.errors import ConfigError
+from mrengine.records import fence
 
 __all__ = ["PromptMap", "map_prompt"]
 
 _TEXT = re.compile(r"\$(?:text\b|\{text\})")
+_VALUE = re.compile(r"\$(?:(text|query|summary)\b|\{(text|query|summary)\})")
+_VARYING = re.compile(r"\$(?:(?:text|summary)\b|\{(?:text|summary)\})")
+_SHARE = 0.5
+LEAST_ANSWER = 200  # tokens that an answer may have, however short its text is
 # {name}, {{name}}, %(name)s, $name and ${name}: how other template languages name a value.
 _PLACEHOLDER = re.compile(
     r"\$?\{\{?\s*([A-Za-z_]\w{0,30})\s*\}?\}|\$([A-Za-z_]\w{0,30})|%\(([A-Za-z_]\w{0,30})\)s|%s\b"
@@ -34,37 +39,65 @@ class PromptMap:
 
     template: str = field(repr=False)
     system: str | None = field(default=None, repr=False)
-    max_tokens: int = 1024
+    max_tokens: int | None = 1024
     temperature: float | None = None
     response_model: Any = field(default=None, repr=False)
     on_truncation: str = "error"
     cache: str = "auto"
+    query: str | None = field(default=None, repr=False)
+    most_tokens: int | None = None  # where max_tokens is None: what the model can answer at most
+    share: float = _SHARE  # and of the text's tokens, so many
+    shown: bool = False  # to the run's on_text, as the model writes it; part of no version
 
     def __call__(self, chunk: Any, context: Any) -> Any:
         """The model's answer for one chunk."""
+        return self._complete(context, self.fill(chunk.fenced), chunk.tokens)
+
+    def asked(self, context: Any, texts: tuple[str, str], tokens: int) -> Any:
+        """The answer over two texts, ``$text`` and ``$summary``, which have so many tokens together."""
+        return self._complete(context, self.fill(fence(texts[0]), fence(texts[1])), tokens)
+
+    def _complete(self, context: Any, prompt: str, tokens: int) -> Any:
         completion = context.complete(
-            self.fill(chunk.fenced),
+            prompt,
             system=self.system,
-            max_tokens=self.max_tokens,
+            max_tokens=self.answer_tokens(tokens),
             temperature=self.temperature,
             response_model=self.response_model,
             on_truncation=self.on_truncation,
             cache=self.cache,
             prefix=self.prefix,
+            **({"shown": True} if self.shown else {}),
         )
         return completion.text if self.response_model is None else completion.parsed
 
-    def fill(self, fenced: str) -> str:
-        """The template with ``$text`` replaced; a template without it gets the text at its end."""
-        if not _TEXT.search(self.template):
-            return f"{self.template.rstrip()}\n\n{fenced}"
-        return _TEXT.sub(lambda _: fenced, self.template)
+    def answer_tokens(self, text_tokens: int) -> int:
+        """``max_tokens``; where it is None, a share of what the text has, at least 200, and what the model can do."""
+        if self.max_tokens is not None:
+            return self.max_tokens
+        wanted = max(LEAST_ANSWER, int(text_tokens * self.share))
+        return wanted if self.most_tokens is None else min(wanted, self.most_tokens)
+
+    def fill(self, fenced: str, summary: str | None = None) -> str:
+        """The template with ``$text`` replaced; a template without it gets the text at its end. ``$query`` becomes the
+        query and ``$summary`` the ``summary``, where there is one, as marked data. What is put in is never looked at
+        again: no text is a template.
+        """
+        filled = self._filled(self.template, {"text": fenced} | ({} if summary is None else {"summary": summary}))
+        return filled if _TEXT.search(self.template) else f"{filled.rstrip()}\n\n{fenced}"
+
+    def _filled(self, template: str, values: dict[str, str]) -> str:
+        if self.query is not None:
+            values = {**values, "query": fence(self.query)}
+        return _VALUE.sub(lambda found: values.get(found[1] or found[2], found[0]), template)
 
     @property
     def prefix(self) -> int:
         """Characters of each prompt that stand before the text, the same for all chunks."""
-        found = _TEXT.search(self.template)
-        return found.start() if found else len(self.template.rstrip()) + 2
+        found = _VARYING.search(self.template)
+        if found:
+            return len(self._filled(self.template[: found.start()], {}))
+        return len(self._filled(self.template.rstrip(), {})) + 2
 
     @property
     def result_type(self) -> Any:
@@ -86,6 +119,9 @@ class PromptMap:
             "response_model": schema,
             "on_truncation": self.on_truncation,
             "cache": self.cache,
+            **({} if self.query is None else {"query": self.query}),
+            **({} if self.most_tokens is None else {"most_tokens": self.most_tokens}),
+            **({} if self.share == _SHARE else {"share": self.share}),
         }
 
     @property
@@ -103,13 +139,15 @@ class PromptMap:
         return "prompt-" + blake2b(packed, digest_size=8).hexdigest()
 
 
-def stray_placeholder(template: str) -> str:
+def stray_placeholder(template: str, *, query: bool = False) -> str:
     """What was probably meant for ``$text``: {text}, $txt; empty: nothing. Where ``$text`` is there, too, only names
     that are much like it.
     """
     there = _TEXT.search(template) is not None
     for found in _PLACEHOLDER.finditer(template):
         name = (found[1] or found[2] or found[3] or "").lower()
+        if query and found[0] in ("$query", "${query}"):
+            continue
         if found[0] not in ("$text", "${text}") and (not there or name in _LIKE_TEXT):
             return found[0]
     return ""
@@ -119,24 +157,28 @@ def map_prompt(
     template: Any,
     *,
     system: str | None = None,
-    max_tokens: int = 1024,
+    max_tokens: int | None = 1024,
     temperature: float | None = None,
     response_model: Any = None,
     on_truncation: str = "error",
     cache: str = "auto",
+    query: str | None = None,
+    most_tokens: int | None = None,
 ) -> PromptMap:
-    """A map function from a prompt: ``$text`` stands for the chunk, fenced as data. ``max_tokens``: of each answer.
+    """A map function from a prompt: ``$text`` stands for the chunk, fenced as data. ``max_tokens``: of each answer;
+    None: half as many as the chunk has, at least 200 and at most ``most_tokens``.
 
+    ``query``: what ``$query`` stands for, fenced as data like the chunk.
     ``response_model``: a pydantic model, a dataclass, ``list[Model]`` or another type that pydantic validates, whose
     instances the results are then; or a JSON schema, whose values they are.
     ``on_truncation``: "error", "allow" or "continue", for an answer that ``max_tokens`` has cut.
     ``cache``: what stands before ``$text`` (schema, system, instructions, examples) is the same for all chunks, and is
     kept in the provider's cache where it is long enough: "auto", "1h" (kept longer, at a higher price) or "off".
-    ConfigError: no
-    prompt, or a schema that is none.
+    ConfigError: no prompt, or a schema that is none.
     """
-    prompt = check_prompt(PromptMap(template, system, max_tokens, temperature, response_model, on_truncation, cache))
-    if stray := stray_placeholder(template):
+    fields = (template, system, max_tokens, temperature, response_model, on_truncation, cache, query, most_tokens)
+    prompt = check_prompt(PromptMap(*fields))
+    if stray := stray_placeholder(template, query=query is not None):
         instead = "" if _TEXT.search(template) else ", and without it the chunk comes at the end"
         log.warning("the prompt holds %s, which is sent as it is: only $text stands for the chunk%s", stray, instead)
     return prompt
@@ -147,7 +189,12 @@ def check_prompt(prompt: PromptMap) -> PromptMap:
     from mrengine.providers.call.answers import check_cache, check_call
 
     check_cache(prompt.cache)
-    check_call(prompt.template, prompt.system, prompt.max_tokens, prompt.temperature, prompt.on_truncation)
+    most = LEAST_ANSWER if prompt.max_tokens is None else prompt.max_tokens
+    check_call(prompt.template, prompt.system, most, prompt.temperature, prompt.on_truncation)
+    if prompt.query is not None and not isinstance(prompt.query, str):
+        raise ConfigError(f"query is a str, not of type {type(prompt.query).__name__}", setting="query")
+    if prompt.most_tokens is not None and (type(prompt.most_tokens) is not int or prompt.most_tokens < 1):
+        raise ConfigError(f"most_tokens={prompt.most_tokens!r}: a whole number, 1 or more", setting="most_tokens")
     if not prompt.template.strip():
         raise ConfigError("the prompt is empty", setting="template")
     if prompt.response_model is not None:

@@ -5,14 +5,16 @@ What users say about models is defined in ``model_settings``, and importable fro
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from hashlib import blake2b
 from typing import Any, Literal
 
-from mrengine.model_settings import Budget, ModelSpec, Price, Priority, RateLimit, Usage
+from mrengine.html_views import facts_html
+from mrengine.model_settings import Batch, Budget, ModelSpec, Price, Priority, RateLimit, Usage
 
 __all__ = [
+    "Batch",
     "Budget",
     "Chunk",
     "ChunkFailure",
@@ -21,9 +23,12 @@ __all__ = [
     "Document",
     "Estimate",
     "Grant",
+    "Interval",
+    "JobDiff",
     "JobStatus",
     "ModelSpec",
     "Observed",
+    "Pilot",
     "Price",
     "Priority",
     "RateLimit",
@@ -98,7 +103,10 @@ def above(headings: Sequence[str], table_header: str) -> str:
 
 def fence(text: str) -> str:
     """Put a text between tags named by its own digest, so that no document can close its fence."""
-    tag = "data-" + blake2b(text.encode("utf-8", "surrogatepass"), digest_size=6).hexdigest()
+    data = text.encode("utf-8", "surrogatepass")
+    tag = "data-" + blake2b(data, digest_size=6).hexdigest()
+    while tag in text:  # one that was computed to name itself
+        tag = "data-" + blake2b(data, digest_size=6, salt=tag[-12:].encode()).hexdigest()
     return f"<{tag}>\n{text}\n</{tag}>"
 
 
@@ -143,6 +151,8 @@ class Request:
     turns: tuple[tuple[str, str], ...] = field(default=(), repr=False)
     cache: str | None = None
     prefix: int = 0
+    # Who is shown the answer while it is written, piece by piece; a provider that cannot stream shows nothing.
+    pieces: Callable[[str], None] | None = field(default=None, repr=False, compare=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -219,7 +229,8 @@ class Grant:
 class Estimate:
     """What a job would do and cost, given what is ``assumed``. Nothing was called, and it is no upper bound.
 
-    ``output_tokens``: as many as the calls allow (``max_tokens``). ``cost_usd``: None where a price is unknown.
+    ``output_tokens``: as many as the calls allow (``max_tokens``). ``cost_usd``: None where a price is unknown;
+    ``batch_cost_usd``: the same in batches, None where a model has none.
     """
 
     chunks: int
@@ -229,6 +240,56 @@ class Estimate:
     output_tokens: int = 0
     calls_per_chunk: float = 1.0
     assumed: tuple[str, ...] = ()
+    batch_cost_usd: float | None = None
+
+    def _repr_html_(self) -> str:
+        """For notebooks."""
+        return facts_html(self)
+
+
+@dataclass(frozen=True, slots=True)
+class Interval:
+    """Where a number lies, in all likelihood: in at least 95 of 100 jobs between ``low`` and ``high``."""
+
+    low: float
+    estimate: float
+    high: float
+
+    def __contains__(self, value: float) -> bool:
+        return self.low <= value <= self.high
+
+
+@dataclass(frozen=True, slots=True)
+class Pilot:
+    """What a pilot has found: its ``results``, and what the whole job of ``chunks`` will cost (None where a price is
+    unknown) and take, its own calls included.
+    """
+
+    results: tuple[ChunkResult, ...] = field(repr=False)
+    cost_usd: Interval | None
+    duration_s: Interval
+    chunks: int = 0
+    job_id: str = ""
+    summary: RunSummary | None = field(default=None, repr=False)
+
+
+@dataclass(frozen=True, slots=True)
+class JobDiff:
+    """What a job would do with other documents, by the same function and models; nothing was called.
+
+    ``kept`` of the ``chunks`` have their results; the rest is ``asked`` again, ``asked_tokens`` of text. ``cost_usd``:
+    what these would cost at the price that the job's chunks had so far; None where that is not known.
+    """
+
+    chunks: int
+    kept: int
+    asked: int
+    asked_tokens: int
+    cost_usd: float | None
+    added: tuple[str, ...] = ()
+    removed: tuple[str, ...] = ()
+    changed: tuple[str, ...] = ()
+    assumed: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -236,7 +297,7 @@ class JobStatus:
     """The state of a job, from its log and lock. Times are seconds since the epoch; ``eta_s`` None: unknown."""
 
     job_id: str
-    state: Literal["running", "done", "failed", "stopped", "cancelled", "interrupted"]
+    state: Literal["running", "done", "failed", "stopped", "cancelled", "interrupted", "waiting"]
     round: int = 0
     total: int = 0
     done: int = 0
@@ -254,6 +315,11 @@ class JobStatus:
     usage: Usage = Usage()  # of all runs
     size_bytes: int = 0  # of the job's folder
     folder: str = ""
+    batches: tuple[Mapping[str, Any], ...] = ()  # batch_id, state, model, requests, began; answered, refused
+
+    def _repr_html_(self) -> str:
+        """For notebooks."""
+        return facts_html(self)
 
 
 @dataclass(frozen=True, slots=True)
@@ -291,3 +357,7 @@ class RunSummary:
     def to_dict(self) -> dict[str, Any]:
         """Plain dicts, lists and numbers, ready for JSON."""
         return asdict(self)
+
+    def _repr_html_(self) -> str:
+        """For notebooks."""
+        return facts_html(self)

@@ -6,21 +6,23 @@ import inspect
 import logging
 import time
 from collections.abc import Callable, Iterator
-from contextlib import nullcontext
-from dataclasses import replace
+from contextlib import nullcontext, suppress
 from functools import cached_property
 from itertools import chain
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from mrengine import events
 from mrengine.config import check_job_id, check_platform, jobs_folder, new_job_id
-from mrengine.errors import ConfigError, JobNotFound
+from mrengine.errors import ConfigError, JobNotFound, JobWaiting
+from mrengine.host.asked import Asked, Stored, described
 from mrengine.host.callables import check_map, check_reduce
 from mrengine.host.documents import names_a_file, spool_unnamed, without_tables
 from mrengine.host.estimate import estimate
 from mrengine.host.job_identity import auto_job_id
 from mrengine.host.job_run import JobRun
+from mrengine.host.log_follower import OnText
+from mrengine.host.pilot import check_size, pilot
 from mrengine.host.pool import Pool
 from mrengine.host.reduce import reduce_run
 from mrengine.host.requests import RunConfig, check_terms
@@ -28,15 +30,14 @@ from mrengine.host.stored import stored_job
 from mrengine.host.uninterrupted import Signals
 from mrengine.host.waiting import Turns
 from mrengine.jobs import Job
-from mrengine.log.format.instances import check_result_type
 from mrengine.log.view.job_view import ResumeEngine
-from mrengine.mapfn.describe import MapFunction, describe_map
 from mrengine.mapfn.pickling import pack, pack_function
 from mrengine.outputs.run_result import RunResult
 from mrengine.progress import open_progress
+from mrengine.providers.batches.connect import check_batches
 from mrengine.providers.models.balancer import ModelLoadBalancer
 from mrengine.providers.models.model import Model, resolve_models
-from mrengine.records import ChunkFailure, ChunkResult, Estimate, JobStatus
+from mrengine.records import ChunkFailure, ChunkResult, Estimate, JobStatus, Pilot
 from mrengine.reducers.tree import TreeReduce
 from mrengine.settings import Keep, OnBusy, RunnerSettings, Settings, check_number, signature
 
@@ -96,8 +97,6 @@ class MapReduceRunner:
         """Stop calling it."""
         self._dispatcher.off(name, callback)
 
-    # running
-
     def run(
         self,
         document: Any,
@@ -109,6 +108,7 @@ class MapReduceRunner:
         timeout_s: float | None = None,
         result_type: Any = None,
         on_busy: OnBusy | None = None,
+        on_text: OnText | None = None,
     ) -> RunResult:
         """Run ``map_fn(chunk, context)`` over all chunks and ``reduce_fn(results)`` over the results.
 
@@ -117,11 +117,24 @@ class MapReduceRunner:
         the result is the results. ``result_type``: a dataclass, pydantic model or other type that each result is made
         into, also where it comes from an earlier run; None: ``map_prompt``'s own response model, else plain values.
         ``on_busy="wait"``: where another process or thread runs the job, wait for its end, at most ``timeout_s``.
+        ``on_text(at, piece)``: of the run's one last answer to a prompt, as the model writes it; a retry begins at 0.
         Raises JobError (``.results`` has what was finished), ConfigError, SourceError, ChunkingError, LogError, and
         whatever ``reduce_fn`` raises.
         """
-        asked = _Asked(document, map_fn, reduce_fn, job_id, timeout_s, result_type, on_busy)
+        asked = Asked(document, map_fn, reduce_fn, job_id, timeout_s, result_type, on_busy, on_text)
         return self._run_and_reduce(asked, per_document=per_document)
+
+    def submit(self, document: Any, map_fn: MapFn, *, job_id: str | None = None, timeout_s: float | None = None) -> Job:
+        """Run until all that is left waits for batches, which are under way then; ``resume()`` collects them.
+
+        Nothing need stay alive meanwhile. Needs ``batch=``. Raises what ``run()`` raises.
+        """
+        if self._settings.batching is None:
+            raise ConfigError("submit() leaves a job to its batches: give batch=True", setting="batch")
+        asked = Asked(document, map_fn, None, job_id, timeout_s, None, None, detach=True)
+        with suppress(JobWaiting):
+            self._run_and_reduce(asked, per_document=False)
+        return Job(self._last_id or "", state_dir=self._settings.state_dir)
 
     def stream(
         self,
@@ -137,7 +150,7 @@ class MapReduceRunner:
         """Outcomes as they become durable; first those of earlier runs, unless ``new_only``. Leaving the loop stops
         the job. Raises what ``run()`` raises; JobFailed after the last outcome.
         """
-        asked = _Asked(document, map_fn, None, job_id, timeout_s, result_type, on_busy)
+        asked = Asked(document, map_fn, None, job_id, timeout_s, result_type, on_busy)
         with _Running(self, asked) as running, running.signals.open():
             run = running.prepare()
             for outcome in chain(() if new_only else run.earlier(), run.outcomes(wanted=True)):
@@ -158,13 +171,15 @@ class MapReduceRunner:
         api_key_env: str | None = None,
         result_type: Any = None,
         on_busy: OnBusy | None = None,
+        detach: bool = False,
     ) -> RunResult:
         """Go on with a job from its log and its spool; no document is needed.
 
         Without ``map_fn`` the job's own is used: a prompt of ``map_prompt``, or an importable function. Without
         ``models=`` its own models are; a key then goes to the vendors' own hosts alone, unless ``api_key_env`` names
-        the variable that holds it. Other models or another function, as one that was mended, are a JobMismatch, unless
-        ``on_mismatch`` is "recompute" or "restart". Raises JobNotFound, and what ``run()`` raises.
+        the variable that holds it. ``detach``: JobWaiting is raised where it waits for batches. Other models or another
+        function, as one that was mended, are a JobMismatch, unless ``on_mismatch`` is "recompute" or "restart". Raises
+        JobNotFound, and what ``run()`` raises.
         """
         told_by_log = map_fn is None or self._settings.models is None
         folder = jobs_folder(self._settings.state_dir) / check_job_id(job_id)
@@ -172,27 +187,28 @@ class MapReduceRunner:
             if view is not None:
                 stored = stored_job(view, job_id)
                 map_fn = map_fn or stored.map_fn()
+                self._settings = self._settings.with_(batch=stored.batch(self._settings.batch))
                 if self._settings.models is None:
                     self._models = stored.models(
                         self._settings.limits, api_key_env=api_key_env, prices=self._settings.prices
                     )
                     self._keyed = True
             assert map_fn is not None
-            asked = _Asked(_Stored(view), map_fn, reduce_fn, job_id, timeout_s, result_type, on_busy)
+            asked = Asked(Stored(view), map_fn, reduce_fn, job_id, timeout_s, result_type, on_busy, detach=detach)
             return self._run_and_reduce(asked, per_document=per_document)
 
-    def _run_and_reduce(self, asked: _Asked, *, per_document: bool) -> RunResult:
+    def _run_and_reduce(self, asked: Asked, *, per_document: bool) -> RunResult:
         with _Running(self, asked) as running, running.signals.open():
             run = running.prepare()
             for _ in run.outcomes():
                 pass
             return reduce_run(run, asked.reduce_fn, per_document=per_document)
 
-    def _prepared(self, asked: _Asked, settings: Settings, until: float | None) -> tuple[JobRun, Any]:
+    def _prepared(self, asked: Asked, settings: Settings, until: float | None) -> tuple[JobRun, Any]:
         """A run of the job that is asked for, and its documents."""
         self._resolve(keys=True)
         given, document = self._job_id if asked.job_id is None else asked.job_id, without_tables(asked.document)
-        mapping = self._describe(asked, named=given is not None)
+        mapping = described(asked, version=settings.map_version, named=given is not None)
         # By an id of its inputs a job can meet no others: only the function's code can differ.
         on_mismatch = settings.on_mismatch or ("recompute" if given == "auto" else "error")
         keep = settings.keep or ("always" if given is not None else "on_failure")
@@ -202,16 +218,7 @@ class MapReduceRunner:
             document = spool_unnamed(jobs, document, skip=settings.on_source_error == "skip")
             given = auto_job_id(document.rows, settings, self._resolve(), mapping)
         self._last_id = name = check_job_id(given) if given is not None else new_job_id()
-        return JobRun(config, name, jobs / name, mapping, until=until), document
-
-    def _describe(self, asked: _Asked, *, named: bool) -> MapFunction:
-        map_fn = asked.map_fn
-        blob = pack_function(map_fn, setting="map_fn")
-        found = describe_map(map_fn, version=self._settings.map_version, named=named, blob=blob)
-        kind = asked.result_type if asked.result_type is not None else getattr(map_fn, "result_type", None)
-        if check_result_type(kind) is None:
-            return found
-        return replace(found, result_type=kind, result_blob=pack_function(kind, setting="result_type"))
+        return JobRun(config, name, jobs / name, mapping, until=until, detach=asked.detach), document
 
     def _all_models(self, reduce_fn: ReduceFn | None) -> bool:
         wanted = self._settings.balance or getattr(getattr(reduce_fn, "func", reduce_fn), "balance", None)
@@ -232,6 +239,8 @@ class MapReduceRunner:
     def _config(self, settings: Settings, all_models: bool, keep: Keep) -> RunConfig:
         models = self._resolve()
         check_terms(settings, models)
+        if settings.batching is not None:
+            check_batches(models)
         if settings.models is not None:
             from mrengine.providers.local.model_file import ensure_for
 
@@ -254,8 +263,7 @@ class MapReduceRunner:
 
     def stop(self) -> None:
         """Stop the run gracefully: start nothing new, let what is in flight end. From any thread or signal handler."""
-        run = self._run
-        if run is not None:
+        if (run := self._run) is not None:
             run.stop("stopped")
 
     def status(self) -> JobStatus:
@@ -284,6 +292,18 @@ class MapReduceRunner:
         document = without_tables(document)
         return estimate(document, map_fn, self._settings, models, calls_per_chunk=calls_per_chunk, sample=sample)
 
+    def pilot(
+        self, document: Any, map_fn: MapFn, n: int = 20, *, job_id: str | None = None, timeout_s: float | None = None
+    ) -> Pilot:
+        """Run ``n`` chunks spread over the input, and say what the whole job will cost and how long it will take. The
+        calls are real, and their results are kept: ``run()`` with the pilot's ``job_id`` goes on with them. Raises what
+        ``run()`` raises.
+        """
+        check_size(n)
+        asked = Asked(document, map_fn, None, job_id, timeout_s, None, None)
+        with _Running(self, asked) as running, running.signals.open():
+            return pilot(running.prepare(), n)
+
     # a warm pool
 
     def initialize(self) -> None:
@@ -303,24 +323,6 @@ class MapReduceRunner:
         self._pool.close()
 
 
-class _Stored(NamedTuple):
-    """Stands for the documents in a job's spool; with the view of its log, where that was read already."""
-
-    view: ResumeEngine | None
-
-
-class _Asked(NamedTuple):
-    """What one run was asked for."""
-
-    document: Any
-    map_fn: MapFn
-    reduce_fn: ReduceFn | None
-    job_id: str | None
-    timeout_s: float | None
-    result_type: Any
-    on_busy: OnBusy | None
-
-
 _PARAMETERS = inspect.signature(MapReduceRunner.__init__).parameters
 MapReduceRunner.__init__.__signature__ = signature(_PARAMETERS["self"], _PARAMETERS["job_id"])  # type: ignore[attr-defined]
 
@@ -331,7 +333,7 @@ class _Running:
     What may be broken off stands in ``signals.open()``, within it. The rest is bounded in time.
     """
 
-    def __init__(self, runner: MapReduceRunner, asked: _Asked) -> None:
+    def __init__(self, runner: MapReduceRunner, asked: Asked) -> None:
         self._runner, self._asked = runner, asked
         self._run: JobRun | None = None
         self.signals = Signals()
@@ -353,8 +355,8 @@ class _Running:
         runner._turns.take(self, wait=settings.on_busy == "wait", until=until)
         run, document = runner._prepared(asked, settings, until)
         self._run = runner._run = run
-        run.remind = self.signals.remind
-        if isinstance(document, _Stored):
+        run.remind, run.on_text = self.signals.remind, asked.on_text
+        if isinstance(document, Stored):
             run.prepare_stored(document.view)
         else:
             run.prepare(document)

@@ -15,8 +15,9 @@ from dataclasses import MISSING, Field, dataclass, field, fields, replace
 from typing import Any, Literal, TypedDict, get_args
 
 from mrengine.errors import ChunkingError, ConfigError
+from mrengine.model_settings import check_batch, check_budget, check_limits, check_number
 from mrengine.profiling import PerformanceCollector
-from mrengine.records import Budget, ModelSpec, Price, RateLimit
+from mrengine.records import Batch, Budget, ModelSpec, Price, RateLimit
 
 __all__ = ["RunnerSettings", "Settings", "check_number", "setting_fields"]
 
@@ -26,7 +27,7 @@ Models = str | ModelSpec | Sequence[str | ModelSpec] | None
 Priority = Literal["P0_critical", "P1_user", "P2_batch", "P0", "P1", "P2"]
 Balance = Literal["round_robin", "least_used", "budget", "all"]
 Assignment = Literal["modulo", "steal"]
-Strategy = Literal["parallel", "sequential"]
+Strategy = Literal["parallel", "streaming", "sequential"]
 OnBusy = Literal["error", "wait"]
 OnMismatch = Literal["error", "extend", "recompute", "restart"]
 OnSourceError = Literal["fail", "skip"]
@@ -39,7 +40,7 @@ def _whole(text: str) -> int:
 
 
 def _target(text: str) -> int | str | None:
-    return None if text == "none" else text if text == "auto" else int(text)
+    return None if text == "none" else text if text in ("auto", "fit") else int(text)
 
 
 def _names(text: str) -> str | list[str]:
@@ -99,13 +100,15 @@ class Settings:
     )
     strategy: Strategy = _setting(
         "parallel",
-        "`sequential` runs everything in this process, one task at a time, for pdb and profilers.",
+        "`sequential`: in this process, one task at a time, for pdb. Results and log are the same.",
+        env=str,
         choices=get_args(Strategy),
     )
-    target_tokens: int | Literal["auto"] | None = _setting(
+    target_tokens: int | Literal["auto", "fit"] | None = _setting(
         "auto",
         "Tokens of a chunk, its overlap included. `auto`: what the smallest model holds beside its answer, at most "
-        "6000. None: one chunk a document.",
+        "6000. `fit`: a document that one call can hold is one chunk, a longer one is cut into about 72 of 800 to "
+        "6000 tokens (what `summarize` uses). None: one chunk a document.",
         env=_target,
         least=1,
     )
@@ -130,6 +133,21 @@ class Settings:
     budget: Budget | None = _setting(
         None,
         "What may be spent at most. An upper bound is reserved before each call; the job stops rather than exceed it.",
+    )
+    batch: bool | Batch | None = _setting(
+        None,
+        "Calls go through the provider's Batch API, at half the price or less, and the job waits for them: True, or a "
+        "`Batch(deadline_s=…)`. None: where the job has batches under way. False: what is under way is cancelled.",
+    )
+    answers: str | os.PathLike[str] = _setting(
+        "job",
+        "Where calls look for answers to identical calls before they are made: `job`, in the job's own log; `shared`, "
+        "also in a file of the state folder, where all jobs with this setting leave theirs; a Path: such a file.",
+        env=str,
+    )
+    single_flight: bool = _setting(
+        False,
+        "Whether identical calls of a job, whichever chunks make them, are made once; else each chunk has its own.",
     )
     max_attempts: int = _setting(
         3, "Attempts of a chunk whose worker crashes or hangs, or whose function raises `Retry`.", least=1
@@ -207,14 +225,10 @@ class Settings:
         "What carries tasks to workers: `process`, `sequential` (as `strategy='sequential'`), `ray` (actors of a Ray "
         "cluster), or one that an installed package registers as an entry point of the group `mrengine.backends`.",
     )
-    address: str | None = _setting(
-        None, "Of a running Ray cluster, for `backend='ray'`. None: `$RAY_ADDRESS`, or a local one for the run."
-    )
+    address: str | None = _setting(None, "Of a running Ray cluster. None: `$RAY_ADDRESS`, or a local one for the run.")
     progress: bool | None = _setting(None, "Whether to draw a progress bar. None: only on a terminal.")
     collector: PerformanceCollector | None = _setting(
-        None,
-        "A `mrengine.profiling.PerformanceCollector` that runs fill with their stages, and with what functions under "
-        "`@profile` take in the workers.",
+        None, "A `mrengine.profiling.PerformanceCollector` for the stages of runs, and for `@profile` in the workers."
     )
 
     @classmethod
@@ -240,29 +254,28 @@ class Settings:
     def _check_together(self) -> None:
         target, overlap = self.target_tokens, self.overlap_tokens
         if isinstance(target, int) and overlap is not None and overlap >= target:
-            raise ChunkingError(
-                f"overlap_tokens={overlap} leaves no room in target_tokens={target}: make it smaller",
-                target_tokens=target,
-                overlap_tokens=overlap,
-            )
+            told = f"overlap_tokens={overlap} leaves no room in target_tokens={target}: make it smaller"
+            raise ChunkingError(told, target_tokens=target, overlap_tokens=overlap)
         if self.strategy == "sequential" and self.backend not in ("process", "sequential"):
             told = f"strategy='sequential' and backend={self.backend!r} are two backends: leave one of them out"
             raise ConfigError(told, setting="backend")
-        if self.budget is not None:
-            _check_budget(self.budget)
+        check_budget(self.budget)
+        check_batch(self.batch)
         for name, (what, sound) in _KINDS.items():
             value = getattr(self, name)
             if value is not None and not sound(value):
                 raise ConfigError(f"{name}={value!r}: it is {what}", setting=name)
-        limits: Any = self.limits
-        mapping = isinstance(limits, Mapping) and all(isinstance(limit, RateLimit) for limit in limits.values())
-        if limits is not None and not mapping:
-            raise ConfigError("limits: write {'gpt-4o': RateLimit(tpm=…, rpm=…)}", setting="limits")
+        check_limits(self.limits)
 
     @property
     def backend_name(self) -> str:
         """The backend, with what ``strategy`` says of it."""
         return "sequential" if self.strategy == "sequential" else self.backend
+
+    @property
+    def batching(self) -> Batch | None:
+        """How batches go, where they are wanted."""
+        return self.batch if isinstance(self.batch, Batch) else Batch() if self.batch else None
 
     @property
     def full_priority(self) -> str:
@@ -289,46 +302,30 @@ def signature(*first: inspect.Parameter) -> inspect.Signature:
     return inspect.Signature([*first, *rest])
 
 
+def _is_answers(value: Any) -> bool:
+    return value in ("job", "shared") or isinstance(value, os.PathLike) or (isinstance(value, str) and os.sep in value)
+
+
+def _are_names(value: Any) -> bool:
+    return isinstance(value, Sequence) and not isinstance(value, str) and all(isinstance(one, str) for one in value)
+
+
 _KINDS: Mapping[str, tuple[str, Callable[[Any], bool]]] = {
     "address": ("a str", lambda value: isinstance(value, str) and value != ""),
+    "batch": ("True, False or a Batch(…)", lambda value: isinstance(value, (bool, Batch))),
     "backend": ("the name of one", lambda value: isinstance(value, str)),
     "encoding": ("a str", lambda value: isinstance(value, str)),
     "map_version": ("a str", lambda value: isinstance(value, str)),
     "initializer": ("a function", callable),
     "initargs": ("a tuple or list of arguments", lambda value: isinstance(value, (tuple, list))),
-    "preload": (
-        "a list of modules' names",
-        lambda value: isinstance(value, Sequence) and not isinstance(value, str) and all(map(_is_str, value)),
-    ),
+    "preload": ("a list of modules' names", _are_names),
     "state_dir": ("a str or a Path", lambda value: isinstance(value, (str, os.PathLike)) and value != ""),
+    "answers": ('"job", "shared" or a Path', _is_answers),
+    "single_flight": ("True or False", lambda value: isinstance(value, bool)),
     "collector": ("a PerformanceCollector", lambda value: isinstance(value, PerformanceCollector)),
     "strict": ("True or False", lambda value: isinstance(value, bool)),
     "progress": ("True, False or None", lambda value: isinstance(value, bool)),
 }
-
-
-def _is_str(value: Any) -> bool:
-    return isinstance(value, str)
-
-
-def _check_budget(budget: Any) -> None:
-    if not isinstance(budget, Budget):
-        raise ConfigError(f"budget={budget!r}: write Budget(max_tokens=…, max_cost_usd=…)", setting="budget")
-    check_number("Budget.max_tokens", budget.max_tokens, least=1, setting="budget")
-    check_number("Budget.max_cost_usd", budget.max_cost_usd, least=0, setting="budget")
-    if budget.max_tokens is None and budget.max_cost_usd is None:
-        raise ConfigError("budget=Budget() limits nothing: give it max_tokens= or max_cost_usd=", setting="budget")
-    if budget.per not in ("job", "run"):
-        raise ConfigError(f"Budget.per={budget.per!r}: it is one of 'job', 'run'", setting="budget")
-
-
-def check_number(name: str, value: Any, *, least: float = -math.inf, setting: str = "") -> Any:
-    """The value, None or a number that is finite and at least so much. ConfigError: it is something else."""
-    number = isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)
-    if value is not None and not (number and value >= least):
-        bound = f", at least {least:g}" if least > -math.inf else ""
-        raise ConfigError(f"{name}={value!r}: it is a number{bound}", setting=setting or name)
-    return value
 
 
 def _check(name: str, value: Any, facts: Mapping[str, Any]) -> None:
@@ -336,7 +333,7 @@ def _check(name: str, value: Any, facts: Mapping[str, Any]) -> None:
     if choices and value not in choices:
         listed = ", ".join(repr(choice) for choice in choices)
         raise ConfigError(f"{name}={value!r}: it is one of {listed}", setting=name)
-    if least is None or value is None or (name == "target_tokens" and value == "auto"):
+    if least is None or value is None or (name == "target_tokens" and value in ("auto", "fit")):
         return
     kinds = (int,) if facts["whole"] else (int, float)
     bounds = f"at least {least:g}" + (f" and at most {facts['most']:g}" if facts["most"] < math.inf else "")
@@ -369,13 +366,16 @@ class RunnerSettings(TypedDict, total=False):
     balance: Balance | None
     assignment: Assignment
     strategy: Strategy
-    target_tokens: int | Literal["auto"] | None
+    target_tokens: int | Literal["auto", "fit"] | None
     overlap_tokens: int | None
     encoding: str
     splitter: str | Callable[[str], Any]
     limits: Mapping[str, RateLimit] | None
     prices: str | os.PathLike[str] | Mapping[str, Price] | None
     budget: Budget | None
+    batch: bool | Batch | None
+    answers: str | os.PathLike[str]
+    single_flight: bool
     max_attempts: int
     max_failed: int | None
     chunk_timeout_s: float

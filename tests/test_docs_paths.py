@@ -63,12 +63,12 @@ def test_every_module_that_is_to_be_run_exists(page: str) -> None:
         assert path.with_suffix(".py").exists() or (path / "__main__.py").exists(), name
 
 
-def test_the_benchmarks_are_all_listed() -> None:
-    """``python -m bench`` runs every module of ``bench`` that is a program."""
-    from bench.__main__ import NAMES
+def test_every_benchmark_can_be_named() -> None:
+    """``python -m bench compare`` knows every module of ``bench`` and ``bench/compare`` that is a program."""
+    from bench.__main__ import programs, words
 
-    programs = [path.stem for path in (ROOT / "bench").glob("*.py") if 'if __name__ == "__main__"' in path.read_text()]
-    assert sorted(NAMES) == sorted(set(programs) - {"__main__"})
+    assert programs() == {module for commands in words().values() for module, *_ in commands}
+    assert {"chunking", "pool", "calls", "limits", "resume", "memory", "startup", "durable"} <= set(words())
 
 
 @pytest.mark.parametrize("page", PAGES)

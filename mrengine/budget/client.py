@@ -10,7 +10,7 @@ from multiprocessing import AuthenticationError
 from queue import Empty, SimpleQueue
 from typing import Any
 
-from mrengine.budget.connection import PATIENCE_S, UNMETERED, CallReport, Connection, Line, Made, kill_if_stopped
+from mrengine.budget.connection import PATIENCE_S, UNMETERED, CallReport, Connection, Gates, Line, Made, kill_if_stopped
 from mrengine.budget.pending_requests import Lease, PendingRequest, PendingRequests, wait
 from mrengine.errors import ConfigError
 from mrengine.records import Priority
@@ -72,17 +72,17 @@ class BudgetClient:
         deadline: float | None = None,
         stopping: Callable[[], bool] | None = None,
         on_wait: Callable[[str, float], None] | None = None,
-        prefix: str = "",
+        gates: Gates = ("", ""),
     ) -> Lease:
         """Block until a call of this size may be made.
 
         ``input_tokens`` by our own count, raised by the model's learned ratio if ``estimated``. ``bound_tokens``: an
         upper bound of the input, for ``Budget``. ``deadline``: on ``time.monotonic``. ``on_wait(model, wait_ms)`` is
-        called once, if there is a wait. ``prefix``: the digest of what a provider may cache of the prompt: one call
-        goes first, the others when it has been answered. Raises Stopped, ModelUnavailable at the deadline,
+        called once, if there is a wait. ``gates``: the digests of the call and of what a provider may cache of
+        it: one call goes first, the others when it has been answered. Raises Stopped, ModelUnavailable at the deadline,
         ModelRefused for a call larger than the limit, BudgetExhausted, ConfigError.
         """
-        if not prefix and self._unlimited.get(model, 0.0) > time.monotonic():
+        if not any(gates) and self._unlimited.get(model, 0.0) > time.monotonic():
             return self._unmetered_lease(model)
         self._start()
         request = self._pending.add(
@@ -92,7 +92,7 @@ class BudgetClient:
             priority=priority,
             bound_tokens=bound_tokens,
             estimated=estimated,
-            prefix=prefix,
+            gates=gates,
         )
         self._wakeups.put(True)
         try:
@@ -213,7 +213,7 @@ class BudgetClient:
             if not self._connection.call("hello", *self._worker, self._pending.held(), self._made):
                 raise ConnectionRefusedError("a newer incarnation of this worker is known")
         requests, done = self._pending.message()
-        reply = self._connection.call("exchange", *self._worker, requests, done, self._pending.prefixes())
+        reply = self._connection.call("exchange", *self._worker, requests, done, self._pending.gates())
         if reply is None:
             raise ConnectionResetError("the manager does not know this worker")
         return reply, len(done)

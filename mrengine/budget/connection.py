@@ -15,9 +15,12 @@ from typing import Any, Protocol
 from mrengine import posix
 
 __all__ = [
+    "SAME_CALL",
+    "SAME_PREFIX",
     "UNMETERED",
     "CallReport",
     "Connection",
+    "Gates",
     "HeldCall",
     "Line",
     "Made",
@@ -37,7 +40,9 @@ CallReport = tuple[int, str, int, int, "tuple[Any, ...] | None", bool, "tuple[An
 Made = Collection[int] | int | None  # a dead worker's calls that were sent: their numbers, or how many, or None: all
 HeldCall = tuple[int, str, int, int]  # number, model, upper bound of input tokens, max_tokens
 Refused = tuple[int, str, str, tuple[str, float, float]]  # number, "config" | "exhausted", why, (unit, spent, limit)
-Waiting = tuple[int, float, int]  # number, seconds, place in the queue
+Waiting = tuple[int, float, int]  # number, seconds, place in the queue, or below 0
+SAME_CALL, SAME_PREFIX = -1, -2  # no place: the call waits for an identical one, or for one that begins alike
+Gates = tuple[str, str]  # the digests of the call, where only one is to be made, and of what a provider may cache of it
 Reply = tuple[list[int], list[Refused], list[Waiting], list[str]]  # granted numbers, refused, waits, unlimited models
 
 TYPEID = "service"

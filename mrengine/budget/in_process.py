@@ -6,7 +6,7 @@ import threading
 import time
 from collections.abc import Callable
 
-from mrengine.budget.connection import CallReport
+from mrengine.budget.connection import CallReport, Gates
 from mrengine.budget.pending_requests import LOOK_S, Lease, PendingRequest, PendingRequests, check
 from mrengine.budget.service import BudgetService
 from mrengine.records import Priority
@@ -35,7 +35,7 @@ class LocalBudget:
         deadline: float | None = None,
         stopping: Callable[[], bool] | None = None,
         on_wait: Callable[[str, float], None] | None = None,
-        prefix: str = "",
+        gates: Gates = ("", ""),
     ) -> Lease:
         """Block until a call of so many tokens may be made; arguments and errors as of ``BudgetClient.acquire``."""
         request = self._pending.add(
@@ -45,7 +45,7 @@ class LocalBudget:
             priority=priority,
             bound_tokens=bound_tokens,
             estimated=estimated,
-            prefix=prefix,
+            gates=gates,
         )
         reported = False
         try:
@@ -81,7 +81,7 @@ class LocalBudget:
     def _step(self) -> float | None:
         with self._changed:
             requests, done = self._pending.message()
-            reply = self._service.exchange(0, 0, requests, done, self._pending.prefixes())
+            reply = self._service.exchange(0, 0, requests, done, self._pending.gates())
             assert reply is not None  # nobody else says hello to this service, so this incarnation is never stale
             due_s = self._pending.take(reply, len(done))
             if len(reply[0]) + len(done):

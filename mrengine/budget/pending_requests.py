@@ -13,10 +13,11 @@ from mrengine.errors import BudgetExhausted, ConfigError, ModelRefused, ModelUna
 from mrengine.records import Observed, Priority, Usage
 
 if TYPE_CHECKING:  # the host needs no sockets
-    from mrengine.budget.connection import CallReport, HeldCall, Reply, RequestRow
+    from mrengine.budget.connection import CallReport, Gates, HeldCall, Reply, RequestRow
 
 __all__ = ["Lease", "PendingRequest", "PendingRequests", "check", "wait"]
 
+_SAME_CALL = -1  # as connection.SAME_CALL, which the host does not import
 LOOK_S = 0.25  # how often a waiting thread checks whether the job is stopping
 
 
@@ -28,7 +29,8 @@ class PendingRequest:
     """
 
     row: RequestRow
-    prefix: str = ""  # the digest of what a provider may cache of its prompt
+    gates: Gates = ("", "")
+    held: bool = False  # an identical call was made meanwhile
     ready: Any = field(default_factory=threading.Lock)
     error: MrengineError | None = None
     wait_ms: float = 0.0
@@ -52,11 +54,12 @@ class PendingRequest:
 class Lease:
     """Permission to make one call. ``settle`` it when the call has ended, whatever its outcome."""
 
-    __slots__ = ("_request", "_settle")
+    __slots__ = ("_request", "_settle", "held")
 
     def __init__(self, request: PendingRequest, settle: Callable[[CallReport], None]) -> None:
         self._request: PendingRequest | None = request
         self._settle = settle
+        self.held = request.held
 
     def settle(self, usage: Usage | None = None, observed: Observed | None = None, *, made: bool = True) -> None:
         """Report the end of the call. Never blocks; only the first report counts.
@@ -92,7 +95,7 @@ class PendingRequests:
         priority: Priority | str,
         bound_tokens: int | None,
         estimated: bool,
-        prefix: str = "",
+        gates: Gates = ("", ""),
     ) -> PendingRequest:
         """Add a request, which waits from now on."""
         rank = rank_of(priority)
@@ -100,7 +103,7 @@ class PendingRequests:
         with self._lock:
             self._number += 1
             row = self._number, model, input_tokens, output_tokens, rank, bound, estimated
-            request = PendingRequest(row, prefix)
+            request = PendingRequest(row, gates)
             self._waiting[self._number] = request
         return request
 
@@ -125,10 +128,10 @@ class PendingRequests:
         with self._lock:
             return [request.row for request in self._waiting.values()], list(self._done)
 
-    def prefixes(self) -> dict[int, str]:
-        """What the prompts of waiting requests begin with, where a provider may cache it."""
+    def gates(self) -> dict[int, Gates]:
+        """Of the waiting requests that may have to wait for another call to be answered first."""
         with self._lock:
-            return {number: request.prefix for number, request in self._waiting.items() if request.prefix}
+            return {number: request.gates for number, request in self._waiting.items() if any(request.gates)}
 
     def held(self) -> list[HeldCall]:
         """The calls in flight, for a new manager that may not know them."""
@@ -161,7 +164,9 @@ class PendingRequests:
                 if (request := self._waiting.pop(number, None)) is not None:
                     request.error = _refusal(request, kind, why, facts)
                     request.wake()
-            for number, wait_s, _ in waits:
+            for number, wait_s, place in waits:
+                if place == _SAME_CALL and number in self._waiting:
+                    self._waiting[number].held = True
                 if (request := self._waiting.get(number)) is not None and not request.wait_ms:
                     request.wait_ms = max(wait_s * 1000.0, 0.001)
                     request.wake()

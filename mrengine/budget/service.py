@@ -12,7 +12,19 @@ from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
-from mrengine.budget.connection import UNMETERED, CallReport, HeldCall, Made, Refused, Reply, RequestRow, Waiting
+from mrengine.budget.connection import (
+    SAME_CALL,
+    SAME_PREFIX,
+    UNMETERED,
+    CallReport,
+    Gates,
+    HeldCall,
+    Made,
+    Refused,
+    Reply,
+    RequestRow,
+    Waiting,
+)
 from mrengine.budget.limiter import GRACE_S, Held, Limiter
 from mrengine.budget.manager import TokenBucketManager
 from mrengine.budget.redis_limits import SharedLimitDown
@@ -59,6 +71,7 @@ class _Worker:
     name: str
     open_calls: dict[int, tuple[str, _OpenCall]] = field(default_factory=dict)
     waiting: dict[int, str] = field(default_factory=dict)
+    told: set[int] = field(default_factory=set)  # requests whose like was answered before they came
 
 
 @dataclass(slots=True, eq=False)
@@ -133,24 +146,24 @@ class BudgetService:
         incarnation: int,
         requests: Sequence[RequestRow],
         done: Sequence[CallReport],
-        prefixes: Mapping[int, str] | None = None,
+        gates: Mapping[int, Gates] | None = None,
     ) -> Reply | None:
         """Settle the calls that have ended, and grant what can be granted. None: the worker must say hello first.
 
-        ``prefixes``: of the requests whose prompts begin with what a provider may cache, the digest of that.
+        ``gates``: of the requests that may have to wait for another call to be answered first.
         """
         with self._lock:
             worker = self._workers.get(worker_id)
             if worker is None or worker.incarnation != incarnation:
                 return None
-            return self._exchange(worker, requests, done, prefixes or {})
+            return self._exchange(worker, requests, done, gates or {})
 
     def _exchange(
         self,
         worker: _Worker,
         requests: Sequence[RequestRow],
         done: Iterable[CallReport],
-        prefixes: Mapping[int, str],
+        gates: Mapping[int, Gates],
     ) -> Reply:
         now = self._manager.clock()
         reply: Reply = ([], [], [], [])
@@ -158,7 +171,9 @@ class BudgetService:
         for call in done:
             self._end(worker, call, work[call[1]])
             self._prefixes.ended((worker.name, call[0]), answered=call[4] is not None, now=now)
-        self._prefixes.keep(worker.name, {request[0] for request in requests} | worker.open_calls.keys(), now)
+        alive = {request[0] for request in requests} | worker.open_calls.keys()
+        self._prefixes.keep(worker.name, alive, now)
+        worker.told &= alive
         if worker.waiting:
             still = {request[0] for request in requests}
             for number in [number for number in worker.waiting if number not in still]:
@@ -166,17 +181,30 @@ class BudgetService:
         for request in requests:
             if request[0] in worker.open_calls:  # granted before, and the reply was lost
                 reply[0].append(request[0])
-            elif not self._warm(worker, request, prefixes.get(request[0], ""), now):
-                reply[2].append((request[0], LOOK_AGAIN_S, 0))
+            elif (place := self._held_at(worker, request, gates.get(request[0]), now)) is not None:
+                reply[2].append((request[0], LOOK_AGAIN_S, place))
             elif (bound := self._reserve(request, reply[1], reply[2])) is not None:
                 work[request[1]].requests.append((request, bound))
         for model, some in work.items():
             self._do(worker, model, some, now, reply)
         return reply
 
-    def _warm(self, worker: _Worker, request: RequestRow, prefix: str, now: float) -> bool:
-        """Whether a provider's cache has what the call begins with, or the call is the one that writes it."""
-        return not prefix or self._prefixes.may_go(request[1], prefix, (worker.name, request[0]), now)
+    def _held_at(self, worker: _Worker, request: RequestRow, gates: Gates | None, now: float) -> int | None:
+        """The place in the queue that says what a call waits for: the answer of one like it, or of one that writes
+        into the provider's cache what it begins with. None: for nothing.
+        """
+        flight, prefix = gates or ("", "")
+        call = worker.name, request[0]
+        if flight:
+            leads = self._prefixes.leads("", flight, call)
+            if not self._prefixes.may_go("", flight, call, now):
+                return SAME_CALL
+            if not leads and not self._prefixes.leads("", flight, call) and request[0] not in worker.told:
+                worker.told.add(request[0])  # it was answered already: the worker is to look for that first
+                return SAME_CALL
+        if prefix and not self._prefixes.may_go(request[1], prefix, call, now):
+            return SAME_PREFIX
+        return None
 
     def _reap(self, dead: _Worker, made: Made) -> None:
         """Withdraw the requests of a dead worker and settle its open calls."""

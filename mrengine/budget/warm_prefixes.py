@@ -1,7 +1,8 @@
 """Which prefixes a provider's cache has: one call goes first, and the rest when it has been answered.
 
 A provider's cache can be read once the answer to the call that wrote it has begun. Calls that start together with it
-read nothing and, where writes cost more, each of them pays for a write.
+read nothing and, where writes cost more, each of them pays for a write. Identical calls of which only one is to be
+made wait for each other in the same way.
 """
 
 from __future__ import annotations
@@ -30,7 +31,7 @@ class WarmPrefixes:
 
     def __init__(self) -> None:
         self._known: dict[tuple[str, str], _Prefix] = {}
-        self._leads: dict[tuple[str, int], tuple[str, str]] = {}
+        self._leads: dict[tuple[str, int], set[tuple[str, str]]] = {}
 
     def may_go(self, model: str, prefix: str, call: tuple[str, int], now: float) -> bool:
         """Whether a call may be made: its prefix is warm, or this is the one that goes first."""
@@ -42,30 +43,40 @@ class WarmPrefixes:
             return True
         if known.leader not in (None, call) and now - known.since < LEAD_S:
             return False
-        if known.leader is not None:
-            self._leads.pop(known.leader, None)
+        if known.leader not in (None, call):
+            self._forget(known.leader, (model, prefix))
         known.leader, known.since = call, now
-        self._leads[call] = (model, prefix)
+        self._leads.setdefault(call, set()).add((model, prefix))
         return True
+
+    def leads(self, model: str, prefix: str, call: tuple[str, int]) -> bool:
+        """Whether a call is the one that goes first."""
+        known = self._known.get((model, prefix))
+        return known is not None and known.leader == call
 
     def ended(self, call: tuple[str, int], *, answered: bool, now: float) -> None:
         """The end of a call. Without an answer the next one that asks goes first."""
-        known = self._known.get(self._leads.pop(call, ("", "")))
-        if known is not None and known.leader == call:
-            known.leader = None
-            known.warm_until = now + WARM_S if answered else known.warm_until
+        for key in self._leads.pop(call, ()):
+            known = self._known.get(key)
+            if known is not None and known.leader == call:
+                known.leader = None
+                known.warm_until = now + WARM_S if answered else known.warm_until
 
     def keep(self, worker: str, numbers: Collection[int], now: float) -> None:
         """Those of a worker's calls that wait or are open: it has given up the others."""
         for call in [call for call in self._leads if call[0] == worker and call[1] not in numbers]:
             self.ended(call, answered=False, now=now)
 
+    def _forget(self, leader: tuple[str, int] | None, key: tuple[str, str]) -> None:
+        if leader is not None and (leads := self._leads.get(leader)) is not None:
+            leads.discard(key)
+            if not leads:
+                del self._leads[leader]
+
     def _remember(self, key: tuple[str, str], now: float) -> _Prefix:
         if len(self._known) >= MOST:
             old = [key for key, known in self._known.items() if known.leader is None and known.warm_until <= now]
             for one in old or list(self._known)[: MOST // 2]:
-                leader = self._known.pop(one).leader
-                if leader is not None:
-                    self._leads.pop(leader, None)
+                self._forget(self._known.pop(one).leader, one)
         self._known[key] = known = _Prefix()
         return known

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from mrengine.chunking.boundaries import NO_CONTEXT, Context
 from mrengine.chunking.detect import Splitter, SplitterChoice, check, choose, detect
+from mrengine.chunking.guided import Guided
 from mrengine.chunking.text_blocks import BLOCK, Source, blocks
 from mrengine.chunking.tokens.safe_cuts import safe_cuts
 from mrengine.chunking.tokens.tokenizer import PAIR, tokenizer
@@ -14,6 +17,7 @@ from mrengine.errors import ChunkingError
 from mrengine.records import Chunk, above
 
 if TYPE_CHECKING:
+    from mrengine.chunking.guide import Guide
     from mrengine.chunking.tokens.token_index import TokenIndex
 
 __all__ = ["Chunker"]
@@ -52,8 +56,11 @@ class Chunker:
         if self.target_tokens is not None:
             _ = self._tokenizer.token_ends
 
-    def chunk(self, document: Source, *, document_id: str = "document", first_id: int = 0) -> Iterator[Chunk]:
-        """The chunks of one document, in order, ids from ``first_id``. An empty document has none.
+    def chunk(
+        self, document: Source, *, document_id: str = "document", first_id: int = 0, guide: Guide | None = None
+    ) -> Iterator[Chunk]:
+        """The chunks of one document, in order, ids from ``first_id``. An empty document has none. ``guide``: how an
+        earlier version of it was cut.
 
         Raises SourceError, while iterated, for what cannot be read or decoded.
         """
@@ -64,22 +71,26 @@ class Chunker:
             count = self._tokenizer.count(document)
             if count <= target:
                 return self._single(document, count, document_id, first_id)
-        return self._cut(document, target, document_id, first_id)
+        return self._cut(document, target, document_id, first_id, Guided(self, guide) if guide else None)
 
-    def _single(self, text: str, count: int, document_id: str, chunk_id: int) -> Iterator[Chunk]:
+    def _single(self, text: str, count: int, document_id: str, chunk_id: int, name: str = "") -> Iterator[Chunk]:
         if not text:
             return iter(())
-        kind = detect(text[:BLOCK]) if self.splitter == "auto" else _kind(self.splitter)
+        name = name or document_id
+        kind = detect(text[:BLOCK], name) if self.splitter == "auto" else _kind(self.splitter)
         return iter((Chunk(chunk_id, document_id, 0, len(text), 0, count, kind, text),))
 
     def _whole(self, document: Source, document_id: str, first_id: int) -> Iterator[Chunk]:
         text = document if isinstance(document, str) else "".join(blocks(document))
-        yield from self._single(text, self._tokenizer.count(text), document_id, first_id)
+        count = self._tokenizer.count(text)
+        yield from self._single(text, count, document_id, first_id, _name(document, document_id))
 
-    def _cut(self, document: Source, target: int, document_id: str, chunk_id: int) -> Iterator[Chunk]:
+    def _cut(
+        self, document: Source, target: int, document_id: str, chunk_id: int, guided: Guided | None
+    ) -> Iterator[Chunk]:
         from mrengine.chunking.tokens.token_index import TokenIndex
 
-        splitter, source = choose(self.splitter, target, blocks(document))
+        splitter, source = choose(self.splitter, target, blocks(document), _name(document, document_id))
         ruler = TokenIndex(source, self._tokenizer, self._cuts, near=max(64, min(target, 4096)))
         previous = lead = start = 0
         seen = ""
@@ -92,7 +103,10 @@ class Chunker:
                 seen = ruler.text
                 splitter.see(seen, ruler.base)
             context, room = self._context(splitter, ruler.text, start, target)
-            lead, end, count = self._next(ruler, splitter, lead, start, room)
+            if guided is None:
+                lead, end, count = self.next(ruler, splitter, lead, start, room)
+            else:
+                lead, end, count = guided.next(ruler, splitter, (previous, lead, start), room)
             splitter.spent(1 - count / room)
             text, base = ruler.text[lead:end], ruler.base
             yield Chunk(
@@ -124,14 +138,18 @@ class Chunker:
             self._above = ((headings, header), self._tokenizer.count(above(headings, header)) + _JOINT)
         return self._above[1]
 
-    def _next(self, ruler: TokenIndex, splitter: Splitter, lead: int, start: int, target: int) -> tuple[int, int, int]:
+    def next(self, ruler: TokenIndex, splitter: Splitter, lead: int, start: int, target: int) -> tuple[int, int, int]:
         """Where the chunk begins (with its overlap) and ends, and its tokens: the most that fits."""
+
+        def fits(begin: int, stop: int, share: float = 1.0, /) -> bool:
+            return ruler.fits(begin, stop, int(target * share))
+
         limit = target
         while limit > 0:
             high = end = ruler.reach(lead, limit)
             if high > start and (high < len(ruler.text) or not ruler.ended):
                 # From ``lead``: where the overlap would tear what fits without it, the answer is not behind ``start``.
-                end = splitter.cut(ruler.text, lead, high, lambda a, b: ruler.fits(a, b, target))
+                end = splitter.cut(ruler.text, lead, high, fits)
             if end <= start:
                 break
             count = ruler.count(lead, end)
@@ -139,7 +157,7 @@ class Chunker:
                 return lead, end, count
             limit -= count - target
         if lead < start:
-            return self._next(ruler, splitter, start, start, target)
+            return self.next(ruler, splitter, start, start, target)
         return self._least(ruler, start, target)
 
     def _least(self, ruler: TokenIndex, start: int, target: int) -> tuple[int, int, int]:
@@ -167,6 +185,11 @@ class Chunker:
                 return lead
             low = lead + 1
         return start
+
+
+def _name(document: Source, document_id: str) -> str:
+    """What a document is called, where it has a name of its own."""
+    return os.fspath(document) if isinstance(document, Path) else document_id
 
 
 def _kind(splitter: SplitterChoice) -> str:

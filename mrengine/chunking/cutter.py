@@ -13,22 +13,27 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from math import log
+from typing import Protocol
 
 from mrengine.chunking.boundaries import ALWAYS, SOFT, WHOLE, Boundary, Context, Kind
 from mrengine.chunking.splitters.breaks import last_word
 from mrengine.chunking.splitters.sentences import last_clause, last_sentence, sentence_begins
 
-__all__ = ["Cutter", "soft_window", "spare"]
+__all__ = ["Cutter", "Fits", "soft_window", "spare"]
 
-Fits = Callable[[int, int], bool]
+
+class Fits(Protocol):
+    """Whether ``text[start:stop]`` fits into a chunk, or into a ``share`` of one."""
+
+    def __call__(self, start: int, stop: int, share: float = 1.0, /) -> bool: ...
+
 
 _REACH = 0.5  # of a chunk: more is not left empty to keep a unit whole
 _BACK = 0.7  # and not more for what belongs to what follows
 _FEW = 2000  # tokens: below, a unit is large beside a chunk
 _MANY = 6000
 _SPARE_FEW, _SPARE_MANY = 0.19, 0.045
-_SURELY = 1.6  # times the spare part, over a quarter of a small chunk: so much is affordable however much was spent,
-# because chunks that leave no more than that empty leave half of it on average, which is less than the spare part
+_DENSER = 2  # times the characters may a part of a chunk have that takes as many tokens as another
 _BLANKS = ("\n", "\r", " ", "\t")
 _NEARLY = 6  # characters: a line that lacks so few may fit
 _NONE = 1 << 30  # a level that no boundary has
@@ -72,13 +77,30 @@ class Cutter:
         self._ends = kind.open_ends
         self._near = soft_window(target) if near is None else near
         self._spare = spare(target)
-        self._account = 2 * self._spare
-        self._afforded = self._account  # what part of a chunk a unit may cost to be kept whole
+        # Units of so small a part of a chunk, a quarter of a small one, stay whole however much was spent: chunks of
+        # such units alone leave no more than the spare part empty, even where all are of one length.
+        self._small = 1 / int(1 / self._spare - 1)
+        self._account = self._spare
+        self._afforded = self._spare  # what part of a chunk a larger unit may cost to be kept whole
 
     def spent(self, share: float) -> None:
         """Note that this share of a chunk stayed empty."""
         self._account = min(_REACH, self._account + self._spare - share)
-        self._afforded = max(self._account, _SURELY * self._spare)
+        self._afforded = max(self._account, self._spare / 2)
+
+    def _window(self, span: int) -> int:
+        """How many characters any better cut may cost: never more than the account affords."""
+        return int(span * min(self._near, self._afforded))
+
+    def _from(self, high: int, span: int) -> int:
+        """Where a unit that is to stay whole may begin, at the earliest."""
+        return high - int(span * max(self._afforded, min(_REACH, _DENSER * self._small)))
+
+    def _affords(self, offset: int, end: int, high: int, span: int, fits: Fits) -> bool:
+        """Whether a unit that is to stay whole, and would fit, is worth what it costs."""
+        if high - offset <= span * self._afforded:
+            return fits(offset, end)
+        return end - offset <= _DENSER * span * self._small and fits(offset, end, self._small)
 
     def cut(self, text: str, start: int, high: int, fits: Fits) -> int:
         """The best cut in ``start + 1 .. high``."""
@@ -89,7 +111,7 @@ class Cutter:
     def _top(self, text: str, start: int, high: int, fits: Fits) -> int:
         """The last boundary of the outermost level, if it is quickly found and worth it; else 0."""
         span = high - start
-        near, far = high - int(span * self._near), high - int(span * _REACH)
+        near, far = high - self._window(span), high - int(span * _REACH)
         blank_behind = text[high : high + 1] in _BLANKS and text[high - 1 : high] == "\n"
         top = None if blank_behind else self._quick(text, near, far, high)
         return self._unit(text, start, high, [top], fits) if top else 0
@@ -97,7 +119,7 @@ class Cutter:
     def _listed(self, text: str, start: int, high: int, fits: Fits) -> int:
         """The best of all boundaries, those far from the limit only where they lie farther out; else inside a unit."""
         span = high - start
-        near, far = high - int(span * self._near), high - int(span * _REACH)
+        near, far = high - self._window(span), high - int(span * _REACH)
         found = self._nearest(text, near, high)
         if text[high : high + 1] in _BLANKS and text[high - 1 : high] == "\n":
             found += self._behind_blanks(text, high)
@@ -123,8 +145,8 @@ class Cutter:
     def _unit(self, text: str, start: int, high: int, found: list[Boundary], fits: Fits) -> int:
         """The begin of the outermost unit that is worth it; 0 if none is."""
         span = high - start
-        near = high - int(span * self._near)
-        far = high - int(span * self._afforded)
+        near = high - self._window(span)
+        far = self._from(high, span)
         chain, least = [], _NONE
         for boundary in reversed(found):
             if boundary[1] < least:
@@ -139,18 +161,20 @@ class Cutter:
                 end = _bare(text, high, end or stop) if end or stop == len(text) else 0
                 if end and whole == ALWAYS and not text[start:offset].strip() and fits(start, end):
                     return end  # behind the limit: its last token may be one with the newline
-                if end and offset > start and fits(offset, end):
-                    return offset
+                if end and offset > start:
+                    kept = fits(offset, end) if whole == ALWAYS else self._affords(offset, end, high, span, fits)
+                    if kept:
+                        return offset
         return 0
 
     def _first_part(self, text: str, start: int, high: int, found: list[Boundary], fits: Fits) -> int:
         """The begin of the innermost unit, where it is too large, but what is first in it would fit; else 0."""
         span = high - start
         offset, _, whole = found[-1] if found else (0, 0, SOFT)
-        if whole != WHOLE or offset < high - int(span * self._afforded) or offset <= start:
+        if whole != WHOLE or offset < self._from(high, span) or offset <= start:
             return 0
         end = self._after(text, _NONE, high, min(len(text), offset + span))
-        return offset if end and fits(offset, end) else 0
+        return offset if end and self._affords(offset, end, high, span, fits) else 0
 
     def _inside(self, text: str, start: int, high: int, found: list[Boundary], fits: Fits) -> int:
         """In the innermost unit: behind a sentence, at a boundary of little worth, behind a clause, between words."""

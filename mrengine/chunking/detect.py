@@ -23,6 +23,7 @@ from mrengine.chunking.splitters import (
     html,
     log,
     markdown,
+    markdownlooks,
     prose,
     sql,
     subtitles,
@@ -91,7 +92,7 @@ _SURE = 0.9  # so a kind must look to be taken for one where a text begins like 
 # The first of those that look best is taken.
 _KINDS: dict[str, _Entry] = {
     "prose": _kind(prose.Prose, prose.looks),
-    "markdown": _Entry(lambda target: Cutter(markdown.Markdown(target), target), markdown.looks),
+    "markdown": _Entry(lambda target: Cutter(markdown.Markdown(target), target), markdownlooks.looks),
     "code": _kind(code.Code, codelooks.looks),
     "json": _Entry(_json, _never),
     "dicom": _kind(dicom.Dicom, dicom.looks),
@@ -107,6 +108,27 @@ _KINDS: dict[str, _Entry] = {
     "subtitles": _kind(subtitles.Subtitles, subtitles.looks),
 }
 
+# What a document's name says of it, "source" whatever stands in it. No suffix says "prose": a .txt may hold anything.
+_OF_KIND = {
+    "source": (
+        "py pyi c h cc cpp cxx hh hpp cs java js jsx mjs cjs ts tsx go rs rb php pl pm sh bash zsh lua swift kt scala r"
+        " po pot"
+    ),
+    "markdown": "md markdown mdx rst",
+    "code": "conf cfg ini toml properties",
+    "json": "json jsonl ndjson geojson",
+    "csv": "csv tsv",
+    "log": "log",
+    "yaml": "yaml yml",
+    "xml": "xml xsd xsl xslt svg",
+    "html": "html htm xhtml",
+    "diff": "diff patch",
+    "sql": "sql",
+    "hl7": "hl7",
+    "subtitles": "srt vtt",
+}
+_SUFFIXES = {suffix: kind for kind, suffixes in _OF_KIND.items() for suffix in suffixes.split()}
+
 
 def check(splitter: SplitterChoice) -> None:
     """ChunkingError for a splitter that is neither "auto", a known name nor a callable."""
@@ -115,18 +137,27 @@ def check(splitter: SplitterChoice) -> None:
         raise ChunkingError(f"unknown splitter {splitter!r}: use one of {known}, or a callable", splitter=splitter)
 
 
-def choose(splitter: SplitterChoice, target: int, blocks: Iterator[str]) -> tuple[Splitter, Iterator[str]]:
-    """The splitter for a document, and its blocks (again, where they were looked at)."""
+def choose(
+    splitter: SplitterChoice, target: int, blocks: Iterator[str], name: str = ""
+) -> tuple[Splitter, Iterator[str]]:
+    """The splitter for the document ``name``, and its blocks (again, where they were looked at)."""
     if callable(splitter):
         text = "".join(blocks)
         return Custom(target, text, splitter), iter((text,))
     first = next(blocks, "")
-    name = detect(first) if splitter == "auto" else splitter
-    return _KINDS[name].make(target), chain((first,), blocks)
+    kind = detect(first, name) if splitter == "auto" else splitter
+    return _KINDS[kind].make(target), chain((first,), blocks)
 
 
-def detect(text: str) -> str:
-    """The kind of a text, from its first block: one of the names that ``splitter=`` takes."""
+def detect(text: str, name: str = "") -> str:
+    """The kind of a text, from its first block: one of the names that ``splitter=`` takes.
+
+    ``name``: of the document; its suffix decides where the text itself is not surely something else.
+    """
+    suffix = name[-12:].rpartition(".")[2].lower()
+    said = _SUFFIXES.get(suffix, "")
+    if said == "source":
+        return "code"
     sample = Sample(text)
     if sample.is_json:
         looks = {"chat": chat.looks(sample), "log": log.looks(sample)}
@@ -134,6 +165,11 @@ def detect(text: str) -> str:
     looks = {name: _KINDS[name].looks(sample) for name in _RECORDS}
     best = max(looks, key=lambda name: looks[name])
     if looks[best] < _SURE:
+        if said:
+            return said
+        looks["code"] = codelooks.looks(sample)
+        if looks["code"] >= codelooks.SURELY:
+            return "code"
         looks |= {name: entry.looks(sample) for name, entry in _KINDS.items() if name not in looks}
         best = max(_KINDS, key=lambda name: looks[name])
     return best

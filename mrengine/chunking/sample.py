@@ -43,8 +43,10 @@ def _runs(rows: list[str]) -> Iterator[list[str]]:
     yield rows[begin:]
 
 
-def _unfenced(run: list[str]) -> tuple[list[str], int]:
-    """The rows of a part outside of fenced blocks, and how many these are. A part may begin and end inside of one."""
+def _unfenced(run: list[str], *, is_first: bool) -> tuple[list[str], int]:
+    """The rows of a part outside of fenced blocks, and how many these are. A part may begin and end inside of one; the
+    first one begins outside.
+    """
     marks: list[int] = []
     for index, row in enumerate(run):
         mark = row.lstrip()[:3]
@@ -52,19 +54,20 @@ def _unfenced(run: list[str]) -> tuple[list[str], int]:
             bare = not row.strip(" " + mark[0])
             if len(marks) % 2 == 0 or (bare and run[marks[-1]].lstrip()[:3] == mark):
                 marks.append(index)
+    going_on = 0
     if len(marks) % 2:
         first = run[marks[0]].strip()
-        if len(marks) > 1 and not first.strip(first[0]):
+        if not is_first and len(marks) > 1 and not first.strip(first[0]):
             run, marks = run[marks[0] + 1 :], [mark - marks[0] - 1 for mark in marks[1:]]
         else:
             last = marks.pop()
             if run[-1] == GAP:
-                run = run[:last]  # it goes on where the part ends; elsewhere, never closed, it is none
+                run, going_on = run[:last], 1  # it goes on where the part ends; elsewhere, never closed, it is none
     outer, begin = [], 0
     for opened, closed in zip(marks[::2], marks[1::2], strict=True):
         outer += run[begin:opened]
         begin = closed + 1
-    return outer + run[begin:], len(marks) // 2
+    return outer + run[begin:], len(marks) // 2 + going_on
 
 
 class Sample:
@@ -128,7 +131,7 @@ class Sample:
         rows: list[str] = []
         fences = 0
         for run in _runs(self.rows):
-            outer, found = _unfenced(run)
+            outer, found = _unfenced(run, is_first=not rows)
             rows += outer
             fences += found
         return rows, fences

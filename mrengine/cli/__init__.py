@@ -5,7 +5,15 @@ from __future__ import annotations
 import click
 
 from mrengine._version import __version__
-from mrengine.cli import job_commands, mcp_commands, model_commands, report_commands, run_commands, summary_commands
+from mrengine.cli import (
+    answer_commands,
+    job_commands,
+    mcp_commands,
+    model_commands,
+    report_commands,
+    run_commands,
+    summary_commands,
+)
 from mrengine.cli.exits import Group, with_debug
 
 __all__ = ["main"]
@@ -22,6 +30,7 @@ Examples:
 Exit codes:
   0 done    1 failed    2 usage    3 more failed chunks than --max-failed
   4 stopped by budget, timeout or cancel (resumable)    5 the job is busy
+  6 resume --detach: its batches are still under way
   130 Ctrl-C    143 SIGTERM (both resumable: the same command goes on)
 
 \b
@@ -31,7 +40,8 @@ Completion of commands, options, jobs and models (bash; zsh and fish likewise):
 \b
 Environment:
   OPENAI_API_KEY, OPENAI_BASE_URL, ANTHROPIC_API_KEY, ANTHROPIC_BASE_URL, GEMINI_API_KEY
-  MRENGINE_WORKERS, _SLOTS, _MODELS, _PRIORITY, _TARGET_TOKENS, _STATE_DIR, _CACHE_DIR, _PYTHON
+  MRENGINE_WORKERS, _SLOTS, _MODELS, _PRIORITY, _TARGET_TOKENS, _STATE_DIR, _CACHE_DIR, _PYTHON,
+  _PRICES, _ANSWERS
   NO_COLOR. An option beats the environment, the environment beats the default.
 """
 
@@ -51,6 +61,7 @@ for _command in (
     *job_commands.COMMANDS,
     *report_commands.COMMANDS,
     model_commands.models,
+    answer_commands.answers,
     mcp_commands.mcp,
 ):
     main.add_command(with_debug(_command))

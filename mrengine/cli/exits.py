@@ -31,7 +31,7 @@ from mrengine.records import RunSummary
 
 __all__ = ["DONE", "FAILED", "TOO_MANY_FAILED", "Group", "Invocation", "ended", "place_of", "with_debug"]
 
-DONE, FAILED, USAGE, TOO_MANY_FAILED, STOPPED, BUSY, INTERRUPTED, TERMINATED = 0, 1, 2, 3, 4, 5, 130, 143
+DONE, FAILED, USAGE, TOO_MANY_FAILED, STOPPED, BUSY, WAITING, INTERRUPTED, TERMINATED = 0, 1, 2, 3, 4, 5, 6, 130, 143
 
 
 _INSTALLED = tuple(dict.fromkeys(sysconfig.get_paths()[name] for name in ("stdlib", "purelib", "platlib")))

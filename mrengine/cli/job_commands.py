@@ -93,7 +93,9 @@ def cancel(job_id: str, state_dir: str | None) -> None:
     if job.status().state == "done":
         say(f"job {job.job_id} is done: there is nothing to cancel")
         return
-    job.cancel()
+    left = job.cancel()
+    if left:
+        say(f"{left} of its batches {'is' if left == 1 else 'are'} being cancelled by the provider; say it again later")
     say(f"job {job.job_id} is cancelled; 'mrengine uncancel {job.job_id}' lets it run again")
 
 

@@ -5,10 +5,11 @@ from __future__ import annotations
 import shutil
 import sys
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from mrengine.cli.terms import in_cli_terms
+from mrengine.log.view.batch_ledger import UNDER_WAY
 from mrengine.records import JobStatus
 
 __all__ = ["page", "size", "table"]
@@ -62,11 +63,19 @@ def page(status: JobStatus) -> str:
         ("size", size(status.size_bytes)),
         ("folder", status.folder),
     ]
+    rows += [("batch", _batch(one)) for one in status.batches if one["state"] in UNDER_WAY]
+    if over := [one for one in status.batches if one["state"] not in UNDER_WAY]:
+        rows.append(("batches", f"{len(over)} over: {sum(one.get('answered', 0) for one in over)} requests answered"))
     if status.reason:
         rows.append(("why", in_cli_terms(status.reason)))
     if status.eta_s is not None:
         rows.append(("left", f"about {status.eta_s:.0f} s"))
     return "\n".join(f"{name + ':':<11}{_plain(str(value))}" for name, value in rows)
+
+
+def _batch(told: Mapping[str, Any]) -> str:
+    since = time.strftime("%Y-%m-%d %H:%M %z", time.localtime(told["began"]))
+    return f"{told['batch_id'] or '(looked for)'}: {told['requests']} requests to {told['model']}, since {since}"
 
 
 def _sources(status: JobStatus) -> str:

@@ -7,7 +7,8 @@ import math
 import re
 from collections.abc import Callable, Sequence
 from dataclasses import replace
-from typing import Any, TypeVar
+from pathlib import Path
+from typing import Any, TypeVar, cast
 
 import click
 
@@ -18,7 +19,7 @@ from mrengine.cli.notes import log_to_stderr, say
 from mrengine.cli.sources import has_folder
 from mrengine.errors import ConfigError
 from mrengine.providers.models.model import resolve_models
-from mrengine.records import Budget, ModelSpec, Price, RateLimit
+from mrengine.records import Batch, Budget, ModelSpec, Price, RateLimit
 from mrengine.settings import Settings
 
 __all__ = ["announce", "default_models", "job_options", "priced", "resume_options", "runner_settings", "state_option"]
@@ -85,6 +86,25 @@ _RUNNING = [
         metavar="FILE",
         help="A JSON file with prices, before those that are known. See 'mrengine models'.",
     ),
+    click.option(
+        "--batch/--no-batch",
+        default=None,
+        help="Ask through the provider's Batch API, at half the price, and wait.  [default: as the job was begun]",
+    ),
+    click.option(
+        "--batch-deadline",
+        default=None,
+        metavar="8h",
+        help="After so long the batches are cancelled, and the rest is asked directly: 8h, 90m, 45s.",
+    ),
+    click.option("--batch-poll", type=_ABOVE_ZERO, default=None, metavar="S", help="Between two looks.  [default: 60]"),
+    click.option(
+        "--answers",
+        default=None,
+        metavar="job|shared|FILE",
+        help="Where answers to identical calls are looked for: in the job, or in a file that jobs share.",
+    ),
+    click.option("--single-flight", is_flag=True, help="Make identical calls of the job once."),
     click.option("--max-failed", type=click.IntRange(0), default=0, show_default=True, help="Failed chunks to accept."),
     click.option(
         "--timeout",
@@ -126,6 +146,12 @@ def runner_settings(given: dict[str, Any]) -> dict[str, Any]:
             settings[name] = given[name]
     if given["wait"]:
         settings["on_busy"] = "wait"
+    if (batch := _batch(given)) is not None:
+        settings["batch"] = batch
+    if given["answers"]:
+        settings["answers"] = given["answers"] if given["answers"] in ("job", "shared") else Path(given["answers"])
+    if given["single_flight"]:
+        settings["single_flight"] = True
     if given["price_file"]:
         settings["prices"] = given["price_file"]
     if given.get("target_tokens") is not None:
@@ -133,6 +159,19 @@ def runner_settings(given: dict[str, Any]) -> dict[str, Any]:
     if models := list(given["models"]) or Settings.of({}).models:
         settings["models"] = priced(models if isinstance(models, list) else [models], given["prices"])
     return settings
+
+
+def _batch(given: dict[str, Any]) -> bool | Batch | None:
+    deadline, poll_s = given["batch_deadline"], given["batch_poll"]
+    if deadline is None and poll_s is None:
+        return cast("bool | None", given["batch"])
+    if given["batch"] is False:
+        raise click.BadParameter("there are no batches to wait for", param_hint="--no-batch")
+    found = None if deadline is None else re.fullmatch(r"(\d{1,9})([smhd])", deadline)
+    if deadline is not None and found is None:
+        raise click.BadParameter(f"{deadline!r}: write 8h, 90m or 45s", param_hint="--batch-deadline")
+    seconds = None if found is None else float(found[1]) * {"s": 1, "m": 60, "h": 3600, "d": 86400}[found[2]]
+    return Batch(deadline_s=seconds) if poll_s is None else Batch(deadline_s=seconds, poll_s=poll_s)
 
 
 def default_models(*, dry_run: bool) -> list[ModelSpec]:
@@ -192,13 +231,23 @@ def announce(runner: mrengine.MapReduceRunner, *, quiet: bool, chosen: bool = Fa
             names = ", ".join(model.name for model in runner.models)
             say(f"model: {names}, as none was named; --model names another", quiet=quiet)
 
+    def submitted(event: Any) -> None:
+        say(f"batch {event.batch_id}: {event.requests} requests to {event.model}", quiet=quiet)
+
+    def over(event: Any) -> None:
+        refused = f", {event.refused} refused" if event.refused else ""
+        told = f"{event.state}: {event.answered} of {event.requests} answered{refused}"
+        say(f"batch {event.batch_id} {told}", quiet=quiet)
+
     runner.on("job:start", started)
+    runner.on("batch:submitted", submitted)
+    runner.on("batch:ended", over)
     runner.on("job:end", told.run_ended)
 
 
 def _target(text: str) -> int | str | None:
-    if text in ("auto", "none"):
-        return "auto" if text == "auto" else None
+    if text in ("auto", "fit", "none"):
+        return None if text == "none" else text
     if re.fullmatch(r"[1-9][0-9]{0,11}", text) is None:
         raise click.BadParameter(f"{text!r} is no number of tokens, nor 'auto' or 'none'", param_hint="--target-tokens")
     return int(text)

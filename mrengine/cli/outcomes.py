@@ -13,9 +13,17 @@ from mrengine.cli.output import StdoutClosed, echo, print_json, print_value, rec
 from mrengine.cli.terms import in_cli_terms
 from mrengine.errors import JobError
 from mrengine.outputs.run_result import RunResult
-from mrengine.records import ChunkFailure, ChunkResult, Document
+from mrengine.records import ChunkFailure, ChunkResult, Document, Pilot
 
-__all__ = ["print_done", "print_estimate", "print_failures", "print_run", "print_written", "too_many_failed"]
+__all__ = [
+    "print_done",
+    "print_estimate",
+    "print_failures",
+    "print_pilot",
+    "print_run",
+    "print_written",
+    "too_many_failed",
+]
 
 SHOWN = 5
 
@@ -104,13 +112,29 @@ def print_failures(failures: Sequence[ChunkFailure], *, as_json: bool) -> None:
             echo("\n".join(f"    {line}" for line in text.splitlines() or ("(nothing)",)))
 
 
+def print_pilot(pilot: Pilot, *, as_json: bool) -> int:
+    """What a pilot says of the whole."""
+    if as_json:
+        facts = {"job_id": pilot.job_id, "chunks": pilot.chunks, "tried": len(pilot.results)}
+        known = None if pilot.cost_usd is None else dataclasses.asdict(pilot.cost_usd)
+        print_json({**facts, "cost_usd": known, "duration_s": dataclasses.asdict(pilot.duration_s)})
+        return DONE
+    cost, time_s = pilot.cost_usd, pilot.duration_s
+    echo(f"tried:         {len(pilot.results)} of {pilot.chunks} chunks; the same command without --pilot goes on")
+    told = "unknown" if cost is None else f"${cost.estimate:.4f}, between ${cost.low:.4f} and ${cost.high:.4f}"
+    echo(f"whole cost:    {told}")
+    echo(f"whole time:    {time_s.estimate:.0f} s, between {time_s.low:.0f} and {time_s.high:.0f} s")
+    return DONE
+
+
 def print_estimate(
     runner: mrengine.MapReduceRunner, documents: list[Document], map_fn: Any, *, as_json: bool, **how: Any
 ) -> int:
     """What a run would do and cost, and under which assumptions: a few lines, or one of JSON."""
     estimate = runner.estimate(documents, map_fn, **how)
     if as_json:
-        print_json({**dataclasses.asdict(estimate), "cost_usd": rounded(estimate.cost_usd)})
+        costs = {name: rounded(getattr(estimate, name)) for name in ("cost_usd", "batch_cost_usd")}
+        print_json({**dataclasses.asdict(estimate), **costs})
         return DONE
     models = [model.name for model in runner.models]
     unknown = [model.name for model in runner.models if model.price is None]
@@ -125,7 +149,9 @@ def print_estimate(
     elif models and all(model.kind == "local" for model in runner.models):
         echo(f"cost:          nothing: {', '.join(models)} runs on this machine")
     else:
-        echo(f"cost:          ${estimate.cost_usd:.4f}")
+        batched = estimate.batch_cost_usd
+        told = "" if batched is None else f"; ${batched:.4f} in batches (--batch)"
+        echo(f"cost:          ${estimate.cost_usd:.4f}{told}")
     for assumed in estimate.assumed:
         echo(f"assumed:       {in_cli_terms(assumed)}")
     return DONE

@@ -8,6 +8,7 @@ import errno
 import json
 import math
 import os
+import re
 import sys
 import tempfile
 from pathlib import Path
@@ -23,6 +24,7 @@ __all__ = [
     "echo",
     "print_json",
     "print_value",
+    "printable",
     "record_of",
     "rounded",
     "writable_folder",
@@ -38,13 +40,27 @@ class StdoutClosed(BaseException):
     """Whoever read stdout has gone: nothing is wrong, and nothing more need be said."""
 
 
-def echo(text: str) -> None:
-    """A line on stdout; what its encoding cannot say (a lone surrogate) is escaped. StdoutClosed, OSError."""
+# What moves a cursor, sets a title, turns text around or hides it: nothing that a text from elsewhere may do.
+_UNSEEN = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u200b\u200e\u200f\u202a-\u202e\u2060-\u2069\ufeff]")
+_SEQUENCE = re.compile("\x1b(?:\\[[0-?]*[ -/]*[@-~]|[\\]PX^_][^\x07\x1b\x9c]*(?:\x07|\x1b\\\\|\x9c)?|[@-Z\\\\^_])")
+
+
+def printable(text: str) -> str:
+    """The text without control characters and terminal sequences; line ends and tabs stay."""
+    return _UNSEEN.sub("", _SEQUENCE.sub("", text.replace("\r\n", "\n")))
+
+
+def echo(text: str, *, end: str = "\n") -> None:
+    """A line on stdout, or a part of one. What its encoding cannot say (a lone surrogate) is escaped, and a terminal
+    gets no control characters. StdoutClosed, OSError.
+    """
     if sys.stdout is None:  # ">&-"
         raise OSError(errno.EBADF, "it is closed", "stdout")
+    if sys.stdout.isatty():
+        text = printable(text)
     try:
         encoding = sys.stdout.encoding or "utf-8"
-        click.echo(text.encode(encoding, "backslashreplace").decode(encoding))
+        click.echo(text.encode(encoding, "backslashreplace").decode(encoding) + end, nl=False)
     except OSError as error:
         # Python would try, and complain, once more when it closes stdout.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

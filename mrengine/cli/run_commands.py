@@ -10,18 +10,23 @@ from typing import Any
 import click
 
 import mrengine
+from mrengine.cli.exits import DONE, WAITING
 from mrengine.cli.functions import imported, map_function, map_option, reduce_function, reduce_option
 from mrengine.cli.job_ids import find_job, job_argument
 from mrengine.cli.notes import log_to_stderr, say
 from mrengine.cli.options import announce, default_models, job_options, priced, resume_options, runner_settings
-from mrengine.cli.outcomes import print_done, print_estimate, print_run, print_written
+from mrengine.cli.outcomes import print_done, print_estimate, print_pilot, print_run, print_written
 from mrengine.cli.output import echo, print_json
 from mrengine.cli.sources import open_sources
-from mrengine.errors import JobError
+from mrengine.errors import JobError, JobWaiting
 from mrengine.host.stored import stored_job
 from mrengine.outputs.files import check_path
 
 __all__ = ["COMMANDS"]
+
+detach_option = click.option(
+    "--detach", is_flag=True, help="With --batch: return when the batches are under way; resume collects them."
+)
 
 FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
 RUN_EPILOG = """\b
@@ -76,8 +81,16 @@ Examples:
     metavar="N",
     help="With --dry-run: run --map over N chunks, answered by a fake model, and count its calls.",
 )
+@detach_option
+@click.option(
+    "--pilot",
+    type=click.IntRange(1),
+    default=None,
+    metavar="N",
+    help="Run N chunks spread over the input, keep them, and say what the whole will cost and take.",
+)
 @job_options
-def run(sources: tuple[str, ...], each_line: bool, reduce_name: str | None, **given: Any) -> int:
+def run(sources: tuple[str, ...], each_line: bool, reduce_name: str | None, detach: bool, **given: Any) -> int:
     """Run a prompt or a function over the chunks of documents. SOURCE is a path, a folder, a URL or - for stdin.
 
     Text, PDF, HTML, DOCX, PPTX, XLSX, Parquet and DICOM are read, packed with gzip or zstd or not. Without --reduce
@@ -108,6 +121,12 @@ def run(sources: tuple[str, ...], each_line: bool, reduce_name: str | None, **gi
         how = {name: given[name] for name in ("calls_per_chunk", "sample")}
         return print_estimate(runner, documents, map_fn, as_json=given["as_json"], **how)
     announce(runner, quiet=given["quiet"], chosen=chosen)
+    if detach:
+        _say_waiting(runner.submit(documents, map_fn, timeout_s=given["timeout"]))
+        return DONE
+    if given["pilot"]:
+        found = runner.pilot(documents, map_fn, given["pilot"], timeout_s=given["timeout"])
+        return print_pilot(found, as_json=given["as_json"])
     try:
         done = runner.run(documents, map_fn, reduce_fn, timeout_s=given["timeout"])
     except JobError as error:
@@ -134,8 +153,11 @@ def run(sources: tuple[str, ...], each_line: bool, reduce_name: str | None, **gi
     default=None,
     help="When the function was mended, or another model is named: recompute keeps what still fits.  [default: error]",
 )
+@detach_option
 @resume_options
-def resume(job_id: str, map_name: str | None, reduce_name: str | None, api_key_env: str | None, **given: Any) -> int:
+def resume(
+    job_id: str, map_name: str | None, reduce_name: str | None, api_key_env: str | None, detach: bool, **given: Any
+) -> int:
     """Go on with a job of a prompt or an importable function; its documents are in its folder.
 
     Its own prompt or function and its own models are used where none is named. What was done to its results, --reduce,
@@ -151,13 +173,24 @@ def resume(job_id: str, map_name: str | None, reduce_name: str | None, api_key_e
         settings["models"] = priced([model.spec for model in stored], given["prices"])
     runner = mrengine.MapReduceRunner(**settings)
     announce(runner, quiet=given["quiet"])
+    how = {"timeout_s": given["timeout"], "api_key_env": api_key_env, "detach": detach}
     try:
-        done = runner.resume(job.job_id, map_fn, reduce_fn, timeout_s=given["timeout"], api_key_env=api_key_env)
+        done = runner.resume(job.job_id, map_fn, reduce_fn, **how)
+    except JobWaiting:
+        _say_waiting(job)
+        return WAITING
     except JobError as error:
         print_done(error, reduced=reduce_fn is not None, as_json=given["as_json"])
         raise
     lines = all(re.search(r":\d+$", outcome.document_id) for outcome in (*done.results[:1], *done.results[-1:]))
     return print_run(done, reduced=reduce_fn is not None, each_line=lines, **_printing(given))
+
+
+def _say_waiting(job: mrengine.Job) -> None:
+    """A job was left to its batches, or had nothing to wait for."""
+    done = job.status().state == "done"
+    say(f"job {job.job_id} is done" if done else f"job {job.job_id} waits for its batches; nothing need stay alive")
+    say(f"'mrengine resume {job.job_id}' {'prints' if done else 'collects'} the results")
 
 
 def _printing(given: dict[str, Any]) -> dict[str, Any]:
@@ -169,14 +202,19 @@ def _printing(given: dict[str, Any]) -> dict[str, Any]:
 @click.option("--target-tokens", type=click.IntRange(1), default=6000, show_default=True)
 @click.option("--overlap-tokens", type=click.IntRange(0), default=0, show_default=True)
 @click.option("--encoding", default="o200k_base", show_default=True)
-@click.option("--splitter", default="auto", show_default=True, help="auto, prose, markdown, code, json or dicom.")
+@click.option("--splitter", default="auto", show_default=True, help="auto, or a kind of text (see the reference).")
 @click.option("--json", "as_json", is_flag=True, help="The text of each chunk, too.")
 def chunk(source: str, target_tokens: int, overlap_tokens: int, encoding: str, splitter: str, as_json: bool) -> None:
     """Cut a document and print its chunks: id, kind, start, end, overlap (characters), tokens."""
     document = open_sources((source,))[0]
     pieces = mrengine.read_source(document.source, name=document.id)
     for piece in mrengine.safe_chunk(
-        pieces, target_tokens=target_tokens, overlap_tokens=overlap_tokens, encoding=encoding, splitter=splitter
+        pieces,
+        target_tokens=target_tokens,
+        overlap_tokens=overlap_tokens,
+        encoding=encoding,
+        splitter=splitter,
+        document_id=document.id,
     ):
         if as_json:
             print_json({**dataclasses.asdict(piece), "document_id": document.id})

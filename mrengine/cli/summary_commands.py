@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -12,16 +13,19 @@ from mrengine.cli.exits import DONE, TOO_MANY_FAILED, ended
 from mrengine.cli.notes import say
 from mrengine.cli.options import announce, default_models, job_options, priced, runner_settings
 from mrengine.cli.outcomes import print_estimate, too_many_failed
-from mrengine.cli.output import StdoutClosed, echo, print_json, writable_folder, write_whole
+from mrengine.cli.output import StdoutClosed, echo, print_json, printable, writable_folder, write_whole
 from mrengine.cli.sources import open_sources
-from mrengine.summarizer import summary_runner
+from mrengine.summaries.footnotes import footnotes, in_markdown, of_document
+from mrengine.summarizer import METHODS, summary_runner
 
 __all__ = ["summarize"]
 
 EPILOG = """\b
 Examples:
   mrengine summarize report.txt
-  mrengine summarize contracts/*.pdf -o summaries --query 'notice periods'
+  mrengine summarize contracts/*.pdf -o summaries --query 'notice periods' --cite
+  mrengine summarize report.txt --query 'side effects' --top-k 8
+  mrengine summarize notes.txt --method extract
   mrengine summarize https://example.com/report.html --model gpt-4o-mini --json
 """
 
@@ -31,60 +35,148 @@ Examples:
 @click.option("-o", "--output", type=click.Path(file_okay=False, path_type=Path), help="Write STEM.md for each source.")
 @click.option("--together", is_flag=True, help="One summary over all sources.")
 @click.option("--query", default=None, help="Summarise what is said about this.")
+@click.option("--cite", is_flag=True, help="Name the passages that statements rest on, looked up; footnotes say where.")
+@click.option("--top-k", type=click.IntRange(1), default=None, help="Ask about the K chunks nearest to --query alone.")
+@click.option(
+    "--method",
+    type=click.Choice(METHODS),
+    default="map_reduce",
+    show_default=True,
+    help="refine: a running summary, in order. extract: sentences of the text, no model.",
+)
+@click.option(
+    "--strategy",
+    type=click.Choice(["parallel", "streaming", "sequential"]),
+    default=None,
+    help="How calls are made; results are the same.  [default: parallel]",
+)
+@click.option(
+    "--max-tokens", type=click.IntRange(1), default=None, help="Of each answer.  [default: as its text needs]"
+)
+@click.option(
+    "--stream", "live", is_flag=True, help="Show the text as the model writes it (one source, or --together)."
+)
+@click.option("--by-heading", is_flag=True, help="Join sections first.")
 @job_options
-def summarize(sources: tuple[str, ...], output: Path | None, together: bool, query: str | None, **given: Any) -> int:
+def summarize(
+    sources: tuple[str, ...],
+    output: Path | None,
+    together: bool,
+    query: str | None,
+    cite: bool,
+    top_k: int | None,
+    method: Any,
+    strategy: str | None,
+    max_tokens: int | None,
+    live: bool,
+    by_heading: bool,
+    **given: Any,
+) -> int:
     """Summarise documents: one summary each, or one over all with --together. SOURCE is a path, a folder,
     a URL or - for stdin."""
-    settings = runner_settings({**given, "sources": sources})
+    settings = runner_settings({**given, "sources": sources}) | ({} if strategy is None else {"strategy": strategy})
     skip = settings["on_source_error"] == "skip"
     documents = open_sources(sources, skip=skip, allow_private=given["allow_private"])
-    chosen = "models" not in settings
+    chosen = "models" not in settings and method != "extract"
     if chosen and given["prices"]:
         settings["models"] = priced(default_models(dry_run=given["dry_run"]), given["prices"]) or None
-    runner = summary_runner(given["job_id"], keys=not given["dry_run"], **settings)
+    runner = summary_runner(given["job_id"], method=method, keys=not given["dry_run"], **settings)
     if given["dry_run"]:
         say("the calls that join the summaries of chunks are not counted", quiet=given["quiet"])
         return print_estimate(runner, documents, None, as_json=given["as_json"])
     if output is not None:
         writable_folder(output)
     announce(runner, quiet=given["quiet"], chosen=chosen)
-    summary = mrengine.summarize(documents, query=query, together=together, runner=runner, timeout_s=given["timeout"])
+    if live and (given["as_json"] or output is not None or (len(documents) > 1 and not together)):
+        raise click.UsageError("--stream prints one text: without --json and -o, over one source or with --together")
+    together = together or live
+    asked: dict[str, Any] = {
+        "query": query,
+        "method": method,
+        "cite": cite,
+        "top_k": top_k,
+        "together": together,
+        "max_tokens": max_tokens,
+        "group_by": "heading" if by_heading else None,
+        "runner": runner,
+        "timeout_s": given["timeout"],
+    }
+    if live:
+        summary = _live(mrengine.summarize(documents, stream=True, **asked), cite=cite)
+    else:
+        summary = mrengine.summarize(documents, **asked)
     if too_many_failed(summary.run, given["max_failed"], withheld="the summaries are withheld"):
         say(ended(summary.run.summary), quiet=given["quiet"])
         return TOO_MANY_FAILED
-    texts = {"all": summary.text} if together else summary.texts
-    for name in [document.id for document in documents if not together] or texts:
-        if not texts.get(name):
+    parts = {"all": summary} if together else {name: of_document(summary, name) for name in summary.texts}
+    for name in [document.id for document in documents if not together] or parts:
+        if name not in parts or not parts[name].text:
             say(f"{name}: no summary: its chunks failed, or hold no prose")
     if output is not None:
-        _write(texts, output, quiet=given["quiet"])
+        _write(parts, output, quiet=given["quiet"], cite=cite)
     try:
-        _print(texts, summary.job_id, as_json=given["as_json"], as_text=output is None)
+        _print(parts, as_json=given["as_json"], as_text=output is None and not live, cite=cite)
     except StdoutClosed:
         pass
+    _tell(summary, quiet=given["quiet"], cite=cite)
     say(ended(summary.run.summary), quiet=given["quiet"])
     return DONE
 
 
-def _write(texts: dict[str, str], folder: Path, *, quiet: bool) -> None:
-    names = _file_names(texts)
+def _live(stream: mrengine.SummaryStream, *, cite: bool) -> mrengine.Summary:
+    """The text on stdout as it comes, then its footnotes. Where it begins anew, a rule stands between."""
+    with stream:
+        begun = False
+        for one in stream:
+            if isinstance(one, str):
+                begun = True
+                echo(printable(one), end="")
+            elif one.stage == "again" and begun:
+                echo("\n\n---\n")
+    notes = footnotes(stream.summary) if cite else ""
+    echo(f"\n\n{printable(notes)}" if notes else "")
+    return stream.summary
+
+
+def _tell(summary: mrengine.Summary, *, quiet: bool, cite: bool) -> None:
+    """What a reader should know of the statements."""
+    for number, what in (
+        (len(summary.unsupported) if cite else 0, "of its sentences have no verified claim (unsupported)"),
+        (len(summary.uncovered) if cite else 0, "chunks have no trace in it (uncovered)"),
+        (len(summary.contradictions), "pairs of statements contradict each other"),
+        (len(summary.left_out), "chunks were left out by --top-k"),
+    ):
+        if number:
+            say(f"{number} {what}{'' if quiet else '; --json names them'}", quiet=quiet)
+
+
+def _write(parts: dict[str, mrengine.Summary], folder: Path, *, quiet: bool, cite: bool) -> None:
+    names = _file_names(parts)
     for source, name in names.items():
-        write_whole(folder / name, texts[source] + "\n")
+        write_whole(folder / name, in_markdown(_text(parts[source], cite=cite, breaks="  \n")) + "\n")
     if len(names) > 1:
         say(f"wrote {len(names)} summaries to {folder}", quiet=quiet)
     elif names:
         say(f"wrote {folder / next(iter(names.values()))}", quiet=quiet)
 
 
-def _print(texts: dict[str, str], job_id: str, *, as_json: bool, as_text: bool) -> None:
-    for name, text in texts.items():
+def _text(part: mrengine.Summary, *, cite: bool, breaks: str = "\n") -> str:
+    """The text, with its footnotes. ``breaks``: what ends a line of these."""
+    notes = footnotes(part) if cite else ""
+    return printable(part.text if not notes else f"{part.text}\n\n{notes}".replace("\n[", f"{breaks}["))
+
+
+def _print(parts: dict[str, mrengine.Summary], *, as_json: bool, as_text: bool, cite: bool) -> None:
+    for name, part in parts.items():
         if as_json:
-            print_json({"source": name, "summary": text, "job_id": job_id})
+            more = part.evidence() if cite or part.left_out or part.claims else {}
+            print_json({"source": name, "summary": part.text, "job_id": part.job_id, **more})
         elif as_text:
-            echo(f"# {name}\n\n{text}\n" if len(texts) > 1 else text)
+            text = _text(part, cite=cite)
+            echo(f"# {printable(name)}\n\n{text}\n" if len(parts) > 1 else text)
 
 
-def _file_names(texts: dict[str, str]) -> dict[str, str]:
+def _file_names(texts: Iterable[str]) -> dict[str, str]:
     """STEM.md each; where two sources have one stem, the later ones are numbered."""
     names: dict[str, str] = {}
     for source in texts:

@@ -36,9 +36,9 @@ class Engine:
 
     ``pending``: the keys to run (see :class:`TaskQueues`). ``document_of(chunk)``: a document's id, for failures that
     no worker could write. ``answered(payload, offset)`` hears of each CALL record when it is durable. ``begun``: the
-    models that tasks were given in earlier runs, where a call was begun and there is no result. ``state`` is
-    None while it runs, then "done", "failed", "broken", "budget", "log" (it takes no more) or the reason that
-    ``stop()`` was given, with ``facts`` beside it.
+    models that tasks were given in earlier runs, where a call was begun and there is no result. ``state`` is None
+    while it runs, then "done", "parked" (the rest waits for batches), "failed", "broken", "budget", "log" (it takes no
+    more) or the reason that ``stop()`` was given, with ``facts`` beside it.
     """
 
     def __init__(
@@ -61,11 +61,8 @@ class Engine:
         self._notes = Notes(announcer, self._log, self._verdicts, profile=settings.profile)
         self._per_chunk = len(settings.models) if settings.all_models else 1
         self._queues = TaskQueues(pending, workers=backend.workers, per_chunk=self._per_chunk, steal=settings.steal)
-        horizon_s = getattr(backend, "horizon_s", HORIZON_S)
-        self._workers = [
-            Worker({}, CrashBisection(), PrefetchWindow(backend.slots, clock, horizon_s), clock())
-            for _ in range(backend.workers)
-        ]
+        pace = partial(PrefetchWindow, backend.slots, clock, getattr(backend, "horizon_s", HORIZON_S))
+        self._workers = [Worker({}, CrashBisection(), pace(), clock()) for _ in range(backend.workers)]
         self._watch = WorkerMonitor(backend, settings, self._key)
         self._docket = AttemptCounter(settings.max_attempts)
         self._commit_first = False
@@ -77,7 +74,7 @@ class Engine:
         )  # fmt: skip
         self._left = len(self._queues)
         self._draining: str | None = None
-        self._failed, self._drain_until = 0, 0.0
+        self._failed, self._drain_until, self._parked = 0, 0.0, False
         self._next_tick = clock() + TICK_S
         self.state: str | None = None
         self.facts: dict[str, Any] = {}
@@ -85,11 +82,12 @@ class Engine:
             codec.RESULT: self._on_result,
             codec.FAILURE: self._on_failure,
             codec.CALL: self._on_call,
-            codec.INTENT: self._on_intent,
+            **{kind: partial(self._on_begun, kind) for kind in (codec.INTENT, codec.REQUEST)},
             m.READY: self._on_ready,
             m.FAILED_START: self._on_failed_start,
             m.RETRY: self._on_retry,
             m.DROPPED: self._on_dropped,
+            m.PARKED: self._on_parked,
             **{kind: partial(self._on_model, kind) for kind in (m.MODEL_DOWN, m.MODEL_DOUBT)},
             m.MODEL_RESTS: self._on_rests,
             m.BUDGET_SPENT: self._on_budget_spent,
@@ -132,25 +130,20 @@ class Engine:
 
     def record(self, message: m.Message) -> None:
         """Take the record of a call before its task has ended: an intent is written, an answer durable, at once."""
-        worker, kind, chunk, model, payload = message
-        self._handlers[kind](worker, chunk, model, payload)
+        self._handlers[message[1]](message[0], *message[2:])
         self.commit()
 
     def wait_s(self) -> float:
         """How long the next poll may wait."""
         due = min(self._queues.due, self._next_tick)
-        if self._draining is not None:
-            due = min(due, self._drain_until)
-        return max(0.0, due - self._clock())
+        return max(0.0, (due if self._draining is None else min(due, self._drain_until)) - self._clock())
 
     def commit(self) -> None:
         """Make what was appended durable, and only then announce it."""
         self._log.commit()
 
     def stop(self, reason: str = "stopped", **facts: Any) -> None:
-        """Start nothing new, let what is in flight end for ``drain_s``, then end with ``reason``. Only the first
-        reason counts.
-        """
+        """Start nothing new, let what is in flight end for ``drain_s``, then end with ``reason``; the first counts."""
         if self._draining is None and self.state is None:
             self._draining, self.facts = reason, dict(facts)
             self._drain_until = self._clock() + self._settings.drain_s
@@ -240,10 +233,16 @@ class Engine:
     def _on_call(self, _index: int, _chunk: int, _model: int, payload: bytes) -> None:
         self._log.call(payload)
 
-    def _on_intent(self, _index: int, chunk: int, model: int, payload: bytes) -> None:
+    def _on_begun(self, kind: int, _index: int, chunk: int, model: int, payload: bytes) -> None:
         if not self._settings.all_models:
             self._balance.begin(chunk, model)
-        self._log.intent(payload)
+        self._log.intent(payload) if kind == codec.INTENT else self._log.append(kind, payload)
+
+    def _on_parked(self, index: int, chunk: int, model: int, _payload: bytes) -> None:
+        if (key := self._settle(index, chunk, model)) is not None:
+            self._docket.close(key)
+            self._left -= 1
+            self._parked = True
 
     def _on_ready(self, index: int, _chunk: int, _model: int, _payload: bytes) -> None:
         worker = self._workers[index]
@@ -391,7 +390,7 @@ class Engine:
             if self.in_flight == 0 or self._clock() >= self._drain_until:
                 self._end(self._draining)
         elif self._left == 0:
-            self._end("done")
+            self._end("parked" if self._parked else "done")
 
     def _end(self, state: str) -> None:
         self._balance.tell(self._announcer.note)

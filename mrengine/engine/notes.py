@@ -14,6 +14,15 @@ from mrengine.engine.protocol import Announcer
 __all__ = ["Notes"]
 
 
+# What reports show. Nothing else goes into the log: pieces of an answer in the making pass here, too.
+LOGGED = frozenset(
+    {
+        *("worker:crashed", "worker:respawned", "chunk:retry", "call:retry", "budget:wait", "job:draining"),
+        "manager:replaced",
+    }
+)
+
+
 class Notes:
     """``profile``: whether durations are told, those of commits among them."""
 
@@ -24,7 +33,8 @@ class Notes:
     def tell(self, name: str, fields: Mapping[str, Any], *, worker: int = -1, chunk: int = -1) -> None:
         """Tell the host of an event, and leave it in the log for reports."""
         self._announcer.note(name, fields)
-        self._log.note(self._verdicts.note(name, fields, worker, chunk))
+        if name in LOGGED:
+            self._log.note(self._verdicts.note(name, fields, worker, chunk))
 
     def line(self, _worker: int, _chunk: int, _model: int, payload: bytes) -> None:
         """A line that map_fn printed or logged."""

@@ -35,6 +35,7 @@ __all__ = [
     "NEED_ENDPOINT",
     "NOTE",
     "OUTCOMES",
+    "PARKED",
     "PROFILED",
     "READY",
     "RETRY",
@@ -68,8 +69,9 @@ AT_WORK = 74  # it does not wait any more
 BROKEN = 75  # the backend itself cannot go on; payload: the cause, UTF-8
 MODEL_DOUBT = 80  # a refusal that may be about the model, or about this task alone; payload: cause, UTF-8
 MODEL_RESTS = 81  # a model that does not answer just now; payload: msgpack [cause, seconds of silence]
+PARKED = 82  # a task whose calls wait for a batch; its REQUEST records came before it
 # Each ends a task's stay in a worker, and is the last that is said of it there.
-OUTCOMES = frozenset({RESULT, FAILURE, RETRY, DROPPED, MODEL_DOWN, MODEL_DOUBT, MODEL_RESTS, BUDGET_SPENT})
+OUTCOMES = frozenset({RESULT, FAILURE, RETRY, DROPPED, MODEL_DOWN, MODEL_DOUBT, MODEL_RESTS, BUDGET_SPENT, PARKED})
 DIED = 100  # the worker process is gone; payload: a Death
 
 Message = tuple[int, int, int, int, Any]
@@ -118,6 +120,7 @@ class RoundSettings:
     backoff_s: float = 1.0
     max_worker_rss: int | None = None  # bytes
     weights: Sequence[float] = ()  # of the models, for balance="budget"
+    only: Sequence[int] | None = None  # of the round's chunks; None: all
     profile: bool = False  # how long commits take is told, too
 
 
@@ -135,7 +138,10 @@ class WorkerConfig:
     chunk_timeout_s: float
     backoff_s: float
     log_level: int
+    answers: Sequence[str] | None = None  # [path, name of the run]: the file of answers that jobs share
+    single_flight: bool = False
     result_blob: bytes = field(default=b"", repr=False)  # the type of results; empty: any
+    batch: dict[str, Any] | None = None  # how batches stand, see worker.batched_call.BatchMode; None: there are none
     profile: bool = False  # what functions under @profile take goes to the host
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
@@ -134,8 +135,8 @@ def without_tables(document: Any) -> Any:
         return _rows(document)
     if getattr(document, "ndim", 2) == 2 and any(hasattr(kind, name) for name in ("columns", "column_names")):
         raise ConfigError(
-            f"a {kind.__name__} is no row of documents: give a column of texts, as frame['text'], or "
-            "[Document(id, text) for id, text in zip(frame['id'], frame['text'])]",
+            f"a {kind.__name__} is no row of documents: give read_table(frame, text='note'), or a column of texts, as "
+            "frame['text'], or [Document(id, text) for id, text in zip(frame['id'], frame['text'])]",
             setting="document",
         )
     return document
@@ -150,7 +151,9 @@ def _rows(series: Any) -> Iterator[Document]:
 
 
 def names_a_file(document: Any) -> str | None:
-    """A str is text, also where it names a file: whoever meant the file should hear of it."""
+    """A str is text, also where it names a file or a page: whoever meant that should hear of it."""
+    if isinstance(document, str) and re.fullmatch(r"https?://\S{3,2000}", document):
+        return "the document is a str, so it is the text; it is a URL, too: for the page give Url(…)"
     if isinstance(document, str) and len(document) < 4096 and "\n" not in document and "\0" not in document:
         with suppress(OSError, ValueError):
             if os.path.isfile(document):

@@ -12,6 +12,7 @@ from mrengine.errors import ConfigError
 from mrengine.host.callables import check_map
 from mrengine.host.job_identity import chunking_of
 from mrengine.log.format.document_facts import pack_facts, pages_between, unpack_facts
+from mrengine.providers.batches.connect import has_batches
 from mrengine.providers.call.structured import in_words
 from mrengine.providers.models.model import Model
 from mrengine.providers.models.resolution import OPENAI
@@ -56,11 +57,25 @@ def estimate(
     calls, asked, said = (
         math.ceil(round(number * counted.chunks, 6)) for number in (work.calls, work.input_tokens, work.output_tokens)
     )
-    costs = [_cost(model, asked, said) for model in models]
-    cost = None if not costs or None in costs else (sum(costs) if each > 1 else max(costs))  # type: ignore[arg-type, type-var]
+    cost = _together([_cost(model, asked, said) for model in models], all_models=each > 1)
+    batched = [_cost(model, asked, said, batch=True) if has_batches(model) else None for model in models]
     return Estimate(
-        counted.chunks, calls * each, asked * each, cost, said * each, work.calls, (work.assumed, NOT_COUNTED)
+        counted.chunks,
+        calls * each,
+        asked * each,
+        cost,
+        said * each,
+        work.calls,
+        (work.assumed, NOT_COUNTED),
+        _together(batched, all_models=each > 1),
     )
+
+
+def _together(costs: Sequence[float | None], *, all_models: bool) -> float | None:
+    known = [cost for cost in costs if cost is not None]
+    if not costs or len(known) < len(costs):
+        return None
+    return sum(known) if all_models else max(known)
 
 
 def _check(map_fn: Any, calls_per_chunk: Any, sample: Any) -> None:
@@ -130,7 +145,8 @@ class _Counted:
 
 def _assumed(map_fn: Any, calls_per_chunk: float | None, tokens: float) -> _Work:
     fields: dict[str, Any] = getattr(map_fn, "prompt_fields", dict)()
-    answer = int(fields.get("max_tokens") or ANSWER_TOKENS)
+    sized = getattr(map_fn, "answer_tokens", None)
+    answer = int(fields.get("max_tokens") or (sized(int(tokens)) if callable(sized) else ANSWER_TOKENS))
     schema = fields.get("response_model")
     texts = (fields.get("template"), fields.get("system"), in_words(schema) if schema else None)
     around = estimate_tokens("".join(text for text in texts if text)) if any(texts) else 0
@@ -170,6 +186,6 @@ def _measured(map_fn: Any, chunks: Sequence[Chunk]) -> _Work:
     return _Work(calls / number, asked / number, said / number, told)
 
 
-def _cost(model: Model, tokens: int, answers: int) -> float | None:
+def _cost(model: Model, tokens: int, answers: int, *, batch: bool = False) -> float | None:
     ratio = 1.0 if model.base_url == OPENAI else FOREIGN_RATIO
-    return None if model.price is None else model.price.cost(Usage(int(tokens * ratio) + 1, answers))
+    return None if model.price is None else model.price.cost(Usage(int(tokens * ratio) + 1, answers), batch=batch)

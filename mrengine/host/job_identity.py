@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from hashlib import blake2b
 from pathlib import Path
 from typing import Any
@@ -14,6 +14,7 @@ import msgpack
 from mrengine._version import __version__
 from mrengine.errors import ChunkingError, ConfigError, JobMismatch, SourceError
 from mrengine.host.chunk_table import chunk_records, digest_of
+from mrengine.host.edited import guided
 from mrengine.log.format import codec
 from mrengine.log.format.job_records import DocumentRow, JobRecord, RoundRecord, batch_documents, pack_job, pack_round
 from mrengine.log.format.values import Plain
@@ -40,6 +41,7 @@ __all__ = [
 ]
 
 ANSWER_ROOM = 1024 + 256  # tokens of a context window that are not the document's: the answer, and the prompt around
+PROMPT_ROOM = 768  # tokens of a window that a summary's own words take
 AUTO_TARGET = 6000
 MOST_UNREAD, UNREAD_CHARS = 10_000, 1000  # what the log keeps of sources that could not be read
 DEFAULT_OVERLAP = 350
@@ -48,13 +50,17 @@ Record = tuple[int, bytes]
 
 @dataclass(slots=True)
 class Chunking:
-    """How documents are cut. The tokenizer is loaded when the first one is."""
+    """How documents are cut. The tokenizer is loaded when the first one is. ``fit``: the target is what one call has
+    room for, and documents that have more are cut into smaller parts (``chunking/fitted``).
+    """
 
     target_tokens: int | None
     overlap_tokens: int
     encoding: str
     splitter: Any
     askable: tuple[Model, ...] = ()
+    fit: bool = False
+    room_tokens: int = AUTO_TARGET  # of the text of one call, whatever chunks are cut to
     _made: Any = None
 
     def cut_tokens(self) -> int | None:
@@ -66,14 +72,26 @@ class Chunking:
             return self.target_tokens
         from mrengine.providers.call.context_window import told_windows
 
-        windows, self.askable = told_windows(self.askable), ()
-        self.target_tokens = min([self.target_tokens, *map(_room, windows)])
+        windows = told_windows(self.askable)
+        declared = any(model.context_window is not None for model in self.askable)
+        known = [self.room_tokens] if declared or not windows else []
+        self.room_tokens = min([*known, *map(_room_beside_answer, windows)])
+        self.target_tokens = self.room_tokens if self.fit else min([self.target_tokens, *map(_room, windows)])
         self.overlap_tokens = min(self.overlap_tokens, self.target_tokens // 4)
+        self.askable = ()
         return self.target_tokens
 
     def chunker(self) -> Any:
         """The chunker, made once."""
-        if self._made is None:
+        if self._made is None and self.fit:
+            from mrengine.chunking.fitted import FittedChunker
+
+            room = self.cut_tokens()
+            assert room is not None
+            self._made = FittedChunker(
+                room=room, overlap_tokens=self.overlap_tokens, encoding=self.encoding, splitter=self.splitter
+            )
+        elif self._made is None:
             from mrengine.chunking import Chunker
 
             self._made = Chunker(
@@ -88,7 +106,7 @@ class Chunking:
         """What the log says of it."""
         named = isinstance(self.splitter, str)
         return {
-            "target_tokens": self.target_tokens,
+            "target_tokens": "fit" if self.fit else self.target_tokens,
             "overlap_tokens": self.overlap_tokens,
             "encoding": self.encoding,
             "splitter": self.splitter if named else digest(self.splitter).digest,
@@ -96,20 +114,26 @@ class Chunking:
 
 
 def chunking_of(settings: Settings, models: Sequence[Model]) -> Chunking:
-    """The limits of a chunk. Target "auto" is what the smallest model holds beside its answer, at most 6,000 tokens.
+    """The limits of a chunk. Target "auto" is what the smallest model holds beside its answer, at most 6,000 tokens;
+    "fit" all that it holds beside an answer of half the length, 6,000 where no window is known.
 
     An overlap that was not asked for gives way to a small target: it is a quarter of it at most.
     """
     target = settings.target_tokens
-    if target == "auto":
+    fit = target == "fit"
+    rooms = [_room_beside_answer(m.context_window, m.max_output) for m in models if m.context_window is not None]
+    room = min(rooms, default=AUTO_TARGET)
+    if fit:
+        target = room
+    elif target == "auto":
         windows = [model.context_window for model in models if model.context_window is not None]
         target = min([AUTO_TARGET, *map(_room, windows)])
     assert target is None or isinstance(target, int)
     overlap = settings.overlap_tokens
     if overlap is None:
         overlap = DEFAULT_OVERLAP if target is None else min(DEFAULT_OVERLAP, target // 4)
-    askable = tuple(models) if settings.target_tokens == "auto" else ()
-    return Chunking(target, overlap, settings.encoding, settings.splitter, askable)
+    askable = tuple(models) if settings.target_tokens in ("auto", "fit") else ()
+    return Chunking(target, overlap, settings.encoding, settings.splitter, askable, fit, room)
 
 
 def stored_chunking(job: JobRecord) -> Chunking | None:
@@ -129,12 +153,26 @@ def stored_chunking(job: JobRecord) -> Chunking | None:
         return None
     if limit is not None and cut != target:
         overlap = min(overlap, limit // 4)
-    return Chunking(limit, overlap, str(fields.get("encoding")), splitter)
+    return Chunking(
+        limit, overlap, str(fields.get("encoding")), splitter, fit=target == "fit", room_tokens=_stored_room(job)
+    )
+
+
+def _stored_room(job: JobRecord) -> int:
+    room = job.settings.get("room_tokens")
+    return room if isinstance(room, int) else AUTO_TARGET
 
 
 def _room(window: int) -> int:
     """Tokens of a chunk that a window has room for. Other tokenizers count up to a third more than ours."""
     return max(64, int((window - ANSWER_ROOM) / 1.3))
+
+
+def _room_beside_answer(window: int, max_output: int | None = None) -> int:
+    """The same beside an answer of half the chunk's length, or of all that the model can say, if that is less."""
+    left = window - PROMPT_ROOM
+    rooms = [left / 1.8] if max_output is None else [left / 1.8, (left - max_output) / 1.3]
+    return max(64, int(max(rooms)))
 
 
 def job_record(
@@ -169,6 +207,7 @@ def job_record(
             "map_parts": dict(mapping.parts),
             "map_folder": mapping.folder,
             "models": [_named(model.spec) for model in models],
+            "batch": asdict(settings.batching) if settings.batching is not None else None,
             FACTS: any(row.facts for row in documents),
             UNREAD: [
                 [error.document_id or error.source or "", str(error)[:UNREAD_CHARS]] for error in unread[:MOST_UNREAD]
@@ -243,6 +282,7 @@ class Plan:
         """The records of a new epoch, all but its ROUND; with what it takes over from the epochs of ``stored``."""
         epoch = max((known.job.epoch + 1 for known in stored.state.epochs), default=0) if stored is not None else 0
         settings = {**self.job.settings, "cut_tokens": self._chunking.cut_tokens()}
+        settings["room_tokens"] = self._chunking.room_tokens
         job = pack_job(replace(self.job, epoch=epoch, settings=settings))
         if len(job) > codec.MAX_PAYLOAD_BYTES:
             most = codec.MAX_PAYLOAD_BYTES >> 20
@@ -253,7 +293,8 @@ class Plan:
             yield codec.DOCUMENTS, payload
         tables = []
         self.blank_chunks = 0
-        for payload in chunk_records(spool, self.documents, self._chunking.chunker().chunk, blank=self._note_blank):
+        chunk = guided(self._chunking.chunker(), stored, self.job, self.documents, spool)
+        for payload in chunk_records(spool, self.documents, chunk, blank=self._note_blank):
             tables.append(payload)
             yield codec.CHUNKS, payload
         if stored is not None and stored.state.epochs:

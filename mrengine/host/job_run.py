@@ -18,23 +18,26 @@ from typing import Any
 from mrengine import events
 from mrengine.errors import ConfigError, JobBusy, JobError, JobFailed, JobNotFound, LogError, SourceError
 from mrengine.host import notices
+from mrengine.host.batches import BatchDesk
 from mrengine.host.chunk_table import append_inputs, input_version, lacking_text
 from mrengine.host.documents import Spooled
-from mrengine.host.log_follower import LogFollower, Outcome
+from mrengine.host.log_follower import LogFollower, OnText, Outcome
 from mrengine.host.prepare import LOST, Preparation, Prepared, identity, is_begun, no_text
 from mrengine.host.requests import RoundSpec, RunConfig
 from mrengine.host.rounds import RoundPlayer
 from mrengine.host.run_end import clear, close_payload, end_state, ending
 from mrengine.host.run_log import RunLog
 from mrengine.host.run_summary import SummaryBuilder
+from mrengine.host.stored_chunks import chunks_of
 from mrengine.host.waiting import BusyWait
 from mrengine.job.driver import Ended
 from mrengine.log.file.folder import claimed, remove
 from mrengine.log.view.job_view import ResumeEngine
 from mrengine.log.view.results import Results
-from mrengine.mapfn.describe import MapFunction
+from mrengine.mapfn.describe import MapFunction, shown
+from mrengine.mapfn.pickling import pack_function
 from mrengine.private import FolderLock
-from mrengine.records import ChunkResult, RunSummary
+from mrengine.records import Batch, ChunkResult, RunSummary
 from mrengine.sources.spool import sweep_spools
 
 __all__ = ["JobRun"]
@@ -46,9 +49,18 @@ class JobRun:
     """One ``run()``. ``summary()`` and ``follower`` may be asked at any time after ``prepare()``."""
 
     def __init__(
-        self, config: RunConfig, job_id: str, folder: Path, mapping: MapFunction, *, until: float | None
+        self,
+        config: RunConfig,
+        job_id: str,
+        folder: Path,
+        mapping: MapFunction,
+        *,
+        until: float | None,
+        detach: bool = False,
     ) -> None:
-        """``until``: when ``timeout_s`` is over, of ``time.monotonic()``."""
+        """``until``: when ``timeout_s`` is over, of ``time.monotonic()``. ``detach``: do not wait for batches."""
+        self._detach = detach
+        self._desk: BatchDesk | None = None
         self.config, self.job_id, self.folder, self._mapping = config, job_id, folder, mapping
         self._began, self._until = time.monotonic(), until
         self.tally = SummaryBuilder(job_id)
@@ -60,6 +72,7 @@ class JobRun:
         self._reason = ""  # why the run ended, where it is not done
         self._husk = False  # a new job was refused: nothing of it stays
         self._claim: FolderLock | None = None
+        self.on_text: OnText | None = None  # is given what a model writes of the run's last answer
         self.remind: Callable[[], None] = lambda: None  # of signals that were put off: called now and then
 
     @property
@@ -135,6 +148,7 @@ class JobRun:
             kind,
             config.settings.collector,
         )
+        self._follower.on_text = self.on_text
         if ready.finished:
             self._begin_round(0)
 
@@ -154,10 +168,34 @@ class JobRun:
             return
         newest = self.ready.view.state.newest
         assert newest is not None
-        yield from self._play(RoundSpec(0, newest.chunks(), self._mapping), wanted=wanted)
+        yield from self._play(RoundSpec(0, newest.chunks(), self._bound()), wanted=wanted)
 
-    def play_round(self, round_: int, inputs: Sequence[tuple[str, str]], mapping: MapFunction) -> Results:
-        """Play a later round over texts, (document id, text) each, one task a text; its results, in order.
+    def try_chunks(self, chunks: Sequence[int]) -> None:
+        """Play the map round for some chunks; those that have their results already are not played."""
+        if self.ready.finished:
+            return
+        newest = self.ready.view.state.newest
+        assert newest is not None
+        for _ in self._play(RoundSpec(0, newest.chunks(), self._bound(), only=tuple(chunks)), wanted=False):
+            pass
+        self._state, self._reason = "stopped", f"a pilot of {len(chunks)} chunks: run() goes on from here"
+
+    def _bound(self) -> MapFunction:
+        """The map function; one that chooses among the chunks has seen them all."""
+        prepared = getattr(self._mapping.function, "prepared", None)
+        epoch = self.follower.view.epoch
+        assert epoch is not None
+        if prepared is None:
+            return shown(self._mapping) if self.on_text is not None and epoch.chunks() == 1 else self._mapping
+        chunks = chunks_of(self.follower.view, self.ready.spool)
+        function = prepared(chunks, epoch.job.settings.get("room_tokens"))
+        return replace(self._mapping, function=function, blob=pack_function(function, setting="map_fn"))
+
+    def play_round(
+        self, round_: int, inputs: Sequence[tuple[str, str]], mapping: MapFunction, *, last: bool = False
+    ) -> Results:
+        """Play a later round over texts, (document id, text) each, one task a text; its results, in order. ``last``:
+        its one answer is the run's.
 
         A round that the log has in full, over the same texts and with the same function, is not played again.
         """
@@ -171,6 +209,7 @@ class JobRun:
             indexes = {row.id: index for index, row in enumerate(self.ready.documents)}
             texts = [(indexes[name], text) for name, text in inputs]
             records = tuple(append_inputs(self.ready.spool, round_, texts))
+            mapping = shown(mapping) if last and self.on_text is not None else mapping
             spec = RoundSpec(round_, len(inputs), replace(mapping, version=version), records)
             for _ in self._play(spec, wanted=False):
                 pass
@@ -198,8 +237,30 @@ class JobRun:
                 sweep_spools(self.folder, keep=self.ready.spool)
 
         since = self.ready.durable
-        ended = yield from self._player.play(round_, self.follower, since=since, wanted=wanted, begun=begun)
+        desk = self._batches(pilot=round_.only is not None)
+        play = self._player.play(round_, self.follower, since=since, wanted=wanted, begun=begun, desk=desk)
+        ended = yield from play
         self._check_end(ended)
+
+    def _batches(self, *, pilot: bool) -> BatchDesk | None:
+        """Who owns the batches; None: there are none, and none are wanted. A pilot asks directly; ConfigError: what it
+        would ask may be in a batch.
+        """
+        if pilot and not self.follower.view.state.batches.under_way():
+            return None
+        if pilot:
+            told = f"job {self.job_id} waits for its batches: a pilot would ask again what they hold; resume it first"
+            raise ConfigError(told, setting="batch")
+        if self._desk is None:
+            settings = self.config.settings
+            batch = settings.batching
+            if batch is None and self.follower.view.state.batches.under_way():
+                batch = Batch() if settings.batch is None else Batch(deadline_s=0)
+            if batch is not None:
+                self._desk = BatchDesk(
+                    self.config.models, settings.budget, batch, self.job_id, self.folder, detach=self._detach
+                )
+        return self._desk
 
     def _begin_round(self, round_: int) -> None:
         self.follower.begin(round_)
@@ -303,6 +364,8 @@ class JobRun:
     def close(self) -> None:
         """Close what is open, and take the bar off the screen; results that were handed out stay readable."""
         self.config.progress.close()
+        if self._desk is not None:
+            self._desk.close()
         if self._ready is not None:
             self._ready.view.close()
             if self._ready.fresh is not None:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 from mrengine import events
@@ -33,6 +33,7 @@ __all__ = ["LogFollower", "Outcome"]
 Outcome = ChunkResult | ChunkFailure
 _NO_USAGE = Usage()
 log = logging.getLogger("mrengine")
+OnText = Callable[[int, str], None]
 PRINTED = "map_fn"  # the logger of what map functions print
 
 
@@ -55,6 +56,7 @@ class LogFollower:
         self._result_type = result_type  # of the map round's results
         self._stages = StageTimes(collector) if collector is not None else None
         self.view = view
+        self.on_text: OnText | None = None  # is given what the model writes of an answer that is shown
         self._chunk_facts: ChunkFacts | None = None
         self.started_at: int | None = None
         self.round = 0
@@ -185,8 +187,12 @@ class LogFollower:
             self.tally.worker_restarts += 1
         elif note.name == "call:retry":
             self._call_retry(note.fields["model"], note.fields["error"], limited=note.fields["limited"])
-        elif note.name == "models:load" and self._balancer is not None:
-            self._balancer.carries(note.fields["in_flight"])
+        elif note.name == "answer:piece" and self.on_text is not None:
+            self.on_text(note.fields["at"], note.fields["text"])
+        elif note.name == "models:load":
+            self._progress.load(sum(note.fields["in_flight"].values()))
+            if self._balancer is not None:
+                self._balancer.carries(note.fields["in_flight"])
         elif note.name in ("profile", "budget:wait") and self._stages is not None:
             self._stages.note(note)
         elif note.name == "supervisor:crashed":

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import json
 import logging
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from itertools import pairwise, takewhile
 from typing import Any
 
 from mrengine.host.job_identity import AUTO_TARGET
 from mrengine.host.job_run import JobRun
 from mrengine.host.stage_times import stage
+from mrengine.host.stored_chunks import headings_of
 from mrengine.log.format.instances import instance_of
-from mrengine.log.format.values import normalise
 from mrengine.log.view.results import Results
 from mrengine.mapfn.describe import MapFunction
 from mrengine.mapfn.pickling import pack_function
@@ -19,11 +21,9 @@ from mrengine.outputs.run_result import RunResult
 from mrengine.records import ChunkFailure, ChunkResult
 from mrengine.reducers.tree import TreeReduce
 
-__all__ = ["groups_of", "reduce_run"]
+__all__ = ["reduce_run"]
 
 log = logging.getLogger("mrengine")
-SEPARATOR = "\n\n"
-Item = tuple[str, Any]
 
 
 def reduce_run(run: JobRun, reduce_fn: Callable[[Any], Any] | TreeReduce | None, *, per_document: bool) -> RunResult:
@@ -70,10 +70,24 @@ class _Group(list[ChunkResult]):
         self.failures: list[ChunkFailure] = []
 
 
+@dataclass(frozen=True, slots=True)
+class _Item:
+    """What is to be merged: of which document (or group of all), below which headings, and the value."""
+
+    name: str
+    heads: tuple[str, ...]
+    value: Any
+
+
 def _play_tree(run: JobRun, tree: TreeReduce, results: Sequence[ChunkResult], *, per_document: bool) -> Any:
     """The answer over all results, or ``{document_id: answer}``. Raises what a round raises."""
     first = results[0].document_id
-    items: list[Item] = [(r.document_id if per_document else first, r.result) for r in results if r.result is not None]
+    heads = headings_of(run.follower.view, run.ready.spool) if tree.group_by == "heading" else {}
+    items = [
+        _Item(r.document_id if per_document else first, heads.get(r.chunk_id, ()), value)
+        for r, value in zip(results, tree.merge.first(results), strict=True)
+        if value is not None
+    ]
     kind = getattr(tree.prompt, "result_type", None)
     mapping = MapFunction(
         version=tree.prompt.map_version,
@@ -83,56 +97,87 @@ def _play_tree(run: JobRun, tree: TreeReduce, results: Sequence[ChunkResult], *,
         blob=pack_function(tree.prompt, setting="reduce_fn"),
         function=tree.prompt,
     )
-    limit = _cut_tokens(run) or AUTO_TARGET
+    limit = _limit(run, tree)
     level = 0
-    while len({name for name, _ in items}) < len(items):
+    while len({item.name for item in items}) < len(items):
         level += 1
-        groups = groups_of(items, limit, tree.fan_in)
-        played = run.play_round(level, groups, mapping)
-        items = [
-            (result.document_id, instance_of(kind, result.result, made=True))
-            for result in played
-            if result.result is not None
-        ]
-    answers = {result.document_id: None for result in results} | dict(items)
-    return answers if per_document else answers[first]
+        groups = _groups(items, tree, limit)
+        asked = [group for group in groups if len(group) > 1]
+        inputs = [(group[0].name, _text(tree, group)) for group in asked]
+        played = run.play_round(level, inputs, mapping, last=len(groups) == 1)
+        answers = (instance_of(kind, result.result, made=True) for result in played)
+        items = [_merged(tree, group, next(answers)) if len(group) > 1 else group[0] for group in groups]
+        items = [item for item in items if item.value is not None]
+    answers_of = {result.document_id: None for result in results} | {item.name: item.value for item in items}
+    return answers_of if per_document else answers_of[first]
 
 
-def _cut_tokens(run: JobRun) -> int | None:
-    """What the job's chunks were cut to, in every run of it."""
+def _text(tree: TreeReduce, group: Sequence[_Item]) -> str:
+    if tree.running:
+        return json.dumps([tree.merge.text([item.value]) for item in group], ensure_ascii=False)
+    return tree.merge.text([item.value for item in group])
+
+
+def _merged(tree: TreeReduce, group: Sequence[_Item], answer: Any) -> _Item:
+    value = tree.merge.merged(answer, [item.value for item in group])
+    return _Item(group[0].name, _common([item.heads for item in group]), value)
+
+
+def _limit(run: JobRun, tree: TreeReduce) -> int:
+    """Tokens of what one call merges: what a chunk of the job has in every run of it, or what a call has room for."""
     epoch = run.follower.view.epoch
-    found = None if epoch is None else epoch.job.settings.get("cut_tokens")
-    return found if isinstance(found, int) else None
+    told = {} if epoch is None else epoch.job.settings
+    cut, room = told.get("cut_tokens"), told.get("room_tokens")
+    limit = cut if isinstance(cut, int) else AUTO_TARGET
+    if tree.most_tokens is not None and isinstance(room, int):
+        limit = max(min(tree.most_tokens, room), min(limit, room))
+    return limit
 
 
-def groups_of(items: Sequence[Item], limit: int, fan_in: int | None) -> list[tuple[str, str]]:
-    """Texts for one call each, of neighbours of one document: as many as ``limit`` tokens hold, and two at least."""
+def _groups(items: Sequence[_Item], tree: TreeReduce, limit: int) -> list[list[_Item]]:
+    """Neighbours of one document for one call each: as many as ``limit`` tokens hold, and two at least where there are
+    two. With headings, those below the deepest that two neighbours share come first.
+    """
+    if tree.running:
+        return _first_two(items)
+    depth = max((len(_common([a.heads, b.heads])) for a, b in pairwise(items) if a.name == b.name), default=0)
     from mrengine.chunking.tokens import tokenizer
 
-    groups: list[tuple[str, list[str], int]] = []
-    for name, value in items:
-        text = _as_text(value)
-        size = tokenizer.count(text)
-        if groups and groups[-1][0] == name and _has_room(groups[-1], size, limit, fan_in):
-            _, texts, total = groups.pop()
-            groups.append((name, [*texts, text], total + size))
+    groups: list[list[_Item]] = []
+    total = 0
+    for item in items:
+        size = tokenizer.count(tree.merge.text([item.value]))
+        last = groups[-1] if groups else []
+        if last and _same(last[-1], item, depth) and _has_room(len(last), total + size, limit, tree.fan_in):
+            last.append(item)
+            total += size
         else:
-            groups.append((name, [text], size))
-    return [(name, SEPARATOR.join(texts)) for name, texts, _ in groups]
+            groups.append([item])
+            total = size
+    return groups
 
 
-def _has_room(group: tuple[str, list[str], int], size: int, limit: int, fan_in: int | None) -> bool:
-    _, texts, total = group
-    if len(texts) < 2:
+def _first_two(items: Sequence[_Item]) -> list[list[_Item]]:
+    groups: dict[str, list[list[_Item]]] = {}
+    for item in items:
+        own = groups.setdefault(item.name, [])
+        if len(own) == 1 and len(own[0]) == 1:
+            own[0].append(item)
+        else:
+            own.append([item])
+    return [group for own in groups.values() for group in own]
+
+
+def _same(a: _Item, b: _Item, depth: int) -> bool:
+    return a.name == b.name and len(a.heads) >= depth and a.heads[:depth] == b.heads[:depth]
+
+
+def _common(heads: Sequence[tuple[str, ...]]) -> tuple[str, ...]:
+    """The headings that all have in common."""
+    return tuple(same[0] for same in takewhile(lambda level: len(set(level)) == 1, zip(*heads, strict=False)))
+
+
+def _has_room(members: int, total: int, limit: int, fan_in: int | None) -> bool:
+    if members < 2:
         return True  # else a level could leave as many as it found
-    return len(texts) < fan_in if fan_in is not None else total + size <= limit
-
-
-def _as_text(value: Any) -> str:
-    """A result as text for a prompt: itself, its "text", or JSON."""
-    if isinstance(value, str):
-        return value
-    value = normalise(value)  # an instance, where results have a type
-    if isinstance(value, Mapping) and isinstance(value.get("text"), str):
-        return str(value["text"])
-    return json.dumps(value, ensure_ascii=False, default=str)
+    return members < fan_in if fan_in is not None else total <= limit

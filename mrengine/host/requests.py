@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import logging
 import os
+import secrets
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import cast
+from typing import Any, cast
 
 from mrengine import events
 from mrengine.budget.manager import check_limit
 from mrengine.budget.shared_limits import process_name
 from mrengine.budget.spend_limit import SpendLimit
-from mrengine.config import state_folder
+from mrengine.config import answers_file, state_folder
 from mrengine.engine.protocol import LocalFunctions, RoundSettings, WorkerConfig
 from mrengine.errors import ConfigError
 from mrengine.host.job_identity import Record
@@ -28,7 +29,7 @@ from mrengine.providers.models.resolution import OPENAI
 from mrengine.records import Priority, RateLimit
 from mrengine.settings import Settings
 
-__all__ = ["RoundSpec", "RunConfig", "check_terms", "open_request", "round_request"]
+__all__ = ["InBatches", "RoundSpec", "RunConfig", "check_terms", "open_request", "round_request"]
 
 CALL_ROOM = 4096  # answers beyond two a task that the index of stored calls has room for
 
@@ -48,6 +49,7 @@ class RunConfig:
     initializer_blob: bytes
     session: Callable[[], Driver]  # the session that is open, or a new one
     drop_session: Callable[[], None]  # after its supervisor died
+    run: str = field(default_factory=lambda: secrets.token_hex(8))  # what tells it from any other
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,6 +63,7 @@ class RoundSpec:
     total: int
     mapping: MapFunction
     records: tuple[Record, ...] = ()
+    only: tuple[int, ...] | None = None  # chunks; None: all
 
 
 def check_terms(settings: Settings, models: Sequence[Model]) -> None:
@@ -90,9 +93,26 @@ def open_request(parts: RunConfig, job_id: str, folder: Path, mapping: MapFuncti
     )
 
 
-def round_request(parts: RunConfig, job_id: str, round_: RoundSpec, *, since: int) -> RoundRequest:
+@dataclass(frozen=True, slots=True)
+class InBatches:
+    """What a round is told of batches. ``mode``: see worker.batched_call.BatchMode; ``held``: keys of tasks that are
+    not to be run; ``reserved``: tokens and USD that are under way; ``failed``: how many tasks have failed before.
+    """
+
+    mode: dict[str, Any]
+    held: Sequence[int] = ()
+    reserved: tuple[float, float] = (0.0, 0.0)
+    failed: int = 0
+
+
+def round_request(
+    parts: RunConfig, job_id: str, round_: RoundSpec, *, since: int, batches: InBatches | None = None
+) -> RoundRequest:
     """Everything that a round needs. ``since``: where the run begins in the log."""
     settings, models = parts.settings, parts.models
+    most = settings.max_failed
+    if batches is not None and most is not None:
+        most = max(0, most - batches.failed)
     all_models = parts.all_models and round_.number == 0
     return RoundRequest(
         settings=RoundSettings(
@@ -102,12 +122,13 @@ def round_request(parts: RunConfig, job_id: str, round_: RoundSpec, *, since: in
             balance=settings.balance or "round_robin",
             steal=settings.assignment == "steal",
             max_attempts=settings.max_attempts,
-            max_failed=settings.max_failed,
+            max_failed=most,
             chunk_timeout_s=settings.chunk_timeout_s,
             drain_s=settings.drain_s,
             backoff_s=settings.backoff_s,
             max_worker_rss=settings.max_worker_rss,
             weights=[_speed(model.limits) for model in models],
+            only=round_.only,
             profile=settings.collector is not None,
         ),
         worker=WorkerConfig(
@@ -121,10 +142,14 @@ def round_request(parts: RunConfig, job_id: str, round_: RoundSpec, *, since: in
             chunk_timeout_s=settings.chunk_timeout_s,
             backoff_s=settings.backoff_s,
             log_level=logging.getLogger().getEffectiveLevel(),
+            answers=_shared_answers(parts),
+            single_flight=settings.single_flight,
             result_blob=round_.mapping.result_blob,
+            batch=None if batches is None else batches.mode,
             profile=settings.collector is not None,
         ),
-        budget=_terms(parts, since),
+        budget=_terms(parts, since, (0.0, 0.0) if batches is None else batches.reserved),
+        held=() if batches is None else batches.held,
         expected_calls=CALL_ROOM + 2 * round_.total,
         functions=LocalFunctions(
             (settings.initializer, settings.initargs),
@@ -135,6 +160,11 @@ def round_request(parts: RunConfig, job_id: str, round_: RoundSpec, *, since: in
     )
 
 
+def _shared_answers(parts: RunConfig) -> list[str] | None:
+    path = answers_file(parts.settings.answers, parts.settings.state_dir)
+    return None if path is None else [os.fspath(path), parts.run]
+
+
 def _speed(limit: RateLimit | None) -> float:
     """How fast a model may be called, for the balance by budget."""
     if limit is None:
@@ -142,7 +172,7 @@ def _speed(limit: RateLimit | None) -> float:
     return limit.tpm or limit.input_tpm or limit.rpm or (limit.rps or 0) * 60 or 1
 
 
-def _terms(parts: RunConfig, since: int) -> BudgetTerms:
+def _terms(parts: RunConfig, since: int, reserved: tuple[float, float]) -> BudgetTerms:
     settings = parts.settings
     every = every_lane(parts.models)
     return BudgetTerms(
@@ -155,4 +185,5 @@ def _terms(parts: RunConfig, since: int) -> BudgetTerms:
         host=process_name(),
         places={model.name: model.base_url or "" for model in every},
         since=since,
+        reserved=reserved,
     )

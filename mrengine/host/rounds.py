@@ -10,10 +10,12 @@ from contextlib import suppress
 from pathlib import Path
 
 from mrengine.errors import LogError, SupervisorDied
+from mrengine.host.batches import BatchDesk
 from mrengine.host.job_identity import Record, round_record
 from mrengine.host.log_follower import LogFollower, Outcome
 from mrengine.host.prepare import SUPERVISORS
 from mrengine.host.requests import RoundSpec, RunConfig, open_request, round_request
+from mrengine.host.round_batches import LogPlace, has_work, in_batches
 from mrengine.job.driver import Driver, Durable, Ended, News
 from mrengine.log.view.job_view import ResumeEngine
 from mrengine.mapfn.describe import MapFunction
@@ -45,6 +47,7 @@ class RoundPlayer:
         self._news: deque[News] = deque()  # received, and not dealt with yet
         self._durable = 0  # up to where the log is durable, as far as was heard
         self._died, self._progress = 0, 0  # supervisors that died in a row, and how far the run was then
+        self._desk: BatchDesk | None = None
         self.playing = False
         self.stop_reason: str | None = None
 
@@ -65,19 +68,75 @@ class RoundPlayer:
         self._config.drop_session()
 
     def play(
-        self, round_: RoundSpec, follower: LogFollower, *, since: int, wanted: bool, begun: Callable[[], None]
+        self,
+        round_: RoundSpec,
+        follower: LogFollower,
+        *,
+        since: int,
+        wanted: bool,
+        begun: Callable[[], None],
+        desk: BatchDesk | None = None,
     ) -> Generator[Outcome, None, Ended]:
         """Play a round; yields its outcomes where they are ``wanted``, and returns how it ended.
 
         ``since``: where the run begins in the log. ``begun()`` is called when the round's own record is durable: what
-        comes after it is news. The state "died" says that one supervisor after another did.
+        comes after it is news. The state "died" says that one supervisor after another did. With a ``desk`` the round
+        is played again whenever batches have brought something.
         """
-        self._start(round_, round_.records, since)
-        is_begun = False
+        self._desk = desk
+        if desk is None or not self._waits(round_, follower):
+            ended = yield from self._play(round_, follower, since=since, wanted=wanted, begun=begun)
+        else:
+            follower.view.catch_up(self._begin_round(round_, round_.records))
+            begun()
+            ended = Ended("parked", {})
+        while desk is not None and ended.state in ("parked", "done") and self._pending(round_, follower):
+            over = self._settled(desk, follower)
+            if over is not None:
+                return over
+            if not self._waits(round_, follower):
+                ended = yield from self._play(round_, follower, since=since, wanted=wanted, begun=None)
+        return ended if ended.state != "parked" else Ended("done", {})
+
+    def _pending(self, round_: RoundSpec, follower: LogFollower) -> bool:
+        """Whether a task has no outcome of this run."""
+        assert self._desk is not None
+        index = follower.view.index(round_.number)
+        return index.total - index.done > in_batches(self._desk, follower, round_.number).failed
+
+    def _waits(self, round_: RoundSpec, follower: LogFollower) -> bool:
+        """Whether all that is left waits for batches."""
+        assert self._desk is not None
+        asked = in_batches(self._desk, follower, round_.number)
+        return bool(asked.held) and not has_work(follower, round_.number, asked)
+
+    def _settled(self, desk: BatchDesk, follower: LogFollower) -> Ended | None:
+        """The batches' turn; by another supervisor where one dies."""
+        while True:
+            assert self._driver is not None
+            place = LogPlace(self._driver, follower, self._tick_in_time, lambda: self.stop_reason)
+            try:
+                return desk.settle(place)
+            except SupervisorDied:
+                durable = self._another(follower)
+                if durable is None:
+                    return self._gave_up()
+                for _ in follower.follow(durable):
+                    pass
+
+    def _tick_in_time(self) -> None:
+        self._wait_s()
+
+    def _play(
+        self, round_: RoundSpec, follower: LogFollower, *, since: int, wanted: bool, begun: Callable[[], None] | None
+    ) -> Generator[Outcome, None, Ended]:
+        """One play; ``begun`` None: not the first of the round in this run."""
+        self._start(round_, round_.records, since, follower, again=begun is None)
+        is_begun = begun is None
         while True:
             news = self._next(self._wait_s)
             if isinstance(news, Durable):
-                if not is_begun:
+                if begun is not None and not is_begun:
                     is_begun = True
                     follower.view.catch_up(news.offset)
                     begun()
@@ -90,14 +149,26 @@ class RoundPlayer:
             elif news is not None:
                 follower.tell(news)
 
-    def _start(self, round_: RoundSpec, records: Sequence[Record], since: int) -> None:
+    def _append(self, round_: RoundSpec, records: Sequence[Record]) -> Driver:
         driver = self._driver
         assert driver is not None
-        self._news.clear()
         for record in records:
             driver.append(*record)
         driver.append(*round_record(round_.number, round_.total, round_.mapping.version, self._config.settings))
-        driver.play(round_request(self._config, self._job_id, round_, since=since))
+        return driver
+
+    def _begin_round(self, round_: RoundSpec, records: Sequence[Record]) -> int:
+        """Begin a round without playing it."""
+        return self._append(round_, records).sync()
+
+    def _start(
+        self, round_: RoundSpec, records: Sequence[Record], since: int, follower: LogFollower, *, again: bool = False
+    ) -> None:
+        self._news.clear()
+        driver = self._driver if again else self._append(round_, records)
+        assert driver is not None
+        batches = None if self._desk is None else in_batches(self._desk, follower, round_.number)
+        driver.play(round_request(self._config, self._job_id, round_, since=since, batches=batches))
         self.playing = True
         if self.stop_reason is not None:
             driver.stop(self.stop_reason)
@@ -121,21 +192,29 @@ class RoundPlayer:
 
     def _revive(self, round_: RoundSpec, follower: LogFollower, since: int, *, begun: bool) -> Ended | None:
         """Go on by another supervisor; the end of the round where too many died in a row without progress."""
+        durable = self._another(follower)
+        if durable is None:
+            return self._gave_up()
+        if not begun:  # else what the dead one did not announce is news yet, and is told of when it is followed
+            follower.view.catch_up(durable)
+        self._start(round_, _lacking(follower.view, round_), since, follower)
+        return None
+
+    def _another(self, follower: LogFollower) -> int | None:
+        """Another supervisor in place of one that died: up to where its log is durable. None: too many died."""
         if follower.tally.progress > self._progress:
             self._died, self._progress = 0, follower.tally.progress
         while True:
             self._died += 1
             self.drop()
             if self._died >= SUPERVISORS:
-                return Ended("died", {"message": f"{self._died} supervisors died in a row; the job can be resumed"})
+                return None
             log.warning("the supervisor of job %s died; another one goes on", self._job_id)
             with suppress(SupervisorDied):
-                durable = self.begin().opened()
-                break
-        if not begun:  # else what the dead one did not announce is news yet, and is told of when it is followed
-            follower.view.catch_up(durable)
-        self._start(round_, _lacking(follower.view, round_), since)
-        return None
+                return self.begin().opened()
+
+    def _gave_up(self) -> Ended:
+        return Ended("died", {"message": f"{self._died} supervisors died in a row; the job can be resumed"})
 
     # the end
 

@@ -14,6 +14,7 @@ from mrengine.errors import (
     JobError,
     JobFailed,
     JobTimeout,
+    JobWaiting,
     LogError,
     PoolBroken,
     SupervisorDied,
@@ -41,20 +42,19 @@ class Ending(NamedTuple):
 
 def ending(state: str, message: str, job_id: str, *, trouble: str) -> Ending:
     """What a round's final state means; ``message`` is the engine's. ``trouble``: why a call was made again last."""
-    if state == "budget":
-        return Ending(BudgetExhausted, message, "budget", has_facts=True)
-    if state == "broken":
-        return Ending(PoolBroken, message, "failed", has_facts=True)
-    if state == "failed":
-        return Ending(JobFailed, f"job {job_id}: {message}", "failed")
-    if state == "died":
-        return Ending(SupervisorDied, message, "stopped")
     if state == "timeout":
         why = f"; a call had failed and was made again: {trouble}" if trouble else ""
-        return Ending(JobTimeout, f"job {job_id}: timeout_s is over; it can be resumed{why}", "timeout")
-    if state == "cancelled":
-        return Ending(JobCancelled, f"job {job_id} was cancelled", "cancelled")
-    return Ending(JobCancelled, f"job {job_id} was stopped; it can be resumed", "stopped")
+        told = message or "timeout_s is over"
+        return Ending(JobTimeout, f"job {job_id}: {told}; it can be resumed{why}", "timeout")
+    known = {
+        "budget": Ending(BudgetExhausted, message, "budget", has_facts=True),
+        "broken": Ending(PoolBroken, message, "failed", has_facts=True),
+        "failed": Ending(JobFailed, f"job {job_id}: {message}", "failed"),
+        "died": Ending(SupervisorDied, message, "stopped"),
+        "waiting": Ending(JobWaiting, f"job {job_id} waits for its batches ({message}); resume it to collect", state),
+        "cancelled": Ending(JobCancelled, f"job {job_id} was cancelled", "cancelled"),
+    }
+    return known.get(state) or Ending(JobCancelled, f"job {job_id} was stopped; it can be resumed", "stopped")
 
 
 def end_state(state: str, error: BaseException | None, *, began: bool) -> str:

@@ -18,7 +18,7 @@ from mrengine.prompts import map_prompt
 from mrengine.providers.models.catalog import Prices
 from mrengine.providers.models.model import Model, resolve_models
 from mrengine.providers.models.resolution import VENDORS
-from mrengine.records import ModelSpec, RateLimit
+from mrengine.records import Batch, ModelSpec, RateLimit
 
 __all__ = ["StoredJob", "import_function", "stored_job"]
 
@@ -71,6 +71,16 @@ class StoredJob:
         for model in models:
             self._show(model, named=api_key_env is not None)
         return models
+
+    def batch(self, given: bool | Batch | None) -> bool | Batch | None:
+        """How its calls are asked, where the caller does not say it."""
+        fields = self.record.settings.get("batch")
+        if given is not None or not isinstance(fields, Mapping):
+            return given
+        try:
+            return Batch(**fields)
+        except TypeError:  # of another version
+            return True
 
     def _show(self, model: Model, *, named: bool) -> None:
         """Tell of an address that only the log names, before anything is sent there."""

@@ -11,12 +11,14 @@ from mrengine.job.job_store import JobStore
 from mrengine.log.view.call_totals import CallTotals
 from mrengine.records import Budget, Price, Priority, RateLimit
 
-__all__ = ["BudgetTerms", "budget_config"]
+__all__ = ["BudgetTerms", "budget_config", "spent_of"]
 
 
 @dataclass(frozen=True, slots=True)
 class BudgetTerms:
-    """The host's part of a ``BudgetConfig``. ``since``: where this run begins in the log."""
+    """The host's part of a ``BudgetConfig``. ``since``: where this run begins in the log. ``reserved``: tokens and USD
+    that batches under way may cost.
+    """
 
     limits: Mapping[str, RateLimit]
     budget: Budget | None
@@ -27,6 +29,7 @@ class BudgetTerms:
     host: str
     places: Mapping[str, str]
     since: int
+    reserved: tuple[float, float] = (0.0, 0.0)
 
     @classmethod
     def of(cls, plain: Mapping[str, Any]) -> BudgetTerms:
@@ -37,11 +40,12 @@ class BudgetTerms:
             "budget": None if budget is None else Budget(**budget),
             "prices": {model: None if price is None else Price(**price) for model, price in prices.items()},
             "exact": tuple(plain["exact"]),
+            "reserved": tuple(plain["reserved"]),
         }
         return cls(**{**plain, **values})
 
 
-def _spent(used: CallTotals, prices: Mapping[str, Price | None]) -> tuple[float, float]:
+def spent_of(used: CallTotals, prices: Mapping[str, Price | None]) -> tuple[float, float]:
     """Tokens and USD: answers at what they cost, calls without an answer at the most they can have cost."""
     tokens = cost = 0.0
     for model, one in used.spent().items():
@@ -58,12 +62,12 @@ def budget_config(terms: BudgetTerms, job: JobStore) -> BudgetConfig:
     """With the log's part: what was used in the last minute, and what was spent so far."""
     spent = (0.0, 0.0)
     if terms.budget is not None:
-        spent = _spent(job.used(None if terms.budget.per == "job" else terms.since), terms.prices)
+        spent = spent_of(job.used(None if terms.budget.per == "job" else terms.since), terms.prices)
     return BudgetConfig(
         limits=terms.limits,
         budget=terms.budget,
         prices=terms.prices,
-        spent=spent,
+        spent=(spent[0] + terms.reserved[0], spent[1] + terms.reserved[1]),
         history=job.recent_calls(),
         priority=terms.priority,
         exact=terms.exact,

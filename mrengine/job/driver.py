@@ -6,6 +6,7 @@ and nothing here is pickled but what workers alone open.
 
 from __future__ import annotations
 
+from array import array
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, Protocol
@@ -49,7 +50,7 @@ class RoundRequest:
     """Play a round over the chunks of the job that lack a result.
 
     ``expected_calls``: how many answers may come. ``path``: the host's ``sys.path``, for other interpreters.
-    ``functions``: user code as it is, which does not travel.
+    ``functions``: user code as it is, which does not travel. ``held``: keys of tasks that are not to be run now.
     """
 
     settings: RoundSettings
@@ -58,18 +59,21 @@ class RoundRequest:
     expected_calls: int
     path: Sequence[str] | None = None
     functions: LocalFunctions | None = None
+    held: Sequence[int] = ()
 
     def pack(self) -> bytes:
         """All that travels."""
         parts = [asdict(self.settings), asdict(self.worker), asdict(self.budget), self.expected_calls, self.path]
+        parts.append(array("Q", self.held).tobytes())
         packed: bytes = msgpack.packb(parts)
         return packed
 
     @classmethod
     def unpack(cls, data: bytes) -> RoundRequest:
         """The reverse of ``pack``, but for ``functions``."""
-        settings, worker, budget, expected_calls, path = msgpack.unpackb(data, max_bin_len=len(data))
-        return cls(RoundSettings(**settings), WorkerConfig(**worker), BudgetTerms.of(budget), expected_calls, path)
+        settings, worker, budget, expected_calls, path, held = msgpack.unpackb(data, max_bin_len=len(data))
+        parts = RoundSettings(**settings), WorkerConfig(**worker), BudgetTerms.of(budget), expected_calls, path
+        return cls(*parts, held=tuple(array("Q", held)))
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Iterator
+from collections.abc import Container, Iterator
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -38,7 +38,7 @@ class JobStore:
         self._names: DocumentNames | None = None
         self._cancel_mark = folder / "cancelled"
         self._resumed = bool(state.epochs)  # log and spool are an earlier run's
-        self._counted = log.size  # up to where ``state.call_totals`` knows the calls
+        self._known = log.size  # up to where ``state`` knows the log
 
     @classmethod
     def open(
@@ -92,11 +92,19 @@ class JobStore:
         newest = self.state.newest
         if newest is not None and kind in codec.STAMPED:
             payload = stamp(payload, newest.job.epoch)
+        self._catch_up()
         offset = self.log.append(kind, payload)
         self.state.add(Frame(offset, kind, payload, 0))
-        if self._counted == offset:
-            self._counted = self.log.size
+        self._known = self.log.size
         return offset
+
+    def _catch_up(self) -> None:
+        """What workers say goes into the log past ``state``: read it from there."""
+        if self._known < self.log.size:
+            self.log.write()
+            for frame in self._reader.frames(self._known, self.log.size):
+                self.state.add(frame)
+            self._known = self.log.size
 
     def task_log(self) -> Log:
         """The log for the records of tasks: each says of which epoch it is."""
@@ -113,11 +121,12 @@ class JobStore:
         self.state = Replay()
         self.log = _open_log(self.folder / "log", job_id, self._durability, self.state)
         self._reader = LogReader(self.folder / "log")
-        self._counted = self.log.size
+        self._known = self.log.size
 
     def begin_round(self) -> None:
         """Make all that was appended durable, so that workers can read the chunk table."""
         self.log.commit()
+        self._catch_up()
         epoch = self.state.epoch
         assert epoch is not None
         self._names = DocumentNames(self._reader, epoch.documents)
@@ -126,13 +135,16 @@ class JobStore:
         epoch = self.state.epoch
         return epoch.segments.get(round_, []) if epoch is not None else []
 
-    def pending(self, settings: RoundSettings) -> Iterator[int]:
-        """Keys of the round's tasks that have no result."""
+    def pending(self, settings: RoundSettings, held: Container[int] = ()) -> Iterator[int]:
+        """Keys of the round's tasks that have no result, but those that the host has ``held`` back."""
         epoch = self.state.epoch
         assert epoch is not None
         per_chunk = len(settings.models) if settings.all_models else 1
+        only = None if settings.only is None else set(settings.only)
         for chunk, model in epoch.index(settings.round).pending():
-            yield chunk if per_chunk == 1 else chunk * per_chunk + model
+            key = chunk if per_chunk == 1 else chunk * per_chunk + model
+            if (only is None or chunk in only) and key not in held:
+                yield key
 
     def begun(self, settings: RoundSettings) -> dict[int, int]:
         """Of the round's tasks without a result, by key: the model that was about to be called."""
@@ -170,26 +182,18 @@ class JobStore:
         )
 
     def used(self, since: int | None = None) -> CallTotals:
-        """What the calls of the job add up to by now, or those from an offset of the log on.
-
-        What workers say goes into the log past ``state``: here the rest of it is read.
-        """
+        """What the calls of the job add up to by now, or those from an offset of the log on."""
         if since is not None:
             call_totals = CallTotals()
-            self._count(since, call_totals)
+            for frame in self._reader.frames(since):
+                with suppress(LogError):  # its CRC vouches for it, and it makes no sense: skipped, as everywhere
+                    if frame.kind == codec.INTENT:
+                        call_totals.intent(frame)
+                    elif frame.kind == codec.CALL:
+                        call_totals.call(frame)
             return call_totals
-        self._counted = self._count(self._counted, self.state.call_totals)
+        self._catch_up()
         return self.state.call_totals
-
-    def _count(self, start: int, call_totals: CallTotals) -> int:
-        for frame in self._reader.frames(start):
-            start = frame.end
-            with suppress(LogError):  # its CRC vouches for it, and it makes no sense: skipped, as everywhere
-                if frame.kind == codec.INTENT:
-                    call_totals.intent(frame)
-                elif frame.kind == codec.CALL:
-                    call_totals.call(frame)
-        return start
 
     def recent_calls(self) -> list[tuple[float, str, int, int]]:
         """Calls of the last minute: (at, model, input tokens, output tokens)."""

@@ -86,7 +86,7 @@ class RoundDriver:
             log=job.task_log(),
             announcer=self._announcer,
             settings=settings,
-            pending=job.pending(settings),
+            pending=job.pending(settings, frozenset(request.held)),
             document_of=lambda chunk: job.document_of(settings.round, chunk),
             answered=answers.add_call,
             begun=job.begun(settings),

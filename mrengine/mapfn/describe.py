@@ -5,15 +5,17 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 from mrengine.errors import ConfigError
 from mrengine.mapfn.digest import digest, parts
 from mrengine.mapfn.module_origin import is_own
+from mrengine.mapfn.pickling import pack_function
+from mrengine.prompts import PromptMap
 
-__all__ = ["MapFunction", "describe_map"]
+__all__ = ["MapFunction", "describe_map", "shown"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,6 +34,18 @@ class MapFunction:
     folder: str = ""  # the entry of sys.path that a module of the user's own was found in
     result_type: Any = field(default=None, repr=False, compare=False)
     result_blob: bytes = field(default=b"", repr=False)
+
+
+def shown(mapping: MapFunction) -> MapFunction:
+    """The same function, whose answer is shown while it is written, where it is a prompt. Its version is the same."""
+    function = mapping.function
+    prompt = getattr(function, "prompt", function)
+    if not isinstance(prompt, PromptMap) or prompt.response_model is not None:
+        return mapping
+    seen: Any = replace(prompt, shown=True)
+    if function is not prompt:
+        seen = replace(function, prompt=seen)
+    return replace(mapping, function=seen, blob=pack_function(seen, setting="map_fn"))
 
 
 def describe_map(map_fn: Callable[..., Any], *, version: str | None, named: bool, blob: bytes) -> MapFunction:

@@ -42,7 +42,7 @@ _STATELESS = (
 # Libraries whose objects are values: taken apart as copy.copy() does. Others may hold counters, caches, connections.
 _OF_VALUES = frozenset(
     {"argparse", "array", "attr", "collections", "datetime", "decimal", "functools", "ipaddress", "operator"}
-    | {"pandas", "pydantic", "string", "tenacity", "tiktoken", "types", "zoneinfo"}
+    | {"pandas", "pyarrow", "pydantic", "string", "tenacity", "tiktoken", "types", "zoneinfo"}
 )
 _PLAIN = frozenset({type(None), bool, int, float, str, bytes})
 _SENTINELS = (type(dataclasses.MISSING), type(dataclasses.KW_ONLY))

@@ -13,8 +13,6 @@ import types
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
-from mrengine.prompts import PromptMap
-
 __all__ = ["preloads"]
 
 THREADED = frozenset(
@@ -41,8 +39,8 @@ KNOWN = frozenset(
 def preloads(function: Callable[..., Any] | None, wanted: Sequence[str]) -> list[str]:
     """The modules to import: those requested, and the installed ones that the function's module has imported."""
     found = dict.fromkeys(wanted)
-    if isinstance(function, PromptMap):
-        found.update(dict.fromkeys(function.preloads))
+    own = getattr(function, "preloads", ()) if type(function).__module__.startswith("mrengine.") else ()
+    found.update(dict.fromkeys(own))
     for name in _modules_of(function):
         top = name.partition(".")[0]
         if top != "mrengine" and _installed(top) and not _threaded(top):

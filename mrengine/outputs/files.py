@@ -7,8 +7,10 @@ import csv
 import json
 import math
 import os
+import re
 import tempfile
 from collections.abc import Callable, Iterable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -18,17 +20,23 @@ from mrengine.outputs.rows import flat
 __all__ = ["SUFFIXES", "check_path", "export_rows", "frame_of"]
 
 _BATCH_ROWS = 4096
+_FORMULA = re.compile(r"[\t\r\n ]*[=+\-@＝＋－＠]|[\t\r\n]")  # OWASP, CSV injection
+_NUMBER = re.compile(r"[+-]?(\d+([.,]\d+)*|\.\d+)([eE][+-]?\d+)?%?")
 Rows = Callable[[], Iterator[dict[str, Any]]]
+Cell = Callable[[Any], Any]
 
 
-def export_rows(rows: Rows, path: str | os.PathLike[str]) -> Path:
+def export_rows(rows: Rows, path: str | os.PathLike[str], *, formulas: bool = False) -> Path:
     """Write rows to a file; ``rows`` is called once, or twice where the columns must be known first. Its path.
 
+    Texts that a spreadsheet would run as a formula stand behind a ' in CSV and TSV, unless ``formulas``.
     ConfigError: its suffix names no format, or its folder cannot be written; MissingExtra. What is there already is
     replaced when the new file is whole.
     """
     place = check_path(path)
-    write = _WRITERS[place.suffix.lower()]
+    write: Any = _WRITERS[place.suffix.lower()]
+    if write in (_write_csv, _write_tsv):
+        write = partial(write, cell=_cell if formulas else _harmless)
     try:
         fd, name = tempfile.mkstemp(dir=place.parent, prefix=f".{place.name[:100]}.")
     except OSError as error:
@@ -81,18 +89,19 @@ def _columns(rows: Iterator[dict[str, Any]]) -> list[str]:
     return [name for name in names if name not in ends] + [name for name in ends if name in names]
 
 
-def _write_csv(rows: Rows, path: Path, *, delimiter: str = ",") -> None:
+def _write_csv(rows: Rows, path: Path, *, delimiter: str = ",", cell: Cell | None = None) -> None:
     columns = _columns(flat(row) for row in rows())
     with path.open("w", encoding="utf-8", errors="backslashreplace", newline="") as file:
         writer = csv.writer(file, delimiter=delimiter)
-        writer.writerow(columns)
+        cell = cell or _harmless
+        writer.writerow([cell(name) for name in columns])
         for row in rows():
             known = flat(row)
-            writer.writerow([_cell(known.get(name)) for name in columns])
+            writer.writerow([cell(known.get(name)) for name in columns])
 
 
-def _write_tsv(rows: Rows, path: Path) -> None:
-    _write_csv(rows, path, delimiter="\t")
+def _write_tsv(rows: Rows, path: Path, *, cell: Cell | None = None) -> None:
+    _write_csv(rows, path, delimiter="\t", cell=cell)
 
 
 def _cell(value: Any) -> Any:
@@ -100,6 +109,14 @@ def _cell(value: Any) -> Any:
     if isinstance(value, (list, dict)):
         return json.dumps(_plain(value), ensure_ascii=False)
     return base64.b64encode(value).decode() if isinstance(value, bytes) else value
+
+
+def _harmless(value: Any) -> Any:
+    """A cell that no spreadsheet runs: what models write, and what documents and names say, is data."""
+    told = _cell(value)
+    if isinstance(told, str) and _FORMULA.match(told) and not _NUMBER.fullmatch(told):
+        return f"'{told}"
+    return told
 
 
 def _write_jsonl(rows: Rows, path: Path) -> None:

@@ -7,6 +7,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar, overload
 
+from mrengine.html_views import facts_html, rows_html
 from mrengine.outputs.files import export_rows, frame_of
 from mrengine.outputs.rows import rows_of
 from mrengine.records import ChunkFailure, ChunkResult, RunSummary
@@ -38,12 +39,14 @@ class Outcomes:
         """The rows as a pandas DataFrame: fields as columns ``fields.NAME``, items of a dict as ``result.NAME``."""
         return frame_of(self.rows())
 
-    def export(self, path: str | os.PathLike[str]) -> Path:
+    def export(self, path: str | os.PathLike[str], *, formulas: bool = False) -> Path:
         """Write the rows to a file, .csv, .tsv, .jsonl or .parquet by its suffix, in bounded memory; returns its path.
 
+        In CSV and TSV a text that spreadsheets would run as a formula (=, +, -, @) stands behind a ', unless
+        ``formulas``.
         ConfigError: another suffix, or it cannot be written; MissingExtra: Parquet without pyarrow.
         """
-        return export_rows(self.rows, path)
+        return export_rows(self.rows, path, formulas=formulas)
 
 
 class RunResult(tuple[Any, RunSummary], Outcomes):
@@ -84,6 +87,15 @@ class RunResult(tuple[Any, RunSummary], Outcomes):
     def job_id(self) -> str:
         """For ``resume`` and ``Job``."""
         return self.summary.job_id
+
+    def _repr_html_(self) -> str:
+        """For notebooks: counts and cost, the first results, the failures."""
+        columns = ("chunk_id", "document_id", "model", "result", "cost_usd", "duration_ms")
+        parts = [facts_html(self.summary), rows_html(self.results, columns, caption=f"{len(self.results):,} results")]
+        if self.failures:
+            about = ("chunk_id", "document_id", "model", "kind", "message", "attempts")
+            parts.append(rows_html(self.failures, about, caption=f"{len(self.failures):,} failures"))
+        return "".join(parts)
 
 
 def unread_failures(unread: Sequence[tuple[str, str]]) -> list[ChunkFailure]:

@@ -11,6 +11,7 @@ size, the same proxies and authorities, and a third less CPU (docs/decisions/pro
 
 from __future__ import annotations
 
+import threading
 from abc import abstractmethod
 from collections.abc import Mapping
 from typing import Any
@@ -20,12 +21,14 @@ import httpx2
 from mrengine.providers.http.client import HttpClient, Response
 from mrengine.providers.http.headers import Headers
 from mrengine.providers.http.proxies import resolve
-from mrengine.providers.http.remote import ASK_S, RemoteProvider
+from mrengine.providers.http.remote import ASK_S, RemoteProvider, Seen
 from mrengine.providers.models.model import Model
 from mrengine.records import ModelSpec
 
 __all__ = ["AnthropicProvider", "OpenAIProvider", "offline"]
 
+# Who is shown the answer to the call of this thread: the SDKs hand nothing through to a transport.
+_watching = threading.local()
 _NO_KEY = "no-key-was-given"  # the SDKs insist on one; it is never sent
 # What our client says by itself, and what is no longer true of a body that it has read.
 _OURS = frozenset({"host", "accept", "accept-encoding", "connection", "content-length", "transfer-encoding"})
@@ -54,16 +57,21 @@ class _SdkProvider(RemoteProvider):
     def _make(self, base_url: str, http: Any) -> Any:
         """The SDK's client."""
 
-    def send(self, body: bytes, headers: Mapping[str, str], version: int, times: tuple[float, float]) -> Response:
+    def send(
+        self, body: bytes, headers: Mapping[str, str], version: int, times: tuple[float, float], seen: Seen = None
+    ) -> Response:
         """See RemoteProvider. The SDK's error for a bad status is an answer here."""
         timeout = httpx2.Timeout(max(times), read=times[0])
         options = {"headers": {"content-type": "application/json", **headers}, "timeout": timeout}
+        _watching.seen = seen
         try:
             raw = self._client.post(self._shape.PATH, cast_to=httpx2.Response, content=body, options=options)
         except Exception as error:
             raw = getattr(error, "response", None)
             if raw is None:
                 raise
+        finally:
+            _watching.seen = None
         return Response(raw.status_code, {name.lower(): value for name, value in raw.headers.items()}, raw.content)
 
     def get(self, path: str) -> Response:
@@ -111,7 +119,8 @@ class _Transport(httpx2.BaseTransport):
         headers = {name: value for name, value in request.headers.items() if name not in _OURS and _NO_KEY not in value}
         head = self._client.head(request.method, request.url.raw_path.decode("ascii"), headers)
         times = request.extensions["timeout"]
-        answer = self._client.send(head, request.read(), timeout_s=times["read"], finish_s=times["pool"] or 0.0)
+        body, seen = request.read(), getattr(_watching, "seen", None)
+        answer = self._client.send(head, body, timeout_s=times["read"], finish_s=times["pool"] or 0.0, seen=seen)
         said = [(name, value) for name, value in answer.headers.items() if name not in _SPENT]
         return httpx2.Response(answer.status, headers=said, content=answer.body)
 

@@ -7,6 +7,6 @@ models' answers to the same chunk declares it: ``reducer.balance = "all"`` is th
 from __future__ import annotations
 
 from mrengine.reducers.consensus import consensus_aggregator
-from mrengine.reducers.texts import collect, concatenate, medical_report_aggregator
+from mrengine.reducers.texts import collect, concatenate, medical_report_aggregator, vote
 
-__all__ = ["collect", "concatenate", "consensus_aggregator", "medical_report_aggregator"]
+__all__ = ["collect", "concatenate", "consensus_aggregator", "medical_report_aggregator", "vote"]

@@ -1,20 +1,80 @@
-"""Owns the reducers that join what they are given: collect, concatenate, and the medical report."""
+"""Owns the reducers that join or count what they are given: collect, vote, concatenate, and the medical report."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import Any
+import json
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
+from typing import Any, cast
 
+from mrengine.log.format.values import normalise
 from mrengine.records import ChunkFailure, ChunkResult
 
-__all__ = ["collect", "concatenate", "failures_of", "in_order", "medical_report_aggregator", "text_of"]
+__all__ = ["collect", "concatenate", "failures_of", "in_order", "medical_report_aggregator", "text_of", "vote"]
+
+Key = str | Callable[[Any], Any]
 
 RULE = "\n\n---\n\n"  # with blank lines: right under a line of text, markdown takes --- for a heading's underline
 
 
-def collect(results: Sequence[ChunkResult]) -> list[Any]:
-    """The results' values as a list, in chunk order."""
-    return [item.result for item in in_order(results)]
+def collect(
+    results: Sequence[ChunkResult] | None = None, *, unique: bool | Key = False, count: bool | Key = False
+) -> Any:
+    """The results' values as a list, in chunk order. ``collect(unique=True)`` is a reduce function with an option.
+
+    ``unique``: each value once, as it came first; the values of results that are lists are taken one by one, and None
+    is left out. A function, or the name of a field, says what makes two the same. ``count``: ``{value: how often}``
+    instead, the most frequent first; what is no str is named by its JSON. Raises TypeError for a value that has no such
+    field.
+    """
+    if results is None:
+        return partial(collect, unique=unique, count=count)
+    values = [item.result for item in in_order(results)]
+    if unique is False and count is False:
+        return values
+    key = next((_key(option) for option in (count, unique) if option is not False and option is not True), _plain)
+    singles = [one for value in values for one in (value if isinstance(value, (list, tuple)) else (value,))]
+    singles = [one for one in singles if one is not None]
+    if count is not False:
+        return dict(Counter(_named(key(one)) for one in singles).most_common())
+    first: dict[str, Any] = {}
+    for one in singles:
+        first.setdefault(_named(key(one)), one)
+    return list(first.values())
+
+
+def _key(option: Any) -> Callable[[Any], Any]:
+    if callable(option):
+        return cast("Callable[[Any], Any]", option)
+    return lambda value: value[option] if isinstance(value, Mapping) else getattr(value, option)
+
+
+def _plain(value: Any) -> Any:
+    return value
+
+
+def _named(value: Any) -> str:
+    plain = normalise(value)
+    return plain if isinstance(plain, str) else json.dumps(plain, sort_keys=True, ensure_ascii=False, default=repr)
+
+
+def vote(results: Sequence[ChunkResult]) -> dict[str, Any]:
+    """What most results say, over all chunks: ``{"value", "share", "votes"}``.
+
+    ``votes`` counts each value (by its JSON, where it is no str), the most frequent first; ``share`` is that of
+    ``value``. A result with a ``"prediction"`` votes for this; None is no vote. A tie goes to the value that came
+    first. ``value`` is None where nobody voted.
+    """
+    values = [normalise(item.result) for item in in_order(results)]
+    said = [one.get("prediction") if isinstance(one, Mapping) and "prediction" in one else one for one in values]
+    said = [one for one in said if one is not None]
+    counts = Counter(_named(one) for one in said)
+    if not counts:
+        return {"value": None, "share": 0.0, "votes": {}}
+    winner, votes = counts.most_common(1)[0]
+    value = next(one for one in said if _named(one) == winner)
+    return {"value": value, "share": votes / len(said), "votes": dict(counts.most_common())}
 
 
 def concatenate(results: Sequence[ChunkResult]) -> str:

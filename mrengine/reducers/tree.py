@@ -1,39 +1,141 @@
-"""Owns the description of a reduce by prompt: results are joined in groups, a model answers for each, until one is
-left.
-"""
+"""Owns the descriptions of reduces by prompt: a tree of groups until one is left, or one text that is gone on with."""
 
 from __future__ import annotations
 
+import json
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Literal, Protocol
 
 from mrengine.errors import ConfigError
+from mrengine.log.format.values import normalise
 from mrengine.prompts import PromptMap, check_prompt
+from mrengine.records import ChunkResult
 
-__all__ = ["TreeReduce", "tree_reduce"]
+__all__ = ["Merge", "RefinePrompt", "TreeReduce", "refine", "tree_reduce"]
+
+SEPARATOR = "\n\n"
+
+
+class Merge(Protocol):
+    """What is merged, and how a call sees it."""
+
+    def first(self, results: Sequence[ChunkResult]) -> list[Any]:
+        """A value for each result; None for one that adds nothing."""
+
+    def text(self, values: Sequence[Any]) -> str:
+        """What one call is given of these values."""
+
+    def merged(self, answer: Any, values: Sequence[Any]) -> Any:
+        """The value that an answer to them makes."""
+
+
+class ValueMerge:
+    """The results themselves, joined with a blank line between two."""
+
+    def first(self, results: Sequence[ChunkResult]) -> list[Any]:
+        """The results' values."""
+        return [result.result for result in results]
+
+    def text(self, values: Sequence[Any]) -> str:
+        """Each as text: itself, its "text", or JSON."""
+        return SEPARATOR.join(map(_as_text, values))
+
+    def merged(self, answer: Any, values: Sequence[Any]) -> Any:
+        """The answer."""
+        return answer
 
 
 @dataclass(frozen=True, slots=True)
 class TreeReduce:
-    """A reduce that runs on the pool, a round a level. ``fan_in``: results a group; None: as many as a call holds."""
+    """A reduce that runs on the pool, a round a level. ``fan_in``: results a group; None: as many as a call holds.
+
+    ``running``: a level merges the first two of what a document has left. ``most_tokens``: of a group, where a call has
+    room for more than a chunk of the job; None: as many as a chunk.
+    """
 
     prompt: Any = field(repr=False)  # a map function with a ``map_version``
     fan_in: int | None = None
+    group_by: Literal["heading"] | None = None
+    running: bool = False
+    most_tokens: int | None = None
+    merge: Merge = field(default_factory=ValueMerge)
+
+
+@dataclass(frozen=True)
+class RefinePrompt:
+    """A prompt with two texts: ``$summary``, what there is so far, and ``$text``, what comes next. Its chunk is a JSON
+    list of both.
+    """
+
+    prompt: PromptMap
+
+    def __call__(self, chunk: Any, context: Any) -> Any:
+        """The answer over both."""
+        summary, text = json.loads(chunk.text)
+        return self.prompt.asked(context, (text, summary), chunk.tokens)
+
+    @property
+    def map_version(self) -> str:
+        """The prompt's."""
+        return f"refine-{self.prompt.map_version}"
+
+    @property
+    def result_type(self) -> Any:
+        """The prompt's."""
+        return self.prompt.result_type
 
 
 def tree_reduce(
     prompt: str,
     *,
-    max_tokens: int = 1024,
+    group_by: Literal["heading"] | None = None,
+    max_tokens: int | None = 1024,
     response_model: Any = None,
     system: str | None = None,
     on_truncation: str = "error",
     fan_in: int | None = None,
+    query: str | None = None,
 ) -> TreeReduce:
     """A reduce function that asks a model: ``$text`` in the prompt stands for the joined results.
 
     The calls are durable, budgeted and resumed as those of the map round. A single result is passed on as it is.
+    ``group_by="heading"``: sections are merged first, where documents have headings. ``max_tokens`` None: half as many
+    as the joined results. ``query``: what ``$query`` stands for, as data.
     """
     if fan_in is not None and (type(fan_in) is not int or fan_in < 2):
         raise ConfigError(f"fan_in={fan_in!r}: a whole number, as a group has at least 2 results", setting="fan_in")
-    return TreeReduce(check_prompt(PromptMap(prompt, system, max_tokens, None, response_model, on_truncation)), fan_in)
+    check_group_by(group_by)
+    asked = PromptMap(prompt, system, max_tokens, None, response_model, on_truncation, query=query)
+    return TreeReduce(check_prompt(asked), fan_in, group_by)
+
+
+def refine(
+    prompt: str,
+    *,
+    max_tokens: int | None = 1024,
+    response_model: Any = None,
+    system: str | None = None,
+    on_truncation: str = "error",
+    query: str | None = None,
+) -> TreeReduce:
+    """A reduce function that goes through the results in order: ``$summary`` is the answer so far (first, the first
+    result), ``$text`` the next result. As many calls as results, less one, one after the other.
+    """
+    asked = PromptMap(prompt, system, max_tokens, None, response_model, on_truncation, query=query)
+    return TreeReduce(RefinePrompt(check_prompt(asked)), running=True)
+
+
+def check_group_by(group_by: Any) -> None:
+    """ConfigError: results are grouped by no such thing."""
+    if group_by not in (None, "heading"):
+        raise ConfigError(f"group_by={group_by!r}: it is None or 'heading'", setting="group_by")
+
+
+def _as_text(value: Any) -> str:
+    if isinstance(value, str):
+        return value
+    value = normalise(value)  # an instance, where results have a type
+    if isinstance(value, Mapping) and isinstance(value.get("text"), str):
+        return str(value["text"])
+    return json.dumps(value, ensure_ascii=False, default=str)

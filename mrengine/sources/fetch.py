@@ -17,7 +17,9 @@ import time
 import zlib
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import IO, Any
+from email.utils import parsedate_to_datetime
+from itertools import count
+from typing import IO, Any, NamedTuple
 from urllib.parse import urljoin
 
 from mrengine._version import __version__
@@ -29,6 +31,8 @@ __all__ = ["Fetched", "fetch"]
 
 _BLOCK = 1 << 16
 _BURST = 8  # fetches from one host that need not wait
+_BUSY = frozenset({429, 503})
+_AGAIN = 3  # times that a busy server is asked again, within the time of the whole
 _REDIRECTS = frozenset({301, 302, 303, 307, 308})
 _TEXTS = re.compile(r"(text/.+|.+\+(xml|json|yaml)|application/(json|xml|xhtml|yaml|x-yaml|toml|sql|rtf|javascript|"
                     r"ecmascript|x-javascript|x-ndjson|ndjson|jsonl|x-jsonlines|jsonlines|csv|x-sh|x-tex|x-subrip|"
@@ -53,15 +57,35 @@ def fetch(url: Url) -> Fetched:
     deadline = _Deadline(url.timeout_s)
     target, first = parse(url.url), None
     for _ in range(int(url.max_redirects) + 1):
-        if url.fetches_per_s:
-            deadline.extend(_PACE.wait(target.host, url.fetches_per_s))
         first = first or target.origin
-        answer = _ask(url, target, deadline, own=target.origin == first)
+        answer = _asked_again(url, target, deadline, own=target.origin == first)
         if isinstance(answer, Fetched):
             return answer
         target = parse(answer)
     told = f"{parse(url.url).shown}: more than {url.max_redirects} redirects"
     raise UrlRefused(told, rule="redirects", url=target.shown)
+
+
+def _asked_again(url: Url, target: Target, deadline: _Deadline, *, own: bool) -> Fetched | str:
+    """One hop, again where the server is busy and says, or lets us guess, that it soon will not be."""
+    for tried in count():
+        if url.fetches_per_s:
+            deadline.extend(_PACE.wait(target.host, url.fetches_per_s))
+        answer = _ask(url, target, deadline, own=own)
+        if not isinstance(answer, _Busy):
+            return answer
+        wait_s = float(2**tried) if answer.wait_s is None else answer.wait_s
+        if tried == _AGAIN or wait_s >= deadline.left(target):
+            raise SourceError(answer.told, source=target.shown)
+        time.sleep(wait_s)
+    raise AssertionError
+
+
+class _Busy(NamedTuple):
+    """A server that wants to be asked later: what it said, and when, in seconds, where it told."""
+
+    told: str
+    wait_s: float | None
 
 
 class _Deadline:
@@ -84,7 +108,7 @@ class _Deadline:
         return left
 
 
-def _ask(url: Url, target: Target, deadline: _Deadline, *, own: bool) -> Fetched | str:
+def _ask(url: Url, target: Target, deadline: _Deadline, *, own: bool) -> Fetched | str | _Busy:
     """One hop: what came, or where it says that it is. ``own``: the host that the headers are for."""
     try:
         sock = _connected(url, target, deadline)
@@ -205,7 +229,7 @@ class _Reader(io.RawIOBase):
         return self._sock.recv_into(buffer)
 
 
-def _answer(url: Url, target: Target, response: http.client.HTTPResponse, deadline: _Deadline) -> Fetched | str:
+def _answer(url: Url, target: Target, response: http.client.HTTPResponse, deadline: _Deadline) -> Fetched | str | _Busy:
     where = response.getheader("Location")
     if response.status in _REDIRECTS and where:
         return urljoin(
@@ -213,6 +237,8 @@ def _answer(url: Url, target: Target, response: http.client.HTTPResponse, deadli
         )
     if response.status != 200:
         told = f"{target.shown} answered {response.status} {http.client.responses.get(response.status, '')}"
+        if response.status in _BUSY:
+            return _Busy(told.rstrip(), _later(response.getheader("Retry-After", "").strip()))
         raise SourceError(told.rstrip(), source=target.shown)
     media_type, charset = _media_type(response.headers)
     if media_type and not (_TEXTS.fullmatch(media_type) or _FILES.fullmatch(media_type)):
@@ -232,6 +258,16 @@ def _answer(url: Url, target: Target, response: http.client.HTTPResponse, deadli
         file.close()
         raise
     return Fetched(file, media_type, charset, target.path.partition("?")[0])
+
+
+def _later(told: str) -> float | None:
+    """Seconds from "120" or an HTTP date (RFC 9110, 10.2.3); None: it says neither."""
+    if told.isdecimal():
+        return float(told[:9])
+    try:
+        return max(0.0, parsedate_to_datetime(told).timestamp() - time.time())
+    except (ValueError, TypeError, IndexError, OverflowError):
+        return None
 
 
 def _media_type(headers: http.client.HTTPMessage) -> tuple[str, str]:

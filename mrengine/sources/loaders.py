@@ -6,7 +6,6 @@ import re
 from collections.abc import Callable, Iterable, Iterator
 from functools import cache
 from importlib import import_module
-from importlib.metadata import entry_points
 from typing import Any, BinaryIO, NamedTuple
 
 from mrengine.errors import ConfigError, MissingExtra, MrengineError, SourceError
@@ -88,6 +87,8 @@ def _plugins() -> tuple[tuple[str, Any], ...]:
 
 
 def _plugged() -> Iterator[tuple[str, Any]]:
+    from importlib.metadata import entry_points
+
     for point in entry_points(group=GROUP):
         try:
             found = point.load()

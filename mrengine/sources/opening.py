@@ -17,7 +17,6 @@ from mrengine.chunking import filetypes
 from mrengine.chunking.splitters import dicom
 from mrengine.errors import SourceError, UrlRefused
 from mrengine.sources.encodings import decoded, mark_of
-from mrengine.sources.fetch import fetch
 from mrengine.sources.loaders import Found, find_loader, loading, needs
 from mrengine.sources.notes import Notes
 from mrengine.sources.pieces import text_of
@@ -62,6 +61,8 @@ def _from_path(file: File, size: int, notes: Notes) -> Iterator[str]:
 
 
 def _from_url(url: Url, size: int, notes: Notes) -> Iterator[str]:
+    from mrengine.sources.fetch import fetch
+
     shown = parse(url.url).shown
     came = fetch(url)
     with came.file as binary:

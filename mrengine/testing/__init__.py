@@ -10,12 +10,13 @@ from typing import TYPE_CHECKING, Any
 from mrengine.providers.fake import fake
 
 if TYPE_CHECKING:
+    from mrengine.testing.batches import BatchRules
     from mrengine.testing.context import FakeContext, fake_chunk
     from mrengine.testing.server import LLMServer
 
-__all__ = ["FakeContext", "LLMServer", "fake", "fake_chunk"]
+__all__ = ["BatchRules", "FakeContext", "LLMServer", "fake", "fake_chunk"]
 
-_HOME_OF = {"FakeContext": "context", "fake_chunk": "context", "LLMServer": "server"}
+_HOME_OF = {"BatchRules": "batches", "FakeContext": "context", "fake_chunk": "context", "LLMServer": "server"}
 
 
 def __getattr__(name: str) -> Any:

@@ -5,12 +5,14 @@ from __future__ import annotations
 import json
 import math
 import random
+import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from hashlib import blake2b
 from typing import Any
 
 from mrengine.testing import bodies
+from mrengine.testing.batches import BatchDesk, BatchRules, Dropped
 from mrengine.testing.counts import Counts
 from mrengine.testing.odd import ODD, odd, streamed
 from mrengine.testing.prompt_cache import Billed, PromptCache, TooManyMarks, dollars, usage
@@ -39,9 +41,10 @@ class Behaviour:
     how many requests are kept for ``requests()``. ``usage``: a callable(input, output) that gives an answer's usage;
     None: no usage. ``thoughts``: the model's reasoning before its answer, a word a token, within ``max_tokens``;
     ``thoughts_in``: "field", or "text" for tags before the answer. ``stream``: whatever is asked for, answers are
-    streams. ``cache_min``: prompts are cached by the vendors' rules from so many tokens on, and usage tells of it
-    (``testing.prompt_cache``). ``prices``: the model's name, or "" for all, to US dollars of a million tokens: "input",
-    "output", "cached", "cache_write", "cache_write_1h"; ``stats().billed_usd`` is the bill.
+    streams. ``pace_s``: between two events of a stream. ``cache_min``: prompts are cached by the vendors' rules from so
+    many tokens on, and usage tells of it (``testing.prompt_cache``). ``prices``: the model's name, or "" for all, to US
+    dollars of a million tokens: "input", "output", "cached", "cache_write", "cache_write_1h"; ``stats().billed_usd`` is
+    the bill. ``batches``: how both batch APIs go, see ``BatchRules``; what they answer costs half.
     """
 
     latency_s: Latency = 0.0
@@ -65,11 +68,13 @@ class Behaviour:
     thoughts: str = ""
     thoughts_in: str = "field"
     stream: bool = False
+    pace_s: float = 0.0
     cache_min: int | None = None
     prices: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
     chunked: bool = False
     interim: bool = False
     keep_alive_s: float = 60.0
+    batches: BatchRules = BatchRules()  # noqa: RUF009  (frozen: it can be shared)
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,6 +87,7 @@ class Reply:
     status: int = 200
     digest: bytes = b""
     good: bool = False
+    pace_s: float = 0.0
 
 
 class Bucket:
@@ -118,9 +124,12 @@ class Simulator:
         self._cache = None if behaviour.cache_min is None else PromptCache(behaviour.cache_min)
         limits = {name: getattr(behaviour, name) for name in ("tpm", "rpm", "input_tpm", "output_tpm")}
         self.buckets = {name: Bucket(limit, now) for name, limit in limits.items() if limit}
+        self.batches = BatchDesk(behaviour.batches, self._batched, self._words, now)
 
-    def decide(self, path: str, headers: Mapping[str, str], body: bytes, now: float) -> Reply:
+    def decide(self, path: str, headers: Mapping[str, str], body: bytes, now: float, method: str = "POST") -> Reply:
         """The reply to a request. ``headers``: names in lower case."""
+        if _BATCHES.search(path):
+            return self._of_batches(method, path, headers, body, now)
         path = path.partition("?")[0]
         if path.endswith("/models"):
             return self._plain(200, bodies.models(self.behaviour.models, self.behaviour.context_window))
@@ -134,6 +143,37 @@ class Simulator:
         self.counts.arrived(now, digest, asked.model, early=now < self._not_before.get(digest, 0.0) - 0.001)
         reply = self._answer(headers, asked, digest, now)
         return replace(reply, digest=digest)
+
+    def _of_batches(self, method: str, path: str, headers: Mapping[str, str], body: bytes, now: float) -> Reply:
+        if not self._has_key(headers):
+            return self._plain(401, bodies.error("invalid_api_key", "wrong API key provided"))
+        try:
+            status, answer = self.batches.answer(method, path, headers, body, now)
+        except Dropped:
+            return Reply(b"", ending="close", status=0)
+        return self._plain(status, answer)
+
+    def _batched(self, shape: str, body: Mapping[str, Any]) -> tuple[int, bytes]:
+        """The answer to one request of a batch; it is counted as a direct one of the same bytes would be."""
+        said: dict[str, Any] = {}
+        for name, value in body.items():  # as a direct call says it
+            said |= {name: value} | ({"stream": False} if name == "messages" else {})
+        sent = json.dumps(said, ensure_ascii=False, separators=(",", ":")).encode("utf-8", "replace")
+        asked = bodies.read("/messages" if shape == "anthropic" else "/chat/completions", sent)
+        if asked is None:
+            return 400, bodies.error("invalid_request_error", "the body is not a request")
+        refused = self._refused(asked)
+        if refused is not None:
+            return refused
+        text, cut = self._text(asked)
+        billed = Billed(self._input(asked), len(text.split()))
+        self._bill(asked, billed, factor=0.5)
+        self.counts.batched(blake2b(sent, digest_size=12).digest(), asked.model)
+        return 200, bodies.answer(asked, text, cut, (billed.input, billed.output), usage=self.behaviour.usage)
+
+    def _words(self, shape: str, body: Mapping[str, Any]) -> int:
+        asked = bodies.read("/messages" if shape == "anthropic" else "/chat/completions", json.dumps(body).encode())
+        return 0 if asked is None else asked.words
 
     def _keep(self, headers: Mapping[str, str], asked: bodies.Asked) -> None:
         if self.behaviour.record:
@@ -159,22 +199,30 @@ class Simulator:
             return self._plain(400, bodies.error("invalid_request_error", "A maximum of 4 blocks with cache_control"))
 
     def _refusal(self, headers: Mapping[str, str], asked: bodies.Asked) -> Reply | None:
-        behaviour = self.behaviour
-        key = _key(headers)
-        if behaviour.api_key is not None and key != behaviour.api_key:
+        if not self._has_key(headers):
+            key = _key(headers)
             return self._plain(401, bodies.error("invalid_api_key", f"wrong API key provided: {key}"))
+        refused = self._refused(asked)
+        return None if refused is None else self._plain(*refused)
+
+    def _has_key(self, headers: Mapping[str, str]) -> bool:
+        return self.behaviour.api_key is None or _key(headers) == self.behaviour.api_key
+
+    def _refused(self, asked: bodies.Asked) -> tuple[int, bytes] | None:
+        """Status and body for a request that no such model takes."""
+        behaviour = self.behaviour
         if behaviour.models is not None and asked.model not in behaviour.models:
             message = f"The model `{asked.model}` does not exist"
-            return self._plain(404, bodies.error("model_not_found", message, param="model"))
+            return (404, bodies.error("model_not_found", message, param="model"))
         if not behaviour.native_schema and asked.schema_param:
-            return self._plain(400, bodies.error("unsupported", "no schemas here", param=asked.schema_param))
+            return (400, bodies.error("unsupported", "no schemas here", param=asked.schema_param))
         tokens = self._input(asked) + asked.max_tokens
         if behaviour.context_window is not None and tokens > behaviour.context_window:
             message = (
                 f"This model's maximum context length is {behaviour.context_window} tokens. However, you requested "
                 f"{tokens} tokens. The prompt began: {asked.prompt[:200]}"
             )
-            return self._plain(400, bodies.error("context_length_exceeded", message))
+            return (400, bodies.error("context_length_exceeded", message))
         return None
 
     def _fault(self) -> str | None:
@@ -281,13 +329,15 @@ class Simulator:
         if thoughts:
             body = bodies.thinking(asked, body, " ".join(thoughts), where=behaviour.thoughts_in)
         extra = self._limit_headers(now)
-        if behaviour.stream:
+        streams = behaviour.stream or asked.body.get("stream") is True
+        if streams:
             body, extra = streamed(asked, body), extra | {"content-type": "text/event-stream"}
-        return replace(self._plain(200, body, extra, delay_s=delay), good=True)
+        pace_s = behaviour.pace_s if streams else 0.0
+        return replace(self._plain(200, body, extra, delay_s=delay), good=True, pace_s=pace_s)
 
-    def _bill(self, asked: bodies.Asked, billed: Billed) -> None:
+    def _bill(self, asked: bodies.Asked, billed: Billed, *, factor: float = 1.0) -> None:
         price = self.behaviour.prices.get(asked.model) or self.behaviour.prices.get("")
-        self.counts.billed(billed, None if price is None else dollars(price, billed))
+        self.counts.billed(billed, None if price is None else dollars(price, billed, factor=factor))
 
     def _late(self, fault: str, asked: bodies.Asked, delay: float) -> Reply:
         """The faults that replace an answer when it is due."""
@@ -316,6 +366,9 @@ class Simulator:
         if self.behaviour.interim:
             data = b"HTTP/1.1 103 Early Hints\r\nlink: </x>\r\n\r\n" + data
         return Reply(data, delay_s, "keep", status)
+
+
+_BATCHES = re.compile(r"/(?:files|batches)(?:[/?]|$)")
 
 
 def _key(headers: Mapping[str, str]) -> str:

@@ -95,6 +95,7 @@ class FakeContext(Context):
         on_truncation: str = "error",
         cache: str | None = None,
         prefix: int = 0,
+        shown: bool = False,
     ) -> Completion:
         """The fake's answer, checked, continued and validated like that of a model."""
         check_call(prompt, system, max_tokens, temperature, on_truncation)

@@ -17,9 +17,9 @@ class Stats:
     """The server's account. Times are seconds of its own monotonic clock.
 
     ``distinct``: different requests. ``ok``: real answers. ``paid_twice``: those beyond the first to the same request.
-    ``read_calls``: answers whose prompt was partly read from the cache, ``read_tokens`` and ``written_tokens`` of all.
-    ``billed_usd``: the bill, by the server's own prices. ``early``: requests repeated before their ``Retry-After`` was
-    over. ``span_s``: first request to last answer.
+    ``batched``: those of them that batches held. ``read_calls``: answers whose prompt was partly read from the cache,
+    ``read_tokens`` and ``written_tokens`` of all. ``billed_usd``: the bill, by the server's own prices. ``early``:
+    requests repeated before their ``Retry-After`` was over. ``span_s``: first request to last answer.
     """
 
     requests: int = 0
@@ -31,6 +31,7 @@ class Stats:
     connections: int = 0
     input_tokens: int = 0
     output_tokens: int = 0
+    batched: int = 0
     read_calls: int = 0
     read_tokens: int = 0
     written_tokens: int = 0
@@ -64,7 +65,7 @@ class Counts:
         self._statuses: Counter[str] = Counter()
         self._models: Counter[str] = Counter()
         self._in_flight = self._in_flight_max = self._early = 0
-        self._input = self._output = self._read_calls = self._read = self._written = 0
+        self._input = self._output = self._read_calls = self._read = self._written = self._batched = 0
         self._usd = Decimal(0)
         self._first: float | None = None
         self._last: float | None = None
@@ -87,6 +88,13 @@ class Counts:
         self._written += billed.written + billed.written_1h
         self._usd += usd or 0
 
+    def batched(self, digest: bytes, model: str) -> None:
+        """A request of a batch was answered."""
+        self._asked[digest] += 1
+        self._answered[digest] += 1
+        self._models[model] += 1
+        self._batched += 1
+
     def left(self, now: float, digest: bytes, status: int, *, good: bool) -> None:
         """Its answer was sent, or its connection ended (status 0). ``good``: a real answer, which costs money."""
         self._last = now
@@ -108,6 +116,7 @@ class Counts:
             "connections": self.connections,
             "input_tokens": self._input,
             "output_tokens": self._output,
+            "batched": self._batched,
             "read_calls": self._read_calls,
             "read_tokens": self._read,
             "written_tokens": self._written,

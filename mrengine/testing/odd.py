@@ -90,7 +90,7 @@ def _chunks(data: dict[str, Any]) -> list[dict[str, Any]]:
     choice = data["choices"][0]
     head = {"id": data["id"], "object": "chat.completion.chunk", "model": data["model"]}
     texts = [name for name in ("reasoning_content", "content") if choice["message"].get(name)]
-    deltas = [{name: part} for name in texts for part in _halves(choice["message"][name])]
+    deltas = [{name: part} for name in texts for part in _parts(choice["message"][name])]
     chunks = [{**head, "choices": [{"index": 0, "delta": d}]} for d in [{"role": "assistant", "content": ""}, *deltas]]
     last = {**head, "choices": [{"index": 0, "delta": {}, "finish_reason": choice["finish_reason"]}]}
     return [*chunks, last, {**head, "choices": [], "usage": data["usage"]}]
@@ -106,7 +106,7 @@ def _message_events(data: dict[str, Any]) -> list[dict[str, Any]]:
         text = json.dumps(block["input"]) if tool else block[name]
         empty = {**block, "input": {}} if tool else {**block, name: ""}
         events.append({"type": "content_block_start", "index": index, "content_block": empty})
-        deltas = [{"type": kind, name: part} for part in _halves(text)]
+        deltas = [{"type": kind, name: part} for part in _parts(text)]
         events += ({"type": "content_block_delta", "index": index, "delta": delta} for delta in deltas)
         events.append({"type": "content_block_stop", "index": index})
     delta = {"stop_reason": data["stop_reason"], "stop_sequence": None}
@@ -114,6 +114,7 @@ def _message_events(data: dict[str, Any]) -> list[dict[str, Any]]:
     return [*events, {"type": "message_delta", "delta": delta, "usage": reported}, {"type": "message_stop"}]
 
 
-def _halves(text: str) -> list[str]:
-    middle = len(text) // 2
-    return [part for part in (text[:middle], text[middle:]) if part]
+def _parts(text: str) -> list[str]:
+    """Up to eight parts of a text; two at least, that cut a word."""
+    size = max(1, -(-len(text) // 8)) if len(text) > 16 else max(1, len(text) // 2)
+    return [text[at : at + size] for at in range(0, len(text), size)]

@@ -40,6 +40,10 @@ class _Server:
             return None
         if what == "requests":
             return self.simulator.requests
+        if what == "advance":
+            self.simulator.batches.advance(argument)
+        if what in ("advance", "batches"):
+            return self.simulator.batches.told(time.monotonic())
         return self.simulator.counts.stats(time.process_time())
 
     async def _listen(self, port: int, tls: tuple[str, str] | None) -> Any:
@@ -105,9 +109,9 @@ class _Connection(asyncio.Protocol):
         if self._idle is not None:
             self._idle.cancel()
         self._busy = True
-        path = lines[0].split(" ")[1]
+        method, path = lines[0].split(" ")[:2]
         simulator = self._simulator()
-        reply = simulator.decide(path, headers, body, time.monotonic())
+        reply = simulator.decide(path, headers, body, time.monotonic(), method)
         close = headers.get("connection", "").lower() == "close"
         if reply.delay_s > 0:
             self._loop.call_later(reply.delay_s, self._reply, simulator, reply, close)
@@ -123,8 +127,25 @@ class _Connection(asyncio.Protocol):
             self._transport.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET)
             self._transport.abort()
             return
+        if reply.pace_s:
+            self._pour(reply.data.split(b"\n\n"), reply, close)
+            return
         if reply.data:
             self._transport.write(reply.data)
+        self._replied(reply, close)
+
+    def _pour(self, events: list[bytes], reply: Reply, close: bool) -> None:
+        """Write a stream one event after the other."""
+        if self._transport.is_closing():
+            return
+        if len(events) > 1:
+            self._transport.write(events[0] + b"\n\n")
+            self._loop.call_later(reply.pace_s, self._pour, events[1:], reply, close)
+            return
+        self._transport.write(events[0])
+        self._replied(reply, close)
+
+    def _replied(self, reply: Reply, close: bool) -> None:
         if reply.ending == "close" or close:
             self._transport.close()
             return

@@ -67,6 +67,16 @@ class LLMServer:
         """Reset the counts, and change the behaviour. Connections stay open."""
         self._ask("reset", Behaviour(**options))
 
+    def batches(self) -> list[dict[str, Any]]:
+        """Every batch, in the order in which it was created: id, state, requests, executed, custom_ids, metadata."""
+        told: list[dict[str, Any]] = self._ask("batches", None)
+        return told
+
+    def advance(self, seconds: float) -> list[dict[str, Any]]:
+        """Move the clock of the batches; every batch, as it then is."""
+        told: list[dict[str, Any]] = self._ask("advance", seconds)
+        return told
+
     def close(self) -> None:
         """Stop the server. Calls in flight are dropped."""
         process = self._process

@@ -20,12 +20,14 @@ from mrengine.worker.deadline import Deadline
 from mrengine.worker.external_call import ExternalCall
 from mrengine.worker.model_clients import ModelClients
 from mrengine.worker.ports import StoredAnswers
+from mrengine.worker.shown_answer import ShownAnswer
 from mrengine.worker.stored_answers import call_digest
 from mrengine.worker.turns import Turns, Unanswered
 
 __all__ = ["Context", "TaskCalls", "WorkerServices", "check_tokens"]
 
 DigestOf = Callable[[str | list[str]], bytes]
+Stored = Callable[[bytes], Sequence[CallRecord]]
 
 
 class TaskCalls:
@@ -38,12 +40,17 @@ class TaskCalls:
         self.chunk: TrackedChunk | None = None
         self.made = 0
         self.reused = 0
+        self.parked = False
         self.usage: Usage | None = None
         self.cost_usd: float | None = 0.0
         self.texts: list[str] = []
         self.answers: dict[str, None] = {}  # in order, each once: a stored one may be looked at twice
         self._asked: dict[bytes, int] = {}
         self._lock = threading.Lock()
+
+    def park(self) -> None:
+        """A call waits for a batch: whatever the map function makes of that, the task has no outcome yet."""
+        self.parked = True
 
     def nth(self, digest: bytes) -> int:
         """How often the same was asked before, in this attempt."""
@@ -141,16 +148,19 @@ class Context:
         on_truncation: str = "error",
         cache: str | None = None,
         prefix: int = 0,
+        shown: bool = False,
     ) -> Completion:
         """Ask a model; the answer is in the log before this chunk's result is.
 
         The same call in a later attempt, run or version of the map function takes its answer from the log
         (``completion.reused``) unless ``reuse`` is False; who asks the same twice in one attempt gets two answers, and
-        the same two later. ``max_tokens``: of the answer. ``response_model``: a pydantic
+        the same two later. Where calls wait for a batch, the task is run again from its start when the answers are
+        there; one with ``reuse=False`` is asked directly. ``max_tokens``: of the answer. ``response_model``: a pydantic
         model or a JSON schema; the validated value is ``completion.parsed``. ``on_truncation``: "error", "allow" or
         "continue". ``cache``: "auto" or "1h" where all calls begin alike, with their schema, their system and the first
         ``prefix`` characters of the prompt: the provider is asked to cache that, where it is long enough, and one call
-        goes first. Raises a :class:`mrengine.errors.ModelError`.
+        goes first. ``shown``: what the model writes is handed to the run's ``on_text`` as it comes. Raises a
+        :class:`mrengine.errors.ModelError`.
         """
         check_call(prompt, system, max_tokens, temperature, on_truncation)
         keep = check_cache(cache, prefix)
@@ -167,30 +177,47 @@ class Context:
             attempt=self._task.attempt,
             cache=keep,
             prefix=prefix,
+            pieces=ShownAnswer(self._show) if shown else None,
         )
         self._calls.texts += [prompt, system or ""]
-        text = self._chunk.text
+        # Who asks for a single flight means the call, whichever chunk makes it.
+        text = "" if self._services.config.single_flight else self._chunk.text
         nth = self._calls.nth(call_digest("", request, text)) if reuse else 0
+
+        owner = self._services.models.owner(index)
+
+        def stored(digest: bytes) -> Sequence[CallRecord]:
+            return self._services.stored.turns(digest, chunk=self._task.chunk, attempt=self._task.attempt, owner=owner)
 
         def digest_of(identity: str | list[str]) -> bytes:
             return call_digest(identity, request, text, nth)
 
-        found = self._find(index, request, digest_of, response_model, on_truncation) if reuse else None
+        found = self._find(index, request, digest_of, response_model, on_truncation, stored) if reuse else None
         if found is not None:
             return found
         if self._services.stopping.is_set():
             raise Stopped
-        return self._ask(index, request, digest_of, response_model, on_truncation, reuse)
+        return self._ask(index, request, digest_of, response_model, on_truncation, stored if reuse else None)
 
-    def _stored(self, digest: bytes) -> Sequence[CallRecord]:
-        return self._services.stored.turns(digest, chunk=self._task.chunk, attempt=self._task.attempt)
+    def _show(self, at: int, piece: str) -> None:
+        """A piece of the answer, for the host alone: it is in no log before the answer is whole."""
+        self._services.models.note("answer:piece", {"at": at, "text": piece})
+
+    def _earlier(self, digest: bytes) -> int | None:
+        return self._services.stored.earlier(digest, chunk=self._task.chunk, attempt=self._task.attempt)
 
     def _find(
-        self, index: int, request: Request, digest_of: DigestOf, response_model: Any, on_truncation: str
+        self,
+        index: int,
+        request: Request,
+        digest_of: DigestOf,
+        response_model: Any,
+        on_truncation: str,
+        stored: Stored,
     ) -> Completion | None:
         """The answer in the log, of the model or of one that stood in for it; None: none that is good for this call."""
         for identity in self._services.models.identities(index):
-            turns = Turns(self._stored(digest_of(identity)), self._calls.heard)
+            turns = Turns(stored(digest_of(identity)), self._calls.heard)
             with suppress(Unanswered):
                 completion = turns.answer(
                     request, live=None, response_model=response_model, on_truncation=on_truncation
@@ -206,20 +233,23 @@ class Context:
         digest_of: DigestOf,
         response_model: Any,
         on_truncation: str,
-        reuse: bool,
+        stored: Stored | None,
     ) -> Completion:
         completion, cost = self._services.models.ask(
             index,
             request,
             digest_of=digest_of,
-            stored=self._stored if reuse else lambda digest: [],
+            stored=stored or (lambda digest: ()),
+            earlier=self._earlier,
+            text_at=self._services.stored.text,
             heard=self._calls.heard,
+            park=self._calls.park,
             task=self._task,
             chunk=self._chunk,
             patience=self._patience,
             response_model=response_model,
             on_truncation=on_truncation,
-            reusable=reuse,
+            reusable=stored is not None,
         )
         self._calls.add(completion, cost)
         return completion

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
@@ -19,7 +19,8 @@ from mrengine.providers.call.usages import completed
 from mrengine.providers.http.no_answer import no_answer
 from mrengine.records import Chunk, Completion, Request
 from mrengine.worker.redact import told
-from mrengine.worker.stored_answers import turn_digest
+from mrengine.worker.shown_answer import ShownAnswer
+from mrengine.worker.stored_answers import completion_of, turn_digest
 from mrengine.worker.turns import turn_of
 
 if TYPE_CHECKING:
@@ -30,9 +31,23 @@ if TYPE_CHECKING:
     from mrengine.worker.model_clients import ModelClients
     from mrengine.worker.ports import BudgetPort
 
-__all__ = ["LoggedCall"]
+__all__ = ["LoggedCall", "tokens_of"]
 
+COMMIT_S, LOOK_S = 5.0, 0.02  # for the answer of an identical call to become durable
 LARGEST_TEXT = codec.MAX_PAYLOAD_BYTES // 4 - 4096  # characters of an answer that fit into a record in any case
+
+
+def tokens_of(request: Request, chunk: Chunk) -> int:
+    """Our own estimate of a request's input tokens."""
+    rest = "".join(text for _, text in request.turns) + ("" if request.schema is None else in_words(request.schema))
+    return estimate_tokens(request.prompt + rest, chunk.text, chunk.tokens, request.system)
+
+
+class _Answered(BaseException):
+    """An identical call was answered meanwhile. Not an Exception: the retry loop lets it pass."""
+
+    def __init__(self, call: records.CallRecord) -> None:
+        self.call = call
 
 
 class LoggedCall:
@@ -55,10 +70,14 @@ class LoggedCall:
         turn: int,
         reusable: bool,
         heard: Callable[[str], None],
+        stored: Callable[[], Sequence[records.CallRecord]] = tuple,
+        owner: bytes = b"",
     ) -> None:
         """``turn``: how many answers to this call the log has already. ``reusable``: the new ones may be taken for an
-        identical call. ``heard`` is given the text of each.
+        identical call. ``heard`` is given the text of each. ``stored``: what the log has of it by now. ``owner``: who
+        may share its answers.
         """
+        self._stored, self._owner = stored, owner
         self._models, self._model, self._task, self._digest = models, model, task, digest
         self._chunk, self._patience, self._breaker = chunk, patience, breaker
         self._alternatives = alternatives
@@ -71,7 +90,6 @@ class LoggedCall:
     def send(self, request: Request) -> Completion:
         """One turn: the retry loop."""
         from mrengine.providers.call import context_window
-        from mrengine.providers.call.retry import call
 
         request = cacheable(request, self._model)
         self._prefix = prefix_digest(request)
@@ -79,6 +97,17 @@ class LoggedCall:
         if self._model.context_window is not None:
             context_window.check(request, name=self._model.name, window=self._model.context_window)
         self._bound = upper_bound(request.prompt, request.system, extra_bytes=context_window.room_beside(request))
+        try:
+            return self._asked(request)
+        except _Answered as answered:
+            self._breaker.withdrawn()
+            self._turn += 1
+            self._heard(answered.call.text)
+            return completion_of(answered.call)
+
+    def _asked(self, request: Request) -> Completion:
+        from mrengine.providers.call.retry import call
+
         budget = self._models.budget
         return call(
             self._attempt,
@@ -103,13 +132,12 @@ class LoggedCall:
             yield
 
     def _tokens(self, request: Request) -> int:
-        rest = "".join(text for _, text in request.turns) + ("" if request.schema is None else in_words(request.schema))
-        return estimate_tokens(request.prompt + rest, self._chunk.text, self._chunk.tokens, request.system)
+        return tokens_of(request, self._chunk)
 
     def _reserve(self, budget: BudgetPort, request: Request) -> LeaseLike:
         """Wait for permission to make one attempt: the task's own time stands still meanwhile."""
         with self._patience.standing_in_line(self._models.on_wait) as waiting:
-            return budget.acquire(
+            lease = budget.acquire(
                 self._model.name,
                 self._tokens(request),
                 request.max_tokens,
@@ -117,8 +145,28 @@ class LoggedCall:
                 bound_tokens=self._bound,
                 stopping=self._models.stopping.is_set,
                 on_wait=waiting,
-                prefix=self._prefix,
+                gates=self._gates(),
             )
+        if getattr(lease, "held", False) and (answer := self._of_another(self._models.stopping)) is not None:
+            lease.settle(None, None, made=False)
+            raise _Answered(answer)
+        return lease
+
+    def _gates(self) -> tuple[str, str]:
+        alone = self._reusable and self._models.config.single_flight
+        return turn_digest(self._digest, self._turn).hex() if alone else "", self._prefix
+
+    def _of_another(self, stopping: Any) -> records.CallRecord | None:
+        """The answer to an identical call, once it is durable. None: it came to nothing."""
+        until = time.monotonic() + COMMIT_S
+        while not stopping.is_set():
+            stored = self._stored()
+            if len(stored) > self._turn:
+                return stored[self._turn]
+            if time.monotonic() > until:
+                break
+            stopping.wait(LOOK_S)
+        return None
 
     def _attempt(self, request: Request) -> Completion:
         """One request: an intent before it, its settlement after a refusal.
@@ -129,6 +177,8 @@ class LoggedCall:
             raise Stopped
         provider = self._models.provider(self._model)
         self._emit_intent(request)
+        if isinstance(request.pieces, ShownAnswer):
+            request.pieces.begin(request)
         try:
             given: Any = self._answer_alone(provider.complete(request))
         except ModelError as error:
@@ -186,7 +236,9 @@ class LoggedCall:
             text=text,
             turn=turn_of(request),
         )
-        self._models.emit(codec.CALL, self._task.chunk, self._task.model, records.pack_call(record))
+        payload = records.pack_call(record)
+        self._models.emit(codec.CALL, self._task.chunk, self._task.model, payload)
+        self._models.share(record, payload, self._owner)
 
     def _emit_intent(self, request: Request) -> None:
         record = records.IntentRecord(

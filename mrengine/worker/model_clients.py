@@ -19,10 +19,13 @@ from mrengine.engine import protocol as m
 from mrengine.errors import ConfigError, Stopped
 from mrengine.log.format import records
 from mrengine.records import Chunk, Completion, Request, Usage
+from mrengine.worker.batched_call import BatchedCall, BatchMode
 from mrengine.worker.external_call import ExternalCall, external_call
 from mrengine.worker.forks import OwnProcess
-from mrengine.worker.logged_call import LoggedCall
+from mrengine.worker.logged_call import LoggedCall, tokens_of
+from mrengine.worker.owners import owner_of
 from mrengine.worker.redact import SHORTEST_SECRET, header_parts, secrets
+from mrengine.worker.stored_answers import turn_digest
 from mrengine.worker.turns import Turns
 
 if TYPE_CHECKING:
@@ -51,7 +54,11 @@ class ModelClients:
         emit: Emit,
         stopping: threading.Event,
         budget: BudgetPort | None,
+        *,
+        share: Callable[[records.CallRecord, bytes, bytes], None] = lambda call, payload, owner: None,
     ) -> None:
+        self.share = share
+        self._owners: dict[int, bytes] = {}
         self.config, self._worker, self._slots = config, worker, slots
         self.emit, self.stopping, self.budget = emit, stopping, budget
         self._models: tuple[Model, ...] = cloudpickle.loads(config.models_blob)
@@ -63,6 +70,7 @@ class ModelClients:
         self._lock = threading.Lock()
         self._endpoints: dict[str, tuple[str, str]] = {}  # of servers that the job runs itself: URL and key
         self._endpoint_came = threading.Event()
+        self.batch_mode = BatchMode.of(config.batch)
 
     # facts
 
@@ -99,6 +107,14 @@ class ModelClients:
         first = self._models[index]
         return first.identity if model.identity == first.identity else [first.identity, model.identity]
 
+    def owner(self, index: int) -> bytes:
+        """Whose answers a model's are: its endpoint and the keys that it is asked with, its stand-ins' too."""
+        if self.config.answers is None:
+            return b""
+        if index not in self._owners:
+            self._owners[index] = owner_of(self._own(index))
+        return self._owners[index]
+
     def secrets(self) -> list[str]:
         """Keys, header values and passwords, those of callable headers too: no message may repeat them."""
         found = secrets(model.spec for model in self._models)
@@ -115,7 +131,10 @@ class ModelClients:
         *,
         digest_of: Callable[[str | list[str]], bytes],
         stored: Callable[[bytes], Sequence[records.CallRecord]],
+        earlier: Callable[[bytes], int | None],
+        text_at: Callable[[int], str],
         heard: Callable[[str], None],
+        park: Callable[[], None],
         task: m.Start,
         chunk: Chunk,
         patience: Deadline,
@@ -125,7 +144,8 @@ class ModelClients:
     ) -> tuple[Completion, float | None]:
         """Ask a model, and its fallbacks where it fails; the completion and its cost in USD (None: price unknown).
 
-        ``stored(digest)``: the answers that the log has already; ``heard`` is given the text of each answer.
+        ``stored(digest)``: the answers that the log has already; ``heard`` is given the text of each answer. In batch
+        mode what they lack is asked for in a batch: ``park()`` is called, and Parked raised.
         """
         from mrengine.providers.call.fallbacks import ask_any, fitted
 
@@ -136,20 +156,31 @@ class ModelClients:
             nonlocal cost_usd
             digest = digest_of(self._identity(index, model))
             known = stored(digest)
-            call = LoggedCall(
-                self,
-                model,
-                task,
-                digest,
-                chunk,
-                patience,
-                breaker,
-                alternatives=alternatives,
-                turn=len(known),
-                reusable=reusable,
-                heard=heard,
-            )
-            turns = Turns(known, heard)
+            owner = self.owner(index)
+            call: LoggedCall | BatchedCall
+            mode, turn, before = self.batch_mode, len(known), None
+            if mode is not None and reusable and mode.takes(model, turn_digest(digest, turn)):
+                before = earlier(digest)
+                call = BatchedCall(
+                    self, mode, model, task, digest, chunk, turn=turn, stored=text_at, park=park, tokens=tokens_of
+                )
+            else:
+                call = LoggedCall(
+                    self,
+                    model,
+                    task,
+                    digest,
+                    chunk,
+                    patience,
+                    breaker,
+                    alternatives=alternatives,
+                    turn=turn,
+                    reusable=reusable,
+                    heard=heard,
+                    stored=lambda: stored(digest),
+                    owner=owner,
+                )
+            turns = Turns(known, heard, earlier=before)
             asked = fitted(request, model)
             completion = turns.answer(asked, live=call.send, response_model=response_model, on_truncation=on_truncation)
             unknown = turns.cost_usd is None or call.cost_usd is None
@@ -162,7 +193,8 @@ class ModelClients:
 
     def _candidates(self, index: int) -> list[Model]:
         """Those that may answer a call, by each of their keys."""
-        found = {lane.name: lane for model in self._own(index) for lane in self._lanes(model)}
+        lanes = self._lanes if self.batch_mode is None else lambda model: [model]
+        found = {lane.name: lane for model in self._own(index) for lane in lanes(model)}
         for name in found:
             if name not in self._breakers:
                 from mrengine.providers.call.breaker import Breaker

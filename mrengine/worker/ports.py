@@ -10,10 +10,13 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
+from mrengine.budget.connection import Gates
 from mrengine.engine.protocol import JobFiles, WorkerConfig
 from mrengine.log.file.call_index import CallIndex
+from mrengine.log.file.reader import LogReader
 from mrengine.log.file.worker_journal import WorkerJournal
 from mrengine.log.format.records import CallRecord
+from mrengine.log.shared_answers import SharedAnswers
 from mrengine.records import Priority
 from mrengine.worker.chunk_reader import ChunkReader, TrackedChunk
 from mrengine.worker.stored_answers import StoredCalls
@@ -21,7 +24,7 @@ from mrengine.worker.stored_answers import StoredCalls
 if TYPE_CHECKING:
     from mrengine.providers.call.retry import LeaseLike
 
-__all__ = ["AnswerJournal", "BudgetPort", "ChunkTexts", "StoredAnswers", "WorkerPorts", "local_ports"]
+__all__ = ["AnswerJournal", "BudgetPort", "ChunkTexts", "StoredAnswers", "WorkerPorts", "local_ports", "stored_calls"]
 
 
 class ChunkTexts(Protocol):
@@ -40,8 +43,22 @@ class ChunkTexts(Protocol):
 class StoredAnswers(Protocol):
     """Answers that were paid for. Safe from any thread."""
 
-    def turns(self, digest: bytes, *, chunk: int, attempt: int) -> Sequence[CallRecord]:
-        """All answers to the call of this digest, in the order in which they were given, that a task may take."""
+    def turns(self, digest: bytes, *, chunk: int, attempt: int, owner: bytes = b"") -> Sequence[CallRecord]:
+        """All answers to the call of this digest, in the order in which they were given, that a task may take; those of
+        other jobs, too, where ``owner`` says whose they may be.
+        """
+
+    def share(self, call: CallRecord, payload: bytes, owner: bytes) -> None:
+        """Leave an answer to other jobs. Never fails a task."""
+
+    def close(self) -> None:
+        """Give back what is open."""
+
+    def earlier(self, digest: bytes, *, chunk: int, attempt: int) -> int | None:
+        """In batch mode: how many of them were not asked for in the run that is going on; None: all."""
+
+    def text(self, offset: int) -> str:
+        """In batch mode: the text of the CALL at an offset of the log. LogError: it cannot be read."""
 
 
 class BudgetPort(Protocol):
@@ -59,7 +76,7 @@ class BudgetPort(Protocol):
         deadline: float | None = None,
         stopping: Callable[[], bool] | None = None,
         on_wait: Callable[[str, float], None] | None = None,
-        prefix: str = "",
+        gates: Gates = ("", ""),
     ) -> LeaseLike:
         """Wait until a call of this size may be made, as :meth:`mrengine.budget.client.BudgetClient.acquire` does."""
 
@@ -91,7 +108,20 @@ class WorkerPorts:
         self.journal.close()
         if self.budget is not None:
             self.budget.close()
+        self.stored.close()
         self.chunks.close()
+
+
+def stored_calls(reader: LogReader, config: WorkerConfig, files: JobFiles, answers: CallIndex | None) -> StoredCalls:
+    """The answers in the log, for whoever sees it."""
+    return StoredCalls(
+        reader,
+        answers,
+        run_began=files.run_began,
+        shared=None if config.answers is None else SharedAnswers(*config.answers),
+        any_chunk=config.single_flight,
+        batches_since=None if config.batch is None else config.batch["since"],
+    )
 
 
 def local_ports(
@@ -105,5 +135,5 @@ def local_ports(
 ) -> WorkerPorts:
     """The ports of a worker that sees the job's folder. ``answers``: shared with the process that owns the log."""
     chunks = ChunkReader(files.folder, files.spool, files.table, files.documents, check=files.check_texts)
-    stored = StoredCalls(chunks.reader, answers, run_began=files.run_began)
+    stored = stored_calls(chunks.reader, config, files, answers)
     return WorkerPorts(chunks, stored, budget, WorkerJournal(files.folder, config.job_id, worker, slots))

@@ -12,6 +12,7 @@ from mrengine.errors import LogError
 from mrengine.log.file.call_index import CallIndex
 from mrengine.log.file.reader import LogReader
 from mrengine.log.format import records
+from mrengine.log.shared_answers import SharedAnswers
 from mrengine.records import Completion, Request
 
 __all__ = ["StoredCalls", "call_digest", "completion_of", "turn_digest"]
@@ -68,44 +69,95 @@ def turn_digest(digest: bytes, turn: int) -> bytes:
     return digest if turn == 0 else blake2b(digest + turn.to_bytes(4, "big"), digest_size=16).digest()
 
 
+def shared_digest(digest: bytes, owner: bytes) -> bytes:
+    """What names an answer that jobs share: the call, and whose key asked which endpoint."""
+    return blake2b(digest + owner, digest_size=16).digest()
+
+
 class StoredCalls:
     """Answers of this run and of earlier ones, found by digest in an index that the supervisor keeps in shared
     memory.
     """
 
-    def __init__(self, reader: LogReader, index: CallIndex | None, *, run_began: int) -> None:
-        """``run_began``: the log's end when this run began."""
+    def __init__(
+        self,
+        reader: LogReader,
+        index: CallIndex | None,
+        *,
+        run_began: int,
+        shared: SharedAnswers | None = None,
+        any_chunk: bool = False,
+        batches_since: int | None = None,
+    ) -> None:
+        """``run_began``: the log's end when this run began. ``shared``: the answers of other jobs. ``any_chunk``:
+        those of this run answer every chunk. ``batches_since``: in batch mode, where the logical run began, which may
+        be going on in another process by now.
+        """
+        self._since = batches_since
         self._reader, self._index, self._run_began = reader, index, run_began
+        self._shared, self._any_chunk = shared, any_chunk
 
-    def turns(self, digest: bytes, *, chunk: int, attempt: int) -> list[records.CallRecord]:
-        """All answers that the log has to a call, in the order in which they were given."""
+    def turns(self, digest: bytes, *, chunk: int, attempt: int, owner: bytes = b"") -> list[records.CallRecord]:
+        """All answers that the log has to a call, in the order in which they were given; where it has none, those
+        that another job has left. ``owner``: who may share them.
+        """
         found: list[records.CallRecord] = []
         while (call := self.find(turn_digest(digest, len(found)), chunk=chunk, attempt=attempt)) is not None:
             found.append(call)
+        if not found:
+            while (call := self._of_others(turn_digest(digest, len(found)), owner)) is not None:
+                found.append(call)
         return found
 
-    def payloads(self, digest: bytes, *, chunk: int, attempt: int) -> list[bytes]:
-        """The same as they stand in the log, for a worker elsewhere."""
-        found: list[bytes] = []
-        while (call := self._found(turn_digest(digest, len(found)), chunk=chunk, attempt=attempt)) is not None:
-            found.append(call[0])
-        return found
+    def earlier(self, digest: bytes, *, chunk: int, attempt: int) -> int | None:
+        """How many answers to a call were not asked for in the logical run that is going on; None: all."""
+        known = 0
+        while (place := self._find(turn_digest(digest, known), chunk=chunk, attempt=attempt)) is not None:
+            if self._since is not None and place[0] >= self._since:
+                return known
+            known += 1
+        return None
+
+    def text(self, offset: int) -> str:
+        """The text of a CALL. LogError: it cannot be read."""
+        return records.unpack_call(self._reader.payload(offset)).text
+
+    def _of_others(self, digest: bytes, owner: bytes) -> records.CallRecord | None:
+        payload = self._shared.find(shared_digest(digest, owner)) if self._shared is not None and owner else None
+        if payload is None:
+            return None
+        try:
+            return records.unpack_call(payload)
+        except LogError:
+            return None
+
+    def share(self, call: records.CallRecord, payload: bytes, owner: bytes) -> None:
+        """Leave an answer to other jobs."""
+        if self._shared is not None and call.reusable and owner:
+            self._shared.add(shared_digest(call.digest, owner), call.model, payload)
+
+    def close(self) -> None:
+        """Close the file of shared answers."""
+        if self._shared is not None:
+            self._shared.close()
 
     def find(self, digest: bytes, *, chunk: int, attempt: int) -> records.CallRecord | None:
-        """The answer of an earlier run, or of an earlier attempt of this one; not another chunk's of the same run."""
-        found = self._found(digest, chunk=chunk, attempt=attempt)
+        """The answer of an earlier run, or of an earlier attempt of this one; not another chunk's of the same run,
+        unless a batch has brought it: that was sent once for all.
+
+        One that cannot be read any more is asked for again: damage costs a call, not the chunk.
+        """
+        found = self._find(digest, chunk=chunk, attempt=attempt)
         return None if found is None else found[1]
 
-    def _found(self, digest: bytes, *, chunk: int, attempt: int) -> tuple[bytes, records.CallRecord] | None:
-        """One that cannot be read any more is asked for again: damage costs a call, not the chunk."""
+    def _find(self, digest: bytes, *, chunk: int, attempt: int) -> tuple[int, records.CallRecord] | None:
         try:
             offset = None if self._index is None else self._index.lookup(digest, self._reader)
             if offset is None:
                 return None
-            payload = self._reader.payload(offset)
-            call = records.unpack_call(payload)
+            call = records.unpack_call(self._reader.payload(offset))
         except LogError:
             return None
-        if offset < self._run_began or call.chunk_id == chunk or attempt > 1:
-            return payload, call
+        if self._any_chunk or offset < self._run_began or call.chunk_id == chunk or attempt > 1:
+            return offset, call
         return None

@@ -21,6 +21,7 @@ from mrengine.log.format import codec, records
 from mrengine.log.format.instances import holds_instances, instance_of
 from mrengine.log.format.packing import pack
 from mrengine.log.format.values import Unstorable, normalise
+from mrengine.worker.batched_call import Parked
 from mrengine.worker.chunk_reader import TrackedChunk
 from mrengine.worker.context import Context, TaskCalls, WorkerServices
 from mrengine.worker.deadline import Deadline
@@ -136,7 +137,9 @@ class TaskRunner:
         self._map_fn = functions.map_fn if functions else _loaded(config.map_blob)
         self._profiled = _Profiled() if config.profile else None
         self._ports = open_ports()
-        self._models = ModelClients(config, worker, slots, self._emit_kept, stopping, self._ports.budget)
+        self._models = ModelClients(
+            config, worker, slots, self._emit_kept, stopping, self._ports.budget, share=self._ports.stored.share
+        )
         self._services = WorkerServices(config, worker, self._models, self._ports.stored, self._emit, stopping)
 
     def endpoint_came(self, name: str, url: str, key: str) -> None:
@@ -180,7 +183,8 @@ class TaskRunner:
         except BaseException as error:
             if not self._process.here:
                 leave(error)
-            if self._ends_run is not None and (not isinstance(error, Exception) or self._ends_run(error)):
+            ours = isinstance(error, Parked)
+            if self._ends_run is not None and not ours and (not isinstance(error, Exception) or self._ends_run(error)):
                 raise  # Ctrl-C in the host ends the run; sys.exit() in a worker ends the chunk
             self._tell(task, error, calls)
 
@@ -191,7 +195,9 @@ class TaskRunner:
     def _tell(self, task: m.Start, error: BaseException, calls: TaskCalls) -> None:
         """Emit what an exception means. Its class and its attributes are user code, too, and may raise anything."""
         try:
-            if issubclass(type(error), Stopped) and self._stopping.is_set():
+            if calls.parked:
+                self._emit(m.PARKED, task.chunk, task.model, b"")
+            elif issubclass(type(error), Stopped) and self._stopping.is_set():
                 self._emit(m.DROPPED, task.chunk, task.model, b"")
             elif issubclass(type(error), BudgetExhausted):
                 self._emit_spent(task, error, calls)
@@ -209,7 +215,10 @@ class TaskRunner:
         started = time.monotonic()
         calls.chunk = chunk = self._ports.chunks.read(task.chunk)
         context = Context(self._services, task, chunk, calls, self._patience(task))
-        value, made = stored_value(self._map_fn(chunk, context), self._result_type)
+        returned = self._map_fn(chunk, context)
+        if calls.parked:  # in a thread of its own, or by an except clause that catches everything
+            raise Parked
+        value, made = stored_value(returned, self._result_type)
         flags = chunk.position_read * records.READ_POSITION | chunk.facts_read * records.READ_FACTS
         flags |= made * records.FROM_INSTANCE
         self._emit_result(task, chunk, value, calls, started, flags)

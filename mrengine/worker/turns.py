@@ -40,8 +40,14 @@ class Turns:
     ``heard`` is given each answer's text. ``cost_usd``: of the stored answers that the returned one is made of.
     """
 
-    def __init__(self, stored: Sequence[CallRecord], heard: Callable[[str], None]) -> None:
+    def __init__(
+        self, stored: Sequence[CallRecord], heard: Callable[[str], None], *, earlier: int | None = None
+    ) -> None:
+        """``earlier``: how many of the answers are of earlier runs; None: all. The others count as asked for: it was
+        a batch that brought them, while the task was parked.
+        """
         self._stored, self._heard = stored, heard
+        self._earlier = len(stored) if earlier is None else earlier
         self._next = 0
         self.cost_usd: float | None = 0.0
 
@@ -59,6 +65,7 @@ class Turns:
                 nonlocal asked
                 stored = self._take(turn_of(request))
                 if stored is not None:
+                    asked |= self._next > self._earlier
                     return stored
                 if live is None:
                     raise Unanswered

@@ -55,6 +55,63 @@ def test_the_kind_is_found_from_the_text(kind: str, text: str) -> None:
     assert detect(text) == kind
 
 
+_MORE = {
+    "markdown": [
+        "---\nname: Request for help\nabout: Guidance\n---\n\nPlease ask our forum first, and be kind to each other.\n",
+        "## Library v2\n\n### Notice\n<pre>\n" + "Words of a licence\nwhich nobody reads.\n" * 90,
+        ".. include:: ../../README.rst\n",
+        "The extension\n=============\n\nIt exists for tests only.\n",
+        "# The Library\n\nThanks for downloading it, we are so excited.\n",
+        "Please see our [guide](https://example.org/guide) before you write.\n",
+    ],
+    "code": [
+        '"""\n    A module\n    ~~~~~~~~\n\n    Of *styles*: `one`, **two**.\n"""\n\nfrom a import b\n\n\n'
+        'class Style(b):\n    """\n    A style has a few words.\n    """\n' + '    Token.X:      "#d8dee9",\n' * 9,
+        "/* Words of a licence of all.\n" * 30 + "*/\n#ifndef A_H\n#define A_H\nint f(int);\n#endif\n",
+        "# options of a module\n\nfirst = 0\n\n# another one\n\nsecond = 1\n",
+    ],
+    "chat": [
+        "user: What is it, and why?\nassistant: It is a word of the language.\nsystem: Be short with the user.\n" * 9,
+        "Agent (10:05): How may I help you today?\nCustomer (10:06): It does not work at all.\n" * 9,
+    ],
+    "log": ["info: App.Worker[0]\n      Some words of it\nfail: App.Worker[1]\n      Other words, too\n" * 9],
+    "yaml": [
+        "indexes:\n\n# GENERATED\n\n- kind: A\n  ancestor: yes\n  properties:\n  - name: date\n    direction: desc\n",
+        "server:\n  plugins:\t\track\n  socket:\t\t127.0.0.1:3031\n  async:\t\t10\n",
+    ],
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(("kind", "text"), [(kind, text) for kind, texts in _MORE.items() for text in texts])
+def test_the_kind_of_short_and_of_commented_texts(kind: str, text: str) -> None:
+    """Few lines that tell much, or many that tell nothing."""
+    assert detect(text) == kind
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "kind"),
+    [
+        ("LICENSE.md", "Permission is hereby granted, free of charge.\n", "markdown"),
+        ("words.py", "words of a comment\n", "code"),
+        ("empty.yaml", "word\n", "yaml"),
+        ("fonts.conf", '<?xml version="1.0"?>\n<a>\n<b>1</b>\n<b>2</b>\n<b>3</b>\n</a>\n', "xml"),
+        ("some.conf", "/usr/local/lib\n", "code"),
+        ("table.csv", "one\ntwo\n", "csv"),
+        ("console.log", '{"a": 1}\n{"a": 2}\n', "json"),
+        ("terminal.log", "Unpacking\nSetting up\n", "log"),
+        ("notes.txt", "Words.\n", "prose"),
+    ],
+)
+def test_a_suffix_decides_where_the_text_does_not(tmp_path: Path, name: str, text: str, kind: str) -> None:
+    """Of a path, or of a document's id; a text that is surely something else is that."""
+    path = tmp_path / name
+    path.write_text(text)
+    for target in (3, 6000, None):
+        for document, said in ((path, "document"), (text, f"folder/{name}")):
+            chunks = safe_chunk(document, target_tokens=target, overlap_tokens=0, document_id=said)
+            assert {chunk.kind for chunk in chunks} == {kind}
+
+
 def test_python_source_is_code() -> None:
     """Comments with a hash are no headings."""
     for name in ("decoder", "encoder", "scanner"):

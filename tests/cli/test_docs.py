@@ -40,6 +40,11 @@ def test_the_tutorial_runs_as_it_stands(tmp_path: Path) -> None:
     run(blocks("docs/tutorial.md"), tmp_path)
 
 
+@pytest.mark.usefixtures("state_dir")
+def test_the_page_on_summaries_runs_as_it_stands(tmp_path: Path) -> None:
+    run(blocks("docs/summaries.md"), tmp_path)
+
+
 @pytest.fixture
 def shell(tmp_path: Path, state_dir: Path) -> Callable[..., subprocess.CompletedProcess[str]]:
     """Run lines in sh, in a copy of ``examples``, where ``mrengine`` is this one."""

@@ -7,7 +7,8 @@ from typing import Any
 import pytest
 
 from mrengine import Document, Job, MapReduceRunner, tree_reduce
-from mrengine.host.reduce import groups_of
+from mrengine.host.reduce import _groups, _Item
+from mrengine.reducers.tree import TreeReduce, ValueMerge
 from mrengine.testing import fake
 
 DOCUMENTS = [Document("a", "one " * 60), Document("b", "two " * 60)]
@@ -62,8 +63,13 @@ def test_a_reduce_by_prompt_has_one_answer_for_each_document() -> None:
 
 def test_groups_are_of_neighbours_of_one_document() -> None:
     """Two at least, so that each level has fewer."""
-    items = [("a", "x"), ("a", "y"), ("a", "z"), ("b", "x")]
-    assert groups_of(items, 100, None) == [("a", "x\n\ny\n\nz"), ("b", "x")]
-    assert groups_of(items, 100, 2) == [("a", "x\n\ny"), ("a", "z"), ("b", "x")]
-    assert groups_of(items, 1, None) == [("a", "x\n\ny"), ("a", "z"), ("b", "x")]
-    assert groups_of([("a", {"text": "t", "n": 1}), ("a", [1, "é"])], 100, None) == [("a", 't\n\n[1, "é"]')]
+    items = [_Item("a", (), "x"), _Item("a", (), "y"), _Item("a", (), "z"), _Item("b", (), "x")]
+
+    def texts(limit: int, fan_in: int | None = None) -> list[tuple[str, str]]:
+        groups = _groups(items, TreeReduce(None, fan_in), limit)
+        return [(group[0].name, ValueMerge().text([item.value for item in group])) for group in groups]
+
+    assert texts(100) == [("a", "x\n\ny\n\nz"), ("b", "x")]
+    assert texts(100, 2) == [("a", "x\n\ny"), ("a", "z"), ("b", "x")]
+    assert texts(1) == [("a", "x\n\ny"), ("a", "z"), ("b", "x")]
+    assert ValueMerge().text([{"text": "t", "n": 1}, [1, "é"]]) == 't\n\n[1, "é"]'

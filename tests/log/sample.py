@@ -9,6 +9,7 @@ from hashlib import blake2b
 from mrengine.log.file.wal import WriteAheadLog
 from mrengine.log.format import codec
 from mrengine.log.format import records as r
+from mrengine.log.format.batch_records import BatchRecord, RequestRecord, pack_batch, pack_request
 from mrengine.log.format.chunk_rows import MAX_ROWS, ChunkRow, pack_row
 from mrengine.log.format.packing import stamp
 from mrengine.records import Usage
@@ -68,6 +69,21 @@ def intent(name: str, chunk: int = 0, *, at: float = 2.0, model: str = "m") -> b
     return r.pack_intent(r.IntentRecord(0, chunk, 0, digest(name), at, 100, 50, 400, model))
 
 
+def request(name: str, chunk: int = 0, *, prompt: str = "p", epoch: int = 0) -> bytes:
+    """A REQUEST's payload."""
+    turns = (("assistant", "a"), ("user", "again"))
+    fields = {"system": "s", "temperature": 0.5, "schema": {"type": "object"}, "turns": turns}
+    record = RequestRecord(0, chunk, 0, digest(name), 2.0, 100, 400, 50, "m", prompt, **fields)  # type: ignore[arg-type]
+    return stamp(pack_request(record), epoch)
+
+
+def batch(number: int, state: str, *names: str, at: float = 2.0, **facts: object) -> bytes:
+    """A BATCH's payload."""
+    name = "" if state == "intent" else f"batch_{number}"
+    digests = b"".join(map(digest, names))
+    return pack_batch(BatchRecord(number, at, state, "m", f"t{number}", name, digests, facts))  # type: ignore[arg-type]
+
+
 def begin(
     wal: WriteAheadLog,
     texts: Sequence[str] = "abc",
@@ -105,6 +121,8 @@ def every_kind(wal: WriteAheadLog) -> list[int]:
     wal.append(codec.FAILURE, failure(1))
     ends.append(wal.commit())
     wal.append(codec.CARRY, r.pack_carry(r.CarryRecord(0, 2, 0, ends[0])))
+    wal.append(codec.REQUEST, request("q1", 1))
+    wal.append(codec.BATCH, batch(1, "intent", "q1"))
     wal.append(codec.NOTE, r.pack_note(r.NoteRecord(0, 2.6, "worker:crashed", 1, -1, {"exitcode": -9})))
     ends.append(wal.commit())
     wal.append(codec.CLOSE, r.pack_close(r.CloseRecord(9.0, "done", {"n": 1})))

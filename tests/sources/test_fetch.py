@@ -74,6 +74,45 @@ def test_a_page_is_fetched_as_it_is_asked_for() -> None:
         text_of(server.url + "/plain")
 
 
+def busy(status: int, *waits: str) -> Callable[[BaseHTTPRequestHandler], None]:
+    """Busy once for each wait that it tells, "" for none; then the page."""
+    left = list(waits)
+
+    def answer(handler: BaseHTTPRequestHandler) -> None:
+        if not left:
+            return page(TEXT)(handler)
+        wait = left.pop(0)
+        handler.send_response(status)
+        handler.send_header("Content-Length", "0")
+        if wait:
+            handler.send_header("Retry-After", wait)
+        return handler.end_headers()
+
+    return answer
+
+
+def test_a_busy_server_is_asked_again_when_it_says_and_no_later_than_the_time_ends() -> None:
+    """429 and 503, by seconds, a date or nothing; not for ever, and not beyond timeout_s."""
+    waits: list[float] = []
+    pages = {
+        "/seconds": busy(429, "0", "0"),
+        "/date": busy(503, "Wed, 21 Oct 2015 07:28:00 GMT"),
+        "/silent": busy(503, "", "soon"),
+        "/hour": busy(429, "3600"),
+        "/ever": busy(429, *["0"] * 99),
+    }
+    with site(pages) as server, pytest.MonkeyPatch.context() as patched:
+        patched.setattr(fetch.time, "sleep", waits.append)
+        for path in ("/seconds", "/date", "/silent"):
+            assert text_of(server.url + path) == TEXT.decode(), path
+        assert waits == [0.0, 0.0, 0.0, 1.0, 2.0]
+        for path, asked in (("/hour", 1), ("/ever", 4)):
+            before = len(server.seen)
+            with pytest.raises(SourceError, match="429"):
+                text_of(server.url + path)
+            assert len(server.seen) - before == asked
+
+
 def test_the_own_network_is_refused_before_anything_is_sent() -> None:
     with site({"/": page(TEXT)}) as server, pytest.raises(UrlRefused, match="allow_private=True") as caught:
         "".join(read_source(Url(server.url)))

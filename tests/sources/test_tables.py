@@ -274,3 +274,26 @@ def test_large_tables_are_streamed(tmp_path: Path) -> None:
     """A CSV of 300 MB, a Parquet file of a million rows."""
     in_bounded_memory(tmp_path / "a.csv", csv_of(tmp_path / "a.csv", 300), 6_000_000)
     in_bounded_memory(files.parquet(tmp_path / "a.parquet", 1_000_000, row_group=50_000), 1_000_000, 24_000_000)
+
+
+def test_a_spreadsheet_runs_nothing_of_what_a_model_says(state_dir: Path, tmp_path: Path) -> None:
+    """CSV and TSV: texts, names and fields that look like formulas stand behind a '; numbers stay numbers."""
+    evil = ['=cmd|"/c calc"!A1', "+1+1", "-2+3", "@SUM(A1)", "\t=1", "\r=1", "＝1+1", " =1"]
+    good = ["-5", "+1.5e-3", "a=b", "-12,5", "", "'quoted", "5 - 3", "-3%"]
+    rows = [{"id": str(at), "note": "x", "=col": text, "told": text} for at, text in enumerate(evil + good)]
+
+    def told(chunk: Any, context: Any) -> str:
+        return str(chunk.fields["told"])
+
+    run = MapReduceRunner(state_dir=state_dir, strategy="sequential", map_version="1", job_id="evil").run(
+        [Document(row["id"], row["note"], fields={"=col": row["=col"], "told": row["told"]}) for row in rows], told
+    )
+    for name, delimiter in (("a.csv", ","), ("a.tsv", "\t")):
+        with run.export(tmp_path / name).open(newline="") as file:
+            found = list(csv.DictReader(file, delimiter=delimiter))
+        assert [row["result"] for row in found] == [f"'{text}" for text in evil] + good
+        assert [row["fields.=col"] for row in found] == [row["result"] for row in found]
+        with run.export(tmp_path / name, formulas=True).open(newline="") as file:
+            assert [row["result"] for row in csv.DictReader(file, delimiter=delimiter)] == evil + good
+    lines = run.export(tmp_path / "a.jsonl").read_text().splitlines()
+    assert [json.loads(line)["result"] for line in lines] == evil + good

@@ -34,11 +34,22 @@ class Shipped:
         row = ChunkRow(0, "prose", 0, 1, 0, len(TEXTS[chunk]), 0, 0, b"")
         return TrackedChunk(chunk, "doc", row, lambda chunk, row: TEXTS[chunk])
 
-    def turns(self, digest: bytes, *, chunk: int, attempt: int) -> list[records.CallRecord]:
+    def turns(self, digest: bytes, *, chunk: int, attempt: int, owner: bytes = b"") -> list[records.CallRecord]:
         found: list[records.CallRecord] = []
         while (known := self.answers.get(turn_digest(digest, len(found)))) is not None:
             found.append(known)
         return found
+
+    def document_of(self, chunk: int) -> str:
+        return "doc"
+
+    def earlier(self, digest: bytes, *, chunk: int, attempt: int) -> int | None:
+        return None
+
+    def text(self, offset: int) -> str:
+        raise AssertionError("nothing was shared")
+
+    def share(self, call: records.CallRecord, payload: bytes, owner: bytes) -> None: ...
 
     def acquire(self, model: str, *tokens: int, bound_tokens: int | None = None, **more: Any) -> Any:
         self.acquired.append((model, bound_tokens is not None))
@@ -81,7 +92,7 @@ def test_a_task_runs_on_what_was_shipped() -> None:
         (7, 3, ["seven", True]),
     ]
     assert ports.kept == [payload for kind, *_, payload in said if kind == codec.CALL]
-    assert (ports.acquired, ports.settled, ports.closed) == ([("fake", True)] * 2, 2, 3)
+    assert (ports.acquired, ports.settled, ports.closed) == ([("fake", True)] * 2, 2, 4)
 
 
 def test_answers_that_another_place_knows_are_taken() -> None:

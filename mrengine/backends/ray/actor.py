@@ -134,9 +134,7 @@ class Worker:
         self._outbox.emit(m.READY, setup.number, -1)
 
     def _asked(self) -> AskedAnswers:
-        return AskedAnswers(
-            lambda chunk, asked: self._slots.emit(ASK, chunk, -1, asked), self._texts, self._stopping.is_set
-        )
+        return AskedAnswers(lambda asked: self._outbox.emit(ASK, -1, -1, asked), self._texts, self._stopping.is_set)
 
     def _ports(self, setup: WorkerSetup) -> WorkerPorts:
         budget = ActorBudgetClient(setup.budget, self._index, time.time_ns(), made=self._made)

@@ -24,7 +24,7 @@ from mrengine.engine import protocol as m
 from mrengine.engine.protocol import Backend, Message, RoundSetup, Start, Started
 from mrengine.log.format import codec
 from mrengine.worker.chunk_reader import ChunkReader
-from mrengine.worker.stored_answers import StoredCalls
+from mrengine.worker.ports import stored_calls
 
 __all__ = ["RayBackend"]
 
@@ -62,8 +62,10 @@ class RayBackend:
         self._setup, self._called, self._back = setup, set(), []
         files = setup.files
         self._reader = ChunkReader(files.folder, files.spool, files.table, files.documents, check=files.check_texts)
-        self._stored = StoredCalls(self._reader.reader, setup.answers, run_began=files.run_began)
-        is_fresh = len(setup.answers) == 0
+        config = setup.worker
+        self._stored = stored_calls(self._reader.reader, config, files, setup.answers)
+        is_alone = config.answers is None and config.batch is None and not config.single_flight
+        is_fresh = is_alone and len(setup.answers) == 0
         self._budget.start(setup.budget())
         if not self._team:
             self._team = [Remote(index, self.slots, self._maker(index)) for index in range(self.workers)]
@@ -126,8 +128,7 @@ class RayBackend:
         for message in said:
             _, kind, chunk, _, payload = message
             if kind == wire.ASK:
-                number, digest, chunk, attempt = msgpack.unpackb(payload)
-                answers.append((number, self._turns(digest, chunk, attempt)))
+                answers.append(wire.answered(self._stored, payload))
                 continue
             if kind == m.NEED_ENDPOINT:
                 why = "backend='ray' serves no embedded model: run a server, and name it by ModelSpec(base_url=…)"
@@ -141,9 +142,6 @@ class RayBackend:
         if answers:
             worker.say("answers", answers)
         return messages
-
-    def _turns(self, digest: bytes, chunk: int, attempt: int) -> list[bytes]:
-        return self._stored.payloads(digest, chunk=chunk, attempt=attempt)
 
     def started(self, worker: int) -> Sequence[Started]:
         return self._team[worker].started()
@@ -187,6 +185,7 @@ class RayBackend:
 
     def _close_reader(self) -> None:
         if self._reader is not None:
+            self._stored.close()
             self._reader.close()
             self._reader = None
 

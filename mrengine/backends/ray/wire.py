@@ -16,10 +16,11 @@ import msgpack
 from mrengine.engine.protocol import Start, WorkerConfig
 from mrengine.errors import LogError, Stopped
 from mrengine.log.format.chunk_rows import ChunkRow
-from mrengine.log.format.records import CallRecord, unpack_call
+from mrengine.log.format.records import CallRecord, pack_call, unpack_call
 from mrengine.providers.models import keys
 from mrengine.providers.models.model import Model, every_lane
 from mrengine.worker.chunk_reader import ChunkReader, TrackedChunk
+from mrengine.worker.stored_answers import StoredCalls
 
 __all__ = [
     "ASK",
@@ -28,12 +29,13 @@ __all__ = [
     "ShippedTexts",
     "Task",
     "WorkerSetup",
+    "answered",
     "pack_tasks",
     "unpack_tasks",
     "variables_of",
 ]
 
-ASK = 96  # stored answers are asked for: msgpack [number, digest, chunk, attempt]; for the backend alone
+ASK = 96  # for the backend alone: stored answers are asked for, msgpack [number, what, argument…]
 LOOK_S = 0.25
 
 Task = list[
@@ -147,34 +149,71 @@ class ShippedTexts:
 class AskedAnswers:
     """Asks the host, whose log has the answers: the port of :class:`mrengine.worker.ports.StoredAnswers`."""
 
-    def __init__(self, ask: Callable[[int, bytes], None], texts: ShippedTexts, stopping: Callable[[], bool]) -> None:
+    def __init__(self, ask: Callable[[bytes], None], texts: ShippedTexts, stopping: Callable[[], bool]) -> None:
         self._ask, self._texts, self._stopping = ask, texts, stopping
         self._changed = threading.Condition()
         self._number = 0
-        self._answers: dict[int, Sequence[bytes] | None] = {}
+        self._answers: dict[int, list[Any]] = {}  # empty: not there yet
 
-    def turns(self, digest: bytes, *, chunk: int, attempt: int) -> list[CallRecord]:
+    def turns(self, digest: bytes, *, chunk: int, attempt: int, owner: bytes = b"") -> list[CallRecord]:
         if not self._texts.stored(chunk):
             return []
+        return [unpack_call(payload) for payload in self._asked("turns", digest, chunk, attempt, owner)]
+
+    def earlier(self, digest: bytes, *, chunk: int, attempt: int) -> int | None:
+        known: int | None = self._asked("earlier", digest, chunk, attempt)
+        return known
+
+    def text(self, offset: int) -> str:
+        text: str | None = self._asked("text", offset)
+        if text is None:
+            raise LogError("an answer of a batch cannot be read from the log", reason="damaged")
+        return text
+
+    def share(self, call: CallRecord, payload: bytes, owner: bytes) -> None:
+        if call.reusable and owner:
+            self._ask(msgpack.packb([0, "share", payload, owner]))
+
+    def close(self) -> None:
+        """Nothing is open."""
+
+    def _asked(self, what: str, *args: Any) -> Any:
         with self._changed:
             self._number += 1
             number = self._number
-            self._answers[number] = None
-        self._ask(chunk, msgpack.packb([number, digest, chunk, attempt]))
+            self._answers[number] = []
+        self._ask(msgpack.packb([number, what, *args]))
         with self._changed:
-            while (found := self._answers[number]) is None:
+            while not (found := self._answers[number]):
                 if self._stopping():
                     del self._answers[number]
                     raise Stopped("the job is stopping")
                 self._changed.wait(LOOK_S)
             del self._answers[number]
-        return [unpack_call(payload) for payload in found]
+        return found[0]
 
-    def came(self, answers: Sequence[tuple[int, Sequence[bytes]]]) -> None:
+    def came(self, answers: Sequence[tuple[int, Any]]) -> None:
         """What the host has found."""
         with self._changed:
-            self._answers.update((number, found) for number, found in answers if number in self._answers)
+            self._answers.update((number, [found]) for number, found in answers if number in self._answers)
             self._changed.notify_all()
+
+
+def answered(stored: StoredCalls, question: bytes) -> tuple[int, Any]:
+    """The host's side of a question: its number, and the answer."""
+    number, what, *args = msgpack.unpackb(question)
+    if what == "turns":
+        digest, chunk, attempt, owner = args
+        return number, [pack_call(call) for call in stored.turns(digest, chunk=chunk, attempt=attempt, owner=owner)]
+    if what == "earlier":
+        return number, stored.earlier(args[0], chunk=args[1], attempt=args[2])
+    if what == "share":
+        stored.share(unpack_call(args[0]), *args)
+        return number, None
+    try:
+        return number, stored.text(args[0])
+    except LogError:
+        return number, None
 
 
 class NoJournal:

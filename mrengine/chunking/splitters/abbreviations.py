@@ -16,7 +16,7 @@ _LISTS = (
     "det insp mt ft pt pts ave av blvd rd sq ln hwy apt ste bldg fl dept dist div univ inst assn bros inc ltd co "
     "corp plc llc no nos nr fig figs eq eqs ref refs vol vols p pp pg par para sec secs ch chap art arts app ex "
     "exs tab ed eds trans vs v viz cf ca c approx est etc al ibid id op cit loc seq ff incl excl max min avg std "
-    "temp tel ext dob tabs cap caps inj sol susp supp oint amp bid tid qid prn hrs hr mins wk wks mo mos yr yrs "
+    "temp tel ext dob tabs cap caps aprox inj sol susp supp oint amp bid tid qid prn hrs hr mins wk wks mo mos yr yrs "
     "mg kg ml cm mm jan feb mar apr jun jul aug sep sept oct nov dec mon tue tues wed thu thur thurs fri sat sun "
     "cal calif fla mass tex wash mich minn ill ind conn del miss okla ore penn tenn wis wyo ariz ark colo nev neb "
     "kan ala alas e.g i.e cir ct cl stat misc reg regs cert aff rept atty def "
@@ -54,6 +54,8 @@ _LISTS = (
     "физ чл корр т тт тов гр г-н г-жа св о н э до ок см ср напр др рис табл илл гл разд п пп подп ст ч абз изд "
     "ред сост тыс млн млрд трлн руб коп долл чел экз шт ед час мин сек км кг мг мл мм янв февр апр авг сент окт "
     "нояб дек пн вт чт пт сб вс т.е т.к т.д т.п т.н и.о к.м.н д.м.н вул буд смт ім рр грн див мал "
+    # Hindi
+    "डॉ श्री प्रो रु सं कि मी "
     # Greek
     "κ κκ κος κα κ.λπ κτλ π.χ δηλ βλ σελ αρ αριθ τηλ οδ λεωφ πλ καθ δρ στρ άρθρ παρ εδ τομ "
 )
@@ -61,6 +63,7 @@ _WORDS = frozenset(_LISTS.split())
 _LAST = re.compile(r"[^\s(\[\"'“‘«„/]*$")
 _VOWEL = re.compile("[aeiouyäöüáéíóúàèìòùâêîôûãõåæøœőűąęěůýıаеёиоуыэюяіїєαεηιουωάέήίόύώ]")
 _ROMAN = re.compile(r"[IVXLC]{1,5}$")
+_SHORT = 6  # letters
 _ENDINGS = ("str",)  # of German compounds: Hauptstr.
 
 
@@ -80,8 +83,9 @@ def is_abbreviation(text: str, stop: int) -> bool:
     small = word.lower()
     if small in _WORDS or small.endswith(_ENDINGS) or _ROMAN.match(word):
         return True
-    if not small.isalpha():
-        return False
+    numbered = size <= _SHORT and text[stop + 1 : stop + 2] == " " and text[stop + 2 : stop + 3].isdigit()
+    if numbered or not small.isalpha():
+        return numbered  # hardly a sentence begins with a number
     if "\u0400" <= small[0] <= "\u052f":
         return size <= 2
     return size <= 4 and small[0] < "\u0250" and _VOWEL.search(small) is None

@@ -16,11 +16,11 @@ from mrengine.chunking.splitters.log import LEVEL
 
 __all__ = ["Chat", "looks"]
 
-_NAME = r"(?:[^\W\d_]|[A-Z]\d?)[\w.'’@+-]*(?:[ ](?:[\w.'’@&+-]+|\([^()\n]{1,30}\))){0,4}"
+_NAME = r"(?:[^\W\d_]|[A-Z]\d?)[\w.'’@+-]*(?:[ ](?:[\w.'’@&+-]+|\((?!\d)[^()\n]{1,30}\))){0,4}"
 _CLOCK = r"\d{1,2}[:.]\d\d(?:[:.]\d\d)?(?:[.,]\d{1,3})?(?:[\s\u202f]?[AaPp]\.?[Mm]\.?)?"
-_DATE = r"\d{1,4}[-/.]\d{1,2}[-/.]\d{1,4}"
+_DATE = r"(?:\d{1,4}[-/.]\d{1,2}[-/.]\d{1,4}|\d{1,2}[-/ ][A-Z]\w{2}[-/ ]\d{2,4})"
 _WHEN = rf"(?:{_DATE},?[ ]+(?:um[ ]|at[ ])?)?{_CLOCK}"
-_DAY = r"(?:(?:Today|Yesterday)[ ]at[ ]|\d{1,2}[ ]\w{3,9}[ ]\d{4},?[ ])?"
+_DAY = r"(?:(?:Today|Yesterday)[ ]at[ ]|\d{1,2}[ ]\w{3,9}[ ]\d{4},?[ ](?:at[ ])?)?"
 _SPEAKER = rf"(?=[^\n:]{{1,60}}:)(?:\*\*|__)?{_NAME}(?:\*\*|__)?[ ]?(?:[\[(]{_WHEN}[\])][ ]?)?:(?:\*\*|__)?(?=\s|$)"
 _FORMS = (
     _SPEAKER,
@@ -29,8 +29,8 @@ _FORMS = (
     rf"\[?{_WHEN}\]?[ ]+(?:<[^>\n]{{1,40}}>|\*[ ]|[-*]{{3}}[ ])",  # time <name> of IRC
     rf"{_CLOCK}[ \t]+[@+%]?{_NAME}[ ]?[:|>\t](?=\s|$)",  # time name:
     r"<[@+%~& ]?[\w\[\]`^{}|.-]{1,30}>[ ]",  # <name>
-    rf"{_NAME}[ ]{{1,4}}(?:[-—–,|@][ ])?[\[(]?{_DAY}{_WHEN}[\])]?:?[ \t]*(?=[\r\n]|\Z)",
-    rf"\[{_DATE}[ ]{_CLOCK}\][ ]{_NAME}[ \t]*(?=[\r\n]|\Z)",
+    rf"{_NAME},?[ ]{{1,4}}(?:[-—–,|@][ ])?[\[(]?{_DAY}{_WHEN}[\])]?:?[ \t]*(?=[\r\n]|\Z)",
+    rf"\[{_DATE}[ ]{_CLOCK}\][ ]{_NAME}(?:#\d{{1,5}})?[ \t]*(?=[\r\n]|\Z)",
     r"(?:Q|A|F|R|Question|Answer|Frage|Antwort)(?:[ ]?\d{1,3})?[.:](?=\s|$)",
 )
 _SPEAKERS = 1  # the number of the first form
@@ -81,6 +81,8 @@ class Chat(Formed):
         return found[0][0] if found else 0
 
 
+_ROLES = frozenset(("system", "user", "assistant", "human", "bot", "agent", "tool", "model", "customer", "interviewer"))
+_TIME_OF_TURN = re.compile(r"[\[(]\d[^\])]*[\])]")
 _WORDS = re.compile(r"\S+\s+\S+\s+\S")
 
 
@@ -105,7 +107,7 @@ def looks(sample: Sample) -> float:
             return 0.0  # Markdown
         form = match(line) if _may_begin(line) else None
         if form and form.lastindex == _SPEAKERS:
-            name = form.group().strip("*_: ")
+            name = _TIME_OF_TURN.sub("", form.group()).strip("*_: ")
             names[name] += 1
             again += name in stanza or not stanza
             stanza.add(name)
@@ -127,6 +129,6 @@ def looks(sample: Sample) -> float:
         or not 1 < len(names) <= (_NAMES_AT_MOST if turns < 0.5 * count else 0.75) * turns
     ):
         return 0.0
-    upper = sum(count for name, count in names.items() if name[0].isupper() or name[0] == "@")
+    upper = sum(count for name, count in names.items() if name[0].isupper() or name[0] == "@" or name in _ROLES)
     # Names that come once in each stanza are the fields of a record.
     return 0.9 if upper > 0.8 * turns and said > 0.5 * turns and again > 0.6 * turns else 0.0

@@ -6,7 +6,9 @@ import re
 
 from mrengine.chunking.sample import GAP, Sample
 
-__all__ = ["looks"]
+__all__ = ["SURELY", "looks"]
+
+SURELY = 0.87  # more than what Markdown looks like at most
 
 # Comments say nothing of the rest; those of C and doc strings go over lines.
 _COMMENT = re.compile(r"#(?=[\s#!:,.~|-]|$)|//|--|;|%|\*|/\*|\.\.|\"\"\"|rem\b|REM\b|dnl\b")
@@ -36,16 +38,27 @@ _SURE = re.compile(
 _ITEM = re.compile(r"[-*+>•]\s|[(\[]?(?:\d+|[ivxlc]+|[a-z])[.)\]]\s|\|")
 _OPERATOR = re.compile(r"[={}<>\[\]|\\$]")
 _KEYWORDS = ("import ", "from ", "return ", "def ", "class ", "public ", "private ", "static ", "const ", "#include")
+# What stands at the left margin of Python and of C; in Markdown it stands in fences, in other texts it is indented.
+_DEFINITION = re.compile(
+    r"(?:class \w+[^\n]*[:{]|(?:async )?def \w+\(.*|import \w[\w., ]*|from [\w.]+ import .*|if __name__ ==.*"
+    r"|__\w+__ = .*|#[ \t]*(?:include [<\"]|define \w|ifndef \w|ifdef \w|if \w|endif).*)$",
+    re.MULTILINE,
+)
+_FENCE = re.compile("\n {0,3}(?:```|~~~(?!~))")
+_MARGIN = ("\nclass ", "\ndef ", "\nimport ", "\nfrom ", "\n#", "\n__")
+_TRIED = 40  # lines with such a mark
 _WORDY = 4  # blanks between the words of a line of prose
 
 
 def looks(sample: Sample) -> float:
-    """How much a text looks like source code: 0 to 0.85."""
+    """How much a text looks like source code: 0 to 0.87."""
     if sample.head.startswith("#!"):
         return 0.85
+    if _defines(sample.text) and not _is_fenced(sample.text):
+        return SURELY  # what its comments and doc strings look like does not matter
     first, *parts = "\n".join(sample.outer).split(GAP)
     text = _uncommented(first) + "".join(map(_uncommented, map(_outside, parts)))
-    code = prose = comments = code_outside = prose_outside = strong = 0  # outside: not indented
+    code = prose = comments = items = code_outside = prose_outside = strong = 0  # outside: not indented
     for row in text.split("\n"):
         body = row.strip()
         if not body:
@@ -62,16 +75,45 @@ def looks(sample: Sample) -> float:
             code += 1
             code_outside += row[0] not in " \t"
             strong += row[0] == body[0] and _SURE.match(body) is not None
-        elif wordy and not _ITEM.match(body):
+        elif _ITEM.match(body):
+            items += 1
+        elif wordy:
             prose += 1
             prose_outside += row[0] not in " \t"
     if not code:
         return 0.5 if comments > 4 and not prose else 0.0
-    if prose and (code < 3 or (prose_outside and not code_outside)):
+    if items > 8 * code:
+        return 0.0  # a list or a table
+    strong *= not sample.fences
+    return _judged(code, prose, alone=prose_outside > 0 and not code_outside, strong=strong)
+
+
+def _judged(code: int, prose: int, *, alone: bool, strong: int) -> float:
+    """How sure so many lines make it. ``alone``: only prose stands at the left margin."""
+    if prose and (code < 3 or alone):
         return 0.0  # prose with examples
-    if strong > 1 and code >= 2 * prose and not sample.fences:
+    if strong > 1 and code >= 2 * prose:
         return 0.84  # what its doc strings look like does not matter
     return 0.8 if code >= 1.2 * prose else 0.6 if code >= 0.8 * prose else 0.0
+
+
+def _is_fenced(text: str) -> bool:
+    return ("```" in text or "~~~" in text) and _FENCE.search(text) is not None
+
+
+def _defines(text: str) -> bool:
+    """Whether more than one definition, import or directive stands at the left margin."""
+    found = 0
+    for mark in _MARGIN:
+        place = text.find(mark)
+        for _ in range(_TRIED):
+            if place < 0:
+                break
+            found += _DEFINITION.match(text, place + 1) is not None
+            if found > 1:
+                return True
+            place = text.find(mark, place + 1)
+    return False
 
 
 def _is_code(body: str) -> bool:

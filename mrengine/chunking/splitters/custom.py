@@ -8,7 +8,7 @@ from operator import index
 from typing import Any
 
 from mrengine.chunking.boundaries import NO_CONTEXT, Context
-from mrengine.chunking.cutter import Cutter
+from mrengine.chunking.cutter import Cutter, Fits
 from mrengine.chunking.splitters.prose import Prose
 from mrengine.errors import ChunkingError
 
@@ -32,7 +32,7 @@ class Custom:
         """Only the place of the window is noted."""
         self._base = base
 
-    def cut(self, text: str, start: int, high: int, fits: Callable[[int, int], bool]) -> int:
+    def cut(self, text: str, start: int, high: int, fits: Fits) -> int:
         """The last preferred offset up to ``high``, however near ``start``; as prose, where there is none."""
         place = bisect_right(self._offsets, high + self._base) - 1
         best = self._offsets[place] - self._base if place >= 0 else 0

@@ -48,7 +48,10 @@ class Diff(Stateless):
         found = self.far(text, low, high, RECORD + 1)
         if found:
             return found
-        return [(match.start() + 1, LINE, SOFT) for match in _LINE.finditer(text, max(low, 0), high)]
+        lines = [match.start() + 1 for match in _LINE.finditer(text, max(low, 0), high)]
+        if self.outermost == _COMMIT:
+            lines = [place for place in lines if not self._in_message(text, place)]
+        return [(place, LINE, SOFT) for place in lines]
 
     def far(self, text: str, low: int, high: int, below: int) -> list[Boundary]:
         """Commits, files and hunks."""
@@ -73,11 +76,14 @@ class Diff(Stateless):
         if _HEAD_LINE.match(above) and not above.startswith(_LAST_OF_HEAD) and not text.startswith("diff -", place):
             return _NONE
         if self.outermost == _COMMIT:
-            low = max(0, place - self._longest)
-            head = max(text.rfind("\ncommit ", low, place), text.rfind("\nFrom ", low, place))
-            if head >= 0 and "\ndiff -" not in text[head : place - 1]:
-                return _FIRST
+            return _FIRST if self._in_message(text, place) else _FILE
         return _FILE
+
+    def _in_message(self, text: str, place: int) -> bool:
+        """Whether nothing but the head of a commit and its message stand above, and these are not long."""
+        low = max(0, place - self._longest)
+        head = max(text.rfind("\ncommit ", low, place), text.rfind("\nFrom ", low, place))
+        return head >= 0 and "\ndiff -" not in text[head : place - 1]
 
     def after(self, text: str, level: int, low: int, high: int) -> int:
         """The next of them."""

@@ -11,7 +11,7 @@ __all__ = ["Headings"]
 _LONGEST = 200  # characters of a title
 _NONE = 1 << 30  # a level that no heading has
 _MARK = 4  # characters: a mark, and the newline before it, are no longer
-_RULES = ("=", "-")  # what the line below a title may be made of
+_RULES = ("=", "-", "~", "^", '"', "*", "+")  # what the line below a title may be made of
 
 
 class Headings:
@@ -29,6 +29,11 @@ class Headings:
         self._places: list[int] = []  # where marks are that were not read yet; in characters of the document
         self._known = -1  # the last mark found
         self._seen = 0  # characters of the document
+
+    def look_for(self, mark: str) -> None:
+        """Another expression for the marks, before any text was read."""
+        self._first = re.compile(mark).match
+        self._marks = re.compile(rf"\n(?={mark})").finditer
 
     def above(self, text: str, base: int, start: int, inside: Callable[[int], object] | None = None) -> tuple[str, ...]:
         """The titles above ``start`` of the window, outermost first. ``inside``: whether a place has no headings."""
@@ -70,10 +75,14 @@ class Headings:
         """Take the headings at these marks, from the last back: one before another that lies as far out is not seen."""
         new: list[tuple[int, str]] = []
         least = _NONE
+        deeper = "#" * 7
         for place in reversed(places):
+            if text.startswith(deeper, place):
+                continue
             found = self._read(text, place)
             if found and found[0] < least:
                 least = found[0]
+                deeper = "#" * least
                 new.append((least, found[1][:_LONGEST]))
                 if least == 1:
                     break

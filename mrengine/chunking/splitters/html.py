@@ -17,6 +17,7 @@ from mrengine.chunking.sample import Sample
 from mrengine.chunking.splitters import tags
 from mrengine.chunking.splitters.forms import NOTHING
 from mrengine.chunking.splitters.places import Places
+from mrengine.chunking.splitters.tables import TableHeads, markup_head
 
 __all__ = ["Html", "looks"]
 
@@ -71,6 +72,7 @@ class Html(Stateless):
         self._base = 0
         self._titles: deque[tuple[int, int]] = deque()  # place in the document, and level: of what comes
         self._above: list[tuple[int, str]] = []
+        self._heads = TableHeads(markup_head)
 
     def see(self, text: str, base: int) -> None:
         """Find the blocks of the text that is new, up to its last whole tag."""
@@ -119,23 +121,23 @@ class Html(Stateless):
         return self._places.between(low, high)
 
     def context(self, text: str, start: int) -> Context:
-        """The headings above."""
+        """The headings above, and the head of the table that goes on."""
+        begin = text[start : start + _NEAR].lstrip()[:3]
+        head = self._heads.above(text, self._base, start, goes_on=begin in ("<tr", "<TR"))
+        titles = self._titles_above(text, start, begin)
+        return Context(titles, head) if titles or head else NO_CONTEXT
+
+    def _titles_above(self, text: str, start: int, begin: str) -> tuple[str, ...]:
         here = self._base + start
         passed: list[tuple[int, int]] = []
         while self._titles and self._titles[0][0] < here:
             passed.append(self._titles.popleft())
         if passed:
             self._note(text, passed)
-        if not self._above:
-            return NO_CONTEXT
         least = _LAST_HEADING + 1
-        if (
-            self._titles
-            and self._titles[0][0] < here + _NEAR
-            and text[start : start + _NEAR].lstrip()[:2] in ("<h", "<H")
-        ):
+        if self._titles and self._titles[0][0] < here + _NEAR and begin[:2] in ("<h", "<H"):
             least = self._titles[0][1]  # a heading ends the sections that are as deep
-        return Context(tuple([title for level, title in self._above if level < least]))
+        return tuple([title for level, title in self._above if level < least])
 
     def _note(self, text: str, passed: list[tuple[int, int]]) -> None:
         """Take these headings. Read backwards: what lies before one that is as far out is no longer seen."""

@@ -25,7 +25,7 @@ from typing import Any
 import numpy
 
 from mrengine.chunking.boundaries import NO_CONTEXT, Context
-from mrengine.chunking.cutter import Cutter, spare
+from mrengine.chunking.cutter import Cutter, Fits, spare
 from mrengine.chunking.splitters.prose import Prose
 
 __all__ = ["Json"]
@@ -55,7 +55,7 @@ class Json:
         self._scan = _Scanner()
         self._base = 0
         self._spare = spare(target)
-        self._account = 2 * self._spare
+        self._account = self._spare
         self._measured = target >= _FEW  # of small chunks no fill is promised
 
     def see(self, text: str, base: int) -> None:
@@ -64,7 +64,7 @@ class Json:
         self._scan.drop(base)
         self._scan.read(text, base)
 
-    def cut(self, text: str, start: int, high: int, fits: Callable[[int, int], bool]) -> int:
+    def cut(self, text: str, start: int, high: int, fits: Fits) -> int:
         """Before the outermost element that the limit would tear and that fits; in the innermost, if none does.
 
         Behind ``high``, if what begins at ``start`` ends there and fits: there the last token may be another.
@@ -91,9 +91,7 @@ class Json:
                 return
             yield _bare(text, start, end, valued=self._scan.valued(first - 1))
 
-    def _cut(
-        self, text: str, start: int, high: int, fits: Callable[[int, int], bool], known: tuple[int, int, int]
-    ) -> int:
+    def _cut(self, text: str, start: int, high: int, fits: Fits, known: tuple[int, int, int]) -> int:
         places, base = self._scan.places, self._base
         first, limit, far = known
         if first == limit:
@@ -120,9 +118,10 @@ class Json:
         span = high - start
         near = bisect_left(begins, high - int(span * self._window / 2))
         outermost = _first_that_fits(near, lambda number: fits(*bare(number)))
-        cheap, afforded = high - int(span * self._window), high - int(span * max(self._account, 0))
+        share = max(self._account, self._spare / 2) if self._measured else 1.0
+        cheap, afforded = high - int(span * min(self._window, share)), high - int(span * share)
         while outermost < near and begins[outermost] < cheap:
-            if (self._measured and begins[outermost] < afforded) or is_array(outermost):
+            if begins[outermost] < afforded or is_array(outermost):
                 outermost += 1  # an array is kept whole only where that costs little
             else:
                 break

@@ -19,7 +19,7 @@ _DATE = rf"(?:\d{{4}}[-/.]\d\d[-/.]\d\d|\d\d[-/.](?:\d\d|{_MONTH})[-/.](?:\d{{4}
 LEVEL = (
     "(?:TRACE|DEBUG|DBG|VERBOSE|INFO|INF|NOTICE|NOTE|WARN|WARNING|WRN|ERROR|ERR|SEVERE|FATAL|CRITICAL|CRIT|ALERT"
     "|EMERG|PANIC|LOG|STATEMENT|DETAIL|HINT|CONTEXT"
-    "|trace|debug|info|notice|warn|warning|error|fatal|critical|dbug|fail|crit)"
+    "|trace|trce|debug|info|notice|warn|warning|error|fatal|critical|dbug|fail|crit)"
 )
 # What begins an event: a time, perhaps behind a word or two (host, level, container, stream).
 TIMES = (
@@ -37,6 +37,7 @@ TIMES = (
     rf"(?:\[[^\]\n]{{1,40}}\][ ]?){{1,3}}[\[(]?{_DATE}[T ]{_CLOCK}",  # a thread, a time
     rf"[\w.-]{{1,40}}[ ](?:{LEVEL}[ ])?[\[(]?{_DATE}[T ]{_CLOCK}",  # a word, a time
     r"(?:time|ts|timestamp|at|t)=[\"']?\d{4}-?\d\d",  # logfmt
+    r"# Time: \d",  # MySQL's slow queries
     r"\[?1[0-9]{9}(?:\.\d+|\d{3})?\]?[ :]",  # seconds since 1970
 )
 _LEVELS = (
@@ -46,6 +47,7 @@ _LEVELS = (
 )
 _FORMS = (*TIMES, *_LEVELS, r"\{[ ]?\"\w")
 _SURE = len(TIMES)
+_FIRST = "#[(IWEFDVTNCAPSLHiwefdtncal1"
 _NEAR = 90  # characters in which a time stands
 
 
@@ -63,7 +65,7 @@ _TRACE = re.compile(
 
 def _may_begin(line: str) -> bool:
     """Whether it is worth to look whether a line begins an event."""
-    return ":" in line[:_NEAR] or (line[0] in "[(IWEFDVTNCAPSLHiwefdtncal1" and line[1:2] not in "abcghjklmopqsuvwxyz ")
+    return ":" in line[:_NEAR] or (line[0] in _FIRST and line[1:2] not in "abcghjklmopqsuvwxyz ")
 
 
 def looks(sample: Sample) -> float:
@@ -71,6 +73,8 @@ def looks(sample: Sample) -> float:
     match = any_of(_FORMS).match
     if not any(_may_begin(line) and match(line) for line in sample.few):
         return 0.0
+    if sample.fences and not match(sample.lines[0]):
+        return 0.0  # a text that quotes one
     events = sure = inner = objects = 0
     for line in sample.lines:
         form = match(line) if line[0] == "{" or _may_begin(line) else None
@@ -81,7 +85,7 @@ def looks(sample: Sample) -> float:
         elif line[0] in " \t" or _TRACE.match(line):
             inner += 1
     count = len(sample.lines)
-    if sure >= 2 and sure > (0.5 if "```" in sample.head else 0.12) * count:
+    if sure >= 2 and sure > 0.12 * count:
         return 0.92
     if events > 3 and objects < 0.5 * events:
         known = events + inner

@@ -15,7 +15,7 @@ _BEGIN = re.compile(rf"\n[> ]{{0,9}}(?={'|'.join(_FROM)})")
 _MAIL = re.compile(
     r"(?:From|Von|De|Da|Van)[ ]?:[ ]\S|From[ ]\S+@\S+[ ]+\w{3}[ ]"
     r"|[-_]{3,}[ ]?(?:Original|Forwarded|Urspr|Message|Mensaje)"
-    r"|(?:On|Am|Le|El|Il|Op)[ ].{10,120}:[ \t\r]*(?:\n|$)"
+    r"|((?:On|Am|Le|El|Il|Op)[ ]).{10,120}:[ \t\r]*(?:\n|$)"
 )
 _FIELD = re.compile(
     r"(?:Subject|Sent|To|Date|Cc|Betreff|Gesendet|An|Objet|Envoyé|À|Asunto|Para|Oggetto|Onderwerp):\s", re.IGNORECASE
@@ -40,10 +40,11 @@ def messages(text: str, low: int, high: int) -> list[Boundary]:
     for match in _BEGIN.finditer(text, max(low, 0), high):
         place = match.start() + 1
         mail = _MAIL.match(text, match.end())
-        if mail:
-            above = text[max(0, place - 300) : match.start()].rstrip(_QUOTES)
-            if above[-1:] in ("\n", "") or mail.group()[0] in "-_":
-                found.append((place, RECORD, WHOLE))
+        if mail is None or (mail.lastindex and _below_header(text, place)):
+            continue
+        above = text[max(0, place - 300) : match.start()].rstrip(_QUOTES)
+        if above[-1:] in ("\n", "") or mail.group()[0] in "-_":
+            found.append((place, RECORD, WHOLE))
     return found
 
 
@@ -55,14 +56,20 @@ def boundaries(text: str, low: int, high: int) -> list[Boundary]:
     while place > 1:
         while text[place : place + 1] == "\n":
             place += 1
-        if low < place <= high and place not in begins:
-            above = text.rfind("\n\n", max(0, place - _LONG), place - 2) + 2
-            bare = above + len(text[above : above + 9]) - len(text[above : above + 9].lstrip("> \n"))
-            if not _MAIL.match(text, bare):
-                found.append((place, PARAGRAPH, SOFT))
+        if low < place <= high and place not in begins and not _below_header(text, place):
+            found.append((place, PARAGRAPH, SOFT))
         place = text.find("\n\n", place, high - 1) + 2
     found.sort()
     return found
+
+
+def _below_header(text: str, place: int) -> bool:
+    """Whether the paragraph above the blank line before ``place`` begins as a message does."""
+    above = text.rfind("\n\n", max(0, place - _LONG), place - 2) + 2
+    if above == 1:
+        above = max(0, place - _LONG)
+    bare = above + len(text[above : above + 9]) - len(text[above : above + 9].lstrip("> \n"))
+    return _MAIL.match(text, bare) is not None
 
 
 def mails(sample: Sample) -> int:

@@ -7,6 +7,7 @@ import re
 from mrengine.chunking.boundaries import (
     ALWAYS,
     ITEM,
+    LINE,
     PARAGRAPH,
     SECTION,
     SOFT,
@@ -16,19 +17,22 @@ from mrengine.chunking.boundaries import (
     Stateless,
     opening,
 )
-from mrengine.chunking.sample import Sample
-from mrengine.chunking.splitters.code import Code
+from mrengine.chunking.splitters.fenced import Fenced
 from mrengine.chunking.splitters.fences import Fences
 from mrengine.chunking.splitters.headings import Headings
 from mrengine.chunking.splitters.lines import lines_between
 from mrengine.chunking.splitters.prose import TITLES, Prose
+from mrengine.chunking.splitters.titles import Titles
 
-__all__ = ["Markdown", "looks"]
+__all__ = ["Markdown"]
 
 _ITEM = re.compile(r"[-*+•][ \t]|\d{1,9}[.)][ \t]")
 _HEADINGS = "#|=|--"  # so begin headings, and the rules below
+_RULES = rf"{_HEADINGS}|~~|\^\^|\"\"|\*\*|\+\+"  # and those of reStructuredText
+_BETWEEN_RULES = r"(?<=[=~^\"*+-]{3}\n)[ \t]*(?=[^\W_])[^\n]{0,70}[^\s.!?;,:]$"
 _BLANK = (" ", "\t", "\r", "\n")
 _DEEP = 1000  # the levels inside a fenced block
+_FARTHER = 4  # times what is near
 _LONG = 4000  # characters of a table's first two lines
 _MORE = 240  # characters before the boundaries that are asked for: the lines above
 
@@ -37,15 +41,16 @@ class Markdown(Stateless):
     """Markdown. It remembers where fenced blocks are, which headings stand above, and how lines are wrapped."""
 
     name = "markdown"
-    opens = opening(r"\s*\*\*[^*]{1,80}\*\*$", r"\s*\|?[ \t]*:?-+:?[ \t]*(?:\|[ \t:|-]*)$", *TITLES)
+    opens = opening(r"\s*\*\*[^*]{1,80}\*\*$", r"\s*\|?[ \t]*:?-+:?[ \t]*(?:\|[ \t:|-]*)$", _BETWEEN_RULES, *TITLES)
 
     def __init__(self, target: int) -> None:
         super().__init__(target)
         self._surely = 2 * target  # characters: a fenced block that is shorter fits
-        self._code = Code(target)
-        self._prose = Prose(target)
+        self._fenced = Fenced(target)
+        self._titles = Titles()
+        self._prose = Prose(target, titles=False)
         self._fences = Fences()
-        self._headings = Headings(_HEADINGS, _heading)
+        self._headings = Headings(_HEADINGS, self._titles.read)
         self._base = self._seen = 0
         self._last = 0  # where the chunk before began; in characters of the document
         self._header = ""  # of the table in which it began
@@ -57,7 +62,15 @@ class Markdown(Stateless):
         begin = max(0, self._seen - base)
         self._seen = base + len(text)
         self._prose.see(text, base)
-        self.outermost = PARAGRAPH if text.find("|", begin) >= 0 else self._prose.outermost
+        self._fenced.see(text, base)
+        if not base:
+            self._titles.see(text)
+            if self._titles.is_rst:
+                self._headings.look_for(_RULES)
+        whole = text.find("|", begin) >= 0 or text.find("\n>", begin) >= 0
+        self.outermost = PARAGRAPH if whole else self._prose.outermost
+        if self.outermost > 2 * _DEEP and self._fences.between(0, len(text)):
+            self.outermost = 2 * _DEEP  # the blocks, where nothing begins near the limit
 
     def top(self, text: str, near: int, far: int, high: int) -> Boundary | None:
         """The fenced block around ``high``; else the last heading, or the last paragraph that is no item."""
@@ -65,7 +78,7 @@ class Markdown(Stateless):
         if fence := around(high):
             return (fence[0], PARAGRAPH, ALWAYS) if fence[1] - fence[0] < self._surely else None
         mark = text.rfind("\n#", max(near, 0), high)
-        if mark >= 0 and not around(mark + 1) and (heading := _heading(text, mark + 1)):
+        if mark >= 0 and not around(mark + 1) and (heading := self._titles.read(text, mark + 1)):
             return mark + 1, SECTION + heading[0], SOFT
         blank = text.rfind("\n\n", max(near, 0), high - 1)
         if blank >= 0 and text[blank + 2 : blank + 3].isalpha() and _is_plain(text, blank + 2):
@@ -88,14 +101,23 @@ class Markdown(Stateless):
         fences = self._fences.between(low, high)
         found = self._outside(text, low, high, fences)
         if fences:
-            found += self._fenced(text, low, high, fences)
+            found += self._in_fences(text, low, high, fences)
             found.sort()
+        return found
+
+    def near(self, text: str, low: int, high: int) -> list[Boundary]:
+        """All of them; of a long block that began before, what is in it from farther back, too."""
+        found = self.boundaries(text, low, high)
+        if found and found[0][0] <= low:
+            block = self._fences.around(low)
+            if block and block[1] - block[0] > self._surely and self._fenced.has_records(text, block):
+                return self.boundaries(text, low - _FARTHER * (high - low), high)
         return found
 
     def _outside(self, text: str, low: int, high: int, fences: list[tuple[int, int]]) -> list[Boundary]:
         """What begins outside of fenced blocks. What a line is, the one below it may change."""
         found: list[Boundary] = []
-        above, behind_rule = "", False
+        above, behind_rule, above_rule = "", False, False
         inside, until = fences[0] if fences else (high, high)
         if inside < low and until > high:
             return found
@@ -107,20 +129,28 @@ class Markdown(Stateless):
                     above = ""
                     continue
             body = line.strip()
-            is_rule = body[0] in "=-|:" and (not body.strip("=") or not body.strip("-:| "))
+            rule = self._titles.is_rule(body)
+            is_rule = rule or (body[0] in "=-|:" and (not body.strip("=") or not body.strip("-:| ")))
             if is_rule and not after_blank and above:
                 if found and begin > low:
-                    found[-1] = _headed(found[-1], body)
+                    found[-1] = self._headed(found[-1], body, over=above_rule)
                 behind_rule = "|" in body
             elif begin > low and not (behind_rule and not after_blank):
                 boundary = self._line(begin, line, body, above, after_blank)
                 if boundary:
                     found.append(boundary)
-                behind_rule = False
+                behind_rule, above_rule = rule, False
             else:
-                behind_rule = False
+                above_rule = behind_rule and not after_blank
+                behind_rule = rule
             above = body
         return found
+
+    def _headed(self, boundary: Boundary, rule: str, *, over: bool) -> Boundary:
+        """The boundary of a line below which there is a rule: of a title, or of a table's header."""
+        if "|" in rule:
+            return boundary[0], PARAGRAPH, WHOLE
+        return boundary[0], SECTION + self._titles.level(rule[0], over=over), SOFT
 
     def _line(self, begin: int, line: str, body: str, above: str, after_blank: bool) -> Boundary | None:
         """What begins at a line, if anything does."""
@@ -128,6 +158,10 @@ class Markdown(Stateless):
         indent = len(line) - len(line.lstrip())
         if first == "#" and (level := len(body) - len(body.lstrip("#"))) < 7 and body[level : level + 1] in " \t":
             return begin, SECTION + level, SOFT
+        if first == ">":
+            if above[:1] != ">" or after_blank:
+                return begin, PARAGRAPH, WHOLE
+            return None if self._prose.is_wrapped else (begin, LINE, SOFT)
         if first == "|":
             return begin, PARAGRAPH if after_blank else ITEM, WHOLE
         if _ITEM.match(body):
@@ -138,7 +172,7 @@ class Markdown(Stateless):
             return begin, ITEM, WHOLE
         return self._prose.line(begin, line, above, after_blank)
 
-    def _fenced(self, text: str, low: int, high: int, fences: list[tuple[int, int]]) -> list[Boundary]:
+    def _in_fences(self, text: str, low: int, high: int, fences: list[tuple[int, int]]) -> list[Boundary]:
         found: list[Boundary] = []
         for begin, end in fences:
             if low < begin <= high or begin <= low <= high < end:
@@ -147,7 +181,7 @@ class Markdown(Stateless):
                 found.append((begin, ITEM + indent if indent > 1 else PARAGRAPH, ALWAYS))
             if end - begin < self._surely:
                 continue
-            inside = self._code.boundaries(text, max(low, begin), min(high, end - 1))
+            inside = self._fenced.boundaries(text, (begin, end), max(low, begin), min(high, end - 1))
             found += [(place, level + _DEEP, whole) for place, level, whole in inside if place > begin]
         return found
 
@@ -175,13 +209,6 @@ class Markdown(Stateless):
         return self._header
 
 
-def _headed(boundary: Boundary, rule: str) -> Boundary:
-    """The boundary of a line below which there is a rule: of a title, or of a table's header."""
-    if "|" in rule:
-        return boundary[0], PARAGRAPH, WHOLE
-    return boundary[0], SECTION + (1 if rule[0] == "=" else 2), SOFT
-
-
 def _is_plain(text: str, begin: int) -> bool:
     """Whether the line below is neither the rule of a heading nor that of a table."""
     below = text.find("\n", begin) + 1
@@ -196,73 +223,3 @@ def _line_at(text: str, begin: int) -> str:
 def _line_before(text: str, begin: int) -> str:
     """The line that ends at ``begin``, with its newline."""
     return text[text.rfind("\n", 0, max(begin - 1, 0)) + 1 : begin]
-
-
-def _heading(text: str, begin: int) -> tuple[int, str] | None:
-    """Level and title of the heading whose line, or the rule below it, begins at ``begin``; None if there is none."""
-    mark = text[begin : begin + 1]
-    if mark not in ("#", "=", "-"):
-        return None
-    line = _line_at(text, begin).rstrip()
-    if mark == "#":
-        title = line.lstrip("#")
-        level = len(line) - len(title)
-        return (level, title.strip().rstrip("#").rstrip()) if level < 7 and title[:1] in (" ", "\t") else None
-    if mark not in ("=", "-") or line.strip(mark) or (mark == "-" and len(line) < 2):
-        return None
-    title = _line_before(text, begin).strip()
-    if not title or "|" in title or title[0] in "-*+>#`~=":
-        return None
-    return (1 if mark == "=" else 2), title
-
-
-_LINK = re.compile(r"\]\([^)\s]|\*\*\w[^*]*\*\*|\]\[|:\w+:`|`_|::$")
-_SPAN = re.compile(r"(?<!`)`[^`\s][^`]*`(?!`)")
-_TARGET = re.compile(r"\[[^\]]+\]: |\.\. (?:[\w-]+::|_)")
-_TITLE = re.compile(r"#{1,6} +\S")
-_TABLE = re.compile(r"\s*\|?[ \t]*:?-{2,}:?[ \t]*\|[ \t:|-]*$")
-_BULLET = re.compile(r"\s{0,8}[-*+]\s+\S")
-_SETEXT = re.compile(r"([-=~^\"])\1{2,}$")
-
-
-def looks(sample: Sample) -> float:
-    """How much a text looks like Markdown: by titles that stand alone, links and emphasis, lists, tables, fences."""
-    rows = ["", *sample.outer, ""]
-    marks = 0.0
-    bullets = said = titles = links = spans = 0
-    for above, row, below in zip(rows, rows[1:], rows[2:], strict=False):
-        if not row:
-            continue
-        said += 1
-        first = row.lstrip()[:1]
-        if first == "#":
-            if _TITLE.match(row) and not above and not below.startswith("#") and (not below or len(row) < 70):
-                titles += 1
-                marks += 1 if below else 2
-            elif not below.startswith("#"):
-                marks -= 0.5
-        elif first in '-=~^"' and _SETEXT.match(row) and above and abs(len(above) - len(row)) < 3:
-            marks += 2
-        elif "|" in row and _TABLE.match(row):
-            marks += 3
-        elif first in "-*+" and _BULLET.match(row):
-            bullets += 1
-        linked = _is_linked(row, first)
-        links += linked
-        spans += not linked and "`" in row and _SPAN.search(row) is not None
-    marks += links
-    strong = titles > 0 or sample.fences > 0 or marks >= 3
-    marks += 3 * sample.fences + bullets / 4 + spans
-    if marks >= 2.5 and strong and marks > 0.05 * said:
-        if sample.fences and titles:
-            return 0.86
-        return 0.75 if marks < 0.25 * said else 0.82
-    return 0.7 if said > 1 and bullets > 0.7 * said else 0.0
-
-
-def _is_linked(row: str, first: str) -> bool:
-    """Whether a row has a link, emphasis, or what reStructuredText has in their place."""
-    if first in "[." and _TARGET.match(row):
-        return True
-    may = "`" in row or "](" in row or "**" in row or "][" in row or row[-1] == ":"
-    return may and _LINK.search(row) is not None

@@ -11,31 +11,38 @@ import re
 from collections import Counter
 from itertools import pairwise
 
-from mrengine.chunking.boundaries import ITEM, LINE, PARAGRAPH, SOFT, WHOLE, Boundary, Stateless, opening
+from mrengine.chunking.boundaries import (
+    ITEM,
+    LINE,
+    NO_CONTEXT,
+    PARAGRAPH,
+    SOFT,
+    WHOLE,
+    Boundary,
+    Context,
+    Stateless,
+    opening,
+)
 from mrengine.chunking.sample import Sample
 from mrengine.chunking.splitters.abbreviations import is_abbreviation
+from mrengine.chunking.splitters.clauses import NAMES, ROMAN, Clauses
 from mrengine.chunking.splitters.lines import lines_between, unified
 
 __all__ = ["ITEM_MARK", "TITLES", "Prose", "looks"]
 
-_ROMAN = "[ivxlcIVXLC]{1,7}"
-_NAMES = (
-    "Section|Article|Art\\.|Clause|Chapter|Part|Annex|Schedule|Appendix|Paragraph|Rule|Abschnitt|Artikel|Kapitel|Anlage"
-    "|Teil|Chapitre|Artículo|Capítulo|Sección|Artigo|Articolo|Статья|Глава|Раздел|Artykuł|Rozdział"
-)
 # What an item, clause or numbered section begins with. The groups say how far out it lies.
 ITEM_MARK = re.compile(
-    rf"[ \t]*(?:(?P<named>(?:{_NAMES})[ \t]+(?:\d[\d.]*|{_ROMAN}\b)|§+[ \t]*\d|第.{{1,5}}[条章节])"
+    rf"[ \t]*(?:(?P<named>(?:{NAMES})[ \t]+(?:\d[\d.]*|{ROMAN}\b)|§+[ \t]*\d|第.{{1,5}}[条章节])"
     r"|(?P<number>[(\[]?\d{1,3}(?:\.\d{1,3})*[.)\]:]|\d{1,3}(?:\.\d{1,3})+)(?=\s|$)"
-    rf"|(?P<letter>[(\[]?(?:[A-Za-z]|{_ROMAN})[)\]](?=\s|$)|[a-zA-Z]\.(?=\s+[A-Z]))"
-    r"|(?P<bullet>[-*+•‣◦▪·–—o][ \t]+(?=\S)))"
+    rf"|(?P<letter>[(\[]?(?:[A-Za-z]|{ROMAN})[)\]](?=\s|$)|[a-zA-Z]\.(?=\s+[A-Z]))"
+    r"|(?P<bullet>[-*+•‣◦▪·–—o][ \t]+(?=\S)|--?[A-Za-z][\w-]*(?=[,=\[< \t]|$)))"
 )
 _RANK = {"named": 0, "number": 2, "letter": 10, "bullet": 14}
 # A title: a short line that ends no sentence, behind a blank line; numbered, or in capitals, wherever it stands.
 _TITLE = r"(?=[^\W_])[^\n]{0,70}[^\s.!?;,:。！？،؛]$"
 TITLES = (
     rf"(?:(?<=\n\n)|(?<=\n\r\n)|(?<=\n \n)|(?<=^)|(?<=\f))[ \t]*{_TITLE}",
-    rf"(?:\d{{1,3}}(?:\.\d{{1,3}})*\.?|{_ROMAN}\.|§[ \t]*\d+\.?|(?:{_NAMES})[ \t][\dIVXLC.]+)[ \t]+{_TITLE}",
+    rf"(?:\d{{1,3}}(?:\.\d{{1,3}})*\.?|{ROMAN}\.|§[ \t]*\d+\.?|(?:{NAMES})[ \t][\dIVXLC.]+)[ \t]+{_TITLE}",
     r"[ \t]*[^a-z\n]{0,60}[A-ZÀ-ÞА-Я]{2}[^a-z\n]{0,60}(?<![.!?;,])$",
     r"\s*~{4,}$|\s*\^{4,}$|\s*\"{4,}$",
 )
@@ -58,6 +65,7 @@ _ANY_ITEM = re.compile(
 _LEARNT = 64  # lines
 _LOOKED = 2500  # characters: in three such parts of a window an item is looked for
 _INDENTED = 12  # characters: behind them, wide gaps are those of a table
+_HALF = 0.6  # of the width: so short a line is not wrapped
 _LONG_WORD = 10  # characters
 _NONE = 1 << 30  # no unit is kept whole at the cost of fill
 _WIDEST = 200  # characters: no text is wrapped at more
@@ -70,18 +78,21 @@ class Prose(Stateless):
     name = "prose"
     opens = opening(*TITLES)
 
-    def __init__(self, target: int) -> None:
+    def __init__(self, target: int, *, titles: bool = True) -> None:
+        """``titles``: whether its context is asked for."""
         super().__init__(target)
+        self._titles = titles
         self._wrapped = False
         self._width = 0
         self._whole = SOFT  # of lines in a text that is not wrapped
         self._heads: frozenset[str] = frozenset()
-        self._seen = 0
+        self._seen = self._base = 0
+        self._clauses = Clauses()
 
     def see(self, text: str, base: int) -> None:
         """Learn from the text that is new how its lines are made."""
         begin = max(0, self._seen - base)
-        self._seen = base + len(text)
+        self._seen, self._base = base + len(text), base
         new = unified(text[begin:])
         head = new[: 80 * _LEARNT]
         lines = head.split("\n")[:-1]
@@ -92,6 +103,8 @@ class Prose(Stateless):
         divided = "  " in head or "\t" in head or " | " in head
         rows = self._whole or (divided and any(map(_has_cells, lines[:_LEARNT])))
         self.outermost = ITEM if marked else LINE if rows and len(lines) > 2 else _NONE
+        if marked and self._titles:
+            self._clauses.see(text, base)
         self._heads = _running_heads(lines) if self._wrapped else frozenset()
 
     def _learn(self, lines: list[str]) -> None:
@@ -117,6 +130,11 @@ class Prose(Stateless):
         """Whether the line above had no room for the first word of the line."""
         word = _FIRST_WORD.match(line)
         return word is not None and len(above) + 1 + len(word.group().lstrip()) > self._width
+
+    @property
+    def is_wrapped(self) -> bool:
+        """Whether the lines of the window are."""
+        return self._wrapped
 
     def top(self, text: str, near: int, far: int, high: int) -> Boundary | None:
         """The last paragraph that is no item."""
@@ -148,6 +166,11 @@ class Prose(Stateless):
             above, parted = line, False
         return found
 
+    def context(self, text: str, start: int) -> Context:
+        """The titles of numbered sections."""
+        titles = self._clauses.above(text, self._base, start)
+        return Context(titles) if titles else NO_CONTEXT
+
     def _is_furniture(self, line: str) -> bool:
         """Whether it is a page number or a running head."""
         return _FURNITURE.match(line) is not None or _DIGITS.sub("0", line.strip()) in self._heads
@@ -159,11 +182,14 @@ class Prose(Stateless):
         body = line.lstrip()
         if body.startswith(("-- ", "— ")):
             return None  # it says who wrote what stands above
-        ended = not self._wrapped or _has_ended(above)
+        has_ended = _has_ended(above)
+        ended = not self._wrapped or has_ended
         if not ended and self._goes_on(line, body, above, parted):
             return None
+        if not (parted or has_ended) and _hangs(line, above):
+            return None
         mark = ITEM_MARK.match(line)
-        if mark and (parted or ended):
+        if mark and (parted or ended or len(above) < _HALF * self._width):
             return begin, ITEM + _RANK[mark.lastgroup or "bullet"] + min(mark.start(mark.lastgroup or 0), 80), WHOLE
         if parted:
             return begin, PARAGRAPH, SOFT
@@ -174,6 +200,11 @@ class Prose(Stateless):
     def _goes_on(self, line: str, body: str, above: str, parted: bool) -> bool:
         """Whether a wrapped line goes on with the sentence above."""
         return body[0].islower() or len(above) > 0.7 * self._width or (not parted and self._is_forced(above, line))
+
+
+def _hangs(line: str, above: str) -> bool:
+    """Whether a line is indented deeper than the one above: what that names, it describes."""
+    return line[0] in " \t" and len(line) - len(line.lstrip()) > len(above) - len(above.lstrip()) + 1
 
 
 def _has_ended(above: str) -> bool:
@@ -192,7 +223,14 @@ def _has_cells(line: str) -> bool:
 def _running_heads(lines: list[str]) -> frozenset[str]:
     """Short lines that come again and again, but for their numbers."""
     short = Counter(_DIGITS.sub("0", line.strip()) for line in lines if 3 < len(line) < 60)
-    return frozenset(line for line, count in short.items() if count > 2 and line[-1] not in ".;:,")
+    heads = {line for line, count in short.items() if count > 2 and line[-1] not in ".;:,"}
+    if heads:  # what the line below it describes is none
+        heads -= {
+            _DIGITS.sub("0", line.strip())
+            for line, below in pairwise(lines)
+            if 3 < len(line) < 60 and below[:1] in (" ", "\t") and _hangs(below, line)
+        }
+    return frozenset(heads)
 
 
 def _begin_alike(lines: list[str]) -> bool:

@@ -6,8 +6,9 @@ import re
 from bisect import bisect_right
 from itertools import chain
 
-from mrengine.chunking.boundaries import ITEM, LINE, RECORD, SOFT, WHOLE, Boundary, Stateless
+from mrengine.chunking.boundaries import ITEM, LINE, NO_CONTEXT, RECORD, SOFT, WHOLE, Boundary, Context, Stateless
 from mrengine.chunking.sample import Sample
+from mrengine.chunking.splitters.tables import TableHeads, sql_head
 
 __all__ = ["Sql", "looks"]
 
@@ -44,6 +45,7 @@ class Sql(Stateless):
         self._open = ""
         self._read = 0
         self._base = 0
+        self._heads = TableHeads(sql_head)
 
     def see(self, text: str, base: int) -> None:
         """Find bodies and copied rows in the text that is new."""
@@ -146,6 +148,14 @@ class Sql(Stateless):
             )
             for index in range(first, last)
         ]
+
+    def context(self, text: str, start: int) -> Context:
+        """The INSERT or COPY whose rows go on."""
+        goes_on = self._within(start)[1] and not text.startswith("\\.", start)
+        if not goes_on and text[start : start + _LAST].lstrip()[:1] == "(":
+            goes_on = _last_mark(text, start) == ","
+        head = self._heads.above(text, self._base, start, goes_on=goes_on)
+        return Context((), head) if head else NO_CONTEXT
 
     def after(self, text: str, level: int, low: int, high: int) -> int:
         """The next statement, or row."""

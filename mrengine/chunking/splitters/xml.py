@@ -8,10 +8,11 @@ from __future__ import annotations
 
 import re
 
-from mrengine.chunking.boundaries import RECORD, WHOLE, Boundary, Stateless
+from mrengine.chunking.boundaries import NO_CONTEXT, RECORD, WHOLE, Boundary, Context, Stateless
 from mrengine.chunking.sample import Sample
 from mrengine.chunking.splitters import tags
 from mrengine.chunking.splitters.places import Places
+from mrengine.chunking.splitters.tables import TableHeads, markup_head
 
 __all__ = ["Xml", "looks"]
 
@@ -23,6 +24,7 @@ _NAMES = (
     *("thead", "th", "td", "tr"),
 )
 _THEAD, _TH, _TD, _TR = range(len(_NAMES) - 4, len(_NAMES))
+_NEAR = 200  # characters
 # In a row of tags, opening, empty, others: the first elements inside of another, if they have no content, are its head.
 _LEADING = re.compile(rb"(?<=o)e{1,5}(?=[oe])")
 
@@ -41,9 +43,12 @@ class Xml(Stateless):
         self._depth = 0
         self._is_first = True  # whether what comes is the first in its element, or belongs to what was read last
         self._read = 0  # characters of the document
+        self._base = 0
+        self._tables = TableHeads(markup_head)
 
     def see(self, text: str, base: int) -> None:
         """Find the elements of the text that is new, up to its last whole tag."""
+        self._base = base
         self._places.move(base)
         begin = max(0, self._read - base)
         end = text.rfind(">") + 1
@@ -79,6 +84,12 @@ class Xml(Stateless):
     def boundaries(self, text: str, low: int, high: int) -> list[Boundary]:
         """Elements by depth."""
         return self._places.between(low, high)
+
+    def context(self, text: str, start: int) -> Context:
+        """The head of the table that goes on: narratives have tables as HTML has."""
+        goes_on = text[start : start + _NEAR].lstrip().startswith("<tr")
+        head = self._tables.above(text, self._base, start, goes_on=goes_on)
+        return Context((), head) if head else NO_CONTEXT
 
     def after(self, text: str, level: int, low: int, high: int) -> int:
         """The next element that lies as far out."""

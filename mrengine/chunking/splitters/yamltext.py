@@ -80,7 +80,7 @@ def _within(level: int) -> re.Pattern[str]:
 
 
 _KEY = re.compile(
-    r"(?:-[ ]+)*(?:\"[^\"]+\"|'[^']+'|[\w.$/@*<\[{][^\s:#,;={}()]*(?:[ ][\w./-]+){0,3})[ ]*:(?:[ ]+\S.*|[ ]*)$"
+    r"(?:-[ ]+)*(?:\"[^\"]+\"|'[^']+'|[\w.$/@*<\[{][^\s:#,;={}()]*(?:[ ][\w./-]+){0,3})[ ]*:(?:[ \t]+\S.*|[ ]*)$"
 )
 _ITEM = re.compile(r"-[ ]+\S|-$|---|\.\.\.$")
 _BLOCK = re.compile(r".*[:-][ ]+(?:![\w!]+[ ]+)?[|>][-+]?\d?[-+]?(?:[ ]+#.*)?$")
@@ -90,7 +90,7 @@ class _Seen:
     """What the lines of a sample were, one after another."""
 
     def __init__(self) -> None:
-        self.keys = self.items = self.starts = self.other = self.nested = self.again = self.comments = 0
+        self.keys = self.items = self.starts = self.other = self.nested = self.again = self.comments = self.outer = 0
         self.names: set[str] = set()  # of the outermost mapping
         self._width = 0
         self._scalar = -1  # the indentation of the key whose block scalar goes on
@@ -102,6 +102,7 @@ class _Seen:
         indent = len(row) - len(body)
         if row == GAP:
             self._lost, self._scalar, self._width = True, -1, 0  # perhaps in the middle of a block
+            self.names.clear()  # or of another document
             return
         if body[:1] == "#":
             self.comments += 1
@@ -133,9 +134,10 @@ class _Seen:
         if not _KEY.match(body):
             return False
         self.keys += 1
-        self.nested += self._opened and indent > self._width
+        self.nested += self._opened and indent >= self._width + (body[0] != "-")
         if not indent and body[0] != "-":
             name = body[: body.find(":")]
+            self.outer += 1
             self.again += name in self.names
             self.names.add(name)
         return True
@@ -170,4 +172,7 @@ def looks(sample: Sample) -> float:
         return 0.93
     if seen.starts:
         return 0.95 if sample.head.startswith(("---", "%YAML")) else 0.9
-    return 0.74 if seen.keys > 0.8 * said and len(seen.names) == seen.keys and said + seen.comments > 2 else 0.4
+    if seen.nested and not seen.other:
+        return 0.74
+    is_flat = seen.keys > 0.8 * said and seen.outer == seen.keys and not seen.again
+    return 0.74 if is_flat and said + seen.comments > 2 else 0.4

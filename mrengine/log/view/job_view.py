@@ -35,7 +35,7 @@ class ResumeEngine:
 
     def __init__(self, job_folder: str | os.PathLike[str]) -> None:
         """JobNotFound: the folder holds no log. LogError: the log cannot be used."""
-        self._folder = job_folder
+        self.folder = self._folder = job_folder
         self._open()
         try:
             self._walk()

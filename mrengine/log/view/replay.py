@@ -25,6 +25,7 @@ from mrengine.log.format.records import (
     unpack_job,
     unpack_round,
 )
+from mrengine.log.view.batch_ledger import BatchLedger
 from mrengine.log.view.call_totals import CallTotals
 from mrengine.log.view.outcome_index import OutcomeIndex
 
@@ -134,6 +135,7 @@ class Replay:
     def __init__(self) -> None:
         self.epochs: list[Epoch] = []
         self.call_totals = CallTotals()
+        self.batches = BatchLedger()
         self.closed: CloseRecord | None = None
         self.updated = 0.0
         self.round_offset = 0
@@ -151,12 +153,14 @@ class Replay:
             codec.CHUNKS: self._chunks,
             codec.ROUND: self._round,
             codec.INTENT: self._intent,
-            codec.CALL: self.call_totals.call,
+            codec.CALL: self._call,
             codec.RESULT: self._outcome,
             codec.FAILURE: self._outcome,
             codec.CARRY: self._outcome,
             codec.ATTEMPT: self._attempt,
             codec.CLOSE: self._close,
+            codec.REQUEST: self._request,
+            codec.BATCH: self.batches.batch,
         }
 
     @property
@@ -200,6 +204,7 @@ class Replay:
 
     def _job(self, frame: Frame) -> None:
         epoch = Epoch(unpack_job(frame.payload), frame.offset)
+        self.batches.begin_epoch(epoch.number)
         self.epochs.append(epoch)
         self._newest = epoch
         self._current = self._current or epoch
@@ -240,9 +245,20 @@ class Replay:
             return False
         return True
 
+    def _call(self, frame: Frame) -> None:
+        self.call_totals.call(frame)
+        self.batches.call(frame)
+
     def _intent(self, frame: Frame) -> None:
         self.call_totals.intent(frame)
-        round_, chunk_id, model_index = key(frame.payload)
+        self._assign(*key(frame.payload))
+
+    def _request(self, frame: Frame) -> None:
+        self.batches.request(frame)
+        self._assign(*key(frame.payload))
+
+    def _assign(self, round_: int, chunk_id: int, model_index: int) -> None:
+        """A call was begun: its task keeps its model."""
         if model_index >= 0 and self._newest is not None and (round_ or self._newest.models == 1):
             self._newest.assigned[round_, chunk_id] = model_index
 
@@ -253,6 +269,7 @@ class Replay:
 
     def _close(self, frame: Frame) -> None:
         self.closed = unpack_close(frame.payload)
+        self.batches.close(frame)
         self.updated = max(self.updated, self.closed.at)
 
     def _is_lost(self, offset: int) -> bool:

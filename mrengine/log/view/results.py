@@ -10,6 +10,7 @@ from dataclasses import replace
 from typing import Any, Generic, TypeVar, overload
 
 from mrengine.errors import LogError
+from mrengine.html_views import rows_html
 from mrengine.log.file.reader import LogReader
 from mrengine.log.format.chunk_rows import ChunkTable, DocumentNames, document_of
 from mrengine.log.format.codec import FAILURE, RESULT
@@ -74,6 +75,11 @@ class Failures(_Outcomes[ChunkFailure]):
         self._names = DocumentNames(reader, epoch.documents if epoch else [])
         self._facts = ChunkFacts(reader, epoch, index.round)
 
+    def _repr_html_(self) -> str:
+        """For notebooks."""
+        columns = ("chunk_id", "document_id", "model", "kind", "message", "attempts")
+        return rows_html(self, columns, caption=f"{len(self):,} failures")
+
     def _read(self, chunk_id: int, offset: int) -> ChunkFailure:
         frame = self._reader.frame(offset)
         if frame.kind == FAILURE:
@@ -111,6 +117,11 @@ class Results(_Outcomes[ChunkResult]):
         self._resumed_before, self._result_type = resumed_before, result_type
         self._facts = ChunkFacts(own, epoch, index.round)
         self.failures: Sequence[ChunkFailure] = Failures(own, index, epoch)
+
+    def _repr_html_(self) -> str:
+        """For notebooks."""
+        columns = ("chunk_id", "document_id", "model", "result", "cost_usd", "duration_ms")
+        return rows_html(self, columns, caption=f"{len(self):,} results")
 
     def _read(self, chunk_id: int, offset: int) -> ChunkResult:
         record = unpack_result(self._payload(offset, RESULT))._replace(chunk_id=chunk_id)

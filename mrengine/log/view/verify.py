@@ -11,6 +11,7 @@ from mrengine.errors import LogError
 from mrengine.log.file.reader import open_log
 from mrengine.log.file.repair import REPAIRED
 from mrengine.log.format import codec, records
+from mrengine.log.format.batch_records import unpack_batch, unpack_request
 from mrengine.log.format.codec import Frame
 from mrengine.log.format.packing import HEAD_BYTES, key
 from mrengine.log.view.replay import Replay
@@ -30,6 +31,8 @@ _UNPACK: dict[int, Callable[[bytes], object]] = {
     codec.CARRY: records.unpack_carry,
     codec.CLOSE: records.unpack_close,
     codec.NOTE: records.unpack_note,
+    codec.REQUEST: unpack_request,
+    codec.BATCH: unpack_batch,
 }
 _OF_TASKS = frozenset({codec.INTENT, codec.CALL, codec.RESULT, codec.FAILURE, codec.ATTEMPT})
 

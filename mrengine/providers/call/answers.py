@@ -10,9 +10,9 @@ from typing import Any
 from mrengine.errors import ConfigError, ModelError, TruncatedAnswer
 from mrengine.providers.call.structured import checked, in_words, schema_of
 from mrengine.providers.call.thoughts import used_up
-from mrengine.records import Completion, Request, Usage
+from mrengine.records import Completion, Request, Usage, fence
 
-__all__ = ["ON_TRUNCATION", "Ask", "answer", "check_call", "is_continuation"]
+__all__ = ["ON_TRUNCATION", "Ask", "answer", "check_call", "is_continuation", "joined"]
 
 MAX_PARTS = 8
 MAX_REASKS = 2
@@ -21,9 +21,10 @@ _CONTINUE = (
     "Your answer was cut off. Continue exactly where it stopped: repeat nothing, explain nothing, and begin with a "
     "space if a new word begins."
 )
-# With the schema: a server that ignores response_format has not shown it to the model.
+# With the schema: a server that ignores response_format has not shown it to the model. The problems as data: they
+# may hold words of the answer, and so of the document.
 _AGAIN = "That is not what was asked for:\n{problems}{schema}"
-_MIN_REPEAT, _MAX_REPEAT = 16, 400
+MIN_REPEAT, MAX_REPEAT = 16, 400
 
 Ask = Callable[[Request], Completion]
 
@@ -114,7 +115,7 @@ def _whole(ask: Ask, request: Request, on_truncation: str) -> Completion:
             raise _truncated(request, parts)
         turns = (*request.turns, ("assistant", text), ("user", _CONTINUE))
         completion = ask(replace(request, turns=turns))
-        text = _joined(text, completion.text)
+        text = joined(text, completion.text)
         parts += 1
     return completion if parts == 1 else replace(completion, text=text)
 
@@ -135,9 +136,9 @@ def _thought_too_long(request: Request, usage: Usage) -> TruncatedAnswer:
     )
 
 
-def _joined(text: str, part: str) -> str:
+def joined(text: str, part: str) -> str:
     """Models that are asked to go on sometimes repeat the end: a repetition of some length is dropped."""
-    for size in range(min(len(text), len(part), _MAX_REPEAT), _MIN_REPEAT - 1, -1):
+    for size in range(min(len(text), len(part), MAX_REPEAT), MIN_REPEAT - 1, -1):
         if text.endswith(part[:size]):
             return text + part[size:]
     return text + part
@@ -153,7 +154,7 @@ def _valid(ask: Ask, request: Request, response_model: Any, on_truncation: str) 
             break
         # Providers refuse an empty turn.
         said = completion.text if completion.text.strip() else "(nothing)"
-        again = _AGAIN.format(problems=found.told(), schema=in_words(schema_of(response_model)))
+        again = _AGAIN.format(problems=fence(found.told()), schema=in_words(schema_of(response_model)))
         turns = (*request.turns, ("assistant", said), ("user", again))
         request = replace(request, turns=turns)
     invalid = found.failure()

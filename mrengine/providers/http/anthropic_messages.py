@@ -14,7 +14,7 @@ from mrengine.providers.http.apis import NotAnAnswer, Refused, clean
 from mrengine.providers.http.quirks import Quirks
 from mrengine.records import Completion, Request, Usage
 
-__all__ = ["PATH", "answer", "body", "joined", "key_headers"]
+__all__ = ["PATH", "answer", "body", "joined", "key_headers", "piece"]
 
 PATH = "/v1/messages"
 _TOOL = "answer"
@@ -126,6 +126,13 @@ def joined(events: Sequence[Any]) -> Any:
     if whole.get("stop_reason") is None:
         return None  # it ended before its end
     return {**whole, "content": [_closed(blocks[index]) for index in sorted(blocks, key=str)]}
+
+
+def piece(event: Any) -> str:
+    """The text that one event of a stream adds to the answer."""
+    delta = event.get("delta") if event.get("type") == "content_block_delta" else None
+    text = delta.get("text") if isinstance(delta, dict) and delta.get("type") == "text_delta" else None
+    return text if isinstance(text, str) else ""
 
 
 _DELTAS = {"text_delta": "text", "thinking_delta": "thinking", "input_json_delta": "partial_json"}

@@ -56,6 +56,10 @@ class Api(Protocol):
         """The answer that the events of a stream make; None: they make none."""
         ...
 
+    def piece(self, event: Any) -> str:
+        """The text that one event of a stream adds to the answer."""
+        ...
+
 
 def api(name: str) -> Api:
     """The API "openai" (Chat Completions) or "anthropic" (Messages)."""

@@ -12,6 +12,8 @@ import ssl
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from os import SEEK_END
+from typing import BinaryIO
 from urllib.parse import urlsplit
 
 from mrengine.providers.http.http1 import Malformed, ResponseReader
@@ -70,28 +72,45 @@ class HttpClient:
 
     def head(self, method: str, path: str, headers: Mapping[str, str]) -> bytes:
         """The part of a request that stays the same from call to call. ValueError: a header holds a line break."""
-        lines = [f"{method} {self._prefix}{path}{self._query} HTTP/1.1\r\n{self._fixed}"]
+        query = self._query.replace("?", "&", 1) if "?" in path else self._query
+        lines = [f"{method} {self._prefix}{path}{query} HTTP/1.1\r\n{self._fixed}"]
         for name, value in headers.items():
             if any(mark in name or mark in value for mark in "\r\n\0"):
                 raise ValueError(f"the header {name.strip()!r} holds a line break")
             lines.append(f"{name}: {value}\r\n")
         return "".join(lines).encode("latin-1")
 
-    def send(self, head: bytes, body: bytes | None, *, timeout_s: float, finish_s: float = 0.0) -> Response:
+    def send(
+        self,
+        head: bytes,
+        body: bytes | BinaryIO | None,
+        *,
+        timeout_s: float,
+        finish_s: float = 0.0,
+        into: BinaryIO | None = None,
+        seen: Callable[[bytes], None] | None = None,
+    ) -> Response:
         """One request, one answer, all within ``timeout_s``; one that has begun may take ``finish_s``, if that is
         more: proxies send the head at once, and the body when the model has thought.
+
+        ``body``: a file is sent from its beginning. ``into``: a file that takes the body of a success. ``seen`` is
+        given the body's parts as they come, of an answer with status 200 that is not compressed.
         """
         deadline = _Deadline(self._clock() + timeout_s, self._clock() + max(timeout_s, finish_s))
-        length = b"\r\n" if body is None else b"Content-Length: %d\r\n\r\n%b" % (len(body), body)
-        message = head + length
+        if body is None:
+            sent = _Sent(head + b"\r\n", None, into, seen)
+        elif isinstance(body, bytes):
+            sent = _Sent(head + b"Content-Length: %d\r\n\r\n%b" % (len(body), body), None, into, seen)
+        else:
+            sent = _Sent(head + b"Content-Length: %d\r\n\r\n" % body.seek(0, SEEK_END), body, into, seen)
         connection = self._take()
         if connection is not None:
             try:
-                return self._exchange(connection, message, deadline)
+                return self._exchange(connection, sent, deadline)
             except _NotSent:
                 pass  # the server had closed it: what it cannot have read may be sent again
         try:
-            return self._exchange(self._dial(deadline.begin), message, deadline)
+            return self._exchange(self._dial(deadline.begin), sent, deadline)
         except _NotSent:
             raise ConnectionResetError("the server closed the connection while the request was sent") from None
 
@@ -112,9 +131,9 @@ class HttpClient:
                 return connection
             connection.close()
 
-    def _exchange(self, connection: _Connection, message: bytes, deadline: _Deadline) -> Response:
+    def _exchange(self, connection: _Connection, sent: _Sent, deadline: _Deadline) -> Response:
         try:
-            reader = connection.exchange(message, deadline, self._clock)
+            reader = connection.exchange(sent, deadline, self._clock)
         except BaseException:
             connection.close()
             raise
@@ -148,6 +167,16 @@ class _Deadline:
     end: float
 
 
+@dataclass(frozen=True, slots=True)
+class _Sent:
+    """A request: its first bytes and the file that follows; the file that takes the answer's body; who sees it come."""
+
+    first: bytes = field(repr=False)
+    rest: BinaryIO | None
+    into: BinaryIO | None
+    seen: Callable[[bytes], None] | None = None
+
+
 class _NotSent(Exception):
     """The request did not leave whole, and no answer came: nobody can have acted on it."""
 
@@ -166,12 +195,17 @@ class _Connection:
         """An idle connection that has something to say was closed, or is out of step."""
         return bool(self._poll.poll(0))
 
-    def exchange(self, message: bytes, deadline: _Deadline, clock: Callable[[], float]) -> ResponseReader:
+    def exchange(self, sent: _Sent, deadline: _Deadline, clock: Callable[[], float]) -> ResponseReader:
         sock = self._sock
-        reader = ResponseReader()
+        reader = ResponseReader(sent.into, sent.seen)
         sock.settimeout(_left(deadline.begin, clock))
         try:
-            sock.sendall(message)
+            sock.sendall(sent.first)
+            if sent.rest is not None:
+                sent.rest.seek(0)
+                while part := sent.rest.read(_RECV):
+                    sock.settimeout(_left(deadline.begin, clock))
+                    sock.sendall(part)
         except (BrokenPipeError, ConnectionResetError, ssl.SSLEOFError):
             return self._early_answer(reader)
         while True:

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from mrengine.providers.http.client import HttpClient, Response
 from mrengine.providers.http.headers import Headers
 from mrengine.providers.http.proxies import Route, resolve
-from mrengine.providers.http.remote import ASK_S, RemoteProvider
+from mrengine.providers.http.remote import ASK_S, RemoteProvider, Seen
 from mrengine.providers.models.model import Model
 
 __all__ = ["HttpProvider"]
@@ -26,14 +26,16 @@ class HttpProvider(RemoteProvider):
         self._client = HttpClient(base_url, route=route, slots=slots)
         self._heads: tuple[int, bytes] = (-1, b"")
 
-    def send(self, body: bytes, headers: Mapping[str, str], version: int, times: tuple[float, float]) -> Response:
+    def send(
+        self, body: bytes, headers: Mapping[str, str], version: int, times: tuple[float, float], seen: Seen = None
+    ) -> Response:
         """See RemoteProvider. The head is built once for each version of the headers."""
         built, head = self._heads
         if built != version:
             merged = {"content-type": "application/json", "user-agent": "mrengine", **headers}
             head = self._client.head("POST", self._shape.PATH, merged)
             self._heads = (version, head)
-        return self._client.send(head, body, timeout_s=times[0], finish_s=times[1])
+        return self._client.send(head, body, timeout_s=times[0], finish_s=times[1], seen=seen)
 
     def get(self, path: str) -> Response:
         """See RemoteProvider."""

@@ -15,11 +15,14 @@ from __future__ import annotations
 
 import re
 import zlib
+from collections.abc import Callable
+from typing import BinaryIO
 
 __all__ = ["Malformed", "ResponseReader"]
 
 MAX_HEAD = 64 * 1024
 MAX_BODY = 16 * 1024 * 1024  # of JSON; an answer of 128,000 tokens is below 1 MB
+MAX_FILE = 4 * 1024 * 1024 * 1024  # of a body that goes into a file: the answers of a whole batch
 _BLANK_LINE = re.compile(rb"\r?\n\r?\n")  # a bare LF ends a line, too (RFC 9112, 2.2)
 _HEAD, _SIZED, _CHUNKED, _UNTIL_CLOSE, _DONE = range(5)
 
@@ -29,11 +32,18 @@ class Malformed(ConnectionError):
 
 
 class ResponseReader:
-    """Reads one response. After ``done``: ``status``, ``headers`` (names in lower case), ``body``, ``reusable``."""
+    """Reads one response. After ``done``: ``status``, ``headers`` (names in lower case), ``body``, ``reusable``.
 
-    __slots__ = ("_buffer", "_need", "_parts", "_size", "_state", "body", "headers", "reusable", "status")
+    ``into``: a file that takes the body of a success, of any size, in place of ``body``. ``seen``: is given the parts
+    of a body with status 200 as they come.
+    """
 
-    def __init__(self) -> None:
+    __slots__ = (
+        "_buffer", "_into", "_need", "_parts", "_seen", "_size", "_state", "body", "headers", "reusable", "status",
+    )  # fmt: skip
+
+    def __init__(self, into: BinaryIO | None = None, seen: Callable[[bytes], None] | None = None) -> None:
+        self._into, self._seen = into, seen
         self._buffer = b""
         self._state = _HEAD
         self._parts: list[bytes] = []
@@ -89,6 +99,7 @@ class ResponseReader:
             if self.status == 101:
                 raise Malformed("the server switched protocols")
         self.headers = _fields(lines)
+        self._choose_place()
         self._choose_body(lines[0])
         return True
 
@@ -105,17 +116,27 @@ class ResponseReader:
             self._state, self._need = _CHUNKED, -1
             return
         elif length is not None:
-            self._state, self._need = _SIZED, _length(length)
+            self._state, self._need = _SIZED, _length(length, MAX_BODY if self._into is None else MAX_FILE)
         else:
             self._state = _UNTIL_CLOSE
         rest, self._buffer = self._buffer, b""
         self._add(rest)
 
+    def _choose_place(self) -> None:
+        """Of what is compressed, or is an error, the body is small, and is held."""
+        if self.status != 200 or self.headers.get("content-encoding", "identity").lower() != "identity":
+            self._into = None
+
     def _add(self, data: bytes) -> None:
         self._size += len(data)
-        if self._size > MAX_BODY:
+        if self._size > (MAX_BODY if self._into is None else MAX_FILE):
             raise Malformed("the answer is too large")
-        self._parts.append(data)
+        if self._into is None:
+            self._parts.append(data)
+        else:
+            self._into.write(data)
+        if self._seen is not None and data and self.status == 200 and "content-encoding" not in self.headers:
+            self._seen(data)
 
     def _advance(self) -> bool:
         if self._state == _CHUNKED:
@@ -123,6 +144,8 @@ class ResponseReader:
         if self._state == _SIZED and self._size >= self._need:
             body = self._parts[0] if len(self._parts) == 1 else b"".join(self._parts)
             exact = self._size == self._need  # bytes that nobody asked for: do not trust the connection again
+            if self._into is not None and not exact:
+                self._into.truncate(self._need)
             return self._finish(body[: self._need], reusable=self.reusable and exact)
         return False
 
@@ -180,8 +203,8 @@ def _fields(lines: list[str]) -> dict[str, str]:
     return fields
 
 
-def _length(text: str) -> int:
-    if not (text.isascii() and text.isdigit()) or int(text) > MAX_BODY:
+def _length(text: str, most: int) -> int:
+    if not (text.isascii() and text.isdigit()) or int(text) > most:
         raise Malformed("a content length that cannot be")
     return int(text)
 

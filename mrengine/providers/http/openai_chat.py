@@ -14,7 +14,7 @@ from mrengine.providers.http.apis import NotAnAnswer, Refused, clean
 from mrengine.providers.http.quirks import Quirks
 from mrengine.records import Completion, Request, Usage
 
-__all__ = ["PATH", "answer", "body", "joined", "key_headers", "reasons"]
+__all__ = ["PATH", "answer", "body", "joined", "key_headers", "piece", "reasons"]
 
 PATH = "/chat/completions"
 # gpt-5 and later and the o-series think before they answer; the "chat" variants of gpt-5 do not.
@@ -141,6 +141,14 @@ def joined(events: Sequence[Any]) -> Any:
     if finish is None:
         return None  # it ended before its end
     return whole | {"choices": [{"message": message, "finish_reason": finish}] if message else []}
+
+
+def piece(event: Any) -> str:
+    """The text that one chunk of a stream adds to the answer."""
+    choices = event.get("choices")
+    choice = choices[0] if choices else {}
+    text = (choice.get("delta") or {}).get("content")
+    return text if isinstance(text, str) and not choice.get("index") else ""
 
 
 def _add(message: dict[str, Any], delta: Any) -> None:

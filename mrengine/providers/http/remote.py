@@ -10,7 +10,7 @@ import json
 import threading
 import time
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import Any
 
@@ -24,12 +24,14 @@ from mrengine.providers.http.client import Response
 from mrengine.providers.http.headers import Headers
 from mrengine.providers.http.quirks import Quirks, adapted, learned
 from mrengine.providers.http.rate_limit_headers import observed
-from mrengine.providers.http.streams import events_in, is_stream, without_comments
+from mrengine.providers.http.streams import Shown, events_in, is_stream, without_comments
 from mrengine.providers.models.model import Model
 from mrengine.records import Completion, Request
 
 __all__ = ["ASK_S", "RemoteProvider"]
 
+Seen = Callable[[bytes], None] | None
+_NO_STREAM = frozenset({400, 404, 405, 415, 422, 501})
 ASK_S = 5.0
 ASK_ABOVE_BYTES = 8192  # the smallest window that is still common: shorter prompts need no question
 _encode = json.JSONEncoder(ensure_ascii=False, separators=(",", ":"), check_circular=False).encode
@@ -57,9 +59,11 @@ class RemoteProvider(ABC):
         return self._headers.hidden
 
     @abstractmethod
-    def send(self, body: bytes, headers: Mapping[str, str], version: int, times: tuple[float, float]) -> Response:
+    def send(
+        self, body: bytes, headers: Mapping[str, str], version: int, times: tuple[float, float], seen: Seen = None
+    ) -> Response:
         """POST a body; an answer of any status, or whatever the client raises. ``version``: of the headers;
-        ``times``: the request's ``timeout_s`` and ``finish_s``.
+        ``times``: the request's ``timeout_s`` and ``finish_s``; ``seen``: is given the parts of the answer's body.
         """
 
     @abstractmethod
@@ -76,6 +80,39 @@ class RemoteProvider(ABC):
         self._check_window(request)
         completion = self._complete(request)
         return replace(completion, latency_ms=(time.perf_counter() - started) * 1000)
+
+    def encoded(self, request: Request) -> bytes:
+        """The body of a request in a batch, by what is known of the endpoint: no batch streams."""
+        dialect = replace(self._dialect, stream=False)
+        sent = self._shape.body(
+            adapted(request, dialect), model=self._model.wire_name, params=self._params, dialect=dialect
+        )
+        del sent["stream"]
+        return _encode(sent).encode("utf-8", "replace")
+
+    def decoded(self, request: Request, status: int, body: bytes) -> Completion:
+        """The completion that an answer holds, however it came. Raises ModelError."""
+        response = Response(status, {}, body)
+        if not 200 <= status < 300:
+            bad = no_answer.sampled_badly(self._name, status, body)
+            raise bad or self._failure(status, response, request)
+        return self._read(response, request)
+
+    @property
+    def dialect(self) -> Quirks:
+        """What is known of the endpoint."""
+        return self._dialect
+
+    def learn(self, request: Request, status: int, body: bytes, *, said: Quirks) -> bool:
+        """Whether the request, which was ``said`` in one way, may be taken in another after this refusal; from now on
+        it is said so.
+        """
+        sent = self._shape.body(adapted(request, said), model=self._model.wire_name, params=self._params, dialect=said)
+        other = learned(said, request, _encode(sent).encode("utf-8", "replace"), status, body)
+        if other is None:
+            return False
+        self._dialect = other
+        return True
 
     def _check_window(self, request: Request) -> None:
         window = self._model.context_window
@@ -99,11 +136,15 @@ class RemoteProvider(ABC):
         dialect = known = self._dialect
         while True:
             body = self._body(request, dialect)
-            response = self._answered(body, (request.timeout_s, request.finish_s))
+            seen = None if request.pieces is None else Shown(self._shape.piece, request.pieces)
+            response = self._answered(body, (request.timeout_s, request.finish_s), seen)
             other = learned(dialect, request, body, response.status, response.body)
-            if other is None:
+            if other is None and request.pieces is not None and response.status in _NO_STREAM:
+                request = replace(request, pieces=None)  # a server that does not stream: the answer comes whole
+            elif other is None:
                 break
-            dialect = other
+            else:
+                dialect = other
         if not 200 <= response.status < 300:
             bad = no_answer.sampled_badly(self._name, response.status, response.body)
             raise bad or self._failure(response.status, response, request)
@@ -118,24 +159,28 @@ class RemoteProvider(ABC):
         )
 
     def _body(self, request: Request, dialect: Quirks) -> bytes:
+        shown = request.pieces is not None and request.schema is None
         sent = self._shape.body(
-            adapted(request, dialect), model=self._model.wire_name, params=self._params, dialect=dialect
+            adapted(request, dialect),
+            model=self._model.wire_name,
+            params=self._params,
+            dialect=replace(dialect, stream=True) if shown else dialect,
         )
         return _encode(sent).encode("utf-8", "replace")
 
-    def _answered(self, body: bytes, times: tuple[float, float]) -> Response:
-        seen = self._headers.version
-        response = self._sent(body, times)
+    def _answered(self, body: bytes, times: tuple[float, float], seen: Seen) -> Response:
+        version = self._headers.version
+        response = self._sent(body, times, seen)
         if response.status == 401 and self._headers.renewable:
-            self._headers.renew(seen)
-            response = self._sent(body, times)
+            self._headers.renew(version)
+            response = self._sent(body, times, seen)
         return response
 
-    def _sent(self, body: bytes, times: tuple[float, float]) -> Response:
+    def _sent(self, body: bytes, times: tuple[float, float], seen: Seen) -> Response:
         """Send; a foreign exception leaves no trace: not even as context, for its request holds prompt and key."""
         failed: ModelError
         try:
-            return self.send(body, self._headers.current, self._headers.version, times)
+            return self.send(body, self._headers.current, self._headers.version, times, seen)
         except Exception as error:  # noqa: BLE001  # whatever a client raises is mapped, in one place
             failed = error_map.from_exception(error, model=self._name)
         raise failed

@@ -8,10 +8,10 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
-__all__ = ["events_in", "is_stream", "without_comments"]
+__all__ = ["Shown", "events_in", "is_stream", "without_comments"]
 
 _FIRST_LINE = re.compile(rb"(?:\xef\xbb\xbf)?\s*(?:data|event|id|retry)?:")
 _COMMENTS = re.compile(rb"(?:\s*:[^\n]*\n)+\s*(?=[{\[])")
@@ -48,3 +48,54 @@ def _data(body: bytes) -> Iterator[str]:
         elif not line and lines:
             yield "\n".join(lines).strip()
             lines = []
+
+
+class Shown:
+    """Shows an answer while its stream comes: bytes in, pieces of text out. ``piece_of(event)``: the text in an event.
+
+    What it cannot read it leaves out: the whole answer is read from the whole body all the same.
+    """
+
+    def __init__(self, piece_of: Callable[[Any], str], show: Callable[[str], None]) -> None:
+        self._piece_of, self._show = piece_of, show
+        self._rest = b""
+        self._thoughts = _Thoughts()
+
+    def __call__(self, data: bytes) -> None:
+        *lines, self._rest = (self._rest + data).split(b"\n")
+        for line in lines:
+            if not line.startswith(b"data:"):
+                continue
+            try:
+                piece = self._piece_of(json.loads(line[5:]))
+            except (ValueError, RecursionError, TypeError, KeyError, IndexError, AttributeError):
+                continue
+            if piece := self._thoughts.without(piece):
+                self._show(piece)
+
+
+class _Thoughts:
+    """What models of open weights think stands before their answers, in tags; nobody is shown that."""
+
+    def __init__(self) -> None:
+        self._held: str | None = ""  # what may be the beginning of thoughts; None: the answer has begun
+
+    def without(self, piece: str) -> str:
+        """The part of the pieces so far that is new, and answer."""
+        if self._held is None:
+            return piece
+        self._held = held = self._held + piece
+        begun = held.lstrip()
+        if _THINK.startswith(begun) and begun != _THINK:
+            return ""
+        if not begun.startswith(_THINK):
+            self._held = None
+            return held
+        _, end, answer = begun.partition("</think>")
+        if not end:
+            return ""
+        self._held = None
+        return answer.lstrip()
+
+
+_THINK = "<think>"

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from bench.chunking_records import RECORDS
+from bench.chunking_nested import BUNDLES
 from mrengine.chunking import safe_chunk
 from tests.chunking.texts import assert_promises, recount
 
@@ -191,7 +191,7 @@ def test_objects_cost_no_more_fill_than_was_saved(name: str) -> None:
     """Bundles of resources of some hundred to two thousand tokens, in a few large chunks."""
     fills: list[float] = []
     for seed in range(3):
-        text = RECORDS[name](random.Random(seed), 150_000).text
+        text = BUNDLES[name](random.Random(seed), 150_000).text
         chunks = list(safe_chunk(text, target_tokens=6000, overlap_tokens=0, splitter="json"))
         fills += [chunk.tokens / 6000 for chunk in chunks[:-1]]
     assert sum(fills) / len(fills) >= 0.94

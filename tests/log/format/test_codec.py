@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 from mrengine.errors import LogError
 from mrengine.log.format import codec, records
+from mrengine.log.format.batch_records import unpack_batch, unpack_request
 from mrengine.log.format.codec import Frame, Header
 from mrengine.log.format.packing import unpack
 from tests.log.sample import call, failure, intent, job, result
@@ -32,6 +33,8 @@ UNPACKERS = {
     codec.CARRY: records.unpack_carry,
     codec.CLOSE: records.unpack_close,
     codec.NOTE: records.unpack_note,
+    codec.REQUEST: unpack_request,
+    codec.BATCH: unpack_batch,
 }
 
 

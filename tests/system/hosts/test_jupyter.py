@@ -22,9 +22,10 @@ manager = AsyncKernelManager(kernel_name="python3")
 manager.kernel_spec.argv = [sys.executable, "-m", "ipykernel_launcher", "-f", "{connection_file}"]
 client.km = manager
 client.execute()
-told = ["".join(output.get("text") or output["ename"] for output in cell["outputs"]) for cell in book.cells]
+bars = [output["data"]["text/html"] for cell in book.cells for output in cell["outputs"] if "data" in output]
+told = ["".join(o.get("text") or o.get("ename", "") for o in cell["outputs"]) for cell in book.cells]
 with open("outputs.json", "w") as file:
-    json.dump(told, file)
+    json.dump([*told, bars], file)
 """
 CELLS = [
     # 0: as a notebook has it, functions in a cell
@@ -86,4 +87,6 @@ def test_a_notebook(stage: Stage, require_packages: Callable[..., None]) -> None
     assert outputs[3] == "60 True\n"
     assert sorted(outputs[4].split()) == ["0", "1", "printed", "printed"]
     assert outputs[5] == "['Q AWAITED 1', 'Q AWAITED 2']\n"
+    assert outputs[-1]
+    assert all(bar.startswith("<progress") for bar in outputs[-1])
     stage.check_calls(8 + 60 + 2 + 8)

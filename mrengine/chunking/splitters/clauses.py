@@ -1,0 +1,108 @@
+"""Owns the titles of numbered sections in running text: articles, chapters, paragraphs of laws, ``2.1 Scope``."""
+
+from __future__ import annotations
+
+import re
+from collections import deque
+from itertools import chain
+
+from mrengine.chunking.splitters.lines import unified
+
+__all__ = ["NAMES", "ROMAN", "Clauses"]
+
+ROMAN = "[ivxlcIVXLC]{1,7}"
+_OUTER = "Part|PART|Teil|Partie|Parte|Book|BOOK|Annex|ANNEX|Schedule|SCHEDULE|Appendix|Anlage|Раздел"
+_MIDDLE = "Chapter|CHAPTER|Kapitel|Abschnitt|Chapitre|Titre|Capítulo|Capitolo|Глава|Rozdział"
+_INNER = (
+    "Section|SECTION|Article|ARTICLE|Art\\.|Clause|CLAUSE|Paragraph|Rule|RULE|Artikel|Artículo|ARTÍCULO|Sección|Cláusula"
+    "|CLÁUSULA|Artigo|ARTIGO|Articolo|Статья|Artykuł"
+)
+NAMES = f"{_OUTER}|{_MIDDLE}|{_INNER}"
+_CLAUSE = (
+    rf"[ \t]*(?:(?:(?P<outer>{_OUTER})|(?P<middle>{_MIDDLE})|(?:{_INNER}))"
+    rf"[ \t]+(?:\d[\d.]*ª?|{ROMAN}\b|[A-Z]\b)"
+    rf"|(?P<middle_too>第.{{1,4}}章)|§+[ \t]*\d+\w?|第.{{1,4}}[条节]"
+    rf"|(?P<number>\d{{1,3}}(?:\.\d{{1,3}})*)\.?[ \t]+(?=[^\W\d_]))(?P<rest>[^\n]{{0,90}})"
+)
+_FIRST = re.compile(_CLAUSE).match
+_HEADS = re.compile(rf"\n{_CLAUSE}").finditer  # it begins with one character, so only the begins of lines are looked at
+_ENDS = (".", "!", "?", ";", ",", ":", "…", "。")
+_WORDS = 9  # of a title
+_NUMBERED = 10  # the level of what has a number alone; one more for each stop in it
+_LONGEST = 160  # characters
+
+
+class Clauses:
+    """The titles above one place after another."""
+
+    def __init__(self) -> None:
+        self._coming: deque[tuple[int, int, str]] = deque()  # place in the document, level, title
+        self._above: list[tuple[int, str]] = []
+        self._seen = 0
+
+    def see(self, text: str, base: int) -> None:
+        """Find the titles of the window's new lines; the last one waits for what stands below it."""
+        begin = max(0, self._seen - base)
+        text = unified(text)
+        end = text.rfind("\n", 0, max(0, text.rfind("\n"))) + 1
+        first = _FIRST(text, 0, end) if base + begin == 0 else None
+        found = _HEADS(text, max(0, begin - 1), end)
+        for match in found if first is None else chain((first,), found):
+            title = _title(text, match)
+            if title is not None:
+                place = base + match.start() + (text[match.start()] == "\n")
+                self._coming.append((place, _level(match), title))
+        self._seen = max(self._seen, base + end)
+
+    def above(self, text: str, base: int, start: int) -> tuple[str, ...]:
+        """The titles above ``start`` of the window, outermost first."""
+        here = base + start
+        while self._coming and self._coming[0][0] < here:
+            _, level, title = self._coming.popleft()
+            while self._above and self._above[-1][0] >= level:
+                self._above.pop()
+            if title:
+                self._above.append((level, title))
+        if not self._above:
+            return ()
+        least = 1 << 30
+        if self._coming and not text[start : max(start, self._coming[0][0] - base)].strip():
+            least = self._coming[0][1]  # the chunk begins with a title
+        return tuple([title for level, title in self._above if level < least])
+
+
+def _level(match: re.Match[str]) -> int:
+    if match["number"]:
+        return _NUMBERED + match["number"].count(".")
+    return 1 if match["outer"] else 2 if match["middle"] or match["middle_too"] else 3
+
+
+def _title(text: str, match: re.Match[str]) -> str | None:
+    """The title, with the line below where it has none of its own; empty: a clause without one; None: an item, a
+    reference.
+    """
+    above = text[max(0, match.start() - 200) : match.start()].rstrip(" \t")
+    parted = not above or above[-1] == "\n"
+    if not (parted or above.endswith(_ENDS)):
+        return None
+    rest = match["rest"].strip()
+    below = text[match.end() + 1 : match.end() + 1 + _LONGEST].partition("\n")[0].strip()
+    said = rest.count(" ") >= _WORDS or below[:1].islower() or text[match.end()] != "\n"
+    if match["number"]:
+        if _has_sibling(text, match):
+            return None
+        if said or rest.endswith(_ENDS) or not (parted or rest.isupper() or rest.istitle()):
+            return ""
+    elif said or rest.endswith((",", ";")):
+        return ""
+    title = match.group().strip()
+    if not rest.strip(".:-–— ") and below and below.count(" ") < _WORDS and not below.endswith(_ENDS):
+        title = f"{title} {below}"
+    return " ".join(title.split())[:_LONGEST]
+
+
+def _has_sibling(text: str, match: re.Match[str]) -> bool:
+    """Whether the next line is numbered alike: then it is a list."""
+    below = text[match.end() : match.end() + 300].lstrip()
+    number = re.match(r"(\d{1,3}(?:\.\d{1,3})*)\.?[ \t]", below)
+    return number is not None and number.group(1).count(".") == match["number"].count(".")

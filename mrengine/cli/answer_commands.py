@@ -1,0 +1,77 @@
+"""The command answers: what the file of shared answers holds, and making it smaller."""
+
+from __future__ import annotations
+
+import dataclasses
+import sqlite3
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import TypeVar
+
+import click
+
+from mrengine.cli.notes import say
+from mrengine.cli.options import state_option
+from mrengine.cli.output import echo, print_json
+from mrengine.config import answers_file
+from mrengine.errors import ConfigError
+from mrengine.log import shared_answers
+
+__all__ = ["answers"]
+
+_T = TypeVar("_T")
+DAY_S = 86_400.0
+_file = click.option("--file", "given", type=click.Path(dir_okay=False), default=None, help="Another file of answers.")
+
+
+@click.group()
+def answers() -> None:
+    """Look after the answers that jobs share (answers="shared")."""
+
+
+@answers.command()
+@state_option
+@_file
+@click.option("--json", "as_json", is_flag=True, help="As JSON.")
+def stats(state_dir: str | None, given: str | None, as_json: bool) -> None:
+    """Say how many answers there are, their size, and when they were last used."""
+    found = _read(_path(given, state_dir), shared_answers.stats)
+    if as_json:
+        print_json(dataclasses.asdict(found))
+        return
+    echo(f"file:        {found.path}")
+    echo(f"answers:     {found.answers}")
+    echo(f"size:        {found.bytes / 1e6:.1f} MB, the file {found.file_bytes / 1e6:.1f} MB")
+    for name, at in (("oldest use", found.oldest_use), ("newest use", found.newest_use)):
+        if at is not None:
+            echo(f"{name}:  {time.strftime('%Y-%m-%d %H:%M', time.localtime(at))}")
+
+
+@answers.command()
+@state_option
+@_file
+@click.option("--older-than", "days", type=click.FloatRange(0), default=None, help="Not used for so many days.")
+@click.option("--max-mb", type=click.FloatRange(0), default=None, help="Keep at most so many megabytes.")
+@click.option("--all", "everything", is_flag=True, help="Remove all.")
+def prune(state_dir: str | None, given: str | None, days: float | None, max_mb: float | None, everything: bool) -> None:
+    """Remove answers that were not used for long, then those that are too much: 30 days and 1 GB, unless told."""
+    size = 0.0 if everything else shared_answers.MAX_BYTES if max_mb is None else max_mb * 1e6
+    age_s = shared_answers.MAX_AGE_S if days is None else days * DAY_S
+    path = _path(given, state_dir)
+    removed = _read(path, lambda one: shared_answers.prune(one, max_bytes=size, max_age_s=age_s))
+    say(f"removed {removed} answers from {path}")
+
+
+def _path(given: str | None, state_dir: str | None) -> Path:
+    path = answers_file("shared" if given is None else Path(given), state_dir)
+    assert path is not None
+    return path
+
+
+def _read(path: Path, do: Callable[[Path], _T]) -> _T:
+    try:
+        return do(path)
+    except (sqlite3.Error, OSError) as error:
+        told = f"{path} cannot be read: {error}; it can be deleted, and costs calls that are made again"
+        raise ConfigError(told, setting="answers") from error

@@ -1,0 +1,183 @@
+"""From the answers of a batch to CALL records: each as if it had been asked directly, at the price of batches."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import Any
+
+from mrengine.errors import LogError, ModelError
+from mrengine.log.format import codec
+from mrengine.log.format.batch_records import RequestRecord, unpack_request
+from mrengine.log.format.records import CallRecord, pack_call
+from mrengine.log.view.batch_ledger import REFUSED, Batched, Wanted
+from mrengine.log.view.job_view import ResumeEngine
+from mrengine.providers.batches.client import UNDONE, Answer, BatchClient, Seen
+from mrengine.providers.call.usages import completed
+from mrengine.providers.http.endpoint import HttpProvider
+from mrengine.providers.http.headers import Headers
+from mrengine.providers.models.model import Model
+from mrengine.records import Completion, Price, Request, Usage
+from mrengine.worker.turns import turn_of
+
+__all__ = ["Collected", "Reader", "request_of"]
+
+LARGEST_TEXT = codec.MAX_PAYLOAD_BYTES // 4 - 4096
+SYNC_EVERY = 500  # answers that a power cut could make us read again
+NO_USAGE = Usage()
+
+Append = Callable[[int, bytes], None]
+
+
+@dataclass(slots=True)
+class Collected:
+    """What a batch has brought."""
+
+    answered: int = 0
+    refused: int = 0
+    undone: int = 0
+
+
+def request_of(view: ResumeEngine, wanted: Wanted) -> tuple[RequestRecord, Request]:
+    """What a REQUEST asks. LogError: it cannot be read."""
+    record = unpack_request(view.reader.payload(wanted.offset))
+    request = Request(
+        model=record.model,
+        prompt=record.prompt,
+        system=record.system,
+        max_tokens=record.max_tokens,
+        temperature=record.temperature,
+        schema=record.schema,
+        turns=record.turns,
+    )
+    return record, request
+
+
+class Reader:
+    """One model's requests and answers, in its provider's words."""
+
+    def __init__(self, model: Model) -> None:
+        self.model = model
+        self._provider = HttpProvider(model, Headers(replace(model, kind="http")), base_url=model.base_url or "")
+
+        self._said = self._provider.dialect  # how what is collected was said
+        self._price = model.price
+
+    def encoded(self, request: Request) -> bytes:
+        """The body of a request."""
+        return self._provider.encoded(request)
+
+    def close(self) -> None:
+        self._provider.close()
+
+    def collect(
+        self,
+        view: ResumeEngine,
+        client: BatchClient,
+        batch: Batched,
+        seen: Seen,
+        append: Append,
+        sync: Callable[[], None],
+    ) -> Collected:
+        """Append a CALL for each answer that the log has not yet. ModelError: the files cannot be fetched."""
+        found, asked, mine = Collected(), view.state.batches.wanted, frozenset(batch.digests)
+        self._said = self._provider.dialect
+        self._price = self.model.price or _price(batch.record.facts.get("price"))
+        ran_ms = (time.time() - batch.began) * 1e3
+        for number, answer in enumerate(client.answers(seen), 1):
+            digest = _digest(answer.custom_id)
+            if digest in mine and (wanted := asked.get(digest)) is not None:
+                self._take(view, wanted, answer, ran_ms, found, append)
+            if number % SYNC_EVERY == 0:
+                sync()
+        return found
+
+    def _take(
+        self, view: ResumeEngine, wanted: Wanted, answer: Answer, ran_ms: float, found: Collected, append: Append
+    ) -> None:
+        if answer.status == UNDONE:
+            found.undone += 1
+            return
+        try:
+            record, request = request_of(view, wanted)
+        except LogError:
+            return  # it is asked for anew by its task
+        try:
+            completion = self._provider.decoded(request, answer.status, answer.body)
+        except ModelError as error:
+            self._refused(record, request, answer, error, found, append)
+            return
+        completion = completed(completion, record.input_tokens, record.max_tokens)
+        found.answered += 1
+        self._call(record, request, replace(completion, latency_ms=ran_ms), append)
+
+    def _refused(
+        self,
+        record: RequestRecord,
+        request: Request,
+        answer: Answer,
+        error: ModelError,
+        found: Collected,
+        append: Append,
+    ) -> None:
+        """A refusal answers the call, unless saying it otherwise may help, or another try."""
+        paid = error.usage is not None and error.usage.total_tokens > 0
+        again = self._provider.learn(request, answer.status, answer.body, said=self._said) or error.transient
+        found.refused += not again
+        found.undone += again
+        if again and not paid:
+            return
+        told = "" if again else _told(answer)
+        usage = error.usage if paid and error.usage is not None else NO_USAGE
+        reason = "no answer" if paid else "refused"
+        nothing = Completion(told, usage=usage, finish_reason=reason)
+        self._call(record, request, nothing, append, reusable=False)
+
+    def _call(
+        self, record: RequestRecord, request: Request, answer: Completion, append: Append, *, reusable: bool = True
+    ) -> None:
+        price = self._price
+        text = answer.text
+        if len(text) > LARGEST_TEXT:  # no record holds it
+            text, reusable = "", False
+        call = CallRecord(
+            round=record.round,
+            chunk_id=record.chunk_id,
+            model_index=record.model_index,
+            digest=record.digest,
+            at=time.time(),
+            usage=answer.usage,
+            cost_usd=None if price is None else price.cost(answer.usage, batch=True),
+            reusable=reusable,
+            model=self.model.name,
+            finish_reason=answer.finish_reason,
+            latency_ms=answer.latency_ms,
+            text=text,
+            turn=turn_of(request),
+        )
+        append(codec.CALL, pack_call(call))
+
+
+def _told(answer: Answer) -> str:
+    """A refusal as the log keeps it: ``complete()`` reads it as it reads a direct one."""
+    body = answer.body.decode("utf-8", "replace")
+    told: Any = json.dumps({"status": answer.status, "body": body[: LARGEST_TEXT // 8]}, ensure_ascii=False)
+    assert told.startswith(REFUSED)
+    return str(told)
+
+
+def _price(told: Any) -> Price | None:
+    """As the batch's own record has it."""
+    try:
+        return Price(*told) if isinstance(told, list) else None
+    except TypeError:
+        return None
+
+
+def _digest(custom_id: str) -> bytes:
+    try:
+        return bytes.fromhex(custom_id)
+    except ValueError:
+        return b""

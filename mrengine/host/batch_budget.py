@@ -1,0 +1,72 @@
+"""What batches may cost: bounds at the batch price, and what is left of the job's Budget for another one."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Mapping
+
+from mrengine.job.budget_config import spent_of
+from mrengine.log.view.batch_ledger import BatchLedger, Wanted
+from mrengine.log.view.call_totals import CallTotals
+from mrengine.providers.models.model import Model
+from mrengine.records import Budget, Usage
+
+__all__ = ["Allowance", "bound_of", "reserved"]
+
+Sum = tuple[float, float]  # tokens, USD
+
+
+def bound_of(wanted: Wanted, models: Mapping[str, Model]) -> Sum:
+    """Tokens and USD that a request costs at most."""
+    usage = Usage(wanted.bound, wanted.max_tokens)
+    model = models.get(wanted.model)
+    price = None if model is None else model.price
+    return float(usage.total_tokens), 0.0 if price is None else price.most(usage, batch=True)
+
+
+def reserved(ledger: BatchLedger, models: Mapping[str, Model]) -> Sum:
+    """The bounds of all requests that are under way."""
+    sent = ledger.sent()
+    return _sum(bound_of(one, models) for digest, one in ledger.wanted.items() if digest in sent)
+
+
+class Allowance:
+    """What is left of a budget: ``take()`` requests from it until it is False."""
+
+    def __init__(
+        self, budget: Budget | None, ledger: BatchLedger, used: CallTotals, models: Mapping[str, Model]
+    ) -> None:
+        """``used``: the calls that count against it."""
+        self._models = models
+        limits = (None, None) if budget is None else (budget.max_tokens, budget.max_cost_usd)
+        self._limits = tuple(math.inf if limit is None else float(limit) for limit in limits)
+        prices = {name: model.price for name, model in models.items()}
+        self.spent: Sum = (0.0, 0.0) if budget is None else spent_of(used, prices)
+        self._taken = (0.0, 0.0) if budget is None else reserved(ledger, models)
+        self.short = False  # whether something did not fit
+
+    def take(self, wanted: Wanted) -> bool:
+        """Whether it fits; then it is reserved."""
+        bound = bound_of(wanted, self._models)
+        taken = self._taken[0] + bound[0], self._taken[1] + bound[1]
+        for spent, more, limit in zip(self.spent, taken, self._limits, strict=True):
+            if spent + more > limit * (1 + 1e-12):
+                self.short = True
+                return False
+        self._taken = taken
+        return True
+
+    def facts(self) -> dict[str, str | float]:
+        """What BudgetExhausted says, where not one more request fits and nothing is under way."""
+        at = 1 if self._limits[1] < math.inf else 0
+        unit, spent, limit = ("tokens", "USD")[at], self.spent[at], self._limits[at]
+        told = f"{limit:,.4f} USD" if at else f"{limit:,.0f} tokens"
+        message = f"the next batch could exceed the budget of {told}; {spent:,.4f} {unit} are spent"
+        return {"message": message, "spent": spent, "limit": limit, "unit": unit}
+
+
+def _sum(amounts: Iterable[Sum]) -> Sum:
+    tokens = usd = 0.0
+    for one in amounts:
+        tokens, usd = tokens + one[0], usd + one[1]
+    return tokens, usd

@@ -1,0 +1,86 @@
+"""What the owner of batches needs around it: the log, and the clients of the models."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, Protocol
+
+from mrengine.host.batch_answers import Reader
+from mrengine.log.format import codec
+from mrengine.log.format.batch_records import BatchRecord, pack_batch
+from mrengine.log.view.job_view import ResumeEngine
+from mrengine.providers.batches.client import BatchClient
+from mrengine.providers.batches.connect import connect_batches
+from mrengine.providers.models.model import Model
+
+__all__ = ["BatchLog", "Clients", "note", "write"]
+
+
+class BatchLog(Protocol):
+    """The log as the desk needs it. SupervisorDied: its writer is gone."""
+
+    @property
+    def view(self) -> ResumeEngine:
+        """The log, as far as it is durable."""
+
+    def append(self, kind: int, payload: bytes) -> None:
+        """Append a record."""
+
+    def sync(self) -> None:
+        """Make what was appended durable; ``view`` has it then."""
+
+    def pause(self, seconds: float) -> None:
+        """Wait; less where the run is to stop."""
+
+    def stopped(self) -> str | None:
+        """The reason for which the run is to stop."""
+
+    def emit(self, name: str, **fields: Any) -> None:
+        """An event."""
+
+
+def write(place: BatchLog, record: BatchRecord) -> None:
+    """Make a record of a batch durable."""
+    place.append(codec.BATCH, pack_batch(record))
+    place.sync()
+
+
+def note(place: BatchLog, record: BatchRecord, state: str, facts: Mapping[str, Any] | None = None) -> None:
+    """A batch is in another state."""
+    facts = record.facts if facts is None else facts
+    write(place, replace(record, at=time.time(), state=state, digests=b"", facts=facts))
+
+
+class Clients:
+    """The models of a job, with their fallbacks, by name, and the clients of those that were used."""
+
+    def __init__(self, models: Sequence[Model], folder: Path) -> None:
+        own = [one for model in models for one in (model, *model.fallbacks)]
+        self.models: dict[str, Model] = {model.name: model for model in own}
+        self._folder = str(folder)
+        self._clients: dict[str, BatchClient] = {}
+        self._readers: dict[str, Reader] = {}
+
+    def client(self, name: str) -> BatchClient:
+        """Of a model's batches."""
+        found = self._clients.get(name)
+        if found is None:
+            found = self._clients[name] = connect_batches(self.models[name], self._folder)
+        return found
+
+    def reader(self, name: str) -> Reader:
+        """Of a model's answers."""
+        found = self._readers.get(name)
+        if found is None:
+            found = self._readers[name] = Reader(self.models[name])
+        return found
+
+    def close(self) -> None:
+        """Close all connections."""
+        for client in self._clients.values():
+            client.close()
+        for reader in self._readers.values():
+            reader.close()

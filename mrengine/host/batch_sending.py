@@ -1,0 +1,178 @@
+"""Sends what is wanted in batches: split by limits, held back by the budget, its intent in the log before the call."""
+
+from __future__ import annotations
+
+import logging
+import secrets
+import time
+from contextlib import suppress
+from dataclasses import astuple, replace
+from hashlib import blake2b
+from pathlib import Path
+from typing import Any
+
+from mrengine.errors import LogError, ModelError
+from mrengine.host.batch_answers import request_of
+from mrengine.host.batch_budget import Allowance
+from mrengine.host.batch_log import BatchLog, Clients, note, write
+from mrengine.log.format import codec
+from mrengine.log.format.batch_records import BatchRecord
+from mrengine.log.view.batch_ledger import BatchLedger, Wanted
+from mrengine.log.view.call_totals import CallTotals
+from mrengine.providers.batches.client import Limits, Seen, Upload
+from mrengine.providers.models.model import Model
+from mrengine.records import Batch, Budget
+
+__all__ = ["Sender"]
+
+
+log = logging.getLogger("mrengine")
+
+
+class Sender:
+    """``hold``: models whose next batch has to wait, until when (``time.monotonic()``). ``unsure``: batches of which
+    nobody knows whether they were made: since when, in this process.
+    """
+
+    def __init__(self, clients: Clients, budget: Budget | None, batch: Batch, job_id: str, folder: Path) -> None:
+        self._clients, self._budget, self._batch = clients, budget, batch
+        self._job_id, self._folder = job_id, folder
+        self.hold: dict[str, float] = {}
+        self.unsure: dict[int, float] = {}
+        self.refusals = 0
+
+    def submit(
+        self, place: BatchLog, ledger: BatchLedger, sendable: list[tuple[bytes, Wanted]]
+    ) -> dict[str, Any] | None:
+        """Send what is wanted, as far as limits and budget allow; what is to be said where the latter did not."""
+        budget = self._budget
+        used = place.view.state.call_totals if budget is None or budget.per == "job" else self._of_this_run(place)
+        allowance = Allowance(budget, ledger, used, self._clients.models)
+        groups: dict[str, list[tuple[bytes, Wanted]]] = {}
+        for digest, wanted in sendable:
+            groups.setdefault(wanted.model, []).append((digest, wanted))
+        for name, group in groups.items():
+            if time.monotonic() >= self.hold.get(name, 0.0):
+                self.hold.pop(name, None)
+                self._send_all(place, ledger, self._clients.models[name], group, allowance)
+        return allowance.facts() if allowance.short else None
+
+    def _of_this_run(self, place: BatchLog) -> CallTotals:
+        used = CallTotals()
+        for frame in place.view.reader.frames(place.view.state.round_offset, place.view.position):
+            with suppress(LogError):
+                if frame.kind == codec.CALL:
+                    used.call(frame)
+                elif frame.kind == codec.INTENT:
+                    used.intent(frame)
+        return used
+
+    def _send_all(
+        self,
+        place: BatchLog,
+        ledger: BatchLedger,
+        model: Model,
+        group: list[tuple[bytes, Wanted]],
+        allowance: Allowance,
+    ) -> None:
+        room = self._room(ledger, model)
+        todo = iter(group)
+        pending = next(todo, None)
+        while pending is not None:
+            upload = Upload(self._clients.client(model.name), self._limits(ledger, model), str(self._folder))
+            digests: list[bytes] = []
+            full = False
+            try:
+                while pending is not None:
+                    digest, wanted = pending
+                    record, request = request_of(place.view, wanted)
+                    full = record.input_tokens > room and bool(digests or ledger.under_way())
+                    if full or not upload.add(digest.hex(), self._clients.reader(model.name).encoded(request)):
+                        break
+                    if full := not allowance.take(wanted):
+                        break
+                    room -= record.input_tokens
+                    digests.append(digest)
+                    pending = next(todo, None)
+                if not digests or not self._send(place, ledger, model, upload, digests) or full:
+                    return
+            finally:
+                upload.close()
+
+    def _send(self, place: BatchLog, ledger: BatchLedger, model: Model, upload: Upload, digests: list[bytes]) -> bool:
+        """One batch: its intent is durable before the provider hears of it. False: the next one has to wait."""
+        client, file, token = self._clients.client(model.name), upload.finish(), secrets.token_hex(12)
+        try:
+            prepared, since = client.prepare(file, token=token), client.newest()
+        except ModelError as error:
+            return self._too_large(error, len(digests)) or self._put_off(model, error)
+        facts: dict[str, Any] = {"requests": len(digests), "bytes": upload.bytes, "since": since}
+        if model.price is not None:  # whoever collects may not know it
+            facts["price"] = list(astuple(model.price))
+        number = ledger.next_number()
+        record = BatchRecord(number, time.time(), "intent", model.name, token, "", b"".join(digests), facts)
+        write(place, record)
+        try:
+            seen = client.create(file, prepared, token=token, job=_job_digest(self._job_id))
+        except ModelError as error:
+            if error.sent and (error.status is None or error.status >= 500):
+                self.unsure[record.number] = time.monotonic()  # it may have been made: look, before it is sent again
+                log.warning("job %s: the answer to a batch was lost (%s); it is looked for", self._job_id, error)
+                return False
+            note(place, record, "failed", {"why": str(error)})
+            return self._too_large(error, len(digests)) or self._put_off(model, error)
+        self.submitted(place, record, seen)
+        return True
+
+    def submitted(self, place: BatchLog, record: BatchRecord, seen: Seen, *, adopted: bool = False) -> None:
+        facts = {**record.facts, "adopted": adopted}
+        note(place, replace(record, name=seen.name), "submitted", facts)
+        self.unsure.pop(record.number, None)
+        self.refusals = 0
+        requests = record.facts.get("requests", 0)
+        place.emit("batch:submitted", batch_id=seen.name, model=record.model, requests=requests)
+
+    def _put_off(self, model: Model, error: ModelError) -> bool:
+        """What passes is tried again later; the rest ends the run."""
+        if not error.transient:
+            raise error
+        self.hold[model.name] = time.monotonic() + max(error.retry_after_s or 0.0, self._batch.poll_s)
+        return False
+
+    def _too_large(self, error: ModelError, requests: int) -> bool:
+        """A batch that its endpoint finds too large is halved, as often as it takes."""
+        if error.status != 413 and "too_large" not in str(error):
+            return False
+        if requests == 1 or self.refusals > 20:
+            return False
+        self.refusals += 1
+        most = max(1, requests // 2)
+        self._batch = replace(self._batch, max_requests=min(most, self._batch.max_requests or most))
+        return True
+
+    def _limits(self, ledger: BatchLedger, model: Model) -> Limits:
+        vendor, batch = self._clients.client(model.name).LIMITS, self._batch
+        most = min(vendor.requests, batch.max_requests or vendor.requests)
+        for one in ledger.batches.values():  # halved, where a batch alone was above a limit that was not told
+            half = one.record.facts.get("halved")
+            if one.record.model == model.name and isinstance(half, int):
+                most = min(most, half)
+        return Limits(max(1, most), min(vendor.bytes, batch.max_bytes or vendor.bytes))
+
+    def _room(self, ledger: BatchLedger, model: Model) -> float:
+        """Estimated input tokens that may be enqueued beside those that are."""
+        told = [self._batch.max_tokens] if self._batch.max_tokens else []
+        for one in ledger.batches.values():
+            limit = one.record.facts.get("limit")
+            if one.record.model == model.name and isinstance(limit, int):
+                told.append(limit)
+        if not told:
+            return float("inf")
+        sent = ledger.sent()
+        under_way = sum(one.tokens for d, one in ledger.wanted.items() if d in sent and one.model == model.name)
+        return min(told) - under_way
+
+
+def _job_digest(job_id: str) -> str:
+    """What the metadata of a batch say of its job."""
+    return blake2b(job_id.encode(), digest_size=16).hexdigest()

@@ -1,0 +1,290 @@
+"""The one owner of a job's batches: it submits, polls, adopts, cancels and collects them, between two plays of a round.
+
+It holds no state of its own that matters: all of it is in the log (``log/view/batch_ledger``), so that another process
+may go on at any instant. What a kill at each step means is told in docs/decisions/batches.md.
+"""
+
+from __future__ import annotations
+
+import logging
+import re
+import time
+from collections.abc import Collection, Mapping, Sequence
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+from mrengine.errors import ModelError
+from mrengine.host.batch_log import BatchLog, Clients, note
+from mrengine.host.batch_sending import Sender
+from mrengine.job.driver import Ended
+from mrengine.log.view.batch_ledger import WAITING, Batched, BatchLedger, Wanted
+from mrengine.providers.batches.client import BatchClient, Seen
+from mrengine.providers.models.model import Model
+from mrengine.records import Batch, Budget
+
+__all__ = ["BatchDesk"]
+
+log = logging.getLogger("mrengine")
+MOST_TRIES = 5  # batches that may fail to answer a request
+LEAST_GRACE_S, MOST_GRACE_S = 2.0, 60.0  # how long a create call that nobody heard of may still be under way …
+SLOWEST = 1_000_000  # … beside the time that its body takes, in bytes a second
+LOOKS_S = 0.1  # between two looks for it; there are several, in any case
+MOST_REFUSALS = 5  # batches in a row that are refused as a whole
+_LIMIT = re.compile(r"[Ll]imit:?\s*([\d,_.]{3,})")
+
+
+class BatchDesk:
+    """The batches of one run of a job."""
+
+    def __init__(
+        self,
+        models: Sequence[Model],
+        budget: Budget | None,
+        batch: Batch,
+        job_id: str,
+        folder: Path,
+        *,
+        detach: bool,
+    ) -> None:
+        self._batch, self._job_id, self._folder, self._detach = batch, job_id, folder, detach
+        self._clients = Clients(models, folder)
+        self._sender = Sender(self._clients, budget, batch, job_id, folder)
+        self._strangers: set[str] = set()  # batches that were looked at, and are not ours
+        self._waits_from: float | None = None
+        self._looked: dict[int, float] = {}  # when a batch was looked for, last …
+        self._sought: dict[int, float] = {}  # … and first
+        self._cancelled: set[int] = set()  # batches whose end was asked for, here
+
+    @property
+    def models(self) -> Mapping[str, Model]:
+        """All that may be asked, by name."""
+        return self._clients.models
+
+    # what a round is told
+
+    def mode(self, ledger: BatchLedger) -> dict[str, Any]:
+        """See worker.batched_call.BatchMode."""
+        return {
+            "since": ledger.since,
+            "late": self._batch.finish if self._is_late(ledger) else "",
+            "finish": self._batch.finish,
+            "refused": dict(ledger.refused),
+            "direct": self._hopeless(ledger),
+        }
+
+    def held(self, ledger: BatchLedger, round_: int) -> set[tuple[int, int]]:
+        """(chunk_id, model_index) of tasks that need not be run: they want an answer that is not there."""
+        if self._is_late(ledger) and not ledger.under_way():
+            return set()
+        hopeless = set(self._hopeless(ledger))
+        if not hopeless:
+            return ledger.waiting(round_)
+        able = {task[1:] for digest in hopeless for task in ledger.wanted[digest].tasks if task[0] == round_}
+        return ledger.waiting(round_) - able
+
+    def _hopeless(self, ledger: BatchLedger) -> list[bytes]:
+        """Digests that no batch will answer."""
+        sent = ledger.sent() if ledger.tries else ()
+        return [d for d, tries in ledger.tries.items() if tries >= MOST_TRIES and d in ledger.wanted and d not in sent]
+
+    def _is_late(self, ledger: BatchLedger) -> bool:
+        began, deadline_s = ledger.deadline_from, self._batch.deadline_s
+        return deadline_s is not None and began is not None and time.time() >= began + deadline_s
+
+    # the road between two plays
+
+    def settle(self, place: BatchLog) -> Ended | None:
+        """Send what is wanted, and wait until something has come back; None: play the round again."""
+        self._waits_from = self._waits_from or time.monotonic()
+        try:
+            return self._settle(place)
+        except ModelError as error:
+            told = f"its batches cannot go on: {error}. What was answered is kept; batch=None asks directly"
+            return Ended("failed", {"message": told})
+
+    def _settle(self, place: BatchLog) -> Ended | None:
+        ledger = place.view.state.batches
+        while True:
+            why = self._interrupted(place)
+            if why is not None and why != "cancelled":
+                told = f"no batch has ended within max_wait_s={self._batch.max_wait_s:g}" if why == "max_wait_s" else ""
+                return Ended("timeout" if told else why, {"message": told})
+            ending = why == "cancelled" or self._is_late(ledger)
+            self._adopt(place, ledger)
+            short = None
+            if ending:
+                self._cancel(place, ledger)
+            else:
+                short = self._sender.submit(place, ledger, self._sendable(ledger))
+            came = self._poll(place, ledger)
+            under_way = ledger.under_way()
+            if why is not None and not under_way:
+                return Ended(why, {})
+            if came if not ending else not under_way:
+                return None
+            if not under_way and not self._sendable(ledger):
+                return None
+            if not under_way and short is not None and not self._sender.hold:
+                return Ended("budget", short)
+            if self._detach and under_way and not ending:
+                return Ended(WAITING, {"message": _told(under_way)})
+            place.pause(self._batch.poll_s)
+
+    def _interrupted(self, place: BatchLog) -> str | None:
+        if place.stopped() is not None:
+            return place.stopped()
+        if (self._folder / "cancelled").exists():
+            return "cancelled"
+        assert self._waits_from is not None
+        return "max_wait_s" if time.monotonic() > self._waits_from + self._batch.max_wait_s else None
+
+    # submit
+
+    def _sendable(self, ledger: BatchLedger) -> list[tuple[bytes, Wanted]]:
+        """What is wanted and in no batch, in order."""
+        hopeless = set(self._hopeless(ledger))
+        found = [(digest, wanted) for digest, wanted in ledger.unsent().items() if digest not in hopeless]
+        return sorted(found, key=lambda item: item[1].offset)
+
+    # look
+
+    def _adopt(self, place: BatchLog, ledger: BatchLedger) -> None:
+        """Find the batches of which only the intent is known."""
+        for batch in ledger.under_way():
+            if batch.record.model not in self.models:
+                self._gone(place, batch)  # the job goes on with other models
+            elif batch.record.state == "intent":
+                with suppress(_Later):
+                    self._look_for(place, ledger, batch)
+
+    def _look_for(self, place: BatchLog, ledger: BatchLedger, batch: Batched) -> None:
+        now, number = time.monotonic(), batch.number
+        if now < self._looked.get(number, 0.0) + LOOKS_S:
+            return
+        self._looked[number] = now
+        first = self._sought.setdefault(number, now)
+        seen = self._find(batch, set(ledger.names()) | self._strangers)
+        if seen is not None:
+            self._sender.submitted(place, batch.record, seen, adopted=True)
+        elif self._is_over(batch, now) and now >= first + 2 * LOOKS_S:
+            note(place, batch.record, "lost")
+
+    def _is_over(self, batch: Batched, now: float) -> bool:
+        """Whether a create call cannot be under way any more: of this process, or of one that was killed."""
+        grace_s = min(MOST_GRACE_S, max(LEAST_GRACE_S, self._batch.poll_s))
+        failed = self._sender.unsure.get(batch.number)
+        size = batch.record.facts.get("bytes")
+        sent_s = size / SLOWEST if isinstance(size, int) else 0.0
+        return now >= failed + grace_s if failed is not None else time.time() >= batch.began + grace_s + sent_s
+
+    def _find(self, batch: Batched, known: Collection[str]) -> Seen | None:
+        """The batch, among those of the account. _Later: it cannot be told yet."""
+        client = self._clients.client(batch.record.model)
+        since = str(batch.record.facts.get("since") or "")
+        try:
+            for seen in client.found(token=batch.record.token, since=since, known=known, requests=batch.requests):
+                if seen.token is not None:
+                    return seen
+                if not seen.over:
+                    raise _Later  # whose it is its results will say
+                if self._is_mine(client, batch, seen):
+                    return seen
+                self._strangers.add(seen.name)
+        except ModelError as error:
+            if not error.transient:
+                raise
+            raise _Later from None
+        return None
+
+    def _is_mine(self, client: BatchClient, batch: Batched, seen: Seen) -> bool:
+        names = {digest.hex() for digest in batch.digests}
+        first = next(iter(client.answers(seen)), None)
+        return first is not None and first.custom_id in names
+
+    def _poll(self, place: BatchLog, ledger: BatchLedger) -> bool:
+        """Look at all that is under way; whether one of them is over, and collected."""
+        came = False
+        for batch in ledger.under_way():
+            if not batch.record.name:
+                continue
+            client = self._clients.client(batch.record.model)
+            try:
+                seen = client.look(batch.record.name)
+                place.emit("batch:progress", batch_id=seen.name, model=batch.record.model, state=seen.word,
+                           requests=seen.total or batch.requests, done=seen.done, failed=seen.failed)  # fmt: skip
+                if seen.over:
+                    self._over(place, ledger, batch, client, seen)
+                    came = True
+            except ModelError as error:
+                if error.status == 404:
+                    self._gone(place, batch)
+                    came = True
+                elif not error.transient:
+                    raise
+                else:
+                    log.info("job %s: batch %s cannot be seen just now: %s", self._job_id, batch.record.name, error)
+        return came
+
+    def _gone(self, place: BatchLog, batch: Batched) -> None:
+        log.warning("job %s: its provider knows nothing of batch %s any more", self._job_id, batch.record.name)
+        note(place, batch.record, "ended", {"gone": True})
+
+    def _over(self, place: BatchLog, ledger: BatchLedger, batch: Batched, client: BatchClient, seen: Seen) -> None:
+        if seen.state == "failed":
+            self._failed(place, ledger, batch, seen)
+            return
+        reader = self._clients.reader(batch.record.model)
+        found = reader.collect(place.view, client, batch, seen, place.append, place.sync)
+        facts = {**batch.record.facts, "word": seen.word, "answered": found.answered, "refused": found.refused}
+        note(place, batch.record, "ended", facts)
+        client.tidy(seen)
+        self._sender.refusals = 0
+        for name in list(self._sender.hold):
+            self._sender.hold[name] = 0.0  # there is room now
+        place.emit("batch:ended", batch_id=seen.name, model=batch.record.model, state=seen.word,
+                   requests=batch.requests, answered=found.answered, refused=found.refused)  # fmt: skip
+
+    def _failed(self, place: BatchLog, ledger: BatchLedger, batch: Batched, seen: Seen) -> None:
+        """Refused as a whole. Too many enqueued tokens: the next one waits, or is smaller."""
+        facts: dict[str, Any] = {**batch.record.facts, "word": seen.word, "code": seen.code}
+        model = batch.record.model
+        others = [one for one in ledger.under_way() if one.record.model == model and one.number != batch.number]
+        crowded = "token" in seen.code and "limit" in seen.code
+        if crowded:
+            told = _LIMIT.search(seen.why)
+            if told is not None:
+                facts["limit"] = int(re.sub(r"\D", "", told[1]))
+            elif not others:
+                facts["halved"] = max(1, batch.requests // 2)
+            self._sender.hold[model] = time.monotonic() + (0.0 if not others else self._batch.poll_s)
+        self._sender.refusals += not crowded or (batch.requests == 1 and not others)
+        note(place, batch.record, "failed", facts)
+        log.warning("job %s: batch %s was refused: %s", self._job_id, seen.name, seen.code or seen.word)
+        if self._sender.refusals >= MOST_REFUSALS:
+            raise ModelError(f"{model} refuses its batches ({seen.code or seen.word})", model=model)
+
+    # cancel
+
+    def _cancel(self, place: BatchLog, ledger: BatchLedger) -> None:
+        """Ask for the end of all that is under way; what they have done by then is collected."""
+        for batch in ledger.under_way():
+            if batch.record.state == "submitted":
+                note(place, batch.record, "cancelling")
+            if batch.record.name and batch.number not in self._cancelled:
+                with suppress(ModelError):  # asked again at the next look
+                    self._clients.client(batch.record.model).cancel(batch.record.name)
+                    self._cancelled.add(batch.number)
+
+    def close(self) -> None:
+        """Close all connections."""
+        self._clients.close()
+
+
+class _Later(Exception):
+    """It cannot be told yet."""
+
+
+def _told(batches: list[Batched]) -> str:
+    requests = sum(batch.requests for batch in batches)
+    return f"{requests} request{'s' * (requests != 1)} in {len(batches)} batch{'es' * (len(batches) != 1)} under way"

@@ -1,0 +1,107 @@
+"""Owns the guides for edited documents: how an earlier version was cut, found in the text as it is now."""
+
+from __future__ import annotations
+
+import mmap
+import os
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any
+
+from mrengine.chunking.chunker import Chunker
+from mrengine.chunking.guide import Guide, OldChunk, guide
+from mrengine.log.format.chunk_rows import ChunkTable
+from mrengine.log.format.job_records import DocumentRow, JobRecord
+from mrengine.log.view.job_view import ResumeEngine
+from mrengine.records import Chunk
+from mrengine.sources.spool import spool_name
+
+__all__ = ["guided"]
+
+
+def guided(
+    chunker: Chunker, stored: ResumeEngine | None, job: JobRecord, documents: Sequence[DocumentRow], spool: Path
+) -> Callable[..., Iterator[Chunk]]:
+    """``chunker.chunk``, guided by the newest chunk table of the log for each document that it has another version of;
+    where that was cut in the same way, and its text is still there.
+    """
+    old = _versions(stored, job, documents)
+    new = {row.id: row for row in documents if row.id in old}
+    if stored is None or not new:
+        return chunker.chunk
+    place = Path(stored.folder) / spool_name(_digest(stored))
+    if not place.is_file():
+        return chunker.chunk
+    rows = _rows(stored, {index for index, _ in old.values()})
+
+    def chunk(document: Any, *, document_id: str, first_id: int) -> Iterator[Chunk]:
+        found: Guide | None = None
+        if document_id in new:
+            index, before = old[document_id]
+            found = _guide(place, before, spool, new[document_id], rows.get(index, []))
+        return chunker.chunk(document, document_id=document_id, first_id=first_id, guide=found)
+
+    return chunk
+
+
+def _digest(stored: ResumeEngine) -> bytes:
+    """Of the documents of the newest epoch that is whole."""
+    assert stored.epoch is not None
+    return stored.epoch.job.documents[2]
+
+
+def _versions(
+    stored: ResumeEngine | None, job: JobRecord, documents: Sequence[DocumentRow]
+) -> dict[str, tuple[int, DocumentRow]]:
+    """Other versions of these documents: by id, their index in the log and their row."""
+    if stored is None or stored.epoch is None or stored.epoch.job.chunking != job.chunking:
+        return {}
+    now = {row.id: row.digest for row in documents}
+    names = stored.documents()
+    known = ((index, names.get(index)) for index in range(stored.epoch.job.documents[0]))
+    return {
+        row.id: (index, row) for index, row in known if row is not None and row.digest != now.get(row.id, row.digest)
+    }
+
+
+def _rows(stored: ResumeEngine, wanted: set[int]) -> dict[int, list[Any]]:
+    assert stored.epoch is not None
+    rows: dict[int, list[Any]] = {}
+    for row in ChunkTable(stored.reader.fd, stored.epoch.segments.get(0, [])):
+        if row.document in wanted:
+            rows.setdefault(row.document, []).append(row)
+    return rows
+
+
+def _guide(old_spool: Path, old: DocumentRow, new_spool: Path, new: DocumentRow, rows: Sequence[Any]) -> Guide | None:
+    """None: what is there is not what the log tells of, or there is nothing to align."""
+    if not rows or not old.n_bytes or not new.n_bytes:
+        return None
+    with ExitStack() as stack:
+        try:
+            before = _mapped(stack, old_spool, old)
+            after = _mapped(stack, new_spool, new)
+        except (OSError, ValueError):
+            return None
+        chunks = []
+        for row in rows:
+            first, end = row.spool_from - old.spool_offset, row.spool_to - old.spool_offset
+            overlap = bytes(before[first:end]).decode("utf-8", "surrogatepass")[: row.overlap]
+            own = first + len(overlap.encode("utf-8", "surrogatepass"))
+            chunks.append(OldChunk(first, own, end, row.digest))
+        try:
+            return guide(before, after, chunks)
+        finally:
+            before.release()
+            after.release()
+
+
+def _mapped(stack: ExitStack, spool: Path, document: DocumentRow) -> memoryview:
+    """The bytes of a document in a spool. ValueError: it has fewer."""
+    file = stack.enter_context(spool.open("rb"))
+    if os.fstat(file.fileno()).st_size < document.spool_offset + document.n_bytes:
+        raise ValueError("the spool is cut short")
+    whole = stack.enter_context(mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ))
+    view = stack.enter_context(memoryview(whole))
+    return view[document.spool_offset : document.spool_offset + document.n_bytes]

@@ -1,0 +1,130 @@
+"""Owns a pilot: real calls on chunks spread over the input, kept in the job, and what they say of the whole."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping, Sequence
+from hashlib import blake2b
+from typing import TYPE_CHECKING
+
+from mrengine.errors import ConfigError
+from mrengine.host.sampling import makespan, spread, total
+from mrengine.records import ChunkResult, Interval, Pilot, RateLimit
+
+if TYPE_CHECKING:
+    from mrengine.host.job_run import JobRun
+
+__all__ = ["check_size", "pilot"]
+
+START_S = 1.0  # what a run needs beside its chunks, where the pilot tells nothing of it
+BURST_MIN = 1.0  # of a limit's minutes, what may be used at once
+
+
+def check_size(n: object) -> None:
+    """ConfigError: no number of chunks."""
+    if type(n) is not int or n < 1:
+        raise ConfigError(f"n={n!r}: a pilot has at least 1 chunk", setting="n")
+
+
+def pilot(run: JobRun, n: int) -> Pilot:
+    """Try ``n`` chunks of a prepared run. JobFailed: none of them has a result."""
+    sizes = [row.tokens for row in run.follower.view.chunk_table()]
+    seed = int.from_bytes(blake2b(run.job_id.encode(), digest_size=8).digest(), "big")
+    chosen = set(spread(len(sizes), n, seed))
+    began = time.monotonic()
+    run.try_chunks(sorted(chosen))
+    wall_s = time.monotonic() - began
+    run.check_failures()
+    results = [one for one in run.follower.results() if one.chunk_id in chosen]
+    tried = _by_chunk(results)
+    left = len(sizes) - len(tried)
+    rest = sum(sizes) - sum(sizes[chunk] for chunk in tried)
+    seconds = [sum(one.duration_ms for one in of_one) / 1e3 for of_one in tried.values()]
+    return Pilot(
+        results=tuple(results),
+        cost_usd=_cost(run, tried, sizes, rest, left),
+        duration_s=_duration(run, seconds, [sizes[chunk] for chunk in tried], rest, left, wall_s, results),
+        chunks=len(sizes),
+        job_id=run.job_id,
+        summary=run.summary(),
+    )
+
+
+def _by_chunk(results: Sequence[ChunkResult]) -> dict[int, list[ChunkResult]]:
+    found: dict[int, list[ChunkResult]] = {}
+    for one in results:
+        found.setdefault(one.chunk_id, []).append(one)
+    return found
+
+
+def _cost(
+    run: JobRun, tried: Mapping[int, Sequence[ChunkResult]], sizes: Sequence[int], rest: int, left: int
+) -> Interval | None:
+    """None: a price is not known. What was paid beside the results, for calls that came to nothing, counts in
+    proportion.
+    """
+    costs = []
+    for of_one in tried.values():
+        paid = [_paid(run, one) for one in of_one]
+        if None in paid:
+            return None
+        costs.append(sum(cost for cost in paid if cost is not None))
+    whole, own = run.summary().cost_usd, sum(costs)
+    if whole is not None and not any(one.resumed for of_one in tried.values() for one in of_one) and whole > own > 0:
+        costs = [cost * whole / own for cost in costs]
+    return total(costs, [sizes[chunk] for chunk in tried], rest, left)
+
+
+def _paid(run: JobRun, one: ChunkResult) -> float | None:
+    """At today's price, where none was known when it was made."""
+    price = next((model.price for model in run.config.models if model.name == one.model), None)
+    return price.cost(one.usage) if one.cost_usd is None and price is not None else one.cost_usd
+
+
+def _duration(
+    run: JobRun,
+    seconds: Sequence[float],
+    sizes: Sequence[int],
+    rest: int,
+    left: int,
+    wall_s: float,
+    results: Sequence[ChunkResult],
+) -> Interval:
+    """By tokens or by chunks, whichever tells more; then by lanes, and not quicker than the models' limits."""
+    settings = run.config.settings
+    parallel = settings.strategy == "parallel"
+    workers, slots = (settings.workers, settings.slots) if parallel else (1, 1)
+    by_tokens, by_chunks = total(seconds, sizes, rest, left), total(seconds, [1] * len(seconds), left, left)
+    work = min(by_tokens, by_chunks, key=lambda one: one.high - one.low)
+    stealing = settings.assignment == "steal"
+    found = makespan(work, seconds, left, workers=workers, slots=slots, stealing=stealing)
+    own = makespan(Interval(0.0, sum(seconds), 0.0), seconds, 0, workers=workers, slots=slots, stealing=True)
+    fresh = not any(one.resumed for one in results)
+    start = max(0.0, wall_s - own.estimate) if fresh else START_S
+    limit = _limit_s(run, results, left + len(seconds))
+    return Interval(
+        max(found.low, 0.9 * limit),
+        max(found.estimate, limit) + start,
+        max(found.high, 1.2 * limit) + 2 * start + START_S,
+    )
+
+
+def _limit_s(run: JobRun, results: Sequence[ChunkResult], chunks: int) -> float:
+    """Seconds that the limits of the models take for all chunks, of which each model has its share."""
+    models = run.config.models
+    if not models or not results:
+        return 0.0
+    share = chunks if run.config.all_models else chunks / len(models)
+    given = sum(one.usage.input_tokens for one in results) / len(results)
+    answered = sum(one.usage.output_tokens for one in results) / len(results)
+    return max((_minutes(model.limits, share, given, answered) for model in models), default=0.0) * 60.0
+
+
+def _minutes(limit: RateLimit | None, calls: float, given: float, answered: float) -> float:
+    if limit is None:
+        return 0.0
+    needs = (
+        (limit.rpm, calls), (limit.tpm, calls * (given + answered)), (limit.rps and limit.rps * 60, calls),
+        (limit.input_tpm, calls * given), (limit.output_tpm, calls * answered),
+    )  # fmt: skip
+    return max((need / rate - BURST_MIN for rate, need in needs if rate), default=0.0)

@@ -1,0 +1,74 @@
+"""Between two plays of a round: which tasks wait for batches, and the log as the owner of the batches needs it."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from typing import Any
+
+from mrengine.errors import SupervisorDied
+from mrengine.host.batch_budget import reserved
+from mrengine.host.batches import BatchDesk
+from mrengine.host.log_follower import LogFollower
+from mrengine.host.requests import InBatches
+from mrengine.job.driver import Driver, Ended
+from mrengine.log.view.job_view import ResumeEngine
+
+__all__ = ["LogPlace", "has_work", "in_batches"]
+
+PAUSE_S = 0.1
+
+
+def in_batches(desk: BatchDesk, follower: LogFollower, round_: int) -> InBatches:
+    """What the next play of a round is told. Tasks that have failed in this run are not run again in it."""
+    ledger, index = follower.view.state.batches, follower.view.index(round_)
+    since = follower.started_at
+    failed = [] if since is None else [slot for slot in index.failure_slots() if index.failure(slot) >= since]
+    waiting = desk.held(ledger, round_)
+    held = {chunk if index.models == 1 else chunk * index.models + model for chunk, model in waiting}
+    return InBatches(desk.mode(ledger), sorted(held.union(failed)), reserved(ledger, desk.models), len(failed))
+
+
+def has_work(follower: LogFollower, round_: int, batches: InBatches) -> bool:
+    """Whether there is a task that may run now."""
+    index, held = follower.view.index(round_), frozenset(batches.held)
+    keys = (chunk if index.models == 1 else chunk * index.models + model for chunk, model in index.pending())
+    return any(key not in held for key in keys)
+
+
+class LogPlace:
+    """Implements :class:`mrengine.host.batches.BatchLog` over a driver and what follows its log."""
+
+    def __init__(
+        self, driver: Driver, follower: LogFollower, tick: Callable[[], None], stopped: Callable[[], str | None]
+    ) -> None:
+        """``tick()`` is called at least every 0.5 s; ``stopped()``: why the run is to stop."""
+        self._driver, self._follower, self._tick, self.stopped = driver, follower, tick, stopped
+
+    @property
+    def view(self) -> ResumeEngine:
+        """The log, as far as it is durable."""
+        return self._follower.view
+
+    def append(self, kind: int, payload: bytes) -> None:
+        self._driver.append(kind, payload)
+
+    def sync(self) -> None:
+        for _ in self._follower.follow(self._driver.sync()):
+            pass
+
+    def pause(self, seconds: float) -> None:
+        until = time.monotonic() + seconds
+        while True:
+            self._tick()
+            for news in self._driver.receive(0.0):
+                if isinstance(news, Ended):
+                    raise SupervisorDied("the supervisor died while the job waited for its batches")
+                self._follower.tell(news)
+            left_s = until - time.monotonic()
+            if left_s <= 0 or self.stopped() is not None:
+                return
+            time.sleep(min(PAUSE_S, left_s))
+
+    def emit(self, name: str, **fields: Any) -> None:
+        self._follower.emit(name, **fields)

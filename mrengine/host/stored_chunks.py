@@ -1,0 +1,47 @@
+"""A job's chunks as the host reads them again: from the chunk table in the log, and the spool."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Iterator
+from contextlib import closing
+from pathlib import Path
+
+from mrengine.log.view.job_view import ResumeEngine
+from mrengine.records import Chunk
+from mrengine.sources.spool import Text
+from mrengine.worker.chunk_reader import ChunkReader
+
+__all__ = ["chunks_of", "headings_of"]
+
+_HEAD = 4000  # bytes: an overlap and a heading behind it
+_HEADING = re.compile(r"\s*(#{1,6})[ \t]+([^\n]{1,200})")
+
+
+def chunks_of(view: ResumeEngine, spool: Path) -> Iterator[Chunk]:
+    """All chunks of the map round, with their texts, one after the other."""
+    epoch = view.epoch
+    assert epoch is not None
+    table = epoch.segments.get(0, [])
+    with closing(ChunkReader(os.fspath(spool.parent), spool.name, table, epoch.documents, check=False)) as reader:
+        for chunk in range(epoch.chunks()):
+            yield reader.read(chunk)
+
+
+def headings_of(view: ResumeEngine, spool: Path) -> dict[int, tuple[str, ...]]:
+    """The headings of each chunk: those above it, and the one that it begins with, where the spool is there."""
+    table = view.chunk_table()
+    found: dict[int, tuple[str, ...]] = {}
+    with closing(Text(spool)) as text:
+        for chunk, row in enumerate(table):
+            above, begin = table.heads(chunk, row)[0], b""
+            if text.exists:
+                begin = text.read(row.spool_from, min(row.spool_to, row.spool_from + 4 * row.overlap + _HEAD)) or b""
+            found[chunk] = _with_own(above, begin.decode("utf-8", "ignore")[row.overlap :])
+    return found
+
+
+def _with_own(above: tuple[str, ...], text: str) -> tuple[str, ...]:
+    own = _HEADING.match(text)
+    return (*above[: len(own[1]) - 1], own[2].strip()) if own else above

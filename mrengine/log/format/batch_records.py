@@ -1,0 +1,122 @@
+"""The records of batches: REQUEST, a call that is wanted, and BATCH, what became of a number of them.
+
+Every ``unpack_x`` raises LogError(reason="damaged") and nothing else. The layout is in docs/log-format.md.
+"""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from mrengine.log.format.codec import MAX_PAYLOAD_BYTES
+from mrengine.log.format.packing import array, bad_record, check_types, head, pack, task
+from mrengine.log.format.values import Plain, Unstorable
+
+__all__ = [
+    "BatchRecord",
+    "RequestRecord",
+    "digest_in",
+    "pack_batch",
+    "pack_request",
+    "unpack_batch",
+    "unpack_request",
+]
+
+DIGEST_BYTES = 16
+_DIGEST_AT = 24  # of REQUEST, INTENT and CALL
+_REQUEST = struct.Struct(">BB16sBdBQBQBQ")
+_NONE, _STR, _INT, _NUMBER = type(None), {str}, {int}, {int, float}
+_REQUEST_TYPES = _NUMBER, _INT, _INT, _INT, _STR, _STR, {str, _NONE}, {int, float, _NONE}, {dict, _NONE}, {list}
+_BATCH_TYPES = _INT, _NUMBER, _STR, _STR, _STR, _STR, {bytes}, {dict}
+
+
+@dataclass(frozen=True, slots=True)
+class RequestRecord:
+    """A call that a parked task wants. ``digest``: 16 bytes, of the turn that is asked for.
+
+    What is asked stands in it whole, in no vendor's form. ``bound_tokens``: the most input tokens that it can have.
+    """
+
+    round: int
+    chunk_id: int
+    model_index: int
+    digest: bytes
+    at: float
+    input_tokens: int
+    bound_tokens: int
+    max_tokens: int
+    model: str
+    prompt: str = field(repr=False)
+    system: str | None = field(default=None, repr=False)
+    temperature: float | None = None
+    schema: Mapping[str, Plain] | None = field(default=None, repr=False)
+    turns: tuple[tuple[str, str], ...] = field(default=(), repr=False)
+
+
+@dataclass(frozen=True, slots=True)
+class BatchRecord:
+    """A batch, from its intent on. ``number``: 1, 2, … within the job; the newest record of a number counts.
+
+    ``state``: "intent", "submitted", "cancelling", "ended", "failed" or "lost". ``token``: what its metadata say;
+    ``name``: the provider's id, "" while it is not known. ``digests``: of an intent, those of its requests, joined.
+    ``facts``: what a reader may want to know, such as counts.
+    """
+
+    number: int
+    at: float
+    state: str
+    model: str
+    token: str
+    name: str = ""
+    digests: bytes = field(default=b"", repr=False)
+    facts: Mapping[str, Plain] = field(default_factory=dict)
+
+
+def digest_in(payload: bytes) -> bytes:
+    """The digest of a REQUEST, INTENT or CALL, without unpacking it."""
+    return payload[_DIGEST_AT : _DIGEST_AT + DIGEST_BYTES]
+
+
+def pack_request(record: RequestRecord) -> bytes:
+    """The payload of a REQUEST. Unstorable: the prompt is above the cap."""
+    r = record
+    tokens = 0xCF, r.input_tokens, 0xCF, r.bound_tokens, 0xCF, r.max_tokens
+    fixed = _REQUEST.pack(0xC4, DIGEST_BYTES, r.digest, 0xCB, r.at, *tokens)
+    schema = None if r.schema is None else dict(r.schema)
+    rest = (r.model, r.prompt, r.system, r.temperature, schema, [list(turn) for turn in r.turns])
+    payload = head(14, r.round, r.chunk_id, r.model_index) + fixed + b"".join(map(pack, rest))
+    if len(payload) > MAX_PAYLOAD_BYTES:
+        raise Unstorable("the request of a batch", f"{len(payload):,} bytes; at most {MAX_PAYLOAD_BYTES:,} are stored")
+    return payload
+
+
+def unpack_request(payload: bytes) -> RequestRecord:
+    """Unpack a REQUEST."""
+    values = task(payload, 14, "REQUEST")
+    check_types(values[4:], _REQUEST_TYPES, "REQUEST")
+    digest, turns = values[3], values[13]
+    if not isinstance(digest, bytes) or len(digest) != DIGEST_BYTES or not all(map(_is_turn, turns)):
+        raise bad_record("REQUEST")
+    values[13] = tuple((role, text) for role, text in turns)
+    return RequestRecord(*values)
+
+
+def _is_turn(value: Any) -> bool:
+    return isinstance(value, list) and len(value) == 2 and all(isinstance(one, str) for one in value)
+
+
+def pack_batch(record: BatchRecord) -> bytes:
+    """The payload of a BATCH."""
+    r = record
+    return pack([r.number, r.at, r.state, r.model, r.token, r.name, r.digests, dict(r.facts)])
+
+
+def unpack_batch(payload: bytes) -> BatchRecord:
+    """Unpack a BATCH."""
+    values = array(payload, 8, "BATCH")
+    check_types(values, _BATCH_TYPES, "BATCH")
+    if len(values[6]) % DIGEST_BYTES:
+        raise bad_record("BATCH")
+    return BatchRecord(*values)

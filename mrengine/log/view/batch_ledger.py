@@ -1,0 +1,155 @@
+"""What the log says of batches: which calls are wanted, which batches are under way, and what was refused."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import NamedTuple
+
+from mrengine.log.format.batch_records import DIGEST_BYTES, BatchRecord, digest_in, unpack_batch, unpack_request
+from mrengine.log.format.codec import Frame
+from mrengine.log.format.packing import full_key
+from mrengine.log.format.records import unpack_call, unpack_close
+
+__all__ = ["UNDER_WAY", "WAITING", "BatchLedger", "Batched", "Wanted"]
+
+UNDER_WAY = frozenset({"intent", "submitted", "cancelling"})
+WAITING = "waiting"  # the state of a CLOSE after which the same run goes on, in another process
+REFUSED = '{"status":'  # how the text of a CALL begins that holds a refusal
+
+
+class Wanted(NamedTuple):
+    """A REQUEST without an answer. ``tasks``: (round, chunk_id, model_index) of all that want it; ``tokens``: an
+    estimate of its input, ``bound``: what that is at most.
+    """
+
+    offset: int
+    epoch: int
+    tasks: tuple[tuple[int, int, int], ...]
+    model: str
+    tokens: int
+    bound: int
+    max_tokens: int
+
+
+@dataclass(slots=True)
+class Batched:
+    """A batch as its records tell of it. ``began``: when its intent was written."""
+
+    number: int
+    began: float
+    record: BatchRecord
+    digests: tuple[bytes, ...] = field(default=(), repr=False)
+    requests: int = 0
+
+    @property
+    def under_way(self) -> bool:
+        return self.record.state in UNDER_WAY
+
+
+class BatchLedger:
+    """``since``: where the logical run began that is going on: behind the newest CLOSE but those that only wait.
+
+    ``refused``: by digest, the CALL of this run that holds a refusal. ``tries``: how many batches of this run have held
+    a request that is not answered.
+    """
+
+    def __init__(self) -> None:
+        self.wanted: dict[bytes, Wanted] = {}
+        self.batches: dict[int, Batched] = {}
+        self.refused: dict[bytes, int] = {}
+        self.tries: Counter[bytes] = Counter()
+        self.since = 0
+        self.deadline_from: float | None = None  # when the first batch of this run was begun
+        self._epoch = 0
+
+    @property
+    def active(self) -> bool:
+        """Whether the job has ever asked for a batch."""
+        return bool(self.batches or self.wanted)
+
+    # records
+
+    def begin_epoch(self, number: int) -> None:
+        """A JOB: what earlier epochs wanted is not asked for any more, unless it is under way."""
+        self._epoch = number
+
+    def request(self, frame: Frame) -> None:
+        """A REQUEST. LogError."""
+        record, epoch = unpack_request(frame.payload), full_key(frame.payload)[0]
+        known = self.wanted.get(record.digest)
+        others = () if known is None or known.epoch != epoch else known.tasks
+        tasks = tuple(dict.fromkeys((*others, (record.round, record.chunk_id, record.model_index))))
+        self.wanted[record.digest] = Wanted(
+            frame.offset, epoch, tasks, record.model, record.input_tokens, record.bound_tokens, record.max_tokens
+        )
+
+    def batch(self, frame: Frame) -> None:
+        """A BATCH. LogError."""
+        record = unpack_batch(frame.payload)
+        known = self.batches.get(record.number)
+        if known is None:
+            digests = tuple(
+                record.digests[at : at + DIGEST_BYTES] for at in range(0, len(record.digests), DIGEST_BYTES)
+            )
+            self.batches[record.number] = Batched(record.number, record.at, record, digests, len(digests))
+            self.deadline_from = record.at if self.deadline_from is None else self.deadline_from
+            self.tries.update(digest for digest in digests if digest in self.wanted)
+            return
+        known.record = record
+        if not known.under_way:
+            if record.state in ("lost", "failed"):  # it was never begun
+                self.tries.subtract(digest for digest in known.digests if digest in self.tries)
+            known.digests = ()
+
+    def call(self, frame: Frame) -> None:
+        """A CALL settles the request of its digest. LogError."""
+        if not self.active:
+            return
+        digest = digest_in(frame.payload)
+        known = self.wanted.pop(digest, None)
+        if known is None:
+            return
+        record = unpack_call(frame.payload)
+        if record.reusable:
+            self.tries.pop(digest, None)
+            self.refused.pop(digest, None)
+        elif record.text.startswith(REFUSED):
+            self.refused[digest] = frame.offset
+
+    def close(self, frame: Frame) -> None:
+        """A CLOSE. LogError."""
+        if unpack_close(frame.payload).state != WAITING:
+            self.since = frame.end
+            self.refused.clear()
+            self.tries.clear()
+            self.deadline_from = None
+
+    # what they add up to
+
+    def under_way(self) -> list[Batched]:
+        """Batches that are not over, the oldest first."""
+        return [one for one in self.batches.values() if one.under_way]
+
+    def sent(self) -> set[bytes]:
+        """Digests that are in a batch under way."""
+        return {digest for one in self.under_way() for digest in one.digests}
+
+    def unsent(self) -> dict[bytes, Wanted]:
+        """What is wanted, and in no batch under way; of the present epoch alone."""
+        sent = self.sent()
+        return {digest: one for digest, one in self.wanted.items() if digest not in sent and one.epoch == self._epoch}
+
+    def waiting(self, round_: int) -> set[tuple[int, int]]:
+        """(chunk_id, model_index) of the tasks of a round that want an answer: it would be of no use to run them."""
+        mine = (one.tasks for one in self.wanted.values() if one.epoch == self._epoch)
+        return {task[1:] for tasks in mine for task in tasks if task[0] == round_}
+
+    def next_number(self) -> int:
+        """The number of the next batch."""
+        return max(self.batches, default=0) + 1
+
+    def names(self) -> Iterator[str]:
+        """The provider's ids of all batches of the job."""
+        return (one.record.name for one in self.batches.values() if one.record.name)

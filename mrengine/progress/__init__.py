@@ -1,0 +1,45 @@
+"""What a user sees of a run: a bar on a terminal or in a notebook, else log lines. ``meter`` is the arithmetic."""
+
+from __future__ import annotations
+
+import sys
+import time
+from typing import TextIO
+
+from mrengine.errors import ConfigError
+from mrengine.progress.bar import Bar
+from mrengine.progress.lines import Lines, is_heard
+from mrengine.progress.meter import Clock, Meter, describe
+from mrengine.progress.notebook import NotebookBar, in_notebook
+from mrengine.progress.watching import Progress, Silent
+
+__all__ = ["Bar", "Meter", "Progress", "Silent", "describe", "open_progress"]
+
+
+def open_progress(wanted: bool | None, *, stream: TextIO | None = None, clock: Clock = time.monotonic) -> Progress:
+    """A bar, log lines, or nothing. ``wanted=None``: a bar in a notebook, or if stderr is a terminal and rich is
+    installed; else log lines, where the logger "mrengine.progress" takes INFO.
+
+    Raises ConfigError where a bar is wanted and rich is not installed.
+    """
+    if wanted is False:
+        return Silent()
+    if stream is None and in_notebook():
+        return NotebookBar(clock=clock)
+    stream = sys.stderr if stream is None else stream
+    if stream is None or (wanted is None and not _is_terminal(stream)):
+        return Lines(clock=clock) if is_heard() else Silent()
+    try:
+        return Bar(stream, clock=clock)
+    except ImportError as error:
+        if wanted is None:
+            return Silent()
+        raise ConfigError("a progress bar needs rich: pip install rich", setting="progress") from error
+
+
+def _is_terminal(stream: TextIO | None) -> bool:
+    """Whether a stream is a terminal. Without a console sys.stderr is None, and a closed one raises."""
+    try:
+        return stream is not None and stream.isatty()
+    except ValueError:
+        return False

@@ -1,0 +1,81 @@
+"""The bar on a terminal.
+
+It draws to stderr, in the caller's thread, at most ten times a second, and leaves sys.stdout and sys.stderr as they
+are. rich is imported when the first bar is drawn. It uses rich's ``Live`` and not its ``Progress``: a host may fork,
+so there must be no refresh thread; and on a narrow terminal the pace and the state must give way before the time left,
+which columns that are laid out one by one cannot do.
+"""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING, Any, TextIO
+
+from mrengine.progress.meter import Clock, describe
+from mrengine.progress.watching import Watching
+
+if TYPE_CHECKING:
+    from rich.console import RenderableType
+
+__all__ = ["Bar"]
+
+BAR, LEAST_BAR = 20, 6  # characters
+
+
+class Bar(Watching):
+    """One line on the terminal: bar, counts, state, pace, tokens, cost, time left."""
+
+    every_s = 0.1
+
+    def __init__(self, stream: TextIO, *, clock: Clock = time.monotonic) -> None:
+        from rich.console import Console
+
+        super().__init__(clock=clock)
+        self._console = Console(file=stream)
+        self._live: Any = None
+        self._closed = self._console.is_dumb_terminal
+
+    def say(self, text: str) -> None:
+        """A line above the bar."""
+        if self._live is None:
+            super().say(text)
+        else:
+            self._console.print(text, markup=False, highlight=False, emoji=False, soft_wrap=True)
+
+    def close(self) -> None:
+        """Remove the bar from the screen, so that a traceback does not print into it."""
+        self._closed = True
+        if self._live is not None:
+            self._live.stop()
+            self._live = None
+
+    def _draw(self) -> None:
+        if self._closed:
+            return
+        if self._live is None:
+            from rich.live import Live
+
+            # No refresh thread, as the host may fork; no redirection: sys.stdout and sys.stderr stay the user's.
+            self._live = Live(
+                console=self._console,
+                auto_refresh=False,
+                transient=True,
+                redirect_stdout=False,
+                redirect_stderr=False,
+            )
+            self._live.start()
+        self._live.update(self._line(), refresh=True)
+
+    def _line(self) -> RenderableType:
+        from rich.progress_bar import ProgressBar
+        from rich.table import Column, Table
+        from rich.text import Text
+
+        words = describe(self.meter, self.doing(), width=self._console.width - 1)
+        room = min(BAR, self._console.width - 1 - len(words) - 1)
+        if room < LEAST_BAR:  # no room for both: the words are more useful
+            return Text(words, no_wrap=True, overflow="ellipsis")
+        line = Table.grid(Column(width=room), Column(no_wrap=True, overflow="ellipsis"), padding=(0, 1))
+        bar = ProgressBar(total=self.meter.total or None, completed=self.meter.done, pulse=not self.meter.total)
+        line.add_row(bar, words)
+        return line

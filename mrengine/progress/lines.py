@@ -1,0 +1,36 @@
+"""Progress as log lines, where stderr is no terminal: for cron mails and journals."""
+
+from __future__ import annotations
+
+import logging
+import time
+
+from mrengine.progress.meter import Clock, describe
+from mrengine.progress.watching import Watching
+
+__all__ = ["Lines", "is_heard"]
+
+log = logging.getLogger("mrengine.progress")
+
+
+def is_heard() -> bool:
+    """Whether anybody takes the lines: without that no event need be made for them."""
+    return log.isEnabledFor(logging.INFO)
+
+
+class Lines(Watching):
+    """A line at INFO to the logger "mrengine.progress" every half minute; none of a run that is shorter."""
+
+    every_s = 30.0
+
+    def __init__(self, *, clock: Clock = time.monotonic) -> None:
+        super().__init__(clock=clock)
+        self._drawn = clock()
+
+    def state(self, text: str) -> None:
+        """A state alone is no reason for a line."""
+        self._text = text
+        self.tick()
+
+    def _draw(self) -> None:
+        log.info("%s", describe(self.meter, self.doing()))

@@ -1,0 +1,134 @@
+"""The arithmetic of progress: counts, pace, tokens, money, time left; and the words for it."""
+
+from __future__ import annotations
+
+import time
+from collections import deque
+from collections.abc import Callable
+
+from mrengine.records import Usage
+
+__all__ = ["Clock", "Meter", "describe"]
+
+WINDOW_S = 30.0
+SAMPLE_S = 0.25
+
+Clock = Callable[[], float]
+
+
+class Meter:
+    """Counts, pace, tokens, money and time left. ``done`` includes failures and resumed chunks; the rest is this run's.
+
+    ``cost_usd`` is None once a price was unknown.
+    """
+
+    def __init__(self, *, clock: Clock = time.monotonic) -> None:
+        self._clock = clock
+        self._samples: deque[tuple[float, int]] = deque()
+        self.begin(0, 0)
+
+    def begin(self, total: int, resumed: int) -> None:
+        """Start a round."""
+        self.total = total
+        self.done = resumed
+        self.failed = self.tokens = self.in_flight = 0
+        self.cost_usd: float | None = 0.0
+        self._ended = 0
+        self._started = self._clock()
+        self._samples.clear()
+        self._samples.append((self._started, resumed))
+
+    def count(self, *, done: int, failed: int) -> None:
+        """Update the counts; ``done`` includes failures."""
+        self.done, self.failed = done, failed
+        now = self._clock()
+        if now - self._samples[-1][0] >= SAMPLE_S:
+            self._samples.append((now, done))
+        while len(self._samples) > 2 and self._samples[1][0] < now - WINDOW_S:
+            self._samples.popleft()
+
+    def spend(self, usage: Usage, cost_usd: float | None) -> None:
+        """A chunk's calls used so much."""
+        self.tokens += usage.total_tokens
+        self.cost_usd = None if self.cost_usd is None or cost_usd is None else self.cost_usd + cost_usd
+        self._ended += 1
+
+    @property
+    def tokens_per_second(self) -> float:
+        """Since the round began."""
+        return self.tokens / max(self.elapsed_s, 1e-9)
+
+    @property
+    def projected_usd(self) -> float | None:
+        """The cost of the run at its end, at the rate so far; None before there is one, or without a price."""
+        if not self._ended or self.cost_usd is None:
+            return None
+        return self.cost_usd * (1 + max(0, self.total - self.done) / self._ended)
+
+    @property
+    def elapsed_s(self) -> float:
+        """Seconds since the round began."""
+        return self._clock() - self._started
+
+    @property
+    def per_second(self) -> float:
+        """Chunks a second over the last half minute; 0 before the first."""
+        since, done = self._samples[0]
+        return (self.done - done) / max(self._clock() - since, 1e-9)
+
+    @property
+    def eta_s(self) -> float | None:
+        """Seconds left at the current pace; None before there is one."""
+        pace = self.per_second
+        return (self.total - self.done) / pace if pace > 0 else None
+
+
+def describe(meter: Meter, state: str = "", *, width: int = 10_000) -> str:
+    """The text of the line, as "12/40 chunks, draining, 1 failed, 3.1/s, 0:09 left".
+
+    What is least needed goes first where it exceeds ``width``: tokens, tasks in flight, the cost, the pace, the state.
+    The time left is always shown.
+    """
+    count = f"{meter.done}/{meter.total} chunks" if meter.total else ""
+    failed = f"{meter.failed} failed" if meter.failed else ""
+    words = [count, state, failed, _in_flight(meter), _pace(meter), _tokens(meter), _cost(meter), _time(meter)]
+    for least in (5, 3, 6, 4, 1, None):
+        line = ", ".join(word for word in words if word)
+        if len(line) <= width or least is None:
+            break
+        words[least] = ""
+    return line
+
+
+def _in_flight(meter: Meter) -> str:
+    return f"{meter.in_flight} in flight" if meter.in_flight else ""
+
+
+def _pace(meter: Meter) -> str:
+    pace = meter.per_second
+    if pace <= 0:
+        return ""
+    return f"{pace:.1f}/s" if pace >= 1 else f"{1 / pace:.1f} s each"
+
+
+def _tokens(meter: Meter) -> str:
+    return f"{meter.tokens_per_second:,.0f} tokens/s" if meter.tokens else ""
+
+
+def _cost(meter: Meter) -> str:
+    if not meter.cost_usd:
+        return ""
+    whole = meter.projected_usd
+    told = f"${meter.cost_usd:.4f}" if meter.cost_usd < 1 else f"${meter.cost_usd:.2f}"
+    return told if whole is None or meter.done >= meter.total else f"{told} of about ${whole:.3g}"
+
+
+def _time(meter: Meter) -> str:
+    left = meter.eta_s is not None and meter.done < meter.total
+    return f"{_clock_time(meter.eta_s or 0)} left" if left else _clock_time(meter.elapsed_s)
+
+
+def _clock_time(seconds: float) -> str:
+    minutes, second = divmod(round(seconds), 60)
+    hours, minute = divmod(minutes, 60)
+    return f"{hours}:{minute:02}:{second:02}" if hours else f"{minute}:{second:02}"

@@ -1,0 +1,56 @@
+"""The bar in a notebook: an HTML line that is drawn anew in its cell. Jupyter's stderr is no terminal."""
+
+from __future__ import annotations
+
+import sys
+import time
+from html import escape
+from typing import Any
+
+from mrengine.progress.meter import Clock, describe
+from mrengine.progress.watching import Watching
+
+__all__ = ["NotebookBar", "in_notebook"]
+
+
+def in_notebook() -> bool:
+    """Whether this process is the kernel of a notebook, in the thread that runs its cells."""
+    shell = getattr(sys.modules.get("IPython"), "get_ipython", lambda: None)()
+    return type(shell).__name__ == "ZMQInteractiveShell"
+
+
+class NotebookBar(Watching):
+    """A progress element and the words beside it, at most four times a second."""
+
+    every_s = 0.25
+
+    def __init__(self, *, clock: Clock = time.monotonic) -> None:
+        super().__init__(clock=clock)
+        self._handle: Any = None
+        self._closed = False
+
+    def close(self) -> None:
+        """Show the last state; it stays below the cell."""
+        if not self._closed:
+            self._text = ""
+            self._redraw()
+        self._closed = True
+
+    def _draw(self) -> None:
+        if self._closed:
+            return
+        from IPython import display as screen
+
+        display: Any = screen.display
+        shown = screen.HTML(self.html())  # type: ignore[no-untyped-call]
+        if self._handle is None:
+            self._handle = display(shown, display_id=True)
+        else:
+            self._handle.update(shown)
+
+    def html(self) -> str:
+        """The line, escaped: names of models stand in it."""
+        meter = self.meter
+        share = f'value="{meter.done}" max="{meter.total}"' if meter.total else ""
+        words = escape(describe(meter, self.doing()))
+        return f'<progress {share} style="width:16em" aria-label="chunks"></progress> <span>{words}</span>'

@@ -1,0 +1,144 @@
+"""What a progress display is, and what all of them make of events: a meter, and what the run does just now."""
+
+from __future__ import annotations
+
+import sys
+import time
+from abc import ABC, abstractmethod
+from contextlib import suppress
+from typing import Protocol
+
+from mrengine.events import (
+    BudgetWait,
+    CallRetry,
+    ChunkFailed,
+    ChunkProcessed,
+    Event,
+    JobComplete,
+    JobDraining,
+    JobStart,
+    ReduceStart,
+)
+from mrengine.progress.meter import Clock, Meter
+
+__all__ = ["Progress", "Silent", "Watching"]
+
+
+class Progress(Protocol):
+    """Shows the state of a run; a callback for all events."""
+
+    def __call__(self, event: Event) -> None:
+        """Update by an event."""
+
+    def tick(self) -> None:
+        """Redraw although no event has come."""
+
+    def state(self, text: str) -> None:
+        """Show what the run is doing: "reading", "draining", or "" for normal work."""
+
+    def load(self, in_flight: int) -> None:
+        """So many tasks are with workers now."""
+
+    def say(self, text: str) -> None:
+        """A line on stderr, above the bar."""
+
+    def close(self) -> None:
+        """Remove the bar from the screen; idempotent."""
+
+
+class Silent:
+    """No bar."""
+
+    def __call__(self, event: Event) -> None:
+        pass
+
+    def tick(self) -> None:
+        """Nothing to redraw."""
+
+    def state(self, text: str) -> None:
+        """Nothing to show."""
+
+    def load(self, in_flight: int) -> None:
+        """Nothing to show."""
+
+    def say(self, text: str) -> None:
+        with suppress(OSError, ValueError, AttributeError):  # closed, or none at all
+            sys.stderr.write(text + "\n")
+            sys.stderr.flush()
+
+    def close(self) -> None:
+        """Nothing to remove."""
+
+
+class Watching(ABC):
+    """A display that follows the events of a run. ``meter``: its counts; ``doing()``: what it does or waits for."""
+
+    every_s: float  # between two drawings
+
+    def __init__(self, *, clock: Clock = time.monotonic) -> None:
+        self.meter = Meter(clock=clock)
+        self._clock = clock
+        self._text = "starting"
+        self._waiting, self._waiting_until = "", 0.0
+        self._drawn = float("-inf")
+
+    @abstractmethod
+    def _draw(self) -> None:
+        """Show the meter."""
+
+    def __call__(self, event: Event) -> None:
+        """Update by an event."""
+        if isinstance(event, (ChunkProcessed, ChunkFailed)):
+            failed = self.meter.failed + isinstance(event, ChunkFailed)
+            self.meter.count(done=event.done, failed=failed)
+            if isinstance(event, ChunkProcessed):
+                self.meter.spend(event.usage, event.cost_usd)
+            self.tick()
+        elif isinstance(event, JobStart):
+            self.meter.begin(event.total, event.resumed)
+            self.state("")
+        elif isinstance(event, BudgetWait):
+            self._wait("waiting for the rate limit", event.wait_ms / 1000)
+        elif isinstance(event, CallRetry):
+            self._wait(f"asking {event.model} again ({event.status or 'no answer'})", event.wait_s + self.every_s)
+        elif isinstance(event, JobDraining):
+            self.state(f"draining, {event.in_flight} in flight")
+        elif isinstance(event, ReduceStart):
+            self.state("reducing")
+        elif isinstance(event, JobComplete):
+            self.close()
+
+    def tick(self) -> None:
+        """Redraw, unless it was drawn just now."""
+        if self._clock() - self._drawn >= self.every_s:
+            self._redraw()
+
+    def state(self, text: str) -> None:
+        """Show what the run is doing: "reading", "draining", or "" for normal work."""
+        self._text = text
+        self._redraw()
+
+    def load(self, in_flight: int) -> None:
+        """So many tasks are with workers now."""
+        self.meter.in_flight = in_flight
+
+    def say(self, text: str) -> None:
+        """A line on stderr."""
+        Silent().say(text)
+
+    def close(self) -> None:  # noqa: B027  (lines need none)
+        """Nothing to remove."""
+
+    def doing(self) -> str:
+        """What the run does, or waits for, just now; empty while it works."""
+        if self._text:
+            return self._text
+        return self._waiting if self._clock() < self._waiting_until else ""
+
+    def _redraw(self) -> None:
+        self._drawn = self._clock()
+        self._draw()
+
+    def _wait(self, text: str, seconds: float) -> None:
+        self._waiting, self._waiting_until = text, self._clock() + seconds
+        self.tick()

@@ -1,0 +1,1 @@
+"""The vendors' batch APIs, one client each over the http client. Begin with ``client``."""

@@ -1,0 +1,98 @@
+"""Anthropic's message batches: https://platform.claude.com/docs/en/build-with-claude/batch-processing."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping
+from typing import Any, BinaryIO
+
+from mrengine.errors import ModelError
+from mrengine.providers.batches.client import UNDONE, Answer, BatchClient, Limits, Seen
+from mrengine.providers.http.anthropic_messages import PATH
+
+__all__ = ["AnthropicBatches"]
+
+_STATES = {"canceling": "cancelling", "ended": "ended"}
+_STATUS = {
+    "invalid_request_error": 400, "authentication_error": 401, "billing_error": 402, "permission_error": 403,
+    "not_found_error": 404, "request_too_large": 413, "rate_limit_error": 429, "api_error": 500, "timeout_error": 504,
+    "overloaded_error": 529,
+}  # fmt: skip
+_PAGE = 100
+_ROOT = f"{PATH}/batches"
+
+
+class AnthropicBatches(BatchClient):
+    """All requests go in the body of the create call; all results come in one file. There are no metadata."""
+
+    LIMITS = Limits(100_000, 256_000_000)
+    OPENING = b'{"requests":['
+    CLOSING = b"]}"
+
+    def line(self, custom_id: str, body: bytes, *, first: bool) -> bytes:
+        return b'%b{"custom_id":"%b","params":%b}' % (b"" if first else b",\n", custom_id.encode(), body)
+
+    def prepare(self, file: BinaryIO, *, token: str) -> str:
+        """Nothing: the create call has all of it."""
+        return ""
+
+    def create(self, file: BinaryIO, prepared: str, *, token: str, job: str) -> Seen:
+        return self.shown(self.asked("POST", _ROOT, file))
+
+    def seen(self, data: Mapping[str, Any]) -> Seen:
+        counts = data.get("request_counts") or {}
+        word = data["processing_status"]
+        lost = sum(int(counts.get(name) or 0) for name in ("errored", "canceled", "expired"))
+        total = sum(int(count) for count in counts.values() if isinstance(count, int))
+        return Seen(
+            name=data["id"],
+            state=_STATES.get(word, "working"),
+            word=word,
+            total=total,
+            done=int(counts.get("succeeded") or 0),
+            failed=lost,
+        )
+
+    def look(self, name: str) -> Seen:
+        return self.shown(self.asked("GET", f"{_ROOT}/{name}"))
+
+    def cancel(self, name: str) -> Seen:
+        try:
+            return self.shown(self.asked("POST", f"{_ROOT}/{name}/cancel", b"{}"))
+        except ModelError as error:
+            if error.status not in (400, 404, 409):  # it is over already
+                raise
+            return self.look(name)
+
+    def pages(self) -> Iterator[list[Seen]]:
+        after = ""
+        while True:
+            page, more = self.listed(self.asked("GET", f"{_ROOT}?limit={_PAGE}{after}"))
+            yield page
+            if not more or not page:
+                return
+            after = f"&after_id={page[-1].name}"
+
+    def tidy(self, batch: Seen) -> None:
+        """Nothing was uploaded but the batch itself, which is removed after a month."""
+
+    def answers(self, batch: Seen) -> Iterator[Answer]:
+        # Not ``results_url``: the key goes nowhere but to the endpoint itself.
+        with self.download(f"{_ROOT}/{batch.name}/results") as values:
+            yield from map(_answer, values)
+
+
+def _answer(line: Mapping[str, Any]) -> Answer:
+    found = line.get("result")
+    result: Mapping[str, Any] = found if isinstance(found, Mapping) else {}
+    if result.get("type") == "succeeded":
+        return Answer(line["custom_id"], 200, _bytes(result.get("message")))
+    if result.get("type") != "errored":
+        return Answer(line["custom_id"], UNDONE, b"")
+    error: Mapping[str, Any] = result.get("error") or {}
+    inner: Mapping[str, Any] = error["error"] if isinstance(error.get("error"), Mapping) else error
+    return Answer(line["custom_id"], _STATUS.get(str(inner.get("type")), 500), _bytes(error))
+
+
+def _bytes(value: Any) -> bytes:
+    return json.dumps(value, ensure_ascii=False).encode("utf-8", "replace")

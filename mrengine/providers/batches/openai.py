@@ -1,0 +1,132 @@
+"""OpenAI's batches, as many servers speak them: https://platform.openai.com/docs/guides/batch."""
+
+from __future__ import annotations
+
+import json
+import tempfile
+from collections.abc import Iterator, Mapping
+from contextlib import suppress
+from typing import Any, BinaryIO
+
+from mrengine.errors import ModelError, ModelRefused
+from mrengine.providers.batches.client import UNDONE, Answer, BatchClient, Limits, Seen
+from mrengine.providers.http.openai_chat import PATH
+
+__all__ = ["OpenAIBatches"]
+
+_STATES = {
+    "cancelling": "cancelling",
+    "completed": "ended",
+    "expired": "ended",
+    "cancelled": "ended",
+    "failed": "failed",
+}
+_COPY = 1 << 20
+_PAGE = 100
+
+
+class OpenAIBatches(BatchClient):
+    """A file is uploaded, a batch is made of it; successes and failures come in a file each."""
+
+    LIMITS = Limits(50_000, 200_000_000)
+
+    def line(self, custom_id: str, body: bytes, *, first: bool) -> bytes:
+        return b'{"custom_id":"%b","method":"POST","url":"/v1%b","body":%b}\n' % (
+            custom_id.encode(),
+            PATH.encode(),
+            body,
+        )
+
+    def prepare(self, file: BinaryIO, *, token: str) -> str:
+        return self._uploaded(file, f"mrengine-{token}.jsonl")
+
+    def create(self, file: BinaryIO, prepared: str, *, token: str, job: str) -> Seen:
+        wanted = {
+            "input_file_id": prepared,
+            "endpoint": f"/v1{PATH}",
+            "completion_window": "24h",
+            "metadata": {"mrengine_job": job, "mrengine_batch": token},
+        }
+        return self.shown(self.asked("POST", "/batches", json.dumps(wanted).encode()))
+
+    def _uploaded(self, file: BinaryIO, name: str) -> str:
+        mark = f"mrengine-{name.encode().hex()}"  # no line of JSON begins with two hyphens
+        disposition = "Content-Disposition: form-data; name="
+        opening = (
+            f'--{mark}\r\n{disposition}"purpose"\r\n\r\nbatch\r\n--{mark}\r\n{disposition}"file"; filename="{name}"\r\n'
+            "Content-Type: application/jsonl\r\n\r\n"
+        )
+        with tempfile.TemporaryFile(dir=self._folder) as form:
+            form.write(opening.encode())
+            file.seek(0)
+            while part := file.read(_COPY):
+                form.write(part)
+            form.write(f"\r\n--{mark}--\r\n".encode())
+            response = self.asked("POST", "/files", form, kind=f"multipart/form-data; boundary={mark}")
+        found = self._read(response, lambda data: data["id"])
+        if not isinstance(found, str):
+            raise ModelRefused(f"{self.model.name}: its server gave an uploaded file no id", model=self.model.name)
+        return found
+
+    def seen(self, data: Mapping[str, Any]) -> Seen:
+        counts = data.get("request_counts") or {}
+        errors = (data.get("errors") or {}).get("data") or [{}]
+        files = tuple(data[key] for key in ("output_file_id", "error_file_id") if data.get(key))
+        word = data["status"]
+        return Seen(
+            name=data["id"],
+            state=_STATES.get(word, "working"),
+            word=word,
+            total=int(counts.get("total") or 0),
+            done=int(counts.get("completed") or 0),
+            failed=int(counts.get("failed") or 0),
+            code=str(errors[0].get("code") or ""),
+            why=str(errors[0].get("message") or ""),
+            files=files,
+            token=str((data.get("metadata") or {}).get("mrengine_batch", "")),
+        )
+
+    def look(self, name: str) -> Seen:
+        return self.shown(self.asked("GET", f"/batches/{name}"))
+
+    def cancel(self, name: str) -> Seen:
+        try:
+            return self.shown(self.asked("POST", f"/batches/{name}/cancel", b"{}"))
+        except ModelError as error:
+            if error.status not in (400, 404, 409):  # it is over already
+                raise
+            return self.look(name)
+
+    def pages(self) -> Iterator[list[Seen]]:
+        after = ""
+        while True:
+            page, more = self.listed(self.asked("GET", f"/batches?limit={_PAGE}{after}"))
+            yield page
+            if not more or not page:
+                return
+            after = f"&after={page[-1].name}"
+
+    def answers(self, batch: Seen) -> Iterator[Answer]:
+        for name in batch.files:
+            with self.download(f"/files/{name}/content") as values:
+                yield from map(_answer, values)
+
+    def tidy(self, batch: Seen) -> None:
+        for name in (self._input(batch), *batch.files):
+            with suppress(ModelError):  # it costs nothing, and is kept for a month
+                if name:
+                    self.asked("DELETE", f"/files/{name}")
+
+    def _input(self, batch: Seen) -> str:
+        with suppress(ModelError):
+            response = self.asked("GET", f"/batches/{batch.name}")
+            return str(self._read(response, lambda data: data.get("input_file_id") or ""))
+        return ""
+
+
+def _answer(line: Mapping[str, Any]) -> Answer:
+    response = line.get("response")
+    if not isinstance(response, Mapping) or not isinstance(response.get("status_code"), int):
+        return Answer(line["custom_id"], UNDONE, b"")
+    body = json.dumps(response.get("body"), ensure_ascii=False).encode("utf-8", "replace")
+    return Answer(line["custom_id"], response["status_code"], body)

@@ -1,0 +1,172 @@
+"""Owns the reduce of a cited summary: calls see numbered claims with their quotes, and answer with these numbers."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from mrengine.records import ChunkResult
+from mrengine.summaries.contradictions import content_words, contradictions
+from mrengine.summaries.markers import cited_in, each_sentence, renumbered, without_brackets
+from mrengine.summaries.quotes import numbers_in
+from mrengine.summaries.values import Claim, claims_of
+
+__all__ = ["CitedMerge", "Finished", "Noted", "finished"]
+
+_MOST_TOLD = 20  # contradictions that are added to a text
+_STOPS = ".!?。！？"
+_OF_WORDS = 5  # of so many words of a sentence, one is in its evidence: a paraphrase has others
+
+
+@dataclass(frozen=True, slots=True)
+class Noted:
+    """A text with marks, and the numbers of the claims that it stands for; without a text, these alone."""
+
+    text: str
+    numbers: tuple[int, ...]
+
+
+class CitedMerge:
+    """Numbers the verified claims of all results: [n] is ``claims[n - 1]``. One that two chunks share counts once."""
+
+    def __init__(self) -> None:
+        self.claims: list[Claim] = []
+        self.unverified: list[Claim] = []
+        self.chunks: list[set[int]] = []  # of each claim: overlaps make two chunks say the same
+
+    def first(self, results: Sequence[ChunkResult]) -> list[Any]:
+        """The claims of each chunk. Of the models' claims only those count whose quote was found."""
+        self.__init__()  # type: ignore[misc]
+        known: dict[tuple[str, int | None, int | None, str], int] = {}
+        noted: list[Noted | None] = []
+        for result in results:
+            numbers = []
+            for claim in claims_of(result.result, result.document_id, result.chunk_id):
+                key = (claim.document_id, claim.start, claim.end, claim.text)
+                if not claim.verified:
+                    self.unverified.append(claim)
+                elif key in known:
+                    self.chunks[known[key]].add(claim.chunk_id)
+                else:
+                    known[key] = len(self.claims)
+                    self.claims.append(claim)
+                    self.chunks.append({claim.chunk_id})
+                    numbers.append(len(self.claims))
+            noted.append(Noted("", tuple(numbers)) if numbers else None)
+        return noted
+
+    def text(self, values: Sequence[Noted]) -> str:
+        """Earlier summaries, then the claims with their quotes, a line each, and what contradicts what."""
+        parts = [f"A summary of a part:\n{value.text}" for value in values if value.text]
+        numbers = sorted({number for value in values for number in value.numbers})
+        parts.append("\n".join(self._line(number) for number in numbers))
+        pairs = self.contradictions(numbers)
+        parts.append("\n".join(f"Contradiction: claims [{a}] and [{b}]." for a, b in pairs))
+        return "\n\n".join(part for part in parts if part)
+
+    def merged(self, answer: Any, values: Sequence[Noted]) -> Noted:
+        """The answer, with no numbers but those that it was given."""
+        given = {number for value in values for number in value.numbers}
+        text = renumbered(str(answer).strip(), {number: number for number in given})
+        return Noted(text, tuple(cited_in(text)) or tuple(sorted(given)))
+
+    def contradictions(self, numbers: Sequence[int]) -> list[tuple[int, int]]:
+        """The pairs of these numbers whose claims contradict each other."""
+        pairs = contradictions([self.claims[number - 1].text for number in numbers])
+        return [(numbers[a], numbers[b]) for a, b in pairs]
+
+    def _line(self, number: int) -> str:
+        claim = self.claims[number - 1]
+        text, quote = (without_brackets(" ".join(part.split())) for part in (claim.text, claim.quote))
+        return f'[{number}] "{quote}"' if text == quote else f'[{number}] {text}\n    "{quote}"'
+
+
+@dataclass(frozen=True, slots=True)
+class Finished:
+    """The texts of a cited summary, by name, and what can be said of them; see ``Summary``."""
+
+    texts: dict[str, str]
+    claims: tuple[Claim, ...]
+    citations: tuple[Claim, ...]
+    unsupported: tuple[str, ...]
+    contradictions: tuple[tuple[Claim, Claim], ...]
+    covered: frozenset[int] = field(default=frozenset())
+
+
+def finished(merge: CitedMerge, answers: Mapping[str, Any], *, tell: bool = True) -> Finished:
+    """Number the claims anew, in order of appearance, and hold each sentence against what it names.
+
+    ``answers``: a ``Noted`` for each name, or None. One that no model has made a text of becomes one here, a sentence a
+    claim. ``tell``: add what contradicts itself in the document and was not told as such.
+    """
+    whole = {name: _whole(merge, noted, tell=tell) for name, noted in answers.items()}
+    by_number: dict[int, int] = {}
+    for text in whole.values():
+        for number in cited_in(text):
+            by_number.setdefault(number, len(by_number) + 1)
+    texts = {name: renumbered(text, by_number) for name, text in whole.items()}
+    citations = tuple(merge.claims[number - 1] for number in by_number)
+    others = [claim for number, claim in enumerate(merge.claims, 1) if number not in by_number]
+    pairs = merge.contradictions(range(1, len(merge.claims) + 1))
+    return Finished(
+        texts,
+        (*citations, *others, *merge.unverified),
+        citations,
+        tuple(_unsupported(texts.values(), citations)),
+        tuple((merge.claims[a - 1], merge.claims[b - 1]) for a, b in pairs),
+        frozenset(chunk for number in by_number for chunk in merge.chunks[number - 1]),
+    )
+
+
+def _whole(merge: CitedMerge, noted: Noted | None, *, tell: bool) -> str:
+    if noted is None:
+        return ""
+    text = noted.text or " ".join(_sentence(merge.claims[n - 1].text, n) for n in noted.numbers)
+    if not tell:
+        return text
+    told = [set(cited_in(sentence)) for sentence, _ in each_sentence(text)]
+    own = {merge.claims[number - 1].document_id for number in noted.numbers}
+    numbers = [n for n, claim in enumerate(merge.claims, 1) if claim.document_id in own]
+    seen: set[tuple[str, str]] = set()
+    for a, b in merge.contradictions(numbers):
+        first, second = merge.claims[a - 1], merge.claims[b - 1]
+        key = (first.text.casefold(), second.text.casefold())
+        if key in seen or len(seen) == _MOST_TOLD or any({a, b} <= named for named in told):
+            continue
+        seen.add(key)
+        text += f" {_bare(first.text)} [{a}], but also: {_sentence(second.text, b)}"
+    return text
+
+
+def _sentence(text: str, number: int) -> str:
+    text = without_brackets(text).strip()
+    stop = text[-1:] if text[-1:] in _STOPS else "."
+    return f"{_bare(text)} [{number}]{stop}"
+
+
+def _bare(text: str) -> str:
+    return without_brackets(text).strip().rstrip(_STOPS + " ")
+
+
+def _unsupported(texts: Iterable[str], citations: Sequence[Claim]) -> Iterable[str]:
+    for text in texts:
+        for sentence, numbers in each_sentence(text):
+            named = [citations[number - 1] for number in numbers]
+            if not named or not _stands(sentence, named):
+                yield sentence
+
+
+def _stands(sentence: str, claims: Sequence[Claim]) -> bool:
+    """Whether the claims can say this: they have its numbers and some of its words, and none of them says the same
+    with another number or without its "not", unless another one says it as it is.
+    """
+    bare = renumbered(sentence, {})
+    evidence = " ".join(f"{claim.text} {claim.quote}" for claim in claims)
+    if not numbers_in(bare) <= numbers_in(evidence):
+        return False
+    words = content_words(bare)
+    if len(words & content_words(evidence)) < min(len(words) // _OF_WORDS + 1, len(words)):
+        return False
+    against = [claim for claim in claims if contradictions([bare, claim.text])]
+    return not against or any(numbers_in(bare) <= numbers_in(one.text) for one in claims if one not in against)

@@ -1,0 +1,117 @@
+"""Owns the map function of a cited summary: a model names claims with quotes, and code looks each quote up."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import Any
+
+from mrengine.errors import InvalidAnswer, TruncatedAnswer
+from mrengine.prompts import PromptMap
+from mrengine.providers.call.structured import in_words
+from mrengine.summaries.quotes import QuoteFinder, numbers_in, page_of
+
+__all__ = ["CLAIMS", "ClaimMap"]
+
+_BRACE = re.compile(r"\{(?=\s*\")")
+_VERSION = 1  # of what is done with an answer
+_MOST = 200  # claims of one chunk: what is beyond is a model in a loop
+_WIDEST = 4_000  # characters of one claim, or of one quote
+_TEXT = {"type": "string", "description": "One statement that the text makes, in one sentence."}
+_QUOTE = {
+    "type": "string",
+    "description": "The passage that the statement rests on, copied from the text character by character.",
+}
+CLAIMS: Mapping[str, Any] = {
+    "type": "object",
+    "properties": {
+        "claims": {
+            "type": "array",
+            "items": {
+                "type": "object",
+                "properties": {"text": _TEXT, "quote": _QUOTE},
+                "required": ["text", "quote"],
+                "additionalProperties": False,
+            },
+        }
+    },
+    "required": ["claims"],
+    "additionalProperties": False,
+}
+
+
+@dataclass(frozen=True)
+class ClaimMap:
+    """``{"claims": [{text, quote, start, end, page, verified}, …]}`` of a chunk: places are those of the document."""
+
+    prompt: PromptMap
+
+    def __call__(self, chunk: Any, context: Any) -> dict[str, Any]:
+        """Ask, and look the quotes up."""
+        finder = QuoteFinder(chunk.text)
+        found: dict[tuple[Any, ...], dict[str, Any]] = {}
+        for given in self._asked(chunk, context)["claims"][:_MOST]:
+            claim = _checked(given["text"][:_WIDEST], given["quote"][:_WIDEST], finder, chunk)
+            if claim["text"]:
+                found.setdefault((claim["text"], claim["quote"], claim["start"]), claim)
+        return {"claims": list(found.values())}
+
+    def _asked(self, chunk: Any, context: Any) -> Any:
+        """The model's claims. A list that was cut is continued, in words, as a schema makes each part of an answer a
+        value of its own; of one that has no end, what is whole is taken.
+        """
+        try:
+            return self.prompt(chunk, context)
+        except TruncatedAnswer:
+            pass
+        try:
+            return replace(self.prompt, on_truncation="continue")(chunk, context)
+        except (TruncatedAnswer, InvalidAnswer):
+            plain = context.complete(
+                self.prompt.fill(chunk.fenced) + in_words(CLAIMS),
+                system=self.prompt.system,
+                max_tokens=self.prompt.answer_tokens(chunk.tokens),
+                on_truncation="allow",
+            )
+            return {"claims": _whole_ones(plain.text)}
+
+    @property
+    def map_version(self) -> str:
+        """The prompt's, and the version of what is done with its answers."""
+        return f"claims-{_VERSION}-{self.prompt.map_version}"
+
+    @property
+    def preloads(self) -> tuple[str, ...]:
+        """See PromptMap."""
+        return self.prompt.preloads
+
+
+def _whole_ones(text: str) -> list[dict[str, str]]:
+    """The claims in a list that has no end."""
+    found: list[dict[str, str]] = []
+    decode = json.JSONDecoder().raw_decode
+    for brace in _BRACE.finditer(text):
+        try:
+            value, _ = decode(text, brace.start())
+        except (ValueError, RecursionError):
+            continue
+        if isinstance(value, dict) and all(isinstance(value.get(name), str) for name in ("text", "quote")):
+            found.append({"text": value["text"], "quote": value["quote"]})
+    return found
+
+
+def _checked(text: str, quote: str, finder: QuoteFinder, chunk: Any) -> dict[str, Any]:
+    """A claim. Where it names numbers that its quote does not, the quote itself is what is said."""
+    text = " ".join(text.split())
+    place = finder.find(quote, prefer_from=chunk.overlap)
+    if place is None:
+        return {"text": text, "quote": quote, "start": None, "end": None, "page": None, "verified": False}
+    start, end = place
+    quote = chunk.text[start:end]
+    if not text or not numbers_in(text) <= numbers_in(quote):
+        text = " ".join(quote.split())
+    base = chunk.start - chunk.overlap
+    page = page_of(chunk, base + start)
+    return {"text": text, "quote": quote, "start": base + start, "end": base + end, "page": page, "verified": True}

@@ -1,0 +1,100 @@
+"""Owns summaries without a model: the sentences of the text itself that have most to do with the query, or, without
+one, with what the text speaks of most.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from hashlib import blake2b
+from typing import Any
+
+from mrengine.errors import ConfigError
+from mrengine.selection import best, scores, words_of
+from mrengine.summaries.quotes import page_of
+from mrengine.summaries.sentences import sentences
+from mrengine.summaries.values import Claim
+
+__all__ = ["EXTRACT_TOKENS", "ExtractMap", "extracted", "select_sentences"]
+
+EXTRACT_TOKENS = 400  # of a summary that says nothing else
+_THEMES = 30  # words that stand for what a text speaks of
+_LEAST_WORDS = 3
+
+
+def select_sentences(text: str, query: str | None, token_budget: int) -> list[str]:
+    """The sentences of ``text`` that have most to do with the query, as they stand in it and in its order.
+
+    ``token_budget``: of all together, by tiktoken's count. ``query`` None: those that speak of what the text does.
+    ConfigError: the extra ``select`` is not installed.
+    """
+    if type(token_budget) is not int or token_budget < 1:
+        raise ConfigError(f"token_budget={token_budget!r}: a whole number, 1 or more", setting="token_budget")
+    return [text[start:end] for start, end in _selected(text, query, token_budget)]
+
+
+def _selected(text: str, query: str | None, budget: int) -> list[tuple[int, int]]:
+    spans = [span for span in sentences(text, wrapped=True) if _says_something(text[slice(*span)])]
+    return [spans[at] for at in _chosen([text[slice(*span)] for span in spans], query, budget)]
+
+
+def _chosen(texts: Sequence[str], query: str | None, budget: int) -> list[int]:
+    from mrengine.chunking.tokens import tokenizer
+
+    ranks = scores(texts, query if query is not None and query.strip() else _themes(texts))
+    least = None if not query else 1e-9  # what has no word of the query says nothing about it
+    return best(ranks, k=None, budget=budget, size=lambda at: tokenizer.count(texts[at]), min_score=least)
+
+
+def _themes(texts: Sequence[str]) -> str:
+    """The words that most of the texts have, but not nearly all: those hold sentences together and name nothing."""
+    counts = Counter(word for text in texts for word in set(words_of(text)))
+    most = max(2, len(texts) // 3)
+    named = [(count, word) for word, count in counts.items() if count <= most]
+    return " ".join(word for _, word in sorted(named, key=lambda one: (-one[0], one[1]))[:_THEMES])
+
+
+def _says_something(sentence: str) -> bool:
+    return not sentence.lstrip().startswith("#") and len(words_of(sentence)) >= _LEAST_WORDS
+
+
+@dataclass(frozen=True)
+class ExtractMap:
+    """The map function: the best sentences of a chunk, as claims whose quotes they are themselves."""
+
+    query: str | None
+    token_budget: int
+
+    def __call__(self, chunk: Any, context: Any) -> dict[str, Any]:
+        """As ``ClaimMap``."""
+        base = chunk.start - chunk.overlap
+        claims = [
+            {
+                "text": " ".join(chunk.text[start:end].split()),
+                "quote": chunk.text[start:end],
+                "start": base + start,
+                "end": base + end,
+                "page": page_of(chunk, base + start),
+                "verified": True,
+            }
+            for start, end in _selected(chunk.text, self.query, self.token_budget)
+            if start >= chunk.overlap or chunk.overlap == 0
+        ]
+        return {"claims": claims}
+
+    @property
+    def map_version(self) -> str:
+        """All that decides what is taken."""
+        packed = repr((1, self.query, self.token_budget)).encode("utf-8", "surrogatepass")
+        return "extract-" + blake2b(packed, digest_size=8).hexdigest()
+
+    @property
+    def preloads(self) -> tuple[str, ...]:
+        """See PromptMap."""
+        return ("bm25s",)
+
+
+def extracted(claims: Sequence[Claim], query: str | None, token_budget: int) -> list[int]:
+    """The claims of all chunks that are in the summary, by index, in order."""
+    return _chosen([claim.quote for claim in claims], query, token_budget)

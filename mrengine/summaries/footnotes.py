@@ -1,0 +1,49 @@
+"""Owns how a cited summary is shown: each text with numbers of its own, and footnotes that say where to look."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import replace
+
+from mrengine.summaries.markers import cited_in, renumbered
+from mrengine.summaries.values import Claim, Summary
+
+__all__ = ["footnotes", "in_markdown", "of_document"]
+
+_ACTIVE = re.compile(r"!(?=\[)|<(?=[A-Za-z/!?])|(?<=\])(?=\()")  # an image, a tag, a link
+
+
+def of_document(summary: Summary, name: str) -> Summary:
+    """The part of a summary that is about one document, its claims numbered from 1."""
+    text = summary.texts[name]
+    numbers = {number: place for place, number in enumerate(cited_in(text), 1)}
+    citations = tuple(summary.citations[number - 1] for number in numbers)
+    own = [claim for claim in summary.claims if claim.document_id == name and claim not in citations]
+    chunks = {result.chunk_id for result in summary.run.results if result.document_id == name}
+    chunks |= {failure.chunk_id for failure in summary.run.failures if failure.document_id == name}
+    return replace(
+        summary,
+        text=renumbered(text, numbers),
+        texts={},
+        claims=(*citations, *own),
+        citations=citations,
+        unsupported=tuple(renumbered(one, numbers) for one in summary.unsupported if one in text),
+        uncovered=tuple(chunk for chunk in summary.uncovered if chunk in chunks),
+        left_out=tuple(chunk for chunk in summary.left_out if chunk in chunks),
+        contradictions=tuple(pair for pair in summary.contradictions if pair[0].document_id == name),
+    )
+
+
+def footnotes(summary: Summary) -> str:
+    """A line for each number of the text: the document, the page or the characters, and the quote."""
+    return "\n".join(f"[{number}] {_place(claim)}" for number, claim in enumerate(summary.citations, 1))
+
+
+def _place(claim: Claim) -> str:
+    page = f", page {claim.page}" if claim.page is not None else ""
+    return f'{claim.document_id}{page}, characters {claim.start}-{claim.end}: "{" ".join(claim.quote.split())}"'
+
+
+def in_markdown(text: str) -> str:
+    """A text for a Markdown file: what a model or a document put there loads no image, runs no tag, links nowhere."""
+    return _ACTIVE.sub(lambda found: {"!": "\\!", "<": "&lt;", "": " "}[found[0]], text)

@@ -1,0 +1,68 @@
+"""Owns the marks in a summary's text that name claims: ``[1]``, ``[2, 3]``. What models write in their place is read,
+and only numbers that exist are left.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+
+import regex
+
+from mrengine.summaries.sentences import sentences
+
+__all__ = ["cited_in", "each_sentence", "renumbered", "without_brackets"]
+
+_NUMBERS = r"\d{1,9}(?:\s*(?:,|;|、|，|-|–|and|und|et|y|&)\s*(?:\#|claims?\s+)?\d{1,9})*"
+_MARK = regex.compile(rf"[\[【［]\s*(?:\^|\#|(?:claims?|evidence|sources?)[\s:\#]*)?({_NUMBERS})\s*[\]】］]", regex.I)
+_RUN = regex.compile(rf"(\s*)({_MARK.pattern}(?:\s*[,;]?\s*{_MARK.pattern})*)", regex.I)
+_PART = regex.compile(r"(\d+)(?:\s*[-–]\s*(\d+))?")
+_WIDEST = 50  # claims that a range may name
+_MINE = regex.compile(r"\[(\d+(?:, \d+)*)\]")
+
+
+def cited_in(text: str) -> list[int]:
+    """The numbers that a text names, each once, in order of appearance."""
+    return list(dict.fromkeys(number for mark in _MARK.finditer(text) for number in _numbers(mark[1])))
+
+
+def renumbered(text: str, numbers: Mapping[int, int] | Callable[[int], int | None]) -> str:
+    """The text with each mark as ``[1]`` or ``[2, 3]``, by other numbers. One that ``numbers`` does not know is none
+    of ours, and goes.
+    """
+    known = numbers.get if isinstance(numbers, Mapping) else numbers
+
+    def mark(found: regex.Match[str]) -> str:
+        own = [known(number) for one in _MARK.finditer(found[2]) for number in _numbers(one[1])]
+        kept = sorted({number for number in own if number is not None})
+        return f"{found[1]}[{', '.join(map(str, kept))}]" if kept else ""
+
+    return _RUN.sub(mark, text)
+
+
+def each_sentence(text: str) -> list[tuple[str, list[int]]]:
+    """The sentences of a text whose marks are ours, each with the numbers that it names. Headings are none."""
+    found = []
+    for start, end in sentences(text):
+        sentence = text[start:end].strip()
+        if _says_something(sentence):
+            named = [int(one) for mark in _MINE.finditer(sentence) for one in mark[1].split(", ")]
+            found.append((sentence, named))
+    return found
+
+
+def without_brackets(text: str) -> str:
+    """A text to be shown to a model beside numbered claims: what looks like a mark in it is put into round ones."""
+    return _MARK.sub(lambda found: f"({found[1]})", text)
+
+
+def _says_something(sentence: str) -> bool:
+    bare = _MINE.sub("", sentence).strip()
+    return not bare.startswith("#") and not bare.endswith((":", "：")) and any(char.isalnum() for char in bare)
+
+
+def _numbers(inside: str) -> list[int]:
+    numbers: list[int] = []
+    for part in _PART.finditer(inside):
+        first, last = int(part[1]), int(part[2] or part[1])
+        numbers += range(first, last + 1) if first <= last <= first + _WIDEST else [first, last]
+    return numbers

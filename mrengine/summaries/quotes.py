@@ -1,0 +1,202 @@
+"""Owns the search for a quote in a text: code, not a model, says whether it stands there, and where.
+
+Both sides are folded: white space is dropped, quotation marks, dashes, ligatures and composed characters are made
+alike, and hyphens between letters go, as they may be those of a line's end. What is found are offsets of the text as
+it stands.
+"""
+
+from __future__ import annotations
+
+import unicodedata
+from array import array
+from collections.abc import Iterator
+from typing import Any
+
+import regex
+
+__all__ = ["QuoteFinder", "number_places", "numbers_in", "page_of"]
+
+_CLUSTER = regex.compile(r"\X")
+_MARKS = str.maketrans(
+    {
+        **dict.fromkeys("“”„‟«»″〝〞＂「」『』", '"'),
+        **dict.fromkeys("‘’‚‛‹›′`´＇", "'"),
+        **dict.fromkeys("‐‑‒–—―−﹣－", "-"),
+        **dict.fromkeys("\u00ad\u200b\u200c\u200d\u2060\ufeff", ""),
+        "…": "...",
+        **dict(zip("ﬀﬁﬂﬃﬄﬅﬆ", ("ff", "fi", "fl", "ffi", "ffl", "st", "st"), strict=True)),
+    }
+)
+_AROUND = " \t\r\n\"'“”„«»‘’`*_…"
+_ENDS = ".,;:!?。，；：！？、…"
+_UNSPACED = regex.compile(r"[\p{Han}\p{Hiragana}\p{Katakana}\p{Thai}\p{Lao}\p{Khmer}\p{Myanmar}\p{Hangul}]")
+_LEAST = 4  # letters and digits of a quote: fewer stand in any text
+_LEAST_UNSPACED = 2
+_ELLIPSIS = regex.compile(r"\s*(?:\[\s*(?:\.{3}|…)\s*\]|\(\s*(?:\.{3}|…)\s*\)|\.{3,}|…)\s*")
+_WIDEST_GAP = 400  # characters that an ellipsis may stand for
+_NUMBER = regex.compile(r"\d+(?:[.,'’\u00a0\u202f ]\d{3}(?!\d))*(?:[.,]\d+)?")
+_COUNTED = (
+    "zero one two three four five six seven eight nine ten eleven twelve thirteen fourteen fifteen sixteen seventeen "
+    "eighteen nineteen twenty"
+)
+_WORDS = {word: str(number) for number, word in enumerate(_COUNTED.split())}
+_ORDER = {"once": "1", "first": "1", "twice": "2", "second": "2", "third": "3", "both": "2", "single": "1"}
+_EITHER = regex.compile(rf"({_NUMBER.pattern})|(\p{{L}}+)")
+_BEFORE = regex.compile(r"(\p{L}+)[\s#.:]{0,3}$")
+_NEAR = 40  # characters before a number in which the word before it ends
+_BEHIND = regex.compile(r"\s?(\p{L}+)")
+
+
+class QuoteFinder:
+    """Looks up quotes in one text."""
+
+    def __init__(self, text: str) -> None:
+        self._text = text
+        self._folded, self._at = _fold(text)
+
+    def find(self, quote: str, *, prefer_from: int = 0) -> tuple[int, int] | None:
+        """Where the quote stands, as offsets of the text; None: nowhere.
+
+        ``prefer_from``: of several places, the first one at or behind this offset. A quote that begins or ends within
+        a word or a number of the text is not there: "5 mg" is no quote of "25 mg".
+        """
+        whole = self._one(quote, prefer_from)
+        return whole if whole is not None else self._elided(quote, prefer_from)
+
+    def _one(self, quote: str, prefer_from: int) -> tuple[int, int] | None:
+        for form in _forms(quote):
+            folded = _fold(form)[0]
+            if not _is_enough(folded):
+                return None
+            found = self._place(folded, prefer_from)
+            if found is not None:
+                return found
+        return None
+
+    def _elided(self, quote: str, prefer_from: int) -> tuple[int, int] | None:
+        """A quote that leaves something out: the span from its first to its last part, as it stands in the text."""
+        parts = [part for part in _ELLIPSIS.split(quote.strip(_AROUND)) if part.strip()]
+        if len(parts) < 2:
+            return None
+        start = end = -1
+        for part in parts:
+            found = self._one(part, max(prefer_from, end))
+            if found is None or (end >= 0 and not 0 <= found[0] - end <= _WIDEST_GAP):
+                return None
+            start, end = (found[0] if start < 0 else start), found[1]
+        return start, end
+
+    def _place(self, folded: str, prefer_from: int) -> tuple[int, int] | None:
+        first: tuple[int, int] | None = None
+        at = self._folded.find(folded)
+        while at >= 0:
+            start, end = self._at[at], self._behind(at + len(folded) - 1)
+            if not self._within_word(start, end):
+                if start >= prefer_from:
+                    return start, end
+                first = first or (start, end)
+            at = self._folded.find(folded, at + 1)
+        return first
+
+    def _behind(self, last: int) -> int:
+        """The end of the character (with its combining marks) that the folded one at ``last`` was made of."""
+        start = self._at[last]
+        found = _CLUSTER.match(self._text, start)
+        return found.end() if found else start + 1
+
+    def _within_word(self, start: int, end: int) -> bool:
+        text = self._text
+        return _joined(text, start) or _joined(text, end)
+
+
+def _joined(text: str, at: int) -> bool:
+    """Whether a cut at this offset is one within a word or a number."""
+    if not 0 < at < len(text):
+        return False
+    left, right = text[at - 1], text[at]
+    if left.isalnum() and right.isalnum():
+        return not (_UNSPACED.match(left) or _UNSPACED.match(right))
+    if left in ".,/:" and right.isdigit() and at > 1 and text[at - 2].isdigit():
+        return True  # within "2.5", before the 5
+    return left.isdigit() and right in ".,/:" and at + 1 < len(text) and text[at + 1].isdigit()
+
+
+def _forms(quote: str) -> list[str]:
+    """The quote, and as models vary it: without marks around it, without its last stop, with another first letter."""
+    bare = quote.strip(_AROUND)
+    forms = [quote.strip(), bare, bare.rstrip(_ENDS + _AROUND)]
+    if bare[:1].isalpha():
+        forms += [form[:1].swapcase() + form[1:] for form in forms[1:]]
+    return list(dict.fromkeys(form for form in forms if form)) or [""]
+
+
+def _is_enough(folded: str) -> bool:
+    letters = [char for char in folded if char.isalnum()]
+    unspaced = sum(1 for char in letters if _UNSPACED.match(char))
+    return len(letters) >= _LEAST or unspaced >= _LEAST_UNSPACED
+
+
+def _fold(text: str) -> tuple[str, array[int]]:
+    """The folded text, and for each of its characters the offset in ``text`` that it comes from."""
+    folded: list[str] = []
+    origin: array[int] = array("Q")
+    for start, cluster in _clusters(text):
+        for char in cluster.translate(_MARKS):
+            if not char.isspace():
+                folded.append(char)
+                origin.append(start)
+    kept = [
+        at
+        for at, char in enumerate(folded)
+        if char != "-" or not (0 < at < len(folded) - 1 and folded[at - 1].isalpha() and folded[at + 1].isalpha())
+    ]
+    if len(kept) == len(folded):
+        return "".join(folded), origin
+    return "".join(folded[at] for at in kept), array("Q", (origin[at] for at in kept))
+
+
+def _clusters(text: str) -> list[tuple[int, str]]:
+    """Each character with its offset; composed (NFC), with the marks behind it, where the text is not."""
+    if unicodedata.is_normalized("NFC", text):
+        return list(enumerate(text))
+    return [(found.start(), unicodedata.normalize("NFC", found.group())) for found in _CLUSTER.finditer(text)]
+
+
+def numbers_in(text: str) -> set[str]:
+    """The numbers that a text names, in one form: "1,500" and "1500", "2.50" and "2.5", "three" and "3"."""
+    return {form for _, form in _forms_of(unicodedata.normalize("NFKC", text))}
+
+
+def number_places(text: str) -> list[tuple[str, str, str]]:
+    """The numbers of a text, in order, each in one form, with the word before it and the one behind it."""
+    text = unicodedata.normalize("NFKC", text)
+    found = []
+    for match, form in _forms_of(text):
+        before = _BEFORE.search(text, max(0, match.start() - _NEAR), match.start())
+        behind = _BEHIND.match(text, match.end())
+        found.append((form, before[1] if before else "", behind[1] if behind else ""))
+    return found
+
+
+def _forms_of(text: str) -> Iterator[tuple[regex.Match[str], str]]:
+    for match in _EITHER.finditer(text):
+        form = _plain(match[1]) if match[1] else _WORDS.get(match[2].lower()) or _ORDER.get(match[2].lower())
+        if form is not None:
+            yield match, form
+
+
+def _plain(number: str) -> str:
+    """Digits without marks between thousands, a point before decimals, no zeros that say nothing."""
+    whole, mark, rest = number, "", ""
+    at = max(number.rfind("."), number.rfind(","))
+    if at >= 0 and (len(number) - at - 1 != 3 or number[:at] in ("0", "")):
+        whole, mark, rest = number[:at], ".", number[at + 1 :].rstrip("0")
+    digits = "".join(char for char in whole if char.isdigit()).lstrip("0") or "0"
+    return f"{digits}{mark}{rest}" if rest else digits
+
+
+def page_of(chunk: Any, offset: int) -> int | None:
+    """The page that an offset of the chunk's document lies on; None: the document has no pages."""
+    found = getattr(chunk, "page_at", None)
+    page = found(offset) if callable(found) else None
+    return page if isinstance(page, int) else None

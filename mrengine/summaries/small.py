@@ -1,0 +1,53 @@
+"""Owns how the embedded model of 135 million parameters is asked: prose alone, short, whole sentences."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from hashlib import blake2b
+from typing import Any
+
+from mrengine.providers.local import small
+from mrengine.records import fence
+from mrengine.reducers.tree import TreeReduce
+
+__all__ = ["SmallPrompt", "small_functions"]
+
+FAN_IN = 24  # a summary of summaries of summaries by the embedded model falls into loops: one level, if it can be
+
+
+def small_functions(query: str | None) -> tuple[SmallPrompt, TreeReduce]:
+    """The map and the reduce function."""
+    about = f" about {' '.join(query.split())}" if query else ""  # fenced, it would be taken for the text
+    one = SmallPrompt(f"Summarize the following text{about} in one sentence.", 80, prose_only=True)
+    all_ = SmallPrompt(f"Summarize the following text{about} in one paragraph.", 120)
+    return one, TreeReduce(all_, fan_in=FAN_IN)
+
+
+@dataclass(frozen=True, slots=True)
+class SmallPrompt:
+    """A prompt for the embedded model of 135 million parameters: prose alone, short, and only whole sentences of its
+    answer.
+    """
+
+    instruction: str
+    max_tokens: int
+    prose_only: bool = False
+
+    def __call__(self, chunk: Any, context: Any) -> str | None:
+        """One answer; None for a chunk without prose."""
+        text = small.prose(chunk.text) if self.prose_only else chunk.text
+        if not text.strip():
+            return None
+        completion = context.complete(
+            f"{self.instruction}\n\n{fence(text)}",
+            max_tokens=self.max_tokens,
+            temperature=0.0,
+            on_truncation="allow",
+        )
+        return small.sentences(completion.text)
+
+    @property
+    def map_version(self) -> str:
+        """All that makes the prompt, and the version of what is done with the text around it."""
+        packed = repr((1, self.instruction, self.max_tokens, self.prose_only)).encode()
+        return "small-" + blake2b(packed, digest_size=8).hexdigest()

@@ -1,0 +1,130 @@
+"""Owns a summary that is watched: progress, then the text as the model writes it, from a thread that does the work."""
+
+from __future__ import annotations
+
+import queue
+import threading
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import regex
+
+from mrengine.summaries.markers import cited_in, renumbered
+from mrengine.summaries.values import Summary, SummaryProgress
+
+__all__ = ["SummaryStream", "Writing"]
+
+_JOIN_S = 0.5
+_OPEN = regex.compile(r"[\s,;]*(?:[\[【［][^\[\]【】［］\n]{0,80}[\]】］]?[\s,;]*)*\Z")  # marks that may go on
+
+
+class SummaryStream(Iterator["SummaryProgress | str"]):
+    """Iterate over it: ``SummaryProgress``, then pieces of the text; afterwards ``summary`` is the whole.
+
+    The pieces make the text, ``"".join(pieces) == summary.text``. Where a call had to be made again, or the whole
+    answer was found to be another, a SummaryProgress with the stage "again" comes first, and the text from its
+    beginning. Leaving the loop, or ``close()``, stops the job; it can be resumed. Raises what ``summarize()`` raises.
+    """
+
+    def __init__(self, work: Callable[[Callable[[Any], None]], Summary], stop: Callable[[], None]) -> None:
+        """``work(tell)``: makes the summary; ``stop()``: have it end soon."""
+        self._work, self._stop = work, stop
+        self._told: queue.SimpleQueue[Any] = queue.SimpleQueue()
+        self._thread: threading.Thread | None = None
+        self._ended = False
+        self._summary: Summary | None = None
+
+    @property
+    def summary(self) -> Summary:
+        """The whole. Iterates to the end first, where nobody has."""
+        if self._summary is None:
+            for _ in self:
+                pass
+        if self._summary is None:
+            raise RuntimeError("the stream was closed before its summary was made")
+        return self._summary
+
+    def __iter__(self) -> SummaryStream:
+        return self
+
+    def __next__(self) -> SummaryProgress | str:
+        if self._ended:
+            raise StopIteration
+        if self._thread is None:
+            self._thread = threading.Thread(target=self._run, name="mrengine-summary", daemon=True)
+            self._thread.start()
+        try:
+            told = self._told.get()
+        except BaseException:  # Ctrl-C
+            self.close()
+            raise
+        if isinstance(told, (SummaryProgress, str)):
+            return told
+        self._ended = True
+        self._thread.join()
+        if isinstance(told, BaseException):
+            raise told
+        self._summary = told
+        raise StopIteration
+
+    def close(self) -> None:
+        """Stop the job, and wait until it has."""
+        if self._thread is not None and not self._ended:
+            self._ended = True
+            while self._thread.is_alive():
+                self._stop()  # again: it may not have begun when it was told first
+                self._thread.join(_JOIN_S)
+
+    def __enter__(self) -> SummaryStream:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def __del__(self) -> None:
+        if self._thread is not None and not self._ended:
+            self._stop()
+
+    def _run(self) -> None:
+        try:
+            self._told.put(self._work(self._told.put))
+        except BaseException as error:  # noqa: BLE001  # raised again, where the stream is read
+            self._told.put(error)
+
+
+class Writing:
+    """The text so far, as it will stand in the summary, from the pieces that a model writes.
+
+    ``cited``: marks are numbered as they appear, as in the end, and held back until they are whole.
+    """
+
+    def __init__(self, tell: Callable[[Any], None], *, cited: bool) -> None:
+        self._tell, self._cited = tell, cited
+        self._raw = self._shown = ""
+
+    def piece(self, at: int, piece: str) -> None:
+        """What stands in the answer from the character ``at`` on."""
+        self._raw = self._raw[:at] + piece
+        self._show(self._safe())
+
+    def end(self, text: str) -> None:
+        """The whole text."""
+        self._show(text)
+
+    def _safe(self) -> str:
+        raw = self._raw.lstrip()
+        if not self._cited:
+            return raw.rstrip()
+        opened = _OPEN.search(raw)
+        raw = raw[: opened.start()] if opened else raw
+        return renumbered(raw, {number: place for place, number in enumerate(cited_in(raw), 1)})
+
+    def _show(self, text: str) -> None:
+        if not text.startswith(self._shown):
+            if self._shown.startswith(text):
+                return  # a call that was made again is not as far yet
+            self._tell(SummaryProgress("again", 0, 1, 0.0))
+            self._shown = ""
+        if new := text[len(self._shown) :]:
+            self._tell(new)
+            self._shown = text

@@ -1,0 +1,135 @@
+"""Owns the road of one call in batch mode: what has no answer becomes a REQUEST in the log, and its task is parked."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, NoReturn
+
+from mrengine.budget import upper_bound
+from mrengine.engine import protocol as m
+from mrengine.errors import LogError, ModelUnavailable
+from mrengine.log.format import codec
+from mrengine.log.format.batch_records import RequestRecord, pack_request
+from mrengine.providers.batches.connect import has_batches
+from mrengine.records import Chunk, Completion, Request
+from mrengine.worker.stored_answers import turn_digest
+
+if TYPE_CHECKING:
+    from mrengine.providers.models.model import Model
+    from mrengine.worker.model_clients import ModelClients
+
+__all__ = ["BatchMode", "BatchedCall", "Parked"]
+
+
+class Parked(BaseException):
+    """The task waits for a batch and gives up its slot. Not an Exception, so that no map function takes it for one."""
+
+
+@dataclass(frozen=True, slots=True)
+class BatchMode:
+    """How calls are asked in this round. ``late``: the batches' time is over: "direct" or "fail"; "" while it is not.
+
+    ``since``: where the logical run began in the log: answers from there on count as asked for. ``refused``: by
+    digest, the CALL that holds a refusal. ``direct``: digests that batches have failed to answer too often; ``finish``
+    says what becomes of them.
+    """
+
+    since: int
+    late: str = ""
+    finish: str = "direct"
+    refused: Mapping[bytes, int] = field(default_factory=dict)
+    direct: frozenset[bytes] = frozenset()
+
+    @classmethod
+    def of(cls, told: Mapping[str, Any] | None) -> BatchMode | None:
+        """As a round's order has it; None: calls are asked directly."""
+        if told is None:
+            return None
+        fields = {**told, "refused": dict(told["refused"]), "direct": frozenset(told["direct"])}
+        return cls(**fields)
+
+    def takes(self, model: Model, digest: bytes) -> bool:
+        """Whether a call goes into a batch, or fails for want of one."""
+        direct = self.late == "direct" or (self.finish == "direct" and digest in self.direct)
+        return has_batches(model) and not direct
+
+
+class BatchedCall:
+    """One call of ``complete()`` to one model; ``send()`` never returns."""
+
+    cost_usd: float | None = 0.0
+
+    def __init__(
+        self,
+        models: ModelClients,
+        mode: BatchMode,
+        model: Model,
+        task: m.Start,
+        digest: bytes,
+        chunk: Chunk,
+        *,
+        turn: int,
+        stored: Callable[[int], str],
+        park: Callable[[], None],
+        tokens: Callable[[Request, Chunk], int],
+    ) -> None:
+        """``turn``: how many answers to this call the log has already. ``stored(offset)``: the text of a CALL.
+        ``park()`` is called before the task is.
+        """
+        self._models, self._mode, self._model, self._task = models, mode, model, task
+        self._digest, self._chunk = turn_digest(digest, turn), chunk
+        self._stored, self._park, self._tokens = stored, park, tokens
+
+    def send(self, request: Request) -> Completion:
+        """One turn. Raises Parked; ModelError: the batch was refused it, or came to no end in time."""
+        from mrengine.providers.call import context_window
+
+        offset = self._mode.refused.get(self._digest)
+        if offset is not None:
+            return self._refused(request, offset)
+        if self._mode.late:
+            self._give_up("did not end within deadline_s, and was cancelled")
+        if self._digest in self._mode.direct:
+            self._give_up("and others after it did not answer this call")
+        if self._model.context_window is not None:
+            context_window.check(request, name=self._model.name, window=self._model.context_window)
+        bound = upper_bound(request.prompt, request.system, extra_bytes=context_window.room_beside(request))
+        self._park()
+        record = RequestRecord(
+            round=self._models.config.round,
+            chunk_id=self._task.chunk,
+            model_index=self._task.model,
+            digest=self._digest,
+            at=time.time(),
+            input_tokens=self._tokens(request, self._chunk),
+            bound_tokens=bound,
+            max_tokens=request.max_tokens,
+            model=self._model.name,
+            prompt=request.prompt,
+            system=request.system,
+            temperature=request.temperature,
+            schema=request.schema,
+            turns=request.turns,
+        )
+        self._models.emit(codec.REQUEST, self._task.chunk, self._task.model, pack_request(record))
+        raise Parked
+
+    def _refused(self, request: Request, offset: int) -> Completion:
+        """The same error as that of a direct call, out of the same answer."""
+        try:
+            told = json.loads(self._stored(offset))
+            status, body = int(told["status"]), str(told["body"])
+        except (LogError, ValueError, KeyError, TypeError):
+            status, body = 400, ""
+        provider: Any = self._models.provider(self._model)
+        completion: Completion = provider.decoded(request, status, body.encode("utf-8", "surrogatepass"))
+        return completion
+
+    def _give_up(self, why: str) -> NoReturn:
+        name = self._model.name
+        error = ModelUnavailable(f"{name}: its batch {why}", model=name)
+        error.transient = False  # it would not end in another attempt, either
+        raise error

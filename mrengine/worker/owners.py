@@ -1,0 +1,45 @@
+"""Whose answers are whose: an endpoint and the keys that it is asked with, as a digest that tells neither."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from hashlib import blake2b
+from typing import TYPE_CHECKING
+
+import msgpack
+
+from mrengine.errors import MrengineError
+
+if TYPE_CHECKING:
+    from mrengine.providers.models.model import Model
+
+__all__ = ["owner_of"]
+
+
+def owner_of(models: Sequence[Model], env: Mapping[str, str] = os.environ) -> bytes:
+    """16 bytes. The same keys in another order are the same owner; another header, address or key is another."""
+    facts = [[model.kind, model.base_url or "", _keys(model, env), _headers(model)] for model in models]
+    return blake2b(msgpack.packb(facts, unicode_errors="surrogatepass"), digest_size=16).digest()
+
+
+def _keys(model: Model, env: Mapping[str, str]) -> list[str]:
+    from mrengine.providers.models import keys
+
+    found = []
+    for lane in (model, *model.lanes):
+        with suppress(MrengineError):
+            found.append((lane.key_env and keys.checked(lane.key_env, env)) or "")
+    return sorted(found)
+
+
+def _headers(model: Model) -> list[list[str]]:
+    """As they are sent. Of a callable, what it says now: a token that is renewed owns nothing of the one before it."""
+    given = model.spec.headers
+    if callable(given):
+        try:
+            given = given()
+        except Exception:  # noqa: BLE001  # user code; the call itself will tell
+            given = {"unknown": os.urandom(16).hex()}
+    return sorted([str(name).lower(), os.path.expandvars(str(value))] for name, value in (given or {}).items())
