@@ -42,11 +42,8 @@ def main(options: argparse.Namespace) -> int:
         what, arguments = options.only
         print(json.dumps(_ONE[what](*json.loads(arguments))))
         return 0
-    for name, rows in (
-        ("in_flight", _flights(options.turns)),
-        ("documents", _documents(options.turns)),
-        ("growth", _growth(options.turns)),
-    ):
+    for name, measure in (("in_flight", _flights), ("documents", _documents), ("growth", _growth)):
+        rows = measure(options.turns)
         for row in rows:
             print("  ".join(f"{key} {value}" for key, value in row.items() if key != "samples"), flush=True)
         settings = {"turns": options.turns, "latency_s": LATENCY_S, "target_tokens": TOKENS, "limit_tpm": LIMIT_TPM}

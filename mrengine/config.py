@@ -57,8 +57,8 @@ def _absolute(folder: str, setting: str) -> Path:
     try:
         return Path(os.path.abspath(os.path.expanduser(folder)))
     except OSError as error:
-        told = f"{setting}={folder!r} is relative to the current folder, which was removed: give an absolute path"
-        raise ConfigError(told, setting=setting) from error
+        message = f"{setting}={folder!r} is relative to the current folder, which was removed: give an absolute path"
+        raise ConfigError(message, setting=setting) from error
 
 
 def answers_file(

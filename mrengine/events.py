@@ -57,16 +57,20 @@ class Event:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class JobStart(Event):
-    """``total`` chunks, of which ``resumed`` were done by an earlier run."""
+    """``total`` chunks, of which ``resumed`` were done by an earlier run. ``total_so_far``: the documents are still
+    being cut, and ``total`` grows until they are.
+    """
 
     name: str = field(default="job:start", init=False)
     total: int
     resumed: int
+    total_so_far: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ChunkProcessed(Event):
     """A result is durable. ``done`` counts results and failures, resumed ones too; ``progress`` is done / total.
+    ``total_so_far``: more chunks are to come, and ``total`` and ``progress`` are of those that are known.
     ``cost_usd`` is that of the chunk's calls, None where a price is unknown.
     """
 
@@ -82,6 +86,7 @@ class ChunkProcessed(Event):
     done: int
     total: int
     progress: float
+    total_so_far: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -98,6 +103,7 @@ class ChunkFailed(Event):
     done: int
     total: int
     progress: float
+    total_so_far: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

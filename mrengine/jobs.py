@@ -54,7 +54,8 @@ class Job:
             running = owner is not None and owner.alive
             spent = state.call_totals.spent().values()
             costs = [used.cost_usd for used in spent]
-            pace = _Pace(stored)
+            rate = _Rate(stored)
+            so_far = epoch is not None and index.total > 0 and not epoch.complete
             return JobStatus(
                 job_id=self.job_id,
                 state=self._state(stored, running),
@@ -63,9 +64,10 @@ class Job:
                 done=index.done,
                 failed=index.failed,
                 in_flight=_in_flight(stored) if running else 0,
-                resumed=pace.resumed,
+                resumed=rate.resumed,
                 cost_usd=None if None in costs else float(sum(cost for cost in costs if cost is not None)),
-                eta_s=pace.eta_s(index.total - index.done - index.failed) if running else None,
+                eta_s=rate.eta_s(index.total - index.done - index.failed) if running and not so_far else None,
+                total_so_far=so_far,
                 updated=max(state.updated, os.fstat(stored.reader.fd).st_mtime),
                 batches=tuple(_batches(stored)),
                 reason="" if running or state.closed is None else _reason(state.closed.summary),
@@ -214,7 +216,7 @@ def _in_flight(stored: ResumeEngine) -> int:
     return sum(at > stored.index(round_).outcome(chunk, model) for (round_, chunk, model), at in tasks.items())
 
 
-class _Pace:
+class _Rate:
     """How fast the run that is going on has been: results since its ROUND record."""
 
     def __init__(self, stored: ResumeEngine) -> None:

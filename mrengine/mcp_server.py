@@ -176,7 +176,7 @@ def serve(jobs: McpJobs) -> None:
         raise MissingExtra(missing, extra="mcp") from None
     server = MCPServer("mrengine", version=__version__, instructions=INSTRUCTIONS, log_level="WARNING")
 
-    def told(ask: Any, *given: Any, **how: Any) -> Any:
+    def answer(ask: Any, *given: Any, **how: Any) -> Any:
         try:
             return ask(*given, **how)
         except MrengineError as error:
@@ -185,12 +185,12 @@ def serve(jobs: McpJobs) -> None:
     @server.tool()
     def summarize_url(url: str, query: str | None = None) -> str:
         """Fetch a web page, PDF or text and summarise it; with query, what it says about that."""
-        return str(told(lambda: jobs.summary_of(jobs.url(url), query)))
+        return str(answer(lambda: jobs.summary_of(jobs.url(url), query)))
 
     @server.tool()
     def summarize_text(text: str, query: str | None = None) -> str:
         """Summarise a text; with query, what it says about that."""
-        return str(told(jobs.summary_of, text, query))
+        return str(answer(jobs.summary_of, text, query))
 
     @server.tool()
     def start_job(
@@ -200,18 +200,18 @@ def serve(jobs: McpJobs) -> None:
         if (url is None) == (text is None):
             raise ToolError("give url or text, one of them")
         source = text if url is None else jobs.url(url)
-        return {"job_id": told(jobs.start, source, prompt=prompt, query=query)}
+        return {"job_id": answer(jobs.start, source, prompt=prompt, query=query)}
 
     @server.tool()
     def job_status(job_id: str) -> dict[str, Any]:
         """How far a job is. One that was interrupted goes on."""
-        found: dict[str, Any] = told(jobs.status, job_id)
+        found: dict[str, Any] = answer(jobs.status, job_id)
         return found
 
     @server.tool()
     def job_result(job_id: str, wait_s: float = 30.0) -> dict[str, Any]:
         """The result of a job, after a wait if need be; its state where it is not done yet."""
-        found: dict[str, Any] = told(jobs.result, job_id, wait_s)
+        found: dict[str, Any] = answer(jobs.result, job_id, wait_s)
         return found
 
     try:

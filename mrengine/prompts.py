@@ -1,6 +1,4 @@
-"""Owns ``map_prompt``: a map function that is a prompt, so that it has an exact version and can be resumed by its job
-id.
-"""
+"""``map_prompt``: a map function that is a prompt, so that its version is exact and a job resumes by its id alone."""
 
 from __future__ import annotations
 

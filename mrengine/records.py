@@ -294,7 +294,10 @@ class JobDiff:
 
 @dataclass(frozen=True, slots=True)
 class JobStatus:
-    """The state of a job, from its log and lock. Times are seconds since the epoch; ``eta_s`` None: unknown."""
+    """The state of a job, from its log and lock. Times are seconds since the epoch; ``eta_s`` None: unknown.
+
+    ``total_so_far``: not all documents are cut yet, and ``total`` is what there is so far.
+    """
 
     job_id: str
     state: Literal["running", "done", "failed", "stopped", "cancelled", "interrupted", "waiting"]
@@ -315,6 +318,7 @@ class JobStatus:
     usage: Usage = Usage()  # of all runs
     size_bytes: int = 0  # of the job's folder
     folder: str = ""
+    total_so_far: bool = False
     batches: tuple[Mapping[str, Any], ...] = ()  # batch_id, state, model, requests, began; answered, refused
 
     def _repr_html_(self) -> str:

@@ -21,7 +21,7 @@ from mrengine.host.documents import names_a_file, spool_unnamed, without_tables
 from mrengine.host.estimate import estimate
 from mrengine.host.job_identity import auto_job_id
 from mrengine.host.job_run import JobRun
-from mrengine.host.log_follower import OnText
+from mrengine.host.log_follower import OnStep, OnText
 from mrengine.host.pilot import check_size, pilot
 from mrengine.host.pool import Pool
 from mrengine.host.reduce import reduce_run
@@ -69,8 +69,7 @@ class MapReduceRunner:
         self._dispatcher = events.Dispatcher()
         self._models: tuple[Model, ...] | None = None
         self._keyed = False
-        own = self._settings
-        self._pool = Pool(own.backend_name, drain_s=own.drain_s, address=own.address)
+        self._pool = Pool.of(self._settings)
         self._run: JobRun | None = None
         self._turns = Turns()
         self._last_id: str | None = self._job_id if self._job_id != "auto" else None
@@ -86,8 +85,6 @@ class MapReduceRunner:
     def balancer(self) -> ModelLoadBalancer:
         """What each model did over all workers and runs so far: ``get_usage_stats()``. ConfigError without models."""
         return ModelLoadBalancer([model.name for model in self._resolve()])
-
-    # events
 
     def on(self, name: str, callback: Callback) -> Callback:
         """Call ``callback(event)`` at each event of this name, "*" for all; returns the callback."""
@@ -109,6 +106,7 @@ class MapReduceRunner:
         result_type: Any = None,
         on_busy: OnBusy | None = None,
         on_text: OnText | None = None,
+        on_step: OnStep | None = None,
     ) -> RunResult:
         """Run ``map_fn(chunk, context)`` over all chunks and ``reduce_fn(results)`` over the results.
 
@@ -118,10 +116,11 @@ class MapReduceRunner:
         into, also where it comes from an earlier run; None: ``map_prompt``'s own response model, else plain values.
         ``on_busy="wait"``: where another process or thread runs the job, wait for its end, at most ``timeout_s``.
         ``on_text(at, piece)``: of the run's one last answer to a prompt, as the model writes it; a retry begins at 0.
+        ``on_step(step)``: of each result, in any round, as it becomes durable, and of each document's answer.
         Raises JobError (``.results`` has what was finished), ConfigError, SourceError, ChunkingError, LogError, and
         whatever ``reduce_fn`` raises.
         """
-        asked = Asked(document, map_fn, reduce_fn, job_id, timeout_s, result_type, on_busy, on_text)
+        asked = Asked(document, map_fn, reduce_fn, job_id, timeout_s, result_type, on_busy, on_text, on_step)
         return self._run_and_reduce(asked, per_document=per_document)
 
     def submit(self, document: Any, map_fn: MapFn, *, job_id: str | None = None, timeout_s: float | None = None) -> Job:
@@ -302,7 +301,7 @@ class MapReduceRunner:
         check_size(n)
         asked = Asked(document, map_fn, None, job_id, timeout_s, None, None)
         with _Running(self, asked) as running, running.signals.open():
-            return pilot(running.prepare(), n)
+            return pilot(running.prepare(whole=True), n)
 
     # a warm pool
 
@@ -342,8 +341,8 @@ class _Running:
         self.signals.take()
         return self
 
-    def prepare(self) -> JobRun:
-        """The run, with its log and its chunks."""
+    def prepare(self, *, whole: bool = False) -> JobRun:
+        """The run, with its log and its chunks: its first ones, unless the ``whole`` table is wanted."""
         runner, asked = self._runner, self._asked
         timeout_s = check_number("timeout_s", asked.timeout_s)  # of a deadline that is over: below 0
         until = None if timeout_s is None else time.monotonic() + timeout_s
@@ -355,7 +354,8 @@ class _Running:
         runner._turns.take(self, wait=settings.on_busy == "wait", until=until)
         run, document = runner._prepared(asked, settings, until)
         self._run = runner._run = run
-        run.remind, run.on_text = self.signals.remind, asked.on_text
+        run.needs_whole = run.needs_whole or whole
+        run.remind, run.on_text, run.on_step = self.signals.remind, asked.on_text, asked.on_step
         if isinstance(document, Stored):
             run.prepare_stored(document.view)
         else:

@@ -100,7 +100,8 @@ class Settings:
     )
     strategy: Strategy = _setting(
         "parallel",
-        "`sequential`: in this process, one task at a time, for pdb. Results and log are the same.",
+        "`sequential`: in this process, one task at a time, for pdb; `streaming`: `parallel` by another name. Results "
+        "and log are the same.",
         env=str,
         choices=get_args(Strategy),
     )

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Any, Literal, overload
 
 from mrengine.errors import ConfigError
+from mrengine.host.log_follower import OnStep, OnText, Step
 from mrengine.outputs.run_result import RunResult
 from mrengine.providers.models.model import Model, resolve_models
 from mrengine.records import ChunkResult, ModelSpec
@@ -18,7 +19,7 @@ from mrengine.summaries.extract import EXTRACT_TOKENS, ExtractMap, extracted
 from mrengine.summaries.markers import renumbered
 from mrengine.summaries.prompts import Asked, RefineMap
 from mrengine.summaries.small import small_functions
-from mrengine.summaries.stream import SummaryStream, Writing
+from mrengine.summaries.stream import SummaryStream, Writing, part_text
 from mrengine.summaries.top_k import TopKMap, is_left_out
 from mrengine.summaries.values import Claim, Summary, SummaryProgress
 
@@ -110,7 +111,7 @@ class _Work:
         """The functions of the job. ConfigError: its model cannot do it."""
         return self.job.plan(() if self.job.method == "extract" else self.runner.models)
 
-    def done(self, on_text: Callable[[int, str], None] | None = None) -> Summary:
+    def done(self, on_text: OnText | None = None, on_step: OnStep | None = None) -> Summary:
         """The summary."""
         plan = self.plan()
         try:
@@ -122,6 +123,7 @@ class _Work:
                 per_document=not self.job.together,
                 timeout_s=self.timeout_s,
                 on_text=on_text,
+                on_step=on_step,
             )
         finally:
             if self.own:
@@ -131,19 +133,27 @@ class _Work:
     def told(self, tell: Callable[[Any], None]) -> Summary:
         """The summary; ``tell`` is given its progress, and its text as it is written."""
 
-        def progress(event: Any) -> None:
+        def failed(event: Any) -> None:
             facts = (event.done, event.total, event.progress, event.document_id, event.chunk_id)
             tell(SummaryProgress("map", *facts))
+
+        def step(step: Step) -> None:
+            last = not step.final and step.round > 0 and step.total == 1 and self.job.together
+            if not last:  # that one is the text, which is shown as it is written
+                stage = "document" if step.final else "reduce" if step.round else "map"
+                share = step.done / step.total if step.total else 1.0
+                text = part_text(step.value)
+                tell(SummaryProgress(stage, step.done, step.total, share, step.document_id, step.chunk_id, text))
 
         def reducing(event: Any) -> None:
             tell(SummaryProgress("reduce", 0, event.results, 0.0))
 
         writing = Writing(tell, cited=self.job.cite)
-        callbacks = {"chunk:processed": progress, "chunk:failed": progress, "reduce:start": reducing}
+        callbacks = {"chunk:failed": failed, "reduce:start": reducing}
         for name, callback in callbacks.items():
             self.runner.on(name, callback)
         try:
-            summary = self.done(writing.piece)
+            summary = self.done(writing.piece, step)
         finally:
             for name, callback in callbacks.items():
                 self.runner.off(name, callback)

@@ -25,10 +25,17 @@ RESULT = "x" * 2048
 
 def mrengine(steps: int, folder: Path) -> float:
     """The whole product: log, fsync, an event for each result."""
-    os.environ["MRENGINE_STATE_DIR"] = str(folder)
-    from bench.compare.pool import durable, noop
+    from mrengine import MapReduceRunner
 
-    return durable(steps, noop)
+    at: dict[str, float] = {}
+    with MapReduceRunner(workers=2, models="fake", target_tokens=None, state_dir=folder) as runner:
+        for name in ("job:start", "job:complete"):
+            runner.on(name, lambda event: at.setdefault(event.name, time.perf_counter()))
+        told: list[int] = []
+        runner.on("chunk:processed", lambda event: told.append(event.chunk_id))
+        runner.run((f"step {number}" for number in range(steps)), lambda chunk, context: RESULT, len)
+    assert len(told) == steps
+    return steps / (at["job:complete"] - at["job:start"])
 
 
 def _dbos(folder: Path) -> Any:
@@ -128,12 +135,12 @@ def jsonl(steps: int, folder: Path) -> float:
 
 
 TOOLS: dict[str, tuple[Callable[[int, Path], float], int]] = {
-    "mrengine": (mrengine, 10_000),
-    "SQLite, a commit a step": (sqlite, 1000),
-    "JSONL, fsync a line": (jsonl, 1000),
-    "async-batch-llm, JSONL with fsync": (async_batch_llm, 1000),
-    "DBOS, steps of one workflow": (dbos_steps, 300),
-    "DBOS, workflows of one step": (dbos_workflows, 100),
+    "mrengine": (mrengine, 5000),
+    "SQLite, a commit a step": (sqlite, 500),
+    "JSONL, fsync a line": (jsonl, 500),
+    "async-batch-llm, JSONL with fsync": (async_batch_llm, 500),
+    "DBOS, steps of one workflow": (dbos_steps, 100),
+    "DBOS, workflows of one step": (dbos_workflows, 50),
 }
 
 

@@ -44,7 +44,14 @@ CASES: dict[str, Case] = {
     ),
     "full disk": Case("no room for a while, then again", "full", at=0.4, again=True),
     "429 storm": Case("for six seconds every request is refused, with Retry-After: 1", "storm", at=0.2),
-    "limit": Case("240 requests a minute, SIGKILL of everything, at once again", "all", rpm=240, calls=260, again=True),
+    "limit": Case(
+        "240 requests a minute, SIGKILL of everything when most of them are used, at once again",
+        "all",
+        at=0.7,
+        rpm=240,
+        calls=320,
+        again=True,
+    ),
     "hang": Case("one call in twenty is never answered", server={"faults": {"hang": 0.05}, "seed": 3}),
     "not JSON": Case(
         "one answer in ten is an HTML page with status 200", server={"faults": {"non_json": 0.1}, "seed": 3}

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from bench.machine import ROOT
 from bench.page.plots import PLOTS
-from bench.page.results import Results
+from bench.page.results import NotMeasured, Results
 from bench.page.tables import TABLES
 
 __all__ = ["MARKS", "between", "pages", "render"]
@@ -18,21 +18,19 @@ MARKS = (f"<!-- bench:{NAME} -->", f"<!-- /bench:{NAME} -->")
 
 
 def render(template: str, results: Results) -> str:
-    """Fill a template. What was not measured says so in place of its table; a figure that is not there is an error."""
+    """Fill a template. A result that is not there is told in its place; what an existing one lacks is an error."""
 
     def fill(found: re.Match[str]) -> str:
         what, _, name = found[1].partition(" ")
-        if what not in ("table", "plot"):
-            return results.figure(found[1])
         try:
             if what == "table":
                 return TABLES[name](results)
-            PLOTS[name](results)
-        except KeyError as error:
-            if name not in TABLES and name not in PLOTS:
-                raise
-            return f"*Not measured yet: {error.args[0]}.*" if what == "table" else ""
-        return f"![{name}](plots/{name}.svg)"
+            if what == "plot":
+                PLOTS[name](results)
+                return f"![{name}](plots/{name}.svg)"
+            return results.figure(found[1])
+        except NotMeasured as error:
+            return {"table": f"*Not measured yet: {error.args[0]}.*", "plot": ""}.get(what, "(not measured yet)")
 
     return re.sub(r"\{\{(.+?)\}\}", fill, template)
 
@@ -57,6 +55,6 @@ def pages(results: Results, root: Path = ROOT) -> dict[Path, str]:
     for name, plot in PLOTS.items():
         try:
             found[root / "docs" / "plots" / f"{name}.svg"] = plot(results)
-        except KeyError:
+        except NotMeasured:
             continue  # not measured; the page says so
     return found

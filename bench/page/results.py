@@ -9,9 +9,13 @@ from typing import Any
 
 from bench.machine import FOLDER
 
-__all__ = ["Results", "show"]
+__all__ = ["NotMeasured", "Results", "show"]
 
 Row = Mapping[str, Any]
+
+
+class NotMeasured(KeyError):
+    """A whole result is not there yet; a page can say so."""
 
 
 class Results:
@@ -28,9 +32,9 @@ class Results:
         return list(self._found)
 
     def result(self, bench: str) -> Mapping[str, Any]:
-        """One result, with its machine and settings; KeyError that names it."""
+        """One result, with its machine and settings; NotMeasured that names it."""
         if bench not in self._found:
-            raise KeyError(f"there is no result {bench}; there are {', '.join(self._found)}")
+            raise NotMeasured(f"there is no result {bench}; there are {', '.join(self._found)}")
         found: Mapping[str, Any] = self._found[bench]
         return found
 

@@ -12,11 +12,11 @@ import msgpack
 from mrengine.budget.in_process import LocalBudget
 from mrengine.budget.server import make_service
 from mrengine.engine.protocol import (
-    AT_WORK,
     DROPPED,
-    IN_LINE,
     NEED_ENDPOINT,
     READY,
+    RESUMED,
+    WAITING,
     Message,
     RoundSetup,
     Start,
@@ -67,7 +67,7 @@ class SequentialBackend:
         if kind == NEED_ENDPOINT:
             self._serve(*msgpack.unpackb(payload))
             return
-        if kind in (IN_LINE, AT_WORK):
+        if kind in (WAITING, RESUMED):
             return  # nobody looks for tasks that hang
         if kind in (codec.INTENT, codec.CALL):
             self._record((0, kind, chunk, model, payload))

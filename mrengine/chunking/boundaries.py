@@ -1,4 +1,4 @@
-"""Owns the scale of boundaries, and what a kind of text must say of them: where its units begin, and how they nest.
+"""The scale of boundaries, and what each kind of text reports: where its units begin, and how they nest.
 
 A *boundary* is a place where a unit begins: a section, a record, a paragraph, a function, a line. It is a tuple
 ``(offset, level, whole)``:

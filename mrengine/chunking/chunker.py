@@ -1,4 +1,4 @@
-"""Owns the loop that turns a document into chunks: limit, tiling and overlap; where to cut, a splitter says."""
+"""Turns a document into chunks: limit, tiling and overlap. Splitters say where to cut."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Owns the choice of a cut among the boundaries of a text: one way for all kinds.
+"""Chooses the cut among the boundaries of a text, the same way for every kind.
 
 The units that a cut at the limit would tear lie one inside the other. Seen from the limit backwards they are the
 boundaries whose level is less than that of all behind them, from the innermost to the outermost. The cut comes before

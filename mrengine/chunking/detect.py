@@ -1,10 +1,11 @@
-"""Owns the kinds of text: which splitter a text gets, by name or by looking at its first block.
+"""Picks the splitter for a text: by name, or by looking at its first block.
 
 To add a kind: a module with its ``Kind`` and a ``looks(sample)``, and a line in ``_KINDS`` here.
 """
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterator
 from itertools import chain
 from typing import NamedTuple, Protocol
@@ -149,6 +150,21 @@ def choose(
     return _KINDS[kind].make(target), chain((first,), blocks)
 
 
+# One line of words, numbers and commas: whatever kind is looked for, it is none. Rows of a table are such texts by the
+# hundred thousand, and looking for all kinds takes longer than anything else that is done with one.
+_PLAIN = re.compile(r"[^\W\d_][^\W_]*(?:(?:[ ,.'’()/%+-]+|:)[^\W_]+)*[.!?) ]*\n?")
+_LONGEST_PLAIN = 3000
+
+
+def _is_plain(text: str) -> bool:
+    return (
+        len(text) <= _LONGEST_PLAIN
+        and text.count(" ") >= codelooks.WORDY
+        and not text.startswith(codelooks.KEYWORDS)
+        and _PLAIN.fullmatch(text) is not None
+    )
+
+
 def detect(text: str, name: str = "") -> str:
     """The kind of a text, from its first block: one of the names that ``splitter=`` takes.
 
@@ -158,6 +174,8 @@ def detect(text: str, name: str = "") -> str:
     said = _SUFFIXES.get(suffix, "")
     if said == "source":
         return "code"
+    if not said and _is_plain(text):
+        return "prose"
     sample = Sample(text)
     if sample.is_json:
         looks = {"chat": chat.looks(sample), "log": log.looks(sample)}

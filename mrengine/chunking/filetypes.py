@@ -1,4 +1,4 @@
-"""Owns the question whether bytes are text: by byte order mark, signature, NULs and control characters.
+"""Decides whether bytes are text: by byte order mark, signature, NULs and control characters.
 
 Only the beginning of a source is looked at. The answer to "no" is a SourceError that says what the source is and which
 command makes text of it; no byte of it is quoted.
@@ -188,8 +188,8 @@ def undecodable(
     where = "" if at is None else f" at byte {at}"
     where += "" if line is None else f" (line {line})"
     if kind := _by_controls(follows[:SAMPLE_BYTES]):
-        told = f"{name} is not {encoding.upper()}{where}: {kind.what} follows; {kind.advice}"
-        return SourceError(told, source=name, offset=at, line=line)
+        message = f"{name} is not {encoding.upper()}{where}: {kind.what} follows; {kind.advice}"
+        return SourceError(message, source=name, offset=at, line=line)
     here = os.path.exists(name)
     command = f"iconv -f latin1 -t utf-8 {shlex.quote(name) if here else 'FILE'}"
     return SourceError(

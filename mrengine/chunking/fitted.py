@@ -1,6 +1,4 @@
-"""Owns the cuts of ``target_tokens="fit"``: a document that fits into one call is one chunk; a longer one is cut so
-that many calls can be made at once.
-"""
+"""The cuts of ``target_tokens="fit"``: one chunk if the document fits one call, else enough for parallel calls."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Owns cutting by a guide: chunks that are there as they were, and what was touched, fitted between them."""
+"""Cuts a document by a guide: untouched chunks stay as they were, and edited text is fitted between them."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Owns what a kind of text is told by: the first block of a document, and lines from all over it."""
+"""The sample that a text's kind is recognised by: the document's first block, and lines from all over it."""
 
 from __future__ import annotations
 

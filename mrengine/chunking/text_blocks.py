@@ -1,4 +1,4 @@
-"""Owns the way in: a document of any kind becomes a stream of text blocks, the same whatever it came from.
+"""Where documents enter: each kind becomes the same stream of text blocks, whatever it came from.
 
 A block has ``BLOCK`` characters, except the last; surrogate pairs may be split, CRLF, NUL and BOM are left as they are.
 """

@@ -73,5 +73,5 @@ def _read(path: Path, do: Callable[[Path], _T]) -> _T:
     try:
         return do(path)
     except (sqlite3.Error, OSError) as error:
-        told = f"{path} cannot be read: {error}; it can be deleted, and costs calls that are made again"
-        raise ConfigError(told, setting="answers") from error
+        message = f"{path} cannot be read: {error}; it can be deleted, and costs calls that are made again"
+        raise ConfigError(message, setting="answers") from error

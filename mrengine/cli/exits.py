@@ -1,4 +1,4 @@
-"""Owns how a command ends: errors become one clear line on stderr and an exit code; SIGTERM ends like Ctrl-C."""
+"""Ends a command: an error becomes one clear line on stderr and an exit code; SIGTERM acts like Ctrl-C."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Owns which functions a command names: the map function of a prompt or an import, the reduce function."""
+"""Resolves the functions that a command names: a map function from a prompt or an import, and a reduce function."""
 
 from __future__ import annotations
 

@@ -140,11 +140,11 @@ def verify(job_id: str, state_dir: str | None, as_json: bool) -> int:
     if as_json:
         print_json({"job_id": job.job_id, "sound": verdict.sound, **dataclasses.asdict(verdict)})
     else:
-        _print_verdict(job.job_id, verdict)
+        _print_verification(job.job_id, verdict)
     return DONE if verdict.sound else FAILED
 
 
-def _print_verdict(job_id: str, verdict: Verdict) -> None:
+def _print_verification(job_id: str, verdict: Verdict) -> None:
     for start, stop in verdict.damage:
         echo(f"damaged: bytes {start} to {stop}")
     for start, stop in verdict.repaired:

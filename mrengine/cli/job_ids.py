@@ -1,4 +1,4 @@
-"""Owns the ids and names that a user types: a job by any unique beginning of its id, and what the shell completes."""
+"""Resolves the job ids that a user types, by any unique prefix, and completes them in the shell."""
 
 from __future__ import annotations
 

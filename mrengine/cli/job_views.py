@@ -1,4 +1,4 @@
-"""Owns how jobs look to people: the table of all, the page of one."""
+"""Shows jobs to people: a table of all of them, a page for one."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def _row(status: JobStatus) -> Sequence[str]:
     cells = (
         status.job_id,
         status.state,
-        f"{status.done}/{status.total}{failed}",
+        f"{status.done}/{status.total}{'…' * status.total_so_far}{failed}",
         size(status.size_bytes),
         time.strftime("%Y-%m-%d %H:%M %z", time.localtime(status.updated)),
         ", ".join(status.models) or "-",
@@ -53,7 +53,7 @@ def page(status: JobStatus) -> str:
     rows: list[tuple[str, Any]] = [
         ("job", status.job_id),
         ("state", status.state),
-        ("chunks", f"{status.done} done, {status.failed} failed, of {status.total}"),
+        ("chunks", f"{status.done} done, {status.failed} failed, of {status.total}{' so far' * status.total_so_far}"),
         ("in flight", status.in_flight),
         ("model", ", ".join(status.models) or "-"),
         ("source", _sources(status)),

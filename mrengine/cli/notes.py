@@ -1,4 +1,4 @@
-"""Owns stderr: notes for people, and what the library and map functions log."""
+"""Writes to stderr: notes for people, and what the library and map functions log."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Owns the options that several commands share, and what they mean to the library."""
+"""The options that several commands share, and their translation into settings of the library."""
 
 from __future__ import annotations
 
@@ -224,7 +224,8 @@ def announce(runner: mrengine.MapReduceRunner, *, quiet: bool, chosen: bool = Fa
 
     def started(event: Any) -> None:
         told.resumes = "; the same command resumes"
-        chunks = f"job {event.job_id}: {event.total} chunk{'' if event.total == 1 else 's'}"
+        so_far = " so far" * event.total_so_far
+        chunks = f"job {event.job_id}: {event.total} chunk{'' if event.total == 1 else 's'}{so_far}"
         finished = event.resumed == event.total
         say(f"{chunks}, {event.resumed} done{' already' if finished else told.resumes}", quiet=quiet)
         if chosen:

@@ -1,4 +1,4 @@
-"""Owns what is said of a run's outcome: its records or its answer, its failures, an estimate."""
+"""Prints the outcome of a run: records or the answer, failures, an estimate."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Owns stdout and the files that commands write: records as JSON, files that appear whole or not at all."""
+"""Writes stdout and output files: records as JSON, and files that appear complete or not at all."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Owns what SOURCE means: paths, folders, URLs and "-" become documents, named by these."""
+"""Turns SOURCE arguments (paths, folders, URLs, "-") into documents, named after them."""
 
 from __future__ import annotations
 

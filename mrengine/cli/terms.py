@@ -1,4 +1,4 @@
-"""Owns how messages of the library read on the command line: settings are options, and ways out are commands."""
+"""Rephrases the library's messages for the command line: settings become options, remedies become commands."""
 
 from __future__ import annotations
 

@@ -1,8 +1,8 @@
-"""Owns the question of guilt: which task killed its worker, and how often a task may be tried.
+"""Finds the task that killed its worker, and counts how often each task may still be tried.
 
-Tasks that ran side by side in a worker that died are *suspects*. They run again in halves, each half alone in its
-worker (a *cell*), until one is alone when the worker dies: only that one is charged. An innocent task is never
-charged, and finding one guilty task among n costs log2(n) deaths.
+Tasks that ran side by side when their worker died are *suspects*. They run again in halves, each half alone in a
+worker (a *cell*), until one is alone when the worker dies. Only that one is charged. So no innocent task ever is, and
+finding one guilty task among n costs log2(n) deaths.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ class AttemptCounter:
         self._stopped: set[int] = set()
 
     def started(self, key: int) -> int:
-        """Count a start that did not come to an outcome; the next attempt's number."""
+        """Count a start that led to no outcome; returns the next attempt's number."""
         self._starts[key] = self._starts.get(key, 1) + 1
         return self._starts[key]
 
@@ -37,11 +37,13 @@ class AttemptCounter:
         return self._charges[key] >= self._max
 
     def charges(self, key: int) -> int:
+        """How often it was charged so far."""
         return self._charges.get(key, 0)
 
     def stopped(self, keys: Collection[int]) -> bool:
-        """A signal has stopped the worker that ran them. Whether that is a crash: once it may have come from outside,
-        under the same task again it has not.
+        """Note that a signal stopped the worker that ran these tasks; True if that counts as a crash.
+
+        Somebody outside may stop a worker once. Under the same task a second time, the task does it.
         """
         again = not self._stopped.isdisjoint(keys)
         self._stopped.update(keys)

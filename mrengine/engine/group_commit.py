@@ -1,4 +1,4 @@
-"""Owns the group commit: what was appended in a step is written and synced once, and only then announced."""
+"""Group commit: everything appended in one step is written and synced once, and announced only after that."""
 
 from __future__ import annotations
 
@@ -15,17 +15,22 @@ __all__ = ["GroupCommit", "Log"]
 class Log(Protocol):
     """What the engine needs of the write-ahead log."""
 
-    def append(self, kind: int, payload: bytes) -> int: ...
-    def write(self) -> None: ...
-    def commit(self) -> int: ...
+    def append(self, kind: int, payload: bytes) -> int:
+        """Buffer a record; its offset."""
+
+    def write(self) -> None:
+        """Hand what is buffered to the kernel: it survives this process, not the machine."""
+
+    def commit(self) -> int:
+        """Write and sync; the offset below which all is durable. LogError: the log takes no more."""
 
 
 class GroupCommit:
-    """Appends records; ``commit()`` makes them durable and tells ``durable(offset)``.
+    """Appends records; ``commit()`` makes them durable and then calls ``durable(offset)``.
 
-    ``answered(payload, offset)`` hears of each CALL when it is durable. An INTENT is written and not synced: it has to
-    survive this process, not the machine. ``failed``: why the log takes no more; from then on nothing is written, and
-    nothing announced: what calls in flight answer is in the workers' own files.
+    ``answered(payload, offset)`` is called for each CALL once it is durable. An INTENT is written and not synced: it
+    must survive this process, not the machine. ``failed``: why the log takes no more. From then on nothing is written
+    or announced; answers that still arrive stay in the workers' journals.
     """
 
     def __init__(self, log: Log, durable: Callable[[int], None], answered: Callable[[bytes, int], object]) -> None:
@@ -33,7 +38,7 @@ class GroupCommit:
         self._calls: list[tuple[bytes, int]] = []
         self._unsynced = self._unwritten = False
         self.failed: LogError | None = None
-        self.taken: list[float] | None = None  # how long commits took, in ms, where somebody asks
+        self.taken: list[float] | None = None  # durations of commits in ms, while a run profiles
 
     def append(self, kind: int, payload: bytes) -> None:
         """A record that the next commit makes durable."""
@@ -48,7 +53,7 @@ class GroupCommit:
             self._calls.append((payload, offset))
 
     def note(self, payload: bytes) -> None:
-        """Something for reports. It goes with the next commit, and causes none."""
+        """Append something for reports. It goes with the next commit, and causes none."""
         self._append(codec.NOTE, payload)
 
     def intent(self, payload: bytes) -> None:

@@ -1,4 +1,4 @@
-"""Owns one round of a job: what is in flight, what an outcome means, when it is durable, and when the round ends.
+"""Runs one round of a job: tracks what is in flight, what each outcome means, and when the round is over.
 
 The same on every backend: a backend carries ids out and messages in, and this loop decides. ``step()`` is the body of
 the loop, so that a test can take one step at a time.
@@ -15,15 +15,14 @@ import msgpack
 
 from mrengine.engine import protocol as m
 from mrengine.engine.crash_attribution import AttemptCounter, CrashBisection
-from mrengine.engine.deaths import Aftermath, aftermath
 from mrengine.engine.failure_records import FailureRecords, RestartLimiter, allowed_deaths
 from mrengine.engine.group_commit import GroupCommit, Log
 from mrengine.engine.model_choice import ModelChoice
-from mrengine.engine.model_news import ModelNews
+from mrengine.engine.model_health import ModelHealth
 from mrengine.engine.notes import Notes
 from mrengine.engine.protocol import Announcer, RoundSettings
 from mrengine.engine.queues import HORIZON_S, PrefetchWindow, TaskQueues
-from mrengine.engine.worker_monitor import Worker, WorkerMonitor
+from mrengine.engine.worker_monitor import Aftermath, Worker, WorkerMonitor, aftermath
 from mrengine.log.format import codec
 
 __all__ = ["Engine"]
@@ -57,24 +56,23 @@ class Engine:
     ) -> None:
         self._backend, self._announcer, self._settings, self._clock = backend, announcer, settings, clock
         self._log = GroupCommit(log, announcer.durable, answered)
-        self._verdicts = FailureRecords(settings.round, settings.models, document_of, wall)
-        self._notes = Notes(announcer, self._log, self._verdicts, profile=settings.profile)
+        self._failures = FailureRecords(settings.round, settings.models, document_of, wall)
+        self._notes = Notes(announcer, self._log, self._failures, profile=settings.profile)
         self._per_chunk = len(settings.models) if settings.all_models else 1
         self._queues = TaskQueues(pending, workers=backend.workers, per_chunk=self._per_chunk, steal=settings.steal)
         pace = partial(PrefetchWindow, backend.slots, clock, getattr(backend, "horizon_s", HORIZON_S))
         self._workers = [Worker({}, CrashBisection(), pace(), clock()) for _ in range(backend.workers)]
-        self._watch = WorkerMonitor(backend, settings, self._key)
-        self._docket = AttemptCounter(settings.max_attempts)
-        self._commit_first = False
-        self._balance = ModelChoice(settings.models, settings.balance, settings.weights, begun)
-        self._toll = RestartLimiter(allowed_deaths(backend.workers, backend.slots, settings.max_attempts))
-        self._models = ModelNews(
-            settings, self._queues, self._balance, self._verdicts, self._docket,
-            fail=self._fail, stop=self.stop, running=self._watch.running, clock=clock,
+        self._monitor = WorkerMonitor(backend, settings, self._key)
+        self._attempts = AttemptCounter(settings.max_attempts)
+        self._choice = ModelChoice(settings.models, settings.balance, settings.weights, begun)
+        self._restarts = RestartLimiter(allowed_deaths(backend.workers, backend.slots, settings.max_attempts))
+        self._models = ModelHealth(
+            settings, self._queues, self._choice, self._failures, self._attempts,
+            fail=self._fail, stop=self.stop, running=self._monitor.running, clock=clock,
         )  # fmt: skip
-        self._left = len(self._queues)
+        self._left, self._open = len(self._queues), settings.open
         self._draining: str | None = None
-        self._failed, self._drain_until, self._parked = 0, 0.0, False
+        self._failed, self._drain_until, self._commit_first, self._parked = 0, 0.0, False, False
         self._next_tick = clock() + TICK_S
         self.state: str | None = None
         self.facts: dict[str, Any] = {}
@@ -148,7 +146,12 @@ class Engine:
             self._draining, self.facts = reason, dict(facts)
             self._drain_until = self._clock() + self._settings.drain_s
             self._backend.drain()
-            self._notes.tell("job:draining", {"in_flight": self.in_flight})
+            self._notes.record("job:draining", {"in_flight": self.in_flight})
+
+    def extend(self, keys: Iterable[int], *, last: bool) -> None:
+        """More tasks of an open round, whose rows are durable; the ``last`` ones: it ends with those that it has."""
+        self._left += self._queues.extend(keys)
+        self._open = self._open and not last
 
     @property
     def in_flight(self) -> int:
@@ -159,7 +162,7 @@ class Engine:
 
     def _refill(self) -> None:
         for index, worker in enumerate(self._workers):
-            if not worker.ready or self._watch.retires(index):
+            if not worker.ready or self._monitor.retires(index):
                 continue
             if worker.in_cell and worker.flight:
                 continue
@@ -168,7 +171,7 @@ class Engine:
                 self._send(index, worker.cells.next())
             if worker.cells or worker.in_cell:  # a cell that waits lets the worker run empty first
                 continue
-            room = worker.pace.window - len(worker.flight)
+            room = worker.prefetch.window - len(worker.flight)
             if room > 0:
                 idle = self._backend.slots - len(worker.flight)
                 keys = self._queues.take(index, room, spare=idle, holds=self._models.holds)
@@ -179,11 +182,10 @@ class Engine:
         worker = self._workers[index]
         batch = []
         for key in keys:
-            model = key % self._per_chunk if self._settings.all_models else self._balance.choose(key)
+            model = key % self._per_chunk if self._settings.all_models else self._choice.choose(key)
             worker.flight[key] = model
-            self._balance.given(model)
-            chunk = key // self._per_chunk
-            batch.append(m.Start(chunk, model, self._docket.attempt(key)))
+            self._choice.given(model)
+            batch.append(m.Start(key // self._per_chunk, model, self._attempts.attempt(key)))
         self._backend.send(index, batch)
 
     def _key(self, chunk: int, model: int) -> int:
@@ -198,13 +200,13 @@ class Engine:
         given = worker.flight.pop(key, None)
         if given is None:
             return None
-        self._balance.back(given)
-        worker.pace.finished()
+        self._choice.back(given)
+        worker.prefetch.finished()
         return key
 
     def _close(self, key: int) -> None:
-        self._docket.close(key)
-        self._balance.end(key)
+        self._attempts.close(key)
+        self._choice.end(key)
         self._left -= 1
 
     def _on_result(self, index: int, chunk: int, model: int, payload: bytes) -> None:
@@ -213,21 +215,20 @@ class Engine:
             self._log.append(codec.RESULT, payload)
             self._models.ended(key, model, well=True)
             self._close(key)
-            self._toll.finished()
+            self._restarts.finished()
 
     def _on_failure(self, index: int, chunk: int, model: int, payload: bytes) -> None:
         key = self._settle(index, chunk, model)
         if key is not None:
             self._models.ended(key, model, well=False)
             self._fail(key, payload)
-            self._toll.finished()
+            self._restarts.finished()
 
     def _fail(self, key: int, payload: bytes) -> None:
         self._log.append(codec.FAILURE, payload)
         self._close(key)
         self._failed += 1
-        limit = self._settings.max_failed
-        if limit is not None and self._failed > limit:
+        if (limit := self._settings.max_failed) is not None and self._failed > limit:
             self.stop("failed", message=f"{self._failed} chunks failed, max_failed is {limit}")
 
     def _on_call(self, _index: int, _chunk: int, _model: int, payload: bytes) -> None:
@@ -235,12 +236,12 @@ class Engine:
 
     def _on_begun(self, kind: int, _index: int, chunk: int, model: int, payload: bytes) -> None:
         if not self._settings.all_models:
-            self._balance.begin(chunk, model)
+            self._choice.begin(chunk, model)
         self._log.intent(payload) if kind == codec.INTENT else self._log.append(kind, payload)
 
     def _on_parked(self, index: int, chunk: int, model: int, _payload: bytes) -> None:
         if (key := self._settle(index, chunk, model)) is not None:
-            self._docket.close(key)
+            self._attempts.close(key)
             self._left -= 1
             self._parked = True
 
@@ -249,7 +250,7 @@ class Engine:
         worker.ready = True
         if worker.died:
             worker.died = False
-            self._notes.tell("worker:respawned", {"worker_id": index}, worker=index)
+            self._notes.record("worker:respawned", {"worker_id": index}, worker=index)
 
     def _on_failed_start(self, _index: int, _chunk: int, _model: int, payload: bytes) -> None:
         self._cannot_start(payload.decode("utf-8", "replace"))
@@ -266,17 +267,17 @@ class Engine:
         if key is None:
             return
         cause, after_s = msgpack.unpackb(payload)
-        attempt = self._docket.attempt(key)
+        attempt = self._attempts.attempt(key)
         self._commit_first = True
         self._attempt_record(key, model, "retry", cause)
-        if self._docket.charge(key):
+        if self._attempts.charge(key):
             self._quarantine(key, model, index, "retries", cause)
             return
-        self._docket.started(key)
+        self._attempts.started(key)
         wait = after_s if after_s is not None else self._settings.backoff_s * 2 ** (attempt - 1)
         self._queues.later(key, self._clock() + wait)
         fields = {"chunk_id": chunk, "attempt": attempt, "error": cause, "wait_s": wait}
-        self._notes.tell("chunk:retry", fields, worker=index, chunk=chunk)
+        self._notes.record("chunk:retry", fields, worker=index, chunk=chunk)
 
     def _on_dropped(self, index: int, chunk: int, model: int, _payload: bytes) -> None:
         key = self._settle(index, chunk, model)
@@ -285,7 +286,7 @@ class Engine:
 
     def _on_model(self, kind: int, index: int, chunk: int, model: int, payload: bytes) -> None:
         self._commit_first = True
-        self._models.told(kind, self._settle(index, chunk, model), model, index, payload.decode("utf-8", "replace"))
+        self._models.reported(kind, self._settle(index, chunk, model), model, index, payload.decode("utf-8", "replace"))
 
     def _on_rests(self, index: int, chunk: int, model: int, payload: bytes) -> None:
         self._commit_first = True
@@ -299,8 +300,8 @@ class Engine:
     def _on_note(self, index: int, chunk: int, _model: int, payload: bytes) -> None:
         name, fields = msgpack.unpackb(payload)
         if name == "budget:wait":
-            self._balance.waits(fields["model"], fields["wait_ms"])
-        self._notes.tell(name, fields, worker=index, chunk=chunk)
+            self._choice.waits(fields["model"], fields["wait_ms"])
+        self._notes.record(name, fields, worker=index, chunk=chunk)
 
     # death
 
@@ -315,22 +316,21 @@ class Engine:
         after = aftermath(
             tuple(models),
             death,
-            self._watch.died(index),
+            self._monitor.died(index),
             key=self._key,
-            docket=self._docket,
+            attempts=self._attempts,
             chunk_timeout_s=self._settings.chunk_timeout_s,
         )
         fields = {"worker_id": index, "exitcode": death.exitcode, "cause": after.cause}
-        self._notes.tell("worker:crashed", fields, worker=index)
+        self._notes.record("worker:crashed", fields, worker=index)
         for model in models.values():
-            self._balance.back(model)
+            self._choice.back(model)
         worker.flight.clear()
         self._give_back(worker, after)
         for key in after.charged:
             self._charge(index, key, models[key], after.kind, after.why)
         worker.in_cell = False
-        deaths = 0 if after.blameless else self._toll.died(self._clock())
-        if deaths:
+        if not after.blameless and (deaths := self._restarts.died(self._clock())):
             message = f"{deaths} workers died within 60 s and no task was finished; the last one: {after.cause}"
             self.stop("broken", message=message, cause=after.cause)
 
@@ -342,39 +342,39 @@ class Engine:
             for key in reversed(after.waiting):
                 self._queues.put_back(key)
         for key in (*after.suspects, *after.begun):
-            self._docket.started(key)  # the next one is a further attempt: it finds what this one has paid for
+            self._attempts.started(key)  # the next one is a further attempt: it finds what this one has paid for
         worker.cells.accuse(after.suspects)
         for key in after.begun:
             self._queues.put_back(key)
 
     def _charge(self, index: int, key: int, model: int, kind: str, cause: str) -> None:
         self._attempt_record(key, model, kind, cause)
-        if self._docket.charge(key):
+        if self._attempts.charge(key):
             self._quarantine(key, model, index, kind, cause)
         else:
-            self._docket.started(key)
+            self._attempts.started(key)
             self._workers[index].cells.hold(key)
 
     def _attempt_record(self, key: int, model: int, kind: str, cause: str) -> None:
-        attempt = self._docket.attempt(key)
-        self._log.append(codec.ATTEMPT, self._verdicts.attempt(key // self._per_chunk, model, attempt, kind, cause))
+        attempt = self._attempts.attempt(key)
+        self._log.append(codec.ATTEMPT, self._failures.attempt(key // self._per_chunk, model, attempt, kind, cause))
 
     def _quarantine(self, key: int, model: int, worker: int, kind: str, cause: str) -> None:
-        chunk, attempts = key // self._per_chunk, self._docket.charges(key)
-        self._fail(key, self._verdicts.given_up(chunk, model, worker, attempts, kind, cause))
+        chunk, attempts = key // self._per_chunk, self._attempts.charges(key)
+        self._fail(key, self._failures.given_up(chunk, model, worker, attempts, kind, cause))
 
     # time
 
     def _tick(self) -> None:
         now = self._clock()
         self._next_tick = now + TICK_S
-        self._balance.tell(self._announcer.note)
+        self._choice.report_load(self._announcer.note)
         self._notes.commits()
         for index, worker in enumerate(self._workers):
-            if self._watch.starts_too_long(worker, now):
+            if self._monitor.starts_too_long(worker, now):
                 limit = self._settings.chunk_timeout_s
                 self._cannot_start(f"initializer and imports took longer than chunk_timeout_s={limit:g}")
-            if self._watch.must_go(index, worker, now):
+            if self._monitor.must_go(index, worker, now):
                 self._backend.kill(index)
 
     def _stop_if_log_failed(self) -> None:
@@ -389,10 +389,10 @@ class Engine:
         if self._draining is not None:
             if self.in_flight == 0 or self._clock() >= self._drain_until:
                 self._end(self._draining)
-        elif self._left == 0:
+        elif self._left == 0 and not self._open:
             self._end("parked" if self._parked else "done")
 
     def _end(self, state: str) -> None:
-        self._balance.tell(self._announcer.note)
+        self._choice.report_load(self._announcer.note)
         self._notes.commits()
         self.state = state

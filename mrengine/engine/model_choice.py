@@ -1,4 +1,4 @@
-"""Owns which model a task is given to, by index: the policy is the load balancer's, the outcomes the engine's."""
+"""Chooses the model of each task, by index. The balancer supplies the policy, the engine the outcomes."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ class ModelChoice:
         )
         self._only = len(self._names) == 1
         self._left = set(self._names)
-        self._told: dict[str, int] = {}
+        self._reported: dict[str, int] = {}
         self._begun = {key: model for key, model in (begun or {}).items() if 0 <= model < len(self._names)}
 
     def choose(self, key: int) -> int:
@@ -74,9 +74,9 @@ class ModelChoice:
         self._balancer.remove(self._names[model])
         return not self._left
 
-    def tell(self, note: Callable[[str, Mapping[str, Any]], None]) -> None:
+    def report_load(self, note: Callable[[str, Mapping[str, Any]], None]) -> None:
         """Note the tasks in flight by model, where they are other than at the last time."""
         now = {name: one.in_flight for name, one in self._balancer.get_usage_stats().items() if name}
-        if now != self._told:
-            self._told = now
+        if now != self._reported:
+            self._reported = now
             note("models:load", {"in_flight": now})

@@ -1,4 +1,4 @@
-"""What a round tells beside its outcomes: events, for the host and for reports; printed lines; how long things took."""
+"""What a round reports besides outcomes: events for the host and the log, printed lines, durations."""
 
 from __future__ import annotations
 
@@ -24,17 +24,17 @@ LOGGED = frozenset(
 
 
 class Notes:
-    """``profile``: whether durations are told, those of commits among them."""
+    """``profile``: whether durations are reported, those of commits among them."""
 
-    def __init__(self, announcer: Announcer, log: GroupCommit, verdicts: FailureRecords, *, profile: bool) -> None:
-        self._announcer, self._log, self._verdicts = announcer, log, verdicts
+    def __init__(self, announcer: Announcer, log: GroupCommit, failures: FailureRecords, *, profile: bool) -> None:
+        self._announcer, self._log, self._failures = announcer, log, failures
         self._log.taken = [] if profile else None
 
-    def tell(self, name: str, fields: Mapping[str, Any], *, worker: int = -1, chunk: int = -1) -> None:
-        """Tell the host of an event, and leave it in the log for reports."""
+    def record(self, name: str, fields: Mapping[str, Any], *, worker: int = -1, chunk: int = -1) -> None:
+        """Send an event to the host, and keep it in the log for reports."""
         self._announcer.note(name, fields)
         if name in LOGGED:
-            self._log.note(self._verdicts.note(name, fields, worker, chunk))
+            self._log.note(self._failures.note(name, fields, worker, chunk))
 
     def line(self, _worker: int, _chunk: int, _model: int, payload: bytes) -> None:
         """A line that map_fn printed or logged."""

@@ -1,9 +1,8 @@
-"""Owns which models rest, and the tasks that wait aside for them: they hold no slot, and fail together.
+"""Rests models that do not answer. Their tasks wait aside without holding a slot, and fail together.
 
-Where every model runs on every chunk, a model that is down would hold a slot for each of its tasks, and those that are
-sound would wait behind it. So a task whose call failed comes back at once. A model that fails several times in a row,
-or once by silence, gets no task but one now and then that tries it; after the time that one task may take it is given
-up.
+Where every model runs on every chunk, the tasks of a model that is down would hold all slots, and those of sound
+models would wait behind them. So a task whose call failed comes back at once. A model that fails several times in a
+row, or stays silent once, gets only a probe now and then; after the time that one task may take, it is given up.
 """
 
 from __future__ import annotations

@@ -21,13 +21,11 @@ if TYPE_CHECKING:
     from mrengine.log.file.call_index import CallIndex
 
 __all__ = [
-    "AT_WORK",
     "BROKEN",
     "BUDGET_SPENT",
     "DIED",
     "DROPPED",
     "FAILED_START",
-    "IN_LINE",
     "LINE",
     "MODEL_DOUBT",
     "MODEL_DOWN",
@@ -38,7 +36,9 @@ __all__ = [
     "PARKED",
     "PROFILED",
     "READY",
+    "RESUMED",
     "RETRY",
+    "WAITING",
     "Announcer",
     "Backend",
     "Death",
@@ -64,8 +64,8 @@ LINE = 71  # a line that map_fn printed or logged: msgpack [logger, level, text]
 # A server that the job runs itself is asked for; payload: msgpack [model's name, context window]. It is for the
 # backend, which answers by ``TaskRunner.endpoint_came``, and goes no further.
 NEED_ENDPOINT = 72
-IN_LINE = 73  # a task waits for its budget; for ``Backend.started``, it goes no further
-AT_WORK = 74  # it does not wait any more
+WAITING = 73  # a task waits for its budget; for ``Backend.started``, it goes no further
+RESUMED = 74  # it does not wait any more
 BROKEN = 75  # the backend itself cannot go on; payload: the cause, UTF-8
 MODEL_DOUBT = 80  # a refusal that may be about the model, or about this task alone; payload: cause, UTF-8
 MODEL_RESTS = 81  # a model that does not answer just now; payload: msgpack [cause, seconds of silence]
@@ -122,6 +122,7 @@ class RoundSettings:
     weights: Sequence[float] = ()  # of the models, for balance="budget"
     only: Sequence[int] | None = None  # of the round's chunks; None: all
     profile: bool = False  # how long commits take is told, too
+    open: bool = False  # more tasks may come, by Engine.extend()
 
 
 @dataclass(frozen=True, slots=True)

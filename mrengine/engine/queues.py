@@ -63,8 +63,14 @@ class TaskQueues:
         self._per_chunk = per_chunk
         self._steal = steal
         self._timers: list[tuple[float, int]] = []
+        self.extend(keys)
+
+    def extend(self, keys: Iterable[int]) -> int:
+        """More of them, behind those that wait; how many."""
+        before = len(self)
         for key in keys:
-            self._queues[key // per_chunk % workers].append(key)
+            self._queues[self.home(key)].append(key)
+        return len(self) - before
 
     def __len__(self) -> int:
         return sum(map(len, self._queues))

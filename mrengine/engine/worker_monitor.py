@@ -1,21 +1,30 @@
-"""Owns which workers must go: overdue, too large, stopped by a signal, or at odds with what they were given.
+"""Decides which workers must be replaced, and what a worker's death means for the tasks it held.
 
-A worker's board says what runs in it, the engine's flight what it was given. Each way in which they differ has a clock.
-What is in a worker is the engine's to write.
+A worker's scoreboard says what it runs, ``Worker.flight`` what it was given. Each way in which the two may differ has a
+clock of its own, because each is harmless for a moment: messages are on their way. Only the engine writes ``flight``.
 """
 
 from __future__ import annotations
 
 import signal
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 from mrengine.engine import protocol as m
-from mrengine.engine.crash_attribution import CrashBisection
+from mrengine.engine.crash_attribution import AttemptCounter, CrashBisection
 from mrengine.engine.protocol import RoundSettings
 from mrengine.engine.queues import PrefetchWindow
 
-__all__ = ["HANG_GRACE_S", "SETTLED_S", "UNCLAIMED_S", "Worker", "WorkerHealth", "WorkerMonitor"]
+__all__ = [
+    "HANG_GRACE_S",
+    "SETTLED_S",
+    "UNCLAIMED_S",
+    "Aftermath",
+    "Worker",
+    "WorkerHealth",
+    "WorkerMonitor",
+    "aftermath",
+]
 
 HANG_GRACE_S = 2.0  # past its deadline a task has this long to notice by itself
 SETTLED_S = 5.0  # a task whose outcome is known has this long to leave its slot
@@ -25,11 +34,11 @@ UNSEEN_S = 5.0  # after a pause of the supervisor's own nothing is held against 
 
 @dataclass(slots=True)
 class Worker:
-    """The engine's view of one worker, read by the watch; ``flight`` maps a task's key to the model it was given."""
+    """The engine's view of one worker, read by the monitor; ``flight`` maps a task's key to the model it was given."""
 
     flight: dict[int, int]
     cells: CrashBisection
-    pace: PrefetchWindow
+    prefetch: PrefetchWindow
     began: float  # when it was last started
     ready: bool = False
     in_cell: bool = False
@@ -38,7 +47,7 @@ class Worker:
 
 @dataclass(slots=True)
 class WorkerHealth:
-    """The watch's view of one worker process."""
+    """The monitor's view of one worker process."""
 
     retire_at: float | None = None  # set: takes nothing new, and is replaced when idle or at this time
     reason: str = ""  # why it is replaced
@@ -60,7 +69,7 @@ class WorkerMonitor:
 
     def __init__(self, backend: m.Backend, settings: RoundSettings, key: Callable[[int, int], int]) -> None:
         self._backend, self._settings, self._key = backend, settings, key
-        self._marks = [WorkerHealth() for _ in range(backend.workers)]
+        self._health = [WorkerHealth() for _ in range(backend.workers)]
         self._looked = [float("-inf")] * backend.workers
         self._start_s = HANG_GRACE_S + getattr(backend, "start_s", 0.0)
 
@@ -70,7 +79,7 @@ class WorkerMonitor:
 
     def retires(self, index: int) -> bool:
         """Whether a worker takes nothing new."""
-        return self._marks[index].retire_at is not None
+        return self._health[index].retire_at is not None
 
     def running(self, model: int, key: int) -> bool:
         """Whether other tasks of a model are being run."""
@@ -79,62 +88,62 @@ class WorkerMonitor:
 
     def must_go(self, index: int, worker: Worker, now: float) -> bool:
         """Whether a worker is to be killed now; one that is to be replaced later is marked."""
-        mark, overdue = self._marks[index], self._overdue(index, worker, now)
+        health, overdue = self._health[index], self._overdue(index, worker, now)
         self._compare(index, worker, now)
-        if mark.retire_at is None:
-            self._judge(mark, index, worker, now, overdue)
-        mark.stopped, before = self._backend.stopped(index), mark.stopped
-        if mark.stopped and before:  # twice: whoever stopped the whole tree lets it go on one by one
-            name = signal.Signals(mark.stopped).name
-            mark.retire_at, mark.reason, mark.halted = now, f"it was stopped by {name}", True
-        if mark.retire_at is None:
+        if health.retire_at is None:
+            self._judge(health, index, worker, now, overdue)
+        health.stopped, before = self._backend.stopped(index), health.stopped
+        if health.stopped and before:  # twice: whoever stopped the whole tree lets it go on one by one
+            name = signal.Signals(health.stopped).name
+            health.retire_at, health.reason, health.halted = now, f"it was stopped by {name}", True
+        if health.retire_at is None:
             return False
-        mark.overdue |= overdue
-        nothing_can_end = worker.flight.keys() <= mark.overdue or len(overdue) >= self._backend.slots
-        if now >= mark.retire_at or nothing_can_end:
-            mark.killed = True
-        return mark.killed
+        health.overdue |= overdue
+        nothing_can_end = worker.flight.keys() <= health.overdue or len(overdue) >= self._backend.slots
+        if now >= health.retire_at or nothing_can_end:
+            health.killed = True
+        return health.killed
 
-    def _judge(self, mark: WorkerHealth, index: int, worker: Worker, now: float, overdue: frozenset[int]) -> None:
-        mark.lost = self._lost(mark, index, now)
+    def _judge(self, health: WorkerHealth, index: int, worker: Worker, now: float, overdue: frozenset[int]) -> None:
+        health.lost = self._lost(health, index, now)
         if overdue:
-            mark.retire_at, mark.reason = now + self._settings.drain_s, "a task ran too long in it"
-        elif any(since + SETTLED_S <= now for since in mark.settled.values()):
+            health.retire_at, health.reason = now + self._settings.drain_s, "a task ran too long in it"
+        elif any(since + SETTLED_S <= now for since in health.settled.values()):
             at_work = worker.flight.keys() & self._running(index)
-            mark.retire_at = now + self._settings.drain_s if at_work else now
-            mark.reason = "a task that had its outcome did not end in it"
-        elif mark.lost:
-            mark.retire_at, mark.reason = now, "it did not begin a task that it was given"
+            health.retire_at = now + self._settings.drain_s if at_work else now
+            health.reason = "a task that had its outcome did not end in it"
+        elif health.lost:
+            health.retire_at, health.reason = now, "it did not begin a task that it was given"
         elif worker.ready and self._too_large(index):
             # What it began last has its time before that, and counts as a hang if it hangs.
-            mark.retire_at = now + self._settings.chunk_timeout_s + 2 * HANG_GRACE_S
-            mark.reason = "it held more than max_worker_rss"
+            health.retire_at = now + self._settings.chunk_timeout_s + 2 * HANG_GRACE_S
+            health.reason = "it held more than max_worker_rss"
 
     def _compare(self, index: int, worker: Worker, now: float) -> None:
         """Note how long its board and its flight have differed."""
-        mark = self._marks[index]
+        health = self._health[index]
         if now - self._looked[index] > UNSEEN_S:
-            mark.settled, mark.unclaimed = {}, {}
+            health.settled, health.unclaimed = {}, {}
         self._looked[index] = now
         running = self._running(index)
         idle = worker.ready and len(self._backend.started(index)) < self._backend.slots
-        mark.settled = {key: mark.settled.get(key, now) for key in running - worker.flight.keys()}
+        health.settled = {key: health.settled.get(key, now) for key in running - worker.flight.keys()}
         unclaimed = worker.flight.keys() - running if idle else ()
-        mark.unclaimed = {key: mark.unclaimed.get(key, now) for key in unclaimed}
+        health.unclaimed = {key: health.unclaimed.get(key, now) for key in unclaimed}
 
     def _running(self, index: int) -> set[int]:
         return {self._key(s.chunk, s.model) for s in self._backend.started(index)}
 
-    def _lost(self, mark: WorkerHealth, index: int, now: float) -> frozenset[int]:
+    def _lost(self, health: WorkerHealth, index: int, now: float) -> frozenset[int]:
         """What it will not begin any more. One that runs something may hold the interpreter's lock as long as that."""
         busy = bool(self._backend.started(index))
         within_s = self._settings.chunk_timeout_s + HANG_GRACE_S if busy else UNCLAIMED_S
-        return frozenset(key for key, since in mark.unclaimed.items() if since + within_s <= now)
+        return frozenset(key for key, since in health.unclaimed.items() if since + within_s <= now)
 
     def died(self, index: int) -> WorkerHealth:
         """What was known of a worker that is gone; another takes its place."""
-        mark, self._marks[index] = self._marks[index], WorkerHealth()
-        return mark
+        health, self._health[index] = self._health[index], WorkerHealth()
+        return health
 
     def _overdue(self, index: int, worker: Worker, now: float) -> frozenset[int]:
         late = now - self._settings.chunk_timeout_s - HANG_GRACE_S
@@ -145,3 +154,48 @@ class WorkerMonitor:
         """A worker that leaks is replaced when its tasks have ended; it costs them nothing."""
         limit = self._settings.max_worker_rss
         return limit is not None and self._backend.resident(index) > limit
+
+
+@dataclass(frozen=True, slots=True)
+class Aftermath:
+    """Keys of tasks, by what becomes of them. Each is in one of the four."""
+
+    cause: str  # why the worker is gone
+    charged: Sequence[int]  # with what ``kind`` and ``why`` say
+    kind: str
+    why: str
+    suspects: Sequence[int]  # one of them is guilty
+    begun: Sequence[int]  # they ran, and are not to blame
+    waiting: Sequence[int]  # they were not begun
+    blameless: bool  # it does not count among the deaths that end a run
+
+
+def aftermath(
+    flight: Sequence[int],
+    death: m.Death,
+    health: WorkerHealth,
+    *,
+    key: Callable[[int, int], int],
+    attempts: AttemptCounter,
+    chunk_timeout_s: float,
+) -> Aftermath:
+    """Judge the tasks that a dead worker held. ``health``: what the monitor knew of it."""
+    ran = {key(started.chunk, started.model) for started in death.started} | health.lost
+    running = [one for one in flight if death.garbled or one in ran]
+    waiting = [one for one in flight if one not in set(running)]
+    replaced = health.explains(death.exitcode)
+    cause = f"the worker was replaced: {health.reason}" if replaced else death.cause
+    again = health.halted and attempts.stopped(running)
+    kind, why = "crash", cause
+    charged: list[int] = []
+    suspects: list[int] = []
+    begun: list[int] = []
+    if replaced and not health.lost and not again:
+        kind, why = "hang", f"it ran longer than chunk_timeout_s={chunk_timeout_s:g}; its worker was replaced"
+        charged = [one for one in running if one in health.overdue]
+        begun = [one for one in running if one not in health.overdue]
+    elif len(running) == 1:
+        charged = running
+    else:
+        suspects = sorted(running)
+    return Aftermath(cause, charged, kind, why, suspects, begun, waiting, health.halted and not again)

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import Any, NamedTuple
 
-from mrengine.host.log_follower import OnText
+from mrengine.host.log_follower import OnStep, OnText
 from mrengine.log.format.instances import check_result_type
 from mrengine.log.view.job_view import ResumeEngine
 from mrengine.mapfn.describe import MapFunction, describe_map
@@ -33,6 +33,7 @@ class Asked(NamedTuple):
     result_type: Any
     on_busy: OnBusy | None
     on_text: OnText | None = None
+    on_step: OnStep | None = None
     detach: bool = False
 
 

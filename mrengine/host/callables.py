@@ -1,4 +1,4 @@
-"""Owns what functions of the caller's must be: plain ones, that take what they will be given. Told before the work."""
+"""Checks the caller's functions before any work: plain functions that accept what they will be passed."""
 
 from __future__ import annotations
 
@@ -51,5 +51,5 @@ def _check_arguments(function: Any, setting: str, *names: str) -> None:
         signature.bind(*names)
     except TypeError as error:
         name = getattr(function, "__qualname__", type(function).__qualname__)
-        told = f"{setting} {name}{signature} is called with ({', '.join(names)})"
-        raise ConfigError(f"{told}: {error}", setting=setting) from None
+        message = f"{setting} {name}{signature} is called with ({', '.join(names)})"
+        raise ConfigError(f"{message}: {error}", setting=setting) from None

@@ -14,7 +14,7 @@ from mrengine.log.format.chunk_rows import MAX_ROWS, ROW_BYTES, ChunkRow, ChunkT
 from mrengine.log.format.job_records import DocumentRow, DocumentsDigest
 from mrengine.log.view.job_view import ResumeEngine
 from mrengine.private import open_file
-from mrengine.sources.spool import Text, not_kept, read_pieces
+from mrengine.sources.spool import SpoolReader, Text, not_kept
 
 __all__ = [
     "append_inputs",
@@ -44,41 +44,89 @@ def chunk_records(
     *,
     round_: int = 0,
     blank: Callable[[], None] = lambda: None,
+    is_due: Callable[[], bool] = lambda: False,
+    since: tuple[int, int] = (0, 0),
+    known: ChunkTable | None = None,
 ) -> Iterator[bytes]:
     """Cut the documents of a spool; payloads of CHUNKS records, each with the rows of at most 16,384 chunks.
 
+    The spool is opened at once.
+
     ``chunk``: ``Chunker.chunk`` or what acts like it. ``blank`` is called for each chunk that is left out, because what
-    it has of its own is nothing but blanks: no call is made for it.
+    it has of its own is nothing but blanks: no call is made for it. ``is_due``: whether a record is to end here, asked
+    after each row. ``since``: the document to begin with, and the id of its first chunk. ``known``: the rows that there
+    are already; they are cut once more and left out, and nothing (b"") is yielded where one is due meanwhile. LogError:
+    they are others.
     """
-    batch, next_id = _Batch(round_, 0), 0
-    for index, document in enumerate(documents):
-        position = document.spool_offset
-        text = read_pieces(spool, document.spool_offset, document.n_bytes)
-        for piece in chunk(_whole_if_small(text, document), document_id=document.id, first_id=next_id):
-            data = piece.text.encode("utf-8", "surrogatepass")
-            own = len(data) if not piece.overlap else len(data) - _bytes(piece.text[: piece.overlap])
-            position += own
-            if (piece.text[piece.overlap :] if piece.overlap else piece.text).isspace():
-                blank()
-                continue
-            row = ChunkRow(
-                index,
-                piece.kind,
-                piece.overlap,
-                piece.tokens,
-                piece.start,
-                piece.end,
-                position - len(data),
-                position,
-                blake2b(data, digest_size=16).digest(),
-            )
-            batch.add(row, (piece.headings, piece.table_header))
-            next_id += 1
-            if batch.is_full:
-                yield batch.payload()
-                batch = _Batch(round_, next_id)
+    rows = _rows(SpoolReader(spool), documents, chunk, blank, *since)
+    return _in_batches(rows if known is None else _beyond(known, rows, since[1]), round_, since[1], known, is_due)
+
+
+_Row = tuple[ChunkRow, Heads]
+
+
+def _in_batches(
+    rows: Iterator[_Row | None], round_: int, next_id: int, known: ChunkTable | None, is_due: Callable[[], bool]
+) -> Iterator[bytes]:
+    next_id = next_id if known is None else len(known)
+    batch = _Batch(round_, next_id)
+    for row in rows:
+        if row is None:
+            if is_due():
+                yield b""
+            continue
+        batch.add(*row)
+        next_id += 1
+        if batch.is_full or is_due():
+            yield batch.payload()
+            batch = _Batch(round_, next_id)
     if batch.rows:
         yield batch.payload()
+
+
+def _rows(
+    spool: SpoolReader,
+    documents: Sequence[DocumentRow],
+    chunk: Callable[..., Iterator[Any]],
+    blank: Callable[[], None],
+    first_document: int,
+    next_id: int,
+) -> Iterator[_Row]:
+    with spool:
+        for index in range(first_document, len(documents)):
+            document = documents[index]
+            position = document.spool_offset
+            text = _whole_if_small(spool.pieces(position, document.n_bytes), document)
+            for piece in chunk(text, document_id=document.id, first_id=next_id):
+                data = piece.text.encode("utf-8", "surrogatepass")
+                overlap = piece.overlap
+                position += len(data) - _bytes(piece.text[:overlap]) if overlap else len(data)
+                if (piece.text[overlap:] if overlap else piece.text).isspace():
+                    blank()
+                    continue
+                row = ChunkRow(
+                    index,
+                    piece.kind,
+                    overlap,
+                    piece.tokens,
+                    piece.start,
+                    piece.end,
+                    position - len(data),
+                    position,
+                    blake2b(data, digest_size=16).digest(),
+                )
+                yield row, (piece.headings, piece.table_header)
+                next_id += 1
+
+
+def _beyond(known: ChunkTable, rows: Iterator[_Row], first: int) -> Iterator[_Row | None]:
+    """The rows, counted from ``first``; None for each that is known."""
+    for index in range(first, len(known)):
+        found = next(rows, None)
+        if found is None or found[0]._replace(context=0) != known[index]._replace(context=0):
+            raise LogError(f"the documents are not cut as row {index} of the chunk table says", reason="damaged")
+        yield None
+    yield from rows
 
 
 class _Batch:

@@ -145,8 +145,8 @@ def without_tables(document: Any) -> Any:
 def _rows(series: Any) -> Iterator[Document]:
     for name, text in series.items():
         if text is None or text != text:
-            told = f"the document {name!r} of the Series is missing: leave such rows out, with series.dropna()"
-            raise ConfigError(told, setting="document")
+            message = f"the document {name!r} of the Series is missing: leave such rows out, with series.dropna()"
+            raise ConfigError(message, setting="document")
         yield Document(" ".join(map(str, name)) if isinstance(name, tuple) else str(name), text)
 
 

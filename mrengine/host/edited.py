@@ -1,4 +1,4 @@
-"""Owns the guides for edited documents: how an earlier version was cut, found in the text as it is now."""
+"""Finds how earlier versions of edited documents were cut, as guides for cutting them again."""
 
 from __future__ import annotations
 

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from bisect import bisect_left
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
 from hashlib import blake2b
 from pathlib import Path
@@ -70,9 +71,9 @@ class Chunking:
         """
         if not self.askable or self.target_tokens is None:
             return self.target_tokens
-        from mrengine.providers.call.context_window import told_windows
+        from mrengine.providers.call.context_window import ask_windows
 
-        windows = told_windows(self.askable)
+        windows = ask_windows(self.askable)
         declared = any(model.context_window is not None for model in self.askable)
         known = [self.room_tokens] if declared or not windows else []
         self.room_tokens = min([*known, *map(_room_beside_answer, windows)])
@@ -262,11 +263,13 @@ class Plan:
         current, newest = stored.epoch, stored.state.newest
         if current is None or newest is None:
             return "fresh"
-        if not newest.complete and not compare(newest.job, self.job):
+        if newest is not current and not newest.complete and not compare(newest.job, self.job):
             return "new_epoch"  # it was begun and not finished, or part of it was lost: written anew behind it
-        if not current.complete:
+        if not current.complete and not (newest is current and stored.has_begun):
             return "new_epoch"
         found = self.differences(stored)
+        if not found and not current.complete:
+            return "go_on" if _can_go_on(stored) else "new_epoch"
         if not found:
             return "resume" if newest is current else "new_epoch"
         if on_mismatch == "restart":
@@ -275,11 +278,29 @@ class Plan:
             return "new_epoch"
         raise JobMismatch(_mismatch_message(self.job.job_id, found, on_mismatch), differences=found.lines)
 
+    def blank(self) -> int:
+        """How many chunks were left out so far."""
+        return self.blank_chunks
+
+    @property
+    def n_bytes(self) -> int:
+        """Of all documents."""
+        return self.job.documents[1]
+
+    def load(self) -> None:
+        """Load now what cutting needs."""
+        self._chunking.chunker()
+
     def _note_blank(self) -> None:
         self.blank_chunks += 1
 
-    def records(self, spool: Path, stored: ResumeEngine | None = None) -> Iterator[Record]:
-        """The records of a new epoch, all but its ROUND; with what it takes over from the epochs of ``stored``."""
+    def records(
+        self, spool: Path, stored: ResumeEngine | None = None, *, is_due: Callable[[], bool] = lambda: False
+    ) -> Iterator[Record]:
+        """The records of a new epoch, all but its ROUND; with what it takes over from the epochs of ``stored``.
+
+        ``is_due``: asked after each chunk, whether a record of the chunk table is to end here.
+        """
         epoch = max((known.job.epoch + 1 for known in stored.state.epochs), default=0) if stored is not None else 0
         settings = {**self.job.settings, "cut_tokens": self._chunking.cut_tokens()}
         settings["room_tokens"] = self._chunking.room_tokens
@@ -294,18 +315,49 @@ class Plan:
         tables = []
         self.blank_chunks = 0
         chunk = guided(self._chunking.chunker(), stored, self.job, self.documents, spool)
-        for payload in chunk_records(spool, self.documents, chunk, blank=self._note_blank):
-            tables.append(payload)
+        for payload in chunk_records(spool, self.documents, chunk, blank=self._note_blank, is_due=is_due):
             yield codec.CHUNKS, payload
+            if stored is not None:
+                tables.append(payload)
         if stored is not None and stored.state.epochs:
             for payload in carried(stored, self.job, self.documents, tables):
                 yield codec.CARRY, payload
 
+    def further_records(self, spool: Path, stored: ResumeEngine, *, is_due: Callable[[], bool]) -> Iterator[Record]:
+        """The rows that the first epoch of a log lacks. The last document that has some is cut once more."""
+        chunking = self._chunking
+        if stored.epoch is not None and (as_before := stored_chunking(stored.epoch.job)) is not None:
+            chunking = as_before  # what a server says of its window today may be something else
+        table = stored.chunk_table()
+        known = len(table)
+        document = table[known - 1].document if known else 0
+        first = bisect_left(range(known), document, key=lambda row: table[row].document)
+        rows = chunk_records(
+            spool,
+            self.documents,
+            chunking.chunker().chunk,
+            blank=self._note_blank,
+            is_due=is_due,
+            since=(document, first),
+            known=table,
+        )
+        return ((codec.CHUNKS, payload) for payload in rows)
 
-def round_record(round_: int, total: int, version: str, settings: Settings) -> Record:
-    """The record that starts, or goes on with, a round; with the size of the pool and the limits, for reports."""
+
+def _can_go_on(stored: ResumeEngine) -> bool:
+    """Whether the rows of a log are the first ones of this version's, and all of its documents are known."""
+    epoch = stored.epoch
+    assert epoch is not None
+    return epoch.job.version == __version__ and not stored.state.repaired and not epoch.lost_documents()
+
+
+def round_record(round_: int, total: int, version: str, settings: Settings, **told: Plain) -> Record:
+    """The record that starts, or goes on with, a round; with the size of the pool and the limits, for reports.
+
+    ``told``: what its facts say beside that.
+    """
     limits: dict[str, Plain] = {name: limit.tpm for name, limit in (settings.limits or {}).items()}
-    facts: dict[str, Plain] = {"workers": settings.workers, "slots": settings.slots, "limits": limits}
+    facts: dict[str, Plain] = {"workers": settings.workers, "slots": settings.slots, "limits": limits, **told}
     return codec.ROUND, pack_round(RoundRecord(round_, time.time(), total, version, facts))
 
 

@@ -7,6 +7,7 @@ left to ``reduce``.
 from __future__ import annotations
 
 import logging
+import math
 import os
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -21,7 +22,7 @@ from mrengine.host import notices
 from mrengine.host.batches import BatchDesk
 from mrengine.host.chunk_table import append_inputs, input_version, lacking_text
 from mrengine.host.documents import Spooled
-from mrengine.host.log_follower import LogFollower, OnText, Outcome
+from mrengine.host.log_follower import LogFollower, OnStep, OnText, Outcome
 from mrengine.host.prepare import LOST, Preparation, Prepared, identity, is_begun, no_text
 from mrengine.host.requests import RoundSpec, RunConfig
 from mrengine.host.rounds import RoundPlayer
@@ -33,6 +34,7 @@ from mrengine.host.waiting import BusyWait
 from mrengine.job.driver import Ended
 from mrengine.log.file.folder import claimed, remove
 from mrengine.log.view.job_view import ResumeEngine
+from mrengine.log.view.replay import Epoch
 from mrengine.log.view.results import Results
 from mrengine.mapfn.describe import MapFunction, shown
 from mrengine.mapfn.pickling import pack_function
@@ -73,6 +75,9 @@ class JobRun:
         self._husk = False  # a new job was refused: nothing of it stays
         self._claim: FolderLock | None = None
         self.on_text: OnText | None = None  # is given what a model writes of the run's last answer
+        self.on_step: OnStep | None = None  # is given each result as it becomes durable
+        chooses = getattr(mapping.function, "prepared", None) is not None
+        self.needs_whole = chooses or config.settings.batching is not None  # the whole table, before the first call
         self.remind: Callable[[], None] = lambda: None  # of signals that were put off: called now and then
 
     @property
@@ -124,7 +129,8 @@ class JobRun:
             progress=self.config.progress,
         )
         player = self._player
-        return Preparation(self.config, self.job_id, self.folder, self._mapping, player.begin, player.drop, wait, view)
+        what, first_s = (self.config, self.job_id, self.folder, self._mapping), math.inf if self.needs_whole else None
+        return Preparation(*what, player.begin, player.drop, wait, view, first_s=first_s)
 
     def _use(self, ready: Prepared) -> None:
         self._ready = ready
@@ -135,8 +141,8 @@ class JobRun:
         self.tally.unread = tuple(ready.unread)
         if textless := [row.id for row in ready.documents if not row.n_bytes and row is not LOST]:
             self._warn(notices.empty(self.job_id, textless))
-        if ready.blank_chunks:
-            self._warn(notices.blank(self.job_id, ready.blank_chunks))
+        if ready.rows is None and (blank := ready.blank()):
+            self._warn(notices.blank(self.job_id, blank))
         config, kind = self.config, self._mapping.result_type
         self._follower = LogFollower(
             ready.view,
@@ -148,7 +154,7 @@ class JobRun:
             kind,
             config.settings.collector,
         )
-        self._follower.on_text = self.on_text
+        self._follower.on_text, self._follower.on_step = self.on_text, self.on_step
         if ready.finished:
             self._begin_round(0)
 
@@ -166,9 +172,11 @@ class JobRun:
         """Play the map round; outcomes of this run as they become durable, where they are ``wanted``."""
         if self.ready.finished:
             return
-        newest = self.ready.view.state.newest
+        newest, rows = self.ready.view.state.newest, self.ready.rows
         assert newest is not None
-        yield from self._play(RoundSpec(0, newest.chunks(), self._bound()), wanted=wanted)
+        yield from self._play(RoundSpec(0, newest.chunks(), self._bound(), rows=rows), wanted=wanted)
+        if rows is not None and (blank := self.ready.blank()):
+            self._warn(notices.blank(self.job_id, blank))
 
     def try_chunks(self, chunks: Sequence[int]) -> None:
         """Play the map round for some chunks; those that have their results already are not played."""
@@ -186,10 +194,13 @@ class JobRun:
         epoch = self.follower.view.epoch
         assert epoch is not None
         if prepared is None:
-            return shown(self._mapping) if self.on_text is not None and epoch.chunks() == 1 else self._mapping
+            return shown(self._mapping) if self._is_one_call(epoch) else self._mapping
         chunks = chunks_of(self.follower.view, self.ready.spool)
         function = prepared(chunks, epoch.job.settings.get("room_tokens"))
         return replace(self._mapping, function=function, blob=pack_function(function, setting="map_fn"))
+
+    def _is_one_call(self, epoch: Epoch) -> bool:
+        return self.on_text is not None and epoch.chunks() == 1 and self.ready.rows is None
 
     def play_round(
         self, round_: int, inputs: Sequence[tuple[str, str]], mapping: MapFunction, *, last: bool = False

@@ -8,13 +8,13 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Callable, Iterator
-from typing import Any
+from typing import Any, NamedTuple
 
 from mrengine import events
 from mrengine.errors import LogError
 from mrengine.host.run_summary import SummaryBuilder
 from mrengine.host.stage_times import StageTimes
-from mrengine.job.driver import Line, News, Note
+from mrengine.job.driver import Line, Note, Update
 from mrengine.log.format import codec
 from mrengine.log.format.chunk_rows import document_of
 from mrengine.log.format.codec import Frame
@@ -28,12 +28,27 @@ from mrengine.progress import Progress, Silent
 from mrengine.providers.models.balancer import ModelLoadBalancer
 from mrengine.records import ChunkFailure, ChunkResult, Usage
 
-__all__ = ["LogFollower", "Outcome"]
+__all__ = ["LogFollower", "OnStep", "OnText", "Outcome", "Step"]
 
 Outcome = ChunkResult | ChunkFailure
 _NO_USAGE = Usage()
 log = logging.getLogger("mrengine")
 OnText = Callable[[int, str], None]
+
+
+class Step(NamedTuple):
+    """A durable result, ``done`` of ``total`` of its round; ``final``: a document's answer, of documents."""
+
+    round: int
+    done: int
+    total: int
+    document_id: str
+    chunk_id: int | None
+    value: Any
+    final: bool = False
+
+
+OnStep = Callable[[Step], None]
 PRINTED = "map_fn"  # the logger of what map functions print
 
 
@@ -57,6 +72,7 @@ class LogFollower:
         self._stages = StageTimes(collector) if collector is not None else None
         self.view = view
         self.on_text: OnText | None = None  # is given what the model writes of an answer that is shown
+        self.on_step: OnStep | None = None  # is given each result of any round
         self._chunk_facts: ChunkFacts | None = None
         self.started_at: int | None = None
         self.round = 0
@@ -68,8 +84,13 @@ class LogFollower:
             self.started_at = self.view.position
         if round_ == 0:
             index = self.view.index(0)
-            self.tally.total, self.tally.resumed = index.total, index.done
-            self._emit("job:start", total=index.total, resumed=index.done)
+            self.tally.resumed = index.done
+            self._total()
+            self._emit("job:start", total=index.total, resumed=index.done, total_so_far=self.tally.so_far)
+
+    def _total(self) -> None:
+        epoch = self.view.epoch
+        self.tally.total, self.tally.so_far = self.view.index(0).total, epoch is not None and not epoch.complete
 
     def follow(self, durable: int, *, outcomes: bool = False) -> Iterator[Outcome]:
         """Read on to ``durable``: count, tell who listens, and yield outcomes where they are asked for."""
@@ -80,17 +101,17 @@ class LogFollower:
 
     def _take(self, frame: Frame, counts: bool, wanted: bool) -> Outcome | None:
         try:
-            return self._told(frame, counts, wanted)
-        except LogError:  # its CRC vouches for it, and it is none all the same
+            return self._announced(frame, counts, wanted)
+        except LogError:  # its CRC is right, and yet it cannot be unpacked
             return self._failure(self._damaged(frame), wanted) if counts and self.round == 0 else None
 
     def _damaged(self, frame: Frame) -> FailureRecord:
-        """What is told of an outcome that cannot be read."""
+        """The failure that stands in for an outcome that cannot be read."""
         round_, chunk, model = key(frame.payload)
         document = document_of(self.view.chunk_table(), self.view.documents(), chunk)
         return FailureRecord(round_ & 0xFFFF, chunk, model, document, None, 0, 1, time.time(), "damaged", UNREADABLE)
 
-    def _told(self, frame: Frame, counts: bool, wanted: bool) -> Outcome | None:
+    def _announced(self, frame: Frame, counts: bool, wanted: bool) -> Outcome | None:
         if frame.kind == codec.CALL:
             call = unpack_call(frame.payload)
             if self._stages is not None:
@@ -100,7 +121,11 @@ class LogFollower:
                 self._count(call.model, call.usage)
         elif frame.kind == codec.ATTEMPT:
             self.tally.retries += 1
+        elif frame.kind in (codec.CHUNKS, codec.ROUND) and self.round == 0:
+            self._total()
         elif not counts or self.round != 0:
+            if counts and frame.kind == codec.RESULT:
+                self._step(unpack_result(frame.payload))
             return None
         elif frame.kind == codec.RESULT:
             return self._result(unpack_result(frame.payload), wanted)
@@ -117,9 +142,17 @@ class LogFollower:
         self._count(record.model, done=1)
         if self._dispatcher.wants("chunk:processed") or not isinstance(self._progress, Silent):
             self._send(self._processed(record, tally.done, tally.total))
+        self._step(record)
         if not wanted:
             return None
         return result_of(record, self._result_type, resumed=False, facts=self._facts().of(record.chunk_id))
+
+    def _step(self, record: ResultRecord) -> None:
+        if self.on_step is not None:
+            index = self.view.index(self.round)
+            chunk = record.chunk_id if self.round == 0 else None
+            value = record.result
+            self.on_step(Step(self.round, index.done + index.failed, index.total, record.document_id, chunk, value))
 
     def _facts(self) -> ChunkFacts:
         """Of the documents of this run."""
@@ -142,6 +175,7 @@ class LogFollower:
             done=done,
             total=total,
             progress=done / total if total else 1.0,
+            total_so_far=self.tally.so_far,
         )
 
     def _failure(self, record: FailureRecord, wanted: bool) -> ChunkFailure | None:
@@ -159,6 +193,7 @@ class LogFollower:
             done=tally.done,
             total=tally.total,
             progress=tally.done / tally.total if tally.total else 1.0,
+            total_so_far=self.tally.so_far,
         )
         return failure_of(record, self._facts().of(record.chunk_id)) if wanted else None
 
@@ -166,12 +201,12 @@ class LogFollower:
         if self._balancer is not None and model is not None:
             self._balancer.count(model, usage, done=done, failed=failed)
 
-    def tell(self, news: News) -> None:
-        """What is not in the log: an event, or a line that map_fn printed or logged, to the logger of its name."""
-        if isinstance(news, Note):
-            self._note(news)
-        elif isinstance(news, Line):
-            self._line(news)
+    def report(self, update: Update) -> None:
+        """Pass on what is not in the log: events, and lines that map_fn printed or logged, each to its logger."""
+        if isinstance(update, Note):
+            self._note(update)
+        elif isinstance(update, Line):
+            self._line(update)
 
     def _line(self, line: Line) -> None:
         """What was printed is seen on stderr, as in any program, unless logging shows it or was told not to."""

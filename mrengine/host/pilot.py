@@ -1,4 +1,4 @@
-"""Owns a pilot: real calls on chunks spread over the input, kept in the job, and what they say of the whole."""
+"""Runs a pilot: real calls on chunks spread over the input, kept in the job, to predict the cost of the whole."""
 
 from __future__ import annotations
 

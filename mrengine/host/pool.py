@@ -10,6 +10,7 @@ import warnings
 from mrengine.backends.registry import find_backend, open_driver
 from mrengine.host.uninterrupted import uninterrupted
 from mrengine.job.driver import Driver
+from mrengine.settings import Settings
 
 __all__ = ["Pool"]
 
@@ -24,6 +25,11 @@ class Pool:
         self._driver: Driver | None = None
         self._pid = 0
         self.kept = False
+
+    @classmethod
+    def of(cls, settings: Settings) -> Pool:
+        """The one that a runner's settings name."""
+        return cls(settings.backend_name, drain_s=settings.drain_s, address=settings.address)
 
     def open(self) -> Driver:
         """The driver that is open, or a new one."""

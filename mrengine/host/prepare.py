@@ -19,13 +19,14 @@ from mrengine.host.chunk_table import has_wrong_rows, lacking_text, not_held
 from mrengine.host.documents import Spooled, check_documents, spool_documents, unread_before
 from mrengine.host.job_identity import Plan, Record, chunking_of, job_record, stored_chunking
 from mrengine.host.requests import RunConfig
+from mrengine.host.row_stream import FIRST_S, Pace, RowStream
 from mrengine.host.stage_times import stage
 from mrengine.host.waiting import BusyWait
 from mrengine.job.driver import Driver
 from mrengine.log.format import codec
 from mrengine.log.format.job_records import DocumentRow
 from mrengine.log.view.job_view import ResumeEngine
-from mrengine.log.view.lost_documents import lacking_documents, retold_documents
+from mrengine.log.view.lost_documents import lacking_documents, restated_documents
 from mrengine.mapfn.describe import MapFunction
 from mrengine.private import check_writable
 from mrengine.sources.spool import Spool, Text, spool_name
@@ -44,7 +45,8 @@ class Prepared:
     ``finished``: every chunk has its result, and no session was begun. ``damage``: ranges of the log that are lost.
     ``notes``: what else the caller must hear of. ``fresh``: the documents as they were read, of a finished job: its
     spool may be gone. Whoever has it discards it. ``unread``: why each source that was left out could not be read.
-    ``blank_chunks``: so many have nothing but blanks, and are not sent.
+    ``blank()``: so many chunks, of those that were cut, have nothing but blanks, and are not sent. ``rows``: the rest
+    of the chunk table, where it is cut while the workers are at its first rows.
     """
 
     documents: Sequence[DocumentRow]
@@ -55,14 +57,16 @@ class Prepared:
     damage: Sequence[tuple[int, int]] = ()
     notes: Sequence[str] = ()
     fresh: Spool | None = None
-    blank_chunks: int = 0
+    blank: Callable[[], int] = lambda: 0
     unread: Sequence[SourceError] = ()
+    rows: RowStream | None = None
 
 
 class Preparation:
     """Prepares one run of a job. ``begin()`` starts a session and asks for the job; it is called when it is needed.
     ``drop()`` ends one whose supervisor has died. ``wait()`` is given a JobBusy: it raises that, or something else, or
-    returns when it is time to look again. ``view``: of the job's log, where the caller has one already.
+    returns when it is time to look again. ``view``: of the job's log, where the caller has one already. ``first_s``: of
+    cutting, after which the workers can begin.
     """
 
     def __init__(
@@ -75,6 +79,8 @@ class Preparation:
         drop: Callable[[], None],
         wait: BusyWait,
         view: ResumeEngine | None = None,
+        *,
+        first_s: float | None = None,
     ) -> None:
         self._parts, self._job_id, self._folder, self._mapping = parts, job_id, folder, mapping
         self._begin_once, self._drop, self._wait = begin, drop, wait
@@ -84,6 +90,8 @@ class Preparation:
         self._view = view
         self._unread_sources: tuple[SourceError, ...] = ()
         self._on_mismatch = parts.settings.on_mismatch or "error"
+        self._rows: RowStream | None = None
+        self._first_s = FIRST_S if first_s is None else first_s
 
     def from_documents(self, document: Any) -> Prepared:
         """Read the documents, compare them with the log, and write what it lacks. JobBusy, JobMismatch, SourceError,
@@ -124,7 +132,7 @@ class Preparation:
             check_writable(self._folder)
             spool.require()
             # A new job is cut while the supervisor starts; for one that the log knows, that is known first.
-            records = None if existed else self._cut(plan, spool.path)
+            records = None if existed else self._begin_to_cut(plan, plan.records, spool.path)
             return self._settle(plan, spool, records, session or self._begin())
         finally:
             if spool is not None:
@@ -134,8 +142,19 @@ class Preparation:
         return stage(self._parts.settings.collector, name)
 
     def _cut(self, plan: Plan, *text_and_view: Any) -> list[Record]:
+        self._rows = None
         with self._stage("cut"):
             return list(plan.records(*text_and_view))
+
+    def _begin_to_cut(self, plan: Plan, records: Callable[..., Iterator[Record]], *text_and_view: Any) -> list[Record]:
+        """The first records; where there are more, ``_rows`` has them."""
+        with self._stage("cut"):
+            plan.load()
+            pace, count = Pace(self._first_s), 0 if self._view is None else self._view.index(0).chunks
+            rows = RowStream(records(*text_and_view, is_due=pace.is_due), pace, count=count, n_bytes=plan.n_bytes)
+            first = rows.first()
+        self._rows = None if rows.ended else rows
+        return first
 
     def _spooled(self, document: Any, *, optional: bool) -> Spooled:
         if not isinstance(document, Spooled):
@@ -166,9 +185,12 @@ class Preparation:
         if action == "new_epoch":
             records = self._cut(plan, text, view)
         elif action == "resume":
-            records = list(self._lacking(plan, view))
+            records, self._rows = list(self._lacking(plan, view)), None
+        elif action == "go_on":
+            records = self._begin_to_cut(plan, plan.further_records, text, view)
         elif action == "restart":
             session.restart()
+            self._rows, records = None, None
         if records is None:
             records = self._cut(plan, text)
         if fresh is not None and lacking_text(place, plan.documents) is not None:
@@ -195,8 +217,9 @@ class Preparation:
             end,
             damage=self._damage,
             notes=self._notes,
-            blank_chunks=plan.blank_chunks,
+            blank=plan.blank,
             unread=self._unread_sources,
+            rows=self._rows,
         )
 
     def _caught_up(self, durable: int) -> ResumeEngine:
@@ -326,7 +349,7 @@ class Preparation:
 def _known_documents(stored: ResumeEngine, text: Text) -> list[DocumentRow]:
     """All documents of a job, by index: as the log has them, or tells of them elsewhere; else ``LOST``."""
     assert stored.epoch is not None
-    names, retold = stored.documents(), retold_documents(stored, text)
+    names, retold = stored.documents(), restated_documents(stored, text)
     return [names.get(index) or retold.get(index, LOST) for index in range(stored.epoch.job.documents[0])]
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from itertools import pairwise, takewhile
@@ -11,6 +12,7 @@ from typing import Any
 
 from mrengine.host.job_identity import AUTO_TARGET
 from mrengine.host.job_run import JobRun
+from mrengine.host.log_follower import Step
 from mrengine.host.stage_times import stage
 from mrengine.host.stored_chunks import headings_of
 from mrengine.log.format.instances import instance_of
@@ -98,7 +100,8 @@ def _play_tree(run: JobRun, tree: TreeReduce, results: Sequence[ChunkResult], *,
         function=tree.prompt,
     )
     limit = _limit(run, tree)
-    level = 0
+    level, told = 0, _Told(run, {result.document_id for result in results} if per_document else set())
+    told.ends(items)
     while len({item.name for item in items}) < len(items):
         level += 1
         groups = _groups(items, tree, limit)
@@ -108,8 +111,28 @@ def _play_tree(run: JobRun, tree: TreeReduce, results: Sequence[ChunkResult], *,
         answers = (instance_of(kind, result.result, made=True) for result in played)
         items = [_merged(tree, group, next(answers)) if len(group) > 1 else group[0] for group in groups]
         items = [item for item in items if item.value is not None]
+        told.ends(items)
     answers_of = {result.document_id: None for result in results} | {item.name: item.value for item in items}
     return answers_of if per_document else answers_of[first]
+
+
+class _Told:
+    """Tells of each document's answer once there is one."""
+
+    def __init__(self, run: JobRun, waiting: set[str]) -> None:
+        self._tell = run.follower.on_step
+        self._waiting, self._total = waiting, len(waiting)
+
+    def ends(self, items: Sequence[_Item]) -> None:
+        """Documents that have one item left, or none, are done."""
+        if self._tell is None or not self._waiting:
+            return
+        counts = Counter(item.name for item in items)
+        values = {item.name: item.value for item in items}
+        for name in [name for name in sorted(self._waiting) if counts[name] < 2]:
+            self._waiting.remove(name)
+            done = self._total - len(self._waiting)
+            self._tell(Step(0, done, self._total, name, None, values.get(name), final=True))
 
 
 def _text(tree: TreeReduce, group: Sequence[_Item]) -> str:

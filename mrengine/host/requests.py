@@ -18,6 +18,7 @@ from mrengine.config import answers_file, state_folder
 from mrengine.engine.protocol import LocalFunctions, RoundSettings, WorkerConfig
 from mrengine.errors import ConfigError
 from mrengine.host.job_identity import Record
+from mrengine.host.row_stream import RowStream
 from mrengine.job.budget_config import BudgetTerms
 from mrengine.job.driver import Driver, OpenRequest, RoundRequest
 from mrengine.mapfn.describe import MapFunction
@@ -56,7 +57,8 @@ class RunConfig:
 class RoundSpec:
     """A pass of the pool: its number, its tasks' chunks, and the function that runs in it.
 
-    ``records``: what the log needs first, of a later round: the chunk table of its texts.
+    ``records``: what the log needs first, of a later round: the chunk table of its texts. ``rows``: of the map round,
+    the rest of a chunk table that is cut meanwhile; ``total`` is what there was when it began.
     """
 
     number: int
@@ -64,6 +66,17 @@ class RoundSpec:
     mapping: MapFunction
     records: tuple[Record, ...] = ()
     only: tuple[int, ...] | None = None  # chunks; None: all
+    rows: RowStream | None = None
+
+    @property
+    def is_open(self) -> bool:
+        """Whether more tasks will come."""
+        return self.rows is not None and not self.rows.ended
+
+    @property
+    def expected(self) -> int:
+        """About how many chunks it will have."""
+        return self.total if self.rows is None else self.rows.expected
 
 
 def check_terms(settings: Settings, models: Sequence[Model]) -> None:
@@ -130,6 +143,7 @@ def round_request(
             weights=[_speed(model.limits) for model in models],
             only=round_.only,
             profile=settings.collector is not None,
+            open=round_.is_open,
         ),
         worker=WorkerConfig(
             job_id=job_id,
@@ -150,7 +164,7 @@ def round_request(
         ),
         budget=_terms(parts, since, (0.0, 0.0) if batches is None else batches.reserved),
         held=() if batches is None else batches.held,
-        expected_calls=CALL_ROOM + 2 * round_.total,
+        expected_calls=CALL_ROOM + 2 * round_.expected,
         functions=LocalFunctions(
             (settings.initializer, settings.initargs),
             round_.mapping.function,

@@ -61,10 +61,10 @@ class LogPlace:
         until = time.monotonic() + seconds
         while True:
             self._tick()
-            for news in self._driver.receive(0.0):
-                if isinstance(news, Ended):
+            for update in self._driver.receive(0.0):
+                if isinstance(update, Ended):
                     raise SupervisorDied("the supervisor died while the job waited for its batches")
-                self._follower.tell(news)
+                self._follower.report(update)
             left_s = until - time.monotonic()
             if left_s <= 0 or self.stopped() is not None:
                 return

@@ -16,7 +16,9 @@ from mrengine.host.log_follower import LogFollower, Outcome
 from mrengine.host.prepare import SUPERVISORS
 from mrengine.host.requests import RoundSpec, RunConfig, open_request, round_request
 from mrengine.host.round_batches import LogPlace, has_work, in_batches
-from mrengine.job.driver import Driver, Durable, Ended, News
+from mrengine.host.row_stream import AHEAD
+from mrengine.job.driver import Driver, Durable, Ended, Update
+from mrengine.log.format.values import Plain
 from mrengine.log.view.job_view import ResumeEngine
 from mrengine.mapfn.describe import MapFunction
 
@@ -44,7 +46,7 @@ class RoundPlayer:
         self._config, self._job_id, self._folder, self._mapping = config, job_id, folder, mapping
         self._until, self._tick = until, tick
         self._driver: Driver | None = None
-        self._news: deque[News] = deque()  # received, and not dealt with yet
+        self._updates: deque[Update] = deque()  # received, and not dealt with yet
         self._durable = 0  # up to where the log is durable, as far as was heard
         self._died, self._progress = 0, 0  # supervisors that died in a row, and how far the run was then
         self._desk: BatchDesk | None = None
@@ -80,7 +82,7 @@ class RoundPlayer:
         """Play a round; yields its outcomes where they are ``wanted``, and returns how it ended.
 
         ``since``: where the run begins in the log. ``begun()`` is called when the round's own record is durable: what
-        comes after it is news. The state "died" says that one supervisor after another did. With a ``desk`` the round
+        comes after it is update. The state "died" says that one supervisor after another did. With a ``desk`` the round
         is played again whenever batches have brought something.
         """
         self._desk = desk
@@ -134,27 +136,56 @@ class RoundPlayer:
         self._start(round_, round_.records, since, follower, again=begun is None)
         is_begun = begun is None
         while True:
-            news = self._next(self._wait_s)
-            if isinstance(news, Durable):
+            fed = not self._updates and round_.is_open and self._feed(round_, follower)
+            update = self._next((lambda: min(0.0, self._wait_s())) if fed else self._wait_s)
+            if isinstance(update, Ended) and update.state == "died":
+                durable = self._another(follower)
+                if durable is None:
+                    update = self._gave_up()
+                else:
+                    if is_begun:  # what the dead one did not announce is news
+                        yield from follower.follow(durable, outcomes=wanted)
+                    else:
+                        follower.view.catch_up(durable)
+                    self._start(round_, _lacking(follower.view, round_), since, follower)
+                    continue
+            if isinstance(update, Durable):
                 if begun is not None and not is_begun:
                     is_begun = True
-                    follower.view.catch_up(news.offset)
+                    follower.view.catch_up(update.offset)
                     begun()
-                yield from follower.follow(news.offset, outcomes=wanted)
-            elif isinstance(news, Ended):
-                ended = news if news.state != "died" else self._revive(round_, follower, since, begun=is_begun)
-                if ended is not None:
-                    self.playing = False
-                    return ended
-            elif news is not None:
-                follower.tell(news)
+                yield from follower.follow(update.offset, outcomes=wanted)
+            elif isinstance(update, Ended):
+                self.playing = False
+                return update
+            elif update is not None:
+                follower.report(update)
+
+    def _feed(self, round_: RoundSpec, follower: LogFollower) -> bool:
+        """Cut on and send the rows, where the workers have not enough ahead of them; whether that was so."""
+        rows, driver, epoch = round_.rows, self._driver, follower.view.epoch
+        assert rows is not None
+        assert driver is not None
+        assert epoch is not None
+        rows.seen(epoch.chunks())
+        if self.stop_reason is not None or rows.count - follower.tally.done // epoch.models > AHEAD:
+            return False
+        for record in rows.next():
+            driver.append(*record)
+        if rows.ended:
+            version = round_.mapping.version
+            driver.append(*round_record(0, rows.count, version, self._config.settings, closes=True))
+        driver.extend(last=rows.ended)
+        return True
 
     def _append(self, round_: RoundSpec, records: Sequence[Record]) -> Driver:
         driver = self._driver
         assert driver is not None
         for record in records:
             driver.append(*record)
-        driver.append(*round_record(round_.number, round_.total, round_.mapping.version, self._config.settings))
+        total = round_.total if round_.rows is None else round_.rows.count
+        told: dict[str, Plain] = {"open": True} if round_.is_open else {}
+        driver.append(*round_record(round_.number, total, round_.mapping.version, self._config.settings, **told))
         return driver
 
     def _begin_round(self, round_: RoundSpec, records: Sequence[Record]) -> int:
@@ -164,7 +195,7 @@ class RoundPlayer:
     def _start(
         self, round_: RoundSpec, records: Sequence[Record], since: int, follower: LogFollower, *, again: bool = False
     ) -> None:
-        self._news.clear()
+        self._updates.clear()
         driver = self._driver if again else self._append(round_, records)
         assert driver is not None
         batches = None if self._desk is None else in_batches(self._desk, follower, round_.number)
@@ -173,15 +204,15 @@ class RoundPlayer:
         if self.stop_reason is not None:
             driver.stop(self.stop_reason)
 
-    def _next(self, wait_s: Callable[[], float]) -> News | None:
+    def _next(self, wait_s: Callable[[], float]) -> Update | None:
         """The oldest news; the rest waits here, for ``drain()`` too, where an exception strikes meanwhile."""
-        if not self._news:
+        if not self._updates:
             assert self._driver is not None
-            self._news.extend(self._driver.receive(wait_s()))
-        news = self._news.popleft() if self._news else None
-        if isinstance(news, Durable):
-            self._durable = news.offset
-        return news
+            self._updates.extend(self._driver.receive(wait_s()))
+        update = self._updates.popleft() if self._updates else None
+        if isinstance(update, Durable):
+            self._durable = update.offset
+        return update
 
     def _wait_s(self) -> float:
         left_s = WAIT_S if self._until is None else self._until - time.monotonic()
@@ -189,16 +220,6 @@ class RoundPlayer:
             self.stop("timeout")
         self._tick()
         return min(WAIT_S, left_s) if left_s > 0 else WAIT_S
-
-    def _revive(self, round_: RoundSpec, follower: LogFollower, since: int, *, begun: bool) -> Ended | None:
-        """Go on by another supervisor; the end of the round where too many died in a row without progress."""
-        durable = self._another(follower)
-        if durable is None:
-            return self._gave_up()
-        if not begun:  # else what the dead one did not announce is news yet, and is told of when it is followed
-            follower.view.catch_up(durable)
-        self._start(round_, _lacking(follower.view, round_), since, follower)
-        return None
 
     def _another(self, follower: LogFollower) -> int | None:
         """Another supervisor in place of one that died: up to where its log is durable. None: too many died."""
@@ -234,11 +255,11 @@ class RoundPlayer:
         while time.monotonic() < until:
             for _ in follower.follow(self._durable):
                 pass
-            news = self._next(lambda: DRAIN_WAIT_S)
-            if isinstance(news, Ended):
+            update = self._next(lambda: DRAIN_WAIT_S)
+            if isinstance(update, Ended):
                 return
-            if news is not None:
-                follower.tell(news)
+            if update is not None:
+                follower.report(update)
 
     def finish(self, close: bytes) -> None:
         """Have the log's writer add this CLOSE, if there is one, and free the job."""
@@ -254,4 +275,7 @@ class RoundPlayer:
 def _lacking(view: ResumeEngine, round_: RoundSpec) -> Sequence[Record]:
     """The round's records that a supervisor took with it. Where the log has the round, they stand before it."""
     known = view.epoch.rounds.get(round_.number) if view.epoch is not None else None
+    if round_.rows is not None and view.epoch is not None:
+        round_.rows.seen(view.epoch.chunks())
+        return round_.rows.unseen
     return () if known is not None and known.version == round_.mapping.version else round_.records

@@ -29,7 +29,7 @@ class RunLog:
         self._due = self._began + EVERY_S
         told = f"{_plural(workers, 'worker')}, {'models' if len(models) > 1 else 'model'} {', '.join(models) or 'none'}"
         done = f"{self._tally.resumed} of them done by earlier runs"
-        log.info("job %s starts: %s, %s; %s", self._job_id, _plural(self._tally.total, "chunk"), done, told)
+        log.info("job %s starts: %s, %s; %s", self._job_id, _chunks(self._tally), done, told)
 
     def tick(self) -> None:
         """Time went by."""
@@ -38,8 +38,8 @@ class RunLog:
         self._due = now + EVERY_S
         tally = self._tally
         new = tally.processed + tally.failed
-        left_s = (tally.total - tally.done) * (now - self._began) / new if new else None
-        words = [f"{tally.done - tally.failed} of {_plural(tally.total, 'chunk')} done", f"{tally.failed} failed"]
+        left_s = (tally.total - tally.done) * (now - self._began) / new if new and not tally.so_far else None
+        words = [f"{tally.done - tally.failed} of {_chunks(tally)} done", f"{tally.failed} failed"]
         words += _spent(tally.summary(0.0))
         if left_s is not None:
             words.append(f"about {_span(left_s)} left")
@@ -62,6 +62,10 @@ def _spent(summary: RunSummary) -> list[str]:
         return []
     cost = "cost unknown" if summary.cost_usd is None else f"${summary.cost_usd:.4f}"
     return [f"{_plural(tokens, 'token')}", cost]
+
+
+def _chunks(tally: SummaryBuilder) -> str:
+    return _plural(tally.total, "chunk") + " so far" * tally.so_far
 
 
 def _plural(number: int, what: str) -> str:

@@ -18,6 +18,7 @@ class SummaryBuilder:
     def __init__(self, job_id: str) -> None:
         self._job_id = job_id
         self.total = self.resumed = self.processed = self.failed = 0
+        self.so_far = False  # more chunks are to come than ``total``
         self.retries = self.reused_calls = self.worker_restarts = self.rate_limited = 0
         self.usage: dict[str, Usage] = {}
         self._cost: float | None = 0.0

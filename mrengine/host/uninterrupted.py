@@ -1,4 +1,4 @@
-"""Owns Python's signal handlers while something lives that must be cleaned up: when they strike, and when they wait."""
+"""Controls Python's signal handlers around cleanup: when a signal interrupts, and when it has to wait."""
 
 from __future__ import annotations
 

@@ -75,11 +75,13 @@ class Turns:
             if taken is mine:
                 return
             if not wait:
-                told = "this runner runs a job already: use one runner for each job at a time, or on_busy='wait'"
-                raise ConfigError(told, setting="job_id")
+                message = "this runner runs a job already: use one runner for each job at a time, or on_busy='wait'"
+                raise ConfigError(message, setting="job_id")
             if taken[1] == mine[1]:
-                told = "this runner runs a job in this very thread, in a callback or a stream: waiting would never end"
-                raise ConfigError(told, setting="on_busy")
+                message = (
+                    "this runner runs a job in this very thread, in a callback or a stream: waiting would never end"
+                )
+                raise ConfigError(message, setting="on_busy")
             if until is not None and time.monotonic() >= until:
                 raise JobTimeout("this runner was still busy with another run when timeout_s was over")
             time.sleep(TURN_S)

@@ -1,4 +1,4 @@
-"""Owns what the budget is told of a job: its limits as the host gave them, and what its log says was used."""
+"""Configures the budget for a job: limits from the host, and from the log what has been used already."""
 
 from __future__ import annotations
 

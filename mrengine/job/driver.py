@@ -16,7 +16,7 @@ import msgpack
 from mrengine.engine.protocol import LocalFunctions, RoundSettings, WorkerConfig
 from mrengine.job.budget_config import BudgetTerms
 
-__all__ = ["Driver", "Durable", "Ended", "Line", "News", "Note", "OpenRequest", "RoundRequest"]
+__all__ = ["Driver", "Durable", "Ended", "Line", "Note", "OpenRequest", "RoundRequest", "Update"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,7 +110,7 @@ class Ended:
     facts: Mapping[str, Any]
 
 
-News = Durable | Note | Line | Ended
+Update = Durable | Note | Line | Ended
 
 
 class Driver(Protocol):
@@ -138,7 +138,12 @@ class Driver(Protocol):
     def play(self, request: RoundRequest) -> None:
         """Start a round."""
 
-    def receive(self, timeout_s: float) -> list[News]:
+    def extend(self, *, last: bool) -> None:
+        """Rows of the chunk table were appended to the round that is played, which was started as open: make them
+        durable and give them out. ``last``: no more come, and the round can end. Nothing where it has ended already.
+        """
+
+    def receive(self, timeout_s: float) -> list[Update]:
         """What has happened, after waiting at most ``timeout_s``."""
 
     def stop(self, reason: str) -> None:

@@ -1,4 +1,4 @@
-"""Owns an open job: its lock, its log and what the log adds up to. Used by whoever runs the engine."""
+"""An open job: its lock, its log and the state that the log adds up to. The process that runs the engine owns it."""
 
 from __future__ import annotations
 
@@ -39,6 +39,7 @@ class JobStore:
         self._cancel_mark = folder / "cancelled"
         self._resumed = bool(state.epochs)  # log and spool are an earlier run's
         self._known = log.size  # up to where ``state`` knows the log
+        self._given = 0  # chunks of the map round whose tasks the engine has
 
     @classmethod
     def open(
@@ -65,13 +66,13 @@ class JobStore:
             lock.release()
             raise
         try:
-            job._take_in_salvage()
+            job._take_in_journals()
         except BaseException:
             job.close()
             raise
         return job
 
-    def _take_in_salvage(self) -> None:
+    def _take_in_journals(self) -> None:
         """Answers that workers had, and a supervisor that died did not commit: they were paid for."""
         for payload in journaled_answers(self.folder, self._reader, self.state.call_totals):
             self.append(codec.CALL, payload)
@@ -139,12 +140,21 @@ class JobStore:
         """Keys of the round's tasks that have no result, but those that the host has ``held`` back."""
         epoch = self.state.epoch
         assert epoch is not None
+        self._given = epoch.chunks()
         per_chunk = len(settings.models) if settings.all_models else 1
         only = None if settings.only is None else set(settings.only)
         for chunk, model in epoch.index(settings.round).pending():
             key = chunk if per_chunk == 1 else chunk * per_chunk + model
             if (only is None or chunk in only) and key not in held:
                 yield key
+
+    def added(self, settings: RoundSettings) -> range:
+        """Keys of the tasks of the map round whose rows were appended since it was last asked for tasks."""
+        epoch = self.state.epoch
+        assert epoch is not None
+        per_chunk = len(settings.models) if settings.all_models else 1
+        first, self._given = self._given, epoch.chunks()
+        return range(first * per_chunk, self._given * per_chunk)
 
     def begun(self, settings: RoundSettings) -> dict[int, int]:
         """Of the round's tasks without a result, by key: the model that was about to be called."""

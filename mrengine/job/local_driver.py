@@ -11,7 +11,7 @@ import msgpack
 
 from mrengine.engine.protocol import Backend
 from mrengine.errors import JobBusy
-from mrengine.job.driver import Durable, Line, News, Note, OpenRequest, RoundRequest
+from mrengine.job.driver import Durable, Line, Note, OpenRequest, RoundRequest, Update
 from mrengine.job.job_store import JobStore
 from mrengine.job.round_driver import RoundDriver
 
@@ -27,7 +27,7 @@ class LocalDriver:
     def __init__(self, make: Callable[[int, int], Backend]) -> None:
         self._make = make
         self._backend: Backend | None = None
-        self._news: deque[News] = deque()  # other threads add to it
+        self._updates: deque[Update] = deque()  # other threads add to it
         self._reason: str | None = None
         self._rounds = RoundDriver(self, look_s=0.0)
 
@@ -66,12 +66,15 @@ class LocalDriver:
         assert self._backend is not None
         ended = self._rounds.play(request, self._backend)
         if ended is not None:
-            self._news.append(ended)
+            self._updates.append(ended)
 
-    def receive(self, timeout_s: float) -> list[News]:
+    def extend(self, *, last: bool) -> None:
+        self._rounds.extend(last=last)
+
+    def receive(self, timeout_s: float) -> list[Update]:
         if self._rounds.engine is not None:
             self._step(timeout_s)
-        return [self._news.popleft() for _ in range(len(self._news))]
+        return [self._updates.popleft() for _ in range(len(self._updates))]
 
     def _step(self, timeout_s: float) -> None:
         assert self._backend is not None
@@ -83,18 +86,18 @@ class LocalDriver:
             self._rounds.commit()
             raise
         if ended is not None:
-            self._news.append(ended)
+            self._updates.append(ended)
 
     # what the engine announces
 
     def durable(self, offset: int) -> None:
-        self._news.append(Durable(offset))
+        self._updates.append(Durable(offset))
 
     def note(self, name: str, fields: Mapping[str, Any]) -> None:
-        self._news.append(Note(name, fields))
+        self._updates.append(Note(name, fields))
 
     def line(self, packed: bytes) -> None:
-        self._news.append(Line(*msgpack.unpackb(packed)))
+        self._updates.append(Line(*msgpack.unpackb(packed)))
 
     # the end
 

@@ -10,7 +10,7 @@ import time
 from collections.abc import Sequence
 
 from mrengine.engine.loop import Engine
-from mrengine.engine.protocol import Announcer, Backend, Message, RoundSetup
+from mrengine.engine.protocol import Announcer, Backend, Message, RoundSettings, RoundSetup
 from mrengine.job.budget_config import budget_config
 from mrengine.job.driver import Ended, OpenRequest, RoundRequest
 from mrengine.job.job_store import JobStore
@@ -35,6 +35,7 @@ class RoundDriver:
         self.job: JobStore | None = None
         self.engine: Engine | None = None
         self.in_flight = 0  # tasks that were not over when the last round was
+        self._settings: RoundSettings | None = None
 
     # the job
 
@@ -69,6 +70,7 @@ class RoundDriver:
         """
         job, settings = self.job, request.settings
         assert job is not None
+        self._settings = settings
         job.begin_round()
         self._announcer.durable(job.log.durable)
         answers = self._answers = job.call_index(self._answers, request.expected_calls)
@@ -96,6 +98,16 @@ class RoundDriver:
         except BaseException:
             self.engine = None
             raise
+
+    def extend(self, *, last: bool) -> None:
+        """Give out what was appended to the chunk table, once it is durable. ``last``: no more comes. LogError."""
+        job, settings = self.job, self._settings
+        if self.engine is None or job is None or settings is None:
+            return  # the round has ended: what was appended waits for the next run
+        with self._lock:
+            self.engine.commit()
+            self._announcer.durable(job.log.commit())
+            self.engine.extend(job.added(settings), last=last)
 
     def wait_s(self, most_s: float) -> float:
         """How long the next poll of the backend may wait: at most ``most_s``."""

@@ -8,7 +8,7 @@ from typing import TextIO
 
 from mrengine.errors import ConfigError
 from mrengine.progress.bar import Bar
-from mrengine.progress.lines import Lines, is_heard
+from mrengine.progress.lines import Lines, is_logged
 from mrengine.progress.meter import Clock, Meter, describe
 from mrengine.progress.notebook import NotebookBar, in_notebook
 from mrengine.progress.watching import Progress, Silent
@@ -28,7 +28,7 @@ def open_progress(wanted: bool | None, *, stream: TextIO | None = None, clock: C
         return NotebookBar(clock=clock)
     stream = sys.stderr if stream is None else stream
     if stream is None or (wanted is None and not _is_terminal(stream)):
-        return Lines(clock=clock) if is_heard() else Silent()
+        return Lines(clock=clock) if is_logged() else Silent()
     try:
         return Bar(stream, clock=clock)
     except ImportError as error:

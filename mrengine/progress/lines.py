@@ -8,12 +8,12 @@ import time
 from mrengine.progress.meter import Clock, describe
 from mrengine.progress.watching import Watching
 
-__all__ = ["Lines", "is_heard"]
+__all__ = ["Lines", "is_logged"]
 
 log = logging.getLogger("mrengine.progress")
 
 
-def is_heard() -> bool:
+def is_logged() -> bool:
     """Whether anybody takes the lines: without that no event need be made for them."""
     return log.isEnabledFor(logging.INFO)
 

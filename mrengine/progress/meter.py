@@ -29,7 +29,7 @@ class Meter:
 
     def begin(self, total: int, resumed: int) -> None:
         """Start a round."""
-        self.total = total
+        self.total, self.so_far = total, False
         self.done = resumed
         self.failed = self.tokens = self.in_flight = 0
         self.cost_usd: float | None = 0.0
@@ -61,7 +61,7 @@ class Meter:
     @property
     def projected_usd(self) -> float | None:
         """The cost of the run at its end, at the rate so far; None before there is one, or without a price."""
-        if not self._ended or self.cost_usd is None:
+        if not self._ended or self.cost_usd is None or self.so_far:
             return None
         return self.cost_usd * (1 + max(0, self.total - self.done) / self._ended)
 
@@ -76,11 +76,15 @@ class Meter:
         since, done = self._samples[0]
         return (self.done - done) / max(self._clock() - since, 1e-9)
 
+    def grow(self, total: int, *, so_far: bool) -> None:
+        """The total is known better; ``so_far``: and not to its end."""
+        self.total, self.so_far = total, so_far
+
     @property
     def eta_s(self) -> float | None:
-        """Seconds left at the current pace; None before there is one."""
+        """Seconds left at the current pace; None before there is one, and while the total is not known."""
         pace = self.per_second
-        return (self.total - self.done) / pace if pace > 0 else None
+        return (self.total - self.done) / pace if pace > 0 and not self.so_far else None
 
 
 def describe(meter: Meter, state: str = "", *, width: int = 10_000) -> str:
@@ -89,9 +93,9 @@ def describe(meter: Meter, state: str = "", *, width: int = 10_000) -> str:
     What is least needed goes first where it exceeds ``width``: tokens, tasks in flight, the cost, the pace, the state.
     The time left is always shown.
     """
-    count = f"{meter.done}/{meter.total} chunks" if meter.total else ""
+    count = f"{meter.done}/{meter.total}{'…' * meter.so_far} chunks" if meter.total else ""
     failed = f"{meter.failed} failed" if meter.failed else ""
-    words = [count, state, failed, _in_flight(meter), _pace(meter), _tokens(meter), _cost(meter), _time(meter)]
+    words = [count, state, failed, _in_flight(meter), _rate(meter), _tokens(meter), _cost(meter), _time(meter)]
     for least in (5, 3, 6, 4, 1, None):
         line = ", ".join(word for word in words if word)
         if len(line) <= width or least is None:
@@ -104,7 +108,7 @@ def _in_flight(meter: Meter) -> str:
     return f"{meter.in_flight} in flight" if meter.in_flight else ""
 
 
-def _pace(meter: Meter) -> str:
+def _rate(meter: Meter) -> str:
     pace = meter.per_second
     if pace <= 0:
         return ""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 import time
 from html import escape
+from importlib import import_module
 from typing import Any
 
 from mrengine.progress.meter import Clock, describe
@@ -39,12 +40,10 @@ class NotebookBar(Watching):
     def _draw(self) -> None:
         if self._closed:
             return
-        from IPython import display as screen
-
-        display: Any = screen.display
-        shown = screen.HTML(self.html())  # type: ignore[no-untyped-call]
+        screen: Any = import_module("IPython.display")
+        shown = screen.HTML(self.html())
         if self._handle is None:
-            self._handle = display(shown, display_id=True)
+            self._handle = screen.display(shown, display_id=True)
         else:
             self._handle.update(shown)
 

@@ -91,11 +91,13 @@ class Watching(ABC):
         if isinstance(event, (ChunkProcessed, ChunkFailed)):
             failed = self.meter.failed + isinstance(event, ChunkFailed)
             self.meter.count(done=event.done, failed=failed)
+            self.meter.grow(event.total, so_far=event.total_so_far)
             if isinstance(event, ChunkProcessed):
                 self.meter.spend(event.usage, event.cost_usd)
             self.tick()
         elif isinstance(event, JobStart):
             self.meter.begin(event.total, event.resumed)
+            self.meter.grow(event.total, so_far=event.total_so_far)
             self.state("")
         elif isinstance(event, BudgetWait):
             self._wait("waiting for the rate limit", event.wait_ms / 1000)

@@ -1,8 +1,7 @@
-"""Owns one call to one model: what a model is, how it is asked, what its answer and its failures mean, when to ask
-again.
+"""Models and the calls to them: how each is asked, what its answers and failures mean, and when to ask again.
 
-``models`` resolves what a user gave, ``preload`` imports before the fork, ``connect`` makes a provider in a worker,
-``retry`` makes a call with it, ``answers`` makes of calls what was asked for.
+``models`` resolves what a user gave, ``warm_up`` imports before the fork, ``connect`` makes a provider in a worker,
+``call`` retries, continues and validates, ``http`` and ``sdk`` send.
 """
 
 from __future__ import annotations

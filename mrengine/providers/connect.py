@@ -49,5 +49,5 @@ def _custom(model: Model) -> Provider:
     try:
         return cast(Provider, cls(model.spec))  # type: ignore[misc]  # resolution.place() has made sure that it is a class
     except Exception as error:
-        told = f"the provider {cls!r} cannot be made of its ModelSpec: {type(error).__name__}: {error}"
-        raise ConfigError(told, setting="provider") from error
+        message = f"the provider {cls!r} cannot be made of its ModelSpec: {type(error).__name__}: {error}"
+        raise ConfigError(message, setting="provider") from error

@@ -1,4 +1,4 @@
-"""Owns the vote of several models on the same chunk."""
+"""A vote among the answers of several models to the same chunk."""
 
 from __future__ import annotations
 

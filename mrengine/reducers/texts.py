@@ -1,4 +1,4 @@
-"""Owns the reducers that join or count what they are given: collect, vote, concatenate, and the medical report."""
+"""Reducers that join or count what they are given: collect, vote, concatenate, and the medical report."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Owns the descriptions of reduces by prompt: a tree of groups until one is left, or one text that is gone on with."""
+"""Describes reduces by prompt: a tree of groups until one is left, or one text that is continued."""
 
 from __future__ import annotations
 

@@ -167,7 +167,9 @@ class _Reader:
     def _round(self, payload: bytes) -> None:
         record = records.unpack_round(payload)
         story = self.story
-        if record.round == 0 or not story.runs or story.runs[-1].state != "interrupted":
+        if record.closes and story.runs:
+            pass  # of the run that goes on
+        elif record.round == 0 or not story.runs or story.runs[-1].state != "interrupted":
             story.runs.append(Run(len(story.runs) + 1, record.at, record.at, facts=dict(record.facts)))
         self._seen(record.at)
 

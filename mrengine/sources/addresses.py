@@ -1,4 +1,4 @@
-"""Owns the question whether a network address may be fetched from: an explicit table, for IPv4 and IPv6. Pure.
+"""Decides whether a network address may be fetched from, by an explicit table for IPv4 and IPv6. Pure.
 
 ``ipaddress.is_private`` is no guard: it is False for most of these on Python 3.11. The table follows IANA's
 special-purpose registries (RFC 6890 and its updates), and what clouds and networks use beside them.

@@ -84,8 +84,8 @@ def _strictly(pieces: Iterator[bytes], name: str, encoding: str, errors: str = "
         if text := decoder.decode(b"", True):
             yield text
     except UnicodeError:
-        told = f"{name} is not {encoding.upper()} all through: parts of it are damaged, or in another encoding"
-        raise SourceError(told, source=name) from None
+        message = f"{name} is not {encoding.upper()} all through: parts of it are damaged, or in another encoding"
+        raise SourceError(message, source=name) from None
 
 
 def _utf8_or_guessed(pieces: Iterator[bytes], name: str, notes: Notes, told: str) -> Iterator[str]:

@@ -1,4 +1,4 @@
-"""Owns the fetching of a ``Url``: one request for each hop, to an address that was judged, within all its limits.
+"""Fetches a ``Url``: one request per redirect, each to an approved address and within every limit.
 
 The whole body goes to a temporary file, which has no name, before anybody reads it.
 """

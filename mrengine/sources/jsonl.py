@@ -1,4 +1,4 @@
-"""Owns files of lines: numbered lines of a source, and JSON Lines, whose faults are told by path and line."""
+"""Reads files line by line: numbered lines, and JSON Lines whose errors name path and line."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Owns which loader makes text of a file: by its first bytes, its name, the type that a server told."""
+"""Picks the loader that turns a file into text: by its first bytes, its name, or the server's content type."""
 
 from __future__ import annotations
 
@@ -94,11 +94,11 @@ def _plugged() -> Iterator[tuple[str, Any]]:
             found = point.load()
             loader = found() if isinstance(found, type) else found
         except Exception as error:
-            told = f"the loader {point.name!r} of {point.value} cannot be imported: {type(error).__name__}"
-            raise ConfigError(told, setting=GROUP) from error
+            message = f"the loader {point.name!r} of {point.value} cannot be imported: {type(error).__name__}"
+            raise ConfigError(message, setting=GROUP) from error
         if not isinstance(loader, Loader):
-            told = f"the loader {point.name!r} of {point.value} lacks suffixes, media_types or load()"
-            raise ConfigError(told, setting=GROUP)
+            message = f"the loader {point.name!r} of {point.value} lacks suffixes, media_types or load()"
+            raise ConfigError(message, setting=GROUP)
         yield point.name, loader
 
 
@@ -118,5 +118,5 @@ def loading(found: Found, binary: BinaryIO, name: str) -> Iterator[Piece | str]:
     except MrengineError:
         raise
     except Exception as error:  # noqa: BLE001  # parsers raise whatever damage leads to
-        told = f"{name} cannot be read as {found.what} ({type(error).__name__}): it is damaged, or something else"
-        raise SourceError(told, source=name) from None
+        message = f"{name} cannot be read as {found.what} ({type(error).__name__}): it is damaged, or something else"
+        raise SourceError(message, source=name) from None

@@ -224,8 +224,8 @@ class _Limited:
         data: bytes = self._binary.read(size)
         self._left -= len(data)
         if self._left < 0:
-            told = f"{self._name}: unpacked it has more bytes than are taken (max_bytes)"
-            raise UrlRefused(told, rule="max_bytes", url=self._name)
+            message = f"{self._name}: unpacked it has more bytes than are taken (max_bytes)"
+            raise UrlRefused(message, rule="max_bytes", url=self._name)
         return data
 
 

@@ -1,4 +1,4 @@
-"""Owns what a job's documents are, and their ids. A str is always text, never a path."""
+"""Turns whatever the caller gives into documents with ids. A str is always text, never a path."""
 
 from __future__ import annotations
 
@@ -96,12 +96,12 @@ def _named(item: Any, default: str) -> Source:
         if not isinstance(name, str) or not name:
             raise ConfigError("a document's id is a str that is not empty", setting="document")
         if len(name) > LONGEST_ID:
-            told = f"a document's id has at most {LONGEST_ID} characters, not {len(name)}: is the text in its place?"
-            raise ConfigError(told, setting="document")
+            message = f"a document's id has at most {LONGEST_ID} characters, not {len(name)}: is the text in its place?"
+            raise ConfigError(message, setting="document")
         fields: Any = item.fields
         if fields is not None and not isinstance(fields, Mapping):
-            told = f"a document's fields are a dict, not of type {type(fields).__name__}"
-            raise ConfigError(told, setting="fields")
+            message = f"a document's fields are a dict, not of type {type(fields).__name__}"
+            raise ConfigError(message, setting="fields")
         return Source(item.id, item.source, item.fields)
     if isinstance(item, os.PathLike):
         return Source(os.fspath(item) if isinstance(os.fspath(item), str) else os.fsdecode(os.fspath(item)), item)
@@ -181,5 +181,5 @@ class Reading:
             raise self.errors[0]
         if self.errors:
             first, some = self.errors[0], len(self.errors) < self._sources
-            told = self.told() + "\n  on_source_error='skip' leaves them out" * (some and not self._skip)
-            raise SourceError(told, source=first.source, offset=first.offset, line=first.line, errors=self.errors)
+            message = self.told() + "\n  on_source_error='skip' leaves them out" * (some and not self._skip)
+            raise SourceError(message, source=first.source, offset=first.offset, line=first.line, errors=self.errors)

@@ -15,7 +15,7 @@ from typing import BinaryIO
 from mrengine.errors import ConfigError, SourceError
 from mrengine.private import open_file
 
-__all__ = ["Spool", "SpooledDocument", "Text", "not_kept", "read_pieces", "spool_name", "sweep_spools"]
+__all__ = ["Spool", "SpoolReader", "SpooledDocument", "Text", "not_kept", "spool_name", "sweep_spools"]
 
 BLOCK_BYTES = 1 << 20
 
@@ -268,18 +268,29 @@ def _joined(text: str) -> str:
     return text
 
 
-def read_pieces(path: Path, offset: int, n_bytes: int) -> Iterator[str]:
-    """The text of a spooled document again, in pieces of about a megabyte."""
-    with os.fdopen(open_file(path, os.O_RDONLY), "rb") as file:
-        file.seek(offset)
+class SpoolReader:
+    """Reads the documents of a spool again, one after another, by one descriptor."""
+
+    def __init__(self, path: Path) -> None:
+        self._file = os.fdopen(open_file(path, os.O_RDONLY), "rb", BLOCK_BYTES)
+
+    def pieces(self, offset: int, n_bytes: int) -> Iterator[str]:
+        """The text of a document in pieces of about a megabyte; of a small one as it is."""
+        self._file.seek(offset)
         left, rest = n_bytes, b""
         while left:
-            data = file.read(min(BLOCK_BYTES, left))
+            data = self._file.read(min(BLOCK_BYTES, left))
             left -= len(data)
             data = rest + data
             cut = len(data) if not left else _character_edge(data)
             rest = data[cut:]
             yield data[:cut].decode("utf-8", "surrogatepass")
+
+    def __enter__(self) -> SpoolReader:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._file.close()
 
 
 def _character_edge(data: bytes) -> int:

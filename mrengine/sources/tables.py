@@ -104,8 +104,8 @@ def _opened(table: Any) -> tuple[list[str], Iterator[tuple[str, Row]]]:
     if package == "pyarrow" and hasattr(table, "to_pylist") and hasattr(table, "schema"):
         return list(table.schema.names), _numbered(iter(table.to_pylist()))
     kind = type(table).__name__
-    told = f"a table is the path of a CSV, TSV or Parquet file, or a pandas, polars or Arrow table, not a {kind}"
-    raise ConfigError(told, setting="table")
+    message = f"a table is the path of a CSV, TSV or Parquet file, or a pandas, polars or Arrow table, not a {kind}"
+    raise ConfigError(message, setting="table")
 
 
 def _numbered(rows: Iterator[Row]) -> Iterator[tuple[str, Row]]:
@@ -138,8 +138,8 @@ def _from_path(path: Path) -> tuple[list[str], Iterator[tuple[str, Row]]]:
     if kind in _PARQUET:
         return _from_parquet(path)
     if not kind:
-        told = f"{path}: a table's name ends in .csv, .tsv or .parquet; for JSON Lines there is read_jsonl"
-        raise ConfigError(told, setting="table")
+        message = f"{path}: a table's name ends in .csv, .tsv or .parquet; for JSON Lines there is read_jsonl"
+        raise ConfigError(message, setting="table")
     return _from_csv(path, _DELIMITERS[kind])
 
 
@@ -161,8 +161,8 @@ def _from_parquet(path: Path) -> tuple[list[str], Iterator[tuple[str, Row]]]:
             try:
                 yield from _of_batches(file.iter_batches(batch_size=_BATCH_ROWS))
             except (ArrowException, OSError) as error:
-                told = f"{path} is damaged: a part of it cannot be read ({type(error).__name__})"
-                raise SourceError(told, source=str(path)) from None
+                message = f"{path} is damaged: a part of it cannot be read ({type(error).__name__})"
+                raise SourceError(message, source=str(path)) from None
 
     return list(file.schema_arrow.names), _numbered(rows())
 
@@ -201,8 +201,8 @@ def _read_row(reader: Any, path: Path) -> list[str] | None:
 
 def _row(names: Sequence[str], cells: Sequence[str], path: Path, line: int) -> Row:
     if len(cells) > len(names) and any(cells[len(names) :]):
-        told = f"{path}, line {line}: {len(cells)} cells under {len(names)} names: is a comma in a text not quoted?"
-        raise SourceError(told, source=str(path), line=line)
+        message = f"{path}, line {line}: {len(cells)} cells under {len(names)} names: is a comma in a text not quoted?"
+        raise SourceError(message, source=str(path), line=line)
     return {name: cells[at] if at < len(cells) else None for at, name in enumerate(names)}
 
 

@@ -1,4 +1,4 @@
-"""Owns the way through a proxy of the environment: a tunnel to the address that was judged, and to no name."""
+"""Opens a tunnel through the environment's proxy to the address that was approved, never to a host name."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Owns what a URL may be: ``Url``, the source, and the rules that its text and its host's addresses must keep.
+"""``Url``, the source, and the rules that its text and its host's addresses must satisfy.
 
 Nothing is sent here; ``fetch`` connects to an address that ``judged()`` has returned, and to no other.
 """
@@ -108,8 +108,8 @@ def parse(url: str) -> Target:
         raise UrlRefused(f"a URL of {len(url)} characters: at most {LONGEST}", rule="length", url=shown)
     scheme, colon, rest = url.partition(":")
     if not colon or scheme.lower() not in ("http", "https"):
-        told = f"{shown}: only http and https are fetched"
-        raise UrlRefused(told, rule="scheme", url=shown)
+        message = f"{shown}: only http and https are fetched"
+        raise UrlRefused(message, rule="scheme", url=shown)
     if _UNSAFE.search(url) or not rest.startswith("//") or rest.startswith("///"):
         raise UrlRefused(f"{shown}: blanks, backslashes and controls are not part of a URL", rule="syntax", url=shown)
     try:
@@ -118,8 +118,8 @@ def parse(url: str) -> Target:
     except ValueError:
         raise UrlRefused(f"{shown}: its host or port is malformed", rule="syntax", url=shown) from None
     if "@" in given:
-        told = f"{shown}: names and passwords do not stand in a URL; headers= can carry them"
-        raise UrlRefused(told, rule="userinfo", url=shown)
+        message = f"{shown}: names and passwords do not stand in a URL; headers= can carry them"
+        raise UrlRefused(message, rule="userinfo", url=shown)
     secure = parts.scheme == "https"
     port = (443 if secure else 80) if port is None else port
     if port in _BAD_PORTS:
@@ -200,23 +200,23 @@ def _judge_spelling(target: Target, allow_private: bool) -> None:
     try:
         spelled = address_of(f"[{target.host}]" if ":" in target.host else target.host)
     except ValueError:
-        told = f"{target.shown}: its host looks like an address, and is none"
-        raise UrlRefused(told, rule="host", url=target.shown) from None
+        message = f"{target.shown}: its host looks like an address, and is none"
+        raise UrlRefused(message, rule="host", url=target.shown) from None
     if spelled is not None:
         address, usual = spelled
         why = None if allow_private else refusal(address)
         if why is not None:
             raise _refused(target, f"{address} is {why}")
         if not usual:
-            told = f"{target.shown}: write its address as {address}"
-            raise UrlRefused(told, rule="spelling", url=target.shown)
+            message = f"{target.shown}: write its address as {address}"
+            raise UrlRefused(message, rule="spelling", url=target.shown)
     elif not allow_private and (name in _HERE or name.endswith(tuple(f".{end}" for end in _HERE))):
         raise _refused(target, "such names belong to the own network")
 
 
 def _refused(target: Target, why: str) -> UrlRefused:
-    told = f"{target.shown} is refused: {why}; Url(…, allow_private=True) fetches it all the same"
-    return UrlRefused(told, rule="address", url=target.shown)
+    message = f"{target.shown} is refused: {why}; Url(…, allow_private=True) fetches it all the same"
+    return UrlRefused(message, rule="address", url=target.shown)
 
 
 def _unknown(target: Target) -> UrlRefused:
@@ -238,8 +238,8 @@ def _resolved(target: Target, timeout_s: float) -> list[Any]:
     thread.start()
     thread.join(timeout_s)
     if thread.is_alive():
-        told = f"{target.shown}: its host was not resolved in time"
-        raise UrlRefused(told, rule="timeout_s", url=target.shown)
+        message = f"{target.shown}: its host was not resolved in time"
+        raise UrlRefused(message, rule="timeout_s", url=target.shown)
     if errors:
         raise _unknown(target) from None
     return answers

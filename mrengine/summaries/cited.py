@@ -1,4 +1,4 @@
-"""Owns the reduce of a cited summary: calls see numbered claims with their quotes, and answer with these numbers."""
+"""The reduce of a cited summary: calls see numbered claims with their quotes, and answer with these numbers."""
 
 from __future__ import annotations
 

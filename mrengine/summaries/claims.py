@@ -1,4 +1,4 @@
-"""Owns the map function of a cited summary: a model names claims with quotes, and code looks each quote up."""
+"""The map function of a cited summary: a model names claims with quotes, and code looks each quote up."""
 
 from __future__ import annotations
 

@@ -1,6 +1,4 @@
-"""Owns summaries without a model: the sentences of the text itself that have most to do with the query, or, without
-one, with what the text speaks of most.
-"""
+"""Summaries without a model: the sentences that fit the query best or, without one, what the text mostly speaks of."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Owns how a cited summary is shown: each text with numbers of its own, and footnotes that say where to look."""
+"""Shows a cited summary: each text with its own numbers, and footnotes that say where to look."""
 
 from __future__ import annotations
 

@@ -1,6 +1,4 @@
-"""Owns the marks in a summary's text that name claims: ``[1]``, ``[2, 3]``. What models write in their place is read,
-and only numbers that exist are left.
-"""
+"""The markers of claims in a summary: ``[1]``, ``[2, 3]``. Variants are understood; unknown numbers are removed."""
 
 from __future__ import annotations
 

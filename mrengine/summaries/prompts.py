@@ -1,4 +1,4 @@
-"""Owns the words in which summaries are asked for. All that comes before a text is the same in every call of a job."""
+"""The prompts of summaries. Everything before the text is the same in every call of a job, so it can be cached."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Owns the search for a quote in a text: code, not a model, says whether it stands there, and where.
+"""Looks a quote up in a text: code, not a model, decides whether it is there, and where.
 
 Both sides are folded: white space is dropped, quotation marks, dashes, ligatures and composed characters are made
 alike, and hyphens between letters go, as they may be those of a line's end. What is found are offsets of the text as

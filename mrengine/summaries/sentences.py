@@ -1,6 +1,4 @@
-"""Owns where sentences of any script begin and end, as spans of a text: joined again they are the text, but for the
-white space between them.
-"""
+"""Finds the sentences of any script, as spans: joined they are the text, but for the white space between them."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Owns how the embedded model of 135 million parameters is asked: prose alone, short, whole sentences."""
+"""How the embedded model of 135 million parameters is asked: for prose alone, in short, whole sentences."""
 
 from __future__ import annotations
 

@@ -1,10 +1,10 @@
-"""Owns a summary that is watched: progress, then the text as the model writes it, from a thread that does the work."""
+"""A summary that is watched: progress, then the text as the model writes it, from a thread that does the work."""
 
 from __future__ import annotations
 
 import queue
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 import regex
@@ -12,7 +12,7 @@ import regex
 from mrengine.summaries.markers import cited_in, renumbered
 from mrengine.summaries.values import Summary, SummaryProgress
 
-__all__ = ["SummaryStream", "Writing"]
+__all__ = ["SummaryStream", "Writing", "part_text"]
 
 _JOIN_S = 0.5
 _OPEN = regex.compile(r"[\s,;]*(?:[\[【［][^\[\]【】［］\n]{0,80}[\]】］]?[\s,;]*)*\Z")  # marks that may go on
@@ -90,6 +90,15 @@ class SummaryStream(Iterator["SummaryProgress | str"]):
             self._told.put(self._work(self._told.put))
         except BaseException as error:  # noqa: BLE001  # raised again, where the stream is read
             self._told.put(error)
+
+
+def part_text(value: Any) -> str:
+    """The text of one result of a map or reduce call, without marks: their numbers are known in the end."""
+    if isinstance(value, Mapping):
+        claims = value.get("claims") or ()
+        return " ".join(claim["text"] for claim in claims if claim["verified"])
+    told = getattr(value, "text", value)
+    return renumbered(told, {}).strip() if isinstance(told, str) else ""
 
 
 class Writing:

@@ -1,4 +1,4 @@
-"""Owns the map function of a summary by ``top_k``: it asks about the chunks that the query is about, and no others."""
+"""The map function of a ``top_k`` summary: it asks only about the chunks that the query is about."""
 
 from __future__ import annotations
 

@@ -69,8 +69,11 @@ class Summary:
 
 @dataclass(frozen=True, slots=True)
 class SummaryProgress:
-    """How far a summary is: ``stage`` "map" or "reduce"; ``done`` of ``total`` tasks of this stage, 0 to 1 as
-    ``progress``. ``text``: the summary of the part that was just finished, where there is one.
+    """How far a summary is. ``stage``: "map", a chunk is done; "reduce", a merge of its level is (0 of so many results:
+    they begin); "document", with ``together=False``, a document's summary is; "again": the text begins anew.
+
+    ``done`` of ``total`` of this stage or level, 0 to 1 as ``progress``. ``text``: the summary of the part, or of the
+    document, that was just finished, without marks.
     """
 
     stage: str

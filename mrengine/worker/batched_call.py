@@ -1,4 +1,4 @@
-"""Owns the road of one call in batch mode: what has no answer becomes a REQUEST in the log, and its task is parked."""
+"""Makes one call in batch mode: a question without an answer becomes a REQUEST in the log, and its task is parked."""
 
 from __future__ import annotations
 

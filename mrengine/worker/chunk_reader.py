@@ -1,15 +1,26 @@
-"""Owns a worker's view of the documents: a chunk's row from the log, its text from the spool, read when asked for."""
+"""Reads chunks in a worker: the row from the log, the text from the spool, each only when asked for."""
 
 from __future__ import annotations
 
 import os
+import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from hashlib import blake2b
 from typing import Any
 
 from mrengine.errors import LogError
 from mrengine.log.file.reader import LogReader
-from mrengine.log.format.chunk_rows import ChunkRow, ChunkTable, DocumentNames, Heads, Segment, document_of
+from mrengine.log.format import codec
+from mrengine.log.format.chunk_rows import (
+    ChunkRow,
+    ChunkTable,
+    DocumentNames,
+    Heads,
+    Segment,
+    chunks_segment,
+    document_of,
+)
 from mrengine.log.format.document_facts import Facts, pages_between, unpack_facts, without_pages
 from mrengine.private import open_file
 from mrengine.records import Chunk
@@ -176,6 +187,8 @@ def read_bytes(spool_fd: int, start: int, stop: int) -> bytes | None:
 class ChunkReader:
     """Reads chunks by id: one ``pread`` of the log for the row, one of the spool for the text. Safe from any thread.
 
+    A chunk beyond the table that it was given is looked for in the log: the table may have grown since.
+
     ``check``: hold each text against its digest (1.7 us a KB), for a spool that lay on a disk since an earlier run.
     """
 
@@ -194,10 +207,29 @@ class ChunkReader:
         self._table = ChunkTable(self.reader.fd, [Segment(*segment) for segment in table])
         self._paged = not any(Segment(*segment).round for segment in table)  # a later round's texts are on no page
         self._names = DocumentNames(self.reader, documents)
+        self._growing = threading.Lock()
+        self._scanned = self._table.scanned or codec.HEADER_BYTES
+
+    def _row(self, chunk: int) -> ChunkRow:
+        if chunk >= len(self._table):
+            with self._growing:
+                self._take_in(chunk)
+        return self._table[chunk]
+
+    def _take_in(self, chunk: int) -> None:
+        """The rows that were added to the map round's table since, up to those of a chunk."""
+        for frame in self.reader.frames(self._scanned) if chunk >= len(self._table) else ():
+            self._scanned = frame.end
+            if frame.kind == codec.CHUNKS:
+                segment = chunks_segment(frame.payload, frame.offset)
+                if segment.round == 0 and segment.first == len(self._table):
+                    self._table.grow(segment)
+                    if chunk < len(self._table):
+                        return
 
     def read(self, chunk: int) -> TrackedChunk:
         """A chunk; its text is read when it is asked for."""
-        row = self._table[chunk]
+        row = self._row(chunk)
         heads = self._table.heads(chunk, row)
         document = self._names[row.document]
         facts = document.facts if self._paged or not document.facts else without_pages(document.facts)
@@ -216,6 +248,8 @@ class ChunkReader:
 
     def document_of(self, chunk: int) -> str:
         """The id of its document; "" where the log has lost it."""
+        with suppress(LogError, IndexError):
+            self._row(chunk)
         return document_of(self._table, self._names, chunk)
 
     def close(self) -> None:

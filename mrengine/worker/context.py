@@ -1,4 +1,4 @@
-"""Owns what a map function is given beside its chunk: ``context.complete()`` and the facts of its task."""
+"""What a map function gets besides its chunk: ``context.complete()`` and the facts about its task."""
 
 from __future__ import annotations
 
@@ -73,8 +73,8 @@ class TaskCalls:
             self._count(completion.usage, cost_usd)
             self.texts.append(completion.text)
 
-    def heard(self, text: str) -> None:
-        """An answer as a model said it, whatever becomes of it."""
+    def note_answer(self, text: str) -> None:
+        """Keep an answer as the model gave it, even if it is refused later: no message may repeat its text."""
         with self._lock:
             if text and text not in self.answers:
                 self.answers[text] = None
@@ -100,15 +100,15 @@ class WorkerServices:
 class Context:
     """One task's connection to its models. Use it in the thread that runs the map function, or in threads of its own.
 
-    ``patience``: when the task must have ended.
+    ``deadline``: when the task must have ended.
     """
 
-    __slots__ = ("_calls", "_chunk", "_patience", "_services", "_task")
+    __slots__ = ("_calls", "_chunk", "_deadline", "_services", "_task")
 
     def __init__(
-        self, services: WorkerServices, task: m.Start, chunk: TrackedChunk, calls: TaskCalls, patience: Deadline
+        self, services: WorkerServices, task: m.Start, chunk: TrackedChunk, calls: TaskCalls, deadline: Deadline
     ) -> None:
-        self._services, self._task, self._chunk, self._calls, self._patience = services, task, chunk, calls, patience
+        self._services, self._task, self._chunk, self._calls, self._deadline = services, task, chunk, calls, deadline
 
     @property
     def model(self) -> str | None:
@@ -217,7 +217,7 @@ class Context:
     ) -> Completion | None:
         """The answer in the log, of the model or of one that stood in for it; None: none that is good for this call."""
         for identity in self._services.models.identities(index):
-            turns = Turns(stored(digest_of(identity)), self._calls.heard)
+            turns = Turns(stored(digest_of(identity)), self._calls.note_answer)
             with suppress(Unanswered):
                 completion = turns.answer(
                     request, live=None, response_model=response_model, on_truncation=on_truncation
@@ -242,11 +242,11 @@ class Context:
             stored=stored or (lambda digest: ()),
             earlier=self._earlier,
             text_at=self._services.stored.text,
-            heard=self._calls.heard,
+            on_answer=self._calls.note_answer,
             park=self._calls.park,
             task=self._task,
             chunk=self._chunk,
-            patience=self._patience,
+            deadline=self._deadline,
             response_model=response_model,
             on_truncation=on_truncation,
             reusable=stored is not None,
@@ -266,7 +266,7 @@ class Context:
         check_tokens(tokens, max_tokens)
         index = self._services.models.index(model, self._task.model)
         own = self._services.models.own(
-            index, tokens, max_tokens, task=self._task, patience=self._patience, done=self._calls.own
+            index, tokens, max_tokens, task=self._task, deadline=self._deadline, done=self._calls.own
         )
         with own as grant:
             yield grant

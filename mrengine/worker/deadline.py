@@ -1,4 +1,4 @@
-"""Owns how long a task may take. Standing in line for a budget is not its fault, and does not count."""
+"""The time limit of a task. Time spent waiting for budget does not count: the task cannot help it."""
 
 from __future__ import annotations
 
@@ -12,29 +12,34 @@ OnWait = Callable[[str, float], None]
 
 
 class Deadline:
-    """A task's ``deadline``, on ``clock``: later by each wait for a budget. ``tell(waiting)`` hears of their begin and
-    end, so that whoever looks for tasks that hang does not count them, either.
+    """The instant, ``at``, by which a task must end, on ``clock``. Each wait for budget puts it off by as long.
+
+    ``notify(waiting)`` is called when such a wait begins and ends: the monitor, which looks for tasks that hang, must
+    not count it either.
     """
 
     def __init__(
-        self, timeout_s: float, tell: Callable[[bool], None], *, clock: Callable[[], float] = time.monotonic
+        self, timeout_s: float, notify: Callable[[bool], None], *, clock: Callable[[], float] = time.monotonic
     ) -> None:
-        self._clock, self._tell = clock, tell
-        self.deadline = clock() + timeout_s
+        self._clock, self._notify = clock, notify
+        self.at = clock() + timeout_s
 
     @contextmanager
-    def standing_in_line(self, on_wait: OnWait) -> Iterator[OnWait]:
-        """While a budget is asked; yields what is to be called, in place of ``on_wait``, when that takes a while."""
+    def paused(self, on_wait: OnWait) -> Iterator[OnWait]:
+        """Stops the clock while the task waits for budget. Yields the callback to pass on in place of ``on_wait``.
+
+        Only a wait that is reported through it counts: a grant that comes at once moves nothing.
+        """
         began, waits = self._clock(), []
 
         def waiting(model: str, wait_ms: float) -> None:
             waits.append(wait_ms)
-            self._tell(True)
+            self._notify(True)
             on_wait(model, wait_ms)
 
         try:
             yield waiting
         finally:
             if waits:
-                self.deadline += self._clock() - began
-                self._tell(False)
+                self.at += self._clock() - began
+                self._notify(False)

@@ -1,4 +1,4 @@
-"""Owns a call that a map function makes with a client of its own: reserved, in the log like all others, and settled."""
+"""Accounts for a call that a map function makes with its own client: reserved, logged and settled like any other."""
 
 from __future__ import annotations
 

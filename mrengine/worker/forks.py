@@ -1,4 +1,4 @@
-"""Owns what becomes of a process that a map function forked and that comes out of it: it ends there, and says nothing.
+"""Stops a process that a map function forked from going on as a worker: it exits, and sends nothing.
 
 Only the process that took a task speaks for it. The parent has the outcome; its child has a copy of everything, and
 would send, write and settle all of it a second time.
@@ -16,7 +16,7 @@ __all__ = ["OwnProcess", "leave"]
 
 
 class OwnProcess:
-    """Remembers the process that made it. Not told by ``os.register_at_fork``: a fork in C goes around that."""
+    """Remembers the process that made it, by pid: a fork in C would bypass ``os.register_at_fork``."""
 
     def __init__(self) -> None:
         self._pid = os.getpid()

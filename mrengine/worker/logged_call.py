@@ -1,4 +1,4 @@
-"""Owns the road of one call to a model: ``intent record → budget → provider → call record``; both go into the log."""
+"""Makes one call durable: ``intent record → budget → provider → call record``. Both records go into the log."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from mrengine.providers.call.thoughts import apart
 from mrengine.providers.call.usages import completed
 from mrengine.providers.http.no_answer import no_answer
 from mrengine.records import Chunk, Completion, Request
-from mrengine.worker.redact import told
+from mrengine.worker.redact import redacted_message
 from mrengine.worker.shown_answer import ShownAnswer
 from mrengine.worker.stored_answers import completion_of, turn_digest
 from mrengine.worker.turns import turn_of
@@ -63,25 +63,25 @@ class LoggedCall:
         task: m.Start,
         digest: bytes,
         chunk: Chunk,
-        patience: Deadline,
+        deadline: Deadline,
         breaker: Breaker,
         *,
         alternatives: bool,
         turn: int,
         reusable: bool,
-        heard: Callable[[str], None],
+        on_answer: Callable[[str], None],
         stored: Callable[[], Sequence[records.CallRecord]] = tuple,
         owner: bytes = b"",
     ) -> None:
         """``turn``: how many answers to this call the log has already. ``reusable``: the new ones may be taken for an
-        identical call. ``heard`` is given the text of each. ``stored``: what the log has of it by now. ``owner``: who
-        may share its answers.
+        identical call. ``on_answer`` is given the text of each. ``stored``: what the log has of it by now.
+        ``owner``: who may share its answers.
         """
         self._stored, self._owner = stored, owner
         self._models, self._model, self._task, self._digest = models, model, task, digest
-        self._chunk, self._patience, self._breaker = chunk, patience, breaker
+        self._chunk, self._deadline, self._breaker = chunk, deadline, breaker
         self._alternatives = alternatives
-        self._turn, self._reusable, self._heard = turn, reusable, heard
+        self._turn, self._reusable, self._on_answer = turn, reusable, on_answer
         self._bound = 0
         self._prefix = ""
         self._texts: list[str] = []  # what no message may repeat
@@ -102,7 +102,7 @@ class LoggedCall:
         except _Answered as answered:
             self._breaker.withdrawn()
             self._turn += 1
-            self._heard(answered.call.text)
+            self._on_answer(answered.call.text)
             return completion_of(answered.call)
 
     def _asked(self, request: Request) -> Completion:
@@ -112,7 +112,7 @@ class LoggedCall:
         return call(
             self._attempt,
             request,
-            deadline=lambda: self._patience.deadline,
+            deadline=lambda: self._deadline.at,
             model=self._model.name,
             reserve=None if budget is None else lambda: self._reserve(budget, request),
             backoff_s=self._models.config.backoff_s,
@@ -121,13 +121,13 @@ class LoggedCall:
             alternatives=self._alternatives,
             aside=self._models.rests and self._model.index == self._task.model,
             on_retry=self._on_retry,
-            in_line=self._in_line,
+            pause=self._paused,
         )
 
     @contextmanager
-    def _in_line(self) -> Iterator[None]:
-        """A limit is waited for: no fault of the task's."""
-        with self._patience.standing_in_line(lambda model, wait_ms: None) as waiting:
+    def _paused(self) -> Iterator[None]:
+        """Waiting for a limit is not the task's fault."""
+        with self._deadline.paused(lambda model, wait_ms: None) as waiting:
             waiting(self._model.name, 0.0)
             yield
 
@@ -136,7 +136,7 @@ class LoggedCall:
 
     def _reserve(self, budget: BudgetPort, request: Request) -> LeaseLike:
         """Wait for permission to make one attempt: the task's own time stands still meanwhile."""
-        with self._patience.standing_in_line(self._models.on_wait) as waiting:
+        with self._deadline.paused(self._models.on_wait) as waiting:
             lease = budget.acquire(
                 self._model.name,
                 self._tokens(request),
@@ -188,7 +188,7 @@ class LoggedCall:
             message = f"{self._model.name}: its provider gave a {type(given).__name__}, not a Completion"
             raise ModelRefused(message, model=self._model.name)
         completion = completed(given, self._tokens(request), request.max_tokens)
-        self._heard(completion.text)
+        self._on_answer(completion.text)
         self._emit_call(request, completion, completion.finish_reason, reusable=self._reusable)
         self._turn += 1
         return completion
@@ -206,7 +206,7 @@ class LoggedCall:
         """A call without an answer. One that may have been billed, nobody knows how much, stays open."""
         said, error.answer = error.answer, ""  # an exception holds no text
         if said:
-            self._heard(said)
+            self._on_answer(said)
         if error.usage is not None and error.usage.total_tokens:
             paid = completed(Completion(said, usage=error.usage), self._tokens(request), request.max_tokens)
             error.usage = paid.usage  # what the budget is told
@@ -256,6 +256,8 @@ class LoggedCall:
 
     def _on_retry(self, error: ModelError, attempt: int, wait_s: float) -> None:
         fields = {"chunk_id": self._task.chunk, "model": self._model.name, "status": error.status, "attempt": attempt}
-        fields["error"] = told(error, self._texts, self._models.secrets())  # a provider of the user's own may quote
+        fields["error"] = redacted_message(
+            error, self._texts, self._models.secrets()
+        )  # a provider of the user's own may quote
         fields |= {"wait_s": wait_s, "limited": isinstance(error, RateLimited)}
         self._models.note("call:retry", fields)

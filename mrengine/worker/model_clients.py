@@ -1,4 +1,4 @@
-"""Owns a worker's models: their providers, made when first used, and the road of one call to them.
+"""The models of a worker: providers are connected when first used, and each call starts here.
 
 How one call goes is ``logged_call``'s.
 """
@@ -133,19 +133,19 @@ class ModelClients:
         stored: Callable[[bytes], Sequence[records.CallRecord]],
         earlier: Callable[[bytes], int | None],
         text_at: Callable[[int], str],
-        heard: Callable[[str], None],
+        on_answer: Callable[[str], None],
         park: Callable[[], None],
         task: m.Start,
         chunk: Chunk,
-        patience: Deadline,
+        deadline: Deadline,
         response_model: Any,
         on_truncation: str,
         reusable: bool,
     ) -> tuple[Completion, float | None]:
         """Ask a model, and its fallbacks where it fails; the completion and its cost in USD (None: price unknown).
 
-        ``stored(digest)``: the answers that the log has already; ``heard`` is given the text of each answer. In batch
-        mode what they lack is asked for in a batch: ``park()`` is called, and Parked raised.
+        ``stored(digest)``: the answers that the log has already; ``on_answer`` is given the text of each answer. In
+        batch mode what they lack is asked for in a batch: ``park()`` is called, and Parked raised.
         """
         from mrengine.providers.call.fallbacks import ask_any, fitted
 
@@ -171,16 +171,16 @@ class ModelClients:
                     task,
                     digest,
                     chunk,
-                    patience,
+                    deadline,
                     breaker,
                     alternatives=alternatives,
                     turn=turn,
                     reusable=reusable,
-                    heard=heard,
+                    on_answer=on_answer,
                     stored=lambda: stored(digest),
                     owner=owner,
                 )
-            turns = Turns(known, heard, earlier=before)
+            turns = Turns(known, on_answer, earlier=before)
             asked = fitted(request, model)
             completion = turns.answer(asked, live=call.send, response_model=response_model, on_truncation=on_truncation)
             unknown = turns.cost_usd is None or call.cost_usd is None
@@ -224,7 +224,7 @@ class ModelClients:
         max_tokens: int,
         *,
         task: m.Start,
-        patience: Deadline,
+        deadline: Deadline,
         done: Callable[[Usage, float | None], None],
     ) -> AbstractContextManager[ExternalCall]:
         """Leave for a call with a client of the user's own, once the model's limits give it."""
@@ -232,7 +232,7 @@ class ModelClients:
         model = self._models[index]
         if self.budget is None:
             raise ConfigError("this job has no budget to reserve from", setting="limits")
-        with patience.standing_in_line(self.on_wait) as on_wait:
+        with deadline.paused(self.on_wait) as on_wait:
             lease = self.budget.acquire(
                 model.name,
                 tokens,
@@ -247,11 +247,12 @@ class ModelClients:
         return external_call(lease, model, grant, task=task, round_=self.config.round, emit=self.emit, done=done)
 
     def on_wait(self, model: str, wait_ms: float) -> None:
+        """A call waits for its model's budget: report it, and prefer other models meanwhile."""
         self._rests[model] = time.monotonic() + wait_ms / 1e3
         self.note("budget:wait", {"model": model, "wait_ms": wait_ms})
 
     def note(self, name: str, fields: dict[str, Any]) -> None:
-        """Tell the host something that is not for the log."""
+        """Report an event to the host."""
         if name == "call:retry" and fields["limited"]:
             self._rests[fields["model"]] = time.monotonic() + fields["wait_s"]
         self.emit(m.NOTE, -1, -1, msgpack.packb([name, fields]))

@@ -23,7 +23,7 @@ from urllib.parse import unquote_to_bytes, urlsplit
 from mrengine.errors import MrengineError
 from mrengine.records import ModelSpec
 
-__all__ = ["describe", "header_parts", "scrub", "secrets", "told", "where"]
+__all__ = ["describe", "header_parts", "redact", "redacted_message", "secrets", "where"]
 
 LONGEST = 500
 RUN = 8  # characters that a message may share with a text by chance, at most less one
@@ -98,7 +98,7 @@ def _of_address(address: str) -> Iterator[str]:
     yield from (unquote_to_bytes(part).decode("utf-8", "replace") for part in (parts.username, parts.password) if part)
 
 
-def scrub(
+def redact(
     message: str, texts: Iterable[str], *, hidden: Iterable[str] = (), code: Iterable[types.CodeType] = ()
 ) -> str:
     """Replace by an ellipsis whatever also stands in one of the texts: ``RUN`` or more characters, in any of the forms
@@ -348,14 +348,14 @@ def describe(error: BaseException, texts: Iterable[str] = (), hidden: Iterable[s
     Always text that can be stored: without lone surrogates.
     """
     texts, hidden = list(texts), secrets() if hidden is None else list(hidden)
-    name, text = _type_name(error, texts, hidden), told(error, texts, hidden)
+    name, text = _type_name(error, texts, hidden), redacted_message(error, texts, hidden)
     return f"{name}: {text}" if text else name
 
 
-def told(error: BaseException, texts: Iterable[str], hidden: Iterable[str]) -> str:
+def redacted_message(error: BaseException, texts: Iterable[str], hidden: Iterable[str]) -> str:
     """The message of an exception alone, scrubbed."""
     try:
-        return scrub(str(error), texts, hidden=hidden, code=_code_of(error))
+        return redact(str(error), texts, hidden=hidden, code=_code_of(error))
     except BaseException:  # noqa: BLE001  # its own __str__, whatever that raises
         return "its message cannot be read"
 
@@ -367,7 +367,7 @@ def _type_name(error: BaseException, texts: Iterable[str], hidden: Iterable[str]
         name = str(_NAME_OF(kind))  # not kind.__name__: a metaclass may raise
         if getattr(sys.modules.get(str(_MODULE_OF(kind))), name, None) is kind:
             return name
-        return scrub(f"'{name}'", texts, hidden=hidden, code=_code_of(error)).strip("'")
+        return redact(f"'{name}'", texts, hidden=hidden, code=_code_of(error)).strip("'")
     except BaseException:  # noqa: BLE001  # a metaclass of the user's own
         return "an exception"
 

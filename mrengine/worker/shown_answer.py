@@ -1,4 +1,4 @@
-"""Owns what is told of an answer while it is written: pieces, each with its place in the whole answer."""
+"""Shows an answer while it is written: in pieces, each with its place in the whole answer."""
 
 from __future__ import annotations
 

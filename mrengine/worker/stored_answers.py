@@ -1,4 +1,4 @@
-"""Owns durable calls: what names a call, and where its answer is found in the log."""
+"""Identifies a call by digest, and finds the answer to it that the log already holds."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Owns the running of one task, the same on every backend: chunk → map_fn → a packed outcome, and nothing is raised."""
+"""Runs one task, the same way on every backend: chunk → map_fn → a packed outcome. Never raises."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ from mrengine.worker.deadline import Deadline
 from mrengine.worker.forks import OwnProcess, leave
 from mrengine.worker.model_clients import ModelClients
 from mrengine.worker.ports import WorkerPorts
-from mrengine.worker.redact import describe, secrets, told, where
+from mrengine.worker.redact import describe, redacted_message, secrets, where
 
 __all__ = ["Emit", "TaskRunner", "cannot_start", "stored_value"]
 
@@ -169,11 +169,11 @@ class TaskRunner:
         if self._profiled is not None:
             self._profiled.close()
 
-    def _patience(self, task: m.Start) -> Deadline:
-        def tell(waiting: bool) -> None:
-            self._emit(m.IN_LINE if waiting else m.AT_WORK, task.chunk, task.model, b"")
+    def _deadline(self, task: m.Start) -> Deadline:
+        def notify(waiting: bool) -> None:
+            self._emit(m.WAITING if waiting else m.RESUMED, task.chunk, task.model, b"")
 
-        return Deadline(self._config.chunk_timeout_s, tell)
+        return Deadline(self._config.chunk_timeout_s, notify)
 
     def run(self, task: m.Start) -> None:
         """Run one task and emit its outcome, whatever user code raises or returns."""
@@ -186,13 +186,13 @@ class TaskRunner:
             ours = isinstance(error, Parked)
             if self._ends_run is not None and not ours and (not isinstance(error, Exception) or self._ends_run(error)):
                 raise  # Ctrl-C in the host ends the run; sys.exit() in a worker ends the chunk
-            self._tell(task, error, calls)
+            self._report(task, error, calls)
 
     def fail(self, task: m.Start, error: BaseException) -> None:
         """Emit the failure of a task that was not told, for an exception that came from elsewhere."""
-        self._tell(task, error, TaskCalls())
+        self._report(task, error, TaskCalls())
 
-    def _tell(self, task: m.Start, error: BaseException, calls: TaskCalls) -> None:
+    def _report(self, task: m.Start, error: BaseException, calls: TaskCalls) -> None:
         """Emit what an exception means. Its class and its attributes are user code, too, and may raise anything."""
         try:
             if calls.parked:
@@ -208,13 +208,13 @@ class TaskRunner:
             self._emit_failure(task, "error", message)
 
     def _emit_spent(self, task: m.Start, error: Any, calls: TaskCalls) -> None:
-        packed = pack([self._told(error, calls), error.spent, error.limit, error.unit])
+        packed = pack([self._redacted(error, calls), error.spent, error.limit, error.unit])
         self._emit(m.BUDGET_SPENT, task.chunk, task.model, packed)
 
     def _run(self, task: m.Start, calls: TaskCalls) -> None:
         started = time.monotonic()
         calls.chunk = chunk = self._ports.chunks.read(task.chunk)
-        context = Context(self._services, task, chunk, calls, self._patience(task))
+        context = Context(self._services, task, chunk, calls, self._deadline(task))
         returned = self._map_fn(chunk, context)
         if calls.parked:  # in a thread of its own, or by an except clause that catches everything
             raise Parked
@@ -274,8 +274,8 @@ class TaskRunner:
         own = [] if calls.chunk is None else [calls.chunk.text_or_nothing, *calls.chunk.field_texts]
         return [*own, *calls.texts]
 
-    def _told(self, error: BaseException, calls: TaskCalls) -> str:
-        return told(error, self._texts(calls), self._models.secrets())
+    def _redacted(self, error: BaseException, calls: TaskCalls) -> str:
+        return redacted_message(error, self._texts(calls), self._models.secrets())
 
     def _emit_failure(self, task: m.Start, kind: str, message: str, **more: Any) -> None:
         failure = records.FailureRecord(
@@ -297,7 +297,7 @@ class TaskRunner:
         """How often a call was tried, how long it waited and why, where the error tells."""
         if not isinstance(error, ModelError):
             return {}
-        causes = [self._told(ModelError(cause), calls) for cause in error.causes]
+        causes = [self._redacted(ModelError(cause), calls) for cause in error.causes]
         facts = {"attempts": error.attempts, "waited_s": error.waited_s, "causes": causes}
         if error.status is not None:
             facts["status"] = error.status

@@ -1,4 +1,4 @@
-"""Owns the turns of one call to one model: which of its answers the log has already, and how they are taken again.
+"""The turns of one call to one model: those that the log holds are replayed before anything new is asked.
 
 Every answer is in the log as the model said it, before anybody looks at it: refused ones, answers to re-asks, parts.
 The n-th of a call stands under ``calls.turn_digest(digest, n)``. A later call takes them in the same order and judges
@@ -37,16 +37,16 @@ def turn_of(request: Request) -> int:
 class Turns:
     """The stored answers of one call, and the road from them to a whole and valid one.
 
-    ``heard`` is given each answer's text. ``cost_usd``: of the stored answers that the returned one is made of.
+    ``on_answer`` is given each answer's text. ``cost_usd``: of the stored answers that the returned one is made of.
     """
 
     def __init__(
-        self, stored: Sequence[CallRecord], heard: Callable[[str], None], *, earlier: int | None = None
+        self, stored: Sequence[CallRecord], on_answer: Callable[[str], None], *, earlier: int | None = None
     ) -> None:
         """``earlier``: how many of the answers are of earlier runs; None: all. The others count as asked for: it was
         a batch that brought them, while the task was parked.
         """
-        self._stored, self._heard = stored, heard
+        self._stored, self._on_answer = stored, on_answer
         self._earlier = len(stored) if earlier is None else earlier
         self._next = 0
         self.cost_usd: float | None = 0.0
@@ -92,7 +92,7 @@ class Turns:
                 raise _LeftBehind
             self._next += 1
             if (record.turn == CONTINUATION) == (turn == CONTINUATION):
-                self._heard(record.text)
+                self._on_answer(record.text)
                 paid = record.cost_usd
                 self.cost_usd = None if self.cost_usd is None or paid is None else self.cost_usd + paid
                 return completion_of(record)

@@ -66,8 +66,8 @@ class Worker:
             self._since.pop((task.chunk, task.model))
 
     def _emit(self, kind: int, chunk: int, model: int, payload: bytes = b"") -> None:
-        if kind in (m.IN_LINE, m.AT_WORK):  # the time in line does not count: its own begins anew
-            self._since[chunk, model] = math.inf if kind == m.IN_LINE else time.monotonic()
+        if kind in (m.WAITING, m.RESUMED):  # the time in line does not count: its own begins anew
+            self._since[chunk, model] = math.inf if kind == m.WAITING else time.monotonic()
         elif kind == m.NEED_ENDPOINT and self._runner is not None:
             self._runner.endpoint_came(msgpack.unpackb(payload)[0], "", "threads serve no embedded model")
         else:

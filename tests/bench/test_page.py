@@ -103,6 +103,7 @@ def test_a_peer_that_is_missing_stands_in_its_table_with_the_reason(results: Res
 def test_what_was_not_measured_says_so_and_an_unknown_name_is_an_error(results: Results) -> None:
     assert "Not measured yet" in render("{{table durable}}", results)
     assert render("{{plot durable}}", results) == ""
+    assert render("{{durable//turns}} turns", results) == "(not measured yet) turns"
     with pytest.raises(KeyError):
         render("{{table nonsense}}", results)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import random
 from functools import cache
 from itertools import pairwise
@@ -17,7 +18,12 @@ from tests.chunking.texts import assert_promises, recount
 
 # Per cent of the cuts, where units take at most a quarter of the limit; and the least mean fill.
 _MOST = {200: 8.0, 512: 2.0, 2000: 1.0, 6000: 1.0}
-_LEAST = {200: 0.64, 512: 0.8, 2000: 0.85, 6000: 0.94}
+_LEAST = {200: 0.75, 512: 0.8, 2000: 0.85, 6000: 0.94}
+_JSON_LEAST = 0.64  # at 200: its objects stay whole, whatever that costs a small chunk
+
+
+def _least(name: str, target: int) -> float:
+    return _JSON_LEAST if target == 200 and "json" in name else _LEAST[target]
 
 
 @pytest.mark.parametrize("name", ALL)
@@ -27,7 +33,36 @@ def test_units_of_a_kind_stay_whole(name: str) -> None:
         row = measure(name, target, 3, "mrengine")
         one = 100 / row["cuts"] + 0.1  # of so few cuts one may be wrong
         assert row["of a quarter %"] <= max(_MOST[target], one), row
-        assert row["fill"] >= _LEAST[target], row
+        assert row["fill"] >= _least(name, target), row
+
+
+def _even(name: str, words: int) -> str:
+    """A unit of so many words."""
+    said = " ".join(f"{word} {number}" for number, word in enumerate(("river", "stone") * (words // 4)))
+    if name == "log":
+        return f"2024-05-01 10:00:00,123 INFO app - {said}\n"
+    if name == "hl7":
+        segment = f"OBX|1|NM|1234-5^{said[:60]}^LN||12|mg/dL\n"
+        return "MSH|^~\\&|LAB|HOSP|EHR|HOSP|20240301||ORU^R01|12|P|2.5\n" + segment * max(1, words // 25)
+    if name == "json":
+        return json.dumps({"id": 1, "note": said}) + "\n"
+    return (
+        "## Head\n\n" + "A river and a stone are here. " * (words // 6) + "\n\n"
+        if name == "markdown"
+        else "---\nkind: Thing\n" + f"note: {said[:50]}\n" * (words // 12)
+    )
+
+
+@pytest.mark.parametrize("name", ["log", "hl7", "json", "markdown", "yaml"])
+@pytest.mark.parametrize(("target", "least"), [(512, 0.8), (6000, 0.95)])
+def test_units_of_one_length_keep_the_mean_fill(name: str, target: int, least: float) -> None:
+    """Whatever the length: each chunk ends at the same place of its last unit, so nothing is made up for by others."""
+    for share in (0.055, 0.07, 0.12, 0.17, 0.22, 0.255, 0.27, 0.3, 0.35, 0.39, 0.45):
+        unit = _even(name, int(share * target))
+        text = unit * int(12 * target / recount(unit))
+        chunks = list(safe_chunk(text, target_tokens=target, overlap_tokens=0, splitter=name))
+        fill = sum(chunk.tokens for chunk in chunks[:-1]) / (len(chunks) - 1) / target
+        assert fill >= least, (share, recount(unit), fill)
 
 
 @pytest.mark.system
@@ -37,7 +72,7 @@ def test_units_of_a_kind_stay_whole_in_forty_variants(name: str, target: int) ->
     """What issue 15 asks for."""
     row = measure(name, target, 40, "mrengine")
     assert row["of a quarter %"] <= _MOST[target], row
-    assert row["fill"] >= _LEAST[target], row
+    assert row["fill"] >= _least(name, target), row
 
 
 @pytest.mark.system

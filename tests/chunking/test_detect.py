@@ -5,10 +5,12 @@ from __future__ import annotations
 import json
 from collections.abc import Callable
 from pathlib import Path
+from random import Random
 from typing import Any
 
 import pytest
 
+from mrengine.chunking import detect as detection
 from mrengine.chunking import safe_chunk
 from mrengine.chunking.detect import _KINDS, detect
 from mrengine.errors import ChunkingError
@@ -57,6 +59,11 @@ def test_the_kind_is_found_from_the_text(kind: str, text: str) -> None:
 
 _MORE = {
     "markdown": [
+        "Copyright 2020, [Some Company](https://www.example.org/).\nAll rights reserved.\n\nUse it as you wish.\n",
+        "Logic that is specific for `client.complete`.\n\nIncludes:\n\n- A bridge from requests to answers\n",
+        "Palettes\n\n+------+-------+\n| Name | Value |\n+======+=======+\n| HOT  | 1     |\n+------+-------+\n",
+        "<!---\nThanks for your contribution!\n\nPlease read the guide first.\n-->\n\nWhat does it change?\n",
+        "<!-- made by a tool -->\n|Operator|Note|\n|--------|----|\n" + "|ai.onnx:Abs||\n" * 60,
         "---\nname: Request for help\nabout: Guidance\n---\n\nPlease ask our forum first, and be kind to each other.\n",
         "## Library v2\n\n### Notice\n<pre>\n" + "Words of a licence\nwhich nobody reads.\n" * 90,
         ".. include:: ../../README.rst\n",
@@ -204,3 +211,24 @@ def test_code_in_fences_of_any_make_leaves_markdown_markdown(mark: str) -> None:
     """Tildes and indentation, too."""
     block = f"{mark}python\nimport os\nimport sys\n\ndef f():\n    return os.name\n{mark}\n\n"
     assert detect(("## A heading\n\nSome words about [it](http://a.b).\n\n" + block) * 20) == "markdown"
+
+
+_WORDS = """the patient in at 12 3.5 has a return for if Select from GO Index diff print import let note Dr name INSERT
+    into you I def class 2024-01-01 12:03 12/3 Jan ERROR info WARN http Subject From To wrote key value end begin über
+    async await TITLE var function public MSH PID Note end"""
+
+
+def test_plain_lines_are_known_at_a_glance_for_what_they_are(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As the whole search finds them; words of all kinds, in any order."""
+    random, plain, is_plain = Random(20), 0, detection._is_plain
+    monkeypatch.setattr(detection, "_is_plain", lambda _text: False)
+    words = _WORDS.split()
+    marks = [*[" "] * 12, ", ", ". ", " (", ") ", "-", "/", "'", " - ", " + ", ":", "% ", ": "]
+    for _ in range(4000):
+        text = "".join(
+            random.choice(words) + random.choice(marks) for _ in range(random.randint(2, 60))
+        ).strip() + random.choice(["", ".", ". ", " ", "?\n", "\n"])
+        if is_plain(text):
+            plain += 1
+            assert detect(text) == "prose"
+    assert plain > 100

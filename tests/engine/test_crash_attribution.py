@@ -14,7 +14,7 @@ from mrengine.engine.crash_attribution import AttemptCounter, CrashBisection
 def test_one_guilty_task_is_found_in_logarithmically_many_deaths(place: tuple[int, int], max_attempts: int) -> None:
     """Whoever runs beside the guilty one is freed; only the guilty one is charged."""
     n, guilty = place
-    docket, cells, done, deaths = AttemptCounter(max_attempts), CrashBisection(), set[int](), 0
+    attempts, cells, done, deaths = AttemptCounter(max_attempts), CrashBisection(), set[int](), 0
     running, given_up = list(range(n)), False
     while running or cells:
         if not running:
@@ -25,7 +25,7 @@ def test_one_guilty_task_is_found_in_logarithmically_many_deaths(place: tuple[in
             continue
         deaths += 1
         if running == [guilty]:
-            given_up = docket.charge(guilty)
+            given_up = attempts.charge(guilty)
             if given_up:
                 running = []
             else:
@@ -37,17 +37,17 @@ def test_one_guilty_task_is_found_in_logarithmically_many_deaths(place: tuple[in
     assert given_up
     assert done == set(range(n)) - {guilty}
     assert deaths <= math.ceil(math.log2(n)) + max_attempts
-    assert all(docket.charges(key) == 0 for key in done)
+    assert all(attempts.charges(key) == 0 for key in done)
 
 
 def test_attempt_numbers_count_starts() -> None:
     """1 at first, one more after each start that came to nothing, 1 again for a task that is closed."""
-    docket = AttemptCounter(3)
-    assert docket.attempt(7) == 1
-    docket.started(7)
-    assert docket.attempt(7) == 2
-    docket.close(7)
-    assert docket.attempt(7) == 1
+    attempts = AttemptCounter(3)
+    assert attempts.attempt(7) == 1
+    attempts.started(7)
+    assert attempts.attempt(7) == 2
+    attempts.close(7)
+    assert attempts.attempt(7) == 1
 
 
 def test_what_a_cell_had_not_started_stays_in_one() -> None:

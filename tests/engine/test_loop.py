@@ -158,7 +158,7 @@ def test_a_call_that_was_begun_is_gone_on_with_by_the_same_model() -> None:
     bench = Bench(chunks=3, workers=1, models=["a", "b"], balance="least_used")
     task = bench.backend.held[0][0]
     bench.say((0, codec.INTENT, task.chunk, task.model, b"intent"))
-    bench.engine._balance.given(task.model)
+    bench.engine._choice.given(task.model)
     bench.die(0, [task.chunk])
     again = bench.backend.held[0][0]
     assert (again.chunk, again.model) == (task.chunk, task.model)
@@ -235,7 +235,7 @@ def test_a_task_that_kills_its_worker_is_given_up() -> None:
 def test_tasks_that_waited_are_free_of_charge() -> None:
     """Only what was started is charged; the rest is given out again as attempt 1."""
     bench = Bench(chunks=4, slots=1)
-    bench.engine._workers[0].pace.window = 4
+    bench.engine._workers[0].prefetch.window = 4
     bench.result()
     assert len(bench.holds()) == 3
     bench.die(0, [1])

@@ -20,7 +20,7 @@ def test_a_job_without_models_has_one() -> None:
     """Its tasks carry model 0, and nothing is told of it."""
     balance = ModelChoice([], "round_robin")
     balance.given(balance.choose(3))
-    balance.tell(lambda *note: pytest.fail("nothing to tell"))
+    balance.report_load(lambda *note: pytest.fail("nothing to tell"))
 
 
 def test_a_model_that_is_down_gets_nothing() -> None:
@@ -81,8 +81,8 @@ def test_the_load_is_told_when_it_has_changed() -> None:
     balance.given(1)
     told: list[Any] = []
     for _ in range(2):
-        balance.tell(lambda *note: told.append(note))
+        balance.report_load(lambda *note: told.append(note))
     assert told == [("models:load", {"in_flight": {"a": 0, "b": 1}})]
     balance.back(1)
-    balance.tell(lambda *note: told.append(note))
+    balance.report_load(lambda *note: told.append(note))
     assert told[1][1] == {"in_flight": {"a": 0, "b": 0}}

@@ -108,8 +108,8 @@ def test_what_is_not_in_the_log_is_told_too(
     run = follower(tmp_path, told)
     retry = {"chunk_id": 1, "model": "m", "status": 503, "attempt": 1, "wait_s": 0.5, "error": "HTTP 503"}
     for _ in range(2):
-        run.tell(Note("call:retry", {**retry, "limited": False, "unknown": 1}))
-    run.tell(Line("mine", 40, "from the map function"))
+        run.report(Note("call:retry", {**retry, "limited": False, "unknown": 1}))
+    run.report(Line("mine", 40, "from the map function"))
     assert run.tally.retries == 2
     assert [record.getMessage() for record in caplog.records] == [
         "job j: a call to m failed and is made again: HTTP 503",

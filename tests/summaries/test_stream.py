@@ -12,7 +12,7 @@ from typing import Any
 import cloudpickle
 import pytest
 
-from mrengine import Job, ModelSpec, SummaryProgress, summarize
+from mrengine import Document, Job, ModelSpec, SummaryProgress, summarize
 from mrengine.providers.http.streams import Shown
 from mrengine.summaries.stream import Writing
 from mrengine.testing import fake
@@ -121,6 +121,51 @@ def test_leaving_the_stream_stops_the_job_and_it_goes_on_later(server: LLMServer
     assert summarize(TEXT, job_id="left", **how).text == STORY
     assert len(server.requests()) - before <= 1
     assert Job("left", state_dir=state_dir).status().state == "done"
+
+
+def test_parts_and_merges_are_told_with_their_texts(state_dir: Path) -> None:
+    """Each part's summary, each merge's below the last one; with claims, what they say, without marks."""
+
+    def answer(request: Any) -> str:
+        return "A part. " * 150 if "parts" not in request.prompt else f"A merge. {'And so on. ' * 150}"
+
+    text = document(30)
+    stream = summarize(text, models=fake(answer), stream=True, max_tokens=900, **options(state_dir))
+    seen = list(stream)
+    progress = [one for one in seen if isinstance(one, SummaryProgress)]
+    chunks = len(stream.summary.run.results)
+    parts = [one for one in progress if one.stage == "map"]
+    assert [one.done for one in parts] == list(range(1, chunks + 1))
+    assert {one.chunk_id for one in parts} == set(range(chunks))
+    assert all(one.text.startswith("A part.") for one in parts)
+    begun, *merges = [one for one in progress if one.stage == "reduce"]
+    assert (begun.done, begun.total) == (0, chunks)
+    assert len(merges) >= 2
+    assert all(one.text.startswith("A merge.") and 0 < one.done <= one.total for one in merges)
+    assert "".join(one for one in seen if isinstance(one, str)) == stream.summary.text
+    assert not any(isinstance(one, SummaryProgress) for one in seen[seen.index(merges[-1]) + 1 :])
+    cited = list(summarize(document(6), cite=True, models=fake(faithful), stream=True, **options(state_dir)))
+    told = " ".join(one.text for one in cited if isinstance(one, SummaryProgress) and one.stage == "map")
+    assert all(f"hall {at} holds" in told for at in range(1, 7))
+    assert "[" not in told
+
+
+@pytest.mark.parametrize("cite", [False, True])
+def test_each_document_is_told_when_its_summary_is_there(state_dir: Path, cite: bool) -> None:
+    """together=False: in the order in which they are done, those without anything to say, too."""
+    sources = [Document("long", document(6)), Document("short", document(1, words=20)), Document("none", "No.")]
+    how = options(state_dir)
+    stream = summarize(sources, together=False, cite=cite, models=fake(faithful), stream=True, **how)
+    seen = list(stream)
+    told = [one for one in seen if isinstance(one, SummaryProgress) and one.stage == "document"]
+    assert {one.document_id for one in told} == {"long", "short", "none"}
+    assert told[-1].document_id == "long"
+    assert [(one.done, one.total) for one in told] == [(1, 3), (2, 3), (3, 3)]
+    texts = {name: re.sub(r" \[[\d, ]+\]", "", text) for name, text in stream.summary.texts.items()}
+    for one in told:
+        assert one.text in ("", texts[one.document_id]) if cite else one.text == texts[one.document_id]
+    assert texts["long"] == told[-1].text
+    assert "".join(one for one in seen if isinstance(one, str)) == stream.summary.text
 
 
 def test_errors_are_raised_where_the_stream_is_read(state_dir: Path) -> None:

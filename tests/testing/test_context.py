@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime
+import inspect
 import json
 from dataclasses import dataclass
 from typing import Any
@@ -110,3 +111,12 @@ def test_a_chunk_of_ones_own() -> None:
     assert (chunk.id, chunk.start, chunk.end, chunk.overlap, chunk.tokens) == (3, 10, 14, 5, 2)
     assert FakeContext().run(lambda c, _: [c.id, c.document_id, c.text], chunk) == [3, "visit", "more text"]
     assert mrengine.Context is Context
+
+
+@pytest.mark.parametrize("name", [name for name in vars(Context) if not name.startswith("_")])
+def test_its_methods_take_what_those_of_a_real_context_take(name: str) -> None:
+    """A map function that passes its tests must not fail for an argument that only one of the two knows."""
+    fake_one, real_one = getattr(FakeContext, name), getattr(Context, name)
+    assert name in vars(FakeContext)  # overridden: the real one would look for services that a fake has not
+    if not isinstance(real_one, property):
+        assert inspect.signature(fake_one) == inspect.signature(real_one)

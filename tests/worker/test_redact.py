@@ -14,7 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mrengine.records import ModelSpec
-from mrengine.worker.redact import RUN, describe, scrub, secrets, where
+from mrengine.worker.redact import RUN, describe, redact, secrets, where
 
 NAME = "Anna Müller-Lüdenscheid"
 TEXT = f"Discharge letter. Patient: {NAME}, born 12-03-1961, MRN 00471199, lives at 17 Elm Street; Kaffee & Kuchen."
@@ -29,7 +29,7 @@ def told(fails: Callable[[], object], texts: list[str] | None = None) -> str:
 @given(st.text(min_size=RUN, max_size=60), st.text(max_size=20), st.text(max_size=20))
 def test_no_value_of_a_text_is_left_in_a_message(secret: str, before: str, after: str) -> None:
     """Wherever it stands, whatever is around it; what has fewer than six letters and digits tells nothing."""
-    shown = scrub(before + secret + after, [secret])
+    shown = redact(before + secret + after, [secret])
     if sum(map(str.isalnum, secret)) >= RUN and not set("%&\\") & set(before + secret + after):
         assert secret not in shown or "…" in secret
 

@@ -1,4 +1,4 @@
-"""Owns a forked child of the supervisor's own, and the descriptor that tells of its end."""
+"""A child that the supervisor forks for itself, with a descriptor that becomes readable when it ends."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ class ChildProcess:
 
     @property
     def ended(self) -> bool:
-        """Whether it has ended; it is still to be buried, so that its pid stays its own."""
+        """Whether it has ended; it is not reaped yet, so that its pid cannot be given to another process."""
         return posix.is_zombie(self.pid)
 
     def exitcode(self, wait_s: float) -> int | None:

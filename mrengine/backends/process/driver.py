@@ -16,7 +16,7 @@ from mrengine import posix
 from mrengine.backends.process import framing
 from mrengine.backends.process.supervisor_handle import SupervisorHandle, host_path
 from mrengine.errors import ConfigError, JobBusy, LogError, SupervisorDied
-from mrengine.job.driver import Durable, Ended, Line, News, Note, OpenRequest, RoundRequest
+from mrengine.job.driver import Durable, Ended, Line, Note, OpenRequest, RoundRequest, Update
 from mrengine.job.local_driver import DRAIN_POLL_S, PATIENCE_S
 
 __all__ = ["ProcessDriver"]
@@ -39,7 +39,7 @@ class ProcessDriver:
         os.set_blocking(self._wake_write, False)
         self._waking = threading.RLock()  # a signal handler may come while its own thread holds it
         self._reason: str | None = None
-        self._told: str | None = None
+        self._sent_reason: str | None = None
         self._early: list[tuple[int, bytes]] = []
         self._request, self._job_id = b"", ""
         try:
@@ -54,7 +54,7 @@ class ProcessDriver:
         return self._supervisor.pid
 
     def begin(self, request: OpenRequest) -> None:
-        self._reason = self._told = None
+        self._reason = self._sent_reason = None
         self._request, self._job_id = request.pack(), request.job_id
         self._supervisor.send(framing.OPEN, self._request)
 
@@ -103,23 +103,26 @@ class ProcessDriver:
 
     def play(self, request: RoundRequest) -> None:
         self._supervisor.send(framing.RUN, replace(request, path=host_path()).pack())
-        self._tell()
+        self._send_stop()
 
-    def receive(self, timeout_s: float) -> list[News]:
+    def extend(self, *, last: bool) -> None:
+        self._supervisor.send(framing.EXTEND, bytes([last]))
+
+    def receive(self, timeout_s: float) -> list[Update]:
         frames = self._early or self._supervisor.receive(timeout_s, self._wake_read)
         self._early = []
-        self._tell()
-        news = [item for frame in frames if (item := _news(*frame)) is not None]
+        self._send_stop()
+        updates = [item for frame in frames if (item := _update(*frame)) is not None]
         if not frames and self._supervisor.gone:
-            news.append(Ended("died", {"message": "the supervisor died"}))
-        return news
+            updates.append(Ended("died", {"message": "the supervisor died"}))
+        return updates
 
-    def _tell(self) -> None:
+    def _send_stop(self) -> None:
         """Pass a stop on, from the thread that owns the connection."""
         if posix.readable((self._wake_read,), 0.0):  # eventlet's read would wait
             os.read(self._wake_read, 64)
-        if self._reason is not None and self._told is None:
-            self._told = self._reason
+        if self._reason is not None and self._sent_reason is None:
+            self._sent_reason = self._reason
             self._supervisor.send(framing.STOP, self._reason.encode())
 
     def stop(self, reason: str) -> None:
@@ -164,7 +167,7 @@ def _refusal(facts: Mapping[str, Any], job_id: str) -> Exception:
     return LogError(facts["message"], reason=facts["reason"], path=facts.get("path"), ranges=ranges)
 
 
-def _news(kind: int, payload: bytes) -> News | None:
+def _update(kind: int, payload: bytes) -> Update | None:
     if kind == framing.DURABLE:
         return Durable(struct.unpack("<Q", payload)[0])
     if kind == framing.NOTE:

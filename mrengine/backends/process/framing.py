@@ -1,4 +1,4 @@
-"""Owns the frames between host, supervisor and workers.
+"""The frames exchanged between host, supervisor and workers.
 
 ::
 
@@ -34,6 +34,7 @@ __all__ = [
     "DURABLE",
     "END",
     "ENDPOINT",
+    "EXTEND",
     "FINISH",
     "FINISHED",
     "FOLDER",
@@ -58,7 +59,7 @@ __all__ = [
 ]
 
 # host → supervisor
-OPEN, RESTART, APPEND, SYNC, RUN, STOP, FINISH, CLOSE = 1, 2, 3, 4, 5, 6, 7, 8
+OPEN, RESTART, APPEND, SYNC, RUN, STOP, FINISH, CLOSE, EXTEND = 1, 2, 3, 4, 5, 6, 7, 8, 9
 # supervisor → host
 OPENED, REFUSED, DURABLE, NOTE, LINE, END, FINISHED, BEAT, CRASH, FOLDER = 16, 17, 18, 19, 20, 21, 22, 23, 24, 25
 # supervisor → worker

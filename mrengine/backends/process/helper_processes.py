@@ -1,4 +1,4 @@
-"""Owns the processes beside the pool: the Manager and the model server."""
+"""Runs the processes beside the pool: the budget's Manager and the model server."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from mrengine.errors import LogError
 
 __all__ = ["HelperProcesses"]
 
-Tell = Callable[[str, str, str], None]
+Notify = Callable[[str, str, str], None]
 BIND_S = 5.0  # a Manager has its socket long before
 MANAGERS = 20  # replaced more often than that within a minute, the job ends
 
@@ -29,8 +29,8 @@ MANAGERS = 20  # replaced more often than that within a minute, the job ends
 class HelperProcesses:
     """Children of the supervisor that serve all workers. What becomes of them is told by messages of no worker."""
 
-    def __init__(self, switchboard: Selector, sockets: SocketPlace) -> None:
-        self._switchboard, self._sockets = switchboard, sockets
+    def __init__(self, selector: Selector, sockets: SocketPlace) -> None:
+        self._selector, self._sockets = selector, sockets
         self._bound_by = 0.0  # when the Manager's socket is there at the latest
         self._managers: deque[float] = deque(maxlen=MANAGERS)
         self._manager: ChildProcess | None = None
@@ -56,7 +56,7 @@ class HelperProcesses:
         self._bound_by = time.monotonic() + BIND_S
         args = (self._sockets.address, self._authkey, self._terms())
         self._manager = ChildProcess(_serve_budget, args, "mrengine-manager", daemon=True)
-        self._switchboard.watch(self._manager.life, self._on_manager_gone)
+        self._selector.watch(self._manager.life, self._on_manager_gone)
 
     def _on_manager_gone(self) -> list[Message]:
         """It died: another takes its address, and workers reconnect to it by themselves."""
@@ -97,7 +97,7 @@ class HelperProcesses:
         if self._manager is not None:
             if self._terms is not None:
                 self._sockets.vacate()
-            self._switchboard.forget(self._manager.life)
+            self._selector.forget(self._manager.life)
             posix.kill_process(self._manager.pid)
             self._manager.exitcode(5)
             self._manager.close()
@@ -105,12 +105,12 @@ class HelperProcesses:
 
     # the embedded model
 
-    def serve(self, name: str, context_window: int | None, tell: Tell) -> None:
-        """Start the server of an embedded model when it is first asked for; ``tell(name, url, key)`` when it is up."""
+    def serve(self, name: str, context_window: int | None, notify: Notify) -> None:
+        """Start an embedded model's server when it is first asked for; ``notify(name, url, key)`` once it is up."""
         served = self._servers.get(name)
         if served is None:
-            served = self._servers[name] = _Served(name, context_window, self._switchboard)
-        served.ask(tell)
+            served = self._servers[name] = _Served(name, context_window, self._selector)
+        served.ask(notify)
 
     def close(self) -> None:
         """End them, remove the place of their sockets."""
@@ -133,19 +133,19 @@ def _serve_budget(life_fd: int, address: str, authkey: bytes, terms: BudgetConfi
 class _Served:
     """The server of one embedded model. It is started again when it dies; its address stays."""
 
-    def __init__(self, name: str, context_window: int | None, switchboard: Selector) -> None:
-        self._name, self._context_window, self._switchboard = name, context_window, switchboard
-        self._waiting: list[Tell] = []
+    def __init__(self, name: str, context_window: int | None, selector: Selector) -> None:
+        self._name, self._context_window, self._selector = name, context_window, selector
+        self._waiting: list[Notify] = []
         self._answer: tuple[str, str] | None = None
         self._server: Any = None
         self._pidfd: int | None = None
 
-    def ask(self, tell: Tell) -> None:
+    def ask(self, notify: Notify) -> None:
         """Answer now, or when it is up."""
         if self._answer is not None:
-            tell(self._name, *self._answer)
+            notify(self._name, *self._answer)
             return
-        self._waiting.append(tell)
+        self._waiting.append(notify)
         if self._server is None:
             self._start()
 
@@ -157,31 +157,31 @@ class _Served:
             self._server = self._server or model_server(self._name, context_window=self._context_window)
             self._server.start()
         except (ConfigError, OSError) as error:
-            self._tell_all("", str(error))
+            self._notify_all("", str(error))
             return
-        self._switchboard.watch(self._server.ready_fd, self._on_ready)
+        self._selector.watch(self._server.ready_fd, self._on_ready)
 
     def _on_ready(self) -> list[Message]:
         from mrengine.errors import ConfigError
 
-        self._switchboard.forget(self._server.ready_fd)
+        self._selector.forget(self._server.ready_fd)
         try:
             url, key = self._server.address(1.0)
         except ConfigError as error:
             self._server = None
-            self._tell_all("", str(error))
+            self._notify_all("", str(error))
             return []
         self._pidfd = posix.open_pidfd(self._server.pid)
         if self._pidfd is not None:
-            self._switchboard.watch(self._pidfd, self._on_gone)
+            self._selector.watch(self._pidfd, self._on_gone)
         self._answer = (url, key)
-        self._tell_all(url, key)
+        self._notify_all(url, key)
         return []
 
-    def _tell_all(self, url: str, key: str) -> None:
+    def _notify_all(self, url: str, key: str) -> None:
         waiting, self._waiting = self._waiting, []
-        for tell in waiting:
-            tell(self._name, url, key)
+        for notify in waiting:
+            notify(self._name, url, key)
 
     def _on_gone(self) -> list[Message]:
         self._forget()
@@ -199,7 +199,7 @@ class _Served:
 
     def _forget(self) -> None:
         if self._pidfd is not None:
-            self._switchboard.forget(self._pidfd)
+            self._selector.forget(self._pidfd)
             os.close(self._pidfd)
             self._pidfd = None
 
@@ -208,5 +208,5 @@ class _Served:
         self._forget()
         if self._server is not None:
             if self._answer is None and self._server.pid is not None:
-                self._switchboard.forget(self._server.ready_fd)
+                self._selector.forget(self._server.ready_fd)
             self._server.stop()

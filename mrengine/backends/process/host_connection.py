@@ -1,4 +1,4 @@
-"""Owns the supervisor's end of the connection to the host: never waits for it, and loses nothing that matters.
+"""The supervisor's end of the connection to the host. Never blocks on the host, and drops nothing that matters.
 
 The newest durable offset replaces an older one that was not sent yet, notes beyond a bound are dropped (and counted):
 a host whose callback is slow reads all outcomes from the log when it comes back to it.

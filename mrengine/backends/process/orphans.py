@@ -29,11 +29,11 @@ class Orphans:
 
     @property
     def any(self) -> bool:
-        """Whether there were some of late, dead or alive, or may soon be: zombies must not fill what room there is."""
+        """Whether there were any lately, or may be soon: zombies must not use up the limit of processes."""
         return time.monotonic() - self._seen < LATE_S
 
     def know(self) -> None:
-        """Take the present children for known: they are no orphans."""
+        """Remember the present children: they are not orphans."""
         self._known.update(posix.children())
 
     def reap(self) -> None:

@@ -1,5 +1,5 @@
-"""Owns the pipe by which a worker speaks to its supervisor. Only the worker itself does: not a process that it forked,
-and not into whatever stands at the pipe's number after map_fn has closed it.
+"""The pipe from a worker to its supervisor. Only the worker itself may write to it: a process that it forked may not,
+and nothing is written to whatever file took the descriptor's number after map_fn closed it.
 """
 
 from __future__ import annotations
@@ -52,8 +52,8 @@ class Parcel:
 class Outbox:
     """One frame at a time, whole, from any thread. A full pipe makes the writer wait."""
 
-    def __init__(self, fd: int, board: Scoreboard) -> None:
-        self._fd, self._board, self._pipe = fd, board, posix.identity(fd)
+    def __init__(self, fd: int, scoreboard: Scoreboard) -> None:
+        self._fd, self._scoreboard, self._pipe = fd, scoreboard, posix.identity(fd)
         self._process = OwnProcess()
         self._lock = threading.Lock()
 
@@ -63,10 +63,10 @@ class Outbox:
         return self._process.here
 
     def emit(self, kind: int, chunk: int, model: int, payload: bytes = b"") -> None:
-        """Send one frame; what only the board has to know stays here. ConfigError in a fork of the worker."""
+        """Send one frame; what only the scoreboard has to know stays here. ConfigError in a fork of the worker."""
         self._process.check()
-        if kind in (m.IN_LINE, m.AT_WORK):
-            self._board.in_line(chunk, model, waits=kind == m.IN_LINE)
+        if kind in (m.WAITING, m.RESUMED):
+            self._scoreboard.waiting(chunk, model, waits=kind == m.WAITING)
         else:
             self.check()
             self.send(Parcel(kind, chunk, model, payload))
@@ -101,11 +101,11 @@ class Outbox:
     def _count(self, parcel: Parcel) -> None:
         if parcel.calls:
             change, parcel.calls = parcel.calls, 0
-            self._board.called(change)
+            self._scoreboard.called(change)
 
     def end(self, cause: str) -> NoReturn:
-        """End the worker; the supervisor reads why from its board."""
-        self._board.last_words(cause)
+        """End the worker; the supervisor reads why from its scoreboard."""
+        self._scoreboard.last_words(cause)
         os._exit(1)
 
     def forget(self) -> None:

@@ -1,4 +1,4 @@
-"""Owns a pipe that takes what workers print, and cuts it into lines for the host's logger."""
+"""A pipe that takes what workers print, and cuts it into lines for the host's logger."""
 
 from __future__ import annotations
 

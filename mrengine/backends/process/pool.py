@@ -1,4 +1,4 @@
-"""The backend of processes: pipes and lives of all workers are watched in one place; a dead worker is replaced at once.
+"""The backend of processes: watches the pipes and lives of all workers, and replaces a dead one at once.
 
 The processes beside the workers are its own as well: the budget manager, and servers of embedded models.
 """
@@ -26,15 +26,15 @@ from mrengine.log.file.call_index import CallIndex
 __all__ = ["ProcessPool"]
 
 FINISH_S = 3.0  # a worker that is asked to end has this long: it runs what user code has registered for that
-LOOK_S = 0.5  # how often to look for what nothing tells of
-SHORT_S = 0.5  # where nobody waits for the job any more, or what runs there has had its time
+LOOK_S = 0.5  # how often to look for deaths without notification
+SHORT_S = 0.5  # the same where nobody waits for the job any more, or its tasks have had their time
 
 
 class ProcessPool:
     """``workers`` forked processes of ``slots`` threads each; implements :class:`mrengine.engine.protocol.Backend`.
 
-    It forks: the process that has it runs no other thread. ``selector`` and ``sockets``: that process's, where it waits
-    for more than the pool.
+    The process that owns it must run no other thread: a fork copies only the thread that forks, and a lock that another
+    one held would stay taken in the child for ever. ``selector`` and ``sockets``: the owner's, if it waits for more.
     """
 
     def __init__(
@@ -67,14 +67,15 @@ class ProcessPool:
         return [message for message in messages if message[1] != NEED_ENDPOINT or self._serve(message[4])]
 
     def _serve(self, payload: bytes) -> bool:
-        """A worker wants the embedded model: its server tells all of them where it is, when it is up. False: there is
-        nothing else to tell.
+        """A worker needs the embedded model: start its server, and send its address to all workers once it is up.
+
+        False: the engine need not see this message.
         """
         name, context_window = msgpack.unpackb(payload)
-        self._helpers.serve(name, context_window, self._tell_endpoint)
+        self._helpers.serve(name, context_window, self._send_endpoint)
         return False
 
-    def _tell_endpoint(self, name: str, url: str, key: str) -> None:
+    def _send_endpoint(self, name: str, url: str, key: str) -> None:
         for worker in range(self.workers):
             self._write(worker, framing.frame(framing.ENDPOINT, msgpack.packb([name, url, key])))
 
@@ -83,7 +84,7 @@ class ProcessPool:
 
     def started(self, worker: int) -> Sequence[Started]:
         handle = self._handles[worker]
-        return handle.board.started() if handle is not None else ()
+        return handle.scoreboard.started() if handle is not None else ()
 
     def resident(self, worker: int) -> int:
         import psutil
@@ -114,10 +115,9 @@ class ProcessPool:
     # life and death
 
     def set_up(self, setup: RoundSetup) -> list[Message]:
-        """Start the budget manager; give all workers, and those that will replace them, what the round needs; fork
-        those that are not there.
+        """Start the budget manager, send the round's setup to all workers, and fork those that are missing.
 
-        Workers that were forked with another index of stored answers are forked anew: memory is shared by a fork alone.
+        Workers that were forked with another index of stored answers are replaced: only a fork shares its memory.
         """
         try:
             manager = self._helpers.manager(setup.budget, setup.files.folder)
@@ -168,19 +168,19 @@ class ProcessPool:
         return []
 
     def _on_outbox(self, handle: WorkerHandle) -> list[Message]:
-        if self._handles[handle.index] is not handle:
+        if self._handles[handle.index] is not handle:  # an event of a worker that was replaced in this very poll
             return []
         messages = handle.read()
-        if handle.ended:  # its pidfd tells the death; an outbox at its end would only keep the selector awake
+        if handle.ended:  # its pidfd reports the death; an outbox at EOF is always ready, and would make the poll spin
             self._selector.forget(handle.outbox)
         return messages
 
     def _on_death(self, handle: WorkerHandle) -> list[Message]:
         if self._handles[handle.index] is not handle:
             return []
-        messages = self._bury(handle)
+        messages = self._reap(handle)
         if self.keep_alive:
-            messages += self._fork(handle.index, handle.board.calls)
+            messages += self._fork(handle.index, handle.scoreboard.calls)
         return messages
 
     def forget_job(self) -> None:
@@ -188,8 +188,9 @@ class ProcessPool:
         self._helpers.forget_job()
 
     def _look_after(self) -> list[Message]:
-        """Those that are dead and do not say so: without pidfds, a child of theirs may hold what would tell. Those that
-        live and cannot be heard are ended.
+        """Find dead workers that no event reports: without pidfds, their children may keep the pipe open that would.
+
+        Workers that live on with a broken pipe or a lost thread are killed.
         """
         for handle in self._handles:
             if handle is not None:
@@ -197,16 +198,16 @@ class ProcessPool:
         dead = [handle for handle in self._handles if handle is not None and handle.dead]
         return [*self._helpers.look_after(), *(said for handle in dead for said in self._on_death(handle))]
 
-    def _bury(self, handle: WorkerHandle) -> list[Message]:
+    def _reap(self, handle: WorkerHandle) -> list[Message]:
         for fd in (handle.outbox, handle.life, handle.dispatch):
             self._selector.forget(fd)
         self._handles[handle.index] = None
-        last, death = handle.bury()
-        posix.kill_orphans(self.pids())
+        last, death = handle.reap()
+        posix.kill_orphans(self.pids())  # orphaned grandchildren were reparented to this process
         return [*last, (handle.index, DIED, -1, -1, death)]
 
     def end_workers(self, within_s: float = FINISH_S) -> list[Message]:
-        """Ask all workers to end, wait, then kill: what user code runs at exit may never end. They are gone then."""
+        """Ask all workers to leave, wait, then kill: exit handlers of user code may never return."""
         self.keep_alive = False
         messages: list[Message] = []
         handles = [handle for handle in self._handles if handle is not None]
@@ -217,11 +218,11 @@ class ProcessPool:
             waiting = select.poll()
             waiting.register(handle.life, select.POLLIN)
             waiting.poll(max(0.0, until - time.monotonic()) * 1e3)
-            messages += self._bury(handle)
+            messages += self._reap(handle)
         return messages
 
     def last_lines(self) -> list[bytes]:
-        """What was printed and not heard yet, without an end of line too."""
+        """What was printed and not read yet, including a last line without a newline."""
         return [line for pipe in self._pipes for line in pipe.last()]
 
     def close(self, within_s: float = FINISH_S) -> None:

@@ -1,4 +1,4 @@
-"""Owns what the supervisor imports before it forks: tried in a child first, in bounded time, while the host lives."""
+"""Imports what workers need before they are forked: tried in a child first, with a time limit, while the host lives."""
 
 from __future__ import annotations
 

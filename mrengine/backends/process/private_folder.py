@@ -1,4 +1,4 @@
-"""Owns the place of the supervisor's socket: the job's own folder, or a private one, held by a lock, under TMPDIR."""
+"""Finds a place for the supervisor's socket: the job's folder, or a private, locked one under TMPDIR."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Owns a worker's board: shared memory on which it notes what each slot runs, and which outlives it.
+"""A worker's scoreboard: shared memory that shows what each slot runs, and survives the worker.
 
 ::
 
@@ -67,7 +67,7 @@ class Scoreboard:
         self._words[at + 3] = 0
         self._words[at] = chunk
 
-    def in_line(self, chunk: int, model: int, *, waits: bool) -> None:
+    def waiting(self, chunk: int, model: int, *, waits: bool) -> None:
         """A task waits for its budget from now on, or no more: that time does not count as its own."""
         words, now = self._words, time.monotonic_ns()
         for at in range(0, self._slots * _WORDS, _WORDS):

@@ -1,4 +1,4 @@
-"""Owns the one place where the supervisor waits: descriptors, and who is called when one of them is ready."""
+"""The one place where the supervisor waits: descriptors, and the callback for each when it is ready."""
 
 from __future__ import annotations
 

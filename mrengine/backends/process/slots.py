@@ -1,4 +1,4 @@
-"""Owns the threads of a worker that run its tasks. None loses a task, and none is lost unnoticed.
+"""The threads of a worker that run its tasks. No task is lost, and no thread dies unnoticed.
 
 Libraries raise exceptions in threads that are not theirs (decorators that end a function after a while), and may be
 late: the function has returned, and its thread is between two tasks. A slot goes on after that.
@@ -6,7 +6,10 @@ late: the function has returned, and its thread is between two tasks. A slot goe
 
 from __future__ import annotations
 
+import _thread
+import sys
 import threading
+from _thread import start_new_thread
 from collections import deque
 from itertools import islice
 from queue import SimpleQueue
@@ -15,18 +18,32 @@ from time import monotonic as _now
 from typing import Any, Protocol
 
 from mrengine import posix
-from mrengine.backends.process.greenlets import GREENLETS, patched
 from mrengine.backends.process.outbox import Outbox, Parcel, flush_prints
 from mrengine.backends.process.scoreboard import Scoreboard
 from mrengine.engine import protocol as m
 from mrengine.log.format.codec import RESULT
 
-__all__ = ["Slots", "Work"]
+__all__ = ["GREENLETS", "Slots", "Work", "patched"]
 
 MOST_STRAYS = 1000
 # Each look costs system calls, which an empty task would feel. One that does something gets a look of its own.
 SHORT_S = 25e-6
 LOOK_S = 1e-3  # between two looks while tasks are shorter than that
+
+GREENLETS = (
+    "gevent or eventlet has patched it (gevent.monkey.patch_all() or eventlet.monkey_patch(), whole or in part, in a "
+    "module that map_fn or the initializer imports), and its slots are threads: patch in the program alone, under "
+    "if __name__ == '__main__', or keep map_fn in a module that does not"
+)
+
+
+def patched() -> bool:
+    """Whether a thread that is started now would be a greenlet, or would wait for greenlets that nobody runs."""
+    if _thread.start_new_thread is not start_new_thread:
+        return True
+    gevent, eventlet = map(sys.modules.get, ("gevent.monkey", "eventlet.patcher"))
+    saved, patches = getattr(gevent, "saved", None), getattr(eventlet, "already_patched", None)
+    return bool(saved or patches)
 
 
 class Work(Protocol):
@@ -42,8 +59,10 @@ class Work(Protocol):
 class _Slot:
     """One thread."""
 
-    def __init__(self, index: int, queue: SimpleQueue[m.Start], board: Scoreboard, outbox: Outbox, work: Work) -> None:
-        self._index, self._board, self._outbox, self._work = index, board, outbox, work
+    def __init__(
+        self, index: int, queue: SimpleQueue[m.Start], scoreboard: Scoreboard, outbox: Outbox, work: Work
+    ) -> None:
+        self._index, self._scoreboard, self._outbox, self._work = index, scoreboard, outbox, work
         self._take = iter(queue.get, None)
         self._claim: deque[Any] = deque()  # the task, then its outcome
         self.began = 0.0  # when its task did; 0: it has not
@@ -56,7 +75,7 @@ class _Slot:
 
     def live(self) -> None:
         """Run tasks for ever."""
-        self._board.serve(self._index, get_native_id())
+        self._scoreboard.serve(self._index, get_native_id())
         stray: BaseException | None = None
         while True:
             try:
@@ -77,11 +96,11 @@ class _Slot:
             self._claim.extend(islice(self._take, 1))
         if len(self._claim) == 1:
             task = self._claim[0]
-            self._board.start(self._index, task.chunk, task.model)
+            self._scoreboard.start(self._index, task.chunk, task.model)
             self.began = _now()
             self._work.run(task)
         self._outbox.send(self._claim[1])
-        self._board.clear(self._index)
+        self._scoreboard.clear(self._index)
         self.began = 0.0
         self._claim.clear()
         self._strays = 0
@@ -90,10 +109,10 @@ class _Slot:
 class Slots:
     """``count`` threads over one queue."""
 
-    def __init__(self, count: int, board: Scoreboard, outbox: Outbox, work: Work) -> None:
+    def __init__(self, count: int, scoreboard: Scoreboard, outbox: Outbox, work: Work) -> None:
         self._queue: SimpleQueue[m.Start] = SimpleQueue()
         self._outbox = outbox
-        self._slots = [_Slot(index, self._queue, board, outbox, work) for index in range(count)]
+        self._slots = [_Slot(index, self._queue, scoreboard, outbox, work) for index in range(count)]
         self._by_thread: dict[int, _Slot] = {}
         self._threads: list[threading.Thread] = []
         self._looked = 0.0

@@ -1,4 +1,4 @@
-"""Owns the supervisor process: the pool, the log and the job's state; hears the host, and notices its death.
+"""The supervisor process: runs the pool, the log and the job, takes the host's requests, and notices its death.
 
 It never runs user code and has one thread whenever it forks. One loop, whose body is ``step()``.
 """
@@ -37,7 +37,7 @@ class Supervisor:
     """``over`` when the host has closed the session, or is gone and what it had paid for is committed."""
 
     def __init__(self, fd: int, host: int) -> None:
-        self._switchboard = Selector()
+        self._selector = Selector()
         self._link = HostConnection(fd)
         self._sockets = SocketPlace()
         self._pool: ProcessPool | None = None
@@ -47,10 +47,10 @@ class Supervisor:
         self._drain_s = 0.0
         self._look_at = 0.0
         self.over = False
-        self._switchboard.watch(fd, self._on_link)
+        self._selector.watch(fd, self._on_link)
         self._host_life = posix.open_pidfd(host)
         if self._host_life is not None:
-            self._switchboard.watch(self._host_life, self._on_host_gone)
+            self._selector.watch(self._host_life, self._on_host_gone)
         if os.getppid() != host:
             self._on_host_gone()
         self._handlers: dict[int, Callable[[bytes], None]] = {
@@ -59,6 +59,7 @@ class Supervisor:
             framing.APPEND: self._on_append,
             framing.SYNC: self._on_sync,
             framing.RUN: self._on_run,
+            framing.EXTEND: self._on_extend,
             framing.STOP: self._on_stop,
             framing.FINISH: self._on_finish,
             framing.CLOSE: self._on_close,
@@ -74,7 +75,7 @@ class Supervisor:
 
     def step(self) -> None:
         """Wait for something to happen; hear the host; let the engine take what workers said; tell the host."""
-        poll = self._switchboard.poll if self._pool is None else self._pool.poll
+        poll = self._selector.poll if self._pool is None else self._pool.poll
         messages = poll(self._rounds.wait_s(BEAT_S))
         if time.monotonic() >= self._look_at:
             self._look_at = time.monotonic() + LOOK_S
@@ -82,13 +83,13 @@ class Supervisor:
                 self._on_host_gone()
         inbox, self._inbox = self._inbox, []
         for kind, payload in inbox:
-            self._hear(kind, payload)
+            self._dispatch(kind, payload)
         self._advance(messages)
         self.over = self.over or (self._host_gone and self._rounds.engine is None)
         self._link.beat()
         self._keep_sending()
 
-    def _hear(self, kind: int, payload: bytes) -> None:
+    def _dispatch(self, kind: int, payload: bytes) -> None:
         try:
             self._handlers[kind](payload)
         except (LogError, OSError) as error:
@@ -98,9 +99,9 @@ class Supervisor:
         """While something waits to be sent, wake up when the host has room for it."""
         self._link.flush()
         if self._link.waiting and not self._link.broken:
-            self._switchboard.watch(self._link.write_fd, self._on_room, write=True)
+            self._selector.watch(self._link.write_fd, self._on_room, write=True)
         else:
-            self._switchboard.forget(self._link.write_fd)
+            self._selector.forget(self._link.write_fd)
 
     def _on_room(self) -> list[Message]:
         self._link.flush()
@@ -150,14 +151,14 @@ class Supervisor:
     def _on_link(self) -> list[Message]:
         self._inbox += self._link.read()
         if self._link.ended:
-            self._switchboard.forget(self._link.fd)
+            self._selector.forget(self._link.fd)
             self._on_host_gone()
         return []
 
     def _on_host_gone(self) -> list[Message]:
         """Nothing new starts; calls in flight are paid for, and have ``drain_s``."""
         if self._host_life is not None:
-            self._switchboard.forget(self._host_life)
+            self._selector.forget(self._host_life)
         if not self._host_gone:
             self._host_gone = True
             if self._rounds.job is not None:
@@ -178,9 +179,9 @@ class Supervisor:
         with suppress(OSError):  # the Manager, which needs it, says why
             self._sockets.choose(request.folder)
         self._link.send(framing.FOLDER, self._sockets.private.encode())  # whoever kills this process removes it
-        self._tell_opened(durable)
+        self._report_opened(durable)
         if self._pool is None:
-            self._pool = ProcessPool(request.workers, request.slots, self._switchboard, self._sockets)
+            self._pool = ProcessPool(request.workers, request.slots, self._selector, self._sockets)
         try:
             with while_alive(self._host):
                 preload(request.kinds, request.modules, self._on_not_preloaded)
@@ -208,11 +209,11 @@ class Supervisor:
         if self._rounds.job is None:
             return
         try:
-            self._tell_opened(self._rounds.job.log.commit())
+            self._report_opened(self._rounds.job.log.commit())
         except LogError as error:  # of an APPEND before it, too: a log that failed once fails ever after
             self._refuse_log(error)
 
-    def _tell_opened(self, durable: int) -> None:
+    def _report_opened(self, durable: int) -> None:
         self._link.send(framing.OPENED, msgpack.packb({"durable": durable}))
 
     def _on_run(self, payload: bytes) -> None:
@@ -224,6 +225,9 @@ class Supervisor:
             self._end_round(ended)
         elif self._host_gone:
             self._rounds.stop("interrupted")
+
+    def _on_extend(self, payload: bytes) -> None:
+        self._rounds.extend(last=payload == b"\1")
 
     def _on_stop(self, payload: bytes) -> None:
         self._rounds.stop(payload.decode())

@@ -1,4 +1,4 @@
-"""Owns the host's end of a supervisor: starting it, speaking with it, noticing its death, and clearing up after it."""
+"""The host's handle on a supervisor: starts it, talks to it, notices its death, and cleans up after it."""
 
 from __future__ import annotations
 
@@ -134,7 +134,7 @@ class SupervisorHandle:
         self._below = _Below(self._process, self._mark)
         self._abandoned = weakref.finalize(self, self._below.abandoned, self._socket)
         self._abandoned.atexit = False  # the end of the host is heard, and lets calls in flight end
-        self._heard = time.monotonic()
+        self._heard_at = time.monotonic()
         self._introduce()
 
     def _introduce(self) -> None:
@@ -185,7 +185,7 @@ class SupervisorHandle:
         if self._forked:
             return []
         if self._socket.fileno() in posix.readable((self._socket.fileno(), *also), max(0.0, timeout_s)):
-            self._heard = time.monotonic()
+            self._heard_at = time.monotonic()
             return [frame for frame in self._reader.read() if not self._is_its_own(*frame)]
         self._end_if_stopped()
         return []
@@ -216,8 +216,8 @@ class SupervisorHandle:
         return os.getpid() != self._host
 
     def _end_if_stopped(self) -> None:
-        if time.monotonic() - self._heard > STOPPED_AFTER_S:
-            self._heard = time.monotonic()
+        if time.monotonic() - self._heard_at > STOPPED_AFTER_S:
+            self._heard_at = time.monotonic()
             if posix.is_stopped(self.pid):
                 self.kill()
 

@@ -1,7 +1,7 @@
-"""Owns a worker process: its pipe is read by the main thread, its tasks run in ``slots`` threads.
+"""A worker process: the main thread reads its pipe, and ``slots`` threads run its tasks.
 
-map_fn never runs in the main thread, so that a stop is heard whatever it does; its import and the initializer do,
-before anything else. When the pipe ends the supervisor is gone, and the worker goes at once.
+map_fn never runs in the main thread, so that a stop gets through whatever it does; its import and the initializer do
+run there, before anything else. When the pipe ends the supervisor is gone, and the worker exits at once.
 """
 
 from __future__ import annotations
@@ -22,11 +22,10 @@ import msgpack
 
 from mrengine import posix
 from mrengine.backends.process import framing, leaving
-from mrengine.backends.process.greenlets import GREENLETS, patched
 from mrengine.backends.process.orphans import Orphans
 from mrengine.backends.process.outbox import CLOSED, THREAD_ENDED, Lines, Outbox
 from mrengine.backends.process.scoreboard import Scoreboard
-from mrengine.backends.process.slots import Slots
+from mrengine.backends.process.slots import GREENLETS, Slots, patched
 from mrengine.budget.client import BudgetClient
 from mrengine.engine import protocol as m
 from mrengine.engine.protocol import JobFiles, WorkerConfig
@@ -69,18 +68,18 @@ class _Worker:
     """Tasks in, outcomes out, in one process."""
 
     def __init__(
-        self, index: int, slots: int, board: Scoreboard, answers: CallIndex, outbox: Outbox, made: int
+        self, index: int, slots: int, scoreboard: Scoreboard, answers: CallIndex, outbox: Outbox, made: int
     ) -> None:
         self._index, self._count, self._answers, self._outbox = index, slots, answers, outbox
-        self._made = made  # calls that the worker before this one had sent and not heard of
-        self._slots = Slots(slots, board, outbox, self)
+        self._made = made  # calls that its predecessor had sent, with no answer when it died
+        self._slots = Slots(slots, scoreboard, outbox, self)
         self._stopping = threading.Event()
         self._executor: TaskRunner | None = None
         self._initialized = b""  # the initializer that has run in this process
         self._orphans = Orphans()
 
     def handle(self, kind: int, payload: bytes) -> bool:
-        """One frame of the supervisor; False: go."""
+        """Handle one frame from the supervisor; False: leave."""
         if kind == framing.TASKS:
             put = self._slots.put
             for task in framing.unpack_tasks(payload):
@@ -126,7 +125,7 @@ class _Worker:
             return
         if not self._outbox.own:
             leave()  # a fork that came back from an import, or from the initializer
-        self._orphans.know()  # what these have started is theirs to wait for
+        self._orphans.know()  # children that imports and the initializer started are theirs to wait for
         self._outbox.emit(m.READY, -1, -1)
 
     def _ports(self, setup: WorkerSetup) -> WorkerPorts:
@@ -142,7 +141,7 @@ class _Worker:
             executor.run(task)
 
     def fail(self, task: m.Start, error: BaseException) -> None:
-        """A slot could not tell what became of a task."""
+        """A slot could not report the outcome of a task."""
         executor = self._executor
         if executor is None:
             self._slots.emit(m.DROPPED, task.chunk, task.model)
@@ -150,7 +149,7 @@ class _Worker:
             executor.fail(task, error)
 
     def look_after(self) -> None:
-        """What nothing tells of: a thread that ended, files that were closed by a short task, orphans that ended."""
+        """Poll for events without notification: ended threads, descriptors that a task closed, dead orphans."""
         if not self._slots.whole:
             self._outbox.end(THREAD_ENDED)
         self._slots.check()
@@ -158,7 +157,7 @@ class _Worker:
 
     @property
     def look_s(self) -> float:
-        """How often to look; a map function that leaves processes behind may have little room for their zombies."""
+        """How often to look. More often while orphans die: their zombies count against the limit of processes."""
         return ORPHANS_S if self._orphans.any else LOOK_S
 
     def close(self) -> None:
@@ -176,7 +175,7 @@ def worker_main(
     life_fd: int,
     index: int,
     slots: int,
-    board: Scoreboard,
+    scoreboard: Scoreboard,
     answers: CallIndex,
     dispatch_fd: int,
     outbox_fd: int,
@@ -185,7 +184,7 @@ def worker_main(
     supervisor: int,
     made: int,
 ) -> None:
-    """The target of a worker's ``multiprocessing.Process``; ends the process itself. ``life_fd``: see ``Forked``."""
+    """The target of a worker's ``multiprocessing.Process``; ends the process itself."""
     posix.die_with_parent(supervisor)
     os.setpgid(0, 0)
     posix.adopt_orphans()
@@ -195,12 +194,12 @@ def worker_main(
     posix.close_all_but({0, 1, 2, life_fd, dispatch_fd, outbox_fd})
     sys.stdin, sys.stdout, sys.stderr = _text(0, "r"), _text(1, "w"), _text(2, "w")  # nothing comes from the first
     leaving.begin()
-    outbox = Outbox(outbox_fd, board)
+    outbox = Outbox(outbox_fd, scoreboard)
     own = [(fd, posix.identity(fd)) for fd in (life_fd, dispatch_fd)]
     os.register_at_fork(after_in_child=lambda: _give_back(outbox, own))
     logging.getLogger().handlers[:] = [Lines(outbox)]
     try:
-        left = _serve(_Worker(index, slots, board, answers, outbox, made), dispatch_fd)
+        left = _serve(_Worker(index, slots, scoreboard, answers, outbox, made), dispatch_fd)
         if not left:
             outbox.end(CLOSED)
         leaving.leave()
@@ -216,9 +215,7 @@ def worker_main(
 
 
 def _serve(worker: _Worker, dispatch_fd: int) -> bool:
-    """Hear the supervisor until it says to go; False: the pipe has ended, and so has the supervisor, or it was closed
-    here.
-    """
+    """Read frames until LEAVE. False: the pipe has ended: the supervisor died, or user code closed it here."""
     reader = framing.FrameReader(dispatch_fd)
     look_at = 0.0
     while not reader.ended:
@@ -240,7 +237,7 @@ def _readable(fd: int, timeout_s: float) -> bool:
 
 
 def _give_back(outbox: Outbox, own: Sequence[tuple[int, tuple[int, int]]]) -> None:
-    """In a fork of the worker: its pipes end when it does."""
+    """In a fork of the worker: close the copies, so that the pipes still end with the worker itself."""
     outbox.forget()
     for fd, identity in own:
         posix.close_if(fd, identity)

@@ -1,4 +1,4 @@
-"""Owns one worker process as the supervisor sees it: its pipes, its board, its life."""
+"""One worker process as the supervisor sees it: its pipes, its scoreboard, its life."""
 
 from __future__ import annotations
 
@@ -29,12 +29,12 @@ class WorkerHandle:
         if (threads := proc.thread_count()) != 1:
             raise AssertionError(f"the supervisor forks with {threads} threads")
         self.index = index
-        self.board = Scoreboard(slots)
+        self.scoreboard = Scoreboard(slots)
         (read_end, self.dispatch), (self.outbox, write_end) = posix.pipes(2)
         for fd in (self.dispatch, self.outbox):
             posix.enlarge_pipe(fd)
             os.set_blocking(fd, False)
-        args = (index, slots, self.board, answers, read_end, write_end, out_fd, err_fd, os.getpid(), made)
+        args = (index, slots, self.scoreboard, answers, read_end, write_end, out_fd, err_fd, os.getpid(), made)
         try:
             self._child = ChildProcess(worker_main, args, f"mrengine-worker-{index}", daemon=False)
         except BaseException:
@@ -52,7 +52,7 @@ class WorkerHandle:
         self._unsent: deque[memoryview] = deque()
 
     def read(self) -> list[Message]:
-        """What the worker has written. One who writes what is no frame is ended: the rest cannot be told apart."""
+        """What the worker has written. Bytes that are no frame end it: nothing after them can be read."""
         messages = list(self._reader.read(self.index))
         if self._reader.broken:
             self.end("something else than the worker wrote into its pipe to the supervisor")
@@ -65,11 +65,13 @@ class WorkerHandle:
             self._cut_at = time.monotonic()
 
     def end_if_half_dead(self) -> None:
-        """A pipe or a thread that ends while its process lives is a death, too: C code may end a thread, and with the
-        interpreter's lock in its hand. A process that is dying has a moment to say so itself.
+        """Kill a worker whose pipe or thread has ended while its process lives on.
+
+        C code may end a thread that holds the interpreter's lock; the rest of the process then hangs for ever. The
+        delay is for a process that is about to die anyway: its own exit status says more.
         """
         now = time.monotonic()
-        if self._maimed_at is None and posix.has_lost(self.pid, self.board.threads):
+        if self._maimed_at is None and posix.has_lost(self.pid, self.scoreboard.threads):
             self._maimed_at = now
         for since, cause in ((self._cut_at, CLOSED), (self._maimed_at, THREAD_ENDED)):
             if since is not None and now >= since + DYING_S and not self.dead:
@@ -117,8 +119,8 @@ class WorkerHandle:
         self._ended_for = self._ended_for or cause
         self.kill()
 
-    def bury(self) -> tuple[Sequence[Message], Death]:
-        """After its death: what it still said, then how it died. Its group goes with it; nothing of it is left."""
+    def reap(self) -> tuple[Sequence[Message], Death]:
+        """After its death: its last messages, then how it died. Its process group is killed with it."""
         posix.kill_group(self.pid)
         last: list[Message] = []
         while True:
@@ -126,15 +128,15 @@ class WorkerHandle:
             last += more
             if self.ended or not more:
                 break
-        started = self.board.started()
+        started = self.scoreboard.started()
         code = self._child.exitcode(5)
         self.close()
         return last, Death(started, code, self._why(code), self._reader.broken)
 
     def _why(self, code: int | None) -> str:
-        """What the worker said itself goes before what was done to it, and that before how it ended."""
-        told = self.board.cause or self._ended_for
-        return f"the worker was ended: {told}" if told else _cause(code)
+        """Its own last words are the best cause, then the reason it was killed for, then its exit status."""
+        cause = self.scoreboard.cause or self._ended_for
+        return f"the worker was ended: {cause}" if cause else _cause(code)
 
     def close(self) -> None:
         """Close the supervisor's ends."""

@@ -1,4 +1,4 @@
-"""Owns which words before a full stop are abbreviations, numbers and initials, so that no sentence ends there.
+"""Recognises abbreviations, numbers and initials before a full stop, where no sentence ends.
 
 Short words without a vowel, words with full stops inside, initials and small numbers are told by their form; the
 lists have the rest. A word too many costs a place to cut; a word too few tears a sentence.

@@ -1,4 +1,4 @@
-"""Owns the last resorts: cuts between words, then between letters and marks, then between grapheme clusters.
+"""Last resorts: cuts between words, then between letters and marks, then between grapheme clusters.
 
 Offsets are characters of the given text. A cut lies before the blank that follows a word: there token counts add up.
 """

@@ -1,4 +1,4 @@
-"""Owns conversations: a turn begins with a line that names a speaker, with a time or without, and has all lines below.
+"""Conversations: a turn begins with a line that names a speaker, timed or not, and takes in the lines below.
 
 Exports of messengers, interviews, minutes, transcripts; threads of e-mail, where a message begins with its header.
 """

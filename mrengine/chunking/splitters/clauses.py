@@ -1,4 +1,4 @@
-"""Owns the titles of numbered sections in running text: articles, chapters, paragraphs of laws, ``2.1 Scope``."""
+"""Titles of numbered sections in running text: articles, chapters, paragraphs of laws, ``2.1 Scope``."""
 
 from __future__ import annotations
 

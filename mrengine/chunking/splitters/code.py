@@ -1,4 +1,4 @@
-"""Owns source code: functions with what stands above them, blocks, lines.
+"""Source code: functions with what stands above them, blocks, lines.
 
 Nothing is known of any language but what indentation says: a block is a line and all lines after it that are indented
 deeper. Lines that only close or go on with one (``}``, ``else:``) belong to it; comments, decorators, attributes and

@@ -1,4 +1,4 @@
-"""Owns how source code is told from other texts: as many lines of code as of prose, comments and lists aside."""
+"""Recognises source code: as many lines of code as of prose, leaving comments and lists aside."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ _SURE = re.compile(
 )
 _ITEM = re.compile(r"[-*+>•]\s|[(\[]?(?:\d+|[ivxlc]+|[a-z])[.)\]]\s|\|")
 _OPERATOR = re.compile(r"[={}<>\[\]|\\$]")
-_KEYWORDS = ("import ", "from ", "return ", "def ", "class ", "public ", "private ", "static ", "const ", "#include")
+KEYWORDS = ("import ", "from ", "return ", "def ", "class ", "public ", "private ", "static ", "const ", "#include")
 # What stands at the left margin of Python and of C; in Markdown it stands in fences, in other texts it is indented.
 _DEFINITION = re.compile(
     r"(?:class \w+[^\n]*[:{]|(?:async )?def \w+\(.*|import \w[\w., ]*|from [\w.]+ import .*|if __name__ ==.*"
@@ -47,7 +47,7 @@ _DEFINITION = re.compile(
 _FENCE = re.compile("\n {0,3}(?:```|~~~(?!~))")
 _MARGIN = ("\nclass ", "\ndef ", "\nimport ", "\nfrom ", "\n#", "\n__")
 _TRIED = 40  # lines with such a mark
-_WORDY = 4  # blanks between the words of a line of prose
+WORDY = 4  # blanks between the words of a line of prose
 
 
 def looks(sample: Sample) -> float:
@@ -64,10 +64,7 @@ def looks(sample: Sample) -> float:
         if not body:
             continue
         wordy = (
-            body[0] != "#"
-            and body.count(" ") >= _WORDY
-            and not _OPERATOR.search(body)
-            and not body.startswith(_KEYWORDS)
+            body[0] != "#" and body.count(" ") >= WORDY and not _OPERATOR.search(body) and not body.startswith(KEYWORDS)
         )
         if _COMMENT.match(body):
             comments += 1
@@ -124,7 +121,7 @@ def _is_code(body: str) -> bool:
     if _ITEM.match(body):
         return False
     if last == ";":
-        return body.count(" ") < _WORDY or _OPERATOR.search(body) is not None
+        return body.count(" ") < WORDY or _OPERATOR.search(body) is not None
     return _STRONG.match(body) is not None or _CODE.match(body) is not None
 
 

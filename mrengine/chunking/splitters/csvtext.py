@@ -1,4 +1,4 @@
-"""Owns tables in text, with any of ``, ; | tab`` between their fields: a record may go over lines inside of quotes."""
+"""Tables as text, fields separated by any of ``, ; | tab``: a quoted record may span several lines."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Owns cutting where the user prefers: a callable's offsets, as long as limit and tiling hold."""
+"""Cuts where the user prefers: at a callable's offsets, as long as limit and tiling hold."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Owns DICOM metadata: the text dump of a data set, and how it is cut, group by group and sequence item by item."""
+"""DICOM metadata: the text dump of a data set, cut group by group and sequence item by item."""
 
 from __future__ import annotations
 
@@ -71,8 +71,8 @@ def dump(source: Any, name: str) -> str:
     try:
         import pydicom
     except ImportError:
-        told = f"{name} is a DICOM file: pip install 'mrengine[dicom]'"
-        raise MissingExtra(told, extra="dicom", source=name) from None
+        message = f"{name} is a DICOM file: pip install 'mrengine[dicom]'"
+        raise MissingExtra(message, extra="dicom", source=name) from None
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")

@@ -1,4 +1,4 @@
-"""Owns diffs, unified and in context, with or without commits: files, then hunks; heads belong to what follows."""
+"""Diffs, unified or context, with or without commits: files, then hunks; headers belong to what follows."""
 
 from __future__ import annotations
 

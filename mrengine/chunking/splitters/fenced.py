@@ -1,4 +1,4 @@
-"""Owns where what stands in a long fenced block may be cut: a log, lines of JSON, a table, a diff; else it is code."""
+"""Finds cuts inside a long fenced block by what it holds: a log, JSON Lines, a table, a diff, or else code."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Owns where the fenced blocks of a Markdown text lie, found as the window moves along."""
+"""Finds the fenced blocks of a Markdown text as the window moves along."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Owns kinds of text whose records begin with lines of a form that comes again and again: a time, a speaker's name.
+"""Kinds of text whose records begin with lines of a recurring form: a time, a speaker's name.
 
 Which of the known forms a text has is learnt from each new window; what begins in another way goes on with the record.
 """

@@ -1,4 +1,4 @@
-"""Owns which titles stand above a place, for kinds of text that have headings."""
+"""Finds the titles that stand above a place, for kinds of text that have headings."""
 
 from __future__ import annotations
 

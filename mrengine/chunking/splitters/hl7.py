@@ -1,4 +1,4 @@
-"""Owns HL7 version 2: messages, then groups of segments, segments; their lines end with CR, LF or both."""
+"""HL7 version 2: messages, then groups of segments, then segments; lines end with CR, LF or both."""
 
 from __future__ import annotations
 

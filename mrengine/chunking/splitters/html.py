@@ -1,4 +1,4 @@
-"""Owns HTML: headings, then blocks by the containers that are open around them; a heading belongs to what follows.
+"""HTML: headings, then blocks by the containers open around them; a heading belongs to what follows.
 
 What is in a line of text (links, marks, images) is no boundary, elements that nobody closes lie in their container, and
 scripts and comments are passed over.

@@ -1,4 +1,4 @@
-"""Owns the cutting of JSON and JSON Lines: between records and elements, never inside one that fits a chunk.
+"""Cuts JSON and JSON Lines between records and elements, never inside one that fits a chunk.
 
 The brackets, quotes and commas of a text are found all at once with numpy; the depth of each place is a running sum.
 Every place where a cut is thinkable has a level: the smaller, the less is cut through.

@@ -1,4 +1,4 @@
-"""Owns looking at a text line by line near a place. A line ends with LF, CRLF or CR alone."""
+"""Looks at a text line by line near a place. A line ends with LF, CRLF or CR alone."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Owns logs: an event begins with a line that has a time, a level or an address at its begin, and has all lines below.
+"""Logs: an event begins with a line that opens with a time, a level or an address, and takes in the lines below.
 
 So the lines of a stack trace, of a statement or of an object over several lines belong to their event.
 """
@@ -44,10 +44,11 @@ _LEVELS = (
     rf"[\[(]{LEVEL}[ ]*[\])](?=[ :-])",
     rf"{LEVEL}(?=[ ]{{0,5}}[:|\[(-]|[ ]{{2}}|[ ]+[\w.$]+(?:[:\[]|[ ]-))",
     r"level=\w",
+    rf"\d{{1,6}}[ ](?:silly|verbose|http|timing|{LEVEL})[ ]",  # numbered, as npm writes them
 )
 _FORMS = (*TIMES, *_LEVELS, r"\{[ ]?\"\w")
 _SURE = len(TIMES)
-_FIRST = "#[(IWEFDVTNCAPSLHiwefdtncal1"
+_FIRST = "#[(IWEFDVTNCAPSLHiwefdtncal0123456789"
 _NEAR = 90  # characters in which a time stands
 
 
@@ -65,7 +66,7 @@ _TRACE = re.compile(
 
 def _may_begin(line: str) -> bool:
     """Whether it is worth to look whether a line begins an event."""
-    return ":" in line[:_NEAR] or (line[0] in _FIRST and line[1:2] not in "abcghjklmopqsuvwxyz ")
+    return ":" in line[:_NEAR] or (line[0] in _FIRST and (line[1:2] not in "abcghjklmopqsuvwxyz " or line[0].isdigit()))
 
 
 def looks(sample: Sample) -> float:

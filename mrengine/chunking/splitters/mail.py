@@ -1,4 +1,4 @@
-"""Owns threads of e-mail: a message begins with its header, or with who wrote what is quoted below."""
+"""E-mail threads: a message begins with its header, or with the line that says who wrote the quotation below."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Owns Markdown: headings of both makes, paragraphs, lists, tables; a fenced block stays whole if it fits."""
+"""Markdown: headings of both styles, paragraphs, lists, tables; a fenced block stays whole if it fits."""
 
 from __future__ import annotations
 
@@ -46,6 +46,7 @@ class Markdown(Stateless):
     def __init__(self, target: int) -> None:
         super().__init__(target)
         self._surely = 2 * target  # characters: a fenced block that is shorter fits
+        self._large = target  # characters: a fair part of a chunk
         self._fenced = Fenced(target)
         self._titles = Titles()
         self._prose = Prose(target, titles=False)
@@ -76,7 +77,7 @@ class Markdown(Stateless):
         """The fenced block around ``high``; else the last heading, or the last paragraph that is no item."""
         around = self._fences.around
         if fence := around(high):
-            return (fence[0], PARAGRAPH, ALWAYS) if fence[1] - fence[0] < self._surely else None
+            return (fence[0], PARAGRAPH, ALWAYS) if self._is_whole(text, fence) else None
         mark = text.rfind("\n#", max(near, 0), high)
         if mark >= 0 and not around(mark + 1) and (heading := self._titles.read(text, mark + 1)):
             return mark + 1, SECTION + heading[0], SOFT
@@ -84,6 +85,14 @@ class Markdown(Stateless):
         if blank >= 0 and text[blank + 2 : blank + 3].isalpha() and _is_plain(text, blank + 2):
             return None if around(blank + 2) else (blank + 2, PARAGRAPH, SOFT)
         return None
+
+    def _is_whole(self, text: str, fence: tuple[int, int]) -> bool:
+        """Whether a fenced block surely fits, and is to stay whole whatever it costs."""
+        return fence[1] - fence[0] < self._surely and not self._has_records(text, fence)
+
+    def _has_records(self, text: str, fence: tuple[int, int]) -> bool:
+        """Whether a fenced block is large and made of records: these may be parted."""
+        return fence[1] - fence[0] >= self._large and self._fenced.has_records(text, fence)
 
     def after(self, text: str, level: int, low: int, high: int) -> int:
         """As the boundaries say; behind a fenced block, the next line that is not blank."""
@@ -110,7 +119,7 @@ class Markdown(Stateless):
         found = self.boundaries(text, low, high)
         if found and found[0][0] <= low:
             block = self._fences.around(low)
-            if block and block[1] - block[0] > self._surely and self._fenced.has_records(text, block):
+            if block and self._has_records(text, block):
                 return self.boundaries(text, low - _FARTHER * (high - low), high)
         return found
 
@@ -175,11 +184,13 @@ class Markdown(Stateless):
     def _in_fences(self, text: str, low: int, high: int, fences: list[tuple[int, int]]) -> list[Boundary]:
         found: list[Boundary] = []
         for begin, end in fences:
+            records = self._has_records(text, (begin, end))
             if low < begin <= high or begin <= low <= high < end:
                 mark = text[begin : begin + 80]
                 indent = len(mark) - len(mark.lstrip(" "))
-                found.append((begin, ITEM + indent if indent > 1 else PARAGRAPH, ALWAYS))
-            if end - begin < self._surely:
+                level = ITEM + indent if indent > 1 else PARAGRAPH
+                found.append((begin, level, WHOLE if records else ALWAYS))
+            if end - begin < self._surely and not records:
                 continue
             inside = self._fenced.boundaries(text, (begin, end), max(low, begin), min(high, end - 1))
             found += [(place, level + _DEEP, whole) for place, level, whole in inside if place > begin]

@@ -1,4 +1,4 @@
-"""Owns how Markdown and reStructuredText are told from other texts: by marks that stand where theirs do."""
+"""Recognises Markdown and reStructuredText by marks that stand where theirs do."""
 
 from __future__ import annotations
 
@@ -9,17 +9,20 @@ from mrengine.chunking.sample import Sample
 __all__ = ["looks"]
 
 _LINK = re.compile(r"\]\([^)\s]|\*\*\w[^*]*\*\*|\]\[|:\w+:`|`_|::$")
+_URL = re.compile(r"\[[^\]\n]+\]\([^)\s]+[^)\n]*\)")  # what no other text has
 _SPAN = re.compile(r"(?<!`)`[^`\s][^`]*`(?!`)")
 _TARGET = re.compile(r"\[[^\]]+\]: |\.\. _")
 _DIRECTIVE = re.compile(r"\s*\.\. [\w:-]+::")
 _TITLE = re.compile(r"#{1,6} +\S")
 _TABLE = re.compile(r"\s*\|?[ \t]*:?-{2,}:?[ \t]*\|[ \t:|-]*$")
+_GRID = re.compile(r"\+(?:[-=]{3,}\+){2,}$")
 _BULLET = re.compile(r"\s{0,8}[-*+]\s+\S")
 _TASK = re.compile(r"\s{0,8}[-*+] \[[ xX]\] \S")
 _SETEXT = re.compile(r"([-=~^\"*])\1{2,}$")
 _PROSE = re.compile(r"(?!\w+:)[^\W\d_][^=;{}$\\#]+$")
 _FRONT = re.compile(r"---\n(?:[\w-]+:.*\n|[ \t-].*\n|\n){1,60}?---\n\s*[^\s-]")  # what generators of sites read
 _ENOUGH, _FEW_ROWS = 2.5, 8
+_SHORT = 16  # rows
 _WORDY = 4  # blanks
 
 
@@ -28,7 +31,8 @@ class _Marks:
 
     def __init__(self) -> None:
         self.weight = 0.0
-        self.said = self.bullets = self.titles = self.links = self.spans = self.wordy = self.directives = 0
+        self.said = self.bullets = self.titles = self.links = self.urls = self.spans = self.cells = 0
+        self.wordy = self.directives = 0
         self.on_top = False  # a title with a rule, or two titles of different levels, and nothing before
         self.levels: set[int] = set()
 
@@ -41,8 +45,10 @@ class _Marks:
         elif first in '-=~^"*' and _SETEXT.match(row) and above and abs(len(above) - len(row)) < 3:
             self.weight += 2
             self.on_top = self.on_top or self.said == 2  # the second row
-        elif "|" in row and _TABLE.match(row):
+        elif ("|" in row and _TABLE.match(row)) or (first == "+" and _GRID.match(row)):
             self.weight += 3
+        elif first == "|" and row[-1] == "|":
+            self.cells += 1
         elif first in "-*+" and _BULLET.match(row):
             self.bullets += 1
             self.weight += _TASK.match(row) is not None
@@ -53,6 +59,7 @@ class _Marks:
         self.directives += directive
         linked = directive or _is_linked(row, first)
         self.links += linked
+        self.urls += linked and "](" in row and _URL.search(row) is not None
         self.spans += not linked and "`" in row and _SPAN.search(row) is not None
 
     def _hashed(self, above: str, row: str, below: str) -> None:
@@ -76,7 +83,7 @@ def looks(sample: Sample) -> float:
     said, titles = marks.said, marks.titles
     if titles and not (marks.on_top or marks.wordy or marks.links or marks.bullets or sample.fences):
         return 0.0  # comments
-    weight = marks.weight + marks.links
+    weight = marks.weight + marks.links + (marks.cells / 2 if marks.weight >= 3 else 0)
     strong = titles > 0 or sample.fences > 0 or marks.directives > 0 or weight >= 3
     weight += 3 * sample.fences + marks.bullets / 4 + marks.spans + 2 * marks.directives + marks.on_top
     if sample.head.startswith("---\n") and _FRONT.match(sample.head):
@@ -87,7 +94,10 @@ def looks(sample: Sample) -> float:
         return 0.75 if weight < 0.25 * said else 0.82
     if said < _FEW_ROWS and marks.links and weight >= said / _WORDY:
         return 0.7
-    return 0.7 if said > 1 and marks.bullets > 0.7 * said else 0.0
+    if said > 1 and marks.bullets > 0.7 * said:
+        return 0.7
+    few = marks.urls or (said <= _SHORT and marks.spans) or sample.head.startswith("<!--")
+    return 0.5 if few and marks.weight >= 0 else 0.0
 
 
 def _is_linked(row: str, first: str) -> bool:

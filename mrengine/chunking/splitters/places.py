@@ -1,4 +1,4 @@
-"""Owns the boundaries that a kind has read in advance, for kinds that must read a text from its beginning."""
+"""Boundaries read in advance, for kinds of text that must be read from the beginning."""
 
 from __future__ import annotations
 

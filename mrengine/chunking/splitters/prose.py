@@ -1,4 +1,4 @@
-"""Owns running text: paragraphs, numbered clauses, items and titles, and what a newline means.
+"""Running text: paragraphs, numbered clauses, items and titles, and what a newline means.
 
 Whether lines are wrapped is learnt from each new window: in wrapped text hardly any line had room for the first word of
 the next. Such a line's end is no boundary. In other texts a line is a unit, and one to be kept whole where lines begin

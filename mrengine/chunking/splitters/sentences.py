@@ -1,4 +1,4 @@
-"""Owns where sentences end, in the languages of the world, as far as a few rules carry; then clauses.
+"""Finds where sentences end, in the world's languages as far as a few rules carry; then clauses.
 
 A place that is doubtful is none: what a mark less costs is a little fill. Looked at are only the few marks near a cut.
 Offsets are characters of the given text; a sentence ends before the blank that follows it, or behind the newline.

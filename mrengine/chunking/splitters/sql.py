@@ -1,4 +1,4 @@
-"""Owns SQL: statements, with the comments above them; the rows of long INSERTs and COPYs; bodies between ``$$``."""
+"""SQL: statements with the comments above them; the rows of long INSERTs and COPYs; bodies between ``$$``."""
 
 from __future__ import annotations
 

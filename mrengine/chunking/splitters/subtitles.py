@@ -1,4 +1,4 @@
-"""Owns subtitles, SRT and WebVTT: a cue is its number or name, its times, and its lines."""
+"""Subtitles, SRT and WebVTT: a cue is its number or name, its times, and its lines."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Owns the heads of tables that a chunk goes on with: of HTML and of XML's narratives, and of INSERTs and COPYs in SQL.
+"""Table heads that a chunk repeats: of HTML and XML narratives, and of INSERTs and COPYs in SQL.
 
 A head is looked for in the chunk before, and carried on where it began farther back.
 """

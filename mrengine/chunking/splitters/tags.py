@@ -1,4 +1,4 @@
-"""Owns the tags of markup, found all at once with numpy. Nothing is parsed, and nothing can be wrong enough to fail.
+"""Finds all tags of markup at once with numpy. Nothing is parsed, so no malformed markup can make it fail.
 
 A tag is a ``<`` with a name behind it, up to the next ``>``; comments, character data and instructions are one each.
 """

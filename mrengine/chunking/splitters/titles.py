@@ -1,4 +1,4 @@
-"""Owns which lines of Markdown and reStructuredText are titles, and how deep: by hashes, and by rules below or around.
+"""Finds the titles of Markdown and reStructuredText and their depth: by hashes, or by rules above and below.
 
 In Markdown a rule of ``=`` is level 1, one of ``-`` level 2. In reStructuredText any mark may be a rule, and the order
 in which the makes of title come says which is outermost.

@@ -1,4 +1,4 @@
-"""Owns XML, on one line or many: an element begins at its tag, and lies as far in as tags are open around it.
+"""XML, on one line or many: an element begins at its tag, and its depth is the number of tags open around it.
 
 A comment, a title and the head of a table belong to what follows; so does a tag behind which its first child begins,
 and so do the children without content that are first in another.

@@ -1,4 +1,4 @@
-"""Owns YAML: the documents of a stream, then what is indented least. A comment and ``---`` belong to what follows.
+"""YAML: the documents of a stream, then the least indented lines. Comments and ``---`` belong to what follows.
 
 Block scalars need no care: their lines are indented deeper than their key, so they are less than it.
 """

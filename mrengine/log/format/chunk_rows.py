@@ -162,6 +162,16 @@ class ChunkTable:
     def __len__(self) -> int:
         return self._segments[-1].first + self._segments[-1].rows if self._segments else 0
 
+    def grow(self, segment: Segment) -> None:
+        """Rows that follow those that are known; one thread at a time."""
+        self._firsts.append(segment.first)  # first: a reader that finds it there in vain asks again
+        self._segments = (*self._segments, segment)
+
+    @property
+    def scanned(self) -> int:
+        """Where the last CHUNKS record that is known begins in the log; 0: none is."""
+        return self._segments[-1].offset - OVERHEAD_BYTES - HEAD_BYTES if self._segments else 0
+
     def __getitem__(self, index: int) -> ChunkRow:
         """The row of a chunk. IndexError: no such chunk. LogError: the file has shrunk, or cannot be read."""
         first, rows = self._block

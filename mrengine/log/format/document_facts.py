@@ -34,15 +34,15 @@ def pack_facts(document_id: str, fields: Mapping[str, Any] | None, pages: Sequen
     try:
         plain = normalise(dict(fields or {}), "fields")
     except (Unstorable, TypeError, ValueError) as error:
-        told = f"the fields of document {shown} cannot be stored: {error}"
-        raise ConfigError(told, setting="fields") from None
+        message = f"the fields of document {shown} cannot be stored: {error}"
+        raise ConfigError(message, setting="fields") from None
     packed = pack(plain)
     if len(packed) > MAX_FIELDS_BYTES:
-        told = (
+        message = (
             f"the fields of document {shown} have {len(packed)} bytes, and at most {MAX_FIELDS_BYTES} are kept: leave "
             "long ones out (read_table has columns= for that)"
         )
-        raise ConfigError(told, setting="fields")
+        raise ConfigError(message, setting="fields")
     return pack([plain, [number for mark in pages for number in mark]])
 
 

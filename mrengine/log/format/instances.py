@@ -224,7 +224,7 @@ class _Maker:
             except (ValueError, ArithmeticError):
                 raise _Misfit(f"the str is no {kind.__name__}") from None
         if hasattr(kind, "__fields__") and callable(parse := getattr(kind, "parse_obj", None)):  # pydantic 1
-            return _told(kind, parse, value)
+            return _explained(kind, parse, value)
         return _refuse(kind, value)
 
     def _field(self, name: str, kind: Any, value: Plain) -> Any:
@@ -275,7 +275,7 @@ class _Maker:
             except TypeError:  # before pydantic 2.11
                 return kind.model_validate(given, strict=False)
 
-        return _told(kind, validate, value)
+        return _explained(kind, validate, value)
 
     def _named_tuple(self, kind: Any, value: Plain) -> Any:
         _expect(value, list, "a list")
@@ -330,7 +330,7 @@ def _literal(args: tuple[Any, ...], value: Plain) -> Any:
     raise _Misfit("none of the literals")
 
 
-def _told(kind: Any, validate: Callable[[Plain], Any], value: Plain) -> Any:
+def _explained(kind: Any, validate: Callable[[Plain], Any], value: Plain) -> Any:
     """Run a model's own validation; its errors name places and kinds, never the input."""
     try:
         return validate(value)

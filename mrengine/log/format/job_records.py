@@ -91,13 +91,27 @@ class DocumentsRecord:
 
 @dataclass(frozen=True, slots=True)
 class RoundRecord:
-    """The start, or a further run, of a round of ``total`` chunks. ``version``: of the function that runs in it."""
+    """The start, or a further run, of a round of ``total`` chunks. ``version``: of the function that runs in it.
+
+    ``facts`` may say "open": the documents are still being cut, and ``total`` is what there is so far; or "closes": the
+    run that such a one began has the whole chunk table now.
+    """
 
     round: int
     at: float
     total: int
     version: str = ""
     facts: Mapping[str, Plain] = field(default_factory=dict)
+
+    @property
+    def is_open(self) -> bool:
+        """Whether more rows of the chunk table follow."""
+        return self.facts.get("open") is True
+
+    @property
+    def closes(self) -> bool:
+        """Whether it only says that the rows of a round that goes on are complete."""
+        return self.facts.get("closes") is True
 
 
 @dataclass(frozen=True, slots=True)

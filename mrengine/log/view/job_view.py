@@ -125,6 +125,12 @@ class ResumeEngine:
         return self.state.epoch
 
     @property
+    def has_begun(self) -> bool:
+        """Whether any chunk of the map round has an outcome, or any call was made."""
+        index = self.index(0)
+        return bool(index.done or index.failed or self.state.call_totals.spent())
+
+    @property
     def complete(self) -> bool:
         """Whether every task of every round has its result, so that a run would find nothing left to do."""
         epoch = self.epoch

@@ -19,7 +19,7 @@ from mrengine.log.view.job_view import ResumeEngine
 from mrengine.log.view.replay import Epoch
 from mrengine.sources.spool import Text
 
-__all__ = ["lacking_documents", "retold_documents"]
+__all__ = ["lacking_documents", "restated_documents"]
 
 _Chunks = list[tuple[int, ChunkRow]]
 
@@ -33,7 +33,7 @@ def lacking_documents(epoch: Epoch, known: Mapping[int, DocumentRow]) -> Iterato
             yield from batch_documents(indexes[0], [known[index] for index in indexes], epoch=epoch.job.epoch)
 
 
-def retold_documents(stored: ResumeEngine, text: Text) -> dict[int, DocumentRow]:
+def restated_documents(stored: ResumeEngine, text: Text) -> dict[int, DocumentRow]:
     """Lost documents that the rest of the log implies, by index; only those with every chunk in the spool."""
     epoch = stored.epoch
     if epoch is None or not epoch.lost_documents():

@@ -57,7 +57,7 @@ class Epoch:
     @property
     def complete(self) -> bool:
         """Whether the chunk table is complete."""
-        return 0 in self.rounds
+        return 0 in self.rounds and not self.rounds[0].is_open
 
     @property
     def models(self) -> int:
@@ -169,6 +169,11 @@ class Replay:
         return self._current
 
     @property
+    def repaired(self) -> bool:
+        """Whether records may have been lost."""
+        return self._gaps
+
+    @property
     def newest(self) -> Epoch | None:
         """The epoch of the newest JOB, complete or not."""
         return self._newest
@@ -221,7 +226,10 @@ class Replay:
         epoch.start_round(record)
         self.updated = max(self.updated, record.at)
         if record.round == 0:
-            self._current, self.round_offset = epoch, frame.offset
+            if not record.is_open:
+                self._current = epoch
+            if not record.closes:
+                self.round_offset = frame.offset
 
     def _outcome(self, frame: Frame) -> bool:
         number, round_, chunk_id, model_index = full_key(frame.payload)

@@ -154,7 +154,7 @@ def _valid(ask: Ask, request: Request, response_model: Any, on_truncation: str) 
             break
         # Providers refuse an empty turn.
         said = completion.text if completion.text.strip() else "(nothing)"
-        again = _AGAIN.format(problems=fence(found.told()), schema=in_words(schema_of(response_model)))
+        again = _AGAIN.format(problems=fence(found.explained()), schema=in_words(schema_of(response_model)))
         turns = (*request.turns, ("assistant", said), ("user", again))
         request = replace(request, turns=turns)
     invalid = found.failure()

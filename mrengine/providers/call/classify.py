@@ -319,8 +319,8 @@ def _by_status(status: int, said: Said) -> Reason:
 def _advised(verdict: Verdict, status: int, said: Said) -> Verdict:
     """What can be said more precisely of this one."""
     if verdict.reason == "too_large" and said.requested is not None:
-        told = f"one request of {said.requested} tokens is more than its limit of {said.limit}"
-        return replace(verdict, advice=f"{told}: {verdict.advice}")
+        message = f"one request of {said.requested} tokens is more than its limit of {said.limit}"
+        return replace(verdict, advice=f"{message}: {verdict.advice}")
     if verdict.reason == "money" and status == 402:
         return replace(verdict, advice="check the account's billing")
     if verdict.reason == "request" and _TOO_MUCH_ASKED.search(said.message):

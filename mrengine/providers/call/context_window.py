@@ -16,7 +16,7 @@ from mrengine.providers.models import resolution
 from mrengine.providers.models.model import Model
 from mrengine.records import Request
 
-__all__ = ["ask_window", "check", "room_beside", "size", "spoken", "told_windows"]
+__all__ = ["ask_window", "ask_windows", "check", "room_beside", "size", "spoken"]
 
 Get = Callable[[str], Response]
 TOOL_TOKENS = 1024  # what a provider puts around a tool that must be called, at most
@@ -77,18 +77,18 @@ def _window(listed: list[dict[str, Any]], name: str) -> int | None:
     return None
 
 
-def told_windows(models: tuple[Model, ...], *, timeout_s: float = 2.0) -> list[int]:
+def ask_windows(models: tuple[Model, ...], *, timeout_s: float = 2.0) -> list[int]:
     """In the host: the windows that the servers of models tell, where neither spec nor table does."""
-    told = [_told(model, timeout_s) for model in models if model.context_window is None and _may_tell(model)]
+    told = [_ask(model, timeout_s) for model in models if model.context_window is None and _may_know(model)]
     return [window for window in told if window is not None]
 
 
-def _may_tell(model: Model) -> bool:
+def _may_know(model: Model) -> bool:
     """Servers of one's own do; the vendors' do not."""
     return model.kind in ("http", "openai", "anthropic") and model.base_url not in (None, *resolution.VENDORS)
 
 
-def _told(model: Model, timeout_s: float) -> int | None:
+def _ask(model: Model, timeout_s: float) -> int | None:
     base_url = model.base_url or ""
     client = HttpClient(base_url, route=resolve(base_url, verify=model.spec.verify, proxy=model.spec.proxy))
     try:

@@ -88,9 +88,9 @@ def from_status(
     told = {**said.headers, **headers}
     seen = observed(told, now=now)
     wait_s = _wait_s(status, seen, said, told, now)
-    verdict = classify(_told_status(status, said), said, wait_s=wait_s)
+    verdict = classify(_stated_status(status, said), said, wait_s=wait_s)
     words = "" if texts is None else shown_prose.shown(said.message, texts, hidden)
-    error = _of(verdict, _Told(model, status, _codes(said, hidden), words, body, said.message), now)
+    error = _of(verdict, _Refusal(model, status, _codes(said, hidden), words, body, said.message), now)
     if verdict.transient and wait_s is not None:
         seen = replace(seen or Observed(), retry_after_s=wait_s)
     error.observed, error.param = seen, _identifier(said.param, hidden)
@@ -98,7 +98,7 @@ def from_status(
     return error
 
 
-def _told_status(status: int, said: Said) -> int:
+def _stated_status(status: int, said: Said) -> int:
     """A gateway that fails because its own vendor refused says 500, and the refusal's status in the body."""
     return said.status if status >= 500 and 400 <= said.status < 500 else status
 
@@ -130,7 +130,7 @@ def inner_status(error: Mapping[str, Any]) -> int:
 
 
 @dataclass(frozen=True, slots=True)
-class _Told:
+class _Refusal:
     """What a message is made of. ``codes``: in brackets; ``words``: the provider's, as they may be shown."""
 
     model: str
@@ -146,37 +146,37 @@ class _Told:
         return ": ".join(part for part in parts if part)
 
 
-def _of(verdict: Verdict, told: _Told, now: Callable[[], float]) -> ModelError:
+def _of(verdict: Verdict, refusal: _Refusal, now: Callable[[], float]) -> ModelError:
     facts: dict[str, Any] = {
-        "model": told.model, "status": told.status, "retry_after_s": verdict.wait_s, "scope": verdict.hits,
+        "model": refusal.model, "status": refusal.status, "retry_after_s": verdict.wait_s, "scope": verdict.hits,
     }  # fmt: skip
     reason = verdict.reason
     if reason == "limit":
-        return RateLimited(told.line("is over its rate limit"), **facts)
+        return RateLimited(refusal.line("is over its rate limit"), **facts)
     if reason in ("used_up", "away"):
-        return _for_long(verdict, told, facts, now)
+        return _for_long(verdict, refusal, facts, now)
     if reason == "unavailable":
-        return ModelUnavailable(told.line(f"is unavailable: status {told.status}"), **facts)
+        return ModelUnavailable(refusal.line(f"is unavailable: status {refusal.status}"), **facts)
     if reason == "overflow":
-        return _overflow_of(told, facts)
+        return _overflow_of(refusal, facts)
     if reason in ("no_model", "no_route"):
-        what = "is not known there" if reason == "no_model" else f"is not served there (status {told.status})"
-        return ModelRefused(told.line(what, verdict.advice), **facts)
+        what = "is not known there" if reason == "no_model" else f"is not served there (status {refusal.status})"
+        return ModelRefused(refusal.line(what, verdict.advice), **facts)
     if reason == "redirect":
-        return ModelRefused(f"{told.model}'s base URL redirects (status {told.status}): use its target", **facts)
-    return ModelRefused(told.line(f"refused with status {told.status}", verdict.advice), **facts)
+        return ModelRefused(f"{refusal.model}'s base URL redirects (status {refusal.status}): use its target", **facts)
+    return ModelRefused(refusal.line(f"refused with status {refusal.status}", verdict.advice), **facts)
 
 
-def _for_long(verdict: Verdict, told: _Told, facts: dict[str, Any], now: Callable[[], float]) -> ModelError:
+def _for_long(verdict: Verdict, refusal: _Refusal, facts: dict[str, Any], now: Callable[[], float]) -> ModelError:
     """What comes back in hours or days: nobody waits for it, and the user is told when."""
     until = "for longer than a job waits"
     if verdict.wait_s is not None:
         instant = datetime.fromtimestamp(now() + verdict.wait_s, timezone.utc)
         until = f"until {instant:%Y-%m-%d %H:%M} UTC"
     if verdict.reason == "away":
-        error: ModelError = ModelUnavailable(told.line(f"is unavailable {until}", verdict.advice), **facts)
+        error: ModelError = ModelUnavailable(refusal.line(f"is unavailable {until}", verdict.advice), **facts)
     else:
-        error = RateLimited(told.line(f"has used up its limit {until}", verdict.advice), **facts)
+        error = RateLimited(refusal.line(f"has used up its limit {until}", verdict.advice), **facts)
     error.transient = False
     return error
 
@@ -215,14 +215,14 @@ def _identifier(value: Any, hidden: Collection[str]) -> str:
     return "" if repeats else value
 
 
-def _overflow_of(told: _Told, facts: dict[str, Any]) -> ContextOverflow:
+def _overflow_of(refusal: _Refusal, facts: dict[str, Any]) -> ContextOverflow:
     """The numbers are the provider's own, where its message holds them in one of the known forms."""
-    text = f"{told.message} {told.body[:4000].decode('utf-8', 'replace')}".replace(",", "")
+    text = f"{refusal.message} {refusal.body[:4000].decode('utf-8', 'replace')}".replace(",", "")
     tokens, window = _TOKENS.search(text), _WINDOW.search(text)
     found = {"tokens": int(tokens[1]) if tokens else 0, "window": int(window[1]) if window else 0}
     if (parts := _SUM.search(text)) is not None:  # prompt and max_tokens
         found["tokens"] = sum(int(part) for part in parts.groups() if part)
-    return overflow(facts.pop("model"), **found, words=told.words, **facts)
+    return overflow(facts.pop("model"), **found, words=refusal.words, **facts)
 
 
 def overflow(model: str, *, tokens: int, window: int, words: str = "", **facts: Any) -> ContextOverflow:
@@ -286,17 +286,17 @@ def _distrusted(error: Any, model: str) -> ModelError:
     why = getattr(error, "verify_message", "").rstrip(".")
     unknown = getattr(error, "verify_code", 0) in _UNKNOWN_ISSUER or not why
     advice = ": pass verify= with the path of its CA, or set REQUESTS_CA_BUNDLE" if unknown else ""
-    told = f"{model}: the server's certificate is not trusted{f' ({why})' if why else ''}{advice}"
-    return _unsent(ModelRefused(told, model=model, scope="model"))
+    message = f"{model}: the server's certificate is not trusted{f' ({why})' if why else ''}{advice}"
+    return _unsent(ModelRefused(message, model=model, scope="model"))
 
 
 def _of_proxy(refusal: Any, model: str) -> ModelError:
     """No tunnel was made, so nothing was sent. 5xx: the proxy does not reach the server, at the moment."""
-    told = f"{model}: the proxy refused the tunnel (status {refusal.status})"
+    message = f"{model}: the proxy refused the tunnel (status {refusal.status})"
     if not 400 <= refusal.status < 500:
-        return _unsent(ModelUnavailable(told, model=model))
+        return _unsent(ModelUnavailable(message, model=model))
     advice = _PROXY if refusal.status == 407 else "ask who runs it"
-    return _unsent(ModelRefused(f"{told}: {advice}", model=model, status=refusal.status, scope="model"))
+    return _unsent(ModelRefused(f"{message}: {advice}", model=model, status=refusal.status, scope="model"))
 
 
 def _unsent(error: ModelError) -> ModelError:

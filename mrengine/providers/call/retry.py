@@ -1,7 +1,7 @@
-"""The one retry loop: asks for leave, makes the call, and tries transient failures again until the chunk's deadline.
+"""The one retry loop: gets permission, makes the call, and retries transient failures until the chunk's deadline.
 
 Waits are full-jitter exponential (https://aws.amazon.com/blogs/architecture/exponential-backoff-and-jitter/): uniform
-between 0 and ``backoff_s`` × 2ⁿ, at most a minute, and never less than what ``Retry-After`` told.
+between 0 and ``backoff_s`` × 2ⁿ, at most a minute, and never less than ``Retry-After``.
 """
 
 from __future__ import annotations
@@ -26,8 +26,8 @@ MAX_BACKOFF_S = 60.0
 MIN_BACKOFF_S = 0.01  # a job with backoff_s=0 must not spin
 MAX_CAUSES = 12
 MIN_ATTEMPT_S = 30.0
-UNTOLD_S = 1.0  # a limit that tells no time
-UNTOLD_MOST_S = 90.0  # a call that such a limit refuses for so long met no limit of a minute
+UNTOLD_S = 1.0  # the wait for a limit whose refusal names no time
+UNTOLD_MOST_S = 90.0  # refused for so long, a call met no limit per minute: those are free again by then
 
 
 Send = Callable[[Request], Completion]
@@ -54,7 +54,7 @@ def call(
     alternatives: bool = False,
     aside: bool = False,
     on_retry: Callable[[ModelError, int, float], None] | None = None,
-    in_line: Callable[[], AbstractContextManager[object]] | None = None,
+    pause: Callable[[], AbstractContextManager[object]] | None = None,
     clock: Callable[[], float] = time.monotonic,
     sleep: Callable[[float], object] | None = None,
     rng: Callable[[], float] = random.random,
@@ -66,7 +66,7 @@ def call(
     returns is settled, whatever comes. ``model``: its name in messages, the request's by default. ``breaker`` hears of
     every outcome; where it has opened and the caller has ``alternatives`` (another model), the failure is raised at
     once. ``aside``: the caller can wait without holding anything up, and is told at once of a model that does not
-    answer (``error.aside``). ``on_retry(error, attempt, wait_s)`` only tells. ``in_line()``: while a limit is waited
+    answer (``error.aside``). ``on_retry(error, attempt, wait_s)`` only tells. ``pause()``: while a limit is waited
     for, which puts the deadline off, too; a limit that refuses a call on end for its own time, and for 15 minutes
     (untold: 90 s), ends its model.
 
@@ -77,43 +77,51 @@ def call(
     name = model or request.model
     until = deadline if callable(deadline) else lambda: deadline
     wait_until = _Waiter(stopping, clock, sleep)
-    story = _Story(clock(), until() - clock())
+    history = _History(clock(), until() - clock())
     while True:
         lease = None if reserve is None else reserve()
-        left_s = until() - clock()
+        left_s = until() - clock()  # after the wait for budget, which may have put the deadline off
         if left_s <= 0:
             _withdraw(lease, breaker)
-            raise story.cut_short(name, clock())
-        story.attempts += 1
+            raise history.cut_short(name, clock())
+        history.attempts += 1
         asked = clock()
         outcome = _settled(send, request, name, lease, left_s)
-        _tell(breaker, outcome)
-        story.judge(outcome, clock())
+        _record(breaker, outcome)
+        history.judge(outcome, clock())
         if isinstance(outcome, Completion):
             return outcome
         left_s = until() - clock()
-        wait_s = _backoff(story.attempts, backoff_s, rng, outcome.retry_after_s, left_s)
-        limited = isinstance(outcome, RateLimited) and outcome.transient
-        queues = limited and not alternatives and in_line is not None
-        late = wait_s >= left_s and not queues
-        elsewhere = alternatives and breaker is not None and breaker.state != "closed"
-        few = story.enough_of(outcome)
-        passing = outcome.transient and not isinstance(outcome, RateLimited)
+        wait_s = _backoff(history.attempts, backoff_s, rng, outcome.retry_after_s, left_s)
+        pauses = pause is not None and not alternatives and _is_limit(outcome)
+        late = wait_s >= left_s and not pauses
+        enough = history.enough_of(outcome)
         outcome.silent_s = clock() - asked
-        outcome.aside = aside and not alternatives and passing and not few
-        if not outcome.transient or late or elsewhere or few or outcome.aside:
-            raise story.told(outcome, clock())
+        outcome.aside = aside and not alternatives and not enough and _is_passing(outcome)
+        elsewhere = alternatives and breaker is not None and breaker.state != "closed"
+        if not outcome.transient or late or elsewhere or enough or outcome.aside:
+            raise history.final(outcome, clock())
         if on_retry is not None:
-            on_retry(outcome, story.attempts, wait_s)
-        story.add(outcome, wait_s)
-        with in_line() if queues and in_line is not None else nullcontext():
+            on_retry(outcome, history.attempts, wait_s)
+        history.add(outcome, wait_s)
+        with pause() if pauses and pause is not None else nullcontext():
             wait_until(clock() + wait_s)
+
+
+def _is_limit(error: ModelError) -> bool:
+    """A limit that ends by itself: waiting for it is no fault of the task's."""
+    return isinstance(error, RateLimited) and error.transient
+
+
+def _is_passing(error: ModelError) -> bool:
+    """A model that does not answer now, for a reason other than a limit."""
+    return error.transient and not isinstance(error, RateLimited)
 
 
 def _settled(
     send: Send, request: Request, name: str, lease: LeaseLike | None, left_s: float
 ) -> Completion | ModelError:
-    """One call, of which the budget is told whatever comes."""
+    """One call, settled with the budget however it ends."""
     try:
         outcome = _attempt(send, request, name, left_s)
     except BaseException as error:
@@ -157,12 +165,12 @@ def _settle(lease: LeaseLike | None, outcome: Completion | ModelError) -> None:
         usage = outcome.usage if outcome.usage.total_tokens else None
         lease.settle(usage, outcome.observed)
     else:
-        lease.settle(outcome.usage, _heard(outcome), made=not error_map.turned_away(outcome))
+        lease.settle(outcome.usage, _observed(outcome), made=not error_map.turned_away(outcome))
 
 
-def _heard(failed: ModelError) -> Observed | None:
-    """What the budget learns of a failure. A limit that tells no time is told as one of a moment: whoever waits for
-    the same model must not run into it, too.
+def _observed(failed: ModelError) -> Observed | None:
+    """What the budget learns from a failure. A limit without a time counts as a short one: the other calls that wait
+    for this model would only run into it, too.
     """
     seen = failed.observed
     if not isinstance(failed, RateLimited) or not failed.transient or (seen and seen.retry_after_s is not None):
@@ -171,7 +179,7 @@ def _heard(failed: ModelError) -> Observed | None:
     return replace(seen or Observed(), retry_after_s=told_s)
 
 
-def _tell(breaker: Breaker | None, outcome: Completion | ModelError) -> None:
+def _record(breaker: Breaker | None, outcome: Completion | ModelError) -> None:
     if breaker is None:
         return
     if isinstance(outcome, Completion):
@@ -181,7 +189,7 @@ def _tell(breaker: Breaker | None, outcome: Completion | ModelError) -> None:
 
 
 def _backoff(attempt: int, backoff_s: float, rng: Callable[[], float], told_s: float | None, left_s: float) -> float:
-    """Seconds to wait. A dice that would pass the deadline is thrown again for what is left, while there is enough."""
+    """Seconds to wait. Jitter that would pass the deadline is redrawn within the remaining time, if there is enough."""
     least = max(backoff_s, MIN_BACKOFF_S)
     ceiling = min(least * 2.0 ** min(attempt - 1, 20), MAX_BACKOFF_S)
     wait_s = rng() * ceiling
@@ -208,8 +216,8 @@ class _Waiter:
             raise Stopped
 
 
-class _Story:
-    """What was tried so far."""
+class _History:
+    """The attempts of one call so far: how many, how long it waited, and why each failed."""
 
     def __init__(self, started: float, own_s: float) -> None:
         self.attempts = 0
@@ -227,7 +235,7 @@ class _Story:
         return error.tries is not None and self._bounded >= error.tries
 
     def judge(self, outcome: Completion | ModelError, now: float) -> None:
-        """A limit that has refused the call for too long is one for which nobody waits."""
+        """Give up on a limit that has refused the call for too long."""
         if not isinstance(outcome, RateLimited) or not outcome.transient:
             self._refused_since = None
             return
@@ -241,9 +249,10 @@ class _Story:
         self._waited_s += wait_s
         self._causes.append(f"attempt {self.attempts}: {error}; waited {wait_s:.1f} s")
 
-    def told(self, error: ModelError, now: float) -> ModelError:
-        """The error that ends the call, with the story in its attributes and its message. What came before is told,
-        too, where it was another: the last attempt may have failed only because its time was cut short.
+    def final(self, error: ModelError, now: float) -> ModelError:
+        """The error that ends the call, with the history in its attributes and its message.
+
+        An earlier error that differs is named as well: the last attempt may have failed only for lack of time.
         """
         self._causes.append(f"attempt {self.attempts}: {error}")
         before = f"; before it: {self._last}" if self._last is not None and str(self._last) != str(error) else ""

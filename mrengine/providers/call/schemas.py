@@ -149,8 +149,8 @@ def problems(value: Any, schema: Any) -> list[Problem]:
     except RecursionError:
         found.append(Problem("/: nested too deeply", "/: nested too deeply"))
     except Exception as error:  # noqa: BLE001  # a reference that only shows itself when it is followed
-        told = f"response_model is no JSON schema that can be applied: {type(error).__name__}"
-        raise ConfigError(told, setting="response_model") from None
+        message = f"response_model is no JSON schema that can be applied: {type(error).__name__}"
+        raise ConfigError(message, setting="response_model") from None
     return found
 
 

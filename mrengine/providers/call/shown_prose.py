@@ -67,7 +67,7 @@ def shown(message: str, texts: Iterable[str], hidden: Collection[str]) -> str:
     secrets = {word for text in hidden for word in text.split()}
     known = _words_of(texts)
     tokens = _TOKEN.findall(message)
-    bad = [_tells(token, known, secrets) for token in tokens]
+    bad = [_reveals(token, known, secrets) for token in tokens]
     _spread(tokens, bad)
     told = "".join(HOLE if hide else token for token, hide in zip(tokens, bad, strict=True))
     told = re.sub(rf"{HOLE}(?:[\s\W_]*{HOLE})+", HOLE, told)
@@ -108,7 +108,7 @@ def _words_of(texts: Iterable[str]) -> set[str]:
     return known
 
 
-def _tells(token: str, known: set[str], secrets: set[str]) -> bool:
+def _reveals(token: str, known: set[str], secrets: set[str]) -> bool:
     word = token.casefold()
     if len(token) >= _SECRET and any(token in secret for secret in secrets):
         return True

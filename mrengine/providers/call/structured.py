@@ -39,10 +39,10 @@ class Checked:
         shown = [problem.line for problem in self.problems[:_MAX_ERRORS]]
         left = len(self.problems) - len(shown)
         more = f" and {left} more" if left else ""
-        told = f"the answer is not what response_model asks for: {'; '.join(shown)}{more}"
-        return InvalidAnswer(told, problems=shown)
+        message = f"the answer is not what response_model asks for: {'; '.join(shown)}{more}"
+        return InvalidAnswer(message, problems=shown)
 
-    def told(self) -> str:
+    def explained(self) -> str:
         """What is wrong, in the validator's own words, for the model that gave the answer."""
         return "\n".join(problem.told for problem in self.problems[:_MAX_ERRORS])
 

@@ -63,8 +63,8 @@ def inner_error(
     if found is None:
         return None
     if isinstance(found, str) and _NO_SUCH_PATH.search(found):
-        told = f"{model}: its server does not know the path that it was asked at: {_BASE_URL}"
-        return ModelRefused(told, model=model, status=200, scope="model")
+        message = f"{model}: its server does not know the path that it was asked at: {_BASE_URL}"
+        return ModelRefused(message, model=model, status=200, scope="model")
     fields = found if isinstance(found, Mapping) else {"message": found}
     status = error_map.inner_status(fields)
     body = json.dumps({"error": found}).encode("utf-8", "replace")

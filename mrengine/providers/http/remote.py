@@ -47,7 +47,7 @@ class RemoteProvider(ABC):
         self._shape = api(model.shape)
         self._params = dict(model.spec.params or {})
         self._dialect = Quirks()
-        self._told: int | None = None
+        self._asked_window: int | None = None
         self._asked, self._asking = threading.Event(), threading.Lock()
 
     def __repr__(self) -> str:
@@ -128,9 +128,9 @@ class RemoteProvider(ABC):
         if not self._asked.is_set():
             with self._asking:
                 if not self._asked.is_set():
-                    self._told = ask_window(self.get, self._model)
+                    self._asked_window = ask_window(self.get, self._model)
                     self._asked.set()
-        return self._told
+        return self._asked_window
 
     def _complete(self, request: Request) -> Completion:
         dialect = known = self._dialect

@@ -1,4 +1,4 @@
-"""Owns what is particular to the embedded model: its size, its best use, and where it is served.
+"""Facts about the embedded model: its size, what it is good for, and where it is served.
 
 The calls themselves are the http provider's: llama.cpp's server speaks the OpenAI protocol, and applies the chat
 template that the model file carries.

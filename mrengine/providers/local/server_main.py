@@ -1,4 +1,4 @@
-"""Owns the inside of the model server's process: a script of the standard library and xllamacpp alone.
+"""What runs inside the model server's process: a script that needs only the standard library and xllamacpp.
 
 One line of JSON comes on stdin (the order), one goes out on stdout (``{"url", "port"}`` or ``{"error"}``); then it
 serves until stdin ends, which it does when the process that started it stops it or dies.

@@ -1,4 +1,4 @@
-"""Owns the process that serves the embedded model: started, watched and stopped by whoever needs it for a job.
+"""Starts, watches and stops the process that serves the embedded model, for whichever job needs it.
 
 It is a fresh interpreter (``server_main``) with llama.cpp's own HTTP server, on loopback, at a port of the system's
 choice. What it needs to know, the key above all, comes over its stdin, which stays open: its end is the child's end.
@@ -96,10 +96,10 @@ class ModelServer:
     def address(self, timeout_s: float = READY_S) -> tuple[str, str]:
         """Base URL and API key; waits until it is up. Raises ConfigError that says why it is not."""
         if self._url is None:
-            self._url = self._hear(timeout_s)
+            self._url = self._await_url(timeout_s)
         return self._url, self._key
 
-    def _hear(self, timeout_s: float) -> str:
+    def _await_url(self, timeout_s: float) -> str:
         if self._process is None:
             raise ConfigError("the model server was not started", setting="models")
         deadline = time.monotonic() + timeout_s

@@ -1,4 +1,4 @@
-"""Owns what a very small model needs of a text, and of its answer: plain prose in, whole sentences out.
+"""What a very small model needs: plain prose in, and its answer trimmed to whole sentences.
 
 A model of 135 million parameters summarises prose soundly, and is led astray by badges, code, tables and addresses (it
 invents addresses of its own), and after its answer it goes on to write more of the document.

@@ -1,4 +1,4 @@
-"""Owns which model a chunk goes to. It decides and returns a name; it touches no network and no clock of its own."""
+"""Decides which model a chunk goes to. Returns a name; touches no network, and no clock but the one it is given."""
 
 from __future__ import annotations
 

@@ -184,8 +184,8 @@ def _at(
 
 def _no_key(name: str, variable: str) -> ConfigError:
     if not variable.isupper():  # as no variable of a key is: it may be the key itself, and is not shown
-        told = "api_key_env names a variable that is not set: it is the name of one, and not the key"
-        return ConfigError(f"no key for {name}: {told}", setting="api_key_env")
+        message = "api_key_env names a variable that is not set: it is the name of one, and not the key"
+        return ConfigError(f"no key for {name}: {message}", setting="api_key_env")
     return ConfigError(f"no key for {name}: set {variable} in the environment", setting=variable)
 
 

@@ -1,4 +1,4 @@
-"""Owns the check of an Office file, which is a ZIP archive, before anything unpacks it into memory."""
+"""Checks an Office file, which is a ZIP archive, before anything unpacks it into memory."""
 
 from __future__ import annotations
 

@@ -44,8 +44,10 @@ def load(binary: BinaryIO) -> Iterator[Piece]:
         _open(reader, pypdf)
     pages = [_lines(page) for page in reader.pages]
     if not any(line.strip() for lines in pages for line in lines):
-        told = f"it has no text in its {len(pages)} pages, as scans: recognise it first, for instance with 'ocrmypdf'"
-        raise SourceError(told)
+        message = (
+            f"it has no text in its {len(pages)} pages, as scans: recognise it first, for instance with 'ocrmypdf'"
+        )
+        raise SourceError(message)
     return _joined(_without_repeats(pages))
 
 

@@ -55,13 +55,13 @@ def test_time_in_line_for_a_budget_is_not_the_tasks_own(monkeypatch: pytest.Monk
     board.start(0, 7, 0)
     board.start(1, 8, 0)
     now[0] += 2_000_000_000
-    board.in_line(7, 0, waits=True)
+    board.waiting(7, 0, waits=True)
     for waits in (True, True):  # of several threads of one task the first counts
         now[0] += 25_000_000_000
-        board.in_line(7, 0, waits=waits)
+        board.waiting(7, 0, waits=waits)
         assert [(s.chunk, now[0] / 1e9 - s.since) for s in board.started()] == [(7, 2.0), (8, now[0] / 1e9 - 1)]
-    board.in_line(7, 0, waits=False)
-    board.in_line(7, 0, waits=False)
+    board.waiting(7, 0, waits=False)
+    board.waiting(7, 0, waits=False)
     now[0] += 3_000_000_000
     assert now[0] / 1e9 - board.started()[0].since == 5.0
     board.start(0, 9, 0)

@@ -10,7 +10,7 @@ import pytest
 
 from mrengine import MapReduceRunner, map_prompt, tree_reduce
 from mrengine.errors import ContextOverflow
-from mrengine.providers.call.context_window import check, room_beside, size, told_windows
+from mrengine.providers.call.context_window import ask_windows, check, room_beside, size
 from mrengine.providers.connect import connect
 from mrengine.providers.http.client import HttpClient
 from mrengine.providers.models.model import resolve_models
@@ -59,7 +59,7 @@ def test_a_server_tells_its_window_to_the_host_and_to_the_worker(
     base = server.root if "anthropic" in road else server.url
     (model,) = resolve_models(ModelSpec("model-1", provider=road, base_url=base))
     assert model.context_window is None
-    assert told_windows((model,)) == [5000]
+    assert ask_windows((model,)) == [5000]
     provider = connected(road)
     provider.complete(ask("short"))
     for _ in range(2):
@@ -72,11 +72,11 @@ def test_a_server_tells_its_window_to_the_host_and_to_the_worker(
 def test_a_server_that_does_not_tell_is_no_error(server: LLMServer) -> None:
     """Nor one that is not there: the window stays unknown, and long prompts are sent."""
     known = resolve_models(f"{server.url}#any")
-    assert told_windows(known) == []
+    assert ask_windows(known) == []
     provider = connect(known[0])
     assert provider.complete(ask("a word " * 6000)).text
     provider.close()
-    assert told_windows(resolve_models("http://127.0.0.1:1/v1#any")) == []
+    assert ask_windows(resolve_models("http://127.0.0.1:1/v1#any")) == []
 
 
 def test_models_that_are_known_or_not_remote_are_not_asked() -> None:
@@ -86,7 +86,7 @@ def test_models_that_are_known_or_not_remote_are_not_asked() -> None:
         env={"OPENAI_API_KEY": "k"},
     )
     with mock.patch.object(HttpClient, "send", side_effect=AssertionError):
-        assert told_windows(models) == []
+        assert ask_windows(models) == []
 
 
 def test_chunks_are_cut_to_what_the_server_holds(state_dir: Path) -> None:

@@ -353,7 +353,7 @@ def refusals(clock: Clock, *, told_s: float | None, timeout_s: float, alternativ
     end = [clock.now + timeout_s]
 
     @contextmanager
-    def in_line() -> Iterator[None]:
+    def pause() -> Iterator[None]:
         began = clock.now
         yield
         end[0] += clock.now - began
@@ -362,7 +362,7 @@ def refusals(clock: Clock, *, told_s: float | None, timeout_s: float, alternativ
     with pytest.raises(RateLimited) as failed:
         call(
             provider.complete, Request("m", "p"), deadline=lambda: end[0], clock=clock, sleep=clock.sleep,
-            rng=lambda: 1.0, in_line=in_line, alternatives=alternatives,
+            rng=lambda: 1.0, pause=pause, alternatives=alternatives,
         )  # fmt: skip
     return failed.value, provider
 

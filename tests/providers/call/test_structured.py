@@ -426,10 +426,10 @@ def test_no_keyword_is_passed_over(schema: Any, value: Any) -> None:
 def test_the_model_is_told_more_than_the_log() -> None:
     """Values and the validator's own words."""
     found = checked('{"name": "poison", "dose_mg": 1}', Drug)
-    assert "bad name poison" in found.told()
+    assert "bad name poison" in found.explained()
     assert "poison" not in str(found.failure()) + repr(found)
     found = checked('{"code": "lower", "n": 1}', SCHEMA)
-    assert "does not match ^[A-Z]" in found.told()
+    assert "does not match ^[A-Z]" in found.explained()
 
 
 BOXED: list[tuple[Any, str, Any]] = [

@@ -1,22 +1,59 @@
-"""What tasks say of their models, beside their outcomes: it is down, it may be, it does not answer just now."""
+"""Follows the health of a round's models, by what tasks report: a model is down, may be, or does not answer just now.
+
+A refusal is not always about the model: gateways answer 401 or 404 now and then, and a firewall answers 403 to the
+content of one text. So a model is given up only if it has never answered, or if several chunks in a row were refused.
+"""
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Callable
+from typing import Literal
 
 from mrengine.engine import protocol as m
 from mrengine.engine.crash_attribution import AttemptCounter
-from mrengine.engine.doubts import Doubts
 from mrengine.engine.failure_records import FailureRecords
 from mrengine.engine.model_choice import ModelChoice
 from mrengine.engine.outages import Outages
 from mrengine.engine.protocol import RoundSettings
 from mrengine.engine.queues import TaskQueues
 
-__all__ = ["ModelNews"]
+__all__ = ["Doubts", "ModelHealth"]
+
+IN_A_ROW = 3  # chunks refused, with no answer in between
+TRIES = 3  # of one chunk, where others are answered meanwhile
+
+Judgement = Literal["model", "chunk", "again"]
 
 
-class ModelNews:
+class Doubts:
+    """What the models of one round were refused for, by task."""
+
+    def __init__(self) -> None:
+        self._answered: set[int] = set()
+        self._row: dict[int, set[int]] = defaultdict(set)
+        self._tries: dict[int, int] = defaultdict(int)
+
+    def answered(self, model: int, key: int) -> None:
+        """A task has its result: the model works."""
+        self._answered.add(model)
+        self._row.pop(model, None)
+        self._tries.pop(key, None)
+
+    def refused(self, model: int, key: int, *, others: bool) -> Judgement:
+        """What a doubtful refusal ends. ``others``: calls of other chunks to this model are under way, and will say
+        more.
+        """
+        self._row[model].add(key)
+        self._tries[key] += 1
+        if len(self._row[model]) >= IN_A_ROW:
+            return "model"
+        if model in self._answered:
+            return "chunk" if self._tries[key] >= TRIES else "again"
+        return "again" if others and self._tries[key] < TRIES else "model"
+
+
+class ModelHealth:
     """One round's. ``fail(key, record)`` and ``stop(reason, message=…)`` are the engine's; ``running(model, key)``:
     whether other tasks of the model are being run.
     """
@@ -25,32 +62,32 @@ class ModelNews:
         self,
         settings: RoundSettings,
         queues: TaskQueues,
-        balance: ModelChoice,
-        verdicts: FailureRecords,
-        docket: AttemptCounter,
+        choice: ModelChoice,
+        failures: FailureRecords,
+        attempts: AttemptCounter,
         *,
         fail: Callable[[int, bytes], None],
         stop: Callable[..., None],
         running: Callable[[int, int], bool],
         clock: Callable[[], float],
     ) -> None:
-        self._settings, self._queues, self._balance = settings, queues, balance
-        self._verdicts, self._docket = verdicts, docket
+        self._settings, self._queues, self._choice = settings, queues, choice
+        self._failures, self._attempts = failures, attempts
         self._fail, self._stop, self._running, self._clock = fail, stop, running, clock
         self._doubts = Doubts()
         models = len(settings.models) if settings.all_models and len(settings.models) > 1 else 0
         patience_s, backoff_s = settings.chunk_timeout_s, max(settings.backoff_s, 0.01)
         self._outages = Outages(models, patience_s=patience_s, backoff_s=backoff_s, clock=clock) if models else None
 
-    def told(self, kind: int, key: int | None, model: int, worker: int, cause: str) -> None:
-        """What a task said; ``key`` None: it had its outcome before."""
+    def reported(self, kind: int, key: int | None, model: int, worker: int, cause: str) -> None:
+        """A task reported its model; ``key`` None: the task had its outcome before."""
         if kind == m.MODEL_DOWN:
             self._down(key, model, cause)
         elif key is not None:
             self._doubt(key, model, worker, cause)
 
     def _down(self, key: int | None, model: int, cause: str) -> None:
-        none_left = self._balance.down(model)
+        none_left = self._choice.down(model)
         if key is not None:
             self._queues.put_back(key)
         if self._settings.all_models or none_left:
@@ -70,7 +107,7 @@ class ModelNews:
         if self._outages is None:
             self._later(key)
         else:
-            self._docket.started(key)  # a further attempt: it finds what this one has paid for
+            self._attempts.started(key)  # a further attempt: it finds what this one has paid for
             self._outages.failed(model, key, cause, silent_s=silent_s)
 
     def ended(self, key: int, model: int, *, well: bool) -> None:
@@ -95,10 +132,10 @@ class ModelNews:
 
     def _later(self, key: int) -> None:
         """A further attempt after a while, that nobody is charged for."""
-        self._docket.started(key)
+        self._attempts.started(key)
         self._queues.later(key, self._clock() + self._settings.backoff_s)
 
     def _lose(self, key: int, model: int, worker: int, cause: str) -> None:
         per_chunk = len(self._settings.models) if self._settings.all_models else 1
-        attempt = self._docket.attempt(key)
-        self._fail(key, self._verdicts.refused(key // per_chunk, model, worker, attempt, cause))
+        attempt = self._attempts.attempt(key)
+        self._fail(key, self._failures.refused(key // per_chunk, model, worker, attempt, cause))

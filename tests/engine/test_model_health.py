@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from mrengine.engine.doubts import Doubts
+from mrengine.engine.model_health import Doubts
 
 
 def test_a_model_that_never_answered_is_given_up() -> None:

@@ -9,9 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mrengine.engine.crash_attribution import AttemptCounter
-from mrengine.engine.deaths import Aftermath, aftermath
 from mrengine.engine.protocol import Death, Started
-from mrengine.engine.worker_monitor import WorkerHealth
+from mrengine.engine.worker_monitor import Aftermath, WorkerHealth, aftermath
 
 
 def judged(
@@ -21,7 +20,7 @@ def judged(
     *,
     exitcode: int | None = -signal.SIGSEGV,
     garbled: bool = False,
-    docket: AttemptCounter | None = None,
+    attempts: AttemptCounter | None = None,
 ) -> Aftermath:
     death = Death([Started(chunk, 0, 0.0) for chunk in running], exitcode, "SIGSEGV", garbled)
     return aftermath(
@@ -29,7 +28,7 @@ def judged(
         death,
         mark or WorkerHealth(),
         key=lambda chunk, model: chunk,
-        docket=docket or AttemptCounter(3),
+        attempts=attempts or AttemptCounter(3),
         chunk_timeout_s=60.0,
     )
 
@@ -69,10 +68,10 @@ def test_a_worker_that_crashes_while_it_is_to_be_replaced_did_it_by_itself() -> 
 
 def test_a_worker_that_was_stopped_from_outside_counts_once() -> None:
     """Under the same task again it has not come from outside."""
-    docket = AttemptCounter(3)
+    attempts = AttemptCounter(3)
     mark = WorkerHealth(reason="it was stopped by SIGSTOP", halted=True, killed=True)
-    first = judged([1], [1], mark, exitcode=-signal.SIGKILL, docket=docket)
-    again = judged([1], [1], mark, exitcode=-signal.SIGKILL, docket=docket)
+    first = judged([1], [1], mark, exitcode=-signal.SIGKILL, attempts=attempts)
+    again = judged([1], [1], mark, exitcode=-signal.SIGKILL, attempts=attempts)
     assert (first.blameless, first.charged, first.begun) == (True, [], [1])
     assert (again.blameless, again.charged, again.kind) == (False, [1], "crash")
 
