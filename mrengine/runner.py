@@ -69,7 +69,7 @@ class MapReduceRunner:
         self._dispatcher = events.Dispatcher()
         self._models: tuple[Model, ...] | None = None
         self._keyed = False
-        self._pool = Pool(self._settings.backend_name, drain_s=self._settings.drain_s)
+        self._pool = Pool.of(self._settings)
         self._run: JobRun | None = None
         self._turns = Turns()
         self._last_id: str | None = self._job_id if self._job_id != "auto" else None

@@ -221,9 +221,10 @@ class Settings:
     strict: bool = _setting(False, "Refuse a damaged log with `LogError` instead of repairing it.")
     backend: str = _setting(
         "process",
-        "What carries tasks to workers: `process`, `sequential` (the same as `strategy='sequential'`), or one that an "
-        "installed package registers as an entry point of the group `mrengine.backends`.",
+        "What carries tasks to workers: `process`, `sequential` (as `strategy='sequential'`), `ray` (actors of a Ray "
+        "cluster), or one that an installed package registers as an entry point of the group `mrengine.backends`.",
     )
+    address: str | None = _setting(None, "Of a running Ray cluster. None: `$RAY_ADDRESS`, or a local one for the run.")
     progress: bool | None = _setting(None, "Whether to draw a progress bar. None: only on a terminal.")
     collector: PerformanceCollector | None = _setting(
         None, "A `mrengine.profiling.PerformanceCollector` for the stages of runs, and for `@profile` in the workers."
@@ -312,6 +313,7 @@ def _are_names(value: Any) -> bool:
 
 
 _KINDS: Mapping[str, tuple[str, Callable[[Any], bool]]] = {
+    "address": ("a str", lambda value: isinstance(value, str) and value != ""),
     "batch": ("True, False or a Batch(…)", lambda value: isinstance(value, (bool, Batch))),
     "backend": ("the name of one", lambda value: isinstance(value, str)),
     "encoding": ("a str", lambda value: isinstance(value, str)),
@@ -394,6 +396,7 @@ class RunnerSettings(TypedDict, total=False):
     durability: Durability
     strict: bool
     backend: str
+    address: str | None
     progress: bool | None
     collector: PerformanceCollector | None
     telemetry: bool | Watcher | Sequence[Watcher]

@@ -88,14 +88,15 @@ def _assert_gone(list_pids: Callable[[], set[int]]) -> None:
 
 
 def _children() -> set[int]:
-    """Living children of this process; multiprocessing's resource tracker stays by design."""
+    """Living children of this process; multiprocessing's resource tracker and a session's cluster stay by design."""
     found: set[int] = set()
     for listing in Path("/proc/self/task").glob("*/children"):
         try:
             found.update(int(pid) for pid in listing.read_text().split())
         except OSError:
             continue  # the thread has ended meanwhile
-    return {pid for pid in found if _alive(pid) and "multiprocessing.resource_tracker" not in _command(pid)}
+    stay = ("multiprocessing.resource_tracker", "-m tests.backends.cluster")
+    return {pid for pid in found if _alive(pid) and not any(name in _command(pid) for name in stay)}
 
 
 def _marked(mark: bytes) -> set[int]:

@@ -3,7 +3,7 @@
 A backend is a class, or a function, that is called with the numbers of workers and slots and makes a
 :class:`mrengine.engine.protocol.Backend`; an entry point of the group ``mrengine.backends`` names it. The engine then
 runs in the host's own thread. One that has ``driver(drain_s=…)`` brings a :class:`mrengine.job.driver.Driver` of its
-own instead, and with it a place for the engine.
+own instead, and with it a place for the engine. One that has ``at(address)`` can run on a cluster that is there.
 """
 
 from __future__ import annotations
@@ -34,7 +34,13 @@ def _sequential() -> MakeBackend:
     return SequentialBackend
 
 
-_OWN: dict[str, Callable[[], MakeBackend]] = {"process": _process, "sequential": _sequential}
+def _ray() -> MakeBackend:
+    from mrengine.backends.ray.backend import RayBackend
+
+    return RayBackend
+
+
+_OWN: dict[str, Callable[[], MakeBackend]] = {"process": _process, "sequential": _sequential, "ray": _ray}
 
 
 def backend_names() -> list[str]:
@@ -48,8 +54,20 @@ def _registered() -> dict[str, Any]:
     return {point.name: point for point in entry_points(group=GROUP)}
 
 
-def find_backend(name: str) -> MakeBackend:
-    """A backend by name. ConfigError: there is none, or its package cannot be imported."""
+def find_backend(name: str, address: str | None = None) -> MakeBackend:
+    """A backend by name, and where it runs. ConfigError: there is none, or its package cannot be imported; it takes no
+    address.
+    """
+    make = _found(name)
+    if address is None or name == "sequential":
+        return make
+    at: Callable[[str], MakeBackend] | None = getattr(make, "at", None)
+    if at is None:
+        raise ConfigError(f"backend={name!r} takes no address={address!r}: backend='ray' does", setting="address")
+    return at(address)
+
+
+def _found(name: str) -> MakeBackend:
     if name in _OWN:
         return _OWN[name]()
     point = _registered().get(name)

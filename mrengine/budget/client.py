@@ -10,7 +10,7 @@ from multiprocessing import AuthenticationError
 from queue import Empty, SimpleQueue
 from typing import Any
 
-from mrengine.budget.connection import PATIENCE_S, UNMETERED, CallReport, Connection, Gates, Made, kill_if_stopped
+from mrengine.budget.connection import PATIENCE_S, UNMETERED, CallReport, Connection, Gates, Line, Made, kill_if_stopped
 from mrengine.budget.pending_requests import Lease, PendingRequest, PendingRequests, wait
 from mrengine.errors import ConfigError
 from mrengine.records import Priority
@@ -53,7 +53,7 @@ class BudgetClient:
         self._thread: threading.Thread | None = None
         self._starting = threading.Lock()
         self._pid = 0
-        self._connection: Connection | None = None
+        self._connection: Line | None = None
         self._failed: BaseException | None = None
         self._backoff_s = 0.0
         self._exchanged_at = float("-inf")
@@ -203,9 +203,13 @@ class BudgetClient:
             return due_s
         return RIDE_S[1] if due_s is None else min(due_s, RIDE_S[1])  # calls that ended during the exchange
 
+    def _connected(self) -> Line:
+        """A connection to the manager. One of BROKEN: there is none."""
+        return Connection(self._address, self._authkey, timeout_s=self._patience_s)
+
     def _exchange(self) -> tuple[Any, int]:
         if self._connection is None:
-            self._connection = Connection(self._address, self._authkey, timeout_s=self._patience_s)
+            self._connection = self._connected()
             if not self._connection.call("hello", *self._worker, self._pending.held(), self._made):
                 raise ConnectionRefusedError("a newer incarnation of this worker is known")
         requests, done = self._pending.message()

@@ -10,7 +10,7 @@ import struct
 from collections.abc import Collection
 from contextlib import suppress
 from multiprocessing import connection
-from typing import Any
+from typing import Any, Protocol
 
 from mrengine import posix
 
@@ -22,6 +22,7 @@ __all__ = [
     "Connection",
     "Gates",
     "HeldCall",
+    "Line",
     "Made",
     "Refused",
     "Reply",
@@ -47,6 +48,16 @@ Reply = tuple[list[int], list[Refused], list[Waiting], list[str]]  # granted num
 TYPEID = "service"
 UNMETERED = -1  # the number of a call that needed no grant, as its model has no limit
 PATIENCE_S = 2.0  # for one reply; the manager takes well under a millisecond
+
+
+class Line(Protocol):
+    """A way to the service. After an OSError or EOFError it cannot be used any more."""
+
+    def call(self, method: str, *args: Any) -> Any:
+        """The result of a method of the service."""
+
+    def close(self) -> None:
+        """Idempotent."""
 
 
 class Connection:

@@ -15,8 +15,9 @@ from mrengine import posix
 from mrengine.budget.connection import TYPEID
 from mrengine.budget.limiter import Spent
 from mrengine.budget.manager import TokenBucketManager
+from mrengine.budget.redis_limits import is_redis
 from mrengine.budget.service import BudgetService
-from mrengine.budget.shared_limits import Shares, process_name
+from mrengine.budget.shared_limits import Shares, global_name, process_name
 from mrengine.budget.spend_limit import SpendLimit, Sum
 from mrengine.budget.token_estimates import TokenEstimator
 from mrengine.records import Budget, Price, Priority, RateLimit
@@ -56,7 +57,7 @@ def make_service(config: BudgetConfig) -> BudgetService:
         idle=_idle(config),
         history=_by_model(config.history, time.time()),
         sharing=None if config.shared_dir is None else Shares(config.shared_dir, config.host, places=config.places),
-        process=process_name(),
+        process=global_name() if any(is_redis(limit.shared) for limit in config.limits.values()) else process_name(),
     )
     spend_limit = SpendLimit(config.budget, prices=config.prices, spent=config.spent)
     return BudgetService(manager, spend_limit=spend_limit, token_estimator=TokenEstimator(config.exact))

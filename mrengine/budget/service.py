@@ -27,6 +27,7 @@ from mrengine.budget.connection import (
 )
 from mrengine.budget.limiter import GRACE_S, Held, Limiter
 from mrengine.budget.manager import TokenBucketManager
+from mrengine.budget.redis_limits import SharedLimitDown
 from mrengine.budget.server_bucket import pairs
 from mrengine.budget.spend_limit import SpendLimit, Sum
 from mrengine.budget.token_estimates import TokenEstimator
@@ -38,6 +39,7 @@ from mrengine.records import Observed, Usage
 __all__ = ["BudgetService"]
 
 LONGEST_S = 30.0  # the longest wait reported to a worker: the queue may move faster than estimated
+DOWN_S = 0.5  # when the server of a limit does not answer
 LOOK_AGAIN_S = 0.1  # when a request waits for other calls to release their part of the spend limit
 NOTHING: Sum = (0.0, 0.0)
 UNSENT: Need = (0.0, 0.0, 0.0, 0.0)
@@ -58,6 +60,9 @@ class _OpenCall:
     adopted: bool = False
 
 
+_Ended = tuple[_OpenCall | None, Need | None, Observed | None]
+
+
 @dataclass(slots=True, eq=False)
 class _Worker:
     """One incarnation of a worker: its name in the queues, its open calls, and the model each request waits for."""
@@ -73,7 +78,7 @@ class _Worker:
 class _ModelWork:
     """What one exchange does to one model's limit, collected so that the limit is locked only once."""
 
-    ended: list[tuple[_OpenCall | None, Need | None, Observed | None]] = field(default_factory=list)
+    ended: list[_Ended] = field(default_factory=list)
     withdrawn: list[int] = field(default_factory=list)
     requests: list[tuple[RequestRow, Sum]] = field(default_factory=list)
 
@@ -94,6 +99,7 @@ class BudgetService:
         self._process = manager.process
         self._workers: dict[int, _Worker] = {}
         self._prefixes = WarmPrefixes()
+        self._unsettled: dict[str, list[_Ended]] = {}  # of limits that could not be reached
         # Only between this server's threads. No other process can hold it, so a stopped worker blocks nobody.
         self._lock = threading.Lock()
 
@@ -254,13 +260,26 @@ class BudgetService:
         if access is None:
             self._grant_free(worker, model, work.requests, reply)
             return
-        with access as limiter:
-            for open_call, used, observed in work.ended:
-                self._settle(limiter, model, open_call, used, observed, now)
-            for number in work.withdrawn:
-                limiter.queue.leave((worker.name, number))
-            if work.requests:
-                self._serve(worker, model, limiter, work.requests, now, reply)
+        work.ended = self._unsettled.pop(model, []) + work.ended
+        try:
+            with access as limiter:
+                ended, work.ended = work.ended, []
+                for open_call, used, observed in ended:
+                    self._settle(limiter, model, open_call, used, observed, now)
+                for number in work.withdrawn:
+                    limiter.queue.leave((worker.name, number))
+                if work.requests:
+                    self._serve(worker, model, limiter, work.requests, now, reply)
+        except SharedLimitDown:
+            self._unsettled[model] = work.ended
+            told = {number for number, *_ in (*reply[1], *reply[2])} | set(reply[0])
+            self._put_off([one for one in work.requests if one[0][0] not in told], reply)
+
+    def _put_off(self, requests: list[tuple[RequestRow, Sum]], reply: Reply) -> None:
+        """The limit cannot be reached: nobody may call, and all ask again."""
+        for request, bound in requests:
+            self._spend_limit.settle(bound, NOTHING)
+            reply[2].append((request[0], DOWN_S, 0))
 
     def _grant_free(self, worker: _Worker, model: str, requests: list[tuple[RequestRow, Sum]], reply: Reply) -> None:
         """A model without a rate limit: only the spend limit applies."""

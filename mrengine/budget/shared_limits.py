@@ -23,10 +23,11 @@ import msgpack
 from mrengine import proc
 from mrengine.budget.limiter import Limiter
 from mrengine.budget.manager import Access
+from mrengine.budget.redis_limits import RedisLimit, is_redis
 from mrengine.private import open_file
 from mrengine.records import RateLimit
 
-__all__ = ["SharedLimit", "Shares", "is_alive", "process_name"]
+__all__ = ["SharedLimit", "Shares", "global_name", "is_alive", "process_name"]
 
 FORMAT = 2
 HEAD = struct.Struct("<II")  # length and crc32 of the state that follows
@@ -48,8 +49,14 @@ def process_name(pid: int | None = None) -> str:
     return f"{number}:{started}"
 
 
+def global_name() -> str:
+    """A name unique to this process among all machines: limits on a server want one."""
+    return f"{process_name()}@{proc.boot_id()}{proc.pid_namespace()}"
+
+
 def is_alive(name: str) -> bool:
     """Whether the process of this name still runs."""
+    name = name.partition("@")[0]
     pid = name.partition(":")[0]
     return pid.isdigit() and process_name(int(pid)) == name
 
@@ -134,7 +141,7 @@ def _is_held(descriptor: int, name: str) -> bool:
 
 def _byte_of(name: str, kind: int) -> bytes:
     """A lock on one byte far beyond the end of the file, chosen by the name. The byte is never written."""
-    digest = blake2b(name.encode(), digest_size=5).digest()
+    digest = blake2b(name.partition("@")[0].encode(), digest_size=5).digest()
     return _FLOCK.pack(kind, os.SEEK_SET, 1 << 48 | int.from_bytes(digest, "little"), 1, 0)
 
 
@@ -169,8 +176,15 @@ class Shares:
     ``places``: the endpoint of each model; the same model name at another endpoint has a limit of its own.
     """
 
-    def __init__(self, folder: str | Path, host: str | None = None, *, places: Mapping[str, str] | None = None) -> None:
-        self._folder = Path(folder)
+    def __init__(
+        self,
+        folder: str | Path,
+        host: str | None = None,
+        *,
+        places: Mapping[str, str] | None = None,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._folder, self._clock = Path(folder), clock
         self._host = host
         self._places = places or {}
         self._swept = False
@@ -180,10 +194,12 @@ class Shares:
         name = f"team {limit.shared}" if limit.shared is not None else f"host {self._host}"
         if limit.shared is None and self._host is None:
             return None
+        what = f"{name}\0{model}\0{self._places.get(model, '')}"
+        digest = blake2b(what.encode("utf-8", "surrogatepass"), digest_size=12).hexdigest()
+        if limit.shared is not None and is_redis(limit.shared):
+            return RedisLimit(limit.shared, digest, limiter, process=global_name(), clock=self._clock)
         self._folder.mkdir(parents=True, exist_ok=True, mode=0o700)
         if not self._swept:
             self._swept = True
             _sweep(self._folder)
-        what = f"{name}\0{model}\0{self._places.get(model, '')}"
-        digest = blake2b(what.encode("utf-8", "surrogatepass"), digest_size=12).hexdigest()
         return SharedLimit(self._folder / digest, limiter)

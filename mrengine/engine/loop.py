@@ -21,7 +21,7 @@ from mrengine.engine.model_choice import ModelChoice
 from mrengine.engine.model_health import ModelHealth
 from mrengine.engine.notes import Notes
 from mrengine.engine.protocol import Announcer, RoundSettings
-from mrengine.engine.queues import PrefetchWindow, TaskQueues
+from mrengine.engine.queues import HORIZON_S, PrefetchWindow, TaskQueues
 from mrengine.engine.worker_monitor import Aftermath, Worker, WorkerMonitor, aftermath
 from mrengine.log.format import codec
 
@@ -60,9 +60,8 @@ class Engine:
         self._notes = Notes(announcer, self._log, self._failures, profile=settings.profile)
         self._per_chunk = len(settings.models) if settings.all_models else 1
         self._queues = TaskQueues(pending, workers=backend.workers, per_chunk=self._per_chunk, steal=settings.steal)
-        self._workers = [
-            Worker({}, CrashBisection(), PrefetchWindow(backend.slots, clock), clock()) for _ in range(backend.workers)
-        ]
+        pace = partial(PrefetchWindow, backend.slots, clock, getattr(backend, "horizon_s", HORIZON_S))
+        self._workers = [Worker({}, CrashBisection(), pace(), clock()) for _ in range(backend.workers)]
         self._monitor = WorkerMonitor(backend, settings, self._key)
         self._attempts = AttemptCounter(settings.max_attempts)
         self._choice = ModelChoice(settings.models, settings.balance, settings.weights, begun)

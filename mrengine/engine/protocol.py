@@ -196,7 +196,9 @@ class Backend(Protocol):
 
     One thread calls it. It sends every task that it is given to its worker, once, and passes on what the worker says,
     in order. A worker that ends is told by one DIED message, after all else that it said, and another takes its place:
-    it says READY, or FAILED_START, as each does after ``set_up``.
+    it says READY, or FAILED_START, as each does after ``set_up``. An attribute ``horizon_s`` tells of a longer way to
+    the workers than that of a pipe: for so long they should have work before more can come; ``start_s``,
+    of how long a worker may take to be there, before its own imports.
     """
 
     workers: int

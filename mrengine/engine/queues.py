@@ -10,7 +10,7 @@ from array import array
 from collections import deque
 from collections.abc import Callable, Iterable
 
-__all__ = ["MOST", "PrefetchWindow", "TaskQueues"]
+__all__ = ["HORIZON_S", "MOST", "PrefetchWindow", "TaskQueues"]
 
 HORIZON_S = 0.02  # several fsyncs
 MOST = 2048
@@ -129,8 +129,9 @@ class PrefetchWindow:
     task of 20 µs brings it to hundreds, so that a worker does not stand still while the supervisor syncs the log.
     """
 
-    def __init__(self, slots: int, clock: Callable[[], float]) -> None:
-        self._slots = slots
+    def __init__(self, slots: int, clock: Callable[[], float], horizon_s: float = HORIZON_S) -> None:
+        """``horizon_s``: for how long a worker should find work before the next can come."""
+        self._slots, self._horizon_s = slots, horizon_s
         self._clock = clock
         self._since = clock()
         self._count = 0
@@ -140,8 +141,8 @@ class PrefetchWindow:
         """A task came to its end."""
         self._count += 1
         elapsed = self._clock() - self._since
-        if elapsed >= HORIZON_S / 4:
-            ahead = int(self._count / elapsed * HORIZON_S)
+        if elapsed >= self._horizon_s / 4:
+            ahead = int(self._count / elapsed * self._horizon_s)
             self.window = self._slots + min(MOST, ahead)
             self._since += elapsed
             self._count = 0

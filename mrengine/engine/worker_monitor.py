@@ -71,10 +71,11 @@ class WorkerMonitor:
         self._backend, self._settings, self._key = backend, settings, key
         self._health = [WorkerHealth() for _ in range(backend.workers)]
         self._looked = [float("-inf")] * backend.workers
+        self._start_s = HANG_GRACE_S + getattr(backend, "start_s", 0.0)
 
     def starts_too_long(self, worker: Worker, now: float) -> bool:
         """Whether its initializer and its imports have had the time of a task."""
-        return not worker.ready and worker.began < now - self._settings.chunk_timeout_s - HANG_GRACE_S
+        return not worker.ready and worker.began < now - self._settings.chunk_timeout_s - self._start_s
 
     def retires(self, index: int) -> bool:
         """Whether a worker takes nothing new."""

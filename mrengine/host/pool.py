@@ -10,6 +10,7 @@ import warnings
 from mrengine.backends.registry import find_backend, open_driver
 from mrengine.host.uninterrupted import uninterrupted
 from mrengine.job.driver import Driver
+from mrengine.settings import Settings
 
 __all__ = ["Pool"]
 
@@ -19,11 +20,16 @@ _OURS = os.path.dirname(os.path.dirname(os.path.abspath(__file__))) + os.sep
 class Pool:
     """The driver that is open, if one is. ``kept``: it outlives its run. ConfigError: there is no such ``backend``."""
 
-    def __init__(self, backend: str, *, drain_s: float) -> None:
-        self._name, self._make, self._drain_s = backend, find_backend(backend), drain_s
+    def __init__(self, backend: str, *, drain_s: float, address: str | None = None) -> None:
+        self._name, self._make, self._drain_s = backend, find_backend(backend, address), drain_s
         self._driver: Driver | None = None
         self._pid = 0
         self.kept = False
+
+    @classmethod
+    def of(cls, settings: Settings) -> Pool:
+        """The one that a runner's settings name."""
+        return cls(settings.backend_name, drain_s=settings.drain_s, address=settings.address)
 
     def open(self) -> Driver:
         """The driver that is open, or a new one."""

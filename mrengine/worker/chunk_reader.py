@@ -135,6 +135,11 @@ class TrackedChunk(Chunk):
             return ""
 
     @property
+    def parts(self) -> tuple[int, str, ChunkRow, TextOf, Heads, bytes]:
+        """What it is made of, for a backend that makes it again elsewhere."""
+        return self._facts
+
+    @property
     def position_read(self) -> bool:
         """Whether ``id``, ``start`` or ``end`` was read."""
         return "place" in self._seen
@@ -231,11 +236,15 @@ class ChunkReader:
         return TrackedChunk(chunk, document.id, row, self._text_of, heads, facts)
 
     def _text_of(self, chunk: int, row: ChunkRow) -> str:
+        return self.bytes_of(chunk, row).decode("utf-8", "surrogatepass")
+
+    def bytes_of(self, chunk: int, row: ChunkRow) -> bytes:
+        """A chunk's text in UTF-8, surrogatepass. LogError: it is damaged."""
         data = read_bytes(self._spool_fd, row.spool_from, row.spool_to)
         if data is None or (self._check and blake2b(data, digest_size=16).digest() != row.digest):
             message = f"the text of chunk {chunk} in the spool is damaged: run the job again with its documents"
             raise LogError(message, reason="damaged")
-        return data.decode("utf-8", "surrogatepass")
+        return data
 
     def document_of(self, chunk: int) -> str:
         """The id of its document; "" where the log has lost it."""

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Protocol
 from mrengine.budget.connection import Gates
 from mrengine.engine.protocol import JobFiles, WorkerConfig
 from mrengine.log.file.call_index import CallIndex
+from mrengine.log.file.reader import LogReader
 from mrengine.log.file.worker_journal import WorkerJournal
 from mrengine.log.format.records import CallRecord
 from mrengine.log.shared_answers import SharedAnswers
@@ -23,7 +24,7 @@ from mrengine.worker.stored_answers import StoredCalls
 if TYPE_CHECKING:
     from mrengine.providers.call.retry import LeaseLike
 
-__all__ = ["AnswerJournal", "BudgetPort", "ChunkTexts", "StoredAnswers", "WorkerPorts", "local_ports"]
+__all__ = ["AnswerJournal", "BudgetPort", "ChunkTexts", "StoredAnswers", "WorkerPorts", "local_ports", "stored_calls"]
 
 
 class ChunkTexts(Protocol):
@@ -111,6 +112,18 @@ class WorkerPorts:
         self.chunks.close()
 
 
+def stored_calls(reader: LogReader, config: WorkerConfig, files: JobFiles, answers: CallIndex | None) -> StoredCalls:
+    """The answers in the log, for whoever sees it."""
+    return StoredCalls(
+        reader,
+        answers,
+        run_began=files.run_began,
+        shared=None if config.answers is None else SharedAnswers(*config.answers),
+        any_chunk=config.single_flight,
+        batches_since=None if config.batch is None else config.batch["since"],
+    )
+
+
 def local_ports(
     config: WorkerConfig,
     files: JobFiles,
@@ -122,13 +135,5 @@ def local_ports(
 ) -> WorkerPorts:
     """The ports of a worker that sees the job's folder. ``answers``: shared with the process that owns the log."""
     chunks = ChunkReader(files.folder, files.spool, files.table, files.documents, check=files.check_texts)
-    since = None if config.batch is None else config.batch["since"]
-    stored = StoredCalls(
-        chunks.reader,
-        answers,
-        run_began=files.run_began,
-        shared=None if config.answers is None else SharedAnswers(*config.answers),
-        any_chunk=config.single_flight,
-        batches_since=since,
-    )
+    stored = stored_calls(chunks.reader, config, files, answers)
     return WorkerPorts(chunks, stored, budget, WorkerJournal(files.folder, config.job_id, worker, slots))

@@ -31,11 +31,16 @@ def length(chunk: Any, _context: Any) -> int:
     return len(chunk.text)
 
 
-def until_it_may_end(chunk: Any, _context: Any) -> str:
-    """As long as a file is not there."""
-    while not os.path.lexists(os.environ["MAY_END"]):
-        time.sleep(0.01)
-    return str(chunk.text)
+def until_it_may_end() -> Any:
+    """As long as a file is not there. Its name travels with the function: workers have an environment of their own."""
+    name = os.environ["MAY_END"]
+
+    def wait(chunk: Any, _context: Any) -> str:
+        while not os.path.lexists(name):
+            time.sleep(0.01)
+        return str(chunk.text)
+
+    return wait
 
 
 def set_up(folder: Path, map_fn: Any, recorded: list[Message]) -> RoundSetup:
@@ -109,7 +114,7 @@ def tasks_come_to_their_outcomes(bench: Bench) -> None:
 
 def what_a_drain_finds_waiting_comes_back(bench: Bench) -> None:
     """And what runs may end."""
-    bench.begin(until_it_may_end)
+    bench.begin(until_it_may_end())
     bench.send(*range(12))
     slots = bench.backend.workers * bench.backend.slots
     bench.until(lambda: sum(len(bench.backend.started(worker)) for worker in range(WORKERS)) == slots)
@@ -130,7 +135,7 @@ def an_outcome_is_the_last_word_on_its_task(bench: Bench) -> None:
 
 def a_worker_that_is_killed_says_so_and_is_replaced(bench: Bench) -> None:
     """Its death is the last that is heard of it, and tells what ran."""
-    bench.begin(until_it_may_end)
+    bench.begin(until_it_may_end())
     bench.send(1, 3)
     bench.until(lambda: len(bench.backend.started(1)) == 2)
     ready = len(bench.of_kind(m.READY))

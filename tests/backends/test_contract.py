@@ -17,7 +17,7 @@ from mrengine.errors import BudgetExhausted, ConfigError, JobCancelled, PoolBrok
 from mrengine.testing import fake
 from tests.backends import contract
 
-BACKENDS = ["process", "sequential", "threads"]
+BACKENDS = ["process", "sequential", "ray", "threads"]
 DOCUMENTS = [f"text {number}" for number in range(12)]
 
 
@@ -36,6 +36,8 @@ def _site(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 @pytest.fixture(name="backend", params=BACKENDS)
 def _backend(request: pytest.FixtureRequest, state_dir: Path) -> str:
+    if request.param == "ray":
+        request.getfixturevalue("attached")
     return str(request.param)
 
 
@@ -181,7 +183,7 @@ def test_failures_of_a_model_are_judged_by_the_engine(backend: str) -> None:
 @pytest.mark.usefixtures("state_dir")
 def test_a_backend_that_is_not_there_is_refused_by_name() -> None:
     """When the runner is made; the error lists those that are, and says what a package lacks."""
-    with pytest.raises(ConfigError, match="'process', 'sequential', 'threads'"):
+    with pytest.raises(ConfigError, match="'process', 'sequential', 'ray', 'threads'"):
         runner("thread")
     with pytest.raises(ConfigError, match=r"'broken' cannot be loaded from tests\.backends\.nowhere"):
         runner("broken")

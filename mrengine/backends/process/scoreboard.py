@@ -23,18 +23,32 @@ _CAUSE_BYTES = 256
 
 
 class Scoreboard:
-    """One worker's board. Made before the fork; the worker writes, the supervisor reads."""
+    """One worker's board. Made before the fork; the worker writes, the supervisor reads.
 
-    def __init__(self, slots: int) -> None:
+    ``fd``: a file of ``bytes_of(slots)`` bytes that holds it, for readers that are no relatives. It is not wiped.
+    """
+
+    def __init__(self, slots: int, fd: int = -1) -> None:
         self._slots = slots
-        self._memory = mmap.mmap(-1, (slots * _WORDS + 1) * 8 + _CAUSE_BYTES)
+        self._memory = mmap.mmap(fd, self.bytes_of(slots))
         self._words = memoryview(self._memory).cast("q")
-        self.wipe()
+        if fd < 0:
+            self.wipe()
+
+    @staticmethod
+    def bytes_of(slots: int) -> int:
+        """The size of a board."""
+        return (slots * _WORDS + 1) * 8 + _CAUSE_BYTES
 
     def wipe(self) -> None:
         """All slots idle."""
         for slot in range(self._slots):
             self._words[slot * _WORDS] = -1
+
+    def forget(self) -> None:
+        """All of what a predecessor wrote, where the board lies in a file."""
+        self._memory[:] = bytes(len(self._memory))
+        self.wipe()
 
     def serve(self, slot: int, thread: int) -> None:
         """A thread, by the system's number for it, serves a slot until the worker ends."""

@@ -8,7 +8,7 @@ from urllib.parse import urlsplit
 
 from mrengine.errors import ConfigError
 
-__all__ = ["AZURE", "below", "check_variables", "checked", "named", "vendor_variable"]
+__all__ = ["AZURE", "below", "check_variables", "checked", "named", "variables_in", "vendor_variable"]
 
 # A host, or all hosts below it, and the variable that holds the key which its vendor gives out.
 _HOSTS = (
@@ -35,6 +35,11 @@ def below(url: str, *hosts: str) -> bool:
     """Whether an address is at one of the hosts, or at one below it."""
     found = (urlsplit(url).hostname or "").lower()
     return any(found == host or found.endswith(f".{host}") for host in hosts)
+
+
+def variables_in(value: str) -> list[str]:
+    """The variables that a header names, as ``${NAME}``."""
+    return _VARIABLE.findall(value)
 
 
 def vendor_variable(url: str) -> str | None:

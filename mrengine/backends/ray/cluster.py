@@ -1,0 +1,82 @@
+"""A connection to Ray: the program's own, a cluster that runs, or one that is started here and stopped again."""
+
+from __future__ import annotations
+
+import os
+import secrets
+from typing import Any
+
+from mrengine.errors import ConfigError, PoolBroken
+
+__all__ = ["Cluster", "actor_class"]
+
+
+def actor_class(kind: type, **options: Any) -> Any:
+    """A class as actors of the cluster."""
+    import ray
+
+    remote: Any = ray.remote
+    return remote(**options)(kind)
+
+
+class Cluster:
+    """``address`` None: what ``RAY_ADDRESS`` says, else a local cluster. ConfigError, PoolBroken."""
+
+    def __init__(self, address: str | None) -> None:
+        self._ray: Any = _ray()
+        self._env: list[str] = []  # variables that are ours
+        self._own = not self._ray.is_initialized()
+        if self._own:
+            self._connect(address or os.environ.get("RAY_ADDRESS"))
+        self.temporary = str(self._ray.get_runtime_context().get_temp_dir())
+        self.node = str(self._ray.get_runtime_context().get_node_id())
+
+    def _connect(self, address: str | None) -> None:
+        os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # nothing of a job goes anywhere
+        quiet: dict[str, Any] = {"logging_level": "ERROR", "log_to_driver": False, "configure_logging": False}
+        try:
+            if address and address != "local":
+                self._ray.init(address=address, **quiet)
+            else:
+                self._env = _with_token()
+                self._ray.init(address="local", include_dashboard=False, **quiet)
+        except (ConnectionError, RuntimeError, ValueError, TimeoutError) as error:
+            where = f"the Ray cluster at {address}" if address else "a local Ray cluster"
+            raise PoolBroken(f"{where} cannot be reached: {error}", cause=str(error)) from error
+
+    @property
+    def cpus(self) -> float:
+        """The cores of all nodes."""
+        return float(self._ray.cluster_resources().get("CPU", 1.0))
+
+    def close(self) -> None:
+        """Disconnect; a local cluster ends. The program's own connection stays."""
+        if self._own:
+            self._own = False
+            self._ray.shutdown()
+            for name in self._env:
+                os.environ.pop(name, None)
+
+
+_TOKEN = secrets.token_hex(32)  # Ray remembers the first one that a process had
+
+
+def _with_token() -> list[str]:
+    """Have a local cluster ask for a token of this process, where nothing else is set up: Ray would leave one in the
+    user's home. Whoever reaches an unguarded cluster can run anything.
+    """
+    names = {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": _TOKEN}
+    if any(name.startswith("RAY_AUTH_") for name in os.environ):
+        return []
+    os.environ.update(names)
+    return list(names)
+
+
+def _ray() -> Any:
+    try:
+        import ray
+    except ImportError as error:
+        raise ConfigError(
+            f"backend='ray' needs Ray: pip install 'mrengine[ray]' ({error})", setting="backend"
+        ) from error
+    return ray

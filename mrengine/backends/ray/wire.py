@@ -1,0 +1,226 @@
+"""What travels between host and actors, packed; and the ports of a worker that are fed by it.
+
+A batch of tasks brings the rows and texts of its chunks, and the facts of their documents once: a batch of 100 KB or
+more becomes a block in Ray's object store, and is gone when its worker has unpacked it.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import msgpack
+
+from mrengine.engine.protocol import Start, WorkerConfig
+from mrengine.errors import LogError, Stopped
+from mrengine.log.format.chunk_rows import ChunkRow
+from mrengine.log.format.records import CallRecord, pack_call, unpack_call
+from mrengine.providers.models import keys
+from mrengine.providers.models.model import Model, every_lane
+from mrengine.worker.chunk_reader import ChunkReader, TrackedChunk
+from mrengine.worker.stored_answers import StoredCalls
+
+__all__ = [
+    "ASK",
+    "AskedAnswers",
+    "NoJournal",
+    "ShippedTexts",
+    "Task",
+    "WorkerSetup",
+    "answered",
+    "pack_tasks",
+    "unpack_tasks",
+    "variables_of",
+]
+
+ASK = 96  # for the backend alone: stored answers are asked for, msgpack [number, what, argument…]
+LOOK_S = 0.25
+
+Task = list[
+    Any
+]  # chunk, model, attempt, whether there may be stored answers, row | None, document, heads, text | error
+
+
+@dataclass(frozen=True, slots=True)
+class WorkerSetup:
+    """What a worker is given for a round. ``number``: of the round in this backend. ``path``: the host's ``sys.path``,
+    and ``folder`` the job's, for workers on the host's own machine, which ``boot`` names. ``budget``: its actor's name.
+    ``variables``: of the host's environment, those that models name for keys and headers.
+    """
+
+    number: int
+    config: WorkerConfig
+    path: Sequence[str]
+    boot: str
+    folder: str
+    budget: str
+    variables: Mapping[str, str] = field(repr=False)
+
+
+def variables_of(models: Sequence[Model], environment: Mapping[str, str]) -> dict[str, str]:
+    """What models need of an environment, keys and all; nothing else of it travels."""
+    names: set[str] = set()
+    for model in every_lane(models):
+        names |= {model.key_env} if model.key_env else set()
+        headers = model.spec.headers
+        if isinstance(headers, Mapping):
+            names |= {name for value in map(str, headers.values()) for name in keys.variables_in(value)}
+    return {name: environment[name] for name in names if name in environment}
+
+
+def task_of(reader: ChunkReader, start: Start, stored: bool) -> tuple[Task, bytes]:
+    """A task with its text, and the facts of its document. What cannot be read is told where it is asked for."""
+    try:
+        chunk, document, row, _, heads, facts = reader.read(start.chunk).parts
+    except (LogError, OSError) as error:
+        return [*start, stored, None, reader.document_of(start.chunk), None, str(error)], b""
+    try:
+        text: bytes | str = reader.bytes_of(chunk, row)
+    except (LogError, OSError) as error:
+        text = str(error)
+    return [*start, stored, tuple(row), document, heads, text], facts
+
+
+def pack_tasks(reader: ChunkReader, starts: Sequence[tuple[Start, bool]]) -> bytes:
+    """A batch."""
+    facts: dict[str, bytes] = {}
+    tasks = []
+    for start, stored in starts:
+        task, known = task_of(reader, start, stored)
+        if known:
+            facts[task[5]] = known
+        tasks.append(task)
+    packed: bytes = msgpack.packb([tasks, facts], unicode_errors="surrogatepass")
+    return packed
+
+
+def unpack_tasks(packed: bytes) -> tuple[list[Task], Mapping[str, bytes]]:
+    """The reverse."""
+    tasks, facts = msgpack.unpackb(packed, unicode_errors="surrogatepass", max_bin_len=len(packed))
+    return tasks, facts
+
+
+class ShippedTexts:
+    """Chunks that came with tasks: the port of :class:`mrengine.worker.ports.ChunkTexts`."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._chunks: dict[int, tuple[Task, bytes, int]] = {}
+
+    def add(self, task: Task, facts: bytes) -> None:
+        """A task came. A chunk may have several, one for each model."""
+        with self._lock:
+            held = self._chunks.get(task[0])
+            self._chunks[task[0]] = task, facts, 1 if held is None else held[2] + 1
+
+    def drop(self, chunk: int) -> None:
+        """A task has left."""
+        with self._lock:
+            task, facts, count = self._chunks.pop(chunk)
+            if count > 1:
+                self._chunks[chunk] = task, facts, count - 1
+
+    def stored(self, chunk: int) -> bool:
+        """Whether there may be answers to its calls already."""
+        return bool(self._chunks[chunk][0][3])
+
+    def document_of(self, chunk: int) -> str:
+        held = self._chunks.get(chunk)
+        return "" if held is None else str(held[0][5])
+
+    def read(self, chunk: int) -> TrackedChunk:
+        (_, _, _, _, row, document, heads, text), facts, _ = self._chunks[chunk]
+        if row is None:
+            raise LogError(text, reason="damaged")
+
+        def text_of(_chunk: int, _row: ChunkRow) -> str:
+            if isinstance(text, bytes):
+                return text.decode("utf-8", "surrogatepass")
+            raise LogError(text, reason="damaged")
+
+        return TrackedChunk(chunk, document, ChunkRow(*row), text_of, (tuple(heads[0]), heads[1]), facts)
+
+    def close(self) -> None:
+        """Nothing is open."""
+
+
+class AskedAnswers:
+    """Asks the host, whose log has the answers: the port of :class:`mrengine.worker.ports.StoredAnswers`."""
+
+    def __init__(self, ask: Callable[[bytes], None], texts: ShippedTexts, stopping: Callable[[], bool]) -> None:
+        self._ask, self._texts, self._stopping = ask, texts, stopping
+        self._changed = threading.Condition()
+        self._number = 0
+        self._answers: dict[int, list[Any]] = {}  # empty: not there yet
+
+    def turns(self, digest: bytes, *, chunk: int, attempt: int, owner: bytes = b"") -> list[CallRecord]:
+        if not self._texts.stored(chunk):
+            return []
+        return [unpack_call(payload) for payload in self._asked("turns", digest, chunk, attempt, owner)]
+
+    def earlier(self, digest: bytes, *, chunk: int, attempt: int) -> int | None:
+        known: int | None = self._asked("earlier", digest, chunk, attempt)
+        return known
+
+    def text(self, offset: int) -> str:
+        text: str | None = self._asked("text", offset)
+        if text is None:
+            raise LogError("an answer of a batch cannot be read from the log", reason="damaged")
+        return text
+
+    def share(self, call: CallRecord, payload: bytes, owner: bytes) -> None:
+        if call.reusable and owner:
+            self._ask(msgpack.packb([0, "share", payload, owner]))
+
+    def close(self) -> None:
+        """Nothing is open."""
+
+    def _asked(self, what: str, *args: Any) -> Any:
+        with self._changed:
+            self._number += 1
+            number = self._number
+            self._answers[number] = []
+        self._ask(msgpack.packb([number, what, *args]))
+        with self._changed:
+            while not (found := self._answers[number]):
+                if self._stopping():
+                    del self._answers[number]
+                    raise Stopped("the job is stopping")
+                self._changed.wait(LOOK_S)
+            del self._answers[number]
+        return found[0]
+
+    def came(self, answers: Sequence[tuple[int, Any]]) -> None:
+        """What the host has found."""
+        with self._changed:
+            self._answers.update((number, [found]) for number, found in answers if number in self._answers)
+            self._changed.notify_all()
+
+
+def answered(stored: StoredCalls, question: bytes) -> tuple[int, Any]:
+    """The host's side of a question: its number, and the answer."""
+    number, what, *args = msgpack.unpackb(question)
+    if what == "turns":
+        digest, chunk, attempt, owner = args
+        return number, [pack_call(call) for call in stored.turns(digest, chunk=chunk, attempt=attempt, owner=owner)]
+    if what == "earlier":
+        return number, stored.earlier(args[0], chunk=args[1], attempt=args[2])
+    if what == "share":
+        stored.share(unpack_call(args[0]), *args)
+        return number, None
+    try:
+        return number, stored.text(args[0])
+    except LogError:
+        return number, None
+
+
+class NoJournal:
+    """Where the job's folder is on another machine, answers on their way end with the driver."""
+
+    def keep(self, payload: bytes) -> None:
+        """Nowhere."""
+
+    def close(self) -> None:
+        """Nothing is open."""
