@@ -46,8 +46,8 @@ class Results:
     def figure(self, path: str) -> str:
         """``bench/value+value/field|format``: the field of the one row that has all these values.
 
-        ``bench//name``: a setting, or "load", the machine's when it began. A field may go deeper: ``sigkill.came_back``. KeyError for none, or for more than
-        one.
+        ``bench//name``: a setting, or "load", the machine's when it began. A field may go deeper:
+        ``sigkill.came_back``. KeyError for none, or for more than one.
         """
         place, _, form = path.partition("|")
         bench, _, rest = place.partition("/")
