@@ -46,12 +46,14 @@ class Results:
     def figure(self, path: str) -> str:
         """``bench/value+value/field|format``: the field of the one row that has all these values.
 
-        ``bench//name``: a setting. A field may go deeper: ``sigkill.came_back``. KeyError for none, or for more than
-        one.
+        ``bench//name``: a setting, or "load", the machine's when it began. A field may go deeper:
+        ``sigkill.came_back``. KeyError for none, or for more than one.
         """
         place, _, form = path.partition("|")
         bench, _, rest = place.partition("/")
         values, _, field = rest.rpartition("/")  # a value may hold slashes
+        if not values and field == "load":
+            return show(self.result(bench)["machine"]["load_before"][0], ".0f")
         if not values:
             return show(_deep(self.result(bench)["settings"], field), form)
         wanted = values.split("+")
