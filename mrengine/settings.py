@@ -18,6 +18,7 @@ from mrengine.errors import ChunkingError, ConfigError
 from mrengine.model_settings import check_batch, check_budget, check_limits, check_number
 from mrengine.profiling import PerformanceCollector
 from mrengine.records import Batch, Budget, ModelSpec, Price, RateLimit
+from mrengine.setting_checks import KINDS, check_value
 
 if TYPE_CHECKING:
     from mrengine.telemetry.watcher import Watcher
@@ -242,7 +243,7 @@ class Settings:
             raise ConfigError(f"unknown setting: {name}{meant}", setting=name)
         settings = cls(**{**_from_environment(given, os.environ if environ is None else environ), **given})
         for name, one in known.items():
-            _check(name, getattr(settings, name), one.metadata)
+            check_value(name, getattr(settings, name), one.metadata)
         settings._check_together()
         return settings
 
@@ -250,7 +251,7 @@ class Settings:
         """The same settings but for these, checked."""
         changed = replace(self, **changes)
         for name in changes:
-            _check(name, getattr(changed, name), setting_fields()[name].metadata)
+            check_value(name, getattr(changed, name), setting_fields()[name].metadata)
         return changed
 
     def _check_together(self) -> None:
@@ -263,7 +264,7 @@ class Settings:
             raise ConfigError(told, setting="backend")
         check_budget(self.budget)
         check_batch(self.batch)
-        for name, (what, sound) in _KINDS.items():
+        for name, (what, sound) in KINDS.items():
             value = getattr(self, name)
             if value is not None and not sound(value):
                 raise ConfigError(f"{name}={value!r}: it is {what}", setting=name)
@@ -302,46 +303,6 @@ def signature(*first: inspect.Parameter) -> inspect.Signature:
         for name, one in setting_fields().items()
     ]
     return inspect.Signature([*first, *rest])
-
-
-def _is_answers(value: Any) -> bool:
-    return value in ("job", "shared") or isinstance(value, os.PathLike) or (isinstance(value, str) and os.sep in value)
-
-
-def _are_names(value: Any) -> bool:
-    return isinstance(value, Sequence) and not isinstance(value, str) and all(isinstance(one, str) for one in value)
-
-
-_KINDS: Mapping[str, tuple[str, Callable[[Any], bool]]] = {
-    "address": ("a str", lambda value: isinstance(value, str) and value != ""),
-    "batch": ("True, False or a Batch(…)", lambda value: isinstance(value, (bool, Batch))),
-    "backend": ("the name of one", lambda value: isinstance(value, str)),
-    "encoding": ("a str", lambda value: isinstance(value, str)),
-    "map_version": ("a str", lambda value: isinstance(value, str)),
-    "initializer": ("a function", callable),
-    "initargs": ("a tuple or list of arguments", lambda value: isinstance(value, (tuple, list))),
-    "preload": ("a list of modules' names", _are_names),
-    "state_dir": ("a str or a Path", lambda value: isinstance(value, (str, os.PathLike)) and value != ""),
-    "answers": ('"job", "shared" or a Path', _is_answers),
-    "single_flight": ("True or False", lambda value: isinstance(value, bool)),
-    "collector": ("a PerformanceCollector", lambda value: isinstance(value, PerformanceCollector)),
-    "strict": ("True or False", lambda value: isinstance(value, bool)),
-    "progress": ("True, False or None", lambda value: isinstance(value, bool)),
-}
-
-
-def _check(name: str, value: Any, facts: Mapping[str, Any]) -> None:
-    choices, least = facts["choices"], facts["least"]
-    if choices and value not in choices:
-        listed = ", ".join(repr(choice) for choice in choices)
-        raise ConfigError(f"{name}={value!r}: it is one of {listed}", setting=name)
-    if least is None or value is None or (name == "target_tokens" and value in ("auto", "fit")):
-        return
-    kinds = (int,) if facts["whole"] else (int, float)
-    bounds = f"at least {least:g}" + (f" and at most {facts['most']:g}" if facts["most"] < math.inf else "")
-    if not isinstance(value, kinds) or isinstance(value, bool) or not least <= value <= facts["most"]:
-        what = "a whole number" if facts["whole"] else "a number"
-        raise ConfigError(f"{name}={value!r}: it is {what}, {bounds}", setting=name)
 
 
 def _from_environment(given: Mapping[str, Any], environ: Mapping[str, str]) -> dict[str, Any]:
