@@ -85,7 +85,9 @@ class Cutter:
         # Of chunks below 500 tokens no fill is promised.
         self._always = (1.6 if target < _TINY else 0.5) * self._spare
         self._account = self._spare
-        self._afforded = self._spare  # what part of a chunk a larger unit may cost to be kept whole
+        self._afforded = max(
+            self._account, self._always
+        )  # what part of a chunk a larger unit may cost to be kept whole
 
     def spent(self, share: float) -> None:
         """Note that this share of a chunk stayed empty."""
