@@ -33,6 +33,7 @@ _BACK = 0.7  # and not more for what belongs to what follows
 _FEW = 2000  # tokens: below, a unit is large beside a chunk
 _MANY = 6000
 _SPARE_FEW, _SPARE_MANY = 0.19, 0.045
+_TINY = 500  # tokens
 _DENSER = 2  # times the characters may a part of a chunk have that takes as many tokens as another
 _BLANKS = ("\n", "\r", " ", "\t")
 _NEARLY = 6  # characters: a line that lacks so few may fit
@@ -81,13 +82,17 @@ class Cutter:
         # Units of so small a part of a chunk, a quarter of a small one, stay whole however much was spent: chunks of
         # such units alone leave no more than the spare part empty, even where all are of one length.
         self._small = 1 / int(1 / self._spare - 1)
+        # Of chunks below 500 tokens no fill is promised.
+        self._always = (1.6 if target < _TINY else 0.5) * self._spare
         self._account = self._spare
-        self._afforded = self._spare  # what part of a chunk a larger unit may cost to be kept whole
+        self._afforded = max(
+            self._account, self._always
+        )  # what part of a chunk a larger unit may cost to be kept whole
 
     def spent(self, share: float) -> None:
         """Note that this share of a chunk stayed empty."""
         self._account = min(_REACH, self._account + self._spare - share)
-        self._afforded = max(self._account, self._spare / 2)
+        self._afforded = max(self._account, self._always)
 
     def _window(self, span: int) -> int:
         """How many characters any better cut may cost: never more than the account affords."""

@@ -110,18 +110,17 @@ class Markdown(Stateless):
         fences = self._fences.between(low, high)
         found = self._outside(text, low, high, fences)
         if fences:
+            begins = {begin for begin, _ in fences}
+            found = [boundary for boundary in found if boundary[0] not in begins]
             found += self._in_fences(text, low, high, fences)
             found.sort()
         return found
 
     def near(self, text: str, low: int, high: int) -> list[Boundary]:
         """All of them; of a long block that began before, what is in it from farther back, too."""
-        found = self.boundaries(text, low, high)
-        if found and found[0][0] <= low:
-            block = self._fences.around(low)
-            if block and self._has_records(text, block):
-                return self.boundaries(text, low - _FARTHER * (high - low), high)
-        return found
+        block = self._fences.around(low)
+        farther = _FARTHER * (high - low) if block and self._has_records(text, block) else 0
+        return self.boundaries(text, low - farther, high)
 
     def _outside(self, text: str, low: int, high: int, fences: list[tuple[int, int]]) -> list[Boundary]:
         """What begins outside of fenced blocks. What a line is, the one below it may change."""
@@ -185,7 +184,7 @@ class Markdown(Stateless):
         found: list[Boundary] = []
         for begin, end in fences:
             records = self._has_records(text, (begin, end))
-            if low < begin <= high or begin <= low <= high < end:
+            if low < begin <= high or (begin <= low <= high < end and not records):
                 mark = text[begin : begin + 80]
                 indent = len(mark) - len(mark.lstrip(" "))
                 level = ITEM + indent if indent > 1 else PARAGRAPH
