@@ -71,6 +71,11 @@ class FakeContext(Context):
         """As given."""
         return self._job_id
 
+    @property
+    def traceparent(self) -> str:
+        """No trace."""
+        return ""
+
     def run(self, map_fn: Callable[[Any, Any], Any], chunk: Chunk | str, *, result_type: Any = None) -> Any:
         """Call ``map_fn(chunk, self)``; returns its value as the result of a job, normalised and with its type.
 

@@ -212,12 +212,20 @@ class TaskRunner:
         packed = pack([self._redacted(error, calls), error.spent, error.limit, error.unit])
         self._emit(m.BUDGET_SPENT, task.chunk, task.model, packed)
 
+    def _mapped(self, chunk: TrackedChunk, context: Context) -> Any:
+        """What map_fn returns; within the caller's trace only where there is one: a context manager looks at an
+        exception, which is user code.
+        """
+        if not self._config.traceparent:
+            return self._map_fn(chunk, context)
+        with continued(self._config.traceparent):
+            return self._map_fn(chunk, context)
+
     def _run(self, task: m.Start, calls: TaskCalls) -> None:
         started = time.monotonic()
         calls.chunk = chunk = self._ports.chunks.read(task.chunk)
         context = Context(self._services, task, chunk, calls, self._deadline(task))
-        with continued(self._config.traceparent):
-            returned = self._map_fn(chunk, context)
+        returned = self._mapped(chunk, context)
         if calls.parked:  # in a thread of its own, or by an except clause that catches everything
             raise Parked
         value, made = stored_value(returned, self._result_type)

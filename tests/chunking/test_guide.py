@@ -85,7 +85,8 @@ def test_only_what_was_touched_is_another_chunk(target: int, name: str) -> None:
     free = list(chunker.chunk(new))
     changed = max(0, sum(one.tokens for one in free) - sum(one.tokens for one in before))
     changed = {"another beginning": 2_000, "a copied block": 0}.get(name, changed)
-    assert asked <= changed + 2 * target * edits
+    overlap = min(350, target // 4)  # that of a third chunk may reach into the edit
+    assert asked <= changed + (2 * target + overlap) * edits
     assert len(after) <= len(free) + edits
 
 

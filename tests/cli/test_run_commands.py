@@ -178,7 +178,7 @@ def test_a_dry_run_needs_no_key(cli: Any, command: list[str], model: list[str]) 
     assert "at most" not in done.stdout
     cost = next(line for line in done.stdout.splitlines() if line.startswith("cost:"))
     if model:
-        assert re.fullmatch(r"cost: +\$0\.0\d*[1-9]\d*", cost)
+        assert re.fullmatch(r"cost: +\$0\.0\d*[1-9]\d*; \$0\.0\d* in batches \(--batch\)", cost)
     elif " to local" in done.stdout:
         assert re.fullmatch(r"cost: +nothing: local runs on this machine", cost)
     else:

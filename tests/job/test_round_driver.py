@@ -26,6 +26,7 @@ class Script:
     """A backend of one worker: what it was given, and what it says when it is set up."""
 
     workers = slots = 1
+    start_s = horizon_s = 0.0
 
     def __init__(self, *said: m.Message) -> None:
         self.said: Sequence[m.Message] = said or [(0, m.READY, -1, -1, b"")]

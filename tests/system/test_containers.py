@@ -291,7 +291,7 @@ def test_who_is_stopped_by_a_signal_is_seen_without_proc(shell: str, unshare: Un
 def test_the_numbers_of_another_namespaces_proc_are_nobody_here(unshare: Unshare) -> None:
     """A PID namespace that shows the host's /proc: whoever has the same number there is not looked at, nor ended."""
     program = """
-        from mrengine import posix
+        from mrengine import posix, proc
         print(os.getpid() != int(os.readlink("/proc/self")))
         print(proc.session_members(os.getsid(0)), proc.started_with("PATH=" + os.environ["PATH"]))
         print(repr(proc.process_state(1)), posix.is_stopped(1))

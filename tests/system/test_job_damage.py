@@ -202,7 +202,9 @@ def resume(whole: dict[int, str]) -> tuple[Asked, list[Any], Exception | None]:
     return asked, list(run.results.failures), None
 
 
-KINDS = [name for name in codec.KIND_NAMES if name not in ("VOID", "ATTEMPT", "CARRY", "NOTE")]  # the job has none
+KINDS = [
+    name for name in codec.KIND_NAMES if name not in ("VOID", "ATTEMPT", "CARRY", "NOTE", "REQUEST", "BATCH")
+]  # the job has none
 
 
 @pytest.mark.parametrize("way", ["documents", "id"])
