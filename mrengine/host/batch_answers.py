@@ -16,7 +16,6 @@ from mrengine.log.view.batch_ledger import REFUSED, Batched, Wanted
 from mrengine.log.view.job_view import ResumeEngine
 from mrengine.providers.batches.client import UNDONE, Answer, BatchClient, Seen
 from mrengine.providers.call.usages import completed
-from mrengine.providers.http.endpoint import HttpProvider
 from mrengine.providers.http.headers import Headers
 from mrengine.providers.models.model import Model
 from mrengine.records import Completion, Price, Request, Usage
@@ -60,6 +59,8 @@ class Reader:
 
     def __init__(self, model: Model) -> None:
         self.model = model
+        from mrengine.providers.http.endpoint import HttpProvider  # with it comes TLS, which few hosts need
+
         self._provider = HttpProvider(model, Headers(replace(model, kind="http")), base_url=model.base_url or "")
 
         self._said = self._provider.dialect  # how what is collected was said

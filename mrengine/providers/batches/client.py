@@ -12,14 +12,15 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
-from typing import Any, BinaryIO, NamedTuple, TypeVar
+from typing import TYPE_CHECKING, Any, BinaryIO, NamedTuple, TypeVar
 
 from mrengine.errors import ModelError, ModelRefused
 from mrengine.providers.call import error_map
-from mrengine.providers.http.client import HttpClient, Response
 from mrengine.providers.http.headers import Headers
-from mrengine.providers.http.proxies import resolve
 from mrengine.providers.models.model import Model
+
+if TYPE_CHECKING:
+    from mrengine.providers.http.client import Response
 
 __all__ = ["UNDONE", "Answer", "BatchClient", "Limits", "Seen", "Upload"]
 
@@ -110,6 +111,10 @@ class BatchClient(ABC):
         assert model.base_url is not None
         self.model, self._folder = model, folder
         self._headers = Headers(replace(model, kind="http"))  # no SDK adds its key
+        # Here, so that a host without batches loads no TLS: under uWSGI it may not even be there.
+        from mrengine.providers.http.client import HttpClient
+        from mrengine.providers.http.proxies import resolve
+
         route = resolve(model.base_url, verify=model.spec.verify, proxy=model.spec.proxy)
         self._client = HttpClient(model.base_url, route=route)
 
