@@ -149,7 +149,7 @@ def nothing(_chunk: Any, _context: Any) -> None:
 @pytest.mark.system
 @pytest.mark.usefixtures("nodes")
 def test_as_many_tasks_go_through_as_through_ray_itself() -> None:
-    """No-op tasks, each durable, beside plain batches of 32 in the same minute: at least a third as many, where each is
+    """No-op tasks, each durable, beside plain batches of 32 in the same minute: at least half as many, where each is
     in the log when it is told.
     """
     first: list[float] = []
@@ -158,7 +158,7 @@ def test_as_many_tasks_go_through_as_through_ray_itself() -> None:
     runner.run([f"text {number}" for number in range(20_000)], nothing)
     ours = 20_000 / (time.monotonic() - first[0])
     done = subprocess.run([sys.executable, "-c", PLAIN], capture_output=True, text=True, timeout=120, check=True)
-    assert 3 * ours >= float(done.stdout)
+    assert 2 * ours >= float(done.stdout)
 
 
 @pytest.mark.system

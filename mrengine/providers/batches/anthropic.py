@@ -6,7 +6,6 @@ import json
 from collections.abc import Iterator, Mapping
 from typing import Any, BinaryIO
 
-from mrengine.errors import ModelError
 from mrengine.providers.batches.client import UNDONE, Answer, BatchClient, Limits, Seen
 from mrengine.providers.http.anthropic_messages import PATH
 
@@ -18,13 +17,13 @@ _STATUS = {
     "not_found_error": 404, "request_too_large": 413, "rate_limit_error": 429, "api_error": 500, "timeout_error": 504,
     "overloaded_error": 529,
 }  # fmt: skip
-_PAGE = 100
 _ROOT = f"{PATH}/batches"
 
 
 class AnthropicBatches(BatchClient):
     """All requests go in the body of the create call; all results come in one file. There are no metadata."""
 
+    ROOT, AFTER = _ROOT, "after_id"
     LIMITS = Limits(100_000, 256_000_000)
     OPENING = b'{"requests":['
     CLOSING = b"]}"
@@ -52,26 +51,6 @@ class AnthropicBatches(BatchClient):
             done=int(counts.get("succeeded") or 0),
             failed=lost,
         )
-
-    def look(self, name: str) -> Seen:
-        return self.shown(self.asked("GET", f"{_ROOT}/{name}"))
-
-    def cancel(self, name: str) -> Seen:
-        try:
-            return self.shown(self.asked("POST", f"{_ROOT}/{name}/cancel", b"{}"))
-        except ModelError as error:
-            if error.status not in (400, 404, 409):  # it is over already
-                raise
-            return self.look(name)
-
-    def pages(self) -> Iterator[list[Seen]]:
-        after = ""
-        while True:
-            page, more = self.listed(self.asked("GET", f"{_ROOT}?limit={_PAGE}{after}"))
-            yield page
-            if not more or not page:
-                return
-            after = f"&after_id={page[-1].name}"
 
     def tidy(self, batch: Seen) -> None:
         """Nothing was uploaded but the batch itself, which is removed after a month."""

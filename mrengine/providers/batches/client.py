@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 __all__ = ["UNDONE", "Answer", "BatchClient", "Limits", "Seen", "Upload"]
 
 ASK_S = 60.0
+PAGE = 100  # batches that are listed at once
 TRANSFER_S = 1800.0  # of files of some hundred megabytes, over slow lines
 _T = TypeVar("_T")
 UNDONE = 0  # the status of a request that was not executed
@@ -103,6 +104,8 @@ class BatchClient(ABC):
     """
 
     LIMITS: Limits
+    ROOT: str  # the path of the list of batches
+    AFTER: str  # the parameter that asks for the page behind a batch
     OPENING = b""
     CLOSING = b""
 
@@ -137,18 +140,6 @@ class BatchClient(ABC):
         """A batch object. KeyError, TypeError: it is none."""
 
     @abstractmethod
-    def look(self, name: str) -> Seen:
-        """A batch as it is now."""
-
-    @abstractmethod
-    def cancel(self, name: str) -> Seen:
-        """Ask for its end. One that is over stays as it is."""
-
-    @abstractmethod
-    def pages(self) -> Iterator[list[Seen]]:
-        """All batches of the account, the newest first."""
-
-    @abstractmethod
     def answers(self, batch: Seen) -> Iterator[Answer]:
         """What became of its requests, in any order; those that are missing were not executed."""
 
@@ -157,6 +148,29 @@ class BatchClient(ABC):
         """Remove what was uploaded for it, once all of its answers are kept."""
 
     # what they share
+
+    def look(self, name: str) -> Seen:
+        """A batch as it is now."""
+        return self.shown(self.asked("GET", f"{self.ROOT}/{name}"))
+
+    def cancel(self, name: str) -> Seen:
+        """Ask for its end. One that is over stays as it is."""
+        try:
+            return self.shown(self.asked("POST", f"{self.ROOT}/{name}/cancel", b"{}"))
+        except ModelError as error:
+            if error.status not in (400, 404, 409):
+                raise
+            return self.look(name)
+
+    def pages(self) -> Iterator[list[Seen]]:
+        """All batches of the account, the newest first."""
+        after = ""
+        while True:
+            page, more = self.listed(self.asked("GET", f"{self.ROOT}?limit={PAGE}{after}"))
+            yield page
+            if not more or not page:
+                return
+            after = f"&{self.AFTER}={page[-1].name}"
 
     def newest(self) -> str:
         """The id of the newest batch; "" where there is none."""

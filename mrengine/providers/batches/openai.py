@@ -22,12 +22,12 @@ _STATES = {
     "failed": "failed",
 }
 _COPY = 1 << 20
-_PAGE = 100
 
 
 class OpenAIBatches(BatchClient):
     """A file is uploaded, a batch is made of it; successes and failures come in a file each."""
 
+    ROOT, AFTER = "/batches", "after"
     LIMITS = Limits(50_000, 200_000_000)
 
     def line(self, custom_id: str, body: bytes, *, first: bool) -> bytes:
@@ -85,26 +85,6 @@ class OpenAIBatches(BatchClient):
             files=files,
             token=str((data.get("metadata") or {}).get("mrengine_batch", "")),
         )
-
-    def look(self, name: str) -> Seen:
-        return self.shown(self.asked("GET", f"/batches/{name}"))
-
-    def cancel(self, name: str) -> Seen:
-        try:
-            return self.shown(self.asked("POST", f"/batches/{name}/cancel", b"{}"))
-        except ModelError as error:
-            if error.status not in (400, 404, 409):  # it is over already
-                raise
-            return self.look(name)
-
-    def pages(self) -> Iterator[list[Seen]]:
-        after = ""
-        while True:
-            page, more = self.listed(self.asked("GET", f"/batches?limit={_PAGE}{after}"))
-            yield page
-            if not more or not page:
-                return
-            after = f"&after={page[-1].name}"
 
     def answers(self, batch: Seen) -> Iterator[Answer]:
         for name in batch.files:
