@@ -184,7 +184,7 @@ class TaskRunner:
         except BaseException as error:
             if not self._process.here:
                 leave(error)
-            ours = isinstance(error, Parked)
+            ours = issubclass(type(error), Parked)  # not isinstance: what an exception says of itself is user code
             if self._ends_run is not None and not ours and (not isinstance(error, Exception) or self._ends_run(error)):
                 raise  # Ctrl-C in the host ends the run; sys.exit() in a worker ends the chunk
             self._report(task, error, calls)

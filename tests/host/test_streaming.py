@@ -17,7 +17,7 @@ import pytest
 from mrengine import Document, Job, MapReduceRunner
 from mrengine.backends.process.driver import ProcessDriver
 from mrengine.errors import ChunkingError, JobMismatch
-from mrengine.host import prepare, rounds
+from mrengine.host import prepare, rounds, row_stream
 from mrengine.log.view.job_view import ResumeEngine
 from mrengine.log.view.verify import verify
 from tests.system.processes import wait_for
@@ -123,6 +123,8 @@ def stop_in_the_middle(name: str, given: Sequence[Document]) -> None:
 def test_a_job_that_was_left_half_cut_goes_on_by_documents_and_by_id(monkeypatch: pytest.MonkeyPatch) -> None:
     """With the rows that it has, and never with other documents."""
     monkeypatch.setattr(rounds, "AHEAD", 30)
+    monkeypatch.setattr(row_stream, "SLICE_S", 0.001)  # a quick machine cuts all of them in one slice
+    monkeypatch.setattr(row_stream, "LONGEST_S", 0.001)
     given = documents()
     whole = MapReduceRunner("whole", **SETTINGS).run(given, span_of)
     for name in ("again", "by-id"):
