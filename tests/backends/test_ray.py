@@ -13,10 +13,11 @@ from typing import Any
 
 import pytest
 
-from mrengine import Job, MapReduceRunner, ModelSpec, RateLimit
+from mrengine import Job, MapReduceRunner, ModelSpec, RateLimit, proc
 from mrengine.errors import ConfigError, JobNotFound
 from mrengine.testing import LLMServer
 from tests.backends.conftest import RayCluster, running
+from tests.system.processes import wait_for
 
 pytestmark = pytest.mark.usefixtures("state_dir")
 
@@ -178,3 +179,25 @@ def test_workers_are_on_all_nodes_and_a_node_that_is_killed_costs_only_time(node
     run = runner.run([f"text {number}" for number in range(200)], slowly)
     assert sorted(found.result for found in run.results) == list(range(200))
     assert run.summary.worker_restarts >= 1
+
+
+LOCAL = """
+from mrengine import MapReduceRunner
+def shouted(chunk, context): return chunk.text.upper()
+for turn in range(2):
+  with MapReduceRunner(workers=2, backend="ray", models="fake") as runner:
+    print([one.result for one in runner.run(["one", "two", "three"], shouted).results])
+"""
+
+
+@pytest.mark.system
+def test_without_a_cluster_a_local_one_is_started_and_stopped(state_dir: Path, tmp_path: Path) -> None:
+    """In a program of its own, and once more in it: none of its processes is left."""
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("RAY_")}
+    mark = f"MRENGINE_LOCAL_RAY={tmp_path}"
+    environment |= {"MRENGINE_STATE_DIR": os.fspath(state_dir), "MRENGINE_LOCAL_RAY": os.fspath(tmp_path)}
+    command = [sys.executable, "-c", LOCAL]
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=110, check=False)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.splitlines()[-2:] == ["['ONE', 'TWO', 'THREE']"] * 2
+    wait_for(lambda: proc.started_with(mark) == [])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import secrets
+import sys
 from typing import Any
 
 from mrengine.errors import ConfigError, PoolBroken
@@ -23,11 +24,14 @@ class Cluster:
     """``address`` None: what ``RAY_ADDRESS`` says, else a local cluster. ConfigError, PoolBroken."""
 
     def __init__(self, address: str | None) -> None:
+        address = address or os.environ.get("RAY_ADDRESS")
+        # Variables that are ours. Ray reads them when it is imported: set later, its daemons would ask for a token that
+        # this process does not send.
+        self._env = _with_token() if address in (None, "local") else []
         self._ray: Any = _ray()
-        self._env: list[str] = []  # variables that are ours
         self._own = not self._ray.is_initialized()
         if self._own:
-            self._connect(address or os.environ.get("RAY_ADDRESS"))
+            self._connect(address)
         self.temporary = str(self._ray.get_runtime_context().get_temp_dir())
         self.node = str(self._ray.get_runtime_context().get_node_id())
 
@@ -38,7 +42,6 @@ class Cluster:
             if address and address != "local":
                 self._ray.init(address=address, **quiet)
             else:
-                self._env = _with_token()
                 self._ray.init(address="local", include_dashboard=False, **quiet)
         except (ConnectionError, RuntimeError, ValueError, TimeoutError) as error:
             where = f"the Ray cluster at {address}" if address else "a local Ray cluster"
@@ -58,16 +61,19 @@ class Cluster:
                 os.environ.pop(name, None)
 
 
+_GUARDED: list[bool] = []  # Ray was imported under the token of this process, and keeps to it
 _TOKEN = secrets.token_hex(32)  # Ray remembers the first one that a process had
 
 
 def _with_token() -> list[str]:
     """Have a local cluster ask for a token of this process, where nothing else is set up: Ray would leave one in the
-    user's home. Whoever reaches an unguarded cluster can run anything.
+    user's home. Whoever reaches an unguarded cluster can run anything. A program that has imported Ray itself has its
+    own way with this.
     """
     names = {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": _TOKEN}
-    if any(name.startswith("RAY_AUTH_") for name in os.environ):
+    if any(name.startswith("RAY_AUTH_") for name in os.environ) or ("ray" in sys.modules and not _GUARDED):
         return []
+    _GUARDED.append(True)
     os.environ.update(names)
     return list(names)
 
