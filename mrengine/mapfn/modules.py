@@ -95,7 +95,8 @@ def _threaded(top: str) -> bool:
         name = waiting.pop()
         if name in THREADED:
             return True
-        if name not in seen and name not in KNOWN:
+        # IPython puts functions of its own into builtins: what Python's own modules hold says nothing of a package.
+        if name not in seen and name not in KNOWN and name not in sys.stdlib_module_names:
             seen.add(name)
             waiting += _uses(name, modules.get(name, ()))
     return False

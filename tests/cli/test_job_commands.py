@@ -141,6 +141,9 @@ def test_a_running_job_is_busy_followed_and_cancelled(
         answered(server, 2)
         follower = cli("show", "slow", "--follow", "--json", start=True)
         reader = cli("show", "slow", "--follow", start=True)
+        told = ""
+        while not re.search(r"\n\d\d:\d\d:\d\d \d+/60 chunks.* tokens/s", told):
+            told += reader.stdout.readline() or pytest.fail(f"it ended after: {told}")
         busy = cli(*options)
         assert (busy.returncode, busy.stdout) == (5, "")
         assert cli("purge", "slow").returncode == 5
@@ -148,9 +151,8 @@ def test_a_running_job_is_busy_followed_and_cancelled(
         process.communicate(timeout=30)
         assert process.returncode == 4
         states = [json.loads(line)["state"] for line in follower.communicate(timeout=30)[0].splitlines()]
-        told = reader.communicate(timeout=30)[0]
+        told += reader.communicate(timeout=30)[0]
         assert told.startswith("job:       slow\nstate:     running")
-        assert re.search(r"\n\d\d:\d\d:\d\d \d+/60 chunks.* tokens/s", told)
         assert "state:     cancelled" in told
         assert states[0] == "running"
         assert states[-1] == "cancelled"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import builtins
 import sys
 import sysconfig
 import types
@@ -53,6 +54,8 @@ def test_packages_that_start_threads_stay_out(monkeypatch: pytest.MonkeyPatch) -
     monkeypatch.setitem(sys.modules, "wrapping_numpy", wrapper)
     assert preloads(function_in("theirs", wrapper=wrapper), []) == []
     del wrapper.array
+    assert preloads(function_in("theirs", wrapper=wrapper), []) == ["wrapping_numpy"]
+    monkeypatch.setattr(builtins, "display", numpy.array, raising=False)  # as IPython does
     assert preloads(function_in("theirs", wrapper=wrapper), []) == ["wrapping_numpy"]
 
 
