@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import os
-import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -16,23 +14,10 @@ import pytest
 from mrengine import Job, MapReduceRunner, ModelSpec, RateLimit, proc
 from mrengine.errors import ConfigError, JobNotFound
 from mrengine.testing import LLMServer
-from tests.backends.conftest import RayCluster, running
+from tests.backends.conftest import RayCluster
 from tests.system.processes import wait_for
 
 pytestmark = pytest.mark.usefixtures("state_dir")
-
-
-@pytest.fixture(scope="module", name="two_nodes")
-def _two_nodes() -> Iterator[RayCluster]:
-    with running(2) as cluster:
-        yield cluster
-
-
-@pytest.fixture(name="nodes")
-def _nodes(two_nodes: RayCluster, monkeypatch: pytest.MonkeyPatch) -> RayCluster:
-    for name, value in two_nodes.environment.items():
-        monkeypatch.setenv(name, value)
-    return two_nodes
 
 
 def on_ray(job_id: str | None = None, **settings: Any) -> MapReduceRunner:
@@ -82,29 +67,6 @@ def done(job_id: str) -> int:
         return Job(job_id).status().done
     except JobNotFound:
         return 0
-
-
-DRIVER = """
-import sys
-from tests.backends.test_ray import on_ray, slowly
-on_ray("killed").run([f"text {number}" for number in range(300)], slowly)
-"""
-
-
-@pytest.mark.system
-def test_a_job_whose_driver_is_killed_is_resumed(nodes: RayCluster) -> None:
-    """What was announced is kept; its actors end with it."""
-    driver = subprocess.Popen([sys.executable, "-c", DRIVER], cwd=Path(__file__).parents[2], start_new_session=True)
-    try:
-        while done("killed") < 50:
-            assert driver.poll() is None
-            time.sleep(0.1)
-    finally:
-        os.killpg(driver.pid, signal.SIGKILL)
-        driver.wait()
-    run = on_ray("killed").run([f"text {number}" for number in range(300)], slowly)
-    assert run.summary.resumed_chunks >= 50
-    assert [found.result for found in run.results] == list(range(300))
 
 
 def ask(chunk: Any, context: Any) -> str:
@@ -172,7 +134,7 @@ def test_workers_are_on_all_nodes_and_a_node_that_is_killed_costs_only_time(node
     def kill(event: Any) -> None:
         done.append(event.chunk_id)
         if len(done) == 20:
-            nodes.tell("kill")
+            nodes.kill()
 
     runner = on_ray()
     runner.on("chunk:processed", kill)
