@@ -122,7 +122,7 @@ class RemoteLimiter(Limiter):
         self.queue = _RemoteQueue(self)
         self.taken = [0.0] * len(DIMENSIONS)
         self.holds = 0  # calls in flight of this process
-        self._now: float | None = None
+        self._now: float | None = limiter.born if on_clock else None
         self._ops: list[Any] = []
         self._sent: tuple[str, list[Any], float | None] | None = None  # a call whose reply has not come
 

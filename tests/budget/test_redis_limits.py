@@ -6,12 +6,14 @@ import inspect
 import multiprocessing
 import os
 import random
+import secrets
 import shutil
 import signal
 import subprocess
 import tempfile
 import time
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -58,14 +60,29 @@ class Server:
         self._process.wait()
 
 
-@pytest.fixture(name="server")
-def _server() -> Iterator[Server]:
+@contextmanager
+def _running() -> Iterator[Server]:
     require_packages("redis")
     folder = Path(tempfile.mkdtemp(prefix="r-"))
     server = Server(folder)
-    yield server
-    server.kill()
-    shutil.rmtree(folder)
+    try:
+        yield server
+    finally:
+        server.kill()
+        shutil.rmtree(folder)
+
+
+@pytest.fixture(name="server")
+def _server() -> Iterator[Server]:
+    with _running() as server:
+        yield server
+
+
+@pytest.fixture(name="standing", scope="module")
+def _standing() -> Iterator[Server]:
+    """One that many tests share."""
+    with _running() as server:
+        yield server
 
 
 def manager(server: Server, clock: Any = time.monotonic, name: str = "team", **limit: Any) -> TokenBucketManager:
@@ -195,8 +212,8 @@ def test_a_reply_that_is_lost_takes_nothing_twice(server: Server, lost: int) -> 
     """What it granted is given back, because whoever asked was told to come again."""
     limit = at(server.url, RateLimit(tpm=60_000, concurrent=1))
     with limit as limiter:
-        ask(limiter, 0, 1.0)  # the limit is there
-        limiter.settle(ask(limiter, 1, 20_000.0).popitem()[1] if False else _held_of(limiter), None, 0.0)
+        ((_, held),) = ask(limiter, 0, 1.0).items()
+        limiter.settle(held, None, 0.0)
     Lossy(limit, lost)
     for _ in range(lost):
         with pytest.raises(SharedLimitDown), limit as limiter:
@@ -206,24 +223,20 @@ def test_a_reply_that_is_lost_takes_nothing_twice(server: Server, lost: int) -> 
         assert limiter.remaining() == pytest.approx(59_400 - 1 - 20_000, abs=5000)
 
 
-def _held_of(limiter: Limiter) -> Held:
-    return Held((1.0, 1.0, 0.0, 1.0), {}, 0.0, 1)
-
-
 class Exact:
     """Limiters on the clock of a test, each a limit of its own."""
 
     def __init__(self, url: str) -> None:
-        self._url, self._made = url, 0
+        self._url, self._made, self._name = url, 0, secrets.token_hex(4)
 
     def __call__(self, limit: RateLimit, now: float = 0.0, **how: Any) -> Limiter:
         self._made += 1
         own = Limiter(limit, now, **how)
-        return RedisLimit(self._url, f"exact-{self._made}", own, process="me@here", on_clock=True).__enter__()
+        return RedisLimit(self._url, f"{self._name}-{self._made}", own, process="me@here", on_clock=True).__enter__()
 
     def sharing(self, _model: str, limit: RateLimit, limiter: Limiter) -> RedisLimit:
         self._made += 1
-        return RedisLimit(self._url, f"exact-{self._made}", limiter, process="me@here", on_clock=True)
+        return RedisLimit(self._url, f"{self._name}-{self._made}", limiter, process="me@here", on_clock=True)
 
 
 INSIDE = {  # they look at what only the limiter of this process has
@@ -235,24 +248,31 @@ INSIDE = {  # they look at what only the limiter of this process has
 }
 
 
-def _plain(module: Any) -> list[str]:
-    """The tests of a module that want nothing but a limiter."""
+LONG = {
+    "test_p0_in_a_flood_of_p2_is_served_within_a_second",
+    "test_a_second_model_with_its_own_limit_doubles_what_is_granted",
+    "test_a_waiting_p2_is_served_within_a_bounded_time_though_p0_never_pauses",
+}
+
+
+def _plain(module: Any) -> list[Any]:
+    """The tests of a module that want nothing but a limiter; not hypothesis's, which wants them to be quick."""
     tests = inspect.getmembers(module, inspect.isfunction)
-    return [
-        n for n, test in tests if n.startswith("test_") and n not in INSIDE and not inspect.signature(test).parameters
-    ]
+    names = [n for n, test in tests if n.startswith("test_") and not hasattr(test, "hypothesis")]
+    plain = [n for n in names if n not in INSIDE and not inspect.signature(getattr(module, n)).parameters]
+    return [pytest.param(n, marks=pytest.mark.system) if n in LONG else n for n in plain]
 
 
 @pytest.mark.parametrize("name", _plain(test_limiter))
-def test_the_tests_of_the_limiter_hold_for_the_script(server: Server, monkeypatch: Any, name: str) -> None:
-    exact = Exact(server.url)
+def test_the_tests_of_the_limiter_hold_for_the_script(standing: Server, monkeypatch: Any, name: str) -> None:
+    exact = Exact(standing.url)
     monkeypatch.setattr(test_limiter, "Limiter", exact)
     getattr(test_limiter, name)()
 
 
 @pytest.mark.parametrize("name", _plain(test_manager))
-def test_the_tests_of_the_manager_hold_for_the_script(server: Server, monkeypatch: Any, name: str) -> None:
-    exact = Exact(server.url)
+def test_the_tests_of_the_manager_hold_for_the_script(standing: Server, monkeypatch: Any, name: str) -> None:
+    exact = Exact(standing.url)
 
     def made(limits: Any = None, **how: Any) -> TokenBucketManager:
         return TokenBucketManager(limits, sharing=exact.sharing, **how)
@@ -328,9 +348,9 @@ LIMITS = [
 
 @pytest.mark.parametrize("limit", LIMITS, ids=str)
 @pytest.mark.parametrize("seed", [1, *(pytest.param(seed, marks=pytest.mark.system) for seed in range(2, 30))])
-def test_the_script_answers_as_the_limiter_does(server: Server, limit: RateLimit, seed: int) -> None:
+def test_the_script_answers_as_the_limiter_does(standing: Server, limit: RateLimit, seed: int) -> None:
     """Whatever happens, in whatever order."""
-    twins = Twins(server.url, limit, seed)
+    twins = Twins(standing.url, limit, seed)
     for _ in range(300):
         twins.step()
 
