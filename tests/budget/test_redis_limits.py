@@ -60,6 +60,17 @@ class Server:
         self._process.wait()
 
 
+@pytest.fixture(autouse=True)
+def _closed(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Connections of the limits that a test has made."""
+    made: list[Any] = []
+    client = redis_limits._client
+    monkeypatch.setattr(redis_limits, "_client", lambda url: made.append(client(url)) or made[-1])
+    yield
+    for one in made:
+        one.close()
+
+
 @contextmanager
 def _running() -> Iterator[Server]:
     require_packages("redis")
