@@ -45,8 +45,8 @@ class Following:
     def _cost(self, status: JobStatus, ended: int) -> list[str]:
         if not status.cost_usd:
             return []
-        told = f"${status.cost_usd:.4g}"
-        return [f"{told} of about ${status.cost_usd * status.total / ended:.3g}" if ended else told]
+        spent = f"${status.cost_usd:.4g}"
+        return [f"{spent} of about ${status.cost_usd * status.total / ended:.3g}" if ended else spent]
 
     def _news(self) -> list[str]:
         """How often what has happened since the last look."""

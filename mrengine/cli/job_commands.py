@@ -165,8 +165,8 @@ def _print_verification(job_id: str, verdict: Verdict) -> None:
         echo(f"makes no sense: the record at byte {offset}: {why}")
     if verdict.torn:
         echo(f"torn tail, never announced: {verdict.torn} bytes")
-    told = ", ".join(f"{count} {name}" for name, count in sorted(verdict.records.items()))
-    echo(f"{job_id}: {verdict.bytes} bytes: {told}")
+    counts = ", ".join(f"{count} {name}" for name, count in sorted(verdict.records.items()))
+    echo(f"{job_id}: {verdict.bytes} bytes: {counts}")
 
 
 @click.command()

@@ -152,11 +152,11 @@ def _assumed(map_fn: Any, calls_per_chunk: float | None, tokens: float) -> _Work
     around = estimate_tokens("".join(text for text in texts if text)) if any(texts) else 0
     calls = 1.0 if calls_per_chunk is None else float(calls_per_chunk)
     if calls_per_chunk is not None:
-        told = f"{calls:g} calls a chunk, as you say, each with the chunk's text"
+        basis = f"{calls:g} calls a chunk, as you say, each with the chunk's text"
     else:
-        told = "one call a chunk" if fields else UNKNOWN
-    told += f", and answers of {answer} tokens"
-    return _Work(calls, calls * (tokens + around), calls * answer, told)
+        basis = "one call a chunk" if fields else UNKNOWN
+    basis += f", and answers of {answer} tokens"
+    return _Work(calls, calls * (tokens + around), calls * answer, basis)
 
 
 def _measured(map_fn: Any, chunks: Sequence[Chunk]) -> _Work:
@@ -180,10 +180,10 @@ def _measured(map_fn: Any, chunks: Sequence[Chunk]) -> _Work:
         asked += sum(grant.tokens for grant in context.grants)
         said += sum(grant.max_tokens for grant in context.grants)
     number = len(chunks) or 1
-    told = f"{calls / number:g} calls a chunk, measured over {len(chunks)} chunks with a fake model's answers"
+    basis = f"{calls / number:g} calls a chunk, measured over {len(chunks)} chunks with a fake model's answers"
     if raised:
-        told += f"; of these {', '.join(f'{times} raised {name}' for name, times in raised.items())}"
-    return _Work(calls / number, asked / number, said / number, told)
+        basis += f"; of these {', '.join(f'{times} raised {name}' for name, times in raised.items())}"
+    return _Work(calls / number, asked / number, said / number, basis)
 
 
 def _cost(model: Model, tokens: int, answers: int, *, batch: bool = False) -> float | None:

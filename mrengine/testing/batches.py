@@ -371,5 +371,5 @@ def _json(value: Any) -> Answer:
 
 
 def _error(status: int, code: str, message: str) -> Answer:
-    told = {"type": "error", "error": {"message": message, "type": code, "code": code, "param": None}}
-    return status, json.dumps(told).encode()
+    body = {"type": "error", "error": {"message": message, "type": code, "code": code, "param": None}}
+    return status, json.dumps(body).encode()

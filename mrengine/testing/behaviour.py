@@ -322,8 +322,8 @@ class Simulator:
         billed, say = Billed(self._input(asked), len(thoughts) + len(text.split())), behaviour.usage
         if self._cache is not None:
             billed = self._cache.bill(asked.shape, asked.body, billed.output, key=_key(headers), now=now, delay_s=delay)
-            told = usage(asked.shape, billed)
-            say = say or (lambda *_: told)
+            reported = usage(asked.shape, billed)
+            say = say or (lambda *_: reported)
         self._bill(asked, billed)
         body = bodies.answer(asked, text, cut, (billed.input, billed.output), usage=say)
         if thoughts:

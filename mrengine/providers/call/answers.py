@@ -40,8 +40,8 @@ def check_call(prompt: Any, system: Any, max_tokens: Any, temperature: Any, on_t
     if temperature is not None and not (number and 0 <= temperature < math.inf):
         raise ConfigError(f"temperature is a number, 0 or more, not {temperature!r}", setting="temperature")
     if on_truncation not in ON_TRUNCATION:
-        told = ", ".join(map(repr, ON_TRUNCATION))
-        raise ConfigError(f"on_truncation={on_truncation!r}: it is one of {told}", setting="on_truncation")
+        allowed = ", ".join(map(repr, ON_TRUNCATION))
+        raise ConfigError(f"on_truncation={on_truncation!r}: it is one of {allowed}", setting="on_truncation")
 
 
 CACHES = {"auto": "5m", "5m": "5m", "1h": "1h", "off": None, None: None}
@@ -121,10 +121,10 @@ def _whole(ask: Ask, request: Request, on_truncation: str) -> Completion:
 
 
 def _truncated(request: Request, parts: int) -> TruncatedAnswer:
-    told = f" in each of {parts} parts" if parts > 1 else ""
+    where = f" in each of {parts} parts" if parts > 1 else ""
     advice = "raise max_tokens, or pass on_truncation='continue' or 'allow'"
     return TruncatedAnswer(
-        f"the answer of {request.model} ended at max_tokens={request.max_tokens}{told}: {advice}", model=request.model
+        f"the answer of {request.model} ended at max_tokens={request.max_tokens}{where}: {advice}", model=request.model
     )
 
 

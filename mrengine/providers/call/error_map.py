@@ -85,9 +85,9 @@ def from_status(
     said = read(body, code=headers.get("x-amzn-errortype", ""))
     if texts:
         said = replace(said, message=shown_prose.unechoed(said.message, texts))
-    told = {**said.headers, **headers}
-    seen = observed(told, now=now)
-    wait_s = _wait_s(status, seen, said, told, now)
+    all_headers = {**said.headers, **headers}
+    seen = observed(all_headers, now=now)
+    wait_s = _wait_s(status, seen, said, all_headers, now)
     verdict = classify(_stated_status(status, said), said, wait_s=wait_s)
     words = "" if texts is None else shown_prose.shown(said.message, texts, hidden)
     error = _of(verdict, _Refusal(model, status, _codes(said, hidden), words, body, said.message), now)
@@ -193,8 +193,8 @@ def lasting(error: ModelError, *, now: Callable[[], float] = time.time) -> Model
 
 def given_up(error: RateLimited) -> None:
     """Make final, of its model, a limit that has refused a call over and over; another call may have more luck."""
-    told = "run the job again later, lower limits=, or add a model or a key"
-    error.args = (f"{error}: it has refused this call all along: {told}", *error.args[1:])
+    advice = "run the job again later, lower limits=, or add a model or a key"
+    error.args = (f"{error}: it has refused this call all along: {advice}", *error.args[1:])
     error.transient, error.scope, error.reason, error.certain = False, "model", "used_up", False
 
 
@@ -227,12 +227,12 @@ def _overflow_of(refusal: _Refusal, facts: dict[str, Any]) -> ContextOverflow:
 
 def overflow(model: str, *, tokens: int, window: int, words: str = "", **facts: Any) -> ContextOverflow:
     """A prompt, with the room for its answer, that the model cannot hold. ``words``: the provider's."""
-    told = f"{tokens} tokens, prompt and answer, do not fit" if tokens else "prompt and answer do not fit"
+    what = f"{tokens} tokens, prompt and answer, do not fit" if tokens else "prompt and answer do not fit"
     room = f" the {window} of its context window" if window else " its context window"
     advice = "use a smaller target_tokens or max_tokens"
     said = f" ({words})" if words and not (tokens and window) else ""
     error = ContextOverflow(
-        f"{model}: {told}{room}{said}: {advice}", tokens=tokens, context_window=window, model=model, **facts
+        f"{model}: {what}{room}{said}: {advice}", tokens=tokens, context_window=window, model=model, **facts
     )
     error.reason = "overflow"
     return error

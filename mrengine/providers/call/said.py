@@ -207,10 +207,10 @@ def read(body: bytes, *, code: str = "") -> Said:
 
 def _distinct(parts: list[str]) -> Iterator[str]:
     """What the innermost said comes first; an outer text that only repeats it is left out."""
-    told: list[str] = []
+    kept: list[str] = []
     for part in reversed(parts):
-        if not any(part in other for other in told):
-            told.append(part)
+        if not any(part in other for other in kept):
+            kept.append(part)
             yield part
 
 
@@ -230,8 +230,8 @@ def _wait(message: str) -> float | None:
     found = _AGAIN.search(message)
     if found is None:
         return None
-    told = _UNITS.findall(found[1] or found[2])
-    return span("".join(value + _unit(unit.lower()) for value, unit in told))
+    parts = _UNITS.findall(found[1] or found[2])
+    return span("".join(value + _unit(unit.lower()) for value, unit in parts))
 
 
 def _unit(word: str) -> str:

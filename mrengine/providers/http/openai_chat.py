@@ -85,8 +85,8 @@ def answer(data: Any, *, model: str, reasoning: str = "drop") -> Completion:
         raise NotAnAnswer("without an answer in it", usage) from None
     finish, text = _finish(choice.get("finish_reason")), _text(content)
     if finish == "content_filter" or (message.get("refusal") and not text):
-        told = message.get("refusal") or text
-        refusal = told if isinstance(told, str) else ""
+        stated = message.get("refusal") or text
+        refusal = stated if isinstance(stated, str) else ""
         raise Refused("content_filter" if finish == "content_filter" else "refusal", usage, refusal)
     if text is None and message.get("tool_calls"):
         raise Refused("tool_calls", usage)

@@ -90,10 +90,10 @@ def _names(what: str, of: str) -> tuple[str, str, str]:
 def _clock(headers: Mapping[str, str], now: Callable[[], float]) -> Callable[[], float]:
     """The provider's own clock, where the answer tells it."""
     try:
-        told = parsedate_to_datetime(headers["date"])
+        sent_at = parsedate_to_datetime(headers["date"])
     except (KeyError, ValueError, TypeError, IndexError):
         return now
-    instant = _instant(told)
+    instant = _instant(sent_at)
     return lambda: instant
 
 
@@ -142,8 +142,8 @@ def _until(instant: datetime, now: Callable[[], float]) -> float:
     return _bounded(_instant(instant) - now())
 
 
-def _instant(told: datetime) -> float:
-    return (told if told.tzinfo is not None else told.replace(tzinfo=timezone.utc)).timestamp()
+def _instant(when: datetime) -> float:
+    return (when if when.tzinfo is not None else when.replace(tzinfo=timezone.utc)).timestamp()
 
 
 def _number(text: str) -> float | None:
