@@ -307,7 +307,7 @@ class Plan:
         job = pack_job(replace(self.job, epoch=epoch, settings=settings))
         if len(job) > codec.MAX_PAYLOAD_BYTES:
             most = codec.MAX_PAYLOAD_BYTES >> 20
-            message = f"what names the job (its prompt, map_version, models) takes {len(job) >> 20} MB; the limit is {most} MB"
+            message = f"what names the job (prompt, map_version, models) takes {len(job) >> 20} MB; at most {most} MB"
             raise ConfigError(f"{message}: give long texts as documents, or in a map function", setting="map_fn")
         yield codec.JOB, job
         for payload in batch_documents(0, self.documents, epoch=epoch):

@@ -121,8 +121,8 @@ class _Transport(httpx2.BaseTransport):
         times = request.extensions["timeout"]
         body, seen = request.read(), getattr(_watching, "seen", None)
         answer = self._client.send(head, body, timeout_s=times["read"], finish_s=times["pool"] or 0.0, seen=seen)
-        said = [(name, value) for name, value in answer.headers.items() if name not in _SPENT]
-        return httpx2.Response(answer.status, headers=said, content=answer.body)
+        kept = [(name, value) for name, value in answer.headers.items() if name not in _SPENT]
+        return httpx2.Response(answer.status, headers=kept, content=answer.body)
 
     def close(self) -> None:
         self._client.close()

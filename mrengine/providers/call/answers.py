@@ -153,9 +153,9 @@ def _valid(ask: Ask, request: Request, response_model: Any, on_truncation: str) 
         if attempts > MAX_REASKS:
             break
         # Providers refuse an empty turn.
-        said = completion.text if completion.text.strip() else "(nothing)"
+        given = completion.text if completion.text.strip() else "(nothing)"
         again = _AGAIN.format(problems=fence(found.explained()), schema=in_words(schema_of(response_model)))
-        turns = (*request.turns, ("assistant", said), ("user", again))
+        turns = (*request.turns, ("assistant", given), ("user", again))
         request = replace(request, turns=turns)
     invalid = found.failure()
     invalid.model, invalid.attempts = request.model, attempts
