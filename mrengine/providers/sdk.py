@@ -21,7 +21,7 @@ import httpx2
 from mrengine.providers.http.client import HttpClient, Response
 from mrengine.providers.http.headers import Headers
 from mrengine.providers.http.proxies import resolve
-from mrengine.providers.http.remote import ASK_S, RemoteProvider, Seen
+from mrengine.providers.http.remote import ASK_S, OnBytes, RemoteProvider
 from mrengine.providers.models.model import Model
 from mrengine.records import ModelSpec
 
@@ -58,7 +58,7 @@ class _SdkProvider(RemoteProvider):
         """The SDK's client."""
 
     def send(
-        self, body: bytes, headers: Mapping[str, str], version: int, times: tuple[float, float], seen: Seen = None
+        self, body: bytes, headers: Mapping[str, str], version: int, times: tuple[float, float], seen: OnBytes = None
     ) -> Response:
         """See RemoteProvider. The SDK's error for a bad status is an answer here."""
         timeout = httpx2.Timeout(max(times), read=times[0])

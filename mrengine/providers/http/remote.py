@@ -30,7 +30,7 @@ from mrengine.records import Completion, Request
 
 __all__ = ["ASK_S", "RemoteProvider"]
 
-Seen = Callable[[bytes], None] | None
+OnBytes = Callable[[bytes], None] | None
 _NO_STREAM = frozenset({400, 404, 405, 415, 422, 501})
 ASK_S = 5.0
 ASK_ABOVE_BYTES = 8192  # the smallest window that is still common: shorter prompts need no question
@@ -60,7 +60,7 @@ class RemoteProvider(ABC):
 
     @abstractmethod
     def send(
-        self, body: bytes, headers: Mapping[str, str], version: int, times: tuple[float, float], seen: Seen = None
+        self, body: bytes, headers: Mapping[str, str], version: int, times: tuple[float, float], seen: OnBytes = None
     ) -> Response:
         """POST a body; an answer of any status, or whatever the client raises. ``version``: of the headers;
         ``times``: the request's ``timeout_s`` and ``finish_s``; ``seen``: is given the parts of the answer's body.
@@ -170,7 +170,7 @@ class RemoteProvider(ABC):
         )
         return _encode(sent).encode("utf-8", "replace")
 
-    def _answered(self, body: bytes, times: tuple[float, float], seen: Seen) -> Response:
+    def _answered(self, body: bytes, times: tuple[float, float], seen: OnBytes) -> Response:
         version = self._headers.version
         response = self._sent(body, times, seen)
         if response.status == 401 and self._headers.renewable:
@@ -178,7 +178,7 @@ class RemoteProvider(ABC):
             response = self._sent(body, times, seen)
         return response
 
-    def _sent(self, body: bytes, times: tuple[float, float], seen: Seen) -> Response:
+    def _sent(self, body: bytes, times: tuple[float, float], seen: OnBytes) -> Response:
         """Send; a foreign exception leaves no trace: not even as context, for its request holds prompt and key."""
         failed: ModelError
         try:
