@@ -10,7 +10,16 @@ from multiprocessing import AuthenticationError
 from queue import Empty, SimpleQueue
 from typing import Any
 
-from mrengine.budget.connection import PATIENCE_S, UNMETERED, CallReport, Connection, Gates, Line, Made, kill_if_stopped
+from mrengine.budget.connection import (
+    REPLY_TIMEOUT_S,
+    UNMETERED,
+    CallReport,
+    Connection,
+    Gates,
+    Made,
+    Transport,
+    kill_if_stopped,
+)
 from mrengine.budget.pending_requests import Lease, PendingRequest, PendingRequests, wait
 from mrengine.errors import ConfigError
 from mrengine.records import Priority
@@ -29,8 +38,8 @@ class BudgetClient:
     """One worker's client of the manager at ``address``; connects at the first ``acquire``, so it may cross a fork.
 
     ``made``: which calls of this worker's dead predecessor were sent, by the intents in the log, or how many; None: all
-    of them. The grants of the others are returned. A manager that is stopped and does not answer within ``patience_s``
-    is killed, so that its supervisor notices and replaces it.
+    of them. The grants of the others are returned. A manager that is stopped and does not answer within
+    ``reply_timeout_s`` is killed, so that its supervisor notices and replaces it.
     """
 
     def __init__(
@@ -41,19 +50,19 @@ class BudgetClient:
         incarnation: int = 0,
         *,
         made: Made = None,
-        patience_s: float = PATIENCE_S,
+        reply_timeout_s: float = REPLY_TIMEOUT_S,
     ) -> None:
         self._address = address
         self._authkey = authkey
         self._worker = (worker_id, incarnation)
         self._made = made
-        self._patience_s = patience_s
+        self._reply_timeout_s = reply_timeout_s
         self._pending = PendingRequests()
         self._wakeups: SimpleQueue[bool] = SimpleQueue()  # True: a request, exchange now; False: a report, soon
         self._thread: threading.Thread | None = None
         self._starting = threading.Lock()
         self._pid = 0
-        self._connection: Line | None = None
+        self._connection: Transport | None = None
         self._failed: BaseException | None = None
         self._backoff_s = 0.0
         self._exchanged_at = float("-inf")
@@ -203,9 +212,9 @@ class BudgetClient:
             return due_s
         return RIDE_S[1] if due_s is None else min(due_s, RIDE_S[1])  # calls that ended during the exchange
 
-    def _connected(self) -> Line:
+    def _connected(self) -> Transport:
         """A connection to the manager. One of BROKEN: there is none."""
-        return Connection(self._address, self._authkey, timeout_s=self._patience_s)
+        return Connection(self._address, self._authkey, timeout_s=self._reply_timeout_s)
 
     def _exchange(self) -> tuple[Any, int]:
         if self._connection is None:

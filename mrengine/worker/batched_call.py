@@ -44,11 +44,11 @@ class BatchMode:
     direct: frozenset[bytes] = frozenset()
 
     @classmethod
-    def of(cls, told: Mapping[str, Any] | None) -> BatchMode | None:
+    def of(cls, terms: Mapping[str, Any] | None) -> BatchMode | None:
         """As a round's order has it; None: calls are asked directly."""
-        if told is None:
+        if terms is None:
             return None
-        fields = {**told, "refused": dict(told["refused"]), "direct": frozenset(told["direct"])}
+        fields = {**terms, "refused": dict(terms["refused"]), "direct": frozenset(terms["direct"])}
         return cls(**fields)
 
     def takes(self, model: Model, digest: bytes) -> bool:
@@ -120,8 +120,8 @@ class BatchedCall:
     def _refused(self, request: Request, offset: int) -> Completion:
         """The same error as that of a direct call, out of the same answer."""
         try:
-            told = json.loads(self._stored(offset))
-            status, body = int(told["status"]), str(told["body"])
+            stored = json.loads(self._stored(offset))
+            status, body = int(stored["status"]), str(stored["body"])
         except (LogError, ValueError, KeyError, TypeError):
             status, body = 400, ""
         provider: Any = self._models.provider(self._model)

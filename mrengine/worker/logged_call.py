@@ -204,15 +204,15 @@ class LoggedCall:
 
     def _settle(self, request: Request, error: ModelError) -> None:
         """A call without an answer. One that may have been billed, nobody knows how much, stays open."""
-        said, error.answer = error.answer, ""  # an exception holds no text
-        if said:
-            self._on_answer(said)
+        refused, error.answer = error.answer, ""  # an exception holds no text
+        if refused:
+            self._on_answer(refused)
         if error.usage is not None and error.usage.total_tokens:
-            paid = completed(Completion(said, usage=error.usage), self._tokens(request), request.max_tokens)
+            paid = completed(Completion(refused, usage=error.usage), self._tokens(request), request.max_tokens)
             error.usage = paid.usage  # what the budget is told
             self._emit_call(request, paid, "no answer", reusable=False)
         elif turned_away(error):
-            self._emit_call(request, Completion(said), "refused", reusable=False)
+            self._emit_call(request, Completion(refused), "refused", reusable=False)
 
     def _emit_call(self, request: Request, answer: Completion, reason: str, *, reusable: bool) -> None:
         price, usage = self._model.price, answer.usage

@@ -96,8 +96,8 @@ class ModelClients:
         for model in self._models:
             if name in (model.name, model.spec.name):
                 return model.index
-        told = ", ".join(model.name for model in self._models)
-        raise ConfigError(f"the job has no model {name!r}; it has {told}", setting="models")
+        names = ", ".join(model.name for model in self._models)
+        raise ConfigError(f"the job has no model {name!r}; it has {names}", setting="models")
 
     def identities(self, index: int) -> Iterator[str | list[str]]:
         """What enters the digest of a call to a model: its own identity, then those with each that may stand in."""
@@ -257,8 +257,8 @@ class ModelClients:
             self.note("budget:wait", {"model": model, "wait_ms": wait_ms}, chunk)
 
         try:
-            with deadline.paused(on_wait) as told:
-                yield told
+            with deadline.paused(on_wait) as waits:
+                yield waits
         finally:
             if waiting:
                 waited_ms = (time.monotonic() - began) * 1e3
