@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import threading
 import time
-from collections.abc import Callable
 from multiprocessing import AuthenticationError
 from queue import Empty, SimpleQueue
 from typing import Any
@@ -19,7 +18,7 @@ from mrengine.budget.connection import (
     Transport,
     kill_if_stopped,
 )
-from mrengine.budget.pending_requests import BudgetPort, Lease, PendingRequest, wait
+from mrengine.budget.pending_requests import BudgetPort, Lease, PendingRequest, Waiter, wait
 from mrengine.errors import ConfigError
 
 __all__ = ["BudgetClient"]
@@ -67,17 +66,16 @@ class BudgetClient(BudgetPort):
         self._unlimited: dict[str, float] = {}  # models without a limit → until when that may be assumed
         self._closing = False
 
-    def _wait(
-        self,
-        request: PendingRequest,
-        *,
-        deadline: float | None,
-        stopping: Callable[[], bool] | None,
-        on_wait: Callable[[str, float], None] | None,
-    ) -> None:
+    def _wait(self, request: PendingRequest, waiter: Waiter) -> None:
         self._wakeups.put(True)
         try:
-            wait(request, deadline=deadline, stopping=stopping, on_wait=on_wait, why=self._why)
+            wait(
+                request,
+                deadline=waiter.deadline,
+                stopping=waiter.stopping,
+                on_wait=waiter.on_wait,
+                why=self._why,
+            )
         except BaseException:
             self._pending.give_up(request)
             self._wakeups.put(False)

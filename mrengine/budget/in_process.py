@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable
 
 from mrengine.budget.connection import CallReport
-from mrengine.budget.pending_requests import LOOK_S, BudgetPort, PendingRequest, check
+from mrengine.budget.pending_requests import LOOK_S, BudgetPort, PendingRequest, Waiter, check
 from mrengine.budget.service import BudgetService
 
 __all__ = ["LocalBudget"]
@@ -25,25 +24,18 @@ class LocalBudget(BudgetPort):
     def _start(self) -> None:
         """The service is at hand."""
 
-    def _wait(
-        self,
-        request: PendingRequest,
-        *,
-        deadline: float | None,
-        stopping: Callable[[], bool] | None,
-        on_wait: Callable[[str, float], None] | None,
-    ) -> None:
+    def _wait(self, request: PendingRequest, waiter: Waiter) -> None:
         reported = False
         try:
             while True:
                 due_s = self._step()
                 if request.granted:
                     return
-                check(request, deadline=deadline, stopping=stopping)
-                if on_wait is not None and not reported:
+                check(request, deadline=waiter.deadline, stopping=waiter.stopping)
+                if waiter.on_wait is not None and not reported:
                     reported = True
-                    on_wait(request.model, request.wait_ms)
-                self._sleep(request, due_s, deadline)
+                    waiter.on_wait(request.model, request.wait_ms)
+                self._sleep(request, due_s, waiter.deadline)
         except BaseException:
             self._pending.give_up(request)
             raise

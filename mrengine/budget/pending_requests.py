@@ -16,7 +16,7 @@ from mrengine.records import Observed, Priority, Usage
 if TYPE_CHECKING:  # the host needs no sockets
     from mrengine.budget.connection import CallReport, Gates, HeldCall, Reply, RequestRow
 
-__all__ = ["BudgetPort", "Lease", "PendingRequest", "PendingRequests", "check", "wait"]
+__all__ = ["BudgetPort", "Lease", "PendingRequest", "PendingRequests", "Waiter", "check", "wait"]
 
 _SAME_CALL = -1  # as connection.SAME_CALL, which the host does not import
 LOOK_S = 0.25  # how often a waiting thread checks whether the job is stopping
@@ -239,6 +239,15 @@ def wait(
             on_wait(request.model, request.wait_ms)
 
 
+@dataclass(frozen=True, slots=True)
+class Waiter:
+    """Who waits for a grant: until when, and what is asked and told meanwhile; as ``BudgetPort.acquire`` has it."""
+
+    deadline: float | None
+    stopping: Callable[[], bool] | None
+    on_wait: Callable[[str, float], None] | None
+
+
 class BudgetPort(ABC):
     """Permission to make calls, as a worker's tasks ask for it. Safe from any thread."""
 
@@ -279,7 +288,7 @@ class BudgetPort(ABC):
             estimated=estimated,
             gates=gates,
         )
-        self._wait(request, deadline=deadline, stopping=stopping, on_wait=on_wait)
+        self._wait(request, Waiter(deadline, stopping, on_wait))
         return Lease(request, self._settle)
 
     @abstractmethod
@@ -295,14 +304,7 @@ class BudgetPort(ABC):
         """Get ready to ask. ConfigError: this process may not."""
 
     @abstractmethod
-    def _wait(
-        self,
-        request: PendingRequest,
-        *,
-        deadline: float | None,
-        stopping: Callable[[], bool] | None,
-        on_wait: Callable[[str, float], None] | None,
-    ) -> None:
+    def _wait(self, request: PendingRequest, waiter: Waiter) -> None:
         """Return once the request is granted; withdraw it, and raise what ``check`` raises, where it will not be."""
 
     @abstractmethod
