@@ -59,7 +59,9 @@ def ask(prompt: str = "Tell me.", **fields: Any) -> Request:
     return Request("model-1", prompt, **({"timeout_s": 10.0} | fields))
 
 
-def persist(provider: Provider, prompt: str = "Tell me.", *, within_s: float = 10.0, on_retry: Any = None) -> Completion:
+def persist(
+    provider: Provider, prompt: str = "Tell me.", *, within_s: float = 10.0, on_retry: Any = None
+) -> Completion:
     """A call through the retry loop, with short waits."""
     caller = Caller(on_retry=on_retry)
     return call(provider.complete, ask(prompt), deadline=time.monotonic() + within_s, backoff_s=0.02, caller=caller)

@@ -24,7 +24,14 @@ def test_it_knows_its_task() -> None:
     """Model, worker, attempt, priority, job, trace."""
 
     def facts(_chunk: Chunk, context: Any) -> list[Any]:
-        return [context.model, context.worker_id, context.attempt, context.priority, context.job_id, context.traceparent]
+        return [
+            context.model,
+            context.worker_id,
+            context.attempt,
+            context.priority,
+            context.job_id,
+            context.traceparent,
+        ]
 
     assert results(run(facts, Shipped(), 0)) == [["fake", 3, 1, "P1_user", "j", ""]]
 

@@ -24,7 +24,14 @@ def test_a_fork_is_not_the_process_that_was_remembered(monkeypatch: pytest.Monke
 
 @pytest.mark.parametrize(
     ("error", "code"),
-    [(None, 0), (SystemExit(), 0), (SystemExit(7), 7), (SystemExit("text"), 1), (KeyError("k"), 1), (SystemExit(300), 44)],
+    [
+        (None, 0),
+        (SystemExit(), 0),
+        (SystemExit(7), 7),
+        (SystemExit("text"), 1),
+        (KeyError("k"), 1),
+        (SystemExit(300), 44),
+    ],
 )
 def test_a_fork_that_leaves_map_fn_exits_as_a_program_would(
     error: BaseException | None, code: int, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]

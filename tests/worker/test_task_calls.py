@@ -56,9 +56,7 @@ def question(*, reusable: bool = True, nth: int = 0, prompt: str = "p", text: st
     made: Any = Store()
     fields: dict[str, Any] = {"task": Start(4, 0, 2), "chunk": None, "deadline": None, "calls": TaskCalls()}
     fields |= {"store": made, "index": 0, "response_model": None, "on_truncation": "error"}
-    return Question(
-        **fields, request=Request("m", prompt), reusable=reusable, owner=b"me", text=text, nth=nth
-    )
+    return Question(**fields, request=Request("m", prompt), reusable=reusable, owner=b"me", text=text, nth=nth)
 
 
 def test_a_digest_tells_all_that_an_answer_depends_on() -> None:
