@@ -6,7 +6,7 @@ import os
 import signal
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import msgpack
 import pytest
@@ -22,7 +22,7 @@ from mrengine.engine.protocol import BROKEN, NOTE
 class Played:
     """A manager that is no process; it lives until it is killed."""
 
-    made: list[Played] = []
+    made: ClassVar[list[Played]] = []
 
     def __init__(self, target: Any, args: tuple[Any, ...], name: str, *, daemon: bool) -> None:
         self.address, self.pid, self.ended, self.closed = args[0], 0, False, False
