@@ -174,12 +174,12 @@ def _facts(stored: ResumeEngine, folder: Path) -> dict[str, Any]:
     if stored.epoch is None:
         return facts
     job = stored.epoch.job
-    source = job.map_source.get("template") if isinstance(job.map_source, Mapping) else job.map_source
+    told = job.map_source.get("template") if isinstance(job.map_source, Mapping) else job.map_source
     first = next(iter(stored.documents()), None)
     return {
         **facts,
         "models": tuple(name for name, _ in job.models),
-        "function": " ".join(str(source or job.map_name).split())[:FUNCTION_CHARS],
+        "function": " ".join(str(told or job.map_name).split())[:FUNCTION_CHARS],
         "documents": job.documents[0],
         "source": "" if first is None else first.id,
     }
@@ -197,8 +197,8 @@ def _size(folder: Path) -> int:
 def _batches(stored: ResumeEngine) -> Iterator[Mapping[str, Any]]:
     for one in stored.state.batches.batches.values():
         record, facts = one.record, one.record.facts
-        shown = {"batch_id": record.name, "state": record.state, "model": record.model, "requests": one.requests}
-        yield {**shown, "began": one.began, **{name: facts[name] for name in ("answered", "refused") if name in facts}}
+        told = {"batch_id": record.name, "state": record.state, "model": record.model, "requests": one.requests}
+        yield {**told, "began": one.began, **{name: facts[name] for name in ("answered", "refused") if name in facts}}
 
 
 def _reason(summary: Mapping[str, Any]) -> str:

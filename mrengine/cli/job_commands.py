@@ -148,25 +148,25 @@ def export(job_id: str, state_dir: str | None, output: Path | None) -> None:
 def verify(job_id: str, state_dir: str | None, as_json: bool) -> int:
     """Check every byte of a job's log. Exit code 1: damage, and where."""
     job = find_job(job_id, state_dir)
-    found = check(job.folder)
+    verdict = check(job.folder)
     if as_json:
-        print_json({"job_id": job.job_id, "sound": found.sound, **dataclasses.asdict(found)})
+        print_json({"job_id": job.job_id, "sound": verdict.sound, **dataclasses.asdict(verdict)})
     else:
-        _print_verification(job.job_id, found)
-    return DONE if found.sound else FAILED
+        _print_verification(job.job_id, verdict)
+    return DONE if verdict.sound else FAILED
 
 
-def _print_verification(job_id: str, found: Verification) -> None:
-    for start, stop in found.damage:
+def _print_verification(job_id: str, verdict: Verification) -> None:
+    for start, stop in verdict.damage:
         echo(f"damaged: bytes {start} to {stop}")
-    for start, stop in found.repaired:
+    for start, stop in verdict.repaired:
         echo(f"was damaged, and is repaired: bytes {start} to {stop}")
-    for offset, why in found.problems:
+    for offset, why in verdict.problems:
         echo(f"makes no sense: the record at byte {offset}: {why}")
-    if found.torn:
-        echo(f"torn tail, never announced: {found.torn} bytes")
-    counts = ", ".join(f"{count} {name}" for name, count in sorted(found.records.items()))
-    echo(f"{job_id}: {found.bytes} bytes: {counts}")
+    if verdict.torn:
+        echo(f"torn tail, never announced: {verdict.torn} bytes")
+    told = ", ".join(f"{count} {name}" for name, count in sorted(verdict.records.items()))
+    echo(f"{job_id}: {verdict.bytes} bytes: {told}")
 
 
 @click.command()

@@ -72,8 +72,8 @@ def spool_documents(folder: Path, document: Any, *, skip: bool, optional: bool =
             rows.append(DocumentRow(kept.id, kept.digest, kept.offset, kept.n_bytes, kept.n_chars, facts))
         reading.check()
         spool.flush()
-        problems = reading.told() if reading.errors else ""
-        return Spooled(spool, rows, not text.found, tuple(reading.errors), problems, reading.warnings)
+        told = reading.told() if reading.errors else ""
+        return Spooled(spool, rows, not text.found, tuple(reading.errors), told, reading.warnings)
     except BaseException:
         spool.discard()
         raise

@@ -307,8 +307,8 @@ class Plan:
         job = pack_job(replace(self.job, epoch=epoch, settings=settings))
         if len(job) > codec.MAX_PAYLOAD_BYTES:
             most = codec.MAX_PAYLOAD_BYTES >> 20
-            message = f"what names the job (prompt, map_version, models) takes {len(job) >> 20} MB; at most {most} MB"
-            raise ConfigError(f"{message}: give long texts as documents, or in a map function", setting="map_fn")
+            told = f"what names the job (its prompt, map_version, models) has {len(job) >> 20} MB; {most} MB are kept"
+            raise ConfigError(f"{told}: give long texts as documents, or in a map function", setting="map_fn")
         yield codec.JOB, job
         for payload in batch_documents(0, self.documents, epoch=epoch):
             yield codec.DOCUMENTS, payload
@@ -351,13 +351,13 @@ def _can_go_on(stored: ResumeEngine) -> bool:
     return epoch.job.version == __version__ and not stored.state.repaired and not epoch.lost_documents()
 
 
-def round_record(round_: int, total: int, version: str, settings: Settings, **extra: Plain) -> Record:
+def round_record(round_: int, total: int, version: str, settings: Settings, **told: Plain) -> Record:
     """The record that starts, or goes on with, a round; with the size of the pool and the limits, for reports.
 
     ``told``: what its facts say beside that.
     """
     limits: dict[str, Plain] = {name: limit.tpm for name, limit in (settings.limits or {}).items()}
-    facts: dict[str, Plain] = {"workers": settings.workers, "slots": settings.slots, "limits": limits, **extra}
+    facts: dict[str, Plain] = {"workers": settings.workers, "slots": settings.slots, "limits": limits, **told}
     return codec.ROUND, pack_round(RoundRecord(round_, time.time(), total, version, facts))
 
 

@@ -16,7 +16,7 @@ from urllib.parse import parse_qs
 
 from mrengine.testing.batch_bodies import Line, openai_line, shown_file, shown_message_batch, shown_openai
 
-__all__ = ["BatchRules", "BatchServer", "Run"]
+__all__ = ["BatchDesk", "BatchRules", "Run"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,7 +108,7 @@ class Dropped(Exception):
     """The connection closes without a byte."""
 
 
-class BatchServer:
+class BatchDesk:
     """All files and batches. ``execute(shape, body)`` gives the answer to one request, and bills it."""
 
     def __init__(
@@ -371,5 +371,5 @@ def _json(value: Any) -> Answer:
 
 
 def _error(status: int, code: str, message: str) -> Answer:
-    body = {"type": "error", "error": {"message": message, "type": code, "code": code, "param": None}}
-    return status, json.dumps(body).encode()
+    told = {"type": "error", "error": {"message": message, "type": code, "code": code, "param": None}}
+    return status, json.dumps(told).encode()

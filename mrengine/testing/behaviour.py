@@ -12,7 +12,7 @@ from hashlib import blake2b
 from typing import Any
 
 from mrengine.testing import bodies
-from mrengine.testing.batches import BatchRules, BatchServer, Dropped
+from mrengine.testing.batches import BatchDesk, BatchRules, Dropped
 from mrengine.testing.counts import Counts
 from mrengine.testing.odd import ODD, odd, streamed
 from mrengine.testing.prompt_cache import Billed, PromptCache, TooManyMarks, dollars, usage
@@ -124,7 +124,7 @@ class Simulator:
         self._cache = None if behaviour.cache_min is None else PromptCache(behaviour.cache_min)
         limits = {name: getattr(behaviour, name) for name in ("tpm", "rpm", "input_tpm", "output_tpm")}
         self.buckets = {name: Bucket(limit, now) for name, limit in limits.items() if limit}
-        self.batches = BatchServer(behaviour.batches, self._batched, self._words, now)
+        self.batches = BatchDesk(behaviour.batches, self._batched, self._words, now)
 
     def decide(self, path: str, headers: Mapping[str, str], body: bytes, now: float, method: str = "POST") -> Reply:
         """The reply to a request. ``headers``: names in lower case."""
@@ -322,8 +322,8 @@ class Simulator:
         billed, say = Billed(self._input(asked), len(thoughts) + len(text.split())), behaviour.usage
         if self._cache is not None:
             billed = self._cache.bill(asked.shape, asked.body, billed.output, key=_key(headers), now=now, delay_s=delay)
-            reported = usage(asked.shape, billed)
-            say = say or (lambda *_: reported)
+            told = usage(asked.shape, billed)
+            say = say or (lambda *_: told)
         self._bill(asked, billed)
         body = bodies.answer(asked, text, cut, (billed.input, billed.output), usage=say)
         if thoughts:

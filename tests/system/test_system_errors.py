@@ -86,7 +86,7 @@ def test_an_id_that_no_name_is_so_long_is_refused(state_dir: Path, size: int) ->
 )
 def test_a_job_that_no_record_holds_is_refused(state_dir: Path, map_fn: Any, settings: dict[str, Any]) -> None:
     """No supervisor dies of it."""
-    with pytest.raises(ConfigError, match="at most 64 MB"):
+    with pytest.raises(ConfigError, match="64 MB are kept"):
         MapReduceRunner(workers=1, models="fake", **settings).run("text", map_fn)
 
 

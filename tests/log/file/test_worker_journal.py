@@ -110,7 +110,7 @@ def test_what_may_answer_no_other_call_is_not_kept(tmp_path: Path) -> None:
 def test_a_torn_file_costs_nothing_else(tmp_path: Path, cut: int) -> None:
     """Its writer was killed while it wrote; the others are read."""
     in_a_child_that_is_killed(tmp_path, [call(1)], worker=0)
-    (path,) = tmp_path.glob("journal-0-*")
+    (path,) = tmp_path.glob("salvage-0-*")
     os.truncate(path, cut)
     in_a_child_that_is_killed(tmp_path, [call(2)], worker=1)
     assert stored(tmp_path) == [call(2)]

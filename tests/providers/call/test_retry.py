@@ -23,7 +23,7 @@ from mrengine.errors import (
     Stopped,
 )
 from mrengine.providers.call.breaker import Breaker
-from mrengine.providers.call.retry import call
+from mrengine.providers.call.retry import Caller, call
 from mrengine.records import Completion, Observed, Request, Usage
 
 
@@ -83,7 +83,8 @@ REQUEST = Request("m", "a prompt", max_tokens=50)
 
 def run(provider: Scripted, clock: Clock, **options: Any) -> Completion:
     defaults: dict[str, Any] = {"deadline": clock.now + 600, "rng": lambda: 1.0, "clock": clock, "sleep": clock.sleep}
-    return call(provider.complete, REQUEST, **(defaults | options))
+    caller = Caller(**{name: options.pop(name) for name in Caller.__slots__ if name in options})
+    return call(provider.complete, REQUEST, caller=caller, **(defaults | options))
 
 
 def unavailable(**facts: Any) -> ModelUnavailable:
@@ -256,7 +257,7 @@ def test_a_stop_cuts_a_wait_short() -> None:
     threading.Timer(0.05, stopping.set).start()
     started = time.monotonic()
     with pytest.raises(Stopped):
-        call(provider.complete, REQUEST, deadline=started + 600, stopping=stopping)
+        call(provider.complete, REQUEST, deadline=started + 600, caller=Caller(stopping))
     assert time.monotonic() - started < 10
 
 
@@ -362,7 +363,7 @@ def refusals(clock: Clock, *, told_s: float | None, timeout_s: float, alternativ
     with pytest.raises(RateLimited) as failed:
         call(
             provider.complete, Request("m", "p"), deadline=lambda: end[0], clock=clock, sleep=clock.sleep,
-            rng=lambda: 1.0, pause=pause, alternatives=alternatives,
+            rng=lambda: 1.0, caller=Caller(pause=pause, alternatives=alternatives),
         )  # fmt: skip
     return failed.value, provider
 
