@@ -119,7 +119,7 @@ class ModelClients:
     def secrets(self) -> list[str]:
         """Keys, header values and passwords, those of callable headers too: no message may repeat them."""
         found = secrets(model.spec for model in self._models)
-        for provider in list(self._providers.values()):
+        for provider in list(self._providers.values()):  # a copy: another slot may connect one meanwhile
             found += [part for value in getattr(provider, "hidden", ()) for part in header_parts(value)]
         return [value for value in found if len(value) >= SHORTEST_SECRET]
 
@@ -184,6 +184,7 @@ class ModelClients:
             return [model]
         turn, now = next(self._turns), time.monotonic()
         lanes = [model, *model.lanes]
+        # In turn, so that all keys are used, not only the first until its limit; sorted() keeps that order.
         lanes = lanes[turn % len(lanes) :] + lanes[: turn % len(lanes)]
         return sorted(lanes, key=lambda lane: max(0.0, self._rests.get(lane.name, 0.0) - now))
 
