@@ -368,6 +368,19 @@ def test_every_task_may_be_stopped_once() -> None:
     assert not bench.journal.failed
 
 
+def test_a_worker_that_stops_while_it_starts_is_replaced_once() -> None:
+    """From outside, maybe; where the next one stops as well, the initializer does it."""
+    bench = Bench(chunks=2)
+    for state in (None, "broken"):
+        bench.backend.halted, bench.backend.killed = {0}, []
+        _pass(bench, 3)
+        assert bench.backend.killed == [0]
+        bench.backend.halted = set()
+        bench.die(0, [], ready=False)
+        assert bench.engine.state == state
+    assert "it was stopped by" in bench.engine.facts["message"]
+
+
 def test_a_task_that_runs_on_after_its_outcome_is_ended() -> None:
     """Soon, where nothing else runs in the worker; it costs nobody an attempt."""
     bench = Bench(chunks=3)
