@@ -459,6 +459,16 @@ def test_no_other_name_is_waited_at(name: str, how: str, job: Path, half_done: t
     run_again(half_done[1])
 
 
+@pytest.mark.parametrize("how", short(INSTEAD, "fifo", "folder"))
+def test_what_stands_where_a_log_is_made_is_named(how: str, state_dir: Path) -> None:
+    """By its own name: who reads that ``log`` is a FIFO, and finds none, is lost."""
+    folder = state_dir / "jobs" / "job"
+    folder.mkdir(parents=True, mode=0o700)
+    replace(folder / "log.new", how)
+    with pytest.raises(LogError, match=r"log\.new: it is .*remove it"):
+        runner(Asked()).run(DOCUMENTS, everything)
+
+
 @pytest.mark.parametrize("how", ["file", *short(INSTEAD, "dangling", "folder")])
 def test_whatever_is_called_cancelled_cancels(how: str, job: Path, half_done: tuple[Path, dict[int, str]]) -> None:
     """And uncancel takes it away."""

@@ -68,7 +68,7 @@ class WriteAheadLog:
         try:
             fd = files.open(path + ".new", os.O_RDWR | os.O_CREAT | os.O_TRUNC)
         except OSError as error:
-            _fail(error, path)
+            _fail(error, path + ".new")
         try:
             _write_all(files, fd, encode_header(header), 0)
             files.sync(fd)
