@@ -54,7 +54,7 @@ def state_folder(state_dir: str | os.PathLike[str] | None = None) -> Path:
 
 
 def _absolute(given: str | os.PathLike[str], setting: str) -> Path:
-    folder = os.fspath(given) if isinstance(given, os.PathLike) else given
+    folder: Any = os.fspath(given) if isinstance(given, os.PathLike) else given
     if not isinstance(folder, str) or "\0" in folder:
         raise ConfigError(f"{setting}={folder!r}: it is a str or a Path, without a NUL", setting=setting)
     try:

@@ -404,10 +404,11 @@ def test_a_spool_that_was_struck(
     if way == "id":
         _, failures, error = resume(whole)
         if damage in ("flip", "zeros", "cut"):
-            assert [failure.chunk_id for failure in failures] == [max(whole)]
+            assert [(failure.chunk_id, failure.document_id) for failure in failures] == [(max(whole), "doc-5")]
             assert "'doc-5' is in its spool damaged" in caplog.text
         elif damage == "empty":
-            assert len(failures) == len([chunk for chunk in whole if whole[chunk].startswith(FAILS_FIRST)])
+            lost = {chunk: value.partition("|")[0] for chunk, value in whole.items() if value.startswith(FAILS_FIRST)}
+            assert {failure.chunk_id: failure.document_id for failure in failures} == lost
         elif damage != "twice":
             assert isinstance(error, JobNotFound)
             assert damage == "removed" or str(spool) in str(error)
