@@ -68,7 +68,7 @@ class WriteAheadLog:
         try:
             fd = files.open(path + ".new", os.O_RDWR | os.O_CREAT | os.O_TRUNC)
         except OSError as error:
-            _fail(error, path)
+            _fail(error, path + ".new")
         try:
             # Under another name until the header is on disk: a crash in between leaves a file that is no job's log.
             _write_all(files, fd, encode_header(header), 0)
