@@ -217,7 +217,7 @@ def _judge_spelling(target: Target, allow_private: bool) -> None:
 
 
 def _is_of_own_network(name: str) -> bool:
-    """Whether resolvers find this name in a network's own zone, or by its search list: "router", "metadata", "x.lan"."""
+    """Whether resolvers find this name in a network's own zone, or by its search list: "router", "x.lan"."""
     return "." not in name or name.endswith(tuple(f".{end}" for end in _HERE))
 
 
