@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from difflib import SequenceMatcher
+from itertools import pairwise
 
 import regex
 
@@ -33,6 +34,9 @@ _UNITS = {form: forms.split()[0] for forms in _SPELLINGS.split(",") for form in 
 _HAN = regex.compile(r"[\p{Han}\p{Hiragana}\p{Katakana}]")
 _ALIKE = 0.7  # of the characters of two statements of which one has another name than the other
 _SAME = 0.6  # of the words of a statement that says "not" where its quote does not, or the other way round
+_LEAST_SAME = 3  # words of a statement that differs from its quote in one
+_BEFORE_THINGS = "of in on at to by for from with into of von mit bei in aus nach für de du des en à con por para di da"
+_PREPOSITIONS = frozenset(_BEFORE_THINGS.split())
 _TOKEN = regex.compile(r"[\p{L}\p{N}]+")
 _LONGEST_NAME = 4  # characters, in such a script
 
@@ -52,7 +56,7 @@ def stands(sentence: str, claims: Sequence[Claim], others: Sequence[Claim], word
         return False
     if not _has_names(bare, claims, words) or _is_of_another(bare, claims, words):
         return False
-    if _is_turned(bare, claims, words) or _is_swapped(bare, claims, others):
+    if _is_turned(bare, claims, words) or _is_swapped(bare, claims, others) or _is_exchanged(bare, claims, others):
         return False
     against = [claim for claim in claims if contradictions([bare, claim.text])]
     return not against or any(numbers_in(bare) <= numbers_in(one.text) for one in claims if one not in against)
@@ -67,6 +71,9 @@ def differs_from_quote(text: str, quote: str, whole: str) -> bool:
         return True
     if negations(text) % 2 != negations(quote) % 2 and len(stems(text) & stems(quote)) > _SAME * len(stems(text)):
         return True
+    lost, gone = stems(text) - stems(quote), stems(quote) - stems(text)
+    if len(lost) == len(gone) == 1 and len(stems(text)) > _LEAST_SAME:
+        return True  # one word stands for another one: a synonym, or another thing
     known, here, nouns = plain_words(whole), plain_words(quote), has_nouns(whole)
     names = names_in(text, nouns=nouns)
     if not all(has_name(known, name) for name in names):
@@ -147,6 +154,33 @@ def _is_of_another(bare: str, claims: Sequence[Claim], words: Vocabulary) -> boo
             having = [(known, own) for told, known, own in about if number in told]
             if having and all(own and not any(has_name(known, name) for name in names) for known, own in having):
                 return True
+    return False
+
+
+def _is_exchanged(bare: str, claims: Sequence[Claim], others: Sequence[Claim]) -> bool:
+    """Whether a sentence is one of its claims, but for a word behind a preposition, which another claim has there."""
+    said = _TOKEN.findall(bare.casefold())
+    known = {word for claim in claims for word in _TOKEN.findall(f"{claim.text} {claim.quote}".casefold())}
+    foreign = (
+        {pair for one in others if one not in claims for pair in pairwise(_TOKEN.findall(one.text.casefold()))}
+        if _PREPOSITIONS & set(said)
+        else set()
+    )
+    for claim in claims if foreign else ():
+        told = _TOKEN.findall(claim.text.casefold())
+        matcher = SequenceMatcher(None, told, said, autojunk=False)
+        if matcher.ratio() < _ALIKE:
+            continue
+        for kind, first, last, start, end in matcher.get_opcodes():
+            if (
+                kind == "replace"
+                and last - first == end - start == 1
+                and start > 0
+                and said[start - 1] in _PREPOSITIONS
+            ):
+                word = said[start]
+                if word not in known and (said[start - 1], word) in foreign:
+                    return True
     return False
 
 

@@ -61,6 +61,7 @@ TRUE = [
 FALSE = [
     (ENGLISH, "Berta Klein received 20 mg of aspirin [1]."),
     (ENGLISH, "Carol received 20 mg of aspirin [1]."),
+    (ENGLISH, "Anna Meyer received 20 mg of ibuprofen [1]."),
     (ENGLISH, "Anna Meyer received 40 mg and Berta Klein 20 mg [1, 2]."),
     (ENGLISH, "Anna Meyer received 40 mg [1, 2]."),
     (ENGLISH, "Dr. Klein did the surgery on 3 May 2021 [3]."),
@@ -115,6 +116,7 @@ WHOLE = (
         ("Anna Meyer was admitted on Tuesday.", "Anna Meyer was admitted on Monday", True),
         ("Anna Miller received 20 mg of aspirin.", "She received 20 mg of aspirin", True),
         ("Dr. Weber saw a fever.", "Dr. Weber did not see a fever", True),
+        ("Anna Meyer received 20 mg of ibuprofen.", "Anna Meyer received 20 mg of aspirin", True),
         ("The dose was 40 g.", "her dose was 40 mg", True),
         ("The dose was 20 mg.", "her dose was 40 mg", True),
     ],
