@@ -91,7 +91,7 @@ def tokens_over_time(axis: Axis, grants: Sequence[tuple[float, int]], limit: flo
     drawn = "".join(f"{'L' if number else 'M'}{num(x)} {num(y(level))}" for number, (x, level) in enumerate(points))
     body = [axis.frame(height), f'<path class="curve" d="{drawn or "M0 0"}"/>']
     if limit:
-        line_y, told = (y(limit), "") if near else (top, f"; at most {used / limit:.2%} of it was used")
+        line_y, told = (y(limit), "") if near else (top, "; far above what was used")
         body.append(f'<path class="limit" d="M{LEFT:.0f} {num(line_y)}H{WIDTH:.0f}"/>' if near else "")
         told = f"limit: {limit:,.0f} a minute{told}"
         body.append(f'<text x="{LEFT + 6:.0f}" y="{num(line_y - 4)}">{told}</text>')

@@ -128,7 +128,7 @@ _WHY = {
     ),
     "provider": (
         "waits for the provider’s limit, refused calls among them",
-        "The limit sets the pace; more workers would only wait as well. With it in limits=, fewer calls were refused.",
+        "The limit sets the pace; more workers would only wait. Say it in limits=: fewer calls will be refused.",
     ),
     "map function": (
         "the map function",
