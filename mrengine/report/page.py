@@ -309,7 +309,7 @@ def _value(value: float | None, unit: str) -> str:
         return "–"
     if unit == "ms":
         return format_duration(value)
-    return _usd(value) if unit == "$" else f"{value:,.3f}" if isinstance(value, float) else f"{value:,}"
+    return _usd(value) if unit == "$" else f"{value:,.0f}" if float(value).is_integer() else f"{value:,.3f}"
 
 
 def _table(head: str, rows: Iterable[str]) -> str:

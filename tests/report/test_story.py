@@ -124,15 +124,16 @@ def test_waits_and_lost_attempts_stand_on_the_rows_where_they_were(tmp_path: Pat
     assert running.in_flight == 1
 
 
+@pytest.mark.system
 def test_a_wait_for_the_limit_is_in_the_log_with_its_length(tmp_path: Path) -> None:
     """As many requests as a minute allows: the last one waits, which is drawn on its task."""
-    limits = {"fake": RateLimit(rpm=40)}
+    limits = {"fake": RateLimit(rpm=12)}
     settings: dict[str, Any] = {"models": "fake", "limits": limits, "target_tokens": None, "state_dir": tmp_path}
     runner = MapReduceRunner("j", strategy="sequential", **settings)
-    runner.run([f"text {number}" for number in range(40)], lambda chunk, context: context.complete(chunk.text).text)
+    runner.run([f"text {number}" for number in range(12)], lambda chunk, context: context.complete(chunk.text).text)
     story = read_story(tmp_path / "jobs" / "j")
     waits = [note for note in story.notes if note.name == "budget:waited"]
-    assert waits[-1].chunk_id == 39
+    assert waits[-1].chunk_id == 11
     assert numbers.waited_s(story) == pytest.approx(math.fsum(note.fields["wait_ms"] for note in waits) / 1000)
     assert 'class="wait-line" stroke="url(#dots)"' in render(story)
 
