@@ -88,7 +88,7 @@ def opening(*more: str) -> re.Pattern[str]:
 
     It is matched against a line from its begin, blanks and all, to its last character that is not blank.
     """
-    return re.compile("|".join((rf"[ \t]*(?:{'|'.join(_OPENING)})", *more)))
+    return re.compile("|".join((rf"[ \t]*(?![ \t])(?:{'|'.join(_OPENING)})", *more)))
 
 
 OPENING = opening()

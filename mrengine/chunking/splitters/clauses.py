@@ -18,8 +18,9 @@ _INNER = (
     "|CLÁUSULA|Artigo|ARTIGO|Articolo|Статья|Artykuł"
 )
 NAMES = f"{_OUTER}|{_MIDDLE}|{_INNER}"
+_LETTERS = "".join(sorted({name[0] for name in NAMES.split("|")}))  # with one of these, or a digit, a clause begins
 _CLAUSE = (
-    rf"[ \t]*(?:(?:(?P<outer>{_OUTER})|(?P<middle>{_MIDDLE})|(?:{_INNER}))"
+    rf"[ \t]*(?=[{_LETTERS}第§\d])(?:(?:(?P<outer>{_OUTER})|(?P<middle>{_MIDDLE})|(?:{_INNER}))"
     rf"[ \t]+(?:\d[\d.]*ª?|{ROMAN}\b|[A-Z]\b)"
     rf"|(?P<middle_too>第.{{1,4}}章)|§+[ \t]*\d+\w?|第.{{1,4}}[条节]"
     rf"|(?P<number>\d{{1,3}}(?:\.\d{{1,3}})*)\.?[ \t]+(?=[^\W\d_]))(?P<rest>[^\n]{{0,90}})"

@@ -32,7 +32,7 @@ __all__ = ["ITEM_MARK", "TITLES", "Prose", "looks"]
 
 # What an item, clause or numbered section begins with. The groups say how far out it lies.
 ITEM_MARK = re.compile(
-    rf"[ \t]*(?:(?P<named>(?:{NAMES})[ \t]+(?:\d[\d.]*|{ROMAN}\b)|§+[ \t]*\d|第.{{1,5}}[条章节])"
+    rf"[ \t]*(?![ \t])(?:(?P<named>(?:{NAMES})[ \t]+(?:\d[\d.]*|{ROMAN}\b)|§+[ \t]*\d|第.{{1,5}}[条章节])"
     r"|(?P<number>[(\[]?\d{1,3}(?:\.\d{1,3})*[.)\]:]|\d{1,3}(?:\.\d{1,3})+)(?=\s|$)"
     rf"|(?P<letter>[(\[]?(?:[A-Za-z]|{ROMAN})[)\]](?=\s|$)|[a-zA-Z]\.(?=\s+[A-Z]))"
     r"|(?P<bullet>[-*+•‣◦▪·–—o][ \t]+(?=\S)|--?[A-Za-z][\w-]*(?=[,=\[< \t]|$)))"
@@ -47,11 +47,11 @@ TITLES = (
     r"\s*~{4,}$|\s*\^{4,}$|\s*\"{4,}$",
 )
 _ENDS = frozenset(".!?:;…。！？：；।॥។။؟۔\"'”’»)」』*_|>")
-_FIRST_WORD = re.compile(r"\s*\S+")
 _FURNITURE = re.compile(
     r"\f|\s*(?:(?:page|seite|página|pagina|стр\.?|p\.?)\s*)?[-–—\[]?\s*\d+\s*(?:(?:of|/|von|de|di|sur|из)\s*\d+\s*)?[-–—\]]?\s*$",
     re.IGNORECASE,
 )
+_NUMBER_ENDS = "]-–—"  # or with a digit
 _GAP = re.compile(r"[^\s.!?:;,]\s{2,}\S")  # not the two blanks behind a sentence
 _DIGITS = re.compile(r"\d+")
 _BEGINS = re.compile(r"\s*(?:[\[(<#*|\"']*)([^\W\d_]+|\d+)?([^\w\s，。、！？]+|\s)")
@@ -127,9 +127,8 @@ class Prose(Stateless):
         self._whole = WHOLE if alike and not self._wrapped else SOFT
 
     def _is_forced(self, above: str, line: str) -> bool:
-        """Whether the line above had no room for the first word of the line."""
-        word = _FIRST_WORD.match(line)
-        return word is not None and len(above) + 1 + len(word.group().lstrip()) > self._width
+        """Whether the line above had no room for the first word of the line, which is not blank."""
+        return len(above) + 1 + len(line.split(None, 1)[0]) > self._width
 
     @property
     def is_wrapped(self) -> bool:
@@ -172,8 +171,12 @@ class Prose(Stateless):
         return Context(titles) if titles else NO_CONTEXT
 
     def _is_furniture(self, line: str) -> bool:
-        """Whether it is a page number or a running head."""
-        return _FURNITURE.match(line) is not None or _DIGITS.sub("0", line.strip()) in self._heads
+        """Whether it is a page number or a running head. Most lines are told by their last mark."""
+        body = line.strip()
+        last = body[-1]
+        if (last.isdigit() or last in _NUMBER_ENDS or line[0] == "\f") and _FURNITURE.match(line):
+            return True
+        return bool(self._heads) and _DIGITS.sub("0", body) in self._heads
 
     def line(self, begin: int, line: str, above: str, parted: bool) -> Boundary | None:
         """What begins at a line, below the line above (blank lines and furniture between them: ``parted``)."""
@@ -182,18 +185,18 @@ class Prose(Stateless):
         body = line.lstrip()
         if body.startswith(("-- ", "— ")):
             return None  # it says who wrote what stands above
-        has_ended = _has_ended(above)
-        ended = not self._wrapped or has_ended
-        if not ended and self._goes_on(line, body, above, parted):
+        wrapped = self._wrapped
+        if wrapped and self._goes_on(line, body, above, parted) and not _has_ended(above):
             return None
-        if not (parted or has_ended) and _hangs(line, above):
+        if not parted and _hangs(line, above) and not _has_ended(above):
             return None
         mark = ITEM_MARK.match(line)
-        if mark and (parted or ended or len(above) < _HALF * self._width):
+        ended = parted or not wrapped or _has_ended(above)
+        if mark and (ended or len(above) < _HALF * self._width):
             return begin, ITEM + _RANK[mark.lastgroup or "bullet"] + min(mark.start(mark.lastgroup or 0), 80), WHOLE
         if parted:
             return begin, PARAGRAPH, SOFT
-        if not self._wrapped:
+        if not wrapped:
             return begin, LINE, self._whole
         return (begin, PARAGRAPH + 1, SOFT) if ended and not self._is_forced(above, line) else None
 
