@@ -6,6 +6,7 @@ import re
 from collections import deque
 from itertools import chain
 
+from mrengine.chunking.boundaries import INDENT
 from mrengine.chunking.splitters.lines import unified
 
 __all__ = ["NAMES", "ROMAN", "Clauses"]
@@ -20,7 +21,7 @@ _INNER = (
 NAMES = f"{_OUTER}|{_MIDDLE}|{_INNER}"
 _LETTERS = "".join(sorted({name[0] for name in NAMES.split("|")}))  # with one of these, or a digit, a clause begins
 _CLAUSE = (
-    rf"[ \t]*(?=[{_LETTERS}第§\d])(?:(?:(?P<outer>{_OUTER})|(?P<middle>{_MIDDLE})|(?:{_INNER}))"
+    rf"{INDENT}(?=[{_LETTERS}第§\d])(?:(?:(?P<outer>{_OUTER})|(?P<middle>{_MIDDLE})|(?:{_INNER}))"
     rf"[ \t]+(?:\d[\d.]*ª?|{ROMAN}\b|[A-Z]\b)"
     rf"|(?P<middle_too>第.{{1,4}}章)|§+[ \t]*\d+\w?|第.{{1,4}}[条节]"
     rf"|(?P<number>\d{{1,3}}(?:\.\d{{1,3}})*)\.?[ \t]+(?=[^\W\d_]))(?P<rest>[^\n]{{0,90}})"

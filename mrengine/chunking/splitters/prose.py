@@ -12,6 +12,7 @@ from collections import Counter
 from itertools import pairwise
 
 from mrengine.chunking.boundaries import (
+    INDENT,
     ITEM,
     LINE,
     NO_CONTEXT,
@@ -32,7 +33,7 @@ __all__ = ["ITEM_MARK", "TITLES", "Prose", "looks"]
 
 # What an item, clause or numbered section begins with. The groups say how far out it lies.
 ITEM_MARK = re.compile(
-    rf"[ \t]*(?![ \t])(?:(?P<named>(?:{NAMES})[ \t]+(?:\d[\d.]*|{ROMAN}\b)|§+[ \t]*\d|第.{{1,5}}[条章节])"
+    rf"{INDENT}(?:(?P<named>(?:{NAMES})[ \t]+(?:\d[\d.]*|{ROMAN}\b)|§+[ \t]*\d|第.{{1,5}}[条章节])"
     r"|(?P<number>[(\[]?\d{1,3}(?:\.\d{1,3})*[.)\]:]|\d{1,3}(?:\.\d{1,3})+)(?=\s|$)"
     rf"|(?P<letter>[(\[]?(?:[A-Za-z]|{ROMAN})[)\]](?=\s|$)|[a-zA-Z]\.(?=\s+[A-Z]))"
     r"|(?P<bullet>[-*+•‣◦▪·–—o][ \t]+(?=\S)|--?[A-Za-z][\w-]*(?=[,=\[< \t]|$)))"
@@ -41,7 +42,7 @@ _RANK = {"named": 0, "number": 2, "letter": 10, "bullet": 14}
 # A title: a short line that ends no sentence, behind a blank line; numbered, or in capitals, wherever it stands.
 _TITLE = r"(?=[^\W_])[^\n]{0,70}[^\s.!?;,:。！？،؛]$"
 TITLES = (
-    rf"(?:(?<=\n\n)|(?<=\n\r\n)|(?<=\n \n)|(?<=^)|(?<=\f))[ \t]*{_TITLE}",
+    rf"(?:(?<=\n\n)|(?<=\n\r\n)|(?<=\n \n)|(?<=^)|(?<=\f)){INDENT}{_TITLE}",
     rf"(?:\d{{1,3}}(?:\.\d{{1,3}})*\.?|{ROMAN}\.|§[ \t]*\d+\.?|(?:{NAMES})[ \t][\dIVXLC.]+)[ \t]+{_TITLE}",
     r"[ \t]*[^a-z\n]{0,60}[A-ZÀ-ÞА-Я]{2}[^a-z\n]{0,60}(?<![.!?;,])$",
     r"\s*~{4,}$|\s*\^{4,}$|\s*\"{4,}$",
