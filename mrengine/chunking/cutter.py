@@ -190,6 +190,9 @@ class Cutter:
         sentence = last_sentence(text, low, high)
         if sentence:
             return sentence
+        if not found:  # far from the limit, only what is to stay whole was looked for
+            found = self._find(text, max(low, high - span // 4), high)
+            inner = found[-1][0] if found else 0
         if found and not found[-1][2]:
             return inner
         return last_clause(text, max(low, high - span // 4), high) or last_word(text, max(start, inner), high, fits)

@@ -6,6 +6,7 @@ import re
 
 from mrengine.chunking.boundaries import (
     ALWAYS,
+    INDENT,
     ITEM,
     LINE,
     PARAGRAPH,
@@ -27,6 +28,7 @@ from mrengine.chunking.splitters.titles import Titles
 __all__ = ["Markdown"]
 
 _ITEM = re.compile(r"[-*+•][ \t]|\d{1,9}[.)][ \t]")
+_HELD = re.compile(rf"\n{INDENT}(?:[|>]|\d{{4,9}}[.)][ \t])")  # rows, quotations, items that are none in running text
 _HEADINGS = "#|=|--"  # so begin headings, and the rules below
 _RULES = rf"{_HEADINGS}|~~|\^\^|\"\"|\*\*|\+\+"  # and those of reStructuredText
 _BETWEEN_RULES = r"(?<=[=~^\"*+-]{3}\n)[ \t]*(?=[^\W_])[^\n]{0,70}[^\s.!?;,:]$"
@@ -121,6 +123,12 @@ class Markdown(Stateless):
         block = self._fences.around(low)
         farther = _FARTHER * (high - low) if block and self._has_records(text, block) else 0
         return self.boundaries(text, low - farther, high)
+
+    def far(self, text: str, low: int, high: int, below: int) -> list[Boundary]:
+        """All of them, if any of these places may be the begin of what is to stay whole."""
+        if self._fences.around(high) or _HELD.search(text, max(low, 0), high + 1) or self._prose.may_hold(text, low, high):
+            return self.boundaries(text, low, high)
+        return []
 
     def _outside(self, text: str, low: int, high: int, fences: list[tuple[int, int]]) -> list[Boundary]:
         """What begins outside of fenced blocks. What a line is, the one below it may change."""

@@ -63,6 +63,7 @@ _ANY_ITEM = re.compile(
     .replace("?P<letter>", "?:")
     .replace("?P<bullet>", "?:")
 )
+_WIDE = re.compile(r"  (?<=[^\s.!?:;,]  ) *\S")  # as _GAP; it begins with what is quickly found
 _LEARNT = 64  # lines
 _LOOKED = 2500  # characters: in three such parts of a window an item is looked for
 _INDENTED = 12  # characters: behind them, wide gaps are those of a table
@@ -147,6 +148,17 @@ class Prose(Stateless):
                 if boundary and boundary[1] == PARAGRAPH:
                     return boundary
         return None
+
+    def far(self, text: str, low: int, high: int, below: int) -> list[Boundary]:
+        """All of them, if any of these places may be the begin of what is to stay whole."""
+        return self.boundaries(text, low, high) if self.may_hold(text, low, high) else []
+
+    def may_hold(self, text: str, low: int, high: int) -> bool:
+        """Whether an item or a row of a table may begin between these places: asked before anything is looked at."""
+        if self._whole or _ANY_ITEM.search(text, max(low, 0), high + 1):
+            return True
+        low, high = max(low - _MORE, 0), high + _MORE
+        return "\t" in text[low:high] or text.find(" | ", low, high) >= 0 or _WIDE.search(text, low, high) is not None
 
     def boundaries(self, text: str, low: int, high: int) -> list[Boundary]:
         """Titles, clauses and items, paragraphs; lines, where they are not wrapped."""
