@@ -117,10 +117,13 @@ class Cutter:
     def _top(self, text: str, start: int, high: int, fits: Fits) -> int:
         """The last boundary of the outermost level, if it is quickly found and worth it; else 0."""
         span = high - start
-        near, far = high - self._window(span), high - int(span * _REACH)
-        blank_behind = text[high : high + 1] in _BLANKS and text[high - 1 : high] == "\n"
-        top = None if blank_behind else self._quick(text, near, far, high)
-        return self._unit(text, start, high, [top], fits) if top else 0
+        near = high - self._window(span)
+        if text[high - 1 : high] == "\n" and text[high : high + 1] in _BLANKS:
+            return 0
+        top = self._quick(text, near, high - int(span * _REACH), high)
+        if not top:
+            return 0
+        return top[0] if top[0] >= near else self._unit(text, start, high, [top], fits)
 
     def _listed(self, text: str, start: int, high: int, fits: Fits) -> int:
         """The best of all boundaries, those far from the limit only where they lie farther out; else inside a unit."""

@@ -149,6 +149,12 @@ class Prose(Stateless):
                     return boundary
         return None
 
+    def near(self, text: str, low: int, high: int) -> list[Boundary]:
+        """All of them: none, where no line begins."""
+        if text.find("\n", max(low, 0), high) < 0 and text.find("\r", max(low, 0), high) < 0:
+            return []
+        return self.boundaries(text, low, high)
+
     def far(self, text: str, low: int, high: int, below: int) -> list[Boundary]:
         """All of them, if any of these places may be the begin of what is to stay whole."""
         return self.boundaries(text, low, high) if self.may_hold(text, low, high) else []
