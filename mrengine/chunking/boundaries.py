@@ -140,6 +140,9 @@ class Kind(Protocol):
     def near(self, text: str, low: int, high: int) -> list[Boundary]:
         """The boundaries of these places among which the best cut is; others may be left out."""
 
+    def leads(self, text: str, low: int, high: int) -> list[Boundary]:
+        """The boundaries of these places for an overlap, which begins with the first of the outermost."""
+
     @property
     def outermost(self) -> int:
         """The least level that a unit has here which is to stay whole: behind one so far out, none is looked for."""
@@ -182,6 +185,10 @@ class Stateless(ABC):
 
     def far(self, text: str, low: int, high: int, below: int) -> list[Boundary]:
         """All of them; to be given where fewer are quicker found."""
+        return self.boundaries(text, low, high)
+
+    def leads(self, text: str, low: int, high: int) -> list[Boundary]:
+        """All of them; to be given where others are better to begin with than to end before."""
         return self.boundaries(text, low, high)
 
     def after(self, text: str, level: int, low: int, high: int) -> int:

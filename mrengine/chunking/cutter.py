@@ -72,6 +72,7 @@ class Cutter:
         self.see = kind.see
         self.context: Callable[[str, int], Context] = kind.context
         self._find = kind.boundaries
+        self._leads = kind.leads
         self._quick = kind.top
         self._nearest = kind.near
         self._far = kind.far
@@ -233,7 +234,7 @@ class Cutter:
         Else a paragraph, if one begins in the first part of the reach; the first boundary or sentence; ``start``, if
         there is none.
         """
-        found = [boundary for boundary in self._find(text, low - 1, start - 1) if boundary[0] >= low]
+        found = [boundary for boundary in self._leads(text, low - 1, start - 1) if boundary[0] >= low]
         outer = min((level for _, level, whole in found if whole), default=-1)
         if outer >= 0:
             return next(offset for offset, level, _ in found if level <= outer)
