@@ -41,8 +41,8 @@ _OPERATOR = re.compile(r"[={}<>\[\]|\\$]")
 KEYWORDS = ("import ", "from ", "return ", "def ", "class ", "public ", "private ", "static ", "const ", "#include")
 # What stands at the left margin of Python and of C; in Markdown it stands in fences, in other texts it is indented.
 _DEFINITION = re.compile(
-    r"\n(?=[cdif#_])(?:class \w+[^\n]*[:{]|(?:async )?def \w+\(.*|import \w[\w., ]*|from [\w.]+ import .*|if __name__ ==.*"
-    r"|__\w+__ = .*|#[ \t]*(?:include [<\"]|define \w|ifndef \w|ifdef \w|if \w|endif).*)$",
+    r"\n(?=[cdif#_])(?:class \w+[^\n]*[:{]|(?:async )?def \w+\(.*|import \w[\w., ]*|from [\w.]+ import .*"
+    r"|if __name__ ==.*|__\w+__ = .*|#[ \t]*(?:include [<\"]|define \w|ifndef \w|ifdef \w|if \w|endif).*)$",
     re.MULTILINE,
 )
 _FENCE = re.compile("\n {0,3}(?:```|~~~(?!~))")
@@ -65,6 +65,8 @@ def looks(sample: Sample) -> float:
         wordy = (
             body[0] != "#" and body.count(" ") >= WORDY and not _OPERATOR.search(body) and not body.startswith(KEYWORDS)
         )
+        if not body.strip("-+="):
+            continue  # the rule of a table
         if _COMMENT.match(body):
             comments += 1
         elif not wordy and _is_code(body):

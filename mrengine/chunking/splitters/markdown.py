@@ -130,7 +130,11 @@ class Markdown(Stateless):
 
     def far(self, text: str, low: int, high: int, below: int) -> list[Boundary]:
         """All of them, if any of these places may be the begin of what is to stay whole."""
-        if self._fences.around(high) or _HELD.search(text, max(low, 0), high + 1) or self._prose.may_hold(text, low, high):
+        if (
+            self._fences.around(high)
+            or _HELD.search(text, max(low, 0), high + 1)
+            or self._prose.may_hold(text, low, high)
+        ):
             return self.boundaries(text, low, high)
         return []
 

@@ -6,7 +6,18 @@ import re
 from bisect import bisect_right
 from itertools import chain, groupby
 
-from mrengine.chunking.boundaries import INDENT, ITEM, LINE, NO_CONTEXT, RECORD, SOFT, WHOLE, Boundary, Context, Stateless
+from mrengine.chunking.boundaries import (
+    INDENT,
+    ITEM,
+    LINE,
+    NO_CONTEXT,
+    RECORD,
+    SOFT,
+    WHOLE,
+    Boundary,
+    Context,
+    Stateless,
+)
 from mrengine.chunking.sample import Sample
 from mrengine.chunking.splitters.tables import TableHeads, sql_head
 
