@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from mrengine.budget import TokenBucketManager
     from mrengine.chunking import safe_chunk
     from mrengine.errors import Retry, UrlRefused
-    from mrengine.jobs import Job
+    from mrengine.jobs import Job, merge_results
     from mrengine.log.view.job_view import ResumeEngine
     from mrengine.outputs.run_result import RunResult
     from mrengine.prompts import map_prompt
@@ -47,7 +47,7 @@ _HOMES = {
     "mrengine.chunking": ("safe_chunk",),
     "mrengine.worker.context": ("Context",),
     "mrengine.errors": ("Retry", "UrlRefused"),
-    "mrengine.jobs": ("Job",),
+    "mrengine.jobs": ("Job", "merge_results"),
     "mrengine.log.view.job_view": ("ResumeEngine",),
     "mrengine.outputs.run_result": ("RunResult",),
     "mrengine.prompts": ("map_prompt",),
@@ -111,6 +111,7 @@ __all__ = [
     "consensus_aggregator",
     "map_prompt",
     "medical_report_aggregator",
+    "merge_results",
     "read_folder",
     "read_jsonl",
     "read_source",

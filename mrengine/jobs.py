@@ -6,24 +6,25 @@ import os
 import secrets
 import shutil
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Any, Literal
 
 from mrengine.config import check_job_id, jobs_folder
-from mrengine.errors import ConfigError, JobNotFound, LogError
+from mrengine.errors import ConfigError, JobError, JobMismatch, JobNotFound, LogError
 from mrengine.log.file.folder import remove
 from mrengine.log.file.lock import JobLock
 from mrengine.log.format.instances import check_result_type
 from mrengine.log.view.document_facts import unread_of
 from mrengine.log.view.job_view import ResumeEngine
 from mrengine.log.view.results import Results
+from mrengine.outputs.merged import Merged, in_two_jobs
 from mrengine.outputs.run_result import Outcomes, with_unread
 from mrengine.private import open_file
 from mrengine.records import ChunkFailure, JobDiff, JobStatus, Usage
 
-__all__ = ["Job", "list_jobs"]
+__all__ = ["Job", "list_jobs", "merge_results"]
 
 FUNCTION_CHARS = 200
 _State = Literal["running", "done", "failed", "stopped", "cancelled", "interrupted", "waiting"]
@@ -115,6 +116,11 @@ class Job:
         found = Outcomes()
         found.results, found.failures = self.results(result_type=result_type), self.failures()
         return found
+
+    def documents(self) -> Iterator[str]:
+        """The ids of its documents, in order."""
+        with self._open() as stored:
+            yield from (document.id for document in stored.documents())
 
     def cancel(self, *, wait_s: float = 600.0) -> int:
         """Stop the job where it runs, and let no run of it start until ``uncancel()``.
@@ -248,3 +254,60 @@ def list_jobs(state_dir: str | os.PathLike[str] | None = None) -> Iterator[Job]:
             yield Job(entry.name, state_dir=state_dir)
         except ValueError:
             continue  # not a folder of ours
+
+
+def merge_results(
+    jobs: Iterable[Job | str],
+    *,
+    partial: bool = False,
+    duplicates: Literal["refuse", "keep"] = "refuse",
+    result_type: Any = None,
+    state_dir: str | os.PathLike[str] | None = None,
+) -> Merged:
+    """The outcomes of jobs that are parts of one, as one: in the order of ``jobs`` (ids, or ``Job`` where the state
+    folders differ), each in chunk order, read from the logs as they are asked for. Sums of usage and cost.
+
+    JobError: a job is not done, unless ``partial``. JobMismatch: two have a document of the same id, so that a result
+    would count twice, unless ``duplicates="keep"``. ConfigError: a job is named twice. JobNotFound, LogError.
+    """
+    if duplicates not in ("refuse", "keep"):
+        raise ConfigError(f"duplicates={duplicates!r}: use 'refuse' or 'keep'", setting="duplicates")
+    found = [one if isinstance(one, Job) else Job(one, state_dir=state_dir) for one in jobs]
+    _check_distinct(found)
+    statuses = [job.status() for job in found]
+    if not partial:
+        _check_done(statuses)
+    shared = in_two_jobs((job.job_id, job.documents()) for job in found) if duplicates == "refuse" else []
+    if shared:
+        told = "; ".join(f"{name!r} is in {one} and {other}" for name, one, other in shared)
+        raise JobMismatch(
+            f"documents would count twice: {told}. Give each document an id of its own and a part that its id decides, "
+            "or keep both with duplicates='keep'",
+            job_id=shared[0][2],
+        )
+    outcomes = [job.outcomes(result_type=result_type) for job in found]
+    return Merged(list(zip(statuses, outcomes, strict=True)))
+
+
+def _check_distinct(jobs: Sequence[Job]) -> None:
+    seen: set[Path] = set()
+    for job in jobs:
+        if (place := job.folder.resolve()) in seen:
+            raise ConfigError(f"job {job.job_id!r} is named twice: its results would count twice", setting="jobs")
+        seen.add(place)
+
+
+def _check_done(statuses: Sequence[JobStatus]) -> None:
+    rest = [one for one in statuses if one.state != "done" and not (one.state == "failed" and _has_all(one))]
+    if rest:
+        told = "; ".join(f"{one.job_id} is {one.state} ({one.done + one.failed} of {one.total})" for one in rest[:5])
+        more = f" and {len(rest) - 5} more" if len(rest) > 5 else ""
+        raise JobError(
+            f"{len(rest)} of {len(statuses)} jobs are not done: {told}{more}. 'mrengine resume JOB' goes on with one; "
+            "partial=True merges what there is",
+            job_id=rest[0].job_id,
+        )
+
+
+def _has_all(status: JobStatus) -> bool:
+    return status.done + status.failed == status.total and not status.total_so_far

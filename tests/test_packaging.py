@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parent.parent
-SHIPPED = {".py", ".typed", ".json", ".css", ".js", ".svg"}
+SHIPPED = {".py", ".typed", ".json", ".css", ".js", ".svg", ".lua"}
 
 
 @pytest.fixture(scope="module")

@@ -1,51 +1,37 @@
-"""Limits that machines share: the state of a limiter in Redis, taken and put back by two short scripts.
+"""Limits that machines share: a limiter whose state is in Redis, and whose arithmetic is there too, in one script.
 
-``take`` leases the limit, reads the server's clock, and brings the state; ``give`` puts it back, if the lease holds.
-Between them the arithmetic is that of :mod:`mrengine.budget.limiter`. Times in the state are the server's, so clocks
-of machines may differ. A lease ends by itself when its holder dies; who lives shows it every few seconds.
+What an exchange of a worker does to a limit is noted, and goes to the server as one call of ``limiter.lua``: nobody
+waits for another, and no death leaves anything locked. Times in the state are the server's, so clocks of machines may
+differ. A call whose reply was lost is sent again under its number, and is not done twice.
 """
 
 from __future__ import annotations
 
-import random
 import secrets
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Collection, Iterable
+from contextlib import suppress
+from pathlib import Path
 from typing import Any
 
 import msgpack
 
-from mrengine.budget.limiter import Limiter
+from mrengine.budget.bucket import Bucket
+from mrengine.budget.limiter import DIMENSIONS, Held, Limiter, Wait
+from mrengine.budget.server_bucket import pairs
+from mrengine.budget.wait_queue import Key, Need, QueuedRequest, WaitQueue
 from mrengine.errors import ConfigError
+from mrengine.records import Observed
 
 __all__ = ["RedisLimit", "SharedLimitDown", "is_redis"]
 
-LEASE_MS = 5000
+FORMAT = 1
 ALIVE_S, SIGN_S = 30.0, 8.0
-UNUSED_MS = 86_400_000
 TIMEOUT_S = 2.0
-LEASE_WAIT_S = 10.0  # for a lease: its holder takes milliseconds, or has died
-PAUSE_S = (0.001, 0.005)
-
-TAKE = """
-local time = redis.call('TIME')
-local now = time[1] * 1000 + math.floor(time[2] / 1000)
-redis.call('HSET', KEYS[2], ARGV[3], time[1])
-redis.call('PEXPIRE', KEYS[2], ARGV[4])
-local till = tonumber(redis.call('HGET', KEYS[1], 'till') or '0')
-if till > now then return {0} end
-redis.call('HSET', KEYS[1], 'holder', ARGV[1], 'till', string.format('%.0f', now + ARGV[2]))
-local state = redis.call('HMGET', KEYS[1], 'version', 'state')
-return {1, time[1], time[2], state[1] or '', state[2] or '', redis.call('HGETALL', KEYS[2])}
-"""
-GIVE = """
-if redis.call('HGET', KEYS[1], 'holder') ~= ARGV[1] then return 0 end
-redis.call('HSET', KEYS[1], 'version', ARGV[1], 'state', ARGV[2])
-redis.call('HDEL', KEYS[1], 'holder', 'till')
-redis.call('PEXPIRE', KEYS[1], ARGV[3])
-return 1
-"""
+SCRIPT = Path(__file__).with_name("limiter.lua")
+ASKED_AGAIN = ("join", "serve", "remaining", "nearly_empty", "holders")  # by whoever was told that the server is away
+UNSENT: Need = (0.0, 0.0, 0.0, 0.0)
 
 
 class SharedLimitDown(ConnectionError):
@@ -58,63 +44,52 @@ def is_redis(name: str | None) -> bool:
 
 
 class RedisLimit:
-    """Access to one limit on a server: ``with`` leases it. ``url``: of the server; what follows a ``#`` is part of the
-    limit's name. ``clock``: that of the limiter. ``process``: this one's name, unique among all machines.
+    """Access to one limit on a server, by ``with``. ``url``: of the server; what follows a ``#`` is part of the limit's
+    name. ``process``: this one's name, unique among all machines. ``limiter``: what the limit is where the server knows
+    of none. ``on_clock``: times are those that the limiter's methods are given, for tests; else the server's.
     """
 
-    def __init__(
-        self, url: str, key: str, limiter: Limiter, *, process: str, clock: Callable[[], float] = time.monotonic
-    ) -> None:
-        client = _client(url.partition("#")[0])
-        self._take, self._give = client.register_script(TAKE), client.register_script(GIVE)
-        self._client, self._limiter, self._process, self._clock = client, limiter, process, clock
-        self._keys = [f"mrengine:limit:{key}", "mrengine:alive"]
-        self._token, self._shift = "", 0.0
-        self._seen, self._unsaved = "", False
+    def __init__(self, url: str, key: str, limiter: Limiter, *, process: str, on_clock: bool = False) -> None:
+        self._client = _client(url.partition("#")[0])
+        self._run = self._client.register_script(SCRIPT.read_text(encoding="utf-8"))
+        self._key, self._process = f"mrengine:limit:{FORMAT}:{key}", process
+        self._limiter = RemoteLimiter(limiter, self._exchange, on_clock=on_clock)
+        self._fresh: Any = _fresh(limiter)
+        self._known = b""  # the state as it was last seen
         self._thread: threading.Thread | None = None
 
     def __enter__(self) -> Limiter:
-        seconds, micros, version, state, alive = self._leased()
-        now = int(seconds) + int(micros) / 1e6
-        self._shift = self._clock() - now
-        mine = self._unsaved and version.decode() in ("", self._seen)  # the server was gone before it had our state
-        if state and not mine:
-            self._limiter.load(moved(msgpack.unpackb(state, strict_map_key=False), self._shift))
-        self._seen = version.decode()
-        signs = {name.decode(): int(at) for name, at in zip(alive[::2], alive[1::2], strict=True)}
-        for name in self._limiter.processes():
-            if signs.get(name, 0.0) < now - ALIVE_S:
-                self._limiter.forget(name)
         return self._limiter
 
-    def __exit__(self, *_: object) -> None:
-        state = msgpack.packb(moved(self._limiter.dump(), -self._shift))
-        self._unsaved = True
-        given = self._call(self._give, self._keys[:1], [self._token, state, UNUSED_MS])
-        if (
-            given
-        ):  # else the lease had ended: another has the limit, and what was taken here stands with the next access
-            self._seen, self._unsaved = self._token, False
-        self._show_life()
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        if kind is None:
+            self._limiter.flush()
+        if self._limiter.holds:
+            self._show_life()
 
-    def _leased(self) -> list[Any]:
-        until = time.monotonic() + LEASE_WAIT_S
-        while True:
-            self._token = secrets.token_hex(8)
-            held, *rest = self._call(self._take, self._keys, [self._token, LEASE_MS, self._process, UNUSED_MS])
-            if held:
-                return list(rest)
-            if time.monotonic() > until:
-                raise SharedLimitDown("a shared limit stays leased")
-            time.sleep(random.uniform(*PAUSE_S))
+    def _exchange(self, number: str, ops: list[Any], at: float | None) -> dict[str, Any]:
+        request = {"id": number, "process": self._process, "limit": self._limit(), "ops": ops, "alive_s": ALIVE_S}
+        if at is not None:
+            request["at"] = at
+        reply = self._call(request if self._known else {**request, "fresh": self._fresh})
+        if reply.get("empty"):  # the server was away, and has forgotten what is remembered here
+            reply = self._call({**request, "seed": self._known})
+        self._known = reply["state"]
+        return reply
 
-    def _call(self, script: Any, keys: list[str], args: list[Any]) -> Any:
+    def _limit(self) -> dict[str, Any]:
+        limit = self._limiter.limit
+        return {"own": self._fresh["own"], "concurrent": limit.concurrent or False, "burst_s": limit.burst_s}
+
+    def _call(self, request: dict[str, Any]) -> dict[str, Any]:
         import redis
 
         try:
-            return script(keys=keys, args=args)
+            packed = self._run(keys=[self._key], args=[_packed_request(request)])
         except redis.RedisError as error:  # without its text, which may hold the server's password
             raise SharedLimitDown(f"the server of a shared limit does not answer: {type(error).__name__}") from None
+        reply: dict[bytes, Any] = msgpack.unpackb(packed, raw=True)
+        return {name.decode(): value for name, value in reply.items()}
 
     def _show_life(self) -> None:
         """While calls are in flight here, tell so: those of a process that is silent are not counted any more."""
@@ -123,15 +98,189 @@ class RedisLimit:
             self._thread.start()
 
     def _signs(self) -> None:
-        import redis
-
         while True:
             time.sleep(SIGN_S)
-            try:
-                seconds, _ = self._client.time()
-                self._client.hset(self._keys[1], self._process, seconds)
-            except redis.RedisError:
-                continue  # it comes back, or the next access will tell
+            if self._limiter.holds:
+                with suppress(SharedLimitDown):  # it comes back, or the next access will tell
+                    sign = {"id": "", "process": self._process, "limit": self._limit(), "ops": [], "alive_s": ALIVE_S}
+                    self._call({**sign, "seed": self._known})
+
+
+Exchange = Callable[[str, list[Any], "float | None"], dict[str, Any]]
+
+
+class RemoteLimiter(Limiter):
+    """What :class:`mrengine.budget.limiter.Limiter` does, elsewhere: what needs no answer is noted until one is needed.
+
+    SharedLimitDown from whatever needs one. What was noted stays, and is done when the server is back; what it granted
+    in a call whose reply did not come is given back, because whoever asked was told to come again.
+    """
+
+    def __init__(self, limiter: Limiter, exchange: Exchange, *, on_clock: bool) -> None:
+        self.limit, self.own, self.born = limiter.limit, dict(limiter.own), limiter.born
+        self._exchange, self._on_clock = exchange, on_clock
+        self.queue = _RemoteQueue(self)
+        self.taken = [0.0] * len(DIMENSIONS)
+        self.holds = 0  # calls in flight of this process
+        self._now: float | None = limiter.born if on_clock else None
+        self._ops: list[Any] = []
+        self._sent: tuple[str, list[Any], float | None] | None = None  # a call whose reply has not come
+
+    # what is noted
+
+    def note(self, now: float | None, *op: Any) -> None:
+        """An operation; what was noted at another time goes first."""
+        if self._on_clock and now is not None and now != self._now:
+            if self._ops:
+                self.flush()
+            self._now = now
+        self._ops.append(list(op))
+
+    def occupy(self, process: str = "") -> None:
+        self.holds += 1
+        self.note(None, "occupy")
+
+    def vacate(self, process: str = "") -> None:
+        self.holds -= 1
+        self.note(None, "vacate")
+
+    def charge(self, used: Need, now: float) -> None:
+        self.note(now, "charge", used)
+
+    def settle(self, held: Held, used: Need | None, now: float, *, process: str = "") -> None:
+        self.holds -= 1
+        for i, amount in enumerate(held.need):
+            self.taken[i] -= amount
+        self.note(now, "settle", _packed(held), used or False)
+
+    def release(self, held: Held, process: str = "") -> None:
+        for i, amount in enumerate(held.need):
+            self.taken[i] -= amount
+        self.vacate(process)
+
+    def observe(
+        self,
+        observed: Observed,
+        now: float,
+        *,
+        held: Held | None,
+        refused: bool = False,
+        others: Callable[[], Iterable[Held]] = tuple,
+    ) -> None:
+        stated = [[_or_false(limit), _or_false(left)] for limit, left in pairs(observed)]
+        headers = {"pairs": stated, "retry_after_s": _or_false(observed.retry_after_s)}
+        told = [_packed(other) for other in others()]
+        age_s = now - self.born
+        self.note(now, "observe", headers, held is not None and _packed(held), refused, told, list(self.taken), age_s)
+
+    # what is asked
+
+    def serve(self, keys: Collection[Key], now: float, *, process: str = "") -> tuple[dict[Key, Held], list[Wait]]:
+        self.note(now, "serve", [list(key) for key in keys])
+        granted, waits = self.flush()
+        return self._granted(granted), [Wait((_text(o), int(n)), wait, int(at)) for o, n, wait, at in waits]
+
+    def _granted(self, rows: Iterable[Any]) -> dict[Key, Held]:
+        found = {}
+        for owner, number, taken in rows:
+            held = _held(taken)
+            self.holds += 1
+            for i, amount in enumerate(held.need):
+                self.taken[i] += amount
+            found[_text(owner), int(number)] = held
+        return found
+
+    def remaining(self) -> int:
+        self.note(None, "remaining")
+        return int(self.flush())
+
+    def nearly_empty(self) -> bool:
+        self.note(None, "nearly_empty")
+        return bool(self.flush())
+
+    def holders(self) -> dict[str, int]:
+        """Calls in flight, by process."""
+        self.note(None, "holders")
+        return {_text(process): int(count) for process, count in self.flush()}
+
+    def flush(self) -> Any:
+        """Have done what is noted; the answer to the last of it. SharedLimitDown."""
+        try:
+            if self._sent is not None:
+                self._settle_unheard(self._exchange(*self._sent)["results"])
+            self._sent, self._ops = (secrets.token_hex(8), self._ops, self._now), []
+            if not self._sent[1]:
+                self._sent = None
+                return None
+            reply = self._exchange(*self._sent)
+        except SharedLimitDown:
+            self._ops = [op for op in self._ops if op[0] not in ASKED_AGAIN]
+            raise
+        self._sent = None
+        for i, capacity, rate in reply["learned"]:
+            if int(i) - 1 not in self.own:
+                self.own[int(i) - 1] = Bucket(capacity, rate, 0.0)
+        return reply["results"][-1]
+
+    def _settle_unheard(self, results: list[Any]) -> None:
+        """Give back what nobody waits for any more, before anything else is done."""
+        assert self._sent is not None
+        later, self._ops = self._ops, []
+        for op, found in zip(self._sent[1], results, strict=True):
+            if op[0] == "serve":
+                for held in self._granted(found[0]).values():
+                    self.settle(held, UNSENT, self._now or 0.0)
+        self._ops += later
+        self._sent = None
+
+
+class _RemoteQueue(WaitQueue):
+    """The requests that wait, elsewhere."""
+
+    def __init__(self, limiter: RemoteLimiter) -> None:
+        super().__init__(0.0)
+        self._limiter = limiter
+
+    def join(self, request: QueuedRequest) -> None:
+        owner, number = request.key
+        stays_s = request.expires - request.since
+        self._limiter.note(request.since, "join", owner, number, request.rank, request.need, stays_s)
+
+    def leave(self, key: Key) -> QueuedRequest | None:
+        self._limiter.note(None, "leave", *key)
+        return None
+
+
+def _fresh(limiter: Limiter) -> dict[str, Any]:
+    """The state of a limiter that nobody has used: capacity, rate and level of each bucket, and who is idle."""
+    buckets = [limiter.own.get(i) for i in range(len(DIMENSIONS))]
+    own = [[one.capacity, one.rate, one.level] if one is not None else False for one in buckets]
+    return {"own": own, "idle": [at == float("-inf") for at in limiter.queue.last_seen]}
+
+
+def _packed_request(request: dict[str, Any]) -> bytes:
+    """As the library in Redis reads it, which knows no type for bytes."""
+    packed: bytes = msgpack.packb(request, use_bin_type=False, unicode_errors="surrogatepass")
+    return packed
+
+
+def _packed(held: Held) -> dict[str, Any]:
+    marks = [held.marks.get(i, False) for i in range(len(DIMENSIONS))]
+    return {"need": held.need, "marks": marks, "at": held.at, "number": held.number}
+
+
+def _held(packed: dict[bytes, Any]) -> Held:
+    marks = {i: int(mark) for i, mark in enumerate(packed[b"marks"]) if mark is not False}
+    a, b, c, d = map(float, packed[b"need"])
+    return Held((a, b, c, d), marks, packed[b"at"], int(packed[b"number"]))
+
+
+def _or_false(value: float | None) -> float | bool:
+    return False if value is None else value
+
+
+def _text(name: bytes) -> str:
+    return name.decode("utf-8", "surrogatepass")
 
 
 def _client(url: str) -> Any:
@@ -149,28 +298,3 @@ def _client(url: str) -> Any:
         )
     except ValueError as error:
         raise ConfigError(f"RateLimit(shared=…) is no address of a server: {error}", setting="limits") from None
-
-
-def moved(state: list[Any], by: float) -> list[Any]:
-    """The state of a limiter as ``dump`` describes it, on a clock that is ``by`` seconds ahead."""
-    own, seen, (waiting, last_seen, served), in_flight, hold_until, probing, call_s, number = state
-    window, ceiling, (refused_at, refused), *rest = probing
-    return [
-        {i: _bucket(bucket, by) for i, bucket in own.items()},
-        {i: [_bucket(bucket, by), mark] for i, (bucket, mark) in seen.items()},
-        [
-            [[*row[:4], row[4] + by, row[5] + by, *row[6:]] for row in waiting],
-            [at + by for at in last_seen],
-            [at + by for at in served],
-        ],
-        in_flight,
-        hold_until + by,
-        [window, ceiling, (refused_at + by, refused), *rest],
-        call_s,
-        number,
-    ]
-
-
-def _bucket(dumped: list[Any], by: float) -> list[Any]:
-    capacity, rate, level, at, *rest = dumped
-    return [capacity, rate, level, at + by, *rest]

@@ -182,9 +182,8 @@ class Shares:
         host: str | None = None,
         *,
         places: Mapping[str, str] | None = None,
-        clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        self._folder, self._clock = Path(folder), clock
+        self._folder = Path(folder)
         self._host = host
         self._places = places or {}
         self._swept = False
@@ -197,7 +196,7 @@ class Shares:
         what = f"{name}\0{model}\0{self._places.get(model, '')}"
         digest = blake2b(what.encode("utf-8", "surrogatepass"), digest_size=12).hexdigest()
         if limit.shared is not None and is_redis(limit.shared):
-            return RedisLimit(limit.shared, digest, limiter, process=global_name(), clock=self._clock)
+            return RedisLimit(limit.shared, digest, limiter, process=global_name())
         self._folder.mkdir(parents=True, exist_ok=True, mode=0o700)
         if not self._swept:
             self._swept = True

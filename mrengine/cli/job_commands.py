@@ -1,4 +1,4 @@
-"""The commands that look after jobs: jobs, show, cancel, uncancel, export, verify, purge, prune."""
+"""The commands that look after jobs: jobs, show, cancel, uncancel, export, merge, verify, purge, prune."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from mrengine.cli.outcomes import print_failures
 from mrengine.cli.output import echo, print_json, record_of, rounded
 from mrengine.config import jobs_folder
 from mrengine.errors import ConfigError, JobBusy, JobError, JobNotFound, LogError
-from mrengine.jobs import list_jobs
+from mrengine.jobs import Job, list_jobs, merge_results
 from mrengine.log.view.verify import Verification
 from mrengine.log.view.verify import verify as check
 from mrengine.records import JobStatus
@@ -142,6 +142,48 @@ def export(job_id: str, state_dir: str | None, output: Path | None) -> None:
 
 
 @click.command()
+@jobs_argument
+@state_option
+@click.option(
+    "-o",
+    "--output",
+    type=click.Path(dir_okay=False, path_type=Path),
+    default=None,
+    help="Write a table instead, .csv, .tsv, .jsonl or .parquet: a row for each chunk.",
+)
+@click.option("--partial", is_flag=True, help="Also what jobs have that are not done.")
+@click.option("--keep-duplicates", is_flag=True, help="Also where two jobs have a document of the same id.")
+def merge(
+    job_ids: tuple[str, ...], state_dir: str | None, output: Path | None, partial: bool, keep_duplicates: bool
+) -> None:
+    """Print the results and failures of several jobs as those of one, or write them to a file.
+
+    A job from another machine is named by the path of its folder. The order is that of the arguments.
+    """
+    jobs = [_job_at(given, state_dir) for given in job_ids]
+    merged = merge_results(jobs, partial=partial, duplicates="keep" if keep_duplicates else "refuse")
+    if output is not None:
+        say(f"wrote {merged.export(output)}")
+    else:
+        for job_id, outcome in merged.outcomes():
+            print_json({"job_id": job_id, **record_of(outcome)})
+    cost = "cost unknown" if merged.cost_usd is None else f"${merged.cost_usd:.4f}"
+    tokens = merged.usage.input_tokens + merged.usage.output_tokens
+    told = f"{len(merged.results):,} results, {len(merged.failures):,} failures, {tokens:,} tokens, {cost}"
+    say(f"{len(merged.jobs)} jobs: {told}")
+
+
+def _job_at(given: str, state_dir: str | None) -> Job:
+    """The job of an id, or that of a folder."""
+    if "/" not in given:
+        return find_job(given, state_dir)
+    folder = Path(given).resolve()
+    if folder.parent.name != "jobs":
+        raise click.BadParameter(f"{given}: the folder of a job is …/jobs/JOB", param_hint="JOB")
+    return Job(folder.name, state_dir=folder.parent.parent)
+
+
+@click.command()
 @job_argument
 @state_option
 @click.option("--json", "as_json", is_flag=True, help="As JSON.")
@@ -213,4 +255,4 @@ def _age_s(text: str) -> int:
     return int(match[1]) * {"s": 1, "m": 60, "h": 3600, "d": 86400, "w": 604800}[match[2]]
 
 
-COMMANDS = (jobs, show, cancel, uncancel, export, verify, purge, prune)
+COMMANDS = (jobs, show, cancel, uncancel, export, merge, verify, purge, prune)

@@ -30,6 +30,8 @@ _WAYS_OUT = (
     ),
     ("; for others give ModelSpec(name, provider=…, base_url=…)", ""),
     ("results.failures, or 'mrengine", "'mrengine"),
+    ("partial=True merges", "--partial merges"),
+    ("keep both with duplicates='keep'", "keep both with --keep-duplicates"),
     ("with a larger Budget goes on", "with a larger --max-tokens-total or --max-cost goes on"),
     ("a smaller max_tokens", "a smaller --max-tokens"),
     ("limits names", "--limits names"),

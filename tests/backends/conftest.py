@@ -1,4 +1,4 @@
-"""A Ray cluster for the tests of this folder: started once, guarded by a token of its own."""
+"""A Ray cluster for the tests of this folder: started once, guarded by a token of its own; nodes come as asked for."""
 
 from __future__ import annotations
 
@@ -21,14 +21,24 @@ class RayCluster:
     """One that runs. ``environment``: what attaches a process to it."""
 
     def __init__(self, process: subprocess.Popen[str], environment: dict[str, str]) -> None:
-        self._process = process
+        self._process, self._nodes = process, 1
         assert process.stdout is not None
         self.address = process.stdout.readline().strip()
         assert self.address, "the cluster did not start"
         self.environment = {**environment, "RAY_ADDRESS": self.address}
 
-    def tell(self, command: str) -> None:
-        """Add or kill a node."""
+    def have(self, nodes: int) -> None:
+        """Add nodes until there are so many."""
+        while self._nodes < nodes:
+            self._tell("add")
+            self._nodes += 1
+
+    def kill(self) -> None:
+        """Kill the newest node."""
+        self._tell("kill")
+        self._nodes -= 1
+
+    def _tell(self, command: str) -> None:
         assert self._process.stdin is not None
         assert self._process.stdout is not None
         self._process.stdin.write(command + "\n")
@@ -37,14 +47,14 @@ class RayCluster:
 
 
 @contextlib.contextmanager
-def running(nodes: int) -> Iterator[RayCluster]:
-    """A cluster of so many nodes on this machine; nothing is left of it."""
+def running() -> Iterator[RayCluster]:
+    """A cluster of one node on this machine; nothing is left of it."""
     require_packages("ray")
     with tempfile.TemporaryDirectory(prefix="r-", ignore_cleanup_errors=True) as folder:  # short: it holds sockets
         own = {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": secrets.token_hex(32), "RAY_USAGE_STATS_ENABLED": "0"}
         theirs = {name: value for name, value in os.environ.items() if name != "MRENGINE_STATE_DIR"}
         process = subprocess.Popen(
-            [sys.executable, "-m", "tests.backends.cluster", str(nodes)],
+            [sys.executable, "-m", "tests.backends.cluster"],
             env={**theirs, **own, "RAY_TMPDIR": folder},
             cwd=Path(__file__).parents[2],
             stdin=subprocess.PIPE,
@@ -67,7 +77,7 @@ def running(nodes: int) -> Iterator[RayCluster]:
 
 @pytest.fixture(scope="session", name="ray_cluster")
 def _ray_cluster() -> Iterator[RayCluster]:
-    with running(1) as cluster:
+    with running() as cluster:
         yield cluster
 
 
@@ -77,3 +87,10 @@ def _attached(ray_cluster: RayCluster, monkeypatch: pytest.MonkeyPatch) -> RayCl
     for name, value in ray_cluster.environment.items():
         monkeypatch.setenv(name, value)
     return ray_cluster
+
+
+@pytest.fixture(name="nodes")
+def _nodes(attached: RayCluster) -> RayCluster:
+    """The cluster has two."""
+    attached.have(2)
+    return attached

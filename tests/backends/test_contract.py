@@ -34,7 +34,10 @@ def _site(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return info.parent
 
 
-@pytest.fixture(name="backend", params=BACKENDS)
+# A run on Ray starts actors, seconds each: ``test_ray.py`` has a short form of all this in one run.
+@pytest.fixture(
+    name="backend", params=[pytest.param(b, marks=pytest.mark.system) if b == "ray" else b for b in BACKENDS]
+)
 def _backend(request: pytest.FixtureRequest, state_dir: Path) -> str:
     if request.param == "ray":
         request.getfixturevalue("attached")

@@ -26,6 +26,7 @@ from mrengine.backends.ray.budget import ActorBudgetClient
 from mrengine.backends.ray.outbox import PREFIX, Files, sweep
 from mrengine.backends.ray.printed import Printed
 from mrengine.backends.ray.wire import ASK, AskedAnswers, NoJournal, ShippedTexts, WorkerSetup, unpack_tasks
+from mrengine.budget.shared_limits import global_name
 from mrengine.engine import protocol as m
 from mrengine.errors import ConfigError
 from mrengine.log.file.worker_journal import WorkerJournal
@@ -61,22 +62,25 @@ class Worker:
 
     # whether it is the same
 
-    def hello(self) -> tuple[str, list[tuple[int, int, float]] | None, str]:
-        """This life's name; what the one before it ran on this node, if there was one, and for how long; and its last
-        words.
+    def hello(self) -> tuple[str, str, list[tuple[int, int, float]] | None, str]:
+        """This life's name, and its process's; what the one before it ran on this node, if there was one, and for how
+        long; and its last words.
         """
         left = self._files.left
         now = time.monotonic()
-        return self._life, None if left is None else [(c, model, now - at) for c, model, at in left], self._files.cause
+        ran = None if left is None else [(chunk, model, now - at) for chunk, model, at in left]
+        return self._life, global_name(), ran, self._files.cause
 
     # what was done
 
-    def take(self, after: int, wait_s: float) -> tuple[bytes, int, list[tuple[int, int, float]], int]:
-        """What was said from an offset on; what runs, and for how long; the bytes of memory that it holds."""
+    def take(self, after: int, wait_s: float) -> tuple[bytes, int, list[tuple[int, int, float]], int, str]:
+        """What was said from an offset on; what runs, and for how long; the bytes of memory that it holds; the process
+        of another worker on this node that is stopped, or nothing.
+        """
         data, at = self._files.take(after, wait_s)
         now = time.monotonic()
         running = [(chunk, model, now - since) for chunk, model, since in self._files.board.started()]
-        return data, at, running, self._process.memory_info().rss
+        return data, at, running, self._process.memory_info().rss, self._files.halted
 
     # what is to be done
 
@@ -178,3 +182,4 @@ class Worker:
             time.sleep(0.5)
             if not self._slots.whole:
                 self._outbox.end(THREAD_ENDED)
+            self._files.look()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import secrets
+import signal
 import sys
 import time
 from collections.abc import Callable, Sequence
@@ -150,8 +151,10 @@ class RayBackend:
         return self._team[worker].resident
 
     def stopped(self, worker: int) -> int:
-        """Not known: its tasks have their time."""
-        return 0
+        """Its neighbours see it, and this process where it runs on its machine. By which signal nobody can tell."""
+        one = self._team[worker]
+        seen = one.stopped or (one.process != "" and any(other.halted == one.process for other in self._team))
+        return int(signal.SIGSTOP) if seen else 0
 
     def drain(self) -> None:
         for worker in self._team:

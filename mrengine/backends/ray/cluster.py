@@ -7,6 +7,7 @@ import secrets
 import sys
 from typing import Any
 
+from mrengine.backends.ray.temporary import TemporaryFolder
 from mrengine.errors import ConfigError, PoolBroken
 
 __all__ = ["Cluster", "actor_class"]
@@ -29,23 +30,38 @@ class Cluster:
         # this process does not send.
         self._env = _with_token() if address in (None, "local") else []
         self._ray: Any = _ray()
+        self._folder: TemporaryFolder | None = None
         self._own = not self._ray.is_initialized()
         if self._own:
-            self._connect(address)
+            try:
+                self._connect(address)
+            except BaseException:
+                self.close()
+                raise
         self.temporary = str(self._ray.get_runtime_context().get_temp_dir())
         self.node = str(self._ray.get_runtime_context().get_node_id())
 
     def _connect(self, address: str | None) -> None:
-        os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # nothing of a job goes anywhere
         quiet: dict[str, Any] = {"logging_level": "ERROR", "log_to_driver": False, "configure_logging": False}
+        _print_nothing()
         try:
             if address and address != "local":
                 self._ray.init(address=address, **quiet)
             else:
-                self._ray.init(address="local", include_dashboard=False, **quiet)
-        except (ConnectionError, RuntimeError, ValueError, TimeoutError) as error:
+                self._ray.init(address="local", include_dashboard=False, **self._place(), **quiet)
+        except (ConnectionError, RuntimeError, ValueError, TimeoutError, OSError) as error:
             where = f"the Ray cluster at {address}" if address else "a local Ray cluster"
             raise PoolBroken(f"{where} cannot be reached: {error}", cause=str(error)) from error
+
+    def _place(self) -> dict[str, Any]:
+        """Where a local cluster has its files, unless the user has said so: else they would stay, in /tmp/ray."""
+        if "RAY_USAGE_STATS_ENABLED" not in os.environ:
+            os.environ["RAY_USAGE_STATS_ENABLED"] = "0"  # nothing of a job goes anywhere
+            self._env.append("RAY_USAGE_STATS_ENABLED")
+        if "RAY_TMPDIR" in os.environ:
+            return {}
+        self._folder = TemporaryFolder()
+        return {"_temp_dir": self._folder.path}
 
     @property
     def cpus(self) -> float:
@@ -59,6 +75,8 @@ class Cluster:
             self._ray.shutdown()
             for name in self._env:
                 os.environ.pop(name, None)
+            if self._folder is not None:
+                self._folder.remove()
 
 
 _GUARDED: list[bool] = []  # Ray was imported under the token of this process, and keeps to it
@@ -76,6 +94,15 @@ def _with_token() -> list[str]:
     _GUARDED.append(True)
     os.environ.update(names)
     return list(names)
+
+
+def _print_nothing() -> None:
+    """What Ray says of dead workers goes to stdout, whatever it was told: where the results of a program may go. The
+    engine tells of deaths.
+    """
+    from ray._private import worker
+
+    worker._worker_logs_enabled = False
 
 
 def _ray() -> Any:

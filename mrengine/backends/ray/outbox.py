@@ -1,8 +1,9 @@
 """What a worker says and runs, in files of its node that outlive its process: no message is lost with it.
 
 ``out`` takes the frames of :mod:`mrengine.backends.process.framing`, one after another; ``board`` is its scoreboard;
-``base`` the offset at which ``out`` begins, because it is cut off when all of it has been fetched. Whoever takes the
-place of a dead worker on the same node finds them, delivers what was said, and tells what ran.
+``base`` the offset at which ``out`` begins, because it is cut off when all of it has been fetched; ``process`` names
+the worker's process. Whoever takes the place of a dead worker on the same node finds them, delivers what was said, and
+tells what ran.
 """
 
 from __future__ import annotations
@@ -17,13 +18,15 @@ import time
 from contextlib import suppress
 from pathlib import Path
 
+from mrengine import proc
 from mrengine.backends.process.framing import TaggedReader
 from mrengine.backends.process.outbox import Outbox, Parcel
 from mrengine.backends.process.scoreboard import Scoreboard
+from mrengine.budget.shared_limits import global_name, process_name
 from mrengine.engine.protocol import Message, Started
 from mrengine.private import open_file
 
-__all__ = ["Files", "Unpacker", "sweep"]
+__all__ = ["PREFIX", "Files", "Unpacker", "is_stopped", "sweep"]
 
 PREFIX = "mrengine-worker-"
 LINGER_S = 0.01  # what is said within that time goes in one piece
@@ -81,6 +84,24 @@ class Files:
         self.cause, self.calls = self.board.cause, self.board.calls
         self.board.forget()
         self.outbox = _Outbox(self._fd, self.board, self._news)
+        (folder / "process").write_text(global_name())
+        self.halted = ""
+
+    def look(self) -> None:
+        """See whether the next worker on this node is stopped by a signal: ``halted`` names its process, or is empty.
+        Each looks at one, so that all are seen.
+        """
+        name, _, index = self.folder.name.rpartition("-")
+        others = [int(folder.name.rpartition("-")[2]) for folder in self.folder.parent.glob(f"{name}-*")]
+        following = min(others, key=lambda other: (other <= int(index), other), default=int(index))
+        halted = ""
+        if following != int(index):
+            with suppress(OSError):
+                process = (self.folder.with_name(f"{name}-{following}") / "process").read_text()
+                halted = process if is_stopped(process) else ""
+        if halted != self.halted:
+            self.halted = halted
+            self._news.set()
 
     def take(self, after: int, wait_s: float) -> tuple[bytes, int]:
         """Whole frames from the offset ``after`` on, and where they begin; waits until there is something."""
@@ -108,6 +129,13 @@ class Files:
     def remove(self) -> None:
         """The worker leaves for good."""
         shutil.rmtree(self.folder, ignore_errors=True)
+
+
+def is_stopped(process: str) -> bool:
+    """Whether a signal has stopped the process of this global name, which was on this machine."""
+    name = process.partition("@")[0]
+    pid = name.partition(":")[0]
+    return pid.isdigit() and proc.process_state(int(pid)) == "T" and process_name(int(pid)) == name
 
 
 def _mapped(path: Path, size: int) -> tuple[int, bool]:

@@ -12,7 +12,8 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from mrengine.backends.ray.outbox import Unpacker
+from mrengine import proc
+from mrengine.backends.ray.outbox import Unpacker, is_stopped
 from mrengine.engine import protocol as m
 from mrengine.engine.protocol import Death, Message, Start, Started
 from mrengine.log.format import codec
@@ -43,6 +44,9 @@ class Remote:
         self._known: Callable[[int], bool] = lambda chunk: True
         self._reset()
         self.resident = 0
+        self.halted = ""  # the process of another worker that this one has found stopped
+        self.process = ""  # its name among all machines
+        self._remade = False  # Ray had ended the actor, and its successor has not said a word yet
         self._number = 0
         self._silent = False  # its next death is nobody's affair: it belongs to an earlier round
 
@@ -80,6 +84,12 @@ class Remote:
 
     def started(self) -> Sequence[Started]:
         return self._running
+
+    @property
+    def stopped(self) -> bool:
+        """Whether a signal has stopped it, as far as this machine can see."""
+        here = self.process.endswith(f"@{proc.boot_id()}{proc.pid_namespace()}")
+        return here and is_stopped(self.process)
 
     def drain(self) -> list[Message]:
         """What was not sent yet comes back at once."""
@@ -178,11 +188,14 @@ class Remote:
 
     _was = ""
 
-    def _hello_came(self, life: str, left: list[tuple[int, int, float]] | None, cause: str) -> list[Message]:
+    def _hello_came(
+        self, life: str, process: str, left: list[tuple[int, int, float]] | None, cause: str
+    ) -> list[Message]:
         self._refs.clear()
+        self._remade = False
         if self._killed and life == self._was:
             return []  # it is still dying
-        was, self._was, self._life = self._was, "", life
+        was, self._was, self._life, self.process = self._was, "", life, process
         if not was or was == life:
             return []
         return self._replaced(left, cause)
@@ -196,7 +209,7 @@ class Remote:
             self._unpacker = Unpacker()
         else:
             while True:  # what it had said
-                data, begin, _, _ = ray.get(
+                data, begin, *_ = ray.get(
                     self._actor.take.options(concurrency_group="say").remote(self._unpacker.at, 0)
                 )
                 if not data:
@@ -213,26 +226,28 @@ class Remote:
         return [] if silent else [(self._index, m.DIED, -1, -1, Death(running, None, cause))]
 
     def _ended(self, why: str) -> list[Message]:
-        """Ray does not start it again: somebody has ended it, or it could not be made at all."""
-        if not self._life and not self._was:
+        """Ray does not start it again: somebody has ended it, or it could not be made at all. The next one may find its
+        files.
+        """
+        was = self._life or self._was
+        if not was or self._remade:
             return [(self._index, m.FAILED_START, -1, -1, f"Ray could not start it: {why}".encode())]
-        running = self._running
         self._refs.clear()
-        self._life = self._was = ""
-        self._unpacker, self._actor = Unpacker(), self._make()
-        return self._died(running, LOST_NODE)
+        self._life, self._was, self._remade = "", was, True
+        self._actor = self._make()
+        return []
 
     def _push_came(self, number: int) -> list[Message]:
         self._pushed = None
         return []
 
     def _take_came(
-        self, data: bytes, begin: int, running: list[tuple[int, int, float]], resident: int
+        self, data: bytes, begin: int, running: list[tuple[int, int, float]], resident: int, halted: str
     ) -> list[Message]:
         messages = self._heard(self._unpacker.messages(self._index, data, begin))
         if self._begun:
             self._running = _started(running)
-        self.resident = resident
+        self.resident, self.halted = resident, halted
         return messages
 
     def _heard(self, said: Sequence[Message]) -> list[Message]:

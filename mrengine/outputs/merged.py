@@ -1,0 +1,115 @@
+"""Outcomes of several jobs as those of one: jobs that are parts of a larger one, each with a log of its own."""
+
+from __future__ import annotations
+
+import sqlite3
+from bisect import bisect_right
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import closing
+from itertools import accumulate
+from typing import Any, TypeVar, overload
+
+from mrengine.outputs.run_result import Outcomes
+from mrengine.records import ChunkFailure, ChunkResult, JobStatus, Usage
+
+__all__ = ["Merged", "SharedDocument", "SharedDocuments", "in_two_jobs"]
+
+_T = TypeVar("_T")
+SharedDocument = tuple[str, str, str]  # its id, and two jobs that have it
+SHOWN = 3
+
+
+class Merged(Outcomes):
+    """What the jobs have, one after another as they were given, each in chunk order. Chunks are numbered in each job
+    from 0; rows say by ``job_id`` which it is.
+
+    ``jobs``: their statuses. ``usage`` and ``cost_usd`` are sums; None: the cost of a job is unknown.
+    """
+
+    def __init__(self, parts: Sequence[tuple[JobStatus, Outcomes]]) -> None:
+        self._parts = parts
+        self.jobs = tuple(status for status, _ in parts)
+        self.results: Sequence[ChunkResult] = _Chained([found.results for _, found in parts])
+        self.failures: Sequence[ChunkFailure] = _Chained([found.failures for _, found in parts])
+
+    @property
+    def usage(self) -> Usage:
+        """Tokens of all runs of all jobs."""
+        return sum((status.usage for status in self.jobs), Usage())
+
+    @property
+    def cost_usd(self) -> float | None:
+        """US dollars of all runs of all jobs."""
+        costs = [status.cost_usd for status in self.jobs]
+        return None if None in costs else float(sum(cost for cost in costs if cost is not None))
+
+    def rows(self) -> Iterator[dict[str, Any]]:
+        """Those of each job, with its ``job_id`` before the other columns."""
+        for status, found in self._parts:
+            for row in found.rows():
+                yield {"job_id": status.job_id, **row}
+
+    def outcomes(self) -> Iterator[tuple[str, ChunkResult | ChunkFailure]]:
+        """(job_id, result or failure), results of a job before its failures."""
+        for status, found in self._parts:
+            for outcome in (found.results, found.failures):
+                yield from ((status.job_id, one) for one in outcome)
+
+
+class _Chained(Sequence[_T]):
+    """Sequences as one; each stays lazy."""
+
+    def __init__(self, parts: Sequence[Sequence[_T]]) -> None:
+        self._parts = parts
+        self._ends = list(accumulate(map(len, parts)))
+
+    def __len__(self) -> int:
+        return self._ends[-1] if self._ends else 0
+
+    def __iter__(self) -> Iterator[_T]:
+        for part in self._parts:
+            yield from part
+
+    @overload
+    def __getitem__(self, index: int) -> _T: ...
+    @overload
+    def __getitem__(self, index: slice) -> list[_T]: ...
+    def __getitem__(self, index: int | slice) -> _T | list[_T]:
+        if isinstance(index, slice):
+            return [self[at] for at in range(*index.indices(len(self)))]
+        at = index + len(self) if index < 0 else index
+        if not 0 <= at < len(self):
+            raise IndexError(index)
+        part = bisect_right(self._ends, at)
+        return self._parts[part][at - (self._ends[part - 1] if part else 0)]
+
+
+class SharedDocuments:
+    """Looks for documents that two jobs have. Ids wait in a temporary file of SQLite's: there may be 10⁸."""
+
+    def __init__(self) -> None:
+        self._seen = sqlite3.connect("")
+        self._seen.executescript(
+            "CREATE TABLE seen (id BLOB PRIMARY KEY, job TEXT) WITHOUT ROWID;"
+            "CREATE TABLE part (id BLOB PRIMARY KEY) WITHOUT ROWID;"
+        )
+
+    def add(self, job_id: str, documents: Iterable[str]) -> list[SharedDocument]:
+        """Add a job; a few of its documents that earlier ones have."""
+        ids = ((document.encode("utf-8", "surrogatepass"),) for document in documents)
+        with self._seen:
+            self._seen.executemany("INSERT OR IGNORE INTO part VALUES (?)", ids)
+            found = self._seen.execute("SELECT id, job FROM part JOIN seen USING (id) LIMIT ?", (SHOWN,)).fetchall()
+            self._seen.execute("INSERT OR IGNORE INTO seen SELECT id, ? FROM part", (job_id,))
+            self._seen.execute("DELETE FROM part")
+        return [(one.decode("utf-8", "surrogatepass"), other, job_id) for one, other in found]
+
+    def close(self) -> None:
+        """Remove the file."""
+        self._seen.close()
+
+
+def in_two_jobs(jobs: Iterable[tuple[str, Iterable[str]]]) -> list[SharedDocument]:
+    """A few documents that a job of (id, its documents) shares with one before it; of the first job that does."""
+    with closing(SharedDocuments()) as seen:
+        return next((found for job_id, documents in jobs if (found := seen.add(job_id, documents))), [])
