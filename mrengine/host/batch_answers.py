@@ -83,7 +83,8 @@ class Reader:
         sync: Callable[[], None],
     ) -> Collected:
         """Append a CALL for each answer that the log has not yet. ModelError: the files cannot be fetched."""
-        found, asked, mine = Collected(), view.state.batches.wanted, frozenset(batch.digests)
+        found, asked = Collected(), view.state.batches.wanted
+        mine = frozenset(asked if batch.blind else batch.digests)
         self._said = self._provider.dialect
         self._price = self.model.price or _price(batch.record.facts.get("price"))
         ran_ms = (time.time() - batch.began) * 1e3

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from hashlib import blake2b
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -16,7 +17,7 @@ from mrengine.providers.batches.client import BatchClient
 from mrengine.providers.batches.connect import connect_batches
 from mrengine.providers.models.model import Model
 
-__all__ = ["BatchLog", "Clients", "note", "write"]
+__all__ = ["BatchLog", "Clients", "job_digest", "note", "write"]
 
 
 class BatchLog(Protocol):
@@ -40,6 +41,12 @@ class BatchLog(Protocol):
 
     def emit(self, name: str, **fields: Any) -> None:
         """An event."""
+
+
+def job_digest(place: BatchLog, job_id: str, model: str) -> str:
+    """What metadata and file names say of whose a batch is: of this log alone, not of another job of that name."""
+    salt = place.view.reader.header.salt
+    return blake2b(b"\0".join((job_id.encode(), salt, model.encode())), digest_size=16).hexdigest()
 
 
 def write(place: BatchLog, record: BatchRecord) -> None:

@@ -7,14 +7,13 @@ import secrets
 import time
 from contextlib import suppress
 from dataclasses import astuple, replace
-from hashlib import blake2b
 from pathlib import Path
 from typing import Any
 
 from mrengine.errors import LogError, ModelError
 from mrengine.host.batch_answers import request_of
 from mrengine.host.batch_budget import Allowance
-from mrengine.host.batch_log import BatchLog, Clients, note, write
+from mrengine.host.batch_log import BatchLog, Clients, job_digest, note, write
 from mrengine.log.format import codec
 from mrengine.log.format.batch_records import BatchRecord
 from mrengine.log.view.batch_ledger import BatchLedger, Wanted
@@ -103,7 +102,8 @@ class Sender:
         """One batch: its intent is durable before the provider hears of it. False: the next one has to wait."""
         client, file, token = self._clients.client(model.name), upload.finish(), secrets.token_hex(12)
         try:
-            prepared, since = client.prepare(file, token=token), client.newest()
+            job = job_digest(place, self._job_id, model.name)
+            prepared, since = client.prepare(file, token=token, job=job), client.newest()
         except ModelError as error:
             return self._too_large(error, len(digests)) or self._put_off(model, error)
         facts: dict[str, Any] = {"requests": len(digests), "bytes": upload.bytes, "since": since}
@@ -113,7 +113,7 @@ class Sender:
         record = BatchRecord(number, time.time(), "intent", model.name, token, "", b"".join(digests), facts)
         write(place, record)
         try:
-            seen = client.create(file, prepared, token=token, job=_job_digest(self._job_id))
+            seen = client.create(file, prepared, token=token, job=job)
         except ModelError as error:
             if error.sent and (error.status is None or error.status >= 500):
                 self.unsure[record.number] = time.monotonic()  # it may have been made: look, before it is sent again
@@ -171,8 +171,3 @@ class Sender:
         sent = ledger.sent()
         under_way = sum(one.tokens for d, one in ledger.wanted.items() if d in sent and one.model == model.name)
         return min(told) - under_way
-
-
-def _job_digest(job_id: str) -> str:
-    """What the metadata of a batch say of its job."""
-    return blake2b(job_id.encode(), digest_size=16).hexdigest()

@@ -17,6 +17,7 @@ from typing import Any
 from mrengine.errors import ModelError
 from mrengine.host.batch_log import BatchLog, Clients, note
 from mrengine.host.batch_sending import Sender
+from mrengine.host.lost_batches import LostBatches
 from mrengine.job.driver import Ended
 from mrengine.log.view.batch_ledger import WAITING, Batched, BatchLedger, Wanted
 from mrengine.providers.batches.client import BatchClient, Seen
@@ -46,10 +47,12 @@ class BatchDesk:
         folder: Path,
         *,
         detach: bool,
+        resumed: bool = True,
     ) -> None:
         self._batch, self._job_id, self._folder, self._detach = batch, job_id, folder, detach
         self._clients = Clients(models, folder)
         self._sender = Sender(self._clients, budget, batch, job_id, folder)
+        self._lost = LostBatches(self._clients, job_id, resumed=resumed)
         self._strangers: set[str] = set()  # batches that were looked at, and are not ours
         self._waits_from: float | None = None
         self._looked: dict[int, float] = {}  # when a batch was looked for, last …
@@ -112,22 +115,24 @@ class BatchDesk:
                 return Ended("timeout" if told else why, {"message": told})
             ending = why == "cancelled" or self._is_late(ledger)
             self._adopt(place, ledger)
+            unknown = self._lost.adopt(place, ledger)
             short = None
             if ending:
                 self._cancel(place, ledger)
             else:
-                short = self._sender.submit(place, ledger, self._sendable(ledger))
+                sendable = [one for one in self._sendable(ledger) if one[1].model not in unknown]
+                short = self._sender.submit(place, ledger, sendable)
             came = self._poll(place, ledger)
             under_way = ledger.under_way()
-            if why is not None and not under_way:
+            if why is not None and not under_way and not unknown:
                 return Ended(why, {})
-            if came if not ending else not under_way:
+            if came if not ending else not under_way and not unknown:
                 return None
             if not under_way and not self._sendable(ledger):
                 return None
             if not under_way and short is not None and not self._sender.hold:
                 return Ended("budget", short)
-            if self._detach and under_way and not ending:
+            if self._detach and (under_way or unknown) and not ending:
                 return Ended(WAITING, {"message": _told(under_way)})
             place.pause(self._batch.poll_s)
 

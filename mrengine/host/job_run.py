@@ -272,8 +272,15 @@ class JobRun:
             if batch is None and self.follower.view.state.batches.under_way():
                 batch = Batch() if settings.batch is None else Batch(deadline_s=0)
             if batch is not None:
+                epoch = self.follower.view.epoch
                 self._desk = BatchDesk(
-                    self.config.models, settings.budget, batch, self.job_id, self.folder, detach=self._detach
+                    self.config.models,
+                    settings.budget,
+                    batch,
+                    self.job_id,
+                    self.folder,
+                    detach=self._detach,
+                    resumed=epoch is not None and bool(epoch.rounds),
                 )
         return self._desk
 

@@ -35,13 +35,16 @@ class Wanted(NamedTuple):
 
 @dataclass(slots=True)
 class Batched:
-    """A batch as its records tell of it. ``began``: when its intent was written."""
+    """A batch as its records tell of it. ``began``: when its intent was written. ``blind``: that record is lost, so
+    that any request of its model may be in it.
+    """
 
     number: int
     began: float
     record: BatchRecord
     digests: tuple[bytes, ...] = field(default=(), repr=False)
     requests: int = 0
+    blind: bool = False
 
     @property
     def under_way(self) -> bool:
@@ -93,7 +96,10 @@ class BatchLedger:
             digests = tuple(
                 record.digests[at : at + DIGEST_BYTES] for at in range(0, len(record.digests), DIGEST_BYTES)
             )
-            self.batches[record.number] = Batched(record.number, record.at, record, digests, len(digests))
+            told = record.facts.get("requests")
+            requests = len(digests) or (told if isinstance(told, int) else 0)
+            blind = record.state != "intent"
+            self.batches[record.number] = Batched(record.number, record.at, record, digests, requests, blind)
             self.deadline_from = record.at if self.deadline_from is None else self.deadline_from
             self.tries.update(digest for digest in digests if digest in self.wanted)
             return
@@ -133,8 +139,11 @@ class BatchLedger:
         return [one for one in self.batches.values() if one.under_way]
 
     def sent(self) -> set[bytes]:
-        """Digests that are in a batch under way."""
-        return {digest for one in self.under_way() for digest in one.digests}
+        """Digests that are in a batch under way, or may be."""
+        under_way = self.under_way()
+        sent = {digest for one in under_way for digest in one.digests}
+        blind = {one.record.model for one in under_way if one.blind}
+        return sent | {digest for digest, one in self.wanted.items() if one.model in blind} if blind else sent
 
     def unsent(self) -> dict[bytes, Wanted]:
         """What is wanted, and in no batch under way; of the present epoch alone."""
