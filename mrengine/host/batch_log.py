@@ -12,6 +12,7 @@ from typing import Any, Protocol
 from mrengine.host.batch_answers import Reader
 from mrengine.log.format import codec
 from mrengine.log.format.batch_records import BatchRecord, pack_batch
+from mrengine.log.shared_answers import SharedAnswers
 from mrengine.log.view.job_view import ResumeEngine
 from mrengine.providers.batches.client import BatchClient
 from mrengine.providers.batches.connect import connect_batches
@@ -64,7 +65,9 @@ def note(place: BatchLog, record: BatchRecord, state: str, facts: Mapping[str, A
 class Clients:
     """The models of a job, with their fallbacks, by name, and the clients of those that were used."""
 
-    def __init__(self, models: Sequence[Model], folder: Path) -> None:
+    def __init__(self, models: Sequence[Model], folder: Path, answers: Sequence[str] | None = None) -> None:
+        """``answers``: the file that jobs share, and what tells this run from others."""
+        self._shared = None if answers is None else SharedAnswers(*answers)
         own = [one for model in models for one in (model, *model.fallbacks)]
         self.models: dict[str, Model] = {model.name: model for model in own}
         self._folder = str(folder)
@@ -82,7 +85,7 @@ class Clients:
         """Of a model's answers."""
         found = self._readers.get(name)
         if found is None:
-            found = self._readers[name] = Reader(self.models[name])
+            found = self._readers[name] = Reader(self.models[name], self._shared)
         return found
 
     def close(self) -> None:
@@ -91,3 +94,5 @@ class Clients:
             client.close()
         for reader in self._readers.values():
             reader.close()
+        if self._shared is not None:
+            self._shared.close()

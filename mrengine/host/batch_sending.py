@@ -14,6 +14,7 @@ from mrengine.errors import LogError, ModelError
 from mrengine.host.batch_answers import request_of
 from mrengine.host.batch_budget import Allowance
 from mrengine.host.batch_log import BatchLog, Clients, job_digest, note, write
+from mrengine.host.batch_primers import Primers
 from mrengine.log.format import codec
 from mrengine.log.format.batch_records import BatchRecord
 from mrengine.log.view.batch_ledger import BatchLedger, Wanted
@@ -39,14 +40,18 @@ class Sender:
         self.hold: dict[str, float] = {}
         self.unsure: dict[int, float] = {}
         self.refusals = 0
+        self.primers = Primers(clients.models)
 
-    def submit(
-        self, place: BatchLog, ledger: BatchLedger, sendable: list[tuple[bytes, Wanted]]
-    ) -> dict[str, Any] | None:
-        """Send what is wanted, as far as limits and budget allow; what is to be said where the latter did not."""
+    def allowance(self, place: BatchLog, ledger: BatchLedger) -> Allowance:
+        """What the budget has left for batches."""
         budget = self._budget
         used = place.view.state.call_totals if budget is None or budget.per == "job" else self._of_this_run(place)
-        allowance = Allowance(budget, ledger, used, self._clients.models)
+        return Allowance(budget, ledger, used, self._clients.models)
+
+    def submit(
+        self, place: BatchLog, ledger: BatchLedger, sendable: list[tuple[bytes, Wanted]], allowance: Allowance
+    ) -> dict[str, Any] | None:
+        """Send what is wanted, as far as limits and budget allow; what is to be said where the latter did not."""
         groups: dict[str, list[tuple[bytes, Wanted]]] = {}
         for digest, wanted in sendable:
             groups.setdefault(wanted.model, []).append((digest, wanted))
@@ -85,6 +90,8 @@ class Sender:
                 while pending is not None:
                     digest, wanted = pending
                     record, request = request_of(place.view, wanted)
+                    if model.shape == "anthropic":  # a mark costs, and is of use only where it is read
+                        request = replace(request, cache="1h" if self.primers.is_warm(ledger, wanted) else None)
                     full = record.input_tokens > room and bool(digests or ledger.under_way())
                     if full or not upload.add(digest.hex(), self._clients.reader(model.name).encoded(request)):
                         break

@@ -24,7 +24,7 @@ from mrengine.host.chunk_table import append_inputs, input_version, lacking_text
 from mrengine.host.documents import Spooled
 from mrengine.host.log_follower import LogFollower, OnStep, OnText, Outcome
 from mrengine.host.prepare import LOST, Preparation, Prepared, identity, is_begun, no_text
-from mrengine.host.requests import RoundSpec, RunConfig
+from mrengine.host.requests import RoundSpec, RunConfig, shared_answers
 from mrengine.host.rounds import RoundPlayer
 from mrengine.host.run_end import clear, close_payload, end_state, ending
 from mrengine.host.run_log import RunLog
@@ -281,6 +281,7 @@ class JobRun:
                     self.folder,
                     detach=self._detach,
                     resumed=epoch is not None and bool(epoch.rounds),
+                    answers=shared_answers(self.config),
                 )
         return self._desk
 

@@ -1,7 +1,7 @@
 """Finds batches of a job of which its log knows nothing: their records were damaged, or lost in a power cut.
 
-Where the vendor keeps metadata, these say whose a batch is. Elsewhere (Anthropic) only its results do: where records are
-known to be lost, whatever was made before that was noticed has to be over before anything is sent again.
+Where the vendor keeps metadata, these say whose a batch is. Elsewhere (Anthropic) only its results do: where records
+are known to be lost, whatever was made before that was noticed has to be over before anything is sent again.
 """
 
 from __future__ import annotations
@@ -90,7 +90,7 @@ class LostBatches:
             facts["price"] = list(astuple(price))
         number, token = ledger.next_number(), seen.token or ""
         log.warning("job %s: batch %s, of which the log knew nothing, is its own: adopted", self._job_id, seen.name)
-        write(place, BatchRecord(number, time.time(), "submitted", model, token, seen.name, b"", facts))  # type: ignore[arg-type]
+        write(place, BatchRecord(number, time.time(), "submitted", model, token, seen.name, b"", facts))
 
 
 def _digest(custom_id: str) -> bytes:

@@ -14,6 +14,7 @@ from mrengine.errors import LogError, ModelUnavailable
 from mrengine.log.format import codec
 from mrengine.log.format.batch_records import RequestRecord, pack_request
 from mrengine.providers.batches.connect import has_batches
+from mrengine.providers.call.prefixes import cacheable, prefix_digest, prefix_tokens
 from mrengine.records import Chunk, Completion, Request
 from mrengine.worker.stored_answers import turn_digest
 
@@ -34,7 +35,8 @@ class BatchMode:
 
     ``since``: where the logical run began in the log: answers from there on count as asked for. ``refused``: by
     digest, the CALL that holds a refusal. ``direct``: digests that batches have failed to answer too often; ``finish``
-    says what becomes of them.
+    says what becomes of them. ``primers``: digests of calls that are made directly, to write a prefix into the
+    provider's cache for those that follow in a batch.
     """
 
     since: int
@@ -42,19 +44,20 @@ class BatchMode:
     finish: str = "direct"
     refused: Mapping[bytes, int] = field(default_factory=dict)
     direct: frozenset[bytes] = frozenset()
+    primers: frozenset[bytes] = frozenset()
 
     @classmethod
     def of(cls, told: Mapping[str, Any] | None) -> BatchMode | None:
         """As a round's order has it; None: calls are asked directly."""
         if told is None:
             return None
-        fields = {**told, "refused": dict(told["refused"]), "direct": frozenset(told["direct"])}
-        return cls(**fields)
+        sets = {name: frozenset(told[name]) for name in ("direct", "primers")}
+        return cls(**{**told, **sets, "refused": dict(told["refused"])})
 
     def takes(self, model: Model, digest: bytes) -> bool:
         """Whether a call goes into a batch, or fails for want of one."""
         direct = self.late == "direct" or (self.finish == "direct" and digest in self.direct)
-        return has_batches(model) and not direct
+        return has_batches(model) and not direct and digest not in self.primers
 
 
 class BatchedCall:
@@ -75,10 +78,12 @@ class BatchedCall:
         stored: Callable[[int], str],
         park: Callable[[], None],
         tokens: Callable[[Request, Chunk], int],
+        owner: bytes = b"",
     ) -> None:
         """``turn``: how many answers to this call the log has already. ``stored(offset)``: the text of a CALL.
-        ``park()`` is called before the task is.
+        ``park()`` is called before the task is. ``owner``: who may share the answer.
         """
+        self._owner = owner
         self._models, self._mode, self._model, self._task = models, mode, model, task
         self._digest, self._chunk = turn_digest(digest, turn), chunk
         self._stored, self._park, self._tokens = stored, park, tokens
@@ -97,6 +102,7 @@ class BatchedCall:
         if self._model.context_window is not None:
             context_window.check(request, name=self._model.name, window=self._model.context_window)
         bound = upper_bound(request.prompt, request.system, extra_bytes=context_window.room_beside(request))
+        request = cacheable(request, self._model)
         self._park()
         record = RequestRecord(
             round=self._models.config.round,
@@ -113,6 +119,11 @@ class BatchedCall:
             temperature=request.temperature,
             schema=request.schema,
             turns=request.turns,
+            cache=request.cache,
+            prefix=request.prefix,
+            prefix_digest=prefix_digest(request),
+            prefix_tokens=prefix_tokens(request),
+            owner=self._owner,
         )
         self._models.emit(codec.REQUEST, self._task.chunk, self._task.model, pack_request(record))
         raise Parked

@@ -9,6 +9,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
+from dataclasses import replace
 from itertools import count
 from typing import TYPE_CHECKING, Any
 
@@ -158,11 +159,23 @@ class ModelClients:
             known = stored(digest)
             owner = self.owner(index)
             call: LoggedCall | BatchedCall
-            mode, turn, before = self.batch_mode, len(known), None
+            mode, turn, before, keep = self.batch_mode, len(known), None, request.cache
+            if mode is not None and turn_digest(digest, turn) in mode.primers:
+                keep = "1h"  # as the batch asks for it
             if mode is not None and reusable and mode.takes(model, turn_digest(digest, turn)):
                 before = earlier(digest)
                 call = BatchedCall(
-                    self, mode, model, task, digest, chunk, turn=turn, stored=text_at, park=park, tokens=tokens_of
+                    self,
+                    mode,
+                    model,
+                    task,
+                    digest,
+                    chunk,
+                    turn=turn,
+                    stored=text_at,
+                    park=park,
+                    tokens=tokens_of,
+                    owner=owner,
                 )
             else:
                 call = LoggedCall(
@@ -181,7 +194,7 @@ class ModelClients:
                     owner=owner,
                 )
             turns = Turns(known, on_answer, earlier=before)
-            asked = fitted(request, model)
+            asked = fitted(request if keep == request.cache else replace(request, cache=keep), model)
             completion = turns.answer(asked, live=call.send, response_model=response_model, on_truncation=on_truncation)
             unknown = turns.cost_usd is None or call.cost_usd is None
             cost_usd = None if unknown else (turns.cost_usd or 0.0) + (call.cost_usd or 0.0)

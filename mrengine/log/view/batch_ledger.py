@@ -21,7 +21,7 @@ REFUSED = '{"status":'  # how the text of a CALL begins that holds a refusal
 
 class Wanted(NamedTuple):
     """A REQUEST without an answer. ``tasks``: (round, chunk_id, model_index) of all that want it; ``tokens``: an
-    estimate of its input, ``bound``: what that is at most.
+    estimate of its input, ``bound``: what that is at most. ``prefix``: digest and tokens of what may be cached.
     """
 
     offset: int
@@ -31,6 +31,7 @@ class Wanted(NamedTuple):
     tokens: int
     bound: int
     max_tokens: int
+    prefix: tuple[str, int] = ("", 0)
 
 
 @dataclass(slots=True)
@@ -55,7 +56,8 @@ class BatchLedger:
     """``since``: where the logical run began that is going on: behind the newest CLOSE but those that only wait.
 
     ``refused``: by digest, the CALL of this run that holds a refusal. ``tries``: how many batches of this run have held
-    a request that is not answered.
+    a request that is not answered. ``warmed``: when a prefix, (model, digest), was last written into its provider's
+    cache for an hour, or read from there, as far as answers tell.
     """
 
     def __init__(self) -> None:
@@ -63,9 +65,11 @@ class BatchLedger:
         self.batches: dict[int, Batched] = {}
         self.refused: dict[bytes, int] = {}
         self.tries: Counter[bytes] = Counter()
+        self.warmed: dict[tuple[str, str], float] = {}
         self.since = 0
         self.deadline_from: float | None = None  # when the first batch of this run was begun
         self._epoch = 0
+        self._prefixes: dict[tuple[str, int], tuple[str, int]] = {}
 
     @property
     def active(self) -> bool:
@@ -84,9 +88,10 @@ class BatchLedger:
         known = self.wanted.get(record.digest)
         others = () if known is None or known.epoch != epoch else known.tasks
         tasks = tuple(dict.fromkeys((*others, (record.round, record.chunk_id, record.model_index))))
-        self.wanted[record.digest] = Wanted(
-            frame.offset, epoch, tasks, record.model, record.input_tokens, record.bound_tokens, record.max_tokens
-        )
+        tokens = record.input_tokens, record.bound_tokens, record.max_tokens
+        prefix = record.prefix_digest, record.prefix_tokens
+        prefix = self._prefixes.setdefault(prefix, prefix)  # one object for all that begin alike
+        self.wanted[record.digest] = Wanted(frame.offset, epoch, tasks, record.model, *tokens, prefix)
 
     def batch(self, frame: Frame) -> None:
         """A BATCH. LogError."""
@@ -118,6 +123,10 @@ class BatchLedger:
         if known is None:
             return
         record = unpack_call(frame.payload)
+        if known.prefix[0] and (record.usage.cache_write_1h_tokens or record.usage.cached_tokens):
+            asked_at = record.at - record.latency_ms / 1e3  # of a batch: when it was begun
+            prefix = known.model, known.prefix[0]
+            self.warmed[prefix] = max(asked_at, self.warmed.get(prefix, 0.0))
         if record.reusable:
             self.tries.pop(digest, None)
             self.refused.pop(digest, None)

@@ -150,7 +150,9 @@ class BatchClient(ABC):
     def tidy(self, batch: Seen) -> None:
         """Remove what was uploaded for it, once all of its answers are kept."""
 
-    def sweep(self, job: str, *, tokens: Collection[str], seen: Collection[Seen], live: Collection[str]) -> None:
+    def sweep(  # noqa: B027  # most vendors take no uploads
+        self, job: str, *, tokens: Collection[str], seen: Collection[Seen], live: Collection[str]
+    ) -> None:
         """Remove what was uploaded for a job and is of no batch under way: ``tokens`` are of those that may be in the
         making, ``live`` the names of those that are, ``seen`` all of the job.
         """
