@@ -185,7 +185,7 @@ def _told(answer: Answer) -> str:
 def _price(told: Any) -> Price | None:
     """As the batch's own record has it."""
     try:
-        return Price(*told) if isinstance(told, list) else None
+        return Price.of(told) if isinstance(told, dict) else None
     except TypeError:
         return None
 

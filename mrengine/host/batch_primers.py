@@ -60,8 +60,8 @@ def pays(model: Model, group: Collection[Wanted]) -> bool:
     price = model.price
     if price is None or model.shape != "anthropic" or len(group) < 2:
         return False
-    first = next(iter(group))
-    prefix, factor = first.prefix[1], price.batch_factor
+    first, factor = next(iter(group)), price.batch_factor
+    prefix, price = first.prefix[1], price.at(first.tokens)
     read, _, written = price.cache_rates
     each = factor * prefix * (price.input - HITS * read - (1 - HITS) * written)
     beside = max(0, first.tokens - prefix) * price.input + first.max_tokens * price.output

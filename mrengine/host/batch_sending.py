@@ -6,7 +6,7 @@ import logging
 import secrets
 import time
 from contextlib import suppress
-from dataclasses import astuple, replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -115,7 +115,7 @@ class Sender:
             return self._too_large(error, len(digests)) or self._put_off(model, error)
         facts: dict[str, Any] = {"requests": len(digests), "bytes": upload.bytes, "since": since}
         if model.price is not None:  # whoever collects may not know it
-            facts["price"] = list(astuple(model.price))
+            facts["price"] = asdict(model.price)
         number = ledger.next_number()
         record = BatchRecord(number, time.time(), "intent", model.name, token, "", b"".join(digests), facts)
         write(place, record)

@@ -9,7 +9,7 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Set
-from dataclasses import astuple
+from dataclasses import asdict
 
 from mrengine.errors import ModelError
 from mrengine.host.batch_log import BatchLog, Clients, job_digest, write
@@ -87,7 +87,7 @@ class LostBatches:
         facts: dict[str, object] = {"requests": seen.total, "recovered": True}
         price = self._clients.models[model].price
         if price is not None:
-            facts["price"] = list(astuple(price))
+            facts["price"] = asdict(price)
         number, token = ledger.next_number(), seen.token or ""
         log.warning("job %s: batch %s, of which the log knew nothing, is its own: adopted", self._job_id, seen.name)
         write(place, BatchRecord(number, time.time(), "submitted", model, token, seen.name, b"", facts))

@@ -71,7 +71,7 @@ class Behaviour:
     stream: bool = False
     pace_s: float = 0.0
     cache_min: int | None = None
-    prices: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
+    prices: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     chunked: bool = False
     interim: bool = False
     keep_alive_s: float = 60.0
