@@ -62,6 +62,7 @@ class BatchDesk:
         self._looked: dict[int, float] = {}  # when a batch was looked for, last …
         self._sought: dict[int, float] = {}  # … and first
         self._short: Counter[int] = Counter()  # how often something of a batch was not there
+        self._unread: Counter[str] = Counter()  # how often the results of one that may be ours were not there
         self._cancelled: set[int] = set()  # batches whose end was asked for, here
 
     @property
@@ -206,15 +207,20 @@ class BatchDesk:
                     return seen
                 self._strangers.add(seen.name)
         except ModelError as error:
-            if not error.transient:
+            if not (error.transient or error.status == 404):  # results may not be there at once
                 raise
             raise _Later from None
         return None
 
     def _is_mine(self, client: BatchClient, batch: Batched, seen: Seen) -> bool:
         names = {digest.hex() for digest in batch.digests}
-        first = next(iter(client.answers(seen)), None)
-        return first is not None and first.custom_id in names
+        try:
+            return client.first_name(seen) in names
+        except ModelError as error:
+            self._unread[seen.name] += error.status in (404, 200)
+            if self._unread[seen.name] <= MOST_SHORT:
+                raise
+            return False
 
     def _poll(self, place: BatchLog, ledger: BatchLedger) -> bool:
         """Look at all that is under way; whether one of them is over, and collected."""

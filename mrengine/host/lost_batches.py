@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import logging
 import time
+from collections import Counter
 from collections.abc import Set
 from dataclasses import asdict
 
@@ -15,11 +16,12 @@ from mrengine.errors import ModelError
 from mrengine.host.batch_log import BatchLog, Clients, job_digest, write
 from mrengine.log.format.batch_records import BatchRecord
 from mrengine.log.view.batch_ledger import BatchLedger
-from mrengine.providers.batches.client import Seen
+from mrengine.providers.batches.client import BatchClient, Seen
 
 __all__ = ["LostBatches"]
 
 log = logging.getLogger("mrengine")
+MOST_LOOKS = 10
 SLACK_S = 300.0  # between our clock and the provider's
 
 
@@ -30,6 +32,7 @@ class LostBatches:
         """``resumed``: an earlier process may have left something."""
         self._clients, self._job_id, self._resumed = clients, job_id, resumed
         self._looked: set[str] = set()  # models
+        self._unread: Counter[str] = Counter()  # how often the results of a batch were not there
         self._unsure: dict[str, list[Seen]] = {}  # by model: whose they are their results will say
 
     def adopt(self, place: BatchLog, ledger: BatchLedger) -> Set[str]:
@@ -46,7 +49,7 @@ class LostBatches:
                 self._looked.add(model)
             self._prove(place, ledger, model)
         except ModelError as error:
-            if not error.transient:
+            if not (error.transient or error.status == 404):  # results may not be there at once
                 raise
             return False
         return not self._unsure.get(model)
@@ -77,11 +80,20 @@ class LostBatches:
         for seen in self._unsure.get(model, [])[:]:
             now = seen if seen.over else client.look(seen.name)
             if now.over:
-                first = next(iter(client.answers(now)), None)
-                digest = b"" if first is None else _digest(first.custom_id)
+                digest = self._first_digest(client, now)
                 if digest in ledger.wanted and ledger.wanted[digest].model == model:
                     self._adopt(place, ledger, model, now)
                 self._unsure[model].remove(seen)
+
+    def _first_digest(self, client: BatchClient, seen: Seen) -> bytes:
+        """Of its results; none where these are not there, however often they are asked for."""
+        try:
+            return _digest(client.first_name(seen) or "")
+        except ModelError as error:
+            self._unread[seen.name] += error.status in (404, 200)
+            if self._unread[seen.name] <= MOST_LOOKS:
+                raise
+            return b""
 
     def _adopt(self, place: BatchLog, ledger: BatchLedger, model: str, seen: Seen) -> None:
         facts: dict[str, object] = {"requests": seen.total, "recovered": True}

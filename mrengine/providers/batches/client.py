@@ -14,7 +14,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, BinaryIO, NamedTuple, TypeVar
 
-from mrengine.errors import ModelError, ModelRefused
+from mrengine.errors import ModelError, ModelRefused, ModelUnavailable
 from mrengine.providers.call import error_map
 from mrengine.providers.http.headers import Headers
 from mrengine.providers.models.model import Model
@@ -188,6 +188,14 @@ class BatchClient(ABC):
             yield from (batch for batch in page if not 0 < batch.created < created)
             if page and all(0 < batch.created < created for batch in page):
                 return
+
+    def first_name(self, batch: Seen) -> str | None:
+        """The custom_id of one of its answers; None: it has none."""
+        first = next(iter(self.answers(batch)), None)
+        if first is None and batch.done:
+            told = f"{self.model.name}: the answers of a batch came by halves"
+            raise ModelUnavailable(told, model=self.model.name, status=200)
+        return None if first is None else first.custom_id
 
     def newest(self) -> str:
         """The id of the newest batch; "" where there is none."""
