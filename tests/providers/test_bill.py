@@ -249,6 +249,7 @@ runner.run([f"document {n} of words" for n in range(100, 160)], map_prompt("Say:
 """
 
 
+@pytest.mark.system
 def test_a_tree_that_is_killed_and_resumed_comes_to_the_same_bill(server: LLMServer, tmp_path: Path) -> None:
     """All calls cost the same; those in flight at a kill were billed, and nobody was told: there are no others."""
     server.reset(prices={"": {"input": 2.0, "output": 10.0, "cached": 0.5}}, latency_s=0.03, answer="four words of it")
