@@ -9,18 +9,17 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from mrengine.budget import upper_bound
-from mrengine.engine import protocol as m
 from mrengine.errors import LogError, ModelUnavailable
 from mrengine.log.format import codec
 from mrengine.log.format.batch_records import RequestRecord, pack_request
 from mrengine.providers.batches.connect import has_batches
 from mrengine.providers.call.prefixes import cacheable, prefix_digest, prefix_tokens
 from mrengine.records import Chunk, Completion, Request
-from mrengine.worker.stored_answers import turn_digest
 
 if TYPE_CHECKING:
     from mrengine.providers.models.model import Model
     from mrengine.worker.model_clients import ModelClients
+    from mrengine.worker.task_calls import Question
 
 __all__ = ["BatchMode", "BatchedCall", "Parked"]
 
@@ -47,12 +46,12 @@ class BatchMode:
     primers: frozenset[bytes] = frozenset()
 
     @classmethod
-    def of(cls, told: Mapping[str, Any] | None) -> BatchMode | None:
+    def of(cls, terms: Mapping[str, Any] | None) -> BatchMode | None:
         """As a round's order has it; None: calls are asked directly."""
-        if told is None:
+        if terms is None:
             return None
-        sets = {name: frozenset(told[name]) for name in ("direct", "primers")}
-        return cls(**{**told, **sets, "refused": dict(told["refused"])})
+        sets = {name: frozenset(terms[name]) for name in ("direct", "primers")}
+        return cls(**{**terms, **sets, "refused": dict(terms["refused"])})
 
     def takes(self, model: Model, digest: bytes) -> bool:
         """Whether a call goes into a batch, or fails for want of one."""
@@ -70,23 +69,14 @@ class BatchedCall:
         models: ModelClients,
         mode: BatchMode,
         model: Model,
-        task: m.Start,
+        question: Question,
         digest: bytes,
-        chunk: Chunk,
         *,
-        turn: int,
-        stored: Callable[[int], str],
-        park: Callable[[], None],
         tokens: Callable[[Request, Chunk], int],
-        owner: bytes = b"",
     ) -> None:
-        """``turn``: how many answers to this call the log has already. ``stored(offset)``: the text of a CALL.
-        ``park()`` is called before the task is. ``owner``: who may share the answer.
-        """
-        self._owner = owner
-        self._models, self._mode, self._model, self._task = models, mode, model, task
-        self._digest, self._chunk = turn_digest(digest, turn), chunk
-        self._stored, self._park, self._tokens = stored, park, tokens
+        """``digest``: of the question's next turn, to this model."""
+        self._models, self._mode, self._model, self._question = models, mode, model, question
+        self._task, self._digest, self._tokens = question.task, digest, tokens
 
     def send(self, request: Request) -> Completion:
         """One turn. Raises Parked; ModelError: the batch was refused it, or came to no end in time."""
@@ -103,14 +93,14 @@ class BatchedCall:
             context_window.check(request, name=self._model.name, window=self._model.context_window)
         bound = upper_bound(request.prompt, request.system, extra_bytes=context_window.room_beside(request))
         request = cacheable(request, self._model)
-        self._park()
+        self._question.calls.park()
         record = RequestRecord(
             round=self._models.config.round,
             chunk_id=self._task.chunk,
             model_index=self._task.model,
             digest=self._digest,
             at=time.time(),
-            input_tokens=self._tokens(request, self._chunk),
+            input_tokens=self._tokens(request, self._question.chunk),
             bound_tokens=bound,
             max_tokens=request.max_tokens,
             model=self._model.name,
@@ -123,7 +113,7 @@ class BatchedCall:
             prefix=request.prefix,
             prefix_digest=prefix_digest(request),
             prefix_tokens=prefix_tokens(request),
-            owner=self._owner,
+            owner=self._question.owner,
         )
         self._models.emit(codec.REQUEST, self._task.chunk, self._task.model, pack_request(record))
         raise Parked
@@ -131,8 +121,8 @@ class BatchedCall:
     def _refused(self, request: Request, offset: int) -> Completion:
         """The same error as that of a direct call, out of the same answer."""
         try:
-            told = json.loads(self._stored(offset))
-            status, body = int(told["status"]), str(told["body"])
+            stored = json.loads(self._question.store.text(offset))
+            status, body = int(stored["status"]), str(stored["body"])
         except (LogError, ValueError, KeyError, TypeError):
             status, body = 400, ""
         provider: Any = self._models.provider(self._model)

@@ -8,8 +8,7 @@ from typing import Any
 
 import pytest
 
-from mrengine import Document, Job, MapReduceRunner, map_prompt
-from mrengine.errors import JobNotFound
+from mrengine import Job, MapReduceRunner, map_prompt
 from mrengine.records import Price
 from mrengine.testing import fake
 from tests.chunking.test_guide import prose
@@ -52,43 +51,9 @@ def test_an_edit_costs_what_it_touched_and_diff_says_so(tmp_path: Path, state_di
     assert not [one.name for one in (state_dir / "jobs").rglob("*.new")]
 
 
-def test_added_and_removed_documents_are_told() -> None:
-    """A price that is unknown stays unknown."""
-    texts = {name: prose(5_000) for name in "abc"}
-    run([Document(name, text) for name, text in texts.items()], price=None)
-    told = Job("j").diff([Document("a", texts["a"]), Document("d", texts["b"])])
-    assert (told.added, told.removed, told.changed) == (("d",), ("b", "c"), ())
-    assert told.cost_usd is None
-    assert told.kept > 0
-
-
 def test_a_job_that_has_kept_no_text_cuts_freely(state_dir: Path) -> None:
-    """And a job that is not there has no diff."""
+    """There is no guide to what was cut before."""
     text = prose(30_000)
     run(text, keep="results")
     done = run("Another beginning. " + text, keep="results")
     assert len(done.results) == done.summary.total_chunks
-    with pytest.raises(JobNotFound):
-        Job("nobody").diff("text")
-
-
-def test_the_command_line_says_what_diff_says(tmp_path: Path) -> None:
-    """For people and for programs."""
-    import json
-
-    from click.testing import CliRunner
-
-    from mrengine.cli import main
-
-    path = tmp_path / "a.txt"
-    path.write_text(text := prose(20_000))
-    run([Document(str(path), path)])
-    path.write_text(text[:9_000] + " A sentence more." + text[9_000:])
-    told = Job("j").diff([Document(str(path), path)])
-    shown = CliRunner().invoke(main, ["diff", "j", str(path), "--json"])
-    facts = json.loads(shown.output)
-    assert (facts["asked"], facts["chunks"], facts["changed"]) == (told.asked, told.chunks, [str(path)])
-    page = CliRunner().invoke(main, ["diff", "j", str(path)])
-    assert page.exit_code == 0
-    assert f"{told.asked} of {told.chunks} chunks" in page.output
-    assert "changed:" in page.output
