@@ -24,7 +24,7 @@ from mrengine.host.chunk_table import append_inputs, input_version, lacking_text
 from mrengine.host.documents import Spooled
 from mrengine.host.log_follower import LogFollower, OnStep, OnText, Outcome
 from mrengine.host.prepare import LOST, Preparation, Prepared, identity, is_begun, no_text
-from mrengine.host.requests import RoundSpec, RunConfig
+from mrengine.host.requests import RoundSpec, RunConfig, shared_answers
 from mrengine.host.rounds import RoundPlayer
 from mrengine.host.run_end import clear, close_payload, end_state, ending
 from mrengine.host.run_log import RunLog
@@ -272,8 +272,16 @@ class JobRun:
             if batch is None and self.follower.view.state.batches.under_way():
                 batch = Batch() if settings.batch is None else Batch(deadline_s=0)
             if batch is not None:
+                epoch = self.follower.view.epoch
                 self._desk = BatchDesk(
-                    self.config.models, settings.budget, batch, self.job_id, self.folder, detach=self._detach
+                    self.config.models,
+                    settings.budget,
+                    batch,
+                    self.job_id,
+                    self.folder,
+                    detach=self._detach,
+                    resumed=epoch is not None and bool(epoch.rounds),
+                    answers=shared_answers(self.config),
                 )
         return self._desk
 

@@ -9,6 +9,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
+from dataclasses import replace
 from itertools import count
 from typing import TYPE_CHECKING, Any
 
@@ -140,7 +141,9 @@ class ModelClients:
             digest = question.digest(self._identity(question.index, model))
             known = question.stored(digest)
             call: LoggedCall | BatchedCall
-            mode, turn, before = self.batch_mode, len(known), None
+            mode, turn, before, request = self.batch_mode, len(known), None, question.request
+            if mode is not None and turn_digest(digest, turn) in mode.primers:
+                request = replace(request, cache="1h")  # as the batch asks for it
             if mode is not None and question.reusable and mode.takes(model, turn_digest(digest, turn)):
                 before = question.earlier(digest)
                 call = BatchedCall(self, mode, model, question, turn_digest(digest, turn), tokens=tokens_of)
@@ -148,7 +151,7 @@ class ModelClients:
                 call = LoggedCall(self, model, question, digest, breaker, alternatives=alternatives, turn=turn)
             turns = Turns(known, question.calls.note_answer, earlier=before)
             completion = turns.answer(
-                fitted(question.request, model),
+                fitted(request, model),
                 live=call.send,
                 response_model=question.response_model,
                 on_truncation=question.on_truncation,

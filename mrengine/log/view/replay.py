@@ -143,6 +143,8 @@ class Replay:
         self._current: Epoch | None = None
         self._newest: Epoch | None = None
         self._gaps = False
+        self.repaired_by = 0.0  # the time of the first ROUND behind the last damage
+        self._gap_is_last = False
         self._lost: list[tuple[int, int]] = []
         self.end = HEADER_BYTES
         self._unreadable: set[int] = set()  # outcomes whose CRC vouches for them, and that are none
@@ -202,7 +204,7 @@ class Replay:
     def _void(self, frame: Frame) -> None:
         """Padding, or repaired damage; the latter may have held the restart of a later round."""
         if frame.payload[:1] == REPAIRED:
-            self._gaps = True
+            self._gaps = self._gap_is_last = True
             self._lost.append((frame.offset, frame.end))
             if self._newest is not None:
                 self._newest.forget_rounds()
@@ -223,6 +225,8 @@ class Replay:
 
     def _round(self, frame: Frame) -> None:
         record, epoch = unpack_round(frame.payload), self._working()
+        if self._gap_is_last:
+            self._gap_is_last, self.repaired_by = False, record.at
         epoch.start_round(record)
         self.updated = max(self.updated, record.at)
         if record.round == 0:
