@@ -23,7 +23,8 @@ from mrengine.host.batches import BatchDesk
 from mrengine.host.chunk_table import append_inputs, input_version, lacking_text
 from mrengine.host.documents import Spooled
 from mrengine.host.log_follower import LogFollower, OnStep, OnText, Outcome
-from mrengine.host.prepare import LOST, Preparation, Prepared, identity, is_begun, no_text
+from mrengine.host.prepare import Preparation
+from mrengine.host.prepared import LOST, Prepared, identity, is_begun, no_text
 from mrengine.host.requests import RoundSpec, RunConfig
 from mrengine.host.rounds import RoundPlayer
 from mrengine.host.run_end import clear, close_payload, end_state, ending
@@ -142,7 +143,8 @@ class JobRun:
         for message in ready.notes:
             self._warn(message)
         self.tally.unread = tuple(ready.unread)
-        if textless := [row.id for row in ready.documents if not row.n_bytes and row is not LOST]:
+        documents = ready.documents if ready.intake is None else ()
+        if textless := [row.id for row in documents if not row.n_bytes and row is not LOST]:
             self._warn(notices.empty(self.job_id, textless))
         if ready.rows is None and (blank := ready.blank()):
             self._warn(notices.blank(self.job_id, blank))
@@ -162,6 +164,15 @@ class JobRun:
         if ready.finished:
             self._begin_round(0)
 
+    def _tell_of_documents(self) -> None:
+        """What was learned of documents that were read, or cut, while the round was played."""
+        if (intake := self.ready.intake) is not None:
+            for message in notices.of_documents(self.job_id, intake):
+                self._warn(message)
+            self.tally.unread = tuple(intake.reading.errors)
+        if blank := self.ready.blank():
+            self._warn(notices.blank(self.job_id, blank))
+
     def _warn(self, message: str) -> None:
         self.tally.warnings.append(message)
         log.warning("%s", message)
@@ -179,8 +190,8 @@ class JobRun:
         newest, rows = self.ready.view.state.newest, self.ready.rows
         assert newest is not None
         yield from self._play(RoundSpec(0, newest.chunks(), self._bound(), rows=rows), wanted=wanted)
-        if rows is not None and (blank := self.ready.blank()):
-            self._warn(notices.blank(self.job_id, blank))
+        if rows is not None:
+            self._tell_of_documents()
 
     def try_chunks(self, chunks: Sequence[int]) -> None:
         """Play the map round for some chunks; those that have their results already are not played."""
@@ -386,5 +397,7 @@ class JobRun:
             self._ready.view.close()
             if self._ready.fresh is not None:
                 self._ready.fresh.discard()
+            if self._ready.intake is not None:
+                self._ready.intake.discard()
         if self._claim is not None:
             self._claim.release()

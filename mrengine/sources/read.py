@@ -162,6 +162,10 @@ class Reading:
             yield from blocks(source.origin, name=source.id, notes=notes)
             self.warnings += notes.told
 
+    def given(self) -> None:
+        """A source that was text already."""
+        self._sources += 1
+
     def exhaust(self, source: Source) -> None:
         """Read one that was opened before, for its faults alone."""
         self._sources -= 1
