@@ -166,9 +166,8 @@ class Preparation:
         """Begin while the documents are read, where that takes longer than a moment. A driver that was opened, or None:
         they are all to be read first.
         """
-        first_s = min(READ_S, self._first_s)
         with self._stage("read"):
-            intake.advance(Pace(first_s).is_due)
+            intake.advance(Pace(READ_S).is_due)
         early = EarlyStart(self._folder, intake, lambda: self._plan(()), first_s=self._first_s, stage=self._stage)
         if not early.is_possible(self._refreshed() if existed else None, document):
             return None
