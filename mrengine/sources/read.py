@@ -86,6 +86,8 @@ def _meant(item: Any) -> str:
 
 
 def _is_one(item: Any) -> bool:
+    if type(item) is Document:
+        return True
     kinds = (str, bytes, bytearray, memoryview, os.PathLike, Document, Url, File)
     return isinstance(item, kinds) or hasattr(item, "read")
 
