@@ -1,8 +1,8 @@
 """What a run gains by reading and cutting while its workers are at the first chunks: ``python -m bench.stream``.
 
 Rows of 300 characters and one file of many megabytes, with a map function that does nothing; each in a fresh
-interpreter, in turn. ``streamed``: as it is; ``base``: the code of another checkout (``--base``); ``whole``: all is read
-and cut first. ``chunking``: the file is cut, and no more. ``many``: a million rows; their host is killed when half are
+interpreter, in turn. ``streamed``: as it is; ``base``: the code of another checkout (``--base``); ``whole``: all is
+read and cut first. ``chunking``: the file is cut, and no more. ``many``: a million rows; their host is killed when half are
 done (``half``), the job is resumed (``resumed``), and run again when it is finished (``finished``).
 
 ``first_s`` and ``all_s`` count from the call of ``run()``; ``host_mb`` and ``supervisor_mb`` are the most that these
@@ -125,7 +125,8 @@ def _peak_mb() -> float:
 def alone(what: str, road: str, size: int, *, home: Path, state: str) -> dict[str, Any] | None:
     """The same in a fresh interpreter, with the code of a checkout; None: it has killed itself."""
     environment = {**os.environ, "MRENGINE_STATE_DIR": state, "PYTHONPATH": os.fspath(home)}
-    command = [sys.executable, os.path.abspath(__file__), "--one", what, road, str(size)]
+    program = "import runpy, sys; sys.argv = sys.argv[1:]; runpy.run_path(sys.argv[0], run_name='__main__')"
+    command = [sys.executable, "-c", program, os.path.abspath(__file__), "--one", what, road, str(size)]
     done = subprocess.run(command, cwd=state, env=environment, stdout=subprocess.PIPE, check=False)
     if road == "half" and done.returncode == -signal.SIGKILL:
         return None
