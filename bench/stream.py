@@ -2,8 +2,8 @@
 
 Rows of 300 characters and one file of many megabytes, with a map function that does nothing; each in a fresh
 interpreter, in turn. ``streamed``: as it is; ``base``: the code of another checkout (``--base``); ``whole``: all is
-read and cut first. ``chunking``: the file is cut, and no more. ``many``: a million rows; their host is killed when half are
-done (``half``), the job is resumed (``resumed``), and run again when it is finished (``finished``).
+read and cut first. ``chunking``: the file is cut, and no more. ``many``: a million rows; their host is killed when
+half are done (``half``), the job is resumed (``resumed``), and run again when it is finished (``finished``).
 
 ``first_s`` and ``all_s`` count from the call of ``run()``; ``host_mb`` and ``supervisor_mb`` are the most that these
 took, the host's above what it had with the encoder loaded. CPU times tell more than others on a machine in use.

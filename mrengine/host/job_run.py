@@ -167,9 +167,9 @@ class JobRun:
     def _tell_of_documents(self) -> None:
         """What was learned of documents that were read, or cut, while the round was played."""
         if (intake := self.ready.intake) is not None:
-            for message in notices.of_documents(self.job_id, intake):
-                self._warn(message)
             self.tally.unread = tuple(intake.reading.errors)
+        for message in notices.of_documents(self.job_id, intake):
+            self._warn(message)
         if blank := self.ready.blank():
             self._warn(notices.blank(self.job_id, blank))
 
@@ -262,10 +262,8 @@ class JobRun:
             with suppress(OSError):  # what is left is swept another time
                 sweep_spools(self.folder, keep=self.ready.spool)
 
-        since = self.ready.durable
-        desk = self._batches(pilot=round_.only is not None)
-        play = self._player.play(round_, self.follower, since=since, wanted=wanted, begun=begun, desk=desk)
-        ended = yield from play
+        since, desk = self.ready.durable, self._batches(pilot=round_.only is not None)
+        ended = yield from self._player.play(round_, self.follower, since=since, wanted=wanted, begun=begun, desk=desk)
         self._check_end(ended)
 
     def _batches(self, *, pilot: bool) -> BatchDesk | None:
@@ -395,9 +393,8 @@ class JobRun:
             self._desk.close()
         if self._ready is not None:
             self._ready.view.close()
-            if self._ready.fresh is not None:
-                self._ready.fresh.discard()
-            if self._ready.intake is not None:
-                self._ready.intake.discard()
+            for spooled in (self._ready.fresh, self._ready.intake):
+                if spooled is not None:
+                    spooled.discard()
         if self._claim is not None:
             self._claim.release()

@@ -14,8 +14,8 @@ SOURCES_SHOWN = 20
 
 def damaged(job_id: str, ranges: Sequence[tuple[int, int]]) -> str:
     """Bytes of the log that were announced once, and are lost."""
-    told = ", ".join(f"{start} to {end}" for start, end in ranges)
-    return f"the log of job {job_id} was damaged: bytes {told} are kept aside, what they held runs again"
+    shown = ", ".join(f"{start} to {end}" for start, end in ranges)
+    return f"the log of job {job_id} was damaged: bytes {shown} are kept aside, what they held runs again"
 
 
 def lost(job_id: str, damaged: Sequence[str], unknown: int) -> Iterator[str]:
@@ -39,8 +39,10 @@ def empty(job_id: str, names: Sequence[str]) -> str:
     return f"job {job_id}: {what} no chunk: {', '.join(map(repr, names[:SHOWN]))}{more}"
 
 
-def of_documents(job_id: str, intake: Intake) -> Iterator[str]:
-    """What is said of documents when all were read."""
+def of_documents(job_id: str, intake: Intake | None) -> Iterator[str]:
+    """What is said of documents when all were read; nothing, where that was before."""
+    if intake is None:
+        return
     yield from of_sources(job_id, intake.reading.warnings)
     if intake.reading.errors:
         yield f"job {job_id}: {intake.reading.told()}\n  they are left out"
@@ -69,7 +71,7 @@ def failed(failed: int, total: int) -> str:
 
 def of_sources(job_id: str, warnings: Sequence[str]) -> list[str]:
     """What is said of sources that were read, though not as they came: the first of them, and how many more."""
-    told = [f"job {job_id}: {warning}" for warning in warnings[:SOURCES_SHOWN]]
+    lines = [f"job {job_id}: {warning}" for warning in warnings[:SOURCES_SHOWN]]
     if len(warnings) > SOURCES_SHOWN:
-        told.append(f"job {job_id}: {len(warnings) - SOURCES_SHOWN} more sources were read so")
-    return told
+        lines.append(f"job {job_id}: {len(warnings) - SOURCES_SHOWN} more sources were read so")
+    return lines

@@ -35,12 +35,6 @@ def run(code: str, folder: Path) -> str:
 
 
 @pytest.mark.usefixtures("state_dir")
-def test_the_tutorial_runs_as_it_stands(tmp_path: Path) -> None:
-    """All its examples, one after another, in a fresh process."""
-    run(blocks("docs/tutorial.md"), tmp_path)
-
-
-@pytest.mark.usefixtures("state_dir")
 def test_the_page_on_summaries_runs_as_it_stands(tmp_path: Path) -> None:
     run(blocks("docs/summaries.md"), tmp_path)
 
@@ -66,8 +60,8 @@ def shell(tmp_path: Path, state_dir: Path) -> Callable[..., subprocess.Completed
 
 
 @pytest.mark.usefixtures("state_dir")
-def test_the_tutorial_can_be_purged_and_run_again(tmp_path: Path, shell: Any) -> None:
-    """By the line that it gives."""
+def test_the_tutorial_runs_as_it_stands_and_again_when_purged(tmp_path: Path, shell: Any) -> None:
+    """All its examples, one after another, in a fresh process; purged by the line that it gives."""
     (line,) = re.findall("`(mrengine purge .*)`", (ROOT / "docs/tutorial.md").read_text())
     for _ in range(2):
         run(blocks("docs/tutorial.md"), tmp_path)

@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 
+from mrengine import MapReduceRunner, map_prompt
 from mrengine.cli.output import rounded
 from mrengine.testing.server import LLMServer
 
@@ -60,14 +61,13 @@ def test_failures_are_shown_with_what_the_model_had_said(cli: Any, tmp_path: Pat
 
 def test_an_id_may_be_shortened_to_what_no_other_begins_with(cli: Any, job: str) -> None:
     """Wherever one is taken; where it is not enough, those that begin so are named, and nothing is done."""
-    options = ["--prompt", "x", "--model", "fake"]
     for name in ("visits-1", "visits-2", "visits"):
-        assert cli("run", "visit.txt", *options, "--job-id", name).returncode == 0
+        MapReduceRunner(name, models="fake", workers=1).run("A text.", map_prompt("x $text"))
     for command in ("show", "export", "verify", "cancel", "uncancel", "resume"):
         several = cli(command, "visits-")
         assert several.returncode == 2
         assert "2 jobs begin with 'visits-': visits-1, visits-2" in several.stderr
-        assert cli(command, "j").returncode == 0
+    assert cli("verify", "j").returncode == 0
     assert cli("show", "visits").stdout.startswith("job:       visits\n")
     purged = cli("purge", "nope", "visits-2", "none", "j")
     assert purged.returncode == 1
@@ -160,5 +160,5 @@ def test_a_running_job_is_busy_followed_and_cancelled(
         assert again.returncode == 4
         assert "mrengine uncancel slow" in again.stderr
         assert cli("uncancel", "slow").returncode == 0
-        server.reset()
+        server.reset(latency_s=0.0)
         assert cli(*options).returncode == 0

@@ -266,7 +266,11 @@ def kill_container(process: subprocess.Popen[str]) -> None:
     wait_until_gone(lambda: [pid for pid in everybody if alive(pid)], within_s=10)
 
 
-@pytest.mark.parametrize("shell", ["mount -t tmpfs t /proc", ":"], ids=["none", "the host's"])
+@pytest.mark.parametrize(
+    "shell",
+    ["mount -t tmpfs t /proc", pytest.param(":", marks=pytest.mark.system)],
+    ids=["none", "the host's"],
+)
 def test_who_is_stopped_by_a_signal_is_seen_without_proc(shell: str, unshare: Unshare, state_dir: Path) -> None:
     """A worker that a chunk stops again and again, a supervisor that is stopped once: nobody waits for ever."""
     program = """

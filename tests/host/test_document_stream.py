@@ -241,7 +241,7 @@ prepare.FIRST_S = prepare.READ_S = 0.0
 row_stream.SLICE_S = row_stream.LONGEST_S = 0.004
 rounds.AHEAD = 200
 from pathlib import Path
-from tests.host.test_reading import SETTINGS, many, paid_for
+from tests.host.test_document_stream import SETTINGS, many, paid_for
 from mrengine import MapReduceRunner
 if __name__ == "__main__":
     MapReduceRunner("killed", drain_s=0.5, **SETTINGS).run(many(Path(sys.argv[1])), paid_for)
