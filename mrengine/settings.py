@@ -200,7 +200,8 @@ class Settings:
     on_source_error: OnSourceError = _setting(
         "skip",
         "What to do about sources that cannot be read, among others that can: `skip` runs the others, and each of them "
-        "is a failure with its cause; `fail` raises one `SourceError` that names them all, before anything runs.",
+        "is a failure with its cause; `fail` raises one `SourceError` that names them all, before anything runs. What "
+        "takes long to read runs meanwhile: then the first of them ends the run, and what was done stays.",
         choices=get_args(OnSourceError),
     )
     initializer: Callable[..., None] | None = _setting(

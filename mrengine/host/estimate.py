@@ -10,7 +10,7 @@ from typing import Any
 from mrengine.budget import estimate_tokens
 from mrengine.errors import ConfigError
 from mrengine.host.callables import check_map
-from mrengine.host.job_identity import chunking_of
+from mrengine.host.chunk_limits import chunking_of
 from mrengine.log.format.document_facts import pack_facts, pages_between, unpack_facts
 from mrengine.providers.batches.connect import has_batches
 from mrengine.providers.call.structured import in_words
