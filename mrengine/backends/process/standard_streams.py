@@ -36,7 +36,9 @@ def flush() -> None:
             stream.flush()
         except Exception:  # noqa: BLE001  # closed, or replaced by user code
             if _spare and getattr(stream, "closed", False) is True:
-                setattr(sys, name, _text(fd, "w"))
+                restore()
+                with suppress(OSError):  # it cannot be opened again: print() fails there, and nothing else
+                    setattr(sys, name, _text(fd, "w"))
 
 
 def _text(fd: int, mode: Literal["r", "w"]) -> TextIO:
