@@ -231,9 +231,8 @@ class Prose(Stateless):
         if body.startswith(("-- ", "— ")):
             return None  # it says who wrote what stands above
         wrapped = self._wrapped
-        if wrapped and self._goes_on(line, body, above, parted) and not _has_ended(above):
-            return None
-        if not parted and _hangs(line, above) and not _has_ended(above):
+        goes_on = (wrapped and self._goes_on(line, body, above, parted)) or (not parted and _hangs(line, above))
+        if goes_on and not _has_ended(above):
             return None
         mark = ITEM_MARK.match(line)
         ended = parted or not wrapped or _has_ended(above)
