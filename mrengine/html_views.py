@@ -32,9 +32,9 @@ def rows_html(rows: Sequence[Any], columns: Sequence[str], *, caption: str) -> s
     head = "".join(f"<th>{escape(name)}</th>" for name in columns)
     body = "".join(_row(getattr(row, name) for name in columns) for row in islice(rows, ROWS))
     more = len(rows) - ROWS
-    told = f"<p>… and {more:,} more</p>" if more > 0 else ""
+    rest = f"<p>… and {more:,} more</p>" if more > 0 else ""
     return (
-        f"<table><caption>{escape(caption)}</caption><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>{told}"
+        f"<table><caption>{escape(caption)}</caption><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>{rest}"
     )
 
 

@@ -74,12 +74,12 @@ class McpJobs:
         if ended is None:
             self._work_on(job_id)
         state = "running" if ended is None else "failed" if "error" in ended else "done"
-        told: dict[str, Any] = {"job_id": job_id, "state": state}
+        facts: dict[str, Any] = {"job_id": job_id, "state": state}
         try:
             known = Job(job_id, state_dir=self._settings.get("state_dir")).status()
         except MrengineError:  # it has no log yet
-            return told
-        return told | {"chunks": known.total, "done": known.done, "failed": known.failed, "cost_usd": known.cost_usd}
+            return facts
+        return facts | {"chunks": known.total, "done": known.done, "failed": known.failed, "cost_usd": known.cost_usd}
 
     def result(self, job_id: str, wait_s: float) -> dict[str, Any]:
         """The result, after a wait of ``wait_s`` at most; else the status."""

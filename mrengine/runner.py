@@ -347,8 +347,8 @@ class _Running:
         timeout_s = check_number("timeout_s", asked.timeout_s)  # of a deadline that is over: below 0
         until = None if timeout_s is None else time.monotonic() + timeout_s
         settings = runner._settings.with_(on_busy=asked.on_busy or runner._settings.on_busy)
-        if told := names_a_file(asked.document):
-            log.warning("%s", told)
+        if mistaken := names_a_file(asked.document):
+            log.warning("%s", mistaken)
         check_map(asked.map_fn)
         check_reduce(asked.reduce_fn)
         runner._turns.take(self, wait=settings.on_busy == "wait", until=until)

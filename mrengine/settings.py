@@ -257,11 +257,11 @@ class Settings:
     def _check_together(self) -> None:
         target, overlap = self.target_tokens, self.overlap_tokens
         if isinstance(target, int) and overlap is not None and overlap >= target:
-            told = f"overlap_tokens={overlap} leaves no room in target_tokens={target}: make it smaller"
-            raise ChunkingError(told, target_tokens=target, overlap_tokens=overlap)
+            message = f"overlap_tokens={overlap} leaves no room in target_tokens={target}: make it smaller"
+            raise ChunkingError(message, target_tokens=target, overlap_tokens=overlap)
         if self.strategy == "sequential" and self.backend not in ("process", "sequential"):
-            told = f"strategy='sequential' and backend={self.backend!r} are two backends: leave one of them out"
-            raise ConfigError(told, setting="backend")
+            message = f"strategy='sequential' and backend={self.backend!r} are two backends: leave one of them out"
+            raise ConfigError(message, setting="backend")
         check_budget(self.budget)
         check_batch(self.batch)
         for name, (what, sound) in KINDS.items():

@@ -85,8 +85,8 @@ def summarize(
             settings["strategy"] = strategy
         runner = summary_runner(job_id, models=models, method=method, **settings)
     elif models is not None or settings:
-        told = ", ".join(sorted({*settings, *(("models",) if models is not None else ())}))
-        raise ConfigError(f"{told}: settings of the runner that is given", setting=told.split(",")[0])
+        given = ", ".join(sorted({*settings, *(("models",) if models is not None else ())}))
+        raise ConfigError(f"{given}: settings of the runner that is given", setting=given.split(",")[0])
     work = _Work(job, source, runner, None if own else job_id, timeout_s, own=own)
     if stream:
         return SummaryStream(work.told, runner.stop)
@@ -199,17 +199,17 @@ def _named(models: Models) -> Models:
 
 def _sized(settings: Mapping[str, Any]) -> dict[str, Any]:
     """Chunks that fit the window, and as many calls at once as make a long text short; what is said beats both."""
-    told = {name for name in ("target_tokens", "workers", "slots") if os.environ.get(f"MRENGINE_{name.upper()}")}
+    given = {name for name in ("target_tokens", "workers", "slots") if os.environ.get(f"MRENGINE_{name.upper()}")}
     wanted: dict[str, Any] = {"target_tokens": "fit", "slots": 15}
     if "workers" in settings:
         wanted["slots"] = max(1, AT_ONCE // settings["workers"])
     elif not {"workers", "slots"} & {
-        *told,
+        *given,
         *settings,
     }:  # calls wait: more processes than cores only take longer to start
         workers = min(5, max(2, os.cpu_count() or 2))
         wanted |= {"workers": workers, "slots": AT_ONCE // workers}
-    return {**{name: value for name, value in wanted.items() if name not in told}, **settings}
+    return {**{name: value for name, value in wanted.items() if name not in given}, **settings}
 
 
 @dataclass(frozen=True, slots=True)

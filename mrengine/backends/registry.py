@@ -72,8 +72,8 @@ def _found(name: str) -> MakeBackend:
         return _OWN[name]()
     point = _registered().get(name)
     if point is None:
-        told = ", ".join(map(repr, backend_names()))
-        raise ConfigError(f"backend={name!r}: it is one of {told}, or one that a package brings", setting="backend")
+        known = ", ".join(map(repr, backend_names()))
+        raise ConfigError(f"backend={name!r}: it is one of {known}, or one that a package brings", setting="backend")
     try:
         made: MakeBackend = point.load()
     except (ImportError, AttributeError) as error:

@@ -5,15 +5,21 @@ from __future__ import annotations
 import os
 import threading
 import time
-from collections.abc import Callable
 from multiprocessing import AuthenticationError
 from queue import Empty, SimpleQueue
 from typing import Any
 
-from mrengine.budget.connection import PATIENCE_S, UNMETERED, CallReport, Connection, Gates, Line, Made, kill_if_stopped
-from mrengine.budget.pending_requests import Lease, PendingRequest, PendingRequests, wait
+from mrengine.budget.connection import (
+    REPLY_TIMEOUT_S,
+    UNMETERED,
+    CallReport,
+    Connection,
+    Made,
+    Transport,
+    kill_if_stopped,
+)
+from mrengine.budget.pending_requests import BudgetPort, Lease, PendingRequest, Waiter, wait
 from mrengine.errors import ConfigError
-from mrengine.records import Priority
 
 __all__ = ["BudgetClient"]
 
@@ -25,12 +31,12 @@ THREAD_PAUSES_S = (0.05, 0.2, 0.8, 2.0)  # between tries to start the thread
 BROKEN = (OSError, EOFError, AuthenticationError)
 
 
-class BudgetClient:
+class BudgetClient(BudgetPort):
     """One worker's client of the manager at ``address``; connects at the first ``acquire``, so it may cross a fork.
 
     ``made``: which calls of this worker's dead predecessor were sent, by the intents in the log, or how many; None: all
-    of them. The grants of the others are returned. A manager that is stopped and does not answer within ``patience_s``
-    is killed, so that its supervisor notices and replaces it.
+    of them. The grants of the others are returned. A manager that is stopped and does not answer within
+    ``reply_timeout_s`` is killed, so that its supervisor notices and replaces it.
     """
 
     def __init__(
@@ -41,67 +47,39 @@ class BudgetClient:
         incarnation: int = 0,
         *,
         made: Made = None,
-        patience_s: float = PATIENCE_S,
+        reply_timeout_s: float = REPLY_TIMEOUT_S,
     ) -> None:
+        super().__init__()
         self._address = address
         self._authkey = authkey
         self._worker = (worker_id, incarnation)
         self._made = made
-        self._patience_s = patience_s
-        self._pending = PendingRequests()
+        self._reply_timeout_s = reply_timeout_s
         self._wakeups: SimpleQueue[bool] = SimpleQueue()  # True: a request, exchange now; False: a report, soon
         self._thread: threading.Thread | None = None
         self._starting = threading.Lock()
         self._pid = 0
-        self._connection: Line | None = None
+        self._connection: Transport | None = None
         self._failed: BaseException | None = None
         self._backoff_s = 0.0
         self._exchanged_at = float("-inf")
         self._unlimited: dict[str, float] = {}  # models without a limit → until when that may be assumed
         self._closing = False
 
-    def acquire(
-        self,
-        model: str,
-        input_tokens: int,
-        output_tokens: int,
-        *,
-        priority: Priority | str = "P1_user",
-        bound_tokens: int | None = None,
-        estimated: bool = True,
-        deadline: float | None = None,
-        stopping: Callable[[], bool] | None = None,
-        on_wait: Callable[[str, float], None] | None = None,
-        gates: Gates = ("", ""),
-    ) -> Lease:
-        """Block until a call of this size may be made.
-
-        ``input_tokens`` by our own count, raised by the model's learned ratio if ``estimated``. ``bound_tokens``: an
-        upper bound of the input, for ``Budget``. ``deadline``: on ``time.monotonic``. ``on_wait(model, wait_ms)`` is
-        called once, if there is a wait. ``gates``: the digests of the call and of what a provider may cache of
-        it: one call goes first, the others when it has been answered. Raises Stopped, ModelUnavailable at the deadline,
-        ModelRefused for a call larger than the limit, BudgetExhausted, ConfigError.
-        """
-        if not any(gates) and self._unlimited.get(model, 0.0) > time.monotonic():
-            return self._unmetered_lease(model)
-        self._start()
-        request = self._pending.add(
-            model,
-            input_tokens,
-            output_tokens,
-            priority=priority,
-            bound_tokens=bound_tokens,
-            estimated=estimated,
-            gates=gates,
-        )
+    def _wait(self, request: PendingRequest, waiter: Waiter) -> None:
         self._wakeups.put(True)
         try:
-            wait(request, deadline=deadline, stopping=stopping, on_wait=on_wait, why=self._why)
+            wait(
+                request,
+                deadline=waiter.deadline,
+                stopping=waiter.stopping,
+                on_wait=waiter.on_wait,
+                why=self._why,
+            )
         except BaseException:
             self._pending.give_up(request)
             self._wakeups.put(False)
             raise
-        return Lease(request, self._settle)
 
     def close(self, timeout_s: float = 0.5) -> None:
         """Send the remaining reports, for at most ``timeout_s``; idempotent."""
@@ -110,8 +88,10 @@ class BudgetClient:
             self._wakeups.put(True)
             self._thread.join(timeout_s)
 
-    def _unmetered_lease(self, model: str) -> Lease:
+    def _unlimited_lease(self, model: str) -> Lease | None:
         """A model without a limit needs no grant. Headers are still reported, as they may reveal a limit."""
+        if self._unlimited.get(model, 0.0) <= time.monotonic():
+            return None
         request = PendingRequest((UNMETERED, model, 0, 0, 0, 0, False), granted=True)
         return Lease(request, self._settle_unmetered)
 
@@ -203,9 +183,9 @@ class BudgetClient:
             return due_s
         return RIDE_S[1] if due_s is None else min(due_s, RIDE_S[1])  # calls that ended during the exchange
 
-    def _connected(self) -> Line:
+    def _connected(self) -> Transport:
         """A connection to the manager. One of BROKEN: there is none."""
-        return Connection(self._address, self._authkey, timeout_s=self._patience_s)
+        return Connection(self._address, self._authkey, timeout_s=self._reply_timeout_s)
 
     def _exchange(self) -> tuple[Any, int]:
         if self._connection is None:

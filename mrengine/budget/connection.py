@@ -22,11 +22,11 @@ __all__ = [
     "Connection",
     "Gates",
     "HeldCall",
-    "Line",
     "Made",
     "Refused",
     "Reply",
     "RequestRow",
+    "Transport",
     "Waiting",
     "kill_if_stopped",
 ]
@@ -47,10 +47,10 @@ Reply = tuple[list[int], list[Refused], list[Waiting], list[str]]  # granted num
 
 TYPEID = "service"
 UNMETERED = -1  # the number of a call that needed no grant, as its model has no limit
-PATIENCE_S = 2.0  # for one reply; the manager takes well under a millisecond
+REPLY_TIMEOUT_S = 2.0  # for one reply; the manager takes well under a millisecond
 
 
-class Line(Protocol):
+class Transport(Protocol):
     """A way to the service. After an OSError or EOFError it cannot be used any more."""
 
     def call(self, method: str, *args: Any) -> Any:
@@ -68,7 +68,7 @@ class Connection:
     AuthenticationError the connection cannot be used any more.
     """
 
-    def __init__(self, address: str, authkey: bytes, *, timeout_s: float = PATIENCE_S) -> None:
+    def __init__(self, address: str, authkey: bytes, *, timeout_s: float = REPLY_TIMEOUT_S) -> None:
         first = _connect(address, authkey, timeout_s)
         try:
             self._ident = _call(first, None, "create", TYPEID)[0]

@@ -1,63 +1,41 @@
-"""The budget for a job that runs in one process: the interface of ``BudgetClient`` without a thread or a socket."""
+"""The budget of a job that runs in one process: no thread, no socket."""
 
 from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable
 
-from mrengine.budget.connection import CallReport, Gates
-from mrengine.budget.pending_requests import LOOK_S, Lease, PendingRequest, PendingRequests, check
+from mrengine.budget.connection import CallReport
+from mrengine.budget.pending_requests import LOOK_S, BudgetPort, PendingRequest, Waiter, check
 from mrengine.budget.service import BudgetService
-from mrengine.records import Priority
 
 __all__ = ["LocalBudget"]
 
 
-class LocalBudget:
-    """``acquire`` and ``settle`` as in ``BudgetClient``, on a service in this process; thread-safe."""
+class LocalBudget(BudgetPort):
+    """Asks a service in this process; each waiting thread drives it."""
 
     def __init__(self, service: BudgetService) -> None:
+        super().__init__()
         self._service = service
-        self._pending = PendingRequests()
         self._changed = threading.Condition()
         service.hello(0, 0, ())
 
-    def acquire(
-        self,
-        model: str,
-        input_tokens: int,
-        output_tokens: int,
-        *,
-        priority: Priority | str = "P1_user",
-        bound_tokens: int | None = None,
-        estimated: bool = True,
-        deadline: float | None = None,
-        stopping: Callable[[], bool] | None = None,
-        on_wait: Callable[[str, float], None] | None = None,
-        gates: Gates = ("", ""),
-    ) -> Lease:
-        """Block until a call of so many tokens may be made; arguments and errors as of ``BudgetClient.acquire``."""
-        request = self._pending.add(
-            model,
-            input_tokens,
-            output_tokens,
-            priority=priority,
-            bound_tokens=bound_tokens,
-            estimated=estimated,
-            gates=gates,
-        )
+    def _start(self) -> None:
+        """The service is at hand."""
+
+    def _wait(self, request: PendingRequest, waiter: Waiter) -> None:
         reported = False
         try:
             while True:
                 due_s = self._step()
                 if request.granted:
-                    return Lease(request, self._settle)
-                check(request, deadline=deadline, stopping=stopping)
-                if on_wait is not None and not reported:
+                    return
+                check(request, deadline=waiter.deadline, stopping=waiter.stopping)
+                if waiter.on_wait is not None and not reported:
                     reported = True
-                    on_wait(model, request.wait_ms)
-                self._sleep(request, due_s, deadline)
+                    waiter.on_wait(request.model, request.wait_ms)
+                self._sleep(request, due_s, waiter.deadline)
         except BaseException:
             self._pending.give_up(request)
             raise

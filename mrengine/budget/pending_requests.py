@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
+from abc import ABC, abstractmethod
 from collections.abc import Callable
 from dataclasses import astuple, dataclass, field
 from typing import TYPE_CHECKING, Any
@@ -15,7 +16,7 @@ from mrengine.records import Observed, Priority, Usage
 if TYPE_CHECKING:  # the host needs no sockets
     from mrengine.budget.connection import CallReport, Gates, HeldCall, Reply, RequestRow
 
-__all__ = ["Lease", "PendingRequest", "PendingRequests", "check", "wait"]
+__all__ = ["BudgetPort", "Lease", "PendingRequest", "PendingRequests", "Waiter", "check", "wait"]
 
 _SAME_CALL = -1  # as connection.SAME_CALL, which the host does not import
 LOOK_S = 0.25  # how often a waiting thread checks whether the job is stopping
@@ -236,3 +237,76 @@ def wait(
         if on_wait is not None and request.wait_ms and not reported and not request.granted:
             reported = True
             on_wait(request.model, request.wait_ms)
+
+
+@dataclass(frozen=True, slots=True)
+class Waiter:
+    """Who waits for a grant: until when, and what is asked and told meanwhile; as ``BudgetPort.acquire`` has it."""
+
+    deadline: float | None
+    stopping: Callable[[], bool] | None
+    on_wait: Callable[[str, float], None] | None
+
+
+class BudgetPort(ABC):
+    """Permission to make calls, as a worker's tasks ask for it. Safe from any thread."""
+
+    def __init__(self) -> None:
+        self._pending = PendingRequests()
+
+    def acquire(
+        self,
+        model: str,
+        input_tokens: int,
+        output_tokens: int,
+        *,
+        priority: Priority | str = "P1_user",
+        bound_tokens: int | None = None,
+        estimated: bool = True,
+        deadline: float | None = None,
+        stopping: Callable[[], bool] | None = None,
+        on_wait: Callable[[str, float], None] | None = None,
+        gates: Gates = ("", ""),
+    ) -> Lease:
+        """Block until a call of this size may be made.
+
+        ``input_tokens`` by our own count, raised by the model's learned ratio if ``estimated``. ``bound_tokens``: an
+        upper bound of the input, for ``Budget``. ``deadline``: on ``time.monotonic``. ``on_wait(model, wait_ms)`` is
+        called once, if there is a wait. ``gates``: the digests of the call and of what a provider may cache of
+        it: one call goes first, the others when it has been answered. Raises Stopped, ModelUnavailable at the deadline,
+        ModelRefused for a call larger than the limit, BudgetExhausted, ConfigError.
+        """
+        if not any(gates) and (lease := self._unlimited_lease(model)) is not None:
+            return lease
+        self._start()  # before any lock is taken: in a fork of the worker, another thread may hold it for ever
+        request = self._pending.add(
+            model,
+            input_tokens,
+            output_tokens,
+            priority=priority,
+            bound_tokens=bound_tokens,
+            estimated=estimated,
+            gates=gates,
+        )
+        self._wait(request, Waiter(deadline, stopping, on_wait))
+        return Lease(request, self._settle)
+
+    @abstractmethod
+    def close(self, timeout_s: float = 0.5) -> None:
+        """Report what is left to report, within ``timeout_s``; idempotent."""
+
+    def _unlimited_lease(self, model: str) -> Lease | None:
+        """A lease for a model that is known to have no limit: nobody need be asked."""
+        return None
+
+    @abstractmethod
+    def _start(self) -> None:
+        """Get ready to ask. ConfigError: this process may not."""
+
+    @abstractmethod
+    def _wait(self, request: PendingRequest, waiter: Waiter) -> None:
+        """Return once the request is granted; withdraw it, and raise what ``check`` raises, where it will not be."""
+
+    @abstractmethod
+    def _settle(self, done: CallReport) -> None:
+        """Report an ended call. Never blocks for long."""

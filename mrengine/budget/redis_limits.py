@@ -25,7 +25,7 @@ LEASE_MS = 5000
 ALIVE_S, SIGN_S = 30.0, 8.0
 UNUSED_MS = 86_400_000
 TIMEOUT_S = 2.0
-PATIENCE_S = 10.0  # for a lease: its holder takes milliseconds, or has died
+LEASE_WAIT_S = 10.0  # for a lease: its holder takes milliseconds, or has died
 PAUSE_S = (0.001, 0.005)
 
 TAKE = """
@@ -98,7 +98,7 @@ class RedisLimit:
         self._show_life()
 
     def _leased(self) -> list[Any]:
-        until = time.monotonic() + PATIENCE_S
+        until = time.monotonic() + LEASE_WAIT_S
         while True:
             self._token = secrets.token_hex(8)
             held, *rest = self._call(self._take, self._keys, [self._token, LEASE_MS, self._process, UNUSED_MS])

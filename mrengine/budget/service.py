@@ -71,7 +71,7 @@ class _Worker:
     name: str
     open_calls: dict[int, tuple[str, _OpenCall]] = field(default_factory=dict)
     waiting: dict[int, str] = field(default_factory=dict)
-    told: set[int] = field(default_factory=set)  # requests whose like was answered before they came
+    answered_before: set[int] = field(default_factory=set)  # requests whose like was answered before they came
 
 
 @dataclass(slots=True, eq=False)
@@ -173,7 +173,7 @@ class BudgetService:
             self._prefixes.ended((worker.name, call[0]), answered=call[4] is not None, now=now)
         alive = {request[0] for request in requests} | worker.open_calls.keys()
         self._prefixes.keep(worker.name, alive, now)
-        worker.told &= alive
+        worker.answered_before &= alive
         if worker.waiting:
             still = {request[0] for request in requests}
             for number in [number for number in worker.waiting if number not in still]:
@@ -199,8 +199,8 @@ class BudgetService:
             leads = self._prefixes.leads("", flight, call)
             if not self._prefixes.may_go("", flight, call, now):
                 return SAME_CALL
-            if not leads and not self._prefixes.leads("", flight, call) and request[0] not in worker.told:
-                worker.told.add(request[0])  # it was answered already: the worker is to look for that first
+            if not leads and not self._prefixes.leads("", flight, call) and request[0] not in worker.answered_before:
+                worker.answered_before.add(request[0])  # it was answered already: the worker is to look for that first
                 return SAME_CALL
         if prefix and not self._prefixes.may_go(request[1], prefix, call, now):
             return SAME_PREFIX
@@ -272,8 +272,8 @@ class BudgetService:
                     self._serve(worker, model, limiter, work.requests, now, reply)
         except SharedLimitDown:
             self._unsettled[model] = work.ended
-            told = {number for number, *_ in (*reply[1], *reply[2])} | set(reply[0])
-            self._put_off([one for one in work.requests if one[0][0] not in told], reply)
+            numbers = {number for number, *_ in (*reply[1], *reply[2])} | set(reply[0])
+            self._put_off([one for one in work.requests if one[0][0] not in numbers], reply)
 
     def _put_off(self, requests: list[tuple[RequestRow, Sum]], reply: Reply) -> None:
         """The limit cannot be reached: nobody may call, and all ask again."""

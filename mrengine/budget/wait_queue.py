@@ -36,7 +36,7 @@ RELEASE_S = 20.0
 # Batch work never releases this last part of its reserve, in seconds of the rate: an urgent call is served soon.
 KEPT_S = 0.5
 # Starvation bound: however busy higher priorities are, a rank is served again after one refill period.
-PATIENCE_S = 60.0
+PASSED_OVER_S = 60.0
 # How often requests behind it in the queue may take a slot before a request whose worker is absent.
 PASSES = 4
 
@@ -126,7 +126,7 @@ class WaitQueue:
 
     def _starved(self, rank: int, now: float) -> QueuedRequest | None:
         head = next(iter(self.requests[rank].values()), None)
-        if head is None or head.expires < now or now - max(head.since, self.served[rank]) < PATIENCE_S:
+        if head is None or head.expires < now or now - max(head.since, self.served[rank]) < PASSED_OVER_S:
             return None
         return head
 

@@ -83,32 +83,32 @@ class Group(click.Group):
     def invoke(self, context: click.Context) -> NoReturn:
         """Run a command; leaves with its exit code."""
         signal.signal(signal.SIGTERM, _terminate)
-        told: Invocation = context.obj
+        invocation: Invocation = context.obj
         try:
             code = super().invoke(context)
         except (click.ClickException, click.exceptions.Exit):
             raise
         except KeyboardInterrupt:
-            _say_end(told)
-            say(f"interrupted{told.resumes}")
+            _say_end(invocation)
+            say(f"interrupted{invocation.resumes}")
             code = INTERRUPTED
         except Terminated:
-            _say_end(told)
-            say(f"terminated{told.resumes}")
+            _say_end(invocation)
+            say(f"terminated{invocation.resumes}")
             code = TERMINATED
         except StdoutClosed:
             code = DONE
         except Exception as error:  # noqa: BLE001  # of the library, of a user's function, of the system: all end here
-            if told.debug:
+            if invocation.debug:
                 traceback.print_exception(error)
-            _say_end(told)
+            _say_end(invocation)
             say(f"mrengine: {line_of(error)}")
             code = code_of(error)
         context.exit(code if isinstance(code, int) else DONE)
 
 
-def _say_end(told: Invocation) -> None:
-    say(told.end, quiet=told.quiet or not told.end)
+def _say_end(invocation: Invocation) -> None:
+    say(invocation.end, quiet=invocation.quiet or not invocation.end)
 
 
 def line_of(error: Exception) -> str:
@@ -120,8 +120,8 @@ def line_of(error: Exception) -> str:
     if isinstance(error, SourceError):
         return piped(error)
     if isinstance(error, JobFailed) and len(error.failures):
-        told = f"{error}{place_of(error.failures[0].traceback)}"
-        return f"{in_cli_terms(told)}; 'mrengine export {error.job_id}' has every failure"
+        line = f"{error}{place_of(error.failures[0].traceback)}"
+        return f"{in_cli_terms(line)}; 'mrengine export {error.job_id}' has every failure"
     if isinstance(error, MrengineError):
         return in_cli_terms(str(error))
     if isinstance(error, OSError) and error.strerror:

@@ -1,4 +1,4 @@
-"""Owns how a running job is followed from another process: a line whenever something has changed."""
+"""Follow a running job from another process: print a line whenever something has changed."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from mrengine.records import JobStatus
 
 __all__ = ["Following"]
 
-NEWS = {
+EVENTS = {
     "worker:crashed": ("worker crashed", "workers crashed"),
     "call:retry": ("call refused", "calls refused"),
     "budget:wait": ("call waits for the rate limit", "calls wait for the rate limit"),
@@ -31,7 +31,7 @@ class Following:
         self._meter.begin(status.total, status.done + status.failed)
         self._began = status.usage.total_tokens
         self._read = 0
-        self._news()  # what was before is no news
+        self._events()  # those before now are not reported
 
     def line(self, status: JobStatus) -> str:
         """A line for the job as it is now."""
@@ -39,16 +39,16 @@ class Following:
         meter.total, meter.in_flight = status.total, status.in_flight
         meter.count(done=ended, failed=status.failed)
         meter.tokens = max(0, status.usage.total_tokens - self._began)
-        words = [describe(meter), *self._cost(status, ended), *self._news()]
+        words = [describe(meter), *self._cost(status, ended), *self._events()]
         return f"{time.strftime('%H:%M:%S')} {', '.join(words)}"
 
     def _cost(self, status: JobStatus, ended: int) -> list[str]:
         if not status.cost_usd:
             return []
-        told = f"${status.cost_usd:.4g}"
-        return [f"{told} of about ${status.cost_usd * status.total / ended:.3g}" if ended else told]
+        spent = f"${status.cost_usd:.4g}"
+        return [f"{spent} of about ${status.cost_usd * status.total / ended:.3g}" if ended else spent]
 
-    def _news(self) -> list[str]:
+    def _events(self) -> list[str]:
         """How often what has happened since the last look."""
         try:
             with ResumeEngine(self._folder) as stored:
@@ -58,4 +58,4 @@ class Following:
         except (MrengineError, OSError):  # removed meanwhile, or written anew: the status tells
             return []
         found = Counter(notes)
-        return [f"{found[name]} {words[found[name] > 1]}" for name, words in NEWS.items() if found[name]]
+        return [f"{found[name]} {words[found[name] > 1]}" for name, words in EVENTS.items() if found[name]]

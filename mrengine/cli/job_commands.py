@@ -22,7 +22,7 @@ from mrengine.cli.output import echo, print_json, record_of, rounded
 from mrengine.config import jobs_folder
 from mrengine.errors import ConfigError, JobBusy, JobError, JobNotFound, LogError
 from mrengine.jobs import list_jobs
-from mrengine.log.view.verify import Verdict
+from mrengine.log.view.verify import Verification
 from mrengine.log.view.verify import verify as check
 from mrengine.records import JobStatus
 
@@ -156,7 +156,7 @@ def verify(job_id: str, state_dir: str | None, as_json: bool) -> int:
     return DONE if verdict.sound else FAILED
 
 
-def _print_verification(job_id: str, verdict: Verdict) -> None:
+def _print_verification(job_id: str, verdict: Verification) -> None:
     for start, stop in verdict.damage:
         echo(f"damaged: bytes {start} to {stop}")
     for start, stop in verdict.repaired:

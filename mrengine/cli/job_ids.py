@@ -28,11 +28,11 @@ def find_job(given: str, state_dir: str | None) -> Job:
     found = [job for job in list_jobs(state_dir) if job.job_id.startswith(given)]
     if len(found) > 1:
         more = f" and {len(found) - SHOWN} more" if len(found) > SHOWN else ""
-        told = ", ".join(job.job_id for job in found[:SHOWN])
-        raise ConfigError(f"{len(found)} jobs begin with {given!r}: {told}{more}; type more of the id", setting="JOB")
+        shown = ", ".join(job.job_id for job in found[:SHOWN])
+        raise ConfigError(f"{len(found)} jobs begin with {given!r}: {shown}{more}; type more of the id", setting="JOB")
     if not found:
-        told = f"there is no job {given!r} in {jobs_folder(state_dir)}, and none that begins so"
-        raise JobNotFound(f"{told}; 'mrengine jobs' lists them", job_id=given)
+        message = f"there is no job {given!r} in {jobs_folder(state_dir)}, and none that begins so"
+        raise JobNotFound(f"{message}; 'mrengine jobs' lists them", job_id=given)
     return found[0]
 
 

@@ -73,9 +73,9 @@ def page(status: JobStatus) -> str:
     return "\n".join(f"{name + ':':<11}{_plain(str(value))}" for name, value in rows)
 
 
-def _batch(told: Mapping[str, Any]) -> str:
-    since = time.strftime("%Y-%m-%d %H:%M %z", time.localtime(told["began"]))
-    return f"{told['batch_id'] or '(looked for)'}: {told['requests']} requests to {told['model']}, since {since}"
+def _batch(batch: Mapping[str, Any]) -> str:
+    since = time.strftime("%Y-%m-%d %H:%M %z", time.localtime(batch["began"]))
+    return f"{batch['batch_id'] or '(looked for)'}: {batch['requests']} requests to {batch['model']}, since {since}"
 
 
 def _sources(status: JobStatus) -> str:

@@ -77,8 +77,8 @@ def _print_prices(known: catalog.Catalog) -> None:
         costs = (None, None) if price is None else (price.input, price.output)
         factor = None if price is None else price.batch_factor
         figures = (entry.context_window, entry.max_output, *costs, *reads, factor)
-        told = name + (" *" if name in known.own else "")
-        echo(f"{told:<42}" + "".join(f"{_figure(one):>9}" for one in figures))
+        shown = name + (" *" if name in known.own else "")
+        echo(f"{shown:<42}" + "".join(f"{_figure(one):>9}" for one in figures))
     echo(f"\nprices of {known.date or 'an unknown day'}, from:")
     for source in known.sources:
         echo(f"  {source}")

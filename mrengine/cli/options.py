@@ -216,8 +216,8 @@ def priced(models: Sequence[Any], prices: Sequence[str]) -> list[Any]:
     specs = [model if isinstance(model, ModelSpec) else ModelSpec(model) for model in models]
     names = {name for spec in specs for name in (spec.name, spec.name.rpartition("#")[2])}
     if unknown := sorted(known.keys() - names - {""}):
-        told = f"{unknown[0]!r} is none of the models of this job: {', '.join(spec.name for spec in specs)}"
-        raise click.BadParameter(told, param_hint="--price")
+        message = f"{unknown[0]!r} is none of the models of this job: {', '.join(spec.name for spec in specs)}"
+        raise click.BadParameter(message, param_hint="--price")
     if not known:
         return list(models)
     found = [known.get(s.name) or known.get(s.name.rpartition("#")[2]) or known.get("") or s.price for s in specs]
@@ -232,11 +232,11 @@ def _price(text: str) -> tuple[str, Price]:
             return model, Price(*numbers)
     except ValueError:
         pass
-    told = (
+    message = (
         f"{text!r}: write IN:OUT, US dollars of a million tokens of prompts and of answers, as 0.15:0.60; then, where "
         "they are known, those of cache reads, of cache writes, and of cache writes for 1 h"
     )
-    raise click.BadParameter(told, param_hint="--price")
+    raise click.BadParameter(message, param_hint="--price")
 
 
 def announce(runner: mrengine.MapReduceRunner, *, quiet: bool, chosen: bool = False) -> None:
@@ -245,15 +245,15 @@ def announce(runner: mrengine.MapReduceRunner, *, quiet: bool, chosen: bool = Fa
     ``chosen``: nobody named a model; which one was taken is said.
     """
     log_to_stderr(quiet=quiet)
-    told: Invocation = click.get_current_context().find_root().obj
-    told.quiet = quiet
+    invocation: Invocation = click.get_current_context().find_root().obj
+    invocation.quiet = quiet
 
     def started(event: Any) -> None:
-        told.resumes = "; the same command resumes"
+        invocation.resumes = "; the same command resumes"
         so_far = " so far" * event.total_so_far
         chunks = f"job {event.job_id}: {event.total} chunk{'' if event.total == 1 else 's'}{so_far}"
         finished = event.resumed == event.total
-        say(f"{chunks}, {event.resumed} done{' already' if finished else told.resumes}", quiet=quiet)
+        say(f"{chunks}, {event.resumed} done{' already' if finished else invocation.resumes}", quiet=quiet)
         if chosen:
             names = ", ".join(model.name for model in runner.models)
             say(f"model: {names}, as none was named; --model names another", quiet=quiet)
@@ -263,13 +263,13 @@ def announce(runner: mrengine.MapReduceRunner, *, quiet: bool, chosen: bool = Fa
 
     def over(event: Any) -> None:
         refused = f", {event.refused} refused" if event.refused else ""
-        told = f"{event.state}: {event.answered} of {event.requests} answered{refused}"
-        say(f"batch {event.batch_id} {told}", quiet=quiet)
+        shown = f"{event.state}: {event.answered} of {event.requests} answered{refused}"
+        say(f"batch {event.batch_id} {shown}", quiet=quiet)
 
     runner.on("job:start", started)
     runner.on("batch:submitted", submitted)
     runner.on("batch:ended", over)
-    runner.on("job:end", told.run_ended)
+    runner.on("job:end", invocation.run_ended)
 
 
 def _target(text: str) -> int | str | None:

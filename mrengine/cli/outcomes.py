@@ -93,8 +93,8 @@ def too_many_failed(run: RunResult, max_failed: int, *, withheld: str) -> bool:
         place = place_of(failure.traceback)
         say(f"chunk {failure.chunk_id} of {failure.document_id} failed ({failure.kind}): {failure.message}{place}")
     total = run.summary.total_chunks
-    told = f"{failed} of {total} chunk{'s' * (total > 1)} failed, and --max-failed is {max_failed}"
-    say(f"mrengine: {told}: {withheld}. The same command tries the failed ones again")
+    message = f"{failed} of {total} chunk{'s' * (total > 1)} failed, and --max-failed is {max_failed}"
+    say(f"mrengine: {message}: {withheld}. The same command tries the failed ones again")
     say(f"'mrengine export {run.job_id}' prints all of them, and where they failed")
     return True
 
@@ -121,8 +121,8 @@ def print_pilot(pilot: Pilot, *, as_json: bool) -> int:
         return DONE
     cost, time_s = pilot.cost_usd, pilot.duration_s
     echo(f"tried:         {len(pilot.results)} of {pilot.chunks} chunks; the same command without --pilot goes on")
-    told = "unknown" if cost is None else f"${cost.estimate:.4f}, between ${cost.low:.4f} and ${cost.high:.4f}"
-    echo(f"whole cost:    {told}")
+    shown = "unknown" if cost is None else f"${cost.estimate:.4f}, between ${cost.low:.4f} and ${cost.high:.4f}"
+    echo(f"whole cost:    {shown}")
     echo(f"whole time:    {time_s.estimate:.0f} s, between {time_s.low:.0f} and {time_s.high:.0f} s")
     return DONE
 

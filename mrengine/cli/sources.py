@@ -110,5 +110,5 @@ def _check_json(name: str, lines: Iterable[tuple[int, str]]) -> None:
             faults.append(error)
     if faults:
         more = f"; {len(faults) - SHOWN} more" if len(faults) > SHOWN else ""
-        told = "; ".join(map(str, faults[:SHOWN]))
-        raise SourceError(f"{told}{more}", source=name, line=faults[0].line)
+        shown = "; ".join(map(str, faults[:SHOWN]))
+        raise SourceError(f"{shown}{more}", source=name, line=faults[0].line)

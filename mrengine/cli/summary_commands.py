@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import click
 
 import mrengine
+from mrengine import Document
 from mrengine.cli.exits import DONE, TOO_MANY_FAILED, ended
 from mrengine.cli.notes import say
 from mrengine.cli.options import announce, default_models, job_options, priced, runner_settings
@@ -87,8 +89,8 @@ def summarize(
     if output is not None:
         writable_folder(output)
     announce(runner, quiet=given["quiet"], chosen=chosen)
-    if live and (given["as_json"] or output is not None or (len(documents) > 1 and not together)):
-        raise click.UsageError("--stream prints one text: without --json and -o, over one source or with --together")
+    if live:
+        _check_live(documents, output, together=together, as_json=given["as_json"])
     together = together or live
     asked: dict[str, Any] = {
         "query": query,
@@ -114,13 +116,15 @@ def summarize(
             say(f"{name}: no summary: its chunks failed, or hold no prose")
     if output is not None:
         _write(parts, output, quiet=given["quiet"], cite=cite)
-    try:
+    with suppress(StdoutClosed):
         _print(parts, as_json=given["as_json"], as_text=output is None and not live, cite=cite)
-    except StdoutClosed:
-        pass
-    _tell(summary, quiet=given["quiet"], cite=cite)
-    say(ended(summary.run.summary), quiet=given["quiet"])
+    _report(summary, quiet=given["quiet"], cite=cite)
     return DONE
+
+
+def _check_live(documents: Sequence[Document], output: Path | None, *, together: bool, as_json: bool) -> None:
+    if as_json or output is not None or (len(documents) > 1 and not together):
+        raise click.UsageError("--stream prints one text: without --json and -o, over one source or with --together")
 
 
 def _live(stream: mrengine.SummaryStream, *, cite: bool) -> mrengine.Summary:
@@ -138,8 +142,8 @@ def _live(stream: mrengine.SummaryStream, *, cite: bool) -> mrengine.Summary:
     return stream.summary
 
 
-def _tell(summary: mrengine.Summary, *, quiet: bool, cite: bool) -> None:
-    """What a reader should know of the statements."""
+def _report(summary: mrengine.Summary, *, quiet: bool, cite: bool) -> None:
+    """What a reader should know about the statements, and how the run ended."""
     for number, what in (
         (len(summary.unsupported) if cite else 0, "of its sentences have no verified claim (unsupported)"),
         (len(summary.uncovered) if cite else 0, "chunks have no trace in it (uncovered)"),
@@ -148,6 +152,7 @@ def _tell(summary: mrengine.Summary, *, quiet: bool, cite: bool) -> None:
     ):
         if number:
             say(f"{number} {what}{'' if quiet else '; --json names them'}", quiet=quiet)
+    say(ended(summary.run.summary), quiet=quiet)
 
 
 def _write(parts: dict[str, mrengine.Summary], folder: Path, *, quiet: bool, cite: bool) -> None:

@@ -47,23 +47,15 @@ class FailureRecords:
         return records.pack_note(records.NoteRecord(self._round, self._wall(), name, worker, chunk, fields))
 
     def refused(self, chunk: int, model: int, worker: int, attempts: int, cause: str) -> bytes:
-        """A task whose model did not answer it, as the task itself told."""
-        record = records.FailureRecord(
-            round=self._round,
-            chunk_id=chunk,
-            model_index=model,
-            document_id=self._document_of(chunk),
-            model=self._models[model] if self._models else None,
-            worker_id=worker,
-            attempts=attempts,
-            at=self._wall(),
-            kind="model",
-            message=cause,
-        )
-        return records.pack_failure(record)
+        """A task whose model did not answer it, as the task itself reported."""
+        return self._failure(chunk, model, worker, attempts, "model", cause)
 
     def given_up(self, chunk: int, model: int, worker: int, attempts: int, kind: str, cause: str) -> bytes:
         """A task that has used up its attempts."""
+        message = f"given up after {attempts} attempts, {_WHAT[kind]}: {cause}"
+        return self._failure(chunk, model, worker, attempts, kind, message)
+
+    def _failure(self, chunk: int, model: int, worker: int, attempts: int, kind: str, message: str) -> bytes:
         record = records.FailureRecord(
             round=self._round,
             chunk_id=chunk,
@@ -74,7 +66,7 @@ class FailureRecords:
             attempts=attempts,
             at=self._wall(),
             kind=kind,
-            message=f"given up after {attempts} attempts, {_WHAT[kind]}: {cause}",
+            message=message,
         )
         return records.pack_failure(record)
 

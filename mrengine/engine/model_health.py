@@ -76,8 +76,8 @@ class ModelHealth:
         self._fail, self._stop, self._running, self._clock = fail, stop, running, clock
         self._doubts = Doubts()
         models = len(settings.models) if settings.all_models and len(settings.models) > 1 else 0
-        patience_s, backoff_s = settings.chunk_timeout_s, max(settings.backoff_s, 0.01)
-        self._outages = Outages(models, patience_s=patience_s, backoff_s=backoff_s, clock=clock) if models else None
+        give_up_s, backoff_s = settings.chunk_timeout_s, max(settings.backoff_s, 0.01)
+        self._outages = Outages(models, give_up_s=give_up_s, backoff_s=backoff_s, clock=clock) if models else None
 
     def reported(self, kind: int, key: int | None, model: int, worker: int, cause: str) -> None:
         """A task reported its model; ``key`` None: the task had its outcome before."""

@@ -35,13 +35,13 @@ class _Outage:
 
 
 class Outages:
-    """``patience_s``: how long a model, or one task, may fail. ``backoff_s``: between two tries while it is thought
+    """``give_up_s``: how long a model, or one task, may fail. ``backoff_s``: between two tries while it is thought
     to be well.
     """
 
-    def __init__(self, models: int, *, patience_s: float, backoff_s: float, clock: Callable[[], float]) -> None:
-        self._patience_s, self._backoff_s, self._clock = patience_s, backoff_s, clock
-        cooldown_s, most_s = min(5.0, patience_s / 10), min(60.0, patience_s / 4)
+    def __init__(self, models: int, *, give_up_s: float, backoff_s: float, clock: Callable[[], float]) -> None:
+        self._give_up_s, self._backoff_s, self._clock = give_up_s, backoff_s, clock
+        cooldown_s, most_s = min(5.0, give_up_s / 10), min(60.0, give_up_s / 4)
         self._outages = [
             _Outage(Breaker(threshold=IN_A_ROW, cooldown_s=cooldown_s, max_s=most_s, clock=clock))
             for _ in range(models)
@@ -63,7 +63,7 @@ class Outages:
     def failed(self, model: int, key: int, cause: str, *, silent_s: float = 0.0) -> None:
         """A task came back, as its model did not answer, for ``silent_s`` where it said nothing at all."""
         outage, now = self._outages[model], self._clock()
-        times = IN_A_ROW if silent_s >= self._patience_s / SILENT else 1
+        times = IN_A_ROW if silent_s >= self._give_up_s / SILENT else 1
         outage.breaker.failed(ModelUnavailable(cause), times=times)
         if outage.since is None:
             outage.since = max(now - silent_s, outage.answered_at)
@@ -101,8 +101,8 @@ class Outages:
         now = self._clock()
         for outage in self._outages:
             down = outage.since is not None and outage.breaker.state != "closed"
-            outage.given_up |= down and now - (outage.since or now) >= self._patience_s
+            outage.given_up |= down and now - (outage.since or now) >= self._give_up_s
             for key in list(outage.tasks):
-                if outage.given_up or now - self._first.get(key, now) >= self._patience_s:
+                if outage.given_up or now - self._first.get(key, now) >= self._give_up_s:
                     del outage.tasks[key]
                     yield key, outage.cause

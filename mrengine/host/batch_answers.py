@@ -63,7 +63,7 @@ class Reader:
 
         self._provider = HttpProvider(model, Headers(replace(model, kind="http")), base_url=model.base_url or "")
 
-        self._said = self._provider.dialect  # how what is collected was said
+        self._quirks = self._provider.quirks  # how what is collected was said
         self._price = model.price
 
     def encoded(self, request: Request) -> bytes:
@@ -84,7 +84,7 @@ class Reader:
     ) -> Collected:
         """Append a CALL for each answer that the log has not yet. ModelError: the files cannot be fetched."""
         found, asked, mine = Collected(), view.state.batches.wanted, frozenset(batch.digests)
-        self._said = self._provider.dialect
+        self._quirks = self._provider.quirks
         self._price = self.model.price or _price(batch.record.facts.get("price"))
         ran_ms = (time.time() - batch.began) * 1e3
         for number, answer in enumerate(client.answers(seen), 1):
@@ -125,7 +125,7 @@ class Reader:
     ) -> None:
         """A refusal answers the call, unless saying it otherwise may help, or another try."""
         paid = error.usage is not None and error.usage.total_tokens > 0
-        again = self._provider.learn(request, answer.status, answer.body, said=self._said) or error.transient
+        again = self._provider.learn(request, answer.status, answer.body, quirks=self._quirks) or error.transient
         found.refused += not again
         found.undone += again
         if again and not paid:

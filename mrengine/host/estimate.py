@@ -54,17 +54,17 @@ def estimate(
     tokens = counted.tokens / counted.chunks if counted.chunks else 0.0
     work = _measured(map_fn, counted.sample()) if sample else _assumed(map_fn, calls_per_chunk, tokens)
     each = len(models) if settings.balance == "all" else 1
-    calls, asked, said = (
+    calls, asked, answered = (
         math.ceil(round(number * counted.chunks, 6)) for number in (work.calls, work.input_tokens, work.output_tokens)
     )
-    cost = _together([_cost(model, asked, said) for model in models], all_models=each > 1)
-    batched = [_cost(model, asked, said, batch=True) if has_batches(model) else None for model in models]
+    cost = _together([_cost(model, asked, answered) for model in models], all_models=each > 1)
+    batched = [_cost(model, asked, answered, batch=True) if has_batches(model) else None for model in models]
     return Estimate(
         counted.chunks,
         calls * each,
         asked * each,
         cost,
-        said * each,
+        answered * each,
         work.calls,
         (work.assumed, NOT_COUNTED),
         _together(batched, all_models=each > 1),
@@ -85,7 +85,7 @@ def _check(map_fn: Any, calls_per_chunk: Any, sample: Any) -> None:
     if type(sample) is not int or sample < 0:
         raise ConfigError(f"sample={sample!r}: it is a number of chunks, 0 or more", setting="sample")
     if sample and calls_per_chunk is not None:
-        raise ConfigError("calls_per_chunk is said or measured by sample=: give one of them", setting="sample")
+        raise ConfigError("calls_per_chunk is given or measured by sample=: choose one", setting="sample")
     if sample and map_fn is None:
         raise ConfigError("sample= runs the map function over some chunks: give it", setting="sample")
     if map_fn is not None:
@@ -152,18 +152,18 @@ def _assumed(map_fn: Any, calls_per_chunk: float | None, tokens: float) -> _Work
     around = estimate_tokens("".join(text for text in texts if text)) if any(texts) else 0
     calls = 1.0 if calls_per_chunk is None else float(calls_per_chunk)
     if calls_per_chunk is not None:
-        told = f"{calls:g} calls a chunk, as you say, each with the chunk's text"
+        basis = f"{calls:g} calls a chunk, as you say, each with the chunk's text"
     else:
-        told = "one call a chunk" if fields else UNKNOWN
-    told += f", and answers of {answer} tokens"
-    return _Work(calls, calls * (tokens + around), calls * answer, told)
+        basis = "one call a chunk" if fields else UNKNOWN
+    basis += f", and answers of {answer} tokens"
+    return _Work(calls, calls * (tokens + around), calls * answer, basis)
 
 
 def _measured(map_fn: Any, chunks: Sequence[Chunk]) -> _Work:
     """Run it over some chunks: what it asks a fake model is counted. It is the user's code, and may do anything."""
     from mrengine.testing.context import FakeContext
 
-    calls = asked = said = 0
+    calls = asked = answered = 0
     raised: dict[str, int] = {}
     for chunk in chunks:
         context = FakeContext()
@@ -176,14 +176,14 @@ def _measured(map_fn: Any, chunks: Sequence[Chunk]) -> _Work:
         for request in context.requests:
             schema = in_words(request.schema) if request.schema is not None else ""
             asked += estimate_tokens(request.prompt + schema, chunk.text, chunk.tokens, request.system)
-            said += request.max_tokens
+            answered += request.max_tokens
         asked += sum(grant.tokens for grant in context.grants)
-        said += sum(grant.max_tokens for grant in context.grants)
+        answered += sum(grant.max_tokens for grant in context.grants)
     number = len(chunks) or 1
-    told = f"{calls / number:g} calls a chunk, measured over {len(chunks)} chunks with a fake model's answers"
+    basis = f"{calls / number:g} calls a chunk, measured over {len(chunks)} chunks with a fake model's answers"
     if raised:
-        told += f"; of these {', '.join(f'{times} raised {name}' for name, times in raised.items())}"
-    return _Work(calls / number, asked / number, said / number, told)
+        basis += f"; of these {', '.join(f'{times} raised {name}' for name, times in raised.items())}"
+    return _Work(calls / number, asked / number, answered / number, basis)
 
 
 def _cost(model: Model, tokens: int, answers: int, *, batch: bool = False) -> float | None:

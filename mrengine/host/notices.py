@@ -12,8 +12,8 @@ SOURCES_SHOWN = 20
 
 def damaged(job_id: str, ranges: Sequence[tuple[int, int]]) -> str:
     """Bytes of the log that were announced once, and are lost."""
-    told = ", ".join(f"{start} to {end}" for start, end in ranges)
-    return f"the log of job {job_id} was damaged: bytes {told} are kept aside, what they held runs again"
+    shown = ", ".join(f"{start} to {end}" for start, end in ranges)
+    return f"the log of job {job_id} was damaged: bytes {shown} are kept aside, what they held runs again"
 
 
 def lost(job_id: str, damaged: Sequence[str], unknown: int) -> Iterator[str]:
@@ -58,7 +58,7 @@ def failed(failed: int, total: int) -> str:
 
 def of_sources(job_id: str, warnings: Sequence[str]) -> list[str]:
     """What is said of sources that were read, though not as they came: the first of them, and how many more."""
-    told = [f"job {job_id}: {warning}" for warning in warnings[:SOURCES_SHOWN]]
+    lines = [f"job {job_id}: {warning}" for warning in warnings[:SOURCES_SHOWN]]
     if len(warnings) > SOURCES_SHOWN:
-        told.append(f"job {job_id}: {len(warnings) - SOURCES_SHOWN} more sources were read so")
-    return told
+        lines.append(f"job {job_id}: {len(warnings) - SOURCES_SHOWN} more sources were read so")
+    return lines

@@ -45,8 +45,8 @@ def reduce_run(run: JobRun, reduce_fn: Callable[[Any], Any] | TreeReduce | None,
                 value = _reduced(results, reduce_fn, per_document=per_document)
         except Exception as error:
             if run.config.keep == "on_failure":  # it has no name of the caller's
-                told = "reduce_fn raised %s; the results of job %s are kept: run it again with job_id=%r"
-                log.warning(told, type(error).__name__, run.job_id, run.job_id)
+                message = "reduce_fn raised %s; the results of job %s are kept: run it again with job_id=%r"
+                log.warning(message, type(error).__name__, run.job_id, run.job_id)
             raise
     return RunResult(value, run.completed(), results, results.failures, run.tally.unread)
 
@@ -100,8 +100,8 @@ def _play_tree(run: JobRun, tree: TreeReduce, results: Sequence[ChunkResult], *,
         function=tree.prompt,
     )
     limit = _limit(run, tree)
-    level, told = 0, _Told(run, {result.document_id for result in results} if per_document else set())
-    told.ends(items)
+    level, events = 0, _LevelEvents(run, {result.document_id for result in results} if per_document else set())
+    events.ends(items)
     while len({item.name for item in items}) < len(items):
         level += 1
         groups = _groups(items, tree, limit)
@@ -111,12 +111,12 @@ def _play_tree(run: JobRun, tree: TreeReduce, results: Sequence[ChunkResult], *,
         answers = (instance_of(kind, result.result, made=True) for result in played)
         items = [_merged(tree, group, next(answers)) if len(group) > 1 else group[0] for group in groups]
         items = [item for item in items if item.value is not None]
-        told.ends(items)
+        events.ends(items)
     answers_of = {result.document_id: None for result in results} | {item.name: item.value for item in items}
     return answers_of if per_document else answers_of[first]
 
 
-class _Told:
+class _LevelEvents:
     """Tells of each document's answer once there is one."""
 
     def __init__(self, run: JobRun, waiting: set[str]) -> None:
@@ -149,8 +149,8 @@ def _merged(tree: TreeReduce, group: Sequence[_Item], answer: Any) -> _Item:
 def _limit(run: JobRun, tree: TreeReduce) -> int:
     """Tokens of what one call merges: what a chunk of the job has in every run of it, or what a call has room for."""
     epoch = run.follower.view.epoch
-    told = {} if epoch is None else epoch.job.settings
-    cut, room = told.get("cut_tokens"), told.get("room_tokens")
+    settings = {} if epoch is None else epoch.job.settings
+    cut, room = settings.get("cut_tokens"), settings.get("room_tokens")
     limit = cut if isinstance(cut, int) else AUTO_TARGET
     if tree.most_tokens is not None and isinstance(room, int):
         limit = max(min(tree.most_tokens, room), min(limit, room))

@@ -88,8 +88,8 @@ def check_terms(settings: Settings, models: Sequence[Model]) -> None:
     for name, limit in (settings.limits or {}).items():
         check_limit(name, limit)
         if name not in known:
-            told = ", ".join(sorted({model.name for model in every})) or "none"
-            raise ConfigError(f"limits names {name!r}, which is no model of this job; it has {told}", setting="limits")
+            names = ", ".join(sorted({model.name for model in every})) or "none"
+            raise ConfigError(f"limits names {name!r}, which is no model of this job; it has {names}", setting="limits")
     SpendLimit(settings.budget, prices={model.name: model.price for model in every})
 
 

@@ -184,8 +184,8 @@ class RoundPlayer:
         for record in records:
             driver.append(*record)
         total = round_.total if round_.rows is None else round_.rows.count
-        told: dict[str, Plain] = {"open": True} if round_.is_open else {}
-        driver.append(*round_record(round_.number, total, round_.mapping.version, self._config.settings, **told))
+        extra: dict[str, Plain] = {"open": True} if round_.is_open else {}
+        driver.append(*round_record(round_.number, total, round_.mapping.version, self._config.settings, **extra))
         return driver
 
     def _begin_round(self, round_: RoundSpec, records: Sequence[Record]) -> int:

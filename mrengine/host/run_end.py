@@ -44,8 +44,8 @@ def ending(state: str, message: str, job_id: str, *, trouble: str) -> Ending:
     """What a round's final state means; ``message`` is the engine's. ``trouble``: why a call was made again last."""
     if state == "timeout":
         why = f"; a call had failed and was made again: {trouble}" if trouble else ""
-        told = message or "timeout_s is over"
-        return Ending(JobTimeout, f"job {job_id}: {told}; it can be resumed{why}", "timeout")
+        reason = message or "timeout_s is over"
+        return Ending(JobTimeout, f"job {job_id}: {reason}; it can be resumed{why}", "timeout")
     known = {
         "budget": Ending(BudgetExhausted, message, "budget", has_facts=True),
         "broken": Ending(PoolBroken, message, "failed", has_facts=True),

@@ -27,9 +27,9 @@ class RunLog:
         """The map round begins, or all of it was done before."""
         self._began, self.started = self._clock(), True
         self._due = self._began + EVERY_S
-        told = f"{_plural(workers, 'worker')}, {'models' if len(models) > 1 else 'model'} {', '.join(models) or 'none'}"
+        pool = f"{_plural(workers, 'worker')}, {'models' if len(models) > 1 else 'model'} {', '.join(models) or 'none'}"
         done = f"{self._tally.resumed} of them done by earlier runs"
-        log.info("job %s starts: %s, %s; %s", self._job_id, _chunks(self._tally), done, told)
+        log.info("job %s starts: %s, %s; %s", self._job_id, _chunks(self._tally), done, pool)
 
     def tick(self) -> None:
         """Time went by."""

@@ -66,7 +66,7 @@ class SummaryBuilder:
         seconds = max(duration_ms / 1e3, 1e-9)
         tokens = sum(usage.total_tokens for usage in self.usage.values())
         guessed = sorted(model for model, usage in self.usage.items() if usage.estimated)
-        told = [f"{', '.join(guessed)} did not tell all of what was used: tokens and cost are estimates"] * bool(
+        estimated = [f"{', '.join(guessed)} did not tell all of what was used: tokens and cost are estimates"] * bool(
             guessed
         )
         errors = tuple(f"{message} ({n} chunks)" if n > 1 else message for message, n in self._errors.most_common())
@@ -85,6 +85,6 @@ class SummaryBuilder:
             usage=dict(self.usage),
             cost_usd=self._cost,
             errors=errors,
-            warnings=(*self.warnings, *told),
+            warnings=(*self.warnings, *estimated),
             unread_sources=tuple(error.source or "" for error in self.unread),
         )

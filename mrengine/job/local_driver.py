@@ -17,7 +17,7 @@ from mrengine.job.round_driver import RoundDriver
 
 __all__ = ["LocalDriver"]
 
-PATIENCE_S = 5.0  # longer than a supervisor that drains said it needs
+LOCK_WAIT_S = 5.0  # longer than a supervisor that drains said it needs
 DRAIN_POLL_S = 0.05
 
 
@@ -40,7 +40,7 @@ class LocalDriver:
         self._reason = None
         if self._backend is None:
             self._backend = self._make(request.workers, request.slots)
-        until = time.monotonic() + PATIENCE_S
+        until = time.monotonic() + LOCK_WAIT_S
         while True:
             try:
                 self._rounds.open(request)

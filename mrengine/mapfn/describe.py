@@ -53,20 +53,20 @@ def describe_map(map_fn: Callable[..., Any], *, version: str | None, named: bool
     prompt = getattr(map_fn, "prompt_fields", None)
     source: str | Mapping[str, Any] | None = prompt() if callable(prompt) else _importable(map_fn)
     name = getattr(map_fn, "__qualname__", type(map_fn).__qualname__)
-    told: Mapping[str, str] = {}
+    values: Mapping[str, str] = {}
     python = ""  # bytecode is another in each minor version; names are not
     known = version if version is not None else getattr(map_fn, "map_version", None)
     if not isinstance(known, str):
         python = f"{sys.version_info[0]}.{sys.version_info[1]}"
         try:
             found = digest(map_fn)
-            known, name, told = found.digest, found.name, parts(map_fn)
+            known, name, values = found.digest, found.name, parts(map_fn)
         except ConfigError:
             if named:
                 raise
             known = ""
     folder = _folder_of(map_fn.__module__) if isinstance(source, str) else ""
-    return MapFunction(known, name, python, source, blob, map_fn, told, folder)
+    return MapFunction(known, name, python, source, blob, map_fn, values, folder)
 
 
 def _importable(map_fn: Callable[..., Any]) -> str | None:

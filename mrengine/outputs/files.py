@@ -74,8 +74,8 @@ def frame_of(rows: Iterable[dict[str, Any]]) -> Any:
     try:
         import pandas as pd
     except ImportError:
-        told = "to_frame() needs pandas, which is not installed: pip install 'mrengine[tables]'"
-        raise MissingExtra(told, extra="tables") from None
+        message = "to_frame() needs pandas, which is not installed: pip install 'mrengine[tables]'"
+        raise MissingExtra(message, extra="tables") from None
     found = [flat(row) for row in rows]
     return pd.DataFrame(found, columns=_columns(iter(found)) or None)
 
@@ -113,10 +113,10 @@ def _cell(value: Any) -> Any:
 
 def _harmless(value: Any) -> Any:
     """A cell that no spreadsheet runs: what models write, and what documents and names say, is data."""
-    told = _cell(value)
-    if isinstance(told, str) and _FORMULA.match(told) and not _NUMBER.fullmatch(told):
-        return f"'{told}"
-    return told
+    text = _cell(value)
+    if isinstance(text, str) and _FORMULA.match(text) and not _NUMBER.fullmatch(text):
+        return f"'{text}"
+    return text
 
 
 def _write_jsonl(rows: Rows, path: Path) -> None:
@@ -146,8 +146,8 @@ def _arrow() -> Any:
         import pyarrow
         from pyarrow import parquet  # noqa: F401
     except ImportError:
-        told = "a Parquet file needs pyarrow, which is not installed: pip install 'mrengine[tables]'"
-        raise MissingExtra(told, extra="tables") from None
+        message = "a Parquet file needs pyarrow, which is not installed: pip install 'mrengine[tables]'"
+        raise MissingExtra(message, extra="tables") from None
     return pyarrow
 
 

@@ -123,8 +123,8 @@ def _cost(meter: Meter) -> str:
     if not meter.cost_usd:
         return ""
     whole = meter.projected_usd
-    told = f"${meter.cost_usd:.4f}" if meter.cost_usd < 1 else f"${meter.cost_usd:.2f}"
-    return told if whole is None or meter.done >= meter.total else f"{told} of about ${whole:.3g}"
+    spent = f"${meter.cost_usd:.4f}" if meter.cost_usd < 1 else f"${meter.cost_usd:.2f}"
+    return spent if whole is None or meter.done >= meter.total else f"{spent} of about ${whole:.3g}"
 
 
 def _time(meter: Meter) -> str:

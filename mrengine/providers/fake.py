@@ -36,12 +36,12 @@ class FakeProvider:
         if self.latency_s > 0:
             time.sleep(self.latency_s)
         given = type(self).answer
-        said = given(request) if callable(given) else given
-        if isinstance(said, BaseException):
-            raise said
-        if isinstance(said, Completion):
-            return said
-        return self._completion(request, _default(request) if said is None else str(said))
+        reply = given(request) if callable(given) else given
+        if isinstance(reply, BaseException):
+            raise reply
+        if isinstance(reply, Completion):
+            return reply
+        return self._completion(request, _default(request) if reply is None else str(reply))
 
     def _completion(self, request: Request, text: str) -> Completion:
         asked = sum(

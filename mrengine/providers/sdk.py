@@ -21,7 +21,7 @@ import httpx2
 from mrengine.providers.http.client import HttpClient, Response
 from mrengine.providers.http.headers import Headers
 from mrengine.providers.http.proxies import resolve
-from mrengine.providers.http.remote import ASK_S, RemoteProvider, Seen
+from mrengine.providers.http.remote import ASK_S, OnBytes, RemoteProvider
 from mrengine.providers.models.model import Model
 from mrengine.records import ModelSpec
 
@@ -58,7 +58,7 @@ class _SdkProvider(RemoteProvider):
         """The SDK's client."""
 
     def send(
-        self, body: bytes, headers: Mapping[str, str], version: int, times: tuple[float, float], seen: Seen = None
+        self, body: bytes, headers: Mapping[str, str], version: int, times: tuple[float, float], seen: OnBytes = None
     ) -> Response:
         """See RemoteProvider. The SDK's error for a bad status is an answer here."""
         timeout = httpx2.Timeout(max(times), read=times[0])
@@ -121,8 +121,8 @@ class _Transport(httpx2.BaseTransport):
         times = request.extensions["timeout"]
         body, seen = request.read(), getattr(_watching, "seen", None)
         answer = self._client.send(head, body, timeout_s=times["read"], finish_s=times["pool"] or 0.0, seen=seen)
-        said = [(name, value) for name, value in answer.headers.items() if name not in _SPENT]
-        return httpx2.Response(answer.status, headers=said, content=answer.body)
+        kept = [(name, value) for name, value in answer.headers.items() if name not in _SPENT]
+        return httpx2.Response(answer.status, headers=kept, content=answer.body)
 
     def close(self) -> None:
         self._client.close()

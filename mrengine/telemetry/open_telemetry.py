@@ -35,8 +35,8 @@ class OpenTelemetry:
         try:
             from opentelemetry import metrics, trace
         except ImportError:
-            told = "telemetry: OpenTelemetry is not installed: pip install 'mrengine[otel]'"
-            raise ConfigError(told, setting="telemetry") from None
+            message = "telemetry: OpenTelemetry is not installed: pip install 'mrengine[otel]'"
+            raise ConfigError(message, setting="telemetry") from None
         self._tracer = trace.get_tracer("mrengine", __version__, tracer_provider)
         meter = metrics.get_meter("mrengine", __version__, meter_provider)
         self.tokens = meter.create_histogram(
@@ -152,8 +152,8 @@ class _Watch:
         if name == "call:retry":
             status = fields.get("status")
             error = str(status) if status else "no answer"
-            told = {names.RETRY_OF: "call", names.REQUEST_MODEL: fields["model"], names.ERROR_TYPE: error}
-            self._to.retries.add(1, told)
+            labels = {names.RETRY_OF: "call", names.REQUEST_MODEL: fields["model"], names.ERROR_TYPE: error}
+            self._to.retries.add(1, labels)
         elif name == "budget:waited":
             self._to.waits.record(fields["wait_ms"] / 1000, {names.REQUEST_MODEL: fields["model"]})
         elif name == "worker:crashed":

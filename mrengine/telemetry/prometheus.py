@@ -28,8 +28,8 @@ class _Metrics:
     def __init__(self, registry: CollectorRegistry) -> None:
         from prometheus_client import Counter, Gauge, Histogram
 
-        def counter(name: str, told: str, *labels: str) -> Counter:
-            return Counter(f"mrengine_{name}", told, labels, registry=registry)
+        def counter(name: str, help_text: str, *labels: str) -> Counter:
+            return Counter(f"mrengine_{name}", help_text, labels, registry=registry)
 
         self.calls = counter("calls", "Calls that models answered.", "model")
         self.tokens = counter("tokens", "Tokens of answered calls.", "model", "type")
@@ -62,8 +62,8 @@ class Prometheus:
         try:
             import prometheus_client
         except ImportError:
-            told = "telemetry: prometheus-client is not installed: pip install 'mrengine[prometheus]'"
-            raise ConfigError(told, setting="telemetry") from None
+            message = "telemetry: prometheus-client is not installed: pip install 'mrengine[prometheus]'"
+            raise ConfigError(message, setting="telemetry") from None
         self._textfile = None if textfile is None else os.fspath(textfile)
         if registry is None:
             registry = prometheus_client.REGISTRY if textfile is None else prometheus_client.CollectorRegistry()

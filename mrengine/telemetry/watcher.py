@@ -128,6 +128,6 @@ def open_watchers(setting: Any, job_id: str, models: Mapping[str, str]) -> Watch
     every = setting if isinstance(setting, (list, tuple)) else (setting,)
     for one in every:
         if not isinstance(one, Watcher):
-            told = f"telemetry: a {type(one).__name__} watches no runs; give True, OpenTelemetry() or Prometheus()"
-            raise ConfigError(told, setting="telemetry")
+            message = f"telemetry: a {type(one).__name__} watches no runs; give True, OpenTelemetry() or Prometheus()"
+            raise ConfigError(message, setting="telemetry")
     return Watchers([one.watch(job_id, models) for one in every])

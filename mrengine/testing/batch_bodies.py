@@ -35,8 +35,8 @@ class Line:
     def undone(self, code: str) -> dict[str, Any]:
         """A line of an error file, for a request that was not executed."""
         message = "This request could not be executed before the completion window expired."
-        told = {"code": code, "message": message}
-        return {"id": "batch_req_x", "custom_id": self.custom_id, "response": None, "error": told}
+        fault = {"code": code, "message": message}
+        return {"id": "batch_req_x", "custom_id": self.custom_id, "response": None, "error": fault}
 
     def anthropic(self, answer: tuple[int, bytes] | None, state: str) -> dict[str, Any]:
         """A line of the results."""
@@ -93,15 +93,15 @@ def shown_openai(run: Run, state: str, window_s: float) -> dict[str, Any]:
     times = dict.fromkeys(
         (f"{name}_at" for name in ("in_progress", "finalizing", "completed", "failed", "expired", "cancelling")), None
     )
-    told = None
+    listed = None
     if run.failure is not None and state == "failed":
         row = {"code": run.failure[0], "message": run.failure[1], "param": None, "line": None}
-        told = {"object": "list", "data": [row]}
+        listed = {"object": "list", "data": [row]}
     return {
         "id": run.id,
         "object": "batch",
         "endpoint": "/v1/chat/completions",
-        "errors": told,
+        "errors": listed,
         "input_file_id": run.file,
         "completion_window": "24h",
         "status": state,

@@ -69,13 +69,13 @@ class LLMServer:
 
     def batches(self) -> list[dict[str, Any]]:
         """Every batch, in the order in which it was created: id, state, requests, executed, custom_ids, metadata."""
-        told: list[dict[str, Any]] = self._ask("batches", None)
-        return told
+        batches: list[dict[str, Any]] = self._ask("batches", None)
+        return batches
 
     def advance(self, seconds: float) -> list[dict[str, Any]]:
         """Move the clock of the batches; every batch, as it then is."""
-        told: list[dict[str, Any]] = self._ask("advance", seconds)
-        return told
+        batches: list[dict[str, Any]] = self._ask("advance", seconds)
+        return batches
 
     def close(self) -> None:
         """Stop the server. Calls in flight are dropped."""

@@ -9,17 +9,16 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from mrengine.budget import upper_bound
-from mrengine.engine import protocol as m
 from mrengine.errors import LogError, ModelUnavailable
 from mrengine.log.format import codec
 from mrengine.log.format.batch_records import RequestRecord, pack_request
 from mrengine.providers.batches.connect import has_batches
 from mrengine.records import Chunk, Completion, Request
-from mrengine.worker.stored_answers import turn_digest
 
 if TYPE_CHECKING:
     from mrengine.providers.models.model import Model
     from mrengine.worker.model_clients import ModelClients
+    from mrengine.worker.task_calls import Question
 
 __all__ = ["BatchMode", "BatchedCall", "Parked"]
 
@@ -44,11 +43,11 @@ class BatchMode:
     direct: frozenset[bytes] = frozenset()
 
     @classmethod
-    def of(cls, told: Mapping[str, Any] | None) -> BatchMode | None:
+    def of(cls, terms: Mapping[str, Any] | None) -> BatchMode | None:
         """As a round's order has it; None: calls are asked directly."""
-        if told is None:
+        if terms is None:
             return None
-        fields = {**told, "refused": dict(told["refused"]), "direct": frozenset(told["direct"])}
+        fields = {**terms, "refused": dict(terms["refused"]), "direct": frozenset(terms["direct"])}
         return cls(**fields)
 
     def takes(self, model: Model, digest: bytes) -> bool:
@@ -67,21 +66,14 @@ class BatchedCall:
         models: ModelClients,
         mode: BatchMode,
         model: Model,
-        task: m.Start,
+        question: Question,
         digest: bytes,
-        chunk: Chunk,
         *,
-        turn: int,
-        stored: Callable[[int], str],
-        park: Callable[[], None],
         tokens: Callable[[Request, Chunk], int],
     ) -> None:
-        """``turn``: how many answers to this call the log has already. ``stored(offset)``: the text of a CALL.
-        ``park()`` is called before the task is.
-        """
-        self._models, self._mode, self._model, self._task = models, mode, model, task
-        self._digest, self._chunk = turn_digest(digest, turn), chunk
-        self._stored, self._park, self._tokens = stored, park, tokens
+        """``digest``: of the question's next turn, to this model."""
+        self._models, self._mode, self._model, self._question = models, mode, model, question
+        self._task, self._digest, self._tokens = question.task, digest, tokens
 
     def send(self, request: Request) -> Completion:
         """One turn. Raises Parked; ModelError: the batch was refused it, or came to no end in time."""
@@ -97,14 +89,14 @@ class BatchedCall:
         if self._model.context_window is not None:
             context_window.check(request, name=self._model.name, window=self._model.context_window)
         bound = upper_bound(request.prompt, request.system, extra_bytes=context_window.room_beside(request))
-        self._park()
+        self._question.calls.park()
         record = RequestRecord(
             round=self._models.config.round,
             chunk_id=self._task.chunk,
             model_index=self._task.model,
             digest=self._digest,
             at=time.time(),
-            input_tokens=self._tokens(request, self._chunk),
+            input_tokens=self._tokens(request, self._question.chunk),
             bound_tokens=bound,
             max_tokens=request.max_tokens,
             model=self._model.name,
@@ -120,8 +112,8 @@ class BatchedCall:
     def _refused(self, request: Request, offset: int) -> Completion:
         """The same error as that of a direct call, out of the same answer."""
         try:
-            told = json.loads(self._stored(offset))
-            status, body = int(told["status"]), str(told["body"])
+            stored = json.loads(self._question.store.text(offset))
+            status, body = int(stored["status"]), str(stored["body"])
         except (LogError, ValueError, KeyError, TypeError):
             status, body = 400, ""
         provider: Any = self._models.provider(self._model)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from typing import Any
@@ -11,10 +11,9 @@ from typing import Any
 from mrengine.engine import protocol as m
 from mrengine.engine.protocol import WorkerConfig
 from mrengine.errors import ConfigError, Stopped
-from mrengine.log.format.records import CallRecord
 from mrengine.providers.call.answers import check_cache, check_call
 from mrengine.providers.call.structured import schema_of
-from mrengine.records import Completion, Request, Usage
+from mrengine.records import Completion, Request
 from mrengine.worker.chunk_reader import TrackedChunk
 from mrengine.worker.deadline import Deadline
 from mrengine.worker.external_call import ExternalCall
@@ -22,67 +21,10 @@ from mrengine.worker.model_clients import ModelClients
 from mrengine.worker.ports import StoredAnswers
 from mrengine.worker.shown_answer import ShownAnswer
 from mrengine.worker.stored_answers import call_digest
+from mrengine.worker.task_calls import Question, TaskCalls
 from mrengine.worker.turns import Turns, Unanswered
 
-__all__ = ["Context", "TaskCalls", "WorkerServices", "check_tokens"]
-
-DigestOf = Callable[[str | list[str]], bytes]
-Stored = Callable[[bytes], Sequence[CallRecord]]
-
-
-class TaskCalls:
-    """One task so far: its chunk, the usage and cost of its calls, and the texts that no message may repeat.
-
-    A map function's own threads may call, too.
-    """
-
-    def __init__(self) -> None:
-        self.chunk: TrackedChunk | None = None
-        self.made = 0
-        self.reused = 0
-        self.parked = False
-        self.usage: Usage | None = None
-        self.cost_usd: float | None = 0.0
-        self.texts: list[str] = []
-        self.answers: dict[str, None] = {}  # in order, each once: a stored one may be looked at twice
-        self._asked: dict[bytes, int] = {}
-        self._lock = threading.Lock()
-
-    def park(self) -> None:
-        """A call waits for a batch: whatever the map function makes of that, the task has no outcome yet."""
-        self.parked = True
-
-    def nth(self, digest: bytes) -> int:
-        """How often the same was asked before, in this attempt."""
-        with self._lock:
-            before = self._asked.get(digest, 0)
-            self._asked[digest] = before + 1
-        return before
-
-    def own(self, usage: Usage, cost_usd: float | None) -> None:
-        """Count a call of a client of the user's own."""
-        with self._lock:
-            self.made += 1
-            self._count(usage, cost_usd)
-
-    def add(self, completion: Completion, cost_usd: float | None) -> None:
-        """Count an answer."""
-        with self._lock:
-            self.made += not completion.reused
-            self.reused += completion.reused
-            self._count(completion.usage, cost_usd)
-            self.texts.append(completion.text)
-
-    def note_answer(self, text: str) -> None:
-        """Keep an answer as the model gave it, even if it is refused later: no message may repeat its text."""
-        with self._lock:
-            if text and text not in self.answers:
-                self.answers[text] = None
-                self.texts.append(text)
-
-    def _count(self, usage: Usage, cost_usd: float | None) -> None:
-        self.usage = usage if self.usage is None else self.usage + usage
-        self.cost_usd = None if self.cost_usd is None or cost_usd is None else self.cost_usd + cost_usd
+__all__ = ["Context", "WorkerServices", "check_tokens"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -168,7 +110,6 @@ class Context:
         :class:`mrengine.errors.ModelError`.
         """
         check_call(prompt, system, max_tokens, temperature, on_truncation)
-        keep = check_cache(cache, prefix)
         index = self._services.models.index(model, self._task.model)
         request = Request(
             model=self._services.models.name(index) or "",
@@ -180,84 +121,60 @@ class Context:
             chunk_id=self._task.chunk,
             document_id=self._chunk.document_id,
             attempt=self._task.attempt,
-            cache=keep,
+            cache=check_cache(cache, prefix),
             prefix=prefix,
             pieces=ShownAnswer(self._show) if shown else None,
         )
-        self._calls.texts += [prompt, system or ""]
-        # Who asks for a single flight means the call, whichever chunk makes it.
-        text = "" if self._services.config.single_flight else self._chunk.text
-        nth = self._calls.nth(call_digest("", request, text)) if reuse else 0
-
-        owner = self._services.models.owner(index)
-
-        def stored(digest: bytes) -> Sequence[CallRecord]:
-            return self._services.stored.turns(digest, chunk=self._task.chunk, attempt=self._task.attempt, owner=owner)
-
-        def digest_of(identity: str | list[str]) -> bytes:
-            return call_digest(identity, request, text, nth)
-
-        found = self._find(index, request, digest_of, response_model, on_truncation, stored) if reuse else None
+        question = self._question(index, request, response_model, on_truncation, reuse=reuse)
+        found = self._find(question) if reuse else None
         if found is not None:
             return found
         if self._services.stopping.is_set():
             raise Stopped
-        return self._ask(index, request, digest_of, response_model, on_truncation, stored if reuse else None)
+        completion, cost = self._services.models.ask(question)
+        self._calls.add(completion, cost)
+        return completion
+
+    def _question(
+        self, index: int, request: Request, response_model: Any, on_truncation: str, *, reuse: bool
+    ) -> Question:
+        self._calls.texts += [request.prompt, request.system or ""]
+        # Who asks for a single flight means the call, whichever chunk makes it.
+        text = "" if self._services.config.single_flight else self._chunk.text
+        return Question(
+            task=self._task,
+            chunk=self._chunk,
+            deadline=self._deadline,
+            calls=self._calls,
+            store=self._services.stored,
+            index=index,
+            request=request,
+            response_model=response_model,
+            on_truncation=on_truncation,
+            reusable=reuse,
+            owner=self._services.models.owner(index),
+            text=text,
+            nth=self._calls.nth(call_digest("", request, text)) if reuse else 0,
+        )
 
     def _show(self, at: int, piece: str) -> None:
         """A piece of the answer, for the host alone: it is in no log before the answer is whole."""
         self._services.models.note("answer:piece", {"at": at, "text": piece})
 
-    def _earlier(self, digest: bytes) -> int | None:
-        return self._services.stored.earlier(digest, chunk=self._task.chunk, attempt=self._task.attempt)
-
-    def _find(
-        self,
-        index: int,
-        request: Request,
-        digest_of: DigestOf,
-        response_model: Any,
-        on_truncation: str,
-        stored: Stored,
-    ) -> Completion | None:
+    def _find(self, question: Question) -> Completion | None:
         """The answer in the log, of the model or of one that stood in for it; None: none that is good for this call."""
-        for identity in self._services.models.identities(index):
-            turns = Turns(stored(digest_of(identity)), self._calls.note_answer)
+        for identity in self._services.models.identities(question.index):
+            turns = Turns(question.stored(question.digest(identity)), self._calls.note_answer)
             with suppress(Unanswered):
                 completion = turns.answer(
-                    request, live=None, response_model=response_model, on_truncation=on_truncation
+                    question.request,
+                    live=None,
+                    response_model=question.response_model,
+                    on_truncation=question.on_truncation,
                 )
                 self._calls.add(completion, turns.cost_usd)
                 return completion
         return None
-
-    def _ask(
-        self,
-        index: int,
-        request: Request,
-        digest_of: DigestOf,
-        response_model: Any,
-        on_truncation: str,
-        stored: Stored | None,
-    ) -> Completion:
-        completion, cost = self._services.models.ask(
-            index,
-            request,
-            digest_of=digest_of,
-            stored=stored or (lambda digest: ()),
-            earlier=self._earlier,
-            text_at=self._services.stored.text,
-            on_answer=self._calls.note_answer,
-            park=self._calls.park,
-            task=self._task,
-            chunk=self._chunk,
-            deadline=self._deadline,
-            response_model=response_model,
-            on_truncation=on_truncation,
-            reusable=stored is not None,
-        )
-        self._calls.add(completion, cost)
-        return completion
 
     @contextmanager
     def budget(self, tokens: int, *, max_tokens: int = 0, model: str | None = None) -> Iterator[ExternalCall]:

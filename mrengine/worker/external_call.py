@@ -41,8 +41,8 @@ class ExternalCall:
 
         Several calls add up. ConfigError: there is no count in it.
         """
-        said = usage_of(usage)
-        self.usage = said if self.usage is None else self.usage + said
+        reported = usage_of(usage)
+        self.usage = reported if self.usage is None else self.usage + reported
 
 
 @contextmanager

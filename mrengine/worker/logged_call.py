@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 from mrengine.budget import estimate_tokens, upper_bound
-from mrengine.engine import protocol as m
 from mrengine.errors import ModelError, ModelRefused, RateLimited, Stopped
 from mrengine.log.format import codec, records
 from mrengine.providers.call.error_map import turned_away
@@ -27,9 +26,9 @@ if TYPE_CHECKING:
     from mrengine.providers.call.breaker import Breaker
     from mrengine.providers.call.retry import LeaseLike
     from mrengine.providers.models.model import Model
-    from mrengine.worker.deadline import Deadline
     from mrengine.worker.model_clients import ModelClients
     from mrengine.worker.ports import BudgetPort
+    from mrengine.worker.task_calls import Question
 
 __all__ = ["LoggedCall", "tokens_of"]
 
@@ -60,28 +59,20 @@ class LoggedCall:
         self,
         models: ModelClients,
         model: Model,
-        task: m.Start,
+        question: Question,
         digest: bytes,
-        chunk: Chunk,
-        deadline: Deadline,
         breaker: Breaker,
         *,
         alternatives: bool,
         turn: int,
-        reusable: bool,
-        on_answer: Callable[[str], None],
-        stored: Callable[[], Sequence[records.CallRecord]] = tuple,
-        owner: bytes = b"",
     ) -> None:
-        """``turn``: how many answers to this call the log has already. ``reusable``: the new ones may be taken for an
-        identical call. ``on_answer`` is given the text of each. ``stored``: what the log has of it by now.
-        ``owner``: who may share its answers.
+        """``digest``: the question's, to this model. ``alternatives``: another model may answer instead. ``turn``: how
+        many answers to this call the log has already.
         """
-        self._stored, self._owner = stored, owner
-        self._models, self._model, self._task, self._digest = models, model, task, digest
-        self._chunk, self._deadline, self._breaker = chunk, deadline, breaker
-        self._alternatives = alternatives
-        self._turn, self._reusable, self._on_answer = turn, reusable, on_answer
+        self._models, self._model, self._question, self._digest = models, model, question, digest
+        self._task, self._chunk, self._deadline = question.task, question.chunk, question.deadline
+        self._breaker, self._alternatives, self._turn = breaker, alternatives, turn
+        self._on_answer = question.calls.note_answer
         self._bound = 0
         self._prefix = ""
         self._texts: list[str] = []  # what no message may repeat
@@ -106,9 +97,16 @@ class LoggedCall:
             return completion_of(answered.call)
 
     def _asked(self, request: Request) -> Completion:
-        from mrengine.providers.call.retry import call
+        from mrengine.providers.call.retry import Caller, call
 
         budget = self._models.budget
+        caller = Caller(
+            stopping=self._models.stopping,
+            alternatives=self._alternatives,
+            aside=self._models.rests and self._model.index == self._task.model,
+            on_retry=self._on_retry,
+            pause=self._paused,
+        )
         return call(
             self._attempt,
             request,
@@ -116,12 +114,8 @@ class LoggedCall:
             model=self._model.name,
             reserve=None if budget is None else lambda: self._reserve(budget, request),
             backoff_s=self._models.config.backoff_s,
-            stopping=self._models.stopping,
             breaker=self._breaker,
-            alternatives=self._alternatives,
-            aside=self._models.rests and self._model.index == self._task.model,
-            on_retry=self._on_retry,
-            pause=self._paused,
+            caller=caller,
         )
 
     @contextmanager
@@ -153,14 +147,14 @@ class LoggedCall:
         return lease
 
     def _gates(self) -> tuple[str, str]:
-        alone = self._reusable and self._models.config.single_flight
+        alone = self._question.reusable and self._models.config.single_flight
         return turn_digest(self._digest, self._turn).hex() if alone else "", self._prefix
 
     def _of_another(self, stopping: Any) -> records.CallRecord | None:
         """The answer to an identical call, once it is durable. None: it came to nothing."""
         until = time.monotonic() + COMMIT_S
         while not stopping.is_set():
-            stored = self._stored()
+            stored = self._question.stored(self._digest)
             if len(stored) > self._turn:
                 return stored[self._turn]
             if time.monotonic() > until:
@@ -189,7 +183,7 @@ class LoggedCall:
             raise ModelRefused(message, model=self._model.name)
         completion = completed(given, self._tokens(request), request.max_tokens)
         self._on_answer(completion.text)
-        self._emit_call(request, completion, completion.finish_reason, reusable=self._reusable)
+        self._emit_call(request, completion, completion.finish_reason, reusable=self._question.reusable)
         self._turn += 1
         return completion
 
@@ -204,15 +198,15 @@ class LoggedCall:
 
     def _settle(self, request: Request, error: ModelError) -> None:
         """A call without an answer. One that may have been billed, nobody knows how much, stays open."""
-        said, error.answer = error.answer, ""  # an exception holds no text
-        if said:
-            self._on_answer(said)
+        refused, error.answer = error.answer, ""  # an exception holds no text
+        if refused:
+            self._on_answer(refused)
         if error.usage is not None and error.usage.total_tokens:
-            paid = completed(Completion(said, usage=error.usage), self._tokens(request), request.max_tokens)
+            paid = completed(Completion(refused, usage=error.usage), self._tokens(request), request.max_tokens)
             error.usage = paid.usage  # what the budget is told
             self._emit_call(request, paid, "no answer", reusable=False)
         elif turned_away(error):
-            self._emit_call(request, Completion(said), "refused", reusable=False)
+            self._emit_call(request, Completion(refused), "refused", reusable=False)
 
     def _emit_call(self, request: Request, answer: Completion, reason: str, *, reusable: bool) -> None:
         price, usage = self._model.price, answer.usage
@@ -238,7 +232,7 @@ class LoggedCall:
         )
         payload = records.pack_call(record)
         self._models.emit(codec.CALL, self._task.chunk, self._task.model, payload)
-        self._models.share(record, payload, self._owner)
+        self._models.share(record, payload, self._question.owner)
 
     def _emit_intent(self, request: Request) -> None:
         record = records.IntentRecord(

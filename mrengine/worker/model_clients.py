@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from itertools import count
 from typing import TYPE_CHECKING, Any
@@ -18,7 +18,7 @@ import msgpack
 from mrengine.engine import protocol as m
 from mrengine.errors import ConfigError, Stopped
 from mrengine.log.format import records
-from mrengine.records import Chunk, Completion, Request, Usage
+from mrengine.records import Completion, Usage
 from mrengine.worker.batched_call import BatchedCall, BatchMode
 from mrengine.worker.external_call import ExternalCall, external_call
 from mrengine.worker.forks import OwnProcess
@@ -35,6 +35,7 @@ if TYPE_CHECKING:
     from mrengine.providers.models.model import Model
     from mrengine.worker.deadline import Deadline, OnWait
     from mrengine.worker.ports import BudgetPort
+    from mrengine.worker.task_calls import Question
 
 __all__ = ["ModelClients"]
 
@@ -96,8 +97,8 @@ class ModelClients:
         for model in self._models:
             if name in (model.name, model.spec.name):
                 return model.index
-        told = ", ".join(model.name for model in self._models)
-        raise ConfigError(f"the job has no model {name!r}; it has {told}", setting="models")
+        names = ", ".join(model.name for model in self._models)
+        raise ConfigError(f"the job has no model {name!r}; it has {names}", setting="models")
 
     def identities(self, index: int) -> Iterator[str | list[str]]:
         """What enters the digest of a call to a model: its own identity, then those with each that may stand in."""
@@ -124,28 +125,10 @@ class ModelClients:
 
     # calls
 
-    def ask(
-        self,
-        index: int,
-        request: Request,
-        *,
-        digest_of: Callable[[str | list[str]], bytes],
-        stored: Callable[[bytes], Sequence[records.CallRecord]],
-        earlier: Callable[[bytes], int | None],
-        text_at: Callable[[int], str],
-        on_answer: Callable[[str], None],
-        park: Callable[[], None],
-        task: m.Start,
-        chunk: Chunk,
-        deadline: Deadline,
-        response_model: Any,
-        on_truncation: str,
-        reusable: bool,
-    ) -> tuple[Completion, float | None]:
+    def ask(self, question: Question) -> tuple[Completion, float | None]:
         """Ask a model, and its fallbacks where it fails; the completion and its cost in USD (None: price unknown).
 
-        ``stored(digest)``: the answers that the log has already; ``on_answer`` is given the text of each answer. In
-        batch mode what they lack is asked for in a batch: ``park()`` is called, and Parked raised.
+        In batch mode what the log lacks is asked for in a batch: the task is parked, and Parked raised.
         """
         from mrengine.providers.call.fallbacks import ask_any, fitted
 
@@ -154,41 +137,28 @@ class ModelClients:
 
         def attempt(model: Model, breaker: Breaker, alternatives: bool) -> Completion:
             nonlocal cost_usd
-            digest = digest_of(self._identity(index, model))
-            known = stored(digest)
-            owner = self.owner(index)
+            digest = question.digest(self._identity(question.index, model))
+            known = question.stored(digest)
             call: LoggedCall | BatchedCall
             mode, turn, before = self.batch_mode, len(known), None
-            if mode is not None and reusable and mode.takes(model, turn_digest(digest, turn)):
-                before = earlier(digest)
-                call = BatchedCall(
-                    self, mode, model, task, digest, chunk, turn=turn, stored=text_at, park=park, tokens=tokens_of
-                )
+            if mode is not None and question.reusable and mode.takes(model, turn_digest(digest, turn)):
+                before = question.earlier(digest)
+                call = BatchedCall(self, mode, model, question, turn_digest(digest, turn), tokens=tokens_of)
             else:
-                call = LoggedCall(
-                    self,
-                    model,
-                    task,
-                    digest,
-                    chunk,
-                    deadline,
-                    breaker,
-                    alternatives=alternatives,
-                    turn=turn,
-                    reusable=reusable,
-                    on_answer=on_answer,
-                    stored=lambda: stored(digest),
-                    owner=owner,
-                )
-            turns = Turns(known, on_answer, earlier=before)
-            asked = fitted(request, model)
-            completion = turns.answer(asked, live=call.send, response_model=response_model, on_truncation=on_truncation)
+                call = LoggedCall(self, model, question, digest, breaker, alternatives=alternatives, turn=turn)
+            turns = Turns(known, question.calls.note_answer, earlier=before)
+            completion = turns.answer(
+                fitted(question.request, model),
+                live=call.send,
+                response_model=question.response_model,
+                on_truncation=question.on_truncation,
+            )
             unknown = turns.cost_usd is None or call.cost_usd is None
             cost_usd = None if unknown else (turns.cost_usd or 0.0) + (call.cost_usd or 0.0)
             return completion
 
-        candidates = self._candidates(index)
-        completion = ask_any(candidates, self._breakers, attempt, self._models[index].spec.fallbacks_on)
+        candidates = self._candidates(question.index)
+        completion = ask_any(candidates, self._breakers, attempt, self._models[question.index].spec.fallbacks_on)
         return completion, cost_usd
 
     def _candidates(self, index: int) -> list[Model]:
@@ -227,7 +197,7 @@ class ModelClients:
         deadline: Deadline,
         done: Callable[[Usage, float | None], None],
     ) -> AbstractContextManager[ExternalCall]:
-        """Leave for a call with a client of the user's own, once the model's limits give it."""
+        """Permission for a call with a client of the user's own, once the model's limits allow it."""
         self._process.check()
         model = self._models[index]
         if self.budget is None:
@@ -257,8 +227,8 @@ class ModelClients:
             self.note("budget:wait", {"model": model, "wait_ms": wait_ms}, chunk)
 
         try:
-            with deadline.paused(on_wait) as told:
-                yield told
+            with deadline.paused(on_wait) as waits:
+                yield waits
         finally:
             if waiting:
                 waited_ms = (time.monotonic() - began) * 1e3

@@ -6,23 +6,19 @@ brings its own, and nothing else in this room changes.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Protocol
+from typing import Protocol
 
-from mrengine.budget.connection import Gates
+from mrengine.budget.pending_requests import BudgetPort
 from mrengine.engine.protocol import JobFiles, WorkerConfig
 from mrengine.log.file.call_index import CallIndex
 from mrengine.log.file.reader import LogReader
 from mrengine.log.file.worker_journal import WorkerJournal
 from mrengine.log.format.records import CallRecord
 from mrengine.log.shared_answers import SharedAnswers
-from mrengine.records import Priority
 from mrengine.worker.chunk_reader import ChunkReader, TrackedChunk
 from mrengine.worker.stored_answers import StoredCalls
-
-if TYPE_CHECKING:
-    from mrengine.providers.call.retry import LeaseLike
 
 __all__ = ["AnswerJournal", "BudgetPort", "ChunkTexts", "StoredAnswers", "WorkerPorts", "local_ports", "stored_calls"]
 
@@ -59,29 +55,6 @@ class StoredAnswers(Protocol):
 
     def text(self, offset: int) -> str:
         """In batch mode: the text of the CALL at an offset of the log. LogError: it cannot be read."""
-
-
-class BudgetPort(Protocol):
-    """Permission to make calls. Safe from any thread."""
-
-    def acquire(
-        self,
-        model: str,
-        input_tokens: int,
-        output_tokens: int,
-        *,
-        priority: Priority | str = "P1_user",
-        bound_tokens: int | None = None,
-        estimated: bool = True,
-        deadline: float | None = None,
-        stopping: Callable[[], bool] | None = None,
-        on_wait: Callable[[str, float], None] | None = None,
-        gates: Gates = ("", ""),
-    ) -> LeaseLike:
-        """Wait until a call of this size may be made, as :meth:`mrengine.budget.client.BudgetClient.acquire` does."""
-
-    def close(self) -> None:
-        """Report what is left to report."""
 
 
 class AnswerJournal(Protocol):

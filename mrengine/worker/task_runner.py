@@ -24,12 +24,13 @@ from mrengine.log.format.values import Unstorable, normalise
 from mrengine.telemetry.context import continued
 from mrengine.worker.batched_call import Parked
 from mrengine.worker.chunk_reader import TrackedChunk
-from mrengine.worker.context import Context, TaskCalls, WorkerServices
+from mrengine.worker.context import Context, WorkerServices
 from mrengine.worker.deadline import Deadline
 from mrengine.worker.forks import OwnProcess, leave
 from mrengine.worker.model_clients import ModelClients
 from mrengine.worker.ports import WorkerPorts
 from mrengine.worker.redact import describe, redacted_message, secrets, where
+from mrengine.worker.task_calls import TaskCalls
 
 __all__ = ["Emit", "TaskRunner", "cannot_start", "stored_value"]
 

@@ -26,7 +26,7 @@ pytestmark = pytest.mark.filterwarnings("ignore:.*multi-threaded.*:DeprecationWa
 
 fork = multiprocessing.get_context("fork")
 KEY = b"a key of this test"
-PATIENCE_S = 0.3
+REPLY_TIMEOUT_S = 0.3
 
 
 class Manager:
@@ -45,7 +45,7 @@ class Manager:
         self.process.start()
 
     def client(self, worker=0, incarnation=0, **how):
-        client = BudgetClient(self.address, KEY, worker, incarnation, patience_s=PATIENCE_S, **how)
+        client = BudgetClient(self.address, KEY, worker, incarnation, reply_timeout_s=REPLY_TIMEOUT_S, **how)
         self.clients.append(client)
         return client
 
@@ -351,7 +351,7 @@ def test_a_process_that_map_fn_forked_gets_a_clear_error():
 def test_a_wrong_key_is_not_let_in():
     """And the one who waits with it gets its deadline, not silence."""
     with manager_of() as manager:
-        stranger = BudgetClient(manager.address, b"another key", 0, patience_s=PATIENCE_S)
+        stranger = BudgetClient(manager.address, b"another key", 0, reply_timeout_s=REPLY_TIMEOUT_S)
         with pytest.raises(ModelUnavailable, match="AuthenticationError"):
             acquire(stranger, deadline=soon(0.5))
         stranger.close()

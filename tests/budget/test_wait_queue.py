@@ -1,10 +1,10 @@
-"""The order in which a limit serves, and what a class leaves to its betters."""
+"""The order in which a limit serves, and what a class leaves for higher priorities."""
 
 from __future__ import annotations
 
 import pytest
 
-from mrengine.budget.wait_queue import KEPT_S, PATIENCE_S, RELEASE_S, QueuedRequest, WaitQueue, rank_of
+from mrengine.budget.wait_queue import KEPT_S, PASSED_OVER_S, RELEASE_S, QueuedRequest, WaitQueue, rank_of
 from mrengine.errors import ConfigError
 
 
@@ -48,17 +48,17 @@ def test_the_expired_and_the_withdrawn_are_gone():
 
 
 def test_the_head_of_a_starved_class_goes_first_once_in_a_while():
-    """After its patience one of them passes its betters; the next has to be patient again."""
+    """After a minute one of them is served first; the next has to wait as long."""
     line = WaitQueue(0.0)
     for number in (1, 2):
         line.join(ask(number, 2))
     line.join(ask(3, 0))
-    assert order(line, PATIENCE_S - 1) == [3, 1, 2]
-    (first, starved), *_ = line.in_order(PATIENCE_S)
+    assert order(line, PASSED_OVER_S - 1) == [3, 1, 2]
+    (first, starved), *_ = line.in_order(PASSED_OVER_S)
     assert (first.key[1], starved) == (1, True)
-    line.serve(first, PATIENCE_S)
-    assert order(line, PATIENCE_S + 1) == [3, 2]
-    assert order(line, 2 * PATIENCE_S) == [2, 3]
+    line.serve(first, PASSED_OVER_S)
+    assert order(line, PASSED_OVER_S + 1) == [3, 2]
+    assert order(line, 2 * PASSED_OVER_S) == [2, 3]
 
 
 def test_a_reserve_is_given_up_with_the_silence_of_those_it_is_for():

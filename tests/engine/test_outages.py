@@ -14,7 +14,7 @@ class Clock:
 
 def resting(clock: Clock) -> Outages:
     """Model 0 of two has failed so often in a row that it rests; its tasks are 0, 2 and 4."""
-    outages = Outages(2, patience_s=100.0, backoff_s=1.0, clock=clock)
+    outages = Outages(2, give_up_s=100.0, backoff_s=1.0, clock=clock)
     for key in (0, 2, 4)[:IN_A_ROW]:
         outages.failed(0, key, "503")
     return outages
@@ -23,7 +23,7 @@ def resting(clock: Clock) -> Outages:
 def test_a_model_that_is_well_holds_nobody() -> None:
     """And one failure among answers only waits a moment."""
     clock = Clock()
-    outages = Outages(2, patience_s=100.0, backoff_s=1.0, clock=clock)
+    outages = Outages(2, give_up_s=100.0, backoff_s=1.0, clock=clock)
     assert not outages.holds(0, 6)
     outages.failed(0, 0, "503")
     assert not outages.holds(0, 6)
@@ -76,7 +76,7 @@ def test_tasks_fail_together_when_their_model_is_given_up() -> None:
 def test_a_task_that_alone_fails_again_and_again_is_lost_alone() -> None:
     """Its model answers the others meanwhile."""
     clock = Clock()
-    outages = Outages(2, patience_s=10.0, backoff_s=1.0, clock=clock)
+    outages = Outages(2, give_up_s=10.0, backoff_s=1.0, clock=clock)
     for _ in range(12):
         outages.failed(0, 0, "500")
         outages.ended(0, 2)
@@ -91,7 +91,7 @@ def test_a_task_that_alone_fails_again_and_again_is_lost_alone() -> None:
 def test_silence_rests_a_model_at_once_and_counts_from_its_beginning() -> None:
     """The next task would be silent as long; but what was answered meanwhile tells that the model lives."""
     clock = Clock()
-    outages = Outages(2, patience_s=100.0, backoff_s=1.0, clock=clock)
+    outages = Outages(2, give_up_s=100.0, backoff_s=1.0, clock=clock)
     outages.failed(0, 0, "no answer", silent_s=50.0)
     assert outages.holds(0, 2)
     clock.now += 49.0

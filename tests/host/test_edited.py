@@ -9,7 +9,6 @@ from typing import Any
 import pytest
 
 from mrengine import Job, MapReduceRunner, map_prompt
-from mrengine.errors import JobNotFound
 from mrengine.records import Price
 from mrengine.testing import fake
 from tests.chunking.test_guide import prose
@@ -52,23 +51,9 @@ def test_an_edit_costs_what_it_touched_and_diff_says_so(tmp_path: Path, state_di
     assert not [one.name for one in (state_dir / "jobs").rglob("*.new")]
 
 
-def test_added_and_removed_documents_are_told() -> None:
-    """A price that is unknown stays unknown."""
-    texts = {name: prose(5_000) for name in "abc"}
-    from mrengine import Document
-
-    run([Document(name, text) for name, text in texts.items()], price=None)
-    told = Job("j").diff([Document("a", texts["a"]), Document("d", texts["b"])])
-    assert (told.added, told.removed, told.changed) == (("d",), ("b", "c"), ())
-    assert told.cost_usd is None
-    assert told.kept > 0
-
-
 def test_a_job_that_has_kept_no_text_cuts_freely(state_dir: Path) -> None:
-    """And a job that is not there has no diff."""
+    """There is no guide to what was cut before."""
     text = prose(30_000)
     run(text, keep="results")
     done = run("Another beginning. " + text, keep="results")
     assert len(done.results) == done.summary.total_chunks
-    with pytest.raises(JobNotFound):
-        Job("nobody").diff("text")

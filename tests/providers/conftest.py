@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from mrengine.providers.base import Provider
-from mrengine.providers.call.retry import call
+from mrengine.providers.call.retry import Caller, call
 from mrengine.providers.connect import connect
 from mrengine.providers.models.model import resolve_models
 from mrengine.records import Completion, ModelSpec, Request
@@ -59,9 +59,12 @@ def ask(prompt: str = "Tell me.", **fields: Any) -> Request:
     return Request("model-1", prompt, **({"timeout_s": 10.0} | fields))
 
 
-def persist(provider: Provider, prompt: str = "Tell me.", *, within_s: float = 10.0, **options: Any) -> Completion:
+def persist(
+    provider: Provider, prompt: str = "Tell me.", *, within_s: float = 10.0, on_retry: Any = None
+) -> Completion:
     """A call through the retry loop, with short waits."""
-    return call(provider.complete, ask(prompt), deadline=time.monotonic() + within_s, backoff_s=0.02, **options)
+    caller = Caller(on_retry=on_retry)
+    return call(provider.complete, ask(prompt), deadline=time.monotonic() + within_s, backoff_s=0.02, caller=caller)
 
 
 @pytest.fixture(scope="session")

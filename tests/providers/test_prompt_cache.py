@@ -131,13 +131,13 @@ def test_a_worker_that_dies_with_the_first_call_does_not_hold_the_others_up(serv
 
 def test_the_bytes_before_the_mark_are_the_same() -> None:
     """And a prompt without a prefix is sent as ever."""
-    dialect = Quirks()
+    quirks = Quirks()
     sent = [
         anthropic_messages.body(
             Request("m", f"{LONG}{tail}", system="S", schema=SCHEMA, cache="5m", prefix=len(LONG)),
             model="m",
             params={},
-            dialect=dialect,
+            quirks=quirks,
         )
         for tail in ("one", "two")
     ]
@@ -147,7 +147,7 @@ def test_the_bytes_before_the_mark_are_the_same() -> None:
     assert [body["messages"][0]["content"][1]["text"] for body in sent] == ["one", "two"]
     in_words = Quirks(native_schema=False, system=False)
     for shape in (anthropic_messages, openai_chat):
-        plain = shape.body(Request("m", "p", schema=SCHEMA), model="m", params={}, dialect=in_words)
+        plain = shape.body(Request("m", "p", schema=SCHEMA), model="m", params={}, quirks=in_words)
         assert plain["messages"][0]["content"].startswith("p\n\nAnswer with one JSON")
 
 

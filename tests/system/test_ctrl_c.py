@@ -43,7 +43,7 @@ def test_ctrl_c_again_and_again_leaves_nothing(tmp_path: Path, state_dir: Path, 
     """Five times within a second, microseconds apart: the second one kills, the others wait until what was killed is
     cleared up.
     """
-    dice = random.Random(seed)
+    rng = random.Random(seed)
     state = state_dir / ("d" * 90)  # too long for a socket: there is a folder under TMPDIR
     with tempfile.TemporaryDirectory(prefix="t", dir="/tmp") as temp:
         env = {"TMPDIR": temp, "MRENGINE_STATE_DIR": str(state)}
@@ -56,10 +56,10 @@ def test_ctrl_c_again_and_again_leaves_nothing(tmp_path: Path, state_dir: Path, 
             assert host.stdin is not None
             host.stdout.readline()
             wait_for(lambda: os.listdir(temp))
-            time.sleep(dice.random())  # anywhere between its start and its calls
+            time.sleep(rng.random())  # anywhere between its start and its calls
             for _ in range(5):
                 host.send_signal(signal.SIGINT)
-                wait_s = dice.choice((0.0, 1e-5, 1e-4, 1e-3, 0.2)) * dice.random()
+                wait_s = rng.choice((0.0, 1e-5, 1e-4, 1e-3, 0.2)) * rng.random()
                 until = time.monotonic() + wait_s
                 while time.monotonic() < until:  # a sleep has no microseconds
                     pass

@@ -244,7 +244,7 @@ def test_of_many_processes_that_start_one_job_one_wins(server: LLMServer, state_
     assert server.stats().requests == TASKS
 
 
-def toll(tree: Tree, victim: int) -> int:
+def lost_calls(tree: Tree, victim: int) -> int:
     """How many calls may be repeated when a process dies: those that are in flight in it, and in what dies with it."""
     if victim == tree.host.pid:
         return 0
@@ -255,28 +255,28 @@ def toll(tree: Tree, victim: int) -> int:
 
 def storm(kills: int, seed: int, server: LLMServer, state_dir: Path, *signals: signal.Signals) -> None:
     """Signal somebody, again and again, at random instants, until the job is done; ``signals``: beside SIGKILL."""
-    dice = random.Random(seed)
+    rng = random.Random(seed)
     tree = Tree(server, state_dir)
     allowed = 0
     for _ in range(kills):
-        time.sleep(dice.uniform(0.0, 0.9))
+        time.sleep(rng.uniform(0.0, 0.9))
         if tree.host.poll() is not None:
             tree.finish()
             break
         host, *below = processes.tree(tree.host.pid)
-        who = dice.choice(["host", "supervisor", "below", "below", "below", "all", "everybody"])
+        who = rng.choice(["host", "supervisor", "below", "below", "below", "all", "everybody"])
         victims = {"host": [host], "supervisor": below[:1], "below": below[1:]}.get(who, [host, *below])
         if who == "below" and victims:
-            victims = [dice.choice(victims)]
-        signum = signal.SIGKILL if who == "all" else dice.choice([signal.SIGKILL, *signals])
+            victims = [rng.choice(victims)]
+        signum = signal.SIGKILL if who == "all" else rng.choice([signal.SIGKILL, *signals])
         allowed += SLOTS if who in ("all", "everybody") else 0
         for pid in victims:
             with suppress(ProcessLookupError):
-                allowed += toll(tree, pid) if who not in ("all", "everybody") else 0
+                allowed += lost_calls(tree, pid) if who not in ("all", "everybody") else 0
                 os.kill(pid, signum)
         if host in victims:
             if signum == signal.SIGSTOP:
-                time.sleep(dice.uniform(0.0, 3.0))
+                time.sleep(rng.uniform(0.0, 3.0))
                 tree.host.send_signal(signal.SIGCONT)
             else:
                 tree.host.communicate(timeout=60)

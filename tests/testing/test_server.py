@@ -142,7 +142,7 @@ def test_framings_of_all_kinds_are_valid_http(server: LLMServer, options: dict[s
 
 def test_latency_is_a_number_a_distribution_or_a_function(server: LLMServer) -> None:
     """Drawn for each call."""
-    for latency in (0.05, (0.05, 0.01), lambda dice: 0.05 + dice.random() * 0):
+    for latency in (0.05, (0.05, 0.01), lambda rng: 0.05 + rng.random() * 0):
         server.reset(latency_s=latency)
         started = time.monotonic()
         assert post(server)[0] == 200

@@ -14,8 +14,8 @@ from mrengine.engine.protocol import WorkerConfig
 from mrengine.errors import Stopped
 from mrengine.providers.models.model import resolve_models
 from mrengine.records import Completion, Usage
-from mrengine.worker.context import TaskCalls
 from mrengine.worker.model_clients import ModelClients
+from mrengine.worker.task_calls import TaskCalls
 
 
 def model_set(stopping: threading.Event, emit: Any) -> ModelClients:

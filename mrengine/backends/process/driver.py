@@ -17,7 +17,7 @@ from mrengine.backends.process import framing
 from mrengine.backends.process.supervisor_handle import SupervisorHandle, host_path
 from mrengine.errors import ConfigError, JobBusy, LogError, SupervisorDied
 from mrengine.job.driver import Durable, Ended, Line, Note, OpenRequest, RoundRequest, Update
-from mrengine.job.local_driver import DRAIN_POLL_S, PATIENCE_S
+from mrengine.job.local_driver import DRAIN_POLL_S, LOCK_WAIT_S
 
 __all__ = ["ProcessDriver"]
 
@@ -65,8 +65,8 @@ class ProcessDriver:
             facts = msgpack.unpackb(answer)
             if kind == framing.OPENED:
                 return int(facts["durable"])
-            patience_s = PATIENCE_S + max(self._drain_s, facts.get("drain_s", 0.0))
-            if not (facts["why"] == "busy" and facts["draining"] and time.monotonic() - began < patience_s):
+            wait_s = LOCK_WAIT_S + max(self._drain_s, facts.get("drain_s", 0.0))
+            if not (facts["why"] == "busy" and facts["draining"] and time.monotonic() - began < wait_s):
                 raise _refusal(facts, self._job_id)
             time.sleep(DRAIN_POLL_S)  # the supervisor of a dead host commits what was paid for
             self._supervisor.send(framing.OPEN, self._request)

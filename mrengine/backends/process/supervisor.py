@@ -38,16 +38,16 @@ class Supervisor:
 
     def __init__(self, fd: int, host: int) -> None:
         self._selector = Selector()
-        self._link = HostConnection(fd)
+        self._connection = HostConnection(fd)
         self._sockets = SocketPlace()
         self._pool: ProcessPool | None = None
-        self._rounds = RoundDriver(self._link)
+        self._rounds = RoundDriver(self._connection)
         self._inbox: list[tuple[int, bytes]] = []
         self._host, self._host_gone = host, False
         self._drain_s = 0.0
         self._look_at = 0.0
         self.over = False
-        self._selector.watch(fd, self._on_link)
+        self._selector.watch(fd, self._on_connection)
         self._host_life = posix.open_pidfd(host)
         if self._host_life is not None:
             self._selector.watch(self._host_life, self._on_host_gone)
@@ -86,7 +86,7 @@ class Supervisor:
             self._dispatch(kind, payload)
         self._advance(messages)
         self.over = self.over or (self._host_gone and self._rounds.engine is None)
-        self._link.beat()
+        self._connection.beat()
         self._keep_sending()
 
     def _dispatch(self, kind: int, payload: bytes) -> None:
@@ -97,14 +97,14 @@ class Supervisor:
 
     def _keep_sending(self) -> None:
         """While something waits to be sent, wake up when the host has room for it."""
-        self._link.flush()
-        if self._link.waiting and not self._link.broken:
-            self._selector.watch(self._link.write_fd, self._on_room, write=True)
+        self._connection.flush()
+        if self._connection.waiting and not self._connection.broken:
+            self._selector.watch(self._connection.write_fd, self._on_room, write=True)
         else:
-            self._selector.forget(self._link.write_fd)
+            self._selector.forget(self._connection.write_fd)
 
     def _on_room(self) -> list[Message]:
-        self._link.flush()
+        self._connection.flush()
         return []
 
     # a round
@@ -127,31 +127,31 @@ class Supervisor:
             self._pool.end_workers(SHORT_S)
         self._pass_on(self._pool.poll(0.0))
         for line in self._pool.last_lines():
-            self._link.line(line)
-        self._link.note_dropped()
-        self._link.send(framing.END, msgpack.packb([ended.state, ended.facts]))
+            self._connection.line(line)
+        self._connection.note_dropped()
+        self._connection.send(framing.END, msgpack.packb([ended.state, ended.facts]))
 
     def _pass_on(self, messages: list[Message]) -> None:
         """What the host is told of while there is no round."""
         for _, kind, _, _, payload in messages:
             if kind == LINE:
-                self._link.line(payload)
+                self._connection.line(payload)
             elif kind == NOTE:
-                self._link.note(*msgpack.unpackb(payload))
+                self._connection.note(*msgpack.unpackb(payload))
 
     def _log_failed(self, error: LogError) -> None:
         """The log takes no more: end what runs, say why. Nothing that was announced is lost."""
         self._rounds.engine = None
         if self._pool is not None:
             self._pool.end_workers()
-        self._link.send(framing.END, msgpack.packb(["log", error.facts]))
+        self._connection.send(framing.END, msgpack.packb(["log", error.facts]))
 
     # the host
 
-    def _on_link(self) -> list[Message]:
-        self._inbox += self._link.read()
-        if self._link.ended:
-            self._selector.forget(self._link.fd)
+    def _on_connection(self) -> list[Message]:
+        self._inbox += self._connection.read()
+        if self._connection.ended:
+            self._selector.forget(self._connection.fd)
             self._on_host_gone()
         return []
 
@@ -178,7 +178,7 @@ class Supervisor:
             return
         with suppress(OSError):  # the Manager, which needs it, says why
             self._sockets.choose(request.folder)
-        self._link.send(framing.FOLDER, self._sockets.private.encode())  # whoever kills this process removes it
+        self._connection.send(framing.FOLDER, self._sockets.private.encode())  # whoever kills this process removes it
         self._report_opened(durable)
         if self._pool is None:
             self._pool = ProcessPool(request.workers, request.slots, self._selector, self._sockets)
@@ -189,10 +189,10 @@ class Supervisor:
             self._on_host_gone()
 
     def _on_not_preloaded(self, module: str, why: str) -> None:
-        self._link.note("preload:failed", {"module": module, "error": why})
+        self._connection.note("preload:failed", {"module": module, "error": why})
 
     def _refuse(self, why: str, message: str, **facts: Any) -> None:
-        self._link.send(framing.REFUSED, msgpack.packb({"why": why, "message": message, **facts}))
+        self._connection.send(framing.REFUSED, msgpack.packb({"why": why, "message": message, **facts}))
 
     def _refuse_log(self, error: LogError) -> None:
         self._refuse("log", **error.facts)
@@ -214,7 +214,7 @@ class Supervisor:
             self._refuse_log(error)
 
     def _report_opened(self, durable: int) -> None:
-        self._link.send(framing.OPENED, msgpack.packb({"durable": durable}))
+        self._connection.send(framing.OPENED, msgpack.packb({"durable": durable}))
 
     def _on_run(self, payload: bytes) -> None:
         request = RoundRequest.unpack(payload)
@@ -238,7 +238,7 @@ class Supervisor:
             self._pool.forget_job()
         with suppress(LogError, OSError):  # its CLOSE is not in the log: the run counts as interrupted
             self._rounds.finish(payload)
-        self._link.send(framing.FINISHED)
+        self._connection.send(framing.FINISHED)
 
     def _on_close(self, _payload: bytes) -> None:
         self.over = True
@@ -246,7 +246,7 @@ class Supervisor:
     @property
     def half_sent(self) -> bytes:
         """The rest of a frame of which the host may have a part."""
-        return bytes(self._link.rest)
+        return bytes(self._connection.rest)
 
     def close(self) -> None:
         """End every child, free the lock, remove the private folder."""
@@ -254,7 +254,7 @@ class Supervisor:
             self._pool.close(SHORT_S if self._host_gone else FINISH_S)
         self._sockets.close()
         self._rounds.close()
-        self._link.flush()
+        self._connection.flush()
 
 
 def _log_error(error: LogError | OSError) -> LogError:

@@ -11,7 +11,7 @@ from typing import Any
 
 from mrengine.backends.ray.cluster import actor_class
 from mrengine.budget.client import BudgetClient
-from mrengine.budget.connection import PATIENCE_S, Line, Made
+from mrengine.budget.connection import REPLY_TIMEOUT_S, Made, Transport
 from mrengine.budget.server import BudgetConfig, make_service
 
 __all__ = ["NAMESPACE", "ActorBudgetClient", "BudgetActor", "BudgetHost"]
@@ -38,8 +38,8 @@ class BudgetActor:
         threading.Event().wait()
 
 
-class _ActorLine:
-    """Implements :class:`mrengine.budget.connection.Line`."""
+class _ActorTransport:
+    """Implements :class:`mrengine.budget.connection.Transport`."""
 
     def __init__(self, name: str, timeout_s: float) -> None:
         import ray
@@ -66,11 +66,11 @@ class ActorBudgetClient(BudgetClient):
     """A worker's end: ``name`` is the actor's."""
 
     def __init__(self, name: str, worker_id: int, incarnation: int, *, made: Made = None) -> None:
-        super().__init__(name, b"", worker_id, incarnation, made=made, patience_s=5 * PATIENCE_S)
+        super().__init__(name, b"", worker_id, incarnation, made=made, reply_timeout_s=5 * REPLY_TIMEOUT_S)
         self._name = name
 
-    def _connected(self) -> Line:
-        return _ActorLine(self._name, self._patience_s)
+    def _connected(self) -> Transport:
+        return _ActorTransport(self._name, self._reply_timeout_s)
 
 
 class BudgetHost:

@@ -16,7 +16,7 @@ from mrengine.log.format.codec import Frame
 from mrengine.log.format.packing import HEAD_BYTES, key
 from mrengine.log.view.replay import Replay
 
-__all__ = ["Verdict", "verify"]
+__all__ = ["Verification", "verify"]
 
 _UNPACK: dict[int, Callable[[bytes], object]] = {
     codec.JOB: records.unpack_job,
@@ -38,7 +38,7 @@ _OF_TASKS = frozenset({codec.INTENT, codec.CALL, codec.RESULT, codec.FAILURE, co
 
 
 @dataclass(frozen=True, slots=True)
-class Verdict:
+class Verification:
     """The result of a check. ``records``: how many of each kind, by name. Ranges are byte offsets of the log.
 
     ``damage``: announced bytes that are lost; ``repaired``: ranges that an earlier opening found damaged, saved
@@ -59,7 +59,7 @@ class Verdict:
         return not self.damage and not self.problems
 
 
-def verify(job_folder: str | os.PathLike[str]) -> Verdict:
+def verify(job_folder: str | os.PathLike[str]) -> Verification:
     """Check a whole log without changing it. JobNotFound: there is none. LogError: its header is unusable."""
     state, counts = Replay(), Counter[str]()
     repaired: list[tuple[int, int]] = []
@@ -93,7 +93,9 @@ def verify(job_folder: str | os.PathLike[str]) -> Verdict:
             del problems[offset]
             repaired.append((offset, frame.end))
     repaired.sort()
-    return Verdict(found.end, dict(counts), found.damage, tuple(repaired), tuple(sorted(problems.items())), found.torn)
+    return Verification(
+        found.end, dict(counts), found.damage, tuple(repaired), tuple(sorted(problems.items())), found.torn
+    )
 
 
 def _is_replaced(frame: Frame, state: Replay, closed: int) -> bool:

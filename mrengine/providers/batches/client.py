@@ -248,8 +248,8 @@ class BatchClient(ABC):
             return read(json.loads(response.body))
         except (ValueError, KeyError, TypeError, AttributeError):
             pass
-        told = f"{self.model.name}: its server does not speak the API of batches that was expected: check the base URL"
-        raise ModelRefused(told, model=self.model.name, status=response.status, scope="model")
+        message = f"{self.model.name}: its server does not speak the expected batch API: check the base URL"
+        raise ModelRefused(message, model=self.model.name, status=response.status, scope="model")
 
     @contextmanager
     def download(self, path: str) -> Iterator[Iterator[Any]]:

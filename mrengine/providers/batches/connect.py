@@ -17,10 +17,10 @@ def has_batches(model: Model) -> bool:
 def check_batches(models: tuple[Model, ...]) -> None:
     """ConfigError: not one model of a job can be asked in batches."""
     if not any(map(has_batches, models)):
-        told = ", ".join(model.name for model in models) or "no model"
+        names = ", ".join(model.name for model in models) or "no model"
         raise ConfigError(
             "batch= needs a model of OpenAI, Anthropic or an endpoint that speaks one of their batch APIs; the job has "
-            + told,
+            + names,
             setting="batch",
         )
 

@@ -40,8 +40,8 @@ def check_call(prompt: Any, system: Any, max_tokens: Any, temperature: Any, on_t
     if temperature is not None and not (number and 0 <= temperature < math.inf):
         raise ConfigError(f"temperature is a number, 0 or more, not {temperature!r}", setting="temperature")
     if on_truncation not in ON_TRUNCATION:
-        told = ", ".join(map(repr, ON_TRUNCATION))
-        raise ConfigError(f"on_truncation={on_truncation!r}: it is one of {told}", setting="on_truncation")
+        allowed = ", ".join(map(repr, ON_TRUNCATION))
+        raise ConfigError(f"on_truncation={on_truncation!r}: it is one of {allowed}", setting="on_truncation")
 
 
 CACHES = {"auto": "5m", "5m": "5m", "1h": "1h", "off": None, None: None}
@@ -121,10 +121,10 @@ def _whole(ask: Ask, request: Request, on_truncation: str) -> Completion:
 
 
 def _truncated(request: Request, parts: int) -> TruncatedAnswer:
-    told = f" in each of {parts} parts" if parts > 1 else ""
+    where = f" in each of {parts} parts" if parts > 1 else ""
     advice = "raise max_tokens, or pass on_truncation='continue' or 'allow'"
     return TruncatedAnswer(
-        f"the answer of {request.model} ended at max_tokens={request.max_tokens}{told}: {advice}", model=request.model
+        f"the answer of {request.model} ended at max_tokens={request.max_tokens}{where}: {advice}", model=request.model
     )
 
 
@@ -153,9 +153,9 @@ def _valid(ask: Ask, request: Request, response_model: Any, on_truncation: str) 
         if attempts > MAX_REASKS:
             break
         # Providers refuse an empty turn.
-        said = completion.text if completion.text.strip() else "(nothing)"
+        given = completion.text if completion.text.strip() else "(nothing)"
         again = _AGAIN.format(problems=fence(found.explained()), schema=in_words(schema_of(response_model)))
-        turns = (*request.turns, ("assistant", said), ("user", again))
+        turns = (*request.turns, ("assistant", given), ("user", again))
         request = replace(request, turns=turns)
     invalid = found.failure()
     invalid.model, invalid.attempts = request.model, attempts

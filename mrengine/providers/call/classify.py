@@ -1,7 +1,7 @@
 """The table of what providers refuse: fields first, then numbers, words only where there are none, the status last.
 
-One answer becomes one ``Verdict``: whom it hits, whether asking again helps, for how long, and what the user can do. To
-teach it another vendor, add the vendor's codes to ``_CODES`` or its words to ``_WORDS`` (docs/providers.md says how).
+One answer becomes one ``Diagnosis``: whom it hits, whether asking again helps, how long to wait, and what the user can
+do. To teach it another vendor, add the vendor's codes to ``_CODES`` or its words to ``_WORDS`` (see docs/providers.md).
 """
 
 from __future__ import annotations
@@ -11,11 +11,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Literal
 
-from mrengine.providers.call.said import Said
+from mrengine.providers.call.error_body import ErrorBody
 
-__all__ = ["LONG_S", "Reason", "Verdict", "classify"]
+__all__ = ["LONG_S", "Diagnosis", "Reason", "classify"]
 
-LONG_S = 900.0  # a wait that is longer is no wait: the model is given up, and its return told
+LONG_S = 900.0  # nobody waits longer than this: the model is given up, and the message says when it returns
 
 Reason = Literal[
     "limit", "used_up", "away", "too_large", "unavailable", "overflow", "filtered", "money", "key", "forbidden",
@@ -24,10 +24,10 @@ Reason = Literal[
 
 
 @dataclass(frozen=True, slots=True)
-class Verdict:
+class Diagnosis:
     """``hits``: whose calls fail, the "chunk"'s or all of the "model"'s. ``transient``: the same call may succeed
-    later, ``wait_s`` from now where that was told. ``certain`` False: of one chunk, it may be about its content, or a
-    passing mood; only several chunks in a row, or a model that has never answered, end the model.
+    later, after ``wait_s`` where the provider named a wait. ``certain`` False: one such answer may be about the chunk's
+    content, or transient after all; only several chunks in a row, or a model that has never answered, end the model.
     """
 
     reason: Reason
@@ -38,32 +38,32 @@ class Verdict:
     advice: str = ""
 
 
-_VERDICTS: Mapping[Reason, Verdict] = {
-    verdict.reason: verdict
-    for verdict in (
-        Verdict("limit", "chunk", transient=True),
-        Verdict("used_up", "model", advice="run the job again then, or add a model, a key or a higher limit"),
-        Verdict("away", "model", advice="run the job again then, or add a model"),
-        Verdict("too_large", "chunk", advice="use a smaller target_tokens or max_tokens, or a higher limit"),
-        Verdict("unavailable", "chunk", transient=True),
-        Verdict("overflow", "chunk", advice="use a smaller target_tokens or max_tokens"),
-        Verdict("filtered", "chunk", advice="its content filter refuses this text"),
-        Verdict("money", "model", advice="check the account's quota and billing"),
-        Verdict("key", "model", certain=False, advice="check the API key"),
-        Verdict("forbidden", "model", certain=False, advice="check what the API key is allowed to use"),
-        Verdict("place", "model", advice="it is not served in your country or network"),
-        Verdict("no_model", "model", certain=False, advice="check the model's name and the base URL"),
-        Verdict(
+_DIAGNOSES: Mapping[Reason, Diagnosis] = {
+    diagnosis.reason: diagnosis
+    for diagnosis in (
+        Diagnosis("limit", "chunk", transient=True),
+        Diagnosis("used_up", "model", advice="run the job again then, or add a model, a key or a higher limit"),
+        Diagnosis("away", "model", advice="run the job again then, or add a model"),
+        Diagnosis("too_large", "chunk", advice="use a smaller target_tokens or max_tokens, or a higher limit"),
+        Diagnosis("unavailable", "chunk", transient=True),
+        Diagnosis("overflow", "chunk", advice="use a smaller target_tokens or max_tokens"),
+        Diagnosis("filtered", "chunk", advice="its content filter refuses this text"),
+        Diagnosis("money", "model", advice="check the account's quota and billing"),
+        Diagnosis("key", "model", certain=False, advice="check the API key"),
+        Diagnosis("forbidden", "model", certain=False, advice="check what the API key is allowed to use"),
+        Diagnosis("place", "model", advice="it is not served in your country or network"),
+        Diagnosis("no_model", "model", certain=False, advice="check the model's name and the base URL"),
+        Diagnosis(
             "no_memory", "model", certain=False,
             advice="its server has too little memory for it: free some there, or use a smaller model",
         ),
-        Verdict("no_route", "model", certain=False, advice="check the base URL: it ends with /v1 as a rule"),
-        Verdict(
+        Diagnosis("no_route", "model", certain=False, advice="check the base URL: it ends with /v1 as a rule"),
+        Diagnosis(
             "proxy", "model", certain=False,
             advice="the proxy wants a name and password: give them in proxy= or in the environment's proxy URL",
         ),
-        Verdict("redirect", "model", advice="use the address it redirects to as the base URL"),
-        Verdict("request", "chunk"),
+        Diagnosis("redirect", "model", advice="use the address it redirects to as the base URL"),
+        Diagnosis("request", "chunk"),
     )
 }  # fmt: skip
 
@@ -214,68 +214,68 @@ _WORDS: tuple[tuple[Reason, re.Pattern[str], frozenset[int] | None], ...] = (
 )  # fmt: skip
 
 
-def classify(status: int, said: Said, *, wait_s: float | None = None) -> Verdict:
-    """The verdict on an answer that is no success. ``wait_s``: what its headers tell."""
-    wait_s = wait_s if wait_s is not None else said.retry_s
-    reason = _reason(status, said, wait_s)
-    verdict = _VERDICTS[reason]
-    if verdict.transient and wait_s is not None and wait_s >= LONG_S:
-        verdict = _VERDICTS["used_up" if reason == "limit" else "away"]
-    if verdict.transient or verdict.reason in ("used_up", "away"):
-        verdict = replace(verdict, wait_s=wait_s)
-    return _advised(verdict, status, said)
+def classify(status: int, body: ErrorBody, *, wait_s: float | None = None) -> Diagnosis:
+    """Diagnose an answer that is not a success. ``wait_s``: what its headers ask for."""
+    wait_s = wait_s if wait_s is not None else body.retry_s
+    reason = _reason(status, body, wait_s)
+    diagnosis = _DIAGNOSES[reason]
+    if diagnosis.transient and wait_s is not None and wait_s >= LONG_S:
+        diagnosis = _DIAGNOSES["used_up" if reason == "limit" else "away"]
+    if diagnosis.transient or diagnosis.reason in ("used_up", "away"):
+        diagnosis = replace(diagnosis, wait_s=wait_s)
+    return _advised(diagnosis, status, body)
 
 
-def _reason(status: int, said: Said, wait_s: float | None) -> Reason:
-    by_number = _by_number(status, said, wait_s)
+def _reason(status: int, body: ErrorBody, wait_s: float | None) -> Reason:
+    by_number = _by_number(status, body, wait_s)
     if by_number is not None:
         return by_number
-    if (status == 400 and said.filtered) or (status == 403 and said.filtered):
+    if (status == 400 and body.filtered) or (status == 403 and body.filtered):
         return "filtered"
-    by_code = _by_code(status, said)
+    by_code = _by_code(status, body)
     if by_code is not None:
         return by_code
-    return _by_words(status, said, wait_s) or _by_status(status, said)
+    return _by_words(status, body, wait_s) or _by_status(status, body)
 
 
-def _by_number(status: int, said: Said, wait_s: float | None) -> Reason | None:
+def _by_number(status: int, body: ErrorBody, wait_s: float | None) -> Reason | None:
     """A request that is larger than the limit never fits it; a limit of a day or of nothing is no pause."""
-    limits = status in (413, 429) or "limit" in _known(said)
-    if said.requested is not None and said.limit is not None and said.requested > said.limit and limits:
+    limits = status in (413, 429) or "limit" in _known(body)
+    if body.requested is not None and body.limit is not None and body.requested > body.limit and limits:
         return "too_large"
-    if status not in (403, 429) or not limits or "money" in _known(said):
+    if status not in (403, 429) or not limits or "money" in _known(body):
         return None
-    if said.none_at_all:
+    if body.none_at_all:
         return "money"
-    if said.daily and wait_s is None and "limit" not in _known(said) and _MONEY.search(said.message):
-        return None if _SLOW_DOWN.search(said.message) else "money"
-    if said.daily and (wait_s is None or wait_s >= LONG_S or "resource_exhausted" in said.codes):
+    if body.daily and wait_s is None and "limit" not in _known(body) and _MONEY.search(body.message):
+        return None if _SLOW_DOWN.search(body.message) else "money"
+    if body.daily and (wait_s is None or wait_s >= LONG_S or "resource_exhausted" in body.codes):
         return "used_up"
     return None
 
 
-def _known(said: Said) -> set[Reason]:
-    return {_CODES[code] for code in said.codes if code in _CODES}
+def _known(body: ErrorBody) -> set[Reason]:
+    return {_CODES[code] for code in body.codes if code in _CODES}
 
 
-def _by_code(status: int, said: Said) -> Reason | None:
-    known = _known(said)
+def _by_code(status: int, body: ErrorBody) -> Reason | None:
+    known = _known(body)
     if status == 402:
         return "money"
     if status in (401, 404) and "limit" in known:
         known.discard("limit")
     reason = next((reason for reason in _ORDER if reason in known), None)
-    if reason == "used_up" and said.retry_s is not None and said.retry_s < LONG_S:
+    if reason == "used_up" and body.retry_s is not None and body.retry_s < LONG_S:
         return "limit"
-    if reason == "limit" and _LONG_CONTEXT.search(said.message):
+    if reason == "limit" and _LONG_CONTEXT.search(body.message):
         return "too_large"
-    if reason in ("limit", "unavailable") and status in (400, 413, 422) and _OVERFLOW.search(said.message):
-        return None if _SLOW_DOWN.search(said.message) is None else reason
+    if reason in ("limit", "unavailable") and status in (400, 413, 422) and _OVERFLOW.search(body.message):
+        return None if _SLOW_DOWN.search(body.message) is None else reason
     return reason
 
 
-def _by_words(status: int, said: Said, wait_s: float | None) -> Reason | None:
-    text, broken = said.message, status >= 500
+def _by_words(status: int, body: ErrorBody, wait_s: float | None) -> Reason | None:
+    text, broken = body.message, status >= 500
     if not text or status in (402, 407) or 300 <= status < 400:
         return None
     if status == 429:
@@ -289,7 +289,7 @@ def _by_words(status: int, said: Said, wait_s: float | None) -> Reason | None:
     found = next((r for r, words, by in _WORDS if (by is None or status in by) and words.search(text)), None)
     if found is None and status not in (401, 407, 413) and _BUSY.search(text):
         found = "unavailable"
-    return found or ("request" if broken and _INVALID & set(said.codes) else None)
+    return found or ("request" if broken and _INVALID & set(body.codes) else None)
 
 
 def _limit_in_words(text: str, wait_s: float | None) -> Reason | None:
@@ -303,28 +303,28 @@ def _limit_in_words(text: str, wait_s: float | None) -> Reason | None:
     return "limit"
 
 
-def _by_status(status: int, said: Said) -> Reason:
+def _by_status(status: int, body: ErrorBody) -> Reason:
     if status == 429:
         return "limit"
     if status in (408, 409, 423, 424, 425, 498, 499) or status >= 500:
         return "unavailable"
     if status == 404:
-        return "no_model" if said.param == "model" or "not_found_error" in said.codes else "no_route"
+        return "no_model" if body.param == "model" or "not_found_error" in body.codes else "no_route"
     by: Mapping[int, Reason] = {
         401: "key", 402: "money", 403: "forbidden", 405: "no_route", 407: "proxy", 413: "too_large", 451: "filtered",
     }  # fmt: skip
     return "redirect" if 300 <= status < 400 else by.get(status, "request")
 
 
-def _advised(verdict: Verdict, status: int, said: Said) -> Verdict:
-    """What can be said more precisely of this one."""
-    if verdict.reason == "too_large" and said.requested is not None:
-        message = f"one request of {said.requested} tokens is more than its limit of {said.limit}"
-        return replace(verdict, advice=f"{message}: {verdict.advice}")
-    if verdict.reason == "money" and status == 402:
-        return replace(verdict, advice="check the account's billing")
-    if verdict.reason == "request" and _TOO_MUCH_ASKED.search(said.message):
-        return replace(verdict, advice="use a smaller max_tokens, or ModelSpec(max_output=…)")
-    if verdict.reason == "too_large":
-        return replace(verdict, advice="the request is too large: use smaller chunks")
-    return verdict
+def _advised(diagnosis: Diagnosis, status: int, body: ErrorBody) -> Diagnosis:
+    """Advice that the numbers of this refusal make more precise."""
+    if diagnosis.reason == "too_large" and body.requested is not None:
+        message = f"one request of {body.requested} tokens is more than its limit of {body.limit}"
+        return replace(diagnosis, advice=f"{message}: {diagnosis.advice}")
+    if diagnosis.reason == "money" and status == 402:
+        return replace(diagnosis, advice="check the account's billing")
+    if diagnosis.reason == "request" and _TOO_MUCH_ASKED.search(body.message):
+        return replace(diagnosis, advice="use a smaller max_tokens, or ModelSpec(max_output=…)")
+    if diagnosis.reason == "too_large":
+        return replace(diagnosis, advice="the request is too large: use smaller chunks")
+    return diagnosis

@@ -79,8 +79,8 @@ def _window(listed: list[dict[str, Any]], name: str) -> int | None:
 
 def ask_windows(models: tuple[Model, ...], *, timeout_s: float = 2.0) -> list[int]:
     """In the host: the windows that the servers of models tell, where neither spec nor table does."""
-    told = [_ask(model, timeout_s) for model in models if model.context_window is None and _may_know(model)]
-    return [window for window in told if window is not None]
+    sizes = [_ask(model, timeout_s) for model in models if model.context_window is None and _may_know(model)]
+    return [window for window in sizes if window is not None]
 
 
 def _may_know(model: Model) -> bool:

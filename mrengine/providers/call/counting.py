@@ -148,30 +148,32 @@ _WAYS = (
 )
 
 
-def usage_in(said: Any) -> Usage | None:
+def usage_in(reported: Any) -> Usage | None:
     """The usage that a provider told, an object or a mapping; None: it told none.
 
     ``estimated`` is True, and the number 0, where only one of input and output was told (no prompt has 0 tokens:
     servers leave out what came from their cache): the other is to be estimated.
     """
-    way = _way(said)
+    way = _way(reported)
     if way is None:
-        total = next((count(found) for way in _WAYS if (found := _get(said, way.total)) is not None), 0)
+        total = next((count(found) for way in _WAYS if (found := _get(reported, way.total)) is not None), 0)
         return Usage(total, 0) if total else None
-    given, answered = _get(said, way.input), _get(said, way.output)
+    given, answered = _get(reported, way.input), _get(reported, way.output)
     found = _Counts(
-        count(given) + (count(_get(said, way.also_input)) if way.also_input else 0),
+        count(given) + (count(_get(reported, way.also_input)) if way.also_input else 0),
         count(answered),
-        _first(said, way.cached),
-        max(_first(said, way.written), count(_get(said, _WRITTEN_5M)) + count(_get(said, _WRITTEN_1H))),
-        _first(said, way.reasoning),
+        _first(reported, way.cached),
+        max(_first(reported, way.written), count(_get(reported, _WRITTEN_5M)) + count(_get(reported, _WRITTEN_1H))),
+        _first(reported, way.reasoning),
     )
-    total = count(_get(said, way.total))
+    total = count(_get(reported, way.total))
     if total and answered is None and total > found.input:
         found = _Counts(found.input, total - found.input, found.cached, found.written, found.reasoning)
         answered = found.output
     cache_beside, reasoning = _beside(found, way, total)
-    return _usage(found, cache_beside, reasoning, count(_get(said, _WRITTEN_1H)), not count(given) or answered is None)
+    return _usage(
+        found, cache_beside, reasoning, count(_get(reported, _WRITTEN_1H)), not count(given) or answered is None
+    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -185,12 +187,12 @@ class _Counts:
     reasoning: int
 
 
-def _way(said: Any) -> _Way | None:
+def _way(reported: Any) -> _Way | None:
     """The row whose names fit best: of those whose input or output is there, the one whose details are, too."""
-    fitting = [way for way in _WAYS if any(_get(said, name) is not None for name in (way.input, way.output))]
+    fitting = [way for way in _WAYS if any(_get(reported, name) is not None for name in (way.input, way.output))]
 
     def details(way: _Way) -> int:
-        return sum(_get(said, name) is not None for name in (*way.cached, *way.written, *way.reasoning))
+        return sum(_get(reported, name) is not None for name in (*way.cached, *way.written, *way.reasoning))
 
     return max(fitting, key=details, default=None)
 
@@ -226,14 +228,14 @@ def count(value: Any) -> int:
     return value if type(value) is int and 0 < value < _MOST else 0
 
 
-def _first(said: Any, names: tuple[str, ...]) -> int:
+def _first(reported: Any, names: tuple[str, ...]) -> int:
     """The largest of what is told under several names: some servers write 0 under the one that they do not use."""
-    return max((count(_get(said, name)) for name in names), default=0)
+    return max((count(_get(reported, name)) for name in names), default=0)
 
 
-def _get(said: Any, path: str) -> Any:
+def _get(reported: Any, path: str) -> Any:
     for name in path.split("."):
-        said = said.get(name) if isinstance(said, Mapping) else getattr(said, name, None)
-        if said is None or callable(said):
+        reported = reported.get(name) if isinstance(reported, Mapping) else getattr(reported, name, None)
+        if reported is None or callable(reported):
             return None
-    return said
+    return reported

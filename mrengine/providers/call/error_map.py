@@ -16,8 +16,8 @@ from typing import Any
 
 from mrengine.errors import ContextOverflow, ModelError, ModelRefused, ModelUnavailable, RateLimited
 from mrengine.providers.call import shown_prose
-from mrengine.providers.call.classify import LONG_S, Verdict, classify
-from mrengine.providers.call.said import Said, read
+from mrengine.providers.call.classify import LONG_S, Diagnosis, classify
+from mrengine.providers.call.error_body import ErrorBody, read
 from mrengine.providers.http.http1 import Malformed
 from mrengine.providers.http.rate_limit_headers import exhausted_s, observed
 from mrengine.records import Observed, Usage
@@ -82,32 +82,32 @@ def from_status(
     repeat, those of the request's headers. ``texts``: those of the request; without them nothing of the provider's
     prose is told.
     """
-    said = read(body, code=headers.get("x-amzn-errortype", ""))
+    error_body = read(body, code=headers.get("x-amzn-errortype", ""))
     if texts:
-        said = replace(said, message=shown_prose.unechoed(said.message, texts))
-    told = {**said.headers, **headers}
-    seen = observed(told, now=now)
-    wait_s = _wait_s(status, seen, said, told, now)
-    verdict = classify(_stated_status(status, said), said, wait_s=wait_s)
-    words = "" if texts is None else shown_prose.shown(said.message, texts, hidden)
-    error = _of(verdict, _Refusal(model, status, _codes(said, hidden), words, body, said.message), now)
-    if verdict.transient and wait_s is not None:
+        error_body = replace(error_body, message=shown_prose.unechoed(error_body.message, texts))
+    all_headers = {**error_body.headers, **headers}
+    seen = observed(all_headers, now=now)
+    wait_s = _wait_s(status, seen, error_body, all_headers, now)
+    diagnosis = classify(_stated_status(status, error_body), error_body, wait_s=wait_s)
+    words = "" if texts is None else shown_prose.shown(error_body.message, texts, hidden)
+    error = _of(diagnosis, _Refusal(model, status, _codes(error_body, hidden), words, body, error_body.message), now)
+    if diagnosis.transient and wait_s is not None:
         seen = replace(seen or Observed(), retry_after_s=wait_s)
-    error.observed, error.param = seen, _identifier(said.param, hidden)
-    error.reason, error.certain = verdict.reason, verdict.certain
+    error.observed, error.param = seen, _identifier(error_body.param, hidden)
+    error.reason, error.certain = diagnosis.reason, diagnosis.certain
     return error
 
 
-def _stated_status(status: int, said: Said) -> int:
+def _stated_status(status: int, body: ErrorBody) -> int:
     """A gateway that fails because its own vendor refused says 500, and the refusal's status in the body."""
-    return said.status if status >= 500 and 400 <= said.status < 500 else status
+    return body.status if status >= 500 and 400 <= body.status < 500 else status
 
 
 def _wait_s(
-    status: int, seen: Observed | None, said: Said, headers: Mapping[str, str], now: Callable[[], float]
+    status: int, seen: Observed | None, body: ErrorBody, headers: Mapping[str, str], now: Callable[[], float]
 ) -> float | None:
     """The longer of what header and body ask for; else the reset of what is used up."""
-    waits = [wait for wait in (seen.retry_after_s if seen else None, said.retry_s) if wait is not None]
+    waits = [wait for wait in (seen.retry_after_s if seen else None, body.retry_s) if wait is not None]
     if waits:
         return max(waits)
     return exhausted_s(headers, now=now) if status in (403, 429) else None
@@ -146,37 +146,37 @@ class _Refusal:
         return ": ".join(part for part in parts if part)
 
 
-def _of(verdict: Verdict, refusal: _Refusal, now: Callable[[], float]) -> ModelError:
+def _of(diagnosis: Diagnosis, refusal: _Refusal, now: Callable[[], float]) -> ModelError:
     facts: dict[str, Any] = {
-        "model": refusal.model, "status": refusal.status, "retry_after_s": verdict.wait_s, "scope": verdict.hits,
+        "model": refusal.model, "status": refusal.status, "retry_after_s": diagnosis.wait_s, "scope": diagnosis.hits,
     }  # fmt: skip
-    reason = verdict.reason
+    reason = diagnosis.reason
     if reason == "limit":
         return RateLimited(refusal.line("is over its rate limit"), **facts)
     if reason in ("used_up", "away"):
-        return _for_long(verdict, refusal, facts, now)
+        return _for_long(diagnosis, refusal, facts, now)
     if reason == "unavailable":
         return ModelUnavailable(refusal.line(f"is unavailable: status {refusal.status}"), **facts)
     if reason == "overflow":
         return _overflow_of(refusal, facts)
     if reason in ("no_model", "no_route"):
         what = "is not known there" if reason == "no_model" else f"is not served there (status {refusal.status})"
-        return ModelRefused(refusal.line(what, verdict.advice), **facts)
+        return ModelRefused(refusal.line(what, diagnosis.advice), **facts)
     if reason == "redirect":
         return ModelRefused(f"{refusal.model}'s base URL redirects (status {refusal.status}): use its target", **facts)
-    return ModelRefused(refusal.line(f"refused with status {refusal.status}", verdict.advice), **facts)
+    return ModelRefused(refusal.line(f"refused with status {refusal.status}", diagnosis.advice), **facts)
 
 
-def _for_long(verdict: Verdict, refusal: _Refusal, facts: dict[str, Any], now: Callable[[], float]) -> ModelError:
+def _for_long(diagnosis: Diagnosis, refusal: _Refusal, facts: dict[str, Any], now: Callable[[], float]) -> ModelError:
     """What comes back in hours or days: nobody waits for it, and the user is told when."""
     until = "for longer than a job waits"
-    if verdict.wait_s is not None:
-        instant = datetime.fromtimestamp(now() + verdict.wait_s, timezone.utc)
+    if diagnosis.wait_s is not None:
+        instant = datetime.fromtimestamp(now() + diagnosis.wait_s, timezone.utc)
         until = f"until {instant:%Y-%m-%d %H:%M} UTC"
-    if verdict.reason == "away":
-        error: ModelError = ModelUnavailable(refusal.line(f"is unavailable {until}", verdict.advice), **facts)
+    if diagnosis.reason == "away":
+        error: ModelError = ModelUnavailable(refusal.line(f"is unavailable {until}", diagnosis.advice), **facts)
     else:
-        error = RateLimited(refusal.line(f"has used up its limit {until}", verdict.advice), **facts)
+        error = RateLimited(refusal.line(f"has used up its limit {until}", diagnosis.advice), **facts)
     error.transient = False
     return error
 
@@ -193,15 +193,15 @@ def lasting(error: ModelError, *, now: Callable[[], float] = time.time) -> Model
 
 def given_up(error: RateLimited) -> None:
     """Make final, of its model, a limit that has refused a call over and over; another call may have more luck."""
-    told = "run the job again later, lower limits=, or add a model or a key"
-    error.args = (f"{error}: it has refused this call all along: {told}", *error.args[1:])
+    advice = "run the job again later, lower limits=, or add a model or a key"
+    error.args = (f"{error}: it has refused this call all along: {advice}", *error.args[1:])
     error.transient, error.scope, error.reason, error.certain = False, "model", "used_up", False
 
 
-def _codes(said: Said, hidden: Collection[str]) -> str:
+def _codes(body: ErrorBody, hidden: Collection[str]) -> str:
     """The most precise code, and the parameter, as far as they are identifiers."""
-    codes = [told for told in (_identifier(code, hidden) for code in said.codes) if told and told not in _UNTOLD]
-    param = _identifier(said.param, hidden)
+    codes = [told for told in (_identifier(code, hidden) for code in body.codes) if told and told not in _UNTOLD]
+    param = _identifier(body.param, hidden)
     told = ", ".join([*codes[:2], *([f"parameter {param}"] if param else [])])
     return f" ({told})" if told else ""
 
@@ -227,12 +227,12 @@ def _overflow_of(refusal: _Refusal, facts: dict[str, Any]) -> ContextOverflow:
 
 def overflow(model: str, *, tokens: int, window: int, words: str = "", **facts: Any) -> ContextOverflow:
     """A prompt, with the room for its answer, that the model cannot hold. ``words``: the provider's."""
-    told = f"{tokens} tokens, prompt and answer, do not fit" if tokens else "prompt and answer do not fit"
+    what = f"{tokens} tokens, prompt and answer, do not fit" if tokens else "prompt and answer do not fit"
     room = f" the {window} of its context window" if window else " its context window"
     advice = "use a smaller target_tokens or max_tokens"
     said = f" ({words})" if words and not (tokens and window) else ""
     error = ContextOverflow(
-        f"{model}: {told}{room}{said}: {advice}", tokens=tokens, context_window=window, model=model, **facts
+        f"{model}: {what}{room}{said}: {advice}", tokens=tokens, context_window=window, model=model, **facts
     )
     error.reason = "overflow"
     return error

@@ -12,7 +12,7 @@ import time
 from collections import deque
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Protocol
 
 from mrengine.errors import ModelError, ModelUnavailable, MrengineError, RateLimited, Stopped
@@ -20,7 +20,7 @@ from mrengine.providers.call import error_map
 from mrengine.providers.call.breaker import Breaker
 from mrengine.records import Completion, Observed, Request, Usage
 
-__all__ = ["LeaseLike", "Send", "call"]
+__all__ = ["Caller", "LeaseLike", "Send", "call"]
 
 MAX_BACKOFF_S = 60.0
 MIN_BACKOFF_S = 0.01  # a job with backoff_s=0 must not spin
@@ -41,20 +41,41 @@ class LeaseLike(Protocol):
         ...
 
 
+@dataclass(frozen=True, slots=True)
+class Caller:
+    """What the caller can do while a call fails.
+
+    ``stopping`` ends each wait. ``alternatives``: another model may answer, so a failure is raised at once where the
+    breaker has opened. ``aside``: the caller can wait without holding anything up, and wants to know at once of a model
+    that does not answer (``error.aside``). ``on_retry(error, attempt, wait_s)`` only tells. ``pause()``: while a limit
+    is waited for; it puts the deadline off.
+    """
+
+    stopping: threading.Event | None = None
+    alternatives: bool = False
+    aside: bool = False
+    on_retry: Callable[[ModelError, int, float], None] | None = None
+    pause: Callable[[], AbstractContextManager[object]] | None = None
+
+    def waits_out(self, error: ModelError) -> bool:
+        """Whether a limit is waited for on the model's own time."""
+        return self.pause is not None and not self.alternatives and _is_limit(error)
+
+    def goes_elsewhere(self, breaker: Breaker | None) -> bool:
+        """Whether another model is asked rather than this one again."""
+        return self.alternatives and breaker is not None and breaker.state != "closed"
+
+
 def call(
     send: Send,
     request: Request,
     *,
     deadline: float | Callable[[], float],
+    caller: Caller = Caller(),  # frozen
     model: str | None = None,
     reserve: Callable[[], LeaseLike] | None = None,
     backoff_s: float = 1.0,
-    stopping: threading.Event | None = None,
     breaker: Breaker | None = None,
-    alternatives: bool = False,
-    aside: bool = False,
-    on_retry: Callable[[ModelError, int, float], None] | None = None,
-    pause: Callable[[], AbstractContextManager[object]] | None = None,
     clock: Callable[[], float] = time.monotonic,
     sleep: Callable[[float], object] | None = None,
     rng: Callable[[], float] = random.random,
@@ -64,19 +85,15 @@ def call(
 
     ``send`` makes one attempt, as ``Provider.complete`` does. ``reserve`` waits for permission to make one; what it
     returns is settled, whatever comes. ``model``: its name in messages, the request's by default. ``breaker`` hears of
-    every outcome; where it has opened and the caller has ``alternatives`` (another model), the failure is raised at
-    once. ``aside``: the caller can wait without holding anything up, and is told at once of a model that does not
-    answer (``error.aside``). ``on_retry(error, attempt, wait_s)`` only tells. ``pause()``: while a limit is waited
-    for, which puts the deadline off, too; a limit that refuses a call on end for its own time, and for 15 minutes
-    (untold: 90 s), ends its model.
+    every outcome. A limit that refuses a call on end for its own time, and for 15 minutes (untold: 90 s), ends its
+    model.
 
     Raises the last ``ModelError``, whose message, ``attempts``, ``waited_s`` and ``causes`` say what was tried, or
-    ``Stopped`` when ``stopping`` is set during a wait. An answer must begin within half of the time that is left, or
-    30 s; one that has begun has all of it.
+    ``Stopped``. An answer must begin within half of the time that is left, or 30 s; one that has begun has all of it.
     """
     name = model or request.model
     until = deadline if callable(deadline) else lambda: deadline
-    wait_until = _Waiter(stopping, clock, sleep)
+    wait_until = _Waiter(caller.stopping, clock, sleep)
     history = _History(clock(), until() - clock())
     while True:
         lease = None if reserve is None else reserve()
@@ -93,18 +110,16 @@ def call(
             return outcome
         left_s = until() - clock()
         wait_s = _backoff(history.attempts, backoff_s, rng, outcome.retry_after_s, left_s)
-        pauses = pause is not None and not alternatives and _is_limit(outcome)
-        late = wait_s >= left_s and not pauses
+        late = wait_s >= left_s and not caller.waits_out(outcome)
         enough = history.enough_of(outcome)
         outcome.silent_s = clock() - asked
-        outcome.aside = aside and not alternatives and not enough and _is_passing(outcome)
-        elsewhere = alternatives and breaker is not None and breaker.state != "closed"
-        if not outcome.transient or late or elsewhere or enough or outcome.aside:
+        outcome.aside = caller.aside and not caller.alternatives and not enough and _is_passing(outcome)
+        if not outcome.transient or late or caller.goes_elsewhere(breaker) or enough or outcome.aside:
             raise history.final(outcome, clock())
-        if on_retry is not None:
-            on_retry(outcome, history.attempts, wait_s)
+        if caller.on_retry is not None:
+            caller.on_retry(outcome, history.attempts, wait_s)
         history.add(outcome, wait_s)
-        with pause() if pauses and pause is not None else nullcontext():
+        with caller.pause() if caller.pause is not None and caller.waits_out(outcome) else nullcontext():
             wait_until(clock() + wait_s)
 
 

@@ -69,10 +69,10 @@ def shown(message: str, texts: Iterable[str], hidden: Collection[str]) -> str:
     tokens = _TOKEN.findall(message)
     bad = [_reveals(token, known, secrets) for token in tokens]
     _spread(tokens, bad)
-    told = "".join(HOLE if hide else token for token, hide in zip(tokens, bad, strict=True))
-    told = re.sub(rf"{HOLE}(?:[\s\W_]*{HOLE})+", HOLE, told)
-    told = " ".join(told.split()).strip(" .:")
-    return told if len(told) <= LONGEST else told[: LONGEST - 1].rstrip() + HOLE
+    kept = "".join(HOLE if hide else token for token, hide in zip(tokens, bad, strict=True))
+    kept = re.sub(rf"{HOLE}(?:[\s\W_]*{HOLE})+", HOLE, kept)
+    kept = " ".join(kept.split()).strip(" .:")
+    return kept if len(kept) <= LONGEST else kept[: LONGEST - 1].rstrip() + HOLE
 
 
 def unechoed(message: str, texts: Iterable[str]) -> str:

@@ -173,11 +173,11 @@ def _problems(error: ValueError, known: set[str]) -> list[Problem]:
     if not callable(details):
         return [Problem(f"/: the model's validator raised {type(error).__name__}", f"/: {str(error)[:300]}")]
     found = details(include_url=False, include_context=False, include_input=False)
-    told = [
+    found = [
         Problem(f"{schemas.place(one['loc'], known)}: {one['type']}", f"{schemas.place(one['loc'])}: {one['msg']}")
         for one in found
     ]
-    return told or [Problem("/: invalid", "/: invalid")]
+    return found or [Problem("/: invalid", "/: invalid")]
 
 
 def in_words(schema: Mapping[str, Any]) -> str:

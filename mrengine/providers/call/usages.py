@@ -15,23 +15,23 @@ __all__ = ["completed", "usage_of"]
 _BYTES_A_TOKEN = 3  # of a text of which nothing is known
 
 
-def usage_of(said: Any) -> Usage:
+def usage_of(reported: Any) -> Usage:
     """A ``Usage``, a number of tokens, or the usage (or the whole answer) of OpenAI, Anthropic, Google, LangChain, …
 
     Objects, pydantic models and dicts alike. ConfigError, without any value: there is no count in it.
     """
-    if isinstance(said, Usage):
-        return said
-    if isinstance(said, int) and not isinstance(said, bool) and said >= 0:
-        return Usage(said, 0)
+    if isinstance(reported, Usage):
+        return reported
+    if isinstance(reported, int) and not isinstance(reported, bool) and reported >= 0:
+        return Usage(reported, 0)
     for inner in ("usage", "usage_metadata", "usageMetadata"):
-        found = said.get(inner) if isinstance(said, Mapping) else getattr(said, inner, None)
+        found = reported.get(inner) if isinstance(reported, Mapping) else getattr(reported, inner, None)
         if found is not None and not callable(found):
             return usage_of(found)
-    usage = usage_in(said)
+    usage = usage_in(reported)
     if usage is None:
         raise ConfigError(
-            f"used() takes a Usage, a number of tokens, or a provider's usage; not {type(said).__name__}",
+            f"used() takes a Usage, a number of tokens, or a provider's usage; not {type(reported).__name__}",
             setting="usage",
         )
     return replace(usage, estimated=False)

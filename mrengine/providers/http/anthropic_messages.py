@@ -33,18 +33,18 @@ def key_headers(key: str) -> dict[str, str]:
     return {"anthropic-version": _VERSION} | ({"x-api-key": key} if key else {})
 
 
-def body(request: Request, *, model: str, params: Mapping[str, Any], dialect: Quirks) -> dict[str, Any]:
+def body(request: Request, *, model: str, params: Mapping[str, Any], quirks: Quirks) -> dict[str, Any]:
     """The request's JSON. A schema is a tool that the model must call: the form which every Claude understands."""
     schema = request.schema
-    native = boxed(schema) if schema is not None and dialect.native_schema else None
+    native = boxed(schema) if schema is not None and quirks.native_schema else None
     head, tail = parted(request, "" if schema is None or native is not None else in_words(schema), clean)
     messages: list[dict[str, Any]] = [{"role": "user", "content": head + tail}]
     messages += ({"role": role, "content": clean(text)} for role, text in request.turns)
     sent: dict[str, Any] = {"model": model, "max_tokens": request.max_tokens, "messages": messages}
-    sent["stream"] = dialect.stream
+    sent["stream"] = quirks.stream
     if request.system is not None:
         sent["system"] = clean(request.system)
-    if request.temperature is not None and dialect.temperature:
+    if request.temperature is not None and quirks.temperature:
         sent["temperature"] = request.temperature
     if native:
         sent["tools"] = [{"name": _TOOL, "description": "Give the answer.", "input_schema": native}]
@@ -88,11 +88,11 @@ def answer(data: Any, *, model: str, reasoning: str = "drop") -> Completion:
         raise NotAnAnswer("without a text in it", usage)
     if used and not tools and not texts:
         raise Refused("tool_use", usage)
-    said = data.get("model")
+    named = data.get("model")
     completion = Completion(
         text=json.dumps(tools[0], ensure_ascii=False) if tools else "".join(texts),
         usage=usage,
-        model=said if isinstance(said, str) else model,
+        model=named if isinstance(named, str) else model,
         finish_reason=_FINISH.get(reason, reason),
     )
     thoughts = [str(block.get("thinking") or "") for block in content if block.get("type") == "thinking"]
@@ -150,6 +150,6 @@ def _closed(block: dict[str, Any]) -> dict[str, Any]:
     return {**block, "input": json.loads(given)} if given else block
 
 
-def _usage(said: Any) -> Usage:
-    found = usage_in(said) if isinstance(said, dict) else None
+def _usage(reported: Any) -> Usage:
+    found = usage_in(reported) if isinstance(reported, dict) else None
     return Usage(estimated=True) if found is None else found

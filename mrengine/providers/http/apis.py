@@ -42,8 +42,8 @@ class Api(Protocol):
         """The headers that carry an API key; ``""`` is none."""
         ...
 
-    def body(self, request: Request, *, model: str, params: Mapping[str, Any], dialect: Quirks) -> dict[str, Any]:
-        """The JSON body. ``params`` are the caller's own and win; ``dialect``: what this endpoint takes."""
+    def body(self, request: Request, *, model: str, params: Mapping[str, Any], quirks: Quirks) -> dict[str, Any]:
+        """The JSON body. ``params`` are the caller's own and win; ``quirks``: what this endpoint takes."""
         ...
 
     def answer(self, data: Any, *, model: str, reasoning: str = "drop") -> Completion:

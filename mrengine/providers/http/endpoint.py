@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from mrengine.providers.http.client import HttpClient, Response
 from mrengine.providers.http.headers import Headers
 from mrengine.providers.http.proxies import Route, resolve
-from mrengine.providers.http.remote import ASK_S, RemoteProvider, Seen
+from mrengine.providers.http.remote import ASK_S, OnBytes, RemoteProvider
 from mrengine.providers.models.model import Model
 
 __all__ = ["HttpProvider"]
@@ -27,7 +27,7 @@ class HttpProvider(RemoteProvider):
         self._heads: tuple[int, bytes] = (-1, b"")
 
     def send(
-        self, body: bytes, headers: Mapping[str, str], version: int, times: tuple[float, float], seen: Seen = None
+        self, body: bytes, headers: Mapping[str, str], version: int, times: tuple[float, float], seen: OnBytes = None
     ) -> Response:
         """See RemoteProvider. The head is built once for each version of the headers."""
         built, head = self._heads

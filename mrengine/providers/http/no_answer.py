@@ -32,9 +32,9 @@ _BAD_SAMPLES = re.compile(rb'"code"\s*:\s*"(?:json_validate_failed|tool_use_fail
 
 def no_answer(model: str, why: str = "", usage: Usage | None = None, *, data: Any = None) -> ModelUnavailable:
     """A success whose body is cut off, is not JSON, or is JSON of another shape (``data``, where it was read)."""
-    told = f" {why}" if why else " that is no answer"
+    detail = f" {why}" if why else " that is no answer"
     advice = "" if isinstance(data, Mapping) and ("choices" in data or "content" in data) else f": {_BASE_URL}"
-    error = ModelUnavailable(f"{model} sent a body{told} (status 200){advice}", model=model, status=200)
+    error = ModelUnavailable(f"{model} sent a body{detail} (status 200){advice}", model=model, status=200)
     error.usage = usage if usage is not None and usage.total_tokens else None
     error.tries = TRIES
     return error

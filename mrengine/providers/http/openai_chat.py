@@ -44,23 +44,23 @@ def reasons(model: str) -> bool:
     return _REASONS.match(model) is not None
 
 
-def body(request: Request, *, model: str, params: Mapping[str, Any], dialect: Quirks) -> dict[str, Any]:
+def body(request: Request, *, model: str, params: Mapping[str, Any], quirks: Quirks) -> dict[str, Any]:
     """The request's JSON. ``temperature`` is left out for models that refuse the whole call because of it."""
     schema = request.schema
-    native = boxed(schema) if schema is not None and dialect.native_schema else None
+    native = boxed(schema) if schema is not None and quirks.native_schema else None
     head, tail = parted(request, "" if schema is None or native is not None else in_words(schema), clean)
     messages = [{"role": "user", "content": head + tail}]
     if request.system is not None:
         messages.insert(0, {"role": "system", "content": clean(request.system)})
     messages += ({"role": role, "content": clean(text)} for role, text in request.turns)
     # Said even where it goes without saying: some servers stream by default.
-    sent: dict[str, Any] = {"model": model, "messages": messages, "stream": dialect.stream}
-    if dialect.stream:
+    sent: dict[str, Any] = {"model": model, "messages": messages, "stream": quirks.stream}
+    if quirks.stream:
         sent["stream_options"] = {"include_usage": True}
     thinks = reasons(model)
-    long = thinks if dialect.completion_tokens is None else dialect.completion_tokens
+    long = thinks if quirks.completion_tokens is None else quirks.completion_tokens
     sent["max_completion_tokens" if long else "max_tokens"] = request.max_tokens
-    if request.temperature is not None and dialect.temperature and not thinks:
+    if request.temperature is not None and quirks.temperature and not thinks:
         sent["temperature"] = request.temperature
     if native is not None:
         sent["response_format"] = _format(native)
@@ -85,8 +85,8 @@ def answer(data: Any, *, model: str, reasoning: str = "drop") -> Completion:
         raise NotAnAnswer("without an answer in it", usage) from None
     finish, text = _finish(choice.get("finish_reason")), _text(content)
     if finish == "content_filter" or (message.get("refusal") and not text):
-        told = message.get("refusal") or text
-        refusal = told if isinstance(told, str) else ""
+        stated = message.get("refusal") or text
+        refusal = stated if isinstance(stated, str) else ""
         raise Refused("content_filter" if finish == "content_filter" else "refusal", usage, refusal)
     if text is None and message.get("tool_calls"):
         raise Refused("tool_calls", usage)
@@ -94,9 +94,9 @@ def answer(data: Any, *, model: str, reasoning: str = "drop") -> Completion:
         text is None and (not message or finish != "length") and not _thoughts(message)
     ):
         raise NotAnAnswer(f"without an answer in it (finish_reason {finish})", usage)
-    said = data.get("model")
+    named = data.get("model")
     completion = Completion(
-        text=text or "", usage=usage, model=said if isinstance(said, str) else model, finish_reason=finish
+        text=text or "", usage=usage, model=named if isinstance(named, str) else model, finish_reason=finish
     )
     return _answered(completion, message, keep=reasoning == "keep")
 
@@ -176,6 +176,6 @@ def _text(content: Any) -> str | None:
     raise NotAnAnswer("whose content is no text")
 
 
-def _usage(said: Any) -> Usage:
-    found = usage_in(said) if isinstance(said, dict) else None
+def _usage(reported: Any) -> Usage:
+    found = usage_in(reported) if isinstance(reported, dict) else None
     return Usage(estimated=True) if found is None else found

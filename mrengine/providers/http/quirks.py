@@ -61,36 +61,36 @@ class Quirks:
     system: bool = True
 
 
-def adapted(request: Request, dialect: Quirks) -> Request:
+def adapted(request: Request, quirks: Quirks) -> Request:
     """The request as an endpoint takes it, whatever its shape."""
-    if request.system is None or dialect.system:
+    if request.system is None or quirks.system:
         return request
     prefix = request.prefix + len(request.system) + 2
     return replace(request, system=None, prompt=f"{request.system}\n\n{request.prompt}", prefix=prefix)
 
 
-def learned(dialect: Quirks, request: Request, sent: bytes, status: int, refusal: bytes) -> Quirks | None:
-    """The dialect to try after a refusal; None: another would not help. Each step is taken once, so trying ends.
+def learned(quirks: Quirks, request: Request, sent: bytes, status: int, refusal: bytes) -> Quirks | None:
+    """The quirks to try after a refusal; None: another would not help. Each step is taken once, so trying ends.
 
     ``sent`` and ``refusal``: the bodies. What a refusal repeats of a prompt counts for nothing: it is looked at only
-    for the parameters that were sent, and the dialect must not be kept unless the next answer is none.
+    for the parameters that were sent, and the quirks must not be kept unless the next answer is none.
     """
     words = refusal[:_HEAD].decode("utf-8", "replace")
     if status >= 500 and (wrapped := _WRAPPED.search(words)) is not None:
         status = int(wrapped[1])
-    if request.system is not None and dialect.system and status in _TEMPLATE and _SYSTEM.search(words):
-        return replace(dialect, system=False)
-    if status in (400, 422, 500) and request.schema is not None and dialect.native_schema and _BAD_SCHEMA.search(words):
-        return replace(dialect, native_schema=False)
+    if request.system is not None and quirks.system and status in _TEMPLATE and _SYSTEM.search(words):
+        return replace(quirks, system=False)
+    if status in (400, 422, 500) and request.schema is not None and quirks.native_schema and _BAD_SCHEMA.search(words):
+        return replace(quirks, native_schema=False)
     if status not in _REFUSALS:
         return None
-    if not dialect.stream and _STREAM_ONLY.search(words):
-        return replace(dialect, stream=True)
+    if not quirks.stream and _STREAM_ONLY.search(words):
+        return replace(quirks, stream=True)
     unknown = _UNKNOWN.search(words) is not None
-    if request.temperature is not None and dialect.temperature and unknown and _TEMPERATURE.search(words):
-        return replace(dialect, temperature=False)
-    if dialect.completion_tokens is None and unknown and _MAX_TOKENS.search(words):
-        return replace(dialect, completion_tokens=b'"max_completion_tokens":' not in sent)
-    if request.schema is not None and dialect.native_schema and _SCHEMA.search(words):
-        return replace(dialect, native_schema=False)
+    if request.temperature is not None and quirks.temperature and unknown and _TEMPERATURE.search(words):
+        return replace(quirks, temperature=False)
+    if quirks.completion_tokens is None and unknown and _MAX_TOKENS.search(words):
+        return replace(quirks, completion_tokens=b'"max_completion_tokens":' not in sent)
+    if request.schema is not None and quirks.native_schema and _SCHEMA.search(words):
+        return replace(quirks, native_schema=False)
     return None

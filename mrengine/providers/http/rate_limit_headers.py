@@ -34,16 +34,16 @@ T = TypeVar("T")
 
 def observed(headers: Mapping[str, str], *, now: Callable[[], float] = time.time) -> Observed | None:
     """Read the headers (names in lower case). ``None`` where they say nothing; what cannot be read counts as unsaid."""
-    said = {name: value for name, value in headers.items() if name.startswith(_PREFIXES)}
-    if not said:
+    limits = {name: value for name, value in headers.items() if name.startswith(_PREFIXES)}
+    if not limits:
         return None
     clock = _clock(headers, now)
 
     def count(*names: str) -> int | None:
-        return _first(_count, said, names)
+        return _first(_count, limits, names)
 
     def reset(*names: str) -> float | None:
-        return _first(lambda text: span(text, clock), said, names)
+        return _first(lambda text: span(text, clock), limits, names)
 
     requests_s = reset(*_names("reset", "requests"))
     requests = requests_s is None or requests_s <= _MINUTE_AT_MOST_S
@@ -58,7 +58,7 @@ def observed(headers: Mapping[str, str], *, now: Callable[[], float] = time.time
         remaining_input_tokens=count("anthropic-ratelimit-input-tokens-remaining"),
         limit_output_tokens=count("anthropic-ratelimit-output-tokens-limit"),
         remaining_output_tokens=count("anthropic-ratelimit-output-tokens-remaining"),
-        retry_after_s=_retry_after(said, clock),
+        retry_after_s=_retry_after(limits, clock),
     )
 
 
@@ -90,17 +90,17 @@ def _names(what: str, of: str) -> tuple[str, str, str]:
 def _clock(headers: Mapping[str, str], now: Callable[[], float]) -> Callable[[], float]:
     """The provider's own clock, where the answer tells it."""
     try:
-        told = parsedate_to_datetime(headers["date"])
+        sent_at = parsedate_to_datetime(headers["date"])
     except (KeyError, ValueError, TypeError, IndexError):
         return now
-    instant = _instant(told)
+    instant = _instant(sent_at)
     return lambda: instant
 
 
-def _first(read: Callable[[str], T | None], said: Mapping[str, str], names: tuple[str, ...]) -> T | None:
+def _first(read: Callable[[str], T | None], headers: Mapping[str, str], names: tuple[str, ...]) -> T | None:
     for name in names:
-        if name in said:
-            return read(said[name])
+        if name in headers:
+            return read(headers[name])
     return None
 
 
@@ -128,12 +128,12 @@ def span(text: str, now: Callable[[], float] = time.time) -> float | None:
         return None
 
 
-def _retry_after(said: Mapping[str, str], now: Callable[[], float]) -> float | None:
+def _retry_after(headers: Mapping[str, str], now: Callable[[], float]) -> float | None:
     """The longer of what the headers say: never earlier than told."""
     waits = []
-    if "retry-after-ms" in said and (ms := _number(said["retry-after-ms"])) is not None:
+    if "retry-after-ms" in headers and (ms := _number(headers["retry-after-ms"])) is not None:
         waits.append(_bounded(ms / 1000))
-    if "retry-after" in said and (wait := span(said["retry-after"], now)) is not None:
+    if "retry-after" in headers and (wait := span(headers["retry-after"], now)) is not None:
         waits.append(wait)
     return max(waits, default=None)
 
@@ -142,8 +142,8 @@ def _until(instant: datetime, now: Callable[[], float]) -> float:
     return _bounded(_instant(instant) - now())
 
 
-def _instant(told: datetime) -> float:
-    return (told if told.tzinfo is not None else told.replace(tzinfo=timezone.utc)).timestamp()
+def _instant(when: datetime) -> float:
+    return (when if when.tzinfo is not None else when.replace(tzinfo=timezone.utc)).timestamp()
 
 
 def _number(text: str) -> float | None:

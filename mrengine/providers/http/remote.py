@@ -30,7 +30,7 @@ from mrengine.records import Completion, Request
 
 __all__ = ["ASK_S", "RemoteProvider"]
 
-Seen = Callable[[bytes], None] | None
+OnBytes = Callable[[bytes], None] | None
 _NO_STREAM = frozenset({400, 404, 405, 415, 422, 501})
 ASK_S = 5.0
 ASK_ABOVE_BYTES = 8192  # the smallest window that is still common: shorter prompts need no question
@@ -46,7 +46,7 @@ class RemoteProvider(ABC):
         self._headers = headers
         self._shape = api(model.shape)
         self._params = dict(model.spec.params or {})
-        self._dialect = Quirks()
+        self._quirks = Quirks()
         self._asked_window: int | None = None
         self._asked, self._asking = threading.Event(), threading.Lock()
 
@@ -60,7 +60,7 @@ class RemoteProvider(ABC):
 
     @abstractmethod
     def send(
-        self, body: bytes, headers: Mapping[str, str], version: int, times: tuple[float, float], seen: Seen = None
+        self, body: bytes, headers: Mapping[str, str], version: int, times: tuple[float, float], seen: OnBytes = None
     ) -> Response:
         """POST a body; an answer of any status, or whatever the client raises. ``version``: of the headers;
         ``times``: the request's ``timeout_s`` and ``finish_s``; ``seen``: is given the parts of the answer's body.
@@ -83,9 +83,9 @@ class RemoteProvider(ABC):
 
     def encoded(self, request: Request) -> bytes:
         """The body of a request in a batch, by what is known of the endpoint: no batch streams."""
-        dialect = replace(self._dialect, stream=False)
+        quirks = replace(self._quirks, stream=False)
         sent = self._shape.body(
-            adapted(request, dialect), model=self._model.wire_name, params=self._params, dialect=dialect
+            adapted(request, quirks), model=self._model.wire_name, params=self._params, quirks=quirks
         )
         del sent["stream"]
         return _encode(sent).encode("utf-8", "replace")
@@ -99,19 +99,21 @@ class RemoteProvider(ABC):
         return self._read(response, request)
 
     @property
-    def dialect(self) -> Quirks:
+    def quirks(self) -> Quirks:
         """What is known of the endpoint."""
-        return self._dialect
+        return self._quirks
 
-    def learn(self, request: Request, status: int, body: bytes, *, said: Quirks) -> bool:
+    def learn(self, request: Request, status: int, body: bytes, *, quirks: Quirks) -> bool:
         """Whether the request, which was ``said`` in one way, may be taken in another after this refusal; from now on
         it is said so.
         """
-        sent = self._shape.body(adapted(request, said), model=self._model.wire_name, params=self._params, dialect=said)
-        other = learned(said, request, _encode(sent).encode("utf-8", "replace"), status, body)
+        sent = self._shape.body(
+            adapted(request, quirks), model=self._model.wire_name, params=self._params, quirks=quirks
+        )
+        other = learned(quirks, request, _encode(sent).encode("utf-8", "replace"), status, body)
         if other is None:
             return False
-        self._dialect = other
+        self._quirks = other
         return True
 
     def _check_window(self, request: Request) -> None:
@@ -133,23 +135,23 @@ class RemoteProvider(ABC):
         return self._asked_window
 
     def _complete(self, request: Request) -> Completion:
-        dialect = known = self._dialect
+        quirks = known = self._quirks
         while True:
-            body = self._body(request, dialect)
+            body = self._body(request, quirks)
             seen = None if request.pieces is None else Shown(self._shape.piece, request.pieces)
             response = self._answered(body, (request.timeout_s, request.finish_s), seen)
-            other = learned(dialect, request, body, response.status, response.body)
+            other = learned(quirks, request, body, response.status, response.body)
             if other is None and request.pieces is not None and response.status in _NO_STREAM:
                 request = replace(request, pieces=None)  # a server that does not stream: the answer comes whole
             elif other is None:
                 break
             else:
-                dialect = other
+                quirks = other
         if not 200 <= response.status < 300:
             bad = no_answer.sampled_badly(self._name, response.status, response.body)
             raise bad or self._failure(response.status, response, request)
-        if dialect != known:
-            self._dialect = dialect
+        if quirks != known:
+            self._quirks = quirks
         return self._read(response, request)
 
     def _failure(self, status: int, response: Response, request: Request) -> ModelError:
@@ -158,17 +160,17 @@ class RemoteProvider(ABC):
             status, response.headers, response.body, model=self._name, hidden=hidden, texts=texts
         )
 
-    def _body(self, request: Request, dialect: Quirks) -> bytes:
+    def _body(self, request: Request, quirks: Quirks) -> bytes:
         shown = request.pieces is not None and request.schema is None
         sent = self._shape.body(
-            adapted(request, dialect),
+            adapted(request, quirks),
             model=self._model.wire_name,
             params=self._params,
-            dialect=replace(dialect, stream=True) if shown else dialect,
+            quirks=replace(quirks, stream=True) if shown else quirks,
         )
         return _encode(sent).encode("utf-8", "replace")
 
-    def _answered(self, body: bytes, times: tuple[float, float], seen: Seen) -> Response:
+    def _answered(self, body: bytes, times: tuple[float, float], seen: OnBytes) -> Response:
         version = self._headers.version
         response = self._sent(body, times, seen)
         if response.status == 401 and self._headers.renewable:
@@ -176,7 +178,7 @@ class RemoteProvider(ABC):
             response = self._sent(body, times, seen)
         return response
 
-    def _sent(self, body: bytes, times: tuple[float, float], seen: Seen) -> Response:
+    def _sent(self, body: bytes, times: tuple[float, float], seen: OnBytes) -> Response:
         """Send; a foreign exception leaves no trace: not even as context, for its request holds prompt and key."""
         failed: ModelError
         try:
@@ -204,7 +206,7 @@ class RemoteProvider(ABC):
             failed = error_map.refused(self._name, refusal.reason, refusal.usage)
             failed.answer = refusal.text
         else:
-            if request.schema is not None and self._dialect.native_schema:
+            if request.schema is not None and self._quirks.native_schema:
                 completion = replace(completion, text=unboxed(completion.text, request.schema))
             return completion if seen is None else replace(completion, observed=seen)
         failed.observed = seen

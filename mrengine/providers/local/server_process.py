@@ -103,8 +103,8 @@ class ModelServer:
         if self._process is None:
             raise ConfigError("the model server was not started", setting="models")
         deadline = time.monotonic() + timeout_s
-        said = b""
-        while not said.endswith(b"\n"):
+        line = b""
+        while not line.endswith(b"\n"):
             ready, _, _ = select.select([self.ready_fd], [], [], max(0.0, deadline - time.monotonic()))
             if not ready:
                 self.stop()
@@ -112,8 +112,8 @@ class ModelServer:
             block = os.read(self.ready_fd, 65536)
             if not block:
                 break
-            said += block
-        answer = json.loads(said) if said.endswith(b"\n") else {}
+            line += block
+        answer = json.loads(line) if line.endswith(b"\n") else {}
         if "url" not in answer:
             self.stop()
             reason = answer.get("error", "its process ended")

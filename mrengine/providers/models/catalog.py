@@ -126,8 +126,10 @@ def _read(path: Path) -> Catalog:
         raise _wrong(f"{path} is not of the form {form}")
     factor = table.get("batch_factor", Price.__dataclass_fields__["batch_factor"].default)
     sources = table.get("sources") or ()
-    told = (sources,) if isinstance(sources, str) else tuple(map(str, sources))
-    return Catalog(str(table.get("date") or ""), told, {name: _entry(name, row, factor) for name, row in rows.items()})
+    origins = (sources,) if isinstance(sources, str) else tuple(map(str, sources))
+    return Catalog(
+        str(table.get("date") or ""), origins, {name: _entry(name, row, factor) for name, row in rows.items()}
+    )
 
 
 def _entry(name: str, row: Mapping[str, Any], factor: Any) -> Entry:
@@ -162,5 +164,5 @@ def check_price(price: Any, name: str) -> Price:
     return price
 
 
-def _wrong(told: str) -> ConfigError:
-    return ConfigError(f"prices: {told}", setting="prices")
+def _wrong(problem: str) -> ConfigError:
+    return ConfigError(f"prices: {problem}", setting="prices")

@@ -197,8 +197,8 @@ def _check_price(spec: ModelSpec) -> None:
 def _check_fallbacks(spec: ModelSpec) -> None:
     on = spec.fallbacks_on
     if isinstance(on, str) or not set(on) <= _FALLBACKS_ON:
-        told = ", ".join(repr(one) for one in sorted(_FALLBACKS_ON))
-        raise ConfigError(f"fallbacks_on={on!r}: a tuple of any of {told}", setting="fallbacks_on")
+        allowed = ", ".join(repr(one) for one in sorted(_FALLBACKS_ON))
+        raise ConfigError(f"fallbacks_on={on!r}: a tuple of any of {allowed}", setting="fallbacks_on")
 
 
 def names_of(spec: ModelSpec, name: str) -> tuple[str, ...]:
@@ -227,9 +227,9 @@ def _distinct(models: list[Model]) -> list[Model]:
     """Names must tell models apart: where two endpoints serve one name, the address is added to it."""
     names = [model.name for model in models]
     shared = {name for name in names if names.count(name) > 1}
-    told = [_at_address(m) if m.name in shared and m.base_url else m for m in models]
-    names = [model.name for model in told]
+    placed = [_at_address(m) if m.name in shared and m.base_url else m for m in models]
+    names = [model.name for model in placed]
     twice = sorted({name for name in names if names.count(name) > 1})
     if twice:
         raise ConfigError(f"models names {twice[0]} twice", setting="models")
-    return told
+    return placed

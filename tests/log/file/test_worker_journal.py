@@ -36,9 +36,9 @@ def stored(folder: Path) -> list[bytes]:
 def in_a_child_that_is_killed(folder: Path, payloads: list[bytes], worker: int = 0, slots: int = 1) -> None:
     pid = os.fork()
     if pid == 0:
-        salvage = WorkerJournal(folder, "job", worker, slots)
+        journal = WorkerJournal(folder, "job", worker, slots)
         for payload in payloads:
-            salvage.keep(payload)
+            journal.keep(payload)
         os.kill(os.getpid(), signal.SIGKILL)
     os.waitpid(pid, 0)
 
@@ -118,6 +118,6 @@ def test_a_torn_file_costs_nothing_else(tmp_path: Path, cut: int) -> None:
 
 def test_a_folder_that_takes_no_file_costs_no_task(tmp_path: Path) -> None:
     """An answer that cannot be kept is sent all the same."""
-    salvage = WorkerJournal(tmp_path / "not there", "job", 0)
-    salvage.keep(call(1))
-    salvage.close()
+    journal = WorkerJournal(tmp_path / "not there", "job", 0)
+    journal.keep(call(1))
+    journal.close()

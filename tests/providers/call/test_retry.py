@@ -23,7 +23,7 @@ from mrengine.errors import (
     Stopped,
 )
 from mrengine.providers.call.breaker import Breaker
-from mrengine.providers.call.retry import call
+from mrengine.providers.call.retry import Caller, call
 from mrengine.records import Completion, Observed, Request, Usage
 
 
@@ -83,7 +83,8 @@ REQUEST = Request("m", "a prompt", max_tokens=50)
 
 def run(provider: Scripted, clock: Clock, **options: Any) -> Completion:
     defaults: dict[str, Any] = {"deadline": clock.now + 600, "rng": lambda: 1.0, "clock": clock, "sleep": clock.sleep}
-    return call(provider.complete, REQUEST, **(defaults | options))
+    caller = Caller(**{name: options.pop(name) for name in Caller.__slots__ if name in options})
+    return call(provider.complete, REQUEST, caller=caller, **(defaults | options))
 
 
 def unavailable(**facts: Any) -> ModelUnavailable:
@@ -91,28 +92,28 @@ def unavailable(**facts: Any) -> ModelUnavailable:
 
 
 def test_transient_failures_are_tried_again_with_growing_waits() -> None:
-    """Full jitter: with the dice at their highest the waits double from backoff_s."""
+    """Full jitter: with the highest draws the waits double from backoff_s."""
     clock = Clock()
     assert run(Scripted(clock, *(unavailable() for _ in range(4))), clock, backoff_s=0.5).text == "done"
     assert clock.sleeps == [0.5, 1.0, 2.0, 4.0]
 
 
 @given(st.floats(0, 1), st.floats(0, 300), st.integers(1, 8))
-def test_no_retry_is_earlier_than_told(dice: float, told_s: float, failures: int) -> None:
-    """Whatever the dice say, Retry-After is a lower bound of each wait."""
+def test_no_retry_is_earlier_than_told(draw: float, told_s: float, failures: int) -> None:
+    """Whatever is drawn, Retry-After is a lower bound of each wait."""
     clock = Clock()
     provider = Scripted(clock, *(RateLimited("slow", retry_after_s=told_s) for _ in range(failures)))
-    run(provider, clock, rng=lambda: dice, deadline=clock.now + 1e6)
+    run(provider, clock, rng=lambda: draw, deadline=clock.now + 1e6)
     gaps = [after - before for before, after in zip(provider.times, provider.times[1:], strict=False)]
     assert all(gap >= told_s * (1 - 1e-9) for gap in gaps)
 
 
 @given(st.lists(st.floats(0, 1), min_size=12, max_size=12), st.floats(0.001, 100))
-def test_waits_are_bounded_by_a_minute(dice: list[float], backoff_s: float) -> None:
+def test_waits_are_bounded_by_a_minute(draw: list[float], backoff_s: float) -> None:
     """Without Retry-After no wait exceeds 60 s, nor is it nothing at all."""
     clock = Clock()
-    rolls = iter(dice)
-    provider = Scripted(clock, *(unavailable() for _ in dice))
+    rolls = iter(draw)
+    provider = Scripted(clock, *(unavailable() for _ in draw))
     run(provider, clock, rng=lambda: next(rolls), backoff_s=backoff_s, deadline=1e9)
     gaps = [after - before for before, after in zip(provider.times, provider.times[1:], strict=False)]
     assert len(gaps) == 12
@@ -146,15 +147,15 @@ def test_it_gives_up_where_the_wait_would_pass_the_deadline() -> None:
     assert clock.now == 1001.0
 
 
-@pytest.mark.parametrize("dice", [0.3, 0.6, 0.95])
+@pytest.mark.parametrize("draw", [0.3, 0.6, 0.95])
 @pytest.mark.parametrize("left", [5.0, 250.0])
-def test_a_dice_that_passes_the_deadline_is_thrown_again_for_what_is_left(dice: float, left: float) -> None:
+def test_a_wait_beyond_the_deadline_is_drawn_again_from_what_is_left(draw: float, left: float) -> None:
     """The tries go on until little is left: no chunk is given up early because a wait came out long."""
     clock = Clock()
     provider = Scripted(clock, *(unavailable(status=500) for _ in range(100)))
     end = clock.now + left
     with pytest.raises(ModelUnavailable):
-        run(provider, clock, rng=lambda: dice, deadline=end)
+        run(provider, clock, rng=lambda: draw, deadline=end)
     assert 0 < end - clock.now <= 1.0
 
 
@@ -256,7 +257,7 @@ def test_a_stop_cuts_a_wait_short() -> None:
     threading.Timer(0.05, stopping.set).start()
     started = time.monotonic()
     with pytest.raises(Stopped):
-        call(provider.complete, REQUEST, deadline=started + 600, stopping=stopping)
+        call(provider.complete, REQUEST, deadline=started + 600, caller=Caller(stopping))
     assert time.monotonic() - started < 10
 
 
@@ -362,7 +363,7 @@ def refusals(clock: Clock, *, told_s: float | None, timeout_s: float, alternativ
     with pytest.raises(RateLimited) as failed:
         call(
             provider.complete, Request("m", "p"), deadline=lambda: end[0], clock=clock, sleep=clock.sleep,
-            rng=lambda: 1.0, pause=pause, alternatives=alternatives,
+            rng=lambda: 1.0, caller=Caller(pause=pause, alternatives=alternatives),
         )  # fmt: skip
     return failed.value, provider
 

@@ -17,7 +17,7 @@ OPENAI, ANTHROPIC = api("openai"), api("anthropic")
 
 
 def sent(name: str, **fields: Any) -> dict[str, Any]:
-    return OPENAI.body(Request("m", "p", **fields), model=name, params={}, dialect=Quirks())
+    return OPENAI.body(Request("m", "p", **fields), model=name, params={}, quirks=Quirks())
 
 
 @pytest.mark.parametrize(
@@ -35,7 +35,7 @@ def test_reasoning_models_are_asked_as_they_want(name: str, thinks: bool) -> Non
 
 def test_params_of_the_caller_win() -> None:
     """Whatever we would send."""
-    body = OPENAI.body(Request("m", "p"), model="m", params={"max_tokens": 5, "seed": 1}, dialect=Quirks())
+    body = OPENAI.body(Request("m", "p"), model="m", params={"max_tokens": 5, "seed": 1}, quirks=Quirks())
     assert (body["max_tokens"], body["seed"]) == (5, 1)
 
 
@@ -157,13 +157,13 @@ def test_a_schema_without_an_object_at_its_root_is_put_into_one() -> None:
     """Or told in words, where it refers to its own root: no provider's native form takes a list."""
     schema = {"type": "array", "items": {"type": "integer"}}
     request = Request("m", "p", schema=schema)
-    wanted = OPENAI.body(request, model="m", params={}, dialect=Quirks())["response_format"]["json_schema"]["schema"]
+    wanted = OPENAI.body(request, model="m", params={}, quirks=Quirks())["response_format"]["json_schema"]["schema"]
     assert wanted["properties"] == {"answer": schema}
-    (tool,) = ANTHROPIC.body(request, model="m", params={}, dialect=Quirks())["tools"]
+    (tool,) = ANTHROPIC.body(request, model="m", params={}, quirks=Quirks())["tools"]
     assert tool["input_schema"]["properties"] == {"answer": schema}
     for one in (OPENAI, ANTHROPIC):
         request = Request("m", "p", schema={"type": "array", "items": {"$ref": "#"}})
-        body = one.body(request, model="m", params={}, dialect=Quirks())
+        body = one.body(request, model="m", params={}, quirks=Quirks())
         assert not {"response_format", "tools"} & body.keys()
         assert "JSON Schema" in str(body["messages"])
 

@@ -46,14 +46,14 @@ FIELD: list[tuple[str, Any, Quirks | None]] = [
 ]  # fmt: skip
 
 
-@pytest.mark.parametrize(("who", "error", "dialect"), FIELD)
-def test_refusals_of_the_field_are_understood(who: str, error: Any, dialect: Quirks | None) -> None:
+@pytest.mark.parametrize(("who", "error", "quirks"), FIELD)
+def test_refusals_of_the_field_are_understood(who: str, error: Any, quirks: Quirks | None) -> None:
     """The parameter that is named is left out, or said otherwise; all else stays the refusal that it is."""
     asked = Request("m", "p", system="Be brief.", temperature=0.2, schema=SCHEMA)
     body = json.dumps({"error": error}).encode()
-    assert learned(Quirks(), asked, b'{"max_tokens":5}', 400, body) == dialect
-    of_schema = dialect == WORDS and b"tool_choice" not in body
-    assert learned(Quirks(), asked, b"{}", 500, body) == (dialect if of_schema or dialect == SYSTEM else None)
+    assert learned(Quirks(), asked, b'{"max_tokens":5}', 400, body) == quirks
+    of_schema = quirks == WORDS and b"tool_choice" not in body
+    assert learned(Quirks(), asked, b"{}", 500, body) == (quirks if of_schema or quirks == SYSTEM else None)
     assert learned(Quirks(), asked, b"{}", 503, body) is None
 
 
@@ -66,9 +66,9 @@ def test_what_was_not_sent_is_not_left_out() -> None:
 def test_every_step_is_taken_once() -> None:
     """An endpoint that refuses whatever we try is asked a bounded number of times."""
     body = json.dumps({"error": {"message": "temperature, max_tokens, response_format: not supported"}}).encode()
-    asked, dialect, steps = Request("m", "p", temperature=0.2, schema=SCHEMA), Quirks(), 0
-    while (other := learned(dialect, asked, b"{}", 400, body)) is not None:
-        dialect, steps = other, steps + 1
+    asked, quirks, steps = Request("m", "p", temperature=0.2, schema=SCHEMA), Quirks(), 0
+    while (other := learned(quirks, asked, b"{}", 400, body)) is not None:
+        quirks, steps = other, steps + 1
     assert steps == 3
 
 

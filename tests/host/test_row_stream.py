@@ -164,7 +164,7 @@ HOST = """
 import sys
 from mrengine.host import prepare
 prepare.FIRST_S = 0.0
-from tests.host.test_streaming import DOCUMENTS, SETTINGS, LONG, documents, span_of
+from tests.host.test_row_stream import DOCUMENTS, SETTINGS, LONG, documents, span_of
 from mrengine import MapReduceRunner
 if __name__ == "__main__":
     MapReduceRunner("killed", workers=2, drain_s=0.5, **SETTINGS).run(documents(), span_of)

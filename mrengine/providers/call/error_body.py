@@ -23,7 +23,7 @@ from typing import Any
 
 from mrengine.providers.http.rate_limit_headers import span
 
-__all__ = ["Said", "read"]
+__all__ = ["ErrorBody", "read"]
 
 _MOST = 64 * 1024  # bytes of a body that are looked at
 _DEEP = 6
@@ -50,7 +50,7 @@ _NONE_AT_ALL = re.compile(r"limit:\s*0\b(?!\.)", re.IGNORECASE)
 
 
 @dataclass(frozen=True, slots=True)
-class Said:
+class ErrorBody:
     """``codes``: all codes, types and reasons of the body, the most precise first, in lower case. ``message``: its
     prose, without addresses. ``headers``: those that a gateway repeats in the body. ``status``: the one in the body.
     ``retry_s``: the wait it asks for. ``limit`` and ``requested``: of one request, where both are told.
@@ -178,7 +178,7 @@ def _value(text: str) -> Any:
         return None
 
 
-def read(body: bytes, *, code: str = "") -> Said:
+def read(body: bytes, *, code: str = "") -> ErrorBody:
     """Read a body; ``code``: an error's name that came in a header. No body raises."""
     reader = _Reader()
     reader._code(code.partition(":")[0] or None)
@@ -190,7 +190,7 @@ def read(body: bytes, *, code: str = "") -> Said:
     message = " ".join(" ".join(_URL.sub("", part) for part in _distinct(reader.messages)).split())[:4000]
     quotas = " ".join(reader.quotas)
     limit, requested = _one_request(message)
-    return Said(
+    return ErrorBody(
         codes=tuple(dict.fromkeys(code for code in reversed(reader.codes) if code)),
         param=reader.param,
         message=message,
@@ -207,10 +207,10 @@ def read(body: bytes, *, code: str = "") -> Said:
 
 def _distinct(parts: list[str]) -> Iterator[str]:
     """What the innermost said comes first; an outer text that only repeats it is left out."""
-    told: list[str] = []
+    kept: list[str] = []
     for part in reversed(parts):
-        if not any(part in other for other in told):
-            told.append(part)
+        if not any(part in other for other in kept):
+            kept.append(part)
             yield part
 
 
@@ -230,8 +230,8 @@ def _wait(message: str) -> float | None:
     found = _AGAIN.search(message)
     if found is None:
         return None
-    told = _UNITS.findall(found[1] or found[2])
-    return span("".join(value + _unit(unit.lower()) for value, unit in told))
+    parts = _UNITS.findall(found[1] or found[2])
+    return span("".join(value + _unit(unit.lower()) for value, unit in parts))
 
 
 def _unit(word: str) -> str:

@@ -17,7 +17,7 @@ from tests.system.processes import wait_for
 TALKS_AND_CRASHES = """
 from mrengine.backends.process.supervisor import Supervisor
 def crash(supervisor, payload):
-    supervisor._link.note("talk", {"said": "x" * (8 << 20)})
+    supervisor._connection.note("talk", {"said": "x" * (8 << 20)})
     raise RuntimeError("no way on")
 def closed(supervisor, close=Supervisor.close):
     close(supervisor)

@@ -1,0 +1,113 @@
+"""The calls of one task: what they have come to so far, and the one question that is being asked."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from mrengine.log.format.records import CallRecord
+from mrengine.records import Chunk, Completion, Request, Usage
+from mrengine.worker.stored_answers import call_digest
+
+if TYPE_CHECKING:
+    from mrengine.engine.protocol import Start
+    from mrengine.worker.chunk_reader import TrackedChunk
+    from mrengine.worker.deadline import Deadline
+    from mrengine.worker.ports import StoredAnswers
+
+__all__ = ["Question", "TaskCalls"]
+
+
+class TaskCalls:
+    """One task so far: its chunk, the usage and cost of its calls, and the texts that no message may repeat.
+
+    A map function's own threads may call, too.
+    """
+
+    def __init__(self) -> None:
+        self.chunk: TrackedChunk | None = None
+        self.made = 0
+        self.reused = 0
+        self.parked = False
+        self.usage: Usage | None = None
+        self.cost_usd: float | None = 0.0
+        self.texts: list[str] = []
+        self.answers: dict[str, None] = {}  # in order, each once: a stored one may be looked at twice
+        self._asked: dict[bytes, int] = {}
+        self._lock = threading.Lock()
+
+    def park(self) -> None:
+        """A call waits for a batch: whatever the map function makes of that, the task has no outcome yet."""
+        self.parked = True
+
+    def nth(self, digest: bytes) -> int:
+        """How often the same was asked before, in this attempt."""
+        with self._lock:
+            before = self._asked.get(digest, 0)
+            self._asked[digest] = before + 1
+        return before
+
+    def own(self, usage: Usage, cost_usd: float | None) -> None:
+        """Count a call of a client of the user's own."""
+        with self._lock:
+            self.made += 1
+            self._count(usage, cost_usd)
+
+    def add(self, completion: Completion, cost_usd: float | None) -> None:
+        """Count an answer."""
+        with self._lock:
+            self.made += not completion.reused
+            self.reused += completion.reused
+            self._count(completion.usage, cost_usd)
+            self.texts.append(completion.text)
+
+    def note_answer(self, text: str) -> None:
+        """Keep an answer as the model gave it, even if it is refused later: no message may repeat its text."""
+        with self._lock:
+            if text and text not in self.answers:
+                self.answers[text] = None
+                self.texts.append(text)
+
+    def _count(self, usage: Usage, cost_usd: float | None) -> None:
+        self.usage = usage if self.usage is None else self.usage + usage
+        self.cost_usd = None if self.cost_usd is None or cost_usd is None else self.cost_usd + cost_usd
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Question:
+    """One ``complete()``: what is asked of the model ``index``, by which task, and how its answers are found again.
+
+    ``text`` and ``nth`` are part of its digest: the chunk's text, and how often the task has asked the same before.
+    ``reusable``: answers in the log may be taken for it, and its own for an identical call. ``owner``: who may share
+    its answers with other jobs.
+    """
+
+    task: Start
+    chunk: Chunk
+    deadline: Deadline
+    calls: TaskCalls
+    store: StoredAnswers
+    index: int
+    request: Request
+    response_model: Any
+    on_truncation: str
+    reusable: bool
+    owner: bytes
+    text: str = ""
+    nth: int = 0
+
+    def digest(self, identity: str | list[str]) -> bytes:
+        """Of this question to the model of an identity."""
+        return call_digest(identity, self.request, self.text, self.nth)
+
+    def stored(self, digest: bytes) -> Sequence[CallRecord]:
+        """The answers that the log has already, and this question may take."""
+        if not self.reusable:
+            return ()
+        return self.store.turns(digest, chunk=self.task.chunk, attempt=self.task.attempt, owner=self.owner)
+
+    def earlier(self, digest: bytes) -> int | None:
+        """In batch mode: how many of the stored answers were not asked for in the run that is going on; None: all."""
+        return self.store.earlier(digest, chunk=self.task.chunk, attempt=self.task.attempt)

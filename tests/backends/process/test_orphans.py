@@ -1,0 +1,95 @@
+"""Orphans are reaped, children that somebody may wait for are not. No process is made: the system is played."""
+
+from __future__ import annotations
+
+import os
+
+import pytest
+
+from mrengine import posix
+from mrengine.backends.process import orphans
+from mrengine.backends.process.orphans import KEEP_S, LATE_S, MANY_DEAD, Orphans
+
+
+class System:
+    """The children there are, those that have ended, and those that were reaped."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.now, self.children, self.dead, self.reaped = 1000.0, [1], set[int](), list[int]()
+        monkeypatch.setattr(orphans.time, "monotonic", lambda: self.now)
+        monkeypatch.setattr(posix, "children", lambda: list(self.children))
+        monkeypatch.setattr(posix, "is_zombie", lambda pid: pid in self.dead)
+        monkeypatch.setattr(os, "waitpid", self.waitpid)
+
+    def waitpid(self, pid: int, _flags: int) -> tuple[int, int]:
+        if pid not in self.children:
+            raise ChildProcessError
+        self.children.remove(pid)
+        self.reaped.append(pid)
+        return pid, 0
+
+
+@pytest.fixture
+def system(monkeypatch: pytest.MonkeyPatch) -> System:
+    return System(monkeypatch)
+
+
+def test_children_that_are_known_are_left_to_whoever_started_them(system: System) -> None:
+    """However long they have been dead."""
+    found = Orphans()
+    found.know()
+    system.dead = {1}
+    found.reap()
+    system.now += 100
+    found.reap()
+    assert system.reaped == []
+
+
+def test_an_orphan_is_reaped_when_map_fn_has_had_its_time(system: System) -> None:
+    """It may be a child of a thread of map_fn's, which waits for it."""
+    found = Orphans()
+    found.know()
+    system.children.append(2)
+    found.reap()
+    system.dead = {2}
+    found.reap()
+    assert system.reaped == []
+    system.now += KEEP_S
+    found.reap()
+    assert system.reaped == [2]
+
+
+def test_many_dead_ones_are_reaped_at_once(system: System) -> None:
+    """They count against the limit of processes."""
+    found = Orphans()
+    found.know()
+    system.dead = set(range(2, 3 + MANY_DEAD))
+    system.children += system.dead
+    found.reap()
+    assert set(system.reaped) == system.dead
+
+
+def test_one_that_map_fn_was_faster_to_reap_is_no_error(system: System, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is gone between the look and the wait."""
+    found = Orphans()
+    found.know()
+    system.children.append(2)
+    system.dead = {2}
+    found.reap()
+    system.now += KEEP_S
+    monkeypatch.setattr(posix, "children", lambda: [1, 2])
+    system.children.remove(2)
+    found.reap()
+    assert system.reaped == []
+
+
+def test_after_a_while_without_any_nobody_hurries(system: System) -> None:
+    """``any`` says how often to look."""
+    found = Orphans()
+    found.know()
+    assert found.any
+    system.now += LATE_S
+    assert not found.any
+    system.children.append(2)
+    found.reap()
+    assert found.any

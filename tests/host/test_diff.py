@@ -1,0 +1,31 @@
+"""What other documents would cost a job, before anything is paid."""
+
+from __future__ import annotations
+
+import pytest
+
+from mrengine import Document, Job
+from mrengine.errors import JobNotFound
+from tests.chunking.test_guide import prose
+from tests.host.test_edited import run
+
+pytestmark = pytest.mark.usefixtures("state_dir")
+
+
+def test_added_and_removed_documents_are_told() -> None:
+    """A price that is unknown stays unknown."""
+    texts = {name: prose(5_000) for name in "abc"}
+    run([Document(name, text) for name, text in texts.items()], price=None)
+    told = Job("j").diff([Document("a", texts["a"]), Document("d", texts["b"])])
+    assert (told.added, told.removed, told.changed) == (("d",), ("b", "c"), ())
+    assert told.cost_usd is None
+    assert told.kept > 0
+
+
+def test_the_same_documents_cost_nothing_and_leave_nothing_behind() -> None:
+    """Not even a file beside the jobs; a job that is not there has no diff."""
+    run("a text")
+    told = Job("j").diff("a text")
+    assert (told.asked, told.cost_usd, told.kept) == (0, 0.0, told.chunks)
+    with pytest.raises(JobNotFound):
+        Job("nobody").diff("a text")
