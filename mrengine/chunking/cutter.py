@@ -32,8 +32,8 @@ _REACH = 0.5  # of a chunk: more is not left empty to keep a unit whole
 _BACK = 0.7  # and not more for what belongs to what follows
 _FEW = 2000  # tokens: below, a unit is large beside a chunk
 _MANY = 6000
-CREDIT = 0.1  # of a chunk may stay empty before any was saved: one more unit of a short document stays whole
-_SPARE_FEW, _SPARE_MANY = 0.19, 0.047
+CREDIT = 0.09  # of a chunk may stay empty before any was saved: one more unit of a short document stays whole
+_SPARE_FEW, _SPARE_MANY = 0.19, 0.045
 _TINY = 500  # tokens
 _DENSER = 2  # times the characters may a part of a chunk have that takes as many tokens as another
 _BLANKS = ("\n", "\r", " ", "\t")
@@ -54,7 +54,7 @@ def soft_window(target: int) -> float:
 
 
 def spare(target: int) -> float:
-    """What part of the chunks may stay empty on average: 19% of small ones, 4.7% of those of 6000 tokens and more."""
+    """What part of the chunks may stay empty on average: 19% of small ones, 4.5% of those of 6000 tokens and more."""
     if target <= _FEW:
         return _SPARE_FEW
     if target >= _MANY:
