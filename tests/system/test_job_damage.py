@@ -203,7 +203,7 @@ def resume(whole: dict[int, str]) -> tuple[Asked, list[Any], Exception | None]:
 
 
 KINDS = [
-    name for name in codec.KIND_NAMES if name not in ("VOID", "ATTEMPT", "CARRY", "NOTE", "REQUEST", "BATCH")
+    name for name in codec.KIND_NAMES if name not in ("VOID", "ATTEMPT", "CARRY", "NOTE", "REQUEST", "BATCH", "READ")
 ]  # the job has none
 
 
