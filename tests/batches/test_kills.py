@@ -140,6 +140,7 @@ def test_a_kill_at_every_step_buys_nothing_twice(
     assert kills_at_each(shared, tmp_path, shape, count(1), **rules) >= 60
 
 
+@pytest.mark.system
 def test_a_job_that_is_killed_again_and_again_comes_to_its_end(shared: LLMServer, tmp_path: Path) -> None:
     """Each life does a little; expired and cancelled batches are among them."""
     shared.reset(prices=PRICES, batches=BatchRules(work_s=0.2, window_s=0.15))
