@@ -12,9 +12,14 @@ from bench import components, load, pipeline, tables
 from bench.faults import command as faults
 from bench.page import command as page
 
+CHUNKERS = ("mrengine", "chonkie", "semchunk", "langchain", "llama-index")
 # What ``compare`` runs for each word: modules and their arguments.
 COMPARE: dict[str, tuple[tuple[str, ...], ...]] = {
-    "chunking": (("bench.chunking",), ("bench.chunking_first",), ("bench.chunking_cuts", "--save")),
+    "chunking": (
+        ("bench.chunking",),
+        ("bench.chunking_first",),
+        ("bench.chunking_cuts", "--save", "--variants", "2", "--tools", *CHUNKERS),
+    ),
     "pool": (("bench.compare.pool",), ("bench.compare.crash",), ("bench.compare.processes",), ("bench.compare.steal",)),
     "calls": (("bench.compare.calls",),),
     "limits": (("bench.compare.limits",), ("bench.compare.budget",)),

@@ -179,7 +179,7 @@ def main() -> None:
         texts = [TEXTS[name](options.size, seed) for seed in range(options.repeats + 1)]
         for target in options.targets:
             for row in measure(name, texts, target, options.tools):
-                print("  ".join(f"{key} {value}" for key, value in row.items()), flush=True)
+                print("  ".join(f"{key} {value}" for key, value in row.items() if key != "samples"), flush=True)
                 rows.append(row)
     path = save("chunking", rows, packages=PACKAGES, size=options.size, repeats=options.repeats, encoding=ENCODING)
     print(f"written to {path}")

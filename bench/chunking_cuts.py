@@ -2,7 +2,8 @@
 
 For each kind of text, 40 variants: the share of the cuts that are wrong (inside a unit that would have fitted into a
 chunk, or behind what belongs to what follows), of any unit that fits and of those of at most a quarter of the limit;
-and how full the chunks are. ``--tools`` names other chunkers, to stand beside. With ``--overlap``, at 6000 tokens with
+and how full the chunks are. ``--tools`` names other chunkers, to stand beside. ``samples``: cuts, wrong ones, those of
+a quarter, and fill of each variant. With ``--overlap``, at 6000 tokens with
 350 of overlap, also where the overlaps begin.
 """
 
@@ -54,8 +55,10 @@ def measure(name: str, target: int, variants: int, tool: str, *, overlap: int = 
     count = lru_cache(maxsize=None)(lambda text: len(encode(text)))
     cuts = wrong = small = leads = torn = 0
     fills: list[float] = []
+    samples: list[list[float]] = []
     kinds: Counter[str] = Counter()
     for seed in range(variants):
+        before, known = (cuts, wrong, small), len(fills)
         made = _EVERY[name](random.Random(seed), SIZES[target])
         if tool == "mrengine":
             chunks = list(ours(made, target, overlap))
@@ -72,11 +75,13 @@ def measure(name: str, target: int, variants: int, tool: str, *, overlap: int = 
         cuts += len(places)
         wrong += len(judge(made, places, target, count))
         small += len(judge(made, places, target, count, quarter=True))
+        fill = sum(fills[known:]) / max(1, len(fills) - known)
+        samples.append([cuts - before[0], wrong - before[1], small - before[2], round(fill, 3)])
     row = {"text": name, "target": target, "tool": tool, "cuts": cuts, "wrong %": _percent(wrong, cuts)}
     row |= {"of a quarter %": _percent(small, cuts), "fill": round(sum(fills) / max(1, len(fills)), 3)}
     if overlap:
         row |= {"overlaps": leads, "torn overlaps %": _percent(torn, leads)}
-    return row | {"kinds": dict(kinds)}
+    return row | {"kinds": dict(kinds), "samples": samples}
 
 
 def _percent(part: int, whole: int) -> float:
@@ -101,7 +106,7 @@ def main() -> None:
                     row = measure(name, target, options.variants, tool, overlap=350 if options.overlap else 0)
                 except ImportError as error:
                     row = {"text": name, "target": target, "tool": tool, "missing": error.name}
-                print("  ".join(f"{key} {value}" for key, value in row.items()), flush=True)
+                print("  ".join(f"{key} {value}" for key, value in row.items() if key != "samples"), flush=True)
                 rows.append(row)
     if options.save:
         print(f"written to {save('chunking_cuts', rows, packages=PACKAGES, variants=options.variants)}")

@@ -6,6 +6,8 @@ import importlib.metadata
 import json
 import os
 import platform
+import re
+import subprocess
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -39,7 +41,7 @@ def describe(
             "load_before": [round(load, 2) for load in _LOAD_AT_START],
             "load_after": [round(load, 2) for load in os.getloadavg()],
         },
-        "versions": {"mrengine": __version__, **{package: _version(package) for package in packages}},
+        "versions": {**{package: _version(package) for package in packages}, "mrengine": __version__},
         "settings": settings,
         "rows": [_with_samples(row) for row in rows],
     }
@@ -73,7 +75,11 @@ def _memory_gb() -> float:
 
 
 def _version(package: str) -> str | None:
+    """Here, or where an interpreter of a peer's own has it (``BENCH_…_PYTHON``)."""
     try:
         return importlib.metadata.version(package)
     except importlib.metadata.PackageNotFoundError:
-        return None
+        others = [python for name, python in os.environ.items() if re.fullmatch(r"BENCH_\w+_PYTHON", name)]
+        code = f"import importlib.metadata; print(importlib.metadata.version({package!r}))"
+        found = (subprocess.run([python, "-c", code], capture_output=True, text=True, check=False) for python in others)
+        return next((done.stdout.strip() for done in found if done.returncode == 0), None)

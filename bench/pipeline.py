@@ -29,6 +29,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     source = parser.add_mutually_exclusive_group(required=True)
     source.add_argument("--file", type=Path, metavar="SOURCE", help="a file or a folder")
     source.add_argument("--url", metavar="SOURCE")
+    parser.add_argument("--allow-private", action="store_true", help="the URL may lead to this machine or network")
     parser.add_argument("--query", help="summarise what is said about it")
     parser.add_argument("--no-cache", action="store_true", help="the second run pays again")
     parser.add_argument("--profile", action="store_true", help="cProfile of the host's process, to stderr")
@@ -43,7 +44,7 @@ def main(options: argparse.Namespace) -> int:
     if options.file is not None and not options.file.exists():
         print(f"bench pipeline: there is no {options.file}", file=sys.stderr)
         return 2
-    source = options.file if options.file is not None else Url(options.url)
+    source = options.file if options.file is not None else Url(options.url, allow_private=options.allow_private)
     try:
         if options.model:
             rows = _runs(source, options, options.model)

@@ -172,7 +172,7 @@ def main() -> None:
     with LLMServer(answer=model) as server:
         for name, (way, package) in WAYS.items():
             if package is not None and find_spec(package) is None:
-                rows.append({"way": name, "skipped": f"{package} is not installed"})
+                rows.append({"way": name, "missing": f"{package} is not installed"})
                 continue
             server.reset(answer=model)
             rows.append({"way": name, **way(server.url), "calls": server.stats().requests})

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import reprlib
 import secrets
 import sys
 import time
@@ -28,7 +29,8 @@ def check_job_id(job_id: Any) -> str:
     """ConfigError unless a job id is a safe folder name: ``[A-Za-z0-9_][A-Za-z0-9._-]{0,99}``."""
     if not isinstance(job_id, str) or not _JOB_ID.fullmatch(job_id):
         raise ConfigError(
-            f"job id {job_id!r}: it starts with a letter, a digit or _ and holds at most 100 letters, digits, . _ -",
+            f"job id {reprlib.repr(job_id)}: it starts with a letter, a digit or _ and holds at most "
+            "100 letters, digits, . _ -",
             setting="job_id",
         )
     return job_id
@@ -42,7 +44,7 @@ def new_job_id() -> str:
 def state_folder(state_dir: str | os.PathLike[str] | None = None) -> Path:
     """The state folder: the argument, MRENGINE_STATE_DIR, $XDG_STATE_HOME/mrengine, ~/.local/state/mrengine."""
     if state_dir is not None:
-        return _absolute(os.fspath(state_dir), "state_dir")
+        return _absolute(state_dir, "state_dir")
     if given := os.environ.get("MRENGINE_STATE_DIR"):
         return _absolute(given, "MRENGINE_STATE_DIR")
     home = os.environ.get("XDG_STATE_HOME")
@@ -51,11 +53,16 @@ def state_folder(state_dir: str | os.PathLike[str] | None = None) -> Path:
     return Path(os.path.expanduser("~")) / ".local" / "state" / "mrengine"
 
 
-def _absolute(folder: str, setting: str) -> Path:
-    if "\0" in folder:
-        raise ConfigError(f"{setting}={folder!r}: no path holds a NUL", setting=setting)
+def _absolute(given: str | os.PathLike[str], setting: str) -> Path:
+    folder: Any = os.fspath(given) if isinstance(given, os.PathLike) else given
+    if not isinstance(folder, str) or "\0" in folder:
+        raise ConfigError(f"{setting}={folder!r}: it is a str or a Path, without a NUL", setting=setting)
     try:
-        return Path(os.path.abspath(os.path.expanduser(folder)))
+        path = os.path.abspath(os.path.expanduser(folder))
+        path.encode()
+        return Path(path)
+    except UnicodeEncodeError as error:
+        raise ConfigError(f"{setting}={folder!r}: the folder's path is not UTF-8", setting=setting) from error
     except OSError as error:
         message = f"{setting}={folder!r} is relative to the current folder, which was removed: give an absolute path"
         raise ConfigError(message, setting=setting) from error
@@ -69,7 +76,7 @@ def answers_file(
         return None
     if answers == "shared":
         return state_folder(state_dir) / "answers.sqlite3"
-    return _absolute(os.fspath(answers), "answers")
+    return _absolute(answers, "answers")
 
 
 def jobs_folder(state_dir: str | os.PathLike[str] | None = None, *, create: bool = False) -> Path:

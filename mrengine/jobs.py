@@ -186,7 +186,7 @@ def _facts(stored: ResumeEngine, folder: Path) -> dict[str, Any]:
         **facts,
         "models": tuple(name for name, _ in job.models),
         "function": " ".join(str(told or job.map_name).split())[:FUNCTION_CHARS],
-        "documents": job.documents[0],
+        "documents": stored.epoch.document_count,
         "source": "" if first is None else first.id,
     }
 

@@ -71,7 +71,8 @@ class Price:
     Where a price is not given: ``cached`` is ``input``; ``cache_write`` is 1.25 and ``cache_write_1h`` 2 times
     ``input``, as at Anthropic (https://platform.claude.com/docs/en/build-with-claude/prompt-caching); no vendor takes
     more. Reasoning costs what other output costs. ``batch_factor``: what a call costs in a batch, as a part of the
-    direct price; 0.5 at all vendors that have batches.
+    direct price; 0.5 at all vendors that have batches. ``long``: the price of the whole of a call whose prompt, cached
+    parts included, has more than ``long_above`` tokens; both or neither.
     """
 
     input: float
@@ -80,22 +81,39 @@ class Price:
     cache_write: float | None = None
     cache_write_1h: float | None = None
     batch_factor: float = 0.5
+    long_above: int | None = None
+    long: Price | None = None
 
-    def cost(self, usage: Usage, *, batch: bool = False) -> float:
-        """USD for this usage, asked directly or in a batch."""
-        read, written, written_1h = self.cache_rates
+    @classmethod
+    def of(cls, plain: Mapping[str, Any]) -> Price:
+        """From what ``dataclasses.asdict`` has made of one. TypeError: it is none."""
+        long = plain.get("long")
+        return cls(**{**plain, "long": None if long is None else cls(**long)})
+
+    def at(self, prompt_tokens: int) -> Price:
+        """The price of a call with so long a prompt."""
+        is_long = self.long is not None and self.long_above is not None and prompt_tokens > self.long_above
+        return self.long if is_long and self.long is not None else self
+
+    def cost(self, usage: Usage, *, batch: bool = False, longest: int | None = None) -> float:
+        """USD for this usage, asked directly or in a batch. ``longest``: where it is that of many calls, the tokens of
+        the longest prompt among them.
+        """
+        price = self.at(usage.input_tokens if longest is None else longest)
+        read, written, written_1h = price.cache_rates
         fresh = usage.input_tokens - usage.cached_tokens - usage.cache_write_tokens
-        cost = fresh * self.input + usage.cached_tokens * read + usage.output_tokens * self.output
+        cost = fresh * price.input + usage.cached_tokens * read + usage.output_tokens * price.output
         cost += (usage.cache_write_tokens - usage.cache_write_1h_tokens) * written
         cost += usage.cache_write_1h_tokens * written_1h
         return cost / 1e6 * (self.batch_factor if batch else 1.0)
 
-    def most(self, usage: Usage, *, batch: bool = False) -> float:
+    def most(self, usage: Usage, *, batch: bool = False, longest: int | None = None) -> float:
         """The upper bound in USD of a call of so many tokens: nobody knows yet how much of its input will be read from
-        a cache or written into one, so all of it counts as what costs most.
+        a cache or written into one, so all of it counts as what costs most. ``longest``: as for ``cost``.
         """
-        dearest = max(self.input, *self.cache_rates)
-        cost = usage.input_tokens * dearest + usage.output_tokens * self.output
+        price = self.at(usage.input_tokens if longest is None else longest)
+        dearest = max(price.input, *price.cache_rates, self.input, *self.cache_rates)
+        cost = usage.input_tokens * dearest + usage.output_tokens * max(price.output, self.output)
         return cost / 1e6 * (self.batch_factor if batch else 1.0)
 
     @property

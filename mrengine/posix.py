@@ -33,6 +33,7 @@ __all__ = [
     "pipes",
     "prefer_when_out_of_memory",
     "readable",
+    "reap_traced",
     "reset_signals",
     "stopped_by",
     "writable",
@@ -42,6 +43,7 @@ PIPE_BYTES = 1 << 20
 OOM_SCORE = 500  # of 1000: half of the machine's memory
 PR_SET_PDEATHSIG = 1
 _PR_SET_CHILD_SUBREAPER = 36
+_WALL = 0x40000000  # __WALL: threads of other processes, too
 
 
 def _prctl(option: int, value: int) -> None:
@@ -254,6 +256,18 @@ def has_lost(pid: int, threads: Sequence[int]) -> bool:
     except OSError:
         return False
     return bool(living) and not living.issuperset(map(str, threads))
+
+
+def reap_traced(child: int) -> None:
+    """Reap dead threads of a child that had asked to be traced by this process: it does not end before that (Linux)."""
+    try:
+        threads = [int(name) for name in os.listdir(f"/proc/{child}/task")] if has_own_proc() else []
+    except OSError:
+        return
+    for thread in threads:
+        if thread != child:
+            with suppress(OSError):  # most are not traced
+                os.waitpid(thread, os.WNOHANG | _WALL)
 
 
 def is_stopped(child: int) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import unicodedata
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any, TypeVar
@@ -59,6 +60,7 @@ def scores(texts: Sequence[str], query: str) -> list[float]:
     asked = [word for word in asked if word in known]
     if not corpus or not asked:
         return [0.0] * len(texts)
+    logging.getLogger("bm25s").setLevel(logging.WARNING)  # it says on stderr that it builds its index
     index = bm25s.BM25()
     index.index(corpus, show_progress=False)
     return [float(score) for score in index.get_scores(asked)]

@@ -43,6 +43,12 @@ def _whole(text: str) -> int:
     return int(text)
 
 
+def _flag(text: str) -> bool:
+    if text.lower() not in ("1", "true", "yes", "on", "0", "false", "no", "off"):
+        raise ValueError(f"1 or 0, not {text!r}")
+    return text.lower() in ("1", "true", "yes", "on")
+
+
 def _target(text: str) -> int | str | None:
     return None if text == "none" else text if text in ("auto", "fit") else int(text)
 
@@ -194,7 +200,8 @@ class Settings:
     on_source_error: OnSourceError = _setting(
         "skip",
         "What to do about sources that cannot be read, among others that can: `skip` runs the others, and each of them "
-        "is a failure with its cause; `fail` raises one `SourceError` that names them all, before anything runs.",
+        "is a failure with its cause; `fail` raises one `SourceError` that names them all, before anything runs. What "
+        "takes long to read runs meanwhile: then the first of them ends the run, and what was done stays.",
         choices=get_args(OnSourceError),
     )
     initializer: Callable[..., None] | None = _setting(
@@ -231,7 +238,9 @@ class Settings:
         None, "A `mrengine.profiling.PerformanceCollector` for the stages of runs, and for `@profile` in the workers."
     )
     telemetry: bool | Watcher | Sequence[Watcher] = _setting(
-        False, "True: OpenTelemetry, by the program's providers. Or what watches runs: see `docs/seeing.md`."
+        False,
+        "True: OpenTelemetry, by the program's providers. Or what watches runs: see `docs/seeing.md`.",
+        env=_flag,
     )
 
     @classmethod

@@ -1,15 +1,16 @@
 """What a call costs, client by client: ``python -m bench.compare.calls``.
 
-Each client makes the same calls to the same server, from 2 processes of 100 threads each, in a fresh interpreter, one
-after
-the other, several times in turn. Wall and CPU are with interpreter and imports; the CPU is the client's alone.
-``ratio`` is
-to ``http.client`` in the same run.
+Each client makes the same calls to the same server, from 2 processes of 100 threads each (or of 100 tasks of an event
+loop), in a fresh interpreter, one after the other, several times in turn. Wall and CPU are with interpreter and
+imports; the CPU is the client's alone. ``ratio`` is to ``http.client`` in the same run. curator is a whole program,
+whose calls cannot be had alone: see ``bench.compare.programs``.
 """
 
 from __future__ import annotations
 
 import argparse
+import asyncio
+import importlib
 import json
 import os
 import resource
@@ -18,11 +19,14 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from importlib.util import find_spec
 from typing import Any
 from urllib.parse import urlsplit
 
 from bench.machine import save
+from bench.numbers import ratios
+from bench.peers.registry import environment
 from mrengine.testing import LLMServer
 
 PROCESSES = 2
@@ -101,6 +105,63 @@ def with_openai(url: str, threads: int) -> Callable[[], Call]:
     return lambda: call
 
 
+def with_anthropic(url: str, threads: int) -> Callable[[], Call]:
+    """The SDK for Messages, in the same way."""
+    import anthropic
+    import httpx2
+
+    http = httpx2.Client(limits=httpx2.Limits(max_connections=None, max_keepalive_connections=threads), timeout=60)
+    base = url.removesuffix("/v1")
+    client = anthropic.Anthropic(base_url=base, api_key="none", max_retries=0, http_client=http)
+
+    def call(prompt: str) -> str:
+        asked: Any = {"model": "any", "messages": [{"role": "user", "content": prompt}], "max_tokens": 64}
+        return str(client.messages.create(**asked).content[0].text)
+
+    return lambda: call
+
+
+def with_litellm(url: str, threads: int) -> Callable[[], Call]:
+    """Its ``completion``, retries off."""
+    import litellm
+
+    litellm.telemetry = False
+    litellm.suppress_debug_info = True
+    settings: dict[str, Any] = {"api_base": url, "api_key": "none", "num_retries": 0}
+
+    def call(prompt: str) -> str:
+        answer: Any = litellm.completion(**(body(prompt) | {"model": "openai/any"} | settings))
+        return str(answer.choices[0].message.content)
+
+    return lambda: call
+
+
+def with_langchain(url: str, threads: int) -> Callable[[], Call]:
+    """Its model's ``invoke``, over a client with a pool as large as the threads, retries off."""
+    import httpx2
+    from langchain_openai import ChatOpenAI
+
+    http = httpx2.Client(limits=httpx2.Limits(max_connections=None, max_keepalive_connections=threads), timeout=60)
+    settings: Any = {"base_url": url, "api_key": "none", "max_retries": 0, "http_client": http}
+    model = ChatOpenAI(model="any", max_tokens=64, **settings)
+    return lambda: lambda prompt: str(model.invoke(prompt).content)
+
+
+async def with_asyncio(url: str, prompts: Iterator[str], tasks: int) -> None:
+    """AsyncOpenAI on one event loop a process, as many tasks as there are threads elsewhere."""
+    import httpx2
+    import openai
+
+    http = httpx2.AsyncClient(limits=httpx2.Limits(max_connections=None, max_keepalive_connections=tasks), timeout=60)
+    client = openai.AsyncOpenAI(base_url=url, api_key="none", max_retries=0, http_client=http)
+
+    async def loop() -> None:
+        for prompt in prompts:
+            await client.chat.completions.create(**body(prompt))
+
+    await asyncio.gather(*(loop() for _ in range(tasks)))
+
+
 def provider(kind: str) -> Callable[[str, int], Callable[[], Call]]:
     """Ours, with its retry loop."""
 
@@ -124,27 +185,36 @@ def provider(kind: str) -> Callable[[str, int], Callable[[], Call]]:
     return setup
 
 
-CLIENTS: dict[str, Callable[[str, int], Callable[[], Call]]] = {
-    "mrengine http": provider("http"),
-    "http.client": plain,
-    "urllib3": with_urllib3,
-    "requests": with_requests,
-    "mrengine openai": provider("openai"),
-    "openai SDK": with_openai,
-    "mrengine anthropic": provider("anthropic"),
+# Each with the package it needs.
+CLIENTS: dict[str, tuple[Callable[[str, int], Callable[[], Call]], str]] = {
+    "mrengine http": (provider("http"), "mrengine"),
+    "http.client": (plain, "http"),
+    "urllib3": (with_urllib3, "urllib3"),
+    "requests": (with_requests, "requests"),
+    "mrengine openai": (provider("openai"), "openai"),
+    "openai SDK": (with_openai, "openai"),
+    "mrengine anthropic": (provider("anthropic"), "anthropic"),
+    "anthropic SDK": (with_anthropic, "anthropic"),
+    "LangChain": (with_langchain, "langchain_openai"),
+    "litellm": (with_litellm, "litellm"),
 }
+ASYNC = {"asyncio and the openai SDK": (with_asyncio, "openai")}
+NEEDS = {client: package for client, (_, package) in {**CLIENTS, **ASYNC}.items()}
 
 
 def work(client: str, url: str, calls: int, threads: int) -> None:
     """The client's half: fork the processes, make the calls."""
-    make = CLIENTS[client](url, threads)  # imports before the fork, as an engine would
+    if client in CLIENTS:
+        CLIENTS[client][0](url, threads)  # imports before the fork, as an engine would
+    else:
+        importlib.import_module(NEEDS[client])
     children = []
     for process in range(PROCESSES):
         pid = os.fork()
         if pid == 0:
             code = 1
             try:
-                run_threads(CLIENTS[client](url, threads) if client != "http.client" else make, process, calls, threads)
+                run_calls(client, url, range(process, calls, PROCESSES), threads)
                 code = 0
             finally:
                 os._exit(code)
@@ -153,8 +223,16 @@ def work(client: str, url: str, calls: int, threads: int) -> None:
         sys.exit(1)
 
 
-def run_threads(make: Callable[[], Call], process: int, calls: int, threads: int) -> None:
-    numbers = iter(range(process, calls, PROCESSES))
+def run_calls(client: str, url: str, numbers: range, threads: int) -> None:
+    """One process of a client."""
+    if client in ASYNC:
+        asyncio.run(ASYNC[client][0](url, (f"{number} {PROMPT}" for number in numbers), threads))
+    else:
+        run_threads(CLIENTS[client][0](url, threads), numbers, threads)
+
+
+def run_threads(make: Callable[[], Call], asked: range, threads: int) -> None:
+    numbers = iter(asked)
     lock = threading.Lock()
 
     def loop() -> None:
@@ -177,7 +255,9 @@ def measure(client: str, server: LLMServer, calls: int, threads: int) -> dict[st
     server.reset(latency_s=LATENCY_S)
     before, started = resource.getrusage(resource.RUSAGE_CHILDREN), time.monotonic()
     command = [sys.executable, "-m", "bench.compare.calls", "--client", client, "--url", server.url]
-    subprocess.run([*command, "--calls", str(calls), "--threads", str(threads)], check=True, timeout=300)
+    subprocess.run(
+        [*command, "--calls", str(calls), "--threads", str(threads)], check=True, timeout=300, env=environment()
+    )
     wall, after = time.monotonic() - started, resource.getrusage(resource.RUSAGE_CHILDREN)
     stats = server.stats()
     if (stats.ok, stats.distinct) != (calls, calls):
@@ -192,34 +272,35 @@ def main() -> None:
     parser.add_argument("--calls", type=int, default=5000)
     parser.add_argument("--threads", type=int, default=100, help="in each of two processes")
     parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--client", choices=CLIENTS, help=argparse.SUPPRESS)
+    parser.add_argument("--client", choices=NEEDS, help=argparse.SUPPRESS)
     parser.add_argument("--url", help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.client:
         work(options.client, options.url, options.calls, options.threads)
         return
-    found: dict[str, list[dict[str, float]]] = {client: [] for client in CLIENTS}
+    gone = {client: f"{package} is not installed" for client, package in NEEDS.items() if find_spec(package) is None}
+    found: dict[str, list[dict[str, float]]] = {client: [] for client in NEEDS if client not in gone}
     with LLMServer() as server:
         for _ in range(options.rounds):
-            for client, results in found.items():
-                results.append(measure(client, server, options.calls, options.threads))
-    medians = {c: {k: statistics.median(r[k] for r in rs) for k in rs[0]} for c, rs in found.items()}
-    floor = medians["http.client"]["cpu_s"]
+            for client in [client for client in found if client not in gone]:
+                try:
+                    found[client].append(measure(client, server, options.calls, options.threads))
+                except (subprocess.SubprocessError, RuntimeError) as error:
+                    gone[client] = f"could not be measured: {type(error).__name__}"
+    kept = {client: results for client, results in found.items() if client not in gone}
+    medians = {c: {k: statistics.median(r[k] for r in rs) for k in rs[0]} for c, rs in kept.items()}
+    over = ratios({c: [result["cpu_s"] for result in results] for c, results in kept.items()}, "http.client")
     rows = [
-        {
-            "client": c,
-            **{k: round(v, 3) for k, v in m.items()},
-            "ratio": round(m["cpu_s"] / floor, 2),
-            "samples": found[c],
-        }
+        {"client": c, **{k: round(v, 3) for k, v in m.items()}, "ratio": over[c], "samples": kept[c]}
         for c, m in medians.items()
     ]
-    print(f"{'client':20} {'span s':>7} {'wall s':>7} {'CPU s':>7} {'ms/call':>8} {'ratio':>6}")
+    print(f"{'client':26} {'span s':>7} {'wall s':>7} {'CPU s':>7} {'ms/call':>8} {'ratio':>6}")
     for row in rows:
         print(
-            f"{row['client']:20} {row['span_s']:7.2f} {row['wall_s']:7.2f} {row['cpu_s']:7.2f} {row['cpu_ms_a_call']:8.3f} {row['ratio']:6.2f}"  # noqa: E501
+            f"{row['client']:26} {row['span_s']:7.2f} {row['wall_s']:7.2f} {row['cpu_s']:7.2f} {row['cpu_ms_a_call']:8.3f} {row['ratio']:6.2f}"  # noqa: E501
         )
-    packages = ["openai", "anthropic", "httpx2", "requests", "urllib3"]
+    rows += [{"client": client, "missing": reason} for client, reason in gone.items()]
+    packages = ["openai", "anthropic", "httpx2", "requests", "urllib3", "langchain-openai", "litellm"]
     in_flight, ideal = PROCESSES * options.threads, options.calls * LATENCY_S / (PROCESSES * options.threads)
     path = save(
         "calls", rows, packages=packages, calls=options.calls, in_flight=in_flight, rounds=options.rounds, ideal_s=ideal

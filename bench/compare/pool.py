@@ -3,8 +3,9 @@
 No-op tasks with 24 KB of text in and 2 KB of result out, 2 workers. Each contestant runs in a fresh interpreter, in
 turn, several times; the median counts. Peers get the text through their pipes, one task or 32 at a time; mrengine's
 workers get ids and read the text from the spool. ``no log``: engine and workers alone. ``durable``: all of it, from
-``job:start`` to ``job:complete``: log, fsync, host, and an event for each result. ``ratio`` is to
-``multiprocessing.Pool`` one by one.
+``job:start`` to ``job:complete``: log, fsync, host, and an event for each result; what peers do not do, counting the
+tokens of the texts, is done before. ``cut meanwhile``: as a map function of a user has it, whose texts are counted and
+cut while the workers run; that is nearly all of the time then. ``ratio`` is to ``multiprocessing.Pool`` one by one.
 """
 
 from __future__ import annotations
@@ -14,9 +15,6 @@ import importlib.util
 import json
 import os
 import shutil
-import statistics
-import subprocess
-import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -25,6 +23,7 @@ from typing import Any
 
 import cloudpickle
 
+from bench.contest import interleave, rows_of
 from bench.machine import save
 from mrengine import MapReduceRunner
 from mrengine.backends.process.pool import ProcessPool
@@ -65,6 +64,24 @@ def reads(chunk: Any, context: Any) -> str:
 def noop(chunk: Any, context: Any) -> str:
     """Our task, which does not read the text."""
     return RESULT
+
+
+class Whole:
+    """A task that sees all chunks before the first one runs, as those do that choose among them: nothing is left to
+    cut when the job starts.
+    """
+
+    map_version = "1"
+
+    def __init__(self, task: Callable[[Any, Any], str]) -> None:
+        self._task = task
+
+    def prepared(self, chunks: Iterable[Any], room_tokens: int) -> Callable[[Any, Any], str]:
+        """The task itself: it chooses nothing."""
+        return self._task
+
+    def __call__(self, chunk: Any, context: Any) -> str:
+        return self._task(chunk, context)
 
 
 def durable(tasks: int, map_fn: Callable[[Any, Any], str]) -> float:
@@ -186,10 +203,11 @@ def _timed(run: Callable[[list[str]], Iterable[str]], texts: list[str]) -> float
 
 
 OURS: dict[str, Callable[[int], float]] = {
-    "mrengine durable": lambda tasks: durable(tasks, reads),
-    "mrengine durable, text not read": lambda tasks: durable(tasks, noop),
+    "mrengine durable": lambda tasks: durable(tasks, Whole(reads)),
+    "mrengine durable, text not read": lambda tasks: durable(tasks, Whole(noop)),
     "mrengine no log": lambda tasks: no_log(tasks, reads),
     "mrengine no log, text not read": lambda tasks: no_log(tasks, noop),
+    "mrengine durable, cut meanwhile": lambda tasks: durable(tasks, reads),
 }
 PEERS = ("multiprocessing", "ProcessPoolExecutor", "loky", "pebble", "mpire", "joblib")
 
@@ -204,7 +222,7 @@ def contest(name: str, tasks: int) -> float:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--tasks", type=int, default=10_000)
+    parser.add_argument("--tasks", type=int, default=20_000)
     parser.add_argument("--turns", type=int, default=3)
     parser.add_argument("--only", help="one contestant, once; prints its tasks a second")
     options = parser.parse_args()
@@ -213,22 +231,12 @@ def main() -> None:
         return
     there = [name for name in PEERS if name not in PACKAGES or importlib.util.find_spec(name)]
     names = [*OURS, *(f"{name}/{batch}" for name in there for batch in (1, 32))]
-    rates: dict[str, list[float]] = {name: [] for name in names}
+    contestants = {name: ["--only", name, "--tasks", str(options.tasks)] for name in names}
     with tempfile.TemporaryDirectory() as state:
-        environment = {**os.environ, "MRENGINE_STATE_DIR": state}
-        for _ in range(options.turns):
-            for name in names:
-                command = [sys.executable, "-m", "bench.compare.pool", "--only", name, "--tasks", str(options.tasks)]
-                done = subprocess.run(command, env=environment, capture_output=True, text=True, check=True)
-                rates[name].append(float(done.stdout))
-                print(f"{name:34} {rates[name][-1]:>9,.0f} tasks/s", flush=True)
-    base = statistics.median(rates["multiprocessing/1"])
-    rows: list[dict[str, Any]] = [
-        {"pool": name, "tasks_per_s": round(middle := statistics.median(found)), "ratio": round(middle / base, 2)}
-        | {"samples": found}
-        for name, found in rates.items()
-    ]
-    rows += [{"pool": name, "missing": f"{name} is not installed"} for name in PEERS if name not in there]
+        os.environ["MRENGINE_STATE_DIR"] = state
+        rates, missing = interleave("bench.compare.pool", contestants, options.turns)
+    missing |= {name: f"{name} is not installed" for name in PEERS if name not in there}
+    rows = rows_of(rates, missing, base="multiprocessing/1", key="pool", value="tasks_per_s")
     print(save("pool", rows, packages=PACKAGES, tasks=options.tasks, turns=options.turns, workers=WORKERS))
 
 

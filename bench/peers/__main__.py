@@ -17,6 +17,7 @@ def main() -> None:
     parser.add_argument("--calls", type=int, default=60)
     parser.add_argument("--in-flight", type=int, default=8)
     parser.add_argument("--rpm", type=int)
+    parser.add_argument("--tpm", type=int)
     parser.add_argument("--timeout-s", type=float, default=10.0)
     parser.add_argument("--padding", type=int, default=0)
     given = vars(parser.parse_args())

@@ -251,7 +251,7 @@ def curator(work: Work) -> None:
         "base_url": work.url,
         "api_key": "none",
         "max_requests_per_minute": work.rpm or 100_000,
-        "max_tokens_per_minute": 100_000_000,
+        "max_tokens_per_minute": work.tpm or 100_000_000,
         "max_concurrent_requests": work.in_flight,
         "max_retries": RETRIES,
         "request_timeout": int(work.timeout_s),

@@ -28,6 +28,7 @@ class Work:
     rpm: int | None
     timeout_s: float
     padding: int = 0
+    tpm: int | None = None  # a limit of tokens, likewise
 
     @property
     def prompts(self) -> list[str]:

@@ -100,9 +100,8 @@ class BudgetClient(BudgetPort):
             self._settle(done)
 
     def _settle(self, done: CallReport) -> None:
-        back_off = (
-            done[6] is not None and done[6][-1] is not None
-        )  # Retry-After: other workers must learn of it at once
+        # A Retry-After cannot wait for the next exchange: every other worker would run into the same limit meanwhile.
+        back_off = done[6] is not None and done[6][-1] is not None
         if self._pending.settle(done) or back_off:
             self._wakeups.put(back_off)
 
@@ -111,7 +110,7 @@ class BudgetClient(BudgetPort):
             raise ConfigError("a process that map_fn forked has no budget of its own: call the model in map_fn itself")
         if self._thread is None:
             self._pid = os.getpid()
-            with self._starting:
+            with self._starting:  # the first calls of several slots come together
                 if self._thread is None:
                     self._thread = self._started()
 
@@ -190,6 +189,8 @@ class BudgetClient(BudgetPort):
     def _exchange(self) -> tuple[Any, int]:
         if self._connection is None:
             self._connection = self._connected()
+            # A manager that took the place of a dead one knows of no call in flight: without these it would grant their
+            # tokens a second time.
             if not self._connection.call("hello", *self._worker, self._pending.held(), self._made):
                 raise ConnectionRefusedError("a newer incarnation of this worker is known")
         requests, done = self._pending.message()
@@ -202,6 +203,7 @@ class BudgetClient(BudgetPort):
         self._disconnect()
         least, most = BACKOFF_S
         self._backoff_s = least if self._failed is None else min(most, self._backoff_s * 2)
+        # Silence, not an end: a manager that a signal has stopped would hold up every worker for ever.
         if isinstance(error, BlockingIOError):
             kill_if_stopped(self._address)
         # Without its traceback: the frames keep this object alive, and a view of the message that was being sent, which

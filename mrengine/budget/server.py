@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import os
 import signal
+import threading
 import time
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from multiprocessing import parent_process
 from multiprocessing.managers import BaseManager
+from typing import NoReturn
 
 from mrengine import posix
 from mrengine.budget.connection import TYPEID
@@ -22,7 +24,10 @@ from mrengine.budget.spend_limit import SpendLimit, Sum
 from mrengine.budget.token_estimates import TokenEstimator
 from mrengine.records import Budget, Price, Priority, RateLimit
 
-__all__ = ["BudgetConfig", "Call", "make_service", "serve"]
+__all__ = ["NO_THREAD", "BudgetConfig", "Call", "make_service", "serve"]
+
+NO_THREAD = 71  # the exit code of a manager that could start no thread for a worker
+ROOM_S = 0.5  # how long it waits before it ends: its successor may find room
 
 Call = tuple[float, str, int, int]  # seconds since the epoch, model, input tokens, output tokens
 
@@ -80,6 +85,14 @@ def _by_model(history: Sequence[Call], now: float) -> dict[str, list[Spent]]:
     return calls
 
 
+def _leave() -> NoReturn:
+    """No thread could be started for a worker, which would wait without end. Another manager takes this one's place, or
+    the job ends.
+    """
+    time.sleep(ROOM_S)
+    os._exit(NO_THREAD)
+
+
 class _Manager(BaseManager):
     """A class of its own, since ``register`` changes the class."""
 
@@ -99,4 +112,8 @@ def serve(address: str, authkey: bytes, config: BudgetConfig) -> None:
     _Manager.register(TYPEID, callable=lambda: service, exposed=("hello", "exchange"))
     with suppress(FileNotFoundError):
         os.unlink(address)
-    _Manager(address, authkey).get_server().serve_forever()
+    threading.excepthook = lambda _: _leave()
+    try:
+        _Manager(address, authkey).get_server().serve_forever()
+    except RuntimeError:  # the thread that accepts connections
+        _leave()

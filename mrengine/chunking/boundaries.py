@@ -29,12 +29,14 @@ line's end means nothing; in records it is worth more than a sentence's.
 from __future__ import annotations
 
 import re
+import sys
 from abc import ABC, abstractmethod
 from typing import NamedTuple, Protocol
 
 __all__ = [
     "ALWAYS",
     "DOCUMENT",
+    "INDENT",
     "ITEM",
     "LINE",
     "NO_CONTEXT",
@@ -70,6 +72,10 @@ class Context(NamedTuple):
 
 NO_CONTEXT = Context()
 
+# The blanks before what a line has, which does not begin with one. An expression that fails behind them tries each of
+# them in turn otherwise: six times as long, in text that is indented.
+INDENT = r"[ \t]*+" if sys.version_info >= (3, 11) else r"[ \t]*(?![ \t])"
+
 # Lines that belong to what follows, in any kind of text. Matched against one line without the blanks at its end.
 _OPENING = (
     r"#{1,6}(?:\s.*)?$",  # a heading, a comment
@@ -88,7 +94,7 @@ def opening(*more: str) -> re.Pattern[str]:
 
     It is matched against a line from its begin, blanks and all, to its last character that is not blank.
     """
-    return re.compile("|".join((rf"[ \t]*(?:{'|'.join(_OPENING)})", *more)))
+    return re.compile("|".join((rf"{INDENT}(?:{'|'.join(_OPENING)})", *more)))
 
 
 OPENING = opening()
@@ -134,6 +140,9 @@ class Kind(Protocol):
     def near(self, text: str, low: int, high: int) -> list[Boundary]:
         """The boundaries of these places among which the best cut is; others may be left out."""
 
+    def leads(self, text: str, low: int, high: int) -> list[Boundary]:
+        """The boundaries of these places for an overlap, which begins with the first of the outermost."""
+
     @property
     def outermost(self) -> int:
         """The least level that a unit has here which is to stay whole: behind one so far out, none is looked for."""
@@ -176,6 +185,10 @@ class Stateless(ABC):
 
     def far(self, text: str, low: int, high: int, below: int) -> list[Boundary]:
         """All of them; to be given where fewer are quicker found."""
+        return self.boundaries(text, low, high)
+
+    def leads(self, text: str, low: int, high: int) -> list[Boundary]:
+        """All of them; to be given where others are better to begin with than to end before."""
         return self.boundaries(text, low, high)
 
     def after(self, text: str, level: int, low: int, high: int) -> int:

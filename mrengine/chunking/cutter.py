@@ -19,7 +19,7 @@ from mrengine.chunking.boundaries import ALWAYS, PARAGRAPH, SOFT, WHOLE, Boundar
 from mrengine.chunking.splitters.breaks import last_word
 from mrengine.chunking.splitters.sentences import last_clause, last_sentence, sentence_begins
 
-__all__ = ["Cutter", "Fits", "soft_window", "spare"]
+__all__ = ["CREDIT", "Cutter", "Fits", "soft_window", "spare"]
 
 
 class Fits(Protocol):
@@ -32,6 +32,7 @@ _REACH = 0.5  # of a chunk: more is not left empty to keep a unit whole
 _BACK = 0.7  # and not more for what belongs to what follows
 _FEW = 2000  # tokens: below, a unit is large beside a chunk
 _MANY = 6000
+CREDIT = 0.09  # of a chunk may stay empty before any was saved: one more unit of a short document stays whole
 _SPARE_FEW, _SPARE_MANY = 0.19, 0.045
 _TINY = 500  # tokens
 _DENSER = 2  # times the characters may a part of a chunk have that takes as many tokens as another
@@ -71,6 +72,7 @@ class Cutter:
         self.see = kind.see
         self.context: Callable[[str, int], Context] = kind.context
         self._find = kind.boundaries
+        self._leads = kind.leads
         self._quick = kind.top
         self._nearest = kind.near
         self._far = kind.far
@@ -84,7 +86,7 @@ class Cutter:
         self._small = 1 / int(1 / self._spare - 1)
         # Of chunks below 500 tokens no fill is promised.
         self._always = (1.6 if target < _TINY else 0.5) * self._spare
-        self._account = self._spare
+        self._account = max(self._spare, CREDIT)
         self._afforded = max(
             self._account, self._always
         )  # what part of a chunk a larger unit may cost to be kept whole
@@ -117,10 +119,13 @@ class Cutter:
     def _top(self, text: str, start: int, high: int, fits: Fits) -> int:
         """The last boundary of the outermost level, if it is quickly found and worth it; else 0."""
         span = high - start
-        near, far = high - self._window(span), high - int(span * _REACH)
-        blank_behind = text[high : high + 1] in _BLANKS and text[high - 1 : high] == "\n"
-        top = None if blank_behind else self._quick(text, near, far, high)
-        return self._unit(text, start, high, [top], fits) if top else 0
+        near = high - self._window(span)
+        if text[high - 1 : high] == "\n" and text[high : high + 1] in _BLANKS:
+            return 0
+        top = self._quick(text, near, high - int(span * _REACH), high)
+        if not top:
+            return 0
+        return top[0] if top[0] >= near else self._unit(text, start, high, [top], fits)
 
     def _listed(self, text: str, start: int, high: int, fits: Fits) -> int:
         """The best of all boundaries, those far from the limit only where they lie farther out; else inside a unit."""
@@ -190,6 +195,9 @@ class Cutter:
         sentence = last_sentence(text, low, high)
         if sentence:
             return sentence
+        if not found:  # far from the limit, only what is to stay whole was looked for
+            found = self._find(text, max(low, high - span // 4), high)
+            inner = found[-1][0] if found else 0
         if found and not found[-1][2]:
             return inner
         return last_clause(text, max(low, high - span // 4), high) or last_word(text, max(start, inner), high, fits)
@@ -226,7 +234,7 @@ class Cutter:
         Else a paragraph, if one begins in the first part of the reach; the first boundary or sentence; ``start``, if
         there is none.
         """
-        found = [boundary for boundary in self._find(text, low - 1, start - 1) if boundary[0] >= low]
+        found = [boundary for boundary in self._leads(text, low - 1, start - 1) if boundary[0] >= low]
         outer = min((level for _, level, whole in found if whole), default=-1)
         if outer >= 0:
             return next(offset for offset, level, _ in found if level <= outer)

@@ -153,6 +153,7 @@ def choose(
 # One line of words, numbers and commas: whatever kind is looked for, it is none. Rows of a table are such texts by the
 # hundred thousand, and looking for all kinds takes longer than anything else that is done with one.
 _PLAIN = re.compile(r"[^\W\d_][^\W_]*(?:(?:[ ,.'’()/%+-]+|:)[^\W_]+)*[.!?) ]*\n?")
+_WORDS = re.compile(r"[\w ,.'’()/%+-]*")
 _LONGEST_PLAIN = 3000
 
 
@@ -161,8 +162,14 @@ def _is_plain(text: str) -> bool:
         len(text) <= _LONGEST_PLAIN
         and text.count(" ") >= codelooks.WORDY
         and not text.startswith(codelooks.KEYWORDS)
-        and _PLAIN.fullmatch(text) is not None
+        and (_is_surely_plain(text) or _PLAIN.fullmatch(text) is not None)
     )
+
+
+def _is_surely_plain(text: str) -> bool:
+    """The same as ``_PLAIN`` for most of its texts, in a tenth of the time: one run of one set of characters."""
+    body = text.removesuffix("\n").rstrip(".!?) ")
+    return body[:1].isalpha() and body[-1].isalnum() and _WORDS.fullmatch(body) is not None and "_" not in body
 
 
 def detect(text: str, name: str = "") -> str:

@@ -16,7 +16,7 @@ _STRING = r'"(?:[^"\\\n]|\\.)*"'
 _NUMBER = r"-?\d[\d.eE+-]*"
 _JSON = re.compile(
     rf"\ufeff?\s*(?:\{{\s*(?:{_STRING}\s*:|\}})"
-    rf"|\[\s*(?:[\[{{\]]|(?:{_STRING}|{_NUMBER}|true|false|null)\s*(?:,|\]\s*(?:\n|$))))"
+    rf"|\[\s*(?:\[(?!\s*(?!true|false|null)[A-Za-z_][\w.-]*\s*\])|[{{\]]|(?:{_STRING}|{_NUMBER}|true|false|null)\s*(?:,|\]\s*(?:\n|$))))"
 )
 _LINE_END = re.compile("\r\n?|\n")
 

@@ -79,6 +79,11 @@ def _print_prices(known: catalog.Catalog) -> None:
         figures = (entry.context_window, entry.max_output, *costs, *reads, factor)
         shown = name + (" *" if name in known.own else "")
         echo(f"{shown:<42}" + "".join(f"{_figure(one):>9}" for one in figures))
+        if price is not None and price.long is not None:
+            long = price.long
+            figures = (None, None, long.input, long.output, *long.cache_rates, factor)
+            shown = f"  prompts above {price.long_above:,} tokens"
+            echo(f"{shown:<42}" + "".join(f"{_figure(one):>9}" for one in figures))
     echo(f"\nprices of {known.date or 'an unknown day'}, from:")
     for source in known.sources:
         echo(f"  {source}")

@@ -224,12 +224,16 @@ def priced(models: Sequence[Any], prices: Sequence[str]) -> list[Any]:
     return [replace(spec, price=price) for spec, price in zip(specs, found, strict=True)]
 
 
+_PRICED = ("input", "output", "cached", "cache_write", "cache_write_1h")
+
+
 def _price(text: str) -> tuple[str, Price]:
     model, _, rest = text.rpartition("=")
     try:
         numbers = [float(part) for part in rest.split(":")]
         if 2 <= len(numbers) <= 5 and all(0 <= number < math.inf for number in numbers):
-            return model, Price(*numbers)
+            rates: dict[str, Any] = dict(zip(_PRICED, numbers, strict=False))
+            return model, Price(**rates)
     except ValueError:
         pass
     message = (

@@ -13,9 +13,10 @@ from mrengine.cli.output import StdoutClosed, echo, print_json, print_value, rec
 from mrengine.cli.terms import in_cli_terms
 from mrengine.errors import JobError
 from mrengine.outputs.run_result import RunResult
-from mrengine.records import ChunkFailure, ChunkResult, Document, Pilot
+from mrengine.records import ChunkFailure, ChunkResult, Document, JobDiff, Pilot
 
 __all__ = [
+    "print_diff",
     "print_done",
     "print_estimate",
     "print_failures",
@@ -125,6 +126,22 @@ def print_pilot(pilot: Pilot, *, as_json: bool) -> int:
     echo(f"whole cost:    {shown}")
     echo(f"whole time:    {time_s.estimate:.0f} s, between {time_s.low:.0f} and {time_s.high:.0f} s")
     return DONE
+
+
+def print_diff(told: JobDiff, as_json: bool) -> None:
+    """What other documents would cost a job."""
+    if as_json:
+        print_json({**dataclasses.asdict(told), "cost_usd": rounded(told.cost_usd)})
+        return
+    echo(f"asked again:   {told.asked} of {told.chunks} chunks, {told.asked_tokens} tokens of text")
+    echo(f"cost:          {'unknown' if told.cost_usd is None else f'${told.cost_usd:.4f}'}")
+    for what in ("added", "removed", "changed"):
+        names: tuple[str, ...] = getattr(told, what)
+        if names:
+            more = f" and {len(names) - SHOWN} more" if len(names) > SHOWN else ""
+            echo(f"{what + ':':<15}{', '.join(names[:SHOWN])}{more}")
+    for line in told.assumed:
+        echo(f"assumed:       {line}")
 
 
 def print_estimate(

@@ -1,4 +1,4 @@
-"""The commands that run a function of the user's choice: run, resume; and chunk, which only cuts."""
+"""The commands that run a function of the user's choice: run, resume; diff, which tells what would; and chunk."""
 
 from __future__ import annotations
 
@@ -14,8 +14,16 @@ from mrengine.cli.exits import DONE, WAITING
 from mrengine.cli.functions import imported, map_function, map_option, reduce_function, reduce_option
 from mrengine.cli.job_ids import find_job, job_argument
 from mrengine.cli.notes import log_to_stderr, say
-from mrengine.cli.options import announce, default_models, job_options, priced, resume_options, runner_settings
-from mrengine.cli.outcomes import print_done, print_estimate, print_pilot, print_run, print_written
+from mrengine.cli.options import (
+    announce,
+    default_models,
+    job_options,
+    priced,
+    resume_options,
+    runner_settings,
+    state_option,
+)
+from mrengine.cli.outcomes import print_diff, print_done, print_estimate, print_pilot, print_run, print_written
 from mrengine.cli.output import echo, print_json
 from mrengine.cli.sources import open_sources
 from mrengine.errors import JobError, JobWaiting
@@ -222,4 +230,29 @@ def chunk(source: str, target_tokens: int, overlap_tokens: int, encoding: str, s
             echo(f"{piece.id}\t{piece.kind}\t{piece.start}\t{piece.end}\t{piece.overlap}\t{piece.tokens}")
 
 
-COMMANDS = (run, resume, chunk)
+@click.command()
+@job_argument
+@click.argument("sources", nargs=-1, required=True, metavar="SOURCE...")
+@click.option("--each-line", is_flag=True, help="As in the run: every line is a document.")
+@click.option("--text-column", default=None, metavar="NAME", help="As in the run: every row of a table is one.")
+@click.option("--id-column", default=None, metavar="NAME", help="As in the run.")
+@state_option
+@click.option("--json", "as_json", is_flag=True, help="As JSON.")
+def diff(
+    job_id: str,
+    sources: tuple[str, ...],
+    each_line: bool,
+    text_column: str | None,
+    id_column: str | None,
+    state_dir: str | None,
+    as_json: bool,
+) -> None:
+    """Say what a job would ask again, and what that would cost, with SOURCE as it is now. Nothing is called.
+
+    The run itself is that of before, with --on-mismatch recompute.
+    """
+    job = find_job(job_id, state_dir)
+    print_diff(job.diff(open_sources(sources, each_line=each_line, text=text_column, id_column=id_column)), as_json)
+
+
+COMMANDS = (run, resume, diff, chunk)

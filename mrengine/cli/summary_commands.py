@@ -111,15 +111,29 @@ def summarize(
         say(ended(summary.run.summary), quiet=given["quiet"])
         return TOO_MANY_FAILED
     parts = {"all": summary} if together else {name: of_document(summary, name) for name in summary.texts}
+    unread = {error.document_id or error.source for error in summary.run.unread}
     for name in [document.id for document in documents if not together] or parts:
-        if name not in parts or not parts[name].text:
-            say(f"{name}: no summary: its chunks failed, or hold no prose")
+        if (name not in parts or not parts[name].text) and name not in unread:
+            say(f"{printable(name)}: no summary: {_why_none(summary, None if together else name)}")
     if output is not None:
         _write(parts, output, quiet=given["quiet"], cite=cite)
     with suppress(StdoutClosed):
         _print(parts, as_json=given["as_json"], as_text=output is None and not live, cite=cite)
     _report(summary, quiet=given["quiet"], cite=cite)
     return DONE
+
+
+def _why_none(summary: mrengine.Summary, name: str | None) -> str:
+    """Why a document has no summary; ``name`` None: why there is none at all."""
+    results = [result for result in summary.run.results if name in (None, result.document_id)]
+    failed = [failure for failure in summary.run.failures if name in (None, failure.document_id)]
+    if failed and not results:
+        return f"its chunks failed ({failed[0].kind})"
+    if not results:
+        return "it has no text"
+    if all(result.chunk_id in summary.left_out for result in results):
+        return "--top-k left it out"
+    return "nothing was found in it that could be said, or verified"
 
 
 def _check_live(documents: Sequence[Document], output: Path | None, *, together: bool, as_json: bool) -> None:
@@ -156,7 +170,7 @@ def _report(summary: mrengine.Summary, *, quiet: bool, cite: bool) -> None:
 
 
 def _write(parts: dict[str, mrengine.Summary], folder: Path, *, quiet: bool, cite: bool) -> None:
-    names = _file_names(parts)
+    names = _file_names({source: part for source, part in parts.items() if part.text})
     for source, name in names.items():
         write_whole(folder / name, in_markdown(_text(parts[source], cite=cite, breaks="  \n")) + "\n")
     if len(names) > 1:

@@ -35,6 +35,7 @@ class GroupCommit:
 
     def __init__(self, log: Log, durable: Callable[[int], None], answered: Callable[[bytes, int], object]) -> None:
         self._log, self._durable, self._answered = log, durable, answered
+        # Answers whose offsets are found by others only when they are durable: a retry must not build on a lost one.
         self._calls: list[tuple[bytes, int]] = []
         self._unsynced = self._unwritten = False
         self.failed: LogError | None = None

@@ -306,21 +306,22 @@ class Engine:
     # death
 
     def _on_died(self, index: int, _chunk: int, _model: int, death: m.Death) -> None:
-        worker = self._workers[index]
-        if worker.died and not worker.ready and death.exitcode is not None and death.exitcode >= 0:
-            # The one in place of a dead one, and by no signal: an initializer or an import that ends its process.
-            self._cannot_start(f"{death.cause} while it started")
-        worker.ready, worker.died, worker.began = False, True, self._clock()
-        self._commit_first = True
+        worker, health = self._workers[index], self._monitor.died(index)
         models = dict(worker.flight)
         after = aftermath(
             tuple(models),
             death,
-            self._monitor.died(index),
+            health,
             key=self._key,
             attempts=self._attempts,
             chunk_timeout_s=self._settings.chunk_timeout_s,
         )
+        by_itself = death.exitcode is not None and death.exitcode >= 0
+        if worker.died and not worker.ready and (health.halted or by_itself):
+            # The one in place of a dead one, and by no kill: an initializer or import that ends or stops its process.
+            self._cannot_start(f"{after.cause} while it started")
+        worker.ready, worker.died, worker.began = False, True, self._clock()
+        self._commit_first = True
         fields = {"worker_id": index, "exitcode": death.exitcode, "cause": after.cause}
         self._notes.record("worker:crashed", fields, worker=index)
         for model in models.values():

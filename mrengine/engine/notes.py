@@ -18,7 +18,7 @@ __all__ = ["Notes"]
 LOGGED = frozenset(
     {
         *("worker:crashed", "worker:respawned", "chunk:retry", "call:retry", "budget:wait", "job:draining"),
-        "manager:replaced",
+        *("budget:waited", "manager:replaced"),
     }
 )
 

@@ -12,6 +12,7 @@ from mrengine.errors import LogError, ModelError
 from mrengine.log.format import codec
 from mrengine.log.format.batch_records import RequestRecord, unpack_request
 from mrengine.log.format.records import CallRecord, pack_call
+from mrengine.log.shared_answers import SharedAnswers
 from mrengine.log.view.batch_ledger import REFUSED, Batched, Wanted
 from mrengine.log.view.job_view import ResumeEngine
 from mrengine.providers.batches.client import UNDONE, Answer, BatchClient, Seen
@@ -19,6 +20,7 @@ from mrengine.providers.call.usages import completed
 from mrengine.providers.http.headers import Headers
 from mrengine.providers.models.model import Model
 from mrengine.records import Completion, Price, Request, Usage
+from mrengine.worker.stored_answers import shared_digest
 from mrengine.worker.turns import turn_of
 
 __all__ = ["Collected", "Reader", "request_of"]
@@ -37,6 +39,7 @@ class Collected:
     answered: int = 0
     refused: int = 0
     undone: int = 0
+    successes: int = 0  # lines of the provider's files, whoever wanted them
 
 
 def request_of(view: ResumeEngine, wanted: Wanted) -> tuple[RequestRecord, Request]:
@@ -50,6 +53,8 @@ def request_of(view: ResumeEngine, wanted: Wanted) -> tuple[RequestRecord, Reque
         temperature=record.temperature,
         schema=record.schema,
         turns=record.turns,
+        cache=record.cache,
+        prefix=record.prefix,
     )
     return record, request
 
@@ -57,8 +62,8 @@ def request_of(view: ResumeEngine, wanted: Wanted) -> tuple[RequestRecord, Reque
 class Reader:
     """One model's requests and answers, in its provider's words."""
 
-    def __init__(self, model: Model) -> None:
-        self.model = model
+    def __init__(self, model: Model, shared: SharedAnswers | None = None) -> None:
+        self.model, self._shared = model, shared
         from mrengine.providers.http.endpoint import HttpProvider  # with it comes TLS, which few hosts need
 
         self._provider = HttpProvider(model, Headers(replace(model, kind="http")), base_url=model.base_url or "")
@@ -83,16 +88,21 @@ class Reader:
         sync: Callable[[], None],
     ) -> Collected:
         """Append a CALL for each answer that the log has not yet. ModelError: the files cannot be fetched."""
-        found, asked, mine = Collected(), view.state.batches.wanted, frozenset(batch.digests)
+        found, asked = Collected(), view.state.batches.wanted
+        mine = frozenset(asked if batch.blind else batch.digests)
         self._quirks = self._provider.quirks
         self._price = self.model.price or _price(batch.record.facts.get("price"))
         ran_ms = (time.time() - batch.began) * 1e3
-        for number, answer in enumerate(client.answers(seen), 1):
-            digest = _digest(answer.custom_id)
-            if digest in mine and (wanted := asked.get(digest)) is not None:
-                self._take(view, wanted, answer, ran_ms, found, append)
-            if number % SYNC_EVERY == 0:
-                sync()
+        try:
+            for number, answer in enumerate(client.answers(seen), 1):
+                digest = _digest(answer.custom_id)
+                found.successes += answer.status == 200
+                if digest in mine and (wanted := asked.get(digest)) is not None:
+                    self._take(view, wanted, answer, ran_ms, found, append)
+                if number % SYNC_EVERY == 0:
+                    sync()
+        finally:
+            sync()  # whoever reads the files again must see what the log has by now
         return found
 
     def _take(
@@ -158,7 +168,10 @@ class Reader:
             text=text,
             turn=turn_of(request),
         )
-        append(codec.CALL, pack_call(call))
+        payload = pack_call(call)
+        append(codec.CALL, payload)
+        if self._shared is not None and reusable and record.owner:
+            self._shared.add(shared_digest(call.digest, record.owner), call.model, payload)
 
 
 def _told(answer: Answer) -> str:
@@ -172,7 +185,7 @@ def _told(answer: Answer) -> str:
 def _price(told: Any) -> Price | None:
     """As the batch's own record has it."""
     try:
-        return Price(*told) if isinstance(told, list) else None
+        return Price.of(told) if isinstance(told, dict) else None
     except TypeError:
         return None
 

@@ -16,12 +16,12 @@ __all__ = ["Allowance", "bound_of", "reserved"]
 Sum = tuple[float, float]  # tokens, USD
 
 
-def bound_of(wanted: Wanted, models: Mapping[str, Model]) -> Sum:
-    """Tokens and USD that a request costs at most."""
+def bound_of(wanted: Wanted, models: Mapping[str, Model], *, batch: bool = True) -> Sum:
+    """Tokens and USD that a request costs at most, in a batch or asked directly."""
     usage = Usage(wanted.bound, wanted.max_tokens)
     model = models.get(wanted.model)
     price = None if model is None else model.price
-    return float(usage.total_tokens), 0.0 if price is None else price.most(usage, batch=True)
+    return float(usage.total_tokens), 0.0 if price is None else price.most(usage, batch=batch)
 
 
 def reserved(ledger: BatchLedger, models: Mapping[str, Model]) -> Sum:
@@ -55,6 +55,13 @@ class Allowance:
                 return False
         self._taken = taken
         return True
+
+    def left(self) -> Sum:
+        """Tokens and USD that nothing has taken yet."""
+        tokens, usd = (
+            limit - spent - taken for limit, spent, taken in zip(self._limits, self.spent, self._taken, strict=True)
+        )
+        return tokens, usd
 
     def facts(self) -> dict[str, str | float]:
         """What BudgetExhausted says, where not one more request fits and nothing is under way."""

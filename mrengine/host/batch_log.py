@@ -5,18 +5,20 @@ from __future__ import annotations
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from hashlib import blake2b
 from pathlib import Path
 from typing import Any, Protocol
 
 from mrengine.host.batch_answers import Reader
 from mrengine.log.format import codec
 from mrengine.log.format.batch_records import BatchRecord, pack_batch
+from mrengine.log.shared_answers import SharedAnswers
 from mrengine.log.view.job_view import ResumeEngine
 from mrengine.providers.batches.client import BatchClient
 from mrengine.providers.batches.connect import connect_batches
 from mrengine.providers.models.model import Model
 
-__all__ = ["BatchLog", "Clients", "note", "write"]
+__all__ = ["BatchLog", "Clients", "job_digest", "note", "write"]
 
 
 class BatchLog(Protocol):
@@ -42,6 +44,12 @@ class BatchLog(Protocol):
         """An event."""
 
 
+def job_digest(place: BatchLog, job_id: str, model: str) -> str:
+    """What metadata and file names say of whose a batch is: of this log alone, not of another job of that name."""
+    salt = place.view.reader.header.salt
+    return blake2b(b"\0".join((job_id.encode(), salt, model.encode())), digest_size=16).hexdigest()
+
+
 def write(place: BatchLog, record: BatchRecord) -> None:
     """Make a record of a batch durable."""
     place.append(codec.BATCH, pack_batch(record))
@@ -57,7 +65,9 @@ def note(place: BatchLog, record: BatchRecord, state: str, facts: Mapping[str, A
 class Clients:
     """The models of a job, with their fallbacks, by name, and the clients of those that were used."""
 
-    def __init__(self, models: Sequence[Model], folder: Path) -> None:
+    def __init__(self, models: Sequence[Model], folder: Path, answers: Sequence[str] | None = None) -> None:
+        """``answers``: the file that jobs share, and what tells this run from others."""
+        self._shared = None if answers is None else SharedAnswers(*answers)
         own = [one for model in models for one in (model, *model.fallbacks)]
         self.models: dict[str, Model] = {model.name: model for model in own}
         self._folder = str(folder)
@@ -75,7 +85,7 @@ class Clients:
         """Of a model's answers."""
         found = self._readers.get(name)
         if found is None:
-            found = self._readers[name] = Reader(self.models[name])
+            found = self._readers[name] = Reader(self.models[name], self._shared)
         return found
 
     def close(self) -> None:
@@ -84,3 +94,5 @@ class Clients:
             client.close()
         for reader in self._readers.values():
             reader.close()
+        if self._shared is not None:
+            self._shared.close()

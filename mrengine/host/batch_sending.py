@@ -6,15 +6,15 @@ import logging
 import secrets
 import time
 from contextlib import suppress
-from dataclasses import astuple, replace
-from hashlib import blake2b
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
 from mrengine.errors import LogError, ModelError
 from mrengine.host.batch_answers import request_of
 from mrengine.host.batch_budget import Allowance
-from mrengine.host.batch_log import BatchLog, Clients, note, write
+from mrengine.host.batch_log import BatchLog, Clients, job_digest, note, write
+from mrengine.host.batch_primers import Primers
 from mrengine.log.format import codec
 from mrengine.log.format.batch_records import BatchRecord
 from mrengine.log.view.batch_ledger import BatchLedger, Wanted
@@ -40,14 +40,18 @@ class Sender:
         self.hold: dict[str, float] = {}
         self.unsure: dict[int, float] = {}
         self.refusals = 0
+        self.primers = Primers(clients.models)
 
-    def submit(
-        self, place: BatchLog, ledger: BatchLedger, sendable: list[tuple[bytes, Wanted]]
-    ) -> dict[str, Any] | None:
-        """Send what is wanted, as far as limits and budget allow; what is to be said where the latter did not."""
+    def allowance(self, place: BatchLog, ledger: BatchLedger) -> Allowance:
+        """What the budget has left for batches."""
         budget = self._budget
         used = place.view.state.call_totals if budget is None or budget.per == "job" else self._of_this_run(place)
-        allowance = Allowance(budget, ledger, used, self._clients.models)
+        return Allowance(budget, ledger, used, self._clients.models)
+
+    def submit(
+        self, place: BatchLog, ledger: BatchLedger, sendable: list[tuple[bytes, Wanted]], allowance: Allowance
+    ) -> dict[str, Any] | None:
+        """Send what is wanted, as far as limits and budget allow; what is to be said where the latter did not."""
         groups: dict[str, list[tuple[bytes, Wanted]]] = {}
         for digest, wanted in sendable:
             groups.setdefault(wanted.model, []).append((digest, wanted))
@@ -86,6 +90,8 @@ class Sender:
                 while pending is not None:
                     digest, wanted = pending
                     record, request = request_of(place.view, wanted)
+                    if model.shape == "anthropic":  # a mark costs, and is of use only where it is read
+                        request = replace(request, cache="1h" if self.primers.is_warm(ledger, wanted) else None)
                     full = record.input_tokens > room and bool(digests or ledger.under_way())
                     if full or not upload.add(digest.hex(), self._clients.reader(model.name).encoded(request)):
                         break
@@ -103,17 +109,18 @@ class Sender:
         """One batch: its intent is durable before the provider hears of it. False: the next one has to wait."""
         client, file, token = self._clients.client(model.name), upload.finish(), secrets.token_hex(12)
         try:
-            prepared, since = client.prepare(file, token=token), client.newest()
+            job = job_digest(place, self._job_id, model.name)
+            prepared, since = client.prepare(file, token=token, job=job), client.newest()
         except ModelError as error:
             return self._too_large(error, len(digests)) or self._put_off(model, error)
         facts: dict[str, Any] = {"requests": len(digests), "bytes": upload.bytes, "since": since}
         if model.price is not None:  # whoever collects may not know it
-            facts["price"] = list(astuple(model.price))
+            facts["price"] = asdict(model.price)
         number = ledger.next_number()
         record = BatchRecord(number, time.time(), "intent", model.name, token, "", b"".join(digests), facts)
         write(place, record)
         try:
-            seen = client.create(file, prepared, token=token, job=_job_digest(self._job_id))
+            seen = client.create(file, prepared, token=token, job=job)
         except ModelError as error:
             if error.sent and (error.status is None or error.status >= 500):
                 self.unsure[record.number] = time.monotonic()  # it may have been made: look, before it is sent again
@@ -171,8 +178,3 @@ class Sender:
         sent = ledger.sent()
         under_way = sum(one.tokens for d, one in ledger.wanted.items() if d in sent and one.model == model.name)
         return min(told) - under_way
-
-
-def _job_digest(job_id: str) -> str:
-    """What the metadata of a batch say of its job."""
-    return blake2b(job_id.encode(), digest_size=16).hexdigest()

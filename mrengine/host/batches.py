@@ -9,14 +9,16 @@ from __future__ import annotations
 import logging
 import re
 import time
+from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from mrengine.errors import ModelError
+from mrengine.errors import ModelError, ModelUnavailable
 from mrengine.host.batch_log import BatchLog, Clients, note
 from mrengine.host.batch_sending import Sender
+from mrengine.host.lost_batches import LostBatches
 from mrengine.job.driver import Ended
 from mrengine.log.view.batch_ledger import WAITING, Batched, BatchLedger, Wanted
 from mrengine.providers.batches.client import BatchClient, Seen
@@ -30,6 +32,7 @@ MOST_TRIES = 5  # batches that may fail to answer a request
 LEAST_GRACE_S, MOST_GRACE_S = 2.0, 60.0  # how long a create call that nobody heard of may still be under way …
 SLOWEST = 1_000_000  # … beside the time that its body takes, in bytes a second
 LOOKS_S = 0.1  # between two looks for it; there are several, in any case
+MOST_SHORT = 10  # looks at a batch that is not there, or whose files lack answers that its counts have
 MOST_REFUSALS = 5  # batches in a row that are refused as a whole
 _LIMIT = re.compile(r"[Ll]imit:?\s*([\d,_.]{3,})")
 
@@ -46,14 +49,20 @@ class BatchDesk:
         folder: Path,
         *,
         detach: bool,
+        resumed: bool = True,
+        answers: Sequence[str] | None = None,
     ) -> None:
+        """``resumed``: an earlier process may have left something. ``answers``: see Clients."""
         self._batch, self._job_id, self._folder, self._detach = batch, job_id, folder, detach
-        self._clients = Clients(models, folder)
+        self._clients = Clients(models, folder, answers)
         self._sender = Sender(self._clients, budget, batch, job_id, folder)
+        self._lost = LostBatches(self._clients, job_id, resumed=resumed)
         self._strangers: set[str] = set()  # batches that were looked at, and are not ours
         self._waits_from: float | None = None
         self._looked: dict[int, float] = {}  # when a batch was looked for, last …
         self._sought: dict[int, float] = {}  # … and first
+        self._short: Counter[int] = Counter()  # how often something of a batch was not there
+        self._unread: Counter[str] = Counter()  # how often the results of one that may be ours were not there
         self._cancelled: set[int] = set()  # batches whose end was asked for, here
 
     @property
@@ -71,16 +80,17 @@ class BatchDesk:
             "finish": self._batch.finish,
             "refused": dict(ledger.refused),
             "direct": self._hopeless(ledger),
+            "primers": list(self._sender.primers.now),
         }
 
     def held(self, ledger: BatchLedger, round_: int) -> set[tuple[int, int]]:
         """(chunk_id, model_index) of tasks that need not be run: they want an answer that is not there."""
         if self._is_late(ledger) and not ledger.under_way():
             return set()
-        hopeless = set(self._hopeless(ledger))
-        if not hopeless:
+        direct = {*self._hopeless(ledger), *(self._sender.primers.now & ledger.wanted.keys())}
+        if not direct:
             return ledger.waiting(round_)
-        able = {task[1:] for digest in hopeless for task in ledger.wanted[digest].tasks if task[0] == round_}
+        able = {task[1:] for digest in direct for task in ledger.wanted[digest].tasks if task[0] == round_}
         return ledger.waiting(round_) - able
 
     def _hopeless(self, ledger: BatchLedger) -> list[bytes]:
@@ -112,22 +122,27 @@ class BatchDesk:
                 return Ended("timeout" if told else why, {"message": told})
             ending = why == "cancelled" or self._is_late(ledger)
             self._adopt(place, ledger)
+            unknown = self._lost.adopt(place, ledger)
             short = None
             if ending:
                 self._cancel(place, ledger)
             else:
-                short = self._sender.submit(place, ledger, self._sendable(ledger))
+                sendable = [one for one in self._sendable(ledger) if one[1].model not in unknown]
+                allowance = self._sender.allowance(place, ledger)
+                if self._sender.primers.choose(ledger, sendable, allowance):
+                    return None
+                short = self._sender.submit(place, ledger, sendable, allowance)
             came = self._poll(place, ledger)
             under_way = ledger.under_way()
-            if why is not None and not under_way:
+            if why is not None and not under_way and not unknown:
                 return Ended(why, {})
-            if came if not ending else not under_way:
+            if came if not ending else not under_way and not unknown:
                 return None
             if not under_way and not self._sendable(ledger):
                 return None
             if not under_way and short is not None and not self._sender.hold:
                 return Ended("budget", short)
-            if self._detach and under_way and not ending:
+            if self._detach and (under_way or unknown) and not ending:
                 return Ended(WAITING, {"message": _told(under_way)})
             place.pause(self._batch.poll_s)
 
@@ -192,15 +207,20 @@ class BatchDesk:
                     return seen
                 self._strangers.add(seen.name)
         except ModelError as error:
-            if not error.transient:
+            if not (error.transient or error.status == 404):  # results may not be there at once
                 raise
             raise _Later from None
         return None
 
     def _is_mine(self, client: BatchClient, batch: Batched, seen: Seen) -> bool:
         names = {digest.hex() for digest in batch.digests}
-        first = next(iter(client.answers(seen)), None)
-        return first is not None and first.custom_id in names
+        try:
+            return client.first_name(seen) in names
+        except ModelError as error:
+            self._unread[seen.name] += error.status in (404, 200)
+            if self._unread[seen.name] <= MOST_SHORT:
+                raise
+            return False
 
     def _poll(self, place: BatchLog, ledger: BatchLedger) -> bool:
         """Look at all that is under way; whether one of them is over, and collected."""
@@ -217,14 +237,19 @@ class BatchDesk:
                     self._over(place, ledger, batch, client, seen)
                     came = True
             except ModelError as error:
-                if error.status == 404:
+                if error.status == 404 and self._is_short(batch):
                     self._gone(place, batch)
                     came = True
-                elif not error.transient:
+                elif not error.transient and error.status != 404:
                     raise
                 else:
                     log.info("job %s: batch %s cannot be seen just now: %s", self._job_id, batch.record.name, error)
         return came
+
+    def _is_short(self, batch: Batched) -> bool:
+        """Whether what its provider does not show will not come any more: it would be asked, and paid for, again."""
+        self._short[batch.number] += 1
+        return self._short[batch.number] > MOST_SHORT
 
     def _gone(self, place: BatchLog, batch: Batched) -> None:
         log.warning("job %s: its provider knows nothing of batch %s any more", self._job_id, batch.record.name)
@@ -236,6 +261,9 @@ class BatchDesk:
             return
         reader = self._clients.reader(batch.record.model)
         found = reader.collect(place.view, client, batch, seen, place.append, place.sync)
+        if found.successes < seen.done and not self._is_short(batch):
+            told = f"{found.successes:,} of {seen.done:,} answers came; its files are read again"
+            raise ModelUnavailable(f"{batch.record.model}: {told}", model=batch.record.model)
         facts = {**batch.record.facts, "word": seen.word, "answered": found.answered, "refused": found.refused}
         note(place, batch.record, "ended", facts)
         client.tidy(seen)

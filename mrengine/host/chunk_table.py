@@ -17,13 +17,16 @@ from mrengine.private import open_file
 from mrengine.sources.spool import SpoolReader, Text, not_kept
 
 __all__ = [
+    "Batch",
     "append_inputs",
+    "beyond",
     "chunk_records",
     "digest_of",
     "has_wrong_rows",
     "input_version",
     "lacking_text",
     "not_held",
+    "rows_of",
 ]
 
 _MOST_HEADS = 1 << 20  # characters of headings and table headers in one record
@@ -59,7 +62,7 @@ def chunk_records(
     they are others.
     """
     rows = _rows(SpoolReader(spool), documents, chunk, blank, *since)
-    return _in_batches(rows if known is None else _beyond(known, rows, since[1]), round_, since[1], known, is_due)
+    return _in_batches(rows if known is None else beyond(known, rows, since[1]), round_, since[1], known, is_due)
 
 
 _Row = tuple[ChunkRow, Heads]
@@ -69,7 +72,7 @@ def _in_batches(
     rows: Iterator[_Row | None], round_: int, next_id: int, known: ChunkTable | None, is_due: Callable[[], bool]
 ) -> Iterator[bytes]:
     next_id = next_id if known is None else len(known)
-    batch = _Batch(round_, next_id)
+    batch = Batch(round_, next_id)
     for row in rows:
         if row is None:
             if is_due():
@@ -79,7 +82,7 @@ def _in_batches(
         next_id += 1
         if batch.is_full or is_due():
             yield batch.payload()
-            batch = _Batch(round_, next_id)
+            batch = Batch(round_, next_id)
     if batch.rows:
         yield batch.payload()
 
@@ -97,39 +100,46 @@ def _rows(
             document = documents[index]
             position = document.spool_offset
             text = _whole_if_small(spool.pieces(position, document.n_bytes), document)
-            for piece in chunk(text, document_id=document.id, first_id=next_id):
-                data = piece.text.encode("utf-8", "surrogatepass")
-                overlap = piece.overlap
-                position += len(data) - _bytes(piece.text[:overlap]) if overlap else len(data)
-                if (piece.text[overlap:] if overlap else piece.text).isspace():
-                    blank()
-                    continue
-                row = ChunkRow(
-                    index,
-                    piece.kind,
-                    overlap,
-                    piece.tokens,
-                    piece.start,
-                    piece.end,
-                    position - len(data),
-                    position,
-                    blake2b(data, digest_size=16).digest(),
-                )
-                yield row, (piece.headings, piece.table_header)
+            for row in rows_of(index, position, chunk(text, document_id=document.id, first_id=next_id), blank):
+                yield row
                 next_id += 1
 
 
-def _beyond(known: ChunkTable, rows: Iterator[_Row], first: int) -> Iterator[_Row | None]:
-    """The rows, counted from ``first``; None for each that is known."""
+def rows_of(index: int, position: int, chunks: Iterator[Any], blank: Callable[[], None]) -> Iterator[_Row]:
+    """The rows of a document's chunks, and what stands above each. ``position``: where it begins in the spool."""
+    for piece in chunks:
+        data = piece.text.encode("utf-8", "surrogatepass")
+        overlap = piece.overlap
+        position += len(data) - _bytes(piece.text[:overlap]) if overlap else len(data)
+        if (piece.text[overlap:] if overlap else piece.text).isspace():
+            blank()
+            continue
+        row = ChunkRow(
+            index,
+            piece.kind,
+            overlap,
+            piece.tokens,
+            piece.start,
+            piece.end,
+            position - len(data),
+            position,
+            blake2b(data, digest_size=16).digest(),
+        )
+        yield row, (piece.headings, piece.table_header)
+
+
+def beyond(known: ChunkTable, rows: Iterator[_Row | None], first: int) -> Iterator[_Row | None]:
+    """The rows, counted from ``first``; None for each that is known. None between them mean nothing."""
+    present = (row for row in rows if row is not None)
     for index in range(first, len(known)):
-        found = next(rows, None)
+        found = next(present, None)
         if found is None or found[0]._replace(context=0) != known[index]._replace(context=0):
             raise LogError(f"the documents are not cut as row {index} of the chunk table says", reason="damaged")
         yield None
     yield from rows
 
 
-class _Batch:
+class Batch:
     """The rows of one CHUNKS record, and what stands above their chunks: each headings and header once in a row."""
 
     def __init__(self, round_: int, first: int) -> None:
@@ -145,6 +155,11 @@ class _Batch:
                 self._size += sum(map(len, heads[0])) + len(heads[1])
             row = row._replace(context=len(self._heads))
         self.rows += pack_row(row)
+
+    @property
+    def stop(self) -> int:
+        """The row behind its last one."""
+        return self._first + len(self.rows) // ROW_BYTES
 
     @property
     def is_full(self) -> bool:

@@ -9,9 +9,10 @@ from pathlib import Path
 from typing import Any
 
 from mrengine.errors import JobNotFound, LogError
+from mrengine.host.chunk_limits import stored_chunking
 from mrengine.host.chunk_table import digest_of
 from mrengine.host.documents import spool_unnamed
-from mrengine.host.job_identity import Plan, stored_chunking
+from mrengine.host.job_identity import Plan
 from mrengine.host.stored import stored_job
 from mrengine.log.format import codec
 from mrengine.log.format.chunk_rows import ROW_BYTES, ChunkTable, unpack_chunks, unpack_row
@@ -89,7 +90,7 @@ def _changes(
     """Documents that were added, removed and changed."""
     assert stored.epoch is not None
     names = stored.documents()
-    known = {row.id: row.digest for n in range(stored.epoch.job.documents[0]) if (row := names.get(n)) is not None}
+    known = {row.id: row.digest for n in range(stored.epoch.document_count) if (row := names.get(n)) is not None}
     now = {row.id: row.digest for row in rows}
     added = tuple(name for name in now if name not in known)
     removed = tuple(name for name in known if name not in now)

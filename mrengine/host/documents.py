@@ -11,19 +11,19 @@ from pathlib import Path
 from typing import Any
 
 from mrengine.errors import ConfigError, SourceError
-from mrengine.log.format.document_facts import pack_facts
+from mrengine.host.intake import Intake
 from mrengine.log.format.job_records import DocumentRow
 from mrengine.log.view.document_facts import unread_of
 from mrengine.log.view.replay import Epoch
 from mrengine.private import make_private
 from mrengine.records import Document
-from mrengine.sources import Reading, Spool, documents_of
-from mrengine.sources.spool import sweep_spools
+from mrengine.sources.spool import Spool, sweep_spools
 
 __all__ = [
     "Spooled",
     "check_documents",
     "names_a_file",
+    "spool_all",
     "spool_documents",
     "spool_unnamed",
     "unread_before",
@@ -59,23 +59,21 @@ def spool_documents(folder: Path, document: Any, *, skip: bool, optional: bool =
 
     SourceError: some cannot be read.
     """
-    spool, reading, text = Spool(folder, optional=optional), Reading(skip=skip), _Text()
+    return spool_all(Intake(folder, document, skip=skip, optional=optional))
+
+
+def spool_all(intake: Intake) -> Spooled:
+    """Read what is left of all documents. SourceError: some cannot be read."""
+    reading = intake.reading
     try:
-        rows = []
-        for source in documents_of(document):
-            before = len(reading.errors)
-            kept = spool.add(source.id, text.noted(reading.text(source)))
-            if len(reading.errors) > before:
-                spool.take_back(kept)
-                continue
-            facts = pack_facts(kept.id, source.fields, reading.pages)
-            rows.append(DocumentRow(kept.id, kept.digest, kept.offset, kept.n_bytes, kept.n_chars, facts))
+        intake.advance()
         reading.check()
-        spool.flush()
+        intake.spool.flush()
         told = reading.told() if reading.errors else ""
-        return Spooled(spool, rows, not text.found, tuple(reading.errors), told, reading.warnings)
+        rows = list(intake.rows)
+        return Spooled(intake.spool, rows, not intake.has_text, tuple(reading.errors), told, reading.warnings)
     except BaseException:
-        spool.discard()
+        intake.discard()
         raise
 
 
@@ -86,18 +84,6 @@ def unread_before(epoch: Epoch) -> tuple[SourceError, ...]:
         found.append(SourceError(why, source=name))
         found[-1].document_id = name
     return tuple(found)
-
-
-class _Text:
-    """Whether any of the pieces that came by has more than blanks."""
-
-    def __init__(self) -> None:
-        self.found = False
-
-    def noted(self, pieces: Iterator[str]) -> Iterator[str]:
-        for piece in pieces:
-            self.found = self.found or not (not piece or piece.isspace())
-            yield piece
 
 
 def spool_unnamed(jobs: Path, document: Any, *, skip: bool) -> Spooled:

@@ -46,9 +46,9 @@ def guided(
 
 
 def _digest(stored: ResumeEngine) -> bytes:
-    """Of the documents of the newest epoch that is whole."""
+    """What names the spool of the newest epoch that is whole."""
     assert stored.epoch is not None
-    return stored.epoch.job.documents[2]
+    return stored.epoch.spool
 
 
 def _versions(
@@ -59,7 +59,7 @@ def _versions(
         return {}
     now = {row.id: row.digest for row in documents}
     names = stored.documents()
-    known = ((index, names.get(index)) for index in range(stored.epoch.job.documents[0]))
+    known = ((index, names.get(index)) for index in range(stored.epoch.document_count))
     return {
         row.id: (index, row) for index, row in known if row is not None and row.digest != now.get(row.id, row.digest)
     }

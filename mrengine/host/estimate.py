@@ -10,7 +10,7 @@ from typing import Any
 from mrengine.budget import estimate_tokens
 from mrengine.errors import ConfigError
 from mrengine.host.callables import check_map
-from mrengine.host.job_identity import chunking_of
+from mrengine.host.chunk_limits import chunking_of
 from mrengine.log.format.document_facts import pack_facts, pages_between, unpack_facts
 from mrengine.providers.batches.connect import has_batches
 from mrengine.providers.call.structured import in_words
@@ -57,8 +57,9 @@ def estimate(
     calls, asked, answered = (
         math.ceil(round(number * counted.chunks, 6)) for number in (work.calls, work.input_tokens, work.output_tokens)
     )
-    cost = _together([_cost(model, asked, answered) for model in models], all_models=each > 1)
-    batched = [_cost(model, asked, answered, batch=True) if has_batches(model) else None for model in models]
+    longest = math.ceil(work.input_tokens / work.calls) if work.calls else 0
+    cost = _together([_cost(model, asked, answered, longest) for model in models], all_models=each > 1)
+    batched = [_cost(model, asked, answered, longest, batch=True) if has_batches(model) else None for model in models]
     return Estimate(
         counted.chunks,
         calls * each,
@@ -186,6 +187,7 @@ def _measured(map_fn: Any, chunks: Sequence[Chunk]) -> _Work:
     return _Work(calls / number, asked / number, answered / number, basis)
 
 
-def _cost(model: Model, tokens: int, answers: int, *, batch: bool = False) -> float | None:
+def _cost(model: Model, tokens: int, answers: int, longest: int, *, batch: bool = False) -> float | None:
     ratio = 1.0 if model.base_url == OPENAI else FOREIGN_RATIO
-    return None if model.price is None else model.price.cost(Usage(int(tokens * ratio) + 1, answers), batch=batch)
+    usage, longest = Usage(int(tokens * ratio) + 1, answers), int(longest * ratio)
+    return None if model.price is None else model.price.cost(usage, batch=batch, longest=longest)

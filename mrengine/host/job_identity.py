@@ -5,175 +5,50 @@ from __future__ import annotations
 import time
 from bisect import bisect_left
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, replace
 from hashlib import blake2b
 from pathlib import Path
-from typing import Any
 
 import msgpack
 
 from mrengine._version import __version__
-from mrengine.errors import ChunkingError, ConfigError, JobMismatch, SourceError
+from mrengine.errors import ConfigError, JobMismatch, SourceError
+from mrengine.host.chunk_limits import Chunking, chunking_of, stored_chunking
 from mrengine.host.chunk_table import chunk_records, digest_of
+from mrengine.host.document_stream import DocumentStream, Known
 from mrengine.host.edited import guided
+from mrengine.host.intake import Intake
+from mrengine.host.row_stream import Numbered
 from mrengine.log.format import codec
-from mrengine.log.format.job_records import DocumentRow, JobRecord, RoundRecord, batch_documents, pack_job, pack_round
+from mrengine.log.format.job_records import (
+    READING,
+    DocumentRow,
+    JobRecord,
+    RoundRecord,
+    batch_documents,
+    pack_job,
+    pack_round,
+)
 from mrengine.log.format.values import Plain
 from mrengine.log.view.carry_over import carried
-from mrengine.log.view.document_facts import FACTS, UNREAD
+from mrengine.log.view.document_facts import FACTS, unread_facts
 from mrengine.log.view.job_view import ResumeEngine
 from mrengine.log.view.mismatch import Differences, compare
 from mrengine.mapfn.describe import MapFunction
-from mrengine.mapfn.digest import digest
 from mrengine.providers.models.model import Model
 from mrengine.records import ModelSpec
 from mrengine.settings import Settings
 
 __all__ = [
-    "AUTO_TARGET",
-    "Chunking",
     "Plan",
     "Record",
     "auto_job_id",
-    "chunking_of",
+    "can_go_on",
     "job_record",
     "round_record",
-    "stored_chunking",
 ]
 
-ANSWER_ROOM = 1024 + 256  # tokens of a context window that are not the document's: the answer, and the prompt around
-PROMPT_ROOM = 768  # tokens of a window that a summary's own words take
-AUTO_TARGET = 6000
-MOST_UNREAD, UNREAD_CHARS = 10_000, 1000  # what the log keeps of sources that could not be read
-DEFAULT_OVERLAP = 350
 Record = tuple[int, bytes]
-
-
-@dataclass(slots=True)
-class Chunking:
-    """How documents are cut. The tokenizer is loaded when the first one is. ``fit``: the target is what one call has
-    room for, and documents that have more are cut into smaller parts (``chunking/fitted``).
-    """
-
-    target_tokens: int | None
-    overlap_tokens: int
-    encoding: str
-    splitter: Any
-    askable: tuple[Model, ...] = ()
-    fit: bool = False
-    room_tokens: int = AUTO_TARGET  # of the text of one call, whatever chunks are cut to
-    _made: Any = None
-
-    def cut_tokens(self) -> int | None:
-        """What chunks are cut to: the target, and no more than the servers of ``askable`` models say that they hold.
-
-        Not part of ``fields()``: a job goes on, with the chunks that its log has, where a server tells nothing today.
-        """
-        if not self.askable or self.target_tokens is None:
-            return self.target_tokens
-        from mrengine.providers.call.context_window import ask_windows
-
-        windows = ask_windows(self.askable)
-        declared = any(model.context_window is not None for model in self.askable)
-        known = [self.room_tokens] if declared or not windows else []
-        self.room_tokens = min([*known, *map(_room_beside_answer, windows)])
-        self.target_tokens = self.room_tokens if self.fit else min([self.target_tokens, *map(_room, windows)])
-        self.overlap_tokens = min(self.overlap_tokens, self.target_tokens // 4)
-        self.askable = ()
-        return self.target_tokens
-
-    def chunker(self) -> Any:
-        """The chunker, made once."""
-        if self._made is None and self.fit:
-            from mrengine.chunking.fitted import FittedChunker
-
-            room = self.cut_tokens()
-            assert room is not None
-            self._made = FittedChunker(
-                room=room, overlap_tokens=self.overlap_tokens, encoding=self.encoding, splitter=self.splitter
-            )
-        elif self._made is None:
-            from mrengine.chunking import Chunker
-
-            self._made = Chunker(
-                target_tokens=self.cut_tokens(),
-                overlap_tokens=self.overlap_tokens,
-                encoding=self.encoding,
-                splitter=self.splitter,
-            )
-        return self._made
-
-    def fields(self) -> dict[str, Any]:
-        """What the log says of it."""
-        named = isinstance(self.splitter, str)
-        return {
-            "target_tokens": "fit" if self.fit else self.target_tokens,
-            "overlap_tokens": self.overlap_tokens,
-            "encoding": self.encoding,
-            "splitter": self.splitter if named else digest(self.splitter).digest,
-        }
-
-
-def chunking_of(settings: Settings, models: Sequence[Model]) -> Chunking:
-    """The limits of a chunk. Target "auto" is what the smallest model holds beside its answer, at most 6,000 tokens;
-    "fit" all that it holds beside an answer of half the length, 6,000 where no window is known.
-
-    An overlap that was not asked for gives way to a small target: it is a quarter of it at most.
-    """
-    target = settings.target_tokens
-    fit = target == "fit"
-    rooms = [_room_beside_answer(m.context_window, m.max_output) for m in models if m.context_window is not None]
-    room = min(rooms, default=AUTO_TARGET)
-    if fit:
-        target = room
-    elif target == "auto":
-        windows = [model.context_window for model in models if model.context_window is not None]
-        target = min([AUTO_TARGET, *map(_room, windows)])
-    assert target is None or isinstance(target, int)
-    overlap = settings.overlap_tokens
-    if overlap is None:
-        overlap = DEFAULT_OVERLAP if target is None else min(DEFAULT_OVERLAP, target // 4)
-    askable = tuple(models) if settings.target_tokens in ("auto", "fit") else ()
-    return Chunking(target, overlap, settings.encoding, settings.splitter, askable, fit, room)
-
-
-def stored_chunking(job: JobRecord) -> Chunking | None:
-    """How a job of the log was cut; None where a function of the caller's said where, or the log says it in no known
-    way.
-    """
-    from mrengine.chunking.detect import check
-
-    fields = job.chunking
-    target, splitter = fields.get("target_tokens"), fields.get("splitter")
-    cut = job.settings.get("cut_tokens", target)
-    try:
-        check(splitter)  # type: ignore[arg-type]
-        overlap = int(fields["overlap_tokens"])
-        limit = None if cut is None else int(cut)
-    except (ChunkingError, KeyError, TypeError, ValueError):
-        return None
-    if limit is not None and cut != target:
-        overlap = min(overlap, limit // 4)
-    return Chunking(
-        limit, overlap, str(fields.get("encoding")), splitter, fit=target == "fit", room_tokens=_stored_room(job)
-    )
-
-
-def _stored_room(job: JobRecord) -> int:
-    room = job.settings.get("room_tokens")
-    return room if isinstance(room, int) else AUTO_TARGET
-
-
-def _room(window: int) -> int:
-    """Tokens of a chunk that a window has room for. Other tokenizers count up to a third more than ours."""
-    return max(64, int((window - ANSWER_ROOM) / 1.3))
-
-
-def _room_beside_answer(window: int, max_output: int | None = None) -> int:
-    """The same beside an answer of half the chunk's length, or of all that the model can say, if that is less."""
-    left = window - PROMPT_ROOM
-    rooms = [left / 1.8] if max_output is None else [left / 1.8, (left - max_output) / 1.3]
-    return max(64, int(max(rooms)))
 
 
 def job_record(
@@ -210,9 +85,7 @@ def job_record(
             "models": [_named(model.spec) for model in models],
             "batch": asdict(settings.batching) if settings.batching is not None else None,
             FACTS: any(row.facts for row in documents),
-            UNREAD: [
-                [error.document_id or error.source or "", str(error)[:UNREAD_CHARS]] for error in unread[:MOST_UNREAD]
-            ],
+            **unread_facts(unread),
         },
     )
 
@@ -243,12 +116,24 @@ class Plan:
 
     def __init__(self, job: JobRecord, documents: Sequence[DocumentRow], chunking: Chunking) -> None:
         self.job, self.documents, self._chunking = job, documents, chunking
+        self.other: str | None = None  # a document of which the log has another beginning
         self.blank_chunks = 0  # left out by records()
 
     def differences(self, stored: ResumeEngine) -> Differences:
         """What the log has other than the caller."""
         assert stored.epoch is not None
-        return compare(stored.epoch.job, self.job, _pairs(stored.documents()), _pairs(self.documents))
+        job = stored.epoch.job
+        if not stored.epoch.reading:
+            return compare(job, self.job, _pairs(stored.documents()), _pairs(self.documents))
+        # It was left while they were read: it says nothing against further ones.
+        known = dict(_pairs(stored.documents()))
+        now = {name: identity for name, identity in _pairs(self.documents) if name in known}
+        for row in stored.documents():
+            if row.is_open and row.id in now and row.id != self.other:
+                now[row.id] = known[row.id]
+        if now == known:
+            job = replace(job, documents=self.job.documents)
+        return compare(job, self.job, known.items(), now.items())
 
     def has_other_documents(self, stored: ResumeEngine) -> bool:
         """Whether the log has other documents than the caller, and nothing else that is another."""
@@ -268,8 +153,10 @@ class Plan:
         if not current.complete and not (newest is current and stored.has_begun):
             return "new_epoch"
         found = self.differences(stored)
+        if current.reading and not found:
+            return "new_epoch"  # they were all read by now, and the log does not say so
         if not found and not current.complete:
-            return "go_on" if _can_go_on(stored) else "new_epoch"
+            return "go_on" if can_go_on(stored) else "new_epoch"
         if not found:
             return "resume" if newest is current else "new_epoch"
         if on_mismatch == "restart":
@@ -302,14 +189,7 @@ class Plan:
         ``is_due``: asked after each chunk, whether a record of the chunk table is to end here.
         """
         epoch = max((known.job.epoch + 1 for known in stored.state.epochs), default=0) if stored is not None else 0
-        settings = {**self.job.settings, "cut_tokens": self._chunking.cut_tokens()}
-        settings["room_tokens"] = self._chunking.room_tokens
-        job = pack_job(replace(self.job, epoch=epoch, settings=settings))
-        if len(job) > codec.MAX_PAYLOAD_BYTES:
-            most = codec.MAX_PAYLOAD_BYTES >> 20
-            told = f"what names the job (its prompt, map_version, models) has {len(job) >> 20} MB; {most} MB are kept"
-            raise ConfigError(f"{told}: give long texts as documents, or in a map function", setting="map_fn")
-        yield codec.JOB, job
+        yield codec.JOB, _packed(replace(self.job, epoch=epoch, settings=self._settings()))
         for payload in batch_documents(0, self.documents, epoch=epoch):
             yield codec.DOCUMENTS, payload
         tables = []
@@ -322,6 +202,27 @@ class Plan:
         if stored is not None and stored.state.epochs:
             for payload in carried(stored, self.job, self.documents, tables):
                 yield codec.CARRY, payload
+
+    def _settings(self) -> dict[str, Plain]:
+        """What the log says of the job, with what its chunks are cut to."""
+        cut_tokens = self._chunking.cut_tokens()
+        return {**self.job.settings, "cut_tokens": cut_tokens, "room_tokens": self._chunking.room_tokens}
+
+    def while_read(
+        self, intake: Intake, stored: ResumeEngine, known: Known, *, is_due: Callable[[], bool]
+    ) -> tuple[list[Numbered], DocumentStream]:
+        """The JOB record of a job whose documents are being read, where the log has none, and all that follows.
+
+        ``self.job.documents`` names the spool.
+        """
+        chunking, records = self._chunking, []
+        if stored.epoch is not None:
+            chunking, settings = stored_chunking(stored.epoch.job) or chunking, dict(stored.epoch.job.settings)
+        else:
+            settings = {**self._settings(), READING: True}
+            records = [(codec.JOB, _packed(replace(self.job, settings=settings)), 0)]
+        chunk, blank = chunking.chunker().chunk, self._note_blank
+        return records, DocumentStream(intake, chunk, settings=settings, known=known, blank=blank, is_due=is_due)
 
     def further_records(self, spool: Path, stored: ResumeEngine, *, is_due: Callable[[], bool]) -> Iterator[Record]:
         """The rows that the first epoch of a log lacks. The last document that has some is cut once more."""
@@ -344,7 +245,16 @@ class Plan:
         return ((codec.CHUNKS, payload) for payload in rows)
 
 
-def _can_go_on(stored: ResumeEngine) -> bool:
+def _packed(job: JobRecord) -> bytes:
+    packed = pack_job(job)
+    if len(packed) > codec.MAX_PAYLOAD_BYTES:
+        most = codec.MAX_PAYLOAD_BYTES >> 20
+        told = f"what names the job (its prompt, map_version, models) has {len(packed) >> 20} MB; {most} MB are kept"
+        raise ConfigError(f"{told}: give long texts as documents, or in a map function", setting="map_fn")
+    return packed
+
+
+def can_go_on(stored: ResumeEngine) -> bool:
     """Whether the rows of a log are the first ones of this version's, and all of its documents are known."""
     epoch = stored.epoch
     assert epoch is not None

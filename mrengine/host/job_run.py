@@ -23,8 +23,9 @@ from mrengine.host.batches import BatchDesk
 from mrengine.host.chunk_table import append_inputs, input_version, lacking_text
 from mrengine.host.documents import Spooled
 from mrengine.host.log_follower import LogFollower, OnStep, OnText, Outcome
-from mrengine.host.prepare import LOST, Preparation, Prepared, identity, is_begun, no_text
-from mrengine.host.requests import RoundSpec, RunConfig
+from mrengine.host.prepare import Preparation
+from mrengine.host.prepared import LOST, Prepared, identity, is_begun, no_text
+from mrengine.host.requests import RoundSpec, RunConfig, shared_answers
 from mrengine.host.rounds import RoundPlayer
 from mrengine.host.run_end import clear, close_payload, end_state, ending
 from mrengine.host.run_log import RunLog
@@ -142,25 +143,27 @@ class JobRun:
         for message in ready.notes:
             self._warn(message)
         self.tally.unread = tuple(ready.unread)
-        if textless := [row.id for row in ready.documents if not row.n_bytes and row is not LOST]:
+        documents = ready.documents if ready.intake is None else ()
+        if textless := [row.id for row in documents if not row.n_bytes and row is not LOST]:
             self._warn(notices.empty(self.job_id, textless))
         if ready.rows is None and (blank := ready.blank()):
             self._warn(notices.blank(self.job_id, blank))
         config, kind = self.config, self._mapping.result_type
-        self._follower = LogFollower(
-            ready.view,
-            self.job_id,
-            config.dispatcher,
-            config.progress,
-            self.tally,
-            config.balancer,
-            kind,
-            config.settings.collector,
-            config.watchers,
-        )
+        listeners = (config.dispatcher, config.progress, self.tally, config.balancer)
+        seen = (config.settings.collector, config.watchers)
+        self._follower = LogFollower(ready.view, self.job_id, *listeners, kind, *seen)
         self._follower.on_text, self._follower.on_step = self.on_text, self.on_step
         if ready.finished:
             self._begin_round(0)
+
+    def _tell_of_documents(self) -> None:
+        """What was learned of documents that were read, or cut, while the round was played."""
+        if (intake := self.ready.intake) is not None:
+            self.tally.unread = tuple(intake.reading.errors)
+        for message in notices.of_documents(self.job_id, intake):
+            self._warn(message)
+        if blank := self.ready.blank():
+            self._warn(notices.blank(self.job_id, blank))
 
     def _warn(self, message: str) -> None:
         self.tally.warnings.append(message)
@@ -179,8 +182,8 @@ class JobRun:
         newest, rows = self.ready.view.state.newest, self.ready.rows
         assert newest is not None
         yield from self._play(RoundSpec(0, newest.chunks(), self._bound(), rows=rows), wanted=wanted)
-        if rows is not None and (blank := self.ready.blank()):
-            self._warn(notices.blank(self.job_id, blank))
+        if rows is not None:
+            self._tell_of_documents()
 
     def try_chunks(self, chunks: Sequence[int]) -> None:
         """Play the map round for some chunks; those that have their results already are not played."""
@@ -251,10 +254,8 @@ class JobRun:
             with suppress(OSError):  # what is left is swept another time
                 sweep_spools(self.folder, keep=self.ready.spool)
 
-        since = self.ready.durable
-        desk = self._batches(pilot=round_.only is not None)
-        play = self._player.play(round_, self.follower, since=since, wanted=wanted, begun=begun, desk=desk)
-        ended = yield from play
+        since, desk = self.ready.durable, self._batches(pilot=round_.only is not None)
+        ended = yield from self._player.play(round_, self.follower, since=since, wanted=wanted, begun=begun, desk=desk)
         self._check_end(ended)
 
     def _batches(self, *, pilot: bool) -> BatchDesk | None:
@@ -272,8 +273,16 @@ class JobRun:
             if batch is None and self.follower.view.state.batches.under_way():
                 batch = Batch() if settings.batch is None else Batch(deadline_s=0)
             if batch is not None:
+                epoch = self.follower.view.epoch
                 self._desk = BatchDesk(
-                    self.config.models, settings.budget, batch, self.job_id, self.folder, detach=self._detach
+                    self.config.models,
+                    settings.budget,
+                    batch,
+                    self.job_id,
+                    self.folder,
+                    detach=self._detach,
+                    resumed=epoch is not None and bool(epoch.rounds),
+                    answers=shared_answers(self.config),
                 )
         return self._desk
 
@@ -384,7 +393,8 @@ class JobRun:
             self._desk.close()
         if self._ready is not None:
             self._ready.view.close()
-            if self._ready.fresh is not None:
-                self._ready.fresh.discard()
+            for spooled in (self._ready.fresh, self._ready.intake):
+                if spooled is not None:
+                    spooled.discard()
         if self._claim is not None:
             self._claim.release()

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
-__all__ = ["blank", "damaged", "empty", "failed", "lost", "of_sources", "partly_failed"]
+from mrengine.host.intake import Intake
+
+__all__ = ["blank", "damaged", "empty", "failed", "lost", "of_documents", "of_sources", "partly_failed"]
 
 SHOWN = 5  # names in one message
 SOURCES_SHOWN = 20
@@ -35,6 +37,17 @@ def empty(job_id: str, names: Sequence[str]) -> str:
     more = f" and {len(names) - SHOWN} more" if len(names) > SHOWN else ""
     what = "a document is empty and has" if len(names) == 1 else f"{len(names)} documents are empty and have"
     return f"job {job_id}: {what} no chunk: {', '.join(map(repr, names[:SHOWN]))}{more}"
+
+
+def of_documents(job_id: str, intake: Intake | None) -> Iterator[str]:
+    """What is said of documents when all were read; nothing, where that was before."""
+    if intake is None:
+        return
+    yield from of_sources(job_id, intake.reading.warnings)
+    if intake.reading.errors:
+        yield f"job {job_id}: {intake.reading.told()}\n  they are left out"
+    if intake.textless:
+        yield empty(job_id, intake.textless)
 
 
 def blank(job_id: str, count: int) -> str:

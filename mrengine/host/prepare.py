@@ -6,60 +6,40 @@ whoever follows the run.
 
 from __future__ import annotations
 
+import math
 import os
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, suppress
-from dataclasses import dataclass, replace
+from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from mrengine.errors import JobBusy, JobCancelled, JobMismatch, JobNotFound, LogError, SourceError, SupervisorDied
 from mrengine.host import notices
+from mrengine.host.chunk_limits import chunking_of, stored_chunking
 from mrengine.host.chunk_table import has_wrong_rows, lacking_text, not_held
-from mrengine.host.documents import Spooled, check_documents, spool_documents, unread_before
-from mrengine.host.job_identity import Plan, Record, chunking_of, job_record, stored_chunking
+from mrengine.host.documents import Spooled, check_documents, spool_all, unread_before
+from mrengine.host.early_start import EarlyStart
+from mrengine.host.intake import Intake
+from mrengine.host.job_identity import Plan, Record, job_record
+from mrengine.host.prepared import LOST, Prepared, cut_short_before, known_documents, no_text
 from mrengine.host.requests import RunConfig
-from mrengine.host.row_stream import FIRST_S, Pace, RowStream
+from mrengine.host.row_stream import FIRST_S, Pace, RowStream, numbered
 from mrengine.host.stage_times import stage
 from mrengine.host.waiting import BusyWait
 from mrengine.job.driver import Driver
 from mrengine.log.format import codec
 from mrengine.log.format.job_records import DocumentRow
 from mrengine.log.view.job_view import ResumeEngine
-from mrengine.log.view.lost_documents import lacking_documents, restated_documents
+from mrengine.log.view.lost_documents import lacking_documents
 from mrengine.mapfn.describe import MapFunction
 from mrengine.private import check_writable
 from mrengine.sources.spool import Spool, Text, spool_name
 
-__all__ = ["SUPERVISORS", "Preparation", "Prepared", "identity", "is_begun", "no_text"]
+__all__ = ["SUPERVISORS", "Preparation"]
 
-LOST = DocumentRow("", b"", 0, 0, 0)  # stands for a document of which the log has lost all
+READ_S = 0.25  # of reading, after which what takes longer is cut while it is read
 SUPERVISORS = 4  # how many may die before a job is given up
-
-
-@dataclass(frozen=True, slots=True)
-class Prepared:
-    """A job that is ready. ``view``: its log as far as it was read; who has this closes it. ``durable``: where this run
-    begins in the log.
-
-    ``finished``: every chunk has its result, and no session was begun. ``damage``: ranges of the log that are lost.
-    ``notes``: what else the caller must hear of. ``fresh``: the documents as they were read, of a finished job: its
-    spool may be gone. Whoever has it discards it. ``unread``: why each source that was left out could not be read.
-    ``blank()``: so many chunks, of those that were cut, have nothing but blanks, and are not sent. ``rows``: the rest
-    of the chunk table, where it is cut while the workers are at its first rows.
-    """
-
-    documents: Sequence[DocumentRow]
-    spool: Path
-    view: ResumeEngine
-    durable: int
-    finished: bool = False
-    damage: Sequence[tuple[int, int]] = ()
-    notes: Sequence[str] = ()
-    fresh: Spool | None = None
-    blank: Callable[[], int] = lambda: 0
-    unread: Sequence[SourceError] = ()
-    rows: RowStream | None = None
 
 
 class Preparation:
@@ -92,6 +72,8 @@ class Preparation:
         self._on_mismatch = parts.settings.on_mismatch or "error"
         self._rows: RowStream | None = None
         self._first_s = FIRST_S if first_s is None else first_s
+        self._other: str | None = None  # a document that the log has half read, and that begins otherwise by now
+        self._opened = False  # whether the driver has opened the job already
 
     def from_documents(self, document: Any) -> Prepared:
         """Read the documents, compare them with the log, and write what it lacks. JobBusy, JobMismatch, SourceError,
@@ -114,8 +96,18 @@ class Preparation:
         self._check_folder()
         existed = os.path.lexists(self._folder / "log")
         session = None if existed else self._begin()
+        if not isinstance(document, Spooled):
+            intake = self._intake(document, optional=existed)
+            try:
+                begun = None if self._first_s == math.inf else self._while_read(intake, document, existed, session)
+            except BaseException:
+                intake.discard()
+                raise
+            if isinstance(begun, Prepared):
+                return begun
+            session = begun or session
         with self._stage("read"):
-            spooled = self._spooled(document, optional=existed)
+            spooled = self._moved(document) if isinstance(document, Spooled) else spool_all(intake)
         spool: Spool | None = spooled.spool
         self._unread_sources = spooled.unread
         self._notes += notices.of_sources(self._job_id, spooled.warnings)
@@ -124,6 +116,7 @@ class Preparation:
         try:
             check_documents(spooled)
             plan = self._plan(spooled.rows)
+            plan.other = self._other
             if existed and self._finished(plan, self._refreshed()):
                 ready = replace(self._prepared(plan), finished=True, fresh=spool)
                 spool = None
@@ -151,17 +144,54 @@ class Preparation:
         with self._stage("cut"):
             plan.load()
             pace, count = Pace(self._first_s), 0 if self._view is None else self._view.index(0).chunks
-            rows = RowStream(records(*text_and_view, is_due=pace.is_due), pace, count=count, n_bytes=plan.n_bytes)
+            groups = numbered(records(*text_and_view, is_due=pace.is_due))
+            rows = RowStream(groups, pace, count=count, n_bytes=plan.n_bytes)
             first = rows.first()
         self._rows = None if rows.ended else rows
         return first
 
-    def _spooled(self, document: Any, *, optional: bool) -> Spooled:
-        if not isinstance(document, Spooled):
-            skip = self._parts.settings.on_source_error == "skip"
-            return spool_documents(self._folder, document, skip=skip, optional=optional)
+    def _moved(self, document: Spooled) -> Spooled:
         document.spool.move(self._folder)
         return document
+
+    def _intake(self, document: Any, *, optional: bool) -> Intake:
+        skip = self._parts.settings.on_source_error == "skip"
+        intake = Intake(self._folder, document, skip=skip, optional=optional)
+        intake.stays = lambda _index, name: name in cut_short_before(self._folder)
+        return intake
+
+    def _while_read(
+        self, intake: Intake, document: Any, existed: bool, session: Driver | None
+    ) -> Prepared | Driver | None:
+        """Begin while the documents are read, where that takes longer than a moment. A driver that was opened, or None:
+        they are all to be read first.
+        """
+        with self._stage("read"):
+            intake.advance(Pace(READ_S).is_due)
+        early = EarlyStart(self._folder, intake, lambda: self._plan(()), first_s=self._first_s, stage=self._stage)
+        if not early.is_possible(self._refreshed() if existed else None, document):
+            return None
+        check_writable(self._folder)
+        intake.spool.require()
+        session, view = self._locked(session or self._begin())
+        if early.is_possible(view, document):
+            begun = early.begin(session, view, lambda error: self._locked(self._again(error)))
+            if begun is not None:
+                ready = self._prepared(begun.plan)
+                return replace(ready, documents=begun.documents, spool=begun.spool, rows=begun.rows, intake=intake)
+        self._opened, self._other = True, early.other
+        return session
+
+    def _locked(self, session: Driver) -> tuple[Driver, ResumeEngine]:
+        """The job's log, when its lock is ours."""
+        while True:
+            try:
+                return session, self._caught_up(session.opened())
+            except SupervisorDied as error:
+                session = self._again(error)
+            except JobBusy as error:
+                self._wait(error)
+                session = self._begin()
 
     def _settle(self, plan: Plan, fresh: Spool | None, records: list[Record] | None, session: Driver) -> Prepared:
         """``_settled``, by another supervisor where one dies."""
@@ -178,7 +208,8 @@ class Preparation:
         """The lock is ours: what the log says now decides. A ``fresh`` spool takes the place of one that is not as it
         was; without one the documents are where an earlier run has put them.
         """
-        durable, place = session.opened(), self._spool(plan)
+        opened, self._opened = self._opened, False
+        durable, place = session.sync() if opened else session.opened(), self._spool(plan)
         text = place if fresh is None else fresh.path
         view = self._caught_up(durable)
         action = self._action(plan, view)
@@ -260,11 +291,11 @@ class Preparation:
             return self._from_log(self._refreshed())
 
     def _from_log(self, view: ResumeEngine) -> Prepared:
-        if view.epoch is None:
+        if view.epoch is None or view.epoch.reading:
             raise self._unread()
         job, self._unread_sources = view.epoch.job, unread_before(view.epoch)
-        with Text(self._folder / spool_name(job.documents[2])) as text:
-            documents = _known_documents(view, text)
+        with Text(self._folder / spool_name(view.epoch.spool)) as text:
+            documents = known_documents(view, text)
             exists, why = text.exists, text.why
             damaged = not_held(text, [row for row in documents if row is not LOST]) if exists else []
         plan = self._plan(documents)
@@ -343,33 +374,9 @@ class Preparation:
         return Plan(job, documents, chunking)
 
     def _spool(self, plan: Plan) -> Path:
-        return self._folder / spool_name(plan.job.documents[2])
-
-
-def _known_documents(stored: ResumeEngine, text: Text) -> list[DocumentRow]:
-    """All documents of a job, by index: as the log has them, or tells of them elsewhere; else ``LOST``."""
-    assert stored.epoch is not None
-    names, retold = stored.documents(), restated_documents(stored, text)
-    return [names.get(index) or retold.get(index, LOST) for index in range(stored.epoch.job.documents[0])]
-
-
-def no_text(job_id: str, why: str = "") -> JobNotFound:
-    """The error of a job that needs its documents, and has kept none."""
-    cause = why or "keep='results'"
-    return JobNotFound(f"job {job_id} keeps no document text ({cause}): run it with its documents again", job_id=job_id)
-
-
-def is_begun(folder: Path) -> bool:
-    """Whether a job has its chunks in its log."""
-    with suppress(JobNotFound), ResumeEngine(folder) as stored:
-        return stored.epoch is not None and stored.epoch.complete
-    return False
-
-
-def identity(folder: Path) -> tuple[int, int] | None:
-    """What tells a folder from another one of the same name; None: there is none."""
-    try:
-        found = folder.stat()
-    except OSError:
-        return None
-    return found.st_dev, found.st_ino
+        """Where these documents are, or are to be: they may have been read when they had no name yet."""
+        digest = plan.job.documents[2]
+        for epoch in self._view.state.epochs if self._view is not None else ():
+            if epoch.job.documents == plan.job.documents:
+                digest = epoch.spool
+        return self._folder / spool_name(digest)

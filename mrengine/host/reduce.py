@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from itertools import pairwise, takewhile
 from typing import Any
 
-from mrengine.host.job_identity import AUTO_TARGET
+from mrengine.host.chunk_limits import AUTO_TARGET
 from mrengine.host.job_run import JobRun
 from mrengine.host.log_follower import Step
 from mrengine.host.stage_times import stage

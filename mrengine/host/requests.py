@@ -31,7 +31,7 @@ from mrengine.records import Priority, RateLimit
 from mrengine.settings import Settings
 from mrengine.telemetry.watcher import Watchers
 
-__all__ = ["InBatches", "RoundSpec", "RunConfig", "check_terms", "open_request", "round_request"]
+__all__ = ["InBatches", "RoundSpec", "RunConfig", "check_terms", "open_request", "round_request", "shared_answers"]
 
 CALL_ROOM = 4096  # answers beyond two a task that the index of stored calls has room for
 
@@ -158,7 +158,7 @@ def round_request(
             chunk_timeout_s=settings.chunk_timeout_s,
             backoff_s=settings.backoff_s,
             log_level=logging.getLogger().getEffectiveLevel(),
-            answers=_shared_answers(parts),
+            answers=shared_answers(parts),
             single_flight=settings.single_flight,
             result_blob=round_.mapping.result_blob,
             batch=None if batches is None else batches.mode,
@@ -177,7 +177,8 @@ def round_request(
     )
 
 
-def _shared_answers(parts: RunConfig) -> list[str] | None:
+def shared_answers(parts: RunConfig) -> list[str] | None:
+    """The file of answers that jobs share, and what tells this run from others; None: it is not wanted."""
     path = answers_file(parts.settings.answers, parts.settings.state_dir)
     return None if path is None else [os.fspath(path), parts.run]
 

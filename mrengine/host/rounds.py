@@ -167,7 +167,7 @@ class RoundPlayer:
         assert rows is not None
         assert driver is not None
         assert epoch is not None
-        rows.seen(epoch.chunks())
+        rows.seen(epoch)
         if self.stop_reason is not None or rows.count - follower.tally.done // epoch.models > AHEAD:
             return False
         for record in rows.next():
@@ -276,6 +276,6 @@ def _lacking(view: ResumeEngine, round_: RoundSpec) -> Sequence[Record]:
     """The round's records that a supervisor took with it. Where the log has the round, they stand before it."""
     known = view.epoch.rounds.get(round_.number) if view.epoch is not None else None
     if round_.rows is not None and view.epoch is not None:
-        round_.rows.seen(view.epoch.chunks())
+        round_.rows.seen(view.epoch)
         return round_.rows.unseen
     return () if known is not None and known.version == round_.mapping.version else round_.records

@@ -7,45 +7,102 @@ from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 
 from mrengine.log.format import codec
-from mrengine.log.format.chunk_rows import ROW_BYTES, unpack_chunks, unpack_row
+from mrengine.log.format.chunk_rows import ROW_BYTES, chunks_segment, unpack_row
+from mrengine.log.format.packing import HEAD_BYTES
+from mrengine.log.view.replay import Epoch
 
-__all__ = ["AHEAD", "Pace", "RowStream"]
+__all__ = ["AHEAD", "Numbered", "Pace", "Record", "RowStream", "numbered"]
 
 AHEAD = 1 << 16  # chunks that may be cut and wait for a worker
 FIRST_S = 0.3  # of cutting, before the workers are given what there is
 SLICE_S, LONGEST_S = 0.02, 0.25  # of cutting between two looks at the news
+LONGER = 4  # times as long a slice may take by the clock: a source may be waited for
 Record = tuple[int, bytes]
+Numbered = tuple[int, bytes, int]  # a record, with what tells whether a log has it: see ``is_in``
 
 
 class Pace:
-    """When to stop cutting and hand over what there is: by the thread's own time, which other processes do not use."""
+    """When to stop cutting and hand over what there is: by the thread's own time, which other processes do not use, or
+    where that stands still, by the clock.
+    """
 
-    def __init__(self, first_s: float, clock: Callable[[], float] = time.thread_time) -> None:
-        self._clock, self._slice_s = clock, SLICE_S
-        self._due = clock() + first_s
+    def __init__(
+        self,
+        first_s: float,
+        clock: Callable[[], float] = time.thread_time,
+        wall: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._clock, self._wall, self._slice_s = clock, wall, SLICE_S
+        self._begin(first_s)
+
+    def _begin(self, slice_s: float) -> None:
+        self._due, self._wall_due, self._latest = self._clock() + slice_s, *self._walls(slice_s)
+
+    def _walls(self, slice_s: float) -> tuple[float, float]:
+        now = self._wall()
+        return now + slice_s, now + LONGER * slice_s
 
     def is_due(self) -> bool:
         """Whether the slice is over."""
-        return self._clock() >= self._due
+        now = self._wall()  # a thread's own time costs ten times as much to ask for
+        return now >= self._wall_due and (now >= self._latest or self._clock() >= self._due)
 
     def next(self) -> None:
         """Begin another slice; they grow, so that the first rows come soon and the last ones in few commits."""
-        self._due = self._clock() + self._slice_s
+        self._begin(self._slice_s)
         self._slice_s = min(LONGEST_S, self._slice_s * 1.5)
 
 
+def numbered(records: Iterator[Record]) -> Iterator[list[Numbered]]:
+    """Records of a chunk table whose documents were all read before, in groups that end with a CHUNKS record."""
+    group: list[Numbered] = []
+    for kind, payload in records:
+        if kind != codec.CHUNKS:
+            group.append((kind, payload, 0))
+            continue
+        if payload:
+            segment = chunks_segment(payload, 0)
+            group.append((kind, payload, segment.first + segment.rows))
+        yield group
+        group = []
+    if group:
+        yield group
+
+
+def is_in(epoch: Epoch | None, record: Numbered) -> bool:
+    """Whether a log has a record."""
+    kind, _, number = record
+    if epoch is None:
+        return False
+    if kind == codec.CHUNKS:
+        return epoch.chunks() >= number
+    if kind == codec.DOCUMENTS and number:
+        count = epoch.document_count
+        return 2 * count - (0 <= epoch.opened == count - 1) >= number
+    return kind != codec.READ or not epoch.reading
+
+
 class RowStream:
-    """CHUNKS records as they are cut. ``count``: rows that were handed out, or stood in the log before; ``ended``:
+    """Records as documents are cut. ``count``: rows that were handed out, or stood in the log before; ``ended``:
     there are no more.
 
     What was handed out is kept until it was ``seen`` in the log: a supervisor that dies takes along what it did not
     make durable, and the next one is given it again.
     """
 
-    def __init__(self, records: Iterator[Record], pace: Pace, *, count: int, n_bytes: int) -> None:
-        """``records``: of the map round; they end where ``pace`` is due. ``n_bytes``: of all documents."""
-        self._records, self._pace, self._n_bytes = records, pace, n_bytes
-        self._unseen: deque[tuple[int, Record]] = deque()  # each with the number of rows up to its end
+    def __init__(
+        self,
+        groups: Iterator[list[Numbered]],
+        pace: Pace,
+        *,
+        count: int,
+        n_bytes: int | None,
+    ) -> None:
+        """``groups``: of records of the map round; each ends where ``pace`` is due. ``n_bytes``: of all documents,
+        where that is known.
+        """
+        self._groups, self._pace, self._n_bytes = groups, pace, n_bytes
+        self._unseen: deque[Numbered] = deque()
         self._position = 0  # bytes of the documents that were cut
         self.count = count
         self.ended = False
@@ -53,46 +110,49 @@ class RowStream:
     def next(self) -> Sequence[Record]:
         """Cut on for a while; nothing, with ``ended``: that was the end."""
         self._pace.next()
-        record = next(self._records, None)
-        self.ended = record is None
-        if record is None or not record[1]:  # it has come no further than the rows that there are
+        group = next(self._groups, None)
+        if group is None:
+            self.ended = True
             return ()
-        self._took(record[1])
-        self._unseen.append((self.count, record))
-        return (record,)
+        self._took(group)
+        self._unseen.extend(group)
+        return [record[:2] for record in group]
 
     def first(self) -> list[Record]:
         """All records of the first slice; the others are left, unless that was the end."""
-        records = []
-        for record in self._records:
-            if record[1]:
-                records.append(record)
-            if record[0] == codec.CHUNKS:
-                if record[1]:
-                    self._took(record[1])
-                if self._pace.is_due():
-                    return records
+        records: list[Record] = []
+        for group in self._groups:
+            self._took(group)
+            self._unseen.extend(group)
+            records += [record[:2] for record in group]
+            if self._pace.is_due():
+                return records
         self.ended = True
         return records
 
-    def _took(self, payload: bytes) -> None:
-        _, first, rows = unpack_chunks(payload)
-        self.count = first + len(rows) // ROW_BYTES
-        self._position = unpack_row(rows, len(rows) - ROW_BYTES).spool_to
+    def _took(self, group: Sequence[Numbered]) -> None:
+        for kind, payload, number in group:
+            if kind == codec.CHUNKS:
+                self.count = number
+                at = HEAD_BYTES + chunks_segment(payload, 0).rows * ROW_BYTES - ROW_BYTES
+                self._position = unpack_row(payload, at).spool_to
 
-    def seen(self, rows: int) -> None:
-        """So many rows are durable."""
-        while self._unseen and self._unseen[0][0] <= rows:
+    def seen(self, epoch: Epoch | None) -> None:
+        """What is durable."""
+        while self._unseen and is_in(epoch, self._unseen[0]):
             self._unseen.popleft()
 
     @property
     def unseen(self) -> list[Record]:
         """What the log lacks of what was handed out."""
-        return [record for _, record in self._unseen]
+        return [record[:2] for record in self._unseen]
 
     @property
     def expected(self) -> int:
         """About how many rows there will be: rather too many."""
+        known = self._n_bytes
+        if known is None:
+            return max(2 * self.count, 8 * AHEAD)
         if self.ended or not self._position:
-            return max(self.count, min(self._n_bytes, AHEAD))
-        return int(1.5 * self.count * max(1.0, self._n_bytes / self._position)) + 1024
+            return max(self.count, min(known, AHEAD))
+        return int(1.5 * self.count * max(1.0, known / self._position)) + 1024

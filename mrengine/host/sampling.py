@@ -12,6 +12,7 @@ from mrengine.records import Interval
 __all__ = ["makespan", "spread", "total"]
 
 LEVEL = 0.99  # of each of two intervals, whose union is taken: of 200 jobs at most a few are outside
+UNSEEN = 24.0  # upper end: as if one chunk more had been tried, and had cost so many times the mean
 _Z = 2.5758
 _ROUNDS = 2000
 _TINY = 1e-300
@@ -29,7 +30,8 @@ def total(values: Sequence[float], sizes: Sequence[float], rest: float, left: in
     sizes of the ``left`` others.
 
     The ratio of value to size, by the bootstrap's t, with the correction for a finite population; and, as that still
-    underrates a long tail of which the sample has seen little, as the mean of a lognormal ratio (Cox's interval).
+    underrates a long tail of which the sample has seen little, as the mean of a lognormal ratio (Cox's interval). Its
+    upper end also has room for dear chunks of a kind that is too rare for the sample: ``UNSEEN``.
     """
     known = float(sum(values))
     if left <= 0 or rest <= 0:
@@ -45,6 +47,8 @@ def total(values: Sequence[float], sizes: Sequence[float], rest: float, left: in
     if x.min() > 0:
         cox = _lognormal(numpy.log(x / t))
         low, high = min(low, cox[0]), max(high, cox[1])
+    if high > ratio:  # a kind of chunk that the sample has not shown, or once too rarely
+        high = max(high + UNSEEN / 2 * ratio / len(values), ratio * (1 + UNSEEN / len(values)))
     return Interval(known + max(0.0, low) * rest, known + ratio * rest, known + high * rest)
 
 

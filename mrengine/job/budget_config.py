@@ -38,7 +38,7 @@ class BudgetTerms:
         values = {
             "limits": {model: RateLimit(**limit) for model, limit in plain["limits"].items()},
             "budget": None if budget is None else Budget(**budget),
-            "prices": {model: None if price is None else Price(**price) for model, price in prices.items()},
+            "prices": {model: None if price is None else Price.of(price) for model, price in prices.items()},
             "exact": tuple(plain["exact"]),
             "reserved": tuple(plain["reserved"]),
         }
@@ -52,7 +52,8 @@ def spent_of(used: CallTotals, prices: Mapping[str, Price | None]) -> tuple[floa
         price = prices.get(model)
         tokens += one.usage.total_tokens + one.bound.total_tokens
         if price is not None:
-            cost += price.most(one.bound) + (price.cost(one.usage) if one.cost_usd is None else one.cost_usd)
+            known = price.cost(one.usage, longest=one.longest) if one.cost_usd is None else one.cost_usd
+            cost += price.most(one.bound, longest=one.longest) + known
         else:
             cost += one.cost_usd or 0.0
     return tokens, cost

@@ -175,7 +175,10 @@ class JobStore:
     def document_of(self, round_: int, chunk: int) -> str:
         """The id of a chunk's document; "" where the log has lost it."""
         table = ChunkTable(self._reader.fd, self._segments(round_))
-        assert self._names is not None
+        epoch = self.state.epoch
+        assert epoch is not None
+        if self._names is None or len(self._names) != epoch.document_count:
+            self._names = DocumentNames(self._reader, epoch.documents)
         return document_of(table, self._names, chunk)
 
     def files(self, round_: int) -> JobFiles:
@@ -184,7 +187,7 @@ class JobStore:
         assert epoch is not None
         return JobFiles(
             folder=os.fspath(self.folder),
-            spool=spool_name(epoch.job.documents[2]),
+            spool=spool_name(epoch.spool),
             table=[list(segment) for segment in self._segments(round_)],
             documents=[list(batch) for batch in epoch.documents],
             run_began=self.log.durable,

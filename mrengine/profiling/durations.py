@@ -71,13 +71,17 @@ def _percentile(ordered: Sequence[float], share: float) -> float:
 class PerformanceCollector:
     """Durations by name. Any thread may record; a disabled collector drops what it is given.
 
-    ``len(collector)`` is the number of records.
+    ``len(collector)`` is the number of records. Pickled, as with a map function, it is the other process's own.
     """
 
     def __init__(self, *, enabled: bool = True) -> None:
         self.enabled = enabled
         self._lock = threading.Lock()
         self._series: dict[str, _Series] = {}
+
+    def __reduce__(self) -> tuple[object, ...]:
+        """What a map function brings along is the worker's own collector, whose records travel back to the run's."""
+        return _of_this_process, ()
 
     def enable(self) -> None:
         """Record from now on."""
@@ -172,3 +176,7 @@ class PerformanceCollector:
 
 collector = PerformanceCollector(enabled=False)
 """The collector of this process."""
+
+
+def _of_this_process() -> PerformanceCollector:
+    return collector

@@ -90,6 +90,9 @@ def profile(
 
 
 def _wrap(function: F, *, name: str | None, collector: PerformanceCollector | None) -> F:
+    if isinstance(function, (classmethod, staticmethod)):  # the decorator stands above theirs
+        inner = _wrap(function.__func__, name=name, collector=collector)
+        return type(function)(inner)
     if not callable(function):
         raise ConfigError(f"@profile decorates a function, not a {type(function).__name__}")
     label = name or str(getattr(function, "__qualname__", type(function).__name__))

@@ -17,6 +17,7 @@ __all__ = ["Axis", "coverage_strip", "histogram", "stacked_bar", "tokens_over_ti
 
 WIDTH, LEFT = 1000.0, 90.0
 GAP = 14.0  # between two runs
+FAR = 5  # times what was used: a limit beyond is told, not drawn
 SLICES = 100  # of the time, each with a tip
 
 
@@ -80,7 +81,9 @@ def tokens_over_time(axis: Axis, grants: Sequence[tuple[float, int]], limit: flo
     for _, until in axis.slices():
         level = sums[bisect_right(times, until)] - sums[bisect_right(times, until - 60)]
         points.append((axis.x(until), level))
-    most = max([level for _, level in points] + [limit or 0, 1])
+    used = max([1, *(level for _, level in points)])
+    near = limit is not None and limit <= FAR * used  # against a far limit the curve would be a flat line
+    most = limit if near and limit is not None and limit > used else used
 
     def y(level: float) -> float:
         return top + (height - top) * (1 - level / most)
@@ -88,9 +91,10 @@ def tokens_over_time(axis: Axis, grants: Sequence[tuple[float, int]], limit: flo
     drawn = "".join(f"{'L' if number else 'M'}{num(x)} {num(y(level))}" for number, (x, level) in enumerate(points))
     body = [axis.frame(height), f'<path class="curve" d="{drawn or "M0 0"}"/>']
     if limit:
-        body.append(f'<path class="limit" d="M{LEFT:.0f} {num(y(limit))}H{WIDTH:.0f}"/>')
-        told = f"limit: {limit:,.0f} a minute"
-        body.append(f'<text x="{LEFT + 6:.0f}" y="{num(y(limit) - 4)}">{told}</text>')
+        line_y, told = (y(limit), "") if near else (top, "; far above what was used")
+        body.append(f'<path class="limit" d="M{LEFT:.0f} {num(line_y)}H{WIDTH:.0f}"/>' if near else "")
+        told = f"limit: {limit:,.0f} a minute{told}"
+        body.append(f'<text x="{LEFT + 6:.0f}" y="{num(line_y - 4)}">{told}</text>')
     for share in (0, 0.5, 1):
         at, told = num(y(most * share) + 4), _short(most * share)
         body.append(f'<text class="dim" x="{LEFT - 6:.0f}" y="{at}" text-anchor="end">{told}</text>')
@@ -200,8 +204,8 @@ def num(value: float) -> str:
 
 
 def _short(value: float) -> str:
-    for unit, size in (("M", 1e6), ("k", 1e3)):
-        if value >= size:
+    for unit, size in (("G", 1e9), ("M", 1e6), ("k", 1e3)):
+        if value >= 0.9995 * size:
             return f"{value / size:.3g}{unit}"
     return f"{value:.0f}"
 

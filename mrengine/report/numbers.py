@@ -9,6 +9,7 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
+from mrengine.profiling import format_duration
 from mrengine.report.story import DONE, FAILED, LOST, Failure, Story
 
 __all__ = ["Cause", "Share", "causes", "cost", "latencies", "percentile", "shares", "verdict", "waited_s", "wall_s"]
@@ -123,7 +124,11 @@ _WHY = {
     "token limit": ("waits for the rate limit", "The limit sets the pace; more workers would only wait as well."),
     "refused calls": (
         "waits after refused calls",
-        "The provider refused calls; a lower limit in `limits` would waste fewer of them.",
+        "The provider refused calls; a lower limit in limits= would waste fewer of them.",
+    ),
+    "provider": (
+        "waits for the provider’s limit, refused calls among them",
+        "The limit sets the pace; more workers would only wait. Say it in limits=: fewer calls will be refused.",
     ),
     "map function": (
         "the map function",
@@ -144,21 +149,31 @@ _WHY = {
 
 def verdict(story: Story) -> str:
     """Why the run took as long as it did, in a few sentences."""
-    parts = shares(story)
-    whole = sum(part.seconds for part in parts)
+    parts = {part.name: part.seconds for part in shares(story)}
+    whole = sum(parts.values())
     if not whole or not len(story.tasks):
         return "No task has ended yet."
-    first, second = sorted(parts, key=lambda part: -part.seconds)[:2]
-    said = f"{first.seconds / whole:.0%} of the slots’ time went to {_WHY[first.name][0]}"
-    if second.seconds > whole / 10:
-        said += f", {second.seconds / whole:.0%} to {_WHY[second.name][0]}"
-    advice = [_WHY[part.name][1] for part in (first, second) if part is first or part.seconds > whole / 4]
+    if _limited(story) and min(parts["refused calls"], parts["token limit"]) > whole / 50:  # two ways to wait for one
+        parts["provider"] = parts.pop("refused calls") + parts.pop("token limit")
+    first, second = sorted(parts, key=lambda name: -parts[name])[:2]
+    said = f"It ran for {format_duration(wall_s(story) * 1000)}: {parts[first] / whole:.0%} of the slots’ time went to "
+    said += _WHY[first][0]
+    if parts[second] > whole / 10:
+        said += f", {parts[second] / whole:.0%} to {_WHY[second][0]}"
+    advice = [_WHY[name][1] for name in (first, second) if name == first or parts[name] > whole / 4]
+    held = whole - parts.get("model", 0.0) > whole / 2
+    if held and _WHY["model"][1] in advice and {first, second} & {"provider", "token limit", "refused calls"}:
+        advice.remove(_WHY["model"][1])  # more calls at once is no cure where the limit holds them back
     return " ".join((f"{said}.", *advice, *_troubles(story)))
+
+
+def _limited(story: Story) -> int:
+    return sum(note.name == "call:retry" and note.fields.get("status") == HTTP_LIMIT for note in story.notes)
 
 
 def _troubles(story: Story) -> list[str]:
     notes = Counter(note.name for note in story.notes)
-    limited = sum(note.name == "call:retry" and note.fields.get("status") == HTTP_LIMIT for note in story.notes)
+    limited = _limited(story)
     lost, runs = story.tasks.ok.count(LOST), len(story.runs)
     told = (
         (notes["worker:crashed"], "1 worker crashed", f"{notes['worker:crashed']:,} workers crashed"),

@@ -18,7 +18,7 @@ __all__ = ["render", "write_report"]
 
 ROWS = 100  # of failures in one group
 ALL_ROWS = 500
-DOCUMENTS = 100
+DOCUMENTS = 30
 WHOLE = 12  # documents that are shown where all are whole
 MODELS = 6  # with a chart of their own
 LONGEST = 300  # characters of a message
@@ -91,8 +91,8 @@ def _cards(story: Story) -> str:
         (f"{sum(use.calls for use in story.spending.values()):,}", "calls answered"),
         (f"{sum(use.input_tokens for use in usage):,}", "tokens of prompts"),
         (f"{sum(use.output_tokens for use in usage):,}", "tokens of answers"),
-        (_usd(now), "cost so far"),
-        (_usd(projected), "cost of all chunks at this rate"),
+        (_usd(now), "cost so far" if now is not None else "cost: a model has no price"),
+        *([(_usd(projected), "cost of all chunks at this rate")] if now is not None else []),
         (f"{refused:,}", "calls tried again"),
         (f"{crashes:,}", "workers crashed"),
     ]
@@ -195,7 +195,7 @@ def _group(story: Story, cause: Cause, shown: Sequence[Failure], named: set[int]
         rows.append(
             f'<tr{name}><td class="n">{failure.chunk_id}</td><td class="t">{_cut(failure.document_id)}</td>'
             f'<td class="n">{where}</td><td class="t">{_cut(failure.model)}</td><td class="n">{failure.attempts}</td>'
-            f'<td class="t">{_cut(failure.message)}</td></tr>'
+            f'<td class="t why">{_cut(failure.message)}</td></tr>'
         )
     more = len(cause.failures) - len(rows)
     shell = f"mrengine show {shlex.quote(story.job_id)} --failures"
@@ -213,8 +213,10 @@ def _coverage(story: Story) -> str:
     # Those with something missing first: nobody looks for the whole ones.
     whole = [all(span[2] == 1 for span in spans) for _, _, spans in documents]
     order = sorted(range(len(documents)), key=whole.__getitem__)
+    if whole.count(False) > DOCUMENTS:  # failures are looked for; of what has not begun, a few are enough
+        order.sort(key=lambda number: (whole[number], all(span[2] == -1 for span in documents[number][2])))
     shown = min(DOCUMENTS, max(WHOLE, whole.count(False)))
-    rows = []
+    rows = [_all_documents(documents)] if len(documents) > WHOLE else []
     for number in order[:shown]:
         name, length, spans = documents[number]
         done = sum(end - start for start, end, state in spans if state == 1)
@@ -223,8 +225,8 @@ def _coverage(story: Story) -> str:
             f'<tr><td class="t" style="width:30%">{_cut(name)}</td><td class="n">{share}</td>'
             f'<td style="width:55%">{charts.coverage_strip(length, spans)}</td></tr>'
         )
-    more = len(documents) - len(rows)
-    rest = "more documents" if shown < whole.count(False) else "more, all whole"
+    more = len(documents) - shown
+    rest = f"more, {whole.count(True):,} of them whole" if shown < whole.count(False) else "more, all whole"
     told = f'<p class="dim">… and {more:,} {rest}.</p>' if more else ""
     key = _key(
         ('<rect width="14" height="10" y="2" class="done"/>', "done"),
@@ -232,6 +234,14 @@ def _coverage(story: Story) -> str:
         ('<rect width="14" height="10" y="2" class="idle"/>', "nothing yet"),
     )
     return f"<section><h2>Coverage of the documents</h2>{key}{_table('', rows)}{told}</section>"
+
+
+def _all_documents(documents: Sequence[tuple[str, int, list[tuple[int, int, int]]]]) -> str:
+    """One row for all of them, in their order."""
+    states = [min((span[2] for span in spans), key=(0, -1, 1).index, default=1) for _, _, spans in documents]
+    strip = charts.coverage_strip(len(states), [(at, at + 1, state) for at, state in enumerate(states)])
+    share = f"{states.count(1) / len(states):.1%}"
+    return f'<tr><td><b>all {len(states):,} documents</b></td><td class="n">{share}</td><td>{strip}</td></tr>'
 
 
 def _spending(story: Story) -> str:
@@ -299,7 +309,7 @@ def _value(value: float | None, unit: str) -> str:
         return "–"
     if unit == "ms":
         return format_duration(value)
-    return _usd(value) if unit == "$" else f"{value:,.6g}"
+    return _usd(value) if unit == "$" else f"{value:,.0f}" if float(value).is_integer() else f"{value:,.3f}"
 
 
 def _table(head: str, rows: Iterable[str]) -> str:

@@ -10,7 +10,7 @@ if TYPE_CHECKING:
     from mrengine.sources.jsonl import read_jsonl
     from mrengine.sources.pieces import Loader, Piece
     from mrengine.sources.read import Reading, Source, Unreadable, documents_of, read_source
-    from mrengine.sources.spool import Spool, SpooledDocument
+    from mrengine.sources.spool import Spool
     from mrengine.sources.tables import read_table
     from mrengine.sources.urls import Url
 
@@ -21,7 +21,6 @@ _HOMES = {
     "Reading": "read",
     "Source": "read",
     "Spool": "spool",
-    "SpooledDocument": "spool",
     "Unreadable": "read",
     "Url": "urls",
     "documents_of": "read",
@@ -37,7 +36,6 @@ __all__ = [
     "Reading",
     "Source",
     "Spool",
-    "SpooledDocument",
     "Unreadable",
     "Url",
     "documents_of",

@@ -29,6 +29,7 @@ _SAMPLE_PIECES = 3  # that are waited for, behind the first which is no UTF-8
 _SAMPLE_BYTES = 1 << 16
 _LEAST_SENSE = 0.6  # of the characters beyond ASCII: letters within words, or usual marks
 _USUAL = frozenset("“”‘’„‚‹›«»–—…•·€£¥§°©®™ªº¹²³½¼¾µ±×÷¿¡†‡´¨¸ß\xa0\xad")
+_USUAL_MARKS = frozenset("“”‘’„‚‹›«»–—…\xa0\xad€°")  # that may stand right behind a letter
 _FEW_PAIRS = 3
 _LEAST_ODD = 4  # bytes, of an encoding that is not the most common one
 _COMMON = (
@@ -40,6 +41,18 @@ _RARE = "ÿþ"  # 255 and 254: of binary data rather
 _SLACK = 0.05  # of two guesses as good as each other the more common one
 # Letters that no language of Western Europe has together, and the encoding in which they are others.
 _STRANGERS = (("ø", "ìèùò", "cp1250"), ("ðþý", "çü", "cp1254"))
+# Letters beyond ASCII of languages that one of these encodings is for, the most common encoding first.
+_LETTERS = (
+    *(("cp1252", set(letters)) for letters in ("àâæçéèêëîïôœùûüÿ", "àèéìíîòóùú", "áéíñóúüïç", "áâãàçéêíóôõúü")),
+    *(("cp1252", set(letters)) for letters in ("äöüßéàè", "åäöæøéüàè", "áðéíóúýþæö", "éëïóöüèêáíúàç")),
+    *(
+        ("cp1250", set(letters))
+        for letters in ("ąćęłńóśźż", "áčďéěíňóřšťúůýž", "áäčďéíĺľňóôŕšťúýž", "áéíóöőúüű", "čćđšž")
+    ),
+    *(("cp1257", set(letters)) for letters in ("ąčęėįšųūž", "āčēģīķļņšūž", "äõöüšž")),
+    ("cp1254", set("çğıöşüâîûi̇")),
+)
+_LEAST_PLAIN = 0.3  # of the letters of a text in these languages are ASCII
 _NAMES = {"cp1250": "Windows-1250", "cp1251": "Windows-1251", "cp1252": "Windows-1252", "cp1253": "Windows-1253"}
 
 
@@ -150,6 +163,8 @@ def _likely(data: bytes, told: str) -> str:
     sample = _odd_lines(data)
     if told and _makes_sense(sample, told):
         return told
+    if by_letters := _by_letters(sample):
+        return by_letters
     from charset_normalizer import from_bytes
 
     found = list(from_bytes(sample, steps=1, chunk_size=max(1, len(sample)), cp_isolation=list(_COMMON)))
@@ -160,6 +175,24 @@ def _likely(data: bytes, told: str) -> str:
         return _checked(sample, _western(sample))
     odd = sum(byte > 0x7F for byte in sample)
     return _checked(sample, found[0].encoding) if found and odd >= _LEAST_ODD else ""
+
+
+def _by_letters(sample: bytes) -> str:
+    """The encoding in which all that is not ASCII within words are letters of one language; "": there is none."""
+    odd = sum(byte > 0x7F for byte in sample)
+    for encoding, letters in _LETTERS:
+        if odd < _LEAST_ODD and encoding != "cp1252":
+            continue
+        try:
+            text = sample.decode(encoding)
+        except UnicodeError:
+            continue
+        others = [(at, char) for at, char in enumerate(text.lower()[: len(text)]) if char > "\x7f"]
+        within = {char for at, char in others if char.isalpha() or (text[at - 1 : at] + "-")[0].isalpha()}
+        plain = sum(char.isascii() and char.isalpha() for char in text)
+        if within and within - _USUAL_MARKS <= letters and plain >= _LEAST_PLAIN * (plain + len(others)):
+            return encoding
+    return ""
 
 
 def _western(sample: bytes) -> str:

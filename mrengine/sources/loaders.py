@@ -18,10 +18,11 @@ _OFFICE = "application/vnd.openxmlformats-officedocument"
 
 
 class Found(NamedTuple):
-    """A loader for a file. ``what``: what the file is said to be, for errors."""
+    """A loader for a file. ``what``: what the file is said to be, for errors; ``is_text``: its bytes are text, too."""
 
     what: str
     load: Callable[[BinaryIO], Iterable[Piece | str]]
+    is_text: bool = False
 
 
 class _Kind(NamedTuple):
@@ -60,7 +61,8 @@ def find_loader(name: str, media_type: str, first: bytes) -> Found | None:
     kind = signed or _by_name(suffix, media_type)
     if kind is None:
         return None
-    return Found(kind.what, import_module(f"mrengine.sources.formats.{kind.home}").load)
+    load = import_module(f"mrengine.sources.formats.{kind.home}").load
+    return Found(kind.what, load, is_text=kind.home == "web_page")
 
 
 def _suffix(name: str) -> str:

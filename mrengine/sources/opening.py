@@ -124,12 +124,15 @@ class _Opened:
             return iter((dicom.dump(self._rewound(), name),))
         if (packing := _packing(first)) and self._depth < _NESTED:
             return self._unpacked(packing)
-        found = None if mark_of(first) else find_loader(self._path, self._media_type, first)
-        if found is not None:
-            return self._loaded(found)
-        mark = mark_of(first)
+        mark, found = mark_of(first), find_loader(self._path, self._media_type, first)
+        if found is not None and not found.is_text:
+            if not mark:
+                return self._loaded(found)
+            found = None  # text by another name
         if not self._encoding and not (mark and filetypes.is_wide_text(first, mark)):
             filetypes.refuse_binary(first, name)
+        if found is not None:
+            return self._loaded(found)
         data = _chain(first, iter(self._read, b""))
         return decoded(data, name, self._notes, encoding=self._encoding, told=self._told)
 
@@ -220,7 +223,9 @@ class _Limited:
     def __init__(self, binary: Any, most: int, name: str) -> None:
         self._binary, self._left, self._name = binary, most, name
 
-    def read(self, size: int) -> bytes:
+    def read(self, size: int = -1) -> bytes:
+        if size < 0:
+            return b"".join(iter(lambda: self.read(1 << 16), b""))
         data: bytes = self._binary.read(size)
         self._left -= len(data)
         if self._left < 0:

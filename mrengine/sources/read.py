@@ -13,6 +13,7 @@ from mrengine.errors import ConfigError, SourceError
 from mrengine.records import Document
 from mrengine.sources.notes import Notes
 from mrengine.sources.opening import File
+from mrengine.sources.seen_ids import SeenIds
 from mrengine.sources.urls import Url
 
 __all__ = ["Reading", "Source", "Unreadable", "documents_of", "read_source"]
@@ -61,7 +62,7 @@ def documents_of(document: Any) -> Iterator[Source]:
             f"{type(document).__name__}",
             setting="document",
         )
-    seen: dict[str, int] = {}
+    seen = SeenIds()
     for place, item in enumerate(document):
         if not _is_one(item):
             raise ConfigError(
@@ -70,13 +71,16 @@ def documents_of(document: Any) -> Iterator[Source]:
                 setting="document",
             )
         source = _named(item, str(place))
-        if source.id in seen:
-            raise ConfigError(
-                f"documents {seen[source.id]} and {place} have the id {source.id!r}: give each one of its own",
-                setting="document",
-            )
-        seen[source.id] = place
+        if (same := seen.add(source.id)) is not None:
+            raise _have_one_id(*same, f" {source.id!r}" if same[1] == place else "")
         yield source
+    if (same := seen.end()) is not None:
+        raise _have_one_id(*same)
+
+
+def _have_one_id(first: int, second: int, name: str = "") -> ConfigError:
+    told = f"documents {first} and {second} have the {'id' if name else 'same id'}{name}: give each one of its own"
+    return ConfigError(told, setting="document")
 
 
 def _meant(item: Any) -> str:
@@ -86,6 +90,8 @@ def _meant(item: Any) -> str:
 
 
 def _is_one(item: Any) -> bool:
+    if type(item) is Document:
+        return True
     kinds = (str, bytes, bytearray, memoryview, os.PathLike, Document, Url, File)
     return isinstance(item, kinds) or hasattr(item, "read")
 
@@ -161,6 +167,10 @@ class Reading:
             _check_one(source.origin, source.id)
             yield from blocks(source.origin, name=source.id, notes=notes)
             self.warnings += notes.told
+
+    def given(self) -> None:
+        """A source that was text already."""
+        self._sources += 1
 
     def exhaust(self, source: Source) -> None:
         """Read one that was opened before, for its faults alone."""

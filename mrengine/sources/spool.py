@@ -7,7 +7,6 @@ import os
 import secrets
 from collections.abc import Iterable, Iterator
 from contextlib import suppress
-from dataclasses import dataclass
 from hashlib import blake2b
 from pathlib import Path
 from typing import BinaryIO
@@ -15,20 +14,9 @@ from typing import BinaryIO
 from mrengine.errors import ConfigError, SourceError
 from mrengine.private import open_file
 
-__all__ = ["Spool", "SpoolReader", "SpooledDocument", "Text", "not_kept", "spool_name", "sweep_spools"]
+__all__ = ["Spool", "SpoolReader", "Text", "not_kept", "spool_name", "sweep_spools", "whole_surrogates"]
 
 BLOCK_BYTES = 1 << 20
-
-
-@dataclass(frozen=True, slots=True)
-class SpooledDocument:
-    """A document in the spool: where it begins, how long it is, and the blake2b (16 bytes) of its bytes."""
-
-    id: str
-    digest: bytes
-    offset: int
-    n_bytes: int
-    n_chars: int
 
 
 def spool_name(digest: bytes) -> str:
@@ -75,7 +63,7 @@ class Spool:
         self._path = folder / f"spool.{os.getpid()}-{secrets.token_hex(4)}.new"
         self._file: BinaryIO | None = None
         self._error: OSError | None = None
-        self._size = 0
+        self.size = 0  # bytes that were added
         self._published = False
         try:
             self._file = _locked_file(self._path)
@@ -99,28 +87,24 @@ class Spool:
         """Where the bytes are now."""
         return self._path
 
-    def add(self, document_id: str, pieces: Iterable[str]) -> SpooledDocument:
-        """Write one document. Two surrogate halves that meet become the character that they are."""
-        digest, start, chars = blake2b(digest_size=16), self._size, 0
-        for piece in _whole_surrogates(pieces):
-            data = piece.encode("utf-8", "surrogatepass")
-            digest.update(data)
-            if self._file is not None:
-                try:
-                    self._file.write(data)
-                except OSError as error:
-                    self._failed(error)
-            self._size += len(data)
-            chars += len(piece)
-        return SpooledDocument(document_id, digest.digest(), start, self._size - start, chars)
-
-    def take_back(self, document: SpooledDocument) -> None:
-        """Forget the document that was added last: its source ended in an error."""
-        self.flush()
-        self._size = document.offset
+    def write(self, data: bytes) -> int:
+        """Add what belongs to a document; where it begins."""
+        at = self.size
+        self.size += len(data)
         if self._file is not None:
             try:
-                self._file.seek(document.offset)
+                self._file.write(data)
+            except OSError as error:
+                self._failed(error)
+        return at
+
+    def take_back(self, offset: int) -> None:
+        """Forget all from an offset on: the source of the document there ended in an error."""
+        self.flush()
+        self.size = offset
+        if self._file is not None:
+            try:
+                self._file.seek(offset)
                 self._file.truncate()
             except OSError as error:
                 self._failed(error)
@@ -133,13 +117,34 @@ class Spool:
         try:
             os.fsync(self._file.fileno())
             self._file.close()
-            if place.is_dir() and not place.is_symlink():
-                place.rename(place.with_name(f"not-{place.name}-{secrets.token_hex(4)}"))
+            _make_way(place)
             os.replace(self._path, place)
             self._path, self._published = place, True
             _sync_folder(self._folder)
         except OSError as error:
             raise not_kept(error, self._folder) from error
+
+    def settle(self, place: Path) -> None:
+        """Give the file its name while it is written: what is there of it is looked at by others from now on."""
+        self.flush()
+        self.require()
+        try:
+            _make_way(place)
+            os.replace(self._path, place)
+            self._path, self._published = place, True
+            _sync_folder(self._folder)
+        except OSError as error:
+            raise not_kept(error, self._folder) from error
+
+    def sync(self) -> None:
+        """Make durable all that was added. SourceError."""
+        self.flush()
+        self.require()
+        if self._file is not None:
+            try:
+                os.fsync(self._file.fileno())
+            except OSError as error:
+                raise not_kept(error, self._folder) from error
 
     def move(self, folder: Path) -> None:
         """Go on in another folder of the same file system: that of the job, now that its name is known."""
@@ -168,6 +173,11 @@ class Spool:
         if not self._published:
             with suppress(OSError):
                 self._path.unlink()
+
+
+def _make_way(place: Path) -> None:
+    if place.is_dir() and not place.is_symlink():
+        place.rename(place.with_name(f"not-{place.name}-{secrets.token_hex(4)}"))
 
 
 def _locked_file(path: Path) -> BinaryIO:
@@ -245,7 +255,7 @@ def not_kept(error: OSError, folder: Path) -> SourceError:
     )
 
 
-def _whole_surrogates(pieces: Iterable[str]) -> Iterator[str]:
+def whole_surrogates(pieces: Iterable[str]) -> Iterator[str]:
     """The same text in pieces that do not end between two surrogate halves, with adjacent halves joined."""
     held = ""
     for piece in pieces:

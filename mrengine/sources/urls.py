@@ -25,7 +25,7 @@ _UNSAFE = re.compile(r"[\x00-\x20\x7f-\xa0\\\u2028\u2029\u200b-\u200f\u202a-\u20
 _HOST = re.compile(r"[a-z0-9_]([a-z0-9_-]{0,61}[a-z0-9_])?(\.[a-z0-9_]([a-z0-9_-]{0,61}[a-z0-9_])?)*\.?")
 _HEADER = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
 _OURS = frozenset({"host", "connection", "content-length", "transfer-encoding", "accept-encoding", "te", "upgrade"})
-_HERE = ("localhost", "local", "internal", "localdomain", "home.arpa", "intranet", "lan")
+_HERE = ("localhost", "local", "internal", "localdomain", "home.arpa", "intranet", "lan", "svc", "corp", "home")
 # Ports of protocols that a request can be mistaken for; the list of the Fetch standard.
 _BAD_PORTS = frozenset((
     0, 1, 7, 9, 11, 13, 15, 17, 19, 20, 21, 22, 23, 25, 37, 42, 43, 53, 69, 77,
@@ -162,6 +162,8 @@ def _ascii(name: str) -> str | None:
         folded = folded.replace(dot, ".")
     if folded.isascii():
         return folded
+    if folded.replace(".", "").isdecimal():
+        return None  # digits of another script: some programs take them for an address
     try:
         import idna
 
@@ -210,8 +212,13 @@ def _judge_spelling(target: Target, allow_private: bool) -> None:
         if not usual:
             message = f"{target.shown}: write its address as {address}"
             raise UrlRefused(message, rule="spelling", url=target.shown)
-    elif not allow_private and (name in _HERE or name.endswith(tuple(f".{end}" for end in _HERE))):
+    elif not allow_private and _is_of_own_network(name):
         raise _refused(target, "such names belong to the own network")
+
+
+def _is_of_own_network(name: str) -> bool:
+    """Whether resolvers find this name in a network's own zone, or by its search list: "router", "x.lan"."""
+    return "." not in name or name.endswith(tuple(f".{end}" for end in _HERE))
 
 
 def _refused(target: Target, why: str) -> UrlRefused:

@@ -7,16 +7,16 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from mrengine.records import ChunkResult
-from mrengine.summaries.contradictions import content_words, contradictions
+from mrengine.summaries.contradictions import contradictions
+from mrengine.summaries.evidence import stands
 from mrengine.summaries.markers import cited_in, each_sentence, renumbered, without_brackets
-from mrengine.summaries.quotes import numbers_in
+from mrengine.summaries.names import Vocabulary
 from mrengine.summaries.values import Claim, claims_of
 
 __all__ = ["CitedMerge", "Finished", "Noted", "finished"]
 
 _MOST_TOLD = 20  # contradictions that are added to a text
 _STOPS = ".!?。！？"
-_OF_WORDS = 5  # of so many words of a sentence, one is in its evidence: a paraphrase has others
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,7 +113,7 @@ def finished(merge: CitedMerge, answers: Mapping[str, Any], *, tell: bool = True
         texts,
         (*citations, *others, *merge.unverified),
         citations,
-        tuple(_unsupported(texts.values(), citations)),
+        tuple(_unsupported(texts.values(), citations, merge.claims)),
         tuple((merge.claims[a - 1], merge.claims[b - 1]) for a, b in pairs),
         frozenset(chunk for number in by_number for chunk in merge.chunks[number - 1]),
     )
@@ -149,24 +149,10 @@ def _bare(text: str) -> str:
     return without_brackets(text).strip().rstrip(_STOPS + " ")
 
 
-def _unsupported(texts: Iterable[str], citations: Sequence[Claim]) -> Iterable[str]:
+def _unsupported(texts: Iterable[str], citations: Sequence[Claim], claims: Sequence[Claim]) -> Iterable[str]:
+    words = Vocabulary.of(text for claim in claims for text in (claim.text, claim.quote))
     for text in texts:
         for sentence, numbers in each_sentence(text):
             named = [citations[number - 1] for number in numbers]
-            if not named or not _stands(sentence, named):
+            if not named or not stands(sentence, named, claims, words):
                 yield sentence
-
-
-def _stands(sentence: str, claims: Sequence[Claim]) -> bool:
-    """Whether the claims can say this: they have its numbers and some of its words, and none of them says the same
-    with another number or without its "not", unless another one says it as it is.
-    """
-    bare = renumbered(sentence, {})
-    evidence = " ".join(f"{claim.text} {claim.quote}" for claim in claims)
-    if not numbers_in(bare) <= numbers_in(evidence):
-        return False
-    words = content_words(bare)
-    if len(words & content_words(evidence)) < min(len(words) // _OF_WORDS + 1, len(words)):
-        return False
-    against = [claim for claim in claims if contradictions([bare, claim.text])]
-    return not against or any(numbers_in(bare) <= numbers_in(one.text) for one in claims if one not in against)

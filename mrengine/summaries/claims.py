@@ -5,18 +5,19 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 from mrengine.errors import InvalidAnswer, TruncatedAnswer
 from mrengine.prompts import PromptMap
 from mrengine.providers.call.structured import in_words
-from mrengine.summaries.quotes import QuoteFinder, numbers_in, page_of
+from mrengine.summaries.evidence import differs_from_quote
+from mrengine.summaries.quotes import QuoteFinder, page_of
 
 __all__ = ["CLAIMS", "ClaimMap"]
 
 _BRACE = re.compile(r"\{(?=\s*\")")
-_VERSION = 1  # of what is done with an answer
+_VERSION = 2  # of what is done with an answer
 _MOST = 200  # claims of one chunk: what is beyond is a model in a loop
 _WIDEST = 4_000  # characters of one claim, or of one quote
 _TEXT = {"type": "string", "description": "One statement that the text makes, in one sentence."}
@@ -59,15 +60,9 @@ class ClaimMap:
         return {"claims": list(found.values())}
 
     def _asked(self, chunk: Any, context: Any) -> Any:
-        """The model's claims. A list that was cut is continued, in words, as a schema makes each part of an answer a
-        value of its own; of one that has no end, what is whole is taken.
-        """
+        """The model's claims. Of a list that has no end, however often it is continued, what is whole is taken."""
         try:
             return self.prompt(chunk, context)
-        except TruncatedAnswer:
-            pass
-        try:
-            return replace(self.prompt, on_truncation="continue")(chunk, context)
         except (TruncatedAnswer, InvalidAnswer):
             plain = context.complete(
                 self.prompt.fill(chunk.fenced) + in_words(CLAIMS),
@@ -103,14 +98,14 @@ def _whole_ones(text: str) -> list[dict[str, str]]:
 
 
 def _checked(text: str, quote: str, finder: QuoteFinder, chunk: Any) -> dict[str, Any]:
-    """A claim. Where it names numbers that its quote does not, the quote itself is what is said."""
+    """A claim. Where it says what its quote does not say, as far as code can tell, the quote itself is what is said."""
     text = " ".join(text.split())
     place = finder.find(quote, prefer_from=chunk.overlap)
     if place is None:
         return {"text": text, "quote": quote, "start": None, "end": None, "page": None, "verified": False}
     start, end = place
     quote = chunk.text[start:end]
-    if not text or not numbers_in(text) <= numbers_in(quote):
+    if not text or differs_from_quote(text, quote, chunk.text):
         text = " ".join(quote.split())
     base = chunk.start - chunk.overlap
     page = page_of(chunk, base + start)

@@ -5,35 +5,21 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from itertools import combinations
 
 import regex
 
 from mrengine.selection import words_of
 from mrengine.summaries.quotes import number_places, numbers_in
+from mrengine.summaries.words import SMALL, is_negated, negations, stem, without_negations
 
-__all__ = ["content_words", "contradictions"]
+__all__ = ["contradictions"]
 
 _ALIKE = 0.75  # of the words of both
 _LEAST = 2  # words that two claims share
+_KEPT = 4096  # claims that are taken apart once: each level of merges compares them again
 _BUCKET = 200  # claims with one word in common that are still compared
-_NEGATIONS = (
-    "not no never without none neither nor cannot isn't wasn't doesn't didn't denies denied nicht kein keine keinen "
-    "keiner ohne nie ne pas sans jamais aucun aucune sin nunca não nao sem non senza mai geen niet не нет без"
-)
-_NOT = frozenset(_NEGATIONS.split())
-_NOT_UNSPACED = regex.compile(r"[不没沒無无非未否]|ない|なし|ません|ไม่")
-_ARTICLES = "a an the of in on at to by for and or is was are were be been has have had it its this that with"
-_SMALL = frozenset(_ARTICLES.split())
-_OTHERS = (
-    "as from but he she they we you i his her their there then than also all not no had do did does will would can may "
-    "der die das den dem des ein eine einen einem einer und oder in im am an auf aus bei mit nach von vor zu zum zur "
-    "für ist sind war waren wird wurde hat haben es er sie sich als auch nicht dass le la les un une des du de et ou "
-    "en dans sur par pour avec est sont était a ont il elle ils ce se que qui au aux el los las una y o del al con por "
-    "para es son fue ha han lo su que se i gli di e da che è sono era non per het een van en op met te dat o os as um "
-    "uma e do da em no na и в на с по из не что он она они это был была"
-)
-_FUNCTION_WORDS = _SMALL | frozenset(_OTHERS.split())
 _NAMED = (
     "no number nr room section patient case item part chapter page table figure fig step day week month year grade "
     "type version phase level building unit line article visit box bed group site study sample test question row "
@@ -47,7 +33,6 @@ _NUMBER = regex.compile(r"\p{N}+(?:[.,]\p{N}+)*")
 
 @dataclass(frozen=True, slots=True)
 class _Said:
-    place: int
     words: frozenset[str]
     numbers: tuple[tuple[str, str, str], ...]
     negated: bool
@@ -55,29 +40,22 @@ class _Said:
 
 def contradictions(texts: Sequence[str]) -> list[tuple[int, int]]:
     """The pairs of texts, by index, that say the same of something and not the same."""
-    said = [_said(place, text) for place, text in enumerate(texts)]
-    by_word: dict[str, list[_Said]] = defaultdict(list)
-    for one in said:
+    said = [_said(text) for text in texts]
+    by_word: dict[str, list[int]] = defaultdict(list)
+    for place, one in enumerate(said):
         for word in one.words:
-            by_word[word].append(one)
-    groups = [[one.place for one in group] for group in by_word.values() if len(group) <= _BUCKET]
-    pairs = {pair for group in groups for pair in combinations(group, 2)}
+            by_word[word].append(place)
+    pairs = {pair for group in by_word.values() if len(group) <= _BUCKET for pair in combinations(group, 2)}
     return sorted((a, b) for a, b in pairs if _contradict(said[a], said[b]))
 
 
-def content_words(text: str) -> set[str]:
-    """The words of a text that name something: not "the", nor numbers, which are compared by themselves."""
-    plain = _NUMBER.sub(" ", text)
-    return {word for word in words_of(plain) if word not in _FUNCTION_WORDS and not numbers_in(word)}
-
-
-def _said(place: int, text: str) -> _Said:
+@lru_cache(maxsize=_KEPT)
+def _said(text: str) -> _Said:
     numbers = number_places(text)
     plain = _NUMBER.sub(" ", text).lower()
-    tokens = [word for word in words_of(_NOT_UNSPACED.sub("", plain)) if word not in _SMALL]
-    words = frozenset(word for word in tokens if word not in _NOT and not numbers_in(word))
-    negated = sum(word in _NOT for word in regex.findall(r"[\p{L}']+", plain)) + len(_NOT_UNSPACED.findall(plain))
-    return _Said(place, words, tuple(numbers), negated % 2 == 1)
+    tokens = [word for word in words_of(without_negations(plain)) if word not in SMALL]
+    words = frozenset(stem(word) for word in tokens if not is_negated(word) and not numbers_in(word))
+    return _Said(words, tuple(numbers), negations(plain) % 2 == 1)
 
 
 def _contradict(a: _Said, b: _Said) -> bool:

@@ -106,7 +106,7 @@ class Asked:
             SYSTEM,
             self.max_tokens,
             response_model=response_model,
-            on_truncation="continue" if response_model is None else "error",
+            on_truncation="continue",
             query=self.query or None,
             most_tokens=self.most_tokens,
             share=share,

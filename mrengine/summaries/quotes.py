@@ -40,8 +40,18 @@ _COUNTED = (
     "eighteen nineteen twenty"
 )
 _WORDS = {word: str(number) for number, word in enumerate(_COUNTED.split())}
+_FURTHER_LANGUAGES = (
+    "zwei 2 drei 3 vier 4 fünf 5 sechs 6 sieben 7 acht 8 neun 9 zehn 10 elf 11 zwölf 12 deux 2 trois 3 quatre 4 cinq 5 "
+    "sept 7 huit 8 dix 10 douze 12 dos 2 tres 3 cuatro 4 cinco 5 seis 6 siete 7 ocho 8 nueve 9 diez 10 doce 12"
+)
+_FURTHER = _FURTHER_LANGUAGES.split()
+_WORDS |= dict(zip(_FURTHER[::2], _FURTHER[1::2], strict=True))
 _ORDER = {"once": "1", "first": "1", "twice": "2", "second": "2", "third": "3", "both": "2", "single": "1"}
-_EITHER = regex.compile(rf"({_NUMBER.pattern})|(\p{{L}}+)")
+_HAN = {han: number for number, han in enumerate("零一二三四五六七八九十")} | {"两": 2, "兩": 2}
+_MEASURES = "天日周週年月岁歲次个個名例位人小时時点點分秒毫克升米倍片"
+_EITHER = regex.compile(
+    rf"({_NUMBER.pattern})|([{''.join(_HAN)}]+)(?=[{_MEASURES}])|([\p{{L}}--[{''.join(_HAN)}]]+)", regex.V1
+)
 _BEFORE = regex.compile(r"(\p{L}+)[\s#.:]{0,3}$")
 _NEAR = 40  # characters before a number in which the word before it ends
 _BEHIND = regex.compile(r"\s?(\p{L}+)")
@@ -180,9 +190,22 @@ def number_places(text: str) -> list[tuple[str, str, str]]:
 
 def _forms_of(text: str) -> Iterator[tuple[regex.Match[str], str]]:
     for match in _EITHER.finditer(text):
-        form = _plain(match[1]) if match[1] else _WORDS.get(match[2].lower()) or _ORDER.get(match[2].lower())
+        word = (match[3] or "").lower()
+        form = _plain(match[1]) if match[1] else _from_han(match[2]) or _WORDS.get(word) or _ORDER.get(word)
         if form is not None:
             yield match, form
+
+
+def _from_han(run: str | None) -> str | None:
+    """The number of Chinese numerals below a hundred: 三, 十二, 二十三."""
+    if not run:
+        return None
+    tens, mark, ones = run.partition("十")
+    if not mark:
+        return "".join(str(_HAN[han]) for han in run)
+    if len(tens) > 1 or len(ones) > 1:
+        return run
+    return str(10 * (_HAN[tens] if tens else 1) + (_HAN[ones] if ones else 0))
 
 
 def _plain(number: str) -> str:

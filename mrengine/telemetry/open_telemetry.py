@@ -6,6 +6,7 @@ the host, with the times that the log tells, once a chunk has ended.
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
@@ -62,6 +63,18 @@ class OpenTelemetry:
         return _Watch(self, self._tracer, job_id, models)
 
 
+def _callers_context() -> Any:
+    """That of this thread; without a span there, what the program was started with: ``TRACEPARENT`` of cron or CI."""
+    from opentelemetry import context, trace
+    from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
+
+    here = context.get_current()
+    if trace.get_current_span(here).get_span_context().is_valid:
+        return here
+    carrier = {name: os.environ[name.upper()] for name in ("traceparent", "tracestate") if name.upper() in os.environ}
+    return TraceContextTextMapPropagator().extract(carrier, here)
+
+
 class _Watch:
     """One run. Calls of tasks that have not ended are kept, as their chunk's span comes first."""
 
@@ -70,7 +83,8 @@ class _Watch:
         from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
 
         self._to, self._tracer, self._models, self._trace = to, tracer, models, trace
-        self._job: Span = tracer.start_span(f"mrengine job {job_id}", attributes={names.JOB: job_id})
+        attributes = {names.JOB: job_id}
+        self._job: Span = tracer.start_span(f"mrengine job {job_id}", _callers_context(), attributes=attributes)
         self._round: Span | None = None
         self._calls: dict[Key, list[CallRecord]] = {}
         carrier: dict[str, str] = {}

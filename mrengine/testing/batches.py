@@ -28,10 +28,12 @@ class BatchRules:
     ``cancelling_s`` after a cancel. One that is not through by ``window_s`` expires with what it has. ``create``: what
     becomes of each create call, in order: None or "ok"; "lost" (it is created, the connection closes), "late" (the
     same, and it is created ``late_s`` of real time later), "dropped" (it is not created), "failed" (validation fails),
-    or a status. ``upload``: the same for files. ``statuses``: a callable(prompt) that gives the HTTP status of a
-    request, or None. ``enqueued_tokens``: words that may wait in all batches of a model; what is above fails as OpenAI
-    has it. ``max_requests``, ``max_bytes``: 413 or 400 above. ``shuffle``: answers come in any order. ``page``: how
-    many batches a list holds. ``cancelled_lines``: whether requests that a cancel struck stand in the error file.
+    or a status. ``upload``: the same for files. ``download``: of each fetch of answers: "cut" (half of it, then the
+    connection closes), "half" (half of it, as if that were all), or a status. ``statuses``: a callable(prompt) that
+    gives the HTTP status of a request, or None. ``enqueued_tokens``: words that may wait in all batches of a model;
+    what is above fails as OpenAI has it. ``max_requests``, ``max_bytes``: 413 or 400 above. ``shuffle``: answers
+    come in any order. ``page``: how many batches a list holds. ``cancelled_lines``: whether requests that a cancel
+    struck stand in the error file.
     """
 
     validating_s: float = 0.0
@@ -42,6 +44,7 @@ class BatchRules:
     speed: float = 1.0
     create: Sequence[str | None] = ()
     upload: Sequence[str | None] = ()
+    download: Sequence[str | None] = ()
     late_s: float = 0.5
     statuses: Callable[[str], int | None] | None = None
     enqueued_tokens: int | None = None
@@ -63,6 +66,7 @@ class Run:
     metadata: dict[str, Any] = field(default_factory=dict)
     file: str = ""
     model: str = ""
+    key: str = ""
     words: int = 0
     visible: float = 0.0  # of real time
     failure: tuple[str, str] | None = None
@@ -101,15 +105,25 @@ class Run:
 
 FINAL = frozenset({"completed", "failed", "expired", "cancelled"})
 Answer = tuple[int, bytes]  # status, body
-Execute = Callable[[str, Mapping[str, Any]], Answer]
+Execute = Callable[[str, Mapping[str, Any], str, float], Answer]
 
 
 class Dropped(Exception):
     """The connection closes without a byte."""
 
 
+class Cut(Exception):
+    """Half of it comes, then the connection closes."""
+
+    def __init__(self, data: bytes) -> None:
+        super().__init__()
+        self.data = data
+
+
 class BatchDesk:
-    """All files and batches. ``execute(shape, body)`` gives the answer to one request, and bills it."""
+    """All files and batches. ``execute(shape, body, key, at)`` answers one request, and bills it; ``at``: of the real
+    clock, as far as it has been moved.
+    """
 
     def __init__(
         self, rules: BatchRules, execute: Execute, words: Callable[[str, Mapping[str, Any]], int], real: float
@@ -117,20 +131,20 @@ class BatchDesk:
         """``real``: the real clock, now."""
         self.rules, self._execute, self._words = rules, execute, words
         self._began, self._epoch = real, time.time()
-        self._advanced = 0.0
+        self.advanced = 0.0  # how far the clock was moved
         self._random = random.Random(1)
-        self._create, self._upload = list(rules.create), list(rules.upload)
+        self._create, self._upload, self._download = list(rules.create), list(rules.upload), list(rules.download)
         self.files: dict[str, tuple[dict[str, Any], bytes]] = {}
         self.runs: list[Run] = []
         self._number = 0
 
     def advance(self, seconds: float) -> None:
         """Move the batches' clock."""
-        self._advanced += seconds
+        self.advanced += seconds
 
     def now(self, real: float) -> float:
         """The batches' clock."""
-        return self._epoch + self._advanced + (real - self._began) * self.rules.speed
+        return self._epoch + self.advanced + (real - self._began) * self.rules.speed
 
     def told(self, real: float) -> list[dict[str, Any]]:
         """What a test is told of each batch."""
@@ -179,7 +193,15 @@ class BatchDesk:
         if method == "DELETE":
             del self.files[rest[0]]
             return _json({"id": rest[0], "object": "file", "deleted": True})
-        return (200, data) if rest[1:] == ["content"] else _json(facts)
+        return self._fetched(data) if rest[1:] == ["content"] else _json(facts)
+
+    def _fetched(self, data: bytes) -> Answer:
+        fate = self._download.pop(0) if self._download else None
+        if fate is not None and fate.isdigit():
+            return _error(int(fate), f"status_{fate}", "on demand")
+        if fate == "cut":
+            raise Cut(data)
+        return 200, data[: len(data) // 2] if fate == "half" else data
 
     def _uploaded(self, headers: Mapping[str, str], body: bytes, real: float) -> Answer:
         if self.rules.max_bytes is not None and len(body) > self.rules.max_bytes:
@@ -248,6 +270,7 @@ class BatchDesk:
         if fate is not None and fate.isdigit():
             return _error(int(fate), f"status_{fate}", "on demand")
         run = self._run(shape, asked, lines, real)
+        run.key = headers.get("x-api-key") or headers.get("authorization", "").removeprefix("Bearer ")
         if fate == "failed":
             run.failure = ("invalid_file", "on demand")
         if fate == "late":
@@ -317,15 +340,16 @@ class BatchDesk:
         now = self.now(real)
         for run in self.runs:
             for index in range(len(run.results), run.executed(self.rules, now)):
-                run.results[index] = self._executed(run, run.lines[index])
+                ago = now - run.created - self.rules.validating_s - self.rules.work_s * index / len(run.lines)
+                run.results[index] = self._executed(run, run.lines[index], real + self.advanced - ago)
             if run.shape == "openai" and run.state(self.rules, now) in FINAL and run.outputs == ("", ""):
                 run.outputs = self._written(run, run.state(self.rules, now), real)
 
-    def _executed(self, run: Run, line: Line) -> Answer:
+    def _executed(self, run: Run, line: Line, at: float) -> Answer:
         status = self.rules.statuses(line.prompt) if self.rules.statuses is not None else None
         if status is not None and status != 200:
             return status, _error(status, "invalid_request_error" if status < 429 else "api_error", "on demand")[1]
-        return self._execute(run.shape, line.body)
+        return self._execute(run.shape, line.body, run.key, at)
 
     def _written(self, run: Run, state: str, real: float) -> tuple[str, str]:
         good = [run.lines[at].openai(at, *answer) for at, answer in run.results.items() if answer[0] == 200]
@@ -348,7 +372,7 @@ class BatchDesk:
         lines = [line.anthropic(run.results.get(at), state) for at, line in enumerate(run.lines)]
         if self.rules.shuffle:
             self._random.shuffle(lines)
-        return 200, b"".join(json.dumps(line).encode() + b"\n" for line in lines)
+        return self._fetched(b"".join(json.dumps(line).encode() + b"\n" for line in lines))
 
 
 def _multipart(kind: str, body: bytes) -> dict[str, tuple[str, bytes]] | None:

@@ -12,13 +12,14 @@ from hashlib import blake2b
 from typing import Any
 
 from mrengine.testing import bodies
-from mrengine.testing.batches import BatchDesk, BatchRules, Dropped
+from mrengine.testing.batches import BatchDesk, BatchRules, Cut, Dropped
 from mrengine.testing.counts import Counts
 from mrengine.testing.odd import ODD, odd, streamed
 from mrengine.testing.prompt_cache import Billed, PromptCache, TooManyMarks, dollars, usage
 
 __all__ = ["Behaviour", "Bucket", "Reply", "Simulator"]
 
+BATCHED_S = 0.001  # how long a request of a batch takes at least: what it writes is read by none beside it
 Latency = float | tuple[float, float] | Callable[[random.Random], float]
 
 
@@ -70,7 +71,7 @@ class Behaviour:
     stream: bool = False
     pace_s: float = 0.0
     cache_min: int | None = None
-    prices: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
+    prices: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     chunked: bool = False
     interim: bool = False
     keep_alive_s: float = 60.0
@@ -151,9 +152,12 @@ class Simulator:
             status, answer = self.batches.answer(method, path, headers, body, now)
         except Dropped:
             return Reply(b"", ending="close", status=0)
+        except Cut as cut:
+            data = self._plain(200, cut.data).data
+            return Reply(data[: len(data) - len(cut.data) // 2 - 1], ending="close", status=0)
         return self._plain(status, answer)
 
-    def _batched(self, shape: str, body: Mapping[str, Any]) -> tuple[int, bytes]:
+    def _batched(self, shape: str, body: Mapping[str, Any], key: str, at: float) -> tuple[int, bytes]:
         """The answer to one request of a batch; it is counted as a direct one of the same bytes would be."""
         said: dict[str, Any] = {}
         for name, value in body.items():  # as a direct call says it
@@ -166,10 +170,18 @@ class Simulator:
         if refused is not None:
             return refused
         text, cut = self._text(asked)
-        billed = Billed(self._input(asked), len(text.split()))
+        billed, say = Billed(self._input(asked), len(text.split())), self.behaviour.usage
+        if self._cache is not None:
+            try:
+                delay_s = max(self._latency(), BATCHED_S)
+                billed = self._cache.bill(shape, asked.body, billed.output, key=key, now=at, delay_s=delay_s)
+            except TooManyMarks:
+                return 400, bodies.error("invalid_request_error", "A maximum of 4 blocks with cache_control")
+            told = usage(shape, billed)
+            say = say or (lambda *_: told)
         self._bill(asked, billed, factor=0.5)
         self.counts.batched(blake2b(sent, digest_size=12).digest(), asked.model)
-        return 200, bodies.answer(asked, text, cut, (billed.input, billed.output), usage=self.behaviour.usage)
+        return 200, bodies.answer(asked, text, cut, (billed.input, billed.output), usage=say)
 
     def _words(self, shape: str, body: Mapping[str, Any]) -> int:
         asked = bodies.read("/messages" if shape == "anthropic" else "/chat/completions", json.dumps(body).encode())
@@ -321,7 +333,8 @@ class Simulator:
         text, cut = self._text(replace(asked, max_tokens=asked.max_tokens - len(thoughts)))
         billed, say = Billed(self._input(asked), len(thoughts) + len(text.split())), behaviour.usage
         if self._cache is not None:
-            billed = self._cache.bill(asked.shape, asked.body, billed.output, key=_key(headers), now=now, delay_s=delay)
+            at = now + self.batches.advanced
+            billed = self._cache.bill(asked.shape, asked.body, billed.output, key=_key(headers), now=at, delay_s=delay)
             told = usage(asked.shape, billed)
             say = say or (lambda *_: told)
         self._bill(asked, billed)

@@ -43,8 +43,12 @@ class Billed:
         return self.fresh + self.read + self.written + self.written_1h
 
 
-def dollars(price: Mapping[str, float], billed: Billed, *, factor: float = 1.0) -> Decimal:
-    """The bill of one answer, exact. ``price``: US dollars of a million tokens; ``factor``: of a batch."""
+def dollars(price: Mapping[str, Any], billed: Billed, *, factor: float = 1.0) -> Decimal:
+    """The bill of one answer, exact. ``price``: US dollars of a million tokens, with ``long`` for prompts of more than
+    ``long_above``; ``factor``: of a batch.
+    """
+    if billed.input > price.get("long_above", billed.input):
+        price = price["long"]
     each = {
         "input": billed.fresh,
         "output": billed.output,

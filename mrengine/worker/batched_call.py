@@ -13,6 +13,7 @@ from mrengine.errors import LogError, ModelUnavailable
 from mrengine.log.format import codec
 from mrengine.log.format.batch_records import RequestRecord, pack_request
 from mrengine.providers.batches.connect import has_batches
+from mrengine.providers.call.prefixes import cacheable, prefix_digest, prefix_tokens
 from mrengine.records import Chunk, Completion, Request
 
 if TYPE_CHECKING:
@@ -33,7 +34,8 @@ class BatchMode:
 
     ``since``: where the logical run began in the log: answers from there on count as asked for. ``refused``: by
     digest, the CALL that holds a refusal. ``direct``: digests that batches have failed to answer too often; ``finish``
-    says what becomes of them.
+    says what becomes of them. ``primers``: digests of calls that are made directly, to write a prefix into the
+    provider's cache for those that follow in a batch.
     """
 
     since: int
@@ -41,19 +43,20 @@ class BatchMode:
     finish: str = "direct"
     refused: Mapping[bytes, int] = field(default_factory=dict)
     direct: frozenset[bytes] = frozenset()
+    primers: frozenset[bytes] = frozenset()
 
     @classmethod
     def of(cls, terms: Mapping[str, Any] | None) -> BatchMode | None:
         """As a round's order has it; None: calls are asked directly."""
         if terms is None:
             return None
-        fields = {**terms, "refused": dict(terms["refused"]), "direct": frozenset(terms["direct"])}
-        return cls(**fields)
+        sets = {name: frozenset(terms[name]) for name in ("direct", "primers")}
+        return cls(**{**terms, **sets, "refused": dict(terms["refused"])})
 
     def takes(self, model: Model, digest: bytes) -> bool:
         """Whether a call goes into a batch, or fails for want of one."""
         direct = self.late == "direct" or (self.finish == "direct" and digest in self.direct)
-        return has_batches(model) and not direct
+        return has_batches(model) and not direct and digest not in self.primers
 
 
 class BatchedCall:
@@ -89,6 +92,7 @@ class BatchedCall:
         if self._model.context_window is not None:
             context_window.check(request, name=self._model.name, window=self._model.context_window)
         bound = upper_bound(request.prompt, request.system, extra_bytes=context_window.room_beside(request))
+        request = cacheable(request, self._model)
         self._question.calls.park()
         record = RequestRecord(
             round=self._models.config.round,
@@ -105,6 +109,11 @@ class BatchedCall:
             temperature=request.temperature,
             schema=request.schema,
             turns=request.turns,
+            cache=request.cache,
+            prefix=request.prefix,
+            prefix_digest=prefix_digest(request),
+            prefix_tokens=prefix_tokens(request),
+            owner=self._question.owner,
         )
         self._models.emit(codec.REQUEST, self._task.chunk, self._task.model, pack_request(record))
         raise Parked

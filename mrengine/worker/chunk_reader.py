@@ -13,6 +13,7 @@ from mrengine.errors import LogError
 from mrengine.log.file.reader import LogReader
 from mrengine.log.format import codec
 from mrengine.log.format.chunk_rows import (
+    Batch,
     ChunkRow,
     ChunkTable,
     DocumentNames,
@@ -21,7 +22,9 @@ from mrengine.log.format.chunk_rows import (
     chunks_segment,
     document_of,
 )
+from mrengine.log.format.codec import Frame
 from mrengine.log.format.document_facts import Facts, pages_between, unpack_facts, without_pages
+from mrengine.log.format.job_records import unpack_documents
 from mrengine.private import open_file
 from mrengine.records import Chunk
 
@@ -220,12 +223,20 @@ class ChunkReader:
         """The rows that were added to the map round's table since, up to those of a chunk."""
         for frame in self.reader.frames(self._scanned) if chunk >= len(self._table) else ():
             self._scanned = frame.end
-            if frame.kind == codec.CHUNKS:
+            if frame.kind == codec.DOCUMENTS:
+                self._name(frame)
+            elif frame.kind == codec.CHUNKS:
                 segment = chunks_segment(frame.payload, frame.offset)
                 if segment.round == 0 and segment.first == len(self._table):
                     self._table.grow(segment)
                     if chunk < len(self._table):
                         return
+
+    def _name(self, frame: Frame) -> None:
+        """Documents that were read since; of one that was named while it was read no more is wanted."""
+        record = unpack_documents(frame.payload)
+        if record.first >= len(self._names):
+            self._names.grow(Batch(record.first, len(record.rows), frame.offset))
 
     def read(self, chunk: int) -> TrackedChunk:
         """A chunk; its text is read when it is asked for."""

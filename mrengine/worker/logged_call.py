@@ -90,7 +90,7 @@ class LoggedCall:
         self._bound = upper_bound(request.prompt, request.system, extra_bytes=context_window.room_beside(request))
         try:
             return self._asked(request)
-        except _Answered as answered:
+        except _Answered as answered:  # another task has paid for the same call while this one waited for permission
             self._breaker.withdrawn()
             self._turn += 1
             self._on_answer(answered.call.text)
@@ -170,6 +170,7 @@ class LoggedCall:
         if self._models.stopping.is_set():
             raise Stopped
         provider = self._models.provider(self._model)
+        # From here on the call may be billed, whoever dies: a budget that reads the log counts an open intent.
         self._emit_intent(request)
         if isinstance(request.pieces, ShownAnswer):
             request.pieces.begin(request)

@@ -9,6 +9,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
+from dataclasses import replace
 from itertools import count
 from typing import TYPE_CHECKING, Any
 
@@ -119,7 +120,7 @@ class ModelClients:
     def secrets(self) -> list[str]:
         """Keys, header values and passwords, those of callable headers too: no message may repeat them."""
         found = secrets(model.spec for model in self._models)
-        for provider in list(self._providers.values()):
+        for provider in list(self._providers.values()):  # a copy: another slot may connect one meanwhile
             found += [part for value in getattr(provider, "hidden", ()) for part in header_parts(value)]
         return [value for value in found if len(value) >= SHORTEST_SECRET]
 
@@ -140,7 +141,9 @@ class ModelClients:
             digest = question.digest(self._identity(question.index, model))
             known = question.stored(digest)
             call: LoggedCall | BatchedCall
-            mode, turn, before = self.batch_mode, len(known), None
+            mode, turn, before, request = self.batch_mode, len(known), None, question.request
+            if mode is not None and turn_digest(digest, turn) in mode.primers:
+                request = replace(request, cache="1h")  # as the batch asks for it
             if mode is not None and question.reusable and mode.takes(model, turn_digest(digest, turn)):
                 before = question.earlier(digest)
                 call = BatchedCall(self, mode, model, question, turn_digest(digest, turn), tokens=tokens_of)
@@ -148,7 +151,7 @@ class ModelClients:
                 call = LoggedCall(self, model, question, digest, breaker, alternatives=alternatives, turn=turn)
             turns = Turns(known, question.calls.note_answer, earlier=before)
             completion = turns.answer(
-                fitted(question.request, model),
+                fitted(request, model),
                 live=call.send,
                 response_model=question.response_model,
                 on_truncation=question.on_truncation,
@@ -184,6 +187,7 @@ class ModelClients:
             return [model]
         turn, now = next(self._turns), time.monotonic()
         lanes = [model, *model.lanes]
+        # In turn, so that all keys are used, not only the first until its limit; sorted() keeps that order.
         lanes = lanes[turn % len(lanes) :] + lanes[: turn % len(lanes)]
         return sorted(lanes, key=lambda lane: max(0.0, self._rests.get(lane.name, 0.0) - now))
 

@@ -15,7 +15,7 @@ from mrengine.log.format import records
 from mrengine.log.shared_answers import SharedAnswers
 from mrengine.records import Completion, Request
 
-__all__ = ["StoredCalls", "call_digest", "completion_of", "turn_digest"]
+__all__ = ["StoredCalls", "call_digest", "completion_of", "shared_digest", "turn_digest"]
 
 CALL_FORMAT = 1  # part of every digest: a change of meaning here makes old answers unknown, never wrong
 

@@ -153,6 +153,7 @@ class TaskRunner:
             if kind in m.OUTCOMES:
                 leave()  # a fork that returned from map_fn: the outcome is its parent's to tell
             self._process.check()
+        # Before the outcome: the round may end with it, and what comes later belongs to nobody.
         if self._profiled is not None and kind in m.OUTCOMES and (taken := self._profiled.packed()):
             self._send(m.PROFILED, -1, -1, taken)
         self._send(kind, chunk, model, payload)
@@ -197,6 +198,7 @@ class TaskRunner:
     def _report(self, task: m.Start, error: BaseException, calls: TaskCalls) -> None:
         """Emit what an exception means. Its class and its attributes are user code, too, and may raise anything."""
         try:
+            # First: map_fn may have caught Parked and raised something of its own, which means nothing.
             if calls.parked:
                 self._emit(m.PARKED, task.chunk, task.model, b"")
             elif issubclass(type(error), Stopped) and self._stopping.is_set():
@@ -259,6 +261,7 @@ class TaskRunner:
         self._emit(codec.RESULT, task.chunk, task.model, payload)
 
     def _emit_error(self, task: m.Start, error: BaseException, calls: TaskCalls) -> None:
+        # Redacted here, in the worker: no other process knows what a message must not repeat.
         message = describe(error, self._texts(calls), self._models.secrets())
         if isinstance(error, Unstorable):
             message += f"; {STORABLE}"

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import json
-import subprocess
-import sys
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
+from click.testing import CliRunner
 
 from mrengine import Job
+from mrengine.cli import main
 from mrengine.testing import BatchRules, LLMServer
 
 
@@ -25,11 +26,10 @@ class Shell:
         self.folder, self.model = folder, f"{server.url}#any"
         (folder / "visits.txt").write_text("one\ntwo\nthree\n")
 
-    def __call__(self, *words: str) -> subprocess.CompletedProcess[str]:
-        command = [sys.executable, "-m", "mrengine", *words, "--state-dir", str(self.folder)]
-        return subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+    def __call__(self, *words: str) -> Any:
+        return CliRunner().invoke(main, [*words, "--state-dir", str(self.folder)])
 
-    def night(self, *more: str) -> subprocess.CompletedProcess[str]:
+    def night(self, *more: str) -> Any:
         source = str(self.folder / "visits.txt")
         what = [
             "--each-line",
@@ -54,17 +54,17 @@ def shell(tmp_path: Path, shared: LLMServer) -> Shell:
 def test_the_nightly_job_and_the_morning_one(shell: Shell, shared: LLMServer) -> None:
     """Nothing lives between them; the results come once, in the morning."""
     night = shell.night("--batch", "--detach")
-    assert (night.returncode, night.stdout) == (0, "")
+    assert (night.exit_code, night.stdout) == (0, "")
     assert "3 requests to any" in night.stderr
     assert "'mrengine resume night' collects" in night.stderr
     shown = shell("show", "night")
     assert "waiting" in shown.stdout
     assert "batch_2: 3 requests to any, since" in shown.stdout
     early = shell("resume", "night", "--detach", "--price", "1:2")
-    assert (early.returncode, early.stdout) == (6, "")
+    assert (early.exit_code, early.stdout) == (6, "")
     shared.advance(20)
     morning = shell("resume", "night", "--json", "--price", "1:2")
-    assert morning.returncode == 0
+    assert morning.exit_code == 0
     assert len([json.loads(line) for line in morning.stdout.splitlines()]) == 3
     assert "done: 3 chunks" in morning.stderr
     stats, status = shared.stats(), Job("night", state_dir=shell.folder).status()
@@ -74,10 +74,10 @@ def test_the_nightly_job_and_the_morning_one(shell: Shell, shared: LLMServer) ->
 
 def test_cancel_ends_what_is_under_way_and_keeps_what_is_done(shell: Shell, shared: LLMServer) -> None:
     """Though nobody runs the job, and the command knows no price."""
-    assert shell.night("--batch", "--detach").returncode == 0
+    assert shell.night("--batch", "--detach").exit_code == 0
     shared.advance(7)
     cancelled = shell("cancel", "night")
-    assert cancelled.returncode == 0
+    assert cancelled.exit_code == 0
     assert "is cancelled" in cancelled.stderr
     assert shared.batches()[0]["state"] == "cancelled"
     stats, status = shared.stats(), Job("night", state_dir=shell.folder).status()

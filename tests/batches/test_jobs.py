@@ -20,6 +20,7 @@ from mrengine.errors import (
     JobWaiting,
     ModelRefused,
 )
+from mrengine.host import batches
 from mrengine.testing import BatchRules, LLMServer
 
 PRICES = {"": {"input": 1000.0, "output": 2000.0}}
@@ -63,6 +64,12 @@ class Site:
         stats = self.server.stats()
         assert stats.paid_twice == twice
         assert cost_usd == pytest.approx(stats.billed_usd, abs=1e-9)
+
+
+@pytest.fixture(autouse=True)
+def soon(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A create call that nobody heard of is waited for less long than it takes real servers."""
+    monkeypatch.setattr(batches, "LEAST_GRACE_S", 0.6)
 
 
 @pytest.fixture
@@ -207,7 +214,7 @@ def test_a_request_that_no_batch_answers_is_asked_directly(site: Site) -> None:
 
 def test_only_the_unfinished_requests_of_an_expired_batch_are_sent_again(either: Site) -> None:
     """Half of it was done when its window was over; then a batch that is quick enough."""
-    either.reset(work_s=8, window_s=4, speed=8)
+    either.reset(work_s=8, window_s=4, speed=40)
     run = either.run(once, 8)
     assert len(run.results) == 8
     assert either.sizes()[:2] == [8, 4]
@@ -238,7 +245,7 @@ def test_a_limit_of_enqueued_tokens_does_not_wedge_the_job(site: Site) -> None:
 @pytest.mark.parametrize("fate", ["lost", "late", "dropped", "500", "429", "failed"])
 def test_a_create_call_that_goes_wrong_buys_nothing_twice(either: Site, fate: str) -> None:
     """Its answer is lost: the batch is found, and adopted. It was never made: it is sent once more."""
-    either.reset(create=[fate])
+    either.reset(create=[fate], late_s=0.2)
     run = either.run(once, 3)
     assert len(run.results) == 3
     either.check_bill(run.summary.cost_usd)
@@ -409,3 +416,84 @@ def test_a_pilot_asks_directly_and_never_what_a_batch_holds(site: Site) -> None:
     with pytest.raises(ConfigError, match="batches"):
         site.runner("other").pilot(texts(6), once, 2)
     assert site.server.stats().ok == 0
+
+
+@pytest.mark.parametrize("fate", ["cut", "half", "500", "404"])
+def test_answers_that_come_by_halves_are_read_again(either: Site, fate: str) -> None:
+    """Neither asked again, nor counted twice."""
+    for number, create in ((6, None), (1, "lost")):
+        either.reset(download=[fate, None, fate], create=[create])
+        run = either.run(once, number, job_id=f"{create}")
+        assert (len(run.results), either.sizes()) == (number, [number])
+        either.check_bill(run.summary.cost_usd)
+
+
+def test_answers_of_batches_are_shared_with_other_jobs(either: Site) -> None:
+    """The second job pays for a tenth, in a batch or directly; not one whose answers are its own."""
+    runs = [either.run(once, 9, job_id="first", answers="shared")]
+    runs.append(either.run(once, 10, job_id="second", answers="shared"))
+    assert either.sizes() == [9, 1]
+    runs.append(either.run(once, 10, job_id="third", answers="shared", batch=False))
+    assert (either.server.stats().ok, len({tuple(one.result for one in run.results)[:9] for run in runs})) == (10, 1)
+    either.run(once, 10, job_id="fourth")
+    assert either.sizes() == [9, 1, 10]
+    own = either.spec if either.shape == "openai" else None
+    assert own is None or either.run(once, 9, job_id="else", answers="shared", models=_other_owner(own)).results
+    assert either.sizes()[:3] == [9, 1, 10]
+
+
+def _other_owner(spec: ModelSpec) -> ModelSpec:
+    return ModelSpec("any", provider=spec.provider, base_url=spec.base_url, price=PRICE, headers={"x-project": "other"})
+
+
+RATES = {"input": 3000.0, "output": 15000.0, "cached": 300.0, "cache_write": 3750.0, "cache_write_1h": 6000.0}
+LONG = "Read what follows as a careful reader of many years would read it. " * 90
+
+
+def cached_site(site: Site, work_s: float = 0.0) -> ModelSpec:
+    rules = BatchRules(work_s=work_s)
+    site.server.reset(cache_min=1024, prices={"": RATES}, batches=rules, latency_s=0.01)
+    url = site.server.url if site.shape == "openai" else site.server.root
+    return ModelSpec("any", provider=f"http:{site.shape}", base_url=url, price=Price(*RATES.values()))
+
+
+def test_a_primer_goes_before_a_batch_where_it_pays(shared: LLMServer, tmp_path: Path) -> None:
+    """Nineteen in twenty read what it wrote; it is cheaper than without, and the bill is the server's own."""
+    site = Site(shared, tmp_path, "anthropic")
+    bills = {}
+    for cache in ("auto", "off"):
+        ask = map_prompt(f"{LONG}\n\n$text", max_tokens=20, cache=cache)
+        run = site.run(ask, 40, models=cached_site(site), job_id=cache)
+        stats = shared.stats()
+        bills[cache] = stats.billed_usd
+        assert (len(run.results), stats.paid_twice) == (40, 0)
+        assert run.summary.cost_usd == pytest.approx(stats.billed_usd, abs=1e-9)
+        assert stats.read_calls == (39 if cache == "auto" else 0)
+        assert (site.sizes(), stats.batched) == (([39], 39) if cache == "auto" else ([40], 40))
+    assert bills["auto"] < 0.5 * bills["off"]
+
+
+def test_no_primer_where_it_does_not_pay(either: Site) -> None:
+    """For a few requests, for a vendor that wants no marks, or where the budget has room for the batch alone."""
+    number = 6 if either.shape == "anthropic" else 30
+    ask = map_prompt(f"{LONG}\n\n$text", max_tokens=20)
+    either.run(ask, number, models=cached_site(either))
+    assert (either.sizes(), either.server.stats().written_tokens) == ([number], 0)
+    if either.shape == "anthropic":
+        spec = cached_site(either)
+        tight = Budget(max_cost_usd=0.5 * 40 * (20 * 15000 + 7000 * 6000) / 1e6)
+        found = either.run(ask, 40, models=spec, job_id="tight", budget=tight)
+        assert len(found.results) == 40
+        assert either.server.stats().billed_usd <= tight.max_cost_usd
+
+
+def test_a_primer_that_fails_keeps_no_batch_waiting(shared: LLMServer, tmp_path: Path) -> None:
+    """It is not tried again, and nothing is marked."""
+    site = Site(shared, tmp_path, "anthropic")
+    spec = cached_site(site)
+    rules = BatchRules()
+    shared.reset(cache_min=1024, prices={"": RATES}, batches=rules, script=["400"])
+    run = site.run(map_prompt(f"{LONG}\n\n$text", max_tokens=20), 40, models=spec, max_failed=3)
+    assert len(run.results) == 39
+    assert shared.stats().written_tokens == 0
+    assert run.summary.cost_usd == pytest.approx(shared.stats().billed_usd, abs=1e-9)

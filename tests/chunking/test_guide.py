@@ -44,6 +44,24 @@ def rows(chunks: Sequence[Chunk], text: str) -> list[OldChunk]:
     ]
 
 
+def rows_of(chunks: Sequence[Chunk], text: str) -> list[OldChunk]:
+    """The same for a long text: each byte is counted once."""
+    ends, known = {0: 0}, 0
+    offsets = sorted({at for one in chunks for at in (one.start - one.overlap, one.start, one.end)})
+    for before, at in zip([0, *offsets], offsets, strict=False):
+        known += len(text[before:at].encode("utf-8", "surrogatepass"))
+        ends[at] = known
+    return [
+        OldChunk(
+            ends[one.start - one.overlap],
+            ends[one.start],
+            ends[one.end],
+            blake2b(one.text.encode("utf-8", "surrogatepass"), digest_size=16).digest(),
+        )
+        for one in chunks
+    ]
+
+
 def of(chunker: Chunker, old: str, new: str) -> tuple[list[Chunk], list[Chunk], Guide]:
     before = list(chunker.chunk(old))
     encoded = [text.encode("utf-8", "surrogatepass") for text in (old, new)]
@@ -59,6 +77,7 @@ def promises(chunks: Sequence[Chunk], text: str, target: int) -> None:
 
 
 OLD = prose(250_000)
+MOVED = (9, 11), (2, 5), (0, 2), (5, 9), (11, 16)  # of 100,000 characters each
 NEW: dict[str, tuple[int, str]] = {
     "an insertion": (1, OLD[:83_333] + prose(14_000) + OLD[83_333:]),
     "a deletion": (1, OLD[:120_000] + OLD[125_000:]),
@@ -88,6 +107,37 @@ def test_only_what_was_touched_is_another_chunk(target: int, name: str) -> None:
     overlap = min(350, target // 4)  # that of a third chunk may reach into the edit
     assert asked <= changed + (2 * target + overlap) * edits
     assert len(after) <= len(free) + edits
+
+
+@pytest.mark.system
+@pytest.mark.timeout(600)
+@pytest.mark.parametrize("target", [512, 2000, 6000])
+def test_a_text_of_megabytes_is_asked_again_where_it_was_touched(target: int) -> None:
+    """The same bound for a text of 1.5 MB: 28 kB inserted, 5 kB deleted, many edits, moved blocks."""
+    old, rng = prose(1_500_000, random.Random(2)), random.Random(3)
+    many = sorted(rng.sample(range(10_000, 1_490_000), 25))
+    pieces = [old[a:b] for a, b in zip([0, *many], [*many, len(old)], strict=True)]
+    edited: dict[str, tuple[int, str]] = {
+        "28 kB inserted": (1, old[:700_001] + prose(28_000, rng) + old[700_001:]),
+        "5 kB deleted": (1, old[:600_000] + old[605_000:]),
+        "25 edits": (25, " and so on ".join(pieces)),
+        "two blocks moved": (6, "".join(old[a * 100_000 : b * 100_000] for a, b in MOVED)),
+        "another beginning": (1, prose(3_000, rng) + old[3_000:]),
+    }
+    chunker, overlap = Chunker(target_tokens=target, overlap_tokens=min(350, target // 4)), min(350, target // 4)
+    before = list(chunker.chunk(old))
+    known, tokens = {one.text for one in before}, sum(one.tokens for one in before)
+    told = rows_of(before, old)
+    for name, (edits, new) in edited.items():
+        after = list(chunker.chunk(new, guide=guide(old.encode(), new.encode(), told)))
+        promises(after, new, target)
+        free = list(chunker.chunk(new))
+        changed = max(0, sum(one.tokens for one in free) - tokens) if name != "another beginning" else 2_000
+        asked = sum(one.tokens for one in after if one.text not in known)
+        was = sum(one.tokens for one in free if one.text not in known)
+        print(f"target {target}, {name}: {was} -> {asked}; {len(free)} -> {len(after)} chunks; changed {changed}")
+        assert asked <= changed + (2 * target + overlap) * edits
+        assert len(after) <= len(free) * 1.01 + edits
 
 
 def test_the_same_text_is_cut_as_it_was() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import shutil
@@ -37,6 +38,21 @@ def run(code: str, folder: Path) -> str:
 @pytest.mark.usefixtures("state_dir")
 def test_the_page_on_summaries_runs_as_it_stands(tmp_path: Path) -> None:
     run(blocks("docs/summaries.md"), tmp_path)
+
+
+@pytest.mark.usefixtures("state_dir")
+def test_the_page_on_seeing_runs_as_it_stands(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, require_packages: Callable[..., None]
+) -> None:
+    """Its examples need a file and a model, and leave what they say: statistics, an export, a job to show."""
+    require_packages("opentelemetry.sdk", "prometheus_client")
+    monkeypatch.setenv("MRENGINE_MODELS", "fake")
+    (tmp_path / "notes.txt").write_text("The patient slept well. " * 50)
+    told = run(blocks("docs/seeing.md"), tmp_path)
+    assert "p95" in told
+    exported = json.loads((tmp_path / "profile.json").read_text())
+    assert {"read", "cut", "call", "map function", "commit", "prepare"} <= set(exported["statistics"])
+    assert any(name.endswith("parse") for name in exported["statistics"])
 
 
 @pytest.fixture

@@ -341,6 +341,25 @@ def _pass(bench: Bench, seconds: float) -> None:
         bench.say()
 
 
+def test_a_worker_whose_slots_are_all_overdue_goes_at_once() -> None:
+    """Nothing in it can end: what else it was given does not wait for drain_s. One slot that works has that time."""
+    for busy in (1, 0):
+        bench = Bench(chunks=60, slots=2, chunk_timeout_s=10.0, drain_s=60.0)
+        for _ in range(10):
+            bench.clock.now += 0.001
+            bench.result()
+        first, second, *given = bench.holds()
+        assert given
+        late = bench.clock.now - 10.0 - HANG_GRACE_S - 1
+        since = [late, bench.clock.now if busy else late]
+        bench.backend.running = {
+            0: [m.Started(key, 0, began) for key, began in zip((first, second), since, strict=True)]
+        }
+        bench.clock.now += 1
+        bench.say()
+        assert bench.backend.killed == ([] if busy else [0])
+
+
 def test_a_task_that_is_stopped_again_and_again_is_given_up() -> None:
     """The first stop may have come from outside; those after it are crashes, and do not break the pool."""
     bench = Bench(chunks=5, max_attempts=3)
@@ -366,6 +385,19 @@ def test_every_task_may_be_stopped_once() -> None:
         bench.result()
     assert bench.engine.state == "done"
     assert not bench.journal.failed
+
+
+def test_a_worker_that_stops_while_it_starts_is_replaced_once() -> None:
+    """From outside, maybe; where the next one stops as well, the initializer does it."""
+    bench = Bench(chunks=2)
+    for state in (None, "broken"):
+        bench.backend.halted, bench.backend.killed = {0}, []
+        _pass(bench, 3)
+        assert bench.backend.killed == [0]
+        bench.backend.halted = set()
+        bench.die(0, [], ready=False)
+        assert bench.engine.state == state
+    assert "it was stopped by" in bench.engine.facts["message"]
 
 
 def test_a_task_that_runs_on_after_its_outcome_is_ended() -> None:

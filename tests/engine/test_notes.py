@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import msgpack
+import pytest
 
 from mrengine.engine.failure_records import FailureRecords
 from mrengine.engine.notes import LOGGED, Notes
@@ -45,6 +46,14 @@ def test_an_event_of_reports_goes_to_the_host_and_into_the_log() -> None:
     assert ends.noted == [("worker:crashed", {"exitcode": 9})]
     (note,) = ends.logged
     assert (note.round, note.at, note.name, note.worker_id, note.chunk_id) == (2, 1.5, "worker:crashed", 3, 7)
+
+
+@pytest.mark.parametrize("name", ["budget:wait", "budget:waited", "call:retry", "chunk:retry", "worker:respawned"])
+def test_what_reports_draw_is_in_the_log(name: str) -> None:
+    """How long a call waited, above all: without it a report shows what was expected when the wait began."""
+    notes, ends = made()
+    notes.record(name, {"wait_ms": 2.0}, chunk=7)
+    assert [note.name for note in ends.logged] == [name]
 
 
 def test_a_piece_of_an_answer_is_in_no_log() -> None:

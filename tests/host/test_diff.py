@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+import json
+from pathlib import Path
+
 import pytest
+from click.testing import CliRunner
 
 from mrengine import Document, Job
+from mrengine.cli import main
 from mrengine.errors import JobNotFound
 from tests.chunking.test_guide import prose
 from tests.host.test_edited import run
@@ -29,3 +34,19 @@ def test_the_same_documents_cost_nothing_and_leave_nothing_behind() -> None:
     assert (told.asked, told.cost_usd, told.kept) == (0, 0.0, told.chunks)
     with pytest.raises(JobNotFound):
         Job("nobody").diff("a text")
+
+
+def test_the_command_line_says_what_diff_says(tmp_path: Path) -> None:
+    """For people and for programs."""
+    path = tmp_path / "a.txt"
+    path.write_text(text := prose(20_000))
+    run([Document(str(path), path)])
+    path.write_text(text[:9_000] + " A sentence more." + text[9_000:])
+    told = Job("j").diff([Document(str(path), path)])
+    shown = CliRunner().invoke(main, ["diff", "j", str(path), "--json"])
+    facts = json.loads(shown.output)
+    assert (facts["asked"], facts["chunks"], facts["changed"]) == (told.asked, told.chunks, [str(path)])
+    page = CliRunner().invoke(main, ["diff", "j", str(path)])
+    assert page.exit_code == 0
+    assert f"{told.asked} of {told.chunks} chunks" in page.output
+    assert "changed:" in page.output

@@ -73,7 +73,7 @@ def test_calls_can_be_measured() -> None:
         ({"calls_per_chunk": -1}, "calls_per_chunk"),
         ({"calls_per_chunk": "3"}, "calls_per_chunk"),
         ({"sample": 1.5}, "sample"),
-        ({"sample": 3, "calls_per_chunk": 3}, "one of them"),
+        ({"sample": 3, "calls_per_chunk": 3}, "choose one"),
         ({"sample": 3}, "give it"),
     ],
 )

@@ -9,7 +9,8 @@ from typing import Any
 import pytest
 
 from mrengine import ModelSpec
-from mrengine.host.job_identity import auto_job_id, chunking_of, job_record, stored_chunking
+from mrengine.host.chunk_limits import chunking_of, stored_chunking
+from mrengine.host.job_identity import auto_job_id, job_record
 from mrengine.log.format.job_records import DocumentRow
 from mrengine.mapfn.describe import MapFunction
 from mrengine.providers.models.model import resolve_models

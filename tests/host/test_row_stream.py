@@ -31,7 +31,8 @@ SETTINGS: dict[str, Any] = {"target_tokens": 120, "overlap_tokens": 20, "map_ver
 
 @pytest.fixture
 def at_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The workers begin with the first row."""
+    """The workers begin with the first row, while the documents are read."""
+    monkeypatch.setattr(prepare, "READ_S", 0.0)
     monkeypatch.setattr(prepare, "FIRST_S", 0.0)
 
 
@@ -49,12 +50,14 @@ def documents() -> list[Document]:
     return [Document("a", LONG), *DOCUMENTS[:300], Document("blank", "  \n "), Document("z", LONG[7:])]
 
 
+@pytest.mark.parametrize("read_s", [0.0, 9.0])
 @pytest.mark.parametrize("settings", [{"workers": 2}, {"backend": "sequential", "durability": "flush"}])
 def test_chunks_and_results_are_those_of_a_table_that_is_made_first(
-    monkeypatch: pytest.MonkeyPatch, settings: dict[str, Any]
+    monkeypatch: pytest.MonkeyPatch, settings: dict[str, Any], read_s: float
 ) -> None:
     whole = MapReduceRunner("whole", **SETTINGS, **settings).run(documents(), span_of)
     monkeypatch.setattr(prepare, "FIRST_S", 0.0)
+    monkeypatch.setattr(prepare, "READ_S", read_s)
     runner, told = MapReduceRunner("streamed", **SETTINGS, **settings), []
     runner.on("*", told.append)
     streamed = runner.run(documents(), span_of)
@@ -119,9 +122,10 @@ def stop_in_the_middle(name: str, given: Sequence[Document]) -> None:
     assert seen[0]
 
 
-@pytest.mark.usefixtures("at_once")
 def test_a_job_that_was_left_half_cut_goes_on_by_documents_and_by_id(monkeypatch: pytest.MonkeyPatch) -> None:
     """With the rows that it has, and never with other documents."""
+    monkeypatch.setattr(prepare, "READ_S", 9.0)
+    monkeypatch.setattr(prepare, "FIRST_S", 0.0)
     monkeypatch.setattr(rounds, "AHEAD", 30)
     monkeypatch.setattr(row_stream, "SLICE_S", 0.001)  # a quick machine cuts all of them in one slice
     monkeypatch.setattr(row_stream, "LONGEST_S", 0.001)
@@ -163,7 +167,7 @@ def test_what_was_done_stays_where_a_later_document_cannot_be_cut(monkeypatch: p
 HOST = """
 import sys
 from mrengine.host import prepare
-prepare.FIRST_S = 0.0
+prepare.FIRST_S = prepare.READ_S = 0.0
 from tests.host.test_row_stream import DOCUMENTS, SETTINGS, LONG, documents, span_of
 from mrengine import MapReduceRunner
 if __name__ == "__main__":
@@ -171,7 +175,7 @@ if __name__ == "__main__":
 """
 
 
-@pytest.mark.parametrize("kills", [3, pytest.param(25, marks=pytest.mark.system)])
+@pytest.mark.parametrize("kills", [2, pytest.param(25, marks=pytest.mark.system)])
 def test_hosts_that_are_killed_while_they_cut(tmp_path: Path, kills: int) -> None:
     """At random instants; the job ends with the rows and the results of one that nobody killed."""
     script = tmp_path / "host.py"

@@ -45,6 +45,19 @@ def test_the_interval_holds_the_truth(name: str, n: int) -> None:
     assert numpy.median(widths) < {10: 8.0, 20: 3.0, 50: 1.6}[n]
 
 
+@pytest.mark.parametrize(("part", "times"), [(0.02, 10), (0.05, 10), (0.1, 10), (0.05, 4), (0.1, 4), (0.2, 10)])
+def test_rare_and_dear_kinds_are_within_the_interval(part: float, times: float) -> None:
+    """Though a sample of 20 shows none of them in a third of the jobs, or more."""
+    rng, held = numpy.random.default_rng(3), 0
+    for job in range(200):
+        tokens = rng.lognormal(7, 0.5, N)
+        values = tokens * rng.lognormal(0, 0.4, N) * numpy.where(rng.random(N) < part, times, 1)
+        tried = spread(N, 20, job)
+        rest = tokens.sum() - tokens[tried].sum()
+        held += values.sum() in total(values[tried].tolist(), tokens[tried].tolist(), rest, N - 20)
+    assert held >= 190
+
+
 @pytest.mark.parametrize("stealing", [False, True])
 @pytest.mark.parametrize(("workers", "slots"), [(1, 1), (5, 1), (4, 4), (16, 2)])
 def test_the_interval_holds_the_duration(workers: int, slots: int, stealing: bool) -> None:

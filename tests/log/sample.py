@@ -11,6 +11,7 @@ from mrengine.log.format import codec
 from mrengine.log.format import records as r
 from mrengine.log.format.batch_records import BatchRecord, RequestRecord, pack_batch, pack_request
 from mrengine.log.format.chunk_rows import MAX_ROWS, ChunkRow, pack_row
+from mrengine.log.format.job_records import READING, ReadRecord, pack_read
 from mrengine.log.format.packing import stamp
 from mrengine.records import Usage
 
@@ -110,7 +111,9 @@ def begin(
 
 def every_kind(wal: WriteAheadLog) -> list[int]:
     """A job's life in five commits; the durable offset after each."""
-    begin(wal)
+    read = job().documents
+    begin(wal, record=replace(job(), settings={READING: True}))
+    wal.append(codec.READ, pack_read(ReadRecord((1, *read[1:]), job().settings)))
     ends = [wal.commit()]
     wal.append(codec.INTENT, intent("q0"))
     wal.write()

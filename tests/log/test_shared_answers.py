@@ -120,7 +120,7 @@ def test_turns_are_shared_too(server: LLMServer) -> None:
     assert [one.result for one in first.results] == [one.result for one in second.results]
 
 
-@pytest.mark.parametrize("trouble", ["deleted", "garbage", "folder", "locked"])
+@pytest.mark.parametrize("trouble", ["deleted", "garbage", "folder", pytest.param("locked", marks=pytest.mark.system)])
 def test_a_file_in_trouble_costs_calls_and_no_chunk(
     server: LLMServer, state_dir: Path, trouble: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:

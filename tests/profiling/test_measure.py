@@ -5,9 +5,11 @@ from __future__ import annotations
 import asyncio
 import inspect
 import time
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from pathlib import Path
+from typing import Any
 
+import cloudpickle
 import pytest
 
 from mrengine import profiling
@@ -120,6 +122,73 @@ def test_an_asynchronous_generator_is_recorded_once(collector: PerformanceCollec
     assert inspect.isasyncgenfunction(stream)
     assert asyncio.run(read()) == [0, 1, 2]
     assert len(collector) == 1
+
+
+@pytest.mark.parametrize("above", [True, False])
+def test_methods_of_every_kind_are_recorded_on_either_side_of_their_decorator(
+    collector: PerformanceCollector, above: bool
+) -> None:
+    timed = profile(collector=collector)
+
+    def both(kind: Any) -> Callable[[Any], Any]:
+        return lambda function: timed(kind(function)) if above else kind(timed(function))
+
+    class Reader:
+        size = 3
+
+        @timed
+        def plain(self, n: int) -> int:
+            return self.size + n
+
+        @both(classmethod)
+        def of_class(cls, n: int) -> int:
+            return int(cls.size) + n
+
+        @both(staticmethod)
+        def static(n: int) -> int:
+            return n
+
+        @both(staticmethod)
+        async def waits(n: int) -> int:
+            return n
+
+        @both(classmethod)
+        async def yields(cls, n: int) -> AsyncIterator[int]:
+            yield n
+
+    class Derived(Reader):
+        size = 5
+
+    async def asked() -> list[int]:
+        return [await Derived.waits(1), *[n async for n in Derived().yields(2)]]
+
+    made = Derived()
+    assert (made.plain(1), made.of_class(1), Derived.of_class(1), made.static(1), Derived.static(2)) == (6, 6, 6, 1, 2)
+    assert asyncio.run(asked()) == [1, 2]
+    counts = {name.rpartition(".")[2]: len(collector.records(name)) for name in collector.names}
+    assert counts == {"plain": 1, "of_class": 2, "static": 2, "waits": 1, "yields": 1}
+
+
+def test_a_function_under_the_decorator_travels_and_records_where_it_arrives(collector: PerformanceCollector) -> None:
+    """By value, as what stands in a script or a notebook does."""
+
+    @profile
+    def bare(n: int) -> int:
+        return n + 1
+
+    @profile(collector=collector)
+    def given(n: int) -> int:
+        return bare(n) + 1
+
+    arrived = cloudpickle.loads(cloudpickle.dumps(given))
+    profiling.collector.enable()
+    try:
+        assert arrived(1) == 3
+        assert [name.rpartition(".")[2] for name in profiling.collector.names] == ["bare", "given"]
+    finally:
+        profiling.collector.disable()
+        profiling.collector.clear()
+    assert len(collector) == 0
 
 
 def test_what_is_no_function_is_refused() -> None:

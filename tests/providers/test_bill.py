@@ -2,15 +2,22 @@
 
 from __future__ import annotations
 
+import os
+import signal
+import subprocess
+import sys
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
 
-from mrengine import Job, MapReduceRunner, map_prompt
+from mrengine import Batch, Job, MapReduceRunner, map_prompt
 from mrengine.errors import JobError
 from mrengine.records import Budget, ModelSpec, Price, RunSummary, Usage
+from mrengine.testing import BatchRules
 from mrengine.testing.server import LLMServer
+from tests.system.processes import alive, tree, wait_for
 
 pytestmark = pytest.mark.usefixtures("state_dir")
 PRICE = Price(2.0, 10.0, 0.5)
@@ -179,3 +186,86 @@ def test_the_bill_of_a_year_is_right_to_the_cent(server: LLMServer) -> None:
         assert dollars is None or 0 < stats.requests < len(DOCUMENTS)
     assert stats.requests == len(DOCUMENTS)
     assert Job("j").status().usage.cached_tokens == stats.read_tokens > 0
+
+
+LONG_RATES = {"input": 7.0, "output": 30.0, "cached": 1.0, "cache_write": 8.0, "cache_write_1h": 14.0}
+LONG_PRICE = Price(*RATES.values(), 0.5, 760, Price(*LONG_RATES.values()))
+INTRO = "Read what follows as a careful reader would. " * 90
+B_RATES = {"input": 1.0, "output": 3.0, "cached": 1.0, "cache_write": 1.25, "cache_write_1h": 2.0}
+BILLS = {"a": {**RATES, "long_above": 760, "long": LONG_RATES}, "b": B_RATES}
+TEXTS = [f"document number {n} " + "of some words " * (1 + 9 * (n % 3)) for n in range(9)]
+
+
+def _sometimes_bad(prompt: str) -> str:
+    return '{"n": 1}' if "number 2" in prompt or "number 5" in prompt else '{"n": 7}'
+
+
+@pytest.mark.parametrize("batched", [False, True])
+@pytest.mark.parametrize("road", ["http:openai", "http:anthropic"])
+@pytest.mark.parametrize("how", ["ensemble", "asked again", "continued"])
+def test_every_mix_comes_to_the_servers_own_sum(server: LLMServer, road: str, batched: bool, how: str) -> None:
+    """Caches, prices of long prompts, two models, re-asks and continuations, directly and in batches, run twice."""
+    answer = {"ensemble": None, "asked again": _sometimes_bad, "continued": " ".join(f"w{n}" for n in range(45))}[how]
+    server.reset(cache_min=500, prices=BILLS, latency_s=0.002, answer=answer, batches=BatchRules())
+    url = server.root if "anthropic" in road else server.url
+    specs = [ModelSpec("a", provider=road, base_url=url, price=LONG_PRICE)]
+    specs += [ModelSpec("b", provider=road, base_url=url, price=Price(1.0, 3.0))] if how == "ensemble" else []
+    schema = SCHEMA if how == "asked again" else None
+    prompt = map_prompt(INTRO + "$text", max_tokens=20, response_model=schema, on_truncation="continue")
+    settings: dict[str, Any] = {"models": specs, "target_tokens": None, "max_failed": 9, "strategy": "sequential"}
+    settings |= {"balance": "all"} if how == "ensemble" else {}
+    total = 0.0
+    for _ in range(2):
+        runner = MapReduceRunner("j", batch=Batch(poll_s=0.01) if batched else None, **settings)
+        total += runner.run(TEXTS, prompt).summary.cost_usd or 0.0
+        stats = server.stats()
+        assert total == pytest.approx(stats.billed_usd, abs=1e-9)
+        assert Job("j").status().cost_usd == pytest.approx(stats.billed_usd, abs=1e-9)
+    assert stats.batched == (stats.ok if batched else 0)
+    assert stats.read_tokens > 0 or batched
+
+
+def test_a_budget_holds_where_long_prompts_cost_more(server: LLMServer) -> None:
+    """The cap is on what the server bills."""
+    rates = {**RATES, "long_above": 760, "long": LONG_RATES}
+    server.reset(prices={"": rates}, latency_s=0.002)
+    model = ModelSpec("a", base_url=server.url, price=LONG_PRICE)
+    cap = 0.16
+    for _ in range(2):
+        prompt = map_prompt(INTRO + "$text", max_tokens=20)
+        summary = run(server, "", prompt, models=model, budget=Budget(max_cost_usd=cap))
+        assert 0 < server.stats().billed_usd <= cap
+    assert summary is not None
+    assert Job("j").status().cost_usd == pytest.approx(server.stats().billed_usd, abs=1e-9)
+
+
+KILLED = """
+import sys
+from mrengine import MapReduceRunner, ModelSpec, Price, map_prompt
+url, folder = sys.argv[1:]
+spec = ModelSpec("a", base_url=url, price=Price(2.0, 10.0, 0.5))
+runner = MapReduceRunner("j", models=spec, workers=2, slots=2, target_tokens=None, state_dir=folder)
+runner.run([f"document {n} of words" for n in range(100, 160)], map_prompt("Say: $text", max_tokens=20))
+"""
+
+
+@pytest.mark.system
+def test_a_tree_that_is_killed_and_resumed_comes_to_the_same_bill(server: LLMServer, tmp_path: Path) -> None:
+    """All calls cost the same; those in flight at a kill were billed, and nobody was told: there are no others."""
+    server.reset(prices={"": {"input": 2.0, "output": 10.0, "cached": 0.5}}, latency_s=0.03, answer="four words of it")
+    command = [sys.executable, "-c", KILLED, server.url, str(tmp_path)]
+    for answers in (8, 25, 60):
+        host = subprocess.Popen(command, env={**os.environ, "MRENGINE_STATE_DIR": str(tmp_path)})
+        wait_for(lambda most=answers, host=host: server.stats().ok >= most or host.poll() is not None, within_s=60)
+        if answers < 60:
+            doomed = tree(host.pid)
+            for pid in doomed:
+                os.kill(pid, signal.SIGKILL)
+            wait_for(lambda doomed=doomed: not any(map(alive, doomed)))
+        host.wait()
+    stats, status = server.stats(), Job("j", state_dir=tmp_path).status()
+    assert (status.state, status.done) == ("done", 60)
+    assert status.cost_usd == pytest.approx((status.usage.input_tokens * 2.0 + 60 * 4 * 10.0) / 1e6, abs=1e-9)
+    unheard = round((stats.billed_usd - status.cost_usd) * 60 / status.cost_usd, 6)
+    assert unheard == int(unheard)
+    assert 0 <= unheard <= 2 * 4  # four slots, two kills

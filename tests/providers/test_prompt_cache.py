@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from mrengine import MapReduceRunner, map_prompt
+from mrengine import MapReduceRunner, map_prompt, tree_reduce
 from mrengine.errors import ConfigError
 from mrengine.providers.http import anthropic_messages, openai_chat
 from mrengine.providers.http.quirks import Quirks
@@ -111,6 +111,29 @@ def test_summaries_have_prefixes_too(server: LLMServer) -> None:
     stats = server.stats()
     assert stats.read_calls > 10
     assert stats.read_calls >= stats.ok - 4
+
+
+@pytest.mark.system
+def test_reduce_rounds_ensembles_and_resumed_runs_read_their_prefixes(server: LLMServer) -> None:
+    """Each model and each prompt writes once; what a later run lacks reads what is there, or writes once more."""
+    two = [
+        ModelSpec(n, provider="http:anthropic", base_url=server.root, api_key_env="KEY_A", price=PRICE) for n in "mn"
+    ]
+    ask, join = map_prompt(f"{LONG}\n\n$text", max_tokens=50), tree_reduce(f"{LONG} Join them.\n\n$text", max_tokens=60)
+    server.reset(**USUAL, answer="some words of an answer " * 6)
+    settings: dict[str, Any] = {"workers": 4, "slots": 4, "target_tokens": 400, "backoff_s": 0.01}
+    done = MapReduceRunner("tree", models=two[0], **settings).run(DOCUMENTS, ask, join)
+    stats = server.stats()
+    assert stats.ok > len(DOCUMENTS) + 3
+    assert stats.read_calls >= stats.ok - 2
+    assert done.summary.cost_usd == pytest.approx(stats.billed_usd, abs=1e-9)
+    server.reset(**USUAL)
+    MapReduceRunner("both", models=two, balance="all", **settings).run(DOCUMENTS, ask)
+    assert (server.stats().ok, server.stats().read_calls) == (2 * len(DOCUMENTS), 2 * len(DOCUMENTS) - 2)
+    server.reset(**USUAL)
+    for part in (20, 40):
+        MapReduceRunner("later", models=two[0], on_mismatch="recompute", **settings).run(DOCUMENTS[:part], ask)
+    assert (server.stats().ok, server.stats().read_calls) == (len(DOCUMENTS), len(DOCUMENTS) - 1)
 
 
 def test_a_worker_that_dies_with_the_first_call_does_not_hold_the_others_up(server: LLMServer) -> None:

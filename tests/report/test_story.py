@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import math
+from array import array
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from mrengine import MapReduceRunner, RateLimit
 from mrengine.errors import JobNotFound
 from mrengine.log.file.wal import WriteAheadLog
 from mrengine.log.format import codec
@@ -119,6 +122,38 @@ def test_waits_and_lost_attempts_stand_on_the_rows_where_they_were(tmp_path: Pat
     assert "it took 2 runs" in numbers.verdict(story)
     running = read_story(tmp_path / "j", state="running")
     assert running.in_flight == 1
+
+
+@pytest.mark.system
+def test_a_wait_for_the_limit_is_in_the_log_with_its_length(tmp_path: Path) -> None:
+    """As many requests as a minute allows: the last one waits, which is drawn on its task."""
+    limits = {"fake": RateLimit(rpm=12)}
+    settings: dict[str, Any] = {"models": "fake", "limits": limits, "target_tokens": None, "state_dir": tmp_path}
+    runner = MapReduceRunner("j", strategy="sequential", **settings)
+    runner.run([f"text {number}" for number in range(12)], lambda chunk, context: context.complete(chunk.text).text)
+    story = read_story(tmp_path / "jobs" / "j")
+    waits = [note for note in story.notes if note.name == "budget:waited"]
+    assert waits[-1].chunk_id == 11
+    assert numbers.waited_s(story) == pytest.approx(math.fsum(note.fields["wait_ms"] for note in waits) / 1000)
+    assert 'class="wait-line" stroke="url(#dots)"' in render(story)
+
+
+def test_a_limit_and_its_refusals_are_one_cause(tmp_path: Path) -> None:
+    """Where most of the time goes to waits for it, nobody is told to add slots."""
+    write(tmp_path / "j", chunks=60)
+    story = read_story(tmp_path / "j")
+    busy = sum(story.tasks.end) - sum(story.tasks.start)
+    wal = WriteAheadLog.open(tmp_path / "j" / "log")
+    waits = {"budget:waited": {"wait_ms": 400 * busy}, "call:retry": {"wait_s": 0.3 * busy, "status": 429}}
+    for name, fields in waits.items():
+        wal.append(codec.NOTE, r.pack_note(r.NoteRecord(0, story.now, name, 0, 3, fields)))
+    wal.commit()
+    wal.close()
+    story = read_story(tmp_path / "j")
+    story.calls.latency_ms[:] = array("d", [value / 4 for value in story.calls.latency_ms])
+    told = numbers.verdict(story)
+    assert "waits for the provider’s limit, refused calls among them" in told
+    assert "More slots" not in told
 
 
 def test_records_of_kinds_to_come_and_notes_of_any_form_break_nothing(tmp_path: Path) -> None:

@@ -230,6 +230,7 @@ def test_size_is_bounded_as_sent_and_as_unpacked() -> None:
         "/coded": page(bomb, "text/plain", Content_Encoding="gzip"),
         "/file.gz": page(bomb, "application/gzip"),
         "/twice.gz": page(twice, "application/gzip", Content_Encoding="gzip"),
+        "/within.gz": page(gzip.compress(twice), "application/gzip"),
     }
     with site(pages) as server:
         for path in pages:
@@ -293,10 +294,16 @@ def test_what_is_told_to_be_text_and_is_none_is_refused(tmp_path: Path) -> None:
         handler.wfile.write(TEXT)
 
     png = b"\x89PNG\r\n\x1a\n" + b"\0" * 2000
-    gone = {"/cut": cut, "/half": page(gzip.compress(TEXT)[:-20], "text/plain", Content_Encoding="gzip")}
+    exe = page(b"MZ" + bytes(range(256)) * 20, "text/html")
+    gone = {
+        "/exe.html": exe,
+        "/cut": cut,
+        "/half": page(gzip.compress(TEXT)[:-20], "text/plain", Content_Encoding="gzip"),
+    }
     with site({"/": page(png), "/odd": page(TEXT, "text/plain", Content_Encoding="br"), **gone}) as server:
         for path, told in (
             ("/", "PNG"),
+            ("/exe.html", "binary data"),
             ("/cut", "cannot fetch"),
             ("/half", "cannot fetch"),
             ("/odd", "content coding"),

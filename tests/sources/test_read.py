@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from mrengine import Document, Job, MapReduceRunner
+from mrengine import Document, Job, MapReduceRunner, read_source
 from mrengine.errors import ConfigError, SourceError
 from mrengine.sources import documents_of
 
@@ -77,3 +77,22 @@ def test_what_cannot_be_documents_says_what_can() -> None:
         list(documents_of({"a": "text"}))
     with pytest.raises(ConfigError, match="documents 0 and 2 have the id 'a'"):
         list(documents_of([Document("a", "x"), Document("b", "x"), Document("a", "y")]))
+
+
+@pytest.mark.parametrize(
+    ("text", "encoding"),
+    [
+        ("Le café de la gare a fermé à Genève – dit “André”, 12 € la tasse. Déjà vu, garçon !", "cp1252"),
+        ("Çà et là, déjà à l'été.", "cp1252"),
+        ("à bientôt", "cp1252"),
+        ("Perché è così? Più caffè, per piacere, lunedì.", "cp1252"),
+        ("Året då älvarna svämmade över.", "cp1252"),
+        ("Ačiū už pagalbą, širdingai dėkoju, žmonės.", "cp1257"),
+        ("Zażółć gęślą jaźń, proszę bardzo.", "cp1250"),
+        ("Teşekkür ederim, çok güzel bir gün, ağaç ışık.", "cp1254"),
+        ("Привет, как дела сегодня?", "cp1251"),
+    ],
+)
+def test_a_short_text_is_read_by_the_letters_of_its_language(text: str, encoding: str) -> None:
+    """Statistics of a few odd bytes say nothing: they read French as Lithuanian."""
+    assert "".join(read_source(text.encode(encoding))) == text

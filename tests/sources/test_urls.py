@@ -65,7 +65,7 @@ BAD = {
     "syntax": [
         "http://exa mple.com/", "http://example.com\\@127.0.0.1/", "http:\\\\127.0.0.1\\", "http:/127.0.0.1/", "http:127.0.0.1", "http:///127.0.0.1/",
         "http://example.com/\r\nHost: x", "http://example.com/\n", "http://exam\tple.com/", "http://example.com:99999/", "http://example.com:8o/",
-        "http://[::1/", "http://[fe80::1%25eth0]/", "http://[v1.x]/", "http://[::1]x/", "http://exam\u200bple.com/", "http://example.com/\0",
+        "http://[::1/", "http://[fe80::1%25eth0]/", "http://[v1.x]/", "http://[127.0.0.1]/", "http://[::1]x/", "http://exam\u200bple.com/", "http://example.com/\0",
         "http://example.com/\u202e", "http://[12345::]/", "http://example.com:-80/",
     ],
     "length": ["http://example.com/" + "a" * 9000],
@@ -73,6 +73,7 @@ BAD = {
     "host": [
         "http://", "http://:80/", "http://.com/", "http://a..b/", "http://-x.com/", "http://exa$mple.com/", "http://%31%32%37.0.0.1/", "http://127.0.0.1%00/",
         "http://1.2.3.4.5/", "http://256.0.0.1/", "http://127.0.0.999/", "http://4294967296/", "http://0x100000000/", "http://08.0.0.1/",
+        "http://۱۲۷.۰.۰.۱/", "http://१२७.0.0.१/", "http://localhost%00.example.com/", "http://127.0.0.08/",
         "http://example.1/", "http://" + "a" * 64 + ".com/", "http://0x7f.1.x.1/",
     ],
     "address": [
@@ -93,6 +94,9 @@ BAD = {
         "http://[::ffff:0:127.0.0.1]/", "http://[64:ff9b::7f00:1]/", "http://[64:ff9b::a9fe:a9fe]/", "http://[64:ff9b::10.0.0.1]/",
         "http://[64:ff9b:1::1]/", "http://[2002:7f00:1::]/", "http://[2002:a9fe:a9fe::]/", "http://[2002:c0a8:101::1]/", "http://[2a00::5efe:10.0.0.1]/",
         "http://[2a00::200:5efe:7f00:1]/", "http://[1::1]/", "http://[4000::1]/", "http://[3ffe::1]/",
+        "http://ip6-localhost/", "http://metadata/computeMetadata/v1/", "http://router/", "http://wpad./", "http://kubernetes.default.svc/",
+        "http://127.000.000.001/", "http://00000000177.0.0.1/", "http://0300.0250.1.1/", "http://192.168.257/", "http://𝟏𝟐𝟕.𝟎.𝟎.𝟏/", "http://0x7f。1/",
+        "http://169.254.170.2/v2/credentials", "http://[0000:0000:0000:0000:0000:ffff:7f00:0001]/", "http://[2002:6440:1::]/", "http://locaⅼhost/",
         "http://inside.example.com/", "http://one-of-two.example.com/", "http://six-of-two.example.com/",
     ],
     "spelling": ["http://0x5db8d822/", "http://1572395042/", "http://0135.0270.0330.0042/", "http://8.8.2056/", "http://8.8.8.8./"],

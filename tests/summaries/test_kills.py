@@ -10,7 +10,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import suppress
 from hashlib import blake2b
 from pathlib import Path
@@ -21,26 +21,37 @@ import psutil
 import pytest
 
 from mrengine import Job, Summary, summarize
+from mrengine.errors import MrengineError
 from mrengine.testing.server import LLMServer
 
 cloudpickle.register_pickle_by_value(sys.modules[__name__])
 SLOTS = 5 * 2  # calls that are in flight at most
-FILL = "The committee met, and talked at length, and it went home without a word on it. " * 14
+FILL = "The committee met, and talked at length, and it went home without a word on it. " * 42
 CHILD = """
-import sys
+import json, sys
 from pathlib import Path
 import mrengine
-url, state, cite, stream, text = *sys.argv[1:5], Path(sys.argv[5]).read_text()
-how = dict(models=url, state_dir=state, job_id="k", cite=cite == "1", target_tokens=400, overlap_tokens=0, slots=2)
-made = mrengine.summarize(text, stream=stream == "1", progress=False, **how)
+url, state, how, stream, text = *sys.argv[1:5], Path(sys.argv[5]).read_text()
+settings = dict(models=url, state_dir=state, job_id="k", target_tokens=400, overlap_tokens=0, slots=2, progress=False)
+made = mrengine.summarize(text, stream=stream == "1", **json.loads(how), **settings)
 list(made) if stream == "1" else made
 """
+PLAIN: dict[str, Any] = {}
+CITE: dict[str, Any] = {"cite": True}
+REFINE: dict[str, Any] = {"method": "refine"}
+CITE_REFINE: dict[str, Any] = {"method": "refine", "cite": True}
+EXTRACT: dict[str, Any] = {"method": "extract", "cite": True, "max_tokens": 2000}
 
 
 def long_answers(prompt: str) -> str:
     """So long that two rounds merge them; another one for each prompt."""
     name = blake2b(prompt.encode(), digest_size=6).hexdigest()
     return f"This is {name}. {FILL}"
+
+
+def short_answers(prompt: str) -> str:
+    """Another one for each prompt."""
+    return long_answers(prompt)[:400]
 
 
 def cited_answers(prompt: str) -> str:
@@ -50,10 +61,14 @@ def cited_answers(prompt: str) -> str:
         marks = ", ".join(dict.fromkeys(numbers))
         return f"{long_answers(prompt)} All of it tells of crates [{marks}]."
     found = re.findall(r"Sentence \d+0 tells of crate \d+", prompt)
-    return json.dumps({"claims": [{"text": f"{one} and no other. {FILL[:160]}", "quote": one} for one in found]})
+    return json.dumps({"claims": [{"text": f"{one} and no other. {FILL[:1800]}", "quote": one} for one in found]})
 
 
-ANSWERS = {False: long_answers, True: cited_answers}
+def answers(method: dict[str, Any]) -> Callable[[str], str]:
+    """What the model says."""
+    if "cite" in method:
+        return cited_answers
+    return short_answers if "method" in method else long_answers
 
 
 @pytest.fixture(scope="module")
@@ -62,10 +77,10 @@ def server() -> Iterator[LLMServer]:
         yield server
 
 
-def in_full(server: LLMServer, state_dir: Path, text: str, *, cite: bool) -> tuple[Summary, int, int]:
-    """The summary without a kill, its requests, and those of them that are of the map round."""
-    server.reset(answer=ANSWERS[cite])
-    made = summarize(text, cite=cite, **how(server, state_dir / "full"))
+def in_full(server: LLMServer, state_dir: Path, text: str, method: dict[str, Any]) -> tuple[Summary, int, int]:
+    """The summary without a kill, its requests, and its chunks."""
+    server.reset(answer=answers(method))
+    made = summarize(text, **method, **how(server, state_dir / "full"))
     return made, server.stats().requests, len(made.run.results)
 
 
@@ -90,33 +105,50 @@ def kill(child: subprocess.Popen[bytes], *, tree: bool) -> list[int]:
 
 LONG = pytest.mark.system
 CASES = [
-    pytest.param(where, cite, tree, marks=() if (where, cite, tree) == ("second", True, True) else LONG)
-    for where in ("map", "second", "stream")
-    for cite in (False, True)
+    pytest.param(where, method, tree, marks=() if (where, method, tree) == ("second", CITE, True) else LONG)
+    for where, methods in (
+        ("map", (PLAIN, CITE, EXTRACT)),
+        ("second", (PLAIN, CITE)),
+        ("middle", (REFINE, CITE_REFINE)),
+        ("stream", (PLAIN, CITE, REFINE)),
+    )
+    for method in methods
     for tree in (False, True)
 ]
 
 
-@pytest.mark.parametrize(("where", "cite", "tree"), CASES)
+@pytest.mark.parametrize(("where", "method", "tree"), CASES)
 def test_a_kill_costs_nothing(
-    server: LLMServer, state_dir: Path, tmp_path: Path, where: str, cite: bool, tree: bool
+    server: LLMServer, state_dir: Path, tmp_path: Path, where: str, method: dict[str, Any], tree: bool
 ) -> None:
-    text = " ".join(f"Sentence {n} tells of crate {n * 7} and of nothing else at all." for n in range(2600))
-    whole, requests, chunks = in_full(server, state_dir, text, cite=cite)
-    assert Job("k", state_dir=state_dir / "full").status().round >= 2
-    server.reset(answer=ANSWERS[cite], latency_s=0.05, pace_s=0.05)
+    text = " ".join(f"Sentence {n} tells of crate {n * 7} and of nothing else at all." for n in range(1000))
+    whole, requests, chunks = in_full(server, state_dir, text, method)
+    assert Job("k", state_dir=state_dir / "full").status().round >= (0 if method is EXTRACT else 2)
+    server.reset(answer=answers(method), latency_s=0.05, pace_s=0.05)
     (tmp_path / "text").write_text(text)
-    stream = str(int(where == "stream"))
-    command = [sys.executable, "-c", CHILD, f"{server.url}#m", str(state_dir / "killed"), str(int(cite)), stream]
-    child = subprocess.Popen([*command, str(tmp_path / "text")])
-    wanted = {"map": chunks // 2, "second": requests - 1, "stream": requests}[where]
-    while server.stats().requests < wanted and child.poll() is None:
+    child = subprocess.Popen(
+        [
+            *(sys.executable, "-c", CHILD, f"{server.url}#m", str(state_dir / "killed")),
+            *(json.dumps(method), str(int(where == "stream")), str(tmp_path / "text")),
+        ]
+    )
+    wanted = {"map": chunks // 2, "second": requests - 1, "middle": requests // 2, "stream": requests}[where]
+    while child.poll() is None and how_far(server, state_dir / "killed", method) < wanted:
         time.sleep(0.005)
     assert child.poll() is None
     kill(child, tree=tree)
-    again = summarize(text, cite=cite, **how(server, state_dir / "killed"))
+    again = summarize(text, **method, **how(server, state_dir / "killed"))
     assert again.text == whole.text
     assert again.evidence() == whole.evidence()
     stats, in_flight = server.stats(), SLOTS if tree else 0  # a supervisor that lives on waits for its calls
     assert stats.paid_twice <= in_flight
     assert requests <= stats.requests <= requests + in_flight
+
+
+def how_far(server: LLMServer, state_dir: Path, method: dict[str, Any]) -> int:
+    """Requests so far; parts that are done, of a method that makes none."""
+    if method is not EXTRACT:
+        return server.stats().requests
+    with suppress(MrengineError):  # there is no job yet
+        return Job("k", state_dir=state_dir).status().done
+    return 0

@@ -330,6 +330,24 @@ main(fd, facts)"""
         MapReduceRunner(workers=1, models="fake", drain_s=0.2).run("a", kills_the_manager)
 
 
+NO_ROOM = """
+from mrengine.budget import server
+class Full(server.threading.Thread):
+    def start(self):
+        if self.name.endswith("(handle_request)"):
+            raise RuntimeError("can't start new thread")
+        super().start()
+server.threading.Thread, server.ROOM_S = Full, 0.01
+main(fd, facts)"""
+
+
+def test_a_manager_that_can_start_no_threads_breaks_the_pool(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It would accept nobody any more, and waiting for the budget has no end."""
+    monkeypatch.setattr(supervisor_handle, "_BOOT", supervisor_handle._BOOT.replace("main(fd, facts)", NO_ROOM))
+    with pytest.raises(PoolBroken, match="no room for its threads"):
+        run(lambda chunk, context: context.complete("x").text, 1, workers=1, drain_s=0.2)
+
+
 def test_a_pool_whose_workers_only_die_is_broken_and_resumable() -> None:
     """After a bounded number of deaths, with the cause; what was given up and what was not is run again."""
     settings: dict[str, Any] = {"workers": 2, "models": "fake", "map_version": "1"}

@@ -203,7 +203,7 @@ def resume(whole: dict[int, str]) -> tuple[Asked, list[Any], Exception | None]:
 
 
 KINDS = [
-    name for name in codec.KIND_NAMES if name not in ("VOID", "ATTEMPT", "CARRY", "NOTE", "REQUEST", "BATCH")
+    name for name in codec.KIND_NAMES if name not in ("VOID", "ATTEMPT", "CARRY", "NOTE", "REQUEST", "BATCH", "READ")
 ]  # the job has none
 
 
@@ -404,10 +404,11 @@ def test_a_spool_that_was_struck(
     if way == "id":
         _, failures, error = resume(whole)
         if damage in ("flip", "zeros", "cut"):
-            assert [failure.chunk_id for failure in failures] == [max(whole)]
+            assert [(failure.chunk_id, failure.document_id) for failure in failures] == [(max(whole), "doc-5")]
             assert "'doc-5' is in its spool damaged" in caplog.text
         elif damage == "empty":
-            assert len(failures) == len([chunk for chunk in whole if whole[chunk].startswith(FAILS_FIRST)])
+            lost = {chunk: value.partition("|")[0] for chunk, value in whole.items() if value.startswith(FAILS_FIRST)}
+            assert {failure.chunk_id: failure.document_id for failure in failures} == lost
         elif damage != "twice":
             assert isinstance(error, JobNotFound)
             assert damage == "removed" or str(spool) in str(error)
@@ -457,6 +458,16 @@ def test_no_other_name_is_waited_at(name: str, how: str, job: Path, half_done: t
     look()
     resume(half_done[1])
     run_again(half_done[1])
+
+
+@pytest.mark.parametrize("how", short(INSTEAD, "fifo", "folder"))
+def test_what_stands_where_a_log_is_made_is_named(how: str, state_dir: Path) -> None:
+    """By its own name: who reads that ``log`` is a FIFO, and finds none, is lost."""
+    folder = state_dir / "jobs" / "job"
+    folder.mkdir(parents=True, mode=0o700)
+    replace(folder / "log.new", how)
+    with pytest.raises(LogError, match=r"log\.new: it is .*remove it"):
+        runner(Asked()).run(DOCUMENTS, everything)
 
 
 @pytest.mark.parametrize("how", ["file", *short(INSTEAD, "dangling", "folder")])

@@ -358,6 +358,73 @@ def test_a_chunk_that_stops_its_worker_costs_itself(signum: signal.Signals, slot
     assert signum.name in found.failures[0].message
 
 
+@pytest.mark.parametrize("how", ["descriptors", "streams"])
+def test_what_a_chunk_closes_of_its_output_is_open_for_the_next(how: str, caplog: pytest.LogCaptureFixture) -> None:
+    """It prints, and is heard."""
+
+    def closes(chunk: Any, context: Any) -> int:
+        if chunk.id % 3 == 1:
+            time.sleep(0.002)  # long enough for a look of its own
+            for fd, stream in ((1, sys.stdout), (2, sys.stderr)):
+                os.close(fd) if how == "descriptors" else stream.close()
+        else:
+            print(f"out {chunk.id}")
+            print(f"err {chunk.id}", file=sys.stderr)
+        return int(chunk.id)
+
+    with caplog.at_level(logging.INFO, "map_fn"):
+        found, deaths = run(closes, 9, workers=1)
+    assert [result.result for result in found.results] == list(range(9))
+    assert not deaths
+    assert sorted(caplog.messages) == sorted(f"{name} {i}" for i in (0, 2, 3, 5, 6, 8) for name in ("out", "err"))
+
+
+TRACER = """
+import ctypes, sys, time
+PTRACE_SEIZE = 0x4206
+libc = ctypes.CDLL(None, use_errno=True)
+assert libc.ptrace(PTRACE_SEIZE, int(sys.argv[1]), 0, 0) == 0, ctypes.get_errno()
+print("seized", flush=True)
+time.sleep(3600)
+"""
+
+
+@pytest.mark.parametrize("who", ["supervisor", pytest.param("somebody", marks=pytest.mark.system)])
+def test_a_worker_that_does_not_end_when_it_is_killed_hangs_nobody(who: str, tmp_path: Path) -> None:
+    """Its thread is traced, by its own wish or another's, and nobody waits for it. A dead disk does the same."""
+
+    def traced(chunk: Any, context: Any) -> int:
+        if chunk.id == 1 and context.attempt == 1:
+            if who == "supervisor":
+                ctypes.CDLL(None).ptrace(0, 0, 0, 0)  # PTRACE_TRACEME
+            else:
+                ctypes.CDLL(None).prctl(0x59616D61, -1, 0, 0, 0)  # PR_SET_PTRACER, to anybody
+                (tmp_path / "thread").write_text(str(threading.get_native_id()))
+            time.sleep(3600)
+        return int(chunk.id)
+
+    settings: dict[str, Any] = {"workers": 2, "chunk_timeout_s": 0.5, "drain_s": 0.5}
+    if who == "supervisor":
+        found, deaths = run(traced, 4, **settings)
+    else:
+        runs: list[tuple[Any, list[Any]]] = []
+        thread = threading.Thread(target=lambda: runs.append(run(traced, 4, **{**settings, "chunk_timeout_s": 5})))
+        thread.start()
+        wait_for(lambda: (tmp_path / "thread").exists() and (tmp_path / "thread").read_text())
+        command = [sys.executable, "-c", TRACER, (tmp_path / "thread").read_text()]
+        with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, start_new_session=True) as tracer:
+            try:
+                assert tracer.stdout is not None
+                assert tracer.stdout.readline() == "seized\n"
+                thread.join(SOON_S)
+            finally:
+                tracer.kill()
+        thread.join()
+        ((found, deaths),) = runs
+    assert [result.result for result in found.results] == [0, 1, 2, 3]
+    assert deaths == [-signal.SIGKILL if who == "supervisor" else None]
+
+
 @pytest.mark.parametrize("slots", [1, 3])
 @pytest.mark.parametrize("library", [ctypes.PyDLL, ctypes.CDLL])  # with and without the interpreter's lock in its hand
 def test_a_thread_that_c_code_ends_costs_its_own_chunk(library: type[ctypes.CDLL], slots: int) -> None:
@@ -516,11 +583,35 @@ def test_a_thread_that_cannot_be_started_once_charges_no_other_task() -> None:
     assert time.monotonic() - began < SOON_S
 
 
+@pytest.mark.parametrize("what", ["threads", "files"])
+def test_what_a_chunk_has_used_up_fails_no_other(what: str) -> None:
+    """It leaves a process in which no thread can be started, or no file opened: those after it run in another."""
+
+    def uses_up(chunk: Any, context: Any) -> int:
+        if chunk.id == 3 and what == "threads":
+            threading.stack_size(1 << 44)
+        elif chunk.id == 3:
+            resource.setrlimit(resource.RLIMIT_NOFILE, (3, 3))
+        elif what == "threads":
+            thread = threading.Thread(target=int)
+            thread.start()
+            thread.join()
+        else:
+            os.close(os.dup(0))
+        return int(chunk.id)
+
+    found, deaths = run(uses_up, 12, workers=1)
+    assert [result.result for result in found.results] == list(range(12))
+    assert deaths == [1]
+
+
 GREEN = {
     "gevent": "from gevent import monkey\nmonkey.patch_all()\n",
     "gevent without threads": "from gevent import monkey\nmonkey.patch_all(thread=False)\n",
     "gevent's sockets": "from gevent import monkey\nmonkey.patch_socket()\n",
-    "by hand": "import _thread\n_thread.start_new_thread = lambda *args: 0\n",  # as eventlet does
+    "eventlet": "import eventlet\neventlet.monkey_patch()\n",
+    "eventlet's sockets": "import eventlet\neventlet.monkey_patch(all=False, socket=True)\n",
+    "by hand": "import _thread\n_thread.start_new_thread = lambda *args: 0\n",
 }
 
 
@@ -529,8 +620,8 @@ def test_a_module_that_makes_greenlets_of_threads_is_told_at_once(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, library: str
 ) -> None:
     """With the way out; it would start no worker, and chunk_timeout_s would pass."""
-    if "gevent" in library:
-        pytest.importorskip("gevent")
+    if library != "by hand":
+        pytest.importorskip(library.partition("'")[0].partition(" ")[0])
     (tmp_path / "green_app.py").write_text(GREEN[library])
     monkeypatch.syspath_prepend(tmp_path)
 

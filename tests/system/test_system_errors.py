@@ -20,6 +20,7 @@ import pytest
 from mrengine import Document, Job, MapReduceRunner, ModelSpec, map_prompt
 from mrengine.backends.process import supervisor_handle
 from mrengine.errors import ConfigError, LogError, SourceError
+from mrengine.jobs import list_jobs
 from mrengine.log.file.disk import OsFiles
 from mrengine.records import Completion, Request, Usage
 from mrengine.sources import spool
@@ -132,6 +133,35 @@ def test_a_relative_folder_in_one_that_was_removed(call: str) -> None:
     with pytest.raises(ConfigError, match="absolute path") as caught:
         RELATIVE[call]()
     assert caught.value.setting == "state_dir"
+
+
+NO_PATHS: dict[str, Any] = {"NUL": "sta\0te", "not UTF-8": "sta\udcffte", "bytes": b"state", "a number": 5}
+
+
+@pytest.mark.parametrize("strategy", ["parallel", "sequential"])
+@pytest.mark.parametrize("what", NO_PATHS)
+def test_what_is_no_path_is_refused_by_its_setting(
+    what: str, strategy: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """By whoever takes it: runners, jobs, lists of jobs."""
+    monkeypatch.chdir(tmp_path)
+    folder = NO_PATHS[what]
+    for call in (
+        lambda: MapReduceRunner(workers=1, state_dir=folder, strategy=strategy).run("text", lambda chunk, context: 1),
+        lambda: Job("job", state_dir=folder).status(),
+        lambda: list(list_jobs(folder)),
+    ):
+        with pytest.raises(ConfigError) as caught:
+            call()  # type: ignore[no-untyped-call]
+        assert caught.value.setting == "state_dir"
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_jobs_name_that_is_a_text_is_not_repeated() -> None:
+    """The message has its beginning and its end."""
+    with pytest.raises(ConfigError, match="at most 100 letters") as caught:
+        MapReduceRunner("x" * 70 * MB)
+    assert len(str(caught.value)) < 200
 
 
 @pytest.mark.parametrize("strategy", ["parallel", "sequential"])

@@ -147,6 +147,27 @@ def _check_spans(spans: Any, caller: Any, stats: Any) -> None:
         assert not any("text" in str(value) or "say" in str(value) for value in span.attributes.values())
 
 
+@pytest.mark.parametrize("here", [True, False])
+def test_the_trace_of_the_environment_is_continued_where_the_caller_has_none(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, require_packages: Callable[..., None], here: bool
+) -> None:
+    """TRACEPARENT, as cron and CI runners give it; a span of the caller goes before."""
+    require_packages("opentelemetry.sdk")
+    from contextlib import nullcontext
+
+    from opentelemetry.sdk.trace import TracerProvider
+
+    given = "0af7651916cd43dd8448eb211c80319c"
+    monkeypatch.setenv("TRACEPARENT", f"00-{given}-b7ad6b7169203331-01")
+    tracers = TracerProvider()
+    telemetry = OpenTelemetry(tracer_provider=tracers)
+    settings: dict[str, Any] = {"models": "fake", "strategy": "sequential", "state_dir": tmp_path}
+    with tracers.get_tracer("caller").start_as_current_span("caller") if here else nullcontext():
+        caller = _trace()
+        run = MapReduceRunner(telemetry=telemetry, **settings).run("some text", lambda chunk, context: _trace())
+    assert [result.result for result in run.results] == [caller if here else given]
+
+
 def test_a_watcher_that_fails_stops_nothing(tmp_path: Path) -> None:
     class Broken:
         traceparent = ""

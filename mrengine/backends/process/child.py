@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import multiprocessing
 import os
+import time
 from collections.abc import Callable
 from typing import Any
 
@@ -43,9 +44,15 @@ class ChildProcess:
         return posix.is_zombie(self.pid)
 
     def exitcode(self, wait_s: float) -> int | None:
-        """How it ended; None where it has not within ``wait_s``."""
-        self._process.join(wait_s)
-        return self._process.exitcode
+        """How it ended; None where it has not within ``wait_s``: one that waits for a disk ignores even SIGKILL.
+
+        ``Process.join`` would wait without end: its sentinel is a pipe, which a worker closes when it begins.
+        """
+        until = time.monotonic() + wait_s
+        while (code := self._process.exitcode) is None and time.monotonic() < until:
+            posix.reap_traced(self.pid)
+            time.sleep(0.002)
+        return code
 
     def close(self) -> None:
         """Watch it no more."""

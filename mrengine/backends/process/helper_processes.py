@@ -15,7 +15,7 @@ from mrengine import posix
 from mrengine.backends.process.child import ChildProcess
 from mrengine.backends.process.private_folder import SocketPlace
 from mrengine.backends.process.selector import Selector
-from mrengine.budget.server import BudgetConfig, serve
+from mrengine.budget.server import NO_THREAD, BudgetConfig, serve
 from mrengine.engine.protocol import BROKEN, NOTE, Message
 from mrengine.errors import LogError
 
@@ -60,11 +60,12 @@ class HelperProcesses:
 
     def _on_manager_gone(self) -> list[Message]:
         """It died: another takes its address, and workers reconnect to it by themselves."""
-        self._end_manager()
+        code = self._end_manager()
         if self._terms is None:
             return []  # no job needs it
         if len(self._managers) == MANAGERS and time.monotonic() - self._managers[0] < 60:
-            return _broken(f"the budget manager ended {MANAGERS} times within 60 s")
+            why = ": the system has no room for its threads" if code == NO_THREAD else ""
+            return _broken(f"the budget manager ended {MANAGERS} times within 60 s{why}")
         self._managers.append(time.monotonic())
         try:
             self._start_manager()
@@ -93,15 +94,18 @@ class HelperProcesses:
             return False
         return self._terms is not None and time.monotonic() > self._bound_by
 
-    def _end_manager(self) -> None:
-        if self._manager is not None:
-            if self._terms is not None:
-                self._sockets.vacate()
-            self._selector.forget(self._manager.life)
-            posix.kill_process(self._manager.pid)
-            self._manager.exitcode(5)
-            self._manager.close()
-            self._manager = None
+    def _end_manager(self) -> int | None:
+        """End it, if there is one; its exit code."""
+        manager, self._manager = self._manager, None
+        if manager is None:
+            return None
+        if self._terms is not None:
+            self._sockets.vacate()
+        self._selector.forget(manager.life)
+        posix.kill_process(manager.pid)
+        code = manager.exitcode(5)
+        manager.close()
+        return code
 
     # the embedded model
 

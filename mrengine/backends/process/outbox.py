@@ -20,7 +20,7 @@ from mrengine.engine import protocol as m
 from mrengine.log.format import codec
 from mrengine.worker.forks import OwnProcess
 
-__all__ = ["CLOSED", "THREAD_ENDED", "Lines", "Outbox", "Parcel", "flush_prints"]
+__all__ = ["CLOSED", "THREAD_ENDED", "Lines", "Outbox", "Parcel"]
 
 CLOSED = "its pipe to the supervisor was closed in it"  # told at once: its tasks would hang for their whole time
 THREAD_ENDED = "one of its threads has ended"
@@ -98,6 +98,10 @@ class Outbox:
         if posix.identity(self._fd) != self._pipe:
             self.end(CLOSED)
 
+    def probe(self) -> None:
+        """OSError: this process can open no file any more."""
+        os.close(os.dup(self._fd))
+
     def _count(self, parcel: Parcel) -> None:
         if parcel.calls:
             change, parcel.calls = parcel.calls, 0
@@ -111,15 +115,6 @@ class Outbox:
     def forget(self) -> None:
         """In a fork: give the copy back, so that the pipe ends with the worker."""
         posix.close_if(self._fd, self._pipe)
-
-
-def flush_prints() -> None:
-    """What a task has printed goes before its outcome: a line that has no end yet, too."""
-    for stream in (sys.stdout, sys.stderr):
-        try:
-            stream.flush()
-        except Exception:  # noqa: BLE001  # closed, or replaced by user code
-            pass
 
 
 class Lines(logging.Handler):

@@ -18,10 +18,11 @@ from time import monotonic as _now
 from typing import Any, Protocol
 
 from mrengine import posix
-from mrengine.backends.process.outbox import Outbox, Parcel, flush_prints
+from mrengine.backends.process import standard_streams
+from mrengine.backends.process.outbox import Outbox, Parcel
 from mrengine.backends.process.scoreboard import Scoreboard
 from mrengine.engine import protocol as m
-from mrengine.log.format.codec import RESULT
+from mrengine.log.format.codec import FAILURE, RESULT
 
 __all__ = ["GREENLETS", "Slots", "Work", "patched"]
 
@@ -44,6 +45,9 @@ def patched() -> bool:
     gevent, eventlet = map(sys.modules.get, ("gevent.monkey", "eventlet.patcher"))
     saved, patches = getattr(gevent, "saved", None), getattr(eventlet, "already_patched", None)
     return bool(saved or patches)
+
+
+def _nothing() -> None: ...
 
 
 class Work(Protocol):
@@ -141,7 +145,9 @@ class Slots:
             now = _now()
             if kind != RESULT or now - slot.began >= SHORT_S or now - self._looked >= LOOK_S:
                 self.check()
-            flush_prints()
+            if kind == FAILURE:
+                self._probe()
+            standard_streams.flush()
             slot.say(Parcel(kind, chunk, model, payload))
         else:
             self._outbox.emit(kind, chunk, model, payload)
@@ -150,11 +156,26 @@ class Slots:
         """What would harm the next tasks in this worker ends it now: the guilty task is one of those that run."""
         self._looked = _now()
         self._outbox.check()
+        standard_streams.restore()
         if patched():
             self._outbox.end(GREENLETS)
         for fd, known in self.files:
             if posix.identity(fd) != known:
                 self._outbox.end("files of the job were closed in it")
+
+    def _probe(self) -> None:
+        """A task failed: maybe for want of what an earlier one has used up, or set a limit for. Then all that follow it
+        here would fail as well: the worker ends, and its tasks are tried again in another.
+        """
+        try:
+            start_new_thread(_nothing, ())
+            self._outbox.probe()
+        except RuntimeError:
+            self._outbox.end("a task failed in it, and it can start no thread any more")
+        except OSError as error:
+            if error.errno is None:
+                raise  # a TimeoutError that another thread has raised in this one
+            self._outbox.end("a task failed in it, and it can open no file any more")
 
     @property
     def whole(self) -> bool:

@@ -16,12 +16,11 @@ from dataclasses import asdict, dataclass
 from select import POLLIN as _POLLIN
 from select import poll as _poll  # the system's own, whatever patches the module later
 from time import monotonic as _now
-from typing import Literal, TextIO
 
 import msgpack
 
 from mrengine import posix
-from mrengine.backends.process import framing, leaving
+from mrengine.backends.process import framing, leaving, standard_streams
 from mrengine.backends.process.orphans import Orphans
 from mrengine.backends.process.outbox import CLOSED, THREAD_ENDED, Lines, Outbox
 from mrengine.backends.process.scoreboard import Scoreboard
@@ -167,10 +166,6 @@ class _Worker:
             self._executor = None
 
 
-def _text(fd: int, mode: Literal["r", "w"]) -> TextIO:
-    return open(fd, mode, buffering=1, encoding="utf-8", errors="backslashreplace", closefd=False)
-
-
 def worker_main(
     life_fd: int,
     index: int,
@@ -192,7 +187,7 @@ def worker_main(
     os.dup2(out_fd, 1)
     os.dup2(err_fd, 2)
     posix.close_all_but({0, 1, 2, life_fd, dispatch_fd, outbox_fd})
-    sys.stdin, sys.stdout, sys.stderr = _text(0, "r"), _text(1, "w"), _text(2, "w")  # nothing comes from the first
+    standard_streams.open_streams()
     leaving.begin()
     outbox = Outbox(outbox_fd, scoreboard)
     own = [(fd, posix.identity(fd)) for fd in (life_fd, dispatch_fd)]

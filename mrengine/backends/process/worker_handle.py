@@ -20,6 +20,7 @@ from mrengine.log.file.call_index import CallIndex
 __all__ = ["WorkerHandle"]
 
 DYING_S = 0.5  # between the end of its pipes and that of a process
+UNDYING_S = 5.0  # between SIGKILL and the end of a process, which may hold much memory
 
 
 class WorkerHandle:
@@ -49,6 +50,7 @@ class WorkerHandle:
         self._ended_for = ""  # why it was killed from here
         self._cut_at: float | None = None  # when one of its pipes was seen to be closed
         self._maimed_at: float | None = None  # when one of its slots' threads was seen to be gone
+        self._killed_at: float | None = None
         self._unsent: deque[memoryview] = deque()
 
     def read(self) -> list[Message]:
@@ -71,6 +73,8 @@ class WorkerHandle:
         delay is for a process that is about to die anyway: its own exit status says more.
         """
         now = time.monotonic()
+        if self._killed_at is not None:
+            posix.reap_traced(self.pid)
         if self._maimed_at is None and posix.has_lost(self.pid, self.scoreboard.threads):
             self._maimed_at = now
         for since, cause in ((self._cut_at, CLOSED), (self._maimed_at, THREAD_ENDED)):
@@ -84,8 +88,9 @@ class WorkerHandle:
 
     @property
     def dead(self) -> bool:
-        """Whether the process has ended."""
-        return self._child.ended
+        """Whether the process has ended, or was killed and cannot end: it waits for a disk, or for a debugger."""
+        undying = self._killed_at is not None and time.monotonic() >= self._killed_at + UNDYING_S
+        return undying or self._child.ended
 
     def send(self, data: bytes) -> bool:
         """Write a frame, or keep what the pipe does not take; True when all is written."""
@@ -112,6 +117,8 @@ class WorkerHandle:
 
     def kill(self) -> None:
         """SIGKILL the worker and what it left in its process group."""
+        if self._killed_at is None:
+            self._killed_at = time.monotonic()
         posix.kill_group(self.pid)
 
     def end(self, cause: str) -> None:
@@ -129,7 +136,7 @@ class WorkerHandle:
             if self.ended or not more:
                 break
         started = self.scoreboard.started()
-        code = self._child.exitcode(5)
+        code = self._child.exitcode(0.0 if self._killed_at is not None and self.dead else UNDYING_S)
         self.close()
         return last, Death(started, code, self._why(code), self._reader.broken)
 
@@ -147,7 +154,7 @@ class WorkerHandle:
 
 def _cause(code: int | None) -> str:
     if code is None:
-        return "the worker's end could not be seen"
+        return "the worker was killed and did not end"
     if code < 0:
         try:
             return f"the worker was ended by {signal.Signals(-code).name}"

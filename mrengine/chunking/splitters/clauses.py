@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import re
 from collections import deque
-from itertools import chain
 
+from mrengine.chunking.boundaries import INDENT
 from mrengine.chunking.splitters.lines import unified
 
 __all__ = ["NAMES", "ROMAN", "Clauses"]
@@ -18,8 +18,9 @@ _INNER = (
     "|CLÁUSULA|Artigo|ARTIGO|Articolo|Статья|Artykuł"
 )
 NAMES = f"{_OUTER}|{_MIDDLE}|{_INNER}"
+_LETTERS = "".join(sorted({name[0] for name in NAMES.split("|")}))  # with one of these, or a digit, a clause begins
 _CLAUSE = (
-    rf"[ \t]*(?:(?:(?P<outer>{_OUTER})|(?P<middle>{_MIDDLE})|(?:{_INNER}))"
+    rf"{INDENT}(?=[{_LETTERS}第§\d])(?:(?:(?P<outer>{_OUTER})|(?P<middle>{_MIDDLE})|(?:{_INNER}))"
     rf"[ \t]+(?:\d[\d.]*ª?|{ROMAN}\b|[A-Z]\b)"
     rf"|(?P<middle_too>第.{{1,4}}章)|§+[ \t]*\d+\w?|第.{{1,4}}[条节]"
     rf"|(?P<number>\d{{1,3}}(?:\.\d{{1,3}})*)\.?[ \t]+(?=[^\W\d_]))(?P<rest>[^\n]{{0,90}})"
@@ -30,64 +31,86 @@ _ENDS = (".", "!", "?", ";", ",", ":", "…", "。")
 _WORDS = 9  # of a title
 _NUMBERED = 10  # the level of what has a number alone; one more for each stop in it
 _LONGEST = 160  # characters
+_BEFORE, _BEHIND = 201, 600  # characters of the text around a title that are looked at
+_NUMBER = re.compile(r"(\d{1,3}(?:\.\d{1,3})*)\.?[ \t]")
+_NONE = 1 << 30  # a level that no title has
 
 
 class Clauses:
     """The titles above one place after another."""
 
     def __init__(self) -> None:
-        self._coming: deque[tuple[int, int, str]] = deque()  # place in the document, level, title
+        self._coming: deque[tuple[int, int]] = deque()  # places in the document that may have a title, and levels
         self._above: list[tuple[int, str]] = []
         self._seen = 0
 
     def see(self, text: str, base: int) -> None:
-        """Find the titles of the window's new lines; the last one waits for what stands below it."""
+        """Find where titles may be in the window's new lines; the last one waits for what stands below it."""
         begin = max(0, self._seen - base)
         text = unified(text)
         end = text.rfind("\n", 0, max(0, text.rfind("\n"))) + 1
         first = _FIRST(text, 0, end) if base + begin == 0 else None
+        if first:
+            self._coming.append((0, _level(first)))
         found = _HEADS(text, max(0, begin - 1), end)
-        for match in found if first is None else chain((first,), found):
-            title = _title(text, match)
-            if title is not None:
-                place = base + match.start() + (text[match.start()] == "\n")
-                self._coming.append((place, _level(match), title))
+        self._coming.extend([(base + match.start() + 1, _level(match)) for match in found])
         self._seen = max(self._seen, base + end)
 
     def above(self, text: str, base: int, start: int) -> tuple[str, ...]:
         """The titles above ``start`` of the window, outermost first."""
-        here = base + start
-        while self._coming and self._coming[0][0] < here:
-            _, level, title = self._coming.popleft()
-            while self._above and self._above[-1][0] >= level:
-                self._above.pop()
-            if title:
-                self._above.append((level, title))
+        coming, here = self._coming, base + start
+        if coming and coming[0][0] < here:
+            passed = []
+            while coming and coming[0][0] < here:
+                passed.append(coming.popleft())
+            self._note(text, base, passed)
         if not self._above:
             return ()
-        least = 1 << 30
-        if self._coming and not text[start : max(start, self._coming[0][0] - base)].strip():
-            least = self._coming[0][1]  # the chunk begins with a title
+        least = _NONE
+        while coming and not text[start : max(start, coming[0][0] - base)].strip():
+            if _title(text, coming[0][0] - base) is not None:
+                least = coming[0][1]  # the chunk begins with a title
+                break
+            coming.popleft()
         return tuple([title for level, title in self._above if level < least])
+
+    def _note(self, text: str, base: int, passed: list[tuple[int, int]]) -> None:
+        """Take the titles at these places, from the last back: one before another that lies as far out is not seen."""
+        new: list[tuple[int, str]] = []
+        least = _NONE
+        for place, level in reversed(passed):
+            if level < least and (title := _title(text, place - base)) is not None:
+                least = level
+                if title:
+                    new.append((level, title))
+        while self._above and self._above[-1][0] >= least:
+            self._above.pop()
+        self._above += reversed(new)
 
 
 def _level(match: re.Match[str]) -> int:
-    if match["number"]:
-        return _NUMBERED + match["number"].count(".")
-    return 1 if match["outer"] else 2 if match["middle"] or match["middle_too"] else 3
+    outer, middle, middle_too, number = match.group("outer", "middle", "middle_too", "number")
+    if number:
+        return _NUMBERED + number.count(".")
+    return 1 if outer else 2 if middle or middle_too else 3
 
 
-def _title(text: str, match: re.Match[str]) -> str | None:
-    """The title, with the line below where it has none of its own; empty: a clause without one; None: an item, a
-    reference.
+def _title(text: str, place: int) -> str | None:
+    """The title of the line at ``place``, with the line below where it has none of its own; empty: a clause without
+    one; None: an item, a reference.
     """
-    above = text[max(0, match.start() - 200) : match.start()].rstrip(" \t")
+    before = max(0, place - _BEFORE)
+    text = unified(text[before : place + _BEHIND])
+    match = _FIRST(text, place - before)
+    if not match:
+        return None
+    above = text[: max(0, place - before - 1)].rstrip(" \t")
     parted = not above or above[-1] == "\n"
     if not (parted or above.endswith(_ENDS)):
         return None
     rest = match["rest"].strip()
     below = text[match.end() + 1 : match.end() + 1 + _LONGEST].partition("\n")[0].strip()
-    said = rest.count(" ") >= _WORDS or below[:1].islower() or text[match.end()] != "\n"
+    said = rest.count(" ") >= _WORDS or below[:1].islower() or text[match.end() : match.end() + 1] != "\n"
     if match["number"]:
         if _has_sibling(text, match):
             return None
@@ -104,5 +127,5 @@ def _title(text: str, match: re.Match[str]) -> str | None:
 def _has_sibling(text: str, match: re.Match[str]) -> bool:
     """Whether the next line is numbered alike: then it is a list."""
     below = text[match.end() : match.end() + 300].lstrip()
-    number = re.match(r"(\d{1,3}(?:\.\d{1,3})*)\.?[ \t]", below)
+    number = _NUMBER.match(below)
     return number is not None and number.group(1).count(".") == match["number"].count(".")

@@ -10,7 +10,7 @@ from __future__ import annotations
 import re
 from functools import lru_cache
 
-from mrengine.chunking.boundaries import OPEN_ENDS, RECORD, WHOLE, Boundary, Stateless
+from mrengine.chunking.boundaries import INDENT, OPEN_ENDS, RECORD, WHOLE, Boundary, Stateless
 
 __all__ = ["Code"]
 
@@ -22,7 +22,7 @@ _GOES_ON = (
     r"|(?=[cdefrtw])(?:else|elif|elsif|except|finally|catch|rescue|end|endif|endfunction|done|fi|esac|then|do|where)\b)"
 )
 _HEAD = r"(?:async |export |pub |public |static |private )*(?:def|func|fn|fun|function|class)\b[^\n]*\([ \t]*(?=\n)"
-_BEGIN = re.compile(rf"\n([ \t]*)(?:({_ABOVE})|(?=[acdefps])({_HEAD})|(?=\S)(?!{_GOES_ON}))")
+_BEGIN = re.compile(rf"\n({INDENT})(?:({_ABOVE})|(?=[acdefps])({_HEAD})|(?=\S)(?!{_GOES_ON}))")
 _DEEPEST = 60
 _DOC_INSIDE = 2 * _DEEPEST + 10  # added to the levels inside of a doc string
 _FAR = 3000  # characters: a longer doc string is not known for one
@@ -37,7 +37,7 @@ class Code(Stateless):
     outermost = RECORD
     # Most lines are told by their first letter.
     opens = re.compile(
-        rf"[ \t]*(?=[-#=*_@/;%\[t\"rRuU])"
+        rf"{INDENT}(?=[-#=*_@/;%\[t\"rRuU])"
         rf"(?:{_ABOVE}|#|[-=*_](?: ?[-=*_]){{2,}}$|@\S|\*(?:[^/]|$)|[rRuU]?\"{{3}}.*\"{{3}}$)"
     )
     open_ends = (*OPEN_ENDS, "{", "(", "[", "\\", " =", "=>", "->", "&&", "||", "*/", " then", " do")
@@ -125,7 +125,7 @@ def _lines(pattern: re.Pattern[str], text: str, low: int, high: int) -> list[Bou
 def _within(width: int) -> re.Pattern[str]:
     """``_BEGIN`` for lines that are indented by at most so many blanks, or tabs that are as wide."""
     deeper = "[ \\t]" if width == 0 else f"[ ]{{{width + 1}}}|\\t{{{width // _TAB + 1}}}"
-    return re.compile(rf"\n(?!{deeper})([ \t]*)(?:({_ABOVE})|(?=\S)(?!{_GOES_ON}))")
+    return re.compile(rf"\n(?!{deeper})({INDENT})(?:({_ABOVE})|(?=\S)(?!{_GOES_ON}))")
 
 
 _OUTERMOST = _within(0)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from itertools import islice
 
 from mrengine.chunking.sample import GAP, Sample
 
@@ -40,13 +41,11 @@ _OPERATOR = re.compile(r"[={}<>\[\]|\\$]")
 KEYWORDS = ("import ", "from ", "return ", "def ", "class ", "public ", "private ", "static ", "const ", "#include")
 # What stands at the left margin of Python and of C; in Markdown it stands in fences, in other texts it is indented.
 _DEFINITION = re.compile(
-    r"(?:class \w+[^\n]*[:{]|(?:async )?def \w+\(.*|import \w[\w., ]*|from [\w.]+ import .*|if __name__ ==.*"
-    r"|__\w+__ = .*|#[ \t]*(?:include [<\"]|define \w|ifndef \w|ifdef \w|if \w|endif).*)$",
+    r"\n(?=[cdif#_])(?:class \w+[^\n]*[:{]|(?:async )?def \w+\(.*|import \w[\w., ]*|from [\w.]+ import .*"
+    r"|if __name__ ==.*|__\w+__ = .*|#[ \t]*(?:include [<\"]|define \w|ifndef \w|ifdef \w|if \w|endif).*)$",
     re.MULTILINE,
 )
 _FENCE = re.compile("\n {0,3}(?:```|~~~(?!~))")
-_MARGIN = ("\nclass ", "\ndef ", "\nimport ", "\nfrom ", "\n#", "\n__")
-_TRIED = 40  # lines with such a mark
 WORDY = 4  # blanks between the words of a line of prose
 
 
@@ -66,6 +65,8 @@ def looks(sample: Sample) -> float:
         wordy = (
             body[0] != "#" and body.count(" ") >= WORDY and not _OPERATOR.search(body) and not body.startswith(KEYWORDS)
         )
+        if not body.strip("-+="):
+            continue  # the rule of a table
         if _COMMENT.match(body):
             comments += 1
         elif not wordy and _is_code(body):
@@ -100,17 +101,7 @@ def _is_fenced(text: str) -> bool:
 
 def _defines(text: str) -> bool:
     """Whether more than one definition, import or directive stands at the left margin."""
-    found = 0
-    for mark in _MARGIN:
-        place = text.find(mark)
-        for _ in range(_TRIED):
-            if place < 0:
-                break
-            found += _DEFINITION.match(text, place + 1) is not None
-            if found > 1:
-                return True
-            place = text.find(mark, place + 1)
-    return False
+    return len(list(islice(_DEFINITION.finditer(text), 2))) > 1
 
 
 def _is_code(body: str) -> bool:

@@ -53,6 +53,11 @@ class Diff(Stateless):
             lines = [place for place in lines if not self._in_message(text, place)]
         return [(place, LINE, SOFT) for place in lines]
 
+    def leads(self, text: str, low: int, high: int) -> list[Boundary]:
+        """As boundaries; but to begin with the first file of a commit is better than with a hunk of it."""
+        found = self.boundaries(text, low, high)
+        return [(place, _FILE if level == _FIRST else level, whole) for place, level, whole in found]
+
     def far(self, text: str, low: int, high: int, below: int) -> list[Boundary]:
         """Commits, files and hunks."""
         found: list[Boundary] = []

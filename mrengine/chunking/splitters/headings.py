@@ -37,12 +37,13 @@ class Headings:
 
     def above(self, text: str, base: int, start: int, inside: Callable[[int], object] | None = None) -> tuple[str, ...]:
         """The titles above ``start`` of the window, outermost first. ``inside``: whether a place has no headings."""
-        self._find(text, base)
-        until = bisect_left(self._places, start + base)
-        if until:
-            here = [place - base for place in self._places[:until]]
-            self._note(text, [place for place in here if not inside(place)] if inside else here)
-            del self._places[:until]
+        if base + len(text) != self._seen:
+            self._find(text, base)
+        places = self._places
+        if places and places[0] < start + base:
+            until = bisect_left(places, start + base)
+            self._note(text, [place - base for place in places[:until]], inside)
+            del places[:until]
         if not self._stack:
             return ()
         least = self._next_level(text, start)
@@ -50,8 +51,6 @@ class Headings:
 
     def _find(self, text: str, base: int) -> None:
         """Find the marks in the text that is new; one at its end may not be complete yet."""
-        if base + len(text) == self._seen:
-            return
         if self._seen == 0 and self._first(text):
             self._places.append(0)
         low = max(0, self._seen - base - _MARK)
@@ -63,7 +62,8 @@ class Headings:
 
     def _next_level(self, text: str, start: int) -> int:
         """The level of a heading that begins at ``start``, which ends all sections that are as deep; or a large one."""
-        while text[start : start + 1] in ("\n", "\r", " ", "\t"):
+        stop = start + _LONGEST
+        while start < stop and text[start : start + 1] in ("\n", "\r", " ", "\t"):
             start += 1
         found = self._read(text, start)
         below = text.find("\n", start) + 1
@@ -71,7 +71,7 @@ class Headings:
             found = self._read(text, below)
         return found[0] if found else _NONE
 
-    def _note(self, text: str, places: list[int]) -> None:
+    def _note(self, text: str, places: list[int], inside: Callable[[int], object] | None) -> None:
         """Take the headings at these marks, from the last back: one before another that lies as far out is not seen."""
         new: list[tuple[int, str]] = []
         least = _NONE
@@ -80,7 +80,7 @@ class Headings:
             if text.startswith(deeper, place):
                 continue
             found = self._read(text, place)
-            if found and found[0] < least:
+            if found and found[0] < least and not (inside and inside(place)):
                 least = found[0]
                 deeper = "#" * least
                 new.append((least, found[1][:_LONGEST]))

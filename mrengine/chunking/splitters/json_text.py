@@ -25,7 +25,7 @@ from typing import Any
 import numpy
 
 from mrengine.chunking.boundaries import NO_CONTEXT, Context
-from mrengine.chunking.cutter import Cutter, Fits, spare
+from mrengine.chunking.cutter import CREDIT, Cutter, Fits, spare
 from mrengine.chunking.splitters.prose import Prose
 
 __all__ = ["Json"]
@@ -55,7 +55,7 @@ class Json:
         self._scan = _Scanner()
         self._base = 0
         self._spare = spare(target)
-        self._account = self._spare
+        self._account = max(self._spare, CREDIT)
         self._measured = target >= _FEW  # of small chunks no fill is promised
 
     def see(self, text: str, base: int) -> None:

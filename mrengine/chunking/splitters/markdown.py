@@ -6,6 +6,7 @@ import re
 
 from mrengine.chunking.boundaries import (
     ALWAYS,
+    INDENT,
     ITEM,
     LINE,
     PARAGRAPH,
@@ -27,6 +28,8 @@ from mrengine.chunking.splitters.titles import Titles
 __all__ = ["Markdown"]
 
 _ITEM = re.compile(r"[-*+•][ \t]|\d{1,9}[.)][ \t]")
+_PARAGRAPH = re.compile(r"[^\W\d_]|[`>\"'“<$]|\*\*?[^\s*]")  # so begins what is no item
+_HELD = re.compile(rf"\n{INDENT}(?:[|>]|\d{{4,9}}[.)][ \t])")  # rows, quotations, items that are none in running text
 _HEADINGS = "#|=|--"  # so begin headings, and the rules below
 _RULES = rf"{_HEADINGS}|~~|\^\^|\"\"|\*\*|\+\+"  # and those of reStructuredText
 _BETWEEN_RULES = r"(?<=[=~^\"*+-]{3}\n)[ \t]*(?=[^\W_])[^\n]{0,70}[^\s.!?;,:]$"
@@ -82,7 +85,8 @@ class Markdown(Stateless):
         if mark >= 0 and not around(mark + 1) and (heading := self._titles.read(text, mark + 1)):
             return mark + 1, SECTION + heading[0], SOFT
         blank = text.rfind("\n\n", max(near, 0), high - 1)
-        if blank >= 0 and text[blank + 2 : blank + 3].isalpha() and _is_plain(text, blank + 2):
+        first = text[blank + 2 : blank + 3]
+        if blank >= 0 and (first == "|" or (_PARAGRAPH.match(text, blank + 2) and _is_plain(text, blank + 2))):
             return None if around(blank + 2) else (blank + 2, PARAGRAPH, SOFT)
         return None
 
@@ -119,8 +123,20 @@ class Markdown(Stateless):
     def near(self, text: str, low: int, high: int) -> list[Boundary]:
         """All of them; of a long block that began before, what is in it from farther back, too."""
         block = self._fences.around(low)
+        if not block and text.find("\n", max(low, 0), high) < 0 and text.find("\r", max(low, 0), high) < 0:
+            return []
         farther = _FARTHER * (high - low) if block and self._has_records(text, block) else 0
         return self.boundaries(text, low - farther, high)
+
+    def far(self, text: str, low: int, high: int, below: int) -> list[Boundary]:
+        """All of them, if any of these places may be the begin of what is to stay whole."""
+        if (
+            self._fences.around(high)
+            or _HELD.search(text, max(low, 0), high + 1)
+            or self._prose.may_hold(text, low, high)
+        ):
+            return self.boundaries(text, low, high)
+        return []
 
     def _outside(self, text: str, low: int, high: int, fences: list[tuple[int, int]]) -> list[Boundary]:
         """What begins outside of fenced blocks. What a line is, the one below it may change."""

@@ -12,10 +12,12 @@ from collections import Counter
 from itertools import pairwise
 
 from mrengine.chunking.boundaries import (
+    INDENT,
     ITEM,
     LINE,
     NO_CONTEXT,
     PARAGRAPH,
+    RECORD,
     SOFT,
     WHOLE,
     Boundary,
@@ -32,7 +34,7 @@ __all__ = ["ITEM_MARK", "TITLES", "Prose", "looks"]
 
 # What an item, clause or numbered section begins with. The groups say how far out it lies.
 ITEM_MARK = re.compile(
-    rf"[ \t]*(?:(?P<named>(?:{NAMES})[ \t]+(?:\d[\d.]*|{ROMAN}\b)|§+[ \t]*\d|第.{{1,5}}[条章节])"
+    rf"{INDENT}(?:(?P<named>(?:{NAMES})[ \t]+(?:\d[\d.]*|{ROMAN}\b)|§+[ \t]*\d|第.{{1,5}}[条章节])"
     r"|(?P<number>[(\[]?\d{1,3}(?:\.\d{1,3})*[.)\]:]|\d{1,3}(?:\.\d{1,3})+)(?=\s|$)"
     rf"|(?P<letter>[(\[]?(?:[A-Za-z]|{ROMAN})[)\]](?=\s|$)|[a-zA-Z]\.(?=\s+[A-Z]))"
     r"|(?P<bullet>[-*+•‣◦▪·–—o][ \t]+(?=\S)|--?[A-Za-z][\w-]*(?=[,=\[< \t]|$)))"
@@ -41,17 +43,17 @@ _RANK = {"named": 0, "number": 2, "letter": 10, "bullet": 14}
 # A title: a short line that ends no sentence, behind a blank line; numbered, or in capitals, wherever it stands.
 _TITLE = r"(?=[^\W_])[^\n]{0,70}[^\s.!?;,:。！？،؛]$"
 TITLES = (
-    rf"(?:(?<=\n\n)|(?<=\n\r\n)|(?<=\n \n)|(?<=^)|(?<=\f))[ \t]*{_TITLE}",
+    rf"(?:(?<=\n\n)|(?<=\n\r\n)|(?<=\n \n)|(?<=^)|(?<=\f)){INDENT}{_TITLE}",
     rf"(?:\d{{1,3}}(?:\.\d{{1,3}})*\.?|{ROMAN}\.|§[ \t]*\d+\.?|(?:{NAMES})[ \t][\dIVXLC.]+)[ \t]+{_TITLE}",
-    r"[ \t]*[^a-z\n]{0,60}[A-ZÀ-ÞА-Я]{2}[^a-z\n]{0,60}(?<![.!?;,])$",
+    r"[ \t]*(?!END:)[^a-z\n]{0,60}[A-ZÀ-ÞА-Я]{2}[^a-z\n]{0,60}(?<![.!?;,])$",
     r"\s*~{4,}$|\s*\^{4,}$|\s*\"{4,}$",
 )
 _ENDS = frozenset(".!?:;…。！？：；।॥។။؟۔\"'”’»)」』*_|>")
-_FIRST_WORD = re.compile(r"\s*\S+")
 _FURNITURE = re.compile(
     r"\f|\s*(?:(?:page|seite|página|pagina|стр\.?|p\.?)\s*)?[-–—\[]?\s*\d+\s*(?:(?:of|/|von|de|di|sur|из)\s*\d+\s*)?[-–—\]]?\s*$",
     re.IGNORECASE,
 )
+_NUMBER_ENDS = "]-–—"  # or with a digit
 _GAP = re.compile(r"[^\s.!?:;,]\s{2,}\S")  # not the two blanks behind a sentence
 _DIGITS = re.compile(r"\d+")
 _BEGINS = re.compile(r"\s*(?:[\[(<#*|\"']*)([^\W\d_]+|\d+)?([^\w\s，。、！？]+|\s)")
@@ -62,6 +64,7 @@ _ANY_ITEM = re.compile(
     .replace("?P<letter>", "?:")
     .replace("?P<bullet>", "?:")
 )
+_WIDE = re.compile(r"  (?<=[^\s.!?:;,]  ) *\S")  # as _GAP; it begins with what is quickly found
 _LEARNT = 64  # lines
 _LOOKED = 2500  # characters: in three such parts of a window an item is looked for
 _INDENTED = 12  # characters: behind them, wide gaps are those of a table
@@ -85,6 +88,8 @@ class Prose(Stateless):
         self._wrapped = False
         self._width = 0
         self._whole = SOFT  # of lines in a text that is not wrapped
+        self._blocks = False  # paragraphs are a few lines each, and records
+        self._outdented = False  # records begin at the left margin, and are indented
         self._heads: frozenset[str] = frozenset()
         self._seen = self._base = 0
         self._clauses = Clauses()
@@ -102,10 +107,14 @@ class Prose(Stateless):
         marked = any(_ANY_ITEM.search(new, at, at + _LOOKED) for at in (0, third, 2 * third))
         divided = "  " in head or "\t" in head or " | " in head
         rows = self._whole or (divided and any(map(_has_cells, lines[:_LEARNT])))
-        self.outermost = ITEM if marked else LINE if rows and len(lines) > 2 else _NONE
+        self._learn_blocks(lines[:_LEARNT])
+        self._heads = _running_heads(lines) if self._wrapped else frozenset()
+        held = RECORD if self._outdented else PARAGRAPH if self._blocks else ITEM if marked else LINE
+        self.outermost = held if held < LINE or (rows and len(lines) > 2) else _NONE
         if marked and self._titles:
             self._clauses.see(text, base)
-        self._heads = _running_heads(lines) if self._wrapped else frozenset()
+        if self._outdented:  # the first lines of records are alike, too; running heads are set in columns
+            self._heads = frozenset(head for head in self._heads if _has_cells(head) or head[-1] in "0]")
 
     def _learn(self, lines: list[str]) -> None:
         pairs = [
@@ -126,10 +135,22 @@ class Prose(Stateless):
         self._wrapped = self._width <= _WIDEST and (even or going_on > 0.4 * len(pairs))
         self._whole = WHOLE if alike and not self._wrapped else SOFT
 
+    def _learn_blocks(self, lines: list[str]) -> None:
+        """What paragraphs are: pieces of running text, or records of a few lines."""
+        said = [line for line in lines if line.strip()]
+        parted = [line for above, line in pairwise(lines) if line.strip() and not above.strip()]
+        margin = sum(1 for line in parted if line[0] not in " \t")
+        at_margin = sum(1 for line in said if line[0] not in " \t")
+        self._outdented = margin > 1 and margin + 1 >= at_margin and at_margin < 0.35 * len(said)
+        self._outdented |= sum(line.startswith("BEGIN:V") for line in said) > 2  # calendars, address books
+        self._blocks = len(parted) > 2 and 1.8 * len(parted) < len(said) < 15 * len(parted)
+        if self._blocks and self._wrapped:  # records, if they begin alike: with a time, a number
+            self._blocks = parted[0][0].isdigit() and _begin_alike(parted)
+            self._wrapped = not self._blocks
+
     def _is_forced(self, above: str, line: str) -> bool:
-        """Whether the line above had no room for the first word of the line."""
-        word = _FIRST_WORD.match(line)
-        return word is not None and len(above) + 1 + len(word.group().lstrip()) > self._width
+        """Whether the line above had no room for the first word of the line, which is not blank."""
+        return len(above) + 1 + len(line.split(None, 1)[0]) > self._width
 
     @property
     def is_wrapped(self) -> bool:
@@ -138,7 +159,7 @@ class Prose(Stateless):
 
     def top(self, text: str, near: int, far: int, high: int) -> Boundary | None:
         """The last paragraph that is no item."""
-        blank = text.rfind("\n\n", max(near, 0), high - 1)
+        blank = text.rfind("\n\n", max(near, 0), high - 1) if not self._outdented else -1
         if blank >= 0 and not self._heads:
             line = text[blank + 2 : text.find("\n", blank + 2, high + _MORE) % _NONE]
             above = text[text.rfind("\n", 0, blank) + 1 : blank]
@@ -147,6 +168,23 @@ class Prose(Stateless):
                 if boundary and boundary[1] == PARAGRAPH:
                     return boundary
         return None
+
+    def near(self, text: str, low: int, high: int) -> list[Boundary]:
+        """All of them: none, where no line begins."""
+        if text.find("\n", max(low, 0), high) < 0 and text.find("\r", max(low, 0), high) < 0:
+            return []
+        return self.boundaries(text, low, high)
+
+    def far(self, text: str, low: int, high: int, below: int) -> list[Boundary]:
+        """All of them, if any of these places may be the begin of what is to stay whole."""
+        return self.boundaries(text, low, high) if self.may_hold(text, low, high) else []
+
+    def may_hold(self, text: str, low: int, high: int) -> bool:
+        """Whether an item or a row of a table may begin between these places: asked before anything is looked at."""
+        if self._whole or self._blocks or self._outdented or _ANY_ITEM.search(text, max(low, 0), high + 1):
+            return True
+        low, high = max(low - _MORE, 0), high + _MORE
+        return "\t" in text[low:high] or text.find(" | ", low, high) >= 0 or _WIDE.search(text, low, high) is not None
 
     def boundaries(self, text: str, low: int, high: int) -> list[Boundary]:
         """Titles, clauses and items, paragraphs; lines, where they are not wrapped."""
@@ -172,28 +210,37 @@ class Prose(Stateless):
         return Context(titles) if titles else NO_CONTEXT
 
     def _is_furniture(self, line: str) -> bool:
-        """Whether it is a page number or a running head."""
-        return _FURNITURE.match(line) is not None or _DIGITS.sub("0", line.strip()) in self._heads
+        """Whether it is a page number or a running head. Most lines are told by their last mark."""
+        body = line.strip()
+        last = body[-1]
+        if (last.isdigit() or last in _NUMBER_ENDS or line[0] == "\f") and _FURNITURE.match(line):
+            return True
+        return bool(self._heads) and _DIGITS.sub("0", body) in self._heads
 
     def line(self, begin: int, line: str, above: str, parted: bool) -> Boundary | None:
         """What begins at a line, below the line above (blank lines and furniture between them: ``parted``)."""
         if not parted and _has_cells(line) and _has_cells(above):
             return begin, LINE, WHOLE  # a row of a table
+        if (
+            self._outdented
+            and line[0] not in " \t"
+            and (line.startswith("BEGIN:V") or (parted and not _has_cells(line)))
+        ):
+            return begin, RECORD, WHOLE
         body = line.lstrip()
         if body.startswith(("-- ", "— ")):
             return None  # it says who wrote what stands above
-        has_ended = _has_ended(above)
-        ended = not self._wrapped or has_ended
-        if not ended and self._goes_on(line, body, above, parted):
-            return None
-        if not (parted or has_ended) and _hangs(line, above):
+        wrapped = self._wrapped
+        goes_on = (wrapped and self._goes_on(line, body, above, parted)) or (not parted and _hangs(line, above))
+        if goes_on and not _has_ended(above):
             return None
         mark = ITEM_MARK.match(line)
-        if mark and (parted or ended or len(above) < _HALF * self._width):
+        ended = parted or not wrapped or _has_ended(above)
+        if mark and (ended or len(above) < _HALF * self._width):
             return begin, ITEM + _RANK[mark.lastgroup or "bullet"] + min(mark.start(mark.lastgroup or 0), 80), WHOLE
         if parted:
-            return begin, PARAGRAPH, SOFT
-        if not self._wrapped:
+            return begin, PARAGRAPH, WHOLE if self._blocks else SOFT
+        if not wrapped:
             return begin, LINE, self._whole
         return (begin, PARAGRAPH + 1, SOFT) if ended and not self._is_forced(above, line) else None
 

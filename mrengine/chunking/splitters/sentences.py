@@ -40,6 +40,8 @@ def last_sentence(text: str, low: int, high: int) -> int:
         for match in reversed(list(_END.finditer(text, begin, upper + 16))):
             end = _end(text, match)
             if begin < end <= high:
+                while end < high and text[end] == "\n":  # the blank line belongs to it
+                    end += 1
                 return end
         if begin == low:
             return 0

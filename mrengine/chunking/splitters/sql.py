@@ -4,9 +4,20 @@ from __future__ import annotations
 
 import re
 from bisect import bisect_right
-from itertools import chain
+from itertools import chain, groupby
 
-from mrengine.chunking.boundaries import ITEM, LINE, NO_CONTEXT, RECORD, SOFT, WHOLE, Boundary, Context, Stateless
+from mrengine.chunking.boundaries import (
+    INDENT,
+    ITEM,
+    LINE,
+    NO_CONTEXT,
+    RECORD,
+    SOFT,
+    WHOLE,
+    Boundary,
+    Context,
+    Stateless,
+)
 from mrengine.chunking.sample import Sample
 from mrengine.chunking.splitters.tables import TableHeads, sql_head
 
@@ -18,8 +29,18 @@ _VERBS = (
     "|DETACH|CLUSTER|REINDEX|REFRESH|SECURITY|SAVEPOINT|RELEASE|VALUES|TABLE|PREPARE|GO|CONNECT|PROMPT|REM|SPOOL|WHENEVER|EXIT"
     "|ANALYSE|LOAD|HANDLER|CHECKPOINT|NOTIFY|LISTEN|FETCH|OPEN|CLOSE|DESCRIBE|DESC|SOURCE|OPTIMIZE|PURGE|FLUSH|KILL|BACKUP|RESTORE"
 )
-_VERB = rf"(?:{_VERBS})\b"
-_BEGIN = re.compile(rf"\n([ \t]*)(?:(--|/\*|#)|(\()|(?=(?i:{_VERB})|\\\w|\.\w))")
+
+
+def _any_verb() -> str:
+    """An expression for the verbs, in small letters or capitals: one branch for each first letter."""
+    branches = (
+        f"[{first}{first.lower()}](?i:{'|'.join(verb[1:] for verb in verbs)})"
+        for first, verbs in groupby(sorted(_VERBS.split("|")), key=lambda verb: verb[0])
+    )
+    return rf"(?:{'|'.join(branches)})\b"
+
+
+_BEGIN = re.compile(rf"\n({INDENT})(?:(--|/\*|#)|(\()|(?=[A-Za-z])(?={_any_verb()})|(?=\\\w|\.\w))")
 _ABOVE = re.compile(r"[ \t]*(?:--|/\*|\*|#|\*/)")
 _ROW_GAP = re.compile(r"\),\s*(?=\()")
 _QUOTING = re.compile(r"\$\w*\$")

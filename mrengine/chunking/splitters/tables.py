@@ -24,11 +24,14 @@ class TableHeads:
 
     def above(self, text: str, base: int, start: int, *, goes_on: bool) -> str:
         """The head for the chunk at ``start`` of the window, which ``goes_on`` with a row; else empty."""
-        found = self._find(text[max(0, self._last - base) : start])
-        self._last = base + start
+        before, self._last = max(0, self._last - base), base + start
+        if not goes_on:  # the table that the next chunk may go on with begins in this one
+            self._head = ""
+            return ""
+        found = self._find(text[before:start])
         if found is not None:
             self._head = found
-        return self._head if goes_on else ""
+        return self._head
 
 
 _HEAD = re.compile(r"<thead\b.*?</thead\s*>", re.DOTALL | re.IGNORECASE)
@@ -53,8 +56,8 @@ def markup_head(before: str) -> str | None:
 
 _WORDS = ("INSERT", "insert", "REPLACE", "replace", "COPY", "copy")
 _INSERT = re.compile(
-    r"(?:^|\n|;)[ \t]*((?:INSERT|REPLACE)\s[^;()'\n]{1,200}(?:\([^();']{1,2000}\)\s*)?VALUES)(?=\s*\()"
-    r"|(?:^|\n)(COPY [^\n]{1,2000} FROM stdin[^\n]*;)(?=\s)",
+    r"[\n;](?:[ \t]*((?:INSERT|REPLACE)\s[^;()'\n]{1,200}(?:\([^();']{1,2000}\)\s*)?VALUES)(?=\s*\()"
+    r"|(?<=\n)(COPY [^\n]{1,2000} FROM stdin[^\n]*;)(?=\s))",
     re.IGNORECASE,
 )
 
@@ -64,6 +67,6 @@ def sql_head(before: str) -> str | None:
     last = None
     if not any(word in before for word in _WORDS):
         return None
-    for last in _INSERT.finditer(before):  # noqa: B007 - the last one is asked for
+    for last in _INSERT.finditer("\n" + before):  # noqa: B007 - the last one is asked for
         pass
     return (last.group(1) or last.group(2)).strip() + "\n" if last else None

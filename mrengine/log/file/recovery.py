@@ -136,8 +136,12 @@ def walk(
             if mark > watermark:
                 watermark = mark
         following = source.resync(position + 1, size) if position < size else None
+        # Whether a gap is damage or the torn end is said by the watermarks behind it, however far behind. Once is
+        # enough: they cover all later gaps.
         if following is not None and not surveyed:
             watermark, surveyed = max(watermark, _highest_watermark(source, following, size)), True
+        # Nothing from here on was ever synced, so nothing of it was announced: whole frames in it go, too, as they may
+        # stand behind others that are lost.
         if following is None or watermark <= position:
             return Recovery(position, max(0, size - position), watermark, tuple(damage))
         damage.append((position, following))

@@ -68,8 +68,9 @@ class WriteAheadLog:
         try:
             fd = files.open(path + ".new", os.O_RDWR | os.O_CREAT | os.O_TRUNC)
         except OSError as error:
-            _fail(error, path)
+            _fail(error, path + ".new")
         try:
+            # Under another name until the header is on disk: a crash in between leaves a file that is no job's log.
             _write_all(files, fd, encode_header(header), 0)
             files.sync(fd)
             files.rename(path + ".new", path)
@@ -102,10 +103,12 @@ class WriteAheadLog:
             _fail(error, path)
         try:
             source = Source.over(fd, files, path, job_id=job_id)
+            # Before the walk: the log of another job must not even be repaired.
             if job_id is not None and source.header.job_id != job_id:
                 message = f"{path} is the log of job {source.header.job_id!r}, not of {job_id!r}"
                 raise LogError(message, reason="not_a_log", path=path)
             recovery = walk(source, visit)
+            # Nothing has been written so far: who asked for strictness finds the evidence as it was.
             if strict and recovery.damage:
                 message = f"{path} is damaged in {len(recovery.damage)} range(s); nothing was changed"
                 raise LogError(message, reason="damaged", path=path, ranges=recovery.damage)
@@ -147,6 +150,7 @@ class WriteAheadLog:
     def commit(self) -> int:
         """One write and one fdatasync for all appended records; returns the durable offset, which may be announced."""
         self._check()
+        # Fill the sector: no later append may write into one that holds announced bytes (decisions/log-sectors).
         filler = padding(self.size) if self._fsync and self.size > self.durable else None
         if filler is not None:
             self.append(VOID, bytes(filler))
@@ -158,6 +162,7 @@ class WriteAheadLog:
                 self._files.sync(self._fd)
             except OSError as error:
                 self._poisoned(error)
+            # Frames to come tell recovery that everything below was synced: a gap there is damage, no torn tail.
             self._watermark = self._written
         self.durable = self._written
         return self.durable
@@ -195,7 +200,7 @@ class WriteAheadLog:
 def _write_all(files: OsFiles, fd: int, data: bytes | bytearray, offset: int) -> None:
     with memoryview(data) as view:
         done = 0
-        while done < len(view):
+        while done < len(view):  # a nearly full disk, or a signal, cuts writes short
             count = files.pwrite(fd, view[done:], offset + done)
             if count <= 0:
                 raise OSError(5, "a write wrote nothing")

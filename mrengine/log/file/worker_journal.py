@@ -44,10 +44,12 @@ class WorkerJournal:
         """Keep a CALL before it is sent to the supervisor; one that may not be reused is not kept."""
         if payload[REUSABLE_AT] != REUSABLE:
             return
-        with self._lock, suppress(OSError):
+        with self._lock, suppress(OSError):  # without a journal the answer is as safe as the supervisor is
             if self._fd < 0:
                 self._fd = OsFiles().open(self._path, os.O_RDWR | os.O_CREAT | os.O_TRUNC)
                 os.pwrite(self._fd, encode_header(self._header), 0)
+            # What is overwritten must have been committed: more than the pipe holds, and an answer of each slot's twice
+            # over, for one that is sent and one that waits to be.
             self._largest = max(self._largest, len(payload))
             if self._at >= max(RING_BYTES, _ON_THE_WAY_BYTES + 2 * self._slots * self._largest):
                 self._at = HEADER_BYTES
@@ -68,6 +70,8 @@ def journaled_answers(folder: Path, log: LogReader, call_totals: CallTotals) -> 
     for path in _files(folder):
         for payload in answers_in(path):
             found.setdefault(int.from_bytes(payload[DIGEST_AT : DIGEST_AT + 8], "little"), set()).add(payload)
+    # Most answers in the journals are in the log already. Eight bytes of the digest find the candidates without reading
+    # it; only those are compared.
     for prefix, offset in zip(call_totals.prefixes, call_totals.offsets, strict=True) if found else ():
         if prefix in found:
             with suppress(LogError):

@@ -28,7 +28,10 @@ DIGEST_BYTES = 16
 _DIGEST_AT = 24  # of REQUEST, INTENT and CALL
 _REQUEST = struct.Struct(">BB16sBdBQBQBQ")
 _NONE, _STR, _INT, _NUMBER = type(None), {str}, {int}, {int, float}
-_REQUEST_TYPES = _NUMBER, _INT, _INT, _INT, _STR, _STR, {str, _NONE}, {int, float, _NONE}, {dict, _NONE}, {list}
+_CACHED = {str, _NONE}, _INT, _STR, _INT, {bytes}
+_REQUEST_TYPES = (
+    _NUMBER, _INT, _INT, _INT, _STR, _STR, {str, _NONE}, {int, float, _NONE}, {dict, _NONE}, {list}, *_CACHED
+)  # fmt: skip
 _BATCH_TYPES = _INT, _NUMBER, _STR, _STR, _STR, _STR, {bytes}, {dict}
 
 
@@ -37,6 +40,8 @@ class RequestRecord:
     """A call that a parked task wants. ``digest``: 16 bytes, of the turn that is asked for.
 
     What is asked stands in it whole, in no vendor's form. ``bound_tokens``: the most input tokens that it can have.
+    ``cache`` and ``prefix``: as in a Request; ``prefix_digest`` and ``prefix_tokens``: of what may be cached, "" and 0
+    where nothing may. ``owner``: who may share the answer with other jobs.
     """
 
     round: int
@@ -53,6 +58,11 @@ class RequestRecord:
     temperature: float | None = None
     schema: Mapping[str, Plain] | None = field(default=None, repr=False)
     turns: tuple[tuple[str, str], ...] = field(default=(), repr=False)
+    cache: str | None = None
+    prefix: int = 0
+    prefix_digest: str = ""
+    prefix_tokens: int = 0
+    owner: bytes = b""
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,7 +96,8 @@ def pack_request(record: RequestRecord) -> bytes:
     fixed = _REQUEST.pack(0xC4, DIGEST_BYTES, r.digest, 0xCB, r.at, *tokens)
     schema = None if r.schema is None else dict(r.schema)
     rest = (r.model, r.prompt, r.system, r.temperature, schema, [list(turn) for turn in r.turns])
-    payload = head(14, r.round, r.chunk_id, r.model_index) + fixed + b"".join(map(pack, rest))
+    cached = (r.cache, r.prefix, r.prefix_digest, r.prefix_tokens, r.owner)
+    payload = head(19, r.round, r.chunk_id, r.model_index) + fixed + b"".join(map(pack, (*rest, *cached)))
     if len(payload) > MAX_PAYLOAD_BYTES:
         raise Unstorable("the request of a batch", f"{len(payload):,} bytes; at most {MAX_PAYLOAD_BYTES:,} are stored")
     return payload
@@ -94,7 +105,7 @@ def pack_request(record: RequestRecord) -> bytes:
 
 def unpack_request(payload: bytes) -> RequestRecord:
     """Unpack a REQUEST."""
-    values = task(payload, 14, "REQUEST")
+    values = task(payload, 19, "REQUEST")
     check_types(values[4:], _REQUEST_TYPES, "REQUEST")
     digest, turns = values[3], values[13]
     if not isinstance(digest, bytes) or len(digest) != DIGEST_BYTES or not all(map(_is_turn, turns)):

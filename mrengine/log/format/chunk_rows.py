@@ -225,6 +225,14 @@ class DocumentNames:
         self._firsts = [batch.first for batch in self._batches]
         self._cache: dict[int, tuple[DocumentRow, ...]] = {}
 
+    def __len__(self) -> int:
+        return self._batches[-1].first + self._batches[-1].rows if self._batches else 0
+
+    def grow(self, batch: Batch) -> None:
+        """Documents that follow those that are known; one thread at a time."""
+        self._batches = (*self._batches, batch)
+        self._firsts.append(batch.first)  # last: a reader that finds it there finds its batch
+
     def __getitem__(self, index: int) -> DocumentRow:
         """The document. LogError: its record was lost, or cannot be read."""
         at = bisect_right(self._firsts, index) - 1

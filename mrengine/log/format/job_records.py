@@ -1,4 +1,4 @@
-"""The records of the job itself: JOB, DOCUMENTS, ROUND, NOTE and CLOSE, as dataclasses and payloads.
+"""The records of the job itself: JOB, DOCUMENTS, READ, ROUND, NOTE and CLOSE, as dataclasses and payloads.
 
 Their layout is in docs/log-format.md. Every ``unpack_x`` raises LogError(reason="damaged") and nothing else.
 """
@@ -14,27 +14,32 @@ from mrengine.log.format.packing import array, bad_record, pack
 from mrengine.log.format.values import Plain
 
 __all__ = [
+    "READING",
     "CloseRecord",
     "DocumentRow",
     "DocumentsDigest",
     "DocumentsRecord",
     "JobRecord",
     "NoteRecord",
+    "ReadRecord",
     "RoundRecord",
     "batch_documents",
     "pack_close",
     "pack_documents",
     "pack_job",
     "pack_note",
+    "pack_read",
     "pack_round",
     "unpack_close",
     "unpack_documents",
     "unpack_job",
     "unpack_note",
+    "unpack_read",
     "unpack_round",
 ]
 
 MAX_BATCH_BYTES = 1 << 20
+READING = "reading"  # of JOB's settings: the documents are still being read
 
 
 class DocumentRow(NamedTuple):
@@ -51,6 +56,11 @@ class DocumentRow(NamedTuple):
     facts: bytes = b""
 
     @property
+    def is_open(self) -> bool:
+        """Whether the document is still being read: its text, digest and size come with another row."""
+        return not self.digest
+
+    @property
     def identity(self) -> bytes:
         """What a document is known by beside its id: the digest of its text and of its facts."""
         return blake2b(self.digest + self.facts, digest_size=16).digest() if self.facts else self.digest
@@ -63,6 +73,9 @@ class JobRecord:
     ``python``: "3.11". ``documents``: (count, bytes of UTF-8, digest) as ``DocumentsDigest`` makes it. ``models``:
     (name, digest of its parameters) each. ``all_models``: every model runs on every chunk. ``map_source``:
     "module:qualname", the dict of a prompt, or None.
+
+    A job that begins while its documents are read has no documents yet; the digest then only names their spool, and
+    ``settings[READING]`` stands until a READ says the rest.
     """
 
     job_id: str
@@ -86,6 +99,17 @@ class DocumentsRecord:
 
     first: int
     rows: tuple[DocumentRow, ...]
+    epoch: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class ReadRecord:
+    """All documents of an epoch have been read, that was begun while they were: ``documents`` and ``settings`` are to
+    stand in its JobRecord. ``epoch``: that of the JOB it belongs to.
+    """
+
+    documents: tuple[int, int, bytes]
+    settings: Mapping[str, Plain]
     epoch: int = 0
 
 
@@ -204,6 +228,21 @@ def unpack_documents(payload: bytes) -> DocumentsRecord:
         return DocumentsRecord(int(first), tuple(DocumentRow(*row[:6]) for row in rows), int(epoch))
     except (TypeError, ValueError):
         raise bad_record("DOCUMENTS") from None
+
+
+def pack_read(record: ReadRecord) -> bytes:
+    """The payload of a READ."""
+    return pack([list(record.documents), dict(record.settings), record.epoch])
+
+
+def unpack_read(payload: bytes) -> ReadRecord:
+    """Unpack a READ."""
+    documents, settings, epoch = array(payload, 3, "READ")
+    try:
+        count, size, digest = documents
+        return ReadRecord((int(count), int(size), bytes(digest)), dict(settings), int(epoch))
+    except (TypeError, ValueError):
+        raise bad_record("READ") from None
 
 
 def pack_round(record: RoundRecord) -> bytes:

@@ -21,7 +21,7 @@ REFUSED = '{"status":'  # how the text of a CALL begins that holds a refusal
 
 class Wanted(NamedTuple):
     """A REQUEST without an answer. ``tasks``: (round, chunk_id, model_index) of all that want it; ``tokens``: an
-    estimate of its input, ``bound``: what that is at most.
+    estimate of its input, ``bound``: what that is at most. ``prefix``: digest and tokens of what may be cached.
     """
 
     offset: int
@@ -31,17 +31,21 @@ class Wanted(NamedTuple):
     tokens: int
     bound: int
     max_tokens: int
+    prefix: tuple[str, int] = ("", 0)
 
 
 @dataclass(slots=True)
 class Batched:
-    """A batch as its records tell of it. ``began``: when its intent was written."""
+    """A batch as its records tell of it. ``began``: when its intent was written. ``blind``: that record is lost, so
+    that any request of its model may be in it.
+    """
 
     number: int
     began: float
     record: BatchRecord
     digests: tuple[bytes, ...] = field(default=(), repr=False)
     requests: int = 0
+    blind: bool = False
 
     @property
     def under_way(self) -> bool:
@@ -52,7 +56,8 @@ class BatchLedger:
     """``since``: where the logical run began that is going on: behind the newest CLOSE but those that only wait.
 
     ``refused``: by digest, the CALL of this run that holds a refusal. ``tries``: how many batches of this run have held
-    a request that is not answered.
+    a request that is not answered. ``warmed``: when a prefix, (model, digest), was last written into its provider's
+    cache for an hour, or read from there, as far as answers tell.
     """
 
     def __init__(self) -> None:
@@ -60,9 +65,11 @@ class BatchLedger:
         self.batches: dict[int, Batched] = {}
         self.refused: dict[bytes, int] = {}
         self.tries: Counter[bytes] = Counter()
+        self.warmed: dict[tuple[str, str], float] = {}
         self.since = 0
         self.deadline_from: float | None = None  # when the first batch of this run was begun
         self._epoch = 0
+        self._prefixes: dict[tuple[str, int], tuple[str, int]] = {}
 
     @property
     def active(self) -> bool:
@@ -81,9 +88,10 @@ class BatchLedger:
         known = self.wanted.get(record.digest)
         others = () if known is None or known.epoch != epoch else known.tasks
         tasks = tuple(dict.fromkeys((*others, (record.round, record.chunk_id, record.model_index))))
-        self.wanted[record.digest] = Wanted(
-            frame.offset, epoch, tasks, record.model, record.input_tokens, record.bound_tokens, record.max_tokens
-        )
+        tokens = record.input_tokens, record.bound_tokens, record.max_tokens
+        prefix = record.prefix_digest, record.prefix_tokens
+        prefix = self._prefixes.setdefault(prefix, prefix)  # one object for all that begin alike
+        self.wanted[record.digest] = Wanted(frame.offset, epoch, tasks, record.model, *tokens, prefix)
 
     def batch(self, frame: Frame) -> None:
         """A BATCH. LogError."""
@@ -93,7 +101,10 @@ class BatchLedger:
             digests = tuple(
                 record.digests[at : at + DIGEST_BYTES] for at in range(0, len(record.digests), DIGEST_BYTES)
             )
-            self.batches[record.number] = Batched(record.number, record.at, record, digests, len(digests))
+            told = record.facts.get("requests")
+            requests = len(digests) or (told if isinstance(told, int) else 0)
+            blind = record.state != "intent"
+            self.batches[record.number] = Batched(record.number, record.at, record, digests, requests, blind)
             self.deadline_from = record.at if self.deadline_from is None else self.deadline_from
             self.tries.update(digest for digest in digests if digest in self.wanted)
             return
@@ -112,6 +123,10 @@ class BatchLedger:
         if known is None:
             return
         record = unpack_call(frame.payload)
+        if known.prefix[0] and (record.usage.cache_write_1h_tokens or record.usage.cached_tokens):
+            asked_at = record.at - record.latency_ms / 1e3  # of a batch: when it was begun
+            prefix = known.model, known.prefix[0]
+            self.warmed[prefix] = max(asked_at, self.warmed.get(prefix, 0.0))
         if record.reusable:
             self.tries.pop(digest, None)
             self.refused.pop(digest, None)
@@ -133,8 +148,11 @@ class BatchLedger:
         return [one for one in self.batches.values() if one.under_way]
 
     def sent(self) -> set[bytes]:
-        """Digests that are in a batch under way."""
-        return {digest for one in self.under_way() for digest in one.digests}
+        """Digests that are in a batch under way, or may be."""
+        under_way = self.under_way()
+        sent = {digest for one in under_way for digest in one.digests}
+        blind = {one.record.model for one in under_way if one.blind}
+        return sent | {digest for digest, one in self.wanted.items() if one.model in blind} if blind else sent
 
     def unsent(self) -> dict[bytes, Wanted]:
         """What is wanted, and in no batch under way; of the present epoch alone."""

@@ -29,7 +29,7 @@ class Spent:
     """The use of one model: ``calls`` that were answered or settled, with their ``usage``.
 
     ``cost_usd``: None where a price was unknown for any call. ``unanswered`` calls may have been billed, ``bound``
-    at most.
+    at most. ``longest``: the tokens of the longest prompt among all of them, as it may have been.
     """
 
     calls: int = 0
@@ -37,6 +37,7 @@ class Spent:
     cost_usd: float | None = 0.0
     unanswered: int = 0
     bound: Usage = Usage()  # noqa: RUF009
+    longest: int = 0
 
 
 class _Intent(NamedTuple):
@@ -57,10 +58,10 @@ class _Intent(NamedTuple):
 class _Total:
     """The sums of one model's calls; ``counts`` in the order of ``Usage``."""
 
-    __slots__ = ("calls", "cost", "counts", "estimated")
+    __slots__ = ("calls", "cost", "counts", "estimated", "longest")
 
     def __init__(self) -> None:
-        self.calls, self.cost, self.estimated = 0, 0.0, False
+        self.calls, self.cost, self.estimated, self.longest = 0, 0.0, False, 0
         self.counts = [0] * 6
 
     @property
@@ -70,6 +71,7 @@ class _Total:
     def add(self, counts: list[int], cost: float, estimated: bool) -> None:
         self.calls += 1
         self.cost += cost
+        self.longest = max(self.longest, counts[0])
         self.estimated |= estimated
         self.counts = [one + other for one, other in zip(self.counts, counts, strict=True)]
 
@@ -122,11 +124,13 @@ class CallTotals:
         found: dict[str, Spent] = {}
         for model, total in self._totals.items():
             usage = total.usage
-            found[model] = Spent(total.calls, usage, None if math.isnan(total.cost) else total.cost)
+            cost = None if math.isnan(total.cost) else total.cost
+            found[model] = Spent(total.calls, usage, cost, longest=total.longest)
         for intent in self._unanswered():
             known = found.get(intent.model, Spent())
             bound = known.bound + Usage(intent.bound_tokens, intent.output_tokens)
-            found[intent.model] = replace(known, unanswered=known.unanswered + 1, bound=bound)
+            longest = max(known.longest, intent.bound_tokens)
+            found[intent.model] = replace(known, unanswered=known.unanswered + 1, bound=bound, longest=longest)
         return found
 
     def unanswered(self) -> int:

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from bisect import insort
+from bisect import bisect_left, insort
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from mrengine.errors import LogError
 from mrengine.log.file.repair import REPAIRED
 from mrengine.log.format import codec
 from mrengine.log.format.chunk_rows import Batch, Segment, chunks_segment
 from mrengine.log.format.codec import HEADER_BYTES, OVERHEAD_BYTES, Frame
+from mrengine.log.format.job_records import READING, ReadRecord, unpack_read
 from mrengine.log.format.packing import full_key, key
 from mrengine.log.format.records import (
     CloseRecord,
@@ -38,7 +39,8 @@ class Epoch:
 
     ``documents``: batches, in order, with a hole where a record was lost; ``segments``: where the rows of CHUNKS stand;
     ``indexes``: the outcomes of each round; ``attempts``: kinds of the ATTEMPTs of each task; ``assigned``: the model
-    index that an INTENT fixed for a chunk, by (round, chunk_id), where there is no result yet.
+    index that an INTENT fixed for a chunk, by (round, chunk_id), where there is no result yet. ``spool``: what names
+    it; ``opened``: the document of which no more is known than that it is being read, -1: there is none.
     """
 
     job: JobRecord
@@ -50,9 +52,24 @@ class Epoch:
     indexes: dict[int, OutcomeIndex] = field(default_factory=dict)
     attempts: dict[tuple[int, int, int], list[str]] = field(default_factory=dict)
     assigned: dict[tuple[int, int], int] = field(default_factory=dict)
+    spool: bytes = b""
+    opened: int = -1
 
     def __post_init__(self) -> None:
         self.number = self.job.epoch & 0xFFFF
+        self.spool = self.job.documents[2]
+
+    @property
+    def reading(self) -> bool:
+        """Whether more documents may come."""
+        return self.job.settings.get(READING) is True
+
+    @property
+    def document_count(self) -> int:
+        """How many documents there are, so far."""
+        if not self.reading:
+            return self.job.documents[0]
+        return self.documents[-1].first + self.documents[-1].rows if self.documents else 0
 
     @property
     def complete(self) -> bool:
@@ -79,6 +96,15 @@ class Epoch:
     def add_documents(self, record: DocumentsRecord, offset: int) -> None:
         """Add documents not named by an earlier record. LogError: they differ, or belong to another epoch."""
         first, stop = record.first, record.first + len(record.rows)
+        if 0 <= first == self.opened and len(record.rows) == 1 and record.epoch == self.job.epoch:
+            self.opened = first if record.rows[0].is_open else -1
+            at = bisect_left(self.documents, (first,))
+            self.documents[at] = Batch(first, 1, offset)
+            return
+        if self.reading and record.rows and first >= self.document_count and record.epoch == self.job.epoch:
+            self.documents.append(Batch(first, stop - first, offset))
+            self.opened = stop - 1 if record.rows[-1].is_open else -1
+            return
         if record.epoch != self.job.epoch or not any(a <= first and stop <= b for a, b in self.lost_documents()):
             message = f"documents {first} to {stop} of epoch {record.epoch} are known already, or of another epoch"
             raise LogError(message, reason="damaged")
@@ -87,11 +113,17 @@ class Epoch:
     def lost_documents(self) -> list[tuple[int, int]]:
         """Ranges of document indexes, (first, stop), that no record names."""
         holes, known = [], 0
-        for batch in (*self.documents, Batch(self.job.documents[0], 0, 0)):
+        for batch in (*self.documents, Batch(self.document_count, 0, 0)):
             if batch.first > known:
                 holes.append((known, batch.first))
             known = batch.first + batch.rows
         return holes
+
+    def read(self, record: ReadRecord) -> None:
+        """All documents are known. LogError: it is not of this epoch, or they were known before."""
+        if record.epoch != self.job.epoch or not self.reading:
+            raise LogError(f"the documents of epoch {record.epoch} were read before", reason="damaged")
+        self.job = replace(self.job, documents=record.documents, settings=record.settings)
 
     def forget_rounds(self) -> None:
         """Drop all later rounds, which will be run again."""
@@ -143,6 +175,8 @@ class Replay:
         self._current: Epoch | None = None
         self._newest: Epoch | None = None
         self._gaps = False
+        self.repaired_by = 0.0  # the time of the first ROUND behind the last damage
+        self._gap_is_last = False
         self._lost: list[tuple[int, int]] = []
         self.end = HEADER_BYTES
         self._unreadable: set[int] = set()  # outcomes whose CRC vouches for them, and that are none
@@ -161,6 +195,7 @@ class Replay:
             codec.CLOSE: self._close,
             codec.REQUEST: self._request,
             codec.BATCH: self.batches.batch,
+            codec.READ: lambda frame: self._working().read(unpack_read(frame.payload)),
         }
 
     @property
@@ -202,7 +237,7 @@ class Replay:
     def _void(self, frame: Frame) -> None:
         """Padding, or repaired damage; the latter may have held the restart of a later round."""
         if frame.payload[:1] == REPAIRED:
-            self._gaps = True
+            self._gaps = self._gap_is_last = True
             self._lost.append((frame.offset, frame.end))
             if self._newest is not None:
                 self._newest.forget_rounds()
@@ -223,6 +258,8 @@ class Replay:
 
     def _round(self, frame: Frame) -> None:
         record, epoch = unpack_round(frame.payload), self._working()
+        if self._gap_is_last:
+            self._gap_is_last, self.repaired_by = False, record.at
         epoch.start_round(record)
         self.updated = max(self.updated, record.at)
         if record.round == 0:

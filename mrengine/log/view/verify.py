@@ -13,6 +13,7 @@ from mrengine.log.file.repair import REPAIRED
 from mrengine.log.format import codec, records
 from mrengine.log.format.batch_records import unpack_batch, unpack_request
 from mrengine.log.format.codec import Frame
+from mrengine.log.format.job_records import unpack_read
 from mrengine.log.format.packing import HEAD_BYTES, key
 from mrengine.log.view.replay import Replay
 
@@ -33,6 +34,7 @@ _UNPACK: dict[int, Callable[[bytes], object]] = {
     codec.NOTE: records.unpack_note,
     codec.REQUEST: unpack_request,
     codec.BATCH: unpack_batch,
+    codec.READ: unpack_read,
 }
 _OF_TASKS = frozenset({codec.INTENT, codec.CALL, codec.RESULT, codec.FAILURE, codec.ATTEMPT})
 

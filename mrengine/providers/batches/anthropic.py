@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping
+from datetime import datetime
 from typing import Any, BinaryIO
 
 from mrengine.providers.batches.client import UNDONE, Answer, BatchClient, Limits, Seen
@@ -31,7 +32,7 @@ class AnthropicBatches(BatchClient):
     def line(self, custom_id: str, body: bytes, *, first: bool) -> bytes:
         return b'%b{"custom_id":"%b","params":%b}' % (b"" if first else b",\n", custom_id.encode(), body)
 
-    def prepare(self, file: BinaryIO, *, token: str) -> str:
+    def prepare(self, file: BinaryIO, *, token: str, job: str) -> str:
         """Nothing: the create call has all of it."""
         return ""
 
@@ -50,6 +51,7 @@ class AnthropicBatches(BatchClient):
             total=total,
             done=int(counts.get("succeeded") or 0),
             failed=lost,
+            created=_seconds(data.get("created_at")),
         )
 
     def tidy(self, batch: Seen) -> None:
@@ -59,6 +61,14 @@ class AnthropicBatches(BatchClient):
         # Not ``results_url``: the key goes nowhere but to the endpoint itself.
         with self.download(f"{_ROOT}/{batch.name}/results") as values:
             yield from map(_answer, values)
+
+
+def _seconds(stamp: Any) -> float:
+    """Of a time as RFC 3339 has it; 0 where it is none."""
+    try:
+        return datetime.fromisoformat(str(stamp).replace("Z", "+00:00")).timestamp()
+    except ValueError:
+        return 0.0
 
 
 def _answer(line: Mapping[str, Any]) -> Answer:

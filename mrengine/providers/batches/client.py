@@ -14,7 +14,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, BinaryIO, NamedTuple, TypeVar
 
-from mrengine.errors import ModelError, ModelRefused
+from mrengine.errors import ModelError, ModelRefused, ModelUnavailable
 from mrengine.providers.call import error_map
 from mrengine.providers.http.headers import Headers
 from mrengine.providers.models.model import Model
@@ -62,6 +62,9 @@ class Seen:
     why: str = field(default="", repr=False)
     files: tuple[str, ...] = ()
     token: str | None = None  # None: the vendor keeps no metadata
+    job: str = ""  # what its metadata say of whose it is
+    created: float = 0.0  # seconds since the epoch; 0: not told
+    source: str = ""  # the file that was uploaded for it
 
     @property
     def over(self) -> bool:
@@ -128,7 +131,7 @@ class BatchClient(ABC):
         """One request, as it stands in the file."""
 
     @abstractmethod
-    def prepare(self, file: BinaryIO, *, token: str) -> str:
+    def prepare(self, file: BinaryIO, *, token: str, job: str) -> str:
         """Whatever has to be sent before, and costs nothing; what ``create`` is told of it."""
 
     @abstractmethod
@@ -146,6 +149,13 @@ class BatchClient(ABC):
     @abstractmethod
     def tidy(self, batch: Seen) -> None:
         """Remove what was uploaded for it, once all of its answers are kept."""
+
+    def sweep(  # noqa: B027  # most vendors take no uploads
+        self, job: str, *, tokens: Collection[str], seen: Collection[Seen], live: Collection[str]
+    ) -> None:
+        """Remove what was uploaded for a job and is of no batch under way: ``tokens`` are of those that may be in the
+        making, ``live`` the names of those that are, ``seen`` all of the job.
+        """
 
     # what they share
 
@@ -171,6 +181,21 @@ class BatchClient(ABC):
             if not more or not page:
                 return
             after = f"&{self.AFTER}={page[-1].name}"
+
+    def since(self, created: float) -> Iterator[Seen]:
+        """All batches that were made since then, the newest first; with those of which that is not told."""
+        for page in self.pages():
+            yield from (batch for batch in page if not 0 < batch.created < created)
+            if page and all(0 < batch.created < created for batch in page):
+                return
+
+    def first_name(self, batch: Seen) -> str | None:
+        """The custom_id of one of its answers; None: it has none."""
+        first = next(iter(self.answers(batch)), None)
+        if first is None and batch.done:
+            told = f"{self.model.name}: the answers of a batch came by halves"
+            raise ModelUnavailable(told, model=self.model.name, status=200)
+        return None if first is None else first.custom_id
 
     def newest(self) -> str:
         """The id of the newest batch; "" where there is none."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from contextlib import suppress
 from typing import Any, BinaryIO
 
@@ -22,6 +22,7 @@ _STATES = {
     "failed": "failed",
 }
 _COPY = 1 << 20
+FILES = 1000  # that are listed at once
 
 
 class OpenAIBatches(BatchClient):
@@ -37,8 +38,8 @@ class OpenAIBatches(BatchClient):
             body,
         )
 
-    def prepare(self, file: BinaryIO, *, token: str) -> str:
-        return self._uploaded(file, f"mrengine-{token}.jsonl")
+    def prepare(self, file: BinaryIO, *, token: str, job: str) -> str:
+        return self._uploaded(file, f"{_prefix(job)}{token}.jsonl")
 
     def create(self, file: BinaryIO, prepared: str, *, token: str, job: str) -> Seen:
         wanted = {
@@ -84,6 +85,9 @@ class OpenAIBatches(BatchClient):
             why=str(errors[0].get("message") or ""),
             files=files,
             token=str((data.get("metadata") or {}).get("mrengine_batch", "")),
+            job=str((data.get("metadata") or {}).get("mrengine_job", "")),
+            created=float(data.get("created_at") or 0),
+            source=str(data.get("input_file_id") or ""),
         )
 
     def answers(self, batch: Seen) -> Iterator[Answer]:
@@ -92,16 +96,39 @@ class OpenAIBatches(BatchClient):
                 yield from map(_answer, values)
 
     def tidy(self, batch: Seen) -> None:
-        for name in (self._input(batch), *batch.files):
-            with suppress(ModelError):  # it costs nothing, and is kept for a month
-                if name:
-                    self.asked("DELETE", f"/files/{name}")
+        self._remove(batch.source, *batch.files)
 
-    def _input(self, batch: Seen) -> str:
-        with suppress(ModelError):
-            response = self.asked("GET", f"/batches/{batch.name}")
-            return str(self._read(response, lambda data: data.get("input_file_id") or ""))
-        return ""
+    def _remove(self, *names: str) -> None:
+        for name in filter(None, names):
+            with suppress(ModelError):  # it costs nothing, and is kept for a month
+                self.asked("DELETE", f"/files/{name}")
+
+    def sweep(self, job: str, *, tokens: Collection[str], seen: Collection[Seen], live: Collection[str]) -> None:
+        going = [batch for batch in seen if batch.name in live or batch.token in tokens]
+        over = {name for batch in seen if batch not in going for name in (batch.source, *batch.files)}
+        kept = {name for batch in going for name in (batch.source, *batch.files)}
+        kept_names = {f"{_prefix(job)}{token}.jsonl" for token in tokens}
+        with suppress(ModelError):  # as in tidy()
+            for id_, name in list(self._files()):
+                mine = name.startswith(_prefix(job)) and name not in kept_names
+                if (mine or id_ in over) and id_ not in kept:
+                    self._remove(id_)
+
+    def _files(self) -> Iterator[tuple[str, str]]:
+        """The id and name of each file of the account."""
+        after = ""
+        while True:
+            response = self.asked("GET", f"/files?limit={FILES}{after}")
+            page, more = self._read(response, lambda data: (data["data"], bool(data.get("has_more"))))
+            yield from ((str(one.get("id")), str(one.get("filename"))) for one in page)
+            if not more or not page:
+                return
+            after = f"&after={page[-1].get('id')}"
+
+
+def _prefix(job: str) -> str:
+    """How the names of files begin that are uploaded for a job."""
+    return f"mrengine-{job}-"
 
 
 def _answer(line: Mapping[str, Any]) -> Answer:

@@ -72,9 +72,8 @@ def answer(ask: Ask, request: Request, *, response_model: Any = None, on_truncat
     try:
         if response_model is None:
             return counted.sum(_whole(counted, request, on_truncation))
-        if on_truncation == "continue" and request.schema is not None:
-            # A schema makes each part a value of its own: what is to be joined must be asked for in words.
-            request = replace(request, schema=None, prompt=request.prompt + in_words(request.schema))
+        if on_truncation == "continue" and (request.schema or {}).get("type", "object") != "object":
+            request = _in_words(request)  # its native answer is put into a box, of which a cut one has no end
         return counted.sum(_valid(counted, request, response_model, on_truncation))
     except ModelError as error:
         error.usage = counted.usage if error.usage is None else counted.usage + error.usage
@@ -114,10 +113,17 @@ def _whole(ask: Ask, request: Request, on_truncation: str) -> Completion:
         if on_truncation == "error" or parts == MAX_PARTS or not completion.text.strip():
             raise _truncated(request, parts)
         turns = (*request.turns, ("assistant", text), ("user", _CONTINUE))
-        completion = ask(replace(request, turns=turns))
+        completion = ask(replace(_in_words(request), turns=turns))
         text = joined(text, completion.text)
         parts += 1
     return completion if parts == 1 else replace(completion, text=text)
+
+
+def _in_words(request: Request) -> Request:
+    """A schema would make each part a value of its own: what is to be joined is asked for in words."""
+    if request.schema is None:
+        return request
+    return replace(request, schema=None, prompt=request.prompt + in_words(request.schema))
 
 
 def _truncated(request: Request, parts: int) -> TruncatedAnswer:

@@ -10,7 +10,7 @@ from hashlib import blake2b
 from mrengine.providers.models.model import Model
 from mrengine.records import Request
 
-__all__ = ["cacheable", "parted", "prefix_digest"]
+__all__ = ["cacheable", "parted", "prefix_digest", "prefix_tokens"]
 
 SHORTEST = 1024  # tokens of a prefix that is cached, where the model's own minimum is not known
 _BYTES_A_TOKEN = 3.5  # rather too few: a mark on a prefix that is too short costs nothing
@@ -22,7 +22,7 @@ def cacheable(request: Request, model: Model) -> Request:
     if not request.cache:
         return request
     least = model.cache_min or SHORTEST
-    long = sum(len(part.encode("utf-8", "surrogatepass")) for part in _parts(request)) >= least * _BYTES_A_TOKEN
+    long = _bytes(request) >= least * _BYTES_A_TOKEN
     return request if long and model.kind in _REMOTE else replace(request, cache=None)
 
 
@@ -35,6 +35,15 @@ def prefix_digest(request: Request) -> str:
         encoded = part.encode("utf-8", "surrogatepass")
         hasher.update(len(encoded).to_bytes(8, "big") + encoded)
     return hasher.hexdigest()
+
+
+def prefix_tokens(request: Request) -> int:
+    """About how many tokens may be cached, rather too few; 0: none."""
+    return int(_bytes(request) / _BYTES_A_TOKEN) if request.cache else 0
+
+
+def _bytes(request: Request) -> int:
+    return sum(len(part.encode("utf-8", "surrogatepass")) for part in _parts(request))
 
 
 def _parts(request: Request) -> tuple[str, str, str]:

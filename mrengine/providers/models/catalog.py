@@ -28,6 +28,7 @@ Prices = str | os.PathLike[str] | Mapping[str, Price] | None
 _FILE = Path(__file__).with_name("prices.json")
 _DATED = re.compile(r"-(?:\d{4}-\d{2}-\d{2}|\d{8}|latest)$")
 _FIELDS = tuple(one.name for one in fields(Price))
+_RATES = tuple(name for name in _FIELDS if not name.startswith("long"))
 _SIZES = ("context_window", "max_output", "cache_min")
 
 
@@ -137,16 +138,21 @@ def _entry(name: str, row: Mapping[str, Any], factor: Any) -> Entry:
     if wrong := [one for one, size in sizes.items() if size is not None and (type(size) is not int or size < 1)]:
         raise _wrong(f"{wrong[0]} of {name} is a whole number above 0")
     price = row.get("price")
-    return Entry(price=None if price is None else _price(name, price, factor), **sizes)
+    if price is None:
+        return Entry(**sizes)
+    found = _price(name, price, factor)
+    if (long := row.get("long_price")) is not None:
+        found = replace(found, long_above=row.get("long_above"), long=_price(name, long, factor))
+    return Entry(price=check_price(found, name), **sizes)
 
 
 def _price(name: str, given: Any, factor: Any) -> Price:
     """A list, [input, output, cache read, cache write, cache write for 1 h], or the fields of a Price by name."""
-    if isinstance(given, Mapping) and set(given) <= set(_FIELDS) and {"input", "output"} <= set(given):
+    if isinstance(given, Mapping) and set(given) <= set(_RATES) and {"input", "output"} <= set(given):
         return check_price(Price(**{"batch_factor": factor, **given}), name)
-    listed = isinstance(given, Sequence) and not isinstance(given, str) and 2 <= len(given) < len(_FIELDS)
+    listed = isinstance(given, Sequence) and not isinstance(given, str) and 2 <= len(given) < len(_RATES)
     if not listed:
-        raise _wrong(f"the price of {name} is [input, output, …] or an object of {', '.join(_FIELDS)}")
+        raise _wrong(f"the price of {name} is [input, output, …] or an object of {', '.join(_RATES)}")
     return check_price(replace(Price(*given), batch_factor=factor), name)
 
 
@@ -154,7 +160,15 @@ def check_price(price: Any, name: str) -> Price:
     """The same. ConfigError: no price, or one of what is no number, or below 0."""
     if not isinstance(price, Price):
         raise _wrong(f"the price of {name} is a Price(input, output), not of type {type(price).__name__}")
-    for one in _FIELDS:
+    if (price.long is None) is not (price.long_above is None):
+        raise _wrong(f"the price of {name} has long_above and long both, or neither")
+    if price.long is not None:
+        if type(price.long_above) is not int or price.long_above < 1:
+            raise _wrong(f"long_above of the price of {name} is a whole number of tokens above 0")
+        if getattr(price.long, "long", None) is not None:
+            raise _wrong(f"the price of {name} has one price for long prompts, not two")
+        check_price(price.long, name)
+    for one in _RATES:
         value = getattr(price, one)
         number = isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)
         if (value is None and one in ("input", "output", "batch_factor")) or (

@@ -142,8 +142,8 @@ def test_an_intent_without_an_answer_may_have_been_billed() -> None:
     found = call_totals(*asked, (codec.CALL, call("a")))
     assert found.unanswered() == 2
     assert found.spent() == {
-        "m": Spent(1, Usage(10, 5, 2), 0.5, 1, Usage(400, 50)),
-        "n": Spent(0, Usage(), 0.0, 1, Usage(400, 50)),
+        "m": Spent(1, Usage(10, 5, 2), 0.5, 1, Usage(400, 50), longest=400),
+        "n": Spent(0, Usage(), 0.0, 1, Usage(400, 50), longest=400),
     }
 
 

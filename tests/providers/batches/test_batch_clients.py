@@ -58,7 +58,7 @@ def create(client: BatchClient, *prompts: str, token: str = "t1") -> Seen:
         assert upload.add(f"{at:032x}", provider.encoded(Request("any", prompt, system="be short", max_tokens=9)))
     try:
         file = upload.finish()
-        return client.create(file, client.prepare(file, token=token), token=token, job="job-1")
+        return client.create(file, client.prepare(file, token=token, job="job-1"), token=token, job="job-1")
     finally:
         upload.close()
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import date, datetime
 from decimal import Decimal
 from enum import Enum
@@ -242,11 +242,17 @@ def test_a_pattern_of_another_dialect_passes() -> None:
 
 
 def test_a_structured_answer_is_continued_in_words() -> None:
-    """A schema would make each part a whole value of its own."""
+    """A schema would make each part a whole value of its own; a list's, which is put into a box, has no end then."""
     ask = Answers(('{"code": "A', "length"), 'BC"}')
     given = Request("m", "the prompt", schema=SCHEMA)
     assert answer(ask, given, response_model=SCHEMA, on_truncation="continue").parsed == {"code": "ABC"}
-    assert all(request.schema is None and json.dumps(SCHEMA) in request.prompt for request in ask.requests)
+    assert [request.schema for request in ask.requests] == [SCHEMA, None]
+    assert json.dumps(SCHEMA) in ask.requests[1].prompt
+    listed = {"type": "array", "items": {"type": "integer"}}
+    ask = Answers(("[1, ", "length"), "2]")
+    given = replace(given, schema=listed)
+    assert answer(ask, given, response_model=listed, on_truncation="continue").parsed == [1, 2]
+    assert [request.schema for request in ask.requests] == [None, None]
 
 
 def test_two_reasks_are_the_limit() -> None:

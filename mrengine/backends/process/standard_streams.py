@@ -1,0 +1,45 @@
+"""The standard streams of a worker: what one task has closed is open again for the tasks after it."""
+
+from __future__ import annotations
+
+import os
+import sys
+from contextlib import suppress
+from typing import Literal, TextIO
+
+from mrengine import posix
+
+__all__ = ["flush", "open_streams", "restore"]
+
+_spare: dict[int, int] = {}  # copies of 1 and 2
+
+
+def open_streams() -> None:
+    """In a new worker, whose descriptors 1 and 2 are the supervisor's pipes."""
+    _spare.update({fd: os.dup(fd) for fd in (1, 2)})
+    sys.stdin, sys.stdout, sys.stderr = _text(0, "r"), _text(1, "w"), _text(2, "w")  # nothing comes from the first
+
+
+def restore() -> None:
+    """Open a descriptor again that was closed. One that refers to something else is used by user code."""
+    for fd, spare in _spare.items():
+        if posix.identity(fd) == (-1, -1):
+            with suppress(OSError):  # the copy was closed, too
+                os.dup2(spare, fd)
+
+
+def flush() -> None:
+    """What a task has printed goes before its outcome: a line that has no end yet, too."""
+    for fd, name in ((1, "stdout"), (2, "stderr")):
+        stream = getattr(sys, name)
+        try:
+            stream.flush()
+        except Exception:  # noqa: BLE001  # closed, or replaced by user code
+            if _spare and getattr(stream, "closed", False) is True:
+                restore()
+                with suppress(OSError):  # it cannot be opened again: print() fails there, and nothing else
+                    setattr(sys, name, _text(fd, "w"))
+
+
+def _text(fd: int, mode: Literal["r", "w"]) -> TextIO:
+    return open(fd, mode, buffering=1, encoding="utf-8", errors="backslashreplace", closefd=False)

@@ -1,0 +1,147 @@
+"""How large the chunks of a job are: what the caller said, what its models hold, what its log says."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from mrengine.errors import ChunkingError
+from mrengine.log.format.job_records import JobRecord
+from mrengine.mapfn.digest import digest
+from mrengine.providers.models.model import Model
+from mrengine.settings import Settings
+
+__all__ = ["AUTO_TARGET", "Chunking", "chunking_of", "stored_chunking"]
+
+ANSWER_ROOM = 1024 + 256  # tokens of a context window that are not the document's: the answer, and the prompt around
+PROMPT_ROOM = 768  # tokens of a window that a summary's own words take
+AUTO_TARGET = 6000
+DEFAULT_OVERLAP = 350
+
+
+@dataclass(slots=True)
+class Chunking:
+    """How documents are cut. The tokenizer is loaded when the first one is. ``fit``: the target is what one call has
+    room for, and documents that have more are cut into smaller parts (``chunking/fitted``).
+    """
+
+    target_tokens: int | None
+    overlap_tokens: int
+    encoding: str
+    splitter: Any
+    askable: tuple[Model, ...] = ()
+    fit: bool = False
+    room_tokens: int = AUTO_TARGET  # of the text of one call, whatever chunks are cut to
+    _made: Any = None
+
+    def cut_tokens(self) -> int | None:
+        """What chunks are cut to: the target, and no more than the servers of ``askable`` models say that they hold.
+
+        Not part of ``fields()``: a job goes on, with the chunks that its log has, where a server tells nothing today.
+        """
+        if not self.askable or self.target_tokens is None:
+            return self.target_tokens
+        from mrengine.providers.call.context_window import ask_windows
+
+        windows = ask_windows(self.askable)
+        declared = any(model.context_window is not None for model in self.askable)
+        known = [self.room_tokens] if declared or not windows else []
+        self.room_tokens = min([*known, *map(_room_beside_answer, windows)])
+        self.target_tokens = self.room_tokens if self.fit else min([self.target_tokens, *map(_room, windows)])
+        self.overlap_tokens = min(self.overlap_tokens, self.target_tokens // 4)
+        self.askable = ()
+        return self.target_tokens
+
+    def chunker(self) -> Any:
+        """The chunker, made once."""
+        if self._made is None and self.fit:
+            from mrengine.chunking.fitted import FittedChunker
+
+            room = self.cut_tokens()
+            assert room is not None
+            self._made = FittedChunker(
+                room=room, overlap_tokens=self.overlap_tokens, encoding=self.encoding, splitter=self.splitter
+            )
+        elif self._made is None:
+            from mrengine.chunking import Chunker
+
+            self._made = Chunker(
+                target_tokens=self.cut_tokens(),
+                overlap_tokens=self.overlap_tokens,
+                encoding=self.encoding,
+                splitter=self.splitter,
+            )
+        return self._made
+
+    def fields(self) -> dict[str, Any]:
+        """What the log says of it."""
+        named = isinstance(self.splitter, str)
+        return {
+            "target_tokens": "fit" if self.fit else self.target_tokens,
+            "overlap_tokens": self.overlap_tokens,
+            "encoding": self.encoding,
+            "splitter": self.splitter if named else digest(self.splitter).digest,
+        }
+
+
+def chunking_of(settings: Settings, models: Sequence[Model]) -> Chunking:
+    """The limits of a chunk. Target "auto" is what the smallest model holds beside its answer, at most 6,000 tokens;
+    "fit" all that it holds beside an answer of half the length, 6,000 where no window is known.
+
+    An overlap that was not asked for gives way to a small target: it is a quarter of it at most.
+    """
+    target = settings.target_tokens
+    fit = target == "fit"
+    rooms = [_room_beside_answer(m.context_window, m.max_output) for m in models if m.context_window is not None]
+    room = min(rooms, default=AUTO_TARGET)
+    if fit:
+        target = room
+    elif target == "auto":
+        windows = [model.context_window for model in models if model.context_window is not None]
+        target = min([AUTO_TARGET, *map(_room, windows)])
+    assert target is None or isinstance(target, int)
+    overlap = settings.overlap_tokens
+    if overlap is None:
+        overlap = DEFAULT_OVERLAP if target is None else min(DEFAULT_OVERLAP, target // 4)
+    askable = tuple(models) if settings.target_tokens in ("auto", "fit") else ()
+    return Chunking(target, overlap, settings.encoding, settings.splitter, askable, fit, room)
+
+
+def stored_chunking(job: JobRecord) -> Chunking | None:
+    """How a job of the log was cut; None where a function of the caller's said where, or the log says it in no known
+    way.
+    """
+    from mrengine.chunking.detect import check
+
+    fields = job.chunking
+    target, splitter = fields.get("target_tokens"), fields.get("splitter")
+    cut = job.settings.get("cut_tokens", target)
+    try:
+        check(splitter)  # type: ignore[arg-type]
+        overlap = int(fields["overlap_tokens"])
+        limit = None if cut is None else int(cut)
+    except (ChunkingError, KeyError, TypeError, ValueError):
+        return None
+    if limit is not None and cut != target:
+        overlap = min(overlap, limit // 4)
+    return Chunking(
+        limit, overlap, str(fields.get("encoding")), splitter, fit=target == "fit", room_tokens=_stored_room(job)
+    )
+
+
+def _stored_room(job: JobRecord) -> int:
+    room = job.settings.get("room_tokens")
+    return room if isinstance(room, int) else AUTO_TARGET
+
+
+def _room(window: int) -> int:
+    """Tokens of a chunk that a window has room for. Other tokenizers count up to a third more than ours."""
+    return max(64, int((window - ANSWER_ROOM) / 1.3))
+
+
+def _room_beside_answer(window: int, max_output: int | None = None) -> int:
+    """The same beside an answer of half the chunk's length, or of all that the model can say, if that is less."""
+    left = window - PROMPT_ROOM
+    rooms = [left / 1.8] if max_output is None else [left / 1.8, (left - max_output) / 1.3]
+    return max(64, int(max(rooms)))
