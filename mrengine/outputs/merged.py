@@ -3,18 +3,16 @@
 from __future__ import annotations
 
 import sqlite3
-from bisect import bisect_right
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import closing
-from itertools import accumulate
-from typing import Any, TypeVar, overload
+from typing import Any
 
+from mrengine.outputs.chained import Chained
 from mrengine.outputs.run_result import Outcomes
 from mrengine.records import ChunkFailure, ChunkResult, JobStatus, Usage
 
 __all__ = ["Merged", "SharedDocument", "SharedDocuments", "in_two_jobs"]
 
-_T = TypeVar("_T")
 SharedDocument = tuple[str, str, str]  # its id, and two jobs that have it
 SHOWN = 3
 
@@ -29,8 +27,8 @@ class Merged(Outcomes):
     def __init__(self, parts: Sequence[tuple[JobStatus, Outcomes]]) -> None:
         self._parts = parts
         self.jobs = tuple(status for status, _ in parts)
-        self.results: Sequence[ChunkResult] = _Chained([found.results for _, found in parts])
-        self.failures: Sequence[ChunkFailure] = _Chained([found.failures for _, found in parts])
+        self.results: Sequence[ChunkResult] = Chained([found.results for _, found in parts])
+        self.failures: Sequence[ChunkFailure] = Chained([found.failures for _, found in parts])
 
     @property
     def usage(self) -> Usage:
@@ -54,34 +52,6 @@ class Merged(Outcomes):
         for status, found in self._parts:
             for outcome in (found.results, found.failures):
                 yield from ((status.job_id, one) for one in outcome)
-
-
-class _Chained(Sequence[_T]):
-    """Sequences as one; each stays lazy."""
-
-    def __init__(self, parts: Sequence[Sequence[_T]]) -> None:
-        self._parts = parts
-        self._ends = list(accumulate(map(len, parts)))
-
-    def __len__(self) -> int:
-        return self._ends[-1] if self._ends else 0
-
-    def __iter__(self) -> Iterator[_T]:
-        for part in self._parts:
-            yield from part
-
-    @overload
-    def __getitem__(self, index: int) -> _T: ...
-    @overload
-    def __getitem__(self, index: slice) -> list[_T]: ...
-    def __getitem__(self, index: int | slice) -> _T | list[_T]:
-        if isinstance(index, slice):
-            return [self[at] for at in range(*index.indices(len(self)))]
-        at = index + len(self) if index < 0 else index
-        if not 0 <= at < len(self):
-            raise IndexError(index)
-        part = bisect_right(self._ends, at)
-        return self._parts[part][at - (self._ends[part - 1] if part else 0)]
 
 
 class SharedDocuments:

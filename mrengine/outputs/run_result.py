@@ -5,9 +5,10 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar, overload
+from typing import TYPE_CHECKING, Any
 
 from mrengine.html_views import facts_html, rows_html
+from mrengine.outputs.chained import Chained
 from mrengine.outputs.files import export_rows, frame_of
 from mrengine.outputs.rows import rows_of
 from mrengine.records import ChunkFailure, ChunkResult, RunSummary
@@ -16,8 +17,6 @@ if TYPE_CHECKING:
     from mrengine.errors import SourceError
 
 __all__ = ["Outcomes", "RunResult", "unread_failures", "with_unread"]
-
-_T = TypeVar("_T")
 
 
 class Outcomes:
@@ -105,26 +104,4 @@ def unread_failures(unread: Sequence[tuple[str, str]]) -> list[ChunkFailure]:
 
 def with_unread(failures: Sequence[ChunkFailure], unread: Sequence[tuple[str, str]]) -> Sequence[ChunkFailure]:
     """The failures of chunks, then those of whole sources."""
-    return _Joined(failures, unread_failures(unread)) if unread else failures
-
-
-class _Joined(Sequence[_T]):
-    """Two sequences as one; the first stays lazy."""
-
-    def __init__(self, first: Sequence[_T], second: Sequence[_T]) -> None:
-        self._first, self._second = first, second
-
-    def __len__(self) -> int:
-        return len(self._first) + len(self._second)
-
-    @overload
-    def __getitem__(self, index: int) -> _T: ...
-    @overload
-    def __getitem__(self, index: slice) -> list[_T]: ...
-    def __getitem__(self, index: int | slice) -> _T | list[_T]:
-        if isinstance(index, slice):
-            return [self[at] for at in range(*index.indices(len(self)))]
-        at = index + len(self) if index < 0 else index
-        if not 0 <= at < len(self):
-            raise IndexError(index)
-        return self._first[at] if at < len(self._first) else self._second[at - len(self._first)]
+    return Chained([failures, unread_failures(unread)]) if unread else failures
