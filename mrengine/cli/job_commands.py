@@ -32,6 +32,15 @@ FOLLOW_S = 0.5
 FOLLOW_LINES_S = 2.0
 
 
+table_option = click.option(
+    "-o",
+    "--output",
+    type=click.Path(dir_okay=False, path_type=Path),
+    default=None,
+    help="Write a table instead, .csv, .tsv, .jsonl or .parquet: a row for each chunk.",
+)
+
+
 @click.command()
 @state_option
 @click.option("--json", "as_json", is_flag=True, help="As JSON.")
@@ -124,13 +133,7 @@ def uncancel(job_id: str, state_dir: str | None) -> None:
 @click.command()
 @job_argument
 @state_option
-@click.option(
-    "-o",
-    "--output",
-    type=click.Path(dir_okay=False, path_type=Path),
-    default=None,
-    help="Write a table instead, .csv, .tsv, .jsonl or .parquet: a row for each chunk.",
-)
+@table_option
 def export(job_id: str, state_dir: str | None, output: Path | None) -> None:
     """Print results, then failures, as JSON Lines; or write them to a file."""
     found = find_job(job_id, state_dir).outcomes()
@@ -144,13 +147,7 @@ def export(job_id: str, state_dir: str | None, output: Path | None) -> None:
 @click.command()
 @jobs_argument
 @state_option
-@click.option(
-    "-o",
-    "--output",
-    type=click.Path(dir_okay=False, path_type=Path),
-    default=None,
-    help="Write a table instead, .csv, .tsv, .jsonl or .parquet: a row for each chunk.",
-)
+@table_option
 @click.option("--partial", is_flag=True, help="Also what jobs have that are not done.")
 @click.option("--keep-duplicates", is_flag=True, help="Also where two jobs have a document of the same id.")
 def merge(

@@ -117,17 +117,17 @@ class Spool:
         try:
             os.fsync(self._file.fileno())
             self._file.close()
-            _make_way(place)
-            os.replace(self._path, place)
-            self._path, self._published = place, True
-            _sync_folder(self._folder)
         except OSError as error:
             raise not_kept(error, self._folder) from error
+        self._name(place)
 
     def settle(self, place: Path) -> None:
         """Give the file its name while it is written: what is there of it is looked at by others from now on."""
         self.flush()
         self.require()
+        self._name(place)
+
+    def _name(self, place: Path) -> None:
         try:
             _make_way(place)
             os.replace(self._path, place)
