@@ -121,3 +121,4 @@ def test_a_folder_that_takes_no_file_costs_no_task(tmp_path: Path) -> None:
     journal = WorkerJournal(tmp_path / "not there", "job", 0)
     journal.keep(call(1))
     journal.close()
+    assert stored(tmp_path) == []
