@@ -617,11 +617,11 @@ GREEN = {
 
 @pytest.mark.parametrize("library", GREEN)
 def test_a_module_that_makes_greenlets_of_threads_is_told_at_once(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, library: str
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, require_packages: Callable[..., None], library: str
 ) -> None:
     """With the way out; it would start no worker, and chunk_timeout_s would pass."""
-    if library != "by hand":
-        pytest.importorskip(library.partition("'")[0].partition(" ")[0])
+    if library != "by hand":  # never imported here: eventlet warns of each fork() of its process from then on
+        require_packages(library.partition("'")[0].partition(" ")[0])
     (tmp_path / "green_app.py").write_text(GREEN[library])
     monkeypatch.syspath_prepend(tmp_path)
 
