@@ -194,7 +194,15 @@ def test_what_was_answered_is_not_asked_again(server: LLMServer, state_dir: Path
     supervisor = tree.supervisor()
     os.kill(supervisor, signal.SIGSTOP)
     kept = (state_dir / "jobs" / "killed").glob
-    wait_for(lambda: server.stats().requests == sum(len(list(answers_in(path))) for path in kept("salvage-*")))
+
+    def idle() -> bool:
+        """Every call that was made is answered and kept, and no worker had another task: one that has goes on."""
+        before = server.stats().requests
+        time.sleep(1)
+        answered = sum(len(list(answers_in(path))) for path in kept("salvage-*"))
+        return before == answered == server.stats().requests
+
+    wait_for(idle)
     for pid in {"supervisor": [supervisor], "all": [tree.host.pid, *processes.tree(supervisor)]}[who]:
         os.kill(pid, signal.SIGKILL)
     if who == "all":
