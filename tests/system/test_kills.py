@@ -24,7 +24,7 @@ from mrengine.providers.local import model_file
 from mrengine.testing.server import LLMServer
 from tests.system import processes
 from tests.system.processes import children, wait_for
-from tests.system.trees import DRAIN_S, SLOTS, TASKS, Tree
+from tests.system.trees import DRAIN_S, HOST, SLOTS, TASKS, Tree
 
 
 @pytest.fixture
@@ -162,7 +162,8 @@ def test_a_supervisor_that_dies_while_the_job_is_prepared(
 @pytest.mark.parametrize("who", ["supervisor", "manager"])
 def test_a_process_that_is_stopped_is_replaced(server: LLMServer, state_dir: Path, who: str) -> None:
     """SIGSTOP: it would never answer, and never end."""
-    tree = Tree(server, state_dir)
+    sooner = "from mrengine.backends.process import supervisor_handle\nsupervisor_handle.STOPPED_AFTER_S = 2.0\n"
+    tree = Tree(server, state_dir, HOST.replace("url,", sooner + "url,", 1))
     tree.wait_for(20)
     supervisor = tree.supervisor()
     victim = supervisor if who == "supervisor" else children(supervisor)[0]

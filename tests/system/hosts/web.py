@@ -81,8 +81,8 @@ def ask_at_once(stage: Stage, server: Served) -> None:
 def ask_until_done(stage: Stage, start: Callable[[int], contextlib.AbstractContextManager[Served]]) -> None:
     """A request that the server gives up after a time, asked again, goes on: no call is made twice.
 
-    ``start(limit_s)``. Calls are slow until it is given up, so that this comes in the middle of the job. On a slow machine
-    it may come before the first call: then the limit is longer.
+    ``start(limit_s)``. Calls are slow until it is given up, so that this comes in the middle of the job. On a slow
+    machine it may come before the first call: then the limit is longer.
     """
     count, given_up = 60, stage.folder / "given up"
     for limit_s in (1, 2, 4, 8):
