@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import threading
 import time
+from collections.abc import Callable
 from multiprocessing import AuthenticationError
 from queue import Empty, SimpleQueue
 from typing import Any
@@ -35,7 +36,8 @@ class BudgetClient(BudgetPort):
     """One worker's client of the manager at ``address``; connects at the first ``acquire``, so it may cross a fork.
 
     ``made``: which calls of this worker's dead predecessor were sent, by the intents in the log, or how many; None: all
-    of them. The grants of the others are returned. A manager that is stopped and does not answer within
+    of them. The grants of the others are returned. ``on_settled(calls)``: the manager knows that so
+    many calls, which were sent, have ended. A manager that is stopped and does not answer within
     ``reply_timeout_s`` is killed, so that its supervisor notices and replaces it.
     """
 
@@ -47,9 +49,10 @@ class BudgetClient(BudgetPort):
         incarnation: int = 0,
         *,
         made: Made = None,
+        on_settled: Callable[[int], None] | None = None,
         reply_timeout_s: float = REPLY_TIMEOUT_S,
     ) -> None:
-        super().__init__()
+        super().__init__(on_settled)
         self._address = address
         self._authkey = authkey
         self._worker = (worker_id, incarnation)

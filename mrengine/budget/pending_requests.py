@@ -80,7 +80,8 @@ class Lease:
 class PendingRequests:
     """All requests of one worker. Thread-safe."""
 
-    def __init__(self) -> None:
+    def __init__(self, on_settled: Callable[[int], None] | None = None) -> None:
+        self._on_settled = on_settled
         self._lock = threading.Lock()
         self._waiting: dict[int, PendingRequest] = {}
         self._held: dict[int, HeldCall] = {}
@@ -158,6 +159,9 @@ class PendingRequests:
         """
         granted, refused, waits, _ = reply
         with self._lock:
+            if self._on_settled is not None:  # of those that were never sent it does not count the beginning either
+                sent = [1 for *_, made, headers in self._done[:reported] if made or headers is not None]
+                self._on_settled(len(sent))
             del self._done[:reported]
             for number in granted:
                 self._grant(number)
@@ -251,8 +255,8 @@ class Waiter:
 class BudgetPort(ABC):
     """Permission to make calls, as a worker's tasks ask for it. Safe from any thread."""
 
-    def __init__(self) -> None:
-        self._pending = PendingRequests()
+    def __init__(self, on_settled: Callable[[int], None] | None = None) -> None:
+        self._pending = PendingRequests(on_settled)
 
     def acquire(
         self,

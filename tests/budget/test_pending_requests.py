@@ -46,6 +46,22 @@ def test_a_report_is_repeated_until_a_reply_covers_it():
     assert pending.held() == []
 
 
+def test_calls_are_told_to_be_settled_when_the_manager_knows_it():
+    """Not when they end: a worker that dies in between had paid for them. Those that were never sent do not count."""
+    settled = []
+    pending = PendingRequests(settled.append)
+    requests = [ask(pending) for _ in range(3)]
+    pending.take(([1, 2, 3], [], [], []), 0)
+    Lease(requests[0], pending.settle).settle(Usage(90, 5, 1))
+    Lease(requests[1], pending.settle).settle(made=False)
+    Lease(requests[2], pending.settle).settle(None, Observed(limit_tokens=7), made=False)
+    assert sum(settled) == 0
+    pending.take(([], [], [], []), 2)
+    assert sum(settled) == 1
+    pending.take(([], [], [], []), 1)
+    assert sum(settled) == 2
+
+
 def test_a_lease_is_settled_once():
     """The first report counts."""
     pending = PendingRequests()

@@ -25,18 +25,17 @@ __all__ = ["CLOSED", "THREAD_ENDED", "Lines", "Outbox", "Parcel"]
 CLOSED = "its pipe to the supervisor was closed in it"  # told at once: its tasks would hang for their whole time
 THREAD_ENDED = "one of its threads has ended"
 _write = os.write  # eventlet patches it
-_CALLS = {codec.INTENT: 1, codec.CALL: -1}
 
 
 class Parcel:
     """A frame and how much of it was sent: whoever was interrupted goes on where it was."""
 
-    __slots__ = ("_frame", "_sent", "calls")
+    __slots__ = ("_frame", "_sent", "begins_call")
 
     def __init__(self, kind: int, chunk: int, model: int, payload: bytes) -> None:
         self._frame = framing.tagged(kind, chunk, model, payload)
         self._sent: deque[int] = deque()
-        self.calls = _CALLS.get(kind, 0)
+        self.begins_call = kind == codec.INTENT
 
     @property
     def left(self) -> int:
@@ -103,9 +102,9 @@ class Outbox:
         os.close(os.dup(self._fd))
 
     def _count(self, parcel: Parcel) -> None:
-        if parcel.calls:
-            change, parcel.calls = parcel.calls, 0
-            self._scoreboard.called(change)
+        if parcel.begins_call:
+            parcel.begins_call = False
+            self._scoreboard.called()
 
     def end(self, cause: str) -> NoReturn:
         """End the worker; the supervisor reads why from its scoreboard."""

@@ -3,7 +3,7 @@
 ::
 
     a slot, 5 × i64:   chunk (-1: idle) │ model │ started, ns of CLOCK_MONOTONIC │ in line since, 0: at work │ thread
-    behind all slots:  calls that were sent and not answered │ why the worker ended itself, 256 bytes of UTF-8
+    behind all slots:  calls that were sent │ of which the budget knows the end │ why the worker ended itself, UTF-8
 
 Eight aligned bytes are stored at once; the chunk is written last, so whoever reads it finds the rest in place. A
 process that is SIGKILLED leaves its board as it was: nothing has to be sent to announce a start.
@@ -38,7 +38,7 @@ class Scoreboard:
     @staticmethod
     def bytes_of(slots: int) -> int:
         """The size of a board."""
-        return (slots * _WORDS + 1) * 8 + _CAUSE_BYTES
+        return (slots * _WORDS + 2) * 8 + _CAUSE_BYTES
 
     def wipe(self) -> None:
         """All slots idle."""
@@ -83,14 +83,19 @@ class Scoreboard:
         """A slot is idle; after its outcome was written."""
         self._words[slot * _WORDS] = -1
 
-    def called(self, change: int) -> None:
-        """Count the calls that were sent and not answered yet. One thread at a time."""
-        self._words[self._slots * _WORDS] += change
+    def called(self) -> None:
+        """Count a call that is sent. One thread at a time."""
+        self._words[self._slots * _WORDS] += 1
+
+    def settled(self, calls: int) -> None:
+        """Count calls whose end the budget has acknowledged. One thread at a time."""
+        self._words[self._slots * _WORDS + 1] += calls
 
     @property
     def calls(self) -> int:
-        """Calls that were sent and not answered."""
-        return max(0, self._words[self._slots * _WORDS])
+        """Calls that were sent, and are open as far as the budget knows, which hears of an answer a little later."""
+        sent, settled = self._words[self._slots * _WORDS : self._slots * _WORDS + 2]
+        return max(0, sent - settled)
 
     def last_words(self, cause: str) -> None:
         """Why the worker ends itself; the first cause counts."""

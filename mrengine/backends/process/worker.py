@@ -70,7 +70,8 @@ class _Worker:
         self, index: int, slots: int, scoreboard: Scoreboard, answers: CallIndex, outbox: Outbox, made: int
     ) -> None:
         self._index, self._count, self._answers, self._outbox = index, slots, answers, outbox
-        self._made = made  # calls that its predecessor had sent, with no answer when it died
+        self._scoreboard = scoreboard
+        self._made = made  # calls that its predecessor had sent, and whose end the budget did not know when it died
         self._slots = Slots(slots, scoreboard, outbox, self)
         self._stopping = threading.Event()
         self._executor: TaskRunner | None = None
@@ -128,7 +129,8 @@ class _Worker:
         self._outbox.emit(m.READY, -1, -1)
 
     def _ports(self, setup: WorkerSetup) -> WorkerPorts:
-        budget = BudgetClient(setup.address, setup.authkey, self._index, time.monotonic_ns(), made=self._made)
+        at, settled = (setup.address, setup.authkey, self._index, time.monotonic_ns()), self._scoreboard.settled
+        budget = BudgetClient(*at, made=self._made, on_settled=settled)
         return local_ports(setup.config, setup.files, self._index, self._count, answers=self._answers, budget=budget)
 
     def run(self, task: m.Start) -> None:

@@ -20,7 +20,9 @@ def test_what_a_killed_process_had_started_is_read() -> None:
         board.start(1, 7, 1)
         board.start(2, 9, 0)
         board.clear(0)
-        board.called(1)
+        board.called()
+        board.called()
+        board.settled(1)
         os.kill(os.getpid(), signal.SIGKILL)
     os.waitpid(pid, 0)
     assert [(s.chunk, s.model) for s in board.started()] == [(7, 1), (9, 0)]
