@@ -10,11 +10,11 @@ from hashlib import blake2b
 from pathlib import Path
 from typing import Any
 
-from mrengine.chunking.text_blocks import BLOCK
 from mrengine.errors import SourceError
 from mrengine.log.format.document_facts import pack_facts
 from mrengine.log.format.job_records import DocumentRow, DocumentsDigest
 from mrengine.sources import Reading, Source, Spool, documents_of
+from mrengine.sources.opening import BLOCK
 from mrengine.sources.spool import SpoolReader, whole_surrogates
 
 __all__ = ["Intake", "Opened", "is_read_once"]

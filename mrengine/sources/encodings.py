@@ -12,8 +12,8 @@ from collections.abc import Iterator
 from itertools import chain, islice
 from typing import Any
 
-from mrengine.chunking import filetypes
 from mrengine.errors import ConfigError, SourceError
+from mrengine.sources import filetypes
 from mrengine.sources.notes import Notes
 
 __all__ = ["check_encoding", "decoded", "mark_of"]

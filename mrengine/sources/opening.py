@@ -13,19 +13,23 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO
 
-from mrengine.chunking import filetypes
-from mrengine.chunking.splitters import dicom
 from mrengine.errors import SourceError, UrlRefused
+from mrengine.sources import filetypes
 from mrengine.sources.encodings import decoded, mark_of
+from mrengine.sources.formats import dicom_file
 from mrengine.sources.loaders import Found, find_loader, loading, needs
 from mrengine.sources.notes import Notes
 from mrengine.sources.pieces import text_of
 from mrengine.sources.urls import Url, parse
 
-__all__ = ["File", "open_pieces"]
+__all__ = ["BLOCK", "File", "TextSource", "blocks", "open_pieces"]
 
 _MOST_UNPACKED = 1 << 30  # bytes, of a file in a format that is read as a whole
 _NESTED = 3  # layers of packing
+BLOCK = 1 << 17  # characters
+
+# str (always text), Path, Url, bytes, a text or binary file object, or an iterable of the pieces of one text
+TextSource = Any
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,6 +38,67 @@ class File:
 
     path: Path
     encoding: str = ""
+
+
+def blocks(document: TextSource, *, size: int = BLOCK, name: str = "", notes: Notes | None = None) -> Iterator[str]:
+    """The text of a document in blocks of ``size`` characters. ``name``: what errors call it if it has none.
+
+    ``notes``: takes what else is learned; without it, what the caller must hear is logged. Raises SourceError for what
+    cannot be read, is of no kind of which text is made, or is damaged (``offset`` in bytes).
+    """
+    if isinstance(document, str):
+        return _slices(document, size)
+    if notes is not None:
+        return _regrouped(_pieces(document, size, name, notes), size)
+    return _telling(document, size, name)
+
+
+def _telling(document: TextSource, size: int, name: str) -> Iterator[str]:
+    notes = Notes()
+    yield from _regrouped(_pieces(document, size, name, notes), size)
+    notes.log()
+
+
+def _slices(text: str, size: int) -> Iterator[str]:
+    if len(text) <= size:
+        yield text
+        return
+    for begin in range(0, len(text), size):
+        yield text[begin : begin + size]
+
+
+def _regrouped(pieces: Iterable[str], size: int) -> Iterator[str]:
+    waiting: list[str] = []
+    length = 0
+    for piece in pieces:
+        waiting.append(piece)
+        length += len(piece)
+        if length >= size:
+            text = "".join(waiting)
+            whole = length - length % size
+            yield from _slices(text[:whole], size)
+            waiting, length = [text[whole:]], length - whole
+    if length:
+        yield "".join(waiting)
+
+
+def _pieces(document: TextSource, size: int, name: str, notes: Notes) -> Iterator[str]:
+    kinds = (os.PathLike, bytes, bytearray, memoryview, File, Url)
+    if isinstance(document, kinds) or hasattr(document, "read"):
+        return open_pieces(document, size, name, notes)
+    if isinstance(document, Iterable):
+        return _text_pieces(document)
+    kind = type(document).__name__
+    message = f"a document cannot be of type {kind}: give a str, Path, Url, bytes, file or iterable of str"
+    raise SourceError(message, source=kind)
+
+
+def _text_pieces(pieces: Iterable[Any]) -> Iterator[str]:
+    for piece in pieces:
+        if not isinstance(piece, str):
+            kind = type(piece).__name__
+            raise SourceError(f"an iterable document must give str pieces of one text, not {kind}", source=kind)
+        yield piece
 
 
 def open_pieces(origin: Any, size: int, name: str, notes: Notes) -> Iterator[str]:
@@ -120,8 +185,8 @@ class _Opened:
         while len(self._first) < filetypes.PROBE_BYTES and (more := self._read()):
             self._first += more  # a pipe gives as little as it likes; the kind of file is told by its beginning
         first, name = self._first, self._name
-        if self._path.lower().endswith(".dcm") or dicom.is_dicom(first):
-            return iter((dicom.dump(self._rewound(), name),))
+        if self._path.lower().endswith(".dcm") or dicom_file.is_dicom(first):
+            return iter((dicom_file.dump(self._rewound(), name),))
         if (packing := _packing(first)) and self._depth < _NESTED:
             return self._unpacked(packing)
         mark, found = mark_of(first), find_loader(self._path, self._media_type, first)

@@ -8,11 +8,10 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
-from mrengine.chunking.text_blocks import blocks
 from mrengine.errors import ConfigError, SourceError
 from mrengine.records import Document
 from mrengine.sources.notes import Notes
-from mrengine.sources.opening import File
+from mrengine.sources.opening import File, blocks
 from mrengine.sources.seen_ids import SeenIds
 from mrengine.sources.urls import Url
 

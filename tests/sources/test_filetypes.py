@@ -18,9 +18,9 @@ from pathlib import Path
 
 import pytest
 
-from mrengine.chunking.filetypes import not_text
 from mrengine.errors import SourceError
 from mrengine.sources import read_source
+from mrengine.sources.filetypes import not_text
 
 WORDS = {
     "German": "Größe und Gewicht des Patienten: 180 cm, 75 kg.\n",
