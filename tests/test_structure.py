@@ -14,11 +14,6 @@ MIRRORED = ("host", "job", "worker", "engine", "backends")
 TOGETHER = {
     "host/*batch*": "batches/test_jobs.py",  # a file of each step would play the provider again
     "backends/ray/*": "backends/test_ray.py",  # a cluster is started once for all of them
-    "host/chunk_limits": "host/test_chunk_table.py",
-    "host/document_stream": "host/test_row_stream.py",
-    "host/early_start": "host/test_row_stream.py",
-    "host/intake": "host/test_row_stream.py",
-    "host/prepared": "host/test_prepare.py",
 }
 # Basenames that stand in several rooms for what is the same thing there.
 SAME_THING = {

@@ -15,7 +15,7 @@ from mrengine._version import __version__
 from mrengine.errors import ConfigError, JobMismatch, SourceError
 from mrengine.host.chunk_limits import Chunking, chunking_of, stored_chunking
 from mrengine.host.chunk_table import chunk_records, digest_of
-from mrengine.host.document_stream import DocumentStream, Known
+from mrengine.host.document_stream import DocumentStream, Known, can_go_on
 from mrengine.host.edited import guided
 from mrengine.host.intake import Intake
 from mrengine.host.row_stream import Numbered
@@ -43,7 +43,6 @@ __all__ = [
     "Plan",
     "Record",
     "auto_job_id",
-    "can_go_on",
     "job_record",
     "round_record",
 ]
@@ -252,13 +251,6 @@ def _packed(job: JobRecord) -> bytes:
         told = f"what names the job (its prompt, map_version, models) has {len(packed) >> 20} MB; {most} MB are kept"
         raise ConfigError(f"{told}: give long texts as documents, or in a map function", setting="map_fn")
     return packed
-
-
-def can_go_on(stored: ResumeEngine) -> bool:
-    """Whether the rows of a log are the first ones of this version's, and all of its documents are known."""
-    epoch = stored.epoch
-    assert epoch is not None
-    return epoch.job.version == __version__ and not stored.state.repaired and not epoch.lost_documents()
 
 
 def round_record(round_: int, total: int, version: str, settings: Settings, **told: Plain) -> Record:

@@ -21,7 +21,7 @@ from mrengine.errors import ConfigError, JobBusy, JobError, JobFailed, JobNotFou
 from mrengine.host import notices
 from mrengine.host.batches import BatchDesk
 from mrengine.host.chunk_table import append_inputs, input_version, lacking_text
-from mrengine.host.documents import Spooled
+from mrengine.host.intake import Spooled
 from mrengine.host.log_follower import LogFollower, OnStep, OnText, Outcome
 from mrengine.host.prepare import Preparation
 from mrengine.host.prepared import LOST, Prepared, identity, is_begun, no_text

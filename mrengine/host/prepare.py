@@ -18,9 +18,8 @@ from mrengine.errors import JobBusy, JobCancelled, JobMismatch, JobNotFound, Log
 from mrengine.host import notices
 from mrengine.host.chunk_limits import chunking_of, stored_chunking
 from mrengine.host.chunk_table import has_wrong_rows, lacking_text, not_held
-from mrengine.host.documents import Spooled, check_documents, spool_all, unread_before
-from mrengine.host.early_start import EarlyStart
-from mrengine.host.intake import Intake
+from mrengine.host.document_stream import EarlyStart
+from mrengine.host.intake import Intake, Spooled, check_documents, spool_all, unread_before
 from mrengine.host.job_identity import Plan, Record, job_record
 from mrengine.host.prepared import LOST, Prepared, cut_short_before, known_documents, no_text
 from mrengine.host.requests import RunConfig
