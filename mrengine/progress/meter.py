@@ -126,7 +126,9 @@ def describe(meter: Meter, state: str = "", *, width: int = 10_000) -> str:
 
 
 def _in_flight(meter: Meter) -> str:
-    return f"{meter.in_flight} in flight" if meter.in_flight else ""
+    """Outcomes come sooner than news of the load: no more tasks can be on their way than are left."""
+    left = meter.in_flight if meter.so_far else min(meter.in_flight, meter.total - meter.done)
+    return f"{left} in flight" if left > 0 else ""
 
 
 def _rate(meter: Meter) -> str:
