@@ -53,7 +53,8 @@ def slots(story: Story) -> int:
 def shares(story: Story) -> list[Share]:
     """Where the time of the slots went, in the order of a task's way; the parts add up to slots × wall time."""
     busy, lost = _busy(story, DONE) + _busy(story, FAILED), _busy(story, LOST)
-    whole = max(slots(story) * wall_s(story), busy + lost)
+    flying = math.fsum(max(0.0, story.now - began) for began in story.in_flight)
+    whole = max(slots(story) * wall_s(story), busy + lost + flying)
     left = busy
     taken = []
     # The calls of lost attempts are among them, and waits of old logs were told before they were over.
@@ -61,14 +62,14 @@ def shares(story: Story) -> list[Share]:
         taken.append(min(left, seconds))
         left -= taken[-1]
     model, limit, refusals = taken
-    idle = max(0.0, whole - busy - lost)
+    idle = max(0.0, whole - busy - lost - flying)
     batches = min(idle, _batches_s(story))
     idle -= batches
     starting, ending = _edges(story)
     starting = min(idle, starting)
     ending = min(idle - starting, ending)
     return [
-        Share("model", model, "calls on their way: the provider works"),
+        Share("model", model + flying, "calls on their way: the provider works"),
         Share("token limit", limit, "calls wait for the rate limit of the model"),
         Share("refused calls", refusals, "waits after 429s and errors, before the next try"),
         *(
@@ -153,6 +154,8 @@ def _edges(story: Story) -> tuple[float, float]:
         starting += width * (begins[first] - run.began - _overlap(spans, run.began, begins[first]))
         since = begins[last - 1]
         busy = sum(max(0.0, min(tasks.end[index], run.ended) - since) for index in order[first:last])
+        if run is story.runs[-1]:
+            busy += sum(max(0.0, run.ended - max(since, began)) for began in story.in_flight)
         ending += max(0.0, width * (run.ended - since) - busy)
     return starting, ending
 

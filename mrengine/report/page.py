@@ -85,7 +85,7 @@ def _cards(story: Story) -> str:
     cells = [
         (f"{story.done:,} of {story.total:,}", "tasks done: each chunk by each model" if several else "chunks done"),
         (f"{story.failed:,}", "failed"),
-        *([(f"{story.in_flight:,}", "in flight now")] if story.in_flight else []),
+        *([(f"{len(story.in_flight):,}", "in flight now")] if story.in_flight else []),
         (format_duration(wall * 1000), "in runs"),
         (f"{ended / wall:,.1f}" if wall > 0 else "–", "results a second"),
         (f"{sum(use.calls for use in story.spending.values()):,}", "calls answered"),

@@ -124,7 +124,7 @@ class Story:
 
     ``granted``: reserved for a call, and later what its settlement gives back, below zero; ``granted_to``: the model's
     place in ``models``. ``spans``: of each failed chunk, its characters in the document.
-    ``in_flight``: tasks that have called a model and not ended. ``documents``: id, characters, and what became of them.
+    ``in_flight``: when each task that has called a model and not ended made its first call. ``documents``: id, characters, and what became of them.
     """
 
     job_id: str = ""
@@ -149,7 +149,7 @@ class Story:
     spending: dict[str, Spending] = field(default_factory=dict)
     documents: list[tuple[str, int, list[tuple[int, int, int]]]] = field(default_factory=list)
     spans: dict[int, tuple[int, int]] = field(default_factory=dict)
-    in_flight: int = 0
+    in_flight: tuple[float, ...] = ()
     damage: int = 0
     now: float = 0.0
 
@@ -273,7 +273,7 @@ class _Reader:
             if span.state == "open":
                 span.ended = max(span.ended, self.story.now)
         if running:
-            self.story.in_flight = len(self._begun)
+            self.story.in_flight = tuple(self._begun.values())
         else:
             self._all_lost()
         crashes = sorted((note.at, note.worker_id) for note in self.story.notes if note.name == "worker:crashed")

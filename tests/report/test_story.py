@@ -205,3 +205,19 @@ def test_time_at_a_batch_is_no_idle_time_and_batches_have_their_rows(tmp_path: P
     assert "batch 2: ended, 40 s\n2 requests to &lt;any&gt;" in page
     events = [event for event in trace_events(story) if event.get("cat") == "batch"]
     assert [(event["tid"], event["dur"]) for event in events] == [(0, 40e6), (0, 20e6), (1, 40e6)]
+
+
+def test_a_call_that_is_on_its_way_is_no_idle_slot(tmp_path: Path) -> None:
+    write(tmp_path / "j", chunks=4, workers=1, slots=1, close=False)
+    wal = WriteAheadLog.open(tmp_path / "j" / "log")
+    at = read_story(tmp_path / "j").now
+    wal.append(codec.INTENT, r.pack_intent(r.IntentRecord(0, 9, 0, b"d" * 16, at, 10, 10, 10, "other")))
+    wal.append(codec.NOTE, r.pack_note(r.NoteRecord(0, at + 50, "budget:wait", 0, 9, {"model": "other"})))
+    wal.commit()
+    wal.close()
+    story = read_story(tmp_path / "j", state="running")
+    assert story.in_flight == (pytest.approx(at),)
+    parts = {part.name: part.seconds for part in numbers.shares(story)}
+    assert parts["model"] > 50
+    assert parts["idle at the end"] == pytest.approx(0, abs=0.1)
+    assert math.fsum(parts.values()) == pytest.approx(numbers.wall_s(story))
