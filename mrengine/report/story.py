@@ -124,7 +124,8 @@ class Story:
 
     ``granted``: reserved for a call, and later what its settlement gives back, below zero; ``granted_to``: the model's
     place in ``models``. ``spans``: of each failed chunk, its characters in the document.
-    ``in_flight``: when each task that has called a model and not ended made its first call. ``documents``: id, characters, and what became of them.
+    ``in_flight``: when each task that has called a model and not ended made its first call. ``documents``: id,
+    characters, and what became of them.
     """
 
     job_id: str = ""

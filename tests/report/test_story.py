@@ -123,7 +123,7 @@ def test_waits_and_lost_attempts_stand_on_the_rows_where_they_were(tmp_path: Pat
     assert "Tokens granted: other" in page
     assert "it took 2 runs" in numbers.verdict(story)
     running = read_story(tmp_path / "j", state="running")
-    assert running.in_flight == 1
+    assert len(running.in_flight) == 1
 
 
 @pytest.mark.system
