@@ -246,7 +246,7 @@ class MapReduceRunner:
             all_models=all_models,
             keep=keep,
             dispatcher=self._dispatcher,
-            progress=open_progress(settings.progress),
+            progress=open_progress(settings.progress, settings.limits),
             balancer=self.balancer if models else None,
             models_blob=pack(models),
             initializer_blob=pack_function((settings.initializer, tuple(settings.initargs)), setting="initializer"),

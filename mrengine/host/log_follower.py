@@ -142,6 +142,7 @@ class LogFollower:
             if self._stages is not None:
                 self._stages.call(call)
             if call.finish_reason != "refused":
+                self._progress.use(call.model, call.usage.total_tokens)
                 self.tally.call(call.model, call.usage, call.cost_usd)
                 self._count(call.model, call.usage)
         elif frame.kind == codec.ATTEMPT:

@@ -137,10 +137,17 @@ def histogram(values: Sequence[float]) -> str:
     return svg(height + 18, "".join(body), f"Latencies of {len(values):,} calls.")
 
 
-_LOOKS = (
-    'class="call"', 'fill="url(#dots)"', 'fill="url(#hatch)"', 'class="own"', 'fill="url(#lost)"', 'fill="url(#lines)"',
-    'class="idle"', 'fill="url(#grains)"',
-)  # fmt: skip
+_LOOKS = {
+    "model": 'class="call"',
+    "token limit": 'fill="url(#dots)"',
+    "refused calls": 'fill="url(#hatch)"',
+    "batches": 'fill="url(#bars)"',
+    "map function": 'class="own"',
+    "lost work": 'fill="url(#lost)"',
+    "starting": 'fill="url(#lines)"',
+    "idle at the end": 'class="idle"',
+    "idle between": 'fill="url(#grains)"',
+}
 
 
 def stacked_bar(parts: Sequence[Share]) -> str:
@@ -148,20 +155,20 @@ def stacked_bar(parts: Sequence[Share]) -> str:
     whole = sum(part.seconds for part in parts) or 1.0
     x = 0.0
     body: list[str] = []
-    for part, look in zip(parts, _LOOKS, strict=True):
+    for part in parts:
         width = WIDTH * part.seconds / whole
         tip = escape(f"{part.name}: {part.seconds / whole:.1%}, {format_duration(part.seconds * 1000)}\n{part.what}")
         body.append(
-            f'<rect {look} x="{num(x)}" y="0" width="{num(width)}" height="26" data-tip="{tip}" '
+            f'<rect {_LOOKS[part.name]} x="{num(x)}" y="0" width="{num(width)}" height="26" data-tip="{tip}" '
             f'tabindex="{-1 if body else 0}"/>'
         )
         x += width
     return svg(26, "".join(body), "Where the time went.", wide=False)
 
 
-def swatch(number: int) -> str:
+def swatch(name: str) -> str:
     """The look of a share, for its row in the table."""
-    return f'<svg viewBox="0 0 14 14" aria-hidden="true"><rect {_LOOKS[number]} width="14" height="14"/></svg>'
+    return f'<svg viewBox="0 0 14 14" aria-hidden="true"><rect {_LOOKS[name]} width="14" height="14"/></svg>'
 
 
 def coverage_strip(length: int, spans: Sequence[tuple[int, int, int]]) -> str:

@@ -85,7 +85,7 @@ def _cards(story: Story) -> str:
     cells = [
         (f"{story.done:,} of {story.total:,}", "tasks done: each chunk by each model" if several else "chunks done"),
         (f"{story.failed:,}", "failed"),
-        *([(f"{story.in_flight:,}", "in flight now")] if story.in_flight else []),
+        *([(f"{len(story.in_flight):,}", "in flight now")] if story.in_flight else []),
         (format_duration(wall * 1000), "in runs"),
         (f"{ended / wall:,.1f}" if wall > 0 else "–", "results a second"),
         (f"{sum(use.calls for use in story.spending.values()):,}", "calls answered"),
@@ -103,10 +103,10 @@ def _where(story: Story) -> str:
     parts = numbers.shares(story)
     whole = sum(part.seconds for part in parts) or 1.0
     rows = [
-        f"<tr><td>{charts.swatch(number)} {escape(part.name)}</td>"
+        f"<tr><td>{charts.swatch(part.name)} {escape(part.name)}</td>"
         f'<td class="n">{part.seconds / whole:.1%}</td><td class="n">{format_duration(part.seconds * 1000)}</td>'
         f'<td class="dim">{escape(part.what)}</td></tr>'
-        for number, part in enumerate(parts)
+        for part in parts
     ]
     table = f'<div class="scroll"><table class="key">{"".join(rows)}</table></div>'
     return f"<section><h2>Where the time of the slots went</h2>{charts.stacked_bar(parts)}{table}</section>"
@@ -118,6 +118,11 @@ def _timeline(story: Story) -> str:
         ('<rect width="14" height="10" y="2" fill="url(#hatch)"/>', "failure"),
         ('<rect width="14" height="10" y="2" fill="url(#lost)"/>', "attempt lost"),
         ('<rect width="14" height="6" y="4" fill="url(#dots)"/>', "waits for the rate limit"),
+        *(
+            [('<rect width="14" height="10" y="2" fill="url(#bars)"/>', "batch at the provider")]
+            if story.batches
+            else []
+        ),
         ('<use href="#crash" x="7" y="7"/>', "worker crashed"),
         ('<use href="#again" x="7" y="7"/>', "chunk tried again"),
         ('<use href="#refusal" x="7" y="7"/>', "call refused and tried again"),
