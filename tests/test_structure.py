@@ -27,7 +27,6 @@ SAME_THING = {
     "lines": "lines of text, of a terminal",
     "notes": "remarks on a run, on sources, on stderr",
     "names": "of traces and metrics; of people and places in summaries",
-    "outbox": "from a worker to the engine, by pipe and by Ray",
     "pool": "the workers, and the host's hold on them",
     "prompts": "templates; those of summaries",
     "records": "public values, and their bytes",

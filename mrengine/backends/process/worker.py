@@ -22,9 +22,8 @@ import msgpack
 from mrengine import posix
 from mrengine.backends.process import framing, leaving, standard_streams
 from mrengine.backends.process.orphans import Orphans
-from mrengine.backends.process.outbox import CLOSED, THREAD_ENDED, Lines, Outbox
 from mrengine.backends.process.scoreboard import Scoreboard
-from mrengine.backends.process.slots import GREENLETS, Slots, patched
+from mrengine.backends.process.slots import CLOSED, GREENLETS, THREAD_ENDED, Lines, Outbox, Slots, patched
 from mrengine.budget.client import BudgetClient
 from mrengine.engine import protocol as m
 from mrengine.engine.protocol import JobFiles, WorkerConfig

@@ -11,8 +11,8 @@ from collections.abc import Sequence
 from mrengine import posix, proc
 from mrengine.backends.process import framing
 from mrengine.backends.process.child import ChildProcess
-from mrengine.backends.process.outbox import CLOSED, THREAD_ENDED
 from mrengine.backends.process.scoreboard import Scoreboard
+from mrengine.backends.process.slots import CLOSED, THREAD_ENDED
 from mrengine.backends.process.worker import worker_main
 from mrengine.engine.protocol import Death, Message
 from mrengine.log.file.call_index import CallIndex

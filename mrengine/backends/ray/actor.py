@@ -20,8 +20,7 @@ from typing import Any
 import cloudpickle
 
 from mrengine import proc
-from mrengine.backends.process.outbox import THREAD_ENDED, Lines
-from mrengine.backends.process.slots import GREENLETS, Slots, patched
+from mrengine.backends.process.slots import GREENLETS, THREAD_ENDED, Lines, Slots, patched
 from mrengine.backends.ray.budget import ActorBudgetClient
 from mrengine.backends.ray.outbox import PREFIX, Files, sweep
 from mrengine.backends.ray.printed import Printed

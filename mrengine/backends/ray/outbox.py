@@ -20,8 +20,8 @@ from pathlib import Path
 
 from mrengine import proc
 from mrengine.backends.process.framing import TaggedReader
-from mrengine.backends.process.outbox import Outbox, Parcel
 from mrengine.backends.process.scoreboard import Scoreboard
+from mrengine.backends.process.slots import Outbox, Parcel
 from mrengine.budget.shared_limits import global_name, process_name
 from mrengine.engine.protocol import Message, Started
 from mrengine.private import open_file
