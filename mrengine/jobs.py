@@ -16,7 +16,7 @@ from mrengine.errors import ConfigError, JobError, JobMismatch, JobNotFound, Log
 from mrengine.log.file.folder import remove
 from mrengine.log.file.lock import JobLock
 from mrengine.log.format.instances import check_result_type
-from mrengine.log.view.document_facts import unread_of
+from mrengine.log.view.chunk_facts import unread_of
 from mrengine.log.view.job_view import ResumeEngine
 from mrengine.log.view.results import Results
 from mrengine.outputs.merged import Merged, in_two_jobs

@@ -22,7 +22,6 @@ SAME_THING = {
     "connect": "from a model to its provider, to its batches",
     "context": "what a map function is given; the copy of it that tests call; the trace's",
     "diff": "a job's, and a kind of text",
-    "document_facts": "packed, and read again",
     "driver": "the contract, and the process backend's",
     "lines": "lines of text, of a terminal",
     "notes": "remarks on a run, on sources, on stderr",

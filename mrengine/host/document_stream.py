@@ -31,7 +31,7 @@ from mrengine.log.format.job_records import (
     pack_read,
 )
 from mrengine.log.format.values import Plain
-from mrengine.log.view.document_facts import CUT_SHORT, FACTS, unread_facts
+from mrengine.log.view.chunk_facts import CUT_SHORT, FACTS, unread_facts
 from mrengine.log.view.job_view import ResumeEngine
 from mrengine.log.view.mismatch import compare
 from mrengine.records import Document

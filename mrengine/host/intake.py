@@ -15,7 +15,7 @@ from typing import Any
 from mrengine.errors import ConfigError, SourceError
 from mrengine.log.format.document_facts import pack_facts
 from mrengine.log.format.job_records import DocumentRow, DocumentsDigest
-from mrengine.log.view.document_facts import unread_of
+from mrengine.log.view.chunk_facts import unread_of
 from mrengine.log.view.replay import Epoch
 from mrengine.private import make_private
 from mrengine.sources import Reading, Source, documents_of

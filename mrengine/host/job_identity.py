@@ -31,7 +31,7 @@ from mrengine.log.format.job_records import (
 )
 from mrengine.log.format.values import Plain
 from mrengine.log.view.carry_over import carried
-from mrengine.log.view.document_facts import FACTS, unread_facts
+from mrengine.log.view.chunk_facts import FACTS, unread_facts
 from mrengine.log.view.job_view import ResumeEngine
 from mrengine.log.view.mismatch import Differences, compare
 from mrengine.mapfn.describe import MapFunction

@@ -27,7 +27,7 @@ from mrengine.log.format.records import (
     unpack_failure,
     unpack_result,
 )
-from mrengine.log.view.document_facts import ChunkFacts
+from mrengine.log.view.chunk_facts import ChunkFacts
 from mrengine.log.view.job_view import ResumeEngine
 from mrengine.log.view.results import UNREADABLE, Results, failure_of, result_of
 from mrengine.profiling import PerformanceCollector

@@ -11,7 +11,7 @@ from mrengine.errors import JobNotFound, SourceError
 from mrengine.host.intake import Intake
 from mrengine.host.row_stream import RowStream
 from mrengine.log.format.job_records import DocumentRow
-from mrengine.log.view.document_facts import cut_short_of
+from mrengine.log.view.chunk_facts import cut_short_of
 from mrengine.log.view.job_view import ResumeEngine
 from mrengine.log.view.lost_documents import restated_documents
 from mrengine.sources.spool import Spool, Text

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from mrengine.errors import LogError, SourceError
 from mrengine.log.file.reader import LogReader
 from mrengine.log.format.chunk_rows import ChunkTable, DocumentNames
 from mrengine.log.format.document_facts import pages_between, unpack_facts
-from mrengine.log.view.replay import Epoch
+
+if TYPE_CHECKING:
+    from mrengine.log.view.replay import Epoch
 
 __all__ = ["CUT_SHORT", "FACTS", "UNREAD", "ChunkFacts", "cut_short_of", "unread_facts", "unread_of"]
 
