@@ -33,7 +33,7 @@ DEFAULT = (
     *("wild contract dotted", "wild rfc", "wild man", "wild markdown", "wild rst", "wild html", "wild mysqldump"),
     *("wild code c", "wild de", "wild mixed notes"),
 )
-# Runs in the tree that is measured, which has its own mrengine. A line in: a file, a limit, whether to encode; out: JSON.
+# Runs in the tree that is measured, with its own mrengine. A line in: a file, a limit, whether to encode; out: JSON.
 _MEASURE = """
 import hashlib, json, sys, time
 sys.path.insert(0, sys.argv[1])
