@@ -168,13 +168,13 @@ class Sender:
 
     def _room(self, ledger: BatchLedger, model: Model) -> float:
         """Estimated input tokens that may be enqueued beside those that are."""
-        told = [self._batch.max_tokens] if self._batch.max_tokens else []
+        limits = [self._batch.max_tokens] if self._batch.max_tokens else []
         for one in ledger.batches.values():
             limit = one.record.facts.get("limit")
             if one.record.model == model.name and isinstance(limit, int):
-                told.append(limit)
-        if not told:
+                limits.append(limit)
+        if not limits:
             return float("inf")
         sent = ledger.sent()
         under_way = sum(one.tokens for d, one in ledger.wanted.items() if d in sent and one.model == model.name)
-        return min(told) - under_way
+        return min(limits) - under_way

@@ -110,16 +110,16 @@ class BatchDesk:
         try:
             return self._settle(place)
         except ModelError as error:
-            told = f"its batches cannot go on: {error}. What was answered is kept; batch=None asks directly"
-            return Ended("failed", {"message": told})
+            message = f"its batches cannot go on: {error}. What was answered is kept; batch=None asks directly"
+            return Ended("failed", {"message": message})
 
     def _settle(self, place: BatchLog) -> Ended | None:
         ledger = place.view.state.batches
         while True:
             why = self._interrupted(place)
             if why is not None and why != "cancelled":
-                told = f"no batch has ended within max_wait_s={self._batch.max_wait_s:g}" if why == "max_wait_s" else ""
-                return Ended("timeout" if told else why, {"message": told})
+                late = f"no batch has ended within max_wait_s={self._batch.max_wait_s:g}" if why == "max_wait_s" else ""
+                return Ended("timeout" if late else why, {"message": late})
             ending = why == "cancelled" or self._is_late(ledger)
             self._adopt(place, ledger)
             unknown = self._lost.adopt(place, ledger)
@@ -143,7 +143,7 @@ class BatchDesk:
             if not under_way and short is not None and not self._sender.hold:
                 return Ended("budget", short)
             if self._detach and (under_way or unknown) and not ending:
-                return Ended(WAITING, {"message": _told(under_way)})
+                return Ended(WAITING, {"message": _waiting_for(under_way)})
             place.pause(self._batch.poll_s)
 
     def _interrupted(self, place: BatchLog) -> str | None:
@@ -262,8 +262,8 @@ class BatchDesk:
         reader = self._clients.reader(batch.record.model)
         found = reader.collect(place.view, client, batch, seen, place.append, place.sync)
         if found.successes < seen.done and not self._is_short(batch):
-            told = f"{found.successes:,} of {seen.done:,} answers came; its files are read again"
-            raise ModelUnavailable(f"{batch.record.model}: {told}", model=batch.record.model)
+            problem = f"{found.successes:,} of {seen.done:,} answers came; its files are read again"
+            raise ModelUnavailable(f"{batch.record.model}: {problem}", model=batch.record.model)
         facts = {**batch.record.facts, "word": seen.word, "answered": found.answered, "refused": found.refused}
         note(place, batch.record, "ended", facts)
         client.tidy(seen)
@@ -280,9 +280,9 @@ class BatchDesk:
         others = [one for one in ledger.under_way() if one.record.model == model and one.number != batch.number]
         crowded = "token" in seen.code and "limit" in seen.code
         if crowded:
-            told = _LIMIT.search(seen.why)
-            if told is not None:
-                facts["limit"] = int(re.sub(r"\D", "", told[1]))
+            match = _LIMIT.search(seen.why)
+            if match is not None:
+                facts["limit"] = int(re.sub(r"\D", "", match[1]))
             elif not others:
                 facts["halved"] = max(1, batch.requests // 2)
             self._sender.hold[model] = time.monotonic() + (0.0 if not others else self._batch.poll_s)
@@ -313,6 +313,6 @@ class _Later(Exception):
     """It cannot be told yet."""
 
 
-def _told(batches: list[Batched]) -> str:
+def _waiting_for(batches: list[Batched]) -> str:
     requests = sum(batch.requests for batch in batches)
     return f"{requests} request{'s' * (requests != 1)} in {len(batches)} batch{'es' * (len(batches) != 1)} under way"

@@ -265,8 +265,8 @@ class JobRun:
         if pilot and not self.follower.view.state.batches.under_way():
             return None
         if pilot:
-            told = f"job {self.job_id} waits for its batches: a pilot would ask again what they hold; resume it first"
-            raise ConfigError(told, setting="batch")
+            why = f"job {self.job_id} waits for its batches: a pilot would ask again what they hold; resume it first"
+            raise ConfigError(why, setting="batch")
         if self._desk is None:
             settings = self.config.settings
             batch = settings.batching

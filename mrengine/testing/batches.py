@@ -146,7 +146,7 @@ class BatchDesk:
         """The batches' clock."""
         return self._epoch + self.advanced + (real - self._began) * self.rules.speed
 
-    def told(self, real: float) -> list[dict[str, Any]]:
+    def facts(self, real: float) -> list[dict[str, Any]]:
         """What a test is told of each batch."""
         self._work(real)
         now = self.now(real)
@@ -395,5 +395,5 @@ def _json(value: Any) -> Answer:
 
 
 def _error(status: int, code: str, message: str) -> Answer:
-    told = {"type": "error", "error": {"message": message, "type": code, "code": code, "param": None}}
-    return status, json.dumps(told).encode()
+    body = {"type": "error", "error": {"message": message, "type": code, "code": code, "param": None}}
+    return status, json.dumps(body).encode()

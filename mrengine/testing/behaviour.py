@@ -177,8 +177,8 @@ class Simulator:
                 billed = self._cache.bill(shape, asked.body, billed.output, key=key, now=at, delay_s=delay_s)
             except TooManyMarks:
                 return 400, bodies.error("invalid_request_error", "A maximum of 4 blocks with cache_control")
-            told = usage(shape, billed)
-            say = say or (lambda *_: told)
+            billing = usage(shape, billed)
+            say = say or (lambda *_: billing)
         self._bill(asked, billed, factor=0.5)
         self.counts.batched(blake2b(sent, digest_size=12).digest(), asked.model)
         return 200, bodies.answer(asked, text, cut, (billed.input, billed.output), usage=say)
@@ -335,8 +335,8 @@ class Simulator:
         if self._cache is not None:
             at = now + self.batches.advanced
             billed = self._cache.bill(asked.shape, asked.body, billed.output, key=_key(headers), now=at, delay_s=delay)
-            told = usage(asked.shape, billed)
-            say = say or (lambda *_: told)
+            billing = usage(asked.shape, billed)
+            say = say or (lambda *_: billing)
         self._bill(asked, billed)
         body = bodies.answer(asked, text, cut, (billed.input, billed.output), usage=say)
         if thoughts:

@@ -60,7 +60,7 @@ def test_what_earlier_runs_did_is_no_news(wal: WriteAheadLog, tmp_path: Path, to
     run.close()
 
 
-def test_outcomes_are_told_once_and_counted_once(wal: WriteAheadLog, tmp_path: Path, told: list[Any]) -> None:
+def test_outcomes_are_reported_once_and_counted_once(wal: WriteAheadLog, tmp_path: Path, told: list[Any]) -> None:
     """A second result of a chunk is none; results say which run they are of."""
     run = follower(tmp_path, told)
     wal.append(codec.CALL, call("new"))
@@ -99,7 +99,7 @@ def test_results_are_made_of_their_type(wal: WriteAheadLog, tmp_path: Path, told
     run.close()
 
 
-def test_what_is_not_in_the_log_is_told_too(
+def test_what_is_not_in_the_log_is_reported_too(
     wal: WriteAheadLog, tmp_path: Path, told: list[Any], caplog: pytest.LogCaptureFixture
 ) -> None:
     """Crashes and retries are counted, lines go to the logger that they were written to; a provider that is away is

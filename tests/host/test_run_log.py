@@ -11,7 +11,7 @@ from mrengine.host.run_summary import SummaryBuilder
 from mrengine.records import Usage
 
 
-def test_progress_is_told_once_a_minute(caplog: pytest.LogCaptureFixture) -> None:
+def test_progress_is_reported_once_a_minute(caplog: pytest.LogCaptureFixture) -> None:
     """And before the start nothing; the time left is that of this run's own pace."""
     caplog.set_level(logging.INFO, "mrengine")
     now = 1000.0

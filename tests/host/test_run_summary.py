@@ -22,7 +22,7 @@ def test_a_call_of_unknown_cost_makes_the_sum_unknown() -> None:
     assert found.throughput.tokens_per_second == pytest.approx(32)
 
 
-def test_equal_failures_are_told_once_with_their_number() -> None:
+def test_equal_failures_are_reported_once_with_their_number() -> None:
     """The most frequent first; no more than so many kinds are held, and all are counted."""
     tally = SummaryBuilder("j")
     for n in range(MOST_MESSAGES + 5):

@@ -193,8 +193,8 @@ class BatchClient(ABC):
         """The custom_id of one of its answers; None: it has none."""
         first = next(iter(self.answers(batch)), None)
         if first is None and batch.done:
-            told = f"{self.model.name}: the answers of a batch came by halves"
-            raise ModelUnavailable(told, model=self.model.name, status=200)
+            message = f"{self.model.name}: the answers of a batch came by halves"
+            raise ModelUnavailable(message, model=self.model.name, status=200)
         return None if first is None else first.custom_id
 
     def newest(self) -> str:

@@ -107,7 +107,7 @@ def test_an_orphan_is_found_by_listing(client: BatchClient, shared: LLMServer) -
     assert client.found(token="none", since=client.newest(), known=known, requests=2) == []
 
 
-def test_what_surely_was_not_created_is_told_apart(client: BatchClient, shared: LLMServer) -> None:
+def test_what_surely_was_not_created_is_reported_apart(client: BatchClient, shared: LLMServer) -> None:
     """A status below 500 is an answer; OpenAI's upload alone creates nothing."""
     shared.reset(batches=slow(create=["429"], upload=["ok", "lost"]))
     with pytest.raises(ModelError) as raised:
