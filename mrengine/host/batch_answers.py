@@ -15,7 +15,7 @@ from mrengine.log.format.records import CallRecord, pack_call
 from mrengine.log.shared_answers import SharedAnswers
 from mrengine.log.view.batch_ledger import REFUSED, Batched, Wanted
 from mrengine.log.view.job_view import ResumeEngine
-from mrengine.providers.batches.client import UNDONE, Answer, BatchClient, Seen
+from mrengine.providers.batches.client import UNDONE, Answer, BatchClient, BatchStatus
 from mrengine.providers.call.usages import completed
 from mrengine.providers.http.headers import Headers
 from mrengine.providers.models.model import Model
@@ -83,7 +83,7 @@ class Reader:
         view: ResumeEngine,
         client: BatchClient,
         batch: Batched,
-        seen: Seen,
+        seen: BatchStatus,
         append: Append,
         sync: Callable[[], None],
     ) -> Collected:

@@ -19,7 +19,7 @@ from mrengine.log.format import codec
 from mrengine.log.format.batch_records import BatchRecord
 from mrengine.log.view.batch_ledger import BatchLedger, Wanted
 from mrengine.log.view.call_totals import CallTotals
-from mrengine.providers.batches.client import Limits, Seen, Upload
+from mrengine.providers.batches.client import BatchStatus, Limits, Upload
 from mrengine.providers.models.model import Model
 from mrengine.records import Batch, Budget
 
@@ -131,7 +131,7 @@ class Sender:
         self.submitted(place, record, seen)
         return True
 
-    def submitted(self, place: BatchLog, record: BatchRecord, seen: Seen, *, adopted: bool = False) -> None:
+    def submitted(self, place: BatchLog, record: BatchRecord, seen: BatchStatus, *, adopted: bool = False) -> None:
         facts = {**record.facts, "adopted": adopted}
         note(place, replace(record, name=seen.name), "submitted", facts)
         self.unsure.pop(record.number, None)

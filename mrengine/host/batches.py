@@ -21,11 +21,11 @@ from mrengine.host.batch_sending import Sender
 from mrengine.host.lost_batches import LostBatches
 from mrengine.job.driver import Ended
 from mrengine.log.view.batch_ledger import WAITING, Batched, BatchLedger, Wanted
-from mrengine.providers.batches.client import BatchClient, Seen
+from mrengine.providers.batches.client import BatchClient, BatchStatus
 from mrengine.providers.models.model import Model
 from mrengine.records import Batch, Budget
 
-__all__ = ["BatchDesk"]
+__all__ = ["BatchCoordinator"]
 
 log = logging.getLogger("mrengine")
 MOST_TRIES = 5  # batches that may fail to answer a request
@@ -37,7 +37,7 @@ MOST_REFUSALS = 5  # batches in a row that are refused as a whole
 _LIMIT = re.compile(r"[Ll]imit:?\s*([\d,_.]{3,})")
 
 
-class BatchDesk:
+class BatchCoordinator:
     """The batches of one run of a job."""
 
     def __init__(
@@ -193,7 +193,7 @@ class BatchDesk:
         sent_s = size / SLOWEST if isinstance(size, int) else 0.0
         return now >= failed + grace_s if failed is not None else time.time() >= batch.began + grace_s + sent_s
 
-    def _find(self, batch: Batched, known: Collection[str]) -> Seen | None:
+    def _find(self, batch: Batched, known: Collection[str]) -> BatchStatus | None:
         """The batch, among those of the account. _Later: it cannot be told yet."""
         client = self._clients.client(batch.record.model)
         since = str(batch.record.facts.get("since") or "")
@@ -212,7 +212,7 @@ class BatchDesk:
             raise _Later from None
         return None
 
-    def _is_mine(self, client: BatchClient, batch: Batched, seen: Seen) -> bool:
+    def _is_mine(self, client: BatchClient, batch: Batched, seen: BatchStatus) -> bool:
         names = {digest.hex() for digest in batch.digests}
         try:
             return client.first_name(seen) in names
@@ -255,7 +255,9 @@ class BatchDesk:
         log.warning("job %s: its provider knows nothing of batch %s any more", self._job_id, batch.record.name)
         note(place, batch.record, "ended", {"gone": True})
 
-    def _over(self, place: BatchLog, ledger: BatchLedger, batch: Batched, client: BatchClient, seen: Seen) -> None:
+    def _over(
+        self, place: BatchLog, ledger: BatchLedger, batch: Batched, client: BatchClient, seen: BatchStatus
+    ) -> None:
         if seen.state == "failed":
             self._failed(place, ledger, batch, seen)
             return
@@ -273,7 +275,7 @@ class BatchDesk:
         place.emit("batch:ended", batch_id=seen.name, model=batch.record.model, state=seen.word,
                    requests=batch.requests, answered=found.answered, refused=found.refused)  # fmt: skip
 
-    def _failed(self, place: BatchLog, ledger: BatchLedger, batch: Batched, seen: Seen) -> None:
+    def _failed(self, place: BatchLog, ledger: BatchLedger, batch: Batched, seen: BatchStatus) -> None:
         """Refused as a whole. Too many enqueued tokens: the next one waits, or is smaller."""
         facts: dict[str, Any] = {**batch.record.facts, "word": seen.word, "code": seen.code}
         model = batch.record.model

@@ -12,7 +12,7 @@ from hashlib import blake2b
 from typing import Any
 
 from mrengine.testing import bodies
-from mrengine.testing.batches import BatchDesk, BatchRules, Cut, Dropped
+from mrengine.testing.batches import BatchProvider, BatchRules, Cut, Dropped
 from mrengine.testing.counts import Counts
 from mrengine.testing.odd import ODD, odd, streamed
 from mrengine.testing.prompt_cache import Billed, PromptCache, TooManyMarks, dollars, usage
@@ -125,7 +125,7 @@ class Simulator:
         self._cache = None if behaviour.cache_min is None else PromptCache(behaviour.cache_min)
         limits = {name: getattr(behaviour, name) for name in ("tpm", "rpm", "input_tpm", "output_tpm")}
         self.buckets = {name: Bucket(limit, now) for name, limit in limits.items() if limit}
-        self.batches = BatchDesk(behaviour.batches, self._batched, self._words, now)
+        self.batches = BatchProvider(behaviour.batches, self._batched, self._words, now)
 
     def decide(self, path: str, headers: Mapping[str, str], body: bytes, now: float, method: str = "POST") -> Reply:
         """The reply to a request. ``headers``: names in lower case."""

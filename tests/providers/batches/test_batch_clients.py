@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from mrengine.errors import ModelError, ModelRefused, ModelUnavailable
-from mrengine.providers.batches.client import UNDONE, BatchClient, Limits, Seen, Upload
+from mrengine.providers.batches.client import UNDONE, BatchClient, BatchStatus, Limits, Upload
 from mrengine.providers.batches.connect import check_batches, connect_batches
 from mrengine.providers.connect import connect
 from mrengine.providers.http.remote import RemoteProvider
@@ -51,7 +51,7 @@ def provider_of(client: BatchClient) -> RemoteProvider:
     return found
 
 
-def create(client: BatchClient, *prompts: str, token: str = "t1") -> Seen:
+def create(client: BatchClient, *prompts: str, token: str = "t1") -> BatchStatus:
     provider = provider_of(client)
     upload = Upload(client, client.LIMITS, client._folder)
     for at, prompt in enumerate(prompts):
