@@ -108,8 +108,7 @@ class JobRun:
                 document.spool.discard()
 
     def _prepare(self, document: Any) -> None:
-        before = identity(self.folder)
-        new = not os.path.lexists(self.folder / "log")
+        before, new = identity(self.folder), not os.path.lexists(self.folder / "log")
         try:
             self._use(self._preparation().from_documents(document))
         except Exception as error:
@@ -156,7 +155,7 @@ class JobRun:
         if ready.finished:
             self._begin_round(0)
 
-    def _tell_of_documents(self) -> None:
+    def _warn_of_documents(self) -> None:
         """What was learned of documents that were read, or cut, while the round was played."""
         if (intake := self.ready.intake) is not None:
             self.counts.unread = tuple(intake.reading.errors)
@@ -183,7 +182,7 @@ class JobRun:
         assert newest is not None
         yield from self._play(RoundSpec(0, newest.chunks(), self._bound(), rows=rows), wanted=wanted)
         if rows is not None:
-            self._tell_of_documents()
+            self._warn_of_documents()
 
     def try_chunks(self, chunks: Sequence[int]) -> None:
         """Play the map round for some chunks; those that have their results already are not played."""
@@ -269,8 +268,7 @@ class JobRun:
             why = f"job {self.job_id} waits for its batches: a pilot would ask again what they hold; resume it first"
             raise ConfigError(why, setting="batch")
         if self._coordinator is None:
-            settings = self.config.settings
-            batch = settings.batching
+            settings, batch = self.config.settings, self.config.settings.batching
             if batch is None and self.follower.view.state.batches.under_way():
                 batch = Batch() if settings.batch is None else Batch(deadline_s=0)
             if batch is not None:
@@ -321,8 +319,7 @@ class JobRun:
         log.warning("%s", notices.partly_failed(self.job_id, index.failed, index.total))
 
     def _error(self, kind: type[JobError], message: str, *, state: str = "stopped", **facts: Any) -> JobError:
-        self._state = state
-        self._reason = message
+        self._state, self._reason = state, message
         results = self.follower.results()
         return kind(
             message,
@@ -373,14 +370,14 @@ class JobRun:
         return self.counts.summary((time.monotonic() - self._began) * 1e3)
 
     def completed(self) -> RunSummary:
-        """Tell that the run has its answer, and keep what ``keep`` says."""
+        """Announce that the run has its answer, and keep what ``keep`` says."""
         summary = self.summary()
         self.follower.emit("job:complete", summary=summary)
         clear(self.folder, self.config.keep)
         return summary
 
     def ended(self, error: BaseException | None) -> None:
-        """Tell how the run ended; ``error``: what it raises. The last thing that is told of it."""
+        """Announce how the run ended; ``error``: what it raises. Nothing is announced after this."""
         state, summary = end_state(self._state, error, began=self._log.started), self.summary()
         if self._log.started:
             self._log.end(state, summary)
