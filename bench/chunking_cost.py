@@ -53,7 +53,8 @@ for line in sys.stdin:
         continue
     chunks = list(safe_chunk(text, target_tokens=target, overlap_tokens=0))
     taken = time.process_time() - began
-    said = [(c.start, c.end, c.tokens, c.kind, getattr(c, "headings", ()), getattr(c, "table_header", "")) for c in chunks]
+    heads = [(getattr(c, "headings", ()), getattr(c, "table_header", "")) for c in chunks]
+    said = [(c.start, c.end, c.tokens, c.kind, *head) for c, head in zip(chunks, heads)]
     cuts = hashlib.sha256(repr(said).encode()).hexdigest()
     print(json.dumps({"s": taken, "chunks": len(chunks), "kind": chunks[0].kind, "cuts": cuts}), flush=True)
 """

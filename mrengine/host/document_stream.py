@@ -232,9 +232,6 @@ def _named(first: int, rows: list[DocumentRow]) -> Iterator[Numbered]:
     return ((codec.DOCUMENTS, payload, number) for payload in batch_documents(first, rows))
 
 
-Locked = Callable[[], tuple[Driver, ResumeEngine]]
-
-
 @dataclass(frozen=True, slots=True)
 class Begun:
     """A job that has begun: where its text is, and the rows that are still to come."""

@@ -228,8 +228,8 @@ def _facts(source: Source, pages: Any) -> bytes:
 
 
 def _first(error: SourceError) -> SourceError:
-    told = f"{error}\n  reading ended there; on_source_error='skip' leaves such sources out"
-    return SourceError(told, source=error.source, offset=error.offset, line=error.line, errors=(error,))
+    message = f"{error}\n  reading ended there; on_source_error='skip' leaves such sources out"
+    return SourceError(message, source=error.source, offset=error.offset, line=error.line, errors=(error,))
 
 
 def is_read_once(origin: Any) -> bool:
@@ -256,7 +256,7 @@ UNNAMED = ".unnamed"  # beside the jobs, none of which can have such a name
 class Spooled:
     """Documents that were read: the spool with their text, which is not published yet, and what the log says of them.
 
-    ``blank``: none of them has more than blanks. ``unread``: the sources that were left out, ``told`` what
+    ``blank``: none of them has more than blanks. ``unread``: the sources that were left out, ``unread_message`` what
     is said of them. ``warnings``: what else the caller must hear.
     """
 
@@ -264,7 +264,7 @@ class Spooled:
     rows: Sequence[DocumentRow]
     blank: bool
     unread: tuple[SourceError, ...] = ()
-    told: str = ""
+    unread_message: str = ""
     warnings: Sequence[str] = ()
 
 
@@ -283,9 +283,9 @@ def spool_all(intake: Intake) -> Spooled:
         intake.advance()
         reading.check()
         intake.spool.flush()
-        told = reading.told() if reading.errors else ""
+        unread_message = reading.unread_message() if reading.errors else ""
         rows = list(intake.rows)
-        return Spooled(intake.spool, rows, not intake.has_text, tuple(reading.errors), told, reading.warnings)
+        return Spooled(intake.spool, rows, not intake.has_text, tuple(reading.errors), unread_message, reading.warnings)
     except BaseException:
         intake.discard()
         raise

@@ -248,18 +248,18 @@ def _packed(job: JobRecord) -> bytes:
     packed = pack_job(job)
     if len(packed) > codec.MAX_PAYLOAD_BYTES:
         most = codec.MAX_PAYLOAD_BYTES >> 20
-        told = f"what names the job (its prompt, map_version, models) has {len(packed) >> 20} MB; {most} MB are kept"
-        raise ConfigError(f"{told}: give long texts as documents, or in a map function", setting="map_fn")
+        problem = f"what names the job (its prompt, map_version, models) has {len(packed) >> 20} MB; {most} MB are kept"
+        raise ConfigError(f"{problem}: give long texts as documents, or in a map function", setting="map_fn")
     return packed
 
 
-def round_record(round_: int, total: int, version: str, settings: Settings, **told: Plain) -> Record:
+def round_record(round_: int, total: int, version: str, settings: Settings, **extra: Plain) -> Record:
     """The record that starts, or goes on with, a round; with the size of the pool and the limits, for reports.
 
-    ``told``: what its facts say beside that.
+    ``extra``: what its facts say beside that.
     """
     limits: dict[str, Plain] = {name: limit.tpm for name, limit in (settings.limits or {}).items()}
-    facts: dict[str, Plain] = {"workers": settings.workers, "slots": settings.slots, "limits": limits, **told}
+    facts: dict[str, Plain] = {"workers": settings.workers, "slots": settings.slots, "limits": limits, **extra}
     return codec.ROUND, pack_round(RoundRecord(round_, time.time(), total, version, facts))
 
 

@@ -116,8 +116,8 @@ class Preparation:
         spool: Spool | None = spooled.spool
         self._unread_sources = spooled.unread
         self._notes += notices.of_sources(self._job_id, spooled.warnings)
-        if spooled.told:
-            self._notes.append(f"job {self._job_id}: {spooled.told}\n  they are left out")
+        if spooled.unread_message:
+            self._notes.append(f"job {self._job_id}: {spooled.unread_message}\n  they are left out")
         try:
             check_documents(spooled)
             plan = self._plan(spooled.rows)

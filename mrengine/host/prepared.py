@@ -61,8 +61,8 @@ class Prepared:
 def known_documents(stored: ResumeEngine, text: Text) -> list[DocumentRow]:
     """All documents of a job, by index: as the log has them, or tells of them elsewhere; else ``LOST``."""
     assert stored.epoch is not None
-    names, retold = stored.documents(), restated_documents(stored, text)
-    return [names.get(index) or retold.get(index, LOST) for index in range(stored.epoch.document_count)]
+    names, restated = stored.documents(), restated_documents(stored, text)
+    return [names.get(index) or restated.get(index, LOST) for index in range(stored.epoch.document_count)]
 
 
 def says_otherwise(stored: ResumeEngine, documents: Sequence[DocumentRow]) -> bool:

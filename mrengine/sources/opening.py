@@ -142,7 +142,7 @@ def _from_url(url: Url, size: int, notes: Notes) -> Iterator[str]:
             notes,
             path=came.path,
             media_type=came.media_type,
-            told=came.charset,
+            charset=came.charset,
             most=url.max_bytes,
         )
         yield from opened.pieces()
@@ -173,14 +173,14 @@ class _Opened:
         path: str = "",
         media_type: str = "",
         encoding: str = "",
-        told: str = "",
+        charset: str = "",
         most: int | None = None,
         begun: bytes = b"",
         depth: int = 0,
     ) -> None:
         self._binary, self._name, self._size, self._notes = binary, name, size, notes
         self._path, self._media_type = path or name, media_type
-        self._encoding, self._told, self._most, self._depth = encoding, told, most, depth
+        self._encoding, self._charset, self._most, self._depth = encoding, charset, most, depth
         self._first = begun
         self._copy: BinaryIO | None = None
 
@@ -203,7 +203,7 @@ class _Opened:
         if found is not None:
             return self._loaded(found)
         data = _chain(first, iter(self._read, b""))
-        return decoded(data, name, self._notes, encoding=self._encoding, told=self._told)
+        return decoded(data, name, self._notes, encoding=self._encoding, charset=self._charset)
 
     def _read(self) -> bytes:
         data = _read(self._binary, self._size, self._name)
@@ -236,18 +236,18 @@ class _Opened:
 
     def _loaded(self, found: Found) -> Iterator[str]:
         try:
-            yield from text_of(loading(found, self._as_told(), self._name), self._notes.pages, self._name)
+            yield from text_of(loading(found, self._in_its_charset(), self._name), self._notes.pages, self._name)
         finally:
             if self._copy is not None:
                 self._copy.close()
 
-    def _as_told(self) -> BinaryIO:
+    def _in_its_charset(self) -> BinaryIO:
         """The file for a loader; a web page in the encoding that its server told, as UTF-8."""
         file = self._seekable()
-        if self._told and self._media_type.endswith("html"):
+        if self._charset and self._media_type.endswith("html"):
             data = file.read()
             with suppress(LookupError, UnicodeError):
-                data = data if mark_of(data) else data.decode(self._told).encode("utf-8", "surrogatepass")
+                data = data if mark_of(data) else data.decode(self._charset).encode("utf-8", "surrogatepass")
             return io.BytesIO(data)
         return file
 

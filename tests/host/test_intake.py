@@ -128,7 +128,7 @@ def test_sources_that_cannot_be_read_are_left_out_or_refused(tmp_path: Path) -> 
     assert os.listdir(tmp_path) == []
     spooled = spool_documents(tmp_path, documents, skip=True)
     assert [row.id for row in spooled.rows] == ["good", "last"]
-    assert "missing.txt" in spooled.told
+    assert "missing.txt" in spooled.unread_message
     assert len(spooled.unread) == 1
     assert spooled.spool.path.read_text() == "textmore"
     spooled.spool.discard()
@@ -156,7 +156,7 @@ def test_documents_without_text_are_refused(
     with_text.spool.discard()
 
 
-def test_a_text_that_names_a_file_is_told_of(tmp_path: Path) -> None:
+def test_a_text_that_names_a_file_is_reported_of(tmp_path: Path) -> None:
     """It is text all the same."""
     (tmp_path / "visit.txt").write_text("text")
     assert "give Path(" in (names_a_file(str(tmp_path / "visit.txt")) or "")

@@ -25,8 +25,8 @@ MOST_UNREAD, UNREAD_CHARS = 10_000, 1000  # what the log keeps of sources that c
 
 def unread_facts(errors: Iterable[SourceError]) -> dict[str, list[list[str]]]:
     """What JOB's settings say of sources that could not be read."""
-    told = [[error.document_id or error.source or "", str(error)[:UNREAD_CHARS]] for error in errors]
-    return {UNREAD: told[:MOST_UNREAD]}
+    unread = [[error.document_id or error.source or "", str(error)[:UNREAD_CHARS]] for error in errors]
+    return {UNREAD: unread[:MOST_UNREAD]}
 
 
 def unread_of(epoch: Epoch | None) -> list[tuple[str, str]]:

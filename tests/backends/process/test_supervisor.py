@@ -62,7 +62,7 @@ def test_a_crash_is_heard_by_a_host_that_was_slow_to_listen(monkeypatch: pytest.
 
 
 @pytest.mark.usefixtures("state_dir")
-def test_a_log_that_fails_at_the_end_of_a_round_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_log_that_fails_at_the_end_of_a_round_is_reported(monkeypatch: pytest.MonkeyPatch) -> None:
     """By its own error: the supervisor lives on."""
     boot = supervisor_handle._BOOT.replace("main(fd, facts)", DISK_FULL_AT_THE_END)
     monkeypatch.setattr(supervisor_handle, "_BOOT", boot)

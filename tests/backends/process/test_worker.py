@@ -78,7 +78,7 @@ def test_tasks_before_a_setup_and_after_a_drop_come_back(made: Any) -> None:
     assert len(made.outbox.sent) == 4
 
 
-def test_a_setup_that_fails_is_told_and_the_worker_waits_for_the_next(made: Any, monkeypatch: Any) -> None:
+def test_a_setup_that_fails_is_reported_and_the_worker_waits_for_the_next(made: Any, monkeypatch: Any) -> None:
     """The engine decides; user code may fail in one job and not in the next."""
 
     def fails(*args: Any, **more: Any) -> None:
@@ -93,7 +93,7 @@ def test_a_setup_that_fails_is_told_and_the_worker_waits_for_the_next(made: Any,
     assert b"LookupError" in cause
 
 
-def test_it_leaves_when_it_is_told_to_and_sees_the_end_of_its_pipe(made: Any, monkeypatch: Any) -> None:
+def test_it_leaves_when_it_is_reported_to_and_sees_the_end_of_its_pipe(made: Any, monkeypatch: Any) -> None:
     """LEAVE is an end in order; a pipe that ends is none."""
     monkeypatch.setattr(made, "look_after", lambda: None)
     made._executor = runner = Runner()
