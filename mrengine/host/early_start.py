@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from mrengine.errors import SupervisorDied
+from mrengine.host.chunk_table import rows_follow
 from mrengine.host.document_stream import Known, compare_known
 from mrengine.host.intake import Intake, is_read_once
 from mrengine.host.job_identity import Plan, can_go_on
@@ -103,7 +104,9 @@ def _was_reading(stored: ResumeEngine) -> bool:
     epoch = stored.epoch
     if epoch is None or stored.state.newest is not epoch:
         return False
-    return epoch.reading and not epoch.complete and not epoch.job.epoch and can_go_on(stored)
+    if not epoch.reading or epoch.complete or epoch.job.epoch or not can_go_on(stored):
+        return False
+    return rows_follow(stored, list(stored.documents()))
 
 
 def _has_pipes(document: Any) -> bool:
