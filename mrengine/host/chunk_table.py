@@ -35,8 +35,10 @@ __all__ = [
     "digest_of",
     "has_wrong_rows",
     "input_version",
+    "is_there",
     "lacking_text",
     "not_held",
+    "rows_follow",
     "rows_of",
     "rows_to_go_on_with",
     "tells_of_others",
@@ -229,10 +231,11 @@ def _is_right(table: ChunkTable, chunk: int, text: Text, documents: Sequence[Doc
         document = documents[row.document]
     except (LogError, IndexError):
         return False
-    return stands_in(row, document) and _is_there(chunk, row, text)
+    return stands_in(row, document) and is_there(chunk, row, text)
 
 
-def _is_there(chunk: int, row: ChunkRow, text: Text) -> bool:
+def is_there(chunk: int, row: ChunkRow, text: Text) -> bool:
+    """Whether a spool has the text that a row tells of."""
     data = text.read(row.spool_from, row.spool_to)
     if data is None or blake2b(data, digest_size=16).digest() != row.digest:
         return False
@@ -242,17 +245,26 @@ def _is_there(chunk: int, row: ChunkRow, text: Text) -> bool:
     return False
 
 
-def rows_to_go_on_with(stored: ResumeEngine, place: Path, documents: Sequence[DocumentRow]) -> bool:
-    """Whether a cut that was interrupted can go on behind the rows that the log has: they follow one another, each in
-    its document, and those of the last one, which is cut once more, tell of the text in the spool.
-    """
-    table, last = stored.chunk_table(), 0
-    for row in table:
+def rows_follow(stored: ResumeEngine, documents: Sequence[DocumentRow]) -> bool:
+    """Whether the rows of a table follow one another, each in its document."""
+    last = 0
+    for row in stored.chunk_table():
         if not last <= row.document < len(documents) or not stands_in(row, documents[row.document]):
             return False
         last = row.document
+    return True
+
+
+def rows_to_go_on_with(stored: ResumeEngine, place: Path, documents: Sequence[DocumentRow]) -> bool:
+    """Whether a cut that was interrupted can go on behind the rows that the log has: they follow one another, and those
+    of the last document, which is cut once more, tell of the text in the spool.
+    """
+    table = stored.chunk_table()
+    last = table[len(table) - 1].document if len(table) else 0
     with Text(place) as text:
-        return all(_is_there(chunk, table[chunk], text) for chunk in range(len(table)) if table[chunk].document == last)
+        return rows_follow(stored, documents) and all(
+            is_there(chunk, table[chunk], text) for chunk in range(len(table)) if table[chunk].document == last
+        )
 
 
 def tells_of_others(stored: ResumeEngine, documents: Sequence[DocumentRow]) -> bool:
