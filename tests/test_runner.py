@@ -121,7 +121,7 @@ def test_headings_and_table_header_reach_the_map_function_also_after_a_resume(ma
     assert all(result.resumed for result in again.results)
 
 
-def test_a_blank_chunk_costs_no_call_and_is_told(make: Any, caplog: pytest.LogCaptureFixture) -> None:
+def test_a_blank_chunk_costs_no_call_and_is_reported(make: Any, caplog: pytest.LogCaptureFixture) -> None:
     """Neither does a blank document; a job with nothing else is refused."""
     blanks = " \n" * 3000
     run = make().run([Document("a", TEXT + blanks + TEXT), Document("b", blanks)], lengths)
@@ -132,7 +132,7 @@ def test_a_blank_chunk_costs_no_call_and_is_told(make: Any, caplog: pytest.LogCa
         make().run(blanks, lengths)
 
 
-def test_empty_documents_among_others_are_told(make: Any, caplog: pytest.LogCaptureFixture) -> None:
+def test_empty_documents_among_others_are_reported(make: Any, caplog: pytest.LogCaptureFixture) -> None:
     """By their ids, a few of them, in the summary and in the log."""
     run = make().run([Document("full", TEXT), *(Document(f"empty{i}", "") for i in range(7))], lengths)
     (told,) = run.summary.warnings
@@ -668,7 +668,7 @@ def test_an_estimate_calls_nothing() -> None:
     assert estimate.cost_usd > 0
 
 
-def test_a_provider_that_is_away_is_told_of_while_it_is_tried(caplog: pytest.LogCaptureFixture) -> None:
+def test_a_provider_that_is_away_is_reported_of_while_it_is_tried(caplog: pytest.LogCaptureFixture) -> None:
     """An event for each call that is made again, one line in the log, and the cause in JobTimeout."""
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))

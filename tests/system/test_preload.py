@@ -47,7 +47,7 @@ def test_a_host_that_dies_during_an_import_leaves_nothing(tmp_path: Path, hangs:
     wait_until_gone(lambda: [pid for pid in below if alive(pid)], within_s=20)
 
 
-def test_imports_end_and_are_told(
+def test_imports_end_and_are_reported(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     """One that ends the process, one that raises only where it counts: the run goes on without them."""

@@ -79,7 +79,7 @@ def test_a_fork_that_returns_twice_mixes_no_frames(fork: str) -> None:
     assert not deaths
 
 
-def test_a_child_cannot_call_a_model_and_is_told_so() -> None:
+def test_a_child_cannot_call_a_model_and_is_reported_so() -> None:
     """It has no budget and no log; what it prints and logs is heard, and mixes with nobody's frames."""
 
     def forks(chunk: Any, context: Any) -> Any:
@@ -299,7 +299,7 @@ CLOSERS: dict[str, Callable[[], object]] = {
 
 
 @pytest.mark.parametrize("how", CLOSERS)
-def test_closing_the_workers_descriptors_is_told_at_once(how: str) -> None:
+def test_closing_the_workers_descriptors_is_reported_at_once(how: str) -> None:
     """It costs its own chunk, and nobody waits for chunk_timeout_s."""
 
     def closes(chunk: Any, context: Any) -> int:
@@ -635,7 +635,7 @@ GREEN = {
     "library",
     [name if name in ("gevent", "eventlet", "by hand") else pytest.param(name, marks=LONG) for name in GREEN],
 )
-def test_a_module_that_makes_greenlets_of_threads_is_told_at_once(
+def test_a_module_that_makes_greenlets_of_threads_is_reported_at_once(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, require_packages: Callable[..., None], library: str
 ) -> None:
     """With the way out; it would start no worker, and chunk_timeout_s would pass."""

@@ -7,6 +7,7 @@ by Ray, which would begin with what was used when it was made: the host makes an
 from __future__ import annotations
 
 import threading
+from collections.abc import Callable
 from typing import Any
 
 from mrengine.backends.ray.cluster import actor_class
@@ -65,8 +66,19 @@ class _ActorTransport:
 class ActorBudgetClient(BudgetClient):
     """A worker's end: ``name`` is the actor's."""
 
-    def __init__(self, name: str, worker_id: int, incarnation: int, *, made: Made = None) -> None:
-        super().__init__(name, b"", worker_id, incarnation, made=made, reply_timeout_s=5 * REPLY_TIMEOUT_S)
+    def __init__(
+        self,
+        name: str,
+        worker_id: int,
+        incarnation: int,
+        *,
+        made: Made = None,
+        on_settled: Callable[[int], None] | None = None,
+    ) -> None:
+        reply_timeout_s = 5 * REPLY_TIMEOUT_S
+        super().__init__(
+            name, b"", worker_id, incarnation, made=made, on_settled=on_settled, reply_timeout_s=reply_timeout_s
+        )
         self._name = name
 
     def _connected(self) -> Transport:
