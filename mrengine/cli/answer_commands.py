@@ -11,9 +11,9 @@ from typing import TypeVar
 
 import click
 
-from mrengine.cli.notes import say
 from mrengine.cli.options import state_option
 from mrengine.cli.output import echo, print_json
+from mrengine.cli.stderr import say
 from mrengine.config import answers_file
 from mrengine.errors import ConfigError
 from mrengine.log import shared_answers

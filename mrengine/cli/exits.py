@@ -12,8 +12,8 @@ from typing import Any, NoReturn
 
 import click
 
-from mrengine.cli.notes import say
 from mrengine.cli.output import StdoutClosed
+from mrengine.cli.stderr import say
 from mrengine.cli.terms import in_cli_terms, piped
 from mrengine.errors import (
     BudgetExhausted,

@@ -8,8 +8,8 @@ from typing import Any
 
 import mrengine
 from mrengine.cli.exits import DONE, TOO_MANY_FAILED, ended, place_of
-from mrengine.cli.notes import say
 from mrengine.cli.output import StdoutClosed, echo, print_json, print_value, record_of, rounded
+from mrengine.cli.stderr import say
 from mrengine.cli.terms import in_cli_terms
 from mrengine.errors import JobError
 from mrengine.outputs.run_result import RunResult

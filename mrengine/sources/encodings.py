@@ -14,7 +14,7 @@ from typing import Any
 
 from mrengine.errors import ConfigError, SourceError
 from mrengine.sources import filetypes
-from mrengine.sources.notes import Notes
+from mrengine.sources.pieces import Notes
 
 __all__ = ["check_encoding", "decoded", "mark_of"]
 

@@ -18,8 +18,7 @@ from mrengine.sources import filetypes
 from mrengine.sources.encodings import decoded, mark_of
 from mrengine.sources.formats import dicom_file
 from mrengine.sources.loaders import Found, find_loader, loading, needs
-from mrengine.sources.notes import Notes
-from mrengine.sources.pieces import text_of
+from mrengine.sources.pieces import Notes, text_of
 from mrengine.sources.urls import Url, parse
 
 __all__ = ["BLOCK", "File", "TextSource", "blocks", "open_pieces"]
