@@ -131,7 +131,7 @@ class McpJobs:
             return
         except MrengineError as error:
             found = {"error": str(error)}
-        except Exception as error:  # noqa: BLE001  # whoever asks must hear that it has ended
+        except Exception as error:  # noqa: BLE001  # whoever asks must learn that it has ended
             found = {"error": f"{type(error).__name__}: see the server's log"}
         _write(folder / "result.json", json.dumps(found))
         (folder / "source.txt").unlink(missing_ok=True)

@@ -44,7 +44,7 @@ class Terminated(BaseException):
 @dataclass(slots=True)
 class Invocation:
     """What the end of a command has to know: ``resumes`` says how its job goes on, once there is one; ``end`` is the
-    last line of its run, as ``job:end`` told it, until that is printed.
+    last line of its run, from ``job:end``, until that is printed.
     """
 
     debug: bool = False

@@ -86,7 +86,7 @@ def _source_of(outcome: ChunkResult | ChunkFailure, each_line: bool) -> str:
 
 
 def too_many_failed(run: RunResult, max_failed: int, *, withheld: str) -> bool:
-    """Whether more chunks failed than were to be accepted; if so, the first of them are told, and what that means."""
+    """Whether more chunks failed than are accepted; if so, print the first of them, and what that means."""
     failed = len(run.failures) - len(run.unread)  # what could not be read was accepted, or nothing would have run
     if failed <= max_failed:
         return False

@@ -320,7 +320,7 @@ def _was_reading(stored: ResumeEngine) -> bool:
 
 
 def _has_pipes(document: Any) -> bool:
-    """Whether a source can be read once only, as far as can be told before: all is kept before any of it is used."""
+    """Whether a source can be read once only, as far as one can know: all of it is kept before any of it is used."""
     return isinstance(document, (list, tuple)) and any(
         is_read_once(item.source if isinstance(item, Document) else item) for item in document
     )

@@ -312,7 +312,7 @@ class Preparation:
         return self._settle(plan, None, None, self._begin())
 
     def _cut_again(self, plan: Plan, *, sound: bool) -> Plan:
-        """The plan, with the chunking that the log tells of: the documents are cut once more, where all are there."""
+        """The plan, with the chunking of the log: the documents are cut once more, where all are there."""
         if not sound:
             raise self._unread()
         chunking = stored_chunking(plan.job)

@@ -22,7 +22,7 @@ LOOK_S = 0.5  # how often a mark that cancels the job is looked for
 
 
 class RoundDriver:
-    """One job at a time, and one round of it at a time. ``announcer``: where the engine's news go.
+    """One job at a time, and one round of it at a time. ``announcer``: where the engine reports to.
 
     One thread uses it, but for ``record``.
     """

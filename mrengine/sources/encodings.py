@@ -79,7 +79,7 @@ def decoded(
 ) -> Iterator[str]:
     """The text of some bytes. ``encoding``: the caller's word; ``charset``: what a server said, which may be wrong.
 
-    SourceError: they are not text in any encoding that can be told.
+    SourceError: they are not text in any encoding that is recognised.
     """
     first = next(pieces, b"")
     pieces = chain((first,), pieces)

@@ -25,7 +25,7 @@ class Loader(Protocol):
 
     ``suffixes``: in lower case, with their dot; ``media_types``: as servers tell them. ``load`` is given a binary file
     at its beginning that can seek, and gives pieces of text, ``Piece`` or str; whatever it raises is the source's
-    fault, and told without a word of it unless it is a SourceError.
+    fault, and reported without a word of it unless it is a SourceError.
     """
 
     suffixes: tuple[str, ...]

@@ -192,7 +192,7 @@ class TaskRunner:
             self._report(task, error, calls)
 
     def fail(self, task: m.Start, error: BaseException) -> None:
-        """Emit the failure of a task that was not told, for an exception that came from elsewhere."""
+        """Emit the failure of a task that has reported none, for an exception that came from elsewhere."""
         self._report(task, error, TaskCalls())
 
     def _report(self, task: m.Start, error: BaseException, calls: TaskCalls) -> None:

@@ -35,7 +35,7 @@ from mrengine.worker.forks import OwnProcess
 
 __all__ = ["CLOSED", "GREENLETS", "THREAD_ENDED", "Lines", "Outbox", "Parcel", "Slots", "Work", "patched"]
 
-CLOSED = "its pipe to the supervisor was closed in it"  # told at once: its tasks would hang for their whole time
+CLOSED = "its pipe to the supervisor was closed in it"  # reported at once: its tasks would hang until their timeouts
 THREAD_ENDED = "one of its threads has ended"
 _write = os.write  # eventlet patches it
 _CALLS = {codec.INTENT: 1, codec.CALL: -1}

@@ -87,7 +87,7 @@ class HostConnection:
         self.flush()
 
     def send(self, kind: int, payload: bytes = b"") -> None:
-        """Send what must not be dropped, after what is durable was told."""
+        """Send what must not be dropped, behind the newest durable offset."""
         if self._durable is not None:
             self._queue.append(self._durable_frame())
         self._queue.append(framing.frame(kind, payload))
@@ -170,7 +170,7 @@ class Supervisor:
         messages = poll(self._rounds.wait_s(BEAT_S))
         if time.monotonic() >= self._look_at:
             self._look_at = time.monotonic() + LOOK_S
-            if os.getppid() != self._host:  # where nothing tells of it
+            if os.getppid() != self._host:  # without a pidfd, nothing else reports it
                 self._on_host_gone()
         inbox, self._inbox = self._inbox, []
         for kind, payload in inbox:
@@ -223,7 +223,7 @@ class Supervisor:
         self._connection.send(framing.END, msgpack.packb([ended.state, ended.facts]))
 
     def _pass_on(self, messages: list[Message]) -> None:
-        """What the host is told of while there is no round."""
+        """Pass on what matters to the host while there is no round."""
         for _, kind, _, _, payload in messages:
             if kind == LINE:
                 self._connection.line(payload)
@@ -372,7 +372,7 @@ def main(fd: int, facts: dict[str, Any]) -> None:
         refusal = {"why": "config", "message": str(error), "setting": error.setting}
         with suppress(OSError):
             os.write(fd, framing.frame(framing.REFUSED, msgpack.packb(refusal)))
-    except BaseException as error:  # noqa: BLE001  # whatever it is, the host must hear of it
+    except BaseException as error:  # noqa: BLE001  # whatever it is, the host must learn of it
         code = 70
         report = f"{where(error, own='/dev/null')}\n{describe(error)}".encode()
         try:

@@ -100,8 +100,8 @@ def _with_token() -> list[str]:
 
 
 def _print_nothing() -> None:
-    """What Ray says of dead workers goes to stdout, whatever it was told: where the results of a program may go. The
-    engine tells of deaths.
+    """Keep Ray from writing about dead workers to stdout, where a program's results may go: no option of Ray does. The
+    engine reports deaths itself.
     """
     from ray._private import worker
 
