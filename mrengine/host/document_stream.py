@@ -161,7 +161,7 @@ class DocumentStream:
         if not intake.has_text:
             count = intake.summary[0]
             raise SourceError(f"all {count} documents are blank: there is nothing to run the map function on")
-        intake.spool.sync()
+        intake.spool.sync()  # READ says that all text is there: the text must be durable first
         yield [*begin, *self._group(batch), self._read()]
 
     def _rows(self) -> Iterator[Any]:
@@ -199,7 +199,7 @@ class DocumentStream:
             self._documents.append(row)
 
     def _group(self, batch: Batch) -> list[Numbered]:
-        self._intake.spool.flush()
+        self._intake.spool.flush()  # workers read the text as soon as they are given the rows
         records: list[Numbered] = []
         if self._final is not None:
             (index, row), self._final = self._final, None

@@ -224,7 +224,7 @@ class Preparation:
         if records is None:
             records = self._cut(plan, text)
         if fresh is not None and lacking_text(place, plan.documents) is not None:
-            fresh.publish(place)
+            fresh.publish(place)  # before any row that names its text is durable
         if records:
             for record in records:
                 session.append(*record)

@@ -241,6 +241,7 @@ class RoundPlayer:
 
     def stop(self, reason: str) -> None:
         """Start nothing new, let what is in flight end. From any thread, and from signal handlers."""
+        # The reason first: another thread may be starting a round, and looks for it once the round is under way.
         self.stop_reason = self.stop_reason or reason
         if self._driver is not None:
             self._driver.stop(self.stop_reason)
@@ -263,7 +264,7 @@ class RoundPlayer:
 
     def finish(self, close: bytes) -> None:
         """Have the log's writer add this CLOSE, if there is one, and free the job."""
-        driver, self._driver = self._driver, None
+        driver, self._driver = self._driver, None  # an exception below must not lead to a second CLOSE
         if driver is None:
             return
         try:

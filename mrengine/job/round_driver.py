@@ -105,6 +105,8 @@ class RoundDriver:
         if self.engine is None or job is None or settings is None:
             return  # the round has ended: what was appended waits for the next run
         with self._lock:
+            # Two commits: the engine's syncs only what it appended itself, and announces the answers among it. The rows
+            # must be in the file before a worker is given one, which reads it there.
             self.engine.commit()
             self._announcer.durable(job.log.commit())
             self.engine.extend(job.added(settings), last=last)

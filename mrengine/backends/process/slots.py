@@ -161,7 +161,7 @@ class Slots:
                 self.check()
             if kind == FAILURE:
                 self._probe()
-            standard_streams.flush()
+            standard_streams.flush()  # what the task printed leaves before its outcome
             slot.say(Parcel(kind, chunk, model, payload))
         else:
             self._outbox.emit(kind, chunk, model, payload)

@@ -214,6 +214,7 @@ class Supervisor:
 
     def _end_round(self, ended: Ended) -> None:
         assert self._pool is not None
+        # What still runs belongs to a round that is over: the next one would take its outcomes for its own.
         if self._rounds.in_flight or self._host_gone or ended.state == "log":
             self._pool.end_workers(SHORT_S)
         self._pass_on(self._pool.poll(0.0))
@@ -270,6 +271,7 @@ class Supervisor:
         with suppress(OSError):  # the Manager, which needs it, says why
             self._sockets.choose(request.folder)
         self._connection.send(framing.FOLDER, self._sockets.private.encode())  # whoever kills this process removes it
+        # Before the imports below, which take a while: the host compares and cuts its documents meanwhile.
         self._report_opened(durable)
         if self._pool is None:
             self._pool = ProcessPool(request.workers, request.slots, self._selector, self._sockets)
