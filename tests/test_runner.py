@@ -76,7 +76,7 @@ def test_a_named_job_is_finished_once(make: Any) -> None:
     assert all(r.resumed for r in again.results)
 
 
-@pytest.mark.parametrize("named", [None, "refused"])
+@pytest.mark.parametrize("named", [pytest.param(None, marks=pytest.mark.system), "refused"])
 def test_a_new_job_that_is_refused_leaves_nothing(make: Any, named: str | None, tmp_path: Path) -> None:
     """Documents that are none or cannot be read, a generator that raises: no job is listed afterwards."""
     (tmp_path / "binary").write_bytes(b"a\xff\xfe")
@@ -492,11 +492,11 @@ def test_job_ids_that_are_no_name_are_refused(job_id: str) -> None:
         MapReduceRunner(job_id)
 
 
-@pytest.mark.parametrize("document", ["", [], ["", ""], b""])
-def test_nothing_to_run_on_is_refused(make: Any, document: Any) -> None:
+def test_nothing_to_run_on_is_refused(make: Any) -> None:
     """Clearly, and nothing is left in the way."""
-    with pytest.raises((SourceError, ConfigError), match="document"):
-        make("empty").run(document, ask)
+    for document in ("", [], ["", ""], b""):
+        with pytest.raises((SourceError, ConfigError), match="document"):
+            make("empty").run(document, ask)
     assert len(make("empty").run("x", ask).results) == 1
 
 

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 from mrengine._version import __version__
 from mrengine.errors import SourceError, SupervisorDied
-from mrengine.host.chunk_table import Batch, beyond, rows_of
+from mrengine.host.chunk_table import Batch, beyond, is_there, rows_follow, rows_of
 from mrengine.host.intake import Intake, Opened, is_read_once
 from mrengine.host.row_stream import Numbered, Pace, RowStream
 from mrengine.job.driver import Driver
@@ -78,6 +78,8 @@ def compare_known(intake: Intake, stored: ResumeEngine, known: Known) -> str | N
     for index, row in enumerate(names):
         found = waiting.popleft() if waiting else _next(intake, _end(known) if row.is_open else None)
         alike = _is_begun_alike(intake, known, found, row) if row.is_open else found == row
+        if alike and index == known.document and not row.is_open:
+            alike = _has_rows(intake, known, row, row)  # it is cut once more, and compared
         if not alike:
             intake.rows = deque((*islice(names, index), *((found,) if found is not None else ()), *waiting))
             return row.id
@@ -112,11 +114,10 @@ def _has_rows(intake: Intake, known: Known, now: DocumentRow, row: DocumentRow) 
     """Whether the text in the spool is that of the rows of a document."""
     if (now.id, now.spool_offset) != (row.id, row.spool_offset) or known.table is None:
         return False
-    first = known.first_row(known.documents - 1)
+    first = known.first_row(known.document)
     intake.spool.flush()
     with Text(intake.spool.path) as text:
-        rows = (known.table[index] for index in range(first, known.rows))
-        return all(text.holds(one.spool_from, one.spool_to - one.spool_from, one.digest) for one in rows)
+        return all(is_there(chunk, known.table[chunk], text) for chunk in range(first, known.rows))
 
 
 def _end(known: Known) -> int:
@@ -316,7 +317,9 @@ def _was_reading(stored: ResumeEngine) -> bool:
     epoch = stored.epoch
     if epoch is None or stored.state.newest is not epoch:
         return False
-    return epoch.reading and not epoch.complete and not epoch.job.epoch and can_go_on(stored)
+    if not epoch.reading or epoch.complete or epoch.job.epoch or not can_go_on(stored):
+        return False
+    return rows_follow(stored, list(stored.documents()))
 
 
 def _has_pipes(document: Any) -> bool:

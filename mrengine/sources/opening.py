@@ -33,10 +33,13 @@ TextSource = Any
 
 @dataclass(frozen=True, slots=True)
 class File:
-    """A file whose encoding the caller names; ``encoding`` "": it does not."""
+    """A file whose encoding the caller names; ``encoding`` "": it does not. ``pages``: of a text that was taken from
+    another file; see Notes.
+    """
 
     path: Path
     encoding: str = ""
+    pages: tuple[tuple[int, int], ...] = ()
 
 
 def blocks(document: TextSource, *, size: int = BLOCK, name: str = "", notes: Notes | None = None) -> Iterator[str]:
@@ -117,6 +120,7 @@ def open_pieces(origin: Any, size: int, name: str, notes: Notes) -> Iterator[str
 
 def _from_path(file: File, size: int, notes: Notes) -> Iterator[str]:
     path = file.path
+    notes.pages += file.pages
     try:
         with path.open("rb") as binary:
             yield from _Opened(binary, str(path), size, notes, encoding=file.encoding).pieces()

@@ -44,7 +44,7 @@ def test_a_host_that_dies_during_an_import_leaves_nothing(tmp_path: Path, hangs:
     running.kill()
     os.waitpid(running.pid, 0)
     running.close()
-    wait_until_gone(lambda: [pid for pid in below if alive(pid)], within_s=8)
+    wait_until_gone(lambda: [pid for pid in below if alive(pid)], within_s=20)
 
 
 def test_imports_end_and_are_reported(

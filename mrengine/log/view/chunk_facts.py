@@ -7,7 +7,7 @@ from typing import Any, Protocol
 
 from mrengine.errors import LogError, SourceError
 from mrengine.log.file.reader import LogReader
-from mrengine.log.format.chunk_rows import Batch, ChunkTable, DocumentNames, Segment
+from mrengine.log.format.chunk_rows import Batch, ChunkTable, DocumentNames, Segment, stands_in
 from mrengine.log.format.document_facts import pages_between, unpack_facts
 from mrengine.log.format.job_records import JobRecord
 
@@ -73,8 +73,11 @@ class ChunkFacts:
             self._open()  # it has grown
         try:
             row = self._table[chunk_id]
-            facts = unpack_facts(self._names[row.document].facts)
+            document = self._names[row.document]
+            facts = unpack_facts(document.facts)
         except (LogError, IndexError):
+            return {}
+        if self._round == 0 and not stands_in(row, document):
             return {}
         fields: Mapping[str, Any] = facts.fields
         marks = pages_between(facts.pages, row.start, row.end) if self._round == 0 else ()
