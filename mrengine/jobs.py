@@ -101,7 +101,7 @@ class Job:
         """What a run with ``on_mismatch="recompute"`` would ask again for these documents, and what that would cost;
         the function and the models are the job's own. Nothing is called. SourceError, LogError, JobNotFound.
         """
-        from mrengine.host.diff import diff
+        from mrengine.host.job_diff import diff
 
         self._open().close()
         return diff(self.folder, self.job_id, document)

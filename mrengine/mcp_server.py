@@ -22,8 +22,8 @@ from mrengine.prompts import map_prompt
 from mrengine.records import Document
 from mrengine.runner import MapReduceRunner
 from mrengine.sources import Url
-from mrengine.sources.notes import Notes
 from mrengine.sources.opening import File, blocks
+from mrengine.sources.pieces import Notes
 from mrengine.summaries.footnotes import footnotes
 from mrengine.summarizer import summarize, summary_runner
 
@@ -141,7 +141,7 @@ class McpJobs:
             return
         except MrengineError as error:
             found = {"error": str(error)}
-        except Exception as error:  # noqa: BLE001  # whoever asks must hear that it has ended
+        except Exception as error:  # noqa: BLE001  # whoever asks must learn that it has ended
             found = {"error": f"{type(error).__name__}: see the server's log"}
         _write(folder / "result.json", json.dumps(found))
         (folder / "source.txt").unlink(missing_ok=True)

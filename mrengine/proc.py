@@ -1,4 +1,4 @@
-"""What /proc tells of processes: states, start times, namespaces; little or nothing where there is none."""
+"""What /proc says of processes: states, start times, namespaces; little or nothing where there is none."""
 
 from __future__ import annotations
 

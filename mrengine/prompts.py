@@ -183,7 +183,7 @@ def map_prompt(
 
 
 def check_prompt(prompt: PromptMap) -> PromptMap:
-    """The same. ConfigError: what every call would be refused for, told before the first."""
+    """The same. ConfigError, before the first call: what every call would be refused for."""
     from mrengine.providers.call.answers import check_cache, check_call
 
     check_cache(prompt.cache)

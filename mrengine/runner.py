@@ -53,7 +53,7 @@ class MapReduceRunner:
     """Runs a function over the chunks of documents, in supervised worker processes, and reduces the results.
 
     ``settings`` are the fields of :class:`mrengine.settings.Settings`, explained in ``docs/reference.md``. Raises
-    ConfigError for settings that cannot work; a key that is missing is told by what needs it, ``run()`` and its like,
+    ConfigError for settings that cannot work; a missing key is reported by what needs it, ``run()`` and its like,
     before anything is read. A runner may be used for several runs, one at a time; in a ``with`` block they share one
     warm pool.
     """

@@ -66,9 +66,11 @@ def _setting(
     choices: Sequence[Any] = (),
     least: float | None = None,
     most: float = math.inf,
-    whole: bool = True,
 ) -> Any:
-    """A field of ``Settings``. ``env`` parses its ``MRENGINE_`` variable; ``least`` and ``most`` bound a number."""
+    """A field of ``Settings``. ``env`` parses its ``MRENGINE_`` variable; ``least`` and ``most`` bound a number, which
+    is a whole one unless the default or ``least`` is a float.
+    """
+    whole = not any(isinstance(value, float) for value in (default, least))
     facts = {"doc": doc, "env": env, "choices": tuple(choices), "least": least, "most": most, "whole": whole}
     return field(default=default, metadata=facts)
 
@@ -172,11 +174,10 @@ class Settings:
         600.0,
         "A task that runs longer is ended with its worker. Time spent waiting for the budget does not count.",
         least=0.001,
-        whole=False,
     )
-    drain_s: float = _setting(10.0, "How long calls in flight may take once a job stops.", least=0.0, whole=False)
+    drain_s: float = _setting(10.0, "How long calls in flight may take once a job stops.", least=0.0)
     backoff_s: float = _setting(
-        1.0, "The first wait before another attempt; each further one may be twice as long.", least=0.0, whole=False
+        1.0, "The first wait before another attempt; each further one may be twice as long.", least=0.0
     )
     max_worker_rss: int | None = _setting(
         None, "Resident bytes beyond which a worker is replaced once its tasks have ended.", least=1

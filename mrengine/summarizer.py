@@ -35,7 +35,7 @@ Models = str | ModelSpec | Sequence[str | ModelSpec] | None
 
 
 class _Default(str):
-    """A default that can be told from the same value given by the caller, which beats the environment."""
+    """A default that differs from the same value given by the caller, which beats the environment."""
 
 
 _PARALLEL: Any = _Default("parallel")
@@ -105,7 +105,7 @@ class _Work:
     own: bool
 
     def __post_init__(self) -> None:
-        self.plan()  # what cannot be is told at once
+        self.plan()  # what cannot work is reported at once
 
     def plan(self) -> _Plan:
         """The functions of the job. ConfigError: its model cannot do it."""

@@ -245,7 +245,7 @@ def wait(
 
 @dataclass(frozen=True, slots=True)
 class Waiter:
-    """Who waits for a grant: until when, and what is asked and told meanwhile; as ``BudgetPort.acquire`` has it."""
+    """Who waits for a grant: until when, and its callbacks meanwhile; see ``BudgetPort.acquire``."""
 
     deadline: float | None
     stopping: Callable[[], bool] | None

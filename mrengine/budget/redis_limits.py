@@ -30,7 +30,13 @@ FORMAT = 1
 ALIVE_S, SIGN_S = 30.0, 8.0
 TIMEOUT_S = 2.0
 SCRIPT = Path(__file__).with_name("limiter.lua")
-ASKED_AGAIN = ("join", "serve", "remaining", "nearly_empty", "holders")  # by whoever was told that the server is away
+ASKED_AGAIN = (
+    "join",
+    "serve",
+    "remaining",
+    "nearly_empty",
+    "holders",
+)  # by a caller that learned that the server is away
 UNSENT: Need = (0.0, 0.0, 0.0, 0.0)
 
 
@@ -113,7 +119,7 @@ class RemoteLimiter(Limiter):
     """What :class:`mrengine.budget.limiter.Limiter` does, elsewhere: what needs no answer is noted until one is needed.
 
     SharedLimitDown from whatever needs one. What was noted stays, and is done when the server is back; what it granted
-    in a call whose reply did not come is given back, because whoever asked was told to come again.
+    in a call whose reply did not come is given back, because the caller was told to try again.
     """
 
     def __init__(self, limiter: Limiter, exchange: Exchange, *, on_clock: bool) -> None:

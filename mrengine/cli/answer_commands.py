@@ -11,9 +11,9 @@ from typing import TypeVar
 
 import click
 
-from mrengine.cli.notes import say
 from mrengine.cli.options import state_option
 from mrengine.cli.output import echo, print_json
+from mrengine.cli.stderr import say
 from mrengine.config import answers_file
 from mrengine.errors import ConfigError
 from mrengine.log import shared_answers
@@ -55,7 +55,7 @@ def stats(state_dir: str | None, given: str | None, as_json: bool) -> None:
 @click.option("--max-mb", type=click.FloatRange(0), default=None, help="Keep at most so many megabytes.")
 @click.option("--all", "everything", is_flag=True, help="Remove all.")
 def prune(state_dir: str | None, given: str | None, days: float | None, max_mb: float | None, everything: bool) -> None:
-    """Remove answers that were not used for long, then those that are too much: 30 days and 1 GB, unless told."""
+    """Remove answers that have not been used for 30 days, then the oldest beyond 1 GB; options change both."""
     size = 0.0 if everything else shared_answers.MAX_BYTES if max_mb is None else max_mb * 1e6
     age_s = shared_answers.MAX_AGE_S if days is None else days * DAY_S
     path = _path(given, state_dir)

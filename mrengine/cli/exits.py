@@ -12,8 +12,8 @@ from typing import Any, NoReturn
 
 import click
 
-from mrengine.cli.notes import say
 from mrengine.cli.output import StdoutClosed
+from mrengine.cli.stderr import say
 from mrengine.cli.terms import in_cli_terms, piped
 from mrengine.errors import (
     BudgetExhausted,
@@ -44,7 +44,7 @@ class Terminated(BaseException):
 @dataclass(slots=True)
 class Invocation:
     """What the end of a command has to know: ``resumes`` says how its job goes on, once there is one; ``end`` is the
-    last line of its run, as ``job:end`` told it, until that is printed.
+    last line of its run, from ``job:end``, until that is printed.
     """
 
     debug: bool = False

@@ -15,10 +15,10 @@ from mrengine.cli.exits import DONE, FAILED
 from mrengine.cli.following import Following
 from mrengine.cli.job_ids import find_job, job_argument, jobs_argument
 from mrengine.cli.job_views import page, table
-from mrengine.cli.notes import say
 from mrengine.cli.options import state_option
 from mrengine.cli.outcomes import print_failures
 from mrengine.cli.output import echo, print_json, record_of, rounded
+from mrengine.cli.stderr import say
 from mrengine.config import jobs_folder
 from mrengine.errors import ConfigError, JobBusy, JobError, JobNotFound, LogError
 from mrengine.jobs import Job, list_jobs, merge_results

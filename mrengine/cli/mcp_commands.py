@@ -6,8 +6,8 @@ from typing import Any
 
 import click
 
-from mrengine.cli.notes import log_to_stderr
 from mrengine.cli.options import state_option
+from mrengine.cli.stderr import log_to_stderr
 
 __all__ = ["mcp"]
 

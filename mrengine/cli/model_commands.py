@@ -9,8 +9,8 @@ from typing import Any
 
 import click
 
-from mrengine.cli.notes import say
 from mrengine.cli.output import echo, print_json
+from mrengine.cli.stderr import say
 from mrengine.errors import ConfigError
 from mrengine.providers.local.model_file import ensure, find
 from mrengine.providers.models import catalog

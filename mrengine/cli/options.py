@@ -15,8 +15,8 @@ import click
 import mrengine
 from mrengine.cli.exits import Invocation
 from mrengine.cli.job_ids import complete_models
-from mrengine.cli.notes import log_to_stderr, say
 from mrengine.cli.sources import has_folder
+from mrengine.cli.stderr import log_to_stderr, say
 from mrengine.errors import ConfigError
 from mrengine.profiling import PerformanceCollector
 from mrengine.providers.models.model import resolve_models

@@ -8,8 +8,8 @@ from typing import Any
 
 import mrengine
 from mrengine.cli.exits import DONE, TOO_MANY_FAILED, ended, place_of
-from mrengine.cli.notes import say
 from mrengine.cli.output import StdoutClosed, echo, print_json, print_value, record_of, rounded
+from mrengine.cli.stderr import say
 from mrengine.cli.terms import in_cli_terms
 from mrengine.errors import JobError
 from mrengine.outputs.run_result import RunResult
@@ -86,7 +86,7 @@ def _source_of(outcome: ChunkResult | ChunkFailure, each_line: bool) -> str:
 
 
 def too_many_failed(run: RunResult, max_failed: int, *, withheld: str) -> bool:
-    """Whether more chunks failed than were to be accepted; if so, the first of them are told, and what that means."""
+    """Whether more chunks failed than are accepted; if so, print the first of them, and what that means."""
     failed = len(run.failures) - len(run.unread)  # what could not be read was accepted, or nothing would have run
     if failed <= max_failed:
         return False

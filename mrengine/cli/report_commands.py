@@ -9,8 +9,8 @@ from typing import Any
 import click
 
 from mrengine.cli.job_ids import find_job, job_argument
-from mrengine.cli.notes import say
 from mrengine.cli.options import state_option
+from mrengine.cli.stderr import say
 from mrengine.errors import ConfigError
 
 __all__ = ["COMMANDS"]

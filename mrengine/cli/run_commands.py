@@ -13,7 +13,6 @@ import mrengine
 from mrengine.cli.exits import DONE, WAITING
 from mrengine.cli.functions import imported, map_function, map_option, reduce_function, reduce_option
 from mrengine.cli.job_ids import find_job, job_argument
-from mrengine.cli.notes import log_to_stderr, say
 from mrengine.cli.options import (
     announce,
     default_models,
@@ -26,6 +25,7 @@ from mrengine.cli.options import (
 from mrengine.cli.outcomes import print_diff, print_done, print_estimate, print_pilot, print_run, print_written
 from mrengine.cli.output import echo, print_json
 from mrengine.cli.sources import open_sources
+from mrengine.cli.stderr import log_to_stderr, say
 from mrengine.errors import JobError, JobWaiting
 from mrengine.host.stored import stored_job
 from mrengine.outputs.files import check_path

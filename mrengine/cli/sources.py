@@ -58,7 +58,7 @@ def open_sources(
         if skip:  # the run leaves it out, and tells why, with those that it cannot read itself
             documents += [Document(source, Unreadable(error)) for error in reading.errors[known:]]
     if reading.errors and not each_line and not skip:
-        for document in documents:  # what is wrong with the others is told now, too, and not in the next try
+        for document in documents:  # report all faults now, rather than one in each attempt
             reading.exhaust(Source(document.id, document.source))
     reading.check()
     return documents
@@ -99,7 +99,7 @@ def _lines(document: Document) -> Iterator[Document]:
 
 
 def _check_json(name: str, lines: Iterable[tuple[int, str]]) -> None:
-    """A line of JSON Lines that is broken is told, and not sent: the model would answer as if it were whole."""
+    """A broken line of JSON Lines is reported, and not sent: the model would answer as if it were whole."""
     strict = name.lower().endswith(SUFFIXES)
     faults = []
     for number, line in lines:

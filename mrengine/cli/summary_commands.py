@@ -12,11 +12,11 @@ import click
 import mrengine
 from mrengine import Document
 from mrengine.cli.exits import DONE, TOO_MANY_FAILED, ended
-from mrengine.cli.notes import say
 from mrengine.cli.options import announce, default_models, job_options, priced, runner_settings
 from mrengine.cli.outcomes import print_estimate, too_many_failed
 from mrengine.cli.output import StdoutClosed, echo, print_json, printable, writable_folder, write_whole
 from mrengine.cli.sources import open_sources
+from mrengine.cli.stderr import say
 from mrengine.summaries.footnotes import footnotes, in_markdown, of_document
 from mrengine.summarizer import METHODS, summary_runner
 

@@ -68,6 +68,7 @@ class CrashBisection:
     def accuse(self, suspects: Sequence[int]) -> None:
         """Tasks that were running when the worker died: two halves, each to run alone."""
         half = (len(suspects) + 1) // 2
+        # The first half goes in last, and so runs first; both go before groups that are accused already.
         for group in (suspects[half:], suspects[:half]):
             if group:
                 self._groups.appendleft(list(group))

@@ -106,7 +106,7 @@ class Death(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class RoundSettings:
-    """What the engine is told of a round; times in seconds. ``max_failed`` None: any number may fail."""
+    """What the engine needs to know of a round; times in seconds. ``max_failed`` None: any number may fail."""
 
     round: int
     models: Sequence[str | None]
@@ -121,7 +121,7 @@ class RoundSettings:
     max_worker_rss: int | None = None  # bytes
     weights: Sequence[float] = ()  # of the models, for balance="budget"
     only: Sequence[int] | None = None  # of the round's chunks; None: all
-    profile: bool = False  # how long commits take is told, too
+    profile: bool = False  # also report how long commits take
     open: bool = False  # more tasks may come, by Engine.extend()
 
 
@@ -195,7 +195,7 @@ class Backend(Protocol):
     """Transport between the engine and ``workers`` workers of ``slots`` slots each.
 
     One thread calls it. It sends every task that it is given to its worker, once, and passes on what the worker says,
-    in order. A worker that ends is told by one DIED message, after all else that it said, and another takes its place:
+    in order. A worker's end is reported by one DIED message, after all else that it sent, and another takes its place:
     it says READY, or FAILED_START, as each does after ``set_up``. An attribute ``horizon_s`` tells of a longer way to
     the workers than that of a pipe: for so long they should have work before more can come; ``start_s``,
     of how long a worker may take to be there, before its own imports.
@@ -219,7 +219,7 @@ class Backend(Protocol):
         """What runs in a worker now, as far as is known; time spent waiting for the budget is not counted."""
 
     def resident(self, worker: int) -> int:
-        """Bytes of memory that a worker holds; 0 where that cannot be told."""
+        """Bytes of memory that a worker holds; 0 where that is unknown."""
 
     def stopped(self, worker: int) -> int:
         """The signal that has stopped a worker, which would hold its tasks for ever; 0: none has."""
@@ -235,7 +235,7 @@ class Backend(Protocol):
 
 
 class Announcer(Protocol):
-    """Where the engine's news go: the host."""
+    """Where the engine reports to: the host."""
 
     def durable(self, offset: int) -> None:
         """All records of the log below this offset are on disk."""

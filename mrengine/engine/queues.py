@@ -45,6 +45,7 @@ class _Queue:
 
     def steal(self) -> int:
         if self._tail > self._head:
+            # From the tail: the home worker takes from the head, so the two meet as late as possible.
             self._tail -= 1
             return self._keys[self._tail]
         return self.again.pop()
@@ -147,4 +148,5 @@ class PrefetchWindow:
             self._since += elapsed
             self._count = 0
         elif self._count >= self.window:
+            # All that it held ended before there was time to measure: double, lest it stand still meanwhile.
             self.window = min(self._slots + MOST, self.window * 2)

@@ -107,6 +107,7 @@ class WorkerMonitor:
     def _judge(self, health: WorkerHealth, index: int, worker: Worker, now: float, overdue: frozenset[int]) -> None:
         health.lost = self._lost(health, index, now)
         if overdue:
+            # Not at once: other slots of this worker may be in calls that are paid for, and have drain_s to end.
             health.retire_at, health.reason = now + self._settings.drain_s, "a task ran too long in it"
         elif any(since + SETTLED_S <= now for since in health.settled.values()):
             at_work = worker.flight.keys() & self._running(index)
@@ -122,6 +123,7 @@ class WorkerMonitor:
     def _compare(self, index: int, worker: Worker, now: float) -> None:
         """Note how long its board and its flight have differed."""
         health = self._health[index]
+        # A supervisor that was itself suspended saw no change because it did not look: that proves nothing.
         if now - self._looked[index] > UNSEEN_S:
             health.settled, health.unclaimed = {}, {}
         self._looked[index] = now

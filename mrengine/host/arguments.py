@@ -143,7 +143,7 @@ def _rows(series: Any) -> Iterator[Document]:
 
 
 def names_a_file(document: Any) -> str | None:
-    """A str is text, also where it names a file or a page: whoever meant that should hear of it."""
+    """A str is text, also where it names a file or a page: whoever meant the file should be warned."""
     if isinstance(document, str) and re.fullmatch(r"https?://\S{3,2000}", document):
         return "the document is a str, so it is the text; it is a URL, too: for the page give Url(…)"
     if isinstance(document, str) and len(document) < 4096 and "\n" not in document and "\0" not in document:

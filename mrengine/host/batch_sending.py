@@ -160,7 +160,9 @@ class Sender:
     def _limits(self, ledger: BatchLedger, model: Model) -> Limits:
         vendor, batch = self._clients.client(model.name).LIMITS, self._batch
         most = min(vendor.requests, batch.max_requests or vendor.requests)
-        for one in ledger.batches.values():  # halved, where a batch alone was above a limit that was not told
+        for (
+            one
+        ) in ledger.batches.values():  # halved, where one batch alone exceeded a limit that the provider did not name
             half = one.record.facts.get("halved")
             if one.record.model == model.name and isinstance(half, int):
                 most = min(most, half)

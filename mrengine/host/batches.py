@@ -1,7 +1,7 @@
 """The one owner of a job's batches: it submits, polls, adopts, cancels and collects them, between two plays of a round.
 
 It holds no state of its own that matters: all of it is in the log (``log/view/batch_ledger``), so that another process
-may go on at any instant. What a kill at each step means is told in docs/decisions/batches.md.
+may go on at any instant. docs/decisions/batches.md says what a kill at each step means.
 """
 
 from __future__ import annotations
@@ -70,7 +70,7 @@ class BatchCoordinator:
         """All that may be asked, by name."""
         return self._clients.models
 
-    # what a round is told
+    # what a round needs to know
 
     def mode(self, ledger: BatchLedger) -> dict[str, Any]:
         """See worker.batched_call.BatchMode."""

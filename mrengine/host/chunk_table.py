@@ -213,7 +213,7 @@ def lacking_text(place: Path, documents: Iterable[DocumentRow]) -> str | None:
 
 
 def has_wrong_rows(stored: ResumeEngine, place: Path, documents: Sequence[DocumentRow]) -> bool:
-    """Whether the chunk table tells of what the spool has not, though that has all documents: its records were wrong
+    """Whether the chunk table names what the spool has not, though that has all documents: its records were wrong
     before their CRCs were made. Such rows have failed their chunks, and are looked for among those.
     """
     failed = [failure.chunk_id for failure in stored.failures() if failure.kind == "damaged"]

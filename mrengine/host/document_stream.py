@@ -162,7 +162,7 @@ class DocumentStream:
         if not intake.has_text:
             count = intake.summary[0]
             raise SourceError(f"all {count} documents are blank: there is nothing to run the map function on")
-        intake.spool.sync()
+        intake.spool.sync()  # READ says that all text is there: the text must be durable first
         yield [*begin, *self._group(batch), self._read()]
 
     def _rows(self) -> Iterator[Any]:
@@ -200,7 +200,7 @@ class DocumentStream:
             self._documents.append(row)
 
     def _group(self, batch: Batch) -> list[Numbered]:
-        self._intake.spool.flush()
+        self._intake.spool.flush()  # workers read the text as soon as they are given the rows
         records: list[Numbered] = []
         if self._final is not None:
             (index, row), self._final = self._final, None
@@ -323,7 +323,7 @@ def _was_reading(stored: ResumeEngine) -> bool:
 
 
 def _has_pipes(document: Any) -> bool:
-    """Whether a source can be read once only, as far as can be told before: all is kept before any of it is used."""
+    """Whether a source can be read once only, as far as one can know: all of it is kept before any of it is used."""
     return isinstance(document, (list, tuple)) and any(
         is_read_once(item.source if isinstance(item, Document) else item) for item in document
     )

@@ -75,7 +75,7 @@ def _rows(stored: ResumeEngine, wanted: set[int]) -> dict[int, list[Any]]:
 
 
 def _guide(old_spool: Path, old: DocumentRow, new_spool: Path, new: DocumentRow, rows: Sequence[Any]) -> Guide | None:
-    """None: what is there is not what the log tells of, or there is nothing to align."""
+    """None: what is there is not what the log says, or there is nothing to align."""
     if not rows or not old.n_bytes or not new.n_bytes:
         return None
     with ExitStack() as stack:

@@ -257,7 +257,7 @@ class Spooled:
     """Documents that were read: the spool with their text, which is not published yet, and what the log says of them.
 
     ``blank``: none of them has more than blanks. ``unread``: the sources that were left out, ``unread_message`` what
-    is said of them. ``warnings``: what else the caller must hear.
+    is said of them. ``warnings``: for the caller.
     """
 
     spool: Spool

@@ -235,7 +235,7 @@ class LogFollower:
             self._line(update)
 
     def _line(self, line: PrintedLine) -> None:
-        """What was printed is seen on stderr, as in any program, unless logging shows it or was told not to."""
+        """What was printed is seen on stderr, as in any program, unless logging shows it, or is configured not to."""
         logger = logging.getLogger(line.logger)
         shown = logger.hasHandlers() and logger.isEnabledFor(line.level)
         if line.logger == PRINTED and not shown and logger.level == logging.NOTSET:
@@ -266,7 +266,7 @@ class LogFollower:
             self._emit(note.name, **{name: value for name, value in note.fields.items() if name in known})
 
     def _call_retry(self, model: str, error: str, *, limited: bool) -> None:
-        """A provider that is away is told of, though nothing has failed: the calls go on for a long time."""
+        """Warn of a provider that does not answer, though nothing has failed yet: calls are retried for a long time."""
         if self.counts.call_retry(error, limited=limited):
             log.warning("job %s: a call to %s failed and is made again: %s", self._job_id, model, error)
 

@@ -230,7 +230,7 @@ class Preparation:
         if records is None:
             records = self._cut(plan, text)
         if fresh is not None and lacking_text(place, plan.documents) is not None:
-            fresh.publish(place)
+            fresh.publish(place)  # before any row that names its text is durable
         if records:
             for record in records:
                 session.append(*record)
@@ -325,7 +325,7 @@ class Preparation:
         return self._settle(plan, None, None, self._begin())
 
     def _cut_again(self, plan: Plan, *, sound: bool) -> Plan:
-        """The plan, with the chunking that the log tells of: the documents are cut once more, where all are there."""
+        """The plan, with the chunking of the log: the documents are cut once more, where all are there."""
         if not sound:
             raise self._unread()
         chunking = stored_chunking(plan.job)

@@ -37,7 +37,7 @@ class Prepared:
     begins in the log.
 
     ``finished``: every chunk has its result, and no session was begun. ``damage``: ranges of the log that are lost.
-    ``notes``: what else the caller must hear of. ``fresh``: the documents as they were read, of a finished job: its
+    ``notes``: other warnings for the caller. ``fresh``: the documents as they were read, of a finished job: its
     spool may be gone. Whoever has it discards it. ``unread``: why each source that was left out could not be read.
     ``blank()``: so many chunks, of those that were cut, have nothing but blanks, and are not sent. ``rows``: the rest
     of the chunk table, where it is cut while the workers are at its first rows. ``intake``: what reads the documents
@@ -59,7 +59,7 @@ class Prepared:
 
 
 def known_documents(stored: ResumeEngine, text: Text) -> list[DocumentRow]:
-    """All documents of a job, by index: as the log has them, or tells of them elsewhere; else ``LOST``."""
+    """All documents of a job, by index: as the log has them, or restates them elsewhere; else ``LOST``."""
     assert stored.epoch is not None
     names, restated = stored.documents(), restated_documents(stored, text)
     return [names.get(index) or restated.get(index, LOST) for index in range(stored.epoch.document_count)]

@@ -110,8 +110,8 @@ def open_request(parts: RunConfig, job_id: str, folder: Path, mapping: MapFuncti
 
 @dataclass(frozen=True, slots=True)
 class InBatches:
-    """What a round is told of batches. ``mode``: see worker.batched_call.BatchMode; ``held``: keys of tasks that are
-    not to be run; ``reserved``: tokens and USD that are under way; ``failed``: how many tasks have failed before.
+    """The batches of a round. ``mode``: see worker.batched_call.BatchMode; ``held``: keys of tasks not to run;
+    ``reserved``: tokens and USD that are under way; ``failed``: how many tasks have failed before.
     """
 
     mode: dict[str, Any]

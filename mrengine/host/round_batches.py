@@ -20,7 +20,7 @@ PAUSE_S = 0.1
 
 
 def in_batches(batches: BatchCoordinator, follower: LogFollower, round_: int) -> InBatches:
-    """What the next play of a round is told. Tasks that have failed in this run are not run again in it."""
+    """What the next play of a round needs to know. Tasks that have failed in this run are not run again in it."""
     ledger, index = follower.view.state.batches, follower.view.index(round_)
     since = follower.started_at
     failed = [] if since is None else [slot for slot in index.failure_slots() if index.failure(slot) >= since]

@@ -30,7 +30,7 @@ DRAIN_WAIT_S, DRAIN_GRACE_S = 0.2, 2.0
 
 
 class RoundPlayer:
-    """The driver of one run: begun when it is needed, replaced where its supervisor dies, told to stop, finished."""
+    """The driver of one run: begun when it is needed, replaced where its supervisor dies, stopped, finished."""
 
     def __init__(
         self,
@@ -47,7 +47,7 @@ class RoundPlayer:
         self._until, self._tick = until, tick
         self._driver: Driver | None = None
         self._updates: deque[Update] = deque()  # received, and not dealt with yet
-        self._durable = 0  # up to where the log is durable, as far as was heard
+        self._durable = 0  # the newest durable offset that was received
         self._died, self._progress = 0, 0  # supervisors that died in a row, and how far the run was then
         self._coordinator: BatchCoordinator | None = None
         self.playing = False
@@ -59,7 +59,7 @@ class RoundPlayer:
         return self._driver is not None
 
     def begin(self) -> Driver:
-        """Ask for the job's lock, by the runner's driver. JobBusy, where that can be told at once."""
+        """Ask for the job's lock, by the runner's driver. JobBusy, where that is known at once."""
         self._driver = self._config.session()
         self._driver.begin(open_request(self._config, self._job_id, self._folder, self._mapping))
         return self._driver
@@ -143,7 +143,7 @@ class RoundPlayer:
                 if durable is None:
                     update = self._gave_up()
                 else:
-                    if is_begun:  # what the dead one did not announce is news
+                    if is_begun:  # what the dead one did not announce is new
                         yield from follower.follow(durable, outcomes=wanted)
                     else:
                         follower.view.catch_up(durable)
@@ -205,7 +205,7 @@ class RoundPlayer:
             driver.stop(self.stop_reason)
 
     def _next(self, wait_s: Callable[[], float]) -> Update | None:
-        """The oldest news; the rest waits here, for ``drain()`` too, where an exception strikes meanwhile."""
+        """The oldest update; the rest waits here, for ``drain()`` too, should an exception strike meanwhile."""
         if not self._updates:
             assert self._driver is not None
             self._updates.extend(self._driver.receive(wait_s()))
@@ -241,6 +241,7 @@ class RoundPlayer:
 
     def stop(self, reason: str) -> None:
         """Start nothing new, let what is in flight end. From any thread, and from signal handlers."""
+        # The reason first: another thread may be starting a round, and looks for it once the round is under way.
         self.stop_reason = self.stop_reason or reason
         if self._driver is not None:
             self._driver.stop(self.stop_reason)
@@ -263,7 +264,7 @@ class RoundPlayer:
 
     def finish(self, close: bytes) -> None:
         """Have the log's writer add this CLOSE, if there is one, and free the job."""
-        driver, self._driver = self._driver, None
+        driver, self._driver = self._driver, None  # an exception below must not lead to a second CLOSE
         if driver is None:
             return
         try:

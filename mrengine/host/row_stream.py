@@ -15,7 +15,7 @@ __all__ = ["AHEAD", "Numbered", "Pace", "Record", "RowStream", "numbered"]
 
 AHEAD = 1 << 16  # chunks that may be cut and wait for a worker
 FIRST_S = 0.3  # of cutting, before the workers are given what there is
-SLICE_S, LONGEST_S = 0.02, 0.25  # of cutting between two looks at the news
+SLICE_S, LONGEST_S = 0.02, 0.25  # of cutting between two looks at the driver's updates
 LONGER = 4  # times as long a slice may take by the clock: a source may be waited for
 Record = tuple[int, bytes]
 Numbered = tuple[int, bytes, int]  # a record, with what tells whether a log has it: see ``is_in``

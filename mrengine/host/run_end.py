@@ -32,7 +32,7 @@ log = logging.getLogger("mrengine")
 
 
 class Ending(NamedTuple):
-    """``state``: for the run's CLOSE record. ``has_facts``: what the engine told beside the message is the error's."""
+    """``state``: for the run's CLOSE record. ``has_facts``: the facts beside the message are the error's attributes."""
 
     error: type[JobError]
     message: str

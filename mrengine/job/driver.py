@@ -121,7 +121,7 @@ class Driver(Protocol):
     """
 
     def begin(self, request: OpenRequest) -> None:
-        """Ask for the job's lock, and for its log to be opened or made. JobBusy, where that can be told at once."""
+        """Ask for the job's lock, and for its log to be opened or made. JobBusy, where that is known at once."""
 
     def opened(self) -> int:
         """Wait for it; the offset below which the log is durable. Raises JobBusy, LogError."""

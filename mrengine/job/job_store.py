@@ -66,6 +66,7 @@ class JobStore:
             lock.release()
             raise
         try:
+            # Before anybody sees the log's end: answers that a dead supervisor did not commit must not be bought again.
             job._take_in_journals()
         except BaseException:
             job.close()

@@ -1,4 +1,4 @@
-"""The driver whose engine steps in the host's own thread, over any backend, whenever the host waits for news."""
+"""The driver whose engine steps in the host's own thread, over any backend, whenever the host waits for updates."""
 
 from __future__ import annotations
 

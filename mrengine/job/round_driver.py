@@ -22,7 +22,7 @@ LOOK_S = 0.5  # how often a mark that cancels the job is looked for
 
 
 class RoundDriver:
-    """One job at a time, and one round of it at a time. ``announcer``: where the engine's news go.
+    """One job at a time, and one round of it at a time. ``announcer``: where the engine reports to.
 
     One thread uses it, but for ``record``.
     """
@@ -105,6 +105,8 @@ class RoundDriver:
         if self.engine is None or job is None or settings is None:
             return  # the round has ended: what was appended waits for the next run
         with self._lock:
+            # Two commits: the engine's syncs only what it appended itself, and announces the answers among it. The rows
+            # must be in the file before a worker is given one, which reads it there.
             self.engine.commit()
             self._announcer.durable(job.log.commit())
             self.engine.extend(job.added(settings), last=last)

@@ -7,8 +7,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from contextlib import closing
 from typing import Any
 
-from mrengine.outputs.chained import Chained
-from mrengine.outputs.run_result import Outcomes
+from mrengine.outputs.run_result import Chained, Outcomes
 from mrengine.records import ChunkFailure, ChunkResult, JobStatus, Usage
 
 __all__ = ["Merged", "SharedDocument", "SharedDocuments", "in_two_jobs"]

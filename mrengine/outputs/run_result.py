@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import os
+from bisect import bisect_right
 from collections.abc import Iterator, Sequence
+from itertools import accumulate
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar, overload
 
 from mrengine.html_views import facts_html, rows_html
-from mrengine.outputs.chained import Chained
 from mrengine.outputs.files import export_rows, frame_of
 from mrengine.outputs.rows import rows_of
 from mrengine.records import ChunkFailure, ChunkResult, RunSummary
@@ -16,7 +17,7 @@ from mrengine.records import ChunkFailure, ChunkResult, RunSummary
 if TYPE_CHECKING:
     from mrengine.errors import SourceError
 
-__all__ = ["Outcomes", "RunResult", "unread_failures", "with_unread"]
+__all__ = ["Chained", "Outcomes", "RunResult", "unread_failures", "with_unread"]
 
 
 class Outcomes:
@@ -105,3 +106,34 @@ def unread_failures(unread: Sequence[tuple[str, str]]) -> list[ChunkFailure]:
 def with_unread(failures: Sequence[ChunkFailure], unread: Sequence[tuple[str, str]]) -> Sequence[ChunkFailure]:
     """The failures of chunks, then those of whole sources."""
     return Chained([failures, unread_failures(unread)]) if unread else failures
+
+
+_T = TypeVar("_T")
+
+
+class Chained(Sequence[_T]):
+    """What stands in the parts, in their order; nothing is read before it is asked for."""
+
+    def __init__(self, parts: Sequence[Sequence[_T]]) -> None:
+        self._parts = parts
+        self._ends = list(accumulate(map(len, parts)))
+
+    def __len__(self) -> int:
+        return self._ends[-1] if self._ends else 0
+
+    def __iter__(self) -> Iterator[_T]:
+        for part in self._parts:
+            yield from part
+
+    @overload
+    def __getitem__(self, index: int) -> _T: ...
+    @overload
+    def __getitem__(self, index: slice) -> list[_T]: ...
+    def __getitem__(self, index: int | slice) -> _T | list[_T]:
+        if isinstance(index, slice):
+            return [self[at] for at in range(*index.indices(len(self)))]
+        at = index + len(self) if index < 0 else index
+        if not 0 <= at < len(self):
+            raise IndexError(index)
+        part = bisect_right(self._ends, at)
+        return self._parts[part][at - (self._ends[part - 1] if part else 0)]

@@ -17,7 +17,7 @@ __all__ = ["Axis", "coverage_strip", "histogram", "stacked_bar", "tokens_over_ti
 
 WIDTH, LEFT = 1000.0, 90.0
 GAP = 14.0  # between two runs
-FAR = 5  # times what was used: a limit beyond is told, not drawn
+FAR = 5  # times what was used: a limit beyond is named, not drawn
 SLICES = 100  # of the time, each with a tip
 
 

@@ -30,7 +30,7 @@ class Lane(NamedTuple):
 
 
 def lanes(story: Story) -> list[Lane]:
-    """The tasks of each worker in as many rows as ran at once: its slots, as far as they can be told."""
+    """The tasks of each worker in as many rows as ran at once: its slots, as far as they are known."""
     rows: dict[int, list[list[tuple[float, float, int]]]] = {}
     tasks = story.tasks
     for index in sorted(range(len(tasks)), key=tasks.start.__getitem__):
@@ -235,6 +235,6 @@ def _marks(story: Story, axis: Axis, places: _Places) -> str:
 
 
 def _chunk(chunk: int, fields: Mapping[str, Any]) -> int:
-    """Also of a retry, whose chunk is told by its fields alone."""
+    """Also of a retry, whose chunk stands in its fields alone."""
     named = fields.get("chunk_id", -1)
     return chunk if chunk >= 0 or not isinstance(named, int) else named

@@ -57,7 +57,7 @@ def shares(story: Story) -> list[Share]:
     whole = max(slots(story) * wall_s(story), busy + lost + flying)
     left = busy
     taken = []
-    # The calls of lost attempts are among them, and waits of old logs were told before they were over.
+    # The calls of lost attempts are among them, and old logs have waits that were reported before they were over.
     for seconds in (math.fsum(story.calls.latency_ms) / 1000, waited_s(story), _refused_s(story)):
         taken.append(min(left, seconds))
         left -= taken[-1]

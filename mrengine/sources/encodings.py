@@ -14,7 +14,7 @@ from typing import Any
 
 from mrengine.errors import ConfigError, SourceError
 from mrengine.sources import filetypes
-from mrengine.sources.notes import Notes
+from mrengine.sources.pieces import Notes
 
 __all__ = ["check_encoding", "decoded", "mark_of"]
 
@@ -79,7 +79,7 @@ def decoded(
 ) -> Iterator[str]:
     """The text of some bytes. ``encoding``: the caller's word; ``charset``: what a server said, which may be wrong.
 
-    SourceError: they are not text in any encoding that can be told.
+    SourceError: they are not text in any encoding that is recognised.
     """
     first = next(pieces, b"")
     pieces = chain((first,), pieces)

@@ -44,7 +44,7 @@ _FILES = re.compile(r"application/(pdf|x-pdf|gzip|x-gzip|zstd|octet-stream|x-oct
 
 @dataclass(frozen=True, slots=True)
 class Fetched:
-    """What came: an open file at its beginning, the media type and charset that were told, and the last hop's path."""
+    """What came: an open file at its beginning, the server's media type and charset, and the last hop's path."""
 
     file: IO[bytes]
     media_type: str
@@ -82,7 +82,7 @@ def _asked_again(url: Url, target: Target, deadline: _Deadline, *, own: bool) ->
 
 
 class _Busy(NamedTuple):
-    """A server that wants to be asked later: what it said, and when, in seconds, where it told."""
+    """A server that asks to be tried later: its message, and when, in seconds, if it said so."""
 
     message: str
     wait_s: float | None

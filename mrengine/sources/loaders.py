@@ -50,7 +50,7 @@ _KINDS = (
 def find_loader(name: str, media_type: str, first: bytes) -> Found | None:
     """The loader for a file of this name that begins so; None: it is text, or nothing that is known.
 
-    A loader of the user's goes before ours. Of ours the first bytes choose; then the type, where a server told one,
+    A loader of the user's goes before ours. Of ours the first bytes choose; then the type, where a server names one,
     and else the suffix.
     """
     suffix = _suffix(name)

@@ -1,4 +1,4 @@
-"""The way in of every source: what it is, told by its first bytes and its name, and from there to pieces of text."""
+"""Opens every source: its first bytes and its name say what it is, and its loader makes pieces of text."""
 
 from __future__ import annotations
 
@@ -18,8 +18,7 @@ from mrengine.sources import filetypes
 from mrengine.sources.encodings import decoded, mark_of
 from mrengine.sources.formats import dicom_file
 from mrengine.sources.loaders import Found, find_loader, loading, needs
-from mrengine.sources.notes import Notes
-from mrengine.sources.pieces import text_of
+from mrengine.sources.pieces import Notes, text_of
 from mrengine.sources.urls import Url, parse
 
 __all__ = ["BLOCK", "File", "TextSource", "blocks", "open_pieces"]
@@ -34,7 +33,7 @@ TextSource = Any
 
 @dataclass(frozen=True, slots=True)
 class File:
-    """A file whose encoding the caller names; ``encoding`` "" tells nothing. ``pages``: of a text that was taken from
+    """A file whose encoding the caller names; ``encoding`` "": it does not. ``pages``: of a text that was taken from
     another file; see Notes.
     """
 
@@ -46,7 +45,7 @@ class File:
 def blocks(document: TextSource, *, size: int = BLOCK, name: str = "", notes: Notes | None = None) -> Iterator[str]:
     """The text of a document in blocks of ``size`` characters. ``name``: what errors call it if it has none.
 
-    ``notes``: takes what else is learned; without it, what the caller must hear is logged. Raises SourceError for what
+    ``notes``: takes what else is learned; without it, warnings are logged. Raises SourceError for what
     cannot be read, is of no kind of which text is made, or is damaged (``offset`` in bytes).
     """
     if isinstance(document, str):
@@ -158,7 +157,7 @@ def _from_file(file: Any, size: int, name: str, notes: Notes) -> Iterator[str]:
 
 
 class _Opened:
-    """A binary file on its way to text. ``path``: tells its kind by its suffix; ``begun``: what was read already.
+    """A binary file on its way to text. ``path``: its suffix says its kind; ``begun``: what was read already.
 
     ``most``: bytes that it may unpack to, of a Url.
     """
@@ -187,7 +186,7 @@ class _Opened:
     def pieces(self) -> Iterator[str]:
         """Its text."""
         while len(self._first) < filetypes.PROBE_BYTES and (more := self._read()):
-            self._first += more  # a pipe gives as little as it likes; the kind of file is told by its beginning
+            self._first += more  # a pipe gives as little as it likes; the beginning decides what kind of file it is
         first, name = self._first, self._name
         if self._path.lower().endswith(".dcm") or dicom_file.is_dicom(first):
             return iter((dicom_file.dump(self._rewound(), name),))
@@ -242,7 +241,7 @@ class _Opened:
                 self._copy.close()
 
     def _in_its_charset(self) -> BinaryIO:
-        """The file for a loader; a web page in the encoding that its server told, as UTF-8."""
+        """The file for a loader; a web page in the encoding that its server named, as UTF-8."""
         file = self._seekable()
         if self._charset and self._media_type.endswith("html"):
             data = file.read()

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
 from typing import BinaryIO, NamedTuple, Protocol, runtime_checkable
 
 from mrengine.errors import SourceError
 
-__all__ = ["Loader", "Piece", "text_of"]
+__all__ = ["Loader", "Notes", "Piece", "text_of"]
 
 
 class Piece(NamedTuple):
@@ -23,7 +25,7 @@ class Loader(Protocol):
 
     ``suffixes``: in lower case, with their dot; ``media_types``: as servers tell them. ``load`` is given a binary file
     at its beginning that can seek, and gives pieces of text, ``Piece`` or str; whatever it raises is the source's
-    fault, and told without a word of it unless it is a SourceError.
+    fault, and reported without a word of it unless it is a SourceError.
     """
 
     suffixes: tuple[str, ...]
@@ -46,3 +48,19 @@ def text_of(pieces: Iterable[Piece | str], pages: list[tuple[int, int]], name: s
         if text:
             at += len(text)
             yield text
+
+
+log = logging.getLogger("mrengine")
+
+
+@dataclass(slots=True)
+class Notes:
+    """``pages``: (number, offset of its first character) of each page, in order. ``warnings``: for the caller."""
+
+    pages: list[tuple[int, int]] = field(default_factory=list)
+    warnings: list[str] = field(default_factory=list)
+
+    def log(self) -> None:
+        """Say it where nobody else does."""
+        for line in self.warnings:
+            log.warning("%s", line)

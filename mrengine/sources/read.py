@@ -10,8 +10,8 @@ from typing import Any
 
 from mrengine.errors import ConfigError, SourceError
 from mrengine.records import Document
-from mrengine.sources.notes import Notes
 from mrengine.sources.opening import File, blocks
+from mrengine.sources.pieces import Notes
 from mrengine.sources.seen_ids import SeenIds
 from mrengine.sources.urls import Url
 
@@ -138,7 +138,7 @@ class Reading:
     """Reads sources one after another, and names all that cannot be read, not the first alone.
 
     ``skip``: some may be left out, but not all; ``errors`` says which. ``pages``: the marks of the pages of the
-    document that was read last; ``warnings``: what else the caller must hear.
+    document that was read last; ``warnings``: for the caller.
     """
 
     def __init__(self, *, skip: bool = False) -> None:
@@ -150,7 +150,7 @@ class Reading:
 
     @contextmanager
     def opening(self, document_id: str | None = None) -> Iterator[None]:
-        """The opening of one source; its SourceError is told by ``check()``, after the last."""
+        """The opening of one source; ``check()`` raises its SourceError, after the last."""
         self._sources += 1
         try:
             yield
@@ -159,7 +159,7 @@ class Reading:
             self.errors.append(error)
 
     def text(self, source: Source) -> Iterator[str]:
-        """The pieces of one document; what is wrong with it is told by ``check()``."""
+        """The pieces of one document; ``check()`` reports what is wrong with it."""
         with self.opening(source.id):
             notes = Notes()
             self.pages = notes.pages

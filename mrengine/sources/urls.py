@@ -197,7 +197,7 @@ def judged(target: Target, *, allow_private: bool, timeout_s: float) -> list[tup
 
 
 def _judge_spelling(target: Target, allow_private: bool) -> None:
-    """Hosts that are told by their text alone: no resolver is asked."""
+    """Hosts that are recognised by their text alone: no resolver is asked."""
     name = target.host.removesuffix(".")
     try:
         spelled = address_of(f"[{target.host}]" if ":" in target.host else target.host)

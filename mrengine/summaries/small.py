@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from hashlib import blake2b
 from typing import Any
 
-from mrengine.providers.local import small
+from mrengine.providers.local import plain_prose
 from mrengine.records import fence
 from mrengine.reducers.tree import TreeReduce
 
@@ -35,7 +35,7 @@ class SmallPrompt:
 
     def __call__(self, chunk: Any, context: Any) -> str | None:
         """One answer; None for a chunk without prose."""
-        text = small.prose(chunk.text) if self.prose_only else chunk.text
+        text = plain_prose.prose(chunk.text) if self.prose_only else chunk.text
         if not text.strip():
             return None
         completion = context.complete(
@@ -44,7 +44,7 @@ class SmallPrompt:
             temperature=0.0,
             on_truncation="allow",
         )
-        return small.sentences(completion.text)
+        return plain_prose.sentences(completion.text)
 
     @property
     def map_version(self) -> str:

@@ -72,7 +72,7 @@ class SummaryStream(Iterator["SummaryProgress | str"]):
         if self._thread is not None and not self._ended:
             self._ended = True
             while self._thread.is_alive():
-                self._stop()  # again: it may not have begun when it was told first
+                self._stop()  # again: it may not have begun the first time
                 self._thread.join(_JOIN_S)
 
     def __enter__(self) -> SummaryStream:

@@ -1,4 +1,4 @@
-"""The values of a summary: itself, its claims, and what is told while it is made."""
+"""The values of a summary: itself, its claims, and its progress."""
 
 from __future__ import annotations
 

@@ -11,7 +11,7 @@ from weakref import WeakKeyDictionary
 
 from mrengine.errors import ConfigError
 from mrengine.log.format.records import AttemptRecord, CallRecord, FailureRecord, ResultRecord
-from mrengine.telemetry.names import DURATION_BUCKETS
+from mrengine.telemetry.attribute_names import DURATION_BUCKETS
 from mrengine.telemetry.watcher import Quiet, RunWatch
 
 if TYPE_CHECKING:

@@ -1,4 +1,4 @@
-"""What watches a run: the protocol, and how several are told without any of them harming the run."""
+"""What watches a run: the protocol, and how several are notified without any of them harming the run."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ log = logging.getLogger("mrengine")
 
 
 class RunWatch(Protocol):
-    """Is told of one run, in the thread that called ``run()``. ``traceparent``: W3C's, for the workers; or ""."""
+    """Is notified of one run, in the thread that called ``run()``. ``traceparent``: W3C's, for the workers; or ""."""
 
     traceparent: str
 
@@ -71,7 +71,7 @@ class Quiet:
 
 
 class Watchers:
-    """All watches of a run. One that raises is logged once, and told nothing more but the end."""
+    """All watches of a run. One that raises is logged once, and notified of nothing more but the end."""
 
     def __init__(self, watches: Sequence[RunWatch]) -> None:
         self._watches = list(watches)

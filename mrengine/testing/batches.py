@@ -147,7 +147,7 @@ class BatchProvider:
         return self._epoch + self.advanced + (real - self._began) * self.rules.speed
 
     def facts(self, real: float) -> list[dict[str, Any]]:
-        """What a test is told of each batch."""
+        """What a test may know of each batch."""
         self._work(real)
         now = self.now(real)
         return [

@@ -177,7 +177,7 @@ def _texts_in(value: Any) -> Iterator[str]:
 
 def read_bytes(spool_fd: int, start: int, stop: int) -> bytes | None:
     """The bytes between two offsets of a spool; None: it is shorter."""
-    if not start <= stop <= os.fstat(spool_fd).st_size:  # a row that tells of anything
+    if not start <= stop <= os.fstat(spool_fd).st_size:  # a row with any numbers in it
         return None
     data = os.pread(spool_fd, stop - start, start)
     while len(data) < stop - start:

@@ -204,7 +204,7 @@ class LoggedCall:
             self._on_answer(refused)
         if error.usage is not None and error.usage.total_tokens:
             paid = completed(Completion(refused, usage=error.usage), self._tokens(request), request.max_tokens)
-            error.usage = paid.usage  # what the budget is told
+            error.usage = paid.usage  # what the budget is charged
             self._emit_call(request, paid, "no answer", reusable=False)
         elif turned_away(error):
             self._emit_call(request, Completion(refused), "refused", reusable=False)

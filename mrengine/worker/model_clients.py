@@ -222,7 +222,7 @@ class ModelClients:
 
     @contextmanager
     def in_line(self, deadline: Deadline, chunk: int) -> Iterator[OnWait]:
-        """While a chunk's call waits for a budget: told when that takes a while, and at its end how long."""
+        """Reports that a chunk's call waits for a budget, once that takes a while, and at its end how long it took."""
         began, waiting = time.monotonic(), ""
 
         def on_wait(model: str, wait_ms: float) -> None:

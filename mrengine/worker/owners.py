@@ -1,4 +1,4 @@
-"""Whose answers are whose: an endpoint and the keys that it is asked with, as a digest that tells neither."""
+"""Who owns an answer: a digest of the endpoint and the keys that were used, which reveals neither."""
 
 from __future__ import annotations
 

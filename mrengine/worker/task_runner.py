@@ -21,7 +21,7 @@ from mrengine.log.format import codec, records
 from mrengine.log.format.instances import holds_instances, instance_of
 from mrengine.log.format.packing import pack
 from mrengine.log.format.values import Unstorable, normalise
-from mrengine.telemetry.context import continued
+from mrengine.telemetry.traceparent import continued
 from mrengine.worker.batched_call import Parked
 from mrengine.worker.chunk_reader import TrackedChunk
 from mrengine.worker.context import Context, WorkerServices
@@ -192,7 +192,7 @@ class TaskRunner:
             self._report(task, error, calls)
 
     def fail(self, task: m.Start, error: BaseException) -> None:
-        """Emit the failure of a task that was not told, for an exception that came from elsewhere."""
+        """Emit the failure of a task that has reported none, for an exception that came from elsewhere."""
         self._report(task, error, TaskCalls())
 
     def _report(self, task: m.Start, error: BaseException, calls: TaskCalls) -> None:

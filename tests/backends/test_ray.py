@@ -250,7 +250,7 @@ def test_a_local_cluster_ends_with_a_program_that_is_killed(state_dir: Path, tmp
     program.communicate()
     # Ray's own agents look for a minute for the server that died with them, to tell it so.
     wait_for(lambda: marked(state_dir) == [], within_s=150)
-    again = [sys.executable, "-c", "from mrengine.backends.ray.temporary import TemporaryFolder as T; T().remove()"]
+    again = [sys.executable, "-c", "from mrengine.backends.ray.cluster import TemporaryFolder as T; T().remove()"]
     subprocess.run(again, env=environment, check=True)
     assert os.listdir(environment["TMPDIR"]) == []
     os.rmdir(environment["TMPDIR"])

@@ -27,7 +27,7 @@ MANAGERS = 20  # replaced more often than that within a minute, the job ends
 
 
 class HelperProcesses:
-    """Children of the supervisor that serve all workers. What becomes of them is told by messages of no worker."""
+    """Children of the supervisor that serve all workers. Their fate is reported in messages of no worker."""
 
     def __init__(self, selector: Selector, sockets: SocketPlace) -> None:
         self._selector, self._sockets = selector, sockets

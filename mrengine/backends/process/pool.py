@@ -198,6 +198,7 @@ class ProcessPool:
         return [*self._helpers.look_after(), *(said for handle in dead for said in self._on_death(handle))]
 
     def _reap(self, handle: WorkerHandle) -> list[Message]:
+        # Before reap() closes them: the next worker's pipes may get the same numbers.
         for fd in (handle.outbox, handle.life, handle.dispatch):
             self._selector.forget(fd)
         self._handles[handle.index] = None

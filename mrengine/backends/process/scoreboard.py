@@ -65,6 +65,7 @@ class Scoreboard:
         self._words[at + 1] = model
         self._words[at + 2] = time.monotonic_ns()
         self._words[at + 3] = 0
+        # The chunk comes last: the supervisor reads without a lock, and must never see a new chunk with an old start.
         self._words[at] = chunk
 
     def waiting(self, chunk: int, model: int, *, waits: bool) -> None:
@@ -76,6 +77,7 @@ class Scoreboard:
                 if waits and not since:
                     words[at + 3] = now
                 elif since and not waits:
+                    # The start moves on by the wait, so that a deadline needs no sum of waits beside it.
                     words[at + 2] += now - since
                     words[at + 3] = 0
 

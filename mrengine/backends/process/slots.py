@@ -35,7 +35,7 @@ from mrengine.worker.forks import OwnProcess
 
 __all__ = ["CLOSED", "GREENLETS", "THREAD_ENDED", "Lines", "Outbox", "Parcel", "Slots", "Work", "patched"]
 
-CLOSED = "its pipe to the supervisor was closed in it"  # told at once: its tasks would hang for their whole time
+CLOSED = "its pipe to the supervisor was closed in it"  # reported at once: its tasks would hang until their timeouts
 THREAD_ENDED = "one of its threads has ended"
 _write = os.write  # eventlet patches it
 
@@ -160,7 +160,7 @@ class Slots:
                 self.check()
             if kind == FAILURE:
                 self._probe()
-            standard_streams.flush()
+            standard_streams.flush()  # what the task printed leaves before its outcome
             slot.say(Parcel(kind, chunk, model, payload))
         else:
             self._outbox.emit(kind, chunk, model, payload)

@@ -87,7 +87,7 @@ class HostConnection:
         self.flush()
 
     def send(self, kind: int, payload: bytes = b"") -> None:
-        """Send what must not be dropped, after what is durable was told."""
+        """Send what must not be dropped, behind the newest durable offset."""
         if self._durable is not None:
             self._queue.append(self._durable_frame())
         self._queue.append(framing.frame(kind, payload))
@@ -170,7 +170,7 @@ class Supervisor:
         messages = poll(self._rounds.wait_s(BEAT_S))
         if time.monotonic() >= self._look_at:
             self._look_at = time.monotonic() + LOOK_S
-            if os.getppid() != self._host:  # where nothing tells of it
+            if os.getppid() != self._host:  # without a pidfd, nothing else reports it
                 self._on_host_gone()
         inbox, self._inbox = self._inbox, []
         for kind, payload in inbox:
@@ -214,6 +214,7 @@ class Supervisor:
 
     def _end_round(self, ended: Ended) -> None:
         assert self._pool is not None
+        # What still runs belongs to a round that is over: the next one would take its outcomes for its own.
         if self._rounds.in_flight or self._host_gone or ended.state == "log":
             self._pool.end_workers(SHORT_S)
         self._pass_on(self._pool.poll(0.0))
@@ -223,7 +224,7 @@ class Supervisor:
         self._connection.send(framing.END, msgpack.packb([ended.state, ended.facts]))
 
     def _pass_on(self, messages: list[Message]) -> None:
-        """What the host is told of while there is no round."""
+        """Pass on what matters to the host while there is no round."""
         for _, kind, _, _, payload in messages:
             if kind == LINE:
                 self._connection.line(payload)
@@ -270,6 +271,7 @@ class Supervisor:
         with suppress(OSError):  # the Manager, which needs it, says why
             self._sockets.choose(request.folder)
         self._connection.send(framing.FOLDER, self._sockets.private.encode())  # whoever kills this process removes it
+        # Before the imports below, which take a while: the host compares and cuts its documents meanwhile.
         self._report_opened(durable)
         if self._pool is None:
             self._pool = ProcessPool(request.workers, request.slots, self._selector, self._sockets)
@@ -372,7 +374,7 @@ def main(fd: int, facts: dict[str, Any]) -> None:
         refusal = {"why": "config", "message": str(error), "setting": error.setting}
         with suppress(OSError):
             os.write(fd, framing.frame(framing.REFUSED, msgpack.packb(refusal)))
-    except BaseException as error:  # noqa: BLE001  # whatever it is, the host must hear of it
+    except BaseException as error:  # noqa: BLE001  # whatever it is, the host must learn of it
         code = 70
         report = f"{where(error, own='/dev/null')}\n{describe(error)}".encode()
         try:

@@ -133,7 +133,7 @@ class SupervisorHandle:
         self._reader = framing.FrameReader(self._socket.fileno())
         self._below = _Below(self._process, self._mark)
         self._abandoned = weakref.finalize(self, self._below.abandoned, self._socket)
-        self._abandoned.atexit = False  # the end of the host is heard, and lets calls in flight end
+        self._abandoned.atexit = False  # the supervisor notices the host's end, and lets calls in flight finish
         self._heard_at = time.monotonic()
         self._introduce()
 
@@ -144,7 +144,7 @@ class SupervisorHandle:
 
     @property
     def runtime(self) -> str | None:
-        """Its private folder, for whoever dies last to remove; "" where it has none, None: it has not told yet."""
+        """Its private folder, for whoever dies last to remove; "" where it has none, None: it has not said yet."""
         return self._below.runtime
 
     @runtime.setter
@@ -241,7 +241,7 @@ class SupervisorHandle:
             self._process.wait()
         until = time.monotonic() + 1.0
         while self.runtime is None and not self.gone and time.monotonic() < until:
-            self.receive(0.0)  # it may have been killed before it was heard
+            self.receive(0.0)  # it may have been killed before its last frames were read
         self._socket.close()
         self._below.clear_up()
         self._abandoned.detach()

@@ -188,11 +188,12 @@ def worker_main(
 ) -> None:
     """The target of a worker's ``multiprocessing.Process``; ends the process itself."""
     posix.die_with_parent(supervisor)
-    os.setpgid(0, 0)
+    os.setpgid(0, 0)  # so that whatever map_fn starts can be killed with it, as a group
     posix.adopt_orphans()
-    posix.prefer_when_out_of_memory()
+    posix.prefer_when_out_of_memory()  # a worker can be replaced, the supervisor would take the round along
     os.dup2(out_fd, 1)
     os.dup2(err_fd, 2)
+    # A copy of another worker's pipe would keep that open after its owner died, and its end would go unnoticed.
     posix.close_all_but({0, 1, 2, life_fd, dispatch_fd, outbox_fd})
     standard_streams.open_streams()
     leaving.begin()
@@ -259,6 +260,7 @@ class WorkerHandle:
             os.set_blocking(fd, False)
         args = (index, slots, self.scoreboard, answers, read_end, write_end, out_fd, err_fd, os.getpid(), made)
         try:
+            # No daemon: multiprocessing forbids those to have children, and map_fn may want some.
             self._child = ChildProcess(worker_main, args, f"mrengine-worker-{index}", daemon=False)
         except BaseException:
             os.close(self.dispatch)

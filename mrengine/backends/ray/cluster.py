@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import os
 import secrets
+import shutil
 import sys
+import tempfile
+from contextlib import suppress
 from typing import Any
 
-from mrengine.backends.ray.temporary import TemporaryFolder
 from mrengine.errors import ConfigError, PoolBroken
+from mrengine.private import FolderLock
 
-__all__ = ["Cluster", "actor_class"]
+__all__ = ["Cluster", "TemporaryFolder", "actor_class"]
 
 
 def actor_class(kind: type, **options: Any) -> Any:
@@ -97,8 +100,8 @@ def _with_token() -> list[str]:
 
 
 def _print_nothing() -> None:
-    """What Ray says of dead workers goes to stdout, whatever it was told: where the results of a program may go. The
-    engine tells of deaths.
+    """Keep Ray from writing about dead workers to stdout, where a program's results may go: no option of Ray does. The
+    engine reports deaths itself.
     """
     from ray._private import worker
 
@@ -113,3 +116,40 @@ def _ray() -> Any:
             f"backend='ray' needs Ray: pip install 'mrengine[ray]' ({error})", setting="backend"
         ) from error
     return ray
+
+
+PREFIX = "mr-ray-"
+LONGEST = 26  # of the folder that it is made in: Ray adds 65 bytes, and an AF_UNIX address ends at 107
+
+
+class TemporaryFolder:
+    """Made under TMPDIR. Those of programs that were killed are removed when another one is made. OSError."""
+
+    def __init__(self) -> None:
+        usual = tempfile.gettempdir()
+        parent = usual if len(os.fsencode(usual)) <= LONGEST else "/tmp"  # noqa: S108  # mkdtemp makes its own in it
+        _sweep(parent)
+        self.path = tempfile.mkdtemp(prefix=PREFIX, dir=parent)
+        self._lock: FolderLock | None = None
+        with suppress(OSError):  # no locks here: then nobody sweeps it either
+            self._lock = FolderLock.take(self.path)
+
+    def remove(self) -> None:
+        """Remove it; idempotent."""
+        shutil.rmtree(self.path, ignore_errors=True)
+        if self._lock is not None:
+            self._lock.release()
+            self._lock = None
+
+
+def _sweep(parent: str) -> None:
+    with suppress(OSError):
+        for entry in list(os.scandir(parent)):
+            if not entry.name.startswith(PREFIX) or not entry.is_dir(follow_symlinks=False):
+                continue
+            with suppress(OSError):
+                mine = entry.stat(follow_symlinks=False).st_uid == os.geteuid()
+                lock = FolderLock.take(entry.path) if mine else None
+                if lock is not None:
+                    shutil.rmtree(entry.path, ignore_errors=True)
+                    lock.release()

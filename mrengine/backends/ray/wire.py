@@ -71,7 +71,7 @@ def variables_of(models: Sequence[Model], environment: Mapping[str, str]) -> dic
 
 
 def task_of(reader: ChunkReader, start: Start, stored: bool) -> tuple[Task, bytes]:
-    """A task with its text, and the facts of its document. What cannot be read is told where it is asked for."""
+    """A task with its text, and the facts of its document. What cannot be read is reported where it is asked for."""
     try:
         chunk, document, row, _, heads, facts = reader.read(start.chunk).parts
     except (LogError, OSError) as error:

@@ -125,6 +125,7 @@ class JobLock:
         """Release the lock, even where forked children still have it open; idempotent."""
         if self._fd >= 0:
             with suppress(OSError):
+                # Before the unlock: afterwards these bytes may be the next holder's.
                 os.pwrite(self._fd, b" " * _FACTS_BYTES, 0)
                 _unlock(self._fd)
             self.forget()

@@ -3,17 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from typing import TYPE_CHECKING, Any
+from typing import Any, Protocol
 
 from mrengine.errors import LogError, SourceError
 from mrengine.log.file.reader import LogReader
-from mrengine.log.format.chunk_rows import ChunkTable, DocumentNames, stands_in
+from mrengine.log.format.chunk_rows import Batch, ChunkTable, DocumentNames, Segment, stands_in
 from mrengine.log.format.document_facts import pages_between, unpack_facts
+from mrengine.log.format.job_records import JobRecord
 
-if TYPE_CHECKING:
-    from mrengine.log.view.replay import Epoch
-
-__all__ = ["CUT_SHORT", "FACTS", "UNREAD", "ChunkFacts", "cut_short_of", "unread_facts", "unread_of"]
+__all__ = ["CUT_SHORT", "FACTS", "UNREAD", "ChunkFacts", "Inputs", "cut_short_of", "unread_facts", "unread_of"]
 
 FACTS = "document_facts"  # of JOB's settings: whether any document has fields or pages
 UNREAD = "unread"  # of JOB's settings: [name, why] of each source that could not be read
@@ -23,19 +21,31 @@ CUT_SHORT = "cut_short"  # of JOB's settings: ids of documents that broke off wh
 MOST_UNREAD, UNREAD_CHARS = 10_000, 1000  # what the log keeps of sources that could not be read
 
 
+class Inputs(Protocol):
+    """What an epoch knows of its documents and chunks; it grows while a job is followed."""
+
+    job: JobRecord
+    documents: list[Batch]
+    segments: dict[int, list[Segment]]
+
+    @property
+    def reading(self) -> bool:
+        """Whether its documents were not all read yet."""
+
+
 def unread_facts(errors: Iterable[SourceError]) -> dict[str, list[list[str]]]:
     """What JOB's settings say of sources that could not be read."""
     unread = [[error.document_id or error.source or "", str(error)[:UNREAD_CHARS]] for error in errors]
     return {UNREAD: unread[:MOST_UNREAD]}
 
 
-def unread_of(epoch: Epoch | None) -> list[tuple[str, str]]:
+def unread_of(epoch: Inputs | None) -> list[tuple[str, str]]:
     """(name, why) of the sources that a job was begun without."""
     found = epoch.job.settings.get(UNREAD) if epoch is not None else None
     return [(str(pair[0]), str(pair[1])) for pair in found or () if isinstance(pair, list) and len(pair) == 2]
 
 
-def cut_short_of(epoch: Epoch | None) -> list[str]:
+def cut_short_of(epoch: Inputs | None) -> list[str]:
     """Ids of the documents of a job that stayed though they broke off."""
     found = epoch.job.settings.get(CUT_SHORT) if epoch is not None else None
     return [name for name in found if isinstance(name, str)] if isinstance(found, list) else []
@@ -44,7 +54,7 @@ def cut_short_of(epoch: Epoch | None) -> list[str]:
 class ChunkFacts:
     """Two reads of the log for a chunk, most of them of what was read last; none where no document has facts."""
 
-    def __init__(self, reader: LogReader, epoch: Epoch | None, round_: int = 0) -> None:
+    def __init__(self, reader: LogReader, epoch: Inputs | None, round_: int = 0) -> None:
         """``reader`` stays the caller's."""
         self._reader, self._epoch, self._round = reader, epoch, round_
         self._wanted = epoch is not None and (epoch.reading or bool(epoch.job.settings.get(FACTS)))

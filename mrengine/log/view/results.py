@@ -10,7 +10,7 @@ from array import array
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any, Generic, TypeVar, overload
+from typing import Any, Generic, TypeVar, overload
 
 from mrengine.errors import LogError
 from mrengine.html_views import rows_html
@@ -27,11 +27,8 @@ from mrengine.log.format.records import (
     unpack_failure,
     unpack_result,
 )
-from mrengine.log.view.chunk_facts import ChunkFacts
+from mrengine.log.view.chunk_facts import ChunkFacts, Inputs
 from mrengine.records import ChunkFailure, ChunkResult, Usage
-
-if TYPE_CHECKING:
-    from mrengine.log.view.replay import Epoch
 
 __all__ = ["UNREADABLE", "Failures", "OutcomeIndex", "Results", "failure_of", "result_of"]
 
@@ -195,7 +192,7 @@ class _Outcomes(Sequence[_T], Generic[_T]):
 class Failures(_Outcomes[ChunkFailure]):
     """The chunks that have no result, in chunk order; one whose record cannot be read is "damaged", whatever it was."""
 
-    def __init__(self, reader: LogReader, index: OutcomeIndex, epoch: Epoch | None) -> None:
+    def __init__(self, reader: LogReader, index: OutcomeIndex, epoch: Inputs | None) -> None:
         slots = index.failure_slots()
         super().__init__(reader, slots, array("Q", map(index.failure, slots)), index.models)
         self._table = ChunkTable(reader.fd, epoch.segments.get(index.round, []) if epoch else [])
@@ -228,7 +225,7 @@ class Results(_Outcomes[ChunkResult]):
         self,
         reader: LogReader,
         index: OutcomeIndex,
-        epoch: Epoch | None = None,
+        epoch: Inputs | None = None,
         *,
         resumed_before: int = 0,
         result_type: Any = None,

@@ -63,7 +63,7 @@ class BatchStatus:
     files: tuple[str, ...] = ()
     token: str | None = None  # None: the vendor keeps no metadata
     job: str = ""  # what its metadata say of whose it is
-    created: float = 0.0  # seconds since the epoch; 0: not told
+    created: float = 0.0  # seconds since the epoch; 0: unknown
     source: str = ""  # the file that was uploaded for it
 
     @property
@@ -132,7 +132,7 @@ class BatchClient(ABC):
 
     @abstractmethod
     def prepare(self, file: BinaryIO, *, token: str, job: str) -> str:
-        """Whatever has to be sent before, and costs nothing; what ``create`` is told of it."""
+        """Whatever has to be sent before, and costs nothing; what ``create`` needs to know of it."""
 
     @abstractmethod
     def create(self, file: BinaryIO, prepared: str, *, token: str, job: str) -> BatchStatus:
@@ -183,7 +183,7 @@ class BatchClient(ABC):
             after = f"&{self.AFTER}={page[-1].name}"
 
     def since(self, created: float) -> Iterator[BatchStatus]:
-        """All batches that were made since then, the newest first; with those of which that is not told."""
+        """All batches that were made since then, the newest first; with those whose age is unknown."""
         for page in self.pages():
             yield from (batch for batch in page if not 0 < batch.created < created)
             if page and all(0 < batch.created < created for batch in page):

@@ -37,7 +37,7 @@ def spoken(request: Request) -> list[str]:
 
 
 def room_beside(request: Request) -> int:
-    """Tokens at most of what a request holds beside prompt and system: its turns, and its schema however it is told."""
+    """Tokens at most of what a request holds beside prompt and system: its turns, and its schema in whichever form."""
     turns = sum(4 * len(text) for _, text in request.turns)
     return turns if request.schema is None else turns + 4 * len(in_words(request.schema)) + TOOL_TOKENS
 
@@ -94,7 +94,7 @@ def _ask(model: Model, timeout_s: float) -> int | None:
     try:
         headers = Headers(replace(model, kind="http")).current  # the key too: no SDK is imported to ask this
         return ask_window(lambda path: client.send(client.head("GET", path, headers), None, timeout_s=timeout_s), model)
-    except Exception:  # noqa: BLE001  # headers that cannot be made are told where the model is called
+    except Exception:  # noqa: BLE001  # headers that cannot be made are reported where the model is called
         return None
     finally:
         client.close()

@@ -42,7 +42,7 @@ LangChain           input_tokens, output_tokens   inside              inside    
 
 Audio tokens (``*_tokens_details.audio_tokens``) and rejected predictions are inside input and output everywhere.
 
-Gateways mix these. So the total, where one is told, decides: it is the sum of the parts that are counted apart. A total
+Gateways mix these, so the total decides where there is one: it is the sum of the parts that are counted apart. A total
 that holds the cache a second time is no answer of ten thousand tokens, and one that is larger than all that is named
 holds thoughts.
 """
@@ -149,9 +149,9 @@ _WAYS = (
 
 
 def usage_in(reported: Any) -> Usage | None:
-    """The usage that a provider told, an object or a mapping; None: it told none.
+    """The usage that a provider reported, an object or a mapping; None: it reported none.
 
-    ``estimated`` is True, and the number 0, where only one of input and output was told (no prompt has 0 tokens:
+    ``estimated`` is True, and the number 0, where only one of input and output was given (no prompt has 0 tokens:
     servers leave out what came from their cache): the other is to be estimated.
     """
     way = _way(reported)
@@ -178,7 +178,7 @@ def usage_in(reported: Any) -> Usage | None:
 
 @dataclass(frozen=True, slots=True)
 class _Counts:
-    """As they were told."""
+    """As they were reported."""
 
     input: int
     output: int
@@ -229,7 +229,7 @@ def count(value: Any) -> int:
 
 
 def _first(reported: Any, names: tuple[str, ...]) -> int:
-    """The largest of what is told under several names: some servers write 0 under the one that they do not use."""
+    """The largest value under several names: some servers write 0 under the one that they do not use."""
     return max((count(_get(reported, name)) for name in names), default=0)
 
 

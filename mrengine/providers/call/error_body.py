@@ -53,7 +53,7 @@ _NONE_AT_ALL = re.compile(r"limit:\s*0\b(?!\.)", re.IGNORECASE)
 class ErrorBody:
     """``codes``: all codes, types and reasons of the body, the most precise first, in lower case. ``message``: its
     prose, without addresses. ``headers``: those that a gateway repeats in the body. ``status``: the one in the body.
-    ``retry_s``: the wait it asks for. ``limit`` and ``requested``: of one request, where both are told.
+    ``retry_s``: the wait it asks for. ``limit`` and ``requested``: of one request, where both are given.
     """
 
     codes: tuple[str, ...] = ()

@@ -1,7 +1,7 @@
 """The one error map: what went wrong at a provider, as an ``errors.ModelError``.
 
 ``said`` reads a refusal, ``classify`` is the table of what it means, ``redact`` says what of its prose may be shown: a
-provider's error text may repeat the prompt or a key. A code, type or parameter is told where it looks like an
+provider's error text may repeat the prompt or a key. A code, type or parameter is shown where it looks like an
 identifier and is nothing of what the request's headers held.
 """
 
@@ -82,7 +82,7 @@ def from_status(
 ) -> ModelError:
     """Map an answer that is no success. ``headers``: names in lower case. ``hidden``: values that no message may
     repeat, those of the request's headers. ``texts``: those of the request; without them nothing of the provider's
-    prose is told.
+    prose is shown.
     """
     error_body = read(body, code=headers.get("x-amzn-errortype", ""))
     if texts:
@@ -170,7 +170,7 @@ def _of(diagnosis: Diagnosis, refusal: _Refusal, now: Callable[[], float]) -> Mo
 
 
 def _for_long(diagnosis: Diagnosis, refusal: _Refusal, facts: dict[str, Any], now: Callable[[], float]) -> ModelError:
-    """What comes back in hours or days: nobody waits for it, and the user is told when."""
+    """What comes back in hours or days: nobody waits for it, and the message says when."""
     until = "for longer than a job waits"
     if diagnosis.wait_s is not None:
         instant = datetime.fromtimestamp(now() + diagnosis.wait_s, timezone.utc)

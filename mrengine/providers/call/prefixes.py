@@ -52,7 +52,7 @@ def _parts(request: Request) -> tuple[str, str, str]:
 
 
 def parted(request: Request, words: str, clean: Callable[[str], str]) -> tuple[str, str]:
-    """(what may be cached, the rest) of a prompt. ``words``: the schema, where it has to be told: after a prompt, but
+    """(what may be cached, the rest) of a prompt. ``words``: the schema, where it is sent as text: after a prompt, but
     before what differs between calls where that begins.
     """
     if not request.cache:

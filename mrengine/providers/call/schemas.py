@@ -1,7 +1,7 @@
 """JSON schemas, checked and applied by the library ``jsonschema``: what is none is refused before anything is asked.
 
-Problems name a place and a keyword. Of an answer's own words they hold nothing but in ``told``, which is for the model
-that gave the answer.
+Problems name a place and a keyword. They quote the answer nowhere but in ``feedback``, which is for the model that gave
+it.
 """
 
 from __future__ import annotations
@@ -219,7 +219,7 @@ def _matches(pattern: str, value: str) -> bool:
 
 
 def place(path: Collection[int | str], known: Collection[str] | None = None) -> str:
-    """``/claims/3/dose``; a name that the schema does not know is the answer's own: ``*``. None: all names are told."""
+    """``/claims/3/dose``; a name that the schema does not know is the answer's own: ``*``. None: all are shown."""
     parts = [str(part) if isinstance(part, int) or known is None or part in known else "*" for part in path]
     return "/" + "/".join(parts)
 

@@ -1,4 +1,4 @@
-"""What a reasoning model thinks aloud, told apart from its answer.
+"""Separates what a reasoning model thinks aloud from its answer.
 
 Servers without a parser for it leave it in the text: ``<think>…</think>`` (DeepSeek R1, Qwen, most others; the opening
 tag may be missing, for the chat template had said it), ``[THINK]…[/THINK]`` (Magistral). Others give it in a field of

@@ -47,7 +47,7 @@ def completed(completion: Completion, input_tokens: int, max_tokens: int) -> Com
     if completion.finish_reason == "length" and not usage.output_tokens:
         answered = max_tokens
     if usage.input_tokens and not usage.output_tokens and not usage.estimated and text:
-        answered = min(answered, usage.input_tokens - 1)  # nothing but a total was told
+        answered = min(answered, usage.input_tokens - 1)  # only a total was given
         given = usage.input_tokens - answered
     elif usage.estimated or not usage.input_tokens:
         given = usage.input_tokens or input_tokens

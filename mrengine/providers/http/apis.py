@@ -1,4 +1,4 @@
-"""The two shapes in which endpoints speak, as pure functions: request to JSON body, JSON answer to completion."""
+"""The two protocols of endpoints as pure functions: request to JSON body, JSON answer to completion."""
 
 from __future__ import annotations
 

@@ -209,7 +209,7 @@ class _Connection:
         except (BrokenPipeError, ConnectionResetError, ssl.SSLEOFError):
             return self._early_answer(reader)
         while True:
-            # Silence within an answer is no death: a peer that is gone is told by keep-alive probes.
+            # Silence within an answer is no death: keep-alive probes find a peer that is gone.
             sock.settimeout(_left(deadline.end if reader.started else deadline.begin, clock))
             if reader.feed(sock.recv(_RECV)):
                 return reader

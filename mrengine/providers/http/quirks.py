@@ -49,7 +49,7 @@ _HEAD = 2000  # bytes of a refusal that are looked at
 
 @dataclass(frozen=True, slots=True)
 class Quirks:
-    """``native_schema`` False: schemas are told in words. ``completion_tokens``: the name of the answer's limit is
+    """``native_schema`` False: schemas go into the prompt as text. ``completion_tokens``: the answer's limit is named
     ``max_completion_tokens``; None: by the model's name. ``stream``: the endpoint does nothing but stream. ``system``
     False: what would be said in that role opens the prompt.
     """

@@ -129,7 +129,7 @@ def span(text: str, now: Callable[[], float] = time.time) -> float | None:
 
 
 def _retry_after(headers: Mapping[str, str], now: Callable[[], float]) -> float | None:
-    """The longer of what the headers say: never earlier than told."""
+    """The longer of what the headers say: never earlier than the server asked."""
     waits = []
     if "retry-after-ms" in headers and (ms := _number(headers["retry-after-ms"])) is not None:
         waits.append(_bounded(ms / 1000))

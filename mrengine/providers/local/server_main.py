@@ -28,7 +28,7 @@ def main() -> None:
     try:
         server = _serve(order)
         url = server.listening_address
-    except BaseException as error:  # noqa: BLE001  # whatever it is, the parent must hear of it
+    except BaseException as error:  # noqa: BLE001  # whatever it is, the parent must learn of it
         _answer(answers, {"error": _reason(error, noise)})
         os._exit(1)
     _answer(answers, {"url": url + "/v1", "port": int(url.rpartition(":")[2])})

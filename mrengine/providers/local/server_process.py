@@ -59,7 +59,7 @@ class ModelServer:
         return f"ModelServer({self.path.name!r}, pid={self.pid}, url={self._url!r})"
 
     def start(self) -> None:
-        """Start it, or start it again after it died: at the same address and key, so that clients need not be told."""
+        """Start it, or start it again after it died: at the same address and key, so that clients need not know."""
         self.stop()
         self._url = None
         self._process = subprocess.Popen(

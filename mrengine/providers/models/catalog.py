@@ -47,7 +47,7 @@ class Entry:
 
 @dataclass(frozen=True, slots=True)
 class Catalog:
-    """What is known of models by their names. ``date``: the day of the figures, as YYYY-MM-DD; "" where none is told.
+    """What is known of models by their names. ``date``: the day of the figures, as YYYY-MM-DD; "" where there is none.
 
     ``own``: what the caller added to the package's table, from ``source``.
     """

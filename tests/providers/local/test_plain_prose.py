@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mrengine.providers.local.small import LEAST_WORDS, prose, sentences
+from mrengine.providers.local.plain_prose import LEAST_WORDS, prose, sentences
 
 PLAIN = "The harbour committee of Porto Velho met on Monday (in the old hall). 3 * 4 is 12, and a_b_c stays < d > e."
 

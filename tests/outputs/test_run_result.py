@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import pytest
 
-from mrengine.outputs.chained import Chained
+from mrengine.outputs.run_result import Chained
 
 
 @pytest.mark.parametrize("parts", [[], [[]], [[1, 2], [], [3]], [range(5), [7]]], ids=str)
