@@ -124,10 +124,13 @@ class DocumentStream:
         known: Known,
         blank: Callable[[], None],
         is_due: Callable[[], bool],
+        eager: bool = False,
     ) -> None:
-        """``settings``: of the JOB that was, or will be, written."""
+        """``settings``: of the JOB that was, or will be, written. ``eager``: a group ends with each document, before
+        the next one is asked for.
+        """
         self._intake, self._chunk, self._settings, self._known = intake, chunk, settings, known
-        self._blank, self._is_due = blank, is_due
+        self._blank, self._is_due, self._eager = blank, is_due, eager
         self._named = known.documents  # that the log, or an earlier group, names
         self._documents: list[DocumentRow] = []  # for this group
         self._opened: tuple[int, Opened] | None = None
@@ -142,7 +145,7 @@ class DocumentStream:
             if row is not None:
                 batch.add(*row)
                 next_id += 1
-            if batch.is_full or self._is_due():
+            if batch.is_full or (row is None and self._eager) or self._is_due():
                 yield [*begin, *self._group(batch)]
                 begin = ()
                 batch = Batch(0, next_id)

@@ -38,7 +38,7 @@ class Begun:
 
 class EarlyStart:
     """``plan()``: of the job, as far as it is known without its documents. ``stage(name)``: a ``with`` block whose
-    duration is noted. ``first_s``: of cutting, after which the workers can begin.
+    duration is noted. ``first_s``: of cutting, after which the workers can begin. ``eager``: see DocumentStream.
     """
 
     def __init__(
@@ -48,10 +48,11 @@ class EarlyStart:
         plan: Callable[[], Plan],
         *,
         first_s: float,
+        eager: bool = False,
         stage: Callable[[str], AbstractContextManager[Any]],
     ) -> None:
         self._folder, self._intake, self._plan = folder, intake, plan
-        self._first_s, self._stage = first_s, stage
+        self._first_s, self._eager, self._stage = 0.0 if eager else first_s, eager, stage
         self.other: str | None = None  # the id of a document that is another than the log has
 
     def is_possible(self, stored: ResumeEngine | None, document: Any) -> bool:
@@ -83,7 +84,7 @@ class EarlyStart:
         with self._stage("cut"):
             plan.load()
             pace = Pace(self._first_s)
-            begin, stream = plan.while_read(intake, stored, known, is_due=pace.is_due)
+            begin, stream = plan.while_read(intake, stored, known, is_due=pace.is_due, eager=self._eager)
             rows = RowStream(stream.groups(begin), pace, count=known.rows, n_bytes=None)
             rows.first()
         intake.spool.settle(place)
