@@ -112,8 +112,8 @@ class Settings:
     )
     strategy: Strategy = _setting(
         "parallel",
-        "`sequential`: in this process, one task at a time, for pdb; `streaming`: `parallel` by another name. Results "
-        "and log are the same.",
+        "`sequential`: in this process, one task at a time, for pdb. `streaming`: `parallel`, where each document goes "
+        "to the workers before the next one is asked for: for sources that come slowly. Results are the same.",
         env=str,
         choices=get_args(Strategy),
     )

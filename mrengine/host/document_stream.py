@@ -136,10 +136,13 @@ class DocumentStream:
         known: Known,
         blank: Callable[[], None],
         is_due: Callable[[], bool],
+        eager: bool = False,
     ) -> None:
-        """``settings``: of the JOB that was, or will be, written."""
+        """``settings``: of the JOB that was, or will be, written. ``eager``: a group ends with each document, before
+        the next one is asked for.
+        """
         self._intake, self._chunk, self._settings, self._known = intake, chunk, settings, known
-        self._blank, self._is_due = blank, is_due
+        self._blank, self._is_due, self._eager = blank, is_due, eager
         self._named = known.documents  # that the log, or an earlier group, names
         self._documents: list[DocumentRow] = []  # for this group
         self._opened: tuple[int, Opened] | None = None
@@ -154,7 +157,7 @@ class DocumentStream:
             if row is not None:
                 batch.add(*row)
                 next_id += 1
-            if batch.is_full or self._is_due():
+            if batch.is_full or (row is None and self._eager) or self._is_due():
                 yield [*begin, *self._group(batch)]
                 begin = ()
                 batch = Batch(0, next_id)
@@ -245,7 +248,7 @@ class Begun:
 
 class EarlyStart:
     """``plan()``: of the job, as far as it is known without its documents. ``stage(name)``: a ``with`` block whose
-    duration is noted. ``first_s``: of cutting, after which the workers can begin.
+    duration is noted. ``first_s``: of cutting, after which the workers can begin. ``eager``: see DocumentStream.
     """
 
     def __init__(
@@ -255,10 +258,11 @@ class EarlyStart:
         plan: Callable[[], Plan],
         *,
         first_s: float,
+        eager: bool = False,
         stage: Callable[[str], AbstractContextManager[Any]],
     ) -> None:
         self._folder, self._intake, self._plan = folder, intake, plan
-        self._first_s, self._stage = first_s, stage
+        self._first_s, self._eager, self._stage = 0.0 if eager else first_s, eager, stage
         self.other: str | None = None  # the id of a document that is another than the log has
 
     def is_possible(self, stored: ResumeEngine | None, document: Any) -> bool:
@@ -290,7 +294,7 @@ class EarlyStart:
         with self._stage("cut"):
             plan.load()
             pace = Pace(self._first_s)
-            begin, stream = plan.while_read(intake, stored, known, is_due=pace.is_due)
+            begin, stream = plan.while_read(intake, stored, known, is_due=pace.is_due, eager=self._eager)
             rows = RowStream(stream.groups(begin), pace, count=known.rows, n_bytes=None)
             rows.first()
         intake.spool.settle(place)

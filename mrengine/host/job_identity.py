@@ -208,11 +208,11 @@ class Plan:
         return {**self.job.settings, "cut_tokens": cut_tokens, "room_tokens": self._chunking.room_tokens}
 
     def while_read(
-        self, intake: Intake, stored: ResumeEngine, known: Known, *, is_due: Callable[[], bool]
+        self, intake: Intake, stored: ResumeEngine, known: Known, *, is_due: Callable[[], bool], eager: bool
     ) -> tuple[list[Numbered], DocumentStream]:
         """The JOB record of a job whose documents are being read, where the log has none, and all that follows.
 
-        ``self.job.documents`` names the spool.
+        ``self.job.documents`` names the spool. ``eager``: see DocumentStream.
         """
         chunking, records = self._chunking, []
         if stored.epoch is not None:
@@ -221,7 +221,8 @@ class Plan:
             settings = {**self._settings(), READING: True}
             records = [(codec.JOB, _packed(replace(self.job, settings=settings)), 0)]
         chunk, blank = chunking.chunker().chunk, self._note_blank
-        return records, DocumentStream(intake, chunk, settings=settings, known=known, blank=blank, is_due=is_due)
+        how: dict[str, Any] = {"settings": settings, "known": known, "blank": blank, "is_due": is_due, "eager": eager}
+        return records, DocumentStream(intake, chunk, **how)
 
     def further_records(self, spool: Path, stored: ResumeEngine, *, is_due: Callable[[], bool]) -> Iterator[Record]:
         """The rows that the first epoch of a log lacks. The last document that has some is cut once more."""

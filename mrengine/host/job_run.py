@@ -131,9 +131,8 @@ class JobRun:
             stopped=lambda: self._player.stop_reason is not None,
             progress=self.config.progress,
         )
-        player = self._player
-        what, first_s = (self.config, self.job_id, self.folder, self._mapping), math.inf if self.needs_whole else None
-        return Preparation(*what, player.begin, player.drop, wait, view, first_s=first_s)
+        what = (self.config, self.job_id, self.folder, self._mapping, self._player.begin, self._player.drop)
+        return Preparation(*what, wait, view, first_s=math.inf if self.needs_whole else None)
 
     def _use(self, ready: Prepared) -> None:
         self._ready = ready

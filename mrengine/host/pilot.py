@@ -92,8 +92,7 @@ def _duration(
 ) -> Interval:
     """By tokens or by chunks, whichever tells more; then by lanes, and not quicker than the models' limits."""
     settings = run.config.settings
-    parallel = settings.strategy == "parallel"
-    workers, slots = (settings.workers, settings.slots) if parallel else (1, 1)
+    workers, slots = (1, 1) if settings.strategy == "sequential" else (settings.workers, settings.slots)
     by_tokens, by_chunks = total(seconds, sizes, rest, left), total(seconds, [1] * len(seconds), left, left)
     work = min(by_tokens, by_chunks, key=lambda one: one.high - one.low)
     stealing = settings.assignment == "steal"

@@ -39,6 +39,7 @@ from mrengine.log.view.job_view import ResumeEngine
 from mrengine.log.view.lost_documents import lacking_documents
 from mrengine.mapfn.describe import MapFunction
 from mrengine.private import check_writable
+from mrengine.sources.read import is_one
 from mrengine.sources.spool import Spool, Text, spool_name
 
 __all__ = ["SUPERVISORS", "Preparation"]
@@ -171,9 +172,11 @@ class Preparation:
         """Begin while the documents are read, where that takes longer than a moment. A driver that was opened, or None:
         they are all to be read first.
         """
+        eager = self._parts.settings.strategy == "streaming" and not is_one(document)
         with self._stage("read"):
-            intake.advance(Pace(READ_S).is_due)
-        early = EarlyStart(self._folder, intake, lambda: self._plan(()), first_s=self._first_s, stage=self._stage)
+            intake.advance((lambda: bool(intake.rows or intake.opened)) if eager else Pace(READ_S).is_due)
+        how: dict[str, Any] = {"first_s": self._first_s, "eager": eager, "stage": self._stage}
+        early = EarlyStart(self._folder, intake, lambda: self._plan(()), **how)
         if not early.is_possible(self._refreshed() if existed else None, document):
             return None
         check_writable(self._folder)

@@ -17,6 +17,7 @@ from mrengine.errors import SourceError, UrlRefused
 from mrengine.sources import filetypes
 from mrengine.sources.encodings import decoded, mark_of
 from mrengine.sources.formats import dicom_file
+from mrengine.sources.formats.archive import LARGE, MOST_RATIO
 from mrengine.sources.loaders import Found, find_loader, loading, needs
 from mrengine.sources.pieces import Notes, text_of
 from mrengine.sources.urls import Url, parse
@@ -251,8 +252,9 @@ class _Opened:
         return file
 
     def _unpacked(self, packing: str) -> Iterator[str]:
-        with _unpacker(packing, self._rewound(), self._name) as binary:
-            limited = binary if self._most is None else _Limited(binary, self._most, self._name)
+        packed = _Counted(self._rewound())
+        with _unpacker(packing, packed, self._name) as binary:
+            limited = _Limited(binary, packed, self._most, self._name)
             suffix = Path(self._path).suffix.lower()
             inner = self._path[: -len(suffix)] if suffix in (".gz", ".zst", ".zstd", ".gzip") else self._path
             packed_type = self._media_type.endswith(("gzip", "zstd", "octet-stream"))
@@ -285,20 +287,38 @@ def _unpacker(packing: str, binary: Any, name: str) -> Any:
     return zstandard.ZstdDecompressor().stream_reader(binary, read_across_frames=True, closefd=False)
 
 
-class _Limited:
-    """What is unpacked, of what came from elsewhere: no more than a number of bytes."""
+class _Counted:
+    """A packed file, and how many of its bytes were read."""
 
-    def __init__(self, binary: Any, most: int, name: str) -> None:
-        self._binary, self._left, self._name = binary, most, name
+    def __init__(self, binary: Any) -> None:
+        self._binary, self.taken = binary, 0
+
+    def read(self, size: int = -1) -> Any:
+        data = self._binary.read(size)
+        self.taken += len(data)
+        return data
+
+
+class _Limited:
+    """What is unpacked: of what came from elsewhere no more than a number of bytes, of any file no more than a text of
+    its size holds. A few kilobytes can unpack to terabytes, which would fill the disk and be paid for.
+    """
+
+    def __init__(self, binary: Any, packed: _Counted, most: int | None, name: str) -> None:
+        self._binary, self._packed, self._most, self._name = binary, packed, most, name
+        self._given = 0
 
     def read(self, size: int = -1) -> bytes:
         if size < 0:
             return b"".join(iter(lambda: self.read(1 << 16), b""))
         data: bytes = self._binary.read(size)
-        self._left -= len(data)
-        if self._left < 0:
+        self._given += len(data)
+        if self._most is not None and self._given > self._most:
             message = f"{self._name}: unpacked it has more bytes than are taken (max_bytes)"
             raise UrlRefused(message, rule="max_bytes", url=self._name)
+        if self._given > LARGE and self._given > MOST_RATIO * self._packed.taken:
+            told = f"unpacks to over {MOST_RATIO} times its size, as no text does: if this one does, unpack it first"
+            raise SourceError(f"{self._name} {told}", source=self._name)
         return data
 
 

@@ -15,7 +15,7 @@ from mrengine.sources.pieces import Notes
 from mrengine.sources.seen_ids import SeenIds
 from mrengine.sources.urls import Url
 
-__all__ = ["Reading", "Source", "Unreadable", "documents_of", "read_source"]
+__all__ = ["Reading", "Source", "Unreadable", "documents_of", "is_one", "read_source"]
 
 
 LONGEST_ID = 4096  # characters: a path fits
@@ -46,7 +46,7 @@ def documents_of(document: Any) -> Iterator[Source]:
 
     Without an id of its own a document is named by its path, or by its place: "0", "1", …; a single one "document".
     """
-    if _is_one(document):
+    if is_one(document):
         yield _named(document, "document")
         return
     if isinstance(document, (Mapping, set, frozenset)):
@@ -63,7 +63,7 @@ def documents_of(document: Any) -> Iterator[Source]:
         )
     seen = SeenIds()
     for place, item in enumerate(document):
-        if not _is_one(item):
+        if not is_one(item):
             raise ConfigError(
                 f"document {place} is of type {type(item).__name__}: each is a str, Path, bytes, file object or "
                 f"Document{_meant(item)}",
@@ -88,7 +88,8 @@ def _meant(item: Any) -> str:
     return ". Give one flat list" if isinstance(item, (list, tuple)) else ""
 
 
-def _is_one(item: Any) -> bool:
+def is_one(item: Any) -> bool:
+    """Whether it is one document, and not many."""
     if type(item) is Document:
         return True
     kinds = (str, bytes, bytearray, memoryview, os.PathLike, Document, Url, File)
@@ -130,7 +131,7 @@ def read_source(origin: Any, *, name: str = "document") -> Iterator[str]:
 
 
 def _check_one(origin: Any, name: str) -> None:
-    if isinstance(origin, Document) or not _is_one(origin):
+    if isinstance(origin, Document) or not is_one(origin):
         raise ConfigError(f"{name} cannot be read: it is of type {type(origin).__name__}", setting="document")
 
 

@@ -45,8 +45,25 @@ def contradictions(texts: Sequence[str]) -> list[tuple[int, int]]:
     for place, one in enumerate(said):
         for word in one.words:
             by_word[word].append(place)
-    pairs = {pair for group in by_word.values() if len(group) <= _BUCKET for pair in combinations(group, 2)}
+    groups = [small for group in by_word.values() for small in _compared(group, said)]
+    pairs = {pair for group in groups for pair in combinations(group, 2)}
     return sorted((a, b) for a, b in pairs if _contradict(said[a], said[b]))
+
+
+def _compared(group: list[int], said: Sequence[_Said]) -> list[list[int]]:
+    """A group of claims with one word in common; of a large one, as a long list of alike entries makes, those that have
+    all numbers but one in common: others do not contradict each other.
+    """
+    if len(group) <= _BUCKET:
+        return [group]
+    alike: dict[tuple[object, ...], list[int]] = defaultdict(list)
+    for place in group:
+        forms: tuple[str | None, ...] = tuple(number[0] for number in said[place].numbers)
+        for at in range(len(forms)):
+            others = (at, *forms[:at], None, *forms[at + 1 :])
+            alike[others].append(place)
+        alike[forms].append(place)
+    return [small for small in alike.values() if 1 < len(small) <= _BUCKET]
 
 
 @lru_cache(maxsize=_KEPT)

@@ -17,7 +17,7 @@ from typing import Any
 import pytest
 
 from mrengine import Document, Job, MapReduceRunner
-from mrengine.errors import JobCancelled, JobMismatch, JobNotFound, SourceError
+from mrengine.errors import ConfigError, JobCancelled, JobMismatch, JobNotFound, SourceError
 from mrengine.host import prepare, rounds, row_stream
 from mrengine.host.document_stream import EarlyStart
 from mrengine.host.intake import Intake, is_read_once
@@ -105,6 +105,39 @@ def test_documents_are_read_as_far_as_workers_need_them() -> None:
     assert status.done >= 300
     with pytest.raises(JobNotFound, match="before its documents were read"):
         MapReduceRunner("endless", **SETTINGS).resume("endless", text_of)
+
+
+def test_streaming_hands_each_document_over_before_it_asks_for_the_next(tmp_path: Path) -> None:
+    """A source that waits for the outcome of each document before it gives another: it comes to its end, and the job
+    is the one that reads all of them first.
+    """
+
+    def came(chunk: Any, context: Any) -> Any:
+        (tmp_path / chunk.document_id).touch()
+        return text_of(chunk, context)
+
+    def source() -> Iterator[Document]:
+        for number, one in enumerate([*notes(5), Document("long", PARAGRAPH * 20), Document("blank", " ")]):
+            yield one
+            deadline = time.monotonic() + 30
+            while one.id != "blank" and not (tmp_path / one.id).exists():
+                assert time.monotonic() < deadline, f"document {number} waits for the next one"
+                time.sleep(0.005)
+
+    slow = MapReduceRunner("slow", **SETTINGS, strategy="streaming").run(source(), came)
+    whole = MapReduceRunner("whole", **SETTINGS).run(list(source()), came)
+    assert [one.result for one in slow.results] == [one.result for one in whole.results]
+    assert rows_of("slow") == rows_of("whole")
+    again = MapReduceRunner("whole", **SETTINGS, strategy="streaming").run(source(), came)
+    assert again.summary.processed_chunks == 0
+    assert verify(Job("slow").folder).problems == ()
+
+
+@pytest.mark.parametrize("strategy", ["parallel", "streaming"])
+@pytest.mark.parametrize("given", [[], [" ", ""], " ", [7], ["a", 7]])
+def test_what_is_wrong_with_the_documents_is_told_in_both_strategies(given: Any, strategy: Any) -> None:
+    with pytest.raises(SourceError if given in ([" ", ""], " ") else ConfigError):
+        MapReduceRunner("wrong", **SETTINGS, strategy=strategy).run(given, text_of)
 
 
 @pytest.mark.usefixtures("at_once")

@@ -200,6 +200,32 @@ def test_an_archive_that_unpacks_to_too_much_is_refused(tmp_path: Path) -> None:
         text_of(tmp_path / "bomb.docx")
 
 
+@pytest.mark.parametrize("packing", ["gzip", "zstd", "gzip in gzip"])
+def test_a_text_that_unpacks_to_more_than_texts_do_is_one_failure(
+    tmp_path: Path, state_dir: Path, packing: str
+) -> None:
+    """Of a local file, too: a few kilobytes would fill the disk. What is only large or only well packed is read."""
+    line = b"The fever fell. " * 64
+
+    def packed(data: bytes) -> bytes:
+        if packing == "zstd":
+            return bytes(pytest.importorskip("zstandard").ZstdCompressor().compress(data))
+        whole = gzip.compress(data)
+        return gzip.compress(whole) if packing == "gzip in gzip" else whole
+
+    suffix = "zst" if packing == "zstd" else "gz"
+    bomb, good = tmp_path / f"bomb.txt.{suffix}", tmp_path / f"good.txt.{suffix}"
+    bomb.write_bytes(packed(line * 60_000))
+    good.write_bytes(packed(line * 8))
+    with pytest.raises(SourceError, match="unpacks to over 200 times its size"):
+        for _ in read_source(bomb):
+            pass
+    runner = MapReduceRunner(strategy="sequential", on_source_error="skip", target_tokens=None)
+    run = runner.run([good, bomb], lambda chunk, context: chunk.text)
+    assert [result.result for result in run.results] == [(line * 8).decode()]
+    assert [error.source for error in run.unread] == [str(bomb)]
+
+
 def test_scans_and_encrypted_files_say_what_to_do(tmp_path: Path) -> None:
     import fpdf
     import pypdf

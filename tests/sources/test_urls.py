@@ -61,12 +61,17 @@ BAD = {
     "userinfo": [
         "http://user@example.com/", "http://user:secret@example.com/", "http://example.com@127.0.0.1/", "https://@example.com/",
         "http://a:b@c:d@example.com/", "http://127.0.0.1:80@example.com/", "http://example.com%2f@127.0.0.1/",
+        "http://example.com:80@127.0.0.1/", "http://example.com%23@127.0.0.1/", "http://user%40127.0.0.1@/", "http://example.com&@127.0.0.1/",
     ],
     "syntax": [
         "http://exa mple.com/", "http://example.com\\@127.0.0.1/", "http:\\\\127.0.0.1\\", "http:/127.0.0.1/", "http:127.0.0.1", "http:///127.0.0.1/",
         "http://example.com/\r\nHost: x", "http://example.com/\n", "http://exam\tple.com/", "http://example.com:99999/", "http://example.com:8o/",
         "http://[::1/", "http://[fe80::1%25eth0]/", "http://[v1.x]/", "http://[127.0.0.1]/", "http://[::1]x/", "http://exam\u200bple.com/", "http://example.com/\0",
         "http://example.com/\u202e", "http://[12345::]/", "http://example.com:-80/",
+        "http://[::ffff:0x7f.1]/", "http://[fe80::1%lo]/", "http://[fe80::1%251]/", "http://[::1%25lo]/", "http://[::1%00]/", "http://[::1]./",
+        "http://[::ffff:127.0.0.1.]/", "http://127.0.0.1:80:80/", "http://example.com%0d%0aHost:%20x/", "http://loc\u200dalhost/",
+        "http://example.com\u2028.evil/", "http://example.com\x85/", "http://example.com/\x0b", "http://example.com\x00.evil.com/", "http://[127.0.0.1]:80/",
+        "http://[0x7f000001]/", "http://[2130706433]/", "http://[1:2:3:4:5:6:7:8:9]/",
     ],
     "length": ["http://example.com/" + "a" * 9000],
     "port": [f"http://example.com:{port}/" for port in (22, 25, 110, 143, 6379, 11211, 0, 6667, 53)],
@@ -75,6 +80,9 @@ BAD = {
         "http://1.2.3.4.5/", "http://256.0.0.1/", "http://127.0.0.999/", "http://4294967296/", "http://0x100000000/", "http://08.0.0.1/",
         "http://۱۲۷.۰.۰.۱/", "http://१२७.0.0.१/", "http://localhost%00.example.com/", "http://127.0.0.08/",
         "http://example.1/", "http://" + "a" * 64 + ".com/", "http://0x7f.1.x.1/",
+        "http://127.0.0.1../", "http://127.0.0.1%20/", "http://⑴27.0.0.1/", "http://127…1/", "http://%6c%6fcalhost/", "http://0o177.0.0.1/",
+        "http://0b1111111.0.0.1/", "http://1e1.0.0.1/", "http://+127.0.0.1/", "http://127.-1/", "http://٢١٣٠٧٠٦٤٣٣/", "http://໑໒໗.໐.໐.໑/",
+        "http://localhost%2eexample.com/", "http://127.0.0.1;example.com/", "http://127.0.0.1,example.com/",
     ],
     "address": [
         "http://127.0.0.1/", "http://127.0.0.1:8080/x", "http://127.255.255.254/", "http://127.1/", "http://127.0.1/", "http://2130706433/",
@@ -98,6 +106,17 @@ BAD = {
         "http://127.000.000.001/", "http://00000000177.0.0.1/", "http://0300.0250.1.1/", "http://192.168.257/", "http://𝟏𝟐𝟕.𝟎.𝟎.𝟏/", "http://0x7f。1/",
         "http://169.254.170.2/v2/credentials", "http://[0000:0000:0000:0000:0000:ffff:7f00:0001]/", "http://[2002:6440:1::]/", "http://locaⅼhost/",
         "http://inside.example.com/", "http://one-of-two.example.com/", "http://six-of-two.example.com/",
+        "http://0x7F.1/", "http://0X7f.0X0.0X0.0X1/", "HtTp://127.0.0.1/", "http://127.0.0.1.:80/", "http://0x7f000001./", "http://0177.1./",
+        "http://[::FFFF:127.0.0.1]/", "http://[0::0:1]/", "http://[2001:0:7f00:1::]/", "http://[2001:0:5db8:d822:0:0:80ff:fffe]/",
+        "http://[64:ff9b::c0a8:1]/", "http://[64:FF9B::192.168.0.1]/", "http://[64:ff9b::0.0.0.0]/", "http://[64:ff9b:1:fffe::a00:1]/",
+        "http://[64:ff9b::6440:1]/", "http://[64:ff9b::a83f:8110]/", "http://[2002:A00:1::]/", "http://[2002:a83f:8110::1]/", "http://[2002:0:1::]/",
+        "http://[::7f00:1]/", "http://[::a9fe:a9fe]/", "http://[0:0:0:0:ffff:0:7f00:1]/", "http://[2a01:4f8::200:5efe:10.0.0.1]/",
+        "http://[2a01:4f8::5efe:a9fe:a9fe]/", "http://¹²⁷.⁰.⁰.¹/", "http://₁₂₇.₀.₀.₁/", "http://127․0․0․1/", "http://l\xadocalhost/", "http://localhost。/",
+        "http://LoCaLhOsT.:8080/", "http://x.local./", "http://FOO.INTERNAL/", "http://127.0.0.0x1/", "http://127.0.0.01/", "http://𝟚𝟙𝟛𝟘𝟟𝟘𝟞𝟜𝟛𝟛/",
+        "http://０ｘ７ｆ０００００１/", "http://[fec0::ffff:1]/", "http://[fd12:3456:789a::1]:80/", "http://[ff05::1:3]/", "http://[::ffff:a83f:8110]/",
+        "http://[64:ff9b::7f00:1]:443/", "http://[2002:c000:aa::]/", "http://ⅼocalhost/", "http://ℓocalhost/", "http://①②⑦。1/", "http://0000:80/",
+        "http://00.00.00.00/", "http://0xffffffff/", "http://[::ffff:0:0]/", "http://017777777777/", "http://169.254.43518/", "http://0xa9.0xfe.0xa9fe/",
+        "http://instance-data/", "http://host.docker.internal/", "http://a.home.arpa/", "http://x.localdomain/",
     ],
     "spelling": ["http://0x5db8d822/", "http://1572395042/", "http://0135.0270.0330.0042/", "http://8.8.2056/", "http://8.8.8.8./"],
     "resolve": ["http://nowhere.example.com/", "http://unknown.example.net/"],
@@ -113,7 +132,7 @@ def _resolver(monkeypatch: pytest.MonkeyPatch) -> Resolver:
 
 def test_there_are_enough_of_them() -> None:
     assert len(GOOD) >= 50
-    assert sum(map(len, BAD.values())) >= 100
+    assert sum(map(len, BAD.values())) >= 200
 
 
 @pytest.mark.parametrize("url", GOOD)

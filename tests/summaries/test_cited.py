@@ -151,6 +151,13 @@ def test_contradictions_as_code_can_tell_them(one: str, other: str, told: bool) 
     assert bool(contradictions([one, "Something else was said here.", other])) == told
 
 
+def test_a_contradiction_is_found_in_a_long_list_of_alike_claims() -> None:
+    """Each word of them stands in all: they are told apart by their numbers, in time that grows with the list."""
+    listed = [f"Crate {n} weighs {n * 7 + 3} kg." for n in range(3_000)]
+    assert contradictions([*listed, "Crate 5 weighs 999 kg."]) == [(5, 3_000)]
+    assert contradictions(listed) == []
+
+
 SAID = {
     1: "Hall 1 holds 48 crates of tea.",
     2: "Hall 2 holds 85 crates of tea.",

@@ -7,7 +7,7 @@ from typing import BinaryIO
 
 from mrengine.errors import SourceError
 
-__all__ = ["check_archive"]
+__all__ = ["LARGE", "MOST_RATIO", "check_archive"]
 
 MOST_BYTES = 1 << 30  # unpacked
 MOST_RATIO = 200  # of a part that is large: text compresses to a twentieth at best
