@@ -30,14 +30,14 @@ def spread(count: int, n: int, seed: int) -> list[int]:
 
 
 def total(values: Sequence[float], sizes: Sequence[float], rest: Sequence[float]) -> Interval:
-    """The sum of a value over all chunks. ``values`` and ``sizes``: of those that were tried; ``rest``: the sizes of the
-    others.
+    """The sum of a value over all chunks. ``values`` and ``sizes``: of those that were tried; ``rest``: the sizes of
+    the others.
 
-    A value grows with a power of the size, from 0 (not at all) to 1, which the sample tells within an error: three powers
-    are tried. For each, the sums of the others are drawn by Pólya's urn (Lo 1988, the Bayesian bootstrap of a finite
-    population). The urn has one chunk more than the sample: for the upper end a dear one of a kind that was not seen, for
-    the lower end one that costs nothing. Means are taken of the sums' ratio and of the chunks' ratios: the first holds
-    whatever the law, the second sees a long tail that stands at a small chunk.
+    A value grows with a power of the size, from 0 (not at all) to 1, which the sample tells within an error: three
+    powers are tried. For each, the sums of the others are drawn by Pólya's urn (Lo 1988, the Bayesian bootstrap of a
+    finite population). The urn has one chunk more than the sample: for the upper end a dear one of a kind that was not
+    seen, for the lower end one that costs nothing. Means are taken of the sums' ratio and of the chunks' ratios: the
+    first holds whatever the law, the second sees a long tail that stands at a small chunk.
     """
     known = float(sum(values))
     if not len(rest) or known <= 0:
@@ -78,7 +78,7 @@ def _power(x: Any, t: Any) -> tuple[float, float]:
 
 
 def _sums(urn: Any, x: Any, scale: Any) -> tuple[float, float]:
-    """Both ends of the ratio of two sums over the chunks that were drawn; the urn's last is the one that was not seen."""
+    """Both ends of the ratio of two sums over the chunks that were drawn; the urn's last is what was not seen."""
     import numpy
 
     most = max(UNSEEN * x.sum() / scale.sum() * scale.mean(), (1 + BEYOND * _tail(x)) * x.max())
@@ -129,4 +129,4 @@ def _longest(seconds: Sequence[float], left: int) -> float:
     far = NormalDist().inv_cdf(LEVEL ** (1 / left))
     lognormal = math.exp(min(700.0, float(logs.mean()) + deviation * far))
     power = float(x.max()) * (1 + POWER * left / len(x)) ** min(1.0, _tail(x))
-    return max(UNSEEN * float(x.mean()), lognormal, power)
+    return max(UNSEEN * float(x.mean()), lognormal, float(power))

@@ -133,8 +133,8 @@ def test_the_interval_holds_the_duration(stealing: bool) -> None:
 @pytest.mark.parametrize("n", [20, 100])
 @pytest.mark.parametrize(("workers", "slots"), [(1, 1), (5, 1), (4, 4), (16, 2)])
 def test_the_interval_holds_the_duration_of_every_kind(n: int, workers: int, slots: int, stealing: bool) -> None:
-    """In at least 95% of 200 jobs over all kinds. On 32 lanes the one longest chunk decides, of which a sample says least:
-    there, and where a variance does not exist, at least in 85% of each.
+    """In at least 95% of 200 jobs over all kinds. On many lanes the one longest chunk decides, of which a sample says
+    least: at least in 85% of each.
     """
     found = durations(KINDS, n, JOBS, workers, slots, stealing)
     for name, (inside, width) in found.items():
