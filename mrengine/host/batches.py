@@ -9,7 +9,6 @@ from __future__ import annotations
 import logging
 import re
 import time
-from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
@@ -18,7 +17,7 @@ from typing import Any
 from mrengine.errors import ModelError, ModelUnavailable
 from mrengine.host.batch_log import BatchLog, Clients, note
 from mrengine.host.batch_sending import Sender
-from mrengine.host.lost_batches import LostBatches
+from mrengine.host.lost_batches import LostBatches, Misses
 from mrengine.job.driver import Ended
 from mrengine.log.view.batch_ledger import WAITING, Batched, BatchLedger, Wanted
 from mrengine.providers.batches.client import BatchClient, BatchStatus
@@ -32,7 +31,6 @@ MOST_TRIES = 5  # batches that may fail to answer a request
 LEAST_GRACE_S, MOST_GRACE_S = 2.0, 60.0  # how long a create call that nobody heard of may still be under way …
 SLOWEST = 1_000_000  # … beside the time that its body takes, in bytes a second
 LOOKS_S = 0.1  # between two looks for it; there are several, in any case
-MOST_SHORT = 10  # looks at a batch that is not there, or whose files lack answers that its counts have
 MOST_REFUSALS = 5  # batches in a row that are refused as a whole
 _LIMIT = re.compile(r"[Ll]imit:?\s*([\d,_.]{3,})")
 
@@ -61,8 +59,8 @@ class BatchCoordinator:
         self._waits_from: float | None = None
         self._looked: dict[int, float] = {}  # when a batch was looked for, last …
         self._sought: dict[int, float] = {}  # … and first
-        self._short: Counter[int] = Counter()  # how often something of a batch was not there
-        self._unread: Counter[str] = Counter()  # how often the results of one that may be ours were not there
+        self._short = Misses()  # a batch, or answers that its counts have, by its number
+        self._unread = Misses()  # results of a batch that may be ours, by its name
         self._cancelled: set[int] = set()  # batches whose end was asked for, here
 
     @property
@@ -217,8 +215,7 @@ class BatchCoordinator:
         try:
             return client.first_name(seen) in names
         except ModelError as error:
-            self._unread[seen.name] += error.status in (404, 200)
-            if self._unread[seen.name] <= MOST_SHORT:
+            if error.status not in (404, 200) or not self._unread.is_lost(seen.name):
                 raise
             return False
 
@@ -237,7 +234,7 @@ class BatchCoordinator:
                     self._over(place, ledger, batch, client, seen)
                     came = True
             except ModelError as error:
-                if error.status == 404 and self._is_short(batch):
+                if error.status == 404 and self._short.is_lost(batch.number):
                     self._gone(place, batch)
                     came = True
                 elif not error.transient and error.status != 404:
@@ -245,11 +242,6 @@ class BatchCoordinator:
                 else:
                     log.info("job %s: batch %s cannot be seen just now: %s", self._job_id, batch.record.name, error)
         return came
-
-    def _is_short(self, batch: Batched) -> bool:
-        """Whether what its provider does not show will not come any more: it would be asked, and paid for, again."""
-        self._short[batch.number] += 1
-        return self._short[batch.number] > MOST_SHORT
 
     def _gone(self, place: BatchLog, batch: Batched) -> None:
         log.warning("job %s: its provider knows nothing of batch %s any more", self._job_id, batch.record.name)
@@ -263,7 +255,7 @@ class BatchCoordinator:
             return
         reader = self._clients.reader(batch.record.model)
         found = reader.collect(place.view, client, batch, seen, place.append, place.sync)
-        if found.successes < seen.done and not self._is_short(batch):
+        if found.successes < seen.done and not self._short.is_lost(batch.number):
             problem = f"{found.successes:,} of {seen.done:,} answers came; its files are read again"
             raise ModelUnavailable(f"{batch.record.model}: {problem}", model=batch.record.model)
         facts = {**batch.record.facts, "word": seen.word, "answered": found.answered, "refused": found.refused}

@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import asdict, replace
 from hashlib import blake2b
 from pathlib import Path
+from typing import Any
 
 import msgpack
 

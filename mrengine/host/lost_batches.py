@@ -18,11 +18,26 @@ from mrengine.log.format.batch_records import BatchRecord
 from mrengine.log.view.batch_ledger import BatchLedger
 from mrengine.providers.batches.client import BatchClient, BatchStatus
 
-__all__ = ["LostBatches"]
+__all__ = ["LostBatches", "Misses"]
 
 log = logging.getLogger("mrengine")
 MOST_LOOKS = 10
+PATIENCE_S = 180.0  # and for so long, however often one looks: a provider's files may take minutes to be there
 SLACK_S = 300.0  # between our clock and the provider's
+
+
+class Misses:
+    """How often, and since when, something of a batch was not there that ought to be. Given up, it is paid twice."""
+
+    def __init__(self) -> None:
+        self._times: Counter[object] = Counter()
+        self._since: dict[object, float] = {}
+
+    def is_lost(self, what: object) -> bool:
+        """Count one more; whether it will not come any more."""
+        now = time.monotonic()
+        self._times[what] += 1
+        return self._times[what] > MOST_LOOKS and now >= self._since.setdefault(what, now) + PATIENCE_S
 
 
 class LostBatches:
@@ -32,7 +47,7 @@ class LostBatches:
         """``resumed``: an earlier process may have left something."""
         self._clients, self._job_id, self._resumed = clients, job_id, resumed
         self._looked: set[str] = set()  # models
-        self._unread: Counter[str] = Counter()  # how often the results of a batch were not there
+        self._unread = Misses()  # results, by the name of their batch
         self._unsure: dict[str, list[BatchStatus]] = {}  # by model: whose they are their results will say
 
     def adopt(self, place: BatchLog, ledger: BatchLedger) -> Set[str]:
@@ -90,8 +105,7 @@ class LostBatches:
         try:
             return _digest(client.first_name(seen) or "")
         except ModelError as error:
-            self._unread[seen.name] += error.status in (404, 200)
-            if self._unread[seen.name] <= MOST_LOOKS:
+            if error.status not in (404, 200) or not self._unread.is_lost(seen.name):
                 raise
             return b""
 

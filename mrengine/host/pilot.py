@@ -37,13 +37,13 @@ def pilot(run: JobRun, n: int) -> Pilot:
     run.check_failures()
     results = [one for one in run.follower.results() if one.chunk_id in chosen]
     tried = _by_chunk(results)
-    left = len(sizes) - len(tried)
-    rest = sum(sizes) - sum(sizes[chunk] for chunk in tried)
+    known = [sizes[chunk] for chunk in tried]
+    rest = [size for chunk, size in enumerate(sizes) if chunk not in tried]
     seconds = [sum(one.duration_ms for one in of_one) / 1e3 for of_one in tried.values()]
     return Pilot(
         results=tuple(results),
-        cost_usd=_cost(run, tried, sizes, rest, left),
-        duration_s=_duration(run, seconds, [sizes[chunk] for chunk in tried], rest, left, wall_s, results),
+        cost_usd=_cost(run, tried, known, rest),
+        duration_s=_duration(run, seconds, known, rest, wall_s, results),
         chunks=len(sizes),
         job_id=run.job_id,
         summary=run.summary(),
@@ -58,7 +58,7 @@ def _by_chunk(results: Sequence[ChunkResult]) -> dict[int, list[ChunkResult]]:
 
 
 def _cost(
-    run: JobRun, tried: Mapping[int, Sequence[ChunkResult]], sizes: Sequence[int], rest: int, left: int
+    run: JobRun, tried: Mapping[int, Sequence[ChunkResult]], sizes: Sequence[int], rest: Sequence[int]
 ) -> Interval | None:
     """None: a price is not known. What was paid beside the results, for calls that came to nothing, counts in
     proportion.
@@ -72,7 +72,7 @@ def _cost(
     whole, own = run.summary().cost_usd, sum(costs)
     if whole is not None and not any(one.resumed for of_one in tried.values() for one in of_one) and whole > own > 0:
         costs = [cost * whole / own for cost in costs]
-    return total(costs, [sizes[chunk] for chunk in tried], rest, left)
+    return total(costs, sizes, rest)
 
 
 def _paid(run: JobRun, one: ChunkResult) -> float | None:
@@ -85,17 +85,15 @@ def _duration(
     run: JobRun,
     seconds: Sequence[float],
     sizes: Sequence[int],
-    rest: int,
-    left: int,
+    rest: Sequence[int],
     wall_s: float,
     results: Sequence[ChunkResult],
 ) -> Interval:
-    """By tokens or by chunks, whichever tells more; then by lanes, and not quicker than the models' limits."""
+    """The sum, shared out over the lanes, and not quicker than the models' limits."""
     settings = run.config.settings
     workers, slots = (1, 1) if settings.strategy == "sequential" else (settings.workers, settings.slots)
-    by_tokens, by_chunks = total(seconds, sizes, rest, left), total(seconds, [1] * len(seconds), left, left)
-    work = min(by_tokens, by_chunks, key=lambda one: one.high - one.low)
     stealing = settings.assignment == "steal"
+    work, left = total(seconds, sizes, rest), len(rest)
     found = makespan(work, seconds, left, workers=workers, slots=slots, stealing=stealing)
     own = makespan(Interval(0.0, sum(seconds), 0.0), seconds, 0, workers=workers, slots=slots, stealing=True)
     fresh = not any(one.resumed for one in results)

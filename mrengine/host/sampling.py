@@ -5,17 +5,21 @@ from __future__ import annotations
 import math
 import random
 from collections.abc import Sequence
+from statistics import NormalDist
 from typing import Any
 
 from mrengine.records import Interval
 
 __all__ = ["makespan", "spread", "total"]
 
-LEVEL = 0.99  # of each of two intervals, whose union is taken: of 200 jobs at most a few are outside
-UNSEEN = 24.0  # upper end: as if one chunk more had been tried, and had cost so many times the mean
-_Z = 2.5758
-_ROUNDS = 2000
-_TINY = 1e-300
+LEVEL = 0.98  # of a posterior that is cautious at both ends: of 200 jobs at most a few are outside
+UNSEEN = (
+    12.0  # a chunk that was not tried counts as one that did: so many times as dear as the mean, or not dear at all
+)
+BEYOND = 2.0  # or dearer than the dearest: by one and so many times the index of the tail
+POWER = 10.0  # of a power law: the longest of so many times the chunks
+_DRAWS = 1000
+_TINY = 1e-9
 
 
 def spread(count: int, n: int, seed: int) -> list[int]:
@@ -25,67 +29,70 @@ def spread(count: int, n: int, seed: int) -> list[int]:
     return [rng.randrange(part * count // n, (part + 1) * count // n) for part in range(n)]
 
 
-def total(values: Sequence[float], sizes: Sequence[float], rest: float, left: int) -> Interval:
-    """The sum of a value over all chunks. ``values`` and ``sizes``: of those that were tried; ``rest``: the sum of the
-    sizes of the ``left`` others.
+def total(values: Sequence[float], sizes: Sequence[float], rest: Sequence[float]) -> Interval:
+    """The sum of a value over all chunks. ``values`` and ``sizes``: of those that were tried; ``rest``: the sizes of
+    the others.
 
-    The ratio of value to size, by the bootstrap's t, with the correction for a finite population; and, as that still
-    underrates a long tail of which the sample has seen little, as the mean of a lognormal ratio (Cox's interval). Its
-    upper end also has room for dear chunks of a kind that is too rare for the sample: ``UNSEEN``.
+    A value grows with a power of the size, from 0 (not at all) to 1, which the sample tells within an error: three
+    powers are tried. For each, the sums of the others are drawn by Pólya's urn (Lo 1988, the Bayesian bootstrap of a
+    finite population). The urn has one chunk more than the sample: for the upper end a dear one of a kind that was not
+    seen, for the lower end one that costs nothing. Means are taken of the sums' ratio and of the chunks' ratios: the
+    first holds whatever the law, the second sees a long tail that stands at a small chunk.
     """
     known = float(sum(values))
-    if left <= 0 or rest <= 0:
+    if not len(rest) or known <= 0:
         return Interval(known, known, known)
-    if len(values) < 2 or not sum(sizes):
-        ratio = known / sum(sizes) if sum(sizes) else 0.0
-        return Interval(known, known + ratio * rest, math.inf if known else 0.0)
     import numpy
 
-    x, t = numpy.asarray(values, float), numpy.asarray(sizes, float)
-    ratio = float(x.sum() / t.sum())
-    low, high = _bootstrap(x, t, left / (left + len(values)), numpy.random.default_rng(1))
-    if x.min() > 0:
-        cox = _lognormal(numpy.log(x / t))
-        low, high = min(low, cox[0]), max(high, cox[1])
-    if high > ratio:  # a kind of chunk that the sample has not shown, or once too rarely
-        high = max(high + UNSEEN / 2 * ratio / len(values), ratio * (1 + UNSEEN / len(values)))
-    return Interval(known + max(0.0, low) * rest, known + ratio * rest, known + high * rest)
+    x = numpy.asarray(values, float)
+    t, others = numpy.maximum(numpy.asarray(sizes, float), 1.0), numpy.maximum(numpy.asarray(rest, float), 1.0)
+    if len(x) < 2:
+        return Interval(known, known + known / float(t[0]) * float(others.sum()), math.inf)
+    rng = numpy.random.default_rng(1)
+    weights = rng.standard_exponential((_DRAWS, len(x) + 1))
+    urn = rng.multinomial(len(others), weights / weights.sum(1, keepdims=True))
+    power, error = _power(x, t)
+    lows, highs = [], []
+    for tried in (power, power - error, power + error):
+        scale, whole = t ** min(1.0, max(0.0, tried)), (others ** min(1.0, max(0.0, tried))).sum()
+        for low, high in (_sums(urn, x, scale), _sums(urn, x / scale, numpy.ones(len(x)))):
+            lows.append(float(low * whole))
+            highs.append(float(high * whole))
+    scale, whole = t ** min(1.0, max(0.0, power)), (others ** min(1.0, max(0.0, power))).sum()
+    estimate = known + float(x.sum() / scale.sum() * whole)
+    return Interval(known + min(lows), estimate, max(known + max(highs), estimate))
 
 
-def _bootstrap(x: Any, t: Any, free: float, rng: Any) -> tuple[float, float]:
-    """The interval of the ratio. ``free``: the part of the population that was not tried."""
+def _power(x: Any, t: Any) -> tuple[float, float]:
+    """The power of the size that a value grows with, and its standard error: a line through the logarithms."""
     import numpy
 
-    n, ratio = len(x), x.sum() / t.sum()
-    error = math.sqrt(free * ((x - ratio * t) ** 2).sum() / (n - 1) / n) / t.mean()
-    if error <= _TINY:
-        return float(ratio), float(ratio)
-    picks = rng.integers(0, n, (_ROUNDS, n))
-    xs, ts = x[picks], t[picks]
-    ratios = xs.sum(1) / ts.sum(1)
-    errors = numpy.sqrt(free * ((xs - ratios[:, None] * ts) ** 2).sum(1) / (n - 1) / n) / ts.mean(1)
-    sound = errors > error * 1e-3  # a sample of one value, again and again, has none
-    far = numpy.quantile((ratios[sound] - ratio) / errors[sound], [(1 - LEVEL) / 2, (1 + LEVEL) / 2])
-    wide = _t(n - 1)
-    return float(ratio - max(far[1], wide) * error), float(ratio - min(far[0], -wide) * error)
+    logs = numpy.log(numpy.maximum(x, x.mean() / 100))  # a few tiny values say nothing of what the large ones follow
+    away = numpy.log(t) - numpy.log(t).mean()
+    square = float((away * away).sum())
+    if square < _TINY:
+        return 0.0, 0.0
+    slope = float((away * logs).sum()) / square
+    off = logs - logs.mean() - slope * away
+    return slope, math.sqrt(float((off * off).sum()) / max(1, len(x) - 2) / square)
 
 
-def _lognormal(logs: Any) -> tuple[float, float]:
-    """Of the mean of a lognormal variable."""
-    n, mean, above = len(logs), float(logs.mean()), logs[logs >= logs.mean()] - logs.mean()
-    # From what is above the mean: tiny values, whose logarithms are far below, say nothing of the long tail.
-    spread_ = min(float(logs.var(ddof=1)), float((above**2).mean()) * n / (n - 1))
-    half = _t(n - 1) * math.sqrt(spread_ / n + spread_ * spread_ / (2 * (n - 1)))
-    centre = mean + spread_ / 2
-    return math.exp(min(centre - half, 700.0)), math.exp(min(centre + half, 700.0))
+def _sums(urn: Any, x: Any, scale: Any) -> tuple[float, float]:
+    """Both ends of the ratio of two sums over the chunks that were drawn; the urn's last is what was not seen."""
+    import numpy
+
+    most = max(UNSEEN * x.sum() / scale.sum() * scale.mean(), (1 + BEYOND * _tail(x)) * x.max())
+    drawn = numpy.maximum(urn @ numpy.append(scale, scale.mean()), _TINY)
+    low = numpy.quantile(urn @ numpy.append(x, 0.0) / drawn, (1 - LEVEL) / 2)
+    return low, numpy.quantile(urn @ numpy.append(x, most) / drawn, (1 + LEVEL) / 2)
 
 
-def _t(degrees: int) -> float:
-    """The quantile of Student's t at 99.5% (Cornish and Fisher's expansion; exact enough from 3 on)."""
-    if degrees < 3:
-        return 63.657 if degrees == 1 else 9.925
-    z, d = _Z, float(degrees)
-    return z + (z**3 + z) / (4 * d) + (5 * z**5 + 16 * z**3 + 3 * z) / (96 * d * d)
+def _tail(x: Any) -> float:
+    """How heavy the tail is: Hill's estimator of its index, 0 for none; a variable above 0.5 has no variance."""
+    import numpy
+
+    top = numpy.sort(x)[-max(4, len(x) // 8) - 1 :]
+    return float(numpy.log(top[1:] / top[0]).mean()) if len(top) > 1 and top[0] > 0 else 0.0
 
 
 def makespan(
@@ -94,14 +101,32 @@ def makespan(
     """How long so much work takes on ``workers × slots`` lanes: none is idle at best; at worst the longest chunk comes
     last and, where chunks have their workers, one worker has more than its share.
     """
-    lanes = workers * slots
-    longest = max(seconds, default=0.0)
-    mean = sum(seconds) / len(seconds) if seconds else 0.0
+    lanes, longest = workers * slots, max(seconds, default=0.0)
+    if lanes == 1 or not longest:
+        return Interval(work.low / lanes, work.estimate / lanes, work.high / lanes)
+    mean = sum(seconds) / len(seconds)
     deviation = math.sqrt(sum((one - mean) ** 2 for one in seconds) / max(1, len(seconds) - 1))
     uneven = 0.0 if stealing or workers == 1 else 3.0 * deviation * math.sqrt(left / workers) / slots
-    tail = 0.0 if lanes == 1 else longest + deviation
     return Interval(
         max(work.low / lanes, longest),
-        max(work.estimate / lanes, longest) + tail / 2,
-        work.high / lanes + uneven + 2 * tail,
+        max(work.estimate / lanes, longest) + longest / 2,
+        work.high / lanes + uneven + _longest(seconds, left),
     )
+
+
+def _longest(seconds: Sequence[float], left: int) -> float:
+    """No chunk takes longer, in all likelihood. Three laws, of which the worst counts: a dear kind that was not seen, a
+    lognormal variable, and a power law, where most of the time may be that of one chunk.
+    """
+    import numpy
+
+    x = numpy.asarray(seconds, float)
+    if not left:
+        return float(x.max())
+    logs = numpy.log(numpy.maximum(x, x.mean() / 100))
+    above = logs[logs >= logs.mean()] - logs.mean()
+    deviation = math.sqrt(min(float((above**2).mean()), float(logs.var())))
+    far = NormalDist().inv_cdf(LEVEL ** (1 / left))
+    lognormal = math.exp(min(700.0, float(logs.mean()) + deviation * far))
+    power = float(x.max()) * (1 + POWER * left / len(x)) ** min(1.0, _tail(x))
+    return max(UNSEEN * float(x.mean()), lognormal, float(power))

@@ -20,7 +20,7 @@ from mrengine.errors import (
     JobWaiting,
     ModelRefused,
 )
-from mrengine.host import batches
+from mrengine.host import batches, lost_batches
 from mrengine.testing import BatchRules, LLMServer
 
 PRICES = {"": {"input": 1000.0, "output": 2000.0}}
@@ -425,6 +425,19 @@ def test_answers_that_come_by_halves_are_read_again(either: Site, fate: str) -> 
         either.reset(download=[fate, None, fate], create=[create])
         run = either.run(once, number, job_id=f"{create}")
         assert (len(run.results), either.sizes()) == (number, [number])
+        either.check_bill(run.summary.cost_usd)
+
+
+@pytest.mark.parametrize("patience_s", [180.0, 0.0])
+def test_a_file_that_is_not_there_for_long_is_waited_for(
+    either: Site, monkeypatch: pytest.MonkeyPatch, patience_s: float
+) -> None:
+    """However often one looks meanwhile; but not for ever."""
+    monkeypatch.setattr(lost_batches, "PATIENCE_S", patience_s)
+    either.reset(download=["404"] * 14)
+    run = either.run(once, 6)
+    assert (len(run.results), either.sizes()) == (6, [6] if patience_s else [6, 6])
+    if patience_s:
         either.check_bill(run.summary.cost_usd)
 
 

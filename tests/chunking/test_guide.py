@@ -170,6 +170,40 @@ def test_whole_objects_stay_whole(kind: str) -> None:
     assert len(after) <= len(free) + 3
 
 
+def chinese(rng: random.Random) -> list[str]:
+    han = [chr(code) for code in range(0x4E00, 0x4E00 + 1500)]
+    return ["".join(rng.choices(han, k=rng.randint(20, 120))) + "\u3002\n\n" for _ in range(400)]
+
+
+def python(rng: random.Random) -> list[str]:
+    return [f"def {rng.choice(WORDS)}_{n}(a):\n" + f"    a += {n}\n" * 12 + "    return a\n\n\n" for n in range(400)]
+
+
+def table(rng: random.Random) -> list[str]:
+    return [f'{n},{rng.choice(WORDS)},"{" ".join(rng.choices(WORDS, k=15))}",{rng.random():.4f}\n' for n in range(1000)]
+
+
+@pytest.mark.parametrize("kind", [chinese, python, table])
+@pytest.mark.parametrize("target", [512, 2000])
+def test_other_kinds_of_text_are_asked_again_where_they_were_touched(kind: Any, target: int) -> None:
+    """Entries inserted and removed, and a changed beginning. What was inserted is cut with its overlaps."""
+    rng, overlap = random.Random(8), min(350, target // 4)
+    entries = kind(rng)
+    third = len(entries) // 3
+    extra = kind(random.Random(9))[:20]
+    new = [*entries[:third], *extra, *entries[third : 2 * third], *entries[2 * third + 10 :]]
+    edited = {"inside": (2, "".join(new), extra), "beginning": (1, "".join([*extra, *entries[5:]]), extra)}
+    chunker = Chunker(target_tokens=target, overlap_tokens=overlap)
+    for edits, text, put in edited.values():
+        before, after, _ = of(chunker, "".join(entries), text)
+        promises(after, text, target)
+        known = {one.text for one in before}
+        changed = sum(one.tokens for one in Chunker(target_tokens=6000, overlap_tokens=0).chunk("".join(put)))
+        asked = sum(one.tokens for one in after if one.text not in known)
+        assert asked <= changed * target / (target - overlap) + (2 * target + overlap) * edits
+        assert len(after) <= len(list(chunker.chunk(text))) + edits
+
+
 @settings(max_examples=60, deadline=None, suppress_health_check=list(HealthCheck))
 @given(st.data())
 def test_whatever_is_edited_the_promises_hold(data: Any) -> None:

@@ -8,7 +8,9 @@ import sqlite3
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Iterator
+from contextlib import ExitStack, closing
 from pathlib import Path
 from typing import Any
 
@@ -206,6 +208,74 @@ def test_writers_that_are_killed_leave_a_sound_file(tmp_path: Path) -> None:
         assert db.execute("PRAGMA integrity_check").fetchone() == ("ok",)
         for digest, payload in db.execute("SELECT digest, payload FROM answers"):
             assert int.from_bytes(digest, "big") == int.from_bytes(payload[50:], "big")
+
+
+PRUNER = """
+import sys
+from pathlib import Path
+from mrengine.log.shared_answers import prune
+print("go", flush=True)
+while True:
+    prune(Path(sys.argv[1]), max_bytes=int(sys.argv[2]))
+"""
+
+
+@pytest.mark.parametrize("at_s", [0.0, 0.02, 0.2])
+def test_a_prune_that_is_killed_leaves_a_sound_file(tmp_path: Path, at_s: float) -> None:
+    """At any moment, while others write; the next one makes the file small, and the writers go on."""
+    path = tmp_path / "a.sqlite3"
+    with ExitStack() as stack:
+
+        def start(code: str, *arguments: object) -> subprocess.Popen[bytes]:
+            command = [sys.executable, "-c", code, str(path), *map(str, arguments)]
+            process = stack.enter_context(subprocess.Popen(command, stdout=subprocess.PIPE))
+            stack.callback(process.kill)
+            assert process.stdout is not None
+            process.stdout.readline()
+            return process
+
+        writers = [start(WRITER, n) for n in range(2)]
+        for most in (20_000, 0, 5_000):
+            pruner = start(PRUNER, most)
+            time.sleep(at_s)
+            os.kill(pruner.pid, signal.SIGKILL)
+            pruner.wait()
+        with closing(sqlite3.connect(path)) as db:
+            newest = db.execute("SELECT MAX(at) FROM answers").fetchone()[0] or 0.0
+            assert db.execute("PRAGMA integrity_check").fetchone() == ("ok",)
+        patience = time.monotonic() + 60
+        while (stats(path).newest_use or 0.0) <= newest:
+            assert time.monotonic() < patience
+        assert [writer.poll() for writer in writers] == [None, None]
+        for writer in writers:
+            os.kill(writer.pid, signal.SIGKILL)
+            writer.wait()
+        prune(path, max_bytes=20_000)
+        assert stats(path).bytes <= 20_000
+        with closing(sqlite3.connect(path)) as db:
+            assert db.execute("PRAGMA integrity_check").fetchone() == ("ok",)
+            for digest, payload in db.execute("SELECT digest, payload FROM answers"):
+                assert int.from_bytes(digest, "big") == int.from_bytes(payload[50:], "big")
+
+
+def test_a_file_that_is_deleted_or_pruned_under_a_running_job_costs_no_chunk(
+    server: LLMServer, state_dir: Path
+) -> None:
+    """Nor is a call made twice within the job; what is answered later is kept in a new file."""
+    documents = [f"document {number}" for number in range(30)]
+    path = state_dir / "answers.sqlite3"
+
+    def ask(chunk: Any, context: Any) -> str:
+        if chunk.id == 10:
+            prune(path, max_bytes=0)
+        if chunk.id == 20:
+            for file in path.parent.glob("answers.sqlite3*"):
+                file.unlink()
+        return str(context.complete(f"Say: {chunk.text}", max_tokens=20).text)
+
+    done = run(server, "under", documents, ask, strategy="sequential")
+    assert (len(done.results), server.stats().requests) == (30, 30)
+    assert 9 <= stats(path).answers <= 10
 
 
 def test_a_single_flight_makes_identical_calls_once(server: LLMServer) -> None:

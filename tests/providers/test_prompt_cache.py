@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from mrengine import MapReduceRunner, map_prompt, tree_reduce
+from mrengine import Job, MapReduceRunner, map_prompt, tree_reduce
 from mrengine.errors import ConfigError
 from mrengine.providers.http import anthropic_messages, openai_chat
 from mrengine.providers.http.quirks import Quirks
@@ -134,6 +134,25 @@ def test_reduce_rounds_ensembles_and_resumed_runs_read_their_prefixes(server: LL
     for part in (20, 40):
         MapReduceRunner("later", models=two[0], on_mismatch="recompute", **settings).run(DOCUMENTS[:part], ask)
     assert (server.stats().ok, server.stats().read_calls) == (len(DOCUMENTS), len(DOCUMENTS) - 1)
+
+
+@pytest.mark.parametrize(("apart_s", "writes"), [(200, 1), (301, 20)])
+@pytest.mark.parametrize("cache", ["auto", "1h"])
+def test_a_cache_that_expires_in_a_slow_run_is_written_and_paid_for_again(
+    server: LLMServer, cache: Any, apart_s: float, writes: int
+) -> None:
+    """By the server's clock, which goes on between two calls: a read within five minutes keeps it alive, as does an
+    hour; the bill has each write at its price.
+    """
+    server.reset(**{**USUAL, "latency_s": 0.0})
+    prompt = map_prompt(f"{LONG}\n\n$text", max_tokens=50, cache=cache)
+    runner = MapReduceRunner("slow", models=spec(server, "http:anthropic"), strategy="sequential", target_tokens=None)
+    for _ in runner.stream(DOCUMENTS[:20], prompt):
+        server.advance(apart_s)
+    stats, writes = server.stats(), writes if cache == "auto" else 1
+    assert (stats.ok, stats.read_calls) == (20, 20 - writes)
+    assert stats.written_tokens >= writes * 1024
+    assert Job("slow").status().cost_usd == pytest.approx(stats.billed_usd, abs=1e-9)
 
 
 def test_a_worker_that_dies_with_the_first_call_does_not_hold_the_others_up(server: LLMServer) -> None:
