@@ -24,9 +24,8 @@ from mrengine.host.chunk_table import (
     rows_to_go_on_with,
     tells_of_others,
 )
-from mrengine.host.documents import Spooled, check_documents, spool_all, unread_before
-from mrengine.host.early_start import EarlyStart
-from mrengine.host.intake import Intake
+from mrengine.host.document_stream import EarlyStart
+from mrengine.host.intake import Intake, Spooled, check_documents, spool_all, unread_before
 from mrengine.host.job_identity import Plan, Record, job_record
 from mrengine.host.prepared import LOST, Prepared, cut_short_before, known_documents, no_text, says_otherwise
 from mrengine.host.requests import RunConfig
@@ -117,8 +116,8 @@ class Preparation:
         spool: Spool | None = spooled.spool
         self._unread_sources = spooled.unread
         self._notes += notices.of_sources(self._job_id, spooled.warnings)
-        if spooled.told:
-            self._notes.append(f"job {self._job_id}: {spooled.told}\n  they are left out")
+        if spooled.unread_message:
+            self._notes.append(f"job {self._job_id}: {spooled.unread_message}\n  they are left out")
         try:
             check_documents(spooled)
             plan = self._plan(spooled.rows)

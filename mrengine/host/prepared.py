@@ -12,7 +12,7 @@ from mrengine.host.chunk_table import digest_of
 from mrengine.host.intake import Intake
 from mrengine.host.row_stream import RowStream
 from mrengine.log.format.job_records import DocumentRow
-from mrengine.log.view.document_facts import cut_short_of
+from mrengine.log.view.chunk_facts import cut_short_of
 from mrengine.log.view.job_view import ResumeEngine
 from mrengine.log.view.lost_documents import restated_documents
 from mrengine.sources.spool import Spool, Text
@@ -61,8 +61,8 @@ class Prepared:
 def known_documents(stored: ResumeEngine, text: Text) -> list[DocumentRow]:
     """All documents of a job, by index: as the log has them, or tells of them elsewhere; else ``LOST``."""
     assert stored.epoch is not None
-    names, retold = stored.documents(), restated_documents(stored, text)
-    return [names.get(index) or retold.get(index, LOST) for index in range(stored.epoch.document_count)]
+    names, restated = stored.documents(), restated_documents(stored, text)
+    return [names.get(index) or restated.get(index, LOST) for index in range(stored.epoch.document_count)]
 
 
 def says_otherwise(stored: ResumeEngine, documents: Sequence[DocumentRow]) -> bool:
