@@ -57,6 +57,8 @@ def _versions(
     """Other versions of these documents: by id, their index in the log and their row."""
     if stored is None or stored.epoch is None or stored.epoch.job.chunking != job.chunking:
         return {}
+    if stored.epoch.job.documents == job.documents:  # none was edited: a record that says so is damaged
+        return {}
     now = {row.id: row.digest for row in documents}
     names = stored.documents()
     known = ((index, names.get(index)) for index in range(stored.epoch.document_count))

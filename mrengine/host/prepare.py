@@ -40,7 +40,7 @@ from mrengine.log.view.lost_documents import lacking_documents
 from mrengine.mapfn.describe import MapFunction
 from mrengine.private import check_writable
 from mrengine.sources.read import is_one
-from mrengine.sources.spool import Spool, Text, spool_name
+from mrengine.sources.spool import Spool, Text, name_again, spool_name
 
 __all__ = ["SUPERVISORS", "Preparation"]
 
@@ -222,6 +222,7 @@ class Preparation:
         view = self._caught_up(durable)
         action = self._action(plan, view, text)
         if action == "new_epoch":
+            place = self._folder / spool_name(plan.job.documents[2])  # they may have been read when they had no name
             records = self._cut(plan, text, view)
         elif action == "resume":
             records, self._rows = list(self._lacking(plan, view)), None
@@ -234,6 +235,8 @@ class Preparation:
             records = self._cut(plan, text)
         if fresh is not None and lacking_text(place, plan.documents) is not None:
             fresh.publish(place)  # before any row that names its text is durable
+        elif fresh is None and not place.exists():
+            name_again(text, place)
         if records:
             for record in records:
                 session.append(*record)
@@ -243,7 +246,7 @@ class Preparation:
     def _action(self, plan: Plan, view: ResumeEngine, text: Path) -> str:
         """What to do. What cannot be right, though its CRC is, is cut again."""
         action, documents = plan.check(view, self._on_mismatch), plan.documents
-        if action == "resume" and tells_of_others(view, documents):
+        if action in ("resume", "go_on") and tells_of_others(view, documents):
             return "new_epoch"
         if action == "resume" and has_wrong_rows(view, self._spool(plan), documents):
             return "new_epoch"

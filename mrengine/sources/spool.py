@@ -14,7 +14,7 @@ from typing import BinaryIO
 from mrengine.errors import ConfigError, SourceError
 from mrengine.private import open_file
 
-__all__ = ["Spool", "SpoolReader", "Text", "not_kept", "spool_name", "sweep_spools", "whole_surrogates"]
+__all__ = ["Spool", "SpoolReader", "Text", "name_again", "not_kept", "spool_name", "sweep_spools", "whole_surrogates"]
 
 BLOCK_BYTES = 1 << 20
 
@@ -245,6 +245,16 @@ class Text:
 
     def __exit__(self, *_: object) -> None:
         self.close()
+
+
+def name_again(known: Path, place: Path) -> None:
+    """Give a spool that has one name already a second one. SourceError."""
+    try:
+        _make_way(place)
+        os.link(known, place)
+        _sync_folder(place.parent)
+    except OSError as error:
+        raise not_kept(error, place.parent) from error
 
 
 def not_kept(error: OSError, folder: Path) -> SourceError:
