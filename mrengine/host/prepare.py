@@ -378,7 +378,7 @@ class Preparation:
             if plan.has_other_documents(view) and self._spool(plan).is_file():
                 self._on_mismatch = "recompute"  # they were accepted once: damage struck the record that says so
                 return False
-            message = f"{error}. Its log is damaged, too, perhaps where it told of other inputs"
+            message = f"{error}. Its log is damaged, too, perhaps where it named other inputs"
             raise JobMismatch(message, job_id=self._job_id, differences=error.differences) from None
         if action != "resume" or self._damage:
             return False  # damage is repaired by who holds the lock

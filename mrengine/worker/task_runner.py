@@ -208,7 +208,7 @@ class TaskRunner:
             else:
                 self._emit_error(task, error, calls)
         except BaseException as strange:  # noqa: BLE001
-            message = f"{describe(error, self._texts(calls))}; more cannot be told: {type(strange).__name__}"
+            message = f"{describe(error, self._texts(calls))}; more cannot be said: {type(strange).__name__}"
             self._emit_failure(task, "error", message)
 
     def _emit_spent(self, task: m.Start, error: Any, calls: TaskCalls) -> None:
