@@ -14,7 +14,6 @@ from pathlib import Path
 from typing import Any
 
 from mrengine._version import __version__
-from mrengine.chunking.text_blocks import blocks
 from mrengine.config import check_job_id, jobs_folder, new_job_id
 from mrengine.errors import ConfigError, JobCancelled, JobNotFound, MissingExtra, MrengineError
 from mrengine.jobs import Job
@@ -24,7 +23,7 @@ from mrengine.records import Document
 from mrengine.runner import MapReduceRunner
 from mrengine.sources import Url
 from mrengine.sources.notes import Notes
-from mrengine.sources.opening import File
+from mrengine.sources.opening import File, blocks
 from mrengine.summaries.footnotes import footnotes
 from mrengine.summarizer import summarize, summary_runner
 

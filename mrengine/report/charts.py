@@ -50,11 +50,11 @@ class Axis:
         for number, (began, ended, left, right) in enumerate(self.parts, 1):
             parts.append(f'<path class="grid" d="M{num(left)} 0V{num(height)}M{num(right)} 0V{num(height)}"/>')
             room, several = right - left, len(self.parts) > 1
-            told = f"run {number}" if several and room > 32 else ""
+            label = f"run {number}" if several and room > 32 else ""
             if room > (250 if several else 190):
-                told += (": " if told else "") + _clock(began, ended)
-            if told:
-                parts.append(f'<text class="dim" x="{num(left)}" y="{num(height + 13)}">{told}</text>')
+                label += (": " if label else "") + _clock(began, ended)
+            if label:
+                parts.append(f'<text class="dim" x="{num(left)}" y="{num(height + 13)}">{label}</text>')
             if room > 100:
                 length = f"+{format_duration((ended - began) * 1000)}"
                 parts.append(
@@ -91,13 +91,13 @@ def tokens_over_time(axis: Axis, grants: Sequence[tuple[float, int]], limit: flo
     drawn = "".join(f"{'L' if number else 'M'}{num(x)} {num(y(level))}" for number, (x, level) in enumerate(points))
     body = [axis.frame(height), f'<path class="curve" d="{drawn or "M0 0"}"/>']
     if limit:
-        line_y, told = (y(limit), "") if near else (top, "; far above what was used")
+        line_y, label = (y(limit), "") if near else (top, "; far above what was used")
         body.append(f'<path class="limit" d="M{LEFT:.0f} {num(line_y)}H{WIDTH:.0f}"/>' if near else "")
-        told = f"limit: {limit:,.0f} a minute{told}"
-        body.append(f'<text x="{LEFT + 6:.0f}" y="{num(line_y - 4)}">{told}</text>')
+        label = f"limit: {limit:,.0f} a minute{label}"
+        body.append(f'<text x="{LEFT + 6:.0f}" y="{num(line_y - 4)}">{label}</text>')
     for share in (0, 0.5, 1):
-        at, told = num(y(most * share) + 4), _short(most * share)
-        body.append(f'<text class="dim" x="{LEFT - 6:.0f}" y="{at}" text-anchor="end">{told}</text>')
+        at, label = num(y(most * share) + 4), _short(most * share)
+        body.append(f'<text class="dim" x="{LEFT - 6:.0f}" y="{at}" text-anchor="end">{label}</text>')
     for number, (x, level) in enumerate(points):
         tip = f"{level:,} tokens in the minute before" + (f", {level / limit:.0%} of the limit" if limit else "")
         body.append(

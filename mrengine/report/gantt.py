@@ -65,14 +65,14 @@ class _Places:
     """Where the tasks of the chunks that notes tell of were drawn."""
 
     def __init__(self, story: Story, rows: Sequence[Lane], tops: Sequence[float]) -> None:
-        self._told = {note.chunk_id for note in story.notes if note.chunk_id >= 0}
+        self._noted = {note.chunk_id for note in story.notes if note.chunk_id >= 0}
         self._of: dict[int, list[tuple[float, float, float]]] = {}
         self._first: dict[str, float] = {}
         for lane, y in zip(rows, tops, strict=True):
             self._first.setdefault(lane.name.split(".")[0], y)
             for start, end, index in lane.tasks:
                 chunk = story.tasks.chunk[index]
-                if chunk in self._told:
+                if chunk in self._noted:
                     self._of.setdefault(chunk, []).append((start, end, y))
 
     def y(self, chunk: int, worker: int, at: float) -> float:
@@ -236,5 +236,5 @@ def _marks(story: Story, axis: Axis, places: _Places) -> str:
 
 def _chunk(chunk: int, fields: Mapping[str, Any]) -> int:
     """Also of a retry, whose chunk is told by its fields alone."""
-    told = fields.get("chunk_id", -1)
-    return chunk if chunk >= 0 or not isinstance(told, int) else told
+    named = fields.get("chunk_id", -1)
+    return chunk if chunk >= 0 or not isinstance(named, int) else named

@@ -91,11 +91,11 @@ def shares(story: Story) -> list[Share]:
 
 def waited_s(story: Story) -> float:
     """Seconds for which calls waited for limits, summed; as expected when they began where a log tells no more."""
-    told = {"budget:waited": 0.0, "budget:wait": 0.0}
+    waits = {"budget:waited": 0.0, "budget:wait": 0.0}
     for note in story.notes:
-        if note.name in told:
-            told[note.name] += _number(note.fields.get("wait_ms")) / 1000
-    return told["budget:waited"] or told["budget:wait"]
+        if note.name in waits:
+            waits[note.name] += _number(note.fields.get("wait_ms")) / 1000
+    return waits["budget:waited"] or waits["budget:wait"]
 
 
 def _refused_s(story: Story) -> float:
@@ -223,13 +223,13 @@ def _troubles(story: Story) -> list[str]:
     notes = Counter(note.name for note in story.notes)
     limited = _limited(story)
     lost, runs = story.tasks.ok.count(LOST), len(story.runs)
-    told = (
+    troubles = (
         (notes["worker:crashed"], "1 worker crashed", f"{notes['worker:crashed']:,} workers crashed"),
         (lost, "1 attempt was lost", f"{lost:,} attempts were lost"),
         (limited, "1 call was refused with 429", f"{limited:,} calls were refused with 429"),
         (runs - 1, "it took 2 runs", f"it took {runs} runs"),
     )
-    found = [one if count == 1 else many for count, one, many in told if count > 0]
+    found = [one if count == 1 else many for count, one, many in troubles if count > 0]
     text = ", ".join(found)
     return [text[0].upper() + text[1:] + "."] if found else []
 

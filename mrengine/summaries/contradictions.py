@@ -60,7 +60,8 @@ def _compared(group: list[int], said: Sequence[_Said]) -> list[list[int]]:
     for place in group:
         forms: tuple[str | None, ...] = tuple(number[0] for number in said[place].numbers)
         for at in range(len(forms)):
-            alike[(at, *forms[:at], None, *forms[at + 1 :])].append(place)
+            others = (at, *forms[:at], None, *forms[at + 1 :])
+            alike[others].append(place)
         alike[forms].append(place)
     return [small for small in alike.values() if 1 < len(small) <= _BUCKET]
 

@@ -89,7 +89,7 @@ def test_messages_that_differ_in_numbers_alone_are_one_cause(tmp_path: Path) -> 
     assert len(cause.failures) == 15
 
 
-def test_a_folder_without_a_job_is_told(tmp_path: Path) -> None:
+def test_a_folder_without_a_job_is_reported(tmp_path: Path) -> None:
     tmp_path.chmod(0o700)
     with pytest.raises(JobNotFound):
         read_story(tmp_path)
