@@ -17,7 +17,7 @@ LATER = {
     r"|chunking/splitters/(?!__init__|prose|markdown\.|code\.|json|dicom|custom|lines)",
     "edited documents": r"chunking/guid|host/(edited|diff)|log/view/lost_documents",
     "sources": r"sources/(?!read|spool|__init__)",
-    "outputs, tables": r"outputs/|html_views|log/(view/results|format/document_facts|view/document_facts)",
+    "outputs, tables": r"outputs/|html_views|log/(view/results|format/document_facts|view/chunk_facts)",
     "summaries, search": r"summaries/|selection|mcp_server|providers/http/streams"
     r"|worker/shown_answer|host/stored_chunks",
     "typed results": r"log/format/instances",

@@ -16,7 +16,7 @@ from mrengine.errors import ConfigError, JobError, JobMismatch, JobNotFound, Log
 from mrengine.log.file.folder import remove
 from mrengine.log.file.lock import JobLock
 from mrengine.log.format.instances import check_result_type
-from mrengine.log.view.document_facts import unread_of
+from mrengine.log.view.chunk_facts import unread_of
 from mrengine.log.view.job_view import ResumeEngine
 from mrengine.log.view.results import Results
 from mrengine.outputs.merged import Merged, in_two_jobs
@@ -180,12 +180,12 @@ def _facts(stored: ResumeEngine, folder: Path) -> dict[str, Any]:
     if stored.epoch is None:
         return facts
     job = stored.epoch.job
-    told = job.map_source.get("template") if isinstance(job.map_source, Mapping) else job.map_source
+    source = job.map_source.get("template") if isinstance(job.map_source, Mapping) else job.map_source
     first = next(iter(stored.documents()), None)
     return {
         **facts,
         "models": tuple(name for name, _ in job.models),
-        "function": " ".join(str(told or job.map_name).split())[:FUNCTION_CHARS],
+        "function": " ".join(str(source or job.map_name).split())[:FUNCTION_CHARS],
         "documents": stored.epoch.document_count,
         "source": "" if first is None else first.id,
     }
@@ -203,8 +203,8 @@ def _size(folder: Path) -> int:
 def _batches(stored: ResumeEngine) -> Iterator[Mapping[str, Any]]:
     for one in stored.state.batches.batches.values():
         record, facts = one.record, one.record.facts
-        told = {"batch_id": record.name, "state": record.state, "model": record.model, "requests": one.requests}
-        yield {**told, "began": one.began, **{name: facts[name] for name in ("answered", "refused") if name in facts}}
+        batch = {"batch_id": record.name, "state": record.state, "model": record.model, "requests": one.requests}
+        yield {**batch, "began": one.began, **{name: facts[name] for name in ("answered", "refused") if name in facts}}
 
 
 def _reason(summary: Mapping[str, Any]) -> str:
@@ -279,9 +279,9 @@ def merge_results(
         _check_done(statuses)
     shared = in_two_jobs((job.job_id, job.documents()) for job in found) if duplicates == "refuse" else []
     if shared:
-        told = "; ".join(f"{name!r} is in {one} and {other}" for name, one, other in shared)
+        twice = "; ".join(f"{name!r} is in {one} and {other}" for name, one, other in shared)
         raise JobMismatch(
-            f"documents would count twice: {told}. Give each document an id of its own and a part that its id decides, "
+            f"documents would count twice: {twice}. Give each document its own id, and a part that its id decides, "
             "or keep both with duplicates='keep'",
             job_id=shared[0][2],
         )
@@ -300,10 +300,10 @@ def _check_distinct(jobs: Sequence[Job]) -> None:
 def _check_done(statuses: Sequence[JobStatus]) -> None:
     rest = [one for one in statuses if one.state != "done" and not (one.state == "failed" and _has_all(one))]
     if rest:
-        told = "; ".join(f"{one.job_id} is {one.state} ({one.done + one.failed} of {one.total})" for one in rest[:5])
+        some = "; ".join(f"{one.job_id} is {one.state} ({one.done + one.failed} of {one.total})" for one in rest[:5])
         more = f" and {len(rest) - 5} more" if len(rest) > 5 else ""
         raise JobError(
-            f"{len(rest)} of {len(statuses)} jobs are not done: {told}{more}. 'mrengine resume JOB' goes on with one; "
+            f"{len(rest)} of {len(statuses)} jobs are not done: {some}{more}. 'mrengine resume JOB' goes on with one; "
             "partial=True merges what there is",
             job_id=rest[0].job_id,
         )

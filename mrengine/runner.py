@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import inspect
-import logging
 import time
 from collections.abc import Callable, Iterator
 from contextlib import nullcontext, suppress
@@ -15,10 +14,9 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from mrengine import events
 from mrengine.config import check_job_id, check_platform, jobs_folder, new_job_id
 from mrengine.errors import ConfigError, JobNotFound, JobWaiting
-from mrengine.host.asked import Asked, Stored, described
-from mrengine.host.callables import check_map, check_reduce
-from mrengine.host.documents import names_a_file, spool_unnamed, without_tables
+from mrengine.host.arguments import RunArguments, Stored, described, without_tables
 from mrengine.host.estimate import estimate
+from mrengine.host.intake import spool_unnamed
 from mrengine.host.job_identity import auto_job_id
 from mrengine.host.job_run import JobRun
 from mrengine.host.log_follower import OnStep, OnText
@@ -45,8 +43,6 @@ if TYPE_CHECKING:
     from typing_extensions import Unpack
 
 __all__ = ["MapReduceRunner"]
-
-log = logging.getLogger("mrengine")
 
 MapFn = Callable[[Any, Any], Any]
 ReduceFn = Callable[[Any], Any] | TreeReduce
@@ -120,8 +116,8 @@ class MapReduceRunner:
         Raises JobError (``.results`` has what was finished), ConfigError, SourceError, ChunkingError, LogError, and
         whatever ``reduce_fn`` raises.
         """
-        asked = Asked(document, map_fn, reduce_fn, job_id, timeout_s, result_type, on_busy, on_text, on_step)
-        return self._run_and_reduce(asked, per_document=per_document)
+        args = RunArguments(document, map_fn, reduce_fn, job_id, timeout_s, result_type, on_busy, on_text, on_step)
+        return self._run_and_reduce(args, per_document=per_document)
 
     def submit(self, document: Any, map_fn: MapFn, *, job_id: str | None = None, timeout_s: float | None = None) -> Job:
         """Run until all that is left waits for batches, which are under way then; ``resume()`` collects them.
@@ -130,9 +126,9 @@ class MapReduceRunner:
         """
         if self._settings.batching is None:
             raise ConfigError("submit() leaves a job to its batches: give batch=True", setting="batch")
-        asked = Asked(document, map_fn, None, job_id, timeout_s, None, None, detach=True)
+        args = RunArguments(document, map_fn, None, job_id, timeout_s, None, None, detach=True)
         with suppress(JobWaiting):
-            self._run_and_reduce(asked, per_document=False)
+            self._run_and_reduce(args, per_document=False)
         return Job(self._last_id or "", state_dir=self._settings.state_dir)
 
     def stream(
@@ -149,8 +145,8 @@ class MapReduceRunner:
         """Outcomes as they become durable; first those of earlier runs, unless ``new_only``. Leaving the loop stops
         the job. Raises what ``run()`` raises; JobFailed after the last outcome.
         """
-        asked = Asked(document, map_fn, None, job_id, timeout_s, result_type, on_busy)
-        with _Running(self, asked) as running, running.signals.open():
+        args = RunArguments(document, map_fn, None, job_id, timeout_s, result_type, on_busy)
+        with _Running(self, args) as running, running.signals.open():
             run = running.prepare()
             for outcome in chain(() if new_only else run.earlier(), run.outcomes(wanted=True)):
                 with running.signals.outside():
@@ -193,31 +189,31 @@ class MapReduceRunner:
                     )
                     self._keyed = True
             assert map_fn is not None
-            asked = Asked(Stored(view), map_fn, reduce_fn, job_id, timeout_s, result_type, on_busy, detach=detach)
-            return self._run_and_reduce(asked, per_document=per_document)
+            args = RunArguments(Stored(view), map_fn, reduce_fn, job_id, timeout_s, result_type, on_busy, detach=detach)
+            return self._run_and_reduce(args, per_document=per_document)
 
-    def _run_and_reduce(self, asked: Asked, *, per_document: bool) -> RunResult:
-        with _Running(self, asked) as running, running.signals.open():
+    def _run_and_reduce(self, args: RunArguments, *, per_document: bool) -> RunResult:
+        with _Running(self, args) as running, running.signals.open():
             run = running.prepare()
             for _ in run.outcomes():
                 pass
-            return reduce_run(run, asked.reduce_fn, per_document=per_document)
+            return reduce_run(run, args.reduce_fn, per_document=per_document)
 
-    def _prepared(self, asked: Asked, settings: Settings, until: float | None) -> tuple[JobRun, Any]:
+    def _prepared(self, args: RunArguments, settings: Settings, until: float | None) -> tuple[JobRun, Any]:
         """A run of the job that is asked for, and its documents."""
         self._resolve(keys=True)
-        given, document = self._job_id if asked.job_id is None else asked.job_id, without_tables(asked.document)
-        mapping = described(asked, version=settings.map_version, named=given is not None)
+        given, document = self._job_id if args.job_id is None else args.job_id, without_tables(args.document)
+        mapping = described(args, version=settings.map_version, named=given is not None)
         # By an id of its inputs a job can meet no others: only the function's code can differ.
         on_mismatch = settings.on_mismatch or ("recompute" if given == "auto" else "error")
         keep = settings.keep or ("always" if given is not None else "on_failure")
-        config = self._config(settings.with_(on_mismatch=on_mismatch), self._all_models(asked.reduce_fn), keep)
+        config = self._config(settings.with_(on_mismatch=on_mismatch), self._all_models(args.reduce_fn), keep)
         jobs = jobs_folder(settings.state_dir, create=True)
         if given == "auto":
             document = spool_unnamed(jobs, document, skip=settings.on_source_error == "skip")
             given = auto_job_id(document.rows, settings, self._resolve(), mapping)
         self._last_id = name = check_job_id(given) if given is not None else new_job_id()
-        return JobRun(config, name, jobs / name, mapping, until=until, detach=asked.detach), document
+        return JobRun(config, name, jobs / name, mapping, until=until, detach=args.detach), document
 
     def _all_models(self, reduce_fn: ReduceFn | None) -> bool:
         wanted = self._settings.balance or getattr(getattr(reduce_fn, "func", reduce_fn), "balance", None)
@@ -250,7 +246,7 @@ class MapReduceRunner:
             all_models=all_models,
             keep=keep,
             dispatcher=self._dispatcher,
-            progress=open_progress(settings.progress),
+            progress=open_progress(settings.progress, settings.limits),
             balancer=self.balancer if models else None,
             models_blob=pack(models),
             initializer_blob=pack_function((settings.initializer, tuple(settings.initargs)), setting="initializer"),
@@ -299,8 +295,8 @@ class MapReduceRunner:
         ``run()`` raises.
         """
         check_size(n)
-        asked = Asked(document, map_fn, None, job_id, timeout_s, None, None)
-        with _Running(self, asked) as running, running.signals.open():
+        args = RunArguments(document, map_fn, None, job_id, timeout_s, None, None)
+        with _Running(self, args) as running, running.signals.open():
             return pilot(running.prepare(whole=True), n)
 
     # a warm pool
@@ -332,8 +328,8 @@ class _Running:
     What may be broken off stands in ``signals.open()``, within it. The rest is bounded in time.
     """
 
-    def __init__(self, runner: MapReduceRunner, asked: Asked) -> None:
-        self._runner, self._asked = runner, asked
+    def __init__(self, runner: MapReduceRunner, args: RunArguments) -> None:
+        self._runner, self._args = runner, args
         self._run: JobRun | None = None
         self.signals = Signals()
 
@@ -343,19 +339,16 @@ class _Running:
 
     def prepare(self, *, whole: bool = False) -> JobRun:
         """The run, with its log and its chunks: its first ones, unless the ``whole`` table is wanted."""
-        runner, asked = self._runner, self._asked
-        timeout_s = check_number("timeout_s", asked.timeout_s)  # of a deadline that is over: below 0
+        runner, args = self._runner, self._args
+        timeout_s = check_number("timeout_s", args.timeout_s)  # of a deadline that is over: below 0
         until = None if timeout_s is None else time.monotonic() + timeout_s
-        settings = runner._settings.with_(on_busy=asked.on_busy or runner._settings.on_busy)
-        if mistaken := names_a_file(asked.document):
-            log.warning("%s", mistaken)
-        check_map(asked.map_fn)
-        check_reduce(asked.reduce_fn)
+        settings = runner._settings.with_(on_busy=args.on_busy or runner._settings.on_busy)
+        args.check()
         runner._turns.take(self, wait=settings.on_busy == "wait", until=until)
-        run, document = runner._prepared(asked, settings, until)
+        run, document = runner._prepared(args, settings, until)
         self._run = runner._run = run
         run.needs_whole = run.needs_whole or whole
-        run.remind, run.on_text, run.on_step = self.signals.remind, asked.on_text, asked.on_step
+        run.remind, run.on_text, run.on_step = self.signals.remind, args.on_text, args.on_step
         if isinstance(document, Stored):
             run.prepare_stored(document.view)
         else:

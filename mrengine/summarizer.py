@@ -89,7 +89,7 @@ def summarize(
         raise ConfigError(f"{given}: settings of the runner that is given", setting=given.split(",")[0])
     work = _Work(job, source, runner, None if own else job_id, timeout_s, own=own)
     if stream:
-        return SummaryStream(work.told, runner.stop)
+        return SummaryStream(work.with_progress, runner.stop)
     return work.done()
 
 
@@ -130,12 +130,12 @@ class _Work:
                 self.runner.close()
         return plan.summary(run)
 
-    def told(self, tell: Callable[[Any], None]) -> Summary:
-        """The summary; ``tell`` is given its progress, and its text as it is written."""
+    def with_progress(self, report: Callable[[Any], None]) -> Summary:
+        """The summary; ``report`` is given its progress, and its text as it is written."""
 
         def failed(event: Any) -> None:
             facts = (event.done, event.total, event.progress, event.document_id, event.chunk_id)
-            tell(SummaryProgress("map", *facts))
+            report(SummaryProgress("map", *facts))
 
         def step(step: Step) -> None:
             last = not step.final and step.round > 0 and step.total == 1 and self.job.together
@@ -143,12 +143,12 @@ class _Work:
                 stage = "document" if step.final else "reduce" if step.round else "map"
                 share = step.done / step.total if step.total else 1.0
                 text = part_text(step.value)
-                tell(SummaryProgress(stage, step.done, step.total, share, step.document_id, step.chunk_id, text))
+                report(SummaryProgress(stage, step.done, step.total, share, step.document_id, step.chunk_id, text))
 
         def reducing(event: Any) -> None:
-            tell(SummaryProgress("reduce", 0, event.results, 0.0))
+            report(SummaryProgress("reduce", 0, event.results, 0.0))
 
-        writing = Writing(tell, cited=self.job.cite)
+        writing = Writing(report, cited=self.job.cite)
         callbacks = {"chunk:failed": failed, "reduce:start": reducing}
         for name, callback in callbacks.items():
             self.runner.on(name, callback)

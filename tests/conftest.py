@@ -14,6 +14,13 @@ from typing import NoReturn
 
 import pytest
 
+if importlib.util.find_spec("hypothesis"):  # tests/slim has none
+    from hypothesis import HealthCheck, settings
+
+    # An example may take its time: the machine may be busy. Where CI is set hypothesis knows this itself.
+    settings.register_profile("busy", settings.default, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+    settings.load_profile("busy")
+
 SESSION_MARK = "MRENGINE_TEST_SESSION"
 GRACE_S = 10.0  # a drain may still be ending; only a test that leaves something behind waits
 
@@ -124,3 +131,10 @@ def _command(pid: int) -> str:
         return Path(f"/proc/{pid}/cmdline").read_bytes().replace(b"\0", b" ").decode(errors="replace").strip()[:200]
     except OSError:
         return "(gone)"
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """What failed and passed when it was run again: its failure is a fault to be mended, and would be lost."""
+    for report in terminalreporter.stats.get("rerun", []):
+        terminalreporter.section(f"RERUN {report.nodeid}")
+        terminalreporter.line(report.longreprtext)

@@ -46,7 +46,7 @@ def test_the_splitter_keeps_entries_whole_and_the_promises(monkeypatch: pytest.M
     assert_promises(DIARY, chunks, 400)
 
 
-def test_the_lanes_of_tox_are_all_told() -> None:
+def test_the_lanes_of_tox_are_all_listed() -> None:
     """Neither more nor fewer than tox.ini has."""
     tox = configparser.ConfigParser()
     tox.read(ROOT / "tox.ini")

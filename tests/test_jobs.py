@@ -352,7 +352,8 @@ def test_whatever_many_processes_do_to_one_job_at_once_ends_well(strategy: str, 
     assert [path.name for path in Job("c").folder.parent.iterdir() if path.name.startswith(".")] == []
 
 
-def test_a_source_that_is_refused_removes_no_job_that_is_just_beginning(jobs: Path) -> None:
+@pytest.mark.parametrize("rounds", [10, pytest.param(60, marks=pytest.mark.system)])
+def test_a_source_that_is_refused_removes_no_job_that_is_just_beginning(jobs: Path, rounds: int) -> None:
     """Nor is that told that it was purged: it runs, or hears that the other one holds the job for a moment."""
     ends: list[str] = []
 
@@ -377,7 +378,7 @@ def test_a_source_that_is_refused_removes_no_job_that_is_just_beginning(jobs: Pa
                 ends.append("done")
             return
 
-    for _ in range(30):
+    for _ in range(rounds):
         threads = [threading.Thread(target=act) for act in (good, bad, bad)]
         for thread in threads:
             thread.start()
@@ -385,4 +386,4 @@ def test_a_source_that_is_refused_removes_no_job_that_is_just_beginning(jobs: Pa
             thread.join()
         with suppress(JobNotFound):
             Job("c").purge()
-    assert ends == ["done"] * 30
+    assert ends == ["done"] * rounds

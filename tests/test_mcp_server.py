@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+import re
 import signal
 import sys
 import time
@@ -15,6 +16,7 @@ import pytest
 
 from mrengine.testing import LLMServer
 from tests.sources.pages import page, site
+from tests.summaries.test_pages import FACTS, answer, report
 
 mcp = pytest.importorskip("mcp")
 
@@ -93,6 +95,29 @@ def test_pages_and_texts_are_summarised(state_dir: Path) -> None:
         asyncio.run(in_session(server_of(model, state_dir), guarded))
 
 
+def test_the_pages_of_a_pdf_are_told(state_dir: Path, tmp_path: Path) -> None:
+    """In the footnotes of a summary, in a job's citations and in its rows, each beside its quote."""
+    pytest.importorskip("pypdf")
+
+    async def talk(session: Any) -> None:
+        told = await call(session, "summarize_url", url=url, cite=True)
+        for at, fact in FACTS.items():
+            assert re.search(rf'^\[\d+\] {re.escape(url)}, page {at}, .*"{re.escape(fact)}"$', told, re.MULTILINE)
+        job_id = (await call(session, "start_job", url=url, cite=True))["job_id"]
+        found = await call(session, "job_result", job_id=job_id, wait_s=120)
+        pages_of = {claim["quote"]: claim["page"] for claim in found["citations"]}
+        assert {fact: pages_of[fact] for fact in FACTS.values()} == {fact: at for at, fact in FACTS.items()}
+        assert found["unsupported"] == found["uncovered"] == []
+        job_id = (await call(session, "start_job", url=url, prompt="Claims in: $text"))["job_id"]
+        rows = (await call(session, "job_result", job_id=job_id, wait_s=120))["results"]
+        assert sorted({number for row in rows for number in row["pages"]}) == [1, 2, 3, 4, 5, 6]
+
+    data = report(tmp_path / "stock.pdf").read_bytes()
+    with LLMServer(answer=answer) as llm, site({"/stock.pdf": page(data, "application/pdf")}) as pages:
+        url = f"{pages.url}/stock.pdf"
+        asyncio.run(in_session(server_of(f"{llm.url}#any", state_dir, "--allow-private"), talk))
+
+
 def test_a_job_outlives_the_server(state_dir: Path) -> None:
     """Killed in the middle; another server is asked, and goes on: nothing that was finished is bought again."""
 
@@ -118,6 +143,6 @@ def test_a_job_outlives_the_server(state_dir: Path) -> None:
         stats = llm.stats()
     assert found["state"] == "done"
     assert found["chunks"] == found["done"] == len(found["results"]) > 3
-    assert set(found["results"]) == {"It fell."}
+    assert {row["result"] for row in found["results"]} == {"It fell."}
     assert stats.requests <= found["chunks"] + 1  # a call in flight in the process that was killed
     assert len(pages.seen) == 1

@@ -133,7 +133,7 @@ def test_a_result_that_is_none_of_its_type_costs_its_chunk(make: Any) -> None:
     assert "secret" not in failure.message
 
 
-def test_results_of_another_type_are_told_where_they_are_read(make: Any) -> None:
+def test_results_of_another_type_are_reported_where_they_are_read(make: Any) -> None:
     """An earlier run stored them: nothing is lost, and the type that fits reads them."""
     run = make("other").run(TEXT, length)
     assert run.results[0].result["chunk"] == 0

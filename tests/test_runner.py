@@ -76,7 +76,7 @@ def test_a_named_job_is_finished_once(make: Any) -> None:
     assert all(r.resumed for r in again.results)
 
 
-@pytest.mark.parametrize("named", [None, "refused"])
+@pytest.mark.parametrize("named", [pytest.param(None, marks=pytest.mark.system), "refused"])
 def test_a_new_job_that_is_refused_leaves_nothing(make: Any, named: str | None, tmp_path: Path) -> None:
     """Documents that are none or cannot be read, a generator that raises: no job is listed afterwards."""
     (tmp_path / "binary").write_bytes(b"a\xff\xfe")
@@ -121,7 +121,7 @@ def test_headings_and_table_header_reach_the_map_function_also_after_a_resume(ma
     assert all(result.resumed for result in again.results)
 
 
-def test_a_blank_chunk_costs_no_call_and_is_told(make: Any, caplog: pytest.LogCaptureFixture) -> None:
+def test_a_blank_chunk_costs_no_call_and_is_reported(make: Any, caplog: pytest.LogCaptureFixture) -> None:
     """Neither does a blank document; a job with nothing else is refused."""
     blanks = " \n" * 3000
     run = make().run([Document("a", TEXT + blanks + TEXT), Document("b", blanks)], lengths)
@@ -132,7 +132,7 @@ def test_a_blank_chunk_costs_no_call_and_is_told(make: Any, caplog: pytest.LogCa
         make().run(blanks, lengths)
 
 
-def test_empty_documents_among_others_are_told(make: Any, caplog: pytest.LogCaptureFixture) -> None:
+def test_empty_documents_among_others_are_reported(make: Any, caplog: pytest.LogCaptureFixture) -> None:
     """By their ids, a few of them, in the summary and in the log."""
     run = make().run([Document("full", TEXT), *(Document(f"empty{i}", "") for i in range(7))], lengths)
     (told,) = run.summary.warnings
@@ -492,11 +492,11 @@ def test_job_ids_that_are_no_name_are_refused(job_id: str) -> None:
         MapReduceRunner(job_id)
 
 
-@pytest.mark.parametrize("document", ["", [], ["", ""], b""])
-def test_nothing_to_run_on_is_refused(make: Any, document: Any) -> None:
+def test_nothing_to_run_on_is_refused(make: Any) -> None:
     """Clearly, and nothing is left in the way."""
-    with pytest.raises((SourceError, ConfigError), match="document"):
-        make("empty").run(document, ask)
+    for document in ("", [], ["", ""], b""):
+        with pytest.raises((SourceError, ConfigError), match="document"):
+            make("empty").run(document, ask)
     assert len(make("empty").run("x", ask).results) == 1
 
 
@@ -668,7 +668,7 @@ def test_an_estimate_calls_nothing() -> None:
     assert estimate.cost_usd > 0
 
 
-def test_a_provider_that_is_away_is_told_of_while_it_is_tried(caplog: pytest.LogCaptureFixture) -> None:
+def test_a_provider_that_is_away_is_reported_of_while_it_is_tried(caplog: pytest.LogCaptureFixture) -> None:
     """An event for each call that is made again, one line in the log, and the cause in JobTimeout."""
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))

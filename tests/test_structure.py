@@ -14,11 +14,6 @@ MIRRORED = ("host", "job", "worker", "engine", "backends")
 TOGETHER = {
     "host/*batch*": "batches/test_jobs.py",  # a file of each step would play the provider again
     "backends/ray/*": "backends/test_ray.py",  # a cluster is started once for all of them
-    "host/chunk_limits": "host/test_chunk_table.py",
-    "host/document_stream": "host/test_row_stream.py",
-    "host/early_start": "host/test_row_stream.py",
-    "host/intake": "host/test_row_stream.py",
-    "host/prepared": "host/test_prepare.py",
 }
 # Basenames that stand in several rooms for what is the same thing there.
 SAME_THING = {
@@ -27,12 +22,10 @@ SAME_THING = {
     "connect": "from a model to its provider, to its batches",
     "context": "what a map function is given; the copy of it that tests call; the trace's",
     "diff": "a job's, and a kind of text",
-    "document_facts": "packed, and read again",
     "driver": "the contract, and the process backend's",
     "lines": "lines of text, of a terminal",
     "notes": "remarks on a run, on sources, on stderr",
     "names": "of traces and metrics; of people and places in summaries",
-    "outbox": "from a worker to the engine, by pipe and by Ray",
     "pool": "the workers, and the host's hold on them",
     "prompts": "templates; those of summaries",
     "records": "public values, and their bytes",

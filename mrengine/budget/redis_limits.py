@@ -169,9 +169,9 @@ class RemoteLimiter(Limiter):
     ) -> None:
         stated = [[_or_false(limit), _or_false(left)] for limit, left in pairs(observed)]
         headers = {"pairs": stated, "retry_after_s": _or_false(observed.retry_after_s)}
-        told = [_packed(other) for other in others()]
+        packed = [_packed(other) for other in others()]
         age_s = now - self.born
-        self.note(now, "observe", headers, held is not None and _packed(held), refused, told, list(self.taken), age_s)
+        self.note(now, "observe", headers, held is not None and _packed(held), refused, packed, list(self.taken), age_s)
 
     # what is asked
 

@@ -6,14 +6,14 @@ from collections.abc import Iterator
 
 from mrengine.chunking.chunker import Chunker
 from mrengine.chunking.detect import SplitterChoice
-from mrengine.chunking.text_blocks import Source
 from mrengine.records import Chunk
+from mrengine.sources.opening import TextSource
 
 __all__ = ["Chunker", "safe_chunk"]
 
 
 def safe_chunk(
-    document: Source,
+    document: TextSource,
     *,
     target_tokens: int | None = 6000,
     overlap_tokens: int = 350,

@@ -10,11 +10,11 @@ from typing import TYPE_CHECKING
 from mrengine.chunking.boundaries import NO_CONTEXT, Context
 from mrengine.chunking.detect import Splitter, SplitterChoice, check, choose, detect
 from mrengine.chunking.guided import Guided
-from mrengine.chunking.text_blocks import BLOCK, Source, blocks
 from mrengine.chunking.tokens.safe_cuts import safe_cuts
 from mrengine.chunking.tokens.tokenizer import PAIR, tokenizer
 from mrengine.errors import ChunkingError
 from mrengine.records import Chunk, above
+from mrengine.sources.opening import BLOCK, TextSource, blocks
 
 if TYPE_CHECKING:
     from mrengine.chunking.guide import Guide
@@ -57,7 +57,7 @@ class Chunker:
             _ = self._tokenizer.token_ends
 
     def chunk(
-        self, document: Source, *, document_id: str = "document", first_id: int = 0, guide: Guide | None = None
+        self, document: TextSource, *, document_id: str = "document", first_id: int = 0, guide: Guide | None = None
     ) -> Iterator[Chunk]:
         """The chunks of one document, in order, ids from ``first_id``. An empty document has none. ``guide``: how an
         earlier version of it was cut.
@@ -80,13 +80,13 @@ class Chunker:
         kind = detect(text[:BLOCK], name) if self.splitter == "auto" else _kind(self.splitter)
         return iter((Chunk(chunk_id, document_id, 0, len(text), 0, count, kind, text),))
 
-    def _whole(self, document: Source, document_id: str, first_id: int) -> Iterator[Chunk]:
+    def _whole(self, document: TextSource, document_id: str, first_id: int) -> Iterator[Chunk]:
         text = document if isinstance(document, str) else "".join(blocks(document))
         count = self._tokenizer.count(text)
         yield from self._single(text, count, document_id, first_id, _name(document, document_id))
 
     def _cut(
-        self, document: Source, target: int, document_id: str, chunk_id: int, guided: Guided | None
+        self, document: TextSource, target: int, document_id: str, chunk_id: int, guided: Guided | None
     ) -> Iterator[Chunk]:
         from mrengine.chunking.tokens.token_index import TokenIndex
 
@@ -187,7 +187,7 @@ class Chunker:
         return start
 
 
-def _name(document: Source, document_id: str) -> str:
+def _name(document: TextSource, document_id: str) -> str:
     """What a document is called, where it has a name of its own."""
     return os.fspath(document) if isinstance(document, Path) else document_id
 

@@ -8,9 +8,9 @@ from typing import Any
 
 from mrengine.chunking.chunker import Chunker
 from mrengine.chunking.detect import SplitterChoice, detect
-from mrengine.chunking.text_blocks import BLOCK, Source, blocks
 from mrengine.chunking.tokens.tokenizer import tokenizer
 from mrengine.records import Chunk
+from mrengine.sources.opening import BLOCK, TextSource, blocks
 
 __all__ = ["FittedChunker"]
 
@@ -37,7 +37,7 @@ class FittedChunker:
         """See Chunker."""
         self._chunker(self.room).prepare()
 
-    def chunk(self, document: Source, *, document_id: str = "document", first_id: int = 0) -> Iterator[Chunk]:
+    def chunk(self, document: TextSource, *, document_id: str = "document", first_id: int = 0) -> Iterator[Chunk]:
         """See Chunker. Of a document that is longer, no more is held than what tells that it is."""
         rest = blocks(document)
         head, whole = _taken(rest, max(self.room * _CHARS, AT_ONCE * MOST * 4))

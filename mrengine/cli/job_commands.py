@@ -166,8 +166,8 @@ def merge(
             print_json({"job_id": job_id, **record_of(outcome)})
     cost = "cost unknown" if merged.cost_usd is None else f"${merged.cost_usd:.4f}"
     tokens = merged.usage.input_tokens + merged.usage.output_tokens
-    told = f"{len(merged.results):,} results, {len(merged.failures):,} failures, {tokens:,} tokens, {cost}"
-    say(f"{len(merged.jobs)} jobs: {told}")
+    totals = f"{len(merged.results):,} results, {len(merged.failures):,} failures, {tokens:,} tokens, {cost}"
+    say(f"{len(merged.jobs)} jobs: {totals}")
 
 
 def _job_at(given: str, state_dir: str | None) -> Job:
@@ -204,8 +204,8 @@ def _print_verification(job_id: str, verdict: Verification) -> None:
         echo(f"makes no sense: the record at byte {offset}: {why}")
     if verdict.torn:
         echo(f"torn tail, never announced: {verdict.torn} bytes")
-    told = ", ".join(f"{count} {name}" for name, count in sorted(verdict.records.items()))
-    echo(f"{job_id}: {verdict.bytes} bytes: {told}")
+    counts = ", ".join(f"{count} {name}" for name, count in sorted(verdict.records.items()))
+    echo(f"{job_id}: {verdict.bytes} bytes: {counts}")
 
 
 @click.command()

@@ -128,19 +128,19 @@ def print_pilot(pilot: Pilot, *, as_json: bool) -> int:
     return DONE
 
 
-def print_diff(told: JobDiff, as_json: bool) -> None:
+def print_diff(diff: JobDiff, as_json: bool) -> None:
     """What other documents would cost a job."""
     if as_json:
-        print_json({**dataclasses.asdict(told), "cost_usd": rounded(told.cost_usd)})
+        print_json({**dataclasses.asdict(diff), "cost_usd": rounded(diff.cost_usd)})
         return
-    echo(f"asked again:   {told.asked} of {told.chunks} chunks, {told.asked_tokens} tokens of text")
-    echo(f"cost:          {'unknown' if told.cost_usd is None else f'${told.cost_usd:.4f}'}")
+    echo(f"asked again:   {diff.asked} of {diff.chunks} chunks, {diff.asked_tokens} tokens of text")
+    echo(f"cost:          {'unknown' if diff.cost_usd is None else f'${diff.cost_usd:.4f}'}")
     for what in ("added", "removed", "changed"):
-        names: tuple[str, ...] = getattr(told, what)
+        names: tuple[str, ...] = getattr(diff, what)
         if names:
             more = f" and {len(names) - SHOWN} more" if len(names) > SHOWN else ""
             echo(f"{what + ':':<15}{', '.join(names[:SHOWN])}{more}")
-    for line in told.assumed:
+    for line in diff.assumed:
         echo(f"assumed:       {line}")
 
 
@@ -161,14 +161,14 @@ def print_estimate(
     echo(f"input tokens:  {estimate.input_tokens:,}")
     echo(f"output tokens: {estimate.output_tokens:,}")
     if estimate.cost_usd is None:
-        told = f": no price of {', '.join(unknown)} is known; --price IN:OUT gives it" if unknown else ""
-        echo(f"cost:          unknown{told or ': no model is named (--model)'}")
+        note = f": no price of {', '.join(unknown)} is known; --price IN:OUT gives it" if unknown else ""
+        echo(f"cost:          unknown{note or ': no model is named (--model)'}")
     elif models and all(model.kind == "local" for model in runner.models):
         echo(f"cost:          nothing: {', '.join(models)} runs on this machine")
     else:
         batched = estimate.batch_cost_usd
-        told = "" if batched is None else f"; ${batched:.4f} in batches (--batch)"
-        echo(f"cost:          ${estimate.cost_usd:.4f}{told}")
+        note = "" if batched is None else f"; ${batched:.4f} in batches (--batch)"
+        echo(f"cost:          ${estimate.cost_usd:.4f}{note}")
     for assumed in estimate.assumed:
         echo(f"assumed:       {in_cli_terms(assumed)}")
     return DONE

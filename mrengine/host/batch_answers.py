@@ -15,7 +15,7 @@ from mrengine.log.format.records import CallRecord, pack_call
 from mrengine.log.shared_answers import SharedAnswers
 from mrengine.log.view.batch_ledger import REFUSED, Batched, Wanted
 from mrengine.log.view.job_view import ResumeEngine
-from mrengine.providers.batches.client import UNDONE, Answer, BatchClient, Seen
+from mrengine.providers.batches.client import UNDONE, Answer, BatchClient, BatchStatus
 from mrengine.providers.call.usages import completed
 from mrengine.providers.http.headers import Headers
 from mrengine.providers.models.model import Model
@@ -83,7 +83,7 @@ class Reader:
         view: ResumeEngine,
         client: BatchClient,
         batch: Batched,
-        seen: Seen,
+        seen: BatchStatus,
         append: Append,
         sync: Callable[[], None],
     ) -> Collected:
@@ -140,10 +140,10 @@ class Reader:
         found.undone += again
         if again and not paid:
             return
-        told = "" if again else _told(answer)
+        text = "" if again else _refusal_text(answer)
         usage = error.usage if paid and error.usage is not None else NO_USAGE
         reason = "no answer" if paid else "refused"
-        nothing = Completion(told, usage=usage, finish_reason=reason)
+        nothing = Completion(text, usage=usage, finish_reason=reason)
         self._call(record, request, nothing, append, reusable=False)
 
     def _call(
@@ -174,18 +174,18 @@ class Reader:
             self._shared.add(shared_digest(call.digest, record.owner), call.model, payload)
 
 
-def _told(answer: Answer) -> str:
+def _refusal_text(answer: Answer) -> str:
     """A refusal as the log keeps it: ``complete()`` reads it as it reads a direct one."""
     body = answer.body.decode("utf-8", "replace")
-    told: Any = json.dumps({"status": answer.status, "body": body[: LARGEST_TEXT // 8]}, ensure_ascii=False)
-    assert told.startswith(REFUSED)
-    return str(told)
+    text: Any = json.dumps({"status": answer.status, "body": body[: LARGEST_TEXT // 8]}, ensure_ascii=False)
+    assert text.startswith(REFUSED)
+    return str(text)
 
 
-def _price(told: Any) -> Price | None:
+def _price(fields: Any) -> Price | None:
     """As the batch's own record has it."""
     try:
-        return Price.of(told) if isinstance(told, dict) else None
+        return Price.of(fields) if isinstance(fields, dict) else None
     except TypeError:
         return None
 

@@ -67,8 +67,8 @@ class Allowance:
         """What BudgetExhausted says, where not one more request fits and nothing is under way."""
         at = 1 if self._limits[1] < math.inf else 0
         unit, spent, limit = ("tokens", "USD")[at], self.spent[at], self._limits[at]
-        told = f"{limit:,.4f} USD" if at else f"{limit:,.0f} tokens"
-        message = f"the next batch could exceed the budget of {told}; {spent:,.4f} {unit} are spent"
+        amount = f"{limit:,.4f} USD" if at else f"{limit:,.0f} tokens"
+        message = f"the next batch could exceed the budget of {amount}; {spent:,.4f} {unit} are spent"
         return {"message": message, "spent": spent, "limit": limit, "unit": unit}
 
 

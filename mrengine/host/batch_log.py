@@ -22,7 +22,7 @@ __all__ = ["BatchLog", "Clients", "job_digest", "note", "write"]
 
 
 class BatchLog(Protocol):
-    """The log as the desk needs it. SupervisorDied: its writer is gone."""
+    """The log as the batches needs it. SupervisorDied: its writer is gone."""
 
     @property
     def view(self) -> ResumeEngine:

@@ -19,7 +19,7 @@ from mrengine.log.format import codec
 from mrengine.log.format.batch_records import BatchRecord
 from mrengine.log.view.batch_ledger import BatchLedger, Wanted
 from mrengine.log.view.call_totals import CallTotals
-from mrengine.providers.batches.client import Limits, Seen, Upload
+from mrengine.providers.batches.client import BatchStatus, Limits, Upload
 from mrengine.providers.models.model import Model
 from mrengine.records import Batch, Budget
 
@@ -131,7 +131,7 @@ class Sender:
         self.submitted(place, record, seen)
         return True
 
-    def submitted(self, place: BatchLog, record: BatchRecord, seen: Seen, *, adopted: bool = False) -> None:
+    def submitted(self, place: BatchLog, record: BatchRecord, seen: BatchStatus, *, adopted: bool = False) -> None:
         facts = {**record.facts, "adopted": adopted}
         note(place, replace(record, name=seen.name), "submitted", facts)
         self.unsure.pop(record.number, None)
@@ -168,13 +168,13 @@ class Sender:
 
     def _room(self, ledger: BatchLedger, model: Model) -> float:
         """Estimated input tokens that may be enqueued beside those that are."""
-        told = [self._batch.max_tokens] if self._batch.max_tokens else []
+        limits = [self._batch.max_tokens] if self._batch.max_tokens else []
         for one in ledger.batches.values():
             limit = one.record.facts.get("limit")
             if one.record.model == model.name and isinstance(limit, int):
-                told.append(limit)
-        if not told:
+                limits.append(limit)
+        if not limits:
             return float("inf")
         sent = ledger.sent()
         under_way = sum(one.tokens for d, one in ledger.wanted.items() if d in sent and one.model == model.name)
-        return min(told) - under_way
+        return min(limits) - under_way

@@ -21,11 +21,11 @@ from mrengine.host.batch_sending import Sender
 from mrengine.host.lost_batches import LostBatches
 from mrengine.job.driver import Ended
 from mrengine.log.view.batch_ledger import WAITING, Batched, BatchLedger, Wanted
-from mrengine.providers.batches.client import BatchClient, Seen
+from mrengine.providers.batches.client import BatchClient, BatchStatus
 from mrengine.providers.models.model import Model
 from mrengine.records import Batch, Budget
 
-__all__ = ["BatchDesk"]
+__all__ = ["BatchCoordinator"]
 
 log = logging.getLogger("mrengine")
 MOST_TRIES = 5  # batches that may fail to answer a request
@@ -37,7 +37,7 @@ MOST_REFUSALS = 5  # batches in a row that are refused as a whole
 _LIMIT = re.compile(r"[Ll]imit:?\s*([\d,_.]{3,})")
 
 
-class BatchDesk:
+class BatchCoordinator:
     """The batches of one run of a job."""
 
     def __init__(
@@ -110,16 +110,16 @@ class BatchDesk:
         try:
             return self._settle(place)
         except ModelError as error:
-            told = f"its batches cannot go on: {error}. What was answered is kept; batch=None asks directly"
-            return Ended("failed", {"message": told})
+            message = f"its batches cannot go on: {error}. What was answered is kept; batch=None asks directly"
+            return Ended("failed", {"message": message})
 
     def _settle(self, place: BatchLog) -> Ended | None:
         ledger = place.view.state.batches
         while True:
             why = self._interrupted(place)
             if why is not None and why != "cancelled":
-                told = f"no batch has ended within max_wait_s={self._batch.max_wait_s:g}" if why == "max_wait_s" else ""
-                return Ended("timeout" if told else why, {"message": told})
+                late = f"no batch has ended within max_wait_s={self._batch.max_wait_s:g}" if why == "max_wait_s" else ""
+                return Ended("timeout" if late else why, {"message": late})
             ending = why == "cancelled" or self._is_late(ledger)
             self._adopt(place, ledger)
             unknown = self._lost.adopt(place, ledger)
@@ -143,7 +143,7 @@ class BatchDesk:
             if not under_way and short is not None and not self._sender.hold:
                 return Ended("budget", short)
             if self._detach and (under_way or unknown) and not ending:
-                return Ended(WAITING, {"message": _told(under_way)})
+                return Ended(WAITING, {"message": _waiting_for(under_way)})
             place.pause(self._batch.poll_s)
 
     def _interrupted(self, place: BatchLog) -> str | None:
@@ -193,7 +193,7 @@ class BatchDesk:
         sent_s = size / SLOWEST if isinstance(size, int) else 0.0
         return now >= failed + grace_s if failed is not None else time.time() >= batch.began + grace_s + sent_s
 
-    def _find(self, batch: Batched, known: Collection[str]) -> Seen | None:
+    def _find(self, batch: Batched, known: Collection[str]) -> BatchStatus | None:
         """The batch, among those of the account. _Later: it cannot be told yet."""
         client = self._clients.client(batch.record.model)
         since = str(batch.record.facts.get("since") or "")
@@ -212,7 +212,7 @@ class BatchDesk:
             raise _Later from None
         return None
 
-    def _is_mine(self, client: BatchClient, batch: Batched, seen: Seen) -> bool:
+    def _is_mine(self, client: BatchClient, batch: Batched, seen: BatchStatus) -> bool:
         names = {digest.hex() for digest in batch.digests}
         try:
             return client.first_name(seen) in names
@@ -255,15 +255,17 @@ class BatchDesk:
         log.warning("job %s: its provider knows nothing of batch %s any more", self._job_id, batch.record.name)
         note(place, batch.record, "ended", {"gone": True})
 
-    def _over(self, place: BatchLog, ledger: BatchLedger, batch: Batched, client: BatchClient, seen: Seen) -> None:
+    def _over(
+        self, place: BatchLog, ledger: BatchLedger, batch: Batched, client: BatchClient, seen: BatchStatus
+    ) -> None:
         if seen.state == "failed":
             self._failed(place, ledger, batch, seen)
             return
         reader = self._clients.reader(batch.record.model)
         found = reader.collect(place.view, client, batch, seen, place.append, place.sync)
         if found.successes < seen.done and not self._is_short(batch):
-            told = f"{found.successes:,} of {seen.done:,} answers came; its files are read again"
-            raise ModelUnavailable(f"{batch.record.model}: {told}", model=batch.record.model)
+            problem = f"{found.successes:,} of {seen.done:,} answers came; its files are read again"
+            raise ModelUnavailable(f"{batch.record.model}: {problem}", model=batch.record.model)
         facts = {**batch.record.facts, "word": seen.word, "answered": found.answered, "refused": found.refused}
         note(place, batch.record, "ended", facts)
         client.tidy(seen)
@@ -273,16 +275,16 @@ class BatchDesk:
         place.emit("batch:ended", batch_id=seen.name, model=batch.record.model, state=seen.word,
                    requests=batch.requests, answered=found.answered, refused=found.refused)  # fmt: skip
 
-    def _failed(self, place: BatchLog, ledger: BatchLedger, batch: Batched, seen: Seen) -> None:
+    def _failed(self, place: BatchLog, ledger: BatchLedger, batch: Batched, seen: BatchStatus) -> None:
         """Refused as a whole. Too many enqueued tokens: the next one waits, or is smaller."""
         facts: dict[str, Any] = {**batch.record.facts, "word": seen.word, "code": seen.code}
         model = batch.record.model
         others = [one for one in ledger.under_way() if one.record.model == model and one.number != batch.number]
         crowded = "token" in seen.code and "limit" in seen.code
         if crowded:
-            told = _LIMIT.search(seen.why)
-            if told is not None:
-                facts["limit"] = int(re.sub(r"\D", "", told[1]))
+            match = _LIMIT.search(seen.why)
+            if match is not None:
+                facts["limit"] = int(re.sub(r"\D", "", match[1]))
             elif not others:
                 facts["halved"] = max(1, batch.requests // 2)
             self._sender.hold[model] = time.monotonic() + (0.0 if not others else self._batch.poll_s)
@@ -313,6 +315,6 @@ class _Later(Exception):
     """It cannot be told yet."""
 
 
-def _told(batches: list[Batched]) -> str:
+def _waiting_for(batches: list[Batched]) -> str:
     requests = sum(batch.requests for batch in batches)
     return f"{requests} request{'s' * (requests != 1)} in {len(batches)} batch{'es' * (len(batches) != 1)} under way"

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from mrengine.errors import JobBusy
-from mrengine.host.batches import BatchDesk
+from mrengine.host.batches import BatchCoordinator
 from mrengine.host.stored import stored_job
 from mrengine.job.driver import OpenRequest
 from mrengine.job.local_driver import LocalDriver
@@ -37,11 +37,11 @@ def cancel_batches(job_id: str, folder: Path, *, wait_s: float) -> int:
             return 0  # who runs it sees the mark
         try:
             view.catch_up(driver.opened())
-            desk = BatchDesk(models, None, Batch(poll_s=POLL_S), job_id, folder, detach=False)
+            batches = BatchCoordinator(models, None, Batch(poll_s=POLL_S), job_id, folder, detach=False)
             try:
-                desk.settle(_Place(driver, view, time.monotonic() + wait_s))
+                batches.settle(_Place(driver, view, time.monotonic() + wait_s))
             finally:
-                desk.close()
+                batches.close()
             left = len(view.state.batches.under_way())
             driver.finish(pack_close(CloseRecord(time.time(), "cancelled", {"reason": "it was cancelled"})))
             return left

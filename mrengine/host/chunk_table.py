@@ -4,17 +4,28 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import suppress
 from hashlib import blake2b
 from pathlib import Path
 from typing import Any
 
 from mrengine.errors import LogError
 from mrengine.log.format import codec
-from mrengine.log.format.chunk_rows import MAX_ROWS, ROW_BYTES, ChunkRow, ChunkTable, Heads, pack_chunks, pack_row
+from mrengine.log.format.chunk_rows import (
+    MAX_ROWS,
+    ROW_BYTES,
+    ChunkRow,
+    ChunkTable,
+    Heads,
+    pack_chunks,
+    pack_row,
+    stands_in,
+)
 from mrengine.log.format.job_records import DocumentRow, DocumentsDigest
 from mrengine.log.view.job_view import ResumeEngine
 from mrengine.private import open_file
 from mrengine.sources.spool import SpoolReader, Text, not_kept
+from mrengine.worker.chunk_reader import decoded
 
 __all__ = [
     "Batch",
@@ -24,9 +35,13 @@ __all__ = [
     "digest_of",
     "has_wrong_rows",
     "input_version",
+    "is_there",
     "lacking_text",
     "not_held",
+    "rows_follow",
     "rows_of",
+    "rows_to_go_on_with",
+    "tells_of_others",
 ]
 
 _MOST_HEADS = 1 << 20  # characters of headings and table headers in one record
@@ -133,10 +148,15 @@ def beyond(known: ChunkTable, rows: Iterator[_Row | None], first: int) -> Iterat
     present = (row for row in rows if row is not None)
     for index in range(first, len(known)):
         found = next(present, None)
-        if found is None or found[0]._replace(context=0) != known[index]._replace(context=0):
+        if found is None or _cut_of(found[0]) != _cut_of(known[index]):
             raise LogError(f"the documents are not cut as row {index} of the chunk table says", reason="damaged")
         yield None
     yield from rows
+
+
+def _cut_of(row: ChunkRow) -> ChunkRow:
+    """Where a row's chunk is, and its text: the rest follows from these."""
+    return row._replace(context=0, kind="", tokens=0)
 
 
 class Batch:
@@ -211,10 +231,49 @@ def _is_right(table: ChunkTable, chunk: int, text: Text, documents: Sequence[Doc
         document = documents[row.document]
     except (LogError, IndexError):
         return False
-    start, stop = document.spool_offset, document.spool_offset + document.n_bytes
-    return start <= row.spool_from <= row.spool_to <= stop and text.holds(
-        row.spool_from, row.spool_to - row.spool_from, row.digest
-    )
+    return stands_in(row, document) and is_there(chunk, row, text)
+
+
+def is_there(chunk: int, row: ChunkRow, text: Text) -> bool:
+    """Whether a spool has the text that a row tells of."""
+    data = text.read(row.spool_from, row.spool_to)
+    if data is None or blake2b(data, digest_size=16).digest() != row.digest:
+        return False
+    with suppress(LogError):
+        decoded(chunk, row, data)
+        return True
+    return False
+
+
+def rows_follow(stored: ResumeEngine, documents: Sequence[DocumentRow]) -> bool:
+    """Whether the rows of a table follow one another, each in its document."""
+    last = 0
+    for row in stored.chunk_table():
+        if not last <= row.document < len(documents) or not stands_in(row, documents[row.document]):
+            return False
+        last = row.document
+    return True
+
+
+def rows_to_go_on_with(stored: ResumeEngine, place: Path, documents: Sequence[DocumentRow]) -> bool:
+    """Whether a cut that was interrupted can go on behind the rows that the log has: they follow one another, and those
+    of the last document, which is cut once more, tell of the text in the spool.
+    """
+    table = stored.chunk_table()
+    last = table[len(table) - 1].document if len(table) else 0
+    with Text(place) as text:
+        return rows_follow(stored, documents) and all(
+            is_there(chunk, table[chunk], text) for chunk in range(len(table)) if table[chunk].document == last
+        )
+
+
+def tells_of_others(stored: ResumeEngine, documents: Sequence[DocumentRow]) -> bool:
+    """Whether a DOCUMENTS record says anything else of these documents, whose digest is the job's: it was wrong before
+    its CRC was made.
+    """
+    names = stored.documents()
+    found = ((names.get(index), row) for index, row in enumerate(documents))
+    return any(known is not None and known != row for known, row in found)
 
 
 def append_inputs(spool: Path, round_: int, inputs: Sequence[tuple[int, str]]) -> Iterator[tuple[int, bytes]]:

@@ -1,20 +1,26 @@
-"""Cuts documents while they are read: the records of a job's documents and of its chunk table, as they come.
+"""A job that begins while its documents are still being read: they are cut as they come, and the records follow.
 
-Of a job that goes on, what the log has is read and compared first: it may not be others' documents that follow.
+A resumed job reads again what the log already has, and compares it first: other documents may not be appended to it.
 """
 
 from __future__ import annotations
 
+import secrets
 from bisect import bisect_left
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager
+from dataclasses import dataclass, replace
 from itertools import islice
-from typing import Any
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
-from mrengine.errors import SourceError
-from mrengine.host.chunk_table import Batch, beyond, rows_of
-from mrengine.host.intake import Intake, Opened
-from mrengine.host.row_stream import Numbered
+from mrengine._version import __version__
+from mrengine.errors import SourceError, SupervisorDied
+from mrengine.host.chunk_table import Batch, beyond, is_there, rows_follow, rows_of
+from mrengine.host.intake import Intake, Opened, is_read_once
+from mrengine.host.row_stream import Numbered, Pace, RowStream
+from mrengine.job.driver import Driver
 from mrengine.log.format import codec
 from mrengine.log.format.chunk_rows import ChunkTable
 from mrengine.log.format.job_records import (
@@ -25,11 +31,16 @@ from mrengine.log.format.job_records import (
     pack_read,
 )
 from mrengine.log.format.values import Plain
-from mrengine.log.view.document_facts import CUT_SHORT, FACTS, unread_facts
+from mrengine.log.view.chunk_facts import CUT_SHORT, FACTS, unread_facts
 from mrengine.log.view.job_view import ResumeEngine
-from mrengine.sources.spool import Text
+from mrengine.log.view.mismatch import compare
+from mrengine.records import Document
+from mrengine.sources.spool import Text, spool_name
 
-__all__ = ["DocumentStream", "Known", "compare_known"]
+if TYPE_CHECKING:
+    from mrengine.host.job_identity import Plan
+
+__all__ = ["Begun", "DocumentStream", "EarlyStart", "Known", "LoggedDocuments", "can_go_on", "compare_known"]
 
 
 class Known:
@@ -67,6 +78,8 @@ def compare_known(intake: Intake, stored: ResumeEngine, known: Known) -> str | N
     for index, row in enumerate(names):
         found = waiting.popleft() if waiting else _next(intake, _end(known) if row.is_open else None)
         alike = _is_begun_alike(intake, known, found, row) if row.is_open else found == row
+        if alike and index == known.document and not row.is_open:
+            alike = _has_rows(intake, known, row, row)  # it is cut once more, and compared
         if not alike:
             intake.rows = deque((*islice(names, index), *((found,) if found is not None else ()), *waiting))
             return row.id
@@ -101,11 +114,10 @@ def _has_rows(intake: Intake, known: Known, now: DocumentRow, row: DocumentRow) 
     """Whether the text in the spool is that of the rows of a document."""
     if (now.id, now.spool_offset) != (row.id, row.spool_offset) or known.table is None:
         return False
-    first = known.first_row(known.documents - 1)
+    first = known.first_row(known.document)
     intake.spool.flush()
     with Text(intake.spool.path) as text:
-        rows = (known.table[index] for index in range(first, known.rows))
-        return all(text.holds(one.spool_from, one.spool_to - one.spool_from, one.digest) for one in rows)
+        return all(is_there(chunk, known.table[chunk], text) for chunk in range(first, known.rows))
 
 
 def _end(known: Known) -> int:
@@ -219,3 +231,115 @@ def _named(first: int, rows: list[DocumentRow]) -> Iterator[Numbered]:
     stop = first + len(rows)
     number = 2 * stop - rows[-1].is_open
     return ((codec.DOCUMENTS, payload, number) for payload in batch_documents(first, rows))
+
+
+@dataclass(frozen=True, slots=True)
+class Begun:
+    """A job that has begun: where its text is, and the rows that are still to come."""
+
+    plan: Plan
+    spool: Path
+    rows: RowStream
+    documents: LoggedDocuments
+
+
+class EarlyStart:
+    """``plan()``: of the job, as far as it is known without its documents. ``stage(name)``: a ``with`` block whose
+    duration is noted. ``first_s``: of cutting, after which the workers can begin.
+    """
+
+    def __init__(
+        self,
+        folder: Path,
+        intake: Intake,
+        plan: Callable[[], Plan],
+        *,
+        first_s: float,
+        stage: Callable[[str], AbstractContextManager[Any]],
+    ) -> None:
+        self._folder, self._intake, self._plan = folder, intake, plan
+        self._first_s, self._stage = first_s, stage
+        self.other: str | None = None  # the id of a document that is another than the log has
+
+    def is_possible(self, stored: ResumeEngine | None, document: Any) -> bool:
+        """Whether more is to be read of a new job, or of one that the log has as it was left then."""
+        if stored is None or stored.epoch is None:
+            return not self._intake.ended and not _has_pipes(document)
+        return _was_reading(stored) and self._is_same(stored)
+
+    def _is_same(self, stored: ResumeEngine) -> bool:
+        """Whether a log is of the same job, whatever its documents are."""
+        assert stored.epoch is not None
+        job = stored.epoch.job
+        return not compare(job, replace(self._plan().job, documents=job.documents))
+
+    def begin(self, session: Driver, stored: ResumeEngine, again: Callable[[SupervisorDied], Any]) -> Begun | None:
+        """Write the first rows, with the job's lock. None: the documents are others than those that the log has.
+
+        ``again(error)``: another driver that has opened the job, and the log, for one whose supervisor has died.
+        """
+        plan, known, intake = self._plan(), Known(stored), self._intake
+        if stored.epoch is not None:
+            with self._stage("read"):
+                self.other = compare_known(intake, stored, known)
+            if self.other is not None:
+                return None
+        token = secrets.token_bytes(16) if stored.epoch is None else stored.epoch.spool
+        plan.job, place = replace(plan.job, documents=(0, 0, token)), self._folder / spool_name(token)
+        intake.at_once = True
+        with self._stage("cut"):
+            plan.load()
+            pace = Pace(self._first_s)
+            begin, stream = plan.while_read(intake, stored, known, is_due=pace.is_due)
+            rows = RowStream(stream.groups(begin), pace, count=known.rows, n_bytes=None)
+            rows.first()
+        intake.spool.settle(place)
+        while True:
+            try:
+                for record in rows.unseen:
+                    session.append(*record)
+                stored.catch_up(session.sync())
+                return Begun(plan, place, rows, LoggedDocuments(stored))
+            except SupervisorDied as error:
+                session, stored = again(error)
+                rows.seen(stored.epoch)
+
+
+def can_go_on(stored: ResumeEngine) -> bool:
+    """Whether the rows of a log are the first ones of this version's, and all of its documents are known."""
+    epoch = stored.epoch
+    assert epoch is not None
+    return epoch.job.version == __version__ and not stored.state.repaired and not epoch.lost_documents()
+
+
+def _was_reading(stored: ResumeEngine) -> bool:
+    """Whether a job was left while its documents were read, and can go on so."""
+    epoch = stored.epoch
+    if epoch is None or stored.state.newest is not epoch:
+        return False
+    if not epoch.reading or epoch.complete or epoch.job.epoch or not can_go_on(stored):
+        return False
+    return rows_follow(stored, list(stored.documents()))
+
+
+def _has_pipes(document: Any) -> bool:
+    """Whether a source can be read once only, as far as can be told before: all is kept before any of it is used."""
+    return isinstance(document, (list, tuple)) and any(
+        is_read_once(item.source if isinstance(item, Document) else item) for item in document
+    )
+
+
+class LoggedDocuments(Sequence[DocumentRow]):
+    """The documents as the log has them by now."""
+
+    def __init__(self, view: ResumeEngine) -> None:
+        self._view = view
+
+    def __len__(self) -> int:
+        return 0 if self._view.epoch is None else self._view.epoch.document_count
+
+    def __getitem__(self, index: Any) -> Any:
+        return self._view.documents()[index]
+
+    def __iter__(self) -> Iterator[DocumentRow]:
+        return iter(self._view.documents())

@@ -9,7 +9,7 @@ from typing import Any
 
 from mrengine.budget import estimate_tokens
 from mrengine.errors import ConfigError
-from mrengine.host.callables import check_map
+from mrengine.host.arguments import check_map
 from mrengine.host.chunk_limits import chunking_of
 from mrengine.log.format.document_facts import pack_facts, pages_between, unpack_facts
 from mrengine.providers.batches.connect import has_batches

@@ -1,23 +1,38 @@
-"""Reads the documents of a job one after another into its spool, as far as somebody asks for them."""
+"""Reads the documents of a job into its spool: all at once, or one after another as somebody asks for them."""
 
 from __future__ import annotations
 
 import os
 import stat
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
 from hashlib import blake2b
 from pathlib import Path
 from typing import Any
 
-from mrengine.chunking.text_blocks import BLOCK
-from mrengine.errors import SourceError
+from mrengine.errors import ConfigError, SourceError
 from mrengine.log.format.document_facts import pack_facts
 from mrengine.log.format.job_records import DocumentRow, DocumentsDigest
-from mrengine.sources import Reading, Source, Spool, documents_of
-from mrengine.sources.spool import SpoolReader, whole_surrogates
+from mrengine.log.view.chunk_facts import unread_of
+from mrengine.log.view.replay import Epoch
+from mrengine.private import make_private
+from mrengine.sources import Reading, Source, documents_of
+from mrengine.sources.opening import BLOCK
+from mrengine.sources.spool import Spool, SpoolReader, sweep_spools, whole_surrogates
 
-__all__ = ["Intake", "Opened", "is_read_once"]
+__all__ = [
+    "Intake",
+    "Opened",
+    "Spooled",
+    "check_documents",
+    "is_read_once",
+    "spool_all",
+    "spool_documents",
+    "spool_unnamed",
+    "unread_before",
+]
 
 _SMALL_BYTES = 1 << 16
 
@@ -213,8 +228,8 @@ def _facts(source: Source, pages: Any) -> bytes:
 
 
 def _first(error: SourceError) -> SourceError:
-    told = f"{error}\n  reading ended there; on_source_error='skip' leaves such sources out"
-    return SourceError(told, source=error.source, offset=error.offset, line=error.line, errors=(error,))
+    message = f"{error}\n  reading ended there; on_source_error='skip' leaves such sources out"
+    return SourceError(message, source=error.source, offset=error.offset, line=error.line, errors=(error,))
 
 
 def is_read_once(origin: Any) -> bool:
@@ -232,3 +247,77 @@ def is_read_once(origin: Any) -> bool:
         return not (callable(seekable) and seekable())
     except (OSError, ValueError):
         return True
+
+
+UNNAMED = ".unnamed"  # beside the jobs, none of which can have such a name
+
+
+@dataclass(frozen=True, slots=True)
+class Spooled:
+    """Documents that were read: the spool with their text, which is not published yet, and what the log says of them.
+
+    ``blank``: none of them has more than blanks. ``unread``: the sources that were left out, ``unread_message`` what
+    is said of them. ``warnings``: what else the caller must hear.
+    """
+
+    spool: Spool
+    rows: Sequence[DocumentRow]
+    blank: bool
+    unread: tuple[SourceError, ...] = ()
+    unread_message: str = ""
+    warnings: Sequence[str] = ()
+
+
+def spool_documents(folder: Path, document: Any, *, skip: bool, optional: bool = False) -> Spooled:
+    """Read all documents, once; see Spool for ``optional``. ``skip``: those that cannot be read are left out.
+
+    SourceError: some cannot be read.
+    """
+    return spool_all(Intake(folder, document, skip=skip, optional=optional))
+
+
+def spool_all(intake: Intake) -> Spooled:
+    """Read what is left of all documents. SourceError: some cannot be read."""
+    reading = intake.reading
+    try:
+        intake.advance()
+        reading.check()
+        intake.spool.flush()
+        unread_message = reading.unread_message() if reading.errors else ""
+        rows = list(intake.rows)
+        return Spooled(intake.spool, rows, not intake.has_text, tuple(reading.errors), unread_message, reading.warnings)
+    except BaseException:
+        intake.discard()
+        raise
+
+
+def unread_before(epoch: Epoch) -> tuple[SourceError, ...]:
+    """The sources that a job was begun without, as its log has them."""
+    found = []
+    for name, why in unread_of(epoch):
+        found.append(SourceError(why, source=name))
+        found[-1].document_id = name
+    return tuple(found)
+
+
+def spool_unnamed(jobs: Path, document: Any, *, skip: bool) -> Spooled:
+    """Read the documents of a job that is named by them: ``spool.move()`` brings their text to its folder.
+
+    What hosts that were killed while they read have left is swept; what others are reading is not.
+    """
+    folder = jobs / UNNAMED
+    make_private(folder)
+    with suppress(OSError):  # what is left is swept another time
+        sweep_spools(folder)
+    return spool_documents(folder, document, skip=skip, optional=True)
+
+
+def check_documents(documents: Spooled) -> None:
+    """ConfigError: there is no document; SourceError: all are empty or blank."""
+    rows = documents.rows
+    if not rows:
+        raise ConfigError("there is no document", setting="document")
+    if documents.blank:
+        what = f"the document {rows[0].id!r} is" if len(rows) == 1 else f"all {len(rows)} documents are"
+        how = "blank" if any(row.n_bytes for row in rows) else "empty"
+        raise SourceError(f"{what} {how}: there is nothing to run the map function on", source=rows[0].id)

@@ -15,7 +15,7 @@ from mrengine._version import __version__
 from mrengine.errors import ConfigError, JobMismatch, SourceError
 from mrengine.host.chunk_limits import Chunking, chunking_of, stored_chunking
 from mrengine.host.chunk_table import chunk_records, digest_of
-from mrengine.host.document_stream import DocumentStream, Known
+from mrengine.host.document_stream import DocumentStream, Known, can_go_on
 from mrengine.host.edited import guided
 from mrengine.host.intake import Intake
 from mrengine.host.row_stream import Numbered
@@ -31,7 +31,7 @@ from mrengine.log.format.job_records import (
 )
 from mrengine.log.format.values import Plain
 from mrengine.log.view.carry_over import carried
-from mrengine.log.view.document_facts import FACTS, unread_facts
+from mrengine.log.view.chunk_facts import FACTS, unread_facts
 from mrengine.log.view.job_view import ResumeEngine
 from mrengine.log.view.mismatch import Differences, compare
 from mrengine.mapfn.describe import MapFunction
@@ -43,7 +43,6 @@ __all__ = [
     "Plan",
     "Record",
     "auto_job_id",
-    "can_go_on",
     "job_record",
     "round_record",
 ]
@@ -249,25 +248,18 @@ def _packed(job: JobRecord) -> bytes:
     packed = pack_job(job)
     if len(packed) > codec.MAX_PAYLOAD_BYTES:
         most = codec.MAX_PAYLOAD_BYTES >> 20
-        told = f"what names the job (its prompt, map_version, models) has {len(packed) >> 20} MB; {most} MB are kept"
-        raise ConfigError(f"{told}: give long texts as documents, or in a map function", setting="map_fn")
+        problem = f"what names the job (its prompt, map_version, models) has {len(packed) >> 20} MB; {most} MB are kept"
+        raise ConfigError(f"{problem}: give long texts as documents, or in a map function", setting="map_fn")
     return packed
 
 
-def can_go_on(stored: ResumeEngine) -> bool:
-    """Whether the rows of a log are the first ones of this version's, and all of its documents are known."""
-    epoch = stored.epoch
-    assert epoch is not None
-    return epoch.job.version == __version__ and not stored.state.repaired and not epoch.lost_documents()
-
-
-def round_record(round_: int, total: int, version: str, settings: Settings, **told: Plain) -> Record:
+def round_record(round_: int, total: int, version: str, settings: Settings, **extra: Plain) -> Record:
     """The record that starts, or goes on with, a round; with the size of the pool and the limits, for reports.
 
-    ``told``: what its facts say beside that.
+    ``extra``: what its facts say beside that.
     """
     limits: dict[str, Plain] = {name: limit.tpm for name, limit in (settings.limits or {}).items()}
-    facts: dict[str, Plain] = {"workers": settings.workers, "slots": settings.slots, "limits": limits, **told}
+    facts: dict[str, Plain] = {"workers": settings.workers, "slots": settings.slots, "limits": limits, **extra}
     return codec.ROUND, pack_round(RoundRecord(round_, time.time(), total, version, facts))
 
 

@@ -19,9 +19,9 @@ from typing import Any
 from mrengine import events
 from mrengine.errors import ConfigError, JobBusy, JobError, JobFailed, JobNotFound, LogError, SourceError
 from mrengine.host import notices
-from mrengine.host.batches import BatchDesk
+from mrengine.host.batches import BatchCoordinator
 from mrengine.host.chunk_table import append_inputs, input_version, lacking_text
-from mrengine.host.documents import Spooled
+from mrengine.host.intake import Spooled
 from mrengine.host.log_follower import LogFollower, OnStep, OnText, Outcome
 from mrengine.host.prepare import Preparation
 from mrengine.host.prepared import LOST, Prepared, identity, is_begun, no_text
@@ -64,13 +64,13 @@ class JobRun:
     ) -> None:
         """``until``: when ``timeout_s`` is over, of ``time.monotonic()``. ``detach``: do not wait for batches."""
         self._detach = detach
-        self._desk: BatchDesk | None = None
+        self._coordinator: BatchCoordinator | None = None
         kinds = {model.name: model.kind for model in config.models}
         config = replace(config, watchers=open_watchers(config.settings.telemetry, job_id, kinds))
         self.config, self.job_id, self.folder, self._mapping = config, job_id, folder, mapping
         self._began, self._until = time.monotonic(), until
-        self.tally = SummaryBuilder(job_id)
-        self._log = RunLog(self.tally, job_id)
+        self.counts = SummaryBuilder(job_id)
+        self._log = RunLog(self.counts, job_id)
         self._player = RoundPlayer(config, job_id, folder, mapping, until=until, tick=self._tick)
         self._follower: LogFollower | None = None
         self._ready: Prepared | None = None
@@ -108,8 +108,7 @@ class JobRun:
                 document.spool.discard()
 
     def _prepare(self, document: Any) -> None:
-        before = identity(self.folder)
-        new = not os.path.lexists(self.folder / "log")
+        before, new = identity(self.folder), not os.path.lexists(self.folder / "log")
         try:
             self._use(self._preparation().from_documents(document))
         except Exception as error:
@@ -142,31 +141,31 @@ class JobRun:
             self._warn(notices.damaged(self.job_id, ready.damage))
         for message in ready.notes:
             self._warn(message)
-        self.tally.unread = tuple(ready.unread)
+        self.counts.unread = tuple(ready.unread)
         documents = ready.documents if ready.intake is None else ()
         if textless := [row.id for row in documents if not row.n_bytes and row is not LOST]:
             self._warn(notices.empty(self.job_id, textless))
         if ready.rows is None and (blank := ready.blank()):
             self._warn(notices.blank(self.job_id, blank))
         config, kind = self.config, self._mapping.result_type
-        listeners = (config.dispatcher, config.progress, self.tally, config.balancer)
+        listeners = (config.dispatcher, config.progress, self.counts, config.balancer)
         seen = (config.settings.collector, config.watchers)
         self._follower = LogFollower(ready.view, self.job_id, *listeners, kind, *seen)
         self._follower.on_text, self._follower.on_step = self.on_text, self.on_step
         if ready.finished:
             self._begin_round(0)
 
-    def _tell_of_documents(self) -> None:
+    def _warn_of_documents(self) -> None:
         """What was learned of documents that were read, or cut, while the round was played."""
         if (intake := self.ready.intake) is not None:
-            self.tally.unread = tuple(intake.reading.errors)
+            self.counts.unread = tuple(intake.reading.errors)
         for message in notices.of_documents(self.job_id, intake):
             self._warn(message)
         if blank := self.ready.blank():
             self._warn(notices.blank(self.job_id, blank))
 
     def _warn(self, message: str) -> None:
-        self.tally.warnings.append(message)
+        self.counts.warnings.append(message)
         log.warning("%s", message)
 
     # rounds
@@ -183,7 +182,7 @@ class JobRun:
         assert newest is not None
         yield from self._play(RoundSpec(0, newest.chunks(), self._bound(), rows=rows), wanted=wanted)
         if rows is not None:
-            self._tell_of_documents()
+            self._warn_of_documents()
 
     def try_chunks(self, chunks: Sequence[int]) -> None:
         """Play the map round for some chunks; those that have their results already are not played."""
@@ -254,27 +253,27 @@ class JobRun:
             with suppress(OSError):  # what is left is swept another time
                 sweep_spools(self.folder, keep=self.ready.spool)
 
-        since, desk = self.ready.durable, self._batches(pilot=round_.only is not None)
-        ended = yield from self._player.play(round_, self.follower, since=since, wanted=wanted, begun=begun, desk=desk)
+        batches, play = self._batches(pilot=round_.only is not None), self._player.play
+        since = self.ready.durable
+        ended = yield from play(round_, self.follower, since=since, wanted=wanted, begun=begun, batches=batches)
         self._check_end(ended)
 
-    def _batches(self, *, pilot: bool) -> BatchDesk | None:
+    def _batches(self, *, pilot: bool) -> BatchCoordinator | None:
         """Who owns the batches; None: there are none, and none are wanted. A pilot asks directly; ConfigError: what it
         would ask may be in a batch.
         """
         if pilot and not self.follower.view.state.batches.under_way():
             return None
         if pilot:
-            told = f"job {self.job_id} waits for its batches: a pilot would ask again what they hold; resume it first"
-            raise ConfigError(told, setting="batch")
-        if self._desk is None:
-            settings = self.config.settings
-            batch = settings.batching
+            why = f"job {self.job_id} waits for its batches: a pilot would ask again what they hold; resume it first"
+            raise ConfigError(why, setting="batch")
+        if self._coordinator is None:
+            settings, batch = self.config.settings, self.config.settings.batching
             if batch is None and self.follower.view.state.batches.under_way():
                 batch = Batch() if settings.batch is None else Batch(deadline_s=0)
             if batch is not None:
                 epoch = self.follower.view.epoch
-                self._desk = BatchDesk(
+                self._coordinator = BatchCoordinator(
                     self.config.models,
                     settings.budget,
                     batch,
@@ -284,7 +283,7 @@ class JobRun:
                     resumed=epoch is not None and bool(epoch.rounds),
                     answers=shared_answers(self.config),
                 )
-        return self._desk
+        return self._coordinator
 
     def _begin_round(self, round_: int) -> None:
         self.follower.begin(round_)
@@ -304,7 +303,7 @@ class JobRun:
         if ended.state == "log":
             raise LogError(message, **facts)
         if ended.state != "done":
-            end = ending(ended.state, message, self.job_id, trouble=self.tally.trouble)
+            end = ending(ended.state, message, self.job_id, trouble=self.counts.trouble)
             raise self._error(end.error, end.message, state=end.state, **(facts if end.has_facts else {}))
 
     def check_failures(self) -> None:
@@ -320,8 +319,7 @@ class JobRun:
         log.warning("%s", notices.partly_failed(self.job_id, index.failed, index.total))
 
     def _error(self, kind: type[JobError], message: str, *, state: str = "stopped", **facts: Any) -> JobError:
-        self._state = state
-        self._reason = message
+        self._state, self._reason = state, message
         results = self.follower.results()
         return kind(
             message,
@@ -369,17 +367,17 @@ class JobRun:
 
     def summary(self) -> RunSummary:
         """The summary so far."""
-        return self.tally.summary((time.monotonic() - self._began) * 1e3)
+        return self.counts.summary((time.monotonic() - self._began) * 1e3)
 
     def completed(self) -> RunSummary:
-        """Tell that the run has its answer, and keep what ``keep`` says."""
+        """Announce that the run has its answer, and keep what ``keep`` says."""
         summary = self.summary()
         self.follower.emit("job:complete", summary=summary)
         clear(self.folder, self.config.keep)
         return summary
 
     def ended(self, error: BaseException | None) -> None:
-        """Tell how the run ended; ``error``: what it raises. The last thing that is told of it."""
+        """Announce how the run ended; ``error``: what it raises. Nothing is announced after this."""
         state, summary = end_state(self._state, error, began=self._log.started), self.summary()
         if self._log.started:
             self._log.end(state, summary)
@@ -389,8 +387,8 @@ class JobRun:
     def close(self) -> None:
         """Close what is open, and take the bar off the screen; results that were handed out stay readable."""
         self.config.progress.close()
-        if self._desk is not None:
-            self._desk.close()
+        if self._coordinator is not None:
+            self._coordinator.close()
         if self._ready is not None:
             self._ready.view.close()
             for spooled in (self._ready.fresh, self._ready.intake):

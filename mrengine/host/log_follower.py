@@ -14,7 +14,7 @@ from mrengine import events
 from mrengine.errors import LogError
 from mrengine.host.run_summary import SummaryBuilder
 from mrengine.host.stage_times import StageTimes
-from mrengine.job.driver import Line, Note, Update
+from mrengine.job.driver import Note, PrintedLine, Update
 from mrengine.log.format import codec
 from mrengine.log.format.chunk_rows import document_of
 from mrengine.log.format.codec import Frame
@@ -27,7 +27,7 @@ from mrengine.log.format.records import (
     unpack_failure,
     unpack_result,
 )
-from mrengine.log.view.document_facts import ChunkFacts
+from mrengine.log.view.chunk_facts import ChunkFacts
 from mrengine.log.view.job_view import ResumeEngine
 from mrengine.log.view.results import UNREADABLE, Results, failure_of, result_of
 from mrengine.profiling import PerformanceCollector
@@ -70,13 +70,13 @@ class LogFollower:
         job_id: str,
         dispatcher: events.Dispatcher,
         progress: Progress,
-        tally: SummaryBuilder,
+        counts: SummaryBuilder,
         balancer: ModelLoadBalancer | None,
         result_type: Any = None,
         collector: PerformanceCollector | None = None,
         watchers: Watchers = NOBODY,
     ) -> None:
-        self._job_id, self._dispatcher, self._progress, self.tally = job_id, dispatcher, progress, tally
+        self._job_id, self._dispatcher, self._progress, self.counts = job_id, dispatcher, progress, counts
         self._balancer = balancer  # for its statistics alone: the supervisor has one of its own, and decides
         self._result_type = result_type  # of the map round's results
         self._stages = StageTimes(collector) if collector is not None else None
@@ -97,13 +97,13 @@ class LogFollower:
             self._watchers.begin_round(round_, self.view.index(round_).total)
         if round_ == 0:
             index = self.view.index(0)
-            self.tally.resumed = index.done
+            self.counts.resumed = index.done
             self._total()
-            self._emit("job:start", total=index.total, resumed=index.done, total_so_far=self.tally.so_far)
+            self._emit("job:start", total=index.total, resumed=index.done, total_so_far=self.counts.so_far)
 
     def _total(self) -> None:
         epoch = self.view.epoch
-        self.tally.total, self.tally.so_far = self.view.index(0).total, epoch is not None and not epoch.complete
+        self.counts.total, self.counts.so_far = self.view.index(0).total, epoch is not None and not epoch.complete
 
     def follow(self, durable: int, *, outcomes: bool = False) -> Iterator[Outcome]:
         """Read on to ``durable``: count, tell who listens, and yield outcomes where they are asked for."""
@@ -142,10 +142,11 @@ class LogFollower:
             if self._stages is not None:
                 self._stages.call(call)
             if call.finish_reason != "refused":
-                self.tally.call(call.model, call.usage, call.cost_usd)
+                self._progress.use(call.model, call.usage.total_tokens)
+                self.counts.call(call.model, call.usage, call.cost_usd)
                 self._count(call.model, call.usage)
         elif frame.kind == codec.ATTEMPT:
-            self.tally.retries += 1
+            self.counts.retries += 1
         elif frame.kind in (codec.CHUNKS, codec.ROUND) and self.round == 0:
             self._total()
         elif not counts or self.round != 0:
@@ -161,12 +162,12 @@ class LogFollower:
     def _result(self, record: ResultRecord, wanted: bool) -> ChunkResult | None:
         if self._stages is not None:
             self._stages.result(record)
-        tally = self.tally
-        tally.processed += 1
-        tally.reused_calls += record.reused_calls
+        counts = self.counts
+        counts.processed += 1
+        counts.reused_calls += record.reused_calls
         self._count(record.model, done=1)
         if self._dispatcher.wants("chunk:processed") or not isinstance(self._progress, Silent):
-            self._send(self._processed(record, tally.done, tally.total))
+            self._send(self._processed(record, counts.done, counts.total))
         self._step(record)
         if not wanted:
             return None
@@ -200,12 +201,12 @@ class LogFollower:
             done=done,
             total=total,
             progress=done / total if total else 1.0,
-            total_so_far=self.tally.so_far,
+            total_so_far=self.counts.so_far,
         )
 
     def _failure(self, record: FailureRecord, wanted: bool) -> ChunkFailure | None:
-        tally = self.tally
-        tally.failure(f"{record.kind}: {record.message}")
+        counts = self.counts
+        counts.failure(f"{record.kind}: {record.message}")
         self._count(record.model, failed=1)
         self._emit(
             "chunk:failed",
@@ -215,10 +216,10 @@ class LogFollower:
             kind=record.kind,
             error=record.message,
             attempts=record.attempts,
-            done=tally.done,
-            total=tally.total,
-            progress=tally.done / tally.total if tally.total else 1.0,
-            total_so_far=self.tally.so_far,
+            done=counts.done,
+            total=counts.total,
+            progress=counts.done / counts.total if counts.total else 1.0,
+            total_so_far=self.counts.so_far,
         )
         return failure_of(record, self._facts().of(record.chunk_id)) if wanted else None
 
@@ -230,10 +231,10 @@ class LogFollower:
         """Pass on what is not in the log: events, and lines that map_fn printed or logged, each to its logger."""
         if isinstance(update, Note):
             self._note(update)
-        elif isinstance(update, Line):
+        elif isinstance(update, PrintedLine):
             self._line(update)
 
-    def _line(self, line: Line) -> None:
+    def _line(self, line: PrintedLine) -> None:
         """What was printed is seen on stderr, as in any program, unless logging shows it or was told not to."""
         logger = logging.getLogger(line.logger)
         shown = logger.hasHandlers() and logger.isEnabledFor(line.level)
@@ -245,7 +246,7 @@ class LogFollower:
     def _note(self, note: Note) -> None:
         self._watchers.note(note.name, note.fields)
         if note.name == "worker:crashed":
-            self.tally.worker_restarts += 1
+            self.counts.worker_restarts += 1
         elif note.name == "call:retry":
             self._call_retry(note.fields["model"], note.fields["error"], limited=note.fields["limited"])
         elif note.name == "answer:piece" and self.on_text is not None:
@@ -266,7 +267,7 @@ class LogFollower:
 
     def _call_retry(self, model: str, error: str, *, limited: bool) -> None:
         """A provider that is away is told of, though nothing has failed: the calls go on for a long time."""
-        if self.tally.call_retry(error, limited=limited):
+        if self.counts.call_retry(error, limited=limited):
             log.warning("job %s: a call to %s failed and is made again: %s", self._job_id, model, error)
 
     def _emit(self, name: str, **fields: Any) -> None:

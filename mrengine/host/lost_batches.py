@@ -16,7 +16,7 @@ from mrengine.errors import ModelError
 from mrengine.host.batch_log import BatchLog, Clients, job_digest, write
 from mrengine.log.format.batch_records import BatchRecord
 from mrengine.log.view.batch_ledger import BatchLedger
-from mrengine.providers.batches.client import BatchClient, Seen
+from mrengine.providers.batches.client import BatchClient, BatchStatus
 
 __all__ = ["LostBatches"]
 
@@ -33,7 +33,7 @@ class LostBatches:
         self._clients, self._job_id, self._resumed = clients, job_id, resumed
         self._looked: set[str] = set()  # models
         self._unread: Counter[str] = Counter()  # how often the results of a batch were not there
-        self._unsure: dict[str, list[Seen]] = {}  # by model: whose they are their results will say
+        self._unsure: dict[str, list[BatchStatus]] = {}  # by model: whose they are their results will say
 
     def adopt(self, place: BatchLog, ledger: BatchLedger) -> Set[str]:
         """Adopt what is found; the models of which nothing may be sent yet."""
@@ -58,8 +58,8 @@ class LostBatches:
         state, known = place.view.state, set(ledger.names())
         began = (state.epochs[0].job.at if state.epochs else time.time()) - SLACK_S
         mine, client = job_digest(place, self._job_id, model), self._clients.client(model)
-        own: list[Seen] = []
-        unsure: list[Seen] = []
+        own: list[BatchStatus] = []
+        unsure: list[BatchStatus] = []
         for seen in client.since(began):
             if seen.token is None:
                 if state.repaired and seen.name not in known and seen.created <= state.repaired_by + SLACK_S:
@@ -85,7 +85,7 @@ class LostBatches:
                     self._adopt(place, ledger, model, now)
                 self._unsure[model].remove(seen)
 
-    def _first_digest(self, client: BatchClient, seen: Seen) -> bytes:
+    def _first_digest(self, client: BatchClient, seen: BatchStatus) -> bytes:
         """Of its results; none where these are not there, however often they are asked for."""
         try:
             return _digest(client.first_name(seen) or "")
@@ -95,7 +95,7 @@ class LostBatches:
                 raise
             return b""
 
-    def _adopt(self, place: BatchLog, ledger: BatchLedger, model: str, seen: Seen) -> None:
+    def _adopt(self, place: BatchLog, ledger: BatchLedger, model: str, seen: BatchStatus) -> None:
         facts: dict[str, object] = {"requests": seen.total, "recovered": True}
         price = self._clients.models[model].price
         if price is not None:

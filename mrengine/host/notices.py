@@ -45,7 +45,7 @@ def of_documents(job_id: str, intake: Intake | None) -> Iterator[str]:
         return
     yield from of_sources(job_id, intake.reading.warnings)
     if intake.reading.errors:
-        yield f"job {job_id}: {intake.reading.told()}\n  they are left out"
+        yield f"job {job_id}: {intake.reading.unread_message()}\n  they are left out"
     if intake.textless:
         yield empty(job_id, intake.textless)
 

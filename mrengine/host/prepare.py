@@ -17,12 +17,17 @@ from typing import Any
 from mrengine.errors import JobBusy, JobCancelled, JobMismatch, JobNotFound, LogError, SourceError, SupervisorDied
 from mrengine.host import notices
 from mrengine.host.chunk_limits import chunking_of, stored_chunking
-from mrengine.host.chunk_table import has_wrong_rows, lacking_text, not_held
-from mrengine.host.documents import Spooled, check_documents, spool_all, unread_before
-from mrengine.host.early_start import EarlyStart
-from mrengine.host.intake import Intake
+from mrengine.host.chunk_table import (
+    has_wrong_rows,
+    lacking_text,
+    not_held,
+    rows_to_go_on_with,
+    tells_of_others,
+)
+from mrengine.host.document_stream import EarlyStart
+from mrengine.host.intake import Intake, Spooled, check_documents, spool_all, unread_before
 from mrengine.host.job_identity import Plan, Record, job_record
-from mrengine.host.prepared import LOST, Prepared, cut_short_before, known_documents, no_text
+from mrengine.host.prepared import LOST, Prepared, cut_short_before, known_documents, no_text, says_otherwise
 from mrengine.host.requests import RunConfig
 from mrengine.host.row_stream import FIRST_S, Pace, RowStream, numbered
 from mrengine.host.stage_times import stage
@@ -111,8 +116,8 @@ class Preparation:
         spool: Spool | None = spooled.spool
         self._unread_sources = spooled.unread
         self._notes += notices.of_sources(self._job_id, spooled.warnings)
-        if spooled.told:
-            self._notes.append(f"job {self._job_id}: {spooled.told}\n  they are left out")
+        if spooled.unread_message:
+            self._notes.append(f"job {self._job_id}: {spooled.unread_message}\n  they are left out")
         try:
             check_documents(spooled)
             plan = self._plan(spooled.rows)
@@ -212,7 +217,7 @@ class Preparation:
         durable, place = session.sync() if opened else session.opened(), self._spool(plan)
         text = place if fresh is None else fresh.path
         view = self._caught_up(durable)
-        action = self._action(plan, view)
+        action = self._action(plan, view, text)
         if action == "new_epoch":
             records = self._cut(plan, text, view)
         elif action == "resume":
@@ -232,10 +237,15 @@ class Preparation:
             view.catch_up(session.sync())
         return self._prepared(plan)
 
-    def _action(self, plan: Plan, view: ResumeEngine) -> str:
-        action = plan.check(view, self._on_mismatch)
-        if action == "resume" and has_wrong_rows(view, self._spool(plan), plan.documents):
-            return "new_epoch"  # cut again
+    def _action(self, plan: Plan, view: ResumeEngine, text: Path) -> str:
+        """What to do. What cannot be right, though its CRC is, is cut again."""
+        action, documents = plan.check(view, self._on_mismatch), plan.documents
+        if action == "resume" and tells_of_others(view, documents):
+            return "new_epoch"
+        if action == "resume" and has_wrong_rows(view, self._spool(plan), documents):
+            return "new_epoch"
+        if action == "go_on" and not rows_to_go_on_with(view, text, documents):
+            return "new_epoch"
         return action
 
     def _prepared(self, plan: Plan) -> Prepared:
@@ -302,7 +312,9 @@ class Preparation:
         plan.job = replace(plan.job, chunking=job.chunking, documents=job.documents)
         if view.epoch.complete and self._finished(plan, view):
             return replace(self._prepared(plan), finished=True)
-        action = self._action(plan, view)
+        if LOST not in documents and says_otherwise(view, documents):
+            raise self._unread(damaged=True)
+        action = self._action(plan, view, self._spool(plan))
         if not exists:
             raise no_text(self._job_id, why)
         if action != "resume":  # the chunk table was lost, or other inputs are accepted
@@ -322,13 +334,13 @@ class Preparation:
             raise JobNotFound(message, job_id=self._job_id)
         return Plan(plan.job, plan.documents, chunking)
 
-    def _unread(self) -> JobNotFound:
+    def _unread(self, *, damaged: bool = False) -> JobNotFound:
         epoch = None if self._view is None else self._view.epoch
         what = "was interrupted before its documents were read"
         if epoch is not None and epoch.chunks():
             known = f"{epoch.chunks()} chunks of {epoch.document_count} documents are in its log, and are not run again"
             what = f"was interrupted while its documents were read ({known} where they are done)"
-        if self._damage:
+        if self._damage or damaged:
             what = "has lost what it knew of its inputs: its log is damaged"
         return JobNotFound(f"job {self._job_id} {what}: run it with its documents again", job_id=self._job_id)
 

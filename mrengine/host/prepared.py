@@ -8,15 +8,25 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from mrengine.errors import JobNotFound, SourceError
+from mrengine.host.chunk_table import digest_of
 from mrengine.host.intake import Intake
 from mrengine.host.row_stream import RowStream
 from mrengine.log.format.job_records import DocumentRow
-from mrengine.log.view.document_facts import cut_short_of
+from mrengine.log.view.chunk_facts import cut_short_of
 from mrengine.log.view.job_view import ResumeEngine
 from mrengine.log.view.lost_documents import restated_documents
 from mrengine.sources.spool import Spool, Text
 
-__all__ = ["LOST", "Prepared", "cut_short_before", "identity", "is_begun", "known_documents", "no_text"]
+__all__ = [
+    "LOST",
+    "Prepared",
+    "cut_short_before",
+    "identity",
+    "is_begun",
+    "known_documents",
+    "no_text",
+    "says_otherwise",
+]
 
 LOST = DocumentRow("", b"", 0, 0, 0)  # stands for a document of which the log has lost all
 
@@ -51,8 +61,17 @@ class Prepared:
 def known_documents(stored: ResumeEngine, text: Text) -> list[DocumentRow]:
     """All documents of a job, by index: as the log has them, or tells of them elsewhere; else ``LOST``."""
     assert stored.epoch is not None
-    names, retold = stored.documents(), restated_documents(stored, text)
-    return [names.get(index) or retold.get(index, LOST) for index in range(stored.epoch.document_count)]
+    names, restated = stored.documents(), restated_documents(stored, text)
+    return [names.get(index) or restated.get(index, LOST) for index in range(stored.epoch.document_count)]
+
+
+def says_otherwise(stored: ResumeEngine, documents: Sequence[DocumentRow]) -> bool:
+    """Whether a log names documents, none of them lost, that are not those with which its job began."""
+    assert stored.epoch is not None
+    was_mended = stored.state.repaired or bool(
+        stored.state.problems
+    )  # by what the outcomes name: with less than all facts
+    return not was_mended and digest_of(documents) != stored.epoch.job.documents
 
 
 def no_text(job_id: str, why: str = "") -> JobNotFound:

@@ -48,7 +48,7 @@ def reduce_run(run: JobRun, reduce_fn: Callable[[Any], Any] | TreeReduce | None,
                 message = "reduce_fn raised %s; the results of job %s are kept: run it again with job_id=%r"
                 log.warning(message, type(error).__name__, run.job_id, run.job_id)
             raise
-    return RunResult(value, run.completed(), results, results.failures, run.tally.unread)
+    return RunResult(value, run.completed(), results, results.failures, run.counts.unread)
 
 
 def _reduced(results: Results, reduce_fn: Callable[[Any], Any] | None, *, per_document: bool) -> Any:

@@ -8,7 +8,7 @@ from typing import Any
 
 from mrengine.errors import SupervisorDied
 from mrengine.host.batch_budget import reserved
-from mrengine.host.batches import BatchDesk
+from mrengine.host.batches import BatchCoordinator
 from mrengine.host.log_follower import LogFollower
 from mrengine.host.requests import InBatches
 from mrengine.job.driver import Driver, Ended
@@ -19,14 +19,14 @@ __all__ = ["LogPlace", "has_work", "in_batches"]
 PAUSE_S = 0.1
 
 
-def in_batches(desk: BatchDesk, follower: LogFollower, round_: int) -> InBatches:
+def in_batches(batches: BatchCoordinator, follower: LogFollower, round_: int) -> InBatches:
     """What the next play of a round is told. Tasks that have failed in this run are not run again in it."""
     ledger, index = follower.view.state.batches, follower.view.index(round_)
     since = follower.started_at
     failed = [] if since is None else [slot for slot in index.failure_slots() if index.failure(slot) >= since]
-    waiting = desk.held(ledger, round_)
+    waiting = batches.held(ledger, round_)
     held = {chunk if index.models == 1 else chunk * index.models + model for chunk, model in waiting}
-    return InBatches(desk.mode(ledger), sorted(held.union(failed)), reserved(ledger, desk.models), len(failed))
+    return InBatches(batches.mode(ledger), sorted(held.union(failed)), reserved(ledger, batches.models), len(failed))
 
 
 def has_work(follower: LogFollower, round_: int, batches: InBatches) -> bool:

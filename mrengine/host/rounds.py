@@ -10,7 +10,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from mrengine.errors import LogError, SupervisorDied
-from mrengine.host.batches import BatchDesk
+from mrengine.host.batches import BatchCoordinator
 from mrengine.host.job_identity import Record, round_record
 from mrengine.host.log_follower import LogFollower, Outcome
 from mrengine.host.prepare import SUPERVISORS
@@ -49,7 +49,7 @@ class RoundPlayer:
         self._updates: deque[Update] = deque()  # received, and not dealt with yet
         self._durable = 0  # up to where the log is durable, as far as was heard
         self._died, self._progress = 0, 0  # supervisors that died in a row, and how far the run was then
-        self._desk: BatchDesk | None = None
+        self._coordinator: BatchCoordinator | None = None
         self.playing = False
         self.stop_reason: str | None = None
 
@@ -77,23 +77,23 @@ class RoundPlayer:
         since: int,
         wanted: bool,
         begun: Callable[[], None],
-        desk: BatchDesk | None = None,
+        batches: BatchCoordinator | None = None,
     ) -> Generator[Outcome, None, Ended]:
         """Play a round; yields its outcomes where they are ``wanted``, and returns how it ended.
 
         ``since``: where the run begins in the log. ``begun()`` is called when the round's own record is durable: what
-        comes after it is update. The state "died" says that one supervisor after another did. With a ``desk`` the round
-        is played again whenever batches have brought something.
+        comes after it is new. The state "died" says that one supervisor after another did. With ``batches`` the
+        round is played again whenever batches have brought something.
         """
-        self._desk = desk
-        if desk is None or not self._waits(round_, follower):
+        self._coordinator = batches
+        if batches is None or not self._waits(round_, follower):
             ended = yield from self._play(round_, follower, since=since, wanted=wanted, begun=begun)
         else:
             follower.view.catch_up(self._begin_round(round_, round_.records))
             begun()
             ended = Ended("parked", {})
-        while desk is not None and ended.state in ("parked", "done") and self._pending(round_, follower):
-            over = self._settled(desk, follower)
+        while batches is not None and ended.state in ("parked", "done") and self._pending(round_, follower):
+            over = self._settled(batches, follower)
             if over is not None:
                 return over
             if not self._waits(round_, follower):
@@ -102,23 +102,23 @@ class RoundPlayer:
 
     def _pending(self, round_: RoundSpec, follower: LogFollower) -> bool:
         """Whether a task has no outcome of this run."""
-        assert self._desk is not None
+        assert self._coordinator is not None
         index = follower.view.index(round_.number)
-        return index.total - index.done > in_batches(self._desk, follower, round_.number).failed
+        return index.total - index.done > in_batches(self._coordinator, follower, round_.number).failed
 
     def _waits(self, round_: RoundSpec, follower: LogFollower) -> bool:
         """Whether all that is left waits for batches."""
-        assert self._desk is not None
-        asked = in_batches(self._desk, follower, round_.number)
+        assert self._coordinator is not None
+        asked = in_batches(self._coordinator, follower, round_.number)
         return bool(asked.held) and not has_work(follower, round_.number, asked)
 
-    def _settled(self, desk: BatchDesk, follower: LogFollower) -> Ended | None:
+    def _settled(self, batches: BatchCoordinator, follower: LogFollower) -> Ended | None:
         """The batches' turn; by another supervisor where one dies."""
         while True:
             assert self._driver is not None
             place = LogPlace(self._driver, follower, self._tick_in_time, lambda: self.stop_reason)
             try:
-                return desk.settle(place)
+                return batches.settle(place)
             except SupervisorDied:
                 durable = self._another(follower)
                 if durable is None:
@@ -168,7 +168,7 @@ class RoundPlayer:
         assert driver is not None
         assert epoch is not None
         rows.seen(epoch)
-        if self.stop_reason is not None or rows.count - follower.tally.done // epoch.models > AHEAD:
+        if self.stop_reason is not None or rows.count - follower.counts.done // epoch.models > AHEAD:
             return False
         for record in rows.next():
             driver.append(*record)
@@ -198,7 +198,7 @@ class RoundPlayer:
         self._updates.clear()
         driver = self._driver if again else self._append(round_, records)
         assert driver is not None
-        batches = None if self._desk is None else in_batches(self._desk, follower, round_.number)
+        batches = None if self._coordinator is None else in_batches(self._coordinator, follower, round_.number)
         driver.play(round_request(self._config, self._job_id, round_, since=since, batches=batches))
         self.playing = True
         if self.stop_reason is not None:
@@ -223,8 +223,8 @@ class RoundPlayer:
 
     def _another(self, follower: LogFollower) -> int | None:
         """Another supervisor in place of one that died: up to where its log is durable. None: too many died."""
-        if follower.tally.progress > self._progress:
-            self._died, self._progress = 0, follower.tally.progress
+        if follower.counts.progress > self._progress:
+            self._died, self._progress = 0, follower.counts.progress
         while True:
             self._died += 1
             self.drop()

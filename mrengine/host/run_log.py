@@ -16,10 +16,10 @@ EVERY_S = 60.0
 
 
 class RunLog:
-    """The lines of one run. ``tally`` counts what they tell."""
+    """The lines of one run. ``counts`` counts what they tell."""
 
-    def __init__(self, tally: SummaryBuilder, job_id: str, *, clock: Callable[[], float] = time.monotonic) -> None:
-        self._tally, self._job_id, self._clock = tally, job_id, clock
+    def __init__(self, counts: SummaryBuilder, job_id: str, *, clock: Callable[[], float] = time.monotonic) -> None:
+        self._counts, self._job_id, self._clock = counts, job_id, clock
         self._began = self._due = 0.0
         self.started = False
 
@@ -28,19 +28,19 @@ class RunLog:
         self._began, self.started = self._clock(), True
         self._due = self._began + EVERY_S
         pool = f"{_plural(workers, 'worker')}, {'models' if len(models) > 1 else 'model'} {', '.join(models) or 'none'}"
-        done = f"{self._tally.resumed} of them done by earlier runs"
-        log.info("job %s starts: %s, %s; %s", self._job_id, _chunks(self._tally), done, pool)
+        done = f"{self._counts.resumed} of them done by earlier runs"
+        log.info("job %s starts: %s, %s; %s", self._job_id, _chunks(self._counts), done, pool)
 
     def tick(self) -> None:
         """Time went by."""
         if not self.started or (now := self._clock()) < self._due:
             return
         self._due = now + EVERY_S
-        tally = self._tally
-        new = tally.processed + tally.failed
-        left_s = (tally.total - tally.done) * (now - self._began) / new if new and not tally.so_far else None
-        words = [f"{tally.done - tally.failed} of {_chunks(tally)} done", f"{tally.failed} failed"]
-        words += _spent(tally.summary(0.0))
+        counts = self._counts
+        new = counts.processed + counts.failed
+        left_s = (counts.total - counts.done) * (now - self._began) / new if new and not counts.so_far else None
+        words = [f"{counts.done - counts.failed} of {_chunks(counts)} done", f"{counts.failed} failed"]
+        words += _spent(counts.summary(0.0))
         if left_s is not None:
             words.append(f"about {_span(left_s)} left")
         log.info("job %s: %s", self._job_id, ", ".join(words))
@@ -64,8 +64,8 @@ def _spent(summary: RunSummary) -> list[str]:
     return [f"{_plural(tokens, 'token')}", cost]
 
 
-def _chunks(tally: SummaryBuilder) -> str:
-    return _plural(tally.total, "chunk") + " so far" * tally.so_far
+def _chunks(counts: SummaryBuilder) -> str:
+    return _plural(counts.total, "chunk") + " so far" * counts.so_far
 
 
 def _plural(number: int, what: str) -> str:

@@ -16,7 +16,7 @@ import msgpack
 from mrengine.engine.protocol import LocalFunctions, RoundSettings, WorkerConfig
 from mrengine.job.budget_config import BudgetTerms
 
-__all__ = ["Driver", "Durable", "Ended", "Line", "Note", "OpenRequest", "RoundRequest", "Update"]
+__all__ = ["Driver", "Durable", "Ended", "Note", "OpenRequest", "PrintedLine", "RoundRequest", "Update"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,7 +92,7 @@ class Note:
 
 
 @dataclass(frozen=True, slots=True)
-class Line:
+class PrintedLine:
     """A line that map_fn printed or logged."""
 
     logger: str
@@ -110,7 +110,7 @@ class Ended:
     facts: Mapping[str, Any]
 
 
-Update = Durable | Note | Line | Ended
+Update = Durable | Note | PrintedLine | Ended
 
 
 class Driver(Protocol):

@@ -11,7 +11,7 @@ import msgpack
 
 from mrengine.engine.protocol import Backend
 from mrengine.errors import JobBusy
-from mrengine.job.driver import Durable, Line, Note, OpenRequest, RoundRequest, Update
+from mrengine.job.driver import Durable, Note, OpenRequest, PrintedLine, RoundRequest, Update
 from mrengine.job.job_store import JobStore
 from mrengine.job.round_driver import RoundDriver
 
@@ -97,7 +97,7 @@ class LocalDriver:
         self._updates.append(Note(name, fields))
 
     def line(self, packed: bytes) -> None:
-        self._updates.append(Line(*msgpack.unpackb(packed)))
+        self._updates.append(PrintedLine(*msgpack.unpackb(packed)))
 
     # the end
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 import time
+from collections.abc import Mapping
 from typing import TextIO
 
 from mrengine.errors import ConfigError
@@ -12,25 +13,34 @@ from mrengine.progress.lines import Lines, is_logged
 from mrengine.progress.meter import Clock, Meter, describe
 from mrengine.progress.notebook import NotebookBar, in_notebook
 from mrengine.progress.watching import Progress, Silent
+from mrengine.records import RateLimit
 
 __all__ = ["Bar", "Meter", "Progress", "Silent", "describe", "open_progress"]
 
 
-def open_progress(wanted: bool | None, *, stream: TextIO | None = None, clock: Clock = time.monotonic) -> Progress:
+def open_progress(
+    wanted: bool | None,
+    limits: Mapping[str, RateLimit] | None = None,
+    *,
+    stream: TextIO | None = None,
+    clock: Clock = time.monotonic,
+) -> Progress:
     """A bar, log lines, or nothing. ``wanted=None``: a bar in a notebook, or if stderr is a terminal and rich is
-    installed; else log lines, where the logger "mrengine.progress" takes INFO.
+    installed; else log lines, where the logger "mrengine.progress" takes INFO. ``limits``: of the models, for the share
+    of them that is used.
 
     Raises ConfigError where a bar is wanted and rich is not installed.
     """
     if wanted is False:
         return Silent()
+    tpm = {model: limit.tpm for model, limit in (limits or {}).items() if limit.tpm}
     if stream is None and in_notebook():
-        return NotebookBar(clock=clock)
+        return NotebookBar(tpm, clock=clock)
     stream = sys.stderr if stream is None else stream
     if stream is None or (wanted is None and not _is_terminal(stream)):
-        return Lines(clock=clock) if is_logged() else Silent()
+        return Lines(tpm, clock=clock) if is_logged() else Silent()
     try:
-        return Bar(stream, clock=clock)
+        return Bar(stream, tpm, clock=clock)
     except ImportError as error:
         if wanted is None:
             return Silent()

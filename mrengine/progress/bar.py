@@ -9,6 +9,7 @@ which columns that are laid out one by one cannot do.
 from __future__ import annotations
 
 import time
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, TextIO
 
 from mrengine.progress.meter import Clock, describe
@@ -23,14 +24,14 @@ BAR, LEAST_BAR = 20, 6  # characters
 
 
 class Bar(Watching):
-    """One line on the terminal: bar, counts, state, pace, tokens, cost, time left."""
+    """One line on the terminal: bar, counts, state, pace, tokens, share of the limit, cost, time left."""
 
     every_s = 0.1
 
-    def __init__(self, stream: TextIO, *, clock: Clock = time.monotonic) -> None:
+    def __init__(self, stream: TextIO, tpm: Mapping[str, int] | None = None, *, clock: Clock = time.monotonic) -> None:
         from rich.console import Console
 
-        super().__init__(clock=clock)
+        super().__init__(tpm, clock=clock)
         self._console = Console(file=stream)
         self._live: Any = None
         self._closed = self._console.is_dumb_terminal

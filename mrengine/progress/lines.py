@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import time
+from collections.abc import Mapping
 
 from mrengine.progress.meter import Clock, describe
 from mrengine.progress.watching import Watching
@@ -23,8 +24,8 @@ class Lines(Watching):
 
     every_s = 30.0
 
-    def __init__(self, *, clock: Clock = time.monotonic) -> None:
-        super().__init__(clock=clock)
+    def __init__(self, tpm: Mapping[str, int] | None = None, *, clock: Clock = time.monotonic) -> None:
+        super().__init__(tpm, clock=clock)
         self._drawn = clock()
 
     def state(self, text: str) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 from mrengine.records import Usage
 
@@ -12,6 +12,7 @@ __all__ = ["Clock", "Meter", "describe"]
 
 WINDOW_S = 30.0
 SAMPLE_S = 0.25
+MINUTE_S = 60.0
 
 Clock = Callable[[], float]
 
@@ -19,11 +20,13 @@ Clock = Callable[[], float]
 class Meter:
     """Counts, pace, tokens, money and time left. ``done`` includes failures and resumed chunks; the rest is this run's.
 
-    ``cost_usd`` is None once a price was unknown.
+    ``cost_usd`` is None once a price was unknown. ``tpm``: of models whose limit is known.
     """
 
-    def __init__(self, *, clock: Clock = time.monotonic) -> None:
+    def __init__(self, tpm: Mapping[str, int] | None = None, *, clock: Clock = time.monotonic) -> None:
         self._clock = clock
+        self._tpm = dict(tpm or {})
+        self._used: dict[str, deque[tuple[float, int]]] = {model: deque() for model in self._tpm}
         self._samples: deque[tuple[float, int]] = deque()
         self.begin(0, 0)
 
@@ -52,6 +55,23 @@ class Meter:
         self.tokens += usage.total_tokens
         self.cost_usd = None if self.cost_usd is None or cost_usd is None else self.cost_usd + cost_usd
         self._ended += 1
+
+    def use(self, model: str, tokens: int) -> None:
+        """A call was answered; it counts for a minute, in which it is part of the limit's."""
+        calls = self._used.get(model)
+        if calls is not None:
+            calls.append((self._clock(), tokens))
+
+    @property
+    def limit_used(self) -> float | None:
+        """The share of its limit that the fullest model has used in the last minute; None where no limit is known."""
+        since = self._clock() - MINUTE_S
+        shares = []
+        for model, calls in self._used.items():
+            while calls and calls[0][0] < since:
+                calls.popleft()
+            shares.append(sum(tokens for _, tokens in calls) / self._tpm[model])
+        return min(1.0, max(shares)) if shares else None
 
     @property
     def tokens_per_second(self) -> float:
@@ -90,13 +110,14 @@ class Meter:
 def describe(meter: Meter, state: str = "", *, width: int = 10_000) -> str:
     """The text of the line, as "12/40 chunks, draining, 1 failed, 3.1/s, 0:09 left".
 
-    What is least needed goes first where it exceeds ``width``: tokens, tasks in flight, the cost, the pace, the state.
-    The time left is always shown.
+    What is least needed goes first where it exceeds ``width``: tokens, the limit, tasks in flight, the cost, the pace,
+    the state. The time left is always shown.
     """
     count = f"{meter.done}/{meter.total}{'…' * meter.so_far} chunks" if meter.total else ""
     failed = f"{meter.failed} failed" if meter.failed else ""
-    words = [count, state, failed, _in_flight(meter), _rate(meter), _tokens(meter), _cost(meter), _time(meter)]
-    for least in (5, 3, 6, 4, 1, None):
+    speed = (_in_flight(meter), _rate(meter), _tokens(meter), _limit(meter))
+    words = [count, state, failed, *speed, _cost(meter), _time(meter)]
+    for least in (5, 6, 3, 7, 4, 1, None):
         line = ", ".join(word for word in words if word)
         if len(line) <= width or least is None:
             break
@@ -105,7 +126,9 @@ def describe(meter: Meter, state: str = "", *, width: int = 10_000) -> str:
 
 
 def _in_flight(meter: Meter) -> str:
-    return f"{meter.in_flight} in flight" if meter.in_flight else ""
+    """Outcomes come sooner than news of the load: no more tasks can be on their way than are left."""
+    left = meter.in_flight if meter.so_far else min(meter.in_flight, meter.total - meter.done)
+    return f"{left} in flight" if left > 0 else ""
 
 
 def _rate(meter: Meter) -> str:
@@ -117,6 +140,11 @@ def _rate(meter: Meter) -> str:
 
 def _tokens(meter: Meter) -> str:
     return f"{meter.tokens_per_second:,.0f} tokens/s" if meter.tokens else ""
+
+
+def _limit(meter: Meter) -> str:
+    used = meter.limit_used
+    return f"{used:.0%} of the limit" if used else ""
 
 
 def _cost(meter: Meter) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 import time
+from collections.abc import Mapping
 from html import escape
 from importlib import import_module
 from typing import Any
@@ -25,8 +26,8 @@ class NotebookBar(Watching):
 
     every_s = 0.25
 
-    def __init__(self, *, clock: Clock = time.monotonic) -> None:
-        super().__init__(clock=clock)
+    def __init__(self, tpm: Mapping[str, int] | None = None, *, clock: Clock = time.monotonic) -> None:
+        super().__init__(tpm, clock=clock)
         self._handle: Any = None
         self._closed = False
 

@@ -5,10 +5,14 @@ from __future__ import annotations
 import sys
 import time
 from abc import ABC, abstractmethod
+from collections.abc import Mapping
 from contextlib import suppress
 from typing import Protocol
 
 from mrengine.events import (
+    BatchEnded,
+    BatchProgress,
+    BatchSubmitted,
     BudgetWait,
     CallRetry,
     ChunkFailed,
@@ -39,6 +43,9 @@ class Progress(Protocol):
     def load(self, in_flight: int) -> None:
         """So many tasks are with workers now."""
 
+    def use(self, model: str, tokens: int) -> None:
+        """A call to the model was answered, and used so many tokens."""
+
     def say(self, text: str) -> None:
         """A line on stderr, above the bar."""
 
@@ -61,6 +68,9 @@ class Silent:
     def load(self, in_flight: int) -> None:
         """Nothing to show."""
 
+    def use(self, model: str, tokens: int) -> None:
+        """Nothing to show."""
+
     def say(self, text: str) -> None:
         with suppress(OSError, ValueError, AttributeError):  # closed, or none at all
             sys.stderr.write(text + "\n")
@@ -75,11 +85,12 @@ class Watching(ABC):
 
     every_s: float  # between two drawings
 
-    def __init__(self, *, clock: Clock = time.monotonic) -> None:
-        self.meter = Meter(clock=clock)
+    def __init__(self, tpm: Mapping[str, int] | None = None, *, clock: Clock = time.monotonic) -> None:
+        self.meter = Meter(tpm, clock=clock)
         self._clock = clock
         self._text = "starting"
         self._waiting, self._waiting_until = "", 0.0
+        self._batches: dict[str, tuple[int, int]] = {}  # requests, and how many of them are done
         self._drawn = float("-inf")
 
     @abstractmethod
@@ -103,6 +114,13 @@ class Watching(ABC):
             self._wait("waiting for the rate limit", event.wait_ms / 1000)
         elif isinstance(event, CallRetry):
             self._wait(f"asking {event.model} again ({event.status or 'no answer'})", event.wait_s + self.every_s)
+        elif isinstance(event, (BatchSubmitted, BatchProgress)):
+            done = event.done + event.failed if isinstance(event, BatchProgress) else 0
+            self._batches[event.batch_id] = (event.requests, done)
+            self.tick()
+        elif isinstance(event, BatchEnded):
+            self._batches.pop(event.batch_id, None)
+            self.tick()
         elif isinstance(event, JobDraining):
             self.state(f"draining, {event.in_flight} in flight")
         elif isinstance(event, ReduceStart):
@@ -124,6 +142,10 @@ class Watching(ABC):
         """So many tasks are with workers now."""
         self.meter.in_flight = in_flight
 
+    def use(self, model: str, tokens: int) -> None:
+        """A call to the model was answered, and used so many tokens."""
+        self.meter.use(model, tokens)
+
     def say(self, text: str) -> None:
         """A line on stderr."""
         Silent().say(text)
@@ -135,7 +157,12 @@ class Watching(ABC):
         """What the run does, or waits for, just now; empty while it works."""
         if self._text:
             return self._text
-        return self._waiting if self._clock() < self._waiting_until else ""
+        if self._clock() < self._waiting_until:
+            return self._waiting
+        if self._batches:
+            done = sum(done for _, done in self._batches.values())
+            return f"waiting for batches ({done} of {sum(of for of, _ in self._batches.values())} requests done)"
+        return ""
 
     def _redraw(self) -> None:
         self._drawn = self._clock()

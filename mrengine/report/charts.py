@@ -50,11 +50,11 @@ class Axis:
         for number, (began, ended, left, right) in enumerate(self.parts, 1):
             parts.append(f'<path class="grid" d="M{num(left)} 0V{num(height)}M{num(right)} 0V{num(height)}"/>')
             room, several = right - left, len(self.parts) > 1
-            told = f"run {number}" if several and room > 32 else ""
+            label = f"run {number}" if several and room > 32 else ""
             if room > (250 if several else 190):
-                told += (": " if told else "") + _clock(began, ended)
-            if told:
-                parts.append(f'<text class="dim" x="{num(left)}" y="{num(height + 13)}">{told}</text>')
+                label += (": " if label else "") + _clock(began, ended)
+            if label:
+                parts.append(f'<text class="dim" x="{num(left)}" y="{num(height + 13)}">{label}</text>')
             if room > 100:
                 length = f"+{format_duration((ended - began) * 1000)}"
                 parts.append(
@@ -91,13 +91,13 @@ def tokens_over_time(axis: Axis, grants: Sequence[tuple[float, int]], limit: flo
     drawn = "".join(f"{'L' if number else 'M'}{num(x)} {num(y(level))}" for number, (x, level) in enumerate(points))
     body = [axis.frame(height), f'<path class="curve" d="{drawn or "M0 0"}"/>']
     if limit:
-        line_y, told = (y(limit), "") if near else (top, "; far above what was used")
+        line_y, label = (y(limit), "") if near else (top, "; far above what was used")
         body.append(f'<path class="limit" d="M{LEFT:.0f} {num(line_y)}H{WIDTH:.0f}"/>' if near else "")
-        told = f"limit: {limit:,.0f} a minute{told}"
-        body.append(f'<text x="{LEFT + 6:.0f}" y="{num(line_y - 4)}">{told}</text>')
+        label = f"limit: {limit:,.0f} a minute{label}"
+        body.append(f'<text x="{LEFT + 6:.0f}" y="{num(line_y - 4)}">{label}</text>')
     for share in (0, 0.5, 1):
-        at, told = num(y(most * share) + 4), _short(most * share)
-        body.append(f'<text class="dim" x="{LEFT - 6:.0f}" y="{at}" text-anchor="end">{told}</text>')
+        at, label = num(y(most * share) + 4), _short(most * share)
+        body.append(f'<text class="dim" x="{LEFT - 6:.0f}" y="{at}" text-anchor="end">{label}</text>')
     for number, (x, level) in enumerate(points):
         tip = f"{level:,} tokens in the minute before" + (f", {level / limit:.0%} of the limit" if limit else "")
         body.append(
@@ -137,10 +137,17 @@ def histogram(values: Sequence[float]) -> str:
     return svg(height + 18, "".join(body), f"Latencies of {len(values):,} calls.")
 
 
-_LOOKS = (
-    'class="call"', 'fill="url(#dots)"', 'fill="url(#hatch)"', 'class="own"', 'fill="url(#lost)"', 'fill="url(#lines)"',
-    'class="idle"', 'fill="url(#grains)"',
-)  # fmt: skip
+_LOOKS = {
+    "model": 'class="call"',
+    "token limit": 'fill="url(#dots)"',
+    "refused calls": 'fill="url(#hatch)"',
+    "batches": 'fill="url(#bars)"',
+    "map function": 'class="own"',
+    "lost work": 'fill="url(#lost)"',
+    "starting": 'fill="url(#lines)"',
+    "idle at the end": 'class="idle"',
+    "idle between": 'fill="url(#grains)"',
+}
 
 
 def stacked_bar(parts: Sequence[Share]) -> str:
@@ -148,20 +155,20 @@ def stacked_bar(parts: Sequence[Share]) -> str:
     whole = sum(part.seconds for part in parts) or 1.0
     x = 0.0
     body: list[str] = []
-    for part, look in zip(parts, _LOOKS, strict=True):
+    for part in parts:
         width = WIDTH * part.seconds / whole
         tip = escape(f"{part.name}: {part.seconds / whole:.1%}, {format_duration(part.seconds * 1000)}\n{part.what}")
         body.append(
-            f'<rect {look} x="{num(x)}" y="0" width="{num(width)}" height="26" data-tip="{tip}" '
+            f'<rect {_LOOKS[part.name]} x="{num(x)}" y="0" width="{num(width)}" height="26" data-tip="{tip}" '
             f'tabindex="{-1 if body else 0}"/>'
         )
         x += width
     return svg(26, "".join(body), "Where the time went.", wide=False)
 
 
-def swatch(number: int) -> str:
+def swatch(name: str) -> str:
     """The look of a share, for its row in the table."""
-    return f'<svg viewBox="0 0 14 14" aria-hidden="true"><rect {_LOOKS[number]} width="14" height="14"/></svg>'
+    return f'<svg viewBox="0 0 14 14" aria-hidden="true"><rect {_LOOKS[name]} width="14" height="14"/></svg>'
 
 
 def coverage_strip(length: int, spans: Sequence[tuple[int, int, int]]) -> str:

@@ -10,14 +10,15 @@ from typing import Any, NamedTuple
 
 from mrengine.profiling import format_duration
 from mrengine.report.charts import LEFT, Axis, clock_time, line, num, svg
-from mrengine.report.story import DONE, FAILED, LOST, Story
+from mrengine.report.story import DONE, FAILED, LOST, BatchSpan, Story
 
-__all__ = ["gantt", "lanes"]
+__all__ = ["batch_rows", "gantt", "lanes"]
 
 SINGLE = 1_300  # tasks that are drawn one by one; more are joined where they lie closer than a pixel
 LANES = 64  # rows at most; beyond it a row is a worker, and beyond that several
 ROW, BAR = 14.0, 10.0
 MOST_MARKS = 400
+BATCH_ROWS = 6
 ROWS_TOLD = 500  # failures that have a row in the page
 
 
@@ -64,14 +65,14 @@ class _Places:
     """Where the tasks of the chunks that notes tell of were drawn."""
 
     def __init__(self, story: Story, rows: Sequence[Lane], tops: Sequence[float]) -> None:
-        self._told = {note.chunk_id for note in story.notes if note.chunk_id >= 0}
+        self._noted = {note.chunk_id for note in story.notes if note.chunk_id >= 0}
         self._of: dict[int, list[tuple[float, float, float]]] = {}
         self._first: dict[str, float] = {}
         for lane, y in zip(rows, tops, strict=True):
             self._first.setdefault(lane.name.split(".")[0], y)
             for start, end, index in lane.tasks:
                 chunk = story.tasks.chunk[index]
-                if chunk in self._told:
+                if chunk in self._noted:
                     self._of.setdefault(chunk, []).append((start, end, y))
 
     def y(self, chunk: int, worker: int, at: float) -> float:
@@ -83,13 +84,19 @@ class _Places:
 
 
 def gantt(story: Story) -> str:
-    """Rows of tasks for each worker and slot, with their waits; deaths, refusals and retries are marked on them."""
+    """Rows of tasks for each worker and slot, with their waits; deaths, refusals and retries are marked on them.
+
+    Batches at providers stand in rows of their own above them.
+    """
     axis, rows = Axis(story.runs), lanes(story)
-    height = ROW * max(1, len(rows)) + 16
-    tops = [16 + number * ROW for number in range(len(rows))]
+    batches = batch_rows(story)
+    first = 16 + ROW * len(batches)
+    height = first + ROW * max(1, len(rows))
+    tops = [first + number * ROW for number in range(len(rows))]
     places = _Places(story, rows, tops)
     single = len(story.tasks) <= SINGLE
     body = [axis.frame(height)]
+    body += [_batches(axis, row, 16 + number * ROW) for number, row in enumerate(batches)]
     for lane, y in zip(rows, tops, strict=True):
         body.append(f'<text x="{LEFT - 6:.0f}" y="{num(y + 9)}" text-anchor="end">{escape(lane.name)}</text>')
         body.append(_single(story, axis, lane, y) if single else _joined(story, axis, lane, y))
@@ -99,6 +106,31 @@ def gantt(story: Story) -> str:
     body.append(_marks(story, axis, places))
     label = f"Tasks over time: {len(story.tasks)} tasks in {len(rows)} rows."
     return svg(height + 18, "".join(body), label)
+
+
+def batch_rows(story: Story) -> list[list[BatchSpan]]:
+    """Batches in as few rows as keep those apart that were open at the same time; the last row takes what is left."""
+    rows: list[list[BatchSpan]] = []
+    for batch in sorted(story.batches, key=lambda batch: batch.began):
+        free = next((row for row in rows if row[-1].ended <= batch.began), None)
+        if free is None and len(rows) < BATCH_ROWS:
+            rows.append([batch])
+        else:
+            (free or rows[-1]).append(batch)
+    return rows
+
+
+def _batches(axis: Axis, row: Sequence[BatchSpan], y: float) -> str:
+    parts = [f'<text x="{LEFT - 6:.0f}" y="{num(y + 9)}" text-anchor="end">batches</text>']
+    for batch in row[:MOST_MARKS]:
+        x, right = axis.x(batch.began), axis.x(batch.ended)
+        took = format_duration((batch.ended - batch.began) * 1000)
+        tip = f"batch {batch.number}: {batch.state}, {took}\n{batch.requests:,} requests to {batch.model}"
+        parts.append(
+            f'<rect fill="url(#bars)" x="{num(x)}" y="{num(y)}" width="{num(max(1.5, right - x))}" '
+            f'height="{BAR:.0f}" data-tip="{escape(tip)}" tabindex="{-1 if len(parts) > 1 else 0}"/>'
+        )
+    return f'<g class="tasks">{"".join(parts)}</g>'
 
 
 def _single(story: Story, axis: Axis, lane: Lane, y: float) -> str:
@@ -204,5 +236,5 @@ def _marks(story: Story, axis: Axis, places: _Places) -> str:
 
 def _chunk(chunk: int, fields: Mapping[str, Any]) -> int:
     """Also of a retry, whose chunk is told by its fields alone."""
-    told = fields.get("chunk_id", -1)
-    return chunk if chunk >= 0 or not isinstance(told, int) else told
+    named = fields.get("chunk_id", -1)
+    return chunk if chunk >= 0 or not isinstance(named, int) else named

@@ -53,7 +53,8 @@ def slots(story: Story) -> int:
 def shares(story: Story) -> list[Share]:
     """Where the time of the slots went, in the order of a task's way; the parts add up to slots × wall time."""
     busy, lost = _busy(story, DONE) + _busy(story, FAILED), _busy(story, LOST)
-    whole = max(slots(story) * wall_s(story), busy + lost)
+    flying = math.fsum(max(0.0, story.now - began) for began in story.in_flight)
+    whole = max(slots(story) * wall_s(story), busy + lost + flying)
     left = busy
     taken = []
     # The calls of lost attempts are among them, and waits of old logs were told before they were over.
@@ -61,14 +62,21 @@ def shares(story: Story) -> list[Share]:
         taken.append(min(left, seconds))
         left -= taken[-1]
     model, limit, refusals = taken
-    idle = max(0.0, whole - busy - lost)
+    idle = max(0.0, whole - busy - lost - flying)
+    batches = min(idle, _batches_s(story))
+    idle -= batches
     starting, ending = _edges(story)
     starting = min(idle, starting)
     ending = min(idle - starting, ending)
     return [
-        Share("model", model, "calls on their way: the provider works"),
+        Share("model", model + flying, "calls on their way: the provider works"),
         Share("token limit", limit, "calls wait for the rate limit of the model"),
         Share("refused calls", refusals, "waits after 429s and errors, before the next try"),
+        *(
+            [Share("batches", batches, "slots without a task while a batch is at the provider")]
+            if story.batches
+            else []
+        ),
         Share("map function", left, "the function itself, and the engine around it"),
         Share("lost work", lost, "attempts that ended with a crash, a hang or a kill, and had to be made again"),
         Share("starting", starting, "from the start of each run to its first task: processes, imports, reading"),
@@ -83,11 +91,11 @@ def shares(story: Story) -> list[Share]:
 
 def waited_s(story: Story) -> float:
     """Seconds for which calls waited for limits, summed; as expected when they began where a log tells no more."""
-    told = {"budget:waited": 0.0, "budget:wait": 0.0}
+    waits = {"budget:waited": 0.0, "budget:wait": 0.0}
     for note in story.notes:
-        if note.name in told:
-            told[note.name] += _number(note.fields.get("wait_ms")) / 1000
-    return told["budget:waited"] or told["budget:wait"]
+        if note.name in waits:
+            waits[note.name] += _number(note.fields.get("wait_ms")) / 1000
+    return waits["budget:waited"] or waits["budget:wait"]
 
 
 def _refused_s(story: Story) -> float:
@@ -99,19 +107,55 @@ def _busy(story: Story, outcome: int) -> float:
     return sum(end - start for start, end, ok in zip(tasks.start, tasks.end, tasks.ok, strict=True) if ok == outcome)
 
 
+def _open(story: Story) -> list[tuple[float, float]]:
+    """When at least one batch was at a provider: times that do not overlap, in order."""
+    spans: list[tuple[float, float]] = []
+    for batch in sorted(story.batches, key=lambda batch: batch.began):
+        if spans and batch.began <= spans[-1][1]:
+            spans[-1] = (spans[-1][0], max(spans[-1][1], batch.ended))
+        else:
+            spans.append((batch.began, batch.ended))
+    return spans
+
+
+def _batches_s(story: Story) -> float:
+    """Idle seconds of all slots while a batch was at a provider."""
+    spans, width = _open(story), slots(story)
+    tasks = zip(story.tasks.start, story.tasks.end, strict=True) if spans else ()
+    busy = math.fsum(_overlap(spans, start, end) for start, end in tasks)
+    return max(0.0, width * math.fsum(_overlap(spans, run.began, run.ended) for run in story.runs) - busy)
+
+
+def _overlap(spans: Sequence[tuple[float, float]], start: float, end: float) -> float:
+    """Seconds of ``start`` to ``end`` that lie in one of the spans."""
+    first = bisect_left(spans, start, key=lambda span: span[1])
+    seconds = 0.0
+    for since, until in spans[first:]:
+        if since >= end:
+            break
+        seconds += max(0.0, min(end, until) - max(start, since))
+    return seconds
+
+
 def _edges(story: Story) -> tuple[float, float]:
-    """Idle seconds of all slots before the first task of each run, and after the last one had started."""
+    """Idle seconds of all slots before the first task of each run, and after the last one had started.
+
+    Without those in which a batch was at a provider: they are counted as such.
+    """
+    spans = _open(story)
     tasks, starting, ending, width = story.tasks, 0.0, 0.0, slots(story)
     order = sorted(range(len(tasks)), key=tasks.start.__getitem__)
     begins = [tasks.start[index] for index in order]
     for run in story.runs:
         first, last = bisect_left(begins, run.began), bisect_right(begins, run.ended)
         if first >= last:
-            starting += width * max(0.0, run.ended - run.began)
+            starting += width * max(0.0, run.ended - run.began - _overlap(spans, run.began, run.ended))
             continue
-        starting += width * (begins[first] - run.began)
+        starting += width * (begins[first] - run.began - _overlap(spans, run.began, begins[first]))
         since = begins[last - 1]
         busy = sum(max(0.0, min(tasks.end[index], run.ended) - since) for index in order[first:last])
+        if run is story.runs[-1]:
+            busy += sum(max(0.0, run.ended - max(since, began)) for began in story.in_flight)
         ending += max(0.0, width * (run.ended - since) - busy)
     return starting, ending
 
@@ -129,6 +173,10 @@ _WHY = {
     "provider": (
         "waits for the provider’s limit, refused calls among them",
         "The limit sets the pace; more workers would only wait. Say it in limits=: fewer calls will be refused.",
+    ),
+    "batches": (
+        "waits for the provider’s batches",
+        "A batch costs half and may take a day; direct calls are answered at once.",
     ),
     "map function": (
         "the map function",
@@ -175,13 +223,13 @@ def _troubles(story: Story) -> list[str]:
     notes = Counter(note.name for note in story.notes)
     limited = _limited(story)
     lost, runs = story.tasks.ok.count(LOST), len(story.runs)
-    told = (
+    troubles = (
         (notes["worker:crashed"], "1 worker crashed", f"{notes['worker:crashed']:,} workers crashed"),
         (lost, "1 attempt was lost", f"{lost:,} attempts were lost"),
         (limited, "1 call was refused with 429", f"{limited:,} calls were refused with 429"),
         (runs - 1, "it took 2 runs", f"it took {runs} runs"),
     )
-    found = [one if count == 1 else many for count, one, many in told if count > 0]
+    found = [one if count == 1 else many for count, one, many in troubles if count > 0]
     text = ", ".join(found)
     return [text[0].upper() + text[1:] + "."] if found else []
 

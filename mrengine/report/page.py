@@ -85,7 +85,7 @@ def _cards(story: Story) -> str:
     cells = [
         (f"{story.done:,} of {story.total:,}", "tasks done: each chunk by each model" if several else "chunks done"),
         (f"{story.failed:,}", "failed"),
-        *([(f"{story.in_flight:,}", "in flight now")] if story.in_flight else []),
+        *([(f"{len(story.in_flight):,}", "in flight now")] if story.in_flight else []),
         (format_duration(wall * 1000), "in runs"),
         (f"{ended / wall:,.1f}" if wall > 0 else "–", "results a second"),
         (f"{sum(use.calls for use in story.spending.values()):,}", "calls answered"),
@@ -103,10 +103,10 @@ def _where(story: Story) -> str:
     parts = numbers.shares(story)
     whole = sum(part.seconds for part in parts) or 1.0
     rows = [
-        f"<tr><td>{charts.swatch(number)} {escape(part.name)}</td>"
+        f"<tr><td>{charts.swatch(part.name)} {escape(part.name)}</td>"
         f'<td class="n">{part.seconds / whole:.1%}</td><td class="n">{format_duration(part.seconds * 1000)}</td>'
         f'<td class="dim">{escape(part.what)}</td></tr>'
-        for number, part in enumerate(parts)
+        for part in parts
     ]
     table = f'<div class="scroll"><table class="key">{"".join(rows)}</table></div>'
     return f"<section><h2>Where the time of the slots went</h2>{charts.stacked_bar(parts)}{table}</section>"
@@ -118,6 +118,11 @@ def _timeline(story: Story) -> str:
         ('<rect width="14" height="10" y="2" fill="url(#hatch)"/>', "failure"),
         ('<rect width="14" height="10" y="2" fill="url(#lost)"/>', "attempt lost"),
         ('<rect width="14" height="6" y="4" fill="url(#dots)"/>', "waits for the rate limit"),
+        *(
+            [('<rect width="14" height="10" y="2" fill="url(#bars)"/>', "batch at the provider")]
+            if story.batches
+            else []
+        ),
         ('<use href="#crash" x="7" y="7"/>', "worker crashed"),
         ('<use href="#again" x="7" y="7"/>', "chunk tried again"),
         ('<use href="#refusal" x="7" y="7"/>', "call refused and tried again"),
@@ -140,17 +145,17 @@ def _tokens(story: Story) -> str:
     parts = [_granted(story, story.models[model], of[model]) for model in order[:MODELS]]
     if more := len(order) - MODELS:
         parts.append(f'<p class="dim">… and {more} more models.</p>' if more > 0 else "")
-    told = '<p class="dim">Of each minute before: what calls reserved, less what they gave back once answered.</p>'
-    return f"<section><h2>Tokens granted a minute, against the limit</h2>{told}{''.join(parts)}</section>"
+    note = '<p class="dim">Of each minute before: what calls reserved, less what they gave back once answered.</p>'
+    return f"<section><h2>Tokens granted a minute, against the limit</h2>{note}{''.join(parts)}</section>"
 
 
 def _granted(story: Story, model: str, grants: list[tuple[float, int]]) -> str:
     limits = story.runs[-1].facts.get("limits")
     known = limits.get(model) if isinstance(limits, dict) else None
     limit = float(known) if isinstance(known, (int, float)) and known > 0 else None
-    told = "" if limit else '<span class="dim">: no limit was given; the provider’s own may hold</span>'
+    note = "" if limit else '<span class="dim">: no limit was given; the provider’s own may hold</span>'
     chart = _scroll(charts.tokens_over_time(charts.Axis(story.runs), sorted(grants), limit), f"Tokens granted: {model}")
-    return f"<p>{_cut(model)}{told}</p>{chart}"
+    return f"<p>{_cut(model)}{note}</p>{chart}"
 
 
 def _latency(story: Story) -> str:
@@ -165,8 +170,8 @@ def _latency(story: Story) -> str:
     )
     rows = []
     for model, values in found.items():
-        told = [values[0], *(numbers.percentile(values, share) for share in (0.5, 0.9, 0.95, 0.99)), values[-1]]
-        cells = "".join(f'<td class="n">{format_duration(value)}</td>' for value in told)
+        quantiles = [values[0], *(numbers.percentile(values, share) for share in (0.5, 0.9, 0.95, 0.99)), values[-1]]
+        cells = "".join(f'<td class="n">{format_duration(value)}</td>' for value in quantiles)
         rows.append(f'<tr><td>{escape(model)}</td><td class="n">{len(values):,}</td>{cells}</tr>')
     chart = _scroll(charts.histogram(every), "Histogram of latencies")
     return f"<section><h2>Latency of calls</h2>{chart}{_table(head, rows)}</section>"
@@ -199,11 +204,11 @@ def _group(story: Story, cause: Cause, shown: Sequence[Failure], named: set[int]
         )
     more = len(cause.failures) - len(rows)
     shell = f"mrengine show {shlex.quote(story.job_id)} --failures"
-    told = f'<p class="dim">… and {more:,} more: <code>{escape(shell)}</code></p>' if more else ""
+    note = f'<p class="dim">… and {more:,} more: <code>{escape(shell)}</code></p>' if more else ""
     head = '<tr><th class="n">chunk</th><th>document</th><th class="n">characters</th>'
     head += '<th>model</th><th class="n">attempts</th><th>cause</th></tr>'
     summary = f"<b>{len(cause.failures):,} × {_cut(cause.kind)}</b>: {_cut(cause.message)}"
-    return f"<details{' open' if opened else ''}><summary>{summary}</summary>{_table(head, rows)}{told}</details>"
+    return f"<details{' open' if opened else ''}><summary>{summary}</summary>{_table(head, rows)}{note}</details>"
 
 
 def _coverage(story: Story) -> str:
@@ -227,13 +232,13 @@ def _coverage(story: Story) -> str:
         )
     more = len(documents) - shown
     rest = f"more, {whole.count(True):,} of them whole" if shown < whole.count(False) else "more, all whole"
-    told = f'<p class="dim">… and {more:,} {rest}.</p>' if more else ""
+    note = f'<p class="dim">… and {more:,} {rest}.</p>' if more else ""
     key = _key(
         ('<rect width="14" height="10" y="2" class="done"/>', "done"),
         ('<rect width="14" height="10" y="2" fill="url(#hatch)"/>', "failed"),
         ('<rect width="14" height="10" y="2" class="idle"/>', "nothing yet"),
     )
-    return f"<section><h2>Coverage of the documents</h2>{key}{_table('', rows)}{told}</section>"
+    return f"<section><h2>Coverage of the documents</h2>{key}{_table('', rows)}{note}</section>"
 
 
 def _all_documents(documents: Sequence[tuple[str, int, list[tuple[int, int, int]]]]) -> str:
@@ -262,12 +267,12 @@ def _runs(story: Story) -> str:
     rows = []
     for run in story.runs:
         pool = run.facts.get("workers"), run.facts.get("slots")
-        told = f"{pool[0]} workers × {pool[1]} slots" if all(isinstance(value, int) for value in pool) else ""
+        size = f"{pool[0]} workers × {pool[1]} slots" if all(isinstance(value, int) for value in pool) else ""
         reason = f" ({_cut(run.reason)})" if run.reason else ""
         length = format_duration(1000 * (run.ended - run.began))
         rows.append(
             f"<tr><td>{run.number}</td><td>{_when(run.began)}</td><td>{length}</td>"
-            f"<td>{escape(run.state)}{reason}</td><td>{told}</td></tr>"
+            f"<td>{escape(run.state)}{reason}</td><td>{size}</td></tr>"
         )
     return f"<section><h2>Runs</h2>{_table(head, rows)}</section>"
 

@@ -11,13 +11,13 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from mrengine.errors import JobNotFound, LogError
-from mrengine.log.format import codec, records
+from mrengine.log.format import batch_records, codec, records
 from mrengine.log.format.codec import Frame
 from mrengine.log.view.job_view import ResumeEngine
-from mrengine.log.view.outcome_index import OutcomeIndex
+from mrengine.log.view.results import OutcomeIndex
 from mrengine.records import Usage
 
-__all__ = ["DONE", "FAILED", "LOST", "Failure", "Run", "Story", "read_story"]
+__all__ = ["DONE", "FAILED", "LOST", "BatchSpan", "Failure", "Run", "Story", "read_story"]
 
 MOST_NOTES = 200_000
 MOST_FAILURES = 20_000
@@ -50,6 +50,21 @@ class Failure(NamedTuple):
     message: str
     attempts: int
     at: float
+
+
+@dataclass(slots=True)
+class BatchSpan:
+    """A batch at a provider, from its intent to its end; one that is still open ends with the story.
+
+    ``state``: "open", "ended", "failed" or "lost". Times in seconds since the epoch.
+    """
+
+    number: int
+    model: str
+    requests: int
+    began: float
+    ended: float
+    state: str = "open"
 
 
 @dataclass(slots=True)
@@ -109,7 +124,8 @@ class Story:
 
     ``granted``: reserved for a call, and later what its settlement gives back, below zero; ``granted_to``: the model's
     place in ``models``. ``spans``: of each failed chunk, its characters in the document.
-    ``in_flight``: tasks that have called a model and not ended. ``documents``: id, characters, and what became of them.
+    ``in_flight``: when each task that has called a model and not ended made its first call. ``documents``: id,
+    characters, and what became of them.
     """
 
     job_id: str = ""
@@ -129,11 +145,12 @@ class Story:
     granted: array[int] = field(default_factory=lambda: array("q"))
     granted_to: array[int] = field(default_factory=lambda: array("i"))
     notes: list[records.NoteRecord] = field(default_factory=list)
+    batches: list[BatchSpan] = field(default_factory=list)
     failures: list[Failure] = field(default_factory=list)
     spending: dict[str, Spending] = field(default_factory=dict)
     documents: list[tuple[str, int, list[tuple[int, int, int]]]] = field(default_factory=list)
     spans: dict[int, tuple[int, int]] = field(default_factory=dict)
-    in_flight: int = 0
+    in_flight: tuple[float, ...] = ()
     damage: int = 0
     now: float = 0.0
 
@@ -145,6 +162,7 @@ class _Reader:
         self.story = Story()
         self.failures: dict[tuple[int, int], Failure] = {}
         self._models: dict[str, int] = {}
+        self._batches: dict[int, BatchSpan] = {}
         self._begun: dict[tuple[int, int, int], float] = {}  # the first call of tasks that have not ended
         self._reserved: dict[tuple[int, int, bytes], int] = {}  # tokens of calls that are not settled
         self._orphans: list[int] = []  # lost attempts whose worker is not known
@@ -157,6 +175,7 @@ class _Reader:
             codec.FAILURE: self._failure,
             codec.ATTEMPT: self._attempt,
             codec.NOTE: self._note,
+            codec.BATCH: self._batch,
             codec.CLOSE: self._close,
         }
 
@@ -251,8 +270,11 @@ class _Reader:
 
     def finish(self, *, running: bool) -> None:
         """After the last record: what is open still, and whose attempts crashes took."""
+        for span in self.story.batches:
+            if span.state == "open":
+                span.ended = max(span.ended, self.story.now)
         if running:
-            self.story.in_flight = len(self._begun)
+            self.story.in_flight = tuple(self._begun.values())
         else:
             self._all_lost()
         crashes = sorted((note.at, note.worker_id) for note in self.story.notes if note.name == "worker:crashed")
@@ -272,6 +294,18 @@ class _Reader:
         record = records.unpack_note(payload)
         if len(self.story.notes) < MOST_NOTES:
             self.story.notes.append(record)
+        self._seen(record.at)
+
+    def _batch(self, payload: bytes) -> None:
+        record = batch_records.unpack_batch(payload)
+        span = self._batches.get(record.number)
+        if span is None:
+            span = BatchSpan(record.number, record.model, 0, record.at, record.at)
+            self._batches[record.number] = span
+            self.story.batches.append(span)
+        span.requests = max(span.requests, len(record.digests) // batch_records.DIGEST_BYTES)
+        span.ended = max(span.began, record.at)
+        span.state = record.state if record.state in ("ended", "failed", "lost") else "open"
         self._seen(record.at)
 
     def _close(self, payload: bytes) -> None:

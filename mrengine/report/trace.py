@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, TextIO
 
-from mrengine.report.gantt import lanes
+from mrengine.report.gantt import batch_rows, lanes
 from mrengine.report.story import DONE, FAILED, LOST, Story, read_story
 
 __all__ = ["trace_events", "write_trace"]
@@ -31,7 +31,7 @@ def _write(story: Story, file: TextIO) -> None:
 
 
 def trace_events(story: Story) -> Iterator[dict[str, Any]]:
-    """Runs, tasks by worker and slot, calls, what happened on the way, and the tokens granted; times in µs."""
+    """Runs, tasks by worker and slot, batches, calls, what happened on the way, and the tokens granted; times in µs."""
     zero = story.runs[0].began
 
     def us(at: float) -> int:
@@ -55,6 +55,19 @@ def trace_events(story: Story) -> Iterator[dict[str, Any]]:
                 "ts": us(start),
                 "dur": us(end) - us(start),
                 "args": {"round": tasks.round[index], "outcome": OUTCOMES[tasks.ok[index]]},
+            }
+    for row, batches in enumerate(batch_rows(story)):
+        yield {"ph": "M", "name": "thread_name", "pid": 2, "tid": row, "args": {"name": "batches"}}
+        for batch in batches:
+            yield {
+                "ph": "X",
+                "name": f"batch {batch.number}: {batch.state}",
+                "cat": "batch",
+                "pid": 2,
+                "tid": row,
+                "ts": us(batch.began),
+                "dur": us(batch.ended) - us(batch.began),
+                "args": {"model": batch.model, "requests": batch.requests},
             }
     calls = story.calls
     for number, at in enumerate(calls.at):

@@ -12,8 +12,8 @@ from collections.abc import Iterator
 from itertools import chain, islice
 from typing import Any
 
-from mrengine.chunking import filetypes
 from mrengine.errors import ConfigError, SourceError
+from mrengine.sources import filetypes
 from mrengine.sources.notes import Notes
 
 __all__ = ["check_encoding", "decoded", "mark_of"]
@@ -74,8 +74,10 @@ def check_encoding(encoding: str | None) -> str:
     return found.name
 
 
-def decoded(pieces: Iterator[bytes], name: str, notes: Notes, *, encoding: str = "", told: str = "") -> Iterator[str]:
-    """The text of some bytes. ``encoding``: the caller's word; ``told``: what a server said, which may be wrong.
+def decoded(
+    pieces: Iterator[bytes], name: str, notes: Notes, *, encoding: str = "", charset: str = ""
+) -> Iterator[str]:
+    """The text of some bytes. ``encoding``: the caller's word; ``charset``: what a server said, which may be wrong.
 
     SourceError: they are not text in any encoding that can be told.
     """
@@ -85,7 +87,7 @@ def decoded(pieces: Iterator[bytes], name: str, notes: Notes, *, encoding: str =
         return _strictly(pieces, name, "utf-8-sig" if encoding == "utf-8" else encoding)
     if mark := mark_of(first):
         return _strictly(pieces, name, mark)
-    return _utf8_or_guessed(pieces, name, notes, told)
+    return _utf8_or_guessed(pieces, name, notes, charset)
 
 
 def _strictly(pieces: Iterator[bytes], name: str, encoding: str, errors: str = "strict") -> Iterator[str]:
@@ -101,7 +103,7 @@ def _strictly(pieces: Iterator[bytes], name: str, encoding: str, errors: str = "
         raise SourceError(message, source=name) from None
 
 
-def _utf8_or_guessed(pieces: Iterator[bytes], name: str, notes: Notes, told: str) -> Iterator[str]:
+def _utf8_or_guessed(pieces: Iterator[bytes], name: str, notes: Notes, charset: str) -> Iterator[str]:
     waiting, offset, line, plain = b"", 0, 1, True
     for piece in pieces:
         data = waiting + piece
@@ -109,7 +111,7 @@ def _utf8_or_guessed(pieces: Iterator[bytes], name: str, notes: Notes, told: str
         try:
             text = data[:whole].decode("utf-8", "surrogatepass")
         except UnicodeDecodeError as error:
-            yield from _guessed(data, error.start, pieces, _Place(name, offset, line, plain), notes, told)
+            yield from _guessed(data, error.start, pieces, _Place(name, offset, line, plain), notes, charset)
             return
         plain = plain and text.isascii()
         yield text
@@ -118,7 +120,7 @@ def _utf8_or_guessed(pieces: Iterator[bytes], name: str, notes: Notes, told: str
         try:
             yield waiting.decode("utf-8", "surrogatepass")
         except UnicodeDecodeError as error:
-            yield from _guessed(waiting, error.start, pieces, _Place(name, offset, line, plain), notes, told)
+            yield from _guessed(waiting, error.start, pieces, _Place(name, offset, line, plain), notes, charset)
 
 
 def _whole_characters(data: bytes) -> int:
@@ -136,18 +138,20 @@ class _Place:
         self.name, self.offset, self.line, self.plain = name, offset, line, plain
 
 
-def _guessed(data: bytes, start: int, rest: Iterator[bytes], place: _Place, notes: Notes, told: str) -> Iterator[str]:
+def _guessed(
+    data: bytes, start: int, rest: Iterator[bytes], place: _Place, notes: Notes, charset: str
+) -> Iterator[str]:
     """The text from the piece on that is no UTF-8 at ``start``."""
     further = list(islice(rest, _SAMPLE_PIECES))
     follows = data[start : start + filetypes.SAMPLE_BYTES] + b"".join(further)[: filetypes.SAMPLE_BYTES]
     binary = filetypes.looks_binary(follows)
     sample = b"".join((data, *further))
-    encoding = "" if binary or not place.plain or _is_mostly_utf8(sample) else _likely(sample, told)
+    encoding = "" if binary or not place.plain or _is_mostly_utf8(sample) else _likely(sample, charset)
     if not encoding:
         line = place.line + data.count(b"\n", 0, start)
         raise filetypes.undecodable(place.name, "utf-8", at=place.offset + start, line=line, follows=follows)
     shown = f"{_NAMES[encoding]} ({encoding})" if encoding in _NAMES else encoding
-    notes.told.append(f"{place.name} is not UTF-8: it was read as {shown}; convert it if that is wrong")
+    notes.warnings.append(f"{place.name} is not UTF-8: it was read as {shown}; convert it if that is wrong")
     yield from _strictly(chain((data,), further, rest), place.name, encoding, "mrengine.c1")
 
 
@@ -158,11 +162,11 @@ def _is_mostly_utf8(data: bytes) -> bool:
     return _FEW_PAIRS * (sum(char > "\x7f" for char in odd) - wrong) > wrong
 
 
-def _likely(data: bytes, told: str) -> str:
+def _likely(data: bytes, charset: str) -> str:
     """The encoding that bytes look like; "": none makes sense of them."""
     sample = _odd_lines(data)
-    if told and _makes_sense(sample, told):
-        return told
+    if charset and _makes_sense(sample, charset):
+        return charset
     if by_letters := _by_letters(sample):
         return by_letters
     from charset_normalizer import from_bytes

@@ -62,8 +62,8 @@ def fetch(url: Url) -> Fetched:
         if isinstance(answer, Fetched):
             return answer
         target = parse(answer)
-    told = f"{parse(url.url).shown}: more than {url.max_redirects} redirects"
-    raise UrlRefused(told, rule="redirects", url=target.shown)
+    message = f"{parse(url.url).shown}: more than {url.max_redirects} redirects"
+    raise UrlRefused(message, rule="redirects", url=target.shown)
 
 
 def _asked_again(url: Url, target: Target, deadline: _Deadline, *, own: bool) -> Fetched | str:
@@ -76,7 +76,7 @@ def _asked_again(url: Url, target: Target, deadline: _Deadline, *, own: bool) ->
             return answer
         wait_s = float(2**tried) if answer.wait_s is None else answer.wait_s
         if tried == _AGAIN or wait_s >= deadline.left(target):
-            raise SourceError(answer.told, source=target.shown)
+            raise SourceError(answer.message, source=target.shown)
         time.sleep(wait_s)
     raise AssertionError
 
@@ -84,7 +84,7 @@ def _asked_again(url: Url, target: Target, deadline: _Deadline, *, own: bool) ->
 class _Busy(NamedTuple):
     """A server that wants to be asked later: what it said, and when, in seconds, where it told."""
 
-    told: str
+    message: str
     wait_s: float | None
 
 
@@ -103,8 +103,8 @@ class _Deadline:
         """Seconds. UrlRefused: there are none."""
         left = self._until - time.monotonic()
         if left <= 0:
-            told = f"{target.shown}: not fetched within {self._timeout_s:g} s (timeout_s)"
-            raise UrlRefused(told, rule="timeout_s", url=target.shown)
+            message = f"{target.shown}: not fetched within {self._timeout_s:g} s (timeout_s)"
+            raise UrlRefused(message, rule="timeout_s", url=target.shown)
         return left
 
 
@@ -124,8 +124,8 @@ def _ask(url: Url, target: Target, deadline: _Deadline, *, own: bool) -> Fetched
                 return _answer(url, target, response, deadline)
     except TimeoutError:
         deadline.left(target)
-        told = f"{target.shown}: no answer within {url.timeout_s:g} s (timeout_s)"
-        raise UrlRefused(told, rule="timeout_s", url=target.shown) from None
+        message = f"{target.shown}: no answer within {url.timeout_s:g} s (timeout_s)"
+        raise UrlRefused(message, rule="timeout_s", url=target.shown) from None
     except ssl.SSLError as error:
         why = getattr(error, "verify_message", "") or error.reason or "the handshake failed"
         raise SourceError(f"{target.shown}: TLS: {why}", source=target.shown) from None
@@ -236,14 +236,14 @@ def _answer(url: Url, target: Target, response: http.client.HTTPResponse, deadli
             f"{target.scheme}://{target.authority}{target.path}", where.encode("latin-1").decode("utf-8", "replace")
         )
     if response.status != 200:
-        told = f"{target.shown} answered {response.status} {http.client.responses.get(response.status, '')}"
+        message = f"{target.shown} answered {response.status} {http.client.responses.get(response.status, '')}"
         if response.status in _BUSY:
-            return _Busy(told.rstrip(), _later(response.getheader("Retry-After", "").strip()))
-        raise SourceError(told.rstrip(), source=target.shown)
+            return _Busy(message.rstrip(), _later(response.getheader("Retry-After", "").strip()))
+        raise SourceError(message.rstrip(), source=target.shown)
     media_type, charset = _media_type(response.headers)
     if media_type and not (_TEXTS.fullmatch(media_type) or _FILES.fullmatch(media_type)):
-        told = f"{target.shown} is of the type {media_type}, of which no text is made"
-        raise UrlRefused(told, rule="content_type", url=target.shown)
+        message = f"{target.shown} is of the type {media_type}, of which no text is made"
+        raise UrlRefused(message, rule="content_type", url=target.shown)
     length = response.getheader("Content-Length", "")
     if length.isdigit() and int(length) > url.max_bytes:
         raise _too_large(url, target, f"it has {length} bytes")
@@ -260,12 +260,12 @@ def _answer(url: Url, target: Target, response: http.client.HTTPResponse, deadli
     return Fetched(file, media_type, charset, target.path.partition("?")[0])
 
 
-def _later(told: str) -> float | None:
+def _later(retry_after: str) -> float | None:
     """Seconds from "120" or an HTTP date (RFC 9110, 10.2.3); None: it says neither."""
-    if told.isdecimal():
-        return float(told[:9])
+    if retry_after.isdecimal():
+        return float(retry_after[:9])
     try:
-        return max(0.0, parsedate_to_datetime(told).timestamp() - time.time())
+        return max(0.0, parsedate_to_datetime(retry_after).timestamp() - time.time())
     except (ValueError, TypeError, IndexError, OverflowError):
         return None
 
@@ -273,13 +273,13 @@ def _later(told: str) -> float | None:
 def _media_type(headers: http.client.HTTPMessage) -> tuple[str, str]:
     if "Content-Type" not in headers:
         return "", ""
-    told = headers.get("Content-Type", "").partition(";")[0].strip().lower()
-    return told, headers.get_content_charset("")
+    media_type = headers.get("Content-Type", "").partition(";")[0].strip().lower()
+    return media_type, headers.get_content_charset("")
 
 
 def _too_large(url: Url, target: Target, what: str) -> UrlRefused:
-    told = f"{target.shown}: {what}, and at most {url.max_bytes} are taken (max_bytes)"
-    return UrlRefused(told, rule="max_bytes", url=target.shown)
+    message = f"{target.shown}: {what}, and at most {url.max_bytes} are taken (max_bytes)"
+    return UrlRefused(message, rule="max_bytes", url=target.shown)
 
 
 def _decoded(url: Url, target: Target, response: http.client.HTTPResponse, deadline: _Deadline) -> Iterator[bytes]:

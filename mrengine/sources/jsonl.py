@@ -107,8 +107,8 @@ class _Fields:
         """A string that is not empty, or a number as one."""
         value = self._get(field)
         if isinstance(value, bool) or not isinstance(value, (str, int, float)) or value == "":
-            told = "empty" if value == "" else _json_type(value)
-            raise self._fault(f"the id in {field!r} is {told}: it must be a string or a number")
+            kind = "empty" if value == "" else _json_type(value)
+            raise self._fault(f"the id in {field!r} is {kind}: it must be a string or a number")
         return str(value)
 
     def text(self, field: str) -> str:

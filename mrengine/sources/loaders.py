@@ -71,9 +71,9 @@ def _suffix(name: str) -> str:
 
 
 def _by_name(suffix: str, media_type: str) -> _Kind | None:
-    told = next((kind for kind in _KINDS if media_type in kind.media_types), None)
-    if told is not None or media_type.startswith("text/") or media_type.endswith(("json", "xml")):
-        return told
+    kind = next((kind for kind in _KINDS if media_type in kind.media_types), None)
+    if kind is not None or media_type.startswith("text/") or media_type.endswith(("json", "xml")):
+        return kind
     return next((kind for kind in _KINDS if suffix in kind.suffixes), None)
 
 

@@ -12,12 +12,12 @@ log = logging.getLogger("mrengine")
 
 @dataclass(slots=True)
 class Notes:
-    """``pages``: (number, offset of its first character) of each page, in order. ``told``: what must be said of it."""
+    """``pages``: (number, offset of its first character) of each page, in order. ``warnings``: for the caller."""
 
     pages: list[tuple[int, int]] = field(default_factory=list)
-    told: list[str] = field(default_factory=list)
+    warnings: list[str] = field(default_factory=list)
 
     def log(self) -> None:
         """Say it where nobody else does."""
-        for line in self.told:
+        for line in self.warnings:
             log.warning("%s", line)

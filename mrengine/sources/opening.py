@@ -13,27 +13,95 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO
 
-from mrengine.chunking import filetypes
-from mrengine.chunking.splitters import dicom
 from mrengine.errors import SourceError, UrlRefused
+from mrengine.sources import filetypes
 from mrengine.sources.encodings import decoded, mark_of
+from mrengine.sources.formats import dicom_file
 from mrengine.sources.loaders import Found, find_loader, loading, needs
 from mrengine.sources.notes import Notes
 from mrengine.sources.pieces import text_of
 from mrengine.sources.urls import Url, parse
 
-__all__ = ["File", "open_pieces"]
+__all__ = ["BLOCK", "File", "TextSource", "blocks", "open_pieces"]
 
 _MOST_UNPACKED = 1 << 30  # bytes, of a file in a format that is read as a whole
 _NESTED = 3  # layers of packing
+BLOCK = 1 << 17  # characters
+
+# str (always text), Path, Url, bytes, a text or binary file object, or an iterable of the pieces of one text
+TextSource = Any
 
 
 @dataclass(frozen=True, slots=True)
 class File:
-    """A file whose encoding the caller names; ``encoding`` "" tells nothing."""
+    """A file whose encoding the caller names; ``encoding`` "" tells nothing. ``pages``: of a text that was taken from
+    another file; see Notes.
+    """
 
     path: Path
     encoding: str = ""
+    pages: tuple[tuple[int, int], ...] = ()
+
+
+def blocks(document: TextSource, *, size: int = BLOCK, name: str = "", notes: Notes | None = None) -> Iterator[str]:
+    """The text of a document in blocks of ``size`` characters. ``name``: what errors call it if it has none.
+
+    ``notes``: takes what else is learned; without it, what the caller must hear is logged. Raises SourceError for what
+    cannot be read, is of no kind of which text is made, or is damaged (``offset`` in bytes).
+    """
+    if isinstance(document, str):
+        return _slices(document, size)
+    if notes is not None:
+        return _regrouped(_pieces(document, size, name, notes), size)
+    return _telling(document, size, name)
+
+
+def _telling(document: TextSource, size: int, name: str) -> Iterator[str]:
+    notes = Notes()
+    yield from _regrouped(_pieces(document, size, name, notes), size)
+    notes.log()
+
+
+def _slices(text: str, size: int) -> Iterator[str]:
+    if len(text) <= size:
+        yield text
+        return
+    for begin in range(0, len(text), size):
+        yield text[begin : begin + size]
+
+
+def _regrouped(pieces: Iterable[str], size: int) -> Iterator[str]:
+    waiting: list[str] = []
+    length = 0
+    for piece in pieces:
+        waiting.append(piece)
+        length += len(piece)
+        if length >= size:
+            text = "".join(waiting)
+            whole = length - length % size
+            yield from _slices(text[:whole], size)
+            waiting, length = [text[whole:]], length - whole
+    if length:
+        yield "".join(waiting)
+
+
+def _pieces(document: TextSource, size: int, name: str, notes: Notes) -> Iterator[str]:
+    kinds = (os.PathLike, bytes, bytearray, memoryview, File, Url)
+    if isinstance(document, kinds) or hasattr(document, "read"):
+        return open_pieces(document, size, name, notes)
+    if isinstance(document, Iterable):
+        return _text_pieces(document)
+    kind = type(document).__name__
+    message = f"a document cannot be of type {kind}: give a str, Path, Url, bytes, file or iterable of str"
+    raise SourceError(message, source=kind)
+
+
+def _text_pieces(pieces: Iterable[Any]) -> Iterator[str]:
+    for piece in pieces:
+        if not isinstance(piece, str):
+            kind = type(piece).__name__
+            raise SourceError(f"an iterable document must give str pieces of one text, not {kind}", source=kind)
+        yield piece
 
 
 def open_pieces(origin: Any, size: int, name: str, notes: Notes) -> Iterator[str]:
@@ -53,6 +121,7 @@ def open_pieces(origin: Any, size: int, name: str, notes: Notes) -> Iterator[str
 
 def _from_path(file: File, size: int, notes: Notes) -> Iterator[str]:
     path = file.path
+    notes.pages += file.pages
     try:
         with path.open("rb") as binary:
             yield from _Opened(binary, str(path), size, notes, encoding=file.encoding).pieces()
@@ -73,7 +142,7 @@ def _from_url(url: Url, size: int, notes: Notes) -> Iterator[str]:
             notes,
             path=came.path,
             media_type=came.media_type,
-            told=came.charset,
+            charset=came.charset,
             most=url.max_bytes,
         )
         yield from opened.pieces()
@@ -104,14 +173,14 @@ class _Opened:
         path: str = "",
         media_type: str = "",
         encoding: str = "",
-        told: str = "",
+        charset: str = "",
         most: int | None = None,
         begun: bytes = b"",
         depth: int = 0,
     ) -> None:
         self._binary, self._name, self._size, self._notes = binary, name, size, notes
         self._path, self._media_type = path or name, media_type
-        self._encoding, self._told, self._most, self._depth = encoding, told, most, depth
+        self._encoding, self._charset, self._most, self._depth = encoding, charset, most, depth
         self._first = begun
         self._copy: BinaryIO | None = None
 
@@ -120,8 +189,8 @@ class _Opened:
         while len(self._first) < filetypes.PROBE_BYTES and (more := self._read()):
             self._first += more  # a pipe gives as little as it likes; the kind of file is told by its beginning
         first, name = self._first, self._name
-        if self._path.lower().endswith(".dcm") or dicom.is_dicom(first):
-            return iter((dicom.dump(self._rewound(), name),))
+        if self._path.lower().endswith(".dcm") or dicom_file.is_dicom(first):
+            return iter((dicom_file.dump(self._rewound(), name),))
         if (packing := _packing(first)) and self._depth < _NESTED:
             return self._unpacked(packing)
         mark, found = mark_of(first), find_loader(self._path, self._media_type, first)
@@ -134,7 +203,7 @@ class _Opened:
         if found is not None:
             return self._loaded(found)
         data = _chain(first, iter(self._read, b""))
-        return decoded(data, name, self._notes, encoding=self._encoding, told=self._told)
+        return decoded(data, name, self._notes, encoding=self._encoding, charset=self._charset)
 
     def _read(self) -> bytes:
         data = _read(self._binary, self._size, self._name)
@@ -167,18 +236,18 @@ class _Opened:
 
     def _loaded(self, found: Found) -> Iterator[str]:
         try:
-            yield from text_of(loading(found, self._as_told(), self._name), self._notes.pages, self._name)
+            yield from text_of(loading(found, self._in_its_charset(), self._name), self._notes.pages, self._name)
         finally:
             if self._copy is not None:
                 self._copy.close()
 
-    def _as_told(self) -> BinaryIO:
+    def _in_its_charset(self) -> BinaryIO:
         """The file for a loader; a web page in the encoding that its server told, as UTF-8."""
         file = self._seekable()
-        if self._told and self._media_type.endswith("html"):
+        if self._charset and self._media_type.endswith("html"):
             data = file.read()
             with suppress(LookupError, UnicodeError):
-                data = data if mark_of(data) else data.decode(self._told).encode("utf-8", "surrogatepass")
+                data = data if mark_of(data) else data.decode(self._charset).encode("utf-8", "surrogatepass")
             return io.BytesIO(data)
         return file
 

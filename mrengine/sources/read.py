@@ -8,11 +8,10 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
-from mrengine.chunking.text_blocks import blocks
 from mrengine.errors import ConfigError, SourceError
 from mrengine.records import Document
 from mrengine.sources.notes import Notes
-from mrengine.sources.opening import File
+from mrengine.sources.opening import File, blocks
 from mrengine.sources.seen_ids import SeenIds
 from mrengine.sources.urls import Url
 
@@ -79,8 +78,8 @@ def documents_of(document: Any) -> Iterator[Source]:
 
 
 def _have_one_id(first: int, second: int, name: str = "") -> ConfigError:
-    told = f"documents {first} and {second} have the {'id' if name else 'same id'}{name}: give each one of its own"
-    return ConfigError(told, setting="document")
+    message = f"documents {first} and {second} have the {'id' if name else 'same id'}{name}: give each one of its own"
+    return ConfigError(message, setting="document")
 
 
 def _meant(item: Any) -> str:
@@ -166,7 +165,7 @@ class Reading:
             self.pages = notes.pages
             _check_one(source.origin, source.id)
             yield from blocks(source.origin, name=source.id, notes=notes)
-            self.warnings += notes.told
+            self.warnings += notes.warnings
 
     def given(self) -> None:
         """A source that was text already."""
@@ -178,7 +177,7 @@ class Reading:
         for _ in self.text(source):
             pass
 
-    def told(self) -> str:
+    def unread_message(self) -> str:
         """What cannot be read, a line each below a first one."""
         lines = "".join(f"\n  {error}" for error in self.errors)
         return f"{len(self.errors)} of {self._sources} sources cannot be read:{lines}"
@@ -191,5 +190,5 @@ class Reading:
             raise self.errors[0]
         if self.errors:
             first, some = self.errors[0], len(self.errors) < self._sources
-            message = self.told() + "\n  on_source_error='skip' leaves them out" * (some and not self._skip)
+            message = self.unread_message() + "\n  on_source_error='skip' leaves them out" * (some and not self._skip)
             raise SourceError(message, source=first.source, offset=first.offset, line=first.line, errors=self.errors)

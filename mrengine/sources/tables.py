@@ -194,8 +194,8 @@ def _read_row(reader: Any, path: Path) -> list[str] | None:
     try:
         return next(reader, None)
     except csv.Error as error:
-        told = "a field without an end: is a quotation mark never closed?" if "limit" in str(error) else str(error)
-        message = f"{path}, line {reader.line_num}: {told}"
+        reason = "a field without an end: is a quotation mark never closed?" if "limit" in str(error) else str(error)
+        message = f"{path}, line {reader.line_num}: {reason}"
         raise SourceError(message, source=str(path), line=reader.line_num) from None
 
 

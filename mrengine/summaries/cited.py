@@ -125,14 +125,14 @@ def _whole(merge: CitedMerge, noted: Noted | None, *, tell: bool) -> str:
     text = noted.text or " ".join(_sentence(merge.claims[n - 1].text, n) for n in noted.numbers)
     if not tell:
         return text
-    told = [set(cited_in(sentence)) for sentence, _ in each_sentence(text)]
+    cited = [set(cited_in(sentence)) for sentence, _ in each_sentence(text)]
     own = {merge.claims[number - 1].document_id for number in noted.numbers}
     numbers = [n for n, claim in enumerate(merge.claims, 1) if claim.document_id in own]
     seen: set[tuple[str, str]] = set()
     for a, b in merge.contradictions(numbers):
         first, second = merge.claims[a - 1], merge.claims[b - 1]
         key = (first.text.casefold(), second.text.casefold())
-        if key in seen or len(seen) == _MOST_TOLD or any({a, b} <= named for named in told):
+        if key in seen or len(seen) == _MOST_TOLD or any({a, b} <= named for named in cited):
             continue
         seen.add(key)
         text += f" {_bare(first.text)} [{a}], but also: {_sentence(second.text, b)}"

@@ -151,7 +151,7 @@ def _is_of_another(bare: str, claims: Sequence[Claim], words: Vocabulary) -> boo
         about.append((numbers_in(whole), plain_words(whole), words.likely(whole)))
     for names, numbers in parts:
         for number in numbers:
-            having = [(known, own) for told, known, own in about if number in told]
+            having = [(known, own) for named, known, own in about if number in named]
             if having and all(own and not any(has_name(known, name) for name in names) for known, own in having):
                 return True
     return False
@@ -167,8 +167,8 @@ def _is_exchanged(bare: str, claims: Sequence[Claim], others: Sequence[Claim]) -
         else set()
     )
     for claim in claims if foreign else ():
-        told = _TOKEN.findall(claim.text.casefold())
-        matcher = SequenceMatcher(None, told, said, autojunk=False)
+        words = _TOKEN.findall(claim.text.casefold())
+        matcher = SequenceMatcher(None, words, said, autojunk=False)
         if matcher.ratio() < _ALIKE:
             continue
         for kind, first, last, start, end in matcher.get_opcodes():

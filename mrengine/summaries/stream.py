@@ -29,7 +29,7 @@ class SummaryStream(Iterator["SummaryProgress | str"]):
     def __init__(self, work: Callable[[Callable[[Any], None]], Summary], stop: Callable[[], None]) -> None:
         """``work(tell)``: makes the summary; ``stop()``: have it end soon."""
         self._work, self._stop = work, stop
-        self._told: queue.SimpleQueue[Any] = queue.SimpleQueue()
+        self._updates: queue.SimpleQueue[Any] = queue.SimpleQueue()
         self._thread: threading.Thread | None = None
         self._ended = False
         self._summary: Summary | None = None
@@ -54,17 +54,17 @@ class SummaryStream(Iterator["SummaryProgress | str"]):
             self._thread = threading.Thread(target=self._run, name="mrengine-summary", daemon=True)
             self._thread.start()
         try:
-            told = self._told.get()
+            update = self._updates.get()
         except BaseException:  # Ctrl-C
             self.close()
             raise
-        if isinstance(told, (SummaryProgress, str)):
-            return told
+        if isinstance(update, (SummaryProgress, str)):
+            return update
         self._ended = True
         self._thread.join()
-        if isinstance(told, BaseException):
-            raise told
-        self._summary = told
+        if isinstance(update, BaseException):
+            raise update
+        self._summary = update
         raise StopIteration
 
     def close(self) -> None:
@@ -87,9 +87,9 @@ class SummaryStream(Iterator["SummaryProgress | str"]):
 
     def _run(self) -> None:
         try:
-            self._told.put(self._work(self._told.put))
+            self._updates.put(self._work(self._updates.put))
         except BaseException as error:  # noqa: BLE001  # raised again, where the stream is read
-            self._told.put(error)
+            self._updates.put(error)
 
 
 def part_text(value: Any) -> str:
@@ -97,8 +97,8 @@ def part_text(value: Any) -> str:
     if isinstance(value, Mapping):
         claims = value.get("claims") or ()
         return " ".join(claim["text"] for claim in claims if claim["verified"])
-    told = getattr(value, "text", value)
-    return renumbered(told, {}).strip() if isinstance(told, str) else ""
+    text = getattr(value, "text", value)
+    return renumbered(text, {}).strip() if isinstance(text, str) else ""
 
 
 class Writing:

@@ -11,11 +11,11 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from mrengine.testing.batches import Run
 
-__all__ = ["Line", "openai_line", "shown_file", "shown_message_batch", "shown_openai"]
+__all__ = ["RequestLine", "openai_line", "shown_file", "shown_message_batch", "shown_openai"]
 
 
 @dataclass(frozen=True, slots=True)
-class Line:
+class RequestLine:
     """One request of a batch."""
 
     custom_id: str
@@ -58,12 +58,12 @@ def _typed(answer: tuple[int, bytes]) -> dict[str, Any]:
     return {"type": "error", "error": {"type": _TYPES.get(answer[0], "api_error"), "message": message}}
 
 
-def openai_line(line: bytes) -> Line:
+def openai_line(line: bytes) -> RequestLine:
     """A line of an input file. KeyError, ValueError: it is none."""
     data = json.loads(line)
     if data["method"] != "POST" or data["url"] != "/v1/chat/completions":
         raise ValueError("a line is a POST to /v1/chat/completions")
-    return Line(data["custom_id"], data["body"])
+    return RequestLine(data["custom_id"], data["body"])
 
 
 def shown_file(name: str, data: bytes, filename: str, purpose: str, now: float) -> dict[str, Any]:

@@ -14,9 +14,9 @@ from dataclasses import dataclass, field
 from typing import Any
 from urllib.parse import parse_qs
 
-from mrengine.testing.batch_bodies import Line, openai_line, shown_file, shown_message_batch, shown_openai
+from mrengine.testing.batch_bodies import RequestLine, openai_line, shown_file, shown_message_batch, shown_openai
 
-__all__ = ["BatchDesk", "BatchRules", "Run"]
+__all__ = ["BatchProvider", "BatchRules", "Run"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,7 +62,7 @@ class Run:
     id: str
     shape: str
     created: float
-    lines: list[Line]
+    lines: list[RequestLine]
     metadata: dict[str, Any] = field(default_factory=dict)
     file: str = ""
     model: str = ""
@@ -120,7 +120,7 @@ class Cut(Exception):
         self.data = data
 
 
-class BatchDesk:
+class BatchProvider:
     """All files and batches. ``execute(shape, body, key, at)`` answers one request, and bills it; ``at``: of the real
     clock, as far as it has been moved.
     """
@@ -146,7 +146,7 @@ class BatchDesk:
         """The batches' clock."""
         return self._epoch + self.advanced + (real - self._began) * self.rules.speed
 
-    def told(self, real: float) -> list[dict[str, Any]]:
+    def facts(self, real: float) -> list[dict[str, Any]]:
         """What a test is told of each batch."""
         self._work(real)
         now = self.now(real)
@@ -279,7 +279,7 @@ class BatchDesk:
             raise Dropped
         return _json(self._shown(run, real, headers))
 
-    def _run(self, shape: str, asked: Any, lines: list[Line], real: float) -> Run:
+    def _run(self, shape: str, asked: Any, lines: list[RequestLine], real: float) -> Run:
         self._number += 1
         now = self.now(real)
         name = f"batch_{self._number}" if shape == "openai" else f"msgbatch_{self._number}"
@@ -299,9 +299,9 @@ class BatchDesk:
         self.runs.append(run)
         return run
 
-    def _lines(self, shape: str, asked: Any) -> list[Line] | str:
+    def _lines(self, shape: str, asked: Any) -> list[RequestLine] | str:
         if shape == "anthropic":
-            lines = [Line(one["custom_id"], one["params"]) for one in asked["requests"]]
+            lines = [RequestLine(one["custom_id"], one["params"]) for one in asked["requests"]]
         else:
             if asked.get("endpoint") != "/v1/chat/completions" or asked.get("completion_window") != "24h":
                 return "endpoint is /v1/chat/completions, and completion_window 24h"
@@ -345,7 +345,7 @@ class BatchDesk:
             if run.shape == "openai" and run.state(self.rules, now) in FINAL and run.outputs == ("", ""):
                 run.outputs = self._written(run, run.state(self.rules, now), real)
 
-    def _executed(self, run: Run, line: Line, at: float) -> Answer:
+    def _executed(self, run: Run, line: RequestLine, at: float) -> Answer:
         status = self.rules.statuses(line.prompt) if self.rules.statuses is not None else None
         if status is not None and status != 200:
             return status, _error(status, "invalid_request_error" if status < 429 else "api_error", "on demand")[1]
@@ -395,5 +395,5 @@ def _json(value: Any) -> Answer:
 
 
 def _error(status: int, code: str, message: str) -> Answer:
-    told = {"type": "error", "error": {"message": message, "type": code, "code": code, "param": None}}
-    return status, json.dumps(told).encode()
+    body = {"type": "error", "error": {"message": message, "type": code, "code": code, "param": None}}
+    return status, json.dumps(body).encode()

@@ -12,7 +12,7 @@ from hashlib import blake2b
 from typing import Any
 
 from mrengine.testing import bodies
-from mrengine.testing.batches import BatchDesk, BatchRules, Cut, Dropped
+from mrengine.testing.batches import BatchProvider, BatchRules, Cut, Dropped
 from mrengine.testing.counts import Counts
 from mrengine.testing.odd import ODD, odd, streamed
 from mrengine.testing.prompt_cache import Billed, PromptCache, TooManyMarks, dollars, usage
@@ -125,7 +125,7 @@ class Simulator:
         self._cache = None if behaviour.cache_min is None else PromptCache(behaviour.cache_min)
         limits = {name: getattr(behaviour, name) for name in ("tpm", "rpm", "input_tpm", "output_tpm")}
         self.buckets = {name: Bucket(limit, now) for name, limit in limits.items() if limit}
-        self.batches = BatchDesk(behaviour.batches, self._batched, self._words, now)
+        self.batches = BatchProvider(behaviour.batches, self._batched, self._words, now)
 
     def decide(self, path: str, headers: Mapping[str, str], body: bytes, now: float, method: str = "POST") -> Reply:
         """The reply to a request. ``headers``: names in lower case."""
@@ -177,8 +177,8 @@ class Simulator:
                 billed = self._cache.bill(shape, asked.body, billed.output, key=key, now=at, delay_s=delay_s)
             except TooManyMarks:
                 return 400, bodies.error("invalid_request_error", "A maximum of 4 blocks with cache_control")
-            told = usage(shape, billed)
-            say = say or (lambda *_: told)
+            billing = usage(shape, billed)
+            say = say or (lambda *_: billing)
         self._bill(asked, billed, factor=0.5)
         self.counts.batched(blake2b(sent, digest_size=12).digest(), asked.model)
         return 200, bodies.answer(asked, text, cut, (billed.input, billed.output), usage=say)
@@ -335,8 +335,8 @@ class Simulator:
         if self._cache is not None:
             at = now + self.batches.advanced
             billed = self._cache.bill(asked.shape, asked.body, billed.output, key=_key(headers), now=at, delay_s=delay)
-            told = usage(asked.shape, billed)
-            say = say or (lambda *_: told)
+            billing = usage(asked.shape, billed)
+            say = say or (lambda *_: billing)
         self._bill(asked, billed)
         body = bodies.answer(asked, text, cut, (billed.input, billed.output), usage=say)
         if thoughts:

@@ -43,7 +43,7 @@ class _Server:
         if what == "advance":
             self.simulator.batches.advance(argument)
         if what in ("advance", "batches"):
-            return self.simulator.batches.told(time.monotonic())
+            return self.simulator.batches.facts(time.monotonic())
         return self.simulator.counts.stats(time.process_time())
 
     async def _listen(self, port: int, tls: tuple[str, str] | None) -> Any:

@@ -21,6 +21,7 @@ from mrengine.log.format.chunk_rows import (
     Segment,
     chunks_segment,
     document_of,
+    stands_in,
 )
 from mrengine.log.format.codec import Frame
 from mrengine.log.format.document_facts import Facts, pages_between, unpack_facts, without_pages
@@ -28,7 +29,7 @@ from mrengine.log.format.job_records import unpack_documents
 from mrengine.private import open_file
 from mrengine.records import Chunk
 
-__all__ = ["ChunkReader", "TrackedChunk", "read_bytes"]
+__all__ = ["ChunkReader", "TrackedChunk", "decoded", "read_bytes"]
 
 
 TextOf = Callable[[int, ChunkRow], str]
@@ -190,6 +191,20 @@ def read_bytes(spool_fd: int, start: int, stop: int) -> bytes | None:
     return data
 
 
+def decoded(chunk: int, row: ChunkRow, data: bytes) -> str:
+    """A chunk's text. LogError: it is another one than its row tells of."""
+    with suppress(UnicodeDecodeError):
+        text = data.decode("utf-8", "surrogatepass")
+        if len(text) == row.end - row.start + row.overlap:
+            return text
+    raise _damaged(chunk)
+
+
+def _damaged(chunk: int) -> LogError:
+    message = f"the text of chunk {chunk} in the spool is damaged: run the job again with its documents"
+    return LogError(message, reason="damaged")
+
+
 class ChunkReader:
     """Reads chunks by id: one ``pread`` of the log for the row, one of the spool for the text. Safe from any thread.
 
@@ -242,22 +257,24 @@ class ChunkReader:
             self._names.grow(Batch(record.first, len(record.rows), frame.offset))
 
     def read(self, chunk: int) -> TrackedChunk:
-        """A chunk; its text is read when it is asked for."""
+        """A chunk; its text is read when it is asked for. LogError: its row cannot be right."""
         row = self._row(chunk)
         heads = self._table.heads(chunk, row)
         document = self._names[row.document]
+        if self._paged and not stands_in(row, document):  # both were vouched for by a CRC, and one of them is wrong
+            message = f"the log has lost of which document chunk {chunk} is: run the job again with its documents"
+            raise LogError(message, reason="damaged")
         facts = document.facts if self._paged or not document.facts else without_pages(document.facts)
         return TrackedChunk(chunk, document.id, row, self._text_of, heads, facts)
 
     def _text_of(self, chunk: int, row: ChunkRow) -> str:
-        return self.bytes_of(chunk, row).decode("utf-8", "surrogatepass")
+        return decoded(chunk, row, self.bytes_of(chunk, row))
 
     def bytes_of(self, chunk: int, row: ChunkRow) -> bytes:
         """A chunk's text in UTF-8, surrogatepass. LogError: it is damaged."""
         data = read_bytes(self._spool_fd, row.spool_from, row.spool_to)
         if data is None or (self._check and blake2b(data, digest_size=16).digest() != row.digest):
-            message = f"the text of chunk {chunk} in the spool is damaged: run the job again with its documents"
-            raise LogError(message, reason="damaged")
+            raise _damaged(chunk)
         return data
 
     def document_of(self, chunk: int) -> str:

@@ -157,7 +157,7 @@ def test_a_callable_that_returns_no_offsets_is_a_chunking_error(answer: object) 
 
 
 @pytest.mark.parametrize("answer", [str.splitlines, str.split, lambda text: text, lambda text: [(0, 5), (5, 9)]])
-def test_a_callable_that_returns_pieces_is_told_what_to_return(answer: Any) -> None:
+def test_a_callable_that_returns_pieces_is_reported_what_to_return(answer: Any) -> None:
     """Of strings or spans: offsets, not pieces; the text is not shown."""
     with pytest.raises(ChunkingError, match="return offsets, not pieces") as caught:
         list(safe_chunk("secret words " * 100, target_tokens=20, overlap_tokens=0, splitter=answer))

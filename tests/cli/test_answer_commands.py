@@ -9,7 +9,7 @@ from typing import Any
 from mrengine.log.shared_answers import SharedAnswers
 
 
-def test_what_is_there_is_told_and_removed(cli: Any, state_dir: Path) -> None:
+def test_what_is_there_is_reported_and_removed(cli: Any, state_dir: Path) -> None:
     """Also where there is nothing, or no database."""
     assert json.loads(cli("answers", "stats", "--json").stdout)["answers"] == 0
     store = SharedAnswers(str(state_dir / "answers.sqlite3"), "run")

@@ -23,7 +23,7 @@ FUNCTION = "def size(chunk, context):\n    print('printed')\n    return len(chun
         ("run - --map function:size <&-", 1, "", "mrengine: stdin is closed: there is nothing to read from it"),
     ],
 )
-def test_a_closed_stream_is_told_and_nothing_more(
+def test_a_closed_stream_is_reported_and_nothing_more(
     tmp_path: Path, state_dir: Path, command: str, code: int, out: str, err: str
 ) -> None:
     """No AttributeError; what the job has done is kept."""

@@ -14,6 +14,8 @@ from typing import Any
 
 import pytest
 
+from mrengine.jobs import list_jobs
+
 ROOT = Path(__file__).parents[2]
 
 
@@ -75,14 +77,17 @@ def shell(tmp_path: Path, state_dir: Path) -> Callable[..., subprocess.Completed
     return run
 
 
-@pytest.mark.usefixtures("state_dir")
-def test_the_tutorial_runs_as_it_stands_and_again_when_purged(tmp_path: Path, shell: Any) -> None:
+@pytest.mark.parametrize("times", [1, pytest.param(2, marks=pytest.mark.system)])
+def test_the_tutorial_runs_as_it_stands_and_again_when_purged(
+    tmp_path: Path, state_dir: Path, shell: Any, times: int
+) -> None:
     """All its examples, one after another, in a fresh process; purged by the line that it gives."""
     (line,) = re.findall("`(mrengine purge .*)`", (ROOT / "docs/tutorial.md").read_text())
-    for _ in range(2):
+    for _ in range(times):
         run(blocks("docs/tutorial.md"), tmp_path)
         purged = shell(line)
         assert purged.returncode == 0, purged.stderr
+        assert not {job.job_id for job in list_jobs(state_dir)} & set(line.split())
 
 
 @pytest.mark.usefixtures("state_dir")

@@ -77,7 +77,7 @@ def test_all_chunks_failed_is_1(cli: Any, tmp_path: Path) -> None:
     assert re.fullmatch(r"failed: 0 of (\d+) chunks, \1 failed, [\d.]+ s, no tokens; job auto-\w+", several[-2])
 
 
-def test_where_a_function_failed_is_told(cli: Any, tmp_path: Path) -> None:
+def test_where_a_function_failed_is_reported(cli: Any, tmp_path: Path) -> None:
     """The file and line of its own last frame, how the rest is seen; accepted failures, too, are told in commands."""
     (tmp_path / "own.py").write_text(
         "import json\ndef f(chunk, context):\n    return json.loads('{' * chunk.id or '1')\n"
@@ -125,7 +125,7 @@ def test_messages_speak_of_options(cli: Any, tmp_path: Path) -> None:
     assert "--timeout is over" in cli("show", "late").stdout
 
 
-def test_the_model_that_nobody_named_is_told(cli: Any) -> None:
+def test_the_model_that_nobody_named_is_reported(cli: Any) -> None:
     """On stderr, after the job; where it was named, nothing."""
     with LLMServer() as server:
         env = {"OPENAI_API_KEY": "k", "OPENAI_BASE_URL": server.url, "MRENGINE_MODELS": ""}
@@ -134,7 +134,7 @@ def test_the_model_that_nobody_named_is_told(cli: Any) -> None:
     assert "model:" not in cli("run", "visit.txt", *ASK).stderr
 
 
-def test_an_unwritable_home_is_told(cli: Any, tmp_path: Path) -> None:
+def test_an_unwritable_home_is_reported(cli: Any, tmp_path: Path) -> None:
     """With the way out."""
     (tmp_path / "file").write_text("")
     done = cli("run", "visit.txt", *ASK, env={"MRENGINE_STATE_DIR": "", "XDG_STATE_HOME": "", "HOME": "file/home"})
@@ -198,7 +198,7 @@ def test_a_signal_drains_and_the_same_command_resumes(
         ("def f(chunk):\n    return 1", "the function of --map f(chunk) is called with (chunk, context): too many"),
     ],
 )
-def test_a_function_that_is_none_is_told_before_the_work(cli: Any, tmp_path: Path, code: str, told: str) -> None:
+def test_a_function_that_is_none_is_reported_before_the_work(cli: Any, tmp_path: Path, code: str, told: str) -> None:
     """In one line, as a mistake in the command; nothing is run."""
     (tmp_path / "own.py").write_text(code)
     done = cli("run", "visit.txt", "--map", "own:f", "--model", "fake")

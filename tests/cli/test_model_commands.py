@@ -25,7 +25,7 @@ def test_models_tells_that_a_key_is_set_and_never_the_key(cli: Any) -> None:
 
 
 @pytest.mark.parametrize("row", [row for row in ROWS if row[2]])
-def test_the_names_that_are_told_are_understood(row: tuple[str, str, str]) -> None:
+def test_the_names_that_are_reported_are_understood(row: tuple[str, str, str]) -> None:
     """By the library, with the key that is told."""
     for pattern in row[0].split(", "):
         (model,) = resolve_models(pattern.replace("*", "x"), env={row[2]: "k"})

@@ -334,7 +334,7 @@ def test_all_sources_that_cannot_be_read_are_named(cli: Any, tmp_path: Path) -> 
     assert cli("jobs").stdout == ""
 
 
-def test_a_broken_line_of_json_is_told_and_not_sent(cli: Any, tmp_path: Path) -> None:
+def test_a_broken_line_of_json_is_reported_and_not_sent(cli: Any, tmp_path: Path) -> None:
     """With path and line; a byte order mark breaks none, and lines that are text are no JSON."""
     with LLMServer(record=9) as server:
         ask = ["--each-line", "--prompt", "x $text", "--model", f"{server.url}#m"]

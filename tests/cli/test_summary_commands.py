@@ -24,7 +24,7 @@ def test_summaries_are_written_whole(cli: Any, tmp_path: Path) -> None:
     assert (tmp_path / "out" / "visit.md").read_text() == lines[0]["summary"] + "\n"
 
 
-def test_what_cannot_be_written_is_told_before_the_work(cli: Any, tmp_path: Path) -> None:
+def test_what_cannot_be_written_is_reported_before_the_work(cli: Any, tmp_path: Path) -> None:
     """A file where the folder should be: usage, and no job."""
     (tmp_path / "out").write_text("")
     done = cli("summarize", "visit.txt", "-o", "out/deep", env=FAKE)

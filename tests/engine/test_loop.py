@@ -197,7 +197,7 @@ def test_a_log_that_fails_lets_what_is_in_flight_end() -> None:
     assert [what for what, _ in bench.journal.events].count("durable") == 0
 
 
-def test_a_log_that_fails_while_the_job_drains_is_told() -> None:
+def test_a_log_that_fails_while_the_job_drains_is_reported() -> None:
     """What was asked for before cannot be had; what hangs is not waited for."""
     bench = Bench(chunks=4, workers=2, slots=1, drain_s=10.0)
     bench.engine.stop("stopped")

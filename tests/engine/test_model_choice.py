@@ -75,7 +75,7 @@ def test_budget_goes_where_calls_wait_least() -> None:
     assert balance.choose(0) == 0
 
 
-def test_the_load_is_told_when_it_has_changed() -> None:
+def test_the_load_is_reported_when_it_has_changed() -> None:
     """By name, and once."""
     balance = ModelChoice("ab", "round_robin")
     balance.given(1)

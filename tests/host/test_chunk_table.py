@@ -9,7 +9,7 @@ import pytest
 
 from mrengine.chunking import Chunker
 from mrengine.host.chunk_table import append_inputs, chunk_records, input_version, lacking_text
-from mrengine.host.documents import spool_documents
+from mrengine.host.intake import spool_documents
 from mrengine.log.format.chunk_rows import ROW_BYTES, unpack_chunks, unpack_row
 from mrengine.log.format.job_records import DocumentRow
 

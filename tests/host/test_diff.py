@@ -17,7 +17,7 @@ from tests.host.test_edited import run
 pytestmark = pytest.mark.usefixtures("state_dir")
 
 
-def test_added_and_removed_documents_are_told() -> None:
+def test_added_and_removed_documents_are_reported() -> None:
     """A price that is unknown stays unknown."""
     texts = {name: prose(5_000) for name in "abc"}
     run([Document(name, text) for name, text in texts.items()], price=None)

@@ -19,8 +19,8 @@ import pytest
 from mrengine import Document, Job, MapReduceRunner
 from mrengine.errors import JobCancelled, JobMismatch, JobNotFound, SourceError
 from mrengine.host import prepare, rounds, row_stream
-from mrengine.host.early_start import EarlyStart
-from mrengine.host.intake import is_read_once
+from mrengine.host.document_stream import EarlyStart
+from mrengine.host.intake import Intake, is_read_once
 from mrengine.log.view.job_view import ResumeEngine
 from mrengine.log.view.verify import verify
 
@@ -297,3 +297,22 @@ def test_hosts_that_are_killed_while_they_read(tmp_path: Path, seed: int) -> Non
     verdict = verify(Job("killed").folder)
     assert verdict.problems == ()
     assert verdict.records["RESULT"] == len(whole.results)
+
+
+@pytest.mark.parametrize(
+    ("read_all", "piped", "possible"), [(False, False, True), (True, False, False), (False, True, False)]
+)
+def test_a_new_job_begins_early_where_more_is_to_be_read_and_can_be_read_again(
+    tmp_path: Path, read_all: bool, piped: bool, possible: bool
+) -> None:
+    os.mkfifo(tmp_path / "pipe")
+    documents: list[Any] = [Document("a", "One."), "Two."]
+    intake = Intake(tmp_path, documents, skip=True)
+    if read_all:
+        intake.advance()
+    plan: Any = None  # it is not asked for
+    early = EarlyStart(tmp_path, intake, plan, first_s=0.0, stage=plan)
+    if piped:
+        documents.append(Document("p", tmp_path / "pipe"))
+    assert early.is_possible(None, documents) is possible
+    intake.discard()

@@ -41,7 +41,7 @@ def test_what_is_assumed_is_said() -> None:
     assert all("not counted" in estimate.assumed[1] for estimate in (found, prompt))
 
 
-def test_calls_can_be_told() -> None:
+def test_calls_can_be_given() -> None:
     """Three calls a chunk are three times the tokens and the money; a fraction is rounded up over all."""
     one, three_ = runner().estimate(TEXT, three), runner().estimate(TEXT, three, calls_per_chunk=3)
     assert (three_.calls, three_.input_tokens) == (3 * one.calls, 3 * one.input_tokens)

@@ -12,7 +12,7 @@ from mrengine import events
 from mrengine.errors import InvalidResult
 from mrengine.host.log_follower import LogFollower
 from mrengine.host.run_summary import SummaryBuilder
-from mrengine.job.driver import Line, Note
+from mrengine.job.driver import Note, PrintedLine
 from mrengine.log.file.wal import WriteAheadLog
 from mrengine.log.format import codec
 from mrengine.log.view.job_view import ResumeEngine
@@ -54,13 +54,13 @@ def test_what_earlier_runs_did_is_no_news(wal: WriteAheadLog, tmp_path: Path, to
     """It is counted as resumed, and its calls are not this run's."""
     run = follower(tmp_path, told)
     assert list(run.follow(wal.durable, outcomes=True)) == []
-    summary = run.tally.summary(1.0)
+    summary = run.counts.summary(1.0)
     assert (summary.total_chunks, summary.resumed_chunks, summary.processed_chunks, summary.usage) == (5, 1, 0, {})
     assert names(told) == ["job:start"]
     run.close()
 
 
-def test_outcomes_are_told_once_and_counted_once(wal: WriteAheadLog, tmp_path: Path, told: list[Any]) -> None:
+def test_outcomes_are_reported_once_and_counted_once(wal: WriteAheadLog, tmp_path: Path, told: list[Any]) -> None:
     """A second result of a chunk is none; results say which run they are of."""
     run = follower(tmp_path, told)
     wal.append(codec.CALL, call("new"))
@@ -72,7 +72,7 @@ def test_outcomes_are_told_once_and_counted_once(wal: WriteAheadLog, tmp_path: P
     assert [(type(outcome), outcome.chunk_id) for outcome in outcomes] == [(ChunkResult, 1), (ChunkFailure, 2)]
     assert names(told) == ["job:start", "chunk:processed", "chunk:failed"]
     assert (told[1].done, told[2].done, told[2].total) == (2, 3, 5)
-    summary = run.tally.summary(1.0)
+    summary = run.counts.summary(1.0)
     assert (summary.processed_chunks, summary.failed_chunks, summary.cost_usd) == (1, 1, 0.5)
     assert [(r.chunk_id, r.result, r.resumed) for r in run.results()] == [(0, "fine", True), (1, "fine", False)]
     assert outcomes[1] == run.results().failures[0]
@@ -99,7 +99,7 @@ def test_results_are_made_of_their_type(wal: WriteAheadLog, tmp_path: Path, told
     run.close()
 
 
-def test_what_is_not_in_the_log_is_told_too(
+def test_what_is_not_in_the_log_is_reported_too(
     wal: WriteAheadLog, tmp_path: Path, told: list[Any], caplog: pytest.LogCaptureFixture
 ) -> None:
     """Crashes and retries are counted, lines go to the logger that they were written to; a provider that is away is
@@ -109,8 +109,8 @@ def test_what_is_not_in_the_log_is_told_too(
     retry = {"chunk_id": 1, "model": "m", "status": 503, "attempt": 1, "wait_s": 0.5, "error": "HTTP 503"}
     for _ in range(2):
         run.report(Note("call:retry", {**retry, "limited": False, "unknown": 1}))
-    run.report(Line("mine", 40, "from the map function"))
-    assert run.tally.retries == 2
+    run.report(PrintedLine("mine", 40, "from the map function"))
+    assert run.counts.retries == 2
     assert [record.getMessage() for record in caplog.records] == [
         "job j: a call to m failed and is made again: HTTP 503",
         "from the map function",

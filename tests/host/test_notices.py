@@ -23,7 +23,7 @@ def test_ranges_of_damage_are_named() -> None:
     assert "bytes 10 to 20, 30 to 40 are kept aside" in notices.damaged("j", [(10, 20), (30, 40)])
 
 
-def test_failures_are_told_in_plain_numbers() -> None:
+def test_failures_are_reported_in_plain_numbers() -> None:
     assert notices.failed(1, 1) == "its only chunk failed"
     assert notices.failed(3, 3).startswith("all 3 chunks failed")
     assert notices.failed(2, 3).startswith("2 of 3 chunks failed")

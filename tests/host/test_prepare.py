@@ -16,7 +16,7 @@ import pytest
 
 from mrengine import Document, Job, MapReduceRunner, tree_reduce
 from mrengine.errors import SourceError
-from mrengine.host.documents import UNNAMED
+from mrengine.host.intake import UNNAMED
 from mrengine.log.file.reader import LogReader
 from mrengine.log.format import codec
 from mrengine.log.format.codec import Frame

@@ -34,7 +34,7 @@ def kill_supervisor(runner: MapReduceRunner) -> None:
     wait_for(lambda: driver._supervisor._process.poll() is not None)
 
 
-def test_each_outcome_is_told_once_though_supervisors_die() -> None:
+def test_each_outcome_is_reported_once_though_supervisors_die() -> None:
     """What a dead one had made durable, and not announced, is news when the next one goes on."""
     runner = MapReduceRunner("dying", workers=2)
     told: list[int] = []

@@ -90,9 +90,10 @@ def test_supervisors_may_die_while_documents_are_cut() -> None:
             wait_for(lambda: driver._supervisor._process.poll() is not None)
 
     runner.on("chunk:processed", strike)
-    done = runner.run(DOCUMENTS, span_of)
-    assert sorted(told) == list(range(len(DOCUMENTS)))
-    assert [one.result[-1] for one in done.results] == [one.source for one in DOCUMENTS]
+    given = DOCUMENTS[:400]
+    done = runner.run(given, span_of)
+    assert sorted(told) == list(range(len(given)))
+    assert [one.result[-1] for one in done.results] == [one.source for one in given]
 
 
 @pytest.mark.usefixtures("at_once")
@@ -101,10 +102,10 @@ def test_rows_wait_for_slow_workers(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(rounds, "AHEAD", 50)
     runner, ahead = MapReduceRunner("slow", workers=2), []
     runner.on("chunk:processed", lambda event: ahead.append((event.total - event.done, event.total_so_far)))
-    runner.run([Document(str(i), LONG[:3000]) for i in range(1500)], lambda chunk, _context: time.sleep(0.001))
-    assert len(ahead) == 1500
+    runner.run([Document(str(i), LONG[:3000]) for i in range(800)], lambda chunk, _context: time.sleep(0.001))
+    assert len(ahead) == 800
     assert min(left for left, so_far in ahead if so_far) <= 50
-    assert max(left for left, so_far in ahead if so_far) < 1400
+    assert max(left for left, so_far in ahead if so_far) < 700
 
 
 def stop_in_the_middle(name: str, given: Sequence[Document]) -> None:
@@ -124,15 +125,16 @@ def stop_in_the_middle(name: str, given: Sequence[Document]) -> None:
 
 def test_a_job_that_was_left_half_cut_goes_on_by_documents_and_by_id(monkeypatch: pytest.MonkeyPatch) -> None:
     """With the rows that it has, and never with other documents."""
-    monkeypatch.setattr(prepare, "READ_S", 9.0)
-    monkeypatch.setattr(prepare, "FIRST_S", 0.0)
-    monkeypatch.setattr(rounds, "AHEAD", 30)
-    monkeypatch.setattr(row_stream, "SLICE_S", 0.001)  # a quick machine cuts all of them in one slice
-    monkeypatch.setattr(row_stream, "LONGEST_S", 0.001)
-    given = documents()
+    given = [Document("a", LONG[:12_000]), *DOCUMENTS[:150], Document("blank", " "), Document("z", LONG[7:12_000])]
     whole = MapReduceRunner("whole", **SETTINGS).run(given, span_of)
     for name in ("again", "by-id"):
-        stop_in_the_middle(name, given)
+        with monkeypatch.context() as patch:
+            patch.setattr(prepare, "READ_S", 9.0)
+            patch.setattr(prepare, "FIRST_S", 0.0)
+            patch.setattr(rounds, "AHEAD", 30)
+            patch.setattr(row_stream, "SLICE_S", 0.001)  # a quick machine cuts all of them in one slice
+            patch.setattr(row_stream, "LONGEST_S", 0.001)
+            stop_in_the_middle(name, given)
         status = Job(name).status()
         assert status.total_so_far
         assert 0 < status.done <= status.total < len(whole.results)
@@ -175,7 +177,7 @@ if __name__ == "__main__":
 """
 
 
-@pytest.mark.parametrize("kills", [2, pytest.param(25, marks=pytest.mark.system)])
+@pytest.mark.parametrize("kills", [1, pytest.param(25, marks=pytest.mark.system)])
 def test_hosts_that_are_killed_while_they_cut(tmp_path: Path, kills: int) -> None:
     """At random instants; the job ends with the rows and the results of one that nobody killed."""
     script = tmp_path / "host.py"

@@ -11,24 +11,24 @@ from mrengine.host.run_summary import SummaryBuilder
 from mrengine.records import Usage
 
 
-def test_progress_is_told_once_a_minute(caplog: pytest.LogCaptureFixture) -> None:
+def test_progress_is_reported_once_a_minute(caplog: pytest.LogCaptureFixture) -> None:
     """And before the start nothing; the time left is that of this run's own pace."""
     caplog.set_level(logging.INFO, "mrengine")
     now = 1000.0
-    tally = SummaryBuilder("visits")
-    told = RunLog(tally, "visits", clock=lambda: now)
+    counts = SummaryBuilder("visits")
+    told = RunLog(counts, "visits", clock=lambda: now)
     told.tick()
     assert caplog.messages == []
-    tally.total, tally.resumed = 40, 10
+    counts.total, counts.resumed = 40, 10
     told.start(workers=5, models=["gpt-4o"])
     for now in (1030.0, 1059.9, 1060.0, 1100.0):  # noqa: B007  # the clock's
         told.tick()
     assert len(caplog.messages) == 2
-    tally.processed, tally.failed = 9, 1
-    tally.call("gpt-4o", Usage(100, 20), 0.5)
+    counts.processed, counts.failed = 9, 1
+    counts.call("gpt-4o", Usage(100, 20), 0.5)
     now = 1120.0
     told.tick()
-    told.end("done", tally.summary(120_500))
+    told.end("done", counts.summary(120_500))
     assert caplog.messages == [
         "job visits starts: 40 chunks, 10 of them done by earlier runs; 5 workers, model gpt-4o",
         "job visits: 10 of 40 chunks done, 0 failed",

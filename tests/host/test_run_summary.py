@@ -10,44 +10,44 @@ from mrengine.records import Usage
 
 def test_a_call_of_unknown_cost_makes_the_sum_unknown() -> None:
     """Tokens are counted all the same, for each model."""
-    tally = SummaryBuilder("j")
-    tally.call("a", Usage(10, 5), 0.25)
-    assert tally.summary(1000).cost_usd == 0.25
-    tally.call("b", Usage(1, 1, estimated=True), None)
-    tally.call("a", Usage(10, 5), 0.25)
-    found = tally.summary(1000)
+    counts = SummaryBuilder("j")
+    counts.call("a", Usage(10, 5), 0.25)
+    assert counts.summary(1000).cost_usd == 0.25
+    counts.call("b", Usage(1, 1, estimated=True), None)
+    counts.call("a", Usage(10, 5), 0.25)
+    found = counts.summary(1000)
     assert found.cost_usd is None
     assert found.usage["a"].total_tokens == 30
     assert found.warnings == ("b did not tell all of what was used: tokens and cost are estimates",)
     assert found.throughput.tokens_per_second == pytest.approx(32)
 
 
-def test_equal_failures_are_told_once_with_their_number() -> None:
+def test_equal_failures_are_reported_once_with_their_number() -> None:
     """The most frequent first; no more than so many kinds are held, and all are counted."""
-    tally = SummaryBuilder("j")
+    counts = SummaryBuilder("j")
     for n in range(MOST_MESSAGES + 5):
-        tally.failure(f"error {n}")
+        counts.failure(f"error {n}")
     for _ in range(3):
-        tally.failure("error 1")
-    found = tally.summary(0.0)
+        counts.failure("error 1")
+    found = counts.summary(0.0)
     assert found.errors[0] == "error 1 (4 chunks)"
     assert len(found.errors) == MOST_MESSAGES
     assert found.failed_chunks == MOST_MESSAGES + 8
 
 
 def test_only_the_first_of_equal_retries_is_news() -> None:
-    tally = SummaryBuilder("j")
-    assert tally.call_retry("HTTP 503", limited=False)
-    assert not tally.call_retry("HTTP 503", limited=True)
-    assert (tally.retries, tally.rate_limited, tally.trouble) == (2, 1, "HTTP 503")
+    counts = SummaryBuilder("j")
+    assert counts.call_retry("HTTP 503", limited=False)
+    assert not counts.call_retry("HTTP 503", limited=True)
+    assert (counts.retries, counts.rate_limited, counts.trouble) == (2, 1, "HTTP 503")
 
 
 def test_progress_grows_with_outcomes_and_answers() -> None:
     """Supervisors that die without it are not replaced for ever."""
-    tally = SummaryBuilder("j")
-    tally.resumed = 4
-    before = tally.progress
-    tally.call("a", Usage(1, 1), 0.0)
-    tally.processed += 1
-    tally.failure("x")
-    assert (tally.progress, tally.done) == (before + 3, 6)
+    counts = SummaryBuilder("j")
+    counts.resumed = 4
+    before = counts.progress
+    counts.call("a", Usage(1, 1), 0.0)
+    counts.processed += 1
+    counts.failure("x")
+    assert (counts.progress, counts.done) == (before + 3, 6)

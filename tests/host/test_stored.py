@@ -41,7 +41,7 @@ def test_a_prompt_of_other_fields_is_an_error_of_the_log(stored: StoredJob) -> N
 @pytest.fixture(scope="module")
 def somewhere() -> Iterator[LLMServer]:
     """An endpoint that only the log names; it keeps the headers that it is sent."""
-    with LLMServer(record=100) as server:
+    with LLMServer(record=100, latency_s=0.01) as server:  # so that a stop comes before the end
         yield server
 
 
@@ -83,7 +83,7 @@ def test_a_resume_by_id_sends_no_key_where_only_the_log_says_so(
 ) -> None:
     """It is told which variable would go where; the model or the variable, named again, lets it go."""
     left_by_another(somewhere.url, claim)
-    somewhere.reset(record=100)
+    somewhere.reset(record=100, latency_s=0.01)
     with pytest.raises(ConfigError, match=r"send the value of .*SECRET.* to http://127.0.0.1.* named? .*again"):
         MapReduceRunner().resume("theirs")
     assert somewhere.stats().requests == 0
@@ -98,7 +98,7 @@ def test_a_vendors_key_goes_to_no_other_host_when_a_job_is_resumed(
     claim: str, somewhere: LLMServer, state_dir: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     """As when it began: nobody is asked, for no key is sent. A variable that is named goes there."""
-    somewhere.reset(record=100)
+    somewhere.reset(record=100, latency_s=0.01)
     left_by_another(somewhere.url, claim)
     assert len(MapReduceRunner().resume("theirs").results) == 40
     assert not sent(somewhere)

@@ -20,6 +20,7 @@ from mrengine.log import shared_answers
 from mrengine.log.shared_answers import SharedAnswers, prune, stats
 from mrengine.records import ModelSpec, Price
 from mrengine.testing.server import LLMServer
+from mrengine.worker import logged_call
 
 DOCUMENTS = [f"document number {n} of some words" for n in range(20)]
 NEXT = [*DOCUMENTS[:18], "a new one", "another"]
@@ -213,10 +214,14 @@ def test_a_single_flight_makes_identical_calls_once(server: LLMServer) -> None:
     def classify(chunk: Any, context: Any) -> str:
         return str(context.complete("kind of " + chunk.text.split()[-1], max_tokens=20))
 
+    def less_patient() -> None:
+        """Those that wait for a call that fails look for its answer for so long before they make their own."""
+        logged_call.COMMIT_S = 1.5
+
     documents = [f"{n} cat" if n % 2 else f"{n} dog" for n in range(24)]
     settings: dict[str, Any] = {"answers": "job", "map_version": "1", "slots": 4, "backoff_s": 0.01}
     server.reset(latency_s=0.2, script=["500", "drop"])
-    done = run(server, "a", documents, classify, single_flight=True, **settings)
+    done = run(server, "a", documents, classify, single_flight=True, initializer=less_patient, **settings)
     assert server.stats().ok == 2
     assert len({one.result for one in done.results}) == 2
     assert done.summary.reused_calls == 22

@@ -18,9 +18,20 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mrengine import MapReduceRunner, map_prompt
-from mrengine.events import BudgetWait, ChunkFailed, ChunkProcessed, JobComplete, JobDraining, JobStart
+from mrengine.events import (
+    BatchEnded,
+    BatchProgress,
+    BatchSubmitted,
+    BudgetWait,
+    ChunkFailed,
+    ChunkProcessed,
+    JobComplete,
+    JobDraining,
+    JobStart,
+)
 from mrengine.progress import Bar, Meter, Silent, describe, open_progress
 from mrengine.progress import meter as meter_module
+from mrengine.progress.lines import Lines
 from mrengine.records import RunSummary, Usage
 
 
@@ -214,3 +225,17 @@ def test_bar_is_drawn_at_most_ten_times_a_second(monkeypatch: pytest.MonkeyPatch
             bar(processed(done, 1000))
         bar.close()
     assert b"".join(written).count(b"chunks") <= 3
+
+
+def test_batches_that_a_run_waits_for_are_counted_together() -> None:
+    said = Lines(clock=Clock())
+    at = {"job_id": "j", "at": 0.0, "model": "m"}
+    said(JobStart(job_id="j", at=0.0, total=8, resumed=0))
+    said(BatchSubmitted(**at, batch_id="b1", requests=5))
+    said(BatchSubmitted(**at, batch_id="b2", requests=3))
+    said(BatchProgress(**at, batch_id="b1", state="in_progress", requests=5, done=3, failed=1))
+    assert said.doing() == "waiting for batches (4 of 8 requests done)"
+    said(BatchEnded(**at, batch_id="b1", state="completed", requests=5, answered=4, refused=1))
+    assert said.doing() == "waiting for batches (0 of 3 requests done)"
+    said(BatchEnded(**at, batch_id="b2", state="expired", requests=3, answered=0, refused=0))
+    assert said.doing() == ""

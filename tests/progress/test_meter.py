@@ -56,3 +56,20 @@ def test_what_is_least_needed_gives_way_first(meter: Meter) -> None:
     ]
     assert gone == sorted(gone)
     assert all("20/40 chunks" in line and "left" in line for line in shown)
+
+
+def test_the_limit_counts_what_the_last_minute_used_of_the_fullest_model() -> None:
+    clock = Clock()
+    meter = Meter({"a": 10_000, "b": 1_000}, clock=clock)
+    meter.begin(4, 0)
+    assert meter.limit_used == 0
+    for now, model, tokens in ((0.0, "a", 5_000), (30.0, "a", 2_500), (30.0, "b", 100), (30.0, "other", 10**9)):
+        clock.now = now
+        meter.use(model, tokens)
+    assert meter.limit_used == pytest.approx(0.75)
+    assert "75% of the limit" in describe(meter)
+    clock.now = 61.0
+    assert meter.limit_used == pytest.approx(0.25)
+    clock.now = 91.0
+    assert "limit" not in describe(meter)
+    assert Meter(clock=clock).limit_used is None

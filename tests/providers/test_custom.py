@@ -124,7 +124,7 @@ def test_a_class_is_made_once_a_worker(state_dir: Path) -> None:
 @pytest.mark.parametrize(
     ("provider", "told"), [(Wrong, "gave a str, not a Completion"), (Raises, "raised RuntimeError")]
 )
-def test_what_a_provider_does_wrong_is_told(provider: Any, told: str, state_dir: Path) -> None:
+def test_what_a_provider_does_wrong_is_reported(provider: Any, told: str, state_dir: Path) -> None:
     """As the failure of a chunk, without the prompt that its message repeats."""
     with pytest.raises(JobFailed, match=told) as caught:
         MapReduceRunner(models=ModelSpec("c", provider=provider), workers=1).run("One line.", map_prompt("$text"))

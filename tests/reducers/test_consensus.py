@@ -55,7 +55,7 @@ def test_tie_is_settled_by_confidence_then_by_model_order() -> None:
     assert only([vote(0, "a", "flu", 0.5), vote(0, "b", "cold", 0.5)])["consensus_prediction"] == "flu"
 
 
-def test_a_tie_is_told() -> None:
+def test_a_tie_is_reported() -> None:
     """One against one is no agreement, though one of them has to be taken."""
     assert only([vote(0, "a", "flu"), vote(0, "b", "cold")])["tie"] is True
     assert only([vote(0, "a", "flu"), vote(0, "b", "flu"), vote(0, "c", "cold")])["tie"] is False
@@ -92,7 +92,7 @@ def test_model_that_answered_elsewhere_is_missed_here() -> None:
     assert answer["metadata"]["avg_confidence"] == pytest.approx(0.75)
 
 
-def test_chunk_without_votes_is_told() -> None:
+def test_chunk_without_votes_is_reported() -> None:
     """All models failed on it: no prediction, no confidence, but an entry."""
     answer = consensus_aggregator(Results([vote(0, "a", "x")], (ChunkFailure(1, "d", "a", "crash", "died"),)))
     assert answer["consensus_results"][1] == {

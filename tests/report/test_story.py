@@ -14,11 +14,13 @@ from mrengine.errors import JobNotFound
 from mrengine.log.file.wal import WriteAheadLog
 from mrengine.log.format import codec
 from mrengine.log.format import records as r
+from mrengine.log.format.batch_records import BatchRecord, pack_batch
 from mrengine.report import numbers
 from mrengine.report.charts import Axis
-from mrengine.report.gantt import lanes
+from mrengine.report.gantt import batch_rows, lanes
 from mrengine.report.page import render
 from mrengine.report.story import LOST, read_story
+from mrengine.report.trace import trace_events
 from tests.log.sample import result
 from tests.report.logs import HOUR, write
 
@@ -87,7 +89,7 @@ def test_messages_that_differ_in_numbers_alone_are_one_cause(tmp_path: Path) -> 
     assert len(cause.failures) == 15
 
 
-def test_a_folder_without_a_job_is_told(tmp_path: Path) -> None:
+def test_a_folder_without_a_job_is_reported(tmp_path: Path) -> None:
     tmp_path.chmod(0o700)
     with pytest.raises(JobNotFound):
         read_story(tmp_path)
@@ -121,7 +123,7 @@ def test_waits_and_lost_attempts_stand_on_the_rows_where_they_were(tmp_path: Pat
     assert "Tokens granted: other" in page
     assert "it took 2 runs" in numbers.verdict(story)
     running = read_story(tmp_path / "j", state="running")
-    assert running.in_flight == 1
+    assert len(running.in_flight) == 1
 
 
 @pytest.mark.system
@@ -174,3 +176,48 @@ def test_records_of_kinds_to_come_and_notes_of_any_form_break_nothing(tmp_path: 
     assert story.state == "stopped"
     assert all(run.ended >= run.began for run in story.runs)
     assert "Tasks over time" in render(story)
+
+
+def test_time_at_a_batch_is_no_idle_time_and_batches_have_their_rows(tmp_path: Path) -> None:
+    """Two overlap: they stand in two rows, and what they share counts once. A third is still open."""
+    write(tmp_path / "j", chunks=4, workers=1, slots=1)
+    before = numbers.shares(read_story(tmp_path / "j"))
+    wal = WriteAheadLog.open(tmp_path / "j" / "log")
+    at = read_story(tmp_path / "j").now + 100
+    wal.append(codec.ROUND, r.pack_round(r.RoundRecord(0, at, 4, "v1", {"workers": 1, "slots": 1, "limits": {}})))
+    for number, begins, ends in ((1, 10, 50), (2, 20, 60), (3, 80, None)):
+        record = BatchRecord(number, at + begins, "intent", "<any>", "token", digests=b"d" * 16 * number)
+        wal.append(codec.BATCH, pack_batch(record))
+        if ends is not None:
+            wal.append(codec.BATCH, pack_batch(BatchRecord(number, at + ends, "ended", "<any>", "token", "name")))
+    wal.append(codec.CLOSE, r.pack_close(r.CloseRecord(at + 100, "stopped", {})))
+    wal.commit()
+    wal.close()
+    story = read_story(tmp_path / "j")
+    assert [(batch.requests, batch.state) for batch in story.batches] == [(1, "ended"), (2, "ended"), (3, "open")]
+    assert [[batch.number for batch in row] for row in batch_rows(story)] == [[1, 3], [2]]
+    parts = {part.name: part.seconds for part in numbers.shares(story)}
+    assert parts["batches"] == pytest.approx(50 + 20)
+    assert "batches" not in {part.name for part in before}
+    assert math.fsum(parts.values()) == pytest.approx(numbers.wall_s(story))
+    assert "waits for the provider’s batches" in numbers.verdict(story)
+    page = render(story)
+    assert "batch 2: ended, 40 s\n2 requests to &lt;any&gt;" in page
+    events = [event for event in trace_events(story) if event.get("cat") == "batch"]
+    assert [(event["tid"], event["dur"]) for event in events] == [(0, 40e6), (0, 20e6), (1, 40e6)]
+
+
+def test_a_call_that_is_on_its_way_is_no_idle_slot(tmp_path: Path) -> None:
+    write(tmp_path / "j", chunks=4, workers=1, slots=1, close=False)
+    wal = WriteAheadLog.open(tmp_path / "j" / "log")
+    at = read_story(tmp_path / "j").now
+    wal.append(codec.INTENT, r.pack_intent(r.IntentRecord(0, 9, 0, b"d" * 16, at, 10, 10, 10, "other")))
+    wal.append(codec.NOTE, r.pack_note(r.NoteRecord(0, at + 50, "budget:wait", 0, 9, {"model": "other"})))
+    wal.commit()
+    wal.close()
+    story = read_story(tmp_path / "j", state="running")
+    assert story.in_flight == (pytest.approx(at),)
+    parts = {part.name: part.seconds for part in numbers.shares(story)}
+    assert parts["model"] > 50
+    assert parts["idle at the end"] == pytest.approx(0, abs=0.1)
+    assert math.fsum(parts.values()) == pytest.approx(numbers.wall_s(story))

@@ -284,7 +284,7 @@ def test_types_of_which_no_text_is_made_are_refused(kind: str, taken: bool) -> N
             assert refused(server.url) == "content_type"
 
 
-def test_what_is_told_to_be_text_and_is_none_is_refused(tmp_path: Path) -> None:
+def test_what_is_reported_to_be_text_and_is_none_is_refused(tmp_path: Path) -> None:
     """Whatever a server says of it; a body that ends too early is no document."""
 
     def cut(handler: BaseHTTPRequestHandler) -> None:

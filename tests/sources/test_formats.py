@@ -173,7 +173,7 @@ def test_text_that_is_damaged_is_not_guessed_at() -> None:
             text_of(data)
 
 
-def test_damaged_files_are_told_apart(tmp_path: Path) -> None:
+def test_damaged_files_are_reported_apart(tmp_path: Path) -> None:
     """No error quotes what stands in the file."""
     cases = {
         "cut.pdf": files.report(tmp_path / "a.pdf").read_bytes()[:400],

@@ -44,7 +44,7 @@ def test_a_line_is_a_document(tmp_path: Path) -> None:
         ('{"i": "a", "t": "secret"}', "the id 'a' is that of line 1, too"),
     ],
 )
-def test_a_fault_is_told_with_path_and_line(tmp_path: Path, line: str, told: str) -> None:
+def test_a_fault_is_reported_with_path_and_line(tmp_path: Path, line: str, told: str) -> None:
     """What is wrong, and no word of the text."""
     with pytest.raises(SourceError) as caught:
         _read(tmp_path, '{"i": "a", "t": "x"}\n\n' + line + "\n", id="i", text="t")

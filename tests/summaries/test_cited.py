@@ -44,7 +44,7 @@ def test_planted_facts_reach_the_end_with_their_places(state_dir: Path) -> None:
 
 
 @pytest.mark.parametrize("method", ["map_reduce", "refine"])
-def test_what_a_model_invents_is_told_apart(state_dir: Path, method: Any) -> None:
+def test_what_a_model_invents_is_reported_apart(state_dir: Path, method: Any) -> None:
     """Quotes that are nowhere, numbers of no claim, figures that no quote has, and statements of nobody."""
     text = document(6)
     summary = summarize(text, cite=True, method=method, models=fake(lying), **options(state_dir))
@@ -71,7 +71,7 @@ def test_an_answer_without_marks_is_unsupported_as_a_whole(state_dir: Path) -> N
     assert sum(claim.verified for claim in summary.claims) == 4
 
 
-def test_contradictions_are_kept_and_told(state_dir: Path) -> None:
+def test_contradictions_are_kept_and_reported(state_dir: Path) -> None:
     """Both statements, though the model's merge drops one of them."""
 
     def dropping(request: Any) -> str:

@@ -5,6 +5,7 @@ without claims: the same summary comes out, and nothing is bought twice but what
 from __future__ import annotations
 
 import json
+import random
 import re
 import signal
 import subprocess
@@ -124,7 +125,8 @@ def test_a_kill_costs_nothing(
     text = " ".join(f"Sentence {n} tells of crate {n * 7} and of nothing else at all." for n in range(1000))
     whole, requests, chunks = in_full(server, state_dir, text, method)
     assert Job("k", state_dir=state_dir / "full").status().round >= (0 if method is EXTRACT else 2)
-    server.reset(answer=answers(method), latency_s=0.05, pace_s=0.05)
+    wanted = {"map": chunks // 2, "second": requests - 1, "middle": requests // 2, "stream": requests}[where]
+    server.reset(answer=answers(method), latency_s=slow_at(wanted), pace_s=0.05)
     (tmp_path / "text").write_text(text)
     child = subprocess.Popen(
         [
@@ -132,7 +134,6 @@ def test_a_kill_costs_nothing(
             *(json.dumps(method), str(int(where == "stream")), str(tmp_path / "text")),
         ]
     )
-    wanted = {"map": chunks // 2, "second": requests - 1, "middle": requests // 2, "stream": requests}[where]
     while child.poll() is None and how_far(server, state_dir / "killed", method) < wanted:
         time.sleep(0.005)
     assert child.poll() is None
@@ -143,6 +144,17 @@ def test_a_kill_costs_nothing(
     stats, in_flight = server.stats(), SLOTS if tree else 0  # a supervisor that lives on waits for its calls
     assert stats.paid_twice <= in_flight
     assert requests <= stats.requests <= requests + in_flight
+
+
+def slow_at(call: int) -> Callable[[random.Random], float]:
+    """One that is waited for is under way for long enough, and no other one."""
+    calls: list[int] = []
+
+    def latency_s(chance: random.Random) -> float:
+        calls.append(1)
+        return 2.0 if len(calls) == call else 0.05
+
+    return latency_s
 
 
 def how_far(server: LLMServer, state_dir: Path, method: dict[str, Any]) -> int:

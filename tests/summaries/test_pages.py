@@ -14,7 +14,7 @@ import pytest
 from mrengine import summarize
 from mrengine.testing import fake
 from mrengine.testing.server import LLMServer
-from tests.cli.conftest import cli  # noqa: F401
+from tests.cli.conftest import cli, ready  # noqa: F401
 from tests.summaries.models import options
 
 pytest.importorskip("fpdf")

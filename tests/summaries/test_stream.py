@@ -87,7 +87,7 @@ def test_a_cited_text_is_numbered_as_it_appears(server: LLMServer, state_dir: Pa
     assert all(one.count("[") == one.count("]") for one in seen)
 
 
-def test_what_was_shown_and_is_another_in_the_end_is_told_again() -> None:
+def test_what_was_shown_and_is_another_in_the_end_is_reported_again() -> None:
     seen: list[Any] = []
     writing = Writing(seen.append, cited=False)
     for at, piece in ((0, "The call "), (9, "broke"), (0, "The "), (4, "call went"), (13, " well")):
@@ -123,7 +123,7 @@ def test_leaving_the_stream_stops_the_job_and_it_goes_on_later(server: LLMServer
     assert Job("left", state_dir=state_dir).status().state == "done"
 
 
-def test_parts_and_merges_are_told_with_their_texts(state_dir: Path) -> None:
+def test_parts_and_merges_are_reported_with_their_texts(state_dir: Path) -> None:
     """Each part's summary, each merge's below the last one; with claims, what they say, without marks."""
 
     def answer(request: Any) -> str:
@@ -151,7 +151,7 @@ def test_parts_and_merges_are_told_with_their_texts(state_dir: Path) -> None:
 
 
 @pytest.mark.parametrize("cite", [False, True])
-def test_each_document_is_told_when_its_summary_is_there(state_dir: Path, cite: bool) -> None:
+def test_each_document_is_reported_when_its_summary_is_there(state_dir: Path, cite: bool) -> None:
     """together=False: in the order in which they are done, those without anything to say, too."""
     sources = [Document("long", document(6)), Document("short", document(1, words=20)), Document("none", "No.")]
     how = options(state_dir)

@@ -51,10 +51,18 @@ def parent(pid: int) -> int:
     return int(fields[1]) if fields else 0
 
 
+def _born(pid: int) -> int:
+    fields = _stat(pid)
+    return int(fields[19]) if fields else 0
+
+
 def children(of: int) -> list[int]:
-    """Its living children, but for multiprocessing's resource tracker, which a test before may have left by design."""
+    """Its living children, the eldest first (numbers begin anew after 32,768 processes), but for multiprocessing's
+    resource tracker, which a test before may have left by design.
+    """
     found = [pid for pid in pids() if parent(pid) == of and alive(pid)]
-    return [pid for pid in found if b"multiprocessing.resource_tracker" not in _read(pid, "cmdline")]
+    ours = [pid for pid in found if b"multiprocessing.resource_tracker" not in _read(pid, "cmdline")]
+    return sorted(ours, key=lambda pid: (_born(pid), pid))
 
 
 def tree(root: int) -> list[int]:
@@ -69,6 +77,24 @@ def marked(state_dir: str | os.PathLike[str]) -> list[int]:
     """Living processes, orphans too, that were started for this state folder; not this one."""
     mark = f"MRENGINE_STATE_DIR={os.fspath(state_dir)}".encode()
     return [pid for pid in pids() if pid != os.getpid() and mark in environ(pid) and alive(pid)]
+
+
+def _switches(of: list[int]) -> list[bytes] | None:
+    """How often each of their threads has been given a CPU and left it; None if one has it, or waits for it."""
+    found: list[bytes] = []
+    for pid in of:
+        for task in Path(f"/proc/{pid}/task").glob("*"):
+            status = _read(pid, f"task/{task.name}/status")
+            if b"State:\tR" in status or b"State:\tD" in status:
+                return None
+            found.append(status[status.find(b"voluntary_ctxt_switches") :])
+    return found
+
+
+def are_idle(of: list[int]) -> bool:
+    """Whether there was an instant at which none of their threads had anything to do, but for what a clock wakes."""
+    before = _switches(of)
+    return before is not None and before == _switches(of)
 
 
 def is_mapped(file: Path) -> bool:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import signal
 import threading
-import time
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +17,7 @@ from mrengine.log.format import codec
 from mrengine.log.format.records import FailureRecord, unpack_failure
 from mrengine.records import Price
 from mrengine.testing.server import LLMServer
-from tests.system.processes import children, cmdline
+from tests.system.processes import children, wait_for
 
 DOCS = [f"Document {number} of the ward. " * 8 for number in range(120)]
 INPUT, OUTPUT = 150, 7  # as the server counts; a prompt has 200 bytes and more
@@ -43,14 +42,14 @@ def spent(server: LLMServer) -> int:
 def kill_when(server: LLMServer, answers: int, which: str) -> threading.Thread:
     """Kill the manager, a worker, or the supervisor itself once the server has given so many answers."""
 
+    others = set(children(os.getpid()))  # servers
+
     def run() -> None:
-        until = time.monotonic() + 30
-        while server.stats().ok < answers and time.monotonic() < until:
-            time.sleep(0.005)
-        for supervisor in children(os.getpid()):
-            if "mrengine" in cmdline(supervisor) and "serve" not in cmdline(supervisor):
-                below = children(supervisor)
-                os.kill({"manager": below[0], "worker": below[-1], "supervisor": supervisor}[which], signal.SIGKILL)
+        wait_for(lambda: server.stats().ok > 0)
+        (supervisor,) = set(children(os.getpid())) - others
+        below = children(supervisor)
+        wait_for(lambda: server.stats().ok >= answers)
+        os.kill({"manager": below[0], "worker": below[-1], "supervisor": supervisor}[which], signal.SIGKILL)
 
     thread = threading.Thread(target=run, daemon=True)
     thread.start()
@@ -60,7 +59,7 @@ def kill_when(server: LLMServer, answers: int, which: str) -> threading.Thread:
 @pytest.mark.parametrize("which", ["nobody", "manager", "worker", "supervisor"])
 def test_the_cap_holds_for_16_calls_in_flight(which: str) -> None:
     """To the last token; calls whose answer is lost count at their upper bound; the same cap again pays for no more."""
-    with LLMServer(latency_s=0.05, input_tokens=INPUT, answer="w " * OUTPUT, faults={"truncate": 0.05}) as server:
+    with LLMServer(latency_s=0.15, input_tokens=INPUT, answer="w " * OUTPUT, faults={"truncate": 0.05}) as server:
         killer = None if which == "nobody" else kill_when(server, 15, which)
         with pytest.raises(BudgetExhausted) as caught:
             runner(server, Budget(max_tokens=CAP)).run(DOCS, ask)
@@ -121,8 +120,8 @@ def test_a_cost_cannot_be_capped_where_a_price_is_unknown(fallback: bool) -> Non
 
 
 def test_waiting_for_the_budget_is_no_hang() -> None:
-    """The last of ten calls waits for five seconds, where a chunk may take one: nothing is killed, nothing fails."""
-    limit = RateLimit(rpm=120, burst_s=0)
+    """The last of ten calls waits for three seconds, where a chunk may take one: nothing is killed, nothing fails."""
+    limit = RateLimit(rpm=200, burst_s=0)
     with LLMServer(input_tokens=INPUT, answer="w") as server:
         run = MapReduceRunner(
             workers=1, slots=10, models=f"{server.url}#m", limits={"m": limit}, target_tokens=None, chunk_timeout_s=1.0
@@ -138,8 +137,9 @@ def test_a_call_that_fails_until_the_deadline_is_a_failure_that_tells_its_story(
     The last attempt's time may be too short for the answer, or too short to send it at all.
     """
     with LLMServer(faults={"500": 1.0}) as server:
+        settings = {"chunk_timeout_s": 1.5, "workers": 1, "slots": 1, "backoff_s": 0.01}
         with pytest.raises(JobFailed) as caught:
-            runner(server, Budget(max_tokens=1_000_000), chunk_timeout_s=1.5, workers=1, slots=1).run(DOCS[:1], ask)
+            runner(server, Budget(max_tokens=1_000_000), **settings).run(DOCS[:1], ask)
         (failure,) = caught.value.failures
         assert (failure.kind, failure.attempts) == ("model", 1)
         assert "status 500" in failure.message

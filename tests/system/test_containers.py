@@ -164,8 +164,12 @@ HOLDS = """
 """
 
 
-@pytest.mark.parametrize("state", ["s", LONG])
-@pytest.mark.parametrize("proc", ["its own", "the host's", "none"])
+PLACES = [("its own", LONG), ("the host's", LONG), ("none", "s"), ("its own", "s"), ("the host's", "s"), ("none", LONG)]
+
+
+@pytest.mark.parametrize(
+    ("proc", "state"), [*PLACES[:3], *(pytest.param(*place, marks=pytest.mark.system) for place in PLACES[3:])]
+)
 def test_two_containers_that_share_tmp_and_state(
     proc: str, state: str, unshare: Unshare, temp: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -303,7 +307,9 @@ def test_the_numbers_of_another_namespaces_proc_are_nobody_here(unshare: Unshare
     assert said(unshare(program, "--pid", "--fork")).splitlines() == ["True", "[] []", "'' False"]
 
 
-@pytest.mark.parametrize(("what", "state"), [("folder", LONG), ("socket", LONG), ("socket", "s")])
+@pytest.mark.parametrize(
+    ("what", "state"), [("folder", LONG), pytest.param("socket", LONG, marks=pytest.mark.system), ("socket", "s")]
+)
 def test_a_socket_that_was_cleaned_away_is_made_again(
     what: str, state: str, temp: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

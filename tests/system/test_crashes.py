@@ -105,30 +105,46 @@ def test_rare_random_deaths_are_each_found() -> None:
     assert len(deaths) <= len(guilty) * (3 + 3)
 
 
-def test_suspects_run_beside_the_normal_work() -> None:
+def test_suspects_run_beside_the_normal_work(tmp_path: Path) -> None:
     """While one worker looks for its guilty chunk, all the others' work is done."""
 
-    def deadly(chunk: Any, context: Any) -> float:
-        if chunk.id % 2 == 0:  # worker 0: eight at once, one of which is deadly
-            time.sleep(0.15)
-            if chunk.id == 6:
-                os._exit(1)
-        return time.monotonic()
+    def is_seen(*marks: str) -> bool:
+        until = time.monotonic() + 30
+        while not all((tmp_path / mark).exists() for mark in marks) and time.monotonic() < until:
+            time.sleep(0.01)
+        return time.monotonic() < until
+
+    others = [f"{i} done" for i in range(1, 16, 2)]
+
+    def deadly(chunk: Any, context: Any) -> bool:
+        if chunk.id % 2:
+            seen = is_seen("dead")
+            (tmp_path / f"{chunk.id} done").touch()
+            return seen
+        (tmp_path / f"{chunk.id} began").touch()
+        if chunk.id == 6:  # in worker 0, with seven others, which wait for the work of worker 1
+            is_seen(*(f"{i} began" for i in range(0, 16, 2)))
+            (tmp_path / "dead").touch()
+            os._exit(1)
+        return is_seen(*others)
 
     found, _ = run(deadly, 16, slots=8)
-    ended = {result.chunk_id: result.result for result in found.results}
     assert given_up(found) == [(6, "crash", 3)]
-    assert max(ended[i] for i in range(1, 16, 2)) < min(ended[i] for i in range(0, 16, 2) if i != 6)
+    assert all(result.result for result in found.results)
 
 
-def test_a_thread_that_ends_the_process_later_convicts_nobody() -> None:
+def test_a_thread_that_ends_the_process_later_convicts_nobody(tmp_path: Path) -> None:
     """The chunk that left it behind is done; those that run when it strikes are innocent."""
+
+    def strike() -> None:
+        (tmp_path / "struck").touch()
+        os._exit(0)
 
     def treacherous(chunk: Any, context: Any) -> int:
         if chunk.id == 0:
-            threading.Timer(0.05, os._exit, (0,)).start()
-        else:
-            time.sleep(0.03)
+            threading.Timer(0.05, strike).start()
+        while chunk.id > 5 and not (tmp_path / "struck").exists():
+            time.sleep(0.01)
         return int(chunk.id)
 
     found, deaths = run(treacherous, 12, slots=2, workers=1)

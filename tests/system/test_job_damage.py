@@ -359,7 +359,7 @@ def test_documents_that_nothing_names_cost_their_own_chunks(job: Path, half_done
     assert run_again(whole).chunks == lost
 
 
-def test_the_record_of_an_extension_is_told_by_its_spool(job: Path, half_done: tuple[Path, dict[int, str]]) -> None:
+def test_the_record_of_an_extension_is_reported_by_its_spool(job: Path, half_done: tuple[Path, dict[int, str]]) -> None:
     """The caller gives what the job had last: no mismatch with what it had before, and no answer is asked for again."""
     more, asked = [*DOCUMENTS, Document("doc-6", "Visit 6 of patient 6: fine.")], Asked()
     before = runner(asked, on_mismatch="extend").run(more, everything)

@@ -24,7 +24,7 @@ from mrengine.providers.local import model_file
 from mrengine.testing.server import LLMServer
 from tests.system import processes
 from tests.system.processes import children, wait_for
-from tests.system.trees import DRAIN_S, SLOTS, TASKS, Tree
+from tests.system.trees import DRAIN_S, HOST, SLOTS, TASKS, Tree
 
 
 @pytest.fixture
@@ -57,7 +57,7 @@ def test_a_death_below_the_host_is_mended(server: LLMServer, state_dir: Path, wh
     tree = Tree(server, state_dir)
     tree.wait_for(20)
     supervisor = tree.supervisor()
-    below = sorted(children(supervisor))
+    below = children(supervisor)
     victim = {"supervisor": supervisor, "manager": below[0], "worker": below[-1]}[who]
     os.kill(victim, signal.SIGKILL)
     assert tree.finish().startswith("DONE")
@@ -99,6 +99,7 @@ def test_a_stopped_host_does_not_stop_its_job(server: LLMServer, state_dir: Path
     tree = Tree(server, state_dir)
     tree.wait_for(10)
     tree.host.send_signal(signal.SIGSTOP)
+    wait_for(lambda: processes.state(tree.host.pid) == "T")
     seen = len(tree.announced())
     wait_for(lambda: Job("killed").status().done == TASKS)
     assert len(tree.announced()) == seen
@@ -161,10 +162,11 @@ def test_a_supervisor_that_dies_while_the_job_is_prepared(
 @pytest.mark.parametrize("who", ["supervisor", "manager"])
 def test_a_process_that_is_stopped_is_replaced(server: LLMServer, state_dir: Path, who: str) -> None:
     """SIGSTOP: it would never answer, and never end."""
-    tree = Tree(server, state_dir)
+    sooner = "from mrengine.backends.process import supervisor_handle\nsupervisor_handle.STOPPED_AFTER_S = 2.0\n"
+    tree = Tree(server, state_dir, HOST.replace("url,", sooner + "url,", 1))
     tree.wait_for(20)
     supervisor = tree.supervisor()
-    victim = supervisor if who == "supervisor" else min(children(supervisor))
+    victim = supervisor if who == "supervisor" else children(supervisor)[0]
     os.kill(victim, signal.SIGSTOP)
     assert tree.finish().startswith("DONE")
     assert server.stats().requests <= TASKS + {"supervisor": SLOTS, "manager": 0}[who]
@@ -193,14 +195,15 @@ def test_what_was_answered_is_not_asked_again(server: LLMServer, state_dir: Path
     tree.wait_for(20)
     supervisor = tree.supervisor()
     os.kill(supervisor, signal.SIGSTOP)
+    wait_for(lambda: processes.state(supervisor) == "T")
     kept = (state_dir / "jobs" / "killed").glob
 
     def idle() -> bool:
-        """Every call that was made is answered and kept, and no worker had another task: one that has goes on."""
-        before = server.stats().requests
-        time.sleep(1)
+        """Every call that was made is answered and kept, and no worker has another task: all wait, the server too."""
+        if not processes.are_idle([*children(supervisor), *children(os.getpid())]):
+            return False
         answered = sum(len(list(answers_in(path))) for path in kept("salvage-*"))
-        return before == answered == server.stats().requests
+        return answered == server.stats().requests
 
     wait_for(idle)
     for pid in {"supervisor": [supervisor], "all": [tree.host.pid, *processes.tree(supervisor)]}[who]:

@@ -45,11 +45,11 @@ def ask(chunk: Any, context: Any) -> str:
     return str(context.complete("Summarize: " + chunk.text, max_tokens=OUTPUT).text)
 
 
-def run(server: LLMServer, limit: RateLimit | None, *, shape: str = "openai") -> Stats:
+def run(server: LLMServer, limit: RateLimit | None, *, shape: str = "openai", calls: int = CALLS) -> Stats:
     spec = ModelSpec("m", provider=f"http:{shape}", base_url=server.url if shape == "openai" else server.root)
     limits = None if limit is None else {"m": limit}
     runner = MapReduceRunner(workers=4, slots=4, models=spec, limits=limits, target_tokens=None)
-    assert runner.run(DOCS, ask).summary.processed_chunks == CALLS
+    assert runner.run(DOCS[:calls], ask).summary.processed_chunks == calls
     return server.stats()
 
 
@@ -67,11 +67,12 @@ def waits(process: subprocess.Popen[str]) -> list[float]:
 
 def test_full_speed_and_no_429() -> None:
     """At 600,000 a minute, of which 2.4 s may be used at once."""
+    calls = 60
     with LLMServer(tpm=600_000, **SERVED) as server:
-        stats = run(server, RateLimit(tpm=600_000, burst_s=3.0))
-        assert (stats.rate_limited, stats.ok) == (0, CALLS)
-        ideal_s = (CALLS * (INPUT + OUTPUT) - 24_000) / 10_000 + 0.3
-        assert ideal_s - 0.3 <= stats.span_s <= 1.25 * ideal_s
+        stats = run(server, RateLimit(tpm=600_000, burst_s=3.0), calls=calls)
+        assert (stats.rate_limited, stats.ok) == (0, calls)
+        ideal_s = (calls * (INPUT + OUTPUT) - 24_000) / 10_000 + 0.3
+        assert ideal_s - 0.3 <= stats.span_s <= 1.4 * ideal_s
 
 
 @pytest.mark.system

@@ -240,7 +240,7 @@ def frame_of(path: Path, kind: int, nth: int) -> int:
         return [frame.offset for frame in reader.frames() if frame.kind == kind][nth]
 
 
-def test_damage_costs_the_chunks_that_it_strikes_and_is_told(
+def test_damage_costs_the_chunks_that_it_strikes_and_is_reported(
     server: LLMServer, caplog: pytest.LogCaptureFixture
 ) -> None:
     """Two results are struck: they run again, with the answers in the log; the bytes are kept aside, and named."""
@@ -361,7 +361,7 @@ def test_the_second_reader_agrees_on_a_log_that_the_engine_wrote(server: LLMServ
             assert found.end == second.end
 
 
-def test_a_run_that_was_killed_after_its_last_result_is_told_to_be_done(server: LLMServer) -> None:
+def test_a_run_that_was_killed_after_its_last_result_is_reported_to_be_done(server: LLMServer) -> None:
     """Its CLOSE is missing, and its outcomes say it; the next run finds everything and asks nothing."""
 
     def work(say: Say) -> None:

@@ -169,7 +169,7 @@ class JobLife(RuleBasedStateMachine):
         """Called in the host: its own pid, or one below it."""
         below = children(os.getpid()) if victim != "host" else []
         if victim == "worker" and below:
-            below = sorted(children(below[0]))[1:]
+            below = children(below[0])[1:]
         return below[0] if below else os.getpid()
 
     @initialize()

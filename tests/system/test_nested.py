@@ -20,7 +20,7 @@ def sleeps(chunk, context):
 
 def map_fn(chunk, context):
     if context.attempt == 1:
-        MapReduceRunner("inner", workers=2).run(["x", "y"], sleeps)
+        MapReduceRunner("inner", workers=2, drain_s=60).run(["x", "y"], sleeps)
     return chunk.text
 
 outer = MapReduceRunner("outer", workers=1)
@@ -41,7 +41,7 @@ def test_a_nested_run_ends_when_the_outer_supervisor_is_killed(tmp_path: Path, s
         wait_for(lambda: len(list(tmp_path.glob("inner-*"))) == 2)
         below = [pid for pid in tree(supervisor) if pid != supervisor]
         os.kill(supervisor, signal.SIGKILL)
-        wait_for(lambda: not any(map(alive, below)), within_s=5.0)
+        wait_for(lambda: not any(map(alive, below)), within_s=25)
     finally:
         host.kill()
         host.communicate()

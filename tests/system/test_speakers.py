@@ -24,6 +24,7 @@ from tests.system.test_crashes import given_up, run
 
 pytestmark = pytest.mark.usefixtures("state_dir")
 
+LONG = pytest.mark.system
 SOON_S = 60  # far below chunk_timeout_s: what is told at once does not wait for that
 
 
@@ -43,8 +44,11 @@ LEAVES: dict[str, tuple[int, Callable[[], Any]]] = {
 }
 
 
-@pytest.mark.parametrize("fork", ["os", "C"])
-@pytest.mark.parametrize("leaves", LEAVES)
+@pytest.mark.parametrize(
+    ("leaves", "fork"),
+    [*((leaves, "os") for leaves in LEAVES), ("sys.exit(3)", "C")]
+    + [pytest.param(leaves, "C", marks=LONG) for leaves in LEAVES if leaves != "sys.exit(3)"],
+)
 def test_a_child_that_leaves_map_fn_says_nothing(leaves: str, fork: str) -> None:
     """It ends with the code that the interpreter would give it, the parent's value counts."""
     code, leave = LEAVES[leaves]
@@ -75,7 +79,7 @@ def test_a_fork_that_returns_twice_mixes_no_frames(fork: str) -> None:
     assert not deaths
 
 
-def test_a_child_cannot_call_a_model_and_is_told_so() -> None:
+def test_a_child_cannot_call_a_model_and_is_reported_so() -> None:
     """It has no budget and no log; what it prints and logs is heard, and mixes with nobody's frames."""
 
     def forks(chunk: Any, context: Any) -> Any:
@@ -186,7 +190,13 @@ def _exceptions() -> dict[str, Callable[[], BaseException]]:
     }
 
 
-@pytest.mark.parametrize("name", _exceptions())
+@pytest.mark.parametrize(
+    "name",
+    [
+        pytest.param(name, marks=LONG) if name in ("Text ", "BudgetExhausted", "GeneratorExit") else name
+        for name in _exceptions()
+    ],
+)
 def test_an_exception_that_cannot_be_told_is_its_chunks_failure(name: str) -> None:
     """With its type; at once, and in a pool of one slot."""
 
@@ -220,7 +230,7 @@ def _raise_in(thread: int, error: type[BaseException]) -> None:
     ctypes.pythonapi.PyThreadState_SetAsyncExc(ctypes.c_ulong(thread), ctypes.py_object(error))
 
 
-@pytest.mark.parametrize("error", [TimeoutError, SystemExit])
+@pytest.mark.parametrize("error", [TimeoutError, pytest.param(SystemExit, marks=LONG)])
 def test_an_exception_that_comes_late_ends_no_slot(error: type[BaseException]) -> None:
     """It strikes the thread while it waits for the next task, which runs all the same."""
 
@@ -289,7 +299,7 @@ CLOSERS: dict[str, Callable[[], object]] = {
 
 
 @pytest.mark.parametrize("how", CLOSERS)
-def test_closing_the_workers_descriptors_is_told_at_once(how: str) -> None:
+def test_closing_the_workers_descriptors_is_reported_at_once(how: str) -> None:
     """It costs its own chunk, and nobody waits for chunk_timeout_s."""
 
     def closes(chunk: Any, context: Any) -> int:
@@ -425,8 +435,14 @@ def test_a_worker_that_does_not_end_when_it_is_killed_hangs_nobody(who: str, tmp
     assert deaths == [-signal.SIGKILL if who == "supervisor" else None]
 
 
-@pytest.mark.parametrize("slots", [1, 3])
-@pytest.mark.parametrize("library", [ctypes.PyDLL, ctypes.CDLL])  # with and without the interpreter's lock in its hand
+@pytest.mark.parametrize(
+    ("library", "slots"),  # with and without the interpreter's lock in its hand
+    [
+        (ctypes.PyDLL, 1),
+        (ctypes.CDLL, 3),
+        *(pytest.param(*how, marks=LONG) for how in ((ctypes.PyDLL, 3), (ctypes.CDLL, 1))),
+    ],
+)
 def test_a_thread_that_c_code_ends_costs_its_own_chunk(library: type[ctypes.CDLL], slots: int) -> None:
     """Nobody holds the slot any more, or the lock for ever: it is told at once."""
 
@@ -615,8 +631,11 @@ GREEN = {
 }
 
 
-@pytest.mark.parametrize("library", GREEN)
-def test_a_module_that_makes_greenlets_of_threads_is_told_at_once(
+@pytest.mark.parametrize(
+    "library",
+    [name if name in ("gevent", "eventlet", "by hand") else pytest.param(name, marks=LONG) for name in GREEN],
+)
+def test_a_module_that_makes_greenlets_of_threads_is_reported_at_once(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, require_packages: Callable[..., None], library: str
 ) -> None:
     """With the way out; it would start no worker, and chunk_timeout_s would pass."""

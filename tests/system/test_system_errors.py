@@ -229,7 +229,7 @@ print(json.dumps(told))
 """
 
 
-def test_a_host_with_too_many_open_files_is_told(state_dir: Path) -> None:
+def test_a_host_with_too_many_open_files_is_reported(state_dir: Path) -> None:
     """Whichever descriptor is the first that it cannot have."""
     ran = subprocess.run(
         [sys.executable, "-c", TOO_MANY_FILES], capture_output=True, text=True, timeout=200, check=True

@@ -10,7 +10,7 @@ from pathlib import Path
 from mrengine.testing.server import LLMServer
 from tests.system.processes import children, marked, wait_until_gone
 
-__all__ = ["DRAIN_S", "SLOTS", "TASKS", "Tree"]
+__all__ = ["DRAIN_S", "HOST", "SLOTS", "TASKS", "Tree"]
 
 ROOT = Path(__file__).parents[2]
 TASKS, SLOTS = 100, 6

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import subprocess
+import sys
 from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
@@ -186,3 +188,31 @@ def test_what_watches_nothing_is_refused(tmp_path: Path) -> None:
     runner = MapReduceRunner(state_dir=tmp_path, strategy="sequential", progress=False, telemetry="otel")
     with pytest.raises(ConfigError, match="watches no runs"):
         runner.run(["a"], lambda chunk, context: chunk.text)
+
+
+TRACED = """
+from opentelemetry import trace
+from opentelemetry.sdk.trace import TracerProvider
+from opentelemetry.sdk.trace.export import SimpleSpanProcessor
+from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
+
+from mrengine import MapReduceRunner
+
+spans = InMemorySpanExporter()
+provider = TracerProvider()
+provider.add_span_processor(SimpleSpanProcessor(spans))
+trace.set_tracer_provider(provider)
+MapReduceRunner(models="fake", strategy="sequential").run(["a", "b"], lambda chunk, context: chunk.text)
+print(len(spans.get_finished_spans()))
+"""
+
+
+@pytest.mark.parametrize(("value", "traced"), [("1", True), ("0", False), (None, False)])
+def test_the_environment_turns_telemetry_on_for_a_program_that_says_nothing_of_it(
+    state_dir: Path, require_packages: Callable[..., None], value: str | None, traced: bool
+) -> None:
+    require_packages("opentelemetry.sdk")
+    env = dict(os.environ) if value is None else {**os.environ, "MRENGINE_TELEMETRY": value}
+    said = subprocess.run([sys.executable, "-c", TRACED], env=env, capture_output=True, text=True, check=True)
+    assert (int(said.stdout) > 0) is traced
+    assert (state_dir / "jobs").is_dir()

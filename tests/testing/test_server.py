@@ -149,7 +149,7 @@ def test_latency_is_a_number_a_distribution_or_a_function(server: LLMServer) -> 
         assert time.monotonic() - started > 0.045
 
 
-def test_a_port_that_is_taken_is_told(server: LLMServer) -> None:
+def test_a_port_that_is_taken_is_reported(server: LLMServer) -> None:
     """At once, not by silence."""
     with pytest.raises(RuntimeError, match="cannot listen"):
         LLMServer(port=server.port)

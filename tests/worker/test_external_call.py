@@ -94,7 +94,7 @@ def test_what_was_turned_away_is_given_back(make: Any, server: LLMServer) -> Non
     assert run.summary.usage["own"].input_tokens == 100 + 80
 
 
-def test_a_wrong_usage_is_told(make: Any, server: LLMServer) -> None:
+def test_a_wrong_usage_is_reported(make: Any, server: LLMServer) -> None:
     """As the failure of its chunk, by its type."""
 
     def wrong(chunk: Any, context: Any) -> None:
@@ -114,7 +114,7 @@ def test_a_wrong_usage_is_told(make: Any, server: LLMServer) -> None:
      ({"on_truncation": "maybe"}, "'error', 'allow', 'continue'"), ({"model": "gpt-7"}, "the job has no model 'gpt-7'"),
      ({"response_model": 5}, "JSON schema")],
 )  # fmt: skip
-def test_what_no_model_can_be_asked_is_told(asked: Any, told: str, server: LLMServer) -> None:
+def test_what_no_model_can_be_asked_is_reported(asked: Any, told: str, server: LLMServer) -> None:
     """Before anything is sent."""
 
     def ask(chunk: Any, context: Any) -> Any:

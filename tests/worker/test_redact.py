@@ -138,7 +138,7 @@ def test_texts_too_large_to_be_compared_hide_the_whole_message() -> None:
     assert shown.startswith("ValueError: its message is not shown")
 
 
-def test_a_key_of_the_environment_is_never_told(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_key_of_the_environment_is_never_reported(monkeypatch: pytest.MonkeyPatch) -> None:
     """Whatever client repeats it; a variable whose name says nothing of the kind is no secret."""
     monkeypatch.setenv("GATEWAY_TOKEN", "canary-314159265")
     monkeypatch.setenv("LAB_NAME", "the-northern-lab")

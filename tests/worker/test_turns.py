@@ -306,7 +306,7 @@ def test_a_list_of_models_is_a_response_model(server: LLMServer) -> None:
     assert list(wanted["schema"]["properties"]) == ["answer"]
 
 
-def test_the_model_is_told_what_the_validator_said(server: LLMServer) -> None:
+def test_the_model_is_reported_what_the_validator_said(server: LLMServer) -> None:
     """In its own words; logs and exceptions name place and kind only."""
     server.reset(answer=in_turn('{"n": 2}', '{"n": 3}'), record=2)
     run(server, Odd)

@@ -16,7 +16,7 @@ from mrengine import posix
 from mrengine.backends.process import framing
 from mrengine.backends.process.supervisor_handle import SupervisorHandle, host_path
 from mrengine.errors import ConfigError, JobBusy, LogError, SupervisorDied
-from mrengine.job.driver import Durable, Ended, Line, Note, OpenRequest, RoundRequest, Update
+from mrengine.job.driver import Durable, Ended, Note, OpenRequest, PrintedLine, RoundRequest, Update
 from mrengine.job.local_driver import DRAIN_POLL_S, LOCK_WAIT_S
 
 __all__ = ["ProcessDriver"]
@@ -173,7 +173,7 @@ def _update(kind: int, payload: bytes) -> Update | None:
     if kind == framing.NOTE:
         return Note(*msgpack.unpackb(payload))
     if kind == framing.LINE:
-        return Line(*msgpack.unpackb(payload))
+        return PrintedLine(*msgpack.unpackb(payload))
     if kind == framing.END:
         return Ended(*msgpack.unpackb(payload))
     if kind == framing.CRASH:

@@ -17,8 +17,7 @@ from mrengine.backends.process.helper_processes import HelperProcesses
 from mrengine.backends.process.output_pipe import OutputPipe
 from mrengine.backends.process.private_folder import SocketPlace
 from mrengine.backends.process.selector import Selector
-from mrengine.backends.process.worker import WorkerSetup
-from mrengine.backends.process.worker_handle import WorkerHandle
+from mrengine.backends.process.worker import WorkerHandle, WorkerSetup
 from mrengine.engine.protocol import BROKEN, DIED, FAILED_START, NEED_ENDPOINT, Message, RoundSetup, Start, Started
 from mrengine.job.driver import Driver
 from mrengine.log.file.call_index import CallIndex

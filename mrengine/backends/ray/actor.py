@@ -20,8 +20,7 @@ from typing import Any
 import cloudpickle
 
 from mrengine import proc
-from mrengine.backends.process.outbox import THREAD_ENDED, Lines
-from mrengine.backends.process.slots import GREENLETS, Slots, patched
+from mrengine.backends.process.slots import GREENLETS, THREAD_ENDED, Lines, Slots, patched
 from mrengine.backends.ray.budget import ActorBudgetClient
 from mrengine.backends.ray.outbox import PREFIX, Files, sweep
 from mrengine.backends.ray.printed import Printed
@@ -46,7 +45,7 @@ class Worker:
         self._files = Files(Path(temporary) / f"{PREFIX}{token}-{index}", slots)
         self._made = self._files.calls
         self._outbox = self._files.outbox
-        self._slots = Slots(slots, self._files.board, self._outbox, self)
+        self._slots = Slots(slots, self._files.scoreboard, self._outbox, self)
         self._stopping = threading.Event()
         self._texts = ShippedTexts()
         self._answers = self._asked()
@@ -79,7 +78,7 @@ class Worker:
         """
         data, at = self._files.take(after, wait_s)
         now = time.monotonic()
-        running = [(chunk, model, now - since) for chunk, model, since in self._files.board.started()]
+        running = [(chunk, model, now - since) for chunk, model, since in self._files.scoreboard.started()]
         return data, at, running, self._process.memory_info().rss, self._files.halted
 
     # what is to be done

@@ -20,8 +20,8 @@ from pathlib import Path
 
 from mrengine import proc
 from mrengine.backends.process.framing import TaggedReader
-from mrengine.backends.process.outbox import Outbox, Parcel
 from mrengine.backends.process.scoreboard import Scoreboard
+from mrengine.backends.process.slots import Outbox, Parcel
 from mrengine.budget.shared_limits import global_name, process_name
 from mrengine.engine.protocol import Message, Started
 from mrengine.private import open_file
@@ -36,26 +36,26 @@ LEFT_S = 300.0  # what nobody has used for so long was left by a cluster that wa
 _SIZE = struct.Struct("<I")
 
 
-class _Board(Scoreboard):
-    """A start is told at once: if the node is lost, the host knows what ran."""
+class _SharedScoreboard(Scoreboard):
+    """Wakes the actor at each start: if the node is lost, the host knows what ran."""
 
-    def __init__(self, slots: int, fd: int, news: threading.Event) -> None:
+    def __init__(self, slots: int, fd: int, changed: threading.Event) -> None:
         super().__init__(slots, fd)
-        self._news = news
+        self._changed = changed
 
     def start(self, slot: int, chunk: int, model: int) -> None:
         super().start(slot, chunk, model)
-        self._news.set()
+        self._changed.set()
 
 
 class _Outbox(Outbox):
-    def __init__(self, fd: int, board: Scoreboard, news: threading.Event) -> None:
+    def __init__(self, fd: int, board: Scoreboard, changed: threading.Event) -> None:
         super().__init__(fd, board)
-        self._news = news
+        self._changed = changed
 
     def send(self, parcel: Parcel) -> None:
         super().send(parcel)
-        self._news.set()
+        self._changed.set()
 
     def cut(self, size: int) -> bool:
         """Empty the file, if it has not grown beyond ``size``."""
@@ -71,19 +71,19 @@ class Files:
 
     def __init__(self, folder: Path, slots: int) -> None:
         folder.mkdir(mode=0o700, exist_ok=True)
-        self.folder, self._news = folder, threading.Event()
+        self.folder, self._changed = folder, threading.Event()
         self._fd = open_file(folder / "out", os.O_RDWR | os.O_CREAT | os.O_APPEND)
         fcntl.flock(self._fd, fcntl.LOCK_SH)
         board, is_new = _mapped(folder / "board", Scoreboard.bytes_of(slots))
         base, _ = _mapped(folder / "base", 8)
         self._base = memoryview(mmap.mmap(base, 8)).cast("q")
         os.close(base)
-        self.board = _Board(slots, board, self._news)
+        self.scoreboard = _SharedScoreboard(slots, board, self._changed)
         os.close(board)
-        self.left: list[Started] | None = None if is_new else self.board.started()
-        self.cause, self.calls = self.board.cause, self.board.calls
-        self.board.forget()
-        self.outbox = _Outbox(self._fd, self.board, self._news)
+        self.left: list[Started] | None = None if is_new else self.scoreboard.started()
+        self.cause, self.calls = self.scoreboard.cause, self.scoreboard.calls
+        self.scoreboard.forget()
+        self.outbox = _Outbox(self._fd, self.scoreboard, self._changed)
         (folder / "process").write_text(global_name())
         self.halted = ""
 
@@ -101,14 +101,14 @@ class Files:
                 halted = process if is_stopped(process) else ""
         if halted != self.halted:
             self.halted = halted
-            self._news.set()
+            self._changed.set()
 
     def take(self, after: int, wait_s: float) -> tuple[bytes, int]:
         """Whole frames from the offset ``after`` on, and where they begin; waits until there is something."""
-        self._news.wait(wait_s)
-        if self._end() - after < MOST_BYTES and self._news.is_set():
+        self._changed.wait(wait_s)
+        if self._end() - after < MOST_BYTES and self._changed.is_set():
             time.sleep(LINGER_S)
-        self._news.clear()
+        self._changed.clear()
         base, end = self._base[0], self._end()
         after = min(max(after, base), end)
         if after == end and end - base > CUT_BYTES:
@@ -117,7 +117,7 @@ class Files:
             return b"", after
         data = os.pread(self._fd, MOST_BYTES, after - base)
         if len(data) == MOST_BYTES:
-            self._news.set()
+            self._changed.set()
             whole = _SIZE.unpack_from(data)[0] + 64
             if whole > len(data):
                 data = os.pread(self._fd, whole, after - base)

@@ -7,7 +7,7 @@ import threading
 
 import msgpack
 
-from mrengine.backends.process.outbox import Outbox
+from mrengine.backends.process.slots import Outbox
 from mrengine.engine import protocol as m
 
 __all__ = ["Printed"]

@@ -19,7 +19,7 @@ from mrengine.log.format.chunk_rows import ChunkRow
 from mrengine.log.format.records import CallRecord, pack_call, unpack_call
 from mrengine.providers.models import keys
 from mrengine.providers.models.model import Model, every_lane
-from mrengine.worker.chunk_reader import ChunkReader, TrackedChunk
+from mrengine.worker.chunk_reader import ChunkReader, TrackedChunk, decoded
 from mrengine.worker.stored_answers import StoredCalls
 
 __all__ = [
@@ -135,9 +135,9 @@ class ShippedTexts:
         if row is None:
             raise LogError(text, reason="damaged")
 
-        def text_of(_chunk: int, _row: ChunkRow) -> str:
+        def text_of(chunk: int, row: ChunkRow) -> str:
             if isinstance(text, bytes):
-                return text.decode("utf-8", "surrogatepass")
+                return decoded(chunk, row, text)
             raise LogError(text, reason="damaged")
 
         return TrackedChunk(chunk, document, ChunkRow(*row), text_of, (tuple(heads[0]), heads[1]), facts)

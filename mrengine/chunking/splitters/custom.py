@@ -62,12 +62,12 @@ def _checked(offsets: Any, length: int) -> list[int]:
 
 def _offset(value: Any, length: int) -> int:
     if not hasattr(value, "__index__") or isinstance(value, bool):
-        told = f"the splitter returned {_kind_of(value)} among its offsets"
-        raise ChunkingError(f"{told}: {WAY}", splitter="callable", length=length)
+        problem = f"the splitter returned {_kind_of(value)} among its offsets"
+        raise ChunkingError(f"{problem}: {WAY}", splitter="callable", length=length)
     offset = index(value)
     if not 0 <= offset <= length:
-        told = f"the splitter returned the offset {offset}, which is outside of the text's 0 to {length}"
-        raise ChunkingError(told, splitter="callable", length=length)
+        problem = f"the splitter returned the offset {offset}, which is outside of the text's 0 to {length}"
+        raise ChunkingError(problem, splitter="callable", length=length)
     return offset
 
 

@@ -10,7 +10,7 @@ import re
 from mrengine.chunking.sample import Sample
 from mrengine.chunking.splitters.forms import Formed, any_of
 
-__all__ = ["LEVEL", "TIMES", "Log", "looks"]
+__all__ = ["HALF_SURE", "LEVEL", "TIMES", "Log", "looks"]
 
 _MONTH = "(?:Jan|Feb|Mar|Apr|May|Jun|Jul|Aug|Sep|Oct|Nov|Dec)"
 _DAY = "(?:Mon|Tue|Wed|Thu|Fri|Sat|Sun)"
@@ -49,6 +49,7 @@ _LEVELS = (
 _FORMS = (*TIMES, *_LEVELS, r"\{[ ]?\"\w")
 _SURE = len(TIMES)
 _FIRST = "#[(IWEFDVTNCAPSLHiwefdtncal0123456789"
+HALF_SURE = 0.6  # many lines do not begin with a time
 _NEAR = 90  # characters in which a time stands
 
 
@@ -63,6 +64,9 @@ _TRACE = re.compile(
     r"\s+(?:at[ ]|File[ ]\"|\.\.\.[ ]\d)|Caused by:|Traceback|goroutine[ ]\d|[\w.$]+(?:Exception|Error):"
 )
 
+# Lines of an object that is written over several: two or three times as many as the events that have one.
+_OF_OBJECT = re.compile(r"[ \t]+[\"\]}\[{]|[\]}{][,\s]*$")
+
 
 def _may_begin(line: str) -> bool:
     """Whether it is worth to look whether a line begins an event."""
@@ -76,20 +80,21 @@ def looks(sample: Sample) -> float:
         return 0.0
     if sample.fences and not match(sample.lines[0]):
         return 0.0  # a text that quotes one
-    events = sure = inner = objects = 0
+    events = sure = inner = objects = parts = 0
     for line in sample.lines:
         form = match(line) if line[0] == "{" or _may_begin(line) else None
         if form:
             events += 1
             sure += (form.lastindex or 1) <= _SURE
             objects += form.lastindex == len(_FORMS)
-        elif line[0] in " \t" or _TRACE.match(line):
+        elif line[0] in " \t}]" or _TRACE.match(line):
             inner += 1
+            parts += _OF_OBJECT.match(line) is not None
     count = len(sample.lines)
-    if sure >= 2 and sure > 0.12 * count:
+    if sure >= 2 and sure > 0.12 * (count - parts):
         return 0.92
     if events > 3 and objects < 0.5 * events:
         known = events + inner
         if (events > 0.6 * count and known > 0.85 * count) or (events > 0.25 * count and known > 0.96 * count):
             return 0.91
-    return 0.6 if sure > 4 and sure > 0.05 * count else 0.0
+    return HALF_SURE if sure > 4 and sure > 0.05 * count else 0.0

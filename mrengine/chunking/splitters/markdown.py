@@ -194,7 +194,10 @@ class Markdown(Stateless):
             return begin, ITEM + indent, SOFT
         if not after_blank and " | " in body:
             return begin, ITEM, WHOLE
-        return self._prose.line(begin, line, above, after_blank)
+        boundary = self._prose.line(begin, line, above, after_blank)
+        if boundary and indent > 1 and boundary[1] < ITEM:
+            return begin, LINE, SOFT  # it goes on with the item above
+        return boundary
 
     def _in_fences(self, text: str, low: int, high: int, fences: list[tuple[int, int]]) -> list[Boundary]:
         found: list[Boundary] = []

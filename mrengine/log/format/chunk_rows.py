@@ -29,6 +29,7 @@ __all__ = [
     "document_of",
     "pack_chunks",
     "pack_row",
+    "stands_in",
     "unpack_chunks",
     "unpack_heads",
     "unpack_row",
@@ -78,6 +79,14 @@ class Segment(NamedTuple):
     first: int
     rows: int
     offset: int
+
+
+def stands_in(row: ChunkRow, document: DocumentRow) -> bool:
+    """Whether a row of the map round is of a document: its text stands where the document's does, all of it. Where one
+    that is still being read ends is not known.
+    """
+    first, end = document.spool_offset, document.spool_offset + document.n_bytes
+    return first <= row.spool_from <= row.spool_to and (document.is_open or row.spool_to <= end)
 
 
 def pack_row(row: ChunkRow) -> bytes:
@@ -166,6 +175,11 @@ class ChunkTable:
         """Rows that follow those that are known; one thread at a time."""
         self._firsts.append(segment.first)  # first: a reader that finds it there in vain asks again
         self._segments = (*self._segments, segment)
+
+    @property
+    def is_of_texts(self) -> bool:
+        """Whether these are texts of a later round: they stand behind the documents."""
+        return any(segment.round for segment in self._segments[:1])
 
     @property
     def scanned(self) -> int:
@@ -265,10 +279,11 @@ class DocumentNames:
 
 
 def document_of(table: ChunkTable, names: DocumentNames, chunk: int) -> str:
-    """The id of a chunk's document; "" where the log has lost it."""
+    """The id of a chunk's document; "" where the log has lost it, or its row is of no document."""
     with suppress(LogError, IndexError):
-        known = names.get(table[chunk].document)
-        return known.id if known is not None else ""
+        row = table[chunk]
+        known = names.get(row.document)
+        return known.id if known is not None and (table.is_of_texts or stands_in(row, known)) else ""
     return ""
 
 

@@ -101,8 +101,8 @@ class BatchLedger:
             digests = tuple(
                 record.digests[at : at + DIGEST_BYTES] for at in range(0, len(record.digests), DIGEST_BYTES)
             )
-            told = record.facts.get("requests")
-            requests = len(digests) or (told if isinstance(told, int) else 0)
+            stated = record.facts.get("requests")
+            requests = len(digests) or (stated if isinstance(stated, int) else 0)
             blind = record.state != "intent"
             self.batches[record.number] = Batched(record.number, record.at, record, digests, requests, blind)
             self.deadline_from = record.at if self.deadline_from is None else self.deadline_from

@@ -15,6 +15,7 @@ from mrengine.log.format.chunk_rows import (
     ChunkTable,
     DocumentNames,
     Heads,
+    stands_in,
     unpack_chunks,
     unpack_heads,
     unpack_row,
@@ -87,7 +88,7 @@ def _model_index(origin: Epoch, job: JobRecord, index: int) -> int | None:
     return job.models.index(models[index])
 
 
-# The document (None: the log lost something), the row, what stands above the chunk.
+# The document (None: the log lost something, or the row is not of it), the row, what stands above the chunk.
 _Row = tuple[DocumentRow | None, ChunkRow, Heads]
 
 
@@ -96,6 +97,8 @@ def _stored_rows(reader: LogReader, epoch: Epoch) -> Iterator[_Row]:
     table = ChunkTable(reader.fd, epoch.segments.get(0, []))
     for index, row in enumerate(table):
         known = names.get(row.document)
+        if known is not None and not stands_in(row, known):
+            known = None
         try:
             heads = table.heads(index, row)
         except LogError:

@@ -46,9 +46,9 @@ def restated_documents(stored: ResumeEngine, text: Text) -> dict[int, DocumentRo
     found: dict[int, DocumentRow] = {}
     for index, of_document in chunks.items():
         name = _name(stored, of_document)
-        retold = _row(name, [row for _, row in of_document], text) if name is not None else None
-        if retold is not None:
-            found[index] = retold
+        restated = _row(name, [row for _, row in of_document], text) if name is not None else None
+        if restated is not None:
+            found[index] = restated
     return found
 
 

@@ -28,7 +28,7 @@ from mrengine.log.format.records import (
 )
 from mrengine.log.view.batch_ledger import BatchLedger
 from mrengine.log.view.call_totals import CallTotals
-from mrengine.log.view.outcome_index import OutcomeIndex
+from mrengine.log.view.results import OutcomeIndex
 
 __all__ = ["Epoch", "Replay"]
 

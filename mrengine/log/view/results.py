@@ -1,32 +1,159 @@
-"""Results and failures as users see them: lazy sequences over the log, in chunk order; nothing is held in memory."""
+"""The outcomes of a round: where each stands in the log, and results and failures as users see them.
+
+Outcomes are lazy sequences in chunk order, read from the log on access: none is held in memory.
+"""
 
 from __future__ import annotations
 
 from abc import abstractmethod
 from array import array
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import replace
-from typing import Any, Generic, TypeVar, overload
+from typing import TYPE_CHECKING, Any, Generic, TypeVar, overload
 
 from mrengine.errors import LogError
 from mrengine.html_views import rows_html
 from mrengine.log.file.reader import LogReader
 from mrengine.log.format.chunk_rows import ChunkTable, DocumentNames, document_of
-from mrengine.log.format.codec import FAILURE, RESULT
+from mrengine.log.format.codec import CARRY, FAILURE, HEADER_BYTES, RESULT, Frame
 from mrengine.log.format.instances import instance_of
-from mrengine.log.format.records import FROM_INSTANCE, FailureRecord, ResultRecord, unpack_failure, unpack_result
-from mrengine.log.view.document_facts import ChunkFacts
-from mrengine.log.view.outcome_index import OutcomeIndex
-from mrengine.log.view.replay import Epoch
+from mrengine.log.format.packing import bad_record, key
+from mrengine.log.format.records import (
+    FROM_INSTANCE,
+    FailureRecord,
+    ResultRecord,
+    unpack_carry,
+    unpack_failure,
+    unpack_result,
+)
+from mrengine.log.view.chunk_facts import ChunkFacts
 from mrengine.records import ChunkFailure, ChunkResult, Usage
 
-__all__ = ["UNREADABLE", "Failures", "Results", "failure_of", "result_of"]
+if TYPE_CHECKING:
+    from mrengine.log.view.replay import Epoch
+
+__all__ = ["UNREADABLE", "Failures", "OutcomeIndex", "Results", "failure_of", "result_of"]
 
 UNREADABLE = "the record of its outcome cannot be read: the next run of the job runs it again"
 
+_FAILED = 1 << 63
+_OFFSET = _FAILED - 1
+
 _T = TypeVar("_T")
 _NONE: Mapping[str, Any] = {}
+
+
+class OutcomeIndex:
+    """The outcomes of one round. A *slot* is ``chunk_id`` or, with all models, ``chunk_id * models + model_index``.
+
+    ``done`` and ``failed`` count slots; ``total`` is their number.
+    """
+
+    def __init__(self, round_: int, chunks: int, models: int = 1) -> None:
+        """``models``: their number with ``all_models``, else 1."""
+        self.round = round_
+        self.models = models
+        self.done = self.failed = 0
+        self._slots = array("Q")
+        self.grow(chunks)
+
+    @property
+    def total(self) -> int:
+        """The number of outcomes when the round is done."""
+        return len(self._slots)
+
+    @property
+    def chunks(self) -> int:
+        """Chunks in the round."""
+        return len(self._slots) // self.models
+
+    def grow(self, chunks: int) -> None:
+        """Make room for this many chunks; present outcomes stay."""
+        missing = chunks * self.models - len(self._slots)
+        if missing > 0:
+            self._slots.frombytes(bytes(8 * missing))
+
+    def slot(self, chunk_id: int, model_index: int) -> int:
+        """The slot of a task. LogError: the round has no such task."""
+        slot = chunk_id if self.models == 1 else chunk_id * self.models + model_index
+        if slot >= len(self._slots) or (self.models > 1 and not 0 <= model_index < self.models):
+            raise LogError(f"an outcome of chunk {chunk_id}, which the round has not", reason="damaged")
+        return slot
+
+    def add(self, frame: Frame) -> bool:
+        """Add a RESULT, FAILURE or CARRY of this round. True: it counts (a second RESULT of a key does not).
+
+        LogError: the round has no such task.
+        """
+        _, chunk_id, model_index = key(frame.payload)
+        return self.put(frame, chunk_id, model_index)
+
+    def put(self, frame: Frame, chunk_id: int, model_index: int, *, readable: bool = True) -> bool:
+        """``add``, where the frame's key is known. One that is not ``readable`` is a failure, of kind "damaged"."""
+        slot = chunk_id
+        if self.models > 1 or slot >= len(self._slots):
+            slot = self.slot(chunk_id, model_index)
+        known = self._slots[slot]
+        if known and not known & _FAILED:
+            return False
+        failed = frame.kind == FAILURE or not readable
+        self._slots[slot] = frame.offset | _FAILED if failed else _result_offset(frame)
+        self.failed += failed - bool(known)
+        self.done += not failed
+        return True
+
+    def result(self, slot: int) -> int:
+        """Offset of the RESULT of a slot; 0: none."""
+        value = self._slots[slot]
+        return 0 if value & _FAILED else value
+
+    def failure(self, slot: int) -> int:
+        """Offset of the FAILURE of a slot that has no RESULT; 0: none."""
+        value = self._slots[slot]
+        return value & _OFFSET if value & _FAILED else 0
+
+    def outcome(self, chunk_id: int, model_index: int) -> int:
+        """Offset of a task's outcome; 0: none, or no such task."""
+        slot = chunk_id if self.models == 1 else chunk_id * self.models + model_index
+        return self._slots[slot] & _OFFSET if 0 <= slot < len(self._slots) else 0
+
+    def pending(self) -> Iterator[tuple[int, int]]:
+        """(chunk_id, model_index) of every key without a RESULT, failed ones too; -1 where models share a key."""
+        models = self.models
+        for slot, value in enumerate(self._slots):
+            if not value or value & _FAILED:
+                yield (slot, -1) if models == 1 else divmod(slot, models)
+
+    def results(self) -> array[int]:
+        """Offsets of all RESULTs, in the order of slots."""
+        return array("Q", (value for value in self._slots if value and not value & _FAILED))
+
+    def result_slots(self) -> array[int]:
+        """Slots that have a RESULT, in order."""
+        return array("Q", (slot for slot, value in enumerate(self._slots) if value and not value & _FAILED))
+
+    def failure_slots(self) -> array[int]:
+        """Slots that have a FAILURE and no RESULT, in order."""
+        return array("Q", (slot for slot, value in enumerate(self._slots) if value & _FAILED))
+
+    def copy(self) -> OutcomeIndex:
+        """A snapshot that later outcomes do not change."""
+        twin = OutcomeIndex(self.round, 0, self.models)
+        twin._slots = self._slots[:]
+        twin.done, twin.failed = self.done, self.failed
+        return twin
+
+
+def _result_offset(frame: Frame) -> int:
+    if frame.kind == RESULT:
+        return frame.offset
+    if frame.kind != CARRY:
+        raise ValueError(f"kind {frame.kind} is no outcome")
+    offset = unpack_carry(frame.payload).offset
+    if not HEADER_BYTES <= offset < frame.offset:
+        raise bad_record("CARRY")
+    return offset
 
 
 class _Outcomes(Sequence[_T], Generic[_T]):

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping
 from datetime import datetime
 from typing import Any, BinaryIO
 
-from mrengine.providers.batches.client import UNDONE, Answer, BatchClient, Limits, Seen
+from mrengine.providers.batches.client import UNDONE, Answer, BatchClient, BatchStatus, Limits
 from mrengine.providers.http.anthropic_messages import PATH
 
 __all__ = ["AnthropicBatches"]
@@ -36,15 +36,15 @@ class AnthropicBatches(BatchClient):
         """Nothing: the create call has all of it."""
         return ""
 
-    def create(self, file: BinaryIO, prepared: str, *, token: str, job: str) -> Seen:
+    def create(self, file: BinaryIO, prepared: str, *, token: str, job: str) -> BatchStatus:
         return self.shown(self.asked("POST", _ROOT, file))
 
-    def seen(self, data: Mapping[str, Any]) -> Seen:
+    def seen(self, data: Mapping[str, Any]) -> BatchStatus:
         counts = data.get("request_counts") or {}
         word = data["processing_status"]
         lost = sum(int(counts.get(name) or 0) for name in ("errored", "canceled", "expired"))
         total = sum(int(count) for count in counts.values() if isinstance(count, int))
-        return Seen(
+        return BatchStatus(
             name=data["id"],
             state=_STATES.get(word, "working"),
             word=word,
@@ -54,10 +54,10 @@ class AnthropicBatches(BatchClient):
             created=_seconds(data.get("created_at")),
         )
 
-    def tidy(self, batch: Seen) -> None:
+    def tidy(self, batch: BatchStatus) -> None:
         """Nothing was uploaded but the batch itself, which is removed after a month."""
 
-    def answers(self, batch: Seen) -> Iterator[Answer]:
+    def answers(self, batch: BatchStatus) -> Iterator[Answer]:
         # Not ``results_url``: the key goes nowhere but to the endpoint itself.
         with self.download(f"{_ROOT}/{batch.name}/results") as values:
             yield from map(_answer, values)

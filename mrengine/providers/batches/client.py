@@ -22,7 +22,7 @@ from mrengine.providers.models.model import Model
 if TYPE_CHECKING:
     from mrengine.providers.http.client import Response
 
-__all__ = ["UNDONE", "Answer", "BatchClient", "Limits", "Seen", "Upload"]
+__all__ = ["UNDONE", "Answer", "BatchClient", "BatchStatus", "Limits", "Upload"]
 
 ASK_S = 60.0
 PAGE = 100  # batches that are listed at once
@@ -47,7 +47,7 @@ class Answer(NamedTuple):
 
 
 @dataclass(frozen=True, slots=True)
-class Seen:
+class BatchStatus:
     """A batch as its provider shows it. ``state``: "working", "cancelling", "ended" or "failed" (as a whole; ``code``
     and ``why`` say what for). ``word``: the provider's own. ``files``: where its answers are.
     """
@@ -135,23 +135,23 @@ class BatchClient(ABC):
         """Whatever has to be sent before, and costs nothing; what ``create`` is told of it."""
 
     @abstractmethod
-    def create(self, file: BinaryIO, prepared: str, *, token: str, job: str) -> Seen:
+    def create(self, file: BinaryIO, prepared: str, *, token: str, job: str) -> BatchStatus:
         """Create a batch of a file. An error that may have come after the batch was made has ``sent`` True."""
 
     @abstractmethod
-    def seen(self, data: Mapping[str, Any]) -> Seen:
+    def seen(self, data: Mapping[str, Any]) -> BatchStatus:
         """A batch object. KeyError, TypeError: it is none."""
 
     @abstractmethod
-    def answers(self, batch: Seen) -> Iterator[Answer]:
+    def answers(self, batch: BatchStatus) -> Iterator[Answer]:
         """What became of its requests, in any order; those that are missing were not executed."""
 
     @abstractmethod
-    def tidy(self, batch: Seen) -> None:
+    def tidy(self, batch: BatchStatus) -> None:
         """Remove what was uploaded for it, once all of its answers are kept."""
 
     def sweep(  # noqa: B027  # most vendors take no uploads
-        self, job: str, *, tokens: Collection[str], seen: Collection[Seen], live: Collection[str]
+        self, job: str, *, tokens: Collection[str], seen: Collection[BatchStatus], live: Collection[str]
     ) -> None:
         """Remove what was uploaded for a job and is of no batch under way: ``tokens`` are of those that may be in the
         making, ``live`` the names of those that are, ``seen`` all of the job.
@@ -159,11 +159,11 @@ class BatchClient(ABC):
 
     # what they share
 
-    def look(self, name: str) -> Seen:
+    def look(self, name: str) -> BatchStatus:
         """A batch as it is now."""
         return self.shown(self.asked("GET", f"{self.ROOT}/{name}"))
 
-    def cancel(self, name: str) -> Seen:
+    def cancel(self, name: str) -> BatchStatus:
         """Ask for its end. One that is over stays as it is."""
         try:
             return self.shown(self.asked("POST", f"{self.ROOT}/{name}/cancel", b"{}"))
@@ -172,7 +172,7 @@ class BatchClient(ABC):
                 raise
             return self.look(name)
 
-    def pages(self) -> Iterator[list[Seen]]:
+    def pages(self) -> Iterator[list[BatchStatus]]:
         """All batches of the account, the newest first."""
         after = ""
         while True:
@@ -182,19 +182,19 @@ class BatchClient(ABC):
                 return
             after = f"&{self.AFTER}={page[-1].name}"
 
-    def since(self, created: float) -> Iterator[Seen]:
+    def since(self, created: float) -> Iterator[BatchStatus]:
         """All batches that were made since then, the newest first; with those of which that is not told."""
         for page in self.pages():
             yield from (batch for batch in page if not 0 < batch.created < created)
             if page and all(0 < batch.created < created for batch in page):
                 return
 
-    def first_name(self, batch: Seen) -> str | None:
+    def first_name(self, batch: BatchStatus) -> str | None:
         """The custom_id of one of its answers; None: it has none."""
         first = next(iter(self.answers(batch)), None)
         if first is None and batch.done:
-            told = f"{self.model.name}: the answers of a batch came by halves"
-            raise ModelUnavailable(told, model=self.model.name, status=200)
+            message = f"{self.model.name}: the answers of a batch came by halves"
+            raise ModelUnavailable(message, model=self.model.name, status=200)
         return None if first is None else first.custom_id
 
     def newest(self) -> str:
@@ -202,11 +202,11 @@ class BatchClient(ABC):
         first = next(self.pages(), [])
         return first[0].name if first else ""
 
-    def found(self, *, token: str, since: str, known: Collection[str], requests: int) -> list[Seen]:
+    def found(self, *, token: str, since: str, known: Collection[str], requests: int) -> list[BatchStatus]:
         """Batches that may be one whose create call has not answered: made after ``since``, not ``known``, of as many
         requests; where the vendor keeps metadata, that with the ``token``, and no other.
         """
-        candidates: list[Seen] = []
+        candidates: list[BatchStatus] = []
         for page in self.pages():
             for batch in page:
                 if batch.token is not None and batch.token == token:
@@ -260,11 +260,11 @@ class BatchClient(ABC):
             failed = error_map.from_exception(error, model=self.model.name)
         raise failed
 
-    def shown(self, response: Response) -> Seen:
+    def shown(self, response: Response) -> BatchStatus:
         """The batch that an answer shows."""
         return self._read(response, self.seen)
 
-    def listed(self, response: Response) -> tuple[list[Seen], bool]:
+    def listed(self, response: Response) -> tuple[list[BatchStatus], bool]:
         """A page of the list of batches, and whether there is more."""
         return self._read(response, lambda data: ([self.seen(one) for one in data["data"]], bool(data.get("has_more"))))
 

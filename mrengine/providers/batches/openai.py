@@ -9,7 +9,7 @@ from contextlib import suppress
 from typing import Any, BinaryIO
 
 from mrengine.errors import ModelError, ModelRefused
-from mrengine.providers.batches.client import UNDONE, Answer, BatchClient, Limits, Seen
+from mrengine.providers.batches.client import UNDONE, Answer, BatchClient, BatchStatus, Limits
 from mrengine.providers.http.openai_chat import PATH
 
 __all__ = ["OpenAIBatches"]
@@ -41,7 +41,7 @@ class OpenAIBatches(BatchClient):
     def prepare(self, file: BinaryIO, *, token: str, job: str) -> str:
         return self._uploaded(file, f"{_prefix(job)}{token}.jsonl")
 
-    def create(self, file: BinaryIO, prepared: str, *, token: str, job: str) -> Seen:
+    def create(self, file: BinaryIO, prepared: str, *, token: str, job: str) -> BatchStatus:
         wanted = {
             "input_file_id": prepared,
             "endpoint": f"/v1{PATH}",
@@ -69,12 +69,12 @@ class OpenAIBatches(BatchClient):
             raise ModelRefused(f"{self.model.name}: its server gave an uploaded file no id", model=self.model.name)
         return found
 
-    def seen(self, data: Mapping[str, Any]) -> Seen:
+    def seen(self, data: Mapping[str, Any]) -> BatchStatus:
         counts = data.get("request_counts") or {}
         errors = (data.get("errors") or {}).get("data") or [{}]
         files = tuple(data[key] for key in ("output_file_id", "error_file_id") if data.get(key))
         word = data["status"]
-        return Seen(
+        return BatchStatus(
             name=data["id"],
             state=_STATES.get(word, "working"),
             word=word,
@@ -90,12 +90,12 @@ class OpenAIBatches(BatchClient):
             source=str(data.get("input_file_id") or ""),
         )
 
-    def answers(self, batch: Seen) -> Iterator[Answer]:
+    def answers(self, batch: BatchStatus) -> Iterator[Answer]:
         for name in batch.files:
             with self.download(f"/files/{name}/content") as values:
                 yield from map(_answer, values)
 
-    def tidy(self, batch: Seen) -> None:
+    def tidy(self, batch: BatchStatus) -> None:
         self._remove(batch.source, *batch.files)
 
     def _remove(self, *names: str) -> None:
@@ -103,7 +103,7 @@ class OpenAIBatches(BatchClient):
             with suppress(ModelError):  # it costs nothing, and is kept for a month
                 self.asked("DELETE", f"/files/{name}")
 
-    def sweep(self, job: str, *, tokens: Collection[str], seen: Collection[Seen], live: Collection[str]) -> None:
+    def sweep(self, job: str, *, tokens: Collection[str], seen: Collection[BatchStatus], live: Collection[str]) -> None:
         going = [batch for batch in seen if batch.name in live or batch.token in tokens]
         over = {name for batch in seen if batch not in going for name in (batch.source, *batch.files)}
         kept = {name for batch in going for name in (batch.source, *batch.files)}

@@ -65,7 +65,9 @@ _STATUS = {
 }  # fmt: skip
 _YEAR_S = 366 * 86400.0
 _SECRET = 8  # characters; what is shorter is no key, and may stand in one by chance
-_UNTOLD = frozenset({"error", "none", "null", "invalid_request_error", "unknown_error", "api_error", "bad_request"})
+_UNINFORMATIVE = frozenset(
+    {"error", "none", "null", "invalid_request_error", "unknown_error", "api_error", "bad_request"}
+)
 
 
 def from_status(
@@ -200,10 +202,11 @@ def given_up(error: RateLimited) -> None:
 
 def _codes(body: ErrorBody, hidden: Collection[str]) -> str:
     """The most precise code, and the parameter, as far as they are identifiers."""
-    codes = [told for told in (_identifier(code, hidden) for code in body.codes) if told and told not in _UNTOLD]
+    named = (_identifier(code, hidden) for code in body.codes)
+    codes = [code for code in named if code and code not in _UNINFORMATIVE]
     param = _identifier(body.param, hidden)
-    told = ", ".join([*codes[:2], *([f"parameter {param}"] if param else [])])
-    return f" ({told})" if told else ""
+    facts = ", ".join([*codes[:2], *([f"parameter {param}"] if param else [])])
+    return f" ({facts})" if facts else ""
 
 
 def _identifier(value: Any, hidden: Collection[str]) -> str:

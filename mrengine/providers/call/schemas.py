@@ -41,10 +41,10 @@ _KNOWN = _SUBSCHEMAS | _LISTS | _MAPS | {
 
 @dataclass(frozen=True, slots=True)
 class Problem:
-    """What is wrong with an answer: in ``line`` without any value of it, in ``told`` as the validator says it."""
+    """What is wrong with an answer: in ``line`` without any value of it, in ``feedback`` as the validator says it."""
 
     line: str
-    told: str = field(repr=False)
+    feedback: str = field(repr=False)
 
 
 def check(schema: Mapping[str, Any]) -> None:

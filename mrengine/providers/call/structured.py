@@ -44,7 +44,7 @@ class Checked:
 
     def explained(self) -> str:
         """What is wrong, in the validator's own words, for the model that gave the answer."""
-        return "\n".join(problem.told for problem in self.problems[:_MAX_ERRORS])
+        return "\n".join(problem.feedback for problem in self.problems[:_MAX_ERRORS])
 
 
 def schema_of(response_model: Any) -> dict[str, Any]:

@@ -53,8 +53,8 @@ def _decoded(data: bytes) -> str:
     """The page as text: by mark, by what it says of itself, else UTF-8, else as browsers read it."""
     from mrengine.sources.encodings import mark_of
 
-    told = _CHARSET.search(data[:4096])
-    named = (told[1] or told[2]).decode("ascii").lower() if told else ""
+    declared = _CHARSET.search(data[:4096])
+    named = (declared[1] or declared[2]).decode("ascii").lower() if declared else ""
     named = "cp1252" if named in ("iso-8859-1", "latin1", "latin-1", "us-ascii") else named
     for encoding in (mark_of(data), "utf-8-sig", named):
         try:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import subprocess
+import sys
 import threading
 from typing import Any
 
@@ -76,7 +78,7 @@ def test_tasks_before_a_setup_and_after_a_drop_come_back(made: Any) -> None:
     assert len(made.outbox.sent) == 4
 
 
-def test_a_setup_that_fails_is_told_and_the_worker_waits_for_the_next(made: Any, monkeypatch: Any) -> None:
+def test_a_setup_that_fails_is_reported_and_the_worker_waits_for_the_next(made: Any, monkeypatch: Any) -> None:
     """The engine decides; user code may fail in one job and not in the next."""
 
     def fails(*args: Any, **more: Any) -> None:
@@ -91,7 +93,7 @@ def test_a_setup_that_fails_is_told_and_the_worker_waits_for_the_next(made: Any,
     assert b"LookupError" in cause
 
 
-def test_it_leaves_when_it_is_told_to_and_sees_the_end_of_its_pipe(made: Any, monkeypatch: Any) -> None:
+def test_it_leaves_when_it_is_reported_to_and_sees_the_end_of_its_pipe(made: Any, monkeypatch: Any) -> None:
     """LEAVE is an end in order; a pipe that ends is none."""
     monkeypatch.setattr(made, "look_after", lambda: None)
     made._executor = runner = Runner()
@@ -112,3 +114,34 @@ def test_orphans_are_looked_for_more_often_while_there_are_some(made: Any, monke
         assert made.look_s == wanted
     assert ORPHANS_S < LOOK_S
     assert threading.current_thread() is threading.main_thread()
+
+
+SCRIPT = """
+import os, resource
+from mrengine.backends.process.worker import WorkerHandle
+from mrengine.log.file.call_index import CallIndex
+from mrengine.log.view.call_totals import CallTotals
+index = CallIndex.build(CallTotals(), expected=1)
+hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
+def opened():
+    return set(os.listdir("/proc/self/fd"))
+before = opened()
+room = max(map(int, before))
+for more in range(6):  # the first pipe fails, or the second, or that of its life
+    resource.setrlimit(resource.RLIMIT_NOFILE, (room + more, hard))
+    try:
+        WorkerHandle(0, 1, index, 1, 2, 0)
+    except OSError:
+        pass
+    else:
+        raise AssertionError(more)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (room + 99, hard))
+    assert opened() == before, (more, opened() - before)
+print("whole")
+"""
+
+
+def test_a_worker_that_cannot_be_started_leaves_no_descriptor_open() -> None:
+    """The supervisor lives on, and the next job wants them."""
+    done = subprocess.run([sys.executable, "-c", SCRIPT], capture_output=True, text=True, check=False)
+    assert done.stdout == "whole\n", done.stderr

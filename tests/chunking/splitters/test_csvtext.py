@@ -50,7 +50,7 @@ def test_a_quote_that_opens_nothing_spoils_nothing() -> None:
         "seed, 0xdeadbeaf\n0, 0xbc\n1, 0xde\n2, 0x12\n3, 0xff\n",
     ],
 )
-def test_tables_are_told_by_their_separators(text: str) -> None:
+def test_tables_are_reported_by_their_separators(text: str) -> None:
     """Few rows are enough."""
     assert detect(text) == "csv"
 

@@ -221,7 +221,7 @@ def test_the_facts_are_not_believed_without_the_lock(tmp_path: Path) -> None:
     lock.release()
 
 
-def test_a_pid_that_was_given_again_is_told_by_its_start_time() -> None:
+def test_a_pid_that_was_given_again_is_reported_by_its_start_time() -> None:
     """Two processes never share pid and start time on one boot."""
     process = subprocess.Popen(["sleep", "60"])
     try:

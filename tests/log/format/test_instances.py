@@ -217,7 +217,7 @@ def test_what_was_no_instance_is_validated() -> None:
         (int, "a secret", "int is needed, not str"),
     ],
 )
-def test_what_does_not_fit_is_told_without_its_value(kind: Any, value: Any, told: str) -> None:
+def test_what_does_not_fit_is_reported_without_its_value(kind: Any, value: Any, told: str) -> None:
     """The message names the place and the types."""
     with pytest.raises(InvalidResult, match=told) as caught:
         instance_of(kind, value, made=False)

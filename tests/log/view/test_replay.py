@@ -20,8 +20,8 @@ from mrengine.log.format import records as r
 from mrengine.log.format.codec import Frame
 from mrengine.log.format.packing import stamp
 from mrengine.log.view.job_view import ResumeEngine
-from mrengine.log.view.outcome_index import OutcomeIndex
 from mrengine.log.view.replay import Replay
+from mrengine.log.view.results import OutcomeIndex
 from tests.log.disk import MemoryDisk
 from tests.log.sample import begin, call, every_kind, failure, intent, job, result, row
 
@@ -38,7 +38,7 @@ def replayed(wal: WriteAheadLog, folder: Path) -> ResumeEngine:
     return ResumeEngine(folder)
 
 
-def test_finished_failed_and_pending_chunks_are_told_apart(wal: WriteAheadLog, tmp_path: Path) -> None:
+def test_finished_failed_and_pending_chunks_are_reported_apart(wal: WriteAheadLog, tmp_path: Path) -> None:
     """Failed ones run again."""
     begin(wal, "abcde")
     wal.append(codec.RESULT, result(1))
@@ -157,7 +157,7 @@ def test_an_intent_fixes_the_model_of_a_chunk_until_it_has_a_result(wal: WriteAh
         assert engine.epoch.assigned == {(0, 1): 1, (0, 2): 0}
 
 
-def test_attempts_are_told_by_task(wal: WriteAheadLog, tmp_path: Path) -> None:
+def test_attempts_are_reported_by_task(wal: WriteAheadLog, tmp_path: Path) -> None:
     """A chunk that crashes its worker is not tried for ever over many runs."""
     begin(wal)
     for kind in ("crash", "hang"):
@@ -288,7 +288,7 @@ def test_a_reader_follows_what_is_announced_and_reads_nothing_beyond(wal: WriteA
             assert state.epoch.index(0).done == chunk + 1
 
 
-def test_a_reader_that_is_told_of_more_than_there_is_says_so(wal: WriteAheadLog, tmp_path: Path) -> None:
+def test_a_reader_that_is_reported_of_more_than_there_is_says_so(wal: WriteAheadLog, tmp_path: Path) -> None:
     """Damage below what was announced is an error, not an early end."""
     begin(wal)
     durable = wal.commit()

@@ -30,7 +30,7 @@ def test_a_sound_log_is_counted(log: Path) -> None:
     assert (found.damage, found.repaired, found.torn, found.bytes) == ((), (), 0, log.stat().st_size)
 
 
-def test_damage_is_named_and_what_was_repaired_is_told_apart(log: Path) -> None:
+def test_damage_is_named_and_what_was_repaired_is_reported_apart(log: Path) -> None:
     """The same range, before and after an opening that repairs."""
     with LogReader(log) as reader:
         hit = next(frame for frame in reader.frames() if frame.kind == codec.FAILURE)

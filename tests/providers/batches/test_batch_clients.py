@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from mrengine.errors import ModelError, ModelRefused, ModelUnavailable
-from mrengine.providers.batches.client import UNDONE, BatchClient, Limits, Seen, Upload
+from mrengine.providers.batches.client import UNDONE, BatchClient, BatchStatus, Limits, Upload
 from mrengine.providers.batches.connect import check_batches, connect_batches
 from mrengine.providers.connect import connect
 from mrengine.providers.http.remote import RemoteProvider
@@ -51,7 +51,7 @@ def provider_of(client: BatchClient) -> RemoteProvider:
     return found
 
 
-def create(client: BatchClient, *prompts: str, token: str = "t1") -> Seen:
+def create(client: BatchClient, *prompts: str, token: str = "t1") -> BatchStatus:
     provider = provider_of(client)
     upload = Upload(client, client.LIMITS, client._folder)
     for at, prompt in enumerate(prompts):
@@ -107,7 +107,7 @@ def test_an_orphan_is_found_by_listing(client: BatchClient, shared: LLMServer) -
     assert client.found(token="none", since=client.newest(), known=known, requests=2) == []
 
 
-def test_what_surely_was_not_created_is_told_apart(client: BatchClient, shared: LLMServer) -> None:
+def test_what_surely_was_not_created_is_reported_apart(client: BatchClient, shared: LLMServer) -> None:
     """A status below 500 is an answer; OpenAI's upload alone creates nothing."""
     shared.reset(batches=slow(create=["429"], upload=["ok", "lost"]))
     with pytest.raises(ModelError) as raised:

@@ -317,7 +317,7 @@ def test_what_ends_a_call_before_it_is_sent_gives_its_tokens_back(raised: BaseEx
     assert budget.settled == [(None, None, False)]
 
 
-def test_a_limit_that_tells_no_time_is_told_to_the_budget_as_one_of_a_moment() -> None:
+def test_a_limit_that_tells_no_time_is_reported_to_the_budget_as_one_of_a_moment() -> None:
     """Else all who wait run into the next refusal together; a limit of hours is no moment."""
     clock, budget = Clock(), Budget()
     run(Scripted(clock, RateLimited("429"), RateLimited("429", retry_after_s=3.0)), clock, reserve=budget.reserve)
@@ -330,7 +330,7 @@ def test_a_limit_that_tells_no_time_is_told_to_the_budget_as_one_of_a_moment() -
     assert budget.settled[-1][1] is None
 
 
-def test_a_caller_that_can_wait_aside_is_told_at_once() -> None:
+def test_a_caller_that_can_wait_aside_is_reported_at_once() -> None:
     """Of what passes, and not of a limit, for which the budget has a line; nor where another model is left."""
     clock = Clock()
     with pytest.raises(ModelUnavailable) as caught:

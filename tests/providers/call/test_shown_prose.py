@@ -51,7 +51,7 @@ def test_nothing_of_the_request_is_repeated(message: str) -> None:
         "余额不足或无可用资源包",
     ],
 )
-def test_the_providers_own_words_are_told_in_full(message: str) -> None:
+def test_the_providers_own_words_are_reported_in_full(message: str) -> None:
     """Though the prompt has some of the words of which all refusals are made."""
     prompt = f"{PROMPT} The model of care is this: only one context, and that is not allowed for these tokens."
     assert shown(message, [prompt], [f"Bearer {KEY}"]) == message
@@ -77,7 +77,7 @@ def test_what_a_refusal_repeats_of_the_prompt_does_not_decide() -> None:
     assert (failed.reason, failed.scope) == ("request", "chunk")
 
 
-def test_code_parameter_and_words_are_told() -> None:
+def test_code_parameter_and_words_are_reported() -> None:
     """Because "refused with status 400" cannot be debugged."""
     body = {"error": {"message": "Unknown parameter: 'top_k'.", "code": "unknown_parameter", "param": "top_k"}}
     failed = error_map.from_status(400, {}, json.dumps(body).encode(), model="m", texts=["p"])

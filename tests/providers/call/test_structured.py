@@ -63,7 +63,7 @@ def test_a_model_gives_an_instance_a_schema_gives_plain_values() -> None:
 @pytest.mark.parametrize(
     "text", ["", "Sure! Here it is", '{"dose": NaN}', '{"name": "Jane Roe"', "[" * 5000, '{"name": "Jane Roe"}']
 )
-def test_what_does_not_fit_is_told_without_its_text(text: str) -> None:
+def test_what_does_not_fit_is_reported_without_its_text(text: str) -> None:
     """Neither the answer nor a name that the schema does not know."""
     for wanted in (Drug, SCHEMA):
         with pytest.raises(InvalidAnswer) as caught:
@@ -429,7 +429,7 @@ def test_no_keyword_is_passed_over(schema: Any, value: Any) -> None:
     assert any(keyword in line for keyword in (*schema, "maximum", "maxLength", "type"))
 
 
-def test_the_model_is_told_more_than_the_log() -> None:
+def test_the_model_is_reported_more_than_the_log() -> None:
     """Values and the validator's own words."""
     found = checked('{"name": "poison", "dose_mg": 1}', Drug)
     assert "bad name poison" in found.explained()
@@ -459,7 +459,7 @@ def test_what_is_no_object_is_asked_for_in_one(wanted: Any, said: str, value: An
     assert validate(unboxed(said, schema), wanted) == value
 
 
-def test_a_schema_that_refers_to_its_own_places_is_told_in_words() -> None:
+def test_a_schema_that_refers_to_its_own_places_is_reported_in_words() -> None:
     """In a box they would be elsewhere."""
     assert boxed({"type": "array", "items": {"anyOf": [{"type": "integer"}, {"$ref": "#"}]}}) is None
     assert boxed({"type": "object", "properties": {}}) == {"type": "object", "properties": {}}

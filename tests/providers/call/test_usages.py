@@ -48,7 +48,7 @@ def test_what_clients_say_is_understood(said: Any, usage: Usage) -> None:
 
 
 @pytest.mark.parametrize("said", [None, "12", True, -1, 1.5, {}, {"tokens": 3}, object(), [1, 2]])
-def test_what_has_no_count_is_told(said: Any) -> None:
+def test_what_has_no_count_is_reported(said: Any) -> None:
     """By its type, for it may hold an answer."""
     with pytest.raises(ConfigError, match=type(said).__name__):
         usage_of(said)

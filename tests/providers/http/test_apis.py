@@ -96,7 +96,7 @@ def test_blocks_of_thinking_are_passed_over() -> None:
      {"finish_reason": "content_filter: PROHIBITED_CONTENT"},
      {"message": {"content": None, "tool_calls": [{}]}, "finish_reason": "tool_calls"}],
 )  # fmt: skip
-def test_a_refusal_of_the_model_is_told_apart(choice: Any) -> None:
+def test_a_refusal_of_the_model_is_reported_apart(choice: Any) -> None:
     """Filters, refusals and calls of tools end the chunk; half an answer is none, and it is paid for."""
     usage = {"prompt_tokens": 10, "completion_tokens": 2}
     with pytest.raises(Refused) as caught:

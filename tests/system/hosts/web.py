@@ -81,20 +81,25 @@ def ask_at_once(stage: Stage, server: Served) -> None:
 def ask_until_done(stage: Stage, start: Callable[[int], contextlib.AbstractContextManager[Served]]) -> None:
     """A request that the server gives up after a time, asked again, goes on: no call is made twice.
 
-    ``start(limit_s)``. A slow machine may be given up before the first call, a quick one not at all: then both the
-    limit and the job are longer.
+    ``start(limit_s)``. Calls are slow until it is given up, so that this comes in the middle of the job. On a slow
+    machine it may come before the first call: then the limit is longer.
     """
-    calls = 0
-    for limit_s, count in ((1, 100), (2, 300), (4, 600), (8, 1200)):
-        name, told = f"long{count}", None
+    count, given_up = 60, stage.folder / "given up"
+    for limit_s in (1, 2, 4, 8):
+        name, told = f"long{limit_s}", None
+        given_up.unlink(missing_ok=True)
+        stage.server.reset(
+            latency_s=lambda chance, given_up=given_up: 0.01 if given_up.exists() else 0.5,
+            answer=lambda prompt: prompt.upper(),
+        )
         with start(limit_s) as server:
             tries = 0
             while told is None and tries < 4:
                 told = _ask_once(server, name, count)
                 tries += 1
-        wait_until_gone(stage.left, within_s=DRAIN_S + 1)
-        calls += Job(name, state_dir=stage.state_dir).status().done
-        stage.check_calls(calls)
+                given_up.touch()
+        wait_until_gone(stage.left, within_s=DRAIN_S + 10)
+        stage.check_calls(Job(name, state_dir=stage.state_dir).status().done)
         if told is not None and tries > 1 and told["resumed"]:
             assert [result[0] for result in told["results"]] == [f"Q {name} {n}".upper() for n in range(count)]
             return

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from mrengine.errors import LogError, SourceError
 from mrengine.log.file.reader import LogReader
-from mrengine.log.format.chunk_rows import ChunkTable, DocumentNames
+from mrengine.log.format.chunk_rows import ChunkTable, DocumentNames, stands_in
 from mrengine.log.format.document_facts import pages_between, unpack_facts
-from mrengine.log.view.replay import Epoch
+
+if TYPE_CHECKING:
+    from mrengine.log.view.replay import Epoch
 
 __all__ = ["CUT_SHORT", "FACTS", "UNREAD", "ChunkFacts", "cut_short_of", "unread_facts", "unread_of"]
 
@@ -23,8 +25,8 @@ MOST_UNREAD, UNREAD_CHARS = 10_000, 1000  # what the log keeps of sources that c
 
 def unread_facts(errors: Iterable[SourceError]) -> dict[str, list[list[str]]]:
     """What JOB's settings say of sources that could not be read."""
-    told = [[error.document_id or error.source or "", str(error)[:UNREAD_CHARS]] for error in errors]
-    return {UNREAD: told[:MOST_UNREAD]}
+    unread = [[error.document_id or error.source or "", str(error)[:UNREAD_CHARS]] for error in errors]
+    return {UNREAD: unread[:MOST_UNREAD]}
 
 
 def unread_of(epoch: Epoch | None) -> list[tuple[str, str]]:
@@ -61,8 +63,11 @@ class ChunkFacts:
             self._open()  # it has grown
         try:
             row = self._table[chunk_id]
-            facts = unpack_facts(self._names[row.document].facts)
+            document = self._names[row.document]
+            facts = unpack_facts(document.facts)
         except (LogError, IndexError):
+            return {}
+        if self._round == 0 and not stands_in(row, document):
             return {}
         fields: Mapping[str, Any] = facts.fields
         marks = pages_between(facts.pages, row.start, row.end) if self._round == 0 else ()

@@ -18,9 +18,9 @@ from pathlib import Path
 
 import pytest
 
-from mrengine.chunking.filetypes import not_text
 from mrengine.errors import SourceError
 from mrengine.sources import read_source
+from mrengine.sources.filetypes import not_text
 
 WORDS = {
     "German": "Größe und Gewicht des Patienten: 180 cm, 75 kg.\n",
@@ -78,7 +78,7 @@ SAMPLES = {
 
 
 @pytest.mark.parametrize("what", SAMPLES)
-def test_a_file_is_told_by_its_signature(what: str, tmp_path: Path) -> None:
+def test_a_file_is_reported_by_its_signature(what: str, tmp_path: Path) -> None:
     """Whatever it is named and however it is given, with what to do; also after a conversion that mistook it."""
     data = SAMPLES[what]
     path = tmp_path / "notes.txt"
@@ -97,7 +97,7 @@ def test_a_file_is_told_by_its_signature(what: str, tmp_path: Path) -> None:
     assert mistaken.what.startswith(what)
 
 
-def test_a_database_is_told_by_its_signature(tmp_path: Path) -> None:
+def test_a_database_is_reported_by_its_signature(tmp_path: Path) -> None:
     """As a program has written it."""
     with pytest.raises(SourceError, match="is an SQLite database, not UTF-8 text"):
         list(read_source(_sqlite(tmp_path)))
@@ -105,7 +105,7 @@ def test_a_database_is_told_by_its_signature(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("encoding", ["utf-16-le", "utf-16-be", "utf-32-le", "utf-32-be"])
 @pytest.mark.parametrize("language", WORDS)
-def test_utf_16_and_32_without_a_mark_are_told(language: str, encoding: str, tmp_path: Path) -> None:
+def test_utf_16_and_32_without_a_mark_are_reported(language: str, encoding: str, tmp_path: Path) -> None:
     """And how they are converted: the command runs, and its output is the text. With a mark they are read."""
     path = tmp_path / "a note.txt"
     path.write_bytes((WORDS[language] * 3).encode(encoding))
@@ -162,7 +162,7 @@ def test_text_with_a_few_controls_is_text() -> None:
     assert not_text(Path(sys.executable).read_bytes()[:4096]) is not None
 
 
-def test_later_bytes_are_told_with_their_line(tmp_path: Path) -> None:
+def test_later_bytes_are_reported_with_their_line(tmp_path: Path) -> None:
     """Past the first block, too."""
     path = tmp_path / "long.txt"
     path.write_bytes(b"a line of text\n" * 20_000 + b"\xc3\xa9\xff")

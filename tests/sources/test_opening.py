@@ -15,9 +15,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mrengine.chunking import safe_chunk
-from mrengine.chunking.filetypes import not_text
-from mrengine.chunking.text_blocks import BLOCK, blocks
 from mrengine.errors import SourceError
+from mrengine.sources.filetypes import not_text
+from mrengine.sources.opening import BLOCK, blocks
 from tests.chunking.texts import nasty_text
 
 _MEASURE = """
