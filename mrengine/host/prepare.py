@@ -341,7 +341,11 @@ class Preparation:
         return Plan(plan.job, plan.documents, chunking)
 
     def _unread(self, *, damaged: bool = False) -> JobNotFound:
+        epoch = None if self._view is None else self._view.epoch
         what = "was interrupted before its documents were read"
+        if epoch is not None and epoch.chunks():
+            known = f"{epoch.chunks()} chunks of {epoch.document_count} documents are in its log, and are not run again"
+            what = f"was interrupted while its documents were read ({known} where they are done)"
         if self._damage or damaged:
             what = "has lost what it knew of its inputs: its log is damaged"
         return JobNotFound(f"job {self._job_id} {what}: run it with its documents again", job_id=self._job_id)

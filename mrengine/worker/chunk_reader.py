@@ -33,6 +33,7 @@ __all__ = ["ChunkReader", "TrackedChunk", "decoded", "read_bytes"]
 
 
 TextOf = Callable[[int, ChunkRow], str]
+_SMALL_BYTES, _FAR = 1 << 20, 1 << 50
 
 
 class TrackedChunk(Chunk):
@@ -177,7 +178,9 @@ def _texts_in(value: Any) -> Iterator[str]:
 
 def read_bytes(spool_fd: int, start: int, stop: int) -> bytes | None:
     """The bytes between two offsets of a spool; None: it is shorter."""
-    if not start <= stop <= os.fstat(spool_fd).st_size:  # a row with any numbers in it
+    # A row may hold any numbers: what is too large for a system call, or for memory, is held against the file before.
+    is_small = 0 < stop - start <= _SMALL_BYTES and 0 <= start and stop <= _FAR
+    if not is_small and not 0 <= start <= stop <= os.fstat(spool_fd).st_size:
         return None
     data = os.pread(spool_fd, stop - start, start)
     while len(data) < stop - start:

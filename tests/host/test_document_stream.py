@@ -103,7 +103,10 @@ def test_documents_are_read_as_far_as_workers_need_them() -> None:
     status = Job("endless").status()
     assert status.total_so_far
     assert status.done >= 300
-    with pytest.raises(JobNotFound, match="before its documents were read"):
+    with pytest.raises(
+        JobNotFound,
+        match=r"while its documents were read \(\d+ chunks of \d+ documents.*: run it with its documents again",
+    ):
         MapReduceRunner("endless", **SETTINGS).resume("endless", text_of)
 
 

@@ -66,6 +66,7 @@ OPENED, REFUSED, DURABLE, NOTE, LINE, END, FINISHED, BEAT, CRASH, FOLDER = 16, 1
 SETUP, TASKS, ENDPOINT, DROP, LEAVE = 32, 33, 34, 35, 36
 
 READ_BYTES = 1 << 20
+SHORT_BYTES = 1 << 16  # memory for more is mapped and unmapped by the system for each read, of a few bytes, too
 _HEAD = struct.Struct("<IB")
 _TAGGED = struct.Struct("<IBhqI")
 _CHECKED_HEAD = struct.Struct("<IBhqII")
@@ -106,17 +107,19 @@ class _Reader:
     def __init__(self, fd: int) -> None:
         self.fd = fd
         self.ended = False  # the other side is gone
+        self.ask = SHORT_BYTES  # how much the next read takes at most
         self._pieces: list[bytes] = []
         self._held, self._needed = 0, 0
 
     def _fill(self) -> bytes:
         """Read once, a megabyte at most; what is there once a frame is whole, or nothing."""
         try:
-            data = os.read(self.fd, READ_BYTES)
+            data = os.read(self.fd, self.ask)
         except (BlockingIOError, InterruptedError):
             return b""
         except (ConnectionResetError, BrokenPipeError):
             data = b""
+        self.ask = READ_BYTES if len(data) == self.ask else SHORT_BYTES
         if not data:
             self.ended = True
             return b""

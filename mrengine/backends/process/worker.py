@@ -354,6 +354,7 @@ class WorkerHandle:
         """After its death: its last messages, then how it died. Its process group is killed with it."""
         posix.kill_group(self.pid)
         last: list[Message] = []
+        self._reader.ask = framing.READ_BYTES  # all that a pipe holds: a frame that is not whole then never will be
         while True:
             more = self.read()
             last += more

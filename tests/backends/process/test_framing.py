@@ -84,3 +84,24 @@ def test_tasks_are_sixteen_bytes() -> None:
     packed = framing.pack_tasks(tasks)
     assert len(packed) == 32
     assert list(framing.unpack_tasks(packed)) == tasks
+
+
+def test_a_short_read_asks_for_little_and_a_long_one_for_more() -> None:
+    """Memory for a megabyte costs more than a short frame; a frame of any size comes whole all the same."""
+    read_end, write_end = os.pipe()
+    reader = framing.FrameReader(read_end)
+    os.set_blocking(read_end, False)
+    try:
+        os.write(write_end, framing.frame(1, b"short"))
+        assert reader.read() == [(1, b"short")]
+        assert reader.ask == framing.SHORT_BYTES
+        payload, frames, left = b"x" * (3 * framing.SHORT_BYTES), [], framing.frame(2, b"x" * (3 * framing.SHORT_BYTES))
+        while left or not frames:
+            left = left[os.write(write_end, left[: framing.SHORT_BYTES]) :] if left else left
+            frames += reader.read()
+        assert frames == [(2, payload)]
+        reader.read()
+        assert reader.ask == framing.SHORT_BYTES
+    finally:
+        os.close(read_end)
+        os.close(write_end)
