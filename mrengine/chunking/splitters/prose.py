@@ -292,15 +292,13 @@ class Prose(Stateless):
             and (line.startswith("BEGIN:V") or (parted and not _has_cells(line)))
         ):
             return begin, RECORD, WHOLE
-        if body.startswith(("-- ", "— ")):
-            return None  # it says who wrote what stands above
         wrapped = self._wrapped
         forced = wrapped and not parted and self._is_forced(above, line)
         goes_on = (wrapped and (forced or body[0].islower() or len(above) > _MOST * self._width)) or (
             not parted and _hangs(line, above)
         )
-        if goes_on and above and above[-1] not in _ENDS:
-            return None
+        if (goes_on and above and above[-1] not in _ENDS) or body.startswith(("-- ", "— ")):
+            return None  # the last says who wrote what stands above
         mark = ITEM_MARK.match(line) if body[0] in _MARKS or body[1:2] in _BEHIND_LETTER else None
         if (forced and not mark) or (goes_on and not _has_ended(above)):
             return None
