@@ -33,7 +33,7 @@ DEFAULT = (
     *("wild contract dotted", "wild rfc", "wild man", "wild markdown", "wild rst", "wild html", "wild mysqldump"),
     *("wild code c", "wild de", "wild mixed notes"),
 )
-# Runs in the tree that is measured, with its own mrengine. A line in: a file, a limit, whether to encode; out: JSON.
+# Runs in the tree that is measured, with its own mrengine. Lines in: a file, a limit, whether only to encode.
 _MEASURE = """
 import hashlib, json, sys, time
 sys.path.insert(0, sys.argv[1])
@@ -53,8 +53,8 @@ for line in sys.stdin:
         continue
     chunks = list(safe_chunk(text, target_tokens=target, overlap_tokens=0))
     taken = time.process_time() - began
-    heads = [(getattr(c, "headings", ()), getattr(c, "table_header", "")) for c in chunks]
-    said = [(c.start, c.end, c.tokens, c.kind, *head) for c, head in zip(chunks, heads)]
+    more = lambda chunk: (getattr(chunk, "headings", ()), getattr(chunk, "table_header", ""))
+    said = [(chunk.start, chunk.end, chunk.tokens, chunk.kind, *more(chunk)) for chunk in chunks]
     cuts = hashlib.sha256(repr(said).encode()).hexdigest()
     print(json.dumps({"s": taken, "chunks": len(chunks), "kind": chunks[0].kind, "cuts": cuts}), flush=True)
 """

@@ -46,6 +46,7 @@ __all__ = [
     "RECORD",
     "SECTION",
     "SOFT",
+    "STEP",
     "WHOLE",
     "Boundary",
     "Context",
@@ -56,7 +57,7 @@ __all__ = [
 
 DOCUMENT, SECTION, RECORD, PARAGRAPH, ITEM, LINE = 0, 100, 200, 400, 500, 700
 
-_STEP = 300  # characters
+STEP = 300  # characters: so far is the next boundary looked for first
 
 SOFT, WHOLE, ALWAYS = 0, 1, 2
 
@@ -193,7 +194,7 @@ class Stateless(ABC):
 
     def after(self, text: str, level: int, low: int, high: int) -> int:
         """As the boundaries say, looked for in growing steps; to be given where it is quicker found."""
-        step = _STEP
+        step = STEP
         while low < high:
             stop = min(high, low + step)
             for place, outer, _ in self.boundaries(text, low, stop):

@@ -20,15 +20,16 @@ _INNER = (
 NAMES = f"{_OUTER}|{_MIDDLE}|{_INNER}"
 _LETTERS = "".join(sorted({name[0] for name in NAMES.split("|")}))  # with one of these, or a digit, a clause begins
 _CLAUSE = (
-    rf"{INDENT}(?=[{_LETTERS}第§\d])(?:(?:(?P<outer>{_OUTER})|(?P<middle>{_MIDDLE})|(?:{_INNER}))"
-    rf"[ \t]+(?:\d[\d.]*ª?|{ROMAN}\b|[A-Z]\b)"
-    rf"|(?P<middle_too>第.{{1,4}}章)|§+[ \t]*\d+\w?|第.{{1,4}}[条节]"
-    rf"|(?P<number>\d{{1,3}}(?:\.\d{{1,3}})*)\.?[ \t]+(?=[^\W\d_]))(?P<rest>[^\n]{{0,90}})"
+    rf"{INDENT}(?=[{_LETTERS}第§\d])(?:(?P<number>\d{{1,3}}(?:\.\d{{1,3}})*)\.?[ \t]+(?=[^\W\d_])"
+    rf"|(?:(?P<outer>{_OUTER})|(?P<middle>{_MIDDLE})|(?:{_INNER}))[ \t]+(?:\d[\d.]*ª?|{ROMAN}\b|[A-Z]\b)"
+    rf"|(?P<middle_too>第.{{1,4}}章)|§+[ \t]*\d+\w?|第.{{1,4}}[条节])"
 )
-_FIRST = re.compile(_CLAUSE).match
+_CLAUSE_AT = re.compile(_CLAUSE).match
+_FIRST = re.compile(rf"{_CLAUSE}(?P<rest>[^\n]{{0,90}})").match
 _HEADS = re.compile(rf"\n{_CLAUSE}").finditer  # it begins with one character, so only the begins of lines are looked at
 _ENDS = (".", "!", "?", ";", ",", ":", "…", "。")
 _WORDS = 9  # of a title
+_LEVELS = {"outer": 1, "middle": 2, "middle_too": 2}
 _NUMBERED = 10  # the level of what has a number alone; one more for each stop in it
 _LONGEST = 160  # characters
 _BEFORE, _BEHIND = 201, 600  # characters of the text around a title that are looked at
@@ -49,7 +50,7 @@ class Clauses:
         begin = max(0, self._seen - base)
         text = unified(text)
         end = text.rfind("\n", 0, max(0, text.rfind("\n"))) + 1
-        first = _FIRST(text, 0, end) if base + begin == 0 else None
+        first = _CLAUSE_AT(text, 0, end) if base + begin == 0 else None
         if first:
             self._coming.append((0, _level(first)))
         found = _HEADS(text, max(0, begin - 1), end)
@@ -89,10 +90,10 @@ class Clauses:
 
 
 def _level(match: re.Match[str]) -> int:
-    outer, middle, middle_too, number = match.group("outer", "middle", "middle_too", "number")
-    if number:
-        return _NUMBERED + number.count(".")
-    return 1 if outer else 2 if middle or middle_too else 3
+    found = match.lastgroup or ""
+    if found == "number":
+        return _NUMBERED + match["number"].count(".")
+    return _LEVELS.get(found, 3)
 
 
 def _title(text: str, place: int) -> str | None:

@@ -18,13 +18,17 @@ class Headings:
     """The headings in force at one place after another; the text is read once.
 
     ``mark``: what a heading, or the rule below one, begins with; the begin of its line is looked for here. ``read(text,
-    offset)``: level (1 is outermost) and title of what has its mark there; None if that is no heading.
+    offset)``: level (1 is outermost) and title of what has its mark there; None if that is no heading. ``least``: the
+    least level of a heading with this first character of a mark.
     """
 
-    def __init__(self, mark: str, read: Callable[[str, int], tuple[int, str] | None]) -> None:
+    def __init__(
+        self, mark: str, read: Callable[[str, int], tuple[int, str] | None], least: Callable[[str], int]
+    ) -> None:
         self._first = re.compile(mark).match
         self._marks = re.compile(rf"\n(?={mark})").finditer  # one pass over the newlines
         self._read = read
+        self._least = least
         self._stack: list[tuple[int, str]] = []
         self._places: list[int] = []  # where marks are that were not read yet; in characters of the document
         self._known = -1  # the last mark found
@@ -77,7 +81,7 @@ class Headings:
         least = _NONE
         deeper = "#" * 7
         for place in reversed(places):
-            if text.startswith(deeper, place):
+            if text.startswith(deeper, place) or self._least(text[place]) >= least:
                 continue
             found = self._read(text, place)
             if found and found[0] < least and not (inside and inside(place)):

@@ -54,7 +54,7 @@ class Markdown(Stateless):
         self._titles = Titles()
         self._prose = Prose(target, titles=False)
         self._fences = Fences()
-        self._headings = Headings(_HEADINGS, self._titles.read)
+        self._headings = Headings(_HEADINGS, self._titles.read, self._titles.least)
         self._base = self._seen = 0
         self._last = 0  # where the chunk before began; in characters of the document
         self._header = ""  # of the table in which it began

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import re
 from collections import Counter
+from collections.abc import Iterator
 from itertools import pairwise
 
 from mrengine.chunking.boundaries import (
@@ -19,6 +20,7 @@ from mrengine.chunking.boundaries import (
     PARAGRAPH,
     RECORD,
     SOFT,
+    STEP,
     WHOLE,
     Boundary,
     Context,
@@ -28,7 +30,7 @@ from mrengine.chunking.boundaries import (
 from mrengine.chunking.sample import Sample
 from mrengine.chunking.splitters.abbreviations import is_abbreviation
 from mrengine.chunking.splitters.clauses import NAMES, ROMAN, Clauses
-from mrengine.chunking.splitters.lines import lines_between, unified
+from mrengine.chunking.splitters.lines import each_line, each_line_back, unified
 
 __all__ = ["ITEM_MARK", "TITLES", "Prose", "looks"]
 
@@ -39,6 +41,9 @@ ITEM_MARK = re.compile(
     rf"|(?P<letter>[(\[]?(?:[A-Za-z]|{ROMAN})[)\]](?=\s|$)|[a-zA-Z]\.(?=\s+[A-Z]))"
     r"|(?P<bullet>[-*+•‣◦▪·–—o][ \t]+(?=\S)|--?[A-Za-z][\w-]*(?=[,=\[< \t]|$)))"
 )
+# With these an item may begin; behind another letter stands a bracket or a full stop, or it is none.
+_MARKS = frozenset("0123456789([-*+•‣◦▪·–—o§第ivxlcIVXLC" + "".join(name[0] for name in NAMES.split("|")))
+_BEHIND_LETTER = (")", "]", ".")
 _RANK = {"named": 0, "number": 2, "letter": 10, "bullet": 14}
 # A title: a short line that ends no sentence, behind a blank line; numbered, or in capitals, wherever it stands.
 _TITLE = r"(?=[^\W_])[^\n]{0,70}[^\s.!?;,:。！？،؛]$"
@@ -69,6 +74,7 @@ _LEARNT = 64  # lines
 _LOOKED = 2500  # characters: in three such parts of a window an item is looked for
 _INDENTED = 12  # characters: behind them, wide gaps are those of a table
 _HALF = 0.6  # of the width: so short a line is not wrapped
+_MOST = 0.7  # of the width: below a longer line, one goes on
 _LONG_WORD = 10  # characters
 _NONE = 1 << 30  # no unit is kept whole at the cost of fill
 _WIDEST = 200  # characters: no text is wrapped at more
@@ -91,6 +97,7 @@ class Prose(Stateless):
         self._blocks = False  # paragraphs are a few lines each, and records
         self._outdented = False  # records begin at the left margin, and are indented
         self._heads: frozenset[str] = frozenset()
+        self._head_ends: frozenset[str] = frozenset()
         self._seen = self._base = 0
         self._clauses = Clauses()
 
@@ -115,6 +122,7 @@ class Prose(Stateless):
             self._clauses.see(text, base)
         if self._outdented:  # the first lines of records are alike, too; running heads are set in columns
             self._heads = frozenset(head for head in self._heads if _has_cells(head) or head[-1] in "0]")
+        self._head_ends = frozenset(head[-1] for head in self._heads)
 
     def _learn(self, lines: list[str]) -> None:
         pairs = [
@@ -170,14 +178,14 @@ class Prose(Stateless):
         return None
 
     def near(self, text: str, low: int, high: int) -> list[Boundary]:
-        """All of them: none, where no line begins."""
+        """Those from the last paragraph on: none, where no line begins."""
         if text.find("\n", max(low, 0), high) < 0 and text.find("\r", max(low, 0), high) < 0:
             return []
-        return self.boundaries(text, low, high)
+        return self._outer(text, low, high)
 
     def far(self, text: str, low: int, high: int, below: int) -> list[Boundary]:
-        """All of them, if any of these places may be the begin of what is to stay whole."""
-        return self.boundaries(text, low, high) if self.may_hold(text, low, high) else []
+        """The same, if any of these places may be the begin of what is to stay whole."""
+        return self._outer(text, low, high, below) if self.may_hold(text, low, high) else []
 
     def may_hold(self, text: str, low: int, high: int) -> bool:
         """Whether an item or a row of a table may begin between these places: asked before anything is looked at."""
@@ -188,21 +196,75 @@ class Prose(Stateless):
 
     def boundaries(self, text: str, low: int, high: int) -> list[Boundary]:
         """Titles, clauses and items, paragraphs; lines, where they are not wrapped."""
-        found: list[Boundary] = []
+        return list(self._each(text, low, high))
+
+    def _each(self, text: str, low: int, high: int) -> Iterator[Boundary]:
         above, parted = "", False
         wrapped, full = self._wrapped, self._width - _LONG_WORD
-        for begin, line, after_blank in lines_between(text, low - _MORE if low > _MORE else 0, high):
+        for begin, line, after_blank in each_line(text, low - _MORE, high):
             parted = parted or after_blank
             if wrapped and len(line) < full and self._is_furniture(line):
                 parted = True
                 continue
-            goes_on = wrapped and len(above) > full and not parted and above[-1] not in _ENDS
-            if begin > low and not (goes_on and above.find("  ", _INDENTED) < 0):
-                boundary = self.line(begin, line, above.rstrip(), parted)
-                if boundary:
-                    found.append(boundary)
+            if begin > low and (boundary := self._below(begin, line, above, parted)):
+                yield boundary
             above, parted = line, False
+
+    def _outer(self, text: str, low: int, high: int, below: int = _NONE) -> list[Boundary]:
+        """The boundaries from the last of the outermost level on; those of ``below`` and more may be left out."""
+        outermost = RECORD if self._outdented else PARAGRAPH
+        records = self._outdented and below <= PARAGRAPH  # these stand at the left margin
+        found: list[Boundary] = []
+        begin, line, parted = -1, "", False
+        wrapped, full = self._wrapped, self._width - _LONG_WORD
+        for place, above, after_blank in each_line_back(text, low - _MORE, high):
+            if wrapped and len(above) < full and self._is_furniture(above):
+                parted = True
+                continue
+            if line and not (records and line[0] in " \t") and (boundary := self._below(begin, line, above, parted)):
+                found.append(boundary)
+                if boundary[1] == outermost:
+                    break
+            if place <= low:
+                break
+            begin, line, parted = place, above, after_blank
+        else:
+            if line and (boundary := self._below(begin, line, "", parted)):
+                found.append(boundary)
+        found.reverse()
         return found
+
+    def _below(self, begin: int, line: str, above: str, parted: bool) -> Boundary | None:
+        """What begins at a line; most wrapped lines are told at once."""
+        if not parted and self._wrapped:
+            if len(above) > self._width - _LONG_WORD and above[-1] not in _ENDS and above.find("  ", _INDENTED) < 0:
+                return None
+            over = above.rstrip()
+            if over and over[-1] not in _ENDS and not self._outdented and self._surely_goes_on(line, over):
+                return None
+            return self.line(begin, line, over, parted)
+        return self.line(begin, line, above.rstrip(), parted)
+
+    def _surely_goes_on(self, line: str, above: str) -> bool:
+        """Whether a wrapped line that is no row goes on with a sentence: so are most, and nothing more is asked."""
+        body = line.strip()
+        return (
+            (len(above) > _MOST * self._width or body[0].islower())
+            and "  " not in body
+            and "\t" not in body
+            and " | " not in body
+        )
+
+    def after(self, text: str, level: int, low: int, high: int) -> int:
+        """As the boundaries say; no line behind the first that is far enough out is looked at."""
+        step = STEP
+        while low < high:
+            stop = min(high, low + step)
+            for place, outer, _ in self._each(text, low, stop):
+                if outer <= level:
+                    return place
+            low, step = stop, 2 * step
+        return 0
 
     def context(self, text: str, start: int) -> Context:
         """The titles of numbered sections."""
@@ -215,11 +277,14 @@ class Prose(Stateless):
         last = body[-1]
         if (last.isdigit() or last in _NUMBER_ENDS or line[0] == "\f") and _FURNITURE.match(line):
             return True
-        return bool(self._heads) and _DIGITS.sub("0", body) in self._heads
+        if not self._heads or ("0" if last.isdecimal() else last) not in self._head_ends:
+            return False
+        return _DIGITS.sub("0", body) in self._heads
 
-    def line(self, begin: int, line: str, above: str, parted: bool) -> Boundary | None:
+    def line(self, begin: int, line: str, above: str, parted: bool) -> Boundary | None:  # noqa: PLR0911  (a rule a return)
         """What begins at a line, below the line above (blank lines and furniture between them: ``parted``)."""
-        if not parted and _has_cells(line) and _has_cells(above):
+        body = line.lstrip()
+        if not parted and ("  " in body or "\t" in body or " | " in body) and _has_cells(line) and _has_cells(above):
             return begin, LINE, WHOLE  # a row of a table
         if (
             self._outdented
@@ -227,28 +292,25 @@ class Prose(Stateless):
             and (line.startswith("BEGIN:V") or (parted and not _has_cells(line)))
         ):
             return begin, RECORD, WHOLE
-        body = line.lstrip()
-        if body.startswith(("-- ", "— ")):
-            return None  # it says who wrote what stands above
         wrapped = self._wrapped
-        goes_on = (wrapped and self._goes_on(line, body, above, parted)) or (not parted and _hangs(line, above))
-        if goes_on and not _has_ended(above):
+        forced = wrapped and not parted and self._is_forced(above, line)
+        goes_on = (wrapped and (forced or body[0].islower() or len(above) > _MOST * self._width)) or (
+            not parted and _hangs(line, above)
+        )
+        if (goes_on and above and above[-1] not in _ENDS) or body.startswith(("-- ", "— ")):
+            return None  # the last says who wrote what stands above
+        mark = ITEM_MARK.match(line) if body[0] in _MARKS or body[1:2] in _BEHIND_LETTER else None
+        if (forced and not mark) or (goes_on and not _has_ended(above)):
             return None
-        mark = ITEM_MARK.match(line)
-        ended = parted or not wrapped or _has_ended(above)
-        if mark and (ended or len(above) < _HALF * self._width):
+        if mark and (parted or not wrapped or len(above) < _HALF * self._width or _has_ended(above)):
             return begin, ITEM + _RANK[mark.lastgroup or "bullet"] + min(mark.start(mark.lastgroup or 0), 80), WHOLE
         if parted:
             return begin, PARAGRAPH, WHOLE if self._blocks else SOFT
         if not wrapped:
             return begin, LINE, self._whole
-        if not ended or self._is_forced(above, line):
+        if forced or not _has_ended(above):
             return None
         return begin, LINE if _hangs(line, above) and ITEM_MARK.match(above) else PARAGRAPH + 1, SOFT
-
-    def _goes_on(self, line: str, body: str, above: str, parted: bool) -> bool:
-        """Whether a wrapped line goes on with the sentence above."""
-        return body[0].islower() or len(above) > 0.7 * self._width or (not parted and self._is_forced(above, line))
 
 
 def _hangs(line: str, above: str) -> bool:
@@ -272,7 +334,7 @@ def _has_cells(line: str) -> bool:
 def _running_heads(lines: list[str]) -> frozenset[str]:
     """Short lines that come again and again, but for their numbers."""
     short = Counter(_DIGITS.sub("0", line.strip()) for line in lines if 3 < len(line) < 60)
-    heads = {line for line, count in short.items() if count > 2 and line[-1] not in ".;:,"}
+    heads = {line for line, count in short.items() if count > 2 and line and line[-1] not in ".;:,"}
     if heads:  # what the line below it describes is none
         heads -= {
             _DIGITS.sub("0", line.strip())

@@ -43,6 +43,12 @@ class Titles:
                 if match["over"] is None or match["o"] == match["u"]:
                     self._levels.setdefault((match["u"], match["over"] is not None), len(self._levels) + 1)
 
+    def least(self, mark: str) -> int:
+        """The least level that what begins with such a mark may have: told before it is read."""
+        if mark == "#":
+            return 1
+        return min(self.level(mark, over=True), self.level(mark, over=False))
+
     def level(self, mark: str, *, over: bool) -> int:
         """How deep a title with such a rule lies."""
         if self.is_rst:

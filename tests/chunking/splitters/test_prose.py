@@ -174,3 +174,10 @@ def test_an_overlap_begins_at_a_paragraph_where_one_is_near() -> None:
     leads = [chunk.start - chunk.overlap for chunk in chunks[1:] if chunk.overlap]
     assert len(leads) == len(chunks) - 1
     assert all(text[:lead].endswith("\n\n") for lead in leads)
+
+
+def test_lines_of_blanks_are_no_running_heads() -> None:
+    """They come again and again in wrapped text as running heads do, and nothing stands in them."""
+    paragraph = "the words of a long sentence go on from one line to the next without\n" * 5 + "     \n"
+    text = paragraph * 20
+    assert_promises(text, list(safe_chunk(text, target_tokens=200, overlap_tokens=0)), 200)
