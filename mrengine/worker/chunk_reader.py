@@ -179,7 +179,7 @@ def _texts_in(value: Any) -> Iterator[str]:
 def read_bytes(spool_fd: int, start: int, stop: int) -> bytes | None:
     """The bytes between two offsets of a spool; None: it is shorter."""
     # A row may hold any numbers: what is too large for a system call, or for memory, is held against the file before.
-    is_small = 0 < stop - start <= _SMALL_BYTES and 0 <= start and stop <= _FAR
+    is_small = 0 < stop - start <= _SMALL_BYTES and start >= 0 and stop <= _FAR
     if not is_small and not 0 <= start <= stop <= os.fstat(spool_fd).st_size:
         return None
     data = os.pread(spool_fd, stop - start, start)
