@@ -7,7 +7,7 @@ from math import log
 __all__ = ["Account"]
 
 _FEW, _MANY = 2000, 6000  # tokens: up to the one and from the other on, what may stay empty is the same
-_CREDIT = (0.6, 0.19)  # of a chunk, at the beginning: a short document's units stay whole
+_CREDIT = (0.5, 0.19)  # of a chunk, at the beginning: a short document's units stay whole
 _FIRST = (0.17, 0.038)  # of each chunk of a short document
 _SPARE = (0.195, 0.0475)  # of each chunk behind: what the credit took is made up for by then
 _SHORT = 20  # chunks

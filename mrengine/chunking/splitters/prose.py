@@ -242,9 +242,7 @@ class Prose(Stateless):
             return begin, PARAGRAPH, WHOLE if self._blocks else SOFT
         if not wrapped:
             return begin, LINE, self._whole
-        if not ended or self._is_forced(above, line):
-            return None
-        return begin, LINE if _hangs(line, above) and ITEM_MARK.match(above) else PARAGRAPH + 1, SOFT
+        return (begin, PARAGRAPH + 1, SOFT) if ended and not self._is_forced(above, line) else None
 
     def _goes_on(self, line: str, body: str, above: str, parted: bool) -> bool:
         """Whether a wrapped line goes on with the sentence above."""
