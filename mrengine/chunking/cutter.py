@@ -12,14 +12,14 @@ Whatever the cut is, what ends there must not belong to what follows: a heading,
 from __future__ import annotations
 
 from collections.abc import Callable
-from math import log
 from typing import Protocol
 
+from mrengine.chunking.account import Account
 from mrengine.chunking.boundaries import ALWAYS, PARAGRAPH, SOFT, WHOLE, Boundary, Context, Kind
 from mrengine.chunking.splitters.breaks import last_word
 from mrengine.chunking.splitters.sentences import last_clause, last_sentence, sentence_begins
 
-__all__ = ["CREDIT", "Cutter", "Fits", "soft_window", "spare"]
+__all__ = ["Cutter", "Fits", "soft_window"]
 
 
 class Fits(Protocol):
@@ -31,10 +31,8 @@ class Fits(Protocol):
 _REACH = 0.5  # of a chunk: more is not left empty to keep a unit whole
 _BACK = 0.7  # and not more for what belongs to what follows
 _FEW = 2000  # tokens: below, a unit is large beside a chunk
-_MANY = 6000
-CREDIT = 0.09  # of a chunk may stay empty before any was saved: one more unit of a short document stays whole
-_SPARE_FEW, _SPARE_MANY = 0.19, 0.045
 _TINY = 500  # tokens
+_HEADED = 1.3  # times what is small may a unit be, as one with a head above its first part is
 _DENSER = 2  # times the characters may a part of a chunk have that takes as many tokens as another
 _BLANKS = ("\n", "\r", " ", "\t")
 _NEARLY = 6  # characters: a line that lacks so few may fit
@@ -51,15 +49,6 @@ _LINE = 400  # characters of a line's end are looked at
 def soft_window(target: int) -> float:
     """What part of a chunk a better cut may cost. On average half of it is: 3% of large chunks, 6% of small."""
     return 0.06 if target >= _FEW else 0.12
-
-
-def spare(target: int) -> float:
-    """What part of the chunks may stay empty on average: 19% of small ones, 4.5% of those of 6000 tokens and more."""
-    if target <= _FEW:
-        return _SPARE_FEW
-    if target >= _MANY:
-        return _SPARE_MANY
-    return _SPARE_FEW - (_SPARE_FEW - _SPARE_MANY) * log(target / _FEW) / log(_MANY / _FEW)
 
 
 class Cutter:
@@ -80,21 +69,22 @@ class Cutter:
         self._opens = kind.opens.match
         self._ends = kind.open_ends
         self._near = soft_window(target) if near is None else near
-        self._spare = spare(target)
+        self._account = Account(target)
+        spare = self._account.spare
         # Units of so small a part of a chunk, a quarter of a small one, stay whole however much was spent: chunks of
         # such units alone leave no more than the spare part empty, even where all are of one length.
-        self._small = 1 / int(1 / self._spare - 1)
+        self._small = 1 / int(1 / spare - 1)
         # Of chunks below 500 tokens no fill is promised.
-        self._always = (1.6 if target < _TINY else 0.5) * self._spare
-        self._account = max(self._spare, CREDIT)
-        self._afforded = max(
-            self._account, self._always
-        )  # what part of a chunk a larger unit may cost to be kept whole
+        self._always = (1.6 if target < _TINY else 0.5) * spare
+        self._afforded = self._affordable()  # what part of a chunk a larger unit may cost to be kept whole
 
     def spent(self, share: float) -> None:
         """Note that this share of a chunk stayed empty."""
-        self._account = min(_REACH, self._account + self._spare - share)
-        self._afforded = max(self._account, self._always)
+        self._account.spend(share)
+        self._afforded = self._affordable()
+
+    def _affordable(self) -> float:
+        return min(_REACH, max(self._account.left, self._always))
 
     def _window(self, span: int) -> int:
         """How many characters any better cut may cost: never more than the account affords."""
@@ -102,13 +92,15 @@ class Cutter:
 
     def _from(self, high: int, span: int) -> int:
         """Where a unit that is to stay whole may begin, at the earliest."""
-        return high - int(span * max(self._afforded, min(_REACH, _DENSER * self._small)))
+        return high - int(span * min(_REACH, _DENSER * max(self._afforded, self._small)))
 
-    def _affords(self, offset: int, end: int, high: int, span: int, fits: Fits) -> bool:
+    def _affords(self, start: int, offset: int, end: int, span: int, fits: Fits) -> bool:
         """Whether a unit that is to stay whole, and would fit, is worth what it costs."""
-        if high - offset <= span * self._afforded:
+        if not fits(start, offset, 1 - self._afforded):
             return fits(offset, end)
-        return end - offset <= _DENSER * span * self._small and fits(offset, end, self._small)
+        # A somewhat larger one stays whole, too, as long as no more was spent than there is.
+        small = self._small * (_HEADED if self._account.left > self._always else 1)
+        return end - offset <= _DENSER * span * small and fits(offset, end, small)
 
     def cut(self, text: str, start: int, high: int, fits: Fits) -> int:
         """The best cut in ``start + 1 .. high``."""
@@ -173,7 +165,7 @@ class Cutter:
                 if end and whole == ALWAYS and not text[start:offset].strip() and fits(start, end):
                     return end  # behind the limit: its last token may be one with the newline
                 if end and offset > start:
-                    kept = fits(offset, end) if whole == ALWAYS else self._affords(offset, end, high, span, fits)
+                    kept = fits(offset, end) if whole == ALWAYS else self._affords(start, offset, end, span, fits)
                     if kept:
                         return offset
         return 0
@@ -185,7 +177,7 @@ class Cutter:
         if whole != WHOLE or offset < self._from(high, span) or offset <= start:
             return 0
         end = self._after(text, _NONE, high, min(len(text), offset + span))
-        return offset if end and self._affords(offset, end, high, span, fits) else 0
+        return offset if end and self._affords(start, offset, end, span, fits) else 0
 
     def _inside(self, text: str, start: int, high: int, found: list[Boundary], fits: Fits) -> int:
         """In the innermost unit: behind a sentence, at a boundary of little worth, behind a clause, between words."""

@@ -81,7 +81,10 @@ _MORE = {
         "user: What is it, and why?\nassistant: It is a word of the language.\nsystem: Be short with the user.\n" * 9,
         "Agent (10:05): How may I help you today?\nCustomer (10:06): It does not work at all.\n" * 9,
     ],
-    "log": ["info: App.Worker[0]\n      Some words of it\nfail: App.Worker[1]\n      Other words, too\n" * 9],
+    "log": [
+        ('{"level": "info"}\n2024-05-01 12:00:00,1 INFO payload:\n{\n' + '  "a": "b",\n' * 12 + "}\n") * 9,
+        "info: App.Worker[0]\n      Some words of it\nfail: App.Worker[1]\n      Other words, too\n" * 9,
+    ],
     "yaml": [
         "indexes:\n\n# GENERATED\n\n- kind: A\n  ancestor: yes\n  properties:\n  - name: date\n    direction: desc\n",
         "server:\n  plugins:\t\track\n  socket:\t\t127.0.0.1:3031\n  async:\t\t10\n",

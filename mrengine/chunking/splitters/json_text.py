@@ -24,8 +24,9 @@ from typing import Any
 
 import numpy
 
+from mrengine.chunking.account import Account
 from mrengine.chunking.boundaries import NO_CONTEXT, Context
-from mrengine.chunking.cutter import CREDIT, Cutter, Fits, spare
+from mrengine.chunking.cutter import Cutter, Fits
 from mrengine.chunking.splitters.prose import Prose
 
 __all__ = ["Json"]
@@ -36,7 +37,7 @@ _ESCAPE = re.compile(
     r"(?<!\\)(?:\\\\)*((?:\\u[Dd][89ABab][0-9A-Fa-f]{2})?\\(?:u[0-9A-Fa-f]{0,3})?|\\u[Dd][89ABab][0-9A-Fa-f]{2})\Z"
 )
 _FEW = 500  # tokens
-_SAVED = 1.0  # of a chunk may stay empty for the sake of objects, beyond what may on average
+_CREDIT = 0.75  # of what other kinds begin with: an object inside of others costs more than one
 _BLANKS = 400  # around an element: so many are looked at, for a text may have nothing else
 _IS_MARK = bytes(char in b'"{}[],:\n\\' for char in range(256))
 
@@ -54,8 +55,7 @@ class Json:
         self._prose = Cutter(Prose(target), target)
         self._scan = _Scanner()
         self._base = 0
-        self._spare = spare(target)
-        self._account = max(self._spare, CREDIT)
+        self._account = Account(target, _CREDIT)
         self._measured = target >= _FEW  # of small chunks no fill is promised
 
     def see(self, text: str, base: int) -> None:
@@ -118,7 +118,7 @@ class Json:
         span = high - start
         near = bisect_left(begins, high - int(span * self._window / 2))
         outermost = _first_that_fits(near, lambda number: fits(*bare(number)))
-        share = max(self._account, self._spare / 2) if self._measured else 1.0
+        share = max(self._account.left, self._account.spare / 2) if self._measured else 1.0
         cheap, afforded = high - int(span * min(self._window, share)), high - int(span * share)
         while outermost < near and begins[outermost] < cheap:
             if begins[outermost] < afforded or is_array(outermost):
@@ -139,7 +139,7 @@ class Json:
     def spent(self, share: float) -> None:
         """Note that this share of a chunk stayed empty: what an object may cost is what was saved."""
         if self._measured:
-            self._account = min(_SAVED, self._account + self._spare - share)
+            self._account.spend(share)
 
     def context(self, text: str, start: int) -> Context:
         """Nothing is lost."""

@@ -197,9 +197,8 @@ class Markdown(Stateless):
         if not after_blank and " | " in body:
             return begin, ITEM, WHOLE
         boundary = self._prose.line(begin, line, above, after_blank)
-        if boundary and indent > 1 and boundary[1] < ITEM:
-            return begin, LINE, SOFT  # it goes on with the item above
-        return boundary
+        goes_on = boundary and indent > 1 and boundary[1] < ITEM  # with the item above
+        return (begin, LINE, SOFT) if goes_on else boundary
 
     def _in_fences(self, text: str, low: int, high: int, fences: list[tuple[int, int]]) -> list[Boundary]:
         found: list[Boundary] = []

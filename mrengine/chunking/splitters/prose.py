@@ -308,9 +308,7 @@ class Prose(Stateless):
             return begin, PARAGRAPH, WHOLE if self._blocks else SOFT
         if not wrapped:
             return begin, LINE, self._whole
-        if forced or not _has_ended(above):
-            return None
-        return begin, LINE if _hangs(line, above) and ITEM_MARK.match(above) else PARAGRAPH + 1, SOFT
+        return (begin, PARAGRAPH + 1, SOFT) if not forced and _has_ended(above) else None
 
 
 def _hangs(line: str, above: str) -> bool:

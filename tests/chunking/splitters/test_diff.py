@@ -12,7 +12,7 @@ from tests.chunking.records import assert_cut_well, assert_same_in_pieces, asser
 @pytest.mark.parametrize("name", ["diff", "diff context", "diff commits"])
 def test_hunks_stay_whole(name: str) -> None:
     """Unified, in context, behind the messages of commits."""
-    assert_cut_well(name, "diff")
+    assert_cut_well(name, "diff", seeds=8)  # of the cuts of three, none may be wrong
 
 
 def test_no_chunk_ends_with_a_head() -> None:
