@@ -176,9 +176,7 @@ class Markdown(Stateless):
             return boundary[0], PARAGRAPH, WHOLE
         return boundary[0], SECTION + self._titles.level(rule[0], over=over), SOFT
 
-    def _line(  # noqa: PLR0911  (a rule a return)
-        self, begin: int, line: str, body: str, above: str, after_blank: bool
-    ) -> Boundary | None:
+    def _line(self, begin: int, line: str, body: str, above: str, after_blank: bool) -> Boundary | None:
         """What begins at a line, if anything does."""
         first = body[0]
         indent = len(line) - len(line.lstrip())

@@ -281,7 +281,7 @@ class Prose(Stateless):
             return False
         return _DIGITS.sub("0", body) in self._heads
 
-    def line(self, begin: int, line: str, above: str, parted: bool) -> Boundary | None:  # noqa: PLR0911  (a rule a return)
+    def line(self, begin: int, line: str, above: str, parted: bool) -> Boundary | None:
         """What begins at a line, below the line above (blank lines and furniture between them: ``parted``)."""
         body = line.lstrip()
         if not parted and ("  " in body or "\t" in body or " | " in body) and _has_cells(line) and _has_cells(above):
