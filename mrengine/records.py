@@ -5,9 +5,11 @@ What users say about models is defined in ``model_settings``, and importable fro
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from hashlib import blake2b
+from html import unescape
 from typing import Any, Literal
 
 from mrengine.html_views import facts_html
@@ -37,6 +39,9 @@ __all__ = [
     "Throughput",
     "Usage",
 ]
+
+_TAG = re.compile(r"<[^<>]*>")
+_LONGEST_TITLE = 200  # characters
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,6 +104,11 @@ def above(headings: Sequence[str], table_header: str) -> str:
     """What stands above a chunk's text in a prompt: the titles in one line, then the head of its table."""
     title = " > ".join(headings)
     return "".join(f"{part}\n" for part in (f"[{title}]" if title else "", table_header.rstrip("\r\n")) if part)
+
+
+def title_of(markup: str) -> str:
+    """The title that the element of an HTML heading says, in one line."""
+    return " ".join(unescape(_TAG.sub("", markup)).split())[:_LONGEST_TITLE].rstrip()
 
 
 def fence(text: str) -> str:

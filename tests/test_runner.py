@@ -109,7 +109,7 @@ def above(chunk: Any, _context: Any) -> list[Any]:
 
 
 def test_headings_and_table_header_reach_the_map_function_also_after_a_resume(make: Any) -> None:
-    """They stand in the log; chunk.fenced begins with them."""
+    """They are read from the spool; chunk.fenced begins with them."""
     rows = "".join(f"| row {number} | some words of a cell |\n" for number in range(99))
     text = "# Part\n\nSome text.\n\n## Chapter\n\n| name | words |\n| --- | --- |\n" + rows
     first = make("heads", splitter="markdown", target_tokens=120).run(text, above)

@@ -10,17 +10,18 @@ from pathlib import Path
 from typing import Any
 
 from mrengine.errors import LogError
+from mrengine.host.heads import HeadFinder, Read
 from mrengine.log.format import codec
 from mrengine.log.format.chunk_rows import (
     MAX_ROWS,
     ROW_BYTES,
     ChunkRow,
     ChunkTable,
-    Heads,
     pack_chunks,
     pack_row,
     stands_in,
 )
+from mrengine.log.format.heads import NO_HEADS, HeadPlaces, read_heads
 from mrengine.log.format.job_records import DocumentRow, DocumentsDigest
 from mrengine.log.view.job_view import ResumeEngine
 from mrengine.private import open_file
@@ -44,7 +45,7 @@ __all__ = [
     "tells_of_others",
 ]
 
-_MOST_HEADS = 1 << 20  # characters of headings and table headers in one record
+_MOST_HEADS = 1 << 15  # that one record tells of
 
 
 def digest_of(rows: Sequence[DocumentRow]) -> tuple[int, int, bytes]:
@@ -80,7 +81,7 @@ def chunk_records(
     return _in_batches(rows if known is None else beyond(known, rows, since[1]), round_, since[1], known, is_due)
 
 
-_Row = tuple[ChunkRow, Heads]
+_Row = tuple[ChunkRow, HeadPlaces]
 
 
 def _in_batches(
@@ -115,16 +116,21 @@ def _rows(
             document = documents[index]
             position = document.spool_offset
             text = _whole_if_small(spool.pieces(position, document.n_bytes), document)
-            for row in rows_of(index, position, chunk(text, document_id=document.id, first_id=next_id), blank):
+            chunks = chunk(text, document_id=document.id, first_id=next_id)
+            for row in rows_of(index, position, chunks, blank, spool.read):
                 yield row
                 next_id += 1
 
 
-def rows_of(index: int, position: int, chunks: Iterator[Any], blank: Callable[[], None]) -> Iterator[_Row]:
-    """The rows of a document's chunks, and what stands above each. ``position``: where it begins in the spool."""
+def rows_of(index: int, position: int, chunks: Iterator[Any], blank: Callable[[], None], read: Read) -> Iterator[_Row]:
+    """The rows of a document's chunks, and where it stands what is above each. ``position``: where the document begins
+    in the spool, which is ``read`` as far as it was cut.
+    """
+    finder = HeadFinder(position, read)
     for piece in chunks:
         data = piece.text.encode("utf-8", "surrogatepass")
         overlap = piece.overlap
+        begin = position
         position += len(data) - _bytes(piece.text[:overlap]) if overlap else len(data)
         if (piece.text[overlap:] if overlap else piece.text).isspace():
             blank()
@@ -140,7 +146,7 @@ def rows_of(index: int, position: int, chunks: Iterator[Any], blank: Callable[[]
             position,
             blake2b(data, digest_size=16).digest(),
         )
-        yield row, (piece.headings, piece.table_header)
+        yield row, finder.places((tuple(piece.headings), piece.table_header), piece.kind, begin)
 
 
 def beyond(known: ChunkTable, rows: Iterator[_Row | None], first: int) -> Iterator[_Row | None]:
@@ -165,14 +171,12 @@ class Batch:
     def __init__(self, round_: int, first: int) -> None:
         self.rows = bytearray()
         self._round, self._first = round_, first
-        self._heads: list[Heads] = []
-        self._size = 0  # characters of them
+        self._heads: list[HeadPlaces] = []
 
-    def add(self, row: ChunkRow, heads: Heads) -> None:
-        if heads != ((), ""):
+    def add(self, row: ChunkRow, heads: HeadPlaces) -> None:
+        if heads != NO_HEADS:
             if not self._heads or self._heads[-1] != heads:
                 self._heads.append(heads)
-                self._size += sum(map(len, heads[0])) + len(heads[1])
             row = row._replace(context=len(self._heads))
         self.rows += pack_row(row)
 
@@ -183,7 +187,7 @@ class Batch:
 
     @property
     def is_full(self) -> bool:
-        return len(self.rows) == MAX_ROWS * ROW_BYTES or self._size > _MOST_HEADS
+        return len(self.rows) == MAX_ROWS * ROW_BYTES or len(self._heads) >= _MOST_HEADS
 
     def payload(self) -> bytes:
         return pack_chunks(self._round, self._first, bytes(self.rows), self._heads)
@@ -227,11 +231,11 @@ def has_wrong_rows(stored: ResumeEngine, place: Path, documents: Sequence[Docume
 def _is_right(table: ChunkTable, chunk: int, text: Text, documents: Sequence[DocumentRow]) -> bool:
     try:
         row = table[chunk]
-        table.heads(chunk, row)
+        heads = table.heads(chunk, row)
         document = documents[row.document]
     except (LogError, IndexError):
         return False
-    return stands_in(row, document) and is_there(chunk, row, text)
+    return stands_in(row, document) and is_there(chunk, row, text) and read_heads(heads, text.read) is not None
 
 
 def is_there(chunk: int, row: ChunkRow, text: Text) -> bool:

@@ -185,7 +185,8 @@ class DocumentStream:
             else:
                 self._name(index, document)
                 name, offset = document.id, document.spool_offset
-            for row in rows_of(index, offset, self._chunk(text, document_id=name, first_id=next_id), self._blank):
+            chunks = self._chunk(text, document_id=name, first_id=next_id)
+            for row in rows_of(index, offset, chunks, self._blank, self._intake.spool.read):
                 yield row
                 next_id += 1
             if isinstance(document, Opened):

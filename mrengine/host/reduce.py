@@ -8,6 +8,7 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from itertools import pairwise, takewhile
+from pathlib import Path
 from typing import Any
 
 from mrengine.host.chunk_limits import AUTO_TARGET
@@ -81,10 +82,19 @@ class _Item:
     value: Any
 
 
+def _place_of_text(run: JobRun) -> Path:
+    """The spool; of a finished job that has none any more, what was read of its documents now."""
+    ready = run.ready
+    if ready.fresh is None or ready.spool.exists():
+        return ready.spool
+    ready.fresh.flush()
+    return ready.fresh.path
+
+
 def _play_tree(run: JobRun, tree: TreeReduce, results: Sequence[ChunkResult], *, per_document: bool) -> Any:
     """The answer over all results, or ``{document_id: answer}``. Raises what a round raises."""
     first = results[0].document_id
-    heads = headings_of(run.follower.view, run.ready.spool) if tree.group_by == "heading" else {}
+    heads = headings_of(run.follower.view, _place_of_text(run)) if tree.group_by == "heading" else {}
     items = [
         _Item(r.document_id if per_document else first, heads.get(r.chunk_id, ()), value)
         for r, value in zip(results, tree.merge.first(results), strict=True)

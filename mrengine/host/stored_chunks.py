@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
 
+from mrengine.log.format.heads import read_heads
 from mrengine.log.view.job_view import ResumeEngine
 from mrengine.records import Chunk
 from mrengine.sources.spool import Text
@@ -30,15 +31,14 @@ def chunks_of(view: ResumeEngine, spool: Path) -> Iterator[Chunk]:
 
 
 def headings_of(view: ResumeEngine, spool: Path) -> dict[int, tuple[str, ...]]:
-    """The headings of each chunk: those above it, and the one that it begins with, where the spool is there."""
+    """The headings of each chunk: those above it, and the one that it begins with; none where there is no spool."""
     table = view.chunk_table()
     found: dict[int, tuple[str, ...]] = {}
     with closing(Text(spool)) as text:
         for chunk, row in enumerate(table):
-            above, begin = table.heads(chunk, row)[0], b""
-            if text.exists:
-                begin = text.read(row.spool_from, min(row.spool_to, row.spool_from + 4 * row.overlap + _HEAD)) or b""
-            found[chunk] = _with_own(above, begin.decode("utf-8", "ignore")[row.overlap :])
+            above = read_heads(table.heads(chunk, row), text.read)
+            begin = text.read(row.spool_from, min(row.spool_to, row.spool_from + 4 * row.overlap + _HEAD)) or b""
+            found[chunk] = _with_own(above[0] if above else (), begin.decode("utf-8", "ignore")[row.overlap :])
     return found
 
 

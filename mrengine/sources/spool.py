@@ -164,6 +164,11 @@ class Spool:
             except OSError as error:
                 self._failed(error)
 
+    def read(self, start: int, stop: int) -> bytes | None:
+        """Bytes that were added. None: the file has failed, or has not so many."""
+        self.flush()
+        return None if self._file is None else _read(self._file.fileno(), start, stop)
+
     def discard(self) -> None:
         """Remove the file, if it was not published."""
         file, self._file = self._file, None
@@ -183,7 +188,7 @@ def _make_way(place: Path) -> None:
 def _locked_file(path: Path) -> BinaryIO:
     """A new file, which has its name only once it is locked: an unlocked one is swept away."""
     unnamed = path.with_name(f"new-{path.name}")
-    file = os.fdopen(open_file(unnamed, os.O_WRONLY | os.O_CREAT | os.O_EXCL), "wb", BLOCK_BYTES)
+    file = os.fdopen(open_file(unnamed, os.O_RDWR | os.O_CREAT | os.O_EXCL), "wb", BLOCK_BYTES)
     try:
         with suppress(OSError):  # a file system without locks
             fcntl.flock(file.fileno(), fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -212,17 +217,7 @@ class Text:
 
     def read(self, start: int, stop: int) -> bytes | None:
         """The bytes between two offsets. None: they are not all there, or the disk cannot read them."""
-        parts: list[bytes] = []
-        while start < stop:
-            try:
-                data = os.pread(self._fd, min(BLOCK_BYTES, stop - start), start)
-            except (OSError, OverflowError):  # a row of the chunk table may tell of anything
-                return None
-            if not data:
-                return None
-            parts.append(data)
-            start += len(data)
-        return b"".join(parts)
+        return _read(self._fd, start, stop)
 
     def holds(self, offset: int, n_bytes: int, digest: bytes) -> bool:
         """Whether a document is there as it was."""
@@ -245,6 +240,20 @@ class Text:
 
     def __exit__(self, *_: object) -> None:
         self.close()
+
+
+def _read(fd: int, start: int, stop: int) -> bytes | None:
+    parts: list[bytes] = []
+    while start < stop:
+        try:
+            data = os.pread(fd, min(BLOCK_BYTES, stop - start), start)
+        except (OSError, OverflowError):  # a row of the chunk table may tell of anything
+            return None
+        if not data:
+            return None
+        parts.append(data)
+        start += len(data)
+    return b"".join(parts)
 
 
 def name_again(known: Path, place: Path) -> None:
@@ -305,6 +314,10 @@ class SpoolReader:
             cut = len(data) if not left else _character_edge(data)
             rest = data[cut:]
             yield data[:cut].decode("utf-8", "surrogatepass")
+
+    def read(self, start: int, stop: int) -> bytes | None:
+        """The bytes between two offsets; ``pieces`` goes on where it was. None: they are not all there."""
+        return _read(self._file.fileno(), start, stop)
 
     def __enter__(self) -> SpoolReader:
         return self

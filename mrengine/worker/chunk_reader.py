@@ -17,7 +17,6 @@ from mrengine.log.format.chunk_rows import (
     ChunkRow,
     ChunkTable,
     DocumentNames,
-    Heads,
     Segment,
     chunks_segment,
     document_of,
@@ -25,6 +24,7 @@ from mrengine.log.format.chunk_rows import (
 )
 from mrengine.log.format.codec import Frame
 from mrengine.log.format.document_facts import Facts, pages_between, unpack_facts, without_pages
+from mrengine.log.format.heads import NO_HEADS, Heads, read_heads
 from mrengine.log.format.job_records import unpack_documents
 from mrengine.private import open_file
 from mrengine.records import Chunk
@@ -228,6 +228,7 @@ class ChunkReader:
         self._table = ChunkTable(self.reader.fd, [Segment(*segment) for segment in table])
         self._paged = not any(Segment(*segment).round for segment in table)  # a later round's texts are on no page
         self._names = DocumentNames(self.reader, documents)
+        self._above: tuple[bytes, Heads] = (NO_HEADS.digest, ((), ""))  # what was read last; replaced, never changed
         self._growing = threading.Lock()
         self._scanned = self._table.scanned or codec.HEADER_BYTES
 
@@ -259,13 +260,23 @@ class ChunkReader:
     def read(self, chunk: int) -> TrackedChunk:
         """A chunk; its text is read when it is asked for. LogError: its row cannot be right."""
         row = self._row(chunk)
-        heads = self._table.heads(chunk, row)
+        heads = self._heads_of(chunk, row)
         document = self._names[row.document]
         if self._paged and not stands_in(row, document):  # both were vouched for by a CRC, and one of them is wrong
             message = f"the log has lost of which document chunk {chunk} is: run the job again with its documents"
             raise LogError(message, reason="damaged")
         facts = document.facts if self._paged or not document.facts else without_pages(document.facts)
         return TrackedChunk(chunk, document.id, row, self._text_of, heads, facts)
+
+    def _heads_of(self, chunk: int, row: ChunkRow) -> Heads:
+        places = self._table.heads(chunk, row)
+        digest, heads = self._above
+        if digest != places.digest:
+            found = read_heads(places, lambda start, stop: read_bytes(self._spool_fd, start, stop))
+            if found is None:
+                raise _damaged(chunk)
+            self._above, heads = (places.digest, found), found
+        return heads
 
     def _text_of(self, chunk: int, row: ChunkRow) -> str:
         return decoded(chunk, row, self.bytes_of(chunk, row))

@@ -122,7 +122,7 @@ def _title(text: str, place: int) -> str | None:
     title = match.group().strip()
     if not rest.strip(".:-–— ") and below and below.count(" ") < _WORDS and not below.endswith(_ENDS):
         title = f"{title} {below}"
-    return " ".join(title.split())[:_LONGEST]
+    return " ".join(title.split())[:_LONGEST].rstrip()
 
 
 def _has_sibling(text: str, match: re.Match[str]) -> bool:

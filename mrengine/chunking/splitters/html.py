@@ -9,7 +9,6 @@ from __future__ import annotations
 import re
 from collections import deque
 from functools import lru_cache
-from html import unescape
 from typing import Any
 
 from mrengine.chunking.boundaries import LINE, NO_CONTEXT, RECORD, SOFT, WHOLE, Boundary, Context, Stateless
@@ -18,6 +17,7 @@ from mrengine.chunking.splitters import tags
 from mrengine.chunking.splitters.forms import NOTHING
 from mrengine.chunking.splitters.places import Places
 from mrengine.chunking.splitters.tables import TableHeads, markup_head
+from mrengine.records import title_of
 
 __all__ = ["Html", "looks"]
 
@@ -50,7 +50,7 @@ _SCRIPT = re.compile("<s(?:cript|tyle)")
 _DEEPEST = 11
 _LAST_HEADING = 6  # the last rank of these
 _NEAR = 200  # characters
-_LONG_TITLE, _TITLE = 1000, 200  # characters of a heading, with its tags and without
+_LONG_TITLE = 1000  # characters of a heading, with its tags
 _FEW = 2000  # tokens: in larger chunks, to keep a section whole would cost too much
 
 
@@ -156,15 +156,12 @@ class Html(Stateless):
         return self._places.after(level, low, high)
 
 
-_TAG = re.compile(r"<[^<>]*>")
-
-
 def _title(text: str, begin: int) -> str:
     """The text of the heading whose tag begins there; empty, if it has no end that is to be seen."""
     end = text.find("</", begin, begin + _LONG_TITLE)
     while end >= 0 and text[end + 2 : end + 3] not in ("h", "H"):
         end = text.find("</", end + 2, begin + _LONG_TITLE)
-    return " ".join(unescape(_TAG.sub("", text[begin:end])).split())[:_TITLE] if end >= 0 else ""
+    return title_of(text[begin:end]) if end >= 0 else ""
 
 
 @lru_cache(maxsize=1)

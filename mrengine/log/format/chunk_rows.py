@@ -12,8 +12,9 @@ from typing import NamedTuple
 from mrengine.errors import LogError
 from mrengine.log.file.reader import LogReader
 from mrengine.log.format.codec import OVERHEAD_BYTES
+from mrengine.log.format.heads import NO_HEADS, HeadPlaces, pack_heads, unpack_heads
 from mrengine.log.format.job_records import DocumentRow, unpack_documents
-from mrengine.log.format.packing import HEAD_BYTES, bad_record, pack, unpack
+from mrengine.log.format.packing import HEAD_BYTES, bad_record
 
 __all__ = [
     "KINDS",
@@ -23,15 +24,14 @@ __all__ = [
     "ChunkRow",
     "ChunkTable",
     "DocumentNames",
-    "Heads",
     "Segment",
     "chunks_segment",
     "document_of",
+    "heads_in",
     "pack_chunks",
     "pack_row",
     "stands_in",
     "unpack_chunks",
-    "unpack_heads",
     "unpack_row",
 ]
 
@@ -66,10 +66,6 @@ class ChunkRow(NamedTuple):
     spool_to: int
     digest: bytes
     context: int = 0
-
-
-Heads = tuple[tuple[str, ...], str]  # a chunk's headings, and its table header
-_NO_HEADS: Heads = ((), "")
 
 
 class Segment(NamedTuple):
@@ -107,7 +103,7 @@ def unpack_row(data: bytes, at: int = 0) -> ChunkRow:
     return ChunkRow(document, name, overlap, tokens, start, end, spool_from, spool_to, digest, heads)
 
 
-def pack_chunks(round_: int, first: int, rows: bytes, heads: Sequence[Heads] = ()) -> bytes:
+def pack_chunks(round_: int, first: int, rows: bytes, heads: Sequence[HeadPlaces] = ()) -> bytes:
     """The payload of a CHUNKS. ``rows``: at most ``MAX_ROWS`` packed rows. ValueError: more, or no whole rows.
 
     ``heads``: what ``context`` of the rows refers to.
@@ -115,7 +111,7 @@ def pack_chunks(round_: int, first: int, rows: bytes, heads: Sequence[Heads] = (
     if len(rows) % ROW_BYTES or not 0 < len(rows) <= MAX_ROWS * ROW_BYTES:
         raise ValueError(f"a CHUNKS record holds 1 to {MAX_ROWS} rows of {ROW_BYTES} bytes")
     start = _CHUNKS.pack(0xDC, 4 if heads else 3, 0xCE, round_, 0xCF, first, 0xC6, len(rows))
-    return start + rows + pack(list(heads)) if heads else start + rows
+    return start + rows + pack_heads(list(heads)) if heads else start + rows
 
 
 def unpack_chunks(payload: bytes) -> tuple[int, int, bytes]:
@@ -124,13 +120,10 @@ def unpack_chunks(payload: bytes) -> tuple[int, int, bytes]:
     return segment.round, segment.first, payload[HEAD_BYTES : HEAD_BYTES + segment.rows * ROW_BYTES]
 
 
-def unpack_heads(payload: bytes) -> list[Heads]:
-    """The headings and table headers after the rows of a CHUNKS payload. LogError: they are malformed."""
+def heads_in(payload: bytes) -> list[HeadPlaces]:
+    """Where the headings and table headers stand, from behind the rows of a CHUNKS payload. LogError: malformed."""
     rest = payload[HEAD_BYTES + chunks_segment(payload, 0).rows * ROW_BYTES :]
-    try:
-        return [(tuple(map(str, titles)), str(header)) for titles, header in unpack(rest)] if rest else []
-    except (TypeError, ValueError):
-        raise bad_record("CHUNKS") from None
+    return unpack_heads(rest) if rest else []
 
 
 def chunks_segment(payload: bytes, frame_offset: int) -> Segment:
@@ -166,7 +159,7 @@ class ChunkTable:
         self._firsts = [segment.first for segment in segments]
         self._segments = tuple(segments)
         self._block = (0, b"")  # the first row in it, and the rows
-        self._heads: tuple[int, list[Heads]] = (-1, [])  # the segment whose heads were read last, and the heads
+        self._heads: tuple[int, list[HeadPlaces]] = (-1, [])  # the segment whose heads were read last, and the heads
 
     def __len__(self) -> int:
         return self._segments[-1].first + self._segments[-1].rows if self._segments else 0
@@ -200,10 +193,10 @@ class ChunkTable:
             self._block = (index, rows)
         return unpack_row(rows, at)
 
-    def heads(self, index: int, row: ChunkRow) -> Heads:
-        """The headings and table header of row ``index``. LogError: they cannot be read."""
+    def heads(self, index: int, row: ChunkRow) -> HeadPlaces:
+        """Where the headings and table header of row ``index`` stand. LogError: they cannot be read."""
         if not row.context:
-            return _NO_HEADS
+            return NO_HEADS
         at = bisect_right(self._firsts, index) - 1
         known, heads = self._heads
         try:
@@ -215,9 +208,9 @@ class ChunkTable:
             message = f"the log has lost what stands above chunk {index}: run the job again with its documents"
             raise LogError(message, reason="damaged") from None
 
-    def _read_heads(self, segment: Segment) -> list[Heads]:
+    def _read_heads(self, segment: Segment) -> list[HeadPlaces]:
         with LogReader(self._fd) as reader:
-            return unpack_heads(reader.payload(segment.offset - OVERHEAD_BYTES - HEAD_BYTES))
+            return heads_in(reader.payload(segment.offset - OVERHEAD_BYTES - HEAD_BYTES))
 
     def __iter__(self) -> Iterator[ChunkRow]:
         for segment in self._segments:

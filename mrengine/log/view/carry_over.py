@@ -14,14 +14,14 @@ from mrengine.log.format.chunk_rows import (
     ChunkRow,
     ChunkTable,
     DocumentNames,
-    Heads,
+    heads_in,
     stands_in,
     unpack_chunks,
-    unpack_heads,
     unpack_row,
 )
+from mrengine.log.format.heads import NO_HEADS, HeadPlaces
 from mrengine.log.format.job_records import DocumentRow, JobRecord
-from mrengine.log.format.packing import key, pack
+from mrengine.log.format.packing import key
 from mrengine.log.format.records import READ_FACTS, READ_POSITION, CarryRecord, pack_carry, result_flags
 from mrengine.log.view.job_view import ResumeEngine
 from mrengine.log.view.replay import Epoch
@@ -89,7 +89,7 @@ def _model_index(origin: Epoch, job: JobRecord, index: int) -> int | None:
 
 
 # The document (None: the log lost something, or the row is not of it), the row, what stands above the chunk.
-_Row = tuple[DocumentRow | None, ChunkRow, Heads]
+_Row = tuple[DocumentRow | None, ChunkRow, HeadPlaces]
 
 
 def _stored_rows(reader: LogReader, epoch: Epoch) -> Iterator[_Row]:
@@ -102,13 +102,13 @@ def _stored_rows(reader: LogReader, epoch: Epoch) -> Iterator[_Row]:
         try:
             heads = table.heads(index, row)
         except LogError:
-            known, heads = None, ((), "")
+            known, heads = None, NO_HEADS
         yield known, row, heads
 
 
 def _new_rows(documents: Sequence[DocumentRow], tables: Sequence[bytes]) -> Iterator[_Row]:
     for payload in tables:
-        rows, heads = unpack_chunks(payload)[2], [((), ""), *unpack_heads(payload)]
+        rows, heads = unpack_chunks(payload)[2], [NO_HEADS, *heads_in(payload)]
         for at in range(0, len(rows), ROW_BYTES):
             row = unpack_row(rows, at)
             yield documents[row.document], row, heads[row.context]
@@ -127,8 +127,7 @@ def _places(rows: Iterator[_Row]) -> Iterator[tuple[bytes, _Place]]:
             last = document.id
             name = blake2b(last.encode("utf-8", "surrogatepass"), digest_size=16).digest()
             facts = blake2b(document.facts, digest_size=16).digest() if document.facts else b""
-        above = pack(heads) if row.context else b""
-        digest = blake2b(name + row.digest + row.overlap.to_bytes(4, "little") + above, digest_size=16).digest()
+        digest = blake2b(name + row.digest + row.overlap.to_bytes(4, "little") + heads.digest, digest_size=16).digest()
         yield digest, (chunk_id, row.start, row.end, facts)
 
 

@@ -25,13 +25,15 @@ from mrengine.log.format.chunk_rows import (
     ChunkTable,
     DocumentNames,
     chunks_segment,
+    heads_in,
     pack_chunks,
     pack_row,
     unpack_chunks,
-    unpack_heads,
     unpack_row,
 )
+from mrengine.log.format.heads import NO_HEADS, Head, HeadPlaces
 from mrengine.log.format.job_records import DocumentRow, DocumentsRecord, pack_documents
+from mrengine.log.format.packing import pack
 
 small, large = st.integers(0, 2**32 - 1), st.integers(0, 2**64 - 1)
 rows = st.builds(
@@ -183,22 +185,24 @@ def test_rows_and_names_may_be_read_by_many_threads_at_once(tmp_path: Path) -> N
 
 def test_what_stands_above_a_chunk_is_found_with_its_row(tmp_path: Path) -> None:
     """Behind the rows of the record, each list of headings once; rows without any have none."""
-    heads = [(("Part", "Chapter \u0416"), ""), ((), "a,b\n")]
+    heads = [HeadPlaces(bytes(16), (Head(3, 7), Head(9, 2**40, 2))), HeadPlaces(b"d" * 16, (), (Head(1, 4, 1),))]
     rows = [numbered(i)._replace(context=(0, 1, 1, 2)[i % 4]) for i in range(8)]
     wal = WriteAheadLog.create(tmp_path / "log", "j")
     segments = []
     for first in (0, 8):
         payload = pack_chunks(0, first, b"".join(map(pack_row, rows)), heads)
         assert unpack_chunks(payload) == (0, first, b"".join(map(pack_row, rows)))
-        assert unpack_heads(payload) == heads
+        assert heads_in(payload) == heads
         segments.append(chunks_segment(payload, wal.append(codec.CHUNKS, payload)))
     wal.commit()
     table = ChunkTable(wal._fd, segments)
-    wanted = [((), ""), heads[0], heads[0], heads[1]] * 4
+    wanted = [NO_HEADS, heads[0], heads[0], heads[1]] * 4
     assert [table.heads(index, row) for index, row in enumerate(table)] == wanted
     with pytest.raises(LogError):
         table.heads(3, table[3]._replace(context=3))
-    for bad in (payload[:-1], payload[: 22 + 8 * ROW_BYTES] + b"\x91\xc0"):
+    rows_only = payload[: 22 + 8 * ROW_BYTES]
+    other_form = pack([[bytes(16), [[3, 7, 4]], []]])
+    for bad in (payload[:-1], rows_only + b"\x91\xc0", rows_only + other_form):
         with pytest.raises(LogError):
-            unpack_heads(bad)
+            heads_in(bad)
     wal.close()

@@ -1,0 +1,101 @@
+"""Finds where the titles and table headers above chunks stand in the spool: the log keeps the places alone."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterable
+from contextlib import suppress
+
+from mrengine.log.format.heads import (
+    AS_IT_STANDS,
+    IN_MARKUP,
+    IN_WORDS,
+    NO_HEADS,
+    WITH_NEWLINE,
+    Head,
+    HeadPlaces,
+    Heads,
+    digest_of,
+    said,
+)
+
+__all__ = ["HeadFinder", "Read"]
+
+Read = Callable[[int, int], bytes | None]  # the bytes between two offsets of the spool
+_BLOCK = 1 << 16
+_REACH = 1 << 13  # bytes that a title with its markup, or a table header, may take in the text
+_MOST = 256  # places that are remembered
+_BLANKS = b"(?:" + b"|".join(re.escape(c.encode()) for c in map(chr, range(0x3001)) if c.isspace()) + b")+"
+_HEADING = re.compile(rb"<[hH][1-6].{0,4000}?(?=</[hH])", re.DOTALL)
+
+
+class HeadFinder:
+    """Of one document, chunk after chunk. A head is looked for once, backwards from the chunk that first has it: all
+    together no more is read than the document has, for each title that may stand above another.
+    """
+
+    def __init__(self, begin: int, read: Read) -> None:
+        """``begin``: where the document begins in the spool."""
+        self._begin, self._read = begin, read
+        self._known: dict[tuple[str, bool], Head | None] = {}  # the last one used is last
+        self._last: tuple[Heads, HeadPlaces] = (((), ""), NO_HEADS)
+
+    def places(self, heads: Heads, kind: str, before: int) -> HeadPlaces:
+        """Where the heads of a chunk of this kind stand, whose own text begins at ``before``. What does not stand in
+        the document is left out: it is none of its titles.
+        """
+        if self._last[0] != heads:
+            titles = [(text, self._place(text, kind, before, is_title=True)) for text in heads[0]]
+            header = [(text, self._place(text, kind, before, is_title=False)) for text in heads[1:] if text]
+            known: Heads = (_texts(titles), "".join(_texts(header)))
+            places = HeadPlaces(digest_of(known), _found(titles), _found(header)) if known != ((), "") else NO_HEADS
+            self._last = heads, places
+        return self._last[1]
+
+    def _place(self, text: str, kind: str, before: int, *, is_title: bool) -> Head | None:
+        key = text, is_title
+        place = self._known.pop(key) if key in self._known else self._look_for(text, kind, before, is_title=is_title)
+        self._known[key] = place
+        if len(self._known) > _MOST:
+            del self._known[next(iter(self._known))]
+        return place
+
+    def _look_for(self, text: str, kind: str, before: int, *, is_title: bool) -> Head | None:
+        form = WITH_NEWLINE if text.endswith("\n") else AS_IT_STANDS
+        data = text[: len(text) - (form == WITH_NEWLINE)].encode("utf-8", "surrogatepass")
+        in_words = re.compile(_BLANKS.join(map(re.escape, data.split(b" "))))
+        stop = before
+        while stop > self._begin:
+            start = max(self._begin, stop - _BLOCK)
+            block = self._read(start, min(before, stop + _REACH + len(data)))
+            if block is None:
+                return None
+            at = block.rfind(data)
+            if at >= 0:
+                return Head(start + at, start + at + len(data), form)
+            if is_title:
+                for match in _last_first(in_words.finditer(block) if b" " in data else ()):
+                    return Head(start + match.start(), start + match.end(), IN_WORDS)
+                for match in _last_first(_HEADING.finditer(block) if kind == "html" else ()):
+                    if _says(match[0], text):
+                        return Head(start + match.start(), start + match.end(), IN_MARKUP)
+            stop = start
+        return None
+
+
+def _says(markup: bytes, title: str) -> bool:
+    with suppress(UnicodeDecodeError):  # a character that the block's edge has cut
+        return said(markup, IN_MARKUP) == title
+    return False
+
+
+def _last_first(matches: Iterable[re.Match[bytes]]) -> list[re.Match[bytes]]:
+    return list(matches)[::-1]
+
+
+def _texts(heads: list[tuple[str, Head | None]]) -> tuple[str, ...]:
+    return tuple(text for text, place in heads if place is not None)
+
+
+def _found(heads: list[tuple[str, Head | None]]) -> tuple[Head, ...]:
+    return tuple(place for _, place in heads if place is not None)
