@@ -130,7 +130,6 @@ def rows_of(index: int, position: int, chunks: Iterator[Any], blank: Callable[[]
     for piece in chunks:
         data = piece.text.encode("utf-8", "surrogatepass")
         overlap = piece.overlap
-        begin = position
         position += len(data) - _bytes(piece.text[:overlap]) if overlap else len(data)
         if (piece.text[overlap:] if overlap else piece.text).isspace():
             blank()
@@ -146,7 +145,7 @@ def rows_of(index: int, position: int, chunks: Iterator[Any], blank: Callable[[]
             position,
             blake2b(data, digest_size=16).digest(),
         )
-        yield row, finder.places((tuple(piece.headings), piece.table_header), piece.kind, begin)
+        yield row, finder.places((tuple(piece.headings), piece.table_header), piece.kind, position)
 
 
 def beyond(known: ChunkTable, rows: Iterator[_Row | None], first: int) -> Iterator[_Row | None]:

@@ -22,10 +22,10 @@ from mrengine.log.format.heads import (
 __all__ = ["HeadFinder", "Read"]
 
 Read = Callable[[int, int], bytes | None]  # the bytes between two offsets of the spool
-_BLOCK = 1 << 16
+_NEAR, _BLOCK = 1 << 13, 1 << 16  # bytes: what is looked at first, and then
 _REACH = 1 << 13  # bytes that a title with its markup, or a table header, may take in the text
 _MOST = 256  # places that are remembered
-_BLANKS = b"(?:" + b"|".join(re.escape(c.encode()) for c in map(chr, range(0x3001)) if c.isspace()) + b")+"
+_BLANKS = rb"[\x09-\x0d\x1c-\x20\x80-\xbf\xc2\xe1-\xe3]+"  # all bytes of what str.split() takes for blanks
 _HEADING = re.compile(rb"<[hH][1-6].{0,4000}?(?=</[hH])", re.DOTALL)
 
 
@@ -41,8 +41,8 @@ class HeadFinder:
         self._last: tuple[Heads, HeadPlaces] = (((), ""), NO_HEADS)
 
     def places(self, heads: Heads, kind: str, before: int) -> HeadPlaces:
-        """Where the heads of a chunk of this kind stand, whose own text begins at ``before``. What does not stand in
-        the document is left out: it is none of its titles.
+        """Where the heads of a chunk of this kind stand, which ends at ``before``: it may begin inside one. What does
+        not stand in the document is left out: it is none of its titles.
         """
         if self._last[0] != heads:
             titles = [(text, self._place(text, kind, before, is_title=True)) for text in heads[0]]
@@ -63,10 +63,10 @@ class HeadFinder:
     def _look_for(self, text: str, kind: str, before: int, *, is_title: bool) -> Head | None:
         form = WITH_NEWLINE if text.endswith("\n") else AS_IT_STANDS
         data = text[: len(text) - (form == WITH_NEWLINE)].encode("utf-8", "surrogatepass")
-        in_words = re.compile(_BLANKS.join(map(re.escape, data.split(b" "))))
-        stop = before
+        marks: re.Pattern[bytes] | None = _HEADING if kind == "html" else None
+        stop, size = before, _NEAR
         while stop > self._begin:
-            start = max(self._begin, stop - _BLOCK)
+            start, size = max(self._begin, stop - size), min(_BLOCK, 2 * size)
             block = self._read(start, min(before, stop + _REACH + len(data)))
             if block is None:
                 return None
@@ -74,18 +74,18 @@ class HeadFinder:
             if at >= 0:
                 return Head(start + at, start + at + len(data), form)
             if is_title:
-                for match in _last_first(in_words.finditer(block) if b" " in data else ()):
-                    return Head(start + match.start(), start + match.end(), IN_WORDS)
-                for match in _last_first(_HEADING.finditer(block) if kind == "html" else ()):
-                    if _says(match[0], text):
-                        return Head(start + match.start(), start + match.end(), IN_MARKUP)
+                marks = marks or re.compile(_BLANKS.join(map(re.escape, data.split(b" "))))
+                other = IN_MARKUP if marks is _HEADING else IN_WORDS
+                for match in _last_first(marks.finditer(block)):
+                    if _says(match[0], other, text):
+                        return Head(start + match.start(), start + match.end(), other)
             stop = start
         return None
 
 
-def _says(markup: bytes, title: str) -> bool:
+def _says(data: bytes, form: int, title: str) -> bool:
     with suppress(UnicodeDecodeError):  # a character that the block's edge has cut
-        return said(markup, IN_MARKUP) == title
+        return said(data, form) == title
     return False
 
 
