@@ -7,11 +7,14 @@ from typing import Any
 
 import pytest
 
-from mrengine import Document, Job, MapReduceRunner
+from mrengine import Document, Job, MapReduceRunner, map_prompt, tree_reduce
 from mrengine.chunking import safe_chunk
 from mrengine.host.chunk_table import rows_of
 from mrengine.host.heads import HeadFinder
+from mrengine.log.file.reader import LogReader
+from mrengine.log.format import codec
 from mrengine.log.format.heads import HeadPlaces, read_heads
+from mrengine.testing import fake
 
 WORDS = "The supplier shall deliver what was agreed, in time and in full. The customer shall pay. " * 8
 ROWS = "".join(f"| row {number} | some words of a cell |\n" for number in range(60))
@@ -45,7 +48,7 @@ def found(text: str, kind: str) -> tuple[list[Any], list[Any], int]:
         cost += stop - start
         return spool[start:stop]
 
-    chunks = list(safe_chunk(text, target_tokens=120, overlap_tokens=15, splitter=kind))  # type: ignore[arg-type]
+    chunks = list(safe_chunk(text, target_tokens=120, overlap_tokens=15, splitter=kind))
     rows = list(rows_of(0, begin, iter(chunks), lambda: None, read))
     wanted = [(chunk.headings, chunk.table_header) for chunk in chunks if not chunk.text[chunk.overlap :].isspace()]
     return wanted, [read_heads(places, lambda a, b: spool[a:b]) for _, places in rows], cost
@@ -118,3 +121,19 @@ def test_no_title_is_left_after_success(state_dir: Path, streamed: bool, monkeyp
         [Document("new", WORDS), *documents], above
     )
     assert {one.document_id for one in moved.results if not one.resumed} == {"new"}  # by digests of what is gone
+
+
+def test_a_reduce_by_headings_is_paid_for_once(state_dir: Path) -> None:
+    """A finished job whose spool is gone finds its sections in the documents that it is given again."""
+    text = "".join(f"# Part {n}\n\n{WORDS}\n\n## Inner {n}\n\n{WORDS}\n\n" for n in range(8))
+    model = fake(lambda request: "answer of some words " * 20, name="m")
+    runner = MapReduceRunner("j", models=model, keep="results", workers=1, target_tokens=120, overlap_tokens=0)
+    calls = []
+    for _ in range(2):
+        merged = tree_reduce("Merge: $text", group_by="heading", max_tokens=400, fan_in=3)
+        runner.run(text, map_prompt("Say: $text", max_tokens=400), reduce_fn=merged)
+        assert not list(Path(Job("j").folder).glob("spool*"))
+        with LogReader(Path(Job("j").folder) / "log") as reader:
+            calls.append(sum(frame.kind == codec.CALL for frame in reader.frames()))
+    assert calls[0] == calls[1]
+    assert calls[0] > 20
