@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 from typing import Any
+from zlib import crc32
 
 import pytest
 
@@ -126,11 +127,12 @@ def test_no_title_is_left_after_success(state_dir: Path, streamed: bool, monkeyp
 def test_a_reduce_by_headings_is_paid_for_once(state_dir: Path) -> None:
     """A finished job whose spool is gone finds its sections in the documents that it is given again."""
     text = "".join(f"# Part {n}\n\n{WORDS}\n\n## Inner {n}\n\n{WORDS}\n\n" for n in range(8))
-    model = fake(lambda request: "answer of some words " * 20, name="m")
-    runner = MapReduceRunner("j", models=model, keep="results", workers=1, target_tokens=120, overlap_tokens=0)
+    model = fake(lambda request: f"words {crc32(request.prompt.encode())} " * 20, name="m")
+    settings: dict[str, Any] = {"splitter": "markdown", "target_tokens": 120, "overlap_tokens": 0}
+    runner = MapReduceRunner("j", models=model, keep="results", workers=1, **settings)
     calls = []
     for _ in range(2):
-        merged = tree_reduce("Merge: $text", group_by="heading", max_tokens=400, fan_in=3)
+        merged = tree_reduce("Merge: $text", group_by="heading", max_tokens=400, fan_in=4)
         runner.run(text, map_prompt("Say: $text", max_tokens=400), reduce_fn=merged)
         assert not list(Path(Job("j").folder).glob("spool*"))
         with LogReader(Path(Job("j").folder) / "log") as reader:
