@@ -25,8 +25,10 @@ Read = Callable[[int, int], bytes | None]  # the bytes between two offsets of th
 _NEAR, _BLOCK = 1 << 13, 1 << 16  # bytes: what is looked at first, and then
 _REACH = 1 << 13  # bytes that a title with its markup, or a table header, may take in the text
 _MOST = 256  # places that are remembered
-_BLANKS = rb"[\x09-\x0d\x1c-\x20\x80-\xbf\xc2\xe1-\xe3]+"  # all bytes of what str.split() takes for blanks
-_HEADING = re.compile(rb"<[hH][1-6].{0,4000}?(?=</[hH])", re.DOTALL)
+# What str.split() takes for blanks, in UTF-8.
+_BLANK = rb"[\x09-\x0d\x1c-\x20]|\xc2[\x85\xa0]|\xe1\x9a\x80|\xe2\x80[\x80-\x8a\xa8\xa9\xaf]|\xe2\x81\x9f|\xe3\x80\x80"
+_BLANKS = b"(?:" + _BLANK + b")+"
+_HEADING = re.compile(rb"<[hH][1-6](?:[^<]|<(?!/?[hH]))*(?=</[hH])")  # no part of a text is looked at twice
 
 
 class HeadFinder:

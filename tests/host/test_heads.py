@@ -139,3 +139,13 @@ def test_a_reduce_by_headings_is_paid_for_once(state_dir: Path) -> None:
             calls.append(sum(frame.kind == codec.CALL for frame in reader.frames()))
     assert calls[0] == calls[1]
     assert calls[0] > 20
+
+
+def test_a_title_may_stand_over_any_blanks() -> None:
+    """All that are blanks to Python, in a text whose letters have the same bytes."""
+    blanks = "".join(c for c in map(chr, range(0x3001)) if c.isspace())
+    spool = f"すべて{blanks}ての すいせ\n{'すての' * 20_000}".encode()
+    finder = HeadFinder(0, lambda start, stop: spool[start:stop])
+    for title in ("すべて ての すいせ", "すべて ての", "ての すいせ"):
+        places = finder.places(((title,), ""), "prose", len(spool))
+        assert read_heads(places, lambda start, stop: spool[start:stop]) == ((title,), "")
