@@ -4,7 +4,10 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import pytest
+
 from mrengine import Job, MapReduceRunner
+from mrengine.errors import LogError
 from mrengine.host.stored_chunks import chunks_of, headings_of
 from mrengine.log.view.job_view import ResumeEngine
 
@@ -31,3 +34,20 @@ def test_chunks_and_their_headings_come_from_log_and_spool(state_dir: Path) -> N
         assert heads[chunk.id][-1] == last
     assert (heads[0], heads[2]) == (("One",), ("One", "Inner"))
     assert set(without.values()) == {()}  # they are in the spool alone
+
+
+def test_headings_of_another_spool_are_told_as_damage(state_dir: Path) -> None:
+    """The log vouches for them by a digest: a chunk is never given another's title."""
+    runner = MapReduceRunner("j", strategy="sequential", models="fake", target_tokens=120, overlap_tokens=0)
+    runner.run(TEXT, lambda chunk, context: 1)
+    folder = Path(Job("j").status().folder)
+    (spool,) = [path for path in folder.iterdir() if path.name.startswith("spool")]
+    spool.write_bytes(spool.read_bytes().replace(b"## Inner", b"## Other"))
+    with ResumeEngine(folder) as view:
+        table = view.chunk_table()
+        below = [chunk for chunk, row in enumerate(table) if len(table.heads(chunk, row).titles) > 1]
+        chunks = chunks_of(view, spool)
+        for _ in range(below[0]):
+            next(chunks)
+        with pytest.raises(LogError, match=f"chunk {below[0]} in the spool is damaged"):
+            next(chunks)
