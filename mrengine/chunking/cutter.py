@@ -151,6 +151,8 @@ class Cutter:
         near = high - self._window(span)
         far = self._from(high, span)
         chain, least = [], _NONE
+        # Whether a unit was too dear of which a chunk would hold two: what its larger parts would cost is saved for it.
+        dear = False
         for boundary in reversed(found):
             if boundary[1] < least:
                 least = boundary[1]
@@ -165,9 +167,15 @@ class Cutter:
                 if end and whole == ALWAYS and not text[start:offset].strip() and fits(start, end):
                     return end  # behind the limit: its last token may be one with the newline
                 if end and offset > start:
-                    kept = fits(offset, end) if whole == ALWAYS else self._affords(start, offset, end, span, fits)
+                    if whole == ALWAYS:
+                        kept = fits(offset, end)
+                    elif dear:
+                        kept = fits(offset, end, self._small)
+                    else:
+                        kept = self._affords(start, offset, end, span, fits)
                     if kept:
                         return offset
+                    dear = dear or (whole == WHOLE and fits(offset, end, 0.5))
         return 0
 
     def _first_part(self, text: str, start: int, high: int, found: list[Boundary], fits: Fits) -> int:

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import random
+
 import pytest
 
+from bench.chunking_wild_records import hl7_even
 from mrengine.chunking import safe_chunk
 from mrengine.chunking.detect import detect
 from tests.chunking.records import assert_cut_well, assert_same_in_pieces, assert_survives
@@ -23,6 +26,17 @@ def test_lines_may_end_in_any_way(end: str) -> None:
     assert detect(text) == "hl7"
     chunks = list(safe_chunk(text, target_tokens=200, overlap_tokens=0))
     assert all(chunk.text.startswith("MSH|") for chunk in chunks)
+
+
+def test_of_messages_that_are_a_third_of_a_chunk_most_stay_whole() -> None:
+    """What a group inside one would cost is saved for the next message."""
+    torn, fills = [], []
+    for seed in range(8):
+        chunks = list(safe_chunk(hl7_even(random.Random(seed), 24_000).text, target_tokens=512, overlap_tokens=0))
+        torn += [not chunk.text.startswith("MSH|") for chunk in chunks[1:]]
+        fills += [chunk.tokens / 512 for chunk in chunks[:-1]]
+    assert sum(torn) < 0.35 * len(torn)
+    assert sum(fills) >= 0.8 * len(fills)
 
 
 def test_any_pieces_and_hostile_texts() -> None:
