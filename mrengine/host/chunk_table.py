@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from mrengine.errors import LogError
-from mrengine.host.heads import HeadFinder, Read
+from mrengine.host.head_finder import HeadFinder, Read
 from mrengine.log.format import codec
 from mrengine.log.format.chunk_rows import (
     MAX_ROWS,

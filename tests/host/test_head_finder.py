@@ -11,7 +11,7 @@ import pytest
 from mrengine import Document, Job, MapReduceRunner, map_prompt, tree_reduce
 from mrengine.chunking import safe_chunk
 from mrengine.host.chunk_table import rows_of
-from mrengine.host.heads import HeadFinder
+from mrengine.host.head_finder import HeadFinder
 from mrengine.log.file.reader import LogReader
 from mrengine.log.format import codec
 from mrengine.log.format.heads import HeadPlaces, read_heads
