@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +23,9 @@ from mrengine import (
 )
 from mrengine.chunking.fitted import FittedChunker
 from mrengine.errors import ConfigError
+from mrengine.log.format import codec
+from mrengine.log.format.records import unpack_call, unpack_close, unpack_intent, unpack_result
+from mrengine.log.view.job_view import ResumeEngine
 from mrengine.records import ChunkResult
 from mrengine.testing import fake
 from mrengine.testing.server import LLMServer
@@ -220,17 +224,51 @@ def test_answers_are_as_long_as_their_text_needs(state_dir: Path) -> None:
     assert models.noted()[-1].max_tokens == 77
 
 
-def test_strategies_have_the_same_results(state_dir: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """And the same log, but for who did what when."""
-    text, how = document(10), {"models": fake("noted", name="m"), "target_tokens": 600, "state_dir": state_dir}
+def test_strategies_have_the_same_results_and_the_same_log(state_dir: Path) -> None:
+    """Each record of it, but for times, who ran what, and into how many records documents and chunks are put."""
+    how = options(state_dir, models=fake(faithful, name="m"))
     texts, logs = [], []
     for strategy in ("parallel", "streaming", "sequential"):
-        summary = summarize(text, strategy=strategy, job_id=strategy, **how)  # type: ignore[call-overload]
+        source = (Document(f"d{n}", document(3) + str(n)) for n in range(4))
+        summary = summarize(source, job_id=strategy, **how | {"strategy": strategy})
         texts.append((summary.text, [result.result for result in summary.run.results]))
-        status = Job(strategy, state_dir=state_dir).status()
-        logs.append((status.total, status.done, status.round, status.usage, status.state))
+        logs.append(told(Job(strategy, state_dir=state_dir).folder))
+    assert len(logs[0]["CALL"]) == len(texts[0][1]) + 1 > 10
     assert texts[0] == texts[1] == texts[2]
     assert logs[0] == logs[1] == logs[2]
+
+
+def told(folder: Path) -> dict[str, Any]:
+    """What a log says, in the order of the tasks."""
+    found: dict[str, Any] = {"INTENT": [], "CALL": [], "RESULT": [], "CLOSE": []}
+    with ResumeEngine(folder) as stored:
+        epoch = stored.epoch
+        assert epoch is not None
+        found["job"] = replace(epoch.job, job_id="", at=0.0)
+        found["documents"] = list(stored.documents())
+        found["chunks"] = list(stored.chunk_table())
+        found["rounds"] = {at: (one.total, one.version) for at, one in epoch.rounds.items()}
+        for frame in stored.reader.frames():
+            name = codec.KIND_NAMES[frame.kind]
+            if name == "INTENT":
+                found[name].append(replace(unpack_intent(frame.payload), at=0.0))
+            elif name == "CALL":
+                found[name].append(replace(unpack_call(frame.payload), at=0.0, latency_ms=0.0))
+            elif name == "RESULT":
+                found[name].append(unpack_result(frame.payload)._replace(at=0.0, duration_ms=0.0, worker_id=0))
+            elif name == "CLOSE":
+                close = unpack_close(frame.payload)
+                timed = {"job_id", "duration_ms", "throughput"}
+                found[name].append((close.state, {k: v for k, v in close.summary.items() if k not in timed}))
+    for name in ("INTENT", "CALL", "RESULT"):
+        found[name].sort(key=lambda record: (record.round, record.chunk_id))
+    return found
+
+
+def test_the_strategy_of_the_environment_counts_where_none_is_given(
+    state_dir: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    text, how = document(10), {"models": fake("noted", name="m"), "target_tokens": 600, "state_dir": state_dir}
     monkeypatch.setenv("MRENGINE_STRATEGY", "sequential")
     assert summarize(text, job_id="told", **how).run.results[0].worker_id == 0
     monkeypatch.setenv("MRENGINE_STRATEGY", "upside-down")
