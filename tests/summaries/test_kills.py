@@ -128,7 +128,11 @@ def kill(child: subprocess.Popen[bytes], *, tree: bool) -> list[int]:
 LONG = pytest.mark.system
 SHORT = [("second", CITE, True), ("map", SLOWLY, True)]
 CASES = [
-    pytest.param(where, method, tree, marks=() if (where, method, tree) in SHORT else LONG)
+    pytest.param(
+        *(where, method, tree),
+        marks=() if (where, method, tree) in SHORT else LONG,
+        id=" ".join([where, *(f"{name}={value}" for name, value in method.items()), *(["tree"] if tree else [])]),
+    )
     for where, methods in (
         ("map", (PLAIN, CITE, EXTRACT, SLOWLY, CITE_SLOWLY)),
         ("second", (PLAIN, CITE, SLOWLY, CITE_SLOWLY)),
