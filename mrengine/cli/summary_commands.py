@@ -158,14 +158,27 @@ def _live(stream: mrengine.SummaryStream, *, cite: bool) -> mrengine.Summary:
 
 def _report(summary: mrengine.Summary, *, quiet: bool, cite: bool) -> None:
     """What a reader should know about the statements, and how the run ended."""
-    for number, what in (
-        (len(summary.unsupported) if cite else 0, "of its sentences have no verified claim (unsupported)"),
-        (len(summary.uncovered) if cite else 0, "chunks have no trace in it (uncovered)"),
-        (len(summary.contradictions), "pairs of statements contradict each other"),
-        (len(summary.left_out), "chunks were left out by --top-k"),
+    for number, one, many in (
+        (
+            len(summary.unsupported) if cite else 0,
+            "sentence has no verified claim (unsupported)",
+            "sentences have no verified claim (unsupported)",
+        ),
+        (
+            len(summary.uncovered) if cite else 0,
+            "chunk has no trace in it (uncovered)",
+            "chunks have no trace in it (uncovered)",
+        ),
+        (
+            len(summary.contradictions),
+            "pair of statements is a contradiction",
+            "pairs of statements contradict each other",
+        ),
+        (len(summary.left_out), "chunk was left out by --top-k", "chunks were left out by --top-k"),
     ):
         if number:
-            say(f"{number} {what}{'' if quiet else '; --json names them'}", quiet=quiet)
+            what, names = (one, "it") if number == 1 else (many, "them")
+            say(f"{number} {what}{'' if quiet else f'; --json names {names}'}", quiet=quiet)
     say(ended(summary.run.summary), quiet=quiet)
 
 

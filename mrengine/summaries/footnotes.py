@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from dataclasses import replace
 
 from mrengine.summaries.markers import cited_in, renumbered
@@ -35,8 +36,21 @@ def of_document(summary: Summary, name: str) -> Summary:
 
 
 def footnotes(summary: Summary) -> str:
-    """A line for each number of the text: the document, the page or the characters, and the quote."""
-    return "\n".join(f"[{number}] {_place(claim)}" for number, claim in enumerate(summary.citations, 1))
+    """A line for each number of the text: the document, the page or the characters, and the quote. Then which claims
+    contradict each other, and the sentences that no claim supports.
+    """
+    lines = [f"[{number}] {_place(claim)}" for number, claim in enumerate(summary.citations, 1)]
+    if lines:
+        known = summary.citations
+        lines += [
+            f"\nContradiction: {_name(one, known)}; {_name(other, known)}" for one, other in summary.contradictions
+        ]
+        lines += [f"\nWithout support: {' '.join(sentence.split())}" for sentence in summary.unsupported]
+    return "\n".join(lines)
+
+
+def _name(claim: Claim, known: Sequence[Claim]) -> str:
+    return f"[{known.index(claim) + 1}]" if claim in known else _place(claim)
 
 
 def _place(claim: Claim) -> str:

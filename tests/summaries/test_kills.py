@@ -29,16 +29,25 @@ cloudpickle.register_pickle_by_value(sys.modules[__name__])
 SLOTS = 5 * 2  # calls that are in flight at most
 FILL = "The committee met, and talked at length, and it went home without a word on it. " * 42
 CHILD = """
-import json, sys
+import json, sys, time
 from pathlib import Path
 import mrengine
-url, state, how, stream, text = *sys.argv[1:5], Path(sys.argv[5]).read_text()
+url, state, how, stream, text, held = *sys.argv[1:5], Path(sys.argv[5]).read_text(), int(sys.argv[6])
+def documents():
+    for number, document in enumerate(text.split("\\n\\n")):
+        if number == held:
+            time.sleep(600)
+        yield document
+how = json.loads(how)
+source = documents() if "strategy" in how else text
 settings = dict(models=url, state_dir=state, job_id="k", target_tokens=400, overlap_tokens=0, slots=2, progress=False)
-made = mrengine.summarize(text, stream=stream == "1", **json.loads(how), **settings)
+made = mrengine.summarize(source, stream=stream == "1", **how, **settings)
 list(made) if stream == "1" else made
 """
 PLAIN: dict[str, Any] = {}
 CITE: dict[str, Any] = {"cite": True}
+SLOWLY: dict[str, Any] = {"strategy": "streaming"}  # of many documents, as they come
+CITE_SLOWLY: dict[str, Any] = {"strategy": "streaming", "cite": True}
 REFINE: dict[str, Any] = {"method": "refine"}
 CITE_REFINE: dict[str, Any] = {"method": "refine", "cite": True}
 EXTRACT: dict[str, Any] = {"method": "extract", "cite": True, "max_tokens": 2000}
@@ -81,8 +90,20 @@ def server() -> Iterator[LLMServer]:
 def in_full(server: LLMServer, state_dir: Path, text: str, method: dict[str, Any]) -> tuple[Summary, int, int]:
     """The summary without a kill, its requests, and its chunks."""
     server.reset(answer=answers(method))
-    made = summarize(text, **method, **how(server, state_dir / "full"))
+    made = summarize(source(text, method), **method, **how(server, state_dir / "full"))
     return made, server.stats().requests, len(made.run.results)
+
+
+def source(text: str, method: dict[str, Any]) -> Any:
+    """A text; its paragraphs as documents, which come one by one, where the method says so."""
+    return iter(text.split("\n\n")) if "strategy" in method else text
+
+
+def sentences(method: dict[str, Any]) -> str:
+    """The text: in paragraphs, where they are documents."""
+    made = [f"Sentence {n} tells of crate {n * 7} and of nothing else at all." for n in range(1000)]
+    apart = 50 if "strategy" in method else len(made)
+    return "\n\n".join(" ".join(made[n : n + apart]) for n in range(0, len(made), apart))
 
 
 def how(server: LLMServer, state_dir: Path) -> dict[str, Any]:
@@ -105,13 +126,18 @@ def kill(child: subprocess.Popen[bytes], *, tree: bool) -> list[int]:
 
 
 LONG = pytest.mark.system
+SHORT = [("second", CITE, True), ("map", SLOWLY, True)]
 CASES = [
-    pytest.param(where, method, tree, marks=() if (where, method, tree) == ("second", CITE, True) else LONG)
+    pytest.param(
+        *(where, method, tree),
+        marks=() if (where, method, tree) in SHORT else LONG,
+        id=" ".join([where, *(f"{name}={value}" for name, value in method.items()), *(["tree"] if tree else [])]),
+    )
     for where, methods in (
-        ("map", (PLAIN, CITE, EXTRACT)),
-        ("second", (PLAIN, CITE)),
+        ("map", (PLAIN, CITE, EXTRACT, SLOWLY, CITE_SLOWLY)),
+        ("second", (PLAIN, CITE, SLOWLY, CITE_SLOWLY)),
         ("middle", (REFINE, CITE_REFINE)),
-        ("stream", (PLAIN, CITE, REFINE)),
+        ("stream", (PLAIN, CITE, REFINE, SLOWLY, CITE_SLOWLY)),
     )
     for method in methods
     for tree in (False, True)
@@ -120,30 +146,74 @@ CASES = [
 
 @pytest.mark.parametrize(("where", "method", "tree"), CASES)
 def test_a_kill_costs_nothing(
-    server: LLMServer, state_dir: Path, tmp_path: Path, where: str, method: dict[str, Any], tree: bool
+    server: LLMServer, state_dir: Path, where: str, method: dict[str, Any], tree: bool
 ) -> None:
-    text = " ".join(f"Sentence {n} tells of crate {n * 7} and of nothing else at all." for n in range(1000))
+    text = sentences(method)
     whole, requests, chunks = in_full(server, state_dir, text, method)
     assert Job("k", state_dir=state_dir / "full").status().round >= (0 if method is EXTRACT else 2)
     wanted = {"map": chunks // 2, "second": requests - 1, "middle": requests // 2, "stream": requests}[where]
     server.reset(answer=answers(method), latency_s=slow_at(wanted), pace_s=0.05)
-    (tmp_path / "text").write_text(text)
-    child = subprocess.Popen(
-        [
-            *(sys.executable, "-c", CHILD, f"{server.url}#m", str(state_dir / "killed")),
-            *(json.dumps(method), str(int(where == "stream")), str(tmp_path / "text")),
-        ]
-    )
-    while child.poll() is None and how_far(server, state_dir / "killed", method) < wanted:
-        time.sleep(0.005)
-    assert child.poll() is None
+    is_read = where == "map" and "strategy" in method  # when it is killed
+    child = begun(server, state_dir, text, method, stream=where == "stream", held=15 if is_read else -1)
+    until(child, server, state_dir / "killed", method, wanted)
+    if is_read:
+        assert Job("k", state_dir=state_dir / "killed").status().total_so_far
     kill(child, tree=tree)
-    again = summarize(text, **method, **how(server, state_dir / "killed"))
+    again = summarize(source(text, method), **method, **how(server, state_dir / "killed"))
     assert again.text == whole.text
     assert again.evidence() == whole.evidence()
     stats, in_flight = server.stats(), SLOTS if tree else 0  # a supervisor that lives on waits for its calls
     assert stats.paid_twice <= in_flight
     assert requests <= stats.requests <= requests + in_flight
+
+
+@pytest.mark.system
+@pytest.mark.parametrize("seed", range(12))
+def test_kills_at_any_instant_of_a_slow_source(server: LLMServer, state_dir: Path, seed: int) -> None:
+    """Three hosts of one job, each killed after another number of calls, while documents come or when all are there."""
+    chance, method = random.Random(seed), (SLOWLY, CITE_SLOWLY)[seed % 2]
+    text, tree = sentences(method), seed % 4 < 2
+    whole, requests, _ = in_full(server, state_dir, text, method)
+    server.reset(answer=answers(method), latency_s=0.05, pace_s=0.05)
+    for wanted in sorted(chance.sample(range(1, requests), 3)):
+        child = begun(
+            server, state_dir, text, method, stream=chance.random() < 0.5, held=chance.choice([-1, -1, 12, 18])
+        )
+        until(child, server, state_dir / "killed", method, wanted, at_most_s=chance.uniform(2, 6))
+        kill(child, tree=tree)
+    again = summarize(source(text, method), **method, **how(server, state_dir / "killed"))
+    assert again.text == whole.text
+    assert again.evidence() == whole.evidence()
+    stats, in_flight = server.stats(), 3 * SLOTS if tree else 0
+    assert stats.paid_twice <= in_flight
+    assert requests <= stats.requests <= requests + in_flight
+
+
+def begun(
+    server: LLMServer, state_dir: Path, text: str, method: dict[str, Any], *, stream: bool, held: int
+) -> subprocess.Popen[bytes]:
+    """A host at work; its source stops before the document ``held``, and never goes on."""
+    state_dir.mkdir(exist_ok=True)
+    path = state_dir / "text"
+    path.write_text(text)
+    given = [f"{server.url}#m", state_dir / "killed", json.dumps(method), int(stream), path, held]
+    return subprocess.Popen([sys.executable, "-c", CHILD, *map(str, given)])
+
+
+def until(
+    child: subprocess.Popen[bytes],
+    server: LLMServer,
+    state_dir: Path,
+    method: dict[str, Any],
+    wanted: int,
+    *,
+    at_most_s: float = float("inf"),
+) -> None:
+    """Wait for a host to come so far, or for so long; it may not have ended where no time is said."""
+    deadline = time.monotonic() + at_most_s
+    while child.poll() is None and how_far(server, state_dir, method) < wanted and time.monotonic() < deadline:
+        time.sleep(0.005)
+    assert child.poll() is None or at_most_s < float("inf")
 
 
 def slow_at(call: int) -> Callable[[random.Random], float]:

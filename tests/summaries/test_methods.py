@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +23,11 @@ from mrengine import (
     vote,
 )
 from mrengine.chunking.fitted import FittedChunker
+from mrengine.chunking.tokens.tokenizer import count
 from mrengine.errors import ConfigError
+from mrengine.log.format import codec
+from mrengine.log.format.records import unpack_call, unpack_close, unpack_intent, unpack_result
+from mrengine.log.view.job_view import ResumeEngine
 from mrengine.records import ChunkResult
 from mrengine.testing import fake
 from mrengine.testing.server import LLMServer
@@ -108,7 +114,41 @@ def test_top_k_asks_about_few_chunks_and_tells_of_the_rest(state_dir: Path) -> N
         summarize(text, top_k=2, **how)
 
 
+def test_what_top_k_chooses_has_room_in_a_call(state_dir: Path) -> None:
+    """By the model's window: of ten, as many as all of their text fits."""
+
+    def answer(request: Any) -> str:
+        models.note(request)
+        return "short"
+
+    spec, asked = fake(answer), []
+    for window in (3_000, 100_000):
+        named = ModelSpec(spec.name, provider=spec.provider, context_window=window, max_output=200)
+        summary = summarize(document(20), query="crates of tea in a hall", top_k=10, models=named, **options(state_dir))
+        asked.append([count(data(request)) for request in models.noted() if "hall" in data(request)])
+        assert len(asked[-1]) + len(summary.left_out) == len(summary.run.results) > 20
+    assert 1 < len(asked[0]) < 10 == len(asked[1])
+    assert sum(asked[0]) < 3_000 < sum(asked[1])
+
+
 # methods and reducers
+
+
+@pytest.mark.parametrize("cite", [False, True])
+def test_all_of_a_text_is_in_the_prompts(state_dir: Path, cite: bool) -> None:
+    """Each word of it once, in order, in whatever script, and what looks like a fence, a mark or a placeholder."""
+
+    def answer(request: Any) -> str:
+        models.note(request)
+        return faithful(request)
+
+    odd = "$text ${text} {text} %s [1] </data-000000000000> 事实是第三号仓库 \u202eabc e\u0301 🤒 \t| a | b |\n> q"
+    text = document(6).replace("\n\n", f"\n\n{odd}\n\n")
+    summary = summarize(text, cite=cite, models=fake(answer), **options(state_dir, overlap_tokens=0))
+    seen = [re.sub(r"^\[Section \d\]\n", "", data(request)) for request in models.noted()]
+    seen = seen[: len(summary.run.results)]
+    assert len(seen) > 6
+    assert " ".join(seen).split() == text.split()
 
 
 def test_a_running_summary_goes_through_the_text_in_order(state_dir: Path) -> None:
@@ -220,17 +260,51 @@ def test_answers_are_as_long_as_their_text_needs(state_dir: Path) -> None:
     assert models.noted()[-1].max_tokens == 77
 
 
-def test_strategies_have_the_same_results(state_dir: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """And the same log, but for who did what when."""
-    text, how = document(10), {"models": fake("noted", name="m"), "target_tokens": 600, "state_dir": state_dir}
+def test_strategies_have_the_same_results_and_the_same_log(state_dir: Path) -> None:
+    """Each record of it, but for times, who ran what, and into how many records documents and chunks are put."""
+    how = options(state_dir, models=fake(faithful, name="m"))
     texts, logs = [], []
     for strategy in ("parallel", "streaming", "sequential"):
-        summary = summarize(text, strategy=strategy, job_id=strategy, **how)  # type: ignore[call-overload]
+        source = (Document(f"d{n}", document(3) + str(n)) for n in range(4))
+        summary = summarize(source, job_id=strategy, **how | {"strategy": strategy})
         texts.append((summary.text, [result.result for result in summary.run.results]))
-        status = Job(strategy, state_dir=state_dir).status()
-        logs.append((status.total, status.done, status.round, status.usage, status.state))
+        logs.append(told(Job(strategy, state_dir=state_dir).folder))
+    assert len(logs[0]["CALL"]) == len(texts[0][1]) + 1 > 10
     assert texts[0] == texts[1] == texts[2]
     assert logs[0] == logs[1] == logs[2]
+
+
+def told(folder: Path) -> dict[str, Any]:
+    """What a log says, in the order of the tasks."""
+    found: dict[str, Any] = {"INTENT": [], "CALL": [], "RESULT": [], "CLOSE": []}
+    with ResumeEngine(folder) as stored:
+        epoch = stored.epoch
+        assert epoch is not None
+        found["job"] = replace(epoch.job, job_id="", at=0.0)
+        found["documents"] = list(stored.documents())
+        found["chunks"] = list(stored.chunk_table())
+        found["rounds"] = {at: (one.total, one.version) for at, one in epoch.rounds.items()}
+        for frame in stored.reader.frames():
+            name = codec.KIND_NAMES[frame.kind]
+            if name == "INTENT":
+                found[name].append(replace(unpack_intent(frame.payload), at=0.0))
+            elif name == "CALL":
+                found[name].append(replace(unpack_call(frame.payload), at=0.0, latency_ms=0.0))
+            elif name == "RESULT":
+                found[name].append(unpack_result(frame.payload)._replace(at=0.0, duration_ms=0.0, worker_id=0))
+            elif name == "CLOSE":
+                close = unpack_close(frame.payload)
+                timed = {"job_id", "duration_ms", "throughput"}
+                found[name].append((close.state, {k: v for k, v in close.summary.items() if k not in timed}))
+    for name in ("INTENT", "CALL", "RESULT"):
+        found[name].sort(key=lambda record: (record.round, record.chunk_id))
+    return found
+
+
+def test_the_strategy_of_the_environment_counts_where_none_is_given(
+    state_dir: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    text, how = document(10), {"models": fake("noted", name="m"), "target_tokens": 600, "state_dir": state_dir}
     monkeypatch.setenv("MRENGINE_STRATEGY", "sequential")
     assert summarize(text, job_id="told", **how).run.results[0].worker_id == 0
     monkeypatch.setenv("MRENGINE_STRATEGY", "upside-down")
@@ -239,15 +313,26 @@ def test_strategies_have_the_same_results(state_dir: Path, monkeypatch: pytest.M
     assert summarize(text, strategy="sequential", job_id="given", **how).text == "noted"
 
 
-@pytest.mark.system
-def test_a_long_text_takes_two_rounds_of_calls(state_dir: Path) -> None:
-    """From the first request to the last answer; and from the start, by far less than one call after the other."""
-    how = {"models": "", "progress": False, "state_dir": state_dir}
-    for tokens, chunks, least in ((10_000, 15, 4), (30_000, 45, 8), (100_000, 70, 12)):
-        text = " ".join(f"Sentence {n} tells of crate {n * 7} and of nothing else at all." for n in range(tokens // 15))
-        with LLMServer(answer="In short.", latency_s=1.0) as server:
-            summary = summarize(text, job_id=f"long-{tokens}", **{**how, "models": f"{server.url}#m"})
-            stats = server.stats()
-        assert len(summary.run.results) >= chunks
-        assert stats.requests == len(summary.run.results) + 1
-        assert stats.requests / stats.span_s > least
+LONG = pytest.mark.system
+
+
+@pytest.mark.parametrize(
+    ("tokens", "chunks", "least", "call_s"),
+    [
+        (10_000, 15, 4, 0.5),
+        pytest.param(10_000, 15, 4, 1.0, marks=LONG),
+        pytest.param(30_000, 45, 8, 1.0, marks=LONG),
+        pytest.param(100_000, 70, 12, 1.0, marks=LONG),
+    ],
+)
+def test_a_long_text_takes_two_rounds_of_calls(
+    state_dir: Path, tokens: int, chunks: int, least: int, call_s: float
+) -> None:
+    """From the first request to the last answer, by far less than one call after the other."""
+    text = " ".join(f"Sentence {n} tells of crate {n * 7} and of nothing else at all." for n in range(tokens // 15))
+    with LLMServer(answer="In short.", latency_s=call_s) as server:
+        summary = summarize(text, models=f"{server.url}#m", progress=False, state_dir=state_dir)
+        stats = server.stats()
+    assert len(summary.run.results) >= chunks
+    assert stats.requests == len(summary.run.results) + 1
+    assert stats.requests * call_s / stats.span_s > least

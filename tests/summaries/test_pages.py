@@ -97,3 +97,31 @@ def test_the_command_line_prints_them(cli: Any, tmp_path: Path) -> None:  # noqa
         assert re.search(note, notes, re.MULTILINE)
     assert {claim["page"] for claim in whole["citations"]} == {1, 2, 3, 4, 5}
     assert all(claim["verified"] for claim in whole["citations"])
+
+
+def test_footnotes_name_contradictions_and_what_has_no_support(state_dir: Path, cli: Any, tmp_path: Path) -> None:  # noqa: F811
+    """Beneath the text, in Markdown as on the terminal, for who reads no JSON."""
+    words = "The committee met, talked at length, and went home without a word on it. " * 40
+    (tmp_path / "stock.txt").write_text(
+        f"It is a fact that hall 1 holds 11 crates.\n\n{words}\n\nIt is a fact that hall 2 holds 22 crates.\n\n{words}"
+        "\n\nIt is a fact that hall 1 holds 99 crates.\n"
+    )
+    with LLMServer(answer=merging_falsely) as server:
+        asked = ("summarize", "stock.txt", "--cite", "--model", f"{server.url}#m", "--target-tokens", "400")
+        shown = cli(*asked)
+        assert cli(*asked, "-o", "out").returncode == 0
+    assert "1 pair of statements is a contradiction; --json names it" in shown.stderr
+    assert "1 sentence has no verified claim" in shown.stderr
+    for text in (shown.stdout, (tmp_path / "out" / "stock.md").read_text()):
+        assert "\n\nContradiction: [1]; [3]\n" in text
+        assert "\n\nWithout support: Halls 1 and 2 hold 4711 crates together [1, 2].\n" in text
+
+
+def merging_falsely(prompt: str) -> str:
+    """What is a fact, and in a merge a sum that nobody has said."""
+    merged = re.findall(r'^\[(\d+)\] "?([^\n]*?)"?$', prompt, re.MULTILINE)
+    if merged:
+        told = " ".join(f"{said.rstrip('.')} [{number}]." for number, said in merged)
+        return f"{told} Halls 1 and 2 hold 4711 crates together [1, 2]."
+    facts = re.findall(r"It is a fact that hall \d holds \d+ crates\.", prompt)
+    return json.dumps({"claims": [{"text": fact, "quote": fact} for fact in facts]})
