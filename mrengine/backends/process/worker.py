@@ -145,6 +145,7 @@ class _Worker:
             self._slots.emit(m.DROPPED, task.chunk, task.model)
         else:
             executor.run(task)
+            self._orphans.reap_between_tasks()
 
     def fail(self, task: m.Start, error: BaseException) -> None:
         """A slot could not report the outcome of a task."""

@@ -8,7 +8,7 @@ import pytest
 
 from mrengine import posix
 from mrengine.backends.process import orphans
-from mrengine.backends.process.orphans import KEEP_S, LATE_S, MANY_DEAD, Orphans
+from mrengine.backends.process.orphans import KEEP_S, LATE_S, LOOK_S, MANY_DEAD, Orphans
 
 
 class System:
@@ -93,3 +93,37 @@ def test_after_a_while_without_any_nobody_hurries(system: System) -> None:
     system.children.append(2)
     found.reap()
     assert found.any
+
+
+def test_a_slot_reaps_after_each_task_while_there_are_orphans(system: System) -> None:
+    """It does not wait for the thread that polls, which is late where the machine is busy."""
+    found = Orphans()
+    found.know()
+    system.now += 2 * LOOK_S
+    system.dead = set(range(2, 3 + MANY_DEAD))
+    system.children += system.dead
+    found.reap_between_tasks()
+    assert set(system.reaped) == system.dead
+    more = set(range(12, 13 + MANY_DEAD))
+    system.dead |= more
+    system.children += more
+    found.reap_between_tasks()
+    assert set(system.reaped) == system.dead
+
+
+def test_a_slot_does_not_look_after_each_task_where_no_orphans_are(
+    system: System, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A look costs as much as a short task."""
+    looks: list[float] = []
+    found = Orphans()
+    found.know()
+    monkeypatch.setattr(posix, "children", lambda: looks.append(system.now) or [1])
+    for _ in range(1000):
+        system.now += LOOK_S / 100
+        found.reap_between_tasks()
+    assert 5 <= len(looks) <= 11
+    system.now += LATE_S
+    looks.clear()
+    found.reap_between_tasks()
+    assert not looks
