@@ -347,7 +347,8 @@ class Throughput:
 @dataclass(frozen=True, slots=True)
 class RunSummary:
     """What a run did. ``usage``: tokens per model. ``cost_usd``: None, never 0, where a price is unknown. ``retries``:
-    repeated chunks and calls; ``rate_limited``: the calls among them that a rate limit had refused.
+    repeated chunks and calls; ``rate_limited``: the calls among them that a rate limit had refused. ``reused_calls``:
+    those whose answer an earlier run, another job or an identical call had paid for.
     ``unread_sources``: those that could not be read and were left out (``on_source_error="skip"``).
     """
 

@@ -71,7 +71,12 @@ Examples:
     metavar="NAME",
     help="Every row of a CSV, TSV or Parquet source is a document: the text in this column; the others are its fields.",
 )
-@click.option("--id-column", default=None, metavar="NAME", help="With --text-column: the column of ids; FILE:ID each.")
+@click.option(
+    "--id-column",
+    default=None,
+    metavar="NAME",
+    help="With --text-column: the column of ids; with --each-line: the field, in JSON Lines; FILE:ID each.",
+)
 @click.option(
     "-o",
     "--output",

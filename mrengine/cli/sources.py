@@ -13,7 +13,7 @@ import click
 from mrengine.errors import SourceError
 from mrengine.records import Document
 from mrengine.sources import Reading, Source, Unreadable, Url, read_folder, read_table
-from mrengine.sources.jsonl import SUFFIXES, is_json_lines, numbered_lines, parse_line
+from mrengine.sources.jsonl import SUFFIXES, is_json_lines, numbered_lines, parse_line, read_jsonl
 from mrengine.sources.urls import parse
 
 __all__ = ["has_folder", "open_sources"]
@@ -38,6 +38,7 @@ def open_sources(
 ) -> list[Document]:
     """A document for each source, and for each file of a folder; with ``each_line``, for each of its lines that is not
     blank: "visits.jsonl:3"; with ``text``, for each row of a table, which is read in this column: "visits.csv:7".
+    ``id_column``: the column, or the field of JSON Lines, that has the number's place in it.
     ``skip``: the run leaves out those that cannot be read, unless that is all.
 
     SourceError, which names all that cannot be read; ConfigError; BadParameter: a source given twice.
@@ -52,6 +53,9 @@ def open_sources(
         with reading.opening():
             if text is not None:
                 documents += _rows(source, text, id_column)
+                continue
+            if each_line and id_column is not None:
+                documents += [Document(f"{source}:{row.id}", row.source) for row in read_jsonl(source, id=id_column)]
                 continue
             found = _open(source, allow_private=allow_private)
             documents += [line for document in found for line in _lines(document)] if each_line else found

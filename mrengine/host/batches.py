@@ -70,10 +70,11 @@ class BatchCoordinator:
 
     # what a round needs to know
 
-    def mode(self, ledger: BatchLedger) -> dict[str, Any]:
+    def mode(self, ledger: BatchLedger, began: int | None) -> dict[str, Any]:
         """See worker.batched_call.BatchMode."""
         return {
             "since": ledger.since,
+            "began": began,
             "late": self._batch.finish if self._is_late(ledger) else "",
             "finish": self._batch.finish,
             "refused": dict(ledger.refused),

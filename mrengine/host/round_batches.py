@@ -26,7 +26,9 @@ def in_batches(batches: BatchCoordinator, follower: LogFollower, round_: int) ->
     failed = [] if since is None else [slot for slot in index.failure_slots() if index.failure(slot) >= since]
     waiting = batches.held(ledger, round_)
     held = {chunk if index.models == 1 else chunk * index.models + model for chunk, model in waiting}
-    return InBatches(batches.mode(ledger), sorted(held.union(failed)), reserved(ledger, batches.models), len(failed))
+    return InBatches(
+        batches.mode(ledger, since), sorted(held.union(failed)), reserved(ledger, batches.models), len(failed)
+    )
 
 
 def has_work(follower: LogFollower, round_: int, batches: InBatches) -> bool:

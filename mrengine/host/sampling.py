@@ -17,7 +17,9 @@ UNSEEN = (
     12.0  # a chunk that was not tried counts as one that did: so many times as dear as the mean, or not dear at all
 )
 BEYOND = 2.0  # or dearer than the dearest: by one and so many times the index of the tail
-POWER = 10.0  # of a power law: the longest of so many times the chunks
+POWER = 13.0  # of a power law: the longest of so many times the chunks
+ERROR = 0.5  # standard errors that an index, and half as many that a deviation, is above what the sample says
+SKEWED = 0.5  # from this skewness of the logarithms on a power law may hold for all chunks: a lognormal variable has 0
 _DRAWS = 1000
 _TINY = 1e-9
 
@@ -115,8 +117,9 @@ def makespan(
 
 
 def _longest(seconds: Sequence[float], left: int) -> float:
-    """No chunk takes longer, in all likelihood. Three laws, of which the worst counts: a dear kind that was not seen, a
-    lognormal variable, and a power law, where most of the time may be that of one chunk.
+    """No chunk takes longer, in all likelihood. Four laws, of which the worst counts: a dear kind that was not seen, a
+    lognormal variable, a power law of the tail, where most of the time may be that of one chunk, and one of all chunks
+    (Pareto's), where the logarithms are as skewed as it makes them: its index is known from the whole sample.
     """
     import numpy
 
@@ -125,8 +128,14 @@ def _longest(seconds: Sequence[float], left: int) -> float:
         return float(x.max())
     logs = numpy.log(numpy.maximum(x, x.mean() / 100))
     above = logs[logs >= logs.mean()] - logs.mean()
-    deviation = math.sqrt(min(float((above**2).mean()), float(logs.var())))
+    error = ERROR / math.sqrt(len(x))
+    deviation = math.sqrt(min(float((above**2).mean()), float(logs.var()))) * (1 + error / 2)
     far = NormalDist().inv_cdf(LEVEL ** (1 / left))
     lognormal = math.exp(min(700.0, float(logs.mean()) + deviation * far))
     power = float(x.max()) * (1 + POWER * left / len(x)) ** min(1.0, _tail(x))
-    return max(UNSEEN * float(x.mean()), lognormal, float(power))
+    width = float(logs.std())
+    whole = 0.0
+    if width > _TINY and float(((logs - logs.mean()) ** 3).mean()) > SKEWED * width**3:
+        index = float((logs - logs.min()).mean()) * len(x) / (len(x) - 1) * (1 + error)
+        whole = float(numpy.exp(logs.min())) * (left / (1 - LEVEL)) ** min(1.0, index)
+    return max(UNSEEN * float(x.mean()), lognormal, power, whole)

@@ -32,13 +32,14 @@ class Parked(BaseException):
 class BatchMode:
     """How calls are asked in this round. ``late``: the batches' time is over: "direct" or "fail"; "" while it is not.
 
-    ``since``: where the logical run began in the log: answers from there on count as asked for. ``refused``: by
-    digest, the CALL that holds a refusal. ``direct``: digests that batches have failed to answer too often; ``finish``
-    says what becomes of them. ``primers``: digests of calls that are made directly, to write a prefix into the
-    provider's cache for those that follow in a batch.
+    ``since``: where the logical run began in the log: answers from there on count as asked for; ``began``: where this
+    process took it up. ``refused``: by digest, the CALL that holds a refusal. ``direct``: digests that batches have
+    failed to answer too often; ``finish`` says what becomes of them. ``primers``: digests of calls that are made
+    directly, to write a prefix into the provider's cache for those that follow in a batch.
     """
 
     since: int
+    began: int | None = None
     late: str = ""
     finish: str = "direct"
     refused: Mapping[bytes, int] = field(default_factory=dict)

@@ -94,6 +94,7 @@ def stored_calls(reader: LogReader, config: WorkerConfig, files: JobFiles, answe
         shared=None if config.answers is None else SharedAnswers(*config.answers),
         any_chunk=config.single_flight,
         batches_since=None if config.batch is None else config.batch["since"],
+        began=None if config.batch is None else config.batch["began"],
     )
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from hashlib import blake2b
 from typing import Any
 
@@ -60,7 +61,7 @@ def completion_of(call: records.CallRecord) -> Completion:
         model=call.model,
         finish_reason=call.finish_reason,
         latency_ms=call.latency_ms,
-        reused=True,
+        reused=call.reused,
     )
 
 
@@ -88,12 +89,14 @@ class StoredCalls:
         shared: SharedAnswers | None = None,
         any_chunk: bool = False,
         batches_since: int | None = None,
+        began: int | None = None,
     ) -> None:
         """``run_began``: the log's end when this run began. ``shared``: the answers of other jobs. ``any_chunk``:
         those of this run answer every chunk. ``batches_since``: in batch mode, where the logical run began, which may
-        be going on in another process by now.
+        be going on in another process by now. ``began``: in batch mode, where this process took it up: what a batch
+        has brought since to the chunk that asked for it is no reuse, though its task was parked and begins again.
         """
-        self._since = batches_since
+        self._since, self._began = batches_since, began
         self._reader, self._index, self._run_began = reader, index, run_began
         self._shared, self._any_chunk = shared, any_chunk
 
@@ -158,6 +161,8 @@ class StoredCalls:
             call = records.unpack_call(self._reader.payload(offset))
         except LogError:
             return None
+        if self._began is not None and offset >= self._began and call.chunk_id == chunk:
+            return offset, replace(call, reused=False)
         if self._any_chunk or offset < self._run_began or call.chunk_id == chunk or attempt > 1:
             return offset, call
         return None

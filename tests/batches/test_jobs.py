@@ -109,6 +109,20 @@ def test_three_calls_in_a_row_take_three_batches_at_half_the_price(either: Site)
     assert batched.summary.cost_usd == pytest.approx(either.server.stats().billed_usd / 2)
 
 
+def test_what_a_batch_of_the_run_has_brought_is_no_reuse(site: Site) -> None:
+    """Though its task begins again. What another chunk or an earlier run has paid for is."""
+
+    def shout(chunk: Any, context: Any) -> str:
+        return three(chunk, context).upper()
+
+    assert site.run(three).summary.reused_calls == 0
+    assert site.run(shout, on_mismatch="recompute").summary.reused_calls == 12
+    site.runner("night").submit(texts(4), once)
+    assert site.runner("night").resume("night").summary.reused_calls == 0
+    same = [Document(f"d{n}", "one text") for n in range(5)]
+    assert site.runner("same").run(same, three).summary.reused_calls == 12
+
+
 def test_workers_in_processes_park_their_tasks(site: Site) -> None:
     """As one process does."""
     run = site.run(three, 12, strategy="parallel", workers=3, slots=2)

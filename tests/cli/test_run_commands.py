@@ -54,6 +54,13 @@ def test_lines_end_with_a_line_feed_alone(cli: Any, tmp_path: Path) -> None:
         ["lines.jsonl:1", '{"a": "x\u2028y"}'],
         ["lines.jsonl:3", '{"a": "z"}'],
     ]
+    (tmp_path / "named.jsonl").write_text('{"visit": "v7", "note": "x"}\n{"visit": 9}\n')
+    done = cli("run", "named.jsonl", "--each-line", "--id-column", "visit", "--map", "own:text", "--json")
+    assert [json.loads(line)["result"] for line in done.stdout.splitlines()] == [
+        ["named.jsonl:v7", '{"visit": "v7", "note": "x"}'],
+        ["named.jsonl:9", '{"visit": 9}'],
+    ]
+    assert "visit" in cli("run", "lines.jsonl", "--each-line", "--id-column", "visit", "--map", "own:text").stderr
 
 
 def test_a_mended_function_goes_on_with_its_job_and_its_answers(cli: Any, tmp_path: Path) -> None:

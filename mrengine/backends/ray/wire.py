@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import msgpack
@@ -158,7 +158,8 @@ class AskedAnswers:
     def turns(self, digest: bytes, *, chunk: int, attempt: int, owner: bytes = b"") -> list[CallRecord]:
         if not self._texts.stored(chunk):
             return []
-        return [unpack_call(payload) for payload in self._asked("turns", digest, chunk, attempt, owner)]
+        found = self._asked("turns", digest, chunk, attempt, owner)
+        return [replace(unpack_call(payload), reused=reused) for payload, reused in found]
 
     def earlier(self, digest: bytes, *, chunk: int, attempt: int) -> int | None:
         known: int | None = self._asked("earlier", digest, chunk, attempt)
@@ -204,7 +205,8 @@ def answered(stored: StoredCalls, question: bytes) -> tuple[int, Any]:
     number, what, *args = msgpack.unpackb(question)
     if what == "turns":
         digest, chunk, attempt, owner = args
-        return number, [pack_call(call) for call in stored.turns(digest, chunk=chunk, attempt=attempt, owner=owner)]
+        found = stored.turns(digest, chunk=chunk, attempt=attempt, owner=owner)
+        return number, [(pack_call(call), call.reused) for call in found]
     if what == "earlier":
         return number, stored.earlier(args[0], chunk=args[1], attempt=args[2])
     if what == "share":

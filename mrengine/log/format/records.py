@@ -133,7 +133,7 @@ class CallRecord:
 
     Failed calls and those with ``reuse=False`` are written with ``reusable=False``, in order to settle their intent.
     ``turn``: what was asked (``FIRST``, ``REASK`` or ``CONTINUATION``). ``cost_usd`` is None where the
-    price is unknown.
+    price is unknown. ``reused``, which the log does not hold: who finds the answer there did not ask for it himself.
     """
 
     round: int
@@ -149,6 +149,7 @@ class CallRecord:
     latency_ms: float
     text: str = field(repr=False)
     turn: int = 0
+    reused: bool = True
 
 
 class ResultRecord(NamedTuple):
