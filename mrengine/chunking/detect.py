@@ -5,14 +5,13 @@ To add a kind: a module with its ``Kind`` and a ``looks(sample)``, and a line in
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Iterator
 from itertools import chain
 from typing import NamedTuple, Protocol
 
 from mrengine.chunking.boundaries import Context, Kind
 from mrengine.chunking.cutter import Cutter, Fits
-from mrengine.chunking.sample import Sample
+from mrengine.chunking.sample import GAP, Sample, sampled
 from mrengine.chunking.splitters import (
     chat,
     code,
@@ -150,26 +149,22 @@ def choose(
     return _KINDS[kind].make(target), chain((first,), blocks)
 
 
-# One line of words, numbers and commas: whatever kind is looked for, it is none. Rows of a table are such texts by the
-# hundred thousand, and looking for all kinds takes longer than anything else that is done with one.
-_PLAIN = re.compile(r"[^\W\d_][^\W_]*(?:(?:[ ,.'’()/%+-]+|:)[^\W_]+)*[.!?) ]*\n?")
-_WORDS = re.compile(r"[\w ,.'’()/%+-]*")
-_LONGEST_PLAIN = 3000
+# Rows of a table are texts of one line, by the hundred thousand, and looking for all kinds takes longer than anything
+# else that is done with one. Without these marks such a line can be of few kinds, if it begins with a letter or digit:
+# all others need several lines, or begin otherwise.
+_MARKS = ("\n", "\r", GAP, "`", "|", "](", "**", "][", "@@", "-->", "/*", "<!--", '"""', "\x27\x27\x27")
+_LONGEST_LINE = 3000
 
 
-def _is_plain(text: str) -> bool:
-    return (
-        len(text) <= _LONGEST_PLAIN
-        and text.count(" ") >= codelooks.WORDY
-        and not text.startswith(codelooks.KEYWORDS)
-        and (_is_surely_plain(text) or _PLAIN.fullmatch(text) is not None)
-    )
-
-
-def _is_surely_plain(text: str) -> bool:
-    """The same as ``_PLAIN`` for most of its texts, in a tenth of the time: one run of one set of characters."""
-    body = text.removesuffix("\n").rstrip(".!?) ")
-    return body[:1].isalpha() and body[-1].isalnum() and _WORDS.fullmatch(body) is not None and "_" not in body
+def _of_line(text: str) -> str:
+    """The kind of a text of one line, as the whole search finds it; "" where that has to look."""
+    line = text.rstrip()
+    if not line[:1].isalnum() or len(text) > _LONGEST_LINE or line[-1] in ":;" or any(map(line.__contains__, _MARKS)):
+        return ""
+    row = sampled(line)
+    if codelooks.may_be_code(row) or row.startswith(("GO", "go", "Go")):
+        return ""
+    return "yaml" if yamltext.KEY.match(row) else "prose"
 
 
 def detect(text: str, name: str = "") -> str:
@@ -181,8 +176,8 @@ def detect(text: str, name: str = "") -> str:
     said = _SUFFIXES.get(suffix, "")
     if said == "source":
         return "code"
-    if not said and _is_plain(text):
-        return "prose"
+    if not said and (found := _of_line(text)):
+        return found
     sample = Sample(text)
     if sample.is_json:
         if chat.looks(sample) >= _SURE:

@@ -6,7 +6,7 @@ import re
 from collections.abc import Callable, Iterator
 from functools import cached_property
 
-__all__ = ["GAP", "Sample", "is_underline"]
+__all__ = ["GAP", "Sample", "is_underline", "sampled"]
 
 GAP = "\0"  # a row between two runs
 _FEW = 40
@@ -19,6 +19,11 @@ _JSON = re.compile(
     rf"|\[\s*(?:\[(?!\s*(?!true|false|null)[A-Za-z_][\w.-]*\s*\])|[{{\]]|(?:{_STRING}|{_NUMBER}|true|false|null)\s*(?:,|\]\s*(?:\n|$))))"
 )
 _LINE_END = re.compile("\r\n?|\n")
+
+
+def sampled(line: str) -> str:
+    """A line without the blanks at its end; a long one without its middle."""
+    return line.rstrip() if len(line) <= _BEGIN + _END else line[:_BEGIN] + line[-_END:].rstrip()
 
 
 def is_underline(row: str, above: str) -> bool:
@@ -102,9 +107,7 @@ class Sample:
             step = (len(lines) - _RUN) // (_RUNS - 1)
             runs = (lines[run * step : run * step + _RUN] for run in range(_RUNS))
             lines = [line for run in runs for line in (*run, GAP)]
-        return [
-            line.rstrip() if len(line) <= _BEGIN + _END else line[:_BEGIN] + line[-_END:].rstrip() for line in lines
-        ]
+        return [sampled(line) for line in lines]
 
     @cached_property
     def lines(self) -> list[str]:

@@ -219,19 +219,24 @@ def test_code_in_fences_of_any_make_leaves_markdown_markdown(mark: str) -> None:
 _WORDS = """the patient in at 12 3.5 has a return for if Select from GO Index diff print import let note Dr name INSERT
     into you I def class 2024-01-01 12:03 12/3 Jan ERROR info WARN http Subject From To wrote key value end begin über
     async await TITLE var function public MSH PID Note end"""
+_CODE_WORDS = (
+    "MSH|^~ FHS commit Index: diff -- --- * # #! $x a=b x=1 (a) (b [c] {d} <p> </p> key: Name: Go GO ; 1732780800 "
+    "2024-01-01T12:00:00Z http://a.b @a rem REM dnl // .. self.x f(x): f(x) case, if: else: \\d Äpfel ² é — “q” von: "
+    "\u2028 \x0b \x0c \x85 `a` ](b **c** @@ --> /*"
+)
 
 
-def test_plain_lines_are_known_at_a_glance_for_what_they_are(monkeypatch: pytest.MonkeyPatch) -> None:
-    """As the whole search finds them; words of all kinds, in any order."""
-    random, plain, is_plain = Random(20), 0, detection._is_plain
-    monkeypatch.setattr(detection, "_is_plain", lambda _text: False)
-    words = _WORDS.split()
-    marks = [*[" "] * 12, ", ", ". ", " (", ") ", "-", "/", "'", " - ", " + ", ":", "% ", ": "]
+def test_a_text_of_one_line_is_known_at_a_glance_for_what_it_is(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As the whole search finds it; words of all kinds, in any order."""
+    random, of_line = Random(20), detection._of_line
+    found: dict[str, int] = {}
+    monkeypatch.setattr(detection, "_of_line", lambda _text: "")
+    words = [*_WORDS.split(), *_CODE_WORDS.split(" ")]
+    marks = [*[" "] * 12, ", ", ". ", " (", ") ", "-", "/", "'", " - ", " + ", ":", "% ", ": ", "; ", " = ", "=", "\t"]
     for _ in range(4000):
-        text = "".join(
-            random.choice(words) + random.choice(marks) for _ in range(random.randint(2, 60))
-        ).strip() + random.choice(["", ".", ". ", " ", "?\n", "\n"])
-        if is_plain(text):
-            plain += 1
-            assert detect(text) == "prose"
-    assert plain > 100
+        text = "".join(random.choice(words) + random.choice(marks) for _ in range(random.choice([1, 2, 3, 8, 40])))
+        text = text.strip() + random.choice(["", ".", ". ", " ", "?\n", "\n", ";", ":"])
+        kind = of_line(text)
+        found[kind] = found.get(kind, 0) + 1
+        assert not kind or kind == detect(text), text
+    assert min(found[kind] for kind in ("prose", "yaml", "")) > 50

@@ -7,7 +7,7 @@ from itertools import islice
 
 from mrengine.chunking.sample import GAP, Sample
 
-__all__ = ["SURELY", "looks"]
+__all__ = ["SURELY", "looks", "may_be_code"]
 
 SURELY = 0.87  # more than what Markdown looks like at most
 
@@ -38,7 +38,7 @@ _SURE = re.compile(
 )
 _ITEM = re.compile(r"[-*+>•]\s|[(\[]?(?:\d+|[ivxlc]+|[a-z])[.)\]]\s|\|")
 _OPERATOR = re.compile(r"[={}<>\[\]|\\$]")
-KEYWORDS = ("import ", "from ", "return ", "def ", "class ", "public ", "private ", "static ", "const ", "#include")
+_KEYWORDS = ("import ", "from ", "return ", "def ", "class ", "public ", "private ", "static ", "const ", "#include")
 # What stands at the left margin of Python and of C; in Markdown it stands in fences, in other texts it is indented.
 _DEFINITION = re.compile(
     r"\n(?=[cdif#_])(?:class \w+[^\n]*[:{]|(?:async )?def \w+\(.*|import \w[\w., ]*|from [\w.]+ import .*"
@@ -46,7 +46,7 @@ _DEFINITION = re.compile(
     re.MULTILINE,
 )
 _FENCE = re.compile("\n {0,3}(?:```|~~~(?!~))")
-WORDY = 4  # blanks between the words of a line of prose
+_WORDY = 4  # blanks between the words of a line of prose
 
 
 def looks(sample: Sample) -> float:
@@ -62,9 +62,7 @@ def looks(sample: Sample) -> float:
         body = row.strip()
         if not body:
             continue
-        wordy = (
-            body[0] != "#" and body.count(" ") >= WORDY and not _OPERATOR.search(body) and not body.startswith(KEYWORDS)
-        )
+        wordy = body[0] != "#" and _is_wordy(body)
         if not body.strip("-+="):
             continue  # the rule of a table
         if _COMMENT.match(body):
@@ -104,6 +102,15 @@ def _defines(text: str) -> bool:
     return len(list(islice(_DEFINITION.finditer(text), 2))) > 1
 
 
+def _is_wordy(body: str) -> bool:
+    return body.count(" ") >= _WORDY and not _OPERATOR.search(body) and not body.startswith(_KEYWORDS)
+
+
+def may_be_code(body: str) -> bool:
+    """Whether a line that is all of a text, and that begins with a letter or digit, looks like code."""
+    return not _is_wordy(body) and _is_code(body)
+
+
 def _is_code(body: str) -> bool:
     """Whether a line looks like code."""
     first, last = body[0], body[-1]
@@ -112,7 +119,7 @@ def _is_code(body: str) -> bool:
     if _ITEM.match(body):
         return False
     if last == ";":
-        return body.count(" ") < WORDY or _OPERATOR.search(body) is not None
+        return body.count(" ") < _WORDY or _OPERATOR.search(body) is not None
     return _STRONG.match(body) is not None or _CODE.match(body) is not None
 
 

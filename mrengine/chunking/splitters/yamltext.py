@@ -11,7 +11,7 @@ from functools import lru_cache
 from mrengine.chunking.boundaries import DOCUMENT, RECORD, WHOLE, Boundary, Stateless
 from mrengine.chunking.sample import GAP, Sample
 
-__all__ = ["Yaml", "looks"]
+__all__ = ["KEY", "Yaml", "looks"]
 
 _BEGIN = re.compile(r"\n([ ]*)(?:(#|%(?=YAML|TAG)|---(?=\s))|(-(?=\s))|(?=[^\s\]}#]))")
 _MARKER = re.compile(r"\n(---(?=\s)|%YAML|%TAG)")
@@ -79,7 +79,7 @@ def _within(level: int) -> re.Pattern[str]:
     return re.compile(rf"\n(?:{less}[^\s\]}}]{same}|---\s)")
 
 
-_KEY = re.compile(
+KEY = re.compile(
     r"(?:-[ ]+)*(?:\"[^\"]+\"|'[^']+'|[\w.$/@*<\[{][^\s:#,;={}()]*(?:[ ][\w./-]+){0,3})[ ]*:(?:[ \t]+\S.*|[ ]*)$"
 )
 _ITEM = re.compile(r"-[ ]+\S|-$|---|\.\.\.$")
@@ -109,7 +109,7 @@ class _Seen:
             return
         if not body or (self._scalar >= 0 and indent > self._scalar):
             return
-        if self._lost and not _KEY.match(body):
+        if self._lost and not KEY.match(body):
             return
         self._lost, self._scalar = False, -1
         if self._is_marker(body) or self._is_key(body, indent) or self._is_item(body, indent):
@@ -131,7 +131,7 @@ class _Seen:
         return body.startswith("%YAML")
 
     def _is_key(self, body: str, indent: int) -> bool:
-        if not _KEY.match(body):
+        if not KEY.match(body):
             return False
         self.keys += 1
         self.nested += self._opened and indent >= self._width + (body[0] != "-")
