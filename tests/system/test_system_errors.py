@@ -239,6 +239,50 @@ def test_a_host_with_too_many_open_files_is_reported(state_dir: Path) -> None:
     assert "ConfigError" in told
 
 
+RACE = """
+import sys, time
+from mrengine import MapReduceRunner
+from mrengine.errors import JobBusy
+def bad(wait_s):
+    time.sleep(wait_s)
+    raise ValueError("no such source")
+    yield
+print("ready", flush=True)
+sys.stdin.readline()
+for number in range(20):
+    while True:
+        documents = bad(number % 4 * 0.005) if sys.argv[1] == "bad" else ["a", "b"]
+        try:
+            print(len(MapReduceRunner(f"job-{number}", workers=1).run(documents, lambda chunk, context: 1).results))
+            break
+        except JobBusy:
+            time.sleep(0.003)
+        except Exception as error:
+            print(type(error).__name__)
+            break
+"""
+
+
+@pytest.mark.system
+@pytest.mark.usefixtures("state_dir")
+def test_a_bad_source_takes_no_folder_from_a_job_that_begins() -> None:
+    """Of three programs that begin jobs of the same ids, two are refused: nothing that the third has made goes."""
+    pipe = subprocess.PIPE
+    programs = [
+        subprocess.Popen([sys.executable, "-c", RACE, kind], stdin=pipe, stdout=pipe, text=True)
+        for kind in ("bad", "bad", "good")
+    ]
+    for program in programs:
+        assert program.stdout is not None
+        assert program.stdout.readline() == "ready\n"
+    for program in programs:
+        assert program.stdin is not None
+        program.stdin.write("\n")
+        program.stdin.flush()
+    found = [program.communicate(timeout=200)[0].splitlines() for program in programs]
+    assert found[2] == ["2"] * 20
+
+
 @pytest.mark.usefixtures("state_dir")
 def test_what_a_function_closes_over_costs_by_its_size() -> None:
     """Not by its square: 8 times as many bytes, 64 times the work."""

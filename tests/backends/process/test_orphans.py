@@ -118,7 +118,12 @@ def test_a_slot_does_not_look_after_each_task_where_no_orphans_are(
     looks: list[float] = []
     found = Orphans()
     found.know()
-    monkeypatch.setattr(posix, "children", lambda: looks.append(system.now) or [1])
+
+    def children() -> list[int]:
+        looks.append(system.now)
+        return [1]
+
+    monkeypatch.setattr(posix, "children", children)
     for _ in range(1000):
         system.now += LOOK_S / 100
         found.reap_between_tasks()
