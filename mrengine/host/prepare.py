@@ -17,13 +17,7 @@ from typing import Any
 from mrengine.errors import JobBusy, JobCancelled, JobMismatch, JobNotFound, LogError, SourceError, SupervisorDied
 from mrengine.host import notices
 from mrengine.host.chunk_limits import chunking_of, stored_chunking
-from mrengine.host.chunk_table import (
-    has_wrong_rows,
-    lacking_text,
-    not_held,
-    rows_to_go_on_with,
-    tells_of_others,
-)
+from mrengine.host.chunk_table import has_wrong_rows, lacking_text, not_held, rows_to_go_on_with, tells_of_others
 from mrengine.host.document_stream import EarlyStart
 from mrengine.host.intake import Intake, Spooled, check_documents, spool_all, unread_before
 from mrengine.host.job_identity import Plan, Record, job_record

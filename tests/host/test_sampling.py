@@ -133,8 +133,8 @@ def test_the_interval_holds_the_duration(stealing: bool) -> None:
 @pytest.mark.parametrize("n", [20, 100])
 @pytest.mark.parametrize(("workers", "slots"), [(1, 1), (5, 1), (4, 4), (16, 2)])
 def test_the_interval_holds_the_duration_of_every_kind(n: int, workers: int, slots: int, stealing: bool) -> None:
-    """In at least 97% of all jobs, and of each kind in 95%, which a sample of 200 may miss by two standard errors: on many
-    lanes the one longest chunk decides, of which a sample says least.
+    """In at least 97% of all jobs, and of each kind in 95%, which a sample of 200 may miss by two standard errors: on
+    many lanes the one longest chunk decides, of which a sample says least.
     """
     found = durations(KINDS, n, JOBS, workers, slots, stealing)
     for name, (inside, width) in found.items():
