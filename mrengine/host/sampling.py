@@ -138,4 +138,4 @@ def _longest(seconds: Sequence[float], left: int) -> float:
     if width > _TINY and float(((logs - logs.mean()) ** 3).mean()) > SKEWED * width**3:
         index = float((logs - logs.min()).mean()) * len(x) / (len(x) - 1) * (1 + error)
         whole = float(numpy.exp(logs.min())) * (left / (1 - LEVEL)) ** min(1.0, index)
-    return max(UNSEEN * float(x.mean()), lognormal, power, whole)
+    return float(max(UNSEEN * float(x.mean()), lognormal, power, whole))

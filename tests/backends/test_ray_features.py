@@ -50,6 +50,7 @@ def batches(site: Site) -> Any:
     sizes = [batch["requests"] for batch in site.server.batches()]
     stats = site.server.stats()
     assert run.summary.cost_usd == pytest.approx(stats.billed_usd)
+    assert run.summary.reused_calls == 0
     return [one.result for one in run.results], sizes, stats.paid_twice, run.summary.usage
 
 

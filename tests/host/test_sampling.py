@@ -1,6 +1,6 @@
 """What a few chunks say of the whole: an interval that holds the truth.
 
-The constants of ``sampling`` were chosen with seeds 1 to 3; those here are others.
+The constants of ``sampling`` were chosen with seeds 1 to 3, 11 and 12; those here are others.
 """
 
 from __future__ import annotations
@@ -123,7 +123,7 @@ def durations(names: Any, n: int, jobs: int, workers: int, slots: int, stealing:
 @pytest.mark.parametrize("stealing", [False, True])
 def test_the_interval_holds_the_duration(stealing: bool) -> None:
     """Of jobs whose chunks go to the next lane that is free, or to their own worker's."""
-    found = durations(["by length, spread 1", "2% ten times as dear"], 20, QUICK, 4, 2, stealing)
+    found = durations(["by length, spread 1", "2% ten times as dear", "Pareto 1.5"], 20, QUICK, 4, 2, stealing)
     assert all(inside >= 0.95 * QUICK for inside, _ in found.values())
 
 
@@ -133,16 +133,16 @@ def test_the_interval_holds_the_duration(stealing: bool) -> None:
 @pytest.mark.parametrize("n", [20, 100])
 @pytest.mark.parametrize(("workers", "slots"), [(1, 1), (5, 1), (4, 4), (16, 2)])
 def test_the_interval_holds_the_duration_of_every_kind(n: int, workers: int, slots: int, stealing: bool) -> None:
-    """In at least 95% of 200 jobs over all kinds. On many lanes the one longest chunk decides, of which a sample says
-    least: at least in 85% of each.
+    """In at least 97% of all jobs, and of each kind in 95%, which a sample of 200 may miss by two standard errors: on
+    many lanes the one longest chunk decides, of which a sample says least.
     """
     found = durations(KINDS, n, JOBS, workers, slots, stealing)
     for name, (inside, width) in found.items():
         print(f"n={n}, {workers}x{slots}, stealing {stealing}, {name}: {inside / JOBS:.1%}, median width {width:.2f}")
-    assert sum(inside for inside, _ in found.values()) >= 0.95 * JOBS * len(KINDS)
-    assert min(inside for inside, _ in found.values()) >= 0.85 * JOBS
+    assert sum(inside for inside, _ in found.values()) >= 0.97 * JOBS * len(KINDS)
+    assert min(inside for inside, _ in found.values()) >= 0.92 * JOBS
     widths = [width for _, width in found.values()]
-    assert numpy.median(widths) < {20: 6, 100: 3}[n]
+    assert numpy.median(widths) < {20: 8, 100: 4}[n]
     assert max(widths) < 25
 
 
