@@ -90,13 +90,15 @@ def _meant(item: Any) -> str:
 
 def is_one(item: Any) -> bool:
     """Whether it is one document, and not many."""
-    if type(item) is Document:
-        return True
+    if type(item) in (str, Document):
+        return True  # most are; it is quick to see
     kinds = (str, bytes, bytearray, memoryview, os.PathLike, Document, Url, File)
     return isinstance(item, kinds) or hasattr(item, "read")
 
 
 def _named(item: Any, default: str) -> Source:
+    if type(item) is str:
+        return Source(default, item)
     if isinstance(item, Document):
         name: Any = item.id
         if not isinstance(name, str) or not name:
