@@ -19,7 +19,7 @@ from mrengine._version import __version__
 from mrengine.errors import SourceError, SupervisorDied
 from mrengine.host.chunk_table import Batch, beyond, is_there, rows_follow, rows_of
 from mrengine.host.intake import Intake, Opened, is_read_once
-from mrengine.host.row_stream import Numbered, Pace, RowStream
+from mrengine.host.row_stream import EARLY_S, Numbered, Pace, RowStream
 from mrengine.job.driver import Driver
 from mrengine.log.format import codec
 from mrengine.log.format.chunk_rows import ChunkTable
@@ -248,7 +248,8 @@ class Begun:
 
 class EarlyStart:
     """``plan()``: of the job, as far as it is known without its documents. ``stage(name)``: a ``with`` block whose
-    duration is noted. ``first_s``: of cutting, after which the workers can begin. ``eager``: see DocumentStream.
+    duration is noted. ``first_s``: of cutting, at most, after which the workers can begin. ``eager``: see
+    DocumentStream.
     """
 
     def __init__(
@@ -262,7 +263,7 @@ class EarlyStart:
         stage: Callable[[str], AbstractContextManager[Any]],
     ) -> None:
         self._folder, self._intake, self._plan = folder, intake, plan
-        self._first_s, self._eager, self._stage = 0.0 if eager else first_s, eager, stage
+        self._first_s, self._eager, self._stage = 0.0 if eager else min(first_s, EARLY_S), eager, stage
         self.other: str | None = None  # the id of a document that is another than the log has
 
     def is_possible(self, stored: ResumeEngine | None, document: Any) -> bool:

@@ -29,7 +29,7 @@ from mrengine.host.intake import Intake, Spooled, check_documents, spool_all, un
 from mrengine.host.job_identity import Plan, Record, job_record
 from mrengine.host.prepared import LOST, Prepared, cut_short_before, known_documents, no_text, says_otherwise
 from mrengine.host.requests import RunConfig
-from mrengine.host.row_stream import FIRST_S, Pace, RowStream, numbered
+from mrengine.host.row_stream import FIRST_S, Pace, RowStream, first_slice_s, numbered
 from mrengine.host.stage_times import stage
 from mrengine.host.waiting import BusyWait
 from mrengine.job.driver import Driver
@@ -149,7 +149,8 @@ class Preparation:
         """The first records; where there are more, ``_rows`` has them."""
         with self._stage("cut"):
             plan.load()
-            pace, count = Pace(self._first_s), 0 if self._view is None else self._view.index(0).chunks
+            pace = Pace(first_slice_s(self._first_s, plan.n_bytes))
+            count = 0 if self._view is None else self._view.index(0).chunks
             groups = numbered(records(*text_and_view, is_due=pace.is_due))
             rows = RowStream(groups, pace, count=count, n_bytes=plan.n_bytes)
             first = rows.first()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
@@ -11,10 +12,12 @@ from mrengine.log.format.chunk_rows import ROW_BYTES, chunks_segment, unpack_row
 from mrengine.log.format.packing import HEAD_BYTES
 from mrengine.log.view.replay import Epoch
 
-__all__ = ["AHEAD", "Numbered", "Pace", "Record", "RowStream", "numbered"]
+__all__ = ["AHEAD", "EARLY_S", "Numbered", "Pace", "Record", "RowStream", "first_slice_s", "numbered"]
 
 AHEAD = 1 << 16  # chunks that may be cut and wait for a worker
 FIRST_S = 0.3  # of cutting, before the workers are given what there is
+EARLY_S = 0.1  # the same where it is known that there will be more
+LARGE_BYTES = 1 << 24  # of documents, which are not cut within FIRST_S
 SLICE_S, LONGEST_S = 0.02, 0.25  # of cutting between two looks at the driver's updates
 LONGER = 4  # times as long a slice may take by the clock: a source may be waited for
 Record = tuple[int, bytes]
@@ -51,6 +54,11 @@ class Pace:
         """Begin another slice; they grow, so that the first rows come soon and the last ones in few commits."""
         self._begin(self._slice_s)
         self._slice_s = min(LONGEST_S, self._slice_s * 1.5)
+
+
+def first_slice_s(first_s: float, n_bytes: int) -> float:
+    """How long to cut documents of so many bytes before the workers begin. ``first_s``: at most; inf: to the end."""
+    return min(first_s, EARLY_S) if n_bytes > LARGE_BYTES and first_s < math.inf else first_s
 
 
 def numbered(records: Iterator[Record]) -> Iterator[list[Numbered]]:

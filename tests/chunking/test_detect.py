@@ -239,4 +239,4 @@ def test_a_text_of_one_line_is_known_at_a_glance_for_what_it_is(monkeypatch: pyt
         kind = of_line(text)
         found[kind] = found.get(kind, 0) + 1
         assert not kind or kind == detect(text), text
-    assert min(found[kind] for kind in ("prose", "yaml", "")) > 100
+    assert min(found[kind] for kind in ("prose", "yaml", "")) > 50

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import random
 import signal
@@ -44,6 +45,13 @@ def rows_of(job_id: str) -> list[Any]:
     with ResumeEngine(Job(job_id).folder) as stored:
         table = stored.chunk_table()
         return [(row._replace(context=0), table.heads(index, row)) for index, row in enumerate(table)]
+
+
+def test_what_is_not_cut_within_the_first_slice_anyhow_has_a_shorter_one() -> None:
+    large = row_stream.LARGE_BYTES + 1
+    assert row_stream.first_slice_s(row_stream.FIRST_S, large) < row_stream.first_slice_s(row_stream.FIRST_S, 1000)
+    assert row_stream.first_slice_s(0.0, large) == 0.0
+    assert row_stream.first_slice_s(math.inf, large) == math.inf  # the whole table is wanted
 
 
 def documents() -> list[Document]:
