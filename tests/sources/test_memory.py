@@ -67,7 +67,7 @@ def held(rows: int) -> int:
 
     def documents() -> Iterator[Document]:
         for row in range(rows):
-            if row % 400 == 0:
+            if row % 1_000 == 0:
                 found.append(count())
             yield Document(f"row {row}", f"Row {row} says what is known of it.")
         found.append(count())
