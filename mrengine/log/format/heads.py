@@ -30,6 +30,7 @@ __all__ = [
     "unpack_heads",
 ]
 
+_DIGEST_BYTES = 16
 Heads = tuple[tuple[str, ...], str]  # a chunk's headings, and its table header
 # How a head is made of the bytes that stand for it. Numbers are in logs: only append.
 AS_IT_STANDS, WITH_NEWLINE, IN_WORDS, IN_MARKUP = range(4)
@@ -58,7 +59,7 @@ NO_HEADS = HeadPlaces()
 
 def digest_of(heads: Heads) -> bytes:
     """What headings and a table header are known by."""
-    return blake2b(pack(heads), digest_size=16).digest()
+    return blake2b(pack(heads), digest_size=_DIGEST_BYTES).digest()
 
 
 def said(data: bytes, form: int) -> str:
@@ -95,9 +96,15 @@ def pack_heads(heads: list[HeadPlaces]) -> bytes:
 def unpack_heads(data: bytes) -> list[HeadPlaces]:
     """The reverse. LogError: it is malformed."""
     try:
-        return [HeadPlaces(bytes(digest), _heads(titles), _heads(header)) for digest, titles, header in unpack(data)]
+        return [HeadPlaces(_digest(digest), _heads(titles), _heads(header)) for digest, titles, header in unpack(data)]
     except (TypeError, ValueError, OverflowError):
         raise bad_record("CHUNKS") from None
+
+
+def _digest(value: Any) -> bytes:
+    if not isinstance(value, bytes) or len(value) != _DIGEST_BYTES:  # bytes() of a number is as many zeros
+        raise bad_record("CHUNKS")
+    return value
 
 
 def _heads(values: Any) -> tuple[Head, ...]:
