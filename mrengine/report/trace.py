@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, TextIO
 
@@ -12,6 +12,7 @@ from mrengine.report.story import DONE, FAILED, LOST, Story, read_story
 
 __all__ = ["trace_events", "write_trace"]
 
+Clock = Callable[[float], int]  # seconds since the epoch to µs since the first run began
 OUTCOMES = {DONE: "result", FAILED: "failure", LOST: "lost"}
 
 
@@ -42,6 +43,17 @@ def trace_events(story: Story) -> Iterator[dict[str, Any]]:
         length = us(run.ended) - us(run.began)
         name = f"run {run.number}: {run.state}"
         yield {"ph": "X", "name": name, "cat": "run", "pid": 0, "tid": 0, "ts": us(run.began), "dur": length}
+    yield from _tasks(story, us)
+    yield from _batches(story, us)
+    yield from _calls(story, us)
+    yield from _notes(story, us)
+    total = 0
+    for at, tokens in sorted(zip(story.granted_at, story.granted, strict=True)):
+        total += tokens
+        yield {"ph": "C", "name": "tokens taken", "pid": 0, "ts": us(at), "args": {"tokens": total}}
+
+
+def _tasks(story: Story, us: Clock) -> Iterator[dict[str, Any]]:
     for row, lane in enumerate(lanes(story), 1):
         yield {"ph": "M", "name": "thread_name", "pid": 0, "tid": row, "args": {"name": lane.name}}
         for start, end, index in lane.tasks:
@@ -56,6 +68,9 @@ def trace_events(story: Story) -> Iterator[dict[str, Any]]:
                 "dur": us(end) - us(start),
                 "args": {"round": tasks.round[index], "outcome": OUTCOMES[tasks.ok[index]]},
             }
+
+
+def _batches(story: Story, us: Clock) -> Iterator[dict[str, Any]]:
     for row, batches in enumerate(batch_rows(story)):
         yield {"ph": "M", "name": "thread_name", "pid": 2, "tid": row, "args": {"name": "batches"}}
         for batch in batches:
@@ -69,6 +84,9 @@ def trace_events(story: Story) -> Iterator[dict[str, Any]]:
                 "dur": us(batch.ended) - us(batch.began),
                 "args": {"model": batch.model, "requests": batch.requests},
             }
+
+
+def _calls(story: Story, us: Clock) -> Iterator[dict[str, Any]]:
     calls = story.calls
     for number, at in enumerate(calls.at):
         begun = {"name": story.models[calls.model[number]], "cat": "call", "id": number, "pid": 1, "tid": 0}
@@ -79,6 +97,9 @@ def trace_events(story: Story) -> Iterator[dict[str, Any]]:
             **begun,
         }
         yield {"ph": "e", "ts": us(at), "args": {"tokens": calls.tokens[number]}, **begun}
+
+
+def _notes(story: Story, us: Clock) -> Iterator[dict[str, Any]]:
     for note in story.notes:
         fields = {key: value for key, value in note.fields.items() if isinstance(value, (str, int, float, type(None)))}
         yield {
@@ -91,7 +112,3 @@ def trace_events(story: Story) -> Iterator[dict[str, Any]]:
             "ts": us(note.at),
             "args": fields,
         }
-    total = 0
-    for at, tokens in sorted(zip(story.granted_at, story.granted, strict=True)):
-        total += tokens
-        yield {"ph": "C", "name": "tokens taken", "pid": 0, "ts": us(at), "args": {"tokens": total}}
