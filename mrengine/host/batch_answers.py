@@ -16,7 +16,7 @@ from mrengine.log.shared_answers import SharedAnswers
 from mrengine.log.view.batch_ledger import REFUSED, Batched, Wanted
 from mrengine.log.view.job_view import ResumeEngine
 from mrengine.providers.batches.client import UNDONE, Answer, BatchClient, BatchStatus
-from mrengine.providers.call.usages import completed
+from mrengine.providers.call.counting import completed
 from mrengine.providers.http.headers import Headers
 from mrengine.providers.models.model import Model
 from mrengine.records import Completion, Price, Request, Usage

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from mrengine.engine import protocol as m
 from mrengine.log.format import codec, records
 from mrengine.providers.call import error_map
-from mrengine.providers.call.usages import usage_of
+from mrengine.providers.call.counting import usage_of
 from mrengine.records import Usage
 
 if TYPE_CHECKING:

@@ -10,11 +10,11 @@ from typing import TYPE_CHECKING, Any
 from mrengine.budget import estimate_tokens, upper_bound
 from mrengine.errors import ModelError, ModelRefused, RateLimited, Stopped
 from mrengine.log.format import codec, records
+from mrengine.providers.call.counting import completed
 from mrengine.providers.call.error_map import turned_away
 from mrengine.providers.call.prefixes import cacheable, prefix_digest
 from mrengine.providers.call.structured import in_words
 from mrengine.providers.call.thoughts import apart
-from mrengine.providers.call.usages import completed
 from mrengine.providers.http.no_answer import no_answer
 from mrengine.records import Chunk, Completion, Request
 from mrengine.worker.redact import redacted_message

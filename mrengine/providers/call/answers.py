@@ -1,4 +1,4 @@
-"""From answers to what was asked for: cut answers continued, structured answers validated and asked again."""
+"""Gets whole and valid answers: cut ones are continued, structured ones validated and asked for again."""
 
 from __future__ import annotations
 
@@ -14,23 +14,23 @@ from mrengine.records import Completion, Request, Usage, fence
 
 __all__ = ["ON_TRUNCATION", "Ask", "answer", "check_call", "is_continuation", "joined"]
 
-MAX_PARTS = 8
+MAX_PARTS = 8  # of one answer: a model that never ends would be paid for ever
 MAX_REASKS = 2
 ON_TRUNCATION = ("error", "allow", "continue")
 _CONTINUE = (
     "Your answer was cut off. Continue exactly where it stopped: repeat nothing, explain nothing, and begin with a "
     "space if a new word begins."
 )
-# With the schema: a server that ignores response_format has not shown it to the model. The problems as data: they
-# may hold words of the answer, and so of the document.
+# The schema is repeated, because a server that ignores response_format has not shown it to the model. The problems are
+# fenced as data, because they may hold words of the answer, and so of the document.
 _AGAIN = "That is not what was asked for:\n{problems}{schema}"
-MIN_REPEAT, MAX_REPEAT = 16, 400
+MIN_REPEAT, MAX_REPEAT = 16, 400  # characters: a shorter repetition may be part of the text
 
 Ask = Callable[[Request], Completion]
 
 
 def check_call(prompt: Any, system: Any, max_tokens: Any, temperature: Any, on_truncation: Any) -> None:
-    """ConfigError for what no model can be asked, before anything is reserved. It shows no text."""
+    """ConfigError for arguments that no model takes, before anything is reserved. Its message shows no text."""
     for name, value in (("prompt", prompt), ("system", "" if system is None else system)):
         if not isinstance(value, str):
             raise ConfigError(f"{name} is a str, not of type {type(value).__name__}", setting=name)
@@ -48,7 +48,7 @@ CACHES = {"auto": "5m", "5m": "5m", "1h": "1h", "off": None, None: None}
 
 
 def check_cache(cache: Any, prefix: Any = 0) -> str | None:
-    """For how long a prefix is to be cached; None: not at all. ConfigError."""
+    """How long a prefix is to be cached, "5m" or "1h"; None: not at all. ConfigError."""
     if cache not in CACHES:
         raise ConfigError(f'cache={cache!r}: it is one of "auto", "1h" and "off"', setting="cache")
     if type(prefix) is not int or prefix < 0:
@@ -57,23 +57,21 @@ def check_cache(cache: Any, prefix: Any = 0) -> str | None:
 
 
 def answer(ask: Ask, request: Request, *, response_model: Any = None, on_truncation: str = "error") -> Completion:
-    """Get a whole and valid answer. ``ask`` makes one call, with its retries.
+    """Get a whole and valid answer. ``ask`` makes one call, with its retries; ``check_call`` has passed.
 
     ``on_truncation``, for an answer that ``max_tokens`` has cut: "error", "allow" (take it as it is) or "continue"
-    (ask to go on, at most 8 parts, joined). ``response_model``: the validated value becomes ``completion.parsed``; an
-    answer that does not fit is asked again twice at most, with what was wrong. ``usage`` and ``latency_ms`` are sums
-    over all calls.
+    (ask the model to go on, and join at most 8 parts). ``response_model``: the validated value becomes
+    ``completion.parsed``; an answer that does not fit is sent back at most twice, with its problems. ``usage`` and
+    ``latency_ms`` are sums over all calls.
 
     Raises TruncatedAnswer and InvalidAnswer, whose ``usage`` was paid for, and whatever ``ask`` raises.
     """
-    if on_truncation not in ON_TRUNCATION:
-        raise ConfigError(f"on_truncation must be one of {', '.join(ON_TRUNCATION)}", setting="on_truncation")
     counted = _Counted(ask)
     try:
         if response_model is None:
             return counted.sum(_whole(counted, request, on_truncation))
         if on_truncation == "continue" and (request.schema or {}).get("type", "object") != "object":
-            request = _in_words(request)  # its native answer is put into a box, of which a cut one has no end
+            request = _in_words(request)  # natively it would be boxed in an object, and a cut box cannot be opened
         return counted.sum(_valid(counted, request, response_model, on_truncation))
     except ModelError as error:
         error.usage = counted.usage if error.usage is None else counted.usage + error.usage
@@ -81,12 +79,12 @@ def answer(ask: Ask, request: Request, *, response_model: Any = None, on_truncat
 
 
 def is_continuation(request: Request) -> bool:
-    """Whether a request asks a model to go on where its answer was cut."""
+    """Whether a request asks a model to continue an answer that was cut."""
     return bool(request.turns) and request.turns[-1] == ("user", _CONTINUE)
 
 
 class _Counted:
-    """``ask``, and what it has cost."""
+    """``ask``, with the usage and latency of all its calls."""
 
     def __init__(self, ask: Ask) -> None:
         self._ask = ask
@@ -120,7 +118,7 @@ def _whole(ask: Ask, request: Request, on_truncation: str) -> Completion:
 
 
 def _in_words(request: Request) -> Request:
-    """A schema would make each part a value of its own: what is to be joined is asked for in words."""
+    """The request with its schema as text: a native one would make each part a whole value, which cannot be joined."""
     if request.schema is None:
         return request
     return replace(request, schema=None, prompt=request.prompt + in_words(request.schema))
@@ -135,7 +133,7 @@ def _truncated(request: Request, parts: int) -> TruncatedAnswer:
 
 
 def _thought_too_long(request: Request, usage: Usage) -> TruncatedAnswer:
-    """Whatever ``on_truncation``: there is nothing to allow, and nothing to continue."""
+    """The error whatever ``on_truncation`` says: there is no text to allow or to continue."""
     advice = "raise max_tokens, or ask the model to reason less (params)"
     return TruncatedAnswer(
         f"the answer of {request.model} is empty: {used_up(usage, request.max_tokens)}: {advice}", model=request.model
@@ -143,7 +141,7 @@ def _thought_too_long(request: Request, usage: Usage) -> TruncatedAnswer:
 
 
 def joined(text: str, part: str) -> str:
-    """Models that are asked to go on sometimes repeat the end: a repetition of some length is dropped."""
+    """Both as one text, without the end of the first that models sometimes repeat when they are asked to go on."""
     for size in range(min(len(text), len(part), MAX_REPEAT), MIN_REPEAT - 1, -1):
         if text.endswith(part[:size]):
             return text + part[size:]
@@ -153,16 +151,14 @@ def joined(text: str, part: str) -> str:
 def _valid(ask: Ask, request: Request, response_model: Any, on_truncation: str) -> Completion:
     for attempts in range(1, MAX_REASKS + 2):
         completion = _whole(ask, request, on_truncation)
-        found = checked(completion.text, response_model)
-        if not found.problems:
-            return replace(completion, parsed=found.value)
+        result = checked(completion.text, response_model)
+        if not result.problems:
+            return replace(completion, parsed=result.value)
         if attempts > MAX_REASKS:
             break
-        # Providers refuse an empty turn.
-        given = completion.text if completion.text.strip() else "(nothing)"
-        again = _AGAIN.format(problems=fence(found.explained()), schema=in_words(schema_of(response_model)))
-        turns = (*request.turns, ("assistant", given), ("user", again))
-        request = replace(request, turns=turns)
-    invalid = found.failure()
+        text = completion.text if completion.text.strip() else "(nothing)"  # providers refuse an empty turn
+        again = _AGAIN.format(problems=fence(result.explained()), schema=in_words(schema_of(response_model)))
+        request = replace(request, turns=(*request.turns, ("assistant", text), ("user", again)))
+    invalid = result.failure()
     invalid.model, invalid.attempts = request.model, attempts
     raise invalid

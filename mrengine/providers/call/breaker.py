@@ -1,5 +1,4 @@
-"""Circuit breakers: a model that keeps failing is left alone for a while, then tried with one call. Pure, on any
-clock.
+"""Circuit breakers: a model that keeps failing gets no calls for a while, and is then tried with a single one.
 
 ::
 
@@ -20,11 +19,11 @@ __all__ = ["Breaker"]
 
 
 class Breaker:
-    """One model's. ``threshold`` failures in a row open it for ``cooldown_s``, doubled each time up to ``max_s``.
+    """The breaker of one model. ``threshold`` failures in a row open it for ``cooldown_s``, doubled each time up to
+    ``max_s``. Thread-safe.
 
-    A failure is a transient one, not a 429 (that is the budget's business); a certain refusal of the whole model
-    (quota) ends it for good, a doubtful one (401) teaches nothing; a refusal of one chunk proves that the model
-    answers. Thread-safe.
+    Only transient errors count as failures, and no 429, which is the budget's business. A certain refusal of the whole
+    model (quota) ends it for good, and an uncertain one (401) changes nothing.
     """
 
     def __init__(
@@ -61,7 +60,7 @@ class Breaker:
             return 0.0 if self._until is None else max(0.0, self._until - self._clock())
 
     def allow(self) -> bool:
-        """Whether a call may be made now; half-open, only the first that asks gets True until its outcome is known."""
+        """Whether a call may be made now. Half-open, only the first caller may, until its outcome is known."""
         with self._lock:
             if self._ended:
                 return False
@@ -79,7 +78,7 @@ class Breaker:
             self._cooldown_s = self._first_s
 
     def failed(self, error: ModelError, *, times: int = 1) -> None:
-        """A call failed, and counts for so many."""
+        """A call failed; it counts as ``times`` failures."""
         if (isinstance(error, RateLimited) and error.transient) or not error.certain:
             with self._lock:
                 self._probing = False
@@ -89,10 +88,10 @@ class Breaker:
             with self._lock:
                 self._ended = True
         else:
-            self.succeeded()
+            self.succeeded()  # a refusal of one chunk proves that the model answers
 
     def withdrawn(self) -> None:
-        """A call that was allowed is not made: another may be the one that tries."""
+        """A call that was allowed is not made after all: another one may probe."""
         with self._lock:
             self._probing = False
 
@@ -100,7 +99,7 @@ class Breaker:
         with self._lock:
             self._failures += times
             if self._until is not None and self._clock() < self._until:
-                return  # calls that were under way when it opened
+                return  # this call was under way when the breaker opened, and says nothing new
             if self._probing or self._failures >= self._threshold:
                 if self._probing:
                     self._cooldown_s = min(self._cooldown_s * 2, self._max_s)

@@ -1,7 +1,7 @@
-"""The table of what providers refuse: fields first, then numbers, words only where there are none, the status last.
+"""The table of refusals: their numbers decide first, then their codes, words only without these, the status last.
 
-One answer becomes one ``Diagnosis``: whom it hits, whether asking again helps, how long to wait, and what the user can
-do. To teach it another vendor, add the vendor's codes to ``_CODES`` or its words to ``_WORDS`` (see docs/providers.md).
+Each refusal becomes one ``Diagnosis``: whom it hits, whether asking again helps, how long to wait, and what the user
+can do. For another vendor, add its codes to ``_LISTED`` or its words to ``_WORDS`` (see docs/providers.md).
 """
 
 from __future__ import annotations
@@ -13,9 +13,9 @@ from typing import Literal
 
 from mrengine.providers.call.error_body import ErrorBody
 
-__all__ = ["LONG_S", "Diagnosis", "Reason", "classify"]
+__all__ = ["DIAGNOSES", "LONG_S", "Diagnosis", "Reason", "classify"]
 
-LONG_S = 900.0  # nobody waits longer than this: the model is given up, and the message says when it returns
+LONG_S = 900.0  # no job waits longer than this: the model is given up, and the message says when it returns
 
 Reason = Literal[
     "limit", "used_up", "away", "too_large", "unavailable", "overflow", "filtered", "money", "key", "forbidden",
@@ -25,9 +25,9 @@ Reason = Literal[
 
 @dataclass(frozen=True, slots=True)
 class Diagnosis:
-    """``hits``: whose calls fail, the "chunk"'s or all of the "model"'s. ``transient``: the same call may succeed
-    later, after ``wait_s`` where the provider named a wait. ``certain`` False: one such answer may be about the chunk's
-    content, or transient after all; only several chunks in a row, or a model that has never answered, end the model.
+    """What a refusal means. ``hits``: whose calls fail, the "chunk"'s or all of the "model"'s. ``transient``: the same
+    call may succeed later, after ``wait_s`` if the provider named a wait. ``certain`` False: it may be due to this
+    chunk's content, or pass; so the model ends only after several chunks in a row, or if it has never answered.
     """
 
     reason: Reason
@@ -38,7 +38,7 @@ class Diagnosis:
     advice: str = ""
 
 
-_DIAGNOSES: Mapping[Reason, Diagnosis] = {
+DIAGNOSES: Mapping[Reason, Diagnosis] = {
     diagnosis.reason: diagnosis
     for diagnosis in (
         Diagnosis("limit", "chunk", transient=True),
@@ -67,7 +67,7 @@ _DIAGNOSES: Mapping[Reason, Diagnosis] = {
     )
 }  # fmt: skip
 
-# Codes, types and reasons, in lower case: the vendors' own words for what happened, wherever they stand.
+# The vendors' own codes, types and reasons, in lower case, whichever field of the body they stand in.
 _LISTED: Mapping[Reason, str] = {
     "overflow": """
         context_length_exceeded exceed_context_size_error string_above_max_length context_window_exceeded
@@ -127,7 +127,7 @@ _LISTED: Mapping[Reason, str] = {
     "forbidden": "accessdeniedexception permission_error permission_denied access_denied",
 }  # fmt: skip
 _CODES: Mapping[str, Reason] = {code: reason for reason, codes in _LISTED.items() for code in codes.split()}
-# Where a body names several, what is more definite decides: "rate_limit_exceeded" beside "insufficient_quota".
+# If a body names several, the more definite one decides: "insufficient_quota" beside "rate_limit_exceeded".
 _ORDER: tuple[Reason, ...] = (
     "overflow", "filtered", "money", "place", "used_up", "no_model", "key", "limit", "unavailable", "forbidden",
 )  # fmt: skip
@@ -141,7 +141,7 @@ def _words(*patterns: str) -> re.Pattern[str]:
     return re.compile("|".join(patterns), re.IGNORECASE | re.DOTALL)
 
 
-_LONG_CONTEXT = _words(r"long[- ]context")
+_LONG_CONTEXT = _words(r"long[- ]context")  # Anthropic's 429 for a plan without them: no wait helps
 _BUSY = _words(
     r"overloaded", r"(?:at|over|out of|no|exceeded|insufficient) (?:available )?capacity", r"capacity (?:is )?exceeded",
     r"currently loading|is loading|loading model|model (?:is )?unloaded|warming up|not ready yet",
@@ -165,7 +165,7 @@ _OVERFLOW = _words(
     r"model only supports up to|max_input_len|max_seq_len|max_model_len|string too long|maximum allowed length",
     r"输入长度|上下文|超过.{0,12}(?:长度|token)|prompt tokens exceed",
 )  # fmt: skip
-_TOO_MUCH_ASKED = _words(  # of max_tokens alone: no prompt is too long for that
+_MAX_TOKENS_TOO_LARGE = _words(  # it reads like an overflow, but a smaller chunk would not help
     r"max(?:imum|_)? ?(?:completion_|new_)?tokens (?:you requested|is too large|must be (?:less|<|at most)"
     r"|\(\d+\) exceeds"
     r"|value|parameter)",
@@ -181,6 +181,7 @@ _MONEY = _words(
     r"|overdue|disabled|banned|blocked)",
     r"overdue|arrear|usage limits?\. you will regain|余额|欠费|充值|prepaid|recharge|top up|can only afford",
 )  # fmt: skip
+# (reason, its words, the statuses with which they mean it; None: any).
 _WORDS: tuple[tuple[Reason, re.Pattern[str], frozenset[int] | None], ...] = (
     ("filtered", _words(
         r"content (?:management|filter(?:ing)?|usage|safety) polic", r"content[ _]filter",
@@ -215,61 +216,59 @@ _WORDS: tuple[tuple[Reason, re.Pattern[str], frozenset[int] | None], ...] = (
 
 
 def classify(status: int, body: ErrorBody, *, wait_s: float | None = None) -> Diagnosis:
-    """Diagnose an answer that is not a success. ``wait_s``: what its headers ask for."""
+    """Diagnose an answer that is no success. ``wait_s``: the wait that its headers ask for."""
     wait_s = wait_s if wait_s is not None else body.retry_s
     reason = _reason(status, body, wait_s)
-    diagnosis = _DIAGNOSES[reason]
+    diagnosis = DIAGNOSES[reason]
     if diagnosis.transient and wait_s is not None and wait_s >= LONG_S:
-        diagnosis = _DIAGNOSES["used_up" if reason == "limit" else "away"]
+        diagnosis = DIAGNOSES["used_up" if reason == "limit" else "away"]
     if diagnosis.transient or diagnosis.reason in ("used_up", "away"):
         diagnosis = replace(diagnosis, wait_s=wait_s)
     return _advised(diagnosis, status, body)
 
 
 def _reason(status: int, body: ErrorBody, wait_s: float | None) -> Reason:
-    by_number = _by_number(status, body, wait_s)
-    if by_number is not None:
+    if (by_number := _by_number(status, body, wait_s)) is not None:
         return by_number
-    if (status == 400 and body.filtered) or (status == 403 and body.filtered):
+    if status in (400, 403) and body.filtered:
         return "filtered"
-    by_code = _by_code(status, body)
-    if by_code is not None:
-        return by_code
-    return _by_words(status, body, wait_s) or _by_status(status, body)
+    return _by_code(status, body) or _by_words(status, body, wait_s) or _by_status(status, body)
 
 
 def _by_number(status: int, body: ErrorBody, wait_s: float | None) -> Reason | None:
-    """A request that is larger than the limit never fits it; a limit of a day or of nothing is no pause."""
-    limits = status in (413, 429) or "limit" in _known(body)
-    if body.requested is not None and body.limit is not None and body.requested > body.limit and limits:
-        return "too_large"
-    if status not in (403, 429) or not limits or "money" in _known(body):
+    coded = _coded(body)
+    is_limit = status in (413, 429) or "limit" in coded
+    if body.requested is not None and body.limit is not None and body.requested > body.limit and is_limit:
+        return "too_large"  # it would not fit into an unused limit either
+    if status not in (403, 429) or not is_limit or "money" in coded:
         return None
     if body.none_at_all:
-        return "money"
-    if body.daily and wait_s is None and "limit" not in _known(body) and _MONEY.search(body.message):
+        return "money"  # the plan has no quota for this model
+    if body.daily and wait_s is None and "limit" not in coded and _MONEY.search(body.message):
         return None if _SLOW_DOWN.search(body.message) else "money"
+    # Google asks for a wait of seconds even where the quota of the day is used up.
     if body.daily and (wait_s is None or wait_s >= LONG_S or "resource_exhausted" in body.codes):
         return "used_up"
     return None
 
 
-def _known(body: ErrorBody) -> set[Reason]:
+def _coded(body: ErrorBody) -> set[Reason]:
     return {_CODES[code] for code in body.codes if code in _CODES}
 
 
 def _by_code(status: int, body: ErrorBody) -> Reason | None:
-    known = _known(body)
+    coded = _coded(body)
     if status == 402:
         return "money"
-    if status in (401, 404) and "limit" in known:
-        known.discard("limit")
-    reason = next((reason for reason in _ORDER if reason in known), None)
+    if status in (401, 404):
+        coded.discard("limit")
+    reason = next((reason for reason in _ORDER if reason in coded), None)
     if reason == "used_up" and body.retry_s is not None and body.retry_s < LONG_S:
         return "limit"
     if reason == "limit" and _LONG_CONTEXT.search(body.message):
         return "too_large"
     if reason in ("limit", "unavailable") and status in (400, 413, 422) and _OVERFLOW.search(body.message):
+        # Bedrock throttles with "too many tokens, please wait": the words of an overflow, and yet a limit.
         return None if _SLOW_DOWN.search(body.message) is None else reason
     return reason
 
@@ -282,25 +281,22 @@ def _by_words(status: int, body: ErrorBody, wait_s: float | None) -> Reason | No
         return _limit_in_words(text, wait_s)
     if (status in (400, 403, 422, 424) or broken) and _SLOW_DOWN.search(text):
         return "limit"
-    if status in (400, 422) and _TOO_MUCH_ASKED.search(text):
+    if status in (400, 422) and _MAX_TOKENS_TOO_LARGE.search(text):
         return "request"
     if (status in (400, 413, 422, 424) or broken) and _OVERFLOW.search(text):
         return "overflow"
-    found = next((r for r, words, by in _WORDS if (by is None or status in by) and words.search(text)), None)
-    if found is None and status not in (401, 407, 413) and _BUSY.search(text):
-        found = "unavailable"
-    return found or ("request" if broken and _INVALID & set(body.codes) else None)
+    reason = next((r for r, words, by in _WORDS if (by is None or status in by) and words.search(text)), None)
+    if reason is None and status not in (401, 407, 413) and _BUSY.search(text):
+        reason = "unavailable"
+    # A server that answers 500 to a request it calls invalid would do so again.
+    return reason or ("request" if broken and _INVALID & set(body.codes) else None)
 
 
-def _limit_in_words(text: str, wait_s: float | None) -> Reason | None:
-    """A 429 that names no code. One that tells when to come again is a limit, whatever it advertises."""
-    if wait_s is not None:
-        return "limit"
-    if _MONEY.search(text) and not _SLOW_DOWN.search(text):
+def _limit_in_words(text: str, wait_s: float | None) -> Reason:
+    """A 429 without a code. One that says when to come again is a limit, though it may advertise another plan."""
+    if wait_s is None and _MONEY.search(text) and not _SLOW_DOWN.search(text):
         return "money"
-    if _LONG_CONTEXT.search(text):
-        return "too_large"
-    return "limit"
+    return "too_large" if wait_s is None and _LONG_CONTEXT.search(text) else "limit"
 
 
 def _by_status(status: int, body: ErrorBody) -> Reason:
@@ -317,14 +313,14 @@ def _by_status(status: int, body: ErrorBody) -> Reason:
 
 
 def _advised(diagnosis: Diagnosis, status: int, body: ErrorBody) -> Diagnosis:
-    """Advice that the numbers of this refusal make more precise."""
+    """The diagnosis, with advice that fits this very refusal."""
+    advice = diagnosis.advice
     if diagnosis.reason == "too_large" and body.requested is not None:
-        message = f"one request of {body.requested} tokens is more than its limit of {body.limit}"
-        return replace(diagnosis, advice=f"{message}: {diagnosis.advice}")
-    if diagnosis.reason == "money" and status == 402:
-        return replace(diagnosis, advice="check the account's billing")
-    if diagnosis.reason == "request" and _TOO_MUCH_ASKED.search(body.message):
-        return replace(diagnosis, advice="use a smaller max_tokens, or ModelSpec(max_output=…)")
-    if diagnosis.reason == "too_large":
-        return replace(diagnosis, advice="the request is too large: use smaller chunks")
-    return diagnosis
+        advice = f"one request of {body.requested} tokens is more than its limit of {body.limit}: {advice}"
+    elif diagnosis.reason == "too_large":
+        advice = "the request is too large: use smaller chunks"
+    elif diagnosis.reason == "money" and status == 402:
+        advice = "check the account's billing"
+    elif diagnosis.reason == "request" and _MAX_TOKENS_TOO_LARGE.search(body.message):
+        advice = "use a smaller max_tokens, or ModelSpec(max_output=…)"
+    return replace(diagnosis, advice=advice)

@@ -1,7 +1,7 @@
-"""How each vendor counts tokens, in one table, and the reading of any usage as our ``Usage``.
+"""How each vendor counts tokens, in one table; reads any usage as our ``Usage``.
 
-Ours: ``input_tokens`` is the whole prompt, whatever came from or went into a cache; ``output_tokens`` is the whole
-answer, reasoning included. Vendors differ in what their numbers leave out ("beside") or hold ("inside"):
+Here ``input_tokens`` is the whole prompt, whatever a cache held of it, and ``output_tokens`` the whole answer,
+reasoning included. Vendors differ in what their numbers leave out ("beside") or include ("inside"):
 
 ==================  ============================  ==================  ==================  ===========================
 who                 input, output                 cache read, write   reasoning           source
@@ -42,27 +42,29 @@ LangChain           input_tokens, output_tokens   inside              inside    
 
 Audio tokens (``*_tokens_details.audio_tokens``) and rejected predictions are inside input and output everywhere.
 
-Gateways mix these, so the total decides where there is one: it is the sum of the parts that are counted apart. A total
-that holds the cache a second time is no answer of ten thousand tokens, and one that is larger than all that is named
-holds thoughts.
+Gateways mix these, so that the total decides, if there is one: it is the sum of the parts that are counted apart.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
-from mrengine.records import Usage
+from mrengine.errors import ConfigError
+from mrengine.records import Completion, Usage
 
-__all__ = ["count", "usage_in"]
+__all__ = ["completed", "count", "reported_usage", "usage_in", "usage_of"]
 
-_MOST = 2**53  # what is more was never counted
+_MOST = 2**53  # a larger number is no count
+_BYTES_A_TOKEN = 3  # for text we know nothing about
 
 
 @dataclass(frozen=True, slots=True)
 class _Way:
-    """One row: dotted names. ``cache_beside``, ``reasoning_beside``: not part of input, of output."""
+    """One row of the table, as dotted names. ``cache_beside``: cached tokens are not part of the input;
+    ``reasoning_beside``: reasoning tokens are not part of the output.
+    """
 
     input: str
     output: str
@@ -149,36 +151,41 @@ _WAYS = (
 
 
 def usage_in(reported: Any) -> Usage | None:
-    """The usage that a provider reported, an object or a mapping; None: it reported none.
+    """The usage that a provider reported, as an object or a mapping; None: it reported none.
 
-    ``estimated`` is True, and the number 0, where only one of input and output was given (no prompt has 0 tokens:
-    servers leave out what came from their cache): the other is to be estimated.
+    ``estimated`` is True where input or output is missing: that number is 0, and is to be estimated. No prompt has 0
+    tokens: servers that report that leave out what came from their cache.
     """
     way = _way(reported)
     if way is None:
         total = next((count(found) for way in _WAYS if (found := _get(reported, way.total)) is not None), 0)
         return Usage(total, 0) if total else None
     given, answered = _get(reported, way.input), _get(reported, way.output)
-    found = _Counts(
+    written_1h = count(_get(reported, _WRITTEN_1H))
+    counts = _Counts(
         count(given) + (count(_get(reported, way.also_input)) if way.also_input else 0),
         count(answered),
-        _first(reported, way.cached),
-        max(_first(reported, way.written), count(_get(reported, _WRITTEN_5M)) + count(_get(reported, _WRITTEN_1H))),
-        _first(reported, way.reasoning),
+        _largest(reported, way.cached),
+        max(_largest(reported, way.written), count(_get(reported, _WRITTEN_5M)) + written_1h),
+        _largest(reported, way.reasoning),
     )
     total = count(_get(reported, way.total))
-    if total and answered is None and total > found.input:
-        found = _Counts(found.input, total - found.input, found.cached, found.written, found.reasoning)
-        answered = found.output
-    cache_beside, reasoning = _beside(found, way, total)
-    return _usage(
-        found, cache_beside, reasoning, count(_get(reported, _WRITTEN_1H)), not count(given) or answered is None
-    )
+    if total and answered is None and total > counts.input:
+        answered = total - counts.input
+        counts = replace(counts, output=answered)
+    cache_beside, reasoning = _beside(counts, way, total)
+    return _usage(counts, cache_beside, reasoning, written_1h, not count(given) or answered is None)
+
+
+def reported_usage(reported: Any) -> Usage:
+    """The usage in the body of an answer, all of it to be estimated if there is none."""
+    usage = usage_in(reported) if isinstance(reported, dict) else None
+    return Usage(estimated=True) if usage is None else usage
 
 
 @dataclass(frozen=True, slots=True)
 class _Counts:
-    """As they were reported."""
+    """The numbers as they were reported."""
 
     input: int
     output: int
@@ -188,7 +195,7 @@ class _Counts:
 
 
 def _way(reported: Any) -> _Way | None:
-    """The row whose names fit best: of those whose input or output is there, the one whose details are, too."""
+    """The row that fits best: of those whose input or output is reported, the one with the most reported details."""
     fitting = [way for way in _WAYS if any(_get(reported, name) is not None for name in (way.input, way.output))]
 
     def details(way: _Way) -> int:
@@ -202,11 +209,12 @@ def _beside(found: _Counts, way: _Way, total: int) -> tuple[int, int]:
     cache, thought = found.cached + found.written, found.reasoning
     rest = total - found.input - found.output
     if rest >= 0 and total:
+        # Which parts make up what the total has beyond input and output? Those are counted beside.
         for cache_part in dict.fromkeys((0, cache, found.cached, found.written)):
             for thought_part in dict.fromkeys((0, thought)):
                 if rest == cache_part + thought_part and found.input + cache_part >= cache:
                     return cache_part, max(thought_part, thought if thought > found.output else 0)
-        if not thought and rest > 0:  # thoughts that are nowhere but in the total
+        if not thought and rest > 0:  # reasoning that is reported nowhere but in the total
             return (cache, rest - cache) if way.cache_beside and rest >= cache else (0, rest)
     outside = cache if way.cache_beside or cache > found.input else 0
     return outside, thought if way.reasoning_beside or thought > found.output else 0
@@ -222,14 +230,14 @@ def _usage(found: _Counts, cache_beside: int, thought_beside: int, written_1h: i
 
 
 def count(value: Any) -> int:
-    """A number of tokens as JSON gives it; 0 for what is none."""
+    """A number of tokens as JSON gives it; 0 for anything else."""
     if type(value) is float and value.is_integer():
         value = int(value)
     return value if type(value) is int and 0 < value < _MOST else 0
 
 
-def _first(reported: Any, names: tuple[str, ...]) -> int:
-    """The largest value under several names: some servers write 0 under the one that they do not use."""
+def _largest(reported: Any, names: tuple[str, ...]) -> int:
+    """The largest value under several names: some servers write 0 under those that they do not use."""
     return max((count(_get(reported, name)) for name in names), default=0)
 
 
@@ -239,3 +247,43 @@ def _get(reported: Any, path: str) -> Any:
         if reported is None or callable(reported):
             return None
     return reported
+
+
+def usage_of(reported: Any) -> Usage:
+    """What a client of the user's own reports: a ``Usage``, a number of tokens, or the usage or the whole answer of
+    OpenAI, Anthropic, Google, LangChain, …, as an object, a pydantic model or a dict.
+
+    ConfigError, which shows no value: there is no count in it.
+    """
+    if isinstance(reported, Usage):
+        return reported
+    if isinstance(reported, int) and not isinstance(reported, bool) and reported >= 0:
+        return Usage(reported, 0)
+    for name in ("usage", "usage_metadata", "usageMetadata"):
+        if (inner := _get(reported, name)) is not None:
+            return usage_of(inner)
+    usage = usage_in(reported)
+    if usage is None:
+        kind = type(reported).__name__
+        message = f"used() takes a Usage, a number of tokens, or a provider's usage; not {kind}"
+        raise ConfigError(message, setting="usage")
+    return replace(usage, estimated=False)
+
+
+def completed(completion: Completion, input_tokens: int, max_tokens: int) -> Completion:
+    """The completion with our own count of what its provider did not report. ``input_tokens``: our count of the prompt.
+
+    Without it such calls would cost nothing, and a Budget would never be used up.
+    """
+    usage, text = completion.usage, completion.text
+    answered = usage.output_tokens or min(-(-len(text.encode("utf-8", "surrogatepass")) // _BYTES_A_TOKEN), max_tokens)
+    if completion.finish_reason == "length" and not usage.output_tokens:
+        answered = max_tokens
+    if usage.input_tokens and not usage.output_tokens and not usage.estimated and text:
+        answered = min(answered, usage.input_tokens - 1)  # only a total was given
+        given = usage.input_tokens - answered
+    elif usage.estimated or not usage.input_tokens:
+        given = usage.input_tokens or input_tokens
+    else:
+        return completion
+    return replace(completion, usage=replace(usage, input_tokens=given, output_tokens=answered, estimated=True))

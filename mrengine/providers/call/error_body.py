@@ -1,4 +1,4 @@
-"""What a provider's refusal says, whatever its shape: the fields of the body first, its prose last.
+"""Reads the body of a refusal, whatever its shape: its fields first, its prose last.
 
 ::
 
@@ -25,9 +25,9 @@ from mrengine.providers.http.rate_limit_headers import span
 
 __all__ = ["ErrorBody", "read"]
 
-_MOST = 64 * 1024  # bytes of a body that are looked at
-_DEEP = 6
-_REPR = 8000  # characters of a Python value that are looked at
+_MOST = 64 * 1024  # bytes of a body that are read: the rest of a page of HTML says nothing new
+_DEEP = 6  # errors within errors: a gateway's, its vendor's, and JSON within their messages
+_REPR = 8000  # characters of a Python value that are parsed
 _WRAPPED = re.compile(r"\berror code:? ([45]\d\d)\b", re.IGNORECASE)
 _NUMBER = r"(\d[\d,_]{0,14})"
 _URL = re.compile(r"https?://\S+")
@@ -51,9 +51,10 @@ _NONE_AT_ALL = re.compile(r"limit:\s*0\b(?!\.)", re.IGNORECASE)
 
 @dataclass(frozen=True, slots=True)
 class ErrorBody:
-    """``codes``: all codes, types and reasons of the body, the most precise first, in lower case. ``message``: its
-    prose, without addresses. ``headers``: those that a gateway repeats in the body. ``status``: the one in the body.
-    ``retry_s``: the wait it asks for. ``limit`` and ``requested``: of one request, where both are given.
+    """What a refusal says. ``codes``: all codes, types and reasons, the most precise first, in lower case.
+
+    ``message``: its prose, without addresses. ``headers``: those that a gateway repeats in the body. ``status``: the
+    one in the body. ``retry_s``: the wait it asks for. ``limit`` and ``requested``: of one request, if both are given.
     """
 
     codes: tuple[str, ...] = ()
@@ -70,7 +71,7 @@ class ErrorBody:
 
 
 class _Reader:
-    """Collects from the nested objects of one body, the innermost last."""
+    """Collects the facts of one body from its nested objects, the innermost last."""
 
     def __init__(self) -> None:
         self.codes: list[str] = []
@@ -100,33 +101,32 @@ class _Reader:
         elif isinstance(value, dict):
             self._object(value, depth)
 
-    def _object(self, said: Mapping[str, Any], depth: int) -> None:
-        if "loc" in said and "msg" in said:  # what pydantic says; its "input" is what was sent
-            where = ".".join(str(part) for part in said["loc"] if part != "body") if type(said["loc"]) is list else ""
+    def _object(self, error: Mapping[str, Any], depth: int) -> None:
+        if "loc" in error and "msg" in error:  # one of pydantic's; its "input" repeats the request, and is not read
+            where = ".".join(str(part) for part in error["loc"] if part != "body") if type(error["loc"]) is list else ""
             self.param = self.param or where[:64]
-            self.messages.append(f"{where}: {said['msg']}" if where else str(said["msg"]))
+            self.messages.append(f"{where}: {error['msg']}" if where else str(error["msg"]))
             return
-        if isinstance(base := said.get("base_resp"), dict):
-            self._code(f"minimax:{base.get('status_code')}")
+        if isinstance(base := error.get("base_resp"), dict):
+            self._code(f"minimax:{base.get('status_code')}")  # bare numbers would be those of other vendors, too
             self.take(base.get("status_msg"), depth + 1)
         for name in ("code", "error_code", "errorCode", "type", "error_type", "__type", "status", "reason"):
-            self._code(said.get(name))
-        if isinstance(param := said.get("param"), str) and not self.param:
+            self._code(error.get(name))
+        if isinstance(param := error.get("param"), str) and not self.param:
             self.param = param
         for name, unit in _WAITS.items():
-            value = said.get(name)
+            value = error.get(name)
             if isinstance(value, (int, float, str)) and (wait := span(f"{value}".rstrip("s"))) is not None:
                 self.retry_s = wait * unit
-        self._google(said.get("details"))
-        self._metadata(said.get("metadata"), depth)
-        if said.get("refusal_reason") or said.get("content_filter_result") or said.get("content_filter_results"):
-            self.filtered = True
+        self._google(error.get("details"))
+        self._metadata(error.get("metadata"), depth)
+        self.filtered |= any(map(error.get, ("refusal_reason", "content_filter_result", "content_filter_results")))
         for name in ("innererror", "message", "msg", "Message", "error_msg", "errorMessage", "detail", "title"):
-            if said.get(name) is not None:
-                self.take(said[name], depth + 1)
+            if error.get(name) is not None:
+                self.take(error[name], depth + 1)
         for name in ("error", "errors", "fault", "faultstring"):
-            if said.get(name) is not None and said[name] is not said.get("message"):
-                self.take(said[name], depth + 1)
+            if error.get(name) is not None and error[name] is not error.get("message"):
+                self.take(error[name], depth + 1)
 
     def _code(self, value: Any) -> None:
         if isinstance(value, str) and value.isdigit() and len(value) == 3:
@@ -134,6 +134,7 @@ class _Reader:
         if type(value) is int and 400 <= value < 600:
             self.status = value
         elif isinstance(value, (int, str)) and not isinstance(value, bool):
+            # AWS puts its namespace before the name: "com.amazon#ThrottlingException".
             self.codes.append(str(value).rpartition("#")[2].strip().lower()[:80])
 
     def _google(self, details: Any) -> None:
@@ -159,12 +160,12 @@ class _Reader:
 
 
 def _json_in(text: str) -> Any:
-    """JSON, or the Python dict, that a gateway put into a message, perhaps behind a status and a word of its own."""
+    """The JSON, or Python dict, that a gateway put into a message, perhaps behind a status and words of its own."""
     start = min((at for at in (text.find("{"), text.find("[{")) if at >= 0), default=-1)
     if start < 0:
         return None
-    found = _value(text[start : text.rfind("]" if text[start] == "[" else "}") + 1])
-    return found if isinstance(found, (dict, list)) and found else None
+    value = _value(text[start : text.rfind("]" if text[start] == "[" else "}") + 1])
+    return value if isinstance(value, (dict, list)) and value else None
 
 
 def _value(text: str) -> Any:
@@ -179,7 +180,7 @@ def _value(text: str) -> Any:
 
 
 def read(body: bytes, *, code: str = "") -> ErrorBody:
-    """Read a body; ``code``: an error's name that came in a header. No body raises."""
+    """Read a body, whatever it holds; it never raises. ``code``: the error's name, if it came in a header."""
     reader = _Reader()
     reader._code(code.partition(":")[0] or None)
     text = body[:_MOST].decode("utf-8", "replace").lstrip("\ufeff").strip()
@@ -206,7 +207,7 @@ def read(body: bytes, *, code: str = "") -> ErrorBody:
 
 
 def _distinct(parts: list[str]) -> Iterator[str]:
-    """What the innermost said comes first; an outer text that only repeats it is left out."""
+    """The innermost message first; an outer one that only repeats it is left out."""
     kept: list[str] = []
     for part in reversed(parts):
         if not any(part in other for other in kept):
@@ -215,26 +216,17 @@ def _distinct(parts: list[str]) -> Iterator[str]:
 
 
 def _one_request(message: str) -> tuple[int | None, int | None]:
+    """The limit that one request exceeds, and its own size."""
     limit, requested = _LIMIT.search(message), _REQUESTED.search(message)
     if limit is None or requested is None:
         return None, None
-    return _int(limit[1]), _int(requested[1])
-
-
-def _int(digits: str) -> int:
-    return int(digits.replace(",", "").replace("_", ""))
+    return int(re.sub("[,_]", "", limit[1])), int(re.sub("[,_]", "", requested[1]))
 
 
 def _wait(message: str) -> float | None:
     """Seconds from "try again in 9m38.016s" or "retry after 86400 seconds"."""
-    found = _AGAIN.search(message)
-    if found is None:
+    again = _AGAIN.search(message)
+    if again is None:
         return None
-    parts = _UNITS.findall(found[1] or found[2])
-    return span("".join(value + _unit(unit.lower()) for value, unit in parts))
-
-
-def _unit(word: str) -> str:
-    if word == "ms" or word.startswith("milli"):
-        return "ms"
-    return word[0]
+    parts = [(value, unit.lower()) for value, unit in _UNITS.findall(again[1] or again[2])]
+    return span("".join(value + ("ms" if unit.startswith(("ms", "milli")) else unit[0]) for value, unit in parts))

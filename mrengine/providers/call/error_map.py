@@ -1,8 +1,7 @@
-"""The one error map: what went wrong at a provider, as an ``errors.ModelError``.
+"""The one error map: whatever goes wrong at a provider becomes an ``errors.ModelError``.
 
-``said`` reads a refusal, ``classify`` is the table of what it means, ``redact`` says what of its prose may be shown: a
-provider's error text may repeat the prompt or a key. A code, type or parameter is shown where it looks like an
-identifier and is nothing of what the request's headers held.
+``error_body`` reads a refusal, ``classify`` is the table of what it means, and ``shown_prose`` decides how much of its
+prose may be shown. Codes, types and parameters are shown if they look like identifiers and are not part of a header.
 """
 
 from __future__ import annotations
@@ -16,7 +15,7 @@ from typing import Any
 
 from mrengine.errors import ContextOverflow, ModelError, ModelRefused, ModelUnavailable, RateLimited
 from mrengine.providers.call import shown_prose
-from mrengine.providers.call.classify import LONG_S, Diagnosis, classify
+from mrengine.providers.call.classify import DIAGNOSES, LONG_S, Diagnosis, classify
 from mrengine.providers.call.error_body import ErrorBody, read
 from mrengine.providers.http.http1 import Malformed
 from mrengine.providers.http.rate_limit_headers import exhausted_s, observed
@@ -34,9 +33,10 @@ __all__ = [
     "turned_away",
 ]
 
-# Answers to a request that no model has worked on: nothing is billed, and what was reserved for it comes back.
+# With these statuses, or for these reasons, no model has worked on the request: it is not billed.
 _TURNED_AWAY = frozenset({400, 401, 402, 403, 404, 405, 413, 422, 429, 498})
 _FINAL = frozenset({"overflow", "too_large", "money", "key", "forbidden", "place", "no_model", "used_up", "limit"})
+# The sizes of window and prompt, in the words of each vendor and server (tests/providers/refusals.py).
 _WINDOW = re.compile(
     r'(?:length (?:is|of)(?: only)?|context size \(|"n_ctx":|tokens >|\+ \d{1,9} >|tokens allowed \(|model with'
     r"|n_ctx \(|be <=|less than|prompt length is|limit of|token limit:|should be \[1,|cannot exceed|context length \("
@@ -57,14 +57,14 @@ _SUM = re.compile(
 _IDENTIFIER = re.compile(r"[A-Za-z][A-Za-z0-9_.\-\[\]]{0,63}|\d{3,6}")
 _UNKNOWN_ISSUER = frozenset({2, 18, 19, 20, 21})  # of OpenSSL's codes, X509_V_ERR_*
 _NOT_TLS = frozenset({"WRONG_VERSION_NUMBER", "HTTP_REQUEST", "PACKET_LENGTH_TOO_LONG"})
-_PROXY = "the proxy wants a name and password: give them in proxy= or in the environment's proxy URL"
+# Gateways put the vendor's error into a body with status 200: its type says which status it had.
 _STATUS = {
     "authentication_error": 401, "invalid_api_key": 401, "billing_error": 402, "permission_error": 403,
     "not_found_error": 404, "model_not_found": 404, "invalid_request_error": 400, "context_length_exceeded": 400,
     "rate_limit_error": 429, "rate_limit_exceeded": 429, "insufficient_quota": 429, "overloaded_error": 529,
 }  # fmt: skip
-_YEAR_S = 366 * 86400.0
-_SECRET = 8  # characters; what is shorter is no key, and may stand in one by chance
+_YEAR_S = 366 * 86400.0  # a provider of the user's may name any wait, even one beyond what datetime can hold
+_SECRET = 8  # characters; a shorter word is no key, and may be part of one by chance
 _UNINFORMATIVE = frozenset(
     {"error", "none", "null", "invalid_request_error", "unknown_error", "api_error", "bad_request"}
 )
@@ -80,12 +80,13 @@ def from_status(
     texts: Sequence[str] | None = None,
     now: Callable[[], float] = time.time,
 ) -> ModelError:
-    """Map an answer that is no success. ``headers``: names in lower case. ``hidden``: values that no message may
-    repeat, those of the request's headers. ``texts``: those of the request; without them nothing of the provider's
-    prose is shown.
+    """Map an answer that is no success. ``headers``: names in lower case. ``hidden``: the values of the request's
+    headers, which no message may repeat. ``texts``: the request's texts; without them none of the provider's prose is
+    shown.
     """
     error_body = read(body, code=headers.get("x-amzn-errortype", ""))
     if texts:
+        # Before the words are classified: a quoted document that speaks of rate limits must not look like one.
         error_body = replace(error_body, message=shown_prose.unechoed(error_body.message, texts))
     all_headers = {**error_body.headers, **headers}
     seen = observed(all_headers, now=now)
@@ -108,7 +109,7 @@ def _stated_status(status: int, body: ErrorBody) -> int:
 def _wait_s(
     status: int, seen: Observed | None, body: ErrorBody, headers: Mapping[str, str], now: Callable[[], float]
 ) -> float | None:
-    """The longer of what header and body ask for; else the reset of what is used up."""
+    """The longer of the waits that header and body ask for; without one, the time until the used-up limit resets."""
     waits = [wait for wait in (seen.retry_after_s if seen else None, body.retry_s) if wait is not None]
     if waits:
         return max(waits)
@@ -116,24 +117,27 @@ def _wait_s(
 
 
 def turned_away(error: ModelError) -> bool:
-    """Whether no model has worked on a call: it is not billed."""
+    """Whether no model has worked on a call, so that it is not billed and its reservation is returned."""
     return not error.sent or error.status in _TURNED_AWAY or error.reason in _FINAL
 
 
 def inner_status(error: Mapping[str, Any]) -> int:
-    """The status that belongs to an error in a body with status 200, as gateways send it; 502 where it says none."""
-    for said in (error.get("code"), error.get("type")):
-        status = _STATUS.get(said, 0) if isinstance(said, str) else said if type(said) is int else 0
-        if isinstance(said, str) and said.isascii() and said.isdigit() and len(said) == 3:
-            status = int(said)
+    """The status of an error that a gateway sends in a body with status 200; 502 if the error names none."""
+    for code in (error.get("code"), error.get("type")):
+        status = _STATUS.get(code, 0) if isinstance(code, str) else code if type(code) is int else 0
+        if isinstance(code, str) and code.isascii() and code.isdigit() and len(code) == 3:
+            status = int(code)
         if 400 <= status < 600:
             return status
-    return 502
+    return 502  # the vendor failed behind the gateway: transient
 
 
 @dataclass(frozen=True, slots=True)
 class _Refusal:
-    """What a message is made of. ``codes``: in brackets; ``words``: the provider's, as they may be shown."""
+    """The parts of an error's message. ``codes``: in brackets; ``words``: the provider's prose, safe to show.
+
+    ``body`` and ``message`` are as they came, and only searched for numbers.
+    """
 
     model: str
     status: int
@@ -170,11 +174,8 @@ def _of(diagnosis: Diagnosis, refusal: _Refusal, now: Callable[[], float]) -> Mo
 
 
 def _for_long(diagnosis: Diagnosis, refusal: _Refusal, facts: dict[str, Any], now: Callable[[], float]) -> ModelError:
-    """What comes back in hours or days: nobody waits for it, and the message says when."""
-    until = "for longer than a job waits"
-    if diagnosis.wait_s is not None:
-        instant = datetime.fromtimestamp(now() + diagnosis.wait_s, timezone.utc)
-        until = f"until {instant:%Y-%m-%d %H:%M} UTC"
+    """The error of a model that is away for hours or days: no job waits for it, and the message says until when."""
+    until = "for longer than a job waits" if diagnosis.wait_s is None else f"until {_instant(diagnosis.wait_s, now)}"
     if diagnosis.reason == "away":
         error: ModelError = ModelUnavailable(refusal.line(f"is unavailable {until}", diagnosis.advice), **facts)
     else:
@@ -184,24 +185,28 @@ def _for_long(diagnosis: Diagnosis, refusal: _Refusal, facts: dict[str, Any], no
 
 
 def lasting(error: ModelError, *, now: Callable[[], float] = time.time) -> ModelError:
-    """The error of any provider, a user's own, too: final for the model where it passes in hours alone."""
+    """Make a transient error that lasts for hours final for its model, whichever provider raised it."""
     if error.transient and error.retry_after_s is not None and error.retry_after_s >= LONG_S:
-        instant = datetime.fromtimestamp(now() + min(error.retry_after_s, _YEAR_S), timezone.utc)
-        error.args = (f"{error} (not before {instant:%Y-%m-%d %H:%M} UTC)", *error.args[1:])
+        error.args = (f"{error} (not before {_instant(min(error.retry_after_s, _YEAR_S), now)})", *error.args[1:])
         error.transient, error.scope = False, "model"
         error.reason = "used_up" if isinstance(error, RateLimited) else "away"
     return error
 
 
+def _instant(wait_s: float, now: Callable[[], float]) -> str:
+    return f"{datetime.fromtimestamp(now() + wait_s, timezone.utc):%Y-%m-%d %H:%M} UTC"
+
+
 def given_up(error: RateLimited) -> None:
-    """Make final, of its model, a limit that has refused a call over and over; another call may have more luck."""
+    """Make a limit final for its model after it has refused one call over and over."""
     advice = "run the job again later, lower limits=, or add a model or a key"
     error.args = (f"{error}: it has refused this call all along: {advice}", *error.args[1:])
+    # Not certain: another call may have more luck.
     error.transient, error.scope, error.reason, error.certain = False, "model", "used_up", False
 
 
 def _codes(body: ErrorBody, hidden: Collection[str]) -> str:
-    """The most precise code, and the parameter, as far as they are identifiers."""
+    """The two most precise codes, and the parameter, as far as they are identifiers."""
     named = (_identifier(code, hidden) for code in body.codes)
     codes = [code for code in named if code and code not in _UNINFORMATIVE]
     param = _identifier(body.param, hidden)
@@ -212,37 +217,37 @@ def _codes(body: ErrorBody, hidden: Collection[str]) -> str:
 def _identifier(value: Any, hidden: Collection[str]) -> str:
     if not isinstance(value, str) or not _IDENTIFIER.fullmatch(value):
         return ""
+    if len(value) < _SECRET:
+        return value
     secrets = {word.casefold() for text in hidden for word in text.split() if len(word) >= _SECRET}
     word = value.casefold()
-    repeats = any(word in secret or secret in word for secret in secrets) if len(value) >= _SECRET else False
-    return "" if repeats else value
+    # Both ways: a provider may repeat a part of a key, or a key within a word of its own.
+    return "" if any(word in secret or secret in word for secret in secrets) else value
 
 
 def _overflow_of(refusal: _Refusal, facts: dict[str, Any]) -> ContextOverflow:
-    """The numbers are the provider's own, where its message holds them in one of the known forms."""
+    """An overflow with the provider's own numbers, where its message holds them in one of the known forms."""
     text = f"{refusal.message} {refusal.body[:4000].decode('utf-8', 'replace')}".replace(",", "")
     tokens, window = _TOKENS.search(text), _WINDOW.search(text)
-    found = {"tokens": int(tokens[1]) if tokens else 0, "window": int(window[1]) if window else 0}
-    if (parts := _SUM.search(text)) is not None:  # prompt and max_tokens
-        found["tokens"] = sum(int(part) for part in parts.groups() if part)
-    return overflow(facts.pop("model"), **found, words=refusal.words, **facts)
+    total, size = int(tokens[1]) if tokens else 0, int(window[1]) if window else 0
+    if (parts := _SUM.search(text)) is not None:  # prompt and max_tokens apart
+        total = sum(int(part) for part in parts.groups() if part)
+    return overflow(facts.pop("model"), tokens=total, window=size, words=refusal.words, **facts)
 
 
 def overflow(model: str, *, tokens: int, window: int, words: str = "", **facts: Any) -> ContextOverflow:
-    """A prompt, with the room for its answer, that the model cannot hold. ``words``: the provider's."""
+    """The error of a prompt that, with the room for its answer, exceeds the window. ``words``: the provider's."""
     what = f"{tokens} tokens, prompt and answer, do not fit" if tokens else "prompt and answer do not fit"
     room = f" the {window} of its context window" if window else " its context window"
-    advice = "use a smaller target_tokens or max_tokens"
-    said = f" ({words})" if words and not (tokens and window) else ""
-    error = ContextOverflow(
-        f"{model}: {what}{room}{said}: {advice}", tokens=tokens, context_window=window, model=model, **facts
-    )
+    quoted = f" ({words})" if words and not (tokens and window) else ""
+    message = f"{model}: {what}{room}{quoted}: {DIAGNOSES['overflow'].advice}"
+    error = ContextOverflow(message, tokens=tokens, context_window=window, model=model, **facts)
     error.reason = "overflow"
     return error
 
 
 def refused(model: str, reason: str, usage: Usage) -> ModelRefused:
-    """The model answered, and declined; it is paid for."""
+    """The error of a model that answered by declining, which is billed."""
     error = ModelRefused(f"{model} declined to answer ({reason})", model=model, status=200)
     error.reason = "filtered"
     error.usage = usage if usage.total_tokens else None
@@ -250,7 +255,10 @@ def refused(model: str, reason: str, usage: Usage) -> ModelRefused:
 
 
 def from_exception(error: BaseException, *, model: str) -> ModelError:
-    """Map what a client library or a socket raised. Nothing of the original is kept: it may hold request and key."""
+    """Map an exception of a client library or a socket. Nothing of it is kept, as it may hold the request and the key.
+
+    Its classes are recognised by name: importing them would load every SDK, and ssl, into every host.
+    """
     if isinstance(error, ModelError):
         return error
     response = getattr(error, "response", None)
@@ -259,8 +267,7 @@ def from_exception(error: BaseException, *, model: str) -> ModelError:
         return from_status(status, _lower(response.headers), _content(response), model=model)
     links = list(_chain(error))
     names = {cls.__name__ for link in links for cls in type(link).__mro__}
-    final = _of_setting(links, names, model)
-    if final is not None:
+    if (final := _of_setting(links, model)) is not None:
         return final
     cause = next((str(link) for link in links if isinstance(link, Malformed)), type(links[-1]).__name__)
     if any("Timeout" in name for name in names):
@@ -272,21 +279,21 @@ def from_exception(error: BaseException, *, model: str) -> ModelError:
     return ModelRefused(f"{model}: its provider raised {type(error).__name__}", model=model)
 
 
-def _of_setting(links: list[BaseException], names: set[str], model: str) -> ModelError | None:
-    """What a setting is to blame for: TLS and proxies."""
-    if "SSLCertVerificationError" in names:
-        return _distrusted(next(link for link in links if type(link).__name__ == "SSLCertVerificationError"), model)
-    if any(getattr(link, "reason", None) in _NOT_TLS for link in links):
-        advice = "the server does not speak TLS: should its base_url begin with http://?"
-        return _unsent(ModelRefused(f"{model}: {advice}", model=model, scope="model"))
-    if "ProxyRefused" in names:
-        return _of_proxy(next(link for link in links if type(link).__name__ == "ProxyRefused"), model)
+def _of_setting(links: list[BaseException], model: str) -> ModelError | None:
+    """The error of a wrong TLS or proxy setting; None: the settings are not to blame."""
+    for link in links:
+        if type(link).__name__ == "SSLCertVerificationError":
+            return _distrusted(link, model)
+        if getattr(link, "reason", None) in _NOT_TLS:
+            advice = "the server does not speak TLS: should its base_url begin with http://?"
+            return _unsent(ModelRefused(f"{model}: {advice}", model=model, scope="model"))
+        if type(link).__name__ == "ProxyRefused":
+            return _of_proxy(link, model)
     return None
 
 
 def _distrusted(error: Any, model: str) -> ModelError:
-    """OpenSSL's own words: they name the host and the rule, nothing else."""
-    why = getattr(error, "verify_message", "").rstrip(".")
+    why = getattr(error, "verify_message", "").rstrip(".")  # it names the host and the rule, and nothing secret
     unknown = getattr(error, "verify_code", 0) in _UNKNOWN_ISSUER or not why
     advice = ": pass verify= with the path of its CA, or set REQUESTS_CA_BUNDLE" if unknown else ""
     message = f"{model}: the server's certificate is not trusted{f' ({why})' if why else ''}{advice}"
@@ -294,11 +301,10 @@ def _distrusted(error: Any, model: str) -> ModelError:
 
 
 def _of_proxy(refusal: Any, model: str) -> ModelError:
-    """No tunnel was made, so nothing was sent. 5xx: the proxy does not reach the server, at the moment."""
     message = f"{model}: the proxy refused the tunnel (status {refusal.status})"
-    if not 400 <= refusal.status < 500:
+    if not 400 <= refusal.status < 500:  # 5xx: the proxy does not reach the server at the moment
         return _unsent(ModelUnavailable(message, model=model))
-    advice = _PROXY if refusal.status == 407 else "ask who runs it"
+    advice = DIAGNOSES["proxy"].advice if refusal.status == 407 else "ask who runs it"
     return _unsent(ModelRefused(f"{message}: {advice}", model=model, status=refusal.status, scope="model"))
 
 
@@ -308,10 +314,11 @@ def _unsent(error: ModelError) -> ModelError:
 
 
 def _chain(error: BaseException) -> Iterator[BaseException]:
-    seen: set[int] = set()
+    """An exception and its causes, which may lead back to one of them."""
+    visited: set[int] = set()
     link: BaseException | None = error
-    while link is not None and id(link) not in seen:
-        seen.add(id(link))
+    while link is not None and id(link) not in visited:
+        visited.add(id(link))
         yield link
         link = link.__cause__ or link.__context__
 

@@ -24,31 +24,30 @@ __all__ = ["Caller", "LeaseLike", "Send", "call"]
 
 MAX_BACKOFF_S = 60.0
 MIN_BACKOFF_S = 0.01  # a job with backoff_s=0 must not spin
-MAX_CAUSES = 12
+MAX_CAUSES = 12  # attempts that an error lists, the last ones
 MIN_ATTEMPT_S = 30.0
-UNTOLD_S = 1.0  # the wait for a limit whose refusal names no time
-UNTOLD_MOST_S = 90.0  # refused for so long, a call met no limit per minute: those are free again by then
-
+UNSTATED_S = 1.0  # the wait for a limit whose refusal names none
+UNSTATED_MOST_S = 90.0  # limits per minute are free again by then: a call that is still refused met another kind
 
 Send = Callable[[Request], Completion]
 
 
 class LeaseLike(Protocol):
-    """What was reserved for one call."""
+    """The reservation of one call."""
 
     def settle(self, usage: Usage | None, observed: Observed | None = None, *, made: bool = True) -> None:
-        """Say what was used. ``made=False``: the provider has not admitted the call, give everything back."""
+        """Settle it for what was used. ``made=False``: the provider did not admit the call; all of it is returned."""
         ...
 
 
 @dataclass(frozen=True, slots=True)
 class Caller:
-    """What the caller can do while a call fails.
+    """What the caller does while a call fails.
 
-    ``stopping`` ends each wait. ``alternatives``: another model may answer, so a failure is raised at once where the
-    breaker has opened. ``aside``: the caller can wait without holding anything up, and wants to know at once of a model
-    that does not answer (``error.aside``). ``on_retry(error, attempt, wait_s)`` only tells. ``pause()``: while a limit
-    is waited for; it puts the deadline off.
+    ``stopping`` ends each wait. ``alternatives``: another model may answer, so a failure is raised at once if the
+    breaker has opened. ``aside``: the caller has other work, and wants the error of a model that does not answer at
+    once (``error.aside``) rather than wait here. ``on_retry(error, attempt, wait_s)`` is called before each wait.
+    ``pause()`` surrounds the wait for a limit, and puts the deadline off.
     """
 
     stopping: threading.Event | None = None
@@ -58,7 +57,7 @@ class Caller:
     pause: Callable[[], AbstractContextManager[object]] | None = None
 
     def waits_out(self, error: ModelError) -> bool:
-        """Whether a limit is waited for on the model's own time."""
+        """Whether this is a limit that is waited for however long it takes, as the wait does not count."""
         return self.pause is not None and not self.alternatives and _is_limit(error)
 
     def goes_elsewhere(self, breaker: Breaker | None) -> bool:
@@ -80,16 +79,16 @@ def call(
     sleep: Callable[[float], object] | None = None,
     rng: Callable[[], float] = random.random,
 ) -> Completion:
-    """Make a call, as often as it takes until ``deadline`` (on ``clock``, seconds; called again after each wait for the
-    budget, which may put it off).
+    """Make a call, as often as it takes until ``deadline`` (seconds on ``clock``; a callable is asked again after each
+    wait for the budget, which may put it off).
 
-    ``send`` makes one attempt, as ``Provider.complete`` does. ``reserve`` waits for permission to make one; what it
-    returns is settled, whatever comes. ``model``: its name in messages, the request's by default. ``breaker`` hears of
-    every outcome. A limit that refuses a call on end for its own time, and for 15 minutes (untold: 90 s), ends its
-    model.
+    ``send`` makes one attempt, as ``Provider.complete`` does. ``reserve`` waits for permission to make one, and its
+    lease is settled whatever happens. ``model``: its name in messages, the request's by default. ``breaker`` is
+    notified of every outcome. A limit ends its model when it has refused this call without a break for the call's own
+    time, and for 15 minutes (90 s if it names no wait).
 
-    Raises the last ``ModelError``, whose message, ``attempts``, ``waited_s`` and ``causes`` say what was tried, or
-    ``Stopped``. An answer must begin within half of the time that is left, or 30 s; one that has begun has all of it.
+    Raises ``Stopped``, or the last ``ModelError``, whose message, ``attempts``, ``waited_s`` and ``causes`` say what
+    was tried. An answer must begin within half of the time that is left, or 30 s; one that has begun has all of it.
     """
     name = model or request.model
     until = deadline if callable(deadline) else lambda: deadline
@@ -99,10 +98,13 @@ def call(
         lease = None if reserve is None else reserve()
         left_s = until() - clock()  # after the wait for budget, which may have put the deadline off
         if left_s <= 0:
-            _withdraw(lease, breaker)
+            if lease is not None:
+                lease.settle(None, None, made=False)
+            if breaker is not None:
+                breaker.withdrawn()
             raise history.cut_short(name, clock())
         history.attempts += 1
-        asked = clock()
+        began = clock()
         outcome = _settled(send, request, name, lease, left_s)
         _record(breaker, outcome)
         history.judge(outcome, clock())
@@ -112,7 +114,7 @@ def call(
         wait_s = _backoff(history.attempts, backoff_s, rng, outcome.retry_after_s, left_s)
         late = wait_s >= left_s and not caller.waits_out(outcome)
         enough = history.enough_of(outcome)
-        outcome.silent_s = clock() - asked
+        outcome.silent_s = clock() - began
         outcome.aside = caller.aside and not caller.alternatives and not enough and _is_passing(outcome)
         if not outcome.transient or late or caller.goes_elsewhere(breaker) or enough or outcome.aside:
             raise history.final(outcome, clock())
@@ -124,12 +126,12 @@ def call(
 
 
 def _is_limit(error: ModelError) -> bool:
-    """A limit that ends by itself: waiting for it is no fault of the task's."""
+    """Whether this is a limit that ends by itself: waiting for it is not the task's fault."""
     return isinstance(error, RateLimited) and error.transient
 
 
 def _is_passing(error: ModelError) -> bool:
-    """A model that does not answer now, for a reason other than a limit."""
+    """Whether the model does not answer now, for a reason other than a limit."""
     return error.transient and not isinstance(error, RateLimited)
 
 
@@ -140,7 +142,7 @@ def _settled(
     try:
         outcome = _attempt(send, request, name, left_s)
     except BaseException as error:
-        if lease is not None:  # a setting that is wrong, or a stop: nothing was sent
+        if lease is not None:  # after a wrong setting, or a stop, nothing was sent
             lease.settle(None, None, made=not isinstance(error, (Stopped, MrengineError)))
         raise
     _settle(lease, outcome)
@@ -148,9 +150,11 @@ def _settled(
 
 
 def _attempt(send: Send, request: Request, name: str, left_s: float) -> Completion | ModelError:
-    """One call; what a provider raises becomes a value, without the context that may hold a prompt or a key."""
+    """One call; whatever a provider raises becomes a value, without a context that may hold a prompt or a key."""
+    # Half of the time, so that a call which is never answered leaves time for another.
+    timeout_s = min(left_s, max(left_s / 2, MIN_ATTEMPT_S))
     try:
-        return send(replace(request, timeout_s=_attempt_s(left_s), finish_s=left_s))
+        return send(replace(request, timeout_s=timeout_s, finish_s=left_s))
     except ModelError as failed:
         error: ModelError = failed
     except (Stopped, MrengineError):
@@ -158,19 +162,6 @@ def _attempt(send: Send, request: Request, name: str, left_s: float) -> Completi
     except Exception as failed:  # noqa: BLE001  # a provider of the user's may raise anything
         error = error_map.from_exception(failed, model=name)
     return error_map.lasting(error)
-
-
-def _attempt_s(left_s: float) -> float:
-    """Half of what is left, so that a call which is never answered leaves time for another; not less than 30 s."""
-    return min(left_s, max(left_s / 2, MIN_ATTEMPT_S))
-
-
-def _withdraw(lease: LeaseLike | None, breaker: Breaker | None) -> None:
-    """No call is made: its tokens are given back, and nothing was learnt of its model."""
-    if lease is not None:
-        lease.settle(None, None, made=False)
-    if breaker is not None:
-        breaker.withdrawn()
 
 
 def _settle(lease: LeaseLike | None, outcome: Completion | ModelError) -> None:
@@ -184,14 +175,14 @@ def _settle(lease: LeaseLike | None, outcome: Completion | ModelError) -> None:
 
 
 def _observed(failed: ModelError) -> Observed | None:
-    """What the budget learns from a failure. A limit without a time counts as a short one: the other calls that wait
-    for this model would only run into it, too.
+    """What the budget learns from a failure. A limit that names no wait counts as a short one: else the other calls
+    that wait for this model would only run into it, too.
     """
-    seen = failed.observed
-    if not isinstance(failed, RateLimited) or not failed.transient or (seen and seen.retry_after_s is not None):
-        return seen
-    told_s = failed.retry_after_s if failed.retry_after_s is not None else UNTOLD_S
-    return replace(seen or Observed(), retry_after_s=told_s)
+    headers = failed.observed
+    if not _is_limit(failed) or (headers and headers.retry_after_s is not None):
+        return headers
+    wait_s = failed.retry_after_s if failed.retry_after_s is not None else UNSTATED_S
+    return replace(headers or Observed(), retry_after_s=wait_s)
 
 
 def _record(breaker: Breaker | None, outcome: Completion | ModelError) -> None:
@@ -203,18 +194,20 @@ def _record(breaker: Breaker | None, outcome: Completion | ModelError) -> None:
         breaker.failed(outcome)
 
 
-def _backoff(attempt: int, backoff_s: float, rng: Callable[[], float], told_s: float | None, left_s: float) -> float:
-    """Seconds to wait. Jitter that would pass the deadline is redrawn within the remaining time, if there is enough."""
+def _backoff(attempt: int, backoff_s: float, rng: Callable[[], float], asked_s: float | None, left_s: float) -> float:
+    """Seconds to wait; never less than ``asked_s``, the provider's own. Jitter that would pass the deadline is redrawn
+    within the remaining time, if there is enough.
+    """
     least = max(backoff_s, MIN_BACKOFF_S)
     ceiling = min(least * 2.0 ** min(attempt - 1, 20), MAX_BACKOFF_S)
     wait_s = rng() * ceiling
     if wait_s >= left_s > least:
         wait_s = rng() * left_s
-    return max(wait_s, MIN_BACKOFF_S, told_s or 0.0)
+    return max(wait_s, MIN_BACKOFF_S, asked_s or 0.0)
 
 
 class _Waiter:
-    """Sleeps until an instant, not a moment less, and wakes at once when the job stops."""
+    """Sleeps until an instant, and never less; raises Stopped at once when the job stops."""
 
     def __init__(
         self, stopping: threading.Event | None, clock: Callable[[], float], sleep: Callable[[float], object] | None
@@ -223,16 +216,16 @@ class _Waiter:
         self._sleep = sleep or (stopping.wait if stopping is not None else time.sleep)
 
     def __call__(self, instant: float) -> None:
-        while (left := instant - self._clock()) > 0:
+        while True:
             if self._stopping is not None and self._stopping.is_set():
                 raise Stopped
+            if (left := instant - self._clock()) <= 0:
+                return
             self._sleep(left)
-        if self._stopping is not None and self._stopping.is_set():
-            raise Stopped
 
 
 class _History:
-    """The attempts of one call so far: how many, how long it waited, and why each failed."""
+    """The attempts of one call so far: how many, how long it waited, and why each of them failed."""
 
     def __init__(self, started: float, own_s: float) -> None:
         self.attempts = 0
@@ -245,17 +238,17 @@ class _History:
         self._bounded = 0
 
     def enough_of(self, error: ModelError) -> bool:
-        """Whether a failure that is tried only a few times has come so often."""
+        """Whether an error that is worth only a few tries (``error.tries``) has come that often."""
         self._bounded += error.tries is not None
         return error.tries is not None and self._bounded >= error.tries
 
     def judge(self, outcome: Completion | ModelError, now: float) -> None:
         """Give up on a limit that has refused the call for too long."""
         if not isinstance(outcome, RateLimited) or not outcome.transient:
-            self._refused_since = None
+            self._refused_since = None  # the limit let the call through, whatever became of it
             return
         self._refused_since = now if self._refused_since is None else self._refused_since
-        least_s = UNTOLD_MOST_S if outcome.retry_after_s is None else error_map.LONG_S
+        least_s = UNSTATED_MOST_S if outcome.retry_after_s is None else error_map.LONG_S
         if now - self._refused_since >= max(least_s, self._own_s):
             error_map.given_up(outcome)
 
@@ -265,16 +258,14 @@ class _History:
         self._causes.append(f"attempt {self.attempts}: {error}; waited {wait_s:.1f} s")
 
     def final(self, error: ModelError, now: float) -> ModelError:
-        """The error that ends the call, with the history in its attributes and its message.
-
-        An earlier error that differs is named as well: the last attempt may have failed only for lack of time.
-        """
+        """The error that ends the call, with the history in its attributes and its message."""
+        # An earlier error is named as well: the last attempt may have failed only for lack of time.
         self._causes.append(f"attempt {self.attempts}: {error}")
         before = f"; before it: {self._last}" if self._last is not None and str(self._last) != str(error) else ""
         return self._ended(error, now, before)
 
     def cut_short(self, name: str, now: float) -> ModelError:
-        """The error of a call whose time ran out between two attempts: the last one's; there may have been none."""
+        """The error of a call whose time ran out between two attempts: the last attempt's, if there was one."""
         if self._last is not None:
             return self._ended(self._last, now)
         error = ModelUnavailable(f"{name}: no time is left for the call", model=name)

@@ -1,4 +1,4 @@
-"""Messages, as Anthropic speaks it: https://platform.claude.com/docs/en/api/messages."""
+"""Anthropic's Messages API: https://platform.claude.com/docs/en/api/messages."""
 
 from __future__ import annotations
 
@@ -6,13 +6,13 @@ import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from mrengine.providers.call.counting import usage_in
+from mrengine.providers.call.counting import reported_usage
 from mrengine.providers.call.prefixes import parted
 from mrengine.providers.call.structured import boxed, in_words
 from mrengine.providers.call.thoughts import apart
 from mrengine.providers.http.apis import NotAnAnswer, Refused, clean
 from mrengine.providers.http.quirks import Quirks
-from mrengine.records import Completion, Request, Usage
+from mrengine.records import Completion, Request
 
 __all__ = ["PATH", "answer", "body", "joined", "key_headers", "piece"]
 
@@ -34,7 +34,7 @@ def key_headers(key: str) -> dict[str, str]:
 
 
 def body(request: Request, *, model: str, params: Mapping[str, Any], quirks: Quirks) -> dict[str, Any]:
-    """The request's JSON. A schema is a tool that the model must call: the form which every Claude understands."""
+    """The request's JSON. A schema is sent as a tool that the model must call, which every Claude understands."""
     schema = request.schema
     native = boxed(schema) if schema is not None and quirks.native_schema else None
     head, tail = parted(request, "" if schema is None or native is not None else in_words(schema), clean)
@@ -71,9 +71,9 @@ def _mark(sent: dict[str, Any], head: str, tail: str, *, ttl: str) -> None:
 
 
 def answer(data: Any, *, model: str, reasoning: str = "drop") -> Completion:
-    """Read a message: its texts joined, or what it put into the tool."""
+    """Read a message: its texts joined, or the input of the tool."""
     content = data.get("content") if isinstance(data, dict) else None
-    usage = _usage(data.get("usage")) if isinstance(data, dict) else Usage(estimated=True)
+    usage = reported_usage(data.get("usage") if isinstance(data, dict) else None)
     if not isinstance(content, list) or not all(isinstance(block, dict) for block in content):
         raise NotAnAnswer("without an answer in it", usage)
     reason = data.get("stop_reason")
@@ -86,7 +86,7 @@ def answer(data: Any, *, model: str, reasoning: str = "drop") -> Completion:
     tools = [block.get("input") for block in used if block.get("name") == _TOOL]
     if not tools and not texts and content and all(block.get("type") == "text" for block in content):
         raise NotAnAnswer("without a text in it", usage)
-    if used and not tools and not texts:
+    if used and not tools and not texts:  # a tool that params= brought: this call wants an answer
         raise Refused("tool_use", usage)
     named = data.get("model")
     completion = Completion(
@@ -104,7 +104,7 @@ def answer(data: Any, *, model: str, reasoning: str = "drop") -> Completion:
 
 
 def joined(events: Sequence[Any]) -> Any:
-    """The events of a stream as one message; None: they are none.
+    """The message that the events of a stream make; None: they make none.
 
     https://platform.claude.com/docs/en/build-with-claude/streaming
     """
@@ -124,7 +124,7 @@ def joined(events: Sequence[Any]) -> Any:
         elif kind == "error":
             return event
     if whole.get("stop_reason") is None:
-        return None  # it ended before its end
+        return None  # the stream was cut off
     return {**whole, "content": [_closed(blocks[index]) for index in sorted(blocks, key=str)]}
 
 
@@ -145,11 +145,6 @@ def _add(block: dict[str, Any], delta: Any) -> None:
 
 
 def _closed(block: dict[str, Any]) -> dict[str, Any]:
-    """A tool's input comes as pieces of JSON. ValueError: they make none."""
-    given = block.pop("partial_json", "")
-    return {**block, "input": json.loads(given)} if given else block
-
-
-def _usage(reported: Any) -> Usage:
-    found = usage_in(reported) if isinstance(reported, dict) else None
-    return Usage(estimated=True) if found is None else found
+    """A block with its tool's input, which came as pieces of JSON. ValueError: together they are none."""
+    pieces = block.pop("partial_json", "")
+    return {**block, "input": json.loads(pieces)} if pieces else block

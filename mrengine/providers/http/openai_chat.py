@@ -1,4 +1,4 @@
-"""Chat Completions, as OpenAI and most servers speak it: https://platform.openai.com/docs/api-reference/chat."""
+"""The Chat Completions API of OpenAI and most servers: https://platform.openai.com/docs/api-reference/chat."""
 
 from __future__ import annotations
 
@@ -6,18 +6,18 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from mrengine.providers.call.counting import usage_in
+from mrengine.providers.call.counting import reported_usage
 from mrengine.providers.call.prefixes import parted
 from mrengine.providers.call.structured import boxed, in_words, strict
 from mrengine.providers.call.thoughts import apart
 from mrengine.providers.http.apis import NotAnAnswer, Refused, clean
 from mrengine.providers.http.quirks import Quirks
-from mrengine.records import Completion, Request, Usage
+from mrengine.records import Completion, Request
 
 __all__ = ["PATH", "answer", "body", "joined", "key_headers", "piece", "reasons"]
 
 PATH = "/chat/completions"
-# gpt-5 and later and the o-series think before they answer; the "chat" variants of gpt-5 do not.
+# The finish reasons of all servers, in OpenAI's words.
 _FINISH = {
     "stop": "stop", "eos": "stop", "end_turn": "stop",
     "length": "length", "max_tokens": "length", "model_length": "length", "model_context_window_exceeded": "length",
@@ -28,9 +28,10 @@ _FINISH = {
     "insufficient_system_resource": "error",  # DeepSeek
     "network_error": "error",  # Zhipu
     "malformed_response": "error",  # Gemini
-    "load": "error", "unload": "error",  # Ollama: the model was loaded, and asked nothing
+    "load": "error", "unload": "error",  # Ollama: the model was loaded or unloaded, and not asked
 }  # fmt: skip
 _THOUGHTS = ("reasoning_content", "reasoning", "thinking")
+# gpt-5 and later and the o-series reason before they answer; the "chat" variants of gpt-5 do not.
 _REASONS = re.compile(r"(?:o\d|gpt-(?:[5-9]|\d\d))(?!.*-chat)")
 
 
@@ -40,12 +41,12 @@ def key_headers(key: str) -> dict[str, str]:
 
 
 def reasons(model: str) -> bool:
-    """Whether this is a reasoning model of OpenAI's: they take ``max_completion_tokens`` and no ``temperature``."""
+    """Whether this is a reasoning model of OpenAI's, which take ``max_completion_tokens`` and no ``temperature``."""
     return _REASONS.match(model) is not None
 
 
 def body(request: Request, *, model: str, params: Mapping[str, Any], quirks: Quirks) -> dict[str, Any]:
-    """The request's JSON. ``temperature`` is left out for models that refuse the whole call because of it."""
+    """The request's JSON. ``temperature`` is left out for models that would refuse the whole call because of it."""
     schema = request.schema
     native = boxed(schema) if schema is not None and quirks.native_schema else None
     head, tail = parted(request, "" if schema is None or native is not None else in_words(schema), clean)
@@ -53,7 +54,7 @@ def body(request: Request, *, model: str, params: Mapping[str, Any], quirks: Qui
     if request.system is not None:
         messages.insert(0, {"role": "system", "content": clean(request.system)})
     messages += ({"role": role, "content": clean(text)} for role, text in request.turns)
-    # Said even where it goes without saying: some servers stream by default.
+    # "stream" is always there: some servers stream by default.
     sent: dict[str, Any] = {"model": model, "messages": messages, "stream": quirks.stream}
     if quirks.stream:
         sent["stream_options"] = {"include_usage": True}
@@ -63,20 +64,16 @@ def body(request: Request, *, model: str, params: Mapping[str, Any], quirks: Qui
     if request.temperature is not None and quirks.temperature and not thinks:
         sent["temperature"] = request.temperature
     if native is not None:
-        sent["response_format"] = _format(native)
+        tight = strict(native)
+        named = {"name": "answer", "schema": native if tight is None else tight, "strict": tight is not None}
+        sent["response_format"] = {"type": "json_schema", "json_schema": named}
     sent.update(params)
     return sent
 
 
-def _format(schema: Mapping[str, Any]) -> dict[str, Any]:
-    tight = strict(schema)
-    said = {"name": "answer", "schema": schema if tight is None else tight, "strict": tight is not None}
-    return {"type": "json_schema", "json_schema": said}
-
-
 def answer(data: Any, *, model: str, reasoning: str = "drop") -> Completion:
     """Read a chat completion."""
-    usage = _usage(data.get("usage")) if isinstance(data, dict) else Usage(estimated=True)
+    usage = reported_usage(data.get("usage") if isinstance(data, dict) else None)
     try:
         choice = data["choices"][0]
         message = choice.get("message") or {}
@@ -87,6 +84,7 @@ def answer(data: Any, *, model: str, reasoning: str = "drop") -> Completion:
     if finish == "content_filter" or (message.get("refusal") and not text):
         stated = message.get("refusal") or text
         refusal = stated if isinstance(stated, str) else ""
+        # A filter may cut an answer in its middle, so that even one with text is none.
         raise Refused("content_filter" if finish == "content_filter" else "refusal", usage, refusal)
     if text is None and message.get("tool_calls"):
         raise Refused("tool_calls", usage)
@@ -102,12 +100,12 @@ def answer(data: Any, *, model: str, reasoning: str = "drop") -> Completion:
 
 
 def _is_partial(choice: Mapping[str, Any], text: str | None) -> bool:
-    """An answer that a server calls loaded, and that is there: of a model that was loaded to give it."""
+    """Whether Ollama says "load" of a call that did get an answer, after the model was loaded for it."""
     return bool(text) and str(choice.get("finish_reason")).lower() == "load"
 
 
 def _answered(completion: Completion, message: Mapping[str, Any], *, keep: bool) -> Completion:
-    """The answer without its thoughts. Thoughts alone are no answer, unless max_tokens ended them."""
+    """The answer without its thoughts. Thoughts alone are no answer, unless max_tokens cut them off."""
     completion, thought = apart(completion, _thoughts(message), keep=keep)
     if thought and not completion.text.strip() and completion.finish_reason != "length":
         raise NotAnAnswer("with thoughts and no answer", completion.usage)
@@ -119,7 +117,7 @@ def _thoughts(message: Mapping[str, Any]) -> str:
 
 
 def joined(events: Sequence[Any]) -> Any:
-    """The chunks of a stream as one chat completion; None: they are none."""
+    """The chat completion that the chunks of a stream make; None: they make none."""
     message: dict[str, Any] = {}
     whole: dict[str, Any] = {}
     finish: Any = None
@@ -139,7 +137,7 @@ def joined(events: Sequence[Any]) -> Any:
     if "error" in whole:
         return whole  # whatever came before it
     if finish is None:
-        return None  # it ended before its end
+        return None  # the stream was cut off
     return whole | {"choices": [{"message": message, "finish_reason": finish}] if message else []}
 
 
@@ -160,7 +158,7 @@ def _add(message: dict[str, Any], delta: Any) -> None:
 
 
 def _finish(reason: Any) -> str:
-    """OpenAI's words for those of servers that have others; some say none at all."""
+    """The reason in OpenAI's words; some servers give none at all."""
     if not isinstance(reason, str) or not reason:
         return "stop"
     return _FINISH.get(reason.lower().partition(":")[0], reason)
@@ -174,8 +172,3 @@ def _text(content: Any) -> str | None:
     if content is None:
         return None
     raise NotAnAnswer("whose content is no text")
-
-
-def _usage(reported: Any) -> Usage:
-    found = usage_in(reported) if isinstance(reported, dict) else None
-    return Usage(estimated=True) if found is None else found
