@@ -32,7 +32,7 @@ from mrengine.log.view.job_view import ResumeEngine
 from mrengine.mapfn.pickling import pack, pack_function
 from mrengine.outputs.run_result import RunResult
 from mrengine.progress import open_progress
-from mrengine.providers.batches.connect import check_batches
+from mrengine.providers.batches.client import check_batches
 from mrengine.providers.models.balancer import ModelLoadBalancer
 from mrengine.providers.models.model import Model, resolve_models
 from mrengine.records import ChunkFailure, ChunkResult, Estimate, JobStatus, Pilot

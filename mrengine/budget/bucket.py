@@ -18,8 +18,8 @@ MINUTE_S = 60.0
 HEADROOM_S = 0.6
 # Levels are floats: after the wait that was computed, the grant must not fail for a rounding error.
 EPSILON = 1e-6
-# The gaps that ``give_back`` needs are remembered in steps of the capacity, which bounds their number. In exchange, up
-# to about one step of what is given back may be lost each time the bucket fills up.
+# The gaps that ``give_back`` needs are remembered in steps of the capacity, which bounds their number. In exchange,
+# about one step of the returned tokens may be lost each time the bucket fills up.
 STEPS = 128
 
 
@@ -80,12 +80,12 @@ class Bucket:
     def give_back(self, amount: float, mark: int) -> None:
         """Return a part of the grant ``mark``; a negative ``amount`` takes more.
 
-        The level becomes what it would be had the grant been smaller from the start. A bucket that has been nearly
-        full since would have overflowed, so no more comes back than the smallest gap since the grant. With a plain
-        ``min(capacity, level + amount)`` old grants could be paid out a second time on top of a full burst.
+        The level becomes what it would be had the grant been smaller from the start.
         """
         if amount > 0:
-            since = bisect_right(self.lows, mark, key=_number)
+            # A bucket that was nearly full since then would have overflowed, so no more comes back than the smallest
+            # gap since the grant. ``min(capacity, level + amount)`` would pay old grants out again, on top of a burst.
+            since = bisect_right(self.lows, mark, key=lambda low: low[0])
             least = self.lows[since][1] if since < len(self.lows) else amount
             amount = max(0.0, min(amount, least, self.capacity - self.level))
         self.level += amount
@@ -104,16 +104,10 @@ class Bucket:
         return bucket
 
 
-def _number(low: tuple[int, float]) -> int:
-    return low[0]
-
-
 def implied_level(capacity: float, rate: float, spent: Iterable[tuple[float, float]]) -> float:
-    """The lowest level a bucket can have, given its last minute as ``spent``: pairs of (seconds ago, amount).
-
-    A minute ago it may have been empty; but every grant found its amount in the bucket, so none left the level below
-    zero. Together these bound the level from below, exactly so if the minute began with an empty or a full bucket.
-    """
+    """The lowest level a bucket can have, given its last minute as ``spent``: pairs of (seconds ago, amount)."""
+    # A minute ago it may have been empty; but every grant found its amount in the bucket, so none left the level below
+    # zero. Together these bound the level from below, exactly so if the minute began with an empty or a full bucket.
     level, at = 0.0, MINUTE_S
     for ago, amount in sorted(spent, reverse=True):
         if ago > MINUTE_S:

@@ -1,4 +1,4 @@
-"""A worker's end of the budget: one thread that exchanges messages with the manager for all waiting tasks at once."""
+"""A worker's end of the budget: one thread exchanges messages with the manager, for all waiting tasks at once."""
 
 from __future__ import annotations
 
@@ -25,9 +25,9 @@ from mrengine.errors import ConfigError
 __all__ = ["BudgetClient"]
 
 GATHER_S = 0.002  # requests that arrive within this time after an exchange share the next one
-RIDE_S = (0.005, 0.02)  # how long a report waits for a request to travel with: while others wait, and while none does
-REFRESH_S = 0.25  # for how long a model is taken to have no limit: a header may set one at any time
-BACKOFF_S = (0.005, 0.25)
+RIDE_S = (0.005, 0.02)  # how long a report waits to share a request's exchange: while others wait, and while none does
+REFRESH_S = 0.25  # how long a model is assumed to have no limit: a header may set one at any time
+BACKOFF_S = (0.005, 0.25)  # between tries to reach the manager, doubled from the first to the second
 THREAD_PAUSES_S = (0.05, 0.2, 0.8, 2.0)  # between tries to start the thread
 BROKEN = (OSError, EOFError, AuthenticationError)
 
@@ -35,10 +35,10 @@ BROKEN = (OSError, EOFError, AuthenticationError)
 class BudgetClient(BudgetPort):
     """One worker's client of the manager at ``address``; connects at the first ``acquire``, so it may cross a fork.
 
-    ``made``: which calls of this worker's dead predecessor were sent, by the intents in the log, or how many; None: all
-    of them. The grants of the others are returned. ``on_settled(calls)``: the manager knows that so
-    many calls, which were sent, have ended. A manager that is stopped and does not answer within
-    ``reply_timeout_s`` is killed, so that its supervisor notices and replaces it.
+    ``made``: the calls of this worker's dead predecessor that were sent, by the intents in the log, or their number;
+    None: all of them. The grants of the others are returned. ``on_settled(calls)``: the manager knows that this many
+    calls, which were sent, have ended. A manager that is stopped and does not answer within ``reply_timeout_s`` is
+    killed, so that its supervisor notices and replaces it.
     """
 
     def __init__(
@@ -72,13 +72,7 @@ class BudgetClient(BudgetPort):
     def _wait(self, request: PendingRequest, waiter: Waiter) -> None:
         self._wakeups.put(True)
         try:
-            wait(
-                request,
-                deadline=waiter.deadline,
-                stopping=waiter.stopping,
-                on_wait=waiter.on_wait,
-                why=self._why,
-            )
+            wait(request, waiter, self._why)
         except BaseException:
             self._pending.give_up(request)
             self._wakeups.put(False)
@@ -92,15 +86,15 @@ class BudgetClient(BudgetPort):
             self._thread.join(timeout_s)
 
     def _unlimited_lease(self, model: str) -> Lease | None:
-        """A model without a limit needs no grant. Headers are still reported, as they may reveal a limit."""
+        """A lease without an exchange, of a model that the last one named as unlimited."""
         if self._unlimited.get(model, 0.0) <= time.monotonic():
             return None
-        request = PendingRequest((UNMETERED, model, 0, 0, 0, 0, False), granted=True)
-        return Lease(request, self._settle_unmetered)
 
-    def _settle_unmetered(self, done: CallReport) -> None:
-        if done[6] is not None and any(value is not None for value in done[6]):
-            self._settle(done)
+        def settle(done: CallReport) -> None:
+            if done[6] is not None and any(value is not None for value in done[6]):
+                self._settle(done)  # the headers may reveal a limit
+
+        return Lease(PendingRequest((UNMETERED, model, 0, 0, 0, 0, False), granted=True), settle)
 
     def _settle(self, done: CallReport) -> None:
         # A Retry-After cannot wait for the next exchange: every other worker would run into the same limit meanwhile.
@@ -118,7 +112,7 @@ class BudgetClient(BudgetPort):
                     self._thread = self._started()
 
     def _started(self) -> threading.Thread:
-        """RuntimeError: the system has no room for a thread, for a while. The next task tries again."""
+        """The started thread. RuntimeError: the system has had no room for one for a while; the next task tries again."""
         for pause_s in (*THREAD_PAUSES_S, None):
             thread = threading.Thread(target=self._run, name="mrengine-budget", daemon=True)
             try:
@@ -142,15 +136,12 @@ class BudgetClient(BudgetPort):
         self._disconnect()
 
     def _wait_for_work(self, wait_s: float | None) -> None:
-        """Sleep until there is a request, until reports have waited long enough, or for ``wait_s``.
-
-        A short sleep comes first, in which requests gather: under load it is the only one.
-        """
+        """Sleep until there is a request, until reports have waited long enough, or for ``wait_s``."""
         now = time.monotonic()
         end = None if wait_s is None else now + wait_s
         pause = self._exchanged_at + GATHER_S - now
         if pause > 0 and not self._closing:
-            time.sleep(pause)
+            time.sleep(pause)  # requests gather meanwhile; under load this is the only sleep
         while True:
             try:
                 urgent = self._wakeups.get(timeout=None if end is None else max(0.0, end - time.monotonic()))
@@ -171,7 +162,7 @@ class BudgetClient(BudgetPort):
                 return urgent
 
     def _step(self) -> float | None:
-        """Make one exchange. Seconds until the next is due; None: not before there is something to send."""
+        """Make one exchange. Seconds until the next is due; None: when there is something to send."""
         try:
             reply, reported = self._exchange()
         except BROKEN as error:
@@ -192,8 +183,8 @@ class BudgetClient(BudgetPort):
     def _exchange(self) -> tuple[Any, int]:
         if self._connection is None:
             self._connection = self._connected()
-            # A manager that took the place of a dead one knows of no call in flight: without these it would grant their
-            # tokens a second time.
+            # A manager that replaced a dead one knows of no call in flight: without these it would grant their tokens a
+            # second time.
             if not self._connection.call("hello", *self._worker, self._pending.held(), self._made):
                 raise ConnectionRefusedError("a newer incarnation of this worker is known")
         requests, done = self._pending.message()
@@ -206,11 +197,10 @@ class BudgetClient(BudgetPort):
         self._disconnect()
         least, most = BACKOFF_S
         self._backoff_s = least if self._failed is None else min(most, self._backoff_s * 2)
-        # Silence, not an end: a manager that a signal has stopped would hold up every worker for ever.
-        if isinstance(error, BlockingIOError):
+        if isinstance(error, BlockingIOError):  # the timeout: a manager that a signal stopped would block all workers
             kill_if_stopped(self._address)
-        # Without its traceback: the frames keep this object alive, and a view of the message that was being sent, which
-        # makes Python 3.13's collector print a BufferError of a BytesIO to stderr.
+        # Without its traceback: the frames keep this object alive, and a view of the message that was being sent, for
+        # which Python 3.13's collector prints a BufferError of a BytesIO to stderr.
         self._failed = error.with_traceback(None)
         time.sleep(self._backoff_s)
         return None if self._pending.idle() else 0.0

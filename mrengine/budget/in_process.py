@@ -22,7 +22,7 @@ class LocalBudget(BudgetPort):
         service.hello(0, 0, ())
 
     def _start(self) -> None:
-        """The service is at hand."""
+        """Do nothing: the service is in this process."""
 
     def _wait(self, request: PendingRequest, waiter: Waiter) -> None:
         reported = False
@@ -31,7 +31,7 @@ class LocalBudget(BudgetPort):
                 due_s = self._step()
                 if request.granted:
                     return
-                check(request, deadline=waiter.deadline, stopping=waiter.stopping)
+                check(request, waiter)
                 if waiter.on_wait is not None and not reported:
                     reported = True
                     waiter.on_wait(request.model, request.wait_ms)

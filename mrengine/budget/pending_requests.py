@@ -24,15 +24,12 @@ LOOK_S = 0.25  # how often a waiting thread checks whether the job is stopping
 
 @dataclass(slots=True, eq=False)
 class PendingRequest:
-    """A request for the budget of one call. ``ready``: a lock, released when there is something new for the waiter.
-
-    A lock and not an Event: it costs a tenth, and a waiter needs nothing else.
-    """
+    """A request for the budget of one call. ``ready``: a lock, released when there is news for the waiter."""
 
     row: RequestRow
     gates: Gates = ("", "")
     held: bool = False  # an identical call was made meanwhile
-    ready: Any = field(default_factory=threading.Lock)
+    ready: Any = field(default_factory=threading.Lock)  # it costs a tenth of an Event
     error: MrengineError | None = None
     wait_ms: float = 0.0
     granted: bool = False
@@ -141,7 +138,7 @@ class PendingRequests:
             return list(self._held.values())
 
     def idle(self) -> bool:
-        """Whether nothing waits and nothing is to be reported."""
+        """Whether no request waits and no ended call is to be reported."""
         return not self._waiting and not self._done
 
     def reports(self) -> bool:
@@ -159,7 +156,7 @@ class PendingRequests:
         """
         granted, refused, waits, _ = reply
         with self._lock:
-            if self._on_settled is not None:  # of those that were never sent it does not count the beginning either
+            if self._on_settled is not None:  # its beginnings do not count calls that were never sent, so nor do we
                 sent = [1 for *_, made, headers in self._done[:reported] if made or headers is not None]
                 self._on_settled(len(sent))
             del self._done[:reported]
@@ -184,14 +181,14 @@ class PendingRequests:
             self._held[number] = (number, request.model, request.row[5], request.row[3])
             request.wake()
         elif number not in self._held and not any(done[0] == number for done in self._done):
-            self._done.append((number, "", 0, 0, None, False, None))  # its requester has given up meanwhile
+            self._done.append((number, "", 0, 0, None, False, None))  # given up meanwhile: the grant goes back
 
 
 def _refusal(request: PendingRequest, kind: str, why: str, facts: tuple[str, float, float]) -> MrengineError:
     if kind == "exhausted":
         unit, spent, limit = facts
         _, _, _, output, _, prompt, _ = request.row
-        # No tokenizer exceeds one token per byte. In a re-ask the answers so far are part of the prompt.
+        # In a re-ask the answers so far are part of the prompt.
         parts = f"{prompt} for the prompt and what is asked again, {output} for the answer (its max_tokens)"
         return BudgetExhausted(
             f"the next call to {request.model!r} could exceed the budget: {spent:g} of {limit:g} {unit} are spent, and "
@@ -205,51 +202,38 @@ def _refusal(request: PendingRequest, kind: str, why: str, facts: tuple[str, flo
     return ModelRefused(f"{request.model!r}: {why}", model=request.model)
 
 
+@dataclass(frozen=True, slots=True)
+class Waiter:
+    """The deadline of one wait for a grant, and its callbacks; see ``BudgetPort.acquire``."""
+
+    deadline: float | None = None
+    stopping: Callable[[], bool] | None = None
+    on_wait: Callable[[str, float], None] | None = None
+
+
 def check(
-    request: PendingRequest,
-    *,
-    deadline: float | None,
-    stopping: Callable[[], bool] | None,
-    clock: Callable[[], float] = time.monotonic,
-    why: Callable[[], str] = lambda: "its rate limit did not allow it",
+    request: PendingRequest, waiter: Waiter, why: Callable[[], str] = lambda: "its rate limit did not allow it"
 ) -> None:
     """Raise whatever ends the wait: the refusal of the request, Stopped, or ModelUnavailable at the deadline."""
     if request.error is not None:
         raise request.error
-    if stopping is not None and stopping():
+    if waiter.stopping is not None and waiter.stopping():
         raise Stopped(f"the job is stopping; {request.model!r} is not called")
-    if deadline is not None and clock() >= deadline:
-        raise ModelUnavailable(
-            f"{request.model!r} could not be called before the deadline: {why()}", model=request.model
-        )
+    if waiter.deadline is not None and time.monotonic() >= waiter.deadline:
+        message = f"{request.model!r} could not be called before the deadline: {why()}"
+        raise ModelUnavailable(message, model=request.model)
 
 
-def wait(
-    request: PendingRequest,
-    *,
-    deadline: float | None,
-    stopping: Callable[[], bool] | None,
-    on_wait: Callable[[str, float], None] | None,
-    why: Callable[[], str],
-) -> None:
+def wait(request: PendingRequest, waiter: Waiter, why: Callable[[], str]) -> None:
     """Block until the request is granted or ``check`` raises; checks four times a second."""
     reported = False
     while not request.granted:
-        check(request, deadline=deadline, stopping=stopping, why=why)
-        left = LOOK_S if deadline is None else deadline - time.monotonic()
+        check(request, waiter, why)
+        left = LOOK_S if waiter.deadline is None else waiter.deadline - time.monotonic()
         request.ready.acquire(timeout=max(0.0, min(left, LOOK_S)))
-        if on_wait is not None and request.wait_ms and not reported and not request.granted:
+        if waiter.on_wait is not None and request.wait_ms and not reported and not request.granted:
             reported = True
-            on_wait(request.model, request.wait_ms)
-
-
-@dataclass(frozen=True, slots=True)
-class Waiter:
-    """Who waits for a grant: until when, and its callbacks meanwhile; see ``BudgetPort.acquire``."""
-
-    deadline: float | None
-    stopping: Callable[[], bool] | None
-    on_wait: Callable[[str, float], None] | None
+            waiter.on_wait(request.model, request.wait_ms)
 
 
 class BudgetPort(ABC):
@@ -276,13 +260,14 @@ class BudgetPort(ABC):
 
         ``input_tokens`` by our own count, raised by the model's learned ratio if ``estimated``. ``bound_tokens``: an
         upper bound of the input, for ``Budget``. ``deadline``: on ``time.monotonic``. ``on_wait(model, wait_ms)`` is
-        called once, if there is a wait. ``gates``: the digests of the call and of what a provider may cache of
-        it: one call goes first, the others when it has been answered. Raises Stopped, ModelUnavailable at the deadline,
-        ModelRefused for a call larger than the limit, BudgetExhausted, ConfigError.
+        called once, if there is a wait. ``gates``: the digests of the call and of its prefix that a provider may cache:
+        of the calls with the same one, the first goes alone, and the others follow when it has been answered. Raises
+        Stopped, ModelUnavailable at the deadline, ModelRefused for a call larger than the limit, BudgetExhausted,
+        ConfigError.
         """
         if not any(gates) and (lease := self._unlimited_lease(model)) is not None:
             return lease
-        self._start()  # before any lock is taken: in a fork of the worker, another thread may hold it for ever
+        self._start()  # before any lock is taken: in a fork of the worker, a thread that is gone may hold it for ever
         request = self._pending.add(
             model,
             input_tokens,
@@ -297,19 +282,19 @@ class BudgetPort(ABC):
 
     @abstractmethod
     def close(self, timeout_s: float = 0.5) -> None:
-        """Report what is left to report, within ``timeout_s``; idempotent."""
+        """Send the remaining reports, within ``timeout_s``; idempotent."""
 
     def _unlimited_lease(self, model: str) -> Lease | None:
-        """A lease for a model that is known to have no limit: nobody need be asked."""
+        """A lease without a request, for a model that is known to have no limit."""
         return None
 
     @abstractmethod
     def _start(self) -> None:
-        """Get ready to ask. ConfigError: this process may not."""
+        """Get ready to make requests. ConfigError: this process may not."""
 
     @abstractmethod
     def _wait(self, request: PendingRequest, waiter: Waiter) -> None:
-        """Return once the request is granted; withdraw it, and raise what ``check`` raises, where it will not be."""
+        """Return once the request is granted; else withdraw it, and raise what ``check`` raises."""
 
     @abstractmethod
     def _settle(self, done: CallReport) -> None:

@@ -64,7 +64,7 @@ class Reader:
 
     def __init__(self, model: Model, shared: SharedAnswers | None = None) -> None:
         self.model, self._shared = model, shared
-        from mrengine.providers.http.endpoint import HttpProvider  # with it comes TLS, which few hosts need
+        from mrengine.providers.http.remote import HttpProvider  # with it comes TLS, which few hosts need
 
         self._provider = HttpProvider(model, Headers(replace(model, kind="http")), base_url=model.base_url or "")
 

@@ -14,8 +14,7 @@ from mrengine.log.format import codec
 from mrengine.log.format.batch_records import BatchRecord, pack_batch
 from mrengine.log.shared_answers import SharedAnswers
 from mrengine.log.view.job_view import ResumeEngine
-from mrengine.providers.batches.client import BatchClient
-from mrengine.providers.batches.connect import connect_batches
+from mrengine.providers.batches.client import BatchClient, connect_batches
 from mrengine.providers.models.model import Model
 
 __all__ = ["BatchLog", "Clients", "job_digest", "note", "write"]

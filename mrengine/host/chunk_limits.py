@@ -81,7 +81,7 @@ class Chunking:
             "target_tokens": "fit" if self.fit else self.target_tokens,
             "overlap_tokens": self.overlap_tokens,
             "encoding": self.encoding,
-            "splitter": self.splitter if named else digest(self.splitter).digest,
+            "splitter": self.splitter if named else digest(self.splitter),
         }
 
 

@@ -12,7 +12,7 @@ from mrengine.errors import ConfigError
 from mrengine.host.arguments import check_map
 from mrengine.host.chunk_limits import chunking_of
 from mrengine.log.format.document_facts import pack_facts, pages_between, unpack_facts
-from mrengine.providers.batches.connect import has_batches
+from mrengine.providers.batches.client import has_batches
 from mrengine.providers.call.structured import in_words
 from mrengine.providers.models.model import Model
 from mrengine.providers.models.resolution import OPENAI

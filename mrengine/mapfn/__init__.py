@@ -1,5 +1,5 @@
-"""A map function's identity and its way to the workers, for the host: its name, its digest, how it travels.
+"""Map functions, for the host: their identity, and their way to the workers.
 
-Begin with ``describe``. ``digest`` makes the version, out of ``hash_values``, ``hash_code`` and ``hash_classes``;
-``pickling`` makes the function travel, ``modules`` finds what to import before the workers are forked.
+Begin with ``describe``. ``digest`` makes the version, by ``hash_values``, ``hash_code`` and ``hash_classes``;
+``pickling`` sends the function, ``modules`` finds the packages to import before the workers are forked.
 """

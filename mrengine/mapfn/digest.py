@@ -11,35 +11,24 @@ from __future__ import annotations
 
 import functools
 import inspect
-import platform
 import types
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Any
 
 from mrengine.errors import ConfigError
 from mrengine.mapfn import hash_code
 from mrengine.mapfn.hash_values import Fingerprint, Undigestible
 
-__all__ = ["MapVersion", "digest", "parts"]
+__all__ = ["digest", "name_of", "parts"]
 
-MOST_PARTS = 64
-
-
-@dataclass(frozen=True, slots=True)
-class MapVersion:
-    """``digest``: 32 hex digits. ``python``: "3.11", each has other bytecode. ``name``: module:qualname."""
-
-    digest: str
-    python: str
-    name: str
+MOST_PARTS = 64  # they only explain a mismatch, and each JOB record holds them
 
 
-def digest(function: Callable[..., Any]) -> MapVersion:
-    """The version of a map function. ConfigError: it uses something without a digest; the message names it."""
-    name = _name(function)
+def digest(function: Callable[..., Any]) -> str:
+    """The digest of a map function, 32 hex digits. ConfigError names a value in it that has none."""
+    name = name_of(function)
     try:
-        found = Fingerprint().of(function, name)
+        return Fingerprint().of(function, name)
     except Undigestible as error:
         message = (
             f"{error.path} ({error.what}) is used by {name} and has no digest, by which a resumed job would know that "
@@ -47,7 +36,13 @@ def digest(function: Callable[..., Any]) -> MapVersion:
             "map_version='1', and another one after every edit that matters"
         )
         raise ConfigError(message, setting="map_version") from None
-    return MapVersion(found, ".".join(platform.python_version_tuple()[:2]), name)
+
+
+def name_of(function: object) -> str:
+    """The name of a function, of what a partial calls, or of an object's class, as module:qualname."""
+    inner = getattr(function, "func", function)
+    named = inner if hasattr(inner, "__qualname__") else type(inner)
+    return f"{getattr(named, '__module__', '?')}:{getattr(named, '__qualname__', '?')}"
 
 
 def parts(function: Callable[..., Any]) -> dict[str, str]:
@@ -62,24 +57,18 @@ def parts(function: Callable[..., Any]) -> dict[str, str]:
     if not isinstance(inner, types.FunctionType):
         return {}
     globals_, attributes, _ = hash_code.names_of(inner.__code__)
-    held = {name: inner.__globals__[name] for name in globals_ if name in inner.__globals__}
-    held |= hash_code.closed_over(inner)
-    found = {
+    named = {name: inner.__globals__[name] for name in globals_ if name in inner.__globals__}
+    named |= hash_code.closed_over(inner)
+    digests = {
         "its code": _short(lambda fp: hash_code.code(fp, inner.__code__, "code")),
         "its defaults": _short(lambda fp: fp.add([inner.__defaults__, inner.__kwdefaults__], "defaults")),
     }
-    for name, value in list(held.items())[:MOST_PARTS]:
-        found[name] = _short(lambda fp, value=value, name=name: hash_code.named(fp, value, name, attributes))  # type: ignore[misc]
-    return found
+    for name, value in list(named.items())[:MOST_PARTS]:
+        digests[name] = _short(lambda fp, value=value, name=name: hash_code.named(fp, value, name, attributes))  # type: ignore[misc]
+    return digests
 
 
 def _short(enter: Callable[[Fingerprint], None]) -> str:
     fp = Fingerprint()
     enter(fp)
     return fp.hexdigest()[:8]
-
-
-def _name(function: object) -> str:
-    inner = getattr(function, "func", function)  # a functools.partial
-    named = inner if hasattr(inner, "__qualname__") else type(inner)
-    return f"{getattr(named, '__module__', '?')}:{getattr(named, '__qualname__', '?')}"

@@ -1,4 +1,4 @@
-"""What frameworks make of a user's objects: proxies, framework globals, classes rewritten by a metaclass."""
+"""Recognises what frameworks make of a user's objects: proxies, their own globals, classes made by a metaclass."""
 
 from __future__ import annotations
 
@@ -30,13 +30,14 @@ def is_proxy(value: Any) -> bool:
 
 
 def held(value: Any, name: str) -> Any:
-    """A stored attribute, or None. Bypasses ``__getattr__``, which may open a connection or raise."""
+    """A stored attribute, or None."""
     missing = object()
+    # Statically first: the object's own ``__getattr__`` may open a connection, or raise.
     return None if inspect.getattr_static(value, name, missing) is missing else getattr(value, name, None)
 
 
 def stands_in_a_library(value: Any) -> bool:
-    """Whether an installed module holds this very object as a global, as ``django.db`` its ``connection``."""
+    """Whether an installed module has this very object as a global, as ``django.db`` has its ``connection``."""
     return any(
         other is value
         for name, module in list(sys.modules.items())
@@ -46,16 +47,13 @@ def stands_in_a_library(value: Any) -> bool:
 
 
 def is_framework_class(value: type) -> bool:
-    """Whether a framework's metaclass made a user's class (Django, SQLAlchemy): its content is not what was written."""
+    """Whether a framework's metaclass made a user's class (Django, SQLAlchemy), with members that nobody wrote."""
     top = type(value).__module__.partition(".")[0]
     return top not in sys.stdlib_module_names and not is_own(top) and not hasattr(value, "__pydantic_complete__")
 
 
 def written_by_the_user(value: type) -> Iterator[tuple[str, Any]]:
-    """The source of such a class, without comments and positions, and its methods, for the names they use.
-
-    Only the methods where there is no source.
-    """
+    """The source of such a class, if there is one, without comments and positions; its methods, for the names in them."""
     try:
         yield "source", ast.dump(ast.parse(textwrap.dedent(inspect.getsource(value))))
     except (OSError, TypeError, SyntaxError):  # defined interactively, or by exec

@@ -1,4 +1,4 @@
-"""Fingerprints of functions and code: what they do, and the values of what they name."""
+"""Fingerprints of functions: their code, and the values of everything it names."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from mrengine.mapfn.module_origin import is_own, label
 if TYPE_CHECKING:
     from mrengine.mapfn.hash_values import Fingerprint
 
-__all__ = ["ENTRIES", "closed_over", "code", "named", "names_of"]
+__all__ = ["ENTRIES", "attributes_of", "closed_over", "code", "named", "names_of"]
 
 _GLOBAL = frozenset({"LOAD_GLOBAL", "LOAD_NAME", "LOAD_FROM_DICT_OR_GLOBALS"})
 _COUNTS = ("co_argcount", "co_posonlyargcount", "co_kwonlyargcount", "co_flags")
@@ -48,7 +48,7 @@ def closed_over(value: types.FunctionType) -> dict[str, Any]:
 
 
 def code(fp: Fingerprint, value: types.CodeType, path: str) -> None:
-    """Enter what a code object does, but not where it is defined."""
+    """Enter a code object without file names and line numbers: code that only moved is the same."""
     fp.put("code", value.co_code, getattr(value, "co_exceptiontable", b""))
     fp.put(*(getattr(value, name) for name in _COUNTS))
     for names in _NAMES:
@@ -59,7 +59,7 @@ def code(fp: Fingerprint, value: types.CodeType, path: str) -> None:
 
 
 def names_of(value: types.CodeType) -> tuple[list[str], set[str], list[tuple[str, int]]]:
-    """What a code object and those nested in it use: globals read, attributes taken, modules imported."""
+    """The globals read, attributes taken and modules imported by a code object and those nested in it."""
     globals_: dict[str, None] = {}
     attributes: set[str] = set()
     imports: dict[tuple[str, int], None] = {}
@@ -99,7 +99,7 @@ def _globals(fp: Fingerprint, value: types.FunctionType) -> None:
 
 
 def named(fp: Fingerprint, value: Any, path: str, attributes: set[str]) -> None:
-    """Enter a value; of a user's module, also what the code takes from it by name, through its submodules."""
+    """Enter a value; for a user's module, also what the code takes from it by name, through its submodules."""
     fp.add(value, path)
     if not issubclass(type(value), types.ModuleType) or not is_own(value.__name__):
         return
@@ -145,20 +145,13 @@ def _line_constant(value: types.CodeType) -> int | None:
     return None
 
 
-def _method(fp: Fingerprint, value: Any, path: str) -> None:
-    fp.items("method", [(path, value.__func__), (path, value.__self__)])
+def attributes_of(*names: str, tag: str = "") -> Callable[[Fingerprint, Any, str], None]:
+    """A function that enters a value by these attributes, under a tag, or the name of its type."""
 
+    def enter(fp: Fingerprint, value: Any, path: str) -> None:
+        fp.items(tag or type(value).__name__, [(path, getattr(value, name)) for name in names])
 
-def _wrapped(fp: Fingerprint, value: Any, path: str) -> None:
-    fp.items(type(value).__name__, [(path, value.__func__)])
-
-
-def _property(fp: Fingerprint, value: Any, path: str) -> None:
-    fp.items("property", [(path, value.fget), (path, value.fset), (path, value.fdel)])
-
-
-def _cached_property(fp: Fingerprint, value: Any, path: str) -> None:
-    fp.items("cached_property", [(path, value.func)])
+    return enter
 
 
 def _builtin(fp: Fingerprint, value: Any, path: str) -> None:
@@ -180,9 +173,9 @@ _BUILTIN = (
 ENTRIES: tuple[tuple[Any, Callable[[Fingerprint, Any, str], None]], ...] = (
     (types.FunctionType, function),
     (types.CodeType, code),
-    (types.MethodType, _method),
-    ((staticmethod, classmethod), _wrapped),
-    (property, _property),
-    (functools.cached_property, _cached_property),
+    (types.MethodType, attributes_of("__func__", "__self__", tag="method")),
+    ((staticmethod, classmethod), attributes_of("__func__")),
+    (property, attributes_of("fget", "fset", "fdel", tag="property")),
+    (functools.cached_property, attributes_of("func", tag="cached_property")),
     (_BUILTIN, _builtin),
 )

@@ -29,24 +29,25 @@ import msgpack
 
 from mrengine.mapfn import hash_classes, hash_code
 from mrengine.mapfn.frameworks import held, is_proxy, stands_in_a_library
+from mrengine.mapfn.hash_code import attributes_of
 from mrengine.mapfn.module_origin import is_own, label
 
 __all__ = ["Fingerprint", "Undigestible"]
 
-# Their content is specific to one process.
+# Their state belongs to one process, and says nothing of the function.
 _STATELESS = (
     *(type(threading.Lock()), type(threading.RLock()), threading.local, threading.Event, threading.Condition),
     *(threading.Semaphore, threading.Barrier, concurrent.futures.Executor, type(os.environ)),
     *(weakref.WeakKeyDictionary, weakref.WeakValueDictionary, weakref.WeakSet),
 )
-# Libraries whose objects are values: taken apart as copy.copy() does. Others may hold counters, caches, connections.
+# Libraries whose objects are values, taken apart as copy.copy() does. Those of others may be counters or connections.
 _OF_VALUES = frozenset(
     {"argparse", "array", "attr", "collections", "datetime", "decimal", "functools", "ipaddress", "operator"}
     | {"pandas", "pyarrow", "pydantic", "string", "tenacity", "tiktoken", "types", "zoneinfo"}
 )
 _PLAIN = frozenset({type(None), bool, int, float, str, bytes})
 _SENTINELS = (type(dataclasses.MISSING), type(dataclasses.KW_ONLY))
-# Entered each time they are met: whether two equal ones are the same object is chance (constants, caches).
+# Entered each time: whether two equal ones are the same object is chance, as the compiler and caches share them.
 _NOT_NUMBERED = (tuple, frozenset, re.Pattern, types.CodeType, pathlib.PurePath, range, slice)
 
 
@@ -65,7 +66,7 @@ class Fingerprint:
     def __init__(self) -> None:
         self._hash = blake2b(digest_size=16)
         self._met: dict[int, int] = {}
-        self._kept: list[object] = []  # keeps objects alive, as the id of a dead one may be reused
+        self._kept: list[object] = []  # keeps the objects alive, as the id of a dead one may be reused
 
     def of(self, value: object, path: str) -> str:
         """The digest of a value, 32 hex digits. Undigestible: part of it has none."""
@@ -113,7 +114,7 @@ class Fingerprint:
         self._instance(value, path)
 
     def plain(self, tag: str, values: Sequence[Any]) -> bool:
-        """Enter a list of plain scalars at once, a million of them in the time of a thousand; False: it is none."""
+        """Enter a list of plain scalars at once, a thousand times as fast as one by one; False: it is none."""
         if not _PLAIN.issuperset(map(type, values)):
             return False
         try:
@@ -125,7 +126,7 @@ class Fingerprint:
         return True
 
     def alone(self, value: object, path: str) -> bytes:
-        """The digest of a value alone, independent of what was entered before: for the members of a set."""
+        """The digest of a value alone, whatever was entered before: members of a set are sorted by it."""
         twin = Fingerprint()
         twin.add(value, path)
         return twin._hash.digest()
@@ -171,7 +172,7 @@ def _state(value: Any) -> dict[str, Any]:
 
 
 def _parts(value: Any) -> list[Any] | None:
-    """The parts of a library's value; None: its library is not listed as one of values, or it cannot be taken apart."""
+    """The parts of a library's object; None: its library is not one of values, or it cannot be taken apart."""
     kind = type(value)
     lazy = kind.__qualname__ == "lazy.<locals>.__proxy__"  # Django's gettext_lazy
     known = lazy or kind.__module__.partition(".")[0] in _OF_VALUES or isinstance(value, Exception)
@@ -188,7 +189,7 @@ def _parts(value: Any) -> list[Any] | None:
 
 
 def _installed_name(value: Any) -> tuple[str, str] | None:
-    """Package and name of an object that an installed module holds under its own name, such as ``numpy.sum``."""
+    """The package and name of an object that an installed module defines, such as ``numpy.sum``."""
     module = getattr(value, "__module__", None) or type(value).__module__
     name = held(value, "__qualname__") or held(value, "__name__")
     if not isinstance(module, str) or not isinstance(name, str) or is_own(module):
@@ -248,56 +249,24 @@ def _set(fp: Fingerprint, value: Any, path: str) -> None:
     fp.put("set", len(members), *members)
 
 
-def _enum(fp: Fingerprint, value: Any, path: str) -> None:
-    fp.items("member", [(path, type(value)), (path, value.name), (path, value.value)])
-
-
-def _pattern(fp: Fingerprint, value: Any, path: str) -> None:
-    fp.items("pattern", [(path, value.pattern), (path, value.flags)])
-
-
-def _partial(fp: Fingerprint, value: Any, path: str) -> None:
-    fp.items("partial", [(path, value.func), (path, value.args), (path, value.keywords)])
-
-
-def _logger(fp: Fingerprint, value: Any, path: str) -> None:
-    fp.put("logger", value.name)
-
-
-def _context_variable(fp: Fingerprint, value: Any, path: str) -> None:
-    fp.put("context variable", value.name)
-
-
-def _stateless(fp: Fingerprint, value: Any, path: str) -> None:
-    fp.put("stateless", type(value).__name__)
-
-
-def _range(fp: Fingerprint, value: Any, path: str) -> None:
-    fp.items(type(value).__name__, [(path, value.start), (path, value.stop), (path, value.step)])
-
-
-def _path(fp: Fingerprint, value: Any, path: str) -> None:
-    fp.put("path", str(value))
-
-
 def _module(fp: Fingerprint, value: Any, path: str) -> None:
-    """A module by itself; what the code takes from a user's module is entered by ``hash_code``."""
+    """Enter a module's name and version; ``hash_code`` enters what the code takes from a user's module."""
     fp.put("module", value.__name__, "" if is_own(value.__name__) else label(value.__name__))
 
 
 _ENTRIES: tuple[tuple[Any, Callable[[Fingerprint, Any, str], None]], ...] = (
     (types.ModuleType, _module),
-    (enum.Enum, _enum),
+    (enum.Enum, attributes_of("__class__", "name", "value", tag="member")),
     *hash_code.ENTRIES,
     *hash_classes.ENTRIES,
     ((set, frozenset), _set),
     ((dict, types.MappingProxyType), _mapping),
     ((list, tuple, collections.deque), _list),
-    ((range, slice), _range),
-    (re.Pattern, _pattern),
-    (functools.partial, _partial),
-    ((logging.Logger, logging.LoggerAdapter), _logger),
-    (_STATELESS, _stateless),
-    (contextvars.ContextVar, _context_variable),
-    (pathlib.PurePath, _path),
+    ((range, slice), attributes_of("start", "stop", "step")),
+    (re.Pattern, attributes_of("pattern", "flags", tag="pattern")),
+    (functools.partial, attributes_of("func", "args", "keywords", tag="partial")),
+    ((logging.Logger, logging.LoggerAdapter), lambda fp, value, _: fp.put("logger", value.name)),
+    (_STATELESS, lambda fp, value, _: fp.put("stateless", type(value).__name__)),
+    (contextvars.ContextVar, lambda fp, value, _: fp.put("context variable", value.name)),
+    (pathlib.PurePath, lambda fp, value, _: fp.put("path", str(value))),
 )

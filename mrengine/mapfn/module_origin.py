@@ -1,4 +1,4 @@
-"""Where a module comes from: Python, an installed package (with its version), or the user."""
+"""Tells where a module comes from: Python, an installed package (with its version), or the user."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ _INSTALLED = frozenset({"site-packages", "dist-packages"})
 
 @lru_cache(maxsize=1024)
 def is_own(module: str) -> bool:
-    """Whether a module is the user's: not Python's, mrengine's or in site-packages. Editable installs are."""
+    """Whether a module is the user's own: not Python's, not mrengine's, not in site-packages."""
     top = module.partition(".")[0]
     if module == "__main__":
         return True
     if top == "mrengine" or (top in sys.stdlib_module_names and not _shadows(top)):
         return False
     origin = _file(top)
-    return origin is None or not _INSTALLED & set(Path(origin).parts)
+    return origin is None or not _INSTALLED & set(Path(origin).parts)  # so editable installs are the user's
 
 
 @lru_cache(maxsize=1024)
@@ -47,8 +47,8 @@ def _version(top: str) -> str:
 def _file(top: str) -> str | None:
     module = sys.modules.get(top)
     if isinstance(module, ModuleType):
-        found = getattr(module, "__file__", None) or next(iter(getattr(module, "__path__", [])), None)
-        return str(found) if found else None
+        file = getattr(module, "__file__", None) or next(iter(getattr(module, "__path__", [])), None)
+        return str(file) if file else None
     try:
         spec = util.find_spec(top)
     except (ImportError, ValueError):

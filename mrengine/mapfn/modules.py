@@ -1,7 +1,7 @@
-"""Which installed packages a map function will need: they are imported once, before workers are forked.
+"""Finds the installed packages that a map function will need, to import them once, before the workers are forked.
 
 The user's own files are never among them, as the supervisor runs no user code. Nor are packages that start threads when
-imported (numpy, and everything that imports it), as a process with threads cannot be forked safely.
+they are imported (numpy, and everything that imports it), as a process with threads cannot be forked safely.
 """
 
 from __future__ import annotations
@@ -15,46 +15,34 @@ from typing import Any
 
 __all__ = ["preloads"]
 
-THREADED = frozenset(
-    {
-        "numpy",
-        "scipy",
-        "pandas",
-        "torch",
-        "tensorflow",
-        "jax",
-        "sklearn",
-        "pyarrow",
-        "polars",
-        "cv2",
-        "matplotlib",
-        "ray",
-    }
-)
-KNOWN = frozenset(
+THREADED = frozenset({
+    "numpy", "scipy", "pandas", "torch", "tensorflow", "jax", "sklearn", "pyarrow", "polars", "cv2", "matplotlib",
+    "ray",
+})  # fmt: skip
+# They start no threads, and use numpy only if somebody else has imported it.
+THREADLESS = frozenset(
     {"openai", "anthropic", "requests", "httpx", "httpx2", "pydantic", "msgpack", "cloudpickle", "mrengine"}
 )
 
 
 def preloads(function: Callable[..., Any] | None, wanted: Sequence[str]) -> list[str]:
     """The modules to import: those requested, and the installed ones that the function's module has imported."""
-    found = dict.fromkeys(wanted)
     own = getattr(function, "preloads", ()) if type(function).__module__.startswith("mrengine.") else ()
-    found.update(dict.fromkeys(own))
+    modules = dict.fromkeys([*wanted, *own])
     for name in _modules_of(function):
         top = name.partition(".")[0]
         if top != "mrengine" and _installed(top) and not _threaded(top):
-            found[top] = None
-    return list(found)
+            modules[top] = None
+    return list(modules)
 
 
 def _modules_of(function: Any) -> Iterable[str]:
-    """Modules in the globals of a function: all of its module's, or only those it names if it has no module."""
+    """The modules of the globals that a function sees: all of its module's or, in ``__main__``, those that it names."""
     scope = getattr(function, "__globals__", None)
     if scope is None:
         scope = getattr(sys.modules.get(type(function).__module__), "__dict__", {})
     names = set(scope)
-    if scope.get("__name__") == "__main__":  # it is pickled by value, with only the globals that it names
+    if scope.get("__name__") == "__main__":  # the function is pickled by value, with only the globals that it names
         code = getattr(function, "__code__", None)
         names = set(code.co_names) if code is not None else set()
     for name in sorted(names):
@@ -64,9 +52,8 @@ def _modules_of(function: Any) -> Iterable[str]:
 
 
 def _origin(value: Any) -> str | None:
-    """The module that a value comes from, without evaluating a proxy (Flask's request, Django's settings, a Celery
-    task), which would look up its target.
-    """
+    """The module that a value comes from."""
+    # By its type: to ask a proxy itself (Flask's request, Django's settings, a Celery task) would look up its target.
     kind = type(value)
     if issubclass(kind, types.ModuleType):
         origin = vars(value).get("__name__")
@@ -90,25 +77,25 @@ def _installed(top: str) -> bool:
 def _threaded(top: str) -> bool:
     """Whether a package, or one it uses, is known to start threads; judged by what this process has imported."""
     modules = _by_package()
-    waiting, seen = [top], set[str]()
+    waiting, visited = [top], set[str]()
     while waiting:
         name = waiting.pop()
         if name in THREADED:
             return True
-        # IPython puts functions of its own into builtins: what Python's own modules hold says nothing of a package.
-        if name not in seen and name not in KNOWN and name not in sys.stdlib_module_names:
-            seen.add(name)
+        # Not through Python's own modules: IPython puts functions of its own into builtins.
+        if name not in visited and name not in THREADLESS and name not in sys.stdlib_module_names:
+            visited.add(name)
             waiting += _uses(name, modules.get(name, ()))
     return False
 
 
 def _by_package() -> dict[str, list[types.ModuleType]]:
     """The imported modules of this process, by top-level package."""
-    found: dict[str, list[types.ModuleType]] = {}
+    packages: dict[str, list[types.ModuleType]] = {}
     for name, module in list(sys.modules.items()):
         if issubclass(type(module), types.ModuleType):
-            found.setdefault(name.partition(".")[0], []).append(module)
-    return found
+            packages.setdefault(name.partition(".")[0], []).append(module)
+    return packages
 
 
 def _uses(top: str, modules: Iterable[types.ModuleType]) -> set[str]:

@@ -1,8 +1,8 @@
-"""How functions travel to workers: cloudpickle, and an error that names the variable that cannot be pickled.
+"""Pickles functions for the workers with cloudpickle, and names the variable that cannot be pickled.
 
 Functions of a module are pickled by name, those of ``__main__`` by value. So are those of a module that a worker would
-not find, or find another one: the main module of a process that ``multiprocessing`` spawned, a plugin loaded from its
-file.
+not find, or would find another in its place: the main module of a process that ``multiprocessing`` spawned, a plugin
+that was loaded from its file.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ __all__ = ["pack", "pack_function"]
 def pack_function(function: Any, *, setting: str) -> bytes:
     """Pickle a function. ConfigError names the variable that cannot be pickled."""
     try:
-        packed = pack(function)
+        return pack(function)
     except Exception as error:  # noqa: BLE001  # whatever a value's own __reduce__ raises
         culprit = next((name for name, value in _variables(function) if not _travels(value)), None)
         what = f"it uses {culprit}, which" if culprit else "it"
@@ -35,15 +35,14 @@ def pack_function(function: Any, *, setting: str) -> bytes:
             f"({type(error).__name__}). Make it inside the function, or in initializer=",
             setting=setting,
         ) from None
-    return packed
 
 
 class _Pickler(cloudpickle.Pickler):  # type: ignore[misc]
-    """Registers modules that workers would not find with cloudpickle, as it meets them."""
+    """Registers the modules that workers would not find with cloudpickle, as it meets them."""
 
     def __init__(self, file: io.BytesIO) -> None:
         super().__init__(file)
-        self._seen: set[str] = set()
+        self._checked: set[str] = set()
         self.by_value: list[types.ModuleType] = []
 
     def reducer_override(self, obj: Any) -> Any:
@@ -55,9 +54,9 @@ class _Pickler(cloudpickle.Pickler):  # type: ignore[misc]
         return super().reducer_override(obj)
 
     def _meet(self, top: str) -> None:
-        if top in self._seen:
+        if top in self._checked:
             return
-        self._seen.add(top)
+        self._checked.add(top)
         module = sys.modules.get(top)
         known = top in cloudpickle.list_registry_pickle_by_value()
         if isinstance(module, types.ModuleType) and module.__name__ == top and not known and _lost(module):
@@ -73,12 +72,10 @@ def _lost(module: types.ModuleType) -> bool:
         spec = finder.find_spec(module.__name__, None) if hasattr(finder, "find_spec") else None
         if spec is not None:
             file = getattr(module, "__file__", None)
-            return bool(spec.has_location and spec.origin and file) and not _same(str(spec.origin), str(file))
+            if not (spec.has_location and spec.origin and file):
+                return False
+            return os.path.realpath(str(spec.origin)) != os.path.realpath(str(file))
     return True
-
-
-def _same(origin: str, file: str) -> bool:
-    return os.path.realpath(origin) == os.path.realpath(file)
 
 
 def pack(value: Any) -> bytes:
@@ -94,7 +91,7 @@ def pack(value: Any) -> bytes:
     return file.getvalue()
 
 
-_REGISTER = threading.RLock()  # cloudpickle's is one for all threads
+_REGISTER = threading.RLock()  # cloudpickle's registry is one for all threads
 # Held across fork(), so that no child inherits it locked by a thread that does not exist there.
 os.register_at_fork(before=_REGISTER.acquire, after_in_child=_REGISTER.release, after_in_parent=_REGISTER.release)
 

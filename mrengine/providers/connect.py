@@ -1,4 +1,4 @@
-"""In a worker, after the fork: a model to its provider, one for all threads of the worker."""
+"""In a worker, after the fork: makes a model's provider, one for all threads of the worker."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ __all__ = ["connect"]
 def connect(model: Model, *, endpoint: Sequence[str] | None = None, slots: int = 1) -> Provider:
     """Make the provider of a model.
 
-    ``endpoint``: base URL and key of a server that the job itself runs (the embedded model). ``slots``: threads that
+    ``endpoint``: base URL and key of the embedded model's server, which the job itself runs. ``slots``: threads that
     will use it. Raises ConfigError; makes no call.
     """
     if model.kind in ("fake", "custom"):
@@ -33,9 +33,9 @@ def connect(model: Model, *, endpoint: Sequence[str] | None = None, slots: int =
         from mrengine.providers.sdk import AnthropicProvider
 
         return AnthropicProvider(model, headers, base_url=base_url or "", slots=slots)
-    from mrengine.providers.http.endpoint import HttpProvider
+    from mrengine.providers.http.remote import HttpProvider
 
-    route = Route() if endpoint else None  # a server of our own on loopback is never behind a proxy
+    route = Route() if endpoint else None  # our own server on loopback is never behind a proxy
     return HttpProvider(model, headers, base_url=base_url or "", slots=slots, route=route)
 
 
@@ -47,7 +47,7 @@ def _custom(model: Model) -> Provider:
         return FakeProvider(model.spec)
     cls = custom_class(provider) if isinstance(provider, str) else provider
     try:
-        return cast(Provider, cls(model.spec))  # type: ignore[misc]  # resolution.place() has made sure that it is a class
+        return cast(Provider, cls(model.spec))  # type: ignore[misc]  # resolution.place() has checked that it is a class
     except Exception as error:
         message = f"the provider {cls!r} cannot be made of its ModelSpec: {type(error).__name__}: {error}"
         raise ConfigError(message, setting="provider") from error

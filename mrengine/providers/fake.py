@@ -17,9 +17,9 @@ Answer = str | Callable[[Request], "str | Completion | BaseException"]
 
 
 class FakeProvider:
-    """Answers with ``answer``, or with a line made of the prompt's digest. A word counts as a token.
+    """Answers with ``answer``, or with a line that holds the prompt's digest. A word counts as a token.
 
-    ``mrengine.testing.fake()`` makes subclasses with an answer of their own.
+    ``mrengine.testing.fake()`` makes subclasses with answers of their own.
     """
 
     answer: ClassVar[Any] = None
@@ -35,8 +35,8 @@ class FakeProvider:
             raise ModelUnavailable(f"{self._name} did not answer in time", model=self._name)
         if self.latency_s > 0:
             time.sleep(self.latency_s)
-        given = type(self).answer
-        reply = given(request) if callable(given) else given
+        answer = type(self).answer
+        reply = answer(request) if callable(answer) else answer
         if isinstance(reply, BaseException):
             raise reply
         if isinstance(reply, Completion):
@@ -44,19 +44,17 @@ class FakeProvider:
         return self._completion(request, _default(request) if reply is None else str(reply))
 
     def _completion(self, request: Request, text: str) -> Completion:
-        asked = sum(
-            len(part.split()) for part in (request.prompt, request.system or "", *(t for _, t in request.turns))
-        )
-        words = len(text.split())
-        cut = words > request.max_tokens
+        prompt = (request.prompt, request.system or "", *(turn for _, turn in request.turns))
+        words = text.split()
+        cut = len(words) > request.max_tokens
         if cut:
-            text = " ".join(text.split()[: request.max_tokens])
-        usage = Usage(asked, min(words, request.max_tokens))
-        latency_ms = self.latency_s * 1000
-        return Completion(text, None, usage, self._name, "length" if cut else "stop", latency_ms)
+            words = words[: request.max_tokens]
+            text = " ".join(words)
+        usage = Usage(sum(len(part.split()) for part in prompt), len(words))
+        return Completion(text, None, usage, self._name, "length" if cut else "stop", self.latency_s * 1000)
 
     def close(self) -> None:
-        """Nothing is held."""
+        """Do nothing: no connection is held."""
 
 
 def fake(answer: Answer, *, name: str = "fake", latency_s: float = 0.0) -> ModelSpec:
@@ -67,6 +65,7 @@ def fake(answer: Answer, *, name: str = "fake", latency_s: float = 0.0) -> Model
     in several processes, and again after a resume. An exception it returns is raised; transient ones are tried again.
     """
     kept = answer if isinstance(answer, str) else staticmethod(answer)
+    # In __main__, so that cloudpickle sends the class by value: no worker could import it.
     provider = type("Fake", (FakeProvider,), {"answer": kept, "latency_s": latency_s, "__module__": "__main__"})
     return ModelSpec(name, provider=provider)
 

@@ -1,11 +1,11 @@
-"""The ``openai`` and ``anthropic`` providers: the official SDKs, one client a worker, their own retries off.
+"""The ``openai`` and ``anthropic`` providers: the official SDKs, one client a worker, without their own retries.
 
-The SDK authenticates, connects and sends; body and answer are made and read by the same code as without an SDK. So a
-body which is no answer (for which the SDK returns a ``str``, without an error) is the same failure everywhere, limits
-in the headers are seen, ``temperature`` needs no special road (``anthropic`` 2.12 has no such argument), and no
-object is built that nobody looks at. Both SDKs offer this as ``client.post(path, cast_to=httpx2.Response)``.
+The SDK authenticates and sends; the body is made, and the answer read, by the same code as without an SDK. So a body
+that is no answer (for which the SDK returns a ``str``) fails in the same way everywhere, rate-limit headers are read,
+and ``temperature`` is no special case (``anthropic`` 2.12 has no such argument). Both SDKs offer this as
+``client.post(path, cast_to=httpx2.Response)``.
 
-What they send goes over the ``http`` provider's own connections: one deadline for the whole call, bodies of a bounded
+Their requests leave over the ``http`` provider's own connections: one deadline for the whole call, bodies of a bounded
 size, the same proxies and authorities, and a third less CPU (docs/decisions/providers-one-road.md).
 """
 
@@ -27,16 +27,16 @@ from mrengine.records import ModelSpec
 
 __all__ = ["AnthropicProvider", "OpenAIProvider", "offline"]
 
-# Who is shown the answer to the call of this thread: the SDKs hand nothing through to a transport.
+# ``seen`` of this thread's call, by this way since an SDK passes no extra argument on to its transport.
 _watching = threading.local()
 _NO_KEY = "no-key-was-given"  # the SDKs insist on one; it is never sent
-# What our client says by itself, and what is no longer true of a body that it has read.
+# Headers that our client sends by itself, and those that are no longer true of a body that it has read.
 _OURS = frozenset({"host", "accept", "accept-encoding", "connection", "content-length", "transfer-encoding"})
 _SPENT = frozenset({"content-encoding", "content-length", "transfer-encoding"})
 
 
 class _SdkProvider(RemoteProvider):
-    """What both have in common."""
+    """The part that both SDKs have in common."""
 
     def __init__(
         self,
@@ -60,7 +60,7 @@ class _SdkProvider(RemoteProvider):
     def send(
         self, body: bytes, headers: Mapping[str, str], version: int, times: tuple[float, float], seen: OnBytes = None
     ) -> Response:
-        """See RemoteProvider. The SDK's error for a bad status is an answer here."""
+        """See RemoteProvider. The SDK raises an error for a bad status, which is an answer here."""
         timeout = httpx2.Timeout(max(times), read=times[0])
         options = {"headers": {"content-type": "application/json", **headers}, "timeout": timeout}
         _watching.seen = seen
@@ -105,7 +105,7 @@ class AnthropicProvider(_SdkProvider):
 
 
 class _Transport(httpx2.BaseTransport):
-    """How an SDK's requests leave: through our client, with the SDK's own headers."""
+    """Sends an SDK's requests through our client, with the SDK's own headers."""
 
     def __init__(self, model: Model, base_url: str, *, slots: int) -> None:
         url = httpx2.URL(base_url)
@@ -115,11 +115,12 @@ class _Transport(httpx2.BaseTransport):
         self._client = HttpClient(origin, route=route, slots=slots)
 
     def handle_request(self, request: httpx2.Request) -> httpx2.Response:
-        """One request, within the time that the SDK was given for it; nothing is sent anywhere but to the origin."""
+        """Send one request, within the time that the SDK was given for it, and only ever to the origin."""
         headers = {name: value for name, value in request.headers.items() if name not in _OURS and _NO_KEY not in value}
         head = self._client.head(request.method, request.url.raw_path.decode("ascii"), headers)
         times = request.extensions["timeout"]
         body, seen = request.read(), getattr(_watching, "seen", None)
+        # An httpx2.Timeout has no field for finish_s: ``send`` gave it as the time for the pool, which is not used.
         answer = self._client.send(head, body, timeout_s=times["read"], finish_s=times["pool"] or 0.0, seen=seen)
         kept = [(name, value) for name, value in answer.headers.items() if name not in _SPENT]
         return httpx2.Response(answer.status, headers=kept, content=answer.body)
@@ -129,7 +130,7 @@ class _Transport(httpx2.BaseTransport):
 
 
 def offline(kind: str, transport: httpx2.BaseTransport) -> RemoteProvider:
-    """A provider over a transport of the caller's, to warm its SDK with."""
+    """A provider over the caller's transport, with which its SDK is warmed up."""
     model = Model(0, kind, kind, kind, kind, kind, ModelSpec(kind))
     make = OpenAIProvider if kind == "openai" else AnthropicProvider
     return make(model, Headers(model, key=_NO_KEY), base_url="http://127.0.0.1", transport=transport)

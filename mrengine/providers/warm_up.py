@@ -1,7 +1,7 @@
-"""In the supervisor, before workers are forked: import once what each of them would import, and warm it.
+"""Imports and warms up, in the supervisor, what each worker would otherwise import after the fork.
 
-An SDK costs 1–2 s and 60–90 MB in every process that imports it by itself; forked workers share one. One call over a
-mock transport makes the SDK build what it builds lazily. No thread may be left running, and no user code runs here.
+An SDK costs 1–2 s and 60–90 MB in every process that imports it; forked workers share one. No thread may be left
+running, which the fork would lose with its locks taken, and no user code runs here.
 """
 
 from __future__ import annotations
@@ -22,19 +22,14 @@ _ANSWERS = {
 
 
 def preload(kinds: Iterable[str]) -> None:
-    """``kinds``: the ``preloads`` of the job's models, and their ``kind``s: "openai", "anthropic", "http", "tls",
-    "requests".
-
-    Others need nothing. Only what is named is imported; a package that is missing is the worker's error to report.
+    """Import what the job's models need. ``kinds``: their ``preloads`` and ``kind``s: "openai", "anthropic", "http",
+    "tls", "requests"; others need nothing. A missing package is no error here: the worker reports it.
     """
     wanted = set(kinds)
     for name in sorted(wanted & {"openai", "anthropic"}):
         _warm(name)
     if wanted & {"http", "openai", "anthropic"}:
-        import mrengine.providers.call.retry
-        import mrengine.providers.connect
-        import mrengine.providers.http.endpoint
-        import mrengine.providers.http.openai_chat  # noqa: F401
+        pass
     if "requests" in wanted:
         import requests  # noqa: F401
     if "tls" in wanted:
@@ -44,7 +39,7 @@ def preload(kinds: Iterable[str]) -> None:
 
 
 def _warm(name: str) -> None:
-    """One whole call through the SDK, answered by a function instead of a network."""
+    """Make one whole call through the SDK, over a mock transport: much of it is built lazily, by the first call."""
     try:
         import httpx2
 

@@ -12,7 +12,7 @@ from mrengine.budget import upper_bound
 from mrengine.errors import LogError, ModelUnavailable
 from mrengine.log.format import codec
 from mrengine.log.format.batch_records import RequestRecord, pack_request
-from mrengine.providers.batches.connect import has_batches
+from mrengine.providers.batches.client import has_batches
 from mrengine.providers.call.prefixes import cacheable, prefix_digest, prefix_tokens
 from mrengine.records import Chunk, Completion, Request
 

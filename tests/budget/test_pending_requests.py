@@ -6,7 +6,7 @@ import threading
 
 import pytest
 
-from mrengine.budget.pending_requests import Lease, PendingRequests, wait
+from mrengine.budget.pending_requests import Lease, PendingRequests, Waiter, wait
 from mrengine.errors import BudgetExhausted, ConfigError, ModelRefused, ModelUnavailable, Stopped
 from mrengine.records import Observed, Usage
 
@@ -16,7 +16,7 @@ def ask(pending, model="m"):
 
 
 def wait_for(request, *, deadline=None, stopping=None, on_wait=None):
-    wait(request, deadline=deadline, stopping=stopping, on_wait=on_wait, why=lambda: "of nothing")
+    wait(request, Waiter(deadline, stopping, on_wait), lambda: "of nothing")
 
 
 def test_a_message_holds_all_that_waits_until_it_is_answered():

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -26,7 +27,7 @@ def test_a_function_of_a_module_is_found_again_by_its_name() -> None:
     found = described(plain)
     assert found.source == f"{__name__}:plain"
     assert Path(found.folder, *__name__.split(".")).with_suffix(".py") == Path(__file__)
-    assert found.python
+    assert found.python == f"{sys.version_info[0]}.{sys.version_info[1]}"
     assert "its code" in found.parts
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import os
 import subprocess
 import sys
@@ -12,7 +13,7 @@ from typing import Any
 import pytest
 
 from mrengine.errors import ConfigError
-from mrengine.mapfn.digest import digest, parts
+from mrengine.mapfn.digest import digest, name_of, parts
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -31,7 +32,7 @@ def version(source: str, **others: str) -> str:
     for name, text in others.items():
         load(name, text)
     try:
-        return digest(load("user_map", source).map_fn).digest
+        return digest(load("user_map", source).map_fn)
     finally:
         for name in ("user_map", *others):
             sys.modules.pop(name, None)
@@ -317,7 +318,7 @@ def test_file_names_line_numbers_comments_and_annotations_do_not_count() -> None
     there = load(
         "user_map", "# a\n\n\ndef map_fn(chunk: str) -> list:\n    # b\n    return [chunk for _ in 'ab']\n", "/b/y.py"
     )
-    assert digest(here).digest == digest(there.map_fn).digest
+    assert digest(here) == digest(there.map_fn)
     body = "def map_fn(chunk):\n    class A:\n        p = 1\n    return A.p\n"
     assert version(body) == version("\n\n" + body)
 
@@ -350,9 +351,9 @@ def test_what_was_counted_by_calling_a_function_does_not_count() -> None:
     """A digest that a call changes would refuse the next resume."""
     pytest.importorskip("tenacity")
     module = load("user_map", THIRD_PARTY["tenacity"][0])
-    before = digest(module.map_fn).digest
+    before = digest(module.map_fn)
     module.h()
-    assert digest(module.map_fn).digest == before
+    assert digest(module.map_fn) == before
 
 
 def test_a_function_that_calls_itself_and_values_that_hold_themselves_end() -> None:
@@ -394,7 +395,7 @@ def map_fn(chunk, context, opts={"s": {"u", "v"}}):
 
 def test_the_digest_is_equal_over_processes_and_hash_seeds(tmp_path: Path) -> None:
     """Fresh interpreters with other seeds, from source and from bytecode, under another path."""
-    program = "import sample\nfrom mrengine.mapfn.digest import digest, parts\nprint(digest(sample.map_fn).digest)"
+    program = "import sample\nfrom mrengine.mapfn.digest import digest, parts\nprint(digest(sample.map_fn))"
     seen = set()
     for seed, folder in (("0", "a"), ("1", "a"), ("7", "b")):
         (tmp_path / folder).mkdir(exist_ok=True)
@@ -427,12 +428,11 @@ def test_what_cannot_be_digested_is_named(source: str, named: str) -> None:
     assert caught.value.setting == "map_version"
 
 
-def test_the_version_carries_python_and_the_name() -> None:
-    """So that JobMismatch can say that only Python changed."""
-    found = digest(load("user_map", "def map_fn(chunk): return 1").map_fn)
-    assert found.python == f"{sys.version_info[0]}.{sys.version_info[1]}"
-    assert found.name == "user_map:map_fn"
-    assert len(found.digest) == 32
+def test_a_function_has_a_name_and_a_digest() -> None:
+    """The name is the module's and the function's, of a partial those of what it calls."""
+    map_fn = load("user_map", "def map_fn(chunk): return 1").map_fn
+    assert name_of(map_fn) == name_of(functools.partial(map_fn, 1)) == "user_map:map_fn"
+    assert len(digest(map_fn)) == 32
 
 
 def test_functions_of_mrengine_count_by_what_they_were_made_of() -> None:
@@ -443,7 +443,7 @@ def test_functions_of_mrengine_count_by_what_they_were_made_of() -> None:
 
         return partial(print, template)
 
-    assert digest(made("a")).digest != digest(made("b")).digest
+    assert digest(made("a")) != digest(made("b"))
 
 
 def test_the_parts_of_a_function_tell_what_was_edited() -> None:

@@ -1,1 +1,1 @@
-"""The vendors' batch APIs, one client each over the http client. Begin with ``client``."""
+"""The vendors' batch APIs, with a client for each. Begin with ``client``."""

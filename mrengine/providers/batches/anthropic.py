@@ -22,7 +22,7 @@ _ROOT = f"{PATH}/batches"
 
 
 class AnthropicBatches(BatchClient):
-    """All requests go in the body of the create call; all results come in one file. There are no metadata."""
+    """The create call holds all requests, and one file all results. There are no metadata."""
 
     ROOT, AFTER = _ROOT, "after_id"
     LIMITS = Limits(100_000, 256_000_000)
@@ -33,7 +33,7 @@ class AnthropicBatches(BatchClient):
         return b'%b{"custom_id":"%b","params":%b}' % (b"" if first else b",\n", custom_id.encode(), body)
 
     def prepare(self, file: BinaryIO, *, token: str, job: str) -> str:
-        """Nothing: the create call has all of it."""
+        """Send nothing: the create call has all of it."""
         return ""
 
     def create(self, file: BinaryIO, prepared: str, *, token: str, job: str) -> BatchStatus:
@@ -55,16 +55,16 @@ class AnthropicBatches(BatchClient):
         )
 
     def tidy(self, batch: BatchStatus) -> None:
-        """Nothing was uploaded but the batch itself, which is removed after a month."""
+        """Do nothing: only the batch itself was uploaded, and the vendor removes it after a month."""
 
     def answers(self, batch: BatchStatus) -> Iterator[Answer]:
-        # Not ``results_url``: the key goes nowhere but to the endpoint itself.
+        # Not from ``results_url``: the key goes nowhere but to the endpoint itself.
         with self.download(f"{_ROOT}/{batch.name}/results") as values:
             yield from map(_answer, values)
 
 
 def _seconds(stamp: Any) -> float:
-    """Of a time as RFC 3339 has it; 0 where it is none."""
+    """The seconds since the epoch of an RFC 3339 time; 0 if it is none."""
     try:
         return datetime.fromisoformat(str(stamp).replace("Z", "+00:00")).timestamp()
     except ValueError:
@@ -72,8 +72,7 @@ def _seconds(stamp: Any) -> float:
 
 
 def _answer(line: Mapping[str, Any]) -> Answer:
-    found = line.get("result")
-    result: Mapping[str, Any] = found if isinstance(found, Mapping) else {}
+    result: Mapping[str, Any] = line["result"] if isinstance(line.get("result"), Mapping) else {}
     if result.get("type") == "succeeded":
         return Answer(line["custom_id"], 200, _bytes(result.get("message")))
     if result.get("type") != "errored":

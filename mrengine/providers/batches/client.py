@@ -1,7 +1,7 @@
-"""The contract of a batch API, and what both vendors' have in common. The host alone uses it, in one thread.
+"""The contract of a batch API, and the part that both vendors have in common. The host uses it, in one thread.
 
-A batch is made of a file on disk and read into one: neither is ever in memory as a whole. No call is tried again here:
-whoever asks knows what it would mean.
+A batch is sent from a file and read into one, and is never in memory as a whole. No call is tried again here: only the
+caller knows whether that could make a second batch.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, BinaryIO, NamedTuple, TypeVar
 
-from mrengine.errors import ModelError, ModelRefused, ModelUnavailable
+from mrengine.errors import ConfigError, ModelError, ModelRefused, ModelUnavailable
 from mrengine.providers.call import error_map
 from mrengine.providers.http.headers import Headers
 from mrengine.providers.models.model import Model
@@ -22,24 +22,54 @@ from mrengine.providers.models.model import Model
 if TYPE_CHECKING:
     from mrengine.providers.http.client import Response
 
-__all__ = ["UNDONE", "Answer", "BatchClient", "BatchStatus", "Limits", "Upload"]
+__all__ = [
+    "UNDONE", "Answer", "BatchClient", "BatchStatus", "Limits", "Upload", "check_batches", "connect_batches",
+    "has_batches",
+]  # fmt: skip
 
 ASK_S = 60.0
 PAGE = 100  # batches that are listed at once
-TRANSFER_S = 1800.0  # of files of some hundred megabytes, over slow lines
+TRANSFER_S = 1800.0  # for files of some hundred megabytes, over slow lines
 _T = TypeVar("_T")
 UNDONE = 0  # the status of a request that was not executed
 
 
+def has_batches(model: Model) -> bool:
+    """Whether a model may be asked in batches: its address speaks one of the vendors' APIs."""
+    return model.kind in ("openai", "anthropic", "http") and model.base_url is not None
+
+
+def check_batches(models: tuple[Model, ...]) -> None:
+    """ConfigError: none of the job's models may be asked in batches."""
+    if not any(map(has_batches, models)):
+        names = ", ".join(model.name for model in models) or "no model"
+        raise ConfigError(
+            "batch= needs a model of OpenAI, Anthropic or an endpoint that speaks one of their batch APIs; the job has "
+            + names,
+            setting="batch",
+        )
+
+
+def connect_batches(model: Model, folder: str) -> BatchClient:
+    """The client of a model's batches. ConfigError: a header or proxy cannot be used."""
+    if model.shape == "anthropic":
+        from mrengine.providers.batches.anthropic import AnthropicBatches
+
+        return AnthropicBatches(model, folder)
+    from mrengine.providers.batches.openai import OpenAIBatches
+
+    return OpenAIBatches(model, folder)
+
+
 class Limits(NamedTuple):
-    """What a vendor takes in one batch."""
+    """The largest batch that a vendor takes."""
 
     requests: int
     bytes: int
 
 
 class Answer(NamedTuple):
-    """What became of one request: an HTTP status and body; ``UNDONE``: it may be asked again."""
+    """The outcome of one request: an HTTP status and body. ``UNDONE``: it may be asked again."""
 
     custom_id: str
     status: int
@@ -48,8 +78,8 @@ class Answer(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class BatchStatus:
-    """A batch as its provider shows it. ``state``: "working", "cancelling", "ended" or "failed" (as a whole; ``code``
-    and ``why`` say what for). ``word``: the provider's own. ``files``: where its answers are.
+    """A batch as its provider shows it. ``state``: "working", "cancelling", "ended" or "failed" (as a whole, by
+    ``code`` and ``why``). ``word``: the provider's own state. ``files``: those with its answers.
     """
 
     name: str
@@ -62,27 +92,27 @@ class BatchStatus:
     why: str = field(default="", repr=False)
     files: tuple[str, ...] = ()
     token: str | None = None  # None: the vendor keeps no metadata
-    job: str = ""  # what its metadata say of whose it is
+    job: str = ""  # the job in its metadata
     created: float = 0.0  # seconds since the epoch; 0: unknown
     source: str = ""  # the file that was uploaded for it
 
     @property
     def over(self) -> bool:
-        """Whether nothing of it will change any more."""
+        """Whether it will not change any more."""
         return self.state in ("ended", "failed")
 
 
 class Upload:
-    """The file of a batch in the making. ``add()`` is False where a request does not fit any more."""
+    """The file of a batch in the making."""
 
     def __init__(self, client: BatchClient, limits: Limits, folder: str) -> None:
         self._client, self._limits = client, limits
-        self.file: BinaryIO = tempfile.TemporaryFile(dir=folder)  # noqa: SIM115  # whoever has this closes it
+        self.file: BinaryIO = tempfile.TemporaryFile(dir=folder)  # noqa: SIM115  # close() closes it
         self.requests = 0
         self.bytes = self.file.write(client.OPENING)
 
     def add(self, custom_id: str, body: bytes) -> bool:
-        """Add a request, if it is within the limits. The first one is always taken: the provider says if it is not."""
+        """Add a request; False: it would exceed the limits. The first is always added: the provider may refuse it."""
         line = self._client.line(custom_id, body, first=not self.requests)
         size = self.bytes + len(line) + len(self._client.CLOSING)
         if self.requests and (self.requests >= self._limits.requests or size > self._limits.bytes):
@@ -102,8 +132,8 @@ class Upload:
 
 
 class BatchClient(ABC):
-    """One model's batches at one endpoint. Every call raises ModelError, whose ``sent`` is False where the provider
-    cannot have got it.
+    """One model's batches at one endpoint. Every call raises ModelError, whose ``sent`` is False if the provider cannot
+    have received it.
     """
 
     LIMITS: Limits
@@ -113,7 +143,7 @@ class BatchClient(ABC):
     CLOSING = b""
 
     def __init__(self, model: Model, folder: str) -> None:
-        """``folder``: where files may be made that nobody else reads."""
+        """``folder``: a private one, for temporary files."""
         assert model.base_url is not None
         self.model, self._folder = model, folder
         self._headers = Headers(replace(model, kind="http"))  # no SDK adds its key
@@ -124,37 +154,37 @@ class BatchClient(ABC):
         route = resolve(model.base_url, verify=model.spec.verify, proxy=model.spec.proxy)
         self._client = HttpClient(model.base_url, route=route)
 
-    # what a vendor's API is
+    # what differs between vendors
 
     @abstractmethod
     def line(self, custom_id: str, body: bytes, *, first: bool) -> bytes:
-        """One request, as it stands in the file."""
+        """One request as a part of the file."""
 
     @abstractmethod
     def prepare(self, file: BinaryIO, *, token: str, job: str) -> str:
-        """Whatever has to be sent before, and costs nothing; what ``create`` needs to know of it."""
+        """Send what must be sent before ``create``, which costs nothing; returns what ``create`` needs of it."""
 
     @abstractmethod
     def create(self, file: BinaryIO, prepared: str, *, token: str, job: str) -> BatchStatus:
-        """Create a batch of a file. An error that may have come after the batch was made has ``sent`` True."""
+        """Create a batch of a file. ``sent`` of an error is True if the batch may have been made all the same."""
 
     @abstractmethod
     def seen(self, data: Mapping[str, Any]) -> BatchStatus:
-        """A batch object. KeyError, TypeError: it is none."""
+        """Read a batch object. KeyError, TypeError: it is none."""
 
     @abstractmethod
     def answers(self, batch: BatchStatus) -> Iterator[Answer]:
-        """What became of its requests, in any order; those that are missing were not executed."""
+        """The outcomes of its requests, in any order; those that are missing were not executed."""
 
     @abstractmethod
     def tidy(self, batch: BatchStatus) -> None:
-        """Remove what was uploaded for it, once all of its answers are kept."""
+        """Remove the files of a batch whose answers have all been kept."""
 
     def sweep(  # noqa: B027  # most vendors take no uploads
         self, job: str, *, tokens: Collection[str], seen: Collection[BatchStatus], live: Collection[str]
     ) -> None:
-        """Remove what was uploaded for a job and is of no batch under way: ``tokens`` are of those that may be in the
-        making, ``live`` the names of those that are, ``seen`` all of the job.
+        """Remove the job's uploads, except those of batches under way. ``tokens``: of batches that may be in the
+        making; ``live``: the names of those that run; ``seen``: all batches of the job.
         """
 
     # what they share
@@ -164,7 +194,7 @@ class BatchClient(ABC):
         return self.shown(self.asked("GET", f"{self.ROOT}/{name}"))
 
     def cancel(self, name: str) -> BatchStatus:
-        """Ask for its end. One that is over stays as it is."""
+        """Ask for its cancellation. One that is over stays as it is."""
         try:
             return self.shown(self.asked("POST", f"{self.ROOT}/{name}/cancel", b"{}"))
         except ModelError as error:
@@ -183,7 +213,7 @@ class BatchClient(ABC):
             after = f"&{self.AFTER}={page[-1].name}"
 
     def since(self, created: float) -> Iterator[BatchStatus]:
-        """All batches that were made since then, the newest first; with those whose age is unknown."""
+        """All batches made since then, and those of unknown age, the newest first."""
         for page in self.pages():
             yield from (batch for batch in page if not 0 < batch.created < created)
             if page and all(0 < batch.created < created for batch in page):
@@ -193,6 +223,7 @@ class BatchClient(ABC):
         """The custom_id of one of its answers; None: it has none."""
         first = next(iter(self.answers(batch)), None)
         if first is None and batch.done:
+            # The files of a batch that just ended may still be incomplete: looked at later, they are whole.
             message = f"{self.model.name}: the answers of a batch came by halves"
             raise ModelUnavailable(message, model=self.model.name, status=200)
         return None if first is None else first.custom_id
@@ -203,8 +234,8 @@ class BatchClient(ABC):
         return first[0].name if first else ""
 
     def found(self, *, token: str, since: str, known: Collection[str], requests: int) -> list[BatchStatus]:
-        """Batches that may be one whose create call has not answered: made after ``since``, not ``known``, of as many
-        requests; where the vendor keeps metadata, that with the ``token``, and no other.
+        """The batches that a create call without an answer may have made: those after ``since``, not ``known``, of as
+        many requests; if the vendor keeps metadata, only the one with the ``token``.
         """
         candidates: list[BatchStatus] = []
         for page in self.pages():
@@ -223,7 +254,7 @@ class BatchClient(ABC):
 
     @property
     def hidden(self) -> list[str]:
-        """Values that no message may repeat."""
+        """The header values, which no message may repeat."""
         return self._headers.hidden
 
     def asked(
@@ -235,11 +266,11 @@ class BatchClient(ABC):
         kind: str = "application/json",
         into: BinaryIO | None = None,
     ) -> Response:
-        """One request; after a 401 with headers that can be renewed, once more. ModelError: it is no success."""
-        seen = self._headers.version
+        """Make one request, and once more after a 401 with renewable headers. ModelError: it did not succeed."""
+        version = self._headers.version
         response = self._sent(method, path, body, kind, into)
         if response.status == 401 and self._headers.renewable:
-            self._headers.renew(seen)
+            self._headers.renew(version)
             response = self._sent(method, path, body, kind, into)
         if 200 <= response.status < 300:
             return response
@@ -256,16 +287,16 @@ class BatchClient(ABC):
         try:
             head = self._client.head(method, path, headers)
             return self._client.send(head, body, timeout_s=TRANSFER_S if slow else ASK_S, into=into)
-        except Exception as error:  # noqa: BLE001  # as in RemoteProvider: what was sent is not kept as its context
+        except Exception as error:  # noqa: BLE001  # as in RemoteProvider: whatever it is, it is no context of ours
             failed = error_map.from_exception(error, model=self.model.name)
         raise failed
 
     def shown(self, response: Response) -> BatchStatus:
-        """The batch that an answer shows."""
+        """Read a batch from an answer."""
         return self._read(response, self.seen)
 
     def listed(self, response: Response) -> tuple[list[BatchStatus], bool]:
-        """A page of the list of batches, and whether there is more."""
+        """Read a page of the list of batches, and whether there are more."""
         return self._read(response, lambda data: ([self.seen(one) for one in data["data"]], bool(data.get("has_more"))))
 
     def _read(self, response: Response, read: Callable[[Any], _T]) -> _T:
@@ -278,7 +309,7 @@ class BatchClient(ABC):
 
     @contextmanager
     def download(self, path: str) -> Iterator[Iterator[Any]]:
-        """The JSON values of a file's lines. Lines that are none are left out: their requests count as not executed."""
+        """The JSON values of a file's lines. Other lines are skipped: their requests count as not executed."""
         with tempfile.TemporaryFile(dir=self._folder) as file:
             response = self.asked("GET", path, into=file)
             if response.body:  # it came compressed

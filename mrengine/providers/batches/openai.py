@@ -1,4 +1,4 @@
-"""OpenAI's batches, as many servers speak them: https://platform.openai.com/docs/guides/batch."""
+"""OpenAI's batches, which many servers speak: https://platform.openai.com/docs/guides/batch."""
 
 from __future__ import annotations
 
@@ -15,28 +15,21 @@ from mrengine.providers.http.openai_chat import PATH
 __all__ = ["OpenAIBatches"]
 
 _STATES = {
-    "cancelling": "cancelling",
-    "completed": "ended",
-    "expired": "ended",
-    "cancelled": "ended",
-    "failed": "failed",
-}
+    "cancelling": "cancelling", "completed": "ended", "expired": "ended", "cancelled": "ended", "failed": "failed",
+}  # fmt: skip
 _COPY = 1 << 20
 FILES = 1000  # that are listed at once
 
 
 class OpenAIBatches(BatchClient):
-    """A file is uploaded, a batch is made of it; successes and failures come in a file each."""
+    """A batch is made of an uploaded file; its successes and failures come in a file each."""
 
     ROOT, AFTER = "/batches", "after"
     LIMITS = Limits(50_000, 200_000_000)
 
     def line(self, custom_id: str, body: bytes, *, first: bool) -> bytes:
-        return b'{"custom_id":"%b","method":"POST","url":"/v1%b","body":%b}\n' % (
-            custom_id.encode(),
-            PATH.encode(),
-            body,
-        )
+        parts = custom_id.encode(), PATH.encode(), body
+        return b'{"custom_id":"%b","method":"POST","url":"/v1%b","body":%b}\n' % parts
 
     def prepare(self, file: BinaryIO, *, token: str, job: str) -> str:
         return self._uploaded(file, f"{_prefix(job)}{token}.jsonl")
@@ -51,7 +44,7 @@ class OpenAIBatches(BatchClient):
         return self.shown(self.asked("POST", "/batches", json.dumps(wanted).encode()))
 
     def _uploaded(self, file: BinaryIO, name: str) -> str:
-        mark = f"mrengine-{name.encode().hex()}"  # no line of JSON begins with two hyphens
+        mark = f"mrengine-{name.encode().hex()}"  # the file cannot hold it: no line of JSON begins with two hyphens
         disposition = "Content-Disposition: form-data; name="
         opening = (
             f'--{mark}\r\n{disposition}"purpose"\r\n\r\nbatch\r\n--{mark}\r\n{disposition}"file"; filename="{name}"\r\n'
@@ -64,16 +57,16 @@ class OpenAIBatches(BatchClient):
                 form.write(part)
             form.write(f"\r\n--{mark}--\r\n".encode())
             response = self.asked("POST", "/files", form, kind=f"multipart/form-data; boundary={mark}")
-        found = self._read(response, lambda data: data["id"])
-        if not isinstance(found, str):
+        file_id = self._read(response, lambda data: data["id"])
+        if not isinstance(file_id, str):
             raise ModelRefused(f"{self.model.name}: its server gave an uploaded file no id", model=self.model.name)
-        return found
+        return file_id
 
     def seen(self, data: Mapping[str, Any]) -> BatchStatus:
         counts = data.get("request_counts") or {}
         errors = (data.get("errors") or {}).get("data") or [{}]
         files = tuple(data[key] for key in ("output_file_id", "error_file_id") if data.get(key))
-        word = data["status"]
+        word, metadata = data["status"], data.get("metadata") or {}
         return BatchStatus(
             name=data["id"],
             state=_STATES.get(word, "working"),
@@ -84,8 +77,8 @@ class OpenAIBatches(BatchClient):
             code=str(errors[0].get("code") or ""),
             why=str(errors[0].get("message") or ""),
             files=files,
-            token=str((data.get("metadata") or {}).get("mrengine_batch", "")),
-            job=str((data.get("metadata") or {}).get("mrengine_job", "")),
+            token=str(metadata.get("mrengine_batch", "")),
+            job=str(metadata.get("mrengine_job", "")),
             created=float(data.get("created_at") or 0),
             source=str(data.get("input_file_id") or ""),
         )
@@ -100,7 +93,7 @@ class OpenAIBatches(BatchClient):
 
     def _remove(self, *names: str) -> None:
         for name in filter(None, names):
-            with suppress(ModelError):  # it costs nothing, and is kept for a month
+            with suppress(ModelError):  # a file that stays costs nothing, and is kept for a month
                 self.asked("DELETE", f"/files/{name}")
 
     def sweep(self, job: str, *, tokens: Collection[str], seen: Collection[BatchStatus], live: Collection[str]) -> None:
@@ -127,7 +120,7 @@ class OpenAIBatches(BatchClient):
 
 
 def _prefix(job: str) -> str:
-    """How the names of files begin that are uploaded for a job."""
+    """The beginning of the names of all files that are uploaded for a job."""
     return f"mrengine-{job}-"
 
 

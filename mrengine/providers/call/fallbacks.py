@@ -1,4 +1,4 @@
-"""Which of several models gets a call: the first that is well; the next when it fails. Decides only."""
+"""Decides which of several models gets a call: the first whose breaker allows it, then the next when it fails."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ Attempt = Callable[[Model, Breaker, bool], Completion]
 
 
 def choose(models: Sequence[Model], breakers: Mapping[str, Breaker]) -> Model:
-    """The first model that may be called now; where none may, the one that may soonest."""
+    """The first model that may be called now; if none may, the one that may be called soonest."""
     for model in models:
         if breakers[model.name].allow():
             return model
@@ -31,10 +31,10 @@ def ask_any(
 ) -> Completion:
     """Ask models in order until one answers.
 
-    ``attempt(model, breaker, alternatives)`` makes the call with its retries; ``alternatives`` says whether another
-    model is left, so that it gives up when the breaker opens instead of trying until the deadline. ``on``: after which
-    failures another is asked, see ``ModelSpec.fallbacks_on``. Raises the last error, and at once one after which
-    none is.
+    ``attempt(model, breaker, alternatives)`` makes the call with its retries. ``alternatives``: another model is left,
+    so it should give up when the breaker opens instead of trying until the deadline. ``on``: the failures after which
+    another model is asked, see ``ModelSpec.fallbacks_on``. Raises the first error after which none is asked, or the
+    last one.
     """
     left = list(models)
     while True:
@@ -49,25 +49,26 @@ def ask_any(
 
 
 def fitted(request: Request, model: Model) -> Request:
-    """No model is asked for more than it can say: a fallback's limit may be smaller than the first one's."""
+    """The request within the model's own output limit, as a fallback may have a smaller one than the first model."""
     most = model.max_output
     return request if most is None or request.max_tokens <= most else replace(request, max_tokens=most)
 
 
 def _others(error: ModelError, model: Model, left: Sequence[Model], on: Sequence[str]) -> list[Model]:
-    """Who may be asked after a failure: for a text that was too long only a model that holds more, or may do."""
-    keys = [other for other in left if other.identity == model.identity and error.scope == "model"]
+    """The models that may be asked after a failure. Those of the same identity are this model by its other keys."""
+    others = [other for other in left if other.identity != model.identity]
     if error.reason in ("overflow", "too_large"):
-        same = model.identity
-        return [o for o in left if "overflow" in on and o.identity != same and _holds_more(o, model, error)]
+        return [other for other in others if "overflow" in on and _holds_more(other, model, error)]
     if error.reason == "filtered":
-        return [other for other in left if "filtered" in on and other.identity != model.identity]
-    elsewhere = error.scope == "model" or error.transient
-    return list(left) if elsewhere and "unavailable" in on else keys
+        return others if "filtered" in on else []
+    if (error.scope == "model" or error.transient) and "unavailable" in on:
+        return list(left)
+    # Another key is no other model: it is tried whatever ``on`` says, if this key is to blame.
+    return [other for other in left if other not in others] if error.scope == "model" else []
 
 
 def _holds_more(other: Model, model: Model, error: ModelError) -> bool:
-    if error.reason == "too_large":  # for a limit, which is each model's own
+    if error.reason == "too_large":  # too large for a rate limit, and each model has its own
         return True
     window = getattr(error, "context_window", 0) or model.context_window
     return other.context_window is None or window is None or other.context_window > window

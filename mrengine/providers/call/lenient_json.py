@@ -1,8 +1,8 @@
-"""The JSON in a model's answer, whatever stands around it and however slightly it is broken.
+"""Finds the JSON in a model's answer, whatever stands around it, even if it is slightly broken.
 
-Read, from the most faithful to the most lenient: the whole text; what a Markdown fence holds; the values in prose. Each
-as it is, and mended: raw line breaks in strings, trailing commas, comments, and Python's True, False and None. What is
-cut off, or is NaN, stays what it is: no JSON. A Python dict or list is read, too, where it is all there is.
+It reads, from the most faithful to the most lenient: the whole text, Markdown fences, values within prose; each as it
+is, then mended: raw line breaks in strings, trailing commas, comments, Python's True, False and None. Text that is cut
+off, and NaN, remain no JSON. A Python dict or list is read if it is the whole text or fence.
 """
 
 from __future__ import annotations
@@ -19,18 +19,19 @@ __all__ = ["json_in", "parse"]
 
 _FENCE = re.compile(r"```[ \t]*(?:json[c5]?|JSON)?[ \t]*\n?(.*?)```", re.DOTALL)
 _START = re.compile(r"[{\[]")
-_MOST_STARTS = 64
-_MOST_PYTHON = 100_000  # characters: its parser takes more memory than JSON's
-# A string is matched first, so that nothing inside of one is touched.
+_MOST_STARTS = 64  # braces that are tried: a long answer in prose may have thousands
+_MOST_PYTHON = 100_000  # characters: Python's parser takes more memory than JSON's
+# Strings are matched first, so that nothing inside of one is touched.
 _SLIPS = re.compile(
     r'"(?:[^"\\]|\\.)*"|//[^\n]*|/\*.*?\*/|,(?=(?:\s|//[^\n]*\n|/\*.*?\*/)*[}\]])|\b(?:True|False|None)\b', re.DOTALL
 )
 _PYTHON = {"True": "true", "False": "false", "None": "null"}
+_CONTROL = re.compile(r"[\x00-\x1f]")
 
 
 def json_in(text: str) -> list[str]:
-    """JSON texts that an answer may mean, the likeliest first, no two alike; none: it holds none."""
-    return list(dict.fromkeys(_found(text)))
+    """The JSON texts that an answer may mean, the likeliest first, no two alike."""
+    return list(dict.fromkeys(_candidates(text)))
 
 
 def parse(text: str) -> Any:
@@ -39,22 +40,21 @@ def parse(text: str) -> Any:
 
 
 def _no_constant(name: str) -> None:
-    """NaN and Infinity, which Python reads, are no JSON."""
+    """Refuse NaN and Infinity, which Python reads and JSON does not have."""
     raise ValueError(name)
 
 
-def _found(text: str) -> Iterator[str]:
+def _candidates(text: str) -> Iterator[str]:
     text = text.lstrip("\ufeff").strip()
-    places = [text, without_thoughts(text)[1].strip().removeprefix("</think>").strip()]
-    places += [match[1].strip() for match in _FENCE.finditer(places[1])]
-    for place in places:
+    answer = without_thoughts(text)[1].strip().removeprefix("</think>").strip()
+    for place in (text, answer, *(match[1].strip() for match in _FENCE.finditer(answer))):
         if (whole := _mended(place)) is not None:
             yield whole
-    yield from sorted(_values(places[1]), key=len, reverse=True)
+    yield from sorted(_values(answer), key=len, reverse=True)
 
 
 def _mended(text: str) -> str | None:
-    """The text as strict JSON; None: it is none, though mended."""
+    """The text as strict JSON; None: even mended it is none."""
     for attempt in (text, _SLIPS.sub(_mend, text)):
         try:
             parse(attempt)
@@ -79,17 +79,14 @@ def _from_python(text: str) -> str | None:
 
 
 def _mend(match: re.Match[str]) -> str:
-    found = match[0]
-    if not found.startswith('"'):
-        return _PYTHON.get(found, "")
-    return _CONTROL.sub(lambda raw: json.dumps(raw[0])[1:-1], found)
-
-
-_CONTROL = re.compile(r"[\x00-\x1f]")
+    slip = match[0]
+    if not slip.startswith('"'):
+        return _PYTHON.get(slip, "")
+    return _CONTROL.sub(lambda raw: json.dumps(raw[0])[1:-1], slip)
 
 
 def _values(text: str) -> Iterator[str]:
-    """Objects and arrays in prose, outermost ones."""
+    """The outermost objects and arrays within prose."""
     decoder = json.JSONDecoder(strict=False, parse_constant=_no_constant)
     at = 0
     for _ in range(_MOST_STARTS):
@@ -103,6 +100,6 @@ def _values(text: str) -> Iterator[str]:
             except (ValueError, RecursionError):
                 continue
             yield json.dumps(value, ensure_ascii=False)
-            if len(shown) == len(text) - start.start():
+            if len(shown) == len(text) - start.start():  # mending that changed lengths has lost the place in the text
                 at = start.start() + length
             break

@@ -1,4 +1,4 @@
-"""What a provider may cache of a prompt: schema, system and the beginning that all calls have in common."""
+"""The part of a prompt that a provider may cache: schema, system and the beginning that all calls have in common."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ from mrengine.records import Request
 
 __all__ = ["cacheable", "parted", "prefix_digest", "prefix_tokens"]
 
-SHORTEST = 1024  # tokens of a prefix that is cached, where the model's own minimum is not known
-_BYTES_A_TOKEN = 3.5  # rather too few: a mark on a prefix that is too short costs nothing
+SHORTEST = 1024  # tokens of the shortest prefix that is cached, for models whose own minimum is not known
+_BYTES_A_TOKEN = 3.5  # rather too few: marking a prefix that is too short costs nothing
 _REMOTE = frozenset({"openai", "anthropic", "http"})
 
 
 def cacheable(request: Request, model: Model) -> Request:
-    """The same request; without ``cache`` where its provider would not cache what it begins with."""
+    """The same request; without ``cache`` if its provider would not cache its prefix."""
     if not request.cache:
         return request
     least = model.cache_min or SHORTEST
@@ -27,18 +27,18 @@ def cacheable(request: Request, model: Model) -> Request:
 
 
 def prefix_digest(request: Request) -> str:
-    """What tells one prefix from another; "" for a request that has none to cache."""
+    """The digest of a request's prefix; "" for a request that has none to cache."""
     if not request.cache:
         return ""
     hasher = blake2b(digest_size=12)
     for part in _parts(request):
         encoded = part.encode("utf-8", "surrogatepass")
-        hasher.update(len(encoded).to_bytes(8, "big") + encoded)
+        hasher.update(len(encoded).to_bytes(8, "big") + encoded)  # the length, so that parts cannot run together
     return hasher.hexdigest()
 
 
 def prefix_tokens(request: Request) -> int:
-    """About how many tokens may be cached, rather too few; 0: none."""
+    """About how many tokens may be cached, rather too few."""
     return int(_bytes(request) / _BYTES_A_TOKEN) if request.cache else 0
 
 
@@ -52,8 +52,8 @@ def _parts(request: Request) -> tuple[str, str, str]:
 
 
 def parted(request: Request, words: str, clean: Callable[[str], str]) -> tuple[str, str]:
-    """(what may be cached, the rest) of a prompt. ``words``: the schema, where it is sent as text: after a prompt, but
-    before what differs between calls where that begins.
+    """(the part that may be cached, the rest) of a prompt. ``words``: the schema, if it is sent as text. It follows the
+    prompt, or precedes a prefix to cache, as all calls have it in common.
     """
     if not request.cache:
         return "", clean(request.prompt) + words

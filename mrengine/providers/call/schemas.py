@@ -1,7 +1,6 @@
-"""JSON schemas, checked and applied by the library ``jsonschema``: what is none is refused before anything is asked.
+"""JSON schemas, checked and applied by the library ``jsonschema``. A wrong one is refused before any call is made.
 
-Problems name a place and a keyword. They quote the answer nowhere but in ``feedback``, which is for the model that gave
-it.
+Problems name a place and a keyword. Only their ``feedback`` quotes the answer, as it goes to the model that gave it.
 """
 
 from __future__ import annotations
@@ -20,9 +19,9 @@ from mrengine.errors import ConfigError
 
 __all__ = ["Problem", "check", "names", "place", "problems"]
 
-_TOLD = 300  # characters of one message to the model: it may repeat a whole value
-_RULE = 60
-_PATTERN_S = 1.0
+_MESSAGE = 300  # characters of one message of the library, which may repeat a whole value
+_RULE = 60  # characters of the schema that a problem's line may quote
+_PATTERN_S = 1.0  # a pattern may backtrack without end
 _SUBSCHEMAS = frozenset({
     "additionalProperties", "contains", "contentSchema", "else", "if", "items", "not", "propertyNames", "then",
     "unevaluatedItems", "unevaluatedProperties", "additionalItems",
@@ -41,14 +40,14 @@ _KNOWN = _SUBSCHEMAS | _LISTS | _MAPS | {
 
 @dataclass(frozen=True, slots=True)
 class Problem:
-    """What is wrong with an answer: in ``line`` without any value of it, in ``feedback`` as the validator says it."""
+    """A fault of an answer: ``line`` shows no value of it, ``feedback`` is the validator's own message."""
 
     line: str
     feedback: str = field(repr=False)
 
 
 def check(schema: Mapping[str, Any]) -> None:
-    """ConfigError: this is no JSON schema, or none that can be applied here."""
+    """ConfigError for what is no JSON schema, or none that can be applied here."""
     try:
         text = json.dumps(schema)
     except (TypeError, ValueError, RecursionError):
@@ -64,9 +63,9 @@ def _check(text: str) -> None:
     wrong = ""
     try:
         draft: Any = jsonschema.validators.validator_for(schema, jsonschema.Draft202012Validator)
-        draft.check_schema(schema, format_checker=jsonschema.FormatChecker(formats=()))  # patterns: see below
+        draft.check_schema(schema, format_checker=jsonschema.FormatChecker(formats=()))  # _slips checks the patterns
     except jsonschema.SchemaError as error:
-        wrong = f"at /{'/'.join(map(str, error.absolute_path))}: {error.message[:_TOLD]}"
+        wrong = f"at /{'/'.join(map(str, error.absolute_path))}: {error.message[:_MESSAGE]}"
     except RecursionError:
         wrong = "it is nested too deeply"
     wrong = wrong or next(_slips(schema), "")
@@ -77,12 +76,12 @@ def _check(text: str) -> None:
 
 
 def _slips(root: Mapping[str, Any]) -> Iterator[str]:
-    """What the meta-schema lets pass: references to nothing, patterns that are none, keywords that are misspelt."""
+    """Faults that the meta-schema lets pass: dangling references, invalid patterns, misspelt keywords."""
     for at, schema in _walk(root, ""):
         for name in schema.keys() - _KNOWN:
             if close := difflib.get_close_matches(name, _KNOWN, 1, 0.8):
                 yield f"at {at or '/'}: {name} is no keyword: is it {close[0]}?"
-        if isinstance(ref := schema.get("$ref"), str) and not _found(ref, root):
+        if isinstance(ref := schema.get("$ref"), str) and not _resolves(ref, root):
             yield f"at {at or '/'}: $ref {ref[:100]} points to nothing in it, and nothing is fetched"
         for pattern in (schema.get("pattern"), *schema.get("patternProperties", ())):
             named = pattern is not schema.get("pattern")
@@ -91,7 +90,7 @@ def _slips(root: Mapping[str, Any]) -> Iterator[str]:
 
 
 def _walk(schema: Any, at: str) -> Iterator[tuple[str, Mapping[str, Any]]]:
-    """A schema and all in it, each with its place."""
+    """A schema and all schemas within it, each with its place."""
     if not isinstance(schema, Mapping):
         return
     yield at, schema
@@ -106,10 +105,12 @@ def _walk(schema: Any, at: str) -> Iterator[tuple[str, Mapping[str, Any]]]:
             yield from _walk(part, f"{at}/{name}")
 
 
-def _found(ref: str, root: Any) -> bool:
+def _resolves(ref: str, root: Any) -> bool:
     """Whether a JSON pointer leads anywhere; references by ``$id`` and anchors are left to the library."""
     if not ref.startswith("#/"):
-        return not ref.startswith(("http://", "https://", "file:")) or any(ref.startswith(one) for one in _ids(root))
+        own = root.get("$id") if isinstance(root, Mapping) else None
+        known = ("https://json-schema.org/", "http://json-schema.org/", *((own,) if own and type(own) is str else ()))
+        return not ref.startswith(("http://", "https://", "file:")) or ref.startswith(known)
     node = root
     for part in ref[2:].split("/"):
         name = part.replace("~1", "/").replace("~0", "~")
@@ -122,13 +123,8 @@ def _found(ref: str, root: Any) -> bool:
     return True
 
 
-def _ids(root: Any) -> set[str]:
-    own = root.get("$id") if isinstance(root, Mapping) else None
-    return {"https://json-schema.org/", "http://json-schema.org/"} | ({own} if isinstance(own, str) and own else set())
-
-
 def _compiles(pattern: str, *, named: bool) -> bool:
-    """``named``: of ``patternProperties``, which the library matches by Python's own dialect."""
+    """Whether a pattern is one. ``named``: of ``patternProperties``, which the library matches with Python's ``re``."""
     import regex
 
     try:
@@ -139,23 +135,23 @@ def _compiles(pattern: str, *, named: bool) -> bool:
 
 
 def problems(value: Any, schema: Any) -> list[Problem]:
-    """What is wrong with a value. Empty: it is valid."""
+    """The faults of a value; none if it is valid."""
     known = names(schema)
-    found: list[Problem] = []
+    faults: list[Problem] = []
     try:
         for error in _validator(schema).iter_errors(value):
-            at = place(error.absolute_path, known)
-            found.append(Problem(f"{at}: {_rule(error)}", f"{place(error.absolute_path)}: {error.message[:_TOLD]}"))
+            line = f"{place(error.absolute_path, known)}: {_rule(error)}"
+            faults.append(Problem(line, f"{place(error.absolute_path)}: {error.message[:_MESSAGE]}"))
     except RecursionError:
-        found.append(Problem("/: nested too deeply", "/: nested too deeply"))
-    except Exception as error:  # noqa: BLE001  # a reference that only shows itself when it is followed
+        faults.append(Problem("/: nested too deeply", "/: nested too deeply"))
+    except Exception as error:  # noqa: BLE001  # a dangling reference shows itself only when it is followed
         message = f"response_model is no JSON schema that can be applied: {type(error).__name__}"
         raise ConfigError(message, setting="response_model") from None
-    return found
+    return faults
 
 
 def _rule(error: Any) -> str:
-    """The keyword, and what the schema says of it, where that is short."""
+    """The violated keyword, with its value in the schema if that is short."""
     if error.validator is None:
         return "not allowed"
     if error.validator == "required":
@@ -170,12 +166,13 @@ def _validator(schema: Any) -> Any:
     import jsonschema
 
     draft = jsonschema.validators.validator_for(schema, jsonschema.Draft202012Validator)
-    return _ours(draft)(schema, registry=_registry())
+    # The meta-schemas, and no way to fetch others.
+    return _ours(draft)(schema, registry=import_module("jsonschema_specifications").REGISTRY)
 
 
 @lru_cache(maxsize=8)
 def _ours(draft: Any) -> Any:
-    """The library's validator, with patterns of more than Python's dialect, and a place for what is missing."""
+    """The library's validator, with patterns beyond Python's dialect, and the place of a missing property."""
     import jsonschema
 
     def pattern(validator: Any, wanted: str, value: Any, schema: Any) -> Iterator[Any]:
@@ -196,13 +193,8 @@ def _ours(draft: Any) -> Any:
     return extend(draft, own)
 
 
-def _registry() -> Any:
-    """The meta-schemas, and no way to fetch others."""
-    return import_module("jsonschema_specifications").REGISTRY
-
-
 def _is_multiple(value: float, wanted: float) -> bool:
-    """By the decimal digits that JSON shows: 5.3 is a multiple of 0.1."""
+    """Whether it is one by the decimal digits of JSON: 5.3 is a multiple of 0.1, in floats it is not."""
     try:
         return Decimal(str(value)) % Decimal(str(wanted)) == 0
     except ArithmeticError:
@@ -215,17 +207,19 @@ def _matches(pattern: str, value: str) -> bool:
     try:
         return regex.search(pattern, value, timeout=_PATTERN_S) is not None
     except TimeoutError:
-        return True  # it would take for ever: the provider may have understood it
+        return True  # undecided: a valid answer must not be refused for its pattern
 
 
 def place(path: Collection[int | str], known: Collection[str] | None = None) -> str:
-    """``/claims/3/dose``; a name that the schema does not know is the answer's own: ``*``. None: all are shown."""
+    """A path such as ``/claims/3/dose``. Names that are not ``known`` come from the answer and become ``*``; None: all
+    are shown.
+    """
     parts = [str(part) if isinstance(part, int) or known is None or part in known else "*" for part in path]
     return "/" + "/".join(parts)
 
 
 def names(schema: Any) -> set[str]:
-    """Every property name that a schema knows."""
+    """Every property name in a schema."""
     if isinstance(schema, Mapping):
         own = set(schema["properties"]) if isinstance(schema.get("properties"), Mapping) else set()
         if isinstance(schema.get("required"), list):

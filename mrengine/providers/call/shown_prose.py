@@ -1,7 +1,7 @@
-"""What of a provider's prose may be shown: nothing that repeats the request, and no key.
+"""Decides how much of a provider's prose may be shown: nothing that repeats the request, and no key.
 
-A message is taken apart into words. A word that also stands in the request, and is none of those that every refusal is
-made of, is replaced; so are its neighbours that are no such word, for providers cut and mask what they repeat.
+A message is taken apart into words. A word that also stands in the request is replaced, unless every refusal may have
+it. So are its neighbours, with the same exception, because providers cut and mask what they repeat.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from itertools import pairwise
 
 __all__ = ["LONGEST", "shown", "unechoed"]
 
-LONGEST = 240  # characters: an engine's error line holds the rest of the story, too
+LONGEST = 240  # characters: the line of an error holds more than this
 HOLE = "…"
 _TOKEN = re.compile(r"[^\W_]+|[\W_]", re.UNICODE)
 _ESCAPE = re.compile(r"\\(?:u[0-9a-fA-F]{4}|[nrtbf\"'\\/])")
@@ -23,10 +23,10 @@ _KEY = re.compile(
     r"|\b(?=[A-Za-z0-9_]*\d)(?=[A-Za-z0-9_]*[A-Za-z])[A-Za-z0-9_]{24,}\b",
 )
 _KEY_TOLD = re.compile(r"((?:key|token)(?: (?:was|is|provided|given|supplied))*:\s*)(\S+)", re.IGNORECASE)
-_SECRET = 6  # characters of a key in a row are a part of it
-_ECHO = 4  # words in a row that also stand in the request are a repetition
+_SECRET = 6  # a word of so many characters that stands in a key is a part of it
+_ECHO = 4  # so many words in a row that also stand in the request are a repetition
 
-# The words that refusals are made of. They tell nothing of a text, whatever is in it.
+# The words that refusals are made of: they reveal nothing of a text, even if it has them too.
 _HARMLESS = """
     a an and are as at be been but by can cannot could did do does doesn't don't for from had has have however if in
     into is isn't it its may more most must no not of on only or please should so such than that the their them then
@@ -61,13 +61,13 @@ _COMMON = frozenset(_HARMLESS.split())
 
 
 def shown(message: str, texts: Iterable[str], hidden: Collection[str]) -> str:
-    """A provider's message as an error may tell it. ``texts``: the request's; ``hidden``: values of its headers."""
+    """A provider's message as an error may show it. ``texts``: the request's; ``hidden``: values of its headers."""
     message = _unescaped(message)[:2000]
     message = _KEY.sub(HOLE, _KEY_TOLD.sub(lambda m: m[1] + HOLE, message))
     secrets = {word for text in hidden for word in text.split()}
-    known = _words_of(texts)
+    requested = _words_of(texts)
     tokens = _TOKEN.findall(message)
-    bad = [_reveals(token, known, secrets) for token in tokens]
+    bad = [_reveals(token, requested, secrets) for token in tokens]
     _spread(tokens, bad)
     kept = "".join(HOLE if hide else token for token, hide in zip(tokens, bad, strict=True))
     kept = re.sub(rf"{HOLE}(?:[\s\W_]*{HOLE})+", HOLE, kept)
@@ -76,7 +76,7 @@ def shown(message: str, texts: Iterable[str], hidden: Collection[str]) -> str:
 
 
 def unechoed(message: str, texts: Iterable[str]) -> str:
-    """A message without what it repeats of the request at length: what is left are the provider's own words."""
+    """A message without its longer repetitions of the request: what is left are the provider's own words."""
     words = re.findall(r"\S+", _unescaped(message))
     if len(words) < _ECHO:
         return message
@@ -99,28 +99,28 @@ def _unescaped(message: str) -> str:
 
 
 def _words_of(texts: Iterable[str]) -> set[str]:
-    known: set[str] = set()
+    words: set[str] = set()
     for text in texts:
         for word in re.findall(r"[^\W_]+", text):
-            known.add(word.casefold())
-            if not word.isascii():
-                known.update(word[at : at + 2] for at in range(len(word) - 1))
-    return known
+            words.add(word.casefold())
+            if not word.isascii():  # some scripts have no spaces between words: their pairs of characters count
+                words.update(word[at : at + 2] for at in range(len(word) - 1))
+    return words
 
 
-def _reveals(token: str, known: set[str], secrets: set[str]) -> bool:
+def _reveals(token: str, requested: set[str], secrets: set[str]) -> bool:
     word = token.casefold()
     if len(token) >= _SECRET and any(token in secret for secret in secrets):
         return True
     if word in _COMMON:
         return False
-    if not token.isascii():  # scripts without spaces between words
-        return word in known or any(token[at : at + 2] in known for at in range(len(token) - 1))
-    return word in known and (not token.isdigit() or len(token) >= 3)
+    if not token.isascii():
+        return word in requested or any(token[at : at + 2] in requested for at in range(len(token) - 1))
+    return word in requested and (not token.isdigit() or len(token) >= 3)
 
 
 def _spread(tokens: list[str], bad: list[bool]) -> None:
-    """What stands beside a word that was repeated is a repetition, too, unless every refusal has that word."""
+    """Mark the neighbours of a repeated word as repeated, too, unless every refusal may have them."""
     words = [at for at, token in enumerate(tokens) if token[0].isalnum()]
     for order in (words, words[::-1]):
         for before, at in pairwise(order):

@@ -1,8 +1,7 @@
-"""Structured answers: the schema that a provider is given, and what its answer is checked against.
+"""Structured answers: makes the schema that a provider is given, and checks answers against it.
 
-``response_model`` is a JSON schema, a pydantic model, or whatever else pydantic's ``TypeAdapter`` takes:
-``list[Model]``, a dataclass, a ``Literal``. No exception holds the answer: places are named only as far as the schema
-itself names them.
+``response_model`` is a JSON schema, a pydantic model, or anything that pydantic's ``TypeAdapter`` takes:
+``list[Model]``, a dataclass, a ``Literal``. No exception quotes the answer: it names only places of the schema.
 """
 
 from __future__ import annotations
@@ -29,13 +28,13 @@ _OTHER_REFERENCE = re.compile(r'"\$(?:ref|dynamicRef)": "(?!#/(?:\$defs|definiti
 
 @dataclass(frozen=True, slots=True)
 class Checked:
-    """An answer that was looked at: its ``value``, or the ``problems`` that it has instead."""
+    """A checked answer: its ``value``, or the ``problems`` that it has instead."""
 
     value: Any = field(default=None, repr=False)
     problems: tuple[Problem, ...] = ()
 
     def failure(self) -> InvalidAnswer:
-        """What is wrong, without values."""
+        """The error that names the problems, without values."""
         shown = [problem.line for problem in self.problems[:_MAX_ERRORS]]
         left = len(self.problems) - len(shown)
         more = f" and {left} more" if left else ""
@@ -43,12 +42,12 @@ class Checked:
         return InvalidAnswer(message, problems=shown)
 
     def explained(self) -> str:
-        """What is wrong, in the validator's own words, for the model that gave the answer."""
+        """The problems in the validator's own words, for the model that gave the answer."""
         return "\n".join(problem.feedback for problem in self.problems[:_MAX_ERRORS])
 
 
 def schema_of(response_model: Any) -> dict[str, Any]:
-    """The JSON schema of a response model. ConfigError: it is no schema, and nothing that pydantic can validate."""
+    """The JSON schema of a response model. ConfigError for what is no schema, and nothing that pydantic validates."""
     if isinstance(response_model, Mapping):
         schemas.check(response_model)
         return dict(response_model)
@@ -56,18 +55,18 @@ def schema_of(response_model: Any) -> dict[str, Any]:
 
 
 def _rooted(schema: dict[str, Any]) -> dict[str, Any]:
-    """A model that refers to itself is a reference at the root, which no provider takes: put its object there."""
+    """The schema with an object at its root. That of a model which refers to itself has a reference there, which no
+    provider takes.
+    """
     name = str(schema.get("$ref", "")).removeprefix("#/$defs/")
-    found = schema.get("$defs", {}).get(name)
-    return schema if found is None else {**found, "$defs": schema["$defs"]}
+    root = schema.get("$defs", {}).get(name)
+    return schema if root is None else {**root, "$defs": schema["$defs"]}
 
 
 class _Adapter:
-    """What pydantic makes of a type: its schema, and a validator of JSON texts.
+    """A type as pydantic sees it: its schema, and a validator of JSON texts."""
 
-    Values come by the JSON road (``validate_json``): a strict model takes a date, an enum or a tuple from JSON, and
-    from no Python value that JSON has.
-    """
+    # validate_json, not validate_python: a strict model takes a date, an enum or a tuple only from JSON.
 
     def __init__(self, wanted: Any) -> None:
         make = getattr(wanted, "model_json_schema", None)
@@ -87,7 +86,7 @@ def _tried(make: Any) -> Any:
     why = ""
     try:
         return make()
-    except Exception as error:  # noqa: BLE001  # whatever pydantic raises of a type: it is the user's
+    except Exception as error:  # noqa: BLE001  # pydantic may raise anything for a type of the user's
         why = f"{type(error).__name__} by pydantic"
     raise _not_a_model(why)
 
@@ -112,23 +111,23 @@ def _adapter(response_model: Any) -> _Adapter:
 
 def validate(text: str, response_model: Any) -> Any:
     """The value that an answer's text holds: a dict or list for a schema, an instance for a model. InvalidAnswer."""
-    found = checked(text, response_model)
-    if found.problems:
-        raise found.failure()
-    return found.value
+    result = checked(text, response_model)
+    if result.problems:
+        raise result.failure()
+    return result.value
 
 
 def checked(text: str, response_model: Any) -> Checked:
-    """Look at an answer's text. Of several values in it the first that fits counts.
+    """Check an answer's text; of several values in it, the first that fits counts.
 
-    Raises what a validator of the caller's raises that is no ValueError: its own fault, not the answer's.
+    An exception of the caller's own validator passes, unless it is a ValueError: it is not the answer's fault.
     """
     first: Checked | None = None
     for candidate in json_in(text):
-        found = _fit(candidate, response_model)
-        if not found.problems:
-            return found
-        first = first or found
+        result = _fit(candidate, response_model)
+        if not result.problems:
+            return result
+        first = first or result
     return first or Checked(problems=(_no_json(text),))
 
 
@@ -146,17 +145,17 @@ def _no_json(text: str) -> Problem:
 
 
 def _fit(text: str, response_model: Any, *, unpacked: bool = False) -> Checked:
-    """A JSON text against the model. One that is a string may hold the JSON that was meant."""
+    """Check a JSON text against the model. A string may itself hold the JSON that was meant."""
     value = parse(text)
     if isinstance(response_model, Mapping):
-        found = Checked(value, tuple(schemas.problems(value, response_model)))
+        result = Checked(value, tuple(schemas.problems(value, response_model)))
     else:
-        found = _by_pydantic(text, value, _adapter(response_model))
-    if found.problems and isinstance(value, str) and not unpacked:
+        result = _by_pydantic(text, value, _adapter(response_model))
+    if result.problems and isinstance(value, str) and not unpacked:
         for inner in json_in(value):
             if not (other := _fit(inner, response_model, unpacked=True)).problems:
                 return other
-    return found
+    return result
 
 
 def _by_pydantic(text: str, value: Any, adapter: _Adapter) -> Checked:
@@ -164,7 +163,7 @@ def _by_pydantic(text: str, value: Any, adapter: _Adapter) -> Checked:
         text = json.dumps(value, ensure_ascii=False).encode("utf-16", "surrogatepass").decode("utf-16", "replace")
     try:
         return Checked(adapter.validate_json(text))
-    except ValueError as error:  # pydantic's own is a ValueError; its text holds the input
+    except ValueError as error:  # pydantic's is one, too; its own text would quote the input
         return Checked(problems=tuple(_problems(error, adapter.names)))
 
 
@@ -172,25 +171,24 @@ def _problems(error: ValueError, known: set[str]) -> list[Problem]:
     details = getattr(error, "errors", None)
     if not callable(details):
         return [Problem(f"/: the model's validator raised {type(error).__name__}", f"/: {str(error)[:300]}")]
-    found = details(include_url=False, include_context=False, include_input=False)
-    found = [
+    problems = [
         Problem(f"{schemas.place(one['loc'], known)}: {one['type']}", f"{schemas.place(one['loc'])}: {one['msg']}")
-        for one in found
+        for one in details(include_url=False, include_context=False, include_input=False)
     ]
-    return found or [Problem("/: invalid", "/: invalid")]
+    return problems or [Problem("/: invalid", "/: invalid")]
 
 
 def in_words(schema: Mapping[str, Any]) -> str:
-    """What is added to a prompt for a model that takes no schema."""
+    """A schema as text, to be added to the prompt for a model that takes none."""
     return "\n\nAnswer with one JSON value that is valid under this JSON Schema, and with nothing else:\n" + json.dumps(
         schema, ensure_ascii=False
     )
 
 
 def boxed(schema: Mapping[str, Any]) -> dict[str, Any] | None:
-    """The schema as providers take it, who take objects alone: a list or a scalar is the one property of an object.
+    """The schema as an object, since providers take no other: a list or a scalar becomes its one property.
 
-    None: it refers to places within itself that would be elsewhere then.
+    None: it refers to places within itself, which the box would move.
     """
     if schema.get("type") == "object":
         return dict(schema)
@@ -202,29 +200,26 @@ def boxed(schema: Mapping[str, Any]) -> dict[str, Any] | None:
 
 
 def unboxed(text: str, schema: Mapping[str, Any]) -> str:
-    """The answer to a schema that was boxed: what is in the box, or the text as it is."""
+    """The content of the box in an answer to a boxed schema; without a box, the text as it is."""
     if schema.get("type") == "object":
         return text
     for candidate in json_in(text):
-        found = parse(candidate)
-        if isinstance(found, dict) and list(found) == [_BOX]:
-            return json.dumps(found[_BOX], ensure_ascii=False)
+        value = parse(candidate)
+        if isinstance(value, dict) and list(value) == [_BOX]:
+            return json.dumps(value[_BOX], ensure_ascii=False)
     return text
 
 
 def strict(schema: Mapping[str, Any]) -> dict[str, Any] | None:
-    """The schema as OpenAI's strict mode wants it (closed objects, everything required), or None where it cannot be.
+    """The schema as OpenAI's strict mode wants it (closed objects, everything required); None: it has no such form.
 
     https://platform.openai.com/docs/guides/structured-outputs: an optional property becomes a required one, which the
     model may then set to its default; free-form objects have no strict form.
     """
-    if schema.get("type") != "object":
-        return None
     try:
-        tight: dict[str, Any] = _tight(schema)
+        return dict(_tight(schema)) if schema.get("type") == "object" else None
     except _NotStrict:
         return None
-    return tight
 
 
 class _NotStrict(Exception):

@@ -1,8 +1,8 @@
-"""Separates what a reasoning model thinks aloud from its answer.
+"""Separates a reasoning model's thoughts from its answer.
 
-Servers without a parser for it leave it in the text: ``<think>…</think>`` (DeepSeek R1, Qwen, most others; the opening
-tag may be missing, for the chat template had said it), ``[THINK]…[/THINK]`` (Magistral). Others give it in a field of
-its own: ``reasoning_content`` (DeepSeek, vLLM), ``reasoning`` (OpenRouter, Groq), ``thinking`` blocks (Anthropic).
+Servers without a parser leave them in the text: ``<think>…</think>`` (DeepSeek R1, Qwen, most others; the opening tag
+is missing if the chat template has it), ``[THINK]…[/THINK]`` (Magistral). Others give them a field of their own:
+``reasoning_content`` (DeepSeek, vLLM), ``reasoning`` (OpenRouter, Groq), ``thinking`` blocks (Anthropic).
 """
 
 from __future__ import annotations
@@ -16,12 +16,12 @@ __all__ = ["apart", "used_up", "without_thoughts"]
 
 _TAGS = ("think", "thinking", "thought", "reasoning")
 _OPEN = re.compile(rf"\s*(?:<({'|'.join(_TAGS)})>|\[(THINK)\])", re.IGNORECASE)
-# A closing tag alone: on a line of its own, so that a text about tags is left alone.
+# A closing tag without an opening one counts only on a line of its own: the answer may be about tags.
 _LONE = re.compile(r"(?:\A|\n)[ \t]*(?:</think>|\[/THINK\])[ \t]*(?=\n|\Z)", re.IGNORECASE)
 
 
 def without_thoughts(text: str) -> tuple[str, str]:
-    """(thoughts, answer) of a text. Thoughts that never end are all of it."""
+    """(thoughts, answer) of a text. If the thoughts never end, there is no answer."""
     thoughts: list[str] = []
     while (opened := _OPEN.match(text)) is not None:
         end = f"</{opened[1]}>" if opened[1] else "[/THINK]"
@@ -36,14 +36,14 @@ def without_thoughts(text: str) -> tuple[str, str]:
     return "\n".join(thoughts), text
 
 
-def apart(completion: Completion, said: str = "", *, keep: bool) -> tuple[Completion, bool]:
+def apart(completion: Completion, field: str = "", *, keep: bool) -> tuple[Completion, bool]:
     """The completion whose text is the answer alone (``keep``: after the thoughts), and whether there were thoughts.
 
-    ``said``: thoughts that came in a field of their own. Reasoning tokens that the provider does not count apart are
-    the output's share by length.
+    ``field``: thoughts that came in a field of their own. Reasoning tokens that the provider does not report are
+    estimated as a share of the output, by length.
     """
     inside, text = without_thoughts(completion.text)
-    thoughts = "\n".join(filter(None, (said.strip(), inside)))
+    thoughts = "\n".join(filter(None, (field.strip(), inside)))
     usage = completion.usage
     if not thoughts:
         return completion, usage.reasoning_tokens > 0
@@ -55,6 +55,6 @@ def apart(completion: Completion, said: str = "", *, keep: bool) -> tuple[Comple
 
 
 def used_up(usage: Usage, max_tokens: int) -> str:
-    """How an answer came to be empty, in words."""
+    """A clause that explains why an answer is empty."""
     spent = f"{usage.reasoning_tokens:,} tokens" if usage.reasoning_tokens else "all"
     return f"reasoning took {spent} of max_tokens={max_tokens}, and nothing was left for the answer"

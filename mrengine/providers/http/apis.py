@@ -1,4 +1,4 @@
-"""The two protocols of endpoints as pure functions: request to JSON body, JSON answer to completion."""
+"""The two protocols of endpoints, as pure functions: from a request to a JSON body, from JSON to a completion."""
 
 from __future__ import annotations
 
@@ -13,9 +13,7 @@ __all__ = ["Api", "NotAnAnswer", "Refused", "api", "clean"]
 
 
 class NotAnAnswer(Exception):
-    """A body with status 200 that is no answer of this API. ``why``, in words of ours; ``usage``: what it cost all
-    the same.
-    """
+    """A body with status 200 that is no answer of this API. ``why``: in our own words; ``usage``: what it cost."""
 
     def __init__(self, why: str = "", usage: Usage | None = None) -> None:
         super().__init__(why)
@@ -23,9 +21,7 @@ class NotAnAnswer(Exception):
 
 
 class Refused(Exception):
-    """The model itself declined. ``reason``: the provider's word for it; ``usage``: what it cost; ``text``: what it
-    said.
-    """
+    """The model itself declined. ``reason``: the provider's word; ``usage``: what it cost; ``text``: the model's."""
 
     def __init__(self, reason: str, usage: Usage, text: str = "") -> None:
         super().__init__(reason)
@@ -33,7 +29,7 @@ class Refused(Exception):
 
 
 class Api(Protocol):
-    """What a shape's module offers."""
+    """The functions in the module of each protocol."""
 
     PATH: str
     """Where requests go, after the base URL."""
@@ -43,13 +39,11 @@ class Api(Protocol):
         ...
 
     def body(self, request: Request, *, model: str, params: Mapping[str, Any], quirks: Quirks) -> dict[str, Any]:
-        """The JSON body. ``params`` are the caller's own and win; ``quirks``: what this endpoint takes."""
+        """The JSON body. ``params`` are the caller's own, and win; ``quirks``: what this endpoint takes."""
         ...
 
     def answer(self, data: Any, *, model: str, reasoning: str = "drop") -> Completion:
-        """Read an answer. ``reasoning``: "drop" or "keep" what was thought aloud. Raises ``NotAnAnswer`` or
-        ``Refused``.
-        """
+        """Read an answer. ``reasoning``: "drop" or "keep" the thoughts in it. Raises ``NotAnAnswer``, ``Refused``."""
         ...
 
     def joined(self, events: Sequence[Any]) -> Any:
@@ -72,13 +66,11 @@ def api(name: str) -> Api:
 
 
 def clean(text: str) -> str:
-    """A text that UTF-8 can hold: surrogate pairs become their character, a lone surrogate U+FFFD.
-
-    JSON could carry a lone surrogate as an escape, but many servers refuse it or die of it; text that was read with
-    ``surrogatepass`` or cut in the middle of a pair must not cost its chunk.
-    """
+    """A text that UTF-8 can hold: surrogate pairs become their character, a lone surrogate U+FFFD."""
     try:
         text.encode()
     except UnicodeEncodeError:
+        # JSON could escape a lone surrogate, but many servers refuse it or die of it. Text that was read with
+        # ``surrogatepass``, or cut within a pair, must not cost its chunk.
         return text.encode("utf-16-le", "surrogatepass").decode("utf-16-le", "replace")
     return text

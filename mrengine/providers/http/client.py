@@ -1,7 +1,7 @@
-"""A keep-alive HTTP/1.1 client as cheap as Python allows: what a provider without an SDK sends its requests with.
+"""A keep-alive HTTP/1.1 client, as cheap as Python allows, for all requests of providers.
 
-One call is one ``sendall`` and, as a rule, one ``recv`` on a connection of its own; a thread has it to itself
-meanwhile, and idle ones wait on a stack. Why not ``http.client``: see docs/decisions/http-provider.md.
+One call is one ``sendall`` and, as a rule, one ``recv``, on a connection that no other thread uses meanwhile; idle
+connections wait on a stack. Why not ``http.client``: see docs/decisions/http-provider.md.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ class Response:
 
 
 class ProxyRefused(ConnectionError):
-    """A proxy made no tunnel; ``status`` 0: what it said was no HTTP."""
+    """A proxy made no tunnel; ``status`` 0: its answer was no HTTP."""
 
     def __init__(self, status: int) -> None:
         super().__init__(f"the proxy refused the tunnel (status {status})")
@@ -43,7 +43,7 @@ class ProxyRefused(ConnectionError):
 
 
 class HttpClient:
-    """Connections to one origin. ``slots``: how many idle ones are kept. Thread-safe.
+    """Connections to one origin, of which up to ``slots`` are kept while idle. Thread-safe.
 
     Raises ``TimeoutError``, ``ConnectionError`` (``Malformed`` is one) and other ``OSError``, as sockets do.
     """
@@ -71,7 +71,7 @@ class HttpClient:
             self._fixed += f"Proxy-Authorization: {self._proxy.authorization}\r\n"
 
     def head(self, method: str, path: str, headers: Mapping[str, str]) -> bytes:
-        """The part of a request that stays the same from call to call. ValueError: a header holds a line break."""
+        """The head of a request, which is the same in every call. ValueError: a header holds a line break."""
         query = self._query.replace("?", "&", 1) if "?" in path else self._query
         lines = [f"{method} {self._prefix}{path}{query} HTTP/1.1\r\n{self._fixed}"]
         for name, value in headers.items():
@@ -90,12 +90,13 @@ class HttpClient:
         into: BinaryIO | None = None,
         seen: Callable[[bytes], None] | None = None,
     ) -> Response:
-        """One request, one answer, all within ``timeout_s``; one that has begun may take ``finish_s``, if that is
-        more: proxies send the head at once, and the body when the model has thought.
+        """Send one request and read its answer within ``timeout_s``; an answer that has begun may take ``finish_s``,
+        if that is more.
 
         ``body``: a file is sent from its beginning. ``into``: a file that takes the body of a success. ``seen`` is
-        given the body's parts as they come, of an answer with status 200 that is not compressed.
+        given the body of an uncompressed answer with status 200, in parts, as they come.
         """
+        # Two limits, since proxies send the head at once, and the body only when the model has thought.
         deadline = _Deadline(self._clock() + timeout_s, self._clock() + max(timeout_s, finish_s))
         if body is None:
             sent = _Sent(head + b"\r\n", None, into, seen)
@@ -108,7 +109,7 @@ class HttpClient:
             try:
                 return self._exchange(connection, sent, deadline)
             except _NotSent:
-                pass  # the server had closed it: what it cannot have read may be sent again
+                pass  # the server had closed it, and cannot have read the request: it may be sent again
         try:
             return self._exchange(self._dial(deadline.begin), sent, deadline)
         except _NotSent:
@@ -161,7 +162,7 @@ class HttpClient:
 
 @dataclass(frozen=True, slots=True)
 class _Deadline:
-    """On the client's clock: until when an answer must have begun, and until when it must be whole."""
+    """By when an answer must have begun, and by when it must be whole, on the client's clock."""
 
     begin: float
     end: float
@@ -169,7 +170,7 @@ class _Deadline:
 
 @dataclass(frozen=True, slots=True)
 class _Sent:
-    """A request: its first bytes and the file that follows; the file that takes the answer's body; who sees it come."""
+    """A request: its first bytes, the file with the rest; the file for the answer's body, and who sees its parts."""
 
     first: bytes = field(repr=False)
     rest: BinaryIO | None
@@ -192,7 +193,7 @@ class _Connection:
         self._poll.register(sock, select.POLLIN)
 
     def readable(self) -> bool:
-        """An idle connection that has something to say was closed, or is out of step."""
+        """Whether an idle connection has something to read: it was closed, or is out of step."""
         return bool(self._poll.poll(0))
 
     def exchange(self, sent: _Sent, deadline: _Deadline, clock: Callable[[], float]) -> ResponseReader:
@@ -215,7 +216,7 @@ class _Connection:
                 return reader
 
     def _early_answer(self, reader: ResponseReader) -> ResponseReader:
-        """A server may refuse (413, 401) and close before it has read everything."""
+        """The answer of a server that refused (413, 401) and closed before it had read everything."""
         try:
             self._sock.settimeout(1.0)
             while not reader.feed(self._sock.recv(_RECV)):
@@ -240,7 +241,7 @@ def _left(deadline: float, clock: Callable[[], float]) -> float:
 
 
 def _connect(host: str, port: int, until: float, clock: Callable[[], float]) -> socket.socket:
-    """The first address that answers. Each gets its share of the time, so that a dead IPv6 does not use it all up."""
+    """Connect to the first address that answers. Each has its share of the time, lest a dead IPv6 uses it all up."""
     found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
     failure: OSError = ConnectionError("no address")
     for number, (family, kind, protocol, _, address) in enumerate(found):
@@ -258,7 +259,7 @@ def _connect(host: str, port: int, until: float, clock: Callable[[], float]) -> 
 
 
 def _probe(sock: socket.socket) -> None:
-    """Have the kernel ask a silent peer whether it lives: after 30 s, and given up after as long again."""
+    """Have the kernel probe a silent peer after 30 s, and close the connection after as long again."""
     sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
     for name, seconds in (("TCP_KEEPIDLE", 30), ("TCP_KEEPINTVL", 10), ("TCP_KEEPCNT", 3)):
         if hasattr(socket, name):
@@ -266,7 +267,7 @@ def _probe(sock: socket.socket) -> None:
 
 
 def _tunnel(sock: socket.socket, proxy: Proxy, authority: str, until: float, clock: Callable[[], float]) -> None:
-    """CONNECT (RFC 9110, 9.3.6). The answer's head is read byte by byte: what follows belongs to TLS."""
+    """Ask a proxy for a tunnel: CONNECT (RFC 9110, 9.3.6)."""
     lines = f"CONNECT {authority} HTTP/1.1\r\nHost: {authority}\r\n"
     if proxy.authorization:
         lines += f"Proxy-Authorization: {proxy.authorization}\r\n"
@@ -274,7 +275,7 @@ def _tunnel(sock: socket.socket, proxy: Proxy, authority: str, until: float, clo
     head = b""
     while not head.endswith(b"\r\n\r\n"):
         sock.settimeout(_left(until, clock))
-        byte = sock.recv(1)
+        byte = sock.recv(1)  # byte by byte: what follows the head belongs to TLS
         if not byte or len(head) > 16384:
             raise Malformed("the proxy closed the connection")
         head += byte

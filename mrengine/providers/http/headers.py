@@ -1,4 +1,4 @@
-"""The headers that a request carries, and nothing else that knows a key: read in the worker, never stored or shown."""
+"""The headers of a request. Only they know a key: they are made in the worker, and never stored or shown."""
 
 from __future__ import annotations
 
@@ -17,21 +17,19 @@ from mrengine.providers.models.model import Model
 __all__ = ["Headers"]
 
 _CREDENTIALS = frozenset({"authorization", "x-api-key", "api-key"})
-_VARIABLE = re.compile(r"\$\{([A-Za-z_][A-Za-z0-9_]*)\}")
 
 
 class Headers:
     """A model's headers. Those of a callable are kept until a 401 says that they have expired. Thread-safe.
 
-    ``key``: the API key itself, for an SDK. ``version`` counts the renewals: of many threads that meet the same 401,
-    one asks again and all use its answer.
+    ``key``: the API key itself, for an SDK. ``version`` counts the renewals.
     """
 
     def __init__(self, model: Model, *, key: str | None = None, env: Mapping[str, str] = os.environ) -> None:
         self._model, self._env = model, env
         self._lock = threading.Lock()
         self.key = key or (keys.checked(model.key_env, env) if model.key_env else None)
-        # An SDK sends its key by itself.
+        # An SDK, whose kind is its shape, sends its key by itself.
         self._fixed = {} if model.kind == model.shape else api(model.shape).key_headers(self.key or "")
         if self.key and keys.below(model.base_url or "", *keys.AZURE):
             self._fixed = {"api-key": self.key}
@@ -42,7 +40,7 @@ class Headers:
 
     @property
     def hidden(self) -> list[str]:
-        """Values that no message may repeat."""
+        """The values, which no message may repeat."""
         return [*self.current.values(), self.key or ""]
 
     def __repr__(self) -> str:
@@ -50,13 +48,13 @@ class Headers:
 
     @property
     def renewable(self) -> bool:
-        """Whether asking again can give others."""
+        """Whether asking again may give others."""
         return callable(self._model.spec.headers)
 
-    def renew(self, seen: int) -> None:
-        """After a 401 to the headers of version ``seen``: ask the callable again, unless another thread did."""
+    def renew(self, refused: int) -> None:
+        """Ask the callable again after a 401 to the headers of version ``refused``, unless another thread has."""
         with self._lock:
-            if self.version == seen:
+            if self.version == refused:
                 self.current = self._read()
                 self.version += 1
 
@@ -66,19 +64,19 @@ class Headers:
         if not isinstance(own, Mapping):
             raise self._wrong(f"must give a mapping, not {type(own).__name__}")
         lower = {name.lower(): self._checked(name, value) for name, value in own.items()}
-        # Credentials of the caller's own replace the key, under whatever name it would have been sent.
+        # The caller's own credentials replace the key, whatever its header would have been called.
         fixed = {k: v for k, v in self._fixed.items() if not (_CREDENTIALS & lower.keys() and k in _CREDENTIALS)}
         return fixed | lower
 
     def _asked(self, given: Callable[[], Any]) -> Any:
-        """What the callable gives. A token server that does not answer is tried again, like a model that does not."""
+        """The callable's headers. Its token server may not answer: that is as transient as a model that does not."""
         name = self._model.name
         failed: ModelError
         try:
             return given()
         except MrengineError:
             raise
-        except Exception as error:  # noqa: BLE001  # the user's own; its text may hold a key, and so may its context
+        except Exception as error:  # noqa: BLE001  # user code; the exception's text and context may hold a key
             failed = error_map.from_exception(error, model=name)
             if not failed.transient:
                 failed = ModelRefused(f"{name}: its headers() raised {type(error).__name__}", model=name, scope="model")
@@ -86,10 +84,9 @@ class Headers:
         raise failed
 
     def _checked(self, name: Any, value: Any) -> str:
-        """Without the line break at the end of a secret's file; nobody smuggles another header into a value."""
         if not isinstance(name, str) or not isinstance(value, str):
             raise self._wrong("must be str")
-        text = value.strip()
+        text = value.strip()  # a key that was read from a file ends with a line break
         if any(mark in name or mark in text for mark in "\r\n\0") or not text.isascii():
             raise self._wrong(f"hold in {name.strip()!r} what no header can: a line break, or a character beyond ASCII")
         return text
@@ -99,10 +96,9 @@ class Headers:
 
     def _expand(self, name: str, value: str) -> str:
         def variable(match: re.Match[str]) -> str:
-            found = self._env.get(match[1])
-            if found is None:
-                message = f"the header {name} of {self._model.name} needs {match[1]}, which is not in the environment"
-                raise ConfigError(message, setting=match[1])
-            return found
+            if (content := self._env.get(match[1])) is not None:
+                return content
+            message = f"the header {name} of {self._model.name} needs {match[1]}, which is not in the environment"
+            raise ConfigError(message, setting=match[1])
 
-        return _VARIABLE.sub(variable, value)
+        return keys.VARIABLE.sub(variable, value)

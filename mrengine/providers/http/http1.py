@@ -1,4 +1,4 @@
-"""HTTP/1.1 answers as a pure reader: bytes in, one response out, no socket (RFC 9112).
+"""A reader of HTTP/1.1 responses: bytes in, one response out, no socket (RFC 9112).
 
 ::
 
@@ -28,14 +28,14 @@ _HEAD, _SIZED, _CHUNKED, _UNTIL_CLOSE, _DONE = range(5)
 
 
 class Malformed(ConnectionError):
-    """What came is not HTTP/1.1, is too large, or ended too early. The connection is of no more use."""
+    """The answer is not HTTP/1.1, is too large, or ended too early. Its connection cannot be used any more."""
 
 
 class ResponseReader:
     """Reads one response. After ``done``: ``status``, ``headers`` (names in lower case), ``body``, ``reusable``.
 
-    ``into``: a file that takes the body of a success, of any size, in place of ``body``. ``seen``: is given the parts
-    of a body with status 200 as they come.
+    ``into``: a file that takes the body of a success, of any size, in place of ``body``. ``seen`` is given the parts of
+    a body with status 200 as they come.
     """
 
     __slots__ = (
@@ -64,7 +64,7 @@ class ResponseReader:
         return self._state != _HEAD or bool(self._buffer) or self._size > 0
 
     def feed(self, data: bytes) -> bool:
-        """Take what a socket gave; ``b""`` is its end. True when the response is complete. Raises Malformed."""
+        """Take the bytes that a socket gave; ``b""`` is its end. True when the response is complete. Malformed."""
         if not data:
             return self._at_end()
         if self._state == _HEAD:
@@ -99,7 +99,8 @@ class ResponseReader:
             if self.status == 101:
                 raise Malformed("the server switched protocols")
         self.headers = _fields(lines)
-        self._choose_place()
+        if self.status != 200 or self.headers.get("content-encoding", "identity").lower() != "identity":
+            self._into = None  # errors and compressed bodies are small, and are held in memory
         self._choose_body(lines[0])
         return True
 
@@ -122,11 +123,6 @@ class ResponseReader:
         rest, self._buffer = self._buffer, b""
         self._add(rest)
 
-    def _choose_place(self) -> None:
-        """Of what is compressed, or is an error, the body is small, and is held."""
-        if self.status != 200 or self.headers.get("content-encoding", "identity").lower() != "identity":
-            self._into = None
-
     def _add(self, data: bytes) -> None:
         self._size += len(data)
         if self._size > (MAX_BODY if self._into is None else MAX_FILE):
@@ -143,14 +139,14 @@ class ResponseReader:
             return self._read_chunks()
         if self._state == _SIZED and self._size >= self._need:
             body = self._parts[0] if len(self._parts) == 1 else b"".join(self._parts)
-            exact = self._size == self._need  # bytes that nobody asked for: do not trust the connection again
+            exact = self._size == self._need  # after surplus bytes, the connection is not trusted again
             if self._into is not None and not exact:
                 self._into.truncate(self._need)
             return self._finish(body[: self._need], reusable=self.reusable and exact)
         return False
 
     def _read_chunks(self) -> bool:
-        """``_need``: -1 a size line comes next, -2 the trailers; else what is left of a chunk with its CRLF."""
+        """``_need``: -1, a size line comes next; -2, the trailers; else the bytes left of a chunk with its CRLF."""
         buffer, at = self._buffer, 0
         while True:
             if self._need >= 0:
@@ -192,7 +188,7 @@ def _status(line: str) -> int:
 
 
 def _fields(lines: list[str]) -> dict[str, str]:
-    """A field that comes twice is one field, joined by commas (RFC 9110, 5.2), except equal lengths."""
+    """The header fields. One that comes twice is joined by commas (RFC 9110, 5.2), unless both are equal."""
     fields: dict[str, str] = {}
     for line in lines[1:]:
         name, colon, value = line.partition(":")
@@ -221,12 +217,12 @@ def _chunk_size(line: bytes) -> int:
 
 
 def _decoded(body: bytes, encoding: str) -> bytes:
-    """We ask for no compression; some proxies compress all the same."""
+    """The plain body. We ask for no compression, but some proxies compress all the same."""
     if encoding in ("", "identity"):
         return body
     if encoding not in ("gzip", "x-gzip", "deflate"):
         raise Malformed("an unknown content coding")
-    for wbits in (47, -15):  # gzip or zlib, by its first bytes; some say deflate and leave zlib's head away
+    for wbits in (47, -15):  # gzip or zlib, by the first bytes; some servers' deflate lacks zlib's head
         inflate = zlib.decompressobj(wbits)
         try:
             plain = inflate.decompress(body, MAX_BODY)

@@ -1,8 +1,7 @@
-"""How a server is reached: through which proxy, trusting whom. Resolved once, by the rules of ``requests``.
+"""The route to a server: through which proxy, trusting which authorities. Resolved once, by the rules of ``requests``.
 
-The rules: ``verify`` and ``proxy`` of the spec first, then ``HTTP_PROXY``, ``HTTPS_PROXY``, ``ALL_PROXY`` and
-``NO_PROXY`` for the proxy, ``REQUESTS_CA_BUNDLE`` and ``CURL_CA_BUNDLE`` for the authorities, and certifi's where
-nothing is said. ``requests`` itself is asked only where the environment names a proxy: importing it costs 100 ms.
+``verify`` and ``proxy`` of the spec come first, then ``HTTP_PROXY``, ``HTTPS_PROXY``, ``ALL_PROXY`` and ``NO_PROXY``
+for the proxy, ``REQUESTS_CA_BUNDLE`` and ``CURL_CA_BUNDLE`` for the authorities, and certifi's if none are named.
 """
 
 from __future__ import annotations
@@ -35,7 +34,7 @@ class Proxy:
 
 @dataclass(frozen=True, slots=True)
 class Route:
-    """``proxy`` None: directly. ``tls`` None: plain HTTP."""
+    """How a server is reached. ``proxy`` None: directly. ``tls`` None: over plain HTTP."""
 
     proxy: Proxy | None = None
     tls: ssl.SSLContext | None = None
@@ -56,16 +55,15 @@ def _proxy_of_environment(url: str, env: Mapping[str, str]) -> str | None:
     named = any(env.get(name) or env.get(name.upper()) for name in _PROXY_VARIABLES)
     if not named and sys.platform == "linux":  # elsewhere the system has settings of its own
         return None
-    import requests
+    import requests  # only here, as it costs 100 ms
 
-    session = requests.Session()
-    settings = session.merge_environment_settings(url, {}, False, True, None)
-    found: str | None = requests.utils.select_proxy(url, settings["proxies"])
-    return found
+    settings = requests.Session().merge_environment_settings(url, {}, False, True, None)
+    chosen: str | None = requests.utils.select_proxy(url, settings["proxies"])
+    return chosen
 
 
 def authorities(env: Mapping[str, str]) -> str:
-    """The file or folder of trusted certificates, where the spec names none."""
+    """The file or folder of trusted certificates, if the spec names none."""
     named = env.get("REQUESTS_CA_BUNDLE") or env.get("CURL_CA_BUNDLE")
     if named:
         return named
@@ -97,13 +95,13 @@ def tls_context(verify: bool | str) -> ssl.SSLContext:
 
 
 def _proxy(url: str) -> Proxy:
-    """The URL never enters a message: it may hold a password."""
-    parts = urlsplit(url if "://" in url else f"http://{url}")
+    url = url if "://" in url else f"http://{url}"
+    parts = urlsplit(url)
     try:
         host, port = parts.hostname, parts.port or 80
     except ValueError:
         host, port = None, 0
-    if parts.scheme != "http" or not host:
+    if parts.scheme != "http" or not host:  # the message does not show the URL, which may hold a password
         raise ConfigError(
             "the proxy must look like http://host:port; SOCKS and TLS to the proxy are not supported", setting="proxy"
         )
@@ -111,4 +109,4 @@ def _proxy(url: str) -> Proxy:
     if parts.username is not None:
         pair = f"{unquote(parts.username)}:{unquote(parts.password or '')}"
         authorization = "Basic " + base64.b64encode(pair.encode()).decode()
-    return Proxy(host, port, url if "://" in url else f"http://{url}", authorization)
+    return Proxy(host, port, url, authorization)

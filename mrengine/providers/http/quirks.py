@@ -1,7 +1,7 @@
-"""What an endpoint takes of a request, and what it has refused: decided here, from its words, without any I/O.
+"""Learns from an endpoint's refusals which parts of a request it does not take; decides without any I/O.
 
-Servers that speak one shape differ in its parameters, and a model that is not known by its name cannot be asked. So the
-parameter that a refusal names is left out, or said otherwise, from then on.
+Servers of one protocol differ in its parameters, and none can be asked which it knows. So a parameter that a refusal
+names is left out, or sent in another form, from then on.
 """
 
 from __future__ import annotations
@@ -14,9 +14,9 @@ from mrengine.records import Request
 __all__ = ["Quirks", "adapted", "learned"]
 
 _REFUSALS = frozenset({400, 422})
-_TEMPLATE = _REFUSALS | {500}  # a chat template that raises is a 500 of some servers
+_TEMPLATE = _REFUSALS | {500}  # some servers answer 500 when their chat template raises
 _SCHEMA = re.compile(r"response_?format|json_?schema|input_schema|tool|structured output|grammar", re.IGNORECASE)
-# Said of the schema alone, with whatever status: llama.cpp and Google fail to convert it with a 500.
+# Words that concern the schema alone: llama.cpp and Google answer 500 when they fail to convert it.
 _BAD_SCHEMA = re.compile(
     r"response_?(?:format|schema|json_?schema)|json_?[ ]?schema|input_schema|output_config"
     r"|(?:parse|invalid) grammar|schema (?:conversion|produces|is too|has too|nesting)|too many states",
@@ -43,15 +43,16 @@ _UNKNOWN = re.compile(
     r"|cannot be (?:set|changed|specified)",
     re.IGNORECASE,
 )
-_WRAPPED = re.compile(r"\berror code:? (4\d\d)\b", re.IGNORECASE)  # a gateway's 500 for its vendor's refusal
-_HEAD = 2000  # bytes of a refusal that are looked at
+_WRAPPED = re.compile(r"\berror code:? (4\d\d)\b", re.IGNORECASE)  # in a gateway's 500 for its vendor's refusal
+_HEAD = 2000  # bytes of a refusal that are searched
 
 
 @dataclass(frozen=True, slots=True)
 class Quirks:
-    """``native_schema`` False: schemas go into the prompt as text. ``completion_tokens``: the answer's limit is named
-    ``max_completion_tokens``; None: by the model's name. ``stream``: the endpoint does nothing but stream. ``system``
-    False: what would be said in that role opens the prompt.
+    """The parts of a request that an endpoint takes. ``native_schema`` False: schemas go into the prompt as text.
+
+    ``completion_tokens``: the answer's limit is named ``max_completion_tokens``; None: the model's name decides.
+    ``stream``: the endpoint only streams. ``system`` False: the system prompt opens the user's.
     """
 
     native_schema: bool = True
@@ -62,7 +63,7 @@ class Quirks:
 
 
 def adapted(request: Request, quirks: Quirks) -> Request:
-    """The request as an endpoint takes it, whatever its shape."""
+    """The request as an endpoint takes it, in either protocol."""
     if request.system is None or quirks.system:
         return request
     prefix = request.prefix + len(request.system) + 2
@@ -70,10 +71,10 @@ def adapted(request: Request, quirks: Quirks) -> Request:
 
 
 def learned(quirks: Quirks, request: Request, sent: bytes, status: int, refusal: bytes) -> Quirks | None:
-    """The quirks to try after a refusal; None: another would not help. Each step is taken once, so trying ends.
+    """The quirks to try after a refusal; None: no others would help. ``sent`` and ``refusal``: the bodies.
 
-    ``sent`` and ``refusal``: the bodies. What a refusal repeats of a prompt counts for nothing: it is looked at only
-    for the parameters that were sent, and the quirks must not be kept unless the next answer is none.
+    Each step is taken once, so that trying ends. A refusal may repeat the prompt: so only parameters that were sent are
+    looked for, and the caller must not keep the quirks unless the next try succeeds.
     """
     words = refusal[:_HEAD].decode("utf-8", "replace")
     if status >= 500 and (wrapped := _WRAPPED.search(words)) is not None:

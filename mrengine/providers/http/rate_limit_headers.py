@@ -1,4 +1,4 @@
-"""What a provider's headers say of its limits, read into one value.
+"""Reads a provider's rate-limit headers.
 
 Formats: ``x-ratelimit-{limit,remaining,reset}-{requests,tokens}`` with resets like ``6m0s`` or ``20ms`` (OpenAI and
 those who copy it; Mistral and Cerebras add ``-minute``); ``anthropic-ratelimit-{requests,tokens,input-tokens,
@@ -25,15 +25,15 @@ __all__ = ["exhausted_s", "observed", "span"]
 _PREFIXES = ("x-ratelimit-", "anthropic-ratelimit-", "ratelimit-", "retry-after")
 _SPAN = re.compile(r"(\d+(?:\.\d+)?)(ms|us|µs|ns|s|m|h|d)")
 _SECONDS = {"ns": 1e-9, "us": 1e-6, "µs": 1e-6, "ms": 1e-3, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
-# Requests that are full again no sooner are those of a day: Groq's always, OpenAI's of a free tier.
+# A limit on requests that resets later is one of a day: Groq's always is, and OpenAI's for a free tier.
 _MINUTE_AT_MOST_S = 90.0
-_MAX_WAIT_S = 7 * 86400.0
-_EPOCH_S, _EPOCH_MS = 1e9, 1e11  # a reset that is more than this is an instant
+_MAX_WAIT_S = 7 * 86400.0  # no header makes a job wait for ever
+_EPOCH_S, _EPOCH_MS = 1e9, 1e11  # a larger number of seconds is an instant
 T = TypeVar("T")
 
 
 def observed(headers: Mapping[str, str], *, now: Callable[[], float] = time.time) -> Observed | None:
-    """Read the headers (names in lower case). ``None`` where they say nothing; what cannot be read counts as unsaid."""
+    """Read the headers (names in lower case), without those that cannot be read. None: they state no limit."""
     limits = {name: value for name, value in headers.items() if name.startswith(_PREFIXES)}
     if not limits:
         return None
@@ -63,24 +63,20 @@ def observed(headers: Mapping[str, str], *, now: Callable[[], float] = time.time
 
 
 def exhausted_s(headers: Mapping[str, str], *, now: Callable[[], float] = time.time) -> float | None:
-    """Of an answer that a limit has refused: seconds until what is used up is there again, by the reset headers.
-
-    A reset beside something that is left is about another limit. None: no header says it.
-    """
+    """Seconds until the limit that refused a request resets, by its reset header; None: no header says it."""
     clock, waits = _clock(headers, now), []
     for name, value in headers.items():
         if not name.startswith(_PREFIXES) or "reset" not in name:
             continue
         left = headers.get(name.replace("reset", "remaining"))
-        wait = span(value, clock) if left is None or _count(left.partition(".")[0]) == 0 else None
-        if wait is not None and (left is not None or _unnamed(name)):
+        # A limit of which something is left has not refused. One without a name is the only one there is.
+        used_up = name in _UNNAMED if left is None else _count(left.partition(".")[0]) == 0
+        if used_up and (wait := span(value, clock)) is not None:
             waits.append(wait)
     return max(waits, default=None)
 
 
-def _unnamed(name: str) -> bool:
-    """Whether a reset is that of the only limit there is."""
-    return name in ("x-ratelimit-reset", "ratelimit-reset", "x-ratelimit-reset-after")
+_UNNAMED = frozenset({"x-ratelimit-reset", "ratelimit-reset", "x-ratelimit-reset-after"})
 
 
 def _names(what: str, of: str) -> tuple[str, str, str]:
@@ -88,12 +84,11 @@ def _names(what: str, of: str) -> tuple[str, str, str]:
 
 
 def _clock(headers: Mapping[str, str], now: Callable[[], float]) -> Callable[[], float]:
-    """The provider's own clock, where the answer tells it."""
+    """The provider's own clock, if the answer has a ``Date``."""
     try:
-        sent_at = parsedate_to_datetime(headers["date"])
+        instant = _instant(parsedate_to_datetime(headers["date"]))
     except (KeyError, ValueError, TypeError, IndexError):
         return now
-    instant = _instant(sent_at)
     return lambda: instant
 
 
@@ -129,7 +124,7 @@ def span(text: str, now: Callable[[], float] = time.time) -> float | None:
 
 
 def _retry_after(headers: Mapping[str, str], now: Callable[[], float]) -> float | None:
-    """The longer of what the headers say: never earlier than the server asked."""
+    """The longest wait that the headers ask for."""
     waits = []
     if "retry-after-ms" in headers and (ms := _number(headers["retry-after-ms"])) is not None:
         waits.append(_bounded(ms / 1000))
@@ -155,5 +150,4 @@ def _number(text: str) -> float | None:
 
 
 def _bounded(seconds: float) -> float:
-    """A week at most: no header makes a job wait for ever."""
     return min(max(seconds, 0.0), _MAX_WAIT_S)

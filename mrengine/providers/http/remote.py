@@ -1,7 +1,6 @@
-"""What every provider behind a URL does alike: a request to bytes, an answer to a completion, all else to a
-ModelError.
+"""Providers behind a URL: a request becomes bytes, an answer a completion, and everything else a ModelError.
 
-A subclass only sends: ``HttpProvider`` over sockets, the SDK providers through their clients.
+Subclasses only send: ``HttpProvider`` over sockets, without an SDK; those of ``providers/sdk.py`` through an SDK.
 """
 
 from __future__ import annotations
@@ -20,20 +19,21 @@ from mrengine.providers.call.context_window import ask_window, check, size, spok
 from mrengine.providers.call.structured import unboxed
 from mrengine.providers.http import no_answer
 from mrengine.providers.http.apis import NotAnAnswer, Refused, api
-from mrengine.providers.http.client import Response
+from mrengine.providers.http.client import HttpClient, Response
 from mrengine.providers.http.headers import Headers
+from mrengine.providers.http.proxies import Route, resolve
 from mrengine.providers.http.quirks import Quirks, adapted, learned
 from mrengine.providers.http.rate_limit_headers import observed
 from mrengine.providers.http.streams import Shown, events_in, is_stream, without_comments
 from mrengine.providers.models.model import Model
 from mrengine.records import Completion, Request
 
-__all__ = ["ASK_S", "RemoteProvider"]
+__all__ = ["ASK_S", "HttpProvider", "RemoteProvider"]
 
 OnBytes = Callable[[bytes], None] | None
-_NO_STREAM = frozenset({400, 404, 405, 415, 422, 501})
+_NO_STREAM = frozenset({400, 404, 405, 415, 422, 501})  # the refusals of servers that do not stream
 ASK_S = 5.0
-ASK_ABOVE_BYTES = 8192  # the smallest window that is still common: shorter prompts need no question
+ASK_ABOVE_BYTES = 8192  # the smallest window that is still common: shorter prompts fit anyway
 _encode = json.JSONEncoder(ensure_ascii=False, separators=(",", ":"), check_circular=False).encode
 
 
@@ -55,15 +55,15 @@ class RemoteProvider(ABC):
 
     @property
     def hidden(self) -> list[str]:
-        """Values of its headers, as they are now: no message may repeat them."""
+        """The current values of its headers, which no message may repeat."""
         return self._headers.hidden
 
     @abstractmethod
     def send(
         self, body: bytes, headers: Mapping[str, str], version: int, times: tuple[float, float], seen: OnBytes = None
     ) -> Response:
-        """POST a body; an answer of any status, or whatever the client raises. ``version``: of the headers;
-        ``times``: the request's ``timeout_s`` and ``finish_s``; ``seen``: is given the parts of the answer's body.
+        """POST a body; returns an answer of any status, or raises whatever the client does. ``version``: of the
+        headers; ``times``: the request's ``timeout_s`` and ``finish_s``; ``seen`` is given the answer's body in parts.
         """
 
     @abstractmethod
@@ -75,42 +75,30 @@ class RemoteProvider(ABC):
         """Close all connections."""
 
     def complete(self, request: Request) -> Completion:
-        """One call. After a 401 with headers that can be renewed, or a refused parameter, it is made once more."""
+        """Make one call. It is repeated after a 401 with renewable headers, and without a parameter that is refused."""
         started = time.perf_counter()
         self._check_window(request)
         completion = self._complete(request)
         return replace(completion, latency_ms=(time.perf_counter() - started) * 1000)
 
     def encoded(self, request: Request) -> bytes:
-        """The body of a request in a batch, by what is known of the endpoint: no batch streams."""
-        quirks = replace(self._quirks, stream=False)
-        sent = self._shape.body(
-            adapted(request, quirks), model=self._model.wire_name, params=self._params, quirks=quirks
-        )
-        del sent["stream"]
-        return _encode(sent).encode("utf-8", "replace")
+        """The body of a request in a batch, with the endpoint's quirks; no batch streams."""
+        body = self._body(request, replace(self._quirks, stream=False))
+        del body["stream"]
+        return _encoded(body)
 
     def decoded(self, request: Request, status: int, body: bytes) -> Completion:
-        """The completion that an answer holds, however it came. Raises ModelError."""
-        response = Response(status, {}, body)
-        if not 200 <= status < 300:
-            bad = no_answer.sampled_badly(self._name, status, body)
-            raise bad or self._failure(status, response, request)
-        return self._read(response, request)
+        """The completion in the answer to a batched request. Raises ModelError."""
+        return self._completion(request, Response(status, {}, body))
 
     @property
     def quirks(self) -> Quirks:
-        """What is known of the endpoint."""
+        """What the endpoint is known to take."""
         return self._quirks
 
     def learn(self, request: Request, status: int, body: bytes, *, quirks: Quirks) -> bool:
-        """Whether the request, which was ``said`` in one way, may be taken in another after this refusal; from now on
-        it is said so.
-        """
-        sent = self._shape.body(
-            adapted(request, quirks), model=self._model.wire_name, params=self._params, quirks=quirks
-        )
-        other = learned(quirks, request, _encode(sent).encode("utf-8", "replace"), status, body)
+        """Learn from the refusal of a batched request that was sent with these ``quirks``. False: nothing to learn."""
+        other = learned(quirks, request, _encoded(self._body(request, quirks)), status, body)
         if other is None:
             return False
         self._quirks = other
@@ -124,11 +112,9 @@ class RemoteProvider(ABC):
             check(request, name=self._name, window=window)
 
     def window(self) -> int | None:
-        """The window that ``/v1/models`` tells; asked once, by the first thread that has a long prompt. None: it does
-        not.
-        """
+        """The window that ``/v1/models`` states; None: it states none."""
         if not self._asked.is_set():
-            with self._asking:
+            with self._asking:  # once for all threads, by the first that has a long prompt
                 if not self._asked.is_set():
                     self._asked_window = ask_window(self.get, self._model)
                     self._asked.set()
@@ -137,7 +123,9 @@ class RemoteProvider(ABC):
     def _complete(self, request: Request) -> Completion:
         quirks = known = self._quirks
         while True:
-            body = self._body(request, quirks)
+            # An answer with a schema is checked as a whole, and is not shown before.
+            streams = request.pieces is not None and request.schema is None
+            body = _encoded(self._body(request, replace(quirks, stream=True) if streams else quirks))
             seen = None if request.pieces is None else Shown(self._shape.piece, request.pieces)
             response = self._answered(body, (request.timeout_s, request.finish_s), seen)
             other = learned(quirks, request, body, response.status, response.body)
@@ -147,28 +135,23 @@ class RemoteProvider(ABC):
                 break
             else:
                 quirks = other
-        if not 200 <= response.status < 300:
-            bad = no_answer.sampled_badly(self._name, response.status, response.body)
-            raise bad or self._failure(response.status, response, request)
-        if quirks != known:
+        # Only now: a refusal may only repeat the words of the prompt, and then leaving the parameter out helps nothing.
+        if quirks != known and 200 <= response.status < 300:
             self._quirks = quirks
-        return self._read(response, request)
+        return self._completion(request, response)
 
-    def _failure(self, status: int, response: Response, request: Request) -> ModelError:
-        hidden, texts = self._headers.hidden, spoken(request)
-        return error_map.from_status(
-            status, response.headers, response.body, model=self._name, hidden=hidden, texts=texts
+    def _body(self, request: Request, quirks: Quirks) -> dict[str, Any]:
+        return self._shape.body(
+            adapted(request, quirks), model=self._model.wire_name, params=self._params, quirks=quirks
         )
 
-    def _body(self, request: Request, quirks: Quirks) -> bytes:
-        shown = request.pieces is not None and request.schema is None
-        sent = self._shape.body(
-            adapted(request, quirks),
-            model=self._model.wire_name,
-            params=self._params,
-            quirks=replace(quirks, stream=True) if shown else quirks,
+    def _completion(self, request: Request, response: Response) -> Completion:
+        status, body = response.status, response.body
+        if 200 <= status < 300:
+            return self._read(response, request)
+        raise no_answer.sampled_badly(self._name, status, body) or error_map.from_status(
+            status, response.headers, body, model=self._name, hidden=self._headers.hidden, texts=spoken(request)
         )
-        return _encode(sent).encode("utf-8", "replace")
 
     def _answered(self, body: bytes, times: tuple[float, float], seen: OnBytes) -> Response:
         version = self._headers.version
@@ -179,13 +162,12 @@ class RemoteProvider(ABC):
         return response
 
     def _sent(self, body: bytes, times: tuple[float, float], seen: OnBytes) -> Response:
-        """Send; a foreign exception leaves no trace: not even as context, for its request holds prompt and key."""
         failed: ModelError
         try:
             return self.send(body, self._headers.current, self._headers.version, times, seen)
         except Exception as error:  # noqa: BLE001  # whatever a client raises is mapped, in one place
             failed = error_map.from_exception(error, model=self._name)
-        raise failed
+        raise failed  # outside of ``except``: the client's exception, as its context, would hold prompt and key
 
     def _read(self, response: Response, request: Request) -> Completion:
         failed: ModelError
@@ -213,7 +195,7 @@ class RemoteProvider(ABC):
         raise failed
 
     def _data(self, response: Response) -> Any:
-        """The JSON of a body, or of the stream that it is. ValueError: it is neither."""
+        """The JSON of a body, or of the stream that the body is. ValueError: it is neither."""
         body = without_comments(response.body)
         if not is_stream(body):
             return json.loads(body)
@@ -221,3 +203,40 @@ class RemoteProvider(ABC):
         if data is None:
             raise ValueError("the stream ended before its answer did")
         return data
+
+
+def _encoded(body: dict[str, Any]) -> bytes:
+    return _encode(body).encode("utf-8", "replace")
+
+
+class HttpProvider(RemoteProvider):
+    """The ``http`` provider: any OpenAI- or Anthropic-shaped endpoint, without an SDK.
+
+    ``slots``: how many calls are in flight at most, and connections kept. ``route`` None: by the spec and the rules.
+    """
+
+    def __init__(
+        self, model: Model, headers: Headers, *, base_url: str, slots: int = 1, route: Route | None = None
+    ) -> None:
+        super().__init__(model, headers)
+        route = route or resolve(base_url, verify=model.spec.verify, proxy=model.spec.proxy)
+        self._client = HttpClient(base_url, route=route, slots=slots)
+        self._heads: tuple[int, bytes] = (-1, b"")
+
+    def send(
+        self, body: bytes, headers: Mapping[str, str], version: int, times: tuple[float, float], seen: OnBytes = None
+    ) -> Response:
+        """See RemoteProvider. The head is built once for each version of the headers."""
+        built, head = self._heads
+        if built != version:
+            merged = {"content-type": "application/json", "user-agent": "mrengine", **headers}
+            head = self._client.head("POST", self._shape.PATH, merged)
+            self._heads = (version, head)
+        return self._client.send(head, body, timeout_s=times[0], finish_s=times[1], seen=seen)
+
+    def get(self, path: str) -> Response:
+        """See RemoteProvider."""
+        return self._client.send(self._client.head("GET", path, self._headers.current), None, timeout_s=ASK_S)
+
+    def close(self) -> None:
+        self._client.close()

@@ -1,7 +1,7 @@
-"""Server-sent events that nobody asked for: some servers stream whatever a request says. Read whole, as one answer.
+"""Reads server-sent events: of answers that are shown while they come, and of servers that stream whatever is asked.
 
 https://html.spec.whatwg.org/multipage/server-sent-events.html: lines of ``data:`` up to an empty line are one event.
-Others send the events as lines of JSON.
+Other servers send the events as lines of JSON.
 """
 
 from __future__ import annotations
@@ -19,13 +19,13 @@ _LINES = re.compile(rb"\s*\{.*\}[ \t]*\r?\n\s*\{")  # the first line is an objec
 
 
 def without_comments(body: bytes) -> bytes:
-    """A body of JSON without the comments that keep its connection alive; others as they are."""
+    """A body without the comments before its JSON, which some servers send to keep the connection alive."""
     comments = _COMMENTS.match(body)
     return body if comments is None else body[comments.end() :]
 
 
 def is_stream(body: bytes) -> bool:
-    """Whether a body is a stream of events, by its first lines: its media type is not always right."""
+    """Whether a body is a stream of events, by its first lines, as its media type is not always right."""
     return _FIRST_LINE.match(body) is not None or _LINES.match(body) is not None
 
 
@@ -51,9 +51,9 @@ def _data(body: bytes) -> Iterator[str]:
 
 
 class Shown:
-    """Shows an answer while its stream comes: bytes in, pieces of text out. ``piece_of(event)``: the text in an event.
+    """Shows an answer while it streams: bytes in, pieces of text out. ``piece_of(event)``: the text in an event.
 
-    What it cannot read it leaves out: the whole answer is read from the whole body all the same.
+    It skips what it cannot read: the answer itself is read from the whole body.
     """
 
     def __init__(self, piece_of: Callable[[Any], str], show: Callable[[str], None]) -> None:
@@ -75,13 +75,13 @@ class Shown:
 
 
 class _Thoughts:
-    """What models of open weights think stands before their answers, in tags; nobody is shown that."""
+    """Leaves out the thoughts that models of open weights put before their answers, in tags."""
 
     def __init__(self) -> None:
-        self._held: str | None = ""  # what may be the beginning of thoughts; None: the answer has begun
+        self._held: str | None = ""  # possibly the beginning of thoughts; None: the answer has begun
 
     def without(self, piece: str) -> str:
-        """The part of the pieces so far that is new, and answer."""
+        """The new part of the answer, if any."""
         if self._held is None:
             return piece
         self._held = held = self._held + piece

@@ -1,7 +1,7 @@
-"""Facts about the embedded model: its size, what it is good for, and where it is served.
+"""Facts about the embedded model: its window, the chunks it is good for, its limit, its server.
 
-The calls themselves are the http provider's: llama.cpp's server speaks the OpenAI protocol, and applies the chat
-template that the model file carries.
+The http provider makes the calls: llama.cpp's server speaks the OpenAI protocol, and applies the chat template of the
+model's file.
 """
 
 from __future__ import annotations
@@ -15,18 +15,14 @@ from mrengine.records import RateLimit
 
 __all__ = ["CONTEXT_WINDOW", "LIMITS", "TARGET_TOKENS", "model_server"]
 
-# Tokens of the model's own tokenizer, prompt and answer together: what SmolLM2 was trained for. English text has
-# about 1.2 of them to one of o200k_base.
+# What SmolLM2 was trained for, prompt and answer together, in tokens of its own: English text has about 1.2 of them for
+# each one of o200k_base.
 CONTEXT_WINDOW = 8192
-
-# o200k_base tokens in a chunk: the model summarises a paragraph soundly, and a page badly.
-TARGET_TOKENS = 240
-
-# One call at a time: the server computes one, and others would wait in it, where no timeout can tell waiting from work.
+TARGET_TOKENS = 240  # of o200k_base in a chunk: the model summarises a paragraph soundly, and a page badly
+# The server computes one call at a time; others would wait in it, where no timeout can tell waiting from work.
 LIMITS = RateLimit(concurrent=1)
-
-# Greedy, so that an answer can be repeated. A small greedy model falls into loops; DRY lowers what would repeat the
-# last few words once more, and unlike a repetition penalty leaves names and numbers of the text alone.
+# Greedy, so that an answer can be repeated. A small greedy model falls into loops: DRY lowers the chance of repeating
+# the last few words, and unlike a repetition penalty it leaves names and numbers of the text alone.
 _SAMPLING: Mapping[str, float | int] = {
     "temp": 0.0,
     "dry_multiplier": 0.8,

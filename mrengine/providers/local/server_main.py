@@ -1,7 +1,7 @@
-"""What runs inside the model server's process: a script that needs only the standard library and xllamacpp.
+"""The model server's process: a script that needs only the standard library and xllamacpp.
 
-One line of JSON comes on stdin (the order), one goes out on stdout (``{"url", "port"}`` or ``{"error"}``); then it
-serves until stdin ends, which it does when the process that started it stops it or dies.
+It reads one line of JSON from stdin (the order), answers with one on stdout (``{"url", "port"}`` or ``{"error"}``), and
+serves until stdin ends: when the process that started it stops it, or dies.
 """
 
 from __future__ import annotations
@@ -12,23 +12,23 @@ import signal
 import sys
 from typing import Any
 
-HTTP_THREADS = 64  # a keep-alive connection holds one, and every slot of every worker has one
+HTTP_THREADS = 64  # each keep-alive connection occupies one, and every slot of every worker has a connection
 
 
 def main() -> None:
     """Serve, until stdin ends."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # a Ctrl-C is the host's affair, which stops this when it is done
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the host, which stops this process when it is done
     order = json.loads(sys.stdin.buffer.readline())
     _die_with(order["parent"])
     sys.path[:] = order["sys_path"]
     answers, noise = _quiet()
-    # Threads that wait for each other sleep: spinning, as is the default, takes a hundred times as long on a CPU that
-    # somebody else uses too (measured: 40 tokens in 82 s instead of 12 s beside two busy processes on two CPUs).
+    # Threads that wait for each other sleep. The default, spinning, starves on CPUs that others use too: beside two
+    # busy processes on two CPUs, 40 tokens took 82 s instead of 12 s.
     os.environ["OMP_WAIT_POLICY"] = "passive"
     try:
         server = _serve(order)
         url = server.listening_address
-    except BaseException as error:  # noqa: BLE001  # whatever it is, the parent must learn of it
+    except BaseException as error:  # noqa: BLE001  # whatever it is, it goes to the parent
         _answer(answers, {"error": _reason(error, noise)})
         os._exit(1)
     _answer(answers, {"url": url + "/v1", "port": int(url.rpartition(":")[2])})
@@ -39,7 +39,7 @@ def main() -> None:
 
 
 def _serve(order: dict[str, Any]) -> Any:
-    """llama.cpp's server: one slot, no page, no listing of prompts, nothing kept of them, nothing without the key."""
+    """llama.cpp's server: one slot, no web page, no listing or cache of prompts, nothing without the key."""
     import xllamacpp
 
     params = xllamacpp.CommonParams()
@@ -65,7 +65,7 @@ def _serve(order: dict[str, Any]) -> Any:
 
 
 def _die_with(parent: int) -> None:
-    """End with the parent, even where somebody else holds a copy of the pipe's other end (Linux)."""
+    """End with the parent (Linux), even if another process holds a copy of the other end of stdin."""
     if sys.platform == "linux":
         import ctypes
 
@@ -75,7 +75,7 @@ def _die_with(parent: int) -> None:
 
 
 def _quiet() -> tuple[int, int]:
-    """Take stdout for the answer alone; what llama.cpp prints goes to a temporary file. Descriptors of both."""
+    """Reserve stdout for the answer, and send llama.cpp's output to a temporary file. The descriptors of both."""
     import tempfile
 
     answers = os.dup(1)
@@ -87,7 +87,7 @@ def _quiet() -> tuple[int, int]:
 
 
 def _silence() -> None:
-    """It is up: nothing that it prints about a request is kept."""
+    """Discard all output from now on: llama.cpp might print parts of a request."""
     nowhere = os.open(os.devnull, os.O_WRONLY)
     os.dup2(nowhere, 1)
     os.dup2(nowhere, 2)
@@ -99,7 +99,7 @@ def _answer(fd: int, answer: dict[str, Any]) -> None:
 
 
 def _reason(error: BaseException, noise: int) -> str:
-    """The first line that llama.cpp printed, without its time and place, tells more than its exception."""
+    """Why the server cannot start: the first error that llama.cpp printed says more than its exception."""
     if isinstance(error, ImportError):
         if "libgomp" in str(error):
             return "the library libgomp is missing: apt-get install libgomp1"

@@ -1,7 +1,7 @@
-"""Starts, watches and stops the process that serves the embedded model, for whichever job needs it.
+"""Starts, watches and stops the process that serves the embedded model.
 
-It is a fresh interpreter (``server_main``) with llama.cpp's own HTTP server, on loopback, at a port of the system's
-choice. What it needs to know, the key above all, comes over its stdin, which stays open: its end is the child's end.
+It is a fresh interpreter (``server_main``) with llama.cpp's own HTTP server, on loopback, at a port that the system
+chooses. The order comes over its stdin, as the key in it must not stand in argv; the child ends when its stdin does.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ MOST_THREADS = 8  # more do not help a model this small
 
 
 class ModelServer:
-    """One model, one call at a time, known to its clients as ``alias``. ``start()`` does not wait for it."""
+    """A server of one model, which its clients know as ``alias``. ``start()`` does not wait for it."""
 
     def __init__(
         self,
@@ -59,7 +59,7 @@ class ModelServer:
         return f"ModelServer({self.path.name!r}, pid={self.pid}, url={self._url!r})"
 
     def start(self) -> None:
-        """Start it, or start it again after it died: at the same address and key, so that clients need not know."""
+        """Start it, or start it again after it died, at the same address and key: its clients need not be told."""
         self.stop()
         self._url = None
         self._process = subprocess.Popen(
@@ -74,11 +74,11 @@ class ModelServer:
         try:
             self._process.stdin.write(json.dumps(order).encode() + b"\n")
         except BrokenPipeError:
-            pass  # it ended at once; address() says so
+            pass  # it ended at once: address() raises
 
     @property
     def pid(self) -> int | None:
-        """Of the running child."""
+        """The child's pid while it runs."""
         return self._process.pid if self._process is not None else None
 
     @property
@@ -94,7 +94,7 @@ class ModelServer:
         return self._process.stdout.fileno()
 
     def address(self, timeout_s: float = READY_S) -> tuple[str, str]:
-        """Base URL and API key; waits until it is up. Raises ConfigError that says why it is not."""
+        """Base URL and API key, once it is up. ConfigError that says why it does not come up."""
         if self._url is None:
             self._url = self._await_url(timeout_s)
         return self._url, self._key
@@ -122,7 +122,7 @@ class ModelServer:
         return str(answer["url"])
 
     def stop(self) -> None:
-        """End it; it has nothing to save. May be called again."""
+        """Kill it, as it has nothing to save; idempotent."""
         process, self._process = self._process, None
         if process is None:
             return

@@ -1,1 +1,1 @@
-"""What a model is, for the host: a name or a spec becomes an address, a window, a price and its turn among others."""
+"""Models, for the host: a name or a spec becomes an address, a window and a price, and takes turns with others."""

@@ -1,4 +1,4 @@
-"""Decides which model a chunk goes to. Returns a name; touches no network, and no clock but the one it is given."""
+"""Decides which model a chunk goes to. Returns a name; touches no network, and only the clock that it is given."""
 
 from __future__ import annotations
 
@@ -17,14 +17,13 @@ POLICIES = ("round_robin", "least_used", "budget")
 
 @dataclass(frozen=True, slots=True)
 class ModelStats:
-    """What one model did so far. ``in_flight``: calls or chunks begun and not ended; ``cooldown_s``: still to rest."""
+    """What one model did so far. ``in_flight``: calls or chunks begun and not ended."""
 
     model: str
     in_flight: int = 0
     done: int = 0
     failed: int = 0
     usage: Usage = NO_USAGE
-    cooldown_s: float = 0.0
 
 
 @dataclass(slots=True)
@@ -34,18 +33,16 @@ class _Load:
     failed: int = 0
     assigned: int = 0
     usage: Usage = NO_USAGE
-    rests_until: float = float("-inf")
     waits_until: float = float("-inf")
     out: bool = False
 
 
 class ModelLoadBalancer:
-    """Spreads chunks over ``models``: chunk i of n models → i % n, or by what the models have done or have left.
+    """Spreads chunks over ``models``: chunk i of n models goes to model i % n, or by what they have done or have left.
 
-    Whoever sees the outcomes of all workers tells them: ``begin``, ``end``, ``waits``, ``rest``. A model that rests (a
-    cooldown) or is out (401, quota) is skipped; if all rest, the first to come back is taken. JobFailed when every
-    model is out. ``weights``: how fast the models may be called, in any unit, for "budget". Not thread-safe, but for
-    ``get_usage_stats``.
+    Whoever sees the outcomes of all workers reports them: ``begin``, ``leave``, ``count``, ``waits``, ``remove``. A
+    model that was removed (401, quota) is skipped; JobFailed when none is left. ``weights``: how fast the models may be
+    called, in any unit, for "budget". Not thread-safe, except ``get_usage_stats``.
     """
 
     def __init__(
@@ -67,12 +64,12 @@ class ModelLoadBalancer:
         self._weights = weights or {}
         self._loads = {model: _Load() for model in self.models}
 
-    def assign(self, chunk_id: int, remaining: Mapping[str, float] | None = None) -> str:
-        """The model of a chunk, by the policy. ``remaining``: see ``get_model_by_budget``."""
+    def assign(self, chunk_id: int) -> str:
+        """The model of a chunk, by the policy."""
         if self._balance == "least_used":
             return self.get_least_used_model()
         if self._balance == "budget":
-            return self.get_model_by_budget(remaining)
+            return self.get_model_by_budget()
         return self._from(chunk_id)
 
     def get_next_model(self) -> str:
@@ -84,17 +81,13 @@ class ModelLoadBalancer:
         """The model with the fewest chunks in flight, then the fewest tokens, then the fewest assigned."""
         return self._least(lambda load, _: (load.in_flight, load.usage.total_tokens, load.assigned))
 
-    def get_model_by_budget(self, remaining: Mapping[str, float] | None = None) -> str:
-        """The model whose budget has most left for each chunk in flight; one of which nothing is known has no limit.
-
-        Without ``remaining``, what the calls have shown: the model that makes a call wait least, and of those that make
-        none wait the one with the fewest chunks in flight for its weight.
+    def get_model_by_budget(self) -> str:
+        """The model that makes a call wait least; of those that make none wait, the one with the fewest chunks in
+        flight for its weight.
         """
         now = self._clock()
 
         def weigh(load: _Load, model: str) -> tuple[float, ...]:
-            if remaining is not None:
-                return -remaining.get(model, float("inf")) / (1 + load.in_flight), load.in_flight, load.assigned
             return max(0.0, load.waits_until - now), (1 + load.in_flight) / self._weights.get(model, 1.0), load.assigned
 
         return self._least(weigh)
@@ -110,13 +103,8 @@ class ModelLoadBalancer:
         load = self._loads[model]
         load.in_flight = max(0, load.in_flight - 1)
 
-    def end(self, model: str, usage: Usage | None = None, *, failed: bool = False) -> None:
-        """A chunk of the model has ended, with this usage."""
-        self.leave(model)
-        self.count(model, usage, done=not failed, failed=failed)
-
     def count(self, model: str, usage: Usage | None = None, *, done: int = 0, failed: int = 0) -> None:
-        """Add to what the model did; one that is not among ``models``, a fallback, is counted, too."""
+        """Add to what the model did. A fallback, which is not among ``models``, is counted too."""
         load = self._loads.setdefault(model, _Load())
         load.done += done
         load.failed += failed
@@ -124,23 +112,14 @@ class ModelLoadBalancer:
             load.usage = load.usage + usage
 
     def carries(self, in_flight: Mapping[str, int]) -> None:
-        """Where somebody else begins and ends chunks: how many of each model are in flight."""
+        """Set how many chunks of each model are in flight, where another process begins and ends them."""
         for model, number in in_flight.items():
             self._loads.setdefault(model, _Load()).in_flight = number
 
     def waits(self, model: str, seconds: float) -> None:
-        """A call to the model has to wait so long for its budget."""
+        """A call to the model has to wait this long for its budget."""
         if model in self._loads:
             self._loads[model].waits_until = self._clock() + seconds
-
-    def rest(self, model: str, seconds: float) -> None:
-        """Give the model no chunk for so long; a second call can only make it longer."""
-        load = self._loads[model]
-        load.rests_until = max(load.rests_until, self._clock() + seconds)
-
-    def wake(self, model: str) -> None:
-        """The model works again."""
-        self._loads[model].rests_until = float("-inf")
 
     def remove(self, model: str) -> None:
         """No call can use this model any more."""
@@ -148,31 +127,22 @@ class ModelLoadBalancer:
 
     def get_usage_stats(self) -> dict[str, ModelStats]:
         """What each model did, over all workers."""
-        now = self._clock()
         return {
-            model: ModelStats(
-                model, load.in_flight, load.done, load.failed, load.usage, max(0.0, load.rests_until - now)
-            )
-            for model, load in list(self._loads.items())
+            model: ModelStats(model, load.in_flight, load.done, load.failed, load.usage)
+            for model, load in list(self._loads.items())  # a copy, made at once: other threads may ask
         }
 
     def _from(self, turn: int) -> str:
-        first = self.models[turn % len(self.models)]
-        load = self._loads[first]
-        if not load.out and load.rests_until <= self._clock():
-            return first
+        """The model whose turn it is, or the next one that is left. The others keep their turns."""
         usable = self._usable()
-        order = [self.models[(turn + step) % len(self.models)] for step in range(len(self.models))]
+        order = (self.models[(turn + step) % len(self.models)] for step in range(len(self.models)))
         return next(model for model in order if model in usable)
 
     def _least(self, weigh: Callable[[_Load, str], tuple[float, ...]]) -> str:
         return min(self._usable(), key=lambda model: weigh(self._loads[model], model))
 
     def _usable(self) -> list[str]:
-        """Models that are awake, in the order given; if there is none, the one that wakes first."""
         left = [model for model in self.models if not self._loads[model].out]
         if not left:
             raise JobFailed(f"no model is left: {', '.join(self.models)} cannot be used any more")
-        now = self._clock()
-        awake = [model for model in left if self._loads[model].rests_until <= now]
-        return awake or [min(left, key=lambda model: self._loads[model].rests_until)]
+        return left

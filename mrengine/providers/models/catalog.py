@@ -1,6 +1,4 @@
-"""Windows, output limits and prices of models: the data file ``prices.json``, with its date and sources, below whatever
-the caller says: a file of the same form, or prices by name.
-"""
+"""Windows, output limits and prices of models, from ``prices.json`` and, over it, the caller's own prices."""
 
 from __future__ import annotations
 
@@ -17,10 +15,10 @@ from typing import Any
 from mrengine.errors import ConfigError
 from mrengine.records import Price
 
-__all__ = ["DEFAULTS", "Catalog", "Entry", "Prices", "catalog", "check_price", "date", "find", "names"]
+__all__ = ["DEFAULTS", "Catalog", "Entry", "Prices", "catalog", "check_price", "date", "names"]
 
 DEFAULTS = {"openai": "gpt-4o-mini", "anthropic": "claude-haiku-4-5"}
-"""The models that are taken where none is named: cheap ones that answer without thinking first."""
+"""The models that are used if none is named: cheap ones, which answer without reasoning first."""
 
 Prices = str | os.PathLike[str] | Mapping[str, Price] | None
 """A file of the form of ``prices.json``, or prices by the names of models."""
@@ -34,7 +32,7 @@ _SIZES = ("context_window", "max_output", "cache_min")
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """What is known of a model; tokens, and USD per million tokens. ``None``: not known.
+    """The facts of a model, in tokens, and USD per million tokens. ``None``: unknown.
 
     ``cache_min``: tokens of the shortest prefix that its provider caches.
     """
@@ -47,9 +45,8 @@ class Entry:
 
 @dataclass(frozen=True, slots=True)
 class Catalog:
-    """What is known of models by their names. ``date``: the day of the figures, as YYYY-MM-DD; "" where there is none.
-
-    ``own``: what the caller added to the package's table, from ``source``.
+    """The facts of models, by their names. ``date``: of the figures, as YYYY-MM-DD, or "". ``own``: the models that the
+    caller priced, in ``source``.
     """
 
     date: str
@@ -59,7 +56,7 @@ class Catalog:
     source: str = ""
 
     def find(self, name: str) -> Entry | None:
-        """A model by its name or by its dated snapshot's; never by likeness: ``gpt-4o-audio`` is not ``gpt-4o``."""
+        """A model by its name or its dated snapshot's; never by likeness: ``gpt-4o-audio`` is not ``gpt-4o``."""
         return self.models.get(name) or self.models.get(_DATED.sub("", name))
 
     def priced(self, *known_as: str) -> Price | None:
@@ -78,7 +75,7 @@ def chosen(prices: Prices, env: Mapping[str, str] = os.environ) -> Prices:
 
 
 def catalog(prices: Prices = None) -> Catalog:
-    """The package's table, and the caller's prices over it. ConfigError: a file or price that is none."""
+    """The package's table, with the caller's prices over it. ConfigError for a wrong file or price."""
     base = _packaged()
     if prices is None:
         return base
@@ -94,8 +91,8 @@ def catalog(prices: Prices = None) -> Catalog:
 def _over(base: Catalog, own: Catalog, source: str) -> Catalog:
     models = dict(base.models)
     for name, entry in own.models.items():
-        given = {one: getattr(entry, one) for one in Entry.__dataclass_fields__ if getattr(entry, one) is not None}
-        models[name] = replace(models.get(name, Entry()), **given)
+        known = {one: getattr(entry, one) for one in Entry.__dataclass_fields__ if getattr(entry, one) is not None}
+        models[name] = replace(models.get(name, Entry()), **known)
     priced = frozenset(name for name, entry in own.models.items() if entry.price is not None)
     return Catalog(own.date or base.date, own.sources or base.sources, models, priced, source)
 
@@ -106,13 +103,8 @@ def names() -> list[str]:
 
 
 def date() -> str:
-    """The day of its figures."""
+    """The date of the package's table."""
     return _packaged().date
-
-
-def find(name: str) -> Entry | None:
-    """A model of the package's table."""
-    return _packaged().find(name)
 
 
 def _read(path: Path) -> Catalog:
@@ -146,18 +138,18 @@ def _entry(name: str, row: Mapping[str, Any], factor: Any) -> Entry:
     return Entry(price=check_price(found, name), **sizes)
 
 
-def _price(name: str, given: Any, factor: Any) -> Price:
-    """A list, [input, output, cache read, cache write, cache write for 1 h], or the fields of a Price by name."""
-    if isinstance(given, Mapping) and set(given) <= set(_RATES) and {"input", "output"} <= set(given):
-        return check_price(Price(**{"batch_factor": factor, **given}), name)
-    listed = isinstance(given, Sequence) and not isinstance(given, str) and 2 <= len(given) < len(_RATES)
+def _price(name: str, rates: Any, factor: Any) -> Price:
+    """A price from [input, output, cache read, cache write, cache write for 1 h], or from the fields of a Price."""
+    if isinstance(rates, Mapping) and set(rates) <= set(_RATES) and {"input", "output"} <= set(rates):
+        return check_price(Price(**{"batch_factor": factor, **rates}), name)
+    listed = isinstance(rates, Sequence) and not isinstance(rates, str) and 2 <= len(rates) < len(_RATES)
     if not listed:
         raise _wrong(f"the price of {name} is [input, output, …] or an object of {', '.join(_RATES)}")
-    return check_price(replace(Price(*given), batch_factor=factor), name)
+    return check_price(replace(Price(*rates), batch_factor=factor), name)
 
 
 def check_price(price: Any, name: str) -> Price:
-    """The same. ConfigError: no price, or one of what is no number, or below 0."""
+    """The same price. ConfigError: it is none, or one of its rates is no number of at least 0."""
     if not isinstance(price, Price):
         raise _wrong(f"the price of {name} is a Price(input, output), not of type {type(price).__name__}")
     if (price.long is None) is not (price.long_above is None):
@@ -170,10 +162,10 @@ def check_price(price: Any, name: str) -> Price:
         check_price(price.long, name)
     for one in _RATES:
         value = getattr(price, one)
+        if value is None and one not in ("input", "output", "batch_factor"):
+            continue
         number = isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)
-        if (value is None and one in ("input", "output", "batch_factor")) or (
-            value is not None and not (number and value >= 0)
-        ):
+        if not (number and value >= 0):
             raise _wrong(f"{one} of the price of {name} is {value!r}: it is a number of US dollars, at least 0")
     return price
 

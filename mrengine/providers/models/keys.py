@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
+from typing import Any
 from urllib.parse import urlsplit
 
 from mrengine.errors import ConfigError
 
-__all__ = ["AZURE", "below", "check_variables", "checked", "named", "variables_in", "vendor_variable"]
+__all__ = ["AZURE", "VARIABLE", "below", "check_variables", "checked", "named", "variables_in", "vendor_variable"]
 
-# A host, or all hosts below it, and the variable that holds the key which its vendor gives out.
+# Hosts, with all those below them, and the variables that hold the keys of their vendors.
 _HOSTS = (
     ("openai.com", "OPENAI_API_KEY"),
     ("anthropic.com", "ANTHROPIC_API_KEY"),
@@ -26,26 +27,26 @@ _HOSTS = (
     ("api.fireworks.ai", "FIREWORKS_API_KEY"),
 )
 AZURE = ("openai.azure.com", "cognitiveservices.azure.com", "services.ai.azure.com")
-_VARIABLE = re.compile(r"\$\{([A-Za-z_][A-Za-z0-9_]*)\}")
+VARIABLE = re.compile(r"\$\{([A-Za-z_][A-Za-z0-9_]*)\}")
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 _NAMES = {"\u200b": "a zero-width space", "\ufeff": "a byte order mark", "\u00a0": "a no-break space", " ": "a space"}
 
 
 def below(url: str, *hosts: str) -> bool:
     """Whether an address is at one of the hosts, or at one below it."""
-    found = (urlsplit(url).hostname or "").lower()
-    return any(found == host or found.endswith(f".{host}") for host in hosts)
+    name = (urlsplit(url).hostname or "").lower()
+    return any(name == host or name.endswith(f".{host}") for host in hosts)
 
 
 def variables_in(value: str) -> list[str]:
     """The variables that a header names, as ``${NAME}``."""
-    return _VARIABLE.findall(value)
+    return VARIABLE.findall(value)
 
 
 def vendor_variable(url: str) -> str | None:
-    """The variable of the vendor whose own host this is. Keys go over TLS only."""
+    """The variable of the vendor whose own host this is."""
     if not url.startswith("https://"):
-        return None
+        return None  # keys go over TLS only
     return next((variable for host, variable in _HOSTS if below(url, host)), None)
 
 
@@ -53,24 +54,21 @@ def named(api_key_env: str | Sequence[str] | None) -> tuple[str, ...]:
     """The variables that a spec names."""
     if api_key_env is None:
         return ()
-    found = (api_key_env,) if isinstance(api_key_env, str) else tuple(api_key_env)
-    if not all(map(_named, found)) or not found or len(set(found)) < len(found):
-        # Its value is not shown: it may be the key itself.
+    variables: tuple[Any, ...] = (api_key_env,) if isinstance(api_key_env, str) else tuple(api_key_env)
+    sound = all(isinstance(one, str) and _NAME.fullmatch(one) for one in variables)
+    if not sound or not variables or len(set(variables)) < len(variables):
+        # The value is not shown: it may be the key itself.
         raise ConfigError(
             "api_key_env is the name of the variable that holds the key (letters, digits, _), or a list of different "
             "ones, and not the key itself",
             setting="api_key_env",
         )
-    return found
-
-
-def _named(value: object) -> bool:
-    return isinstance(value, str) and _NAME.fullmatch(value) is not None
+    return variables
 
 
 def checked(variable: str, env: Mapping[str, str]) -> str | None:
-    """The key in a variable, without the white space around it; None where there is none. ConfigError names the
-    variable, and what is in it that no key holds.
+    """The key in a variable, without the white space around it; None: there is none. ConfigError names the variable
+    and the character in it that no key has.
     """
     key = (env.get(variable) or "").strip()
     for at, character in enumerate(key):
@@ -86,9 +84,9 @@ def checked(variable: str, env: Mapping[str, str]) -> str | None:
 
 
 def check_variables(headers: object, env: Mapping[str, str]) -> None:
-    """ConfigError for a variable of a header's that is set and cannot stand in one: here, once, and not in workers."""
+    """ConfigError for a variable whose value cannot stand in a header: in the host, once, and not in each worker."""
     for value in headers.values() if isinstance(headers, Mapping) else ():
-        for variable in _VARIABLE.findall(value) if isinstance(value, str) else ():
+        for variable in variables_in(value) if isinstance(value, str) else ():
             text = (env.get(variable) or "").strip()
             if not text.isascii() or any(mark in text for mark in "\r\n\0"):
                 found = "a character beyond ASCII" if not text.isascii() else "a line break"

@@ -1,4 +1,4 @@
-"""What a model is: a name or a spec, resolved in the host into a frozen ``Model``, with every mistake found early."""
+"""Resolves a name or a spec into a frozen ``Model``, in the host, so that every mistake is found before the work."""
 
 from __future__ import annotations
 
@@ -21,11 +21,10 @@ __all__ = ["Model", "every_lane", "names_of", "resolve_models"]
 class Model:
     """A model that a job uses.
 
-    ``name`` is what limits, results and events call it, ``wire_name`` what its endpoint does. ``kind``: "openai",
-    "anthropic", "http", "local", "fake" or "custom"; ``shape``: "openai" or "anthropic". ``identity`` is what makes
-    its answers its own: it enters call digests and tells whether a job is the same; no key, header or address does.
-    ``preloads`` is what ``preload()`` is given. ``lanes``: the same model by its other keys, each with a name, and
-    so with limits, of its own. ``None``: not known.
+    ``name``: in limits, results and events; ``wire_name``: at its endpoint. ``kind``: "openai", "anthropic", "http",
+    "local", "fake" or "custom"; ``shape``: "openai" or "anthropic". ``identity`` enters call digests, and tells whether
+    a job is the same; keys, headers and addresses are no part of it. ``preloads``: for ``warm_up.preload``. ``lanes``:
+    the same model by its other keys, each with a name, and so with limits, of its own. ``None``: unknown.
     """
 
     index: int
@@ -47,7 +46,7 @@ class Model:
     lanes: tuple[Model, ...] = ()
 
 
-# What a call's budget, its answer and its identity hang on is said where it is known.
+# Budget, answer and identity of a call depend on these: they are arguments, and no params that bypass all three.
 _OURS = frozenset(
     {"model", "messages", "system", "stream", "n", "max_tokens", "max_completion_tokens", "response_format"}
 )
@@ -64,11 +63,11 @@ def resolve_models(
     keys: bool = True,
     prices: catalog.Prices = None,
 ) -> tuple[Model, ...]:
-    """Resolve what a user gave. Raises ConfigError that names what is missing and the way out; makes no call.
+    """Resolve the user's ``models``. ConfigError names what is missing and the way out; no call is made.
 
     ``None`` is the default model: OpenAI's if its key is set, else Anthropic's, else the embedded one if it is
-    installed. Without ``keys`` a missing key or SDK is no error: nothing is to be called. ``prices``: the caller's own,
-    below those of the specs; None: those that MRENGINE_PRICES names.
+    installed. Without ``keys`` a missing key or SDK is no error, as nothing will be called. ``prices``: the caller's
+    own, below those of the specs; None: those that MRENGINE_PRICES names.
     """
     if models is None:
         models = _default(env)
@@ -109,11 +108,11 @@ def _a(value: Any) -> str:
 
 
 def _check_spec(spec: ModelSpec) -> None:
-    """ConfigError: a field of it is of another kind. Values are not shown: headers may hold keys."""
+    """ConfigError for a field of the wrong type. Its value is not shown: headers may hold keys."""
     for name, what, sound in (
         ("name", "a str", isinstance(spec.name, str)),
         ("base_url", "a str", spec.base_url is None or isinstance(spec.base_url, str)),
-        ("headers", "a dict, or a function that returns one", spec.headers is None or _is_headers(spec.headers)),
+        ("headers", "a dict, or a function that returns one", _is_headers(spec.headers)),
         ("params", "a dict", spec.params is None or isinstance(spec.params, Mapping)),
         ("price", "a Price(input, output)", spec.price is None or isinstance(spec.price, Price)),
         ("limits", "a RateLimit", spec.limits is None or isinstance(spec.limits, RateLimit)),
@@ -126,9 +125,9 @@ def _check_spec(spec: ModelSpec) -> None:
 
 
 def _is_headers(value: Any) -> bool:
-    return callable(value) or (
-        isinstance(value, Mapping) and all(isinstance(one, str) for pair in value.items() for one in pair)
-    )
+    if isinstance(value, Mapping):
+        return all(isinstance(one, str) for pair in value.items() for one in pair)
+    return value is None or callable(value)
 
 
 def _is_size(value: Any) -> bool:
@@ -148,7 +147,8 @@ def _resolve(
     if spec.reasoning not in ("drop", "keep"):
         raise ConfigError(f'reasoning of {place.name} is "drop" or "keep", not {spec.reasoning!r}', setting="reasoning")
     _check_fallbacks(spec)
-    _check_price(spec)
+    if spec.price is not None:
+        catalog.check_price(spec.price, spec.name)
     known = (None if place.kind in ("fake", "local") else listed.find(place.wire_name)) or Entry()
     own_price = listed.priced(*names_of(spec, place.name), place.wire_name)
     own_limits: RateLimit | None = None
@@ -184,14 +184,9 @@ def _lane(model: Model, variable: str, limits: Mapping[str, RateLimit]) -> Model
 
 
 def every_lane(models: Sequence[Model]) -> list[Model]:
-    """All that a call may go to: the models, their fallbacks, and both by each of their keys."""
+    """All models that a call may go to: the models and their fallbacks, by each of their keys."""
     own = [one for model in models for one in (model, *model.fallbacks)]
     return [lane for model in own for lane in (model, *model.lanes)]
-
-
-def _check_price(spec: ModelSpec) -> None:
-    if spec.price is not None:
-        catalog.check_price(spec.price, spec.name)
 
 
 def _check_fallbacks(spec: ModelSpec) -> None:
@@ -202,16 +197,16 @@ def _check_fallbacks(spec: ModelSpec) -> None:
 
 
 def names_of(spec: ModelSpec, name: str) -> tuple[str, ...]:
-    """What ``limits`` may call a model."""
-    brought = (f"{spec.provider}:{spec.name}",) if isinstance(spec.provider, str) else ()
-    return (spec.name, name, *brought)
+    """The names by which ``limits`` and prices may call a model."""
+    qualified = (f"{spec.provider}:{spec.name}",) if isinstance(spec.provider, str) else ()
+    return (spec.name, name, *qualified)
 
 
 def _identity(spec: ModelSpec, place: resolution.ResolvedModel) -> str:
-    """Canonical JSON. The address is left out: a server that moved to another port is still the same model."""
+    """The identity as canonical JSON, without the address: a server that moved to another port is the same model."""
     facts = {"provider": place.origin, "model": place.wire_name, "params": dict(spec.params or {})}
     if spec.reasoning != "drop":
-        facts["reasoning"] = spec.reasoning  # another text is another answer
+        facts["reasoning"] = spec.reasoning  # an answer with its thoughts is another text
     try:
         return json.dumps(facts, sort_keys=True, ensure_ascii=True)
     except (TypeError, ValueError):
@@ -224,7 +219,7 @@ def _at_address(model: Model) -> Model:
 
 
 def _distinct(models: list[Model]) -> list[Model]:
-    """Names must tell models apart: where two endpoints serve one name, the address is added to it."""
+    """The models with distinct names: if two endpoints serve the same name, their addresses are added to it."""
     names = [model.name for model in models]
     shared = {name for name in names if names.count(name) > 1}
     placed = [_at_address(m) if m.name in shared and m.base_url else m for m in models]

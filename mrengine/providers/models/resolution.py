@@ -1,4 +1,4 @@
-"""From a model's name to the place that serves it: which provider, at which address, with the key of which variable."""
+"""Resolves a model's name to the place that serves it: which provider, at which address, with which variable's key."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import importlib.util
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, cast
 from urllib.parse import urlsplit
 
 from mrengine.errors import ConfigError
@@ -31,7 +31,7 @@ ENTRY_POINTS = "mrengine.providers"
 OPENAI, ANTHROPIC = "https://api.openai.com/v1", "https://api.anthropic.com"
 GEMINI = "https://generativelanguage.googleapis.com/v1beta/openai"
 VENDORS = (OPENAI, ANTHROPIC, GEMINI)
-SDKS = {"openai": 3, "anthropic": 2}  # and their first versions that are built on httpx2, as setup.cfg has them
+SDKS = {"openai": 3, "anthropic": 2}  # with their first major versions on httpx2, as in setup.cfg
 NAMES = (
     "gpt-*, o1*, o3*, o4*, chatgpt-* (OpenAI)",
     "claude-* (Anthropic)",
@@ -56,7 +56,7 @@ _PROXIES = ("http_proxy", "https_proxy", "all_proxy")
 
 @dataclass(frozen=True, slots=True)
 class ResolvedModel:
-    """Where a model is served. ``origin`` is its provider as part of the model's identity."""
+    """The place where a model is served. ``origin``: its provider, as a part of the model's identity."""
 
     name: str
     wire_name: str
@@ -69,7 +69,7 @@ class ResolvedModel:
 
 
 class AnyKey(dict[str, str]):
-    """An environment in which no key is missing, for an estimate: nothing is called, and no value is used."""
+    """An environment without a missing key, for estimates, which call nothing and use no value."""
 
     def get(self, name: str, default: Any = None) -> Any:
         return super().get(name) or ("-" if not name.lower().endswith(("_base_url", "_proxy")) else default)
@@ -83,7 +83,9 @@ def plugins() -> dict[str, Any]:
 
 
 def of_plugin(spec: ModelSpec) -> ModelSpec:
-    """ "acme:large", where an installed package brings the provider "acme", is its model "large"; "acme" is its own."""
+    """The spec with a plugin as its provider: if a package brings the provider "acme", "acme:large" is its model
+    "large", and "acme" its model of that name.
+    """
     if spec.provider is not None or spec.base_url is not None or _by_name(spec.name):
         return spec
     name, _, rest = spec.name.partition(":")
@@ -91,7 +93,7 @@ def of_plugin(spec: ModelSpec) -> ModelSpec:
 
 
 def place(spec: ModelSpec, env: Mapping[str, str]) -> ResolvedModel:
-    """Find a model's place. Raises ConfigError: unknown name, missing key, missing package."""
+    """Find a model's place. ConfigError: unknown name, missing key, missing package."""
     provider = spec.provider
     if provider is not None and not isinstance(provider, str):
         return _custom(spec, provider)
@@ -116,7 +118,7 @@ def place(spec: ModelSpec, env: Mapping[str, str]) -> ResolvedModel:
 
 
 def check_sdk(place: ResolvedModel) -> None:
-    """Raise ConfigError where the SDK that a model is asked through is missing or too old."""
+    """ConfigError if the SDK through which a model is asked is missing or too old."""
     sdk = place.kind
     if sdk not in SDKS or all(importlib.util.find_spec(package) is not None for package in (sdk, "httpx2")):
         return
@@ -135,14 +137,14 @@ def _by_name(name: str) -> str | None:
 
 
 def _vendor(spec: ModelSpec, name: str, env: Mapping[str, str]) -> ResolvedModel:
-    """Through the vendor's SDK, whether or not it is installed: ``check_sdk`` says where it is missing."""
-    azure = keys.below(spec.base_url or "", *keys.AZURE)  # whose keys have a header of their own
+    """A vendor's model, through its SDK, whether or not that is installed: ``check_sdk`` reports a missing one."""
+    azure = keys.below(spec.base_url or "", *keys.AZURE)  # Azure's keys have a header of their own, unlike the SDK's
     kind = "http" if azure else name
     return _at(spec, kind, name, spec.name, spec.base_url, f"{name.upper()}_API_KEY", env)
 
 
 def _http(spec: ModelSpec, shape: str, env: Mapping[str, str]) -> ResolvedModel:
-    """An endpoint without an SDK. A key goes to it only when ``api_key_env`` says which, or it is the vendor's own."""
+    """An endpoint without an SDK. It gets a key only if ``api_key_env`` names one, or if it is the vendor's own."""
     url, name = spec.base_url, spec.name
     if name.startswith(("http://", "https://")):
         address, _, fragment = name.partition("#")
@@ -160,8 +162,8 @@ def _http(spec: ModelSpec, shape: str, env: Mapping[str, str]) -> ResolvedModel:
 def _at(
     spec: ModelSpec, kind: str, shape: str, name: str, url: str | None, key_env: str | None, env: Mapping[str, str]
 ) -> ResolvedModel:
-    """``key_env``: the variable of the vendor that the name belongs to. A host of somebody else's gets its key only if
-    the environment names it beside the key (``OPENAI_BASE_URL``), or ``api_key_env`` says so.
+    """A model at an address. ``key_env``: the variable of the vendor to whom the name belongs. Another host gets this
+    key only if the environment names the host beside it (``OPENAI_BASE_URL``), or ``api_key_env`` says so.
     """
     given = url
     if url is None:
@@ -172,10 +174,10 @@ def _at(
     keys.check_variables(spec.headers, env)
     if not named:
         own = vendors_own if given is not None else key_env
-        found = own if own is not None and keys.checked(own, env) else None
-        if found is None and key_env is not None and vendors_own == key_env and spec.headers is None:
+        if own is not None and keys.checked(own, env):
+            named = (own,)
+        elif key_env is not None and vendors_own == key_env and spec.headers is None:
             raise _no_key(name, key_env)
-        named = (found,) if found is not None else ()
     for variable in named:
         if keys.checked(variable, env) is None:
             raise _no_key(name, variable)
@@ -183,14 +185,14 @@ def _at(
 
 
 def _no_key(name: str, variable: str) -> ConfigError:
-    if not variable.isupper():  # as no variable of a key is: it may be the key itself, and is not shown
+    if not variable.isupper():  # unlike any variable of a key: it may be the key itself, and is not shown
         message = "api_key_env names a variable that is not set: it is the name of one, and not the key"
         return ConfigError(f"no key for {name}: {message}", setting="api_key_env")
     return ConfigError(f"no key for {name}: set {variable} in the environment", setting=variable)
 
 
 def _checked(url: str, shape: str) -> str:
-    """A base URL: without the path of the calls, which is often given too, and with its query (``?api-version=``)."""
+    """A base URL with its query (``?api-version=``), and without the path of the calls, which is often given, too."""
     try:
         parts = urlsplit(url)
         sound = parts.scheme in ("http", "https") and parts.hostname and (parts.port is None or parts.port > 0)
@@ -204,13 +206,13 @@ def _checked(url: str, shape: str) -> str:
         raise ConfigError("base_url holds a space, or a character that no address has", setting="base_url")
     path = parts.path.rstrip("/")
     if shape == "anthropic":
-        path = path.removesuffix("/messages").removesuffix("/v1")  # the path of Messages begins with it
-    path = path.removesuffix("/chat/completions")  # whoever gives the whole address means its base
+        path = path.removesuffix("/messages").removesuffix("/v1")  # the path of Messages begins with /v1
+    path = path.removesuffix("/chat/completions")
     return f"{parts.scheme}://{parts.netloc}{path}" + (f"?{parts.query}" if parts.query else "")
 
 
 def _preloads(kind: str, url: str, spec: ModelSpec, env: Mapping[str, str]) -> tuple[str, ...]:
-    """What is worth importing once, before the workers are forked."""
+    """The packages that are worth importing once, before the workers are forked."""
     wanted = [kind] if kind in ("openai", "anthropic") else []
     if url.startswith("https://"):
         wanted.append("tls")
@@ -220,8 +222,9 @@ def _preloads(kind: str, url: str, spec: ModelSpec, env: Mapping[str, str]) -> t
 
 
 def _local(spec: ModelSpec) -> ResolvedModel:
-    """The embedded model. A file is known by its own name, not by the folder it happens to be in."""
+    """The embedded model, or the file of one."""
     _, _, path = spec.name.partition(":")
+    # The file's name without its folder: a file that was moved is the same model.
     wire = path.replace("\\", "/").rsplit("/", 1)[-1] if path else "local"
     if importlib.util.find_spec("xllamacpp") is None and spec.base_url is None:
         raise ConfigError("the embedded model needs pip install 'mrengine[local]'", setting="models")
@@ -242,18 +245,13 @@ def _custom(spec: ModelSpec, provider: Any) -> ResolvedModel:
 def custom_class(name: str) -> type[Any]:
     """The class that an entry point of the group ``mrengine.providers`` names."""
     known = plugins()
-    if name in known:
-        return _loaded(known[name])
-    names = ["openai", "anthropic", "http", "http:anthropic", "local", "fake", *sorted(known)]
-    raise ConfigError(f"unknown provider {name!r}; there are {', '.join(names)}", setting="provider")
-
-
-def _loaded(point: Any) -> type[Any]:
+    if (point := known.get(name)) is None:
+        names = ["openai", "anthropic", "http", "http:anthropic", "local", "fake", *sorted(known)]
+        raise ConfigError(f"unknown provider {name!r}; there are {', '.join(names)}", setting="provider")
     try:
-        found: type[Any] = point.load()
-    except Exception as error:  # the import of somebody else's package may raise anything
+        return cast("type[Any]", point.load())
+    except Exception as error:  # the import of a plugin may raise anything
         reason = f"{type(error).__name__}: {error}"
         raise ConfigError(
-            f"provider {point.name!r} ({point.value}) cannot be loaded: {reason}", setting="provider"
+            f"provider {name!r} ({point.value}) cannot be loaded: {reason}", setting="provider"
         ) from error
-    return found

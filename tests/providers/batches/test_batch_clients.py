@@ -10,8 +10,15 @@ from typing import Any
 import pytest
 
 from mrengine.errors import ModelError, ModelRefused, ModelUnavailable
-from mrengine.providers.batches.client import UNDONE, BatchClient, BatchStatus, Limits, Upload
-from mrengine.providers.batches.connect import check_batches, connect_batches
+from mrengine.providers.batches.client import (
+    UNDONE,
+    BatchClient,
+    BatchStatus,
+    Limits,
+    Upload,
+    check_batches,
+    connect_batches,
+)
 from mrengine.providers.connect import connect
 from mrengine.providers.http.remote import RemoteProvider
 from mrengine.providers.models.model import Model, resolve_models

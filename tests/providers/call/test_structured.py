@@ -17,7 +17,7 @@ from pydantic import BaseModel, ConfigDict, Field, field_validator
 
 from mrengine.errors import ConfigError, InvalidAnswer, ModelUnavailable, TruncatedAnswer
 from mrengine.providers.call import schemas
-from mrengine.providers.call.answers import answer
+from mrengine.providers.call.answers import answer, check_call
 from mrengine.providers.call.structured import boxed, checked, schema_of, strict, unboxed, validate
 from mrengine.providers.fake import example
 from mrengine.records import Completion, Request, Usage
@@ -275,7 +275,7 @@ def test_a_cut_answer_is_an_error_unless_allowed() -> None:
     assert caught.value.usage == Usage(10, 1)
     assert answer(Answers(("part", "length")), REQUEST, on_truncation="allow").finish_reason == "length"
     with pytest.raises(ConfigError):
-        answer(Answers(), REQUEST, on_truncation="maybe")
+        check_call("prompt", None, 10, None, "maybe")
 
 
 def test_continuations_are_joined_and_bounded() -> None:

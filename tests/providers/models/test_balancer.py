@@ -39,8 +39,9 @@ def test_least_used_by_what_is_in_flight_then_by_tokens():
     one = balancer("least_used")
     for model in ("a", "b", "c"):
         one.begin(model)
-    one.end("b", Usage(100, 10))
-    one.end("c", Usage(10, 1))
+    for model, usage in (("b", Usage(100, 10)), ("c", Usage(10, 1))):
+        one.leave(model)
+        one.count(model, usage, done=1)
     assert one.get_least_used_model() == one.assign(0) == "c"
     one.begin("c")
     assert one.get_least_used_model() == "b"
@@ -56,23 +57,17 @@ def test_least_used_spreads_what_is_handed_out_at_once():
     assert sorted(got) == ["a", "a", "b", "b", "c", "c"]
 
 
-def test_by_remaining_budget_in_proportion():
-    """A model with three times as much left gets about three times as many chunks."""
-    one = balancer("budget")
+def test_by_budget_in_proportion_to_the_weights():
+    """A model that may be called three times as fast gets about three times as many chunks."""
+    one = ModelLoadBalancer(MODELS, balance="budget", weights={"a": 1.0, "b": 3.0, "c": 1.0}, clock=Clock())
     got = []
     for chunk in range(80):
-        got.append(one.assign(chunk, {"a": 1000.0, "b": 3000.0, "c": 0.0}))
+        got.append(one.assign(chunk))
         one.begin(got[-1])
     assert got.count("b") == pytest.approx(3 * got.count("a"), abs=4)
-    assert got.count("c") == 0
 
 
-def test_a_model_without_a_limit_is_preferred_by_budget():
-    """Nothing is known of it, so nothing holds it back."""
-    assert balancer("budget").assign(0, {"a": 10.0, "b": 10.0}) == "c"
-
-
-def test_without_levels_the_budget_is_what_makes_calls_wait():
+def test_the_budget_is_what_makes_calls_wait():
     """Least wait first; where none waits, the fewest in flight for the weight."""
     clock = Clock()
     one = ModelLoadBalancer(MODELS, balance="budget", weights={"a": 4.0, "b": 1.0, "c": 1.0}, clock=clock)
@@ -87,31 +82,6 @@ def test_without_levels_the_budget_is_what_makes_calls_wait():
     assert one.assign(0) == "c"
     clock.now = 6.0
     assert one.assign(0) == "a"
-
-
-def test_a_model_that_rests_is_skipped_until_it_wakes():
-    """Its chunks go to the next one; the others keep theirs."""
-    clock = Clock()
-    one = balancer(clock=clock)
-    one.rest("b", 10.0)
-    assert [one.assign(chunk) for chunk in range(6)] == ["a", "c", "c", "a", "c", "c"]
-    assert one.get_usage_stats()["b"].cooldown_s == 10.0
-    clock.now = 10.0
-    assert one.assign(1) == "b"
-    one.rest("b", 5.0)
-    one.rest("b", 1.0)
-    clock.now = 12.0
-    assert one.assign(1) == "c"
-    one.wake("b")
-    assert one.assign(1) == "b"
-
-
-def test_if_all_rest_the_first_to_wake_is_taken():
-    """A chunk always has a model to go to."""
-    one = balancer()
-    for model, seconds in (("a", 9.0), ("b", 3.0), ("c", 5.0)):
-        one.rest(model, seconds)
-    assert {one.assign(chunk) for chunk in range(3)} == {"b"}
 
 
 def test_a_model_that_is_out_gets_nothing_and_without_any_the_job_fails():
@@ -130,8 +100,9 @@ def test_usage_statistics_count_every_outcome():
     one = balancer()
     for _ in range(3):
         one.begin("a")
-    one.end("a", Usage(10, 2, 1))
-    one.end("a", Usage(5, 1), failed=True)
+    for usage, outcome in ((Usage(10, 2, 1), {"done": 1}), (Usage(5, 1), {"failed": 1})):
+        one.leave("a")
+        one.count("a", usage, **outcome)
     stats = one.get_usage_stats()["a"]
     assert (stats.done, stats.failed, stats.in_flight, stats.usage) == (1, 1, 1, Usage(15, 3, 1))
     assert set(one.get_usage_stats()) == set(MODELS)

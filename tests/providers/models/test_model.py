@@ -208,7 +208,7 @@ def test_the_table_is_sound() -> None:
     assert catalog.date() == table["date"]
     assert set(catalog.DEFAULTS.values()) <= set(table["models"])
     for name in table["models"]:
-        entry = catalog.find(name)
+        entry = catalog.catalog().find(name)
         assert entry is not None
         assert entry.price is not None
         assert 0 < entry.price.input <= entry.price.output
